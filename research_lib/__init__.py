@@ -1,0 +1,46 @@
+"""What does trading x shares cost, and how should an order be split?
+
+The names below load their module when first used, so that importing the package is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from research_lib.config import ModelConfig, OptimizerConfig, SolverType
+    from research_lib.errors import ModelFittingError, OptimizationError, ValidationError
+    from research_lib.execution.allocator import TradeAllocator
+    from research_lib.impact.model import ImpactModel
+    from research_lib.monitoring import configure_logging
+
+_MODULES = {
+    "ImpactModel": "impact.model",
+    "ModelConfig": "config",
+    "ModelFittingError": "errors",
+    "OptimizationError": "errors",
+    "OptimizerConfig": "config",
+    "SolverType": "config",
+    "TradeAllocator": "execution.allocator",
+    "ValidationError": "errors",
+    "configure_logging": "monitoring",
+}
+
+__all__ = [
+    "ImpactModel",
+    "ModelConfig",
+    "ModelFittingError",
+    "OptimizationError",
+    "OptimizerConfig",
+    "SolverType",
+    "TradeAllocator",
+    "ValidationError",
+    "configure_logging",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'research_lib' has no attribute {name!r}")
+    return getattr(import_module(f"research_lib.{_MODULES[name]}"), name)

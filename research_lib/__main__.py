@@ -1,0 +1,65 @@
+"""The command line: `python -m research_lib report [NAME ...]` and `refresh`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from research_lib.config import data_folder
+from research_lib.errors import ResearchError
+from research_lib.monitoring import configure_logging
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it succeeded, 1 when something was skipped under --strict, 2 on an error."""
+    options = _parser().parse_args(arguments)
+    configure_logging(logging.INFO if options.verbose else logging.WARNING, options.log_file)
+    # Kernels may start in another folder, so a relative RESEARCH_DATA is made absolute here, once.
+    os.environ["RESEARCH_DATA"] = str(data_folder())
+    try:
+        return int(options.run(options))
+    except ResearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; finished reports are whole, the unfinished one is as it was before", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m research_lib", description=__doc__)
+    parser.add_argument("--verbose", action="store_true", help="log at INFO instead of WARNING")
+    parser.add_argument("--log-file", help="also log to this file, rotated at 10 MB")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    report = commands.add_parser("report", help="make the reports of configurations (all by default)")
+    report.add_argument("names", nargs="*", help="names of notebooks/configs/*.yml")
+    report.add_argument("--strict", action="store_true", help="exit with 1 if a configuration was skipped")
+    report.set_defaults(run=_report)
+    refresh = commands.add_parser("refresh", help="run the notebooks and store the outputs that tests compare")
+    refresh.set_defaults(run=_refresh)
+    return parser
+
+
+def _report(options: argparse.Namespace) -> int:
+    from research_lib.reporting.runner import configuration_names, run_reports
+
+    outcome = run_reports(options.names or configuration_names())
+    for name, what in outcome.items():
+        print(f"{name}: {what}" + (f", reports/{name}/" if what == "made" else ""))
+    skipped = any(what.startswith("skipped") for what in outcome.values())
+    return 1 if options.strict and skipped else 0
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    from research_lib.reporting.runner import refresh_notebooks
+
+    for path in refresh_notebooks():
+        print(f"refreshed {path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

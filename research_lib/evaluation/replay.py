@@ -1,0 +1,102 @@
+"""What a schedule would have cost on recorded books."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research_lib.config import Record
+from research_lib.errors import ValidationError
+from research_lib.execution.schedules import Schedule
+from research_lib.impact.slippage import walk_levels
+from research_lib.market.book import BookSnapshots
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Execution(Record):
+    """A schedule as the books filled it.
+
+    Attributes
+    ----------
+    name : str
+        The schedule's.
+    shares : (n,) shares
+        Scheduled for each interval.
+    filled : (n,) shares
+        Filled in each interval, carried orders included.
+    unfilled : float
+        Shares left after the last interval; sum(shares) = sum(filled) + unfilled.
+    cost_by_interval : (n,) currency
+        filled * (average price - mid), signed by side: positive is bad.
+    cost : float
+        Their sum, currency, over each interval's mid.
+    cost_per_share : float
+        cost / sum(filled), currency per share.
+    cost_bps : float
+        cost_per_share in bps of the mid of the first interval that has one.
+    """
+
+    name: str
+    shares: Float
+    filled: Float
+    unfilled: float
+    cost_by_interval: Float
+    cost: float
+    cost_per_share: float
+    cost_bps: float
+
+
+def replay(schedule: Schedule, books: BookSnapshots, side: str) -> Execution:
+    """Walk each child order through the recorded book of its interval.
+
+    What a book cannot fill is carried on to the next interval and added to its child
+    order; what is left after the last one is `unfilled`. Each book is taken as recorded:
+    own trades of earlier intervals have been refilled.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        n child orders, shares.
+    books : BookSnapshots
+        n snapshots, one an interval, as `BookSnapshots.sample` gives for one day. A
+        snapshot without two sides fills nothing.
+    side : "buy" or "sell"
+
+    Raises
+    ------
+    ValidationError
+        If there is not one book an interval, or none has two sides.
+    """
+    n = len(schedule.shares)
+    if len(books) != n:
+        raise ValidationError(f"{len(books):,} books for {n:,} intervals; sample the books to one an interval")
+    quoted = np.isfinite(books.mid)
+    if not quoted.any():
+        raise ValidationError(f"none of {n:,} books has two sides; nothing can be traded")
+    prices, sizes = books.levels(side)
+    filled, cost = np.zeros(n), np.zeros(n)
+    carried = 0.0
+    for t in range(n):
+        order = schedule.shares[t] + carried
+        if order > 0 and quoted[t]:
+            filled[t] = min(order, sizes[t].sum())
+            average, _ = walk_levels(prices[t : t + 1], sizes[t : t + 1], filled[t : t + 1])
+            cost[t] = filled[t] * (average[0, 0] - books.mid[t])
+        carried = order - filled[t]
+    if side == "sell":
+        cost = -cost
+    per_share = float(cost.sum() / filled.sum()) if filled.sum() > 0 else 0.0
+    return Execution(
+        name=schedule.name,
+        shares=schedule.shares,
+        filled=filled,
+        unfilled=float(carried),
+        cost_by_interval=cost,
+        cost=float(cost.sum()),
+        cost_per_share=per_share,
+        cost_bps=1e4 * per_share / float(books.mid[quoted][0]),
+    )

@@ -1,0 +1,6 @@
+"""When to trade: schedules and the exact allocation."""
+
+from research_lib.execution.allocator import Allocation, AllocationResult, TradeAllocator, allocate
+from research_lib.execution.schedules import Schedule, twap
+
+__all__ = ["Allocation", "AllocationResult", "Schedule", "TradeAllocator", "allocate", "twap"]

@@ -1,0 +1,194 @@
+"""`ImpactModel`: the modelling half of the facade, from books to a fitted curve."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from research_lib.config import ModelConfig, number, refuse_unknown
+from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.impact.curves import ImpactCurve
+from research_lib.impact.fitting import FAMILIES, ImpactFit, fit_impact
+from research_lib.impact.slippage import slippage_curves
+from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Session
+from research_lib.market.synthetic import SyntheticMarket
+from research_lib.monitoring import require_memory
+
+logger = logging.getLogger(__name__)
+
+BOOK_BYTES_A_ROW = 90  # measured peak of building arrays and frame, per (snapshot, side, level)
+SLIPPAGE_BYTES_A_ROW = 260  # measured peak of walking and framing, per (snapshot, side, trade size)
+DEFAULT_SIZES = 10
+
+
+class ImpactModel:
+    """Estimate what trading x shares costs in each interval.
+
+    Parameters
+    ----------
+    model_type : str
+        Family of impact: "linear" or "nonlinear".
+    config : ModelConfig, optional
+
+    Examples
+    --------
+    >>> model = ImpactModel("linear")
+    >>> fit = model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook()))
+    >>> len(model.curve)
+    390
+    """
+
+    def __init__(self, model_type: str = "linear", config: ModelConfig | None = None) -> None:
+        refuse_unknown([model_type], FAMILIES, "model_type")
+        self.model_type = model_type
+        self.config = config or ModelConfig()
+        self.fit: ImpactFit | None = None
+
+    @property
+    def curve(self) -> ImpactCurve:
+        """The fitted curve, one an interval; `fit_model` comes first."""
+        if self.fit is None:
+            raise ModelFittingError("the impact model has no curve yet; call fit_model(slippage) first")
+        return self.fit.curve
+
+    def generate_synthetic_orderbook(
+        self, n_snapshots: int = 390, n_levels: int = 20, *, seed: int = 0
+    ) -> pd.DataFrame:
+        """Books of a `SyntheticMarket` as a long frame: time, side, price, size, level.
+
+        Up to 390 snapshots are spread evenly over one session; more go on minute by
+        minute over the following business days.
+
+        Raises
+        ------
+        MemoryLimitError
+            Before anything is built, if the books would exceed `config.memory_limit_mb`.
+        """
+        n = number("n_snapshots", n_snapshots, 1, integer=True)
+        levels = number("n_levels", n_levels, 1, integer=True)
+        require_memory(
+            BOOK_BYTES_A_ROW * 2.0 * n * levels,
+            self.config.memory_limit_mb,
+            f"{n:,} snapshots of {levels} levels",
+            "ask for fewer",
+        )
+        market = SyntheticMarket(self.config, Session(min(n, Session().n_intervals)))
+        return market.books(n, levels, np.random.default_rng(seed)).to_frame()
+
+    def estimate_slippage(
+        self,
+        books: pd.DataFrame,
+        trade_sizes: ArrayLike | None = None,
+        side: str = "buy",
+        n_intervals: int | None = None,
+    ) -> pd.DataFrame:
+        """Walk every book of a long frame for every trade size.
+
+        Parameters
+        ----------
+        books : DataFrame
+            time, side ("bid"/"ask"), price, size, level (1 = best).
+        trade_sizes : (K,) shares, optional
+            By default 10 sizes in equal ratios from `config.min_trade_size` to the
+            median visible depth, `config.max_trade_size` at most.
+        side : str
+            "buy", "sell" or "both".
+        n_intervals : int, optional
+            Intervals that the session is cut into; by default as many as there are
+            distinct times of day, 390 at most.
+
+        Returns
+        -------
+        DataFrame
+            Columns of `SlippageCurves.to_frame`; `avg_slippage` is at least 0, and rows
+            where the depth ran out are a lower bound, flagged `censored`.
+
+        Raises
+        ------
+        ValidationError
+            Empty frame, missing column, NaN, text, price or size at or below 0,
+            a crossed book, trade sizes at or below 0 or above `config.max_trade_size`.
+        """
+        snapshots = BookSnapshots.from_frame(books)
+        _refuse_crossed(snapshots)
+        sides = _sides(side)
+        sizes = self._default_sizes(snapshots, sides) if trade_sizes is None else self._checked_sizes(trade_sizes)
+        require_memory(
+            SLIPPAGE_BYTES_A_ROW * float(len(snapshots)) * len(sides) * len(sizes),
+            self.config.memory_limit_mb,
+            f"slippage of {len(snapshots):,} snapshots, {len(sizes)} sizes, {len(sides)} sides",
+            "use fewer trade sizes",
+        )
+        frames = [
+            slippage_curves(
+                snapshots,
+                sizes,
+                one_side,
+                batch_size=self.config.batch_size,
+                parallel=self.config.parallel_processing,
+                log_batches=self.config.progress_logging,
+            ).to_frame(n_intervals)
+            for one_side in sides
+        ]
+        return frames[0] if len(frames) == 1 else _stacked(frames)
+
+    def fit_model(self, slippage: pd.DataFrame, test_fraction: float = 0.2) -> ImpactFit:
+        """Fit the curve of every interval and keep it as `curve`; see `fit_impact`."""
+        self.fit = fit_impact(
+            slippage,
+            self.model_type,
+            test_fraction=test_fraction,
+            min_observations=self.config.min_observations,
+            tolerance=self.config.numerical_tolerance,
+        )
+        logger.info("fitted %s impact: %s", self.model_type, self.fit.information)
+        return self.fit
+
+    def _checked_sizes(self, trade_sizes: ArrayLike) -> np.ndarray:
+        sizes = np.atleast_1d(np.asarray(trade_sizes, float))
+        small, large = sizes[sizes < self.config.min_trade_size], sizes[sizes > self.config.max_trade_size]
+        if large.size:
+            raise ValidationError(
+                f"trade size {large[0]:g} is above max_trade_size {self.config.max_trade_size:g}; "
+                "lower it or raise the limit"
+            )
+        if small.size and (small > 0).all():
+            logger.warning(
+                "%d trade sizes are below min_trade_size %g, the smallest is %g: impact may be below one level",
+                small.size,
+                self.config.min_trade_size,
+                small.min(),
+            )
+        return sizes
+
+    def _default_sizes(self, books: BookSnapshots, sides: list[str]) -> np.ndarray:
+        depth = min(float(np.median(books.levels(side)[1].sum(axis=1))) for side in sides)
+        largest = min(max(depth, 2.0 * self.config.min_trade_size), self.config.max_trade_size)
+        return np.unique(np.round(np.geomspace(self.config.min_trade_size, largest, DEFAULT_SIZES)))
+
+
+def _sides(side: str) -> list[str]:
+    if side not in ("buy", "sell", "both"):
+        raise ValidationError(f'side must be "buy", "sell" or "both", got {side!r}')
+    return ["buy", "sell"] if side == "both" else [side]
+
+
+def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Buys and sells in one frame, in time order."""
+    both = pd.concat([frame.astype({"side": str}) for frame in frames], ignore_index=True)
+    return both.astype({"side": "category"}).sort_values(["time", "side"], kind="stable", ignore_index=True)
+
+
+def _refuse_crossed(books: BookSnapshots) -> None:
+    crossed = books.half_spread < 0
+    if crossed.any():
+        row = int(np.argmax(crossed))
+        raise ValidationError(
+            f"{int(crossed.sum()):,} of {len(books):,} books are crossed (best bid above best ask), first at "
+            f"{pd.Timestamp(books.time[row], tz='UTC')} (bid {books.bid_price[row, 0]:g}, "
+            f"ask {books.ask_price[row, 0]:g}); drop them"
+        )

@@ -1,0 +1,275 @@
+"""Order-book snapshots: what the market showed, and when."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from research_lib.config import Record
+from research_lib.errors import ValidationError
+from research_lib.market.sessions import Session, nanoseconds
+
+Float = NDArray[np.float64]
+FRAME_COLUMNS = ("time", "side", "price", "size", "level")
+SIDES = ("bid", "ask")
+
+
+@dataclass(frozen=True, eq=False)
+class BookSnapshots(Record):
+    """n snapshots of an order book, L levels a side, in time order.
+
+    Attributes
+    ----------
+    time : (n,) int64 ns UTC, or anything date-time with a time zone
+        When the state was shown; rows with equal time keep their order.
+    bid_price, ask_price : (n, L) quote currency per share
+        Best level first; NaN where the level is empty.
+    bid_size, ask_size : (n, L) shares
+        0 where the level is empty.
+    symbol : str
+    complete : (n,) bool, optional
+        False where the state must not be sampled: in the middle of an exchange
+        event, or before the opening cross. All True by default.
+
+    Raises
+    ------
+    ValidationError
+        Shapes that disagree, times out of order, negative or infinite sizes,
+        prices at or below zero, a size without a price.
+    """
+
+    time: Any
+    bid_price: Any
+    bid_size: Any
+    ask_price: Any
+    ask_size: Any
+    symbol: str = ""
+    complete: Any = None
+
+    def __post_init__(self) -> None:
+        time = nanoseconds(self.time)
+        n = len(time)
+        complete = np.ones(n, bool) if self.complete is None else np.asarray(self.complete, bool)
+        if complete.shape != (n,):
+            raise ValidationError(f"complete has shape {complete.shape}, time has {n:,} rows; give one flag a row")
+        backwards = np.flatnonzero(np.diff(time) < 0)
+        if backwards.size:
+            raise ValidationError(
+                f"time runs backwards in {backwards.size:,} rows, first in row {backwards[0] + 1}; sort by time"
+            )
+        object.__setattr__(self, "time", time)
+        object.__setattr__(self, "complete", complete)
+        for side in SIDES:
+            price, size = _checked_side(side, getattr(self, f"{side}_price"), getattr(self, f"{side}_size"), n)
+            object.__setattr__(self, f"{side}_price", price)
+            object.__setattr__(self, f"{side}_size", size)
+        if self.bid_price.shape != self.ask_price.shape:
+            raise ValidationError(f"bid has shape {self.bid_price.shape}, ask {self.ask_price.shape}; pad with NaN")
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def __repr__(self) -> str:
+        return f"BookSnapshots({self.symbol!r}, {len(self):,} snapshots x {self.n_levels} levels)"
+
+    @property
+    def n_levels(self) -> int:
+        """Levels kept for each side."""
+        return int(self.bid_price.shape[1])
+
+    @property
+    def mid(self) -> Float:
+        """(best bid + best ask) / 2, (n,) currency per share; NaN where a side is empty."""
+        return 0.5 * (self.bid_price[:, 0] + self.ask_price[:, 0])
+
+    @property
+    def half_spread(self) -> Float:
+        """(best ask - best bid) / 2, (n,) currency per share; negative where crossed, NaN where a side is empty."""
+        return 0.5 * (self.ask_price[:, 0] - self.bid_price[:, 0])
+
+    @property
+    def quality(self) -> dict[str, int]:
+        """Counts of what a careful reader looks at first; nothing is dropped."""
+        spread = self.half_spread
+        duplicates = np.diff(self.time) == 0
+        return {
+            "rows": len(self),
+            "incomplete": int(np.sum(~self.complete)),
+            "duplicate_times": int(np.sum(duplicates)),
+            "crossed": int(np.sum(spread < 0)),
+            "locked": int(np.sum(spread == 0)),
+            "one_side_empty": int(np.sum(np.isnan(spread))),
+            "empty_levels": int(np.sum(self.bid_size == 0) + np.sum(self.ask_size == 0)),
+            "unordered_levels": int(np.sum(_unordered(self.bid_price, -1)) + np.sum(_unordered(self.ask_price, 1))),
+        }
+
+    def levels(self, side: str) -> tuple[Float, Float]:
+        """Prices and sizes, each (n, L), that an order of `side` ("buy" or "sell") walks."""
+        if side == "buy":
+            return self.ask_price, self.ask_size
+        if side == "sell":
+            return self.bid_price, self.bid_size
+        raise ValidationError(f'side must be "buy" or "sell", got {side!r}')
+
+    def take(self, rows: ArrayLike) -> BookSnapshots:
+        """The snapshots selected by a boolean mask or by positions in time order."""
+        index = np.asarray(rows)
+        arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in self.keys() if name != "symbol"}
+        return dataclasses.replace(self, **arrays)
+
+    def between(self, start: Any, end: Any) -> BookSnapshots:
+        """Snapshots with start <= time < end; both need a time zone."""
+        low, high = nanoseconds([pd.Timestamp(start)], "start")[0], nanoseconds([pd.Timestamp(end)], "end")[0]
+        return self.take((self.time >= low) & (self.time < high))
+
+    def days(self, session: Session) -> list[Any]:
+        """Dates with at least one snapshot inside the session, in order."""
+        return list(np.unique(session.days(self.time)[session.interval_of(self.time) >= 0]))
+
+    def sample(self, session: Session) -> BookSnapshots:
+        """The book that a trader saw at the start of each interval of each day.
+
+        For interval t this is the last complete state at or before the START of t and
+        not before that day's opening (a state of the night before is no quote). Where
+        there is none the snapshot is empty: NaN prices, zero sizes.
+
+        Returns
+        -------
+        BookSnapshots
+            n_days * n_intervals snapshots; `time` is the interval's start and
+            `complete` is False where the interval has no usable state.
+        """
+        days = self.days(session)
+        if not days:
+            raise ValidationError(
+                f"none of {len(self):,} snapshots falls inside {session.open}-{session.close} {session.timezone}"
+            )
+        usable = np.flatnonzero(self.complete)
+        starts = session.starts(days)
+        last = np.searchsorted(self.time[usable], starts, side="right") - 1
+        rows = np.where(last >= 0, usable[np.maximum(last, 0)] if usable.size else 0, -1)
+        seen = (rows >= 0) & (self.time[rows] >= session.bounds(days)[0][:, None])
+        return self._snapshots_at(starts.ravel(), rows.ravel(), seen.ravel())
+
+    def _snapshots_at(self, time: NDArray[np.int64], rows: NDArray[np.int64], seen: NDArray[np.bool_]) -> BookSnapshots:
+        arrays: dict[str, Any] = {"time": time, "complete": seen}
+        for name in ("bid_price", "bid_size", "ask_price", "ask_size"):
+            empty = np.nan if name.endswith("price") else 0.0
+            arrays[name] = np.where(seen[:, None], getattr(self, name)[rows], empty)
+        return dataclasses.replace(self, **arrays)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Long frame: time (UTC), side ("bid"/"ask"), price, size, level (1 = best); empty levels left out."""
+        n, n_levels = self.bid_price.shape
+        price = np.stack([self.bid_price, self.ask_price], axis=1)
+        size = np.stack([self.bid_size, self.ask_size], axis=1)
+        shown = (size > 0).ravel()
+        codes = np.tile(np.repeat(np.array([0, 1], np.int8), n_levels), n)[shown]
+        return pd.DataFrame(
+            {
+                "time": pd.DatetimeIndex(np.repeat(self.time, 2 * n_levels)[shown].astype("datetime64[ns]"), tz="UTC"),
+                "side": pd.Categorical.from_codes(codes, categories=list(SIDES)),
+                "price": price.ravel()[shown],
+                "size": size.ravel()[shown],
+                "level": np.tile(np.arange(1, n_levels + 1), 2 * n)[shown],
+            }
+        )
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, symbol: str = "") -> BookSnapshots:
+        """Books from a long frame (columns as `to_frame`), its rows in any order.
+
+        Raises
+        ------
+        ValidationError
+            Naming the column, the number of bad rows and the first of them: empty frame,
+            missing column, text or NaN in a number, price or size at or below zero,
+            unknown side, level below 1, or a (time, side, level) given twice.
+        """
+        time = _checked_frame(frame)
+        side = (frame["side"] == "ask").to_numpy().astype(np.int64)
+        level = frame["level"].to_numpy().astype(np.int64) - 1
+        times, snapshot = np.unique(time, return_inverse=True)
+        shape = (len(times), 2, int(level.max()) + 1)
+        flat = np.ravel_multi_index((snapshot, side, level), shape)
+        first = np.unique(flat, return_index=True)[1]
+        if len(first) < len(flat):
+            row = np.setdiff1d(np.arange(len(flat)), first)[0]
+            raise ValidationError(
+                f"(time, side, level) is given twice in {len(flat) - len(first):,} rows, first in row {row}; "
+                "keep one state a time"
+            )
+        price, size = np.full(shape, np.nan), np.zeros(shape)
+        price.ravel()[flat] = frame["price"].to_numpy(dtype=float)
+        size.ravel()[flat] = frame["size"].to_numpy(dtype=float)
+        return cls(times, price[:, 0], size[:, 0], price[:, 1], size[:, 1], symbol)
+
+
+def require_columns(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
+    """Raise ValidationError unless `frame` has rows and all of `columns`."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ValidationError(f"{what} lacks column {', '.join(missing)}; it needs {', '.join(columns)}")
+    if frame.empty:
+        raise ValidationError(f"{what} is empty: it has 0 rows")
+
+
+def require_numbers(frame: pd.DataFrame, columns: tuple[str, ...], *, above: float | None = None) -> None:
+    """Raise ValidationError unless `columns` hold finite numbers, above `above` if given."""
+    for name in columns:
+        values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
+        refuse_rows(~np.isfinite(values), name, frame[name], "must be a finite number")
+        if above is not None:
+            refuse_rows(values <= above, name, frame[name], f"must be above {above:g}")
+        if frame[name].dtype.kind not in "iuf":
+            raise ValidationError(f"column {name} holds numbers as {frame[name].dtype}; convert with .astype(float)")
+
+
+def refuse_rows(bad: NDArray[np.bool_], column: str, values: pd.Series, rule: str) -> None:
+    """Raise ValidationError naming column, number of bad rows, the first and its value, if any is bad."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValidationError(
+            f"column {column} {rule}: {int(bad.sum()):,} of {len(bad):,} rows are not, "
+            f"first in row {row} ({values.iloc[row]!r}); correct or drop them"
+        )
+
+
+def _checked_frame(frame: pd.DataFrame) -> NDArray[np.int64]:
+    require_columns(frame, FRAME_COLUMNS, "book frame")
+    require_numbers(frame, ("price", "size"), above=0)
+    require_numbers(frame, ("level",), above=0)
+    refuse_rows((frame["level"] % 1 != 0).to_numpy(), "level", frame["level"], "must be a whole number")
+    refuse_rows(~frame["side"].isin(SIDES).to_numpy(), "side", frame["side"], 'must be "bid" or "ask"')
+    return nanoseconds(frame["time"], "column time")
+
+
+def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple[Float, Float]:
+    """Prices and sizes of one side as (n, L) floats; an empty level is NaN and 0."""
+    price, size = np.array(price, float, ndmin=2), np.array(size, float, ndmin=2)
+    if price.shape != size.shape or price.ndim != 2 or len(price) != n:
+        raise ValidationError(f"{side} price {price.shape} and size {size.shape} must both be ({n}, levels)")
+    shown = size > 0
+    for bad, rule in (
+        (~(size >= 0) | np.isinf(size), "size must be finite and at least 0"),
+        (shown & ~np.isfinite(price), "price must be finite where there is size"),
+        (shown & (price <= 0), "price must be above 0"),
+    ):
+        if bad.any():
+            row, level = np.argwhere(bad)[0]
+            raise ValidationError(
+                f"{side} {rule}: {int(bad.sum()):,} entries are not, first in row {row}, level {level + 1} "
+                f"(price {price[row, level]:g}, size {size[row, level]:g})"
+            )
+    price[~shown] = np.nan
+    return price, size
+
+
+def _unordered(price: Float, sign: int) -> NDArray[np.bool_]:
+    """Snapshots whose levels do not move away from the mid, (n,)."""
+    return np.any(sign * np.diff(price, axis=1) <= 0, axis=1)

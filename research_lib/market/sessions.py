@@ -1,0 +1,118 @@
+"""The exchange's clock: which day and which interval of the session a time falls in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Session(Record):
+    """A trading session cut into equal intervals, numbered 0..n_intervals-1.
+
+    Interval t of a day starts at ``open + t * (close - open) / n_intervals`` on the
+    exchange's own clock, so daylight saving never shifts it.
+
+    Attributes
+    ----------
+    n_intervals : int
+        Intervals of one session; 390 are minutes of the default session.
+    open, close : str
+        Local time of day, "HH:MM".
+    timezone : str
+        IANA name of the exchange's time zone.
+    """
+
+    n_intervals: int = 390
+    open: str = "09:30"
+    close: str = "16:00"
+    timezone: str = "America/New_York"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_intervals", number("n_intervals", self.n_intervals, 1, integer=True))
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValidationError(f"timezone {self.timezone!r} is unknown; use a name like America/New_York") from error
+        if _clock(self.open) >= _clock(self.close):
+            raise ValidationError(f"session open {self.open} is not before its close {self.close}")
+
+    def bounds(self, days: Iterable[dt.date]) -> tuple[Int64, Int64]:
+        """Opening and closing times of `days`, each (n_days,) ns UTC."""
+        local = pd.DatetimeIndex(list(days))
+        return self._utc_ns(local + _clock(self.open)), self._utc_ns(local + _clock(self.close))
+
+    def starts(self, days: Iterable[dt.date]) -> Int64:
+        """Start of every interval of `days`, (n_days, n_intervals) ns UTC."""
+        opens, closes = self.bounds(days)
+        steps = np.arange(self.n_intervals, dtype=np.int64)
+        return opens[:, None] + (closes - opens)[:, None] * steps // self.n_intervals
+
+    def days(self, time: Int64) -> NDArray[np.object_]:
+        """Local date of each time (n,) ns UTC, as `datetime.date`."""
+        return np.asarray(self._local(time).date)
+
+    def interval_of(self, time: Int64) -> Int64:
+        """Interval that each time (n,) ns UTC falls in; -1 outside the session."""
+        days, index = np.unique(self.days(time), return_inverse=True)
+        opens, closes = self.bounds(days)
+        opens, closes = opens[index], closes[index]
+        inside = (time >= opens) & (time < closes)
+        # The last start at or before the time: exact also where intervals are not whole nanoseconds.
+        position = ((time - opens + 1) * self.n_intervals - 1) // (closes - opens)
+        return np.where(inside, np.clip(position, 0, self.n_intervals - 1), -1)
+
+    def time_of_day(self, intervals: Iterable[int]) -> list[str]:
+        """Local "HH:MM" at which each interval starts, for people to read."""
+        opening, closing = _clock(self.open), _clock(self.close)
+        starts = (opening + (closing - opening) * int(t) / self.n_intervals for t in intervals)
+        return [str(pd.Timestamp(0) + start)[11:16] for start in starts]
+
+    def _local(self, time: Int64) -> pd.DatetimeIndex:
+        return pd.DatetimeIndex(np.asarray(time).astype("datetime64[ns]"), tz="UTC").tz_convert(self.timezone)
+
+    def _utc_ns(self, local: pd.DatetimeIndex) -> Int64:
+        return local.tz_localize(self.timezone).as_unit("ns").asi8
+
+
+def nanoseconds(time: object, what: str = "time") -> Int64:
+    """Times as int64 nanoseconds UTC, (n,).
+
+    Integers are taken as nanoseconds; date-times must carry a time zone.
+
+    Raises
+    ------
+    ValidationError
+        If date-times are naive, missing, or not times at all.
+    """
+    values = np.asarray(time) if isinstance(time, (list, tuple)) else time
+    if pd.api.types.is_integer_dtype(values):
+        return np.ascontiguousarray(values, dtype=np.int64)
+    try:
+        index = pd.DatetimeIndex(time)
+    except (ValueError, TypeError) as error:
+        raise ValidationError(f"{what} must hold date-times with a time zone or integer nanoseconds") from error
+    if index.tz is None:
+        raise ValidationError(f'{what} has no time zone; localise it first, e.g. .tz_localize("America/New_York")')
+    if index.hasnans:
+        raise ValidationError(f"{what} is missing in {index.isna().sum():,} rows, first in row {index.isna().argmax()}")
+    return index.tz_convert("UTC").as_unit("ns").asi8
+
+
+def _clock(text: str) -> pd.Timedelta:
+    try:
+        clock = dt.time.fromisoformat(text)
+    except (ValueError, TypeError) as error:
+        raise ValidationError(f'time of day {text!r} is not "HH:MM"') from error
+    return pd.Timedelta(hours=clock.hour, minutes=clock.minute, seconds=clock.second)

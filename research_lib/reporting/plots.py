@@ -1,0 +1,223 @@
+"""Figures: each function takes `ax=None`, draws, labels with units and returns the Axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from research_lib.errors import ValidationError
+from research_lib.market.sessions import Session
+
+Float = NDArray[np.float64]
+
+# Okabe and Ito's colour-blind-safe palette; one colour a strategy in the whole project.
+STRATEGY_COLOURS = {"optimal": "#0072B2", "TWAP": "#E69F00"}
+OBSERVED, FITTED, TRUTH, MUTED = "#0072B2", "#D55E00", "#009E73", "#999999"
+SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+
+
+def new_figure(n_axes: int = 1, width: float = 9.0, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure of `n_axes` panels side by side, laid out so that labels do not overlap."""
+    figure, axes = plt.subplots(1, n_axes, figsize=(width, height), layout="constrained", squeeze=False)
+    return figure, list(axes[0])
+
+
+def quartiles(values: pd.Series, by: ArrayLike) -> pd.DataFrame:
+    """The band that the figures draw: quartiles of `values` (m,) in each group of `by` (m,).
+
+    Returns
+    -------
+    DataFrame
+        Index the sorted groups; columns lower, middle, upper; NaN values are left out.
+    """
+    table = values.groupby(np.asarray(by)).quantile([0.25, 0.5, 0.75]).unstack()
+    return table.set_axis(["lower", "middle", "upper"], axis=1)
+
+
+def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
+    """Write a figure, or the one that an Axes is part of, to `path` (format by its ending), whole or not at all."""
+    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+    if figure is None:
+        raise ValidationError("the Axes belong to no figure; draw them with ax=None or on a figure's Axes")
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    figure.savefig(part, format=target.suffix.lstrip(".") or "png", dpi=110, metadata={"Software": None})
+    part.replace(target)
+    return target
+
+
+def plot_through_day(bands: Mapping[str, pd.DataFrame], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
+    """Median and quartile range by interval.
+
+    Parameters
+    ----------
+    bands : mapping of label to DataFrame (n_intervals, 3)
+        Index interval; columns lower, middle, upper, in the unit of `ylabel`.
+    """
+    ax = ax or new_figure()[1][0]
+    for (label, band), colour in zip(bands.items(), SERIES, strict=False):
+        lower, middle, upper = band.to_numpy().T
+        ax.fill_between(band.index, lower, upper, color=colour, alpha=0.25, linewidth=0)
+        ax.plot(band.index, middle, color=colour, linewidth=1.2, label=label)
+    if len(bands) > 1:
+        ax.legend(frameon=False)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel(ylabel)
+    return _clock_axis(ax, session)
+
+
+def plot_slippage_fit(
+    observed: pd.DataFrame,
+    fitted: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    title: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Observed slippage by trade size, quartile bars, with fitted and true curves.
+
+    Parameters
+    ----------
+    observed : DataFrame
+        Index trade size, shares; columns lower, middle, upper, bps.
+    fitted : mapping of label to (shares (k,), slippage (k,) bps)
+    """
+    ax = ax or new_figure()[1][0]
+    lower, middle, upper = observed.to_numpy().T
+    reach = np.vstack([middle - lower, upper - middle])
+    ax.errorbar(
+        observed.index, middle, reach, fmt="o", markersize=4, color=OBSERVED, label="observed (median, quartiles)"
+    )
+    for (label, (shares, slippage)), colour in zip(fitted.items(), (FITTED, TRUTH, MUTED), strict=False):
+        ax.plot(shares, slippage, color=colour, linewidth=1.6, label=label)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("trade size (shares)")
+    ax.set_ylabel("slippage from mid (bps)")
+    ax.set_title(title, fontsize=10)
+    return ax
+
+
+def plot_coefficients(
+    params: pd.DataFrame,
+    lower: pd.DataFrame,
+    upper: pd.DataFrame,
+    name: str,
+    unit: str,
+    session: Session,
+    ax: Axes | None = None,
+) -> Axes:
+    """One coefficient by interval with its 95 % interval; where that is unknown, the point alone."""
+    ax = ax or new_figure()[1][0]
+    ax.fill_between(
+        params.index, lower[name], upper[name], color=FITTED, alpha=0.25, linewidth=0, label="95 % interval"
+    )
+    ax.plot(params.index, params[name], ".", markersize=3, color=FITTED, label=name)
+    ax.set_ylim(
+        min(0.0, float(np.nanquantile(lower[name].fillna(0.0), 0.01))), 1.1 * _visible_top(params[name], upper[name])
+    )
+    ax.axhline(0.0, color=MUTED, linewidth=0.8)
+    ax.set_ylabel(f"{name} ({unit})")
+    ax.legend(frameon=False)
+    return _clock_axis(ax, session)
+
+
+def plot_residuals(residuals: Mapping[str, pd.DataFrame], xlabel: str, ax: Axes | None = None) -> Axes:
+    """Quartiles of residuals against what they should not depend on.
+
+    Parameters
+    ----------
+    residuals : mapping of label to DataFrame
+        Index as on the x axis; columns lower, middle, upper, bps.
+    """
+    ax = ax or new_figure()[1][0]
+    for (label, band), colour in zip(residuals.items(), SERIES, strict=False):
+        lower, middle, upper = band.to_numpy().T
+        ax.fill_between(band.index, lower, upper, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(band.index, middle, "o-", markersize=3, linewidth=1.0, color=colour, label=label)
+    ax.axhline(0.0, color=MUTED, linewidth=0.8)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel("observed - fitted slippage (bps)")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_schedules(
+    schedules: Mapping[str, ArrayLike],
+    cap: float | None = None,
+    session: Session | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Child orders by interval as steps, shares; the cap is named, and drawn where it is near.
+
+    Parameters
+    ----------
+    schedules : mapping of strategy to (n,) shares
+    cap : float, optional
+        Largest child order allowed, shares.
+    session : Session, optional
+        Labels the x axis by time of day; by interval number otherwise.
+    """
+    ax = ax or new_figure()[1][0]
+    top = 0.0
+    for name, shares in schedules.items():
+        x = np.asarray(shares, float)
+        top = max(top, float(x.max()))
+        ax.stairs(x, np.arange(len(x) + 1), color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.2, label=name)
+    if cap is not None and cap <= 1.5 * top:
+        ax.axhline(cap, color=MUTED, linestyle="--", linewidth=1.0, label=f"cap {cap:,.0f}")
+        top = max(top, cap)
+    elif cap is not None:
+        ax.plot([], [], " ", label=f"cap {cap:,.0f}, off the scale")
+    ax.set_ylim(0.0, 1.15 * top)
+    ax.set_ylabel("child order (shares)")
+    ax.legend(frameon=False, ncols=3, loc="upper right")
+    if session is None:
+        ax.set_xlabel("interval")
+        return ax
+    return _clock_axis(ax, session)
+
+
+def plot_cumulative_cost(costs: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
+    """Cost by the end of each interval, one line a strategy, in the unit of `ylabel`."""
+    ax = ax or new_figure()[1][0]
+    for name, cost in costs.items():
+        ax.plot(np.cumsum(np.asarray(cost, float)), color=STRATEGY_COLOURS.get(name, MUTED), label=name)
+    ax.axhline(0.0, color=MUTED, linewidth=0.8)
+    ax.set_ylabel(ylabel)
+    ax.legend(frameon=False)
+    return _clock_axis(ax, session)
+
+
+def plot_cost_by_interval(
+    costs: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None
+) -> Axes:
+    """Cost of each interval as steps, one a strategy, in the unit of `ylabel`."""
+    ax = ax or new_figure()[1][0]
+    for name, cost in costs.items():
+        values = np.asarray(cost, float)
+        edges = np.arange(len(values) + 1)
+        ax.stairs(values, edges, color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.0, label=name)
+    ax.axhline(0.0, color=MUTED, linewidth=0.8)
+    ax.set_ylabel(ylabel)
+    ax.legend(frameon=False)
+    return _clock_axis(ax, session)
+
+
+def _visible_top(values: pd.Series, upper: pd.Series) -> float:
+    """A top that shows nearly all intervals without letting one wild error bar flatten the rest."""
+    reach = upper.fillna(values)
+    return float(min(reach.max(), max(values.max(), np.quantile(reach, 0.95))))
+
+
+def _clock_axis(ax: Axes, session: Session) -> Axes:
+    ticks = np.linspace(0, session.n_intervals, 7)[:-1].round().astype(int)
+    ax.set_xlim(0, session.n_intervals)
+    ax.set_xticks(ticks, session.time_of_day(ticks))
+    ax.set_xlabel(f"time of day ({session.timezone})")
+    return ax
