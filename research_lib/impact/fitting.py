@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.config import Record, number, refuse_unknown
-from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.errors import ModelFittingError
 from research_lib.impact.curves import ImpactCurve, LinearImpact, QuadraticImpact
+from research_lib.impact.observations import Observations, read_observations, split_by_time
 from research_lib.impact.slippage import SlippageCurves
-from research_lib.market.book import refuse_rows, require_columns, require_numbers
-from research_lib.market.sessions import Session, nanoseconds
+from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -22,8 +22,6 @@ Mask = NDArray[np.bool_]
 
 FAMILIES: dict[str, type[ImpactCurve]] = {"linear": LinearImpact, "nonlinear": QuadraticImpact}
 POWERS: dict[str, dict[str, int]] = {"linear": {"beta": 1}, "nonlinear": {"alpha": 2, "beta": 1}}
-NUMBER_COLUMNS = ("trade_size", "mid_price", "half_spread", "avg_slippage")
-FRAME_COLUMNS = ("time", "interval", *NUMBER_COLUMNS, "censored")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +42,9 @@ class ImpactFit(Record):
         Covariance of the coefficients (half_spread left out); NaN as in `bse`.
     dof : (n,)
         Degrees of freedom of the t intervals.
+    observations : DataFrame, one row a row of the slippage frame, same order
+        interval, trade_size, observed and predicted slippage (currency per share),
+        residual_bps (observed - predicted, of the mid), sample ("train", "test" or "censored").
     metrics : dict
         train_r2, test_r2, train_rmse_bps, test_rmse_bps, train_observations,
         test_observations: on avg_slippage as predicted (half-spread + impact),
@@ -63,6 +64,7 @@ class ImpactFit(Record):
     bse: pd.DataFrame
     cov: Float
     dof: Float
+    observations: pd.DataFrame
     metrics: dict[str, float]
     diagnostics: dict[str, Any]
     information: str
@@ -85,24 +87,6 @@ class ImpactFit(Record):
             f"standard errors: {self.diagnostics['errors']}",
         ]
         return "\n".join(lines)
-
-
-@dataclass(frozen=True, eq=False)
-class _Observations:
-    interval: Index
-    day: Index
-    snapshot: Index
-    size: Float
-    slippage: Float
-    half_spread: Float
-    mid: Float
-    usable: Mask
-    n_intervals: int
-    dates: list[str]
-
-    @property
-    def impact(self) -> Float:
-        return self.slippage - self.half_spread
 
 
 def fit_impact(
@@ -157,8 +141,8 @@ def fit_impact(
     minimum = number("min_observations", min_observations, 1, integer=True)
     if isinstance(slippage, SlippageCurves):
         slippage = slippage.to_frame(n_intervals, session)
-    data = _observations(slippage, n_intervals, session or Session())
-    test, information = _split(data, test_fraction)
+    data = read_observations(slippage, n_intervals, session or Session())
+    test, information = split_by_time(data, test_fraction)
     train = ~test & data.usable
     powers = POWERS[model_type]
     _require_determined(data, train, minimum, len(powers))
@@ -167,6 +151,7 @@ def fit_impact(
     half_spread = _half_spread(data, ~test, rows)
     params = _table([e[0] for e in estimates], half_spread[:, 0], powers)
     curve = FAMILIES[model_type](**{name: params[name].to_numpy() for name in params})
+    observations = _scored(data, curve, test)
     return ImpactFit(
         model_type=model_type,
         curve=curve,
@@ -174,10 +159,8 @@ def fit_impact(
         bse=_table([np.sqrt(np.diag(e[1])) for e in estimates], half_spread[:, 1], powers),
         cov=np.array([e[1] for e in estimates]),
         dof=np.array([e[2] for e in estimates], float),
-        metrics={
-            **_metrics("train", data, curve, train),
-            **_metrics("test", data, curve, test & data.usable),
-        },
+        observations=observations,
+        metrics={**_metrics(observations, "train"), **_metrics(observations, "test")},
         diagnostics={
             "censored": int(np.sum(~data.usable)),
             **borrowed,
@@ -189,56 +172,7 @@ def fit_impact(
     )
 
 
-def _observations(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> _Observations:
-    require_columns(frame, FRAME_COLUMNS, "slippage frame")
-    require_numbers(frame, NUMBER_COLUMNS)
-    require_numbers(frame, ("trade_size", "mid_price"), above=0)
-    require_numbers(frame, ("interval",))
-    refuse_rows((frame["interval"] < 0).to_numpy(), "interval", frame["interval"], "must be 0 or more")
-    time = nanoseconds(frame["time"], "column time")
-    interval = frame["interval"].to_numpy(dtype=np.int64)
-    needed = int(interval.max()) + 1
-    if n_intervals is not None and n_intervals < needed:
-        raise ValidationError(
-            f"n_intervals is {n_intervals}, the frame has interval {needed - 1}; give {needed} or more"
-        )
-    dates, day = np.unique(session.days(time), return_inverse=True)
-    columns = {name: frame[name].to_numpy(dtype=float) for name in NUMBER_COLUMNS}
-    return _Observations(
-        interval=interval,
-        day=day,
-        snapshot=np.unique(time, return_inverse=True)[1],
-        size=columns["trade_size"],
-        slippage=columns["avg_slippage"],
-        half_spread=columns["half_spread"],
-        mid=columns["mid_price"],
-        usable=~frame["censored"].to_numpy(dtype=bool),
-        n_intervals=n_intervals or needed,
-        dates=[str(date) for date in dates],
-    )
-
-
-def _split(data: _Observations, test_fraction: float) -> tuple[Mask, str]:
-    """Rows of the test set, later than all training rows, and the split in words."""
-    n_days = len(data.dates)
-    if test_fraction == 0:
-        days = data.dates[0] if n_days == 1 else f"{data.dates[0]} to {data.dates[-1]} ({n_days} days)"
-        return np.zeros(len(data.interval), bool), f"fitted on all of {days}; evaluated in sample only"
-    if n_days > 1:
-        first = n_days - min(n_days - 1, max(1, round(test_fraction * n_days)))
-        days = f"fitted on {data.dates[0]} to {data.dates[first - 1]} ({first} days)"
-        return (
-            data.day >= first,
-            f"{days}; tested on {data.dates[first]} to {data.dates[-1]} ({n_days - first} days)",
-        )
-    first = data.n_intervals - max(1, round(test_fraction * data.n_intervals))
-    return data.interval >= first, (
-        f"fitted on intervals 0 to {first - 1} of {data.dates[0]}; tested on intervals {first} to "
-        f"{data.n_intervals - 1}, predicted by one curve fitted to all the earlier ones"
-    )
-
-
-def _require_determined(data: _Observations, train: Mask, minimum: int, n_coefficients: int) -> None:
+def _require_determined(data: Observations, train: Mask, minimum: int, n_coefficients: int) -> None:
     needed = max(minimum, n_coefficients + 1)
     if train.sum() < needed:
         raise ModelFittingError(
@@ -276,7 +210,7 @@ def _rows_by_interval(
     return rows, {"widened": widened, "pooled": pooled}
 
 
-def _estimate(data: _Observations, rows: Index, powers: dict[str, int], tolerance: float) -> tuple[Float, Float, float]:
+def _estimate(data: Observations, rows: Index, powers: dict[str, int], tolerance: float) -> tuple[Float, Float, float]:
     """Coefficients >= 0, their covariance and degrees of freedom, from the observations `rows`."""
     size, impact = data.size[rows], data.impact[rows]
     unit = size.max()
@@ -314,7 +248,7 @@ def _least_squares(design: Float, y: Float, groups: Index | None) -> Any:
     return model.fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
 
 
-def _groups(data: _Observations, rows: Index) -> tuple[Index, bool]:
+def _groups(data: Observations, rows: Index) -> tuple[Index, bool]:
     """Clusters of the observations: days where there are several, else snapshots; and whether they differ."""
     groups = data.day[rows]
     if groups.min() == groups.max():
@@ -322,7 +256,7 @@ def _groups(data: _Observations, rows: Index) -> tuple[Index, bool]:
     return groups, bool(groups.min() < groups.max())
 
 
-def _error_type(data: _Observations, rows: list[Index]) -> str:
+def _error_type(data: Observations, rows: list[Index]) -> str:
     if len(data.dates) > 1:
         return "clustered by day"
     if any(_groups(data, index)[1] for index in rows):
@@ -330,7 +264,7 @@ def _error_type(data: _Observations, rows: list[Index]) -> str:
     return "HC3 within one snapshot: misfit of the form over sizes, not sampling error"
 
 
-def _half_spread(data: _Observations, train: Mask, rows: list[Index]) -> Float:
+def _half_spread(data: Observations, train: Mask, rows: list[Index]) -> Float:
     """Mean half-spread of each interval and its standard error over snapshots, (n, 2).
 
     Every training snapshot counts, censored or not; where an interval has none, those of `rows`.
@@ -351,21 +285,29 @@ def _table(coefficients: list[Float], half_spread: Float, powers: dict[str, int]
     return table.assign(half_spread=half_spread).rename_axis("interval")
 
 
-def _metrics(name: str, data: _Observations, curve: ImpactCurve, rows: Mask) -> dict[str, float]:
-    """R2 about the set's own mean, root mean square error in bps of the mid, and the count."""
-    if not rows.any():
-        return {f"{name}_r2": np.nan, f"{name}_rmse_bps": np.nan, f"{name}_observations": 0}
-    interval, observed = data.interval[rows], data.slippage[rows]
-    error = observed - predict(curve, interval, data.size[rows])
-    spread = np.sum((observed - observed.mean()) ** 2)
+def _scored(data: Observations, curve: ImpactCurve, test: Mask) -> pd.DataFrame:
+    """Every observation with its prediction; an interval's curve speaks for all its rows."""
+    of_row = type(curve)(*(getattr(curve, name)[data.interval] for name in curve.keys()))
+    predicted = of_row.slippage(data.size)
+    return pd.DataFrame(
+        {
+            "interval": data.interval,
+            "trade_size": data.size,
+            "observed": data.slippage,
+            "predicted": predicted,
+            "residual_bps": 1e4 * (data.slippage - predicted) / data.mid,
+            "sample": np.where(~data.usable, "censored", np.where(test, "test", "train")),
+        }
+    )
+
+
+def _metrics(observations: pd.DataFrame, sample: str) -> dict[str, float]:
+    """R2 about the sample's own mean, root mean square error in bps of the mid, and the count."""
+    rows = observations[observations["sample"] == sample]
+    variation = float(((rows["observed"] - rows["observed"].mean()) ** 2).sum())
+    error = float(((rows["observed"] - rows["predicted"]) ** 2).sum())
     return {
-        f"{name}_r2": float(1 - np.sum(error**2) / spread) if spread > 0 else np.nan,
-        f"{name}_rmse_bps": float(np.sqrt(np.mean((1e4 * error / data.mid[rows]) ** 2))),
-        f"{name}_observations": int(rows.sum()),
+        f"{sample}_r2": 1.0 - error / variation if variation > 0 else np.nan,
+        f"{sample}_rmse_bps": float(np.sqrt((rows["residual_bps"] ** 2).mean())) if len(rows) else np.nan,
+        f"{sample}_observations": len(rows),
     }
-
-
-def predict(curve: ImpactCurve, interval: Index, size: Float) -> Float:
-    """Slippage of observations (m,) given the interval and size of each, currency per share."""
-    chosen = type(curve)(*(getattr(curve, name)[interval] for name in curve.keys()))
-    return chosen.slippage(size)

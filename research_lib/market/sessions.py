@@ -73,11 +73,12 @@ class Session(Record):
         position = ((time - opens + 1) * self.n_intervals - 1) // (closes - opens)
         return np.where(inside, np.clip(position, 0, self.n_intervals - 1), -1)
 
-    def time_of_day(self, intervals: Iterable[int]) -> list[str]:
-        """Local "HH:MM" at which each interval starts, for people to read."""
+    def whole_hours(self) -> tuple[list[str], list[float]]:
+        """Whole hours inside the session as local "HH:MM", and where they lie in units of intervals."""
         opening, closing = _clock(self.open), _clock(self.close)
-        starts = (opening + (closing - opening) * int(t) / self.n_intervals for t in intervals)
-        return [str(pd.Timestamp(0) + start)[11:16] for start in starts]
+        hours = [pd.Timedelta(hours=h) for h in range(24) if opening <= pd.Timedelta(hours=h) <= closing]
+        positions = [float((hour - opening) / (closing - opening)) * self.n_intervals for hour in hours]
+        return [f"{int(hour / pd.Timedelta(hours=1)):02d}:00" for hour in hours], positions
 
     def _local(self, time: Int64) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(np.asarray(time).astype("datetime64[ns]"), tz="UTC").tz_convert(self.timezone)

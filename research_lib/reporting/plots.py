@@ -26,6 +26,7 @@ SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 def new_figure(n_axes: int = 1, width: float = 9.0, height: float = 3.6) -> tuple[Figure, list[Axes]]:
     """A figure of `n_axes` panels side by side, laid out so that labels do not overlap."""
     figure, axes = plt.subplots(1, n_axes, figsize=(width, height), layout="constrained", squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr, call-arg]
     return figure, list(axes[0])
 
 
@@ -37,8 +38,9 @@ def quartiles(values: pd.Series, by: ArrayLike) -> pd.DataFrame:
     DataFrame
         Index the sorted groups; columns lower, middle, upper; NaN values are left out.
     """
-    table = values.groupby(np.asarray(by)).quantile([0.25, 0.5, 0.75]).unstack()
-    return table.set_axis(["lower", "middle", "upper"], axis=1)
+    groups = values.groupby(np.asarray(by))
+    quantiles = {"lower": 0.25, "middle": 0.5, "upper": 0.75}
+    return pd.DataFrame({name: groups.quantile(q) for name, q in quantiles.items()})
 
 
 def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
@@ -183,26 +185,23 @@ def plot_schedules(
     return _clock_axis(ax, session)
 
 
-def plot_cumulative_cost(costs: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
-    """Cost by the end of each interval, one line a strategy, in the unit of `ylabel`."""
+def plot_cumulative(series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
+    """Running sum over intervals, (n,) each, one line a strategy, in the unit of `ylabel`."""
     ax = ax or new_figure()[1][0]
-    for name, cost in costs.items():
-        ax.plot(np.cumsum(np.asarray(cost, float)), color=STRATEGY_COLOURS.get(name, MUTED), label=name)
+    for name, values in series.items():
+        ax.plot(np.cumsum(np.asarray(values, float)), color=STRATEGY_COLOURS.get(name, MUTED), label=name)
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False)
     return _clock_axis(ax, session)
 
 
-def plot_cost_by_interval(
-    costs: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None
-) -> Axes:
-    """Cost of each interval as steps, one a strategy, in the unit of `ylabel`."""
+def plot_by_interval(series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
+    """A value of each interval, (n,) each, as steps, one colour a strategy, in the unit of `ylabel`."""
     ax = ax or new_figure()[1][0]
-    for name, cost in costs.items():
-        values = np.asarray(cost, float)
-        edges = np.arange(len(values) + 1)
-        ax.stairs(values, edges, color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.0, label=name)
+    for name, values in series.items():
+        steps = np.asarray(values, float)
+        ax.stairs(steps, np.arange(len(steps) + 1), color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.0, label=name)
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False)
@@ -216,8 +215,8 @@ def _visible_top(values: pd.Series, upper: pd.Series) -> float:
 
 
 def _clock_axis(ax: Axes, session: Session) -> Axes:
-    ticks = np.linspace(0, session.n_intervals, 7)[:-1].round().astype(int)
+    hours, positions = session.whole_hours()
     ax.set_xlim(0, session.n_intervals)
-    ax.set_xticks(ticks, session.time_of_day(ticks))
+    ax.set_xticks(positions, hours)
     ax.set_xlabel(f"time of day ({session.timezone})")
     return ax

@@ -51,9 +51,9 @@ class ReportFolder:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON with stable order, whole or not at all; NaN becomes null."""
+    """Write JSON in the order given, whole or not at all; NaN becomes null."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(_plain(content), indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     part.replace(path)
 
 

@@ -24,6 +24,7 @@ NOTEBOOKS = {"modeling": "impact_modeling.ipynb", "strategy": "trade_allocation_
 CONFIGURATIONS = PROJECT_ROOT / "notebooks" / "configs"
 REPORTS = PROJECT_ROOT / "reports"
 CELL_TIMEOUT_SECONDS = 600
+KERNEL_ARGUMENTS = ["--log-level=ERROR"]  # a kernel's warning about local TCP is no news to a report
 CHECKED_OUTPUT = "# NBVAL_CHECK_OUTPUT"
 
 
@@ -145,6 +146,7 @@ def execute(run_name: str, section: str, parameters: Mapping[str, Any]) -> None:
             kernel_name="python3",
             progress_bar={"position": 1, "leave": False, "desc": f"{run_name} {section}", "unit": "cell"},
             execution_timeout=CELL_TIMEOUT_SECONDS,
+            extra_arguments=KERNEL_ARGUMENTS,
         )
     except PapermillExecutionError as error:
         raise RunError(
@@ -155,8 +157,8 @@ def execute(run_name: str, section: str, parameters: Mapping[str, Any]) -> None:
 def _finish(run: RunConfig, work: Path) -> None:
     """Collect the sections' results, render the summaries from them, write the manifest."""
     results = {section: read_json(work / f"{section}.json") for section in NOTEBOOKS}
-    configuration = {"name": run.name, "title": run.title, "data": run.data, "parameters": run.parameters}
-    provenance = manifest(configuration)
+    parameters = {name: {**declared_parameters(name), **given} for name, given in run.parameters.items()}
+    provenance = manifest({"name": run.name, "title": run.title, "data": run.data, "parameters": parameters})
     write_json(work / "results.json", results)
     write_json(work / "manifest.json", provenance)
     for section in NOTEBOOKS:
@@ -182,7 +184,7 @@ def check_parameters(section: str, given: Mapping[str, Any]) -> None:
     papermill itself only logs an unknown parameter and runs on with the defaults.
     """
     declared = declared_parameters(section)
-    refuse_unknown(given, [name for name in declared if name != "output_dir"], f"{NOTEBOOKS[section]}: parameter")
+    refuse_unknown(given, declared, f"{NOTEBOOKS[section]}: parameter")
     for name, value in given.items():
         default = declared[name]
         wanted = (int, float) if isinstance(default, float) else (type(default),)
@@ -193,7 +195,7 @@ def check_parameters(section: str, given: Mapping[str, Any]) -> None:
 
 
 def declared_parameters(section: str) -> dict[str, Any]:
-    """Names and defaults of the notebook's one cell tagged `parameters`, which holds literals only."""
+    """Names and defaults of the notebook's one cell tagged `parameters`, without the runner's own `output_dir`."""
     import nbformat
 
     notebook = nbformat.read(PROJECT_ROOT / "notebooks" / NOTEBOOKS[section], as_version=4)
@@ -201,7 +203,9 @@ def declared_parameters(section: str) -> dict[str, Any]:
     if len(tagged) != 1:
         raise ValidationError(f"{NOTEBOOKS[section]} has {len(tagged)} cells tagged parameters, one is wanted")
     assignments = [node for node in ast.parse(tagged[0].source).body if isinstance(node, ast.Assign)]
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}  # type: ignore[attr-defined]
+    names = {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}  # type: ignore[attr-defined]
+    del names["output_dir"]
+    return names
 
 
 def refresh_notebooks() -> list[Path]:
@@ -216,7 +220,14 @@ def refresh_notebooks() -> list[Path]:
     paths = [PROJECT_ROOT / "notebooks" / file for file in NOTEBOOKS.values()]
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
-        NotebookClient(notebook, timeout=CELL_TIMEOUT_SECONDS, kernel_name="python3").execute(cwd=str(path.parent))
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_TIMEOUT_SECONDS,
+            kernel_name="python3",
+            extra_arguments=KERNEL_ARGUMENTS,
+            resources={"metadata": {"path": str(path.parent)}},
+        )
+        client.execute()
         for cell in notebook.cells:
             cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
             if cell.cell_type == "code":

@@ -1,0 +1,50 @@
+# Two doors: `make report` and `make test`, each from a bare clone. `make help` lists the rest.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+NAMES  ?=
+
+ifdef RESEARCH_DATA
+export RESEARCH_DATA := $(abspath $(RESEARCH_DATA))
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help env lab report test lock refresh clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+env: $(READY) ## make the virtual environment .venv with the locked packages
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+report: $(READY) ## make the reports (NAMES="default frog" for some; RESEARCH_DATA=... for real data)
+	$(BIN)/python -m research_lib report $(NAMES)
+
+test: $(READY) ## lint, type-check, run the tests and the notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax tests notebooks
+
+refresh: $(READY) ## store the notebook outputs that the tests compare, after a change made on purpose
+	$(BIN)/python -m research_lib refresh
+
+lock: $(READY) ## write requirements.lock anew from the bounds in pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+		--no-header --no-annotate --quiet --output-file requirements.lock
+
+clean: ## remove the environment, caches and unfinished reports
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis reports/.work *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv installs the lock in seconds; where it cannot be had, pip does the same in minutes.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)" \
+		&& $(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(READY)
