@@ -74,7 +74,8 @@ def replay(schedule: Schedule, books: BookSnapshots, side: str) -> Execution:
     n = len(schedule.shares)
     if len(books) != n:
         raise ValidationError(f"{len(books):,} books for {n:,} intervals; sample the books to one an interval")
-    quoted = np.isfinite(books.mid)
+    mid = books.mid
+    quoted = np.isfinite(mid)
     if not quoted.any():
         raise ValidationError(f"none of {n:,} books has two sides; nothing can be traded")
     prices, sizes = books.levels(side)
@@ -84,8 +85,8 @@ def replay(schedule: Schedule, books: BookSnapshots, side: str) -> Execution:
         order = schedule.shares[t] + carried
         if order > 0 and quoted[t]:
             filled[t] = min(order, sizes[t].sum())
-            average, _ = walk_levels(prices[t : t + 1], sizes[t : t + 1], filled[t : t + 1])
-            cost[t] = filled[t] * (average[0, 0] - books.mid[t])
+            premium, _ = walk_levels(prices[t : t + 1] - mid[t], sizes[t : t + 1], filled[t : t + 1])
+            cost[t] = filled[t] * premium[0, 0]
         carried = order - filled[t]
     if side == "sell":
         cost = -cost
@@ -98,5 +99,5 @@ def replay(schedule: Schedule, books: BookSnapshots, side: str) -> Execution:
         cost_by_interval=cost,
         cost=float(cost.sum()),
         cost_per_share=per_share,
-        cost_bps=1e4 * per_share / float(books.mid[quoted][0]),
+        cost_bps=1e4 * per_share / float(mid[quoted][0]),
     )

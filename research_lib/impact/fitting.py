@@ -229,7 +229,8 @@ def _estimate(data: Observations, rows: Index, powers: dict[str, int], tolerance
     active, fit = best
     scale = unit ** -np.array([power for power in powers.values()], float)
     coefficients[active] = fit.params
-    cov[np.ix_(active, active)] = fit.cov_params()
+    if fit.df_resid > 0:
+        cov[np.ix_(active, active)] = fit.cov_params()
     dof = len(np.unique(groups)) - 1 if clustered else fit.df_resid
     return coefficients * scale, cov * np.outer(scale, scale), float(dof)
 
@@ -244,7 +245,8 @@ def _least_squares(design: Float, y: Float, groups: Index | None) -> Any:
 
     model = sm.OLS(y, design)
     if groups is None:
-        return model.fit(cov_type="HC3", use_t=True)
+        exact = len(y) <= design.shape[1]  # leverage 1 leaves HC3 undefined
+        return model.fit(cov_type="HC0" if exact else "HC3", use_t=True)
     return model.fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
 
 

@@ -89,17 +89,16 @@ def split_by_time(data: Observations, test_fraction: float) -> tuple[Mask, str]:
     """Rows of the test set, later than all training rows, and the split in words."""
     n_days = len(data.dates)
     if test_fraction == 0:
-        days = data.dates[0] if n_days == 1 else f"{data.dates[0]} to {data.dates[-1]} ({n_days} days)"
-        return np.zeros(len(data.interval), bool), f"fitted on all of {days}"
+        return np.zeros(len(data.interval), bool), f"fitted on all of {_span(data.dates)}"
     if n_days > 1:
         first = n_days - min(n_days - 1, max(1, round(test_fraction * n_days)))
-        days = f"fitted on {data.dates[0]} to {data.dates[first - 1]} ({first} days)"
-        return (
-            data.day >= first,
-            f"{days}; tested on {data.dates[first]} to {data.dates[-1]} ({n_days - first} days)",
-        )
+        return data.day >= first, f"fitted on {_span(data.dates[:first])}; tested on {_span(data.dates[first:])}"
     first = data.n_intervals - max(1, round(test_fraction * data.n_intervals))
     return data.interval >= first, (
         f"fitted on intervals 0 to {first - 1} of {data.dates[0]}; tested on intervals {first} to "
         f"{data.n_intervals - 1}, predicted by one curve fitted to all the earlier ones"
     )
+
+
+def _span(dates: list[str]) -> str:
+    return dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]} ({len(dates)} days)"

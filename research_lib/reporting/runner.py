@@ -13,7 +13,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from research_lib.config import PROJECT_ROOT, Record, data_file, nearest, read_yaml, refuse_unknown
+from research_lib.config import (
+    PROJECT_ROOT,
+    ModelConfig,
+    OptimizerConfig,
+    Record,
+    data_file,
+    nearest,
+    read_yaml,
+    refuse_unknown,
+)
 from research_lib.errors import MissingDataError, ResearchError, ValidationError
 from research_lib.reporting.markdown import render_index, render_summary
 from research_lib.reporting.provenance import manifest, read_json, write_json
@@ -21,6 +30,10 @@ from research_lib.reporting.provenance import manifest, read_json, write_json
 logger = logging.getLogger(__name__)
 
 NOTEBOOKS = {"modeling": "impact_modeling.ipynb", "strategy": "trade_allocation_strategy.ipynb"}
+SETTINGS: dict[str, type[ModelConfig | OptimizerConfig]] = {
+    "model_settings": ModelConfig,
+    "optimizer_settings": OptimizerConfig,
+}
 CONFIGURATIONS = PROJECT_ROOT / "notebooks" / "configs"
 REPORTS = PROJECT_ROOT / "reports"
 CELL_TIMEOUT_SECONDS = 600
@@ -192,6 +205,8 @@ def check_parameters(section: str, given: Mapping[str, Any]) -> None:
             raise ValidationError(
                 f"{NOTEBOOKS[section]}: parameter {name} must be {type(default).__name__}, got {value!r}"
             )
+    for name in given.keys() & SETTINGS.keys():
+        SETTINGS[name].from_dict(given[name])
 
 
 def declared_parameters(section: str) -> dict[str, Any]:

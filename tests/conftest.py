@@ -1,0 +1,36 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import real_data
+
+from research_lib.market import BookSnapshots, Session, SyntheticMarket
+
+
+@pytest.fixture(autouse=True)
+def _guard_global_random_state() -> Iterator[None]:
+    """No code under test may draw from NumPy's global generator."""
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    yield
+    assert np.array_equal(before, np.random.get_state()[1]), "the global random state was used"  # noqa: NPY002
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20251122)
+
+
+@pytest.fixture(scope="session")
+def frog_file() -> Path:
+    return real_data("databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz")
+
+
+@pytest.fixture(scope="session")
+def synthetic_books() -> BookSnapshots:
+    """Four synthetic days of thirteen half-hours, 12 levels a side."""
+    return SyntheticMarket(session=Session(13)).books(52, 12, np.random.default_rng(3))

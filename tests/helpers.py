@@ -1,0 +1,27 @@
+"""What several test modules build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from research_lib.config import data_folder
+from research_lib.market import BookSnapshots
+
+
+def real_data(relative: str) -> Path:
+    """A file of real data, or a skip that names it."""
+    path = data_folder() / relative
+    if not path.is_file():
+        pytest.skip(f"{relative} is not in RESEARCH_DATA ({data_folder()})")
+    return path
+
+
+def one_book(bid: list[tuple[float, float]], ask: list[tuple[float, float]]) -> BookSnapshots:
+    """One snapshot from (price, size) levels, at 10:00 New York."""
+    bid_price, bid_size = np.array(bid, float).T
+    ask_price, ask_size = np.array(ask, float).T
+    time = np.array([1_704_207_600_000_000_000], dtype=np.int64)  # 2024-01-02 15:00 UTC
+    return BookSnapshots(time, bid_price[None], bid_size[None], ask_price[None], ask_size[None])

@@ -1,0 +1,189 @@
+"""The fit: exact recovery, honest errors, no look-ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.impact import LinearImpact, QuadraticImpact, fit_impact
+from research_lib.impact.curves import ImpactCurve
+
+SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0])
+
+
+def observations(
+    curve: ImpactCurve, n_days: int, rng: np.random.Generator | None = None, noise: float = 0.0
+) -> pd.DataFrame:
+    """A slippage frame of `n_days` drawn from a curve, one snapshot an interval; noise is common to a snapshot."""
+    n = len(curve)
+    session_length = 390 * 60 * 10**9
+    days = pd.bdate_range("2024-03-04", periods=n_days)
+    frames = []
+    for day in days:
+        opening = pd.Timestamp(f"{day.date()} 09:30", tz="America/New_York")
+        for t in range(n):
+            factor = 1.0 if rng is None else rng.lognormal(-0.5 * noise**2, noise)
+            slippage = [curve.half_spread[t] + factor * (curve.impact(x)[t]) for x in SIZES]
+            frames.append(
+                pd.DataFrame({
+                    "time": opening + pd.Timedelta(t * session_length // n, "ns"), "interval": t, "side": "buy",
+                    "trade_size": SIZES, "mid_price": 50.0, "half_spread": curve.half_spread[t],
+                    "avg_slippage": slippage, "censored": False,
+                })
+            )  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("family", "curve"),
+    [
+        ("linear", LinearImpact(np.array([1e-5, 3e-6, 2e-4]), np.array([0.01, 0.02, 0.3]))),
+        ("nonlinear", QuadraticImpact(np.array([1e-9, 5e-8, 2e-10]), np.array([1e-5, 3e-6, 2e-4]), 0.02)),
+    ],
+)
+def test_noise_free_observations_return_the_coefficients(family: str, curve: ImpactCurve) -> None:
+    fit = fit_impact(observations(curve, 3), family)
+    for name in fit.params:
+        assert fit.params[name].to_numpy() == pytest.approx(getattr(curve, name), rel=1e-8), name
+    assert fit.metrics["train_r2"] == pytest.approx(1.0)
+    assert fit.metrics["test_r2"] == pytest.approx(1.0)
+
+
+def test_the_test_days_do_not_touch_the_curve(rng: np.random.Generator) -> None:
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 5, rng, noise=0.3)
+    spoilt = frame.copy()
+    last = spoilt["time"] >= spoilt["time"].max().normalize()
+    spoilt.loc[last, "avg_slippage"] *= 10
+    before, after = fit_impact(frame), fit_impact(spoilt)
+    assert before.params.equals(after.params)
+    assert before.metrics["train_r2"] == after.metrics["train_r2"]
+    assert before.metrics["test_r2"] != after.metrics["test_r2"]
+    assert before.information == "fitted on 2024-03-04 to 2024-03-07 (4 days); tested on 2024-03-08"
+
+
+def test_within_one_day_the_last_fifth_is_predicted_from_what_came_before(rng: np.random.Generator) -> None:
+    curve = LinearImpact(rng.lognormal(-11, 0.3, 10), 0.01)
+    fit = fit_impact(observations(curve, 1))
+    assert fit.diagnostics["pooled"] == [8, 9]
+    # One snapshot an interval at equal sizes: the pooled coefficient is the mean of the earlier ones.
+    assert fit.params["beta"].iloc[8:].to_numpy() == pytest.approx(np.full(2, curve.beta[:8].mean()))
+    assert fit.params["beta"].iloc[:8].to_numpy() == pytest.approx(curve.beta[:8])
+    assert "intervals 0 to 7 of 2024-03-04; tested on intervals 8 to 9" in fit.information
+
+
+def test_coefficients_and_clustered_errors_equal_statsmodels(rng: np.random.Generator) -> None:
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 6, rng, noise=0.4)
+    fit = fit_impact(frame, test_fraction=0)
+    rows = frame[frame["interval"] == 1]
+    reference = sm.OLS(rows["avg_slippage"] - rows["half_spread"], rows[["trade_size"]]).fit(
+        cov_type="cluster", cov_kwds={"groups": rows["time"].astype("int64")}, use_t=True
+    )
+    assert fit.params["beta"][1] == pytest.approx(reference.params.iloc[0], rel=1e-10)
+    assert fit.bse["beta"][1] == pytest.approx(reference.bse.iloc[0], rel=1e-8)
+    lower, upper = fit.conf_int()
+    assert [lower["beta"][1], upper["beta"][1]] == pytest.approx(reference.conf_int().iloc[0].tolist(), rel=1e-8)
+    assert fit.diagnostics["errors"] == "clustered by day"
+
+
+def test_r2_is_centred_on_the_evaluated_sets_own_mean(rng: np.random.Generator) -> None:
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 6, rng, noise=0.4)
+    fit = fit_impact(frame)
+    test = fit.observations[fit.observations["sample"] == "test"]
+    residual = ((test["observed"] - test["predicted"]) ** 2).sum()
+    own = ((test["observed"] - test["observed"].mean()) ** 2).sum()
+    assert fit.metrics["test_r2"] == pytest.approx(1 - residual / own)
+    assert fit.metrics["test_rmse_bps"] == pytest.approx(np.sqrt(residual / len(test)) / 50 * 1e4)
+
+
+def test_censored_rows_are_counted_and_left_out() -> None:
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 3)
+    frame.loc[frame["trade_size"] == 1600, ["censored", "avg_slippage"]] = [True, 0.0]
+    fit = fit_impact(frame, test_fraction=0)
+    assert fit.diagnostics["censored"] == 6
+    assert fit.params["beta"].to_numpy() == pytest.approx([1e-5, 2e-5], rel=1e-10)
+    assert fit.diagnostics["largest_size"] == 800.0
+
+
+def test_the_half_spread_is_measured_not_fitted() -> None:
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 4)
+    wide = frame["time"] < frame["time"].min() + pd.Timedelta(days=1)
+    frame.loc[wide, ["half_spread", "avg_slippage"]] += 0.04
+    fit = fit_impact(frame, test_fraction=0)
+    assert fit.params["half_spread"].to_numpy() == pytest.approx([0.02, 0.02])
+    assert fit.bse["half_spread"].to_numpy() == pytest.approx(np.full(2, 0.02 / np.sqrt(4)))
+    assert fit.params["beta"].to_numpy() == pytest.approx([1e-5, 2e-5])
+
+
+def test_an_interval_with_too_few_observations_borrows_from_its_neighbours() -> None:
+    curve = LinearImpact(np.array([1e-5, 9e-5, 3e-5]), 0.01)
+    frame = observations(curve, 1)
+    frame = frame[(frame["interval"] != 1) | (frame["trade_size"] > 800)]
+    fit = fit_impact(frame, test_fraction=0, min_observations=5)
+    assert fit.diagnostics["widened"] == [1]
+    alone = fit_impact(frame, test_fraction=0, min_observations=1)
+    assert alone.diagnostics["widened"] == []
+    assert alone.params["beta"][1] == pytest.approx(9e-5)
+    assert 1e-5 < fit.params["beta"][1] < 9e-5
+
+
+def test_coefficients_are_held_at_zero_where_the_data_bend_down() -> None:
+    concave = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 3)
+    concave["avg_slippage"] = 0.01 + 1e-4 * np.sqrt(concave["trade_size"])
+    fit = fit_impact(concave, "nonlinear", test_fraction=0)
+    assert fit.params["alpha"].tolist() == [0.0, 0.0]
+    assert fit.diagnostics["bounded"] == [0, 1]
+    assert fit.bse["alpha"].isna().all()
+    linear = fit_impact(concave, "linear", test_fraction=0)
+    assert fit.params["beta"].to_numpy() == pytest.approx(linear.params["beta"].to_numpy())
+
+
+def test_tolerance_decides_what_counts_as_zero() -> None:
+    frame = observations(QuadraticImpact(np.array([1e-12, 1e-12]), np.array([1e-5, 2e-5]), 0.01), 3)
+    assert (fit_impact(frame, "nonlinear", tolerance=1e-8).params["alpha"] > 0).all()
+    assert (fit_impact(frame, "nonlinear", tolerance=1e-2).params["alpha"] == 0).all()
+
+
+def test_too_little_to_fit_names_count_and_remedy() -> None:
+    frame = observations(LinearImpact(np.array([1e-5]), 0.01), 1)
+    with pytest.raises(ModelFittingError, match=r"5 uncensored training observations.*at least 50 are needed"):
+        fit_impact(frame, test_fraction=0, min_observations=50)
+    with pytest.raises(ModelFittingError, match="1 distinct trade size does not determine 2 coefficients"):
+        fit_impact(observations(LinearImpact(np.ones(2) * 1e-5), 9)[::5], "nonlinear", test_fraction=0)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("trade_size", 0.0, "column trade_size must be above 0: 1 of 10 rows are not, first in row 3"),
+        ("trade_size", -5.0, "column trade_size must be above 0"),
+        ("avg_slippage", np.nan, "column avg_slippage must be a finite number"),
+        ("mid_price", -1.0, "column mid_price must be above 0"),
+        ("interval", -1, "column interval must be 0 or more"),
+    ],
+)
+def test_bad_rows_are_refused(column: str, value: Any, message: str) -> None:
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 1)
+    frame.loc[3, column] = value
+    with pytest.raises(ValidationError, match=message):
+        fit_impact(frame)
+
+
+def test_unknown_family_missing_column_and_short_curve_are_refused() -> None:
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 1)
+    with pytest.raises(ValidationError, match="model_type 'liner' is unknown; did you mean 'linear'"):
+        fit_impact(frame, "liner")
+    with pytest.raises(ValidationError, match="slippage frame lacks column half_spread"):
+        fit_impact(frame.drop(columns="half_spread"))
+    with pytest.raises(ValidationError, match="n_intervals is 1, the frame has interval 1; give 2 or more"):
+        fit_impact(frame, n_intervals=1)
+
+
+def test_summary_names_what_was_known() -> None:
+    fit = fit_impact(observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 3))
+    assert fit.information in fit.summary()
+    assert "linear impact, 2 intervals" in fit.summary()

@@ -1,0 +1,22 @@
+"""Numbers as reports show them."""
+
+from __future__ import annotations
+
+import pytest
+
+from research_lib.reporting.markdown import count, significant
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1234567, "1,230,000"), (0.0123456, "0.0123"), (99.96, "100"), (9.996, "10.0"), (-3.14159, "-3.14"), (0, "0"),
+        (1.5, "1.50"), (2000, "2,000"), (None, "n/a"), ("text", "text"), (1.234e-7, "1.23e-07"), (5e12, "5.00e+12"),
+    ],
+)  # fmt: skip
+def test_three_significant_digits(value: object, text: str) -> None:
+    assert significant(value) == text
+
+
+def test_counts_are_exact() -> None:
+    assert count(33286) == "33,286"

@@ -1,0 +1,163 @@
+"""Configurations, strict parameters, atomic reports: with real papermill runs of small cases."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from research_lib.__main__ import main
+from research_lib.config import PROJECT_ROOT
+from research_lib.errors import ValidationError
+from research_lib.reporting import runner
+from research_lib.reporting.runner import RunConfig, check_parameters, run_reports
+
+SMALL = {
+    "title": "small case", "data": [],
+    "shared": {"n_days": 4, "n_levels": 12, "n_intervals": 26, "trade_sizes": [100, 200, 400, 800, 1200], "seed": 3},
+    "modeling": {"test_fraction": 0.25},
+    "strategy": {"test_days": 2, "total_shares": 10000.0, "optimizer_settings": {"max_allocation_ratio": 0.1}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    monkeypatch.setattr(runner, "CONFIGURATIONS", folder)
+    return folder
+
+
+def _write(folder: Path, name: str, **changes: Any) -> None:
+    (folder / f"{name}.yml").write_text(yaml.safe_dump({**SMALL, **changes}))
+
+
+def test_a_run_leaves_two_summaries_figures_results_and_manifest(configurations: Path, tmp_path: Path) -> None:
+    _write(configurations, "small")
+    _write(configurations, "absent", data=["vendor/not_here.csv.gz"])
+    reports = tmp_path / "reports"
+    outcome = run_reports(["small", "absent"], reports=reports)
+    assert outcome["small"] == "made"
+    assert outcome["absent"].startswith("skipped: data file vendor/not_here.csv.gz is not in")
+    folder = reports / "small"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "figures", "manifest.json", "modeling_summary.md", "results.json", "strategy_summary.md",
+    ]  # fmt: skip
+    assert not (reports / "absent").exists()
+    assert list((reports / ".work").iterdir()) == []
+    for section in ("modeling", "strategy"):
+        text = (folder / f"{section}_summary.md").read_text()
+        figures = re.findall(r"\]\((figures/[^)]+)\)", text)
+        assert len(figures) >= 2
+        assert all((folder / figure).stat().st_size > 5_000 for figure in figures)
+        assert not re.search(r"\bnan\b|\bNone\b|Traceback|\bimport |\{\{", text), section
+        assert "**Answer.**" in text
+    results = json.loads((folder / "results.json").read_text())
+    strategy = results["strategy"]
+    assert strategy["scope"] == "out of sample"
+    assert len(strategy["replayed_days"]) == 2
+    assert not set(strategy["fitted_days"]) & set(strategy["replayed_days"])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["configuration"]["parameters"]["strategy"]["total_shares"] == 10000.0
+    assert manifest["configuration"]["parameters"]["strategy"]["objective"] == "cost"
+    index = (reports / "README.md").read_text()
+    assert "[strategy](small/strategy_summary.md)" in index
+
+
+def test_the_in_sample_run_says_so(configurations: Path, tmp_path: Path) -> None:
+    _write(
+        configurations,
+        "one_day",
+        shared={**SMALL["shared"], "n_days": 1},
+        strategy={**SMALL["strategy"], "test_days": 0},
+    )  # type: ignore[dict-item]
+    run_reports(["one_day"], reports=tmp_path / "reports")
+    text = (tmp_path / "reports" / "one_day" / "strategy_summary.md").read_text()
+    assert "> **In sample.**" in text
+    assert "one day: none" in text
+    assert "Nothing is claimed for another day" in text
+
+
+def test_a_failing_run_leaves_the_old_report_and_no_half_of_a_new_one(configurations: Path, tmp_path: Path) -> None:
+    reports = tmp_path / "reports"
+    (reports / "small").mkdir(parents=True)
+    (reports / "small" / "results.json").write_text("{}")
+    _write(
+        configurations,
+        "small",
+        strategy={"test_days": 2, "total_shares": 10000.0, "optimizer_settings": {"max_allocation_ratio": 0.01}},
+    )
+    message = (
+        r"small: trade_allocation_strategy.ipynb stopped in cell \d+: OptimizationError: cap admits 2,600 of 10,000"
+    )
+    with pytest.raises(runner.RunError, match=message):
+        run_reports(["small"], reports=reports)
+    assert [p.name for p in (reports / "small").iterdir()] == ["results.json"]
+    assert list((reports / ".work").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shared": {"n_interval": 10}}, r"parameter 'n_interval' is unknown; did you mean 'n_intervals'"),
+        ({"shared": {"n_intervals": "many"}}, r"parameter n_intervals must be int, got 'many'"),
+        ({"shared": {"n_intervals": True}}, r"parameter n_intervals must be int, got True"),
+        ({"shared": {"output_dir": "/tmp/x"}}, r"parameter 'output_dir' is unknown"),
+        ({"strategy": {"total_shares": "1; import os"}}, r"parameter total_shares must be float"),
+        ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
+        ({"shared": {"model_settings": {"volatilty": 1}}}, r"ModelConfig setting 'volatilty' is unknown"),
+        ({"strategy": {"optimizer_settings": {"tolerence": 1}}}, r"did you mean 'tolerance'"),
+    ],
+)
+def test_misspelt_and_mistyped_parameters_are_refused_before_a_kernel_starts(
+    configurations: Path, tmp_path: Path, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "execute", lambda *_: pytest.fail("a kernel was started"))
+    _write(configurations, "bad", **changes)
+    with pytest.raises(ValidationError, match=message):
+        run_reports(["bad"], reports=tmp_path / "reports")
+    assert not (tmp_path / "reports" / "bad").exists()
+
+
+def test_an_integer_is_good_where_a_float_is_declared() -> None:
+    check_parameters("strategy", {"total_shares": 5000})
+
+
+def test_unknown_configurations_are_refused_and_cannot_leave_the_folder() -> None:
+    with pytest.raises(ValidationError, match="configuration 'defualt' is unknown; did you mean 'default'"):
+        RunConfig.load("defualt")
+    with pytest.raises(ValidationError, match="is unknown"):
+        RunConfig.load("../../etc/passwd")
+
+
+def test_every_committed_configuration_is_sound() -> None:
+    names = runner.configuration_names()
+    assert names[0] == "default"
+    for name in names:
+        run = RunConfig.load(name)
+        for section, parameters in run.parameters.items():
+            check_parameters(section, parameters)
+
+
+def test_the_command_line_says_one_line_and_its_status(
+    configurations: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(runner, "run_reports", lambda names: {name: "skipped: no data" for name in names})
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
+    _write(configurations, "frog")
+    assert main(["report", "frog"]) == 0
+    assert main(["report", "frog", "--strict"]) == 1
+    assert capsys.readouterr().out == "frog: skipped: no data\n" * 2
+    monkeypatch.undo()
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
+    assert main(["report", "frgo"]) == 2
+    assert capsys.readouterr().err == "error: configuration 'frgo' is unknown; did you mean 'frog'?\n"
+
+
+def test_committed_reports_belong_to_committed_configurations() -> None:
+    folders = {path.parent.name for path in (PROJECT_ROOT / "reports").glob("*/results.json")}
+    assert folders == {"default", "frog"}

@@ -1,0 +1,107 @@
+"""One source of truth for the environment, and for the layout."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from research_lib.config import PROJECT_ROOT
+
+
+def _declared() -> dict[str, Requirement]:
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+def _locked() -> dict[str, list[Requirement]]:
+    locked: dict[str, list[Requirement]] = {}
+    for line in (PROJECT_ROOT / "requirements.lock").read_text().splitlines():
+        requirement = Requirement(line)
+        locked.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return locked
+
+
+def test_environment_yml_says_the_same_as_pyproject() -> None:
+    conda = yaml.safe_load((PROJECT_ROOT / "environment.yml").read_text())["dependencies"]
+    packages = {canonicalize_name(Requirement(line).name): Requirement(line) for line in conda if isinstance(line, str)}
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    assert str(packages.pop("python").specifier) == project["requires-python"]
+    packages.pop("pip")
+    assert {name: str(r.specifier) for name, r in packages.items()} == {
+        name: str(r.specifier) for name, r in _declared().items()
+    }
+
+
+def test_the_lock_pins_every_package_within_its_bounds() -> None:
+    locked = _locked()
+    for name, requirement in _declared().items():
+        assert name in locked, f"{name} is not locked; run make lock"
+        for pin in locked[name]:
+            (specifier,) = pin.specifier
+            assert specifier.operator == "=="
+            assert Version(specifier.version) in requirement.specifier, f"{pin} breaks {requirement}"
+
+
+def test_the_users_packages_are_all_there() -> None:
+    wanted = {
+        "jupyterlab",
+        "papermill",
+        "nbval",
+        "numpy",
+        "pandas",
+        "scipy",
+        "cvxpy",
+        "seaborn",
+        "matplotlib",
+        "statsmodels",
+    }
+    assert wanted <= set(_declared())
+
+
+def test_no_address_in_the_environment_files() -> None:
+    for name in ("pyproject.toml", "environment.yml", "requirements.lock", "Makefile", ".ci/run"):
+        text = (PROJECT_ROOT / name).read_text()
+        assert "://" not in text, name
+        assert "index-url" not in text, name
+
+
+ORDER = ["errors", "config", "monitoring", "market", "impact", "execution", "evaluation", "reporting", "__main__"]
+
+
+def _modules() -> list[Path]:
+    return sorted((PROJECT_ROOT / "research_lib").rglob("*.py"))
+
+
+def _part(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda p: p.relative_to(PROJECT_ROOT).as_posix())
+def test_data_flows_one_way(path: Path) -> None:
+    """A module imports only from its own part of the library or from those above it."""
+    part = path.relative_to(PROJECT_ROOT / "research_lib").parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    for node in ast.parse(path.read_text()).body:  # the top level: what importing it brings in
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("research_lib."):
+            assert ORDER.index(_part(str(node.module))) <= ORDER.index(part), f"{path.name} imports {node.module}"
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda p: p.relative_to(PROJECT_ROOT).as_posix())
+def test_modules_and_functions_stay_short_and_documented(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 350
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            doc = ast.get_docstring(node, clean=False) or ""
+            body = (node.end_lineno or 0) - node.lineno - doc.count("\n") - bool(doc)
+            assert body < 50, f"{node.name} has {body} lines"
+            assert doc or node.name.startswith("_") or body <= 3, f"{node.name} is public without a docstring"

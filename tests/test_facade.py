@@ -1,0 +1,236 @@
+"""The code block of DESIGN section 5 as printed, and what its users rely on."""
+
+from __future__ import annotations
+
+import logging
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from research_lib import ImpactModel, ModelConfig, OptimizerConfig, SolverType, TradeAllocator, ValidationError
+from research_lib.errors import MemoryLimitError, ModelFittingError
+from research_lib.impact import fit_impact
+
+
+@pytest.fixture(scope="module")
+def fitted() -> ImpactModel:
+    config = ModelConfig(base_price=100.0, volatility_factor=0.5, memory_limit_mb=500)
+    model = ImpactModel(model_type="linear", config=config)
+    books = model.generate_synthetic_orderbook(n_snapshots=390, n_levels=20)
+    model.fit_model(model.estimate_slippage(books))
+    return model
+
+
+def test_the_printed_block_runs(tmp_path: Path) -> None:
+    config = ModelConfig(base_price=100.0, volatility_factor=0.5, memory_limit_mb=500)
+    model = ImpactModel(model_type="linear", config=config)
+    books = model.generate_synthetic_orderbook(n_snapshots=390, n_levels=20)
+    assert {"time", "side", "price", "size", "level"} <= set(books.columns)
+    slippage = model.estimate_slippage(books)
+    assert {
+        "time", "interval", "side", "trade_size", "filled", "avg_price", "mid_price", "half_spread", "avg_slippage",
+        "slippage_bps", "impact", "censored",
+    } == set(slippage.columns)  # fmt: skip
+    assert (slippage["avg_slippage"] >= 0).all()
+    assert slippage["interval"].nunique() == 390
+    fit = model.fit_model(slippage)
+    assert 0 < fit["metrics"]["train_r2"] <= 1
+    assert np.isfinite(fit["metrics"]["test_r2"])
+    allocator = TradeAllocator(
+        impact_model=model,
+        total_shares=100_000,
+        n_intervals=390,
+        config=OptimizerConfig(default_solver=SolverType.CVXPY, max_allocation_ratio=0.3, timeout_seconds=60),
+    )
+    result = allocator.optimize()
+    shares = result["optimal_allocation"]
+    assert abs(shares.sum() - 100_000) < 1e-6
+    assert (shares >= 0).all()
+    assert (shares <= 30_000).all()
+    assert result["improvement_pct"] > 0
+    assert result["total_impact"] < result["naive_impact"]
+    assert result["allocation"].solver == "cvxpy"
+    picture = tmp_path / "allocation_plot.png"
+    allocator.plot_allocation(save_path=str(picture))
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert [path.name for path in tmp_path.iterdir()] == ["allocation_plot.png"]
+
+
+@pytest.mark.parametrize("model_type", ["linear", "nonlinear"])
+@pytest.mark.parametrize("objective", ["cost", "impact"])
+def test_each_solver_gives_the_same_cost(model_type: str, objective: str) -> None:
+    model = ImpactModel(model_type=model_type)
+    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(260, 20)), test_fraction=0)
+    # 65 intervals: SLSQP; the next test has trust-constr at 390.
+    allocator = TradeAllocator(model, 60_000, n_intervals=65, objective=objective)
+    results = {solver: allocator.optimize(solver=solver) for solver in SolverType}
+    costs = [result["total_impact"] for result in results.values()]
+    assert np.ptp(costs) < 1e-3 * min(costs)
+    assert [r["allocation"].solver for r in results.values()] == ["analytical", "analytical", "scipy", "cvxpy"]
+
+
+def test_trust_constr_at_390_intervals_agrees(fitted: ImpactModel) -> None:
+    allocator = TradeAllocator(fitted, 100_000)
+    exact, numeric = allocator.optimize("analytical"), allocator.optimize("scipy")
+    assert numeric["allocation"].solver == "scipy"
+    assert numeric["total_impact"] == pytest.approx(exact["total_impact"], rel=1e-3)
+
+
+def test_the_saving_compares_the_same_curve_order_and_unit(fitted: ImpactModel) -> None:
+    result = TradeAllocator(fitted, 100_000).optimize(SolverType.AUTO)
+    naive = fitted.curve.cost(100_000 / 390).sum()
+    assert result["naive_impact"] == pytest.approx(naive)
+    assert result["improvement_pct"] == pytest.approx(100 * (1 - result["total_impact"] / naive))
+
+
+def test_two_thousand_snapshots_of_fifty_levels_pass() -> None:
+    model = ImpactModel("linear")
+    books = model.generate_synthetic_orderbook(2_000, 50)
+    slippage = model.estimate_slippage(books)
+    assert len(books) == 2_000 * 50 * 2
+    assert slippage["time"].nunique() == 2_000
+
+
+def test_a_book_beyond_the_memory_limit_is_refused_before_it_is_built() -> None:
+    model = ImpactModel("linear", ModelConfig(memory_limit_mb=500))
+    message = r"100,000,000 snapshots of 50 levels would need about .* MB, memory_limit_mb is 500"
+    tracemalloc.start()
+    with pytest.raises(MemoryLimitError, match=message):
+        model.generate_synthetic_orderbook(100_000_000, 50)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e7
+    assert issubclass(MemoryLimitError, ValidationError)
+
+
+def test_slippage_beyond_the_memory_limit_is_refused() -> None:
+    books = ImpactModel("linear").generate_synthetic_orderbook(390, 5)
+    small = ImpactModel("linear", ModelConfig(memory_limit_mb=0.5))
+    with pytest.raises(MemoryLimitError, match="use fewer trade sizes or raise memory_limit_mb"):
+        small.estimate_slippage(books)
+
+
+def test_snapshots_spread_over_one_session_or_go_on_minute_by_minute() -> None:
+    model = ImpactModel("linear")
+    few = model.estimate_slippage(model.generate_synthetic_orderbook(13, 5))
+    assert sorted(few["interval"].unique()) == list(range(13))
+    many = model.generate_synthetic_orderbook(800, 5)
+    assert many["time"].dt.tz_convert("America/New_York").dt.date.nunique() == 3
+
+
+def test_sides_are_walked_apart_or_together() -> None:
+    model = ImpactModel("linear")
+    books = model.generate_synthetic_orderbook(26, 10)
+    both = model.estimate_slippage(books, [100, 200], side="both")
+    assert both["side"].value_counts().to_dict() == {"buy": 52, "sell": 52}
+    alone = model.estimate_slippage(books, [100, 200], side="sell")
+    assert both.loc[both["side"] == "sell", "avg_price"].tolist() == alone["avg_price"].tolist()
+    with pytest.raises(ValidationError, match='side must be "buy", "sell" or "both"'):
+        model.estimate_slippage(books, side="short")
+
+
+def test_another_number_of_intervals_recuts_the_session(fitted: ImpactModel) -> None:
+    allocator = TradeAllocator(fitted, 10_000, n_intervals=13)
+    assert len(allocator.optimize("auto")["optimal_allocation"]) == 13
+    assert allocator.curve.half_spread[0] == pytest.approx(fitted.curve.half_spread[:30].mean())
+
+
+def test_orders_beyond_the_sizes_seen_are_counted_and_logged(
+    fitted: ImpactModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = TradeAllocator(fitted, 10_000_000).optimize("auto")
+    assert result["beyond_observed"] > 0
+    assert "the largest size that the fit saw" in caplog.text
+
+
+def test_min_observations_reaches_the_fit() -> None:
+    books = ImpactModel("linear").generate_synthetic_orderbook(26, 10)
+    for minimum, widened in ((3, 0), (12, 26)):
+        model = ImpactModel("linear", ModelConfig(min_observations=minimum))
+        fit = model.fit_model(model.estimate_slippage(books, [100, 200, 300, 400]), test_fraction=0)
+        assert len(fit["diagnostics"]["widened"]) == widened
+
+
+def test_trade_size_limits_act(caplog: pytest.LogCaptureFixture) -> None:
+    model = ImpactModel("linear", ModelConfig(min_trade_size=200.0, max_trade_size=900.0))
+    books = model.generate_synthetic_orderbook(26, 10)
+    with pytest.raises(ValidationError, match="trade size 1000 is above max_trade_size 900"):
+        model.estimate_slippage(books, [300, 1000])
+    with caplog.at_level(logging.WARNING):
+        model.estimate_slippage(books, [50, 300])
+    assert "1 trade sizes are below min_trade_size 200, the smallest is 50" in caplog.text
+    sizes = model.estimate_slippage(books)["trade_size"]
+    assert sizes.min() == 200
+    assert sizes.max() <= 900
+
+
+@pytest.mark.parametrize("sizes", [[-100.0], [0.0], [float("nan")]])
+def test_negative_or_zero_trade_sizes_are_refused(sizes: list[float]) -> None:
+    model = ImpactModel("linear")
+    with pytest.raises(ValidationError, match="trade_sizes must be finite and above 0"):
+        model.estimate_slippage(model.generate_synthetic_orderbook(26, 5), sizes)
+
+
+def test_batches_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None:
+    books = ImpactModel("linear").generate_synthetic_orderbook(30, 5)
+    with caplog.at_level(logging.INFO, logger="research_lib"):
+        ImpactModel("linear", ModelConfig(batch_size=10)).estimate_slippage(books)
+        loud = caplog.text.count("walked buy snapshots")
+        caplog.clear()
+        ImpactModel("linear", ModelConfig(batch_size=10, progress_logging=False)).estimate_slippage(books)
+        quiet = caplog.text.count("walked buy snapshots")
+    assert (loud, quiet) == (3, 0)
+
+
+def test_parallel_processing_changes_nothing_but_the_threads() -> None:
+    books = ImpactModel("linear").generate_synthetic_orderbook(60, 10)
+    frames = [
+        ImpactModel("linear", ModelConfig(batch_size=16, parallel_processing=on)).estimate_slippage(books)
+        for on in (False, True)
+    ]
+    pd.testing.assert_frame_equal(*frames)
+
+
+def test_numerical_tolerance_reaches_the_fit() -> None:
+    books = ImpactModel("nonlinear").generate_synthetic_orderbook(1_300, 20)
+    zeros = []
+    for tolerance in (1e-8, 1e-2):
+        model = ImpactModel("nonlinear", ModelConfig(numerical_tolerance=tolerance))
+        zeros.append(len(model.fit_model(model.estimate_slippage(books))["diagnostics"]["bounded"]))
+    assert zeros[1] >= zeros[0]
+
+
+def test_optimizer_floor_and_cap_act(fitted: ImpactModel) -> None:
+    config = OptimizerConfig(min_trade_size=100.0, max_allocation_ratio=0.004)
+    shares = TradeAllocator(fitted, 100_000, config=config).optimize("auto")["optimal_allocation"]
+    assert shares.min() == pytest.approx(100.0)
+    assert shares.max() == pytest.approx(400.0)
+
+
+def test_crossed_books_are_refused_with_count_and_time() -> None:
+    model = ImpactModel("linear")
+    books = model.generate_synthetic_orderbook(26, 5)
+    first = books["time"] == books["time"].iloc[0]
+    books.loc[first & (books["side"] == "bid"), "price"] += 50
+    with pytest.raises(ValidationError, match=r"1 of 26 books are crossed .* first at 2024-01-02 14:30"):
+        model.estimate_slippage(books)
+
+
+def test_an_unfitted_model_and_an_empty_order_are_refused(fitted: ImpactModel) -> None:
+    with pytest.raises(ModelFittingError, match="call fit_model"):
+        TradeAllocator(ImpactModel("linear"), 100)
+    for shares in (0, -5, float("nan")):
+        with pytest.raises(ValidationError, match="total_shares must be"):
+            TradeAllocator(fitted, shares)
+    with pytest.raises(ValidationError, match="model_type 'quadratic' is unknown"):
+        ImpactModel("quadratic")
+    with pytest.raises(ValidationError, match="objective must be one of"):
+        TradeAllocator(fitted, 100, objective="speed")
+
+
+def test_the_model_is_the_function_it_wraps(fitted: ImpactModel) -> None:
+    slippage = fitted.estimate_slippage(fitted.generate_synthetic_orderbook())
+    assert fit_impact(slippage, "linear").params.equals(fitted.fit["params"])  # type: ignore[index]
