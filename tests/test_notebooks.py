@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def test_outputs_are_stored_only_where_they_are_compared(notebook: Any) -> None:
     assert len(checked) >= 4
     for cell in _code(notebook):
         assert bool(cell.outputs) == (cell in checked), cell.id
-        assert cell.execution_count is None
+        assert (cell.execution_count is not None) == (cell in checked), "nbval takes a cell without a count as not run"
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
 
 
@@ -69,3 +71,20 @@ def test_no_machine_paths(notebook: Any) -> None:
     text = nbformat.writes(notebook)
     assert str(Path.home()) not in text
     assert str(PROJECT_ROOT) not in text
+
+
+def test_nbval_notices_one_changed_digit(tmp_path: Path) -> None:
+    """The stored tables are really compared: a copy with one digit changed must fail."""
+    notebook = nbformat.read(PATHS[0], as_version=4)
+    keep = next(i for i, cell in enumerate(notebook.cells) if CHECKED_OUTPUT in cell.source)
+    notebook.cells = notebook.cells[: keep + 1]
+    statuses = []
+    for spoil in (False, True):
+        if spoil:
+            data = notebook.cells[keep].outputs[0].data
+            notebook.cells[keep].outputs[0].data = {k: v.replace("7800", "7801") for k, v in data.items()}
+        path = tmp_path / f"spoilt_{spoil}.ipynb"
+        nbformat.write(notebook, path)
+        command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", str(path)]
+        statuses.append(subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode)
+    assert statuses == [0, 1]

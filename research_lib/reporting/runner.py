@@ -245,19 +245,10 @@ def refresh_notebooks() -> list[Path]:
         client.execute()
         for cell in notebook.cells:
             cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
-            if cell.cell_type == "code":
-                cell.execution_count = None
-                cell.outputs = _stored(cell)
+            if cell.cell_type == "code" and CHECKED_OUTPUT not in cell.source:
+                cell.execution_count, cell.outputs = None, []
         notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
         part = path.with_suffix(".part")
         nbformat.write(notebook, part)
         part.replace(path)
     return paths
-
-
-def _stored(cell: Any) -> list[Any]:
-    outputs = cell.outputs if CHECKED_OUTPUT in cell.source else []
-    for output in outputs:
-        if "execution_count" in output:
-            output["execution_count"] = None
-    return list(outputs)
