@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.market.book import refuse_rows, require_columns, require_numbers
 from research_lib.market.sessions import Session, nanoseconds
+from research_lib.market.tables import refuse_rows, require_columns, require_numbers
 
 Float = NDArray[np.float64]
 Index = NDArray[np.int64]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market.sessions import Session, nanoseconds
+from research_lib.market.tables import refuse_rows, require_columns, require_numbers
+from research_lib.market.trades import Trades
 
 Float = NDArray[np.float64]
 FRAME_COLUMNS = ("time", "side", "price", "size", "level")
 SIDES = ("bid", "ask")
+ARRAYS = ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,8 @@ class BookSnapshots(Record):
     complete : (n,) bool, optional
         False where the state must not be sampled: in the middle of an exchange
         event, or before the opening cross. All True by default.
+    trades : Trades, optional
+        What was traded while these books were shown, where the source has it.
 
     Raises
     ------
@@ -50,6 +56,7 @@ class BookSnapshots(Record):
     ask_size: Any
     symbol: str = ""
     complete: Any = None
+    trades: Trades | None = None
 
     def __post_init__(self) -> None:
         time = nanoseconds(self.time)
@@ -117,15 +124,20 @@ class BookSnapshots(Record):
         raise ValidationError(f'side must be "buy" or "sell", got {side!r}')
 
     def take(self, rows: ArrayLike) -> BookSnapshots:
-        """The snapshots selected by a boolean mask or by positions in time order."""
+        """The snapshots selected by a boolean mask or by positions in time order; all trades are kept."""
         index = np.asarray(rows)
-        arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in self.keys() if name != "symbol"}
+        arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in ARRAYS}
         return dataclasses.replace(self, **arrays)
 
     def between(self, start: Any, end: Any) -> BookSnapshots:
-        """Snapshots with start <= time < end; both need a time zone."""
+        """Snapshots and trades with start <= time < end; both need a time zone."""
         low, high = nanoseconds([pd.Timestamp(start)], "start")[0], nanoseconds([pd.Timestamp(end)], "end")[0]
-        return self.take((self.time >= low) & (self.time < high))
+        books = self.take((self.time >= low) & (self.time < high))
+        if self.trades is None:
+            return books
+        return dataclasses.replace(
+            books, trades=self.trades.take((self.trades.time >= low) & (self.trades.time < high))
+        )
 
     def days(self, session: Session) -> list[Any]:
         """Dates with at least one snapshot inside the session, in order."""
@@ -181,6 +193,27 @@ class BookSnapshots(Record):
         )
 
     @classmethod
+    def concat(cls, parts: Sequence[BookSnapshots]) -> BookSnapshots:
+        """One after the other, in time order and of one symbol; fewer levels are padded with empty ones.
+
+        Raises
+        ------
+        ValidationError
+            No part, two symbols, or a part that starts before the one before it ends.
+        """
+        if not parts:
+            raise ValidationError("no books to put together; give at least one part")
+        symbols = list(dict.fromkeys(part.symbol for part in parts))
+        if len(symbols) > 1:
+            raise ValidationError(f"books of {len(symbols)} symbols ({', '.join(symbols[:5])}); read one at a time")
+        width = max(part.n_levels for part in parts)
+        arrays = {
+            name: np.concatenate([_padded(getattr(part, name), name, width) for part in parts]) for name in ARRAYS
+        }
+        trades = [part.trades for part in parts if part.trades is not None]
+        return cls(symbol=symbols[0], trades=Trades.concat(trades) if trades else None, **arrays)
+
+    @classmethod
     def from_frame(cls, frame: pd.DataFrame, symbol: str = "") -> BookSnapshots:
         """Books from a long frame (columns as `to_frame`), its rows in any order.
 
@@ -208,36 +241,6 @@ class BookSnapshots(Record):
         price.ravel()[flat] = frame["price"].to_numpy(dtype=float)
         size.ravel()[flat] = frame["size"].to_numpy(dtype=float)
         return cls(times, price[:, 0], size[:, 0], price[:, 1], size[:, 1], symbol)
-
-
-def require_columns(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
-    """Raise ValidationError unless `frame` has rows and all of `columns`."""
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise ValidationError(f"{what} lacks column {', '.join(missing)}; it needs {', '.join(columns)}")
-    if frame.empty:
-        raise ValidationError(f"{what} is empty: it has 0 rows")
-
-
-def require_numbers(frame: pd.DataFrame, columns: tuple[str, ...], *, above: float | None = None) -> None:
-    """Raise ValidationError unless `columns` hold finite numbers, above `above` if given."""
-    for name in columns:
-        values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
-        refuse_rows(~np.isfinite(values), name, frame[name], "must be a finite number")
-        if above is not None:
-            refuse_rows(values <= above, name, frame[name], f"must be above {above:g}")
-        if frame[name].dtype.kind not in "iuf":
-            raise ValidationError(f"column {name} holds numbers as {frame[name].dtype}; convert with .astype(float)")
-
-
-def refuse_rows(bad: NDArray[np.bool_], column: str, values: pd.Series, rule: str) -> None:
-    """Raise ValidationError naming column, number of bad rows, the first and its value, if any is bad."""
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValidationError(
-            f"column {column} {rule}: {int(bad.sum()):,} of {len(bad):,} rows are not, "
-            f"first in row {row} ({values.iloc[row]!r}); correct or drop them"
-        )
 
 
 def _checked_frame(frame: pd.DataFrame) -> NDArray[np.int64]:
@@ -268,6 +271,14 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple
             )
     price[~shown] = np.nan
     return price, size
+
+
+def _padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
+    """Levels up to `width`, the added ones empty; arrays without levels as they are."""
+    if array.ndim == 1 or array.shape[1] == width:
+        return array
+    empty = np.nan if name.endswith("price") else 0.0
+    return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=empty)
 
 
 def _unordered(price: Float, sign: int) -> NDArray[np.bool_]:

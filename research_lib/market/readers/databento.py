@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.book import BookSnapshots, refuse_rows
+from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session, nanoseconds
+from research_lib.market.tables import refuse_rows
 
 logger = logging.getLogger(__name__)
 

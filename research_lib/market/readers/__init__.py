@@ -1,0 +1,95 @@
+"""Vendors' files, as they come, to `BookSnapshots`.
+
+Each format is a module with
+
+- ``NAME``: what a user calls it;
+- ``matches(path, head)``: whether the file, whose first decompressed bytes are `head`, is of it;
+- ``batches(path, batch_rows, session)``: its books and trades, in file order, `batch_rows`
+  snapshots at a time, in bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from research_lib.config import number
+from research_lib.errors import MissingDataError, ValidationError
+from research_lib.market.book import BookSnapshots
+from research_lib.market.readers.source import head
+from research_lib.market.sessions import Session
+
+FORMATS = ("store", "databento_dbn", "databento", "lobster", "binance", "lean", "frames")
+WHOLE_FILE_ROWS = 500_000
+
+
+def read_books(path: str | Path, *, session: Session | None = None) -> BookSnapshots:
+    """Read all books of one file, its format found by content.
+
+    Known are Databento MBP-10 and MBP-1 (CSV, CSV.gz, CSV.zst, Parquet, DBN, DBN.zst),
+    LOBSTER message and orderbook pairs, Binance depth recordings, Lean level-1 quote zips,
+    long and wide frames as CSV or Parquet, and folders made by `convert`.
+
+    Parameters
+    ----------
+    path : path
+        One file; for LOBSTER either of its two; or a folder made by `convert`.
+    session : Session, optional
+        Whose opening cross and dates count; 09:30-16:00 America/New_York by default.
+
+    Returns
+    -------
+    BookSnapshots
+        With `trades` where the format has them.
+
+    Raises
+    ------
+    MissingDataError
+        A path that does not exist.
+    ValidationError
+        An unknown format, or content that is damaged: names file, row and column.
+    """
+    return BookSnapshots.concat(list(iter_books(path, WHOLE_FILE_ROWS, session=session)))
+
+
+def iter_books(
+    paths: str | Path | Iterable[str | Path], batch_rows: int = 100_000, *, session: Session | None = None
+) -> Iterator[BookSnapshots]:
+    """The books of files one after the other, `batch_rows` snapshots at a time.
+
+    Memory is bounded by the batch, not by the files. The last batch of a file may be
+    smaller; formats that must look ahead (an opening cross) may make one larger.
+
+    Raises
+    ------
+    MissingDataError, ValidationError
+        As `read_books`, when the file at fault is reached.
+    """
+    rows = number("batch_rows", batch_rows, 1, integer=True)
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        file = Path(path)
+        yield from format_of(file).batches(file, rows, session or Session())
+
+
+def format_of(path: Path) -> Any:
+    """The module that reads `path`.
+
+    Raises
+    ------
+    MissingDataError
+        If there is nothing at the path.
+    ValidationError
+        If no format matches; names the known ones and how the file begins.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
+    start = head(path) if path.is_file() else b""
+    modules = [import_module(f"research_lib.market.readers.{name}") for name in FORMATS]
+    for module in modules:
+        if module.matches(path, start):
+            return module
+    raise ValidationError(
+        f"{path} is of no known format (it begins {start[:60]!r}); known are {', '.join(m.NAME for m in modules)}"
+    )

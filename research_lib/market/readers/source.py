@@ -1,0 +1,214 @@
+"""Files as bytes and columns: compression by content, typed CSV and Parquet in batches of bounded size.
+
+Every failure names the file and, where one cell or line is at fault, its row and column. Rows
+are counted from 0 at the first row of data.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
+
+from research_lib.errors import MissingDataError, ValidationError
+
+HEAD_BYTES = 8192
+BLOCK_BYTES = 1 << 22
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+NULLS = ["", "NaN", "nan", "null"]
+UTC_NS = pa.timestamp("ns", tz="UTC")
+
+
+def open_bytes(path: Path) -> Any:
+    """Binary stream of a file, decompressed if its first bytes say gzip, zstd, or zip with one member.
+
+    Raises
+    ------
+    MissingDataError
+        If the file does not exist.
+    ValidationError
+        If it is empty, or a zip of more than one file.
+    """
+    if not path.is_file():
+        raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
+    with path.open("rb") as raw:
+        start = raw.read(4)
+    if not start:
+        raise ValidationError(f"{path} is empty: it has 0 bytes; fetch it again")
+    if start.startswith(b"PK"):
+        return pa.PythonFile(_zip_member(path), mode="r")
+    for magic, codec in MAGIC.items():
+        if start.startswith(magic):
+            return pa.CompressedInputStream(pa.OSFile(str(path)), codec)
+    return pa.OSFile(str(path))
+
+
+def head(path: Path) -> bytes:
+    """The first 8 KiB of the decompressed content, from which formats are told apart."""
+    with damage(path), open_bytes(path) as stream:
+        return bytes(stream.read(HEAD_BYTES))
+
+
+@contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """Turn a damaged file's failure to decompress or to parse into a ValidationError that names the file."""
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowTypeError, zipfile.BadZipFile, EOFError, UnicodeDecodeError) as error:
+        raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
+    except OSError as error:
+        if isinstance(error, ValidationError):
+            raise
+        raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
+
+
+def header(path: Path) -> list[str]:
+    """Column names of a CSV's first line; a repeated name gets the suffix .1, .2, ..."""
+    line = head(path).split(b"\n", 1)[0].decode("utf-8", errors="replace").strip("\r\ufeff")
+    names: list[str] = []
+    for name in (cell.strip().strip('"') for cell in line.split(",")):
+        repeats = sum(other.split(".")[0] == name for other in names)
+        names.append(f"{name}.{repeats}" if name in names else name)
+    return names
+
+
+def csv_batches(
+    path: Path, types: Mapping[str, pa.DataType], batch_rows: int, names: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Typed columns of a CSV, `batch_rows` rows at a time (the last batch may have fewer), in file order.
+
+    Parameters
+    ----------
+    types : mapping of column to Arrow type
+        The columns wanted. Empty text, NaN and null are nulls in any type.
+    names : sequence of str, optional
+        All column names in order, where the file has no header line.
+
+    Raises
+    ------
+    ValidationError
+        A column that is missing, a line with too few or too many cells (named by row), a
+        cell that is not of its type (named by row and column), a damaged file.
+    """
+    columns = list(names) if names is not None else header(path)
+    require_columns_of(path, columns, types)
+    broken: list[Any] = []
+
+    def keep(row: Any) -> str:
+        broken.append(row)
+        return "error"
+
+    try:
+        with open_bytes(path) as stream:
+            reader = pcsv.open_csv(
+                stream,
+                read_options=pcsv.ReadOptions(
+                    use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=int(names is None)
+                ),
+                parse_options=pcsv.ParseOptions(invalid_row_handler=keep),
+                convert_options=pcsv.ConvertOptions(
+                    column_types=dict(types),
+                    include_columns=list(types),
+                    null_values=NULLS,
+                    strings_can_be_null=True,
+                ),
+            )
+            yield from rebatched(reader, batch_rows)
+    except pa.ArrowInvalid as error:
+        if broken:
+            row = broken[0].number - 1 - int(names is None) if broken[0].number is not None else "unknown"
+            raise ValidationError(
+                f"{path}: row {row} has {broken[0].actual_columns} cells, {broken[0].expected_columns} are due "
+                f"({broken[0].text[:60]!r}); the file is cut off or has another delimiter"
+            ) from error
+        _name_bad_cell(path, types, names)
+        raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, ValidationError):
+            raise
+        raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
+
+
+def parquet_batches(path: Path, types: Mapping[str, pa.DataType], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """Typed columns of a Parquet file, `batch_rows` rows at a time; columns are cast, losing nothing."""
+    with damage(path):
+        file = pq.ParquetFile(path)
+        require_columns_of(path, file.schema_arrow.names, types)
+        schema = pa.schema(dict(types))
+        for batch in file.iter_batches(batch_size=batch_rows, columns=list(types)):
+            yield batch.select(schema.names).cast(schema)
+
+
+def rebatched(batches: Iterator[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of exactly `batch_rows`, the last one excepted."""
+    waiting: list[pa.RecordBatch] = []
+    n_waiting = 0
+    for batch in batches:
+        waiting.append(batch)
+        n_waiting += batch.num_rows
+        while n_waiting >= batch_rows:
+            table = pa.Table.from_batches(waiting).combine_chunks()
+            yield table.slice(0, batch_rows).combine_chunks().to_batches()[0]
+            waiting = table.slice(batch_rows).to_batches()
+            n_waiting -= batch_rows
+    if n_waiting:
+        yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
+
+
+def require_columns_of(path: Path, columns: Sequence[str], types: Mapping[str, Any]) -> None:
+    """Raise ValidationError naming the file and the wanted columns that it lacks."""
+    missing = [name for name in types if name not in columns]
+    if missing:
+        raise ValidationError(
+            f"{path} lacks column {', '.join(missing[:5])} ({len(missing)} in all); it has {', '.join(columns[:8])}, ..."
+        )
+
+
+def _name_bad_cell(path: Path, types: Mapping[str, pa.DataType], names: Sequence[str] | None) -> None:
+    """Read again as text and raise ValidationError for the first cell that is not of its type."""
+    done = 0
+    for batch in csv_batches(path, dict.fromkeys(types, pa.string()), 100_000, names):
+        for name, wanted in types.items():
+            row = _first_bad(batch.column(name), wanted)
+            if row is not None:
+                raise ValidationError(
+                    f"{path}: column {name} must hold {_said(wanted)}, row {done + row} holds "
+                    f"{batch.column(name)[row].as_py()!r}; correct or fetch it again"
+                )
+        done += batch.num_rows
+
+
+def _first_bad(column: pa.Array, wanted: pa.DataType) -> int | None:
+    try:
+        pc.cast(column, wanted)
+    except pa.ArrowInvalid:
+        if len(column) == 1:
+            return 0
+        half = len(column) // 2
+        first = _first_bad(column.slice(0, half), wanted)
+        if first is not None:
+            return first
+        second = _first_bad(column.slice(half), wanted)
+        return None if second is None else half + second
+    return None
+
+
+def _said(wanted: pa.DataType) -> str:
+    if pa.types.is_timestamp(wanted):
+        return "ISO 8601 times"
+    return "text" if pa.types.is_string(wanted) else "numbers"
+
+
+def _zip_member(path: Path) -> Any:
+    archive = zipfile.ZipFile(path)
+    members = archive.namelist()
+    if len(members) != 1:
+        raise ValidationError(f"{path} holds {len(members)} files ({', '.join(members[:3])}); one is wanted")
+    return archive.open(members[0])
