@@ -167,7 +167,8 @@ def require_columns_of(path: Path, columns: Sequence[str], types: Mapping[str, A
     missing = [name for name in types if name not in columns]
     if missing:
         raise ValidationError(
-            f"{path} lacks column {', '.join(missing[:5])} ({len(missing)} in all); it has {', '.join(columns[:8])}, ..."
+            f"{path} lacks column {', '.join(missing[:5])} ({len(missing)} in all); "
+            f"it has {', '.join(columns[:8])}, ..."
         )
 
 
