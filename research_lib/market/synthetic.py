@@ -7,52 +7,61 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
+from scipy.signal import lfilter
 
 from research_lib.config import ModelConfig, Record, number
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
+from research_lib.market.order_flow import OrderFlow
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
+Int64 = NDArray[np.int64]
 SESSIONS_A_YEAR = 252
 DEEPEST_LEVEL = 200
+HIGHEST_UNIFORM = 1.0 - 2.0**-53
 
 
 @dataclass(frozen=True)
 class TrueCurve(Record):
     r"""Expected slippage of walking the synthetic book, one curve an interval.
 
-    With one tick from level to level, X_k the size of the first k levels and
-    h_t the expected half-spread, an order of x shares costs, beyond the mid,
+    With X_k the size of the first k levels, G_k the price from level k to level k + 1,
+    independent of X_k and of mean `gap`, and h_t the expected half-spread, an order of
+    x shares costs, beyond the mid,
 
-    .. math:: E[C_t(x)] = h_t x + \mathrm{tick} \sum_{k \ge 1} E[(x - X_k)^+]
+    .. math:: E[C_t(x)] = h_t x + \sum_{k \ge 1} E[G_k] \, E[(x - X_k)^+]
 
-    because every share beyond X_k pays one tick more. Level sizes are 1 share plus a
-    negative binomial of one common overdispersion, so X_k is k plus a negative
-    binomial and each expectation is a closed form.
+    because every share beyond X_k pays G_k more. Level sizes are one lot plus a
+    negative binomial number of lots, independent across levels and of one common
+    overdispersion, so X_k is k lots plus a negative binomial and each expectation is a
+    closed form. It concerns one time at a time: autocorrelation does not enter.
 
     Attributes
     ----------
     half_spread : (n,) currency per share
     level_mean : (n, K) shares
-        Expected size of level k beyond its first share.
+        Expected size of level k beyond its first lot.
     dispersion : float
-        Variance over mean of a level's size, minus one.
-    tick : float
-        Currency per share from one level to the next.
+        Variance over mean of a level's size beyond its first lot, minus one lot, shares.
+    gap : float
+        Expected currency per share from one level to the next.
+    lot_size : float
+        Shares.
     """
 
     half_spread: Float
     level_mean: Float
     dispersion: float
-    tick: float
+    gap: float
+    lot_size: float = 1.0
 
     def impact(self, x: ArrayLike) -> Float:
         """Expected average premium over the touch of x shares, scalar or (n,) -> (n,) currency per share."""
         shares = np.broadcast_to(np.asarray(x, float), self.half_spread.shape)
-        beyond = shares[:, None] - np.arange(1, self.level_mean.shape[1] + 1)
-        premium = self.tick * np.sum(self._expected_excess(beyond), axis=1)
+        beyond = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
+        premium = self.gap * self.lot_size * np.sum(self._expected_excess(beyond), axis=1)
         return np.divide(premium, shares, out=np.zeros_like(premium), where=shares > 0)
 
     def slippage(self, x: ArrayLike) -> Float:
@@ -64,24 +73,77 @@ class TrueCurve(Record):
         return np.asarray(x, float) * self.slippage(x)
 
     def _expected_excess(self, y: Float) -> Float:
-        """E[(y - N)^+] for N negative binomial with mean cumulative `level_mean`, (n, K)."""
-        mean = np.cumsum(self.level_mean, axis=1)
-        size, p = mean / self.dispersion, 1.0 / (1.0 + self.dispersion)
+        """E[(y - N)^+] in lots, for N negative binomial with mean cumulative `level_mean`, (n, K)."""
+        mean, dispersion = np.cumsum(self.level_mean, axis=1) / self.lot_size, self.dispersion / self.lot_size
+        size, p = mean / dispersion, 1.0 / (1.0 + dispersion)
         below = np.floor(y)
         excess = y * stats.nbinom.cdf(below, size, p) - mean * stats.nbinom.cdf(below - 1, size + 1, p)
         return np.where(y > 0, excess, 0.0)
 
 
 @dataclass(frozen=True)
-class SyntheticMarket(Record):
-    """Seeded order books with a day shape, whose `true_curve` is known.
+class DayShape(Record):
+    r"""How spread and depth move through the session, u from 0 (open) to 1 (close).
 
-    Every interval shows one book. The mid is a random walk; the spread is 1 tick plus
-    a Poisson number of ticks; level k (1 = best) lies k - 1 ticks beyond the touch and
-    holds 1 share plus a negative binomial number of shares. Depth is U-shaped through
-    the session (deep at both ends), the spread is wide after the opening and settles:
-    the shapes seen in the sample stocks. Snapshots are independent given the time of
-    day: the book refills fully from one interval to the next.
+    .. math::
+        \mathrm{spread}(u) \propto 1 + a e^{-u / \tau}, \qquad
+        \mathrm{depth}(u) = 1 + b \, ((1 - 2u)^+)^2 + c \, ((2u - 1)^+)^2
+
+    The spread is wide after the opening and settles; depth follows a parabola on either
+    side of midday. Four numbers, so that one noisy day determines them.
+
+    Attributes
+    ----------
+    spread_opening : float
+        a: spread at the opening over the settled spread, minus one; at least 0.
+    spread_settling : float
+        tau: fraction of the session in which the excess falls by e; above 0.
+    depth_opening, depth_closing : float
+        b, c: depth at the open and at the close over depth at midday, minus one; above -1.
+    """
+
+    spread_opening: float = 1.5
+    spread_settling: float = 0.1
+    depth_opening: float = 1.0
+    depth_closing: float = 1.0
+
+    def __post_init__(self) -> None:
+        number("spread_opening", self.spread_opening, low=0)
+        number("spread_settling", self.spread_settling, above=0)
+        for name in ("depth_opening", "depth_closing"):
+            number(name, getattr(self, name), above=-1)
+
+    def spread(self, fraction: ArrayLike) -> Float:
+        """Spread relative to the settled spread at fractions of the session, shape kept."""
+        return 1.0 + self.spread_opening * np.exp(-np.asarray(fraction, float) / self.spread_settling)
+
+    def depth(self, fraction: ArrayLike) -> Float:
+        """Depth relative to midday at fractions of the session, shape kept."""
+        from_midday = 2.0 * np.asarray(fraction, float) - 1.0
+        swing = np.where(from_midday < 0, self.depth_opening, self.depth_closing)
+        return 1.0 + swing * from_midday**2
+
+
+@dataclass(frozen=True)
+class SyntheticMarket(Record):
+    r"""Seeded order books with a day shape and memory, whose `true_curve` is known.
+
+    Every interval shows one book. The mid is a random walk; the spread is 1 tick plus a
+    negative binomial (Poisson for `spread_dispersion` 0) number of ticks; from level to
+    level the price moves by a geometric number of ticks of mean `gap_ticks`; level k
+    (1 = best) holds one lot plus a negative binomial number of lots.
+
+    Spread and depth remember: each is a fixed increasing function of a latent Gaussian
+    autoregression (a Gaussian copula),
+
+    .. math:: z_t = \phi z_{t-1} + \sqrt{1 - \phi^2} \, \epsilon_t, \qquad z_t \sim N(0, 1),
+
+    namely its own quantile function at Phi(z_t). For sizes the quantile is that of the
+    gamma intensity of a Poisson draw, which is the negative binomial exactly. So memory
+    leaves the law of every single book, and with it `true_curve`, untouched. Spread,
+    sides and levels have latents of their own, and the latents start anew each day:
+    days are independent given the mid. Observed autocorrelation is a little below phi.
+    Own trades leave no trace; `resilience.after_own_trades` adds one.
 
     Attributes
     ----------
@@ -89,17 +151,30 @@ class SyntheticMarket(Record):
         base_price, volatility_factor, spread_factor and volume_decay are used.
     session : Session
     depth : float
-        Expected shares at the best level in the middle of the day.
+        Expected shares at the best level at midday, beyond the first lot.
     dispersion : float
-        Variance over mean of a level's size, minus one, shares.
+        Variance over mean of a level's size beyond its first lot, minus one lot, shares.
     tick : float
         Currency per share.
-    depth_swing : float
-        Depth at the ends of the day over depth at midday, minus one.
-    spread_swing : float
-        Spread at the opening over the settled spread, minus one.
     first_day : datetime.date
         First session; weekends are left out.
+    day_shape : DayShape
+    spread_dispersion : float
+        Variance over mean of the ticks beyond the first, minus one; 0 is Poisson.
+    gap_ticks : float
+        Expected ticks from one level to the next; 1 is a book without holes.
+    lot_size : float
+        Sizes are multiples of it, shares.
+    level_shape : tuple of float
+        Size of level 1, 2, ... relative to `depth`, the last one repeated; each is
+        further multiplied by exp(-config.volume_decay * (level - 1)).
+    spread_persistence, depth_persistence : float
+        phi between neighbouring intervals, in [0, 1).
+
+    Raises
+    ------
+    ValidationError
+        A parameter outside its range, named with its value and limit.
     """
 
     config: ModelConfig = field(default_factory=ModelConfig)
@@ -107,15 +182,26 @@ class SyntheticMarket(Record):
     depth: float = 300.0
     dispersion: float = 150.0
     tick: float = 0.01
-    depth_swing: float = 1.0
-    spread_swing: float = 1.5
     first_day: dt.date = dt.date(2024, 1, 2)
+    day_shape: DayShape = field(default_factory=DayShape)
+    spread_dispersion: float = 0.0
+    gap_ticks: float = 1.0
+    lot_size: float = 1.0
+    level_shape: tuple[float, ...] = (1.0,)
+    spread_persistence: float = 0.5
+    depth_persistence: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("depth", "dispersion", "tick"):
+        for name in ("depth", "dispersion", "tick", "lot_size"):
             number(name, getattr(self, name), above=0)
-        for name in ("depth_swing", "spread_swing"):
-            number(name, getattr(self, name), low=0)
+        number("spread_dispersion", self.spread_dispersion, low=0)
+        number("gap_ticks", self.gap_ticks, low=1)
+        for name in ("spread_persistence", "depth_persistence"):
+            number(name, getattr(self, name), low=0, high=np.nextafter(1, 0))
+        if not self.level_shape:
+            raise ValidationError("level_shape is empty; give at least the size of level 1, e.g. (1.0,)")
+        for level, size in enumerate(self.level_shape, start=1):
+            number(f"level_shape of level {level}", size, above=0)
 
     @property
     def true_curve(self) -> TrueCurve:
@@ -124,10 +210,13 @@ class SyntheticMarket(Record):
             half_spread=0.5 * self.tick * self._spread_ticks(),
             level_mean=self._level_mean(DEEPEST_LEVEL),
             dispersion=self.dispersion,
-            tick=self.tick,
+            gap=self.tick * self.gap_ticks,
+            lot_size=self.lot_size,
         )
 
-    def books(self, n_snapshots: int, n_levels: int, rng: np.random.Generator) -> BookSnapshots:
+    def books(
+        self, n_snapshots: int, n_levels: int, rng: np.random.Generator, *, flow: OrderFlow | None = None
+    ) -> BookSnapshots:
         """Draw one snapshot an interval, session after session, (n_snapshots, n_levels).
 
         Parameters
@@ -138,35 +227,45 @@ class SyntheticMarket(Record):
             Levels shown a side, at most 200.
         rng : numpy.random.Generator
             The only source of randomness.
+        flow : OrderFlow, optional
+            Draws `trades` to go with the books; the books stay the same.
+
+        Raises
+        ------
+        ValidationError
+            If the price falls so low that the lowest bid is not above 0.
         """
         n = number("n_snapshots", n_snapshots, 1, integer=True)
         number("n_levels", n_levels, 1, DEEPEST_LEVEL, integer=True)
-        interval = np.arange(n) % self.session.n_intervals
-        spread = 1 + rng.poisson(self._spread_ticks()[interval] - 1)
-        bid = self._best_bid_ticks(n, spread, rng)
-        if bid.min() <= n_levels:
+        spread = self._spread(n, rng)
+        bid = self._best_bid_ticks(n, spread, rng)[:, None] - self._below_touch(n, n_levels, rng)
+        if bid.min() <= 0:
             raise ValidationError(
-                f"the synthetic price falls to {bid.min()} ticks, {n_levels} levels need more; "
-                "raise base_price or lower volatility_factor"
+                f"the synthetic price falls to {bid.min()} ticks at level {n_levels}; "
+                "raise base_price, lower volatility_factor or ask for fewer levels"
             )
-        step = np.arange(n_levels)
-        return BookSnapshots(
+        ask = (bid[:, 0] + spread)[:, None] + self._below_touch(n, n_levels, rng)
+        books = BookSnapshots(
             time=self._times(n),
-            bid_price=self._price(bid[:, None] - step),
-            bid_size=self._sizes(interval, n_levels, rng),
-            ask_price=self._price((bid + spread)[:, None] + step),
-            ask_size=self._sizes(interval, n_levels, rng),
+            bid_price=self._price(bid),
+            bid_size=self._sizes(n, n_levels, rng),
+            ask_price=self._price(ask),
+            ask_size=self._sizes(n, n_levels, rng),
             symbol="SYNTHETIC",
         )
+        return books if flow is None else flow.attach(books, self.session, rng)
 
-    def _price(self, ticks: NDArray[np.int64]) -> Float:
+    def _price(self, ticks: Int64) -> Float:
         """Ticks as currency, without the last binary digits of the product."""
         return np.round(ticks * self.tick, 9)
 
-    def _times(self, n: int) -> NDArray[np.int64]:
+    def _times(self, n: int) -> Int64:
         n_days = -(-n // self.session.n_intervals)
         days = np.busday_offset(np.datetime64(self.first_day), np.arange(n_days), roll="forward")
         return self.session.starts(days.astype(object)).ravel()[:n]
+
+    def _interval(self, n: int) -> Int64:
+        return np.arange(n) % self.session.n_intervals
 
     def _day_fraction(self) -> Float:
         """Middle of each interval as a fraction of the session, (n_intervals,)."""
@@ -175,21 +274,55 @@ class SyntheticMarket(Record):
     def _spread_ticks(self) -> Float:
         """Expected spread of each interval, at least one tick, (n_intervals,)."""
         session_deviation = self.config.base_price * self.config.volatility_factor / np.sqrt(SESSIONS_A_YEAR)
-        shape = 1.0 + self.spread_swing * np.exp(-self._day_fraction() / 0.1)
+        shape = self.day_shape.spread(self._day_fraction())
         return np.maximum(1.0, self.config.spread_factor * session_deviation / self.tick * shape / shape.mean())
 
     def _level_mean(self, n_levels: int) -> Float:
-        """Expected size of each level beyond its first share, (n_intervals, n_levels)."""
-        shape = 1.0 + self.depth_swing * (2.0 * self._day_fraction() - 1.0) ** 2
-        return self.depth * shape[:, None] * np.exp(-self.config.volume_decay * np.arange(n_levels))
+        """Expected size of each level beyond its first lot, (n_intervals, n_levels)."""
+        level = np.arange(n_levels)
+        profile = np.asarray(self.level_shape, float)[np.minimum(level, len(self.level_shape) - 1)]
+        shape = self.day_shape.depth(self._day_fraction())
+        return self.depth * shape[:, None] * profile * np.exp(-self.config.volume_decay * level)
 
-    def _sizes(self, interval: NDArray[np.int64], n_levels: int, rng: np.random.Generator) -> Float:
-        size = self._level_mean(n_levels)[interval] / self.dispersion
-        beyond_first: Float = rng.negative_binomial(size, 1.0 / (1.0 + self.dispersion)).astype(float)
-        return 1.0 + beyond_first
+    def _spread(self, n: int, rng: np.random.Generator) -> Int64:
+        """Spread in ticks, (n,)."""
+        uniform = self._uniforms(n, 1, self.spread_persistence, rng)[:, 0]
+        mean = self._spread_ticks()[self._interval(n)] - 1.0
+        wider = mean > 1e-9  # a spread of exactly one tick has nothing to draw
+        ticks = np.ones(n, np.int64)
+        ticks[wider] += count_quantile(uniform[wider], mean[wider], self.spread_dispersion)
+        return ticks
 
-    def _best_bid_ticks(self, n: int, spread: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    def _below_touch(self, n: int, n_levels: int, rng: np.random.Generator) -> Int64:
+        """Ticks from the touch to each level, (n, n_levels)."""
+        gaps = rng.geometric(1.0 / self.gap_ticks, (n, n_levels - 1))
+        return np.pad(np.cumsum(gaps, axis=1), ((0, 0), (1, 0)))
+
+    def _sizes(self, n: int, n_levels: int, rng: np.random.Generator) -> Float:
+        """One lot plus a negative binomial number of lots, drawn as Poisson of a gamma, (n, n_levels) shares."""
+        dispersion = self.dispersion / self.lot_size
+        shape = self._level_mean(n_levels)[self._interval(n)] / self.dispersion
+        uniform = self._uniforms(n, n_levels, self.depth_persistence, rng)
+        intensity = dispersion * special.gammaincinv(shape, uniform)
+        return self.lot_size * (1.0 + rng.poisson(intensity))
+
+    def _uniforms(self, n: int, width: int, persistence: float, rng: np.random.Generator) -> Float:
+        """Phi of stationary Gaussian autoregressions, started anew each day, (n, width)."""
+        n_days = -(-n // self.session.n_intervals)
+        shocks = rng.standard_normal((n_days, self.session.n_intervals, width))
+        shocks[:, 1:] *= np.sqrt(1.0 - persistence**2)
+        latent = lfilter([1.0], [1.0, -persistence], shocks, axis=1)
+        return np.minimum(special.ndtr(latent).reshape(-1, width)[:n], HIGHEST_UNIFORM)
+
+    def _best_bid_ticks(self, n: int, spread: Int64, rng: np.random.Generator) -> Int64:
         deviation = self.config.volatility_factor / np.sqrt(SESSIONS_A_YEAR * self.session.n_intervals)
         steps = deviation * rng.standard_normal(n) - 0.5 * deviation**2
         mid = self.config.base_price * np.exp(np.cumsum(steps) - steps[0])
         return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
+
+
+def count_quantile(uniform: Float, mean: Float, dispersion: float) -> Int64:
+    """Quantiles of negative binomials of variance mean * (1 + dispersion), Poisson for 0; arrays (n,)."""
+    if dispersion == 0:
+        return stats.poisson.ppf(uniform, mean).astype(np.int64)
+    return stats.nbinom.ppf(uniform, mean / dispersion, 1.0 / (1.0 + dispersion)).astype(np.int64)

@@ -21,7 +21,10 @@ def test_the_same_seed_gives_the_same_books() -> None:
 def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) -> None:
     """The closed form against 40,000 drawn books, within four standard errors of the mean."""
     session = Session(2)
-    market = SyntheticMarket(ModelConfig(volatility_factor=0.2), session, depth=80.0, dispersion=60.0)
+    # 20,000 days: a volatility at which the price stays well above zero, and the spread of 20 % a year.
+    market = SyntheticMarket(
+        ModelConfig(volatility_factor=0.02, spread_factor=0.1), session, depth=80.0, dispersion=60.0
+    )
     books = market.books(40_000, 150, rng)
     for shares in (40.0, 150.0, 350.0):
         curves = slippage_curves(books, [shares], "buy")

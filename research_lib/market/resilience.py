@@ -1,0 +1,115 @@
+"""Books after own trades: what was eaten, and how fast it comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from research_lib.config import number
+from research_lib.errors import ValidationError
+from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Session
+
+Float = NDArray[np.float64]
+SAME_PRICE = 1e-9
+
+
+def after_own_trades(
+    books: BookSnapshots,
+    shares: ArrayLike,
+    side: str,
+    refill_rate: float,
+    *,
+    session: Session | None = None,
+) -> BookSnapshots:
+    r"""The books that a trader sees who takes `shares` from each, one after the other.
+
+    Own trades leave a hole H_t(p) at every price p that they take from. Level p of book
+    t shows what the market offers less the hole, and the hole closes at rate rho:
+
+    .. math::
+        S_t(p) = (V_t(p) - H_t(p))^+, \qquad
+        H_{t+1}(p) = (1 - \rho) \, (H_t(p) + \mathrm{taken}_t(p))
+        \quad \text{if book } t + 1 \text{ has a level at } p, \text{ else } 0,
+
+    where taken_t walks S_t, best price first, until shares_t are filled or S_t is empty.
+    So with rho = 1 the books are unchanged; with rho = 0 what was eaten stays eaten as
+    long as the price is shown, and a price that leaves the book comes back whole. Holes
+    close overnight. What is fitted to or replayed on the unchanged books assumes rho = 1.
+
+    Parameters
+    ----------
+    books : BookSnapshots
+        One an interval, in time order, as the market offers them without the trader.
+    shares : scalar or (n,) shares, at least 0
+        Taken from each book; what a book cannot fill is not carried on.
+    side : str
+        "buy" eats the asks, "sell" the bids.
+    refill_rate : float
+        rho, the part of a hole that closes from one book to the next, in [0, 1].
+    session : Session, optional
+        Whose time zone tells one day from the next.
+
+    Returns
+    -------
+    BookSnapshots
+        As shown just before each trade. A level eaten whole is gone, the ones behind
+        it move up, and the last ones are empty (NaN price, size 0): mid and spread
+        follow, so measure costs from the mid of `books`.
+
+    Raises
+    ------
+    ValidationError
+        Unknown side, rate outside [0, 1], negative or NaN shares or not one a book.
+    """
+    rho = number("refill_rate", refill_rate, 0, 1)
+    price, size = books.levels(side)
+    orders = np.broadcast_to(_checked_shares(shares, len(books)), len(books)).astype(float)
+    days = (session or Session()).days(books.time)
+    new_day = np.append(True, days[1:] != days[:-1]) if len(books) else np.zeros(0, bool)
+    left = _eat(price, size, orders, rho, new_day)
+    # Empty levels go last, the others keep their order.
+    order = np.argsort(left <= 0, axis=1, kind="stable")
+    shown: dict[str, Any] = {
+        "price": np.take_along_axis(price, order, axis=1),
+        "size": np.take_along_axis(left, order, axis=1),
+    }
+    name = "ask" if side == "buy" else "bid"
+    return dataclasses.replace(books, **{f"{name}_{kind}": array for kind, array in shown.items()})
+
+
+def _checked_shares(shares: ArrayLike, n: int) -> Float:
+    orders = np.asarray(shares, float)
+    if orders.shape not in ((), (n,)):
+        raise ValidationError(f"shares has shape {orders.shape}, there are {n} books; give one number or ({n},)")
+    bad = ~(np.isfinite(orders) & (orders >= 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValidationError(f"shares must be finite and at least 0, got {orders.ravel()[row]:g} in row {row}")
+    return orders
+
+
+@njit(cache=True)
+def _eat(price: Float, size: Float, orders: Float, rho: float, new_day: NDArray[np.bool_]) -> Float:
+    """Sizes shown before each trade, (n, L); the recursion of `after_own_trades`."""
+    n, n_levels = price.shape
+    shown = size.copy()
+    eaten = np.zeros(n_levels)  # hole plus taken at the levels of the book before
+    for t in range(n):
+        hole = np.zeros(n_levels)
+        if not new_day[t]:
+            for level in range(n_levels):
+                for before in range(n_levels):
+                    if abs(price[t, level] - price[t - 1, before]) <= SAME_PRICE:
+                        hole[level] = (1.0 - rho) * eaten[before]
+        want = orders[t]
+        for level in range(n_levels):
+            shown[t, level] = max(size[t, level] - hole[level], 0.0)
+            taken = min(want, shown[t, level])
+            want -= taken
+            eaten[level] = hole[level] + taken
+    return shown
