@@ -87,11 +87,11 @@ def test_several_files_are_read_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"symbol": ["A", "A", "A", "B", "B", "B"]}, r"book.csv hold 2 symbols \(A, B\)"),
-        ({"ask_sz_03": [1, 2, "x", 4, 5, 6]}, r"book.csv: column ask_sz_03 must hold numbers.*first in row 2 \('x'\)"),
-        ({"ts_event": ["2025-04-03T13:30:00Z"] * 5 + ["noon"]}, r"ts_event must hold ISO 8601 times.*first in row 5"),
-        ({"bid_px_00": [10.0] * 5 + [-1.0]}, r"book.csv: bid price must be above 0.*first in row 5, level 1"),
-        ({"ask_sz_00": [200] * 5 + [-1]}, r"book.csv: ask size must be finite and at least 0"),
+        ({"symbol": ["A", "A", "A", "B", "B", "B"]}, r"book.csv: column symbol must hold one symbol, row 3 holds 'B' after 'A'"),
+        ({"ask_sz_03": [1, 2, "x", 4, 5, 6]}, r"book.csv: column ask_sz_03 must hold numbers, row 2 holds 'x'"),
+        ({"ts_event": ["2025-04-03T13:30:00Z"] * 5 + ["noon"]}, r"ts_event must hold ISO 8601 times.*row 5 holds 'noon'"),
+        ({"bid_px_00": [10.0] * 5 + [-1.0]}, r"book.csv: column bid_px_00 must be above 0, row 5 holds -1.0"),
+        ({"ask_sz_00": [200] * 5 + [-1]}, r"book.csv: column ask_sz_00 must be at least 0, row 5 holds -1.0"),
     ],
 )
 def test_damaged_content_names_file_column_and_row(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
@@ -104,11 +104,11 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     whole = gzip.compress(_mbp10().to_csv(index=False).encode())
     truncated = tmp_path / "half.csv.gz"
     truncated.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValidationError, match=r"half.csv.gz cannot be read as CSV"):
+    with pytest.raises(ValidationError, match=r"half.csv.gz cannot be read: Truncated"):
         read_mbp10(truncated)
     empty = tmp_path / "empty.csv"
     empty.write_text("")
-    with pytest.raises(ValidationError, match=r"empty.csv cannot be read as CSV"):
+    with pytest.raises(ValidationError, match=r"empty.csv is empty: it has 0 bytes"):
         read_mbp10(empty)
     with pytest.raises(ValidationError, match=r"only_header.csv is empty"):
         read_mbp10(_write(_mbp10().iloc[:0], tmp_path / "only_header.csv"))
