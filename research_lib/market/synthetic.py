@@ -28,8 +28,8 @@ class TrueCurve(Record):
     r"""Expected slippage of walking the synthetic book, one curve an interval.
 
     With X_k the size of the first k levels, G_k the price from level k to level k + 1,
-    independent of X_k and of mean `gap`, and h_t the expected half-spread, an order of
-    x shares costs, beyond the mid,
+    independent of X_k, and h_t the expected half-spread, an order of x shares costs,
+    beyond the mid,
 
     .. math:: E[C_t(x)] = h_t x + \sum_{k \ge 1} E[G_k] \, E[(x - X_k)^+]
 
@@ -45,8 +45,8 @@ class TrueCurve(Record):
         Expected size of level k beyond its first lot.
     dispersion : float
         Variance over mean of a level's size beyond its first lot, minus one lot, shares.
-    gap : float
-        Expected currency per share from one level to the next.
+    gap : (K,) currency per share
+        Expected price from level k to level k + 1.
     lot_size : float
         Shares.
     """
@@ -54,14 +54,14 @@ class TrueCurve(Record):
     half_spread: Float
     level_mean: Float
     dispersion: float
-    gap: float
+    gap: Float
     lot_size: float = 1.0
 
     def impact(self, x: ArrayLike) -> Float:
         """Expected average premium over the touch of x shares, scalar or (n,) -> (n,) currency per share."""
         shares = np.broadcast_to(np.asarray(x, float), self.half_spread.shape)
         beyond = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
-        premium = self.gap * self.lot_size * np.sum(self._expected_excess(beyond), axis=1)
+        premium = self.lot_size * self._expected_excess(beyond) @ self.gap
         return np.divide(premium, shares, out=np.zeros_like(premium), where=shares > 0)
 
     def slippage(self, x: ArrayLike) -> Float:
@@ -130,8 +130,8 @@ class SyntheticMarket(Record):
 
     Every interval shows one book. The mid is a random walk; the spread is 1 tick plus a
     negative binomial (Poisson for `spread_dispersion` 0) number of ticks; from level to
-    level the price moves by a geometric number of ticks of mean `gap_ticks`; level k
-    (1 = best) holds one lot plus a negative binomial number of lots.
+    level the price moves by a geometric number of ticks; level k (1 = best) holds one
+    lot plus a negative binomial number of lots.
 
     Spread and depth remember: each is a fixed increasing function of a latent Gaussian
     autoregression (a Gaussian copula),
@@ -161,8 +161,8 @@ class SyntheticMarket(Record):
     day_shape : DayShape
     spread_dispersion : float
         Variance over mean of the ticks beyond the first, minus one; 0 is Poisson.
-    gap_ticks : float
-        Expected ticks from one level to the next; 1 is a book without holes.
+    gap_ticks : tuple of float
+        Expected ticks from level 1 to 2, 2 to 3, ..., the last one repeated; 1 leaves no holes.
     lot_size : float
         Sizes are multiples of it, shares.
     level_shape : tuple of float
@@ -185,7 +185,7 @@ class SyntheticMarket(Record):
     first_day: dt.date = dt.date(2024, 1, 2)
     day_shape: DayShape = field(default_factory=DayShape)
     spread_dispersion: float = 0.0
-    gap_ticks: float = 1.0
+    gap_ticks: tuple[float, ...] = (1.0,)
     lot_size: float = 1.0
     level_shape: tuple[float, ...] = (1.0,)
     spread_persistence: float = 0.5
@@ -195,11 +195,13 @@ class SyntheticMarket(Record):
         for name in ("depth", "dispersion", "tick", "lot_size"):
             number(name, getattr(self, name), above=0)
         number("spread_dispersion", self.spread_dispersion, low=0)
-        number("gap_ticks", self.gap_ticks, low=1)
         for name in ("spread_persistence", "depth_persistence"):
             number(name, getattr(self, name), low=0, high=np.nextafter(1, 0))
-        if not self.level_shape:
-            raise ValidationError("level_shape is empty; give at least the size of level 1, e.g. (1.0,)")
+        for name in ("gap_ticks", "level_shape"):
+            if not getattr(self, name):
+                raise ValidationError(f"{name} is empty; give at least its first entry, e.g. (1.0,)")
+        for level, gap in enumerate(self.gap_ticks, start=1):
+            number(f"gap_ticks of level {level}", gap, low=1)
         for level, size in enumerate(self.level_shape, start=1):
             number(f"level_shape of level {level}", size, above=0)
 
@@ -210,7 +212,7 @@ class SyntheticMarket(Record):
             half_spread=0.5 * self.tick * self._spread_ticks(),
             level_mean=self._level_mean(DEEPEST_LEVEL),
             dispersion=self.dispersion,
-            gap=self.tick * self.gap_ticks,
+            gap=self.tick * _extended(self.gap_ticks, DEEPEST_LEVEL),
             lot_size=self.lot_size,
         )
 
@@ -279,10 +281,8 @@ class SyntheticMarket(Record):
 
     def _level_mean(self, n_levels: int) -> Float:
         """Expected size of each level beyond its first lot, (n_intervals, n_levels)."""
-        level = np.arange(n_levels)
-        profile = np.asarray(self.level_shape, float)[np.minimum(level, len(self.level_shape) - 1)]
-        shape = self.day_shape.depth(self._day_fraction())
-        return self.depth * shape[:, None] * profile * np.exp(-self.config.volume_decay * level)
+        by_level = _extended(self.level_shape, n_levels) * np.exp(-self.config.volume_decay * np.arange(n_levels))
+        return self.depth * self.day_shape.depth(self._day_fraction())[:, None] * by_level
 
     def _spread(self, n: int, rng: np.random.Generator) -> Int64:
         """Spread in ticks, (n,)."""
@@ -295,7 +295,7 @@ class SyntheticMarket(Record):
 
     def _below_touch(self, n: int, n_levels: int, rng: np.random.Generator) -> Int64:
         """Ticks from the touch to each level, (n, n_levels)."""
-        gaps = rng.geometric(1.0 / self.gap_ticks, (n, n_levels - 1))
+        gaps = rng.geometric(1.0 / _extended(self.gap_ticks, n_levels - 1), (n, n_levels - 1))
         return np.pad(np.cumsum(gaps, axis=1), ((0, 0), (1, 0)))
 
     def _sizes(self, n: int, n_levels: int, rng: np.random.Generator) -> Float:
@@ -319,6 +319,11 @@ class SyntheticMarket(Record):
         steps = deviation * rng.standard_normal(n) - 0.5 * deviation**2
         mid = self.config.base_price * np.exp(np.cumsum(steps) - steps[0])
         return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
+
+
+def _extended(values: tuple[float, ...], n: int) -> Float:
+    """The first n of `values`, the last one repeated, (n,)."""
+    return np.asarray(values, float)[np.minimum(np.arange(n), len(values) - 1)]
 
 
 def count_quantile(uniform: Float, mean: Float, dispersion: float) -> Int64:
