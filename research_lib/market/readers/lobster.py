@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.readers.rows import Int64, carried, integers, midnight_ns, parsed_date, refuse_cells
-from research_lib.market.readers.source import csv_batches, damage, open_bytes
+from research_lib.market.readers.source import MAGIC, csv_batches, damage, open_bytes
 from research_lib.market.sessions import Session
 from research_lib.market.trades import UNSIGNED, Trades
 
@@ -105,6 +105,8 @@ def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iter
 def _batches(orderbook: Path, message: Path, date: dt.date | str | None, batch_rows: int) -> Iterator[BookSnapshots]:
     symbol, midnight = _symbol(orderbook, message), midnight_ns(_date(orderbook, date))
     columns = _level_columns(orderbook)
+    for path in (orderbook, message):
+        _refuse_cut_off(path)
     first, time, halted = 0, midnight, False
     for events, levels in _in_step(orderbook, message, columns, batch_rows):
         event = _events(message, events, first, time, midnight)
@@ -232,6 +234,17 @@ def _level_columns(orderbook: Path) -> list[str]:
     return [
         f"{side}_{kind}_{k}" for k in range(1, n_cells // 4 + 1) for side in ("ask", "bid") for kind in ("px", "sz")
     ]
+
+
+def _refuse_cut_off(path: Path) -> None:
+    """A last line without its end may have lost digits: 100 cut to 10 would still be a number."""
+    with open_bytes(path), path.open("rb") as raw:
+        compressed = raw.read(4).startswith(tuple(MAGIC))
+        raw.seek(-1, 2)
+        if not compressed and raw.read(1) != b"\n":
+            raise ValidationError(
+                f"{path} ends in the middle of a line; fetch it again, or end a whole line by a newline"
+            )
 
 
 def _kind(path: Path) -> str:
