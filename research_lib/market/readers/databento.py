@@ -49,8 +49,8 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
     path : Path
         Columns by name, in any order: ts_event, action, side, flags, symbol, price and size
         (without both there are no trades), and bid_px_NN, bid_sz_NN, ask_px_NN, ask_sz_NN of
-        levels 00 to L-1 (L = 10 in MBP-10, 1 in MBP-1). Times are ISO 8601 with a time zone or integer nanoseconds; prices are
-        decimals or integers of 1e-9 (UNDEF_PRICE is an empty level).
+        levels 00 to L-1 (L = 10 in MBP-10, 1 in MBP-1). Times are ISO 8601 with a time zone or
+        integer nanoseconds; prices are decimals or integers of 1e-9 (UNDEF_PRICE: empty level).
     batch_rows : int
     session : Session
         Whose opening cross counts.

@@ -37,7 +37,8 @@ def open_bytes(path: Path) -> Any:
         If it is empty, or a zip of more than one file.
     """
     if not path.is_file():
-        raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise MissingDataError(f"{path} {what}; check the path or set RESEARCH_DATA")
     with path.open("rb") as raw:
         start = raw.read(4)
     if not start:
@@ -105,10 +106,12 @@ def csv_batches(
         broken.append(row)
         return "error"
 
+    done = 0
     try:
         with open_bytes(path) as stream:
+            tail = _Tail(stream)
             reader = pcsv.open_csv(
-                stream,
+                pa.PythonFile(tail, mode="r"),
                 read_options=pcsv.ReadOptions(
                     use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=int(names is None)
                 ),
@@ -120,7 +123,14 @@ def csv_batches(
                     strings_can_be_null=True,
                 ),
             )
-            yield from rebatched(reader, batch_rows)
+            for batch in rebatched(reader, batch_rows):
+                done += batch.num_rows
+                yield batch
+        if done and not tail.ends_line and not pa.types.is_string(types.get(columns[-1], pa.string())):
+            raise ValidationError(
+                f"{path}: column {columns[-1]}, row {done - 1} has no end of line, so its number may be cut off; "
+                "fetch the file again, or end its last line if it is whole"
+            )
     except pa.ArrowInvalid as error:
         if broken:
             row = broken[0].number - 1 - int(names is None) if broken[0].number is not None else "unknown"
@@ -128,7 +138,8 @@ def csv_batches(
                 f"{path}: row {row} has {broken[0].actual_columns} cells, {broken[0].expected_columns} are due "
                 f"({broken[0].text[:60]!r}); the file is cut off or has another delimiter"
             ) from error
-        _name_bad_cell(path, types, names)
+        if not all(pa.types.is_string(wanted) for wanted in types.values()):
+            _name_bad_cell(path, types, names)
         raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, ValidationError):
@@ -172,6 +183,27 @@ def require_columns_of(path: Path, columns: Sequence[str], types: Mapping[str, A
         )
 
 
+class _Tail:
+    """A binary stream that remembers whether the last byte read ends a line."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.ends_line = True
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        data = bytes(self._stream.read(n_bytes))
+        if data:
+            self.ends_line = data[-1:] in (b"\n", b"\r")
+        return data
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._stream.closed)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
 def _name_bad_cell(path: Path, types: Mapping[str, pa.DataType], names: Sequence[str] | None) -> None:
     """Read again as text and raise ValidationError for the first cell that is not of its type."""
     done = 0
@@ -203,7 +235,7 @@ def _first_bad(column: pa.Array, wanted: pa.DataType) -> int | None:
 
 def _said(wanted: pa.DataType) -> str:
     if pa.types.is_timestamp(wanted):
-        return "ISO 8601 times"
+        return "ISO 8601 times with a time zone"
     return "text" if pa.types.is_string(wanted) else "numbers"
 
 
