@@ -31,8 +31,8 @@ class OrderFlow(Record):
         C(k) = q^2 \, \frac{E[(L - k)^+]}{E[L]} = q^2 \, \frac{\zeta(\alpha, k + 1)}{\zeta(\alpha, 1)}
         \sim k^{-\gamma},
 
-    with zeta(s, a) Hurwitz's zeta function: the exponent gamma = alpha - 1 is that of
-    Lillo, Mike and Farmer (2005), eq. 12 and section III, for one parent at a time.
+    with zeta(s, a) Hurwitz's zeta function; gamma = alpha - 1 is the relation of Lillo,
+    Mike and Farmer (2005), here with one parent at a time instead of several.
 
     Attributes
     ----------

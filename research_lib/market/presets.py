@@ -140,12 +140,12 @@ BAC_2013_10_07 = SyntheticMarket(
 
 
 def thin_stock(session: Session | None = None) -> SyntheticMarket:
-    """A mid-price stock of little depth, measured on FROG: spread 9 ticks, gaps of 2 to 4, 1,600 shares in 10 levels."""
+    """A mid-priced stock of little depth, measured on FROG: spread 9 ticks, gaps of 2 to 4, 1,600 shares a side."""
     return _in_session(FROG_2025_04_03, session)
 
 
 def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
-    """A high-priced stock, measured on GOOG: spread 27 ticks, gaps of 4 to 6, 1,100 shares in 10 levels."""
+    """A high-priced stock, measured on GOOG: spread 27 ticks, gaps of 4 to 6, 1,100 shares a side."""
     return _in_session(GOOG_2012_06_21, session)
 
 
