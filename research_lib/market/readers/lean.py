@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
-from research_lib.market.readers.rows import Int64, carried, integers, midnight_ns, parsed_date, refuse_cells
+from research_lib.market.readers.cells import refuse_backwards, refuse_cells, refuse_table
+from research_lib.market.readers.rows import Int64, carried, integers, midnight_ns, parsed_date
 from research_lib.market.readers.source import csv_batches
 from research_lib.market.sessions import Session
 from research_lib.market.trades import UNSIGNED, Trades
@@ -27,7 +29,7 @@ FILE_NAME = re.compile(r"(?:(?P<symbol>[^_]+)_)?(?P<date>\d{8})_(?P<kind>quote|t
 FIRST_CELLS = re.compile(rb"\d+,\d+,")
 QUOTE = ("time", "bid_px", "bid_sz", "ask_px", "ask_sz", "exchange", "condition", "suspicious")
 TRADE = ("time", "price", "size", "exchange", "condition", "suspicious")
-TEXT = ("exchange", "condition")
+TEXT = ("exchange", "condition", "suspicious")
 PRICE_SCALE = 10_000
 NS_A_MS = 10**6
 DAY_MS = 86_400_000
@@ -94,7 +96,7 @@ def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iter
 
 def _quotes(path: Path, symbol: str, midnight: int, batch_rows: int) -> Iterator[BookSnapshots]:
     before = dict.fromkeys(QUOTE[1:5], 0)
-    for first, rows in _rows(path, QUOTE, batch_rows):
+    for first, rows in _rows(path, QUOTE, midnight, batch_rows):
         _refuse_half_quotes(path, rows, first)
         believed = rows["suspicious"] == 0
         levels: dict[str, NDArray[Any]] = {}
@@ -104,7 +106,7 @@ def _quotes(path: Path, symbol: str, midnight: int, batch_rows: int) -> Iterator
                 levels[kind] = carried(rows[kind], given, before[kind])
         before = {kind: int(column[-1]) for kind, column in levels.items()}
         yield BookSnapshots(
-            midnight + rows["time"] * NS_A_MS,
+            rows["time"],
             bid_price=levels["bid_px"][:, None] / PRICE_SCALE,
             bid_size=levels["bid_sz"][:, None],
             ask_price=levels["ask_px"][:, None] / PRICE_SCALE,
@@ -139,32 +141,40 @@ class _TradeFeed:
         return next(self.batches, None) if batch is None else batch
 
     def _read(self, path: Path, symbol: str, midnight: int) -> Iterator[Trades]:
-        for first, rows in _rows(path, TRADE, 100_000):
+        for first, rows in _rows(path, TRADE, midnight, 100_000):
             for name in ("price", "size"):
-                refuse_cells(rows[name] <= 0, path, [name], first, rows[name], "must be above 0")
+                refuse_cells(path, first, name, rows[name] <= 0, rows[name], "must be above 0")
             kept = rows["suspicious"] == 0
             self.n_suspicious += int(np.sum(~kept))
-            time, price = midnight + rows["time"][kept] * NS_A_MS, rows["price"][kept] / PRICE_SCALE
+            time, price = rows["time"][kept], rows["price"][kept] / PRICE_SCALE
             yield Trades(time, price, rows["size"][kept], np.full(len(time), UNSIGNED), symbol)
 
 
-def _rows(path: Path, names: tuple[str, ...], batch_rows: int) -> Iterator[tuple[int, Mapping[str, Int64]]]:
-    """First row's number and checked columns, each (n,), of every batch."""
+def _rows(
+    path: Path, names: tuple[str, ...], midnight: int, batch_rows: int
+) -> Iterator[tuple[int, Mapping[str, Int64]]]:
+    """First row's number and checked columns, each (n,), of every batch; time in ns UTC, suspicious 0 or 1."""
     columns = [name for name in names if name not in TEXT]
-    first, previous = 0, 0
-    for batch in csv_batches(path, dict.fromkeys(columns, pa.int64()), batch_rows, list(names)):
+    types = dict.fromkeys(columns, pa.int64()) | {"suspicious": pa.string()}
+    first, previous = 0, np.int64(midnight)
+    for batch in csv_batches(path, types, batch_rows, list(names)):
         cells = integers(path, batch, columns, first)
+        refuse_table(path, first, columns, cells < 0, cells, "must be at least 0")
         rows = dict(zip(columns, cells.T, strict=True))
-        time, suspicious = rows["time"], rows["suspicious"]
-        for bad, name, rule in (
-            (time >= DAY_MS, "time", f"must be milliseconds after midnight, below {DAY_MS}"),
-            (np.diff(time, prepend=previous) < 0, "time", "must not run backwards"),
-            ((suspicious != 0) & (suspicious != 1), "suspicious", "must be 0 or 1"),
-        ):
-            refuse_cells(bad, path, [name], first, rows[name], rule)
-        refuse_cells(cells < 0, path, columns, first, cells, "must be at least 0")
-        yield first, rows
-        first, previous = first + len(time), int(time[-1])
+        rule = f"must be milliseconds after midnight, below {DAY_MS}"
+        refuse_cells(path, first, "time", rows["time"] >= DAY_MS, rows["time"], rule)
+        rows["time"] = midnight + rows["time"] * NS_A_MS
+        refuse_backwards(path, first, "time", rows["time"], previous)
+        yield first, rows | {"suspicious": _suspicious(path, batch, first)}
+        first, previous = first + batch.num_rows, rows["time"][-1]
+
+
+def _suspicious(path: Path, batch: pa.RecordBatch, first: int) -> Int64:
+    """The last cell of each row, (n,). Read as text: Lean's files end without a newline, and one digit is never cut."""
+    cells = batch.column("suspicious")
+    known = pc.is_in(cells, value_set=pa.array(["0", "1"])).to_numpy(False)
+    refuse_cells(path, first, "suspicious", ~known, cells, "must be 0 or 1")
+    return np.asarray(cells.cast(pa.int64()).to_numpy(), np.int64)
 
 
 def _refuse_half_quotes(path: Path, rows: Mapping[str, Int64], first: int) -> None:
@@ -172,9 +182,9 @@ def _refuse_half_quotes(path: Path, rows: Mapping[str, Int64], first: int) -> No
     for side in ("bid", "ask"):
         price, size = rows[f"{side}_px"], rows[f"{side}_sz"]
         rule = f"must be above 0 exactly where {side}_px is"
-        refuse_cells((price > 0) != (size > 0), path, [f"{side}_sz"], first, size, rule)
+        refuse_cells(path, first, f"{side}_sz", (price > 0) != (size > 0), size, rule)
     neither = (rows["bid_px"] == 0) & (rows["ask_px"] == 0)
-    refuse_cells(neither, path, ["bid_px"], first, rows["bid_px"], "must be above 0 where ask_px is not")
+    refuse_cells(path, first, "bid_px", neither, rows["bid_px"], "must be above 0 where ask_px is not")
 
 
 def _named(path: Path) -> tuple[str, int]:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots
-from research_lib.market.readers.rows import Int64, carried, integers, midnight_ns, parsed_date, refuse_cells
-from research_lib.market.readers.source import MAGIC, csv_batches, damage, open_bytes
+from research_lib.market.readers.cells import refuse_backwards, refuse_cells, refuse_table
+from research_lib.market.readers.rows import Int64, carried, integers, midnight_ns, parsed_date
+from research_lib.market.readers.source import csv_batches, damage, open_bytes
 from research_lib.market.sessions import Session
 from research_lib.market.trades import UNSIGNED, Trades
 
@@ -105,9 +106,7 @@ def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iter
 def _batches(orderbook: Path, message: Path, date: dt.date | str | None, batch_rows: int) -> Iterator[BookSnapshots]:
     symbol, midnight = _symbol(orderbook, message), midnight_ns(_date(orderbook, date))
     columns = _level_columns(orderbook)
-    for path in (orderbook, message):
-        _refuse_cut_off(path)
-    first, time, halted = 0, midnight, False
+    first, time, halted = 0, np.int64(midnight), False
     for events, levels in _in_step(orderbook, message, columns, batch_rows):
         event = _events(message, events, first, time, midnight)
         in_halt = carried(event.price != TRADING_RESUMES, event.type == HALT, halted)
@@ -118,7 +117,7 @@ def _batches(orderbook: Path, message: Path, date: dt.date | str | None, batch_r
             trades=_trades(event, symbol),
             **_levels(orderbook, levels, columns, first),
         )
-        first, time, halted = first + len(event.time), int(event.time[-1]), bool(in_halt[-1])
+        first, time, halted = first + len(event.time), event.time[-1], bool(in_halt[-1])
     if first == 0:
         raise ValidationError(f"{orderbook} and {message} hold no rows; fetch them again")
     logger.info("read %s rows of %s from %s", f"{first:,}", symbol or "one symbol", orderbook.name)
@@ -135,16 +134,9 @@ class _Events:
     direction: Int64
 
 
-def _events(path: Path, batch: pa.RecordBatch, first: int, previous_time: int, midnight: int) -> _Events:
+def _events(path: Path, batch: pa.RecordBatch, first: int, previous_time: np.int64, midnight: int) -> _Events:
     time = midnight + _since_midnight(path, batch, first)
-    refuse_cells(
-        np.diff(time, prepend=previous_time) < 0,
-        path,
-        ["time"],
-        first,
-        (time - midnight) / NS_A_SECOND,
-        "must not run backwards",
-    )
+    refuse_backwards(path, first, "time", time, previous_time)
     type_, _, size, price, direction = integers(path, batch, EVENT, first).T
     halt = type_ == HALT
     for bad, column, values, rule in (
@@ -154,19 +146,17 @@ def _events(path: Path, batch: pa.RecordBatch, first: int, previous_time: int, m
         (halt & (np.abs(price) > 1), "price", price, "of a halt (type 7) must be -1, 0 or 1"),
         (~np.isin(type_, (CROSS, HALT)) & (np.abs(direction) != 1), "direction", direction, "must be -1 or 1"),
     ):
-        refuse_cells(bad, path, [column], first, values, rule)
+        refuse_cells(path, first, column, bad, values, rule)
     return _Events(time, type_, size, price, direction)
 
 
 def _since_midnight(path: Path, batch: pa.RecordBatch, first: int) -> Int64:
     """Decimal seconds as whole nanoseconds, (n,): no digit passes through a float."""
     seconds = batch.column("time")
-    refuse_cells(
-        seconds.is_null().to_numpy(zero_copy_only=False), path, ["time"], first, None, "must hold a number of seconds"
-    )
+    refuse_cells(path, first, "time", seconds.is_null().to_numpy(False), seconds, "must not be empty")
     values = pc.multiply(seconds, pa.scalar(NS_A_SECOND)).cast(pa.int64()).to_numpy()
     rule = "must be seconds after midnight, 0 to 86400"
-    refuse_cells((values < 0) | (values >= DAY_NS), path, ["time"], first, values / NS_A_SECOND, rule)
+    refuse_cells(path, first, "time", (values < 0) | (values >= DAY_NS), values / NS_A_SECOND, rule)
     return values
 
 
@@ -193,7 +183,7 @@ def _levels(path: Path, batch: pa.RecordBatch, columns: list[str], first: int) -
         (empty & (size > 0), columns[1::2], size, f"must be 0 where the price is the empty level's, {EMPTY_PRICE}"),
         (~empty & (size == 0), columns[1::2], size, f"must be above 0 unless the price is +-{EMPTY_PRICE}"),
     ):
-        refuse_cells(bad, path, names, first, values, rule)
+        refuse_table(path, first, names, bad, values, rule)
     dollars = np.where(empty, np.nan, price / PRICE_SCALE)
     return {
         f"{side}_{kind}": values[:, start::2]
@@ -234,17 +224,6 @@ def _level_columns(orderbook: Path) -> list[str]:
     return [
         f"{side}_{kind}_{k}" for k in range(1, n_cells // 4 + 1) for side in ("ask", "bid") for kind in ("px", "sz")
     ]
-
-
-def _refuse_cut_off(path: Path) -> None:
-    """A last line without its end may have lost digits: 100 cut to 10 would still be a number."""
-    with open_bytes(path), path.open("rb") as raw:
-        compressed = raw.read(4).startswith(tuple(MAGIC))
-        raw.seek(-1, 2)
-        if not compressed and raw.read(1) != b"\n":
-            raise ValidationError(
-                f"{path} ends in the middle of a line; fetch it again, or end a whole line by a newline"
-            )
 
 
 def _kind(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Rows of a headerless file, a batch at a time: whole numbers, refusals that name the cell, values carried on."""
+"""What headerless files of New York need: whole numbers, values carried on from row to row, the day's midnight."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
+from research_lib.market.readers.cells import refuse_cells
 
 Int64 = NDArray[np.int64]
 NEW_YORK = "America/New_York"
@@ -28,35 +29,8 @@ def integers(path: Path, batch: pa.RecordBatch, columns: Sequence[str], first: i
     """
     for name in columns:
         cells = batch.column(name)
-        if cells.null_count:
-            refuse_cells(
-                cells.is_null().to_numpy(zero_copy_only=False), path, [name], first, None, "must hold a number"
-            )
+        refuse_cells(path, first, name, cells.is_null().to_numpy(False), cells, "must not be empty")
     return np.column_stack([batch.column(name).to_numpy() for name in columns])
-
-
-def refuse_cells(
-    bad: NDArray[np.bool_], path: Path, columns: Sequence[str], first: int, values: NDArray[Any] | None, rule: str
-) -> None:
-    """Raise ValidationError naming file, row, column, value and rule if any of `bad`, (n,) or (n, k), is True.
-
-    Parameters
-    ----------
-    columns : k names
-    first : int
-        Row number in the file, from 0, of the batch's first row.
-    values : array of the shape of `bad`, optional
-        What the cells hold; None where they are empty.
-    rule : str
-        What the cell must be, "must be ...".
-    """
-    if not bad.any():
-        return
-    row, column = np.argwhere(bad.reshape(len(bad), -1))[0]
-    held = "nothing" if values is None else values.reshape(len(bad), -1)[row, column]
-    raise ValidationError(
-        f"{path}: column {columns[column]} {rule}, row {first + row} holds {held}; correct or fetch it again"
-    )
 
 
 def carried(values: NDArray[Any], given: NDArray[np.bool_], before: Any) -> NDArray[Any]:
