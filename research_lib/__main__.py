@@ -14,7 +14,7 @@ from research_lib.monitoring import configure_logging
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it succeeded, 1 when something was skipped under --strict, 2 on an error."""
+    """Run one command; 0 when it succeeded, 1 when a run was skipped under --strict, 2 on an error."""
     options = _parser().parse_args(arguments)
     configure_logging(logging.INFO if options.verbose else logging.WARNING, options.log_file)
     # Kernels may start in another folder, so a relative RESEARCH_DATA is made absolute here, once.
@@ -49,8 +49,8 @@ def _report(options: argparse.Namespace) -> int:
     outcome = run_reports(options.names or configuration_names())
     for name, what in outcome.items():
         print(f"{name}: {what}" + (f", reports/{name}/" if what == "made" else ""))
-    skipped = any(what.startswith("skipped") for what in outcome.values())
-    return 1 if options.strict and skipped else 0
+    words = {what.split(":")[0] for what in outcome.values()}
+    return 2 if "failed" in words else int(options.strict and "skipped" in words)
 
 
 def _refresh(options: argparse.Namespace) -> int:

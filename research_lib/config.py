@@ -244,5 +244,8 @@ def data_file(relative: str) -> Path:
     """
     path = data_folder() / relative
     if not path.is_file():
-        raise MissingDataError(f"data file {relative} is not in {data_folder()}; set RESEARCH_DATA to its folder")
+        lacking = "" if data_folder().is_dir() else ", which does not exist"
+        raise MissingDataError(
+            f"data file {relative} is not in {data_folder()}{lacking}; set RESEARCH_DATA to the folder of real data"
+        )
     return path

@@ -103,5 +103,5 @@ def test_modules_and_functions_stay_short_and_documented(path: Path) -> None:
         if isinstance(node, ast.FunctionDef):
             doc = ast.get_docstring(node, clean=False) or ""
             body = (node.end_lineno or 0) - node.lineno - doc.count("\n") - bool(doc)
-            assert body < 50, f"{node.name} has {body} lines"
+            assert body <= 45, f"{node.name} has {body} lines"
             assert doc or node.name.startswith("_") or body <= 3, f"{node.name} is public without a docstring"

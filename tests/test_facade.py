@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 
 from research_lib import ImpactModel, ModelConfig, OptimizerConfig, SolverType, TradeAllocator, ValidationError
 from research_lib.errors import MemoryLimitError, ModelFittingError
-from research_lib.impact import fit_impact
+from research_lib.impact import fit_impact, slippage
+from research_lib.impact.model import ARRAY_BYTES_A_LEVEL, BOOK_BYTES_A_ROW, FRAME_BYTES_A_ROW, SLIPPAGE_BYTES_A_ROW
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +75,12 @@ def test_each_solver_gives_the_same_cost(model_type: str, objective: str) -> Non
     assert [r["allocation"].solver for r in results.values()] == ["analytical", "analytical", "scipy", "cvxpy"]
 
 
-def test_trust_constr_at_390_intervals_agrees(fitted: ImpactModel) -> None:
-    allocator = TradeAllocator(fitted, 100_000)
-    exact, numeric = allocator.optimize("analytical"), allocator.optimize("scipy")
+def test_scipy_solves_390_intervals_under_the_printed_settings(fitted: ImpactModel) -> None:
+    config = OptimizerConfig(default_solver=SolverType.SCIPY, max_allocation_ratio=0.3, timeout_seconds=60)
+    numeric = TradeAllocator(fitted, 100_000, 390, config).optimize()
+    exact = TradeAllocator(fitted, 100_000, 390, config).optimize("analytical")
     assert numeric["allocation"].solver == "scipy"
-    assert numeric["total_impact"] == pytest.approx(exact["total_impact"], rel=1e-3)
+    assert numeric["total_impact"] == pytest.approx(exact["total_impact"], rel=1e-6)
 
 
 def test_the_saving_compares_the_same_curve_order_and_unit(fitted: ImpactModel) -> None:
@@ -106,9 +110,39 @@ def test_a_book_beyond_the_memory_limit_is_refused_before_it_is_built() -> None:
     assert issubclass(MemoryLimitError, ValidationError)
 
 
+def test_a_frame_that_would_need_too_large_arrays_is_refused_before_they_are_built() -> None:
+    frame = ImpactModel("linear").generate_synthetic_orderbook(26, 5)
+    frame.loc[0, "level"] = 10_000_000
+    with pytest.raises(MemoryLimitError, match=r"a frame of 26 times and 10,000,000 levels would need about"):
+        ImpactModel("linear").estimate_slippage(frame)
+
+
+@pytest.mark.parametrize(("snapshots", "levels", "sizes"), [(2_000, 50, 1), (2_000, 5, 50)])
+def test_accepted_work_stays_within_its_estimate(snapshots: int, levels: int, sizes: int) -> None:
+    """Peak memory, measured, against a limit just above what the guard estimates."""
+    quiet = {"progress_logging": False}
+    trade_sizes = np.linspace(100, 1_000, sizes)
+    books = ImpactModel("linear", ModelConfig(**quiet)).generate_synthetic_orderbook(snapshots, levels)  # type: ignore[arg-type]
+    generating = 2 * snapshots * levels * BOOK_BYTES_A_ROW / 1e6
+    assert _peak_mb(lambda: ImpactModel("linear").generate_synthetic_orderbook(snapshots, levels)) < generating
+    estimating = (
+        2 * snapshots * levels * (ARRAY_BYTES_A_LEVEL + FRAME_BYTES_A_ROW) + snapshots * sizes * SLIPPAGE_BYTES_A_ROW
+    ) / 1e6
+    model = ImpactModel("linear", ModelConfig(**quiet, memory_limit_mb=estimating))  # type: ignore[arg-type]
+    assert _peak_mb(lambda: model.estimate_slippage(books, trade_sizes)) < estimating
+
+
+def _peak_mb(work: Callable[[], object]) -> float:
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    return peak
+
+
 def test_slippage_beyond_the_memory_limit_is_refused() -> None:
     books = ImpactModel("linear").generate_synthetic_orderbook(390, 5)
-    small = ImpactModel("linear", ModelConfig(memory_limit_mb=0.5))
+    small = ImpactModel("linear", ModelConfig(memory_limit_mb=0.9))
     with pytest.raises(MemoryLimitError, match="use fewer trade sizes or raise memory_limit_mb"):
         small.estimate_slippage(books)
 
@@ -143,7 +177,7 @@ def test_orders_beyond_the_sizes_seen_are_counted_and_logged(
 ) -> None:
     result = TradeAllocator(fitted, 10_000_000).optimize("auto")
     assert result["beyond_observed"] > 0
-    assert "the largest size that the fit saw" in caplog.text
+    assert "the largest size that their interval's fit saw" in caplog.text
 
 
 def test_min_observations_reaches_the_fit() -> None:
@@ -185,13 +219,20 @@ def test_batches_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None
     assert (loud, quiet) == (3, 0)
 
 
-def test_parallel_processing_changes_nothing_but_the_threads() -> None:
+def test_parallel_processing_walks_in_other_threads_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     books = ImpactModel("linear").generate_synthetic_orderbook(60, 10)
-    frames = [
-        ImpactModel("linear", ModelConfig(batch_size=16, parallel_processing=on)).estimate_slippage(books)
-        for on in (False, True)
-    ]
+    walk, threads = slippage._walk, []
+    monkeypatch.setattr(slippage, "_walk", lambda *arrays: (threads.append(threading.get_ident()), walk(*arrays)))
+    frames, used = [], []
+    for on in (False, True):
+        threads.clear()
+        frames.append(
+            ImpactModel("linear", ModelConfig(batch_size=16, parallel_processing=on)).estimate_slippage(books)
+        )
+        used.append(set(threads))
     pd.testing.assert_frame_equal(*frames)
+    assert used[0] == {threading.get_ident()}
+    assert threading.get_ident() not in used[1]
 
 
 def test_numerical_tolerance_reaches_the_fit() -> None:
@@ -199,8 +240,27 @@ def test_numerical_tolerance_reaches_the_fit() -> None:
     zeros = []
     for tolerance in (1e-8, 1e-2):
         model = ImpactModel("nonlinear", ModelConfig(numerical_tolerance=tolerance))
-        zeros.append(len(model.fit_model(model.estimate_slippage(books))["diagnostics"]["bounded"]))
-    assert zeros[1] >= zeros[0]
+        rows = model.estimate_slippage(books)
+        rows["avg_slippage"] = rows["half_spread"] + 1e-5 * rows["trade_size"] + 1e-12 * rows["trade_size"] ** 2
+        zeros.append(len(model.fit_model(rows)["diagnostics"]["bounded"]))
+    assert zeros == [0, 390]
+
+
+def test_morning_only_books_do_not_stretch_over_the_day() -> None:
+    model = ImpactModel("linear")
+    books = model.generate_synthetic_orderbook(390, 10)
+    morning = books[books["time"] < books["time"].min() + pd.Timedelta(minutes=150)]
+    model.fit_model(model.estimate_slippage(morning, n_intervals=390))
+    assert len(model.curve) == 390
+
+
+def test_facade_settings_reach_the_solver(fitted: ImpactModel) -> None:
+    starved = OptimizerConfig(default_solver="scipy", max_iterations=1, validate_outputs=False)  # type: ignore[arg-type]
+    result = TradeAllocator(fitted, 100_000, config=starved).optimize()
+    assert abs(result["allocation"].duality_gap) > 1e-6
+    hasty = OptimizerConfig(default_solver="scipy", timeout_seconds=1e-3)  # type: ignore[arg-type]
+    trail = TradeAllocator(fitted, 100_000, config=hasty).optimize()["allocation"].attempts
+    assert [attempt.accepted for attempt in trail] == [False, True]
 
 
 def test_optimizer_floor_and_cap_act(fitted: ImpactModel) -> None:

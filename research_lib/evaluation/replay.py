@@ -71,6 +71,8 @@ def replay(schedule: Schedule, books: BookSnapshots, side: str) -> Execution:
     ValidationError
         If there is not one book an interval, or none has two sides.
     """
+    if not isinstance(schedule, Schedule):
+        raise ValidationError(f"schedule must be a Schedule, got {type(schedule).__name__}; use Schedule(shares, name)")
     n = len(schedule.shares)
     if len(books) != n:
         raise ValidationError(f"{len(books):,} books for {n:,} intervals; sample the books to one an interval")

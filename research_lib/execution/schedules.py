@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from research_lib.config import Record, number
+from research_lib.errors import ValidationError
 
 Float = NDArray[np.float64]
 
@@ -19,13 +20,21 @@ class Schedule(Record):
     Attributes
     ----------
     shares : (n,) shares
-        Unsigned; the side belongs to the order.
+        Finite, at least 0; the side belongs to the order.
     name : str
         As reports and legends show it.
     """
 
     shares: Float
     name: str
+
+    def __post_init__(self) -> None:
+        shares = np.array(self.shares, float)
+        bad = ~(np.isfinite(shares) & (shares >= 0))
+        if shares.ndim != 1 or bad.any():
+            first = f"; {self.name} has {shares[bad][0]:g} in interval {int(np.argmax(bad))}" if bad.any() else ""
+            raise ValidationError(f"scheduled shares must be (n,), finite and at least 0{first}")
+        object.__setattr__(self, "shares", shares)
 
 
 def twap(total_shares: float, n_intervals: int) -> Schedule:

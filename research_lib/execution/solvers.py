@@ -23,6 +23,7 @@ from research_lib.impact.curves import PolynomialTotal
 
 Float = NDArray[np.float64]
 SLSQP_LARGEST = 78
+DUST = 1e-6
 CVXPY_BACKENDS = ("CLARABEL", "OSQP", "SCS", "ECOS")
 
 
@@ -116,13 +117,15 @@ def _dual_value(multiplier: float, problem: Problem) -> float:
 
 
 def close_sum(x: Float, problem: Problem) -> Float:
-    """Move `x`, inside its bounds, to sum to the order: each gives or takes in proportion to its room."""
-    for _ in range(3):  # rounding of the first move is closed by the next
+    """Move `x`, inside its bounds, to sum to the order: in proportion to what is traded, else to the room."""
+    for _ in range(4):  # rounding, and orders that meet their cap, are closed by the next move
         short = problem.shares - x.sum()
         room = problem.upper - x if short > 0 else x - problem.lower
-        if short == 0 or room.sum() == 0:
+        traded = np.minimum(x - problem.lower, room)
+        weights = traded if traded.sum() >= abs(short) else room
+        if short == 0 or weights.sum() == 0:
             break
-        x = np.clip(x + short * np.minimum(room / room.sum(), 1.0), problem.lower, problem.upper)
+        x = np.clip(x + short * np.minimum(weights / weights.sum(), 1.0), problem.lower, problem.upper)
     return x
 
 
@@ -169,6 +172,7 @@ def _next_multiplier(nu: float, excess: float, x: Float, problem: Problem, low: 
 def solve_scipy(problem: Problem, limits: Limits) -> Iterator[Answer]:
     """SLSQP up to 78 intervals, trust-constr above, from equal shares inside the bounds."""
     from scipy.optimize import LinearConstraint, minimize
+    from scipy.sparse import csr_array, diags_array
 
     n = len(problem.lower)
     unit = problem.shares / n
@@ -181,10 +185,12 @@ def solve_scipy(problem: Problem, limits: Limits) -> Iterator[Answer]:
             lambda z: float(np.sum(scaled.total.value(z))),
             scaled.feasible(np.ones(n)),
             jac=scaled.total.marginal,
-            hess=(lambda z: np.diag(scaled.total.curvature(z))) if method == "trust-constr" else None,
+            hess=(lambda z: diags_array(scaled.total.curvature(z))) if method == "trust-constr" else None,
             method=method,
             bounds=list(zip(scaled.lower, scaled.upper, strict=True)),
-            constraints=LinearConstraint(np.ones((1, n)), n, n),
+            constraints=LinearConstraint(
+                csr_array(np.ones((1, n))) if method == "trust-constr" else np.ones((1, n)), n, n
+            ),
             callback=_Deadline(limits.timeout_seconds),
             options=_scipy_options(method, limits),
         )
@@ -196,9 +202,9 @@ def _scipy_options(method: str, limits: Limits) -> dict[str, Any]:
         return {"maxiter": limits.max_iterations, "ftol": 1e-3 * limits.tolerance}
     return {
         "maxiter": limits.max_iterations,
-        "gtol": 1e-3 * limits.tolerance,  # scipy weighs the gradient by the slack, which is small near a bound
-        "barrier_tol": 1e-1 * limits.tolerance,
-        "xtol": 1e-6 * limits.tolerance,
+        "gtol": limits.tolerance,
+        "barrier_tol": limits.tolerance,
+        "xtol": limits.tolerance,
     }
 
 
@@ -233,7 +239,7 @@ def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
             warnings.simplefilter("ignore")  # the certificate, not the backend's status, decides
             try:
                 model.solve(solver=backend, **_backend_options(backend, limits))
-            except (cp.SolverError, ValueError, ArithmeticError) as error:
+            except (cp.SolverError, cp.DCPError, ValueError, ArithmeticError) as error:
                 yield Answer(backend, None, " ".join(str(error).split()))
                 continue
         yield _answer(backend, weights.value, problem.shares, problem, str(model.status))
@@ -270,7 +276,9 @@ def _answer(backend: str, scaled: Float | None, unit: float, problem: Problem, s
     """A numerical answer in shares, clipped to the bounds and closed to the order's sum."""
     if scaled is None or not np.all(np.isfinite(scaled)):
         return Answer(backend, None, f"no finite answer, status {status}")
-    shares = close_sum(np.clip(unit * scaled, problem.lower, problem.upper), problem)
+    shares = np.clip(unit * scaled, problem.lower, problem.upper)
+    dust = shares - problem.lower < DUST * problem.shares / len(shares)  # an interior point never quite reaches a floor
+    shares = close_sum(np.where(dust, problem.lower, shares), problem)
     return Answer(backend, shares, f"status {status}")
 
 
@@ -295,9 +303,11 @@ def refuse_infeasible(problem: Problem) -> None:
         )
     if problem.upper.sum() < order - rounding:
         raise OptimizationError(
-            f"cap admits {problem.upper.sum():,.6g} of {order:,.6g} shares; raise max_shares or lengthen the horizon"
+            f"cap admits {problem.upper.sum():,.6g} of {order:,.6g} shares; "
+            "raise max_shares (max_allocation_ratio) or lengthen the horizon"
         )
     if problem.lower.sum() > order + rounding:
         raise OptimizationError(
-            f"floors need {problem.lower.sum():,.6g} of {order:,.6g} shares; lower min_shares or shorten the horizon"
+            f"floors need {problem.lower.sum():,.6g} of {order:,.6g} shares; "
+            "lower min_shares (min_trade_size) or shorten the horizon"
         )

@@ -127,8 +127,7 @@ class ImpactCurve(Record):
         """The curve of a session cut into `n_intervals`, each coefficient averaged over the time it covers."""
         if n_intervals == len(self):
             return self
-        weights = _overlap(len(self), n_intervals)
-        return type(self)(*(weights @ getattr(self, name) for name in self.keys()))
+        return type(self)(*(recut(getattr(self, name), n_intervals) for name in self.keys()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,10 +178,11 @@ def _polynomial(objective: str, half_spread: Float, beta: Float, alpha: Float) -
     raise ValidationError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
 
 
-def _overlap(n_old: int, n_new: int) -> Float:
-    """Share of each new interval covered by each old one, (n_new, n_old); rows sum to 1."""
-    old, new = np.arange(n_old + 1) / n_old, np.arange(n_new + 1) / n_new
+def recut(values: Float, n_intervals: int) -> Float:
+    """Values of a session's intervals (n,) averaged over each of `n_intervals` new ones by the time they share."""
+    old, new = np.arange(len(values) + 1) / len(values), np.arange(n_intervals + 1) / n_intervals
     left = np.maximum(new[:-1, None], old[None, :-1])
     right = np.minimum(new[1:, None], old[None, 1:])
-    weights = np.maximum(right - left, 0.0)
-    return weights / weights.sum(axis=1, keepdims=True)
+    shared = np.maximum(right - left, 0.0)
+    averaged: Float = (shared @ values) / shared.sum(axis=1)
+    return averaged

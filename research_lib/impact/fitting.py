@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ModelFittingError
 from research_lib.impact.curves import ImpactCurve, LinearImpact, QuadraticImpact
+from research_lib.impact.metrics import metrics_of, score
 from research_lib.impact.observations import Observations, read_observations, split_by_time
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market.sessions import Session
@@ -32,30 +33,33 @@ class ImpactFit(Record):
     ----------
     model_type : str
     curve : ImpactCurve
-        Knows the training observations only.
+        Fitted on all observations given.
     params : DataFrame, index interval
         Coefficients and the measured half_spread.
     bse : DataFrame, as params
-        Standard errors; NaN where a coefficient sits at its bound of 0 or one
-        snapshot measured the half-spread.
+        Standard errors; NaN where a coefficient sits at its bound of 0, or one day
+        (within one day: one snapshot) measured the half-spread.
     cov : (n, p, p)
         Covariance of the coefficients (half_spread left out); NaN as in `bse`.
     dof : (n,)
         Degrees of freedom of the t intervals.
     observations : DataFrame, one row a row of the slippage frame, same order
         interval, trade_size, observed and predicted slippage (currency per share),
-        residual_bps (observed - predicted, of the mid), sample ("train", "test" or "censored").
+        residual_bps (observed - predicted, of the mid), impact and predicted_impact
+        (beyond the touch, currency per share), sample ("train", "test" or "censored").
+        Predicted by the curve of the training rows, which is `curve` if there is no test.
     metrics : dict
-        train_r2, test_r2, train_rmse_bps, test_rmse_bps, train_observations,
-        test_observations: on avg_slippage as predicted (half-spread + impact),
-        uncensored rows; R2 is 1 - SSE / SST about the evaluated set's own mean.
-        NaN where there is no test set.
+        For train and test: _r2, _rmse_bps, _impact_r2, _observations, from `observations`.
+        r2 is 1 - SSE / SST of avg_slippage as predicted (half-spread + impact) about the
+        evaluated set's own mean; impact_r2 the same for the impact alone, each book's
+        own half-spread given. NaN where there is no test set.
     diagnostics : dict
         censored (rows left out), widened and pooled (intervals that borrowed
         observations), bounded (intervals with a coefficient held at 0), errors
-        (how the standard errors were clustered), largest_size (shares).
+        (how the standard errors were clustered), largest_size (n,) shares
+        (the largest uncensored size that each interval's fit saw).
     information : str
-        What was fitted on what, and evaluated on what.
+        What the curve was fitted on, and what the metrics were fitted and tested on.
     """
 
     model_type: str
@@ -107,9 +111,10 @@ def fit_impact(
     slippage and h_i the half-spread of the same book. The curve's half_spread_t is the
     mean of h_i. Coefficients are held at or above 0, so that curves rise and are convex.
 
-    Training comes before testing: the last days are the test where there are several;
-    within one day it is the last part of the session, which is predicted by one curve
-    fitted to all that came before. Censored rows are flagged and kept out, which biases
+    The curve uses all observations. The metrics come from a second fit that knows the
+    training part only. Training comes before testing: the last days are the test where
+    there are several; within one day it is the last part of the session, which is
+    predicted by one curve fitted to all that came before. Censored rows are flagged and kept out, which biases
     the fit towards deep books; `diagnostics["censored"]` counts them.
 
     Parameters
@@ -121,9 +126,10 @@ def fit_impact(
     n_intervals : int, optional
         Length of the curve; needed only if the last intervals have no row.
     test_fraction : float
-        Part of the days (or of the session) kept for the test; 0 fits on everything.
+        Part of the days (or of the session) kept for the test; 0 makes no test.
     min_observations : int
-        An interval with fewer borrows those of its neighbours, nearest first.
+        An interval with fewer, or with fewer distinct sizes than coefficients, borrows
+        those of its neighbours, nearest first.
     tolerance : float
         A coefficient that adds less than this, relative to the mean impact, is 0.
     session : Session, optional
@@ -143,32 +149,54 @@ def fit_impact(
         slippage = slippage.to_frame(n_intervals, session)
     data = read_observations(slippage, n_intervals, session or Session())
     test, information = split_by_time(data, test_fraction)
-    train = ~test & data.usable
-    powers = POWERS[model_type]
-    _require_determined(data, train, minimum, len(powers))
-    rows, borrowed = _rows_by_interval(data.interval, train, data.n_intervals, minimum)
-    estimates = [_estimate(data, index, powers, tolerance) for index in rows]
-    half_spread = _half_spread(data, ~test, rows)
-    params = _table([e[0] for e in estimates], half_spread[:, 0], powers)
-    curve = FAMILIES[model_type](**{name: params[name].to_numpy() for name in params})
-    observations = _scored(data, curve, test)
+    final = _fit_intervals(data, np.ones(len(test), bool), model_type, minimum, tolerance)
+    trained = _fit_intervals(data, ~test, model_type, minimum, tolerance) if test.any() else final
+    observations = score(data, trained.curve, test)
     return ImpactFit(
         model_type=model_type,
-        curve=curve,
-        params=params,
-        bse=_table([np.sqrt(np.diag(e[1])) for e in estimates], half_spread[:, 1], powers),
-        cov=np.array([e[1] for e in estimates]),
-        dof=np.array([e[2] for e in estimates], float),
+        curve=final.curve,
+        params=final.params,
+        bse=final.bse,
+        cov=final.cov,
+        dof=final.dof,
         observations=observations,
-        metrics={**_metrics(observations, "train"), **_metrics(observations, "test")},
-        diagnostics={
-            "censored": int(np.sum(~data.usable)),
-            **borrowed,
-            "bounded": [t for t, e in enumerate(estimates) if np.any(e[0] == 0)],
-            "errors": _error_type(data, rows),
-            "largest_size": float(data.size[train].max()),
-        },
+        metrics={**metrics_of(observations, "train"), **metrics_of(observations, "test")},
+        diagnostics={"censored": int(np.sum(~data.usable)), **final.diagnostics},
         information=information,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _IntervalFits:
+    curve: ImpactCurve
+    params: pd.DataFrame
+    bse: pd.DataFrame
+    cov: Float
+    dof: Float
+    diagnostics: dict[str, Any]
+
+
+def _fit_intervals(data: Observations, chosen: Mask, model_type: str, minimum: int, tolerance: float) -> _IntervalFits:
+    """Curve of every interval from the rows `chosen`, the uncensored ones for the impact."""
+    powers = POWERS[model_type]
+    fitted = chosen & data.usable
+    _require_determined(data, fitted, minimum, len(powers))
+    rows, borrowed = _rows_by_interval(data, fitted, minimum, len(powers))
+    estimates = [_estimate(data, index, powers, tolerance) for index in rows]
+    half_spread = _half_spread(data, chosen, rows)
+    params = _table([e.coefficients for e in estimates], half_spread[:, 0], powers)
+    return _IntervalFits(
+        curve=FAMILIES[model_type](**{name: params[name].to_numpy() for name in params}),
+        params=params,
+        bse=_table([np.sqrt(np.diag(e.cov)) for e in estimates], half_spread[:, 1], powers),
+        cov=np.array([e.cov for e in estimates]),
+        dof=np.array([e.dof for e in estimates]),
+        diagnostics={
+            **borrowed,
+            "bounded": [t for t, e in enumerate(estimates) if np.any(e.coefficients == 0)],
+            "errors": "; ".join(dict.fromkeys(e.errors for e in estimates)),
+            "largest_size": np.array([data.size[index].max() for index in rows]),
+        },
     )
 
 
@@ -187,52 +215,56 @@ def _require_determined(data: Observations, train: Mask, minimum: int, n_coeffic
 
 
 def _rows_by_interval(
-    interval: Index, train: Mask, n_intervals: int, minimum: int
+    data: Observations, fitted: Mask, minimum: int, n_coefficients: int
 ) -> tuple[list[Index], dict[str, list[int]]]:
-    """Training rows of each interval; one with too few widens, one after the last takes all."""
-    order = np.flatnonzero(train)[np.argsort(interval[train], kind="stable")]
-    edges = np.searchsorted(interval[order], np.arange(n_intervals + 1))
-    last = int(interval[order[-1]])
-    rows, widened, pooled = [], [], []
-    for t in range(n_intervals):
-        if t > last:
-            pooled.append(t)
-            rows.append(order)
-            continue
-        reach = 0
-        low, high = t, t + 1
-        while edges[high] - edges[low] < minimum:
+    """Rows of each interval; one with too few widens, one after the last observed takes all."""
+    order = np.flatnonzero(fitted)[np.argsort(data.interval[fitted], kind="stable")]
+    edges = np.searchsorted(data.interval[order], np.arange(data.n_intervals + 1))
+    last = int(data.interval[order[-1]])
+    rows, widened = [], []
+    for t in range(last + 1):
+        reach, own = 0, order[edges[t] : edges[t + 1]]
+        while len(own) < minimum or len(np.unique(data.size[own])) < n_coefficients:
             reach += 1
-            low, high = max(t - reach, 0), min(t + reach + 1, n_intervals)
+            own = order[edges[max(t - reach, 0)] : edges[min(t + reach + 1, data.n_intervals)]]
         if reach:
             widened.append(t)
-        rows.append(order[edges[low] : edges[high]])
-    return rows, {"widened": widened, "pooled": pooled}
+        rows.append(own)
+    pooled = list(range(last + 1, data.n_intervals))
+    return rows + [order] * len(pooled), {"widened": widened, "pooled": pooled}
 
 
-def _estimate(data: Observations, rows: Index, powers: dict[str, int], tolerance: float) -> tuple[Float, Float, float]:
-    """Coefficients >= 0, their covariance and degrees of freedom, from the observations `rows`."""
+@dataclass(frozen=True, eq=False)
+class _Estimate:
+    coefficients: Float
+    cov: Float
+    dof: float
+    errors: str
+
+
+def _estimate(data: Observations, rows: Index, powers: dict[str, int], tolerance: float) -> _Estimate:
+    """Least squares with coefficients >= 0 on the observations `rows`: the best active set."""
     size, impact = data.size[rows], data.impact[rows]
     unit = size.max()
     design = np.column_stack([(size / unit) ** power for power in powers.values()])
-    groups, clustered = _groups(data, rows)
-    best = None
-    for active in _subsets(len(powers)):
-        fit = _least_squares(design[:, active], impact, groups if clustered else None)
-        if np.all(fit.params > tolerance * np.abs(impact).mean()) and (best is None or fit.ssr < best[1].ssr):
-            best = (active, fit)
-        if best is not None and len(best[0]) == len(powers):
-            break
+    groups, errors = _clusters(data, rows)
     coefficients, cov = np.zeros(len(powers)), np.full((len(powers), len(powers)), np.nan)
+    best, active = None, []
+    for subset in _subsets(len(powers)):
+        fit = _least_squares(design[:, subset], impact, groups)
+        admissible = np.all(fit.params > tolerance * np.abs(impact).mean())
+        if admissible and (best is None or fit.ssr < best.ssr):
+            best, active = fit, subset
+        if len(active) == len(powers):
+            break
     if best is None:
-        return coefficients, cov, np.nan
-    active, fit = best
-    scale = unit ** -np.array([power for power in powers.values()], float)
-    coefficients[active] = fit.params
-    if fit.df_resid > 0:
-        cov[np.ix_(active, active)] = fit.cov_params()
-    dof = len(np.unique(groups)) - 1 if clustered else fit.df_resid
-    return coefficients * scale, cov * np.outer(scale, scale), float(dof)
+        return _Estimate(coefficients, cov, np.nan, errors)
+    scale = unit ** -np.array(list(powers.values()), float)
+    coefficients[active] = best.params
+    if best.df_resid > 0:
+        cov[np.ix_(active, active)] = best.cov_params()
+    dof = best.df_resid if groups is None else len(np.unique(groups)) - 1
+    return _Estimate(coefficients * scale, cov * np.outer(scale, scale), float(dof), errors)
 
 
 def _subsets(n: int) -> list[list[int]]:
@@ -250,66 +282,38 @@ def _least_squares(design: Float, y: Float, groups: Index | None) -> Any:
     return model.fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
 
 
-def _groups(data: Observations, rows: Index) -> tuple[Index, bool]:
-    """Clusters of the observations: days where there are several, else snapshots; and whether they differ."""
-    groups = data.day[rows]
-    if groups.min() == groups.max():
-        groups = data.snapshot[rows]
-    return groups, bool(groups.min() < groups.max())
+def _clusters(data: Observations, rows: Index) -> tuple[Index | None, str]:
+    """Groups of observations whose errors go together: days, else snapshots, else none; and what that means."""
+    for groups, name in ((data.day[rows], "clustered by day"), (data.snapshot[rows], "clustered by snapshot")):
+        if groups.min() < groups.max():
+            return groups, name
+    return None, "HC3 within one snapshot (misfit of the form over sizes, not sampling error)"
 
 
-def _error_type(data: Observations, rows: list[Index]) -> str:
-    if len(data.dates) > 1:
-        return "clustered by day"
-    if any(_groups(data, index)[1] for index in rows):
-        return "HC3 within single snapshots, clustered by snapshot where several were pooled"
-    return "HC3 within one snapshot: misfit of the form over sizes, not sampling error"
+def _half_spread(data: Observations, chosen: Mask, rows: list[Index]) -> Float:
+    """Mean half-spread of each interval and its standard error, (n, 2).
 
-
-def _half_spread(data: Observations, train: Mask, rows: list[Index]) -> Float:
-    """Mean half-spread of each interval and its standard error over snapshots, (n, 2).
-
-    Every training snapshot counts, censored or not; where an interval has none, those of `rows`.
+    Every snapshot chosen counts once, censored or not; where an interval has none, those of
+    `rows`. The error is over the means of days, within one day over snapshots.
     """
-    index = np.flatnonzero(train)
-    first = index[np.unique(data.snapshot[index], return_index=True)[1]]
-    by_interval = pd.Series(data.half_spread[first]).groupby(data.interval[first])
-    mean = by_interval.mean().reindex(range(data.n_intervals))
-    error = by_interval.sem().reindex(range(data.n_intervals))
-    for t in np.flatnonzero(mean.isna()):
-        borrowed = data.half_spread[rows[t]]
-        mean[t], error[t] = borrowed.mean(), np.nan
-    return np.column_stack([mean, error])
+    index = np.flatnonzero(chosen)
+    own = np.split(*_by_interval(data, index))
+    table = np.full((data.n_intervals, 2), np.nan)
+    for t in range(data.n_intervals):
+        taken = own[t] if len(own[t]) else rows[t]
+        first = taken[np.unique(data.snapshot[taken], return_index=True)[1]]
+        values = pd.Series(data.half_spread[first])
+        means = values.groupby(data.day[first]).mean()
+        table[t] = values.mean(), (means if len(means) > 1 else values).sem()
+    return table
+
+
+def _by_interval(data: Observations, index: Index) -> tuple[Index, Index]:
+    """`index` sorted by interval, and where each interval but the first begins in it."""
+    order = index[np.argsort(data.interval[index], kind="stable")]
+    return order, np.searchsorted(data.interval[order], np.arange(1, data.n_intervals))
 
 
 def _table(coefficients: list[Float], half_spread: Float, powers: dict[str, int]) -> pd.DataFrame:
     table = pd.DataFrame(np.array(coefficients), columns=list(powers))
     return table.assign(half_spread=half_spread).rename_axis("interval")
-
-
-def _scored(data: Observations, curve: ImpactCurve, test: Mask) -> pd.DataFrame:
-    """Every observation with its prediction; an interval's curve speaks for all its rows."""
-    of_row = type(curve)(*(getattr(curve, name)[data.interval] for name in curve.keys()))
-    predicted = of_row.slippage(data.size)
-    return pd.DataFrame(
-        {
-            "interval": data.interval,
-            "trade_size": data.size,
-            "observed": data.slippage,
-            "predicted": predicted,
-            "residual_bps": 1e4 * (data.slippage - predicted) / data.mid,
-            "sample": np.where(~data.usable, "censored", np.where(test, "test", "train")),
-        }
-    )
-
-
-def _metrics(observations: pd.DataFrame, sample: str) -> dict[str, float]:
-    """R2 about the sample's own mean, root mean square error in bps of the mid, and the count."""
-    rows = observations[observations["sample"] == sample]
-    variation = float(((rows["observed"] - rows["observed"].mean()) ** 2).sum())
-    error = float(((rows["observed"] - rows["predicted"]) ** 2).sum())
-    return {
-        f"{sample}_r2": 1.0 - error / variation if variation > 0 else np.nan,
-        f"{sample}_rmse_bps": float(np.sqrt((rows["residual_bps"] ** 2).mean())) if len(rows) else np.nan,
-        f"{sample}_observations": len(rows),
-    }

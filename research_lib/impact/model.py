@@ -6,22 +6,27 @@ import logging
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import ModelConfig, number, refuse_unknown
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.fitting import FAMILIES, ImpactFit, fit_impact
-from research_lib.impact.slippage import slippage_curves
-from research_lib.market.book import BookSnapshots
+from research_lib.impact.slippage import checked_sizes, count_intervals, slippage_curves
+from research_lib.market.book import FRAME_COLUMNS, BookSnapshots
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import SyntheticMarket
+from research_lib.market.tables import require_columns, require_numbers
 from research_lib.monitoring import require_memory
 
 logger = logging.getLogger(__name__)
 
-BOOK_BYTES_A_ROW = 90  # measured peak of building arrays and frame, per (snapshot, side, level)
-SLIPPAGE_BYTES_A_ROW = 260  # measured peak of walking and framing, per (snapshot, side, trade size)
+# Measured peaks (tests/test_facade.py holds them): bytes per (snapshot, side, level) of drawing books and
+# framing them, of a frame's arrays, per row of that frame, and per (snapshot, side, trade size) of walking and framing.
+BOOK_BYTES_A_ROW = 110
+ARRAY_BYTES_A_LEVEL = 40
+FRAME_BYTES_A_ROW = 60
+SLIPPAGE_BYTES_A_ROW = 260
 DEFAULT_SIZES = 10
 
 
@@ -44,9 +49,14 @@ class ImpactModel:
 
     def __init__(self, model_type: str = "linear", config: ModelConfig | None = None) -> None:
         refuse_unknown([model_type], FAMILIES, "model_type")
+        if config is not None and not isinstance(config, ModelConfig):
+            raise ValidationError(
+                f"config must be a ModelConfig, got {type(config).__name__}; see ModelConfig.from_dict"
+            )
         self.model_type = model_type
         self.config = config or ModelConfig()
         self.fit: ImpactFit | None = None
+        self._n_intervals: int | None = None
 
     @property
     def curve(self) -> ImpactCurve:
@@ -81,17 +91,17 @@ class ImpactModel:
 
     def estimate_slippage(
         self,
-        books: pd.DataFrame,
+        books: pd.DataFrame | BookSnapshots,
         trade_sizes: ArrayLike | None = None,
         side: str = "buy",
         n_intervals: int | None = None,
     ) -> pd.DataFrame:
-        """Walk every book of a long frame for every trade size.
+        """Walk every book for every trade size.
 
         Parameters
         ----------
-        books : DataFrame
-            time, side ("bid"/"ask"), price, size, level (1 = best).
+        books : DataFrame or BookSnapshots
+            A frame has time, side ("bid"/"ask"), price, size, level (1 = best).
         trade_sizes : (K,) shares, optional
             By default 10 sizes in equal ratios from `config.min_trade_size` to the
             median visible depth, `config.max_trade_size` at most.
@@ -99,7 +109,7 @@ class ImpactModel:
             "buy", "sell" or "both".
         n_intervals : int, optional
             Intervals that the session is cut into; by default as many as there are
-            distinct times of day, 390 at most.
+            distinct times of day, 390 at most. `fit_model` makes one curve of each.
 
         Returns
         -------
@@ -112,10 +122,12 @@ class ImpactModel:
         ValidationError
             Empty frame, missing column, NaN, text, price or size at or below 0,
             a crossed book, trade sizes at or below 0 or above `config.max_trade_size`.
+        MemoryLimitError
+            Before it is built, if the work would exceed `config.memory_limit_mb`.
         """
-        snapshots = BookSnapshots.from_frame(books)
-        _refuse_crossed(snapshots)
         sides = _sides(side)
+        snapshots = books if isinstance(books, BookSnapshots) else self._from_frame(books)
+        _refuse_crossed(snapshots)
         sizes = self._default_sizes(snapshots, sides) if trade_sizes is None else self._checked_sizes(trade_sizes)
         require_memory(
             SLIPPAGE_BYTES_A_ROW * float(len(snapshots)) * len(sides) * len(sizes),
@@ -123,24 +135,40 @@ class ImpactModel:
             f"slippage of {len(snapshots):,} snapshots, {len(sizes)} sizes, {len(sides)} sides",
             "use fewer trade sizes",
         )
-        frames = [
-            slippage_curves(
-                snapshots,
-                sizes,
-                one_side,
-                batch_size=self.config.batch_size,
-                parallel=self.config.parallel_processing,
-                log_batches=self.config.progress_logging,
-            ).to_frame(n_intervals)
-            for one_side in sides
-        ]
+        self._n_intervals = n_intervals or count_intervals(snapshots.time, Session())
+        frames = [self._walk(snapshots, sizes, one_side) for one_side in sides]
         return frames[0] if len(frames) == 1 else _stacked(frames)
 
+    def _from_frame(self, frame: pd.DataFrame) -> BookSnapshots:
+        """Books of a long frame, refused before they are built if they would be too large."""
+        require_columns(frame, FRAME_COLUMNS, "book frame")
+        require_numbers(frame, ("level",), above=0)
+        n, levels = frame["time"].nunique(), int(frame["level"].max())
+        require_memory(
+            ARRAY_BYTES_A_LEVEL * 2.0 * n * levels + FRAME_BYTES_A_ROW * len(frame),
+            self.config.memory_limit_mb,
+            f"a frame of {n:,} times and {levels:,} levels",
+            "pass fewer times or levels",
+        )
+        return BookSnapshots.from_frame(frame)
+
+    def _walk(self, books: BookSnapshots, sizes: NDArray[np.float64], side: str) -> pd.DataFrame:
+        curves = slippage_curves(
+            books,
+            sizes,
+            side,
+            batch_size=self.config.batch_size,
+            parallel=self.config.parallel_processing,
+            log_batches=self.config.progress_logging,
+        )
+        return curves.to_frame(self._n_intervals)
+
     def fit_model(self, slippage: pd.DataFrame, test_fraction: float = 0.2) -> ImpactFit:
-        """Fit the curve of every interval and keep it as `curve`; see `fit_impact`."""
+        """Fit the curve of every interval of the last `estimate_slippage` and keep it as `curve`; see `fit_impact`."""
         self.fit = fit_impact(
             slippage,
             self.model_type,
+            n_intervals=self._known_intervals(slippage),
             test_fraction=test_fraction,
             min_observations=self.config.min_observations,
             tolerance=self.config.numerical_tolerance,
@@ -148,15 +176,21 @@ class ImpactModel:
         logger.info("fitted %s impact: %s", self.model_type, self.fit.information)
         return self.fit
 
-    def _checked_sizes(self, trade_sizes: ArrayLike) -> np.ndarray:
-        sizes = np.atleast_1d(np.asarray(trade_sizes, float))
+    def _known_intervals(self, slippage: pd.DataFrame) -> int | None:
+        """Intervals of the last estimate, which the rows need not show to the last one, if they are its rows."""
+        require_columns(slippage, ("interval",), "slippage frame")
+        n = self._n_intervals
+        return n if n is not None and slippage["interval"].max() < n else None
+
+    def _checked_sizes(self, trade_sizes: ArrayLike) -> NDArray[np.float64]:
+        sizes = checked_sizes(trade_sizes)
         small, large = sizes[sizes < self.config.min_trade_size], sizes[sizes > self.config.max_trade_size]
         if large.size:
             raise ValidationError(
                 f"trade size {large[0]:g} is above max_trade_size {self.config.max_trade_size:g}; "
                 "lower it or raise the limit"
             )
-        if small.size and (small > 0).all():
+        if small.size:
             logger.warning(
                 "%d trade sizes are below min_trade_size %g, the smallest is %g: impact may be below one level",
                 small.size,
@@ -165,7 +199,7 @@ class ImpactModel:
             )
         return sizes
 
-    def _default_sizes(self, books: BookSnapshots, sides: list[str]) -> np.ndarray:
+    def _default_sizes(self, books: BookSnapshots, sides: list[str]) -> NDArray[np.float64]:
         depth = min(float(np.median(books.levels(side)[1].sum(axis=1))) for side in sides)
         largest = min(max(depth, 2.0 * self.config.min_trade_size), self.config.max_trade_size)
         return np.unique(np.round(np.geomspace(self.config.min_trade_size, largest, DEFAULT_SIZES)))

@@ -61,7 +61,11 @@ def read_observations(frame: pd.DataFrame, n_intervals: int | None, session: Ses
     require_numbers(frame, NUMBER_COLUMNS)
     require_numbers(frame, ("trade_size", "mid_price"), above=0)
     require_numbers(frame, ("interval",))
-    refuse_rows((frame["interval"] < 0).to_numpy(), "interval", frame["interval"], "must be 0 or more")
+    whole = (frame["interval"] >= 0) & (frame["interval"] % 1 == 0)
+    refuse_rows(~whole.to_numpy(), "interval", frame["interval"], "must be a whole number, 0 or more")
+    refuse_rows((frame["half_spread"] < 0).to_numpy(), "half_spread", frame["half_spread"], "must be 0 or more")
+    if frame["censored"].dtype != bool:
+        raise ValidationError(f"column censored must be true or false, it holds {frame['censored'].dtype}")
     time = nanoseconds(frame["time"], "column time")
     interval = frame["interval"].to_numpy(dtype=np.int64)
     needed = int(interval.max()) + 1
@@ -92,11 +96,14 @@ def split_by_time(data: Observations, test_fraction: float) -> tuple[Mask, str]:
         return np.zeros(len(data.interval), bool), f"fitted on all of {_span(data.dates)}"
     if n_days > 1:
         first = n_days - min(n_days - 1, max(1, round(test_fraction * n_days)))
-        return data.day >= first, f"fitted on {_span(data.dates[:first])}; tested on {_span(data.dates[first:])}"
+        return data.day >= first, (
+            f"fitted on all of {_span(data.dates)}; the metrics fitted on {_span(data.dates[:first])} "
+            f"and tested on {_span(data.dates[first:])}"
+        )
     first = data.n_intervals - max(1, round(test_fraction * data.n_intervals))
     return data.interval >= first, (
-        f"fitted on intervals 0 to {first - 1} of {data.dates[0]}; tested on intervals {first} to "
-        f"{data.n_intervals - 1}, predicted by one curve fitted to all the earlier ones"
+        f"fitted on all of {data.dates[0]}; the metrics fitted on intervals 0 to {first - 1} and tested on "
+        f"intervals {first} to {data.n_intervals - 1}, predicted by one curve from all the earlier ones"
     )
 
 

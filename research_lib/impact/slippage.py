@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pandas as pd
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
@@ -65,7 +66,7 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     price, size = np.atleast_2d(np.asarray(prices, float)), np.atleast_2d(np.asarray(sizes, float))
     if price.shape != size.shape or len(price) != 1:
         raise ValidationError(f"prices {np.shape(prices)} and sizes {np.shape(sizes)} must be one book, (L,) each")
-    orders = _trade_sizes(shares)
+    orders = checked_sizes(shares)
     average, filled = walk_levels(price, np.where(np.isfinite(price), size, 0.0), orders)
     return np.where(filled[0] < orders, np.nan, average[0])
 
@@ -142,8 +143,11 @@ class SlippageCurves(Record):
             Its hours and time zone; 09:30-16:00 America/New_York by default.
         """
         quoted = np.isfinite(self.mid) & np.isfinite(self.lower_bound).all(axis=1)
+        if not quoted.any():
+            raise ValidationError(f"none of {len(quoted):,} books has both sides; slippage from the mid needs them")
         if not quoted.all():
             logger.info("%s of %s snapshots lack a side and are left out", f"{(~quoted).sum():,}", f"{len(quoted):,}")
+        interval = session_intervals(self.time, n_intervals, session or Session())
         time = self.time[quoted]
         n_sizes = len(self.trade_sizes)
         slippage = self._beyond_mid(self.lower_bound)[quoted]
@@ -151,7 +155,7 @@ class SlippageCurves(Record):
         return pd.DataFrame(
             {
                 "time": pd.DatetimeIndex(np.repeat(time, n_sizes).astype("datetime64[ns]"), tz="UTC"),
-                "interval": np.repeat(_intervals(time, n_intervals, session or Session()), n_sizes),
+                "interval": np.repeat(interval[quoted], n_sizes),
                 "side": pd.Categorical.from_codes(np.zeros(len(mid), np.int8), categories=[self.side]),
                 "trade_size": np.tile(self.trade_sizes, len(time)),
                 "filled": self.filled[quoted].ravel(),
@@ -200,7 +204,9 @@ def slippage_curves(
     -------
     SlippageCurves
     """
-    shares = _trade_sizes(trade_sizes)
+    if not isinstance(books, BookSnapshots):
+        raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame")
+    shares = checked_sizes(trade_sizes)
     prices, sizes = _ordered(*books.levels(side), sign=1 if side == "buy" else -1)
     average, filled = np.empty((len(books), len(shares))), np.empty((len(books), len(shares)))
 
@@ -223,8 +229,12 @@ def _in_batches(walk: Any, n: int, batch_size: int, parallel: bool) -> Iterator[
         yield from pool.map(walk, batches)
 
 
-def _trade_sizes(shares: ArrayLike) -> Float:
-    sizes = np.atleast_1d(np.asarray(shares, float))
+def checked_sizes(shares: ArrayLike) -> Float:
+    """Trade sizes as (K,) floats, each finite and above 0, or a ValidationError that names the first that is not."""
+    try:
+        sizes = np.atleast_1d(np.asarray(shares, float))
+    except (TypeError, ValueError) as error:
+        raise ValidationError(f"trade_sizes must be numbers of shares, got {shares!r}") from error
     bad = ~(np.isfinite(sizes) & (sizes > 0))
     if sizes.ndim != 1 or not sizes.size:
         raise ValidationError(f"trade_sizes must be a list of shares, got shape {sizes.shape}")
@@ -244,12 +254,15 @@ def _ordered(prices: Float, sizes: Float, sign: int) -> tuple[Float, Float]:
     return np.take_along_axis(prices, order, axis=1), np.take_along_axis(sizes, order, axis=1)
 
 
-def _intervals(time: NDArray[np.int64], n_intervals: int | None, session: Session) -> NDArray[np.int64]:
-    """Interval of each time; the session is cut as `to_frame` says."""
-    if n_intervals is None:
-        opens = session.bounds(session.days(time))[0]
-        n_intervals = max(1, min(len(np.unique(time - opens)), LONGEST_INTERVALS))
-    cut = Session(number("n_intervals", n_intervals, 1, integer=True), session.open, session.close, session.timezone)
+def session_intervals(time: NDArray[np.int64], n_intervals: int | None, session: Session) -> NDArray[np.int64]:
+    """Interval of each time (n,); by default the session is cut as finely as there are times of day, 390 at most.
+
+    Raises
+    ------
+    ValidationError
+        Naming how many times are outside the session, the first of them and the remedy.
+    """
+    cut = dataclasses.replace(session, n_intervals=n_intervals or count_intervals(time, session))
     interval = cut.interval_of(time)
     outside = interval < 0
     if outside.any():
@@ -259,3 +272,9 @@ def _intervals(time: NDArray[np.int64], n_intervals: int | None, session: Sessio
             f"{session.timezone}, first at {first}; select with BookSnapshots.between or .sample"
         )
     return interval
+
+
+def count_intervals(time: NDArray[np.int64], session: Session) -> int:
+    """Distinct times of day among `time` (n,) ns UTC, at least 1 and at most 390 (one minute)."""
+    opens = session.bounds(session.days(time))[0]
+    return max(1, min(len(np.unique(time - opens)), LONGEST_INTERVALS))

@@ -235,7 +235,7 @@ class BookSnapshots(Record):
             row = np.setdiff1d(np.arange(len(flat)), first)[0]
             raise ValidationError(
                 f"(time, side, level) is given twice in {len(flat) - len(first):,} rows, first in row {row}; "
-                "keep one state a time"
+                "keep one state a time, e.g. by BookSnapshots.sample"
             )
         price, size = np.full(shape, np.nan), np.zeros(shape)
         price.ravel()[flat] = frame["price"].to_numpy(dtype=float)

@@ -99,7 +99,7 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
     """
     values = np.asarray(time) if isinstance(time, (list, tuple)) else time
     if pd.api.types.is_integer_dtype(values):
-        return np.ascontiguousarray(values, dtype=np.int64)
+        return np.array(values, dtype=np.int64)
     try:
         index = pd.DatetimeIndex(time)
     except (ValueError, TypeError) as error:

@@ -11,6 +11,8 @@ from research_lib.errors import ValidationError
 
 def require_columns(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
     """Raise ValidationError unless `frame` has rows and all of `columns`."""
+    if not isinstance(frame, pd.DataFrame):
+        raise ValidationError(f"{what} must be a pandas DataFrame, got {type(frame).__name__}")
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise ValidationError(f"{what} lacks column {', '.join(missing)}; it needs {', '.join(columns)}")
@@ -35,5 +37,10 @@ def refuse_rows(bad: NDArray[np.bool_], column: str, values: pd.Series, rule: st
         row = int(np.argmax(bad))
         raise ValidationError(
             f"column {column} {rule}: {int(bad.sum()):,} of {len(bad):,} rows are not, "
-            f"first in row {row} ({values.iloc[row]!r}); correct or drop them"
+            f"first in row {row} ({_plain(values.iloc[row])!r}); correct or drop them"
         )
+
+
+def _plain(value: object) -> object:
+    """A NumPy scalar as the Python number that people know."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -35,6 +35,24 @@ def count(value: int) -> str:
     return f"{value:,d}"
 
 
+def percent(value: float) -> str:
+    """A percentage with one decimal.
+
+    >>> percent(0.06), percent(72.25)
+    ('0.1', '72.2')
+    """
+    return f"{value:.1f}"
+
+
+def residual(value: float) -> str:
+    """A relative residual by its order of magnitude; below 1e-12 it is rounding.
+
+    >>> residual(2e-16), residual(3.4e-7)
+    ('below 1e-12', '3e-07')
+    """
+    return "below 1e-12" if abs(value) < 1e-12 else f"{abs(value):.0e}"
+
+
 def render_summary(section: str, results: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     """The report of one section from its template, results.json's numbers and the manifest."""
     text: str = _environment().get_template(f"{section}_summary.md.j2").render(results=results, manifest=provenance)
@@ -66,7 +84,7 @@ def _environment() -> Any:
         keep_trailing_newline=True,
         autoescape=False,  # markdown for people, made from our own numbers
     )
-    environment.filters.update(sig=significant, count=count)
+    environment.filters.update(sig=significant, count=count, percent=percent, residual=residual)
     return environment
 
 

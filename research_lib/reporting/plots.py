@@ -19,8 +19,9 @@ Float = NDArray[np.float64]
 
 # Okabe and Ito's colour-blind-safe palette; one colour a strategy in the whole project.
 STRATEGY_COLOURS = {"optimal": "#0072B2", "TWAP": "#E69F00"}
-OBSERVED, FITTED, TRUTH, MUTED = "#0072B2", "#D55E00", "#009E73", "#999999"
-SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+# The other colours of the palette are for everything that is no strategy.
+OBSERVED, FITTED, TRUTH, MUTED = "#000000", "#D55E00", "#009E73", "#999999"
+SERIES = ("#56B4E9", "#CC79A7", "#009E73", "#D55E00")
 
 
 def new_figure(n_axes: int = 1, width: float = 9.0, height: float = 3.6) -> tuple[Figure, list[Axes]]:
@@ -49,7 +50,8 @@ def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
     if figure is None:
         raise ValidationError("the Axes belong to no figure; draw them with ax=None or on a figure's Axes")
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.parent.is_dir():
+        raise ValidationError(f"folder {target.parent} does not exist; make it first")
     part = target.with_name(f".{target.name}.part")
     figure.savefig(part, format=target.suffix.lstrip(".") or "png", dpi=110, metadata={"Software": None})
     part.replace(target)
@@ -129,23 +131,27 @@ def plot_coefficients(
     return _clock_axis(ax, session)
 
 
-def plot_residuals(residuals: Mapping[str, pd.DataFrame], xlabel: str, ax: Axes | None = None) -> Axes:
-    """Quartiles of residuals against what they should not depend on.
+def plot_residuals(
+    residuals: Mapping[str, pd.DataFrame], session: Session | None = None, ax: Axes | None = None
+) -> Axes:
+    """Quartiles of residuals against trade size or, with a session, through the day.
 
     Parameters
     ----------
     residuals : mapping of label to DataFrame
-        Index as on the x axis; columns lower, middle, upper, bps.
+        Index trade size (shares) or interval; columns lower, middle, upper, bps.
     """
     ax = ax or new_figure()[1][0]
     for (label, band), colour in zip(residuals.items(), SERIES, strict=False):
         lower, middle, upper = band.to_numpy().T
-        ax.fill_between(band.index, lower, upper, color=colour, alpha=0.2, linewidth=0)
+        ax.fill_between(band.index, lower, upper, color=colour, alpha=0.25, linewidth=0)
         ax.plot(band.index, middle, "o-", markersize=3, linewidth=1.0, color=colour, label=label)
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel("observed - fitted slippage (bps)")
+    ax.set_ylabel("observed - predicted slippage (bps)")
     ax.legend(frameon=False)
+    if session is not None:
+        return _clock_axis(ax, session)
+    ax.set_xlabel("trade size (shares)")
     return ax
 
 
@@ -170,7 +176,9 @@ def plot_schedules(
     for name, shares in schedules.items():
         x = np.asarray(shares, float)
         top = max(top, float(x.max()))
-        ax.stairs(x, np.arange(len(x) + 1), color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.2, label=name)
+        ax.stairs(
+            x, np.arange(len(x) + 1), color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.2, label=name, baseline=None
+        )
     if cap is not None and cap <= 1.5 * top:
         ax.axhline(cap, color=MUTED, linestyle="--", linewidth=1.0, label=f"cap {cap:,.0f}")
         top = max(top, cap)
@@ -201,7 +209,14 @@ def plot_by_interval(series: Mapping[str, ArrayLike], session: Session, ylabel: 
     ax = ax or new_figure()[1][0]
     for name, values in series.items():
         steps = np.asarray(values, float)
-        ax.stairs(steps, np.arange(len(steps) + 1), color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.0, label=name)
+        ax.stairs(
+            steps,
+            np.arange(len(steps) + 1),
+            baseline=None,
+            color=STRATEGY_COLOURS.get(name, MUTED),
+            linewidth=1.0,
+            label=name,
+        )
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False)

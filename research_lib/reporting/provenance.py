@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -43,6 +44,14 @@ class ReportFolder:
         """Keep a figure as figures/<section>_<name>.png."""
         if self.path is not None:
             save_figure(drawn, self.path / "figures" / f"{self.section}_{name}.png")
+
+    def table(self, table: pd.DataFrame, name: str) -> None:
+        """Keep a table that people take away as <section>_<name>.csv."""
+        if self.path is not None:
+            target = self.path / f"{self.section}_{name}.csv"
+            part = target.with_name(f".{target.name}.part")
+            table.to_csv(part)
+            part.replace(target)
 
     def results(self, results: Mapping[str, Any]) -> None:
         """Keep the numbers of the report as <section>.json."""

@@ -20,10 +20,14 @@ from research_lib.config import (
     Record,
     data_file,
     nearest,
+    number,
     read_yaml,
     refuse_unknown,
 )
 from research_lib.errors import MissingDataError, ResearchError, ValidationError
+from research_lib.impact.curves import OBJECTIVES
+from research_lib.impact.fitting import FAMILIES
+from research_lib.impact.slippage import checked_sizes
 from research_lib.reporting.markdown import render_index, render_summary
 from research_lib.reporting.provenance import manifest, read_json, write_json
 
@@ -34,51 +38,73 @@ SETTINGS: dict[str, type[ModelConfig | OptimizerConfig]] = {
     "model_settings": ModelConfig,
     "optimizer_settings": OptimizerConfig,
 }
+CHOICES: dict[str, Iterable[str]] = {"side": ("buy", "sell"), "model_type": FAMILIES, "objective": OBJECTIVES}
+RANGES: dict[str, dict[str, Any]] = {
+    "n_days": {"low": 1, "integer": True},
+    "n_levels": {"low": 1, "integer": True},
+    "n_intervals": {"low": 1, "integer": True},
+    "test_days": {"low": 0, "integer": True},
+    "test_fraction": {"low": 0, "high": 0.9},
+    "total_shares": {"above": 0},
+    "seed": {"low": 0, "integer": True},
+}
+SYNTHETIC_ONLY = ("n_days", "n_levels", "seed")
 CONFIGURATIONS = PROJECT_ROOT / "notebooks" / "configs"
 REPORTS = PROJECT_ROOT / "reports"
 CELL_TIMEOUT_SECONDS = 600
+KINDS = {int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "a mapping"}
 KERNEL_ARGUMENTS = ["--log-level=ERROR"]  # a kernel's warning about local TCP is no news to a report
 CHECKED_OUTPUT = "# NBVAL_CHECK_OUTPUT"
 
 
 class RunError(ResearchError):
-    """A notebook that failed; names the configuration, the notebook, the cell and the error."""
+    """A notebook that failed; names the notebook, the line it stopped at and the error."""
 
 
 @dataclass(frozen=True)
 class RunConfig(Record):
-    """One configuration: what it is, the data it needs, and the parameters of each notebook.
+    """One configuration: what it is, and the parameters of each notebook.
 
     Attributes
     ----------
     name : str
         Name of its file and of its report folder.
     title : str
-    data : list of str
-        Files that must be in RESEARCH_DATA.
     parameters : mapping of section to mapping
         What papermill injects into the notebook of that section.
     """
 
     name: str
     title: str
-    data: list[str]
     parameters: dict[str, dict[str, Any]]
 
     @classmethod
     def load(cls, name: str) -> RunConfig:
-        """Read notebooks/configs/<name>.yml: title, data, and parameters `shared` and by section."""
+        """Read and check notebooks/configs/<name>.yml: title, and parameters `shared` and by section."""
         names = configuration_names()
         if name not in names:
             raise ValidationError(f"configuration {name!r} is unknown{nearest(name, names)}")
         content = read_yaml(CONFIGURATIONS / f"{name}.yml")
-        refuse_unknown(content, ["title", "data", "shared", *NOTEBOOKS], f"{name}.yml: key")
-        for key in ("title", "data"):
-            if key not in content:
-                raise ValidationError(f"{name}.yml lacks {key!r}; see default.yml")
-        shared = content.get("shared") or {}
-        sections = {section: {**shared, **(content.get(section) or {})} for section in NOTEBOOKS}
-        return cls(name, content["title"], list(content["data"]), sections)
+        refuse_unknown(content, ["title", "shared", *NOTEBOOKS], f"{name}.yml: key")
+        if not isinstance(content.get("title"), str):
+            raise ValidationError(f"{name}.yml: title must be a text, got {content.get('title')!r}")
+        given = {key: content.get(key) or {} for key in ("shared", *NOTEBOOKS)}
+        for key, value in given.items():
+            if not isinstance(value, dict):
+                raise ValidationError(f"{name}.yml: {key} must map parameters to values, got {value!r}")
+        parameters = {section: {**given["shared"], **given[section]} for section in NOTEBOOKS}
+        for section, values in parameters.items():
+            try:
+                check_parameters(section, values)
+            except ValidationError as error:
+                raise ValidationError(f"{name}.yml: {error}") from error
+        return cls(name, content["title"], parameters)
+
+    @property
+    def data(self) -> list[str]:
+        """Files below RESEARCH_DATA that its notebooks read."""
+        files = (values.get("data_file_name") for values in self.parameters.values())
+        return list(dict.fromkeys(file for file in files if file))
 
     def missing_data(self) -> str:
         """Why its data cannot be read, or an empty text."""
@@ -101,32 +127,34 @@ def run_reports(names: Iterable[str], *, reports: Path = REPORTS) -> dict[str, s
 
     Returns
     -------
-    dict of name to what became of it: "made", or "skipped: <reason>" where data is absent.
+    dict of name to what became of it
+        "made", "skipped: <reason>" where data is absent, or "failed: <reason>", its report
+        folder as it was before.
 
     Raises
     ------
     ValidationError
-        Unknown configuration, misspelt or mistyped parameter.
-    RunError
-        A notebook failed; its report folder is as it was before.
+        Unknown configuration; misspelt, mistyped or impossible parameter.
     """
     runs = [RunConfig.load(name) for name in names]
-    for run in runs:
-        for section, parameters in run.parameters.items():
-            check_parameters(section, parameters)
-    outcome: dict[str, str] = {}
-    steps = len(runs) * len(NOTEBOOKS)
-    with tqdm(total=steps, desc="notebooks", unit="notebook", position=0) as bar:
-        for run in runs:
-            reason = run.missing_data()
-            if reason:
-                outcome[run.name] = f"skipped: {reason}"
-                bar.update(len(NOTEBOOKS))
-                continue
-            make_report(run, reports, bar)
-            outcome[run.name] = "made"
+    with tqdm(total=len(runs) * len(NOTEBOOKS), desc="notebooks", unit="notebook", position=0) as bar:
+        outcome = {run.name: _outcome(run, reports, bar) for run in runs}
     render_index(reports)
     return outcome
+
+
+def _outcome(run: RunConfig, reports: Path, bar: tqdm[Any]) -> str:
+    reason = run.missing_data()
+    if reason:
+        bar.update(len(NOTEBOOKS))
+        return f"skipped: {reason}"
+    done = bar.n
+    try:
+        make_report(run, reports, bar)
+    except RunError as error:
+        bar.update(done + len(NOTEBOOKS) - bar.n)
+        return f"failed: {error}"
+    return "made"
 
 
 def make_report(run: RunConfig, reports: Path, bar: tqdm[Any]) -> Path:
@@ -148,6 +176,7 @@ def make_report(run: RunConfig, reports: Path, bar: tqdm[Any]) -> Path:
 def execute(run_name: str, section: str, parameters: Mapping[str, Any]) -> None:
     """Run one notebook with papermill; the executed copy stays in the run's work folder."""
     import papermill
+    from nbclient.exceptions import CellControlSignal
     from papermill.exceptions import PapermillExecutionError
 
     target = Path(parameters["output_dir"]) / f"{section}.ipynb"
@@ -162,15 +191,16 @@ def execute(run_name: str, section: str, parameters: Mapping[str, Any]) -> None:
             extra_arguments=KERNEL_ARGUMENTS,
         )
     except PapermillExecutionError as error:
-        raise RunError(
-            f"{run_name}: {NOTEBOOKS[section]} stopped in cell {error.exec_count}: {error.ename}: {error.evalue}"
-        ) from error
+        line = error.source.strip().splitlines()[-1].strip()
+        raise RunError(f"{NOTEBOOKS[section]} stopped at `{line}`: {error.ename}: {error.evalue}") from error
+    except CellControlSignal as error:  # a dead kernel, or a cell over its time
+        raise RunError(f"{NOTEBOOKS[section]} stopped: {' '.join(str(error).split())}") from error
 
 
 def _finish(run: RunConfig, work: Path) -> None:
     """Collect the sections' results, render the summaries from them, write the manifest."""
     results = {section: read_json(work / f"{section}.json") for section in NOTEBOOKS}
-    parameters = {name: {**declared_parameters(name), **given} for name, given in run.parameters.items()}
+    parameters = {section: effective_parameters(section, given) for section, given in run.parameters.items()}
     provenance = manifest({"name": run.name, "title": run.title, "data": run.data, "parameters": parameters})
     write_json(work / "results.json", results)
     write_json(work / "manifest.json", provenance)
@@ -192,21 +222,43 @@ def _put_in_place(work: Path, target: Path) -> Path:
 
 
 def check_parameters(section: str, given: Mapping[str, Any]) -> None:
-    """Refuse a parameter that the notebook does not declare, or of another type than its default.
+    """Refuse a parameter that the notebook does not declare, or whose value it could not use.
 
     papermill itself only logs an unknown parameter and runs on with the defaults.
+
+    Raises
+    ------
+    ValidationError
+        Naming the section, the parameter, its value, and what it may be.
     """
     declared = declared_parameters(section)
-    refuse_unknown(given, declared, f"{NOTEBOOKS[section]}: parameter")
+    refuse_unknown(given, declared, f"{section}: parameter")
     for name, value in given.items():
         default = declared[name]
         wanted = (int, float) if isinstance(default, float) else (type(default),)
         if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool):
-            raise ValidationError(
-                f"{NOTEBOOKS[section]}: parameter {name} must be {type(default).__name__}, got {value!r}"
-            )
-    for name in given.keys() & SETTINGS.keys():
-        SETTINGS[name].from_dict(given[name])
+            raise ValidationError(f"{section}: parameter {name} must be {KINDS[type(default)]}, got {value!r}")
+        _check_value(section, name, value)
+    idle = [name for name in SYNTHETIC_ONLY if name in given and given.get("data_file_name")]
+    if idle:
+        raise ValidationError(f"{section}: {', '.join(idle)} change nothing where data_file_name is given; remove them")
+
+
+def _check_value(section: str, name: str, value: Any) -> None:
+    if name in SETTINGS:
+        SETTINGS[name].from_dict(value)
+    elif name in CHOICES:
+        refuse_unknown([value], CHOICES[name], f"{section}: {name}")
+    elif name in RANGES:
+        number(f"{section}: {name}", value, **RANGES[name])
+    elif name == "trade_sizes":
+        checked_sizes(value)
+
+
+def effective_parameters(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The notebook's defaults with `given` in their place, without those that change nothing in this run."""
+    idle = SYNTHETIC_ONLY if given.get("data_file_name") else ()
+    return {name: value for name, value in {**declared_parameters(section), **given}.items() if name not in idle}
 
 
 def declared_parameters(section: str) -> dict[str, Any]:

@@ -74,3 +74,11 @@ def test_twap_of_20000_frog_shares_equals_a_hand_written_walk(frog_file: object)
 def test_books_and_schedule_must_have_one_length() -> None:
     with pytest.raises(ValidationError, match="2 books for 3 intervals"):
         replay(twap(10, 3), _books([20, 20]), "buy")
+
+
+@pytest.mark.parametrize("shares", [[1.0, np.nan], [1.0, -5.0], [[1.0]]])
+def test_impossible_schedules_are_refused(shares: list[float]) -> None:
+    with pytest.raises(ValidationError, match=r"scheduled shares must be \(n,\), finite and at least 0"):
+        Schedule(np.array(shares), "s")
+    with pytest.raises(ValidationError, match="schedule must be a Schedule, got list"):
+        replay(shares, _books([20, 20]), "buy")  # type: ignore[arg-type]

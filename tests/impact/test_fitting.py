@@ -54,26 +54,38 @@ def test_noise_free_observations_return_the_coefficients(family: str, curve: Imp
     assert fit.metrics["test_r2"] == pytest.approx(1.0)
 
 
-def test_the_test_days_do_not_touch_the_curve(rng: np.random.Generator) -> None:
+def test_the_test_days_do_not_touch_what_is_tested(rng: np.random.Generator) -> None:
     frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 5, rng, noise=0.3)
     spoilt = frame.copy()
     last = spoilt["time"] >= spoilt["time"].max().normalize()
     spoilt.loc[last, "avg_slippage"] *= 10
     before, after = fit_impact(frame), fit_impact(spoilt)
-    assert before.params.equals(after.params)
     assert before.metrics["train_r2"] == after.metrics["train_r2"]
+    assert before.observations["predicted"].equals(after.observations["predicted"])
     assert before.metrics["test_r2"] != after.metrics["test_r2"]
-    assert before.information == "fitted on 2024-03-04 to 2024-03-07 (4 days); tested on 2024-03-08"
+    assert before.information == (
+        "fitted on all of 2024-03-04 to 2024-03-08 (5 days); "
+        "the metrics fitted on 2024-03-04 to 2024-03-07 (4 days) and tested on 2024-03-08"
+    )
+
+
+def test_the_curve_uses_all_observations_whatever_the_test(rng: np.random.Generator) -> None:
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 5, rng, noise=0.3)
+    assert fit_impact(frame).params.equals(fit_impact(frame, test_fraction=0).params)
+    assert np.isnan(fit_impact(frame, test_fraction=0).metrics["test_r2"])
 
 
 def test_within_one_day_the_last_fifth_is_predicted_from_what_came_before(rng: np.random.Generator) -> None:
     curve = LinearImpact(rng.lognormal(-11, 0.3, 10), 0.01)
     fit = fit_impact(observations(curve, 1))
-    assert fit.diagnostics["pooled"] == [8, 9]
+    test = fit.observations[fit.observations["sample"] == "test"]
+    assert sorted(test["interval"].unique()) == [8, 9]
     # One snapshot an interval at equal sizes: the pooled coefficient is the mean of the earlier ones.
-    assert fit.params["beta"].iloc[8:].to_numpy() == pytest.approx(np.full(2, curve.beta[:8].mean()))
-    assert fit.params["beta"].iloc[:8].to_numpy() == pytest.approx(curve.beta[:8])
-    assert "intervals 0 to 7 of 2024-03-04; tested on intervals 8 to 9" in fit.information
+    assert (test["predicted_impact"] / test["trade_size"]).to_numpy() == pytest.approx(
+        np.full(10, curve.beta[:8].mean())
+    )
+    assert fit.params["beta"].to_numpy() == pytest.approx(curve.beta)
+    assert "the metrics fitted on intervals 0 to 7 and tested on intervals 8 to 9" in fit.information
 
 
 def test_coefficients_and_clustered_errors_equal_statsmodels(rng: np.random.Generator) -> None:
@@ -106,7 +118,7 @@ def test_censored_rows_are_counted_and_left_out() -> None:
     fit = fit_impact(frame, test_fraction=0)
     assert fit.diagnostics["censored"] == 6
     assert fit.params["beta"].to_numpy() == pytest.approx([1e-5, 2e-5], rel=1e-10)
-    assert fit.diagnostics["largest_size"] == 800.0
+    assert fit.diagnostics["largest_size"].tolist() == [800.0, 800.0]
 
 
 def test_the_half_spread_is_measured_not_fitted() -> None:
@@ -115,6 +127,7 @@ def test_the_half_spread_is_measured_not_fitted() -> None:
     frame.loc[wide, ["half_spread", "avg_slippage"]] += 0.04
     fit = fit_impact(frame, test_fraction=0)
     assert fit.params["half_spread"].to_numpy() == pytest.approx([0.02, 0.02])
+    # The four days' means are 0.05, 0.01, 0.01, 0.01: their standard deviation is 0.02.
     assert fit.bse["half_spread"].to_numpy() == pytest.approx(np.full(2, 0.02 / np.sqrt(4)))
     assert fit.params["beta"].to_numpy() == pytest.approx([1e-5, 2e-5])
 
@@ -163,13 +176,44 @@ def test_too_little_to_fit_names_count_and_remedy() -> None:
         ("trade_size", -5.0, "column trade_size must be above 0"),
         ("avg_slippage", np.nan, "column avg_slippage must be a finite number"),
         ("mid_price", -1.0, "column mid_price must be above 0"),
-        ("interval", -1, "column interval must be 0 or more"),
+        ("interval", -1, "column interval must be a whole number, 0 or more"),
+        ("interval", 0.5, "column interval must be a whole number, 0 or more"),
+        ("half_spread", -0.1, "column half_spread must be 0 or more"),
     ],
 )
 def test_bad_rows_are_refused(column: str, value: Any, message: str) -> None:
-    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 1)
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 1).astype({"interval": float})
     frame.loc[3, column] = value
     with pytest.raises(ValidationError, match=message):
+        fit_impact(frame)
+
+
+def test_the_half_spreads_error_is_over_days_not_over_snapshots(rng: np.random.Generator) -> None:
+    """Thirty snapshots of one interval a day share the day's level: only the days are independent."""
+    frames = []
+    for day in pd.bdate_range("2024-03-04", periods=6):
+        level = rng.lognormal(-4, 0.5)
+        time = pd.Timestamp(f"{day.date()} 10:00", tz="America/New_York") + pd.to_timedelta(np.arange(30), "s")
+        frames.append(pd.DataFrame({"time": time, "half_spread": level}))
+    frame = pd.concat(frames, ignore_index=True).assign(interval=0, trade_size=100.0, mid_price=50.0, censored=False)
+    frame["avg_slippage"] = frame["half_spread"] + 1e-3
+    fit = fit_impact(frame, test_fraction=0)
+    days = frame.groupby(frame["time"].dt.date)["half_spread"].first()
+    assert fit.bse["half_spread"][0] == pytest.approx(days.sem())
+
+
+def test_an_interval_with_one_distinct_size_borrows_for_two_coefficients() -> None:
+    curve = QuadraticImpact(np.array([1e-9, 1e-9]), np.array([1e-5, 1e-5]), 0.01)
+    frame = observations(curve, 6)
+    frame.loc[(frame["interval"] == 1) & (frame["trade_size"] != 800), "censored"] = True
+    fit = fit_impact(frame, "nonlinear", test_fraction=0)
+    assert fit.diagnostics["widened"] == [1]
+    assert fit.params["alpha"].to_numpy() == pytest.approx(curve.alpha, rel=1e-8)
+
+
+def test_censored_must_be_true_or_false() -> None:
+    frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 1).assign(censored="no")
+    with pytest.raises(ValidationError, match="column censored must be true or false"):
         fit_impact(frame)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,11 +103,20 @@ def test_batches_and_threads_change_nothing(synthetic_books: BookSnapshots) -> N
         assert np.array_equal(whole.filled, again.filled)
 
 
-def test_snapshots_without_a_side_are_left_out_of_the_frame() -> None:
+def test_books_of_which_none_has_both_sides_are_refused() -> None:
     books = one_book([(99, 10)], [(np.nan, 0)])
     curves = slippage_curves(books, [5], "buy")
     assert curves.filled.tolist() == [[0]]
-    assert curves.to_frame(n_intervals=13).empty
+    with pytest.raises(ValidationError, match="none of 1 books has both sides"):
+        curves.to_frame()
+
+
+def test_a_book_without_a_side_does_not_shift_the_others_intervals(synthetic_books: BookSnapshots) -> None:
+    size = synthetic_books.ask_size[:13].copy()
+    size[4] = 0
+    day = dataclasses.replace(synthetic_books.take(np.arange(13)), ask_size=size)
+    frame = slippage_curves(day, [100], "buy").to_frame()
+    assert frame["interval"].tolist() == [t for t in range(13) if t != 4]
 
 
 def test_the_session_is_cut_by_distinct_times_of_day(synthetic_books: BookSnapshots) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from research_lib.reporting.markdown import count, significant
+from research_lib.reporting.markdown import count, percent, residual, significant
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ def test_three_significant_digits(value: object, text: str) -> None:
 
 def test_counts_are_exact() -> None:
     assert count(33286) == "33,286"
+
+
+def test_percentages_and_residuals_show_no_meaningless_digits() -> None:
+    assert [percent(0.06), percent(72.25), percent(0)] == ["0.1", "72.2", "0.0"]
+    assert [residual(2e-16), residual(0), residual(-3.4e-7)] == ["below 1e-12", "below 1e-12", "3e-07"]

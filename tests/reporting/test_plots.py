@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from research_lib.errors import ValidationError
 from research_lib.market import Session
 from research_lib.reporting import plots
 
@@ -59,8 +60,11 @@ def test_a_wild_error_bar_does_not_flatten_the_coefficients() -> None:
 
 def test_saving_leaves_no_part_behind(tmp_path: Path) -> None:
     figure, _ = plots.new_figure()
+    (tmp_path / "figures").mkdir()
     path = plots.save_figure(figure, tmp_path / "figures" / "one.png")
     assert [p.name for p in path.parent.iterdir()] == ["one.png"]
+    with pytest.raises(ValidationError, match=r"nowhere does not exist; make it first"):
+        plots.save_figure(figure, tmp_path / "nowhere" / "one.png")
     with pytest.raises(ValueError, match="not supported"):
         plots.save_figure(figure, tmp_path / "two.nonsense")
     assert [p.name for p in path.parent.iterdir()] == ["one.png"]

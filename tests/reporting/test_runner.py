@@ -17,7 +17,7 @@ from research_lib.reporting import runner
 from research_lib.reporting.runner import RunConfig, check_parameters, run_reports
 
 SMALL = {
-    "title": "small case", "data": [],
+    "title": "small case",
     "shared": {"n_days": 4, "n_levels": 12, "n_intervals": 26, "trade_sizes": [100, 200, 400, 800, 1200], "seed": 3},
     "modeling": {"test_fraction": 0.25},
     "strategy": {"test_days": 2, "total_shares": 10000.0, "optimizer_settings": {"max_allocation_ratio": 0.1}},
@@ -38,14 +38,15 @@ def _write(folder: Path, name: str, **changes: Any) -> None:
 
 def test_a_run_leaves_two_summaries_figures_results_and_manifest(configurations: Path, tmp_path: Path) -> None:
     _write(configurations, "small")
-    _write(configurations, "absent", data=["vendor/not_here.csv.gz"])
+    _write(configurations, "absent", shared={"data_file_name": "vendor/not_here.csv.gz"})
     reports = tmp_path / "reports"
     outcome = run_reports(["small", "absent"], reports=reports)
     assert outcome["small"] == "made"
     assert outcome["absent"].startswith("skipped: data file vendor/not_here.csv.gz is not in")
     folder = reports / "small"
     assert sorted(p.name for p in folder.iterdir()) == [
-        "figures", "manifest.json", "modeling_summary.md", "results.json", "strategy_summary.md",
+        "figures", "manifest.json", "modeling_summary.md", "results.json", "strategy_schedule.csv",
+        "strategy_summary.md",
     ]  # fmt: skip
     assert not (reports / "absent").exists()
     assert list((reports / ".work").iterdir()) == []
@@ -75,39 +76,52 @@ def test_the_in_sample_run_says_so(configurations: Path, tmp_path: Path) -> None
         shared={**SMALL["shared"], "n_days": 1},
         strategy={**SMALL["strategy"], "test_days": 0},
     )  # type: ignore[dict-item]
-    run_reports(["one_day"], reports=tmp_path / "reports")
+    assert run_reports(["one_day"], reports=tmp_path / "reports") == {"one_day": "made"}
     text = (tmp_path / "reports" / "one_day" / "strategy_summary.md").read_text()
     assert "> **In sample.**" in text
     assert "one day: none" in text
     assert "Nothing is claimed for another day" in text
 
 
-def test_a_failing_run_leaves_the_old_report_and_no_half_of_a_new_one(configurations: Path, tmp_path: Path) -> None:
+def test_a_failing_run_is_reported_leaves_the_old_report_and_lets_the_others_go_on(
+    configurations: Path, tmp_path: Path
+) -> None:
     reports = tmp_path / "reports"
     (reports / "small").mkdir(parents=True)
-    (reports / "small" / "results.json").write_text("{}")
-    _write(
-        configurations,
-        "small",
-        strategy={"test_days": 2, "total_shares": 10000.0, "optimizer_settings": {"max_allocation_ratio": 0.01}},
-    )
-    message = (
-        r"small: trade_allocation_strategy.ipynb stopped in cell \d+: OptimizationError: cap admits 2,600 of 10,000"
-    )
-    with pytest.raises(runner.RunError, match=message):
-        run_reports(["small"], reports=reports)
-    assert [p.name for p in (reports / "small").iterdir()] == ["results.json"]
+    (reports / "small" / "old.txt").write_text("whole")
+    capped = {"test_days": 2, "total_shares": 10000.0, "optimizer_settings": {"max_allocation_ratio": 0.01}}
+    _write(configurations, "small", strategy=capped)
+    _write(configurations, "absent", shared={"data_file_name": "not_here.csv"})
+    outcome = run_reports(["small", "absent"], reports=reports)
+    assert outcome["small"].startswith("failed: trade_allocation_strategy.ipynb stopped at `")
+    assert "OptimizationError: cap admits 2,600 of 10,000 shares" in outcome["small"]
+    assert outcome["absent"].startswith("skipped")
+    assert [p.name for p in (reports / "small").iterdir()] == ["old.txt"]
     assert list((reports / ".work").iterdir()) == []
+    assert (reports / "README.md").exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shared": {"n_interval": 10}}, r"parameter 'n_interval' is unknown; did you mean 'n_intervals'"),
-        ({"shared": {"n_intervals": "many"}}, r"parameter n_intervals must be int, got 'many'"),
-        ({"shared": {"n_intervals": True}}, r"parameter n_intervals must be int, got True"),
+        (
+            {"shared": {"n_interval": 10}},
+            r"bad.yml: modeling: parameter 'n_interval' is unknown; did you mean 'n_intervals'",
+        ),
+        ({"shared": {"n_intervals": "many"}}, r"parameter n_intervals must be a whole number, got 'many'"),
+        ({"shared": {"n_intervals": True}}, r"parameter n_intervals must be a whole number, got True"),
+        ({"shared": {"n_intervals": -3}}, r"modeling: n_intervals must be at least 1, got -3"),
+        ({"strategy": {"test_days": -1}}, r"bad.yml: strategy: test_days must be at least 0, got -1"),
+        ({"strategy": {"total_shares": -4}}, r"strategy: total_shares must be above 0, got -4"),
+        ({"shared": {"side": "seel"}}, r"side 'seel' is unknown; did you mean 'sell'"),
+        ({"shared": {"model_type": "nonlinaer"}}, r"model_type 'nonlinaer' is unknown; did you mean 'nonlinear'"),
+        ({"shared": {"trade_sizes": ["ten", 100]}}, r"trade_sizes must be numbers of shares, got \['ten', 100\]"),
+        ({"shared": {"trade_sizes": [-10, 100]}}, r"trade_sizes must be finite and above 0"),
+        ({"shared": {"data_file_name": "a.csv", "seed": 3}}, r"seed change nothing where data_file_name is given"),
+        ({"shared": [1]}, r"bad.yml: shared must map parameters to values, got \[1\]"),
+        ({"title": None}, r"bad.yml: title must be a text, got None"),
         ({"shared": {"output_dir": "/tmp/x"}}, r"parameter 'output_dir' is unknown"),
-        ({"strategy": {"total_shares": "1; import os"}}, r"parameter total_shares must be float"),
+        ({"strategy": {"total_shares": "1; import os"}}, r"parameter total_shares must be a number"),
         ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
         ({"shared": {"model_settings": {"volatilty": 1}}}, r"ModelConfig setting 'volatilty' is unknown"),
         ({"strategy": {"optimizer_settings": {"tolerence": 1}}}, r"did you mean 'tolerance'"),

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from research_lib.config import SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import allocate, allocator, twap
+from research_lib.execution import allocate, allocation, twap
 from research_lib.execution.solvers import Answer, Limits, Problem
 from research_lib.impact import ImpactCurve, LinearImpact, QuadraticImpact
 
@@ -166,12 +167,43 @@ def test_cvxpy_and_scipy_find_the_same_cost(case: tuple[ImpactCurve, float, np.n
 
 def test_bounds_that_admit_no_schedule_are_refused_with_the_numbers() -> None:
     curve = LinearImpact(np.ones(4))
-    with pytest.raises(OptimizationError, match=r"cap admits 8,200 of 10,000 shares; raise max_shares or lengthen"):
+    with pytest.raises(
+        OptimizationError,
+        match=r"cap admits 8,200 of 10,000 shares; raise max_shares .max_allocation_ratio. or lengthen",
+    ):
         allocate(curve, 10_000, max_shares=2_050)
     with pytest.raises(OptimizationError, match=r"floors need 12,000 of 10,000 shares; lower min_shares"):
         allocate(curve, 10_000, min_shares=3_000)
     with pytest.raises(OptimizationError, match=r"min_shares 5 is above max_shares 4 in interval 1"):
         allocate(curve, 10, min_shares=[0, 5, 0, 0], max_shares=4)
+
+
+def test_a_cap_without_limit_is_no_cap() -> None:
+    curve = QuadraticImpact(np.array([1e-9, 4e-9]), 1e-5, 0.01)
+    free, capped = (allocate(curve, 1_000, max_shares=cap) for cap in (np.inf, 1_000))
+    assert free.solver == "analytical"
+    assert free.shares == pytest.approx(capped.shares)
+
+
+def test_numerical_answers_leave_no_dust() -> None:
+    rng = np.random.default_rng(5)
+    curve = LinearImpact(rng.lognormal(-11, 0.5, 60), rng.uniform(0.01, 0.05, 60))
+    for solver in SOLVERS:
+        shares = allocate(curve, 1_000, solver=solver).shares
+        assert not np.any((shares > 0) & (shares < 1e-6)), solver
+
+
+def test_non_convex_totals_are_refused_whatever_is_validated() -> None:
+    with pytest.raises(OptimizationError, match="not convex"):
+        allocate(LinearImpact(np.array([1.75e-5, -1.1e-6])), 1_000, max_shares=800, validate_inputs=False)
+
+
+def test_validate_inputs_names_what_would_fail_later() -> None:
+    broken = LinearImpact(np.array([1.0, 2.0]), np.array([np.nan, 0.0]))
+    with pytest.raises(ValidationError, match="curve half_spread is not finite in 1 of 2 intervals, first in 0"):
+        allocate(broken, 10)
+    with pytest.raises(OptimizationError, match="no solver gave a certified schedule"):
+        allocate(broken, 10, validate_inputs=False)
 
 
 def test_non_convex_totals_are_refused_with_the_reason() -> None:
@@ -194,7 +226,10 @@ def test_non_convex_totals_are_refused_with_the_reason() -> None:
             {"max_shares": [5, np.nan]},
             "max_shares must be at least 0, got nan",
         ),
-        (LinearImpact(np.ones(2)), 10, {"solver": "cvx"}, "solver 'cvx' is unknown; did you mean 'cvxpy'"),
+        (LinearImpact(np.ones(2)), 10, {"max_shares": [5, 5, 5]}, r"max_shares must be a number or \(2,\) shares"),
+        (LinearImpact(np.ones(2)), 10, {"max_shares": "many"}, r"max_shares must be a number or \(2,\) shares"),
+        (LinearImpact(np.ones(2)), 10, {"tolerance": 0}, "tolerance must be above 0, got 0"),
+        (LinearImpact(np.ones(2)), 0, {"solver": "cvx"}, "solver 'cvx' is unknown; did you mean 'cvxpy'"),
         (LinearImpact(np.ones(2)), 10, {"objective": "profit"}, "objective must be one of"),
     ],
 )
@@ -209,7 +244,7 @@ def test_an_uncertified_answer_falls_back_and_leaves_a_trail(monkeypatch: pytest
         yield Answer("WRONG", np.array([problem.shares, 0.0]), "status optimal")
         yield Answer("SHORT", np.array([0.4, 0.4]) * problem.shares, "status optimal")
 
-    monkeypatch.setitem(allocator.SOLVERS, allocator.SolverType.CVXPY, wrong)
+    monkeypatch.setitem(allocation.SOLVERS, SolverType.CVXPY, wrong)
     result = allocate(LinearImpact(np.ones(2)), 10, solver="cvxpy")
     assert result.shares == pytest.approx([5, 5])
     assert [(a.backend, a.accepted) for a in result.attempts] == [
@@ -241,3 +276,13 @@ def test_time_out_stops_scipy() -> None:
     result = allocate(curve, 100_000, solver="scipy", timeout_seconds=1e-3)
     assert not result.attempts[0].accepted
     assert result.solver == "analytical"
+
+
+def test_tolerance_reaches_the_numerical_solvers() -> None:
+    rng = np.random.default_rng(0)
+    curve = QuadraticImpact(rng.lognormal(-18, 1, 40), rng.lognormal(-11, 0.5, 40), rng.uniform(0, 0.03, 40))
+    tight, loose = (
+        allocate(curve, 100_000, solver="scipy", tolerance=tolerance, validate_outputs=False)
+        for tolerance in (1e-10, 1e-2)
+    )
+    assert tight.duality_gap < 1e-9 < loose.duality_gap
