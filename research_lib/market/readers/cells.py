@@ -31,6 +31,7 @@ Int64 = NDArray[np.int64]
 PARQUET_MAGIC = b"PAR1"
 EARLIEST_NS = 631_152_000_000_000_000  # 1990-01-01: an earlier "nanosecond" is a micro- or millisecond
 LATEST_NS = 4_102_444_800_000_000_000  # 2100-01-01
+DEAREST = 1e9  # currency per share; above it lie sentinels and fixed-point integers
 NAIVE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?")
 ZONE_REMEDY = 'has no time zone; localise it first, e.g. .dt.tz_localize("America/New_York")'
 
@@ -158,7 +159,8 @@ def levels(
     """Prices and sizes of one side, each (n, L), checked; empty levels are NaN and 0.
 
     Empty is a level of size 0, or without price and size. A price without a size, a size
-    without a price, a negative size and a price at or below 0 are refused.
+    without a price, a negative size, and a price at or below 0 or from 1e9 on (a sentinel
+    or a fixed-point number) are refused.
     """
     given, sized = ~np.isnan(price), ~np.isnan(size)
     refuse_table(path, first_row, size_names, given & ~sized, size, "must not be empty where there is a price")
@@ -166,6 +168,7 @@ def levels(
     refuse_table(path, first_row, size_names, size < 0, size, "must be at least 0")
     refuse_table(path, first_row, price_names, (size > 0) & ~given, price, "must not be empty where there is size")
     refuse_table(path, first_row, price_names, (size > 0) & (price <= 0), price, "must be above 0")
+    refuse_table(path, first_row, price_names, (size > 0) & (price >= DEAREST), price, f"must be below {DEAREST:g}")
     return np.where(size > 0, price, np.nan), size
 
 

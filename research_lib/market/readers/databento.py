@@ -27,7 +27,6 @@ PRICE_COLUMN = re.compile(r"price|(bid|ask)_px_\d\d")
 ACTIONS = ("A", "C", "M", "R", "T", "F", "N")
 AGGRESSOR = {"B": 1, "A": -1, "N": 0}
 FIXED_FROM = 1_000_000  # a whole number this large is 0.001 in units of 1e-9, not a price in dollars
-DEAREST = 1e9
 READ_ROWS = 500_000
 
 
@@ -191,7 +190,8 @@ class _Columns:
         price = self._prices(row, batch, ["price"])[:, 0]
         size = cells.numbers(self.path, row, batch, ["size"])[:, 0]
         for name, values in (("price", price), ("size", size)):
-            cells.refuse_cells(self.path, row, name, traded & ~(values > 0), values, "of a trade must be above 0")
+            bad = traded & ~((values > 0) & (values < cells.DEAREST))
+            cells.refuse_cells(self.path, row, name, bad, values, "of a trade must be above 0 and below 1e9")
         return price, size
 
     def _side(self, row: int, batch: pa.RecordBatch, side: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
@@ -219,10 +219,7 @@ class _Columns:
             return price
         price = cells.numbers(self.path, row, batch, names)
         undefined = (price >= UNDEF_PRICE) | (price == UNDEF_PRICE / FIXED_PRICE_SCALE)
-        price = np.where(undefined, np.nan, price)
-        rule = f"must be below {DEAREST:g}; fixed-point prices of 1e-9 must be integers in all rows"
-        cells.refuse_table(self.path, row, names, price >= DEAREST, price, rule)
-        return price
+        return np.where(undefined, np.nan, price)
 
 
 def _level_columns(n_levels: int) -> list[str]:

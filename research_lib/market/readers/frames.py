@@ -188,7 +188,8 @@ def _long_rows(path: Path, row: int, batch: pa.RecordBatch, time: Int64) -> _Row
     cells.refuse_cells(path, row, "side", ~known, side, 'must be "bid" or "ask"')
     price, size, level = cells.numbers(path, row, batch, ["price", "size", "level"]).T
     for name, values in (("price", price), ("size", size)):
-        cells.refuse_cells(path, row, name, ~(values > 0), values, "must be above 0")
+        bad = ~((values > 0) & (values < cells.DEAREST))
+        cells.refuse_cells(path, row, name, bad, values, "must be above 0 and below 1e9")
     counted = (level >= 1) & (level <= MAX_LEVELS) & (level % 1 == 0)
     cells.refuse_cells(path, row, "level", ~counted, level, f"must be a whole number from 1 to {MAX_LEVELS:,}")
     ask = np.asarray(side.to_numpy(zero_copy_only=False) == "ask", np.int64)

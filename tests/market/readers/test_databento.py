@@ -1,4 +1,4 @@
-"""Vendors' files."""
+"""Databento market-by-price records as text and Parquet."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from helpers import real_data
 
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market import BookSnapshots, Session, read_mbp10
+from research_lib.market.readers import databento
 
 N_ROWS = 6
 
@@ -87,9 +90,9 @@ def test_several_files_are_read_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"symbol": ["A", "A", "A", "B", "B", "B"]}, r"book.csv: column symbol must hold one symbol, row 3 holds 'B' after 'A'"),
+        ({"symbol": list("AAABBB")}, r"book.csv: column symbol must hold one symbol, row 3 holds 'B' after 'A'"),
         ({"ask_sz_03": [1, 2, "x", 4, 5, 6]}, r"book.csv: column ask_sz_03 must hold numbers, row 2 holds 'x'"),
-        ({"ts_event": ["2025-04-03T13:30:00Z"] * 5 + ["noon"]}, r"ts_event must hold ISO 8601 times.*row 5 holds 'noon'"),
+        ({"ts_event": ["2025-04-03T13:30:00Z"] * 5 + ["noon"]}, r"ts_event must hold ISO 8601.*row 5 holds 'noon'"),
         ({"bid_px_00": [10.0] * 5 + [-1.0]}, r"book.csv: column bid_px_00 must be above 0, row 5 holds -1.0"),
         ({"ask_sz_00": [200] * 5 + [-1]}, r"book.csv: column ask_sz_00 must be at least 0, row 5 holds -1.0"),
     ],
@@ -148,3 +151,130 @@ def test_frog_samples_show_what_was_visible_at_the_start(frog_file: Path) -> Non
         last = np.flatnonzero(usable.time <= sampled.time[t])[-1]
         assert np.array_equal(sampled.bid_size[t], usable.bid_size[last])
     assert isinstance(sampled, BookSnapshots)
+
+
+def _compressed(path: Path, content: bytes) -> None:
+    codec = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
+    with pa.CompressedOutputStream(str(path), codec) if codec else path.open("wb") as stream:
+        stream.write(content)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zst", ".parquet"])
+def test_every_encoding_gives_the_same_books(tmp_path: Path, suffix: str) -> None:
+    frame = _mbp10(action=["A", "T", "C", "T", "A", "A"], side=["B", "B", "A", "N", "A", "A"], price=10.02, size=7)
+    path = tmp_path / f"book{suffix}"
+    if suffix == ".parquet":
+        frame.assign(ts_event=pd.to_datetime(frame["ts_event"])).to_parquet(path)
+    else:
+        _compressed(path, frame.to_csv(index=False).encode())
+    books = read_mbp10(path)
+    assert books.time.tolist() == pd.to_datetime(frame["ts_event"]).dt.as_unit("ns").astype("int64").tolist()
+    assert books.ask_price[0].tolist() == frame.filter(regex="ask_px").iloc[0].tolist()
+    assert books.complete.tolist() == [True, False, True, True, True, True]
+    assert books.trades.aggressor.tolist() == [1, 0]
+    assert books.trades.size.tolist() == [7, 7]
+
+
+def test_integer_times_and_fixed_point_prices_are_read_as_such(tmp_path: Path) -> None:
+    frame = _mbp10(price=10.0, size=1)
+    fixed = frame.copy()
+    for name in ["price", *frame.filter(regex="_px_").columns]:
+        fixed[name] = (frame[name] * 1e9).round().astype("int64")
+    fixed["ask_px_09"], fixed["ask_sz_09"] = np.iinfo(np.int64).max, 0
+    fixed["ts_event"] = pd.to_datetime(frame["ts_event"]).dt.as_unit("ns").astype("int64")
+    expected = read_mbp10(_write(frame, tmp_path / "decimal.csv"))
+    fixed.to_parquet(tmp_path / "fixed.parquet")
+    for path in (_write(fixed, tmp_path / "fixed.csv"), tmp_path / "fixed.parquet"):
+        books = read_mbp10(path)
+        assert np.array_equal(books.time, expected.time)
+        assert np.allclose(books.ask_price[:, :9], expected.ask_price[:, :9], rtol=0, atol=1e-12)
+        assert np.isnan(books.ask_price[:, 9]).all()
+
+
+def test_mbp1_gives_one_level(tmp_path: Path) -> None:
+    frame = _mbp10()[
+        ["ts_event", "action", "side", "flags", "symbol", "bid_px_00", "ask_px_00", "bid_sz_00", "ask_sz_00"]
+    ]
+    books = read_mbp10(_write(frame, tmp_path / "book.csv"))
+    assert books.bid_size.tolist() == [[100.0]] * N_ROWS
+    assert books.trades is None
+
+
+def test_snapshot_records_are_kept_but_not_complete(tmp_path: Path) -> None:
+    books = read_mbp10(_write(_mbp10(flags=[128 + 32 + 8, 128 + 32, 128 + 8, 128, 130, 128]), tmp_path / "book.csv"))
+    assert books.complete.tolist() == [False] * 3 + [True] * 3
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("cross_row", [0, 2, 5, None])
+def test_the_opening_cross_does_not_depend_on_the_batches(
+    tmp_path: Path, batch_rows: int, cross_row: int | None
+) -> None:
+    action, side = ["A"] * N_ROWS, ["B"] * N_ROWS
+    if cross_row is not None:
+        action[cross_row], side[cross_row] = "T", "N"
+    path = _write(_mbp10(action=action, side=side), tmp_path / "book.csv")
+    parts = list(databento.batches(path, batch_rows, Session()))
+    before = 0 if cross_row is None else cross_row + 1
+    assert BookSnapshots.concat(parts).complete.tolist() == [False] * before + [True] * (N_ROWS - before)
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 6])
+def test_a_second_hidden_trade_in_the_first_minute_is_no_cross(tmp_path: Path, batch_rows: int) -> None:
+    frame = _mbp10(action=["A", "T", "C", "T", "A", "A"], side=["B", "B", "A", "N", "A", "A"])
+    parts = list(databento.batches(_write(frame, tmp_path / "book.csv"), batch_rows, Session()))
+    assert BookSnapshots.concat(parts).complete.tolist() == [True, False, True, True, True, True]
+
+
+def test_nothing_is_held_back_after_the_first_minute(tmp_path: Path) -> None:
+    times = [f"2025-04-03T13:30:{s:02d}Z" for s in (0, 30, 59)] + [f"2025-04-03T13:3{m}:00Z" for m in (1, 2, 3)]
+    path = _write(_mbp10(ts_event=times), tmp_path / "book.csv")
+    assert [len(part) for part in databento.batches(path, 1, Session())] == [4, 1, 1]
+
+
+def _equal(one: BookSnapshots, other: BookSnapshots) -> bool:
+    names = ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete")
+    trades = ("time", "price", "size", "aggressor")
+    return all(np.array_equal(one[name], other[name], equal_nan=True) for name in names) and all(
+        np.array_equal(one.trades[name], other.trades[name]) for name in trades
+    )
+
+
+def test_frog_is_the_same_in_batches(frog_file: Path) -> None:
+    parts = list(databento.batches(frog_file, 1_000, Session()))
+    assert {len(part) for part in parts[1:-1]} == {1_000}
+    assert _equal(BookSnapshots.concat(parts), read_mbp10(frog_file))
+
+
+def test_frog_trades_keep_hidden_ones_apart(frog_file: Path) -> None:
+    trades = read_mbp10(frog_file).trades
+    assert len(trades) == 3_817
+    assert [int(np.sum(trades.aggressor == sign)) for sign in (1, -1, 0)] == [1_466, 891, 1_460]
+    assert trades.size.max() == 42_747  # the opening cross
+    assert trades.aggressor[trades.size.argmax()] == 0
+
+
+def test_aapl_premarket_lies_outside_the_session() -> None:
+    books = read_mbp10(real_data("databento_xnas_mbp10/AAPL_2024-10-21_premarket_first5000.mbp10.csv.gz"))
+    assert len(books) == 5_000
+    assert (Session().interval_of(books.time) == -1).all()
+    assert books.bid_price[0, :2].tolist() == [233.67, 233.53]
+    assert len(books.trades) == 286
+
+
+def test_arl_keeps_empty_levels_stub_quotes_and_rows_outside_the_session() -> None:
+    books = read_mbp10(real_data("databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbp10_reconstructed.csv.gz"))
+    assert len(books) == 3_928
+    assert np.isnan(books.bid_price[0]).all()
+    assert not books.complete[0]
+    assert np.sum(Session().interval_of(books.time) == -1) == 273
+    assert np.nanmedian(2 * books.half_spread) == pytest.approx(0.64)
+    assert np.nanmax(books.ask_price) == 2147.48
+    assert books.quality["empty_levels"] == 2_298
+    assert books.quality["unordered_levels"] == 0
+
+
+def test_order_by_order_records_are_refused_with_the_remedy() -> None:
+    path = real_data("databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbo.csv.gz")
+    with pytest.raises(ValidationError, match=r"mbo.csv.gz lacks column bid_px_00: .* fetch schema mbp-10 or mbp-1"):
+        read_mbp10(path)
