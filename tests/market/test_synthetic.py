@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.impact import slippage_curves
-from research_lib.market import Session, SyntheticMarket
+from research_lib.market import BookSnapshots, Session, SyntheticMarket
+from research_lib.market.presets import PRESETS, preset
+from research_lib.market.synthetic import DayShape
 
 
 def test_the_same_seed_gives_the_same_books() -> None:
@@ -25,7 +29,7 @@ def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) 
     market = SyntheticMarket(
         ModelConfig(volatility_factor=0.02, spread_factor=0.1), session, depth=80.0, dispersion=60.0
     )
-    books = market.books(40_000, 150, rng)
+    books = market.books(40_000, 60, rng)
     for shares in (40.0, 150.0, 350.0):
         curves = slippage_curves(books, [shares], "buy")
         assert not curves.censored.any()
@@ -35,10 +39,40 @@ def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) 
             assert abs(seen.mean() - truth) < 4 * seen.std() / np.sqrt(len(seen)), (shares, t)
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_true_curve_of_a_preset_is_the_mean_over_books_that_remember(name: str, rng: np.random.Generator) -> None:
+    """Days are independent, intervals are not: the mean error of each day is one observation, 400 of them, 4 errors."""
+    session = Session(13)
+    market = dataclasses.replace(preset(name, session), spread_persistence=0.8, depth_persistence=0.8)
+    books = market.books(400 * 13, 60, rng)
+    for levels in (0.2, 1.0, 4.0):
+        shares = float(levels * market.true_curve.level_mean[:, 0].mean())
+        curves = slippage_curves(books, [shares], "sell")
+        assert not curves.censored.any()
+        error = curves.slippage[:, 0].reshape(400, 13) - market.true_curve.slippage(shares)
+        assert abs(error.mean()) < 4 * error.mean(axis=1).std() / np.sqrt(400), shares
+        by_interval = np.abs(error.mean(axis=0)) / (error.std(axis=0) / np.sqrt(400) + 1e-12)
+        assert by_interval.max() < 4.5, shares  # 117 comparisons: beyond 4.5 once in 1,300 runs
+
+
 def test_true_curve_by_hand_for_an_order_within_the_first_share() -> None:
     curve = SyntheticMarket(session=Session(4)).true_curve
     assert curve.impact(1.0) == pytest.approx(np.zeros(4), abs=1e-15)
     assert curve.cost(0.0) == pytest.approx(np.zeros(4), abs=1e-15)
+
+
+def test_true_curve_by_hand_for_levels_of_one_lot() -> None:
+    """Next to nothing beyond the first lot: 250 shares are 100 at the touch, 100 at +2 ticks, 50 at +5."""
+    market = SyntheticMarket(
+        ModelConfig(spread_factor=0.0),
+        Session(2),
+        depth=1e-9,
+        dispersion=1e-9,
+        lot_size=100.0,
+        gap_ticks=(2.0, 3.0),
+        day_shape=DayShape(0.0, 0.1, 0.0, 0.0),
+    )
+    assert market.true_curve.cost(250.0) == pytest.approx(250 * 0.005 + 100 * 0.02 + 50 * 0.05, rel=1e-6)
 
 
 def test_settings_move_what_they_name(rng: np.random.Generator) -> None:
@@ -82,3 +116,86 @@ def test_days_follow_business_days() -> None:
 def test_a_price_too_low_for_its_levels_is_refused() -> None:
     with pytest.raises(ValidationError, match="raise base_price"):
         SyntheticMarket(ModelConfig(base_price=0.1)).books(1, 20, np.random.default_rng(0))
+
+
+def _days(books: BookSnapshots, values: np.ndarray, n_intervals: int) -> np.ndarray:
+    """(days, intervals) of whole days."""
+    assert len(books) % n_intervals == 0
+    return values.reshape(-1, n_intervals)
+
+
+def test_memory_leaves_the_law_of_a_single_book_alone(rng: np.random.Generator) -> None:
+    """Mean and variance of spread and size with and without memory, within four errors over independent days."""
+    session = Session(13)
+    moments = []
+    for persistence in (0.0, 0.9):
+        market = SyntheticMarket(
+            ModelConfig(volatility_factor=0.02, spread_factor=0.3),
+            session,
+            spread_dispersion=1.5,
+            spread_persistence=persistence,
+            depth_persistence=persistence,
+        )
+        books = market.books(3_000 * 13, 2, rng)
+        for values in (200 * books.half_spread, books.ask_size[:, 1]):
+            by_day = _days(books, values, 13)
+            centred = (by_day - by_day.mean(axis=0)) ** 2
+            moments += [(m.mean(), m.mean(axis=1).std() / np.sqrt(len(m))) for m in (by_day, centred)]
+    for (plain, error), (remembering, other) in zip(moments[:4], moments[4:], strict=True):
+        assert abs(plain - remembering) < 4 * np.hypot(error, other)
+
+
+def test_the_latent_memory_is_there_and_ends_with_the_day(rng: np.random.Generator) -> None:
+    """Sizes of gamma shape 40 are all but normal: their correlation is that of the latents, 0.7 and 0.7**3."""
+    market = SyntheticMarket(
+        ModelConfig(volatility_factor=0.02, spread_factor=3.0),
+        Session(4),
+        depth=4_000.0,
+        dispersion=100.0,
+        spread_persistence=0.4,
+        depth_persistence=0.7,
+    )
+    books = market.books(10_000 * 4, 2, rng)
+    size, spread = (_days(books, v, 4) for v in (books.ask_size[:, 1], books.half_spread))
+    error = 4 / np.sqrt(10_000)
+    assert np.corrcoef(size[:, 0], size[:, 1])[0, 1] == pytest.approx(0.7, abs=error + 0.01)
+    assert np.corrcoef(size[:, 0], size[:, 3])[0, 1] == pytest.approx(0.7**3, abs=error + 0.01)
+    assert np.corrcoef(spread[:, 1], spread[:, 2])[0, 1] == pytest.approx(0.4, abs=error + 0.01)
+    assert abs(np.corrcoef(size[:-1, 3], size[1:, 0])[0, 1]) < error
+    # Levels, sides and spread have memories of their own: cumulative depth keeps its closed form.
+    others = (books.ask_size[:, 0], books.bid_size[:, 1], books.half_spread)
+    for other in others:
+        # The day shape moves all of them, so one time of day is looked at.
+        assert abs(np.corrcoef(size[:, 2], _days(books, other, 4)[:, 2])[0, 1]) < error
+
+
+def test_gaps_and_lots_are_what_they_say(rng: np.random.Generator) -> None:
+    market = SyntheticMarket(session=Session(13), gap_ticks=(3.0, 1.0), lot_size=100.0)
+    books = market.books(13 * 200, 4, rng)
+    gaps = np.rint(np.diff(books.ask_price, axis=1) / 0.01)
+    # Geometric of mean 3: variance 6.
+    assert abs(gaps[:, 0].mean() - 3.0) < 4 * np.sqrt(6 / len(gaps))
+    assert gaps[:, 0].min() == 1
+    assert (gaps[:, 1:] == 1).all()
+    assert (books.bid_size % 100 == 0).all()
+    assert books.bid_size.min() == 100
+
+
+def test_a_stock_at_its_tick_never_shows_a_wider_spread(rng: np.random.Generator) -> None:
+    books = preset("deep_stock").books(3_900, 1, rng)
+    assert np.allclose(books.half_spread, 0.005)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gap_ticks": (2.0, 0.5)}, "gap_ticks of level 2 must be at least 1, got 0.5"),
+        ({"gap_ticks": ()}, "gap_ticks is empty"),
+        ({"level_shape": (0.0,)}, "level_shape of level 1 must be above 0"),
+        ({"depth_persistence": 1.0}, "depth_persistence must be at most 1"),
+        ({"spread_dispersion": -1.0}, "spread_dispersion must be at least 0"),
+    ],
+)
+def test_parameters_beyond_their_limits_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        SyntheticMarket(**settings)  # type: ignore[arg-type]
