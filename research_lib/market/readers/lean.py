@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def _rows(
     columns = [name for name in names if name not in TEXT]
     types = dict.fromkeys(columns, pa.int64()) | {"suspicious": pa.string()}
     first, previous = 0, np.int64(midnight)
-    for batch in csv_batches(path, types, batch_rows, list(names)):
+    for batch in _unzipped(path, types, batch_rows, list(names)):
         cells = integers(path, batch, columns, first)
         refuse_table(path, first, columns, cells < 0, cells, "must be at least 0")
         rows = dict(zip(columns, cells.T, strict=True))
@@ -167,6 +168,16 @@ def _rows(
         refuse_backwards(path, first, "time", rows["time"], previous)
         yield first, rows | {"suspicious": _suspicious(path, batch, first)}
         first, previous = first + batch.num_rows, rows["time"][-1]
+
+
+def _unzipped(
+    path: Path, types: Mapping[str, pa.DataType], batch_rows: int, names: list[str]
+) -> Iterator[pa.RecordBatch]:
+    """As `csv_batches`; what zipfile and zlib say of damaged, encrypted or unknown compression names the file."""
+    try:
+        yield from csv_batches(path, types, batch_rows, names)
+    except (zlib.error, RuntimeError) as error:
+        raise ValidationError(f"{path} cannot be unzipped: {error}; fetch it again") from error
 
 
 def _suspicious(path: Path, batch: pa.RecordBatch, first: int) -> Int64:
