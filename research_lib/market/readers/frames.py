@@ -93,7 +93,8 @@ class _Columns:
         n_levels = max((int(match[3]) for match in map(WIDE_COLUMN.fullmatch, names) if match), default=0)
         if n_levels > MAX_LEVELS:
             raise ValidationError(f"{path} has levels up to {n_levels:,}; keep at most {MAX_LEVELS:,}")
-        time = next((name for name in TIME_COLUMNS if name in names), "time")
+        known_times = TIME_COLUMNS if n_levels else TIME_COLUMNS[:1]
+        time = next((name for name in known_times if name in names), " or ".join(known_times))
         symbol = next((name for name in SYMBOL_COLUMNS if name in names), None)
         wanted = _level_columns(n_levels) if n_levels else list(FRAME_COLUMNS[1:])
         missing = [name for name in (time, *wanted) if name not in names]
