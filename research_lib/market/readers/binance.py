@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from research_lib.config import number
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
+from research_lib.market.readers.cells import EARLIEST_NS, LATEST_NS
 from research_lib.market.readers.source import damage, open_bytes
 from research_lib.market.sessions import Session
 from research_lib.market.trades import BUY, SELL, UNSIGNED, Trades
@@ -92,7 +94,7 @@ def batches(
     The file is read twice, up to the snapshot and then whole, so that nothing is buffered.
     `session` does not apply: the venue never closes.
     """
-    replay = _Replay(path, _snapshot(path), n_levels)
+    replay = _Replay(path, _snapshot(path), number("n_levels", n_levels, 1, integer=True))
     n_books = 0
     for line, message in _messages(path):
         event = message.get("e")
@@ -235,6 +237,8 @@ class _Replay:
             raise ValidationError(f"{self.path}: line {line}: symbol {symbol} after {self.symbol}; record one a file")
         self.symbol = symbol
         time, before = _integer(message, "E", self.path, line), self.clock[stream]
+        if not EARLIEST_NS <= time * NS_A_MS <= LATEST_NS:
+            raise _damaged(self.path, line, f"event time E must be milliseconds, between 1990 and 2100, it is {time}")
         if time < before - CLOCK_STEP_BACK_MS:
             raise _damaged(self.path, line, f"event time E {time} runs back {before - time:,} ms, from {before}")
         self.clock[stream] = max(time, before)
@@ -285,12 +289,14 @@ def _integer(message: dict[str, Any], key: str, path: Path, line: int) -> int:
 def _number(value: Any, key: str, path: Path, line: int) -> float:
     """A number that the venue sends as text, finite and at least 0."""
     try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise _damaged(path, line, f"{key} must hold numbers, it holds {value!r:.40}") from error
-    if not (math.isfinite(number) and number >= 0):
+        parsed = float(value) if isinstance(value, str) and "_" not in value else None
+    except ValueError:
+        parsed = None
+    if parsed is None:
+        raise _damaged(path, line, f"{key} must hold numbers as text, it holds {value!r:.40}")
+    if not (math.isfinite(parsed) and parsed >= 0):
         raise _damaged(path, line, f"{key} must hold finite numbers of at least 0, it holds {value!r:.40}")
-    return number
+    return parsed
 
 
 def _damaged(path: Path, line: int, what: str) -> ValidationError:

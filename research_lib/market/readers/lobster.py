@@ -42,7 +42,7 @@ TRADING_RESUMES = 1
 PRICE_SCALE = 10_000
 EMPTY_PRICE = 9_999_999_999
 NS_A_SECOND = 10**9
-DAY_NS = 86_400 * NS_A_SECOND
+DAY_SECONDS = 86_400
 
 
 def read_lobster(
@@ -154,10 +154,10 @@ def _since_midnight(path: Path, batch: pa.RecordBatch, first: int) -> Int64:
     """Decimal seconds as whole nanoseconds, (n,): no digit passes through a float."""
     seconds = batch.column("time")
     refuse_cells(path, first, "time", seconds.is_null().to_numpy(False), seconds, "must not be empty")
-    values = pc.multiply(seconds, pa.scalar(NS_A_SECOND)).cast(pa.int64()).to_numpy()
-    rule = "must be seconds after midnight, 0 to 86400"
-    refuse_cells(path, first, "time", (values < 0) | (values >= DAY_NS), values / NS_A_SECOND, rule)
-    return values
+    about = seconds.cast(pa.float64()).to_numpy()
+    rule = f"must be seconds after midnight, below {DAY_SECONDS}"
+    refuse_cells(path, first, "time", (about < 0) | (about >= DAY_SECONDS), about, rule)
+    return np.asarray(pc.multiply(seconds, pa.scalar(NS_A_SECOND)).cast(pa.int64()).to_numpy(), np.int64)
 
 
 def _trades(event: _Events, symbol: str) -> Trades:

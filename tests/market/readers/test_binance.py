@@ -27,6 +27,7 @@ STATES = {SPOT_BTC: 3_451 - 2, SPOT_ETH: 3_434 - 2, FUTURES: 6_551 - 4}
 TRADES = {SPOT_BTC: 9_757, SPOT_ETH: 6_106, FUTURES: 21_313}
 RECORDINGS = list(STATES)
 
+START_MS = 1_723_161_255_000
 SNAPSHOT = {"lastUpdateId": 100, "bids": [["10.0", "1"], ["9.9", "2"]], "asks": [["10.1", "3"], ["10.2", "4"]]}
 
 
@@ -53,11 +54,13 @@ def update_ids(name: str) -> list[int]:
     return [m["u"] for m in messages(name) if m.get("e") == "depthUpdate" and m["u"] > last]
 
 
-def depth(first: int, last: int, bids: Any = (), asks: Any = (), time: int = 1_000, **more: Any) -> dict[str, Any]:
+def depth(first: int, last: int, bids: Any = (), asks: Any = (), time: int = START_MS, **more: Any) -> dict[str, Any]:
     return {"e": "depthUpdate", "E": time, "s": "XY", "U": first, "u": last, "b": bids, "a": asks, **more}
 
 
-def trade(price: str = "10.1", size: str = "2", maker: Any = False, time: int = 1_000, **more: Any) -> dict[str, Any]:
+def trade(
+    price: str = "10.1", size: str = "2", maker: Any = False, time: int = START_MS, **more: Any
+) -> dict[str, Any]:
     return {"e": "trade", "E": time, "s": "XY", "t": 1, "p": price, "q": size, "m": maker, **more}
 
 
@@ -162,14 +165,14 @@ def test_quantities_are_absolute_and_zero_deletes(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         SNAPSHOT,
-        depth(99, 101, [["10.0", "5"]], [["10.1", "0"]], time=1_000),
-        depth(102, 102, [["10.05", "7"], ["8", "0"]], [], time=1_100),
+        depth(99, 101, [["10.0", "5"]], [["10.1", "0"]], time=START_MS + 1_000),
+        depth(102, 102, [["10.05", "7"], ["8", "0"]], [], time=START_MS + 1_100),
     )
     books = read_binance(path, n_levels=3)
     np.testing.assert_array_equal(books.bid_price, [[10.0, 9.9, np.nan], [10.05, 10.0, 9.9]])
     np.testing.assert_array_equal(books.bid_size, [[5, 2, 0], [7, 5, 2]])
     np.testing.assert_array_equal(books.ask_price, [[10.2, np.nan, np.nan]] * 2)
-    np.testing.assert_array_equal(books.time, [1_000_000_000, 1_100_000_000])
+    np.testing.assert_array_equal(books.time, [(START_MS + 1_000) * 10**6, (START_MS + 1_100) * 10**6])
     assert books.symbol == "XY"
 
 
@@ -224,7 +227,7 @@ def test_recording_that_ends_with_its_snapshot_is_refused(tmp_path: Path) -> Non
         ("1723161253937085768 [1, 2]", "it begins .* where a receive time"),
         ("1723161253937085768 \xff\xfe", "it is no JSON"),
         ('1723161253937085768 {"stream":"x","data":3}', "data must be an object, it is 3"),
-        (depth(102, 103, [["ten", "1"]]), "b must hold numbers, it holds 'ten'"),
+        (depth(102, 103, [["ten", "1"]]), "b must hold numbers as text, it holds 'ten'"),
         (depth(102, 103, [], [["10.1", "NaN"]]), "a must hold finite numbers .* it holds 'NaN'"),
         (depth(102, 103, [["10.0", "-1"]]), "b must hold finite numbers of at least 0, it holds '-1'"),
         (depth(102, 103, [["0", "1"]]), "b holds the price 0;"),
@@ -232,24 +235,31 @@ def test_recording_that_ends_with_its_snapshot_is_refused(tmp_path: Path) -> Non
         (depth(102, 103, None), "b must be a list of levels, it is None"),
         (depth("102", 103), "U must be a whole number, it is '102'"),  # type: ignore[arg-type]
         (depth(102, 103, time=None), "E must be a whole number, it is None"),  # type: ignore[arg-type]
-        (depth(102, 103, time=0), "event time E 0 runs back 2,000 ms"),
-        (trade(size="much"), "q must hold numbers, it holds 'much'"),
+        (depth(102, 103, time=START_MS), "event time E 1723161255000 runs back 2,000 ms"),
+        (depth(102, 103, time=START_MS * 1_000), "event time E must be milliseconds, .*, it is 1723161255000000"),
+        (depth(102, 103, [["1_0", "1"]]), "b must hold numbers as text, it holds '1_0'"),
+        (depth(102, 103, [[10, "1"]]), "b must hold numbers as text, it holds 10"),
+        (trade(size="much"), "q must hold numbers as text, it holds 'much'"),
         (trade(price="0"), "a trade's price and size must be above 0, they are 0, 2"),
         (trade(maker=None), "m must be true or false, it is None"),
         (trade() | {"s": "OTHER"}, "symbol OTHER after XY; record one a file"),
     ],
 )
 def test_damaged_line_is_refused_with_file_and_line(tmp_path: Path, bad: dict[str, Any] | str, said: str) -> None:
-    path = write(tmp_path, SNAPSHOT, depth(99, 101, time=2_000), bad, depth(102, 103))
+    path = write(tmp_path, SNAPSHOT, depth(99, 101, time=START_MS + 2_000), bad, depth(102, 103))
     with pytest.raises(ValidationError, match=rf"recording\.jsonl: line 3: {said}"):
         read_binance(path)
 
 
 def test_clock_that_steps_back_a_little_is_held(tmp_path: Path) -> None:
     path = write(
-        tmp_path, SNAPSHOT, depth(99, 101, time=2_000), depth(102, 103, time=1_500), depth(104, 104, time=2_100)
+        tmp_path,
+        SNAPSHOT,
+        depth(99, 101, time=START_MS + 2_000),
+        depth(102, 103, time=START_MS + 1_500),
+        depth(104, 104, time=START_MS + 2_100),
     )
-    np.testing.assert_array_equal(read_binance(path).time, [2_000_000_000, 2_000_000_000, 2_100_000_000])
+    np.testing.assert_array_equal(read_binance(path).time, [(START_MS + ms) * 10**6 for ms in (2_000, 2_000, 2_100)])
 
 
 def test_futures_trades_outside_the_book_have_no_aggressor_and_empty_ones_are_dropped(tmp_path: Path) -> None:
@@ -279,7 +289,7 @@ def test_a_recording_cut_anywhere_gives_the_first_states_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
-    path = write(folder, SNAPSHOT, *(depth(k, k, [["10.0", str(k)]], time=k) for k in range(101, 106)))
+    path = write(folder, SNAPSHOT, *(depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in range(101, 106)))
     true, content = read_binance(path), path.read_bytes()
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     try:

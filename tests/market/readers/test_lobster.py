@@ -268,6 +268,7 @@ def test_exchanged_arguments_are_refused(tmp_path: Path) -> None:
         (1, "34200.5,4,12,5,1000100,0", "column direction must be -1 or 1, row 1 holds 0"),
         (4, "34100,1,1,900,1000050,-1", "time runs backwards in column time, row 4 holds 2012-06-21 13:28:20Z"),
         (5, "90000,1,1,900,1000050,-1", "column time must be seconds after midnight.*, row 5 holds 90000"),
+        (5, "9e17,1,1,900,1000050,-1", "column time must .*, row 5 holds "),
         (1, "soon,4,12,5,1000100,-1", "column time must hold numbers, row 1 holds 'soon'"),
         (1, "34200.1234567891,4,12,5,1000100,-1", "column time must hold numbers, row 1 holds '34200.1234567891'"),
         (1, "34200.5,4,12,five,1000100,-1", "column size must hold numbers, row 1 holds 'five'"),
