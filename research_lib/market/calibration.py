@@ -168,10 +168,12 @@ def profile_distances(real: MarketProfile, synthetic: MarketProfile) -> pd.DataF
         "spread distribution": (*(float(np.median(p.spread)) for p in both), *_kolmogorov(both, "spread")),
         "spread over the day": (*(_swing(p.spread_by_time) for p in both), *_log_ratio(both, "spread_by_time")),
         "spread memory": _lag_one(both, "spread_autocorrelation"),
+        "spread memory, longer": _longer_lags(both, "spread_autocorrelation"),
         "mean depth": (*(float(p.total_depth.mean()) for p in both), *_relative(both, lambda p: p.total_depth.mean())),
         "depth distribution": (*(float(np.median(p.total_depth)) for p in both), *_kolmogorov(both, "total_depth")),
         "depth over the day": (*(_swing(p.depth_by_time) for p in both), *_log_ratio(both, "depth_by_time")),
         "depth memory": _lag_one(both, "depth_autocorrelation"),
+        "depth memory, longer": _longer_lags(both, "depth_autocorrelation"),
         "size by level": (*(float(p.level_size[0]) for p in both), *_log_ratio(both, "level_size")),
         "size dispersion": (
             *(float(p.size_dispersion.mean()) for p in both),
@@ -281,6 +283,12 @@ def _lag_one(both: Both, name: str) -> tuple[float, float, float, str]:
     """Two series without variation remember alike."""
     real, synthetic = (float(np.nan_to_num(profile[name][0])) for profile in both)
     return real, synthetic, abs(synthetic - real), "difference at lag 1"
+
+
+def _longer_lags(both: Both, name: str) -> tuple[float, float, float, str]:
+    real, synthetic = (np.nan_to_num(profile[name][1:]) for profile in both)
+    distance = float(np.sqrt(np.mean((synthetic - real) ** 2)))
+    return float(real.mean()), float(synthetic.mean()), distance, f"rms difference, lags 2 to {LONGEST_LAG}"
 
 
 def _swing(by_time: Float) -> float:
