@@ -110,19 +110,7 @@ def csv_batches(
     try:
         with open_bytes(path) as stream:
             tail = _Tail(stream)
-            reader = pcsv.open_csv(
-                pa.PythonFile(tail, mode="r"),
-                read_options=pcsv.ReadOptions(
-                    use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=int(names is None)
-                ),
-                parse_options=pcsv.ParseOptions(invalid_row_handler=keep),
-                convert_options=pcsv.ConvertOptions(
-                    column_types=dict(types),
-                    include_columns=list(types),
-                    null_values=NULLS,
-                    strings_can_be_null=True,
-                ),
-            )
+            reader = _csv_reader(pa.PythonFile(tail, mode="r"), columns, names is None, types, keep)
             for batch in rebatched(reader, batch_rows):
                 done += batch.num_rows
                 yield batch
@@ -181,6 +169,21 @@ def require_columns_of(path: Path, columns: Sequence[str], types: Mapping[str, A
             f"{path} lacks column {', '.join(missing[:5])} ({len(missing)} in all); "
             f"it has {', '.join(columns[:8])}, ..."
         )
+
+
+def _csv_reader(
+    stream: Any, columns: Sequence[str], has_header: bool, types: Mapping[str, pa.DataType], on_broken_row: Any
+) -> Any:
+    return pcsv.open_csv(
+        stream,
+        read_options=pcsv.ReadOptions(
+            use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=int(has_header)
+        ),
+        parse_options=pcsv.ParseOptions(invalid_row_handler=on_broken_row),
+        convert_options=pcsv.ConvertOptions(
+            column_types=dict(types), include_columns=list(types), null_values=NULLS, strings_can_be_null=True
+        ),
+    )
 
 
 class _Tail:
