@@ -4,6 +4,7 @@ from research_lib.impact.curves import ImpactCurve, LinearImpact, PolynomialTota
 from research_lib.impact.fitting import ImpactFit, fit_impact
 from research_lib.impact.model import ImpactModel
 from research_lib.impact.slippage import SlippageCurves, slippage_curves, walk_book
+from research_lib.market.microstructure import order_flow_imbalance
 
 __all__ = [
     "ImpactCurve",
@@ -14,6 +15,7 @@ __all__ = [
     "QuadraticImpact",
     "SlippageCurves",
     "fit_impact",
+    "order_flow_imbalance",
     "slippage_curves",
     "walk_book",
 ]

@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record
+from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.market.sessions import Session, nanoseconds
 from research_lib.market.tables import refuse_rows, require_columns, require_numbers
 from research_lib.market.trades import Trades
 
+if TYPE_CHECKING:
+    from research_lib.market.quality import BookQuality
+
 Float = NDArray[np.float64]
 FRAME_COLUMNS = ("time", "side", "price", "size", "level")
 SIDES = ("bid", "ask")
-ARRAYS = ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete")
+ARRAYS = ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete", "age")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,8 @@ class BookSnapshots(Record):
     complete : (n,) bool, optional
         False where the state must not be sampled: in the middle of an exchange
         event, or before the opening cross. All True by default.
+    age : (n,) int64 ns, optional
+        How long ago each state was shown; 0 as read, set by `sample`.
     trades : Trades, optional
         What was traded while these books were shown, where the source has it.
 
@@ -56,6 +61,7 @@ class BookSnapshots(Record):
     ask_size: Any
     symbol: str = ""
     complete: Any = None
+    age: Any = None
     trades: Trades | None = None
 
     def __post_init__(self) -> None:
@@ -69,8 +75,9 @@ class BookSnapshots(Record):
             raise ValidationError(
                 f"time runs backwards in {backwards.size:,} rows, first in row {backwards[0] + 1}; sort by time"
             )
-        object.__setattr__(self, "time", time)
-        object.__setattr__(self, "complete", complete)
+        age = np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64)
+        for name, array in (("time", time), ("complete", complete), ("age", age)):
+            object.__setattr__(self, name, array)
         for side in SIDES:
             price, size = _checked_side(side, getattr(self, f"{side}_price"), getattr(self, f"{side}_size"), n)
             object.__setattr__(self, f"{side}_price", price)
@@ -100,20 +107,17 @@ class BookSnapshots(Record):
         return 0.5 * (self.ask_price[:, 0] - self.bid_price[:, 0])
 
     @property
-    def quality(self) -> dict[str, int]:
-        """Counts of what a careful reader looks at first; nothing is dropped."""
-        spread = self.half_spread
-        duplicates = np.diff(self.time) == 0
-        return {
-            "rows": len(self),
-            "incomplete": int(np.sum(~self.complete)),
-            "duplicate_times": int(np.sum(duplicates)),
-            "crossed": int(np.sum(spread < 0)),
-            "locked": int(np.sum(spread == 0)),
-            "one_side_empty": int(np.sum(np.isnan(spread))),
-            "empty_levels": int(np.sum(self.bid_size == 0) + np.sum(self.ask_size == 0)),
-            "unordered_levels": int(np.sum(_unordered(self.bid_price, -1)) + np.sum(_unordered(self.ask_price, 1))),
-        }
+    def unordered(self) -> NDArray[np.bool_]:
+        """Snapshots whose levels do not move away from the mid, (n,)."""
+        falling, rising = np.diff(self.bid_price, axis=1) >= 0, np.diff(self.ask_price, axis=1) <= 0
+        return np.any(falling, axis=1) | np.any(rising, axis=1)
+
+    @property
+    def quality(self) -> BookQuality:
+        """Counts of what a careful reader looks at first, nothing dropped; see `research_lib.market.quality`."""
+        from research_lib.market.quality import KEEP_ALL, assess
+
+        return assess(self, policy=KEEP_ALL)[1]
 
     def levels(self, side: str) -> tuple[Float, Float]:
         """Prices and sizes, each (n, L), that an order of `side` ("buy" or "sell") walks."""
@@ -153,8 +157,9 @@ class BookSnapshots(Record):
         Returns
         -------
         BookSnapshots
-            n_days * n_intervals snapshots; `time` is the interval's start and
-            `complete` is False where the interval has no usable state.
+            n_days * n_intervals snapshots; `time` is the interval's start, `age` how long
+            before it the state was last confirmed by a row of the source, and `complete`
+            is False where the interval has no usable state.
         """
         days = self.days(session)
         if not days:
@@ -169,11 +174,15 @@ class BookSnapshots(Record):
         return self._snapshots_at(starts.ravel(), rows.ravel(), seen.ravel())
 
     def _snapshots_at(self, time: NDArray[np.int64], rows: NDArray[np.int64], seen: NDArray[np.bool_]) -> BookSnapshots:
-        arrays: dict[str, Any] = {"time": time, "complete": seen}
+        arrays: dict[str, Any] = {"time": time, "complete": seen, "age": np.where(seen, time - self.time[rows], 0)}
         for name in ("bid_price", "bid_size", "ask_price", "ask_size"):
             empty = np.nan if name.endswith("price") else 0.0
             arrays[name] = np.where(seen[:, None], getattr(self, name)[rows], empty)
         return dataclasses.replace(self, **arrays)
+
+    def stale(self, limit_seconds: float) -> NDArray[np.bool_]:
+        """Sampled snapshots whose state was older than `limit_seconds`, (n,); an empty one is not stale but absent."""
+        return self.complete & (self.age > number("limit_seconds", limit_seconds, 0) * 1e9)
 
     def to_frame(self) -> pd.DataFrame:
         """Long frame: time (UTC), side ("bid"/"ask"), price, size, level (1 = best); empty levels left out."""
@@ -279,8 +288,3 @@ def _padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
         return array
     empty = np.nan if name.endswith("price") else 0.0
     return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=empty)
-
-
-def _unordered(price: Float, sign: int) -> NDArray[np.bool_]:
-    """Snapshots whose levels do not move away from the mid, (n,)."""
-    return np.any(sign * np.diff(price, axis=1) <= 0, axis=1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -32,12 +32,15 @@ class Session(Record):
         Local time of day, "HH:MM".
     timezone : str
         IANA name of the exchange's time zone.
+    half_days : mapping of "YYYY-MM-DD" to "HH:MM"
+        Days that close early, and when; they too are cut into n_intervals.
     """
 
     n_intervals: int = 390
     open: str = "09:30"
     close: str = "16:00"
     timezone: str = "America/New_York"
+    half_days: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_intervals", number("n_intervals", self.n_intervals, 1, integer=True))
@@ -47,11 +50,15 @@ class Session(Record):
             raise ValidationError(f"timezone {self.timezone!r} is unknown; use a name like America/New_York") from error
         if _clock(self.open) >= _clock(self.close):
             raise ValidationError(f"session open {self.open} is not before its close {self.close}")
+        for day, close in self.half_days.items():
+            if not _clock(self.open) < _clock(close) <= _clock(self.close):
+                raise ValidationError(f"half day {day} closes at {close}, not between {self.open} and {self.close}")
 
     def bounds(self, days: Iterable[dt.date]) -> tuple[Int64, Int64]:
         """Opening and closing times of `days`, each (n_days,) ns UTC."""
         local = pd.DatetimeIndex(list(days))
-        return self._utc_ns(local + _clock(self.open)), self._utc_ns(local + _clock(self.close))
+        closes = pd.TimedeltaIndex([_clock(self.half_days.get(str(day.date()), self.close)) for day in local])
+        return self._utc_ns(local + _clock(self.open)), self._utc_ns(local + closes)
 
     def starts(self, days: Iterable[dt.date]) -> Int64:
         """Start of every interval of `days`, (n_days, n_intervals) ns UTC."""

@@ -7,6 +7,7 @@ are counted from 0 at the first row of data.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,15 @@ def damage(path: Path) -> Iterator[None]:
     """Turn a damaged file's failure to decompress or to parse into a ValidationError that names the file."""
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowTypeError, zipfile.BadZipFile, EOFError, UnicodeDecodeError) as error:
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        EOFError,
+        UnicodeDecodeError,
+    ) as error:
         raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
     except OSError as error:
         if isinstance(error, ValidationError):
@@ -129,7 +138,7 @@ def csv_batches(
         if not all(pa.types.is_string(wanted) for wanted in types.values()):
             _name_bad_cell(path, types, names)
         raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         if isinstance(error, ValidationError):
             raise
         raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error

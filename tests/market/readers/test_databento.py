@@ -270,7 +270,7 @@ def test_arl_keeps_empty_levels_stub_quotes_and_rows_outside_the_session() -> No
     assert np.sum(Session().interval_of(books.time) == -1) == 273
     assert np.nanmedian(2 * books.half_spread) == pytest.approx(0.64)
     assert np.nanmax(books.ask_price) == 2147.48
-    assert books.quality["empty_levels"] == 2_298
+    assert np.sum(books.bid_size == 0) + np.sum(books.ask_size == 0) == 2_298
     assert books.quality["unordered_levels"] == 0
 
 

@@ -1,0 +1,214 @@
+"""What is wrong with books, counted; and what is done about it, by a policy the user can see."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from research_lib.config import Record, number, refuse_unknown
+from research_lib.errors import ValidationError
+from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Session
+
+logger = logging.getLogger(__name__)
+Mask = NDArray[np.bool_]
+
+ACTIONS = ("raise", "drop", "keep")
+MEANING = {
+    "out_of_session": "states before the open or after the close",
+    "incomplete": "mid-event states, halts, states before the opening cross; never sampled",
+    "duplicate_times": "states with the time of the one before; file order decides",
+    "crossed": "best bid above best ask",
+    "locked": "best bid equal to best ask",
+    "one_side_empty": "no bid or no ask at all",
+    "empty_levels": "at least one empty level beyond the first",
+    "unordered_levels": "levels that do not move away from the mid",
+    "stub_quotes": "a level further from the mid than stub_distance times the mid",
+    "gaps": "first state after more than gap_seconds without any, inside the session",
+}
+
+
+@dataclass(frozen=True)
+class QualityPolicy(Record):
+    """What is done with each kind of doubtful state: "raise", "drop" it, or "keep" it.
+
+    Counts are reported whatever is done. The defaults are a careful researcher's: crossed
+    books and unordered levels of one venue mean that the data are broken, so they raise;
+    what is a fact of the market (locked, one side empty, out of session, gaps) is kept
+    and left to sampling. Dropping stub quotes empties the stub levels, not the snapshot.
+
+    Attributes
+    ----------
+    out_of_session, incomplete, duplicate_times, crossed, locked, one_side_empty,
+    empty_levels, unordered_levels, stub_quotes, gaps : str
+        One of "raise", "drop", "keep".
+    stub_distance : float
+        Fraction of the mid beyond which a level is a stub quote.
+    gap_seconds : float
+        Silence inside the session that counts as a gap, seconds.
+    """
+
+    out_of_session: str = "keep"
+    incomplete: str = "keep"
+    duplicate_times: str = "keep"
+    crossed: str = "raise"
+    locked: str = "keep"
+    one_side_empty: str = "keep"
+    empty_levels: str = "keep"
+    unordered_levels: str = "raise"
+    stub_quotes: str = "drop"
+    gaps: str = "keep"
+    stub_distance: float = 0.5
+    gap_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        for kind in MEANING:
+            refuse_unknown([self[kind]], ACTIONS, f"policy for {kind}:")
+        number("stub_distance", self.stub_distance, above=0)
+        number("gap_seconds", self.gap_seconds, above=0)
+
+
+KEEP_ALL = QualityPolicy(crossed="keep", unordered_levels="keep", stub_quotes="keep")
+
+
+@dataclass(frozen=True)
+class BookQuality(Record):
+    """Counts over the rows of some books; see `MEANING` for each kind. ``quality["crossed"]`` is a count.
+
+    Attributes
+    ----------
+    rows : int
+    first, last : str
+        Span of the states, local time of the session's exchange.
+    longest_gap_seconds : float
+        Longest silence inside one session, seconds.
+    counts : dict of kind to number of states
+    done : dict of kind to action of the policy
+    """
+
+    rows: int
+    first: str
+    last: str
+    longest_gap_seconds: float
+    counts: dict[str, int]
+    done: dict[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.counts[name] if name in self.counts else super().__getitem__(name)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a kind: states, share of all in per cent, what was done, what it means."""
+        table = pd.DataFrame({"states": self.counts, "done": self.done, "meaning": MEANING})
+        table.insert(1, "share_%", 100.0 * table["states"] / max(self.rows, 1))
+        return table.reindex(list(MEANING)).rename_axis("kind")
+
+
+def assess(
+    books: BookSnapshots, session: Session | None = None, policy: QualityPolicy | None = None
+) -> tuple[BookSnapshots, BookQuality]:
+    """Count what is doubtful, and apply the policy.
+
+    Parameters
+    ----------
+    books : BookSnapshots
+        As read; not sampled.
+    session : Session, optional
+        09:30-16:00 America/New_York by default.
+    policy : QualityPolicy, optional
+
+    Returns
+    -------
+    (BookSnapshots, BookQuality)
+        The books that remain, and the counts before anything was dropped.
+
+    Raises
+    ------
+    ValidationError
+        Where the policy says "raise": names the kind, count, share, first row and time.
+    """
+    session, policy = session or Session(), policy or QualityPolicy()
+    masks = _masks(books, session, policy)
+    quality = BookQuality(
+        rows=len(books),
+        first=_local(books, session, 0),
+        last=_local(books, session, -1),
+        longest_gap_seconds=float(_silence(books, session).max(initial=0.0)),
+        counts={kind: int(mask.sum()) for kind, mask in masks.items()},
+        done={kind: policy[kind] for kind in MEANING},
+    )
+    for kind, mask in masks.items():
+        if policy[kind] == "raise" and mask.any():
+            raise ValidationError(_refusal(books, session, kind, mask))
+    dropped = [kind for kind in MEANING if policy[kind] == "drop" and quality.counts[kind]]
+    for kind in dropped:
+        logger.info("dropping %s of %s states: %s", f"{quality.counts[kind]:,}", f"{len(books):,}", MEANING[kind])
+    kept = _without_stubs(books, policy.stub_distance) if "stub_quotes" in dropped else books
+    gone = np.any([masks[kind] for kind in dropped if kind != "stub_quotes"] or [np.zeros(len(books), bool)], axis=0)
+    return (kept.take(~gone) if gone.any() else kept), quality
+
+
+def stubs(books: BookSnapshots, distance: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Levels (n, L) of bid and ask further from the snapshot's reference than `distance` times it.
+
+    The reference is the median mid of the books, which a stub at the touch does not move.
+    """
+    mid = books.mid
+    usable = mid[np.isfinite(mid) & (books.half_spread <= distance * mid)]
+    reference = float(np.median(usable)) if usable.size else np.nan
+    return books.bid_price < (1.0 - distance) * reference, books.ask_price > (1.0 + distance) * reference
+
+
+def _masks(books: BookSnapshots, session: Session, policy: QualityPolicy) -> dict[str, Mask]:
+    spread = books.half_spread
+    bid_stub, ask_stub = stubs(books, policy.stub_distance)
+    return {
+        "out_of_session": session.interval_of(books.time) < 0,
+        "incomplete": ~books.complete,
+        "duplicate_times": np.diff(books.time, prepend=-1) == 0,
+        "crossed": spread < 0,
+        "locked": spread == 0,
+        "one_side_empty": np.isnan(spread),
+        "empty_levels": np.any(books.bid_size[:, 1:] == 0, axis=1) | np.any(books.ask_size[:, 1:] == 0, axis=1),
+        "unordered_levels": books.unordered,
+        "stub_quotes": bid_stub.any(axis=1) | ask_stub.any(axis=1),
+        "gaps": _silence(books, session) > policy.gap_seconds,
+    }
+
+
+def _silence(books: BookSnapshots, session: Session) -> NDArray[np.float64]:
+    """Seconds since the state before inside the same session, (n,); 0 for a session's first and outside."""
+    inside = np.flatnonzero(session.interval_of(books.time) >= 0)
+    silence = np.zeros(len(books))
+    if inside.size > 1:
+        days = session.days(books.time[inside])
+        seconds = np.diff(books.time[inside]) / 1e9
+        silence[inside[1:]] = np.where(days[1:] == days[:-1], seconds, 0.0)
+    return silence
+
+
+def _without_stubs(books: BookSnapshots, distance: float) -> BookSnapshots:
+    bid_stub, ask_stub = stubs(books, distance)
+    return dataclasses.replace(
+        books, bid_size=np.where(bid_stub, 0.0, books.bid_size), ask_size=np.where(ask_stub, 0.0, books.ask_size)
+    )
+
+
+def _refusal(books: BookSnapshots, session: Session, kind: str, mask: Mask) -> str:
+    row = int(np.argmax(mask))
+    return (
+        f"{books.symbol or 'books'}: {int(mask.sum()):,} of {len(mask):,} states ({100 * mask.mean():.1f} %) are "
+        f"{kind} ({MEANING[kind]}), first in row {row} at {_local(books, session, row)}; "
+        f'correct the data, or set the policy for {kind} to "drop" or "keep"'
+    )
+
+
+def _local(books: BookSnapshots, session: Session, row: int) -> str:
+    if not len(books):
+        return ""
+    return str(pd.Timestamp(books.time[row], tz="UTC").tz_convert(session.timezone))

@@ -1,0 +1,87 @@
+"""Microprice, imbalance, near depth, order flow, weighted means: by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import one_book
+
+from research_lib.errors import ValidationError
+from research_lib.impact import order_flow_imbalance as exported
+from research_lib.market import (
+    BookSnapshots,
+    Session,
+    depth_within,
+    imbalance,
+    microprice,
+    order_flow_imbalance,
+    summarise,
+)
+
+
+def _quotes(rows: list[tuple[float, float, float, float]]) -> BookSnapshots:
+    """(bid price, bid size, ask price, ask size) states a minute apart from 10:00 New York."""
+    bid_price, bid_size, ask_price, ask_size = (column[:, None] for column in np.array(rows, float).T)
+    start = pd.Timestamp("2025-04-03 10:00", tz="America/New_York").as_unit("ns").value
+    return BookSnapshots(start + 60 * 10**9 * np.arange(len(rows)), bid_price, bid_size, ask_price, ask_size)
+
+
+def test_microprice_leans_towards_the_thin_side() -> None:
+    books = _quotes([(99, 30, 101, 10), (99, 10, 101, 10), (99, 0, 101, 10)])
+    assert microprice(books)[:2].tolist() == [(101 * 30 + 99 * 10) / 40, 100.0]
+    assert np.isnan(microprice(books)[2])
+
+
+def test_imbalance_of_the_first_levels() -> None:
+    books = one_book([(99, 30), (98, 0)], [(101, 10), (102, 60)])
+    assert imbalance(books).tolist() == [0.5]
+    assert imbalance(books, 2).tolist() == [-0.4]
+    with pytest.raises(ValidationError, match="n_levels must be at most 2, got 3"):
+        imbalance(books, 3)
+
+
+def test_depth_within_a_distance_of_the_mid() -> None:
+    books = one_book([(99.9, 5), (99, 7)], [(100.1, 3), (101, 8)])
+    assert depth_within(books, 10.01, "buy").tolist() == [3]
+    assert depth_within(books, 100.01, "buy").tolist() == [11]
+    assert depth_within(books, 100.01, "sell").tolist() == [12]
+    assert depth_within(books, 5, "buy").tolist() == [0]
+
+
+def test_order_flow_by_the_papers_cases() -> None:
+    books = _quotes([
+        (99, 10, 101, 20),
+        (99, 15, 101, 20),  # a limit buy of 5: +5
+        (100, 4, 101, 20),  # the bid improves with 4: +4
+        (99, 15, 101, 20),  # and is taken out: -4
+        (99, 15, 101, 12),  # 8 bought at the ask: +8
+        (99, 15, 102, 30),  # the ask of 12 is taken out: +12
+        (99, 15, 101, 6),  # a new ask of 6: -6
+    ])  # fmt: skip
+    assert order_flow_imbalance(books).tolist() == [5, 4, -4, 8, 12, -6]
+    assert exported is order_flow_imbalance
+
+
+def test_order_flow_is_unknown_next_to_an_empty_side_and_mirrors() -> None:
+    books = _quotes([(99, 10, 101, 20), (99, 0, 101, 20), (99, 10, 101, 20)])
+    assert np.isnan(order_flow_imbalance(books)).all()
+    rng = np.random.default_rng(0)
+    rows = [
+        (100 - rng.integers(1, 4), rng.integers(1, 9), 100 + rng.integers(1, 4), rng.integers(1, 9)) for _ in range(50)
+    ]
+    quotes = _quotes(rows)
+    mirrored = _quotes([(200 - a, q_a, 200 - b, q_b) for b, q_b, a, q_a in rows])
+    assert order_flow_imbalance(mirrored).tolist() == (-order_flow_imbalance(quotes)).tolist()
+
+
+def test_event_and_time_weights_differ_as_they_should() -> None:
+    start = pd.Timestamp("2025-04-03 09:30", tz="America/New_York").as_unit("ns").value
+    hours = np.array([0, 1, 2, 3]) * 3600 * 10**9
+    # Spread 2 for three states of an hour each, then 6 for the three and a half hours to the close.
+    ask = np.array([101.0, 101.0, 101.0, 105.0])[:, None]
+    books = BookSnapshots(start + hours, np.full((4, 1), 99.0), np.ones((4, 1)), ask, np.ones((4, 1)))
+    assert summarise(books, Session(), "event")["spread"] == pytest.approx((3 * 2 + 6) / 4)
+    assert summarise(books, Session(), "time")["spread"] == pytest.approx((3 * 2 + 3.5 * 6) / 6.5)
+    with pytest.raises(ValidationError, match="weight 'volume' is unknown"):
+        summarise(books, Session(), "volume")

@@ -1,0 +1,131 @@
+"""What is counted, and what the policy does with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import real_data
+
+from research_lib.errors import ValidationError
+from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, read_mbp10
+from research_lib.market.quality import MEANING
+
+
+def _books(n: int = 6, **changes: object) -> BookSnapshots:
+    """States ten seconds apart from 10:00, two levels a side, bid 99, ask 101."""
+    start = pd.Timestamp("2025-04-03 10:00", tz="America/New_York").as_unit("ns").value
+    arrays: dict[str, object] = {
+        "time": start + 10 * 10**9 * np.arange(n),
+        "bid_price": np.tile([99.0, 98.0], (n, 1)), "bid_size": np.full((n, 2), 10.0),
+        "ask_price": np.tile([101.0, 102.0], (n, 1)), "ask_size": np.full((n, 2), 10.0), "symbol": "XYZ",
+    }  # fmt: skip
+    return BookSnapshots(**{**arrays, **changes})  # type: ignore[arg-type]
+
+
+def _changed(name: str, row: int, level: int, value: float) -> BookSnapshots:
+    books = _books()
+    array = getattr(books, name).copy()
+    array[row, level] = value
+    return dataclasses.replace(books, **{name: array})
+
+
+CASES = {
+    "crossed": _changed("bid_price", 2, 0, 101.5),
+    "locked": _changed("bid_price", 2, 0, 101.0),
+    "one_side_empty": _books(ask_size=np.where(np.arange(6)[:, None] == 2, 0.0, 10.0) * np.ones(2)),
+    "empty_levels": _changed("ask_size", 2, 1, 0.0),
+    "unordered_levels": _changed("ask_price", 2, 1, 100.5),
+    "stub_quotes": _changed("ask_price", 2, 1, 2147.48),
+    "incomplete": _books(complete=np.arange(6) != 2),
+    "duplicate_times": _books(time=_books().time[[0, 1, 1, 3, 4, 5]]),
+    "out_of_session": _books(time=_books().time - 2 * 3600 * 10**9 * (np.arange(6) <= 2)),
+    "gaps": _books(time=_books().time + 600 * 10**9 * (np.arange(6) >= 2)),
+}
+
+
+@pytest.mark.parametrize("kind", list(MEANING))
+def test_each_kind_is_counted_raised_dropped_or_kept(kind: str) -> None:
+    books = CASES[kind]
+    expected = 3 if kind == "out_of_session" else 1
+    kept, quality = assess(books, policy=QualityPolicy(**{**_all("keep"), kind: "keep"}))  # type: ignore[arg-type]
+    assert quality[kind] == expected
+    assert kept is books
+    dropped, again = assess(books, policy=QualityPolicy(**{**_all("keep"), kind: "drop"}))  # type: ignore[arg-type]
+    assert again.counts == quality.counts
+    if kind == "stub_quotes":
+        assert len(dropped) == 6
+        assert dropped.ask_size[2].tolist() == [10, 0]
+    else:
+        assert len(dropped) == 6 - expected
+    row = 0 if kind == "out_of_session" else 2
+    message = (
+        rf"XYZ: {expected} of 6 states .* are {kind} .*first in row {row} at 2025-04-03 .*-04:00; correct the data"
+    )
+    with pytest.raises(ValidationError, match=message):
+        assess(books, policy=QualityPolicy(**{**_all("keep"), kind: "raise"}))  # type: ignore[arg-type]
+
+
+def _all(action: str) -> dict[str, str]:
+    return dict.fromkeys(MEANING, action)
+
+
+def test_the_defaults_refuse_what_cannot_be_one_venue() -> None:
+    for kind in ("crossed", "unordered_levels"):
+        with pytest.raises(ValidationError, match=kind):
+            assess(CASES[kind])
+    for kind in ("locked", "one_side_empty", "gaps", "duplicate_times", "out_of_session"):
+        assert len(assess(CASES[kind])[0]) == 6
+
+
+def test_a_clean_book_has_no_counts_and_its_span() -> None:
+    _, quality = assess(_books())
+    assert set(quality.counts.values()) == {0}
+    assert (quality.rows, quality.first, quality.last) == (6, "2025-04-03 10:00:00-04:00", "2025-04-03 10:00:50-04:00")
+    assert quality.longest_gap_seconds == 10.0
+    assert list(quality.to_frame().columns) == ["states", "share_%", "done", "meaning"]
+
+
+def test_the_night_is_no_gap() -> None:
+    days = _books(time=_books().time + 24 * 3600 * 10**9 * (np.arange(6) >= 3))
+    assert assess(days)[1]["gaps"] == 0
+
+
+def test_an_unknown_action_is_refused() -> None:
+    with pytest.raises(ValidationError, match="policy for crossed: 'ignore' is unknown; choose from raise, drop, keep"):
+        QualityPolicy(crossed="ignore")
+
+
+def test_arl_shows_every_trouble_it_is_known_for() -> None:
+    path = real_data("databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbp10_reconstructed.csv.gz")
+    books = read_mbp10(path)
+    cleaned, quality = assess(books)
+    assert quality["out_of_session"] == 273
+    assert quality["stub_quotes"] > 0
+    assert quality["empty_levels"] == 227
+    assert quality["gaps"] > 0
+    assert quality.longest_gap_seconds == pytest.approx(1_908, abs=1)
+    assert np.nanmax(books.ask_price) == pytest.approx(2147.48)
+    assert np.nanmax(cleaned.ask_price) < 100
+    assert len(cleaned) == len(books)
+
+
+def test_sampling_says_how_old_a_state_is(frog_file: Path) -> None:
+    sampled = read_mbp10(frog_file).sample(Session(390))
+    assert sampled.age.max() < 68e9  # the largest gap of that day is 67.7 s
+    assert sampled.stale(30).sum() > 0
+    assert not sampled.stale(68).any()
+    assert not sampled.stale(0)[0]  # the first minute has no state at all
+
+
+def test_a_half_day_closes_early() -> None:
+    session = Session(7, half_days={"2025-04-03": "13:00"})
+    opens, closes = session.bounds([pd.Timestamp("2025-04-03").date(), pd.Timestamp("2025-04-04").date()])
+    assert ((closes - opens) / 3.6e12).tolist() == [3.5, 6.5]
+    late = pd.DatetimeIndex(["2025-04-03 13:30", "2025-04-04 13:30"], tz="America/New_York").as_unit("ns").asi8
+    assert session.interval_of(late).tolist() == [-1, 4]
+    with pytest.raises(ValidationError, match="half day 2025-04-03 closes at 17:00, not between"):
+        Session(half_days={"2025-04-03": "17:00"})
