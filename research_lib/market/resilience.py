@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import number
+from research_lib.config import number, refuse_unknown
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
@@ -24,6 +24,7 @@ def after_own_trades(
     side: str,
     refill_rate: float,
     *,
+    anchor: str = "price",
     session: Session | None = None,
 ) -> BookSnapshots:
     r"""The books that a trader sees who takes `shares` from each, one after the other.
@@ -38,7 +39,10 @@ def after_own_trades(
 
     where taken_t walks S_t, best price first, until shares_t are filled or S_t is empty.
     So with rho = 1 the books are unchanged; with rho = 0 what was eaten stays eaten as
-    long as the price is shown, and a price that leaves the book comes back whole. Holes
+    long as the price is shown, and a price that leaves the book comes back whole. Where
+    the mid moves by more than the book is deep from one book to the next, hardly a price
+    stays: there `anchor="level"` lets the hole of level k follow level k wherever it
+    goes, the worst case, as in the block-shaped book of Obizhaeva and Wang (2013). Holes
     close overnight. What is fitted to or replayed on the unchanged books assumes rho = 1.
 
     Parameters
@@ -51,6 +55,8 @@ def after_own_trades(
         "buy" eats the asks, "sell" the bids.
     refill_rate : float
         rho, the part of a hole that closes from one book to the next, in [0, 1].
+    anchor : str
+        "price" or "level": what a hole stays with from one book to the next.
     session : Session, optional
         Whose time zone tells one day from the next.
 
@@ -64,14 +70,20 @@ def after_own_trades(
     Raises
     ------
     ValidationError
-        Unknown side, rate outside [0, 1], negative or NaN shares or not one a book.
+        Unknown side or anchor, rate outside [0, 1], negative or NaN shares or not one a book.
+
+    References
+    ----------
+    Obizhaeva, A., Wang, J. (2013), "Optimal trading strategy and supply/demand dynamics",
+    Journal of Financial Markets 16, 1-32.
     """
+    refuse_unknown([anchor], ("price", "level"), "anchor")
     rho = number("refill_rate", refill_rate, 0, 1)
     price, size = books.levels(side)
     orders = np.broadcast_to(_checked_shares(shares, len(books)), len(books)).astype(float)
     days = (session or Session()).days(books.time)
     new_day = np.append(True, days[1:] != days[:-1]) if len(books) else np.zeros(0, bool)
-    left = _eat(price, size, orders, rho, new_day)
+    left = _eat(price, size, orders, rho, new_day, anchor == "level")
     # Empty levels go last, the others keep their order.
     order = np.argsort(left <= 0, axis=1, kind="stable")
     shown: dict[str, Any] = {
@@ -94,7 +106,7 @@ def _checked_shares(shares: ArrayLike, n: int) -> Float:
 
 
 @njit(cache=True)
-def _eat(price: Float, size: Float, orders: Float, rho: float, new_day: NDArray[np.bool_]) -> Float:
+def _eat(price: Float, size: Float, orders: Float, rho: float, new_day: NDArray[np.bool_], by_level: bool) -> Float:
     """Sizes shown before each trade, (n, L); the recursion of `after_own_trades`."""
     n, n_levels = price.shape
     shown = size.copy()
@@ -104,7 +116,8 @@ def _eat(price: Float, size: Float, orders: Float, rho: float, new_day: NDArray[
         if not new_day[t]:
             for level in range(n_levels):
                 for before in range(n_levels):
-                    if abs(price[t, level] - price[t - 1, before]) <= SAME_PRICE:
+                    same_price = abs(price[t, level] - price[t - 1, before]) <= SAME_PRICE
+                    if level == before if by_level else same_price:
                         hole[level] = (1.0 - rho) * eaten[before]
         want = orders[t]
         for level in range(n_levels):

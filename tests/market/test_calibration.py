@@ -85,23 +85,23 @@ def made_up_market() -> SyntheticMarket:
 
 
 def test_the_measurement_finds_what_was_put_in(rng: np.random.Generator) -> None:
-    """80 days of 78 intervals: 6,240 books, of which memory leaves some 2,000 independent ones: means to 3 %."""
+    """80 days of 78 intervals; each bound is four standard deviations of the estimate over 16 seeds, or more."""
     market = made_up_market()
     found = market_like(measure_market(market.books(80 * 78, 4, rng), market.session))
     assert found.depth == pytest.approx(500.0, rel=0.05)
     assert found.dispersion == pytest.approx(200.0, rel=0.06)
-    assert found.level_shape == pytest.approx(market.level_shape, rel=0.04)
+    assert found.level_shape == pytest.approx(market.level_shape, rel=0.05)
     assert found.gap_ticks == pytest.approx((2.0, 3.0, 3.0), rel=0.03)
-    assert found.spread_dispersion == pytest.approx(2.0, rel=0.1)
-    assert found.day_shape.spread_opening == pytest.approx(2.0, rel=0.15)
-    assert found.day_shape.spread_settling == pytest.approx(0.15, rel=0.15)
+    assert found.spread_dispersion == pytest.approx(2.0, rel=0.14)
+    assert found.day_shape.spread_opening == pytest.approx(2.0, rel=0.22)
+    assert found.day_shape.spread_settling == pytest.approx(0.15, rel=0.35)
     assert found.day_shape.depth_opening == pytest.approx(0.5, abs=0.12)
     assert found.day_shape.depth_closing == pytest.approx(1.0, abs=0.15)
-    assert found.spread_persistence == pytest.approx(0.6, abs=0.04)
-    assert found.depth_persistence == pytest.approx(0.5, abs=0.04)
+    assert found.spread_persistence == pytest.approx(0.6, abs=0.045)
+    assert found.depth_persistence == pytest.approx(0.5, abs=0.045)
     assert found.config.volatility_factor == pytest.approx(0.3, rel=0.04)
     truth = market.true_curve.half_spread.mean()
-    assert found.true_curve.half_spread.mean() == pytest.approx(truth, rel=0.03)
+    assert found.true_curve.half_spread.mean() == pytest.approx(truth, rel=0.06)
 
 
 def test_a_profile_counts_by_hand() -> None:
@@ -141,17 +141,18 @@ def test_latent_persistence_inverts_a_closed_form() -> None:
     assert latent_persistence(seen, law) == pytest.approx(0.6, abs=0.01)
 
 
-def test_distances_are_zero_to_itself_and_name_what_differs(rng: np.random.Generator) -> None:
+def test_distances_are_zero_to_itself_and_name_what_differs() -> None:
     market = made_up_market()
-    profile = measure_market(market.books(20 * 78, 4, rng), market.session)
+    profile = measure_market(market.books(20 * 78, 4, np.random.default_rng(3)), market.session)
     assert (profile_distances(profile, profile)["distance"] < 1e-12).all()
     deeper = dataclasses.replace(market, depth=1_000.0)
-    table = profile_distances(profile, measure_market(deeper.books(20 * 78, 4, rng), market.session))
-    # Depth is 1,600 at midday against 3,200, and its dispersion is the same: the spread's facts do not move.
-    assert table.loc["mean depth", "distance"] == pytest.approx(1.0, abs=0.1)
+    table = profile_distances(
+        profile, measure_market(deeper.books(20 * 78, 4, np.random.default_rng(3)), market.session)
+    )
+    # Twice the depth from the same shocks; the spread, drawn first, is the same.
+    assert table.loc["mean depth", "distance"] == pytest.approx(1.0, abs=0.05)
     assert table.loc["depth distribution", "distance"] > 0.5
-    assert table.loc["mean spread", "distance"] < 0.05
-    assert table.loc["spread distribution", "distance"] < 0.08
+    assert (table.loc[["mean spread", "spread distribution", "spread memory"], "distance"] < 1e-12).all()
 
 
 def test_profiles_that_cannot_be_compared_are_refused(rng: np.random.Generator) -> None:
@@ -243,8 +244,14 @@ def test_the_fit_recovers_the_true_curve(name: str, rng: np.random.Generator) ->
 
     found = fitted(books)
     blocks = np.array([fitted(books.take(rows)) for rows in np.split(np.arange(len(books)), 10)])
-    mean_error = [np.mean(found / (curve.half_spread + impact) - 1, axis=1) for impact in (truth, nearest)]
+    misfit, error = (
+        np.mean(ratio - 1, axis=1)
+        for ratio in (
+            (curve.half_spread + nearest) / (curve.half_spread + truth),
+            found / (curve.half_spread + nearest),
+        )
+    )
     scatter = np.mean(blocks / found, axis=2).std(axis=0, ddof=1) / np.sqrt(len(blocks))
-    assert np.all(np.abs(mean_error[0]) < MISFIT[name]), mean_error[0]
-    assert np.all(np.abs(mean_error[1]) < 4 * scatter), (mean_error[1], scatter)
+    assert np.all(np.abs(misfit) < MISFIT[name]), misfit
+    assert np.all(np.abs(error) < 4 * scatter), (error, scatter)
     assert scatter.max() < 0.02

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 from research_lib.market.resilience import after_own_trades
@@ -61,6 +62,20 @@ def test_a_price_keeps_its_hole_when_its_level_number_changes() -> None:
     assert shown.ask_size[1].tolist() == [80.0, 50.0]
 
 
+def test_a_hole_anchored_to_its_level_follows_the_price() -> None:
+    books = standing_book(2)
+    price = books.ask_price.copy()
+    price[1] += 0.05
+    books = dataclasses.replace(books, ask_price=price)
+    assert after_own_trades(books, 60.0, "buy", 0.5, anchor="level").ask_size[1].tolist() == [70.0, 50.0]
+    assert after_own_trades(books, 60.0, "buy", 0.5).ask_size[1].tolist() == [100.0, 50.0]
+    # Where prices stand still both are the same.
+    still = [after_own_trades(standing_book(4), 60.0, "buy", 0.2, anchor=a).ask_size for a in ("price", "level")]
+    assert np.array_equal(*still)
+    with pytest.raises(ValidationError, match="anchor 'levels' is unknown; did you mean 'level'"):
+        after_own_trades(books, 1.0, "buy", 0.5, anchor="levels")
+
+
 def test_sellers_eat_bids_and_nights_heal() -> None:
     books = standing_book(2)
     overnight = BookSnapshots(
@@ -73,7 +88,9 @@ def test_sellers_eat_bids_and_nights_heal() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.9])
 def test_less_refill_never_shows_more(rate: float, rng: np.random.Generator) -> None:
-    books = SyntheticMarket(session=Session(39)).books(78, 6, rng)
+    # Half a tick from interval to interval: prices stay in the book.
+    calm = SyntheticMarket(ModelConfig(volatility_factor=0.005, spread_factor=1.0), Session(39))
+    books = calm.books(78, 6, rng)
     depth = [after_own_trades(books, 800.0, "buy", r).ask_size.sum(axis=1) for r in (rate, rate + 0.1)]
     assert np.all(depth[0] <= depth[1] + 1e-9)
     assert depth[0].sum() < depth[1].sum()

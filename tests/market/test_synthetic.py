@@ -27,7 +27,7 @@ def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) 
     session = Session(2)
     # 20,000 days: a volatility at which the price stays well above zero, and the spread of 20 % a year.
     market = SyntheticMarket(
-        ModelConfig(volatility_factor=0.02, spread_factor=0.1), session, depth=80.0, dispersion=60.0
+        ModelConfig(volatility_factor=0.02, spread_factor=0.1, volume_decay=0.02), session, depth=80.0, dispersion=60.0
     )
     books = market.books(40_000, 60, rng)
     for shares in (40.0, 150.0, 350.0):
@@ -45,7 +45,7 @@ def test_true_curve_of_a_preset_is_the_mean_over_books_that_remember(name: str, 
     session = Session(13)
     market = dataclasses.replace(preset(name, session), spread_persistence=0.8, depth_persistence=0.8)
     books = market.books(400 * 13, 60, rng)
-    for levels in (0.2, 1.0, 4.0):
+    for levels in (1.0, 2.0, 4.0):  # where paying more is common enough for normal errors
         shares = float(levels * market.true_curve.level_mean[:, 0].mean())
         curves = slippage_curves(books, [shares], "sell")
         assert not curves.censored.any()
