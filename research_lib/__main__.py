@@ -1,4 +1,4 @@
-"""The command line: `python -m research_lib report [NAME ...]` and `refresh`."""
+"""The command line: `python -m research_lib report [NAME ...]`, `refresh` and `convert SRC DST`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; finished reports are whole, the unfinished one is as it was before", file=sys.stderr)
+        print("stopped; what is finished is whole, the unfinished is as it was before", file=sys.stderr)
         return 130
 
 
@@ -40,6 +40,10 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     refresh = commands.add_parser("refresh", help="run the notebooks and store the outputs that tests compare")
     refresh.set_defaults(run=_refresh)
+    convert = commands.add_parser("convert", help="write order books of any format as Parquet by symbol and date, once")
+    convert.add_argument("source", help="a file, or a folder of files")
+    convert.add_argument("destination", help="a folder, made if it does not exist; read_books reads it back")
+    convert.set_defaults(run=_convert)
     return parser
 
 
@@ -58,6 +62,14 @@ def _refresh(options: argparse.Namespace) -> int:
 
     for path in refresh_notebooks():
         print(f"refreshed {path.name}")
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from research_lib.market.convert import convert
+
+    for partition in convert(options.source, options.destination):
+        print(partition)
     return 0
 
 

@@ -83,13 +83,28 @@ def format_of(path: Path) -> Any:
     ValidationError
         If no format matches; names the known ones and how the file begins.
     """
+    module, start = known_format(path)
+    if module is None:
+        names = ", ".join(known.NAME for known in _modules())
+        raise ValidationError(f"{path} is of no known format (it begins {start[:60]!r}); known are {names}")
+    return module
+
+
+def known_format(path: Path) -> tuple[Any | None, bytes]:
+    """The module that reads `path`, None where there is none, and the first bytes of its content (a folder has none).
+
+    Raises
+    ------
+    MissingDataError
+        If there is nothing at the path.
+    ValidationError
+        If the file is empty or cannot be decompressed.
+    """
     if not path.exists():
         raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
     start = head(path) if path.is_file() else b""
-    modules = [import_module(f"research_lib.market.readers.{name}") for name in FORMATS]
-    for module in modules:
-        if module.matches(path, start):
-            return module
-    raise ValidationError(
-        f"{path} is of no known format (it begins {start[:60]!r}); known are {', '.join(m.NAME for m in modules)}"
-    )
+    return next((module for module in _modules() if module.matches(path, start)), None), start
+
+
+def _modules() -> list[Any]:
+    return [import_module(f"research_lib.market.readers.{name}") for name in FORMATS]

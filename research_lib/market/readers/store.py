@@ -1,0 +1,308 @@
+"""Books and trades kept as Parquet, a folder for each symbol and date: its layout, its reader, its row writer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from research_lib.errors import MissingDataError, ValidationError
+from research_lib.market.book import BookSnapshots
+from research_lib.market.readers import cells
+from research_lib.market.readers.rows import parsed_date
+from research_lib.market.readers.source import UTC_NS, damage
+from research_lib.market.sessions import Session
+from research_lib.market.trades import Trades
+
+Float = NDArray[np.float64]
+
+NAME = "folder made by convert"
+BOOKS_FILE, TRADES_FILE = "books.parquet", "trades.parquet"
+SYMBOL_PREFIX, DATE_PREFIX = "symbol=", "date="
+LAST_LEVEL = re.compile(r"ask_sz_(\d{2,})")
+TRADE_SCHEMA = pa.schema({"time": UTC_NS, "price": pa.float64(), "size": pa.float64(), "aggressor": pa.int8()})
+ROW_GROUP_ROWS = 100_000
+
+
+def matches(path: Path, head: bytes) -> bool:
+    """Whether a folder is a store, one symbol of it, or one date of a symbol; `head` is not used."""
+    if not path.is_dir():
+        return False
+    named = path.resolve().name
+    inside = named.startswith(DATE_PREFIX) and path.resolve().parent.name.startswith(SYMBOL_PREFIX)
+    return inside or named.startswith(SYMBOL_PREFIX) or bool(_folders(path, SYMBOL_PREFIX))
+
+
+def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iterator[BookSnapshots]:
+    """Books and trades of one symbol, date after date, `batch_rows` snapshots at a time.
+
+    Parameters
+    ----------
+    path : Path
+        The store (of one symbol), a folder ``symbol=XXX``, or a folder ``date=YYYY-MM-DD``
+        in one. ``books.parquet`` has time (ns, UTC), complete, and bid_px_NN, bid_sz_NN,
+        ask_px_NN, ask_sz_NN of levels 00 to L-1; an empty level is NaN and 0.
+        ``trades.parquet`` has time, price, size, aggressor (1, -1, 0).
+    batch_rows : int
+        The last batch of a date may be smaller.
+    session : Session, optional
+        Not used: what must not be sampled was decided when the folder was made.
+
+    Yields
+    ------
+    BookSnapshots
+        With the trades up to the batch's last time, the last batch with the rest; None
+        where no date has a ``trades.parquet``.
+
+    Raises
+    ------
+    ValidationError
+        Several symbols, no date, a file that is damaged or lacks a column, a cell that
+        cannot be, times that run backwards: names file and, for cells, row and column.
+    """
+    symbol, dates = _dates(path)
+    trades = _TradeFeed([date / TRADES_FILE for date in dates], symbol)
+    ready: dict[str, Any] | None = None
+    for columns in _books([date / BOOKS_FILE for date in dates], batch_rows):
+        if ready is not None:
+            yield BookSnapshots(**ready, symbol=symbol, trades=trades.until(int(ready["time"][-1])))
+        ready = columns
+    if ready is None:
+        raise ValidationError(f"{path} holds no books; convert its source again into an empty folder")
+    yield BookSnapshots(**ready, symbol=symbol, trades=trades.until(None))
+
+
+def partition(symbol: str, date: Any) -> Path:
+    """Where the books of a symbol and date lie within a store; unusual letters of the symbol are %-escaped."""
+    return Path(SYMBOL_PREFIX + quote(symbol, safe=" "), f"{DATE_PREFIX}{date}")
+
+
+def book_schema(n_levels: int) -> pa.Schema:
+    """Columns of ``books.parquet`` with `n_levels` levels a side."""
+    return pa.schema({"time": UTC_NS, "complete": pa.bool_(), **dict.fromkeys(_level_columns(n_levels), pa.float64())})
+
+
+def book_table(books: BookSnapshots) -> pa.Table:
+    """Books as a table of `book_schema`."""
+    schema = book_schema(books.n_levels)
+    arrays: dict[str, Any] = {"time": books.time, "complete": books.complete}
+    for level in range(books.n_levels):
+        arrays |= {name: getattr(books, _attribute(name))[:, level] for name in _columns_of(level)}
+    return pa.table([pa.array(arrays[field.name], field.type) for field in schema], schema=schema)
+
+
+def trade_table(trades: Trades) -> pa.Table:
+    """Trades as a table of `TRADE_SCHEMA`."""
+    columns = [pa.array(getattr(trades, field.name), field.type) for field in TRADE_SCHEMA]
+    return pa.table(columns, schema=TRADE_SCHEMA)
+
+
+class TableFile:
+    """A file of the store being written, in row groups of about 100,000 rows; it holds no more than one in memory.
+
+    Parameters
+    ----------
+    path : Path
+    metadata : mapping of bytes to bytes
+        Kept in the file's footer.
+    """
+
+    def __init__(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
+        self.path, self.metadata = path, dict(metadata)
+        self._schema: pa.Schema | None = None
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        """Rows to follow those before; where levels are added, the earlier rows have them empty."""
+        self._waiting.append(table)
+        if sum(part.num_rows for part in self._waiting) >= ROW_GROUP_ROWS:
+            self._write()
+
+    def finish(self) -> None:
+        """Write what is waiting and close: the file is whole."""
+        if self._waiting:
+            self._write()
+        self.close()
+
+    def close(self) -> None:
+        """Close without writing what is waiting."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write(self) -> None:
+        schemas = [part.schema for part in self._waiting] + ([self._schema] if self._schema is not None else [])
+        widest = max(schemas, key=len)
+        writer = self._writer
+        if writer is None or self._schema is None or len(widest) > len(self._schema):
+            writer = self._reopened(widest)
+        parts, self._waiting = [_widened(part, widest) for part in self._waiting], []
+        writer.write_table(pa.concat_tables(parts), row_group_size=ROW_GROUP_ROWS)
+
+    def _reopened(self, schema: pa.Schema) -> pq.ParquetWriter:
+        """The file with more columns: what is written already is copied, a row group at a time."""
+        narrow = self.path.with_suffix(".narrow")
+        copied = self._writer is not None
+        self.close()
+        if copied:
+            self.path.rename(narrow)
+        kept = schema.with_metadata(self.metadata)
+        writer = pq.ParquetWriter(self.path, kept, compression="zstd", write_page_checksum=True)
+        self._schema, self._writer = schema, writer
+        if copied:
+            with pq.ParquetFile(narrow) as file:
+                for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS):
+                    writer.write_table(_widened(pa.Table.from_batches([batch]), schema))
+            narrow.unlink()
+        return writer
+
+
+def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with all columns of `schema`, which begins with its own; the added levels are empty."""
+    for field in list(schema)[table.num_columns :]:
+        empty = np.full(table.num_rows, np.nan if "_px_" in field.name else 0.0)
+        table = table.append_column(field, pa.array(empty))
+    return table.replace_schema_metadata(None)
+
+
+def _dates(path: Path) -> tuple[str, list[Path]]:
+    """The symbol and its date folders, in order, that a folder of a store stands for."""
+    folder = path.resolve()
+    if folder.name.startswith(DATE_PREFIX):
+        return _symbol(folder.parent), [folder]
+    if not folder.name.startswith(SYMBOL_PREFIX):
+        symbols = _folders(folder, SYMBOL_PREFIX)
+        if len(symbols) > 1:
+            names = ", ".join(_symbol(one) for one in symbols[:10])
+            raise ValidationError(
+                f"{path} holds {len(symbols)} symbols ({names}); read one at a time, e.g. {path / symbols[0].name}"
+            )
+        folder = symbols[0]
+    dates = _folders(folder, DATE_PREFIX)
+    if not dates:
+        raise ValidationError(f"{folder} holds no folder {DATE_PREFIX}YYYY-MM-DD; convert its source again")
+    return _symbol(folder), sorted(dates, key=_date)
+
+
+def _date(folder: Path) -> Any:
+    return parsed_date(folder, folder.name.removeprefix(DATE_PREFIX))
+
+
+def _symbol(folder: Path) -> str:
+    return unquote(folder.name.removeprefix(SYMBOL_PREFIX))
+
+
+def _folders(path: Path, prefix: str) -> list[Path]:
+    return sorted(child for child in path.glob(f"{prefix}*") if child.is_dir())
+
+
+def _columns_of(level: int) -> list[str]:
+    return [f"{side}_{code}_{level:02d}" for side in ("bid", "ask") for code in ("px", "sz")]
+
+
+def _level_columns(n_levels: int) -> list[str]:
+    return [name for level in range(n_levels) for name in _columns_of(level)]
+
+
+def _attribute(column: str) -> str:
+    """`bid_price` for bid_px_00, and so on."""
+    side, code, _ = column.split("_")
+    return f"{side}_{'price' if code == 'px' else 'size'}"
+
+
+def _books(paths: Iterable[Path], batch_rows: int) -> Iterator[dict[str, Any]]:
+    """Checked arrays of `BookSnapshots`, file after file."""
+    before = np.int64(0)
+    for path in paths:
+        if not path.is_file():
+            if not path.with_name(TRADES_FILE).is_file():
+                raise MissingDataError(f"{path} does not exist; convert its source again")
+            continue
+        for row, batch in _read(path, batch_rows):
+            time = cells.times(path, row, "time", batch.column("time"))
+            cells.refuse_backwards(path, row, "time", time, before)
+            before = time[-1]
+            complete = batch.column("complete")
+            cells.refuse_cells(path, row, "complete", complete.is_null().to_numpy(False), complete, "must not be empty")
+            levels = _side(path, row, batch, "bid") | _side(path, row, batch, "ask")
+            yield {"time": time, "complete": complete.to_numpy(zero_copy_only=False), **levels}
+
+
+def _side(path: Path, row: int, batch: pa.RecordBatch, side: str) -> dict[str, Float]:
+    """Prices and sizes of one side, (n, L) each, checked."""
+    prices, sizes = (
+        [name for name in batch.schema.names if name.startswith(f"{side}_{code}_")] for code in ("px", "sz")
+    )
+    price, size = (cells.numbers(path, row, batch, names) for names in (prices, sizes))
+    price, size = cells.levels(path, row, prices, sizes, price, size)
+    return {f"{side}_price": price, f"{side}_size": size}
+
+
+def _read(path: Path, batch_rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """First row's number and batches of a file of the store, whose columns and page checksums must be right."""
+    with damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _require_schema(path, file.schema_arrow)
+        done = 0
+        for batch in file.iter_batches(batch_size=batch_rows):
+            if batch.num_rows:
+                yield done, batch
+            done += batch.num_rows
+
+
+def _require_schema(path: Path, schema: pa.Schema) -> None:
+    """Raise ValidationError naming the first column that is missing or of another type."""
+    n_levels = max((int(match[1]) + 1 for match in map(LAST_LEVEL.fullmatch, schema.names) if match), default=1)
+    expected = TRADE_SCHEMA if path.name == TRADES_FILE else book_schema(n_levels)
+    for field in expected:
+        found = schema.field(field.name).type if field.name in schema.names else "nothing"
+        if found != field.type:
+            raise ValidationError(
+                f"{path}: column {field.name} must hold {field.type}, it holds {found}; convert its source again"
+            )
+
+
+class _TradeFeed:
+    """The trades of all dates, read on as far as they are asked for."""
+
+    def __init__(self, paths: Iterable[Path], symbol: str) -> None:
+        found = [path for path in paths if path.is_file()]
+        self.none_due = Trades(np.empty(0, np.int64), [], [], [], symbol) if found else None
+        self.batches = self._read(found, symbol)
+        self.waiting: Trades | None = None
+
+    def until(self, time: int | None) -> Trades | None:
+        """The trades not yet handed out, up to and including `time` (ns UTC), all for None; None without a file."""
+        due = [] if self.none_due is None else [self.none_due]
+        while (batch := self._next()) is not None:
+            n_due = len(batch) if time is None else int(np.searchsorted(batch.time, time, side="right"))
+            due.append(batch.take(np.arange(n_due)))
+            if n_due < len(batch):
+                self.waiting = batch.take(np.arange(n_due, len(batch)))
+                break
+        return Trades.concat(due) if due else None
+
+    def _next(self) -> Trades | None:
+        batch, self.waiting = self.waiting, None
+        return next(self.batches, None) if batch is None else batch
+
+    def _read(self, paths: Iterable[Path], symbol: str) -> Iterator[Trades]:
+        before = np.int64(0)
+        for path in paths:
+            for row, batch in _read(path, ROW_GROUP_ROWS):
+                time = cells.times(path, row, "time", batch.column("time"))
+                cells.refuse_backwards(path, row, "time", time, before)
+                before = time[-1]
+                price, size, aggressor = (batch.column(name).to_numpy() for name in TRADE_SCHEMA.names[1:])
+                for name, values in (("price", price), ("size", size)):
+                    bad = ~((values > 0) & (values < np.inf))
+                    cells.refuse_cells(path, row, name, bad, values, "must be finite and above 0")
+                cells.refuse_cells(path, row, "aggressor", np.abs(aggressor) > 1, aggressor, "must be 1, -1 or 0")
+                yield Trades(time, price, size, aggressor, symbol)

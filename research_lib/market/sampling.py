@@ -1,0 +1,101 @@
+"""Sampling books that are too many to hold: batch by batch, as if they were one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research_lib.errors import ValidationError
+from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Session
+
+Float = NDArray[np.float64]
+LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
+
+
+def sample_batches(batches: Iterable[BookSnapshots], session: Session) -> BookSnapshots:
+    """The books of ``BookSnapshots.concat(batches).sample(session)``, one batch in memory at a time.
+
+    The state that an interval's start sees may stand in an earlier batch than the start:
+    each day's samples are kept and overwritten by whatever a later batch still shows at
+    or before the start.
+
+    Parameters
+    ----------
+    batches : iterable of BookSnapshots
+        Of one symbol, in time order, cut anywhere, also between rows of equal time; from
+        `iter_books`, for instance. Fewer levels are padded with empty ones.
+    session : Session
+
+    Returns
+    -------
+    BookSnapshots
+        n_days * n_intervals snapshots as `BookSnapshots.sample` gives them, but without
+        trades: kept, they would grow with the number of batches.
+
+    Raises
+    ------
+    ValidationError
+        No batch, two symbols, a batch that starts before the one before it ends, or no
+        snapshot inside the session.
+    """
+    days: list[BookSnapshots] = []
+    before: BookSnapshots | None = None
+    n_rows = 0
+    for batch in batches:
+        if not len(batch):
+            continue
+        _refuse_disorder(before, batch)
+        before, n_rows = batch.take([-1]), n_rows + len(batch)
+        for day in _sampled_days(batch, session):
+            if days and days[-1].time[0] == day.time[0]:
+                days[-1] = _later_over_earlier(days[-1], day)
+            else:
+                days.append(day)
+    if not days:
+        raise ValidationError(
+            f"none of {n_rows:,} snapshots falls inside {session.open}-{session.close} {session.timezone}"
+        )
+    return BookSnapshots.concat(days)
+
+
+def _sampled_days(batch: BookSnapshots, session: Session) -> list[BookSnapshots]:
+    """What the batch alone shows at the interval starts of each day that it touches."""
+    if not (session.interval_of(batch.time) >= 0).any():
+        return []
+    n = session.n_intervals
+    sampled = dataclasses.replace(batch, trades=None).sample(session)
+    return [sampled.take(np.arange(first, first + n)) for first in range(0, len(sampled), n)]
+
+
+def _later_over_earlier(earlier: BookSnapshots, later: BookSnapshots) -> BookSnapshots:
+    """One day's samples from two runs of batches: the later state wherever there is one."""
+    width = max(earlier.n_levels, later.n_levels)
+    arrays: dict[str, Any] = {
+        name: np.where(
+            later.complete[:, None], _padded(getattr(later, name), width), _padded(getattr(earlier, name), width)
+        )
+        for name in LEVELS
+    }
+    return dataclasses.replace(later, complete=earlier.complete | later.complete, **arrays)
+
+
+def _padded(array: Float, width: int) -> Float:
+    """Levels up to `width`; a size of 0 makes the added ones empty, whatever their price."""
+    return np.pad(array, ((0, 0), (0, width - array.shape[1])))
+
+
+def _refuse_disorder(before: BookSnapshots | None, batch: BookSnapshots) -> None:
+    if before is None:
+        return
+    if batch.symbol != before.symbol:
+        raise ValidationError(f"batches of 2 symbols ({before.symbol}, {batch.symbol}); sample one at a time")
+    if batch.time[0] < before.time[-1]:
+        raise ValidationError(
+            f"time runs backwards from one batch to the next ({batch.time[0]} after {before.time[-1]} ns); "
+            "give the batches in time order"
+        )

@@ -1,0 +1,132 @@
+"""What is converted: the files of a source, and the record of those that were converted before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from research_lib.errors import ValidationError
+from research_lib.market.readers import format_of, known_format, lean, lobster, store
+from research_lib.market.sessions import Session
+
+logger = logging.getLogger(__name__)
+
+SOURCES_FOLDER = "_sources"
+UNFINISHED_PREFIX = "_unfinished-"
+KIND = re.compile(r"(orderbook|message|quote|trade)", re.IGNORECASE)
+PARTNER = {"orderbook": "message", "message": "orderbook", "quote": "trade", "trade": "quote"}
+READ_ALONG = ("message", "trade")
+PAIRED_FORMATS = (lobster.NAME, lean.NAME)
+
+
+def source_files(source: Path, root: Path) -> list[Path]:
+    """The files to convert, sorted."""
+    if store.matches(source, b""):
+        raise ValidationError(f"{source} is a folder made by convert already; read it by read_books")
+    if not source.is_dir():
+        format_of(source)
+        return [_leading(source)]
+    inside = [path for path in source.rglob("*") if path.is_file() and root not in path.resolve().parents]
+    found = sorted({_leading(path) for path in inside if _is_known(path)})
+    if not found:
+        raise ValidationError(f"{source} holds no file of a known format; give one file, and the error says why")
+    return found
+
+
+def _is_known(path: Path) -> bool:
+    if path.stat().st_size and known_format(path)[0] is not None:
+        return True
+    logger.warning("not converted, since of no known format: %s", path)
+    return False
+
+
+def _leading(path: Path) -> Path:
+    """The file of books of the pair that `path` belongs to: LOBSTER's orderbook, Lean's quotes; else itself."""
+    partner = _partner(path)
+    if partner is None or _kind(path) not in READ_ALONG or format_of(path).NAME not in PAIRED_FORMATS:
+        return path
+    return partner
+
+
+def _partner(path: Path) -> Path | None:
+    """The file that belongs to `path` by its name, under any compression."""
+    kind = _kind(path)
+    if kind is None:
+        return None
+    last = list(KIND.finditer(path.name))[-1]
+    name = path.name[: last.start()] + PARTNER[kind] + path.name[last.end() :]
+    stem = re.sub(r"\.(gz|zst)$", "", name)
+    return next(
+        (path.with_name(one) for one in (name, stem, f"{stem}.gz", f"{stem}.zst") if path.with_name(one).is_file()),
+        None,
+    )
+
+
+def _kind(path: Path) -> str | None:
+    found = KIND.findall(path.name)
+    return str(found[-1]).lower() if found else None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, with the one read along with it, as it was when it was converted, and under which session."""
+
+    path: str
+    size: int
+    modified_ns: int
+    session: str
+
+    @classmethod
+    def of(cls, path: Path, session: Session) -> Source:
+        read = [file.stat() for file in (path, _partner(path)) if file is not None]
+        window = f"{session.open}-{session.close} {session.timezone}"
+        size, modified = sum(status.st_size for status in read), max(status.st_mtime_ns for status in read)
+        return cls(str(path.resolve()), size, modified, window)
+
+    @property
+    def key(self) -> str:
+        """A name for the file's record, the same whatever its content."""
+        return f"{Path(self.path).name}-{hashlib.sha256(self.path.encode()).hexdigest()[:12]}"
+
+    def finished(self, root: Path) -> list[Path]:
+        """The partitions of this source if all of it is converted and still there, else none."""
+        record = self.record(root)
+        before = record.get("source", {})
+        self.refuse_other_session(before, root)
+        partitions = [root / name for name in record.get("partitions", [])]
+        same = before == vars(self) and all(path.is_dir() for path in partitions)
+        return partitions if same else []
+
+    def refuse_other_session(self, before: dict[str, Any], root: Path) -> None:
+        """Raise ValidationError if `before`, what is known of an earlier conversion, had another session."""
+        if before and before["session"] != self.session:
+            raise ValidationError(
+                f"{self.path} was converted into {root} with session {before['session']}, not {self.session}; "
+                "use that session or another destination"
+            )
+
+    def record(self, root: Path) -> dict[str, Any]:
+        """What was written when a conversion of this file ended, {} if none did."""
+        path = self._record_path(root)
+        if not path.is_file():
+            return {}
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, UnicodeDecodeError) as error:
+            raise ValidationError(f"{path} is damaged ({error}); delete it and convert again") from error
+
+    def write_record(self, root: Path, partitions: list[Path]) -> None:
+        """Record that all of the source is converted; at once or not at all."""
+        names = [path.relative_to(root).as_posix() for path in partitions]
+        unfinished = root / f"{UNFINISHED_PREFIX}{self.key}.json"
+        unfinished.write_text(json.dumps({"source": vars(self), "partitions": names}, indent=1), encoding="utf-8")
+        os.replace(unfinished, self._record_path(root))
+
+    def _record_path(self, root: Path) -> Path:
+        return root / SOURCES_FOLDER / f"{self.key}.json"
