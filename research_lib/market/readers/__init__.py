@@ -51,7 +51,8 @@ def read_books(path: str | Path, *, session: Session | None = None) -> BookSnaps
     ValidationError
         An unknown format, or content that is damaged: names file, row and column.
     """
-    return BookSnapshots.concat(list(iter_books(path, WHOLE_FILE_ROWS, session=session)))
+    parts = list(iter_books(path, WHOLE_FILE_ROWS, session=session))
+    return parts[0] if len(parts) == 1 else BookSnapshots.concat(parts)
 
 
 def iter_books(
