@@ -136,8 +136,8 @@ def assess(
     masks = _masks(books, session, policy)
     quality = BookQuality(
         rows=len(books),
-        first=_local(books, session, 0),
-        last=_local(books, session, -1),
+        first=_local(books, session, 0, "s"),
+        last=_local(books, session, -1, "s"),
         longest_gap_seconds=float(_silence(books, session).max(initial=0.0)),
         counts={kind: int(mask.sum()) for kind, mask in masks.items()},
         done={kind: policy[kind] for kind in MEANING},
@@ -208,7 +208,7 @@ def _refusal(books: BookSnapshots, session: Session, kind: str, mask: Mask) -> s
     )
 
 
-def _local(books: BookSnapshots, session: Session, row: int) -> str:
+def _local(books: BookSnapshots, session: Session, row: int, unit: str = "ns") -> str:
     if not len(books):
         return ""
-    return str(pd.Timestamp(books.time[row], tz="UTC").tz_convert(session.timezone))
+    return str(pd.Timestamp(books.time[row], tz="UTC").tz_convert(session.timezone).floor(unit))

@@ -78,6 +78,39 @@ def plot_through_day(bands: Mapping[str, pd.DataFrame], session: Session, ylabel
     return _clock_axis(ax, session)
 
 
+def plot_quality(quality: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Share of states of each doubtful kind, per cent, with its count and what was done.
+
+    Parameters
+    ----------
+    quality : DataFrame
+        As `BookQuality.to_frame`.
+    """
+    ax = ax or new_figure()[1][0]
+    colours = {"keep": SERIES[0], "drop": SERIES[1], "raise": SERIES[3]}
+    shown = quality.iloc[::-1]
+    ax.barh(shown.index, shown["share_%"], color=[colours[done] for done in shown["done"]])
+    for row, (share, states, done) in enumerate(zip(shown["share_%"], shown["states"], shown["done"], strict=True)):
+        ax.annotate(f"{states:,} ({done})", (share, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    ax.set_xlim(0, max(1.0, 1.35 * float(shown["share_%"].max())))
+    ax.set_xlabel("share of states (%)")
+    return ax
+
+
+def plot_lines(
+    lines: Mapping[str, tuple[ArrayLike, ArrayLike]], xlabel: str, ylabel: str, ax: Axes | None = None
+) -> Axes:
+    """Lines with points, one a label: (x (k,), y (k,)) in the units of the axis labels."""
+    ax = ax or new_figure()[1][0]
+    for (label, (x, y)), colour in zip(lines.items(), SERIES, strict=False):
+        ax.plot(x, y, "o-", markersize=3, linewidth=1.2, color=colour, label=label)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+    ax.legend(frameon=False)
+    return ax
+
+
 def plot_slippage_fit(
     observed: pd.DataFrame,
     fitted: Mapping[str, tuple[ArrayLike, ArrayLike]],

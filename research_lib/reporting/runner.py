@@ -28,6 +28,7 @@ from research_lib.errors import MissingDataError, ResearchError, ValidationError
 from research_lib.impact.curves import OBJECTIVES
 from research_lib.impact.fitting import FAMILIES
 from research_lib.impact.slippage import checked_sizes
+from research_lib.market.presets import PRESETS
 from research_lib.reporting.markdown import render_index, render_summary
 from research_lib.reporting.provenance import manifest, read_json, write_json
 
@@ -38,7 +39,12 @@ SETTINGS: dict[str, type[ModelConfig | OptimizerConfig]] = {
     "model_settings": ModelConfig,
     "optimizer_settings": OptimizerConfig,
 }
-CHOICES: dict[str, Iterable[str]] = {"side": ("buy", "sell"), "model_type": FAMILIES, "objective": OBJECTIVES}
+CHOICES: dict[str, Iterable[str]] = {
+    "side": ("buy", "sell"),
+    "model_type": FAMILIES,
+    "objective": OBJECTIVES,
+    "preset_name": PRESETS,
+}
 RANGES: dict[str, dict[str, Any]] = {
     "n_days": {"low": 1, "integer": True},
     "n_levels": {"low": 1, "integer": True},
@@ -48,7 +54,9 @@ RANGES: dict[str, dict[str, Any]] = {
     "total_shares": {"above": 0},
     "seed": {"low": 0, "integer": True},
 }
-SYNTHETIC_ONLY = ("n_days", "n_levels", "seed")
+# Parameters that change nothing where data_file_name is given, and settings that presets decide.
+IDLE_WITH_DATA = {"modeling": ("n_levels",), "strategy": ("n_days", "n_levels", "seed", "preset_name")}
+PRESET_SETTINGS = ("base_price", "volatility_factor", "spread_factor", "volume_decay")
 CONFIGURATIONS = PROJECT_ROOT / "notebooks" / "configs"
 REPORTS = PROJECT_ROOT / "reports"
 CELL_TIMEOUT_SECONDS = 600
@@ -239,7 +247,7 @@ def check_parameters(section: str, given: Mapping[str, Any]) -> None:
         if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool):
             raise ValidationError(f"{section}: parameter {name} must be {KINDS[type(default)]}, got {value!r}")
         _check_value(section, name, value)
-    idle = [name for name in SYNTHETIC_ONLY if name in given and given.get("data_file_name")]
+    idle = [name for name in IDLE_WITH_DATA[section] if name in given and given.get("data_file_name")]
     if idle:
         raise ValidationError(f"{section}: {', '.join(idle)} change nothing where data_file_name is given; remove them")
 
@@ -247,6 +255,9 @@ def check_parameters(section: str, given: Mapping[str, Any]) -> None:
 def _check_value(section: str, name: str, value: Any) -> None:
     if name in SETTINGS:
         SETTINGS[name].from_dict(value)
+        decided = [setting for setting in PRESET_SETTINGS if name == "model_settings" and setting in value]
+        if decided:
+            raise ValidationError(f"{section}: {', '.join(decided)} come from the preset; choose preset_name instead")
     elif name in CHOICES:
         refuse_unknown([value], CHOICES[name], f"{section}: {name}")
     elif name in RANGES:
@@ -257,7 +268,7 @@ def _check_value(section: str, name: str, value: Any) -> None:
 
 def effective_parameters(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The notebook's defaults with `given` in their place, without those that change nothing in this run."""
-    idle = SYNTHETIC_ONLY if given.get("data_file_name") else ()
+    idle = IDLE_WITH_DATA[section] if given.get("data_file_name") else ()
     return {name: value for name, value in {**declared_parameters(section), **given}.items() if name not in idle}
 
 

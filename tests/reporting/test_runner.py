@@ -18,9 +18,9 @@ from research_lib.reporting.runner import RunConfig, check_parameters, run_repor
 
 SMALL = {
     "title": "small case",
-    "shared": {"n_days": 4, "n_levels": 12, "n_intervals": 26, "trade_sizes": [100, 200, 400, 800, 1200], "seed": 3},
+    "shared": {"n_days": 10, "n_levels": 10, "n_intervals": 26, "trade_sizes": [50, 100, 200, 400, 800], "seed": 3},
     "modeling": {"test_fraction": 0.25},
-    "strategy": {"test_days": 2, "total_shares": 10000.0, "optimizer_settings": {"max_allocation_ratio": 0.1}},
+    "strategy": {"test_days": 2, "total_shares": 2000.0, "optimizer_settings": {"max_allocation_ratio": 0.1}},
 }  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_a_run_leaves_two_summaries_figures_results_and_manifest(configurations:
     assert len(strategy["replayed_days"]) == 2
     assert not set(strategy["fitted_days"]) & set(strategy["replayed_days"])
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["configuration"]["parameters"]["strategy"]["total_shares"] == 10000.0
+    assert manifest["configuration"]["parameters"]["strategy"]["total_shares"] == 2000.0
     assert manifest["configuration"]["parameters"]["strategy"]["objective"] == "cost"
     index = (reports / "README.md").read_text()
     assert "[strategy](small/strategy_summary.md)" in index
@@ -73,7 +73,7 @@ def test_the_in_sample_run_says_so(configurations: Path, tmp_path: Path) -> None
     _write(
         configurations,
         "one_day",
-        shared={**SMALL["shared"], "n_days": 1},
+        shared={**SMALL["shared"], "n_days": 1, "n_intervals": 130},
         strategy={**SMALL["strategy"], "test_days": 0},
     )  # type: ignore[dict-item]
     assert run_reports(["one_day"], reports=tmp_path / "reports") == {"one_day": "made"}
@@ -117,11 +117,16 @@ def test_a_failing_run_is_reported_leaves_the_old_report_and_lets_the_others_go_
         ({"shared": {"model_type": "nonlinaer"}}, r"model_type 'nonlinaer' is unknown; did you mean 'nonlinear'"),
         ({"shared": {"trade_sizes": ["ten", 100]}}, r"trade_sizes must be numbers of shares, got \['ten', 100\]"),
         ({"shared": {"trade_sizes": [-10, 100]}}, r"trade_sizes must be finite and above 0"),
-        ({"shared": {"data_file_name": "a.csv", "seed": 3}}, r"seed change nothing where data_file_name is given"),
+        (
+            {"shared": {"data_file_name": "a.csv", "n_levels": 3}},
+            r"n_levels change nothing where data_file_name is given",
+        ),
         ({"shared": [1]}, r"bad.yml: shared must map parameters to values, got \[1\]"),
         ({"title": None}, r"bad.yml: title must be a text, got None"),
         ({"shared": {"output_dir": "/tmp/x"}}, r"parameter 'output_dir' is unknown"),
         ({"strategy": {"total_shares": "1; import os"}}, r"parameter total_shares must be a number"),
+        ({"shared": {"model_settings": {"base_price": 5.0}}}, r"base_price come from the preset; choose preset_name"),
+        ({"shared": {"preset_name": "thin"}}, r"preset_name 'thin' is unknown; choose from thin_stock, wide_spread_stock"),
         ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
         ({"shared": {"model_settings": {"volatilty": 1}}}, r"ModelConfig setting 'volatilty' is unknown"),
         ({"strategy": {"optimizer_settings": {"tolerence": 1}}}, r"did you mean 'tolerance'"),
