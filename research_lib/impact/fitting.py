@@ -131,7 +131,7 @@ def fit_impact(
         An interval with fewer, or with fewer distinct sizes than coefficients, borrows
         those of its neighbours, nearest first.
     tolerance : float
-        A coefficient that adds less than this, relative to the mean impact, is 0.
+        A coefficient that adds less than this at the largest size, relative to the mean slippage, is 0.
     session : Session, optional
         Hours and time zone, for the days of the rows.
 
@@ -252,7 +252,7 @@ def _estimate(data: Observations, rows: Index, powers: dict[str, int], tolerance
     best, active = None, []
     for subset in _subsets(len(powers)):
         fit = _least_squares(design[:, subset], impact, groups)
-        admissible = np.all(fit.params > tolerance * np.abs(impact).mean())
+        admissible = np.all(fit.params > tolerance * np.abs(data.slippage[rows]).mean())
         if admissible and (best is None or fit.ssr < best.ssr):
             best, active = fit, subset
         if len(active) == len(powers):
@@ -305,6 +305,8 @@ def _half_spread(data: Observations, chosen: Mask, rows: list[Index]) -> Float:
         values = pd.Series(data.half_spread[first])
         means = values.groupby(data.day[first]).mean()
         table[t] = values.mean(), (means if len(means) > 1 else values).sem()
+    # Equal quotes must give equal half-spreads: what differences of prices leave behind is no spread.
+    table[:, 0] = np.round(table[:, 0], 12 - int(np.ceil(np.log10(data.mid.max()))))
     return table
 
 

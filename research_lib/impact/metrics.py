@@ -10,6 +10,7 @@ from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.observations import Observations
 
 Mask = NDArray[np.bool_]
+ROUNDING = 1e-10
 
 
 def score(data: Observations, curve: ImpactCurve, test: Mask) -> pd.DataFrame:
@@ -39,15 +40,17 @@ def score(data: Observations, curve: ImpactCurve, test: Mask) -> pd.DataFrame:
 def metrics_of(observations: pd.DataFrame, sample: str) -> dict[str, float]:
     """Of one sample ("train" or "test"), the metrics that `ImpactFit.metrics` describes; NaN where it is empty."""
     rows = observations[observations["sample"] == sample]
+    scale = float(rows["observed"].abs().max()) if len(rows) else 0.0
     return {
-        f"{sample}_r2": _r2(rows["observed"], rows["predicted"]),
-        f"{sample}_impact_r2": _r2(rows["impact"], rows["predicted_impact"]),
+        f"{sample}_r2": _r2(rows["observed"], rows["predicted"], scale),
+        f"{sample}_impact_r2": _r2(rows["impact"], rows["predicted_impact"], scale),
         f"{sample}_rmse_bps": float(np.sqrt((rows["residual_bps"] ** 2).mean())) if len(rows) else np.nan,
         f"{sample}_observations": len(rows),
     }
 
 
-def _r2(observed: pd.Series, predicted: pd.Series) -> float:
-    """1 - SSE / SST about the mean of `observed`; NaN where that does not vary."""
+def _r2(observed: pd.Series, predicted: pd.Series, scale: float) -> float:
+    """1 - SSE / SST about the mean of `observed`; NaN where that varies by no more than the rounding of `scale`."""
     variation = float(((observed - observed.mean()) ** 2).sum())
-    return 1.0 - float(((observed - predicted) ** 2).sum()) / variation if variation > 0 else np.nan
+    rounding = len(observed) * (ROUNDING * scale) ** 2
+    return 1.0 - float(((observed - predicted) ** 2).sum()) / variation if variation > rounding else np.nan

@@ -9,35 +9,46 @@ from research_lib.market.microstructure import (
     order_flow_imbalance,
     summarise,
 )
-from research_lib.market.presets import preset
+from research_lib.market.order_flow import OrderFlow
+from research_lib.market.presets import deep_stock, market_like, preset, thin_stock, wide_spread_stock
 from research_lib.market.quality import BookQuality, QualityPolicy, assess
 from research_lib.market.readers import iter_books, read_books
+from research_lib.market.readers.binance import read_binance
 from research_lib.market.readers.databento import read_mbp10
 from research_lib.market.readers.lobster import read_lobster
+from research_lib.market.resilience import after_own_trades
 from research_lib.market.sessions import Session
-from research_lib.market.synthetic import SyntheticMarket, TrueCurve
+from research_lib.market.synthetic import DayShape, SyntheticMarket, TrueCurve
 from research_lib.market.trades import Trades
 
 __all__ = [
     "BookQuality",
     "BookSnapshots",
+    "DayShape",
     "MarketProfile",
+    "OrderFlow",
     "QualityPolicy",
     "Session",
     "SyntheticMarket",
     "Trades",
     "TrueCurve",
+    "after_own_trades",
     "assess",
+    "deep_stock",
     "depth_within",
     "imbalance",
     "iter_books",
+    "market_like",
     "measure_market",
     "microprice",
     "order_flow_imbalance",
     "preset",
     "profile_distances",
+    "read_binance",
     "read_books",
     "read_lobster",
     "read_mbp10",
     "summarise",
+    "thin_stock",
+    "wide_spread_stock",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from research_lib.reporting.provenance import read_json
 
 NOT_AVAILABLE = "n/a"
+ROUNDING = 1e-10  # reports have no unit in which less would be more than floating-point noise
 
 
 def significant(value: Any, digits: int = 3) -> str:
-    """A number with `digits` significant digits, thousands separated; text as it is.
+    """A number with `digits` significant digits, thousands separated, rounding noise as 0; text as it is.
 
     >>> significant(1234567), significant(0.0123456), significant(99.96), significant(None)
     ('1,230,000', '0.0123', '100', 'n/a')
@@ -21,7 +23,9 @@ def significant(value: Any, digits: int = 3) -> str:
         return NOT_AVAILABLE
     if isinstance(value, (str, bool)):
         return str(value)
-    if value == 0:
+    if not math.isfinite(value):
+        return NOT_AVAILABLE
+    if abs(value) < ROUNDING:
         return "0"
     rounded = float(f"{value:.{digits - 1}e}")
     if not 1e-4 <= abs(rounded) < 1e9:

@@ -11,7 +11,8 @@ from research_lib.reporting.markdown import count, percent, residual, significan
     ("value", "text"),
     [
         (1234567, "1,230,000"), (0.0123456, "0.0123"), (99.96, "100"), (9.996, "10.0"), (-3.14159, "-3.14"), (0, "0"),
-        (1.5, "1.50"), (2000, "2,000"), (None, "n/a"), ("text", "text"), (1.234e-7, "1.23e-07"), (5e12, "5.00e+12"),
+        (1.5, "1.50"), (2000, "2,000"), (None, "n/a"), ("text", "text"), (1.234e-7, "1.23e-07"),
+        (6.9e-13, "0"), (float("nan"), "n/a"), (5e12, "5.00e+12"),
     ],
 )  # fmt: skip
 def test_three_significant_digits(value: object, text: str) -> None:

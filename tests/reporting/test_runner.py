@@ -126,7 +126,10 @@ def test_a_failing_run_is_reported_leaves_the_old_report_and_lets_the_others_go_
         ({"shared": {"output_dir": "/tmp/x"}}, r"parameter 'output_dir' is unknown"),
         ({"strategy": {"total_shares": "1; import os"}}, r"parameter total_shares must be a number"),
         ({"shared": {"model_settings": {"base_price": 5.0}}}, r"base_price come from the preset; choose preset_name"),
-        ({"shared": {"preset_name": "thin"}}, r"preset_name 'thin' is unknown; choose from thin_stock, wide_spread_stock"),
+        (
+            {"shared": {"preset_name": "thin"}},
+            r"preset_name 'thin' is unknown; choose from thin_stock, wide_spread_stock",
+        ),
         ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
         ({"shared": {"model_settings": {"volatilty": 1}}}, r"ModelConfig setting 'volatilty' is unknown"),
         ({"strategy": {"optimizer_settings": {"tolerence": 1}}}, r"did you mean 'tolerance'"),
@@ -179,4 +182,4 @@ def test_the_command_line_says_one_line_and_its_status(
 
 def test_committed_reports_belong_to_committed_configurations() -> None:
     folders = {path.parent.name for path in (PROJECT_ROOT / "reports").glob("*/results.json")}
-    assert folders == {"default", "frog"}
+    assert folders == {"bac", "default", "frog", "goog"}
