@@ -81,7 +81,8 @@ def _later_over_earlier(earlier: BookSnapshots, later: BookSnapshots) -> BookSna
         )
         for name in LEVELS
     }
-    return dataclasses.replace(later, complete=earlier.complete | later.complete, **arrays)
+    age = np.where(later.complete, later.age, earlier.age)
+    return dataclasses.replace(later, complete=earlier.complete | later.complete, age=age, **arrays)
 
 
 def _padded(array: Float, width: int) -> Float:

@@ -30,7 +30,7 @@ BOOKS_FILE, TRADES_FILE = "books.parquet", "trades.parquet"
 SYMBOL_PREFIX, DATE_PREFIX = "symbol=", "date="
 KINDS = {"price": "px", "size": "sz"}
 LAST_LEVEL = re.compile(r"ask_sz_(\d{2,})")
-TRADE_SCHEMA = pa.schema({"time": UTC_NS, "price": pa.float64(), "size": pa.float64(), "aggressor": pa.int8()})
+TRADE_COLUMNS = {"time": UTC_NS, "price": pa.float64(), "size": pa.float64(), "aggressor": pa.int8()}
 ROW_GROUP_ROWS = 100_000
 BLOCK_ROWS = 4_096
 
@@ -90,7 +90,7 @@ def partition(symbol: str, date: Any) -> Path:
 
 def book_schema(n_levels: int) -> pa.Schema:
     """Columns of ``books.parquet`` with `n_levels` levels a side."""
-    return pa.schema({"time": UTC_NS, "complete": pa.bool_(), **dict.fromkeys(_level_columns(n_levels), pa.float64())})
+    return _schema({"time": UTC_NS, "complete": pa.bool_(), **dict.fromkeys(_level_columns(n_levels), pa.float64())})
 
 
 def book_table(books: BookSnapshots) -> pa.Table:
@@ -103,9 +103,14 @@ def book_table(books: BookSnapshots) -> pa.Table:
 
 
 def trade_table(trades: Trades) -> pa.Table:
-    """Trades as a table of `TRADE_SCHEMA`."""
-    columns = [pa.array(getattr(trades, field.name), field.type) for field in TRADE_SCHEMA]
-    return pa.table(columns, schema=TRADE_SCHEMA)
+    """Trades as a table with the columns of ``trades.parquet``."""
+    schema = _schema(TRADE_COLUMNS)
+    return pa.table([pa.array(getattr(trades, field.name), field.type) for field in schema], schema=schema)
+
+
+def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
+    """No column has nulls, which saves a fifth of the time to read them: an empty price is NaN."""
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
 class TableFile:
@@ -173,7 +178,7 @@ def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with all columns of `schema`, which begins with its own; the added levels are empty."""
     for field in list(schema)[table.num_columns :]:
         empty = np.full(table.num_rows, np.nan if "_px_" in field.name else 0.0)
-        table = table.append_column(field, pa.array(empty))
+        table = table.append_column(field, pa.chunked_array([empty]))
     return table.replace_schema_metadata(None)
 
 
@@ -247,17 +252,25 @@ class _Rows:
             price, size = (cells.numbers(self.path, self.first, self.batch, names) for names in (prices, sizes))
             cells.levels(self.path, self.first, prices, sizes, price, size)
 
-    def _side_by_side(self, side: str, code: str) -> Float:
-        """Columns as (n, L), in blocks that the processor's cache holds: twice as fast as column_stack."""
-        columns = [self.batch.column(name).to_numpy(zero_copy_only=False) for name in self._names(side, code)]
-        table = np.empty((len(self.time), len(columns)))
-        for start in range(0, len(table), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            table[rows] = np.array([column[rows] for column in columns]).T
-        return table
+    def _side_by_side(self, side: str, code: str) -> _SideBySide:
+        return _SideBySide([self.batch.column(name).to_numpy(zero_copy_only=False) for name in self._names(side, code)])
 
     def _names(self, side: str, code: str) -> list[str]:
         return [name for name in self.batch.schema.names if name.startswith(f"{side}_{code}_")]
+
+
+@dataclass(frozen=True)
+class _SideBySide:
+    """L columns (n,) that NumPy makes (n, L) when BookSnapshots asks, so the levels are copied once and not twice."""
+
+    columns: list[Float]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Float:
+        table = np.empty((len(self.columns[0]), len(self.columns)), dtype)
+        for start in range(0, len(table), BLOCK_ROWS):  # blocks stay in the processor's cache: twice as fast
+            rows = slice(start, start + BLOCK_ROWS)
+            table[rows] = np.array([column[rows] for column in self.columns]).T
+        return table
 
 
 def _rows(paths: Iterable[Path], batch_rows: int) -> Iterator[_Rows]:
@@ -286,12 +299,17 @@ def _read(path: Path, batch_rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
             if batch.num_rows:
                 yield done, batch
             done += batch.num_rows
+        due = file.metadata.num_rows
+        if done != due:
+            raise ValidationError(
+                f"{path} is damaged: {done:,} of its {due:,} rows are there; convert its source again"
+            )
 
 
 def _require_schema(path: Path, schema: pa.Schema) -> None:
     """Raise ValidationError naming the first column that is missing or of another type."""
     n_levels = max((int(match[1]) + 1 for match in map(LAST_LEVEL.fullmatch, schema.names) if match), default=1)
-    expected = TRADE_SCHEMA if path.name == TRADES_FILE else book_schema(n_levels)
+    expected = _schema(TRADE_COLUMNS) if path.name == TRADES_FILE else book_schema(n_levels)
     for field in expected:
         found = schema.field(field.name).type if field.name in schema.names else "nothing"
         if found != field.type:
@@ -331,7 +349,7 @@ class _TradeFeed:
                 time = cells.times(path, row, "time", batch.column("time"))
                 cells.refuse_backwards(path, row, "time", time, before)
                 before = time[-1]
-                price, size, aggressor = (batch.column(name).to_numpy() for name in TRADE_SCHEMA.names[1:])
+                price, size, aggressor = (batch.column(name).to_numpy() for name in list(TRADE_COLUMNS)[1:])
                 for name, values in (("price", price), ("size", size)):
                     bad = ~((values > 0) & (values < np.inf))
                     cells.refuse_cells(path, row, name, bad, values, "must be finite and above 0")

@@ -1,0 +1,264 @@
+"""Any format to partitioned Parquet: round trips, interruptions, conflicts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import real_data
+
+from research_lib.__main__ import main
+from research_lib.errors import MissingDataError, ValidationError
+from research_lib.market import BookSnapshots, Session, iter_books, read_books, read_mbp10
+from research_lib.market.convert import convert
+from research_lib.market.readers import databento
+
+BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")
+TRADE_ARRAYS = ("time", "price", "size", "aggressor")
+DATES = ("2025-04-03", "2025-04-04", "2025-04-07")
+ROWS_A_DATE = 8
+
+
+def _mbp(path: Path, dates: tuple[str, ...] = DATES, symbol: str = "XYZ", hour: str = "10") -> Path:
+    """Eight MBP-2 records a date, two of them trades, one level empty now and then."""
+    times = [
+        pd.Timestamp(f"{date} {hour}:00:0{i}", tz="America/New_York") for date in dates for i in range(ROWS_A_DATE)
+    ]
+    n = len(times)
+    frame = pd.DataFrame({"ts_event": [time.tz_convert("UTC").isoformat() for time in times], "symbol": symbol})
+    frame = frame.assign(
+        action=(list("AATACATA") * n)[:n], side=(list("ABBAAABB") * n)[:n], flags=[128, 128, 0, 128] * (n // 4)
+    )
+    frame = frame.assign(price=10.0 + 0.01 * np.arange(n), size=1 + np.arange(n))
+    for level in range(2):
+        frame[f"bid_px_{level:02d}"] = 10.0 - 0.01 * level - 0.001 * np.arange(n)
+        frame[f"ask_px_{level:02d}"] = 10.02 + 0.01 * level
+        frame[f"bid_sz_{level:02d}"] = np.arange(n) % 3 if level else 5
+        frame[f"ask_sz_{level:02d}"] = 100 + np.arange(n)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(path, index=False)
+    return path
+
+
+def _convert(source: Path, destination: Path, **options: Any) -> list[Path]:
+    return convert(source, destination, progress=False, **options)
+
+
+def _assert_same(one: BookSnapshots, other: BookSnapshots) -> None:
+    assert one.symbol == other.symbol
+    for name in BOOK_ARRAYS:
+        assert np.array_equal(one[name], other[name], equal_nan=True), name
+    assert (one.trades is None) == (other.trades is None)
+    for name in TRADE_ARRAYS if one.trades is not None else ():
+        assert np.array_equal(one.trades[name], other.trades[name]), name
+
+
+def _files(root: Path) -> dict[str, int]:
+    """Every file below `root` and when it was written."""
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+def _interrupt_after(monkeypatch: pytest.MonkeyPatch, n_batches: int) -> None:
+    """Ctrl-C while the batch after the first `n_batches` is read."""
+    whole = databento.batches
+
+    def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnapshots]:
+        for k, books in enumerate(whole(path, batch_rows, session)):
+            if k == n_batches:
+                raise KeyboardInterrupt
+            yield books
+
+    monkeypatch.setattr(databento, "batches", batches)
+
+
+@pytest.mark.parametrize("batch_rows", [1, 5, 8, 11, 1_000])
+def test_what_is_read_back_is_the_source(tmp_path: Path, batch_rows: int) -> None:
+    source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
+    partitions = _convert(source, root, batch_rows=batch_rows)
+    assert [path.relative_to(root).as_posix() for path in partitions] == [f"symbol=XYZ/date={date}" for date in DATES]
+    assert len(read_mbp10(source).trades) == 6
+    _assert_same(read_books(root), read_mbp10(source))
+    assert [len(books) for books in iter_books(root, 5)] == [5, 3] * 3
+
+
+@pytest.mark.parametrize("batch_rows", [3_000, 100_000])
+def test_frog_is_read_back_as_it_was(tmp_path: Path, frog_file: Path, batch_rows: int) -> None:
+    _convert(frog_file, tmp_path, batch_rows=batch_rows)
+    _assert_same(read_books(tmp_path), read_mbp10(frog_file))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lobster/AMZN_2012-06-21_34200000_57600000_message_1.csv.gz",
+        "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz",
+        "databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbp10_reconstructed.csv.gz",
+        "databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst",
+    ],
+)
+def test_real_files_of_other_formats_are_read_back_as_they_were(tmp_path: Path, name: str) -> None:
+    source = real_data(name)
+    _convert(source, tmp_path, batch_rows=20_000)
+    _assert_same(read_books(tmp_path), read_books(source))
+
+
+def test_generated_books_are_read_back_as_they_were(tmp_path: Path, synthetic_books: BookSnapshots) -> None:
+    source = tmp_path / "frame.csv"
+    synthetic_books.to_frame().to_csv(source, index=False)
+    partitions = _convert(source, tmp_path / "store")
+    assert len(partitions) == 4
+    _assert_same(read_books(tmp_path / "store"), read_books(source))
+
+
+def test_dates_are_those_of_the_sessions_time_zone(tmp_path: Path) -> None:
+    source = _mbp(tmp_path / "book.csv", DATES[:1], hour="21")  # 01:00 UTC of the day after
+    assert [path.name for path in _convert(source, tmp_path / "a")] == ["date=2025-04-03"]
+    utc = Session(24, "00:00", "23:59", "UTC")
+    assert [path.name for path in _convert(source, tmp_path / "b", session=utc)] == ["date=2025-04-04"]
+
+
+def test_a_second_call_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
+    partitions, files = _convert(source, root), _files(root)
+    _interrupt_after(monkeypatch, 0)  # reading the source at all would raise
+    assert _convert(source, root) == partitions
+    assert _files(root) == files
+
+
+@pytest.mark.parametrize("n_batches", [0, 1, 5, 9, 11])
+def test_an_interruption_leaves_no_half_and_the_next_call_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_batches: int
+) -> None:
+    source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
+    with monkeypatch.context() as patch:
+        _interrupt_after(patch, n_batches)
+        with pytest.raises(KeyboardInterrupt):
+            _convert(source, root, batch_rows=2)
+    before = _files(root)
+    assert len(before) == (2 if n_batches >= 9 else 0)  # books and trades of the first date
+    assert all(name.startswith("symbol=XYZ/date=2025-04-03/") for name in before)
+    _convert(source, root, batch_rows=2)
+    after = _files(root)
+    assert {name: after[name] for name in before} == before
+    assert not [path for path in root.iterdir() if path.name.startswith("_unfinished")]
+    _assert_same(read_books(root), read_mbp10(source))
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
+    with monkeypatch.context() as patch:
+        _interrupt_after(patch, 3)
+        patch.setattr("research_lib.market.convert._Writer.abandon", lambda self: None)
+        with pytest.raises(KeyboardInterrupt):
+            _convert(source, root, batch_rows=2)
+    assert [path.name for path in root.iterdir() if path.name.startswith("_unfinished")]
+    _convert(source, root, batch_rows=2)
+    assert sorted(path.name for path in root.iterdir()) == ["_sources", "symbol=XYZ"]
+    _assert_same(read_books(root), read_mbp10(source))
+
+
+def test_a_changed_source_replaces_what_came_of_it(tmp_path: Path) -> None:
+    source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
+    _convert(source, root)
+    _mbp(source, DATES[:2], hour="11")
+    assert [path.name for path in _convert(source, root)] == [f"date={date}" for date in DATES[:2]]
+    _assert_same(read_books(root), read_mbp10(source))
+    os.utime(source, ns=(0, 0))
+    assert len(_convert(source, root)) == 2
+
+
+def test_a_partition_taken_away_is_made_again(tmp_path: Path) -> None:
+    source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
+    partitions = _convert(source, root)
+    files = _files(root)
+    for path in partitions[1].iterdir():
+        path.unlink()
+    partitions[1].rmdir()
+    _convert(source, root)
+    after = _files(root)
+    assert after.keys() == files.keys()
+    assert {name for name in files if name.startswith("symbol") and after[name] != files[name]} == {
+        f"symbol=XYZ/date=2025-04-04/{name}.parquet" for name in ("books", "trades")
+    }
+
+
+def test_two_sources_of_one_symbol_and_date_are_refused(tmp_path: Path) -> None:
+    one, other, root = _mbp(tmp_path / "a.csv", DATES[:2]), _mbp(tmp_path / "b.csv", DATES[1:]), tmp_path / "store"
+    _convert(one, root)
+    files = _files(root)
+    with pytest.raises(ValidationError, match=r"b.csv and .*a.csv both hold symbol=XYZ/date=2025-04-04; convert one"):
+        _convert(other, root)
+    assert _files(root) == files
+
+
+def test_another_session_is_refused(tmp_path: Path) -> None:
+    source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
+    _convert(source, root)
+    with pytest.raises(ValidationError, match=r"with session 09:30-16:00 America/New_York, not 00:00-23:59 UTC"):
+        _convert(source, root, session=Session(1, "00:00", "23:59", "UTC"))
+
+
+def test_a_folder_is_converted_file_by_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    raw = tmp_path / "raw"
+    for name, symbol in (("a.csv", "AAA"), ("deep/b.csv", "BBB")):
+        _mbp(raw / name, symbol=symbol)
+    (raw / "README.md").write_text("what this is")
+    (raw / ".gitkeep").touch()
+    root = raw / "store"
+    partitions = _convert(raw, root)
+    assert {path.parent.name for path in partitions} == {"symbol=AAA", "symbol=BBB"}
+    assert len(partitions) == 6
+    assert "README.md" in caplog.text
+    assert _convert(raw, root) == partitions  # the store inside is no source
+    with pytest.raises(ValidationError, match=r"holds 2 symbols \(AAA, BBB\)"):
+        read_books(root)
+    _assert_same(read_books(root / "symbol=BBB"), read_mbp10(raw / "deep/b.csv"))
+
+
+def test_of_a_lobster_pair_the_orderbook_is_converted_and_the_messages_are_watched(tmp_path: Path) -> None:
+    raw, root = tmp_path / "raw", tmp_path / "store"
+    raw.mkdir()
+    book = raw / "XYZ_2012-06-21_34200000_57600000_orderbook_1.csv"
+    message = raw / "XYZ_2012-06-21_34200000_57600000_message_1.csv"
+    book.write_text("100200,10,100000,20\n100200,10,100000,15\n")
+    message.write_text("34200.1,1,1,20,100000,1\n34200.2,4,1,5,100000,1\n")
+    assert len(_convert(raw, root)) == 1
+    assert _convert(message, root) == _convert(book, root)
+    assert read_books(root).trades.size.tolist() == [5]
+    message.write_text("34200.1,1,1,20,100000,1\n34200.25,4,1,5,100000,1\n")
+    _convert(raw, root)
+    _assert_same(read_books(root), read_books(book))
+
+
+def test_damaged_partitions_and_sources_are_named(tmp_path: Path) -> None:
+    source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
+    books = _convert(source, root)[0] / "books.parquet"
+    books.write_bytes(books.read_bytes()[:100])
+    with pytest.raises(ValidationError, match=r"date=2025-04-03/books.parquet cannot be read"):
+        read_books(root)
+    os.utime(source, ns=(0, 0))
+    with pytest.raises(ValidationError, match=r"date=2025-04-03/books.parquet cannot be read"):
+        _convert(source, root)
+    with pytest.raises(MissingDataError, match=r"nowhere.csv does not exist"):
+        _convert(tmp_path / "nowhere.csv", root)
+    with pytest.raises(ValidationError, match=r"is a folder made by convert already"):
+        _convert(root, tmp_path / "again")
+    with pytest.raises(ValidationError, match=r"book.csv is a file; give a folder"):
+        _convert(source, source)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValidationError, match=r"empty holds no file of a known format"):
+        _convert(empty, root)
+
+
+def test_the_command_line_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
+    assert main(["convert", str(source), str(root)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(root / f"symbol=XYZ/date={date}") for date in DATES]
+    assert main(["convert", str(tmp_path / "nowhere"), str(root)]) == 2
+    assert "nowhere does not exist" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""Sampling batch by batch against sampling the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from research_lib.errors import ValidationError
+from research_lib.market import BookSnapshots, Session, iter_books, read_books
+from research_lib.market.sampling import sample_batches
+
+SESSION = Session(13)
+BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")
+SAMPLED_ARRAYS = (*BOOK_ARRAYS, "age")
+MINUTE = 60 * 10**9
+DAY = 24 * 60 * MINUTE
+MONDAY_OPEN = 1_736_173_800 * 10**9  # 2025-01-06 09:30 New York
+
+
+def _random_books(rng: np.random.Generator, n: int = 240) -> BookSnapshots:
+    """Four days from 08:00 to 17:00 in whole minutes, so many times are equal; a third is incomplete."""
+    day = np.sort(rng.integers(0, 4, n))
+    time = np.sort(MONDAY_OPEN + day * DAY + rng.integers(-90, 450, n) * MINUTE)
+    bid = 10 + 0.01 * rng.integers(0, 50, (n, 3)).astype(float)
+    sizes = rng.integers(0, 5, (2, n, 3)).astype(float)
+    return BookSnapshots(time, bid, sizes[0], bid + 1, sizes[1], "XYZ", complete=rng.random(n) > 1 / 3)
+
+
+def _batches(books: BookSnapshots, rows: int) -> Iterator[BookSnapshots]:
+    for start in range(0, len(books), rows):
+        yield books.take(np.arange(start, min(start + rows, len(books))))
+
+
+def _assert_same(one: BookSnapshots, other: BookSnapshots) -> None:
+    assert one.symbol == other.symbol
+    for name in SAMPLED_ARRAYS:
+        assert np.array_equal(one[name], other[name], equal_nan=True), name
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 50, 239, 240])
+def test_batches_of_any_size_are_sampled_as_the_whole(rng: np.random.Generator, rows: int) -> None:
+    for _ in range(3):
+        books = _random_books(rng)
+        whole = books.sample(SESSION)
+        assert 0 < whole.complete.sum() < len(whole)
+        _assert_same(sample_batches(_batches(books, rows), SESSION), whole)
+
+
+def test_a_state_is_carried_over_batches_that_show_none(rng: np.random.Generator) -> None:
+    books = _random_books(rng, 6)
+    minutes = np.array([0, 31, 32, 33, 34, 200])
+    complete = np.array([True, False, False, False, False, True])
+    books = BookSnapshots(
+        MONDAY_OPEN + minutes * MINUTE,
+        books.bid_price,
+        books.bid_size,
+        books.ask_price,
+        books.ask_size,
+        "XYZ",
+        complete,
+    )
+    sampled = sample_batches(_batches(books, 1), SESSION)
+    assert sampled.complete.all()
+    assert np.array_equal(sampled.bid_size[:7], np.repeat(books.bid_size[:1], 7, axis=0))  # until 12:50
+    assert np.array_equal(sampled.bid_size[7:], np.repeat(books.bid_size[-1:], 6, axis=0))
+
+
+def test_of_equal_times_the_last_in_the_file_is_seen_across_batches(rng: np.random.Generator) -> None:
+    books = _random_books(rng, 4)
+    books = BookSnapshots(
+        np.full(4, MONDAY_OPEN),
+        books.bid_price,
+        [[1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0]],
+        books.ask_price,
+        books.ask_size,
+    )
+    for rows in (1, 2, 3, 4):
+        assert sample_batches(_batches(books, rows), SESSION).bid_size[0, 0] == 4
+
+
+def test_batches_with_fewer_levels_are_padded(rng: np.random.Generator) -> None:
+    books = _random_books(rng)
+    narrow = books.take(np.arange(100))
+    narrow = BookSnapshots(
+        narrow.time, *(narrow[name][:, :1] for name in BOOK_ARRAYS[2:]), symbol="XYZ", complete=narrow.complete
+    )
+    parts = [narrow, books.take(np.arange(100, 240))]
+    _assert_same(sample_batches(parts, SESSION), BookSnapshots.concat(parts).sample(SESSION))
+
+
+def test_what_concat_refuses_is_refused(rng: np.random.Generator) -> None:
+    books = _random_books(rng)
+    first, second = _batches(books, 120)
+    with pytest.raises(ValidationError, match="time runs backwards from one batch to the next"):
+        sample_batches([second, first], SESSION)
+    other = BookSnapshots(*(second[name] for name in ("time", *BOOK_ARRAYS[2:])), symbol="ABC")
+    with pytest.raises(ValidationError, match=r"batches of 2 symbols \(XYZ, ABC\)"):
+        sample_batches([first, other], SESSION)
+    with pytest.raises(ValidationError, match="none of 0 snapshots falls inside"):
+        sample_batches([], SESSION)
+    with pytest.raises(ValidationError, match=r"none of 240 snapshots falls inside 02:00-03:00"):
+        sample_batches(_batches(books, 100), Session(13, "02:00", "03:00"))
+
+
+@pytest.mark.parametrize("rows", [500, 9_999])
+def test_frog_is_sampled_in_batches_as_whole(frog_file: Path, rows: int) -> None:
+    whole = read_books(frog_file).sample(Session())
+    _assert_same(sample_batches(iter_books(frog_file, rows), Session()), whole)
