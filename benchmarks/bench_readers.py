@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from research_lib.config import data_folder
 from research_lib.impact.slippage import slippage_curves
 from research_lib.market import BookSnapshots, Session, iter_books, read_books
-from research_lib.market.convert import convert
+from research_lib.market.convert import TableFile, convert
 from research_lib.market.readers import store
 from research_lib.market.sampling import sample_batches
 
@@ -68,7 +68,7 @@ def generate(folder: Path, n_days: int) -> None:
         partition = folder / store.partition("SYN", date)
         partition.mkdir(parents=True)
         shift = (date - FIRST_DAY).days * 86_400 * 10**9
-        file = store.TableFile(partition / store.BOOKS_FILE, {})
+        file = TableFile(partition / store.BOOKS_FILE, {})
         for start in range(0, len(books), store.ROW_GROUP_ROWS):
             table = store.book_table(books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))))
             later = pa.array(table["time"].cast(pa.int64()).to_numpy() + shift, table.schema.field("time").type)
@@ -127,9 +127,11 @@ def generated_csv(path: Path) -> Path:
     """A generated day as Databento MBP-10 CSV.gz."""
     books = one_day(CSV_ROWS, np.random.default_rng(7))
     table = store.book_table(books).to_pandas().rename(columns={"time": "ts_event"}).drop(columns="complete")
-    sizes = {name: "int64" for name in table.columns if "_sz_" in name}
+    levels = [name for name in table.columns if name != "ts_event"]
+    table[levels] = table[levels].round(2)
+    sizes = {name: "int64" for name in levels if "_sz_" in name}
     known = {"action": "A", "side": "B", "flags": 128, "symbol": "SYN", "price": 100.0, "size": 1}
-    table.round(2).astype(sizes).assign(**known).to_csv(path, index=False)
+    table.astype(sizes).assign(**known).to_csv(path, index=False)
     return path
 
 

@@ -40,18 +40,24 @@ def source_files(source: Path, root: Path) -> list[Path]:
 
 
 def _is_known(path: Path) -> bool:
-    if path.stat().st_size and known_format(path)[0] is not None:
-        return True
-    logger.warning("not converted, since of no known format: %s", path)
-    return False
+    if not path.stat().st_size or known_format(path)[0] is None:
+        logger.warning("not converted, since of no known format: %s", path)
+        return False
+    if _is_read_along(path) and _partner(path) is None:
+        logger.warning("not converted, since the file of books that belongs to it is not there: %s", path)
+        return False
+    return True
 
 
 def _leading(path: Path) -> Path:
     """The file of books of the pair that `path` belongs to: LOBSTER's orderbook, Lean's quotes; else itself."""
     partner = _partner(path)
-    if partner is None or _kind(path) not in READ_ALONG or format_of(path).NAME not in PAIRED_FORMATS:
-        return path
-    return partner
+    return partner if partner is not None and _is_read_along(path) else path
+
+
+def _is_read_along(path: Path) -> bool:
+    """Whether a file has no books of its own: LOBSTER's messages, Lean's trades."""
+    return _kind(path) in READ_ALONG and format_of(path).NAME in PAIRED_FORMATS
 
 
 def _partner(path: Path) -> Path | None:

@@ -233,6 +233,9 @@ def test_of_a_lobster_pair_the_orderbook_is_converted_and_the_messages_are_watch
     message.write_text("34200.1,1,1,20,100000,1\n34200.25,4,1,5,100000,1\n")
     _convert(raw, root)
     _assert_same(read_books(root), read_books(book))
+    book.unlink()
+    with pytest.raises(ValidationError, match=r"raw holds no file of a known format"):
+        _convert(raw, root)
 
 
 def test_damaged_partitions_and_sources_are_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Books and trades kept as Parquet, a folder for each symbol and date: its layout, its reader, its row writer."""
+"""Books and trades kept as Parquet, a folder for each symbol and date: its layout and its reader."""
 
 from __future__ import annotations
 
@@ -111,75 +111,6 @@ def trade_table(trades: Trades) -> pa.Table:
 def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
     """No column has nulls, which saves a fifth of the time to read them: an empty price is NaN."""
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
-
-
-class TableFile:
-    """A file of the store being written, in row groups of about 100,000 rows; it holds no more than one in memory.
-
-    Parameters
-    ----------
-    path : Path
-    metadata : mapping of bytes to bytes
-        Kept in the file's footer.
-    """
-
-    def __init__(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
-        self.path, self.metadata = path, dict(metadata)
-        self._schema: pa.Schema | None = None
-        self._writer: pq.ParquetWriter | None = None
-        self._waiting: list[pa.Table] = []
-
-    def add(self, table: pa.Table) -> None:
-        """Rows to follow those before; where levels are added, the earlier rows have them empty."""
-        self._waiting.append(table)
-        if sum(part.num_rows for part in self._waiting) >= ROW_GROUP_ROWS:
-            self._write()
-
-    def finish(self) -> None:
-        """Write what is waiting and close: the file is whole."""
-        if self._waiting:
-            self._write()
-        self.close()
-
-    def close(self) -> None:
-        """Close without writing what is waiting."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def _write(self) -> None:
-        schemas = [part.schema for part in self._waiting] + ([self._schema] if self._schema is not None else [])
-        widest = max(schemas, key=len)
-        writer = self._writer
-        if writer is None or self._schema is None or len(widest) > len(self._schema):
-            writer = self._reopened(widest)
-        parts, self._waiting = [_widened(part, widest) for part in self._waiting], []
-        writer.write_table(pa.concat_tables(parts), row_group_size=ROW_GROUP_ROWS)
-
-    def _reopened(self, schema: pa.Schema) -> pq.ParquetWriter:
-        """The file with more columns: what is written already is copied, a row group at a time."""
-        narrow = self.path.with_suffix(".narrow")
-        copied = self._writer is not None
-        self.close()
-        if copied:
-            self.path.rename(narrow)
-        kept = schema.with_metadata(self.metadata)
-        writer = pq.ParquetWriter(self.path, kept, compression="zstd", write_page_checksum=True)
-        self._schema, self._writer = schema, writer
-        if copied:
-            with pq.ParquetFile(narrow) as file:
-                for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS):
-                    writer.write_table(_widened(pa.Table.from_batches([batch]), schema))
-            narrow.unlink()
-        return writer
-
-
-def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with all columns of `schema`, which begins with its own; the added levels are empty."""
-    for field in list(schema)[table.num_columns :]:
-        empty = np.full(table.num_rows, np.nan if "_px_" in field.name else 0.0)
-        table = table.append_column(field, pa.chunked_array([empty]))
-    return table.replace_schema_metadata(None)
 
 
 def _dates(path: Path) -> tuple[str, list[Path]]:

@@ -11,6 +11,7 @@ import pytest
 
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market import BookSnapshots, Session, Trades, iter_books, read_books
+from research_lib.market.convert import TableFile
 from research_lib.market.readers import format_of, store
 
 BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")
@@ -37,12 +38,12 @@ def _later(books: BookSnapshots, days: int) -> BookSnapshots:
 def _write(root: Path, books: BookSnapshots, date: str = "2025-01-06", rows: int = 25) -> Path:
     folder = root / store.partition(books.symbol, date)
     folder.mkdir(parents=True)
-    file = store.TableFile(folder / store.BOOKS_FILE, {b"origin": b"test"})
+    file = TableFile(folder / store.BOOKS_FILE, {b"origin": b"test"})
     for start in range(0, len(books), rows):
         file.add(store.book_table(books.take(np.arange(start, min(start + rows, len(books))))))
     file.finish()
     if books.trades is not None:
-        trades = store.TableFile(folder / store.TRADES_FILE, {})
+        trades = TableFile(folder / store.TRADES_FILE, {})
         trades.add(store.trade_table(books.trades))
         trades.finish()
     return folder
@@ -83,7 +84,7 @@ def test_a_row_group_is_written_when_it_is_full_and_levels_may_be_added(
 ) -> None:
     monkeypatch.setattr(store, "ROW_GROUP_ROWS", 20)
     parts = [_books(rng, 30, 1), _later(_books(rng, 30, 4), 1), _later(_books(rng, 5, 2), 2)]
-    file = store.TableFile(tmp_path / store.BOOKS_FILE, {b"origin": b"test"})
+    file = TableFile(tmp_path / store.BOOKS_FILE, {b"origin": b"test"})
     for part in parts:
         file.add(store.book_table(part))
     file.finish()
