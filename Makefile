@@ -10,7 +10,7 @@ export RESEARCH_DATA := $(abspath $(RESEARCH_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab report test lock refresh clean
+.PHONY: help env lab report test bench lock refresh clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(READY) ## lint, type-check, run the tests and the notebooks
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax tests notebooks
+
+bench: $(READY) ## measure what is claimed about speed and memory, into reports/benchmarks.md
+	$(BIN)/python benchmarks/bench_readers.py --output reports/benchmarks.md
 
 refresh: $(READY) ## store the notebook outputs that the tests compare, after a change made on purpose
 	$(BIN)/python -m research_lib refresh

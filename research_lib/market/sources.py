@@ -90,6 +90,7 @@ class Source:
 
     @classmethod
     def of(cls, path: Path, session: Session) -> Source:
+        """The record of a file, with its partner's size and time, read under `session`."""
         read = [file.stat() for file in (path, _partner(path)) if file is not None]
         window = f"{session.open}-{session.close} {session.timezone}"
         size, modified = sum(status.st_size for status in read), max(status.st_mtime_ns for status in read)
