@@ -109,8 +109,11 @@ class BookSnapshots(Record):
     @property
     def unordered(self) -> NDArray[np.bool_]:
         """Snapshots whose levels do not move away from the mid, (n,)."""
-        falling, rising = np.diff(self.bid_price, axis=1) >= 0, np.diff(self.ask_price, axis=1) <= 0
-        return np.any(falling, axis=1) | np.any(rising, axis=1)
+        deepest_bid = np.fmin.accumulate(self.bid_price, axis=1)[:, :-1]
+        deepest_ask = np.fmax.accumulate(self.ask_price, axis=1)[:, :-1]
+        return np.any(self.bid_price[:, 1:] >= deepest_bid, axis=1) | np.any(
+            self.ask_price[:, 1:] <= deepest_ask, axis=1
+        )
 
     @property
     def quality(self) -> BookQuality:
@@ -158,7 +161,7 @@ class BookSnapshots(Record):
         -------
         BookSnapshots
             n_days * n_intervals snapshots; `time` is the interval's start, `age` how long
-            before it the state was last confirmed by a row of the source, and `complete`
+            before it the last complete row of the source was shown, and `complete`
             is False where the interval has no usable state.
         """
         days = self.days(session)
@@ -231,9 +234,11 @@ class BookSnapshots(Record):
         ValidationError
             Naming the column, the number of bad rows and the first of them: empty frame,
             missing column, text or NaN in a number, price or size at or below zero,
-            unknown side, level below 1, or a (time, side, level) given twice.
+            unknown side, level below 1, a (time, side, level) given twice, or a column
+            symbol or ticker that names more than one.
         """
         time = _checked_frame(frame)
+        symbol = symbol or _one_symbol(frame)
         side = (frame["side"] == "ask").to_numpy().astype(np.int64)
         level = frame["level"].to_numpy().astype(np.int64) - 1
         times, snapshot = np.unique(time, return_inverse=True)
@@ -259,6 +264,19 @@ def _checked_frame(frame: pd.DataFrame) -> NDArray[np.int64]:
     refuse_rows((frame["level"] % 1 != 0).to_numpy(), "level", frame["level"], "must be a whole number")
     refuse_rows(~frame["side"].isin(SIDES).to_numpy(), "side", frame["side"], 'must be "bid" or "ask"')
     return nanoseconds(frame["time"], "column time")
+
+
+def _one_symbol(frame: pd.DataFrame) -> str:
+    """The one symbol that a column symbol or ticker names; empty where there is no such column."""
+    for column in frame.columns:
+        if str(column).lower() in ("symbol", "ticker"):
+            symbols = frame[column].unique()
+            if len(symbols) > 1:
+                raise ValidationError(
+                    f"column {column} names {len(symbols)} symbols ({symbols[0]}, {symbols[1]}, ...); keep one"
+                )
+            return str(symbols[0])
+    return ""
 
 
 def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple[Float, Float]:

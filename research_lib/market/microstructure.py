@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.config import number, refuse_unknown
+from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 
@@ -43,7 +44,7 @@ def depth_within(books: BookSnapshots, distance_bps: float, side: str) -> Float:
     reach = number("distance_bps", distance_bps, 0) * 1e-4 * books.mid[:, None]
     prices, sizes = books.levels(side)
     with np.errstate(invalid="ignore"):
-        near = np.abs(prices - books.mid[:, None]) <= reach
+        near = np.abs(prices - books.mid[:, None]) <= reach * (1 + 1e-9)  # a level at the distance counts
     return np.where(np.isnan(books.mid), np.nan, np.sum(np.where(near, sizes, 0.0), axis=1))
 
 
@@ -72,8 +73,8 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
     """Weighted means of spread and depth over the session's states.
 
     Event weights count every state alike and so over-weigh busy moments; time weights count
-    a state by how long it stood, to the next one or the close. Incomplete states count for
-    nothing and for no time.
+    a state by how long it stood, to the next complete one or the close. Incomplete states count
+    for nothing; the time without both quotes counts for no state.
 
     Parameters
     ----------
@@ -85,8 +86,12 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
         spread_bps, spread (currency per share), bid_depth and ask_depth (shares, all levels), states.
     """
     refuse_unknown([weight], ("time", "event"), "weight")
-    usable = books.take(books.complete & (session.interval_of(books.time) >= 0) & np.isfinite(books.mid))
-    weights = _standing_seconds(usable, session) if weight == "time" else np.ones(len(usable))
+    standing = books.take(books.complete & (session.interval_of(books.time) >= 0))
+    weights = _standing_seconds(standing, session) if weight == "time" else np.ones(len(standing))
+    quoted = np.isfinite(standing.mid)
+    usable, weights = standing.take(quoted), weights[quoted]
+    if not weights.sum() > 0:
+        raise ValidationError(f"none of {len(books):,} states is complete, in the session and quoted on both sides")
     columns = {
         "spread_bps": 2e4 * usable.half_spread / usable.mid,
         "spread": 2.0 * usable.half_spread,

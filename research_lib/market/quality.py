@@ -29,8 +29,8 @@ MEANING = {
     "one_side_empty": "no bid or no ask at all",
     "empty_levels": "at least one empty level beyond the first",
     "unordered_levels": "levels that do not move away from the mid",
-    "stub_quotes": "a level further from the mid than stub_distance times the mid",
-    "gaps": "first state after more than gap_seconds without any, inside the session",
+    "stub_quotes": "a level further from the day's usual mid than stub_distance times it",
+    "gaps": "silences of more than gap_seconds inside the session, from the open and to the close",
 }
 
 
@@ -49,7 +49,7 @@ class QualityPolicy(Record):
     empty_levels, unordered_levels, stub_quotes, gaps : str
         One of "raise", "drop", "keep".
     stub_distance : float
-        Fraction of the mid beyond which a level is a stub quote.
+        Fraction of the day's usual mid beyond which a level is a stub quote.
     gap_seconds : float
         Silence inside the session that counts as a gap, seconds.
     """
@@ -87,7 +87,7 @@ class BookQuality(Record):
     first, last : str
         Span of the states, local time of the session's exchange.
     longest_gap_seconds : float
-        Longest silence inside one session, seconds.
+        Longest silence inside one session, from its open to its close, seconds.
     counts : dict of kind to number of states
     done : dict of kind to action of the policy
     """
@@ -133,40 +133,45 @@ def assess(
         Where the policy says "raise": names the kind, count, share, first row and time.
     """
     session, policy = session or Session(), policy or QualityPolicy()
-    masks = _masks(books, session, policy)
+    found = masks(books, session, policy)
     quality = BookQuality(
         rows=len(books),
         first=_local(books, session, 0, "s"),
         last=_local(books, session, -1, "s"),
         longest_gap_seconds=float(_silence(books, session).max(initial=0.0)),
-        counts={kind: int(mask.sum()) for kind, mask in masks.items()},
+        counts={kind: int(mask.sum()) for kind, mask in found.items()},
         done={kind: policy[kind] for kind in MEANING},
     )
-    for kind, mask in masks.items():
+    for kind, mask in found.items():
         if policy[kind] == "raise" and mask.any():
             raise ValidationError(_refusal(books, session, kind, mask))
     dropped = [kind for kind in MEANING if policy[kind] == "drop" and quality.counts[kind]]
     for kind in dropped:
         logger.info("dropping %s of %s states: %s", f"{quality.counts[kind]:,}", f"{len(books):,}", MEANING[kind])
-    kept = _without_stubs(books, policy.stub_distance) if "stub_quotes" in dropped else books
-    gone = np.any([masks[kind] for kind in dropped if kind != "stub_quotes"] or [np.zeros(len(books), bool)], axis=0)
+    kept = _without_stubs(books, policy.stub_distance, session) if "stub_quotes" in dropped else books
+    gone = np.any([found[kind] for kind in dropped if kind != "stub_quotes"] or [np.zeros(len(books), bool)], axis=0)
     return (kept.take(~gone) if gone.any() else kept), quality
 
 
-def stubs(books: BookSnapshots, distance: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Levels (n, L) of bid and ask further from the snapshot's reference than `distance` times it.
+def stubs(books: BookSnapshots, distance: float, session: Session) -> tuple[Mask, Mask]:
+    """Levels (n, L) of bid and ask further from that day's usual mid than `distance` times it.
 
-    The reference is the median mid of the books, which a stub at the touch does not move.
+    The usual mid is the day's median over books whose spread is no stub itself; a day
+    without one takes that of the nearest day before (or after) that has one. A stub at
+    the touch, which moves its own mid, does not move this reference.
     """
     mid = books.mid
-    usable = mid[np.isfinite(mid) & (books.half_spread <= distance * mid)]
-    reference = float(np.median(usable)) if usable.size else np.nan
+    usable = np.isfinite(mid) & (books.half_spread <= distance * mid)
+    days = session.days(books.time)
+    usual = pd.Series(np.where(usable, mid, np.nan)).groupby(days).median().ffill().bfill()
+    reference = usual.reindex(days).to_numpy()[:, None]
     return books.bid_price < (1.0 - distance) * reference, books.ask_price > (1.0 + distance) * reference
 
 
-def _masks(books: BookSnapshots, session: Session, policy: QualityPolicy) -> dict[str, Mask]:
+def masks(books: BookSnapshots, session: Session, policy: QualityPolicy) -> dict[str, Mask]:
+    """Which states are of each kind of `MEANING`, (n,) each; a state may be of several."""
     spread = books.half_spread
-    bid_stub, ask_stub = stubs(books, policy.stub_distance)
+    bid_stub, ask_stub = stubs(books, policy.stub_distance, session)
     return {
         "out_of_session": session.interval_of(books.time) < 0,
         "incomplete": ~books.complete,
@@ -182,18 +187,27 @@ def _masks(books: BookSnapshots, session: Session, policy: QualityPolicy) -> dic
 
 
 def _silence(books: BookSnapshots, session: Session) -> NDArray[np.float64]:
-    """Seconds since the state before inside the same session, (n,); 0 for a session's first and outside."""
-    inside = np.flatnonzero(session.interval_of(books.time) >= 0)
+    """Seconds of each session without any state, (n,), charged to the state that ends them; 0 outside.
+
+    The first state ends the silence since the open; the last one also answers for that to the close.
+    """
     silence = np.zeros(len(books))
-    if inside.size > 1:
-        days = session.days(books.time[inside])
-        seconds = np.diff(books.time[inside]) / 1e9
-        silence[inside[1:]] = np.where(days[1:] == days[:-1], seconds, 0.0)
+    inside = np.flatnonzero(session.interval_of(books.time) >= 0)
+    if not inside.size:
+        return silence
+    days, first = np.unique(session.days(books.time[inside]), return_index=True)
+    opens, closes = session.bounds(days)
+    last = np.append(first[1:], len(inside)) - 1
+    before = np.append(0, books.time[inside[:-1]])
+    before[first] = opens
+    silence[inside] = (books.time[inside] - before) / 1e9
+    to_close = (closes - books.time[inside[last]]) / 1e9
+    silence[inside[last]] = np.maximum(silence[inside[last]], to_close)
     return silence
 
 
-def _without_stubs(books: BookSnapshots, distance: float) -> BookSnapshots:
-    bid_stub, ask_stub = stubs(books, distance)
+def _without_stubs(books: BookSnapshots, distance: float, session: Session) -> BookSnapshots:
+    bid_stub, ask_stub = stubs(books, distance, session)
     return dataclasses.replace(
         books, bid_size=np.where(bid_stub, 0.0, books.bid_size), ask_size=np.where(ask_stub, 0.0, books.ask_size)
     )

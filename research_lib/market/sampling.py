@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
+from research_lib.market.readers import refuse_disorder
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
@@ -49,7 +50,7 @@ def sample_batches(batches: Iterable[BookSnapshots], session: Session) -> BookSn
     for batch in batches:
         if not len(batch):
             continue
-        _refuse_disorder(before, batch)
+        refuse_disorder(before, batch)
         before, n_rows = batch.take([-1]), n_rows + len(batch)
         for day in _sampled_days(batch, session):
             if days and days[-1].time[0] == day.time[0]:
@@ -88,15 +89,3 @@ def _later_over_earlier(earlier: BookSnapshots, later: BookSnapshots) -> BookSna
 def _padded(array: Float, width: int) -> Float:
     """Levels up to `width`; a size of 0 makes the added ones empty, whatever their price."""
     return np.pad(array, ((0, 0), (0, width - array.shape[1])))
-
-
-def _refuse_disorder(before: BookSnapshots | None, batch: BookSnapshots) -> None:
-    if before is None:
-        return
-    if batch.symbol != before.symbol:
-        raise ValidationError(f"batches of 2 symbols ({before.symbol}, {batch.symbol}); sample one at a time")
-    if batch.time[0] < before.time[-1]:
-        raise ValidationError(
-            f"time runs backwards from one batch to the next ({batch.time[0]} after {before.time[-1]} ns); "
-            "give the batches in time order"
-        )

@@ -15,6 +15,7 @@ from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 
 Int64 = NDArray[np.int64]
+EARLIEST_US, LATEST_US = (pd.Timestamp(day, tz="UTC").value // 1000 for day in ("1990-01-01", "2100-01-01"))
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,11 @@ class Session(Record):
             raise ValidationError(f"timezone {self.timezone!r} is unknown; use a name like America/New_York") from error
         if _clock(self.open) >= _clock(self.close):
             raise ValidationError(f"session open {self.open} is not before its close {self.close}")
-        for day, close in self.half_days.items():
+        finest = np.iinfo(np.int64).max // (_clock(self.close) - _clock(self.open)).as_unit("ns").value
+        number("n_intervals", self.n_intervals, 1, finest)  # beyond it the arithmetic of interval_of would overflow
+        half_days = {_iso_date(day): close for day, close in self.half_days.items()}
+        object.__setattr__(self, "half_days", half_days)
+        for day, close in half_days.items():
             if not _clock(self.open) < _clock(close) <= _clock(self.close):
                 raise ValidationError(f"half day {day} closes at {close}, not between {self.open} and {self.close}")
 
@@ -106,7 +111,7 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
     """
     values = np.asarray(time) if isinstance(time, (list, tuple)) else time
     if pd.api.types.is_integer_dtype(values):
-        return np.array(values, dtype=np.int64)
+        return _plausible(np.array(values, dtype=np.int64), what)
     try:
         index = pd.DatetimeIndex(time)
     except (ValueError, TypeError) as error:
@@ -116,6 +121,23 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
     if index.hasnans:
         raise ValidationError(f"{what} is missing in {index.isna().sum():,} rows, first in row {index.isna().argmax()}")
     return index.tz_convert("UTC").as_unit("ns").asi8
+
+
+def _plausible(time: Int64, what: str) -> Int64:
+    """Integer times, unless they must be microseconds, to which pandas 3 parses by default."""
+    if time.size and np.all((time >= EARLIEST_US) & (time <= LATEST_US)):
+        raise ValidationError(
+            f"{what} looks like microseconds (first {time[0]}), nanoseconds are due; "
+            'convert date-times with .as_unit("ns") before taking integers'
+        )
+    return time
+
+
+def _iso_date(day: object) -> str:
+    try:
+        return dt.date.fromisoformat(str(day)).isoformat()
+    except ValueError as error:
+        raise ValidationError(f'half day {day!r} is not "YYYY-MM-DD"') from error
 
 
 def _clock(text: str) -> pd.Timedelta:

@@ -12,6 +12,8 @@ from helpers import one_book
 from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, Session
 
+START = 1_743_687_000 * 10**9
+
 
 def _day(times: list[str], complete: list[bool] | None = None, mids: list[float] | None = None) -> BookSnapshots:
     n = len(times)
@@ -84,13 +86,13 @@ def test_empty_frame_missing_column_and_repeated_level_are_refused() -> None:
         ({"ask_price": [[np.nan]]}, "ask price must be finite where there is size"),
         ({"ask_price": [[-3.0]]}, "ask price must be above 0"),
         ({"ask_price": [[1.0, 2.0]], "ask_size": [[1.0, 1.0]]}, "pad with NaN"),
-        ({"time": np.array([2, 1])}, "time runs backwards in 1 rows, first in row 1"),
+        ({"time": START + np.array([2, 1])}, "time runs backwards in 1 rows, first in row 1"),
         ({"complete": [True, True]}, "one flag a row"),
     ],
 )
 def test_impossible_snapshots_are_refused(change: dict[str, Any], message: str) -> None:
     fields: dict[str, Any] = {
-        "time": np.array([1]), "bid_price": [[1.0]], "bid_size": [[1.0]], "ask_price": [[2.0]], "ask_size": [[1.0]],
+        "time": [START], "bid_price": [[1.0]], "bid_size": [[1.0]], "ask_price": [[2.0]], "ask_size": [[1.0]],
     }  # fmt: skip
     with pytest.raises(ValidationError, match=message):
         BookSnapshots(**{**fields, **change})
@@ -158,3 +160,11 @@ def _frame() -> pd.DataFrame:
     return BookSnapshots(
         books.time, books.bid_price - steps, wide["bid_size"], books.ask_price + steps, wide["ask_size"]
     ).to_frame()
+
+
+def test_a_frame_of_two_symbols_is_refused_and_one_is_kept() -> None:
+    frame = _frame().assign(Symbol="A")
+    assert BookSnapshots.from_frame(frame).symbol == "A"
+    frame.loc[30:, "Symbol"] = "B"
+    with pytest.raises(ValidationError, match=r"column Symbol names 2 symbols \(A, B, ...\); keep one"):
+        BookSnapshots.from_frame(frame)

@@ -85,3 +85,20 @@ def test_event_and_time_weights_differ_as_they_should() -> None:
     assert summarise(books, Session(), "time")["spread"] == pytest.approx((3 * 2 + 3.5 * 6) / 6.5)
     with pytest.raises(ValidationError, match="weight 'volume' is unknown"):
         summarise(books, Session(), "volume")
+
+
+def test_time_without_a_quote_counts_for_no_state() -> None:
+    start = pd.Timestamp("2025-04-03 09:30", tz="America/New_York").as_unit("ns").value
+    hours = np.array([0, 1, 6]) * 3600 * 10**9
+    # Spread 2 for an hour, no bid for five, spread 6 for the last half hour.
+    bid_size, ask = np.array([[1.0], [0.0], [1.0]]), np.array([[101.0], [101.0], [105.0]])
+    books = BookSnapshots(start + hours, np.full((3, 1), 99.0), bid_size, ask, np.ones((3, 1)))
+    assert summarise(books, Session(), "time")["spread"] == pytest.approx((2 * 1 + 6 * 0.5) / 1.5)
+    with pytest.raises(ValidationError, match="none of 1 states is complete, in the session and quoted"):
+        summarise(books.take([1]), Session())
+
+
+def test_a_level_exactly_at_the_distance_counts() -> None:
+    books = one_book([(99.99, 5)], [(100.01, 7)])
+    assert depth_within(books, 1, "buy").tolist() == [7]
+    assert depth_within(books, 1, "sell").tolist() == [5]

@@ -16,7 +16,7 @@ from research_lib.market.quality import MEANING
 
 
 def _books(n: int = 6, **changes: object) -> BookSnapshots:
-    """States ten seconds apart from 10:00, two levels a side, bid 99, ask 101."""
+    """States ten seconds apart from 10:00, two levels a side, bid 99, ask 101; silent before and after."""
     start = pd.Timestamp("2025-04-03 10:00", tz="America/New_York").as_unit("ns").value
     arrays: dict[str, object] = {
         "time": start + 10 * 10**9 * np.arange(n),
@@ -47,14 +47,18 @@ CASES = {
 }
 
 
+MINUTE = Session(1, "10:00", "10:01")
+
+
 @pytest.mark.parametrize("kind", list(MEANING))
 def test_each_kind_is_counted_raised_dropped_or_kept(kind: str) -> None:
     books = CASES[kind]
+    session = Session(1, "10:00", "10:11") if kind == "gaps" else MINUTE
     expected = 3 if kind == "out_of_session" else 1
-    kept, quality = assess(books, policy=QualityPolicy(**{**_all("keep"), kind: "keep"}))  # type: ignore[arg-type]
+    kept, quality = assess(books, session, QualityPolicy(**{**_all("keep"), kind: "keep"}))  # type: ignore[arg-type]
     assert quality[kind] == expected
     assert kept is books
-    dropped, again = assess(books, policy=QualityPolicy(**{**_all("keep"), kind: "drop"}))  # type: ignore[arg-type]
+    dropped, again = assess(books, session, QualityPolicy(**{**_all("keep"), kind: "drop"}))  # type: ignore[arg-type]
     assert again.counts == quality.counts
     if kind == "stub_quotes":
         assert len(dropped) == 6
@@ -66,7 +70,7 @@ def test_each_kind_is_counted_raised_dropped_or_kept(kind: str) -> None:
         rf"XYZ: {expected} of 6 states .* are {kind} .*first in row {row} at 2025-04-03 .*-04:00; correct the data"
     )
     with pytest.raises(ValidationError, match=message):
-        assess(books, policy=QualityPolicy(**{**_all("keep"), kind: "raise"}))  # type: ignore[arg-type]
+        assess(books, session, QualityPolicy(**{**_all("keep"), kind: "raise"}))  # type: ignore[arg-type]
 
 
 def _all(action: str) -> dict[str, str]:
@@ -82,7 +86,7 @@ def test_the_defaults_refuse_what_cannot_be_one_venue() -> None:
 
 
 def test_a_clean_book_has_no_counts_and_its_span() -> None:
-    _, quality = assess(_books())
+    _, quality = assess(_books(), MINUTE)
     assert set(quality.counts.values()) == {0}
     assert (quality.rows, quality.first, quality.last) == (6, "2025-04-03 10:00:00-04:00", "2025-04-03 10:00:50-04:00")
     assert quality.longest_gap_seconds == 10.0
@@ -91,7 +95,7 @@ def test_a_clean_book_has_no_counts_and_its_span() -> None:
 
 def test_the_night_is_no_gap() -> None:
     days = _books(time=_books().time + 24 * 3600 * 10**9 * (np.arange(6) >= 3))
-    assert assess(days)[1]["gaps"] == 0
+    assert assess(days, MINUTE)[1]["gaps"] == 0
 
 
 def test_an_unknown_action_is_refused() -> None:
@@ -129,3 +133,46 @@ def test_a_half_day_closes_early() -> None:
     assert session.interval_of(late).tolist() == [-1, 4]
     with pytest.raises(ValidationError, match="half day 2025-04-03 closes at 17:00, not between"):
         Session(half_days={"2025-04-03": "17:00"})
+
+
+def test_days_at_other_price_levels_are_no_stubs() -> None:
+    """A trend or a split moves a whole day; a stub is far from its own day's usual mid."""
+    day = 24 * 3600 * 10**9 * np.repeat([0, 1, 4], 2)
+    level = np.repeat([1.0, 4.0, 0.5], 2)[:, None]
+    books = _books(
+        time=_books().time[[0, 1, 0, 1, 0, 1]] + day,
+        bid_price=_books().bid_price * level,
+        ask_price=_books().ask_price * level,
+    )
+    cleaned, quality = assess(books)
+    assert quality["stub_quotes"] == 0
+    assert np.isfinite(cleaned.mid).all()
+
+
+def test_a_recording_that_starts_late_or_stops_early_has_a_gap() -> None:
+    hour = 3600 * 10**9
+    morning = assess(_books(time=_books().time - hour // 2 + 10**9))[1]  # from 09:30:01 for a minute
+    assert morning["gaps"] == 1
+    assert morning.longest_gap_seconds == pytest.approx(6.5 * 3600 - 51)
+    late = assess(_books(time=_books().time + 5 * hour))[1]  # from 15:00
+    assert late["gaps"] == 2
+    assert late.longest_gap_seconds == pytest.approx(5.5 * 3600)
+
+
+def test_levels_out_of_order_across_an_empty_one_are_seen() -> None:
+    books = BookSnapshots(
+        _books(1).time, [[10.0, np.nan, 11.0]], [[1.0, 0.0, 1.0]], [[12.0, 13.0, 14.0]], [[1.0, 1.0, 1.0]]
+    )
+    assert books.unordered.tolist() == [True]
+
+
+@pytest.mark.parametrize("day", ["2024-7-3", "July 3rd", 7])
+def test_half_days_that_cannot_be_dates_are_refused(day: object) -> None:
+    with pytest.raises(ValidationError, match=r'is not "YYYY-MM-DD"'):
+        Session(half_days={day: "13:00"})  # type: ignore[dict-item]
+
+
+def test_half_days_may_be_dates() -> None:
+    day = pd.Timestamp("2024-07-03").date()
+    opens, closes = Session(half_days={day: "13:00"}).bounds([day])  # type: ignore[dict-item]
+    assert (closes - opens)[0] == 3.5 * 3600 * 10**9

@@ -81,3 +81,18 @@ def test_whole_hours_lie_where_their_interval_starts() -> None:
     assert positions[0] == pytest.approx(30)
     assert hours[-1] == "16:00"
     assert positions[-1] == pytest.approx(390)
+
+
+def test_more_intervals_than_the_arithmetic_holds_are_refused() -> None:
+    with pytest.raises(ValidationError, match="n_intervals must be at most"):
+        Session(2_340_000)
+    starts = Session(390_000).starts([dt.date(2025, 4, 3)])[0]
+    assert (np.diff(starts) > 0).all()
+
+
+def test_integers_that_cannot_be_nanoseconds_are_refused() -> None:
+    microseconds = pd.DatetimeIndex(["2025-04-03 13:30"], tz="UTC").as_unit("us").asi8
+    with pytest.raises(
+        ValidationError, match=r"time looks like microseconds \(first 1743687000000000\), nanoseconds are due; convert"
+    ):
+        nanoseconds(microseconds)

@@ -66,12 +66,30 @@ def iter_books(
     Raises
     ------
     MissingDataError, ValidationError
-        As `read_books`, when the file at fault is reached.
+        As `read_books`, when the file at fault is reached; files of two symbols, or not in
+        time order. Each file's opening cross is looked for in that file.
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
+    before: BookSnapshots | None = None
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         file = Path(path)
-        yield from format_of(file).batches(file, rows, session or Session())
+        for batch in format_of(file).batches(file, rows, session or Session()):
+            refuse_disorder(before, batch)
+            before = batch if len(batch) else before
+            yield batch
+
+
+def refuse_disorder(before: BookSnapshots | None, batch: BookSnapshots) -> None:
+    """Raise ValidationError where `batch` is of another symbol than the one before it, or starts before that ends."""
+    if before is None or not len(batch):
+        return
+    if batch.symbol != before.symbol:
+        raise ValidationError(f"batches of 2 symbols ({before.symbol}, {batch.symbol}); read one at a time")
+    if batch.time[0] < before.time[-1]:
+        raise ValidationError(
+            f"time runs backwards from one batch to the next ({batch.time[0]} after {before.time[-1]} ns); "
+            "give files and batches in time order"
+        )
 
 
 def format_of(path: Path) -> Any:
