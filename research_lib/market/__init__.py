@@ -2,6 +2,7 @@
 
 from research_lib.market.book import BookSnapshots
 from research_lib.market.calibration import MarketProfile, measure_market, profile_distances
+from research_lib.market.convert import convert
 from research_lib.market.microstructure import (
     depth_within,
     imbalance,
@@ -17,6 +18,7 @@ from research_lib.market.readers.binance import read_binance
 from research_lib.market.readers.databento import read_mbp10
 from research_lib.market.readers.lobster import read_lobster
 from research_lib.market.resilience import after_own_trades
+from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import DayShape, SyntheticMarket, TrueCurve
 from research_lib.market.trades import Trades
@@ -34,6 +36,7 @@ __all__ = [
     "TrueCurve",
     "after_own_trades",
     "assess",
+    "convert",
     "deep_stock",
     "depth_within",
     "imbalance",
@@ -48,6 +51,7 @@ __all__ = [
     "read_books",
     "read_lobster",
     "read_mbp10",
+    "sample_batches",
     "summarise",
     "thin_stock",
     "wide_spread_stock",
