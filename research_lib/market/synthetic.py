@@ -38,6 +38,11 @@ class TrueCurve(Record):
     overdispersion, so X_k is k lots plus a negative binomial and each expectation is a
     closed form. It concerns one time at a time: autocorrelation does not enter.
 
+    The sum ends at the last of the K levels kept, and an order that walks further would
+    seem to get cheaper. So impact, slippage and cost are NaN, interval by interval, for x
+    above `largest_order`, the shares that K levels hold all but surely; below it what the
+    sum leaves out is negligible. The synthetic market keeps 200 levels.
+
     Attributes
     ----------
     half_spread : (n,) currency per share
@@ -57,19 +62,32 @@ class TrueCurve(Record):
     gap: Float
     lot_size: float = 1.0
 
+    @property
+    def largest_order(self) -> Float:
+        r"""Limit of the curve, (n,) shares: four standard deviations of X_K below its mean, at least K lots.
+
+        With M the sum of `level_mean`, X_K has mean K lots + M and variance M (dispersion + lot).
+        """
+        certain, beyond = self.lot_size * self.level_mean.shape[1], self.level_mean.sum(axis=1)
+        return certain + np.maximum(beyond - 4.0 * np.sqrt(beyond * (self.dispersion + self.lot_size)), 0.0)
+
     def impact(self, x: ArrayLike) -> Float:
-        """Expected average premium over the touch of x shares, scalar or (n,) -> (n,) currency per share."""
+        """Expected average premium over the touch of x shares, scalar or (n,) -> (n,) currency per share.
+
+        NaN above `largest_order`.
+        """
         shares = np.broadcast_to(np.asarray(x, float), self.half_spread.shape)
         beyond = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
         premium = self.lot_size * self._expected_excess(beyond) @ self.gap
-        return np.divide(premium, shares, out=np.zeros_like(premium), where=shares > 0)
+        average = np.divide(premium, shares, out=np.zeros_like(premium), where=shares > 0)
+        return np.where(shares <= self.largest_order, average, np.nan)
 
     def slippage(self, x: ArrayLike) -> Float:
-        """Expected average price beyond the mid of x shares, scalar or (n,) -> (n,) currency per share."""
+        """Expected average price beyond the mid, scalar or (n,) shares -> (n,) currency per share; NaN as `impact`."""
         return self.half_spread + self.impact(x)
 
     def cost(self, x: ArrayLike) -> Float:
-        """Expected cost beyond the mid of x shares, scalar or (n,) -> (n,) currency."""
+        """Expected cost beyond the mid of x shares, scalar or (n,) -> (n,) currency; NaN as `impact`."""
         return np.asarray(x, float) * self.slippage(x)
 
     def _expected_excess(self, y: Float) -> Float:

@@ -75,6 +75,38 @@ def test_true_curve_by_hand_for_levels_of_one_lot() -> None:
     assert market.true_curve.cost(250.0) == pytest.approx(250 * 0.005 + 100 * 0.02 + 50 * 0.05, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_true_curve_ends_before_its_levels_do(name: str) -> None:
+    """Premium over the touch is convex in x up to the limit, as every further share pays at least as much; then NaN."""
+    curve = preset(name, Session(4)).true_curve
+    limit = curve.largest_order
+    assert limit.shape == (4,)
+    premium = np.array([x * curve.impact(x) for x in np.linspace(0.0, 1.0, 41)[:, None] * limit])
+    assert np.isfinite(premium).all()
+    assert np.diff(premium, 2, axis=0).min() > -1e-9 * premium.max()
+    # Slippage an extra share keeps rising at the limit as it did halfway: no level is missing.
+    rise = np.diff(premium, axis=0)
+    assert np.all(rise[-1] - rise[-11] > 0.95 * (rise[20] - rise[10]))
+    for method in (curve.impact, curve.slippage, curve.cost):
+        assert np.isnan(method(1.001 * limit)).all()
+
+
+def test_true_curve_is_known_interval_by_interval() -> None:
+    curve = preset("thin_stock", Session(4)).true_curve
+    between = float(np.sort(curve.largest_order)[1:3].mean())
+    assert np.array_equal(np.isnan(curve.cost(between)), curve.largest_order < between)
+    assert np.isnan(curve.cost(between)).sum() == 2
+
+
+def test_the_limit_of_the_true_curve_is_filled_by_200_levels(rng: np.random.Generator) -> None:
+    """A normal sum falls four deviations below its mean once in 31,000 times: not in 2,600 books of two sides."""
+    market = preset("thin_stock", Session(13))
+    books = market.books(13 * 200, 200, rng)
+    limit = np.tile(market.true_curve.largest_order, 200)
+    assert (books.bid_size.sum(axis=1) > limit).all()
+    assert (books.ask_size.sum(axis=1) > limit).all()
+
+
 def test_settings_move_what_they_name(rng: np.random.Generator) -> None:
     session = Session(390)
 
