@@ -16,6 +16,7 @@ from research_lib.market.trades import Trades
 
 Float = NDArray[np.float64]
 Int8 = NDArray[np.int8]
+Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,14 @@ class OrderFlow(Record):
     def attach(self, books: BookSnapshots, session: Session, rng: np.random.Generator) -> BookSnapshots:
         """The books with trades in the interval that each of them opens.
 
-        Trades fall evenly over the interval and print at the touch shown at its start:
-        buyers at the ask, sellers at the bid. They do not move the books. Books with an
-        empty side get trades of the other side only.
+        Trades fall evenly over the interval, as long as those of the book's own day, or
+        until the next book where that comes first, and print at the touch shown at its
+        start: buyers at the ask, sellers at the bid. They do not move the books. Books
+        with an empty side get trades of the other side only.
         """
         row = np.repeat(np.arange(len(books)), rng.poisson(self.trades_per_interval, len(books)))
-        opens, closes = session.bounds(session.days(books.time[:1]))
-        length = int(closes[0] - opens[0]) // session.n_intervals
-        time = np.sort(books.time[row] + rng.integers(0, length, len(row)))
+        after = rng.integers(0, _shown_for(books, session)[row])
+        time = books.time[row] + after[np.lexsort((after, row))]  # in order within a book; books do not overlap
         aggressor = self.signs(len(row), rng)
         price = np.where(aggressor > 0, books.ask_price[row, 0], books.bid_price[row, 0])
         size = rng.geometric(1.0 / self.mean_size, len(row)).astype(float)
@@ -93,7 +94,7 @@ class OrderFlow(Record):
         trades = Trades(time[shown], price[shown], size[shown], aggressor[shown], books.symbol)
         return dataclasses.replace(books, trades=trades)
 
-    def _parent_lengths(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def _parent_lengths(self, n: int, rng: np.random.Generator) -> Int64:
         """Lengths of parents that cover n trades, the first already under way; none counts beyond n."""
         alpha, lengths = 1.0 + self.sign_exponent, [self._remaining(n, rng)]
         while sum(int(part.sum()) for part in lengths) < n:
@@ -101,9 +102,18 @@ class OrderFlow(Record):
             lengths.append(np.minimum(np.floor(uniform ** (-1.0 / alpha)), n).astype(np.int64))
         return np.concatenate(lengths)
 
-    def _remaining(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def _remaining(self, n: int, rng: np.random.Generator) -> Int64:
         """Trades left of the parent met at a random time: P(R > r) = zeta(alpha, r + 1) / zeta(alpha, 1), at most n."""
         beyond = special.zeta(1.0 + self.sign_exponent, np.arange(1, n) + 1.0) / special.zeta(
             1.0 + self.sign_exponent, 1.0
         )
         return np.array([1 + np.count_nonzero(beyond > rng.random())], np.int64)
+
+
+def _shown_for(books: BookSnapshots, session: Session) -> Int64:
+    """Time for which each book stands, an interval of its own day or until the next book, (n,) ns, at least 1."""
+    days, day = np.unique(session.days(books.time), return_inverse=True)
+    opens, closes = session.bounds(days)
+    interval = ((closes - opens) // session.n_intervals)[day]
+    interval[:-1] = np.minimum(interval[:-1], np.diff(books.time))
+    return np.maximum(interval, 1)

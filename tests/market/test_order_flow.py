@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
+
 import numpy as np
 import pytest
 
+from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.market import Session, SyntheticMarket
 from research_lib.market.order_flow import OrderFlow
@@ -70,6 +74,45 @@ def test_trades_come_with_the_books_and_leave_them_as_they_are() -> None:
     assert np.array_equal(session.interval_of(trades.time), session.interval_of(books.time)[book])
     touch = np.where(trades.aggressor > 0, books.ask_price[book, 0], books.bid_price[book, 0])
     assert np.array_equal(trades.price, touch)
+
+
+@pytest.mark.parametrize("first_day", [dt.date(2024, 7, 2), dt.date(2024, 7, 3)])
+def test_trades_on_half_days_print_in_their_own_interval_at_their_own_touch(
+    first_day: dt.date, rng: np.random.Generator
+) -> None:
+    """Prices move by many ticks from book to book, so that a price of another book is found out."""
+    session = Session(13, half_days={"2024-07-03": "13:00"})
+    market = SyntheticMarket(ModelConfig(volatility_factor=1.0), session, first_day=first_day)
+    books = market.books(3 * 13, 2, rng, flow=OrderFlow(trades_per_interval=200.0))
+    trades = books.trades
+    assert trades is not None
+    assert (session.interval_of(trades.time) >= 0).all()
+    book = np.searchsorted(books.time, trades.time, side="right") - 1
+    assert np.array_equal(session.interval_of(trades.time), session.interval_of(books.time)[book])
+    assert np.array_equal(
+        trades.price, np.where(trades.aggressor > 0, books.ask_price[book, 0], books.bid_price[book, 0])
+    )
+    # 200 trades a book, Poisson, spread over the whole of its own interval.
+    counts = np.bincount(book, minlength=len(books))
+    assert np.all(np.abs(counts - 200) < 4.5 * np.sqrt(200))
+    opens, closes = session.bounds(session.days(books.time))
+    part = (trades.time - books.time[book]) / ((closes - opens) / 13)[book]
+    mean = np.bincount(book, part) / counts
+    assert np.all(np.abs(mean - 0.5) < 4.5 / np.sqrt(12 * counts))
+
+
+def test_trades_of_books_closer_than_an_interval_end_before_the_next_book(rng: np.random.Generator) -> None:
+    """Also where two books have the same time: the first of them stands for a nanosecond at most."""
+    whole = SyntheticMarket(ModelConfig(volatility_factor=1.0), Session(390)).books(390, 2, rng)
+    time = whole.time.copy()
+    time[5] = time[4]
+    whole = dataclasses.replace(whole, time=time)
+    trades = OrderFlow().attach(whole, Session(13), rng).trades
+    assert trades is not None
+    book = np.searchsorted(whole.time, trades.time, side="right") - 1
+    apart = book != 5
+    touch = np.where(trades.aggressor > 0, whole.ask_price[book, 0], whole.bid_price[book, 0])
+    assert np.array_equal(trades.price[apart], touch[apart])
 
 
 @pytest.mark.parametrize(
