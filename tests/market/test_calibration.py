@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 
 import numpy as np
-import pandas as pd
 import pytest
 from helpers import real_data
 from scipy import optimize, special
@@ -14,47 +12,19 @@ from scipy import optimize, special
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.impact import fit_impact, slippage_curves
-from research_lib.market import BookSnapshots, Session, SyntheticMarket
+from research_lib.market import BookSnapshots, Session, SyntheticMarket, read_books
 from research_lib.market.calibration import MarketProfile, measure_market, profile_distances
 from research_lib.market.presets import PRESETS, latent_persistence, market_like, preset
-from research_lib.market.readers.databento import read_mbp10
 from research_lib.market.synthetic import DayShape, count_quantile
 
 LOTS = {"thin_stock": 1.0, "wide_spread_stock": 1.0, "deep_stock": 100.0}
 
 
-def _carried(values: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """The last value given at or before each row; NaN before the first."""
-    last = np.maximum.accumulate(np.where(given, np.arange(len(values)), -1))
-    return np.where(last >= 0, values[last], np.nan)
-
-
-def frog_books() -> BookSnapshots:
-    return read_mbp10(real_data("databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz"))
-
-
-def goog_books() -> BookSnapshots:
-    stem = "lobster/GOOG_2012-06-21_34200000_57600000_{}_10.csv.gz"
-    message, book = (pd.read_csv(real_data(stem.format(kind)), header=None) for kind in ("message", "orderbook"))
-    midnight = pd.Timestamp("2012-06-21", tz="America/New_York").tz_convert("UTC").as_unit("ns").value
-    time = midnight + np.rint(1e9 * message[0].to_numpy()).astype(np.int64)
-    levels = book.to_numpy(float)
-    return BookSnapshots(time, levels[:, 2::4] / 1e4, levels[:, 3::4], levels[:, 0::4] / 1e4, levels[:, 1::4], "GOOG")
-
-
-def bac_books() -> BookSnapshots:
-    with zipfile.ZipFile(real_data("lean_us_equity/tick/bac_20131007_quote.zip")) as archive:
-        quotes = pd.read_csv(archive.open(archive.namelist()[0]), header=None, usecols=range(5)).to_numpy(float)
-    millisecond, bid, bid_size, ask, ask_size = quotes.T
-    bid, bid_size = _carried(bid, bid > 0) / 1e4, _carried(bid_size, bid > 0)
-    ask, ask_size = _carried(ask, ask > 0) / 1e4, _carried(ask_size, ask > 0)
-    midnight = pd.Timestamp("2013-10-07", tz="America/New_York").tz_convert("UTC").as_unit("ns").value
-    last = np.append(np.diff(millisecond) > 0, True) & np.isfinite(bid) & np.isfinite(ask)
-    columns = (column[last, None] for column in (bid, bid_size, ask, ask_size))
-    return BookSnapshots(midnight + millisecond[last].astype(np.int64) * 10**6, *columns, "BAC")
-
-
-REAL = {"thin_stock": frog_books, "wide_spread_stock": goog_books, "deep_stock": bac_books}
+REAL = {
+    "thin_stock": "databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz",
+    "wide_spread_stock": "lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz",
+    "deep_stock": "lean_us_equity/tick/bac_20131007_quote.zip",
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +35,7 @@ def profiles() -> dict[str, MarketProfile]:
 
 def real_profile(name: str, known: dict[str, MarketProfile]) -> MarketProfile:
     if name not in known:
-        known[name] = measure_market(REAL[name]())
+        known[name] = measure_market(read_books(real_data(REAL[name])))
     return known[name]
 
 
