@@ -102,8 +102,10 @@ def latent_persistence(autocorrelation: float, quantile: Callable[[Float], NDArr
 
 # What follows was measured by `market_like(measure_market(books))`: books sampled at the start of each of the 390
 # minutes of one day, bids and asks together, and rounded. Facts of three days of three stocks, not of the stocks.
+# What the shape of the day and memory add is tested against the same market with a flat day and without memory.
 
 # FROG, XNAS, 2025-04-03, Databento MBP-10: 389 books of 10 levels, mean spread 8.6 ticks, 1,589 shares a side.
+# Not caught: how depth moves over the day (hardly closer than a flat day), the spread's memory beyond one minute.
 FROG_2025_04_03 = SyntheticMarket(
     config=ModelConfig(base_price=31.5, volatility_factor=0.411, spread_factor=0.106, volume_decay=0.0),
     depth=175.0,
@@ -116,6 +118,8 @@ FROG_2025_04_03 = SyntheticMarket(
     depth_persistence=0.652,
 )
 # GOOG, Nasdaq, 2012-06-21, LOBSTER 10 levels: 389 books, mean spread 26.9 ticks, 1,081 shares a side.
+# Not caught: how depth moves over the day (hardly closer than a flat day), memory beyond one minute: of the spread no
+# closer than without memory, of depth by a fifth only, as real depth forgets more slowly than an autoregression.
 GOOG_2012_06_21 = SyntheticMarket(
     config=ModelConfig(base_price=571.0, volatility_factor=0.153, spread_factor=0.0490, volume_decay=0.0),
     depth=143.0,
@@ -142,12 +146,19 @@ BAC_2013_10_07 = SyntheticMarket(
 
 
 def thin_stock(session: Session | None = None) -> SyntheticMarket:
-    """A mid-priced stock of little depth, measured on FROG: spread 9 ticks, gaps of 2 to 4, 1,600 shares a side."""
+    """A mid-priced stock of little depth, measured on FROG: spread 9 ticks, gaps of 2 to 4, 1,600 shares a side.
+
+    Depth over the day is hardly closer to FROG's than a flat day is.
+    """
     return _in_session(FROG_2025_04_03, session)
 
 
 def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
-    """A high-priced stock, measured on GOOG: spread 27 ticks, gaps of 4 to 6, 1,100 shares a side."""
+    """A high-priced stock, measured on GOOG: spread 27 ticks, gaps of 4 to 6, 1,100 shares a side.
+
+    Depth over the day is hardly closer to GOOG's than a flat day is, and memory beyond one
+    minute hardly closer than none.
+    """
     return _in_session(GOOG_2012_06_21, session)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import real_data
 from scipy import optimize, special
@@ -169,9 +171,7 @@ def test_a_preset_is_close_to_its_stock(name: str, profiles: dict[str, MarketPro
     - A day of 389 books, of which memory leaves some 200 independent ones, has a Kolmogorov-Smirnov distance of up
       to 1.36 / sqrt(200) = 0.10 to its own law. Depth is a little further: round lots, bids unlike asks, and for
       GOOG a heavier tail than the negative binomial's (0.10 to 0.11 whatever the seed): 0.13.
-    - A half-hour mean of depth has a standard error of about 10 %, more for a stock that remembers longer, and the
-      day's four-number shape does not follow it: 0.2.
-    - Real depth forgets more slowly than an autoregression of order one matched at lag 1: 0.2 over lags 2 to 10.
+    - What the preset has of the day's shape and of memory beyond lag 1 is tested below, against markets without.
     """
     real = real_profile(name, profiles)
     n_levels = len(real.level_size)
@@ -182,8 +182,71 @@ def test_a_preset_is_close_to_its_stock(name: str, profiles: dict[str, MarketPro
     assert (distance[[*facts, "spread memory", "depth memory"]] < 0.05).all(), distance
     assert distance["spread distribution"] < 0.10
     assert distance["depth distribution"] < 0.13
-    assert (distance[["spread over the day", "depth over the day"]] < 0.20).all(), distance
-    assert (distance[["spread memory, longer", "depth memory, longer"]] < 0.20).all(), distance
+
+
+# Of the day's shape and of memory: the facts in which a preset comes closer to its stock than a market without either.
+# Not among them, and so not claimed:
+# - thin_stock: depth over the day (0.12, flat 0.13); longer memory of the spread (0.08, memoryless 0.11).
+# - wide_spread_stock: depth over the day (0.10, flat 0.11); longer memory of the spread (0.06, 0.06)
+#   and of depth (0.15, 0.18).
+# - deep_stock: everything of its spread, which is one tick, with and without.
+BEATS_A_FLAT_DAY = {
+    "thin_stock": {"spread over the day"},
+    "wide_spread_stock": {"spread over the day"},
+    "deep_stock": {"depth over the day"},
+}
+BEATS_NO_MEMORY = {
+    "thin_stock": {"spread memory", "depth memory", "depth memory, longer"},
+    "wide_spread_stock": {"spread memory", "depth memory"},
+    "deep_stock": {"depth memory", "depth memory, longer"},
+}
+MARGIN = 2 / 3
+
+
+def flat_day(market: SyntheticMarket) -> SyntheticMarket:
+    """The market with the same mean spread and depth all day."""
+    fraction = (np.arange(market.session.n_intervals) + 0.5) / market.session.n_intervals
+    depth = market.depth * float(market.day_shape.depth(fraction).mean())
+    return dataclasses.replace(market, depth=depth, day_shape=DayShape(0.0, 0.1, 0.0, 0.0))
+
+
+def memoryless(market: SyntheticMarket) -> SyntheticMarket:
+    return dataclasses.replace(market, spread_persistence=0.0, depth_persistence=0.0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    ("without", "facts", "beaten"),
+    [
+        (flat_day, ["spread over the day", "depth over the day"], BEATS_A_FLAT_DAY),
+        (
+            memoryless,
+            ["spread memory", "depth memory", "spread memory, longer", "depth memory, longer"],
+            BEATS_NO_MEMORY,
+        ),
+    ],
+)
+def test_day_shape_and_memory_bring_a_preset_closer_where_it_says_so(
+    name: str,
+    without: Callable[[SyntheticMarket], SyntheticMarket],
+    facts: list[str],
+    beaten: dict[str, set[str]],
+    profiles: dict[str, MarketProfile],
+) -> None:
+    """To beat is to have less than two thirds of the other market's distance; where it does not is named, and held to.
+
+    The margin was set after looking: over seeds 1 to 4 the ratio of distances is below 0.55 where it is claimed and
+    above 0.68 where it is not. The reasons are half-hour means of a single real day, and an autoregression of order
+    one where real depth forgets more slowly.
+    """
+    real = real_profile(name, profiles)
+
+    def distance(market: SyntheticMarket) -> pd.Series:
+        books = market.books(40 * 390, len(real.level_size), np.random.default_rng(1))
+        return profile_distances(real, measure_market(books))["distance"][facts]
+
+    kept, plain = distance(preset(name)), distance(without(preset(name)))
+    assert set(kept.index[kept < MARGIN * plain]) == beaten[name], (kept, plain)
 
 
 # Mean error of slippage, at most, of the best curve impact = beta x + alpha x^2 through the true one.
