@@ -50,8 +50,10 @@ def read_lobster(
 ) -> BookSnapshots:
     """Read one LOBSTER pair of any depth: row i is the book AFTER event i.
 
-    Every row is a single event and kept, in file order. Not complete are the halt
-    messages (type 7) and the rows from a halt until trading resumes.
+    Every row is a single event and kept, in file order, and all are complete. Halt messages
+    (type 7) and the rows from a halt until trading resumes show empty levels whatever the
+    file holds: no order can trade against them, so a sample taken then finds no market.
+    The first event after the resumption shows the file's book again.
 
     Parameters
     ----------
@@ -110,12 +112,12 @@ def _batches(orderbook: Path, message: Path, date: dt.date | str | None, batch_r
     for events, levels in _in_step(orderbook, message, columns, batch_rows):
         event = _events(message, events, first, time, midnight)
         in_halt = carried(event.price != TRADING_RESUMES, event.type == HALT, halted)
+        shown = _levels(orderbook, levels, columns, first)
         yield BookSnapshots(
             event.time,
             symbol=symbol,
-            complete=~in_halt & (event.type != HALT),
             trades=_trades(event, symbol),
-            **_levels(orderbook, levels, columns, first),
+            **_emptied(shown, in_halt | (event.type == HALT)),
         )
         first, time, halted = first + len(event.time), event.time[-1], bool(in_halt[-1])
     if first == 0:
@@ -189,6 +191,14 @@ def _levels(path: Path, batch: pa.RecordBatch, columns: list[str], first: int) -
         f"{side}_{kind}": values[:, start::2]
         for start, side in enumerate(("ask", "bid"))
         for kind, values in (("price", dollars), ("size", size.astype(float)))
+    }
+
+
+def _emptied(levels: dict[str, NDArray[np.float64]], rows: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+    """The levels, each (n, L), without price and size where (n,) `rows` is True."""
+    return {
+        name: np.where(rows[:, None], np.nan if name.endswith("price") else 0.0, table)
+        for name, table in levels.items()
     }
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market import BookSnapshots
+from research_lib.market import BookSnapshots, Session
 from research_lib.market.readers import lobster
 from research_lib.market.readers.lobster import read_lobster
 
@@ -189,21 +189,38 @@ def test_sentinel_levels_are_empty(tmp_path: Path) -> None:
     assert np.sum(books.bid_size == 0) + np.sum(books.ask_size == 0) == 3
 
 
+HALTED = [
+    "36000.1,1,11,20,1000000,1",
+    "36023,7,0,0,-1,-1",
+    "36100,1,12,20,1000000,1",
+    "36323,7,0,0,0,-1",
+    "36400,1,13,20,1000000,1",
+    "36723,7,0,0,1,-1",
+    "36724,1,14,20,1000000,1",
+]
+
+
 @pytest.mark.parametrize("batch_rows", [1, 2, 3, 100])
-def test_rows_from_a_halt_until_trading_resumes_are_not_complete(tmp_path: Path, batch_rows: int) -> None:
-    messages = [
-        "36000.1,1,11,20,1000000,1",
-        "36023,7,0,0,-1,-1",
-        "36100,1,12,20,1000000,1",
-        "36323,7,0,0,0,-1",
-        "36400,1,13,20,1000000,1",
-        "36723,7,0,0,1,-1",
-        "36724,1,14,20,1000000,1",
-    ]
-    books = whole(write(tmp_path, messages), batch_rows)
-    np.testing.assert_array_equal(books.complete, [True, False, False, False, False, False, True])
+def test_rows_from_a_halt_until_trading_resumes_are_empty_books(tmp_path: Path, batch_rows: int) -> None:
+    books = whole(write(tmp_path, HALTED), batch_rows)
+    assert books.complete.all()
+    open_ = np.array([True, False, False, False, False, False, True])
+    for side in ("bid", "ask"):
+        price, size = getattr(books, f"{side}_price"), getattr(books, f"{side}_size")
+        np.testing.assert_array_equal(~np.isnan(price), np.repeat(open_[:, None], 2, axis=1))
+        np.testing.assert_array_equal(size > 0, np.repeat(open_[:, None], 2, axis=1))
     assert books.trades is not None
     assert len(books.trades) == 0
+
+
+def test_a_sample_in_a_halt_is_an_empty_book_and_not_the_one_before(tmp_path: Path) -> None:
+    """No minute starts between the resumption, 36723 s, and the first event after it, 36724 s."""
+    sampled = whole(write(tmp_path, HALTED), 100).sample(Session(390))
+    starts = 34_200 + 60 * np.arange(390)
+    seen, in_halt = starts > 36_000, (starts >= 36_023) & (starts < 36_724)
+    np.testing.assert_array_equal(~np.isnan(sampled.bid_price[:, 0]), seen & ~in_halt)
+    np.testing.assert_array_equal(sampled.ask_size[:, 0] > 0, seen & ~in_halt)
+    np.testing.assert_array_equal(sampled.complete, seen)
 
 
 @pytest.mark.parametrize(("date", "opening"), [("2012-01-20", "14:30"), ("2012-06-21", "13:30")])
