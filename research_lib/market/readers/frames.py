@@ -42,7 +42,7 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
     `BookSnapshots.to_frame` writes them; the rows of one time are one snapshot, in any
     order among themselves. Wide: time or timestamp, and bid_price_k, bid_size_k,
     ask_price_k, ask_size_k of levels 1 to L; a level of size 0, or without price and
-    size, is empty. Either may have a column symbol or ticker with one value.
+    size, is empty. Either may have a column symbol or ticker, in any case, with one value.
 
     The file is read twice: first its touch, since a frame with more than half of its
     snapshots crossed is not an order book; then all of it.
@@ -95,7 +95,7 @@ class _Columns:
             raise ValidationError(f"{path} has levels up to {n_levels:,}; keep at most {MAX_LEVELS:,}")
         known_times = TIME_COLUMNS if n_levels else TIME_COLUMNS[:1]
         time = next((name for name in known_times if name in names), " or ".join(known_times))
-        symbol = next((name for name in SYMBOL_COLUMNS if name in names), None)
+        symbol = next((name for known in SYMBOL_COLUMNS for name in names if name.lower() == known), None)
         wanted = _level_columns(n_levels) if n_levels else list(FRAME_COLUMNS[1:])
         missing = [name for name in (time, *wanted) if name not in names]
         if missing:

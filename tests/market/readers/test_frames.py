@@ -168,3 +168,11 @@ def test_dirty_quotes_are_refused_with_both_counts() -> None:
     )
     with pytest.raises(ValidationError, match=message):
         next(frames.batches(path, 1_000, Session()))
+
+
+@pytest.mark.parametrize("name", ["Symbol", "SYMBOL", "Ticker"])
+def test_two_symbols_are_refused_however_the_column_is_capitalised(tmp_path: Path, name: str) -> None:
+    assert _read(_write(_wide(**{name: "XYZ"}), tmp_path / "one.csv")).symbol == "XYZ"
+    path = _write(_long(**{name: ["A"] * 4 + ["B"] * 4}), tmp_path / "two.csv")
+    with pytest.raises(ValidationError, match=f"column {name} must hold one symbol, row 4 holds 'B' after 'A'"):
+        _read(path)
