@@ -21,6 +21,7 @@ from research_lib.market.readers.source import (
     UTC_NS,
     csv_batches,
     damage,
+    first_lines,
     head,
     header,
     parquet_batches,
@@ -77,10 +78,11 @@ def column_type(path: Path, name: str) -> pa.DataType | None:
 
 
 def first_cells(path: Path, wanted: Callable[[str], bool]) -> list[str]:
-    """The cells of the wanted columns in the whole lines among a CSV's first 8 KiB."""
-    start = head(path)
+    """The cells of the wanted columns in the whole lines among a CSV's first 8 KiB, at least in its first row."""
+    start = first_lines(path, 2)
+    cut = len(start) >= HEAD_BYTES and not start.endswith(b"\n")
     lines = start.decode("utf-8", errors="replace").splitlines()[1:]
-    rows = csv.reader(io.StringIO("\n".join(lines[:-1] if len(start) == HEAD_BYTES else lines)))
+    rows = csv.reader(io.StringIO("\n".join(lines[:-1] if cut else lines)))
     columns = [position for position, name in enumerate(header(path)) if wanted(name)]
     return [row[position].strip() for row in rows for position in columns if position < len(row)]
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from research_lib.errors import MissingDataError, ValidationError
 
 HEAD_BYTES = 8192
+LINES_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 22
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 NULLS = ["", "NaN", "nan", "null"]
@@ -58,6 +59,15 @@ def head(path: Path) -> bytes:
         return bytes(stream.read(HEAD_BYTES))
 
 
+def first_lines(path: Path, n_lines: int) -> bytes:
+    """As `head`, read on until it holds `n_lines` whole lines, the file ends, or 1 MiB is reached."""
+    with damage(path), open_bytes(path) as stream:
+        start = bytes(stream.read(HEAD_BYTES))
+        while start.count(b"\n") < n_lines and len(start) < LINES_BYTES and (more := stream.read(HEAD_BYTES)):
+            start += bytes(more)
+    return start
+
+
 @contextmanager
 def damage(path: Path) -> Iterator[None]:
     """Turn a damaged file's failure to decompress or to parse into a ValidationError that names the file."""
@@ -80,8 +90,17 @@ def damage(path: Path) -> Iterator[None]:
 
 
 def header(path: Path) -> list[str]:
-    """Column names of a CSV's first line; a repeated name gets the suffix .1, .2, ..."""
-    line = head(path).split(b"\n", 1)[0].decode("utf-8", errors="replace").strip("\r\ufeff")
+    """Column names of a CSV's first line; a repeated name gets the suffix .1, .2, ...
+
+    Raises
+    ------
+    ValidationError
+        If the line is longer than 1 MiB.
+    """
+    first, end, _ = first_lines(path, 1).partition(b"\n")
+    if not end and len(first) >= LINES_BYTES:
+        raise ValidationError(f"{path}: its first line is longer than {LINES_BYTES:,} bytes; is it a CSV?")
+    line = first.decode("utf-8", errors="replace").strip("\r\ufeff")
     names: list[str] = []
     for name in (cell.strip().strip('"') for cell in line.split(",")):
         repeats = sum(other.split(".")[0] == name for other in names)

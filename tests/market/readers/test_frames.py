@@ -176,3 +176,19 @@ def test_two_symbols_are_refused_however_the_column_is_capitalised(tmp_path: Pat
     path = _write(_long(**{name: ["A"] * 4 + ["B"] * 4}), tmp_path / "two.csv")
     with pytest.raises(ValidationError, match=f"column {name} must hold one symbol, row 4 holds 'B' after 'A'"):
         _read(path)
+
+
+def test_a_header_longer_than_8_kib_is_read_whole(tmp_path: Path) -> None:
+    extra = {f"a_column_of_no_interest_{k:04d}": 0 for k in range(500)}
+    frame = _wide().assign(timestamp=TIMES.astype("int64"))
+    wide = pd.concat([pd.DataFrame(extra, index=frame.index), frame], axis=1)
+    books = _read(_write(wide, tmp_path / "wide.csv"))
+    assert books.n_levels == 2
+    assert books.time.tolist() == TIMES.astype("int64").tolist()
+
+
+def test_a_first_line_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "line.csv"
+    path.write_text("time,side,price,size,level," + "x" * (1 << 20))
+    with pytest.raises(ValidationError, match=r"line.csv: its first line is longer than 1,048,576 bytes"):
+        _read(path)
