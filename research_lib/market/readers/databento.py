@@ -26,7 +26,9 @@ LEVEL_COLUMN = re.compile(r"(bid|ask)_(px|sz)_(\d\d)")
 PRICE_COLUMN = re.compile(r"price|(bid|ask)_px_\d\d")
 ACTIONS = ("A", "C", "M", "R", "T", "F", "N")
 AGGRESSOR = {"B": 1, "A": -1, "N": 0}
-FIXED_FROM = 1_000_000  # a whole number this large is 0.001 in units of 1e-9, not a price in dollars
+AMBIGUOUS_FROM = 1_000_000  # a whole number from here on may be dollars, or 0.001 and more in units of 1e-9
+FIXED_FROM = 10_000_000  # a whole number this large is 0.01 in units of 1e-9, not a price in dollars
+LOWEST_FIXED = 0.00001
 READ_ROWS = 500_000
 
 
@@ -48,8 +50,10 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
     path : Path
         Columns by name, in any order: ts_event, action, side, flags, symbol, price and size
         (without both there are no trades), and bid_px_NN, bid_sz_NN, ask_px_NN, ask_sz_NN of
-        levels 00 to L-1 (L = 10 in MBP-10, 1 in MBP-1). Times are ISO 8601 with a time zone or
-        integer nanoseconds; prices are decimals or integers of 1e-9 (UNDEF_PRICE: empty level).
+        levels 00 to L-1 (L = 10 in MBP-10, 1 in MBP-1). Without symbol, instrument_id is it.
+        Times are ISO 8601 with a time zone or
+        integer nanoseconds; prices are decimals or integers of 1e-9 (UNDEF_PRICE: empty level). In a CSV of whole
+        numbers the dearest of the first prices decides: 10,000,000 or more is 1e-9.
     batch_rows : int
     session : Session
         Whose opening cross counts.
@@ -64,7 +68,7 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
     ValidationError
         A damaged file, a missing column, a cell that cannot be (text in a number, an unknown
         action or side, a price without size), two symbols, times that run backwards: names
-        file, row and column.
+        file, row and column. A CSV of whole-number prices, the dearest from 1e6 to 1e7: ambiguous.
     """
     return books_of(records(path, batch_rows), session)
 
@@ -119,7 +123,7 @@ def records(path: Path, batch_rows: int) -> Iterator[Records]:
     columns = _Columns.of(path)
     symbol, before = None, np.int64(0)
     for row, batch in cells.read_columns(path, columns.types, batch_rows):
-        symbol = cells.one_text(path, row, "symbol", batch.column("symbol"), symbol)
+        symbol = cells.one_text(path, row, columns.symbol, batch.column(columns.symbol), symbol)
         time = cells.times(path, row, "ts_event", batch.column("ts_event"))
         cells.refuse_backwards(path, row, "ts_event", time, before)
         before = time[-1]
@@ -148,6 +152,7 @@ class _Columns:
 
     path: Path
     n_levels: int
+    symbol: str
     types: dict[str, pa.DataType]
 
     @classmethod
@@ -161,7 +166,8 @@ class _Columns:
             )
         n_levels = 1 + max(int(match[3]) for match in found)
         trades = ["price", "size"] if {"price", "size"} & set(names) else []
-        wanted = ["ts_event", "action", "side", "flags", "symbol", *trades, *_level_columns(n_levels)]
+        symbol = "instrument_id" if "instrument_id" in names and "symbol" not in names else "symbol"
+        wanted = ["ts_event", "action", "side", "flags", symbol, *trades, *_level_columns(n_levels)]
         missing = [name for name in wanted if name not in names]
         if missing:
             raise ValidationError(
@@ -169,9 +175,9 @@ class _Columns:
             )
         types: dict[str, pa.DataType] = dict.fromkeys(wanted, pa.float64())
         types |= dict.fromkeys(filter(PRICE_COLUMN.fullmatch, wanted), _price_type(path))
-        types |= dict.fromkeys(("action", "side", "symbol"), pa.string())
+        types |= dict.fromkeys(("action", "side", symbol), pa.string())
         types |= {"flags": pa.int64(), "ts_event": cells.time_type(path, "ts_event")}
-        return cls(path, n_levels, types)
+        return cls(path, n_levels, symbol, types)
 
     def records(self, row: int, batch: pa.RecordBatch, time: NDArray[np.int64], symbol: str) -> Records:
         """The batch, whose first row is number `row`, as checked records."""
@@ -213,7 +219,7 @@ class _Columns:
         if pa.types.is_integer(self.types[names[0]]):
             fixed = [batch.column(name).fill_null(UNDEF_PRICE).to_numpy() for name in names]
             price = fixed_prices(np.column_stack(fixed))
-            low = (price > 0) & (price < FIXED_FROM / FIXED_PRICE_SCALE / 100)
+            low = (price > 0) & (price < LOWEST_FIXED)
             rule = "is read as fixed-point of 1e-9 and must be at least 0.00001; write decimals"
             cells.refuse_table(self.path, row, names, low, price, rule)
             return price
@@ -234,5 +240,12 @@ def _price_type(path: Path) -> pa.DataType:
     if stored is not None:
         return pa.int64() if pa.types.is_integer(stored) else pa.float64()
     prices = [cell for cell in cells.first_cells(path, lambda name: PRICE_COLUMN.fullmatch(name) is not None) if cell]
-    whole = [int(cell) for cell in prices if cell.isdigit()]
-    return pa.int64() if whole and len(whole) == len(prices) and max(whole) >= FIXED_FROM else pa.float64()
+    if not prices or not all(cell.isdigit() for cell in prices):
+        return pa.float64()
+    dearest = max((int(cell) for cell in prices if int(cell) != UNDEF_PRICE), default=UNDEF_PRICE)
+    if AMBIGUOUS_FROM <= dearest < FIXED_FROM:
+        raise ValidationError(
+            f"{path}: prices are whole numbers up to {dearest:,}, which may be currency or units of 1e-9; "
+            f"write them as decimals, {dearest}.0 or {dearest / FIXED_PRICE_SCALE:.9f}"
+        )
+    return pa.int64() if dearest >= FIXED_FROM else pa.float64()

@@ -278,3 +278,37 @@ def test_order_by_order_records_are_refused_with_the_remedy() -> None:
     path = real_data("databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbo.csv.gz")
     with pytest.raises(ValidationError, match=r"mbo.csv.gz lacks column bid_px_00: .* fetch schema mbp-10 or mbp-1"):
         read_mbp10(path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_without_symbol_the_instrument_id_is_it(tmp_path: Path, suffix: str) -> None:
+    frame = _mbp10().drop(columns="symbol").assign(instrument_id=[38] * 5 + [39])
+    path = tmp_path / f"book.{suffix}"
+    for part in (frame.iloc[:5], frame):
+        _write(part, path) if suffix == "csv" else part.to_parquet(path)
+        if len(part) == 5:
+            assert read_mbp10(path).symbol == "38"
+    with pytest.raises(ValidationError, match=r"column instrument_id must hold one symbol, row 5 holds '39'"):
+        read_mbp10(path)
+
+
+@pytest.mark.parametrize("dearest", [1_000_500, 9_999_999])
+def test_whole_prices_that_may_be_dollars_or_fixed_point_are_refused_until_decimal(
+    tmp_path: Path, dearest: int
+) -> None:
+    prices = {name: dearest for name in _mbp10().filter(regex="_px_").columns}
+    with pytest.raises(
+        ValidationError, match=rf"up to {dearest:,}, which may be .* as decimals, {dearest}\.0 or 0\.00"
+    ):
+        read_mbp10(_write(_mbp10(**prices), tmp_path / "book.csv"))
+    decimal = _write(_mbp10(**{name: f"{price}.0" for name, price in prices.items()}), tmp_path / "decimal.csv")
+    assert read_mbp10(decimal).ask_price[0, 0] == dearest
+
+
+@pytest.mark.parametrize(("whole", "price"), [(999_999, 999_999.0), (10_000_000, 0.01)])
+def test_whole_prices_beside_the_ambiguous_range_are_read(tmp_path: Path, whole: int, price: float) -> None:
+    prices = {name: whole for name in _mbp10().filter(regex="_px_").columns}
+    empty = {"ask_px_09": np.iinfo(np.int64).max, "ask_sz_09": 0}
+    books = read_mbp10(_write(_mbp10(**(prices | empty)), tmp_path / "book.csv"))
+    assert books.ask_price[0, 0] == price
+    assert np.isnan(books.ask_price[:, 9]).all()
