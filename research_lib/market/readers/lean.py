@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.readers.cells import refuse_backwards, refuse_cells, refuse_table
-from research_lib.market.readers.rows import Int64, carried, integers, midnight_ns, parsed_date
+from research_lib.market.readers.rows import Int64, TradeFeed, carried, integers, midnight_ns, parsed_date
 from research_lib.market.readers.source import csv_batches
 from research_lib.market.sessions import Session
 from research_lib.market.trades import UNSIGNED, Trades
@@ -80,7 +79,8 @@ def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iter
     QuantConnect Lean, Data/equity/readme.md: tick resolution, quote and trade files.
     """
     symbol, midnight = _named(path)
-    trades = _TradeFeed(_partner(path), symbol, midnight)
+    partner = _partner(path)
+    trades = TradeFeed(None if partner is None else _trades(partner, symbol, midnight), symbol)
     n_rows, ready = 0, None
     for books in _quotes(path, symbol, midnight, batch_rows):
         n_rows += len(books)
@@ -91,8 +91,6 @@ def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iter
         raise ValidationError(f"{path} holds no rows; fetch it again")
     yield dataclasses.replace(ready, trades=trades.until(None))
     logger.info("read %s quotes of %s from %s", f"{n_rows:,}", symbol, path.name)
-    if trades.n_suspicious:
-        logger.info("dropped %s suspicious trades of %s", f"{trades.n_suspicious:,}", symbol)
 
 
 def _quotes(path: Path, symbol: str, midnight: int, batch_rows: int) -> Iterator[BookSnapshots]:
@@ -117,38 +115,18 @@ def _quotes(path: Path, symbol: str, midnight: int, batch_rows: int) -> Iterator
         )
 
 
-class _TradeFeed:
-    """Trades of a file, read on as far as they are asked for; none where there is no file."""
-
-    def __init__(self, path: Path | None, symbol: str, midnight: int) -> None:
-        self.n_suspicious = 0
-        self.batches = iter(()) if path is None else self._read(path, symbol, midnight)
-        self.waiting: Trades | None = None
-        self.none_due = None if path is None else Trades(np.empty(0, np.int64), [], [], [], symbol)
-
-    def until(self, time: int | None) -> Trades | None:
-        """The trades not yet handed out, up to and including `time` (ns UTC), all for None; None without a file."""
-        due = [] if self.none_due is None else [self.none_due]
-        while (batch := self._next()) is not None:
-            n_due = len(batch) if time is None else int(np.searchsorted(batch.time, time, side="right"))
-            due.append(batch.take(np.arange(n_due)))
-            if n_due < len(batch):
-                self.waiting = batch.take(np.arange(n_due, len(batch)))
-                break
-        return Trades.concat(due) if due else None
-
-    def _next(self) -> Trades | None:
-        batch, self.waiting = self.waiting, None
-        return next(self.batches, None) if batch is None else batch
-
-    def _read(self, path: Path, symbol: str, midnight: int) -> Iterator[Trades]:
-        for first, rows in _rows(path, TRADE, midnight, 100_000):
-            for name in ("price", "size"):
-                refuse_cells(path, first, name, rows[name] <= 0, rows[name], "must be above 0")
-            kept = rows["suspicious"] == 0
-            self.n_suspicious += int(np.sum(~kept))
-            time, price = rows["time"][kept], rows["price"][kept] / PRICE_SCALE
-            yield Trades(time, price, rows["size"][kept], np.full(len(time), UNSIGNED), symbol)
+def _trades(path: Path, symbol: str, midnight: int) -> Iterator[Trades]:
+    """Trades of a file in batches, without the suspicious ones, whose count is logged at the end."""
+    n_suspicious = 0
+    for first, rows in _rows(path, TRADE, midnight, 100_000):
+        for name in ("price", "size"):
+            refuse_cells(path, first, name, rows[name] <= 0, rows[name], "must be above 0")
+        kept = rows["suspicious"] == 0
+        n_suspicious += int(np.sum(~kept))
+        time, price = rows["time"][kept], rows["price"][kept] / PRICE_SCALE
+        yield Trades(time, price, rows["size"][kept], np.full(len(time), UNSIGNED), symbol)
+    if n_suspicious:
+        logger.info("dropped %s suspicious trades of %s", f"{n_suspicious:,}", symbol)
 
 
 def _rows(
@@ -158,7 +136,7 @@ def _rows(
     columns = [name for name in names if name not in TEXT]
     types = dict.fromkeys(columns, pa.int64()) | {"suspicious": pa.string()}
     first, previous = 0, np.int64(midnight)
-    for batch in _unzipped(path, types, batch_rows, list(names)):
+    for batch in csv_batches(path, types, batch_rows, list(names)):
         cells = integers(path, batch, columns, first)
         refuse_table(path, first, columns, cells < 0, cells, "must be at least 0")
         rows = dict(zip(columns, cells.T, strict=True))
@@ -168,16 +146,6 @@ def _rows(
         refuse_backwards(path, first, "time", rows["time"], previous)
         yield first, rows | {"suspicious": _suspicious(path, batch, first)}
         first, previous = first + batch.num_rows, rows["time"][-1]
-
-
-def _unzipped(
-    path: Path, types: Mapping[str, pa.DataType], batch_rows: int, names: list[str]
-) -> Iterator[pa.RecordBatch]:
-    """As `csv_batches`; what zipfile and zlib say of damaged, encrypted or unknown compression names the file."""
-    try:
-        yield from csv_batches(path, types, batch_rows, names)
-    except (zlib.error, RuntimeError) as error:
-        raise ValidationError(f"{path} cannot be unzipped: {error}; fetch it again") from error
 
 
 def _suspicious(path: Path, batch: pa.RecordBatch, first: int) -> Int64:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import SIDES, BookSnapshots
 from research_lib.market.readers import cells
-from research_lib.market.readers.rows import parsed_date
+from research_lib.market.readers.rows import TradeFeed, parsed_date
 from research_lib.market.readers.source import UTC_NS, damage
 from research_lib.market.sessions import Session
 from research_lib.market.trades import Trades
@@ -72,7 +72,8 @@ def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iter
         cannot be, times that run backwards: names file and, for cells, row and column.
     """
     symbol, dates = _dates(path)
-    trades = _TradeFeed([date / TRADES_FILE for date in dates], symbol)
+    found = [date / TRADES_FILE for date in dates if (date / TRADES_FILE).is_file()]
+    trades = TradeFeed(_trades(found, symbol) if found else None, symbol)
     ready: _Rows | None = None
     for rows in _rows([date / BOOKS_FILE for date in dates], batch_rows):
         if ready is not None:
@@ -249,40 +250,17 @@ def _require_schema(path: Path, schema: pa.Schema) -> None:
             )
 
 
-class _TradeFeed:
-    """The trades of all dates, read on as far as they are asked for."""
-
-    def __init__(self, paths: Iterable[Path], symbol: str) -> None:
-        found = [path for path in paths if path.is_file()]
-        self.none_due = Trades(np.empty(0, np.int64), [], [], [], symbol) if found else None
-        self.batches = self._read(found, symbol)
-        self.waiting: Trades | None = None
-
-    def until(self, time: int | None) -> Trades | None:
-        """The trades not yet handed out, up to and including `time` (ns UTC), all for None; None without a file."""
-        due = [] if self.none_due is None else [self.none_due]
-        while (batch := self._next()) is not None:
-            n_due = len(batch) if time is None else int(np.searchsorted(batch.time, time, side="right"))
-            due.append(batch.take(np.arange(n_due)))
-            if n_due < len(batch):
-                self.waiting = batch.take(np.arange(n_due, len(batch)))
-                break
-        return Trades.concat(due) if due else None
-
-    def _next(self) -> Trades | None:
-        batch, self.waiting = self.waiting, None
-        return next(self.batches, None) if batch is None else batch
-
-    def _read(self, paths: Iterable[Path], symbol: str) -> Iterator[Trades]:
-        before = np.int64(0)
-        for path in paths:
-            for row, batch in _read(path, ROW_GROUP_ROWS):
-                time = cells.times(path, row, "time", batch.column("time"))
-                cells.refuse_backwards(path, row, "time", time, before)
-                before = time[-1]
-                price, size, aggressor = (batch.column(name).to_numpy() for name in list(TRADE_COLUMNS)[1:])
-                for name, values in (("price", price), ("size", size)):
-                    bad = ~((values > 0) & (values < np.inf))
-                    cells.refuse_cells(path, row, name, bad, values, "must be finite and above 0")
-                cells.refuse_cells(path, row, "aggressor", np.abs(aggressor) > 1, aggressor, "must be 1, -1 or 0")
-                yield Trades(time, price, size, aggressor, symbol)
+def _trades(paths: Iterable[Path], symbol: str) -> Iterator[Trades]:
+    """The checked trades of all files, whose times must go on from one to the next."""
+    before = np.int64(0)
+    for path in paths:
+        for row, batch in _read(path, ROW_GROUP_ROWS):
+            time = cells.times(path, row, "time", batch.column("time"))
+            cells.refuse_backwards(path, row, "time", time, before)
+            before = time[-1]
+            price, size, aggressor = (batch.column(name).to_numpy() for name in list(TRADE_COLUMNS)[1:])
+            for name, values in (("price", price), ("size", size)):
+                bad = ~((values > 0) & (values < np.inf))
+                cells.refuse_cells(path, row, name, bad, values, "must be finite and above 0")
+            cells.refuse_cells(path, row, "aggressor", np.abs(aggressor) > 1, aggressor, "must be 1, -1 or 0")
+            yield Trades(time, price, size, aggressor, symbol)
