@@ -20,8 +20,9 @@ from research_lib.market.readers.lobster import read_lobster
 from research_lib.market.resilience import after_own_trades
 from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
-from research_lib.market.synthetic import DayShape, SyntheticMarket, TrueCurve
+from research_lib.market.synthetic import DayShape, SyntheticMarket
 from research_lib.market.trades import Trades
+from research_lib.market.truth import TrueCurve
 
 __all__ = [
     "BookQuality",

@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 ACTIONS = ("raise", "drop", "keep")
 MEANING = {
     "out_of_session": "states before the open or after the close",
-    "incomplete": "mid-event states, halts, states before the opening cross; never sampled",
+    "incomplete": "mid-event states, states before the opening cross; never sampled",
     "duplicate_times": "states with the time of the one before; file order decides",
     "crossed": "best bid above best ask",
     "locked": "best bid equal to best ask",
