@@ -2,7 +2,6 @@
 
 from research_lib.market.book import BookSnapshots
 from research_lib.market.calibration import MarketProfile, measure_market, profile_distances
-from research_lib.market.convert import convert
 from research_lib.market.microstructure import (
     depth_within,
     imbalance,
@@ -37,7 +36,6 @@ __all__ = [
     "TrueCurve",
     "after_own_trades",
     "assess",
-    "convert",
     "deep_stock",
     "depth_within",
     "imbalance",
