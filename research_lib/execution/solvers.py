@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from research_lib.errors import OptimizationError
-from research_lib.impact.curves import PolynomialTotal
+from research_lib.impact.totals import SeparableTotal
 
 Float = NDArray[np.float64]
 SLSQP_LARGEST = 78
@@ -31,7 +31,7 @@ CVXPY_BACKENDS = ("CLARABEL", "OSQP", "SCS", "ECOS")
 class Problem:
     """One allocation: totals C_t, the sum of shares, and bounds, (n,) each."""
 
-    total: PolynomialTotal
+    total: SeparableTotal
     shares: float
     lower: Float
     upper: Float
@@ -282,10 +282,10 @@ def _answer(backend: str, scaled: Float | None, unit: float, problem: Problem, s
     return Answer(backend, shares, f"status {status}")
 
 
-def refuse_non_convex(total: PolynomialTotal) -> None:
+def refuse_non_convex(total: SeparableTotal) -> None:
     """Raise OptimizationError where a stationary point need not be a minimum."""
-    if not total.is_convex():
-        bad = (total.quadratic < 0) | (total.cubic < 0)
+    bad = total.non_convex()
+    if bad.any():
         raise OptimizationError(
             f"the total is not convex in {int(bad.sum()):,} intervals, first in {int(np.argmax(bad))}: a negative "
             "coefficient makes larger orders cheaper by the share; refit with coefficients held at 0 or above"

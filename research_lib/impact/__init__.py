@@ -1,21 +1,36 @@
 """What trading costs: the walk, the curves, the fit, and their facade."""
 
-from research_lib.impact.curves import ImpactCurve, LinearImpact, PolynomialTotal, QuadraticImpact
+from research_lib.impact.curves import (
+    AlmgrenImpact,
+    CompositeImpact,
+    ImpactCurve,
+    LinearImpact,
+    PowerImpact,
+    QuadraticImpact,
+    square_root_impact,
+)
 from research_lib.impact.fitting import ImpactFit, fit_impact
 from research_lib.impact.model import ImpactModel
+from research_lib.impact.piecewise import PiecewiseLinearImpact
 from research_lib.impact.slippage import SlippageCurves, slippage_curves, walk_book
+from research_lib.impact.totals import SeparableTotal
 from research_lib.market.microstructure import order_flow_imbalance
 
 __all__ = [
+    "AlmgrenImpact",
+    "CompositeImpact",
     "ImpactCurve",
     "ImpactFit",
     "ImpactModel",
     "LinearImpact",
-    "PolynomialTotal",
+    "PiecewiseLinearImpact",
+    "PowerImpact",
     "QuadraticImpact",
+    "SeparableTotal",
     "SlippageCurves",
     "fit_impact",
     "order_flow_imbalance",
     "slippage_curves",
+    "square_root_impact",
     "walk_book",
 ]

@@ -1,4 +1,4 @@
-r"""Impact curves g_t(x), one an interval, and the totals that an allocation minimises.
+r"""Impact curves g_t(x), one an interval.
 
 Per share, slippage_t(x) = half_spread_t + impact_t(x). Impact is relative to the touch
 and vanishes at x -> 0. A schedule x has one of two totals, and they have different optima:
@@ -6,72 +6,25 @@ and vanishes at x -> 0. A schedule x has one of two totals, and they have differ
 - "cost":   sum_t x_t slippage_t(x_t), currency;
 - "impact": sum_t impact_t(x_t), the sum of g_t(x_t) read literally, no spread term.
 
-Both are cubic polynomials for the families here: :class:`PolynomialTotal`.
+Each family gives its totals as a :class:`SeparableTotal`; everything else follows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record
 from research_lib.errors import ValidationError
+from research_lib.impact.totals import SeparableTotal, polynomial_total, smooth_total, stacked
 
 Float = NDArray[np.float64]
 OBJECTIVES = ("cost", "impact")
-
-
-@dataclass(frozen=True, eq=False)
-class PolynomialTotal(Record):
-    r"""Total of each interval, C_t(x) = linear_t x + quadratic_t x^2 + cubic_t x^3.
-
-    Convex on x >= 0 when quadratic and cubic are at least 0.
-
-    Attributes
-    ----------
-    linear, quadratic, cubic : (n,) currency per share, per share**2, per share**3
-    """
-
-    linear: Float
-    quadratic: Float
-    cubic: Float
-
-    def value(self, x: ArrayLike) -> Float:
-        """C_t(x_t), scalar or (n,) -> (n,)."""
-        shares = np.asarray(x, float)
-        return shares * (self.linear + shares * (self.quadratic + shares * self.cubic))
-
-    def marginal(self, x: ArrayLike) -> Float:
-        """C_t'(x_t), scalar or (n,) -> (n,)."""
-        shares = np.asarray(x, float)
-        return self.linear + shares * (2.0 * self.quadratic + 3.0 * shares * self.cubic)
-
-    def curvature(self, x: ArrayLike) -> Float:
-        """C_t''(x_t), scalar or (n,) -> (n,)."""
-        return 2.0 * self.quadratic + 6.0 * self.cubic * np.asarray(x, float)
-
-    def shares_at_marginal(self, price: ArrayLike) -> Float:
-        """Least x >= 0 at which C_t'(x) reaches `price`, scalar or (n,) -> (n,).
-
-        0 where the price is at or below C_t'(0); inf where no x reaches it.
-        """
-        excess = np.maximum(np.asarray(price, float) - self.linear, 0.0)
-        # The root of 3 c x^2 + 2 b x = excess, written so that c -> 0 loses no digits.
-        slope = self.quadratic + np.sqrt(self.quadratic**2 + 3.0 * self.cubic * excess)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(excess > 0.0, excess / slope, 0.0)
-
-    def is_convex(self) -> bool:
-        """Whether every C_t is convex on x >= 0."""
-        return bool(np.all(self.quadratic >= 0) and np.all(self.cubic >= 0))
-
-    def scaled(self, shares: float, currency: float) -> PolynomialTotal:
-        """The same totals with x in units of `shares` and C in units of `currency`."""
-        unit = shares / currency
-        return PolynomialTotal(self.linear * unit, self.quadratic * unit * shares, self.cubic * unit * shares**2)
+ROUNDING = 1e-9
 
 
 class ImpactCurve(Record):
@@ -99,7 +52,7 @@ class ImpactCurve(Record):
     def __len__(self) -> int:
         return len(self.half_spread)
 
-    def total(self, objective: str = "cost") -> PolynomialTotal:
+    def total(self, objective: str = "cost") -> SeparableTotal:
         """What an allocation minimises, by interval: "cost" or "impact" (see the module)."""
         raise NotImplementedError
 
@@ -123,6 +76,10 @@ class ImpactCurve(Record):
         """Least x at which the marginal cost reaches `price`; 0 below the half-spread, inf if never."""
         return self.total("cost").shares_at_marginal(price)
 
+    def take(self, intervals: ArrayLike) -> Self:
+        """The curves of the chosen intervals, in that order; an interval may be chosen many times."""
+        return type(self)(*(getattr(self, name)[np.asarray(intervals)] for name in self.keys()))
+
     def recut(self, n_intervals: int) -> ImpactCurve:
         """The curve of a session cut into `n_intervals`, each coefficient averaged over the time it covers."""
         if n_intervals == len(self):
@@ -145,9 +102,12 @@ class LinearImpact(ImpactCurve):
     beta: Any
     half_spread: Any = 0.0
 
-    def total(self, objective: str = "cost") -> PolynomialTotal:
+    def total(self, objective: str = "cost") -> SeparableTotal:
         """Quadratic under "cost", linear under "impact"."""
-        return _polynomial(objective, self.half_spread, self.beta, np.zeros(len(self)))
+        zero = np.zeros(len(self))
+        if is_cost(objective):
+            return polynomial_total(self.half_spread, self.beta, zero)
+        return polynomial_total(self.beta, zero, zero)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,24 +125,190 @@ class QuadraticImpact(ImpactCurve):
     beta: Any
     half_spread: Any = 0.0
 
-    def total(self, objective: str = "cost") -> PolynomialTotal:
+    def total(self, objective: str = "cost") -> SeparableTotal:
         """Cubic under "cost", quadratic under "impact"."""
-        return _polynomial(objective, self.half_spread, self.beta, self.alpha)
+        if is_cost(objective):
+            return polynomial_total(self.half_spread, self.beta, self.alpha)
+        return polynomial_total(self.beta, self.alpha, np.zeros(len(self)))
 
 
-def _polynomial(objective: str, half_spread: Float, beta: Float, alpha: Float) -> PolynomialTotal:
-    if objective == "cost":
-        return PolynomialTotal(half_spread, beta, alpha)
-    if objective == "impact":
-        return PolynomialTotal(beta, alpha, np.zeros_like(beta))
-    raise ValidationError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+@dataclass(frozen=True, eq=False)
+class PowerImpact(ImpactCurve):
+    r"""impact_t(x) = scale_t x^exponent_t, so cost_t(x) = half_spread_t x + scale_t x^(1 + exponent_t).
+
+    The cost is convex for every exponent above 0. The literal sum, "impact", is concave
+    for exponents below 1: its stationary point is a maximum.
+
+    Attributes
+    ----------
+    scale : (n,) currency per share**(1 + exponent)
+    exponent : (n,) above 0
+    half_spread : (n,) currency per share
+    """
+
+    scale: Any
+    exponent: Any
+    half_spread: Any = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        bad = self.exponent <= 0
+        if bad.any():
+            raise ValidationError(
+                f"exponent must be above 0, got {self.exponent[bad][0]:g} in interval {int(np.argmax(bad))}: "
+                "impact must vanish at x -> 0"
+            )
+
+    def total(self, objective: str = "cost") -> SeparableTotal:
+        """Power 1 + exponent under "cost", exponent under "impact"."""
+        zero = np.zeros(len(self))
+        if is_cost(objective):
+            return smooth_total(self.half_spread, zero, zero, self.scale, 1.0 + self.exponent)
+        return smooth_total(zero, zero, zero, self.scale, self.exponent)
+
+    def recut(self, n_intervals: int) -> ImpactCurve:
+        """As the base class; where exponents differ, the geometric mean, itself a power law."""
+        if n_intervals == len(self) or np.ptp(self.exponent) == 0 or np.any(self.scale <= 0):
+            return super().recut(n_intervals)
+        scale = np.exp(recut(np.log(self.scale), n_intervals))
+        return PowerImpact(scale, recut(self.exponent, n_intervals), recut(self.half_spread, n_intervals))
+
+
+def square_root_impact(scale: ArrayLike, half_spread: ArrayLike = 0.0) -> PowerImpact:
+    """impact_t(x) = scale_t sqrt(x): the power law of exponent 1/2, scale in currency per share**1.5."""
+    return PowerImpact(scale, 0.5, half_spread)
+
+
+@dataclass(frozen=True, eq=False)
+class AlmgrenImpact(ImpactCurve):
+    r"""Almgren, Thum, Hauptmann and Li (2005): impact_t(x) = permanent_t x / 2 + temporary_t x^0.6.
+
+    Only half of the permanent impact of a parent order is paid on average by its own
+    shares. Each interval is an order worked evenly over its time, apart from the others.
+
+    Attributes
+    ----------
+    temporary : (n,) currency per share**1.6
+    permanent : (n,) currency per share**2
+    half_spread : (n,) currency per share
+    """
+
+    temporary: Any
+    permanent: Any
+    half_spread: Any = 0.0
+
+    @classmethod
+    def from_market(
+        cls,
+        price: ArrayLike,
+        volatility: ArrayLike,
+        volume: ArrayLike,
+        shares_outstanding: ArrayLike,
+        duration: ArrayLike,
+        half_spread: ArrayLike = 0.0,
+    ) -> Self:
+        r"""The curve that the paper's universal coefficients give.
+
+        .. math:: \frac{I}{P} = 0.314\,\sigma \frac XV \Big(\frac\Theta V\Big)^{1/4}, \qquad
+                  \frac JP = \frac{I}{2P} + 0.142\,\sigma \Big|\frac{X}{VT}\Big|^{3/5}
+
+        Parameters
+        ----------
+        price : currency per share
+        volatility : fraction of the price, one day's standard deviation
+        volume : shares a day (V)
+        shares_outstanding : shares (Theta)
+        duration : days that each interval lasts (T)
+
+        References
+        ----------
+        Almgren, Thum, Hauptmann, Li: Direct estimation of equity market impact, Risk 18(7), 2005,
+        equations (2), (3) and the coefficients of section 4.
+        """
+        p, sigma, v, theta, t = (
+            np.asarray(a, float) for a in (price, volatility, volume, shares_outstanding, duration)
+        )
+        return cls(0.142 * p * sigma * (v * t) ** -0.6, 0.314 * p * sigma / v * (theta / v) ** 0.25, half_spread)
+
+    def total(self, objective: str = "cost") -> SeparableTotal:
+        """Powers 2 and 1.6 under "cost"; 1 and 0.6, which is concave, under "impact"."""
+        zero, power = np.zeros(len(self)), np.full(len(self), 0.6)
+        if is_cost(objective):
+            return smooth_total(self.half_spread, self.permanent / 2.0, zero, self.temporary, 1.0 + power)
+        return smooth_total(self.permanent / 2.0, zero, zero, self.temporary, power)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class CompositeImpact(ImpactCurve):
+    """Different families in different intervals: the curves' intervals one after another.
+
+    Attributes
+    ----------
+    curves : tuple of ImpactCurve
+    half_spread : (n,) currency per share
+    """
+
+    curves: tuple[ImpactCurve, ...]
+    half_spread: Any
+
+    def __init__(self, curves: Sequence[ImpactCurve]) -> None:
+        parts = tuple(curves)
+        if not parts or not all(isinstance(curve, ImpactCurve) for curve in parts):
+            raise ValidationError(f"curves must be a list of impact curves, got {[type(c).__name__ for c in parts]}")
+        object.__setattr__(self, "curves", parts)
+        object.__setattr__(self, "half_spread", np.concatenate([curve.half_spread for curve in parts]))
+
+    def total(self, objective: str = "cost") -> SeparableTotal:
+        """Each curve's own total, one after another."""
+        return stacked([curve.total(objective) for curve in self.curves])
+
+    def impact(self, x: ArrayLike) -> Float:
+        """Average price of x shares beyond the touch, currency per share."""
+        shares = np.broadcast_to(np.asarray(x, float), self.half_spread.shape)
+        pieces = np.split(shares, np.cumsum([len(curve) for curve in self.curves])[:-1])
+        return np.concatenate([curve.impact(piece) for curve, piece in zip(self.curves, pieces, strict=True)])
+
+    def take(self, intervals: ArrayLike) -> Self:
+        """The curves of the chosen intervals, in that order."""
+        starts = np.cumsum([0, *(len(curve) for curve in self.curves)])
+        chosen = np.atleast_1d(np.asarray(intervals))
+        if chosen.dtype == bool:
+            chosen = np.flatnonzero(chosen)
+        chosen = np.where(chosen < 0, chosen + len(self), chosen)
+        of = np.searchsorted(starts, chosen, side="right") - 1
+        return type(self)([self.curves[k].take([t - starts[k]]) for t, k in zip(chosen, of, strict=True)])
+
+    def recut(self, n_intervals: int) -> ImpactCurve:
+        """Refused, unless nothing changes: families do not average.
+
+        Raises
+        ------
+        ValidationError
+        """
+        if n_intervals != len(self):
+            raise ValidationError(
+                f"a composite curve of {len(self)} intervals cannot be cut into {n_intervals}: families do not "
+                "average; recut its parts and compose them again"
+            )
+        return self
+
+
+def is_cost(objective: str) -> bool:
+    """Whether the objective is "cost"; one that is neither is refused."""
+    if objective not in OBJECTIVES:
+        raise ValidationError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    return objective == "cost"
 
 
 def recut(values: Float, n_intervals: int) -> Float:
     """Values of a session's intervals (n,) averaged over each of `n_intervals` new ones by the time they share."""
-    old, new = np.arange(len(values) + 1) / len(values), np.arange(n_intervals + 1) / n_intervals
-    left = np.maximum(new[:-1, None], old[None, :-1])
-    right = np.minimum(new[1:, None], old[None, 1:])
-    shared = np.maximum(right - left, 0.0)
-    averaged: Float = (shared @ values) / shared.sum(axis=1)
+    averaged: Float = shared_time(len(values), n_intervals) @ values
     return averaged
+
+
+def shared_time(n_old: int, n_new: int) -> Float:
+    """Part of each new interval's time that lies in each old one, (n_new, n_old); rows sum to 1."""
+    old, new = np.arange(n_old + 1) / n_old, np.arange(n_new + 1) / n_new
+    left, right = np.maximum(new[:-1, None], old[None, :-1]), np.minimum(new[1:, None], old[None, 1:])
+    shared = np.where(right - left > ROUNDING / max(n_old, n_new), right - left, 0.0)
+    return np.asarray(shared / shared.sum(axis=1, keepdims=True))

@@ -21,7 +21,7 @@ def score(data: Observations, curve: ImpactCurve, test: Mask) -> pd.DataFrame:
     DataFrame, one row an observation
         As `ImpactFit.observations`.
     """
-    of_row = type(curve)(*(getattr(curve, name)[data.interval] for name in curve.keys()))
+    of_row = curve.take(data.interval)
     predicted = of_row.slippage(data.size)
     return pd.DataFrame(
         {
