@@ -219,9 +219,7 @@ class BookSnapshots(Record):
         if len(symbols) > 1:
             raise ValidationError(f"books of {len(symbols)} symbols ({', '.join(symbols[:5])}); read one at a time")
         width = max(part.n_levels for part in parts)
-        arrays = {
-            name: np.concatenate([_padded(getattr(part, name), name, width) for part in parts]) for name in ARRAYS
-        }
+        arrays = {name: np.concatenate([padded(getattr(part, name), name, width) for part in parts]) for name in ARRAYS}
         trades = [part.trades for part in parts if part.trades is not None]
         return cls(symbol=symbols[0], trades=Trades.concat(trades) if trades else None, **arrays)
 
@@ -300,7 +298,7 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple
     return price, size
 
 
-def _padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
+def padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
     """Levels up to `width`, the added ones empty; arrays without levels as they are."""
     if array.ndim == 1 or array.shape[1] == width:
         return array

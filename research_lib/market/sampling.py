@@ -7,14 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import BookSnapshots, padded
 from research_lib.market.readers import refuse_disorder
 from research_lib.market.sessions import Session
 
-Float = NDArray[np.float64]
 LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
 
 
@@ -77,15 +75,8 @@ def _later_over_earlier(earlier: BookSnapshots, later: BookSnapshots) -> BookSna
     """One day's samples from two runs of batches: the later state wherever there is one."""
     width = max(earlier.n_levels, later.n_levels)
     arrays: dict[str, Any] = {
-        name: np.where(
-            later.complete[:, None], _padded(getattr(later, name), width), _padded(getattr(earlier, name), width)
-        )
+        name: np.where(later.complete[:, None], padded(later[name], name, width), padded(earlier[name], name, width))
         for name in LEVELS
     }
     age = np.where(later.complete, later.age, earlier.age)
     return dataclasses.replace(later, complete=earlier.complete | later.complete, age=age, **arrays)
-
-
-def _padded(array: Float, width: int) -> Float:
-    """Levels up to `width`; a size of 0 makes the added ones empty, whatever their price."""
-    return np.pad(array, ((0, 0), (0, width - array.shape[1])))

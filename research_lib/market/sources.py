@@ -6,22 +6,19 @@ import hashlib
 import json
 import logging
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from research_lib.errors import ValidationError
 from research_lib.market.readers import format_of, known_format, lean, lobster, store
+from research_lib.market.readers.pairs import READ_ALONG, kind_of, partner_of
 from research_lib.market.sessions import Session
 
 logger = logging.getLogger(__name__)
 
 SOURCES_FOLDER = "_sources"
 UNFINISHED_PREFIX = "_unfinished-"
-KIND = re.compile(r"(orderbook|message|quote|trade)", re.IGNORECASE)
-PARTNER = {"orderbook": "message", "message": "orderbook", "quote": "trade", "trade": "quote"}
-READ_ALONG = ("message", "trade")
 PAIRED_FORMATS = (lobster.NAME, lean.NAME)
 
 
@@ -43,7 +40,7 @@ def _is_known(path: Path) -> bool:
     if not path.stat().st_size or known_format(path)[0] is None:
         logger.warning("not converted, since of no known format: %s", path)
         return False
-    if _is_read_along(path) and _partner(path) is None:
+    if _is_read_along(path) and partner_of(path) is None:
         logger.warning("not converted, since the file of books that belongs to it is not there: %s", path)
         return False
     return True
@@ -51,32 +48,13 @@ def _is_known(path: Path) -> bool:
 
 def _leading(path: Path) -> Path:
     """The file of books of the pair that `path` belongs to: LOBSTER's orderbook, Lean's quotes; else itself."""
-    partner = _partner(path)
+    partner = partner_of(path)
     return partner if partner is not None and _is_read_along(path) else path
 
 
 def _is_read_along(path: Path) -> bool:
     """Whether a file has no books of its own: LOBSTER's messages, Lean's trades."""
-    return _kind(path) in READ_ALONG and format_of(path).NAME in PAIRED_FORMATS
-
-
-def _partner(path: Path) -> Path | None:
-    """The file that belongs to `path` by its name, under any compression."""
-    kind = _kind(path)
-    if kind is None:
-        return None
-    last = list(KIND.finditer(path.name))[-1]
-    name = path.name[: last.start()] + PARTNER[kind] + path.name[last.end() :]
-    stem = re.sub(r"\.(gz|zst)$", "", name)
-    return next(
-        (path.with_name(one) for one in (name, stem, f"{stem}.gz", f"{stem}.zst") if path.with_name(one).is_file()),
-        None,
-    )
-
-
-def _kind(path: Path) -> str | None:
-    found = KIND.findall(path.name)
-    return str(found[-1]).lower() if found else None
+    return kind_of(path) in READ_ALONG and format_of(path).NAME in PAIRED_FORMATS
 
 
 @dataclass(frozen=True)
@@ -91,7 +69,7 @@ class Source:
     @classmethod
     def of(cls, path: Path, session: Session) -> Source:
         """The record of a file, with its partner's size and time, read under `session`."""
-        read = [file.stat() for file in (path, _partner(path)) if file is not None]
+        read = [file.stat() for file in (path, partner_of(path)) if file is not None]
         window = f"{session.open}-{session.close} {session.timezone}"
         size, modified = sum(status.st_size for status in read), max(status.st_mtime_ns for status in read)
         return cls(str(path.resolve()), size, modified, window)

@@ -77,6 +77,19 @@ def column_type(path: Path, name: str) -> pa.DataType | None:
         return pq.read_schema(path).field(name).type
 
 
+def level_columns(
+    n_levels: int,
+    sides: Sequence[str] = ("bid", "ask"),
+    kinds: Sequence[str] = ("px", "sz"),
+    *,
+    numbered: str = "{:02d}",
+    first: int = 0,
+) -> list[str]:
+    """Names side_kind_level, level by level: bid_px_00, bid_sz_00, ask_px_00, ask_sz_00, bid_px_01, ..."""
+    levels = [numbered.format(level) for level in range(first, first + n_levels)]
+    return [f"{side}_{kind}_{level}" for level in levels for side in sides for kind in kinds]
+
+
 def first_cells(path: Path, wanted: Callable[[str], bool]) -> list[str]:
     """The cells of the wanted columns in the whole lines among a CSV's first 8 KiB, at least in its first row."""
     start = first_lines(path, 2)

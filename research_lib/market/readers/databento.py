@@ -167,7 +167,7 @@ class _Columns:
         n_levels = 1 + max(int(match[3]) for match in found)
         trades = ["price", "size"] if {"price", "size"} & set(names) else []
         symbol = "instrument_id" if "instrument_id" in names and "symbol" not in names else "symbol"
-        wanted = ["ts_event", "action", "side", "flags", symbol, *trades, *_level_columns(n_levels)]
+        wanted = ["ts_event", "action", "side", "flags", symbol, *trades, *cells.level_columns(n_levels)]
         missing = [name for name in wanted if name not in names]
         if missing:
             raise ValidationError(
@@ -201,7 +201,7 @@ class _Columns:
         return price, size
 
     def _side(self, row: int, batch: pa.RecordBatch, side: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        prices, sizes = ([f"{side}_{code}_{level:02d}" for level in range(self.n_levels)] for code in ("px", "sz"))
+        prices, sizes = (cells.level_columns(self.n_levels, [side], [code]) for code in ("px", "sz"))
         price = self._prices(row, batch, prices)
         size = cells.numbers(self.path, row, batch, sizes)
         yield from zip(("price", "size"), cells.levels(self.path, row, prices, sizes, price, size), strict=True)
@@ -226,12 +226,6 @@ class _Columns:
         price = cells.numbers(self.path, row, batch, names)
         undefined = (price >= UNDEF_PRICE) | (price == UNDEF_PRICE / FIXED_PRICE_SCALE)
         return np.where(undefined, np.nan, price)
-
-
-def _level_columns(n_levels: int) -> list[str]:
-    return [
-        f"{side}_{code}_{level:02d}" for code in ("px", "sz") for side in ("bid", "ask") for level in range(n_levels)
-    ]
 
 
 def _price_type(path: Path) -> pa.DataType:

@@ -182,8 +182,8 @@ def _records(path: Path, row: int, raw: NDArray[Any], time: NDArray[np.int64], s
 
 
 def _side(path: Path, row: int, raw: NDArray[Any], side: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    names = raw.dtype.names or ()
-    prices, sizes = ([name for name in names if name.startswith(f"{side}_{code}_")] for code in ("px", "sz"))
+    n_levels = sum(name.startswith("bid_px_") for name in raw.dtype.names or ())
+    prices, sizes = (cells.level_columns(n_levels, [side], [code]) for code in ("px", "sz"))
     price = fixed_prices(np.column_stack([raw[name] for name in prices]))
     size = np.column_stack([raw[name] for name in sizes]).astype(float)
     yield from zip(("price", "size"), cells.levels(path, row, prices, sizes, price, size), strict=True)

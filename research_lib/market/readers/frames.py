@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ NAME = "long or wide frame (CSV, Parquet)"
 WIDE_COLUMN = re.compile(r"(bid|ask)_(price|size)_(\d+)")
 TIME_COLUMNS = ("time", "timestamp")
 SYMBOL_COLUMNS = ("symbol", "ticker")
+KINDS = ("price", "size")
 MAX_LEVELS = 1_000
 SURVEY_ROWS = 200_000
 LONG_ROWS_PER_SNAPSHOT = 20
@@ -123,12 +124,8 @@ class _Columns:
         return time, cells.one_text(self.path, row, self.symbol, batch.column(self.symbol), symbol)
 
 
-def _level_columns(n_levels: int) -> list[str]:
-    return [name for side in SIDES for kind in ("price", "size") for name in _side_columns(side, kind, n_levels)]
-
-
-def _side_columns(side: str, kind: str, n_levels: int) -> list[str]:
-    return [f"{side}_{kind}_{level}" for level in range(1, n_levels + 1)]
+def _level_columns(n_levels: int, sides: Sequence[str] = SIDES, kinds: Sequence[str] = KINDS) -> list[str]:
+    return cells.level_columns(n_levels, sides, kinds, numbered="{}", first=1)
 
 
 def _wide(columns: _Columns, batch_rows: int) -> Iterator[BookSnapshots]:
@@ -141,7 +138,7 @@ def _wide(columns: _Columns, batch_rows: int) -> Iterator[BookSnapshots]:
 
 
 def _wide_side(columns: _Columns, row: int, batch: pa.RecordBatch, side: str) -> tuple[Float, Float]:
-    prices, sizes = (_side_columns(side, kind, columns.n_levels) for kind in ("price", "size"))
+    prices, sizes = (_level_columns(columns.n_levels, [side], [kind]) for kind in KINDS)
     price, size = (cells.numbers(columns.path, row, batch, names) for names in (prices, sizes))
     return cells.levels(columns.path, row, prices, sizes, price, size)
 

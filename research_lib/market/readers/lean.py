@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.readers.cells import refuse_backwards, refuse_cells, refuse_table
+from research_lib.market.readers.pairs import partner_of
 from research_lib.market.readers.rows import Int64, TradeFeed, carried, integers, midnight_ns, parsed_date
 from research_lib.market.readers.source import csv_batches
 from research_lib.market.sessions import Session
@@ -79,7 +80,7 @@ def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iter
     QuantConnect Lean, Data/equity/readme.md: tick resolution, quote and trade files.
     """
     symbol, midnight = _named(path)
-    partner = _partner(path)
+    partner = partner_of(path)
     trades = TradeFeed(None if partner is None else _trades(partner, symbol, midnight), symbol)
     n_rows, ready = 0, None
     for books in _quotes(path, symbol, midnight, batch_rows):
@@ -174,8 +175,3 @@ def _named(path: Path) -> tuple[str, int]:
     if named["kind"].lower() == "trade":
         raise ValidationError(f"{path} holds trades, no books; give the _quote.zip, its trades come along")
     return (named["symbol"] or path.resolve().parent.name).upper(), midnight_ns(parsed_date(path, named["date"]))
-
-
-def _partner(path: Path) -> Path | None:
-    partner = path.with_name(re.sub(r"_quote\.zip$", "_trade.zip", path.name, flags=re.IGNORECASE))
-    return partner if partner.is_file() else None

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots
-from research_lib.market.readers.cells import refuse_backwards, refuse_cells, refuse_table
+from research_lib.market.readers.cells import level_columns, refuse_backwards, refuse_cells, refuse_table
+from research_lib.market.readers.pairs import kind_of, partner_name, partner_of
 from research_lib.market.readers.rows import Int64, carried, integers, midnight_ns, parsed_date
 from research_lib.market.readers.source import csv_batches, damage, open_bytes
 from research_lib.market.sessions import Session
@@ -28,10 +29,8 @@ logger = logging.getLogger(__name__)
 
 NAME = "LOBSTER message and orderbook pair"
 FILE_NAME = re.compile(r"(?P<symbol>.+)_(?P<date>\d{4}-\d\d-\d\d)_\d+_\d+_(?:message|orderbook)_\d+", re.IGNORECASE)
-KIND = re.compile(r"message|orderbook", re.IGNORECASE)
 FIRST_CELL = re.compile(rb"-?\d+(\.\d+)?,")
-PARTNER = {"message": "orderbook", "orderbook": "message"}
-SUFFIXES = ("", ".gz", ".zst")
+KINDS = ("orderbook", "message")
 ALL_ROWS = 500_000
 
 EVENT = ("type", "order_id", "size", "price", "direction")
@@ -45,9 +44,7 @@ NS_A_SECOND = 10**9
 DAY_SECONDS = 86_400
 
 
-def read_lobster(
-    orderbook: str | Path, message: str | Path, date: dt.date | str | None = None, *, session: Session | None = None
-) -> BookSnapshots:
+def read_lobster(orderbook: str | Path, message: str | Path, date: dt.date | str | None = None) -> BookSnapshots:
     """Read one LOBSTER pair of any depth: row i is the book AFTER event i.
 
     Every row is a single event and kept, in file order, and all are complete. Halt messages
@@ -62,9 +59,6 @@ def read_lobster(
     date : datetime.date or "YYYY-MM-DD", optional
         Day that the seconds after midnight, New York, belong to; by default the one in the
         orderbook's name, SYMBOL_YYYY-MM-DD_start_end_orderbook_L.
-    session : Session, optional
-        Does not apply: LOBSTER's clock is New York's whatever the session. Accepted so that
-        every reader is called alike.
 
     Returns
     -------
@@ -92,22 +86,25 @@ def read_lobster(
 
 def matches(path: Path, head: bytes) -> bool:
     """Whether the name says message or orderbook and the content is numbers without a header."""
-    return KIND.search(path.name) is not None and FIRST_CELL.match(head) is not None
+    return kind_of(path) in KINDS and FIRST_CELL.match(head) is not None
 
 
 def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iterator[BookSnapshots]:
     """Books of the pair that `path`, either of its two files, belongs to, `batch_rows` at a time.
 
-    Rows, columns and errors as `read_lobster`; unequal row counts are found at the end.
+    Rows, columns and errors as `read_lobster`; unequal row counts are found at the end. `session`
+    does not apply: the clock is New York's.
     """
-    partner = _partner(path)
-    orderbook, message = (path, partner) if _kind(path) == "orderbook" else (partner, path)
+    partner = partner_of(path)
+    if partner is None:
+        raise MissingDataError(f"{path} has no partner: {partner_name(path)} does not exist; put the two side by side")
+    orderbook, message = (path, partner) if kind_of(path) == "orderbook" else (partner, path)
     yield from _batches(orderbook, message, None, batch_rows)
 
 
 def _batches(orderbook: Path, message: Path, date: dt.date | str | None, batch_rows: int) -> Iterator[BookSnapshots]:
     symbol, midnight = _symbol(orderbook, message), midnight_ns(_date(orderbook, date))
-    columns = _level_columns(orderbook)
+    columns = _columns(orderbook)
     first, time, halted = 0, np.int64(midnight), False
     for events, levels in _in_step(orderbook, message, columns, batch_rows):
         event = _events(message, events, first, time, midnight)
@@ -220,7 +217,7 @@ def _in_step(orderbook: Path, message: Path, columns: list[str], batch_rows: int
         yield pair
 
 
-def _level_columns(orderbook: Path) -> list[str]:
+def _columns(orderbook: Path) -> list[str]:
     """Column names of the orderbook, as many levels as its first line has."""
     line = b""
     with damage(orderbook), open_bytes(orderbook) as stream:
@@ -231,24 +228,7 @@ def _level_columns(orderbook: Path) -> list[str]:
         raise ValidationError(
             f"{orderbook}: row 0 has {n_cells} cells, an orderbook has 4 a level; is it the message file?"
         )
-    return [
-        f"{side}_{kind}_{k}" for k in range(1, n_cells // 4 + 1) for side in ("ask", "bid") for kind in ("px", "sz")
-    ]
-
-
-def _kind(path: Path) -> str:
-    return KIND.findall(path.name)[-1].lower()
-
-
-def _partner(path: Path) -> Path:
-    """The other file of the pair, by name and under any compression."""
-    last = list(KIND.finditer(path.name))[-1]
-    name = path.name[: last.start()] + PARTNER[_kind(path)] + path.name[last.end() :]
-    stem = re.sub(r"\.(gz|zst)$", "", name)
-    for candidate in (name, *(stem + suffix for suffix in SUFFIXES)):
-        if path.with_name(candidate).is_file():
-            return path.with_name(candidate)
-    raise MissingDataError(f"{path} has no partner: {path.with_name(name)} does not exist; put the two side by side")
+    return level_columns(n_cells // 4, ("ask", "bid"), numbered="{}", first=1)
 
 
 def _date(orderbook: Path, date: dt.date | str | None) -> dt.date:

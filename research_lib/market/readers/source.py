@@ -22,10 +22,20 @@ from research_lib.errors import MissingDataError, ValidationError
 
 HEAD_BYTES = 8192
 LINES_BYTES = 1 << 20
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 20  # pyarrow reads 32 blocks ahead of a slower consumer: 32 MB a file
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 NULLS = ["", "NaN", "nan", "null"]
 UTC_NS = pa.timestamp("ns", tz="UTC")
+DAMAGE = (
+    pa.ArrowInvalid,
+    pa.ArrowTypeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    EOFError,
+    UnicodeDecodeError,
+    OSError,
+)
 
 
 def open_bytes(path: Path) -> Any:
@@ -73,19 +83,9 @@ def damage(path: Path) -> Iterator[None]:
     """Turn a damaged file's failure to decompress or to parse into a ValidationError that names the file."""
     try:
         yield
-    except (
-        pa.ArrowInvalid,
-        pa.ArrowTypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        RuntimeError,
-        EOFError,
-        UnicodeDecodeError,
-    ) as error:
-        raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
-    except OSError as error:
-        if isinstance(error, ValidationError):
-            raise
+    except ValidationError:  # of which MissingDataError is an OSError too
+        raise
+    except DAMAGE as error:
         raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
 
 
@@ -135,32 +135,25 @@ def csv_batches(
         return "error"
 
     done = 0
-    try:
-        with open_bytes(path) as stream:
-            tail = _Tail(stream)
-            reader = _csv_reader(pa.PythonFile(tail, mode="r"), columns, names is None, types, keep)
-            for batch in rebatched(reader, batch_rows):
-                done += batch.num_rows
-                yield batch
-        if done and not tail.ends_line and not pa.types.is_string(types.get(columns[-1], pa.string())):
-            raise ValidationError(
-                f"{path}: column {columns[-1]}, row {done - 1} has no end of line, so its number may be cut off; "
-                "fetch the file again, or end its last line if it is whole"
-            )
-    except pa.ArrowInvalid as error:
-        if broken:
-            row = broken[0].number - 1 - int(names is None) if broken[0].number is not None else "unknown"
-            raise ValidationError(
-                f"{path}: row {row} has {broken[0].actual_columns} cells, {broken[0].expected_columns} are due "
-                f"({broken[0].text[:60]!r}); the file is cut off or has another delimiter"
-            ) from error
-        if not all(pa.types.is_string(wanted) for wanted in types.values()):
-            _name_bad_cell(path, types, names)
-        raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        if isinstance(error, ValidationError):
+    with damage(path):
+        try:
+            with open_bytes(path) as stream:
+                tail = _Tail(stream)
+                reader = _csv_reader(pa.PythonFile(tail, mode="r"), columns, names is None, types, keep)
+                for batch in rebatched(reader, batch_rows):
+                    done += batch.num_rows
+                    yield batch
+        except pa.ArrowInvalid as error:
+            if broken:
+                raise _wrong_width(path, broken[0], names is None) from error
+            if not all(pa.types.is_string(wanted) for wanted in types.values()):
+                _name_bad_cell(path, types, names)
             raise
-        raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
+    if done and not tail.ends_line and not pa.types.is_string(types.get(columns[-1], pa.string())):
+        raise ValidationError(
+            f"{path}: column {columns[-1]}, row {done - 1} has no end of line, so its number may be cut off; "
+            "fetch the file again, or end its last line if it is whole"
+        )
 
 
 def parquet_batches(path: Path, types: Mapping[str, pa.DataType], batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -233,6 +226,15 @@ class _Tail:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _wrong_width(path: Path, row: Any, has_header: bool) -> ValidationError:
+    """What is wrong with a line of too few or too many cells."""
+    position = "unknown" if row.number is None else row.number - 1 - int(has_header)
+    return ValidationError(
+        f"{path}: row {position} has {row.actual_columns} cells, {row.expected_columns} are due "
+        f"({row.text[:60]!r}); the file is cut off or has another delimiter"
+    )
 
 
 def _name_bad_cell(path: Path, types: Mapping[str, pa.DataType], names: Sequence[str] | None) -> None:

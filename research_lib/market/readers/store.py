@@ -91,15 +91,17 @@ def partition(symbol: str, date: Any) -> Path:
 
 def book_schema(n_levels: int) -> pa.Schema:
     """Columns of ``books.parquet`` with `n_levels` levels a side."""
-    return _schema({"time": UTC_NS, "complete": pa.bool_(), **dict.fromkeys(_level_columns(n_levels), pa.float64())})
+    return _schema(
+        {"time": UTC_NS, "complete": pa.bool_(), **dict.fromkeys(cells.level_columns(n_levels), pa.float64())}
+    )
 
 
 def book_table(books: BookSnapshots) -> pa.Table:
     """Books as a table of `book_schema`."""
     schema = book_schema(books.n_levels)
     arrays: dict[str, Any] = {"time": books.time, "complete": books.complete}
-    for level in range(books.n_levels):
-        arrays |= {name: getattr(books, _attribute(name))[:, level] for name in _columns_of(level)}
+    for name in cells.level_columns(books.n_levels):
+        arrays[name] = books[_attribute(name)][:, int(name.rsplit("_", 1)[1])]
     return pa.table([pa.array(arrays[field.name], field.type) for field in schema], schema=schema)
 
 
@@ -143,14 +145,6 @@ def _symbol(folder: Path) -> str:
 
 def _folders(path: Path, prefix: str) -> list[Path]:
     return sorted(child for child in path.glob(f"{prefix}*") if child.is_dir())
-
-
-def _columns_of(level: int) -> list[str]:
-    return [f"{side}_{code}_{level:02d}" for side in ("bid", "ask") for code in ("px", "sz")]
-
-
-def _level_columns(n_levels: int) -> list[str]:
-    return [name for level in range(n_levels) for name in _columns_of(level)]
 
 
 def _attribute(column: str) -> str:

@@ -136,7 +136,7 @@ def test_half_a_file_gives_whole_lines_or_an_error(known: BookSnapshots, layout:
         return
     assert content[cut - 1 : cut] == b"\n", "half a line was read as if whole"
     if layout == "long":  # whole lines of half a snapshot cannot be told from an illiquid book
-        read, known = read.take(slice(0, len(read) - 1)), known
+        read = read.take(np.arange(len(read) - 1))
     assert len(read) == 0 or _same(read, known)
 
 
