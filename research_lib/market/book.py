@@ -166,9 +166,7 @@ class BookSnapshots(Record):
         """
         days = self.days(session)
         if not days:
-            raise ValidationError(
-                f"none of {len(self):,} snapshots falls inside {session.open}-{session.close} {session.timezone}"
-            )
+            raise ValidationError(f"none of {len(self):,} snapshots falls inside {session.hours}")
         usable = np.flatnonzero(self.complete)
         starts = session.starts(days)
         last = np.searchsorted(self.time[usable], starts, side="right") - 1

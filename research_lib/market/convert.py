@@ -128,10 +128,7 @@ def _date_rows(time: NDArray[np.int64], session: Session) -> Iterator[tuple[dt.d
         return
     first, last = session.days(time[[0, -1]])
     following = pd.date_range(first + dt.timedelta(days=1), last + dt.timedelta(days=1))
-    midnights = following.tz_localize(
-        session.timezone, ambiguous=np.ones(len(following), bool), nonexistent="shift_forward"
-    )
-    edges = np.searchsorted(time, midnights.as_unit("ns").asi8)
+    edges = np.searchsorted(time, session.day_starts(following))
     for k, (start, stop) in enumerate(zip([0, *edges], edges, strict=False)):
         if start < stop:
             yield first + dt.timedelta(days=k), np.arange(start, stop)

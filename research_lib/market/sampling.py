@@ -56,9 +56,7 @@ def sample_batches(batches: Iterable[BookSnapshots], session: Session) -> BookSn
             else:
                 days.append(day)
     if not days:
-        raise ValidationError(
-            f"none of {n_rows:,} snapshots falls inside {session.open}-{session.close} {session.timezone}"
-        )
+        raise ValidationError(f"none of {n_rows:,} snapshots falls inside {session.hours}")
     return BookSnapshots.concat(days)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,6 +16,9 @@ from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 
 Int64 = NDArray[np.int64]
+CLOCK = re.compile(r"([01]\d|2[0-3]|24(?=:00(?::00)?$)):([0-5]\d)(?::([0-5]\d))?")
+HOUR, DAY = pd.Timedelta(hours=1), pd.Timedelta(days=1)
+NIGHT = 6 * HOUR  # clocks are changed before
 EARLIEST_US, LATEST_US = (pd.Timestamp(day, tz="UTC").value // 1000 for day in ("1990-01-01", "2100-01-01"))
 
 
@@ -23,18 +27,29 @@ class Session(Record):
     """A trading session cut into equal intervals, numbered 0..n_intervals-1.
 
     Interval t of a day starts at ``open + t * (close - open) / n_intervals`` on the
-    exchange's own clock, so daylight saving never shifts it.
+    exchange's own clock, so daylight saving never shifts it. A time that the clock skips
+    is moved to the next that exists; of one that comes twice the first is meant.
 
     Attributes
     ----------
     n_intervals : int
         Intervals of one session; 390 are minutes of the default session.
     open, close : str
-        Local time of day, "HH:MM".
+        Local time of day, "HH:MM"; a close of "24:00" is the end of the day, so a venue that
+        never closes has days from "00:00" to "24:00".
     timezone : str
         IANA name of the exchange's time zone.
     half_days : mapping of "YYYY-MM-DD" to "HH:MM"
         Days that close early, and when; they too are cut into n_intervals.
+    opens_day_before : bool
+        The session begins on the evening before: that of futures, 18:00 to 17:00 New York.
+        Its day is then the date of its close, the trading date.
+
+    Raises
+    ------
+    ValidationError
+        An unknown time zone, hours that are no text "HH:MM" (YAML reads an unquoted 16:00 as
+        the number 960), an open that is not before the close; names the setting and its value.
     """
 
     n_intervals: int = 390
@@ -42,28 +57,55 @@ class Session(Record):
     close: str = "16:00"
     timezone: str = "America/New_York"
     half_days: Mapping[str, str] = field(default_factory=dict)
+    opens_day_before: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_intervals", number("n_intervals", self.n_intervals, 1, integer=True))
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValidationError(f"timezone {self.timezone!r} is unknown; use a name like America/New_York") from error
-        if _clock(self.open) >= _clock(self.close):
-            raise ValidationError(f"session open {self.open} is not before its close {self.close}")
-        finest = np.iinfo(np.int64).max // (_clock(self.close) - _clock(self.open)).as_unit("ns").value
-        number("n_intervals", self.n_intervals, 1, finest)  # beyond it the arithmetic of interval_of would overflow
+        _refuse_unknown_zone(self.timezone)
+        if not isinstance(self.opens_day_before, bool):
+            raise ValidationError(f"opens_day_before must be true or false, got {self.opens_day_before!r}")
+        opening, closing = self._opening, _clock("close", self.close)
+        if opening >= closing:
+            raise ValidationError(
+                f"session open {self.open} is not before its close {self.close}; exchange them, "
+                "or set opens_day_before if it opens on the evening before"
+            )
+        if closing - opening > DAY:
+            raise ValidationError(f"session {self.hours} is longer than a day; its days would overlap")
+        # Beyond it the arithmetic of interval_of would overflow; an hour more in the night when clocks go back.
+        longest = closing - opening + (HOUR if opening < NIGHT else 0 * HOUR)
+        number("n_intervals", self.n_intervals, 1, np.iinfo(np.int64).max // longest.as_unit("ns").value)
+        object.__setattr__(self, "half_days", self._checked_half_days(opening, closing))
+
+    @property
+    def hours(self) -> str:
+        """Open, close and time zone, as people write them."""
+        before = " (day before)" if self.opens_day_before else ""
+        return f"{self.open}{before}-{self.close} {self.timezone}"
+
+    @property
+    def _opening(self) -> pd.Timedelta:
+        """From a day's midnight to its opening; negative where that is on the evening before."""
+        return _clock("open", self.open) - (DAY if self.opens_day_before else 0 * DAY)
+
+    def _checked_half_days(self, opening: pd.Timedelta, closing: pd.Timedelta) -> dict[str, str]:
+        if not isinstance(self.half_days, Mapping):
+            raise ValidationError(f'half_days must map "YYYY-MM-DD" to "HH:MM", got {self.half_days!r}')
         half_days = {_iso_date(day): close for day, close in self.half_days.items()}
-        object.__setattr__(self, "half_days", half_days)
         for day, close in half_days.items():
-            if not _clock(self.open) < _clock(close) <= _clock(self.close):
+            if not opening < _clock(f"close of half day {day}", close) <= closing:
                 raise ValidationError(f"half day {day} closes at {close}, not between {self.open} and {self.close}")
+        return half_days
 
     def bounds(self, days: Iterable[dt.date]) -> tuple[Int64, Int64]:
         """Opening and closing times of `days`, each (n_days,) ns UTC."""
         local = pd.DatetimeIndex(list(days))
-        closes = pd.TimedeltaIndex([_clock(self.half_days.get(str(day.date()), self.close)) for day in local])
-        return self._utc_ns(local + _clock(self.open)), self._utc_ns(local + closes)
+        closes = [_clock("close", self.half_days.get(str(day.date()), self.close)) for day in local]
+        return self._utc_ns(local + self._opening), self._utc_ns(local + pd.TimedeltaIndex(closes))
+
+    def day_starts(self, days: Iterable[dt.date]) -> Int64:
+        """When each of `days` begins, (n_days,) ns UTC: at midnight, or at the open on the evening before."""
+        return self._utc_ns(pd.DatetimeIndex(list(days)) + min(self._opening, 0 * DAY))
 
     def starts(self, days: Iterable[dt.date]) -> Int64:
         """Start of every interval of `days`, (n_days, n_intervals) ns UTC."""
@@ -72,8 +114,9 @@ class Session(Record):
         return opens[:, None] + (closes - opens)[:, None] * steps // self.n_intervals
 
     def days(self, time: Int64) -> NDArray[np.object_]:
-        """Local date of each time (n,) ns UTC, as `datetime.date`."""
-        return np.asarray(self._local(time).date)
+        """Trading date of each time (n,) ns UTC, as `datetime.date`: the local date, or that of the next close."""
+        local = pd.DatetimeIndex(np.asarray(time).astype("datetime64[ns]"), tz="UTC").tz_convert(self.timezone)
+        return np.asarray((local.tz_localize(None) - self._opening if self.opens_day_before else local).date)
 
     def interval_of(self, time: Int64) -> Int64:
         """Interval that each time (n,) ns UTC falls in; -1 outside the session."""
@@ -87,16 +130,14 @@ class Session(Record):
 
     def whole_hours(self) -> tuple[list[str], list[float]]:
         """Whole hours inside the session as local "HH:MM", and where they lie in units of intervals."""
-        opening, closing = _clock(self.open), _clock(self.close)
-        hours = [pd.Timedelta(hours=h) for h in range(24) if opening <= pd.Timedelta(hours=h) <= closing]
+        opening, closing = self._opening, _clock("close", self.close)
+        hours = [h for h in (k * HOUR for k in range(-24, 25)) if opening <= h <= closing]
         positions = [float((hour - opening) / (closing - opening)) * self.n_intervals for hour in hours]
-        return [f"{int(hour / pd.Timedelta(hours=1)):02d}:00" for hour in hours], positions
-
-    def _local(self, time: Int64) -> pd.DatetimeIndex:
-        return pd.DatetimeIndex(np.asarray(time).astype("datetime64[ns]"), tz="UTC").tz_convert(self.timezone)
+        return [f"{int(hour % DAY / HOUR) if hour < DAY else 24:02d}:00" for hour in hours], positions
 
     def _utc_ns(self, local: pd.DatetimeIndex) -> Int64:
-        return local.tz_localize(self.timezone).as_unit("ns").asi8
+        first = np.ones(len(local), bool)
+        return local.tz_localize(self.timezone, ambiguous=first, nonexistent="shift_forward").as_unit("ns").asi8
 
 
 def nanoseconds(time: object, what: str = "time") -> Int64:
@@ -140,9 +181,17 @@ def _iso_date(day: object) -> str:
         raise ValidationError(f'half day {day!r} is not "YYYY-MM-DD"') from error
 
 
-def _clock(text: str) -> pd.Timedelta:
+def _clock(name: str, text: object) -> pd.Timedelta:
+    """From midnight to a local time of day."""
+    found = CLOCK.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValidationError(f'{name} {text!r} is not a time of day "HH:MM" from 00:00 to 24:00; in YAML it is quoted')
+    hour, minute, second = (int(part or 0) for part in found.groups())
+    return pd.Timedelta(hours=hour, minutes=minute, seconds=second)
+
+
+def _refuse_unknown_zone(name: object) -> None:
     try:
-        clock = dt.time.fromisoformat(text)
-    except (ValueError, TypeError) as error:
-        raise ValidationError(f'time of day {text!r} is not "HH:MM"') from error
-    return pd.Timedelta(hours=clock.hour, minutes=clock.minute, seconds=clock.second)
+        ZoneInfo(name if isinstance(name, str) else "")
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: the name of a folder of zones
+        raise ValidationError(f"timezone {name!r} is unknown; use a name like America/New_York") from error

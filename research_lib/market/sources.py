@@ -70,9 +70,8 @@ class Source:
     def of(cls, path: Path, session: Session) -> Source:
         """The record of a file, with its partner's size and time, read under `session`."""
         read = [file.stat() for file in (path, partner_of(path)) if file is not None]
-        window = f"{session.open}-{session.close} {session.timezone}"
         size, modified = sum(status.st_size for status in read), max(status.st_mtime_ns for status in read)
-        return cls(str(path.resolve()), size, modified, window)
+        return cls(str(path.resolve()), size, modified, session.hours)
 
     @property
     def key(self) -> str:

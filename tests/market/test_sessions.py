@@ -7,6 +7,7 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,8 +67,19 @@ def test_missing_times_are_refused_with_their_row() -> None:
     [
         ({"n_intervals": 0}, "n_intervals must be at least 1"),
         ({"timezone": "New_York"}, "timezone 'New_York' is unknown"),
-        ({"open": "16:00", "close": "09:30"}, "open 16:00 is not before its close"),
-        ({"open": "half past nine"}, 'not "HH:MM"'),
+        ({"n_intervals": "390"}, "n_intervals must be an integer, got '390'"),
+        ({"timezone": "America"}, "timezone 'America' is unknown"),
+        ({"timezone": None}, "timezone None is unknown"),
+        ({"open": "16:00", "close": "09:30"}, "open 16:00 is not before its close 09:30; exchange them, or set opens"),
+        ({"open": "half past nine"}, "open 'half past nine' is not a time of day"),
+        ({"open": "09:30+02:00"}, r"open '09:30\+02:00' is not a time of day"),
+        ({"open": "24:00"}, "open 24:00 is not before its close"),
+        ({"close": "24:01"}, "close '24:01' is not a time of day"),
+        ({"close": 960}, "close 960 is not a time of day .* in YAML it is quoted"),
+        ({"half_days": None}, "half_days must map .* got None"),
+        ({"half_days": {"2025-07-03": 780}}, "close of half day 2025-07-03 780 is not a time of day"),
+        ({"opens_day_before": "yes"}, "opens_day_before must be true or false, got 'yes'"),
+        ({"open": "16:00", "close": "17:00", "opens_day_before": True}, "is longer than a day; its days would overlap"),
     ],
 )
 def test_impossible_sessions_are_refused(settings: dict[str, object], message: str) -> None:
@@ -96,3 +108,64 @@ def test_integers_that_cannot_be_nanoseconds_are_refused() -> None:
         ValidationError, match=r"time looks like microseconds \(first 1743687000000000\), nanoseconds are due; convert"
     ):
         nanoseconds(microseconds)
+
+
+def test_a_session_is_made_of_what_yaml_holds() -> None:
+    settings = yaml.safe_load(
+        """
+        n_intervals: 78
+        open: "09:30"
+        close: "16:00"
+        timezone: America/New_York
+        half_days: {2025-07-03: "13:00"}
+        """
+    )
+    assert Session(**settings) == Session(78, half_days={"2025-07-03": "13:00"})
+
+
+def test_a_venue_that_never_closes_has_no_time_outside() -> None:
+    session = Session(24, "00:00", "24:00", "UTC")
+    times = np.array([_ns("2025-04-03 00:00Z"), _ns("2025-04-03 23:59:59.999999999Z"), _ns("2025-04-04 00:00Z")])
+    assert session.interval_of(times).tolist() == [0, 23, 0]
+    assert session.whole_hours()[0][-1] == "24:00"
+    assert session.whole_hours()[1][-1] == 24
+
+
+def test_days_in_which_clocks_change_have_23_and_25_hours() -> None:
+    opens, closes = Session(24, "00:00", "24:00").bounds([dt.date(2025, 3, 9), dt.date(2025, 11, 2)])
+    assert ((closes - opens) / 3.6e12).tolist() == [23.0, 25.0]
+
+
+def test_an_opening_that_the_clock_skips_is_the_next_time_that_exists() -> None:
+    opens, _ = Session(1, "02:30", "16:00").bounds([dt.date(2025, 3, 9)])
+    assert opens.tolist() == [_ns("2025-03-09 07:00Z")]
+    opens, _ = Session(1, "01:30", "16:00").bounds([dt.date(2025, 11, 2)])  # comes twice
+    assert opens.tolist() == [_ns("2025-11-02 05:30Z")]
+
+
+def test_a_session_of_futures_belongs_to_the_date_of_its_close() -> None:
+    globex = Session(23, "18:00", "17:00", opens_day_before=True)
+    monday = dt.date(2024, 7, 1)
+    opens, closes = globex.bounds([monday])
+    assert (opens[0], closes[0]) == (_ns("2024-06-30 22:00Z"), _ns("2024-07-01 21:00Z"))
+    times = np.array([opens[0], opens[0] + 6 * 3600 * 10**9, closes[0] - 1, closes[0], opens[0] - 1])
+    assert globex.days(times).tolist() == [monday] * 4 + [dt.date(2024, 6, 30)]
+    assert globex.interval_of(times).tolist() == [0, 6, 22, -1, -1]
+    assert globex.day_starts([monday]).tolist() == opens.tolist()
+    assert Session().day_starts([monday]).tolist() == [_ns("2024-07-01 04:00Z")]
+    assert globex.whole_hours()[0][:8] == ["18:00", "19:00", "20:00", "21:00", "22:00", "23:00", "00:00", "01:00"]
+
+
+SESSIONS = (
+    Session(390),
+    Session(7, "00:00", "24:00"),
+    Session(46, "18:00", "17:00", opens_day_before=True),
+    Session(5, "00:00", "24:00", "Africa/Cairo"),
+)
+
+
+@given(st.sampled_from(SESSIONS), st.dates(dt.date(2023, 1, 1), dt.date(2025, 12, 31)))
+def test_every_start_lies_in_its_own_day_and_interval(session: Session, day: dt.date) -> None:
+    starts = session.starts([day])[0]
+    assert (session.days(starts) == day).all()
+    assert session.interval_of(starts).tolist() == list(range(session.n_intervals))
