@@ -221,8 +221,8 @@ def test_batches_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None
 
 def test_parallel_processing_walks_in_other_threads_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     books = ImpactModel("linear").generate_synthetic_orderbook(60, 10)
-    walk, threads = slippage._walk, []
-    monkeypatch.setattr(slippage, "_walk", lambda *arrays: (threads.append(threading.get_ident()), walk(*arrays)))
+    walk, threads = slippage.walk_rows, []
+    monkeypatch.setattr(slippage, "walk_rows", lambda *arrays: (threads.append(threading.get_ident()), walk(*arrays)))
     frames, used = [], []
     for on in (False, True):
         threads.clear()

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.execution.schedules import Schedule
-from research_lib.impact.slippage import walk_levels
 from research_lib.market.book import BookSnapshots
 
 Float = NDArray[np.float64]
@@ -81,14 +80,15 @@ def replay(schedule: Schedule, books: BookSnapshots, side: str) -> Execution:
     if not quoted.any():
         raise ValidationError(f"none of {n:,} books has two sides; nothing can be traded")
     prices, sizes = books.levels(side)
+    premium = np.where(sizes > 0, prices - mid[:, None], 0.0)
+    shown_before = np.cumsum(sizes, axis=1) - sizes
     filled, cost = np.zeros(n), np.zeros(n)
     carried = 0.0
     for t in range(n):
         order = schedule.shares[t] + carried
         if order > 0 and quoted[t]:
             filled[t] = min(order, sizes[t].sum())
-            premium, _ = walk_levels(prices[t : t + 1] - mid[t], sizes[t : t + 1], filled[t : t + 1])
-            cost[t] = filled[t] * premium[0, 0]
+            cost[t] = np.clip(filled[t] - shown_before[t], 0.0, sizes[t]) @ premium[t]
         carried = order - filled[t]
     if side == "sell":
         cost = -cost

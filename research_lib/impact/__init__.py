@@ -12,8 +12,9 @@ from research_lib.impact.curves import (
 from research_lib.impact.fitting import ImpactFit, fit_impact
 from research_lib.impact.model import ImpactModel
 from research_lib.impact.piecewise import PiecewiseLinearImpact
-from research_lib.impact.slippage import SlippageCurves, slippage_curves, walk_book
+from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.totals import SeparableTotal
+from research_lib.impact.walk import walk_book
 from research_lib.market.microstructure import order_flow_imbalance
 
 __all__ = [

@@ -1,8 +1,12 @@
-"""The walk, against a plain twin, by hand, and against another person's walk of a real day."""
+"""Slippage of many books: by hand, by its symmetries, and against another person's walk of a real day."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -14,51 +18,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
-from research_lib.impact import SlippageCurves, slippage_curves, walk_book
+from research_lib.impact import SlippageCurves, slippage, slippage_curves
 from research_lib.market import BookSnapshots, read_mbp10
-
-
-def plain_walk(prices: list[float], sizes: list[float], shares: float) -> tuple[float, float]:
-    """Average price of what was filled and shares filled, level by level."""
-    paid = filled = 0.0
-    for price, size in zip(prices, sizes, strict=True):
-        if size > 0 and np.isfinite(price):
-            taken = min(size, shares - filled)
-            paid += taken * price
-            filled += taken
-    return (paid / filled if filled else np.nan), filled
-
-
-def test_walk_by_hand() -> None:
-    # 100 at 10, then 50 of 80 at 11, then nothing beyond 180.
-    average = walk_book([10.0, 11.0], [100, 80], [100, 150, 180, 181])
-    assert average[:3] == pytest.approx([10.0, (1000 + 550) / 150, (1000 + 880) / 180])
-    assert np.isnan(average[3])
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    sizes=arrays(float, 8, elements=st.one_of(st.just(0.0), st.floats(0.5, 1e6))),
-    gaps=arrays(float, 8, elements=st.floats(1e-4, 10)),
-    shares=st.floats(1e-3, 1e7),
-    base=st.sampled_from([1e-4, 1.0, 1e5]),
-)
-def test_walk_equals_its_plain_twin(
-    sizes: NDArray[np.float64], gaps: NDArray[np.float64], shares: float, base: float
-) -> None:
-    prices = base * (1 + np.cumsum(gaps))
-    average = walk_book(prices, sizes, [shares])[0]
-    expected, filled = plain_walk(prices.tolist(), sizes.tolist(), shares)
-    if filled < shares:
-        assert np.isnan(average)
-    else:
-        assert average == pytest.approx(expected, rel=1e-12)
-
-
-def test_levels_with_nan_prices_or_no_size_are_passed_over() -> None:
-    assert walk_book([10.0, np.nan, 12.0], [5, 100, 5], [10.0])[0] == pytest.approx(11.0)
-    assert walk_book([10.0, 11.0, 12.0], [5, 0, 5], [10.0])[0] == pytest.approx(11.0)
-    assert np.isnan(walk_book([np.nan], [0.0], [1.0])[0])
 
 
 def test_buy_and_sell_mirror_each_other() -> None:
@@ -94,13 +55,186 @@ def test_beyond_visible_depth_the_average_is_nan_and_the_frame_a_flagged_lower_b
     assert not curves.to_frame().iloc[0]["censored"]
 
 
+def test_mid_and_touch_are_of_the_best_levels_that_hold_shares() -> None:
+    books = one_book([(98, 10), (99, 5), (97, 1)], [(np.nan, 0), (103, 10), (101, 10)])
+    buy, sell = (slippage_curves(books, [5], side) for side in ("buy", "sell"))
+    assert (buy.mid.tolist(), buy.half_spread.tolist(), buy.touch.tolist()) == ([100], [1], [101])
+    assert (sell.mid.tolist(), sell.half_spread.tolist(), sell.touch.tolist()) == ([100], [1], [99])
+    assert buy.slippage.tolist() == sell.slippage.tolist() == [[1.0]]
+
+
+def test_a_locked_book_costs_only_its_impact() -> None:
+    locked = one_book([(100, 10), (99, 10)], [(100, 10), (101, 10)])
+    for side in ("buy", "sell"):
+        curves = slippage_curves(locked, [5, 20], side)
+        assert curves.half_spread.tolist() == [0]
+        assert curves.slippage.tolist() == curves.impact.tolist() == [[0.0, 0.5]]
+
+
+def test_a_book_of_one_side_has_an_average_and_an_impact_but_no_slippage() -> None:
+    curves = slippage_curves(one_book([(np.nan, 0)] * 2, [(101, 10), (103, 10)]), [10, 20, 30], "buy")
+    assert curves.average_price[0, :2].tolist() == [101, 102]
+    assert curves.impact[0, :2].tolist() == [0, 1]
+    assert np.isnan(curves.slippage).all()
+    empty = slippage_curves(one_book([(99, 10)], [(np.nan, 0)]), [10], "buy")
+    assert (empty.filled.tolist(), empty.depth.tolist()) == ([[0]], [0])
+    assert np.isnan(empty.lower_bound).all()
+
+
+def test_a_book_of_one_level_costs_the_half_spread_until_it_is_empty() -> None:
+    curves = slippage_curves(one_book([(99, 10)], [(101, 7)]), [7, 7.5, 1], "buy")
+    assert np.array_equal(curves.slippage, [[1, np.nan, 1]], equal_nan=True)
+    assert curves.censored.tolist() == [[False, True, False]]
+    assert curves.lower_bound.tolist() == [[101, 101, 101]]
+
+
+def test_every_name_is_answered_as_an_item() -> None:
+    curves = slippage_curves(one_book([(99, 10)], [(101, 7)]), [7, 8], "buy")
+    for name in ("average_price", "slippage", "impact", "filled", "censored", "lower_bound"):
+        assert curves[name].shape == (1, 2)
+
+
+def test_impact_is_exactly_zero_within_the_touch(synthetic_books: BookSnapshots) -> None:
+    for side in ("buy", "sell"):
+        touch_size = synthetic_books.levels(side)[1][:, 0]
+        for row in range(0, len(synthetic_books), 7):
+            curves = slippage_curves(synthetic_books.take([row]), touch_size[row] * np.array([1e-6, 0.3, 1.0]), side)
+            assert curves.impact.tolist() == [[0.0, 0.0, 0.0]]
+
+
+@st.composite
+def messy_books(draw: st.DrawFn) -> BookSnapshots:
+    """Three books of four levels: on a grid of 1/64, in any order, duplicated, crossed or with holes."""
+    shape = (3, 4)
+    prices = [draw(arrays(float, shape, elements=st.integers(6_000, 6_800).map(lambda tick: tick / 64))) for _ in "ba"]
+    sizes = [draw(arrays(float, shape, elements=st.integers(0, 50).map(float))) for _ in "ba"]
+    return BookSnapshots(np.arange(3), prices[0], sizes[0], prices[1], sizes[1])
+
+
+SIZES = np.array([1.0, 37.0, 4.5, 160.0, 80.25, 1e-3, 12.0, 55.0, 99.0])
+
+
+def _arrays(curves: SlippageCurves, **factors: float) -> list[NDArray[np.float64]]:
+    names = ("mid", "half_spread", "touch", "depth", "lower_bound", "average_price", "slippage", "impact", "filled")
+    return [curves[name] * factors.get(name, 1.0) for name in names]
+
+
+def _equal(left: list[NDArray[np.float64]], right: list[NDArray[np.float64]]) -> bool:
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+@given(books=messy_books(), power=st.sampled_from([-30, -3, 1, 27]))
+@settings(max_examples=60, deadline=None)
+def test_prices_and_costs_scale_together_exactly(books: BookSnapshots, power: int, side: str) -> None:
+    scale = 2.0**power
+    scaled = dataclasses.replace(books, bid_price=books.bid_price * scale, ask_price=books.ask_price * scale)
+    priced = dict.fromkeys(("mid", "half_spread", "touch", "lower_bound", "average_price", "slippage", "impact"), scale)
+    before, after = (slippage_curves(one, SIZES, side) for one in (books, scaled))
+    assert _equal(_arrays(before, **priced), _arrays(after))
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+@given(books=messy_books(), power=st.sampled_from([-30, -3, 1, 27]))
+@settings(max_examples=60, deadline=None)
+def test_an_order_and_a_book_scaled_alike_cost_the_same_a_share(books: BookSnapshots, power: int, side: str) -> None:
+    scale = 2.0**power
+    scaled = dataclasses.replace(books, bid_size=books.bid_size * scale, ask_size=books.ask_size * scale)
+    before, after = slippage_curves(books, SIZES, side), slippage_curves(scaled, SIZES * scale, side)
+    assert _equal(_arrays(before, depth=scale, filled=scale), _arrays(after))
+
+
+@given(books=messy_books())
+@settings(max_examples=60, deadline=None)
+def test_a_sell_is_a_buy_on_the_mirrored_book(books: BookSnapshots) -> None:
+    mirrored = BookSnapshots(books.time, 256 - books.ask_price, books.ask_size, 256 - books.bid_price, books.bid_size)
+    for side, other in (("buy", "sell"), ("sell", "buy")):
+        curves, mirror = slippage_curves(books, SIZES, side), slippage_curves(mirrored, SIZES, other)
+        assert np.array_equal(curves.filled, mirror.filled)
+        for name in ("slippage", "impact"):  # the average is rounded at other prices: two roundings of 256 at most
+            assert np.allclose(curves[name], mirror[name], rtol=0, atol=2 * np.spacing(256.0), equal_nan=True)
+
+
+@given(books=messy_books(), order=st.permutations(range(len(SIZES))))
+@settings(max_examples=60, deadline=None)
+def test_trade_sizes_in_another_order_give_the_same_columns_in_that_order(
+    books: BookSnapshots, order: list[int]
+) -> None:
+    straight, permuted = (slippage_curves(books, sizes, "buy") for sizes in (SIZES, SIZES[order]))
+    assert np.array_equal(straight.lower_bound[:, order], permuted.lower_bound, equal_nan=True)
+    assert np.array_equal(straight.filled[:, order], permuted.filled)
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+@given(books=messy_books())
+@settings(max_examples=60, deadline=None)
+def test_slippage_does_not_fall_as_the_order_grows(books: BookSnapshots, side: str) -> None:
+    impact = slippage_curves(books, np.sort(SIZES), side).impact
+    falls = np.diff(impact, axis=1)
+    assert (falls[np.isfinite(falls)] >= -np.spacing(128.0)).all()
+    assert (impact[np.isfinite(impact)] >= 0).all()
+
+
 def test_batches_and_threads_change_nothing(synthetic_books: BookSnapshots) -> None:
     sizes = np.array([50.0, 500.0, 5000.0])
     whole = slippage_curves(synthetic_books, sizes, "sell")
-    for options in ({"batch_size": 7}, {"batch_size": 7, "parallel": True}):
+    for options in ({"batch_size": 7}, {"batch_size": 7, "parallel": True}, {"parallel": True}):
         again = slippage_curves(synthetic_books, sizes, "sell", **options)  # type: ignore[arg-type]
-        assert np.array_equal(whole.lower_bound, again.lower_bound)
-        assert np.array_equal(whole.filled, again.filled)
+        assert _equal(_arrays(whole), _arrays(again))
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_no_batch_is_longer_than_asked(
+    synthetic_books: BookSnapshots, monkeypatch: pytest.MonkeyPatch, parallel: bool
+) -> None:
+    rows: list[int] = []
+    walk = slippage.walk_rows
+    monkeypatch.setattr(slippage, "walk_rows", lambda *arrays: (rows.append(len(arrays[0])), walk(*arrays)))
+    slippage_curves(synthetic_books, [100.0], "buy", batch_size=10, parallel=parallel)
+    assert sorted(rows) == [2, 10, 10, 10, 10, 10]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_an_interrupt_stops_the_walk_between_batches(
+    synthetic_books: BookSnapshots, monkeypatch: pytest.MonkeyPatch, parallel: bool
+) -> None:
+    walked: list[int] = []
+
+    def interrupted_walk(*arrays: object) -> None:
+        walked.append(1)
+        if len(walked) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.02)
+
+    monkeypatch.setattr(slippage, "walk_rows", interrupted_walk)
+    with pytest.raises(KeyboardInterrupt):
+        slippage_curves(synthetic_books, [100.0], "buy", batch_size=1, parallel=parallel)
+    assert len(walked) < len(synthetic_books)
+
+
+def test_nothing_is_copied_but_what_is_returned(synthetic_books: BookSnapshots) -> None:
+    books = synthetic_books.take(np.repeat(np.arange(52), 400))
+    sizes = np.geomspace(10, 5_000, 60)
+    one_array = len(books) * len(sizes) * 8
+    curves = slippage_curves(books, sizes, "buy")
+    for call in (
+        lambda: slippage_curves(books, sizes, "buy"),
+        lambda: curves.average_price,
+        lambda: curves.slippage,
+        lambda: curves.impact,
+        lambda: curves.filled,
+    ):
+        tracemalloc.start()
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1.15 * one_array
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "many"])
+def test_an_impossible_batch_size_is_refused(batch_size: object) -> None:
+    with pytest.raises(ValidationError, match="batch_size must be"):
+        slippage_curves(one_book([(99, 1)], [(101, 1)]), [1.0], "buy", batch_size=batch_size)  # type: ignore[arg-type]
 
 
 def test_books_of_which_none_has_both_sides_are_refused() -> None:
@@ -130,12 +264,6 @@ def test_books_outside_the_session_are_refused() -> None:
     night = BookSnapshots(books.time + 10 * 3_600 * 10**9, *(getattr(books, n) for n in books.keys()[1:5]))
     with pytest.raises(ValidationError, match="1 of 1 snapshots are outside the session 09:30-16:00"):
         slippage_curves(night, [5], "buy").to_frame()
-
-
-@pytest.mark.parametrize("sizes", [[0.0], [100, -5], [np.nan], [np.inf], [], [[1.0]]])
-def test_impossible_trade_sizes_are_refused(sizes: object) -> None:
-    with pytest.raises(ValidationError, match="trade_sizes must be"):
-        slippage_curves(one_book([(99, 1)], [(101, 1)]), sizes, "buy")  # type: ignore[arg-type]
 
 
 def test_an_unknown_side_is_refused() -> None:
