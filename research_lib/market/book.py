@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 FRAME_COLUMNS = ("time", "side", "price", "size", "level")
 SIDES = ("bid", "ask")
-ARRAYS = ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete", "age")
+ARRAYS = ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete", "age", "non_finite")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,8 @@ class BookSnapshots(Record):
         event, or before the opening cross. All True by default.
     age : (n,) int64 ns, optional
         How long ago each state was shown; 0 as read, set by `sample`.
+    non_finite : (n,) bool, optional
+        True where the source had an unusable level, that `flagging` emptied; none by default.
     trades : Trades, optional
         What was traded while these books were shown, where the source has it.
 
@@ -63,20 +65,22 @@ class BookSnapshots(Record):
     complete: Any = None
     age: Any = None
     trades: Trades | None = None
+    non_finite: Any = None
 
     def __post_init__(self) -> None:
         time = nanoseconds(self.time)
         n = len(time)
-        complete = np.ones(n, bool) if self.complete is None else np.asarray(self.complete, bool)
-        if complete.shape != (n,):
-            raise ValidationError(f"complete has shape {complete.shape}, time has {n:,} rows; give one flag a row")
+        complete, non_finite = (
+            _flags("complete", self.complete, True, n),
+            _flags("non_finite", self.non_finite, False, n),
+        )
         backwards = np.flatnonzero(np.diff(time) < 0)
         if backwards.size:
             raise ValidationError(
                 f"time runs backwards in {backwards.size:,} rows, first in row {backwards[0] + 1}; sort by time"
             )
         age = np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64)
-        for name, array in (("time", time), ("complete", complete), ("age", age)):
+        for name, array in (("time", time), ("complete", complete), ("age", age), ("non_finite", non_finite)):
             object.__setattr__(self, name, array)
         for side in SIDES:
             price, size = _checked_side(side, getattr(self, f"{side}_price"), getattr(self, f"{side}_size"), n)
@@ -175,7 +179,8 @@ class BookSnapshots(Record):
         return self._snapshots_at(starts.ravel(), rows.ravel(), seen.ravel())
 
     def _snapshots_at(self, time: NDArray[np.int64], rows: NDArray[np.int64], seen: NDArray[np.bool_]) -> BookSnapshots:
-        arrays: dict[str, Any] = {"time": time, "complete": seen, "age": np.where(seen, time - self.time[rows], 0)}
+        age = np.where(seen, time - self.time[rows], 0)
+        arrays: dict[str, Any] = {"time": time, "complete": seen, "age": age, "non_finite": None}
         for name in ("bid_price", "bid_size", "ask_price", "ask_size"):
             empty = np.nan if name.endswith("price") else 0.0
             arrays[name] = np.where(seen[:, None], getattr(self, name)[rows], empty)
@@ -201,6 +206,24 @@ class BookSnapshots(Record):
                 "level": np.tile(np.arange(1, n_levels + 1), 2 * n)[shown],
             }
         )
+
+    @classmethod
+    def flagging(cls, *, complete: Any = None, **arrays: Any) -> BookSnapshots:
+        """Books of a source with unusable levels: a size that is no number or negative, or one without a price.
+
+        Such a level is emptied, and its snapshot marked `non_finite` and not complete, hence never
+        sampled: the touch may be what is missing. `assess` counts these snapshots, and refuses,
+        drops or keeps them. Other arguments and errors are those of the constructor.
+        """
+        flagged = np.zeros(len(arrays["time"]), bool)
+        for side in SIDES:
+            price, size = (np.asarray(arrays[f"{side}_{kind}"], float) for kind in ("price", "size"))
+            bad = np.logical_or(*(mask for mask, _ in _unusable(price, size)))
+            if bad.any():
+                flagged |= bad.any(axis=1)
+                arrays |= {f"{side}_price": np.where(bad, np.nan, price), f"{side}_size": np.where(bad, 0.0, size)}
+        usable = ~flagged if complete is None else np.asarray(complete, bool) & ~flagged
+        return cls(complete=usable, non_finite=flagged, **arrays)
 
     @classmethod
     def concat(cls, parts: Sequence[BookSnapshots]) -> BookSnapshots:
@@ -281,11 +304,7 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
         raise ValidationError(f"{side} price {price.shape} and size {size.shape} must both be ({n}, levels)")
     shown = size > 0
-    for bad, rule in (
-        (~(size >= 0) | np.isinf(size), "size must be finite and at least 0"),
-        (shown & ~np.isfinite(price), "price must be finite where there is size"),
-        (shown & (price <= 0), "price must be above 0"),
-    ):
+    for bad, rule in (*_unusable(price, size), (shown & (price <= 0), "price must be above 0")):
         if bad.any():
             row, level = np.argwhere(bad)[0]
             raise ValidationError(
@@ -294,6 +313,23 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple
             )
     price[~shown] = np.nan
     return price, size
+
+
+def _unusable(price: Float, size: Float) -> list[tuple[NDArray[np.bool_], str]]:
+    """Levels (n, L) that hold no numbers, with the rule that each breaks."""
+    return [
+        (~(size >= 0) | np.isinf(size), "size must be finite and at least 0"),
+        ((size > 0) & ~np.isfinite(price), "price must be finite where there is size"),
+    ]
+
+
+def _flags(name: str, flags: Any, default: bool, n: int) -> NDArray[np.bool_]:
+    if flags is None:
+        return np.full(n, default)
+    checked = np.asarray(flags, bool)
+    if checked.shape != (n,):
+        raise ValidationError(f"{name} has shape {checked.shape}, time has {n:,} rows; give one flag a row")
+    return checked
 
 
 def padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:

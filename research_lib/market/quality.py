@@ -21,6 +21,7 @@ Mask = NDArray[np.bool_]
 
 ACTIONS = ("raise", "drop", "keep")
 MEANING = {
+    "non_finite": "a level whose price or size is no number, or its size negative; emptied, and never sampled",
     "out_of_session": "states before the open or after the close",
     "incomplete": "mid-event states, states before the opening cross; never sampled",
     "duplicate_times": "states with the time of the one before; file order decides",
@@ -39,13 +40,13 @@ class QualityPolicy(Record):
     """What is done with each kind of doubtful state: "raise", "drop" it, or "keep" it.
 
     Counts are reported whatever is done. The defaults are a careful researcher's: crossed
-    books and unordered levels of one venue mean that the data are broken, so they raise;
+    books, unordered levels of one venue and what is no number mean that the data are broken, so they raise;
     what is a fact of the market (locked, one side empty, out of session, gaps) is kept
     and left to sampling. Dropping stub quotes empties the stub levels, not the snapshot.
 
     Attributes
     ----------
-    out_of_session, incomplete, duplicate_times, crossed, locked, one_side_empty,
+    non_finite, out_of_session, incomplete, duplicate_times, crossed, locked, one_side_empty,
     empty_levels, unordered_levels, stub_quotes, gaps : str
         One of "raise", "drop", "keep".
     stub_distance : float
@@ -54,6 +55,7 @@ class QualityPolicy(Record):
         Silence inside the session that counts as a gap, seconds.
     """
 
+    non_finite: str = "raise"
     out_of_session: str = "keep"
     incomplete: str = "keep"
     duplicate_times: str = "keep"
@@ -74,7 +76,7 @@ class QualityPolicy(Record):
         number("gap_seconds", self.gap_seconds, above=0)
 
 
-KEEP_ALL = QualityPolicy(crossed="keep", unordered_levels="keep", stub_quotes="keep")
+KEEP_ALL = QualityPolicy(non_finite="keep", crossed="keep", unordered_levels="keep", stub_quotes="keep")
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ def masks(books: BookSnapshots, session: Session, policy: QualityPolicy) -> dict
     spread = books.half_spread
     bid_stub, ask_stub = stubs(books, policy.stub_distance, session)
     return {
+        "non_finite": books.non_finite,
         "out_of_session": session.interval_of(books.time) < 0,
         "incomplete": ~books.complete,
         "duplicate_times": np.diff(books.time, prepend=-1) == 0,

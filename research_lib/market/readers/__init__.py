@@ -18,14 +18,18 @@ from typing import Any
 from research_lib.config import number
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots
+from research_lib.market.quality import QualityPolicy
 from research_lib.market.readers.source import head
 from research_lib.market.sessions import Session
 
 FORMATS = ("store", "databento_dbn", "databento", "lobster", "binance", "lean", "frames")
+FLAGGING = ("databento_dbn", "databento", "frames")  # their `batches` take flag_non_finite
 WHOLE_FILE_ROWS = 500_000
 
 
-def read_books(path: str | Path, *, session: Session | None = None) -> BookSnapshots:
+def read_books(
+    path: str | Path, *, session: Session | None = None, policy: QualityPolicy | None = None
+) -> BookSnapshots:
     """Read all books of one file, its format found by content.
 
     Known are Databento MBP-10 and MBP-1 (CSV, CSV.gz, CSV.zst, Parquet, DBN, DBN.zst),
@@ -38,6 +42,11 @@ def read_books(path: str | Path, *, session: Session | None = None) -> BookSnaps
         One file; for LOBSTER either of its two; or a folder made by `convert`.
     session : Session, optional
         Whose opening cross and dates count; 09:30-16:00 America/New_York by default.
+    policy : QualityPolicy, optional
+        Of its kinds only `non_finite` is a matter of reading: "raise", the default, refuses a
+        file with a level whose price or size is no number; else such levels are emptied and
+        their states flagged, for `assess` to count and to drop or keep. Databento records and
+        frames can be flagged; the other formats have no empty numbers, and refuse them.
 
     Returns
     -------
@@ -51,17 +60,22 @@ def read_books(path: str | Path, *, session: Session | None = None) -> BookSnaps
     ValidationError
         An unknown format, or content that is damaged: names file, row and column.
     """
-    parts = list(iter_books(path, WHOLE_FILE_ROWS, session=session))
+    parts = list(iter_books(path, WHOLE_FILE_ROWS, session=session, policy=policy))
     return parts[0] if len(parts) == 1 else BookSnapshots.concat(parts)
 
 
 def iter_books(
-    paths: str | Path | Iterable[str | Path], batch_rows: int = 100_000, *, session: Session | None = None
+    paths: str | Path | Iterable[str | Path],
+    batch_rows: int = 100_000,
+    *,
+    session: Session | None = None,
+    policy: QualityPolicy | None = None,
 ) -> Iterator[BookSnapshots]:
     """The books of files one after the other, `batch_rows` snapshots at a time.
 
     Memory is bounded by the batch, not by the files. The last batch of a file may be
-    smaller; formats that must look ahead (an opening cross) may make one larger.
+    smaller; formats that must look ahead (an opening cross) may make one larger. `session`
+    and `policy` are those of `read_books`.
 
     Raises
     ------
@@ -70,10 +84,13 @@ def iter_books(
         time order. Each file's opening cross is looked for in that file.
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
+    flag = (policy or QualityPolicy()).non_finite != "raise"
     before: BookSnapshots | None = None
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         file = Path(path)
-        for batch in format_of(file).batches(file, rows, session or Session()):
+        module = format_of(file)
+        options = {"flag_non_finite": True} if flag and module.__name__.rpartition(".")[2] in FLAGGING else {}
+        for batch in module.batches(file, rows, session or Session(), **options):
             refuse_disorder(before, batch)
             before = batch if len(batch) else before
             yield batch

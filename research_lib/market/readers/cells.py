@@ -162,26 +162,36 @@ def refuse_backwards(path: Path, first_row: int, name: str, time: Int64, before:
 
 
 def numbers(path: Path, first_row: int, batch: pa.RecordBatch, names: Sequence[str]) -> Float:
-    """Numeric columns side by side, (n, k) floats, NaN where empty; infinite ones are refused."""
-    table = np.column_stack([batch.column(name).to_numpy(zero_copy_only=False) for name in names]).astype(float)
-    refuse_table(path, first_row, names, np.isinf(table), table, "must be finite")
-    return table
+    """Numeric columns side by side, (n, k) floats, NaN where empty."""
+    return np.column_stack([batch.column(name).to_numpy(zero_copy_only=False) for name in names]).astype(float)
 
 
 def levels(
-    path: Path, first_row: int, price_names: Sequence[str], size_names: Sequence[str], price: Float, size: Float
+    path: Path,
+    first_row: int,
+    price_names: Sequence[str],
+    size_names: Sequence[str],
+    price: Float,
+    size: Float,
+    *,
+    flag: bool = False,
 ) -> tuple[Float, Float]:
     """Prices and sizes of one side, each (n, L), checked; empty levels are NaN and 0.
 
     Empty is a level of size 0, or without price and size. A price without a size, a size
     without a price, a negative size, and a price at or below 0 or from 1e9 on (a sentinel
-    or a fixed-point number) are refused.
+    or a fixed-point number) are refused. Under `flag` what is no number, and a negative
+    size, is left as it is for `BookSnapshots.flagging`.
     """
     given, sized = ~np.isnan(price), ~np.isnan(size)
-    refuse_table(path, first_row, size_names, given & ~sized, size, "must not be empty where there is a price")
-    size = np.where(sized, size, 0.0)
-    refuse_table(path, first_row, size_names, size < 0, size, "must be at least 0")
-    refuse_table(path, first_row, price_names, (size > 0) & ~given, price, "must not be empty where there is size")
+    size = np.where(given | sized, size, 0.0)
+    if not flag:
+        refuse_table(path, first_row, price_names, np.isinf(price), price, "must be finite")
+        refuse_table(path, first_row, size_names, np.isinf(size), size, "must be finite")
+        refuse_table(path, first_row, size_names, given & ~sized, size, "must not be empty where there is a price")
+        refuse_table(path, first_row, size_names, size < 0, size, "must be at least 0")
+        refuse_table(path, first_row, price_names, (size > 0) & ~given, price, "must not be empty where there is size")
+    price = np.where(np.isinf(price), np.nan, price)
     refuse_table(path, first_row, price_names, (size > 0) & (price <= 0), price, "must be above 0")
     refuse_table(path, first_row, price_names, (size > 0) & (price >= DEAREST), price, f"must be below {DEAREST:g}")
     return np.where(size > 0, price, np.nan), size

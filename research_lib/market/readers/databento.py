@@ -39,7 +39,7 @@ def matches(path: Path, head: bytes) -> bool:
     return ("ts_event" in names and (levels or "action" in names)) or ("action" in names and levels)
 
 
-def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnapshots]:
+def batches(path: Path, batch_rows: int, session: Session, *, flag_non_finite: bool = False) -> Iterator[BookSnapshots]:
     """Books and trades of one file, `batch_rows` records at a time.
 
     A batch may be larger where the first trade of a session is waited for, at most the
@@ -57,6 +57,8 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
     batch_rows : int
     session : Session
         Whose opening cross counts.
+    flag_non_finite : bool
+        Empty and flag a level with a price or size that is no number, instead of refusing the file.
 
     Yields
     ------
@@ -70,7 +72,7 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
         action or side, a price without size), two symbols, times that run backwards: names
         file, row and column. A CSV of whole-number prices, the dearest from 1e6 to 1e7: ambiguous.
     """
-    return books_of(records(path, batch_rows), session)
+    return books_of(records(path, batch_rows, flag_non_finite), session)
 
 
 def read_mbp10(path_or_paths: str | Path | Iterable[str | Path], *, session: Session | None = None) -> BookSnapshots:
@@ -118,9 +120,9 @@ def read_mbp10(path_or_paths: str | Path | Iterable[str | Path], *, session: Ses
     return books
 
 
-def records(path: Path, batch_rows: int) -> Iterator[Records]:
+def records(path: Path, batch_rows: int, flag_non_finite: bool = False) -> Iterator[Records]:
     """Checked records of one file, `batch_rows` at a time; raises as `batches`."""
-    columns = _Columns.of(path)
+    columns = _Columns.of(path, flag_non_finite)
     symbol, before = None, np.int64(0)
     for row, batch in cells.read_columns(path, columns.types, batch_rows):
         symbol = cells.one_text(path, row, columns.symbol, batch.column(columns.symbol), symbol)
@@ -154,9 +156,10 @@ class _Columns:
     n_levels: int
     symbol: str
     types: dict[str, pa.DataType]
+    flag: bool
 
     @classmethod
-    def of(cls, path: Path) -> _Columns:
+    def of(cls, path: Path, flag: bool) -> _Columns:
         names = cells.column_names(path)
         found = [match for match in map(LEVEL_COLUMN.fullmatch, names) if match]
         if not found:
@@ -177,7 +180,7 @@ class _Columns:
         types |= dict.fromkeys(filter(PRICE_COLUMN.fullmatch, wanted), _price_type(path))
         types |= dict.fromkeys(("action", "side", symbol), pa.string())
         types |= {"flags": pa.int64(), "ts_event": cells.time_type(path, "ts_event")}
-        return cls(path, n_levels, symbol, types)
+        return cls(path, n_levels, symbol, types, flag)
 
     def records(self, row: int, batch: pa.RecordBatch, time: NDArray[np.int64], symbol: str) -> Records:
         """The batch, whose first row is number `row`, as checked records."""
@@ -204,7 +207,8 @@ class _Columns:
         prices, sizes = (cells.level_columns(self.n_levels, [side], [code]) for code in ("px", "sz"))
         price = self._prices(row, batch, prices)
         size = cells.numbers(self.path, row, batch, sizes)
-        yield from zip(("price", "size"), cells.levels(self.path, row, prices, sizes, price, size), strict=True)
+        checked = cells.levels(self.path, row, prices, sizes, price, size, flag=self.flag)
+        yield from zip(("price", "size"), checked, strict=True)
 
     def _codes(self, row: int, batch: pa.RecordBatch, name: str, known: tuple[str, ...]) -> NDArray[np.int64]:
         """Position of each cell in `known`, (n,)."""
@@ -224,7 +228,7 @@ class _Columns:
             cells.refuse_table(self.path, row, names, low, price, rule)
             return price
         price = cells.numbers(self.path, row, batch, names)
-        undefined = (price >= UNDEF_PRICE) | (price == UNDEF_PRICE / FIXED_PRICE_SCALE)
+        undefined = ((price >= UNDEF_PRICE) & (price < np.inf)) | (price == UNDEF_PRICE / FIXED_PRICE_SCALE)
         return np.where(undefined, np.nan, price)
 
 

@@ -37,7 +37,7 @@ def matches(path: Path, head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnapshots]:
+def batches(path: Path, batch_rows: int, session: Session, *, flag_non_finite: bool = False) -> Iterator[BookSnapshots]:
     """Books and trades of a DBN or DBN.zst file, `batch_rows` records at a time.
 
     Prices are fixed-point of 1e-9; UNDEF_PRICE is an empty level. A record may carry a
@@ -52,6 +52,8 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
     batch_rows : int
     session : Session
         Whose opening cross counts.
+    flag_non_finite : bool
+        Empty and flag a level with size and UNDEF_PRICE, instead of refusing the file.
 
     Yields
     ------
@@ -69,10 +71,10 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
     ----------
     Databento, "Databento Binary Encoding": metadata, MBP-10 and MBP-1 records, flags.
     """
-    return books_of(records(path, batch_rows), session)
+    return books_of(records(path, batch_rows, flag_non_finite), session)
 
 
-def records(path: Path, batch_rows: int) -> Iterator[Records]:
+def records(path: Path, batch_rows: int, flag_non_finite: bool = False) -> Iterator[Records]:
     """Checked records of one file, `batch_rows` at a time; raises as `batches`."""
     row, newest, instrument = 0, np.int64(cells.EARLIEST_NS), None
     with _decoding(path), open_bytes(path) as stream:
@@ -82,7 +84,7 @@ def records(path: Path, batch_rows: int) -> Iterator[Records]:
             raw = _raw(path, row, data, layout, SCHEMAS[str(metadata.schema)][1])
             instrument = _instrument(path, row, raw["instrument_id"], instrument, metadata)
             time = _times(path, row, raw, newest)
-            yield _records(path, row, raw, time, _symbol_of(instrument, metadata))
+            yield _records(path, row, raw, time, _symbol_of(instrument, metadata), flag_non_finite)
             row, newest = row + len(raw), time[-1]
     if not row:
         raise ValidationError(f"{path} is empty: it has metadata and 0 records; fetch it again")
@@ -167,7 +169,7 @@ def _times(path: Path, row: int, raw: NDArray[Any], newest: np.int64) -> NDArray
     return time
 
 
-def _records(path: Path, row: int, raw: NDArray[Any], time: NDArray[np.int64], symbol: str) -> Records:
+def _records(path: Path, row: int, raw: NDArray[Any], time: NDArray[np.int64], symbol: str, flag: bool) -> Records:
     for name, known in (("action", ACTIONS), ("side", SIDES)):
         rule = f"must be one of {', '.join(code.decode() for code in known)}"
         cells.refuse_cells(path, row, name, ~np.isin(raw[name], known), raw[name], rule)
@@ -176,14 +178,14 @@ def _records(path: Path, row: int, raw: NDArray[Any], time: NDArray[np.int64], s
     for name, values in (("price", price), ("size", size)):
         cells.refuse_cells(path, row, name, traded & ~(values > 0), values, "of a trade must be above 0")
     aggressor = (raw["side"] == b"B").astype(np.int8) - (raw["side"] == b"A").astype(np.int8)
-    sides = {f"{side}_{kind}": table for side in ("bid", "ask") for kind, table in _side(path, row, raw, side)}
+    sides = {f"{side}_{kind}": table for side in ("bid", "ask") for kind, table in _side(path, row, raw, side, flag)}
     flags = raw["flags"].astype(np.int64)
     return Records(time, flags, traded, aggressor, price, size, symbol=symbol, **sides)
 
 
-def _side(path: Path, row: int, raw: NDArray[Any], side: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def _side(path: Path, row: int, raw: NDArray[Any], side: str, flag: bool) -> Iterator[tuple[str, NDArray[np.float64]]]:
     n_levels = sum(name.startswith("bid_px_") for name in raw.dtype.names or ())
     prices, sizes = (cells.level_columns(n_levels, [side], [code]) for code in ("px", "sz"))
     price = fixed_prices(np.column_stack([raw[name] for name in prices]))
     size = np.column_stack([raw[name] for name in sizes]).astype(float)
-    yield from zip(("price", "size"), cells.levels(path, row, prices, sizes, price, size), strict=True)
+    yield from zip(("price", "size"), cells.levels(path, row, prices, sizes, price, size, flag=flag), strict=True)

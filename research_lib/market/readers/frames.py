@@ -36,7 +36,7 @@ def matches(path: Path, head: bytes) -> bool:
     return len(names & set(FRAME_COLUMNS[1:])) >= 3 or any(WIDE_COLUMN.fullmatch(name) for name in names)
 
 
-def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnapshots]:
+def batches(path: Path, batch_rows: int, session: Session, *, flag_non_finite: bool = False) -> Iterator[BookSnapshots]:
     """Books of one file, `batch_rows` snapshots at a time.
 
     Long: time, side ("bid" or "ask"), price, size, level (1 is best), as
@@ -56,6 +56,8 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
     batch_rows : int
     session : Session
         Not used: a frame carries no opening cross.
+    flag_non_finite : bool
+        Empty and flag a level with a price or size that is no number, instead of refusing the file.
 
     Yields
     ------
@@ -69,7 +71,7 @@ def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnaps
         backwards, a (time, side, level) given twice, two symbols, a crossed frame: names
         file and, where a cell is at fault, row and column.
     """
-    columns = _Columns.of(path)
+    columns = _Columns.of(path, flag_non_finite)
     if columns.n_levels:
         _refuse_crossed(columns, _wide_touch(columns))
         yield from _wide(columns, batch_rows)
@@ -87,9 +89,10 @@ class _Columns:
     symbol: str | None
     n_levels: int
     types: dict[str, pa.DataType]
+    flag: bool
 
     @classmethod
-    def of(cls, path: Path) -> _Columns:
+    def of(cls, path: Path, flag: bool) -> _Columns:
         names = cells.column_names(path)
         n_levels = max((int(match[3]) for match in map(WIDE_COLUMN.fullmatch, names) if match), default=0)
         if n_levels > MAX_LEVELS:
@@ -106,7 +109,7 @@ class _Columns:
             )
         types: dict[str, pa.DataType] = dict.fromkeys(wanted, pa.float64())
         types |= {name: pa.string() for name in ("side", symbol) if name in names}
-        return cls(path, time, symbol, n_levels, {time: cells.time_type(path, time), **types})
+        return cls(path, time, symbol, n_levels, {time: cells.time_type(path, time), **types}, flag)
 
     def read(self, batch_rows: int, only: tuple[str, ...] = ()) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches of all columns, or of those named."""
@@ -133,14 +136,15 @@ def _wide(columns: _Columns, batch_rows: int) -> Iterator[BookSnapshots]:
     for row, batch in columns.read(batch_rows):
         time, symbol = columns.times_and_symbol(row, batch, before, symbol)
         before = time[-1]
-        bid, ask = (_wide_side(columns, row, batch, side) for side in SIDES)
-        yield BookSnapshots(time, *bid, *ask, symbol)
+        levels = {f"{side}_{kind}": table for side in SIDES for kind, table in _wide_side(columns, row, batch, side)}
+        yield BookSnapshots.flagging(time=time, symbol=symbol, **levels)
 
 
-def _wide_side(columns: _Columns, row: int, batch: pa.RecordBatch, side: str) -> tuple[Float, Float]:
+def _wide_side(columns: _Columns, row: int, batch: pa.RecordBatch, side: str) -> Iterator[tuple[str, Float]]:
     prices, sizes = (_level_columns(columns.n_levels, [side], [kind]) for kind in KINDS)
     price, size = (cells.numbers(columns.path, row, batch, names) for names in (prices, sizes))
-    return cells.levels(columns.path, row, prices, sizes, price, size)
+    checked = cells.levels(columns.path, row, prices, sizes, price, size, flag=columns.flag)
+    yield from zip(KINDS, checked, strict=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +173,7 @@ def _long(columns: _Columns, batch_rows: int) -> Iterator[BookSnapshots]:
     for row, batch in columns.read(min(batch_rows * LONG_ROWS_PER_SNAPSHOT, LONG_ROWS)):
         time, symbol = columns.times_and_symbol(row, batch, before, symbol)
         before = time[-1]
-        rows = _long_rows(columns.path, row, batch, time)
+        rows = _long_rows(columns, row, batch, time)
         rows = rows if waiting is None else waiting.followed_by(rows)
         starts = np.flatnonzero(np.diff(rows.time, prepend=-1))
         whole = (len(starts) - 1) // batch_rows * batch_rows
@@ -180,13 +184,15 @@ def _long(columns: _Columns, batch_rows: int) -> Iterator[BookSnapshots]:
         yield _assembled(columns.path, waiting, symbol)
 
 
-def _long_rows(path: Path, row: int, batch: pa.RecordBatch, time: Int64) -> _Rows:
-    side = batch.column("side")
+def _long_rows(columns: _Columns, row: int, batch: pa.RecordBatch, time: Int64) -> _Rows:
+    path, side = columns.path, batch.column("side")
     known = np.isin(np.asarray(side.fill_null(""), object).astype(str), SIDES)
     cells.refuse_cells(path, row, "side", ~known, side, 'must be "bid" or "ask"')
     price, size, level = cells.numbers(path, row, batch, ["price", "size", "level"]).T
     for name, values in (("price", price), ("size", size)):
         bad = ~((values > 0) & (values < cells.DEAREST))
+        if columns.flag:
+            bad &= np.isfinite(values) & ~((values < 0) & (name == "size"))
         cells.refuse_cells(path, row, name, bad, values, "must be above 0 and below 1e9")
     counted = (level >= 1) & (level <= MAX_LEVELS) & (level % 1 == 0)
     cells.refuse_cells(path, row, "level", ~counted, level, f"must be a whole number from 1 to {MAX_LEVELS:,}")
@@ -209,7 +215,12 @@ def _assembled(path: Path, rows: _Rows, symbol: str) -> BookSnapshots:
     price, size = np.full(shape, np.nan), np.zeros(shape)
     price.ravel()[flat] = rows.price
     size.ravel()[flat] = rows.size
-    return BookSnapshots(times, price[:, 0], size[:, 0], price[:, 1], size[:, 1], symbol)
+    levels = {
+        f"{name}_{kind}": table[:, position]
+        for position, name in enumerate(SIDES)
+        for kind, table in zip(KINDS, (price, size), strict=True)
+    }
+    return BookSnapshots.flagging(time=times, symbol=symbol, **levels)
 
 
 def _wide_touch(columns: _Columns) -> Iterator[tuple[Float, Float]]:

@@ -44,7 +44,7 @@ class Records:
         Of the order or trade that made the record; only those of trades are used. Without
         them the books come without trades.
     bid_price, bid_size, ask_price, ask_size : (n, L)
-        Empty level: NaN price, size 0.
+        Empty level: NaN price, size 0. An unusable one is flagged by `BookSnapshots.flagging`.
     symbol : str
     """
 
@@ -114,7 +114,7 @@ def _book(part: Records) -> BookSnapshots:
         f"{side}_{kind}": getattr(part, f"{side}_{kind}") for side in ("bid", "ask") for kind in ("price", "size")
     }
     complete = ends_event & of_now & ~before_trade
-    return BookSnapshots(part.time, symbol=part.symbol, complete=complete, trades=_trades(part), **levels)
+    return BookSnapshots.flagging(time=part.time, symbol=part.symbol, complete=complete, trades=_trades(part), **levels)
 
 
 def _trades(part: Records) -> Trades | None:

@@ -76,11 +76,11 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _read(path: Path, batch_rows: int = 1_000) -> BookSnapshots:
+def _read(path: Path, batch_rows: int = 1_000, **options: bool) -> BookSnapshots:
     start = head(path)
     for module in (databento_dbn, databento, frames):
         if module.matches(path, start):
-            return BookSnapshots.concat(list(module.batches(path, batch_rows, Session())))
+            return BookSnapshots.concat(list(module.batches(path, batch_rows, Session(), **options)))
     raise ValidationError(f"{path} is of no known format")
 
 
@@ -215,6 +215,44 @@ def test_a_sentinel_is_an_empty_level_or_refused(
         read = _read(path)
     assert np.isnan(read[f"{side}_price"][row, 0])
     assert read[f"{side}_size"][row, 0] == 0
+
+
+@damaged
+@given(
+    books(),
+    layouts,
+    encodings,
+    st.integers(1, 7),
+    st.sampled_from(["price", "size"]),
+    st.sampled_from([np.nan, np.inf, -np.inf, -5.0]),
+    st.data(),
+)
+def test_what_is_no_number_is_refused_by_name_or_flagged(
+    known: BookSnapshots, layout: str, encoding: str, batch_rows: int, kind: str, value: float, data: st.DataObject
+) -> None:
+    frame = _frame(known, layout)
+    column = {"mbp": f"ask_{kind[0]}{'x' if kind == 'price' else 'z'}_00", "wide": f"ask_{kind}_1", "long": kind}[
+        layout
+    ]
+    row = data.draw(st.integers(0, len(frame) - 1))
+    frame.loc[row, column] = value
+    with _file(frame, encoding) as path:
+        with pytest.raises(ValidationError) as refused:
+            _read(path, batch_rows)
+        assert all(part in str(refused.value) for part in (str(path), f"column {column}", f"row {row}"))
+        if kind == "price" and value < 0 and np.isfinite(value):  # a number, and no price: never a matter of policy
+            with pytest.raises(ValidationError, match="must be above 0"):
+                _read(path, batch_rows, flag_non_finite=True)
+            return
+        read = _read(path, batch_rows, flag_non_finite=True)
+    side, level = (frame["side"][row], frame["level"][row] - 1) if layout == "long" else ("ask", 0)
+    snapshot = int(np.searchsorted(known.time, frame[TIME[layout]].dt.as_unit("ns").astype("int64")[row]))
+    assert np.flatnonzero(read.non_finite).tolist() == [snapshot]
+    assert not read.complete[snapshot]
+    emptied = {name: known[name].copy() for name in ARRAYS}
+    emptied[f"{side}_price"][snapshot, level], emptied[f"{side}_size"][snapshot, level] = np.nan, 0.0
+    assert len(read) == len(known)
+    assert _same(read, BookSnapshots(*(emptied[name] for name in ARRAYS), symbol="XYZ"))
 
 
 @damaged

@@ -14,7 +14,7 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, Session
+from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, read_books
 from research_lib.market.readers import databento_dbn as reader
 
 OPEN_NS = 1_743_687_000_000_000_000  # 2025-04-03 09:30 New York
@@ -118,6 +118,16 @@ def _without(records: np.ndarray, n_bytes: int) -> np.ndarray:
 def test_damage_names_file_row_and_column(tmp_path: Path, records: np.ndarray, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         _read(_write(tmp_path / "book.dbn", records), 2)
+
+
+def test_undefined_prices_with_size_are_flagged_where_the_policy_says_so(tmp_path: Path) -> None:
+    path = _write(tmp_path / "book.dbn", _records(3, bid_px_03=[10**10, UNDEF_PRICE, 10**10]))
+    with pytest.raises(ValidationError, match=r"column bid_px_03 .*, row 1 holds nan"):
+        read_books(path)
+    books = read_books(path, policy=QualityPolicy(non_finite="drop"))
+    assert books.non_finite.tolist() == [False, True, False]
+    kept, quality = assess(books, policy=QualityPolicy(non_finite="drop", unordered_levels="keep"))
+    assert (len(kept), quality["non_finite"]) == (2, 1)
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.95])
