@@ -220,11 +220,11 @@ def _bound(name: str, bound: ArrayLike, n: int) -> Float:
 
 
 def _check_finite(curve: ImpactCurve) -> None:
-    for name in curve.keys():
-        values = np.asarray(getattr(curve, name))
+    for name, values in curve.parameters().items():
         bad = ~np.isfinite(values)
         if bad.any():
+            of_interval = bad.reshape(len(bad), -1).any(axis=1)
             raise ValidationError(
-                f"curve {name} is not finite in {int(bad.sum()):,} of {len(bad):,} intervals, first in "
-                f"{int(np.argmax(bad))} ({values[np.argmax(bad)]}); refit or drop these intervals"
+                f"curve {name} is not finite in {int(of_interval.sum()):,} of {len(bad):,} intervals, first in "
+                f"{int(np.argmax(of_interval))} ({values[bad][0]}); refit or drop these intervals"
             )

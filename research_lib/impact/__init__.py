@@ -1,8 +1,8 @@
 """What trading costs: the walk, the curves, the fit, and their facade."""
 
+from research_lib.impact.composite import CompositeImpact
 from research_lib.impact.curves import (
     AlmgrenImpact,
-    CompositeImpact,
     ImpactCurve,
     LinearImpact,
     PowerImpact,

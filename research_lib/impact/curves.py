@@ -11,16 +11,16 @@ Each family gives its totals as a :class:`SeparableTotal`; everything else follo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record
+from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.impact.totals import SeparableTotal, polynomial_total, smooth_total, stacked
+from research_lib.impact.totals import SeparableTotal, polynomial_total, smooth_total
 
 Float = NDArray[np.float64]
 OBJECTIVES = ("cost", "impact")
@@ -30,22 +30,29 @@ ROUNDING = 1e-9
 class ImpactCurve(Record):
     """Base of the families: n intervals, each method takes a scalar or (n,) and returns (n,).
 
-    A family gives `total(objective)`; everything else follows from it.
+    A family gives `total(objective)`; everything else follows from it. Shares are finite
+    and at least 0; a parameter that is NaN makes its own interval NaN, and `allocate`
+    refuses it.
+
+    Raises
+    ------
+    ValidationError
+        Parameters that are not numbers or not one length; shares below 0 or of another shape.
     """
 
     half_spread: Any
 
     def __post_init__(self) -> None:
         names = self.keys()
-        arrays = [np.atleast_1d(np.asarray(getattr(self, name), float)) for name in names]
+        arrays = [np.atleast_1d(as_floats(name, getattr(self, name))) for name in names]
         try:
             arrays = [np.array(a) for a in np.broadcast_arrays(*arrays)]
         except ValueError as error:
             shapes = ", ".join(f"{name} {a.shape}" for name, a in zip(names, arrays, strict=True))
             raise ValidationError(f"curve parameters do not broadcast to one length: {shapes}") from error
         for name, array in zip(names, arrays, strict=True):
-            if array.ndim != 1:
-                raise ValidationError(f"{name} must be a number or (n,), got shape {array.shape}")
+            if array.ndim != 1 or not array.size:
+                raise ValidationError(f"{name} must be a number or (n,) with n >= 1, got shape {array.shape}")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
@@ -56,25 +63,47 @@ class ImpactCurve(Record):
         """What an allocation minimises, by interval: "cost" or "impact" (see the module)."""
         raise NotImplementedError
 
+    @cached_property
+    def _cost(self) -> SeparableTotal:
+        return self.total("cost")
+
+    @cached_property
+    def _impact(self) -> SeparableTotal:
+        return self.total("impact")
+
     def impact(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the touch, currency per share."""
-        return self.total("impact").value(x)
+        return self._impact.value(self._shares(x))
 
     def slippage(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the mid: half_spread + impact, currency per share."""
-        return self.half_spread + self.impact(x)
+        slippage: Float = self.half_spread + self.impact(x)
+        return slippage
 
     def cost(self, x: ArrayLike) -> Float:
         """x * slippage(x), currency."""
-        return self.total("cost").value(x)
+        return self._cost.value(self._shares(x))
 
     def marginal_cost(self, x: ArrayLike) -> Float:
         """d cost / d x: what the next share costs, currency per share."""
-        return self.total("cost").marginal(x)
+        return self._cost.marginal(self._shares(x))
 
     def shares_at_marginal(self, price: ArrayLike) -> Float:
         """Least x at which the marginal cost reaches `price`; 0 below the half-spread, inf if never."""
-        return self.total("cost").shares_at_marginal(price)
+        return self._cost.shares_at_marginal(price)
+
+    def parameters(self) -> dict[str, Float]:
+        """Every number of the curve by name: (n,), or (n, K) where each interval has K."""
+        return {name: getattr(self, name) for name in self.keys()}
+
+    def _shares(self, x: ArrayLike) -> Float:
+        """Orders as (n,) shares, each at least 0."""
+        shares = as_floats("shares", x)
+        if shares.shape not in ((), self.half_spread.shape):
+            raise ValidationError(f"shares must be a number or ({len(self)},), got shape {shares.shape}")
+        if np.any(shares < 0):
+            raise ValidationError(f"shares must be at least 0, got {np.min(shares):g}; a sell is unsigned too")
+        return np.broadcast_to(shares, self.half_spread.shape)
 
     def take(self, intervals: ArrayLike) -> Self:
         """The curves of the chosen intervals, in that order; an interval may be chosen many times."""
@@ -167,11 +196,25 @@ class PowerImpact(ImpactCurve):
         return smooth_total(zero, zero, zero, self.scale, self.exponent)
 
     def recut(self, n_intervals: int) -> ImpactCurve:
-        """As the base class; where exponents differ, the geometric mean, itself a power law."""
-        if n_intervals == len(self) or np.ptp(self.exponent) == 0 or np.any(self.scale <= 0):
-            return super().recut(n_intervals)
+        """As the base class; where exponents differ, the geometric mean, itself a power law.
+
+        Raises
+        ------
+        ValidationError
+            Exponents that differ beside a scale at or below 0, which has no geometric mean.
+        """
+        if n_intervals == len(self):
+            return self
+        half_spread = recut(self.half_spread, n_intervals)
+        if np.ptp(self.exponent) == 0:  # kept to the digit: an exponent of 1 stays convex under "impact"
+            return PowerImpact(recut(self.scale, n_intervals), self.exponent[0], half_spread)
+        if np.any(self.scale <= 0):
+            raise ValidationError(
+                f"power laws of different exponents have no mean where a scale is at or below 0 (interval "
+                f"{int(np.argmax(self.scale <= 0))}); fit one exponent for the session, or keep {len(self)} intervals"
+            )
         scale = np.exp(recut(np.log(self.scale), n_intervals))
-        return PowerImpact(scale, recut(self.exponent, n_intervals), recut(self.half_spread, n_intervals))
+        return PowerImpact(scale, recut(self.exponent, n_intervals), half_spread)
 
 
 def square_root_impact(scale: ArrayLike, half_spread: ArrayLike = 0.0) -> PowerImpact:
@@ -220,14 +263,24 @@ class AlmgrenImpact(ImpactCurve):
         shares_outstanding : shares (Theta)
         duration : days that each interval lasts (T)
 
+        Raises
+        ------
+        ValidationError
+            A value that is not finite and above 0.
+
         References
         ----------
         Almgren, Thum, Hauptmann, Li: Direct estimation of equity market impact, Risk 18(7), 2005,
         equations (2), (3) and the coefficients of section 4.
         """
-        p, sigma, v, theta, t = (
-            np.asarray(a, float) for a in (price, volatility, volume, shares_outstanding, duration)
+        given = dict(
+            price=price,
+            volatility=volatility,
+            volume=volume,
+            shares_outstanding=shares_outstanding,
+            duration=duration,
         )
+        p, sigma, v, theta, t = (_positive(name, value) for name, value in given.items())
         return cls(0.142 * p * sigma * (v * t) ** -0.6, 0.314 * p * sigma / v * (theta / v) ** 0.25, half_spread)
 
     def total(self, objective: str = "cost") -> SeparableTotal:
@@ -238,66 +291,27 @@ class AlmgrenImpact(ImpactCurve):
         return smooth_total(self.permanent / 2.0, zero, zero, self.temporary, power)
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class CompositeImpact(ImpactCurve):
-    """Different families in different intervals: the curves' intervals one after another.
-
-    Attributes
-    ----------
-    curves : tuple of ImpactCurve
-    half_spread : (n,) currency per share
-    """
-
-    curves: tuple[ImpactCurve, ...]
-    half_spread: Any
-
-    def __init__(self, curves: Sequence[ImpactCurve]) -> None:
-        parts = tuple(curves)
-        if not parts or not all(isinstance(curve, ImpactCurve) for curve in parts):
-            raise ValidationError(f"curves must be a list of impact curves, got {[type(c).__name__ for c in parts]}")
-        object.__setattr__(self, "curves", parts)
-        object.__setattr__(self, "half_spread", np.concatenate([curve.half_spread for curve in parts]))
-
-    def total(self, objective: str = "cost") -> SeparableTotal:
-        """Each curve's own total, one after another."""
-        return stacked([curve.total(objective) for curve in self.curves])
-
-    def impact(self, x: ArrayLike) -> Float:
-        """Average price of x shares beyond the touch, currency per share."""
-        shares = np.broadcast_to(np.asarray(x, float), self.half_spread.shape)
-        pieces = np.split(shares, np.cumsum([len(curve) for curve in self.curves])[:-1])
-        return np.concatenate([curve.impact(piece) for curve, piece in zip(self.curves, pieces, strict=True)])
-
-    def take(self, intervals: ArrayLike) -> Self:
-        """The curves of the chosen intervals, in that order."""
-        starts = np.cumsum([0, *(len(curve) for curve in self.curves)])
-        chosen = np.atleast_1d(np.asarray(intervals))
-        if chosen.dtype == bool:
-            chosen = np.flatnonzero(chosen)
-        chosen = np.where(chosen < 0, chosen + len(self), chosen)
-        of = np.searchsorted(starts, chosen, side="right") - 1
-        return type(self)([self.curves[k].take([t - starts[k]]) for t, k in zip(chosen, of, strict=True)])
-
-    def recut(self, n_intervals: int) -> ImpactCurve:
-        """Refused, unless nothing changes: families do not average.
-
-        Raises
-        ------
-        ValidationError
-        """
-        if n_intervals != len(self):
-            raise ValidationError(
-                f"a composite curve of {len(self)} intervals cannot be cut into {n_intervals}: families do not "
-                "average; recut its parts and compose them again"
-            )
-        return self
-
-
 def is_cost(objective: str) -> bool:
     """Whether the objective is "cost"; one that is neither is refused."""
     if objective not in OBJECTIVES:
         raise ValidationError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     return objective == "cost"
+
+
+def as_floats(name: str, values: ArrayLike) -> Float:
+    """The values as an array of floats, or a ValidationError with their name."""
+    try:
+        return np.asarray(values, float)
+    except (TypeError, ValueError) as error:
+        raise ValidationError(f"{name} must be numbers, got {values!r}") from error
+
+
+def _positive(name: str, values: ArrayLike) -> Float:
+    array = as_floats(name, values)
+    bad = ~((array > 0) & np.isfinite(array))
+    if bad.any():
+        raise ValidationError(f"{name} must be finite and above 0, got {array[bad].flat[0]:g}")
+    return array
 
 
 def recut(values: Float, n_intervals: int) -> Float:
@@ -308,6 +322,7 @@ def recut(values: Float, n_intervals: int) -> Float:
 
 def shared_time(n_old: int, n_new: int) -> Float:
     """Part of each new interval's time that lies in each old one, (n_new, n_old); rows sum to 1."""
+    number("n_intervals", n_new, 1, integer=True)
     old, new = np.arange(n_old + 1) / n_old, np.arange(n_new + 1) / n_new
     left, right = np.maximum(new[:-1, None], old[None, :-1]), np.minimum(new[1:, None], old[None, 1:])
     shared = np.where(right - left > ROUNDING / max(n_old, n_new), right - left, 0.0)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.impact.curves import ROUNDING, ImpactCurve, is_cost, recut, shared_time
-from research_lib.impact.totals import SeparableTotal
+from research_lib.impact.curves import ImpactCurve, as_floats, is_cost, recut, shared_time
+from research_lib.impact.totals import UNUSED_POWER, SeparableTotal
+from research_lib.market.book import BookSnapshots
 
 Float = NDArray[np.float64]
 
@@ -36,24 +37,53 @@ class PiecewiseLinearImpact(ImpactCurve):
     half_spread: Any = 0.0
 
     def __post_init__(self) -> None:
-        depth, premium = (np.atleast_2d(np.array(a, float)) for a in (self.depth, self.premium))
-        half_spread = np.atleast_1d(np.asarray(self.half_spread, float))
+        depth, premium = (np.atleast_2d(np.array(as_floats(name, self[name]))) for name in ("depth", "premium"))
+        half_spread = np.atleast_1d(as_floats("half_spread", self.half_spread))
         if depth.shape != premium.shape or depth.ndim != 2 or half_spread.shape not in ((1,), depth.shape[:1]):
             raise ValidationError(
                 f"depth {depth.shape} and premium {premium.shape} must both be (n, K), half_spread (n,) "
                 f"{half_spread.shape}"
             )
-        falls = (depth < 0) | (np.diff(premium, axis=1, prepend=premium[:, :1]) < 0)
-        if falls.any():
-            t, k = np.argwhere(falls)[0]
-            raise ValidationError(
-                f"depth must be 0 or more and premium non-decreasing; interval {t}, step {k} has depth "
-                f"{depth[t, k]:g} and premium {premium[t, k]:g}"
-            )
+        if not depth.size:
+            raise ValidationError(f"depth {depth.shape} has no step; an empty book has one of depth 0 and premium 0")
+        _check_steps(depth, premium)
         spread = np.array(np.broadcast_to(half_spread, len(depth)))
         for name, array in (("depth", depth), ("premium", premium), ("half_spread", spread)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+
+    @classmethod
+    def from_books(cls, books: BookSnapshots, side: str) -> Self:
+        """One curve a book: n snapshots with L levels give n intervals with L steps.
+
+        Levels are walked away from the mid, whatever their order. Premiums are measured from
+        the touch and the half-spread is signed: negative where the book is crossed. Where a
+        side is empty there is no mid to measure from: depth, premium and half-spread are 0,
+        and nothing can be traded.
+
+        Parameters
+        ----------
+        books : BookSnapshots
+        side : "buy" or "sell"
+            "buy" walks the asks, "sell" the bids.
+
+        Raises
+        ------
+        ValidationError
+            An unknown side, or no book.
+        """
+        prices, sizes = books.levels(side)
+        sign = 1.0 if side == "buy" else -1.0
+        order = np.argsort(sign * prices, axis=1, kind="stable")  # empty levels, of price NaN, come last
+        away = np.take_along_axis(sign * prices, order, axis=1)
+        quoted = np.isfinite(books.bid_price).any(axis=1) & np.isfinite(books.ask_price).any(axis=1)
+        half_spread = 0.5 * (np.fmin.reduce(books.ask_price, axis=1) - np.fmax.reduce(books.bid_price, axis=1))
+        premium = np.fmax.accumulate(away - away[:, :1], axis=1)
+        return cls(
+            np.where(quoted[:, None], np.take_along_axis(sizes, order, axis=1), 0.0),
+            np.where(quoted[:, None], premium, 0.0),
+            np.where(quoted, half_spread, 0.0),
+        )
 
     def total(self, objective: str = "cost") -> SeparableTotal:
         """The steps under "cost"; refused under "impact", where an average price is not convex.
@@ -68,15 +98,18 @@ class PiecewiseLinearImpact(ImpactCurve):
                 'for a piecewise-linear curve; use objective "cost", or fit model_type "linear" or "nonlinear"'
             )
         zero = np.zeros(len(self))
-        power = np.full(len(self), 1.5)
+        power = np.full(len(self), UNUSED_POWER)
         return SeparableTotal(self.half_spread, zero, zero, zero, power, self.depth, self.premium)
 
     def impact(self, x: ArrayLike) -> Float:
-        """Average price of x shares beyond the touch, currency per share; NaN beyond the depth."""
-        shares = np.broadcast_to(np.asarray(x, float), self.half_spread.shape)
-        walked = PiecewiseLinearImpact(self.depth, self.premium).cost(shares)
-        first = self.premium[:, 0] if self.premium.shape[1] else np.zeros(len(self))
-        return np.divide(walked, shares, out=np.array(first), where=shares > 0)
+        """Average price of x shares beyond the touch, currency per share; NaN beyond the depth.
+
+        At 0 the price of the first step that has shares.
+        """
+        shares = self._shares(x)
+        first = np.argmax(self.depth > 0, axis=1)[:, None]
+        at_zero = np.take_along_axis(self.premium, first, axis=1)[:, 0]
+        return np.divide(self._cost.walked(shares), shares, out=at_zero, where=shares > 0)
 
     def recut(self, n_intervals: int) -> ImpactCurve:
         """The average of the walked costs over the time each new interval covers, as deep as the least deep of them."""
@@ -95,9 +128,21 @@ class PiecewiseLinearImpact(ImpactCurve):
         """Steps of the weighted mean of the intervals' walked costs."""
         chosen = np.flatnonzero(weights)
         ends = np.cumsum(self.depth[chosen], axis=1)
-        breaks = np.unique(ends[ends <= ends[:, -1].min() * (1 + ROUNDING)])
+        breaks = np.unique(np.minimum(ends, ends[:, -1].min()))
         middles = breaks - np.diff(breaks, prepend=0.0) / 2
         step = np.array([np.searchsorted(row, middles) for row in ends])
         premium = np.take_along_axis(self.premium[chosen], np.minimum(step, ends.shape[1] - 1), axis=1)
         # Averages of equal premiums may fall by a rounding.
         return np.diff(breaks, prepend=0.0), np.maximum.accumulate(weights[chosen] @ premium)
+
+
+def _check_steps(depth: Float, premium: Float) -> None:
+    """Refuse a step of negative depth, a falling premium, NaN and infinity."""
+    bad = ~((depth >= 0) & (depth < np.inf) & np.isfinite(premium))
+    bad[:, 1:] |= premium[:, 1:] < premium[:, :-1]
+    if bad.any():
+        t, k = np.argwhere(bad)[0]
+        raise ValidationError(
+            f"depth must be finite and 0 or more, premium finite and non-decreasing; interval {t}, step {k} has "
+            f"depth {depth[t, k]:g} and premium {premium[t, k]:g}; give an empty step depth 0 and the premium before it"
+        )

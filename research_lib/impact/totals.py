@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,9 @@ from research_lib.config import Record
 
 Float = NDArray[np.float64]
 LONGEST_SEARCH = 100
+ROUNDING = 8.0 * np.finfo(float).eps
+UNUSED_POWER = 1.5
+SMOOTH = ("linear", "quadratic", "cubic", "scale", "power")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +52,33 @@ class SeparableTotal(Record):
 
     @property
     def capacity(self) -> Float:
-        """Largest x with a known total, (n,) shares: the sum of the steps, inf without steps."""
-        return self.depth.sum(axis=1) if self.depth.shape[1] else np.full(len(self), np.inf)
+        """Largest x with a known total, (n,) shares: the end of the last step, inf without steps."""
+        return self._ends[:, -1] if self.depth.shape[1] else np.full(len(self), np.inf)
 
     def value(self, x: ArrayLike) -> Float:
-        """C_t(x_t), scalar or (n,) -> (n,); NaN beyond the capacity."""
+        """C_t(x_t), scalar or (n,) of x >= 0 -> (n,); NaN beyond the capacity."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
-        value: Float = shares * (self.linear + shares * (self.quadratic + shares * self.cubic))
-        if self.scale.any():
-            value = value + self.scale * shares**self.power
+        value = shares * self.cubic
+        value += self.quadratic
+        value *= shares
+        value += self.linear
+        value *= shares
+        if self._has_power:
+            value += self.scale * shares**self.power
         if self.depth.shape[1]:
-            taken = np.minimum(np.maximum(shares[:, None] - self._before(), 0.0), self.depth)
-            value = np.where(shares <= self.capacity, value + np.sum(self.premium * taken, axis=1), np.nan)
+            value += self.walked(shares)
         return value
+
+    def walked(self, shares: Float) -> Float:
+        """The steps' part of C_t(x_t) alone, (n,) -> (n,); NaN beyond the capacity."""
+        ends = self._ends
+        taken = np.zeros_like(ends)
+        np.subtract(shares[:, None], ends[:, :-1], out=taken[:, 1:])
+        taken[:, 0] = shares
+        np.clip(taken, 0.0, self.depth, out=taken)
+        paid: Float = np.einsum("tk,tk->t", taken, self.premium)
+        paid[shares > ends[:, -1]] = np.nan
+        return paid
 
     def marginal(self, x: ArrayLike) -> Float:
         """C_t'(x_t+), what the next share costs, scalar or (n,) -> (n,); inf at the capacity, NaN beyond."""
@@ -74,10 +92,10 @@ class SeparableTotal(Record):
         """C_t''(x_t) of the smooth part, scalar or (n,) -> (n,); inf at 0 for powers between 1 and 2."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
         curvature: Float = 2.0 * self.quadratic + 6.0 * self.cubic * shares
-        if self.scale.any():
+        if self._has_power:
             with np.errstate(divide="ignore", invalid="ignore"):
                 bend = self.scale * self.power * (self.power - 1.0) * shares ** (self.power - 2.0)
-            curvature = curvature + np.where(self.scale != 0, bend, 0.0)
+            curvature += np.where(self.scale != 0, bend, 0.0)
         return curvature
 
     def shares_at_marginal(self, price: ArrayLike) -> Float:
@@ -85,13 +103,20 @@ class SeparableTotal(Record):
 
         0 where the price is at or below C_t'(0); the capacity, or inf, where no x reaches it.
         """
-        excess = np.broadcast_to(np.asarray(price, float), self.linear.shape) - self.linear
+        nu = np.broadcast_to(np.asarray(price, float), self.linear.shape)
+        smooth = self.quadratic, self.cubic, self.scale, self.power
         if not self.depth.shape[1]:
-            return self._smooth_inverse(excess)
-        reach = np.column_stack([self._smooth_inverse(excess - step) for step in self.premium.T])
-        before = self._before()
-        beyond = np.subtract(reach, before, out=np.zeros_like(reach), where=np.isfinite(before))
-        return np.clip(beyond, 0.0, self.depth).sum(axis=1)
+            return _inverse(nu - self.linear, *smooth)
+        # The same sum as in `_slope`: a price that is exactly a step's leaves no rounding behind.
+        excess = nu[:, None] - (self.linear[:, None] + self.premium)
+        # Step k is cheaper than the price up to x = reach_k, within the step; the last such x is the answer.
+        if self._has_smooth:
+            reach = np.minimum(_inverse(excess, *(part[:, None] for part in smooth)), self._ends)
+        else:
+            reach = np.where(excess > 0.0, self._ends, 0.0)
+        found: Float = reach.max(axis=1)
+        found[np.isnan(excess[:, 0])] = np.nan
+        return found
 
     def non_convex(self) -> NDArray[np.bool_]:
         """Intervals, (n,), whose total is not known to be convex on x >= 0."""
@@ -111,79 +136,97 @@ class SeparableTotal(Record):
             self.premium * unit,
         )
 
-    def _before(self) -> Float:
-        """Shares in the steps before each, (n, K)."""
-        return np.hstack([np.zeros((len(self), 1)), np.cumsum(self.depth[:, :-1], axis=1)])
+    @cached_property
+    def _ends(self) -> Float:
+        """Shares in each step and those before it, (n, K)."""
+        return np.cumsum(self.depth, axis=1)
+
+    @cached_property
+    def _has_power(self) -> bool:
+        return bool(self.scale.any())
+
+    @cached_property
+    def _has_smooth(self) -> bool:
+        return bool(self._has_power or self.quadratic.any() or self.cubic.any())
 
     def _slope(self, x: ArrayLike, following: bool) -> Float:
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
         slope: Float = self.linear + shares * (2.0 * self.quadratic + 3.0 * shares * self.cubic)
-        if self.scale.any():
+        if self._has_power:
             with np.errstate(divide="ignore", invalid="ignore"):
                 rise = self.scale * self.power * shares ** (self.power - 1.0)
-            slope = slope + np.where(self.scale != 0, rise, 0.0)
+            slope += np.where(self.scale != 0, rise, 0.0)
         if not self.depth.shape[1]:
             return slope
-        ends = np.cumsum(self.depth, axis=1)
+        ends = self._ends
         passed = ends <= shares[:, None] if following else ends < shares[:, None]
         step = passed.sum(axis=1)
         last = np.minimum(step, self.depth.shape[1] - 1)
         price = slope + np.take_along_axis(self.premium, last[:, None], axis=1)[:, 0]
-        price = np.where(step > last, np.inf, price)
-        return np.where(shares <= self.capacity, price, np.nan)
+        price[step > last] = np.inf
+        price[shares > ends[:, -1]] = np.nan
+        return price
 
-    def _smooth_inverse(self, excess: Float) -> Float:
-        """Least x >= 0 at which the smooth part's slope beyond `linear` reaches `excess`, (n,)."""
-        above = np.maximum(excess, 0.0)
+
+def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
+    """Least x >= 0 at which 2 b x + 3 c x^2 + s p x^(p-1) reaches `excess`; arrays that broadcast to its shape.
+
+    0 where `excess` is at or below 0, inf where no x reaches it, NaN where it is NaN.
+    """
+    above = np.maximum(excess, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # The root of 3 c x^2 + 2 b x = excess, written so that c -> 0 loses no digits.
-        slope = self.quadratic + np.sqrt(self.quadratic**2 + 3.0 * self.cubic * above)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            x: Float = np.where(above > 0.0, above / slope, 0.0)
-            if self.scale.any():
-                alone = (above / (self.scale * self.power)) ** (1.0 / (self.power - 1.0))
-                x = np.where(self.scale != 0, np.minimum(x, alone), x)
-        mixed = (self.scale != 0) & (slope > 0.0) & (above > 0.0)
-        return self._search(x, above, mixed) if mixed.any() else x
+        slope = b + np.sqrt(b * b + 3.0 * c * above)
+        x: Float = np.divide(above, slope, out=np.zeros_like(above), where=above != 0.0)
+        never = np.isnan(x)  # no real root, or an infinite excess
+        if never.any():
+            x[never & ~np.isnan(above)] = np.inf
+        if not s.any():
+            return x
+        alone = (above / (s * p)) ** (1.0 / (p - 1.0))
+        x = np.where(s != 0, np.minimum(x, alone), x)
+    mixed = (s != 0) & (slope > 0.0) & (x > 0.0) & (x < np.inf)
+    if mixed.any():
+        x[mixed] = _search(x[mixed], above[mixed], *(np.broadcast_to(v, x.shape)[mixed] for v in (b, c, s, p)))
+    return x
 
-    def _search(self, x: Float, excess: Float, mixed: NDArray[np.bool_]) -> Float:
-        """Newton in logarithms, where the slope is convex: from the least of each term's own root it only falls."""
-        b, c, s, p = (v[mixed] for v in (self.quadratic, self.cubic, self.scale, self.power))
-        root, target = x[mixed], excess[mixed]
-        for _ in range(LONGEST_SEARCH):
-            terms = 2.0 * b * root, 3.0 * c * root**2, s * p * root ** (p - 1.0)
-            slope = terms[0] + terms[1] + terms[2]
-            elasticity = (terms[0] + 2.0 * terms[1] + (p - 1.0) * terms[2]) / slope
-            step = np.log(slope / target) / elasticity
-            root = root * np.exp(-step)
-            if np.all(np.abs(step) <= 4.0 * np.finfo(float).eps):
-                break
-        found = x.copy()
-        found[mixed] = root
-        return found
+
+def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
+    """Newton in logarithms, where the slope is convex: from the least of each term's own root it only falls."""
+    for _ in range(LONGEST_SEARCH):
+        terms = 2.0 * b * root, 3.0 * c * root**2, s * p * root ** (p - 1.0)
+        slope = terms[0] + terms[1] + terms[2]
+        elasticity = (terms[0] + 2.0 * terms[1] + (p - 1.0) * terms[2]) / slope
+        excess = np.log(slope / target)
+        root = root * np.exp(-excess / elasticity)
+        if np.all(np.abs(excess) <= ROUNDING * (1.0 + elasticity)):
+            break
+    return root
 
 
 def smooth_total(linear: Float, quadratic: Float, cubic: Float, scale: Float, power: Float) -> SeparableTotal:
     """A total without steps, (n,) each; powers 1, 2 and 3 join the polynomial, where the inverse is closed."""
-    coefficients = [linear, quadratic, cubic]
-    for k in range(3):
-        coefficients[k] = coefficients[k] + np.where(power == k + 1, scale, 0.0)
+    a, b, c = (own + np.where(power == k, scale, 0.0) for k, own in enumerate((linear, quadratic, cubic), start=1))
     rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
     empty = np.empty((len(linear), 0))
-    return SeparableTotal(*coefficients, rest, np.where(rest != 0, power, 1.5), empty, empty)
+    return SeparableTotal(a, b, c, rest, np.where(rest != 0, power, UNUSED_POWER), empty, empty)
 
 
 def polynomial_total(linear: Float, quadratic: Float, cubic: Float) -> SeparableTotal:
     """linear x + quadratic x^2 + cubic x^3, (n,) each."""
-    return smooth_total(linear, quadratic, cubic, np.zeros_like(linear), np.full_like(linear, 1.5))
+    empty = np.empty((len(linear), 0))
+    return SeparableTotal(
+        linear, quadratic, cubic, np.zeros_like(linear), np.full_like(linear, UNUSED_POWER), empty, empty
+    )
 
 
 def stacked(totals: list[SeparableTotal]) -> SeparableTotal:
     """Totals one after another over the intervals, steps padded to the longest."""
     longest = max(total.depth.shape[1] for total in totals)
-    smooth = [np.concatenate([getattr(t, name) for t in totals]) for name in totals[0].keys()[:5]]
+    smooth = {name: np.concatenate([total[name] for total in totals]) for name in SMOOTH}
     depth = np.vstack([_padded_depth(total, longest) for total in totals])
     premium = np.vstack([_padded_premium(total, longest) for total in totals])
-    return SeparableTotal(*smooth, depth, premium)
+    return SeparableTotal(**smooth, depth=depth, premium=premium)
 
 
 def _padded_depth(total: SeparableTotal, longest: int) -> Float:
