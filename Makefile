@@ -30,7 +30,7 @@ test: $(READY) ## lint, type-check, run the tests and the notebooks
 	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax tests notebooks
 
 bench: $(READY) ## measure what is claimed about speed and memory, into reports/benchmarks.md
-	$(BIN)/python benchmarks/bench_readers.py --output reports/benchmarks.md
+	$(BIN)/python benchmarks
 
 refresh: $(READY) ## store the notebook outputs that the tests compare, after a change made on purpose
 	$(BIN)/python -m research_lib refresh

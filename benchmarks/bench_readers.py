@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
+from timing import interleaved
 
 from research_lib.config import data_folder
 from research_lib.impact.slippage import slippage_curves
@@ -53,11 +52,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench_readers-") as folder:
         memory = memory_figures(Path(folder, "store"))
         speed = speed_figures(Path(folder), options.rounds)
-    text = section(speed, memory)
-    if options.output:
-        options.output.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+    sys.stdout.write(section(speed, memory))
     return int(speed["books"][2] < LEAST_SPEEDUP or memory[2] > MOST_MEMORY)
 
 
@@ -118,8 +113,8 @@ def speed_figures(folder: Path, rounds: int) -> dict[str, Any]:
         pcsv.write_csv(pq.read_table(parquet), stream)
     return {
         "name": source.name,
-        "books": interleaved(lambda: read_books(source), lambda: read_books(partition), rounds),
-        "table": interleaved(lambda: pcsv.read_csv(csv), lambda: pq.read_table(parquet), rounds),
+        "books": compared(lambda: read_books(source), lambda: read_books(partition), rounds),
+        "table": compared(lambda: pcsv.read_csv(csv), lambda: pq.read_table(parquet), rounds),
     }
 
 
@@ -135,11 +130,10 @@ def generated_csv(path: Path) -> Path:
     return path
 
 
-def interleaved(slow: Callable[[], object], fast: Callable[[], object], rounds: int) -> tuple[float, float, float]:
-    """Median seconds of both, taken in turns after one warm-up each, and slow / fast."""
-    taken: list[tuple[float, float]] = [(_seconds(slow), _seconds(fast)) for _ in range(rounds + 1)][1:]
-    one, other = (statistics.median(times) for times in zip(*taken, strict=True))
-    return one, other, one / other
+def compared(slow: Callable[[], object], fast: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+    """Median seconds of both, taken in turns, and slow / fast."""
+    seconds = interleaved({"slow": slow, "fast": fast}, rounds)
+    return seconds["slow"], seconds["fast"], seconds["slow"] / seconds["fast"]
 
 
 def section(speed: dict[str, Any], memory: tuple[float, float, float]) -> str:
@@ -167,7 +161,6 @@ Peak memory of `iter_books` -> `sample_batches` -> `slippage_curves`, {N_LEVELS}
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, help="write the section to this file instead of stdout")
     parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds, at least 5")
     parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--stream", type=Path, nargs="+", help=argparse.SUPPRESS)
@@ -175,12 +168,6 @@ def _options() -> argparse.Namespace:
     if options.rounds < 5:
         parser.error(f"--rounds {options.rounds} is too few for a median; give at least 5")
     return options
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def _run(*arguments: str) -> str:
