@@ -1,7 +1,8 @@
 """What the market showed: books, trades, sessions, readers, quality, and a market whose truth is known."""
 
 from research_lib.market.book import BookSnapshots
-from research_lib.market.calibration import MarketProfile, measure_market, profile_distances
+from research_lib.market.calibration import MarketProfile, measure_market
+from research_lib.market.comparison import chance_distances, profile_distances, profile_lines
 from research_lib.market.microstructure import (
     depth_within,
     imbalance,
@@ -19,7 +20,7 @@ from research_lib.market.readers.lobster import read_lobster
 from research_lib.market.resilience import after_own_trades
 from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
-from research_lib.market.synthetic import DayShape, SyntheticMarket
+from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket
 from research_lib.market.trades import Trades
 from research_lib.market.truth import TrueCurve
 
@@ -28,6 +29,7 @@ __all__ = [
     "BookSnapshots",
     "DayShape",
     "MarketProfile",
+    "Memory",
     "OrderFlow",
     "QualityPolicy",
     "Session",
@@ -36,6 +38,7 @@ __all__ = [
     "TrueCurve",
     "after_own_trades",
     "assess",
+    "chance_distances",
     "deep_stock",
     "depth_within",
     "imbalance",
@@ -46,6 +49,7 @@ __all__ = [
     "order_flow_imbalance",
     "preset",
     "profile_distances",
+    "profile_lines",
     "read_binance",
     "read_books",
     "read_lobster",

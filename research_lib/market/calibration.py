@@ -1,15 +1,12 @@
-"""What a market looks like in numbers, and how far a synthetic one is from it."""
+"""What a market looks like in numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
@@ -19,9 +16,10 @@ from research_lib.market.synthetic import SESSIONS_A_YEAR, DayShape
 
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-LONGEST_LAG = 10
+LONGEST_LAG = 30
 FEWEST_BOOKS = 100
 SETTLING_TIMES = np.geomspace(0.01, 0.5, 60)
+STEEPNESS = np.geomspace(1.0, 64.0, 25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +52,7 @@ class MarketProfile(Record):
         Variance of the size of level k about the day shape, over its mean.
     level_gap : (L-1,) ticks
         Mean distance from level k to level k + 1.
-    spread_autocorrelation, depth_autocorrelation : (10,)
+    spread_autocorrelation, depth_autocorrelation : (30,)
         At lags of 1, 2, ... intervals within days, of spread and total depth relative to the
         day shape; NaN where there is no variation or no pair.
     """
@@ -76,6 +74,16 @@ class MarketProfile(Record):
     level_gap: Float
     spread_autocorrelation: Float
     depth_autocorrelation: Float
+
+    @property
+    def n_levels(self) -> int:
+        """Levels a side; level-1 data have nothing to say by level and no gaps."""
+        return len(self.level_size)
+
+    @property
+    def spread_varies(self) -> bool:
+        """False for a stock whose spread is the same in every book, one tick as a rule: no day shape, no memory."""
+        return bool(np.ptp(self.spread) > 1e-9)
 
 
 def measure_market(
@@ -135,91 +143,62 @@ def measure_market(
     )
 
 
-def profile_distances(real: MarketProfile, synthetic: MarketProfile) -> pd.DataFrame:
-    """How far one profile is from another, a row each fact.
-
-    Returns
-    -------
-    DataFrame
-        Index: the fact. Columns: `real` and `synthetic`, a number that stands for it;
-        `distance`, 0 for equal; `measure`, what the distance is: relative error, the
-        Kolmogorov-Smirnov distance of the samples, the root mean square of the log ratio
-        (of means over the day or over levels, the overall mean taken out), or a difference.
-
-    Raises
-    ------
-    ValidationError
-        Profiles of different numbers of levels, parts of the day or intervals.
-    """
-    for name in ("level_size", "spread_by_time"):
-        if len(real[name]) != len(synthetic[name]):
-            raise ValidationError(
-                f"{name} has {len(real[name])} entries in one profile and {len(synthetic[name])} in the other; "
-                "measure both with the same levels and parts"
-            )
-    if real.session.n_intervals != synthetic.session.n_intervals:
-        raise ValidationError(
-            f"one profile has {real.session.n_intervals} intervals a session, the other "
-            f"{synthetic.session.n_intervals}; autocorrelations are between neighbouring intervals, use one session"
-        )
-    both = real, synthetic
-    rows = {
-        "mean spread": (*(float(p.spread.mean()) for p in both), *_relative(both, lambda p: p.spread.mean())),
-        "spread distribution": (*(float(np.median(p.spread)) for p in both), *_kolmogorov(both, "spread")),
-        "spread over the day": (*(_swing(p.spread_by_time) for p in both), *_log_ratio(both, "spread_by_time")),
-        "spread memory": _lag_one(both, "spread_autocorrelation"),
-        "spread memory, longer": _longer_lags(both, "spread_autocorrelation"),
-        "mean depth": (*(float(p.total_depth.mean()) for p in both), *_relative(both, lambda p: p.total_depth.mean())),
-        "depth distribution": (*(float(np.median(p.total_depth)) for p in both), *_kolmogorov(both, "total_depth")),
-        "depth over the day": (*(_swing(p.depth_by_time) for p in both), *_log_ratio(both, "depth_by_time")),
-        "depth memory": _lag_one(both, "depth_autocorrelation"),
-        "depth memory, longer": _longer_lags(both, "depth_autocorrelation"),
-        "size by level": (*(float(p.level_size[0]) for p in both), *_log_ratio(both, "level_size")),
-        "size dispersion": (
-            *(float(p.size_dispersion.mean()) for p in both),
-            *_relative(both, lambda p: p.size_dispersion.mean()),
-        ),
-        "volatility": (*(p.volatility for p in both), *_relative(both, lambda p: p.volatility)),
-    }
-    if len(real.level_gap):
-        gaps = tuple(float(p.level_gap.mean()) for p in both)
-        rows["mean gap"] = (*gaps, *_relative(both, lambda p: p.level_gap.mean()))
-        rows["gap by level"] = (*gaps, *_log_ratio(both, "level_gap"))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["real", "synthetic", "distance", "measure"])
-
-
 def _fitted_day_shape(fraction: Float, spread: Float, depth: Float) -> tuple[DayShape, Float, Float]:
-    """Day shape by weighted least squares, and the fitted spread and depth at every book, (m,) each."""
-    settling, settled, opening = _fitted_spread(fraction, spread, np.ones_like(spread))
-    if min(settled, settled + opening) > 0:  # counts vary the more the larger they are: weigh by one over the first fit
+    """Day shape by least squares, and the fitted spread and depth at every book, (m,) each."""
+    at, row, count = np.unique(fraction, return_inverse=True, return_counts=True)
+    by_interval = [np.bincount(row, values) / count for values in (spread, depth)]
+    settled, spread_shape = _fitted_spread(at, by_interval[0], count)
+    midday, depth_shape = _fitted_depth(at, by_interval[1], count)
+    shape = DayShape(**spread_shape, **depth_shape)
+    return shape, (settled * shape.spread(at))[row], (midday * shape.depth(at))[row]
+
+
+def _fitted_spread(fraction: Float, spread: Float, count: Int64) -> tuple[float, dict[str, float]]:
+    """Settled spread and its shape; counts vary the more the larger they are: weighed by one over a first fit."""
+    settling, settled, opening = _settling(fraction, spread, count)
+    if min(settled, settled + opening) > 0:
         first = settled + opening * np.exp(-fraction / settling)
-        settling, settled, opening = _fitted_spread(fraction, spread, 1.0 / first)
+        settling, settled, opening = _settling(fraction, spread, count / first)
     if settled <= 0 or opening <= 1e-9 * settled:  # no wide opening: a flat day
-        settled, opening = float(spread.mean()), 0.0
-    swing = (2.0 * fraction - 1.0) ** 2
-    midday, early, late = _least_squares(depth, swing * (fraction < 0.5), swing * (fraction >= 0.5))
-    if midday <= 0 or min(early, late) <= -midday:
-        midday, early, late = float(depth.mean()), 0.0, 0.0
-    shape = DayShape(opening / settled, settling, early / midday, late / midday)
-    return shape, settled * shape.spread(fraction), midday * shape.depth(fraction)
+        settled, opening = float(np.average(spread, weights=count)), 0.0
+    return settled, {"spread_opening": opening / settled, "spread_settling": settling}
 
 
-def _fitted_spread(fraction: Float, spread: Float, weight: Float) -> tuple[float, float, float]:
+def _settling(fraction: Float, spread: Float, weight: Float | Int64) -> tuple[float, float, float]:
     """Settling time, settled spread and excess at the opening of the best weighted fit."""
-    best = (np.inf, 0.0, 0.0, 0.0)
+    best, root = (np.inf, 0.0, 0.0, 0.0), np.sqrt(weight)
     for settling in SETTLING_TIMES:
         excess = np.exp(-fraction / settling)
-        settled, opening = _least_squares(spread, excess, weight=weight)
+        design = np.column_stack([np.ones_like(spread), excess])
+        settled, opening = np.linalg.lstsq(design * root[:, None], spread * root, rcond=None)[0].tolist()
         error = float(weight @ (spread - settled - opening * excess) ** 2)
         best = min(best, (error, float(settling), settled, opening))
     return best[1:]
 
 
-def _least_squares(y: Float, *columns: Float, weight: Float | None = None) -> list[float]:
-    """Coefficients of a constant and of `columns`."""
-    root = np.ones_like(y) if weight is None else np.sqrt(weight)
-    design = np.column_stack([np.ones_like(y), *columns])
-    return np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0].tolist()
+def _fitted_depth(fraction: Float, depth: Float, count: Int64) -> tuple[float, dict[str, float]]:
+    """Depth at midday and its shape, the best of all pairs of steepnesses that keep depth positive."""
+    from_midday = 2.0 * fraction - 1.0
+    early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (-from_midday, from_midday))  # (S, m)
+    pairs = (len(STEEPNESS), len(STEEPNESS))
+    gram, moment = np.zeros((*pairs, 3, 3)), np.zeros((*pairs, 3, 1))  # the normal equations of [1, early, late]
+    gram[..., 0, 0], gram[..., 1, 1], gram[..., 2, 2] = count.sum(), (early**2 @ count)[:, None], late**2 @ count
+    gram[..., 0, 1] = gram[..., 1, 0] = (early @ count)[:, None]
+    gram[..., 0, 2] = gram[..., 2, 0] = late @ count
+    total = count * depth
+    moment[..., 0, 0], moment[..., 1, 0], moment[..., 2, 0] = total.sum(), (early @ total)[:, None], late @ total
+    fit = np.linalg.pinv(gram, hermitian=True) @ moment
+    midday, opening, closing = np.moveaxis(fit[..., 0], -1, 0)
+    explained = np.where(np.minimum(opening, closing) > -midday, (fit * moment).sum(axis=(-2, -1)), -np.inf)
+    p, q = np.unravel_index(np.argmax(explained), explained.shape)
+    if not (np.isfinite(explained[p, q]) and midday[p, q] > 0):
+        return float(np.average(depth, weights=count)), {"depth_opening": 0.0, "depth_closing": 0.0}
+    return float(midday[p, q]), {
+        "depth_opening": float(opening[p, q] / midday[p, q]),
+        "depth_closing": float(closing[p, q] / midday[p, q]),
+        "opening_steepness": float(STEEPNESS[p]),
+        "closing_steepness": float(STEEPNESS[q]),
+    }
 
 
 def _volatility(mid: Float, day: Int64, interval: Int64, session: Session) -> float:
@@ -253,7 +232,7 @@ def _mean_by(part: Int64, values: Float, n_parts: int) -> Float:
 
 
 def _autocorrelation(values: Float, day: Int64, interval: Int64) -> Float:
-    """At lags 1..10 between intervals of one day, (10,); the mean and variance are those of all values."""
+    """At lags 1..30 between intervals of one day, (30,); the mean and variance are those of all values."""
     deviation, variance = values - values.mean(), float(values.var())
     result = np.full(LONGEST_LAG, np.nan)
     for lag in range(1, LONGEST_LAG + 1):
@@ -261,36 +240,3 @@ def _autocorrelation(values: Float, day: Int64, interval: Int64) -> Float:
         if pair.any() and variance > 1e-18:
             result[lag - 1] = np.mean((deviation[lag:] * deviation[:-lag])[pair]) / variance
     return result
-
-
-Both = tuple[MarketProfile, MarketProfile]
-
-
-def _relative(both: Both, fact: Callable[[MarketProfile], Any]) -> tuple[float, str]:
-    return abs(float(fact(both[1]) / fact(both[0])) - 1.0), "relative error of the mean"
-
-
-def _kolmogorov(both: Both, name: str) -> tuple[float, str]:
-    return float(stats.ks_2samp(both[0][name], both[1][name]).statistic), "Kolmogorov-Smirnov, medians shown"
-
-
-def _log_ratio(both: Both, name: str) -> tuple[float, str]:
-    ratio = np.log(both[1][name] / both[0][name])
-    return float(np.nanstd(ratio)), "rms log ratio of the shape"
-
-
-def _lag_one(both: Both, name: str) -> tuple[float, float, float, str]:
-    """Two series without variation remember alike."""
-    real, synthetic = (float(np.nan_to_num(profile[name][0])) for profile in both)
-    return real, synthetic, abs(synthetic - real), "difference at lag 1"
-
-
-def _longer_lags(both: Both, name: str) -> tuple[float, float, float, str]:
-    real, synthetic = (np.nan_to_num(profile[name][1:]) for profile in both)
-    distance = float(np.sqrt(np.mean((synthetic - real) ** 2)))
-    return float(real.mean()), float(synthetic.mean()), distance, f"rms difference, lags 2 to {LONGEST_LAG}"
-
-
-def _swing(by_time: Float) -> float:
-    """Largest over smallest part of the day."""
-    return float(np.nanmax(by_time) / np.nanmin(by_time))

@@ -30,10 +30,10 @@ class DayShape(Record):
 
     .. math::
         \mathrm{spread}(u) \propto 1 + a e^{-u / \tau}, \qquad
-        \mathrm{depth}(u) = 1 + b \, ((1 - 2u)^+)^2 + c \, ((2u - 1)^+)^2
+        \mathrm{depth}(u) = 1 + b \, ((1 - 2u)^+)^p + c \, ((2u - 1)^+)^q
 
-    The spread is wide after the opening and settles; depth follows a parabola on either
-    side of midday. Four numbers, so that one noisy day determines them.
+    The spread is wide after the opening and settles; depth follows a power on either side
+    of midday: 2 is a parabola, 64 a surge in the last minutes before the closing cross.
 
     Attributes
     ----------
@@ -43,18 +43,24 @@ class DayShape(Record):
         tau: fraction of the session in which the excess falls by e; above 0.
     depth_opening, depth_closing : float
         b, c: depth at the open and at the close over depth at midday, minus one; above -1.
+    opening_steepness, closing_steepness : float
+        p, q of depth; at least 1.
     """
 
     spread_opening: float = 1.5
     spread_settling: float = 0.1
     depth_opening: float = 1.0
     depth_closing: float = 1.0
+    opening_steepness: float = 2.0
+    closing_steepness: float = 2.0
 
     def __post_init__(self) -> None:
         number("spread_opening", self.spread_opening, low=0)
         number("spread_settling", self.spread_settling, above=0)
         for name in ("depth_opening", "depth_closing"):
             number(name, getattr(self, name), above=-1)
+        for name in ("opening_steepness", "closing_steepness"):
+            number(name, getattr(self, name), low=1)
 
     def spread(self, fraction: ArrayLike) -> Float:
         """Spread relative to the settled spread at fractions of the session, shape kept."""
@@ -63,8 +69,60 @@ class DayShape(Record):
     def depth(self, fraction: ArrayLike) -> Float:
         """Depth relative to midday at fractions of the session, shape kept."""
         from_midday = 2.0 * np.asarray(fraction, float) - 1.0
-        swing = np.where(from_midday < 0, self.depth_opening, self.depth_closing)
-        return 1.0 + swing * from_midday**2
+        opening = self.depth_opening * np.maximum(-from_midday, 0.0) ** self.opening_steepness
+        return 1.0 + opening + self.depth_closing * np.maximum(from_midday, 0.0) ** self.closing_steepness
+
+
+@dataclass(frozen=True)
+class Memory(Record):
+    r"""Autocorrelation of a stationary Gaussian process with a fast and a slow part.
+
+    .. math:: \rho(k) = (1 - w) \, 2^{-k / h} + w \, 2^{-k / s},
+
+    that of z = sqrt(1 - w) fast + sqrt(w) slow, two independent autoregressions of order
+    one of unit variance. A sum of two remembers as real depth does, steeply over the
+    first minutes and faintly over many.
+
+    Attributes
+    ----------
+    half_life, slow_half_life : float
+        h and s in intervals; 0 has no memory at all.
+    slow_share : float
+        w, the slow part's share of the variance, in [0, 1]; 0 is a single autoregression.
+    """
+
+    half_life: float = 1.0
+    slow_half_life: float = 0.0
+    slow_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("half_life", "slow_half_life"):
+            number(name, getattr(self, name), low=0)
+        number("slow_share", self.slow_share, 0, 1)
+
+    @property
+    def parts(self) -> list[tuple[float, float]]:
+        """Share of the variance and correlation from interval to interval of each part that is there."""
+        both = (1.0 - self.slow_share, self.half_life), (self.slow_share, self.slow_half_life)
+        return [(share, float(correlation(half_life, 1))) for share, half_life in both if share > 0]
+
+    def autocorrelation(self, lags: ArrayLike) -> Float:
+        """rho(k) at lags k >= 1 in intervals, shape kept."""
+        slow = self.slow_share * correlation(self.slow_half_life, lags)
+        return (1.0 - self.slow_share) * correlation(self.half_life, lags) + slow
+
+    def per_interval(self, duration: float) -> Memory:
+        """The same memory in intervals `duration` times as long."""
+        return Memory(self.half_life / duration, self.slow_half_life / duration, self.slow_share)
+
+    def draw(self, n_days: int, n_intervals: int, width: int, rng: np.random.Generator) -> Float:
+        """Independent stationary paths of N(0, 1), begun anew each day, (n_days, n_intervals, width)."""
+        latent = np.zeros((n_days, n_intervals, width))
+        for share, phi in self.parts:
+            shocks = rng.standard_normal(latent.shape)
+            shocks[:, 1:] *= np.sqrt(1.0 - phi**2)
+            latent += np.sqrt(share) * lfilter([1.0], [1.0, -phi], shocks, axis=1)
+        return latent
 
 
 @dataclass(frozen=True)
@@ -77,16 +135,13 @@ class SyntheticMarket(Record):
     lot plus a negative binomial number of lots.
 
     Spread and depth remember: each is a fixed increasing function of a latent Gaussian
-    autoregression (a Gaussian copula),
-
-    .. math:: z_t = \phi z_{t-1} + \sqrt{1 - \phi^2} \, \epsilon_t, \qquad z_t \sim N(0, 1),
-
+    process z_t ~ N(0, 1) with the autocorrelation of a `Memory` (a Gaussian copula),
     namely its own quantile function at Phi(z_t). For sizes the quantile is that of the
     gamma intensity of a Poisson draw, which is the negative binomial exactly. So memory
     leaves the law of every single book, and with it `true_curve`, untouched. Spread,
     sides and levels have latents of their own, and the latents start anew each day:
-    days are independent given the mid. Observed autocorrelation is a little below phi.
-    Own trades leave no trace; `resilience.after_own_trades` adds one.
+    days are independent given the mid. Observed autocorrelation is a little below that
+    of the latents. Own trades leave no trace; `resilience.after_own_trades` adds one.
 
     Attributes
     ----------
@@ -111,8 +166,8 @@ class SyntheticMarket(Record):
     level_shape : tuple of float
         Size of level 1, 2, ... relative to `depth`, the last one repeated; each is
         further multiplied by exp(-config.volume_decay * (level - 1)).
-    spread_persistence, depth_persistence : float
-        phi between neighbouring intervals, in [0, 1).
+    spread_memory, depth_memory : Memory
+        Of the latents, in intervals of the session.
 
     Raises
     ------
@@ -131,15 +186,13 @@ class SyntheticMarket(Record):
     gap_ticks: tuple[float, ...] = (1.0,)
     lot_size: float = 1.0
     level_shape: tuple[float, ...] = (1.0,)
-    spread_persistence: float = 0.5
-    depth_persistence: float = 0.5
+    spread_memory: Memory = field(default_factory=Memory)
+    depth_memory: Memory = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
         for name in ("depth", "dispersion", "tick", "lot_size"):
             number(name, getattr(self, name), above=0)
         number("spread_dispersion", self.spread_dispersion, low=0)
-        for name in ("spread_persistence", "depth_persistence"):
-            number(name, getattr(self, name), low=0, high=np.nextafter(1, 0))
         for name in ("gap_ticks", "level_shape"):
             if not getattr(self, name):
                 raise ValidationError(f"{name} is empty; give at least its first entry, e.g. (1.0,)")
@@ -229,7 +282,7 @@ class SyntheticMarket(Record):
 
     def _spread(self, n: int, rng: np.random.Generator) -> Int64:
         """Spread in ticks, (n,)."""
-        uniform = self._uniforms(n, 1, self.spread_persistence, rng)[:, 0]
+        uniform = self._uniforms(n, 1, self.spread_memory, rng)[:, 0]
         mean = self._spread_ticks()[self._interval(n)] - 1.0
         wider = mean > 1e-9  # a spread of exactly one tick has nothing to draw
         ticks = np.ones(n, np.int64)
@@ -245,16 +298,14 @@ class SyntheticMarket(Record):
         """One lot plus a negative binomial number of lots, drawn as Poisson of a gamma, (n, n_levels) shares."""
         dispersion = self.dispersion / self.lot_size
         shape = self._level_mean(n_levels)[self._interval(n)] / self.dispersion
-        uniform = self._uniforms(n, n_levels, self.depth_persistence, rng)
+        uniform = self._uniforms(n, n_levels, self.depth_memory, rng)
         intensity = dispersion * special.gammaincinv(shape, uniform)
         return self.lot_size * (1.0 + rng.poisson(intensity))
 
-    def _uniforms(self, n: int, width: int, persistence: float, rng: np.random.Generator) -> Float:
-        """Phi of stationary Gaussian autoregressions, started anew each day, (n, width)."""
+    def _uniforms(self, n: int, width: int, memory: Memory, rng: np.random.Generator) -> Float:
+        """Phi of latents that remember within the day, (n, width)."""
         n_days = -(-n // self.session.n_intervals)
-        shocks = rng.standard_normal((n_days, self.session.n_intervals, width))
-        shocks[:, 1:] *= np.sqrt(1.0 - persistence**2)
-        latent = lfilter([1.0], [1.0, -persistence], shocks, axis=1)
+        latent = memory.draw(n_days, self.session.n_intervals, width, rng)
         return np.minimum(special.ndtr(latent).reshape(-1, width)[:n], HIGHEST_UNIFORM)
 
     def _best_bid_ticks(self, n: int, spread: Int64, rng: np.random.Generator) -> Int64:
@@ -262,6 +313,12 @@ class SyntheticMarket(Record):
         steps = deviation * rng.standard_normal(n) - 0.5 * deviation**2
         mid = self.config.base_price * np.exp(np.cumsum(steps) - steps[0])
         return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
+
+
+def correlation(half_life: ArrayLike, lags: ArrayLike) -> Float:
+    """2 ** (-lag / half_life), 0 for a half-life of 0; broadcast."""
+    half_life, lags = np.asarray(half_life, float), np.asarray(lags, float)
+    return np.exp2(-lags / np.where(half_life > 0, half_life, 1.0)) * (half_life > 0)
 
 
 def _extended(values: tuple[float, ...], n: int) -> Float:

@@ -12,7 +12,7 @@ from research_lib.errors import ValidationError
 from research_lib.impact import slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 from research_lib.market.presets import PRESETS, preset
-from research_lib.market.synthetic import DayShape
+from research_lib.market.synthetic import DayShape, Memory
 
 
 def test_the_same_seed_gives_the_same_books() -> None:
@@ -43,7 +43,8 @@ def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) 
 def test_true_curve_of_a_preset_is_the_mean_over_books_that_remember(name: str, rng: np.random.Generator) -> None:
     """Days are independent, intervals are not: the mean error of each day is one observation, 400 of them, 4 errors."""
     session = Session(13)
-    market = dataclasses.replace(preset(name, session), spread_persistence=0.8, depth_persistence=0.8)
+    memory = Memory(1.0, 20.0, 0.6)  # of a correlation of 0.8 at lag 1, 0.4 at the end of the day
+    market = dataclasses.replace(preset(name, session), spread_memory=memory, depth_memory=memory)
     books = market.books(400 * 13, 60, rng)
     for levels in (1.0, 2.0, 4.0):  # where paying more is common enough for normal errors
         shares = float(levels * market.true_curve.level_mean[:, 0].mean())
@@ -160,13 +161,13 @@ def test_memory_leaves_the_law_of_a_single_book_alone(rng: np.random.Generator) 
     """Mean and variance of spread and size with and without memory, within four errors over independent days."""
     session = Session(13)
     moments = []
-    for persistence in (0.0, 0.9):
+    for memory in (Memory(0.0), Memory(2.0, 30.0, 0.5)):
         market = SyntheticMarket(
             ModelConfig(volatility_factor=0.02, spread_factor=0.3),
             session,
             spread_dispersion=1.5,
-            spread_persistence=persistence,
-            depth_persistence=persistence,
+            spread_memory=memory,
+            depth_memory=memory,
         )
         books = market.books(3_000 * 13, 2, rng)
         for values in (200 * books.half_spread, books.ask_size[:, 1]):
@@ -178,21 +179,24 @@ def test_memory_leaves_the_law_of_a_single_book_alone(rng: np.random.Generator) 
 
 
 def test_the_latent_memory_is_there_and_ends_with_the_day(rng: np.random.Generator) -> None:
-    """Sizes of gamma shape 40 are all but normal: their correlation is that of the latents, 0.7 and 0.7**3."""
+    """Sizes of gamma shape 40 are all but normal: their correlation is that of the latents, fast and slow."""
+    depth_memory = Memory(1.0, 6.0, 0.5)  # 0.70, ..., 0.42 at lag 3, where the fast part alone has 0.06
     market = SyntheticMarket(
         ModelConfig(volatility_factor=0.02, spread_factor=3.0),
         Session(4),
         depth=4_000.0,
         dispersion=100.0,
-        spread_persistence=0.4,
-        depth_persistence=0.7,
+        spread_memory=Memory(0.75),
+        depth_memory=depth_memory,
     )
     books = market.books(10_000 * 4, 2, rng)
     size, spread = (_days(books, v, 4) for v in (books.ask_size[:, 1], books.half_spread))
     error = 4 / np.sqrt(10_000)
-    assert np.corrcoef(size[:, 0], size[:, 1])[0, 1] == pytest.approx(0.7, abs=error + 0.01)
-    assert np.corrcoef(size[:, 0], size[:, 3])[0, 1] == pytest.approx(0.7**3, abs=error + 0.01)
-    assert np.corrcoef(spread[:, 1], spread[:, 2])[0, 1] == pytest.approx(0.4, abs=error + 0.01)
+    for lag in (1, 2, 3):
+        expected = 0.5 * 0.5**lag + 0.5 * 0.5 ** (lag / 6)
+        assert depth_memory.autocorrelation(lag) == pytest.approx(expected)
+        assert np.corrcoef(size[:, 0], size[:, lag])[0, 1] == pytest.approx(expected, abs=error + 0.01), lag
+    assert np.corrcoef(spread[:, 1], spread[:, 2])[0, 1] == pytest.approx(0.5 ** (1 / 0.75), abs=error + 0.01)
     assert abs(np.corrcoef(size[:-1, 3], size[1:, 0])[0, 1]) < error
     # Levels, sides and spread have memories of their own: cumulative depth keeps its closed form.
     others = (books.ask_size[:, 0], books.bid_size[:, 1], books.half_spread)
@@ -224,10 +228,36 @@ def test_a_stock_at_its_tick_never_shows_a_wider_spread(rng: np.random.Generator
         ({"gap_ticks": (2.0, 0.5)}, "gap_ticks of level 2 must be at least 1, got 0.5"),
         ({"gap_ticks": ()}, "gap_ticks is empty"),
         ({"level_shape": (0.0,)}, "level_shape of level 1 must be above 0"),
-        ({"depth_persistence": 1.0}, "depth_persistence must be at most 1"),
         ({"spread_dispersion": -1.0}, "spread_dispersion must be at least 0"),
     ],
 )
 def test_parameters_beyond_their_limits_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         SyntheticMarket(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"half_life": -1.0}, "half_life must be at least 0"),
+        ({"slow_half_life": np.nan}, "slow_half_life must be"),
+        ({"slow_share": 1.5}, "slow_share must be at most 1, got 1.5"),
+    ],
+)
+def test_memory_beyond_its_limits_is_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Memory(**settings)
+
+
+def test_memory_per_interval_is_that_of_the_clock() -> None:
+    """Every fifth value of one-minute latents is a latent of five-minute intervals."""
+    memory = Memory(2.0, 30.0, 0.3)
+    assert memory.per_interval(5.0).autocorrelation([1, 2, 7]) == pytest.approx(memory.autocorrelation([5, 10, 35]))
+    assert Memory(0.0).autocorrelation([1, 2]).tolist() == [0.0, 0.0]
+
+
+def test_depth_is_a_power_on_either_side_of_midday() -> None:
+    shape = DayShape(0.0, 0.1, 1.0, 3.0, 1.0, 4.0)
+    assert shape.depth([0.0, 0.25, 0.5, 0.75, 1.0]) == pytest.approx([2.0, 1.5, 1.0, 1.0 + 3.0 / 16.0, 4.0])
+    with pytest.raises(ValidationError, match="closing_steepness must be at least 1"):
+        DayShape(closing_steepness=0.5)
