@@ -138,15 +138,17 @@ def assess(
     found = masks(books, session, policy)
     quality = BookQuality(
         rows=len(books),
-        first=_local(books, session, 0, "s"),
-        last=_local(books, session, -1, "s"),
-        longest_gap_seconds=float(_silence(books, session).max(initial=0.0)),
+        first=local_time(books.time[0], session, "s") if len(books) else "",
+        last=local_time(books.time[-1], session, "s") if len(books) else "",
+        longest_gap_seconds=float(np.maximum(*silences(books.time, session)).max(initial=0.0)),
         counts={kind: int(mask.sum()) for kind, mask in found.items()},
         done={kind: policy[kind] for kind in MEANING},
     )
     for kind, mask in found.items():
         if policy[kind] == "raise" and mask.any():
-            raise ValidationError(_refusal(books, session, kind, mask))
+            row = int(np.argmax(mask))
+            n_states = (quality.counts[kind], len(books))
+            raise refusal(books.symbol, kind, n_states, row, local_time(books.time[row], session))
     dropped = [kind for kind in MEANING if policy[kind] == "drop" and quality.counts[kind]]
     for kind in dropped:
         logger.info("dropping %s of %s states: %s", f"{quality.counts[kind]:,}", f"{len(books):,}", MEANING[kind])
@@ -172,41 +174,46 @@ def stubs(books: BookSnapshots, distance: float, session: Session) -> tuple[Mask
 
 def masks(books: BookSnapshots, session: Session, policy: QualityPolicy) -> dict[str, Mask]:
     """Which states are of each kind of `MEANING`, (n,) each; a state may be of several."""
-    spread = books.half_spread
     bid_stub, ask_stub = stubs(books, policy.stub_distance, session)
+    return {
+        **own_masks(books, session),
+        "duplicate_times": np.diff(books.time, prepend=-1) == 0,
+        "stub_quotes": bid_stub.any(axis=1) | ask_stub.any(axis=1),
+        "gaps": np.maximum(*silences(books.time, session)) > policy.gap_seconds,
+    }
+
+
+def own_masks(books: BookSnapshots, session: Session) -> dict[str, Mask]:
+    """The kinds that a state is of whatever the others are, (n,) each."""
+    spread = books.half_spread
     return {
         "non_finite": books.non_finite,
         "out_of_session": session.interval_of(books.time) < 0,
         "incomplete": ~books.complete,
-        "duplicate_times": np.diff(books.time, prepend=-1) == 0,
         "crossed": spread < 0,
         "locked": spread == 0,
         "one_side_empty": np.isnan(spread),
         "empty_levels": np.any(books.bid_size[:, 1:] == 0, axis=1) | np.any(books.ask_size[:, 1:] == 0, axis=1),
         "unordered_levels": books.unordered,
-        "stub_quotes": bid_stub.any(axis=1) | ask_stub.any(axis=1),
-        "gaps": _silence(books, session) > policy.gap_seconds,
     }
 
 
-def _silence(books: BookSnapshots, session: Session) -> NDArray[np.float64]:
-    """Seconds of each session without any state, (n,), charged to the state that ends them; 0 outside.
+def silences(time: NDArray[np.int64], session: Session) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Seconds without any state, (n,) each: since the state before or the open, and up to the close.
 
-    The first state ends the silence since the open; the last one also answers for that to the close.
+    The first is 0 outside the session, the second but for the last state of each day's session.
     """
-    silence = np.zeros(len(books))
-    inside = np.flatnonzero(session.interval_of(books.time) >= 0)
-    if not inside.size:
-        return silence
-    days, first = np.unique(session.days(books.time[inside]), return_index=True)
-    opens, closes = session.bounds(days)
-    last = np.append(first[1:], len(inside)) - 1
-    before = np.append(0, books.time[inside[:-1]])
-    before[first] = opens
-    silence[inside] = (books.time[inside] - before) / 1e9
-    to_close = (closes - books.time[inside[last]]) / 1e9
-    silence[inside[last]] = np.maximum(silence[inside[last]], to_close)
-    return silence
+    since, until = np.zeros(len(time)), np.zeros(len(time))
+    inside = np.flatnonzero(session.interval_of(time) >= 0)
+    if inside.size:
+        days, first = np.unique(session.days(time[inside]), return_index=True)
+        opens, closes = session.bounds(days)
+        before = np.append(0, time[inside[:-1]])
+        before[first] = opens
+        since[inside] = (time[inside] - before) / 1e9
+        last = inside[np.append(first[1:], len(inside)) - 1]
+        until[last] = (closes - time[last]) / 1e9
+    return since, until
 
 
 def _without_stubs(books: BookSnapshots, distance: float, session: Session) -> BookSnapshots:
@@ -216,16 +223,16 @@ def _without_stubs(books: BookSnapshots, distance: float, session: Session) -> B
     )
 
 
-def _refusal(books: BookSnapshots, session: Session, kind: str, mask: Mask) -> str:
-    row = int(np.argmax(mask))
-    return (
-        f"{books.symbol or 'books'}: {int(mask.sum()):,} of {len(mask):,} states ({100 * mask.mean():.1f} %) are "
-        f"{kind} ({MEANING[kind]}), first in row {row} at {_local(books, session, row)}; "
+def refusal(symbol: str, kind: str, n_states: tuple[int, int], row: int, time: str) -> ValidationError:
+    """Says how many states of how many are of a kind, and where the first is."""
+    n_bad, n = n_states
+    return ValidationError(
+        f"{symbol or 'books'}: {n_bad:,} of {n:,} states ({100 * n_bad / n:.1f} %) are "
+        f"{kind} ({MEANING[kind]}), first in row {row} at {time}; "
         f'correct the data, or set the policy for {kind} to "drop" or "keep"'
     )
 
 
-def _local(books: BookSnapshots, session: Session, row: int, unit: str = "ns") -> str:
-    if not len(books):
-        return ""
-    return str(pd.Timestamp(books.time[row], tz="UTC").tz_convert(session.timezone).floor(unit))
+def local_time(time: np.int64, session: Session, unit: str = "ns") -> str:
+    """A time as the exchange's clock shows it."""
+    return str(pd.Timestamp(time, tz="UTC").tz_convert(session.timezone).floor(unit))
