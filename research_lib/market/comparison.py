@@ -89,7 +89,7 @@ def chance_distances(
         As compared by `profile_distances`; `synthetic` was measured on books of `market`.
     rng : numpy.random.Generator
     n_runs : int
-        At least 1; a run of one day of ten levels takes about 10 ms.
+        At least 1; with ten levels a run of one day takes some 20 ms, one of 20 days 0.2 s.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def profile_lines(profiles: Mapping[str, MarketProfile]) -> dict[str, tuple[str,
     """What profiles look like, a panel each: spread and depth over the day, sizes by level, autocorrelations.
 
     Panels in which no profile has anything to show are absent: sizes by level of level-1
-    books, autocorrelation of a spread that never varies.
+    books, day and autocorrelation of a spread that never varies.
 
     Parameters
     ----------
@@ -127,18 +127,14 @@ def profile_lines(profiles: Mapping[str, MarketProfile]) -> dict[str, tuple[str,
     def lines(y: Callable[[MarketProfile], Float], x: Callable[[MarketProfile, int], Float]) -> Lines:
         return {name: (x(p, len(y(p))), y(p)) for name, p in profiles.items()}
 
-    panels = {
-        "spread (currency)": ("interval of the session", lines(lambda p: p.spread_by_time, _midpoints)),
-        "depth a side (shares)": ("interval of the session", lines(lambda p: p.depth_by_time, _midpoints)),
-    }
+    time, lag = "interval of the session", "lag (intervals)"
+    panels = {"depth a side (shares)": (time, lines(lambda p: p.depth_by_time, _midpoints))}
+    panels["autocorrelation of depth"] = (lag, lines(lambda p: p.depth_autocorrelation, _from_one))
     if any(p.n_levels > 1 for p in profiles.values()):
         panels["mean size (shares)"] = ("level", lines(lambda p: p.level_size, _from_one))
     if any(p.spread_varies for p in profiles.values()):
-        panels["autocorrelation of spread"] = (
-            "lag (intervals)",
-            lines(lambda p: p.spread_autocorrelation, _from_one),
-        )
-    panels["autocorrelation of depth"] = ("lag (intervals)", lines(lambda p: p.depth_autocorrelation, _from_one))
+        panels["spread (currency)"] = (time, lines(lambda p: p.spread_by_time, _midpoints))
+        panels["autocorrelation of spread"] = (lag, lines(lambda p: p.spread_autocorrelation, _from_one))
     return panels
 
 
@@ -172,7 +168,7 @@ def _relative(both: Both, fact: Callable[[MarketProfile], Any]) -> Row:
 
 def _kolmogorov(both: Both, name: str) -> Row:
     real, synthetic = (float(np.median(profile[name])) for profile in both)
-    distance = float(stats.ks_2samp(both[0][name], both[1][name]).statistic)
+    distance = float(stats.ks_2samp(both[0][name], both[1][name], method="asymp").statistic)
     return real, synthetic, distance, "Kolmogorov-Smirnov, medians shown"
 
 

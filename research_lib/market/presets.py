@@ -143,12 +143,12 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
 # What follows was measured by `market_like(measure_market(books))`: books sampled at the start of each of the 390
 # minutes of one day, bids and asks together, and rounded. Facts of three days of three stocks, not of the stocks.
 # Half-lives are minutes. Tests hold every distance against chance, against a flat day and against no memory: nearly
-# all are below the largest of 19 draws of the preset itself; what is not is named here.
+# all are below the largest of 19 draws of the preset itself; what is at its edge or beyond is named here.
 
 # FROG, XNAS, 2025-04-03, Databento MBP-10: 389 books of 10 levels, mean spread 8.6 ticks, 1,589 shares a side.
 # Depth surges to over four times in the last three minutes (steepness 64, as steep as is tried). Not caught: the
-# spread's distribution (0.08 apart, chance up to 0.06). By half-hours, one day like this one does not tell the shape
-# of depth from a flat day's noise: 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
+# spread's distribution (0.08 apart, chance up to 0.05-0.09). By half-hours, one day does not tell the shape of depth
+# from a flat day's noise: 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
 FROG_2025_04_03 = SyntheticMarket(
     config=ModelConfig(base_price=31.5, volatility_factor=0.411, spread_factor=0.106, volume_decay=0.0),
     depth=183.0,
@@ -168,7 +168,7 @@ FROG_2025_04_03 = SyntheticMarket(
     depth_memory=Memory(half_life=0.674, slow_half_life=8.90, slow_share=0.506),
 )
 # GOOG, Nasdaq, 2012-06-21, LOBSTER 10 levels: 389 books, mean spread 26.9 ticks, 1,081 shares a side.
-# Not caught: the tail of depth is heavier than a negative binomial's (0.10 apart, chance up to 0.08). The shape of
+# Not caught: the tail of depth is heavier than a negative binomial's (0.09-0.10 apart, chance up to that). The shape of
 # depth by half-hours is within a flat day's noise as well: 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
 GOOG_2012_06_21 = SyntheticMarket(
     config=ModelConfig(base_price=571.0, volatility_factor=0.153, spread_factor=0.0490, volume_decay=0.0),

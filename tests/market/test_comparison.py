@@ -105,17 +105,13 @@ def test_level_one_books_of_one_tick_have_no_empty_row_and_no_empty_panel() -> N
     absent = {"size by level", "mean gap", "gap by level"}
     absent |= {"spread over the day", "spread memory", "spread memory, longer"}
     assert not absent & set(distances.index)
-    assert list(profile_lines({"one": profile})) == [
-        "spread (currency)",
-        "depth a side (shares)",
-        "autocorrelation of depth",
-    ]
+    assert list(profile_lines({"one": profile})) == ["depth a side (shares)", "autocorrelation of depth"]
 
 
 def test_a_profile_is_drawn_over_its_own_session() -> None:
     profile = profile_of(a_market(), 3, 4, 1)
     panels = profile_lines({"ours": profile})
-    assert set(panels) > {"mean size (shares)", "autocorrelation of spread"}
+    assert set(panels) > {"mean size (shares)", "spread (currency)", "autocorrelation of spread"}
     along, lines = panels["depth a side (shares)"]
     x, y = lines["ours"]
     assert along == "interval of the session"
