@@ -9,8 +9,10 @@ from research_lib.impact.curves import (
     QuadraticImpact,
     square_root_impact,
 )
-from research_lib.impact.fitting import ImpactFit, fit_impact
+from research_lib.impact.fit_result import ImpactFit
+from research_lib.impact.fitting import fit_impact
 from research_lib.impact.model import ImpactModel
+from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.piecewise import PiecewiseLinearImpact
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.totals import SeparableTotal
@@ -23,6 +25,7 @@ __all__ = [
     "ImpactCurve",
     "ImpactFit",
     "ImpactModel",
+    "ImpactMoments",
     "LinearImpact",
     "PiecewiseLinearImpact",
     "PowerImpact",

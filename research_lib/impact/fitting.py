@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,312 +11,307 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.config import Record, number, refuse_unknown
-from research_lib.errors import ModelFittingError
-from research_lib.impact.curves import ImpactCurve, LinearImpact, QuadraticImpact
-from research_lib.impact.metrics import metrics_of, score
-from research_lib.impact.observations import Observations, read_observations, split_by_time
+from research_lib.errors import ValidationError
+from research_lib.impact.covariance import ERRORS, clustered, row_errors
+from research_lib.impact.curves import ImpactCurve
+from research_lib.impact.estimation import MODEL_TYPES, Estimate, Points, coefficient_count, estimate, huber, log_log
+from research_lib.impact.families import curve_of, shrunk
+from research_lib.impact.fit_result import ImpactFit
+from research_lib.impact.metrics import cell_metrics, metrics_of, score, score_cells
+from research_lib.impact.moments import ImpactMoments
+from research_lib.impact.neighbours import Borrowed, borrow
+from research_lib.impact.observations import Observations, read_observations, sample_of, split_by_time
+from research_lib.impact.samples import CENSORING, Sample
+from research_lib.impact.shrinkage import Shrinkage, shrink
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
-Index = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
-FAMILIES: dict[str, type[ImpactCurve]] = {"linear": LinearImpact, "nonlinear": QuadraticImpact}
-POWERS: dict[str, dict[str, int]] = {"linear": {"beta": 1}, "nonlinear": {"alpha": 2, "beta": 1}}
+ESTIMATORS = ("least_squares", "weighted", "huber", "log_log")
+GROUPINGS = ("interval", "bucket", "pooled")
+EXACT = 1e-9
 
 
-@dataclass(frozen=True, eq=False)
-class ImpactFit(Record):
-    """One fitted impact curve an interval.
-
-    Attributes
-    ----------
-    model_type : str
-    curve : ImpactCurve
-        Fitted on all observations given.
-    params : DataFrame, index interval
-        Coefficients and the measured half_spread.
-    bse : DataFrame, as params
-        Standard errors; NaN where a coefficient sits at its bound of 0, or one day
-        (within one day: one snapshot) measured the half-spread.
-    cov : (n, p, p)
-        Covariance of the coefficients (half_spread left out); NaN as in `bse`.
-    dof : (n,)
-        Degrees of freedom of the t intervals.
-    observations : DataFrame, one row a row of the slippage frame, same order
-        interval, trade_size, observed and predicted slippage (currency per share),
-        residual_bps (observed - predicted, of the mid), impact and predicted_impact
-        (beyond the touch, currency per share), sample ("train", "test" or "censored").
-        Predicted by the curve of the training rows, which is `curve` if there is no test.
-    metrics : dict
-        For train and test: _r2, _rmse_bps, _impact_r2, _observations, from `observations`.
-        r2 is 1 - SSE / SST of avg_slippage as predicted (half-spread + impact) about the
-        evaluated set's own mean; impact_r2 the same for the impact alone, each book's
-        own half-spread given. NaN where there is no test set.
-    diagnostics : dict
-        censored (rows left out), widened and pooled (intervals that borrowed
-        observations), bounded (intervals with a coefficient held at 0), errors
-        (how the standard errors were clustered), largest_size (n,) shares
-        (the largest uncensored size that each interval's fit saw).
-    information : str
-        What the curve was fitted on, and what the metrics were fitted and tested on.
-    """
+@dataclass(frozen=True)
+class _Choice(Record):
+    """How to fit; the arguments of `fit_impact`."""
 
     model_type: str
-    curve: ImpactCurve
-    params: pd.DataFrame
-    bse: pd.DataFrame
-    cov: Float
-    dof: Float
-    observations: pd.DataFrame
-    metrics: dict[str, float]
-    diagnostics: dict[str, Any]
-    information: str
+    by: str
+    n_buckets: int
+    estimator: str
+    errors: str
+    censoring: str
+    shrinkage: str
+    minimum: int
+    tolerance: float
 
-    def conf_int(self, alpha: float = 0.05) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Lower and upper ends of the 1 - alpha t intervals, each shaped as `params`."""
-        from scipy import stats
-
-        reach = self.bse.mul(stats.t.ppf(1 - alpha / 2, self.dof), axis=0)
-        return self.params - reach, self.params + reach
-
-    def summary(self) -> str:
-        """Text table: the coefficients' quartiles over the intervals, the metrics, what was known."""
-        quartiles = self.params.describe().loc[["min", "25%", "50%", "75%", "max"]]
-        lines = [
-            f"{self.model_type} impact, {len(self.curve)} intervals",
-            self.information,
-            quartiles.to_string(float_format=lambda v: f"{v:.3g}"),
-            "  ".join(f"{name} {value:.3g}" for name, value in self.metrics.items()),
-            f"standard errors: {self.diagnostics['errors']}",
-        ]
-        return "\n".join(lines)
+    def n_groups(self, n_intervals: int) -> int:
+        """Curves to fit."""
+        return {"interval": n_intervals, "bucket": min(self.n_buckets, n_intervals), "pooled": 1}[self.by]
 
 
 def fit_impact(
-    slippage: pd.DataFrame | SlippageCurves,
+    slippage: pd.DataFrame | SlippageCurves | ImpactMoments,
     model_type: str = "linear",
     *,
+    by: str = "interval",
+    n_buckets: int = 13,
+    estimator: str = "least_squares",
+    errors: str = "auto",
+    censoring: str = "complete",
+    shrinkage: str = "profile",
     n_intervals: int | None = None,
     test_fraction: float = 0.2,
     min_observations: int = 5,
     tolerance: float = 1e-8,
     session: Session | None = None,
 ) -> ImpactFit:
-    r"""Fit impact_t(x) in every interval by least squares, the half-spread measured apart.
+    r"""Fit impact_t(x) in every interval, the half-spread measured apart.
 
-    .. math:: \min_{\theta_t \ge 0} \sum_i (s_i - h_i - \mathrm{impact}(x_i; \theta_t))^2
+    .. math:: \min_{\theta_t \ge 0} \sum_i w_i (s_i - h_i - \mathrm{impact}(x_i; \theta_t))^2
 
-    over the uncensored training observations i of interval t, where s_i is the observed
-    slippage and h_i the half-spread of the same book. The curve's half_spread_t is the
-    mean of h_i. Coefficients are held at or above 0, so that curves rise and are convex.
+    over the observations i of interval t, where s_i is the observed slippage and h_i the
+    half-spread of the same book. The curve's half_spread_t is the mean of h_i. Coefficients
+    are held at or above 0, so that curves rise and their cost is convex.
 
     The curve uses all observations. The metrics come from a second fit that knows the
     training part only. Training comes before testing: the last days are the test where
     there are several; within one day it is the last part of the session, which is
-    predicted by one curve fitted to all that came before. Censored rows are flagged and kept out, which biases
-    the fit towards deep books; `diagnostics["censored"]` counts them.
+    predicted by one curve fitted to all that came before.
 
     Parameters
     ----------
-    slippage : DataFrame or SlippageCurves
-        As made by `SlippageCurves.to_frame`; both sides, if present, share one curve.
+    slippage : DataFrame, SlippageCurves or ImpactMoments
+        A frame as made by `SlippageCurves.to_frame`; both sides, if present, share one curve.
     model_type : str
-        "linear" (beta) or "nonlinear" (alpha, beta).
+        "linear" (beta), "nonlinear" (alpha, beta), "power" (scale, exponent), "sqrt"
+        (scale) or "piecewise" (the average book, a premium a step).
+    by : "interval", "bucket" or "pooled"
+        One curve for each interval, for each of `n_buckets` equal parts of the session, or one.
+    estimator : str
+        "least_squares"; "weighted", by 1 / size^2, so that relative errors count alike;
+        "huber", robust, for "linear" and "nonlinear"; "log_log", which regresses ln impact
+        on ln size for "power": another answer, of the geometric mean over positive impacts.
+    errors : str
+        "day", "snapshot" (clusters), "newey-west", "hc3"; "auto" takes days where there are
+        several, else snapshots where intervals have several, else hc3.
+    censoring : "complete", "drop" or "face_value"
+        Censored rows as lower bounds (see `censoring`), or one of the two biased ways.
+    shrinkage : "profile" or "none"
+        Whether `curve` mixes each interval with a smooth profile of the day (see `shrinkage`).
     n_intervals : int, optional
         Length of the curve; needed only if the last intervals have no row.
     test_fraction : float
         Part of the days (or of the session) kept for the test; 0 makes no test.
     min_observations : int
-        An interval with fewer, or with fewer distinct sizes than coefficients, borrows
-        those of its neighbours, nearest first.
+        An interval with fewer uncensored, or with fewer distinct sizes than coefficients,
+        borrows those of its neighbours, nearest first.
     tolerance : float
-        A coefficient that adds less than this at the largest size, relative to the mean slippage, is 0.
+        A coefficient that adds less than this at the largest size, relative to the mean impact, is 0.
     session : Session, optional
         Hours and time zone, for the days of the rows.
 
     Raises
     ------
     ValidationError
-        Missing column, NaN, trade size at or below 0, unknown model_type.
+        Missing column, NaN, trade size at or below 0, unknown name, or an estimator or
+        errors that need rows where only moments are given.
     ModelFittingError
         Fewer than `min_observations` usable rows, or too few distinct sizes.
     """
-    refuse_unknown([model_type], FAMILIES, "model_type")
+    choice = _checked(model_type, by, n_buckets, estimator, errors, censoring, shrinkage, min_observations, tolerance)
     number("test_fraction", test_fraction, 0, 0.9)
-    minimum = number("min_observations", min_observations, 1, integer=True)
     if isinstance(slippage, SlippageCurves):
         slippage = slippage.to_frame(n_intervals, session)
+    if isinstance(slippage, ImpactMoments):
+        _refuse_rows_only(choice)
+        return _fit_and_score(slippage, slippage.sample(), choice, test_fraction)
     data = read_observations(slippage, n_intervals, session or Session())
-    test, information = split_by_time(data, test_fraction)
-    final = _fit_intervals(data, np.ones(len(test), bool), model_type, minimum, tolerance)
-    trained = _fit_intervals(data, ~test, model_type, minimum, tolerance) if test.any() else final
-    observations = score(data, trained.curve, test)
+    return _fit_and_score(data, sample_of(data), choice, test_fraction)
+
+
+def _fit_and_score(
+    source: Observations | ImpactMoments, sample: Sample, choice: _Choice, test_fraction: float
+) -> ImpactFit:
+    """The fit of all rows, scored by the fit of the training rows."""
+    split = split_by_time(sample.dates, sample.n_intervals, test_fraction)
+    is_test = split.is_test(sample.day, sample.interval)
+    later = split.is_test(sample.spreads.day, sample.spreads.interval)
+    final = _fit(sample, choice)
+    trained = _fit(sample.take(~is_test, ~later), choice) if is_test.any() else final
+    if isinstance(source, ImpactMoments):
+        observations = score_cells(source, trained.curve, is_test)
+        metrics = {**cell_metrics(observations, "train"), **cell_metrics(observations, "test")}
+    else:
+        observations = score(source, trained.curve, is_test)
+        metrics = {**metrics_of(observations, "train"), **metrics_of(observations, "test")}
+    censored = int(np.sum(sample.rows.n[sample.rows.censored]))
+    parts = {name: final[name] for name in final.keys() if name != "diagnostics"}
     return ImpactFit(
-        model_type=model_type,
-        curve=final.curve,
-        params=final.params,
-        bse=final.bse,
-        cov=final.cov,
-        dof=final.dof,
+        model_type=choice.model_type,
         observations=observations,
-        metrics={**metrics_of(observations, "train"), **metrics_of(observations, "test")},
-        diagnostics={"censored": int(np.sum(~data.usable)), **final.diagnostics},
-        information=information,
+        metrics=metrics,
+        diagnostics={"censored": censored, **final.diagnostics},
+        information=split.information,
+        **parts,
     )
 
 
+def _checked(
+    model_type: str,
+    by: str,
+    n_buckets: int,
+    estimator: str,
+    errors: str,
+    censoring: str,
+    shrinkage: str,
+    minimum: int,
+    tolerance: float,
+) -> _Choice:
+    refuse_unknown([model_type], MODEL_TYPES, "model_type")
+    refuse_unknown([by], GROUPINGS, "by")
+    refuse_unknown([estimator], ESTIMATORS, "estimator")
+    refuse_unknown([errors], ("auto", *ERRORS), "errors")
+    refuse_unknown([censoring], CENSORING, "censoring")
+    refuse_unknown([shrinkage], ("profile", "none"), "shrinkage")
+    if estimator == "huber" and model_type not in ("linear", "nonlinear"):
+        raise ValidationError(f'estimator "huber" fits "linear" and "nonlinear", not {model_type!r}')
+    if estimator == "log_log" and model_type != "power":
+        raise ValidationError(f'estimator "log_log" fits "power", not {model_type!r}')
+    buckets = number("n_buckets", n_buckets, 1, integer=True)
+    least = number("min_observations", minimum, 1, integer=True)
+    small = number("tolerance", tolerance, above=0)
+    return _Choice(model_type, by, buckets, estimator, errors, censoring, shrinkage, least, small)
+
+
+def _refuse_rows_only(choice: _Choice) -> None:
+    if choice.estimator in ("huber", "log_log"):
+        raise ValidationError(f'estimator "{choice.estimator}" needs rows; moments give "least_squares" or "weighted"')
+    if choice.errors not in ("auto", "day"):
+        raise ValidationError(f'errors "{choice.errors}" need rows; moments give "day"')
+
+
 @dataclass(frozen=True, eq=False)
-class _IntervalFits:
+class _Fitted(Record):
     curve: ImpactCurve
+    raw_curve: ImpactCurve
+    shrinkage: dict[str, Shrinkage]
     params: pd.DataFrame
     bse: pd.DataFrame
     cov: Float
     dof: Float
     diagnostics: dict[str, Any]
+    warnings: tuple[str, ...]
+    estimate: Estimate
 
 
-def _fit_intervals(data: Observations, chosen: Mask, model_type: str, minimum: int, tolerance: float) -> _IntervalFits:
-    """Curve of every interval from the rows `chosen`, the uncensored ones for the impact."""
-    powers = POWERS[model_type]
-    fitted = chosen & data.usable
-    _require_determined(data, fitted, minimum, len(powers))
-    rows, borrowed = _rows_by_interval(data, fitted, minimum, len(powers))
-    estimates = [_estimate(data, index, powers, tolerance) for index in rows]
-    half_spread = _half_spread(data, chosen, rows)
-    params = _table([e.coefficients for e in estimates], half_spread[:, 0], powers)
-    return _IntervalFits(
-        curve=FAMILIES[model_type](**{name: params[name].to_numpy() for name in params}),
-        params=params,
-        bse=_table([np.sqrt(np.diag(e.cov)) for e in estimates], half_spread[:, 1], powers),
-        cov=np.array([e.cov for e in estimates]),
-        dof=np.array([e.dof for e in estimates]),
+def _fit(sample: Sample, choice: _Choice) -> _Fitted:
+    """Curves of all intervals from one sample."""
+    usable, total = sample.usable(choice.censoring)
+    n, n_groups = sample.n_intervals, choice.n_groups(sample.n_intervals)
+    needed = coefficient_count(choice.model_type, usable.rows.sizes[usable.rows.size])
+    borrowed = borrow(usable, n_groups, choice.minimum, needed)
+    errors = _resolved(choice.errors, sample)
+    daily = usable.daily(total)
+    by_rows = choice.estimator in ("huber", "log_log") or errors != "day"
+    found, points = _estimated(_points(*((usable, total) if by_rows else daily), borrowed, errors, choice), choice)
+    covariance, dof = clustered(points, found) if errors in ("day", "snapshot") else row_errors(points, found, errors)
+    half_spread, spread_error = borrowed.half_spread(sample.spreads, n)
+    shrinkage = _shrinkage(_points(*daily, borrowed, "day", choice), found, half_spread, spread_error, choice)
+    largest = np.zeros(n_groups)
+    np.maximum.at(largest, points.group, points.size)
+    raw = curve_of(found, found.coefficients, half_spread, largest)
+    mixed = shrunk(found, shrinkage["impact"], float(np.median(points.size)))
+    curve = curve_of(found, mixed, shrinkage["half_spread"].apply(half_spread), largest)
+    group = np.arange(n) * n_groups // n
+    names, variances = [*found.names, "half_spread"], np.einsum("gii->gi", covariance)
+    params = np.column_stack([found.coefficients, half_spread])[group]
+    bse = np.column_stack([np.sqrt(variances), spread_error])[group]
+    return _Fitted(
+        curve=curve.take(group),
+        raw_curve=raw.take(group),
+        shrinkage=shrinkage,
+        params=pd.DataFrame(params, columns=names).rename_axis("interval"),
+        bse=pd.DataFrame(bse, columns=names).rename_axis("interval"),
+        cov=covariance[group],
+        dof=dof[group],
         diagnostics={
-            **borrowed,
-            "bounded": [t for t, e in enumerate(estimates) if np.any(e.coefficients == 0)],
-            "errors": "; ".join(dict.fromkeys(e.errors for e in estimates)),
-            "largest_size": np.array([data.size[index].max() for index in rows]),
+            "widened": borrowed.widened,
+            "pooled": borrowed.pooled,
+            "bounded": np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist(),
+            "fell_back": found.fell_back,
+            "errors": ERRORS[errors],
+            "largest_size": largest[group],
         },
+        warnings=_warnings(found, borrowed, choice),
+        estimate=dataclasses.replace(found, coefficients=found.coefficients[group], free=found.free[group]),
     )
 
 
-def _require_determined(data: Observations, train: Mask, minimum: int, n_coefficients: int) -> None:
-    needed = max(minimum, n_coefficients + 1)
-    if train.sum() < needed:
-        raise ModelFittingError(
-            f"{int(train.sum())} uncensored training observations for intervals 0 to {data.n_intervals - 1}, "
-            f"at least {needed} are needed; add snapshots, use smaller trade sizes or lower min_observations"
+def _resolved(errors: str, sample: Sample) -> str:
+    """What is taken as independent, where the caller leaves it open."""
+    if errors != "auto":
+        return errors
+    if len(np.unique(sample.day)) > 1:
+        return "day"
+    snapshots = np.unique(np.column_stack([sample.interval, sample.cluster]), axis=0)[:, 0]
+    return "snapshot" if len(snapshots) > len(np.unique(snapshots)) else "hc3"
+
+
+def _points(sample: Sample, total: Float, borrowed: Borrowed, errors: str, choice: _Choice) -> Points:
+    """Rows of every group, borrowed ones repeated, as means with weights; days or snapshots are the clusters."""
+    group, row = borrowed.rows(sample.interval, sample.n_intervals)
+    rows = sample.rows
+    size, n = rows.sizes[rows.size][row], rows.n[row]
+    weight = n / size**2 if choice.estimator == "weighted" else n
+    cluster = sample.day if errors == "day" else sample.cluster
+    return Points(group, size, weight, total[row] / n, n, cluster[row], len(borrowed.first))
+
+
+def _estimated(points: Points, choice: _Choice) -> tuple[Estimate, Points]:
+    """The estimate, and the points with the weights that it ended with."""
+    if choice.estimator == "huber":
+        found, weight = huber(points, choice.model_type, choice.tolerance)
+        return found, points.reweighted(weight)
+    if choice.estimator == "log_log":
+        return log_log(points), points
+    return estimate(points, choice.model_type, choice.tolerance), points
+
+
+def _shrinkage(
+    points: Points, found: Estimate, half_spread: Float, spread_error: Float, choice: _Choice
+) -> dict[str, Shrinkage]:
+    """Shrinkage of the impact at the median size, and of the half-spread; errors are those between days."""
+    group, size = np.arange(points.n_groups), np.full(points.n_groups, np.median(points.size))
+    level = found.impact(group, size)
+    reason = "none: switched off" if choice.shrinkage == "none" else ""
+    if len(np.unique(points.cluster)) > 1:
+        jacobian = found.jacobian(group, size)
+        covariance = clustered(points, found)[0]
+        variance = np.einsum("gi,gij,gj->g", jacobian, np.nan_to_num(covariance), jacobian)
+        known = np.isfinite(covariance).any(axis=(1, 2))
+        return {
+            "impact": shrink(level, np.where(known, np.sqrt(variance), np.nan), reason),
+            "half_spread": shrink(half_spread, spread_error, reason),
+        }
+    misfit = np.abs(points.mean - found.impact(points.group, points.size))
+    if not reason and misfit.max(initial=0.0) <= EXACT * np.abs(points.mean).max(initial=0.0):
+        reason = "none: the observations are free of error"
+    return {"impact": shrink(level, None, reason), "half_spread": shrink(half_spread, None, reason)}
+
+
+def _warnings(found: Estimate, borrowed: Borrowed, choice: _Choice) -> tuple[str, ...]:
+    said = []
+    if borrowed.widened:
+        said.append(
+            f"{len(borrowed.widened)} of {choice.by}s have under {choice.minimum} observations or too few sizes and "
+            f"borrow their neighbours', first {borrowed.widened[0]}"
         )
-    sizes = np.unique(data.size[train])
-    if len(sizes) < n_coefficients:
-        raise ModelFittingError(
-            f"{len(sizes)} distinct trade size does not determine {n_coefficients} coefficients; add trade sizes"
+    if found.fell_back:
+        said.append(
+            f"the power law did not converge in {len(found.fell_back)} of {choice.by}s, first {found.fell_back[0]}: "
+            "linear there (exponent 1)"
         )
-
-
-def _rows_by_interval(
-    data: Observations, fitted: Mask, minimum: int, n_coefficients: int
-) -> tuple[list[Index], dict[str, list[int]]]:
-    """Rows of each interval; one with too few widens, one after the last observed takes all."""
-    order = np.flatnonzero(fitted)[np.argsort(data.interval[fitted], kind="stable")]
-    edges = np.searchsorted(data.interval[order], np.arange(data.n_intervals + 1))
-    last = int(data.interval[order[-1]])
-    rows, widened = [], []
-    for t in range(last + 1):
-        reach, own = 0, order[edges[t] : edges[t + 1]]
-        while len(own) < minimum or len(np.unique(data.size[own])) < n_coefficients:
-            reach += 1
-            own = order[edges[max(t - reach, 0)] : edges[min(t + reach + 1, data.n_intervals)]]
-        if reach:
-            widened.append(t)
-        rows.append(own)
-    pooled = list(range(last + 1, data.n_intervals))
-    return rows + [order] * len(pooled), {"widened": widened, "pooled": pooled}
-
-
-@dataclass(frozen=True, eq=False)
-class _Estimate:
-    coefficients: Float
-    cov: Float
-    dof: float
-    errors: str
-
-
-def _estimate(data: Observations, rows: Index, powers: dict[str, int], tolerance: float) -> _Estimate:
-    """Least squares with coefficients >= 0 on the observations `rows`: the best active set."""
-    size, impact = data.size[rows], data.impact[rows]
-    unit = size.max()
-    design = np.column_stack([(size / unit) ** power for power in powers.values()])
-    groups, errors = _clusters(data, rows)
-    coefficients, cov = np.zeros(len(powers)), np.full((len(powers), len(powers)), np.nan)
-    best, active = None, []
-    for subset in _subsets(len(powers)):
-        fit = _least_squares(design[:, subset], impact, groups)
-        admissible = np.all(fit.params > tolerance * np.abs(data.slippage[rows]).mean())
-        if admissible and (best is None or fit.ssr < best.ssr):
-            best, active = fit, subset
-        if len(active) == len(powers):
-            break
-    if best is None:
-        return _Estimate(coefficients, cov, np.nan, errors)
-    scale = unit ** -np.array(list(powers.values()), float)
-    coefficients[active] = best.params
-    if best.df_resid > 0:
-        cov[np.ix_(active, active)] = best.cov_params()
-    dof = best.df_resid if groups is None else len(np.unique(groups)) - 1
-    return _Estimate(coefficients * scale, cov * np.outer(scale, scale), float(dof), errors)
-
-
-def _subsets(n: int) -> list[list[int]]:
-    """Coefficients that may be free, all of them first: the active sets of a bounded fit."""
-    return [[0]] if n == 1 else [[0, 1], [0], [1]]
-
-
-def _least_squares(design: Float, y: Float, groups: Index | None) -> Any:
-    import statsmodels.api as sm
-
-    model = sm.OLS(y, design)
-    if groups is None:
-        exact = len(y) <= design.shape[1]  # leverage 1 leaves HC3 undefined
-        return model.fit(cov_type="HC0" if exact else "HC3", use_t=True)
-    return model.fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
-
-
-def _clusters(data: Observations, rows: Index) -> tuple[Index | None, str]:
-    """Groups of observations whose errors go together: days, else snapshots, else none; and what that means."""
-    for groups, name in ((data.day[rows], "clustered by day"), (data.snapshot[rows], "clustered by snapshot")):
-        if groups.min() < groups.max():
-            return groups, name
-    return None, "HC3 within one snapshot (misfit of the form over sizes, not sampling error)"
-
-
-def _half_spread(data: Observations, chosen: Mask, rows: list[Index]) -> Float:
-    """Mean half-spread of each interval and its standard error, (n, 2).
-
-    Every snapshot chosen counts once, censored or not; where an interval has none, those of
-    `rows`. The error is over the means of days, within one day over snapshots.
-    """
-    index = np.flatnonzero(chosen)
-    own = np.split(*_by_interval(data, index))
-    table = np.full((data.n_intervals, 2), np.nan)
-    for t in range(data.n_intervals):
-        taken = own[t] if len(own[t]) else rows[t]
-        first = taken[np.unique(data.snapshot[taken], return_index=True)[1]]
-        values = pd.Series(data.half_spread[first])
-        means = values.groupby(data.day[first]).mean()
-        table[t] = values.mean(), (means if len(means) > 1 else values).sem()
-    # Equal quotes must give equal half-spreads: what differences of prices leave behind is no spread.
-    table[:, 0] = np.round(table[:, 0], 12 - int(np.ceil(np.log10(data.mid.max()))))
-    return table
-
-
-def _by_interval(data: Observations, index: Index) -> tuple[Index, Index]:
-    """`index` sorted by interval, and where each interval but the first begins in it."""
-    order = index[np.argsort(data.interval[index], kind="stable")]
-    return order, np.searchsorted(data.interval[order], np.arange(1, data.n_intervals))
-
-
-def _table(coefficients: list[Float], half_spread: Float, powers: dict[str, int]) -> pd.DataFrame:
-    table = pd.DataFrame(np.array(coefficients), columns=list(powers))
-    return table.assign(half_spread=half_spread).rename_axis("interval")
+    return tuple(said)

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import ModelConfig, number, refuse_unknown
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact.curves import ImpactCurve
-from research_lib.impact.fitting import FAMILIES, ImpactFit, fit_impact
+from research_lib.impact.estimation import MODEL_TYPES
+from research_lib.impact.fit_result import ImpactFit
+from research_lib.impact.fitting import fit_impact
 from research_lib.impact.slippage import checked_sizes, count_intervals, slippage_curves
 from research_lib.market.book import FRAME_COLUMNS, BookSnapshots
 from research_lib.market.sessions import Session
@@ -48,7 +50,7 @@ class ImpactModel:
     """
 
     def __init__(self, model_type: str = "linear", config: ModelConfig | None = None) -> None:
-        refuse_unknown([model_type], FAMILIES, "model_type")
+        refuse_unknown([model_type], MODEL_TYPES, "model_type")
         if config is not None and not isinstance(config, ModelConfig):
             raise ValidationError(
                 f"config must be a ModelConfig, got {type(config).__name__}; see ModelConfig.from_dict"

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record
 from research_lib.errors import ValidationError
+from research_lib.impact.censoring import Rows
+from research_lib.impact.samples import Sample, Spreads
 from research_lib.market.sessions import Session, nanoseconds
 from research_lib.market.tables import refuse_rows, require_columns, require_numbers
 
@@ -29,6 +31,8 @@ class Observations(Record):
     ----------
     interval, day, snapshot : (m,)
         Where each row belongs; days and snapshots are numbered in time order.
+    book : (m,)
+        One number for the rows of one snapshot and side.
     size : (m,) shares
     slippage, half_spread, mid : (m,) currency per share
     usable : (m,) bool
@@ -41,6 +45,7 @@ class Observations(Record):
     interval: Index
     day: Index
     snapshot: Index
+    book: Index
     size: Float
     slippage: Float
     half_spread: Float
@@ -79,6 +84,7 @@ def read_observations(frame: pd.DataFrame, n_intervals: int | None, session: Ses
         interval=interval,
         day=day,
         snapshot=np.unique(time, return_inverse=True)[1],
+        book=_books(frame, time),
         size=columns["trade_size"],
         slippage=columns["avg_slippage"],
         half_spread=columns["half_spread"],
@@ -89,22 +95,67 @@ def read_observations(frame: pd.DataFrame, n_intervals: int | None, session: Ses
     )
 
 
-def split_by_time(data: Observations, test_fraction: float) -> tuple[Mask, str]:
-    """Rows of the test set, later than all training rows, and the split in words."""
-    n_days = len(data.dates)
+def sample_of(data: Observations) -> Sample:
+    """The rows as a fit sees them, each of one book."""
+    sizes, size = np.unique(data.size, return_inverse=True)
+    rows = Rows(data.book, size, sizes, np.ones(len(size)), data.impact, ~data.usable)
+    first = np.unique(data.snapshot, return_index=True)[1]
+    spread = data.half_spread[first]
+    spreads = Spreads(data.day[first], data.interval[first], np.ones(len(first)), spread, spread**2)
+    return Sample(rows, data.day, data.interval, data.snapshot, spreads, data.n_intervals, data.dates)
+
+
+@dataclass(frozen=True)
+class Split(Record):
+    """Training comes before testing: the test starts with a day or, within one day, with an interval.
+
+    Attributes
+    ----------
+    first_day, first_interval : int
+        Rows of later or equal days (or intervals) are the test; -1 where not used.
+    information : str
+        What the curve was fitted on, and what the metrics were fitted and tested on.
+    """
+
+    first_day: int
+    first_interval: int
+    information: str
+
+    def is_test(self, day: Index, interval: Index) -> Mask:
+        """Which rows are the test, (m,)."""
+        if self.first_day >= 0:
+            return day >= self.first_day
+        return interval >= self.first_interval if self.first_interval >= 0 else np.zeros(len(day), bool)
+
+
+def split_by_time(dates: list[str], n_intervals: int, test_fraction: float) -> Split:
+    """The last days are the test where there are several; within one day, the last part of the session."""
+    n_days = len(dates)
     if test_fraction == 0:
-        return np.zeros(len(data.interval), bool), f"fitted on all of {_span(data.dates)}"
+        return Split(-1, -1, f"fitted on all of {_span(dates)}")
     if n_days > 1:
         first = n_days - min(n_days - 1, max(1, round(test_fraction * n_days)))
-        return data.day >= first, (
-            f"fitted on all of {_span(data.dates)}; the metrics fitted on {_span(data.dates[:first])} "
-            f"and tested on {_span(data.dates[first:])}"
+        return Split(
+            first,
+            -1,
+            f"fitted on all of {_span(dates)}; the metrics fitted on {_span(dates[:first])} "
+            f"and tested on {_span(dates[first:])}",
         )
-    first = data.n_intervals - max(1, round(test_fraction * data.n_intervals))
-    return data.interval >= first, (
-        f"fitted on all of {data.dates[0]}; the metrics fitted on intervals 0 to {first - 1} and tested on "
-        f"intervals {first} to {data.n_intervals - 1}, predicted by one curve from all the earlier ones"
+    first = n_intervals - max(1, round(test_fraction * n_intervals))
+    return Split(
+        -1,
+        first,
+        f"fitted on all of {dates[0]}; the metrics fitted on intervals 0 to {first - 1} and tested on "
+        f"intervals {first} to {n_intervals - 1}, predicted by one curve from all the earlier ones",
     )
+
+
+def _books(frame: pd.DataFrame, time: Index) -> Index:
+    """Number of the book of each row: its time and side, and which one of several at that time."""
+    side = pd.factorize(frame["side"])[0] if "side" in frame else np.zeros(len(frame), np.int64)
+    keys = pd.DataFrame({"time": time, "side": side, "size": frame["trade_size"].to_numpy()})
+    keys["repeat"] = keys.groupby(["time", "side", "size"], sort=False).cumcount()
+    return keys.groupby(["time", "side", "repeat"], sort=False).ngroup().to_numpy()
 
 
 def _span(dates: list[str]) -> str:

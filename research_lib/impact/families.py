@@ -1,0 +1,40 @@
+"""From coefficients to curves, raw or shrunk."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research_lib.impact.curves import ImpactCurve, LinearImpact, PowerImpact, QuadraticImpact
+from research_lib.impact.estimation import Estimate
+from research_lib.impact.piecewise import PiecewiseLinearImpact
+from research_lib.impact.shrinkage import Shrinkage
+
+Float = NDArray[np.float64]
+
+
+def shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:
+    """Coefficients, (G, p), mixed with the day profile; power laws in their exponent and in ln impact at `size`."""
+    if found.names != ["scale", "exponent"]:
+        return shrinkage.apply(found.coefficients)
+    coefficients = found.coefficients
+    scale, exponent = coefficients.T
+    if np.any(scale <= 0):
+        return shrinkage.apply(coefficients)
+    mixed = shrinkage.apply(exponent)
+    level = shrinkage.apply(np.log(scale) + exponent * np.log(size))
+    return np.column_stack([np.exp(level - mixed * np.log(size)), mixed])
+
+
+def curve_of(found: Estimate, coefficients: Float, half_spread: Float, largest: Float) -> ImpactCurve:
+    """The family's curve from (G, p) coefficients; a piecewise one ends at the `largest` sizes seen, (G,)."""
+    columns = dict(zip(found.names, coefficients.T, strict=True))
+    if len(found.knots):
+        ends = np.maximum(np.append(found.knots[1:], np.inf), found.knots)
+        depth = np.minimum(ends, np.maximum(largest[:, None], found.knots)) - found.knots
+        return PiecewiseLinearImpact(depth, coefficients, half_spread)
+    if found.names == ["beta"]:
+        return LinearImpact(columns["beta"], half_spread)
+    if found.names == ["alpha", "beta"]:
+        return QuadraticImpact(columns["alpha"], columns["beta"], half_spread)
+    return PowerImpact(columns["scale"], columns.get("exponent", 0.5), half_spread)

@@ -1,0 +1,166 @@
+"""Additive sufficient statistics of the fit, so that batches, days, files and workers merge exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from research_lib.config import Record
+from research_lib.errors import ValidationError
+from research_lib.impact.censoring import MOST_SIZES, Rows, sums
+from research_lib.impact.samples import Sample, Spreads
+from research_lib.impact.slippage import SlippageCurves, session_intervals
+from research_lib.market.sessions import Session
+
+Float = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+CELL = ["date", "interval", "seen", "lacking", "size"]
+BOOK = ["date", "interval"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImpactMoments(Record):
+    """What a fit needs of any number of books; `+` merges two sets.
+
+    Books of one day and interval that lack the same sizes are summed. Everything that the
+    fit derives is a function of these sums, so any split of the books over batches, files
+    or workers gives the fit of one pass, to rounding. Days must not be split in two sets of
+    which both hold the same book.
+
+    Attributes
+    ----------
+    cells : DataFrame
+        date, interval, seen and lacking (bits of the sizes filled and censored), size
+        (shares), n (books), total and square (sums of impact, or of its lower bound where
+        censored, and of its square), cross (impact times half-spread), half_spread and
+        half_spread_square (sums).
+    books : DataFrame
+        date, interval, n (books), half_spread, half_spread_square and mid (sums).
+    sizes : (K,) shares, ascending
+    n_intervals : int
+    """
+
+    cells: pd.DataFrame
+    books: pd.DataFrame
+    sizes: Float
+    n_intervals: int
+
+    @classmethod
+    def from_curves(
+        cls, curves: SlippageCurves, n_intervals: int | None = None, session: Session | None = None
+    ) -> ImpactMoments:
+        """Of walked books, (n, K); a book without two sides is left out.
+
+        Raises
+        ------
+        ValidationError
+            Crossed books, times outside the session, more than 62 trade sizes or one given twice.
+        """
+        sizes, columns = np.unique(curves.trade_sizes, return_index=True)
+        if len(sizes) > MOST_SIZES or len(sizes) < len(curves.trade_sizes):
+            raise ValidationError(
+                f"moments need different trade sizes, {MOST_SIZES} at most; got {len(curves.trade_sizes)}, "
+                f"{len(sizes)} different"
+            )
+        quoted = np.isfinite(curves.mid) & np.isfinite(curves.lower_bound).all(axis=1)
+        half_spread, mid, window = curves.half_spread[quoted], curves.mid[quoted], session or Session()
+        if np.any(half_spread < 0):
+            raise ValidationError(f"{int(np.sum(half_spread < 0)):,} books are crossed (bid above ask); drop them")
+        interval = session_intervals(curves.time[quoted], n_intervals, window)
+        sign = 1.0 if curves.side == "buy" else -1.0
+        impact = sign * (curves.lower_bound[quoted][:, columns] - mid[:, None]) - half_spread[:, None]
+        lacking = curves.censored[quoted][:, columns] @ (np.int64(1) << np.arange(len(sizes)))
+        date = np.array([str(day) for day in window.days(curves.time[quoted])])
+        count = int(n_intervals or (interval.max() + 1 if len(interval) else 1))
+        cells = _cells(date, interval, lacking, sizes, impact, half_spread)
+        books = pd.DataFrame({"date": date, "interval": interval, "n": 1.0, "half_spread": half_spread})
+        books = books.assign(half_spread_square=half_spread**2, mid=mid)
+        return cls(cells, _summed(books, BOOK), sizes, count)
+
+    def __add__(self, other: ImpactMoments) -> ImpactMoments:
+        return ImpactMoments.merge([self, other])
+
+    @classmethod
+    def merge(cls, parts: Iterable[ImpactMoments]) -> ImpactMoments:
+        """The sum of any number of parts.
+
+        Raises
+        ------
+        ValidationError
+            If there is none, or they differ in trade sizes or in the number of intervals.
+        """
+        several = list(parts)
+        if not several:
+            raise ValidationError("no moments to merge; the batches held no book")
+        first = several[0]
+        for part in several:
+            if part.n_intervals != first.n_intervals or not np.array_equal(part.sizes, first.sizes):
+                raise ValidationError(
+                    f"moments of {first.n_intervals} intervals, sizes {first.sizes.tolist()} and of "
+                    f"{part.n_intervals}, {part.sizes.tolist()} do not add; give all the same n_intervals and sizes"
+                )
+        cells = pd.concat([part.cells for part in several], ignore_index=True)
+        books = pd.concat([part.books for part in several], ignore_index=True)
+        return cls(_summed(cells, CELL), _summed(books, BOOK), first.sizes, first.n_intervals)
+
+    def sample(self) -> Sample:
+        """The cells as a fit sees them."""
+        cells, books = self.cells, self.books
+        dates, day = np.unique(pd.concat([cells["date"], books["date"]]), return_inverse=True)
+        size = np.searchsorted(self.sizes, cells["size"])
+        interval, n = cells["interval"].to_numpy(), cells["n"].to_numpy()
+        rows = Rows(
+            book=cells.groupby(CELL[:4], sort=False).ngroup().to_numpy(),
+            size=size,
+            sizes=self.sizes,
+            n=n,
+            total=cells["total"].to_numpy(),
+            censored=(cells["lacking"].to_numpy() >> size) & 1 > 0,
+        )
+        spread = Spreads(
+            day[len(cells) :],
+            books["interval"].to_numpy(),
+            *(books[name].to_numpy() for name in ("n", "half_spread", "half_spread_square")),
+        )
+        return Sample(
+            rows, day[: len(cells)], interval, day[: len(cells)], spread, self.n_intervals, list(map(str, dates))
+        )
+
+
+def _cells(
+    date: NDArray[np.str_], interval: Index, lacking: Index, sizes: Float, impact: Float, half_spread: Float
+) -> pd.DataFrame:
+    """Books of one date and interval that lack the same sizes, summed; one row a size."""
+    groups, of = np.unique(
+        np.column_stack([np.unique(date, return_inverse=True)[1], interval, lacking]), axis=0, return_inverse=True
+    )
+    of, k = of.ravel(), len(sizes)
+    everything = (np.int64(1) << k) - 1
+    return pd.DataFrame(
+        {
+            "date": np.repeat(np.unique(date)[groups[:, 0]], k),
+            "interval": np.repeat(groups[:, 1], k),
+            "seen": np.repeat(everything & ~groups[:, 2], k),
+            "lacking": np.repeat(groups[:, 2], k),
+            "size": np.tile(sizes, len(groups)),
+            "n": np.repeat(np.bincount(of, minlength=len(groups)).astype(float), k),
+            "total": _column_sums(of, impact, len(groups)),
+            "square": _column_sums(of, impact**2, len(groups)),
+            "cross": _column_sums(of, impact * half_spread[:, None], len(groups)),
+            "half_spread": np.repeat(np.bincount(of, half_spread, len(groups)), k),
+            "half_spread_square": np.repeat(np.bincount(of, half_spread**2, len(groups)), k),
+        }
+    )
+
+
+def _column_sums(of: Index, values: Float, groups: int) -> Float:
+    return np.column_stack([sums(of, column, groups) for column in values.T]).ravel()
+
+
+def _summed(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    return table.groupby(by, sort=True, as_index=False).sum()
