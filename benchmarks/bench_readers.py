@@ -26,7 +26,8 @@ from timing import interleaved
 from research_lib.config import data_folder
 from research_lib.impact.slippage import slippage_curves
 from research_lib.market import BookSnapshots, Session, iter_books, read_books
-from research_lib.market.convert import TableFile, convert
+from research_lib.market.convert import convert
+from research_lib.market.partitions import TableFile
 from research_lib.market.readers import store
 from research_lib.market.sampling import sample_batches
 

@@ -43,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="write order books of any format as Parquet by symbol and date, once")
     convert.add_argument("source", help="a file, or a folder of files")
     convert.add_argument("destination", help="a folder, made if it does not exist; read_books reads it back")
+    convert.add_argument("--open", help="local opening, HH:MM (default 09:30): dates and opening crosses depend on it")
+    convert.add_argument("--close", help="local close, HH:MM up to 24:00 (default 16:00)")
+    convert.add_argument("--timezone", help="IANA name of the exchange's time zone (default America/New_York)")
+    convert.add_argument(
+        "--opens-day-before", action="store_true", default=None, help="the session opens on the evening before its date"
+    )
     convert.set_defaults(run=_convert)
     return parser
 
@@ -66,9 +72,12 @@ def _refresh(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
+    from research_lib.market import Session
     from research_lib.market.convert import convert
 
-    for partition in convert(options.source, options.destination):
+    given = {name: getattr(options, name) for name in ("open", "close", "timezone", "opens_day_before")}
+    session = Session(**{name: value for name, value in given.items() if value is not None})
+    for partition in convert(options.source, options.destination, session=session):
         print(partition)
     return 0
 

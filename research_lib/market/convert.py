@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from research_lib.config import number
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
+from research_lib.market.partitions import Partition, merge, origins
 from research_lib.market.readers import format_of, store
-from research_lib.market.readers.source import damage
 from research_lib.market.sessions import Session
 from research_lib.market.sources import SOURCES_FOLDER, UNFINISHED_PREFIX, Source, source_files
 from research_lib.market.trades import Trades
 
 logger = logging.getLogger(__name__)
 
-SOURCE_KEY = b"research_lib.source"
+MERGED = "_merged"
 
 
 def convert(
@@ -45,7 +42,8 @@ def convert(
     A date appears when it is whole, so an interruption leaves no half of one, and the next
     call goes on from there. A source that was converted before, with the same size and
     modification time, is not read again; one that has changed is converted anew and
-    replaces what came of it. Memory is bounded by the batch.
+    replaces what came of it. Files that hold parts of one symbol and date, such as morning and
+    afternoon, are put together in time order. Memory is bounded by the batch.
 
     Parameters
     ----------
@@ -73,7 +71,8 @@ def convert(
         A source that does not exist.
     ValidationError
         A source of no known format or with damaged content; two sources of one symbol and
-        date; a source that was converted before with another session.
+        date whose times overlap; a source that changed after its date was put together with
+        another's; a source that was converted before with another session.
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
     root, chosen = Path(destination).resolve(), session or Session()
@@ -139,7 +138,7 @@ class _Writer:
 
     def __init__(self, source: Source, root: Path, folder: Path) -> None:
         self.source, self.root, self.folder = source, root, folder
-        self.open: dict[Path, _Partition | None] = {}
+        self.open: dict[Path, Partition | None] = {}
         self.finished: list[Path] = []
 
     def add(self, date: dt.date, books: BookSnapshots, trades: Trades | None) -> None:
@@ -153,7 +152,8 @@ class _Writer:
             # One date more stays open: trades may lag behind the books by some rows, over midnight too.
             for old in list(self.open)[:-1]:
                 self._close(old)
-            self.open[name] = None if self._is_done(name) else _Partition(self.folder / name, self.source)
+            done = self._is_done(name)
+            self.open[name] = None if done else Partition(self.folder / name, [vars(self.source)])
         partition = self.open[name]
         if partition is not None:
             partition.add(books, trades)
@@ -163,7 +163,7 @@ class _Writer:
         for name in list(self.open):
             self._close(name)
         for name in map(Path, self.source.record(self.root).get("partitions", [])):
-            if self.root / name not in self.finished and _origin(self.root / name).get("path") == self.source.path:
+            if self.root / name not in self.finished and self._made_of_it(name):
                 self._take_away(self.root / name)
         return sorted(self.finished)
 
@@ -175,15 +175,21 @@ class _Writer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _is_done(self, name: Path) -> bool:
-        """Whether the partition is whole already; ValidationError if it is of another source."""
-        before = _origin(self.root / name)
-        if before and before["path"] != self.source.path:
+        """Whether the source is in the partition already, as it is now."""
+        before = origins(self.root / name)
+        for one in before:
+            self.source.refuse_other_session(one, self.root)
+        return vars(self.source) in before
+
+    def _made_of_it(self, name: Path) -> bool:
+        """Whether the partition holds an earlier version of the source; ValidationError if another's rows as well."""
+        paths = [one["path"] for one in origins(self.root / name)]
+        if self.source.path in paths and len(paths) > 1:
             raise ValidationError(
-                f"{self.source.path} and {before['path']} both hold {name.as_posix()}; "
-                f"convert one of them, or each into its own folder ({self.root / name} is of the second)"
+                f"{self.source.path} has changed since {self.root / name} was put together from {' and '.join(paths)}; "
+                "delete that folder and convert them again"
             )
-        self.source.refuse_other_session(before, self.root)
-        return before == vars(self.source)
+        return self.source.path in paths
 
     def _close(self, name: Path) -> None:
         partition, target = self.open.pop(name), self.root / name
@@ -192,119 +198,14 @@ class _Writer:
             return
         partition.finish()
         target.parent.mkdir(exist_ok=True)
+        whole = partition.folder
+        if origins(target) and not self._made_of_it(name):
+            whole = self.folder / MERGED / name
+            merge(target, partition.folder, whole)
         if target.exists():
             self._take_away(target)
-        partition.folder.rename(target)
+        whole.rename(target)
 
     def _take_away(self, partition: Path) -> None:
         self.folder.mkdir(exist_ok=True)
         partition.rename(Path(tempfile.mkdtemp(dir=self.folder), "replaced"))
-
-
-def _origin(partition: Path) -> dict[str, Any]:
-    """The source that a partition was made of, {} if there is no partition."""
-    for name in (store.BOOKS_FILE, store.TRADES_FILE):
-        path = partition / name
-        if path.is_file():
-            with damage(path):
-                said = (pq.read_metadata(path).metadata or {}).get(SOURCE_KEY)
-            if said is None:
-                raise ValidationError(f"{path} was not made by convert; move it away or choose another destination")
-            return dict(json.loads(said))
-    return {}
-
-
-class _Partition:
-    """One symbol and date being written in `folder`."""
-
-    def __init__(self, folder: Path, source: Source) -> None:
-        self.folder = folder
-        self.metadata = {SOURCE_KEY: json.dumps(vars(source)).encode()}
-        self.files: dict[str, TableFile] = {}
-        folder.mkdir(parents=True)
-
-    def add(self, books: BookSnapshots, trades: Trades | None) -> None:
-        if len(books):
-            self._file(store.BOOKS_FILE).add(store.book_table(books))
-        if trades is not None:
-            self._file(store.TRADES_FILE).add(store.trade_table(trades))
-
-    def finish(self) -> None:
-        for file in self.files.values():
-            file.finish()
-
-    def abandon(self) -> None:
-        for file in self.files.values():
-            file.close()
-
-    def _file(self, name: str) -> TableFile:
-        return self.files.setdefault(name, TableFile(self.folder / name, self.metadata))
-
-
-class TableFile:
-    """A file of the store being written, in row groups of about 100,000 rows; it holds no more than one in memory.
-
-    Parameters
-    ----------
-    path : Path
-    metadata : mapping of bytes to bytes
-        Kept in the file's footer.
-    """
-
-    def __init__(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
-        self.path, self.metadata = path, dict(metadata)
-        self._schema: pa.Schema | None = None
-        self._writer: pq.ParquetWriter | None = None
-        self._waiting: list[pa.Table] = []
-
-    def add(self, table: pa.Table) -> None:
-        """Rows to follow those before; where levels are added, the earlier rows have them empty."""
-        self._waiting.append(table)
-        if sum(part.num_rows for part in self._waiting) >= store.ROW_GROUP_ROWS:
-            self._write()
-
-    def finish(self) -> None:
-        """Write what is waiting and close: the file is whole."""
-        if self._waiting:
-            self._write()
-        self.close()
-
-    def close(self) -> None:
-        """Close without writing what is waiting."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def _write(self) -> None:
-        schemas = [part.schema for part in self._waiting] + ([self._schema] if self._schema is not None else [])
-        widest = max(schemas, key=len)
-        writer = self._writer
-        if writer is None or self._schema is None or len(widest) > len(self._schema):
-            writer = self._reopened(widest)
-        parts, self._waiting = [_widened(part, widest) for part in self._waiting], []
-        writer.write_table(pa.concat_tables(parts), row_group_size=store.ROW_GROUP_ROWS)
-
-    def _reopened(self, schema: pa.Schema) -> pq.ParquetWriter:
-        """The file with more columns: what is written already is copied, a row group at a time."""
-        narrow = self.path.with_suffix(".narrow")
-        copied = self._writer is not None
-        self.close()
-        if copied:
-            self.path.rename(narrow)
-        kept = schema.with_metadata(self.metadata)
-        writer = pq.ParquetWriter(self.path, kept, compression="zstd", write_page_checksum=True)
-        self._schema, self._writer = schema, writer
-        if copied:
-            with pq.ParquetFile(narrow) as file:
-                for batch in file.iter_batches(batch_size=store.ROW_GROUP_ROWS):
-                    writer.write_table(_widened(pa.Table.from_batches([batch]), schema))
-            narrow.unlink()
-        return writer
-
-
-def _widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with all columns of `schema`, which begins with its own; the added levels are empty."""
-    for field in list(schema)[table.num_columns :]:
-        empty = np.full(table.num_rows, np.nan if "_px_" in field.name else 0.0)
-        table = table.append_column(field, pa.chunked_array([empty]))
-    return table.replace_schema_metadata(None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from research_lib.errors import ValidationError
+from research_lib.market.partitions import origins
 from research_lib.market.readers import format_of, known_format, lean, lobster, store
 from research_lib.market.readers.pairs import READ_ALONG, kind_of, partner_of
 from research_lib.market.sessions import Session
@@ -84,14 +85,14 @@ class Source:
         before = record.get("source", {})
         self.refuse_other_session(before, root)
         partitions = [root / name for name in record.get("partitions", [])]
-        same = before == vars(self) and all(path.is_dir() for path in partitions)
+        same = before == vars(self) and all(vars(self) in origins(path) for path in partitions)
         return partitions if same else []
 
     def refuse_other_session(self, before: dict[str, Any], root: Path) -> None:
         """Raise ValidationError if `before`, what is known of an earlier conversion, had another session."""
         if before and before["session"] != self.session:
             raise ValidationError(
-                f"{self.path} was converted into {root} with session {before['session']}, not {self.session}; "
+                f"{before['path']} was converted into {root} with session {before['session']}, not {self.session}; "
                 "use that session or another destination"
             )
 

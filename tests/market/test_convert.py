@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -187,13 +188,115 @@ def test_a_partition_taken_away_is_made_again(tmp_path: Path) -> None:
     }
 
 
-def test_two_sources_of_one_symbol_and_date_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("afternoon_first", [False, True])
+def test_morning_and_afternoon_in_two_files_become_one_date(tmp_path: Path, afternoon_first: bool) -> None:
+    """Two hours on the first date, one of them also on the second: each date is what both files show, in time order."""
+    morning, afternoon = _mbp(tmp_path / "am.csv", DATES[:2]), _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
+    root = tmp_path / "store"
+    pair = (afternoon, morning) if afternoon_first else (morning, afternoon)
+    for source in pair:
+        _convert(source, root)
+    books = [read_books(source) for source in (morning, afternoon)]
+    first_date = books[0].take(np.arange(ROWS_A_DATE))
+    read = read_books(root / f"symbol=XYZ/date={DATES[0]}")
+    for name in BOOK_ARRAYS:
+        assert np.array_equal(read[name], np.concatenate([first_date[name], books[1][name]]), equal_nan=True), name
+    assert len(read_books(root)) == 3 * ROWS_A_DATE
+    assert read_books(root).trades.size.sum() == sum(part.trades.size.sum() for part in books)
+    files = _files(root)
+    assert [_convert(source, root) for source in pair] == [
+        [root / f"symbol=XYZ/date={date}" for date in DATES[: 2 if source == morning else 1]] for source in pair
+    ]
+    assert _files(root) == files
+    assert sorted(path.name for path in root.iterdir()) == ["_sources", "symbol=XYZ"]
+
+
+def test_a_folder_with_mornings_and_afternoons_is_converted_at_once(tmp_path: Path) -> None:
+    for name, hour in (("b.csv", "10"), ("a.csv", "14"), ("c.csv", "12")):
+        _mbp(tmp_path / "raw" / name, DATES, hour=hour)
+    partitions = _convert(tmp_path / "raw", tmp_path / "store")
+    assert len(partitions) == 3
+    books = read_books(tmp_path / "store")
+    assert len(books) == 3 * 3 * ROWS_A_DATE
+    assert len(books.trades) == 3 * 6
+    _mbp(tmp_path / "raw" / "d.csv", DATES[:1], hour="11")
+    between = pd.read_csv(tmp_path / "raw" / "d.csv")
+    between["ts_event"] = between["ts_event"].str.replace("15:00:0", "14:00:03.0", regex=False)  # between rows of b.csv
+    between.to_csv(tmp_path / "raw" / "d.csv", index=False)
+    with pytest.raises(
+        ValidationError, match=r"b.csv and .*d.csv both hold symbol=XYZ/date=2025-04-03, and .* overlap"
+    ):
+        _convert(tmp_path / "raw", tmp_path / "store")
+
+
+def test_parts_of_a_date_with_more_levels_are_padded(tmp_path: Path) -> None:
+    narrow = pd.read_csv(_mbp(tmp_path / "am.csv", DATES[:1]))
+    narrow[[name for name in narrow.columns if not name.endswith("_01")]].to_csv(tmp_path / "am.csv", index=False)
+    wide = _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
+    for source in (wide, tmp_path / "am.csv"):
+        _convert(source, tmp_path / "store")
+    read = read_books(tmp_path / "store")
+    assert (len(read), read.n_levels) == (2 * ROWS_A_DATE, 2)
+    assert (read.ask_size[:ROWS_A_DATE, 1] == 0).all()
+    assert (read.ask_size[ROWS_A_DATE:, 1] > 0).all()
+
+
+def test_two_sources_whose_times_overlap_are_refused(tmp_path: Path) -> None:
     one, other, root = _mbp(tmp_path / "a.csv", DATES[:2]), _mbp(tmp_path / "b.csv", DATES[1:]), tmp_path / "store"
     _convert(one, root)
     files = _files(root)
-    with pytest.raises(ValidationError, match=r"b.csv and .*a.csv both hold symbol=XYZ/date=2025-04-04; convert one"):
+    reason = r"a.csv and .*b.csv both hold symbol=XYZ/date=2025-04-04, .* overlap: .* 14:00:00Z to .* 14:00:07Z and"
+    with pytest.raises(ValidationError, match=reason):
+        _convert(other, root)
+    touching = (
+        pd.read_csv(one)
+        .query("ts_event >= '2025-04-04'")
+        .assign(
+            ts_event=lambda rows: (pd.to_datetime(rows["ts_event"]) + pd.Timedelta(seconds=7)).map(
+                pd.Timestamp.isoformat
+            )
+        )
+    )
+    touching.to_csv(other, index=False)  # begins at the time at which the other ends
+    with pytest.raises(
+        ValidationError, match=r"overlap: .* 14:00:00Z to .* 14:00:07Z and .* 14:00:07Z to .* 14:00:14Z"
+    ):
         _convert(other, root)
     assert _files(root) == files
+
+
+def test_a_source_that_changes_after_it_was_put_together_is_refused(tmp_path: Path) -> None:
+    morning, afternoon = _mbp(tmp_path / "am.csv", DATES[:1]), _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
+    root = tmp_path / "store"
+    for source in (morning, afternoon):
+        _convert(source, root)
+    os.utime(morning, ns=(0, 0))
+    files = _files(root)
+    with pytest.raises(ValidationError, match=r"am.csv has changed since .*date=2025-04-03 was put together .*delete"):
+        _convert(morning, root)
+    assert _files(root) == files
+    shutil.rmtree(root / "symbol=XYZ")
+    for source in (morning, afternoon):
+        _convert(source, root)
+    assert len(read_books(root)) == 2 * ROWS_A_DATE
+
+
+def test_an_interruption_between_partition_and_record_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    morning, afternoon = _mbp(tmp_path / "am.csv", DATES[:1]), _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
+    root = tmp_path / "store"
+    _convert(morning, root)
+    with monkeypatch.context() as patch:
+        patch.setattr("research_lib.market.sources.Source.write_record", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            _convert(afternoon, root)
+    _convert(afternoon, root)
+    assert len(read_books(root)) == 2 * ROWS_A_DATE
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_another_session_is_refused(tmp_path: Path) -> None:
@@ -265,3 +368,23 @@ def test_the_command_line_converts(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.splitlines() == [str(root / f"symbol=XYZ/date={date}") for date in DATES]
     assert main(["convert", str(tmp_path / "nowhere"), str(root)]) == 2
     assert "nowhere does not exist" in capsys.readouterr().err
+
+
+def test_the_command_line_takes_the_session(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = _mbp(tmp_path / "book.csv", DATES[:1], hour="21")  # 01:00 UTC of the day after
+    hours = ["--open", "00:00", "--close", "24:00", "--timezone", "UTC"]
+    assert main(["convert", str(source), str(tmp_path / "utc"), *hours]) == 0
+    assert capsys.readouterr().out.endswith("date=2025-04-04\n")
+    evening = ["--open", "18:00", "--close", "17:00", "--opens-day-before"]
+    assert main(["convert", str(source), str(tmp_path / "globex"), *evening]) == 0
+    assert capsys.readouterr().out.endswith("date=2025-04-04\n")
+    assert main(["convert", str(source), str(tmp_path / "none"), "--close", "25:00"]) == 2
+    assert "close '25:00' is not a time of day" in capsys.readouterr().err
+
+
+def test_a_night_of_futures_belongs_to_its_trading_date(tmp_path: Path) -> None:
+    source = real_data("databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst")
+    globex = Session(23, "18:00", "17:00", opens_day_before=True)
+    local_dates = {path.name for path in _convert(source, tmp_path / "local")}
+    assert [path.name for path in _convert(source, tmp_path / "globex", session=globex)] == ["date=2024-07-02"]
+    assert local_dates == {"date=2024-07-01"}
