@@ -58,15 +58,18 @@ def fast_ways(books: BookSnapshots) -> dict[str, float]:
 
         return call
 
-    calls = {
+    one_output = {
         ROOF: both(lambda side: roof(books, side, 1)),
-        TWO_FILLS: both(lambda side: roof(books, side, 2)),
         WALK: both(lambda side: slippage_curves(books, TRADE_SIZES, side)),
         THREADS: both(lambda side: slippage_curves(books, TRADE_SIZES, side, parallel=True)),
+    }
+    two_outputs = {
+        TWO_FILLS: both(lambda side: roof(books, side, 2)),
         FILLED: both(lambda side: with_array(books, side, "filled")),
         SLIPPAGE: both(lambda side: with_array(books, side, "slippage")),
     }
-    return interleaved(calls, ROUNDS)
+    # Apart: a virtual machine takes idle memory back, and whoever then needs more than the call before pays for it.
+    return interleaved(one_output, ROUNDS) | interleaved(two_outputs, ROUNDS)
 
 
 def slow_ways(books: BookSnapshots) -> dict[str, float]:
