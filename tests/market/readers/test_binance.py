@@ -301,6 +301,53 @@ def test_a_recording_cut_anywhere_gives_the_first_states_or_an_error(
     np.testing.assert_array_equal(books.time, true.time[: len(books)])
 
 
+UPDATES = [depth(k, k, [["10.0", str(k)]], [["10.1", str(k % 3)]], time=START_MS + 5_000 * k) for k in range(101, 107)]
+
+
+@given(futures=st.booleans(), data=st.data())
+def test_a_lost_repeated_or_exchanged_update_names_its_line(
+    tmp_path_factory: pytest.TempPathFactory, futures: bool, data: st.DataObject
+) -> None:
+    updates = [{**update, "pu": update["u"] - 1} if futures else update for update in UPDATES]
+    position = data.draw(st.integers(1, len(updates) - 2))
+    damage = data.draw(st.sampled_from(["lost", "repeated", "exchanged"]))
+    before, one, after = updates[:position], updates[position], updates[position + 1 :]
+    order = {
+        "lost": [*before, *after],
+        "repeated": [*before, one, one, *after],
+        "exchanged": [*before, after[0], one, *after[1:]],
+    }[damage]
+    line = 2 + position + (damage == "repeated")
+    with pytest.raises(ValidationError, match=rf"recording\.jsonl: line {line}: a gap in the update ids"):
+        read_binance(write(tmp_path_factory.mktemp("gap"), SNAPSHOT, *order))
+
+
+@given(position=st.integers(1, len(UPDATES) - 1), back_ms=st.integers(1, 20_000))
+def test_a_clock_that_steps_back_is_held_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, position: int, back_ms: int
+) -> None:
+    before = UPDATES[position - 1]["E"]
+    updates = [*UPDATES[:position], {**UPDATES[position], "E": before - back_ms}, *UPDATES[position + 1 :]]
+    path = write(tmp_path_factory.mktemp("back"), SNAPSHOT, *updates)
+    if back_ms > 1_000:
+        with pytest.raises(ValidationError, match=rf"line {position + 2}: event time E .* runs back {back_ms:,} ms"):
+            read_binance(path)
+        return
+    assert read_binance(path).time[position] == before * 10**6
+
+
+@given(position=st.integers(0, len(UPDATES) - 1), data=st.data())
+def test_half_a_message_names_its_line(
+    tmp_path_factory: pytest.TempPathFactory, position: int, data: st.DataObject
+) -> None:
+    path = write(tmp_path_factory.mktemp("half"), SNAPSHOT, *UPDATES)
+    lines = path.read_bytes().splitlines()
+    lines[position + 1] = lines[position + 1][: data.draw(st.integers(1, len(lines[position + 1]) - 1))]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(ValidationError, match=rf"recording\.jsonl: line {position + 2}: it "):
+        read_binance(path)
+
+
 def test_matches_recordings_by_their_first_line() -> None:
     assert binance.matches(Path("x"), b'1723161253937085768 {"stream":"btcusdt@depth"')
     assert binance.matches(Path("x"), b'1723161253937085768 {"lastUpdateId":5')

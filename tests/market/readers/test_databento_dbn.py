@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from helpers import real_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, read_books
@@ -159,3 +161,83 @@ def test_order_by_order_records_are_refused_with_the_remedy() -> None:
     path = real_data("databento_glbx_dbn/orderbooks_mbo_2024-05-08.dbn.zst")
     with pytest.raises(ValidationError, match=r"holds schema mbo, not mbp-10 or mbp-1; fetch"):
         _read(path)
+
+
+def _decoded(content: bytes) -> list[Any]:
+    """The records as the vendor's own decoder sees them."""
+    decoder = databento_dbn.DBNDecoder()
+    decoder.write(content)
+    return [one for one in decoder.decode() if not isinstance(one, databento_dbn.Metadata)]
+
+
+def _fuzzed(folder: Path, n_levels: int, damage: str, data: st.DataObject) -> tuple[Path, bytes, bytes]:
+    """A file of 6 records, its content, and the content after a byte was flipped or the end cut off."""
+    action = [b"A", b"T", b"C", b"T", b"A", b"M"]
+    records = _records(6, n_levels, action=action, price=10_005_000_000, size=3)
+    suffix = data.draw(st.sampled_from([".dbn", ".dbn.zst"]))
+    path = _write(folder / f"book{suffix}", records, f"mbp-{n_levels}")
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    if damage == "cut":
+        damaged = bytes(content[:position])
+    else:
+        content[position] ^= data.draw(st.integers(1, 255))
+        damaged = bytes(content)
+    whole = path.read_bytes()
+    path.write_bytes(damaged)
+    return path, whole, damaged
+
+
+@pytest.mark.parametrize("n_levels", [1, 10])
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_file_cut_anywhere_gives_whole_records_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, n_levels: int, data: st.DataObject
+) -> None:
+    path, whole, cut = _fuzzed(tmp_path_factory.mktemp("cut"), n_levels, "cut", data)
+    try:
+        books = _read(path)
+    except ValidationError as error:
+        assert path.name in str(error)  # noqa: PT017 - an error is allowed, not due
+        return
+    assert path.suffix == ".dbn", "half a compressed file was read as if whole"
+    assert (len(whole) - len(cut)) % _records(1, n_levels).itemsize == 0
+    path.write_bytes(whole)
+    known = _read(path)
+    assert 0 < len(books) < len(known)
+    assert np.array_equal(books.bid_price, known.bid_price[: len(books)])
+    assert np.array_equal(books.time, known.time[: len(books)])
+
+
+@pytest.mark.parametrize("n_levels", [1, 10])
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_a_flipped_byte_is_refused_or_read_as_the_vendor_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, n_levels: int, data: st.DataObject
+) -> None:
+    """No checksum guards a price: what breaks no rule must at least be what the vendor's decoder sees."""
+    path, _, damaged = _fuzzed(tmp_path_factory.mktemp("flip"), n_levels, "flip", data)
+    try:
+        books = _read(path)
+    except ValidationError as error:
+        assert path.name in str(error)  # noqa: PT017 - an error is allowed, not due
+        return
+    assert (np.diff(books.time) >= 0).all()
+    if path.suffix != ".dbn":
+        with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
+            damaged = stream.read()
+    records = _decoded(damaged)
+    assert len(records) == len(books) == 6
+    times = np.array([record.ts_event for record in records])
+    assert np.array_equal(books.time, np.maximum.accumulate(times))
+    assert (books.time - times < 60 * 10**9).all()
+    for level in range(n_levels):
+        for side in ("bid", "ask"):
+            sizes = [getattr(record.levels[level], f"{side}_sz") for record in records]
+            prices = np.array([getattr(record.levels[level], f"{side}_px") for record in records]) / 1e9
+            shown = np.array(sizes) > 0
+            assert books[f"{side}_size"][:, level].tolist() == sizes
+            assert np.array_equal(books[f"{side}_price"][shown, level], prices[shown])
+    traded = [record for record in records if record.action == databento_dbn.Action.TRADE]
+    assert books.trades.size.tolist() == [record.size for record in traded]
+    assert books.trades.price.tolist() == [record.price / 1e9 for record in traded]

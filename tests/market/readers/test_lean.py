@@ -250,6 +250,45 @@ def test_zip_with_a_damaged_byte_is_refused_or_read_right(
     np.testing.assert_array_equal(books.time, true.time)
 
 
+def test_zip_of_two_symbols_names_both(tmp_path: Path) -> None:
+    path = write(tmp_path, QUOTES)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("ab_20131007_quote.csv", QUOTES[0] + "\n")
+    with pytest.raises(ValidationError, match=r"xy_20131007_quote\.zip holds 2 files \(xy_.*, ab_.*\); one is wanted"):
+        whole(path)
+
+
+@given(data=st.data())
+def test_zip_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = write(tmp_path_factory.mktemp("cut"), QUOTES)
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(ValidationError, match=r"xy_20131007_quote\.zip"):
+        whole(path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
+@given(data=st.data())
+def test_trade_zip_with_a_damaged_byte_is_refused_or_read_right(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    path = write(folder, QUOTES, TRADES)
+    true, trades = whole(path).trades, folder / "xy_20131007_trade.zip"
+    content = bytearray(trades.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    trades.write_bytes(bytes(content))
+    try:
+        read = whole(path).trades
+    except ValidationError as error:
+        assert trades.name in str(error)  # noqa: PT017 - an error is allowed, not due
+        return
+    assert true is not None
+    assert read is not None
+    np.testing.assert_array_equal(read.price, true.price)
+    np.testing.assert_array_equal(read.time, true.time)
+
+
 def test_trade_zip_alone_is_refused_with_the_remedy() -> None:
     path = Path("ibm_20131007_trade.zip")
     assert lean.matches(path, TRADES[0].encode())

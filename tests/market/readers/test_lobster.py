@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import gzip
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import real_data
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import MissingDataError, ValidationError
@@ -343,6 +344,117 @@ def test_a_file_cut_anywhere_is_never_read_as_other_books(
     path.write_bytes(content[: cut % len(content)])
     with pytest.raises(ValidationError, match=path.name):
         whole(orderbook, 4)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[list[str], list[list[int]]]:
+    """2 to 6 events, in whole microseconds so that some times are equal, and their two-level books."""
+    n = draw(st.integers(2, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    seconds = 34_200 + np.cumsum(rng.integers(0, 3, n)) / 1e6
+    events = [
+        f"{time:.9f},{rng.choice([1, 2, 3, 4, 5])},{k},{rng.integers(1, 99)},1000000,{rng.choice([-1, 1])}"
+        for k, time in enumerate(seconds)
+    ]
+    ticks = 100 * rng.integers(1, 9, (n, 2, 2)).cumsum(axis=2)
+    sizes = rng.integers(1, 99, (n, 4))
+    levels = [
+        [1000000 + a1, s[0], 1000000 - b1, s[1], 1000000 + a2, s[2], 1000000 - b2, s[3]]
+        for ((a1, a2), (b1, b2)), s in zip(ticks.tolist(), sizes.tolist(), strict=True)
+    ]
+    return events, levels
+
+
+@settings(deadline=None)
+@given(made=pairs(), batch_rows=st.integers(1, 7), sentinel=st.sampled_from([EMPTY, -EMPTY]), data=st.data())
+def test_sentinel_empties_its_level_only_without_size(
+    tmp_path_factory: pytest.TempPathFactory,
+    made: tuple[list[str], list[list[int]]],
+    batch_rows: int,
+    sentinel: int,
+    data: st.DataObject,
+) -> None:
+    events, levels = made
+    folder = tmp_path_factory.mktemp("sentinel")
+    known = whole(write(folder, events, levels), 100)
+    row, cell = data.draw(st.integers(0, len(events) - 1)), data.draw(st.sampled_from([0, 2, 4, 6]))
+    levels[row][cell] = sentinel
+    name = ("ask_sz_1", "bid_sz_1", "ask_sz_2", "bid_sz_2")[cell // 2]
+    with pytest.raises(ValidationError, match=rf"orderbook_2\.csv: column {name} must be 0 where .*, row {row} holds"):
+        whole(write(folder, events, levels), batch_rows)
+    levels[row][cell + 1] = 0
+    books = whole(write(folder, events, levels), batch_rows)
+    side, level = name[:3], int(name[-1]) - 1
+    assert np.isnan(books[f"{side}_price"][row, level])
+    assert books[f"{side}_size"][row, level] == 0
+    for table in ("bid_price", "bid_size", "ask_price", "ask_size"):
+        expected = known[table].copy()
+        if table.startswith(side):
+            expected[row, level] = books[table][row, level]
+        np.testing.assert_array_equal(books[table], expected)
+
+
+@settings(deadline=None)
+@given(made=pairs(), batch_rows=st.integers(1, 7), data=st.data())
+def test_times_that_run_backwards_name_the_row(
+    tmp_path_factory: pytest.TempPathFactory,
+    made: tuple[list[str], list[list[int]]],
+    batch_rows: int,
+    data: st.DataObject,
+) -> None:
+    events, levels = made
+    row = data.draw(st.integers(1, len(events) - 1))
+    events[row] = "34199.999999999" + events[row][events[row].index(",") :]
+    orderbook = write(tmp_path_factory.mktemp("back"), events, levels)
+    with pytest.raises(ValidationError, match=rf"message_2\.csv: time runs backwards in column time, row {row} "):
+        whole(orderbook, batch_rows)
+
+
+@settings(deadline=None)
+@given(made=pairs(), batch_rows=st.integers(1, 7), of_events=st.booleans(), data=st.data())
+def test_files_of_unequal_lengths_name_both_counts(
+    tmp_path_factory: pytest.TempPathFactory,
+    made: tuple[list[str], list[list[int]]],
+    batch_rows: int,
+    of_events: bool,
+    data: st.DataObject,
+) -> None:
+    events, levels = made
+    shorter = data.draw(st.integers(1, len(events) - 1))
+    n_events, n_books = (shorter, len(levels)) if of_events else (len(events), shorter)
+    orderbook = write(tmp_path_factory.mktemp("unequal"), events[:n_events], levels[:n_books])
+    with pytest.raises(
+        ValidationError, match=rf"_message_2\.csv has {n_events} rows, .*_orderbook_2\.csv has {n_books};"
+    ):
+        whole(orderbook, batch_rows)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
+@settings(max_examples=400, deadline=None)
+@given(made=pairs(), kind=st.sampled_from(["message", "orderbook"]), data=st.data())
+def test_a_damaged_byte_is_refused_or_read_as_python_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, made: tuple[list[str], list[list[int]]], kind: str, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("byte")
+    orderbook = write(folder, *made)
+    path = folder / NAME.format(kind)
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(bytes(content))
+    try:
+        books = whole(orderbook, 4)
+    except ValidationError as error:
+        assert path.name in str(error)  # noqa: PT017 - an error is allowed, not due
+        return
+    rows = [row for row in csv.reader(orderbook.read_text().splitlines()) if row]
+    cells = np.array(rows, dtype=float)
+    events = [row for row in csv.reader((folder / NAME.format("message")).read_text().splitlines()) if row]
+    midnight = pd.Timestamp("2012-06-21", tz="America/New_York").value
+    assert books.time.tolist() == [midnight + int(Decimal(row[0]) * 10**9) for row in events]
+    np.testing.assert_array_equal(books.ask_size, cells[:, [1, 5]])
+    np.testing.assert_array_equal(books.bid_size, cells[:, [3, 7]])
+    np.testing.assert_array_equal(books.ask_price[books.ask_size > 0], (cells[:, [0, 4]] / 1e4)[books.ask_size > 0])
+    np.testing.assert_array_equal(books.bid_price[books.bid_size > 0], (cells[:, [2, 6]] / 1e4)[books.bid_size > 0])
 
 
 def test_matches_pairs_by_name_and_numbers_and_nothing_else() -> None:
