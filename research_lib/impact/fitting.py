@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ValidationError
-from research_lib.impact.covariance import ERRORS, clustered, row_errors
+from research_lib.impact.covariance import ERRORS, covariances
 from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.estimation import MODEL_TYPES, Estimate, Points, coefficient_count, estimate, huber, log_log
 from research_lib.impact.families import curve_of, shrunk
@@ -217,7 +217,7 @@ def _fit(sample: Sample, choice: _Choice) -> _Fitted:
     daily = usable.daily(total)
     by_rows = choice.estimator in ("huber", "log_log") or errors != "day"
     found, points = _estimated(_points(*((usable, total) if by_rows else daily), borrowed, errors, choice), choice)
-    covariance, dof = clustered(points, found) if errors in ("day", "snapshot") else row_errors(points, found, errors)
+    covariance, dof = covariances(points, found, errors)
     half_spread, spread_error = borrowed.half_spread(sample.spreads, n)
     shrinkage = _shrinkage(_points(*daily, borrowed, "day", choice), found, half_spread, spread_error, choice)
     largest = np.zeros(n_groups)
@@ -289,7 +289,7 @@ def _shrinkage(
     reason = "none: switched off" if choice.shrinkage == "none" else ""
     if len(np.unique(points.cluster)) > 1:
         jacobian = found.jacobian(group, size)
-        covariance = clustered(points, found)[0]
+        covariance = covariances(points, found, "day")[0]
         variance = np.einsum("gi,gij,gj->g", jacobian, np.nan_to_num(covariance), jacobian)
         known = np.isfinite(covariance).any(axis=(1, 2))
         return {
