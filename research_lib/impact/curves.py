@@ -271,7 +271,7 @@ class AlmgrenImpact(ImpactCurve):
         References
         ----------
         Almgren, Thum, Hauptmann, Li: Direct estimation of equity market impact, Risk 18(7), 2005,
-        equations (2), (3) and the coefficients of section 4.
+        coefficients of section 4.3.
         """
         given = dict(
             price=price,
