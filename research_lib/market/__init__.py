@@ -21,6 +21,7 @@ from research_lib.market.resilience import after_own_trades
 from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket
+from research_lib.market.tally import assess_batches
 from research_lib.market.trades import Trades
 from research_lib.market.truth import TrueCurve
 
@@ -38,6 +39,7 @@ __all__ = [
     "TrueCurve",
     "after_own_trades",
     "assess",
+    "assess_batches",
     "chance_distances",
     "deep_stock",
     "depth_within",

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, iter_books, read_books
+from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, assess_batches, iter_books, read_books
 from research_lib.market.quality import KEEP_ALL, MEANING
-from research_lib.market.tally import assess_batches
 
 ARL = "databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbp10_reconstructed.csv.gz"
 MINUTE = 60 * 10**9

@@ -11,7 +11,7 @@ import pytest
 
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market import BookSnapshots, Session, Trades, iter_books, read_books
-from research_lib.market.convert import TableFile
+from research_lib.market.partitions import TableFile
 from research_lib.market.readers import format_of, store
 
 BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")
