@@ -29,17 +29,18 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
     - "day", "snapshot": :math:`c \sum_g s_g s_g'` over the sums of s in G clusters,
       :math:`c = \frac{G}{G-1}\frac{N-1}{N-p}`; G - 1 degrees of freedom;
     - "newey-west": :math:`c \sum_{|l| < S} (1 - |l|/S) \sum_g s_g s_{g-l}'` over snapshots in time
-      order, S = 1.3 sqrt(G) and 3G / 2S degrees of freedom, which is what keeps the intervals'
-      level when neighbours are alike (the textbook 4 (G/100)^(2/9) is too short for that);
+      order with S = 1.3 sqrt(G) and 3G / 2S degrees of freedom; :math:`1 / (1 - b + b^2/3)`, b = S/G,
+      stands for G / (G - 1) in c. Long lags and fewer degrees of freedom keep the level of the
+      intervals where neighbours are alike; the textbook's 4 (G/100)^(2/9) lags do not;
     - "hc3": :math:`\sum_i s_i s_i' / (1 - h_i)^2` with leverages h; N - p degrees of freedom.
 
-    All equal statsmodels' (cluster, hac-groupsum, HC3). Sums over the books of a cluster give
+    All equal statsmodels' (cluster, hac-groupsum, HC3) up to this c. Sums over the books of a cluster give
     what the books give. NaN for coefficients at a bound, where there is one cluster, and for
     HC3 where a row has leverage 1.
 
     Source: Newey and West, Econometrica 55 (1987), on the sums of one time as Driscoll and
-    Kraay (1998); S and its degrees of freedom: Lazarus, Lewis, Stock and Watson, JBES 36
-    (2018), Sun (2013); HC3: MacKinnon and White (1985).
+    Kraay (1998); S: Lazarus, Lewis, Stock and Watson, JBES 36 (2018); its mean and degrees of
+    freedom at fixed b: Kiefer and Vogelsang (2005), Sun (2014); HC3: MacKinnon and White (1985).
     """
     jacobian = fit.jacobian(points.group, points.size)
     residual = points.mean - fit.impact(points.group, points.size)
@@ -56,14 +57,14 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
         influence = _transformed(scores, inverse, group)
         number = np.bincount(group, minlength=points.n_groups)
         covariance = _products(influence, influence, group, points.n_groups)
-        known, dof = (number > 1) & (count > free), number - 1.0
+        known, dof, own = (number > 1) & (count > free), number - 1.0, 1.0 - 1.0 / np.maximum(number, 2)
         if errors == "newey-west":
-            reach = np.ceil(1.3 * np.sqrt(number))
+            reach = np.ceil(1.3 * np.sqrt(np.maximum(number, 1)))
             covariance += _neighbours(influence, group, reach)
-            dof = np.maximum(1.5 * number / np.maximum(reach, 1.0), 1.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            correction = number / (number - 1.0) * (count - 1.0) / (count - free)
-        covariance *= np.where(known, correction, np.nan)[:, None, None]
+            share = reach / np.maximum(number, 1)
+            dof, own = 1.5 / share, 1.0 - share + share**2 / 3.0
+        correction = np.divide(count - 1.0, count - free, out=np.full(len(count), np.nan), where=known)
+        covariance *= (correction / own)[:, None, None]
     measured = known[:, None] & fit.free
     return np.where(measured[:, :, None] & measured[:, None, :], covariance, np.nan), np.asarray(dof, float)
 

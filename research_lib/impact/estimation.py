@@ -241,7 +241,8 @@ def _gauss_newton(points: Points, exponent: Float) -> tuple[Float, Float, NDArra
         for _ in range(5):
             trial = np.clip(exponent + step, EXPONENTS[0], EXPONENTS[-1])
             explained = _explained(points, trial)
-            worse = explained < best * (1 - 1e-15)
+            # Near the best exponent the sum is flat to rounding, while the step is still known to more digits.
+            worse = explained < best * (1 - 1e-12)
             if not worse.any():
                 break
             step = np.where(worse, step / 2, step)
