@@ -1,0 +1,277 @@
+"""Terms beside the cost of the children: they couple the intervals, or ask for safety.
+
+Users give :class:`ConvexTerms`; `resolve` makes of them what solvers need.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+from research_lib.impact.curves import ImpactCurve, LinearImpact, PowerImpact, QuadraticImpact, is_cost
+from research_lib.impact.totals import SeparableTotal, polynomial_total
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConvexTerms(Record):
+    r"""What an allocation minimises beside sum_t C_t(x_t).
+
+    .. math:: \lambda \sum_t \sigma_t^2 \Big(S - \sum_{s \le t} x_s\Big)^2
+              + \gamma \sum_t (x_{t+1} - x_t)^2 + \tau \sum_t |x_t - \hat x_t|
+              + \kappa \Big(\sum_t \phi_t(x_t)^\top \Sigma_t \phi_t(x_t)\Big)^{1/2}
+
+    Attributes
+    ----------
+    risk_aversion : per currency
+        lambda >= 0, on the variance of what is held after each interval's child.
+    variance : scalar or (n,) (currency per share)**2
+        sigma_t^2, variance of the price from interval t's trade to that of t + 1.
+    smoothness : currency per share**2
+        gamma >= 0.
+    turnover : currency per share
+        tau >= 0, on the distance to `previous`.
+    previous : (n,) shares
+        The schedule to stay near.
+    robust : none
+        kappa >= 0: the worst cost over the ellipsoid of kappa standard errors about the fitted
+        coefficients, intervals independent. Negative covariances count as 0, which can only
+        raise the worst case and keeps it convex.
+    covariance : (n, p, p)
+        Sigma_t as in `ImpactFit.cov`: of (beta), (alpha, beta) or (scale).
+    scenarios : sequence of ImpactCurve, n intervals each
+        Equally likely curves: their CVaR takes the place of the curve's own cost.
+    cvar_level : [0, 1)
+        q: the mean over the dearest 1 - q of the scenarios; 0 is their mean.
+    """
+
+    risk_aversion: float = 0.0
+    variance: Any = None
+    smoothness: float = 0.0
+    turnover: float = 0.0
+    previous: Any = None
+    robust: float = 0.0
+    covariance: Any = None
+    scenarios: Sequence[ImpactCurve] = ()
+    cvar_level: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("risk_aversion", "smoothness", "turnover", "robust"):
+            object.__setattr__(self, name, number(name, getattr(self, name), 0))
+        if not 0 <= number("cvar_level", self.cvar_level) < 1:
+            raise ValidationError(f"cvar_level must be in [0, 1), got {self.cvar_level!r}")
+        for weight, needs in (("risk_aversion", "variance"), ("turnover", "previous"), ("robust", "covariance")):
+            if getattr(self, weight) and getattr(self, needs) is None:
+                raise ValidationError(f"{weight} needs {needs}; give it, or leave {weight} at 0")
+
+    def resolve(self, curve: ImpactCurve, objective: str, shares: float) -> tuple[SeparableTotal, Terms | None, float]:
+        """The separable total with turnover in it, the coupled rest (None if nothing is), and a constant."""
+        n = len(curve)
+        total, constant = curve.total(objective), 0.0
+        if self.scenarios:
+            total = polynomial_total(np.zeros(n), np.zeros(n), np.zeros(n))
+        if self.turnover:
+            previous = _per_interval("previous", self.previous, n)
+            total, constant = with_turnover(total, previous, self.turnover), self.turnover * float(previous.sum())
+        if not (self.risk_aversion or self.smoothness or self.robust or self.scenarios):
+            return total, None, constant
+        holding = self.risk_aversion * _per_interval("variance", self.variance, n) if self.risk_aversion else None
+        powers, factor = self._uncertainty(curve, objective) if self.robust else ((), None)
+        scenarios = tuple(scenario.total(objective) for scenario in self.scenarios)
+        for j, scenario in enumerate(scenarios):
+            if len(scenario) != n or scenario.non_convex().any():
+                raise ValidationError(f"scenario {j} must be a convex curve of {n} intervals; it has {len(scenario)}")
+        return total, Terms(shares, holding, self.smoothness, powers, factor, scenarios, self.cvar_level), constant
+
+    def _uncertainty(self, curve: ImpactCurve, objective: str) -> tuple[tuple[Float, ...], Float]:
+        """Powers of x that the coefficients multiply, and kappa times a root of their covariances."""
+        powers = _powers(curve, objective)
+        covariance, p = np.asarray(self.covariance, float), len(powers)
+        if covariance.shape != (len(curve), p, p):
+            raise ValidationError(
+                f"covariance must be ({len(curve)}, {p}, {p}) as ImpactFit.cov, got {covariance.shape}"
+            )
+        bad = ~np.isfinite(covariance).all(axis=(1, 2)) | (np.diagonal(covariance, axis1=1, axis2=2) < 0).any(axis=1)
+        if bad.any():
+            raise ValidationError(
+                f"covariance is not finite, or a variance is negative, in {int(bad.sum()):,} intervals, first in "
+                f"{int(np.argmax(bad))}; put 0 where a coefficient is held at its bound"
+            )
+        return powers, self.robust * _root(np.maximum(covariance, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Terms that couple intervals, ready to be solved: see `ConvexTerms` for the letters.
+
+    `holding` is lambda sigma_t^2, (n,); `factor` L with kappa^2 Sigma = L L', (n, p, p), no entry
+    below 0; `powers` those of phi, p arrays (n,).
+    """
+
+    shares: float
+    holding: Float | None
+    smoothness: float
+    powers: tuple[Float, ...]
+    factor: Float | None
+    scenarios: tuple[SeparableTotal, ...]
+    level: float
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the gradient exists everywhere that matters: not for CVaR."""
+        return not self.scenarios
+
+    def value(self, x: Float) -> float:
+        """The terms at x, currency."""
+        held = self.shares - np.cumsum(x)
+        value = float(np.sum(self.holding * held**2)) if self.holding is not None else 0.0
+        value += self.smoothness * float(np.sum(np.diff(x) ** 2))
+        if self.factor is not None:
+            value += float(np.linalg.norm(self._loadings(x)))
+        return value + (self._cvar(self._costs(x)) if self.scenarios else 0.0)
+
+    def gradient(self, x: Float) -> Float:
+        """Of all terms but the scenarios', (n,) currency per share."""
+        gradient = np.zeros(len(x))
+        if self.holding is not None:
+            pull = self.holding * (self.shares - np.cumsum(x))
+            gradient -= 2.0 * np.cumsum(pull[::-1])[::-1]
+        steps = 2.0 * self.smoothness * np.diff(x)
+        gradient[1:] += steps
+        gradient[:-1] -= steps
+        if self.factor is not None:
+            loadings = self._loadings(x)
+            moved = self._loaded([_power_slope(x, p) for p in self.powers])
+            size = float(np.linalg.norm(loadings))
+            gradient += np.sum(moved * loadings, axis=1) / size if size > 0 else 0.0
+        return gradient
+
+    def minorant(self, total: SeparableTotal, x: Float, weights: Float | None) -> tuple[SeparableTotal, float]:
+        """A separable total nowhere above total + terms but for a constant, and its slack at x, currency.
+
+        Smooth terms by their tangent; CVaR, the largest of weighted means over the scenarios, by one mean.
+        """
+        linear = total.linear + self.gradient(x)
+        if not self.scenarios:
+            return dataclasses.replace(total, linear=linear), 0.0
+        costs = self._costs(x)
+        shares = self._worst_weights(costs) if weights is None else self._admissible(weights)
+        quadratic, cubic, scale, power = total.quadratic, total.cubic, total.scale, total.power
+        for weight, one in zip(shares, self.scenarios, strict=True):
+            linear = linear + weight * one.linear
+            quadratic, cubic = quadratic + weight * one.quadratic, cubic + weight * one.cubic
+            same = np.array_equal(one.power, self.scenarios[0].power)
+            scale, power = (scale + weight * one.scale, one.power) if same else (scale, power)
+            linear = linear + weight * _tangent_rest(one, x, same)
+        below = SeparableTotal(linear, quadratic, cubic, scale, power, total.depth, total.premium)
+        return below, max(self._cvar(costs) - float(shares @ costs), 0.0)
+
+    def scaled(self, unit: float, currency: float) -> Terms:
+        """The same terms with shares in `unit` and cost in `currency`."""
+        square = unit**2 / currency
+        factor = self.factor
+        if factor is not None:
+            factor = factor * np.stack([unit**p for p in self.powers], axis=1)[:, :, None] / currency
+        return Terms(
+            self.shares / unit,
+            None if self.holding is None else self.holding * square,
+            self.smoothness * square,
+            self.powers,
+            factor,
+            tuple(scenario.scaled(unit, currency) for scenario in self.scenarios),
+            self.level,
+        )
+
+    def _loadings(self, x: Float) -> Float:
+        """L' phi(x), (n, p)."""
+        return self._loaded([x**p for p in self.powers])
+
+    def _loaded(self, features: list[Float]) -> Float:
+        """L' times p features, (n,) each -> (n, p)."""
+        assert self.factor is not None
+        return np.asarray(np.einsum("tij,ti->tj", self.factor, np.stack(features, axis=1)))
+
+    def _costs(self, x: Float) -> Float:
+        return np.array([np.sum(scenario.value(x)) for scenario in self.scenarios])
+
+    def _cvar(self, costs: Float) -> float:
+        return float(self._worst_weights(costs) @ costs)
+
+    def _worst_weights(self, costs: Float) -> Float:
+        """The scenarios' weights in CVaR: the dearest first, each up to 1 / ((1 - q) m)."""
+        limit = 1.0 / ((1.0 - self.level) * len(costs))
+        filled = np.clip(1.0 - limit * np.arange(len(costs)), 0.0, limit)
+        weights = np.empty(len(costs))
+        weights[np.argsort(-costs, kind="stable")] = filled
+        return weights / weights.sum()
+
+    def _admissible(self, weights: Float) -> Float:
+        """Weights moved into CVaR's set: at least 0, at most 1 / ((1 - q) m), summing to 1."""
+        limit = 1.0 / ((1.0 - self.level) * len(weights))
+        moved = np.clip(np.nan_to_num(weights), 0.0, limit)
+        short = 1.0 - moved.sum()
+        room = limit - moved if short > 0 else moved
+        return np.asarray(moved + short * room / (room.sum() or 1.0))
+
+
+def with_turnover(total: SeparableTotal, previous: Float, price: float) -> SeparableTotal:
+    """total + price |x - previous| - price * previous: two steps an interval, so it stays separable."""
+    n, k = total.depth.shape
+    depth = total.depth if k else np.full((n, 1), np.inf)
+    premium = total.premium if k else np.zeros((n, 1))
+    before = np.hstack([np.zeros((n, 1)), np.cumsum(depth[:, :-1], axis=1)])
+    nearer = np.clip(previous[:, None] - before, 0.0, depth)
+    split = np.stack([nearer, depth - nearer], axis=2).reshape(n, -1)
+    priced = np.stack([premium - price, premium + price], axis=2).reshape(n, -1)
+    return dataclasses.replace(total, depth=split, premium=np.maximum.accumulate(priced, axis=1))
+
+
+def _tangent_rest(total: SeparableTotal, x: Float, same_power: bool) -> Float:
+    """Slope at x of what is added up by its tangent: the steps, and powers unlike the others."""
+    rest = np.zeros(len(x)) if same_power else total.scale * _power_slope(x, total.power)
+    if total.depth.shape[1]:
+        none = np.empty((len(x), 0))
+        rest = rest + total.marginal_last(x) - dataclasses.replace(total, depth=none, premium=none).marginal(x)
+    return np.asarray(rest)
+
+
+def _powers(curve: ImpactCurve, objective: str) -> tuple[Float, ...]:
+    """Powers of x that the fitted coefficients multiply, in the order of `ImpactFit.cov`."""
+    extra, one = float(is_cost(objective)), np.ones(len(curve))
+    if isinstance(curve, LinearImpact):
+        return ((1.0 + extra) * one,)
+    if isinstance(curve, QuadraticImpact):
+        return (2.0 + extra) * one, (1.0 + extra) * one
+    if isinstance(curve, PowerImpact):
+        return (curve.exponent + extra,)
+    raise ValidationError(f"robust needs a linear, quadratic or power curve, got {type(curve).__name__}")
+
+
+def _root(covariance: Float) -> Float:
+    """Lower triangular L, no entry below 0, with L L' = covariance, (n, p, p), p at most 2."""
+    root = np.zeros_like(covariance)
+    root[:, 0, 0] = np.sqrt(covariance[:, 0, 0])
+    if covariance.shape[1] == 2:
+        own = covariance[:, 1, 1]
+        np.divide(covariance[:, 1, 0], root[:, 0, 0], out=root[:, 1, 0], where=root[:, 0, 0] > 0)
+        root[:, 1, 1] = np.sqrt(np.maximum(own - root[:, 1, 0] ** 2, 0.0))
+    return root
+
+
+def _power_slope(x: Float, power: Float) -> Float:
+    return np.asarray(power * x ** (power - 1.0))
+
+
+def _per_interval(name: str, values: Any, n: int) -> Float:
+    array = np.asarray(values, float)
+    if array.shape not in ((), (n,)) or not np.all(np.isfinite(array) & (array >= 0)):
+        raise ValidationError(f"{name} must be a number or ({n},), finite and at least 0, got shape {array.shape}")
+    return np.array(np.broadcast_to(array, (n,)))
