@@ -22,19 +22,20 @@ ERRORS = {
 def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Float]:
     r"""Covariance of the coefficients of each group (G, p, p), and degrees of freedom of their t intervals (G,).
 
-    .. math:: V = B^{-1} M B^{-1}, \quad B = \sum_i w_i J_i J_i', \quad s_i = w_i J_i r_i
+    .. math:: V = B^{-1} M B^{-1}, \quad B = \sum_i c_i J_i J_i', \quad s_i = w_i J_i r_i
 
-    with J the derivatives of the curve by its coefficients and r the residuals. M is
+    with J the derivatives of the curve by its coefficients, r the residuals, and the curvature c = w
+    but for Huber's bounded rows, where it is 0. M is
 
-    - "day", "snapshot": :math:`c \sum_g s_g s_g'` over the sums of s in G clusters,
-      :math:`c = \frac{G}{G-1}\frac{N-1}{N-p}`; G - 1 degrees of freedom;
-    - "newey-west": :math:`c \sum_{|l| < S} (1 - |l|/S) \sum_g s_g s_{g-l}'` over snapshots in time
+    - "day", "snapshot": :math:`k \sum_g s_g s_g'` over the sums of s in G clusters,
+      :math:`k = \frac{G}{G-1}\frac{N-1}{N-p}`; G - 1 degrees of freedom;
+    - "newey-west": :math:`k \sum_{|l| < S} (1 - |l|/S) \sum_g s_g s_{g-l}'` over snapshots in time
       order with S = 1.3 sqrt(G) and 3G / 2S degrees of freedom; :math:`1 / (1 - b + b^2/3)`, b = S/G,
-      stands for G / (G - 1) in c. Long lags and fewer degrees of freedom keep the level of the
+      stands for G / (G - 1) in k. Long lags and fewer degrees of freedom keep the level of the
       intervals where neighbours are alike; the textbook's 4 (G/100)^(2/9) lags do not;
     - "hc3": :math:`\sum_i s_i s_i' / (1 - h_i)^2` with leverages h; N - p degrees of freedom.
 
-    All equal statsmodels' (cluster, hac-groupsum, HC3) up to this c. Sums over the books of a cluster give
+    All equal statsmodels' (cluster, hac-groupsum, HC3) up to this k. Sums over the books of a cluster give
     what the books give. NaN for coefficients at a bound, where there is one cluster, and for
     HC3 where a row has leverage 1.
 
@@ -44,7 +45,7 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
     """
     jacobian = fit.jacobian(points.group, points.size)
     residual = points.mean - fit.impact(points.group, points.size)
-    inverse = _inverse(_products(jacobian, points.weight[:, None] * jacobian, points.group, points.n_groups))
+    inverse = _inverse(_products(jacobian, points.curvature[:, None] * jacobian, points.group, points.n_groups))
     scores = (points.weight * residual)[:, None] * jacobian
     count, free = points.summed(points.count), fit.free.sum(axis=1)
     if errors == "hc3":
