@@ -58,15 +58,17 @@ class Problem:
         return close_sum(np.clip(self.shares * weights / weights.sum(), self.lower, self.upper), self)
 
     def scaled(self, unit: float) -> Problem:
-        """The problem with shares in `unit` and the cost of equal weights equal to the order in that unit."""
+        """The problem with shares in `unit` and a fair schedule's cost equal to the order in that unit."""
         currency = self.currency_unit(unit)
         total = self.total.scaled(unit, currency)
         terms = self.terms.scaled(unit, currency) if self.terms else None
         return Problem(total, self.shares / unit, self.lower / unit, self.upper / unit, terms)
 
     def currency_unit(self, unit: float) -> float:
-        """Currency in which equal weights cost the order in `unit`."""
-        start = self.feasible(np.ones(len(self.lower)))
+        """Currency that makes a fair schedule's cost the order in `unit`: shares against marginal cost."""
+        equal = np.minimum(self.shares / len(self.lower), self.total.capacity)
+        price = np.abs(self.total.marginal_last(equal))
+        start = self.feasible(1.0 / np.maximum(price, 1e-6 * price.max() or 1.0))
         cost = float(np.sum(np.abs(self.total.value(start)))) + (self.terms.value(start) if self.terms else 0.0)
         return (cost or 1.0) * unit / self.shares
 
