@@ -173,7 +173,8 @@ def allocate(
     """
     begin = time.perf_counter()
     limits = _limits(max_iterations, tolerance, timeout_seconds)
-    first, total = SolverType.parse(solver), number("total_shares", total_shares, 0)
+    first = solver if isinstance(solver, SolverType) else SolverType.parse(solver)
+    total = number("total_shares", total_shares, 0)
     problem, relaxation = _stated(curve, total, min_shares, max_shares, objective, terms), ""
     if problem.shape.faults or on_infeasible != "raise":
         problem, relaxation = _admissible(problem, curve, validate_inputs, on_infeasible)

@@ -35,6 +35,7 @@ CERTIFIED_RESIDUAL = 1e-3
 SUM_TOLERANCE_SHARES = 1e-6
 # So few numbers cannot keep the bounded loops of the compiled solver longer than a second: no thread is worth it.
 SURELY_FAST = 20_000
+LEAST_TIME = 1e-3
 SOLVERS: dict[SolverType, Callable[[Problem, Limits], Iterator[Answer]]] = {
     SolverType.ANALYTICAL: solve_analytical,
     SolverType.CVXPY: solve_cvxpy,
@@ -114,20 +115,18 @@ class Search:
 
     def _try(self, solver: SolverType) -> tuple[Float, Certificate] | None:
         """The solver's first certified answer. The exact solver is asked even when time is up: it needs none."""
-        start = time.perf_counter()
-        left = self.limits.timeout_seconds - (start - self.begin)
-        fast = (
-            solver is SolverType.ANALYTICAL
-            and self.problem.total.linear.size * (1 + self.problem.total.depth.shape[1]) <= SURELY_FAST
-        )
+        start, limits = time.perf_counter(), self.limits
+        left = limits.timeout_seconds - (start - self.begin)
         if left <= 0 and solver is not SolverType.ANALYTICAL:
             self._record(solver, Answer("none", None, "no time left", timed_out=True), start)
             return None
-        answers = SOLVERS[solver](self.problem, dataclasses.replace(self.limits, timeout_seconds=max(left, 1e-3)))
+        numbers = len(self.problem.lower) * (1 + self.problem.total.depth.shape[1])
+        fast = SOLVERS[solver] is solve_analytical and numbers <= SURELY_FAST
+        answers = SOLVERS[solver](self.problem, Limits(limits.max_iterations, limits.tolerance, max(left, LEAST_TIME)))
         while True:
             begin = time.perf_counter()
             try:
-                left = max(self.limits.timeout_seconds - (begin - self.begin), 1e-3)
+                left = max(limits.timeout_seconds - (begin - self.begin), LEAST_TIME)
                 answer = next(answers, None) if fast else within(left, lambda: next(answers, None))
             except OutOfTimeError as error:
                 answer = Answer("abandoned", None, str(error), timed_out=True)

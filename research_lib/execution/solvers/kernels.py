@@ -223,19 +223,20 @@ def sweep(
 @compiled
 def _first_multiplier(shares: float, smooth: Smooth, steps: Pair) -> float:
     """Newton's first step from equal shares without bounds: marginal costs weighted by 1 / curvature."""
-    b, c, s, p = smooth[1:]
-    x = shares / len(b)
-    slope = price_all(np.full(len(b), x), smooth, steps)[1]
+    a, b, c, s, p = smooth
+    x, stepped = shares / len(b), steps[0].shape[1] > 0
+    slopes = price_all(np.full(len(b), x), smooth, steps)[1] if stepped else a
     weights, weighted, plain, known = 0.0, 0.0, 0.0, 0
     for t in range(len(b)):
+        slope = slopes[t] if stepped else _smooth_price(x, a[t], b[t], c[t], s[t], p[t])[1]
         curvature = 2.0 * b[t] + 6.0 * c[t] * x
         if s[t] != 0.0:
             curvature += s[t] * p[t] * (p[t] - 1.0) * (1.0 / math.sqrt(x) if p[t] == 1.5 else x ** (p[t] - 2.0))
-        if math.isfinite(slope[t]):
-            plain, known = plain + slope[t], known + 1
+        if math.isfinite(slope):
+            plain, known = plain + slope, known + 1
             if 0.0 < curvature < np.inf:
                 weights += 1.0 / curvature
-                weighted += slope[t] / curvature
+                weighted += slope / curvature
     return weighted / weights if 0.0 < weights < np.inf else plain / max(known, 1)
 
 

@@ -105,8 +105,8 @@ class Answer:
 
 def read_only(array: Float) -> Float:
     """A contiguous view that the compiled code cannot write to: one type for it to know."""
-    view = np.ascontiguousarray(array).view()
-    view.setflags(write=False)
+    view = array[:] if array.flags.c_contiguous else np.ascontiguousarray(array)
+    view.flags.writeable = False
     return view
 
 

@@ -164,14 +164,7 @@ class Terms:
             return dataclasses.replace(total, linear=linear), 0.0
         costs = self._costs(x)
         shares = self._worst_weights(costs) if weights is None else self._admissible(weights)
-        quadratic, cubic, scale, power = total.quadratic, total.cubic, total.scale, total.power
-        for weight, one in zip(shares, self.scenarios, strict=True):
-            linear = linear + weight * one.linear
-            quadratic, cubic = quadratic + weight * one.quadratic, cubic + weight * one.cubic
-            same = np.array_equal(one.power, self.scenarios[0].power)
-            scale, power = (scale + weight * one.scale, one.power) if same else (scale, power)
-            linear = linear + weight * _tangent_rest(one, x, same)
-        below = SeparableTotal(linear, quadratic, cubic, scale, power, total.depth, total.premium)
+        below = weighted_sum([dataclasses.replace(total, linear=linear), *self.scenarios], np.append(1.0, shares), x)
         return below, max(self._cvar(costs) - float(shares @ costs), 0.0)
 
     def scaled(self, unit: float, currency: float) -> Terms:
@@ -234,13 +227,35 @@ def with_turnover(total: SeparableTotal, previous: Float, price: float) -> Separ
     return dataclasses.replace(total, depth=split, premium=np.maximum.accumulate(priced, axis=1))
 
 
-def _tangent_rest(total: SeparableTotal, x: Float, same_power: bool) -> Float:
-    """Slope at x of what is added up by its tangent: the steps, and powers unlike the others."""
-    rest = np.zeros(len(x)) if same_power else total.scale * _power_slope(x, total.power)
-    if total.depth.shape[1]:
-        none = np.empty((len(x), 0))
-        rest = rest + total.marginal_last(x) - dataclasses.replace(total, depth=none, premium=none).marginal(x)
-    return np.asarray(rest)
+def weighted_sum(totals: Sequence[SeparableTotal], weights: Float, x: Float) -> SeparableTotal:
+    """sum_j weights_j C_j; powers unlike those of the last total by their tangents at x, but for a constant."""
+    power = totals[-1].power
+    linear, scale = np.zeros(len(x)), np.zeros(len(x))
+    for weight, total in zip(weights, totals, strict=True):
+        same = total.power == power
+        scale += weight * np.where(same, total.scale, 0.0)
+        tangent = total.scale * total.power * np.maximum(x, np.finfo(float).tiny) ** (total.power - 1.0)
+        linear += weight * (total.linear + np.where(same, 0.0, tangent))
+    quadratic, cubic = (
+        sum(w * getattr(c, name) for w, c in zip(weights, totals, strict=True)) for name in ("quadratic", "cubic")
+    )
+    return SeparableTotal(linear, quadratic, cubic, scale, power, *_summed_steps(totals, weights))
+
+
+def _summed_steps(totals: Sequence[SeparableTotal], weights: Float) -> tuple[Float, Float]:
+    """Steps of the weighted sum: those of all totals, cut at each other's ends, (n, sum of K) each."""
+    stepped = [(w, c) for w, c in zip(weights, totals, strict=True) if c.depth.shape[1]]
+    if not stepped:
+        return totals[0].depth, totals[0].premium
+    ends = [np.cumsum(total.depth, axis=1) for _, total in stepped]
+    cuts = np.sort(np.hstack(ends), axis=1)
+    begins = np.hstack([np.zeros((len(cuts), 1)), cuts[:, :-1]])
+    depth = np.subtract(cuts, begins, out=np.zeros_like(cuts), where=begins < cuts)
+    premium = np.zeros_like(cuts)
+    for (weight, total), end in zip(stepped, ends, strict=True):
+        step = np.sum(end[:, None, :] <= begins[:, :, None], axis=2)
+        premium += weight * np.take_along_axis(total.premium, np.minimum(step, end.shape[1] - 1), axis=1)
+    return depth, np.maximum.accumulate(premium, axis=1)
 
 
 def _powers(curve: ImpactCurve, objective: str) -> tuple[Float, ...]:
