@@ -1,0 +1,282 @@
+"""Which form leads to the cheapest schedule on books that it was not fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+from research_lib.evaluation.replay import replay
+from research_lib.execution.allocation import allocate
+from research_lib.execution.schedules import Schedule, twap
+from research_lib.impact.estimation import MODEL_TYPES
+from research_lib.impact.fitting import fit_impact
+from research_lib.impact.folds import Parts, cut
+from research_lib.impact.moments import ImpactMoments
+from research_lib.impact.validation import half_width
+from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Session
+
+Float = NDArray[np.float64]
+
+FEWEST_DAYS = 8
+SAME_LOSS = 1e-9
+UNFILLED_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class ConfidenceSet(Record):
+    """The models that the losses cannot tell from the best.
+
+    Attributes
+    ----------
+    included, excluded : tuple of str
+        The set, and who is out of it. All are in where the days are too few to tell.
+    p_values : Series, index model
+        The smallest level at which each is out; NaN where nothing was tested.
+    level : float
+        Of the set: the best model is in it with probability of at least 1 - level.
+    block_size : int
+        Mean length of the bootstrap's blocks, days.
+    reading : str
+    """
+
+    included: tuple[str, ...]
+    excluded: tuple[str, ...]
+    p_values: pd.Series
+    level: float
+    block_size: int
+    reading: str
+
+
+def model_confidence_set(
+    losses: pd.DataFrame, *, level: float = 0.1, n_draws: int = 1000, block_size: int | None = None, seed: int = 0
+) -> ConfidenceSet:
+    """Hansen, Lunde and Nason's model confidence set, by their range statistic.
+
+    Parameters
+    ----------
+    losses : DataFrame (n_days, n_models)
+        Days in order; the smaller, the better. NaN is refused.
+    level : float
+    n_draws : int
+        Of the stationary bootstrap.
+    block_size : int, optional
+        Mean length of its blocks, days: the cube root of the number of days by default,
+        which lets neighbouring days be alike.
+    seed : int
+
+    Notes
+    -----
+    Models whose losses are the same on every day stand or fall together. With fewer than 8
+    days nothing is tested, and `reading` says so.
+
+    Raises
+    ------
+    ValidationError
+        NaN losses, or fewer than two models.
+
+    References
+    ----------
+    Hansen, Lunde, Nason: The model confidence set, Econometrica 79(2), 2011.
+    """
+    number("level", level, above=0, high=0.99)
+    n_days, models = len(losses), [str(name) for name in losses.columns]
+    if len(models) < 2 or not np.isfinite(losses.to_numpy(dtype=float)).all():
+        raise ValidationError(f"losses must be finite and of 2 models or more, got {len(models)} with {n_days} days")
+    block = number("block_size", block_size or max(1, round(n_days ** (1 / 3))), 1, integer=True)
+    if n_days < FEWEST_DAYS:
+        untested = pd.Series(np.nan, index=models)
+        reading = f"{n_days} days cannot tell the {len(models)} apart: at least {FEWEST_DAYS} are needed."
+        return ConfidenceSet(tuple(models), (), untested, level, block, reading)
+    p_values = _p_values(losses.set_axis(models, axis=1), n_draws, block, seed)
+    included = tuple(name for name in models if p_values[name] > level)
+    excluded = tuple(name for name in models if p_values[name] <= level)
+    reading = _set_reading(included, excluded, level, n_days, block)
+    return ConfidenceSet(included, excluded, p_values, level, block, reading)
+
+
+def _p_values(losses: pd.DataFrame, n_draws: int, block: int, seed: int) -> pd.Series:
+    """Of each model; one of several with the same losses is tested for all of them."""
+    from arch.bootstrap import MCS
+
+    scale = max(float(losses.abs().to_numpy().max()), np.finfo(float).tiny)
+    twins: dict[str, str] = {}
+    for name in losses:
+        seen = dict.fromkeys(twins.values())
+        same = [other for other in seen if (losses[name] - losses[other]).abs().max() <= SAME_LOSS * scale]
+        twins[name] = same[0] if same else name
+    distinct = losses[list(dict.fromkeys(twins.values()))]
+    if distinct.shape[1] == 1:
+        return pd.Series(1.0, index=losses.columns)
+    tested = MCS(distinct, 0.1, reps=number("n_draws", n_draws, 100, integer=True), block_size=block, seed=seed)
+    tested.compute()
+    found = tested.pvalues["Pvalue"]
+    return pd.Series({name: float(found[twin]) for name, twin in twins.items()})
+
+
+def _set_reading(included: tuple[str, ...], excluded: tuple[str, ...], level: float, n_days: int, block: int) -> str:
+    how = f"({1 - level:.0%} model confidence set, {n_days} days in blocks of {block})"
+    if not excluded:
+        return f"None of {', '.join(included)} can be called worse than the best {how}."
+    rest = f"{', '.join(included)} cannot be told apart" if len(included) > 1 else f"{included[0]} is the best"
+    return f"{rest}; worse than the best: {', '.join(excluded)} {how}."
+
+
+@dataclass(frozen=True, eq=False)
+class FormComparison(Record):
+    """What the schedule of each form costs on held-out books.
+
+    Attributes
+    ----------
+    losses : DataFrame, index day, columns TWAP and the forms
+        Cost over each interval's mid, bps of the day's first mid.
+    table : DataFrame, index TWAP and the forms, cheapest first
+        cost_bps (mean over days), saving_bps (TWAP - form, paired by day) with its 95 % t
+        interval lower, upper, saving_% (of TWAP's mean cost), days_won (against TWAP), and
+        p_value of the confidence set.
+    confidence : ConfidenceSet
+    losers : tuple of str
+        Forms outside the confidence set.
+    information : str
+        What was fitted on what.
+    reading : str
+    """
+
+    losses: pd.DataFrame
+    table: pd.DataFrame
+    confidence: ConfidenceSet
+    losers: tuple[str, ...]
+    information: str
+    reading: str
+
+
+def compare_forms(
+    slippage: pd.DataFrame | ImpactMoments,
+    books: BookSnapshots,
+    *,
+    side: str,
+    total_shares: float,
+    model_types: Sequence[str] = MODEL_TYPES,
+    scheme: str = "walk_forward",
+    max_shares: ArrayLike | None = None,
+    objective: str = "cost",
+    session: Session | None = None,
+    confidence: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> FormComparison:
+    """Fit each form on some days, allocate, and replay the schedule on a day held out.
+
+    Parameters
+    ----------
+    slippage : DataFrame or ImpactMoments
+        Of several days, in the intervals of `session`.
+    books : BookSnapshots
+        One an interval for every day of `slippage`, as `BookSnapshots.sample` gives.
+    side : "buy" or "sell"
+        Of the order; a frame is cut to that side.
+    total_shares : float
+        The order of each day, shares.
+    model_types : sequence of str
+        TWAP, which needs no fit, is always compared too.
+    scheme : "walk_forward" or "leave_one_day_out"
+        Fit on the earlier days only, as a desk could have, or on all other days.
+    max_shares, objective
+        As for `allocate`.
+    session : Session, optional
+        Hours and intervals of the books; 390 minutes by default.
+    confidence : mapping, optional
+        level, n_draws, block_size and seed of `model_confidence_set`.
+    **settings
+        Of `fit_impact`.
+
+    Raises
+    ------
+    ValidationError
+        One day; days of `slippage` without books; schedules that the books fill to
+        different amounts, whose costs cannot be compared.
+    ModelFittingError, OptimizationError
+        As `fit_impact` and `allocate`.
+    """
+    window = session or Session()
+    if isinstance(slippage, pd.DataFrame) and "side" in slippage:
+        slippage = slippage[slippage["side"] == side]
+    parts = cut(slippage, n_intervals=window.n_intervals, session=window)
+    if not parts.by_day:
+        raise ValidationError("1 day of slippage leaves none to hold out; give 2 or more")
+    by_day = _books_by_day(books, parts, window)
+    equal = twap(total_shares, window.n_intervals)
+    choice = {**settings, "session": window, "n_intervals": parts.n_intervals, "test_fraction": 0.0}
+    rows = {}
+    for fold in parts.folds(scheme):
+        day = parts.labels[int(fold.held_out[0])]
+        fitted = parts.take(fold.fitted)
+        schedules = [equal]
+        for form in model_types:
+            curve = fit_impact(fitted, form, **choice).curve
+            shares = allocate(curve, total_shares, max_shares=max_shares, objective=objective).shares
+            schedules.append(Schedule(shares, form))
+        rows[day] = _costs(schedules, by_day[day], side, day)
+    losses = pd.DataFrame(rows).T.rename_axis("day")
+    found = model_confidence_set(losses, **(confidence or {}))
+    table = _savings(losses).assign(p_value=found.p_values).sort_values("cost_bps")
+    rest = "the earlier days only" if scheme == "walk_forward" else "all other days, later ones too"
+    information = f"each of {len(losses)} days replayed with curves fitted on {rest}"
+    return FormComparison(losses, table, found, found.excluded, information, f"{_reading(table)} {found.reading}")
+
+
+def _books_by_day(books: BookSnapshots, parts: Parts, session: Session) -> dict[str, BookSnapshots]:
+    n, days = session.n_intervals, [str(day) for day in books.days(session)]
+    if len(books) != n * len(days):
+        raise ValidationError(f"{len(books):,} books for {len(days)} days of {n} intervals; use books.sample(session)")
+    missing = [label for label in parts.labels if label not in days]
+    if missing:
+        raise ValidationError(
+            f"{len(missing)} days of slippage have no books, first {missing[0]}; sample the same days"
+        )
+    return {day: books.take(np.arange(k * n, (k + 1) * n)) for k, day in enumerate(days)}
+
+
+def _costs(schedules: list[Schedule], books: BookSnapshots, side: str, day: str) -> dict[str, float]:
+    """Cost of each schedule on one day's books, bps; all must be filled alike."""
+    done = {schedule.name: replay(schedule, books, side) for schedule in schedules}
+    unfilled = pd.Series({name: execution.unfilled for name, execution in done.items()})
+    if np.ptp(unfilled) > UNFILLED_TOLERANCE:
+        raise ValidationError(
+            f"on {day} the books leave {unfilled.max():,.0f} shares of {unfilled.idxmax()} unfilled and "
+            f"{unfilled.min():,.0f} of {unfilled.idxmin()}: not comparable; lower total_shares or max_shares"
+        )
+    return {name: execution.cost_bps for name, execution in done.items()}
+
+
+def _savings(losses: pd.DataFrame) -> pd.DataFrame:
+    """Paired differences from TWAP over days."""
+    saved = losses.rsub(losses["TWAP"], axis=0)
+    reach = half_width(saved.std(), saved.count())
+    return pd.DataFrame(
+        {
+            "cost_bps": losses.mean(),
+            "saving_bps": saved.mean(),
+            "lower": saved.mean() - reach,
+            "upper": saved.mean() + reach,
+            "saving_%": 100 * saved.mean() / losses["TWAP"].mean(),
+            "days_won": (saved > 0).sum(),
+        }
+    ).rename_axis("form")
+
+
+def _reading(table: pd.DataFrame) -> str:
+    best, row = table.index[0], table.iloc[0]
+    if best == "TWAP":
+        return f"No form's schedule is cheaper than TWAP ({row['cost_bps']:.3g} bps)."
+    sure = "" if row["lower"] > 0 else ", which may be chance"
+    return (
+        f"The schedule of {best} is the cheapest: {row['cost_bps']:.3g} bps, {row['saving_bps']:.2g} bps or "
+        f"{row['saving_%']:.2g} % below TWAP (95 % interval {row['lower']:.2g} to {row['upper']:.2g} bps{sure})."
+    )

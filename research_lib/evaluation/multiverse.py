@@ -1,0 +1,279 @@
+r"""One question, every defensible way to answer it: the exponent of impact, and what it saves.
+
+A finding that stands in one corner of these choices only is a finding about the choice.
+Every row fits
+
+.. math:: s = h_t + scale_t \, (x f)^{p}
+
+with one exponent p for the session, a scale an interval, and f = 1 or reference depth
+over depth; its schedule is then replayed on recorded books against TWAP.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+from research_lib.evaluation.replay import replay
+from research_lib.execution.allocation import allocate
+from research_lib.execution.schedules import Schedule, twap
+from research_lib.impact.curves import PowerImpact
+from research_lib.impact.fitting import fit_impact
+from research_lib.impact.moments import ImpactMoments
+from research_lib.impact.slippage import slippage_curves
+from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Session
+
+Float = NDArray[np.float64]
+
+REFERENCES = ("touch", "mid")
+NORMALISATIONS = ("shares", "visible depth", "mean depth")
+SAMPLINGS = ("interval start", "events", "time")
+WEIGHTS = {"equal": "least_squares", "1/size^2": "weighted"}
+SIDES = ("buy", "sell")
+CHOICES = ["reference", "normalisation", "sampling", "weight", "side"]
+BLOCKS_A_DAY = 13
+UNFILLED_TOLERANCE = 1e-6
+
+
+def multiverse(
+    books: BookSnapshots,
+    *,
+    total_shares: float,
+    trade_sizes: Sequence[float],
+    test_days: int = 1,
+    sides: Sequence[str] = SIDES,
+    max_shares: ArrayLike | None = None,
+    ticks_per_interval: int = 10,
+    session: Session | None = None,
+) -> pd.DataFrame:
+    """Exponent and saving under every combination of five choices, one row each.
+
+    - reference: impact beyond the "touch", the half-spread measured; or beyond the "mid",
+      without a spread term, which fakes a low exponent.
+    - normalisation: sizes in "shares"; of the "visible depth" of each book; of the "mean
+      depth" of the interval over the fitted days. The schedule takes the mean curve of the
+      interval's fitted books.
+    - sampling: the book at the "interval start"; all states alike ("events"); states by the
+      "time" they stood, read off a clock of `ticks_per_interval` ticks.
+    - weight of an observation: "equal", or "1/size^2", so that relative errors count alike
+      (for the scales: relative to size^exponent).
+    - side.
+
+    Parameters
+    ----------
+    books : BookSnapshots
+        All states, clean (see `assess`), of one day or more. With one state an interval the
+        three samplings are the same.
+    total_shares : float
+        The order of each day, shares.
+    trade_sizes : sequence of float
+        Shares; under the other normalisations, shares in a book of the mean depth.
+    test_days : int
+        Last days, which are replayed but not fitted; 0, or one day in all, makes none.
+    sides : sequence of "buy" and "sell"
+    max_shares : scalar or (n,)
+        As for `allocate`.
+    ticks_per_interval : int
+    session : Session, optional
+
+    Returns
+    -------
+    DataFrame
+        The five choices; exponent of the pooled fit, its error, lower and upper (95 %
+        interval; clustered by day, with one fitted day by thirteenth parts of the session;
+        NaN where no power law fits and the schedule is that of a linear one); saving_in_% and
+        saving_out_% (of TWAP's cost, on the fitted and on the held-out days; NaN where there
+        are none, or where the books fill the two schedules to different amounts); n_books.
+
+    Raises
+    ------
+    ValidationError, ModelFittingError, OptimizationError
+        As `slippage_curves`, `fit_impact` and `allocate`; no fitted day left.
+    """
+    window = session or Session()
+    days = [str(day) for day in books.days(window)]
+    kept_out = min(number("test_days", test_days, 0, integer=True), len(days) if len(days) > 1 else 0)
+    if kept_out == len(days):
+        raise ValidationError(f"test_days {test_days} leaves none of {len(days)} days to fit; lower it")
+    fitted = days[: len(days) - kept_out]
+    ticks = number("ticks_per_interval", ticks_per_interval, 1, integer=True)
+    bare = dataclasses.replace(books, trades=None)
+    starts = bare.sample(window)
+    fine = dataclasses.replace(window, n_intervals=window.n_intervals * ticks)
+    sampled = {
+        "interval start": starts,
+        "events": bare.take(bare.complete & (window.interval_of(bare.time) >= 0)),
+        "time": bare.sample(fine),
+    }
+    judges = {side: _Judge.of(starts, side, total_shares, max_shares, fitted, window) for side in sides}
+    rows = []
+    for sampling, side in itertools.product(SAMPLINGS, sides):
+        seen = sampled[sampling]
+        seen = seen.take(np.isin(_dates(seen, window), fitted) & np.isfinite(seen.mid))
+        for normalisation in NORMALISATIONS:
+            factor = _factor(seen, side, normalisation, window)
+            moments = _moments(seen, factor, trade_sizes, side, window)
+            named = {"normalisation": normalisation, "sampling": sampling, "side": side}
+            rows += [{**named, **row} for row in _analyses(moments, factor, seen, judges[side], window)]
+    table = pd.DataFrame(rows)
+    return table[[*CHOICES, *(name for name in table if name not in CHOICES)]]
+
+
+def multiverse_reading(table: pd.DataFrame) -> str:
+    """How far the answers of `multiverse` agree, and which choice moves the exponent and the saving most."""
+    exponent, out = table["exponent"], table["saving_out_%"]
+    saving = out if out.notna().any() else table["saving_in_%"]
+    scope = "out of sample" if out.notna().any() else "in sample"
+    by_exponent, by_saving = _mover(table, exponent), _mover(table, saving)
+    failed = int(exponent.isna().sum())
+    lost = f" and {failed} without one, where no power law fits" if failed else ""
+    return (
+        f"{len(table)} analyses: exponents from {exponent.min():.2f} to {exponent.max():.2f} (median "
+        f"{exponent.median():.2f}){lost}, moved most by the {by_exponent}; savings {scope} from {saving.min():.3g} to "
+        f"{saving.max():.3g} % (median {saving.median():.3g} %), above 0 in {int((saving > 0).sum())} of "
+        f"{int(saving.notna().sum())}, moved most by the {by_saving}."
+    )
+
+
+def _mover(table: pd.DataFrame, values: pd.Series) -> str:
+    """The choice whose options' medians lie furthest apart."""
+    ranges = {choice: float(np.ptp(values.groupby(table[choice]).median())) for choice in CHOICES}
+    return max(ranges, key=lambda choice: ranges[choice])
+
+
+def _analyses(
+    moments: ImpactMoments, factor: Float, seen: BookSnapshots, judge: _Judge, session: Session
+) -> Iterator[dict[str, object]]:
+    """The rows of one set of observations: both references, both weights."""
+    from scipy import stats
+
+    interval = session.interval_of(seen.time)
+    for reference, (weight, estimator) in itertools.product(REFERENCES, WEIGHTS.items()):
+        referred = moments if reference == "touch" else _from_mid(moments)
+        fit = fit_impact(
+            _pooled(referred), "power", by="pooled", estimator=estimator, shrinkage="none", test_fraction=0.0
+        )
+        exponent, error = float(fit.params["exponent"].iloc[0]), float(fit.bse["exponent"].iloc[0])
+        scales = fit_impact(_straightened(referred, exponent), "linear", estimator=estimator, test_fraction=0.0).curve
+        depth_effect = _means(factor**exponent, interval, session.n_intervals)
+        curve = PowerImpact(scales.parameters()["beta"] * depth_effect, exponent, scales.half_spread)
+        reach = float(stats.t.ppf(0.975, fit.dof[0])) * error
+        known = np.nan if fit.diagnostics["fell_back"] else exponent
+        yield {
+            "reference": reference,
+            "weight": weight,
+            "exponent": known,
+            "error": error,
+            "lower": known - reach,
+            "upper": known + reach,
+            **judge.savings(curve),
+            "n_books": len(seen),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Judge(Record):
+    """Replays on the books at the intervals' starts; days are fitted or held out."""
+
+    days: list[BookSnapshots]
+    is_fitted: NDArray[np.bool_]
+    side: str
+    total_shares: float
+    max_shares: ArrayLike | None
+    twap_cost: Float
+    twap_unfilled: Float
+
+    @classmethod
+    def of(
+        cls,
+        starts: BookSnapshots,
+        side: str,
+        total_shares: float,
+        max_shares: ArrayLike | None,
+        fitted: list[str],
+        session: Session,
+    ) -> _Judge:
+        n = session.n_intervals
+        days = [starts.take(np.arange(first, first + n)) for first in range(0, len(starts), n)]
+        executed = [replay(twap(total_shares, n), day, side) for day in days]
+        cost, unfilled = (np.array([getattr(e, name) for e in executed]) for name in ("cost", "unfilled"))
+        is_fitted = np.arange(len(days)) < len(fitted)
+        return cls(days, is_fitted, side, total_shares, max_shares, cost, unfilled)
+
+    def savings(self, curve: PowerImpact) -> dict[str, float]:
+        """Saving against TWAP of the curve's schedule, per cent of TWAP's cost, on fitted and held-out days."""
+        shares = allocate(curve, self.total_shares, max_shares=self.max_shares).shares
+        executed = [replay(Schedule(shares, "optimal"), day, self.side) for day in self.days]
+        cost, unfilled = (np.array([getattr(e, name) for e in executed]) for name in ("cost", "unfilled"))
+        alike = np.abs(unfilled - self.twap_unfilled) <= UNFILLED_TOLERANCE
+        found = {}
+        for name, chosen in (("saving_in_%", self.is_fitted), ("saving_out_%", ~self.is_fitted)):
+            comparable = chosen.any() and alike[chosen].all()
+            found[name] = 100 * (1 - cost[chosen].sum() / self.twap_cost[chosen].sum()) if comparable else np.nan
+        return found
+
+
+def _dates(books: BookSnapshots, session: Session) -> NDArray[np.str_]:
+    return np.array([str(day) for day in session.days(books.time)])
+
+
+def _factor(books: BookSnapshots, side: str, normalisation: str, session: Session) -> Float:
+    """What multiplies sizes, (n,): 1, or the mean depth over the depth of the book or of its interval."""
+    depth = books.levels(side)[1].sum(axis=1)
+    if normalisation == "shares":
+        return np.ones(len(depth))
+    if normalisation == "mean depth":
+        interval = session.interval_of(books.time)
+        return np.asarray(depth.mean() / _means(depth, interval, session.n_intervals)[interval])
+    return np.asarray(depth.mean() / depth)
+
+
+def _means(values: Float, interval: NDArray[np.int64], n_intervals: int) -> Float:
+    """Mean of (m,) values in each interval, (n,); the mean of all where there is none."""
+    count = np.bincount(interval, minlength=n_intervals)
+    total = np.bincount(interval, values, n_intervals)
+    return np.divide(total, count, out=np.full(n_intervals, float(values.mean())), where=count > 0)
+
+
+def _moments(
+    books: BookSnapshots, factor: Float, trade_sizes: Sequence[float], side: str, session: Session
+) -> ImpactMoments:
+    """Impact of normalised sizes: a book with all sizes multiplied is walked by the same trade sizes."""
+    sizes = {name: books[name] * factor[:, None] for name in ("bid_size", "ask_size")}
+    curves = slippage_curves(dataclasses.replace(books, **sizes), trade_sizes, side)
+    return ImpactMoments.from_curves(curves, session.n_intervals, session)
+
+
+def _from_mid(moments: ImpactMoments) -> ImpactMoments:
+    """The same books with the half-spread left in the impact."""
+    cells, books = moments.cells, moments.books
+    square = cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"]
+    none = dict.fromkeys(("half_spread", "half_spread_square"), 0.0)
+    cells = cells.assign(total=cells["total"] + cells["half_spread"], square=square, cross=0.0, **none)
+    return dataclasses.replace(moments, cells=cells, books=books.assign(**none))
+
+
+def _pooled(moments: ImpactMoments) -> ImpactMoments:
+    """All intervals as one; one day as `BLOCKS_A_DAY` days, whose errors are taken as independent."""
+    one_day = len(moments.cells["date"].unique()) == 1
+
+    def whole(table: pd.DataFrame) -> pd.DataFrame:
+        block = table["interval"] * BLOCKS_A_DAY // moments.n_intervals
+        return table.assign(interval=0, date=block.map("{:02d}".format) if one_day else table["date"])
+
+    return ImpactMoments.merge([ImpactMoments(whole(moments.cells), whole(moments.books), moments.sizes, 1)])
+
+
+def _straightened(moments: ImpactMoments, exponent: float) -> ImpactMoments:
+    """Sizes to the power of the exponent, in which the power law is a line."""
+    cells = moments.cells.assign(size=moments.cells["size"] ** exponent)
+    return dataclasses.replace(moments, cells=cells, sizes=moments.sizes**exponent)
