@@ -75,7 +75,7 @@ def plot_through_day(bands: Mapping[str, pd.DataFrame], session: Session, ylabel
         ax.legend(frameon=False)
     ax.set_ylim(bottom=0)
     ax.set_ylabel(ylabel)
-    return _clock_axis(ax, session)
+    return clock_axis(ax, session)
 
 
 def plot_quality(quality: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -161,7 +161,7 @@ def plot_coefficients(
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel(f"{name} ({unit})")
     ax.legend(frameon=False)
-    return _clock_axis(ax, session)
+    return clock_axis(ax, session)
 
 
 def plot_residuals(
@@ -183,7 +183,7 @@ def plot_residuals(
     ax.set_ylabel("observed - predicted slippage (bps)")
     ax.legend(frameon=False)
     if session is not None:
-        return _clock_axis(ax, session)
+        return clock_axis(ax, session)
     ax.set_xlabel("trade size (shares)")
     return ax
 
@@ -223,7 +223,7 @@ def plot_schedules(
     if session is None:
         ax.set_xlabel("interval")
         return ax
-    return _clock_axis(ax, session)
+    return clock_axis(ax, session)
 
 
 def plot_cumulative(series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
@@ -234,7 +234,7 @@ def plot_cumulative(series: Mapping[str, ArrayLike], session: Session, ylabel: s
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False)
-    return _clock_axis(ax, session)
+    return clock_axis(ax, session)
 
 
 def plot_by_interval(series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
@@ -253,7 +253,7 @@ def plot_by_interval(series: Mapping[str, ArrayLike], session: Session, ylabel: 
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False)
-    return _clock_axis(ax, session)
+    return clock_axis(ax, session)
 
 
 def _visible_top(values: pd.Series, upper: pd.Series) -> float:
@@ -262,7 +262,8 @@ def _visible_top(values: pd.Series, upper: pd.Series) -> float:
     return float(min(reach.max(), max(values.max(), np.quantile(reach, 0.95))))
 
 
-def _clock_axis(ax: Axes, session: Session) -> Axes:
+def clock_axis(ax: Axes, session: Session) -> Axes:
+    """Label the x axis, in intervals of the session, by time of day."""
     hours, positions = session.whole_hours()
     ax.set_xlim(0, session.n_intervals)
     ax.set_xticks(positions, hours)
