@@ -1,8 +1,21 @@
 r"""Books whose visible depth ran out: what their larger sizes would have cost.
 
 A censored row is a lower bound. Dropping it keeps the deep, cheap books only; taking it
-at face value flattens the curve. Here every book keeps its own level and takes the shape
-of the average book:
+at face value flattens the curve. A row of a walked book says more: the bound prices the
+rest at the last visible level. Let the average impact go on as a power of size from there,
+:math:`y(x) = a\,(x/D)^\gamma` with D the shares shown. The marginal price at D is then
+:math:`(1+\gamma)\,a`, and with u = x / D the bound and the impact are
+
+.. math:: b(u) = a\,\frac{1 + (1+\gamma)(u-1)}{u}, \qquad
+          y(u) = b(u)\,\frac{u^{1+\gamma}}{1 + (1+\gamma)(u-1)}.
+
+Every book keeps its own bound; the one exponent is that at which the bounds, taken back to
+the largest filled size of the same books, give its impact on average. All is linear in the
+impacts but for gamma, of which sums over books are kept at four values and interpolated:
+that is what makes the moments additive.
+
+Bounds that are no walked prices (the exponent that they ask for is far below the one that
+the filled sizes show), and rows without depth, fall back on the shape of the average book:
 
 .. math:: y_{ik} \approx a_i m_k, \qquad
           a_i = \frac{\sum_{j \in \mathrm{seen}_i} m_j y_{ij}}{\sum_{j \in \mathrm{seen}_i} m_j^2}, \qquad
@@ -10,13 +23,13 @@ of the average book:
 
 with :math:`\hat y = y` where seen and a m where not: the chain-ladder of insurance
 reserving (Mack, ASTIN Bulletin 23, 1993) with all earlier columns used for the level.
-Where the bounds of a group of books with the same rows censored exceed the completed
-values on average, the bounds stand instead. Everything is linear in y given the shape,
-so sums over books complete as the books do: that is what makes the moments additive.
+There, where the bounds of books with the same rows censored exceed the completed values
+on average, the bounds stand instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +43,9 @@ Mask = NDArray[np.bool_]
 
 MOST_SIZES = 62
 PASSES = 2_000
+GAMMAS = np.array([0.5, 1.0, 1.5, 2.0])
+LEAST_GAMMA, MOST_GAMMA = 0.25, 2.25
+CLEARLY_LESS = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +60,8 @@ class Rows(Record):
     n : (m,) books summed in the row
     total : (m,) currency per share: the sum over them of impact, of its lower bound where censored
     censored : (m,) bool
+    continued : (m, 4), optional
+        As `continued` gives it, summed over the books; None where depth is not known.
     """
 
     book: Index
@@ -52,6 +70,7 @@ class Rows(Record):
     n: Float
     total: Float
     censored: Mask
+    continued: Float | None = None
 
     def known_sizes(self) -> Mask:
         """Sizes, (K,), that at least one book filled: only these can be completed."""
@@ -70,23 +89,93 @@ class Rows(Record):
         return kinds.ravel()[self.book]
 
 
-def complete(rows: Rows, interval: Index) -> Float:
-    """The rows' totals with the censored ones completed, (m,) currency per share.
+def complete(rows: Rows, interval: Index) -> tuple[Float, str]:
+    """The rows' totals with the censored ones completed, (m,) currency per share, and how that was done.
 
     Parameters
     ----------
     rows : Rows
     interval : (m,)
-        A book without one filled size takes the average level of its interval.
+        In the fallback, a book without one filled size takes the average level of its interval.
     """
     if not rows.censored.any():
-        return rows.total
+        return rows.total, "no row is censored"
+    gamma = _exponent(rows)
+    if rows.continued is not None and gamma is not None:
+        ahead = rows.continued @ _interpolation(gamma)
+        return np.where(rows.censored, ahead, rows.total), f"bounds continued with exponent {gamma:.2f}"
     pattern = rows.pattern()
     shape = _shape(rows, pattern)
     own = _levels(rows, shape, interval)[rows.book] * shape[rows.size]
     cell = pattern * len(rows.sizes) + rows.size
     bounded = _exceeds(rows, own, cell)
-    return np.where(rows.censored, np.where(bounded[cell], rows.total, own), rows.total)
+    completed = np.where(rows.censored, np.where(bounded[cell], rows.total, own), rows.total)
+    return completed, "own level times the average book's shape"
+
+
+def continued(book: Index, shares: Float, depth: Float, impact: Float, censored: Mask) -> Float:
+    """What the bounds of m rows say at each of the four exponents, (m, 4) currency per share.
+
+    A censored row: its impact. The largest filled row below a censored one: its impact as
+    taken back from the next bound. Other rows: 0. `depth` (m,) is read where censored.
+    """
+    said = np.zeros((len(book), len(GAMMAS)))
+    if not censored.any():
+        return said
+    rows = np.flatnonzero((np.bincount(book, censored) > 0)[book])
+    rows = rows[np.lexsort((shares[rows], book[rows]))]
+    below, above = rows[:-1], rows[1:]
+    edge = (book[below] == book[above]) & ~censored[below] & censored[above]
+    below, above = below[edge], above[edge]
+    level = impact[above, None] / _bound(shares[above] / depth[above])
+    said[below] = level * (shares[below] / depth[above])[:, None] ** GAMMAS
+    u = shares[censored] / depth[censored]
+    said[censored] = impact[censored, None] / _bound(u) * u[:, None] ** GAMMAS
+    return said
+
+
+def _bound(u: Float) -> Float:
+    """Lower bound at u > 1 times the depth over the impact at the depth, (m, 4)."""
+    return np.asarray((1.0 + (1.0 + GAMMAS) * (u[:, None] - 1.0)) / u[:, None])
+
+
+def _exponent(rows: Rows) -> float | None:
+    """The exponent of the continuation; None where the bounds do not fit the filled rows, or there is no pair."""
+    if rows.continued is None:
+        return None
+    edge = ~rows.censored & (rows.continued[:, 1] > 0)
+    if not edge.any():
+        return 1.0
+    taken_back, filled = rows.continued[edge].sum(axis=0), float(rows.total[edge].sum())
+    gamma = _root(lambda g: filled - float(taken_back @ _interpolation(g)))
+    own = _root(lambda g: _grown(rows, edge, g) - filled)
+    return None if gamma <= LEAST_GAMMA or (LEAST_GAMMA < own < MOST_GAMMA and gamma < own - CLEARLY_LESS) else gamma
+
+
+def _grown(rows: Rows, edge: Mask, gamma: float) -> float:
+    """Total at the rows at the edge as grown from the next smaller sizes of the same books by a power of size."""
+    order = np.lexsort((rows.size, rows.book))
+    below, above = order[:-1], order[1:]
+    pair = (rows.book[below] == rows.book[above]) & edge[above]
+    below, above = below[pair], above[pair]
+    alone = float(rows.total[edge].sum() - rows.total[above].sum())
+    ratio = rows.sizes[rows.size[above]] / rows.sizes[rows.size[below]]
+    return alone + float(np.sum(rows.total[below] * ratio**gamma))
+
+
+def _root(increasing: Callable[[float], float]) -> float:
+    """Where an increasing function of the exponent is 0, or the end of the range that is nearest."""
+    from scipy.optimize import brentq
+
+    if increasing(LEAST_GAMMA) >= 0:
+        return LEAST_GAMMA
+    return MOST_GAMMA if increasing(MOST_GAMMA) <= 0 else float(brentq(increasing, LEAST_GAMMA, MOST_GAMMA, xtol=1e-13))
+
+
+def _interpolation(gamma: float) -> Float:
+    """Lagrange weights of the four exponents, (4,)."""
+    others = [np.delete(GAMMAS, k) for k in range(len(GAMMAS))]
+    return np.array([np.prod((gamma - o) / (g - o)) for g, o in zip(GAMMAS, others, strict=True)])
 
 
 def _shape(rows: Rows, pattern: Index) -> Float:

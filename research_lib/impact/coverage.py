@@ -1,6 +1,6 @@
-r"""Which standard errors can be believed: how often 95 % intervals hold a known coefficient.
+r"""How far fits can be believed: against coefficients that are known, and books that are seen further.
 
-Rows are drawn from a linear curve whose impact is disturbed in one of four ways,
+`coverage`: how often 95 % intervals hold a known coefficient. Rows are drawn from a linear curve whose impact is disturbed in one of four ways,
 
 .. math:: y_{dsk} = h + \beta x_k (1 + \sigma e_{dsk}),
 
@@ -8,18 +8,25 @@ with e standard normal, and, by name: "rows", independent in every row d, s, k; 
 one draw a snapshot s, common to its sizes k; "autocorrelated", snapshots that follow an
 autoregression of coefficient 0.5 within the day; "days", one draw a day d. Every repetition
 is an interval of one fit, with its own coefficient.
+
+`censoring_bias`: what hiding the deeper levels of books does to the coefficient.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
 from research_lib.config import refuse_unknown
 from research_lib.impact.covariance import ERRORS
 from research_lib.impact.fitting import fit_impact
+from research_lib.impact.samples import CENSORING
+from research_lib.impact.slippage import slippage_curves
+from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
@@ -114,3 +121,38 @@ def _held(frame: pd.DataFrame, beta: Float, errors: str, level: float) -> float:
     fit = fit_impact(frame, errors=errors, shrinkage="none", test_fraction=0)
     lower, upper = (end["beta"].to_numpy() for end in fit.conf_int(1.0 - level))
     return float(np.mean((lower <= beta) & (beta <= upper)))
+
+
+def censoring_bias(
+    books: BookSnapshots, n_levels: int, trade_sizes: ArrayLike, side: str = "buy", session: Session | None = None
+) -> pd.Series:
+    """Relative error of the pooled linear coefficient if only the first levels of books are seen.
+
+    Parameters
+    ----------
+    books : BookSnapshots
+        Inside the session, deep enough to fill the trade sizes: their own fit is the truth.
+    n_levels : int
+        Levels a side that are shown.
+    trade_sizes : (K,) shares
+    side : "buy" or "sell"
+    session : Session, optional
+
+    Returns
+    -------
+    Series
+        censored (share of the rows) and the error under each way to treat these rows:
+        complete, drop, face_value.
+    """
+    levels = {name: books[name][:, :n_levels] for name in ("bid_price", "bid_size", "ask_price", "ask_size")}
+    shown = slippage_curves(dataclasses.replace(books, **levels), trade_sizes, side)
+    everything = slippage_curves(books, trade_sizes, side)
+    true = _pooled_beta(everything.to_frame(session=session), "complete", session)
+    frame = shown.to_frame(session=session)
+    bias = {way: _pooled_beta(frame, way, session) / true - 1.0 for way in CENSORING}
+    return pd.Series({"censored": float(frame["censored"].mean()), **bias})
+
+
+def _pooled_beta(frame: pd.DataFrame, censoring: str, session: Session | None) -> float:
+    fit = fit_impact(frame, by="pooled", censoring=censoring, test_fraction=0, session=session)
+    return float(fit.params["beta"].iloc[0])

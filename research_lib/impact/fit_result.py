@@ -53,7 +53,8 @@ class ImpactFit(Record):
     diagnostics : dict
         censored (rows), widened and pooled (intervals that borrowed observations), bounded
         (intervals with a coefficient held at 0), fell_back (intervals whose power law did
-        not converge and is linear), errors (what was taken as independent), largest_size
+        not converge and is linear), errors (what was taken as independent), completion
+        (how censored rows entered), largest_size
         (n,) shares (the largest uncensored size that each interval's fit saw).
     warnings : tuple of str
     information : str
@@ -113,6 +114,7 @@ class ImpactFit(Record):
             quartiles.to_string(float_format=lambda v: f"{v:.3g}"),
             "  ".join(f"{name} {value:.3g}" for name, value in self.metrics.items()),
             f"standard errors: {self.diagnostics['errors']}",
+            f"{self.diagnostics['censored']:,} censored rows: {self.diagnostics['completion']}",
             *(f"shrinkage of {name}: {s.summary()}" for name, s in self.shrinkage.items()),
             *(f"warning: {warning}" for warning in self.warnings),
         ]

@@ -209,7 +209,7 @@ class _Fitted(Record):
 
 def _fit(sample: Sample, choice: _Choice) -> _Fitted:
     """Curves of all intervals from one sample."""
-    usable, total = sample.usable(choice.censoring)
+    usable, total, completion = sample.usable(choice.censoring)
     n, n_groups = sample.n_intervals, choice.n_groups(sample.n_intervals)
     needed = coefficient_count(choice.model_type, usable.rows.sizes[usable.rows.size])
     borrowed = borrow(usable, n_groups, choice.minimum, needed)
@@ -243,6 +243,7 @@ def _fit(sample: Sample, choice: _Choice) -> _Fitted:
             "bounded": np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist(),
             "fell_back": found.fell_back,
             "errors": ERRORS[errors],
+            "completion": completion,
             "largest_size": largest[group],
         },
         warnings=_warnings(found, borrowed, choice),

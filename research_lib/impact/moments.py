@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.impact.censoring import MOST_SIZES, Rows, sums
+from research_lib.impact.censoring import GAMMAS, MOST_SIZES, Rows, continued, sums
 from research_lib.impact.samples import Sample, Spreads
 from research_lib.impact.slippage import SlippageCurves, session_intervals
 from research_lib.market.sessions import Session
@@ -21,6 +21,7 @@ Index = NDArray[np.int64]
 
 CELL = ["date", "interval", "seen", "lacking", "size"]
 BOOK = ["date", "interval"]
+CONTINUED = [f"continued_{gamma:g}" for gamma in GAMMAS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class ImpactMoments(Record):
         date, interval, seen and lacking (bits of the sizes filled and censored), size
         (shares), n (books), total and square (sums of impact, or of its lower bound where
         censored, and of its square), cross (impact times half-spread), half_spread and
-        half_spread_square (sums).
+        half_spread_square (sums), and the sums of `censoring.continued`.
     books : DataFrame
         date, interval, n (books), half_spread, half_spread_square and mid (sums).
     sizes : (K,) shares, ascending
@@ -74,10 +75,12 @@ class ImpactMoments(Record):
         interval = session_intervals(curves.time[quoted], n_intervals, window)
         sign = 1.0 if curves.side == "buy" else -1.0
         impact = sign * (curves.lower_bound[quoted][:, columns] - mid[:, None]) - half_spread[:, None]
-        lacking = curves.censored[quoted][:, columns] @ (np.int64(1) << np.arange(len(sizes)))
+        censored = curves.censored[quoted][:, columns]
+        lacking = censored @ (np.int64(1) << np.arange(len(sizes)))
         date = np.array([str(day) for day in window.days(curves.time[quoted])])
         count = int(n_intervals or (interval.max() + 1 if len(interval) else 1))
-        cells = _cells(date, interval, lacking, sizes, impact, half_spread)
+        ahead = _continued(sizes, curves.depth[quoted], impact, censored)
+        cells = _cells(date, interval, lacking, sizes, impact, half_spread, ahead)
         books = pd.DataFrame({"date": date, "interval": interval, "n": 1.0, "half_spread": half_spread})
         books = books.assign(half_spread_square=half_spread**2, mid=mid)
         return cls(cells, _summed(books, BOOK), sizes, count)
@@ -121,6 +124,7 @@ class ImpactMoments(Record):
             n=n,
             total=cells["total"].to_numpy(),
             censored=(cells["lacking"].to_numpy() >> size) & 1 > 0,
+            continued=cells[CONTINUED].to_numpy(),
         )
         spread = Spreads(
             day[len(cells) :],
@@ -133,7 +137,13 @@ class ImpactMoments(Record):
 
 
 def _cells(
-    date: NDArray[np.str_], interval: Index, lacking: Index, sizes: Float, impact: Float, half_spread: Float
+    date: NDArray[np.str_],
+    interval: Index,
+    lacking: Index,
+    sizes: Float,
+    impact: Float,
+    half_spread: Float,
+    ahead: Float,
 ) -> pd.DataFrame:
     """Books of one date and interval that lack the same sizes, summed; one row a size."""
     groups, of = np.unique(
@@ -154,8 +164,16 @@ def _cells(
             "cross": _column_sums(of, impact * half_spread[:, None], len(groups)),
             "half_spread": np.repeat(np.bincount(of, half_spread, len(groups)), k),
             "half_spread_square": np.repeat(np.bincount(of, half_spread**2, len(groups)), k),
+            **{name: _column_sums(of, ahead[:, :, g], len(groups)) for g, name in enumerate(CONTINUED)},
         }
     )
+
+
+def _continued(sizes: Float, depth: Float, impact: Float, censored: NDArray[np.bool_]) -> Float:
+    """`continued` of (n, K) impacts, (n, K, 4)."""
+    n, k = impact.shape
+    of_rows = np.repeat(np.arange(n), k), np.tile(sizes, n), np.repeat(depth, k), impact.ravel(), censored.ravel()
+    return continued(*of_rows).reshape(n, k, len(GAMMAS))
 
 
 def _column_sums(of: Index, values: Float, groups: int) -> Float:

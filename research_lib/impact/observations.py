@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.impact.censoring import Rows
+from research_lib.impact.censoring import Rows, continued
 from research_lib.impact.samples import Sample, Spreads
 from research_lib.market.sessions import Session, nanoseconds
 from research_lib.market.tables import refuse_rows, require_columns, require_numbers
@@ -37,6 +37,8 @@ class Observations(Record):
     slippage, half_spread, mid : (m,) currency per share
     usable : (m,) bool
         False where the row is censored.
+    depth : (m,) shares, optional
+        Filled; None where the frame does not say it for every censored row.
     n_intervals : int
     dates : list of str
         The days that `day` numbers.
@@ -51,6 +53,7 @@ class Observations(Record):
     half_spread: Float
     mid: Float
     usable: Mask
+    depth: Float | None
     n_intervals: int
     dates: list[str]
 
@@ -90,6 +93,7 @@ def read_observations(frame: pd.DataFrame, n_intervals: int | None, session: Ses
         half_spread=columns["half_spread"],
         mid=columns["mid_price"],
         usable=~frame["censored"].to_numpy(dtype=bool),
+        depth=_depth(frame),
         n_intervals=n_intervals or needed,
         dates=[str(date) for date in dates],
     )
@@ -98,7 +102,8 @@ def read_observations(frame: pd.DataFrame, n_intervals: int | None, session: Ses
 def sample_of(data: Observations) -> Sample:
     """The rows as a fit sees them, each of one book."""
     sizes, size = np.unique(data.size, return_inverse=True)
-    rows = Rows(data.book, size, sizes, np.ones(len(size)), data.impact, ~data.usable)
+    known = None if data.depth is None else continued(data.book, data.size, data.depth, data.impact, ~data.usable)
+    rows = Rows(data.book, size, sizes, np.ones(len(size)), data.impact, ~data.usable, known)
     first = np.unique(data.snapshot, return_index=True)[1]
     spread = data.half_spread[first]
     spreads = Spreads(data.day[first], data.interval[first], np.ones(len(first)), spread, spread**2)
@@ -148,6 +153,15 @@ def split_by_time(dates: list[str], n_intervals: int, test_fraction: float) -> S
         f"fitted on all of {dates[0]}; the metrics fitted on intervals 0 to {first - 1} and tested on "
         f"intervals {first} to {n_intervals - 1}, predicted by one curve from all the earlier ones",
     )
+
+
+def _depth(frame: pd.DataFrame) -> Float | None:
+    """Shares filled, if every censored row says how many of its trade size."""
+    if "filled" not in frame:
+        return None
+    filled = frame["filled"].to_numpy(dtype=float)
+    partly = (filled > 0) & (filled < frame["trade_size"].to_numpy(dtype=float))
+    return filled if bool(partly[frame["censored"].to_numpy(dtype=bool)].all()) else None
 
 
 def _books(frame: pd.DataFrame, time: Index) -> Index:

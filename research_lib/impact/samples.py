@@ -81,7 +81,8 @@ class Sample(Record):
         """The chosen rows and spreads; days keep their numbers."""
         own = self.rows
         book = np.unique(own.book[rows], return_inverse=True)[1]
-        chosen = Rows(book, own.size[rows], own.sizes, own.n[rows], own.total[rows], own.censored[rows])
+        known = None if own.continued is None else own.continued[rows]
+        chosen = Rows(book, own.size[rows], own.sizes, own.n[rows], own.total[rows], own.censored[rows], known)
         return dataclasses.replace(
             self,
             rows=chosen,
@@ -91,8 +92,8 @@ class Sample(Record):
             spreads=self.spreads.take(spreads),
         )
 
-    def usable(self, censoring: str) -> tuple[Sample, Float]:
-        """The rows that enter the fit and their totals (m,), censored ones treated as told.
+    def usable(self, censoring: str) -> tuple[Sample, Float, str]:
+        """The rows that enter the fit, their totals (m,), censored ones treated as told, and how.
 
         "complete": see `censoring`; sizes that no book filled are left out. "drop" leaves
         censored rows out and "face_value" takes the bound as if it were the impact: both
@@ -100,13 +101,13 @@ class Sample(Record):
         """
         rows = self.rows
         if censoring == "drop":
-            keep, total = ~rows.censored, rows.total
+            keep, total, how = ~rows.censored, rows.total, "censored rows left out"
         elif censoring == "face_value":
-            keep, total = np.ones(len(rows.n), bool), rows.total
+            keep, total, how = np.ones(len(rows.n), bool), rows.total, "bounds taken as the impact"
         else:
-            keep, total = rows.known_sizes()[rows.size], complete(rows, self.interval)
+            keep, (total, how) = rows.known_sizes()[rows.size], complete(rows, self.interval)
         everything = np.ones(len(self.spreads.n), bool)
-        return (self if keep.all() else self.take(keep, everything)), total[keep]
+        return (self if keep.all() else self.take(keep, everything)), total[keep], how
 
     def daily(self, total: Float) -> tuple[Sample, Float]:
         """The sample and its totals summed by day, interval and size."""
