@@ -5,38 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record
+from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ValidationError
+from research_lib.evaluation.kernels import fill_schedule
+from research_lib.evaluation.ladder import Ladder, sample_states
 from research_lib.execution.schedules import Schedule
 from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Execution(Record):
-    """A schedule as the books filled it.
+    """An order as the books filled it, child by child. Costs are positive where bad.
 
     Attributes
     ----------
     name : str
-        The schedule's.
+        The strategy's.
     shares : (n,) shares
-        Scheduled for each interval.
+        Scheduled for each interval; what an adaptive strategy filled, and in the last
+        interval what it had left.
     filled : (n,) shares
         Filled in each interval, carried orders included.
     unfilled : float
         Shares left after the last interval; sum(shares) = sum(filled) + unfilled.
     cost_by_interval : (n,) currency
-        filled * (average price - mid), signed by side: positive is bad.
-    cost : float
-        Their sum, currency, over each interval's mid.
-    cost_per_share : float
-        cost / sum(filled), currency per share.
-    cost_bps : float
-        cost_per_share in bps of the mid of the first interval that has one.
+        filled * (average price - mid), signed by side.
+    side : str
+    time : (n,) int64 ns UTC
+    mid, half_spread : (n,) currency per share
+        Of the book as recorded, without own trades; NaN and 0 where it has not two sides.
+    fitted_on : str
+        What the strategy knew beside the books on display: days, another stock, a preset.
     """
 
     name: str
@@ -44,62 +49,185 @@ class Execution(Record):
     filled: Float
     unfilled: float
     cost_by_interval: Float
-    cost: float
-    cost_per_share: float
-    cost_bps: float
+    side: str
+    time: NDArray[np.int64]
+    mid: Float
+    half_spread: Float
+    fitted_on: str = ""
+
+    def keys(self) -> list[str]:
+        """Names that ``execution[name]`` answers."""
+        totals = ("total_shares", "arrival_price", "cost", "cost_per_share", "cost_bps", "spread_cost", "touch_cost")
+        return [*super().keys(), *totals, "arrival_cost", "opportunity_cost"]
+
+    @property
+    def total_shares(self) -> float:
+        """The parent order, shares."""
+        return float(self.filled.sum() + self.unfilled)
+
+    @property
+    def arrival_price(self) -> float:
+        """First mid of the order's intervals, currency per share."""
+        return float(self.mid[np.isfinite(self.mid)][0])
+
+    @property
+    def cost(self) -> float:
+        """Total over each interval's mid, currency."""
+        return float(self.cost_by_interval.sum())
+
+    @property
+    def cost_per_share(self) -> float:
+        """Cost of a filled share, currency; 0 where none is filled."""
+        filled = float(self.filled.sum())
+        return self.cost / filled if filled > 0 else 0.0
+
+    @property
+    def cost_bps(self) -> float:
+        """Cost of a filled share in bps of the arrival price."""
+        return 1e4 * self.cost_per_share / self.arrival_price
+
+    @property
+    def spread_cost(self) -> float:
+        """Half-spreads paid, currency: cost = spread_cost + touch_cost."""
+        return float(self.filled @ self.half_spread)
+
+    @property
+    def touch_cost(self) -> float:
+        """Total over each interval's recorded touch, currency."""
+        return self.cost - self.spread_cost
+
+    @property
+    def arrival_cost(self) -> float:
+        """Filled shares over the arrival price, currency: the cost, and how far the mid has moved meanwhile."""
+        moved = np.where(np.isfinite(self.mid), self.mid - self.arrival_price, 0.0)
+        return self.cost + self._sign * float(self.filled @ moved)
+
+    @property
+    def opportunity_cost(self) -> float:
+        """Unfilled shares at the last mid over the arrival price, currency."""
+        return self._sign * self.unfilled * (float(self.mid[np.isfinite(self.mid)][-1]) - self.arrival_price)
+
+    @property
+    def fills(self) -> pd.DataFrame:
+        """One row a filled child: time (UTC), shares, price; as `implementation_shortfall` takes them."""
+        done = self.filled > 0
+        price = self.mid[done] + self._sign * self.cost_by_interval[done] / self.filled[done]
+        time = pd.DatetimeIndex(self.time[done].astype("datetime64[ns]"), tz="UTC")
+        return pd.DataFrame({"time": time, "shares": self.filled[done], "price": price})
+
+    def timing_risk(self, volatility: float) -> float:
+        r"""Standard deviation of the cost over arrival from the mid alone, currency.
+
+        .. math:: \sigma \sqrt{\sum_t X_t^2}
+
+        with X_t the shares still to fill after interval t and sigma the mid's standard
+        deviation over one interval, currency per share. Almgren and Chriss (2000), equation (5).
+        """
+        left = self.total_shares - np.cumsum(self.filled)
+        return number("volatility", volatility, 0) * float(np.sqrt(np.sum(left[:-1] ** 2)))
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.side == "buy" else -1.0
 
 
-def replay(schedule: Schedule, books: BookSnapshots, side: str) -> Execution:
-    """Walk each child order through the recorded book of its interval.
+def replay(
+    schedule: Schedule,
+    books: BookSnapshots | Ladder,
+    side: str,
+    *,
+    max_shares: ArrayLike | None = None,
+    session: Session | None = None,
+    latency_seconds: float = 0.0,
+    slices: int = 1,
+    refill: float = 1.0,
+    anchor: str = "price",
+) -> Execution:
+    r"""Walk each child order through the recorded book of its interval.
 
-    What a book cannot fill is carried on to the next interval and added to its child
-    order; what is left after the last one is `unfilled`. Each book is taken as recorded:
-    own trades of earlier intervals have been refilled.
+    What a book, or the cap, does not fill is carried on to the next interval and added to
+    its child order; what is left after the last one is `unfilled`. Own trades leave a hole
+    H_t(p) at each price p that they take from, which closes at rate rho:
+
+    .. math:: H_{t+1}(p) = (1 - \rho) \, (H_t(p) + \mathrm{taken}_t(p)), \qquad S_t(p) = (V_t(p) - H_t(p))^+
+
+    where book t + 1 shows the price p, else 0; V is what was recorded, S what can be taken.
+    It is the rule of `market.after_own_trades`. With rho = 1 each book is as recorded.
 
     Parameters
     ----------
     schedule : Schedule
         n child orders, shares.
-    books : BookSnapshots
-        n snapshots, one an interval, as `BookSnapshots.sample` gives for one day. A
-        snapshot without two sides fills nothing.
+    books : BookSnapshots or Ladder
+        n snapshots, one an interval, as `BookSnapshots.sample` gives for one day; with a
+        `session`, all states of that day. A snapshot without two sides fills nothing.
     side : "buy" or "sell"
+    max_shares : scalar or (n,) shares, optional
+        Cap of what is taken in each interval, carried shares included.
+    session : Session, optional
+        Samples `books`, then states; needed for latency and slices.
+    latency_seconds : float
+        From the decision to the book that is walked.
+    slices : int
+        Equal children of each interval, each on the book of its own time: the execution
+        has n * slices children.
+    refill : float
+        rho in [0, 1]: 1 refills whatever was taken by the next child, 0 never while the price is shown.
+    anchor : "price" or "level"
+        What a hole stays with: its price, or its rank in the book wherever that moves (the worst case).
 
     Raises
     ------
     ValidationError
-        If there is not one book an interval, or none has two sides.
+        If there is not one book an interval, or none has two sides; latency or slices without a session.
     """
     if not isinstance(schedule, Schedule):
         raise ValidationError(f"schedule must be a Schedule, got {type(schedule).__name__}; use Schedule(shares, name)")
-    n = len(schedule.shares)
-    if len(books) != n:
-        raise ValidationError(f"{len(books):,} books for {n:,} intervals; sample the books to one an interval")
-    mid = books.mid
-    quoted = np.isfinite(mid)
-    if not quoted.any():
-        raise ValidationError(f"none of {n:,} books has two sides; nothing can be traded")
-    prices, sizes = books.levels(side)
-    premium = np.where(sizes > 0, prices - mid[:, None], 0.0)
-    shown_before = np.cumsum(sizes, axis=1) - sizes
-    filled, cost = np.zeros(n), np.zeros(n)
-    carried = 0.0
-    for t in range(n):
-        order = schedule.shares[t] + carried
-        if order > 0 and quoted[t]:
-            filled[t] = min(order, sizes[t].sum())
-            cost[t] = np.clip(filled[t] - shown_before[t], 0.0, sizes[t]) @ premium[t]
-        carried = order - filled[t]
-    if side == "sell":
-        cost = -cost
-    per_share = float(cost.sum() / filled.sum()) if filled.sum() > 0 else 0.0
+    shares, caps = schedule.shares, as_caps(max_shares, len(schedule.shares))
+    if session is not None and isinstance(books, BookSnapshots):
+        books = sample_states(books, session, latency_seconds=latency_seconds, slices=slices)
+        shares, caps = np.repeat(shares / slices, slices), np.repeat(caps / slices, slices)
+    elif latency_seconds != 0 or slices != 1:
+        raise ValidationError(
+            f"latency_seconds={latency_seconds:g} and slices={slices} need all states of the day and their session"
+        )
+    ladder = Ladder.of(books, side)
+    if len(ladder) != len(shares):
+        raise ValidationError(
+            f"{len(ladder):,} books for {len(shares):,} intervals; sample the books of one day to one an interval"
+        )
+    filled, cost = np.zeros(len(shares)), np.zeros(len(shares))
+    rho, by_level = refill_rule(refill, anchor)
+    left = fill_schedule(shares, caps, ladder.price, ladder.premium, ladder.size, rho, by_level, filled, cost)
+    return settled(schedule.name, shares, filled, left, cost, ladder)
+
+
+def settled(
+    name: str, shares: Float, filled: Float, unfilled: float, cost: Float, ladder: Ladder, fitted_on: str = ""
+) -> Execution:
+    """The execution of what was filled on the books of `ladder`, one a child."""
     return Execution(
-        name=schedule.name,
-        shares=schedule.shares,
-        filled=filled,
-        unfilled=float(carried),
-        cost_by_interval=cost,
-        cost=float(cost.sum()),
-        cost_per_share=per_share,
-        cost_bps=1e4 * per_share / float(mid[quoted][0]),
+        name, shares, filled, float(unfilled), cost, ladder.side, ladder.time, ladder.mid, ladder.half_spread, fitted_on
     )
+
+
+def refill_rule(refill: float, anchor: str) -> tuple[float, bool]:
+    """Checked refill rate, and whether holes stay with the level."""
+    refuse_unknown([anchor], ("price", "level"), "anchor")
+    return number("refill", refill, 0, 1), anchor == "level"
+
+
+def as_caps(max_shares: ArrayLike | None, n: int) -> Float:
+    """Caps (n,) shares; infinite where there is none.
+
+    Raises
+    ------
+    ValidationError
+        Caps that are NaN, negative or not one an interval.
+    """
+    if max_shares is None:
+        return np.full(n, np.inf)
+    caps = np.asarray(max_shares, float)
+    if caps.shape not in ((), (n,)) or not np.all(caps >= 0):
+        raise ValidationError(f"max_shares must be one number or ({n},), each at least 0, got {max_shares!r}")
+    return np.array(np.broadcast_to(caps, n))

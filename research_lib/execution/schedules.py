@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
@@ -29,12 +29,7 @@ class Schedule(Record):
     name: str
 
     def __post_init__(self) -> None:
-        shares = np.array(self.shares, float)
-        bad = ~(np.isfinite(shares) & (shares >= 0))
-        if shares.ndim != 1 or bad.any():
-            first = f"; {self.name} has {shares[bad][0]:g} in interval {int(np.argmax(bad))}" if bad.any() else ""
-            raise ValidationError(f"scheduled shares must be (n,), finite and at least 0{first}")
-        object.__setattr__(self, "shares", shares)
+        object.__setattr__(self, "shares", _at_least_zero("scheduled shares", self.shares))
 
 
 def twap(total_shares: float, n_intervals: int) -> Schedule:
@@ -42,3 +37,66 @@ def twap(total_shares: float, n_intervals: int) -> Schedule:
     n = number("n_intervals", n_intervals, 1, integer=True)
     total = number("total_shares", total_shares, 0)
     return Schedule(np.full(n, total / n), "TWAP")
+
+
+def vwap(total_shares: float, volume: ArrayLike) -> Schedule:
+    """Shares in proportion to the volume expected in each interval.
+
+    Parameters
+    ----------
+    total_shares : float
+    volume : (n,) shares
+        As known before the order: of earlier days, for instance. Its unit does not matter.
+
+    Raises
+    ------
+    ValidationError
+        A volume that is negative or not finite, or none in any interval.
+    """
+    expected, total = _volume(volume), number("total_shares", total_shares, 0)
+    return Schedule(total * expected / expected.sum(), "VWAP")
+
+
+def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
+    r"""A fixed rate of the volume expected in each interval, from the first one until the order is done.
+
+    .. math:: x_t = \min(r V_t, S - \sum_{s<t} x_s)
+
+    Parameters
+    ----------
+    total_shares : float
+        S, shares.
+    volume : (n,) shares
+        V_t, the volume of all others, as known before the order.
+    rate : float
+        r above 0, own shares per share of the others.
+
+    Raises
+    ------
+    ValidationError
+        A volume that is negative, not finite or 0 everywhere, or too little of it for the order.
+    """
+    expected, total = _volume(volume), number("total_shares", total_shares, 0)
+    admitted = number("rate", rate, above=0) * np.cumsum(expected)
+    if admitted[-1] < total * (1 - 1e-12):
+        raise ValidationError(
+            f"a rate of {rate:g} admits {admitted[-1]:,.6g} of {total:,.6g} shares; "
+            f"raise it to {total / expected.sum():.3g} or lengthen the horizon"
+        )
+    return Schedule(np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0), "POV")
+
+
+def _volume(volume: ArrayLike) -> Float:
+    expected = _at_least_zero("volume", volume)
+    if not expected.sum() > 0:
+        raise ValidationError(f"volume is 0 in all of {len(expected)} intervals; a share of nothing is no schedule")
+    return expected
+
+
+def _at_least_zero(name: str, values: ArrayLike) -> Float:
+    array = np.array(values, float)
+    bad = ~(np.isfinite(array) & (array >= 0))
+    if array.ndim != 1 or bad.any():
+        first = f"; the first that is not is {array[bad][0]:g} in interval {int(np.argmax(bad))}" if bad.any() else ""
+        raise ValidationError(f"{name} must be (n,), finite and at least 0{first}")
+    return array

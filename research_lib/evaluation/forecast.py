@@ -1,0 +1,275 @@
+"""Spread and depth through the day: what is known of them before, learnt today, and how good that is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+from research_lib.evaluation.ladder import Ladder
+from research_lib.market.synthetic import SyntheticMarket
+
+Float = NDArray[np.float64]
+# Own trend only after this many books: two points are no trend.
+FIRST_TREND = 30
+DEPTH_LEVELS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class LiquidityProfile(Record):
+    """How spread and depth move through a day, each relative to its mean over the day.
+
+    Attributes
+    ----------
+    spread, depth : (n,)
+        Above 0; scaled to mean 1.
+    source : str
+        Where it was measured.
+    """
+
+    spread: Float
+    depth: Float
+    source: str
+
+    def __post_init__(self) -> None:
+        for name in ("spread", "depth"):
+            shape = np.array(self[name], float)
+            if shape.ndim != 1 or not (np.isfinite(shape) & (shape > 0)).all():
+                raise ValidationError(f"{name} of the profile of {self.source} must be (n,), finite and above 0")
+            object.__setattr__(self, name, shape / shape.mean())
+        if self.spread.shape != self.depth.shape:
+            raise ValidationError(f"profile has {len(self.spread)} spreads and {len(self.depth)} depths")
+
+    def __len__(self) -> int:
+        return len(self.spread)
+
+    @classmethod
+    def flat(cls, n_intervals: int) -> LiquidityProfile:
+        """A day without shape."""
+        return cls(np.ones(n_intervals), np.ones(n_intervals), "flat")
+
+    @classmethod
+    def from_ladders(cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05) -> LiquidityProfile:
+        """The mean shape of some days, smoothed by a Gaussian kernel.
+
+        Parameters
+        ----------
+        days : sequence of Ladder
+            Each of one day and of n books; days count alike, whatever their level.
+        source : str
+        bandwidth : float
+            Standard deviation of the kernel as a fraction of the day: 0.05 is 20 minutes.
+        """
+        series = [[_relative(day.half_spread, day), _relative(day.depth, day)] for day in days]
+        spread, depth = (_smooth(np.array([one[k] for one in series]), bandwidth) for k in (0, 1))
+        return cls(spread, depth, source)
+
+    @classmethod
+    def from_market(cls, market: SyntheticMarket, source: str) -> LiquidityProfile:
+        """The expected shape of a synthetic market, in closed form."""
+        curve = market.true_curve
+        depth = curve.lot_size + curve.level_mean[:, :DEPTH_LEVELS]
+        return cls(curve.half_spread, depth.sum(axis=1), source)
+
+    def permuted(self, rng: np.random.Generator) -> LiquidityProfile:
+        """The same intervals in random order."""
+        order = rng.permutation(len(self))
+        return LiquidityProfile(self.spread[order], self.depth[order], f"{self.source}, permuted")
+
+
+class Forecast(ABC):
+    """A view of the day's shape that may change as the day goes on."""
+
+    @abstractmethod
+    def shape(self, half_spread: Float, depth: Float, n: int) -> tuple[Float, Float]:
+        """Relative spread and depth of all n intervals, (n,) each, from the (t + 1,) seen; NaN where unquoted."""
+
+    def paths(self, ladder: Ladder) -> tuple[Float, Float]:
+        """Log spread and depth forecast at each time, (n, n): row t knows the books up to t only."""
+        half_spread, depth = observed(ladder)
+        n = len(ladder)
+        rows = [self.shape(half_spread[: t + 1], depth[: t + 1], n) for t in range(n)]
+        return np.log([spread for spread, _ in rows]), np.array([size for _, size in rows])
+
+
+@dataclass(frozen=True, eq=False)
+class PriorShape(Forecast):
+    """The shape of a profile, kept all day."""
+
+    profile: LiquidityProfile
+
+    def shape(self, half_spread: Float, depth: Float, n: int) -> tuple[Float, Float]:
+        """The profile, whatever is seen."""
+        if len(self.profile) != n:
+            raise ValidationError(
+                f"the profile of {self.profile.source} has {len(self.profile)} intervals, the day has {n}; "
+                "measure it in the same session"
+            )
+        return self.profile.spread, self.profile.depth
+
+    def paths(self, ladder: Ladder) -> tuple[Float, Float]:
+        """One row, (1, n) each: it never changes."""
+        spread, depth = self.shape(ladder.half_spread, ladder.depth, len(ladder))
+        return np.log(spread)[None], depth[None]
+
+
+@dataclass(frozen=True, eq=False)
+class TiltedShape(Forecast):
+    r"""The profile made steeper or flatter, as today's books suggest.
+
+    .. math:: \log y_k = a + \kappa \log shape_k, \qquad
+        \hat\kappa = \frac{w v + \sum_k \tilde x_k \tilde y_k}{w v + \sum_k \tilde x_k^2}
+
+    over the books seen, x the log shape, centred, and v its variance over the whole day:
+    the prior that kappa is 1 weighs as much as `prior_weight` books. kappa is kept in [0, 2].
+    """
+
+    profile: LiquidityProfile
+    prior_weight: float = 60.0
+
+    def shape(self, half_spread: Float, depth: Float, n: int) -> tuple[Float, Float]:
+        """The profile to the power of kappa, spread and depth apart."""
+        known = PriorShape(self.profile).shape(half_spread, depth, n)
+        spread, size = (self._tilted(one, seen) for one, seen in zip(known, (half_spread, depth), strict=True))
+        return spread, size
+
+    def _tilted(self, shape: Float, seen: Float) -> Float:
+        log_shape = np.log(shape)
+        x, y = _logs(log_shape[: len(seen)], seen)
+        weight = self.prior_weight * float(log_shape.var())
+        if not x.size or weight == 0:
+            return shape
+        x = x - x.mean()
+        return shape ** float(np.clip((weight + x @ y) / (weight + x @ x), 0.0, 2.0))
+
+
+@dataclass(frozen=True, eq=False)
+class TodayShape(Forecast):
+    """The trend of today's books in the logarithm of the time since the open, and no prior: flat at first."""
+
+    def shape(self, half_spread: Float, depth: Float, n: int) -> tuple[Float, Float]:
+        """Spread and depth that follow today's trend."""
+        spread, size = (self._trend(seen, n) for seen in (half_spread, depth))
+        return spread, size
+
+    def _trend(self, seen: Float, n: int) -> Float:
+        since_open = np.log1p(np.arange(n))
+        x, y = _logs(since_open[: len(seen)], seen)
+        if len(x) < FIRST_TREND:
+            return np.ones(n)
+        x = x - x.mean()
+        return np.exp((x @ y) / (x @ x) * (since_open - since_open.mean()))
+
+
+def rolling(n_books: int) -> Float:
+    """Equal weights of the last `n_books` books, the current one included."""
+    return np.ones(number("n_books", n_books, 1, integer=True))
+
+
+def decaying(half_life: float, n_books: int = 390) -> Float:
+    """Weights of the last `n_books` books that halve every `half_life` intervals, (n_books,)."""
+    return np.exp2(-np.arange(n_books) / number("half_life", half_life, above=0))
+
+
+def forecast_scores(
+    forecasts: Mapping[str, tuple[Forecast, Float]], days: Sequence[Ladder], horizons: Sequence[int] = (1, 10, 60)
+) -> pd.DataFrame:
+    r"""Root mean squared error of log spread and log depth, h intervals ahead.
+
+    .. math:: \log \hat y_{t+h} = \log s_{t+h} + \frac{\sum_k w_{t-k} (\log y_k - \log s_k)}{\sum_k w_{t-k}}
+
+    with s the shape forecast at t and k the books seen. Three rulers are added: "flat" (no
+    shape, the last 60 books), "last value" (no shape, the last book) and "day so far" (no
+    shape, all books seen).
+
+    Parameters
+    ----------
+    forecasts : mapping of name to (Forecast, (K,) weights by age)
+    days : sequence of Ladder
+        Scored on all of them together.
+    horizons : sequence of int
+        Intervals ahead.
+
+    Returns
+    -------
+    DataFrame
+        Index name, best mean first; columns spread_<h>, depth_<h>, mean.
+    """
+    n = len(days[0])
+    no_shape = PriorShape(LiquidityProfile.flat(n))
+    rulers = {"flat": rolling(60), "last value": rolling(1), "day so far": rolling(n)}
+    scored = dict(forecasts) | {name: (no_shape, weights) for name, weights in rulers.items()}
+    rows = {}
+    for name, (forecast, weights) in scored.items():
+        errors = [_errors(forecast, weights, day, horizons) for day in days]
+        rows[name] = {
+            column: float(np.sqrt(np.nanmean(np.concatenate([one[column] for one in errors]) ** 2)))
+            for column in errors[0]
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("forecast")
+    return table.assign(mean=table.mean(axis=1)).sort_values("mean")
+
+
+def mid_volatility(days: Sequence[Ladder]) -> float:
+    """Standard deviation of the mid's change over one interval, currency per share, days pooled."""
+    steps = np.concatenate([np.diff(day.mid[np.isfinite(day.mid)]) for day in days])
+    return float(np.sqrt(np.mean(steps**2)))
+
+
+def observed(ladder: Ladder) -> tuple[Float, Float]:
+    """Half-spread and depth, (n,) each, NaN where a side is empty or the spread is not above 0."""
+    quoted = np.isfinite(ladder.mid)
+    half_spread = np.where(quoted & (ladder.half_spread > 0), ladder.half_spread, np.nan)
+    return half_spread, np.where(quoted, ladder.depth, np.nan)
+
+
+def _errors(forecast: Forecast, weights: Float, day: Ladder, horizons: Sequence[int]) -> dict[str, Float]:
+    log_spread, depth = forecast.paths(day)
+    half_spread, shown = observed(day)
+    result = {}
+    for name, shapes, seen in (("spread", log_spread, half_spread), ("depth", np.log(depth), shown)):
+        log_seen = np.log(seen)
+        for h in horizons:
+            result[f"{name}_{h}"] = _ahead(np.broadcast_to(shapes, (len(day), len(day))), log_seen, weights, h)
+    return result
+
+
+def _ahead(shapes: Float, log_seen: Float, weights: Float, horizon: int) -> Float:
+    """Errors of the forecasts made at t = 0 .. n - 1 - horizon, of log values (n,) and log shapes (n, n)."""
+    n = len(log_seen)
+    age = np.arange(n)[:, None] - np.arange(n)
+    weight = np.where((age >= 0) & (age < len(weights)), weights[np.clip(age, 0, len(weights) - 1)], 0.0)
+    weight = np.where(np.isfinite(log_seen), weight, 0.0)
+    total = weight.sum(axis=1)
+    above = np.sum(weight * (np.where(np.isfinite(log_seen), log_seen, 0.0) - shapes), axis=1)
+    level = np.divide(above, total, out=np.full(n, np.nan), where=total > 0)
+    made = np.arange(n - horizon)
+    return log_seen[made + horizon] - shapes[made, made + horizon] - level[made]
+
+
+def _relative(values: Float, day: Ladder) -> Float:
+    """Values of the quoted books over their mean, NaN elsewhere, (n,)."""
+    quoted = np.where(np.isfinite(day.mid), values, np.nan)
+    return quoted / np.nanmean(quoted)
+
+
+def _smooth(values: Float, bandwidth: float) -> Float:
+    """Kernel mean of (days, n) values, NaN left out, (n,)."""
+    n = values.shape[1]
+    at = np.arange(n)
+    width = number("bandwidth", bandwidth, above=0) * n
+    kernel = np.exp(-0.5 * ((at[:, None] - at) / width) ** 2)
+    known = np.isfinite(values)
+    return (kernel @ np.where(known, values, 0.0).sum(axis=0)) / (kernel @ known.sum(axis=0))
+
+
+def _logs(x: Float, seen: Float) -> tuple[Float, Float]:
+    """x and log of what was seen, where something above 0 was seen."""
+    known = np.isfinite(seen) & (seen > 0)
+    return x[known], np.log(seen[known])

@@ -1,0 +1,135 @@
+"""Books as a trader of one side meets them: levels by their premium over the mid."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+from research_lib.impact.piecewise import PiecewiseLinearImpact
+from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Session
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder(Record):
+    """The side of n books that an order walks, cheapest level first.
+
+    The mid lies between the best levels that hold shares, wherever they stand in the row.
+
+    Attributes
+    ----------
+    side : str
+        "buy" walks the asks, "sell" the bids.
+    time : (n,) int64 ns UTC
+    mid : (n,) currency per share
+        NaN where a side is empty: nothing can be traded then.
+    half_spread : (n,) currency per share
+        0 where there is no mid; negative where the book is crossed.
+    premium : (n, L) currency per share
+        Price beyond the mid, cost positive, not falling along the row.
+    size : (n, L) shares
+        0 at an empty level.
+    """
+
+    side: str
+    time: NDArray[np.int64]
+    mid: Float
+    half_spread: Float
+    premium: Float
+    size: Float
+
+    @classmethod
+    def of(cls, books: BookSnapshots | Ladder, side: str) -> Ladder:
+        """The ladder of some books; one of the same side is taken as it is.
+
+        Raises
+        ------
+        ValidationError
+            Neither books nor a ladder, a ladder of the other side, or no book with two sides.
+        """
+        if isinstance(books, Ladder):
+            if books.side != side:
+                raise ValidationError(f"the ladder is that of a {books.side}, not of a {side}; make one a side")
+            return books
+        if not isinstance(books, BookSnapshots):
+            raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}")
+        curve = PiecewiseLinearImpact.from_books(books, side)
+        mid = 0.5 * (np.fmin.reduce(books.ask_price, axis=1) + np.fmax.reduce(books.bid_price, axis=1))
+        if not np.isfinite(mid).any():
+            raise ValidationError(f"none of {len(books):,} books has two sides; nothing can be traded")
+        return cls(side, books.time, mid, curve.half_spread, curve.half_spread[:, None] + curve.premium, curve.depth)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @property
+    def sign(self) -> float:
+        """1 for a buy, -1 for a sell."""
+        return 1.0 if self.side == "buy" else -1.0
+
+    @property
+    def depth(self) -> Float:
+        """Shares on display, (n,)."""
+        return self.size.sum(axis=1)
+
+    @property
+    def price(self) -> Float:
+        """Price of each level, (n, L) currency per share."""
+        return self.mid[:, None] + self.sign * self.premium
+
+    def take(self, rows: ArrayLike | slice) -> Ladder:
+        """The books selected by a mask, a slice or positions."""
+        index = rows if isinstance(rows, slice) else np.asarray(rows)
+        arrays = {name: self[name][index] for name in ("time", "mid", "half_spread", "premium", "size")}
+        return dataclasses.replace(self, **arrays)
+
+    def by_day(self, n_intervals: int) -> list[Ladder]:
+        """One ladder a day of books sampled `n_intervals` a day, day after day.
+
+        Raises
+        ------
+        ValidationError
+            If the books are not a whole number of days.
+        """
+        if len(self) % n_intervals:
+            raise ValidationError(f"{len(self):,} books are no whole number of days of {n_intervals}; sample them")
+        return [self.take(slice(first, first + n_intervals)) for first in range(0, len(self), n_intervals)]
+
+
+def sample_states(
+    states: BookSnapshots, session: Session, *, latency_seconds: float = 0.0, slices: int = 1
+) -> BookSnapshots:
+    """The books that children sent at the start of each slice of each interval arrive at.
+
+    Parameters
+    ----------
+    states : BookSnapshots
+        As read, in time order.
+    session : Session
+        n_intervals intervals a day.
+    latency_seconds : float
+        From sending to arrival: the book is the last complete state at or before the slice's
+        start plus the latency.
+    slices : int
+        Equal parts of each interval.
+
+    Returns
+    -------
+    BookSnapshots
+        n_days * n_intervals * slices books; `time` is that of the arrival.
+    """
+    lag = np.int64(round(1e9 * number("latency_seconds", latency_seconds, 0)))
+    n_slices = number("slices", slices, 1, integer=True)
+    opens = session.bounds(session.days(states.time))[0]
+    # What is shown between the opening and the latency after it is seen by the first child, not before the open.
+    sent = np.where(states.time >= opens, np.maximum(states.time - lag, opens), states.time - lag)
+    fine = dataclasses.replace(session, n_intervals=session.n_intervals * n_slices)
+    sampled = dataclasses.replace(states, time=sent).sample(fine)
+    return dataclasses.replace(sampled, time=sampled.time + lag)
