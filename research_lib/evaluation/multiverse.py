@@ -60,8 +60,8 @@ def multiverse(
     - reference: impact beyond the "touch", the half-spread measured; or beyond the "mid",
       without a spread term, which fakes a low exponent.
     - normalisation: sizes in "shares"; of the "visible depth" of each book; of the "mean
-      depth" of the interval over the fitted days. The schedule takes the mean curve of the
-      interval's fitted books.
+      depth" of the interval over the fitted days, which is the book's own where one day shows
+      one book an interval. The schedule takes the mean curve of the interval's fitted books.
     - sampling: the book at the "interval start"; all states alike ("events"); states by the
       "time" they stood, read off a clock of `ticks_per_interval` ticks.
     - weight of an observation: "equal", or "1/size^2", so that relative errors count alike

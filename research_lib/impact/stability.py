@@ -30,7 +30,8 @@ class Influence(Record):
     ----------
     table : DataFrame, index day or block, most influential first
         change_% and change_in_errors: of the impact at `size` when the day is left out,
-        relative to it and to its standard error; leverage: the day's share of the
+        relative to it and to its standard error without the day (with it, an outlier would
+        hide behind the error that it makes); leverage: the day's share of the
         information on the coefficients; and each coefficient without the day.
     size : float
         Median trade size, shares.
@@ -60,7 +61,7 @@ def influence_by_day(
     parts = cut(slippage, n_blocks=n_blocks, session=session)
     whole = fit_impact(parts.source, model_type, **_pooled(settings, session))
     size = _median_size(parts.source)
-    level, error = impact_level(whole, size)
+    level, _ = impact_level(whole, size)
     jacobian = _weighted_jacobian(parts.source, whole)
     inverse = np.linalg.pinv(jacobian.T @ jacobian)
     share = np.einsum("mi,ij,mj->m", jacobian, inverse, jacobian)
@@ -68,20 +69,21 @@ def influence_by_day(
     for fold in parts.folds("leave_one_day_out"):
         out = int(fold.held_out[0])
         left = fit_impact(parts.take(fold.fitted), model_type, **_pooled(settings, session))
-        change = impact_level(left, size)[0] - level
+        without, error = impact_level(left, size)
         rows[parts.labels[out]] = {
-            "change_%": 100 * change / level,
-            "change_in_errors": change / error,
+            "change_%": 100 * (without / level - 1),
+            "change_in_errors": (without - level) / error,
             "leverage": float(share[parts.unit == out].sum() / share.sum()),
             **left.params.iloc[0].drop("half_spread"),
         }
     table = pd.DataFrame(rows).T.sort_values("change_%", key=np.abs, ascending=False).rename_axis(parts.kind)
     top = table.iloc[0]
-    verdict = "one day decides" if abs(top["change_in_errors"]) > 1 else f"no {parts.kind} decides"
+    decisive = int((table["change_in_errors"].abs() > 1).sum()) or "none"
     reading = (
         f"Without {table.index[0]} the pooled impact at {size:,.0f} shares moves by {top['change_%']:+.2g} % "
         f"({top['change_in_errors']:+.2g} standard errors; its share of the information is {top['leverage']:.1%} of "
-        f"{1 / len(table):.1%} on average): {verdict}."
+        f"{1 / len(table):.1%} on average): {decisive} of {len(table)} {parts.kind}s "
+        "decide more than a standard error."
     )
     return Influence(table, size, reading)
 

@@ -115,7 +115,7 @@ def plot_specifications(table: pd.DataFrame, value: str = "exponent", axes: Iter
     upper, lower = axes or _stacked()
     shown = table[table[value].notna()].sort_values(value, ignore_index=True)
     if shown.empty:
-        raise ValidationError(f"no analysis has a {value}: all {len(table)} are NaN")
+        raise ValidationError(f"no analysis has a value of {value}: all {len(table)} are NaN")
     position = np.arange(len(shown))
     if value == "exponent":
         ends = shown[["lower", "upper"]].to_numpy(dtype=float)
@@ -182,7 +182,7 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: Axes | Non
     if np.isfinite(shrinkage.error):
         group = np.arange(len(raw)) * len(shrinkage.weight) // len(raw)
         own = np.array([raw[group == g].mean() for g in range(len(shrinkage.weight))])
-        ax.plot(x, (shrinkage.smoother @ own)[group], color=SERIES[0], linewidth=4.0, alpha=0.6, label="day profile")
+        ax.plot(x, shrinkage.smooth(own)[group], color=SERIES[0], linewidth=4.0, alpha=0.6, label="day profile")
     ax.plot(x, fit.curve.impact(size), color=FITTED, linewidth=1.0, label="shrunk (used)")
     ax.set_ylim(0.0, 1.25 * float(np.nanquantile(raw, 0.995)))
     ax.set_ylabel(f"impact of {size:,.0f} shares\n(currency/share)")

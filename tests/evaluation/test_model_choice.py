@@ -1,0 +1,147 @@
+"""Choosing a form by its schedule: losses equal a loop written out, and the set keeps the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from arch.bootstrap import MCS
+
+from research_lib.errors import ValidationError
+from research_lib.evaluation import replay
+from research_lib.evaluation.model_choice import compare_forms, model_confidence_set
+from research_lib.execution import Schedule, allocate, twap
+from research_lib.impact import fit_impact, slippage_curves
+from research_lib.market import BookSnapshots, Session, thin_stock
+
+SESSION = Session(13)
+SIZES = [50.0, 100.0, 200.0, 400.0]
+ORDER = 1_000.0
+
+
+def frame_of(books: BookSnapshots, side: str = "buy") -> pd.DataFrame:
+    return slippage_curves(books, SIZES, side).to_frame(13, SESSION)
+
+
+@pytest.fixture(scope="module")
+def nine_days() -> BookSnapshots:
+    return thin_stock(SESSION).books(9 * 13, 12, np.random.default_rng(5))
+
+
+@pytest.mark.parametrize("scheme", ["walk_forward", "leave_one_day_out"])
+def test_losses_equal_an_explicit_loop(scheme: str, synthetic_books: BookSnapshots) -> None:
+    frame = frame_of(synthetic_books)
+    day = frame["time"].dt.date
+    found = compare_forms(
+        frame, synthetic_books, side="buy", total_shares=ORDER, model_types=["linear", "sqrt"], scheme=scheme,
+        session=SESSION,
+    )  # fmt: skip
+    for k, d in list(enumerate(sorted(day.unique())))[scheme == "walk_forward" :]:
+        training = frame[day < d] if scheme == "walk_forward" else frame[day != d]
+        books = synthetic_books.take(np.arange(13 * k, 13 * (k + 1)))
+        row = found.losses.loc[str(d)]
+        assert row["TWAP"] == replay(twap(ORDER, 13), books, "buy").cost_bps
+        for form in ("linear", "sqrt"):
+            curve = fit_impact(training, form, n_intervals=13, test_fraction=0, session=SESSION).curve
+            shares = allocate(curve, ORDER).shares
+            assert row[form] == pytest.approx(replay(Schedule(shares, form), books, "buy").cost_bps, rel=1e-9)
+    assert len(found.losses) == 4 - (scheme == "walk_forward")
+    assert found.table.loc["sqrt", "saving_bps"] == pytest.approx((found.losses["TWAP"] - found.losses["sqrt"]).mean())
+    assert "cannot tell the 3 apart" in found.reading
+
+
+def test_the_sell_side_of_a_frame_of_both_is_used(synthetic_books: BookSnapshots) -> None:
+    buys, sells = (frame_of(synthetic_books, side) for side in ("buy", "sell"))
+    both = pd.concat([buys, sells], ignore_index=True)
+    ours, theirs = (
+        compare_forms(f, synthetic_books, side="sell", total_shares=ORDER, model_types=["linear"], session=SESSION)
+        for f in (both, sells)
+    )
+    pd.testing.assert_frame_equal(ours.losses, theirs.losses)
+
+
+def test_losers_are_named_and_the_table_is_sorted_by_cost(nine_days: BookSnapshots) -> None:
+    found = compare_forms(
+        frame_of(nine_days), nine_days, side="buy", total_shares=ORDER, model_types=["linear"],
+        scheme="leave_one_day_out", session=SESSION, confidence={"n_draws": 500, "seed": 2},
+    )  # fmt: skip
+    assert found.table["cost_bps"].is_monotonic_increasing
+    assert found.table.index[0] == "linear"
+    assert found.losers == ("TWAP",)
+    assert "worse than the best: TWAP" in found.reading
+    again = model_confidence_set(found.losses, n_draws=500, seed=2)
+    assert again.p_values.tolist() == found.confidence.p_values.tolist()
+
+
+def test_schedules_that_books_fill_to_different_amounts_are_refused(synthetic_books: BookSnapshots) -> None:
+    depth = synthetic_books.ask_size.sum(axis=1).reshape(4, 13).sum(axis=1).min()
+    with pytest.raises(ValidationError, match=r"unfilled and .* not comparable; lower total_shares or max_shares"):
+        compare_forms(
+            frame_of(synthetic_books), synthetic_books, side="buy", total_shares=0.97 * depth,
+            model_types=["linear"], session=SESSION,
+        )  # fmt: skip
+
+
+def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapshots) -> None:
+    frame = frame_of(synthetic_books)
+    with pytest.raises(ValidationError, match=r"1 days of slippage have no books, first 2024-01-05"):
+        compare_forms(frame, synthetic_books.take(np.arange(39)), side="buy", total_shares=1.0, session=SESSION)
+    with pytest.raises(ValidationError, match=r"51 books for 4 days of 13 intervals; use books.sample"):
+        compare_forms(frame, synthetic_books.take(np.arange(51)), side="buy", total_shares=1.0, session=SESSION)
+    with pytest.raises(ValidationError, match="1 day of slippage leaves none to hold out"):
+        compare_forms(frame.iloc[:52], synthetic_books, side="buy", total_shares=1.0, session=SESSION)
+
+
+def losses(means: list[float], n_days: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Losses of models a, b, ... on days that move them all alike."""
+    noise = rng.normal(0, 1.0, (n_days, 1)) + rng.normal(0, 0.5, (n_days, len(means)))
+    return pd.DataFrame(np.array(means) + noise, columns=list("abcdef"[: len(means)]))
+
+
+def test_the_best_model_stays_in_the_set_as_often_as_it_says(rng: np.random.Generator) -> None:
+    """80 of 80 expected if the test is conservative; fewer than 64 has a chance below 0.001 at 90 %."""
+    kept = sum(
+        "a" in model_confidence_set(losses([1.0, 1.1, 1.2], 60, rng), n_draws=200, seed=seed).included
+        for seed in range(80)
+    )
+    assert kept >= 64
+
+
+def test_clearly_worse_models_are_out_and_equal_ones_in(rng: np.random.Generator) -> None:
+    found = model_confidence_set(losses([1.0, 1.0, 3.0], 60, rng))
+    assert found.included == ("a", "b")
+    assert found.excluded == ("c",)
+    assert found.reading.startswith("a, b cannot be told apart; worse than the best: c (90% model confidence set, 60")
+
+
+def test_p_values_are_archs(rng: np.random.Generator) -> None:
+    table = losses([1.0, 1.2, 1.4], 40, rng)
+    found = model_confidence_set(table, block_size=3, n_draws=300, seed=9)
+    by_arch = MCS(table, 0.1, reps=300, block_size=3, seed=9)
+    by_arch.compute()
+    assert found.p_values.to_dict() == by_arch.pvalues["Pvalue"].to_dict()
+    assert found.included == tuple(sorted(by_arch.included))
+
+
+def test_models_of_the_same_losses_stand_or_fall_together(rng: np.random.Generator) -> None:
+    table = losses([1.0, 3.0], 30, rng)
+    found = model_confidence_set(table.assign(c=table["b"], d=table["a"]))
+    assert found.included == ("a", "d")
+    assert found.excluded == ("b", "c")
+    assert model_confidence_set(table[["a"]].assign(d=table["a"])).included == ("a", "d")
+
+
+def test_too_few_days_tell_nothing_and_say_so(rng: np.random.Generator) -> None:
+    found = model_confidence_set(losses([1.0, 9.0], 7, rng))
+    assert found.included == ("a", "b")
+    assert found.p_values.isna().all()
+    assert found.reading == "7 days cannot tell the 2 apart: at least 8 are needed."
+    assert model_confidence_set(losses([1.0, 9.0], 8, rng)).excluded == ("b",)
+
+
+def test_missing_losses_and_one_model_are_refused(rng: np.random.Generator) -> None:
+    table = losses([1.0, 2.0], 20, rng)
+    with pytest.raises(ValidationError, match="losses must be finite and of 2 models or more"):
+        model_confidence_set(table.mask(table > 2.0))
+    with pytest.raises(ValidationError, match="got 1 with 20 days"):
+        model_confidence_set(table[["a"]])

@@ -1,0 +1,139 @@
+"""Validation: held-out scores equal a loop written out, and the true form wins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from frames import SIZES, slippage_frame
+
+from research_lib.errors import ModelFittingError
+from research_lib.impact import ImpactMoments, LinearImpact, QuadraticImpact, fit_impact, slippage_curves
+from research_lib.impact.validation import calibrate, cross_validate, seldom_censored
+from research_lib.market import BookSnapshots, Session
+
+CURVE = QuadraticImpact(2e-8, np.linspace(1e-5, 3e-5, 6), np.linspace(0.03, 0.01, 6))
+
+
+def noisy(n_days: int, rng: np.random.Generator, sd: float = 0.004) -> pd.DataFrame:
+    return slippage_frame(CURVE, n_days, book_noise=rng.normal(0, sd, (n_days, 6, 1)))
+
+
+@pytest.mark.parametrize("scheme", ["leave_one_day_out", "walk_forward"])
+def test_scores_equal_an_explicit_loop(scheme: str, rng: np.random.Generator) -> None:
+    frame = noisy(5, rng)
+    day = frame["time"].dt.tz_convert("America/New_York").dt.date
+    days = sorted(day.unique())
+    held, predicted, beyond = [], [], []
+    for d in days[scheme == "walk_forward" :]:
+        training = frame[day < d] if scheme == "walk_forward" else frame[day != d]
+        curve = fit_impact(training, "linear", n_intervals=6, test_fraction=0).curve
+        out = frame[day == d]
+        held.append(out)
+        predicted.append(curve.take(out["interval"]).slippage(out["trade_size"].to_numpy()))
+        beyond.append(curve.take(out["interval"]).impact(out["trade_size"].to_numpy()))
+    observed, said = pd.concat(held), np.concatenate(predicted)
+    error, centred = observed["avg_slippage"] - said, observed["avg_slippage"] - observed["avg_slippage"].mean()
+    impact = observed["avg_slippage"] - observed["half_spread"]
+    missed = impact - np.concatenate(beyond)
+    found = cross_validate(frame, ["linear"], scheme=scheme)
+    row = found.table.loc["linear"]
+    assert row["r2"] == pytest.approx(1 - (error**2).sum() / (centred**2).sum(), abs=1e-12)
+    assert row["rmse_bps"] == pytest.approx(1e4 * np.sqrt(np.mean((error / 50.0) ** 2)), rel=1e-12)
+    assert row["impact_r2"] == pytest.approx(1 - (missed**2).sum() / ((impact - impact.mean()) ** 2).sum(), abs=1e-12)
+    assert row["observations"] == len(observed)
+    last = 1e4 * np.sqrt(np.mean((error.iloc[-30:] / 50.0) ** 2))
+    assert found.by_unit["linear"].iloc[-1] == pytest.approx(last, rel=1e-12)
+
+
+def test_walking_forward_sees_nothing_of_later_days(rng: np.random.Generator) -> None:
+    frame = noisy(5, rng)
+    spoilt = frame.copy()
+    spoilt.loc[spoilt.index[-30:], "avg_slippage"] *= 7.0
+    before, after = (cross_validate(f, ["linear"], scheme="walk_forward").by_unit["linear"] for f in (frame, spoilt))
+    assert before.iloc[:-1].tolist() == after.iloc[:-1].tolist()
+    assert after.iloc[-1] > 2 * before.iloc[-1]
+
+
+def test_noise_free_observations_of_the_form_are_predicted_exactly() -> None:
+    found = cross_validate(slippage_frame(CURVE, 3), ["nonlinear", "linear"])
+    assert found.table.loc["nonlinear", "r2"] == pytest.approx(1.0, abs=1e-12)
+    assert found.table.loc["nonlinear", "rmse_bps"] < 1e-6
+    assert found.table.index[0] == "nonlinear"
+
+
+def test_the_true_form_wins_and_is_named(rng: np.random.Generator) -> None:
+    found = cross_validate(noisy(12, rng), ["linear", "nonlinear", "sqrt"])
+    assert found.table.index.tolist() == ["nonlinear", "linear", "sqrt"]
+    assert found.reading.startswith("nonlinear predicts best")
+    assert "a difference beyond chance" in found.reading
+
+
+def test_information_criteria_are_those_of_ordinary_least_squares(rng: np.random.Generator) -> None:
+    frame = noisy(4, rng)
+    found = cross_validate(frame, ["linear"], by="pooled").table.loc["linear"]
+    ols = sm.OLS(frame["avg_slippage"] - frame["half_spread"], frame["trade_size"]).fit()
+    assert found["coefficients"] == 1
+    assert found["aic"] == pytest.approx(ols.aic + 2.0, abs=1e-6)  # statsmodels does not count the variance
+    assert found["bic"] == pytest.approx(ols.bic + np.log(len(frame)), abs=1e-6)
+
+
+def test_moments_give_the_scores_of_rows(synthetic_books: BookSnapshots) -> None:
+    session = Session(13)
+    curves = slippage_curves(synthetic_books, [50.0, 100.0, 200.0, 400.0], "buy")
+    moments = ImpactMoments.from_curves(curves, 13, session)
+    frame = curves.to_frame(13, session)
+    ours, theirs = (cross_validate(x, ["linear", "sqrt"], session=session, n_intervals=13) for x in (moments, frame))
+    pd.testing.assert_frame_equal(ours.table, theirs.table, rtol=1e-8)
+    pd.testing.assert_frame_equal(ours.calibration, theirs.calibration, rtol=1e-8)
+
+
+def test_within_one_day_blocks_are_predicted(rng: np.random.Generator) -> None:
+    found = cross_validate(noisy(1, rng), ["linear", "nonlinear"], scheme="walk_forward", n_blocks=3)
+    assert found.by_unit.index.tolist() == ["intervals 2 to 3", "intervals 4 to 5"]
+    assert "one day" in found.information
+    assert "too few to tell them apart" in found.reading
+    assert found.calibration["lower"].isna().all()
+
+
+def test_sizes_that_books_often_cannot_fill_are_not_scored(rng: np.random.Generator) -> None:
+    frame = noisy(4, rng)
+    largest = np.flatnonzero(frame["trade_size"] == SIZES[-1])
+    frame.loc[largest[::2], "censored"] = True
+    found = cross_validate(frame, ["linear"])
+    assert found.table.loc["linear", "observations"] == 4 * 6 * 4
+    assert "4 sizes, 100 to 800 shares" in found.information
+    assert cross_validate(frame, ["linear"], most_censored=0.5).table.loc["linear", "observations"] == 4 * 6 * 4 + 12
+    everything = frame.assign(censored=frame.index % 2 == 0)
+    with pytest.raises(ModelFittingError, match="of a size that at most 5%"):
+        cross_validate(everything, ["linear"])
+
+
+def test_a_rarely_censored_size_loses_its_censored_rows_only() -> None:
+    kept = seldom_censored([1, 1, 1, 2, 2], [False, True, False, True, False], [1.0, 1.0, 8.0, 1.0, 1.0], 0.1)
+    assert kept.tolist() == [True, False, True, False, False]
+
+
+def test_deciles_hold_equal_numbers_and_equal_predictions_stay_together() -> None:
+    predicted = np.repeat(np.arange(1.0, 21.0), 5)
+    rows = pd.DataFrame({"predicted_bps": predicted, "observed_bps": 2.0 * predicted, "n": 1.0, "unit": 0})
+    table = calibrate(rows, 10)
+    assert table["n"].tolist() == [10] * 10
+    assert np.allclose(table["observed_bps"], 2.0 * table["predicted_bps"])
+    assert calibrate(rows.assign(predicted_bps=3.0), 10)["n"].tolist() == [100]
+
+
+def test_the_calibrations_interval_is_students_over_days() -> None:
+    gaps = np.array([0.5, -0.25, 1.0])
+    rows = pd.DataFrame({"predicted_bps": 3.0, "observed_bps": 3.0 + gaps, "n": 1.0, "unit": [0, 1, 2]})
+    row = calibrate(rows, 2).iloc[0]
+    assert row["upper"] - row["lower"] == pytest.approx(2 * 4.302652729911275 * gaps.std(ddof=1) / np.sqrt(3))
+
+
+def test_a_curve_that_overstates_is_read_so() -> None:
+    frame = slippage_frame(LinearImpact(np.full(4, 1e-5), 0.01), 4)
+    frame.loc[frame.index[-20:], "avg_slippage"] *= 0.5
+    found = cross_validate(frame, ["linear"], scheme="walk_forward")
+    assert "furthest off in decile" in found.reading
+    assert (found.calibration["predicted_bps"] > found.calibration["observed_bps"]).all()
