@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from research_lib.config import SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import allocate, allocation, twap
-from research_lib.execution.solvers import Answer, Limits, Problem
-from research_lib.impact import ImpactCurve, LinearImpact, QuadraticImpact
+from research_lib.execution import allocate, allocate_many, share_caps
+from research_lib.impact import ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact, QuadraticImpact
 
 SOLVERS = ["analytical", "scipy", "cvxpy"]
-EQUAL_CURVES = [LinearImpact(np.full(12, 1e-5), 0.01), QuadraticImpact(np.full(12, 1e-9), 1e-5, 0.01)]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -68,22 +61,6 @@ def test_linear_totals_fill_the_cheapest_first() -> None:
     assert result.cost == pytest.approx(600e-5 + 400 * 2e-5)
 
 
-@pytest.mark.parametrize("objective", ["cost", "impact"])
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize(
-    "curve", [LinearImpact(np.full(12, 1e-5), 0.01), QuadraticImpact(np.full(12, 1e-9), 1e-5, 0.01)]
-)
-def test_equal_curves_give_twap_and_no_saving(curve: ImpactCurve, solver: str, objective: str) -> None:
-    result = allocate(curve, 12_000, max_shares=3_000, solver=solver, objective=objective)
-    naive = np.sum(curve.total(objective).value(twap(12_000, 12).shares))
-    assert result.cost == pytest.approx(naive, rel=1e-9)
-    flat = isinstance(curve, LinearImpact) and objective == "impact"  # every split costs the same
-    if not flat:
-        assert result.shares == pytest.approx(np.full(12, 1_000), rel=1e-3)
-    if solver == "analytical":
-        assert result.shares == pytest.approx(np.full(12, 1_000), rel=1e-12)
-
-
 def test_caps_that_admit_exactly_the_order_in_floating_point() -> None:
     result = allocate(LinearImpact(np.linspace(1, 2, 10)), 1.0, max_shares=0.1)
     assert result.shares == pytest.approx(np.full(10, 0.1), rel=1e-15)
@@ -104,65 +81,6 @@ def test_one_interval_an_empty_order_and_free_liquidity() -> None:
     free = allocate(LinearImpact(np.array([0.0, 1e-5])), 1_000)
     assert free.shares == pytest.approx([1_000, 0], abs=1e-9)
     assert free.cost == pytest.approx(0.0, abs=1e-12)
-
-
-@st.composite
-def problems(draw: st.DrawFn) -> tuple[ImpactCurve, float, np.ndarray, np.ndarray, str]:
-    n = draw(st.integers(1, 25))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    beta, half_spread = rng.lognormal(-10, 1, n), rng.uniform(0, 0.05, n)
-    alpha = rng.lognormal(-18, 1, n) * draw(st.sampled_from([0.0, 1.0]))
-    total = draw(st.floats(1, 1e6))
-    upper = total * rng.uniform(0.5, 4, n) / n
-    upper *= max(1.0, 1.01 * total / upper.sum())
-    lower = rng.uniform(0, 0.3, n) * total / n * (rng.random(n) < 0.3)
-    curve: ImpactCurve = QuadraticImpact(alpha, beta, half_spread) if alpha.any() else LinearImpact(beta, half_spread)
-    return curve, total, np.minimum(lower, upper), upper, draw(st.sampled_from(["cost", "impact"]))
-
-
-def sorted_breakpoints(problem: Problem) -> float:
-    """Optimal cost by a second route: bisection on the multiplier between sorted breakpoints, plain NumPy."""
-    ends = np.concatenate([problem.total.marginal(problem.lower), problem.total.marginal(problem.upper)])
-    low, high = ends.min() - 1.0, ends.max() + 1.0
-
-    def shares(nu: float) -> np.ndarray:
-        return np.clip(problem.total.shares_at_marginal(nu), problem.lower, problem.upper)
-
-    for _ in range(200):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if shares(middle).sum() < problem.shares else (low, middle)
-    below, above = shares(low), shares(high)
-    gap = above.sum() - below.sum()
-    part = (problem.shares - below.sum()) / gap if gap > 0 else 0.0
-    return float(np.sum(problem.total.value(below + part * (above - below))))
-
-
-@settings(max_examples=300, deadline=None)
-@given(problems())
-def test_the_analytical_optimum_is_certified_and_equals_its_twin(
-    case: tuple[ImpactCurve, float, np.ndarray, np.ndarray, str],
-) -> None:
-    curve, total, lower, upper, objective = case
-    result = allocate(curve, total, min_shares=lower, max_shares=upper, objective=objective, solver="analytical")
-    assert result.solver == "analytical"
-    assert abs(result.shares.sum() - total) <= 1e-12 * total
-    assert (result.shares >= lower).all()
-    assert (result.shares <= upper).all()
-    assert result.kkt_residual <= 1e-9
-    assert abs(result.duality_gap) <= 1e-12
-    twin = sorted_breakpoints(Problem(curve.total(objective), total, lower, upper))
-    assert result.cost == pytest.approx(twin, rel=1e-9)
-
-
-@settings(max_examples=25, deadline=None)
-@given(problems())
-def test_cvxpy_and_scipy_find_the_same_cost(case: tuple[ImpactCurve, float, np.ndarray, np.ndarray, str]) -> None:
-    curve, total, lower, upper, objective = case
-    costs = [
-        allocate(curve, total, min_shares=lower, max_shares=upper, objective=objective, solver=solver).cost
-        for solver in SOLVERS
-    ]
-    assert costs[1:] == pytest.approx([costs[0]] * 2, rel=1e-6)
 
 
 def test_bounds_that_admit_no_schedule_are_refused_with_the_numbers() -> None:
@@ -238,38 +156,6 @@ def test_impossible_input_is_refused(curve: ImpactCurve, total: float, bounds: d
         allocate(curve, total, **bounds)  # type: ignore[arg-type]
 
 
-def test_an_uncertified_answer_falls_back_and_leaves_a_trail(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(problem: Problem, limits: Limits) -> Iterator[Answer]:
-        yield Answer("BROKEN", None, "raised")
-        yield Answer("WRONG", np.array([problem.shares, 0.0]), "status optimal")
-        yield Answer("SHORT", np.array([0.4, 0.4]) * problem.shares, "status optimal")
-
-    monkeypatch.setitem(allocation.SOLVERS, SolverType.CVXPY, wrong)
-    result = allocate(LinearImpact(np.ones(2)), 10, solver="cvxpy")
-    assert result.shares == pytest.approx([5, 5])
-    assert [(a.backend, a.accepted) for a in result.attempts] == [
-        ("BROKEN", False), ("WRONG", False), ("SHORT", False), ("multiplier", True),
-    ]  # fmt: skip
-    assert "duality gap" in result.attempts[1].reason
-    assert "shares sum to 8 of 10" in result.attempts[2].reason
-    assert result.solver == "analytical"
-
-
-def test_no_certified_answer_at_all_is_an_error_that_names_the_attempts() -> None:
-    rng = np.random.default_rng(0)
-    curve = QuadraticImpact(rng.lognormal(-18, 2, 60), rng.lognormal(-10, 2, 60), rng.uniform(0, 0.05, 60))
-    trail = r"no solver gave a certified schedule \(scipy/SLSQP: .*analytical/multiplier: .*cvxpy/SCS: .*gap"
-    with pytest.raises(OptimizationError, match=trail):
-        allocate(curve, 100_000, solver="scipy", max_iterations=1)
-
-
-def test_validate_outputs_off_returns_the_first_finite_answer() -> None:
-    curve = LinearImpact(np.array([1e-5, 3e-4, 2e-6, 5e-5]))
-    loose = allocate(curve, 10_000, solver="scipy", max_iterations=1, validate_outputs=False)
-    assert loose.solver == "scipy"
-    assert loose.duality_gap > 1e-6
-
-
 def test_time_out_stops_scipy() -> None:
     rng = np.random.default_rng(0)
     curve = LinearImpact(rng.lognormal(-11, 0.5, 200), rng.uniform(0, 0.03, 200))
@@ -278,11 +164,144 @@ def test_time_out_stops_scipy() -> None:
     assert result.solver == "analytical"
 
 
-def test_tolerance_reaches_the_numerical_solvers() -> None:
-    rng = np.random.default_rng(0)
-    curve = QuadraticImpact(rng.lognormal(-18, 1, 40), rng.lognormal(-11, 0.5, 40), rng.uniform(0, 0.03, 40))
-    tight, loose = (
-        allocate(curve, 100_000, solver="scipy", tolerance=tolerance, validate_outputs=False)
-        for tolerance in (1e-10, 1e-2)
-    )
-    assert tight.duality_gap < 1e-9 < loose.duality_gap
+def test_power_costs_of_three_halves_go_as_one_over_scale_squared() -> None:
+    scale = np.array([1e-3, 2e-3, 5e-3])
+    for unit in (1e-12, 1.0, 1e12):
+        result = allocate(PowerImpact(unit * scale, 0.5), 10_000)
+        assert result.shares == pytest.approx(10_000 * scale**-2 / np.sum(scale**-2), rel=1e-9)
+        # cost = S^1.5 / sqrt(sum c^-2), and the multiplier its derivative.
+        assert result.cost == pytest.approx(unit * 1e6 / np.sqrt(np.sum(scale**-2)), rel=1e-9)
+        assert result.marginal_cost == pytest.approx(1.5 * result.cost / 10_000, rel=1e-9)
+
+
+def test_coefficients_from_tiny_to_huge_share_as_one_over_beta() -> None:
+    beta = np.array([1e-12, 1.0, 1e12])
+    result = allocate(LinearImpact(beta), 1_000)
+    assert result.shares == pytest.approx(1_000 / beta / np.sum(1 / beta), rel=1e-9)
+    assert result.kkt_residual <= 1e-9
+
+
+def test_a_walked_book_takes_the_cheapest_shares_first_and_splits_ties_by_room() -> None:
+    # Pooled by hand: 100 + 300 at 0, then 200 at 0.01, split by room, 200 : 300, for no child exceeds the order.
+    curve = PiecewiseLinearImpact([[100, 200, 500], [300, 400, 0]], [[0, 0.01, 0.05], [0, 0.01, 0.01]], 0.02)
+    result = allocate(curve, 600)
+    assert result.shares == pytest.approx([180, 420], rel=1e-12)
+    assert result.cost == pytest.approx(600 * 0.02 + 200 * 0.01, rel=1e-12)
+    assert result.marginal_cost == pytest.approx(0.03, rel=1e-12)
+    assert allocate(curve, 1_000).marginal_cost == pytest.approx(0.07, rel=1e-12)  # the next share is a step up
+    with pytest.raises(OptimizationError, match=r"cap admits 1,500 of 1,600 shares; .* what the book shows"):
+        allocate(curve, 1_600)
+
+
+def test_concave_totals_are_solved_at_a_vertex_equal_to_brute_force(rng: np.random.Generator) -> None:
+    for _ in range(40):
+        n, cap = int(rng.integers(2, 6)), float(rng.uniform(150, 400))
+        shares = float(rng.uniform(0.2, 0.98)) * n * cap
+        curve = PowerImpact(rng.lognormal(-5, 0.5, n), 0.5)
+        result = allocate(curve, shares, max_shares=cap, objective="impact")
+        assert result.solver == "vertex"
+        assert result.shares.sum() == pytest.approx(shares, rel=1e-12)
+        full = int(shares // cap)
+        vertices = []
+        for mask in range(2**n):
+            at_cap = np.array([bool(mask >> t & 1) for t in range(n)])
+            if at_cap.sum() != full:
+                continue
+            for rest in np.flatnonzero(~at_cap):
+                x = cap * at_cap
+                x[rest] = shares - full * cap
+                vertices.append(float(curve.impact(x).sum()))
+        assert result.cost == pytest.approx(min(vertices), rel=1e-12)
+        assert result.kkt_residual <= 1e-9
+
+
+def test_a_falling_slope_under_the_literal_sum_is_solved_at_a_vertex() -> None:
+    result = allocate(QuadraticImpact(np.array([-1e-9, -2e-9]), 1e-5), 1_000, objective="impact")
+    assert result.shares.tolist() == [0, 1_000]
+
+
+def test_concave_totals_under_unequal_caps_are_refused() -> None:
+    with pytest.raises(OptimizationError, match=r"first in 0 \(0\.001 x\^0\.5\).*bounds differ"):
+        allocate(PowerImpact(np.full(3, 1e-3), 0.5), 10, max_shares=[5, 6, 7], objective="impact")
+
+
+def test_caps_from_participation_and_blackouts() -> None:
+    caps = share_caps(4, max_shares=500, participation_rate=0.1, volume=[1e4, 2e3, 1e4, 1e4], blackout=[3])
+    assert caps.tolist() == [500, 200, 500, 0]
+    assert share_caps(4, blackout=np.array([True, False, False, True])).tolist() == [0, np.inf, np.inf, 0]
+    result = allocate(LinearImpact(np.ones(4)), 900, max_shares=caps)
+    assert result.shares == pytest.approx([350, 200, 350, 0], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"participation_rate": 0.1}, "go together"),
+        ({"volume": 100}, "go together"),
+        ({"participation_rate": 1.5, "volume": 100}, "participation_rate must be at most 1"),
+        ({"participation_rate": 0.1, "volume": -1}, "volume must be at least 0"),
+        ({"blackout": [4]}, "blackout must be a mask"),
+        ({"blackout": [True, False]}, "blackout must be a mask"),
+    ],
+)
+def test_caps_that_make_no_sense_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        share_caps(4, **settings)  # type: ignore[arg-type]
+
+
+def test_relaxed_bounds_are_the_smallest_that_admit_the_order_and_are_reported() -> None:
+    curve = LinearImpact(np.array([1.0, 1.0, 2.0, 5.0]))
+    result = allocate(curve, 1_000, max_shares=[100, 200, 200, 0], on_infeasible="relax")
+    assert result.shares == pytest.approx([200, 400, 400, 0], rel=1e-9)  # all caps doubled, the blackout kept
+    assert result.relaxed == "max_shares raised to 2 times it"
+    assert result.warnings == ("bounds relaxed: max_shares raised to 2 times it",)
+    floors = allocate(curve, 100, min_shares=[100, 100, 0, 0], on_infeasible="relax")
+    assert floors.shares == pytest.approx([50, 50, 0, 0], rel=1e-9)
+    assert floors.relaxed == "min_shares lowered to 0.5 of it"
+    assert allocate(curve, 100, max_shares=60, on_infeasible="relax").relaxed == ""
+
+
+def test_relaxation_stops_at_the_book_and_at_contradictions() -> None:
+    book = PiecewiseLinearImpact([[100.0], [500.0]], [[0.0], [0.0]])
+    result = allocate(book, 400, max_shares=90, on_infeasible="relax")
+    assert result.shares == pytest.approx([100, 300], rel=1e-9)
+    with pytest.raises(OptimizationError, match="cap admits 600 of 700 shares"):
+        allocate(book, 700, on_infeasible="relax")
+    with pytest.raises(OptimizationError, match="min_shares 5 is above max_shares 4"):
+        allocate(LinearImpact(np.ones(2)), 10, min_shares=[5, 0], max_shares=[4, 20], on_infeasible="relax")
+    with pytest.raises(ValidationError, match="on_infeasible must be 'raise' or 'relax'"):
+        allocate(book, 100, on_infeasible="perhaps")
+
+
+def test_summary_says_what_the_next_share_costs() -> None:
+    curve = LinearImpact(np.array([1e-5, 2e-5]), 0.01)
+    result = allocate(curve, 300)
+    text = result.summary()
+    assert "300 shares in 2 intervals, objective 'cost', solver analytical" in text
+    assert "the next share costs 0.014" in text
+    assert "tried: analytical (multiplier), certified" in text
+    more = allocate(curve, 301)
+    assert more.cost - result.cost == pytest.approx(result.marginal_cost, rel=1e-3)
+
+
+def test_a_million_intervals_are_certified(rng: np.random.Generator) -> None:
+    n = 1_000_000
+    curve = LinearImpact(rng.lognormal(-11, 0.5, n), rng.uniform(0.01, 0.03, n))
+    result = allocate(curve, 2.5e8, max_shares=2_000)
+    assert result.attempts[0].iterations <= 8
+    assert result.kkt_residual <= 1e-9
+    assert abs(result.shares.sum() - 2.5e8) <= 1e-12 * 2.5e8
+
+
+def test_a_batch_names_the_problem_that_has_no_schedule() -> None:
+    curve = LinearImpact(np.ones(6))
+    with pytest.raises(OptimizationError, match="problem 1, first of 1: cap admits 30 of 50 shares"):
+        allocate_many(curve, [20, 50], max_shares=10)
+    with pytest.raises(OptimizationError, match="not convex in interval 1 of problem 1"):
+        allocate_many(LinearImpact(np.array([1.0, 1, 1, 1, -1, 1])), [20, 50])
+    with pytest.raises(ValidationError, match="with m a divisor of the curve's 6 intervals"):
+        allocate_many(curve, [1.0, 2, 3, 4])
+    with pytest.raises(ValidationError, match="not finite"):
+        allocate_many(LinearImpact(np.array([1.0, np.nan])), [20])
+    with pytest.raises(ValidationError, match="max_shares must broadcast"):
+        allocate_many(curve, [20, 50], max_shares=np.ones(4))

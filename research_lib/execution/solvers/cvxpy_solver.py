@@ -42,14 +42,15 @@ def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
         model = _models.pop(key, None)
     model = model or Model(scaled)
     model.set(scaled)
-    for backend in BACKENDS:
-        if backend not in cp.installed_solvers() or (backend == "OSQP" and model.conic):
-            continue
-        yield model.solve(backend, limits, problem)
-    with _lock:
-        _models[key] = model
-        while len(_models) > CACHED_MODELS:
-            _models.popitem(last=False)
+    try:
+        for backend in BACKENDS:
+            if backend in cp.installed_solvers() and not (backend == "OSQP" and model.conic):
+                yield model.solve(backend, limits, problem)
+    finally:  # also when the caller has what it wants and asks no further
+        with _lock:
+            _models[key] = model
+            while len(_models) > CACHED_MODELS:
+                _models.popitem(last=False)
 
 
 def structure(problem: Problem) -> Any:
@@ -122,9 +123,10 @@ class Model:
         return cost
 
     def _power(self, x: cp.Expression, power: Float) -> cp.Expression:
-        """Variables at or above x^p, by power cones; squares as squares."""
+        """Variables at or above (n x)^p, by power cones, squares as squares: in average children they are near 1."""
         import cvxpy as cp
 
+        x = self.shares.size * x
         if np.all(power == 2):
             return cp.square(x)
         if np.all(power == 1):
@@ -173,11 +175,17 @@ class Model:
             values |= {"holding": terms.holding, "smoothness": terms.smoothness}
             if terms.factor is not None:
                 p = terms.factor.shape[1]
-                values |= {f"factor{i}{j}": terms.factor[:, i, j] for i in range(p) for j in range(i + 1)}
+                values |= {
+                    f"factor{i}{j}": terms.factor[:, i, j] / len(problem.lower) ** terms.powers[i]
+                    for i in range(p)
+                    for j in range(i + 1)
+                }
             totals |= {f"scenario{j}": scenario for j, scenario in enumerate(terms.scenarios)}
+        n = len(problem.lower)
         for name, total in totals.items():
-            values |= {f"{name}.{key}": getattr(total, key) for key in ("linear", "quadratic", "cubic", "premium")}
-            values[f"{name}.scale"] = total.scale[total.scale > 0]
+            values |= {f"{name}.{key}": getattr(total, key) for key in ("linear", "quadratic", "premium")}
+            values[f"{name}.cubic"] = total.cubic / n**3
+            values[f"{name}.scale"] = (total.scale / n**total.power)[total.scale > 0]
             values[f"{name}.depth"] = np.minimum(total.depth, 1.0)
         for name, parameter in self.parameters.items():
             parameter.value = values[name]
