@@ -30,7 +30,6 @@ Float = NDArray[np.float64]
 
 ESTIMATORS = ("least_squares", "weighted", "huber", "log_log")
 GROUPINGS = ("interval", "bucket", "pooled")
-EXACT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,8 @@ def _fit(sample: Sample, choice: _Choice) -> _Fitted:
     found, points = _estimated(_points(*((usable, total) if by_rows else daily), borrowed, errors, choice), choice)
     covariance, dof = covariances(points, found, errors)
     half_spread, spread_error = borrowed.half_spread(sample.spreads, n)
-    shrinkage = _shrinkage(_points(*daily, borrowed, "day", choice), found, half_spread, spread_error, choice)
+    by_day = _points(*daily, borrowed, "day", choice)
+    shrinkage = _shrinkage(by_day, found, half_spread, spread_error, choice, borrowed.overlap)
     largest = np.zeros(n_groups)
     np.maximum.at(largest, points.group, points.size)
     raw = curve_of(found, found.coefficients, half_spread, largest)
@@ -282,7 +282,7 @@ def _estimated(points: Points, choice: _Choice) -> tuple[Estimate, Points]:
 
 
 def _shrinkage(
-    points: Points, found: Estimate, half_spread: Float, spread_error: Float, choice: _Choice
+    points: Points, found: Estimate, half_spread: Float, spread_error: Float, choice: _Choice, overlap: int
 ) -> dict[str, Shrinkage]:
     """Shrinkage of the impact at the median size, and of the half-spread; errors are those between days."""
     group, size = np.arange(points.n_groups), np.full(points.n_groups, np.median(points.size))
@@ -294,13 +294,10 @@ def _shrinkage(
         variance = np.einsum("gi,gij,gj->g", jacobian, np.nan_to_num(covariance), jacobian)
         known = np.isfinite(covariance).any(axis=(1, 2))
         return {
-            "impact": shrink(level, np.where(known, np.sqrt(variance), np.nan), reason),
+            "impact": shrink(level, np.where(known, np.sqrt(variance), np.nan), reason, overlap),
             "half_spread": shrink(half_spread, spread_error, reason),
         }
-    misfit = np.abs(points.mean - found.impact(points.group, points.size))
-    if not reason and misfit.max(initial=0.0) <= EXACT * np.abs(points.mean).max(initial=0.0):
-        reason = "none: the observations are free of error"
-    return {"impact": shrink(level, None, reason), "half_spread": shrink(half_spread, None, reason)}
+    return {"impact": shrink(level, None, reason, overlap), "half_spread": shrink(half_spread, None, reason)}
 
 
 def _warnings(found: Estimate, borrowed: Borrowed, choice: _Choice) -> tuple[str, ...]:

@@ -34,6 +34,13 @@ class Borrowed(Record):
     widened: list[int]
     pooled: list[int]
 
+    @property
+    def overlap(self) -> int:
+        """Groups up to this many apart may share rows; those that take all rows left out."""
+        index = np.arange(len(self.first))
+        own = ~np.isin(index, self.pooled)
+        return int(2 * np.max(np.maximum(index - self.first, self.last - index)[own], initial=0))
+
     def rows(self, interval: Index, n_intervals: int) -> tuple[Index, Index]:
         """Group and row of every use of a row, for the (m,) intervals of the rows."""
         n_groups = len(self.first)
