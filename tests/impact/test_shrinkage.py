@@ -1,0 +1,178 @@
+"""Shrinkage: no phantom savings where intervals are alike, little lost where they are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from research_lib.errors import ValidationError
+from research_lib.execution import allocate
+from research_lib.impact import ImpactFit, LinearImpact, PowerImpact, fit_impact
+from research_lib.impact.pooling import pool_fits, pool_shapes
+from research_lib.impact.shrinkage import shrink, smoothed
+from research_lib.market import Session
+
+Float = np.ndarray
+SIZES = np.array([250.0, 500.0, 1000.0, 1500.0, 2000.0])
+SHARES = 20_000.0
+
+
+def frame(impact: Float, n_days: int, noise: float, rng: np.random.Generator, sizes: Float = SIZES) -> pd.DataFrame:
+    """One book an interval and day: the (n, K) impact times a lognormal level of mean 1, common to the book."""
+    n, k = impact.shape
+    days = pd.bdate_range("2024-01-02", periods=n_days).date
+    level = rng.lognormal(-0.5 * noise**2, noise, (n_days, n, 1)) if noise else np.ones((n_days, n, 1))
+    time = np.repeat(Session(n).starts(days).ravel(), k)
+    return pd.DataFrame({
+        "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
+        "interval": np.tile(np.repeat(np.arange(n), k), n_days), "trade_size": np.tile(sizes, n * n_days),
+        "mid_price": 50.0, "half_spread": 0.01, "avg_slippage": 0.01 + (impact * level).ravel(), "censored": False,
+    })  # fmt: skip
+
+
+def linear_fit(beta: Float, n_days: int, noise: float, seed: int, **options: str) -> ImpactFit:
+    data = frame(beta[:, None] * SIZES, n_days, noise, np.random.default_rng(seed))
+    return fit_impact(data, test_fraction=0, **options)  # type: ignore[arg-type]
+
+
+def excess(curve: LinearImpact, beta: Float) -> float:
+    """Expected cost of the curve's schedule on new books over that of TWAP, minus 1."""
+    shares = allocate(curve, SHARES).shares
+    return float(np.sum(beta * shares**2) / (np.sum(beta) * (SHARES / len(beta)) ** 2) - 1.0)
+
+
+@pytest.mark.parametrize("n_days", [1, 5, 20])
+@pytest.mark.parametrize("n", [39, 390])
+def test_equal_coefficients_with_30_percent_noise_lose_under_one_percent_against_twap(n: int, n_days: int) -> None:
+    beta = np.full(n, 1e-5)
+    fits = [linear_fit(beta, n_days, 0.3, seed) for seed in range(3)]
+    assert max(excess(fit.curve, beta) for fit in fits) < 0.01
+    # The raw curve loses the variance of its errors: exp(0.09 / days) - 1 for lognormal ones.
+    raw = np.mean([excess(fit.raw_curve, beta) for fit in fits])
+    assert raw == pytest.approx(0.09 / n_days, rel=0.5)
+
+
+@pytest.mark.parametrize(("n_days", "least"), [(2, 0.88), (5, 0.94), (20, 0.985)])
+def test_different_intervals_keep_what_can_be_saved(n_days: int, least: float) -> None:
+    beta = 1e-5 * np.random.default_rng(1).lognormal(0, 0.5, 390)
+    best = float(len(beta) ** 2 / np.sum(1 / beta) / np.sum(beta) - 1.0)
+    fit = linear_fit(beta, n_days, 0.2, 2)
+    assert excess(fit.curve, beta) / best > least
+    assert excess(fit.curve, beta) / best > excess(fit.raw_curve, beta) / best - 0.01
+
+
+def test_the_scatter_and_the_error_are_estimated_near_the_truth() -> None:
+    beta = 1e-5 * np.random.default_rng(1).lognormal(0, 0.5, 390)
+    found = linear_fit(beta, 10, 0.2, 3).shrinkage["impact"]
+    assert found.between == pytest.approx(np.std(beta) / np.mean(beta), rel=0.05)
+    # Errors scale with the level: their root mean square relative to the profile exceeds 0.2 / sqrt(10).
+    expected = 0.2 / np.sqrt(10) * np.sqrt(np.mean(beta**2)) / np.mean(beta)
+    assert found.error == pytest.approx(expected, rel=0.05)
+    assert found.source == "standard errors"
+    assert found.weight[0] == pytest.approx(found.between**2 / (found.between**2 + found.error**2))
+
+
+@pytest.mark.parametrize(("n_days", "least"), [(1, 0.9), (5, 0.97)])
+def test_a_steep_opening_survives(n_days: int, least: float) -> None:
+    """Impact four times as high at the open, back within a tenth of the day."""
+    u = (np.arange(390) + 0.5) / 390
+    beta = 1e-5 * (1 + 3 * np.exp(-u / 0.03) + np.exp(-(1 - u) / 0.05))
+    best = float(len(beta) ** 2 / np.sum(1 / beta) / np.sum(beta) - 1.0)
+    fits = [linear_fit(beta, n_days, 0.2, seed) for seed in range(3)]
+    assert np.mean([excess(fit.curve, beta) for fit in fits]) / best > least
+    opening = np.mean([fit.curve.beta[:5] for fit in fits], axis=0) / beta[:5]
+    assert opening == pytest.approx(np.ones(5), abs=0.2)
+
+
+def test_intervals_that_borrowed_rows_are_no_evidence_on_each_other() -> None:
+    """Three sizes a book are under min_observations: every interval shares rows with its neighbours."""
+    beta, few = np.full(390, 1e-5), np.array([500.0, 1000.0, 2000.0])
+    fit = fit_impact(frame(beta[:, None] * few, 1, 0.3, np.random.default_rng(0), few), test_fraction=0)
+    assert len(fit.diagnostics["widened"]) == 390
+    assert excess(fit.curve, beta) < 0.01 < excess(fit.raw_curve, beta)
+    assert fit.shrinkage["impact"].source == "lag-3 autocovariance"
+
+
+def test_shrinkage_is_on_unless_switched_off_by_name() -> None:
+    beta = np.full(39, 1e-5)
+    off = linear_fit(beta, 5, 0.3, 0, shrinkage="none")
+    assert off.curve.beta.tolist() == off.raw_curve.beta.tolist() == off.params["beta"].tolist()
+    assert "none: switched off" in off.summary()
+    on = linear_fit(beta, 5, 0.3, 0)
+    assert np.std(on.curve.beta) < 0.3 * np.std(on.raw_curve.beta)
+    assert "shrinkage of impact: own weight" in on.summary()
+
+
+@pytest.mark.parametrize("family", ["nonlinear", "power", "sqrt", "piecewise"])
+def test_every_family_is_shrunk_and_stays_convex(family: str) -> None:
+    impact = np.full((39, 1), 1e-3) * SIZES**0.5 if family != "nonlinear" else np.full((39, 1), 1e-8) * SIZES**2
+    fit = fit_impact(frame(impact, 5, 0.3, np.random.default_rng(0)), family, test_fraction=0)
+    at = 800.0
+    assert np.std(fit.curve.impact(at)) < 0.4 * np.std(fit.raw_curve.impact(at))
+    marginal = np.array([fit.curve.marginal_cost(x) for x in (1.0, 200.0, 700.0, 1400.0, 1999.0)])
+    assert (np.diff(marginal, axis=0) >= -1e-12).all()
+
+
+@pytest.mark.parametrize("bandwidth", [1.0, 4.0, np.inf])
+def test_smoothing_is_an_average_of_the_others(bandwidth: float, rng: np.random.Generator) -> None:
+    assert smoothed(np.full(30, 2.5), bandwidth) == pytest.approx(np.full(30, 2.5))
+    values = rng.lognormal(0, 1, 30)
+    distance = np.abs(np.subtract.outer(np.arange(30), np.arange(30)))
+    kernel = np.exp(-0.5 * (distance / bandwidth) ** 2)
+    assert smoothed(values, bandwidth) == pytest.approx(kernel @ values / kernel.sum(axis=1), rel=1e-6)
+    others = np.where(distance > 1, kernel, 0.0)
+    assert smoothed(values, bandwidth, 1) == pytest.approx(others @ values / others.sum(axis=1), rel=1e-6)
+
+
+def test_what_cannot_be_shrunk_says_why() -> None:
+    assert shrink(np.ones(5), None).source == "none: 5 intervals are too few for a profile"
+    assert shrink(np.ones(20), None).source == "none: the levels do not scatter"
+    assert shrink(np.zeros(20), None).source == "none: the profile is not positive"
+
+
+def shapes(rng: np.random.Generator, m: int, t: int, scatter: float, noise: float) -> tuple[Float, Float, Float]:
+    """True levels of m symbols about one U shape, what was measured, and the errors."""
+    u = (np.arange(t) + 0.5) / t
+    shape = 1 + 2 * np.exp(-u / 0.1) + np.exp(-(1 - u) / 0.1)
+    level = rng.lognormal(-11, 1, (m, 1))
+    true = level * shape * rng.lognormal(-0.5 * scatter**2, scatter, (m, t))
+    error = noise * true
+    return true, true + error * rng.standard_normal((m, t)), error
+
+
+@pytest.mark.parametrize(("scatter", "expected"), [(0.0, 0.05), (0.1, 0.2), (0.6, 0.85)])
+def test_symbols_share_their_day_shape_as_far_as_it_is_the_same(scatter: float, expected: float) -> None:
+    true, measured, error = shapes(np.random.default_rng(3), 8, 39, scatter, 0.2)
+    pooled = pool_shapes(measured, error)
+    assert pooled.weight == pytest.approx(np.full(8, expected), abs=0.12)
+    assert pooled.levels.mean(axis=1) == pytest.approx(measured.mean(axis=1), rel=0.01)
+
+    def miss(levels: Float) -> float:
+        return float(np.mean(((levels - true) / true.mean(axis=1, keepdims=True)) ** 2))
+
+    alone = np.array([shrink(one, e).apply(one) for one, e in zip(measured, error, strict=True)])
+    assert miss(pooled.levels) < miss(measured)
+    assert miss(pooled.levels) < miss(alone)
+
+
+def test_fits_of_several_symbols_are_pooled_curve_by_curve() -> None:
+    rng = np.random.default_rng(5)
+    true, _, _ = shapes(rng, 4, 26, 0.0, 0.0)
+    fits = {
+        f"S{i}": fit_impact(frame((one[:, None] * 1e3) * SIZES**0.6 / 1e3, 5, 0.4, rng), "power", test_fraction=0)
+        for i, one in enumerate(true)
+    }
+    curves, pooled = pool_fits(fits, dict.fromkeys(fits, 1000.0))
+    for (name, curve), one in zip(curves.items(), true, strict=True):
+        assert isinstance(curve, PowerImpact)
+        raw = fits[name].raw_curve.impact(1000.0) / (one * 1000**0.6) - 1
+        miss = curve.impact(1000.0) / (one * 1000**0.6) - 1
+        assert np.std(miss) < 0.6 * np.std(raw)
+        assert curve.half_spread == pytest.approx(fits[name].curve.half_spread)
+    assert "own weight" in pooled.summary()
+    with pytest.raises(ValidationError, match="two or more symbols or days"):
+        pool_shapes(np.ones((1, 9)), np.ones((1, 9)))
+    single = {n: fit_impact(frame(np.outer(one, SIZES), 1, 0.1, rng), test_fraction=0) for n, one in zip("ab", true)}
+    with pytest.raises(ValidationError, match="not between days: fit it on several days"):
+        pool_fits(single, {"a": 500.0, "b": 500.0})
