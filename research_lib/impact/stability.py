@@ -247,11 +247,12 @@ def buy_against_sell(
     table["difference_%"] = 200 * (table["buy"] - table["sell"]) / (table["buy"] + table["sell"])
     mean, n = float(table["difference_%"].mean()), len(table)
     reach = float(half_width(table["difference_%"].std(), n))
-    apart = "the sides differ, fit them apart" if abs(mean) > reach else "one curve may serve both"
+    apart = "the sides differ, fit them apart" if abs(mean) > reach else f"{parts.kind}s do not tell the sides apart"
     unsure = "" if parts.by_day else " (blocks of one day, which are not independent)"
+    more = "more" if mean > 0 else "less"
     reading = (
-        f"Buying {size:,.0f} shares has {mean:+.2g} % more impact than selling them, paired over {n} {parts.kind}s "
-        f"(95 % interval {mean - reach:+.2g} to {mean + reach:+.2g} %){unsure}: {apart}."
+        f"Buying {size:,.0f} shares has {abs(mean):.2g} % {more} impact than selling them, paired over {n} "
+        f"{parts.kind}s (95 % interval {mean - reach:+.2g} to {mean + reach:+.2g} %){unsure}: {apart}."
     )
     return SideDifference(table, size, mean, mean - reach, mean + reach, reading)
 

@@ -115,9 +115,12 @@ def test_dearer_sells_are_measured_and_named() -> None:
     sells = slippage_frame(LinearImpact(1.2 * CURVE.beta, 0.01), 5, side="sell")
     found = buy_against_sell(pd.concat([buys, sells], ignore_index=True))
     assert found.mean == pytest.approx(100 * (1 - 1.2) / 1.1, rel=1e-9)
+    assert found.reading.startswith("Buying 400 shares has 18 % less impact than selling them")
     assert found.reading.endswith("the sides differ, fit them apart.")
     same = pd.concat([buys, buys.assign(side="sell")], ignore_index=True)
-    assert buy_against_sell(same).table["difference_%"].abs().max() == 0
+    alike = buy_against_sell(same)
+    assert alike.table["difference_%"].abs().max() == 0
+    assert alike.reading.endswith("days do not tell the sides apart.")
 
 
 def test_one_side_alone_is_refused() -> None:
