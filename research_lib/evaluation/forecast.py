@@ -123,30 +123,54 @@ class PriorShape(Forecast):
 class TiltedShape(Forecast):
     r"""The profile made steeper or flatter, as today's books suggest.
 
-    .. math:: \log y_k = a + \kappa \log shape_k, \qquad
-        \hat\kappa = \frac{w v + \sum_k \tilde x_k \tilde y_k}{w v + \sum_k \tilde x_k^2}
+    .. math:: y_k = a + \kappa x_k + e_k, \qquad
+        \hat\kappa = \frac{w + \sum_k \tilde x_k \tilde y_k}{w + \sum_k \tilde x_k^2}, \qquad
+        w = m \, \widehat{\mathrm{var}}(y - x) / \tau^2
 
-    over the books seen, x the log shape, centred, and v its variance over the whole day:
-    the prior that kappa is 1 weighs as much as `prior_weight` books. kappa is kept in [0, 2].
+    over the books seen, with y the log of what was seen, x the log shape, both centred. It is the
+    posterior mean under the prior kappa ~ N(1, tau^2), where m neighbouring books count as one
+    since their errors are alike. kappa is kept in [0, 2]; spread and depth have one each.
+
+    Attributes
+    ----------
+    profile : LiquidityProfile
+    deviation : float
+        tau.
+    memory : float
+        m, books.
     """
 
     profile: LiquidityProfile
-    prior_weight: float = 60.0
+    deviation: float = 0.5
+    memory: float = 20.0
 
     def shape(self, half_spread: Float, depth: Float, n: int) -> tuple[Float, Float]:
-        """The profile to the power of kappa, spread and depth apart."""
+        """The profile to the power of kappa."""
         known = PriorShape(self.profile).shape(half_spread, depth, n)
-        spread, size = (self._tilted(one, seen) for one, seen in zip(known, (half_spread, depth), strict=True))
+        spread, size = (
+            shape ** self._exponents(np.log(shape), seen)[-1]
+            for shape, seen in zip(known, (half_spread, depth), strict=True)
+        )
         return spread, size
 
-    def _tilted(self, shape: Float, seen: Float) -> Float:
-        log_shape = np.log(shape)
-        x, y = _logs(log_shape[: len(seen)], seen)
-        weight = self.prior_weight * float(log_shape.var())
-        if not x.size or weight == 0:
-            return shape
-        x = x - x.mean()
-        return shape ** float(np.clip((weight + x @ y) / (weight + x @ x), 0.0, 2.0))
+    def paths(self, ladder: Ladder) -> tuple[Float, Float]:
+        """Log spread and depth, (n, n): the rows of `shape` at once."""
+        seen = observed(ladder)
+        log_spread, log_depth = np.log(PriorShape(self.profile).shape(*seen, len(ladder)))
+        tilts = self._exponents(log_spread, seen[0]), self._exponents(log_depth, seen[1])
+        return tilts[0][:, None] * log_spread, np.exp(tilts[1][:, None] * log_depth)
+
+    def _exponents(self, log_shape: Float, seen: Float) -> Float:
+        """kappa after each book, (t + 1,)."""
+        known = np.isfinite(seen) & (seen > 0)
+        x = np.where(known, log_shape[: len(seen)], 0.0)
+        y = np.log(np.where(known, seen, 1.0))
+        n = np.maximum(np.cumsum(known), 1)
+        (sum_x, sum_y, sum_xx, sum_xy, sum_ee) = (np.cumsum(part) for part in (x, y, x * x, x * y, (y - x) ** 2))
+        xx, xy = sum_xx - sum_x**2 / n, sum_xy - sum_x * sum_y / n
+        weight = self.memory * np.maximum(sum_ee - (sum_y - sum_x) ** 2 / n, 0.0) / n / self.deviation**2
+        kappa = np.divide(weight + xy, weight + xx, out=np.ones(len(seen)), where=weight + xx > 1e-12)
+        return np.clip(kappa, 0.0, 2.0)
 
 
 @dataclass(frozen=True, eq=False)

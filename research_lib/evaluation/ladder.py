@@ -72,7 +72,7 @@ class Ladder(Record):
     @property
     def sign(self) -> float:
         """1 for a buy, -1 for a sell."""
-        return 1.0 if self.side == "buy" else -1.0
+        return side_sign(self.side)
 
     @property
     def depth(self) -> Float:
@@ -133,3 +133,10 @@ def sample_states(
     fine = dataclasses.replace(session, n_intervals=session.n_intervals * n_slices)
     sampled = dataclasses.replace(states, time=sent).sample(fine)
     return dataclasses.replace(sampled, time=sampled.time + lag)
+
+
+def side_sign(side: str) -> float:
+    """1 for "buy", -1 for "sell"; ValidationError for any other."""
+    if side not in ("buy", "sell"):
+        raise ValidationError(f'side must be "buy" or "sell", got {side!r}')
+    return 1.0 if side == "buy" else -1.0

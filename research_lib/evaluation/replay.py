@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ValidationError
 from research_lib.evaluation.kernels import fill_schedule
-from research_lib.evaluation.ladder import Ladder, sample_states
+from research_lib.evaluation.ladder import Ladder, sample_states, side_sign
 from research_lib.execution.schedules import Schedule
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
@@ -100,18 +100,19 @@ class Execution(Record):
     def arrival_cost(self) -> float:
         """Filled shares over the arrival price, currency: the cost, and how far the mid has moved meanwhile."""
         moved = np.where(np.isfinite(self.mid), self.mid - self.arrival_price, 0.0)
-        return self.cost + self._sign * float(self.filled @ moved)
+        return self.cost + side_sign(self.side) * float(self.filled @ moved)
 
     @property
     def opportunity_cost(self) -> float:
         """Unfilled shares at the last mid over the arrival price, currency."""
-        return self._sign * self.unfilled * (float(self.mid[np.isfinite(self.mid)][-1]) - self.arrival_price)
+        moved = float(self.mid[np.isfinite(self.mid)][-1]) - self.arrival_price
+        return side_sign(self.side) * moved * self.unfilled if self.unfilled > 0 else 0.0
 
     @property
     def fills(self) -> pd.DataFrame:
         """One row a filled child: time (UTC), shares, price; as `implementation_shortfall` takes them."""
         done = self.filled > 0
-        price = self.mid[done] + self._sign * self.cost_by_interval[done] / self.filled[done]
+        price = self.mid[done] + side_sign(self.side) * self.cost_by_interval[done] / self.filled[done]
         time = pd.DatetimeIndex(self.time[done].astype("datetime64[ns]"), tz="UTC")
         return pd.DataFrame({"time": time, "shares": self.filled[done], "price": price})
 
@@ -125,10 +126,6 @@ class Execution(Record):
         """
         left = self.total_shares - np.cumsum(self.filled)
         return number("volatility", volatility, 0) * float(np.sqrt(np.sum(left[:-1] ** 2)))
-
-    @property
-    def _sign(self) -> float:
-        return 1.0 if self.side == "buy" else -1.0
 
 
 def replay(

@@ -1,0 +1,289 @@
+"""How sure is a saving: paired differences, block bootstraps, many strategies at once, and power."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+from research_lib.evaluation.bound import BOUND
+from research_lib.evaluation.model_choice import FEWEST_DAYS
+from research_lib.evaluation.replay import Execution
+from research_lib.market.sessions import Session
+
+Float = NDArray[np.float64]
+RULER = "TWAP"
+BY_DAY = "bootstrap of whole days, BCa"
+WITHIN = "stationary bootstrap of intervals: too few days to draw days"
+WHOLE = 1e-6
+Key = tuple[str, int, str, float]
+# Sums that a saving is made of: cost and shares of the strategy, the ruler and the bound.
+COLUMNS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(Record):
+    """The same orders by a strategy, the ruler and the bound, all completed.
+
+    Attributes
+    ----------
+    days : (m,) str
+    executions : list of (strategy, ruler, bound)
+    incomplete : int
+        Orders left out since one of the three did not fill them.
+    """
+
+    days: list[str]
+    executions: list[tuple[Execution, Execution, Execution]]
+    incomplete: int
+
+    def by_day(self) -> Float:
+        """Cost and shares of strategy, ruler and bound, summed over each day's orders, (n_days, 6)."""
+        names = sorted(set(self.days))
+        sums = np.zeros((len(names), COLUMNS))
+        for day, trio in zip(self.days, self.executions, strict=True):
+            sums[names.index(day)] += [value for one in trio for value in (one.cost, float(one.filled.sum()))]
+        return sums
+
+    def by_interval(self) -> Float:
+        """The same, summed over the orders alive at each time, (n_times, 6), in order of time."""
+        times = np.unique(np.concatenate([one.time for trio in self.executions for one in trio]))
+        sums = np.zeros((len(times), COLUMNS))
+        for trio in self.executions:
+            for k, one in enumerate(trio):
+                at = np.searchsorted(times, one.time)
+                np.add.at(sums[:, 2 * k], at, one.cost_by_interval)
+                np.add.at(sums[:, 2 * k + 1], at, one.filled)
+        return sums
+
+
+def pair(executions: Iterable[Execution], ruler: str = RULER, session: Session | None = None) -> dict[str, Pairs]:
+    """Each strategy's orders beside those of the ruler and the bound, by day, start, side and size.
+
+    Raises
+    ------
+    ValidationError
+        No execution of the ruler or the bound for an order, or the same order twice.
+    """
+    found: dict[str, dict[Key, Execution]] = {}
+    for one in executions:
+        day = str((session or Session()).days(one.time[:1])[0])
+        key = (day, int(one.time[0]), one.side, round(one.total_shares, 6))
+        if key in found.setdefault(one.name, {}):
+            raise ValidationError(f"{one.name} has the {one.side} of {one.total_shares:,.6g} shares on {day} twice")
+        found[one.name][key] = one
+    rulers, bounds = found.get(ruler, {}), found.get(BOUND, {})
+    for name, orders in found.items():
+        lacking = [key for key in orders if key not in rulers or key not in bounds]
+        if lacking:
+            raise ValidationError(
+                f"the order {lacking[0]} of {name} has no {ruler} or no {BOUND} to be compared with; run them too"
+            )
+    return {name: _pairs(orders, rulers, bounds) for name, orders in found.items()}
+
+
+def compare(
+    executions: Iterable[Execution],
+    *,
+    ruler: str = RULER,
+    level: float = 0.95,
+    n_draws: int = 999,
+    seed: int = 0,
+    session: Session | None = None,
+) -> pd.DataFrame:
+    r"""What each strategy saved against the ruler, order by order, with an interval.
+
+    .. math:: saving = 1 - \frac{\sum_i C_i / \sum_i x_i}{\sum_i C^{ruler}_i / \sum_i x^{ruler}_i}, \qquad
+        attainable = \frac{\sum C^{ruler} - \sum C}{\sum C^{ruler} - \sum C^{bound}}
+
+    over orders i paired by day, start, side and size; costs over each interval's mid. With 8
+    days or more, whole days are drawn, so that orders of one day stay together, and the
+    interval is bias-corrected and accelerated (Efron, 1987). With fewer, intervals are drawn in
+    blocks of random length (Politis and Romano, 1994), the mean length after Politis and
+    White (2004): that interval knows the noise within these days, not that between days.
+
+    Parameters
+    ----------
+    executions : iterable of Execution
+        Of all strategies, the ruler and the bound (`clairvoyant`), as `evaluate` gives.
+    ruler : str
+    level : float
+        Of the intervals.
+    n_draws : int
+    seed : int
+    session : Session, optional
+        Whose time zone tells the day.
+
+    Returns
+    -------
+    DataFrame
+        Index strategy, cheapest first: orders, incomplete (left out), days, cost_bps (of the
+        arrival price, mean over orders), saving_%, saving_lower_%, saving_upper_%,
+        attainable_% with lower and upper, arrival_sd_bps (standard deviation over orders of
+        the cost over arrival: the timing risk as it came), intervals (the method).
+
+    Raises
+    ------
+    ValidationError
+        An order without the ruler or the bound, or none completed.
+    """
+    number("level", level, above=0, high=0.9999)
+    rows = {
+        name: _summary(pairs, level, number("n_draws", n_draws, 99, integer=True), seed)
+        for name, pairs in pair(executions, ruler, session).items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy").sort_values("cost_bps")
+
+
+def saving_interval(sums: Float, *, by_day: bool, level: float = 0.95, n_draws: int = 999, seed: int = 0) -> Float:
+    """Saving and share of the attainable with lower and upper limits, (2, 3), as fractions.
+
+    Parameters
+    ----------
+    sums : (n, 6)
+        Cost and shares of strategy, ruler and bound; a row a day, or an interval.
+    by_day : bool
+        Draw rows as they are, or in blocks.
+    level, n_draws, seed
+        As in `compare`.
+    """
+    from arch.bootstrap import IIDBootstrap, StationaryBootstrap, optimal_block_length
+
+    block = 1
+    if not by_day and not _alike(sums, 0, 2):
+        best = float(optimal_block_length(sums[:, 2] - sums[:, 0])["stationary"].iloc[0])
+        block = max(1, round(min(best, len(sums) / 3)))
+    limits = []
+    for statistic, known in ((_saving, _alike(sums, 0, 2)), (_attainable, _alike(sums, 0, 2) or _alike(sums, 0, 4))):
+        rng, point = np.random.default_rng(seed), statistic(sums)
+        drawn = IIDBootstrap(sums, seed=rng) if by_day else StationaryBootstrap(block, sums, seed=rng)
+        method: Literal["bca", "percentile"] = "bca" if by_day else "percentile"
+        ends = [point] * 2 if known else drawn.conf_int(statistic, n_draws, method=method, size=level)[:, 0]
+        limits.append([point, *ends])
+    return np.array(limits)
+
+
+def losses(executions: Iterable[Execution], ruler: str = RULER, session: Session | None = None) -> pd.DataFrame:
+    """Cost per share, bps of the ruler's mean arrival price, of each day and strategy: for `model_confidence_set`.
+
+    Days in order; the bound, which nobody can trade, is left out, and so are days on which some
+    strategy did not complete an order.
+    """
+    paired = pair(executions, ruler, session)
+    columns = {}
+    for name, pairs in paired.items():
+        if name != BOUND and not pairs.incomplete:
+            sums = pairs.by_day()
+            price = np.mean([trio[1].arrival_price for trio in pairs.executions])
+            columns[name] = pd.Series(1e4 * sums[:, 0] / sums[:, 1] / price, index=sorted(set(pairs.days)))
+    return pd.DataFrame(columns).dropna().rename_axis("day")
+
+
+def superior_ability(costs: pd.DataFrame, *, ruler: str = RULER, n_draws: int = 1000, seed: int = 0) -> float:
+    """P-value of "no strategy is cheaper than the ruler", allowing for having tried them all; NaN below 8 days.
+
+    Hansen's test of superior predictive ability, consistent p-value, stationary bootstrap over days.
+
+    Parameters
+    ----------
+    costs : DataFrame (n_days, strategies)
+        As `losses`; the ruler among them.
+
+    References
+    ----------
+    Hansen, P. R. (2005), "A test for superior predictive ability", Journal of Business and
+    Economic Statistics 23(4), 365-380.
+    """
+    from arch.bootstrap import SPA
+
+    others = costs.drop(columns=ruler)
+    if len(costs) < FEWEST_DAYS or others.empty:
+        return float("nan")
+    block = max(1, round(len(costs) ** (1 / 3)))
+    test = SPA(costs[ruler].to_numpy(), others.to_numpy(), block_size=block, reps=n_draws, seed=seed)
+    test.compute()
+    return float(test.pvalues["consistent"])
+
+
+def days_to_detect(
+    costs: pd.DataFrame, *, saving: float = 0.02, power: float = 0.8, level: float = 0.05, ruler: str = RULER
+) -> pd.Series:
+    r"""Days after which a true saving would show, by strategy.
+
+    .. math:: n = \Big(\frac{(z_{1 - level/2} + z_{power}) \, sd(C^{ruler} - C)}{saving \; mean(C^{ruler})}\Big)^2,
+
+    rounded up, for a two-sided test of the mean paired difference over days.
+
+    Parameters
+    ----------
+    costs : DataFrame (n_days, strategies)
+        As `losses`. Two days or more; NaN with fewer.
+    saving : float
+        Of the ruler's cost, a fraction above 0.
+    power, level : float
+        Probability to find it, and to find it where there is none.
+    """
+    quantiles = stats.norm.ppf([1 - number("level", level, above=0, high=1) / 2, number("power", power, 0.5, 0.9999)])
+    effect = number("saving", saving, above=0) * float(costs[ruler].mean())
+    deviation = costs.rsub(costs[ruler], axis=0).drop(columns=ruler).std()
+    return np.ceil((quantiles.sum() * deviation / effect) ** 2).rename("days")
+
+
+def _pairs(orders: dict[Key, Execution], rulers: dict[Key, Execution], bounds: dict[Key, Execution]) -> Pairs:
+    trios = {key: (one, rulers[key], bounds[key]) for key, one in orders.items()}
+    whole = {key: trio for key, trio in trios.items() if all(_completed(one) for one in trio)}
+    return Pairs([key[0] for key in whole], list(whole.values()), len(trios) - len(whole))
+
+
+def _completed(one: Execution) -> bool:
+    return one.unfilled <= WHOLE * max(one.total_shares, 1.0)
+
+
+def _summary(pairs: Pairs, level: float, n_draws: int, seed: int) -> dict[str, object]:
+    if not pairs.executions:
+        raise ValidationError(
+            f"none of {pairs.incomplete} orders was completed by strategy, ruler and bound alike; lower their size"
+        )
+    days, own = len(set(pairs.days)), [trio[0] for trio in pairs.executions]
+    enough = days >= FEWEST_DAYS
+    sums = pairs.by_day() if enough else pairs.by_interval()
+    saving, attainable = 100.0 * saving_interval(sums, by_day=enough, level=level, n_draws=n_draws, seed=seed)
+    over_arrival = [1e4 * one.arrival_cost / (one.total_shares * one.arrival_price) for one in own]
+    return {
+        "orders": len(own),
+        "incomplete": pairs.incomplete,
+        "days": days,
+        "cost_bps": float(np.mean([one.cost_bps for one in own])),
+        **dict(zip(("saving_%", "saving_lower_%", "saving_upper_%"), saving, strict=True)),
+        **dict(zip(("attainable_%", "attainable_lower_%", "attainable_upper_%"), attainable, strict=True)),
+        "arrival_sd_bps": float(np.std(over_arrival, ddof=1)) if len(own) > 1 else float("nan"),
+        "intervals": BY_DAY if enough else WITHIN,
+    }
+
+
+def _alike(sums: Float, one: int, other: int) -> bool:
+    """Whether two costs are the same in every row: what depends on their difference alone is then certain."""
+    return bool(np.allclose(sums[:, one], sums[:, other], rtol=1e-9, atol=0.0))
+
+
+def _per_share(sums: Float) -> Float:
+    """Cost per share of strategy, ruler and bound, (3,)."""
+    total = sums.sum(axis=0)
+    return total[0::2] / total[1::2]
+
+
+def _saving(sums: Float) -> float:
+    own, ruler, _ = _per_share(sums)
+    return float(1.0 - own / ruler)
+
+
+def _attainable(sums: Float) -> float:
+    own, ruler, bound = _per_share(sums)
+    return float((ruler - own) / (ruler - bound)) if ruler != bound else float("nan")

@@ -1,0 +1,264 @@
+"""Who may know what: priors from other days or elsewhere, and orders worked on days they were not fitted on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+from research_lib.evaluation.bound import clairvoyant
+from research_lib.evaluation.forecast import LiquidityProfile, TiltedShape, mid_volatility
+from research_lib.evaluation.ladder import Ladder
+from research_lib.evaluation.replay import Execution
+from research_lib.evaluation.strategies import Adaptive, Pov, StaticOptimal, Strategy, Twap, Vwap, run
+from research_lib.impact.curves import ImpactCurve
+from research_lib.impact.piecewise import PiecewiseLinearImpact
+from research_lib.market.book import BookSnapshots
+from research_lib.market.sessions import Session
+from research_lib.market.synthetic import SyntheticMarket
+
+Float = NDArray[np.float64]
+CURVE_STEPS = 25
+SIDES = ("buy", "sell")
+BY_TRADES, BY_DEPTH = "volumes of trades", "no trades: depth for volume"
+
+
+@dataclass(frozen=True, eq=False)
+class Prior(Record):
+    """What is known before the day, for one side.
+
+    Attributes
+    ----------
+    profile : LiquidityProfile
+        Of spread and depth.
+    volume : (n,) shares
+        Expected in each interval.
+    curve : ImpactCurve
+        Expected cost, n intervals.
+    volatility : float
+        Of the mid over one interval, relative to the price.
+    source : str
+        The days, the stock or the preset, and what stands for volume.
+    """
+
+    profile: LiquidityProfile
+    volume: Float
+    curve: ImpactCurve
+    volatility: float
+    source: str
+
+    @classmethod
+    def from_books(cls, books: BookSnapshots, side: str, session: Session, source: str) -> Prior:
+        """What some days tell.
+
+        Parameters
+        ----------
+        books : BookSnapshots
+            One an interval of whole days, as `BookSnapshots.sample` gives. Volume is that of
+            their `trades`, auctions and hidden ones apart where the others are signed; without
+            trades visible depth stands for it, and `source` says so.
+        side : "buy" or "sell"
+        session : Session
+        source : str
+        """
+        days = Ladder.of(books, side).by_day(session.n_intervals)
+        profile = LiquidityProfile.from_ladders(days, source)
+        volume, kind = _volume(books, days, profile, session)
+        level = float(np.nanmean(books.mid))
+        return cls(profile, volume, expected_curve(days, profile), mid_volatility(days) / level, f"{source} ({kind})")
+
+    @classmethod
+    def from_market(
+        cls, market: SyntheticMarket, side: str, rng: np.random.Generator, n_days: int = 10, n_levels: int = 10
+    ) -> Prior:
+        """What days drawn from a synthetic market tell."""
+        books = market.books(n_days * market.session.n_intervals, n_levels, rng)
+        return cls.from_books(books, side, market.session, f"{n_days} synthetic days")
+
+    def permuted(self, rng: np.random.Generator) -> Prior:
+        """The same intervals in random order, one order for all that is known."""
+        order = rng.permutation(len(self.profile))
+        shuffled = LiquidityProfile(self.profile.spread[order], self.profile.depth[order], self.profile.source)
+        return dataclasses.replace(
+            self,
+            profile=shuffled,
+            volume=self.volume[order],
+            curve=self.curve.take(order),
+            source=f"{self.source}, intervals permuted",
+        )
+
+
+def expected_curve(days: Sequence[Ladder], profile: LiquidityProfile) -> PiecewiseLinearImpact:
+    """The mean book of some days, its prices stretched by the profile's spread and its sizes by its depth.
+
+    Each step's premium is the mean over all books of what the share in its middle costs; a
+    shallower book counts with its last level, a lower bound. The last step ends at the depth of
+    the deepest book.
+    """
+    depth, premium = [], []
+    for day in days:
+        quoted = np.isfinite(day.mid)
+        depth.append(day.size[quoted] / profile.depth[quoted, None])
+        premium.append(day.premium[quoted] / profile.spread[quoted, None])
+    ends = np.cumsum(np.concatenate(depth), axis=1)
+    steps = ends[:, -1].max() * np.linspace(0.0, 1.0, CURVE_STEPS + 1) ** 2
+    middles = 0.5 * (steps[1:] + steps[:-1])
+    level = np.minimum(np.sum(ends[:, None, :] < middles[:, None], axis=2), ends.shape[1] - 1)
+    mean = np.maximum.accumulate(np.take_along_axis(np.concatenate(premium), level, axis=1).mean(axis=0))
+    half_spread, beyond = max(float(mean[0]), 0.0), mean - mean[0]
+    return PiecewiseLinearImpact(
+        profile.depth[:, None] * np.diff(steps), profile.spread[:, None] * beyond, profile.spread * half_spread
+    )
+
+
+def standard_strategies(
+    prior: Prior, *, rate: float = 0.1, risk_aversion: float = 0.0, price: float = 0.0
+) -> list[Strategy]:
+    """TWAP, VWAP, POV, static optimal and adaptive, and with a `risk_aversion` the adaptive one that has it.
+
+    Parameters
+    ----------
+    prior : Prior
+    rate : float
+        Of POV.
+    risk_aversion : float
+        lambda, 1 / currency.
+    price : float
+        Turns the prior's relative volatility into currency per share; needed with a risk aversion.
+    """
+    forecast, source = TiltedShape(prior.profile), prior.source
+    strategies: list[Strategy] = [
+        Twap(),
+        Vwap(prior.volume, source),
+        Pov(prior.volume, source, rate),
+        StaticOptimal(prior.curve, source),
+        Adaptive(forecast, source),
+    ]
+    if number("risk_aversion", risk_aversion, 0) > 0:
+        volatility = prior.volatility * number("price", price, above=0)
+        name = "adaptive, risk-averse"
+        strategies.append(Adaptive(forecast, source, name, risk_aversion=risk_aversion, volatility=volatility))
+    return strategies
+
+
+Maker = Callable[[Prior], Sequence[Strategy]]
+
+
+def evaluate(
+    books: BookSnapshots,
+    session: Session,
+    priors: Mapping[str, Prior],
+    *,
+    sizes: Iterable[float],
+    windows: Iterable[tuple[int, int]] | None = None,
+    make: Maker = standard_strategies,
+    refill: float = 1.0,
+    anchor: str = "price",
+    max_shares: float | None = None,
+) -> list[Execution]:
+    """Every order on every day by every strategy, and by perfect foresight, with priors from elsewhere.
+
+    Parameters
+    ----------
+    books : BookSnapshots
+        One an interval of whole days.
+    session : Session
+    priors : mapping of side to Prior
+        Measured on other days or another stock, never on `books`; its keys are the sides traded.
+    sizes : iterable of float
+        Orders, shares.
+    windows : iterable of (start, stop), optional
+        First interval of an order and the one after its last; the whole day by default.
+    make : callable of a Prior
+        Gives the strategies.
+    refill, anchor
+        As in `replay`.
+    max_shares : float, optional
+        Cap of each interval, shares.
+
+    Returns
+    -------
+    list of Execution
+        In order of side, day, size, window, strategy; the bound last.
+    """
+    spans, orders = list(windows or [(0, session.n_intervals)]), list(sizes)
+    done = []
+    for side, prior in priors.items():
+        strategies = make(prior)
+        for day in Ladder.of(books, side).by_day(session.n_intervals):
+            for size in orders:
+                for start, stop in spans:
+                    span = {"start": start, "stop": stop, "max_shares": max_shares, "refill": refill, "anchor": anchor}
+                    done += [run(strategy, day, size, side, **span) for strategy in strategies]  # type: ignore[arg-type]
+                    done.append(clairvoyant(day.take(slice(start, stop)), size, side, max_shares))
+    return done
+
+
+def walk_forward(
+    books: BookSnapshots,
+    session: Session,
+    *,
+    sides: Sequence[str] = SIDES,
+    n_fitted: int = 20,
+    first: int = 1,
+    **orders: object,
+) -> list[Execution]:
+    """`evaluate` each day with priors from the days before it.
+
+    Parameters
+    ----------
+    books : BookSnapshots
+        One an interval of whole days, in order.
+    session : Session
+    sides : sequence of "buy", "sell"
+    n_fitted : int
+        Days that a prior is measured on, at most: the last ones before the day.
+    first : int
+        Days that are only fitted on.
+    **orders
+        sizes, windows, make, refill, anchor, max_shares of `evaluate`.
+
+    Raises
+    ------
+    ValidationError
+        Fewer than first + 1 days.
+    """
+    n, days = session.n_intervals, books.days(session)
+    if len(books) != n * len(days) or len(days) <= number("first", first, 1, integer=True):
+        raise ValidationError(
+            f"{len(books):,} books of {len(days)} days of {n} leave no day after the first {first}; sample more days, "
+            "or evaluate one day with a prior from elsewhere"
+        )
+    done = []
+    for d in range(first, len(days)):
+        known = np.arange(max(0, d - n_fitted) * n, d * n)
+        source = f"{days[known[0] // n]} to {days[d - 1]}"
+        before, today = books.take(known), books.take(np.arange(d * n, (d + 1) * n))
+        priors = {side: Prior.from_books(before, side, session, source) for side in sides}
+        done += evaluate(today, session, priors, **orders)  # type: ignore[arg-type]
+    return done
+
+
+def _volume(
+    books: BookSnapshots, days: Sequence[Ladder], profile: LiquidityProfile, session: Session
+) -> tuple[Float, str]:
+    """Expected volume of each interval, (n,) shares, and what it was measured by."""
+    n = session.n_intervals
+    if books.trades is None or not len(books.trades):
+        shown = np.concatenate([day.depth[np.isfinite(day.mid)] for day in days]).mean()
+        return float(shown) * profile.depth, BY_DEPTH
+    trades = books.trades
+    if trades.aggressor.any():
+        trades = trades.take(trades.aggressor != 0)
+    first, last = (session.days(books.time[[k]])[0] for k in (0, -1))
+    day, interval = session.days(trades.time), session.interval_of(trades.time)
+    inside = (interval >= 0) & (day >= first) & (day <= last)
+    mean = np.bincount(interval[inside], trades.size[inside], n) / len(days)
+    width = max(1, n // 13)
+    known = np.convolve(np.ones(n), np.ones(width), "same")
+    return np.convolve(mean, np.ones(width), "same") / known, BY_TRADES
