@@ -162,7 +162,7 @@ def saving_interval(sums: Float, *, by_day: bool, level: float = 0.95, n_draws: 
         block = max(1, round(min(best, len(sums) / 3)))
     limits = []
     for statistic, known in ((_saving, _alike(sums, 0, 2)), (_attainable, _alike(sums, 0, 2) or _alike(sums, 0, 4))):
-        rng, point = np.random.default_rng(seed), statistic(sums)
+        rng, point = np.random.default_rng(seed), float(statistic(sums)[0])
         drawn = IIDBootstrap(sums, seed=rng) if by_day else StationaryBootstrap(block, sums, seed=rng)
         method: Literal["bca", "percentile"] = "bca" if by_day else "percentile"
         ends = [point] * 2 if known else drawn.conf_int(statistic, n_draws, method=method, size=level)[:, 0]
@@ -279,11 +279,11 @@ def _per_share(sums: Float) -> Float:
     return total[0::2] / total[1::2]
 
 
-def _saving(sums: Float) -> float:
+def _saving(sums: Float) -> Float:
     own, ruler, _ = _per_share(sums)
-    return float(1.0 - own / ruler)
+    return np.array([1.0 - own / ruler])
 
 
-def _attainable(sums: Float) -> float:
+def _attainable(sums: Float) -> Float:
     own, ruler, bound = _per_share(sums)
-    return float((ruler - own) / (ruler - bound)) if ruler != bound else float("nan")
+    return np.array([(ruler - own) / (ruler - bound) if ruler != bound else np.nan])

@@ -1,0 +1,101 @@
+"""Which forecast of the day serves the adaptive strategy, and which ones lose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from research_lib.errors import ValidationError
+from research_lib.evaluation.bound import clairvoyant
+from research_lib.evaluation.forecast import (
+    Forecast,
+    LiquidityProfile,
+    PriorShape,
+    TiltedShape,
+    TodayShape,
+    decaying,
+    forecast_scores,
+    rolling,
+)
+from research_lib.evaluation.ladder import Ladder
+from research_lib.evaluation.strategies import Adaptive, Twap, run
+
+ROLLING, DECAYING = (10, 30, 60, 120), (10, 60)
+
+
+def candidate_forecasts(profile: LiquidityProfile) -> dict[str, tuple[Forecast, np.ndarray]]:
+    """Forecasts that were tried, each with its weights by the age of a book.
+
+    The profile's shape with the last k books, with books that count half every h intervals,
+    tilted by what today shows; the trend of today alone; no shape at all.
+    """
+    prior, n = PriorShape(profile), len(profile)
+    lately = {f"prior, last {k} books": (prior, rolling(k)) for k in ROLLING}
+    fading = {f"prior, half-life {h}": (prior, decaying(h, n)) for h in DECAYING}
+    return {
+        **lately,
+        **fading,
+        "tilted prior, half-life 60": (TiltedShape(profile), decaying(60, n)),
+        "today's trend, half-life 60": (TodayShape(), decaying(60, n)),
+        "flat, half-life 60": (PriorShape(LiquidityProfile.flat(n)), decaying(60, n)),
+    }
+
+
+def compare_forecasts(
+    days: Sequence[Ladder],
+    profile: LiquidityProfile,
+    total_shares: float,
+    forecasts: dict[str, tuple[Forecast, np.ndarray]] | None = None,
+) -> pd.DataFrame:
+    """What the adaptive strategy saves with each forecast, and how far each is off.
+
+    Parameters
+    ----------
+    days : sequence of Ladder
+        Days that the profile was not measured on.
+    profile : LiquidityProfile
+    total_shares : float
+        The order of each day.
+    forecasts : dict, optional
+        `candidate_forecasts` by default.
+
+    Returns
+    -------
+    DataFrame
+        Index forecast, best first: saving_% (of TWAP's cost, all days), attainable_% (mean over
+        days), worst_day_% (of the attainable), unfilled (shares, all days), rmse (mean of log
+        spread and log depth, 1, 10 and 60 intervals ahead), behind_% (attainable behind the best).
+
+    Raises
+    ------
+    ValidationError
+        A day on which TWAP does not complete the order, or on which there is nothing to save.
+    """
+    tried = candidate_forecasts(profile) if forecasts is None else forecasts
+    rulers = [run(Twap(), day, total_shares, day.side) for day in days]
+    bounds = [clairvoyant(day, total_shares, day.side) for day in days]
+    for ruler, bound in zip(rulers, bounds, strict=True):
+        if ruler.unfilled > 1e-6 * total_shares or not ruler.cost > bound.cost:
+            raise ValidationError(
+                f"TWAP leaves {ruler.unfilled:,.0f} of {total_shares:,.0f} shares, cost {ruler.cost:,.6g} against a "
+                f"bound of {bound.cost:,.6g}; choose an order that it completes and that leaves room to save"
+            )
+    scores, rows = forecast_scores(tried, days)["mean"], {}
+    equal, best = (np.array([one.cost_per_share for one in group]) for group in (rulers, bounds))
+    for name, (forecast, weights) in tried.items():
+        strategy = Adaptive(forecast, profile.source, name, weights)
+        done = [run(strategy, day, total_shares, day.side) for day in days]
+        cost = np.array([one.cost_per_share for one in done])
+        caught = 100 * (equal - cost) / (equal - best)
+        rows[name] = {
+            "saving_%": 100 * (1 - float(cost.sum() / equal.sum())),
+            "attainable_%": float(caught.mean()),
+            "worst_day_%": float(caught.min()),
+            "unfilled": sum(one.unfilled for one in done),
+            "rmse": float(scores[name]),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("forecast")
+    table["behind_%"] = table["attainable_%"].max() - table["attainable_%"]
+    return table.sort_values("behind_%")
