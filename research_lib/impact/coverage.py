@@ -1,6 +1,7 @@
 r"""How far fits can be believed: against coefficients that are known, and books that are seen further.
 
-`coverage`: how often 95 % intervals hold a known coefficient. Rows are drawn from a linear curve whose impact is disturbed in one of four ways,
+`coverage`: how often 95 % intervals hold a known coefficient. Rows are drawn from a linear
+curve whose impact is disturbed in one of four ways,
 
 .. math:: y_{dsk} = h + \beta x_k (1 + \sigma e_{dsk}),
 

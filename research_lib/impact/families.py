@@ -14,16 +14,19 @@ Float = NDArray[np.float64]
 
 
 def shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:
-    """Coefficients, (G, p), mixed with the day profile; power laws in their exponent and in ln impact at `size`."""
+    """Coefficients, (G, p), mixed with the day profile; power laws in their exponent and in their impact at `size`.
+
+    A group without impact has no exponent of its own: it takes the mean of the others.
+    """
     if found.names != ["scale", "exponent"]:
         return shrinkage.apply(found.coefficients)
-    coefficients = found.coefficients
-    scale, exponent = coefficients.T
-    if np.any(scale <= 0):
-        return shrinkage.apply(coefficients)
-    mixed = shrinkage.apply(exponent)
-    level = shrinkage.apply(np.log(scale) + exponent * np.log(size))
-    return np.column_stack([np.exp(level - mixed * np.log(size)), mixed])
+    scale, exponent = found.coefficients.T
+    positive = scale > 0
+    if not positive.any():
+        return found.coefficients
+    mixed = shrinkage.apply(np.where(positive, exponent, exponent[positive].mean()))
+    level = shrinkage.apply(scale * size**exponent)
+    return np.column_stack([level * size**-mixed, mixed])
 
 
 def curve_of(found: Estimate, coefficients: Float, half_spread: Float, largest: Float) -> ImpactCurve:

@@ -98,7 +98,7 @@ class ImpactFit(Record):
         jacobian = self.estimate.jacobian(where, size)
         free = self.estimate.free[interval]
         cov = self.cov[interval][np.ix_(free, free)]
-        variance = np.einsum("ki,ij,kj->k", jacobian[:, free], cov, jacobian[:, free])
+        variance = np.maximum(np.einsum("ki,ij,kj->k", jacobian[:, free], cov, jacobian[:, free]), 0.0)
         spread_error = self.bse["half_spread"].iloc[interval]
         reach = self._quantile(alpha)[interval] * np.sqrt(variance + np.nan_to_num(spread_error) ** 2)
         slippage = self.params["half_spread"].iloc[interval] + self.estimate.impact(where, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from research_lib.impact.slippage import SlippageCurves
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 ESTIMATORS = ("least_squares", "weighted", "huber", "log_log")
 GROUPINGS = ("interval", "bucket", "pooled")
@@ -120,54 +122,99 @@ def fit_impact(
     ModelFittingError
         Fewer than `min_observations` usable rows, or too few distinct sizes.
     """
-    choice = _checked(model_type, by, n_buckets, estimator, errors, censoring, shrinkage, min_observations, tolerance)
+    return fit_forms(
+        slippage,
+        [model_type],
+        by=by,
+        n_buckets=n_buckets,
+        estimator=estimator,
+        errors=errors,
+        censoring=censoring,
+        shrinkage=shrinkage,
+        n_intervals=n_intervals,
+        test_fraction=test_fraction,
+        min_observations=min_observations,
+        tolerance=tolerance,
+        session=session,
+    )[model_type]
+
+
+def fit_forms(
+    slippage: pd.DataFrame | SlippageCurves | ImpactMoments,
+    model_types: Iterable[str] = MODEL_TYPES,
+    *,
+    n_intervals: int | None = None,
+    test_fraction: float = 0.2,
+    session: Session | None = None,
+    **settings: Any,
+) -> dict[str, ImpactFit]:
+    """`fit_impact` of several forms to the same observations, which are read and completed once.
+
+    Returns
+    -------
+    dict of model_type to ImpactFit
+    """
+    choices = [_checked(model_type, **settings) for model_type in model_types]
     number("test_fraction", test_fraction, 0, 0.9)
     if isinstance(slippage, SlippageCurves):
         slippage = slippage.to_frame(n_intervals, session)
     if isinstance(slippage, ImpactMoments):
-        _refuse_rows_only(choice)
-        return _fit_and_score(slippage, slippage.sample(), choice, test_fraction)
+        for choice in choices:
+            _refuse_rows_only(choice)
+        return _fit_and_score(slippage, slippage.sample(), choices, test_fraction)
     data = read_observations(slippage, n_intervals, session or Session())
-    return _fit_and_score(data, sample_of(data), choice, test_fraction)
+    return _fit_and_score(data, sample_of(data), choices, test_fraction)
 
 
 def _fit_and_score(
-    source: Observations | ImpactMoments, sample: Sample, choice: _Choice, test_fraction: float
-) -> ImpactFit:
-    """The fit of all rows, scored by the fit of the training rows."""
+    source: Observations | ImpactMoments, sample: Sample, choices: list[_Choice], test_fraction: float
+) -> dict[str, ImpactFit]:
+    """The fits of all rows, scored by the fits of the training rows."""
     split = split_by_time(sample.dates, sample.n_intervals, test_fraction)
     is_test = split.is_test(sample.day, sample.interval)
     later = split.is_test(sample.spreads.day, sample.spreads.interval)
-    final = _fit(sample, choice)
-    trained = _fit(sample.take(~is_test, ~later), choice) if is_test.any() else final
-    if isinstance(source, ImpactMoments):
-        observations = score_cells(source, trained.curve, is_test)
-        metrics = {**cell_metrics(observations, "train"), **cell_metrics(observations, "test")}
-    else:
-        observations = score(source, trained.curve, is_test)
-        metrics = {**metrics_of(observations, "train"), **metrics_of(observations, "test")}
+    censoring = choices[0].censoring
+    everything = _prepared(sample, censoring)
+    earlier = _prepared(sample.take(~is_test, ~later), censoring) if is_test.any() else everything
     censored = int(np.sum(sample.rows.n[sample.rows.censored]))
-    parts = {name: final[name] for name in final.keys() if name != "diagnostics"}
-    return ImpactFit(
-        model_type=choice.model_type,
-        observations=observations,
-        metrics=metrics,
-        diagnostics={"censored": censored, **final.diagnostics},
-        information=split.information,
-        **parts,
-    )
+    fits = {}
+    for choice in choices:
+        final = _fit(everything, choice)
+        trained = _fit(earlier, choice) if is_test.any() else final
+        observations, metrics = _scores(source, trained.curve, is_test)
+        parts = {name: final[name] for name in final.keys() if name != "diagnostics"}
+        fits[choice.model_type] = ImpactFit(
+            model_type=choice.model_type,
+            observations=observations,
+            metrics=metrics,
+            diagnostics={"censored": censored, **final.diagnostics},
+            information=split.information,
+            **parts,
+        )
+    return fits
+
+
+def _scores(
+    source: Observations | ImpactMoments, curve: ImpactCurve, is_test: Mask
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Observations with the curve's predictions, and the metrics of both samples."""
+    if isinstance(source, ImpactMoments):
+        cells = score_cells(source, curve, is_test)
+        return cells, {**cell_metrics(cells, "train"), **cell_metrics(cells, "test")}
+    rows = score(source, curve, is_test)
+    return rows, {**metrics_of(rows, "train"), **metrics_of(rows, "test")}
 
 
 def _checked(
     model_type: str,
-    by: str,
-    n_buckets: int,
-    estimator: str,
-    errors: str,
-    censoring: str,
-    shrinkage: str,
-    minimum: int,
-    tolerance: float,
+    by: str = "interval",
+    n_buckets: int = 13,
+    estimator: str = "least_squares",
+    errors: str = "auto",
+    censoring: str = "complete",
+    shrinkage: str = "profile",
+    min_observations: int = 5,
+    tolerance: float = 1e-8,
 ) -> _Choice:
     refuse_unknown([model_type], MODEL_TYPES, "model_type")
     refuse_unknown([by], GROUPINGS, "by")
@@ -180,7 +227,7 @@ def _checked(
     if estimator == "log_log" and model_type != "power":
         raise ValidationError(f'estimator "log_log" fits "power", not {model_type!r}')
     buckets = number("n_buckets", n_buckets, 1, integer=True)
-    least = number("min_observations", minimum, 1, integer=True)
+    least = number("min_observations", min_observations, 1, integer=True)
     small = number("tolerance", tolerance, above=0)
     return _Choice(model_type, by, buckets, estimator, errors, censoring, shrinkage, least, small)
 
@@ -206,20 +253,36 @@ class _Fitted(Record):
     estimate: Estimate
 
 
-def _fit(sample: Sample, choice: _Choice) -> _Fitted:
+@dataclass(frozen=True, eq=False)
+class _Prepared(Record):
+    """A sample, its usable rows with their completed totals, and these summed by day."""
+
+    sample: Sample
+    usable: Sample
+    total: Float
+    completion: Any
+    daily: tuple[Sample, Float]
+
+
+def _prepared(sample: Sample, censoring: str) -> _Prepared:
+    usable, total, completion = sample.usable(censoring)
+    return _Prepared(sample, usable, total, completion, usable.daily(total))
+
+
+def _fit(prepared: _Prepared, choice: _Choice) -> _Fitted:
     """Curves of all intervals from one sample."""
-    usable, total, completion = sample.usable(choice.censoring)
+    sample, usable, total, daily = prepared.sample, prepared.usable, prepared.total, prepared.daily
     n, n_groups = sample.n_intervals, choice.n_groups(sample.n_intervals)
     needed = coefficient_count(choice.model_type, usable.rows.sizes[usable.rows.size])
     borrowed = borrow(usable, n_groups, choice.minimum, needed)
     errors = _resolved(choice.errors, sample)
-    daily = usable.daily(total)
     by_rows = choice.estimator in ("huber", "log_log") or errors != "day"
     found, points = _estimated(_points(*((usable, total) if by_rows else daily), borrowed, errors, choice), choice)
     covariance, dof = covariances(points, found, errors)
     half_spread, spread_error = borrowed.half_spread(sample.spreads, n)
     by_day = _points(*daily, borrowed, "day", choice)
-    shrinkage = _shrinkage(by_day, found, half_spread, spread_error, choice, borrowed.overlap)
+    between_days = covariance if not by_rows else covariances(by_day, found, "day")[0]
+    shrinkage = _shrinkage(by_day, found, between_days, half_spread, spread_error, choice, borrowed.overlap)
     largest = np.zeros(n_groups)
     np.maximum.at(largest, points.group, points.size)
     raw = curve_of(found, found.coefficients, half_spread, largest)
@@ -243,7 +306,7 @@ def _fit(sample: Sample, choice: _Choice) -> _Fitted:
             "bounded": np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist(),
             "fell_back": found.fell_back,
             "errors": ERRORS[errors],
-            "completion": completion,
+            "completion": prepared.completion,
             "largest_size": largest[group],
         },
         warnings=_warnings(found, borrowed, choice),
@@ -282,7 +345,13 @@ def _estimated(points: Points, choice: _Choice) -> tuple[Estimate, Points]:
 
 
 def _shrinkage(
-    points: Points, found: Estimate, half_spread: Float, spread_error: Float, choice: _Choice, overlap: int
+    points: Points,
+    found: Estimate,
+    covariance: Float,
+    half_spread: Float,
+    spread_error: Float,
+    choice: _Choice,
+    overlap: int,
 ) -> dict[str, Shrinkage]:
     """Shrinkage of the impact at the median size, and of the half-spread; errors are those between days."""
     group, size = np.arange(points.n_groups), np.full(points.n_groups, np.median(points.size))
@@ -290,8 +359,7 @@ def _shrinkage(
     reason = "none: switched off" if choice.shrinkage == "none" else ""
     if len(np.unique(points.cluster)) > 1:
         jacobian = found.jacobian(group, size)
-        covariance = covariances(points, found, "day")[0]
-        variance = np.einsum("gi,gij,gj->g", jacobian, np.nan_to_num(covariance), jacobian)
+        variance = np.maximum(np.einsum("gi,gij,gj->g", jacobian, np.nan_to_num(covariance), jacobian), 0.0)
         known = np.isfinite(covariance).any(axis=(1, 2))
         return {
             "impact": shrink(level, np.where(known, np.sqrt(variance), np.nan), reason, overlap),

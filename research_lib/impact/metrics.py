@@ -67,8 +67,8 @@ def score_cells(moments: ImpactMoments, curve: ImpactCurve, test: Mask) -> pd.Da
     size = cells["size"].to_numpy()
     impact = of_row.impact(size)
     predicted = of_row.half_spread + impact
-    mids = moments.books.set_index(["date", "interval"])
-    mid = (mids["mid"] / mids["n"]).loc[list(zip(cells["date"], interval, strict=True))].to_numpy()
+    books = moments.books.assign(mid=moments.books["mid"] / moments.books["n"])[["date", "interval", "mid"]]
+    mid = cells[["date", "interval"]].merge(books, on=["date", "interval"], how="left")["mid"].to_numpy()
     slippage = (cells["total"] + cells["half_spread"]).to_numpy()
     square = (cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"]).to_numpy()
     censored = (cells["lacking"].to_numpy() >> np.searchsorted(moments.sizes, size)) & 1 > 0

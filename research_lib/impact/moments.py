@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact.censoring import GAMMAS, MOST_SIZES, Rows, continued, sums
 from research_lib.impact.samples import Sample, Spreads
-from research_lib.impact.slippage import SlippageCurves, session_intervals
+from research_lib.impact.slippage import SlippageCurves, session_intervals, slippage_curves
+from research_lib.market.book import BookSnapshots
+from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
+
+logger = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 CELL = ["date", "interval", "seen", "lacking", "size"]
 BOOK = ["date", "interval"]
+MOST_HELD = 32
 CONTINUED = [f"continued_{gamma:g}" for gamma in GAMMAS]
 
 
@@ -97,19 +104,28 @@ class ImpactMoments(Record):
         ValidationError
             If there is none, or they differ in trade sizes or in the number of intervals.
         """
-        several = list(parts)
-        if not several:
+        held: list[ImpactMoments] = []
+        for part in parts:
+            held.append(part)
+            held[0]._refuse_other(part)
+            if len(held) == MOST_HELD:
+                held = [cls._sum(held)]
+        if not held:
             raise ValidationError("no moments to merge; the batches held no book")
-        first = several[0]
-        for part in several:
-            if part.n_intervals != first.n_intervals or not np.array_equal(part.sizes, first.sizes):
-                raise ValidationError(
-                    f"moments of {first.n_intervals} intervals, sizes {first.sizes.tolist()} and of "
-                    f"{part.n_intervals}, {part.sizes.tolist()} do not add; give all the same n_intervals and sizes"
-                )
-        cells = pd.concat([part.cells for part in several], ignore_index=True)
-        books = pd.concat([part.books for part in several], ignore_index=True)
-        return cls(_summed(cells, CELL), _summed(books, BOOK), first.sizes, first.n_intervals)
+        return cls._sum(held)
+
+    def _refuse_other(self, part: ImpactMoments) -> None:
+        if part.n_intervals != self.n_intervals or not np.array_equal(part.sizes, self.sizes):
+            raise ValidationError(
+                f"moments of {self.n_intervals} intervals, sizes {self.sizes.tolist()} and of "
+                f"{part.n_intervals}, {part.sizes.tolist()} do not add; give all the same n_intervals and sizes"
+            )
+
+    @classmethod
+    def _sum(cls, parts: list[ImpactMoments]) -> ImpactMoments:
+        cells = pd.concat([part.cells for part in parts], ignore_index=True)
+        books = pd.concat([part.books for part in parts], ignore_index=True)
+        return cls(_summed(cells, CELL), _summed(books, BOOK), parts[0].sizes, parts[0].n_intervals)
 
     def sample(self) -> Sample:
         """The cells as a fit sees them."""
@@ -134,6 +150,55 @@ class ImpactMoments(Record):
         return Sample(
             rows, day[: len(cells)], interval, day[: len(cells)], spread, self.n_intervals, list(map(str, dates))
         )
+
+
+def moments_of_books(
+    batches: Iterable[BookSnapshots],
+    trade_sizes: ArrayLike,
+    side: str,
+    session: Session,
+    n_intervals: int | None = None,
+    *,
+    sample: bool = True,
+) -> ImpactMoments:
+    """Moments of books that are too many to hold, one batch in memory at a time.
+
+    Parameters
+    ----------
+    batches : iterable of BookSnapshots
+        In time order, cut anywhere; from `iter_books`, for instance.
+    trade_sizes : (K,) shares
+    side : "buy" or "sell"
+    session : Session
+        Books outside it are left out.
+    n_intervals : int, optional
+        Intervals of a day, `session.n_intervals` by default.
+    sample : bool
+        One book an interval, the last complete one at or before its start, as
+        `sample_batches` gives it; else every book of the session counts, so that busy times
+        weigh more. Books without two sides or crossed are left out and counted in the log.
+
+    Raises
+    ------
+    ValidationError
+        No book inside the session; as `sample_batches` and `ImpactMoments.from_curves`.
+    """
+    window = session if n_intervals is None else dataclasses.replace(session, n_intervals=n_intervals)
+    books = [sample_batches(batches, window)] if sample else batches
+    parts = (_usable(batch, window) for batch in books)
+    curves = (slippage_curves(part, trade_sizes, side) for part in parts if len(part))
+    return ImpactMoments.merge(ImpactMoments.from_curves(one, window.n_intervals, window) for one in curves)
+
+
+def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
+    """The books inside the session that have two sides and are not crossed."""
+    inside = session.interval_of(books.time) >= 0
+    kept = inside & (books.half_spread >= 0)
+    if kept.sum() < inside.sum():
+        logger.info(
+            "%s of %s books lack a side or are crossed: left out", f"{(inside & ~kept).sum():,}", f"{len(books):,}"
+        )
+    return books if kept.all() else books.take(np.flatnonzero(kept))
 
 
 def _cells(

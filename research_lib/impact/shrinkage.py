@@ -101,9 +101,7 @@ def shrink(level: Float, error: Float | None, reason: str = "", overlap: int = 0
     return Shrinkage(weight, profile, float(np.sqrt(between)), float(np.sqrt(noise)), bandwidth, source)
 
 
-def _noise(
-    deviation: Float, variance: float, error: Float | None, profile: Float, overlap: int
-) -> tuple[float, str]:
+def _noise(deviation: Float, variance: float, error: Float | None, profile: Float, overlap: int) -> tuple[float, str]:
     """Variance of the relative errors, and where it comes from."""
     if error is None:
         lag = overlap + 1

@@ -113,9 +113,7 @@ def test_huber_equals_rlm(frame: pd.DataFrame, family: str) -> None:
     for interval in range(N_INTERVALS):
         impact, design, _ = design_of(convex, interval, family)
         scale = 1.0 / design.max(axis=0)
-        reference = sm.RLM(impact, design * scale, M=sm.robust.norms.HuberT()).fit(
-            maxiter=500, tol=1e-12, conv="coefs"
-        )
+        reference = sm.RLM(impact, design * scale, M=sm.robust.norms.HuberT()).fit(maxiter=500, tol=1e-12, conv="coefs")
         assert (reference.params > 0).all()
         assert fit.params.to_numpy()[interval, :-1] == pytest.approx((reference.params * scale).to_numpy(), rel=1e-6)
 
