@@ -305,3 +305,12 @@ def test_a_batch_names_the_problem_that_has_no_schedule() -> None:
         allocate_many(LinearImpact(np.array([1.0, np.nan])), [20])
     with pytest.raises(ValidationError, match="max_shares must broadcast"):
         allocate_many(curve, [20, 50], max_shares=np.ones(4))
+
+
+def test_an_interval_without_any_depth_takes_nothing() -> None:
+    # Its price is unknown, and must not enter the search for the multiplier.
+    curve = PiecewiseLinearImpact([[0, 0], [50, 60], [70, 80]], [[0, 0.1], [0.02, 0.03], [0.01, 0.05]])
+    result = allocate(curve, 200, solver="analytical")
+    assert result.shares == pytest.approx([0, 110, 90], rel=1e-12)
+    assert result.solver == "analytical"
+    assert result.marginal_cost == pytest.approx(0.05)

@@ -58,11 +58,11 @@ def price_all(x: Float, smooth: Smooth, steps: Pair) -> tuple[Float, Float, Floa
         last[t] = following[t] = slope
         if depth.shape[1] == 0:
             continue
-        walked, before, step_last, step_next = 0.0, 0.0, np.nan, np.inf
+        walked, before, step_last, step_next = 0.0, 0.0, premium[t, 0], np.inf
         for k in range(depth.shape[1]):
             if depth[t, k] == 0.0:
                 continue
-            if x[t] > before or math.isnan(step_last):  # nothing comes before the first share
+            if x[t] > before or before == 0.0:  # nothing comes before the first share
                 step_last = premium[t, k]
             if x[t] < before + depth[t, k]:
                 walked += premium[t, k] * (x[t] - before)
