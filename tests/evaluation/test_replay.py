@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import replay
+from research_lib.evaluation import Ladder, replay
+from research_lib.evaluation.ladder import sample_states
 from research_lib.execution import Schedule, twap
-from research_lib.market import BookSnapshots, Session, read_mbp10
+from research_lib.market import BookSnapshots, Session, SyntheticMarket, after_own_trades, read_mbp10
 
 
 def _books(ask_size: list[float]) -> BookSnapshots:
@@ -82,3 +83,139 @@ def test_impossible_schedules_are_refused(shares: list[float]) -> None:
         Schedule(np.array(shares), "s")
     with pytest.raises(ValidationError, match="schedule must be a Schedule, got list"):
         replay(shares, _books([20, 20]), "buy")  # type: ignore[arg-type]
+
+
+def test_sell_mirrors_buy_in_every_figure() -> None:
+    books = SyntheticMarket(session=Session(13)).books(13, 5, np.random.default_rng(1))
+    mirrored = BookSnapshots(books.time, 400 - books.ask_price, books.ask_size, 400 - books.bid_price, books.bid_size)
+    schedule = Schedule(np.linspace(0, 3000, 13), "s")
+    buy, sell = replay(schedule, books, "buy", refill=0.3), replay(schedule, mirrored, "sell", refill=0.3)
+    assert sell.filled == pytest.approx(buy.filled, abs=1e-9)
+    for name in ("cost", "spread_cost", "touch_cost", "arrival_cost", "opportunity_cost"):
+        assert sell[name] == pytest.approx(buy[name], abs=1e-8)
+
+
+def test_scaling_prices_keeps_bps() -> None:
+    books = SyntheticMarket(session=Session(13)).books(13, 5, np.random.default_rng(2))
+    dear = dataclasses.replace(books, bid_price=7.3 * books.bid_price, ask_price=7.3 * books.ask_price)
+    schedule = twap(4000, 13)
+    assert replay(schedule, dear, "sell").cost_bps == pytest.approx(replay(schedule, books, "sell").cost_bps, rel=1e-9)
+
+
+def test_an_empty_best_level_does_not_hide_the_book_behind_it() -> None:
+    books = _books([40, 40])
+    hole = dataclasses.replace(books, ask_size=np.array([[0.0, 40.0], [20.0, 20.0]]))
+    done = replay(Schedule(np.array([10.0, 0.0]), "s"), hole, "buy")
+    # The best ask that holds shares is 103, so the mid is 101.
+    assert done.mid[0] == 101.0
+    assert done.cost == 10 * (103 - 101)
+
+
+def test_unordered_levels_are_walked_away_from_the_mid() -> None:
+    books = _books([40, 40])
+    swapped = dataclasses.replace(books, ask_price=books.ask_price[:, ::-1], ask_size=books.ask_size[:, ::-1])
+    schedule = Schedule(np.array([30.0, 10.0]), "s")
+    assert replay(schedule, swapped, "buy").cost == replay(schedule, books, "buy").cost
+
+
+def test_costs_from_mid_touch_and_arrival_by_hand() -> None:
+    books = _books([40, 40])
+    moved = dataclasses.replace(
+        books,
+        bid_price=books.bid_price + np.array([[0.0], [5.0]]),
+        ask_price=books.ask_price + np.array([[0.0], [5.0]]),
+    )
+    done = replay(Schedule(np.array([10.0, 50.0]), "s"), moved, "buy")
+    # 10 at 101; then 20 at 106 and 20 at 108 over a mid of 105, and 10 left at a mid 5 above arrival.
+    assert done.cost == 10 * 1 + 20 * 1 + 20 * 3
+    assert done.spread_cost == 50.0
+    assert done.touch_cost == 20 * 2
+    assert done.arrival_cost == done.cost + 40 * 5
+    assert done.unfilled == 10.0
+    assert done.opportunity_cost == 10 * 5
+    assert done.fills["price"].tolist() == [101.0, 107.0]
+
+
+def test_timing_risk_is_that_of_the_shares_still_held() -> None:
+    done = replay(Schedule(np.array([10.0, 20.0, 5.0]), "s"), _books([80, 80, 80]), "buy")
+    assert done.timing_risk(0.5) == pytest.approx(0.5 * np.sqrt(25.0**2 + 5.0**2), rel=1e-12)
+
+
+def test_a_cap_holds_for_carried_shares_too() -> None:
+    done = replay(Schedule(np.array([50.0, 0.0, 0.0]), "s"), _books([80, 80, 80]), "buy", max_shares=[20, 5, 20])
+    assert done.filled.tolist() == [20, 5, 20]
+    assert done.unfilled == 5.0
+
+
+@pytest.mark.parametrize("anchor", ["price", "level"])
+def test_full_refill_equals_independent_books(anchor: str) -> None:
+    books = SyntheticMarket(session=Session(26)).books(26, 6, np.random.default_rng(4))
+    schedule = twap(20_000, 26)
+    assert replay(schedule, books, "buy", refill=1.0, anchor=anchor).cost == replay(schedule, books, "buy").cost
+
+
+@pytest.mark.parametrize("anchor", ["price", "level"])
+@pytest.mark.parametrize("refill", [0.0, 0.4, 0.9])
+def test_depleted_books_are_those_of_after_own_trades(anchor: str, refill: float) -> None:
+    books = SyntheticMarket(session=Session(26)).books(26, 6, np.random.default_rng(5))
+    done = replay(twap(9_000, 26), books, "sell", refill=refill, anchor=anchor)
+    left = after_own_trades(books, done.filled, "sell", refill, anchor=anchor)
+    again = Ladder.of(left, "sell")
+    premium = done.mid[:, None] - left.bid_price  # over the mid of the books as recorded
+    before = np.cumsum(again.size, axis=1) - again.size
+    cost = np.nansum(np.clip(done.filled[:, None] - before, 0.0, again.size) * premium, axis=1)
+    assert np.all(done.filled <= again.depth + 1e-9)
+    assert done.cost_by_interval == pytest.approx(cost, abs=1e-8)
+
+
+def test_cost_does_not_fall_as_books_refill_slower() -> None:
+    books = SyntheticMarket(session=Session(26)).books(26, 6, np.random.default_rng(6))
+    costs = [replay(twap(9_000, 26), books, "buy", refill=rho, anchor="level").cost for rho in (1, 0.8, 0.5, 0.2)]
+    assert np.all(np.diff(costs) > 0)
+
+
+def test_no_refill_of_a_book_that_stays_is_one_walk_down_it() -> None:
+    """Ten books of 101 x 20, 103 x 20 that never refill hold 40 shares in all."""
+    done = replay(Schedule(np.full(10, 5.0), "s"), _books([40] * 10), "buy", refill=0.0)
+    assert done.filled.sum() == 40.0
+    assert done.cost == 20 * 1 + 20 * 3
+    assert done.unfilled == 10.0
+
+
+def test_slices_and_latency_walk_the_books_of_their_own_times() -> None:
+    session = Session(2, open="09:30", close="09:32")
+    opens = int(session.bounds([np.datetime64("2024-01-02").astype(object)])[0][0])
+    seconds = np.array([0, 20, 45, 61, 100])
+    asks = 101.0 + np.arange(5.0)
+    states = BookSnapshots(
+        opens + seconds * 10**9, np.full((5, 1), 99.0), np.full((5, 1), 10.0), asks[:, None], np.full((5, 1), 10.0)
+    )
+    whole = replay(Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session)
+    assert whole.fills["price"].tolist() == [101.0, 103.0]  # shown at 0 and 60 seconds
+    halves = replay(Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session, slices=2)
+    assert halves.fills["price"].tolist() == [101.0, 102.0, 103.0, 104.0]  # at 0, 30, 60, 90
+    assert halves.filled.tolist() == [1.0, 1.0, 2.0, 2.0]
+    late = replay(Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session, latency_seconds=20)
+    assert late.fills["price"].tolist() == [102.0, 104.0]  # at 20 and 80
+    assert late.time.tolist() == [opens + 20 * 10**9, opens + 80 * 10**9]
+
+
+def test_no_latency_samples_as_the_books_do(synthetic_books: BookSnapshots) -> None:
+    session = Session(13)
+    one, other = sample_states(synthetic_books, session), synthetic_books.sample(session)
+    assert np.array_equal(one.time, other.time)
+    assert np.array_equal(one.ask_price, other.ask_price, equal_nan=True)
+
+
+def test_what_cannot_be_replayed_is_refused() -> None:
+    books = _books([20, 20])
+    with pytest.raises(ValidationError, match="slices=3 need all states"):
+        replay(twap(10, 2), books, "buy", slices=3)
+    with pytest.raises(ValidationError, match="refill must be at most 1"):
+        replay(twap(10, 2), books, "buy", refill=1.5)
+    with pytest.raises(ValidationError, match="anchor 'prise' is unknown; did you mean 'price'"):
+        replay(twap(10, 2), books, "buy", anchor="prise")
+    with pytest.raises(ValidationError, match="max_shares must be one number"):
+        replay(twap(10, 2), books, "buy", max_shares=[-1.0, 2.0])
+    with pytest.raises(ValidationError, match="the ladder is that of a buy, not of a sell"):
+        replay(twap(10, 2), Ladder.of(books, "buy"), "sell")
