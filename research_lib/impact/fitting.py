@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number, refuse_unknown
-from research_lib.errors import ValidationError
+from research_lib.config import Record, number
+from research_lib.impact.choices import Choice, checked_choice, refuse_rows_only
 from research_lib.impact.covariance import ERRORS, covariances
 from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.estimation import MODEL_TYPES, Estimate, Points, coefficient_count, estimate, huber, log_log
@@ -22,35 +22,13 @@ from research_lib.impact.metrics import cell_metrics, metrics_of, score, score_c
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.neighbours import Borrowed, borrow
 from research_lib.impact.observations import Observations, read_observations, sample_of, split_by_time
-from research_lib.impact.samples import CENSORING, Sample
+from research_lib.impact.samples import Sample
 from research_lib.impact.shrinkage import Shrinkage, shrink
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-ESTIMATORS = ("least_squares", "weighted", "huber", "log_log")
-GROUPINGS = ("interval", "bucket", "pooled")
-
-
-@dataclass(frozen=True)
-class _Choice(Record):
-    """How to fit; the arguments of `fit_impact`."""
-
-    model_type: str
-    by: str
-    n_buckets: int
-    estimator: str
-    errors: str
-    censoring: str
-    shrinkage: str
-    minimum: int
-    tolerance: float
-
-    def n_groups(self, n_intervals: int) -> int:
-        """Curves to fit."""
-        return {"interval": n_intervals, "bucket": min(self.n_buckets, n_intervals), "pooled": 1}[self.by]
 
 
 def fit_impact(
@@ -154,20 +132,20 @@ def fit_forms(
     -------
     dict of model_type to ImpactFit
     """
-    choices = [_checked(model_type, **settings) for model_type in model_types]
+    choices = [checked_choice(model_type, **settings) for model_type in model_types]
     number("test_fraction", test_fraction, 0, 0.9)
     if isinstance(slippage, SlippageCurves):
         slippage = slippage.to_frame(n_intervals, session)
     if isinstance(slippage, ImpactMoments):
         for choice in choices:
-            _refuse_rows_only(choice)
+            refuse_rows_only(choice)
         return _fit_and_score(slippage, slippage.sample(), choices, test_fraction)
     data = read_observations(slippage, n_intervals, session or Session())
     return _fit_and_score(data, sample_of(data), choices, test_fraction)
 
 
 def _fit_and_score(
-    source: Observations | ImpactMoments, sample: Sample, choices: list[_Choice], test_fraction: float
+    source: Observations | ImpactMoments, sample: Sample, choices: list[Choice], test_fraction: float
 ) -> dict[str, ImpactFit]:
     """The fits of all rows, scored by the fits of the training rows."""
     split = split_by_time(sample.dates, sample.n_intervals, test_fraction)
@@ -205,40 +183,6 @@ def _scores(
     return rows, {**metrics_of(rows, "train"), **metrics_of(rows, "test")}
 
 
-def _checked(
-    model_type: str,
-    by: str = "interval",
-    n_buckets: int = 13,
-    estimator: str = "least_squares",
-    errors: str = "auto",
-    censoring: str = "complete",
-    shrinkage: str = "profile",
-    min_observations: int = 5,
-    tolerance: float = 1e-8,
-) -> _Choice:
-    refuse_unknown([model_type], MODEL_TYPES, "model_type")
-    refuse_unknown([by], GROUPINGS, "by")
-    refuse_unknown([estimator], ESTIMATORS, "estimator")
-    refuse_unknown([errors], ("auto", *ERRORS), "errors")
-    refuse_unknown([censoring], CENSORING, "censoring")
-    refuse_unknown([shrinkage], ("profile", "none"), "shrinkage")
-    if estimator == "huber" and model_type not in ("linear", "nonlinear"):
-        raise ValidationError(f'estimator "huber" fits "linear" and "nonlinear", not {model_type!r}')
-    if estimator == "log_log" and model_type != "power":
-        raise ValidationError(f'estimator "log_log" fits "power", not {model_type!r}')
-    buckets = number("n_buckets", n_buckets, 1, integer=True)
-    least = number("min_observations", min_observations, 1, integer=True)
-    small = number("tolerance", tolerance, above=0)
-    return _Choice(model_type, by, buckets, estimator, errors, censoring, shrinkage, least, small)
-
-
-def _refuse_rows_only(choice: _Choice) -> None:
-    if choice.estimator in ("huber", "log_log"):
-        raise ValidationError(f'estimator "{choice.estimator}" needs rows; moments give "least_squares" or "weighted"')
-    if choice.errors not in ("auto", "day"):
-        raise ValidationError(f'errors "{choice.errors}" need rows; moments give "day"')
-
-
 @dataclass(frozen=True, eq=False)
 class _Fitted(Record):
     curve: ImpactCurve
@@ -269,7 +213,7 @@ def _prepared(sample: Sample, censoring: str) -> _Prepared:
     return _Prepared(sample, usable, total, completion, usable.daily(total))
 
 
-def _fit(prepared: _Prepared, choice: _Choice) -> _Fitted:
+def _fit(prepared: _Prepared, choice: Choice) -> _Fitted:
     """Curves of all intervals from one sample."""
     sample, usable, total, daily = prepared.sample, prepared.usable, prepared.total, prepared.daily
     n, n_groups = sample.n_intervals, choice.n_groups(sample.n_intervals)
@@ -324,7 +268,7 @@ def _resolved(errors: str, sample: Sample) -> str:
     return "snapshot" if len(snapshots) > len(np.unique(snapshots)) else "hc3"
 
 
-def _points(sample: Sample, total: Float, borrowed: Borrowed, errors: str, choice: _Choice) -> Points:
+def _points(sample: Sample, total: Float, borrowed: Borrowed, errors: str, choice: Choice) -> Points:
     """Rows of every group, borrowed ones repeated, as means with weights; days or snapshots are the clusters."""
     group, row = borrowed.rows(sample.interval, sample.n_intervals)
     rows = sample.rows
@@ -334,7 +278,7 @@ def _points(sample: Sample, total: Float, borrowed: Borrowed, errors: str, choic
     return Points(group, size, weight, total[row] / n, n, cluster[row], len(borrowed.first))
 
 
-def _estimated(points: Points, choice: _Choice) -> tuple[Estimate, Points]:
+def _estimated(points: Points, choice: Choice) -> tuple[Estimate, Points]:
     """The estimate, and the points with the weights that it ended with."""
     if choice.estimator == "huber":
         found, weight = huber(points, choice.model_type, choice.tolerance)
@@ -350,7 +294,7 @@ def _shrinkage(
     covariance: Float,
     half_spread: Float,
     spread_error: Float,
-    choice: _Choice,
+    choice: Choice,
     overlap: int,
 ) -> dict[str, Shrinkage]:
     """Shrinkage of the impact at the median size, and of the half-spread; errors are those between days."""
@@ -368,7 +312,7 @@ def _shrinkage(
     return {"impact": shrink(level, None, reason, overlap), "half_spread": shrink(half_spread, None, reason)}
 
 
-def _warnings(found: Estimate, borrowed: Borrowed, choice: _Choice) -> tuple[str, ...]:
+def _warnings(found: Estimate, borrowed: Borrowed, choice: Choice) -> tuple[str, ...]:
     said = []
     if borrowed.widened:
         said.append(
