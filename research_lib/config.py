@@ -31,6 +31,12 @@ class Record:
         """Names that ``record[name]`` answers."""
         return [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
 
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Build from a mapping; an unknown key is refused with the nearest valid one."""
+        refuse_unknown(settings, [f.name for f in dataclasses.fields(cls)], f"{cls.__name__} setting")  # type: ignore[arg-type]
+        return cls(**settings)
+
 
 class SolverType(StrEnum):
     """How an allocation is solved; AUTO takes the exact method wherever it applies."""
@@ -115,12 +121,6 @@ class _Settings(Record):
             return value
         limits = spec.metadata["limits"]
         return number(spec.name, value, integer=isinstance(spec.default, int), **limits)
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Build from a mapping; an unknown key is refused with the nearest valid one."""
-        refuse_unknown(settings, [f.name for f in dataclasses.fields(cls)], f"{cls.__name__} setting")  # type: ignore[arg-type]
-        return cls(**settings)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:

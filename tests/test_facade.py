@@ -16,6 +16,7 @@ from research_lib import ImpactModel, ModelConfig, OptimizerConfig, SolverType, 
 from research_lib.errors import MemoryLimitError, ModelFittingError
 from research_lib.impact import fit_impact, slippage
 from research_lib.impact.model import ARRAY_BYTES_A_LEVEL, BOOK_BYTES_A_ROW, FRAME_BYTES_A_ROW, SLIPPAGE_BYTES_A_ROW
+from research_lib.market import Session
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,17 @@ def test_snapshots_spread_over_one_session_or_go_on_minute_by_minute() -> None:
     assert sorted(few["interval"].unique()) == list(range(13))
     many = model.generate_synthetic_orderbook(800, 5)
     assert many["time"].dt.tz_convert("America/New_York").dt.date.nunique() == 3
+
+
+def test_another_exchanges_session_decides_the_intervals() -> None:
+    tokyo = Session(open="09:00", close="15:30", timezone="Asia/Tokyo")
+    model = ImpactModel("linear", session=tokyo)
+    books = model.generate_synthetic_orderbook(26, 5)
+    assert books["time"].min().tz_convert("Asia/Tokyo").strftime("%H:%M") == "09:00"
+    model.fit_model(model.estimate_slippage(books))
+    assert len(model.curve) == 26
+    with pytest.raises(ValidationError, match="outside the session 09:30-16:00 America/New_York"):
+        ImpactModel("linear").estimate_slippage(books)
 
 
 def test_sides_are_walked_apart_or_together() -> None:

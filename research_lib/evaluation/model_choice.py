@@ -16,7 +16,7 @@ from research_lib.evaluation.replay import replay
 from research_lib.execution.allocation import allocate
 from research_lib.execution.schedules import Schedule, twap
 from research_lib.impact.estimation import MODEL_TYPES
-from research_lib.impact.fitting import fit_impact
+from research_lib.impact.fitting import fit_forms
 from research_lib.impact.folds import Parts, cut
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.validation import half_width
@@ -216,11 +216,9 @@ def compare_forms(
     rows = {}
     for fold in parts.folds(scheme):
         day = parts.labels[int(fold.held_out[0])]
-        fitted = parts.take(fold.fitted)
         schedules = [equal]
-        for form in model_types:
-            curve = fit_impact(fitted, form, **choice).curve
-            shares = allocate(curve, total_shares, max_shares=max_shares, objective=objective).shares
+        for form, fit in fit_forms(parts.take(fold.fitted), model_types, **choice).items():
+            shares = allocate(fit.curve, total_shares, max_shares=max_shares, objective=objective).shares
             schedules.append(Schedule(shares, form))
         rows[day] = _costs(schedules, by_day[day], side, day)
     losses = pd.DataFrame(rows).T.rename_axis("day")

@@ -10,7 +10,7 @@ from research_lib.impact.curves import (
     square_root_impact,
 )
 from research_lib.impact.fit_result import ImpactFit
-from research_lib.impact.fitting import fit_impact
+from research_lib.impact.fitting import fit_forms, fit_impact
 from research_lib.impact.model import ImpactModel
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.piecewise import PiecewiseLinearImpact
@@ -32,6 +32,7 @@ __all__ = [
     "QuadraticImpact",
     "SeparableTotal",
     "SlippageCurves",
+    "fit_forms",
     "fit_impact",
     "order_flow_imbalance",
     "slippage_curves",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.estimation import MODEL_TYPES
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.fitting import fit_impact
-from research_lib.impact.slippage import checked_sizes, count_intervals, slippage_curves
+from research_lib.impact.slippage import LONGEST_INTERVALS, checked_sizes, count_intervals, slippage_curves
 from research_lib.market.book import FRAME_COLUMNS, BookSnapshots
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import SyntheticMarket
@@ -38,8 +40,11 @@ class ImpactModel:
     Parameters
     ----------
     model_type : str
-        Family of impact: "linear" or "nonlinear".
+        Family of impact: "linear", "nonlinear", "power", "sqrt" or "piecewise".
     config : ModelConfig, optional
+    session : Session, optional
+        Hours and time zone of the exchange, 09:30-16:00 America/New_York by default; its own
+        n_intervals is not used.
 
     Examples
     --------
@@ -49,7 +54,9 @@ class ImpactModel:
     390
     """
 
-    def __init__(self, model_type: str = "linear", config: ModelConfig | None = None) -> None:
+    def __init__(
+        self, model_type: str = "linear", config: ModelConfig | None = None, session: Session | None = None
+    ) -> None:
         refuse_unknown([model_type], MODEL_TYPES, "model_type")
         if config is not None and not isinstance(config, ModelConfig):
             raise ValidationError(
@@ -57,6 +64,7 @@ class ImpactModel:
             )
         self.model_type = model_type
         self.config = config or ModelConfig()
+        self.session = session or Session()
         self.fit: ImpactFit | None = None
         self._n_intervals: int | None = None
 
@@ -88,7 +96,7 @@ class ImpactModel:
             f"{n:,} snapshots of {levels} levels",
             "ask for fewer",
         )
-        market = SyntheticMarket(self.config, Session(min(n, Session().n_intervals)))
+        market = SyntheticMarket(self.config, dataclasses.replace(self.session, n_intervals=min(n, LONGEST_INTERVALS)))
         return market.books(n, levels, np.random.default_rng(seed)).to_frame()
 
     def estimate_slippage(
@@ -137,7 +145,7 @@ class ImpactModel:
             f"slippage of {len(snapshots):,} snapshots, {len(sizes)} sizes, {len(sides)} sides",
             "use fewer trade sizes",
         )
-        self._n_intervals = n_intervals or count_intervals(snapshots.time, Session())
+        self._n_intervals = n_intervals or count_intervals(snapshots.time, self.session)
         frames = [self._walk(snapshots, sizes, one_side) for one_side in sides]
         return frames[0] if len(frames) == 1 else _stacked(frames)
 
@@ -163,10 +171,13 @@ class ImpactModel:
             parallel=self.config.parallel_processing,
             log_batches=self.config.progress_logging,
         )
-        return curves.to_frame(self._n_intervals)
+        return curves.to_frame(self._n_intervals, self.session)
 
-    def fit_model(self, slippage: pd.DataFrame, test_fraction: float = 0.2) -> ImpactFit:
-        """Fit the curve of every interval of the last `estimate_slippage` and keep it as `curve`; see `fit_impact`."""
+    def fit_model(self, slippage: pd.DataFrame, test_fraction: float = 0.2, **choices: Any) -> ImpactFit:
+        """Fit the curve of every interval of the last `estimate_slippage` and keep it as `curve`.
+
+        `choices` are those of `fit_impact`: by, n_buckets, estimator, errors, censoring, shrinkage.
+        """
         self.fit = fit_impact(
             slippage,
             self.model_type,
@@ -174,6 +185,8 @@ class ImpactModel:
             test_fraction=test_fraction,
             min_observations=self.config.min_observations,
             tolerance=self.config.numerical_tolerance,
+            session=self.session,
+            **choices,
         )
         logger.info("fitted %s impact: %s", self.model_type, self.fit.information)
         return self.fit

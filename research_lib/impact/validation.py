@@ -17,7 +17,7 @@ with many coefficients: where they disagree with the held-out error, believe the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from research_lib.errors import ModelFittingError
 from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.estimation import MODEL_TYPES
 from research_lib.impact.fit_result import ImpactFit
-from research_lib.impact.fitting import fit_impact
+from research_lib.impact.fitting import fit_forms
 from research_lib.impact.folds import Fold, Parts, cut
 from research_lib.impact.metrics import cell_metrics, metrics_of, score, score_cells
 from research_lib.impact.moments import ImpactMoments
@@ -110,11 +110,12 @@ def cross_validate(
     parts = cut(slippage, n_intervals=n_intervals, n_blocks=n_blocks, session=session)
     choice = {**settings, "session": session, "n_intervals": parts.n_intervals, "test_fraction": 0.0}
     folds = list(parts.folds(scheme))
-    predictions = {form: _predicted(parts, folds, form, choice) for form in model_types}
+    forms = list(model_types)
+    predictions = _predicted(parts, folds, forms, choice)
     known = _scored(predictions, number("most_censored", most_censored, 0, 1))
     held_out = {form: rows[known] for form, rows in predictions.items()}
     sizes = np.unique(next(iter(held_out.values()))["trade_size"])
-    criteria = {form: _criteria(parts, fit_impact(parts.source, form, **choice), sizes) for form in model_types}
+    criteria = {form: _criteria(parts, fit, sizes) for form, fit in fit_forms(parts.source, forms, **choice).items()}
     table = pd.DataFrame({form: {**_scores(rows), **criteria[form]} for form, rows in held_out.items()}).T
     table = table.astype({"observations": int, "coefficients": int}).rename_axis("model_type").sort_values("rmse_bps")
     by_unit = pd.DataFrame({form: _rmse_by_unit(rows, parts) for form, rows in held_out.items()})
@@ -169,28 +170,40 @@ def _weighted_means(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return sums[["n"]].astype(int).join(sums[names].div(sums["n"], axis=0))
 
 
-def _predicted(parts: Parts, folds: list[Fold], form: str, choice: dict[str, Any]) -> pd.DataFrame:
-    """Held-out observations of all folds with what the form, fitted on the rest, predicts."""
-    scored = []
+def _predicted(parts: Parts, folds: list[Fold], forms: list[str], choice: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    """Held-out observations of all folds with what each form, fitted on the rest, predicts."""
+    scored: dict[str, list[pd.DataFrame]] = {form: [] for form in forms}
     for fold in folds:
-        fit = fit_impact(parts.take(fold.fitted), form, **choice)
-        rows = scored_by(fit.curve, parts.take(fold.held_out), parts.n_intervals, choice["session"])
-        scored.append(rows.assign(unit=int(fold.held_out[0])))
-    return pd.concat(scored, ignore_index=True)
+        fits = fit_forms(parts.take(fold.fitted), forms, **choice)
+        curves = {form: fit.curve for form, fit in fits.items()}
+        held_out = scored_by(curves, parts.take(fold.held_out), parts.n_intervals, choice["session"])
+        for form, rows in held_out.items():
+            scored[form].append(rows.assign(unit=int(fold.held_out[0])))
+    return {form: pd.concat(rows, ignore_index=True) for form, rows in scored.items()}
 
 
 def scored_by(
-    curve: ImpactCurve, held_out: pd.DataFrame | ImpactMoments, n_intervals: int, session: Session | None
-) -> pd.DataFrame:
-    """Every observation with the curve's prediction, as `ImpactFit.observations`, and n, observed and predicted bps."""
+    curves: Mapping[str, ImpactCurve],
+    held_out: pd.DataFrame | ImpactMoments,
+    n_intervals: int,
+    session: Session | None,
+) -> dict[str, pd.DataFrame]:
+    """Every observation with each curve's prediction, as `ImpactFit.observations`; n, observed and predicted bps."""
     if isinstance(held_out, ImpactMoments):
-        rows = score_cells(held_out, curve, np.ones(len(held_out.cells), bool))
-        mid = rows["mid"]
+        everything = np.ones(len(held_out.cells), bool)
+        tables = {form: score_cells(held_out, curve, everything) for form, curve in curves.items()}
+        mids = {form: rows["mid"] for form, rows in tables.items()}
     else:
         data = read_observations(held_out, n_intervals, session or Session())
-        rows = score(data, curve, np.ones(len(data.size), bool)).assign(n=1.0)
-        mid = pd.Series(data.mid)
-    return rows.assign(predicted_bps=1e4 * rows["predicted"] / mid, observed_bps=1e4 * rows["observed"] / mid)
+        everything = np.ones(len(data.size), bool)
+        tables = {form: score(data, curve, everything).assign(n=1.0) for form, curve in curves.items()}
+        mids = dict.fromkeys(tables, pd.Series(data.mid))
+    return {
+        form: rows.assign(
+            predicted_bps=1e4 * rows["predicted"] / mids[form], observed_bps=1e4 * rows["observed"] / mids[form]
+        )
+        for form, rows in tables.items()
+    }
 
 
 def _scored(predictions: dict[str, pd.DataFrame], most_censored: float) -> NDArray[np.bool_]:
@@ -226,7 +239,7 @@ def _rmse_by_unit(rows: pd.DataFrame, parts: Parts) -> pd.Series:
 
 def _criteria(parts: Parts, fit: ImpactFit, sizes: Float) -> dict[str, float]:
     """AIC and BIC of the unshrunk curve on all days at the sizes scored, and the number of free coefficients."""
-    rows = scored_by(fit.raw_curve, parts.source, parts.n_intervals, parts.session)
+    rows = scored_by({"raw": fit.raw_curve}, parts.source, parts.n_intervals, parts.session)["raw"]
     rows = rows[(rows["sample"] != "censored") & np.isfinite(rows["predicted"]) & np.isin(rows["trade_size"], sizes)]
     square = rows["impact_square"] if "impact_square" in rows else rows["impact"] ** 2
     of_rows = rows["predicted_impact"] * rows["n"] * (rows["predicted_impact"] - 2.0 * rows["impact"])
