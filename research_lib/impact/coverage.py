@@ -82,21 +82,28 @@ def coverage(
 
 
 def simulated_slippage(
-    beta: Float, dependence: str, rng: np.random.Generator, *, n_days: int, n_snapshots: int, noise: float
+    beta: Float,
+    dependence: str,
+    rng: np.random.Generator,
+    *,
+    n_days: int,
+    n_snapshots: int,
+    noise: float,
+    sizes: Float = SIZES,
 ) -> pd.DataFrame:
-    """A frame as `fit_impact` takes it, three sizes a snapshot; `beta` (n_intervals,) currency per share**2."""
+    """A frame as `fit_impact` takes it, K sizes a snapshot; `beta` (n_intervals,) currency per share**2."""
     refuse_unknown([dependence], KNOWN, "dependence")
-    n, k = len(beta), len(SIZES)
+    n, k = len(beta), len(sizes)
     shape = (n_days, n, n_snapshots, k)
     error = np.broadcast_to(_errors(dependence, shape, rng), shape)
-    slippage = HALF_SPREAD + beta[:, None, None] * SIZES * (1.0 + noise * error)
+    slippage = HALF_SPREAD + beta[:, None, None] * sizes * (1.0 + noise * error)
     days = pd.bdate_range("2024-01-02", periods=n_days).date
     time = np.repeat(Session(n * n_snapshots).starts(days).ravel(), k)
     return pd.DataFrame(
         {
             "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
             "interval": np.tile(np.repeat(np.arange(n), n_snapshots * k), n_days),
-            "trade_size": np.tile(SIZES, n_days * n * n_snapshots),
+            "trade_size": np.tile(sizes, n_days * n * n_snapshots),
             "mid_price": MID,
             "half_spread": HALF_SPREAD,
             "avg_slippage": slippage.ravel(),
