@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ Index = NDArray[np.int64]
 
 CELL = ["date", "interval", "seen", "lacking", "size"]
 BOOK = ["date", "interval"]
-MOST_HELD = 32
+MOST_HELD, MOST_BOOKS = 32, 100_000
 CONTINUED = [f"continued_{gamma:g}" for gamma in GAMMAS]
 
 
@@ -82,15 +83,15 @@ class ImpactMoments(Record):
         interval = session_intervals(curves.time[quoted], n_intervals, window)
         sign = 1.0 if curves.side == "buy" else -1.0
         impact = sign * (curves.lower_bound[quoted][:, columns] - mid[:, None]) - half_spread[:, None]
-        censored = curves.censored[quoted][:, columns]
-        lacking = censored @ (np.int64(1) << np.arange(len(sizes)))
-        date = np.array([str(day) for day in window.days(curves.time[quoted])])
+        lacking = curves.censored[quoted][:, columns] @ (np.int64(1) << np.arange(len(sizes)))
+        days, dates = pd.factorize(window.days(curves.time[quoted]), sort=True)
         count = int(n_intervals or (interval.max() + 1 if len(interval) else 1))
-        ahead = _continued(sizes, curves.depth[quoted], impact, censored)
-        cells = _cells(date, interval, lacking, sizes, impact, half_spread, ahead)
-        books = pd.DataFrame({"date": date, "interval": interval, "n": 1.0, "half_spread": half_spread})
-        books = books.assign(half_spread_square=half_spread**2, mid=mid)
-        return cls(cells, _summed(books, BOOK), sizes, count)
+        of, keys = pd.factorize(days * count + interval, sort=True)
+        place = {"date": np.array([str(day) for day in dates])[keys // count], "interval": keys % count}
+        cells = _cells(of, place, lacking, sizes, impact, half_spread, curves.depth[quoted])
+        values = {"n": None, "half_spread": half_spread, "half_spread_square": half_spread**2, "mid": mid}
+        sums_of = {name: np.bincount(of, value, len(keys)).astype(float) for name, value in values.items()}
+        return cls(cells, pd.DataFrame({**place, **sums_of}), sizes, count)
 
     def __add__(self, other: ImpactMoments) -> ImpactMoments:
         return ImpactMoments.merge([self, other])
@@ -185,9 +186,14 @@ def moments_of_books(
     """
     window = session if n_intervals is None else dataclasses.replace(session, n_intervals=n_intervals)
     books = [sample_batches(batches, window)] if sample else batches
-    parts = (_usable(batch, window) for batch in books)
+    parts = (_usable(piece, window) for batch in books for piece in _pieces(batch))
     curves = (slippage_curves(part, trade_sizes, side) for part in parts if len(part))
     return ImpactMoments.merge(ImpactMoments.from_curves(one, window.n_intervals, window) for one in curves)
+
+
+def _pieces(books: BookSnapshots) -> Iterator[BookSnapshots]:
+    """The books, few enough at a time that what is made of them is small beside a batch."""
+    yield from (books.take(np.arange(s, min(s + MOST_BOOKS, len(books)))) for s in range(0, len(books), MOST_BOOKS))
 
 
 def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
@@ -202,41 +208,41 @@ def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
 
 
 def _cells(
-    date: NDArray[np.str_],
-    interval: Index,
+    place_of: Index,
+    place: dict[str, NDArray[Any]],
     lacking: Index,
     sizes: Float,
     impact: Float,
     half_spread: Float,
-    ahead: Float,
+    depth: Float,
 ) -> pd.DataFrame:
     """Books of one date and interval that lack the same sizes, summed; one row a size."""
-    groups, of = np.unique(
-        np.column_stack([np.unique(date, return_inverse=True)[1], interval, lacking]), axis=0, return_inverse=True
-    )
-    of, k = of.ravel(), len(sizes)
-    everything = (np.int64(1) << k) - 1
+    k, which = len(sizes), pd.factorize(lacking, sort=True)
+    of, keys = pd.factorize(place_of * len(which[1]) + which[0], sort=True)
+    groups, lacks = len(keys), np.repeat(which[1][keys % len(which[1])], k)
+    partly = np.flatnonzero(lacking)
+    ahead = _continued(sizes, depth[partly], impact[partly], lacking[partly])
     return pd.DataFrame(
         {
-            "date": np.repeat(np.unique(date)[groups[:, 0]], k),
-            "interval": np.repeat(groups[:, 1], k),
-            "seen": np.repeat(everything & ~groups[:, 2], k),
-            "lacking": np.repeat(groups[:, 2], k),
-            "size": np.tile(sizes, len(groups)),
-            "n": np.repeat(np.bincount(of, minlength=len(groups)).astype(float), k),
-            "total": _column_sums(of, impact, len(groups)),
-            "square": _column_sums(of, impact**2, len(groups)),
-            "cross": _column_sums(of, impact * half_spread[:, None], len(groups)),
-            "half_spread": np.repeat(np.bincount(of, half_spread, len(groups)), k),
-            "half_spread_square": np.repeat(np.bincount(of, half_spread**2, len(groups)), k),
-            **{name: _column_sums(of, ahead[:, :, g], len(groups)) for g, name in enumerate(CONTINUED)},
+            **{name: np.repeat(values[keys // len(which[1])], k) for name, values in place.items()},
+            "seen": ((np.int64(1) << k) - 1) & ~lacks,
+            "lacking": lacks,
+            "size": np.tile(sizes, groups),
+            "n": np.repeat(np.bincount(of, minlength=groups).astype(float), k),
+            "total": _column_sums(of, impact, groups),
+            "square": _column_sums(of, impact**2, groups),
+            "cross": _column_sums(of, impact * half_spread[:, None], groups),
+            "half_spread": np.repeat(sums(of, half_spread, groups), k),
+            "half_spread_square": np.repeat(sums(of, half_spread**2, groups), k),
+            **{name: _column_sums(of[partly], ahead[:, :, g], groups) for g, name in enumerate(CONTINUED)},
         }
     )
 
 
-def _continued(sizes: Float, depth: Float, impact: Float, censored: NDArray[np.bool_]) -> Float:
+def _continued(sizes: Float, depth: Float, impact: Float, lacking: Index) -> Float:
     """`continued` of (n, K) impacts, (n, K, 4)."""
     n, k = impact.shape
+    censored = (lacking[:, None] >> np.arange(k)) & 1 > 0
     of_rows = np.repeat(np.arange(n), k), np.tile(sizes, n), np.repeat(depth, k), impact.ravel(), censored.ravel()
     return continued(*of_rows).reshape(n, k, len(GAMMAS))
 
