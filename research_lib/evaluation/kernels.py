@@ -183,28 +183,22 @@ def decide(t: int, stop: int, remaining: float, premium: Float, shown: Float, su
 
 
 @njit(cache=True, nogil=True)
-def fill_adaptive(start: int, stop: int, total: float, caps: Float, price: Float, premium: Float, size: Float,
-                  seen_price: Float, seen_premium: Float, seen_size: Float, quoted: Flags, log_spread: Float,
-                  depth: Float, weights: Float, risk: float, reliance: float, rho: float, by_level: bool,
-                  filled: Float, cost: Float) -> float:  # fmt: skip
-    """Fill `filled` and `cost`, (stop - start,), deciding on the seen books and trading on the others.
+def fill_adaptive(start: int, stop: int, total: float, caps: Float, premium: Float, size: Float, seen_premium: Float,
+                  seen_size: Float, quoted: Flags, log_spread: Float, depth: Float, weights: Float, risk: float,
+                  reliance: float, filled: Float, cost: Float) -> float:  # fmt: skip
+    """Fill `filled` and `cost`, (stop - start,), deciding on the seen books and trading on the others, all refilled.
 
     Of (m, n) forecasts, the one made at t stands in row min(t, m - 1).
     """
-    n_levels = size.shape[1]
-    shown, hole, eaten = np.empty(n_levels), np.empty(n_levels), np.zeros(n_levels)
-    visible, log_premium = seen_size.copy(), logarithms(seen_premium)
+    eaten, log_premium = np.zeros(size.shape[1]), logarithms(seen_premium)
     supply, remaining = np.empty(N_BINS), total
     for t in range(start, stop):
-        before, row = max(t - 1, 0), min(t, len(log_spread) - 1)
-        show(price[before], size[before], eaten, seen_price[t], seen_size[t], rho, by_level, visible[t], hole)
+        row = min(t, len(log_spread) - 1)
         log_lowest = math.log(CHEAPEST * reference_premium(seen_premium, seen_size, t))
-        seen_supply(t, log_premium, visible, quoted, log_spread[row], depth[row], weights, log_lowest, supply)
-        want = decide(t, stop, remaining, seen_premium[t], visible[t], supply, log_spread[row], depth[row], risk,
+        seen_supply(t, log_premium, seen_size, quoted, log_spread[row], depth[row], weights, log_lowest, supply)
+        want = decide(t, stop, remaining, seen_premium[t], seen_size[t], supply, log_spread[row], depth[row], risk,
                       log_lowest, caps, reliance)  # fmt: skip
-        show(price[before], size[before], eaten, price[t], size[t], rho, by_level, shown, hole)
-        eaten[:] = hole
-        filled[t - start], cost[t - start] = walk(premium[t], shown, want, eaten)
+        filled[t - start], cost[t - start] = walk(premium[t], size[t], want, eaten)
         remaining -= filled[t - start]
     return remaining
 

@@ -266,14 +266,15 @@ class Adaptive(Strategy):
         )  # fmt: skip
 
     def fill(self, order: Order, venue: Venue) -> Filled:
-        """The steps of `Strategy.fill`, compiled."""
+        """The steps of `Strategy.fill`, compiled where books refill; else what is seen hangs on every fill before."""
+        if venue.refill < 1.0:
+            return super().fill(order, venue)
         books, seen = venue.books, venue.seen
         log_spread, depth = self.forecast.paths(seen)
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
         left = kernels.fill_adaptive(
-            order.start, order.stop, order.total_shares, order.day_caps, books.price, books.premium, books.size,
-            seen.price, seen.premium, seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights, self.risk,
-            self.reliance, venue.refill, venue.by_level, filled, cost,
+            order.start, order.stop, order.total_shares, order.day_caps, books.premium, books.size, seen.premium,
+            seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights, self.risk, self.reliance, filled, cost,
         )  # fmt: skip
         return Filled(_with_rest(filled, left), filled, cost, left)
 
