@@ -114,11 +114,15 @@ class ImpactFit(Record):
             quartiles.to_string(float_format=lambda v: f"{v:.3g}"),
             "  ".join(f"{name} {value:.3g}" for name, value in self.metrics.items()),
             f"standard errors: {self.diagnostics['errors']}",
-            f"{self.diagnostics['censored']:,} censored rows: {self.diagnostics['completion']}",
+            *self._censoring(),
             *(f"shrinkage of {name}: {s.summary()}" for name, s in self.shrinkage.items()),
             *(f"warning: {warning}" for warning in self.warnings),
         ]
         return "\n".join(lines)
+
+    def _censoring(self) -> list[str]:
+        censored = self.diagnostics["censored"]
+        return [f"{censored:,} censored rows: {self.diagnostics['completion']}"] if censored else []
 
     def _quantile(self, alpha: float) -> Float:
         from scipy import stats

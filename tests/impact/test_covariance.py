@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,3 +57,64 @@ def test_a_coefficient_at_its_bound_has_no_error(rng: np.random.Generator) -> No
     assert fit.bse["alpha"].isna().all()
     linear = fit_impact(frame, "linear", errors="day", test_fraction=0)
     assert fit.bse["beta"].to_numpy() == pytest.approx(linear.bse["beta"].to_numpy(), rel=1e-9)
+
+
+@pytest.mark.parametrize("family", ["linear", "power"])
+def test_the_band_is_as_wide_as_a_bootstrap_of_days_finds(family: str) -> None:
+    """200 resamples of 60 days; the band's half-spread has no error here."""
+    rng = np.random.default_rng(6)
+    frame = simulated_slippage(np.array([1e-5]), "days", rng, n_days=60, n_snapshots=2, noise=0.3)
+    band = fit_impact(frame, family, errors="day", test_fraction=0).band([1000.0, 2500.0], 0)
+    days = [rows for _, rows in frame.groupby(frame["time"].dt.date)]
+    shifted = pd.bdate_range("2024-01-02", periods=60)
+    drawn = []
+    for _ in range(200):
+        parts = [
+            days[k].assign(time=days[k]["time"] - days[k]["time"].dt.normalize() + day.tz_localize("UTC"))
+            for k, day in zip(rng.integers(0, 60, 60), shifted, strict=True)
+        ]
+        fit = fit_impact(pd.concat(parts), family, errors="day", test_fraction=0)
+        drawn.append([fit.raw_curve.slippage(x)[0] for x in (1000.0, 2500.0)])
+    reach = (band["upper"] - band["lower"]).to_numpy() / 2 / 2.001  # t of 59 degrees of freedom
+    assert reach == pytest.approx(np.std(drawn, axis=0), rel=0.2)
+    assert band["slippage"].to_numpy() == pytest.approx(np.mean(drawn, axis=0), rel=0.02)
+
+
+@pytest.mark.parametrize("family", ["linear", "nonlinear", "power", "sqrt", "piecewise"])
+def test_the_jacobian_is_the_numerical_derivative(family: str) -> None:
+    rng = np.random.default_rng(6)
+    frame = simulated_slippage(np.array([1e-5, 3e-5]), "rows", rng, n_days=9, n_snapshots=9, noise=0.1)
+    frame["avg_slippage"] += 1e-9 * frame["trade_size"] ** 2
+    found = fit_impact(frame, family, test_fraction=0).estimate
+    group, size = np.array([0, 1, 1]), np.array([700.0, 1500.0, 2900.0])
+    for k in range(found.coefficients.shape[1]):
+        step = 1e-6 * found.coefficients[:, k]
+        up, down = found.coefficients.copy(), found.coefficients.copy()
+        up[:, k] += step
+        down[:, k] -= step
+        slope = (
+            dataclasses.replace(found, coefficients=up).impact(group, size)
+            - dataclasses.replace(found, coefficients=down).impact(group, size)
+        ) / (2 * step[group])
+        assert found.jacobian(group, size)[:, k] == pytest.approx(slope, rel=1e-7, abs=1e-15)
+
+
+@pytest.mark.parametrize("errors", ["hc3", "day"])
+def test_hubers_errors_keep_their_level_too(errors: str) -> None:
+    rng = np.random.default_rng(0)
+    beta = np.exp(rng.normal(-11.5, 0.5, 500))
+    frame = simulated_slippage(beta, "rows", rng, n_days=20, n_snapshots=3, noise=0.3)
+    lower, upper = fit_impact(frame, estimator="huber", errors=errors, shrinkage="none", test_fraction=0).conf_int()
+    assert 0.92 <= np.mean((lower["beta"] <= beta) & (beta <= upper["beta"])) <= 0.98
+
+
+def test_the_summary_reads_as_a_page(rng: np.random.Generator) -> None:
+    frame = simulated_slippage(np.full(10, 1e-5), "days", rng, n_days=6, n_snapshots=2, noise=0.3)
+    lines = fit_impact(frame).summary().splitlines()
+    assert lines[0] == "linear impact, 10 intervals"
+    assert lines[1].startswith("fitted on all of 2024-01-02 to 2024-01-09 (6 days); the metrics fitted on")
+    assert lines[2].split() == ["beta", "half_spread"]
+    assert [line.split()[0] for line in lines[3:8]] == ["min", "25%", "50%", "75%", "max"]
+    assert "standard errors: clustered by day" in lines
+    assert not any("censored" in line for line in lines)
+    assert any(line.startswith("shrinkage of impact: own weight") for line in lines)
