@@ -52,12 +52,13 @@ def price_all(x: Float, smooth: Smooth, steps: Pair) -> tuple[Float, Float, Floa
     """C_t(x_t), its left and its right derivative, (n,) each; all inf beyond the last step."""
     a, b, c, s, p = smooth
     depth, premium = steps
-    value, last, following = np.empty(len(x)), np.empty(len(x)), np.empty(len(x))
+    value, slope = np.empty(len(x)), np.empty(len(x))
     for t in range(len(x)):
-        value[t], slope = _smooth_price(x[t], a[t], b[t], c[t], s[t], p[t])
-        last[t] = following[t] = slope
-        if depth.shape[1] == 0:
-            continue
+        value[t], slope[t] = _smooth_price(x[t], a[t], b[t], c[t], s[t], p[t])
+    if depth.shape[1] == 0:
+        return value, slope, slope
+    last, following = slope.copy(), slope.copy()
+    for t in range(len(x)):
         walked, before, step_last, step_next = 0.0, 0.0, premium[t, 0], np.inf
         for k in range(depth.shape[1]):
             if depth[t, k] == 0.0:
@@ -72,7 +73,7 @@ def price_all(x: Float, smooth: Smooth, steps: Pair) -> tuple[Float, Float, Floa
             before += depth[t, k]
         if step_next == np.inf and x[t] > before * (1.0 + 4.0 * EPSILON):
             walked = step_last = np.inf
-        value[t], last[t], following[t] = value[t] + walked, slope + step_last, slope + step_next
+        value[t], last[t], following[t] = value[t] + walked, slope[t] + step_last, slope[t] + step_next
     return value, last, following
 
 
@@ -312,7 +313,7 @@ def solve(
         x[:] = bounds[1] if shares >= most * (1.0 - EPSILON) else bounds[0]
         return start, 0
     nu = _first_multiplier(shares, smooth, steps) if math.isnan(start) else start
-    roots = np.zeros(len(x) if mixed and steps[0].shape[1] == 0 else 0)
+    roots = np.full(len(x) if mixed and steps[0].shape[1] == 0 else 0, shares / len(x))
     low, high, part, sweeps = _search(shares, nu, plain, smooth, steps, bounds, roots, limit, x)
     if low < high or part > 0.0:
         other = np.empty(len(x))
