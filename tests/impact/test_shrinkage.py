@@ -10,7 +10,7 @@ from research_lib.errors import ValidationError
 from research_lib.execution import allocate
 from research_lib.impact import ImpactFit, LinearImpact, PowerImpact, fit_impact
 from research_lib.impact.pooling import pool_fits, pool_shapes
-from research_lib.impact.shrinkage import shrink, smoothed
+from research_lib.impact.shrinkage import shrink
 from research_lib.market import Session
 
 Float = np.ndarray
@@ -114,15 +114,16 @@ def test_every_family_is_shrunk_and_stays_convex(family: str) -> None:
     assert (np.diff(marginal, axis=0) >= -1e-12).all()
 
 
-@pytest.mark.parametrize("bandwidth", [1.0, 4.0, np.inf])
-def test_smoothing_is_an_average_of_the_others(bandwidth: float, rng: np.random.Generator) -> None:
-    assert smoothed(np.full(30, 2.5), bandwidth) == pytest.approx(np.full(30, 2.5))
-    values = rng.lognormal(0, 1, 30)
-    distance = np.abs(np.subtract.outer(np.arange(30), np.arange(30)))
-    kernel = np.exp(-0.5 * (distance / bandwidth) ** 2)
-    assert smoothed(values, bandwidth) == pytest.approx(kernel @ values / kernel.sum(axis=1), rel=1e-6)
-    others = np.where(distance > 1, kernel, 0.0)
-    assert smoothed(values, bandwidth, 1) == pytest.approx(others @ values / others.sum(axis=1), rel=1e-6)
+@pytest.mark.parametrize("steepness", [0.0, 0.5, 3.0])
+def test_the_day_profile_is_an_average_with_no_negative_weight(steepness: float, rng: np.random.Generator) -> None:
+    """So that mixtures of increasing curves with convex costs are such curves again."""
+    level = (1 + steepness * np.exp(-np.arange(60) / 5)) * rng.lognormal(0, 0.2, 60)
+    found = shrink(level, np.full(60, 0.2))
+    weights = found.smooth(np.eye(60))
+    assert weights.min() >= 0
+    assert weights.sum(axis=1) == pytest.approx(np.ones(60))
+    assert weights @ level == pytest.approx(found.profile)
+    assert found.apply(level) == pytest.approx(found.weight * level + (1 - found.weight) * found.profile)
 
 
 def test_what_cannot_be_shrunk_says_why() -> None:
