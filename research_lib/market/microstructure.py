@@ -104,7 +104,7 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
 
 def _standing_seconds(books: BookSnapshots, session: Session) -> Float:
     """How long each state stood inside its session, (n,) seconds."""
-    days, index = np.unique(session.days(books.time), return_inverse=True)
-    closes = session.bounds(days)[1][index]
-    following = np.append(books.time[1:], np.iinfo(np.int64).max)
-    return (np.minimum(following, closes) - books.time) / 1e9
+    traded, length = session.traded_ns(books.time)
+    days = session.days(books.time)
+    next_of_day = np.append(days[1:] == days[:-1], False) if len(days) else np.zeros(0, bool)
+    return (np.where(next_of_day, np.append(traded[1:], 0), length) - traded) / 1e9

@@ -112,8 +112,6 @@ class OrderFlow(Record):
 
 def _shown_for(books: BookSnapshots, session: Session) -> Int64:
     """Time for which each book stands, an interval of its own day or until the next book, (n,) ns, at least 1."""
-    days, day = np.unique(session.days(books.time), return_inverse=True)
-    opens, closes = session.bounds(days)
-    interval = ((closes - opens) // session.n_intervals)[day]
+    interval = session.traded_ns(books.time)[1] // session.n_intervals
     interval[:-1] = np.minimum(interval[:-1], np.diff(books.time))
     return np.maximum(interval, 1)

@@ -256,8 +256,8 @@ def preset(name: str, session: Session | None = None) -> SyntheticMarket:
 def _in_session(measured: SyntheticMarket, session: Session | None) -> SyntheticMarket:
     """The market in another session, its memory, measured from minute to minute, kept per minute."""
     session = session or Session()
-    opens, closes = session.bounds([measured.first_day])
-    minutes = float(closes[0] - opens[0]) / 60e9 / session.n_intervals
+    opens, _ = session.bounds([measured.first_day])
+    minutes = float(session.traded_ns(opens)[1][0]) / 60e9 / session.n_intervals
     return dataclasses.replace(
         measured,
         session=session,

@@ -199,20 +199,20 @@ def own_masks(books: BookSnapshots, session: Session) -> dict[str, Mask]:
 
 
 def silences(time: NDArray[np.int64], session: Session) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Seconds without any state, (n,) each: since the state before or the open, and up to the close.
+    """Trading seconds without any state, (n,) each: since the state before or the open, and up to the close.
 
     The first is 0 outside the session, the second but for the last state of each day's session.
     """
     since, until = np.zeros(len(time)), np.zeros(len(time))
     inside = np.flatnonzero(session.interval_of(time) >= 0)
     if inside.size:
-        days, first = np.unique(session.days(time[inside]), return_index=True)
-        opens, closes = session.bounds(days)
-        before = np.append(0, time[inside[:-1]])
-        before[first] = opens
-        since[inside] = (time[inside] - before) / 1e9
-        last = inside[np.append(first[1:], len(inside)) - 1]
-        until[last] = (closes - time[last]) / 1e9
+        traded, length = session.traded_ns(time[inside])
+        _, first = np.unique(session.days(time[inside]), return_index=True)
+        before = np.append(0, traded[:-1])
+        before[first] = 0
+        since[inside] = (traded - before) / 1e9
+        last = np.append(first[1:], inside.size) - 1
+        until[inside[last]] = (length - traded)[last] / 1e9
     return since, until
 
 

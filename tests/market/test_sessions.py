@@ -78,6 +78,13 @@ def test_missing_times_are_refused_with_their_row() -> None:
         ({"close": 960}, "close 960 is not a time of day .* in YAML it is quoted"),
         ({"half_days": None}, "half_days must map .* got None"),
         ({"half_days": {"2025-07-03": 780}}, "close of half day 2025-07-03 780 is not a time of day"),
+        ({"open": "9:30"}, r'open \'9:30\' is not a time of day "HH:MM" .*e.g. "09:00"'),
+        ({"breaks": "11:30-12:30"}, r"breaks must be a list of .*got '11:30-12:30'"),
+        ({"breaks": [("11:30",)]}, "breaks must be a list of"),
+        ({"breaks": [("12:30", "11:30")]}, "must lie inside the session 09:30-16:00, one after the other"),
+        ({"breaks": [("09:30", "10:30")]}, "must lie inside the session"),
+        ({"breaks": [("13:00", "14:00"), ("11:00", "12:00")]}, "one after the other"),
+        ({"breaks": [("11:30", 750)]}, "break 750 is not a time of day"),
         ({"opens_day_before": "yes"}, "opens_day_before must be true or false, got 'yes'"),
         ({"open": "16:00", "close": "17:00", "opens_day_before": True}, "is longer than a day; its days would overlap"),
     ],
@@ -156,8 +163,60 @@ def test_a_session_of_futures_belongs_to_the_date_of_its_close() -> None:
     assert globex.whole_hours()[0][:8] == ["18:00", "19:00", "20:00", "21:00", "22:00", "23:00", "00:00", "01:00"]
 
 
+TOKYO = Session(66, "09:00", "15:30", "Asia/Tokyo", breaks=[("11:30", "12:30")], half_days={"2024-12-30": "11:30"})
+LONDON = Session(7, "08:00", "16:30", "Europe/London", breaks=(("10:00", "10:07"), ("12:00", "12:02")))
+
+
+def test_a_break_is_no_trading_time() -> None:
+    day = dt.date(2025, 4, 3)
+    starts = TOKYO.starts([day])[0]
+    assert starts[[0, 29, 30, 65]].tolist() == [
+        _ns(f"2025-04-03 {at}+09:00") for at in ("09:00", "11:25", "12:30", "15:25")
+    ]
+    times = np.array(
+        [_ns(f"2025-04-03 {at}+09:00") for at in ("11:29:59", "11:30", "12:29:59", "12:30", "15:29", "15:30")]
+    )
+    assert TOKYO.interval_of(times).tolist() == [29, -1, -1, 30, 65, -1]
+    traded, length = TOKYO.traded_ns(times)
+    assert (traded[[1, 2, 3]] / 60e9).tolist() == [150, 150, 150]
+    assert (length / 60e9 == 330).all()
+    opened = TOKYO.opened([day])[0]
+    assert (opened[:30] == starts[0]).all()
+    assert (opened[30:] == starts[30]).all()
+    assert TOKYO.hours == "09:00-11:30, 12:30-15:30 Asia/Tokyo"
+    hours, positions = TOKYO.whole_hours()
+    assert hours == ["09:00", "10:00", "11:00", "13:00", "14:00", "15:00"]
+    assert positions == pytest.approx([0, 12, 24, 36, 48, 60])
+
+
+def test_an_interval_that_a_break_cuts_goes_on_after_it() -> None:
+    session = Session(3, "09:00", "15:30", "Asia/Tokyo", breaks=[("11:30", "12:30")])  # 110 minutes each
+    starts = session.starts([dt.date(2025, 4, 3)])[0]
+    assert starts.tolist() == [_ns(f"2025-04-03 {at}+09:00") for at in ("09:00", "10:50", "13:40")]
+
+
+def test_a_half_day_ends_its_breaks_and_keeps_its_intervals() -> None:
+    half = TOKYO.starts([dt.date(2024, 12, 30)])[0]
+    assert half[-1] < _ns("2024-12-30 11:30+09:00")
+    assert len(set(np.diff(half).tolist())) <= 2  # 150 minutes in 66 parts, to the nanosecond
+    in_break = Session(5, "09:00", "15:30", "Asia/Tokyo", {"2024-12-30": "12:00"}, breaks=[("11:30", "12:30")])
+    traded, length = in_break.traded_ns(np.array([_ns("2024-12-30 11:45+09:00"), _ns("2024-12-30 15:00+09:00")]))
+    assert traded.tolist() == length.tolist() == [150 * 60 * 10**9] * 2
+
+
+def test_breaks_follow_daylight_saving_and_the_evening_before() -> None:
+    for day, offset in ((dt.date(2025, 3, 28), "+00:00"), (dt.date(2025, 3, 31), "+01:00")):
+        times = np.array([_ns(f"{day} {at}{offset}") for at in ("09:59:59", "10:00", "10:06:59", "10:07")])
+        assert (LONDON.interval_of(times) == -1).tolist() == [False, True, True, False]
+    night = Session(6, "18:00", "17:00", opens_day_before=True, breaks=[("23:30", "00:30"), ("16:00", "16:30")])
+    times = np.array([_ns(f"2024-07-0{at}-04:00") for at in ("1 23:45", "2 00:15", "2 00:30", "2 16:15", "2 16:45")])
+    assert (night.interval_of(times) == -1).tolist() == [True, True, False, True, False]
+
+
 SESSIONS = (
     Session(390),
+    TOKYO,
+    LONDON,
     Session(7, "00:00", "24:00"),
     Session(46, "18:00", "17:00", opens_day_before=True),
     Session(5, "00:00", "24:00", "Africa/Cairo"),
