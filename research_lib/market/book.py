@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.market.sessions import Session, nanoseconds
-from research_lib.market.tables import refuse_rows, require_columns, require_numbers
 from research_lib.market.trades import Trades
 
 if TYPE_CHECKING:
@@ -154,12 +153,21 @@ class BookSnapshots(Record):
         """Dates with at least one snapshot inside the session, in order."""
         return list(np.unique(session.days(self.time)[session.interval_of(self.time) >= 0]))
 
-    def sample(self, session: Session) -> BookSnapshots:
+    def sample(self, session: Session, max_age: float | None = None) -> BookSnapshots:
         """The book that a trader saw at the start of each interval of each day.
 
-        For interval t this is the last complete state at or before the START of t and
-        not before that day's opening (a state of the night before is no quote). Where
-        there is none the snapshot is empty: NaN prices, zero sizes.
+        For interval t this is the last complete state at or before the START of t, not
+        before that day's opening or the end of its last break (a state of the night before is
+        no quote). A quiet book stands however long the pause, unless `max_age` says otherwise;
+        but after a day's last state it may be the recording that ended, and a sample more than
+        `ENDED_SECONDS` (300 s; the mean time between the day's states, if longer) after it
+        shows nothing. Where there is no state the snapshot is empty: NaN prices, zero sizes.
+
+        Parameters
+        ----------
+        session : Session
+        max_age : float, optional
+            Seconds; an older state is not used. No limit by default; `stale` tells the old ones.
 
         Returns
         -------
@@ -167,24 +175,15 @@ class BookSnapshots(Record):
             n_days * n_intervals snapshots; `time` is the interval's start, `age` how long
             before it the last complete row of the source was shown, and `complete`
             is False where the interval has no usable state.
-        """
-        days = self.days(session)
-        if not days:
-            raise ValidationError(f"none of {len(self):,} snapshots falls inside {session.hours}")
-        usable = np.flatnonzero(self.complete)
-        starts = session.starts(days)
-        last = np.searchsorted(self.time[usable], starts, side="right") - 1
-        rows = np.where(last >= 0, usable[np.maximum(last, 0)] if usable.size else 0, -1)
-        seen = (rows >= 0) & (self.time[rows] >= session.bounds(days)[0][:, None])
-        return self._snapshots_at(starts.ravel(), rows.ravel(), seen.ravel())
 
-    def _snapshots_at(self, time: NDArray[np.int64], rows: NDArray[np.int64], seen: NDArray[np.bool_]) -> BookSnapshots:
-        age = np.where(seen, time - self.time[rows], 0)
-        arrays: dict[str, Any] = {"time": time, "complete": seen, "age": age, "non_finite": None}
-        for name in ("bid_price", "bid_size", "ask_price", "ask_size"):
-            empty = np.nan if name.endswith("price") else 0.0
-            arrays[name] = np.where(seen[:, None], getattr(self, name)[rows], empty)
-        return dataclasses.replace(self, **arrays)
+        Raises
+        ------
+        ValidationError
+            No state inside the session: says when the states are, and which session holds them.
+        """
+        from research_lib.market.sampling import sample_batches
+
+        return dataclasses.replace(sample_batches([self], session, max_age), trades=self.trades)
 
     def stale(self, limit_seconds: float) -> NDArray[np.bool_]:
         """Sampled snapshots whose state was older than `limit_seconds`, (n,); an empty one is not stale but absent."""
@@ -246,7 +245,11 @@ class BookSnapshots(Record):
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, symbol: str = "") -> BookSnapshots:
-        """Books from a long frame (columns as `to_frame`), its rows in any order.
+        """Books from a long frame (columns as `to_frame`), its rows in any order, or from a wide one.
+
+        A wide frame has a column time or timestamp, and bid_price_k, bid_size_k, ask_price_k,
+        ask_size_k of levels 1 to L, one snapshot a row in time order; a level of size 0, or
+        without price and size, is empty. Rename other columns by ``frame.rename(columns=...)``.
 
         Raises
         ------
@@ -256,46 +259,9 @@ class BookSnapshots(Record):
             unknown side, level below 1, a (time, side, level) given twice, or a column
             symbol or ticker that names more than one.
         """
-        time = _checked_frame(frame)
-        symbol = symbol or _one_symbol(frame)
-        side = (frame["side"] == "ask").to_numpy().astype(np.int64)
-        level = frame["level"].to_numpy().astype(np.int64) - 1
-        times, snapshot = np.unique(time, return_inverse=True)
-        shape = (len(times), 2, int(level.max()) + 1)
-        flat = np.ravel_multi_index((snapshot, side, level), shape)
-        first = np.unique(flat, return_index=True)[1]
-        if len(first) < len(flat):
-            row = np.setdiff1d(np.arange(len(flat)), first)[0]
-            raise ValidationError(
-                f"(time, side, level) is given twice in {len(flat) - len(first):,} rows, first in row {row}; "
-                "keep one state a time, e.g. by BookSnapshots.sample"
-            )
-        price, size = np.full(shape, np.nan), np.zeros(shape)
-        price.ravel()[flat] = frame["price"].to_numpy(dtype=float)
-        size.ravel()[flat] = frame["size"].to_numpy(dtype=float)
-        return cls(times, price[:, 0], size[:, 0], price[:, 1], size[:, 1], symbol)
+        from research_lib.market.user_frames import books_of_frame
 
-
-def _checked_frame(frame: pd.DataFrame) -> NDArray[np.int64]:
-    require_columns(frame, FRAME_COLUMNS, "book frame")
-    require_numbers(frame, ("price", "size"), above=0)
-    require_numbers(frame, ("level",), above=0)
-    refuse_rows((frame["level"] % 1 != 0).to_numpy(), "level", frame["level"], "must be a whole number")
-    refuse_rows(~frame["side"].isin(SIDES).to_numpy(), "side", frame["side"], 'must be "bid" or "ask"')
-    return nanoseconds(frame["time"], "column time")
-
-
-def _one_symbol(frame: pd.DataFrame) -> str:
-    """The one symbol that a column symbol or ticker names; empty where there is no such column."""
-    for column in frame.columns:
-        if str(column).lower() in ("symbol", "ticker"):
-            symbols = frame[column].unique()
-            if len(symbols) > 1:
-                raise ValidationError(
-                    f"column {column} names {len(symbols)} symbols ({symbols[0]}, {symbols[1]}, ...); keep one"
-                )
-            return str(symbols[0])
-    return ""
+        return books_of_frame(frame, symbol)
 
 
 def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple[Float, Float]:

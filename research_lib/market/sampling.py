@@ -1,23 +1,28 @@
-"""Sampling books that are too many to hold: batch by batch, as if they were one."""
+"""The book at the start of every interval, batch by batch, so that more can be sampled than memory holds."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
+from research_lib.config import number
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots, padded
 from research_lib.market.readers import refuse_disorder
 from research_lib.market.sessions import Session
 
 LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
+ENDED_SECONDS = 300.0
 
 
-def sample_batches(batches: Iterable[BookSnapshots], session: Session) -> BookSnapshots:
-    """The books of ``BookSnapshots.concat(batches).sample(session)``, one batch in memory at a time.
+def sample_batches(batches: Iterable[BookSnapshots], session: Session, max_age: float | None = None) -> BookSnapshots:
+    """The books of ``BookSnapshots.concat(batches).sample(session, max_age)``, one batch in memory at a time.
 
     The state that an interval's start sees may stand in an earlier batch than the start:
     each day's samples are kept and overwritten by whatever a later batch still shows at
@@ -29,6 +34,8 @@ def sample_batches(batches: Iterable[BookSnapshots], session: Session) -> BookSn
         Of one symbol, in time order, cut anywhere, also between rows of equal time; from
         `iter_books`, for instance. Fewer levels are padded with empty ones.
     session : Session
+    max_age : float, optional
+        Seconds; as in `BookSnapshots.sample`.
 
     Returns
     -------
@@ -42,31 +49,98 @@ def sample_batches(batches: Iterable[BookSnapshots], session: Session) -> BookSn
         No batch, two symbols, a batch that starts before the one before it ends, or no
         snapshot inside the session.
     """
-    days: list[BookSnapshots] = []
+    limit = None if max_age is None else number("max_age", max_age, 0)
+    days: dict[Any, _Day] = {}
     before: BookSnapshots | None = None
-    n_rows = 0
+    seen, n_rows = _Span(), 0
     for batch in batches:
         if not len(batch):
             continue
         refuse_disorder(before, batch)
         before, n_rows = batch.take([-1]), n_rows + len(batch)
-        for day in _sampled_days(batch, session):
-            if days and days[-1].time[0] == day.time[0]:
-                days[-1] = _later_over_earlier(days[-1], day)
-            else:
-                days.append(day)
-    if not days:
-        raise ValidationError(f"none of {n_rows:,} snapshots falls inside {session.hours}")
-    return BookSnapshots.concat(days)
+        seen = seen.followed_by(_Span.of(batch.time))
+        for date, day in _days_of(batch, session).items():
+            days[date] = days[date].followed_by(day) if date in days else day
+    sampled = [day.samples(limit) for day in days.values() if day.inside]
+    if not sampled:
+        raise _nothing_inside(n_rows, seen, session)
+    return BookSnapshots.concat(sampled)
 
 
-def _sampled_days(batch: BookSnapshots, session: Session) -> list[BookSnapshots]:
+@dataclass(frozen=True)
+class _Span:
+    """First and last time of n states, ns UTC."""
+
+    first: int = 0
+    last: int = 0
+    n: int = 0
+
+    @classmethod
+    def of(cls, time: NDArray[np.int64]) -> _Span:
+        return cls(int(time[0]), int(time[-1]), len(time))
+
+    def followed_by(self, later: _Span) -> _Span:
+        return _Span(self.first if self.n else later.first, later.last, self.n + later.n)
+
+    @property
+    def stands_until(self) -> float:
+        """How long the last state may stand where nothing follows it, ns UTC."""
+        usual = (self.last - self.first) / max(self.n - 1, 1)
+        return self.last + max(usual, ENDED_SECONDS * 1e9)
+
+
+@dataclass(frozen=True, eq=False)
+class _Day:
+    """What a run of batches shows at the interval starts of one day, the span of its states, and if any is inside."""
+
+    books: BookSnapshots
+    span: _Span
+    inside: bool
+
+    def followed_by(self, later: _Day) -> _Day:
+        inside, span = self.inside or later.inside, self.span.followed_by(later.span)
+        return _Day(_later_over_earlier(self.books, later.books), span, inside)
+
+    def samples(self, max_age: float | None) -> BookSnapshots:
+        """The day's samples, when all of its states are known; those of no usable state are empty."""
+        books = self.books
+        gone = books.complete & (books.time > self.span.stands_until)
+        if max_age is not None:
+            gone |= books.stale(max_age)
+        arrays: dict[str, Any] = {
+            name: np.where(gone[:, None], np.nan if name.endswith("price") else 0.0, books[name]) for name in LEVELS
+        }
+        return dataclasses.replace(books, complete=books.complete & ~gone, age=np.where(gone, 0, books.age), **arrays)
+
+
+def _days_of(batch: BookSnapshots, session: Session) -> dict[Any, _Day]:
     """What the batch alone shows at the interval starts of each day that it touches."""
-    if not (session.interval_of(batch.time) >= 0).any():
-        return []
-    n = session.n_intervals
-    sampled = dataclasses.replace(batch, trades=None).sample(session)
-    return [sampled.take(np.arange(first, first + n)) for first in range(0, len(sampled), n)]
+    of_row = session.days(batch.time)
+    dates, first, n = np.unique(of_row, return_index=True, return_counts=True)
+    trading = set(of_row[session.interval_of(batch.time) >= 0])
+    usable = np.flatnonzero(batch.complete)
+    starts = session.starts(dates)
+    last = np.searchsorted(batch.time[usable], starts, side="right") - 1
+    rows = np.where(last >= 0, usable[np.maximum(last, 0)] if usable.size else 0, -1)
+    seen = (rows >= 0) & (batch.time[rows] >= session.opened(dates))
+    return {
+        date: _Day(
+            _snapshots_at(batch, starts[k], rows[k], seen[k]),
+            _Span.of(batch.time[first[k] : first[k] + n[k]]),
+            date in trading,
+        )
+        for k, date in enumerate(dates)
+    }
+
+
+def _snapshots_at(
+    books: BookSnapshots, time: NDArray[np.int64], rows: NDArray[np.int64], seen: NDArray[np.bool_]
+) -> BookSnapshots:
+    arrays: dict[str, Any] = {
+        name: np.where(seen[:, None], books[name][rows], np.nan if name.endswith("price") else 0.0) for name in LEVELS
+    }
+    age = np.where(seen, time - books.time[rows], 0)
+    return dataclasses.replace(books, time=time, complete=seen, age=age, non_finite=None, trades=None, **arrays)
 
 
 def _later_over_earlier(earlier: BookSnapshots, later: BookSnapshots) -> BookSnapshots:
@@ -78,3 +152,20 @@ def _later_over_earlier(earlier: BookSnapshots, later: BookSnapshots) -> BookSna
     }
     age = np.where(later.complete, later.age, earlier.age)
     return dataclasses.replace(later, complete=earlier.complete | later.complete, age=age, **arrays)
+
+
+def _nothing_inside(n_rows: int, seen: _Span, session: Session) -> ValidationError:
+    """Says when the states are, and which session would hold them."""
+    message = f"none of {n_rows:,} snapshots falls inside {session.hours}"
+    if not seen.n:
+        return ValidationError(message)
+    utc = pd.DatetimeIndex(np.array([seen.first, seen.last]).astype("datetime64[ns]"), tz="UTC").floor("s")
+    local = utc.tz_convert(session.timezone)
+    opening, closing = (local[0].floor("h"), local[1].floor("h") + pd.Timedelta(hours=1))
+    one_day = local[0].date() == local[1].date()
+    hours = (f"{opening:%H:%M}", f"{closing:%H:%M}".replace("00:00", "24:00")) if one_day else ("00:00", "24:00")
+    return ValidationError(
+        f"{message}: they are from {local[0]} to {local[1]} (UTC {utc[0]:%Y-%m-%d %H:%M:%S} to "
+        f"{utc[1]:%Y-%m-%d %H:%M:%S}); give the exchange's own hours and time zone, or "
+        f'Session(open="{hours[0]}", close="{hours[1]}", timezone="{session.timezone}")'
+    )

@@ -11,6 +11,7 @@ from helpers import one_book
 
 from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, Session
+from research_lib.market.user_frames import likely_renames
 
 START = 1_743_687_000 * 10**9
 
@@ -124,12 +125,12 @@ def test_sampling_passes_over_incomplete_states_and_the_night_before() -> None:
 
 
 def test_equal_times_are_sampled_in_file_order() -> None:
-    books = _day(["2025-04-03 10:00", "2025-04-03 10:00"], mids=[100.0, 200.0])
+    books = _day(["2025-04-03 10:00", "2025-04-03 10:00", "2025-04-03 16:00"], mids=[100.0, 200.0, 300.0])
     assert books.sample(Session(2)).mid[1] == 200.0
 
 
 def test_sampling_starts_each_day_anew() -> None:
-    books = _day(["2025-04-03 15:00", "2025-04-04 12:00"])
+    books = _day(["2025-04-03 15:00", "2025-04-04 12:00", "2025-04-04 17:00"])
     sampled = books.sample(Session(2))
     assert len(sampled) == 4
     assert sampled.complete.tolist() == [False, False, False, True]
@@ -138,6 +139,109 @@ def test_sampling_starts_each_day_anew() -> None:
 def test_sampling_without_any_state_in_the_session_is_refused() -> None:
     with pytest.raises(ValidationError, match="none of 1 snapshots falls inside 09:30-16:00"):
         _day(["2025-04-03 08:00"]).sample(Session(2))
+
+
+def test_a_session_elsewhere_says_when_the_states_are() -> None:
+    books = _day(["2025-04-03 02:10", "2025-04-03 08:00"])
+    reason = (
+        r"they are from 2025-04-03 02:10:00-04:00 to 2025-04-03 08:00:00-04:00 "
+        r"\(UTC 2025-04-03 06:10:00 to 2025-04-03 12:00:00\); .*"
+        r'Session\(open="02:00", close="09:00", timezone="America/New_York"\)'
+    )
+    with pytest.raises(ValidationError, match=reason):
+        books.sample(Session(2))
+    assert books.sample(Session(7, "02:00", "09:00")).complete.sum() == 6
+
+
+def test_nothing_is_known_once_the_recording_has_ended() -> None:
+    """Half-hours; the last state of the day is at 12:00, five minutes and a second before or at 12:30."""
+    session = Session(13)
+    for last, known in (("12:00", 6), ("12:24:59", 6), ("12:25", 7), ("12:30", 7)):
+        sampled = _day(["2025-04-03 09:30", "2025-04-03 09:31", *[f"2025-04-03 {last}"] * 100]).sample(session)
+        assert sampled.complete.tolist() == [True] * known + [False] * (13 - known), last
+        assert np.isnan(sampled.mid[known:]).all()
+        assert (sampled.age[known:] == 0).all()
+    after = _day(["2025-04-03 09:30", "2025-04-03 17:00"]).sample(session)
+    assert after.complete.all()  # it was still recorded: the book was quiet
+
+
+def test_regular_snapshots_stand_until_the_next_is_due() -> None:
+    books = _day([f"2025-04-03 {hour}:30" for hour in ("09", "10", "11", "12", "13", "14", "15")])
+    assert books.sample(Session(26)).complete.all()
+    assert books.take(np.arange(3)).sample(Session(26)).complete.sum() == 13  # until 12:30, an hour after the last
+
+
+def test_what_is_older_than_max_age_is_not_sampled() -> None:
+    books = _day(["2025-04-03 09:30", "2025-04-03 10:00:30", "2025-04-03 16:30"])
+    sampled = books.sample(Session(13), max_age=1800)
+    assert sampled.complete.tolist() == [True, True, True] + [False] * 10
+    assert (sampled.age / 1e9).tolist() == [0, 1800, 1770] + [0] * 10
+    assert np.isnan(sampled.bid_price[3:]).all()
+    assert (sampled.ask_size[3:] == 0).all()
+    assert books.sample(Session(13)).stale(1800).sum() == 10
+    with pytest.raises(ValidationError, match="max_age must be at least 0"):
+        books.sample(Session(13), max_age=-1)
+
+
+def test_no_state_of_before_a_break_is_sampled_after_it() -> None:
+    books = _day(["2025-04-03 09:30", "2025-04-03 11:29", "2025-04-03 11:45", "2025-04-03 12:31", "2025-04-03 16:00"])
+    session = Session(11, breaks=[("11:30", "12:30")])
+    sampled = books.sample(session)
+    assert sampled.complete.tolist() == [True] * 4 + [False] + [True] * 6
+    assert sampled.mid[5] == 103.0
+
+
+def _wide() -> pd.DataFrame:
+    frame = pd.DataFrame({"time": pd.to_datetime(["2025-04-03 14:00Z", "2025-04-03 15:00Z"])})
+    for level in (1, 2):
+        frame[f"bid_price_{level}"], frame[f"bid_size_{level}"] = [10.0 - level, 11.0 - level], [level, 5.0]
+        frame[f"ask_price_{level}"], frame[f"ask_size_{level}"] = [10.0 + level, 11.0 + level], [7, 0]
+    frame.loc[0, ["bid_price_2", "bid_size_2"]] = np.nan
+    return frame
+
+
+def test_a_wide_frame_becomes_books() -> None:
+    books = BookSnapshots.from_frame(_wide().assign(ticker="XYZ"))
+    assert (books.symbol, books.n_levels) == ("XYZ", 2)
+    assert books.bid_size.tolist() == [[1, 0], [5, 5]]
+    assert np.isnan(books.bid_price).tolist() == [[False, True], [False, False]]
+    assert books.ask_price[0].tolist() == [11.0, 12.0]
+    assert np.isnan(books.ask_price[1]).all()
+    with pytest.raises(ValidationError, match="wide book frame lacks column ask_size_2"):
+        BookSnapshots.from_frame(_wide().drop(columns="ask_size_2"))
+    with pytest.raises(ValidationError, match=r"column bid_price_1 holds .*, not numbers"):
+        BookSnapshots.from_frame(_wide().astype({"bid_price_1": str}))
+    with pytest.raises(ValidationError, match="price must be finite where there is size: 1 entries"):
+        BookSnapshots.from_frame(_wide().assign(ask_price_1=[np.nan, 12.0]))
+    with pytest.raises(ValidationError, match="time runs backwards"):
+        BookSnapshots.from_frame(_wide().iloc[::-1])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Timestamp", "BidPx0", "BidSz0", "AskPx0", "AskSz0"],
+        ["ts", "bid", "bid_qty", "ask", "ask_qty"],
+        ["datetime", "Bid Price 1", "Bid Volume 1", "Offer Price 1", "Offer Volume 1"],
+        ["time", "bidprice1", "bidsize1", "askprice1", "asksize1"],
+    ],
+)
+def test_other_names_are_guessed_and_the_guess_works(names: list[str]) -> None:
+    one = _wide()[["time", "bid_price_1", "bid_size_1", "ask_price_1", "ask_size_1"]]
+    frame = one.set_axis(names, axis=1).assign(venue=1.0)
+    with pytest.raises(ValidationError, match=r"other columns than wanted, long: .* or wide: .*rename"):
+        BookSnapshots.from_frame(frame)
+    books = BookSnapshots.from_frame(frame.rename(columns=likely_renames(frame.columns)))
+    assert books.bid_price.ravel().tolist() == [9.0, 10.0]
+    assert books.ask_size.ravel().tolist() == [7.0, 0.0]
+
+
+def test_no_guess_is_better_than_a_half_one() -> None:
+    assert likely_renames(["date", "open", "high", "low", "close", "volume"]) == {}
+    assert likely_renames(["when", "bid", "ask"]) == {}
+    assert likely_renames(["Time", "Side", "Px", "Qty", "Lvl"]) == {
+        "Time": "time", "Side": "side", "Px": "price", "Qty": "size", "Lvl": "level"
+    }  # fmt: skip
 
 
 def test_between_is_half_open_and_needs_a_time_zone() -> None:

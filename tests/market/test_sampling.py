@@ -47,12 +47,15 @@ def test_batches_of_any_size_are_sampled_as_the_whole(rng: np.random.Generator, 
         whole = books.sample(SESSION)
         assert 0 < whole.complete.sum() < len(whole)
         _assert_same(sample_batches(_batches(books, rows), SESSION), whole)
+        young = books.sample(SESSION, max_age=600)
+        assert young.complete.sum() < whole.complete.sum()
+        _assert_same(sample_batches(_batches(books, rows), SESSION, max_age=600), young)
 
 
 def test_a_state_is_carried_over_batches_that_show_none(rng: np.random.Generator) -> None:
-    books = _random_books(rng, 6)
-    minutes = np.array([0, 31, 32, 33, 34, 200])
-    complete = np.array([True, False, False, False, False, True])
+    books = _random_books(rng, 7)
+    minutes = np.array([0, 31, 32, 33, 34, 200, 390])
+    complete = np.array([True, False, False, False, False, True, True])
     books = BookSnapshots(
         MONDAY_OPEN + minutes * MINUTE,
         books.bid_price,
@@ -65,7 +68,7 @@ def test_a_state_is_carried_over_batches_that_show_none(rng: np.random.Generator
     sampled = sample_batches(_batches(books, 1), SESSION)
     assert sampled.complete.all()
     assert np.array_equal(sampled.bid_size[:7], np.repeat(books.bid_size[:1], 7, axis=0))  # until 12:50
-    assert np.array_equal(sampled.bid_size[7:], np.repeat(books.bid_size[-1:], 6, axis=0))
+    assert np.array_equal(sampled.bid_size[7:], np.repeat(books.bid_size[5:6], 6, axis=0))
 
 
 def test_of_equal_times_the_last_in_the_file_is_seen_across_batches(rng: np.random.Generator) -> None:

@@ -216,7 +216,7 @@ def test_rows_from_a_halt_until_trading_resumes_are_empty_books(tmp_path: Path, 
 
 def test_a_sample_in_a_halt_is_an_empty_book_and_not_the_one_before(tmp_path: Path) -> None:
     """No minute starts between the resumption, 36723 s, and the first event after it, 36724 s."""
-    sampled = whole(write(tmp_path, HALTED), 100).sample(Session(390))
+    sampled = whole(write(tmp_path, [*HALTED, "57599,1,15,20,1000000,1"]), 100).sample(Session(390))
     starts = 34_200 + 60 * np.arange(390)
     seen, in_halt = starts > 36_000, (starts >= 36_023) & (starts < 36_724)
     np.testing.assert_array_equal(~np.isnan(sampled.bid_price[:, 0]), seen & ~in_halt)
