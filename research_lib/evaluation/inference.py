@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,11 @@ from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
 RULER = "TWAP"
-BY_DAY = "bootstrap of whole days, BCa"
+BY_DAY = "bootstrap of whole days, studentised"
 WITHIN = "stationary bootstrap of intervals: too few days to draw days"
 WHOLE = 1e-6
+LEAST_ERROR = 1e-12
+FEWEST_INTERVALS = 30
 Key = tuple[str, int, str, float]
 # Sums that a saving is made of: cost and shares of the strategy, the ruler and the bound.
 COLUMNS = 6
@@ -105,7 +106,7 @@ def compare(
 
     over orders i paired by day, start, side and size; costs over each interval's mid. With 8
     days or more, whole days are drawn, so that orders of one day stay together, and the
-    interval is bias-corrected and accelerated (Efron, 1987). With fewer, intervals are drawn in
+    interval is studentised (bootstrap-t; Hall, 1988). With fewer, intervals are drawn in
     blocks of random length (Politis and Romano, 1994), the mean length after Politis and
     White (2004): that interval knows the noise within these days, not that between days.
 
@@ -154,20 +155,19 @@ def saving_interval(sums: Float, *, by_day: bool, level: float = 0.95, n_draws: 
     level, n_draws, seed
         As in `compare`.
     """
-    from arch.bootstrap import IIDBootstrap, StationaryBootstrap, optimal_block_length
+    from arch.bootstrap import IIDBootstrap, StationaryBootstrap
 
-    block = 1
-    if not by_day and not _alike(sums, 0, 2):
-        best = float(optimal_block_length(sums[:, 2] - sums[:, 0])["stationary"].iloc[0])
-        block = max(1, round(min(best, len(sums) / 3)))
-    limits = []
-    for statistic, known in ((_saving, _alike(sums, 0, 2)), (_attainable, _alike(sums, 0, 2) or _alike(sums, 0, 4))):
-        rng, point = np.random.default_rng(seed), float(statistic(sums)[0])
-        drawn = IIDBootstrap(sums, seed=rng) if by_day else StationaryBootstrap(block, sums, seed=rng)
-        method: Literal["bca", "percentile"] = "bca" if by_day else "percentile"
-        ends = [point] * 2 if known else drawn.conf_int(statistic, n_draws, method=method, size=level)[:, 0]
-        limits.append([point, *ends])
-    return np.array(limits)
+    rng = np.random.default_rng(seed)
+    if by_day:
+        limits = IIDBootstrap(sums, seed=rng).conf_int(
+            _estimates, n_draws, method="studentized", size=level, std_err_func=_standard_errors
+        )
+    else:
+        block = _block_length(sums[:, 2] - sums[:, 0])
+        limits = StationaryBootstrap(block, sums, seed=rng).conf_int(
+            _estimates, n_draws, method="percentile", size=level
+        )
+    return np.column_stack([_estimates(sums), limits.T])
 
 
 def losses(executions: Iterable[Execution], ruler: str = RULER, session: Session | None = None) -> pd.DataFrame:
@@ -268,22 +268,41 @@ def _summary(pairs: Pairs, level: float, n_draws: int, seed: int) -> dict[str, o
     }
 
 
-def _alike(sums: Float, one: int, other: int) -> bool:
-    """Whether two costs are the same in every row: what depends on their difference alone is then certain."""
-    return bool(np.allclose(sums[:, one], sums[:, other], rtol=1e-9, atol=0.0))
-
-
 def _per_share(sums: Float) -> Float:
     """Cost per share of strategy, ruler and bound, (3,)."""
     total = sums.sum(axis=0)
     return total[0::2] / total[1::2]
 
 
-def _saving(sums: Float) -> Float:
-    own, ruler, _ = _per_share(sums)
-    return np.array([1.0 - own / ruler])
-
-
-def _attainable(sums: Float) -> Float:
+def _estimates(sums: Float) -> Float:
+    """Saving, and share of the attainable (NaN where there is none), (2,)."""
     own, ruler, bound = _per_share(sums)
-    return np.array([(ruler - own) / (ruler - bound) if ruler != bound else np.nan])
+    return np.array([1.0 - own / ruler, (ruler - own) / _room(ruler, bound)])
+
+
+def _room(ruler: float, bound: float) -> float:
+    return ruler - bound if ruler != bound else np.nan
+
+
+def _standard_errors(_: Float, sums: Float) -> Float:
+    """Of the estimates over independent rows, by the delta method for ratios of sums, (2,); above 0."""
+    own, ruler, bound = _per_share(sums)
+    of_own, of_ruler, of_bound = ((sums[:, 0::2] - _per_share(sums) * sums[:, 1::2]) / sums[:, 1::2].sum(axis=0)).T
+    room = _room(ruler, bound)
+    influences = (
+        own * of_ruler / ruler**2 - of_own / ruler,
+        (of_ruler - of_own) / room - (ruler - own) * (of_ruler - of_bound) / room**2,
+    )
+    n = len(sums)
+    return np.maximum(np.sqrt([n / (n - 1) * (one @ one) for one in influences]), LEAST_ERROR)
+
+
+def _block_length(difference: Float) -> int:
+    """Mean length of the stationary bootstrap's blocks: Politis and White's, or the cube root where that has none."""
+    from arch.bootstrap import optimal_block_length
+
+    n = len(difference)
+    best = np.nan
+    if n >= FEWEST_INTERVALS and np.ptp(difference) > 0:
+        best = float(optimal_block_length(difference)["stationary"].iloc[0])
+    return max(1, round(min(best, n / 3) if np.isfinite(best) else n ** (1 / 3)))

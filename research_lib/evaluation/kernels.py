@@ -155,7 +155,7 @@ def on_display(premium: Float, shown: Float, highest: float) -> float:
 
 @njit(cache=True, nogil=True)
 def decide(t: int, stop: int, remaining: float, premium: Float, shown: Float, supply: Float, log_spread: Float,
-           depth: Float, risk: float, log_lowest: float, caps: Float, reliance: float) -> float:  # fmt: skip
+           depth: Float, risk: float, log_lowest: float, caps: Float, caution: float) -> float:  # fmt: skip
     """Shares to take from book t: what is cheaper than the multiplier of this book and the supply to come.
 
     The multiplier is the lowest premium at which both together hold `remaining` shares; what the
@@ -176,7 +176,7 @@ def decide(t: int, stop: int, remaining: float, premium: Float, shown: Float, su
         else:
             low = middle
     cheap = on_display(premium, shown, math.exp(log_lowest + (high + ROUNDING) * STEP))
-    reliable = 0.0
+    reliable, reliance = 0.0, 1.0 - caution / math.sqrt(stop - t - 1)
     for s in range(t + 1, stop):
         reliable += min(caps[s], reliance * depth[s] * supply[N_BINS - 1])
     return min(most, max(cheap, remaining - reliable))
@@ -185,7 +185,7 @@ def decide(t: int, stop: int, remaining: float, premium: Float, shown: Float, su
 @njit(cache=True, nogil=True)
 def fill_adaptive(start: int, stop: int, total: float, caps: Float, premium: Float, size: Float, seen_premium: Float,
                   seen_size: Float, quoted: Flags, log_spread: Float, depth: Float, weights: Float, risk: float,
-                  reliance: float, filled: Float, cost: Float) -> float:  # fmt: skip
+                  caution: float, filled: Float, cost: Float) -> float:  # fmt: skip
     """Fill `filled` and `cost`, (stop - start,), deciding on the seen books and trading on the others, all refilled.
 
     Of (m, n) forecasts, the one made at t stands in row min(t, m - 1).
@@ -197,7 +197,7 @@ def fill_adaptive(start: int, stop: int, total: float, caps: Float, premium: Flo
         log_lowest = math.log(CHEAPEST * reference_premium(seen_premium, seen_size, t))
         seen_supply(t, log_premium, seen_size, quoted, log_spread[row], depth[row], weights, log_lowest, supply)
         want = decide(t, stop, remaining, seen_premium[t], seen_size[t], supply, log_spread[row], depth[row], risk,
-                      log_lowest, caps, reliance)  # fmt: skip
+                      log_lowest, caps, caution)  # fmt: skip
         filled[t - start], cost[t - start] = walk(premium[t], size[t], want, eaten)
         remaining -= filled[t - start]
     return remaining

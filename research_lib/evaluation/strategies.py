@@ -213,7 +213,8 @@ class Adaptive(Strategy):
     for the remaining R_t, caps u_s and the risk of waiting j of m intervals,
     r_j = 2 lambda sigma^2 R_t (j - j^2 / 2m): the marginal of lambda times the variance of a
     holding that is run down in a line (Almgren and Chriss, 2000). Premiums stand in bins half
-    a per cent wide. So as to complete, never more is left than `reliance` of all the depth to come.
+    a per cent wide. So as to complete, never more is left to m intervals than 1 - caution / sqrt(m)
+    of all the depth expected of them.
 
     Attributes
     ----------
@@ -225,8 +226,8 @@ class Adaptive(Strategy):
         lambda, 1 / currency; 0 minimises the expected cost alone.
     volatility : float
         sigma, the mid's standard deviation over one interval, currency per share, as known before.
-    reliance : float
-        In (0, 1].
+    caution : float
+        In [0, 1): deviations of depth, relative to its mean, that the plan must survive.
     """
 
     forecast: Forecast
@@ -235,12 +236,12 @@ class Adaptive(Strategy):
     weights: Float = field(default_factory=lambda: decaying(60.0))
     risk_aversion: float = 0.0
     volatility: float = 0.0
-    reliance: float = 0.25
+    caution: float = 0.9
 
     def __post_init__(self) -> None:
         number("risk_aversion", self.risk_aversion, 0)
         number("volatility", self.volatility, 0)
-        number("reliance", self.reliance, above=0, high=1)
+        number("caution", self.caution, 0, 0.999)
         if self.risk_aversion > 0 and self.volatility == 0:
             raise ValidationError(
                 "risk_aversion without volatility changes nothing; give the mid's, see mid_volatility"
@@ -262,7 +263,7 @@ class Adaptive(Strategy):
         )  # fmt: skip
         return kernels.decide(
             t, order.stop, remaining, seen.premium[t], seen.size[t], supply, log_spread, depth, self.risk, log_lowest,
-            order.day_caps, self.reliance,
+            order.day_caps, self.caution,
         )  # fmt: skip
 
     def fill(self, order: Order, venue: Venue) -> Filled:
@@ -274,7 +275,7 @@ class Adaptive(Strategy):
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
         left = kernels.fill_adaptive(
             order.start, order.stop, order.total_shares, order.day_caps, books.premium, books.size, seen.premium,
-            seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights, self.risk, self.reliance, filled, cost,
+            seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights, self.risk, self.caution, filled, cost,
         )  # fmt: skip
         return Filled(_with_rest(filled, left), filled, cost, left)
 

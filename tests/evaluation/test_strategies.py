@@ -119,7 +119,7 @@ def test_the_adaptive_decision_is_the_exact_multipliers() -> None:
     market = preset("thin_stock", HALF_HOURS)
     profile = LiquidityProfile.from_market(market, "itself")
     ladder = Ladder.of(_day(7), "buy")
-    done = run(Adaptive(PriorShape(profile), "itself", weights=rolling(8), reliance=1.0), ladder, 12_000, "buy")
+    done = run(Adaptive(PriorShape(profile), "itself", weights=rolling(8), caution=0.0), ladder, 12_000, "buy")
     remaining = 12_000.0
     for t in range(38):
         known = range(max(0, t - 7), t + 1)

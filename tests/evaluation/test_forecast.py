@@ -1,0 +1,120 @@
+"""Forecasts of the day's shape: what they know, and that the right one wins."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from research_lib.errors import ValidationError
+from research_lib.evaluation import Ladder, LiquidityProfile, PriorShape, TiltedShape, TodayShape, forecast_scores
+from research_lib.evaluation.forecast import Forecast, decaying, mid_volatility, observed, rolling
+from research_lib.evaluation.forecast_choice import candidate_forecasts, compare_forecasts
+from research_lib.market import BookSnapshots, Session, preset
+
+SESSION = Session(78)
+
+
+def _days(name: str, n_days: int, seed: int = 0, side: str = "buy") -> list[Ladder]:
+    return Ladder.of(preset(name, SESSION).books(78 * n_days, 10, np.random.default_rng(seed)), side).by_day(78)
+
+
+@pytest.fixture(scope="module")
+def profile() -> LiquidityProfile:
+    return LiquidityProfile.from_market(preset("thin_stock", SESSION), "itself")
+
+
+def test_a_profile_measured_on_days_is_the_markets_own(profile: LiquidityProfile) -> None:
+    measured = LiquidityProfile.from_ladders(_days("thin_stock", 30), "30 days", bandwidth=0.005)
+    assert measured.spread.mean() == pytest.approx(1.0)
+    assert np.corrcoef(measured.spread, profile.spread)[0, 1] > 0.98
+    assert np.median(np.abs(measured.depth / profile.depth - 1)) < 0.08
+
+
+def test_days_count_alike_whatever_their_level() -> None:
+    one, other = _days("thin_stock", 2)
+    dear = dataclasses.replace(other, half_spread=9 * other.half_spread, size=100 * other.size)
+    a = LiquidityProfile.from_ladders([one, other], "two")
+    b = LiquidityProfile.from_ladders([one, dear], "two")
+    assert b.spread == pytest.approx(a.spread, rel=1e-12)
+    assert b.depth == pytest.approx(a.depth, rel=1e-12)
+
+
+@pytest.mark.parametrize("forecast", ["tilted", "today"])
+def test_rows_of_the_paths_are_the_shapes_known_then(profile: LiquidityProfile, forecast: str) -> None:
+    made: Forecast = TiltedShape(profile) if forecast == "tilted" else TodayShape()
+    day = _days("thin_stock", 1, 4)[0]
+    log_spread, depth = made.paths(day)
+    half_spread, shown = observed(day)
+    for t in (0, 1, 40, 77):
+        spread, size = made.shape(half_spread[: t + 1], shown[: t + 1], 78)
+        assert np.exp(log_spread[t]) == pytest.approx(spread, rel=1e-12)
+        assert depth[t] == pytest.approx(size, rel=1e-12)
+
+
+def test_the_tilt_finds_a_profile_twice_as_steep_and_leaves_a_right_one(profile: LiquidityProfile) -> None:
+    n, rng = 780, np.random.default_rng(1)
+    shape = np.interp(np.linspace(0, 77, n), np.arange(78), profile.spread)
+    wide = LiquidityProfile(shape, np.ones(n), "stretched")
+    noise = np.exp(0.05 * rng.standard_normal(n))
+    for exponent in (0.0, 1.0, 1.7):
+        found = TiltedShape(wide)._exponents(np.log(wide.spread), 3 * shape**exponent * noise)
+        assert found[0] == 1.0
+        assert found[-1] == pytest.approx(exponent, abs=0.1 if exponent else 0.35)
+
+
+def test_the_tilt_ignores_books_without_two_sides(profile: LiquidityProfile) -> None:
+    day = _days("thin_stock", 1, 5)[0]
+    gone = np.isin(np.arange(78), [3, 20, 21])
+    mid, size = np.where(gone, np.nan, day.mid), np.where(gone[:, None], 0.0, day.size)
+    log_spread, _ = TiltedShape(profile).paths(dataclasses.replace(day, mid=mid, size=size))
+    assert np.isfinite(log_spread).all()
+    assert np.array_equal(log_spread[3], log_spread[2])
+
+
+def test_the_true_shape_has_the_least_error(profile: LiquidityProfile) -> None:
+    wrong = LiquidityProfile(profile.spread[::-1], profile.depth[::-1], "the day backwards")
+    scores = forecast_scores(
+        {"true": (PriorShape(profile), decaying(60, 78)), "backwards": (PriorShape(wrong), decaying(60, 78))},
+        _days("thin_stock", 10, 2),
+        horizons=(1, 10, 30),
+    )["mean"]
+    assert scores.index[0] == "true"
+    assert scores["backwards"] > scores["flat"]
+    assert set(scores.index) == {"true", "backwards", "flat", "last value", "day so far"}
+
+
+def test_scores_of_an_exact_forecast_are_0(profile: LiquidityProfile) -> None:
+    n = len(profile)
+    time = np.arange(n)
+    ask = 100 + 0.01 * profile.spread[:, None]
+    books = BookSnapshots(
+        time, 200 - ask, 1000 * profile.depth[:, None], ask, 1000 * profile.depth[:, None]
+    )  # fmt: skip
+    exact = forecast_scores({"exact": (PriorShape(profile), rolling(3))}, [Ladder.of(books, "buy")])
+    assert exact.loc["exact", "mean"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_right_shape_wins_and_no_shape_loses(profile: LiquidityProfile) -> None:
+    table = compare_forecasts(_days("thin_stock", 6, 3), profile, 9_000)
+    assert set(table.index) == set(candidate_forecasts(profile))
+    assert table["behind_%"].iloc[0] == 0.0
+    assert table.loc["flat, half-life 60", "behind_%"] > 30
+    assert table.loc["prior, half-life 60", "attainable_%"] > 80
+    with pytest.raises(ValidationError, match="choose an order that it completes"):
+        compare_forecasts(_days("thin_stock", 1), profile, 1e7)
+
+
+def test_weights_and_volatility_by_hand() -> None:
+    assert decaying(2.0, 5)[[0, 2, 4]].tolist() == [1.0, 0.5, 0.25]
+    assert rolling(3).tolist() == [1, 1, 1]
+    books = BookSnapshots(
+        np.arange(3), [[99.0], [102.0], [98.0]], np.ones((3, 1)), [[101.0], [104.0], [100.0]], np.ones((3, 1))
+    )
+    assert mid_volatility([Ladder.of(books, "buy")]) == pytest.approx(np.sqrt((9 + 16) / 2))
+
+
+def test_a_profile_is_above_0() -> None:
+    with pytest.raises(ValidationError, match="depth of the profile of here must be"):
+        LiquidityProfile(np.ones(3), np.array([1.0, 0.0, 1.0]), "here")

@@ -1,0 +1,112 @@
+"""Implementation shortfall: by hand, as paper less real portfolio, and mirrored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from research_lib.errors import ValidationError
+from research_lib.evaluation import implementation_shortfall, replay, tca_table
+from research_lib.evaluation.shortfall import vwap_slippage
+from research_lib.execution import twap
+from research_lib.market import Session, SyntheticMarket, Trades
+from research_lib.market.order_flow import OrderFlow
+
+PRICES = {"decision_price": 50.0, "arrival_price": 50.2, "closing_price": 51.0}
+price = st.floats(1, 500)
+
+
+def _fills(*rows: tuple[float, float]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=["shares", "price"])
+
+
+def test_by_hand() -> None:
+    """1,000 to buy at 50: 800 filled at 50.2 to 50.6 after arriving at 50.2, 200 left at 51."""
+    done = implementation_shortfall(_fills((500, 50.3), (300, 50.6)), side="buy", total_shares=1000, fees=4.0, **PRICES)
+    assert done.delay == pytest.approx(0.2 * 800)
+    assert done.trading == pytest.approx(0.1 * 500 + 0.4 * 300)
+    assert done.opportunity == pytest.approx(1.0 * 200)
+    assert done.total == pytest.approx(160 + 170 + 200 + 4)
+    assert done.bps["total"] == pytest.approx(1e4 * 534 / 50_000)
+    assert done.average_price == pytest.approx((500 * 50.3 + 300 * 50.6) / 800)
+
+
+@given(
+    fills=st.lists(st.tuples(st.floats(0.1, 1e4), price), max_size=6),
+    rest=st.floats(0.1, 1e4),
+    prices=st.tuples(price, price, price),
+    fees=st.floats(-100, 100),
+    side=st.sampled_from(["buy", "sell"]),
+)
+def test_the_parts_are_paper_less_real(
+    fills: list[tuple[float, float]], rest: float, prices: tuple[float, float, float], fees: float, side: str
+) -> None:
+    frame = _fills(*fills)
+    filled = sum(shares for shares, _ in fills)
+    decision, arrival, closing = prices
+    done = implementation_shortfall(
+        frame, side=side, total_shares=filled + rest, decision_price=decision, arrival_price=arrival,
+        closing_price=closing, fees=fees,
+    )  # fmt: skip
+    sign = 1 if side == "buy" else -1
+    paper = sign * (filled + rest) * (closing - decision)
+    real = sign * sum(shares * (closing - paid) for shares, paid in fills) - fees
+    scale = (filled + rest) * max(*prices, *[paid for _, paid in fills])
+    assert done.total == pytest.approx(paper - real, abs=1e-9 * max(1.0, scale))
+    assert done.total == pytest.approx(done.delay + done.trading + done.opportunity + done.fees, abs=1e-9)
+    assert done.filled + done.unfilled == pytest.approx(done.total_shares, rel=1e-12)
+
+
+def test_a_sell_mirrors_a_buy() -> None:
+    buy = implementation_shortfall(_fills((800, 50.4)), side="buy", total_shares=1000, **PRICES)
+    mirrored = {name: 100 - value for name, value in PRICES.items()}
+    sell = implementation_shortfall(_fills((800, 49.6)), side="sell", total_shares=1000, **mirrored)
+    for part in ("delay", "trading", "opportunity", "total"):
+        assert sell[part] == pytest.approx(buy[part], abs=1e-9)
+
+
+def test_nothing_filled_is_all_opportunity() -> None:
+    done = implementation_shortfall(_fills(), side="sell", total_shares=1000, **PRICES)
+    assert (done.delay, done.trading, done.opportunity) == (0.0, 0.0, -1000.0)
+    assert np.isnan(done.average_price)
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValidationError, match="1,200 shares are filled of an order of 1,000; give the whole order"):
+        implementation_shortfall(_fills((1200, 50.0)), side="buy", total_shares=1000, **PRICES)
+    with pytest.raises(ValidationError, match="column price must be above 0: 1 of 1 rows"):
+        implementation_shortfall(_fills((10, -1.0)), side="buy", total_shares=1000, **PRICES)
+    with pytest.raises(ValidationError, match='side must be "buy" or "sell"'):
+        implementation_shortfall(_fills((10, 1.0)), side="long", total_shares=1000, **PRICES)
+    with pytest.raises(ValidationError, match="fills lacks column price"):
+        implementation_shortfall(pd.DataFrame({"shares": [1.0]}), side="buy", total_shares=1000, **PRICES)
+
+
+def test_vwap_slippage_by_hand() -> None:
+    market = Trades(np.arange(2), [100.0, 102.0], [300.0, 100.0], [1, -1])  # VWAP 100.5
+    assert vwap_slippage(_fills((10, 101.0)), market, "buy") == pytest.approx(1e4 * 0.5 / 100.5)
+    assert vwap_slippage(_fills((10, 101.0)), market, "sell") == pytest.approx(-1e4 * 0.5 / 100.5)
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_the_tca_tables_parts_sum_to_perolds_total(side: str) -> None:
+    session, rng = Session(13), np.random.default_rng(3)
+    books = SyntheticMarket(session=session).books(13, 5, rng, flow=OrderFlow())
+    done = replay(twap(40_000, 13), books, side)
+    assert done.unfilled > 0
+    row = tca_table([done], books.trades).iloc[0]
+    whole = implementation_shortfall(
+        done.fills, side=side, total_shares=40_000, decision_price=done.arrival_price,
+        arrival_price=done.arrival_price, closing_price=done.mid[-1],
+    )  # fmt: skip
+    assert row["shortfall_bps"] == pytest.approx(whole.bps["total"], abs=1e-9)
+    assert row["opportunity_bps"] == pytest.approx(whole.bps["opportunity"], abs=1e-9)
+    assert row["cost_bps"] == pytest.approx(row["spread_bps"] + row["impact_bps"], abs=1e-9)
+    share = row["filled"] / row["total_shares"]
+    parts = share * (row["cost_bps"] + row["drift_bps"]) + row["opportunity_bps"]
+    assert parts == pytest.approx(row["shortfall_bps"], abs=1e-9)
+    inside = books.trades.size.sum()
+    assert row["participation_%"] == pytest.approx(100 * row["filled"] / inside)
