@@ -98,7 +98,7 @@ def section() -> str:
     table = "\n".join(rows)
     return f"""## Fitting impact
 
-Books of {N_LEVELS} levels a side, streamed through `moments_of_books` ({len(TRADE_SIZES)} trade sizes, every book counted,
+Books of {N_LEVELS} levels a side, streamed through `moments_of_books` ({len(TRADE_SIZES)} trade sizes, all books count,
 batches of {BATCH_ROWS:,} rows in memory), then `fit_impact` of 390 intervals; {per_row:.2f} microseconds a book:
 
 | book rows | stream, s | fit, s | peak before, MB | peak after, MB |
