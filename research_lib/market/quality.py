@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,12 @@ MEANING = {
     "empty_levels": "at least one empty level beyond the first",
     "unordered_levels": "levels that do not move away from the mid",
     "stub_quotes": "a level further from the day's usual mid than stub_distance times it",
+    "price_jumps": "mid further than jump_fraction from the one shown before it on that day",
     "gaps": "silences of more than gap_seconds inside the session, from the open and to the close",
+}
+NOT_DROPPED = {
+    "gaps": "the state that ends a silence is sound, those before it grow old: sample with max_age, in seconds",
+    "price_jumps": "the state after a wrong one jumps as well: cut the wrong ones out with between, or refuse them",
 }
 
 
@@ -42,17 +47,20 @@ class QualityPolicy(Record):
     Counts are reported whatever is done. The defaults are a careful researcher's: crossed
     books, unordered levels of one venue and what is no number mean that the data are broken, so they raise;
     what is a fact of the market (locked, one side empty, out of session, gaps) is kept
-    and left to sampling. Dropping stub quotes empties the stub levels, not the snapshot.
+    and left to sampling. Dropping stub quotes empties the stub levels, not the snapshot;
+    gaps and price jumps cannot be dropped (`NOT_DROPPED` says why, and what to do).
 
     Attributes
     ----------
     non_finite, out_of_session, incomplete, duplicate_times, crossed, locked, one_side_empty,
-    empty_levels, unordered_levels, stub_quotes, gaps : str
+    empty_levels, unordered_levels, stub_quotes, price_jumps, gaps : str
         One of "raise", "drop", "keep".
     stub_distance : float
         Fraction of the day's usual mid beyond which a level is a stub quote.
     gap_seconds : float
         Silence inside the session that counts as a gap, seconds.
+    jump_fraction : float
+        Fraction of the mid shown before, on the same day, beyond which a mid is a price jump.
     """
 
     non_finite: str = "raise"
@@ -65,15 +73,25 @@ class QualityPolicy(Record):
     empty_levels: str = "keep"
     unordered_levels: str = "raise"
     stub_quotes: str = "drop"
+    price_jumps: str = "keep"
     gaps: str = "keep"
     stub_distance: float = 0.5
     gap_seconds: float = 300.0
+    jump_fraction: float = 0.05
+
+    def __new__(cls, *_: Any, **settings: Any) -> Self:
+        """A misspelt setting is refused with the nearest valid one."""
+        refuse_unknown(settings, [one.name for one in dataclasses.fields(cls)], "QualityPolicy setting")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for kind in MEANING:
             refuse_unknown([self[kind]], ACTIONS, f"policy for {kind}:")
+            if self[kind] == "drop" and kind in NOT_DROPPED:
+                raise ValidationError(f"{kind} cannot be dropped, {NOT_DROPPED[kind]}")
         number("stub_distance", self.stub_distance, above=0)
         number("gap_seconds", self.gap_seconds, above=0)
+        number("jump_fraction", self.jump_fraction, above=0)
 
 
 KEEP_ALL = QualityPolicy(non_finite="keep", crossed="keep", unordered_levels="keep", stub_quotes="keep")
@@ -90,6 +108,10 @@ class BookQuality(Record):
         Span of the states, local time of the session's exchange.
     longest_gap_seconds : float
         Longest silence inside one session, from its open to its close, seconds.
+    lowest_mid, highest_mid : float or None
+        Over all states with both quotes, currency per share: wrong units or symbols show here.
+    median_spread_bps : float or None
+        Of the same states, bps of the mid, to 0.01.
     counts : dict of kind to number of states
     done : dict of kind to action of the policy
     """
@@ -98,6 +120,9 @@ class BookQuality(Record):
     first: str
     last: str
     longest_gap_seconds: float
+    lowest_mid: float | None
+    highest_mid: float | None
+    median_spread_bps: float | None
     counts: dict[str, int]
     done: dict[str, str] = field(default_factory=dict)
 
@@ -134,13 +159,19 @@ def assess(
     ValidationError
         Where the policy says "raise": names the kind, count, share, first row and time.
     """
+    if not isinstance(books, BookSnapshots):
+        raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame")
     session, policy = session or Session(), policy or QualityPolicy()
+    mid, spread = books.mid[np.isfinite(books.mid)], spreads_bps(books)
     found = masks(books, session, policy)
     quality = BookQuality(
         rows=len(books),
         first=local_time(books.time[0], session, "s") if len(books) else "",
         last=local_time(books.time[-1], session, "s") if len(books) else "",
         longest_gap_seconds=float(np.maximum(*silences(books.time, session)).max(initial=0.0)),
+        lowest_mid=float(mid.min()) if len(mid) else None,
+        highest_mid=float(mid.max()) if len(mid) else None,
+        median_spread_bps=float(np.median(spread)) if len(spread) else None,
         counts={kind: int(mask.sum()) for kind, mask in found.items()},
         done={kind: policy[kind] for kind in MEANING},
     )
@@ -179,6 +210,7 @@ def masks(books: BookSnapshots, session: Session, policy: QualityPolicy) -> dict
         **own_masks(books, session),
         "duplicate_times": np.diff(books.time, prepend=-1) == 0,
         "stub_quotes": bid_stub.any(axis=1) | ask_stub.any(axis=1),
+        "price_jumps": jumps(books.mid, session.days(books.time), policy.jump_fraction),
         "gaps": np.maximum(*silences(books.time, session)) > policy.gap_seconds,
     }
 
@@ -196,6 +228,21 @@ def own_masks(books: BookSnapshots, session: Session) -> dict[str, Mask]:
         "empty_levels": np.any(books.bid_size[:, 1:] == 0, axis=1) | np.any(books.ask_size[:, 1:] == 0, axis=1),
         "unordered_levels": books.unordered,
     }
+
+
+def spreads_bps(books: BookSnapshots) -> NDArray[np.float64]:
+    """Spread of every state with both quotes, bps of the mid, to 0.01 so that few are distinct."""
+    spread = 2e4 * books.half_spread / books.mid
+    return np.round(spread[np.isfinite(spread)], 2)
+
+
+def jumps(mid: NDArray[np.float64], days: NDArray[Any], fraction: float) -> Mask:
+    """Whether a mid is further than `fraction` from the one shown before it on the same day, (n,)."""
+    found = np.zeros(len(mid), bool)
+    shown = np.flatnonzero(np.isfinite(mid))
+    same_day = days[shown[1:]] == days[shown[:-1]]
+    found[shown[1:]] = same_day & (np.abs(np.diff(mid[shown])) > fraction * mid[shown[:-1]])
+    return found
 
 
 def silences(time: NDArray[np.int64], session: Session) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -226,10 +273,11 @@ def _without_stubs(books: BookSnapshots, distance: float, session: Session) -> B
 def refusal(symbol: str, kind: str, n_states: tuple[int, int], row: int, time: str) -> ValidationError:
     """Says how many states of how many are of a kind, and where the first is."""
     n_bad, n = n_states
+    other = '"keep"' if kind in NOT_DROPPED else '"drop" or "keep"'
     return ValidationError(
         f"{symbol or 'books'}: {n_bad:,} of {n:,} states ({100 * n_bad / n:.1f} %) are "
         f"{kind} ({MEANING[kind]}), first in row {row} at {time}; "
-        f'correct the data, or set the policy for {kind} to "drop" or "keep"'
+        f"correct the data, or set the policy for {kind} to {other}"
     )
 
 

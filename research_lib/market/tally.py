@@ -15,10 +15,12 @@ from research_lib.market.quality import (
     MEANING,
     BookQuality,
     QualityPolicy,
+    jumps,
     local_time,
     own_masks,
     refusal,
     silences,
+    spreads_bps,
 )
 from research_lib.market.readers import refuse_disorder
 from research_lib.market.sessions import Session
@@ -77,11 +79,16 @@ class _Day:
     @property
     def usual_mid(self) -> float:
         """Median of the mids; NaN where there is none."""
-        if self.mids.empty:
-            return float("nan")
-        up_to = np.cumsum(self.mids.to_numpy())
-        middle = np.searchsorted(up_to, [(up_to[-1] + 1) // 2, up_to[-1] // 2 + 1])
-        return float(self.mids.index.to_numpy()[middle].mean())
+        return _median(self.mids)
+
+
+def _median(counts: pd.Series) -> float:
+    """Median of values, the sorted index, that were each counted so many times; NaN where there is none."""
+    if counts.empty:
+        return float("nan")
+    up_to = np.cumsum(counts.to_numpy())
+    middle = np.searchsorted(up_to, [(up_to[-1] + 1) // 2, up_to[-1] // 2 + 1])
+    return float(counts.index.to_numpy()[middle].mean())
 
 
 @dataclass
@@ -98,6 +105,9 @@ class _Tally:
     last_inside: tuple[int, int, float] | None = None  # row, time, seconds since the state before
     days: dict[dt.date, _Day] = field(default_factory=dict)
     usual: float = float("nan")
+    mids: tuple[float, float] | None = None  # lowest, highest
+    last_mid: tuple[dt.date, float] | None = None
+    spreads: pd.Series = field(default_factory=lambda: pd.Series(dtype=np.int64))
 
     def add(self, books: BookSnapshots) -> None:
         """Count a batch that follows those before."""
@@ -107,6 +117,7 @@ class _Tally:
         for kind, mask in found.items():
             self._count(kind, mask, rows, books.time)
         self._add_silences(rows, books.time)
+        self._add_mids(rows, books)
         self._add_prices(rows, books)
         self.rows += len(books)
         self.span = (int(books.time[0]) if self.span[0] < 0 else self.span[0], int(books.time[-1]))
@@ -124,7 +135,10 @@ class _Tally:
                 at = local_time(np.int64(time), self.session)
                 raise refusal(symbol, kind, (self.counts[kind], self.rows), row, at)
         first, last = (local_time(np.int64(time), self.session, "s") if self.rows else "" for time in self.span)
-        return BookQuality(self.rows, first, last, self.longest, self.counts, {k: self.policy[k] for k in MEANING})
+        lowest, highest = self.mids or (None, None)
+        spread = _median(self.spreads) if len(self.spreads) else None
+        done = {kind: self.policy[kind] for kind in MEANING}
+        return BookQuality(self.rows, first, last, self.longest, lowest, highest, spread, self.counts, done)
 
     def _count(self, kind: str, mask: Mask, rows: Int64, time: Int64) -> None:
         n_found = int(mask.sum())
@@ -151,6 +165,21 @@ class _Tally:
             since[0] = carried[2]
         self._count_gaps(rows[:-1], time[:-1], np.maximum(since, until)[:-1])
         self.last_inside = (int(rows[-1]), int(time[-1]), float(since[-1]))
+
+    def _add_mids(self, rows: Int64, books: BookSnapshots) -> None:
+        """Jumps from the mid shown before, in this batch or an earlier one; the range; and the spreads."""
+        days, mid = self.session.days(books.time), books.mid
+        before = self.last_mid or (days[0], float("nan"))
+        found = jumps(
+            np.append(before[1], mid), np.concatenate([np.array([before[0]], object), days]), self.policy.jump_fraction
+        )[1:]
+        self._count("price_jumps", found, rows, books.time)
+        shown = np.flatnonzero(np.isfinite(mid))
+        if shown.size:
+            range_ = (*(self.mids or ()), float(mid[shown].min()), float(mid[shown].max()))
+            self.mids, self.last_mid = (min(range_), max(range_)), (days[shown[-1]], float(mid[shown[-1]]))
+        new = pd.Series(spreads_bps(books)).value_counts()
+        self.spreads = pd.concat([self.spreads, new]).groupby(level=0).sum() if len(self.spreads) else new.sort_index()
 
     def _add_prices(self, rows: Int64, books: BookSnapshots) -> None:
         days = self.session.days(books.time)

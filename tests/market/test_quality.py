@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,8 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, read_mbp10
-from research_lib.market.quality import MEANING
+from research_lib.market import BookQuality, BookSnapshots, QualityPolicy, Session, assess, read_mbp10
+from research_lib.market.quality import MEANING, NOT_DROPPED
 
 
 def _books(n: int = 6, **changes: object) -> BookSnapshots:
@@ -42,6 +44,7 @@ def _flagged(**values: float) -> BookSnapshots:
     return BookSnapshots.flagging(symbol="XYZ", **arrays)
 
 
+JUMP = np.where(np.arange(6) >= 2, 1.06, 1.0)[:, None]
 CASES = {
     "non_finite": _flagged(ask_price=np.nan),
     "crossed": _changed("bid_price", 2, 0, 101.5),
@@ -53,6 +56,7 @@ CASES = {
     "incomplete": _books(complete=np.arange(6) != 2),
     "duplicate_times": _books(time=_books().time[[0, 1, 1, 3, 4, 5]]),
     "out_of_session": _books(time=_books().time - 2 * 3600 * 10**9 * (np.arange(6) <= 2)),
+    "price_jumps": _books(bid_price=_books().bid_price * JUMP, ask_price=_books().ask_price * JUMP),
     "gaps": _books(time=_books().time + 600 * 10**9 * (np.arange(6) >= 2)),
 }
 
@@ -68,19 +72,24 @@ def test_each_kind_is_counted_raised_dropped_or_kept(kind: str) -> None:
     kept, quality = assess(books, session, QualityPolicy(**{**_all("keep"), kind: "keep"}))  # type: ignore[arg-type]
     assert quality[kind] == expected
     assert kept is books
-    dropped, again = assess(books, session, QualityPolicy(**{**_all("keep"), kind: "drop"}))  # type: ignore[arg-type]
-    assert again.counts == quality.counts
-    if kind == "stub_quotes":
-        assert len(dropped) == 6
-        assert dropped.ask_size[2].tolist() == [10, 0]
-    else:
-        assert len(dropped) == 6 - expected
+    if kind not in NOT_DROPPED:
+        _assert_dropped(books, kind, session, quality)
     row = 0 if kind == "out_of_session" else 2
     message = (
         rf"XYZ: {expected} of 6 states .* are {kind} .*first in row {row} at 2025-04-03 .*-04:00; correct the data"
     )
     with pytest.raises(ValidationError, match=message):
         assess(books, session, QualityPolicy(**{**_all("keep"), kind: "raise"}))  # type: ignore[arg-type]
+
+
+def _assert_dropped(books: BookSnapshots, kind: str, session: Session, quality: BookQuality) -> None:
+    dropped, again = assess(books, session, QualityPolicy(**{**_all("keep"), kind: "drop"}))  # type: ignore[arg-type]
+    assert again.counts == quality.counts
+    if kind == "stub_quotes":
+        assert len(dropped) == 6
+        assert dropped.ask_size[2].tolist() == [10, 0]
+    else:
+        assert len(dropped) == 6 - quality[kind]
 
 
 def _all(action: str) -> dict[str, str]:
@@ -139,6 +148,58 @@ def test_an_empty_level_and_usable_ones_are_not_flagged() -> None:
     empty = _flagged(ask_price=np.nan, ask_size=0.0)
     assert not empty.non_finite.any()
     assert empty.complete.all()
+
+
+@pytest.mark.parametrize(("kind", "remedy"), [("gaps", "sample with max_age"), ("price_jumps", "with between")])
+def test_what_dropping_would_not_mend_is_refused_with_the_remedy(kind: str, remedy: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{kind} cannot be dropped, .*{remedy}"):
+        QualityPolicy(**{kind: "drop"})  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match=f'set the policy for {kind} to "keep"'):
+        assess(CASES[kind], policy=QualityPolicy(**{kind: "raise"}))  # type: ignore[arg-type]
+
+
+def test_the_report_shows_wrong_units_and_spikes() -> None:
+    books = _books()
+    quality = assess(books)[1]
+    assert (quality.lowest_mid, quality.highest_mid, quality.median_spread_bps) == (100.0, 100.0, 200.0)
+    spike = np.where(np.arange(6) == 3, 0.01, 1.0)[:, None]  # one state in cents
+    spiked = _books(bid_price=books.bid_price * spike, ask_price=books.ask_price * spike)
+    quality = assess(spiked)[1]
+    assert quality["price_jumps"] == 2  # there and back
+    assert (quality.lowest_mid, quality.highest_mid) == (1.0, 100.0)
+    assert assess(spiked, policy=QualityPolicy(jump_fraction=100.0))[1]["price_jumps"] == 0
+    overnight = np.where(np.arange(6) >= 3, 1, 0)
+    next_day = _books(
+        time=books.time + 24 * 3600 * 10**9 * overnight,
+        bid_price=books.bid_price * (1 + overnight[:, None]),
+        ask_price=books.ask_price * (1 + overnight[:, None]),
+    )
+    assert assess(next_day)[1]["price_jumps"] == 0
+    empty = assess(_books(ask_size=np.zeros((6, 2))))[1]
+    assert (empty.lowest_mid, empty.highest_mid, empty.median_spread_bps) == (None, None, None)
+
+
+def test_a_jump_is_seen_across_a_one_sided_state() -> None:
+    hole = np.where(np.arange(6)[:, None] == 1, 0.0, 10.0) * np.ones(2)
+    assert assess(dataclasses.replace(CASES["price_jumps"], ask_size=hole))[1]["price_jumps"] == 1
+
+
+def test_a_break_is_no_gap() -> None:
+    books = _books(time=_books().time + 3600 * 10**9 * (np.arange(6) >= 3))
+    broken = Session(1, "10:00", "11:01", breaks=[("10:00:25", "11:00:25")])
+    _, quality = assess(books, broken)
+    assert (quality["gaps"], quality["out_of_session"], quality.longest_gap_seconds) == (0, 0, 10.0)
+    assert assess(books, Session(1, "10:00", "11:01"))[1]["gaps"] == 1
+
+
+def test_what_are_no_books_or_settings_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"books must be BookSnapshots, got DataFrame; see .*from_frame"):
+        assess(_books().to_frame())  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="QualityPolicy setting 'cross' is unknown; did you mean 'crossed'"):
+        QualityPolicy(cross="drop")  # type: ignore[call-arg]
+    policy = QualityPolicy("keep", gap_seconds=60.0)
+    assert dataclasses.replace(policy, crossed="drop") == QualityPolicy("keep", crossed="drop", gap_seconds=60.0)
+    assert copy.deepcopy(policy) == pickle.loads(pickle.dumps(policy)) == policy
 
 
 def test_an_unknown_action_is_refused() -> None:
