@@ -226,7 +226,10 @@ def _fit(prepared: _Prepared, choice: Choice) -> _Fitted:
     half_spread, spread_error = borrowed.half_spread(sample.spreads, n)
     by_day = _points(*daily, borrowed, "day", choice)
     between_days = covariance if not by_rows else covariances(by_day, found, "day")[0]
-    shrinkage = _shrinkage(by_day, found, between_days, half_spread, spread_error, choice, borrowed.overlap)
+    daily_spread = sample.spreads.by_day(sample.spreads.interval * n_groups // n, n_groups)
+    shrinkage = _shrinkage(
+        by_day, found, between_days, half_spread, spread_error, daily_spread, choice, borrowed.overlap
+    )
     largest = np.zeros(n_groups)
     np.maximum.at(largest, points.group, points.size)
     raw = curve_of(found, found.coefficients, half_spread, largest)
@@ -294,6 +297,7 @@ def _shrinkage(
     covariance: Float,
     half_spread: Float,
     spread_error: Float,
+    daily_spread: Float,
     choice: Choice,
     overlap: int,
 ) -> dict[str, Shrinkage]:
@@ -305,11 +309,24 @@ def _shrinkage(
         jacobian = found.jacobian(group, size)
         variance = np.maximum(np.einsum("gi,gij,gj->g", jacobian, np.nan_to_num(covariance), jacobian), 0.0)
         known = np.isfinite(covariance).any(axis=(1, 2))
+        error = np.where(known, np.sqrt(variance), np.nan)
         return {
-            "impact": shrink(level, np.where(known, np.sqrt(variance), np.nan), reason, overlap),
-            "half_spread": shrink(half_spread, spread_error, reason),
+            "impact": shrink(level, error, reason, overlap, _daily_levels(points, level)),
+            "half_spread": shrink(half_spread, spread_error, reason, 0, daily_spread),
         }
     return {"impact": shrink(level, None, reason, overlap), "half_spread": shrink(half_spread, None, reason)}
+
+
+def _daily_levels(points: Points, level: Float) -> Float:
+    """The (G,) levels on each day, (D, G): in proportion to the day's own line through the origin; NaN without one."""
+    shape = int(points.cluster.max()) + 1, points.n_groups
+    cell = points.cluster * points.n_groups + points.group
+    product = np.bincount(cell, points.weight * points.size * points.mean, shape[0] * shape[1]).reshape(shape)
+    square = np.bincount(cell, points.weight * points.size**2, shape[0] * shape[1]).reshape(shape)
+    days = square.any(axis=1)
+    slope = np.divide(product, square, out=np.full(shape, np.nan), where=square > 0)[days]
+    mean = np.nansum(slope, axis=0) / np.maximum(np.isfinite(slope).sum(axis=0), 1)
+    return np.divide(slope, mean, out=np.where(np.isfinite(slope), 1.0, np.nan), where=mean > 0) * level
 
 
 def _warnings(found: Estimate, borrowed: Borrowed, choice: Choice) -> tuple[str, ...]:

@@ -31,22 +31,26 @@ class Spreads(Record):
         """The chosen rows."""
         return Spreads(*(getattr(self, name)[rows] for name in self.keys()))
 
+    def by_day(self, group: Index, n_groups: int) -> Float:
+        """Mean half-spread of each day and group, (D, G); NaN where it has no book. Days without any are left out."""
+        days = int(self.day.max()) + 1 if len(self.day) else 1
+        cell = self.day * n_groups + group
+        count, total = (sums(cell, v, days * n_groups).reshape(days, n_groups) for v in (self.n, self.total))
+        daily = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+        return np.asarray(daily[np.isfinite(daily).any(axis=1)])
+
     def by_group(self, group: Index, n_groups: int) -> tuple[Float, Float]:
         """Mean half-spread of each group over its books, and its standard error, (G,) each; NaN where it has none.
 
         The error is over the means of days, within one day over books.
         """
         n, total = np.bincount(group, self.n, n_groups), np.bincount(group, self.total, n_groups)
-        days = int(self.day.max()) + 1 if len(self.day) else 1
-        cell = group * days + self.day
-        shape = (n_groups, days)
-        count, sums = (np.bincount(cell, v, n_groups * days).reshape(shape) for v in (self.n, self.total))
-        daily = np.divide(sums, count, out=np.full(shape, np.nan), where=count > 0)
-        seen = np.sum(count > 0, axis=1)
+        daily = self.by_day(group, n_groups)
+        seen = np.sum(np.isfinite(daily), axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = total / n
-            centre = np.nansum(daily, axis=1) / seen
-            between = np.nansum((daily - centre[:, None]) ** 2, axis=1) / (seen - 1) / seen
+            centre = np.nansum(daily, axis=0) / seen
+            between = np.nansum((daily - centre) ** 2, axis=0) / (seen - 1) / seen
             within = np.maximum(np.bincount(group, self.square, n_groups) / n - mean**2, 0.0) / (n - 1)
             error = np.sqrt(np.where(seen > 1, between, np.where(n > 1, within, np.nan)))
         return mean, error

@@ -6,17 +6,22 @@ scatter about a smooth profile of the day,
 .. math:: \hat L_t = L_t + e_t, \quad L_t = P_t + u_t, \quad
           w = \frac{\tau^2}{\tau^2 + s^2}, \quad \tilde L_t = w \hat L_t + (1 - w) P_t
 
-with s and tau in units of the profile. s comes from the standard errors where days repeat
-(pooled over the intervals: each alone has few days). One day shows every interval once:
-there, what the next interval does not share is error, so tau^2 is the lag-1 autocovariance
-of the deviations. Without shrinkage, picking the intervals that look cheap is picking errors.
+with s and tau in units of the profile. Where days repeat, s comes from the standard errors
+(pooled over the intervals: each alone has few days), tau^2 is what two days share in the same
+interval beyond the profile, and the profile is the one that predicts an interval of one day
+best from the other intervals of the other days.
+One day shows every interval once: there, what the next interval does not share is error, so
+tau^2 is the lag-1 autocovariance of the deviations. Without shrinkage, picking the intervals
+that look cheap is picking errors.
 
 Source: Efron and Morris, JASA 70 (1975); method of moments as DerSimonian and Laird (1986).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +48,8 @@ class Shrinkage(Record):
         tau, standard deviation of the true levels about the profile, relative to it.
     error : float
         s, standard deviation of the estimates about the true levels, relative to the profile.
-    bandwidth : float
-        Of the profile, intervals; inf is one level for the whole day, 0 every interval its own.
+    smoother : Smoother
+        That made the profile.
     source : str
         Where s comes from: "standard errors", "lag-1 autocovariance", or why nothing is shrunk.
     """
@@ -53,12 +58,12 @@ class Shrinkage(Record):
     profile: Float
     between: float
     error: float
-    bandwidth: float
+    smoother: Smoother
     source: str
 
     def smooth(self, values: Float) -> Float:
         """The day profile of (T,) or (T, p) values: averages with weights at or above 0 that add to 1."""
-        return smoothed(values, self.bandwidth)
+        return self.smoother.smooth(values)
 
     def apply(self, values: Float) -> Float:
         """(T,) or (T, p) values of the same intervals, shrunk with the same weights and profile."""
@@ -71,23 +76,40 @@ class Shrinkage(Record):
             return self.source
         return (
             f"own weight {np.mean(self.weight):.2f} (true scatter {self.between:.1%}, error {self.error:.1%} of the "
-            f"profile, from {self.source}; profile bandwidth {self.bandwidth:g} intervals)"
+            f"profile, from {self.source}; profile bandwidth {self.smoother.bandwidth:g} intervals"
+            f"{', less near the open and the close' if self.smoother.tapered else ''})"
         )
 
 
-def shrink(level: Float, error: Float | None, reason: str = "", overlap: int = 0) -> Shrinkage:
+def shrink(
+    level: Float, error: Float | None, reason: str = "", overlap: int = 0, daily: Float | None = None
+) -> Shrinkage:
     """Estimate the shrinkage of (T,) levels with standard errors (T,); None where days do not repeat.
 
-    Levels up to `overlap` intervals apart share observations: they are no evidence on each
-    other. A `reason`, fewer than 8 intervals or levels without scatter shrink nothing, and
-    `source` says so.
+    Parameters
+    ----------
+    level, error : (T,)
+    reason : str
+        Why nothing is to be shrunk, if so. Fewer than 8 intervals or levels without scatter
+        are not shrunk either, and `source` says so.
+    overlap : int
+        Levels up to so many intervals apart share observations: they are no evidence on each other.
+    daily : (D, T), optional
+        The levels of each day, NaN where it has none. Days judge the profile and the true
+        scatter better than neighbours do, whose errors are alike where books have memory.
     """
     t = len(level)
     if reason or t < FEWEST:
         return _none(level, reason or f"none: {t} intervals are too few for a profile")
-    apart = min(overlap, t // 4)
-    bandwidth, others = day_profile(level, apart)
-    profile = smoothed(level, bandwidth)
+    if daily is None:
+        apart = min(overlap, t // 4)
+        smoother, others = _smoothest(level[None], lambda kernel: kernel.smooth(level, apart)[None], apart)
+        others = others[0]
+    else:
+        apart, rest = 0, _other_days(daily, level).T
+        smoother, _ = _smoothest(daily, lambda kernel: kernel.smooth(rest, leave_out=0).T, apart)
+        others = smoother.smooth(level, leave_out=0)
+    profile = smoother.smooth(level)
     if np.min(profile) <= 0 or np.min(others) <= 0:
         return _none(level, "none: the profile is not positive")
     # What the others predict makes an interval's deviation that of a new one.
@@ -96,9 +118,9 @@ def shrink(level: Float, error: Float | None, reason: str = "", overlap: int = 0
     if variance <= np.finfo(float).eps:
         return _none(level, "none: the levels do not scatter")
     noise, source = _noise(deviation, variance, error, profile, apart)
-    between = max(variance - noise, 0.0)
+    between = max(variance - noise, 0.0) if daily is None else _shared(daily / others - 1.0)
     weight = np.full(t, between / (between + noise) if noise > 0 else 1.0)
-    return Shrinkage(weight, profile, float(np.sqrt(between)), float(np.sqrt(noise)), bandwidth, source)
+    return Shrinkage(weight, profile, float(np.sqrt(between)), float(np.sqrt(noise)), smoother, source)
 
 
 def _noise(deviation: Float, variance: float, error: Float | None, profile: Float, overlap: int) -> tuple[float, str]:
@@ -111,35 +133,89 @@ def _noise(deviation: Float, variance: float, error: Float | None, profile: Floa
     return float(np.sum(error[known] ** 2) / np.sum(profile[known] ** 2)), "standard errors"
 
 
+def _shared(deviation: Float) -> float:
+    """What two days share in the same interval: the mean product of their (D, T) deviations, at least 0."""
+    n = np.sum(np.isfinite(deviation), axis=0)
+    sums, squares = np.nansum(deviation, axis=0), np.nansum(deviation**2, axis=0)
+    pairs = (n * (n - 1))[n > 1]
+    return max(float(np.mean((sums**2 - squares)[n > 1] / pairs)), 0.0) if len(pairs) else 0.0
+
+
+def _other_days(daily: Float, level: Float) -> Float:
+    """For each day the mean of the other days, (D, T); where no other has the interval, the level of all."""
+    known = np.isfinite(daily)
+    n = known.sum(axis=0) - known
+    rest = np.nansum(daily, axis=0) - np.where(known, daily, 0.0)
+    return np.divide(rest, n, out=np.tile(level, (len(daily), 1)), where=n > 0)
+
+
 def _none(level: Float, source: str) -> Shrinkage:
-    return Shrinkage(np.ones(len(level)), level, np.nan, np.nan, 0.0, source)
+    return Shrinkage(np.ones(len(level)), level, np.nan, np.nan, Smoother(0.0), source)
 
 
-def day_profile(level: Float, overlap: int = 0) -> tuple[float, Float]:
-    """Bandwidth of the day's profile, the smoothest within one standard error of the best, and its predictions.
-
-    Best is the least mean squared error of each interval predicted by the others, (T,), those
-    within `overlap` left out. A Gaussian kernel average keeps curves that rise and are convex so.
-    """
-    candidates = [bandwidth for bandwidth in BANDWIDTHS if bandwidth >= overlap]
-    predicted = [smoothed(level, bandwidth, leave_out=overlap) for bandwidth in candidates]
-    errors = [(level - p) ** 2 for p in predicted]
-    scores = np.array([np.mean(e) for e in errors])
+def _smoothest(observed: Float, predict: Callable[[Smoother], Float], overlap: int) -> tuple[Smoother, Float]:
+    """The smoothest kernel whose squared error of prediction, (D, T), is within one standard error of the least."""
+    kernels = [Smoother(h, tapered) for h in BANDWIDTHS if h >= overlap for tapered in (True, False)]
+    predicted = [predict(kernel) for kernel in kernels]
+    errors = [np.nanmean((observed - p) ** 2, axis=0) for p in predicted]
+    scores = np.array([np.nanmean(e) for e in errors])
     best = int(np.argmin(scores))
-    spread = np.array([np.std(e - errors[best]) / np.sqrt(len(level)) for e in errors])
+    spread = np.array([np.nanstd(e - errors[best]) / np.sqrt(observed.shape[1]) for e in errors])
     chosen = int(np.flatnonzero(scores <= scores[best] + spread)[-1])
-    return candidates[chosen], predicted[chosen]
+    return kernels[chosen], predicted[chosen]
 
 
-def smoothed(values: Float, bandwidth: float, leave_out: int | None = None) -> Float:
-    """Kernel average of (T,) or (T, p) values; without those `leave_out` intervals away or less, 0 being itself."""
-    if values.ndim > 1:
-        return np.column_stack([smoothed(column, bandwidth, leave_out) for column in values.T])
-    if bandwidth == 0:
-        return values
+@dataclass(frozen=True)
+class Smoother(Record):
+    """A Gaussian kernel average over the day: it keeps curves that rise and are convex so.
+
+    Attributes
+    ----------
+    bandwidth : float
+        Intervals; inf is one level for the whole day, 0 every interval its own.
+    tapered : bool
+        Whether the bandwidth is at most half the distance to the nearer end of the session:
+        liquidity changes fastest just after the open and before the close.
+    """
+
+    bandwidth: float
+    tapered: bool = False
+
+    def smooth(self, values: Float, leave_out: int | None = None) -> Float:
+        """Averages of (T,) or (T, p) values; without those `leave_out` intervals away or less, 0 being itself."""
+        if values.ndim > 1:
+            return np.column_stack([self.smooth(column, leave_out) for column in values.T])
+        n = len(values)
+        if self.bandwidth == 0:
+            return values
+        averaged = _convolved(values, self.bandwidth, leave_out)
+        if not self.tapered or np.isinf(self.bandwidth):
+            return averaged
+        ends = _end_rows(min(int(2 * self.bandwidth), n // 2), n, leave_out)
+        reach = ends.shape[1]
+        averaged[: len(ends)] = ends @ values[:reach]
+        averaged[n - len(ends) :] = (ends @ values[::-1][:reach])[::-1]
+        return averaged
+
+
+@lru_cache(maxsize=64)
+def _end_rows(n_rows: int, n: int, leave_out: int | None) -> Float:
+    """Weights of the first rows of the day, whose bandwidth is half their distance to the open."""
+    local = np.maximum(0.5 * (np.arange(n_rows) + 1.0), 0.5 + (leave_out or 0))
+    reach = min(n, int(np.ceil(n_rows + (REACH * local.max(initial=1.0)))) + (leave_out or 0))
+    distance = np.abs(np.subtract.outer(np.arange(n_rows), np.arange(reach)))
+    weights = _kernel(distance, local[:, None], leave_out)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _convolved(values: Float, bandwidth: float, leave_out: int | None) -> Float:
     n = len(values)
     reach = n - 1 if np.isinf(bandwidth) else min(n - 1, int(np.ceil(REACH * bandwidth)) + (leave_out or 0))
-    distance = np.abs(np.arange(-reach, reach + 1))
-    kernel = np.exp(-0.5 * (distance / bandwidth) ** 2) * (distance > (-1 if leave_out is None else leave_out))
+    kernel = _kernel(np.abs(np.arange(-reach, reach + 1)), bandwidth, leave_out)
     inside = slice(reach, reach + n)
     return np.asarray(np.convolve(values, kernel)[inside] / np.convolve(np.ones(n), kernel)[inside])
+
+
+def _kernel(distance: NDArray[np.int64], bandwidth: float | Float, leave_out: int | None) -> Float:
+    kept = distance > (-1 if leave_out is None else leave_out)
+    return np.asarray(np.exp(-0.5 * (distance / bandwidth) ** 2) * kept)

@@ -89,7 +89,7 @@ def plot_stability(table: pd.DataFrame, size: float, ax: Axes | None = None) -> 
     reach = (table["upper"] - table["level"]).fillna(0.0)
     ax.errorbar(position, table["level"], reach, fmt="o", markersize=4, linewidth=1.2, color=FITTED)
     ax.axhline(float(table["level"].mean()), color=MUTED, linewidth=0.8, label="mean over days")
-    every = -(-len(table) // 8)
+    every = -(-len(table) // 4)
     names = [name.replace("intervals ", "") for name in table.index.astype(str)]
     ax.set_xticks(position[::every], names[::every], fontsize=8)
     ax.set_xlim(-0.5, len(table) - 0.5)

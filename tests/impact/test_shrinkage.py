@@ -10,7 +10,7 @@ from research_lib.errors import ValidationError
 from research_lib.execution import allocate
 from research_lib.impact import ImpactFit, LinearImpact, PowerImpact, fit_impact
 from research_lib.impact.pooling import pool_fits, pool_shapes
-from research_lib.impact.shrinkage import shrink
+from research_lib.impact.shrinkage import Smoother, shrink
 from research_lib.market import Session
 
 Float = np.ndarray
@@ -107,9 +107,13 @@ def test_shrinkage_is_on_unless_switched_off_by_name() -> None:
 @pytest.mark.parametrize("family", ["nonlinear", "power", "sqrt", "piecewise"])
 def test_every_family_is_shrunk_and_stays_convex(family: str) -> None:
     impact = np.full((39, 1), 1e-3) * SIZES**0.5 if family != "nonlinear" else np.full((39, 1), 1e-8) * SIZES**2
-    fit = fit_impact(frame(impact, 5, 0.3, np.random.default_rng(0)), family, test_fraction=0)
-    at = 800.0
-    assert np.std(fit.curve.impact(at)) < 0.4 * np.std(fit.raw_curve.impact(at))
+    fits = [
+        fit_impact(frame(impact, 5, 0.3, np.random.default_rng(seed)), family, test_fraction=0) for seed in range(5)
+    ]
+    kept = [np.std(fit.curve.impact(800.0)) / np.std(fit.raw_curve.impact(800.0)) for fit in fits]
+    # Of equal intervals the scatter kept is that of the estimated tau, 0.1 on average and above 0.4 once in 20 times.
+    assert np.mean(kept) < 0.4
+    fit = fits[0]
     marginal = np.array([fit.curve.marginal_cost(x) for x in (1.0, 200.0, 700.0, 1400.0, 1999.0)])
     assert (np.diff(marginal, axis=0) >= -1e-12).all()
 
@@ -124,6 +128,27 @@ def test_the_day_profile_is_an_average_with_no_negative_weight(steepness: float,
     assert weights.sum(axis=1) == pytest.approx(np.ones(60))
     assert weights @ level == pytest.approx(found.profile)
     assert found.apply(level) == pytest.approx(found.weight * level + (1 - found.weight) * found.profile)
+
+
+def test_a_tapered_bandwidth_is_half_the_distance_to_the_nearer_end(rng: np.random.Generator) -> None:
+    values = rng.lognormal(0, 1, 60)
+    index = np.arange(60)
+    local = np.minimum(4.0, 0.5 * (np.minimum(index, 59 - index) + 1.0))
+    kernel = np.exp(-0.5 * (np.subtract.outer(index, index) / local[:, None]) ** 2)
+    expected = kernel @ values / kernel.sum(axis=1)
+    assert Smoother(4.0, tapered=True).smooth(values) == pytest.approx(expected, rel=1e-6)
+
+
+def test_memory_of_the_books_is_not_taken_for_the_days_shape(rng: np.random.Generator) -> None:
+    """Errors that last ten minutes look like a shape to the neighbours, and like noise to the other days."""
+    decay = np.exp(-np.subtract.outer(np.arange(390), np.arange(390)).__abs__() / 10)
+    noise = 0.3 * rng.standard_normal((20, 390)) @ np.linalg.cholesky(decay).T
+    daily = np.exp(noise - 0.045)
+    level, error = daily.mean(axis=0), daily.std(axis=0, ddof=1) / np.sqrt(20)
+    by_neighbours, by_days = shrink(level, error), shrink(level, error, daily=daily)
+    assert by_neighbours.smoother.bandwidth <= 4
+    assert by_days.smoother.bandwidth >= 32
+    assert by_days.apply(level).std() < 0.3 * level.std()
 
 
 def test_what_cannot_be_shrunk_says_why() -> None:
