@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,14 @@ from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import SESSIONS_A_YEAR, DayShape
 
+logger = logging.getLogger(__name__)
+
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 LONGEST_LAG = 30
 FEWEST_BOOKS = 100
+STALE_SECONDS = 300.0
+GRID_UNIT = 1e-8  # currency per share: finer than any tick, coarser than rounding
 SETTLING_TIMES = np.geomspace(0.01, 0.5, 60)
 STEEPNESS = np.geomspace(1.0, 64.0, 25)
 
@@ -32,6 +37,8 @@ class MarketProfile(Record):
     session : Session
     n_books : int
         Intervals with a usable book: complete, both sides shown, not locked or crossed.
+    n_stale : int
+        Of these, books older than 300 s when they were sampled: a quiet market, or a pause of the recording.
     tick, mid : float
         Currency per share; mid is the mean.
     volatility : float
@@ -60,6 +67,7 @@ class MarketProfile(Record):
     symbol: str
     session: Session
     n_books: int
+    n_stale: int
     tick: float
     mid: float
     volatility: float
@@ -87,7 +95,12 @@ class MarketProfile(Record):
 
 
 def measure_market(
-    books: BookSnapshots, session: Session | None = None, *, tick: float = 0.01, n_parts: int = 13
+    books: BookSnapshots,
+    session: Session | None = None,
+    *,
+    tick: float | None = None,
+    n_parts: int = 13,
+    max_age: float | None = None,
 ) -> MarketProfile:
     """Measure spread, depth, their day shape and their memory on real or synthetic books.
 
@@ -100,25 +113,28 @@ def measure_market(
     books : BookSnapshots
         Any number of states and days.
     session : Session, optional
-    tick : float
-        Currency per share.
+    tick : float, optional
+        Currency per share; found from the prices by default (`price_grid`).
     n_parts : int
         Parts of the session of `spread_by_time` and `depth_by_time`; 13 are half-hours.
+    max_age : float, optional
+        Seconds; older books are not measured. No limit by default, but a logged warning says
+        how many are older than 300 s.
 
     Raises
     ------
     ValidationError
-        Fewer than 100 usable books.
+        Fewer than 100 usable books, or prices on no grid, or on another than that of `tick`.
     """
     session = session or Session()
-    number("tick", tick, above=0)
-    sampled = books.sample(session)
+    sampled = books.sample(session, max_age)
     seen = sampled.take(sampled.complete & (sampled.half_spread > 0))
     if len(seen) < FEWEST_BOOKS:
         raise ValidationError(
             f"{len(seen)} of {len(sampled)} intervals have a usable book, a profile needs {FEWEST_BOOKS}; "
             "add days or cut the session into more intervals"
         )
+    tick, n_stale = price_grid(seen, tick), _warned_stale(seen)
     interval, day = session.interval_of(seen.time), pd.factorize(session.days(seen.time))[0]
     fraction = (interval + 0.5) / session.n_intervals
     spread, depths = np.round(2.0 * seen.half_spread, 9), [seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)]
@@ -128,7 +144,8 @@ def measure_market(
         symbol=seen.symbol,
         session=session,
         n_books=len(seen),
-        tick=float(tick),
+        n_stale=n_stale,
+        tick=tick,
         mid=float(seen.mid.mean()),
         volatility=_volatility(seen.mid, day, interval, session),
         spread=spread,
@@ -141,6 +158,50 @@ def measure_market(
         spread_autocorrelation=_autocorrelation(spread / spread_fit, day, interval),
         depth_autocorrelation=np.mean([_autocorrelation(d / depth_fit, day, interval) for d in depths], axis=0),
     )
+
+
+def price_grid(books: BookSnapshots, tick: float | None = None) -> float:
+    """The tick of books, currency per share: the largest step of which nearly all price steps are multiples.
+
+    Steps are those from level to level, across the spread, and of the touch from one book to
+    the next. The tick is the greatest common divisor of those that make at least 0.1 % of all, so that
+    stray prices do not count. A given `tick` is checked: 99 % of steps must be its multiples.
+
+    Raises
+    ------
+    ValidationError
+        Prices on no grid (averaged or adjusted ones, for instance), or not on that of `tick`.
+    """
+    touch = np.column_stack([books.bid_price[:, 0], books.ask_price[:, 0]])
+    steps = [np.diff(books.bid_price, axis=1), np.diff(books.ask_price, axis=1), np.diff(touch, axis=1)]
+    moved = np.abs(np.concatenate([part.ravel() for part in (*steps, np.diff(touch, axis=0))]))
+    moved = np.rint(moved[np.isfinite(moved)] / GRID_UNIT).astype(np.int64)
+    step, count = np.unique(moved[moved > 0], return_counts=True)
+    if tick is not None:
+        units = number("tick", tick, above=0) / GRID_UNIT
+        off = np.abs(step - np.rint(step / units) * units) > 1.0
+        if count[off].sum() > 0.01 * count.sum():
+            raise ValidationError(
+                f"{count[off].sum() / count.sum():.1%} of price steps are no multiples of the tick {tick:g}, e.g. "
+                f"{step[off][0] * GRID_UNIT:.8g}; give the market's tick, or None to find it"
+            )
+        return float(tick)
+    found = int(np.gcd.reduce(step[count >= 0.001 * count.sum()]))
+    if not found or (found == 1 and np.median(step) > 1000):
+        raise ValidationError(
+            "prices lie on no grid: their steps have no common divisor; give tick=, currency per share"
+        )
+    return round(found * GRID_UNIT, 9)
+
+
+def _warned_stale(seen: BookSnapshots) -> int:
+    n_stale = int(seen.stale(STALE_SECONDS).sum())
+    if n_stale:
+        logger.warning(
+            "%s of %s sampled books are older than %g s, the oldest %.0f s; if the recording paused, give max_age",
+            f"{n_stale:,}", f"{len(seen):,}", STALE_SECONDS, seen.age.max() / 1e9,
+        )  # fmt: skip
+    return n_stale
 
 
 def _fitted_day_shape(fraction: Float, spread: Float, depth: Float) -> tuple[DayShape, Float, Float]:

@@ -235,6 +235,8 @@ class SyntheticMarket(Record):
         """
         n = number("n_snapshots", n_snapshots, 1, integer=True)
         number("n_levels", n_levels, 1, DEEPEST_LEVEL, integer=True)
+        if not isinstance(rng, np.random.Generator):
+            raise ValidationError(f"rng must be a numpy Generator, got {rng!r}; give np.random.default_rng({rng!r})")
         spread = self._spread(n, rng)
         bid = self._best_bid_ticks(n, spread, rng)[:, None] - self._below_touch(n, n_levels, rng)
         if bid.min() <= 0:

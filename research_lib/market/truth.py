@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from research_lib.config import Record
+from research_lib.errors import ValidationError
 
 Float = NDArray[np.float64]
 
@@ -64,9 +65,9 @@ class TrueCurve(Record):
     def impact(self, x: ArrayLike) -> Float:
         """Expected average premium over the touch of x shares, scalar or (n,) -> (n,) currency per share.
 
-        NaN above `largest_order`.
+        NaN above `largest_order`. Raises ValidationError for negative shares and for any other shape.
         """
-        shares = np.broadcast_to(np.asarray(x, float), self.half_spread.shape)
+        shares = self._shares(x)
         beyond = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
         premium = self.lot_size * self._expected_excess(beyond) @ self.gap
         average = np.divide(premium, shares, out=np.zeros_like(premium), where=shares > 0)
@@ -79,6 +80,17 @@ class TrueCurve(Record):
     def cost(self, x: ArrayLike) -> Float:
         """Expected cost beyond the mid of x shares, scalar or (n,) -> (n,) currency; NaN as `impact`."""
         return np.asarray(x, float) * self.slippage(x)
+
+    def _shares(self, x: ArrayLike) -> Float:
+        """Unsigned shares of every interval, (n,)."""
+        shares, n = np.asarray(x, float), len(self.half_spread)
+        if shares.shape not in ((), (1,), (n,)):
+            raise ValidationError(f"x has shape {shares.shape}, the curve {n} intervals; give one size or {n}")
+        shares = np.broadcast_to(shares, (n,))
+        if (shares < 0).any():
+            t = int(np.argmax(shares < 0))
+            raise ValidationError(f"x must be at least 0 shares, interval {t} has {shares[t]:g}; a sell costs alike")
+        return shares
 
     def _expected_excess(self, y: Float) -> Float:
         """E[(y - N)^+] in lots, for N negative binomial with mean cumulative `level_mean`, (n, K)."""

@@ -261,3 +261,16 @@ def test_depth_is_a_power_on_either_side_of_midday() -> None:
     assert shape.depth([0.0, 0.25, 0.5, 0.75, 1.0]) == pytest.approx([2.0, 1.5, 1.0, 1.0 + 3.0 / 16.0, 4.0])
     with pytest.raises(ValidationError, match="closing_steepness must be at least 1"):
         DayShape(closing_steepness=0.5)
+
+
+def test_shares_that_cannot_be_and_a_seed_for_a_generator_are_refused() -> None:
+    market = SyntheticMarket(session=Session(13))
+    for cost in (market.true_curve.slippage, market.true_curve.impact, market.true_curve.cost):
+        with pytest.raises(ValidationError, match="x must be at least 0 shares, interval 0 has -1"):
+            cost(-1)
+        with pytest.raises(ValidationError, match=r"x has shape \(7,\), the curve 13 intervals; give one size or 13"):
+            cost(np.zeros(7))
+    with pytest.raises(
+        ValidationError, match=r"rng must be a numpy Generator, got 1; give np\.random\.default_rng\(1\)"
+    ):
+        market.books(13, 10, 1)  # type: ignore[arg-type]
