@@ -108,7 +108,8 @@ def compare(
     days or more, whole days are drawn, so that orders of one day stay together, and the
     interval is studentised (bootstrap-t; Hall, 1988). With fewer, intervals are drawn in
     blocks of random length (Politis and Romano, 1994), the mean length after Politis and
-    White (2004): that interval knows the noise within these days, not that between days.
+    White (2004): that interval knows the noise within these days, not that between days. Draws
+    in which one of the three trades nothing are left out.
 
     Parameters
     ----------
@@ -164,9 +165,8 @@ def saving_interval(sums: Float, *, by_day: bool, level: float = 0.95, n_draws: 
         )
     else:
         block = _block_length(sums[:, 2] - sums[:, 0])
-        limits = StationaryBootstrap(block, sums, seed=rng).conf_int(
-            _estimates, n_draws, method="percentile", size=level
-        )
+        draws = StationaryBootstrap(block, sums, seed=rng).apply(_estimates, n_draws)
+        limits = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return np.column_stack([_estimates(sums), limits.T])
 
 
@@ -269,9 +269,9 @@ def _summary(pairs: Pairs, level: float, n_draws: int, seed: int) -> dict[str, o
 
 
 def _per_share(sums: Float) -> Float:
-    """Cost per share of strategy, ruler and bound, (3,)."""
+    """Cost per share of strategy, ruler and bound, (3,); NaN for one that trades nothing in these rows."""
     total = sums.sum(axis=0)
-    return total[0::2] / total[1::2]
+    return np.divide(total[0::2], total[1::2], out=np.full(3, np.nan), where=total[1::2] > 0)
 
 
 def _estimates(sums: Float) -> Float:

@@ -84,6 +84,14 @@ class Ladder(Record):
         """Price of each level, (n, L) currency per share."""
         return self.mid[:, None] + self.sign * self.premium
 
+    def within(self, edges_bps: ArrayLike) -> Float:
+        """Shares whose premium is above edges k and at most edges k + 1, bps of the mid, (n, K) for K + 1 edges."""
+        edges = np.asarray(edges_bps, float)
+        with np.errstate(invalid="ignore"):
+            premium = 1e4 * self.premium / self.mid[:, None]
+        up_to = [np.sum(np.where(premium <= edge, self.size, 0.0), axis=1) for edge in edges]
+        return np.diff(np.stack(up_to, axis=1), axis=1)
+
     def take(self, rows: ArrayLike | slice) -> Ladder:
         """The books selected by a mask, a slice or positions."""
         index = rows if isinstance(rows, slice) else np.asarray(rows)

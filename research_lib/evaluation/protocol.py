@@ -18,6 +18,7 @@ from research_lib.evaluation.replay import Execution
 from research_lib.evaluation.strategies import Adaptive, Pov, StaticOptimal, Strategy, Twap, Vwap, run
 from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.piecewise import PiecewiseLinearImpact
+from research_lib.impact.walk import walk_levels
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import SyntheticMarket
@@ -94,25 +95,22 @@ class Prior(Record):
 
 
 def expected_curve(days: Sequence[Ladder], profile: LiquidityProfile) -> PiecewiseLinearImpact:
-    """The mean book of some days, its prices stretched by the profile's spread and its sizes by its depth.
+    """The mean cost of walking the books of some days, made comparable by the profile and given its shape again.
 
-    Each step's premium is the mean over all books of what the share in its middle costs; a
-    shallower book counts with its last level, a lower bound. The last step ends at the depth of
-    the deepest book.
+    Prices are stretched by the profile's spread and sizes by its depth. At the end of each step
+    the cost is the mean over all books; beyond its depth a book counts with its last level, a
+    lower bound. The last step ends at the depth of the deepest book.
     """
-    depth, premium = [], []
-    for day in days:
-        quoted = np.isfinite(day.mid)
-        depth.append(day.size[quoted] / profile.depth[quoted, None])
-        premium.append(day.premium[quoted] / profile.spread[quoted, None])
-    ends = np.cumsum(np.concatenate(depth), axis=1)
-    steps = ends[:, -1].max() * np.linspace(0.0, 1.0, CURVE_STEPS + 1) ** 2
-    middles = 0.5 * (steps[1:] + steps[:-1])
-    level = np.minimum(np.sum(ends[:, None, :] < middles[:, None], axis=2), ends.shape[1] - 1)
-    mean = np.maximum.accumulate(np.take_along_axis(np.concatenate(premium), level, axis=1).mean(axis=0))
-    half_spread, beyond = max(float(mean[0]), 0.0), mean - mean[0]
+    quoted = [np.isfinite(day.mid) for day in days]
+    size = np.concatenate([day.size[q] / profile.depth[q, None] for day, q in zip(days, quoted, strict=True)])
+    premium = np.concatenate([day.premium[q] / profile.spread[q, None] for day, q in zip(days, quoted, strict=True)])
+    ends = size.sum(axis=1).max() * np.linspace(0.0, 1.0, CURVE_STEPS + 1)[1:] ** 2
+    cost = walk_levels(premium, size, ends)[0].mean(axis=0) * ends
+    depth = np.diff(ends, prepend=0.0)
+    marginal = np.maximum.accumulate(np.diff(cost, prepend=0.0) / depth)  # a mean of rising ones, but for rounding
+    half_spread = max(float(marginal[0]), 0.0)
     return PiecewiseLinearImpact(
-        profile.depth[:, None] * np.diff(steps), profile.spread[:, None] * beyond, profile.spread * half_spread
+        profile.depth[:, None] * depth, profile.spread[:, None] * (marginal - marginal[0]), profile.spread * half_spread
     )
 
 

@@ -110,6 +110,16 @@ def test_an_interval_within_one_day_knows_that_neighbours_are_alike() -> None:
     assert alike > 1.5 * independent
 
 
+def test_an_order_done_in_one_interval_still_has_limits() -> None:
+    """Two fifths of the draws miss that interval: the others tell."""
+    rng = np.random.default_rng(5)
+    once = np.where(np.arange(50) == 7, 50.0, 0.0)
+    ruler = 1 + 0.1 * rng.standard_normal(50)
+    sums = np.column_stack([0.5 * once, once, ruler, np.ones(50), 0.4 * once, once])
+    (saving, lower, upper), _ = saving_interval(sums, by_day=False)
+    assert lower < saving < upper
+
+
 def test_incomplete_orders_are_left_out_and_counted() -> None:
     done = [one for day in range(3) for one in _trio(day, 8.0)]
     done[0] = _execution("new", 0, 1.0, unfilled=60.0)

@@ -219,3 +219,9 @@ def test_what_cannot_be_replayed_is_refused() -> None:
         replay(twap(10, 2), books, "buy", max_shares=[-1.0, 2.0])
     with pytest.raises(ValidationError, match="the ladder is that of a buy, not of a sell"):
         replay(twap(10, 2), Ladder.of(books, "buy"), "sell")
+
+
+def test_shares_between_premiums_by_hand() -> None:
+    """Asks 101 and 103 over a mid of 100: 100 and 300 bps."""
+    offered = Ladder.of(_books([40, 20]), "buy").within([50, 100, 299, 300])
+    assert offered.tolist() == [[20.0, 0.0, 20.0], [10.0, 0.0, 10.0]]

@@ -1,0 +1,63 @@
+"""Savings that are not there are not reported."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from research_lib.errors import ValidationError
+from research_lib.evaluation import Ladder, Prior, decompose_saving, null_savings
+from research_lib.impact import LinearImpact
+from research_lib.market import BookSnapshots, Session, preset
+
+SESSION = Session(78)
+
+
+@pytest.mark.parametrize("name", ["thin_stock", "wide_spread_stock"])
+def test_permuted_labels_save_nothing_for_any_strategy(name: str) -> None:
+    market = preset(name, SESSION)
+    prior = Prior.from_market(market, "buy", np.random.default_rng(0))
+    day = market.books(78, 10, np.random.default_rng(1))
+    null = null_savings(day, prior, 6_000, "buy", rng=np.random.default_rng(2), n_draws=60)
+    centre, error = null.savings.mean(), null.savings.std() / np.sqrt(60)
+    assert np.all(centre <= 2 * error), null.table
+    assert null.table.loc["adaptive", "observed_%"] > null.table.loc["adaptive", "null_upper_%"]
+    assert null.table.loc["adaptive", "p_value"] == pytest.approx(1 / 61)
+
+
+def test_permuted_labels_save_nothing_on_frog(
+    real_books: dict[str, BookSnapshots], real_ladders: dict[tuple[str, str], Ladder]
+) -> None:
+    prior = Prior.from_books(real_books["GOOG"], "buy", Session(390), "GOOG")
+    null = null_savings(real_ladders["FROG", "buy"], prior, 20_000, "buy", rng=np.random.default_rng(0), n_draws=40)
+    assert np.all(null.savings.mean() <= 0), null.table
+    assert (null.savings["TWAP"] == 0).all()
+    assert null.table.loc["adaptive", "observed_%"] > 40
+
+
+def test_noise_alone_claims_what_it_cannot_keep() -> None:
+    """Identical true curves and 30 % estimation noise: a saving in sample, a loss on books; shrunk, less of both.
+
+    With x_t ~ 1 / beta_t and lognormal noise of sd s the claim on linear curves is 1 - exp(-s^2), 8.6 % for 0.3.
+    """
+    n, rng = 390, np.random.default_rng(3)
+    size, step = 10.0, 0.01
+    levels = 100 + step * np.arange(1, 41)
+    ask, bid = np.tile(levels, (n, 1)), np.tile(200 - levels, (n, 1))
+    books = BookSnapshots(np.arange(n), bid, np.full(bid.shape, size), ask, np.full(ask.shape, size))
+    true = step / size / 2  # cost per share is beta x plus a constant, for whole levels
+    noise = np.exp(0.3 * rng.standard_normal(n))
+    raw, shrunk = (LinearImpact(true * noise**power, 0.0) for power in (1.0, 0.3))
+    table = decompose_saving({"raw": raw, "shrunk": shrunk}, [Ladder.of(books, "buy")], 20_000)
+    assert table.loc["raw", "claimed_%"] == pytest.approx(8.6, abs=1.5)
+    assert table.loc["raw", "realised_%"] < -3
+    assert table.loc["shrunk", "claimed_%"] < 0.15 * table.loc["raw", "claimed_%"]
+    assert -1.5 < table.loc["shrunk", "realised_%"] < 0
+    assert table["phantom_%"].to_numpy() == pytest.approx(table["claimed_%"] - table["realised_%"])
+
+
+def test_an_order_too_large_to_compare_is_refused() -> None:
+    market = preset("thin_stock", SESSION)
+    prior = Prior.from_market(market, "buy", np.random.default_rng(0), n_days=2)
+    with pytest.raises(ValidationError, match=r"TWAP leaves .* shares unfilled; lower total_shares"):
+        null_savings(market.books(78, 5, np.random.default_rng(1)), prior, 1e6, "buy", rng=np.random.default_rng(2))

@@ -1,0 +1,112 @@
+"""Priors from elsewhere, and days evaluated with what came before them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from research_lib.errors import ValidationError
+from research_lib.evaluation import Ladder, LiquidityProfile, Prior, evaluate, standard_strategies, walk_forward
+from research_lib.evaluation.protocol import BY_DEPTH, BY_TRADES, expected_curve
+from research_lib.impact import walk_book
+from research_lib.market import BookSnapshots, OrderFlow, Session, preset
+
+SESSION = Session(39)
+
+
+def _books(n_days: int, seed: int = 0, flow: OrderFlow | None = None) -> BookSnapshots:
+    market = preset("thin_stock", SESSION)
+    return market.books(39 * n_days, 8, np.random.default_rng(seed), flow=flow)
+
+
+def test_each_day_is_evaluated_on_what_was_fitted_before_it() -> None:
+    books = _books(5)
+    done = walk_forward(books, SESSION, sizes=[5_000], n_fitted=2, first=2)
+    assert len(done) == 2 * 3 * 6  # sides x days x (5 strategies and the bound)
+    days = [str(day) for day in books.days(SESSION)]
+    vwap = [one for one in done if one.name == "VWAP" and one.side == "buy"]
+    assert [one.fitted_on for one in vwap] == [f"{days[d - 2]} to {days[d - 1]} ({BY_DEPTH})" for d in (2, 3, 4)]
+    assert [str(SESSION.days(one.time[:1])[0]) for one in vwap] == days[2:]
+
+
+def test_later_days_change_nothing_before_them() -> None:
+    books, other = _books(5, flow=OrderFlow()), _books(5, seed=9, flow=OrderFlow())
+    later = np.arange(len(books)) >= 4 * 39
+    fields = ("bid_price", "bid_size", "ask_price", "ask_size")
+    mixed = {name: np.where(later[:, None], other[name], books[name]) for name in fields}
+    assert books.trades is not None
+    doubled = np.where(books.trades.time >= books.time[4 * 39], 50.0, 1.0) * books.trades.size
+    changed = dataclasses.replace(books, trades=dataclasses.replace(books.trades, size=doubled), **mixed)
+    one, two = (walk_forward(each, SESSION, sizes=[5_000], first=2) for each in (books, changed))
+    earlier = [k for k, done in enumerate(one) if done.time[0] < books.time[4 * 39]]
+    assert len(earlier) == 24
+    for k in earlier:
+        assert np.array_equal(one[k].filled, two[k].filled)
+    assert any(not np.array_equal(a.filled, b.filled) for a, b in zip(one, two, strict=True))
+
+
+def test_windows_sizes_sides_and_caps_are_all_run() -> None:
+    priors = {side: Prior.from_books(_books(3, 1), side, SESSION, "3 days") for side in ("buy", "sell")}
+    done = evaluate(_books(1), SESSION, priors, sizes=[1_000, 4_000], windows=[(0, 20), (10, 39)], max_shares=400)
+    assert len(done) == 2 * 2 * 2 * 6
+    assert {len(one.filled) for one in done} == {20, 29}
+    assert max(one.filled.max() for one in done) <= 400 + 1e-9
+
+
+def test_volume_is_that_of_signed_trades_where_there_are_any() -> None:
+    books = _books(2, flow=OrderFlow(trades_per_interval=50))
+    assert books.trades is not None
+    auction = dataclasses.replace(books.trades, aggressor=np.zeros(len(books.trades)))
+    signed = Prior.from_books(books, "buy", SESSION, "2 days")
+    assert signed.source == f"2 days ({BY_TRADES})"
+    assert signed.volume.mean() == pytest.approx(books.trades.size.sum() / 2 / 39, rel=0.05)
+    unsigned = Prior.from_books(dataclasses.replace(books, trades=auction), "buy", SESSION, "2 days")
+    assert unsigned.volume == pytest.approx(signed.volume)
+    shown = Prior.from_books(dataclasses.replace(books, trades=None), "buy", SESSION, "2 days")
+    assert shown.source == f"2 days ({BY_DEPTH})"
+    assert shown.volume.mean() == pytest.approx(books.ask_size.sum(axis=1).mean())
+
+
+def test_the_expected_curve_of_one_book_repeated_is_that_book() -> None:
+    n = 10
+    ask, size = np.tile([101.0, 102.0, 104.0], (n, 1)), np.tile([100.0, 100.0, 200.0], (n, 1))
+    books = BookSnapshots(np.arange(n), 200 - ask, size, ask, size)
+    curve = expected_curve([Ladder.of(books, "buy")], LiquidityProfile.flat(n))
+    assert curve.half_spread == pytest.approx(np.ones(n))
+    for shares in np.cumsum(curve.depth[0])[[2, 9, 17, 24]]:
+        assert curve.cost(shares) == pytest.approx(np.full(n, walk_book(ask[0] - 100, size[0], shares)[0] * shares))
+
+
+def test_the_expected_curve_gets_the_profiles_shape() -> None:
+    days = Ladder.of(_books(4), "buy").by_day(39)
+    profile = LiquidityProfile.from_ladders(days, "4 days")
+    shaped, flat = expected_curve(days, profile), expected_curve(days, LiquidityProfile.flat(39))
+    stretched = profile.spread * profile.depth * shaped.take([0]).cost(50.0 * profile.depth[0])
+    assert shaped.cost(50.0 * profile.depth) == pytest.approx(stretched / (profile.spread[0] * profile.depth[0]))
+    assert np.ptp(flat.cost(50.0)) == 0.0
+
+
+def test_permuting_a_prior_moves_all_that_is_known_of_an_interval_together() -> None:
+    prior = Prior.from_books(_books(3), "buy", SESSION, "3 days")
+    shuffled = prior.permuted(np.random.default_rng(0))
+    order = np.array([int(np.argmin(np.abs(prior.volume - value))) for value in shuffled.volume])
+    assert sorted(order) == list(range(39))
+    assert shuffled.profile.spread == pytest.approx(prior.profile.spread[order])
+    assert shuffled.curve.cost(50.0) == pytest.approx(prior.curve.cost(50.0)[order])
+
+
+def test_strategies_name_their_source() -> None:
+    prior = Prior.from_books(_books(3), "buy", SESSION, "3 days")
+    named = {one.name: one.fitted_on for one in standard_strategies(prior, risk_aversion=1e-6, price=30.0)}
+    assert named.pop("TWAP") == "nothing"
+    assert set(named) == {"VWAP", "POV", "static optimal", "adaptive", "adaptive, risk-averse"}
+    assert set(named.values()) == {prior.source}
+
+
+def test_one_day_leaves_none_to_evaluate() -> None:
+    with pytest.raises(ValidationError, match="or evaluate one day with a prior from elsewhere"):
+        walk_forward(_books(1), SESSION, sizes=[100])
+    with pytest.raises(ValidationError, match="50 books are no whole number of days of 39"):
+        Prior.from_books(_books(2).take(np.arange(50)), "buy", SESSION, "odd")
