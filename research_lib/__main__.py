@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     refresh = commands.add_parser("refresh", help="run the notebooks and store the outputs that tests compare")
     refresh.set_defaults(run=_refresh)
     convert = commands.add_parser("convert", help="write order books of any format as Parquet by symbol and date, once")
-    convert.add_argument("source", help="a file, or a folder of files")
+    convert.add_argument("source", help="a file, or a folder of files: one that fails is named at the end")
     convert.add_argument("destination", help="a folder, made if it does not exist; read_books reads it back")
     convert.add_argument("--open", help="local opening, HH:MM (default 09:30): dates and opening crosses depend on it")
     convert.add_argument("--close", help="local close, HH:MM up to 24:00 (default 16:00)")
@@ -49,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--opens-day-before", action="store_true", default=None, help="the session opens on the evening before its date"
     )
+    convert.add_argument(
+        "--break", dest="breaks", action="append", metavar="HH:MM-HH:MM", help="a pause of the session, such as lunch"
+    )
+    convert.add_argument("--symbol", default="", help="of files that name none")
     convert.set_defaults(run=_convert)
     return parser
 
@@ -76,8 +80,9 @@ def _convert(options: argparse.Namespace) -> int:
     from research_lib.market.convert import convert
 
     given = {name: getattr(options, name) for name in ("open", "close", "timezone", "opens_day_before")}
+    given["breaks"] = options.breaks and [tuple(pause.split("-")) for pause in options.breaks]
     session = Session(**{name: value for name, value in given.items() if value is not None})
-    for partition in convert(options.source, options.destination, session=session):
+    for partition in convert(options.source, options.destination, session=session, symbol=options.symbol):
         print(partition)
     return 0
 

@@ -19,7 +19,7 @@ from research_lib.config import number
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.partitions import Partition, merge, origins
-from research_lib.market.readers import format_of, store
+from research_lib.market.readers import format_of, named, store
 from research_lib.market.sessions import Session
 from research_lib.market.sources import SOURCES_FOLDER, UNFINISHED_PREFIX, Source, source_files
 from research_lib.market.trades import Trades
@@ -36,6 +36,7 @@ def convert(
     session: Session | None = None,
     batch_rows: int = 100_000,
     progress: bool = True,
+    symbol: str = "",
 ) -> list[Path]:
     """Write books and trades of any format as ``destination/symbol=XXX/date=YYYY-MM-DD/``.
 
@@ -59,6 +60,8 @@ def convert(
         Snapshots read at a time.
     progress : bool
         Show a bar, counted in rows.
+    symbol : str
+        Of sources that name none, which cannot be stored without.
 
     Returns
     -------
@@ -70,33 +73,60 @@ def convert(
     MissingDataError
         A source that does not exist.
     ValidationError
-        A source of no known format or with damaged content; two sources of one symbol and
+        A source of no known format, without a symbol or with damaged content; two sources of one symbol and
         date whose times overlap; a source that changed after its date was put together with
-        another's; a source that was converted before with another session.
+        another's; a source that was converted before with another session. Of a folder, the other
+        files are converted first, and all failures named at the end.
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
     root, chosen = Path(destination).resolve(), session or Session()
     if root.exists() and not root.is_dir():
         raise ValidationError(f"{root} is a file; give a folder to convert into")
     done: set[Path] = set()
+    failed: dict[Path, ValidationError] = {}
     files = source_files(Path(source), root)
     (root / SOURCES_FOLDER).mkdir(parents=True, exist_ok=True)
     with tqdm(desc="convert", unit=" rows", unit_scale=True, disable=not progress) as bar:
         for file in files:
             bar.set_description(file.name)
             one = Source.of(file, chosen)
-            done |= set(one.finished(root) or _converted(one, root, chosen, rows, bar))
+            try:
+                done |= set(_finished(one, root, symbol) or _converted(one, root, chosen, rows, bar, symbol))
+            except ValidationError as error:
+                if len(files) == 1:
+                    raise
+                logger.warning("not converted: %s", error)
+                failed[file] = error
+    if failed:
+        reasons = "; ".join(str(error) for error in failed.values())
+        raise ValidationError(
+            f"{len(failed)} of {len(files)} files could not be converted, the others are: {reasons}"
+        ) from next(iter(failed.values()))
     return sorted(done)
 
 
-def _converted(source: Source, root: Path, session: Session, batch_rows: int, bar: Any) -> list[Path]:
+def _finished(source: Source, root: Path, symbol: str) -> list[Path]:
+    """The partitions of a source that was converted before, under the symbol that is asked for."""
+    partitions = source.finished(root)
+    under = {store.symbol_of(path.parent) for path in partitions}
+    if symbol and under - {symbol}:
+        raise ValidationError(
+            f"{source.path} was converted into {root} as {', '.join(under)}, not {symbol}; use another destination"
+        )
+    return partitions
+
+
+def _converted(source: Source, root: Path, session: Session, batch_rows: int, bar: Any, symbol: str) -> list[Path]:
     """Convert one file; what an earlier call finished of it is passed over."""
     unfinished = root / f"{UNFINISHED_PREFIX}{source.key}"
     shutil.rmtree(unfinished, ignore_errors=True)
     writer = _Writer(source, root, unfinished)
     path = Path(source.path)
     try:
-        for books in format_of(path).batches(path, batch_rows, session):
+        for batch in format_of(path).batches(path, batch_rows, session):
+            books = named(batch, symbol, path)
+            if not books.symbol:
+                raise ValidationError(f"{path} names no symbol, by which books are stored; give symbol= (--symbol)")
             for date, books_of_date, trades in _by_date(books, session):
                 writer.add(date, books_of_date, trades)
             bar.update(len(books))

@@ -23,22 +23,22 @@ UNFINISHED_PREFIX = "_unfinished-"
 PAIRED_FORMATS = (lobster.NAME, lean.NAME)
 
 
-def source_files(source: Path, root: Path) -> list[Path]:
-    """The files to convert, sorted."""
+def source_files(source: Path, root: Path | None = None) -> list[Path]:
+    """The files of books to convert or read, sorted; those below `root` are left out."""
     if store.matches(source, b""):
         raise ValidationError(f"{source} is a folder made by convert already; read it by read_books")
     if not source.is_dir():
         format_of(source)
-        return [_leading(source)]
+        return [leading(source)]
     inside = [path for path in source.rglob("*") if path.is_file() and root not in path.resolve().parents]
-    found = sorted({_leading(path) for path in inside if _is_known(path)})
+    found = sorted({leading(path) for path in inside if _is_known(path)})
     if not found:
         raise ValidationError(f"{source} holds no file of a known format; give one file, and the error says why")
     return found
 
 
 def _is_known(path: Path) -> bool:
-    if not path.stat().st_size or known_format(path)[0] is None:
+    if not path.stat().st_size or (not _is_damaged(path) and known_format(path)[0] is None):
         logger.warning("not converted, since of no known format: %s", path)
         return False
     if _is_read_along(path) and partner_of(path) is None:
@@ -47,7 +47,7 @@ def _is_known(path: Path) -> bool:
     return True
 
 
-def _leading(path: Path) -> Path:
+def leading(path: Path) -> Path:
     """The file of books of the pair that `path` belongs to: LOBSTER's orderbook, Lean's quotes; else itself."""
     partner = partner_of(path)
     return partner if partner is not None and _is_read_along(path) else path
@@ -55,7 +55,16 @@ def _leading(path: Path) -> Path:
 
 def _is_read_along(path: Path) -> bool:
     """Whether a file has no books of its own: LOBSTER's messages, Lean's trades."""
-    return kind_of(path) in READ_ALONG and format_of(path).NAME in PAIRED_FORMATS
+    return kind_of(path) in READ_ALONG and not _is_damaged(path) and format_of(path).NAME in PAIRED_FORMATS
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether a file's first bytes cannot be read; reading it then says why, and others are not held up."""
+    try:
+        known_format(path)
+    except ValidationError:
+        return True
+    return False
 
 
 @dataclass(frozen=True)

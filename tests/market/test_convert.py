@@ -111,9 +111,9 @@ def test_real_files_of_other_formats_are_read_back_as_they_were(tmp_path: Path, 
 def test_generated_books_are_read_back_as_they_were(tmp_path: Path, synthetic_books: BookSnapshots) -> None:
     source = tmp_path / "frame.csv"
     synthetic_books.to_frame().to_csv(source, index=False)
-    partitions = _convert(source, tmp_path / "store")
+    partitions = _convert(source, tmp_path / "store", symbol="XYZ")
     assert len(partitions) == 4
-    _assert_same(read_books(tmp_path / "store"), read_books(source))
+    _assert_same(read_books(tmp_path / "store"), read_books(source, symbol="XYZ"))
 
 
 def test_dates_are_those_of_the_sessions_time_zone(tmp_path: Path) -> None:
@@ -341,6 +341,43 @@ def test_of_a_lobster_pair_the_orderbook_is_converted_and_the_messages_are_watch
         _convert(raw, root)
 
 
+def test_a_bad_file_of_a_folder_is_named_when_the_others_are_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, root = tmp_path / "raw", tmp_path / "store"
+    for name, symbol in (("a.csv", "AAA"), ("c.csv", "CCC")):
+        _mbp(raw / name, symbol=symbol)
+    (raw / "b.csv").write_text((raw / "a.csv").read_text().replace(",128,", ",text,"))
+    (raw / "d.csv.gz").write_bytes(b"\x1f\x8b\x08 cut off")
+    reason = (
+        r"2 of 4 files could not be converted, the others are: .*b\.csv: column flags .*; .*d\.csv\.gz cannot be read"
+    )
+    with pytest.raises(ValidationError, match=reason):
+        _convert(raw, root)
+    assert {path.name for path in root.glob("symbol=*")} == {"symbol=AAA", "symbol=CCC"}
+    assert main(["convert", str(raw), str(root)]) == 2
+    assert "2 of 4 files could not be converted" in capsys.readouterr().err
+
+
+def test_books_without_a_symbol_are_stored_under_the_one_given(tmp_path: Path, synthetic_books: BookSnapshots) -> None:
+    source, root = tmp_path / "frame.csv", tmp_path / "store"
+    synthetic_books.to_frame().to_csv(source, index=False)
+    with pytest.raises(ValidationError, match=r"frame\.csv names no symbol, by which books are stored; give symbol="):
+        _convert(source, root)
+    assert main(["convert", str(source), str(root), "--symbol", "XYZ"]) == 0
+    assert read_books(root).symbol == "XYZ"
+    with pytest.raises(ValidationError, match=r"was converted into .* as XYZ, not ABC; use another destination"):
+        _convert(source, root, symbol="ABC")
+    with pytest.raises(ValidationError, match=r"holds XYZ, not ABC; leave symbol out"):
+        _convert(_mbp(tmp_path / "named.csv"), root, symbol="ABC")
+
+
+def test_a_file_of_the_store_points_to_its_folder(tmp_path: Path) -> None:
+    (partition, *_) = _convert(_mbp(tmp_path / "book.csv"), tmp_path / "store")
+    with pytest.raises(ValidationError, match=rf"books\.parquet is part of a folder made by convert; .* {partition}"):
+        read_books(partition / "books.parquet")
+
+
 def test_damaged_partitions_and_sources_are_named(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
     books = _convert(source, root)[0] / "books.parquet"
@@ -378,6 +415,12 @@ def test_the_command_line_takes_the_session(tmp_path: Path, capsys: pytest.Captu
     evening = ["--open", "18:00", "--close", "17:00", "--opens-day-before"]
     assert main(["convert", str(source), str(tmp_path / "globex"), *evening]) == 0
     assert capsys.readouterr().out.endswith("date=2025-04-04\n")
+    lunch = [*hours, "--break", "11:30-12:30", "--break", "15:00-15:10"]
+    assert main(["convert", str(source), str(tmp_path / "lunch"), *lunch]) == 0
+    with pytest.raises(ValidationError, match=r"with session 00:00-11:30, 12:30-15:00, 15:10-24:00 UTC, not 09:30"):
+        _convert(source, tmp_path / "lunch")
+    assert main(["convert", str(source), str(tmp_path / "none"), "--break", "noon"]) == 2
+    assert "breaks must be a list" in capsys.readouterr().err
     assert main(["convert", str(source), str(tmp_path / "none"), "--close", "25:00"]) == 2
     assert "close '25:00' is not a time of day" in capsys.readouterr().err
 

@@ -24,6 +24,7 @@ from research_lib.market.readers.source import (
     first_lines,
     head,
     header,
+    line_of,
     parquet_batches,
 )
 
@@ -157,7 +158,8 @@ def refuse_backwards(path: Path, first_row: int, name: str, time: Int64, before:
         row = int(np.argmax(back))
         raise ValidationError(
             f"{path}: time runs backwards in column {name}, row {first_row + row} holds {pd.Timestamp(time[row])}Z "
-            f"after {pd.Timestamp(time[row - 1] if row else before)}Z; sort the file by time"
+            f"after {pd.Timestamp(time[row - 1] if row else before)}Z"
+            f"{line_of(path, first_row + row)}; sort the file by time"
         )
 
 
@@ -206,7 +208,7 @@ def one_text(path: Path, first_row: int, name: str, column: pa.Array, before: st
         row = next(position for position, text in enumerate(column.to_pylist()) if str(text) != known)
         raise ValidationError(
             f"{path}: column {name} must hold one symbol, row {first_row + row} holds {column[row].as_py()!r} "
-            f"after {known!r}; split the file by symbol"
+            f"after {known!r}{line_of(path, first_row + row)}; split the file by symbol"
         )
     return known
 
@@ -217,7 +219,8 @@ def refuse_cells(path: Path, first_row: int, name: str, bad: NDArray[np.bool_], 
         row = int(np.argmax(bad))
         value = values[row].as_py() if isinstance(values, pa.Array) else values[row].item()
         raise ValidationError(
-            f"{path}: column {name} {rule}, row {first_row + row} holds {value!r}; correct or drop it"
+            f"{path}: column {name} {rule}, row {first_row + row} holds {value!r}"
+            f"{line_of(path, first_row + row)}; correct or drop it"
         )
 
 

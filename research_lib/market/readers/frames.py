@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +14,12 @@ from research_lib.errors import ValidationError
 from research_lib.market.book import FRAME_COLUMNS, SIDES, BookSnapshots
 from research_lib.market.readers import cells
 from research_lib.market.sessions import Session
+from research_lib.market.user_frames import KINDS, SYMBOL_COLUMNS, TIME_COLUMNS, WIDE_COLUMN, deepest_level
 
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 NAME = "long or wide frame (CSV, Parquet)"
-WIDE_COLUMN = re.compile(r"(bid|ask)_(price|size)_(\d+)")
-TIME_COLUMNS = ("time", "timestamp")
-SYMBOL_COLUMNS = ("symbol", "ticker")
-KINDS = ("price", "size")
 MAX_LEVELS = 1_000
 SURVEY_ROWS = 200_000
 LONG_ROWS_PER_SNAPSHOT = 20
@@ -36,7 +32,14 @@ def matches(path: Path, head: bytes) -> bool:
     return len(names & set(FRAME_COLUMNS[1:])) >= 3 or any(WIDE_COLUMN.fullmatch(name) for name in names)
 
 
-def batches(path: Path, batch_rows: int, session: Session, *, flag_non_finite: bool = False) -> Iterator[BookSnapshots]:
+def batches(
+    path: Path,
+    batch_rows: int,
+    session: Session,
+    *,
+    flag_non_finite: bool = False,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[BookSnapshots]:
     """Books of one file, `batch_rows` snapshots at a time.
 
     Long: time, side ("bid" or "ask"), price, size, level (1 is best), as
@@ -58,6 +61,8 @@ def batches(path: Path, batch_rows: int, session: Session, *, flag_non_finite: b
         Not used: a frame carries no opening cross.
     flag_non_finite : bool
         Empty and flag a level with a price or size that is no number, instead of refusing the file.
+    columns : mapping of the file's names to those above, optional
+        Others keep their names.
 
     Yields
     ------
@@ -71,13 +76,13 @@ def batches(path: Path, batch_rows: int, session: Session, *, flag_non_finite: b
         backwards, a (time, side, level) given twice, two symbols, a crossed frame: names
         file and, where a cell is at fault, row and column.
     """
-    columns = _Columns.of(path, flag_non_finite)
-    if columns.n_levels:
-        _refuse_crossed(columns, _wide_touch(columns))
-        yield from _wide(columns, batch_rows)
+    found = _Columns.of(path, flag_non_finite, columns or {})
+    if found.n_levels:
+        _refuse_crossed(found, _wide_touch(found))
+        yield from _wide(found, batch_rows)
     else:
-        _refuse_crossed(columns, _long_touch(columns))
-        yield from _long(columns, batch_rows)
+        _refuse_crossed(found, _long_touch(found))
+        yield from _long(found, batch_rows)
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,13 @@ class _Columns:
     n_levels: int
     types: dict[str, pa.DataType]
     flag: bool
+    original: Mapping[str, str]
 
     @classmethod
-    def of(cls, path: Path, flag: bool) -> _Columns:
-        names = cells.column_names(path)
-        n_levels = max((int(match[3]) for match in map(WIDE_COLUMN.fullmatch, names) if match), default=0)
+    def of(cls, path: Path, flag: bool, renames: Mapping[str, str]) -> _Columns:
+        original = _renamed(path, cells.column_names(path), renames)
+        names = list(original)
+        n_levels = deepest_level(names)
         if n_levels > MAX_LEVELS:
             raise ValidationError(f"{path} has levels up to {n_levels:,}; keep at most {MAX_LEVELS:,}")
         known_times = TIME_COLUMNS if n_levels else TIME_COLUMNS[:1]
@@ -109,12 +116,14 @@ class _Columns:
             )
         types: dict[str, pa.DataType] = dict.fromkeys(wanted, pa.float64())
         types |= {name: pa.string() for name in ("side", symbol) if name in names}
-        return cls(path, time, symbol, n_levels, {time: cells.time_type(path, time), **types}, flag)
+        return cls(path, time, symbol, n_levels, {time: cells.time_type(path, original[time]), **types}, flag, original)
 
     def read(self, batch_rows: int, only: tuple[str, ...] = ()) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches of all columns, or of those named."""
-        types = {name: kind for name, kind in self.types.items() if not only or name in only}
-        return cells.read_columns(self.path, types, batch_rows)
+        names = [name for name in self.types if not only or name in only]
+        types = {self.original[name]: self.types[name] for name in names}
+        for row, batch in cells.read_columns(self.path, types, batch_rows):
+            yield row, batch.rename_columns(names)
 
     def times_and_symbol(
         self, row: int, batch: pa.RecordBatch, before: np.int64, symbol: str | None
@@ -125,6 +134,18 @@ class _Columns:
         if self.symbol is None:
             return time, ""
         return time, cells.one_text(self.path, row, self.symbol, batch.column(self.symbol), symbol)
+
+
+def _renamed(path: Path, names: list[str], renames: Mapping[str, str]) -> dict[str, str]:
+    """The file's own name of every column by the name that it goes by."""
+    unknown = [name for name in renames if name not in names]
+    if unknown:
+        raise ValidationError(f"{path} has no column {unknown[0]!r} to rename; it has {', '.join(names[:8])}")
+    called = [renames.get(name, name) for name in names]
+    for new in renames.values():
+        if called.count(new) > 1:
+            raise ValidationError(f"{path}: {called.count(new)} columns would be {new}; rename one only")
+    return dict(zip(called, names, strict=True))
 
 
 def _level_columns(n_levels: int, sides: Sequence[str] = SIDES, kinds: Sequence[str] = KINDS) -> list[str]:

@@ -6,6 +6,7 @@ are counted from 0 at the first row of data.
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
+from research_lib.config import data_folder
 from research_lib.errors import MissingDataError, ValidationError
 
 HEAD_BYTES = 8192
 LINES_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 20  # pyarrow reads 32 blocks ahead of a slower consumer: 32 MB a file
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+NO_LINES = (b"PAR1", b"DBN")
 NULLS = ["", "NaN", "nan", "null"]
 UTC_NS = pa.timestamp("ns", tz="UTC")
 DAMAGE = (
@@ -48,9 +51,10 @@ def open_bytes(path: Path) -> Any:
     ValidationError
         If it is empty, or a zip of more than one file.
     """
+    if path.is_dir():
+        raise MissingDataError(f"{path} is a folder, not a file; give one of its files, or read_books the folder")
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise MissingDataError(f"{path} {what}; check the path or set RESEARCH_DATA")
+        raise missing(path)
     with path.open("rb") as raw:
         start = raw.read(4)
     if not start:
@@ -61,6 +65,13 @@ def open_bytes(path: Path) -> Any:
         if start.startswith(magic):
             return pa.CompressedInputStream(pa.OSFile(str(path)), codec)
     return pa.OSFile(str(path))
+
+
+def missing(path: Path) -> MissingDataError:
+    """Says that there is nothing at the path, and where there is something."""
+    if not path.is_absolute() and (data_folder() / path).exists():
+        return MissingDataError(f'{path} does not exist here, but in RESEARCH_DATA; use data_file("{path.as_posix()}")')
+    return MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
 
 
 def head(path: Path) -> bytes:
@@ -97,15 +108,19 @@ def header(path: Path) -> list[str]:
     ValidationError
         If the line is longer than 1 MiB.
     """
+    names: list[str] = []
+    for name in _header_cells(path):
+        repeats = sum(other.split(".")[0] == name for other in names)
+        names.append(f"{name}.{repeats}" if name in names else name)
+    return names
+
+
+def _header_cells(path: Path) -> list[str]:
     first, end, _ = first_lines(path, 1).partition(b"\n")
     if not end and len(first) >= LINES_BYTES:
         raise ValidationError(f"{path}: its first line is longer than {LINES_BYTES:,} bytes; is it a CSV?")
     line = first.decode("utf-8", errors="replace").strip("\r\ufeff")
-    names: list[str] = []
-    for name in (cell.strip().strip('"') for cell in line.split(",")):
-        repeats = sum(other.split(".")[0] == name for other in names)
-        names.append(f"{name}.{repeats}" if name in names else name)
-    return names
+    return [cell.strip().strip('"') for cell in line.split(",")]
 
 
 def csv_batches(
@@ -123,9 +138,53 @@ def csv_batches(
     Raises
     ------
     ValidationError
-        A column that is missing, a line with too few or too many cells (named by row), a
-        cell that is not of its type (named by row and column), a damaged file.
+        A column that is missing, or there twice with different content, a line with too few
+        or too many cells (named by row), a cell that is not of its type (named by row and
+        column), a damaged file.
     """
+    if names is not None:
+        yield from _csv_batches(path, types, batch_rows, names)
+        return
+    if sum(bool(line.strip()) for line in first_lines(path, 2).splitlines()) < 2:
+        return  # a header only, which the parser cannot skip
+    repeats = {new: old for new, old in zip(header(path), _header_cells(path), strict=True) if new != old in types}
+    every = {**types, **{new: types[old] for new, old in repeats.items()}}
+    done = 0
+    for batch in _csv_batches(path, every, batch_rows, None):
+        for new, old in repeats.items():
+            _refuse_different(path, done, old, batch.column(old), batch.column(new))
+        done += batch.num_rows
+        yield batch.select(list(types))
+
+
+def _refuse_different(path: Path, first_row: int, name: str, one: pa.Array, other: pa.Array) -> None:
+    """Raise ValidationError at the first row in which two columns of one name differ."""
+    same = pc.fill_null(pc.equal(one, other), False)
+    differ = pc.invert(pc.or_(same, pc.and_(pc.is_null(one), pc.is_null(other))))
+    row = pc.index(differ, True).as_py()
+    if row >= 0:
+        raise ValidationError(
+            f"{path} has column {name} twice and they differ: row {first_row + row} holds {one[row].as_py()!r} and "
+            f"{other[row].as_py()!r}{line_of(path, first_row + row)}; rename or remove one"
+        )
+
+
+def line_of(path: Path, row: int) -> str:
+    """Where a row of data, counted from 0, is in a text file: " (line 7)"; nothing where there are no lines."""
+    if not path.is_file() or head(path).startswith(NO_LINES):
+        return ""
+    done = -int(not _header_cells(path)[0].replace(".", "", 1).isdigit())
+    with damage(path), open_bytes(path) as stream:
+        for number, line in enumerate(io.BufferedReader(stream), start=1):
+            if line.strip() and (done := done + 1) > row:
+                return f" (line {number:,})"
+    return ""
+
+
+def _csv_batches(
+    path: Path, types: Mapping[str, pa.DataType], batch_rows: int, names: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """As `csv_batches`, for columns of different names."""
     columns = list(names) if names is not None else header(path)
     require_columns_of(path, columns, types)
     broken: list[Any] = []
@@ -160,7 +219,10 @@ def parquet_batches(path: Path, types: Mapping[str, pa.DataType], batch_rows: in
     """Typed columns of a Parquet file, `batch_rows` rows at a time; columns are cast, losing nothing."""
     with damage(path):
         file = pq.ParquetFile(path)
-        require_columns_of(path, file.schema_arrow.names, types)
+        names = file.schema_arrow.names
+        require_columns_of(path, names, types)
+        if twice := [name for name in types if names.count(name) > 1]:
+            raise ValidationError(f"{path} has column {twice[0]} {names.count(twice[0])} times; rename or remove one")
         schema = pa.schema(dict(types))
         for batch in file.iter_batches(batch_size=batch_rows, columns=list(types)):
             yield batch.select(schema.names).cast(schema)
@@ -231,22 +293,23 @@ class _Tail:
 def _wrong_width(path: Path, row: Any, has_header: bool) -> ValidationError:
     """What is wrong with a line of too few or too many cells."""
     position = "unknown" if row.number is None else row.number - 1 - int(has_header)
+    line = "" if row.number is None else f" (line {row.number:,})"
     return ValidationError(
         f"{path}: row {position} has {row.actual_columns} cells, {row.expected_columns} are due "
-        f"({row.text[:60]!r}); the file is cut off or has another delimiter"
+        f"({row.text[:60]!r}){line}; the file is cut off or has another delimiter"
     )
 
 
 def _name_bad_cell(path: Path, types: Mapping[str, pa.DataType], names: Sequence[str] | None) -> None:
     """Read again as text and raise ValidationError for the first cell that is not of its type."""
     done = 0
-    for batch in csv_batches(path, dict.fromkeys(types, pa.string()), 100_000, names):
+    for batch in _csv_batches(path, dict.fromkeys(types, pa.string()), 100_000, names):
         for name, wanted in types.items():
             row = _first_bad(batch.column(name), wanted)
             if row is not None:
                 raise ValidationError(
                     f"{path}: column {name} must hold {_said(wanted)}, row {done + row} holds "
-                    f"{batch.column(name)[row].as_py()!r}; correct or fetch it again"
+                    f"{batch.column(name)[row].as_py()!r}{line_of(path, done + row)}; correct or fetch it again"
                 )
         done += batch.num_rows
 
@@ -268,7 +331,7 @@ def _first_bad(column: pa.Array, wanted: pa.DataType) -> int | None:
 
 def _said(wanted: pa.DataType) -> str:
     if pa.types.is_timestamp(wanted):
-        return "ISO 8601 times with a time zone"
+        return "ISO 8601 times with a time zone, such as 2025-04-03T09:30:00.125-04:00"
     return "text" if pa.types.is_string(wanted) else "numbers"
 
 

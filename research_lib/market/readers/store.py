@@ -120,11 +120,11 @@ def _dates(path: Path) -> tuple[str, list[Path]]:
     """The symbol and its date folders, in order, that a folder of a store stands for."""
     folder = path.resolve()
     if folder.name.startswith(DATE_PREFIX):
-        return _symbol(folder.parent), [folder]
+        return symbol_of(folder.parent), [folder]
     if not folder.name.startswith(SYMBOL_PREFIX):
         symbols = _folders(folder, SYMBOL_PREFIX)
         if len(symbols) > 1:
-            names = ", ".join(_symbol(one) for one in symbols[:10])
+            names = ", ".join(symbol_of(one) for one in symbols[:10])
             raise ValidationError(
                 f"{path} holds {len(symbols)} symbols ({names}); read one at a time, e.g. {path / symbols[0].name}"
             )
@@ -132,14 +132,15 @@ def _dates(path: Path) -> tuple[str, list[Path]]:
     dates = _folders(folder, DATE_PREFIX)
     if not dates:
         raise ValidationError(f"{folder} holds no folder {DATE_PREFIX}YYYY-MM-DD; convert its source again")
-    return _symbol(folder), sorted(dates, key=_date)
+    return symbol_of(folder), sorted(dates, key=_date)
 
 
 def _date(folder: Path) -> Any:
     return parsed_date(folder, folder.name.removeprefix(DATE_PREFIX))
 
 
-def _symbol(folder: Path) -> str:
+def symbol_of(folder: Path) -> str:
+    """The symbol whose folder of a store it is."""
     return unquote(folder.name.removeprefix(SYMBOL_PREFIX))
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import real_data
 
-from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, Session, read_mbp10
+from research_lib.errors import MissingDataError, ValidationError
+from research_lib.market import BookSnapshots, Session, iter_books, read_books, read_mbp10
 from research_lib.market.readers import frames
 
 TIMES = pd.date_range("2025-04-03 09:30", periods=4, freq="s", tz="America/New_York").as_unit("ns")
@@ -192,3 +196,104 @@ def test_a_first_line_without_end_is_refused(tmp_path: Path) -> None:
     path.write_text("time,side,price,size,level," + "x" * (1 << 20))
     with pytest.raises(ValidationError, match=r"line.csv: its first line is longer than 1,048,576 bytes"):
         _read(path)
+
+
+OWN = {"when": "time", "BidPx1": "bid_price_1", "BidSz1": "bid_size_1", "AskPx1": "ask_price_1", "AskSz1": "ask_size_1"}
+
+
+@pytest.mark.parametrize("name", ["book.csv", "book.parquet"])
+def test_own_names_are_read_by_a_mapping(tmp_path: Path, name: str) -> None:
+    known = _wide().drop(columns=[f"{side}_{kind}_2" for side in ("bid", "ask") for kind in ("price", "size")])
+    own = known.rename(columns={"timestamp": "time"}).rename(columns={new: old for old, new in OWN.items()})
+    path = _write(own.assign(venue="X"), tmp_path / name)
+    books = read_books(path, columns=OWN, symbol="XYZ")
+    same = _read(_write(known, tmp_path / f"known{path.suffix}"))
+    for array in ("time", "bid_price", "bid_size", "ask_price", "ask_size"):
+        assert np.array_equal(books[array], same[array]), array
+    assert books.symbol == "XYZ"
+    with pytest.raises(ValidationError, match=r"has no column 'BidPrice1' to rename; it has when"):
+        read_books(path, columns={"BidPrice1": "bid_price_1"})
+    with pytest.raises(ValidationError, match="2 columns would be bid_price_1; rename one only"):
+        read_books(path, columns={**OWN, "venue": "bid_price_1"})
+
+
+def test_an_unknown_frame_is_told_the_columns_wanted_and_a_guess_that_works(tmp_path: Path) -> None:
+    frame = _wide().rename(columns=lambda name: name.replace("price_", "Px").replace("size_", "Sz"))
+    path = _write(frame, tmp_path / "book.csv")
+    with pytest.raises(
+        ValidationError, match=r"of no known format .*own has columns long: time, .* or wide: time"
+    ) as said:
+        read_books(path)
+    guess = re.search(r"columns=(\{.*?\})", str(said.value))
+    assert guess is not None
+    assert read_books(path, columns=ast.literal_eval(guess[1])).n_levels == 2
+
+
+def test_the_files_of_a_folder_or_pattern_are_read_in_order(tmp_path: Path) -> None:
+    for day in (4, 3):
+        _write(_wide(timestamp=TIMES + pd.Timedelta(days=day - 3)), tmp_path / f"2025-04-0{day}.csv")
+    (tmp_path / "README.md").write_text("what this is")
+    for source in (tmp_path, tmp_path / "*.csv", str(tmp_path / "2025-04-0[34].csv")):
+        books = read_books(source)
+        assert len(books) == 8
+        assert (np.diff(books.time) > 0).all()
+        assert [len(part) for part in iter_books(source, 3)] == [3, 1, 3, 1]
+    with pytest.raises(MissingDataError, match=r"no file matches .*\*\.parquet"):
+        read_books(tmp_path / "*.parquet")
+    order = r"time runs backwards from .*04-04\.csv to .*04-03\.csv \(2025-04-03 13:30:00Z after 2025-04-04 13:30:03Z\)"
+    with pytest.raises(ValidationError, match=order):
+        list(iter_books([tmp_path / "2025-04-04.csv", tmp_path / "2025-04-03.csv"]))
+    _write(_wide(timestamp=TIMES + pd.Timedelta(days=2), symbol="B"), tmp_path / "2025-04-05.csv")
+    with pytest.raises(ValidationError, match=r"2 symbols \(, B\) from .*04-04\.csv to .*04-05\.csv"):
+        read_books(tmp_path)
+
+
+def test_what_is_no_path_or_lies_elsewhere_is_told_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match=r"make them of a DataFrame by BookSnapshots\.from_frame"):
+        read_books(_wide())  # type: ignore[arg-type]
+    _write(_wide(), tmp_path / "book.csv")
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
+    with pytest.raises(
+        MissingDataError, match=r'book\.csv does not exist here, but in RESEARCH_DATA; use data_file\("book'
+    ):
+        read_books("book.csv")
+
+
+def test_a_column_given_twice_must_say_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "book.csv"
+    lines = _wide().to_csv(index=False).splitlines()
+    column = lines[0].split(",").index("bid_price_1")
+    repeat = [lines[0] + ",bid_price_1", *(line + "," + line.split(",")[column] for line in lines[1:])]
+    path.write_text("\n".join(repeat) + "\n")
+    assert read_books(path).bid_price[:, 0].tolist() == [10.0] * 4
+    repeat[3] += "1"
+    path.write_text("\n".join(repeat) + "\n")
+    with pytest.raises(
+        ValidationError,
+        match=r"column bid_price_1 twice and they differ: row 2 holds 10\.0 and 10\.01 \(line 4\); rename",
+    ):
+        read_books(path)
+    table = pa.Table.from_pandas(_wide())
+    pq.write_table(table.append_column("bid_price_1", table["bid_price_2"]), tmp_path / "book.parquet")
+    with pytest.raises(ValidationError, match=r"has column bid_price_1 2 times; rename or remove one"):
+        read_books(tmp_path / "book.parquet")
+
+
+def test_rows_are_named_with_their_line_and_times_with_an_example(tmp_path: Path) -> None:
+    path = tmp_path / "book.csv"
+    text = _wide(bid_size_1=[1.0, 2.0, -3.0, 4.0]).to_csv(index=False).replace("\n", "\n\n", 1)  # an empty line
+    path.write_text(text)
+    with pytest.raises(ValidationError, match=r"row 2 holds -3\.0 \(line 5\); correct"):
+        read_books(path)
+    _write(_wide(bid_size_1=[1.0, 2.0, -3.0, 4.0]), tmp_path / "book.parquet")
+    with pytest.raises(ValidationError, match=r"row 2 holds -3\.0; correct"):
+        read_books(tmp_path / "book.parquet")
+    path.write_text(_wide(timestamp=["03/04/2025 09:30"] * 4).to_csv(index=False))
+    with pytest.raises(
+        ValidationError, match=r"must hold ISO 8601 .* such as 2025-04-03T09:30:00\.125-04:00, row 0 holds"
+    ):
+        read_books(path)
+    for ending in ("", "\n", "\n\n"):
+        path.write_text(",".join(_wide().columns) + ending)
+        with pytest.raises(ValidationError, match=r"book\.csv is empty: it has a header and 0 rows"):
+            read_books(path)
