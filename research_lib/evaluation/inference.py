@@ -128,8 +128,9 @@ def compare(
     DataFrame
         Index strategy, cheapest first: orders, incomplete (left out), days, cost_bps (of the
         arrival price, mean over orders), saving_%, saving_lower_%, saving_upper_%,
-        attainable_% with lower and upper, arrival_sd_bps (standard deviation over orders of
-        the cost over arrival: the timing risk as it came), intervals (the method).
+        attainable_% with lower and upper, timing_risk_bps (mean over orders, from the mid's
+        volatility), arrival_sd_bps (standard deviation over orders of the cost over arrival:
+        that risk as it came), intervals (the method).
 
     Raises
     ------
@@ -255,6 +256,7 @@ def _summary(pairs: Pairs, level: float, n_draws: int, seed: int) -> dict[str, o
     enough = days >= FEWEST_DAYS
     sums = pairs.by_day() if enough else pairs.by_interval()
     saving, attainable = 100.0 * saving_interval(sums, by_day=enough, level=level, n_draws=n_draws, seed=seed)
+    risk = [1e4 * one.timing_risk() / (one.total_shares * one.arrival_price) for one in own]
     over_arrival = [1e4 * one.arrival_cost / (one.total_shares * one.arrival_price) for one in own]
     return {
         "orders": len(own),
@@ -263,6 +265,7 @@ def _summary(pairs: Pairs, level: float, n_draws: int, seed: int) -> dict[str, o
         "cost_bps": float(np.mean([one.cost_bps for one in own])),
         **dict(zip(("saving_%", "saving_lower_%", "saving_upper_%"), saving, strict=True)),
         **dict(zip(("attainable_%", "attainable_lower_%", "attainable_upper_%"), attainable, strict=True)),
+        "timing_risk_bps": float(np.mean(risk)),
         "arrival_sd_bps": float(np.std(over_arrival, ddof=1)) if len(own) > 1 else float("nan"),
         "intervals": BY_DAY if enough else WITHIN,
     }

@@ -13,6 +13,7 @@ Flags = NDArray[np.bool_]
 SAME_PRICE = 1e-9
 # The table of what liquidity costs: premiums over a reference, one bin a half per cent.
 STEP = 0.005
+PER_STEP = 1.0 / STEP
 CHEAPEST, DEAREST = 1e-3, 1e3
 N_BINS = 1 + math.ceil(math.log(DEAREST / CHEAPEST) / STEP)
 ROUNDING = 1e-9
@@ -108,7 +109,7 @@ def seen_supply(t: int, log_premium: Float, size: Float, quoted: Flags, log_spre
             scale, origin = weights[lag] / depth[k], log_spread[k] + log_lowest
             for level in range(size.shape[1]):
                 if size[k, level] > 0.0:
-                    position = max((log_premium[k, level] - origin) / STEP - ROUNDING, 0.0)
+                    position = max((log_premium[k, level] - origin) * PER_STEP - ROUNDING, 0.0)
                     supply[min(math.ceil(position), N_BINS - 1)] += scale * size[k, level]
     running = 0.0
     for at in range(N_BINS):
@@ -135,7 +136,7 @@ def supply_to_come(position: int, t: int, stop: int, supply: Float, log_spread: 
             if surplus <= 0.0:
                 break  # the cost of waiting rises with s
             left = math.log(surplus)
-        at = math.floor((left - log_spread[s] - log_lowest) / STEP + ROUNDING)
+        at = math.floor((left - log_spread[s] - log_lowest) * PER_STEP + ROUNDING)
         if at >= 0:
             found += min(caps[s], depth[s] * supply[min(at, N_BINS - 1)])
             if found >= enough:
@@ -176,7 +177,7 @@ def decide(t: int, stop: int, remaining: float, premium: Float, shown: Float, su
         else:
             low = middle
     cheap = on_display(premium, shown, math.exp(log_lowest + (high + ROUNDING) * STEP))
-    reliable, reliance = 0.0, 1.0 - caution / math.sqrt(stop - t - 1)
+    reliable, reliance = 0.0, max(1.0 - caution / math.sqrt(stop - t - 1), 0.0)
     for s in range(t + 1, stop):
         reliable += min(caps[s], reliance * depth[s] * supply[N_BINS - 1])
     return min(most, max(cheap, remaining - reliable))

@@ -116,16 +116,24 @@ class Execution(Record):
         time = pd.DatetimeIndex(self.time[done].astype("datetime64[ns]"), tz="UTC")
         return pd.DataFrame({"time": time, "shares": self.filled[done], "price": price})
 
-    def timing_risk(self, volatility: float) -> float:
+    @property
+    def volatility(self) -> float:
+        """Root mean squared change of the mid over an interval of this order, currency per share."""
+        steps = np.diff(self.mid[np.isfinite(self.mid)])
+        return float(np.sqrt(np.mean(steps**2))) if steps.size else 0.0
+
+    def timing_risk(self, volatility: float | None = None) -> float:
         r"""Standard deviation of the cost over arrival from the mid alone, currency.
 
         .. math:: \sigma \sqrt{\sum_t X_t^2}
 
         with X_t the shares still to fill after interval t and sigma the mid's standard
-        deviation over one interval, currency per share. Almgren and Chriss (2000), equation (5).
+        deviation over one interval, currency per share; by default that of the order's own
+        intervals, known only afterwards. Almgren and Chriss (2000), equation (5).
         """
         left = self.total_shares - np.cumsum(self.filled)
-        return number("volatility", volatility, 0) * float(np.sqrt(np.sum(left[:-1] ** 2)))
+        sigma = self.volatility if volatility is None else number("volatility", volatility, 0)
+        return sigma * float(np.sqrt(np.sum(left[:-1] ** 2)))
 
 
 def replay(
@@ -195,7 +203,8 @@ def replay(
         )
     filled, cost = np.zeros(len(shares)), np.zeros(len(shares))
     rho, by_level = refill_rule(refill, anchor)
-    left = fill_schedule(shares, caps, ladder.price, ladder.premium, ladder.size, rho, by_level, filled, cost)
+    price = ladder.price if rho < 1.0 else ladder.premium  # where books refill, prices need not be told apart
+    left = fill_schedule(shares, caps, price, ladder.premium, ladder.size, rho, by_level, filled, cost)
     return settled(schedule.name, shares, filled, left, cost, ladder)
 
 

@@ -189,7 +189,7 @@ def _row(one: Execution, trades: Trades | None, session: Session) -> dict[str, o
         "drift_bps": per_filled * (one.arrival_cost - one.cost),
         "opportunity_bps": per_order * one.opportunity_cost,
         "shortfall_bps": per_order * (one.arrival_cost + one.opportunity_cost),
-        "timing_risk_bps": per_order * one.timing_risk(_volatility(one)),
+        "timing_risk_bps": per_order * one.timing_risk(),
     }
     if trades is not None:
         market = _during(trades, one)
@@ -197,11 +197,6 @@ def _row(one: Execution, trades: Trades | None, session: Session) -> dict[str, o
         row["participation_%"] = 100.0 * filled / volume if volume > 0 else float("nan")
         row["vwap_slippage_bps"] = vwap_slippage(fills, market, one.side)
     return row | {"fitted_on": one.fitted_on}
-
-
-def _volatility(one: Execution) -> float:
-    steps = np.diff(one.mid[np.isfinite(one.mid)])
-    return float(np.sqrt(np.mean(steps**2))) if steps.size else 0.0
 
 
 def _during(trades: Trades, one: Execution) -> Trades:

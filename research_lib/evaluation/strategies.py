@@ -131,8 +131,11 @@ class Scheduled(Strategy):
         """The steps of `Strategy.fill`, compiled."""
         books, shares = venue.books.take(order.rows), self.schedule(order).shares
         filled, cost = np.zeros(len(shares)), np.zeros(len(shares))
+        price = (
+            books.price if venue.refill < 1.0 else books.premium
+        )  # where books refill, prices need not be told apart
         left = kernels.fill_schedule(
-            shares, order.caps, books.price, books.premium, books.size, venue.refill, venue.by_level, filled, cost
+            shares, order.caps, price, books.premium, books.size, venue.refill, venue.by_level, filled, cost
         )
         return Filled(shares, filled, cost, left)
 
@@ -227,7 +230,8 @@ class Adaptive(Strategy):
     volatility : float
         sigma, the mid's standard deviation over one interval, currency per share, as known before.
     caution : float
-        In [0, 1): deviations of depth, relative to its mean, that the plan must survive.
+        Deviations of depth, relative to its mean, that the plan must survive; 1 keeps the last
+        interval in reserve.
     """
 
     forecast: Forecast
@@ -236,12 +240,12 @@ class Adaptive(Strategy):
     weights: Float = field(default_factory=lambda: decaying(60.0))
     risk_aversion: float = 0.0
     volatility: float = 0.0
-    caution: float = 0.9
+    caution: float = 1.0
 
     def __post_init__(self) -> None:
         number("risk_aversion", self.risk_aversion, 0)
         number("volatility", self.volatility, 0)
-        number("caution", self.caution, 0, 0.999)
+        number("caution", self.caution, 0)
         if self.risk_aversion > 0 and self.volatility == 0:
             raise ValidationError(
                 "risk_aversion without volatility changes nothing; give the mid's, see mid_volatility"
