@@ -57,12 +57,16 @@ def column_names(path: Path) -> list[str]:
     Raises
     ------
     ValidationError
-        If the file is damaged, or delimited by something other than a comma.
+        If the file is damaged, delimited by something other than a comma, or a Parquet file with a name twice.
     """
     start = head(path)
     if is_parquet(start):
         with damage(path):
-            return list(pq.read_schema(path).names)
+            stored = list(pq.read_schema(path).names)
+        if len(set(stored)) < len(stored):
+            twice = next(name for name in stored if stored.count(name) > 1)
+            raise ValidationError(f"{path} has column {twice} {stored.count(twice)} times; rename or remove one")
+        return stored
     names = header(path)
     for delimiter in (";", "\t", "|"):
         if len(names) == 1 and delimiter in names[0]:

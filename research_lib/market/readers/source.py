@@ -219,10 +219,7 @@ def parquet_batches(path: Path, types: Mapping[str, pa.DataType], batch_rows: in
     """Typed columns of a Parquet file, `batch_rows` rows at a time; columns are cast, losing nothing."""
     with damage(path):
         file = pq.ParquetFile(path)
-        names = file.schema_arrow.names
-        require_columns_of(path, names, types)
-        if twice := [name for name in types if names.count(name) > 1]:
-            raise ValidationError(f"{path} has column {twice[0]} {names.count(twice[0])} times; rename or remove one")
+        require_columns_of(path, file.schema_arrow.names, types)
         schema = pa.schema(dict(types))
         for batch in file.iter_batches(batch_size=batch_rows, columns=list(types)):
             yield batch.select(schema.names).cast(schema)
