@@ -203,7 +203,7 @@ class _Tally:
         for day in days:
             usual = self.days[day].usual_mid
             self.usual = usual if np.isfinite(usual) else self.usual
-            if np.isnan(self.usual) and not at_end:
+            if np.isnan(self.usual) and not (at_end and day == days[-1]):
                 continue
             for waiting in [one for one in self.days if one <= day]:
                 self._count_stubs(self.days.pop(waiting).extremes)

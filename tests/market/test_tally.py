@@ -96,6 +96,8 @@ def test_days_without_a_usual_mid_take_the_nearest_before_or_the_first_after() -
     )
     for cuts in ([], [1], [2], [3], [1, 2, 3]):
         assert assess_batches(_cut(books, cuts))["stub_quotes"] == assess(books)[1]["stub_quotes"] == 2
+    first_after = books.take([0, 1])  # the last day is the first that has one
+    assert assess_batches([first_after])["stub_quotes"] == assess(first_after)[1]["stub_quotes"] == 1
 
 
 def test_no_batch_has_an_empty_report() -> None:
