@@ -35,7 +35,9 @@ def test_it_is_a_story_of_25_to_45_cells_with_as_many_words_as_code(notebook: An
     code = sum(len(cell.source.split()) for cell in _code(notebook))
     assert 25 <= len(notebook.cells) <= 45
     assert words >= code
-    assert max(len(cell.source.splitlines()) for cell in _code(notebook)) <= 15
+    # The parameters cell is a list, as long as there are parameters.
+    steps = [cell for cell in _code(notebook) if "parameters" not in cell.metadata.get("tags", [])]
+    assert max(len(cell.source.splitlines()) for cell in steps) <= 15
 
 
 def test_parameters_are_one_cell_of_commented_literals(notebook: Any) -> None:

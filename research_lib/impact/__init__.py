@@ -9,13 +9,16 @@ from research_lib.impact.curves import (
     QuadraticImpact,
     square_root_impact,
 )
+from research_lib.impact.diagnostics import residual_bias, residual_rows, residual_tests
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.fitting import fit_forms, fit_impact
 from research_lib.impact.model import ImpactModel
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.piecewise import PiecewiseLinearImpact
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
+from research_lib.impact.stability import buy_against_sell, coefficient_stability, influence_by_day
 from research_lib.impact.totals import SeparableTotal
+from research_lib.impact.validation import cross_validate
 from research_lib.impact.walk import walk_book
 from research_lib.market.microstructure import order_flow_imbalance
 
@@ -32,9 +35,16 @@ __all__ = [
     "QuadraticImpact",
     "SeparableTotal",
     "SlippageCurves",
+    "buy_against_sell",
+    "coefficient_stability",
+    "cross_validate",
     "fit_forms",
     "fit_impact",
+    "influence_by_day",
     "order_flow_imbalance",
+    "residual_bias",
+    "residual_rows",
+    "residual_tests",
     "slippage_curves",
     "square_root_impact",
     "walk_book",

@@ -333,12 +333,12 @@ def _warnings(found: Estimate, borrowed: Borrowed, choice: Choice) -> tuple[str,
     said = []
     if borrowed.widened:
         said.append(
-            f"{len(borrowed.widened)} of {choice.by}s have under {choice.minimum} observations or too few sizes and "
-            f"borrow their neighbours', first {borrowed.widened[0]}"
+            f"under {choice.minimum} observations or too few sizes in {len(borrowed.widened)} of "
+            f"{len(borrowed.first)} curves, first {borrowed.widened[0]}: they borrow their neighbours'"
         )
     if found.fell_back:
         said.append(
-            f"the power law did not converge in {len(found.fell_back)} of {choice.by}s, first {found.fell_back[0]}: "
-            "linear there (exponent 1)"
+            f"the power law did not converge in {len(found.fell_back)} of {len(borrowed.first)} curves, first "
+            f"{found.fell_back[0]}: linear there (exponent 1)"
         )
     return tuple(said)

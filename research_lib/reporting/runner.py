@@ -26,22 +26,26 @@ from research_lib.config import (
 )
 from research_lib.errors import MissingDataError, ResearchError, ValidationError
 from research_lib.impact.curves import OBJECTIVES
-from research_lib.impact.fitting import FAMILIES
+from research_lib.impact.estimation import MODEL_TYPES
 from research_lib.impact.slippage import checked_sizes
 from research_lib.market.presets import PRESETS
+from research_lib.market.quality import QualityPolicy
+from research_lib.market.sessions import Session
 from research_lib.reporting.markdown import render_index, render_summary
 from research_lib.reporting.provenance import manifest, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
 NOTEBOOKS = {"modeling": "impact_modeling.ipynb", "strategy": "trade_allocation_strategy.ipynb"}
-SETTINGS: dict[str, type[ModelConfig | OptimizerConfig]] = {
+SETTINGS: dict[str, type[Record]] = {
     "model_settings": ModelConfig,
     "optimizer_settings": OptimizerConfig,
+    "session_settings": Session,
+    "quality_settings": QualityPolicy,
 }
 CHOICES: dict[str, Iterable[str]] = {
     "side": ("buy", "sell"),
-    "model_type": FAMILIES,
+    "model_type": MODEL_TYPES,
     "objective": OBJECTIVES,
     "preset_name": PRESETS,
 }
@@ -56,7 +60,13 @@ RANGES: dict[str, dict[str, Any]] = {
 }
 # Parameters that change nothing where data_file_name is given, and settings that presets decide.
 IDLE_WITH_DATA = {"modeling": ("n_levels",), "strategy": ("n_days", "n_levels", "seed", "preset_name")}
-PRESET_SETTINGS = ("base_price", "volatility_factor", "spread_factor", "volume_decay")
+DECIDED = {
+    "model_settings": dict.fromkeys(
+        ("base_price", "volatility_factor", "spread_factor", "volume_decay"),
+        "which comes from the preset; choose preset_name instead",
+    ),
+    "session_settings": {"n_intervals": "which is a parameter of its own"},
+}
 CONFIGURATIONS = PROJECT_ROOT / "notebooks" / "configs"
 REPORTS = PROJECT_ROOT / "reports"
 CELL_TIMEOUT_SECONDS = 600
@@ -255,9 +265,9 @@ def check_parameters(section: str, given: Mapping[str, Any]) -> None:
 def _check_value(section: str, name: str, value: Any) -> None:
     if name in SETTINGS:
         SETTINGS[name].from_dict(value)
-        decided = [setting for setting in PRESET_SETTINGS if name == "model_settings" and setting in value]
+        decided = [setting for setting in DECIDED.get(name, {}) if setting in value]
         if decided:
-            raise ValidationError(f"{section}: {', '.join(decided)} come from the preset; choose preset_name instead")
+            raise ValidationError(f"{section}: {name} has {decided[0]}, {DECIDED[name][decided[0]]}")
     elif name in CHOICES:
         refuse_unknown([value], CHOICES[name], f"{section}: {name}")
     elif name in RANGES:

@@ -109,7 +109,7 @@ def test_a_power_law_that_bends_down_falls_back_to_linear_and_says_so() -> None:
     fit = fit_impact(frame, "power", test_fraction=0, shrinkage="none")
     assert fit.diagnostics["fell_back"] == [2]
     assert fit.params["exponent"][2] == 1.0
-    assert fit.warnings == ("the power law did not converge in 1 of intervals, first 2: linear there (exponent 1)",)
+    assert fit.warnings == ("the power law did not converge in 1 of 7 curves, first 2: linear there (exponent 1)",)
     rows = frame[falls]
     impact = rows["avg_slippage"] - rows["half_spread"]
     assert fit.params["scale"][2] == pytest.approx((impact @ rows["trade_size"]) / (rows["trade_size"] ** 2).sum())

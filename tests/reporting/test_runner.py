@@ -125,7 +125,17 @@ def test_a_failing_run_is_reported_leaves_the_old_report_and_lets_the_others_go_
         ({"title": None}, r"bad.yml: title must be a text, got None"),
         ({"shared": {"output_dir": "/tmp/x"}}, r"parameter 'output_dir' is unknown"),
         ({"strategy": {"total_shares": "1; import os"}}, r"parameter total_shares must be a number"),
-        ({"shared": {"model_settings": {"base_price": 5.0}}}, r"base_price come from the preset; choose preset_name"),
+        (
+            {"shared": {"model_settings": {"base_price": 5.0}}},
+            r"model_settings has base_price, which comes from the preset",
+        ),
+        (
+            {"shared": {"session_settings": {"closes": "17:00"}}},
+            r"Session setting 'closes' is unknown; did you mean 'close'",
+        ),
+        ({"shared": {"session_settings": {"close": "25:00"}}}, r"close"),
+        ({"shared": {"session_settings": {"n_intervals": 3}}}, r"n_intervals, which is a parameter of its own"),
+        ({"shared": {"quality_settings": {"crossed": "ignore"}}}, r"policy for crossed: 'ignore' is unknown"),
         (
             {"shared": {"preset_name": "thin"}},
             r"preset_name 'thin' is unknown; choose from thin_stock, wide_spread_stock",
@@ -182,4 +192,4 @@ def test_the_command_line_says_one_line_and_its_status(
 
 def test_committed_reports_belong_to_committed_configurations() -> None:
     folders = {path.parent.name for path in (PROJECT_ROOT / "reports").glob("*/results.json")}
-    assert folders == {"bac", "default", "frog", "goog"}
+    assert folders == set(runner.configuration_names())
