@@ -144,6 +144,8 @@ class FormComparison(Record):
     confidence : ConfidenceSet
     losers : tuple of str
         Forms outside the confidence set.
+    incomplete : tuple of str
+        Forms whose schedules some day's books could not fill as far as TWAP's: not compared.
     information : str
         What was fitted on what.
     reading : str
@@ -153,6 +155,7 @@ class FormComparison(Record):
     table: pd.DataFrame
     confidence: ConfidenceSet
     losers: tuple[str, ...]
+    incomplete: tuple[str, ...]
     information: str
     reading: str
 
@@ -199,8 +202,8 @@ def compare_forms(
     Raises
     ------
     ValidationError
-        One day; days of `slippage` without books; schedules that the books fill to
-        different amounts, whose costs cannot be compared.
+        One day; days of `slippage` without books; no form whose schedule the books fill as
+        far as TWAP's.
     ModelFittingError, OptimizationError
         As `fit_impact` and `allocate`.
     """
@@ -220,13 +223,14 @@ def compare_forms(
         for form, fit in fit_forms(parts.take(fold.fitted), model_types, **choice).items():
             shares = allocate(fit.curve, total_shares, max_shares=max_shares, objective=objective).shares
             schedules.append(Schedule(shares, form))
-        rows[day] = _costs(schedules, by_day[day], side, day)
-    losses = pd.DataFrame(rows).T.rename_axis("day")
+        rows[day] = _costs(schedules, by_day[day], side)
+    losses, incomplete = _comparable(pd.DataFrame(rows).T.rename_axis("day"))
     found = model_confidence_set(losses, **(confidence or {}))
     table = _savings(losses).assign(p_value=found.p_values).sort_values("cost_bps")
     rest = "the earlier days only" if scheme == "walk_forward" else "all other days, later ones too"
     information = f"each of {len(losses)} days replayed with curves fitted on {rest}"
-    return FormComparison(losses, table, found, found.excluded, information, f"{_reading(table)} {found.reading}")
+    reading = " ".join(filter(None, [_reading(table), found.reading, _left_out(incomplete)]))
+    return FormComparison(losses, table, found, found.excluded, incomplete, information, reading)
 
 
 def _books_by_day(books: BookSnapshots, parts: Parts, session: Session) -> dict[str, BookSnapshots]:
@@ -241,16 +245,29 @@ def _books_by_day(books: BookSnapshots, parts: Parts, session: Session) -> dict[
     return {day: books.take(np.arange(k * n, (k + 1) * n)) for k, day in enumerate(days)}
 
 
-def _costs(schedules: list[Schedule], books: BookSnapshots, side: str, day: str) -> dict[str, float]:
-    """Cost of each schedule on one day's books, bps; all must be filled alike."""
+def _costs(schedules: list[Schedule], books: BookSnapshots, side: str) -> dict[str, float]:
+    """Cost of each schedule on one day's books, bps; NaN where it leaves more shares unfilled than the first."""
     done = {schedule.name: replay(schedule, books, side) for schedule in schedules}
-    unfilled = pd.Series({name: execution.unfilled for name, execution in done.items()})
-    if np.ptp(unfilled) > UNFILLED_TOLERANCE:
+    least = next(iter(done.values())).unfilled + UNFILLED_TOLERANCE
+    return {name: run.cost_bps if run.unfilled <= least else np.nan for name, run in done.items()}
+
+
+def _comparable(losses: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The losses of the schedules that were filled on every day, and the names of the others."""
+    filled = losses.notna().all()
+    if filled.sum() < 2:
         raise ValidationError(
-            f"on {day} the books leave {unfilled.max():,.0f} shares of {unfilled.idxmax()} unfilled and "
-            f"{unfilled.min():,.0f} of {unfilled.idxmin()}: not comparable; lower total_shares or max_shares"
+            "no form's schedule is filled as far as TWAP's on every day; lower total_shares or max_shares"
         )
-    return {name: execution.cost_bps for name, execution in done.items()}
+    return losses.loc[:, filled], tuple(losses.columns[~filled])
+
+
+def _left_out(incomplete: tuple[str, ...]) -> str:
+    return (
+        f"Not compared, for on some day the books could not fill its schedule: {', '.join(incomplete)}."
+        if incomplete
+        else ""
+    )
 
 
 def _savings(losses: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.observations import read_observations
-from research_lib.impact.validation import half_width, seldom_censored
+from research_lib.impact.validation import ROUNDING_BPS, half_width, seldom_censored
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
@@ -149,6 +149,8 @@ def residual_tests(residuals: pd.DataFrame, *, lags: int = 10, rng: np.random.Ge
 
 
 def _tests_reading(p: Float, deviation: pd.Series, lag_1: float) -> str:
+    if deviation.max() < ROUNDING_BPS:
+        return "The curve meets every observation to rounding: there are no residuals to test."
     low, high = deviation.index[0], deviation.index[-1]
     sizes = f"residual sd {deviation[low]:.2g} bps at {low:,.0f} shares, {deviation[high]:.2g} at {high:,.0f}"
     uneven, followed = min(p[0], p[1]) < LEVEL, p[2] < LEVEL
@@ -194,7 +196,10 @@ def residual_bias(residuals: pd.DataFrame, n_intervals: int, n_parts: int = 13) 
     parts = min(number("n_parts", n_parts, 1, integer=True), n_intervals)
     first = -(-(residuals["interval"] * parts // n_intervals) * n_intervals // parts)
     by_size, by_time = (_bias(residuals, key) for key in (residuals["trade_size"], first.rename("interval")))
-    return ResidualBias(by_size, by_time, f"{_bias_reading(by_size, 'size')}; {_bias_reading(by_time, 'interval')}.")
+    reading = f"{_bias_reading(by_size, 'size')}; {_bias_reading(by_time, 'interval')}."
+    if residuals["residual_bps"].abs().max() < ROUNDING_BPS:
+        reading = "The curve is nowhere off by more than rounding."
+    return ResidualBias(by_size, by_time, reading)
 
 
 def _bias(residuals: pd.DataFrame, key: pd.Series) -> pd.DataFrame:

@@ -21,6 +21,10 @@ from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
 
+_NO_IMPACT = (
+    "Some or all of these books show no impact beyond the touch at {size:,.0f} shares: there is nothing to compare."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Influence(Record):
@@ -65,18 +69,21 @@ def influence_by_day(
     jacobian = _weighted_jacobian(parts.source, whole)
     inverse = np.linalg.pinv(jacobian.T @ jacobian)
     share = np.einsum("mi,ij,mj->m", jacobian, inverse, jacobian)
+    share = share / share.sum() if share.any() else np.full(len(share), 1.0 / len(share))
     rows = {}
     for fold in parts.folds("leave_one_day_out"):
         out = int(fold.held_out[0])
         left = fit_impact(parts.take(fold.fitted), model_type, **_pooled(settings, session))
         without, error = impact_level(left, size)
         rows[parts.labels[out]] = {
-            "change_%": 100 * (without / level - 1),
-            "change_in_errors": (without - level) / error,
-            "leverage": float(share[parts.unit == out].sum() / share.sum()),
+            "change_%": 100 * (without / level - 1) if level > 0 else np.nan,
+            "change_in_errors": (without - level) / error if error > 0 else np.nan,
+            "leverage": float(share[parts.unit == out].sum()),
             **left.params.iloc[0].drop("half_spread"),
         }
     table = pd.DataFrame(rows).T.sort_values("change_%", key=np.abs, ascending=False).rename_axis(parts.kind)
+    if not level > 0:
+        return Influence(table, size, _NO_IMPACT.format(size=size))
     top = table.iloc[0]
     decisive = int((table["change_in_errors"].abs() > 1).sum()) or "none"
     reading = (
@@ -146,6 +153,8 @@ def coefficient_stability(
     choice = {"errors": "newey-west", **_pooled(settings, session)}
     table = _by_unit(parts, model_type, size, choice)
     level, error, n = table["level"].to_numpy(), table["error"].to_numpy(), len(table)
+    if not ((level > 0) & (error > 0)).all():
+        return Stability(table, size, np.nan, np.nan, np.nan, np.nan, _NO_IMPACT.format(size=size))
     weight = 1.0 / error**2
     q = float(np.sum(weight * (level - np.sum(weight * level) / weight.sum()) ** 2))
     spare = weight.sum() - np.sum(weight**2) / weight.sum()
@@ -251,8 +260,8 @@ def buy_against_sell(
     unsure = "" if parts.by_day else " (blocks of one day, which are not independent)"
     more = "more" if mean > 0 else "less"
     reading = (
-        f"Buying {size:,.0f} shares has {abs(mean):.2g} % {more} impact than selling them, paired over {n} "
-        f"{parts.kind}s (95 % interval {mean - reach:+.2g} to {mean + reach:+.2g} %){unsure}: {apart}."
+        f"Buying {size:,.0f} shares has {abs(mean):.3g} % {more} impact than selling them, paired over {n} "
+        f"{parts.kind}s (95 % interval {mean - reach:+.3g} to {mean + reach:+.3g} %){unsure}: {apart}."
     )
     return SideDifference(table, size, mean, mean - reach, mean + reach, reading)
 

@@ -40,6 +40,8 @@ from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
 
+ROUNDING_BPS = 1e-6  # errors below it are floating-point noise
+
 
 @dataclass(frozen=True, eq=False)
 class Validation(Record):
@@ -261,6 +263,11 @@ def _information(parts: Parts, scheme: str) -> str:
 def _verdict(table: pd.DataFrame, by_unit: pd.DataFrame, parts: Parts) -> str:
     """Best form, its error and R2, and whether the next one can be told from it."""
     best = table.index[0]
+    if table["rmse_bps"].iloc[0] < ROUNDING_BPS:
+        exact = table.index[table["rmse_bps"] < ROUNDING_BPS]
+        return (
+            f"To rounding, {', '.join(exact)} predict every held-out observation: these books cannot tell forms apart."
+        )
     text = f"{best} predicts best: RMSE {table['rmse_bps'].iloc[0]:.3g} bps, R2 {table['r2'].iloc[0]:.3g} held out"
     if len(table) == 1:
         return f"{text}."

@@ -9,7 +9,7 @@ from arch.bootstrap import MCS
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation import replay
-from research_lib.evaluation.model_choice import compare_forms, model_confidence_set
+from research_lib.evaluation.model_choice import _comparable, compare_forms, model_confidence_set
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, thin_stock
@@ -73,13 +73,15 @@ def test_losers_are_named_and_the_table_is_sorted_by_cost(nine_days: BookSnapsho
     assert again.p_values.tolist() == found.confidence.p_values.tolist()
 
 
-def test_schedules_that_books_fill_to_different_amounts_are_refused(synthetic_books: BookSnapshots) -> None:
+def test_schedules_that_books_fill_less_than_twap_are_left_out(synthetic_books: BookSnapshots) -> None:
     depth = synthetic_books.ask_size.sum(axis=1).reshape(4, 13).sum(axis=1).min()
-    with pytest.raises(ValidationError, match=r"unfilled and .* not comparable; lower total_shares or max_shares"):
-        compare_forms(
-            frame_of(synthetic_books), synthetic_books, side="buy", total_shares=0.97 * depth,
-            model_types=["linear"], session=SESSION,
-        )  # fmt: skip
+    choice = {"side": "buy", "total_shares": 0.97 * depth, "session": SESSION}
+    with pytest.raises(ValidationError, match="no form's schedule is filled as far as TWAP's on every day"):
+        compare_forms(frame_of(synthetic_books), synthetic_books, model_types=["linear"], **choice)
+    losses = pd.DataFrame({"TWAP": [2.0, 2.0], "linear": [1.0, 1.5], "sqrt": [0.5, np.nan]})
+    kept, incomplete = _comparable(losses)
+    assert list(kept) == ["TWAP", "linear"]
+    assert incomplete == ("sqrt",)
 
 
 def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapshots) -> None:

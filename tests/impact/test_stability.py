@@ -115,7 +115,7 @@ def test_dearer_sells_are_measured_and_named() -> None:
     sells = slippage_frame(LinearImpact(1.2 * CURVE.beta, 0.01), 5, side="sell")
     found = buy_against_sell(pd.concat([buys, sells], ignore_index=True))
     assert found.mean == pytest.approx(100 * (1 - 1.2) / 1.1, rel=1e-9)
-    assert found.reading.startswith("Buying 400 shares has 18 % less impact than selling them")
+    assert found.reading.startswith("Buying 400 shares has 18.2 % less impact than selling them")
     assert found.reading.endswith("the sides differ, fit them apart.")
     same = pd.concat([buys, buys.assign(side="sell")], ignore_index=True)
     alike = buy_against_sell(same)
@@ -126,3 +126,10 @@ def test_dearer_sells_are_measured_and_named() -> None:
 def test_one_side_alone_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"sides \['buy'\], both buy and sell are needed"):
         buy_against_sell(slippage_frame(CURVE, 3))
+
+
+def test_books_without_impact_leave_nothing_to_compare() -> None:
+    """A level-1 book priced beyond its depth has the touch for every size: impact 0 on every day."""
+    frame = scaled_days([0.0] * 5)
+    assert "no impact beyond the touch" in influence_by_day(frame).reading
+    assert "no impact beyond the touch" in coefficient_stability(frame).reading
