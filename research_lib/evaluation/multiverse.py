@@ -134,13 +134,18 @@ def multiverse_reading(table: pd.DataFrame) -> str:
     saving = out if out.notna().any() else table["saving_in_%"]
     scope = "out of sample" if out.notna().any() else "in sample"
     by_exponent, by_saving = _mover(table, exponent), _mover(table, saving)
+    savings = (
+        f"savings {scope} from {saving.min():.3g} to {saving.max():.3g} % (median {saving.median():.3g} %), above 0 in "
+        f"{int((saving > 0).sum())} of {int(saving.notna().sum())}, moved most by the {by_saving}."
+    )
+    if exponent.isna().all():
+        found = savings if saving.notna().any() else "so that there is no schedule to replay."
+        return f"{len(table)} analyses, in none of which a power law fits: these books show too little impact; {found}"
     failed = int(exponent.isna().sum())
     lost = f" and {failed} without one, where no power law fits" if failed else ""
     return (
         f"{len(table)} analyses: exponents from {exponent.min():.2f} to {exponent.max():.2f} (median "
-        f"{exponent.median():.2f}){lost}, moved most by the {by_exponent}; savings {scope} from {saving.min():.3g} to "
-        f"{saving.max():.3g} % (median {saving.median():.3g} %), above 0 in {int((saving > 0).sum())} of "
-        f"{int(saving.notna().sum())}, moved most by the {by_saving}."
+        f"{exponent.median():.2f}){lost}, moved most by the {by_exponent}; {savings}"
     )
 
 

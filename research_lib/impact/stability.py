@@ -256,6 +256,8 @@ def buy_against_sell(
     table["difference_%"] = 200 * (table["buy"] - table["sell"]) / (table["buy"] + table["sell"])
     mean, n = float(table["difference_%"].mean()), len(table)
     reach = float(half_width(table["difference_%"].std(), n))
+    if not (table[["buy", "sell"]] > 0).all(axis=None):
+        return SideDifference(table, size, mean, mean - reach, mean + reach, _NO_IMPACT.format(size=size))
     apart = "the sides differ, fit them apart" if abs(mean) > reach else f"{parts.kind}s do not tell the sides apart"
     unsure = "" if parts.by_day else " (blocks of one day, which are not independent)"
     more = "more" if mean > 0 else "less"
