@@ -194,7 +194,7 @@ class OptimizerConfig(_Settings):
     tolerance : float
         Relative duality gap each solver is asked to reach.
     min_trade_size : float
-        Least shares of each child order.
+        A child order of at least so many shares, or none, in an interval.
     max_allocation_ratio : float
         Cap of each child order as a fraction of the parent order.
     timeout_seconds : float

@@ -276,11 +276,16 @@ def test_facade_settings_reach_the_solver(fitted: ImpactModel) -> None:
     assert [attempt.accepted for attempt in trail] == [False, True]
 
 
-def test_optimizer_floor_and_cap_act(fitted: ImpactModel) -> None:
-    config = OptimizerConfig(min_trade_size=100.0, max_allocation_ratio=0.004)
-    shares = TradeAllocator(fitted, 100_000, config=config).optimize("auto")["optimal_allocation"]
-    assert shares.min() == pytest.approx(100.0)
-    assert shares.max() == pytest.approx(400.0)
+def test_the_least_trade_is_that_or_nothing_and_the_cap_acts(fitted: ImpactModel) -> None:
+    config = OptimizerConfig(min_trade_size=300.0, max_allocation_ratio=0.01)
+    result = TradeAllocator(fitted, 60_000, config=config).optimize("auto")
+    shares = result["optimal_allocation"]
+    assert (shares == 0).any()
+    assert shares[shares > 0].min() >= 300.0 * (1 - 1e-9)
+    assert shares.max() == pytest.approx(600.0)
+    free = TradeAllocator(fitted, 60_000).optimize("auto")
+    assert free["optimal_allocation"][free["optimal_allocation"] > 0].min() < 300.0
+    assert free["total_impact"] <= result["total_impact"]
 
 
 def test_crossed_books_are_refused_with_count_and_time() -> None:
