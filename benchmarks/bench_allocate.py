@@ -68,7 +68,7 @@ def measured(curve: ImpactCurve, n: int) -> tuple[dict[str, float], dict[str, fl
     calls: dict[str, Callable[[], object]] = {
         PUBLIC: lambda: allocate(curve, shares, max_shares=cap),
         KERNEL: lambda: optimal_shares(problem, 1_000),
-        ROOF: lambda: roof(*problem.arrays),
+        ROOF: lambda: roof(problem.form.smooth, problem.form.steps, problem.bounds),
     }
     if n <= CONIC_LARGEST:
         calls[FRESH] = lambda: fresh(curve, shares, upper)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, SolverType, number
+from research_lib.config import SolverType, number
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.attempts import SOLVERS, Attempt, Search
-from research_lib.execution.bounds import bound, relaxed
+from research_lib.execution.bounds import bounds_of, relaxed
+from research_lib.execution.lots import Discrete, discretised
+from research_lib.execution.result import Allocation
 from research_lib.execution.solvers import (
     CAPS_LOW,
     CROSSED,
@@ -27,6 +29,7 @@ from research_lib.execution.solvers import (
     refuse_infeasible,
     refuse_non_convex,
     solve_vertex,
+    total_of,
     why_not,
 )
 from research_lib.impact.curves import ImpactCurve
@@ -36,73 +39,6 @@ logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 AGREEMENT = 1e-6
 BEST_FEASIBLE = "best feasible"
-
-
-@dataclass(frozen=True, eq=False)
-class Allocation(Record):
-    """A schedule with its certificate.
-
-    Attributes
-    ----------
-    shares : (n,) shares
-        Sums to the order within 1e-6 shares, inside the bounds.
-    cost : float
-        sum_t C_t(x_t), currency (under "impact": currency per share).
-    marginal_cost : float
-        The multiplier: what one more share would cost.
-    kkt_residual, duality_gap : float
-        Relative; see `solvers.Certificate`. What was minimised exceeds its optimum by no more than the gap.
-    objective : str
-    solver : str
-        The one whose answer this is; "vertex" where totals are concave.
-    attempts : tuple of Attempt
-        Every backend tried, in order.
-    elapsed : float
-        Seconds over all attempts.
-    relaxed : str
-        How the bounds were relaxed to admit the order; empty if they were not.
-    warnings : tuple of str
-        What a careful reader should know: time ran out, bounds were relaxed.
-    penalty : float
-        What further terms add to the cost, in what was minimised.
-    cross_check : Attempt, optional
-        The second solver that agreed.
-    """
-
-    shares: Float
-    cost: float
-    marginal_cost: float
-    kkt_residual: float
-    duality_gap: float
-    objective: str
-    solver: str
-    attempts: tuple[Attempt, ...]
-    elapsed: float
-    relaxed: str = ""
-    warnings: tuple[str, ...] = ()
-    penalty: float = 0.0
-    cross_check: Attempt | None = None
-
-    def summary(self) -> str:
-        """The certificate as text."""
-        unit = "currency" if self.objective == "cost" else "currency per share, summed over the intervals"
-        lines = [
-            f"{self.shares.sum():,.6g} shares in {len(self.shares)} intervals, objective {self.objective!r}, "
-            f"solver {self.solver}",
-            f"cost {self.cost:,.6g} {unit}" + (f", further terms {self.penalty:,.6g}" if self.penalty else ""),
-            f"the next share costs {self.marginal_cost:,.6g}",
-            f"at most {max(self.duality_gap, 0.0):.1e} of the cost above the optimum, "
-            f"KKT residual {self.kkt_residual:.1e}",
-            f"children from {self.shares.min():,.6g} to {self.shares.max():,.6g} shares, "
-            f"{int(np.sum(self.shares > 0))} intervals traded",
-        ]
-        if self.cross_check is not None:
-            lines.append(f"{self.cross_check.solver} ({self.cross_check.backend}) agrees: {self.cross_check.cost:,.6g}")
-        lines += [
-            f"tried: {a.solver} ({a.backend}), {'certified' if a.accepted else 'refused'} {a.reason}".rstrip()
-            for a in self.attempts
-        ]
-        return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
 def allocate(
@@ -121,6 +57,8 @@ def allocate(
     timeout_seconds: float = 300.0,
     validate_inputs: bool = True,
     validate_outputs: bool = True,
+    lot_size: float | None = None,
+    min_trade_size: float = 0.0,
 ) -> Allocation:
     r"""Split `total_shares` over the intervals of `curve` at the least total.
 
@@ -153,6 +91,12 @@ def allocate(
     validate_inputs, validate_outputs : bool
         Name the curve's first coefficient that is not finite before; refuse an answer
         whose sum, bounds or certificate do not hold after.
+    lot_size : shares, optional
+        Children in whole lots (1 for whole shares), the rest of the order below one lot in one
+        stated child; optimal by greedy on marginal cost. With `terms` a heuristic.
+    min_trade_size : shares
+        A child of at least this size or none (`min_shares` is a floor of every child). A
+        heuristic chooses the intervals that trade; the gap bounds what that may cost.
 
     Returns
     -------
@@ -176,31 +120,71 @@ def allocate(
     first = solver if isinstance(solver, SolverType) else SolverType.parse(solver)
     total = number("total_shares", total_shares, 0)
     problem, relaxation = _stated(curve, total, min_shares, max_shares, objective, terms), ""
-    if problem.shape.faults or on_infeasible != "raise":
+    if problem.faults or on_infeasible != "raise":
         problem, relaxation = _admissible(problem, curve, validate_inputs, on_infeasible)
     if total == 0:
         nu = float(problem.total.marginal(problem.lower).min())
         return Allocation(np.zeros(len(curve)), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
     search = Search(problem, limits, trust=not validate_outputs)
-    shares, certificate = _vertex(search) if problem.shape.faults & NOT_CONVEX else search.run(_order(first, problem))
-    cost = certificate.cost if terms is None else float(np.sum(curve.total(objective).value(shares)))
+    shares, certificate = _solved(search, first)
+    done = Discrete(shares, certificate)
+    if lot_size is not None or min_trade_size:
+        done = _discrete(search, done, lot_size, min_trade_size)
+    cost = done.certificate.cost if terms is None else float(np.sum(total_of(curve, objective).value(done.shares)))
+    warnings = _warnings(search, certificate, relaxation)
+    second = _agreed(search, certificate) if cross_check else None
+    return _allocation(search, done, objective, cost, relaxation, warnings, second, begin)
+
+
+def _allocation(
+    search: Search,
+    done: Discrete,
+    objective: str,
+    cost: float,
+    relaxation: str,
+    warnings: tuple[str, ...],
+    second: Attempt | None,
+    begin: float,
+) -> Allocation:
+    certificate, last = done.certificate, search.attempts[-1]
     return Allocation(
-        shares=shares,
+        shares=done.shares,
         cost=cost,
         marginal_cost=certificate.multiplier,
         kkt_residual=certificate.kkt_residual,
         duality_gap=certificate.duality_gap,
         objective=objective,
-        solver=search.attempts[-1].solver if search.attempts[-1].accepted else BEST_FEASIBLE,
+        solver=last.solver if last.accepted else BEST_FEASIBLE,
         attempts=tuple(search.attempts),
-        relaxed=relaxation,
-        warnings=_warnings(search, certificate, relaxation),
-        penalty=certificate.cost - cost,
-        cross_check=_agreed(search, certificate) if cross_check else None,
         elapsed=time.perf_counter() - begin,
+        relaxed=relaxation,
+        warnings=warnings,
+        penalty=certificate.cost - cost,
+        cross_check=second,
+        discrete=done.note,
+        odd_lot=done.odd_lot,
     )
 
 
+def _solved(search: Search, first: SolverType) -> tuple[Float, Certificate]:
+    """The continuous optimum: of a concave total at a vertex, else by the solver asked for, or the next."""
+    problem = search.problem
+    if problem.faults & NOT_CONVEX:
+        return _vertex(search)
+    exact = first is SolverType.ANALYTICAL or (first is SolverType.AUTO and problem.terms is None)
+    return (search.exact() if exact else None) or search.run(_order(first, problem))
+
+
+def _discrete(search: Search, found: Discrete, lot_size: float | None, least: float) -> Discrete:
+    """The schedule in lots or children of a least size, if that is asked for."""
+    lot = None if lot_size is None else number("lot_size", lot_size, above=0)
+    least = number("min_trade_size", least, 0)
+    if search.problem.faults & NOT_CONVEX:
+        raise OptimizationError("lot_size and min_trade_size need a convex total: greedy on marginal cost errs here")
+    return discretised(search.problem, found.shares, found.certificate, lot, least)
+
+
+@lru_cache(maxsize=64, typed=True)
 def _limits(max_iterations: int, tolerance: float, timeout_seconds: float) -> Limits:
     return Limits(
         number("max_iterations", max_iterations, 1, integer=True),
@@ -232,14 +216,11 @@ def _stated(
 ) -> Problem:
     """The problem as given, caps no larger than the order and than what a book shows."""
     n = len(curve)
-    lower = bound("min_shares", min_shares, n)
-    upper = bound("max_shares", total if max_shares is None else max_shares, n)
+    lower, upper = bounds_of(n, total, min_shares, max_shares)
     if terms is None:
-        separable, coupled, constant = curve.total(objective), None, 0.0
+        separable, coupled, constant = total_of(curve, objective), None, 0.0
     else:
         separable, coupled, constant = terms.resolve(curve, objective, total)
-    if max_shares is not None:
-        upper = np.minimum(upper, np.maximum(total, lower))
     if separable.depth.shape[1] or (coupled is not None and coupled.scenarios):
         upper = np.minimum(upper, _capacity(separable, coupled))
     return Problem(separable, total, lower, upper, coupled, constant)
@@ -255,14 +236,14 @@ def _admissible(problem: Problem, curve: ImpactCurve, validate: bool, on_infeasi
     """The problem, its bounds relaxed if that is asked for, with how; or the reason why there is no answer."""
     if on_infeasible not in ("raise", "relax"):
         raise ValidationError(f"on_infeasible must be 'raise' or 'relax', got {on_infeasible!r}")
-    if validate and problem.shape.faults & NOT_FINITE:
+    if validate and problem.faults & NOT_FINITE:
         _check_finite(curve)
     relaxation = ""
-    if on_infeasible == "relax" and problem.shape.faults & (CAPS_LOW | FLOORS_HIGH):
+    if on_infeasible == "relax" and problem.faults & (CAPS_LOW | FLOORS_HIGH):
         problem, relaxation = relaxed(problem, _capacity(problem.total, problem.terms))
-    if problem.shape.faults & NOT_CONVEX and why_not(problem):
+    if problem.faults & NOT_CONVEX and why_not(problem):
         refuse_non_convex(problem)
-    if problem.shape.faults & (CROSSED | CAPS_LOW | FLOORS_HIGH):
+    if problem.faults & (CROSSED | CAPS_LOW | FLOORS_HIGH):
         refuse_infeasible(problem)
     return problem, relaxation
 

@@ -98,7 +98,6 @@ class TradeAllocator:
         allocation = allocate(
             self.curve,
             self.total_shares,
-            min_shares=config.min_trade_size,
             max_shares=config.max_allocation_ratio * self.total_shares,
             objective=self.objective,
             solver=solver or config.default_solver,
@@ -107,6 +106,7 @@ class TradeAllocator:
             timeout_seconds=config.timeout_seconds,
             validate_inputs=config.validate_inputs,
             validate_outputs=config.validate_outputs,
+            min_trade_size=config.min_trade_size,
         )
         equal = twap(self.total_shares, self.n_intervals).shares
         naive = float(np.sum(self.curve.total(self.objective).value(equal)))

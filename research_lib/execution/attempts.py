@@ -20,6 +20,7 @@ from research_lib.execution.solvers import (
     OutOfTimeError,
     Problem,
     certify,
+    exact_split,
     optimal_shares,
     solve_analytical,
     solve_cvxpy,
@@ -94,6 +95,20 @@ class Search:
     out_of_time: bool = False
     begin: float = field(default_factory=time.perf_counter)
 
+    def exact(self) -> tuple[Float, Certificate] | None:
+        """The exact solver's certified answer, in the least time; None where that needs more care, as in `run`."""
+        problem, begin = self.problem, time.perf_counter()
+        numbers = len(problem.lower) * (1 + problem.total.depth.shape[1])
+        if problem.terms is not None or numbers > SURELY_FAST or SOLVERS[SolverType.ANALYTICAL] is not solve_analytical:
+            return None
+        x, passes, certificate = exact_split(problem, self.limits.max_iterations)
+        if certificate is None or fault_of(certificate, problem.shares, len(x), self.limits.tolerance):
+            return None
+        known = certificate.cost, certificate.duality_gap, certificate.kkt_residual
+        taken = time.perf_counter() - begin
+        self.attempts.append(Attempt("analytical", "multiplier", True, "", taken, passes, *known))
+        return x, certificate
+
     def run(self, order: list[SolverType]) -> tuple[Float, Certificate]:
         """The first certified answer; out of time, the best feasible one.
 
@@ -143,8 +158,8 @@ class Search:
         self.out_of_time |= answer.timed_out
         certificate, reason, accepted = None, answer.reason, False
         if answer.shares is not None:
-            certificate = certify(answer.shares, self.problem, answer.weights)
-            fault = fault_of(certificate, self.problem, self.limits.tolerance)
+            certificate = answer.certificate or certify(answer.shares, self.problem, answer.weights)
+            fault = fault_of(certificate, self.problem.shares, len(answer.shares), self.limits.tolerance)
             accepted = not fault or self.trust
             reason = "; ".join(filter(None, [answer.reason, fault]))
         known = (certificate.cost, certificate.duality_gap, certificate.kkt_residual) if certificate else ()
@@ -163,7 +178,7 @@ class Search:
 
     def _keep(self, x: Float, certificate: Certificate) -> None:
         """Remember a feasible answer if it is the cheapest so far."""
-        filled = abs(certificate.filled - self.problem.shares) <= sum_tolerance(self.problem)
+        filled = abs(certificate.filled - self.problem.shares) <= sum_tolerance(self.problem.shares, len(x))
         feasible = filled and certificate.outside <= 0
         if feasible and np.isfinite(certificate.cost) and (self.best is None or certificate.cost < self.best[1].cost):
             self.best = x, certificate
@@ -179,13 +194,13 @@ class Search:
         return self.best
 
 
-def fault_of(certificate: Certificate, problem: Problem, tolerance: float) -> str:
-    """Why an answer must not be trusted; empty if it may be."""
-    allowed = max(CERTIFIED_GAP, tolerance)
-    if not abs(certificate.filled - problem.shares) <= sum_tolerance(problem):
-        return f"shares sum to {certificate.filled:.9g} of {problem.shares:.9g}"
+def fault_of(certificate: Certificate, shares: float, n: int, tolerance: float) -> str:
+    """Why an answer of n children must not be trusted; empty if it may be."""
+    if not abs(certificate.filled - shares) <= sum_tolerance(shares, n):
+        return f"shares sum to {certificate.filled:.9g} of {shares:.9g}"
     if not certificate.outside <= 0:
         return f"shares up to {certificate.outside:.3g} outside their bounds"
+    allowed = max(CERTIFIED_GAP, tolerance)
     if not abs(certificate.duality_gap) <= allowed:
         return f"duality gap {certificate.duality_gap:.1e} above {allowed:.0e}"
     if not certificate.kkt_residual <= CERTIFIED_RESIDUAL:
@@ -193,6 +208,6 @@ def fault_of(certificate: Certificate, problem: Problem, tolerance: float) -> st
     return ""
 
 
-def sum_tolerance(problem: Problem) -> float:
-    """Shares by which the sum may miss the order."""
-    return max(SUM_TOLERANCE_SHARES, 1e-15 * problem.shares * len(problem.lower))
+def sum_tolerance(shares: float, n: int) -> float:
+    """Shares by which the sum of n children may miss the order."""
+    return max(SUM_TOLERANCE_SHARES, 1e-15 * shares * n)

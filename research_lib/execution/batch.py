@@ -10,7 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.attempts import fault_of
-from research_lib.execution.solvers import NOT_CONVEX, NOT_FINITE, Problem, certify, refuse_infeasible, solve_many
+from research_lib.execution.solvers import (
+    NOT_CONVEX,
+    NOT_FINITE,
+    Problem,
+    certify,
+    close_sum,
+    exact_many,
+    from_judged,
+    refuse_infeasible,
+    total_of,
+)
 from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.totals import SeparableTotal
 
@@ -69,15 +79,20 @@ def allocate_many(
             f"total_shares must be (m,), finite and above 0, with m a divisor of the curve's {len(curve)} intervals; "
             f"got shape {orders.shape}"
         )
-    total = curve.total(objective)
+    total = total_of(curve, objective)
     lower = _bounds("min_shares", min_shares, (m, n))
     upper = _bounds("max_shares", np.inf if max_shares is None else max_shares, (m, n))
     upper = np.minimum(np.minimum(upper, np.maximum(orders[:, None], lower)), total.capacity.reshape(m, n))
     problem = Problem(total, float(orders.sum()), lower.ravel(), upper.ravel())
-    _check(problem, orders, lower, upper)
-    x = np.empty((m, n))
-    solve_many(orders, problem.shape.plain, problem.shape.mixed, *problem.arrays, MOST_SWEEPS, x)
-    return _certified(x, total, orders, lower, upper)
+    form, x, found = problem.form, np.zeros((m, n)), np.zeros((m, 7))
+    if form.faults & NOT_FINITE:
+        raise ValidationError("the curve has coefficients that are not finite; refit or drop these problems")
+    if not form.faults & NOT_CONVEX:
+        exact_many(
+            orders, form.kind, form.mixed, form.bends, form.smooth, form.steps, problem.bounds, MOST_SWEEPS, x, found
+        )
+    _refuse(problem, found[:, 0].astype(int) | form.faults, orders)
+    return _certified(x, found, problem, orders)
 
 
 def _bounds(name: str, shares: ArrayLike, shape: tuple[int, int]) -> Float:
@@ -90,41 +105,38 @@ def _bounds(name: str, shares: ArrayLike, shape: tuple[int, int]) -> Float:
     return array
 
 
-def _check(problem: Problem, orders: Float, lower: Float, upper: Float) -> None:
-    """Refuse coefficients that are not finite or not convex, and the first order that its bounds do not admit."""
-    if problem.shape.faults & NOT_FINITE:
-        raise ValidationError("the curve has coefficients that are not finite; refit or drop these problems")
-    if problem.shape.faults & NOT_CONVEX:
-        t = int(np.argmax(problem.total.non_convex()))
-        raise OptimizationError(
-            f"the total is not convex in interval {t % upper.shape[1]} of problem {t // upper.shape[1]}; use allocate"
-        )
-    crossed = np.any(lower > upper, axis=1)
-    rounding = 1e-12 * orders
-    bad = crossed | (upper.sum(axis=1) < orders - rounding) | (lower.sum(axis=1) > orders + rounding)
-    if bad.any():
-        i = int(np.argmax(bad))
+def _refuse(whole: Problem, faults: NDArray[np.int64], orders: Float) -> None:
+    """Refuse totals that are not convex, and the first order that its bounds do not admit."""
+    if np.any(faults & NOT_CONVEX):
+        t, n = int(np.argmax(whole.non_convex())), len(whole.lower) // len(orders)
+        raise OptimizationError(f"the total is not convex in interval {t % n} of problem {t // n}; use allocate")
+    if faults.any():
+        i = int(np.argmax(faults != 0))
         try:
-            refuse_infeasible(_one(problem.total, i, orders, lower, upper))
+            refuse_infeasible(_one(whole, i, orders))
         except OptimizationError as error:
-            raise OptimizationError(f"problem {i}, first of {int(bad.sum()):,}: {error}") from error
+            raise OptimizationError(f"problem {i}, first of {int(np.sum(faults != 0)):,}: {error}") from error
 
 
-def _one(total: SeparableTotal, i: int, orders: Float, lower: Float, upper: Float) -> Problem:
-    own = slice(i * lower.shape[1], (i + 1) * lower.shape[1])
+def _one(whole: Problem, i: int, orders: Float) -> Problem:
+    """Problem i alone."""
+    n = len(whole.lower) // len(orders)
+    own, total = slice(i * n, (i + 1) * n), whole.total
     part = SeparableTotal(*(getattr(total, name)[own] for name in total.keys()))
-    return Problem(part, float(orders[i]), lower[i], upper[i])
+    return Problem(part, float(orders[i]), whole.lower[own], whole.upper[own])
 
 
-def _certified(x: Float, total: SeparableTotal, orders: Float, lower: Float, upper: Float) -> Allocations:
+def _certified(x: Float, found: Float, whole: Problem, orders: Float) -> Allocations:
     """The schedules with their certificates, each judged as `allocate` judges one."""
-    m = len(orders)
-    numbers = np.empty((4, m))
-    for i in range(m):
-        problem = _one(total, i, orders, lower, upper)
-        known = certify(x[i], problem)
-        fault = fault_of(known, problem, 0.0)
-        if fault:
-            raise OptimizationError(f"problem {i} is not certified: {fault}; solve it by allocate")
+    numbers = np.empty((4, len(orders)))
+    for i, judged in enumerate(found[:, 1:].tolist()):
+        known = from_judged(tuple(judged), orders[i])
+        if known is None or fault_of(known, orders[i], x.shape[1], 0.0):
+            problem = _one(whole, i, orders)
+            x[i] = close_sum(x[i], problem)
+            known = certify(x[i], problem)
+            fault = fault_of(known, orders[i], x.shape[1], 0.0)
+            if fault:
+                raise OptimizationError(f"problem {i} is not certified: {fault}; solve it by allocate")
         numbers[:, i] = known.cost, known.multiplier, known.kkt_residual, known.duality_gap
     return Allocations(x, *numbers)

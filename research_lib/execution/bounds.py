@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,23 @@ def share_caps(
     return caps
 
 
+def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> tuple[Float, Float]:
+    """Floors and caps, (n,) shares each; no cap is larger than the order, or than the floor where that is more."""
+    lower = bound("min_shares", min_shares, n)
+    if max_shares is None:
+        return lower, np.full(n, order)
+    if isinstance(max_shares, int | float) and max_shares >= order and isinstance(min_shares, int | float):
+        return lower, np.full(n, max(order, float(min_shares)))
+    upper = bound("max_shares", max_shares, n)
+    if isinstance(max_shares, int | float) and max_shares < order:
+        return lower, upper
+    return lower, np.minimum(upper, np.maximum(order, lower))
+
+
 def bound(name: str, shares: Any, n: int) -> Float:
     """A bound of each interval, (n,) shares, at least 0."""
     if isinstance(shares, int | float) and shares >= 0:
-        return np.full(n, float(shares))
+        return np.full(n, float(shares)) if shares else _zeros(n)
     try:
         array = np.broadcast_to(np.asarray(shares, float), (n,))
     except (TypeError, ValueError) as error:
@@ -79,7 +93,7 @@ def relaxed(problem: Problem, capacity: Float) -> tuple[Problem, str]:
     Caps stop at `capacity`, (n,), what the curve knows the price of; caps of 0 stay. The
     problem is returned as it was, with no text, where nothing needs or helps.
     """
-    order, faults = problem.shares, problem.shape.faults
+    order, faults = problem.shares, problem.faults
     if faults & FLOORS_HIGH and not faults & CROSSED:
         factor = order / problem.lower.sum()
         return dataclasses.replace(problem, lower=problem.lower * factor), f"min_shares lowered to {factor:.6g} of it"
@@ -95,3 +109,11 @@ def relaxed(problem: Problem, capacity: Float) -> tuple[Problem, str]:
             break
         factor += short / problem.upper[free].sum()
     return dataclasses.replace(problem, upper=upper), f"max_shares raised to {factor:.6g} times it"
+
+
+@lru_cache(maxsize=4)
+def _zeros(n: int) -> Float:
+    """No floor, (n,): made once, for it does not change."""
+    zeros = np.zeros(n)
+    zeros.flags.writeable = False
+    return zeros

@@ -127,8 +127,28 @@ def test_validate_inputs_names_what_would_fail_later() -> None:
 def test_non_convex_totals_are_refused_with_the_reason() -> None:
     with pytest.raises(OptimizationError, match="not convex in 1 intervals, first in 1"):
         allocate(LinearImpact(np.array([1.0, -1.0])), 10)
-    with pytest.raises(OptimizationError, match="not convex"):
-        allocate(QuadraticImpact(np.array([-1e-9, 1e-9]), 1e-5), 10)
+    with pytest.raises(OptimizationError, match=r"first in 0 \(cubic coefficient -1e-09 below 0"):
+        allocate(QuadraticImpact(np.array([-1e-9, 1e-9]), 1e-5), 5_000)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_cubic_that_bends_down_beyond_the_caps_is_convex_where_it_matters(solver: str) -> None:
+    # C'' = 2 beta + 6 alpha x >= 0 up to x = 1e-5 / 3e-9 = 3,333 shares.
+    curve = QuadraticImpact(np.array([-1e-9, -5e-10, 1e-9]), 1e-5, 0.01)
+    result = allocate(curve, 6_000, max_shares=3_300, solver=solver)
+    slope = curve.marginal_cost(result.shares)
+    free = result.shares < 3_300 * (1 - 1e-6)
+    assert slope[free] == pytest.approx(np.full(free.sum(), result.marginal_cost), rel=1e-4)
+    assert result.shares.sum() == pytest.approx(6_000, abs=1e-6)
+    assert result.duality_gap <= 1e-6
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        step = rng.normal(size=3) * 100
+        moved = result.shares + step - step.mean()
+        if moved.min() >= 0 and moved.max() <= 3_300:
+            assert curve.cost(moved).sum() >= result.cost * (1 - 1e-9)
+    with pytest.raises(OptimizationError, match="not convex in 1 intervals, first in 0"):
+        allocate(curve, 6_000, max_shares=3_400, solver=solver)
 
 
 @pytest.mark.parametrize(

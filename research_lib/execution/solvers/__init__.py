@@ -1,20 +1,28 @@
 """Ways to solve one allocation, and the certificate that judges their answers."""
 
-from research_lib.execution.solvers.analytical import optimal_shares, solve_analytical
-from research_lib.execution.solvers.certificate import Certificate, certify
+from research_lib.execution.solvers.analytical import exact_split, optimal_shares, solve_analytical
+from research_lib.execution.solvers.certificate import certify, from_judged
 from research_lib.execution.solvers.cvxpy_solver import solve_cvxpy
 from research_lib.execution.solvers.deadline import OutOfTimeError, within
-from research_lib.execution.solvers.kernels import solve_many
-from research_lib.execution.solvers.problem import (
+from research_lib.execution.solvers.kernels import (
     CAPS_LOW,
     CROSSED,
     FLOORS_HIGH,
     NOT_CONVEX,
     NOT_FINITE,
+    exact_many,
+    place_odd_lot,
+    round_to_lots,
+)
+from research_lib.execution.solvers.problem import (
     Answer,
+    Certificate,
     Limits,
     Problem,
+    close_sum,
+    read_only,
     refuse_infeasible,
+    total_of,
 )
 from research_lib.execution.solvers.scipy_solver import solve_scipy
 from research_lib.execution.solvers.terms import ConvexTerms, Terms
@@ -34,14 +42,21 @@ __all__ = [
     "Problem",
     "Terms",
     "certify",
+    "close_sum",
+    "exact_many",
+    "exact_split",
+    "from_judged",
     "optimal_shares",
+    "place_odd_lot",
+    "read_only",
     "refuse_infeasible",
     "refuse_non_convex",
+    "round_to_lots",
     "solve_analytical",
     "solve_cvxpy",
-    "solve_many",
     "solve_scipy",
     "solve_vertex",
+    "total_of",
     "why_not",
     "within",
 ]

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.execution.solvers.kernels import solve
-from research_lib.execution.solvers.problem import SUM_ROUNDING, Answer, Limits, Problem, close_sum
+from research_lib.execution.solvers.certificate import Certificate, from_judged
+from research_lib.execution.solvers.kernels import SUM_ROUNDING, exact, solve
+from research_lib.execution.solvers.problem import Answer, Limits, Problem, close_sum
 
 Float = NDArray[np.float64]
 SAMPLE_FROM = 8192
@@ -21,30 +22,46 @@ def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
     if problem.terms is not None:
         yield Answer("multiplier", None, "terms couple the intervals: no single multiplier solves them")
         return
-    x, passes = optimal_shares(problem, limits.max_iterations)
-    yield Answer("multiplier", x, iterations=passes)
+    x, passes, certificate = exact_split(problem, limits.max_iterations)
+    yield Answer("multiplier", x, iterations=passes, certificate=certificate)
+
+
+def exact_split(problem: Problem, max_passes: int) -> tuple[Float, int, Certificate | None]:
+    """Optimal shares (n,), passes over the intervals, and the certificate, None where it needs a closer look."""
+    form, x = problem.form, np.empty(len(problem.lower))
+    passes, judged = exact(
+        problem.shares, first_multiplier(problem, max_passes), form.kind, form.mixed,
+        form.smooth, form.steps, problem.bounds, max_passes, x,
+    )  # fmt: skip
+    if abs(judged[4] - problem.shares) > SUM_ROUNDING * problem.shares:  # out of passes
+        return close_sum(x, problem), passes, None
+    return x, passes, from_judged(judged, problem.shares, problem.constant)
 
 
 def optimal_shares(problem: Problem, max_passes: int) -> tuple[Float, int]:
-    """Optimal shares, (n,), and the passes over the intervals that it took."""
-    smooth, steps, bounds = problem.arrays
-    x, start = np.empty(len(smooth[0])), math.nan
-    if len(x) >= SAMPLE_FROM:
-        start = _multiplier_of_sample(problem, max_passes)
-    shape = problem.shape
-    _, passes = solve(problem.shares, start, shape.plain, shape.mixed, smooth, steps, bounds, max_passes, x)
-    if abs(x.sum() - problem.shares) > SUM_ROUNDING * problem.shares:  # out of passes
-        x = close_sum(x, problem)
-    return x, passes
+    """Optimal shares, (n,), and the passes over the intervals that it took: `exact_split` without its certificate."""
+    form, x = problem.form, np.empty(len(problem.lower))
+    _, passes = solve(
+        problem.shares, first_multiplier(problem, max_passes), form.kind, form.mixed,
+        form.smooth, form.steps, problem.bounds, max_passes, x,
+    )  # fmt: skip
+    return x if abs(x.sum() - problem.shares) <= SUM_ROUNDING * problem.shares else close_sum(x, problem), passes
 
 
-def _multiplier_of_sample(problem: Problem, max_passes: int) -> float:
-    """Multiplier of one interval in 64: within about a per cent, for a sixty-fourth of a pass."""
+def first_multiplier(problem: Problem, max_passes: int) -> float:
+    """Of many intervals, the multiplier of one in 64: within about a per cent, for a sixty-fourth of a pass.
+
+    NaN below 8192 intervals: the compiled solver finds its own start.
+    """
+    if len(problem.lower) < SAMPLE_FROM:
+        return math.nan
     total, every = problem.total, slice(None, None, SAMPLE_EVERY)
     lower, upper = problem.lower[every], problem.upper[every]
     part = problem.shares * len(lower) / len(problem.lower)
     part = float(np.clip(part, lower.sum(), upper.sum()))
     sample = Problem(type(total)(*(getattr(total, name)[every] for name in total.keys())), part, lower, upper)
-    shape, x = problem.shape, np.empty(len(lower))
-    nu, _ = solve(part, math.nan, shape.plain, shape.mixed, *sample.arrays, max_passes, x)
+    form, x = problem.form, np.empty(len(lower))
+    nu, _ = solve(
+        part, math.nan, form.kind, form.mixed, sample.form.smooth, sample.form.steps, sample.bounds, max_passes, x
+    )
     return float(nu)

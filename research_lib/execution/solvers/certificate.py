@@ -11,48 +11,17 @@ only widen the gap: nothing here trusts a solver.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.execution.solvers.kernels import BLOCK, Pair, compiled, price_all, solve, sweep
-from research_lib.execution.solvers.problem import Problem, read_only
+from research_lib.execution.solvers.kernels import GENERAL, judge, price_all, solve, sweep
+from research_lib.execution.solvers.problem import Certificate, Problem, read_only
 
 Float = NDArray[np.float64]
 SAME_PRICE = 1e-9
 NEGLIGIBLE = 1e-12
 MOST_SWEEPS = 500
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What is known about a schedule.
-
-    Attributes
-    ----------
-    cost : float
-        The objective, currency.
-    multiplier : float
-        nu, what the next share costs, currency per share (under "impact": per share of the sum).
-    kkt_residual : float
-        Largest violation of: nu lies between the left and the right derivative of C_t at x_t
-        (at the cap only above the left one, at the floor only below the right one), relative to
-        |nu|; or the distance to shares for which it does, relative to S / n, if that is less.
-    duality_gap : float
-        (cost - dual value at nu) / |cost|; the cost exceeds the optimum by no more.
-    filled : float
-        The sum of the shares.
-    outside : float
-        Largest distance beyond a bound, shares.
-    """
-
-    cost: float
-    multiplier: float
-    kkt_residual: float
-    duality_gap: float
-    filled: float
-    outside: float
 
 
 def certify(x: Float, problem: Problem, weights: Float | None = None) -> Certificate:
@@ -72,51 +41,63 @@ def certify(x: Float, problem: Problem, weights: Float | None = None) -> Certifi
 
 
 def _separable(x: Float, problem: Problem) -> Certificate:
-    smooth, steps, bounds = problem.arrays
-    x, shares = read_only(x), problem.shares
-    value, last, following = price_all(x, smooth, steps)
-    cost, dearest, cheapest, filled, outside = _survey(x, value, last, following, bounds)
-    nu = _multiplier(dearest, cheapest, problem)
-    gap, worst = _tangent_gap(x, nu, last, following, bounds)
-    unit = max(abs(nu), SAME_PRICE * abs(cost) / shares)
-    residual = worst / unit if worst > 0.0 else 0.0
-    if gap > NEGLIGIBLE * abs(cost) or residual > NEGLIGIBLE:
-        gap, residual = _against_best(x, value, last, following, nu, unit, problem)
-    cost += problem.constant
+    form, bounds = problem.form, problem.bounds
+    x = read_only(x)
+    judged = judge(x, math.nan, form.kind, form.smooth, form.steps, bounds)
+    if math.isnan(judged[2]):
+        nu = _multiplier(judged[6], judged[7], problem)
+        judged = judge(x, nu, form.kind, form.smooth, form.steps, bounds)
+    return from_judged(judged, problem.shares, problem.constant) or _against_best(x, judged, problem)
+
+
+def from_judged(judged: tuple[float, ...], shares: float, constant: float = 0.0) -> Certificate | None:
+    """The certificate of what `kernels.judge` found; None where only rounding may not explain its gap."""
+    cost, nu, gap, worst, filled, outside = judged[:6]
+    residual = worst / _unit(nu, cost, shares) if worst != 0.0 else 0.0
+    if not (gap <= NEGLIGIBLE * abs(cost) and residual <= NEGLIGIBLE):
+        return None
+    cost += constant
     return Certificate(cost, nu, residual, gap / (abs(cost) or 1.0), filled, outside)
 
 
+def _unit(nu: float, cost: float, shares: float) -> float:
+    """Price that errors of prices are relative to."""
+    return max(abs(nu), SAME_PRICE * abs(cost) / shares)
+
+
 def _multiplier(dearest: float, cheapest: float, problem: Problem) -> float:
-    """What the next share costs; at a schedule that is not optimal, the multiplier of the optimum.
+    """The multiplier at which a schedule is judged whose prices cross: of the optimum where they do by much.
 
     Any number gives a valid bound; the optimum's own gives the tightest.
     """
-    if dearest <= cheapest:
-        return cheapest if math.isfinite(cheapest) else dearest
     if dearest - cheapest <= SAME_PRICE * abs(dearest):
         return 0.5 * (dearest + cheapest)
-    shape, x = problem.shape, np.empty(len(problem.lower))
-    nu = solve(problem.shares, math.nan, shape.plain, shape.mixed, *problem.arrays, MOST_SWEEPS, x)[0]
+    form, x = problem.form, np.empty(len(problem.lower))
+    nu = solve(
+        problem.shares, math.nan, form.kind, form.mixed, form.smooth, form.steps, problem.bounds, MOST_SWEEPS, x
+    )[0]
     return float(nu) if math.isfinite(nu) else 0.5 * (dearest + cheapest)
 
 
-def _against_best(
-    x: Float, value: Float, last: Float, following: Float, nu: float, unit: float, problem: Problem
-) -> tuple[float, float]:
-    """Gap in currency and residual of x against the best shares at nu, interval by interval."""
-    smooth, steps, bounds = problem.arrays
-    least, most, none = np.empty(len(x)), np.empty(len(x)), np.empty(0)
-    sweep(nu, False, False, smooth, steps, bounds, none, least)
-    sweep(nu, True, False, smooth, steps, bounds, none, most)
-    y = read_only(np.clip(x, least, most))
-    at, before, after = price_all(y, smooth, steps)
+def _against_best(x: Float, judged: tuple[float, ...], problem: Problem) -> Certificate:
+    """The certificate of x by the best shares at its multiplier, interval by interval: a tighter bound."""
+    cost, nu, _, _, filled, outside = judged[:6]
+    form, bounds = problem.form, problem.bounds
     lower, upper = bounds
+    value, last, following = price_all(x, form.smooth, form.steps)
+    least, most, none = np.empty(len(x)), np.empty(len(x)), np.empty(0)
+    sweep(nu, False, GENERAL, form.smooth, form.steps, bounds, none, least)
+    sweep(nu, True, GENERAL, form.smooth, form.steps, bounds, none, most)
+    y = read_only(np.clip(x, least, most))
+    at, before, after = price_all(y, form.smooth, form.steps)
     saved = (value - at) - nu * (x - y) + _tangent(y, nu, before, after, lower, upper)
     saved = np.minimum(saved, _tangent(x, nu, last, following, lower, upper))
     too_dear = np.where(x > lower, last - nu, 0.0)
     too_cheap = np.where(x < upper, nu - following, 0.0)
-    price_error = np.maximum(np.maximum(too_dear, too_cheap), 0.0) / unit
-    return float(saved.sum()), float(np.minimum(price_error, np.abs(x - y) * len(x) / problem.shares).max())
+    price_error = np.maximum(np.maximum(too_dear, too_cheap), 0.0) / _unit(nu, cost, problem.shares)
+    residual = float(np.minimum(price_error, np.abs(x - y) * len(x) / problem.shares).max())
+    cost += problem.constant
+    return Certificate(cost, nu, residual, float(saved.sum()) / (abs(cost) or 1.0), filled, outside)
 
 
 def _tangent(x: Float, nu: float, last: Float, following: Float, lower: Float, upper: Float) -> Float:
@@ -125,38 +106,3 @@ def _tangent(x: Float, nu: float, last: Float, following: Float, lower: Float, u
         down = np.where(x > lower, np.maximum(last - nu, 0.0) * (x - lower), 0.0)
         up = np.where(x < upper, np.maximum(nu - following, 0.0) * (upper - x), 0.0)
     return np.asarray(down + up)
-
-
-@compiled
-def _survey(
-    x: Float, value: Float, last: Float, following: Float, bounds: Pair
-) -> tuple[float, float, float, float, float]:
-    """Cost, the dearest last share and the cheapest next one that bounds allow, the sum, the bounds' worst miss."""
-    cost, total, dearest, cheapest, outside = 0.0, 0.0, -np.inf, np.inf, 0.0
-    for start in range(0, len(x), BLOCK):
-        part_cost, part_total = 0.0, 0.0
-        for t in range(start, min(start + BLOCK, len(x))):
-            part_cost += value[t]
-            part_total += x[t]
-            dearest = max(dearest, last[t]) if x[t] > bounds[0][t] else dearest
-            cheapest = min(cheapest, following[t]) if x[t] < bounds[1][t] else cheapest
-            outside = max(outside, bounds[0][t] - x[t], x[t] - bounds[1][t])
-        cost += part_cost
-        total += part_total
-    return cost, dearest, cheapest, total, outside
-
-
-@compiled
-def _tangent_gap(x: Float, nu: float, last: Float, following: Float, bounds: Pair) -> tuple[float, float]:
-    """How much less any shares inside the bounds could cost at nu than x, by its tangents; largest price error."""
-    gap, worst = 0.0, 0.0
-    for t in range(len(x)):
-        error = 0.0
-        if nu < last[t] and x[t] > bounds[0][t]:
-            error, room = last[t] - nu, x[t] - bounds[0][t]
-        elif nu > following[t] and x[t] < bounds[1][t]:
-            error, room = nu - following[t], bounds[1][t] - x[t]
-        if error > 0.0:
-            gap += error * room
-            worst = max(worst, error)
-    return gap, worst

@@ -5,27 +5,40 @@ r"""What every solver is given and gives back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from research_lib.errors import OptimizationError
-from research_lib.execution.solvers.kernels import Pair, Smooth, compiled
+from research_lib.execution.solvers.kernels import (
+    CAPS_LOW,
+    CROSSED,
+    FLOORS_HIGH,
+    Pair,
+    Smooth,
+    admits,
+    form_of,
+)
 from research_lib.execution.solvers.terms import Terms
+from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.totals import SeparableTotal
 
 Float = NDArray[np.float64]
 DUST = 1e-6
-SUM_ROUNDING = 1e-12
 LEVEL_COST = 1e-12
-NOT_FINITE, NOT_CONVEX, CROSSED, CAPS_LOW, FLOORS_HIGH = 1, 2, 4, 8, 16
+_forms: WeakKeyDictionary[SeparableTotal, Form] = WeakKeyDictionary()
+_totals: WeakKeyDictionary[ImpactCurve, dict[str, SeparableTotal]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One allocation: totals C_t, the sum of shares, bounds, (n,) each, terms that couple intervals, a constant."""
+    """One allocation: totals C_t, the sum of shares, bounds, (n,) each, terms that couple intervals, a constant.
+
+    `form` and `bounds` are what the compiled code takes, `faults` what keeps it from a solution, as flags.
+    """
 
     total: SeparableTotal
     shares: float
@@ -33,21 +46,22 @@ class Problem:
     upper: Float
     terms: Terms | None = None
     constant: float = 0.0
+    form: Form = field(init=False)
+    bounds: Pair = field(init=False)
+    faults: int = field(init=False)
 
-    @cached_property
-    def arrays(self) -> tuple[Smooth, Pair, Pair]:
-        """Coefficients, steps and bounds as the compiled code takes them: read-only, contiguous."""
+    def __post_init__(self) -> None:
+        """What the compiled code takes: cheaper at once than when first asked for."""
+        known, bounds = form(self.total), (read_only(self.lower), read_only(self.upper))
+        faults = known.faults | admits(self.shares, known.bends, known.smooth, bounds)
+        for name, value in (("form", known), ("bounds", bounds), ("faults", faults)):
+            object.__setattr__(self, name, value)
+
+    def non_convex(self) -> NDArray[np.bool_]:
+        """Intervals, (n,), whose total is not known to be convex between its bounds."""
         c = self.total
-        smooth = (
-            read_only(c.linear), read_only(c.quadratic), read_only(c.cubic), read_only(c.scale), read_only(c.power),
-        )  # fmt: skip
-        return smooth, (read_only(c.depth), read_only(c.premium)), (read_only(self.lower), read_only(self.upper))
-
-    @cached_property
-    def shape(self) -> Shape:
-        """What the compiled code must know before it starts."""
-        plain, mixed, faults = inspect(self.shares, *self.arrays)
-        return Shape(plain, mixed, faults)
+        inside = (c.scale == 0) & (c.quadratic >= 0) & (c.cubic < 0) & (c.quadratic + 3.0 * c.cubic * self.upper >= 0)
+        return np.asarray(c.non_convex() & ~inside)
 
     def cost(self, x: Float) -> float:
         """The objective at x, currency."""
@@ -74,15 +88,6 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Every total is a x + b x^2, b above 0; some mix powers with polynomials; faults, as flags."""
-
-    plain: bool
-    mixed: bool
-    faults: int
-
-
-@dataclass(frozen=True)
 class Limits:
     """What a solver may use: its own iterations, the gap to reach, seconds from its start."""
 
@@ -91,9 +96,42 @@ class Limits:
     timeout_seconds: float
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about a schedule.
+
+    Attributes
+    ----------
+    cost : float
+        The objective, currency.
+    multiplier : float
+        nu, what the next share costs, currency per share (under "impact": per share of the sum).
+    kkt_residual : float
+        Largest violation of: nu lies between the left and the right derivative of C_t at x_t
+        (at the cap only above the left one, at the floor only below the right one), relative to
+        |nu|; or the distance to shares for which it does, relative to S / n, if that is less.
+    duality_gap : float
+        (cost - dual value at nu) / |cost|; the cost exceeds the optimum by no more.
+    filled : float
+        The sum of the shares.
+    outside : float
+        Largest distance beyond a bound, shares.
+    """
+
+    cost: float
+    multiplier: float
+    kkt_residual: float
+    duality_gap: float
+    filled: float
+    outside: float
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one backend returned: shares (n,), or None and why; it was stopped by the clock; scenario weights."""
+    """What one backend returned: shares (n,), or None and why; it was stopped by the clock.
+
+    `weights` are its scenario weights, `certificate` is what was judged with the solution.
+    """
 
     backend: str
     shares: Float | None
@@ -101,6 +139,7 @@ class Answer:
     iterations: int = 0
     timed_out: bool = False
     weights: Float | None = None
+    certificate: Certificate | None = None
 
 
 def read_only(array: Float) -> Float:
@@ -110,29 +149,38 @@ def read_only(array: Float) -> Float:
     return view
 
 
-@compiled
-def inspect(shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[bool, bool, int]:
-    """Whether all totals are a x + b x^2 with b > 0, whether some mix powers and polynomials; faults, as flags."""
-    a, b, c, s, p = smooth
-    plain, mixed, faults, lowest, most, finite = steps[0].shape[1] == 0, False, 0, 0.0, 0.0, 0.0
-    for t in range(len(a)):
-        plain &= b[t] > 0.0 and c[t] == 0.0 and s[t] == 0.0
-        mixed |= s[t] != 0.0 and (b[t] != 0.0 or c[t] != 0.0)
-        finite += (a[t] + b[t] + c[t] + s[t] + p[t]) * 0.0
-        if b[t] < 0.0 or c[t] < 0.0 or (s[t] != 0.0 and (s[t] < 0.0) != (p[t] < 1.0)):
-            faults |= NOT_CONVEX
-        if bounds[0][t] > bounds[1][t]:
-            faults |= CROSSED
-        lowest += bounds[0][t]
-        most += bounds[1][t]
-        for k in range(steps[0].shape[1]):
-            finite += steps[1][t, k] * 0.0
-            if not steps[0][t, k] >= 0.0:
-                faults |= NOT_FINITE
-    faults |= NOT_FINITE if finite != 0.0 else 0
-    faults |= CAPS_LOW if most < shares * (1.0 - SUM_ROUNDING) else 0
-    faults |= FLOORS_HIGH if lowest > shares * (1.0 + SUM_ROUNDING) else 0
-    return plain, mixed, faults
+class Form(NamedTuple):
+    """Totals as the compiled code takes them, read-only and contiguous, and what it must know before it starts."""
+
+    smooth: Smooth
+    steps: Pair
+    kind: int
+    mixed: bool
+    bends: bool
+    faults: int
+
+
+def form(total: SeparableTotal) -> Form:
+    """The total's form, made once: totals do not change."""
+    known = _forms.get(total)
+    if known is None:
+        c = total
+        smooth = (
+            read_only(c.linear), read_only(c.quadratic), read_only(c.cubic), read_only(c.scale), read_only(c.power),
+        )  # fmt: skip
+        steps = (read_only(c.depth), read_only(c.premium))
+        known = _forms[total] = Form(smooth, steps, *form_of(smooth, steps))
+    return known
+
+
+def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
+    """The curve's total, made once: curves do not change."""
+    known = _totals.get(curve)
+    if known is None:
+        known = _totals[curve] = {}
+    if objective not in known:
+        known[objective] = curve.total(objective)
+    return known[objective]
 
 
 def close_sum(x: Float, problem: Problem) -> Float:
@@ -168,7 +216,7 @@ def repaired(scaled: Float | None, unit: float, problem: Problem) -> Float | Non
 
 def refuse_infeasible(problem: Problem) -> None:
     """Raise OptimizationError, naming the numbers and the remedy, where no schedule meets the bounds."""
-    faults, order = problem.shape.faults, problem.shares
+    faults, order = problem.faults, problem.shares
     if faults & CROSSED:
         t = int(np.argmax(problem.lower > problem.upper))
         raise OptimizationError(
@@ -183,6 +231,5 @@ def refuse_infeasible(problem: Problem) -> None:
         )
     if faults & FLOORS_HIGH:
         raise OptimizationError(
-            f"floors need {problem.lower.sum():,.6g} of {order:,.6g} shares; "
-            "lower min_shares (min_trade_size) or shorten the horizon"
+            f"floors need {problem.lower.sum():,.6g} of {order:,.6g} shares; lower min_shares or shorten the horizon"
         )

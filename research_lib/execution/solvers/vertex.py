@@ -57,7 +57,7 @@ def refuse_non_convex(problem: Problem) -> None:
     ------
     OptimizationError
     """
-    bad = problem.total.non_convex()
+    bad = problem.non_convex()
     t = int(np.argmax(bad))
     raise OptimizationError(
         f"the total is not convex in {int(bad.sum()):,} intervals, first in {t} ({_reason(problem.total, t)}): larger "

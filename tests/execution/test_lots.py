@@ -1,0 +1,173 @@
+"""Whole lots and least children: against enumeration of all schedules, and what their bounds promise."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from research_lib.errors import OptimizationError, ValidationError
+from research_lib.execution import ConvexTerms, allocate
+from research_lib.impact import AlmgrenImpact, ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact
+
+LOT = 100.0
+
+
+def curve_of(family: str, n: int, rng: np.random.Generator) -> ImpactCurve:
+    half_spread = rng.uniform(0, 0.03, n)
+    if family == "linear":
+        return LinearImpact(rng.lognormal(-10, 1, n), half_spread)
+    if family == "power":
+        return PowerImpact(rng.lognormal(-6, 1, n), 0.6, half_spread)
+    if family == "almgren":
+        return AlmgrenImpact(rng.lognormal(-7, 1, n), rng.lognormal(-11, 1, n), half_spread)
+    depth = 10.0 * rng.integers(5, 60, (n, 4))
+    return PiecewiseLinearImpact(depth, np.cumsum(0.01 * rng.integers(0, 3, (n, 4)), axis=1), half_spread)
+
+
+def cheapest(curve: ImpactCurve, shares: float, choices: list[list[float]]) -> float:
+    """Least cost over all schedules of the choices that sum to the order."""
+    return min(
+        (
+            float(curve.cost(np.array(x)).sum())
+            for x in itertools.product(*choices)
+            if abs(sum(x) - shares) < 1e-9 and np.all(np.array(x) <= curve.total().capacity)
+        ),
+        default=np.inf,
+    )
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.sampled_from(["linear", "power", "almgren", "book"]), st.integers(0, 2**32 - 1))
+def test_lots_cost_what_the_cheapest_of_all_schedules_costs(family: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 5))
+    curve = curve_of(family, n, rng)
+    odd = float(rng.choice([0.0, 40.0]))
+    shares = LOT * float(rng.integers(0, 7)) + odd
+    upper = rng.choice([150.0, 240.0, 300.0, 700.0], n)
+    lower = rng.choice([0.0, 0.0, 30.0, 100.0], n)
+    whole = [[k * LOT for k in range(8) if low <= k * LOT <= cap] for low, cap in zip(lower, upper, strict=True)]
+    expected = np.inf
+    for child in range(n) if odd else [0]:  # the odd shares in one child, whichever is best
+        choices = list(whole)
+        choices[child] = [
+            k * LOT + odd for k in range(8) if lower[child] - 1e-9 <= k * LOT + odd <= upper[child] + 1e-9
+        ]
+        expected = min(expected, cheapest(curve, shares, choices))
+    if shares == 0:
+        return
+    try:
+        result = allocate(curve, shares, min_shares=lower, max_shares=upper, lot_size=LOT)
+    except OptimizationError:
+        assert expected == np.inf
+        return
+    assert result.cost == pytest.approx(expected, rel=1e-12)
+    assert result.shares.sum() == pytest.approx(shares, rel=1e-12)
+    assert np.all((result.shares >= lower - 1e-9) & (result.shares <= upper + 1e-9))
+    assert int(np.sum(np.abs(result.shares / LOT - np.round(result.shares / LOT)) > 1e-9)) == (odd > 0)
+    assert (result.odd_lot is not None) == (odd > 0)
+    relaxed = allocate(curve, shares, min_shares=lower, max_shares=upper)
+    assert result.duality_gap * result.cost == pytest.approx(
+        result.cost - relaxed.cost, rel=1e-6, abs=1e-9 * result.cost
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["linear", "power", "almgren"]), st.integers(0, 2**32 - 1))
+def test_a_child_of_a_least_size_or_none_is_within_its_bound_of_the_best_set_of_intervals(
+    family: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    n, least = int(rng.integers(2, 7)), 200.0
+    curve, shares, cap = curve_of(family, n, rng), float(rng.uniform(200, 900)), 600.0
+    best = np.inf
+    for chosen in itertools.product([False, True], repeat=n):
+        lower, upper = least * np.array(chosen), cap * np.array(chosen)
+        if lower.sum() <= shares <= upper.sum():
+            best = min(best, allocate(curve, shares, min_shares=lower, max_shares=upper).cost)
+    result = allocate(curve, shares, max_shares=cap, min_trade_size=least)
+    assert np.all((result.shares == 0) | (result.shares >= least * (1 - 1e-9)))
+    assert result.shares.sum() == pytest.approx(shares, rel=1e-12)
+    assert best * (1 - 1e-9) <= result.cost
+    # The bound holds for the best set too, so it says how far the heuristic may be from it.
+    assert result.cost * (1 - result.duality_gap) <= best * (1 + 1e-9)
+    assert result.cost <= best * 1.1
+
+
+def test_whole_shares_and_a_remainder_in_one_stated_child() -> None:
+    curve = LinearImpact(1 / np.array([6.0, 3.0, 1.0]))
+    result = allocate(curve, 1_000.5, lot_size=1)
+    assert result.odd_lot is not None
+    assert np.delete(result.shares, result.odd_lot) % 1 == pytest.approx([0, 0])
+    assert result.shares.sum() == 1_000.5
+    assert f"in lots of 1 shares, the odd 0.5 in interval {result.odd_lot}" in result.summary()
+    small = allocate(curve, 40, lot_size=100)
+    assert sorted(small.shares.tolist()) == [0, 0, 40]
+
+
+def test_a_full_day_of_lots_costs_less_than_a_basis_point_more(rng: np.random.Generator) -> None:
+    curve = PowerImpact(rng.lognormal(-6, 0.5, 390), 0.5, rng.uniform(0.01, 0.03, 390))
+    result = allocate(curve, 4_000_000, max_shares=40_000, lot_size=100)
+    assert np.all(result.shares % 100 == 0)
+    assert result.shares.max() <= 40_000
+    assert 0 <= result.duality_gap < 1e-4
+
+
+def test_equal_curves_differ_by_one_lot_at_most() -> None:
+    shares = allocate(LinearImpact(np.full(7, 1e-5), 0.01), 5_000, lot_size=100).shares
+    assert sorted(shares.tolist()) == [700] * 6 + [800]
+
+
+def test_least_children_and_lots_together_keep_both() -> None:
+    curve = LinearImpact(np.linspace(1, 5, 12) * 1e-5, np.linspace(0.01, 0.02, 12))
+    result = allocate(curve, 2_050, lot_size=100, min_trade_size=250)
+    traded = result.shares[result.shares > 0]
+    assert traded.min() >= 250
+    assert int(np.sum(traded % 100 > 0)) == 1
+    assert "no child below 250 shares (heuristic" in result.discrete
+
+
+def test_terms_are_rounded_by_their_tangents_and_say_so() -> None:
+    curve = LinearImpact(np.full(8, 1e-5), 0.01)
+    terms = ConvexTerms(risk_aversion=1e-4, variance=1e-2)
+    exact = allocate(curve, 4_000, terms=terms)
+    result = allocate(curve, 4_000, terms=terms, lot_size=100)
+    assert np.all(result.shares % 100 == 0)
+    assert "heuristic" in result.discrete
+    assert 0 < (result.cost + result.penalty) / (exact.cost + exact.penalty) - 1 <= result.duality_gap + 1e-6
+    with pytest.raises(OptimizationError, match="min_trade_size needs a separable total"):
+        allocate(curve, 4_000, terms=terms, min_trade_size=3_000)
+
+
+def test_where_no_child_is_small_nothing_changes() -> None:
+    curve = LinearImpact(np.full(4, 1e-5))
+    result = allocate(curve, 400, min_trade_size=100)
+    assert result.shares.tolist() == [100] * 4
+    assert result.discrete == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lot_size": 100, "max_shares": 99}, "caps in lots of 100 admit 0 of 200 shares"),
+        ({"lot_size": 100, "min_shares": [110, 10, 10]}, "floors in lots of 100 need 400 of 200 shares"),
+        ({"lot_size": 100, "max_shares": [30, 130, 130]}, "no bounds admit the odd 40 shares"),
+        ({"min_trade_size": 300}, "min_trade_size 300 is above the order"),
+        ({"min_trade_size": 130, "max_shares": 200}, "no number of the cheapest intervals trades 240 shares"),
+    ],
+)
+def test_bounds_without_such_a_schedule_are_refused(settings: dict[str, object], message: str) -> None:
+    curve = LinearImpact(np.array([1e-5, 2e-5, 3e-5]))
+    with pytest.raises(OptimizationError, match=message):
+        allocate(curve, 240, **settings)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="lot_size must be above 0"):
+        allocate(curve, 240, lot_size=0)
+
+
+def test_concave_totals_have_no_greedy() -> None:
+    with pytest.raises(OptimizationError, match="need a convex total"):
+        allocate(PowerImpact(np.full(3, 1e-3), 0.5), 240, objective="impact", lot_size=100)
