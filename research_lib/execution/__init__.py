@@ -3,22 +3,31 @@
 from research_lib.execution.allocation import allocate
 from research_lib.execution.allocator import AllocationResult, TradeAllocator
 from research_lib.execution.attempts import Attempt
+from research_lib.execution.baselines import ArrivalPriceSchedule, almgren_chriss, front_loaded
 from research_lib.execution.batch import Allocations, allocate_many
 from research_lib.execution.bounds import share_caps
 from research_lib.execution.result import Allocation
-from research_lib.execution.schedules import Schedule, twap
+from research_lib.execution.schedules import Schedule, pov, twap, vwap
+from research_lib.execution.sensitivity import Sensitivity, sensitivity
 from research_lib.execution.solvers import ConvexTerms
 
 __all__ = [
     "Allocation",
     "AllocationResult",
     "Allocations",
+    "ArrivalPriceSchedule",
     "Attempt",
     "ConvexTerms",
     "Schedule",
+    "Sensitivity",
     "TradeAllocator",
     "allocate",
     "allocate_many",
+    "almgren_chriss",
+    "front_loaded",
+    "pov",
+    "sensitivity",
     "share_caps",
     "twap",
+    "vwap",
 ]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import OptimizerConfig, Record, SolverType, number
 from research_lib.errors import ValidationError
-from research_lib.execution.allocation import Allocation, allocate
-from research_lib.execution.schedules import twap
+from research_lib.execution.allocation import allocate
+from research_lib.execution.bounds import share_caps
+from research_lib.execution.result import Allocation
+from research_lib.execution.schedules import twap, vwap
+from research_lib.execution.solvers import ConvexTerms
 from research_lib.impact.curves import OBJECTIVES, recut
 from research_lib.impact.model import ImpactModel
 
@@ -91,26 +95,130 @@ class TradeAllocator:
         self.n_intervals = len(curve) if n_intervals is None else number("n_intervals", n_intervals, 1, integer=True)
         self.curve = curve.recut(self.n_intervals)
         self.result: AllocationResult | None = None
+        self.caps = np.full(self.n_intervals, self.config.max_allocation_ratio * self.total_shares)
 
-    def optimize(self, solver: SolverType | str | None = None) -> AllocationResult:
-        """Solve with `solver`, by default `config.default_solver`; see `allocate`."""
-        config = self.config
+    def optimize(
+        self,
+        solver: SolverType | str | None = None,
+        *,
+        lot_size: float | None = None,
+        participation_rate: float | None = None,
+        volume: ArrayLike | None = None,
+        blackout: Any = None,
+        terms: ConvexTerms | None = None,
+        on_infeasible: str = "raise",
+        cross_check: bool = False,
+    ) -> AllocationResult:
+        """Solve with `solver`, by default `config.default_solver`.
+
+        Parameters
+        ----------
+        solver : SolverType or its text, optional
+        participation_rate, volume, blackout
+            Caps beside `config.max_allocation_ratio`; see `share_caps`.
+        lot_size, terms, on_infeasible, cross_check
+            See `allocate`.
+        """
+        config, n = self.config, self.n_intervals
+        self.caps = share_caps(
+            n,
+            max_shares=config.max_allocation_ratio * self.total_shares,
+            participation_rate=participation_rate,
+            volume=volume,
+            blackout=blackout,
+        )
         allocation = allocate(
             self.curve,
             self.total_shares,
-            max_shares=config.max_allocation_ratio * self.total_shares,
-            objective=self.objective,
+            max_shares=self.caps,
             solver=solver or config.default_solver,
-            max_iterations=config.max_iterations,
-            tolerance=config.tolerance,
-            timeout_seconds=config.timeout_seconds,
-            validate_inputs=config.validate_inputs,
-            validate_outputs=config.validate_outputs,
-            min_trade_size=config.min_trade_size,
+            lot_size=lot_size,
+            terms=terms,
+            on_infeasible=on_infeasible,
+            cross_check=cross_check,
+            **self._settings(),
         )
+        self.result = self._result(allocation)
+        return self.result
+
+    def compare_solvers(self) -> pd.DataFrame:
+        """Each solver's own answer under the last bounds; what others answered in its place is left out.
+
+        Returns
+        -------
+        DataFrame
+            Index solver; backend, cost, gap (relative, proven), residual (KKT, relative), seconds,
+            iterations, certified, reason; NaN where it gave no schedule.
+        """
+        rows = {}
+        for solver in (SolverType.ANALYTICAL, SolverType.CVXPY, SolverType.SCIPY):
+            settings = {**self._settings(), "min_trade_size": 0.0}
+            attempts = allocate(self.curve, self.total_shares, max_shares=self.caps, solver=solver, **settings).attempts
+            own = [a for a in attempts if a.solver == solver.value]
+            rows[solver.value] = own[-1] if own else attempts[-1]
+        return pd.DataFrame(
+            [
+                {
+                    "solver": name, "backend": a.backend, "cost": a.cost, "gap": a.duality_gap,
+                    "residual": a.kkt_residual, "seconds": a.elapsed, "iterations": a.iterations,
+                    "certified": a.accepted, "reason": a.reason,
+                }
+                for name, a in rows.items()
+            ]
+        ).set_index("solver")  # fmt: skip
+
+    def summary(self) -> str:
+        """The last result and its certificate as text; solves first if need be."""
+        result = self.result or self.optimize()
+        saved = f"{result.improvement_pct:.3g} % below equal shares' {result.naive_impact:,.6g} on the fitted curve"
+        beyond = f"{result.beyond_observed} children beyond the sizes that the fit saw"
+        return "\n".join([result.allocation.summary(), saved, beyond])
+
+    def plot_allocation(self, save_path: str | Path | None = None, volume: ArrayLike | None = None) -> list[Axes]:
+        """One picture of the order: schedule against TWAP under its caps, water level, cumulative execution.
+
+        Solves first if need be. The one call upwards in the library: figures are drawn where all are.
+
+        Parameters
+        ----------
+        save_path : path, optional
+        volume : (n,) shares, optional
+            Expected volume: VWAP is drawn too.
+        """
+        from research_lib.reporting.plots import save_figure
+        from research_lib.reporting.plots_execution import plot_order
+
+        result = self.result or self.optimize()
+        baselines = {"TWAP": twap(self.total_shares, self.n_intervals).shares}
+        if volume is not None:
+            baselines["VWAP"] = vwap(self.total_shares, volume).shares
+        total, shares = self.curve.total(self.objective), result.optimal_allocation
+        axes = plot_order(
+            shares, baselines, self.caps, total.marginal_last(shares), total.marginal(0.0),
+            result.allocation.marginal_cost,
+        )  # fmt: skip
+        if save_path is not None:
+            save_figure(axes[0], save_path)
+        return axes
+
+    def _settings(self) -> dict[str, Any]:
+        """What the configuration says to `allocate`."""
+        config = self.config
+        return {
+            "objective": self.objective,
+            "max_iterations": config.max_iterations,
+            "tolerance": config.tolerance,
+            "timeout_seconds": config.timeout_seconds,
+            "validate_inputs": config.validate_inputs,
+            "validate_outputs": config.validate_outputs,
+            "min_trade_size": config.min_trade_size,
+        }
+
+    def _result(self, allocation: Allocation) -> AllocationResult:
+        """The allocation beside equal shares on the same curve."""
         equal = twap(self.total_shares, self.n_intervals).shares
         naive = float(np.sum(self.curve.total(self.objective).value(equal)))
-        self.result = AllocationResult(
+        return AllocationResult(
             optimal_allocation=allocation.shares,
             total_impact=allocation.cost,
             naive_impact=naive,
@@ -118,25 +226,6 @@ class TradeAllocator:
             beyond_observed=self._beyond_observed(allocation.shares),
             allocation=allocation,
         )
-        return self.result
-
-    def plot_allocation(self, save_path: str | Path | None = None, ax: Axes | None = None) -> Axes:
-        """Draw the schedule against equal shares, with the cap; save it if asked. Solves first if need be.
-
-        The one call upwards in the library: the facade's figure is drawn where all figures are.
-        """
-        from research_lib.reporting.plots import plot_schedules, save_figure
-
-        result = self.result or self.optimize()
-        cap = self.config.max_allocation_ratio * self.total_shares
-        schedules = {
-            "optimal": result.optimal_allocation,
-            "TWAP": twap(self.total_shares, self.n_intervals).shares,
-        }
-        axes = plot_schedules(schedules, cap=cap, ax=ax)
-        if save_path is not None:
-            save_figure(axes, save_path)
-        return axes
 
     def _beyond_observed(self, shares: Float) -> int:
         if self.model.fit is None:

@@ -1,0 +1,104 @@
+"""How the optimal cost answers to the order, the caps and wrong coefficients."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+from research_lib.execution.allocation import allocate
+from research_lib.execution.bounds import bounds_of
+from research_lib.execution.solvers import total_of
+from research_lib.impact.composite import CompositeImpact
+from research_lib.impact.curves import ImpactCurve
+
+Float = NDArray[np.float64]
+BOTH_SIGNS = (1.0, -1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity(Record):
+    """Derivatives of the optimal cost, and what errors cost.
+
+    Attributes
+    ----------
+    order : currency per share
+        d cost / d S: the multiplier, what the next share costs.
+    cap : (n,) currency per share
+        d cost / d cap_t, 0 or below: what one more share of room in interval t would save.
+    floor : (n,) currency per share
+        d cost / d floor_t, 0 or above.
+    coefficients : DataFrame
+        Index the curve's coefficients; error_%; cost_%: how much the optimal cost rises where the
+        coefficient is larger by that in all intervals (first order); misjudged_%: what trading on
+        estimates with independent errors of that size costs over trading on the truth (second
+        order: a flat optimum).
+    """
+
+    order: float
+    cap: Float
+    floor: Float
+    coefficients: pd.DataFrame
+
+
+def sensitivity(
+    curve: ImpactCurve,
+    total_shares: float,
+    *,
+    min_shares: ArrayLike = 0.0,
+    max_shares: ArrayLike | None = None,
+    objective: str = "cost",
+    error: float = 0.1,
+) -> Sensitivity:
+    r"""Derivatives of the least cost by the envelope theorem, and the cost of wrong coefficients.
+
+    .. math:: \partial C^* / \partial u_t = -\max(\nu - C_t'(u_t), 0)
+
+    Independent errors cost, to second order, the sum of what each alone costs, the mean of
+    both signs: 2 n solutions a coefficient.
+
+    Parameters
+    ----------
+    curve, total_shares, min_shares, max_shares, objective
+        As `allocate`; n intervals.
+    error : fraction, in (0, 1)
+
+    Raises
+    ------
+    ValidationError
+        A composite curve: its coefficients are its parts'.
+    """
+    if isinstance(curve, CompositeImpact):
+        raise ValidationError("a composite curve has the coefficients of its parts; ask for theirs one by one")
+    size, total = number("error", error, 0, 1, above=0), total_of(curve, objective)
+
+    def solved(believed: ImpactCurve) -> Float:
+        options = {"min_shares": min_shares, "max_shares": max_shares, "objective": objective}
+        return allocate(believed, total_shares, **options).shares  # type: ignore[arg-type]
+
+    base = allocate(curve, total_shares, min_shares=min_shares, max_shares=max_shares, objective=objective)
+    x, nu = base.shares, base.marginal_cost
+    lower, upper = bounds_of(len(curve), float(total_shares), min_shares, max_shares)
+    table = {}
+    for name, values in curve.parameters().items():
+        larger = dataclasses.replace(curve, **{name: values * (1.0 + size)})  # type: ignore[type-var]
+        rise = float(np.sum(total_of(larger, objective).value(solved(larger)))) - base.cost
+        lost = 0.0
+        for t in np.flatnonzero(values.reshape(len(values), -1).any(axis=1)):
+            for sign in BOTH_SIGNS:
+                factor = np.ones(len(values))
+                factor[t] += sign * size
+                wrong = dataclasses.replace(curve, **{name: (values.T * factor).T})  # type: ignore[type-var]
+                lost += 0.5 * (float(np.sum(total.value(solved(wrong)))) - base.cost)
+        table[name] = {"error_%": 100 * size, "cost_%": 100 * rise / base.cost, "misjudged_%": 100 * lost / base.cost}
+    return Sensitivity(
+        nu,
+        np.where(x >= upper, -np.maximum(nu - total.marginal_last(x), 0.0), 0.0),
+        np.where(x <= lower, np.maximum(total.marginal(x) - nu, 0.0), 0.0),
+        pd.DataFrame(table).T.rename_axis("coefficient"),
+    )

@@ -1,0 +1,88 @@
+"""What the facade's allocator hands on, compares and draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from research_lib import ImpactModel, OptimizerConfig, TradeAllocator
+from research_lib.errors import OptimizationError, ValidationError
+from research_lib.execution import ConvexTerms
+
+matplotlib.use("Agg")
+N, S = 26, 50_000.0
+
+
+@pytest.fixture(scope="module")
+def model() -> ImpactModel:
+    model = ImpactModel("linear")
+    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(26, 20)), test_fraction=0)
+    return model
+
+
+def test_caps_lots_and_blackouts_reach_the_solver(model: ImpactModel) -> None:
+    volume = np.linspace(2e4, 6e4, N)
+    result = TradeAllocator(model, S).optimize(
+        "auto", lot_size=100, participation_rate=0.06, volume=volume, blackout=[3, 4], cross_check=True
+    )
+    shares = result["optimal_allocation"]
+    assert shares[[3, 4]].tolist() == [0, 0]
+    assert np.all(shares <= 0.06 * volume)
+    assert np.all(shares % 100 == 0)
+    assert result["allocation"].cross_check.solver == "cvxpy"
+
+
+def test_terms_and_relaxation_reach_the_solver(model: ImpactModel) -> None:
+    allocator = TradeAllocator(model, S, config=OptimizerConfig(max_allocation_ratio=0.03))
+    with pytest.raises(OptimizationError, match="cap admits 39,000 of 50,000 shares"):
+        allocator.optimize("auto")
+    assert "raised to 1.28" in allocator.optimize("auto", on_infeasible="relax")["allocation"].relaxed
+    calm = TradeAllocator(model, S).optimize("auto", terms=ConvexTerms(risk_aversion=1e-5, variance=1e-2))
+    flat = TradeAllocator(model, S).optimize("auto")
+    assert np.cumsum(calm["optimal_allocation"])[5] > np.cumsum(flat["optimal_allocation"])[5]
+
+
+def test_compared_solvers_agree_and_each_speaks_for_itself(model: ImpactModel) -> None:
+    allocator = TradeAllocator(model, S)
+    allocator.optimize("auto")
+    table = allocator.compare_solvers()
+    assert table.index.tolist() == ["analytical", "cvxpy", "scipy"]
+    assert table["certified"].all()
+    assert np.ptp(table["cost"]) < 1e-6 * table["cost"].min()
+    assert (table["gap"].abs() <= 1e-6).all()
+    assert (table["seconds"] > 0).all()
+    assert (table["iterations"] > 0).all()
+    starved = TradeAllocator(model, S, config=OptimizerConfig(max_iterations=1)).compare_solvers()
+    assert not starved.loc["scipy", "certified"]
+    assert "duality gap" in starved.loc["scipy", "reason"]
+
+
+def test_summary_has_certificate_and_saving(model: ImpactModel) -> None:
+    allocator = TradeAllocator(model, S)
+    text = allocator.summary()
+    assert "the next share costs" in text
+    assert "% below equal shares'" in text
+    assert "children beyond the sizes that the fit saw" in text
+
+
+def test_the_one_picture_shows_schedule_water_level_and_execution(model: ImpactModel, tmp_path: Path) -> None:
+    allocator = TradeAllocator(model, S, config=OptimizerConfig(max_allocation_ratio=0.06))
+    result = allocator.optimize("auto")
+    axes = allocator.plot_allocation(tmp_path / "order.png", volume=np.linspace(1, 2, N))
+    assert (tmp_path / "order.png").stat().st_size > 20_000
+    assert {"optimal", "TWAP", "VWAP", "above the cap"} <= {t.get_text() for t in axes[0].get_legend().get_texts()}
+    level = next(line for line in axes[1].lines if line.get_label().startswith("multiplier"))
+    assert level.get_ydata()[0] == result["allocation"].marginal_cost
+    done = {line.get_label(): line.get_ydata() for line in axes[2].lines}
+    assert done["optimal"][-1] == pytest.approx(100)
+    assert done["VWAP"][N // 2] < done["TWAP"][N // 2]
+    plt.close("all")
+
+
+def test_caps_that_contradict_are_refused(model: ImpactModel) -> None:
+    with pytest.raises(ValidationError, match="go together"):
+        TradeAllocator(model, S).optimize("auto", participation_rate=0.1)

@@ -1,0 +1,55 @@
+"""Figures of one order: what they draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from research_lib.reporting import plots_execution as plots
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def test_what_the_caps_forbid_is_shaded_where_it_is_near() -> None:
+    near = plots.plot_schedule([1.0, 3.0], {"TWAP": [2.0, 2.0]}, caps=[3.0, 3.5])
+    shaded = {patch.get_label(): patch for patch in near.patches}["above the cap"].get_data()
+    assert shaded.baseline.tolist() == [3.0, 3.5]
+    assert near.get_ylim()[1] == pytest.approx(3.6)
+    far = plots.plot_schedule([1.0, 3.0], caps=[40.0, 50.0])
+    assert "caps from 40, off the scale" in [text.get_text() for text in far.get_legend().get_texts()]
+
+
+def test_intervals_without_shares_stay_dry() -> None:
+    ax = plots.plot_water_level([0.03, 0.05], [0.01, 0.05], 0.03, [10.0, 0.0])
+    filled = {patch.get_label(): patch for patch in ax.patches}["filled by the order"].get_data()
+    assert filled[0] - filled.baseline == pytest.approx([0.02, 0.0])
+    assert ax.lines[0].get_ydata()[0] == 0.03
+
+
+def test_execution_ends_at_all_of_the_order() -> None:
+    ax = plots.plot_executed({"optimal": [1.0, 3.0], "TWAP": [2.0, 2.0]})
+    assert ax.lines[0].get_ydata().tolist() == [0, 25, 100]
+    assert ax.lines[0].get_color() != ax.lines[1].get_color()
+
+
+def test_frontier_and_sensitivity_draw_every_row() -> None:
+    frontier = plots.plot_frontier(np.arange(8.0), np.arange(8.0)[::-1], 10.0 ** np.arange(-8, 0))
+    assert len(frontier.lines[0].get_xdata()) == 8
+    assert len(frontier.texts) == 4
+    table = pd.DataFrame(
+        {"error_%": [10.0, 10.0], "cost_%": [4.0, -1.0], "misjudged_%": [0.2, 0.1]}, index=["beta", "half_spread"]
+    )
+    bars = plots.plot_sensitivity(table)
+    assert sorted(bar.get_width() for bar in bars.patches) == [-1.0, 0.1, 0.2, 4.0]
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["half spread", "beta"]
