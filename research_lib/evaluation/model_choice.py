@@ -227,8 +227,7 @@ def compare_forms(
     losses, incomplete = _comparable(pd.DataFrame(rows).T.rename_axis("day"))
     found = model_confidence_set(losses, **(confidence or {}))
     table = _savings(losses).assign(p_value=found.p_values).sort_values("cost_bps")
-    rest = "the earlier days only" if scheme == "walk_forward" else "all other days, later ones too"
-    information = f"each of {len(losses)} days replayed with curves fitted on {rest}"
+    information = f"each of {len(losses)} days replayed with curves fitted on {parts.others(scheme)}"
     reading = " ".join(filter(None, [_reading(table), found.reading, _left_out(incomplete)]))
     return FormComparison(losses, table, found, found.excluded, incomplete, information, reading)
 
@@ -263,11 +262,9 @@ def _comparable(losses: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
 
 
 def _left_out(incomplete: tuple[str, ...]) -> str:
-    return (
-        f"Not compared, for on some day the books could not fill its schedule: {', '.join(incomplete)}."
-        if incomplete
-        else ""
-    )
+    if not incomplete:
+        return ""
+    return f"Not compared, for on some day the books could not fill its schedule: {', '.join(incomplete)}."
 
 
 def _savings(losses: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
+from research_lib.evaluation.model_choice import UNFILLED_TOLERANCE
 from research_lib.evaluation.replay import replay
 from research_lib.execution.allocation import allocate
 from research_lib.execution.schedules import Schedule, twap
@@ -41,7 +42,6 @@ WEIGHTS = {"equal": "least_squares", "1/size^2": "weighted"}
 SIDES = ("buy", "sell")
 CHOICES = ["reference", "normalisation", "sampling", "weight", "side"]
 BLOCKS_A_DAY = 13
-UNFILLED_TOLERANCE = 1e-6
 
 
 def multiverse(
@@ -209,22 +209,26 @@ class _Judge(Record):
     ) -> _Judge:
         n = session.n_intervals
         days = [starts.take(np.arange(first, first + n)) for first in range(0, len(starts), n)]
-        executed = [replay(twap(total_shares, n), day, side) for day in days]
-        cost, unfilled = (np.array([getattr(e, name) for e in executed]) for name in ("cost", "unfilled"))
+        cost, unfilled = _replayed(twap(total_shares, n), days, side)
         is_fitted = np.arange(len(days)) < len(fitted)
         return cls(days, is_fitted, side, total_shares, max_shares, cost, unfilled)
 
     def savings(self, curve: PowerImpact) -> dict[str, float]:
         """Saving against TWAP of the curve's schedule, per cent of TWAP's cost, on fitted and held-out days."""
         shares = allocate(curve, self.total_shares, max_shares=self.max_shares).shares
-        executed = [replay(Schedule(shares, "optimal"), day, self.side) for day in self.days]
-        cost, unfilled = (np.array([getattr(e, name) for e in executed]) for name in ("cost", "unfilled"))
+        cost, unfilled = _replayed(Schedule(shares, "optimal"), self.days, self.side)
         alike = np.abs(unfilled - self.twap_unfilled) <= UNFILLED_TOLERANCE
         found = {}
         for name, chosen in (("saving_in_%", self.is_fitted), ("saving_out_%", ~self.is_fitted)):
             comparable = chosen.any() and alike[chosen].all()
             found[name] = 100 * (1 - cost[chosen].sum() / self.twap_cost[chosen].sum()) if comparable else np.nan
         return found
+
+
+def _replayed(schedule: Schedule, days: list[BookSnapshots], side: str) -> tuple[Float, Float]:
+    """Cost, currency, and shares left unfilled on each day, (D,) each."""
+    executed = [replay(schedule, day, side) for day in days]
+    return np.array([run.cost for run in executed]), np.array([run.unfilled for run in executed])
 
 
 def _dates(books: BookSnapshots, session: Session) -> NDArray[np.str_]:

@@ -30,6 +30,7 @@ EXPONENTS = np.linspace(0.05, 3.0, 60)
 ITERATIONS = 60
 CONVERGED = 1e-9
 MEDIAN_OF_NORMAL = 0.6744897501960817
+HUBER_THRESHOLD = 1.345
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +115,16 @@ class Estimate(Record):
         else:
             columns = self._basis(size)
         return np.where(self.free[group], columns, 0.0)
+
+    def standard_error(self, group: Index, size: Float, covariance: Float) -> Float:
+        """Of the impact at (m,) sizes of the groups given, from the (G, p, p) `covariance` by the delta method.
+
+        0 where no coefficient is free, NaN where one that is has no variance.
+        """
+        jacobian, own = self.jacobian(group, size), covariance[group]
+        variance = np.einsum("mi,mij,mj->m", jacobian, np.nan_to_num(own), jacobian)
+        unknown = np.any(np.isnan(np.einsum("mii->mi", own)) & self.free[group], axis=1)
+        return np.where(unknown, np.nan, np.sqrt(np.maximum(variance, 0.0)))
 
     def _basis(self, size: Float) -> Float:
         return steps(size, self.knots) if len(self.knots) else BASES[tuple(self.names)](size)
@@ -262,10 +273,10 @@ def _gauss_newton(points: Points, exponent: Float) -> tuple[Float, Float, NDArra
     return _scale(points, exponent), exponent, np.abs(step) <= CONVERGED
 
 
-def huber(points: Points, model_type: str, tolerance: float, threshold: float = 1.345) -> tuple[Estimate, Float]:
+def huber(points: Points, model_type: str, tolerance: float) -> tuple[Estimate, Float]:
     """Huber's M-estimate by reweighting, scale by the normalised median absolute residual; and the last weights.
 
-    Source: Huber, Robust Statistics (1981), section 7; threshold 1.345 is 95 % efficient for normal errors.
+    Source: Huber, Robust Statistics (1981), section 7; the threshold 1.345 is 95 % efficient for normal errors.
     """
     order = np.argsort(points.group, kind="stable")
     start = np.searchsorted(points.group[order], np.arange(points.n_groups + 1))
@@ -274,7 +285,7 @@ def huber(points: Points, model_type: str, tolerance: float, threshold: float = 
         fit = estimate(points.reweighted(weight), model_type, tolerance)
         residual = points.mean - fit.impact(points.group, points.size)
         spread = _medians(np.abs(residual)[order], start) / MEDIAN_OF_NORMAL
-        reach = threshold * spread[points.group]
+        reach = HUBER_THRESHOLD * spread[points.group]
         new = np.divide(reach, np.abs(residual), out=np.ones_like(weight), where=np.abs(residual) > reach)
         if np.max(np.abs(new - weight)) <= 1e-10:
             break

@@ -95,12 +95,9 @@ class ImpactFit(Record):
         """
         size = np.atleast_1d(np.asarray(sizes, float))
         where = np.full(len(size), interval)
-        jacobian = self.estimate.jacobian(where, size)
-        free = self.estimate.free[interval]
-        cov = self.cov[interval][np.ix_(free, free)]
-        variance = np.maximum(np.einsum("ki,ij,kj->k", jacobian[:, free], cov, jacobian[:, free]), 0.0)
-        spread_error = self.bse["half_spread"].iloc[interval]
-        reach = self._quantile(alpha)[interval] * np.sqrt(variance + np.nan_to_num(spread_error) ** 2)
+        error = self.estimate.standard_error(where, size, self.cov)
+        spread_error = np.nan_to_num(self.bse["half_spread"].iloc[interval])
+        reach = self._quantile(alpha)[interval] * np.hypot(error, spread_error)
         slippage = self.params["half_spread"].iloc[interval] + self.estimate.impact(where, size)
         table = pd.DataFrame({"slippage": slippage, "lower": slippage - reach, "upper": slippage + reach})
         return table.set_axis(pd.Index(size, name="size"))

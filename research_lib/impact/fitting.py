@@ -204,7 +204,7 @@ class _Prepared(Record):
     sample: Sample
     usable: Sample
     total: Float
-    completion: Any
+    completion: str
     daily: tuple[Sample, Float]
 
 
@@ -306,10 +306,7 @@ def _shrinkage(
     level = found.impact(group, size)
     reason = "none: switched off" if choice.shrinkage == "none" else ""
     if len(np.unique(points.cluster)) > 1:
-        jacobian = found.jacobian(group, size)
-        variance = np.maximum(np.einsum("gi,gij,gj->g", jacobian, np.nan_to_num(covariance), jacobian), 0.0)
-        known = np.isfinite(covariance).any(axis=(1, 2))
-        error = np.where(known, np.sqrt(variance), np.nan)
+        error = np.where(found.free.any(axis=1), found.standard_error(group, size, covariance), np.nan)
         return {
             "impact": shrink(level, error, reason, overlap, _daily_levels(points, level)),
             "half_spread": shrink(half_spread, spread_error, reason, 0, daily_spread),

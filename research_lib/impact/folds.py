@@ -63,6 +63,12 @@ class Parts(Record):
         """What a unit is called."""
         return "day" if self.by_day else "block"
 
+    def others(self, scheme: str) -> str:
+        """What each fold of a scheme is fitted on, in words."""
+        if scheme == "walk_forward":
+            return f"the earlier {self.kind}s only"
+        return "all other days, later ones too" if self.by_day else "all other blocks"
+
     def take(self, units: Iterable[int]) -> pd.DataFrame | ImpactMoments:
         """The observations of the chosen units, for `fit_impact`."""
         chosen = np.zeros(len(self.labels), bool)

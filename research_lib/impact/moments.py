@@ -17,7 +17,7 @@ from research_lib.errors import ValidationError
 from research_lib.impact.censoring import GAMMAS, MOST_SIZES, Rows, continued, sums
 from research_lib.impact.samples import Sample, Spreads
 from research_lib.impact.slippage import SlippageCurves, session_intervals, slippage_curves
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import BookSnapshots, side_sign
 from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
 
@@ -81,8 +81,7 @@ class ImpactMoments(Record):
         if np.any(half_spread < 0):
             raise ValidationError(f"{int(np.sum(half_spread < 0)):,} books are crossed (bid above ask); drop them")
         interval = session_intervals(curves.time[quoted], n_intervals, window)
-        sign = 1.0 if curves.side == "buy" else -1.0
-        impact = sign * (curves.lower_bound[quoted][:, columns] - mid[:, None]) - half_spread[:, None]
+        impact = side_sign(curves.side) * (curves.lower_bound[quoted][:, columns] - mid[:, None]) - half_spread[:, None]
         lacking = curves.censored[quoted][:, columns] @ (np.int64(1) << np.arange(len(sizes)))
         days, dates = pd.factorize(window.days(curves.time[quoted]), sort=True)
         count = int(n_intervals or (interval.max() + 1 if len(interval) else 1))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.impact.curves import ImpactCurve, as_floats, is_cost, recut, shared_time
 from research_lib.impact.totals import UNUSED_POWER, SeparableTotal
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import BookSnapshots, side_sign
 
 Float = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ class PiecewiseLinearImpact(ImpactCurve):
             An unknown side, or no book.
         """
         prices, sizes = books.levels(side)
-        sign = 1.0 if side == "buy" else -1.0
+        sign = side_sign(side)
         order = np.argsort(sign * prices, axis=1, kind="stable")  # empty levels, of price NaN, come last
         away = np.take_along_axis(sign * prices, order, axis=1)
         quoted = np.isfinite(books.bid_price).any(axis=1) & np.isfinite(books.ask_price).any(axis=1)

@@ -138,9 +138,7 @@ def _level(fit: ImpactFit, size: float) -> Float:
 def _error(fit: ImpactFit, size: float) -> Float:
     """Standard error of the impact at a size, (n,); NaN where a coefficient has none."""
     index = np.arange(len(fit.curve))
-    jacobian = fit.estimate.jacobian(index, np.full(len(index), size))
-    variance = np.einsum("ni,nij,nj->n", jacobian, np.nan_to_num(fit.cov), jacobian)
-    return np.where(np.isfinite(fit.cov).any(axis=(1, 2)), np.sqrt(np.maximum(variance, 0.0)), np.nan)
+    return fit.estimate.standard_error(index, np.full(len(index), size), fit.cov)
 
 
 def _scaled(fit: ImpactFit, factor: Float) -> ImpactCurve:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.impact.walk import best_prices, beyond_reference, checked_sizes, walk_rows
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import BookSnapshots, side_sign
 from research_lib.market.sessions import Session
 
 logger = logging.getLogger(__name__)
@@ -76,12 +76,12 @@ class SlippageCurves(Record):
     @property
     def slippage(self) -> Float:
         """Average price beyond the mid, cost positive, (n, K) currency per share; NaN where censored."""
-        return self._beyond(self.mid, _sign(self.side))
+        return self._beyond(self.mid, side_sign(self.side))
 
     @property
     def impact(self) -> Float:
         """Average price beyond the touch, (n, K) currency per share, 0 within its size; NaN where censored."""
-        return self._beyond(self.touch, _sign(self.side))
+        return self._beyond(self.touch, side_sign(self.side))
 
     def _beyond(self, reference: Float, sign: float) -> Float:
         beyond = np.empty_like(self.lower_bound)
@@ -109,7 +109,7 @@ class SlippageCurves(Record):
         if not quoted.all():
             logger.info("%s of %s snapshots lack a side and are left out", f"{(~quoted).sum():,}", f"{len(quoted):,}")
         interval = session_intervals(self.time, n_intervals, session or Session())
-        n_sizes, sign = len(self.trade_sizes), _sign(self.side)
+        n_sizes, sign = len(self.trade_sizes), side_sign(self.side)
         price = self.lower_bound[quoted].ravel()
         mid, half_spread, touch, depth = (
             np.repeat(array[quoted], n_sizes) for array in (self.mid, self.half_spread, self.touch, self.depth)
@@ -177,7 +177,7 @@ def slippage_curves(
         raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame")
     shares = checked_sizes(trade_sizes)
     prices, sizes = (np.ascontiguousarray(array) for array in books.levels(side))
-    batch_size, sign, n = number("batch_size", batch_size, 1, integer=True), _sign(side), len(books)
+    batch_size, sign, n = number("batch_size", batch_size, 1, integer=True), side_sign(side), len(books)
     lower_bound, depth, touch = np.empty((n, len(shares))), np.empty(n), np.empty(n)
 
     def walk(rows: slice) -> slice:
@@ -191,10 +191,6 @@ def slippage_curves(
     best_prices(np.ascontiguousarray(books.levels("sell" if side == "buy" else "buy")[0]), -sign, opposite)
     mid, half_spread = 0.5 * (touch + opposite), 0.5 * sign * (touch - opposite)
     return SlippageCurves(books.time, side, shares, mid, half_spread, touch, depth, lower_bound)
-
-
-def _sign(side: str) -> float:
-    return 1.0 if side == "buy" else -1.0
 
 
 def _in_batches(walk: Callable[[slice], slice], n: int, batch_size: int, parallel: bool) -> Iterator[slice]:

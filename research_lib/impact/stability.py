@@ -271,10 +271,7 @@ def buy_against_sell(
 def impact_level(fit: ImpactFit, size: float) -> tuple[float, float]:
     """Impact of the unshrunk curve at one size in the first interval, and its standard error, currency per share."""
     where, at = np.zeros(1, np.int64), np.array([size])
-    free = fit.estimate.free[0]
-    slope = fit.estimate.jacobian(where, at)[0][free]
-    variance = float(slope @ fit.cov[0][np.ix_(free, free)] @ slope)
-    return float(fit.estimate.impact(where, at)[0]), float(np.sqrt(variance)) if variance >= 0 else np.nan
+    return float(fit.estimate.impact(where, at)[0]), float(fit.estimate.standard_error(where, at, fit.cov)[0])
 
 
 def _pooled(settings: dict[str, Any], session: Session | None) -> dict[str, Any]:

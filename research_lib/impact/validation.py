@@ -253,11 +253,9 @@ def _criteria(parts: Parts, fit: ImpactFit, sizes: Float) -> dict[str, float]:
 
 
 def _information(parts: Parts, scheme: str) -> str:
-    if parts.by_day:
-        rest = "the earlier days only" if scheme == "walk_forward" else "all other days, later ones too"
-        return f"each of {len(parts.labels) - (scheme == 'walk_forward')} days predicted by fits to {rest}"
-    rest = "the earlier blocks only" if scheme == "walk_forward" else "all other blocks"
-    return f"one day: each of {len(parts.labels) - (scheme == 'walk_forward')} blocks predicted by fits to {rest}"
+    n_held_out = len(parts.labels) - (scheme == "walk_forward")
+    said = f"each of {n_held_out} {parts.kind}s predicted by fits to {parts.others(scheme)}"
+    return said if parts.by_day else f"one day: {said}"
 
 
 def _verdict(table: pd.DataFrame, by_unit: pd.DataFrame, parts: Parts) -> str:

@@ -127,11 +127,7 @@ class BookSnapshots(Record):
 
     def levels(self, side: str) -> tuple[Float, Float]:
         """Prices and sizes, each (n, L), that an order of `side` ("buy" or "sell") walks."""
-        if side == "buy":
-            return self.ask_price, self.ask_size
-        if side == "sell":
-            return self.bid_price, self.bid_size
-        raise ValidationError(f'side must be "buy" or "sell", got {side!r}')
+        return (self.ask_price, self.ask_size) if side_sign(side) > 0 else (self.bid_price, self.bid_size)
 
     def take(self, rows: ArrayLike) -> BookSnapshots:
         """The snapshots selected by a boolean mask or by positions in time order; all trades are kept."""
@@ -298,9 +294,20 @@ def _flags(name: str, flags: Any, default: bool, n: int) -> NDArray[np.bool_]:
     return checked
 
 
+def side_sign(side: str) -> float:
+    """1 for "buy", -1 for "sell"; ValidationError for any other."""
+    if side not in ("buy", "sell"):
+        raise ValidationError(f'side must be "buy" or "sell", got {side!r}')
+    return 1.0 if side == "buy" else -1.0
+
+
+def empty_level(name: str) -> float:
+    """What an empty level holds in the array of this name: NaN in prices, 0 in sizes."""
+    return np.nan if name.endswith("price") else 0.0
+
+
 def padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
     """Levels up to `width`, the added ones empty; arrays without levels as they are."""
     if array.ndim == 1 or array.shape[1] == width:
         return array
-    empty = np.nan if name.endswith("price") else 0.0
-    return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=empty)
+    return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=empty_level(name))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from research_lib.config import number
 from research_lib.errors import ValidationError
-from research_lib.market.book import BookSnapshots, padded
+from research_lib.market.book import BookSnapshots, empty_level, padded
 from research_lib.market.readers import refuse_disorder
 from research_lib.market.sessions import Session
 
@@ -107,9 +107,7 @@ class _Day:
         gone = books.complete & (books.time > self.span.stands_until)
         if max_age is not None:
             gone |= books.stale(max_age)
-        arrays: dict[str, Any] = {
-            name: np.where(gone[:, None], np.nan if name.endswith("price") else 0.0, books[name]) for name in LEVELS
-        }
+        arrays: dict[str, Any] = {name: np.where(gone[:, None], empty_level(name), books[name]) for name in LEVELS}
         return dataclasses.replace(books, complete=books.complete & ~gone, age=np.where(gone, 0, books.age), **arrays)
 
 
@@ -136,9 +134,7 @@ def _days_of(batch: BookSnapshots, session: Session) -> dict[Any, _Day]:
 def _snapshots_at(
     books: BookSnapshots, time: NDArray[np.int64], rows: NDArray[np.int64], seen: NDArray[np.bool_]
 ) -> BookSnapshots:
-    arrays: dict[str, Any] = {
-        name: np.where(seen[:, None], books[name][rows], np.nan if name.endswith("price") else 0.0) for name in LEVELS
-    }
+    arrays: dict[str, Any] = {name: np.where(seen[:, None], books[name][rows], empty_level(name)) for name in LEVELS}
     age = np.where(seen, time - books.time[rows], 0)
     return dataclasses.replace(books, time=time, complete=seen, age=age, non_finite=None, trades=None, **arrays)
 

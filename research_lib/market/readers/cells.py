@@ -167,7 +167,7 @@ def refuse_backwards(path: Path, first_row: int, name: str, time: Int64, before:
         )
 
 
-def numbers(path: Path, first_row: int, batch: pa.RecordBatch, names: Sequence[str]) -> Float:
+def numbers(batch: pa.RecordBatch, names: Sequence[str]) -> Float:
     """Numeric columns side by side, (n, k) floats, NaN where empty."""
     return np.column_stack([batch.column(name).to_numpy(zero_copy_only=False) for name in names]).astype(float)
 

@@ -197,7 +197,7 @@ class _Columns:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Price and size of each record, (n,) each; those of trades are above 0."""
         price = self._prices(row, batch, ["price"])[:, 0]
-        size = cells.numbers(self.path, row, batch, ["size"])[:, 0]
+        size = cells.numbers(batch, ["size"])[:, 0]
         for name, values in (("price", price), ("size", size)):
             bad = traded & ~((values > 0) & (values < cells.DEAREST))
             cells.refuse_cells(self.path, row, name, bad, values, "of a trade must be above 0 and below 1e9")
@@ -206,7 +206,7 @@ class _Columns:
     def _side(self, row: int, batch: pa.RecordBatch, side: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
         prices, sizes = (cells.level_columns(self.n_levels, [side], [code]) for code in ("px", "sz"))
         price = self._prices(row, batch, prices)
-        size = cells.numbers(self.path, row, batch, sizes)
+        size = cells.numbers(batch, sizes)
         checked = cells.levels(self.path, row, prices, sizes, price, size, flag=self.flag)
         yield from zip(("price", "size"), checked, strict=True)
 
@@ -227,7 +227,7 @@ class _Columns:
             rule = "is read as fixed-point of 1e-9 and must be at least 0.00001; write decimals"
             cells.refuse_table(self.path, row, names, low, price, rule)
             return price
-        price = cells.numbers(self.path, row, batch, names)
+        price = cells.numbers(batch, names)
         undefined = ((price >= UNDEF_PRICE) & (price < np.inf)) | (price == UNDEF_PRICE / FIXED_PRICE_SCALE)
         return np.where(undefined, np.nan, price)
 

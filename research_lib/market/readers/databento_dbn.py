@@ -78,7 +78,7 @@ def records(path: Path, batch_rows: int, flag_non_finite: bool = False) -> Itera
     """Checked records of one file, `batch_rows` at a time; raises as `batches`."""
     row, newest, instrument = 0, np.int64(cells.EARLIEST_NS), None
     with _decoding(path), open_bytes(path) as stream:
-        metadata = _metadata(path, stream)
+        metadata = _metadata(stream)
         layout = _layout(path, metadata)
         while data := stream.read(batch_rows * layout.itemsize):
             raw = _raw(path, row, data, layout, SCHEMAS[str(metadata.schema)][1])
@@ -101,7 +101,7 @@ def _decoding(path: Path) -> Iterator[None]:
             raise ValidationError(f"{path} cannot be read: {reason}; fetch it again") from error
 
 
-def _metadata(path: Path, stream: Any) -> Any:
+def _metadata(stream: Any) -> Any:
     """Metadata at the start of a file: 8 bytes that give its length, then itself."""
     prefix = stream.read(PREFIX_BYTES)
     rest = stream.read(int.from_bytes(prefix[4:PREFIX_BYTES], "little"))

@@ -163,7 +163,7 @@ def _wide(columns: _Columns, batch_rows: int) -> Iterator[BookSnapshots]:
 
 def _wide_side(columns: _Columns, row: int, batch: pa.RecordBatch, side: str) -> Iterator[tuple[str, Float]]:
     prices, sizes = (_level_columns(columns.n_levels, [side], [kind]) for kind in KINDS)
-    price, size = (cells.numbers(columns.path, row, batch, names) for names in (prices, sizes))
+    price, size = (cells.numbers(batch, names) for names in (prices, sizes))
     checked = cells.levels(columns.path, row, prices, sizes, price, size, flag=columns.flag)
     yield from zip(KINDS, checked, strict=True)
 
@@ -209,7 +209,7 @@ def _long_rows(columns: _Columns, row: int, batch: pa.RecordBatch, time: Int64) 
     path, side = columns.path, batch.column("side")
     known = np.isin(np.asarray(side.fill_null(""), object).astype(str), SIDES)
     cells.refuse_cells(path, row, "side", ~known, side, 'must be "bid" or "ask"')
-    price, size, level = cells.numbers(path, row, batch, ["price", "size", "level"]).T
+    price, size, level = cells.numbers(batch, ["price", "size", "level"]).T
     for name, values in (("price", price), ("size", size)):
         bad = ~((values > 0) & (values < cells.DEAREST))
         if columns.flag:
@@ -246,8 +246,8 @@ def _assembled(path: Path, rows: _Rows, symbol: str) -> BookSnapshots:
 
 def _wide_touch(columns: _Columns) -> Iterator[tuple[Float, Float]]:
     touch = ("bid_price_1", "ask_price_1")
-    for row, batch in columns.read(SURVEY_ROWS, touch):
-        bid, ask = cells.numbers(columns.path, row, batch, touch).T
+    for _, batch in columns.read(SURVEY_ROWS, touch):
+        bid, ask = cells.numbers(batch, touch).T
         yield bid, ask
 
 
@@ -255,7 +255,7 @@ def _long_touch(columns: _Columns) -> Iterator[tuple[Float, Float]]:
     """Best bid and ask of each time of which both are in one batch."""
     for row, batch in columns.read(SURVEY_ROWS, (columns.time, "side", "price", "level")):
         time = cells.times(columns.path, row, columns.time, batch.column(columns.time))
-        price, level = cells.numbers(columns.path, row, batch, ["price", "level"]).T
+        price, level = cells.numbers(batch, ["price", "level"]).T
         side = batch.column("side").to_numpy(zero_copy_only=False)
         bid, ask = ((level == 1) & (side == name) for name in SIDES)
         _, of_bid, of_ask = np.intersect1d(time[bid], time[ask], return_indices=True)

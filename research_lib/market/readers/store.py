@@ -176,7 +176,7 @@ class _Rows:
     def _refuse_cells(self) -> None:
         for side in SIDES:
             prices, sizes = (self._names(side, code) for code in KINDS.values())
-            price, size = (cells.numbers(self.path, self.first, self.batch, names) for names in (prices, sizes))
+            price, size = (cells.numbers(self.batch, names) for names in (prices, sizes))
             cells.levels(self.path, self.first, prices, sizes, price, size)
 
     def _side_by_side(self, side: str, code: str) -> _SideBySide:
