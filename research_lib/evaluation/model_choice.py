@@ -142,8 +142,6 @@ class FormComparison(Record):
         interval lower, upper, saving_% (of TWAP's mean cost), days_won (against TWAP), and
         p_value of the confidence set.
     confidence : ConfidenceSet
-    losers : tuple of str
-        Forms outside the confidence set.
     incomplete : tuple of str
         Forms whose schedules some day's books could not fill as far as TWAP's: not compared.
     information : str
@@ -154,7 +152,6 @@ class FormComparison(Record):
     losses: pd.DataFrame
     table: pd.DataFrame
     confidence: ConfidenceSet
-    losers: tuple[str, ...]
     incomplete: tuple[str, ...]
     information: str
     reading: str
@@ -229,7 +226,7 @@ def compare_forms(
     table = _savings(losses).assign(p_value=found.p_values).sort_values("cost_bps")
     information = f"each of {len(losses)} days replayed with curves fitted on {parts.others(scheme)}"
     reading = " ".join(filter(None, [_reading(table), found.reading, _left_out(incomplete)]))
-    return FormComparison(losses, table, found, found.excluded, incomplete, information, reading)
+    return FormComparison(losses, table, found, incomplete, information, reading)
 
 
 def _books_by_day(books: BookSnapshots, parts: Parts, session: Session) -> dict[str, BookSnapshots]:

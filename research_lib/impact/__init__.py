@@ -15,6 +15,7 @@ from research_lib.impact.fitting import fit_forms, fit_impact
 from research_lib.impact.model import ImpactModel
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.piecewise import PiecewiseLinearImpact
+from research_lib.impact.pooling import pool_fits
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.stability import buy_against_sell, coefficient_stability, influence_by_day
 from research_lib.impact.totals import SeparableTotal
@@ -42,6 +43,7 @@ __all__ = [
     "fit_impact",
     "influence_by_day",
     "order_flow_imbalance",
+    "pool_fits",
     "residual_bias",
     "residual_rows",
     "residual_tests",

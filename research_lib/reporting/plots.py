@@ -140,54 +140,6 @@ def plot_slippage_fit(
     return ax
 
 
-def plot_coefficients(
-    params: pd.DataFrame,
-    lower: pd.DataFrame,
-    upper: pd.DataFrame,
-    name: str,
-    unit: str,
-    session: Session,
-    ax: Axes | None = None,
-) -> Axes:
-    """One coefficient by interval with its 95 % interval; where that is unknown, the point alone."""
-    ax = ax or new_figure()[1][0]
-    ax.fill_between(
-        params.index, lower[name], upper[name], color=FITTED, alpha=0.25, linewidth=0, label="95 % interval"
-    )
-    ax.plot(params.index, params[name], ".", markersize=3, color=FITTED, label=name)
-    ax.set_ylim(
-        min(0.0, float(np.nanquantile(lower[name].fillna(0.0), 0.01))), 1.1 * _visible_top(params[name], upper[name])
-    )
-    ax.axhline(0.0, color=MUTED, linewidth=0.8)
-    ax.set_ylabel(f"{name} ({unit})")
-    ax.legend(frameon=False)
-    return clock_axis(ax, session)
-
-
-def plot_residuals(
-    residuals: Mapping[str, pd.DataFrame], session: Session | None = None, ax: Axes | None = None
-) -> Axes:
-    """Quartiles of residuals against trade size or, with a session, through the day.
-
-    Parameters
-    ----------
-    residuals : mapping of label to DataFrame
-        Index trade size (shares) or interval; columns lower, middle, upper, bps.
-    """
-    ax = ax or new_figure()[1][0]
-    for (label, band), colour in zip(residuals.items(), SERIES, strict=False):
-        lower, middle, upper = band.to_numpy().T
-        ax.fill_between(band.index, lower, upper, color=colour, alpha=0.25, linewidth=0)
-        ax.plot(band.index, middle, "o-", markersize=3, linewidth=1.0, color=colour, label=label)
-    ax.axhline(0.0, color=MUTED, linewidth=0.8)
-    ax.set_ylabel("observed - predicted slippage (bps)")
-    ax.legend(frameon=False)
-    if session is not None:
-        return clock_axis(ax, session)
-    ax.set_xlabel("trade size (shares)")
-    return ax
-
-
 def plot_schedules(
     schedules: Mapping[str, ArrayLike],
     cap: float | None = None,
@@ -254,12 +206,6 @@ def plot_by_interval(series: Mapping[str, ArrayLike], session: Session, ylabel: 
     ax.set_ylabel(ylabel)
     ax.legend(frameon=False)
     return clock_axis(ax, session)
-
-
-def _visible_top(values: pd.Series, upper: pd.Series) -> float:
-    """A top that shows nearly all intervals without letting one wild error bar flatten the rest."""
-    reach = upper.fillna(values)
-    return float(min(reach.max(), max(values.max(), np.quantile(reach, 0.95))))
 
 
 def clock_axis(ax: Axes, session: Session) -> Axes:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
+from research_lib.evaluation.multiverse import CHOICES
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.market.sessions import Session
 from research_lib.reporting.plots import FITTED, MUTED, OBSERVED, SERIES, STRATEGY_COLOURS, clock_axis, new_figure
@@ -129,7 +130,7 @@ def plot_specifications(table: pd.DataFrame, value: str = "exponent", axes: Iter
     upper.legend(frameon=False, loc="upper left")
     left_out = len(table) - len(shown)
     upper.set_title(f"{len(shown)} analyses" + (f"; {left_out} without a value" if left_out else ""), fontsize=10)
-    _draw_choices(shown, {choice: table[choice].unique().tolist() for choice in _CHOICES}, lower)
+    _draw_choices(shown, {choice: table[choice].unique().tolist() for choice in CHOICES}, lower)
     upper.set_xlim(-1, len(shown))
     return upper
 
@@ -139,7 +140,6 @@ _VALUE_LABELS = {
     "saving_in_%": "saving against TWAP,\nin sample (%)",
     "saving_out_%": "saving against TWAP,\nheld-out days (%)",
 }
-_CHOICES = ("reference", "normalisation", "sampling", "weight", "side")
 
 
 def _stacked() -> tuple[Axes, Axes]:

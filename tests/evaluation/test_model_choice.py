@@ -67,7 +67,7 @@ def test_losers_are_named_and_the_table_is_sorted_by_cost(nine_days: BookSnapsho
     )  # fmt: skip
     assert found.table["cost_bps"].is_monotonic_increasing
     assert found.table.index[0] == "linear"
-    assert found.losers == ("TWAP",)
+    assert found.confidence.excluded == ("TWAP",)
     assert "worse than the best: TWAP" in found.reading
     again = model_confidence_set(found.losses, n_draws=500, seed=2)
     assert again.p_values.tolist() == found.confidence.p_values.tolist()

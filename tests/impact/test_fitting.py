@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import statsmodels.api as sm
 
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import LinearImpact, QuadraticImpact, fit_impact
+from research_lib.impact.choices import checked_choice
 from research_lib.impact.curves import ImpactCurve
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0])
@@ -231,3 +233,10 @@ def test_summary_names_what_was_known() -> None:
     fit = fit_impact(observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 3))
     assert fit.information in fit.summary()
     assert "linear impact, 2 intervals" in fit.summary()
+
+
+def test_fit_impact_and_fit_forms_have_the_same_defaults() -> None:
+    one, chosen = (inspect.signature(f).parameters for f in (fit_impact, checked_choice))
+    shared = set(one) & set(chosen) - {"model_type"}
+    assert len(shared) == 8
+    assert {name: one[name].default for name in shared} == {name: chosen[name].default for name in shared}

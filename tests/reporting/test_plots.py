@@ -50,14 +50,6 @@ def test_running_sums_end_at_the_total() -> None:
     assert ax.lines[0].get_ydata().tolist() == [1.0, 3.0, 6.0]
 
 
-def test_a_wild_error_bar_does_not_flatten_the_coefficients() -> None:
-    params = pd.DataFrame({"beta": np.full(100, 1.0)})
-    upper = params + 0.5
-    upper.loc[3, "beta"] = 1e6
-    ax = plots.plot_coefficients(params, params - 0.5, upper, "beta", "unit", Session(100))
-    assert ax.get_ylim()[1] < 3
-
-
 def test_saving_leaves_no_part_behind(tmp_path: Path) -> None:
     figure, _ = plots.new_figure()
     (tmp_path / "figures").mkdir()
