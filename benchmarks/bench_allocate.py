@@ -15,8 +15,9 @@ from numba import njit
 from numpy.typing import NDArray
 from timing import interleaved
 
-from research_lib.execution import allocate, allocate_many
+from research_lib.execution import allocate, allocate_many, almgren_chriss
 from research_lib.execution.solvers import Problem, optimal_shares
+from research_lib.execution.solvers.kernels import solve
 from research_lib.impact import AlmgrenImpact, ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact
 
 Float = NDArray[np.float64]
@@ -24,7 +25,8 @@ CHILD, CAP = 250.0, 4.0
 ROUNDS = {13: 21, 78: 11, 390: 7, 10_000: 5, 1_000_000: 5}
 SLSQP_LARGEST, CONIC_LARGEST = 78, 390
 PROBLEMS, PROBLEM_INTERVALS = 1_000, 390
-LEAST_PUBLIC, LEAST_KERNEL, MOST_OF_ROOF = 300.0, 1_000.0, 6.0
+LEAST_PUBLIC, LEAST_KERNEL, MOST_OF_ROOF, LEAST_RISK_AVERSE = 300.0, 1_000.0, 6.0, 500.0
+CONIC_RISK, BANDED = "Almgren-Chriss by CVXPY, 390 intervals", "`almgren_chriss`, 390 intervals"
 PUBLIC, KERNEL, ROOF = "`allocate`", "compiled solver alone", "read and write its arrays"
 FRESH, DPP, SCIPY = "CVXPY, fresh", "CVXPY, DPP (`solver='cvxpy'`)", "SciPy (`solver='scipy'`)"
 
@@ -41,9 +43,12 @@ def main() -> int:
                 met["public"] = seconds[FRESH] / seconds[PUBLIC]
                 met["kernel"] = seconds[FRESH] / seconds[KERNEL]
             if family == "linear" and n == 1_000_000:
-                met["roof"] = seconds[KERNEL] / seconds[ROOF]
-    sys.stdout.write(section(rows, met, batch(rng)))
-    return int(met["public"] < LEAST_PUBLIC or met["kernel"] < LEAST_KERNEL or met["roof"] > MOST_OF_ROOF)
+                met["roof"] = seconds[PUBLIC] / seconds[ROOF]
+    averse = risk_averse()
+    met["averse"] = averse[CONIC_RISK] / averse[BANDED]
+    sys.stdout.write(section(rows, met, {**batch(rng), **discrete(rng), **averse}))
+    missed = met["public"] < LEAST_PUBLIC or met["kernel"] < LEAST_KERNEL or met["roof"] > MOST_OF_ROOF
+    return int(missed or met["averse"] < LEAST_RISK_AVERSE)
 
 
 def curve_of(family: str, n: int, rng: np.random.Generator) -> ImpactCurve:
@@ -65,10 +70,12 @@ def measured(curve: ImpactCurve, n: int) -> tuple[dict[str, float], dict[str, fl
     total = curve.total("cost")
     upper = np.minimum(np.full(n, cap), total.capacity)
     problem = Problem(total, shares, np.zeros(n), upper)
+    form, x = problem.form, np.empty(n)
+    arrays = form.smooth, form.steps, problem.bounds
     calls: dict[str, Callable[[], object]] = {
         PUBLIC: lambda: allocate(curve, shares, max_shares=cap),
-        KERNEL: lambda: optimal_shares(problem, 1_000),
-        ROOF: lambda: roof(problem.form.smooth, problem.form.steps, problem.bounds),
+        KERNEL: lambda: solve(shares, np.nan, form.kind, form.mixed, *arrays, 1_000, x),
+        ROOF: lambda: roof(*arrays),
     }
     if n <= CONIC_LARGEST:
         calls[FRESH] = lambda: fresh(curve, shares, upper)
@@ -153,6 +160,42 @@ def batch(rng: np.random.Generator) -> dict[str, float]:
     )
 
 
+def discrete(rng: np.random.Generator) -> dict[str, float]:
+    """Seconds for whole lots, and for least children, at 390 intervals."""
+    curve = curve_of("linear", PROBLEM_INTERVALS, rng)
+    shares, small = CHILD * PROBLEM_INTERVALS, 40.0 * PROBLEM_INTERVALS
+    calls = {
+        "`allocate(lot_size=100)`, 390 intervals": lambda: allocate(curve, shares, lot_size=100),
+        "`allocate(min_trade_size=100)`, 390 intervals": lambda: allocate(curve, small, min_trade_size=100),
+    }
+    seconds = interleaved({name: repeated(call, 50) for name, call in calls.items()}, 5)
+    return {name: taken / 50 for name, taken in seconds.items()}
+
+
+def risk_averse() -> dict[str, float]:
+    """Seconds for Almgren and Chriss's problem at 390 intervals, by its structure and by CVXPY."""
+    shares, tau, sigma, eta, risk = 1e6, 1 / 390, 0.95, 2.5e-6, 1e-6
+
+    def conic() -> Float:
+        import cvxpy as cp
+
+        held = cp.Variable(PROBLEM_INTERVALS)  # after each trade, in parts of the order
+        traded = cp.hstack([1 - held[0], held[:-1] - held[1:]])
+        cost = eta / tau * shares**2 * cp.sum_squares(traded)
+        cost = cost + risk * sigma**2 * tau * shares**2 * cp.sum_squares(held)
+        cp.Problem(cp.Minimize(cost / (eta * shares**2)), [held[-1] == 0]).solve(solver="CLARABEL")
+        return np.asarray(shares * traded.value)
+
+    def banded() -> Float:
+        return almgren_chriss(
+            shares, PROBLEM_INTERVALS, volatility=sigma, temporary=eta, risk_aversion=risk, interval=tau
+        ).shares
+
+    assert np.allclose(conic(), banded(), rtol=1e-3)
+    seconds = interleaved({CONIC_RISK: conic, BANDED: repeated(banded, 50)}, 7)
+    return {CONIC_RISK: seconds[CONIC_RISK], BANDED: seconds[BANDED] / 50}
+
+
 def row(family: str, n: int, name: str, seconds: float, own: float, gap: float | None) -> str:
     """One line of the table."""
     shown = "" if gap is None else f"{gap:.0e}"
@@ -171,14 +214,15 @@ exact cost, of `allocate` its proven duality gap. `read and write its arrays` is
 
 - `allocate` is {met["public"]:.0f} times a fresh CVXPY solve at 390 linear intervals (limit {LEAST_PUBLIC:.0f}).
 - The compiled solver alone is {met["kernel"]:,.0f} times (limit {LEAST_KERNEL:,.0f}).
-- At a million linear intervals that takes {met["roof"]:.1f} times reading and writing its arrays
+- At a million linear intervals `allocate` takes {met["roof"]:.1f} times reading and writing its arrays
   (limit {MOST_OF_ROOF:.0f}).
+- `almgren_chriss` is {met["averse"]:.0f} times CVXPY at 390 intervals (limit {LEAST_RISK_AVERSE:.0f}).
 
 | curve | intervals | | ms | times `allocate` | gap |
 |---|---:|---|---:|---:|---:|
 {table}
 
-A batch of {PROBLEMS:,} problems of {PROBLEM_INTERVALS} intervals:
+A batch of {PROBLEMS:,} problems of {PROBLEM_INTERVALS} intervals, and other schedules:
 
 | | ms |
 |---|---:|

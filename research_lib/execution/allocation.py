@@ -120,13 +120,17 @@ def allocate(
     first = solver if isinstance(solver, SolverType) else SolverType.parse(solver)
     total = number("total_shares", total_shares, 0)
     problem, relaxation = _stated(curve, total, min_shares, max_shares, objective, terms), ""
-    if problem.faults or on_infeasible != "raise":
-        problem, relaxation = _admissible(problem, curve, validate_inputs, on_infeasible)
-    if total == 0:
-        nu = float(problem.total.marginal(problem.lower).min())
-        return Allocation(np.zeros(len(curve)), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
     search = Search(problem, limits, trust=not validate_outputs)
-    shares, certificate = _solved(search, first)
+    exact = first is SolverType.ANALYTICAL or (first is SolverType.AUTO and terms is None)
+    found = search.exact() if exact and total and on_infeasible == "raise" else None
+    if found is None:
+        problem, relaxation = _admissible(problem, curve, validate_inputs, on_infeasible)
+        if total == 0:
+            nu = float(problem.total.marginal(problem.lower).min())
+            return Allocation(np.zeros(len(curve)), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
+        search.problem = problem
+        found = _vertex(search) if problem.faults & NOT_CONVEX else search.run(_order(first, problem))
+    shares, certificate = found
     done = Discrete(shares, certificate)
     if lot_size is not None or min_trade_size:
         done = _discrete(search, done, lot_size, min_trade_size)
@@ -164,15 +168,6 @@ def _allocation(
         discrete=done.note,
         odd_lot=done.odd_lot,
     )
-
-
-def _solved(search: Search, first: SolverType) -> tuple[Float, Certificate]:
-    """The continuous optimum: of a concave total at a vertex, else by the solver asked for, or the next."""
-    problem = search.problem
-    if problem.faults & NOT_CONVEX:
-        return _vertex(search)
-    exact = first is SolverType.ANALYTICAL or (first is SolverType.AUTO and problem.terms is None)
-    return (search.exact() if exact else None) or search.run(_order(first, problem))
 
 
 def _discrete(search: Search, found: Discrete, lot_size: float | None, least: float) -> Discrete:
@@ -236,14 +231,15 @@ def _admissible(problem: Problem, curve: ImpactCurve, validate: bool, on_infeasi
     """The problem, its bounds relaxed if that is asked for, with how; or the reason why there is no answer."""
     if on_infeasible not in ("raise", "relax"):
         raise ValidationError(f"on_infeasible must be 'raise' or 'relax', got {on_infeasible!r}")
-    if validate and problem.faults & NOT_FINITE:
+    faults, relaxation = problem.faults, ""
+    if validate and faults & NOT_FINITE:
         _check_finite(curve)
-    relaxation = ""
-    if on_infeasible == "relax" and problem.faults & (CAPS_LOW | FLOORS_HIGH):
+    if on_infeasible == "relax" and faults & (CAPS_LOW | FLOORS_HIGH):
         problem, relaxation = relaxed(problem, _capacity(problem.total, problem.terms))
-    if problem.faults & NOT_CONVEX and why_not(problem):
+        faults = problem.faults
+    if faults & NOT_CONVEX and why_not(problem):
         refuse_non_convex(problem)
-    if problem.faults & (CROSSED | CAPS_LOW | FLOORS_HIGH):
+    if faults & (CROSSED | CAPS_LOW | FLOORS_HIGH):
         refuse_infeasible(problem)
     return problem, relaxation
 

@@ -99,10 +99,11 @@ class Search:
         """The exact solver's certified answer, in the least time; None where that needs more care, as in `run`."""
         problem, begin = self.problem, time.perf_counter()
         numbers = len(problem.lower) * (1 + problem.total.depth.shape[1])
-        if problem.terms is not None or numbers > SURELY_FAST or SOLVERS[SolverType.ANALYTICAL] is not solve_analytical:
+        replaced = SOLVERS[SolverType.ANALYTICAL] is not solve_analytical
+        if problem.terms is not None or problem.form.faults or numbers > SURELY_FAST or replaced:
             return None
         x, passes, certificate = exact_split(problem, self.limits.max_iterations)
-        if certificate is None or fault_of(certificate, problem.shares, len(x), self.limits.tolerance):
+        if x is None or certificate is None or fault_of(certificate, problem.shares, len(x), self.limits.tolerance):
             return None
         known = certificate.cost, certificate.duality_gap, certificate.kkt_residual
         taken = time.perf_counter() - begin

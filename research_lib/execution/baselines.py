@@ -13,6 +13,7 @@ from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocation import allocate
 from research_lib.execution.schedules import Schedule
 from research_lib.execution.solvers import ConvexTerms
+from research_lib.execution.solvers.kernels import moments, trajectory
 from research_lib.impact.curves import LinearImpact
 
 Float = NDArray[np.float64]
@@ -134,10 +135,11 @@ def almgren_chriss(
         number("drift", drift),
         number("interval", interval, above=0),
     )
-    trades = model.trades(shares, n)
+    push = 0.5 * model.drift * model.interval**2 / model.net_temporary
+    trades = trajectory(shares, n, model.pull, push)
     if min_shares is not None:
         trades = _floored(model, shares, trades, min_shares)
-    elif model.half_spread and np.any(trades * shares < -ROUNDING * shares**2):
+    elif model.half_spread and drift and np.any(trades * shares < -ROUNDING * shares**2):
         raise OptimizationError(
             "the drift asks for trades against the order's direction, which half_spread prices by their sign; "
             "set min_shares=0, or half_spread=0"
@@ -172,32 +174,12 @@ class _Model:
         """lambda sigma^2 tau^2 / eta~."""
         return self.risk_aversion * self.volatility**2 * self.interval**2 / self.net_temporary
 
-    def trades(self, shares: float, n: int) -> Float:
-        """Trades, (n,), of any sign: one tridiagonal system."""
-        from scipy.linalg import solveh_banded
-
-        if n == 1:
-            return np.array([shares])
-        bands = np.empty((2, n - 1))
-        bands[0], bands[1] = -1.0, 2.0 + self.pull
-        right = np.full(n - 1, 0.5 * self.drift * self.interval**2 / self.net_temporary)
-        right[0] += shares
-        alone = n == 2  # LAPACK's tridiagonal solver wants a neighbour
-        held = right / bands[1] if alone else solveh_banded(bands, right, check_finite=False)
-        return -np.diff(held, prepend=shares, append=0.0)
-
     def schedule(self, shares: float, trades: Float) -> ArrivalPriceSchedule:
         """The trades with what is expected of them."""
-        holdings = np.append(shares, shares - np.cumsum(trades))
-        holdings[-1] = 0.0
-        after = holdings[1:]
-        cost = (
-            0.5 * self.permanent * shares**2
-            + self.half_spread * float(np.sum(np.abs(trades)))
-            + self.net_temporary / self.interval * float(trades @ trades)
-            - self.drift * self.interval * float(after.sum())
-        )
-        variance = self.volatility**2 * self.interval * float(after @ after)
+        holdings, sizes, squares, held, held_squares = moments(shares, trades)
+        cost = 0.5 * self.permanent * shares**2 + self.half_spread * sizes
+        cost += self.net_temporary / self.interval * squares - self.drift * self.interval * held
+        variance = self.volatility**2 * self.interval * held_squares
         # asinh of half the root: the arccosh of 1 + pull / 2 without its loss of digits near 1.
         kappa = 2.0 * math.asinh(0.5 * math.sqrt(self.pull)) / self.interval
         return ArrivalPriceSchedule(trades, "Almgren-Chriss", holdings, cost, variance, kappa)

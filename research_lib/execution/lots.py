@@ -61,7 +61,7 @@ def discretised(problem: Problem, x: Float, certificate: Certificate, lot_size: 
     found = certify(x, problem)
     gap = (found.cost - bound) / (abs(found.cost) or 1.0)
     notes.append(f"at most {max(gap, 0.0):.1e} of the cost above what is proven to be the least")
-    return Discrete(x, dataclasses.replace(found, duality_gap=gap), "; ".join(notes), odd)
+    return Discrete(x, found._replace(duality_gap=gap), "; ".join(notes), odd)
 
 
 def in_lots(problem: Problem, x: Float, nu: float, lot: float) -> tuple[Float, int | None, str]:

@@ -26,13 +26,18 @@ def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
     yield Answer("multiplier", x, iterations=passes, certificate=certificate)
 
 
-def exact_split(problem: Problem, max_passes: int) -> tuple[Float, int, Certificate | None]:
-    """Optimal shares (n,), passes over the intervals, and the certificate, None where it needs a closer look."""
+def exact_split(problem: Problem, max_passes: int) -> tuple[Float | None, int, Certificate | None]:
+    """Optimal shares (n,), passes over the intervals, and the certificate, None where it needs a closer look.
+
+    No shares where the bounds have faults.
+    """
     form, x = problem.form, np.empty(len(problem.lower))
-    passes, judged = exact(
-        problem.shares, first_multiplier(problem, max_passes), form.kind, form.mixed,
+    faults, passes, judged = exact(
+        problem.shares, first_multiplier(problem, max_passes), form.kind, form.mixed, form.bends,
         form.smooth, form.steps, problem.bounds, max_passes, x,
     )  # fmt: skip
+    if faults:
+        return None, 0, None
     if abs(judged[4] - problem.shares) > SUM_ROUNDING * problem.shares:  # out of passes
         return close_sum(x, problem), passes, None
     return x, passes, from_judged(judged, problem.shares, problem.constant)

@@ -33,11 +33,11 @@ _forms: WeakKeyDictionary[SeparableTotal, Form] = WeakKeyDictionary()
 _totals: WeakKeyDictionary[ImpactCurve, dict[str, SeparableTotal]] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Problem:
     """One allocation: totals C_t, the sum of shares, bounds, (n,) each, terms that couple intervals, a constant.
 
-    `form` and `bounds` are what the compiled code takes, `faults` what keeps it from a solution, as flags.
+    `form` and `bounds` are what the compiled code takes. Not frozen, for the time that takes: make another one.
     """
 
     total: SeparableTotal
@@ -48,14 +48,20 @@ class Problem:
     constant: float = 0.0
     form: Form = field(init=False)
     bounds: Pair = field(init=False)
-    faults: int = field(init=False)
+    _faults: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """What the compiled code takes: cheaper at once than when first asked for."""
-        known, bounds = form(self.total), (read_only(self.lower), read_only(self.upper))
-        faults = known.faults | admits(self.shares, known.bends, known.smooth, bounds)
-        for name, value in (("form", known), ("bounds", bounds), ("faults", faults)):
-            object.__setattr__(self, name, value)
+        self.form = form(self.total)
+        self.bounds = read_only(self.lower), read_only(self.upper)
+
+    @property
+    def faults(self) -> int:
+        """What keeps the problem from being solved, as flags."""
+        if self._faults is None:
+            known = self.form
+            self._faults = int(known.faults | admits(self.shares, known.bends, known.smooth, self.bounds))
+        return self._faults
 
     def non_convex(self) -> NDArray[np.bool_]:
         """Intervals, (n,), whose total is not known to be convex between its bounds."""
@@ -96,8 +102,7 @@ class Limits:
     timeout_seconds: float
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(NamedTuple):
     """What is known about a schedule.
 
     Attributes

@@ -24,6 +24,7 @@ from research_lib.execution.solvers.kernels.lots import place_odd_lot, round_to_
 from research_lib.execution.solvers.kernels.prices import price_all
 from research_lib.execution.solvers.kernels.search import solve
 from research_lib.execution.solvers.kernels.sweeps import GENERAL, sweep
+from research_lib.execution.solvers.kernels.trajectory import moments, trajectory
 
 __all__ = [
     "CAPS_LOW",
@@ -40,9 +41,11 @@ __all__ = [
     "exact_many",
     "form_of",
     "judge",
+    "moments",
     "place_odd_lot",
     "price_all",
     "round_to_lots",
     "solve",
     "sweep",
+    "trajectory",
 ]

@@ -13,9 +13,17 @@ import math
 
 import numpy as np
 
-from research_lib.execution.solvers.kernels.compiling import BLOCK, Float, Pair, Smooth, compiled, vectorised
+from research_lib.execution.solvers.kernels.compiling import (
+    BLOCK,
+    Float,
+    Pair,
+    Smooth,
+    compiled,
+    vectorised,
+    vectorised_sorting,
+)
 from research_lib.execution.solvers.kernels.prices import price_all, smooth_price
-from research_lib.execution.solvers.kernels.search import solve
+from research_lib.execution.solvers.kernels.search import solve_between
 from research_lib.execution.solvers.kernels.sweeps import GENERAL, QUADRATIC, THREE_HALVES, bound_sums
 
 NOT_FINITE, NOT_CONVEX, CROSSED, CAPS_LOW, FLOORS_HIGH = 1, 2, 4, 8, 16
@@ -52,6 +60,13 @@ def form_of(smooth: Smooth, steps: Pair) -> tuple[int, bool, bool, int]:
 def admits(shares: float, bends: bool, smooth: Smooth, bounds: Pair) -> int:
     """Faults of the bounds, as flags: crossed, too low, too high, or beyond where a cubic is convex."""
     lowest, most, crossed = bound_sums(bounds)
+    return _faults_of(shares, lowest, most, crossed, bends, smooth, bounds)
+
+
+@compiled
+def _faults_of(
+    shares: float, lowest: float, most: float, crossed: int, bends: bool, smooth: Smooth, bounds: Pair
+) -> int:
     faults = CROSSED if crossed else 0
     if bends:
         for t in range(len(bounds[0])):
@@ -118,9 +133,9 @@ def _judge_blocks(x: Float, nu: float, form: int, smooth: Smooth, bounds: Pair) 
     bend, power = (smooth[1], 2.0) if form == QUADRATIC else (smooth[3], 1.5)
     cost, filled, gap, outside, dearest, cheapest = 0.0, 0.0, 0.0, 0.0, -np.inf, np.inf
     for start in range(0, len(x), BLOCK):
-        stop = min(start + BLOCK, len(x))
-        sums = _block_sums(x, nu, power, smooth[0], bend, bounds[0], bounds[1], start, stop)
-        ends = _block_ends(x, power, smooth[0], bend, bounds[0], bounds[1], start, stop)
+        own = slice(start, min(start + BLOCK, len(x)))
+        sums = _block_sums(x[own], nu, power, smooth[0][own], bend[own], bounds[0][own], bounds[1][own])
+        ends = _block_ends(x[own], power, smooth[0][own], bend[own], bounds[0][own], bounds[1][own])
         cost += sums[0]
         filled += sums[1]
         gap += sums[2]
@@ -129,28 +144,28 @@ def _judge_blocks(x: Float, nu: float, form: int, smooth: Smooth, bounds: Pair) 
 
 
 @vectorised
-def _block_sums(
-    x: Float, nu: float, power: float, a: Float, bend: Float, lower: Float, upper: Float, start: int, stop: int
-) -> Triple:
+def _block_sums(x: Float, nu: float, power: float, a: Float, bend: Float, lower: Float, upper: Float) -> Triple:
     """Cost, shares and gap at nu of totals a x + bend x^2 or a x + bend x^1.5."""
     cost, filled, gap = 0.0, 0.0, 0.0
-    for t in range(start, stop):
+    for t in range(len(lower)):
         rise = bend[t] * (x[t] if power == 2.0 else math.sqrt(x[t]))
         price = a[t] + power * rise
         cost += x[t] * (a[t] + rise)
         filled += x[t]
-        down, up = max(x[t] - lower[t], 0.0), max(upper[t] - x[t], 0.0)
-        gap += (price - nu) * down if price > nu else (nu - price) * up
+        dear, room = price > nu, x[t] - lower[t] if price > nu else upper[t] - x[t]
+        error = price - nu if dear else nu - price
+        gap += error * room if room > 0.0 else 0.0
     return cost, filled, gap
 
 
-@vectorised
-def _block_ends(
-    x: Float, power: float, a: Float, bend: Float, lower: Float, upper: Float, start: int, stop: int
-) -> Triple:
-    """The bounds' worst miss, the dearest last share and the cheapest next one that bounds allow."""
+@vectorised_sorting
+def _block_ends(x: Float, power: float, a: Float, bend: Float, lower: Float, upper: Float) -> Triple:
+    """The bounds' worst miss, the dearest last share and the cheapest next one that bounds allow.
+
+    Of NaN nothing is promised here: the sums are NaN then.
+    """
     outside, dearest, cheapest = 0.0, -np.inf, np.inf
-    for t in range(start, stop):
+    for t in range(len(lower)):
         price = a[t] + power * (bend[t] * (x[t] if power == 2.0 else math.sqrt(x[t])))
         down, up = x[t] - lower[t], upper[t] - x[t]
         last, following = price if down > 0.0 else -np.inf, price if up > 0.0 else np.inf
@@ -163,12 +178,16 @@ def _block_ends(
 
 @compiled
 def exact(
-    shares: float, start: float, form: int, mixed: bool,
+    shares: float, start: float, form: int, mixed: bool, bends: bool,
     smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float,
-) -> tuple[int, Judged]:  # fmt: skip
-    """`solve`, then `judge` at the multiplier found."""
-    nu, sweeps = solve(shares, start, form, mixed, smooth, steps, bounds, limit, x)
-    return sweeps, judge(x, nu, form, smooth, steps, bounds)
+) -> tuple[int, int, Judged]:  # fmt: skip
+    """Faults of the bounds and, where there are none, the sweeps of the search and `judge` at its multiplier."""
+    lowest, most, crossed = bound_sums(bounds)
+    faults = _faults_of(shares, lowest, most, crossed, bends, smooth, bounds)
+    if faults:
+        return faults, 0, (np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+    nu, sweeps = solve_between(shares, lowest, most, start, form, mixed, smooth, steps, bounds, limit, x)
+    return faults, sweeps, judge(x, nu, form, smooth, steps, bounds)
 
 
 @compiled
@@ -186,8 +205,7 @@ def exact_many(
         own = slice(i * x.shape[1], (i + 1) * x.shape[1])
         part = (a[own], b[own], c[own], s[own], p[own])
         part_steps, part_bounds = (steps[0][own], steps[1][own]), (bounds[0][own], bounds[1][own])
-        found[i, 0] = admits(shares[i], bends, part, part_bounds)
-        if found[i, 0] == 0.0:
-            _, judged = exact(shares[i], np.nan, form, mixed, part, part_steps, part_bounds, limit, x[i])
-            for j in range(6):
-                found[i, 1 + j] = judged[j]
+        faults, _, judged = exact(shares[i], np.nan, form, mixed, bends, part, part_steps, part_bounds, limit, x[i])
+        found[i, 0] = faults
+        for j in range(6):
+            found[i, 1 + j] = judged[j]

@@ -12,17 +12,19 @@ import math
 
 import numpy as np
 
-from research_lib.execution.solvers.kernels.compiling import EPSILON, Float, Pair, Smooth, compiled
+from research_lib.execution.solvers.kernels.compiling import EPSILON, Float, Pair, Smooth, compiled, vectorised
 from research_lib.execution.solvers.kernels.prices import first_guess, price_all, smooth_price
-from research_lib.execution.solvers.kernels.sweeps import bound_sums, sweep
+from research_lib.execution.solvers.kernels.sweeps import QUADRATIC, bound_sums, sweep
 
 PAD = 1e-9
 
 
 @compiled
-def _first_multiplier(shares: float, smooth: Smooth, steps: Pair) -> float:
+def _first_multiplier(shares: float, form: int, smooth: Smooth, steps: Pair) -> float:
     """Newton's first step from equal shares without bounds: marginal costs weighted by 1 / curvature."""
     a, b, c, s, p = smooth
+    if form == QUADRATIC:
+        return (shares + _responses(b, a)) / _responses(b, np.ones(0))
     x, stepped = shares / len(b), steps[0].shape[1] > 0
     slopes = price_all(np.full(len(b), x), smooth, steps)[1] if stepped else a
     weights, weighted, plain, known = 0.0, 0.0, 0.0, 0
@@ -37,6 +39,19 @@ def _first_multiplier(shares: float, smooth: Smooth, steps: Pair) -> float:
                 weights += 1.0 / curvature
                 weighted += slope / curvature
     return weighted / weights if 0.0 < weights < np.inf else plain / max(known, 1)
+
+
+@vectorised
+def _responses(b: Float, weights: Float) -> float:
+    """Sum of 1 / 2 b, weighted if there are weights."""
+    total = 0.0
+    if len(weights):
+        for t in range(len(b)):
+            total += 0.5 * weights[t] / b[t]
+    else:
+        for t in range(len(b)):
+            total += 0.5 / b[t]
+    return total
 
 
 @compiled
@@ -107,10 +122,19 @@ def solve(
 ) -> tuple[float, int]:  # fmt: skip
     """Optimal shares into `x` (n,); returns their multiplier and the sweeps. A `start` of NaN is found here."""
     lowest, most, _ = bound_sums(bounds)
+    return solve_between(shares, lowest, most, start, form, mixed, smooth, steps, bounds, limit, x)
+
+
+@compiled
+def solve_between(
+    shares: float, lowest: float, most: float, start: float, form: int, mixed: bool,
+    smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float,
+) -> tuple[float, int]:  # fmt: skip
+    """`solve` for bounds whose sums are known."""
     if shares >= most * (1.0 - EPSILON) or shares <= lowest * (1.0 + EPSILON):
         x[:] = bounds[1] if shares >= most * (1.0 - EPSILON) else bounds[0]
         return start, 0
-    nu = _first_multiplier(shares, smooth, steps) if math.isnan(start) else start
+    nu = _first_multiplier(shares, form, smooth, steps) if math.isnan(start) else start
     roots = np.empty(len(x) if mixed and steps[0].shape[1] == 0 else 0)
     for t in range(len(roots)):
         roots[t] = first_guess(shares / len(x), smooth[4][t])

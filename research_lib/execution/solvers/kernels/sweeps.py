@@ -32,23 +32,21 @@ def sweep(nu: float, most: bool, form: int, smooth: Smooth, steps: Pair, bounds:
 def _sweep_blocks(nu: float, form: int, smooth: Smooth, bounds: Pair, x: Float) -> Swept:
     filled, slope = 0.0, 0.0
     for start in range(0, len(x), BLOCK):
-        stop = min(start + BLOCK, len(x))
+        own = slice(start, min(start + BLOCK, len(x)))
         if form == QUADRATIC:
-            part = _quadratic_block(nu, smooth[0], smooth[1], bounds[0], bounds[1], x, start, stop)
+            part = _quadratic_block(nu, smooth[0][own], smooth[1][own], bounds[0][own], bounds[1][own], x[own])
         else:
-            part = _three_halves_block(nu, smooth[0], smooth[3], bounds[0], bounds[1], x, start, stop)
+            part = _three_halves_block(nu, smooth[0][own], smooth[3][own], bounds[0][own], bounds[1][own], x[own])
         filled += part[0]
         slope += part[1]
     return filled, filled, slope, -np.inf, np.inf
 
 
 @vectorised
-def _quadratic_block(
-    nu: float, a: Float, b: Float, lower: Float, upper: Float, x: Float, start: int, stop: int
-) -> tuple[float, float]:
+def _quadratic_block(nu: float, a: Float, b: Float, lower: Float, upper: Float, x: Float) -> tuple[float, float]:
     """Shares (nu - a) / 2 b inside the bounds, their sum and its slope."""
     filled, slope = 0.0, 0.0
-    for t in range(start, stop):
+    for t in range(len(lower)):
         response = 0.5 / b[t]
         free = (nu - a[t]) * response
         inside = free if free > lower[t] else lower[t]
@@ -60,12 +58,10 @@ def _quadratic_block(
 
 
 @vectorised
-def _three_halves_block(
-    nu: float, a: Float, s: Float, lower: Float, upper: Float, x: Float, start: int, stop: int
-) -> tuple[float, float]:
+def _three_halves_block(nu: float, a: Float, s: Float, lower: Float, upper: Float, x: Float) -> tuple[float, float]:
     """Shares ((nu - a) / 1.5 s)^2 inside the bounds, their sum and its slope."""
     filled, slope = 0.0, 0.0
-    for t in range(start, stop):
+    for t in range(len(lower)):
         unit = 1.0 / (1.5 * s[t])
         ratio = (nu - a[t]) * unit
         ratio = ratio if ratio > 0.0 else 0.0
@@ -152,7 +148,7 @@ def bound_sums(bounds: Pair) -> tuple[float, float, int]:
     """Sums of the floors and of the caps, and in how many intervals they are crossed."""
     lowest, most, crossed = 0.0, 0.0, 0
     for start in range(0, len(bounds[0]), BLOCK):
-        part = _bounds_block(bounds[0], bounds[1], start, min(start + BLOCK, len(bounds[0])))
+        part = _bounds_block(bounds[0][start : start + BLOCK], bounds[1][start : start + BLOCK])
         lowest += part[0]
         most += part[1]
         crossed += part[2]
@@ -160,9 +156,9 @@ def bound_sums(bounds: Pair) -> tuple[float, float, int]:
 
 
 @vectorised
-def _bounds_block(lower: Float, upper: Float, start: int, stop: int) -> tuple[float, float, int]:
+def _bounds_block(lower: Float, upper: Float) -> tuple[float, float, int]:
     lowest, most, crossed = 0.0, 0.0, 0
-    for t in range(start, stop):
+    for t in range(len(lower)):
         lowest += lower[t]
         most += upper[t]
         crossed += 1 if lower[t] > upper[t] else 0
