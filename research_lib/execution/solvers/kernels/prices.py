@@ -122,8 +122,9 @@ def _mixed_root(excess: float, b: float, c: float, s: float, p: float, x: float)
         third = s * p * (math.sqrt(x) if p == 1.5 else x ** (p - 1.0))
         slope, lift = first + second + third, first + 2.0 * second + (p - 1.0) * third
         response = x / lift
-        small = slope / excess - 1.0
-        log_ratio = small * (1.0 - small * (0.5 - small / 3.0)) if abs(small) < 1e-6 else math.log1p(small)
+        ratio = slope / excess
+        small = ratio - 1.0
+        log_ratio = small * (1.0 - small * (0.5 - small / 3.0)) if abs(small) < 1e-6 else math.log(ratio)
         step = log_ratio * slope / lift
         x *= 1.0 - step * (1.0 - 0.5 * step) if abs(step) < 1e-6 else math.exp(-step)
         if abs(step) <= CLOSE or x == 0.0:
