@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 
+logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 
 
@@ -23,10 +25,13 @@ class Schedule(Record):
         Finite, at least 0; the side belongs to the order.
     name : str
         As reports and legends show it.
+    unfilled : float
+        Shares of the order that the schedule does not place.
     """
 
     shares: Float
     name: str
+    unfilled: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", _at_least_zero("scheduled shares", self.shares))
@@ -71,19 +76,30 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
     rate : float
         r above 0, own shares per share of the others.
 
+    Returns
+    -------
+    Schedule
+        Its `unfilled` is what the rate does not admit of the order, which is logged.
+
     Raises
     ------
     ValidationError
-        A volume that is negative, not finite or 0 everywhere, or too little of it for the order.
+        A volume that is negative, not finite or 0 everywhere.
     """
     expected, total = _volume(volume), number("total_shares", total_shares, 0)
     admitted = number("rate", rate, above=0) * np.cumsum(expected)
-    if admitted[-1] < total * (1 - 1e-12):
-        raise ValidationError(
-            f"a rate of {rate:g} admits {admitted[-1]:,.6g} of {total:,.6g} shares; "
-            f"raise it to {total / expected.sum():.3g} or lengthen the horizon"
+    unfilled = total - float(admitted[-1])
+    if unfilled <= 1e-12 * total:
+        unfilled = 0.0
+    else:
+        logger.warning(
+            "a rate of %g admits %s of %s shares; raise it to %.3g or lengthen the horizon",
+            rate,
+            f"{admitted[-1]:,.6g}",
+            f"{total:,.6g}",
+            total / expected.sum(),
         )
-    return Schedule(np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0), "POV")
+    return Schedule(np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0), "POV", unfilled)
 
 
 def _volume(volume: ArrayLike) -> Float:
