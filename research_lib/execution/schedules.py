@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +31,7 @@ class Schedule(Record):
 
     shares: Float
     name: str
-    unfilled: float = 0.0
+    unfilled: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", _at_least_zero("scheduled shares", self.shares))
@@ -99,7 +99,7 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
             f"{total:,.6g}",
             total / expected.sum(),
         )
-    return Schedule(np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0), "POV", unfilled)
+    return Schedule(np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0), "POV", unfilled=unfilled)
 
 
 def _volume(volume: ArrayLike) -> Float:
