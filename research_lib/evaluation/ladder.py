@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.impact.piecewise import PiecewiseLinearImpact
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import BookSnapshots, side_sign
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
@@ -141,10 +141,3 @@ def sample_states(
     fine = dataclasses.replace(session, n_intervals=session.n_intervals * n_slices)
     sampled = dataclasses.replace(states, time=sent).sample(fine)
     return dataclasses.replace(sampled, time=sampled.time + lag)
-
-
-def side_sign(side: str) -> float:
-    """1 for "buy", -1 for "sell"; ValidationError for any other."""
-    if side not in ("buy", "sell"):
-        raise ValidationError(f'side must be "buy" or "sell", got {side!r}')
-    return 1.0 if side == "buy" else -1.0

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.evaluation.ladder import side_sign
 from research_lib.evaluation.replay import Execution
+from research_lib.market.book import side_sign
 from research_lib.market.sessions import Session
 from research_lib.market.tables import require_columns, require_numbers
 from research_lib.market.trades import Trades

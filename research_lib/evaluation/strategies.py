@@ -182,18 +182,21 @@ class Pov(Scheduled):
 
 @dataclass(frozen=True, eq=False)
 class StaticOptimal(Scheduled):
-    """The exact allocation on curves (n intervals) known before the order, caps honoured."""
+    """The exact allocation on curves (n intervals) known before the order, caps honoured, by the objective chosen."""
 
     curve: ImpactCurve
     fitted_on: str
     name: str = "static optimal"
+    objective: str = "cost"
 
     def schedule(self, order: Order) -> Schedule:
         """The allocation of the order's intervals."""
         from research_lib.execution.allocation import allocate
 
         curve = self.curve.take(np.arange(order.start, order.stop))
-        return Schedule(allocate(curve, order.total_shares, max_shares=order.caps).shares, self.name)
+        return Schedule(
+            allocate(curve, order.total_shares, max_shares=order.caps, objective=self.objective).shares, self.name
+        )
 
 
 @dataclass(frozen=True, eq=False)

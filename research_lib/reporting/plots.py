@@ -18,7 +18,16 @@ from research_lib.market.sessions import Session
 Float = NDArray[np.float64]
 
 # Okabe and Ito's colour-blind-safe palette; one colour a strategy in the whole project.
-STRATEGY_COLOURS = {"optimal": "#0072B2", "TWAP": "#E69F00"}
+STRATEGY_COLOURS = {
+    "TWAP": "#E69F00",
+    "VWAP": "#CC79A7",
+    "POV": "#56B4E9",
+    "optimal": "#0072B2",
+    "static optimal": "#0072B2",
+    "adaptive": "#009E73",
+    "adaptive, risk-averse": "#D55E00",
+    "clairvoyant": "#000000",
+}
 # The other colours of the palette are for everything that is no strategy.
 OBSERVED, FITTED, TRUTH, MUTED = "#000000", "#D55E00", "#009E73", "#999999"
 SERIES = ("#56B4E9", "#CC79A7", "#009E73", "#D55E00")

@@ -9,11 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.reporting.plots import MUTED, OBSERVED, new_figure
-from research_lib.reporting.plots_strategy import COLOURS
+from research_lib.reporting.plots import MUTED, OBSERVED, STRATEGY_COLOURS, new_figure
 
 Float = NDArray[np.float64]
-SCHEDULES = {**COLOURS, "optimal": COLOURS["static optimal"]}
 OFF_SCALE = 1.5
 
 
@@ -35,9 +33,9 @@ def plot_schedule(
     ax = ax or new_figure()[1][0]
     x, others = np.asarray(shares, float), {k: np.asarray(v, float) for k, v in (baselines or {}).items()}
     edges, top = np.arange(len(x) + 1), max(float(part.max()) for part in (x, *others.values()))
-    ax.stairs(x, edges, color=SCHEDULES["optimal"], fill=True, alpha=0.25)
+    ax.stairs(x, edges, color=STRATEGY_COLOURS["optimal"], fill=True, alpha=0.25)
     for name, children in {**others, "optimal": x}.items():
-        ax.stairs(children, edges, color=SCHEDULES.get(name, MUTED), linewidth=1.3, label=name, baseline=None)
+        ax.stairs(children, edges, color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.3, label=name, baseline=None)
     if caps is not None:
         limit = np.asarray(caps, float)
         if limit.min() <= OFF_SCALE * top:
@@ -73,11 +71,13 @@ def plot_water_level(
     slope, first, traded = np.asarray(marginal, float), np.asarray(at_zero, float), np.asarray(shares, float) > 0
     edges = np.arange(len(slope) + 1)
     ax.stairs(
-        np.where(traded, slope, first), edges, baseline=first, fill=True, color=SCHEDULES["optimal"], alpha=0.35,
+        np.where(traded, slope, first), edges, baseline=first, fill=True, color=STRATEGY_COLOURS["optimal"], alpha=0.35,
         linewidth=0, label="filled by the order",
     )  # fmt: skip
     ax.stairs(first, edges, color=OBSERVED, linewidth=0.8, baseline=None, label="first share")
-    ax.axhline(multiplier, color=COLOURS["adaptive, risk-averse"], linewidth=1.3, label="multiplier: the next share")
+    ax.axhline(
+        multiplier, color=STRATEGY_COLOURS["adaptive, risk-averse"], linewidth=1.3, label="multiplier: the next share"
+    )
     ax.set_xlim(0, len(slope))
     ax.set_ylim(min(0.0, float(first.min())), 1.25 * max(multiplier, min(float(first.max()), 2.0 * multiplier)))
     ax.set_xlabel("interval")
@@ -91,7 +91,7 @@ def plot_executed(schedules: Mapping[str, ArrayLike], ax: Axes | None = None) ->
     ax = ax or new_figure()[1][0]
     for name, shares in schedules.items():
         done = np.append(0.0, np.cumsum(np.asarray(shares, float)))
-        ax.plot(100.0 * done / done[-1], color=SCHEDULES.get(name, MUTED), linewidth=1.5, label=name)
+        ax.plot(100.0 * done / done[-1], color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.5, label=name)
         ax.set_xlim(0, len(done) - 1)
     ax.set_ylim(0, 102)
     ax.set_xlabel("interval")
@@ -109,7 +109,7 @@ def plot_frontier(
     """
     ax = ax or new_figure(width=5.4, height=4.0)[1][0]
     x, y, weights = (np.asarray(part, float) for part in (deviation, cost, risk_aversion))
-    ax.plot(x, y, "o-", color=SCHEDULES["optimal"], markersize=4, linewidth=1.3)
+    ax.plot(x, y, "o-", color=STRATEGY_COLOURS["optimal"], markersize=4, linewidth=1.3)
     for k in range(0, len(x), max(len(x) // 4, 1)):
         ax.annotate(f"{weights[k]:.0e}", (x[k], y[k]), (5, 4), textcoords="offset points", fontsize=8)
     ax.margins(x=0.12, y=0.1)
@@ -133,7 +133,7 @@ def plot_sensitivity(coefficients: pd.DataFrame, ax: Axes | None = None) -> Axes
     error = float(shown["error_%"].iloc[0])
     for column, shift, colour, label in (
         ("cost_%", 0.2, MUTED, f"it is {error:g} % larger everywhere (optimum follows)"),
-        ("misjudged_%", -0.2, SCHEDULES["optimal"], f"independent errors of {error:g} % (schedule misled)"),
+        ("misjudged_%", -0.2, STRATEGY_COLOURS["optimal"], f"independent errors of {error:g} % (schedule misled)"),
     ):
         ax.barh(rows + shift, shown[column], 0.36, color=colour, label=label)
         for row, value in zip(rows, shown[column], strict=True):

@@ -13,17 +13,6 @@ from numpy.typing import ArrayLike
 from research_lib.market.sessions import Session
 from research_lib.reporting.plots import MUTED, OBSERVED, STRATEGY_COLOURS, clock_axis, new_figure
 
-# Okabe and Ito's palette, one colour a strategy; those of TWAP and the optimum are the project's.
-COLOURS = {
-    "TWAP": STRATEGY_COLOURS["TWAP"],
-    "VWAP": "#CC79A7",
-    "POV": "#56B4E9",
-    "static optimal": STRATEGY_COLOURS["optimal"],
-    "adaptive": "#009E73",
-    "adaptive, risk-averse": "#D55E00",
-    "clairvoyant": OBSERVED,
-}
-
 
 def plot_cost_distribution(costs: pd.DataFrame, unit: str = "bps of the arrival price", ax: Axes | None = None) -> Axes:
     """Cost over the mid of every order: all points, quartile bar and mean, a row a strategy, the cheapest on top.
@@ -38,7 +27,7 @@ def plot_cost_distribution(costs: pd.DataFrame, unit: str = "bps of the arrival 
     for row, name in enumerate(groups.mean().sort_values(ascending=False).index):
         values = np.sort(groups.get_group(name).to_numpy())
         lower, upper = np.quantile(values, [0.25, 0.75])
-        colour = COLOURS.get(str(name), MUTED)
+        colour = STRATEGY_COLOURS.get(str(name), MUTED)
         ax.barh(row, upper - lower, left=lower, height=0.5, color=colour, alpha=0.25, linewidth=0)
         spread = row + 0.3 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
         ax.plot(values, spread, ".", color=colour, markersize=3, alpha=0.6)
@@ -63,7 +52,9 @@ def plot_savings(comparison: pd.DataFrame, of: str = "saving", ax: Axes | None =
     for row, (name, values) in enumerate(shown.iterrows()):
         centre = float(values[f"{of}_%"])
         reach = [[max(centre - values[f"{of}_lower_%"], 0.0)], [max(values[f"{of}_upper_%"] - centre, 0.0)]]
-        ax.errorbar(centre, row, xerr=reach, fmt="o", color=COLOURS.get(str(name), MUTED), capsize=3, markersize=5)
+        ax.errorbar(
+            centre, row, xerr=reach, fmt="o", color=STRATEGY_COLOURS.get(str(name), MUTED), capsize=3, markersize=5
+        )
         ax.annotate(f"{centre:.3g}", (centre, row), (0, 7), textcoords="offset points", ha="center", fontsize=8)
     ax.set_yticks(range(len(shown)), [str(name) for name in shown.index])
     ax.set_ylim(-0.6, len(shown) - 0.3)
@@ -99,7 +90,7 @@ def plot_saving_against(
         columns = [f"{of}_%", f"{of}_lower_%", f"{of}_upper_%"]
         rows = [comparisons[at].reindex([name])[columns].to_numpy(float)[0] for at in x]
         centre, lower, upper = np.array(rows).T
-        colour = COLOURS.get(str(name), MUTED)
+        colour = STRATEGY_COLOURS.get(str(name), MUTED)
         ax.fill_between(x, lower, upper, color=colour, alpha=0.15, linewidth=0)
         ax.plot(x, centre, "o-", color=colour, markersize=4, linewidth=1.3, label=str(name))
     if log:
@@ -146,7 +137,7 @@ def plot_liquidity_map(
             np.clip(np.asarray(premium, float)[done], edges[0], edges[-1]),
             s=4 + 60 * taken[done] / largest,
             facecolors="none",
-            edgecolors=COLOURS.get(name, MUTED),
+            edgecolors=STRATEGY_COLOURS.get(name, MUTED),
             linewidths=0.9,
             label=name,
         )
@@ -171,7 +162,9 @@ def plot_calibration(
     both = np.concatenate([np.ravel(part) for pair in costs.values() for part in pair])
     ends = np.array([both.min() / 1.2, both.max() * 1.2])
     for name, (predicted, realised) in costs.items():
-        ax.plot(predicted, realised, "o", color=COLOURS.get(name, MUTED), markersize=3.5, alpha=0.7, label=name)
+        ax.plot(
+            predicted, realised, "o", color=STRATEGY_COLOURS.get(name, MUTED), markersize=3.5, alpha=0.7, label=name
+        )
     ax.plot(ends, ends, "--", color=MUTED, linewidth=1.0, label="as predicted")
     ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     ax.set_xlabel(f"predicted cost ({unit})")
@@ -195,7 +188,14 @@ def plot_null(savings: pd.DataFrame, observed: pd.Series, ax: Axes | None = None
             [low, high], [row, row], color=MUTED, linewidth=1.2, label="permuted, middle 95 %" if row == 0 else None
         )
         ax.barh(row, upper - lower, left=lower, height=0.4, color=MUTED, alpha=0.5, linewidth=0)
-        ax.plot(observed[name], row, "D", color=COLOURS.get(str(name), MUTED), markersize=7, markeredgecolor="white")
+        ax.plot(
+            observed[name],
+            row,
+            "D",
+            color=STRATEGY_COLOURS.get(str(name), MUTED),
+            markersize=7,
+            markeredgecolor="white",
+        )
     ax.set_yticks(range(savings.shape[1]), [str(name) for name in savings.columns])
     ax.axvline(0.0, color=OBSERVED, linewidth=0.8)
     ax.set_xlabel("saving against TWAP (%); diamond: observed, grey: interval labels permuted")
