@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from research_lib.market.synthetic import SyntheticMarket
 Float = NDArray[np.float64]
 CURVE_STEPS = 25
 SIDES = ("buy", "sell")
+Fit = Callable[[BookSnapshots, str], ImpactCurve]
 BY_TRADES, BY_DEPTH = "volumes of trades", "no trades: depth for volume"
 
 
@@ -54,7 +56,9 @@ class Prior(Record):
     source: str
 
     @classmethod
-    def from_books(cls, books: BookSnapshots, side: str, session: Session, source: str) -> Prior:
+    def from_books(
+        cls, books: BookSnapshots, side: str, session: Session, source: str, fit: Fit | None = None
+    ) -> Prior:
         """What some days tell.
 
         Parameters
@@ -66,12 +70,15 @@ class Prior(Record):
         side : "buy" or "sell"
         session : Session
         source : str
+        fit : callable of books and side, optional
+            Gives the curve; `expected_curve` where there is none.
         """
         days = Ladder.of(books, side).by_day(session.n_intervals)
         profile = LiquidityProfile.from_ladders(days, source)
         volume, kind = _volume(books, days, profile, session)
         level = float(np.nanmean(books.mid))
-        return cls(profile, volume, expected_curve(days, profile), mid_volatility(days) / level, f"{source} ({kind})")
+        curve = expected_curve(days, profile) if fit is None else fit(books, side)
+        return cls(profile, volume, curve, mid_volatility(days) / level, f"{source} ({kind})")
 
     @classmethod
     def from_market(
@@ -197,16 +204,33 @@ def evaluate(
     return done
 
 
-def walk_forward(
+@dataclass(frozen=True, eq=False)
+class Known(Record):
+    """Books to trade on, and what is known before them.
+
+    Attributes
+    ----------
+    books : BookSnapshots
+        One an interval of whole days.
+    priors : mapping of side to Prior
+        Measured on other books than these.
+    """
+
+    books: BookSnapshots
+    priors: Mapping[str, Prior]
+
+
+def known_before(
     books: BookSnapshots,
     session: Session,
     *,
     sides: Sequence[str] = SIDES,
     n_fitted: int = 20,
     first: int = 1,
-    **orders: object,
-) -> list[Execution]:
-    """`evaluate` each day with priors from the days before it.
+    refit_every: int = 1,
+    fit: Fit | None = None,
+) -> list[Known]:
+    """Each day after the first ones, with priors from the days before it.
 
     Parameters
     ----------
@@ -218,8 +242,10 @@ def walk_forward(
         Days that a prior is measured on, at most: the last ones before the day.
     first : int
         Days that are only fitted on.
-    **orders
-        sizes, windows, make, refill, anchor, max_shares of `evaluate`.
+    refit_every : int
+        Days that a prior serves.
+    fit : callable of books and side, optional
+        As for `Prior.from_books`.
 
     Raises
     ------
@@ -232,14 +258,19 @@ def walk_forward(
             f"{len(books):,} books of {len(days)} days of {n} leave no day after the first {first}; sample more days, "
             "or evaluate one day with a prior from elsewhere"
         )
-    done = []
-    for d in range(first, len(days)):
-        known = np.arange(max(0, d - n_fitted) * n, d * n)
-        source = f"{days[known[0] // n]} to {days[d - 1]}"
-        before, today = books.take(known), books.take(np.arange(d * n, (d + 1) * n))
-        priors = {side: Prior.from_books(before, side, session, source) for side in sides}
-        done += evaluate(today, session, priors, **orders)  # type: ignore[arg-type]
-    return done
+    known, step = [], number("refit_every", refit_every, 1, integer=True)
+    for d in range(first, len(days), step):
+        rows = np.arange(max(0, d - n_fitted) * n, d * n)
+        source, before = f"{days[rows[0] // n]} to {days[d - 1]}", books.take(rows)
+        priors = {side: Prior.from_books(before, side, session, source, fit) for side in sides}
+        served = range(d, min(d + step, len(days)))
+        known += [Known(books.take(np.arange(day * n, (day + 1) * n)), priors) for day in served]
+    return known
+
+
+def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> list[Execution]:
+    """`evaluate` of each day with what was known before it; sizes, windows, make and so on are its own."""
+    return [one for day in known for one in evaluate(day.books, session, day.priors, **orders)]
 
 
 def _volume(

@@ -15,6 +15,7 @@ from research_lib.evaluation.ladder import Ladder, sample_states
 from research_lib.execution.schedules import Schedule
 from research_lib.market.book import BookSnapshots, side_sign
 from research_lib.market.sessions import Session
+from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
 
@@ -136,6 +137,7 @@ class Execution(Record):
         return sigma * float(np.sqrt(np.sum(left[:-1] ** 2)))
 
 
+@timed("replay")
 def replay(
     schedule: Schedule,
     books: BookSnapshots | Ladder,

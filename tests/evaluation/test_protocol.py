@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Ladder, LiquidityProfile, Prior, evaluate, standard_strategies, walk_forward
+from research_lib.evaluation import (
+    Ladder,
+    LiquidityProfile,
+    Prior,
+    evaluate,
+    known_before,
+    standard_strategies,
+    walk_forward,
+)
 from research_lib.evaluation.protocol import BY_DEPTH, BY_TRADES, expected_curve
-from research_lib.impact import walk_book
+from research_lib.impact import LinearImpact, walk_book
 from research_lib.market import BookSnapshots, OrderFlow, Session, preset
 
 SESSION = Session(39)
@@ -23,7 +31,7 @@ def _books(n_days: int, seed: int = 0, flow: OrderFlow | None = None) -> BookSna
 
 def test_each_day_is_evaluated_on_what_was_fitted_before_it() -> None:
     books = _books(5)
-    done = walk_forward(books, SESSION, sizes=[5_000], n_fitted=2, first=2)
+    done = walk_forward(known_before(books, SESSION, n_fitted=2, first=2), SESSION, sizes=[5_000])
     assert len(done) == 2 * 3 * 6  # sides x days x (5 strategies and the bound)
     days = [str(day) for day in books.days(SESSION)]
     vwap = [one for one in done if one.name == "VWAP" and one.side == "buy"]
@@ -39,7 +47,7 @@ def test_later_days_change_nothing_before_them() -> None:
     assert books.trades is not None
     doubled = np.where(books.trades.time >= books.time[4 * 39], 50.0, 1.0) * books.trades.size
     changed = dataclasses.replace(books, trades=dataclasses.replace(books.trades, size=doubled), **mixed)
-    one, two = (walk_forward(each, SESSION, sizes=[5_000], first=2) for each in (books, changed))
+    one, two = (walk_forward(known_before(each, SESSION, first=2), SESSION, sizes=[5_000]) for each in (books, changed))
     earlier = [k for k, done in enumerate(one) if done.time[0] < books.time[4 * 39]]
     assert len(earlier) == 24
     for k in earlier:
@@ -97,6 +105,22 @@ def test_permuting_a_prior_moves_all_that_is_known_of_an_interval_together() -> 
     assert shuffled.curve.cost(50.0) == pytest.approx(prior.curve.cost(50.0)[order])
 
 
+def test_a_prior_serves_its_days_and_may_bring_a_fitted_curve() -> None:
+    books, calls = _books(5), []
+
+    def fit(known: BookSnapshots, side: str) -> LinearImpact:
+        calls.append((len(known) // 39, side))
+        return LinearImpact(np.full(39, 1e-5), np.full(39, 0.01))
+
+    known = known_before(books, SESSION, sides=["sell"], first=2, refit_every=2, fit=fit)
+    assert calls == [(2, "sell"), (4, "sell")]
+    assert known[0].priors is known[1].priors
+    assert known[1].priors is not known[2].priors
+    done = walk_forward(known, SESSION, sizes=[390.0])
+    static = [one for one in done if one.name == "static optimal"]
+    assert [one.shares.tolist() for one in static] == [pytest.approx([10.0] * 39)] * 3
+
+
 def test_strategies_name_their_source() -> None:
     prior = Prior.from_books(_books(3), "buy", SESSION, "3 days")
     named = {one.name: one.fitted_on for one in standard_strategies(prior, risk_aversion=1e-6, price=30.0)}
@@ -107,6 +131,6 @@ def test_strategies_name_their_source() -> None:
 
 def test_one_day_leaves_none_to_evaluate() -> None:
     with pytest.raises(ValidationError, match="or evaluate one day with a prior from elsewhere"):
-        walk_forward(_books(1), SESSION, sizes=[100])
+        known_before(_books(1), SESSION)
     with pytest.raises(ValidationError, match="50 books are no whole number of days of 39"):
         Prior.from_books(_books(2).take(np.arange(50)), "buy", SESSION, "odd")
