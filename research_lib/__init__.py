@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from research_lib.errors import ModelFittingError, OptimizationError, ValidationError
     from research_lib.execution.allocator import TradeAllocator
     from research_lib.impact.model import ImpactModel
-    from research_lib.monitoring import configure_logging
+    from research_lib.monitoring import PerformanceMonitor, configure_logging
 
 _MODULES = {
     "ImpactModel": "impact.model",
@@ -21,6 +21,7 @@ _MODULES = {
     "ModelFittingError": "errors",
     "OptimizationError": "errors",
     "OptimizerConfig": "config",
+    "PerformanceMonitor": "monitoring",
     "SolverType": "config",
     "TradeAllocator": "execution.allocator",
     "ValidationError": "errors",
@@ -33,6 +34,7 @@ __all__ = [
     "ModelFittingError",
     "OptimizationError",
     "OptimizerConfig",
+    "PerformanceMonitor",
     "SolverType",
     "TradeAllocator",
     "ValidationError",

@@ -1,18 +1,27 @@
-"""Logs."""
+"""Timings, peak memory and logs."""
 
 from __future__ import annotations
 
+import json
 import logging
+import multiprocessing
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from research_lib import configure_logging
+from research_lib import ImpactModel, ModelConfig, PerformanceMonitor, TradeAllocator, configure_logging
 from research_lib.errors import ValidationError
+from research_lib.monitoring import MONITOR
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +72,114 @@ def test_importing_is_silent_and_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_quantiles_are_numpys_to_four_digits(rng: np.random.Generator) -> None:
+    seconds, monitor = rng.lognormal(-3, 2, 501), PerformanceMonitor()
+    for one in seconds:
+        monitor.record("walk", one)
+    found = monitor.summary()["walk"]
+    assert (found["count"], found["failed"], found["max"]) == (501, 0, seconds.max())
+    assert found["mean"] == pytest.approx(seconds.mean(), rel=1e-12)
+    assert [found["median"], found["p95"]] == pytest.approx(np.quantile(seconds, [0.5, 0.95]), rel=5e-4)
+
+
+@given(st.lists(st.lists(st.integers(0, 2**20), max_size=20), min_size=1, max_size=4))
+def test_records_of_any_split_merge_to_those_of_one_monitor(parts: list[list[int]]) -> None:
+    whole, merged = PerformanceMonitor(), PerformanceMonitor()
+    for part in parts:
+        alone = PerformanceMonitor()
+        for ticks in part:  # fractions of a power of two: their sums are exact in any order
+            whole.record("fit", ticks / 1024)
+            alone.record("fit", ticks / 1024)
+        merged.merge(json.loads(json.dumps(alone.to_dict())))
+    assert merged.summary() == whole.summary()
+
+
+def test_memory_does_not_grow_with_the_records() -> None:
+    monitor = PerformanceMonitor()
+    for i in range(30_000):
+        monitor.record("fit", 1 + i * 1e-5)  # 1 to 1.3 s: 301 values of four digits
+    (known,) = monitor.to_dict()["operations"].values()
+    assert len(known["counts"]) == 301
+
+
+def test_threads_lose_no_record() -> None:
+    monitor = PerformanceMonitor()
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=lambda: [monitor.record("x", 0.5) for _ in range(2_000)]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(switch)
+    assert monitor.summary()["x"]["count"] == 16_000
+
+
+def _in_a_process(count: int) -> dict[str, Any]:
+    for _ in range(count):
+        MONITOR.record("in a process", 0.25)
+    return MONITOR.to_dict()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_merge_without_counting_the_parents_records_twice(method: str) -> None:
+    MONITOR.record("of the parent", 1.0)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+        merged = PerformanceMonitor().merge(MONITOR).merge(pool.submit(_in_a_process, 3).result())
+    assert merged.summary()["in a process"]["count"] == 3
+    assert merged.summary()["of the parent"]["count"] == MONITOR.summary()["of the parent"]["count"]
+
+
+def test_a_block_that_raises_is_timed_and_counted_as_failed() -> None:
+    monitor = PerformanceMonitor()
+    with pytest.raises(ZeroDivisionError), monitor.timing("divide"):
+        _ = 1 / 0
+    with monitor.timing("divide"):
+        pass
+    found = monitor.summary()["divide"]
+    assert (found["count"], found["failed"]) == (2, 1)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_what_is_no_duration_is_refused(seconds: float) -> None:
+    with pytest.raises(ValidationError, match="seconds must be"):
+        PerformanceMonitor().record("fit", seconds)
+
+
+def test_records_that_no_monitor_wrote_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"not as PerformanceMonitor.to_dict writes them \(KeyError: 'failed'\)"):
+        PerformanceMonitor().merge({"operations": {"fit": {}}, "peak_memory_mb": 1})
+
+
+def test_the_library_times_itself(tmp_path: Path) -> None:
+    MONITOR.clear()
+    config = ModelConfig(progress_logging=False)
+    model = ImpactModel("linear", config)
+    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(26, 5)))
+    TradeAllocator(model, 1_000).optimize(solver="analytical")
+    with pytest.raises(ValidationError):
+        model.estimate_slippage(model.generate_synthetic_orderbook(2, 2).head(0))
+    known = MONITOR.summary()
+    counts = {name: (one["count"], one["failed"]) for name, one in known.items()}
+    assert counts == {
+        "generate_synthetic_orderbook": (2, 0),
+        "estimate_slippage": (2, 1),
+        "slippage_curves": (1, 0),
+        "fit_model": (1, 0),
+        "fit_impact": (1, 0),
+        "optimize": (1, 0),
+    }
+    assert known["fit_model"]["total"] >= known["fit_impact"]["total"] > 0
+
+
+def test_the_peak_is_this_process_and_grows_with_what_it_holds() -> None:
+    code = (
+        "import numpy as np; from research_lib.monitoring import peak_memory_mb as peak;"
+        "before = peak(); held = np.ones(25_000_000); assert 190 < peak() - before < 260, (before, peak())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -20,6 +20,7 @@ from research_lib.execution.schedules import twap, vwap
 from research_lib.execution.solvers import ConvexTerms
 from research_lib.impact.curves import OBJECTIVES, recut
 from research_lib.impact.model import ImpactModel
+from research_lib.monitoring import timed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,6 +98,7 @@ class TradeAllocator:
         self.result: AllocationResult | None = None
         self.caps = np.full(self.n_intervals, self.config.max_allocation_ratio * self.total_shares)
 
+    @timed("optimize")
     def optimize(
         self,
         solver: SolverType | str | None = None,

@@ -26,11 +26,13 @@ from research_lib.impact.samples import Sample
 from research_lib.impact.shrinkage import Shrinkage, shrink
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market.sessions import Session
+from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
+@timed("fit_impact")
 def fit_impact(
     slippage: pd.DataFrame | SlippageCurves | ImpactMoments,
     model_type: str = "linear",

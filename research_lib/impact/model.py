@@ -21,7 +21,7 @@ from research_lib.market.book import FRAME_COLUMNS, BookSnapshots
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import SyntheticMarket
 from research_lib.market.tables import require_columns, require_numbers
-from research_lib.monitoring import require_memory
+from research_lib.monitoring import require_memory, timed
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class ImpactModel:
             raise ModelFittingError("the impact model has no curve yet; call fit_model(slippage) first")
         return self.fit.curve
 
+    @timed("generate_synthetic_orderbook")
     def generate_synthetic_orderbook(
         self, n_snapshots: int = 390, n_levels: int = 20, *, seed: int = 0
     ) -> pd.DataFrame:
@@ -99,6 +100,7 @@ class ImpactModel:
         market = SyntheticMarket(self.config, dataclasses.replace(self.session, n_intervals=min(n, LONGEST_INTERVALS)))
         return market.books(n, levels, np.random.default_rng(seed)).to_frame()
 
+    @timed("estimate_slippage")
     def estimate_slippage(
         self,
         books: pd.DataFrame | BookSnapshots,
@@ -173,6 +175,7 @@ class ImpactModel:
         )
         return curves.to_frame(self._n_intervals, self.session)
 
+    @timed("fit_model")
     def fit_model(self, slippage: pd.DataFrame, test_fraction: float = 0.2, **choices: Any) -> ImpactFit:
         """Fit the curve of every interval of the last `estimate_slippage` and keep it as `curve`.
 

@@ -20,6 +20,7 @@ from research_lib.impact.slippage import SlippageCurves, session_intervals, slip
 from research_lib.market.book import BookSnapshots, side_sign
 from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
+from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +153,7 @@ class ImpactMoments(Record):
         )
 
 
+@timed("moments_of_books")
 def moments_of_books(
     batches: Iterable[BookSnapshots],
     trade_sizes: ArrayLike,

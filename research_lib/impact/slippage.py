@@ -18,6 +18,7 @@ from research_lib.errors import ValidationError
 from research_lib.impact.walk import best_prices, beyond_reference, checked_sizes, walk_rows
 from research_lib.market.book import BookSnapshots, side_sign
 from research_lib.market.sessions import Session
+from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ class SlippageCurves(Record):
         )
 
 
+@timed("slippage_curves")
 def slippage_curves(
     books: BookSnapshots,
     trade_sizes: ArrayLike,

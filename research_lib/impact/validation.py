@@ -37,6 +37,7 @@ from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.observations import read_observations
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market.sessions import Session
+from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
 
@@ -71,6 +72,7 @@ class Validation(Record):
     reading: str
 
 
+@timed("cross_validate")
 def cross_validate(
     slippage: pd.DataFrame | SlippageCurves | ImpactMoments,
     model_types: Sequence[str] = MODEL_TYPES,

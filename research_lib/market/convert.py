@@ -23,12 +23,14 @@ from research_lib.market.readers import format_of, named, store
 from research_lib.market.sessions import Session
 from research_lib.market.sources import SOURCES_FOLDER, UNFINISHED_PREFIX, Source, source_files
 from research_lib.market.trades import Trades
+from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
 
 MERGED = "_merged"
 
 
+@timed("convert")
 def convert(
     source: str | Path,
     destination: str | Path,

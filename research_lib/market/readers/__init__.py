@@ -27,12 +27,14 @@ from research_lib.market.readers import cells, store
 from research_lib.market.readers.source import head, missing
 from research_lib.market.sessions import Session
 from research_lib.market.user_frames import WANTED, likely_renames
+from research_lib.monitoring import timed
 
 FORMATS = ("store", "databento_dbn", "databento", "lobster", "binance", "lean", "frames")
 FLAGGING = ("databento_dbn", "databento", "frames")  # their `batches` take flag_non_finite
 WHOLE_FILE_ROWS = 500_000
 
 
+@timed("read_books")
 def read_books(
     path: str | Path,
     *,
