@@ -12,6 +12,7 @@ from research_lib.impact.curves import (
 from research_lib.impact.diagnostics import residual_bias, residual_rows, residual_tests
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.fitting import fit_forms, fit_impact
+from research_lib.impact.manipulation import KernelCheck, check_kernel
 from research_lib.impact.model import ImpactModel
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.piecewise import PiecewiseLinearImpact
@@ -19,6 +20,16 @@ from research_lib.impact.pooling import pool_fits
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.stability import buy_against_sell, coefficient_stability, influence_by_day
 from research_lib.impact.totals import SeparableTotal
+from research_lib.impact.transient import (
+    ExponentialKernel,
+    ExponentialSumKernel,
+    GaussianKernel,
+    PowerKernel,
+    PricePath,
+    TabulatedKernel,
+    kernel_matrix,
+    price_path,
+)
 from research_lib.impact.validation import cross_validate
 from research_lib.impact.walk import walk_book
 from research_lib.market.microstructure import order_flow_imbalance
@@ -26,24 +37,34 @@ from research_lib.market.microstructure import order_flow_imbalance
 __all__ = [
     "AlmgrenImpact",
     "CompositeImpact",
+    "ExponentialKernel",
+    "ExponentialSumKernel",
+    "GaussianKernel",
     "ImpactCurve",
     "ImpactFit",
     "ImpactModel",
     "ImpactMoments",
+    "KernelCheck",
     "LinearImpact",
     "PiecewiseLinearImpact",
     "PowerImpact",
+    "PowerKernel",
+    "PricePath",
     "QuadraticImpact",
     "SeparableTotal",
     "SlippageCurves",
+    "TabulatedKernel",
     "buy_against_sell",
+    "check_kernel",
     "coefficient_stability",
     "cross_validate",
     "fit_forms",
     "fit_impact",
     "influence_by_day",
+    "kernel_matrix",
     "order_flow_imbalance",
     "pool_fits",
+    "price_path",
     "residual_bias",
     "residual_rows",
     "residual_tests",
