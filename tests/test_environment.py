@@ -31,7 +31,10 @@ def _locked() -> dict[str, list[Requirement]]:
 
 def test_environment_yml_says_the_same_as_pyproject() -> None:
     conda = yaml.safe_load((PROJECT_ROOT / "environment.yml").read_text())["dependencies"]
-    packages = {canonicalize_name(Requirement(line).name): Requirement(line) for line in conda if isinstance(line, str)}
+    (by_pip,) = (line["pip"] for line in conda if isinstance(line, dict))
+    assert by_pip.pop() == "--editable ."  # nothing else that is no requirement: pip refuses it there
+    lines = [line for line in [*conda, *by_pip] if isinstance(line, str)]
+    packages = {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
     assert str(packages.pop("python").specifier) == project["requires-python"]
     packages.pop("pip")
@@ -73,7 +76,7 @@ def test_no_address_in_the_environment_files() -> None:
         assert "index-url" not in text, name
 
 
-ORDER = ["errors", "config", "monitoring", "market", "impact", "execution", "evaluation", "reporting", "__main__"]
+ORDER = ["errors", "config", "monitoring", "market", "impact", "execution", "evaluation", "reporting", "health", "__main__"]
 
 
 def _modules() -> list[Path]:
