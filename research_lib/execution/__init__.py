@@ -2,8 +2,9 @@
 
 from research_lib.execution.allocation import allocate
 from research_lib.execution.allocator import AllocationResult, TradeAllocator
+from research_lib.execution.almgren_chriss import ArrivalPriceSchedule, almgren_chriss
 from research_lib.execution.attempts import Attempt
-from research_lib.execution.baselines import ArrivalPriceSchedule, almgren_chriss, front_loaded
+from research_lib.execution.baselines import front_loaded
 from research_lib.execution.batch import Allocations, allocate_many
 from research_lib.execution.bounds import share_caps
 from research_lib.execution.result import Allocation
