@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from research_lib.config import ModelConfig, OptimizerConfig, SolverType
     from research_lib.errors import ModelFittingError, OptimizationError, ValidationError
     from research_lib.execution.allocator import TradeAllocator
+    from research_lib.health import health_check
     from research_lib.impact.model import ImpactModel
     from research_lib.monitoring import PerformanceMonitor, configure_logging
 
@@ -26,6 +27,7 @@ _MODULES = {
     "TradeAllocator": "execution.allocator",
     "ValidationError": "errors",
     "configure_logging": "monitoring",
+    "health_check": "health",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "TradeAllocator",
     "ValidationError",
     "configure_logging",
+    "health_check",
 ]
 
 

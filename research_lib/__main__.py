@@ -40,6 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     refresh = commands.add_parser("refresh", help="run the notebooks and store the outputs that tests compare")
     refresh.set_defaults(run=_refresh)
+    health = commands.add_parser(
+        "health", help="try solvers, kernel, disk, memory and data; about 6 s, exits with 1 if red"
+    )
+    health.add_argument("--verbose", dest="details", action="store_true", help="tell what each check found, and why")
+    health.set_defaults(run=_health)
     convert = commands.add_parser("convert", help="write order books of any format as Parquet by symbol and date, once")
     convert.add_argument("source", help="a file, or a folder of files: one that fails is named at the end")
     convert.add_argument("destination", help="a folder, made if it does not exist; read_books reads it back")
@@ -73,6 +78,16 @@ def _refresh(options: argparse.Namespace) -> int:
     for path in refresh_notebooks():
         print(f"refreshed {path.name}")
     return 0
+
+
+def _health(options: argparse.Namespace) -> int:
+    import json
+
+    from research_lib.health import HEALTHY, health_check, summary
+
+    health = health_check()
+    print(json.dumps(health if options.details else summary(health), indent=2 if options.details else None))
+    return int(health["status"] != HEALTHY)
 
 
 def _convert(options: argparse.Namespace) -> int:

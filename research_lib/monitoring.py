@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,26 @@ from research_lib.errors import MemoryLimitError, ValidationError
 LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 PROCESS_STATUS = Path("/proc/self/status")
 
+
+class _ControlGroup(NamedTuple):
+    """Where Linux tells a container's limit, what it uses, and how much of that are cached files."""
+
+    limit: Path
+    used: Path
+    stat: Path
+    reclaimable: str
+
+    @classmethod
+    def below(cls, folder: str, limit: str, used: str, reclaimable: str) -> _ControlGroup:
+        return cls(Path(folder, limit), Path(folder, used), Path(folder, "memory.stat"), reclaimable)
+
+
+CONTROL_GROUPS = (
+    _ControlGroup.below("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    _ControlGroup.below(
+        "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+    ),
+)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -209,6 +229,20 @@ def peak_memory_mb() -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes where there is no /proc
+
+
+def available_memory_mb() -> float:
+    """Memory that can still be had, MB of 1e6 bytes: of the machine, or of the container where that has less."""
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    for group in CONTROL_GROUPS:
+        limit = group.limit.read_text(encoding="ascii").strip() if group.limit.is_file() else "max"
+        if limit != "max":
+            stat = dict(line.split() for line in group.stat.read_text(encoding="ascii").splitlines())
+            held = int(group.used.read_text(encoding="ascii")) - int(stat.get(group.reclaimable, 0))
+            free = min(free, int(limit) - held)
+    return free / 1e6
 
 
 def configure_logging(

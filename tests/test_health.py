@@ -1,0 +1,147 @@
+"""The health check is green where a report could be made, and red with the reason where it could not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from research_lib import health_check, monitoring
+from research_lib.config import PROJECT_ROOT
+
+IN_FULL = "import json, sys; from research_lib import health_check; print(json.dumps(health_check(sys.argv[1])))"
+
+
+def _red(health: dict[str, Any]) -> dict[str, str]:
+    """Reasons of the checks that failed, by name."""
+    assert health["status"] == (
+        "healthy" if all(check["healthy"] for check in health["checks"].values()) else "unhealthy"
+    )
+    return {name: check["detail"] for name, check in health["checks"].items() if not check["healthy"]}
+
+
+def test_a_working_installation_is_healthy(tmp_path: Path) -> None:
+    health = health_check(tmp_path / "reports")
+    assert _red(health) == {}
+    assert health["data_points"] > 0
+    assert abs(datetime.fromisoformat(health["timestamp"]) - datetime.now(UTC)) < timedelta(minutes=5)
+    backends = {"analytical/multiplier", "cvxpy/CLARABEL", "cvxpy/OSQP", "cvxpy/SCS", "scipy/SLSQP"}
+    assert backends | {"model", "kernel", "disk", "memory", "data"} <= set(health["checks"])
+    assert json.loads(json.dumps(health)) == health
+    assert list((tmp_path / "reports").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["/nowhere/python", "-f", "{connection_file}"], "FileNotFoundError.*nowhere/python"),
+        ([sys.executable, "-c", "raise SystemExit(3)"], "Kernel died before replying"),
+    ],
+)
+def test_a_kernel_that_cannot_start_is_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], reason: str
+) -> None:
+    spec = tmp_path / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": argv, "display_name": "broken", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    red = _red(health_check(tmp_path))
+    assert list(red) == ["kernel"]
+    assert re.search(reason, red["kernel"])
+
+
+def test_a_kernel_that_cannot_load_the_library_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['yaml'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # reaches the kernel only: this process has started already
+    red = _red(health_check(tmp_path / "reports"))
+    assert list(red) == ["kernel"]
+    assert "the kernel cannot load the library: ModuleNotFoundError: import of yaml halted" in red["kernel"]
+
+
+def test_reports_and_data_that_are_no_folders_are_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "absent"))
+    red = _red(health_check(tmp_path / "file" / "reports"))
+    assert list(red) == ["disk", "data"]
+    assert "Not a directory" in red["disk"]
+    assert red["data"] == (
+        f"RESEARCH_DATA names {tmp_path}/absent, which is no folder; mount it there, or unset RESEARCH_DATA"
+    )
+
+
+def test_a_full_disk_is_red(tmp_path: Path) -> None:
+    """On a real file system of 1 MB, in a mount namespace that ends with the process."""
+    mount = f"mount -t tmpfs -o size=1m none {shlex.quote(str(tmp_path))}"
+    in_namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if os.name != "posix" or subprocess.run([*in_namespace, mount], capture_output=True, check=False).returncode:
+        pytest.skip("mount namespaces are not allowed here")
+    command = shlex.join([sys.executable, "-c", IN_FULL, str(tmp_path)])
+    fill = f"head -c 1000000 /dev/zero > {shlex.quote(str(tmp_path / 'old'))}"
+    done = subprocess.run(
+        [*in_namespace, f"{mount} && {fill} && {command}"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    )
+    red = _red(json.loads(done.stdout))
+    assert list(red) == ["disk"]
+    assert "No space left on device" in red["disk"]
+
+
+def test_too_little_disk_or_memory_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = monitoring._ControlGroup.below(str(tmp_path), "memory.max", "memory.current", "inactive_file")
+    for name, text in (
+        ("max", "4294967296\n"),
+        ("current", "4100000000\n"),
+        ("stat", "anon 1\ninactive_file 5032704\n"),
+    ):
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr("research_lib.monitoring.CONTROL_GROUPS", (group,))
+    monkeypatch.setattr("research_lib.health.LEAST_DISK_MB", 1e12)
+    red = _red(health_check(tmp_path / "reports"))
+    assert list(red) == ["disk", "memory"]
+    assert re.fullmatch(r"[\d,]+ MB free on the disk of .*, a run needs 1,000,000,000,000; delete old .*", red["disk"])
+    assert red["memory"] == "200 MB free of memory, a run needs 500; end other work, or raise the limit"
+
+
+@pytest.fixture(scope="module")
+def without_clarabel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, subprocess.CompletedProcess[str]]:
+    """The command in processes that cannot import one backend, as when it was never installed."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['clarabel'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    running = {
+        flag: subprocess.Popen(
+            [sys.executable, "-m", "research_lib", "health", *filter(None, [flag])],
+            cwd=PROJECT_ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for flag in ("", "--verbose")
+    }  # fmt: skip
+    said = {flag: one.communicate(timeout=120) for flag, one in running.items()}
+    return {flag: subprocess.CompletedProcess([], one.returncode, *said[flag]) for flag, one in running.items()}
+
+
+def test_a_solver_backend_that_is_not_installed_is_red(
+    without_clarabel: dict[str, subprocess.CompletedProcess[str]],
+) -> None:
+    done = without_clarabel["--verbose"]
+    assert (done.returncode, done.stderr) == (1, "")
+    assert _red(json.loads(done.stdout)) == {
+        "cvxpy/CLARABEL": "not installed; install the packages of requirements.lock"
+    }
+
+
+def test_without_verbose_only_the_names_of_failed_checks_are_told(
+    without_clarabel: dict[str, subprocess.CompletedProcess[str]],
+) -> None:
+    done = without_clarabel[""]
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert set(told) == {"status", "timestamp", "data_points", "failed"}
+    assert (told["status"], told["failed"]) == ("unhealthy", ["cvxpy/CLARABEL"])
+    assert done.stdout.count("\n") == 1
