@@ -1,0 +1,296 @@
+"""Which kernel decays like the propagator, its half-life with an interval, or that the sample cannot tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, optimize, stats
+
+from research_lib.config import Record, refuse_unknown
+from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.impact.lagged import LagEstimate
+from research_lib.impact.transient import ExponentialKernel, ExponentialSumKernel, PowerKernel
+
+Float = NDArray[np.float64]
+FitKernel = ExponentialKernel | ExponentialSumKernel | PowerKernel
+FAMILIES = ("exponential", "exponential_permanent", "power", "sum")
+GRID = 241
+SHIFTS = np.geomspace(0.1, 10.0, 9)
+DECAYS_A_DECADE = 4
+SUM_DRAWS = 400
+LEVEL = 0.95
+MOST_LAGS = 16  # of V's inverse: with more, its own error shows in chi2
+
+
+@dataclass(frozen=True, eq=False)
+class KernelFit(Record):
+    """A kernel fitted to a propagator.
+
+    Attributes
+    ----------
+    family : str
+    kernel : ExponentialKernel, ExponentialSumKernel or PowerKernel
+        Lags in `unit`.
+    half_life : float
+        Lag at which half of the immediate impact is left, G(lag) = G(0) / 2; for "exponential_permanent"
+        ln 2 / decay, at which half of the part that decays is gone. In `unit`.
+    interval : (low, high)
+        95 % set of the half-life; 0 or inf where the data set no bound.
+    permanent : (estimate, low, high)
+        The part that never decays, with its 95 % interval; zeros for families without it.
+    chi2, p_value : float
+        Distance of the propagator from the kernel and its chance under it; a small p-value: another shape.
+    dof : int
+        Of chi2.
+    told : bool
+        Whether the half-life is bounded on both sides within the lags measured.
+    reading : str
+        The half-life with its interval, or why the sample is too short to tell.
+    """
+
+    family: str
+    kernel: FitKernel
+    half_life: float
+    interval: tuple[float, float]
+    permanent: tuple[float, float, float]
+    chi2: float
+    dof: int
+    p_value: float
+    told: bool
+    unit: str
+    reading: str
+
+    @property
+    def aic(self) -> float:
+        """chi2 + 2 parameters, up to a constant of the data: smaller is better."""
+        return self.chi2 - 2.0 * self.dof
+
+
+def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
+    r"""Fit a kernel by generalised least squares, its half-life by profile likelihood.
+
+    .. math:: Q(h) = \min_\theta (\hat G - G_{h, \theta})' V^{-1} (\hat G - G_{h, \theta})
+
+    over the other parameters theta >= 0, at 16 lags at most, spread evenly in log lag. The interval is {h : Q(h) - min Q <= 3.84}. Half-lives from a
+    tenth of the first lag to a hundred times the last are tried: where an end of the set lies there, or
+    the kernel that does not decay is in it, the interval is open. "sum" is the nonnegative
+    least-squares mixture over a grid of decays, 0 among them, its interval by redrawing the propagator.
+
+    Parameters
+    ----------
+    estimate : LagEstimate
+        G at k lags with its covariance V: a propagator, or an excess spread.
+    family : str
+        "exponential", "exponential_permanent" (the mid of Obizhaeva and Wang), "power" (its shift among 9
+        between 0.1 and 10 first lags) or "sum".
+
+    Raises
+    ------
+    ValidationError
+        Unknown family; fewer than four lags.
+    ModelFittingError
+        Nothing but zero fits: flow does not move the price in its own direction.
+    """
+    refuse_unknown([family], FAMILIES, "kernel family")
+    if len(estimate.values) < 4:
+        raise ValidationError(f"{len(estimate.values)} lags cannot tell a kernel; estimate 4 or more")
+    few = _thinned(estimate)
+    whiten = _whitener(few.cov)
+    if family == "sum":
+        return _fit_sum(few, whiten)
+    return _fit_profiled(few, family, whiten)
+
+
+def best_kernel(
+    estimate: LagEstimate, families: tuple[str, ...] = ("exponential", "exponential_permanent", "power")
+) -> KernelFit:
+    """The family of smallest chi2 + 2 parameters."""
+    return min((fit_kernel(estimate, family) for family in families), key=lambda fit: fit.aic)
+
+
+def _thinned(estimate: LagEstimate) -> LagEstimate:
+    """The estimate at 16 lags at most, in steps that grow with the lag."""
+    count = len(estimate.values)
+    kept = np.unique(np.round(np.geomspace(1, count, min(MOST_LAGS, count)))).astype(int) - 1
+    cov = estimate.cov[np.ix_(kept, kept)]
+    return LagEstimate(estimate.lags[kept], estimate.values[kept], cov, estimate.n, estimate.unit)
+
+
+def _whitener(cov: Float) -> Callable[[Float], Float]:
+    """y -> C^-1 y with cov = C C'."""
+    try:
+        factor = linalg.cholesky(cov, lower=True)
+    except linalg.LinAlgError as error:
+        raise ModelFittingError("the estimate's covariance is singular; take fewer lags or more data") from error
+    return lambda y: linalg.solve_triangular(factor, y, lower=True)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Best fit at one half-life: columns' coefficients, chi2, and the shape's other parameter."""
+
+    half_life: float
+    chi2: float
+    coef: Float
+    shift: float = 0.0
+
+
+def _fit_profiled(estimate: LagEstimate, family: str, whiten: Callable[[Float], Float]) -> KernelFit:
+    target = whiten(estimate.values)
+    at = partial(_at_half_life, family, estimate.lags, whiten, target)
+    grid = np.geomspace(0.1 * estimate.lags[0], 100.0 * estimate.lags[-1], GRID)
+    points = [at(half_life) for half_life in grid]
+    best = min([*points, _polished(at, points)], key=lambda point: point.chi2)
+    still = _flat(whiten, target)
+    if not best.coef.any():
+        raise ModelFittingError("no impact in the flow's own direction: only a kernel of 0 fits; nothing decays here")
+    chi2 = np.array([point.chi2 for point in points]) - best.chi2
+    interval = _interval(grid, chi2, still - best.chi2, family)
+    nothing = float(target @ target) - best.chi2 <= stats.chi2.ppf(LEVEL, len(best.coef))
+    free = len(best.coef) + 1 + (family == "power")
+    kernel = _kernel(family, best)
+    permanent = _permanent(estimate, whiten, best) if family == "exponential_permanent" else (0.0, 0.0, 0.0)
+    return _result(estimate, family, kernel, best.half_life, interval, permanent, best.chi2, free, nothing)
+
+
+def _at_half_life(
+    family: str, lags: Float, whiten: Callable[[Float], Float], target: Float, half_life: float
+) -> _Point:
+    """The best kernel of the family with this half-life."""
+    if family != "power":
+        columns = [np.exp(-math.log(2.0) / half_life * lags)]
+        columns += [np.ones(len(lags))] if family == "exponential_permanent" else []
+        coef, norm = optimize.nnls(whiten(np.stack(columns, axis=1)), target)
+        return _Point(half_life, norm**2, coef)
+    found = []
+    for shift in lags[0] * SHIFTS:
+        shape = whiten((1.0 + lags / shift) ** (-math.log(2.0) / math.log1p(half_life / shift)))
+        scale = max(float(shape @ target) / float(shape @ shape), 0.0)
+        found.append(_Point(half_life, float(np.sum((target - scale * shape) ** 2)), np.array([scale]), shift))
+    return min(found, key=lambda point: point.chi2)
+
+
+def _polished(at: Callable[[float], _Point], points: list[_Point]) -> _Point:
+    """The minimum between the neighbours of the best point of the grid."""
+    best = int(np.argmin([point.chi2 for point in points]))
+    low, high = points[max(best - 1, 0)].half_life, points[min(best + 1, len(points) - 1)].half_life
+    inside = optimize.minimize_scalar(
+        lambda log_half: at(math.exp(log_half)).chi2, bounds=(math.log(low), math.log(high)), method="bounded"
+    )
+    return at(math.exp(inside.x))
+
+
+def _flat(whiten: Callable[[Float], Float], target: Float) -> float:
+    """chi2 of the kernel that never decays."""
+    shape = whiten(np.ones(len(target)))
+    scale = max(float(shape @ target) / float(shape @ shape), 0.0)
+    return float(np.sum((target - scale * shape) ** 2))
+
+
+def _interval(grid: Float, chi2: Float, flat: float, family: str) -> tuple[float, float]:
+    """Ends of {h: chi2(h) below the critical value}, crossings on straight lines in log h; open ends as 0 and inf.
+
+    With a permanent part the kernel that does not decay has both its decay and its transient part free: 2 degrees.
+    """
+    critical = stats.chi2.ppf(LEVEL, 1)
+    inside = np.flatnonzero(chi2 <= critical)
+    if not inside.size:  # the polished minimum between two points of the grid
+        inside = np.array([int(np.argmin(chi2))])
+    first, last = int(inside[0]), int(inside[-1])
+    low = 0.0 if first == 0 else _crossing(grid, chi2, first - 1, first, critical)
+    high = math.inf if last == len(grid) - 1 else _crossing(grid, chi2, last + 1, last, critical)
+    still = flat <= stats.chi2.ppf(LEVEL, 2 if family == "exponential_permanent" else 1)
+    return low, math.inf if still else high
+
+
+def _crossing(grid: Float, chi2: Float, outside: int, inside: int, critical: float) -> float:
+    part = np.clip((critical - chi2[inside]) / (chi2[outside] - chi2[inside]), 0.0, 1.0)
+    return float(math.exp((1 - part) * math.log(grid[inside]) + part * math.log(grid[outside])))
+
+
+def _kernel(family: str, best: _Point) -> FitKernel:
+    decay = math.log(2.0) / best.half_life
+    if family == "exponential":
+        return ExponentialKernel(decay, float(best.coef[0]))
+    if family == "exponential_permanent":
+        return ExponentialSumKernel((decay, 0.0), (float(best.coef[0]), float(best.coef[1])))
+    exponent = math.log(2.0) / math.log1p(best.half_life / best.shift)
+    return PowerKernel(exponent, float(best.coef[0]), float(best.shift))
+
+
+def _permanent(estimate: LagEstimate, whiten: Callable[[Float], Float], best: _Point) -> tuple[float, float, float]:
+    """The constant with its profile interval over half-life and transient part, by the delta method at the best fit."""
+    decay = math.log(2.0) / best.half_life
+    shape = np.exp(-decay * estimate.lags)
+    slope = np.stack([shape, np.ones(len(shape)), -best.coef[0] * estimate.lags * shape], axis=1)
+    cov = linalg.pinvh(whiten(slope).T @ whiten(slope))
+    half = stats.norm.ppf(0.5 + 0.5 * LEVEL) * math.sqrt(max(cov[1, 1], 0.0))
+    value = float(best.coef[1])
+    return value, max(value - half, 0.0), value + half
+
+
+def _fit_sum(estimate: LagEstimate, whiten: Callable[[Float], Float]) -> KernelFit:
+    """Nonnegative mixture over a grid of decays; the interval by redrawing the propagator from its own law."""
+    first, last = estimate.lags[0], estimate.lags[-1]
+    count = 1 + math.ceil(DECAYS_A_DECADE * math.log10(4.0 * last / first))
+    decays = np.append(0.0, np.geomspace(0.25 / last, 1.0 / first, max(count, 2)))
+    shapes = np.exp(-np.outer(estimate.lags, decays))
+    white = whiten(shapes)
+    weights, norm = optimize.nnls(white, whiten(estimate.values))
+    if not weights.any():
+        raise ModelFittingError("no impact in the flow's own direction: only a kernel of 0 fits; nothing decays here")
+    kernel = _mixture(decays, weights)
+    draws = np.random.default_rng(0).multivariate_normal(shapes @ weights, estimate.cov, SUM_DRAWS, method="cholesky")
+    again = [optimize.nnls(white, whiten(draw))[0] for draw in draws]
+    lives = [_mixture(decays, drawn).half_life if drawn.any() else 0.0 for drawn in again]
+    low, high = np.quantile(lives, [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL], method="inverted_cdf")
+    free = int(np.count_nonzero(weights))
+    fixed = (float(weights[0]), *(float(q) for q in np.quantile([drawn[0] for drawn in again], [0.025, 0.975])))
+    nothing = float(np.sum(whiten(estimate.values) ** 2)) - norm**2 <= stats.chi2.ppf(LEVEL, free)
+    return _result(estimate, "sum", kernel, kernel.half_life, (float(low), float(high)), fixed, norm**2, free, nothing)
+
+
+def _mixture(decays: Float, weights: Float) -> ExponentialSumKernel:
+    used = weights > 0
+    return ExponentialSumKernel(tuple(decays[used]), tuple(weights[used]))
+
+
+def _result(
+    estimate: LagEstimate,
+    family: str,
+    kernel: FitKernel,
+    half_life: float,
+    interval: tuple[float, float],
+    permanent: tuple[float, float, float],
+    chi2: float,
+    free: int,
+    nothing: bool,
+) -> KernelFit:
+    dof = len(estimate.values) - free
+    told = not nothing and interval[0] > 0.0 and interval[1] <= estimate.lags[-1]
+    reading = _reading(half_life, interval, estimate, told, nothing)
+    p_value = float(stats.chi2.sf(chi2, dof))
+    return KernelFit(family, kernel, half_life, interval, permanent, chi2, dof, p_value, told, estimate.unit, reading)
+
+
+def _reading(half_life: float, interval: tuple[float, float], estimate: LagEstimate, told: bool, nothing: bool) -> str:
+    """The verdict as a sentence's part."""
+    low, high, unit, last = *interval, estimate.unit, estimate.lags[-1]
+    if nothing:
+        return "too short to tell: the impact itself cannot be told from noise"
+    if told:
+        return f"half-life {half_life:.3g} {unit} (95 % interval {low:.3g} to {high:.3g})"
+    if low == 0.0 and high <= last:
+        return f"too short a life to measure: at most {high:.3g} {unit}, and the first lag is {estimate.lags[0]:.3g}"
+    bound = f"every half-life above {low:.3g} {unit}" if low > 0 else "every half-life"
+    if math.isinf(high):
+        return f"too short to tell: {bound} agrees with the data, no decay at all among them"
+    return (
+        f"too short to tell: half-lives of {low:.3g} to {high:.3g} {unit} agree with the data, whose lags end at "
+        f"{last:.3g}"
+    )
