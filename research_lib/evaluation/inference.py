@@ -24,7 +24,7 @@ WITHIN = "stationary bootstrap of intervals: too few days to draw days"
 WHOLE = 1e-6
 LEAST_ERROR = 1e-12
 FEWEST_INTERVALS = 30
-Key = tuple[str, int, str, float]
+Key = tuple[str, int, int, str, float]
 # Sums that a saving is made of: cost and shares of the strategy, the ruler and the bound.
 COLUMNS = 6
 
@@ -66,7 +66,7 @@ class Pairs(Record):
 
 
 def pair(executions: Iterable[Execution], ruler: str = RULER, session: Session | None = None) -> dict[str, Pairs]:
-    """Each strategy's orders beside those of the ruler and the bound, by day, start, side and size.
+    """Each strategy's orders beside those of the ruler and the bound, by day, start, length, side and size.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def pair(executions: Iterable[Execution], ruler: str = RULER, session: Session |
     found: dict[str, dict[Key, Execution]] = {}
     for one in executions:
         day = str((session or Session()).days(one.time[:1])[0])
-        key = (day, int(one.time[0]), one.side, round(one.total_shares, 6))
+        key = (day, int(one.time[0]), len(one.time), one.side, round(one.total_shares, 6))
         if key in found.setdefault(one.name, {}):
             raise ValidationError(f"{one.name} has the {one.side} of {one.total_shares:,.6g} shares on {day} twice")
         found[one.name][key] = one
@@ -104,7 +104,7 @@ def compare(
     .. math:: saving = 1 - \frac{\sum_i C_i / \sum_i x_i}{\sum_i C^{ruler}_i / \sum_i x^{ruler}_i}, \qquad
         attainable = \frac{\sum C^{ruler} - \sum C}{\sum C^{ruler} - \sum C^{bound}}
 
-    over orders i paired by day, start, side and size; costs over each interval's mid. With 8
+    over orders i paired by day, start, length, side and size; costs over each interval's mid. With 8
     days or more, whole days are drawn, so that orders of one day stay together, and the
     interval is studentised (bootstrap-t; Hall, 1988). With fewer, intervals are drawn in
     blocks of random length (Politis and Romano, 1994), the mean length after Politis and
@@ -130,18 +130,19 @@ def compare(
         arrival price, mean over orders), saving_%, saving_lower_%, saving_upper_%,
         attainable_% with lower and upper, timing_risk_bps (mean over orders, from the mid's
         volatility), arrival_sd_bps (standard deviation over orders of the cost over arrival:
-        that risk as it came), intervals (the method).
+        that risk as it came), intervals (the method). NaN where a strategy completed none.
 
     Raises
     ------
     ValidationError
-        An order without the ruler or the bound, or none completed.
+        An order without the ruler or the bound, or none that the ruler completed.
     """
     number("level", level, above=0, high=0.9999)
-    rows = {
-        name: _summary(pairs, level, number("n_draws", n_draws, 99, integer=True), seed)
-        for name, pairs in pair(executions, ruler, session).items()
-    }
+    paired, draws = pair(executions, ruler, session), number("n_draws", n_draws, 99, integer=True)
+    if not (ruler in paired and paired[ruler].executions):
+        lost = paired[ruler].incomplete if ruler in paired else 0
+        raise ValidationError(f"none of {lost} orders was completed by {ruler} and the bound; lower their size")
+    rows = {name: _summary(pairs, level, draws, seed) for name, pairs in paired.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy").sort_values("cost_bps")
 
 
@@ -249,9 +250,7 @@ def _completed(one: Execution) -> bool:
 
 def _summary(pairs: Pairs, level: float, n_draws: int, seed: int) -> dict[str, object]:
     if not pairs.executions:
-        raise ValidationError(
-            f"none of {pairs.incomplete} orders was completed by strategy, ruler and bound alike; lower their size"
-        )
+        return {"orders": 0, "incomplete": pairs.incomplete, "days": 0, "intervals": "none: no order completed"}
     days, own = len(set(pairs.days)), [trio[0] for trio in pairs.executions]
     enough = days >= FEWEST_DAYS
     sums = pairs.by_day() if enough else pairs.by_interval()

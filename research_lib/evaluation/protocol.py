@@ -122,7 +122,7 @@ def expected_curve(days: Sequence[Ladder], profile: LiquidityProfile) -> Piecewi
 
 
 def standard_strategies(
-    prior: Prior, *, rate: float = 0.1, risk_aversion: float = 0.0, price: float = 0.0
+    prior: Prior, *, rate: float = 0.1, objective: str = "cost", risk_aversion: float = 0.0, price: float = 0.0
 ) -> list[Strategy]:
     """TWAP, VWAP, POV, static optimal and adaptive, and with a `risk_aversion` the adaptive one that has it.
 
@@ -131,6 +131,8 @@ def standard_strategies(
     prior : Prior
     rate : float
         Of POV.
+    objective : "cost" or "impact"
+        Of the static optimum.
     risk_aversion : float
         lambda, 1 / currency.
     price : float
@@ -141,7 +143,7 @@ def standard_strategies(
         Twap(),
         Vwap(prior.volume, source),
         Pov(prior.volume, source, rate),
-        StaticOptimal(prior.curve, source),
+        StaticOptimal(prior.curve, source, objective=objective),
         Adaptive(forecast, source),
     ]
     if number("risk_aversion", risk_aversion, 0) > 0:

@@ -111,7 +111,15 @@ def plot_frontier(
     x, y, weights = (np.asarray(part, float) for part in (deviation, cost, risk_aversion))
     ax.plot(x, y, "o-", color=STRATEGY_COLOURS["optimal"], markersize=4, linewidth=1.3)
     for k in range(0, len(x), max(len(x) // 4, 1)):
-        ax.annotate(f"{weights[k]:.0e}", (x[k], y[k]), (5, 4), textcoords="offset points", fontsize=8)
+        place = (5, 5) if k % 2 else (-5, -11)
+        ax.annotate(
+            f"{weights[k]:.0e}",
+            (x[k], y[k]),
+            place,
+            textcoords="offset points",
+            ha="left" if k % 2 else "right",
+            fontsize=8,
+        )
     ax.margins(x=0.12, y=0.1)
     ax.set_xlabel(f"standard deviation of the cost ({unit})")
     ax.set_ylabel(f"expected cost ({unit})")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike
 
 from research_lib.market.sessions import Session
@@ -95,6 +96,8 @@ def plot_saving_against(
         ax.plot(x, centre, "o-", color=colour, markersize=4, linewidth=1.3, label=str(name))
     if log:
         ax.set_xscale("log")
+        ax.set_xticks(x, [f"{at:,g}" for at in x])
+        ax.minorticks_off()
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_xlabel(xlabel)
     ax.set_ylabel("saving against TWAP (%)" if of == "saving" else "share of the attainable saving (%)")
@@ -167,6 +170,10 @@ def plot_calibration(
         )
     ax.plot(ends, ends, "--", color=MUTED, linewidth=1.0, label="as predicted")
     ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
     ax.set_xlabel(f"predicted cost ({unit})")
     ax.set_ylabel(f"realised cost ({unit})")
     ax.legend(frameon=False, fontsize=8)

@@ -133,8 +133,14 @@ def test_what_has_no_pair_is_refused() -> None:
         compare(_trio(0, 8.0)[:2])
     with pytest.raises(ValidationError, match="new has the buy of 100 shares on 2024-01-02 twice"):
         pair([*_trio(0, 8.0), _trio(0, 7.0)[0]])
-    with pytest.raises(ValidationError, match="none of 1 orders was completed"):
+    with pytest.raises(ValidationError, match="none of 1 orders was completed by TWAP"):
         compare([_execution(name, 0, 1.0, unfilled=5.0) for name in ("TWAP", "clairvoyant")])
+
+
+def test_a_strategy_that_completes_no_order_has_no_saving() -> None:
+    row = compare([*_trio(0, 8.0)[1:], _execution("new", 0, 8.0, unfilled=5.0)]).loc["new"]
+    assert (row["orders"], row["incomplete"]) == (0, 1)
+    assert np.isnan(row["saving_%"])
 
 
 def test_superior_ability_finds_the_one_that_is_and_not_the_luckiest_of_many() -> None:
