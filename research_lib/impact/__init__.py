@@ -10,13 +10,25 @@ from research_lib.impact.curves import (
     square_root_impact,
 )
 from research_lib.impact.diagnostics import residual_bias, residual_rows, residual_tests
+from research_lib.impact.displacement import PricePath, price_path
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.fitting import fit_forms, fit_impact
+from research_lib.impact.flow import SignedFlow, clock_flow, trade_flow
+from research_lib.impact.kernel_fit import KernelFit, best_kernel, fit_kernel
 from research_lib.impact.manipulation import KernelCheck, check_kernel
 from research_lib.impact.model import ImpactModel
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.piecewise import PiecewiseLinearImpact
 from research_lib.impact.pooling import pool_fits
+from research_lib.impact.propagator import (
+    Propagator,
+    flow_autocorrelation,
+    implied_response,
+    propagator,
+    propagators_by_event,
+    response_function,
+    simulate_mids,
+)
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.stability import buy_against_sell, coefficient_stability, influence_by_day
 from research_lib.impact.totals import SeparableTotal
@@ -25,10 +37,8 @@ from research_lib.impact.transient import (
     ExponentialSumKernel,
     GaussianKernel,
     PowerKernel,
-    PricePath,
     TabulatedKernel,
     kernel_matrix,
-    price_path,
 )
 from research_lib.impact.validation import cross_validate
 from research_lib.impact.walk import walk_book
@@ -45,30 +55,43 @@ __all__ = [
     "ImpactModel",
     "ImpactMoments",
     "KernelCheck",
+    "KernelFit",
     "LinearImpact",
     "PiecewiseLinearImpact",
     "PowerImpact",
     "PowerKernel",
     "PricePath",
+    "Propagator",
     "QuadraticImpact",
     "SeparableTotal",
+    "SignedFlow",
     "SlippageCurves",
     "TabulatedKernel",
+    "best_kernel",
     "buy_against_sell",
     "check_kernel",
+    "clock_flow",
     "coefficient_stability",
     "cross_validate",
     "fit_forms",
     "fit_impact",
+    "fit_kernel",
+    "flow_autocorrelation",
+    "implied_response",
     "influence_by_day",
     "kernel_matrix",
     "order_flow_imbalance",
     "pool_fits",
     "price_path",
+    "propagator",
+    "propagators_by_event",
     "residual_bias",
     "residual_rows",
     "residual_tests",
+    "response_function",
+    "simulate_mids",
     "slippage_curves",
     "square_root_impact",
+    "trade_flow",
     "walk_book",
 ]

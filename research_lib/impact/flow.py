@@ -130,7 +130,7 @@ def clock_flow(books: BookSnapshots, seconds: float, session: Session | None = N
     at = np.searchsorted(time, trades.time, "right") - 1
     inside = (at >= 0) & (trades.time - time[at] < step)
     sign, shares = (
-        np.bincount(at[inside], weights=drive[inside], minlength=len(time))
+        np.bincount(at[inside], weights=drive[inside], minlength=len(time)).astype(float)
         for drive in (trades.aggressor.astype(float), trades.signed_size)
     )
     mid = states.mid[np.searchsorted(states.time, time, "left") - 1]

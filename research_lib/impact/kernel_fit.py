@@ -24,6 +24,7 @@ SHIFTS = np.geomspace(0.1, 10.0, 9)
 DECAYS_A_DECADE = 4
 SUM_DRAWS = 400
 LEVEL = 0.95
+REJECTED = 0.01
 MOST_LAGS = 16  # of V's inverse: with more, its own error shows in chi2
 
 
@@ -48,7 +49,7 @@ class KernelFit(Record):
     dof : int
         Of chi2.
     told : bool
-        Whether the half-life is bounded on both sides within the lags measured.
+        Whether the kernel describes the data and its half-life is bounded on both sides within their lags.
     reading : str
         The half-life with its interval, or why the sample is too short to tell.
     """
@@ -76,10 +77,11 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
 
     .. math:: Q(h) = \min_\theta (\hat G - G_{h, \theta})' V^{-1} (\hat G - G_{h, \theta})
 
-    over the other parameters theta >= 0, at 16 lags at most, spread evenly in log lag. The interval is {h : Q(h) - min Q <= 3.84}. Half-lives from a
-    tenth of the first lag to a hundred times the last are tried: where an end of the set lies there, or
-    the kernel that does not decay is in it, the interval is open. "sum" is the nonnegative
-    least-squares mixture over a grid of decays, 0 among them, its interval by redrawing the propagator.
+    over the other parameters theta >= 0, at 16 lags at most, spread evenly in log lag. The interval is
+    {h : Q(h) - min Q <= 3.84}. Half-lives from a tenth of the first lag to a hundred times the last are
+    tried: where an end of the set lies there, or the kernel that does not decay is in it, the interval is
+    open. "sum" is the nonnegative least-squares mixture over a grid of decays, 0 among them, its
+    interval by redrawing the propagator. A kernel that the data reject at 1 % tells no half-life.
 
     Parameters
     ----------
@@ -250,7 +252,8 @@ def _fit_sum(estimate: LagEstimate, whiten: Callable[[Float], Float]) -> KernelF
     lives = [_mixture(decays, drawn).half_life if drawn.any() else 0.0 for drawn in again]
     low, high = np.quantile(lives, [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL], method="inverted_cdf")
     free = int(np.count_nonzero(weights))
-    fixed = (float(weights[0]), *(float(q) for q in np.quantile([drawn[0] for drawn in again], [0.025, 0.975])))
+    lasting = np.quantile([drawn[0] for drawn in again], [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL])
+    fixed = (float(weights[0]), float(lasting[0]), float(lasting[1]))
     nothing = float(np.sum(whiten(estimate.values) ** 2)) - norm**2 <= stats.chi2.ppf(LEVEL, free)
     return _result(estimate, "sum", kernel, kernel.half_life, (float(low), float(high)), fixed, norm**2, free, nothing)
 
@@ -272,10 +275,22 @@ def _result(
     nothing: bool,
 ) -> KernelFit:
     dof = len(estimate.values) - free
-    told = not nothing and interval[0] > 0.0 and interval[1] <= estimate.lags[-1]
-    reading = _reading(half_life, interval, estimate, told, nothing)
     p_value = float(stats.chi2.sf(chi2, dof))
+    describes = p_value >= REJECTED
+    told = describes and not nothing and interval[0] > 0.0 and interval[1] <= estimate.lags[-1]
+    reading = _reading(half_life, interval, estimate, told, nothing)
+    if not describes:
+        reading = f"no half-life: {_misfit(estimate)}, which no {family.replace('_', ' + ')} kernel describes"
     return KernelFit(family, kernel, half_life, interval, permanent, chi2, dof, p_value, told, estimate.unit, reading)
+
+
+def _misfit(estimate: LagEstimate) -> str:
+    """What the estimate does that kernels do not."""
+    rise = estimate.values[-1] - estimate.values[0]
+    error = math.sqrt(estimate.cov[0, 0] + estimate.cov[-1, -1] - 2.0 * estimate.cov[0, -1])
+    if rise > stats.norm.ppf(0.5 + 0.5 * LEVEL) * error:
+        return f"the impact still builds up from lag {estimate.lags[0]:.3g} to {estimate.lags[-1]:.3g} {estimate.unit}"
+    return "the impact decays, but in another shape" if rise < 0 else "the impact neither decays nor stands still"
 
 
 def _reading(half_life: float, interval: tuple[float, float], estimate: LagEstimate, told: bool, nothing: bool) -> str:

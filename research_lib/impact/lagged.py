@@ -63,7 +63,7 @@ class LagEstimate(Record):
 
 
 def _sup_t(cov: Float, level: float) -> float:
-    """Quantile of the largest |t| over the lags, by normal draws of a fixed seed (Montiel Olea and Plagborg-Moller 2019)."""
+    """Quantile of the largest |t| over the lags, by normal draws of a fixed seed."""
     se = np.sqrt(np.diag(cov))
     draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(se)), cov, SUP_T_DRAWS, method="eigh")
     return float(np.quantile(np.max(np.abs(draws) / se, axis=1), level))
@@ -143,7 +143,8 @@ def lag_regression(targets: list[Float], drives: list[Float], n_lags: int, width
     n = sum(len(y) for y, _ in rows)
     if n < STEPS_A_LAG * size:
         raise ModelFittingError(
-            f"{n:,} steps cannot tell {n_drives * n_lags} lagged effects; take at most {n // (STEPS_A_LAG * n_drives)} lags"
+            f"{n:,} steps cannot tell {n_drives * n_lags} lagged effects; "
+            f"take at most {n // (STEPS_A_LAG * n_drives)} lags, guards included"
         )
     gram = sum(x.T @ x for _, x in rows)
     try:
