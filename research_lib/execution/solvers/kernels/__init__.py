@@ -23,6 +23,7 @@ from research_lib.execution.solvers.kernels.judging import (
 from research_lib.execution.solvers.kernels.lots import place_odd_lot, round_to_lots
 from research_lib.execution.solvers.kernels.prices import price_all
 from research_lib.execution.solvers.kernels.search import solve
+from research_lib.execution.solvers.kernels.states import states_product, states_schedule
 from research_lib.execution.solvers.kernels.sweeps import GENERAL, sweep
 from research_lib.execution.solvers.kernels.trajectory import moments, trajectory
 
@@ -46,6 +47,8 @@ __all__ = [
     "price_all",
     "round_to_lots",
     "solve",
+    "states_product",
+    "states_schedule",
     "sweep",
     "trajectory",
 ]
