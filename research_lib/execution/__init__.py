@@ -7,6 +7,8 @@ from research_lib.execution.attempts import Attempt
 from research_lib.execution.baselines import front_loaded
 from research_lib.execution.batch import Allocations, allocate_many
 from research_lib.execution.bounds import share_caps
+from research_lib.execution.frontier import Frontier, efficient_frontier, least_value_at_risk
+from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedule
 from research_lib.execution.result import Allocation
 from research_lib.execution.schedules import Schedule, pov, twap, vwap
 from research_lib.execution.sensitivity import Sensitivity, sensitivity
@@ -19,13 +21,18 @@ __all__ = [
     "ArrivalPriceSchedule",
     "Attempt",
     "ConvexTerms",
+    "Frontier",
+    "PortfolioSchedule",
     "Schedule",
     "Sensitivity",
     "TradeAllocator",
     "allocate",
     "allocate_many",
     "almgren_chriss",
+    "efficient_frontier",
     "front_loaded",
+    "least_value_at_risk",
+    "portfolio_schedule",
     "pov",
     "sensitivity",
     "share_caps",
