@@ -18,6 +18,10 @@ class MissingDataError(ValidationError, FileNotFoundError):
     """A data file that is not where the configuration says."""
 
 
+class NoBooksError(ValidationError):
+    """Data without one usable book inside the session."""
+
+
 class MemoryLimitError(ValidationError, MemoryError):
     """Work refused before it starts because it would exceed `memory_limit_mb`."""
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record
-from research_lib.errors import ValidationError
+from research_lib.errors import NoBooksError, ValidationError
 from research_lib.impact.censoring import GAMMAS, MOST_SIZES, Rows, continued, sums
 from research_lib.impact.samples import Sample, Spreads
 from research_lib.impact.slippage import SlippageCurves, session_intervals, slippage_curves
@@ -112,7 +112,7 @@ class ImpactMoments(Record):
             if len(held) == MOST_HELD:
                 held = [cls._sum(held)]
         if not held:
-            raise ValidationError("no moments to merge; the batches held no book")
+            raise NoBooksError("no moments to merge; the batches held no book")
         return cls._sum(held)
 
     def _refuse_other(self, part: ImpactMoments) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.config import number
-from research_lib.errors import ValidationError
+from research_lib.errors import NoBooksError
 from research_lib.market.book import BookSnapshots, empty_level, padded
 from research_lib.market.readers import refuse_disorder
 from research_lib.market.sessions import Session
@@ -150,17 +150,17 @@ def _later_over_earlier(earlier: BookSnapshots, later: BookSnapshots) -> BookSna
     return dataclasses.replace(later, complete=earlier.complete | later.complete, age=age, **arrays)
 
 
-def _nothing_inside(n_rows: int, seen: _Span, session: Session) -> ValidationError:
+def _nothing_inside(n_rows: int, seen: _Span, session: Session) -> NoBooksError:
     """Says when the states are, and which session would hold them."""
     message = f"none of {n_rows:,} snapshots falls inside {session.hours}"
     if not seen.n:
-        return ValidationError(message)
+        return NoBooksError(message)
     utc = pd.DatetimeIndex(np.array([seen.first, seen.last]).astype("datetime64[ns]"), tz="UTC").floor("s")
     local = utc.tz_convert(session.timezone)
     opening, closing = (local[0].floor("h"), local[1].floor("h") + pd.Timedelta(hours=1))
     one_day = local[0].date() == local[1].date()
     hours = (f"{opening:%H:%M}", f"{closing:%H:%M}".replace("00:00", "24:00")) if one_day else ("00:00", "24:00")
-    return ValidationError(
+    return NoBooksError(
         f"{message}: they are from {local[0]} to {local[1]} (UTC {utc[0]:%Y-%m-%d %H:%M:%S} to "
         f"{utc[1]:%Y-%m-%d %H:%M:%S}); give the exchange's own hours and time zone, or "
         f'Session(open="{hours[0]}", close="{hours[1]}", timezone="{session.timezone}")'

@@ -135,6 +135,26 @@ def _dates(path: Path) -> tuple[str, list[Path]]:
     return symbol_of(folder), sorted(dates, key=_date)
 
 
+def books_by_symbol(path: Path) -> dict[str, list[Path]]:
+    """The date folders that hold books, in order, of each symbol of a store, of one symbol of it, or of one date.
+
+    Raises
+    ------
+    ValidationError
+        A folder that no `convert` made, or without books.
+    """
+    if not matches(path, b""):
+        raise ValidationError(f"{path} is no {NAME}; convert books into it first")
+    folders = [path.resolve()]
+    if not folders[0].name.startswith((SYMBOL_PREFIX, DATE_PREFIX)):
+        folders = _folders(folders[0], SYMBOL_PREFIX)
+    dates = dict(map(_dates, folders))
+    found = {symbol: [date for date in dates[symbol] if (date / BOOKS_FILE).is_file()] for symbol in sorted(dates)}
+    if not any(found.values()):
+        raise ValidationError(f"{path} holds no books; convert its source again into an empty folder")
+    return {symbol: folders for symbol, folders in found.items() if folders}
+
+
 def _date(folder: Path) -> Any:
     return parsed_date(folder, folder.name.removeprefix(DATE_PREFIX))
 
