@@ -16,6 +16,7 @@ from research_lib.errors import ModelFittingError, ValidationError
 Float = NDArray[np.float64]
 SUP_T_DRAWS = 10_000
 STEPS_A_LAG = 5
+GUARD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,21 @@ class LagRegression(Record):
     cov: Float
     r2: float
     n: int
+
+    def cumulated(self, drive: int, count: int) -> tuple[Float, Float]:
+        """Sums of one drive's coefficients over its first 1 ... count lags, (count,), and their covariance."""
+        first = drive * self.coef.shape[1]
+        cov = self.cov[first : first + count, first : first + count]
+        return np.cumsum(self.coef[drive, :count]), np.cumsum(np.cumsum(cov, axis=0), axis=1)
+
+
+def change_regression(levels: list[Float], drives: list[Float], count: int) -> LagRegression:
+    """Changes y_{t+1} - y_t of levels on drives at lags 0 to 1.5 count: the effects after `count` steps stay clean.
+
+    What is left out beyond the last lag bends the effects next to it, so half as many again are fitted.
+    """
+    changes = [np.append(np.diff(level), np.nan) for level in levels]
+    return lag_regression(changes, drives, count + round(GUARD * count))
 
 
 def lag_regression(targets: list[Float], drives: list[Float], n_lags: int, width: int | None = None) -> LagRegression:

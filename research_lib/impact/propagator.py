@@ -18,11 +18,10 @@ from scipy import signal
 from research_lib.config import number
 from research_lib.errors import ValidationError
 from research_lib.impact.flow import SignedFlow
-from research_lib.impact.lagged import LagEstimate, LagRegression, bandwidth, lag_regression, lagged_means
+from research_lib.impact.lagged import LagEstimate, bandwidth, change_regression, lagged_means
 from research_lib.impact.transient import Kernel, at_lags
 
 Float = NDArray[np.float64]
-GUARD = 0.5  # lags fitted beyond the last reported, so that what they leave out does not bend its end
 
 
 def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
@@ -96,9 +95,9 @@ def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> Propaga
     Eisler, Bouchaud and Kockelkoren (2012), The price impact of order book events: market orders, limit
     orders and cancellations, Quantitative Finance 12, 1395-1419.
     """
-    fitted, count = _regression(flow, flow.drive(measure)[:, None], max_lag)
-    values, cov = _summed(fitted, 0, count)
-    return Propagator(flow.lags(count), values, cov, fitted.n, flow.unit, fitted.r2)
+    count, drive = _checked_lag(flow, max_lag), flow.drive(measure)[:, None]
+    fitted = change_regression([flow.mid[day] for day in flow.days], [drive[day] for day in flow.days], count)
+    return Propagator(flow.lags(count), *fitted.cumulated(0, count), fitted.n, flow.unit, fitted.r2)
 
 
 def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, Propagator]:
@@ -110,10 +109,11 @@ def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, Propagator
     """
     if flow.changing is None:
         raise ValidationError("a flow by the clock mixes trades that change the mid with others; use trade_flow")
+    count = _checked_lag(flow, max_lag)
     drives = np.stack([flow.sign * flow.changing, flow.sign * ~flow.changing], axis=1)
-    fitted, count = _regression(flow, drives, max_lag)
+    fitted = change_regression([flow.mid[day] for day in flow.days], [drives[day] for day in flow.days], count)
     return {
-        name: Propagator(flow.lags(count), *_summed(fitted, row, count), fitted.n, flow.unit, fitted.r2)
+        name: Propagator(flow.lags(count), *fitted.cumulated(row, count), fitted.n, flow.unit, fitted.r2)
         for row, name in enumerate(("changing", "unchanging"))
     }
 
@@ -141,20 +141,6 @@ def simulate_mids(
     moved = signal.fftconvolve(drive, at_lags(kernel, np.arange(1.0, len(drive) + 1)))[: len(drive)]
     noise = number("volatility", volatility, 0) * rng.standard_normal(len(drive))
     return start + np.append(0.0, moved[:-1]) + np.cumsum(noise)
-
-
-def _regression(flow: SignedFlow, drives: Float, max_lag: int) -> tuple[LagRegression, int]:
-    """The regression of price changes on the drives, and the number of lags to report."""
-    count = _checked_lag(flow, max_lag)
-    returns = [_ahead(flow.mid[day], 1) - flow.mid[day] for day in flow.days]
-    return lag_regression(returns, [drives[day] for day in flow.days], count + round(GUARD * count)), count
-
-
-def _summed(fitted: LagRegression, row: int, count: int) -> tuple[Float, Float]:
-    """G and its covariance from the changes g of one drive."""
-    first = row * fitted.coef.shape[1]
-    cov = fitted.cov[first : first + count, first : first + count]
-    return np.cumsum(fitted.coef[row, :count]), np.cumsum(np.cumsum(cov, axis=0), axis=1)
 
 
 def _ahead(values: Float, lag: int) -> Float:
