@@ -63,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from research_lib.reporting.runner import configuration_names, run_reports
+    from research_lib.reporting.configurations import configuration_names
+    from research_lib.reporting.runner import run_reports
 
     outcome = run_reports(options.names or configuration_names())
     for name, what in outcome.items():

@@ -14,7 +14,9 @@ from research_lib.__main__ import main
 from research_lib.config import PROJECT_ROOT
 from research_lib.errors import ValidationError
 from research_lib.reporting import runner
-from research_lib.reporting.runner import RunConfig, check_parameters, run_reports
+from research_lib.reporting.configurations import RunConfig, configuration_names
+from research_lib.reporting.parameters import Project, check_parameters
+from research_lib.reporting.runner import run_reports
 
 SMALL = {
     "title": "small case",
@@ -25,22 +27,20 @@ SMALL = {
 
 
 @pytest.fixture
-def configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "configs"
-    folder.mkdir()
-    monkeypatch.setattr(runner, "CONFIGURATIONS", folder)
-    return folder
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "configs").mkdir()
+    return Project(configurations=tmp_path / "configs", reports=tmp_path / "reports")
 
 
-def _write(folder: Path, name: str, **changes: Any) -> None:
-    (folder / f"{name}.yml").write_text(yaml.safe_dump({**SMALL, **changes}))
+def _write(project: Project, name: str, **changes: Any) -> None:
+    (project.configurations / f"{name}.yml").write_text(yaml.safe_dump({**SMALL, **changes}))
 
 
-def test_a_run_leaves_two_summaries_figures_results_and_manifest(configurations: Path, tmp_path: Path) -> None:
-    _write(configurations, "small")
-    _write(configurations, "absent", shared={"data_file_name": "vendor/not_here.csv.gz"})
-    reports = tmp_path / "reports"
-    outcome = run_reports(["small", "absent"], reports=reports)
+def test_a_run_leaves_two_summaries_figures_results_and_manifest(project: Project) -> None:
+    _write(project, "small")
+    _write(project, "absent", shared={"data_file_name": "vendor/not_here.csv.gz"})
+    reports = project.reports
+    outcome = run_reports(["small", "absent"], project)
     assert outcome["small"] == "made"
     assert outcome["absent"].startswith("skipped: data file vendor/not_here.csv.gz is not in")
     folder = reports / "small"
@@ -69,30 +69,28 @@ def test_a_run_leaves_two_summaries_figures_results_and_manifest(configurations:
     assert "[strategy](small/strategy_summary.md)" in index
 
 
-def test_the_in_sample_run_says_so(configurations: Path, tmp_path: Path) -> None:
+def test_the_in_sample_run_says_so(project: Project) -> None:
     _write(
-        configurations,
+        project,
         "one_day",
         shared={**SMALL["shared"], "n_days": 1, "n_intervals": 130},
         strategy={**SMALL["strategy"], "test_days": 0},
     )  # type: ignore[dict-item]
-    assert run_reports(["one_day"], reports=tmp_path / "reports") == {"one_day": "made"}
-    text = (tmp_path / "reports" / "one_day" / "strategy_summary.md").read_text()
+    assert run_reports(["one_day"], project) == {"one_day": "made"}
+    text = (project.reports / "one_day" / "strategy_summary.md").read_text()
     assert "> **In sample.**" in text
     assert "one day: none" in text
     assert "Nothing is claimed for another day" in text
 
 
-def test_a_failing_run_is_reported_leaves_the_old_report_and_lets_the_others_go_on(
-    configurations: Path, tmp_path: Path
-) -> None:
-    reports = tmp_path / "reports"
+def test_a_failing_run_is_reported_leaves_the_old_report_and_lets_the_others_go_on(project: Project) -> None:
+    reports = project.reports
     (reports / "small").mkdir(parents=True)
     (reports / "small" / "old.txt").write_text("whole")
     capped = {"test_days": 2, "total_shares": 10000.0, "optimizer_settings": {"max_allocation_ratio": 0.01}}
-    _write(configurations, "small", strategy=capped)
-    _write(configurations, "absent", shared={"data_file_name": "not_here.csv"})
-    outcome = run_reports(["small", "absent"], reports=reports)
+    _write(project, "small", strategy=capped)
+    _write(project, "absent", shared={"data_file_name": "not_here.csv"})
+    outcome = run_reports(["small", "absent"], project)
     assert outcome["small"].startswith("failed: trade_allocation_strategy.ipynb stopped at `")
     assert "OptimizationError: cap admits 2,600 of 10,000 shares" in outcome["small"]
     assert outcome["absent"].startswith("skipped")
@@ -106,7 +104,7 @@ def test_a_failing_run_is_reported_leaves_the_old_report_and_lets_the_others_go_
     [
         (
             {"shared": {"n_interval": 10}},
-            r"bad.yml: modeling: parameter 'n_interval' is unknown; did you mean 'n_intervals'",
+            r"bad.yml: shared: parameter 'n_interval' is unknown; did you mean 'n_intervals'",
         ),
         ({"shared": {"n_intervals": "many"}}, r"parameter n_intervals must be a whole number, got 'many'"),
         ({"shared": {"n_intervals": True}}, r"parameter n_intervals must be a whole number, got True"),
@@ -123,7 +121,7 @@ def test_a_failing_run_is_reported_leaves_the_old_report_and_lets_the_others_go_
         ),
         ({"shared": [1]}, r"bad.yml: shared must map parameters to values, got \[1\]"),
         ({"title": None}, r"bad.yml: title must be a text, got None"),
-        ({"shared": {"output_dir": "/tmp/x"}}, r"parameter 'output_dir' is unknown"),
+        ({"shared": {"output_dir": "/tmp/x"}}, r"shared: parameter 'output_dir' is unknown"),
         ({"strategy": {"total_shares": "1; import os"}}, r"parameter total_shares must be a number"),
         (
             {"shared": {"model_settings": {"base_price": 5.0}}},
@@ -146,17 +144,17 @@ def test_a_failing_run_is_reported_leaves_the_old_report_and_lets_the_others_go_
     ],
 )
 def test_misspelt_and_mistyped_parameters_are_refused_before_a_kernel_starts(
-    configurations: Path, tmp_path: Path, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "execute", lambda *_: pytest.fail("a kernel was started"))
-    _write(configurations, "bad", **changes)
+    _write(project, "bad", **changes)
     with pytest.raises(ValidationError, match=message):
-        run_reports(["bad"], reports=tmp_path / "reports")
-    assert not (tmp_path / "reports" / "bad").exists()
+        run_reports(["bad"], project)
+    assert not (project.reports / "bad").exists()
 
 
 def test_an_integer_is_good_where_a_float_is_declared() -> None:
-    check_parameters("strategy", {"total_shares": 5000})
+    check_parameters("strategy", {"total_shares": 5000}, Project().declared("strategy"))
 
 
 def test_unknown_configurations_are_refused_and_cannot_leave_the_folder() -> None:
@@ -167,20 +165,17 @@ def test_unknown_configurations_are_refused_and_cannot_leave_the_folder() -> Non
 
 
 def test_every_committed_configuration_is_sound() -> None:
-    names = runner.configuration_names()
+    names = configuration_names()
     assert names[0] == "default"
-    for name in names:
-        run = RunConfig.load(name)
-        for section, parameters in run.parameters.items():
-            check_parameters(section, parameters)
+    assert all(RunConfig.load(name).parameters for name in names)
 
 
 def test_the_command_line_says_one_line_and_its_status(
-    configurations: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(runner, "run_reports", lambda names: {name: "skipped: no data" for name in names})
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
-    _write(configurations, "frog")
+    _write(project, "frog")
     assert main(["report", "frog"]) == 0
     assert main(["report", "frog", "--strict"]) == 1
     assert capsys.readouterr().out == "frog: skipped: no data\n" * 2
@@ -192,4 +187,4 @@ def test_the_command_line_says_one_line_and_its_status(
 
 def test_committed_reports_belong_to_committed_configurations() -> None:
     folders = {path.parent.name for path in (PROJECT_ROOT / "reports").glob("*/results.json")}
-    assert folders == set(runner.configuration_names())
+    assert folders == set(configuration_names())

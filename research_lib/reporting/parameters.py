@@ -1,0 +1,174 @@
+"""What a run may choose: the notebooks, their declared parameters, and the limits of each."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from research_lib.config import PROJECT_ROOT, ModelConfig, OptimizerConfig, Record, number, refuse_unknown
+from research_lib.errors import ValidationError
+from research_lib.impact.curves import OBJECTIVES
+from research_lib.impact.estimation import MODEL_TYPES
+from research_lib.impact.slippage import checked_sizes
+from research_lib.market.presets import PRESETS
+from research_lib.market.quality import QualityPolicy
+from research_lib.market.sessions import Session
+
+# A section of a report is a notebook, <section>_summary.md.j2 and <section>_summary.md.
+NOTEBOOKS = {
+    "modeling": "impact_modeling.ipynb",
+    "strategy": "trade_allocation_strategy.ipynb",
+}
+SETTINGS: dict[str, type[Record]] = {
+    "model_settings": ModelConfig,
+    "optimizer_settings": OptimizerConfig,
+    "session_settings": Session,
+    "quality_settings": QualityPolicy,
+}
+CHOICES: dict[str, Iterable[str]] = {
+    "side": ("buy", "sell"),
+    "model_type": MODEL_TYPES,
+    "objective": OBJECTIVES,
+    "preset_name": PRESETS,
+    "prior_preset": PRESETS,
+}
+RANGES: dict[str, dict[str, Any]] = {
+    "n_days": {"low": 1, "integer": True},
+    "n_levels": {"low": 1, "integer": True},
+    "n_intervals": {"low": 1, "integer": True},
+    "test_days": {"low": 0, "integer": True},
+    "fit_days": {"low": 0, "integer": True},
+    "refit_days": {"low": 1, "integer": True},
+    "test_fraction": {"low": 0, "high": 0.9},
+    "total_shares": {"above": 0},
+    "participation_rate": {"above": 0, "high": 1},
+    "risk_aversion": {"low": 0},
+    "seed": {"low": 0, "integer": True},
+}
+# Parameters that change nothing where data_file_name is given, and settings that presets decide.
+IDLE_WITH_DATA = {"modeling": ("n_levels",), "strategy": ("n_days", "n_levels", "seed", "preset_name")}
+DECIDED = {
+    "model_settings": dict.fromkeys(
+        ("base_price", "volatility_factor", "spread_factor", "volume_decay"),
+        "which comes from the preset; choose preset_name instead",
+    ),
+    "session_settings": {"n_intervals": "which is a parameter of its own"},
+}
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a mapping",
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where notebooks, configurations, templates and reports are; this project's own by default.
+
+    Attributes
+    ----------
+    notebooks, configurations, templates, reports : Path
+        Folders.
+    sections : mapping of section to file name
+        The notebooks that a configuration may run, in the order of a report.
+    """
+
+    notebooks: Path = PROJECT_ROOT / "notebooks"
+    configurations: Path = PROJECT_ROOT / "notebooks" / "configs"
+    templates: Path = Path(__file__).with_name("templates")
+    reports: Path = PROJECT_ROOT / "reports"
+    sections: Mapping[str, str] = field(default_factory=lambda: dict(NOTEBOOKS))
+
+    def notebook(self, section: str) -> Path:
+        """The notebook of a section."""
+        return self.notebooks / self.sections[section]
+
+    def declared(self, section: str) -> dict[str, Any]:
+        """Names and defaults of the parameters of a section's notebook."""
+        return declared_parameters(self.notebook(section))
+
+
+def declared_parameters(path: Path) -> dict[str, Any]:
+    """Names and defaults of a notebook's one cell tagged `parameters`, without the runner's own `output_dir`."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise ValidationError(f"{path.name} has {len(tagged)} cells tagged parameters, one is wanted")
+    assignments = [node for node in ast.parse(tagged[0].source).body if isinstance(node, ast.Assign)]
+    names = {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}  # type: ignore[attr-defined]
+    del names["output_dir"]
+    return names
+
+
+def check_parameters(section: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
+    """Refuse a parameter that the notebook does not declare, or whose value it could not use.
+
+    papermill itself only logs an unknown parameter and runs on with the defaults.
+
+    Parameters
+    ----------
+    section : str
+        Whose parameters they are.
+    given, declared : mapping
+        Values to inject, and what the notebook's parameters cell holds.
+
+    Raises
+    ------
+    ValidationError
+        Naming the section, the parameter, its value, and what it may be.
+    """
+    refuse_unknown(given, declared, f"{section}: parameter")
+    for name, value in given.items():
+        _check_kind(f"{section}: parameter {name}", value, declared[name])
+        _check_value(section, name, value)
+    idle = [name for name in IDLE_WITH_DATA.get(section, ()) if name in given and given.get("data_file_name")]
+    if idle:
+        raise ValidationError(f"{section}: {', '.join(idle)} change nothing where data_file_name is given; remove them")
+
+
+def _check_kind(what: str, value: Any, default: Any) -> None:
+    """Of the default's kind, and finite."""
+    wanted = (int, float) if isinstance(default, float) else (type(default),)
+    if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool):
+        raise ValidationError(f"{what} must be {KINDS[type(default)]}, got {_shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValidationError(f"{what} must be finite, got {value!r}")
+
+
+def _shown(value: Any) -> str:
+    """A value as an error shows it: a hostile one does not fill the screen."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _check_value(section: str, name: str, value: Any) -> None:
+    if name in SETTINGS:
+        SETTINGS[name].from_dict(value)
+        decided = [setting for setting in DECIDED.get(name, {}) if setting in value]
+        if decided:
+            raise ValidationError(f"{section}: {name} has {decided[0]}, {DECIDED[name][decided[0]]}")
+    elif name in CHOICES:
+        refuse_unknown([value], CHOICES[name], f"{section}: {name}")
+    elif name in RANGES:
+        number(f"{section}: {name}", value, **RANGES[name])
+    elif name == "trade_sizes":
+        checked_sizes(value)
+    elif name == "data_file_name":
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "\\" in value or not value.isprintable():
+            raise ValidationError(f"{section}: data_file_name {_shown(value)} must be a path below RESEARCH_DATA")
+
+
+def effective_parameters(section: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
+    """The notebook's defaults with `given` in their place, without those that change nothing in this run."""
+    idle = IDLE_WITH_DATA.get(section, ()) if given.get("data_file_name") else ()
+    return {name: value for name, value in {**declared, **given}.items() if name not in idle}
