@@ -1,0 +1,120 @@
+"""Almgren and Chriss's parameters: recovered where they are known, and what two real days say."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from helpers import real_data
+
+from research_lib.config import ModelConfig
+from research_lib.errors import ValidationError
+from research_lib.execution import almgren_chriss
+from research_lib.impact import ImpactModel, LinearImpact, PowerImpact, calibrate_almgren_chriss
+from research_lib.market import BookSnapshots, OrderFlow, Session, assess, read_books, thin_stock
+
+SESSION = Session(78)
+CURVE = LinearImpact(np.full(78, 2e-5), 0.02)
+GAMMA = 3e-5
+
+
+def _books(seed: int, gamma: float = GAMMA, fading: float = 0.0) -> BookSnapshots:
+    """Five days of books whose mid moves by gamma per signed share for good, and by `fading` for one interval."""
+    market = thin_stock(SESSION)
+    books = market.books(5 * 78, 2, np.random.default_rng(seed), flow=OrderFlow(split_share=0.0))
+    at = np.searchsorted(books.time, books.trades.time, side="right") - 1
+    flow = np.bincount(at, weights=books.trades.signed_size, minlength=len(books))
+    before = np.append(0.0, flow[:-1])
+    shift = (gamma * np.cumsum(before) + fading * before)[:, None]
+    return dataclasses.replace(books, **{f"{side}_price": books.levels(way)[0] + shift for side, way in
+                                         (("bid", "sell"), ("ask", "buy"))})  # fmt: skip
+
+
+def test_a_known_permanent_impact_lies_in_its_band_as_often_as_it_says() -> None:
+    hits = {1: 0, 5: 0}
+    for seed in range(60):
+        response = calibrate_almgren_chriss(_books(seed), CURVE, SESSION, horizons=(1, 5)).response
+        for span in hits:
+            hits[span] += abs(response["permanent"][span] - GAMMA) < 1.96 * response["error"][span]
+    # Binomial(60, 0.95): fewer than 51 with probability 0.001; Newey-West is known to be a little short at H = 5.
+    assert hits[1] >= 51
+    assert hits[5] >= 48
+
+
+def test_what_fades_is_not_permanent() -> None:
+    responses = [
+        calibrate_almgren_chriss(_books(seed, GAMMA, fading=10 * GAMMA), CURVE, SESSION, horizons=(1, 15)).response
+        for seed in range(20)
+    ]
+    at_once, later = (np.mean([response["permanent"][span] for response in responses]) for span in (1, 15))
+    assert at_once == pytest.approx(11 * GAMMA, rel=0.1)
+    # One interval of fifteen still shows all of it: gamma + fading / H.
+    assert later == pytest.approx(GAMMA * (1 + 10 / 15), rel=0.25)
+
+
+def test_no_permanent_impact_is_found_where_there_is_none_and_enters_as_zero() -> None:
+    found = [calibrate_almgren_chriss(_books(seed, 0.0), CURVE, SESSION) for seed in range(20)]
+    assert abs(np.mean([f.permanent / f.permanent_error for f in found])) < 3 / np.sqrt(20)
+    negative = next(f for f in found if f.permanent < 0)
+    assert negative.market()["permanent"] == 0.0
+
+
+def test_volatility_and_the_units_of_time() -> None:
+    market = thin_stock(SESSION)
+    per_interval = market.config.base_price * market.config.volatility_factor / np.sqrt(252 * 78)
+    books = _books(1, 0.0)
+    found, hourly = (calibrate_almgren_chriss(books, CURVE, SESSION, interval=tau) for tau in (1.0, 5 / 60))
+    # Rounding to the tick adds tick^2 / 6 to every step's variance.
+    expected = np.sqrt(per_interval**2 + 0.01**2 / 6)
+    assert found.volatility == pytest.approx(expected, abs=3 * found.volatility_error)
+    assert hourly.volatility == pytest.approx(found.volatility * np.sqrt(12))
+    assert hourly.temporary == pytest.approx(found.temporary / 12)
+    assert hourly.permanent == found.permanent
+    costs = [almgren_chriss(1e3, 10, **p.market(), risk_aversion=1e-3) for p in (found, hourly)]
+    assert costs[0].shares == pytest.approx(costs[1].shares)
+    assert costs[0].expected_cost == pytest.approx(costs[1].expected_cost)
+    assert costs[0].half_life == pytest.approx(12 * costs[1].half_life)
+
+
+def test_the_cost_of_a_child_is_the_linear_impacts() -> None:
+    """(eta / tau) x^2 of Almgren and Chriss is beta x^2 of the book walk."""
+    found = calibrate_almgren_chriss(_books(1), CURVE, SESSION, interval=0.25)
+    alone = almgren_chriss(500.0, 1, **{**found.market(), "permanent": 0.0}, risk_aversion=0)
+    assert alone.expected_cost == pytest.approx(float(CURVE.cost(500.0)[0]), rel=1e-12)
+    assert found.market(varying=True)["temporary"] == pytest.approx(np.full(78, 2e-5 * 0.25))
+
+
+def test_what_is_missing_is_said() -> None:
+    books = _books(1)
+    silent = calibrate_almgren_chriss(dataclasses.replace(books, trades=None), CURVE, SESSION)
+    assert np.isnan([silent.permanent, silent.signed_share]).all()
+    with pytest.raises(ValidationError, match="no signed trades; give permanent yourself"):
+        silent.market()
+    with pytest.raises(ValidationError, match="got PowerImpact; fit model_type='linear'"):
+        calibrate_almgren_chriss(books, PowerImpact(1e-3, 0.5), SESSION)
+    with pytest.raises(ValidationError, match=r"horizons must ascend, got \[5, 1\]"):
+        calibrate_almgren_chriss(books, CURVE, SESSION, horizons=(5, 1))
+    with pytest.raises(ValidationError, match="1 books hold 0 moves"):
+        calibrate_almgren_chriss(books.take([0]), CURVE, SESSION)
+
+
+@pytest.mark.parametrize(
+    ("file", "lasting"),
+    [
+        ("databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz", False),
+        ("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz", True),
+    ],
+)
+def test_on_a_real_day_flow_moves_the_mid_and_only_on_one_of_them_for_good(file: str, lasting: bool) -> None:
+    session = Session(390)
+    books = assess(read_books(real_data(file), session=session), session)[0].sample(session)
+    model = ImpactModel("linear", ModelConfig(min_trade_size=10), session)
+    fit = model.fit_model(model.estimate_slippage(books, np.array([50, 100, 200, 300, 500.0]), "sell", 390))
+    found = calibrate_almgren_chriss(books, fit, session)
+    now, later = found.response.iloc[0], found.response.iloc[-1]
+    assert now["permanent"] > 3 * now["error"]
+    assert (later["permanent"] > 3 * later["error"]) == lasting
+    assert np.all(found.temporary >= 0)
+    assert 0.5 < found.variance_ratio < 1.5
+    assert 0.4 < found.signed_share < 0.8
