@@ -1,5 +1,6 @@
 """What trading costs: the walk, the curves, the fit, and their facade."""
 
+from research_lib.impact.calibration import ArrivalPriceParameters, calibrate_almgren_chriss
 from research_lib.impact.composite import CompositeImpact
 from research_lib.impact.curves import (
     AlmgrenImpact,
@@ -29,6 +30,7 @@ from research_lib.impact.propagator import (
     response_function,
     simulate_mids,
 )
+from research_lib.impact.recovery import BlockBook, Recovery, fit_block_book, recovery_after_trades
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.stability import buy_against_sell, coefficient_stability, influence_by_day
 from research_lib.impact.totals import SeparableTotal
@@ -40,12 +42,15 @@ from research_lib.impact.transient import (
     TabulatedKernel,
     kernel_matrix,
 )
+from research_lib.impact.transient_market import TransientMarket
 from research_lib.impact.validation import cross_validate
 from research_lib.impact.walk import walk_book
 from research_lib.market.microstructure import order_flow_imbalance
 
 __all__ = [
     "AlmgrenImpact",
+    "ArrivalPriceParameters",
+    "BlockBook",
     "CompositeImpact",
     "ExponentialKernel",
     "ExponentialSumKernel",
@@ -63,16 +68,20 @@ __all__ = [
     "PricePath",
     "Propagator",
     "QuadraticImpact",
+    "Recovery",
     "SeparableTotal",
     "SignedFlow",
     "SlippageCurves",
     "TabulatedKernel",
+    "TransientMarket",
     "best_kernel",
     "buy_against_sell",
+    "calibrate_almgren_chriss",
     "check_kernel",
     "clock_flow",
     "coefficient_stability",
     "cross_validate",
+    "fit_block_book",
     "fit_forms",
     "fit_impact",
     "fit_kernel",
@@ -85,6 +94,7 @@ __all__ = [
     "price_path",
     "propagator",
     "propagators_by_event",
+    "recovery_after_trades",
     "residual_bias",
     "residual_rows",
     "residual_tests",

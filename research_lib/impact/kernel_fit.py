@@ -157,7 +157,7 @@ def _fit_profiled(estimate: LagEstimate, family: str, whiten: Callable[[Float], 
     free = len(best.coef) + 1 + (family == "power")
     kernel = _kernel(family, best)
     permanent = _permanent(estimate, whiten, best) if family == "exponential_permanent" else (0.0, 0.0, 0.0)
-    return _result(estimate, family, kernel, best.half_life, interval, permanent, best.chi2, free, nothing)
+    return _result(estimate, family, kernel, float(best.half_life), interval, permanent, best.chi2, free, nothing)
 
 
 def _at_half_life(
@@ -231,7 +231,7 @@ def _permanent(estimate: LagEstimate, whiten: Callable[[Float], Float], best: _P
     shape = np.exp(-decay * estimate.lags)
     slope = np.stack([shape, np.ones(len(shape)), -best.coef[0] * estimate.lags * shape], axis=1)
     cov = linalg.pinvh(whiten(slope).T @ whiten(slope))
-    half = stats.norm.ppf(0.5 + 0.5 * LEVEL) * math.sqrt(max(cov[1, 1], 0.0))
+    half = float(stats.norm.ppf(0.5 + 0.5 * LEVEL)) * math.sqrt(max(cov[1, 1], 0.0))
     value = float(best.coef[1])
     return value, max(value - half, 0.0), value + half
 

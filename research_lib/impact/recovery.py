@@ -233,6 +233,6 @@ def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
         distance += np.nanmax(np.abs(prices - prices[:, :1]), axis=1)
     value = float(depth.sum() / distance.sum())
     scores = ((depth - value * distance) / distance.mean())[:, None]
-    total = sum(long_run_sum(scores[day], 10 * bandwidth(len(clock))) for day in clock.days)
-    error = NORMAL_95 * math.sqrt(float(total[0, 0])) / len(clock)
+    variance = sum(float(long_run_sum(scores[day], 10 * bandwidth(len(clock)))[0, 0]) for day in clock.days)
+    error = NORMAL_95 * math.sqrt(variance) / len(clock)
     return value, value - error, value + error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ class TransientMarket(Record):
             )
 
     @classmethod
-    def block_book(cls, block_depth: float, resilience: float, permanent: float, **settings: float) -> TransientMarket:
+    def block_book(cls, block_depth: float, resilience: float, permanent: float, **settings: Any) -> TransientMarket:
         """The market of Obizhaeva and Wang: the touch moves by lambda + (1/q - lambda) exp(-rho lag), the mid by half
         of the part that decays."""
         moving = 0.5 * (1.0 / block_depth - permanent)
@@ -106,20 +107,17 @@ class TransientMarket(Record):
         shares = self._shares(n, rng)
         lags = self.step_seconds * np.arange(n)
         pushed = _past(shares, at_lags(self.kernel, lags))
-        wide = _past(np.abs(shares), self.widening * np.exp(-self.resilience * lags))
+        excess = _past(np.abs(shares), self.widening * np.exp(-self.resilience * lags))
         walk = np.cumsum(self.volatility * np.sqrt(self.step_seconds) * rng.standard_normal(n))
-        mid, excess = self.base_price + walk + pushed, wide
+        mid = self.base_price + walk + pushed
         traded = np.flatnonzero(shares)
         own = shares[traded]
         time = OPENING + np.round(lags * 1e9).astype(np.int64)
         rows = np.sort(np.concatenate([2 * np.arange(n), 2 * traded + 1]))  # after each trade the book is shown again
         step, after = rows // 2, rows % 2 == 1
         mids = mid[step] + after * shares[step] * (1.0 / self.block_depth - self.widening)
-        half = (
-            self.half_spread * self._scatter(rng, len(rows))
-            + excess[step]
-            + after * np.abs(shares[step]) * self.widening
-        )
+        wider = excess[step] + after * np.abs(shares[step]) * self.widening
+        half = self.half_spread * self._scatter(rng, len(rows)) + wider
         touch = mid[traded] + np.sign(own) * (self.half_spread + excess[traded])
         trades = Trades(time[traded] + TRADE_DELAY, touch + 0.5 * own / self.block_depth, np.abs(own), np.sign(own))
         return self._snapshots(time[step] + after * TRADE_DELAY, mids, half, rng, n_levels, trades)
