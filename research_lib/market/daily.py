@@ -1,0 +1,84 @@
+"""Daily bars as Lean stores them, unadjusted, with the factors that make one day's close comparable with the next."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from research_lib.config import number
+from research_lib.errors import MissingDataError, ValidationError
+
+PRICE_SCALE = 10_000
+BARS = ("open", "high", "low", "close", "volume")
+
+
+def read_daily_bars(path: str | Path) -> pd.DataFrame:
+    """Daily bars of one stock.
+
+    Prices and volumes are as they were traded on the day: neither is adjusted. What splits and dividends
+    did between two days stands in the factor file beside the bars, without which returns would count a
+    split of 4 to 1 as a loss of 75 %; so it must be there.
+
+    Parameters
+    ----------
+    path : path
+        <symbol>.zip of Lean; <symbol>_factor_file.csv lies beside it: date, price factor (dividends), split
+        factor, of all days up to that date and after the one before.
+
+    Returns
+    -------
+    DataFrame, index day (datetime64, one a session)
+        open, high, low, close (currency per share, unadjusted), volume (shares), factor: price times it
+        is in shares and dividends of the file's last day; return: of the day before's close, dividends in.
+
+    Raises
+    ------
+    MissingDataError
+        Bars without their factor file.
+    ValidationError
+        Columns that are not these, days out of order, prices at or below 0.
+    """
+    file = Path(path)
+    factors = file.with_name(f"{file.stem}_factor_file.csv")
+    for wanted in (file, factors):
+        if not wanted.is_file():
+            raise MissingDataError(f"{wanted} does not exist; daily bars are unadjusted and need their factor file")
+    bars = pd.read_csv(file, header=None, names=["day", *BARS])
+    bars.index = pd.DatetimeIndex(pd.to_datetime(bars.pop("day"), format="%Y%m%d %H:%M"), name="day")
+    bars[list(BARS[:4])] /= PRICE_SCALE
+    bad = ~(bars[list(BARS[:4])] > 0).all(axis=1)
+    if bad.any() or not bars.index.is_monotonic_increasing or not bars.index.is_unique:
+        where = f"{bad.idxmax():%Y-%m-%d}" if bad.any() else "days out of order or twice"
+        raise ValidationError(f"{file} must hold one bar a day, in order, of prices above 0; the first fault: {where}")
+    table = pd.read_csv(factors, header=None, usecols=[0, 1, 2], names=["until", "price", "split"])
+    until = pd.to_datetime(table["until"].astype(str), format="%Y%m%d").to_numpy()
+    at = np.searchsorted(until, bars.index.to_numpy())
+    if np.any(np.diff(until) <= np.timedelta64(0)) or at.max() >= len(until):
+        raise ValidationError(f"{factors} must hold ascending dates that reach the last bar, {bars.index[-1]:%Y-%m-%d}")
+    bars["factor"] = (table["price"] * table["split"]).to_numpy()[at]
+    bars["return"] = (bars["close"] * bars["factor"]).pct_change()
+    return bars
+
+
+def returns_before(bars: Mapping[str, pd.DataFrame], day: dt.date, n_days: int) -> pd.DataFrame:
+    """The last returns of several stocks that were known before `day`, on days that all of them traded.
+
+    Returns
+    -------
+    DataFrame (n_days, m)
+
+    Raises
+    ------
+    ValidationError
+        Fewer common days than that.
+    """
+    n = number("n_days", n_days, 2, integer=True)
+    common = pd.concat({name: table["return"] for name, table in bars.items()}, axis=1, join="inner").dropna()
+    known = common[common.index < pd.Timestamp(day)]
+    if len(known) < n:
+        raise ValidationError(f"{len(known)} common days before {day}, {n} are asked for; lower n_days")
+    return known.iloc[-n:]
