@@ -29,7 +29,7 @@ class PortfolioSchedule(ModelledSchedule):
         cost (paid on this asset's trades and holdings, whoever moved its price), caused (what its own trades
         cost all assets), in currency; variance (its covariance with the whole), currency**2.
     solver : str
-        "modes" or "block-tridiagonal" (exact), or the backend that CVXPY used.
+        "modes" or "block-tridiagonal" (exact), the backend that CVXPY used, or "given".
     kkt_residual : float
         Largest of stationarity, violation and duality gap, relative; of an exact solution, 0.
     """
@@ -114,14 +114,7 @@ def portfolio_schedule(
     n = number("n_intervals", n_intervals, 1, integer=True)
     orders = _array("total_shares", total_shares, None)
     m = len(orders)
-    model = PortfolioModel(
-        _matrix("covariance", covariance, m),
-        _matrix("temporary", temporary, m),
-        np.zeros((m, m)) if permanent is None else _matrix("permanent", permanent, m),
-        _array("half_spread", np.broadcast_to(half_spread, m) if np.ndim(half_spread) == 0 else half_spread, m, 0.0),
-        number("risk_aversion", risk_aversion),
-        number("interval", interval, above=0),
-    )
+    model = _model(m, covariance, temporary, permanent, half_spread, risk_aversion, interval)
     weights = np.zeros((0, m)) if exposures is None else _rows("exposures", exposures, m)
     bounds = PortfolioBounds(
         _limits("min_shares", -np.inf if min_shares is None else min_shares, (n, m)),
@@ -134,6 +127,50 @@ def portfolio_schedule(
     )
     _refuse_short(orders, bounds, prices is not None)
     return _schedule(model, orders, *_solved(model, orders, bounds))
+
+
+def price_portfolio(
+    shares: ArrayLike,
+    *,
+    covariance: ArrayLike,
+    temporary: ArrayLike,
+    permanent: ArrayLike | None = None,
+    half_spread: ArrayLike = 0.0,
+    interval: float = 1.0,
+) -> PortfolioSchedule:
+    """What any schedule of several assets is expected to cost and to risk, whoever made it.
+
+    Parameters
+    ----------
+    shares : (n, m)
+        Signed trades; their sums are the orders.
+    covariance, temporary, permanent, half_spread, interval
+        As `portfolio_schedule`.
+    """
+    trades = np.atleast_2d(np.array(shares, float))
+    if trades.ndim != 2 or not np.isfinite(trades).all():
+        raise ValidationError(f"shares must be (n, m) and finite, got shape {trades.shape}")
+    model = _model(trades.shape[1], covariance, temporary, permanent, half_spread, 0.0, interval)
+    return _schedule(model, trades.sum(axis=0), trades, "given", 0.0)
+
+
+def _model(
+    m: int,
+    covariance: ArrayLike,
+    temporary: ArrayLike,
+    permanent: ArrayLike | None,
+    half_spread: ArrayLike,
+    risk_aversion: float,
+    interval: float,
+) -> PortfolioModel:
+    return PortfolioModel(
+        _matrix("covariance", covariance, m),
+        _matrix("temporary", temporary, m),
+        np.zeros((m, m)) if permanent is None else _matrix("permanent", permanent, m),
+        _array("half_spread", np.broadcast_to(half_spread, m) if np.ndim(half_spread) == 0 else half_spread, m, 0.0),
+        number("risk_aversion", risk_aversion),
+        number("interval", interval, above=0),
+    )
 
 
 def _solved(model: PortfolioModel, orders: Float, bounds: PortfolioBounds) -> tuple[Float, str, float]:

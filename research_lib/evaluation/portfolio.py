@@ -1,0 +1,260 @@
+"""What a portfolio schedule needs to know of its assets, where it comes from, and what an error in it costs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from research_lib.config import Record, number
+from research_lib.errors import ValidationError
+from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
+from research_lib.impact.calibration import calibrate_almgren_chriss
+from research_lib.impact.fitting import fit_impact
+from research_lib.impact.slippage import slippage_curves
+from research_lib.market.book import BookSnapshots
+from research_lib.market.daily import returns_before
+from research_lib.market.microstructure import summarise
+from research_lib.market.order_flow import OrderFlow
+from research_lib.market.presets import preset
+from research_lib.market.sessions import Session
+
+Float = NDArray[np.float64]
+DAYS_OF_VOLUME = 21
+TICK = 0.01
+ONE_PERCENT = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Assets(Record):
+    """m assets, time in days.
+
+    Attributes
+    ----------
+    table : DataFrame (m rows), index the assets' names
+        price (currency per share), volatility (currency per share per sqrt(day)), half_spread (currency per
+        share), temporary (currency per share per (share per day)), permanent and permanent_error (currency per
+        share**2, NaN where nothing measures it), depth (shares at the best level, of the side that the order
+        takes; NaN without books), daily_volume (shares; NaN where unknown), spread_from, impact_from (texts).
+    correlation : (m, m)
+        Of returns.
+    known : str
+        What was known when, and from where.
+    n_days : int
+        Days behind the correlation.
+    """
+
+    table: pd.DataFrame
+    correlation: Float
+    known: str
+    n_days: int
+
+    @property
+    def covariance(self) -> Float:
+        """Of prices, (m, m) (currency per share)**2 per day."""
+        volatility = self.table["volatility"].to_numpy()
+        return np.asarray(self.correlation * np.outer(volatility, volatility))
+
+    def market(self, session: Session) -> dict[str, Any]:
+        """The arguments of `portfolio_schedule`, without permanent impact."""
+        return {
+            "covariance": self.covariance,
+            "temporary": self.table["temporary"].to_numpy(),
+            "half_spread": self.table["half_spread"].to_numpy(),
+            "interval": 1.0 / session.n_intervals,
+        }
+
+
+def synthetic_assets(
+    presets: Sequence[str],
+    order_values: ArrayLike,
+    session: Session,
+    *,
+    correlation: float,
+    n_days: int,
+    correlation_days: int,
+    rng: np.random.Generator,
+) -> Assets:
+    """Synthetic stocks whose spread, impact and volatility are measured on drawn books, their correlation stated.
+
+    Parameters
+    ----------
+    presets : sequence of m str
+    order_values : (m,) currency
+        Positive is sold; the impact is fitted around the mean child of a session.
+    correlation : float
+        Of every pair, in (-1 / (m - 1), 1).
+    n_days, correlation_days : int
+        Sessions of books drawn; days that a correlation estimate would have had.
+    """
+    values = np.asarray(order_values, float)
+    rows = {
+        name: _measured(name, value, session, n_days, stream)
+        for name, value, stream in zip(presets, values, rng.spawn(len(presets)), strict=True)
+    }
+    matrix = np.full((len(presets),) * 2, number("correlation", correlation, -1, 1))
+    np.fill_diagonal(matrix, 1.0)
+    known = f"books: {n_days} synthetic sessions a stock; the correlation is stated, {correlation:g} for every pair"
+    return Assets(pd.DataFrame(rows).T.infer_objects(), matrix, known, correlation_days)
+
+
+def _measured(name: str, value: float, session: Session, n_days: int, rng: np.random.Generator) -> dict[str, Any]:
+    """One row of `Assets.table`, from books of a preset."""
+    books = preset(name, session).books(n_days * session.n_intervals, 10, rng, flow=OrderFlow())
+    side = "sell" if value >= 0 else "buy"
+    depth = float(np.median(books.levels(side)[1][:, 0]))
+    price = float(books.mid[-1])
+    child = abs(value) / price / session.n_intervals
+    sizes = np.linspace(0.25, 1.0, 6) * max(4.0 * child, 1.5 * depth)
+    frame = slippage_curves(books, sizes, side).to_frame(session.n_intervals, session)
+    fit = fit_impact(frame, "linear", n_intervals=session.n_intervals, test_fraction=0.0, session=session)
+    found = calibrate_almgren_chriss(books, fit, session, interval=1.0 / session.n_intervals, horizons=(1, 6))
+    return {
+        "price": price,
+        "volatility": found.volatility,
+        "half_spread": found.half_spread,
+        "temporary": float(found.temporary.mean()),
+        "permanent": found.permanent,
+        "permanent_error": found.permanent_error,
+        "depth": depth,
+        "daily_volume": np.nan,
+        "spread_from": "books",
+        "impact_from": f"walks of {sizes[0]:,.0f} to {sizes[-1]:,.0f} shares",
+    }
+
+
+def quoted_assets(
+    bars: Mapping[str, pd.DataFrame],
+    quotes: Mapping[str, BookSnapshots],
+    day: dt.date,
+    session: Session,
+    *,
+    correlation_days: int,
+) -> Assets:
+    """Real stocks before `day`: prices, volatility, correlation and volume of daily bars, spreads of quotes.
+
+    Level-1 quotes show no impact beyond their best level, so the temporary impact is Almgren and Chriss's rule of
+    thumb: a day's trade at 1 % of the usual volume costs one spread. A stock without quotes is given the least
+    spread there is, one tick.
+
+    Parameters
+    ----------
+    bars : mapping of name to DataFrame
+        As `read_daily_bars`.
+    quotes : mapping of name to BookSnapshots
+        Of `day` itself; for spreads, which hardly change from one day to the next.
+    day : date
+    """
+    returns = returns_before(bars, day, correlation_days)
+    rows = {}
+    for name, table in bars.items():
+        known = table[table.index < pd.Timestamp(day)]
+        price = float(known["close"].iloc[-1])
+        volume = float(known["volume"].iloc[-DAYS_OF_VOLUME:].mean())
+        seen = name in quotes
+        spread = float(summarise(quotes[name], session)["spread"]) if seen else TICK
+        rows[name] = {
+            "price": price,
+            "volatility": float(returns[name].std()) * price,
+            "half_spread": 0.5 * spread,
+            "temporary": spread / (ONE_PERCENT * volume),
+            "permanent": np.nan,
+            "permanent_error": np.nan,
+            "depth": float(np.nanmedian(quotes[name].bid_size[:, 0])) if seen else np.nan,
+            "daily_volume": volume,
+            "spread_from": f"quotes of {day}" if seen else "one tick, the least there is",
+            "impact_from": "rule: 1 % of daily volume costs one spread",
+        }
+    known_text = f"daily bars of the {correlation_days} days up to {returns.index[-1]:%Y-%m-%d}, adjusted for splits"
+    return Assets(pd.DataFrame(rows).T.infer_objects(), returns.corr().to_numpy(), known_text, correlation_days)
+
+
+def cross_impact(assets: Assets, session: Session, *, share: float, cross: float, asymmetry: float) -> Float:
+    r"""An assumed permanent impact, (m, m) currency per share**2, not symmetric.
+
+    .. math:: \Gamma_{ii} = s \, \eta_i / \tau, \qquad
+              \Gamma_{ij} = c \, \rho_{ij} \sqrt{\Gamma_{ii} \Gamma_{jj}} \, (1 \pm a)
+
+    with plus above the diagonal: asset i answers to the sale of a later asset j more than the reverse.
+
+    Parameters
+    ----------
+    share : float
+        s, of what a share adds to the average price of its own book walk.
+    cross, asymmetry : float
+        c and a, in [0, 1].
+    """
+    own = number("share", share, 0, 2) * assets.table["temporary"].to_numpy() * session.n_intervals
+    lean = number("asymmetry", asymmetry, 0, 1) * np.sign(np.subtract.outer(-np.arange(len(own)), -np.arange(len(own))))
+    gamma = number("cross", cross, 0, 1) * assets.correlation * np.sqrt(np.outer(own, own)) * (1.0 + lean)
+    np.fill_diagonal(gamma, own)
+    return np.asarray(gamma)
+
+
+def correlation_regret(
+    orders: ArrayLike,
+    n_intervals: int,
+    correlation: ArrayLike,
+    market: Mapping[str, Any],
+    days: Sequence[int],
+    rng: np.random.Generator,
+    draws: int = 100,
+) -> pd.DataFrame:
+    r"""What a correlation estimated over few days costs, against knowing it.
+
+    Volatilities are taken as known. The estimate over T days of normal returns is drawn from the Wishart
+    law about the truth; the schedule made with it is priced with the truth:
+
+    .. math:: \mathrm{regret} = \frac{U(x(\hat C)) - U(x(C))}{U(x(C))}, \quad U = E + \lambda V
+
+    Parameters
+    ----------
+    orders : (m,) shares
+    correlation : (m, m)
+        The truth.
+    market : mapping
+        Arguments of `portfolio_schedule` with the true covariance, risk_aversion among them.
+    days : sequence of int
+        T, at least m.
+    draws : int
+        Estimates drawn for each T.
+
+    Returns
+    -------
+    DataFrame, index days, with "none" last: correlation taken as 0
+        mean, median, upper (95 % quantile) of the regret, per cent.
+    """
+    truth, covariance = np.asarray(correlation, float), np.asarray(market["covariance"], float)
+    volatility = np.sqrt(np.diag(covariance))
+    if min(days) < len(truth):
+        raise ValidationError(f"days must be at least {len(truth)}, one an asset, got {min(days)}")
+
+    prices = {name: value for name, value in market.items() if name != "risk_aversion"}
+
+    def objective(shares: Float) -> float:
+        priced = price_portfolio(shares, **prices)
+        return priced.expected_cost + market["risk_aversion"] * priced.variance
+
+    def regret(believed: Float) -> float:
+        settings = {**market, "covariance": believed * np.outer(volatility, volatility)}
+        return 100.0 * (objective(portfolio_schedule(orders, n_intervals, **settings).shares) / best - 1.0)
+
+    best = objective(portfolio_schedule(orders, n_intervals, **market).shares)
+    rows: dict[str, list[Any]] = {}
+    for span in days:
+        drawn = stats.wishart(span, truth / span).rvs(draws, random_state=rng)
+        sample = [regret(_correlation(matrix)) for matrix in drawn]
+        rows[str(span)] = [np.mean(sample), np.median(sample), np.quantile(sample, 0.95)]
+    rows["none"] = [regret(np.eye(len(truth)))] * 3
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "median", "upper"]).rename_axis("days")
+
+
+def _correlation(covariance: Float) -> Float:
+    deviation = np.sqrt(np.diag(covariance))
+    return np.asarray(covariance / np.outer(deviation, deviation))

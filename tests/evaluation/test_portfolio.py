@@ -1,0 +1,112 @@
+"""Inputs of a portfolio schedule: measured where they can be, and what a wrong correlation costs."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import real_data
+
+from research_lib.errors import ValidationError
+from research_lib.evaluation.portfolio import correlation_regret, cross_impact, quoted_assets, synthetic_assets
+from research_lib.execution import almgren_chriss, portfolio_schedule, price_portfolio
+from research_lib.market import Session, preset, read_books
+from research_lib.market.daily import read_daily_bars
+
+SESSION = Session(26)
+MARKET = {
+    "covariance": np.array([[1.0, 0.6], [0.6, 1.0]]),
+    "temporary": np.array([1e-6, 2e-6]),
+    "interval": 0.1,
+    "risk_aversion": 1e-5,
+}
+
+
+def test_synthetic_assets_are_as_their_presets() -> None:
+    names = ["thin_stock", "wide_spread_stock"]
+    found = synthetic_assets(
+        names, [1e6, -1e6], SESSION, correlation=0.5, n_days=8, correlation_days=60, rng=np.random.default_rng(5)
+    )
+    for name in names:
+        market, row = preset(name, SESSION), found.table.loc[name]
+        daily = market.config.base_price * market.config.volatility_factor / np.sqrt(252)
+        assert row["volatility"] == pytest.approx(daily, rel=0.2)
+        assert row["half_spread"] == pytest.approx(market.true_curve.half_spread.mean(), rel=0.1)
+        size = 0.625 * max(4 * 1e6 / row["price"] / 26, 1.5 * row["depth"])  # the middle of those walked
+        truth = float(market.true_curve.impact(size).mean())
+        assert row["temporary"] * 26 * size == pytest.approx(truth, rel=0.15)
+        assert abs(row["permanent"]) < 4 * row["permanent_error"]  # these markets have none
+    assert np.linalg.eigvalsh(found.covariance).min() > 0
+    assert found.covariance[0, 1] == pytest.approx(0.5 * np.prod(found.table["volatility"]))
+
+
+def test_quoted_assets_know_nothing_of_the_day_itself() -> None:
+    days = pd.date_range("2020-01-01", periods=40, name="day")
+    noise = np.random.default_rng(1).normal(0, 0.02, (2, 40))
+    bars = {
+        name: pd.DataFrame({"close": 50.0, "volume": 1e6, "return": moves}, index=days)
+        for name, moves in zip("AB", noise, strict=True)
+    }
+    one, later = (quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20) for _ in range(2))
+    for table in bars.values():
+        table.loc[days[30] :, ["close", "volume", "return"]] = 1e3
+    later = quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20)
+    pd.testing.assert_frame_equal(one.table, later.table)
+    assert np.array_equal(one.correlation, later.correlation)
+    # One tick for a hundredth of the volume: 0.01 / (0.01 * 1e6).
+    assert one.table["temporary"].tolist() == pytest.approx([1e-6, 1e-6])
+    assert (one.table["spread_from"] == "one tick, the least there is").all()
+
+
+def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
+    folder = real_data("lean_us_equity/daily/bac.zip").parents[1]
+    bars = {name: read_daily_bars(folder / "daily" / f"{name.lower()}.zip") for name in ("BAC", "IBM")}
+    quotes = {"BAC": read_books(folder / "tick" / "bac_20131007_quote.zip")}
+    found = quoted_assets(bars, quotes, dt.date(2013, 10, 7), Session(78), correlation_days=250)
+    assert found.table["half_spread"]["BAC"] == pytest.approx(0.005, rel=0.01)
+    assert found.table["price"].tolist() == [14.05, 184.10]
+    assert 0.2 < found.correlation[0, 1] < 0.4
+    assert "2013-10-04" in found.known
+
+
+def test_cross_impact_is_positive_definite_and_leans_one_way() -> None:
+    assets = synthetic_assets(
+        ["thin_stock", "deep_stock"], [1e6, 1e6], SESSION, correlation=0.5, n_days=2, correlation_days=60,
+        rng=np.random.default_rng(5),
+    )  # fmt: skip
+    gamma = cross_impact(assets, SESSION, share=0.1, cross=0.5, asymmetry=0.4)
+    own = np.sqrt(gamma[0, 0] * gamma[1, 1])
+    assert [gamma[0, 1], gamma[1, 0]] == pytest.approx([0.25 * 1.4 * own, 0.25 * 0.6 * own])
+    assert np.diag(gamma) == pytest.approx(0.1 * assets.table["temporary"] * 26)
+    even = cross_impact(assets, SESSION, share=0.1, cross=0.5, asymmetry=0.0)
+    assert np.array_equal(even, even.T)
+
+
+def test_pricing_a_given_schedule_is_what_its_maker_expected() -> None:
+    best = portfolio_schedule([1e5, -2e5], 10, **MARKET, half_spread=0.01)
+    prices = {name: value for name, value in MARKET.items() if name != "risk_aversion"}
+    given = price_portfolio(best.shares, **prices, half_spread=0.01)
+    assert given.expected_cost == pytest.approx(best.expected_cost, rel=1e-12)
+    assert given.variance == pytest.approx(best.variance, rel=1e-12)
+    with pytest.raises(ValidationError, match=r"shares must be \(n, m\) and finite"):
+        price_portfolio([[np.nan, 1.0]], **prices)
+
+
+def test_a_wrong_correlation_never_pays_and_costs_less_the_more_days_know_it() -> None:
+    regret = correlation_regret(
+        [1e5, -1e5], 10, [[1.0, 0.6], [0.6, 1.0]], MARKET, [5, 50, 5000], np.random.default_rng(2), draws=60
+    )
+    assert (regret > -1e-9).all(axis=None)
+    assert regret["mean"].iloc[0] > 2 * regret["mean"].iloc[1] > 4 * regret["mean"].iloc[2]
+    alone = [
+        almgren_chriss(order, 10, volatility=1.0, temporary=eta, risk_aversion=1e-5, interval=0.1).shares
+        for order, eta in ((1e5, 1e-6), (-1e5, 2e-6))
+    ]
+    prices = {name: value for name, value in MARKET.items() if name != "risk_aversion"}
+    best = portfolio_schedule([1e5, -1e5], 10, **MARKET)
+    values = [s.expected_cost + 1e-5 * s.variance for s in (price_portfolio(np.transpose(alone), **prices), best)]
+    assert regret["mean"]["none"] == pytest.approx(100 * (values[0] / values[1] - 1), rel=1e-6)
+    with pytest.raises(ValidationError, match="days must be at least 2"):
+        correlation_regret([1e5, -1e5], 10, np.eye(2), MARKET, [1], np.random.default_rng(2))
