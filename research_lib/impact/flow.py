@@ -31,7 +31,7 @@ class SignedFlow(Record):
     mid : (n,) currency per share
         Just before the step.
     sign : (n,)
-        1 a buyer, -1 a seller; by the clock, the sum of the signs of the step's trades.
+        1 a buyer, -1 a seller; by the clock, the sum of the signs of the step's market orders.
     shares : (n,) signed
     changing : (n,) bool or None
         Whether the trade moved the mid at once; None by the clock.
@@ -92,10 +92,7 @@ def trade_flow(books: BookSnapshots, session: Session | None = None) -> SignedFl
     """
     states = _usable(books)
     trades = _signed(books, session)
-    new = np.append(True, (np.diff(trades.time) > 0) | (np.diff(trades.aggressor) != 0))
-    first = np.flatnonzero(new)
-    shares = np.add.reduceat(trades.signed_size, first)
-    time, sign = trades.time[first], trades.aggressor[first].astype(float)
+    time, sign, shares = _market_orders(trades)
     before = np.searchsorted(states.time, time, "left") - 1
     after = np.searchsorted(states.time, time, "right") - 1
     after = np.where(states.time[after] < time, after + 1, after)
@@ -117,21 +114,21 @@ def clock_flow(books: BookSnapshots, seconds: float, session: Session | None = N
     """
     step = round(number("seconds", seconds, above=0) * 1e9)
     states, trades = _usable(books), _signed(books, session)
-    day = _day_numbers(trades.time, session)
+    order_time, *drives = _market_orders(trades)
+    day = _day_numbers(order_time, session)
     edges, which = [], []
     for number_of_day in np.unique(day):
-        times = trades.time[day == number_of_day]
+        times = order_time[day == number_of_day]
         start = max(int(times[0]), int(states.time[0]) + 1)
         edges.append(np.arange(start, times[-1] + 1, step))
         which.append(np.full(len(edges[-1]), number_of_day))
     time, days = np.concatenate(edges), np.concatenate(which)
     if len(time) < 2:
         raise ValidationError(f"the trades span less than 2 steps of {seconds:g} s; take a shorter step")
-    at = np.searchsorted(time, trades.time, "right") - 1
-    inside = (at >= 0) & (trades.time - time[at] < step)
+    at = np.searchsorted(time, order_time, "right") - 1
+    inside = (at >= 0) & (order_time - time[at] < step)
     sign, shares = (
-        np.bincount(at[inside], weights=drive[inside], minlength=len(time)).astype(float)
-        for drive in (trades.aggressor.astype(float), trades.signed_size)
+        np.bincount(at[inside], weights=drive[inside], minlength=len(time)).astype(float) for drive in drives
     )
     mid = states.mid[np.searchsorted(states.time, time, "left") - 1]
     return SignedFlow(time, mid, sign, shares, None, days, step / 1e9, "seconds")
@@ -158,6 +155,12 @@ def _signed(books: BookSnapshots, session: Session | None) -> Trades:
             f"{int(kept.sum())} of {len(trades):,} trades are signed and in the session; 2 are needed"
         )
     return trades.take(kept)
+
+
+def _market_orders(trades: Trades) -> tuple[Int64, Float, Float]:
+    """Time, sign and signed shares of each: executions of one sign at one time together."""
+    first = np.flatnonzero(np.append(True, (np.diff(trades.time) > 0) | (np.diff(trades.aggressor) != 0)))
+    return trades.time[first], trades.aggressor[first].astype(float), np.add.reduceat(trades.signed_size, first)
 
 
 def _day_numbers(time: Int64, session: Session | None) -> Int64:

@@ -277,7 +277,7 @@ def _result(
     dof = len(estimate.values) - free
     p_value = float(stats.chi2.sf(chi2, dof))
     describes = p_value >= REJECTED
-    told = describes and not nothing and interval[0] > 0.0 and interval[1] <= estimate.lags[-1]
+    told = bool(describes and not nothing and interval[0] > 0.0 and interval[1] <= estimate.lags[-1])
     reading = _reading(half_life, interval, estimate, told, nothing)
     if not describes:
         reading = f"no half-life: {_misfit(estimate)}, which no {family.replace('_', ' + ')} kernel describes"

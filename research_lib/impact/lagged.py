@@ -159,8 +159,8 @@ def lag_regression(targets: list[Float], drives: list[Float], n_lags: int, width
     n = sum(len(y) for y, _ in rows)
     if n < STEPS_A_LAG * size:
         raise ModelFittingError(
-            f"{n:,} steps cannot tell {n_drives * n_lags} lagged effects; "
-            f"take at most {n // (STEPS_A_LAG * n_drives)} lags, guards included"
+            f"{sum(map(len, targets)):,} steps cannot tell {n_drives * n_lags} lagged effects, which need "
+            f"{STEPS_A_LAG} steps each beyond the first lags; take fewer lags"
         )
     gram = sum(x.T @ x for _, x in rows)
     try:

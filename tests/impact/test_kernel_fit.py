@@ -1,0 +1,103 @@
+"""Half-lives with intervals that hold the truth, and the verdicts where there is none to tell."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.impact import ExponentialKernel, ExponentialSumKernel, PowerKernel, best_kernel, fit_kernel
+from research_lib.impact.lagged import LagEstimate
+from research_lib.impact.transient import DecayKernel
+
+LAGS = np.arange(1.0, 31.0)
+TRUE = {
+    "exponential": ExponentialKernel(0.2, 0.01),
+    "exponential_permanent": ExponentialSumKernel((0.2, 0.0), (0.01, 0.004)),
+    "power": PowerKernel(0.5, 0.01, 1.0),
+    "sum": ExponentialSumKernel((1.0, 0.1, 0.01), (0.004, 0.004, 0.004)),
+}
+
+
+def covariance(error: float) -> np.ndarray:
+    """Of a propagator: errors of the changes add up with the lag."""
+    return error**2 * np.minimum.outer(LAGS, LAGS) + np.diag(np.full(len(LAGS), error**2))
+
+
+def observed(kernel: DecayKernel, error: float, rng: np.random.Generator | None = None) -> LagEstimate:
+    cov, values = covariance(error), kernel(LAGS)
+    drawn = values if rng is None else rng.multivariate_normal(values, cov)
+    return LagEstimate(LAGS, drawn, cov, 5000, "trades")
+
+
+def half_life_of(family: str) -> float:
+    return math.log(2.0) / 0.2 if family == "exponential_permanent" else TRUE[family].half_life
+
+
+@pytest.mark.parametrize("family", list(TRUE))
+def test_the_interval_holds_the_true_half_life_95_times_in_100(family: str) -> None:
+    rng = np.random.default_rng(11)
+    fits = [fit_kernel(observed(TRUE[family], 2e-4, rng), family) for _ in range(100 if family != "sum" else 40)]
+    held = [fit.interval[0] <= half_life_of(family) <= fit.interval[1] for fit in fits]
+    assert 0.88 <= np.mean(held) <= 1.0
+    assert np.mean([fit.p_value < 0.05 for fit in fits]) <= 0.12  # the true family is not rejected
+
+
+@pytest.mark.parametrize("family", ["exponential", "exponential_permanent", "power"])
+def test_without_noise_the_kernel_comes_back(family: str) -> None:
+    found = fit_kernel(observed(TRUE[family], 1e-7), family)
+    assert found.half_life == pytest.approx(half_life_of(family), rel=1e-4)
+    assert np.allclose(found.kernel(LAGS), TRUE[family](LAGS), rtol=1e-4)
+    assert found.told
+    assert found.reading.startswith(f"half-life {found.half_life:.3g} trades")
+
+
+def test_a_mixture_comes_close_to_any_completely_monotone_kernel() -> None:
+    for kernel in TRUE.values():
+        found = fit_kernel(observed(kernel, 1e-5), "sum").kernel(LAGS)
+        assert np.abs(found - kernel(LAGS)).max() < 2e-5  # two standard errors of the first lag
+
+
+def test_the_part_that_stays_has_an_interval() -> None:
+    rng = np.random.default_rng(12)
+    fits = [fit_kernel(observed(TRUE["exponential_permanent"], 2e-4, rng), "exponential_permanent") for _ in range(100)]
+    assert np.mean([fit.permanent[1] <= 0.004 <= fit.permanent[2] for fit in fits]) >= 0.88
+
+
+def test_a_sample_too_short_says_so() -> None:
+    slow = observed(ExponentialKernel(0.01, 0.01), 1e-3)
+    found = fit_kernel(slow, "exponential")
+    assert not found.told
+    assert math.isinf(found.interval[1])
+    assert found.reading.startswith("too short to tell: every half-life above")
+    noise = fit_kernel(observed(ExponentialKernel(0.2, 1e-6), 1e-3), "exponential")
+    assert noise.reading == "too short to tell: the impact itself cannot be told from noise"
+    longer = fit_kernel(observed(ExponentialKernel(math.log(2) / 40, 0.01), 3e-5), "exponential")
+    assert longer.interval[1] < 100  # bounded, but beyond the lags measured: an extrapolation
+    assert "agree with the data, whose lags end at 30" in longer.reading
+
+
+def test_impact_that_builds_up_has_no_half_life() -> None:
+    rising = observed(TRUE["power"], 1e-4)
+    rising = LagEstimate(LAGS, 0.01 - rising.values, rising.cov, rising.n, rising.unit)
+    found = fit_kernel(rising, "exponential")
+    assert not found.told
+    assert found.reading.startswith("no half-life: the impact still builds up from lag 1 to 30 trades")
+
+
+def test_the_better_family_is_chosen() -> None:
+    for family in ("exponential", "power"):
+        assert best_kernel(observed(TRUE[family], 5e-5), ("exponential", "power")).family == family
+
+
+def test_what_cannot_be_fitted_is_refused() -> None:
+    estimate = observed(TRUE["power"], 1e-4)
+    with pytest.raises(ValidationError, match="did you mean 'power'"):
+        fit_kernel(estimate, "powr")
+    with pytest.raises(ValidationError, match="3 lags cannot tell a kernel"):
+        fit_kernel(LagEstimate(LAGS[:3], estimate.values[:3], estimate.cov[:3, :3], 100, "trades"))
+    for family in ("exponential", "sum"):
+        with pytest.raises(ModelFittingError, match="only a kernel of 0 fits"):
+            fit_kernel(estimate.scaled(-1.0), family)

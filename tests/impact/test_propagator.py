@@ -1,0 +1,203 @@
+"""A market with a known kernel is recovered; responses, memory and bands by other routes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import real_data
+
+from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.impact import (
+    ExponentialKernel,
+    PowerKernel,
+    SignedFlow,
+    clock_flow,
+    flow_autocorrelation,
+    implied_response,
+    propagator,
+    propagators_by_event,
+    response_function,
+    simulate_mids,
+    trade_flow,
+)
+from research_lib.impact.lagged import lag_regression, long_run_sum
+from research_lib.impact.transient import Kernel
+from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, read_books
+
+SECOND = 10**9
+MORNING = 1_704_207_600_000_000_000  # 2024-01-02 10:00 New York
+Float = np.ndarray
+
+
+def flow_of(sign: Float, mid: Float, day: Float | None = None, changing: Float | None = None) -> SignedFlow:
+    n = len(sign)
+    days = np.zeros(n, int) if day is None else day
+    return SignedFlow(SECOND * np.arange(n), mid, sign.astype(float), 100.0 * sign, changing, days, 1.0, "trades")
+
+
+def synthetic(kernel: Kernel, n: int, rng: np.random.Generator) -> SignedFlow:
+    signs = OrderFlow().signs(n, rng)
+    return flow_of(signs, simulate_mids(kernel, signs, 0.02, rng))
+
+
+@pytest.mark.parametrize(("kernel", "n"), [(PowerKernel(0.4, 0.01), 3000), (ExponentialKernel(0.1, 0.01), 1200)])
+def test_the_known_kernel_lies_in_its_95_percent_band(kernel: Kernel, n: int) -> None:
+    """100 markets: the pointwise band covers about 95 % of them at each lag, the simultaneous one all lags at once."""
+    pointwise, whole = [], []
+    for seed in range(100):
+        found = propagator(synthetic(kernel, n, np.random.default_rng(seed)), 20)
+        truth = kernel(found.lags)
+        low, high = found.conf_int()
+        pointwise.append((low <= truth) & (truth <= high))
+        low, high = found.conf_int(simultaneous=True)
+        whole.append(np.all((low <= truth) & (truth <= high)))
+    assert 0.93 <= np.mean(pointwise) <= 0.98  # observed 0.951 and 0.965
+    assert np.mean(pointwise, axis=0).min() >= 0.88  # two standard errors of 100 draws below 0.95, over 20 lags
+    assert 0.88 <= np.mean(whole) <= 0.99
+
+
+def test_without_noise_the_kernel_is_read_off_exactly(rng: np.random.Generator) -> None:
+    signs = OrderFlow().signs(800, rng)
+    table = np.append([0.03, 0.02, 0.015, 0.012], np.full(796, 0.012))  # flat beyond the lags fitted
+    found = propagator(flow_of(signs, simulate_mids(lambda lags: table[lags.astype(int) - 1], signs, 0.0, rng)), 8)
+    assert np.allclose(found.values, table[:8], atol=1e-12)
+    assert found.r2 == pytest.approx(1.0, abs=1e-12)
+
+
+def test_simulated_mids_are_the_sum_over_past_trades(rng: np.random.Generator) -> None:
+    kernel, signs = PowerKernel(0.5), np.array([1.0, -1.0, 1.0, 1.0])
+    mids = simulate_mids(kernel, signs, 0.0, rng, start=10.0)
+    by_hand = [10.0 + sum(signs[s] * float(kernel(t - s)) for s in range(t)) for t in range(4)]
+    assert np.allclose(mids, by_hand)
+
+
+def test_responses_and_memory_are_plain_means(rng: np.random.Generator) -> None:
+    flow = synthetic(PowerKernel(0.4, 0.01), 500, rng)
+    response, memory = response_function(flow, 10), flow_autocorrelation(flow, 10)
+    for lag in (1, 4, 10):
+        plain = np.mean(flow.sign[:-lag] * (flow.mid[lag:] - flow.mid[:-lag]))
+        assert response.values[lag - 1] == pytest.approx(plain, rel=1e-12)
+        assert memory.values[lag - 1] == pytest.approx(np.mean(flow.sign[lag:] * flow.sign[:-lag]), rel=1e-12)
+
+
+def test_signs_remember_as_the_order_splitting_model_says() -> None:
+    """C(k) of `OrderFlow` is a closed form; the mean of 40 estimates must agree with it."""
+    rng = np.random.default_rng(4)
+    model = OrderFlow(split_share=0.7)
+    flows = [flow_of(model.signs(4000, rng), np.ones(4000)) for _ in range(40)]
+    found = np.array([flow_autocorrelation(flow, 5).values for flow in flows])
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    assert np.all(np.abs(found.mean(axis=0) - model.sign_autocorrelation(np.arange(1, 6))) < 4 * error)
+
+
+def test_the_response_follows_from_propagator_and_memory() -> None:
+    rng = np.random.default_rng(5)
+    flow = synthetic(ExponentialKernel(0.3, 0.02), 60_000, rng)
+    implied = implied_response(propagator(flow, 40), flow_autocorrelation(flow, 40).values)
+    response = response_function(flow, 40)
+    assert np.all(np.abs(implied - response.values)[:20] < 3 * response.se[:20])
+
+
+def test_two_kinds_of_trades_keep_their_propagators() -> None:
+    """TIM2: trades that change the price push 3 times as far; both kernels in their simultaneous bands."""
+    covered = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        signs, changing = OrderFlow().signs(2000, rng), rng.random(2000) < 0.4
+        strong, weak = ExponentialKernel(0.05, 0.03), ExponentialKernel(0.3, 0.01)
+        mids = simulate_mids(strong, signs * changing, 0.02, rng) + simulate_mids(weak, signs * ~changing, 0.0, rng)
+        found = propagators_by_event(flow_of(signs, mids, changing=changing), 15)
+        for name, kernel in (("changing", strong), ("unchanging", weak)):
+            low, high = found[name].conf_int(simultaneous=True)
+            covered.append(np.all((low <= kernel(found[name].lags)) & (kernel(found[name].lags) <= high)))
+    assert 0.87 <= np.mean(covered) <= 1.0
+
+
+def test_no_lag_reaches_over_a_night(rng: np.random.Generator) -> None:
+    """A price gap between two days is nobody's impact."""
+    one, two = (synthetic(ExponentialKernel(0.1, 0.01), 600, rng) for _ in range(2))
+    joined = flow_of(
+        np.concatenate([one.sign, two.sign]), np.concatenate([one.mid, two.mid + 50.0]), np.repeat([0, 1], 600)
+    )
+    assert np.abs(propagator(joined, 10).values).max() < 0.05
+    assert np.abs(response_function(joined, 10).values).max() < 0.2
+
+
+def test_lagged_regression_is_least_squares_with_newey_west_errors(rng: np.random.Generator) -> None:
+    from statsmodels.api import OLS
+
+    x, noise = rng.normal(size=300), rng.normal(size=301)
+    y = 0.5 * x + 0.2 * np.append(0.0, x[:-1]) + noise[1:] + 0.5 * noise[:-1]
+    found = lag_regression([y], [x[:, None]], 2, width=6)
+    design = np.column_stack([np.ones(299), x[1:], x[:-1]])
+    reference = OLS(y[1:], design).fit(cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": True})
+    assert np.allclose(found.coef[0], reference.params[1:], rtol=1e-10)
+    assert np.allclose(found.cov, reference.cov_params()[1:, 1:], rtol=1e-8)
+    assert found.r2 == pytest.approx(reference.rsquared, rel=1e-10)
+
+
+def test_windows_give_bartlett_weights(rng: np.random.Generator) -> None:
+    scores = rng.normal(size=(50, 2))
+    products = [(scores[j:].T @ scores[: 50 - j]) * (1 - j / 4) for j in range(4)]
+    direct = products[0] + sum(product + product.T for product in products[1:])
+    assert np.allclose(long_run_sum(scores, 4), direct)
+
+
+def test_too_many_lags_are_refused_with_how_many_are_not(rng: np.random.Generator) -> None:
+    flow = synthetic(ExponentialKernel(0.1), 100, rng)
+    with pytest.raises(ModelFittingError, match="100 steps cannot tell 75 lagged effects"):
+        propagator(flow, 50)
+    with pytest.raises(ValidationError, match="max_lag must be at most 98"):
+        response_function(flow, 200)
+    with pytest.raises(ValidationError, match="use trade_flow"):
+        propagators_by_event(flow, 5)
+    with pytest.raises(ValidationError, match="did you mean 'sign'"):
+        propagator(flow, 5, "signs")
+
+
+def small_books() -> BookSnapshots:
+    """Mids 100, 101, 102, 103 at seconds 0, 1, 2, 3; trades between them."""
+    price = 100.0 + np.arange(4.0)[:, None]
+    size = np.full((4, 1), 10.0)
+    time = MORNING + SECOND * np.array([1, 2, 2, 3, 3]) // 2 + np.array([0, 0, 0, 1, 2])
+    trades = Trades(time, np.full(5, 100.0), [1.0, 2, 3, 4, 5], np.array([1, 1, 1, -1, 0], np.int8))
+    return BookSnapshots(MORNING + SECOND * np.arange(4), price - 0.5, size, price + 0.5, size, trades=trades)
+
+
+def test_executions_of_one_order_are_one_trade_and_mids_are_before_it() -> None:
+    flow = trade_flow(small_books())
+    assert flow.shares.tolist() == [1.0, 5.0, -4.0]  # the two buys of one time are one order; the unsigned one is out
+    assert flow.mid.tolist() == [100.0, 100.0, 101.0]  # the book shown at the very time of a trade is not before it
+    assert flow.changing is not None
+    assert flow.changing.all()
+
+
+def test_by_the_clock_flow_is_net_and_lags_count_from_the_middle_of_the_step() -> None:
+    flow = clock_flow(small_books(), 0.75)
+    assert flow.shares.tolist() == [6.0, -4.0]
+    assert flow.sign.tolist() == [2.0, -1.0]
+    assert flow.mid.tolist() == [100.0, 101.0]
+    assert flow.lags(2).tolist() == [0.375, 1.125]
+
+
+def test_books_without_trades_are_refused() -> None:
+    books = small_books()
+    with pytest.raises(ValidationError, match="no trades"):
+        trade_flow(BookSnapshots(*(books[name] for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"))))
+
+
+def test_frog_is_read_with_the_book_before_each_trade() -> None:
+    """On Databento's T rows the book is the one before: its mid must be the one that the flow has."""
+    books = read_books(real_data("databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz"))
+    flow = trade_flow(books, Session())
+    assert len(flow) == 1165
+    found = propagator(flow, 20)
+    assert found.conf_int()[0][0] > 0  # the price follows the first trade
+    assert 1e4 * found.values[0] / flow.mid.mean() == pytest.approx(2.9, abs=0.5)  # bps, three standard errors
+
+
+def test_google_trades_that_change_the_price_move_it_far_more() -> None:
+    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
+    flow = trade_flow(books, Session())
+    kinds = propagators_by_event(flow, 20)
+    assert np.all(kinds["changing"].conf_int()[0] > kinds["unchanging"].conf_int()[1])

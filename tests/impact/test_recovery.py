@@ -1,0 +1,111 @@
+"""A book that comes back at a known rate is recovered: spread, depth, and Obizhaeva and Wang's three numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import real_data
+
+from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.impact import (
+    BlockBook,
+    ExponentialKernel,
+    TransientMarket,
+    clock_flow,
+    fit_block_book,
+    propagator,
+    recovery_after_trades,
+    trade_flow,
+)
+from research_lib.market import BookSnapshots, Session, read_books
+
+DEPTH, RATE, STAYS = 5_000.0, 0.1, 5e-5
+MARKET = TransientMarket.block_book(DEPTH, RATE, STAYS)
+
+
+@pytest.fixture(scope="module")
+def books() -> BookSnapshots:
+    return MARKET.books(23_400, np.random.default_rng(3))
+
+
+def test_obizhaeva_and_wangs_parameters_are_recovered_within_their_intervals() -> None:
+    """20 half days: each of the three intervals holds the truth in 17 or more of them."""
+    held = []
+    for seed in range(20):
+        found = fit_block_book(MARKET.books(11_700, np.random.default_rng(seed)))
+        spans = (found.block_depth, found.resilience, found.permanent)
+        held.append([low <= true <= high for (_, low, high), true in zip(spans, (DEPTH, RATE, STAYS), strict=True)])
+    assert np.all(np.sum(held, axis=0) >= 17)
+
+
+def test_its_kernel_is_that_of_the_touch(books: BookSnapshots) -> None:
+    found = fit_block_book(books)
+    lags = np.arange(0.0, 60.0, 5.0)
+    assert np.allclose(found.kernel(lags), STAYS + (1 / DEPTH - STAYS) * np.exp(-RATE * lags), rtol=0.15)
+    assert found.half_life[0] == pytest.approx(np.log(2) / found.resilience[0])
+    assert found.half_life[1] < found.half_life[0] < found.half_life[2]
+
+
+def test_the_spread_closes_as_the_market_was_made(books: BookSnapshots) -> None:
+    found = recovery_after_trades(books, "spread")
+    # Trades come right at the beginning of a step: a whole step older than its middle says.
+    per_order = 2 * MARKET.widening * np.mean(np.abs(trade_flow(books).shares))
+    truth = per_order * np.exp(-RATE * (found.alone.lags + 0.5))
+    low, high = found.alone.conf_int(simultaneous=True)
+    assert np.all((low < truth) & (truth < high))
+    # The plain event study also sees the trades that follow, of one sign more often than not.
+    assert np.all(found.seen.values > found.alone.conf_int()[1])
+
+
+def test_depth_near_the_mid_leaves_and_comes_back(books: BookSnapshots) -> None:
+    found = recovery_after_trades(books, "depth", distance_bps=8.0)
+    low, high = found.alone.conf_int()
+    assert high[0] < 0 < -high[0]
+    assert np.all(np.diff(found.alone.values[[0, 4, 9, 19]]) > 0)
+    assert found.fit().interval[0] <= np.log(2) / RATE <= found.fit().interval[1]
+
+
+def test_the_mid_follows_the_markets_kernel(books: BookSnapshots) -> None:
+    found = propagator(clock_flow(books, 1.0), 20, "shares")
+    low, high = found.conf_int(simultaneous=True)
+    truth = MARKET.kernel(found.lags + 0.5)
+    assert np.all((low < truth) & (truth < high))
+    assert np.all(high - low < 0.5 * truth)
+
+
+def test_a_trade_moves_its_own_touch_by_its_size_over_the_depth() -> None:
+    """Without noise: the touch taken moves by x / q, the other by the permanent part only."""
+    quiet = TransientMarket.block_book(DEPTH, RATE, STAYS, noise=0.0, volatility=0.0)
+    books = quiet.books(200, np.random.default_rng(1))
+    at = np.searchsorted(books.time, books.trades.time)
+    size, buyer = books.trades.size, books.trades.aggressor > 0
+    taken, other = ((books.ask_price, books.bid_price), (books.bid_price, books.ask_price))
+    moved = [
+        np.where(buyer, one[at, 0] - one[at - 1, 0], two[at - 1, 0] - two[at, 0])
+        for one, two in (taken, (other[1], other[0]))
+    ]
+    assert np.allclose(moved[0], size / DEPTH, rtol=1e-9)
+    stays = np.where(buyer, *(price[at, 0] - price[at - 1, 0] for price in (books.bid_price, books.ask_price)))
+    assert np.allclose(np.abs(stays), STAYS * size, rtol=1e-6)
+    assert np.all(books.quality.rows == len(books))
+
+
+def test_what_the_data_cannot_say_is_refused(books: BookSnapshots) -> None:
+    with pytest.raises(ValidationError, match="did you mean 'spread'"):
+        recovery_after_trades(books, "spreads")
+    with pytest.raises(ValidationError, match="touch only"):
+        fit_block_book(MARKET.books(2000, np.random.default_rng(0), n_levels=1))
+    with pytest.raises(ValidationError, match="lower the kernel or block_depth"):
+        TransientMarket(ExponentialKernel(0.1, 1.0))
+    found = fit_block_book(books)
+    stiff = BlockBook(found.block_depth, (1.0, 0.9, 1.1), found.resilience, 100.0, found.spread, found.price)
+    with pytest.raises(ModelFittingError, match="nothing decays"):
+        _ = stiff.kernel
+
+
+def test_google_spreads_widen_after_trades_and_close_again() -> None:
+    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
+    found = recovery_after_trades(books, "spread", n_lags=40, session=Session())
+    low, _ = found.alone.conf_int()
+    assert low[0] > 0
+    assert found.alone.values[-1] < 0.6 * found.alone.values[0]

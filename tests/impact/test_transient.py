@@ -1,0 +1,133 @@
+"""Kernels by their closed forms, which of them are refused, and the price path of a schedule."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from research_lib.errors import ValidationError
+from research_lib.impact import (
+    ExponentialKernel,
+    ExponentialSumKernel,
+    GaussianKernel,
+    PowerKernel,
+    TabulatedKernel,
+    check_kernel,
+    kernel_matrix,
+    price_path,
+)
+from research_lib.impact.transient import DecayKernel
+
+KERNELS = [
+    ExponentialKernel(0.7, 3.0),
+    ExponentialSumKernel((0.0, 0.2, 3.0), (0.1, 0.5, 1.0)),
+    PowerKernel(0.4, 2.0, 1.5),
+    GaussianKernel(2.0, 0.5),
+    TabulatedKernel([0.0, 1.0, 3.0], [4.0, 1.0, 0.5]),
+]
+
+
+def test_kernels_are_their_formulas() -> None:
+    lags = np.array([[0.0, 0.5], [1.0, 3.0]])
+    by_hand: list[Callable[[Any], Any]] = [
+        lambda t: 3.0 * np.exp(-0.7 * t),
+        lambda t: 0.1 + 0.5 * np.exp(-0.2 * t) + np.exp(-3.0 * t),
+        lambda t: 2.0 * (1.0 + t / 1.5) ** -0.4,
+        lambda t: 0.5 * np.exp(-((t / 2.0) ** 2)),
+        lambda t: np.where(t <= 1.0, 4.0 - 3.0 * t, 1.0 - 0.25 * (t - 1.0)),
+    ]
+    for kernel, formula in zip(KERNELS, by_hand, strict=True):
+        assert np.allclose(kernel(lags), formula(lags), rtol=1e-14)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: type(kernel).__name__)
+def test_half_of_the_immediate_impact_is_left_at_the_half_life(kernel: DecayKernel) -> None:
+    assert float(kernel(kernel.half_life)) == pytest.approx(0.5 * float(kernel(0.0)), rel=1e-10)
+
+
+def test_a_kernel_that_keeps_half_has_no_half_life() -> None:
+    assert math.isinf(ExponentialSumKernel((0.0, 1.0), (0.5, 0.5)).half_life)
+    assert math.isinf(TabulatedKernel([0.0, 1.0], [1.0, 0.6]).half_life)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ExponentialKernel(0.0), "decay must be above 0"),
+        (lambda: PowerKernel(0.5, shift=0.0), "shift must be above 0"),
+        (lambda: ExponentialSumKernel((1.0, 2.0), (1.0,)), "2 decays and 1 scales"),
+        (lambda: ExponentialSumKernel((1.0,), (0.0,)), "sum of the scales must be above 0"),
+        (lambda: TabulatedKernel([1.0, 2.0], [1.0, 0.5]), "rise strictly from 0"),
+        (lambda: KERNELS[-1](4.0), "lag 4 is past the table's last, 3"),
+        (lambda: KERNELS[0](-1.0), "at least 0, got -1"),
+        (lambda: kernel_matrix(lambda lags: lags**-0.5, [0.0, 1.0]), "not finite at lag 0"),
+        (lambda: kernel_matrix(KERNELS[0], [0.0, 1.0, 1.0]), "rise strictly"),
+    ],
+)
+def test_what_cannot_be_a_kernel_is_refused(make: Callable[[], Any], message: str) -> None:
+    with np.errstate(divide="ignore"), pytest.raises(ValidationError, match=message):
+        make()
+
+
+@given(
+    st.lists(st.floats(0.01, 1.0), min_size=1, max_size=11).map(lambda gaps: [0.0, *np.cumsum(gaps)]),
+    st.sampled_from([KERNELS[0], KERNELS[1], KERNELS[2]]),
+)
+def test_nonincreasing_convex_kernels_are_positive_definite_and_never_change_sign(
+    times: list[float], kernel: DecayKernel
+) -> None:
+    """Alfonsi, Schied and Slynko (2012): what `check_kernel` takes on trust is so."""
+    matrix = kernel_matrix(kernel, times)
+    assert np.linalg.eigvalsh(matrix)[0] > 0
+    assert np.linalg.solve(matrix, np.ones(len(times))).min() > -1e-9
+    # The same kernel without its class: its shape is looked at, and found safe.
+    assert check_kernel(lambda lags: kernel(lags), times).safe
+
+
+def test_safe_kernels_pass_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        for kernel in KERNELS[:3]:
+            found = check_kernel(kernel, np.arange(50_000.0))
+            assert (found.safe, found.alternating, found.warnings) == (True, False, ())
+    assert not caplog.records
+
+
+def test_a_kernel_that_swings_below_zero_is_refused_with_the_round_trip_that_earns() -> None:
+    times = np.arange(6.0)
+    with pytest.raises(ValidationError, match=r"not positive definite.*round trip \(.*\) shares earns"):
+        check_kernel(lambda lags: np.cos(lags) * (1 + lags), times)
+    with pytest.raises(ValidationError, match=r"no round trip earns.*cost less than nothing"):
+        check_kernel(lambda lags: np.exp(-lags) - 2.0, times)
+
+
+def test_too_many_times_for_an_unsafe_kernel_are_refused() -> None:
+    with pytest.raises(ValidationError, match="2,001 times are too many"):
+        check_kernel(GaussianKernel(3.0), np.arange(2001.0))
+
+
+def test_a_schedule_pays_half_of_its_own_displacement(rng: np.random.Generator) -> None:
+    for times in (np.arange(30.0), np.cumsum(rng.uniform(0.1, 2.0, 30))):
+        shares = rng.normal(size=30)
+        path = price_path(KERNELS[2], times, shares, permanent=0.3, temporary=0.2)
+        matrix = kernel_matrix(KERNELS[2], times)
+        assert path.transient_cost == pytest.approx(0.5 * shares @ matrix @ shares, rel=1e-12)
+        assert path.permanent_cost == pytest.approx(0.15 * shares.sum() ** 2, rel=1e-12)
+        assert path.temporary_cost == pytest.approx(0.2 * shares @ shares, rel=1e-12)
+        assert path.cost == pytest.approx(shares @ path.paid, rel=1e-12)
+        # Displacements one by one.
+        for i in (0, 7, 29):
+            before = sum(shares[j] * (float(KERNELS[2](times[i] - times[j])) + 0.3) for j in range(i))
+            assert path.before[i] == pytest.approx(before, abs=1e-12)
+            assert path.after[i] == pytest.approx(before + shares[i] * (2.0 + 0.3), abs=1e-12)
+
+
+def test_a_path_needs_one_trade_a_time() -> None:
+    with pytest.raises(ValidationError, match=r"shares must be \(3,\)"):
+        price_path(KERNELS[0], np.arange(3.0), np.ones(2))
