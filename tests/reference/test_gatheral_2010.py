@@ -1,4 +1,4 @@
-"""Gatheral (2010), No-dynamic-arbitrage and market impact, Quantitative Finance 10(7), 749-759: a round trip that earns.
+"""Gatheral (2010), No-dynamic-arbitrage and market impact, Quantitative Finance 10(7): a round trip that earns.
 
 Section 4.1: shares are bought at rate v1 during theta T and sold at rate v2 until T, theta = v2 / (v1 + v2). Under
 G(t) = exp(-rho t) and a price impact f(v) = sqrt(v) the expected cost is C11 + C22 + C21; with v1 = 0.2, v2 = 1 and
