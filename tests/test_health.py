@@ -15,9 +15,15 @@ from typing import Any
 import pytest
 
 from research_lib import health_check, monitoring
+from research_lib.__main__ import main
 from research_lib.config import PROJECT_ROOT
 
-IN_FULL = "import json, sys; from research_lib import health_check; print(json.dumps(health_check(sys.argv[1])))"
+DISK_ALONE = """
+import json, sys
+from pathlib import Path
+from research_lib.health import _checked, _disk
+print(json.dumps(_checked(lambda: _disk(Path(sys.argv[1])))))
+"""
 
 
 def _red(health: dict[str, Any]) -> dict[str, str]:
@@ -83,14 +89,12 @@ def test_a_full_disk_is_red(tmp_path: Path) -> None:
     in_namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
     if os.name != "posix" or subprocess.run([*in_namespace, mount], capture_output=True, check=False).returncode:
         pytest.skip("mount namespaces are not allowed here")
-    command = shlex.join([sys.executable, "-c", IN_FULL, str(tmp_path)])
+    command = shlex.join([sys.executable, "-c", DISK_ALONE, str(tmp_path)])
     fill = f"head -c 1000000 /dev/zero > {shlex.quote(str(tmp_path / 'old'))}"
     done = subprocess.run(
         [*in_namespace, f"{mount} && {fill} && {command}"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
     )
-    red = _red(json.loads(done.stdout))
-    assert list(red) == ["disk"]
-    assert "No space left on device" in red["disk"]
+    assert json.loads(done.stdout) == {"healthy": False, "detail": "OSError: [Errno 28] No space left on device"}
 
 
 def test_too_little_disk_or_memory_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,27 +113,13 @@ def test_too_little_disk_or_memory_is_red(tmp_path: Path, monkeypatch: pytest.Mo
     assert red["memory"] == "200 MB free of memory, a run needs 500; end other work, or raise the limit"
 
 
-@pytest.fixture(scope="module")
-def without_clarabel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, subprocess.CompletedProcess[str]]:
-    """The command in processes that cannot import one backend, as when it was never installed."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['clarabel'] = None\n")
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    running = {
-        flag: subprocess.Popen(
-            [sys.executable, "-m", "research_lib", "health", *filter(None, [flag])],
-            cwd=PROJECT_ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for flag in ("", "--verbose")
-    }  # fmt: skip
-    said = {flag: one.communicate(timeout=120) for flag, one in running.items()}
-    return {flag: subprocess.CompletedProcess([], one.returncode, *said[flag]) for flag, one in running.items()}
-
-
-def test_a_solver_backend_that_is_not_installed_is_red(
-    without_clarabel: dict[str, subprocess.CompletedProcess[str]],
-) -> None:
-    done = without_clarabel["--verbose"]
+def test_a_solver_backend_that_is_not_installed_is_red(tmp_path: Path) -> None:
+    """In a process that cannot import it, as when it was never installed; --verbose tells the reason."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['clarabel'] = None\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "research_lib", "health", "--verbose"],
+        cwd=PROJECT_ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
     assert _red(json.loads(done.stdout)) == {
         "cvxpy/CLARABEL": "not installed; install the packages of requirements.lock"
@@ -137,11 +127,14 @@ def test_a_solver_backend_that_is_not_installed_is_red(
 
 
 def test_without_verbose_only_the_names_of_failed_checks_are_told(
-    without_clarabel: dict[str, subprocess.CompletedProcess[str]],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = without_clarabel[""]
-    told = json.loads(done.stdout)
-    assert done.returncode == 1
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "secret"))
+    assert main(["health"]) == 1
+    said = capsys.readouterr().out
+    told = json.loads(said)
     assert set(told) == {"status", "timestamp", "data_points", "failed"}
-    assert (told["status"], told["failed"]) == ("unhealthy", ["cvxpy/CLARABEL"])
-    assert done.stdout.count("\n") == 1
+    assert (told["status"], told["failed"]) == ("unhealthy", ["data"])
+    assert said.count("\n") == 1
+    monkeypatch.delenv("RESEARCH_DATA")
+    assert main(["health"]) == 0
