@@ -1,0 +1,74 @@
+"""Figures of portfolio schedules draw what they are given, with units."""
+
+from __future__ import annotations
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from research_lib.market import Session
+from research_lib.reporting import plots_portfolio
+from research_lib.reporting.plots import SERIES
+
+matplotlib.use("Agg")
+NAMES = ["A", "B"]
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> object:
+    yield
+    plt.close("all")
+
+
+def test_child_costs_are_a_line_an_asset() -> None:
+    ax = plots_portfolio.plot_child_costs([0, 1, 2], {"A": [1, 2, 3], "B": [2, 2, 2]})
+    assert ax.lines[0].get_ydata().tolist() == [1, 2, 3]
+    assert [line.get_color() for line in ax.lines[:2]] == list(SERIES[:2])
+    assert "bps" in ax.get_ylabel()
+
+
+def test_correlations_stand_in_their_cells() -> None:
+    ax = plots_portfolio.plot_correlation(NAMES, [[1.0, -0.25], [-0.25, 1.0]])
+    assert [text.get_text() for text in ax.texts] == ["1.00", "-0.25", "-0.25", "1.00"]
+
+
+def test_holdings_are_per_cent_of_each_order_whatever_its_sign() -> None:
+    held = np.array([[10.0, -4.0], [5.0, -1.0], [0.0, 0.0]])
+    ax = plots_portfolio.plot_holdings({"portfolio": held, "asset by asset": held / 2}, NAMES, Session(2))
+    assert ax.lines[0].get_ydata().tolist() == [100.0, 50.0, 0.0]
+    assert ax.lines[1].get_ydata().tolist() == [100.0, 25.0, 0.0]
+    assert ax.lines[2].get_linestyle() == "--"
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["portfolio", "asset by asset", "A", "B"]
+
+
+def test_the_tangent_of_equal_value_at_risk_falls_by_its_slope() -> None:
+    ax = plots_portfolio.plot_frontiers({"portfolio": ([1.0, 3.0], [4.0, 1.0])}, {"TWAP": (3.0, 2.0)}, (1.5, 6.0))
+    (tangent,) = [line for line in ax.lines if line.get_label() == "equal value at risk"]
+    x, y = tangent.get_data()
+    assert np.diff(y)[0] / np.diff(x)[0] == pytest.approx(-1.5)
+    assert [line.get_label() for line in ax.lines] == ["portfolio", "equal value at risk", "TWAP"]
+
+
+def test_net_value_is_in_the_unit_named() -> None:
+    ax = plots_portfolio.plot_net_value({"portfolio": [2e6, 1e6, 0.0]}, Session(2))
+    assert ax.lines[0].get_ydata().tolist() == [2.0, 1.0, 0.0]
+    assert "million" in ax.get_ylabel()
+
+
+def test_attribution_shows_negative_shares_to_the_left() -> None:
+    shares = pd.DataFrame({"cost": [60.0, 40.0], "variance": [130.0, -30.0]}, index=NAMES)
+    ax = plots_portfolio.plot_attribution(shares)
+    assert sorted(bar.get_width() for bar in ax.patches) == [-30.0, 40.0, 60.0, 130.0]
+    assert {text.get_text(): text.get_ha() for text in ax.texts}["-30"] == "right"
+
+
+def test_regret_stands_beside_that_of_no_correlation() -> None:
+    regret = pd.DataFrame(
+        {"mean": [4.0, 0.4, 30.0], "median": [3.0, 0.3, 30.0], "upper": [9.0, 0.9, 30.0]}, index=["20", "200", "none"]
+    )
+    ax = plots_portfolio.plot_regret(regret)
+    assert ax.lines[0].get_data()[0].tolist() == [20, 200]
+    assert ax.lines[1].get_ydata() == pytest.approx([30.0, 30.0])
