@@ -8,11 +8,13 @@ from research_lib.execution.baselines import front_loaded
 from research_lib.execution.batch import Allocations, allocate_many
 from research_lib.execution.bounds import share_caps
 from research_lib.execution.frontier import Frontier, efficient_frontier, least_value_at_risk
-from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedule
+from research_lib.execution.obizhaeva_wang import ContinuousSplit, obizhaeva_wang, obizhaeva_wang_limit
+from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedule, price_portfolio
 from research_lib.execution.result import Allocation
 from research_lib.execution.schedules import Schedule, pov, twap, vwap
 from research_lib.execution.sensitivity import Sensitivity, sensitivity
 from research_lib.execution.solvers import ConvexTerms
+from research_lib.execution.transient import transient_schedule
 
 __all__ = [
     "Allocation",
@@ -20,6 +22,7 @@ __all__ = [
     "Allocations",
     "ArrivalPriceSchedule",
     "Attempt",
+    "ContinuousSplit",
     "ConvexTerms",
     "Frontier",
     "PortfolioSchedule",
@@ -32,10 +35,14 @@ __all__ = [
     "efficient_frontier",
     "front_loaded",
     "least_value_at_risk",
+    "obizhaeva_wang",
+    "obizhaeva_wang_limit",
     "portfolio_schedule",
     "pov",
+    "price_portfolio",
     "sensitivity",
     "share_caps",
+    "transient_schedule",
     "twap",
     "vwap",
 ]

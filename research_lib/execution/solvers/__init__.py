@@ -1,9 +1,11 @@
 """Ways to solve one allocation, and the certificate that judges their answers."""
 
+from research_lib.execution.solvers.active_set import bounded
 from research_lib.execution.solvers.analytical import exact_split, optimal_shares, solve_analytical
 from research_lib.execution.solvers.certificate import certify, from_judged
 from research_lib.execution.solvers.cvxpy_solver import solve_cvxpy
 from research_lib.execution.solvers.deadline import OutOfTimeError, within
+from research_lib.execution.solvers.decay import Decay, StateDecay, decay_of
 from research_lib.execution.solvers.kernels import (
     CAPS_LOW,
     CROSSED,
@@ -24,6 +26,7 @@ from research_lib.execution.solvers.problem import (
     refuse_infeasible,
     total_of,
 )
+from research_lib.execution.solvers.quadratic import Quadratic, certified
 from research_lib.execution.solvers.scipy_solver import solve_scipy
 from research_lib.execution.solvers.terms import ConvexTerms, Terms
 from research_lib.execution.solvers.vertex import refuse_non_convex, solve_vertex, why_not
@@ -37,12 +40,18 @@ __all__ = [
     "Answer",
     "Certificate",
     "ConvexTerms",
+    "Decay",
     "Limits",
     "OutOfTimeError",
     "Problem",
+    "Quadratic",
+    "StateDecay",
     "Terms",
+    "bounded",
+    "certified",
     "certify",
     "close_sum",
+    "decay_of",
     "exact_many",
     "exact_split",
     "from_judged",

@@ -14,6 +14,7 @@ Float = NDArray[np.float64]
 MOST_GUESSES = 60
 SAME_PRICE = 1e-11
 SAME_SHARES = 1e-13
+BISECTIONS = 200
 
 
 def bounded(problem: Quadratic, lower: Float, upper: Float, limits: Limits) -> tuple[Float | None, int]:
@@ -72,13 +73,9 @@ def _sums(x: Float, shares: float) -> bool:
 
 def _feasible(x: Float, shares: float, lower: Float, upper: Float) -> Float:
     """x moved inside the bounds with the sum kept: by one shift for all, halved upon."""
-    low = shares / len(x) - float(np.max(np.abs(x))) - float(np.max(np.abs(np.clip(0.0, lower, upper)))) - abs(shares)
-    high = -low + 2.0 * abs(shares)
-    while np.clip(x + low, lower, upper).sum() > shares:
-        low *= 2.0
-    while np.clip(x + high, lower, upper).sum() < shares:
-        high *= 2.0
-    for _ in range(200):
+    far = np.abs(np.concatenate([lower[np.isfinite(lower)], upper[np.isfinite(upper)], x])).max() + abs(shares)
+    low, high = -2.0 * far, 2.0 * far
+    for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if np.clip(x + middle, lower, upper).sum() < shares else (low, middle)
     return np.asarray(np.clip(x + high, lower, upper))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, linalg
 
-from research_lib.execution.solvers.decay import Decay, DenseDecay, StateDecay, ToeplitzDecay
+from research_lib.execution.solvers.decay import Decay, DenseDecay, StateDecay
 from research_lib.execution.solvers.kernels import states_schedule
 from research_lib.execution.solvers.problem import Certificate
 
@@ -98,7 +98,7 @@ class Quadratic:
     @cached_property
     def _even(self) -> bool:
         """Whether holdings solve a Toeplitz system: coefficients that do not vary."""
-        return bool(np.ptp(self.curvature) == 0 and np.ptp(self.holding[:-1]) == 0)
+        return bool(np.ptp(self.curvature) == 0 and np.ptp(self.holding[: max(len(self) - 1, 1)]) == 0)
 
     def _levinson(self, downhill: Float) -> Float | None:
         """Steps of the holdings, whose system is Toeplitz: second differences of the kernel."""
@@ -128,7 +128,7 @@ class Quadratic:
 
     @cached_property
     def _factor(self) -> tuple[Float, bool]:
-        return linalg.cho_factor(self._hessian, check_finite=False)  # type: ignore[no-any-return]
+        return linalg.cho_factor(self._hessian, check_finite=False)
 
     @cached_property
     def _hessian(self) -> Float:
@@ -188,7 +188,8 @@ def certified(problem: Quadratic, x: Float, lower: Float, upper: Float) -> Certi
 
     A strictly convex cost lies above its tangent by half the square of the distance in its own
     metric: where r is what the price of a trade errs by, no schedule saves more than 1/2 r'H^-1 r,
-    and a price on the right side of the multiplier at a bound is no error.
+    and a price on the right side of the multiplier at a bound is no error. The KKT residual is
+    relative to the dearest child's price, for under risk aversion the multiplier may be next to 0.
     """
     gradient = problem.gradient(x)
     free = (x > lower) & (x < upper)
@@ -205,7 +206,8 @@ def certified(problem: Quadratic, x: Float, lower: Float, upper: Float) -> Certi
     saved = np.inf if step is None else max(-0.5 * float(error @ step), 0.0)
     cost = problem.value(x)
     outside = float(max(np.max(lower - x), np.max(x - upper), 0.0))
-    unit = max(abs(nu), 1e-9 * abs(cost) / max(float(np.abs(x).sum()), np.finfo(float).tiny)) or 1.0
+    own = problem.linear + 2.0 * problem.curvature * x + problem.decay.product(x)
+    unit = max(abs(nu), float(np.max(np.abs(own)))) or 1.0
     residual = float(np.max(np.abs(error))) / unit
     return Certificate(cost, nu, residual, saved / (abs(cost) or 1.0), float(x.sum()), outside)
 

@@ -1,0 +1,203 @@
+"""The cheapest schedule where impact decays: one order, its own past displacing its price."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from research_lib.config import number
+from research_lib.errors import OptimizationError, ValidationError
+from research_lib.execution.attempts import Attempt, fault_of
+from research_lib.execution.obizhaeva_wang import obizhaeva_wang
+from research_lib.execution.result import Allocation
+from research_lib.execution.solvers import Limits, Quadratic, bounded, certified, decay_of
+from research_lib.impact.manipulation import check_kernel
+from research_lib.impact.transient import DecayKernel, ExponentialKernel, Kernel, at_lags, trade_times
+
+Float = NDArray[np.float64]
+SOLVER = "structured"
+
+
+def transient_schedule(
+    kernel: Kernel,
+    times: ArrayLike,
+    total_shares: float,
+    *,
+    min_shares: ArrayLike | None = None,
+    max_shares: ArrayLike | None = None,
+    temporary: ArrayLike = 0.0,
+    permanent: float = 0.0,
+    risk_aversion: float = 0.0,
+    volatility: ArrayLike | None = None,
+    max_iterations: int = 1000,
+    timeout_seconds: float = 300.0,
+) -> Allocation:
+    r"""Least cost of trading `total_shares` at given times, each trade paying half of its own impact.
+
+    .. math:: \min_x \tfrac12 x^\top G x + \sum_i \eta_i x_i^2 + \tfrac12 \gamma S^2
+              + \lambda \sum_i \sigma_i^2 (t_{i+1} - t_i) \Big(S - \sum_{j \le i} x_j\Big)^2,
+              \quad G_{ij} = G(|t_i - t_j|), \quad \sum_i x_i = S
+
+    Exponential kernels in closed form, and sums of them with any of the other terms by dynamic
+    programming, in O(n) on any grid. Other kernels on a regular grid by Levinson up to 1,000 times,
+    by preconditioned conjugate gradients above; on any other grid by Cholesky. Bounds by an active set.
+
+    Parameters
+    ----------
+    kernel : callable
+        G, currency per share**2 of an array of lags: refused by `check_kernel` where it pays for
+        round trips on these times.
+    times : (n,) strictly rising, unit of time of the kernel
+    total_shares : float
+        S, shares; a sell may be positive too, for cost is positive where the price moves against it.
+    min_shares, max_shares : scalar or (n,) shares, optional
+        Bounds of each trade, of any sign; None (or an infinity) is no bound.
+    temporary : scalar or (n,) currency per share**2
+        eta >= 0: what a trade pays that no later one feels.
+    permanent : currency per share**2
+        gamma >= 0: the same cost for every schedule.
+    risk_aversion : per currency
+        lambda >= 0, on the variance of the cost.
+    volatility : scalar or (n,) currency per share per sqrt(time), optional
+        sigma_i of the price from trade i to the next; the last one does not matter.
+    max_iterations, timeout_seconds
+        Limits of the search for the trades at a bound.
+
+    Returns
+    -------
+    Allocation
+        `cost` without the risk, which is `penalty`; `solver` names the method; gap and KKT residual
+        as in `solvers.certified`, the residual relative to the dearest trade's marginal price.
+        `warnings` say where the kernel makes schedules of any sign buy and sell in turn.
+
+    Raises
+    ------
+    ValidationError
+        A kernel that is not positive definite on the times, arguments out of range.
+    OptimizationError
+        Bounds that admit no schedule, a kernel matrix that is singular to rounding.
+
+    References
+    ----------
+    Alfonsi, Schied and Slynko (2012), Order book resilience, price manipulation, and the positive
+    portfolio problem, SIAM Journal on Financial Mathematics 3, 511-533.
+    """
+    begin = time.perf_counter()
+    at, shares = trade_times(times), number("total_shares", total_shares)
+    limits = Limits(
+        number("max_iterations", max_iterations, 1, integer=True),
+        1e-8,
+        number("timeout_seconds", timeout_seconds, above=0),
+    )
+    curvature = _per_time("temporary", temporary, len(at))
+    problem = Quadratic(
+        shares, decay_of(kernel, at), curvature, np.zeros(len(at)), _holding(risk_aversion, volatility, at)
+    )
+    warnings = _doubts(kernel, at, curvature)
+    lower, upper = _bounds(shares, len(at), min_shares, max_shares)
+    x, method, solves = _least(kernel, at, problem, lower, upper, limits)
+    certificate = certified(problem, x, lower, upper)
+    fault = fault_of(certificate, shares, len(at), limits.tolerance)
+    if fault:
+        raise OptimizationError(
+            f"no certified schedule by {method}: {fault}; trade less often, or add temporary impact"
+        )
+    penalty = float(problem.holding @ (shares - np.cumsum(x)) ** 2)
+    constant = 0.5 * number("permanent", permanent, 0) * shares**2
+    elapsed = time.perf_counter() - begin
+    return Allocation(
+        shares=x,
+        cost=certificate.cost - penalty + constant,
+        marginal_cost=certificate.multiplier + permanent * shares,
+        kkt_residual=certificate.kkt_residual,
+        duality_gap=certificate.duality_gap,
+        objective="cost",
+        solver=method,
+        attempts=(
+            Attempt(
+                SOLVER,
+                method,
+                True,
+                "",
+                elapsed,
+                solves,
+                certificate.cost,
+                certificate.duality_gap,
+                certificate.kkt_residual,
+            ),
+        ),
+        elapsed=elapsed,
+        warnings=warnings if np.any(lower < 0) else (),
+        penalty=penalty,
+    )
+
+
+def _least(
+    kernel: Kernel, at: Float, problem: Quadratic, lower: Float, upper: Float, limits: Limits
+) -> tuple[Float, str, int]:
+    """The optimum, the name of the method, and the systems solved."""
+    if isinstance(kernel, ExponentialKernel) and not (problem.curvature.any() or problem.holding.any()):
+        closed = obizhaeva_wang(problem.shares, at, kernel.decay)
+        if np.all((closed >= lower) & (closed <= upper)):
+            return closed, "closed form", 1
+    x, solves = bounded(problem, lower, upper, limits)
+    if x is None:
+        raise OptimizationError(
+            "the kernel's matrix is singular to rounding on these times; trade less often, or add temporary impact"
+        )
+    return x, problem.method + (" with an active set" if solves > 1 else ""), solves
+
+
+def _per_time(name: str, values: ArrayLike, n: int) -> Float:
+    array = np.asarray(values, float)
+    if array.shape not in ((), (n,)) or not np.all(np.isfinite(array) & (array >= 0)):
+        raise ValidationError(f"{name} must be a number or ({n},), finite and at least 0, got shape {array.shape}")
+    return np.array(np.broadcast_to(array, (n,)))
+
+
+def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> Float:
+    """lambda sigma_i^2 (t_{i+1} - t_i), (n,); nothing is held after the last trade."""
+    weight = number("risk_aversion", risk_aversion, 0)
+    if weight and volatility is None:
+        raise ValidationError("risk_aversion needs volatility; give it, or leave risk_aversion at 0")
+    sigma = _per_time("volatility", 0.0 if volatility is None else volatility, len(at))
+    return np.asarray(weight * sigma**2 * np.append(np.diff(at), 0.0))
+
+
+def _doubts(kernel: Kernel, at: Float, curvature: Float) -> tuple[str, ...]:
+    """Warnings of the kernel, the least temporary impact counted to its immediate part."""
+    if isinstance(kernel, DecayKernel) and kernel.safe:
+        return ()
+    immediate = 2.0 * float(curvature.min())
+
+    def whole(lags: Any) -> Float:
+        return at_lags(kernel, lags) + immediate * (lags == 0)
+
+    return check_kernel(whole if immediate else kernel, at).warnings
+
+
+def _bounds(shares: float, n: int, min_shares: ArrayLike | None, max_shares: ArrayLike | None) -> tuple[Float, Float]:
+    """Bounds of each trade, (n,), infinite where there is none; refused where they admit no schedule."""
+    lower = _bound("min_shares", -np.inf if min_shares is None else min_shares, n)
+    upper = _bound("max_shares", np.inf if max_shares is None else max_shares, n)
+    if np.any(lower > upper):
+        i = int(np.argmax(lower > upper))
+        raise OptimizationError(f"min_shares {lower[i]:g} is above max_shares {upper[i]:g} at time {i}; lower the one")
+    slack = 1e-12 * abs(shares)
+    if upper.sum() < shares - slack:
+        raise OptimizationError(
+            f"cap admits {upper.sum():,.6g} of {shares:,.6g} shares; raise max_shares or lengthen the horizon"
+        )
+    if lower.sum() > shares + slack:
+        raise OptimizationError(f"floors need {lower.sum():,.6g} of {shares:,.6g} shares; lower min_shares")
+    return lower, upper
+
+
+def _bound(name: str, shares: ArrayLike, n: int) -> Float:
+    array = np.asarray(shares, float)
+    if array.shape not in ((), (n,)) or np.isnan(array).any():
+        raise ValidationError(f"{name} must be a number or ({n},) shares, none of them NaN, got shape {array.shape}")
+    return np.array(np.broadcast_to(array, (n,)))

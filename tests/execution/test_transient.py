@@ -1,0 +1,294 @@
+"""Schedules under decaying impact: structured solvers against dense ones, closed forms, limits, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import solve
+
+from research_lib.errors import OptimizationError, ValidationError
+from research_lib.execution import Allocation, almgren_chriss, obizhaeva_wang, obizhaeva_wang_limit, transient_schedule
+from research_lib.execution.solvers import Limits, Quadratic, bounded, certified, decay_of
+from research_lib.impact import (
+    ExponentialKernel,
+    ExponentialSumKernel,
+    GaussianKernel,
+    PowerKernel,
+    TabulatedKernel,
+    kernel_matrix,
+    price_path,
+)
+
+S = 10_000.0
+KERNELS = {
+    "exponential": ExponentialKernel(0.3, 2e-4),
+    "sum": ExponentialSumKernel((0.0, 0.05, 1.0), (1e-5, 1e-4, 2e-4)),
+    "power": PowerKernel(0.5, 3e-4, 0.7),
+    "tabulated": TabulatedKernel(np.arange(0, 4000.0, 4.0), 2e-4 / (1 + np.arange(0, 4000.0, 4.0)) ** 0.3),
+    "function": lambda lags: 1e-4 * np.exp(-np.sqrt(lags)),
+}
+EXTRAS: dict[str, Callable[[int], dict[str, object]]] = {
+    "alone": lambda n: {},
+    "temporary": lambda n: {"temporary": 1e-5},
+    "risk": lambda n: {"temporary": 2e-5, "risk_aversion": 1e-6, "volatility": 0.5},
+    "varying": lambda n: {
+        "temporary": np.linspace(1e-5, 5e-5, n),
+        "risk_aversion": 1e-6,
+        "volatility": np.linspace(0.7, 0.3, n),
+    },
+}
+
+
+def grid(n: int, even: bool) -> np.ndarray:
+    return np.arange(n, dtype=float) if even else np.cumsum(np.random.default_rng(n).uniform(0.2, 2.0, n))
+
+
+def hessian_of(kernel: object, times: np.ndarray, extra: dict[str, object]) -> tuple[np.ndarray, np.ndarray]:
+    """Hessian and linear part of the whole cost, from their definitions."""
+    n = len(times)
+    hessian = kernel_matrix(kernel, times) + 2 * np.diag(np.broadcast_to(extra.get("temporary", 0.0), n))  # type: ignore[arg-type]
+    held = np.tril(np.ones((n, n)))
+    sigma = np.broadcast_to(extra.get("volatility", 0.0), n)  # type: ignore[call-overload]
+    weight = np.diag(float(extra.get("risk_aversion", 0.0)) * sigma**2 * np.append(np.diff(times), 0.0))  # type: ignore[arg-type]
+    return hessian + 2 * held.T @ weight @ held, -2 * S * held.T @ np.diag(weight)
+
+
+def dense(hessian: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """The least of x'Hx/2 + c'x with sum S: one dense system."""
+    n = len(linear)
+    system = np.block([[hessian, np.ones((n, 1))], [np.ones((1, n)), np.zeros((1, 1))]])
+    return solve(system, np.append(-linear, S))[:n]
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("n", [1, 2, 3, 60, 390])
+def test_every_structure_agrees_with_a_dense_solution(name: str, n: int, even: bool, extra: str) -> None:
+    times, terms = grid(n, even), EXTRAS[extra](n)
+    found = transient_schedule(KERNELS[name], times, S, **terms)  # type: ignore[arg-type]
+    expected = dense(*hessian_of(KERNELS[name], times, terms))
+    assert found.shares == pytest.approx(expected, rel=1e-9, abs=1e-9 * np.abs(expected).max())
+    assert found.shares.sum() == pytest.approx(S, abs=1e-6)
+    assert found.duality_gap <= 1e-12
+    assert found.kkt_residual <= 1e-9
+
+
+def test_long_regular_grids_take_conjugate_gradients_and_agree_with_levinson() -> None:
+    times, kernel = np.arange(1001.0), PowerKernel(0.4, 1e-4)
+    long = transient_schedule(kernel, times, S, temporary=1e-5)
+    short = transient_schedule(kernel, times[:-1], S, temporary=1e-5)
+    assert (long.solver, short.solver) == ("conjugate gradients", "Levinson")
+    for found, at in ((long, times), (short, times[:-1])):
+        expected = dense(*hessian_of(kernel, at, {"temporary": 1e-5}))
+        assert found.shares == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "even", "terms", "method"),
+    [
+        ("exponential", False, "alone", "closed form"),
+        ("exponential", True, "risk", "dynamic programming"),
+        ("sum", False, "alone", "dynamic programming"),
+        ("power", True, "risk", "Levinson"),
+        ("power", True, "varying", "conjugate gradients"),
+        ("power", False, "alone", "Cholesky"),
+    ],
+)
+def test_the_solver_names_its_method(kernel: str, even: bool, terms: str, method: str) -> None:
+    found = transient_schedule(KERNELS[kernel], grid(30, even), S, **EXTRAS[terms](30))  # type: ignore[arg-type]
+    assert found.solver == method
+    assert found.attempts[0].backend == method
+    assert found.attempts[0].accepted
+
+
+@pytest.mark.parametrize("cap", [np.inf, 1.3, 1.01])
+@pytest.mark.parametrize("extra", ["alone", "risk", "varying"])
+@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize("name", KERNELS)
+def test_bounded_schedules_agree_with_cvxpy(name: str, even: bool, extra: str, cap: float) -> None:
+    import cvxpy as cp
+
+    n = 40
+    times, terms = grid(n, even), EXTRAS[extra](n)
+    upper = cap * S / n
+    found = transient_schedule(KERNELS[name], times, S, min_shares=0, max_shares=upper, **terms)  # type: ignore[arg-type]
+    hessian, linear = hessian_of(KERNELS[name], times, terms)
+    unit = hessian.max()
+    x = cp.Variable(n)
+    objective = 0.5 * cp.quad_form(x, cp.psd_wrap(hessian / unit)) + (linear / (unit * S)) @ x
+    bounds = [cp.sum(x) == 1, x >= 0] + ([x <= upper / S] if np.isfinite(upper) else [])
+    cp.Problem(cp.Minimize(objective), bounds).solve(
+        solver="CLARABEL", tol_gap_abs=1e-13, tol_gap_rel=1e-13, tol_feas=1e-13
+    )
+    assert found.shares / S == pytest.approx(x.value, abs=1e-6)
+    assert found.shares.min() >= 0
+    assert found.shares.max() <= upper
+    assert found.duality_gap <= 1e-10
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_exchange_between_two_trades_is_cheaper(data: st.DataObject) -> None:
+    """Optimality from its definition, for bounds of any sign on uneven grids."""
+    n = data.draw(st.integers(2, 12))
+    times = np.cumsum(data.draw(st.lists(st.floats(0.05, 3.0), min_size=n, max_size=n)))
+    kernel = data.draw(
+        st.sampled_from([ExponentialKernel(0.4), PowerKernel(0.6), ExponentialSumKernel((0.1, 2.0), (1.0, 0.5))])
+    )
+    shares = data.draw(st.floats(-100, 100).filter(lambda value: abs(value) > 0.01))
+    middle = np.array(data.draw(st.lists(st.floats(-20, 20), min_size=n, max_size=n)))
+    width = np.array(data.draw(st.lists(st.floats(0, 60), min_size=n, max_size=n)))
+    middle += (shares - middle.sum()) / n
+    lower, upper = middle - width, middle + width
+    found = transient_schedule(kernel, times, shares, min_shares=lower, max_shares=upper, temporary=0.01)
+    x = found.shares
+    assert x.sum() == pytest.approx(shares, abs=1e-6)
+    assert np.all((x >= lower) & (x <= upper))
+    price = kernel_matrix(kernel, times) @ x + 0.02 * x
+    up, down = price[x < upper], price[x > lower]
+    if up.size and down.size:
+        assert down.max() <= up.min() + 1e-8 * np.abs(price).max()
+
+
+def test_the_primal_active_set_alone_finds_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    from research_lib.execution.solvers import active_set
+
+    n = 40
+    times = np.arange(float(n))
+    problem = Quadratic(S, decay_of(KERNELS["power"], times), np.zeros(n), np.linspace(0, 0.3, n), np.full(n, 1e-6))
+    lower, upper, limits = np.zeros(n), np.full(n, 1.2 * S / n), Limits(1000, 1e-8, 60.0)
+    whole, few = bounded(problem, lower, upper, limits)
+    monkeypatch.setattr(active_set, "MOST_GUESSES", 1)
+    single, many = bounded(problem, lower, upper, limits)
+    assert whole is not None
+    assert single == pytest.approx(whole, abs=1e-8)
+    assert few < many
+    assert certified(problem, whole, lower, upper).duality_gap <= 1e-12
+
+
+def test_cost_is_that_of_the_price_path_and_risk_is_a_penalty() -> None:
+    times, kernel = grid(25, False), KERNELS["power"]
+    found = transient_schedule(kernel, times, S, temporary=1e-5, permanent=2e-6, risk_aversion=1e-6, volatility=0.4)
+    path = price_path(kernel, times, found.shares, temporary=1e-5, permanent=2e-6)
+    assert found.cost == pytest.approx(path.cost, rel=1e-12)
+    held = S - np.cumsum(found.shares)[:-1]
+    assert found.penalty == pytest.approx(1e-6 * 0.4**2 * np.sum(held**2 * np.diff(times)), rel=1e-9)
+
+
+def test_marginal_cost_is_what_one_more_share_costs() -> None:
+    def whole(shares: float) -> Allocation:
+        return transient_schedule(KERNELS["power"], np.arange(20.0), shares, temporary=1e-5, permanent=2e-6)
+
+    slope = (whole(S + 1).cost - whole(S - 1).cost) / 2
+    assert whole(S).marginal_cost == pytest.approx(slope, rel=1e-9)
+
+
+def test_without_decay_or_memory_the_schedule_is_that_of_temporary_impact() -> None:
+    """A kernel without memory is temporary impact of half its size: the separable optimum, x ~ 1 / eta."""
+    eta = np.linspace(1e-5, 4e-5, 30)
+    forgetful = transient_schedule(ExponentialKernel(1e3, 2e-5), np.arange(30.0), S, temporary=eta)
+    weights = 1 / (eta + 1e-5)
+    assert forgetful.shares == pytest.approx(S * weights / weights.sum(), rel=1e-12)
+    constant = ExponentialSumKernel((0.0,), (1e-4,))  # no decay: permanent impact, the same for every schedule
+    lasting = transient_schedule(constant, np.arange(30.0), S, temporary=eta)
+    assert lasting.shares == pytest.approx(S / eta / np.sum(1 / eta), rel=1e-9)
+
+
+def test_memory_to_none_under_risk_aversion_is_almgren_chriss() -> None:
+    eta, sigma, risk = 2.5e-6, 0.95, 1e-5
+    found = transient_schedule(
+        ExponentialKernel(1e3, 1e-9), np.arange(5.0), 1e6, temporary=eta - 5e-10, risk_aversion=risk, volatility=sigma
+    )
+    expected = almgren_chriss(1e6, 5, volatility=sigma, temporary=eta, risk_aversion=risk)
+    assert found.shares == pytest.approx(expected.shares, rel=1e-9)
+
+
+def test_equal_intervals_forget_everything_and_trade_equally() -> None:
+    assert transient_schedule(ExponentialKernel(1e3), np.arange(12.0), S).shares == pytest.approx(np.full(12, S / 12))
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-3, 1.0, 50.0, np.inf])
+def test_obizhaeva_wang_has_its_limits(decay: float) -> None:
+    x = obizhaeva_wang(S, np.linspace(0, 1, 11), decay)
+    assert x.sum() == pytest.approx(S)
+    if decay == 0:
+        assert x == pytest.approx([S / 2, *np.zeros(9), S / 2])
+    elif decay == np.inf:
+        assert x == pytest.approx(np.full(11, S / 11))
+    else:
+        cheapest = transient_schedule(lambda lags: np.exp(-decay * lags), np.linspace(0, 1, 11), S)
+        assert x == pytest.approx(cheapest.shares, rel=1e-8, abs=1e-8 * S)
+
+
+def test_ever_more_trades_reach_the_continuous_split() -> None:
+    limit = obizhaeva_wang_limit(S, 2.0, 1.5)
+    assert 2 * limit.block + 2.0 * limit.rate == pytest.approx(S)
+    times = np.linspace(0, 2, 20_001)
+    found = transient_schedule(ExponentialKernel(1.5), times, S)
+    # The first trade holds half an interval's flow as well.
+    assert found.shares[0] == pytest.approx(limit.block, rel=1e-4)
+    assert found.shares[10_000] / 1e-4 == pytest.approx(limit.rate, rel=1e-4)
+    assert found.cost == pytest.approx(limit.cost, rel=1e-8)
+
+
+def test_an_order_of_nothing_trades_nothing_and_a_buy_mirrors_a_sell() -> None:
+    for kernel in KERNELS.values():
+        times = np.arange(9.0)
+        assert transient_schedule(kernel, times, 0.0, temporary=1e-6).shares == pytest.approx(np.zeros(9))
+        buy, sell = (transient_schedule(kernel, times, shares, temporary=1e-6) for shares in (S, -S))
+        assert sell.shares == pytest.approx(-buy.shares, rel=1e-12)
+        assert sell.cost == pytest.approx(buy.cost, rel=1e-12)
+
+
+def test_a_gaussian_kernel_alternates_unless_floors_forbid_it() -> None:
+    wild = transient_schedule(GaussianKernel(1.0), np.arange(10.0) * 0.5, S)
+    assert wild.shares.min() < 0
+    assert "sells in" in wild.warnings[0]
+    calm = transient_schedule(GaussianKernel(1.0), np.arange(10.0) * 0.5, S, min_shares=0)
+    assert calm.shares.min() == 0
+    assert calm.warnings == ()
+    assert calm.cost > wild.cost
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ({"times": [0.0, 0.0]}, "times must rise strictly"),
+        ({"temporary": -1.0}, "temporary must be"),
+        ({"temporary": [1.0, 2.0]}, r"temporary must be a number or \(3,\)"),
+        ({"risk_aversion": 1.0}, "risk_aversion needs volatility"),
+        ({"risk_aversion": -1.0, "volatility": 1.0}, "risk_aversion must be at least 0"),
+        ({"permanent": -1.0}, "permanent must be at least 0"),
+        ({"min_shares": np.nan}, "min_shares must be"),
+        ({"kernel": lambda lags: 1.0 - 2.0 * lags}, "not positive definite"),
+        ({"kernel": lambda lags: lags**-0.5}, "not finite at lag 0"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(settings_: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {"kernel": ExponentialKernel(1.0), "times": np.arange(3.0), "total_shares": 10.0}
+    with np.errstate(divide="ignore"), pytest.raises(ValidationError, match=message):
+        transient_schedule(**(arguments | settings_))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"max_shares": 3.0}, "cap admits 9 of 10 shares"),
+        ({"min_shares": 4.0}, "floors need 12 of 10 shares"),
+        ({"min_shares": [1, 9, 0], "max_shares": 5.0}, "min_shares 9 is above max_shares 5 at time 1"),
+    ],
+)
+def test_bounds_that_admit_nothing_are_refused(bounds: dict[str, object], message: str) -> None:
+    with pytest.raises(OptimizationError, match=message):
+        transient_schedule(ExponentialKernel(1.0), np.arange(3.0), 10.0, **bounds)  # type: ignore[arg-type]
+
+
+def test_a_matrix_singular_to_rounding_is_refused_with_the_remedy() -> None:
+    with pytest.raises(OptimizationError, match="trade less often, or add temporary"):
+        transient_schedule(GaussianKernel(1.0), np.arange(60.0) * 0.1, S)
+    assert transient_schedule(GaussianKernel(1.0), np.arange(60.0) * 0.1, S, temporary=0.1).duality_gap < 1e-12
