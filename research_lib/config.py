@@ -16,6 +16,7 @@ import yaml
 
 from research_lib.errors import MissingDataError, ValidationError
 
+LARGEST_SETTINGS = 100_000  # bytes of a settings file
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -215,15 +216,33 @@ class OptimizerConfig(_Settings):
     validate_outputs: bool = _setting(True, "")
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """No Python objects, no aliases (a few lines of them can stand for gigabytes), no key twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read here; write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [str(key.value) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"key {twice[:80]!r} stands twice; keep one")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read one mapping from a YAML file, safely (no Python objects)."""
+    """Read one mapping from a YAML file, safely; files above 100 kB are no settings and refused."""
     file = Path(path)
     if not file.is_file():
         raise MissingDataError(f"settings file {file} does not exist; check the path")
+    if file.stat().st_size > LARGEST_SETTINGS:
+        raise ValidationError(f"{file} has {file.stat().st_size:,} bytes, settings at most {LARGEST_SETTINGS:,}")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValidationError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+        content = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a number of 5,000 digits, 5,000 brackets
+        raise ValidationError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(content, dict):
         raise ValidationError(f"{file} must hold a mapping of names to values, got {type(content).__name__}")
     return content
@@ -234,8 +253,15 @@ def data_folder() -> Path:
     return Path(os.environ.get("RESEARCH_DATA") or PROJECT_ROOT / "data").resolve()
 
 
+def data_files(relative: str) -> dict[str, Path]:
+    """The files of real data that a name or a pattern stands for, by their names below the folder; none if absent."""
+    folder = data_folder()
+    found = sorted(path for path in folder.glob(relative) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in found}
+
+
 def data_file(relative: str) -> Path:
-    """Path of one file of real data.
+    """Path of one file of real data, or of the files of a pattern such as "tick/ibm_*_quote.zip".
 
     Raises
     ------
@@ -243,7 +269,7 @@ def data_file(relative: str) -> Path:
         Naming the file, where it was looked for, and RESEARCH_DATA as the remedy.
     """
     path = data_folder() / relative
-    if not path.is_file():
+    if not data_files(relative):
         lacking = "" if data_folder().is_dir() else ", which does not exist"
         raise MissingDataError(
             f"data file {relative} is not in {data_folder()}{lacking}; set RESEARCH_DATA to the folder of real data"

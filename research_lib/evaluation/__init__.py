@@ -3,8 +3,9 @@
 from research_lib.evaluation.bound import attainable_share, clairvoyant
 from research_lib.evaluation.dispersion import dispersion_needed, dispersion_table
 from research_lib.evaluation.forecast import LiquidityProfile, PriorShape, TiltedShape, TodayShape, forecast_scores
-from research_lib.evaluation.inference import compare, days_to_detect, losses, superior_ability
+from research_lib.evaluation.inference import compare, days_to_detect, losses, pair, superior_ability
 from research_lib.evaluation.ladder import Ladder
+from research_lib.evaluation.panel import compare_groups, panel
 from research_lib.evaluation.phantom import decompose_saving, null_savings
 from research_lib.evaluation.protocol import Known, Prior, evaluate, known_before, standard_strategies, walk_forward
 from research_lib.evaluation.replay import Execution, replay
@@ -30,6 +31,7 @@ __all__ = [
     "attainable_share",
     "clairvoyant",
     "compare",
+    "compare_groups",
     "days_to_detect",
     "decompose_saving",
     "dispersion_needed",
@@ -40,6 +42,8 @@ __all__ = [
     "known_before",
     "losses",
     "null_savings",
+    "pair",
+    "panel",
     "replay",
     "run",
     "standard_strategies",

@@ -13,6 +13,7 @@ from research_lib.evaluation.replay import Execution, as_caps, settled
 from research_lib.market.book import BookSnapshots
 
 BOUND = "clairvoyant"
+ROUNDING = 1e-9
 
 
 def clairvoyant(
@@ -66,5 +67,10 @@ def attainable_share(execution: Execution, ruler: Execution, bound: Execution) -
             f"{execution.name}, {ruler.name} and {bound.name} filled {filled[0]:,.6g}, {filled[1]:,.6g} and "
             f"{filled[2]:,.6g} shares; costs compare only where the same order is filled: lower total_shares"
         )
-    room = ruler.cost - bound.cost
-    return (ruler.cost - execution.cost) / room if room > 0 else float("nan")
+    room = attainable(ruler.cost, bound.cost)
+    return (ruler.cost - execution.cost) / room
+
+
+def attainable(ruler: float, bound: float) -> float:
+    """What could be saved, ruler - bound; NaN where that is nothing but rounding."""
+    return ruler - bound if ruler - bound > ROUNDING * abs(ruler) else float("nan")

@@ -54,7 +54,7 @@ def dispersion_table(
     DataFrame
         Index label: sd_log_slope and sd_log_spread (standard deviations over intervals of the
         logarithms of impact_t(S / n) / (S / n) and of the half-spread; intervals at 0 are left
-        out, NaN where all are), lognormal_% (`lognormal_saving` of sd_log_slope), impact_% (of
+        out, NaN where most are), lognormal_% (`lognormal_saving` of sd_log_slope), impact_% (of
         the exact split if there were no spread), cost_% (with the spread).
     """
     return pd.DataFrame.from_dict(
@@ -87,9 +87,9 @@ def _row(curve: ImpactCurve, total_shares: float, max_shares: ArrayLike | None) 
 
 
 def _deviation(values: Float) -> float:
-    """Standard deviation of the logarithm of those above 0."""
+    """Standard deviation of the logarithm of those above 0; NaN where they are fewer than half."""
     known = np.log(values[values > 0])
-    return float(known.std()) if known.size else float("nan")
+    return float(known.std()) if 2 * known.size >= len(values) else float("nan")
 
 
 def _saving(curve: ImpactCurve, total_shares: float, max_shares: ArrayLike | None) -> float:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.evaluation.bound import BOUND
+from research_lib.evaluation.bound import BOUND, attainable
 from research_lib.evaluation.model_choice import FEWEST_DAYS
 from research_lib.evaluation.replay import Execution
 from research_lib.market.sessions import Session
@@ -168,7 +168,9 @@ def saving_interval(sums: Float, *, by_day: bool, level: float = 0.95, n_draws: 
     else:
         block = _block_length(sums[:, 2] - sums[:, 0])
         draws = StationaryBootstrap(block, sums, seed=rng).apply(_estimates, n_draws)
-        limits = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        known = [one[np.isfinite(one)] for one in draws.T]
+        limits = np.column_stack([np.quantile(one, tails) if one.size else [np.nan, np.nan] for one in known])
     return np.column_stack([_estimates(sums), limits.T])
 
 
@@ -279,18 +281,14 @@ def _per_share(sums: Float) -> Float:
 def _estimates(sums: Float) -> Float:
     """Saving, and share of the attainable (NaN where there is none), (2,)."""
     own, ruler, bound = _per_share(sums)
-    return np.array([1.0 - own / ruler, (ruler - own) / _room(ruler, bound)])
-
-
-def _room(ruler: float, bound: float) -> float:
-    return ruler - bound if ruler != bound else np.nan
+    return np.array([1.0 - own / ruler, (ruler - own) / attainable(ruler, bound)])
 
 
 def _standard_errors(_: Float, sums: Float) -> Float:
     """Of the estimates over independent rows, by the delta method for ratios of sums, (2,); above 0."""
     own, ruler, bound = _per_share(sums)
     of_own, of_ruler, of_bound = ((sums[:, 0::2] - _per_share(sums) * sums[:, 1::2]) / sums[:, 1::2].sum(axis=0)).T
-    room = _room(ruler, bound)
+    room = attainable(ruler, bound)
     influences = (
         own * of_ruler / ruler**2 - of_own / ruler,
         (of_ruler - of_own) / room - (ruler - own) * (of_ruler - of_bound) / room**2,

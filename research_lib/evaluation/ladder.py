@@ -92,6 +92,13 @@ class Ladder(Record):
         up_to = [np.sum(np.where(premium <= edge, self.size, 0.0), axis=1) for edge in edges]
         return np.diff(np.stack(up_to, axis=1), axis=1)
 
+    def edges_bps(self, n_edges: int) -> Float:
+        """Premiums between which nearly all shares stand, geometric, bps of the mid, (n_edges,); the first above 0."""
+        shown = (self.size > 0) & np.isfinite(self.mid)[:, None] & (self.premium > 0)
+        premium = (1e4 * self.premium / self.mid[:, None])[shown]
+        low, high = np.quantile(premium, [0.002, 0.99]) if premium.size else (1.0, 1.0)
+        return np.geomspace(low / 1.1, high * 1.1, n_edges)
+
     def take(self, rows: ArrayLike | slice) -> Ladder:
         """The books selected by a mask, a slice or positions."""
         index = rows if isinstance(rows, slice) else np.asarray(rows)

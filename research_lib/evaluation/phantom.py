@@ -51,11 +51,12 @@ def null_savings(
     make: Maker = standard_strategies,
     max_shares: ArrayLike | None = None,
 ) -> NullSavings:
-    """Permute the labels of the intervals, decide again on what they then say, and trade on the true books.
+    """Permute the labels of the intervals, decide again on what they then say, and trade on other books.
 
     All that a strategy goes by is permuted: its prior's intervals by one random order, the
-    books that it sees by another. What it then saves on the books as they are is no skill,
-    and since a child order's cost is convex in its size, it is a loss on average.
+    books that it sees by another; the books that it trades on by a third, or one that happens
+    to trade late would gain from a day that grows cheaper. What it then saves is no skill, and
+    since a child order's cost is convex in its size, it is a loss on average.
 
     Parameters
     ----------
@@ -84,15 +85,16 @@ def null_savings(
             f"TWAP leaves {ruler.unfilled:,.0f} of {total_shares:,.0f} shares unfilled; lower total_shares"
         )
 
-    def savings(known: Prior, shown: Ladder) -> dict[str, float]:
-        done = [run(one, ladder, total_shares, side, max_shares=max_shares, shown=shown) for one in make(known)]
-        return {one.name: 100.0 * (1.0 - one.cost_per_share / ruler.cost_per_share) for one in done}
+    def savings(known: Prior, traded: Ladder, shown: Ladder) -> dict[str, float]:
+        equal = run(Twap(), traded, total_shares, side, max_shares=max_shares).cost_per_share
+        done = [run(one, traded, total_shares, side, max_shares=max_shares, shown=shown) for one in make(known)]
+        return {one.name: 100.0 * (1.0 - one.cost_per_share / equal) for one in done}
 
     rows = [
-        savings(prior.permuted(rng), ladder.take(rng.permutation(len(ladder))))
+        savings(prior.permuted(rng), *(ladder.take(rng.permutation(len(ladder))) for _ in range(2)))
         for _ in range(number("n_draws", n_draws, 19, integer=True))
     ]
-    null, observed = pd.DataFrame(rows), pd.Series(savings(prior, ladder))
+    null, observed = pd.DataFrame(rows), pd.Series(savings(prior, ladder, ladder))
     table = pd.DataFrame(
         {
             "observed_%": observed,

@@ -50,7 +50,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "seed": {"low": 0, "integer": True},
 }
 # Parameters that change nothing where data_file_name is given, and settings that presets decide.
-IDLE_WITH_DATA = {"modeling": ("n_levels",), "strategy": ("n_days", "n_levels", "seed", "preset_name")}
+IDLE_WITH_DATA = {"modeling": ("n_levels",), "strategy": ("n_days", "preset_name")}
 DECIDED = {
     "model_settings": dict.fromkeys(
         ("base_price", "volatility_factor", "spread_factor", "volume_decay"),
@@ -162,10 +162,25 @@ def _check_value(section: str, name: str, value: Any) -> None:
         number(f"{section}: {name}", value, **RANGES[name])
     elif name == "trade_sizes":
         checked_sizes(value)
+    elif name == "size_multiples":
+        _check_list(section, name, value, {"above": 0})
+    elif name == "order_windows":
+        for window in value:
+            _check_list(section, name, window, {"low": 0, "high": 1})
+            if len(window) != 2 or not window[0] < window[1]:
+                raise ValidationError(f"{section}: {name} has {_shown(window)}; give [first, last], first below last")
     elif name == "data_file_name":
         path = PurePosixPath(value)
         if path.is_absolute() or ".." in path.parts or "\\" in value or not value.isprintable():
             raise ValidationError(f"{section}: data_file_name {_shown(value)} must be a path below RESEARCH_DATA")
+
+
+def _check_list(section: str, name: str, values: Any, limits: Mapping[str, Any]) -> None:
+    """A list of numbers, not empty, each within its limits."""
+    if not isinstance(values, list) or not values:
+        raise ValidationError(f"{section}: {name} must be a list of numbers, got {_shown(values)}")
+    for value in values:
+        number(f"{section}: {name}", value, **limits)
 
 
 def effective_parameters(section: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,17 @@ def test_permuted_labels_save_nothing_on_frog(
     assert null.table.loc["adaptive", "observed_%"] > 40
 
 
+def test_trading_late_on_a_day_that_grows_cheaper_is_no_skill() -> None:
+    n, rng = 78, np.random.default_rng(4)
+    half_spread = np.linspace(0.10, 0.02, n) * np.exp(0.2 * rng.standard_normal(n))
+    size = np.full((n, 1), 500.0)
+    books = BookSnapshots(np.arange(n), 100 - half_spread[:, None], size, 100 + half_spread[:, None], size)
+    prior = Prior.from_books(books, "buy", SESSION, "the day itself")
+    null = null_savings(books, prior, 3_000, "buy", rng=rng, n_draws=200)
+    assert np.all(null.savings.mean() <= 3 * null.savings.std() / np.sqrt(200)), null.table
+    assert null.table.loc["adaptive", "observed_%"] > 30
+
+
 def test_noise_alone_claims_what_it_cannot_keep() -> None:
     """Identical true curves and 30 % estimation noise: a saving in sample, a loss on books; shrunk, less of both.
 
