@@ -10,7 +10,7 @@ export RESEARCH_DATA := $(abspath $(RESEARCH_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab report test bench lock refresh clean
+.PHONY: help env lab report verify test bench lock refresh clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 report: $(READY) ## make the reports (NAMES="default frog" for some; RESEARCH_DATA=... for real data)
 	$(BIN)/python -m research_lib report $(NAMES)
+
+verify: $(READY) ## run the reports again and compare; names what was edited or changed (NAMES="default" for some)
+	$(BIN)/python -m research_lib verify $(NAMES)
 
 test: $(READY) ## lint, type-check, run the tests and the notebooks
 	$(BIN)/ruff check .

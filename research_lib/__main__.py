@@ -1,4 +1,4 @@
-"""The command line: `python -m research_lib report [NAME ...]`, `refresh` and `convert SRC DST`."""
+"""The command line: `python -m research_lib report [NAME ...]`, `verify`, `health`, `refresh`, `convert`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verbose", action="store_true", help="log at INFO instead of WARNING")
     parser.add_argument("--log-file", help="also log to this file, rotated at 10 MB")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    report = commands.add_parser("report", help="make the reports of configurations (all by default)")
-    report.add_argument("names", nargs="*", help="names of notebooks/configs/*.yml")
-    report.add_argument("--strict", action="store_true", help="exit with 1 if a configuration was skipped")
-    report.set_defaults(run=_report)
+    _report_options(commands.add_parser("report", help="make the reports of configurations (all by default)"))
+    verify = commands.add_parser("verify", help="run reports again and compare; names what was edited or changed")
+    verify.add_argument("names", nargs="*", help="folders of reports (all by default)")
+    verify.add_argument("--no-run", action="store_true", help="check files and data only, run nothing")
+    verify.add_argument("--jobs", type=int, help="notebooks at a time (default: as many as cores)")
+    verify.set_defaults(run=_verify)
     refresh = commands.add_parser("refresh", help="run the notebooks and store the outputs that tests compare")
     refresh.set_defaults(run=_refresh)
     health = commands.add_parser(
@@ -62,19 +64,62 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _report(options: argparse.Namespace) -> int:
-    from research_lib.reporting.configurations import configuration_names
-    from research_lib.reporting.runner import run_reports
+def _report_options(report: argparse.ArgumentParser) -> None:
+    report.add_argument("names", nargs="*", help="names of notebooks/configs/*.yml, or of runs of --grid")
+    report.add_argument("--all", action="store_true", help="all configurations, which is what no name means too")
+    report.add_argument("--grid", metavar="FILE", help="run every combination of the axes of this file instead")
+    report.add_argument("--jobs", type=int, help="notebooks at a time on this machine (default: as many as cores)")
+    report.add_argument("--scheduler", metavar="ADDRESS", default="", help="run on a Dask scheduler's workers instead")
+    report.add_argument("--force", action="store_true", help="run also what is unchanged")
+    report.add_argument("--strict", action="store_true", help="exit with 1 if a configuration was skipped")
+    report.add_argument("--only", metavar="SECTION", default="", help="run this notebook alone, such as modeling")
+    report.add_argument("--html", action="store_true", help="also write every report as one page, reports/html/")
+    report.add_argument("--profile", action="store_true", help="leave cProfile's records as <section>.prof")
+    report.add_argument("--time-limit", type=float, metavar="S", default=1800.0, help="seconds of one notebook (1800)")
+    report.add_argument("--memory-limit", type=float, metavar="MB", default=4000.0, help="MB of one notebook (4000)")
+    report.set_defaults(run=_report)
 
-    outcome = run_reports(options.names or configuration_names())
+
+def _report(options: argparse.Namespace) -> int:
+    from research_lib.config import number, refuse_unknown
+    from research_lib.reporting.configurations import chosen_runs
+    from research_lib.reporting.parameters import Project
+    from research_lib.reporting.runner import Options, run_reports
+    from research_lib.reporting.supervision import Limits
+
+    project = Project()
+    refuse_unknown([options.only] if options.only else [], project.sections, "section")
+    limits = Limits(
+        number("--time-limit", options.time_limit, above=0), number("--memory-limit", options.memory_limit, 1)
+    )
+    jobs = options.jobs and number("--jobs", options.jobs, 1, integer=True)
+    runs = chosen_runs([] if options.all else options.names, options.grid, project)
+    how = Options(jobs, options.scheduler, options.force, options.only, options.profile, limits)
+    outcome = run_reports(runs, project, how)
     for name, what in outcome.items():
         print(f"{name}: {what}" + (f", reports/{name}/" if what == "made" else ""))
+    if options.html:
+        from research_lib.reporting.pages import write_pages
+
+        print(f"pages: {write_pages(project)}")
     words = {what.split(":")[0] for what in outcome.values()}
     return 2 if "failed" in words else int(options.strict and "skipped" in words)
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from research_lib.reporting.verification import ABSENT, verify_reports
+
+    culprits = verify_reports(options.names, rerun=not options.no_run, jobs=options.jobs)
+    bad = {name for name, found in culprits.items() if any(not line.startswith(ABSENT) for line in found)}
+    for name, found in culprits.items():
+        print(f"{name}: " + ("NOT verified" if name in bad else "files verified" if found else "verified"))
+        for line in found:
+            print(f"  {line}")
+    return int(bool(bad))
+
+
 def _refresh(options: argparse.Namespace) -> int:
-    from research_lib.reporting.runner import refresh_notebooks
+    from research_lib.reporting.refresh import refresh_notebooks
 
     for path in refresh_notebooks():
         print(f"refreshed {path.name}")

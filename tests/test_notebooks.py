@@ -13,7 +13,7 @@ import pytest
 
 from research_lib.config import PROJECT_ROOT
 from research_lib.reporting.parameters import NOTEBOOKS
-from research_lib.reporting.runner import CHECKED_OUTPUT
+from research_lib.reporting.refresh import CHECKED_OUTPUT
 
 PATHS = [PROJECT_ROOT / "notebooks" / name for name in NOTEBOOKS.values()]
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from research_lib.config import Record, data_file, nearest, read_yaml, refuse_unknown
+from research_lib.config import PROJECT_ROOT, Record, data_file, nearest, read_yaml, refuse_unknown
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.reporting.parameters import Project, check_parameters, effective_parameters
 
 DEFAULT_SECTIONS = ("modeling", "strategy")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # of a file and a folder: no separator, no dot, no option
+RESERVED = ("html",)  # folders of their own among the reports
 TITLE = re.compile(r"[^<>|`\\]{1,200}")  # it stands in tables and pages
 
 
@@ -29,12 +32,15 @@ class RunConfig(Record):
         What papermill injects into the notebook of that section.
     effective : mapping of section to mapping
         The same with the notebook's defaults for what is not given.
+    source : str
+        The file it came from, below the project's folder where it is there.
     """
 
     name: str
     title: str
     parameters: dict[str, dict[str, Any]]
     effective: dict[str, dict[str, Any]]
+    source: str = ""
 
     @classmethod
     def load(cls, name: str, project: Project | None = None) -> RunConfig:
@@ -43,10 +49,11 @@ class RunConfig(Record):
         names = configuration_names(project)
         if name not in names:
             raise ValidationError(f"configuration {name!r} is unknown{nearest(name, names)}")
-        return cls.from_content(name, read_yaml(project.configurations / f"{name}.yml"), project)
+        path = project.configurations / f"{name}.yml"
+        return cls.from_content(name, read_yaml(path), project, path)
 
     @classmethod
-    def from_content(cls, name: str, content: Mapping[str, Any], project: Project) -> RunConfig:
+    def from_content(cls, name: str, content: Mapping[str, Any], project: Project, source: Path) -> RunConfig:
         """Check one configuration before anything runs.
 
         Parameters
@@ -57,13 +64,16 @@ class RunConfig(Record):
             `title`; `sections`, the notebooks to run (modeling and strategy where not given);
             parameters by section; and `shared` ones, which go to each of the run's sections
             that declares them.
+        project : Project
+        source : Path
+            The file that it stands in.
 
         Raises
         ------
         ValidationError
             Naming the configuration, the key or parameter, its value, and what it may be.
         """
-        if not NAME.fullmatch(name):
+        if not NAME.fullmatch(name) or name.lower() in RESERVED:
             raise ValidationError(f"{name[:80]!r} is no name of a configuration: letters, digits, _ and -, at most 80")
         try:
             title, given = _title(content), _given(content, project)
@@ -72,9 +82,20 @@ class RunConfig(Record):
             for section, values in given.items():
                 check_parameters(section, values, declared[section])
         except ValidationError as error:
-            raise ValidationError(f"{name}.yml: {error}") from error
+            raise ValidationError(f"{_where(name, source)}: {error}") from error
         effective = {key: effective_parameters(key, values, declared[key]) for key, values in given.items()}
-        return cls(name, title, given, effective)
+        return cls(name, title, given, effective, below_project(source))
+
+    @property
+    def rerun(self) -> str:
+        """The command that makes this report again."""
+        grid = "" if Path(self.source).stem == self.name else f"--grid {shlex.quote(self.source)} "
+        return f"python -m research_lib report {grid}{self.name}"
+
+    def identity(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        own = {"name": self.name, "title": self.title, "source": self.source, "rerun": self.rerun}
+        return {**own, "parameters": self.effective}
 
     @property
     def data(self) -> list[str]:
@@ -100,6 +121,32 @@ def configuration_names(project: Project | None = None) -> list[str]:
     """Names of the configurations, the embedded default first."""
     names = sorted(path.stem for path in (project or Project()).configurations.glob("*.yml"))
     return sorted(names, key=lambda name: name != "default")
+
+
+def chosen_runs(names: Sequence[str], grid: str | None, project: Project) -> list[RunConfig]:
+    """The runs that are asked for: of a grid file or of the configurations; all of them without names.
+
+    Raises
+    ------
+    ValidationError
+        Unknown name; misspelt, mistyped or impossible parameter, before anything runs.
+    """
+    if not grid:
+        return [RunConfig.load(name, project) for name in names or configuration_names(project)]
+    from research_lib.reporting.grids import load_grid
+
+    runs = {run.name: run for run in load_grid(grid, project)}
+    refuse_unknown(names, runs, "run of the grid")
+    return [runs[name] for name in names or runs]
+
+
+def below_project(path: Path) -> str:
+    """A path as people write it: below the project's folder where it is there."""
+    return (path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path).as_posix()
+
+
+def _where(name: str, source: Path) -> str:
+    return source.name if source.stem == name else f"{source.name}: {name}"
 
 
 def _title(content: Mapping[str, Any]) -> str:

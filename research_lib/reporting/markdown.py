@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from research_lib.reporting.provenance import read_json
+from research_lib.errors import ResearchError
 
 NOT_AVAILABLE = "n/a"
 ROUNDING = 1e-10  # reports have no unit in which less would be more than floating-point noise
@@ -57,31 +57,46 @@ def residual(value: float) -> str:
     return "below 1e-12" if abs(value) < 1e-12 else f"{abs(value):.0e}"
 
 
-def render_summary(section: str, results: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
-    """The report of one section from its template, results.json's numbers and the manifest."""
-    text: str = _environment().get_template(f"{section}_summary.md.j2").render(results=results, manifest=provenance)
+class RenderError(ResearchError):
+    """Results that a template does not fit; names the template and what it misses."""
+
+    def __init__(self, section: str, error: Exception) -> None:
+        super().__init__(f"{section}_summary.md.j2 does not fit its results: {type(error).__name__}: {error}")
+        self.section = section
+
+
+def render_summary(section: str, results: Mapping[str, Any], provenance: Mapping[str, Any], templates: Path) -> str:
+    """The report of one section from its template, results.json's numbers and the manifest's.
+
+    Raises
+    ------
+    RenderError
+        The template asks for what the results do not have.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        return render(f"{section}_summary.md.j2", templates, results=results, manifest=provenance)
+    except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise RenderError(section, error) from error
+
+
+def render_failure(failure: Mapping[str, Any], templates: Path) -> str:
+    """failure.md: where a run stopped, the error, the parameters, how to run it again."""
+    return render("failure.md.j2", templates, failure=failure)
+
+
+def render(template: str, templates: Path, **values: Any) -> str:
+    """Any template of the project's folder, or of the library's where it has none of that name."""
+    text: str = _environment(templates).get_template(template).render(**values)
     return text
 
 
-def render_index(reports: Path) -> Path:
-    """reports/README.md: every finished run beside the others."""
-    runs = [
-        {"name": path.parent.name, **read_json(path), "manifest": read_json(path.with_name("manifest.json"))}
-        for path in sorted(reports.glob("*/results.json"))
-    ]
-    text = _environment().get_template("index.md.j2").render(runs=runs)
-    target = reports / "README.md"
-    part = target.with_name(".README.md.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(target)
-    return target
-
-
-def _environment() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def _environment(templates: Path) -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("research_lib.reporting"),
+        loader=FileSystemLoader([templates, Path(__file__).with_name("templates")]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import platform
 import subprocess
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from research_lib.config import PROJECT_ROOT, data_file
+from research_lib.config import PROJECT_ROOT, data_file, data_files
+from research_lib.monitoring import MONITOR
 from research_lib.reporting.plots import save_figure
 
 PACKAGES = (
     "numpy", "pandas", "scipy", "numba", "statsmodels", "cvxpy", "clarabel", "osqp", "scs", "matplotlib", "papermill",
 )  # fmt: skip
+
+UNLISTED = ("manifest.json", "failure.md", "failure.json")  # what a manifest says nothing of; nor of hidden files
 
 
 class ReportFolder:
@@ -54,16 +58,22 @@ class ReportFolder:
             part.replace(target)
 
     def results(self, results: Mapping[str, Any]) -> None:
-        """Keep the numbers of the report as <section>.json."""
+        """Keep the numbers of the report as <section>.json, and how long the library took for them beside it."""
         if self.path is not None:
             write_json(self.path / f"{self.section}.json", dict(results))
+            write_json(self.path / f"{self.section}.timings.json", MONITOR.to_dict())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON in the order given, whole or not at all; NaN becomes null."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    part.write_bytes(json_bytes(content))
     part.replace(path)
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """JSON as reports keep it: in the order given, NaN as null."""
+    return (json.dumps(_plain(content), indent=1, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -72,17 +82,60 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def manifest(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Configuration, data and code hashes, versions: what is needed to make the numbers again."""
+def section_inputs(notebook: Path, parameters: Mapping[str, Any], data: Iterable[str]) -> dict[str, Any]:
+    """Hashes of all that decides a notebook's results; the same inputs need not run again.
+
+    Parameters
+    ----------
+    notebook : Path
+    parameters : mapping
+        All of them, defaults too.
+    data : iterable of str
+        Files or patterns below RESEARCH_DATA.
+
+    Raises
+    ------
+    MissingDataError
+        A name or pattern without a file.
+    """
+    for name in data:
+        data_file(name)
+    files = {name: path for pattern in data for name, path in data_files(pattern).items()}
     return {
-        "configuration": dict(configuration),
-        "data": {name: file_hash(data_file(name)) for name in configuration["data"]},
+        "notebook": file_hash(notebook),
+        "parameters": dict(parameters),
+        "data": {name: _hash_once(path, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files.items()},
         "code": code_hash(),
+        "environment": environment_hash(),
+    }
+
+
+def text_hash(content: Any) -> str:
+    """SHA-256 of anything JSON knows."""
+    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True).encode()).hexdigest()
+
+
+def origin() -> dict[str, Any]:
+    """What people want to know beside the hashes: the commit, whether it was changed, Python and packages."""
+    return {
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder but its manifest, by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: file_hash(path) for name, path in names.items() if name not in UNLISTED and path.name[0] != "."}
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash_once(path: Path, size: int, modified: int) -> str:
+    """Of a data file, which may be large: anew only when its size or its time of change is another."""
+    return file_hash(path)
 
 
 def file_hash(path: Path) -> str:
@@ -92,17 +145,18 @@ def file_hash(path: Path) -> str:
 
 
 def code_hash() -> str:
-    """SHA-256 over the library's sources and templates and the notebooks, by path."""
+    """SHA-256 over the library's sources, by path."""
     digest = hashlib.sha256()
-    files = [
-        path
-        for folder, pattern in (("research_lib", "*.py"), ("research_lib", "*.j2"), ("notebooks", "*.ipynb"))
-        for path in (PROJECT_ROOT / folder).rglob(pattern)
-        if ".ipynb_checkpoints" not in path.parts
-    ]
-    for path in sorted(files):
+    for path in sorted((PROJECT_ROOT / "research_lib").rglob("*.py")):
         digest.update(f"{path.relative_to(PROJECT_ROOT).as_posix()} {file_hash(path)}\n".encode())
     return digest.hexdigest()
+
+
+@functools.cache
+def environment_hash() -> str:
+    """SHA-256 over Python's version, the machine's kind, and the installed packages' names and versions."""
+    installed = sorted({f"{one.name.lower()}=={one.version}" for one in distributions()} - {""})
+    return text_hash([platform.python_version(), platform.system(), platform.machine(), installed])
 
 
 def _git(*arguments: str) -> str:

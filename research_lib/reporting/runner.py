@@ -1,160 +1,219 @@
-"""Runs the notebooks over a configuration with papermill and leaves the markdown reports."""
+"""Makes reports: plans what must run, has it run, and puts whole reports in place."""
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
-from research_lib.errors import ResearchError
+from research_lib.config import PROJECT_ROOT
+from research_lib.reporting.assembly import assemble
 from research_lib.reporting.configurations import RunConfig
-from research_lib.reporting.markdown import render_index, render_summary
+from research_lib.reporting.index import render_index
+from research_lib.reporting.markdown import RenderError, render_failure
 from research_lib.reporting.parameters import Project
-from research_lib.reporting.provenance import manifest, read_json, write_json
+from research_lib.reporting.placement import exclusive, forget_failure, note_failure, place, spoilt
+from research_lib.reporting.pools import Answer, run_locally, run_on_dask
+from research_lib.reporting.provenance import code_hash, read_json, section_inputs, text_hash
+from research_lib.reporting.supervision import Limits, Task, refused
 
 logger = logging.getLogger(__name__)
 
-CELL_TIMEOUT_SECONDS = 600
-KERNEL_ARGUMENTS = ["--log-level=ERROR"]  # a kernel's warning about local TCP is no news to a report
-CHECKED_OUTPUT = "# NBVAL_CHECK_OUTPUT"
+
+@dataclass(frozen=True)
+class Options:
+    """How reports are made.
+
+    Attributes
+    ----------
+    jobs : int, optional
+        Notebooks at a time on this machine; as many as cores where not given.
+    scheduler : str
+        Address of a Dask scheduler whose workers run them instead, such as "tcp://host:8786".
+    force : bool
+        Run also what is unchanged.
+    only : str
+        Run this section alone; the others of a report stay as they are.
+    profile : bool
+        Leave cProfile's records as <section>.prof in the report.
+    limits : Limits
+        Of each notebook.
+    """
+
+    jobs: int | None = None
+    scheduler: str = ""
+    force: bool = False
+    only: str = ""
+    profile: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
-class RunError(ResearchError):
-    """A notebook that failed; names the notebook, the line it stopped at and the error."""
+@dataclass
+class _Plan:
+    """What one run still needs: its tasks, the sections that stay, the answers so far."""
+
+    run: RunConfig
+    tasks: list[Task]
+    kept: dict[str, Any]
+    answers: dict[str, Answer] = field(default_factory=dict)
 
 
-def run_reports(names: Iterable[str], project: Project | None = None) -> dict[str, str]:
-    """Make the reports of each configuration; all are checked before the first kernel starts.
+def run_reports(
+    runs: Iterable[RunConfig], project: Project | None = None, options: Options | None = None
+) -> dict[str, str]:
+    """Make the reports of checked configurations and the index over them.
 
     Returns
     -------
     dict of name to what became of it
-        "made", "skipped: <reason>" where data is absent, or "failed: <reason>", its report
-        folder as it was before.
+        "made", "unchanged" (its inputs are those of the report that is there), "skipped: <reason>" where
+        data are absent, or "failed: <reason>", which leaves failure.md and the report as it was.
 
     Raises
     ------
     ValidationError
-        Unknown configuration; misspelt, mistyped or impossible parameter.
+        The reports folder is in use; no scheduler answers.
     """
-    project = project or Project()
-    runs = [RunConfig.load(name, project) for name in names]
-    notebooks = sum(len(run.parameters) for run in runs)
-    with tqdm(total=notebooks, desc="notebooks", unit="notebook", position=0) as bar:
-        outcome = {run.name: _outcome(run, project, bar) for run in runs}
-    render_index(project.reports)
+    project, options = project or Project(), options or Options()
+    outcome: dict[str, str] = {}
+    with exclusive(project.reports):
+        plans = {}
+        for run in runs:
+            reason = run.missing_data()
+            if options.only and options.only not in run.parameters:
+                outcome[run.name] = f"skipped: it runs no {options.only} notebook"
+            elif reason:
+                outcome[run.name] = _skip(run, project, reason)
+            else:
+                plans[run.name] = _plan(run, project, options)
+        try:
+            outcome |= {name: _keep(plan, project) for name, plan in plans.items() if not plan.tasks}
+            for name, what in _work({name: plan for name, plan in plans.items() if plan.tasks}, project, options):
+                outcome[name] = what
+        finally:
+            render_index(project)
     return outcome
 
 
-def _outcome(run: RunConfig, project: Project, bar: tqdm[Any]) -> str:
-    reason = run.missing_data()
-    if reason:
-        bar.update(len(run.parameters))
-        return f"skipped: {reason}"
-    done = bar.n
+def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
+    """Which notebooks must run: those whose inputs are not those of the sound report that is there."""
+    folder = project.reports / run.name
+    known = {} if spoilt(folder) else read_json(folder / "manifest.json")["sections"]
+    kept, tasks = {}, []
+    for section in run.parameters:
+        if options.only not in ("", section):
+            kept.update({section: known[section]} if section in known else {})
+        elif not options.force and section in known and _same_inputs(run, section, project, known[section]["inputs"]):
+            kept[section] = known[section]
+        else:
+            tasks.append(_task(run, section, project, options))
+    return _Plan(run, tasks, kept)
+
+
+def _same_inputs(run: RunConfig, section: str, project: Project, before: Mapping[str, Any]) -> bool:
+    now = section_inputs(project.notebook(section), run.effective[section], run.section_data(section))
+    return text_hash(now) == text_hash(before)
+
+
+def _task(run: RunConfig, section: str, project: Project, options: Options) -> Task:
+    notebook = project.notebook(section)
+    if notebook.is_relative_to(PROJECT_ROOT):  # the same on every machine, wherever the project is there
+        notebook = notebook.relative_to(PROJECT_ROOT)
+    return Task(
+        run.name,
+        section,
+        str(notebook),
+        run.parameters[section],
+        run.effective[section],
+        tuple(run.section_data(section)),
+        options.limits,
+        options.profile,
+        code_hash() if options.scheduler else "",
+    )
+
+
+def _work(plans: Mapping[str, _Plan], project: Project, options: Options) -> Iterator[tuple[str, str]]:
+    """Have all tasks run; each run's report is placed when its last notebook is in."""
+    tasks = [task for plan in plans.values() for task in plan.tasks]
+    if not tasks:
+        return
+    done: Counter[str] = Counter()
+    with tqdm(total=len(tasks), desc="notebooks", unit="notebook") as bar:
+        for task, answer in _pool(tasks, options):
+            plan = plans[task.name]
+            plan.answers[task.section] = answer
+            if len(plan.answers) == len(plan.tasks):
+                what = _finish(plan, project)
+                done[what.split(":")[0]] += 1
+                bar.set_postfix_str(", ".join(f"{number} {word}" for word, number in done.items()))
+                yield task.name, what
+            bar.update()
+
+
+def _pool(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Answer]]:
+    if options.scheduler:
+        return run_on_dask(tasks, options.scheduler)
+    return run_locally(tasks, options.jobs or available_cores())
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _skip(run: RunConfig, project: Project, reason: str) -> str:
+    """Without its data a run is told in the index only where there is no report of it."""
+    if not (project.reports / run.name / "manifest.json").is_file():
+        _note(run, project, next(iter(run.parameters)), refused("data", reason))
+    return f"skipped: {reason}"
+
+
+def _keep(plan: _Plan, project: Project) -> str:
+    """Nothing has to run; the summaries are written anew if their template or the title has changed."""
+    folder = project.reports / plan.run.name
+    forget_failure(project.reports, plan.run.name)
+    report = assemble(plan.run, plan.kept, {}, folder, project.templates)
+    if any(
+        not (folder / path).is_file() or (folder / path).read_bytes() != text for path, text in report.files.items()
+    ):
+        place(project.reports, plan.run.name, report.files, report.manifest)
+    return "unchanged"
+
+
+def _finish(plan: _Plan, project: Project) -> str:
+    failed = {section: answer for section, answer in plan.answers.items() if answer["status"] != "done"}
+    if failed:
+        section, answer = next(iter(failed.items()))
+        if answer["kind"] != "stopped":
+            _note(plan.run, project, section, answer)
+        return f"failed: {section}: {told(answer)}"
     try:
-        make_report(run, project, bar)
-    except RunError as error:
-        bar.update(done + len(run.parameters) - bar.n)
+        report = assemble(plan.run, plan.kept, plan.answers, project.reports / plan.run.name, project.templates)
+    except RenderError as error:
+        _note(plan.run, project, error.section, refused("template", str(error)))
         return f"failed: {error}"
+    place(project.reports, plan.run.name, report.files, report.manifest)
     return "made"
 
 
-def make_report(run: RunConfig, project: Project, bar: tqdm[Any]) -> Path:
-    """Run the notebooks of one configuration in a work folder and put it in place when complete."""
-    work = project.reports / ".work" / f"{run.name}-{os.getpid()}"
-    shutil.rmtree(work, ignore_errors=True)
-    (work / "figures").mkdir(parents=True)
-    try:
-        for section, parameters in run.parameters.items():
-            bar.set_postfix_str(f"{run.name}: {section}")
-            execute(run.name, project.notebook(section), section, {**parameters, "output_dir": str(work)})
-            bar.update()
-        _finish(run, work)
-        return _put_in_place(work, project.reports / run.name)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def told(answer: Mapping[str, Any]) -> str:
+    """A failure in one line."""
+    return (f"stopped at `{answer['line']}`: " if answer["line"] else "") + answer["error"]
 
 
-def execute(run_name: str, notebook: Path, section: str, parameters: Mapping[str, Any]) -> None:
-    """Run one notebook with papermill; the executed copy stays in the run's work folder."""
-    import papermill
-    from nbclient.exceptions import CellControlSignal
-    from papermill.exceptions import PapermillExecutionError
-
-    target = Path(parameters["output_dir"]) / f"{section}.ipynb"
-    try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(target),
-            parameters=dict(parameters),
-            kernel_name="python3",
-            progress_bar={"position": 1, "leave": False, "desc": f"{run_name} {section}", "unit": "cell"},
-            execution_timeout=CELL_TIMEOUT_SECONDS,
-            extra_arguments=KERNEL_ARGUMENTS,
-        )
-    except PapermillExecutionError as error:
-        line = error.source.strip().splitlines()[-1].strip()
-        raise RunError(f"{notebook.name} stopped at `{line}`: {error.ename}: {error.evalue}") from error
-    except CellControlSignal as error:  # a dead kernel, or a cell over its time
-        raise RunError(f"{notebook.name} stopped: {' '.join(str(error).split())}") from error
-
-
-def _finish(run: RunConfig, work: Path) -> None:
-    """Collect the sections' results, render the summaries from them, write the manifest."""
-    results = {section: read_json(work / f"{section}.json") for section in run.parameters}
-    provenance = manifest({"name": run.name, "title": run.title, "data": run.data, "parameters": run.effective})
-    write_json(work / "results.json", results)
-    write_json(work / "manifest.json", provenance)
-    for section in run.parameters:
-        text = render_summary(section, results[section], provenance)
-        (work / f"{section}_summary.md").write_text(text, encoding="utf-8")
-        (work / f"{section}.json").unlink()
-        (work / f"{section}.ipynb").unlink()
-
-
-def _put_in_place(work: Path, target: Path) -> Path:
-    """Swap the finished folder in; the old one goes only after the new one is there."""
-    old = work.with_name(f"{work.name}.old")
-    if target.exists():
-        target.replace(old)
-    work.replace(target)
-    shutil.rmtree(old, ignore_errors=True)
-    return target
-
-
-def refresh_notebooks() -> list[Path]:
-    """Run the notebooks with their defaults and store the outputs that nbval compares, no others.
-
-    Needed after a change that moves a checked table on purpose; the difference is then
-    reviewed like code.
-    """
-    import nbformat
-    from nbclient import NotebookClient
-
-    project = Project()
-    paths = [project.notebook(section) for section in project.sections]
-    for path in paths:
-        notebook = nbformat.read(path, as_version=4)
-        client = NotebookClient(
-            notebook,
-            timeout=CELL_TIMEOUT_SECONDS,
-            kernel_name="python3",
-            extra_arguments=KERNEL_ARGUMENTS,
-            resources={"metadata": {"path": str(path.parent)}},
-        )
-        client.execute()
-        for cell in notebook.cells:
-            cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
-            if cell.cell_type == "code" and CHECKED_OUTPUT not in cell.source:
-                cell.execution_count, cell.outputs = None, []
-        notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
-        part = path.with_suffix(".part")
-        nbformat.write(notebook, part)
-        part.replace(path)
-    return paths
+def _note(run: RunConfig, project: Project, section: str, answer: Mapping[str, Any]) -> None:
+    failure = {
+        "name": run.name,
+        "title": run.title,
+        "section": section,
+        "told": told(answer),
+        "rerun": run.rerun,
+        "parameters": run.parameters.get(section, {}),
+        **{key: answer[key] for key in ("kind", "error", "cell", "attempts")},
+    }
+    note_failure(project.reports, run.name, failure, render_failure(failure, project.templates))

@@ -1,0 +1,99 @@
+"""Grids: one file that stands for a configuration of every combination of its axes."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from research_lib.config import read_yaml, refuse_unknown
+from research_lib.errors import ValidationError
+from research_lib.reporting.configurations import RunConfig
+from research_lib.reporting.parameters import SETTINGS, Project
+
+LARGEST_GRID = 10_000
+
+
+def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfig]:
+    """The configurations of a grid file, checked, in the order of its axes.
+
+    The file is a configuration (`title`, `sections`, `shared` and sections' parameters) with
+    `axes`: each maps a parameter, or a setting such as `optimizer_settings.default_solver`, to a
+    list of values, or any name, such as `symbol`, to a mapping of labels to parameters. A run is
+    named <file>-<label>-<label>..., so the same file always gives the same names.
+
+    Raises
+    ------
+    ValidationError
+        Naming the file, the axis and what it may be; more than 10,000 runs; two runs of one name.
+    """
+    project, file = project or Project(), Path(path).resolve()
+    content = read_yaml(file)
+    try:
+        axes = _axes(content.pop("axes", None))
+        runs = [_run(file, content, combination, project) for combination in itertools.product(*axes)]
+    except ValidationError as error:
+        raise error if str(error).startswith(file.name) else ValidationError(f"{file.name}: {error}") from error
+    names = [run.name for run in runs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValidationError(
+            f"{file.name}: {len(twice)} names stand for several runs, such as {twice[0]}; label the axes"
+        )
+    return runs
+
+
+def _axes(axes: Any) -> list[list[tuple[str, dict[str, Any]]]]:
+    """Of each axis its labels, each with the parameters it stands for."""
+    if not isinstance(axes, dict) or not axes:
+        raise ValidationError("axes must map each axis to its values")
+    size = math.prod(len(values) if isinstance(values, (list, dict)) else 1 for values in axes.values())
+    if size > LARGEST_GRID:
+        raise ValidationError(f"the axes make {size:,} runs, at most {LARGEST_GRID:,}; split the grid")
+    return [_axis(str(axis), values) for axis, values in axes.items()]
+
+
+def _axis(axis: str, values: Any) -> list[tuple[str, dict[str, Any]]]:
+    if isinstance(values, dict) and values:
+        for label, parameters in values.items():
+            if not isinstance(parameters, dict):
+                raise ValidationError(f"axis {axis}: {label!r:.80} must map parameters to values")
+        return [(_label(label), parameters) for label, parameters in values.items()]
+    if isinstance(values, list) and values and all(isinstance(value, (str, int, float, bool)) for value in values):
+        return [(_label(value), _nested(axis, value)) for value in values]
+    raise ValidationError(f"axis {axis} must be a list of values, or map labels to parameters")
+
+
+def _label(value: Any) -> str:
+    """A value as part of a folder's name: 20000.0 is 20000, 0.05 is 0p05."""
+    text = f"{value:.12g}" if isinstance(value, float) else str(value)
+    return re.sub(r"[^A-Za-z0-9_]+", "_", text.replace(".", "p").replace("+", "")).strip("_")[:40]
+
+
+def _nested(axis: str, value: Any) -> dict[str, Any]:
+    group, _, setting = axis.partition(".")
+    if not setting:
+        return {axis: value}
+    refuse_unknown([group], SETTINGS, "settings")
+    return {group: {setting: value}}
+
+
+def _run(
+    file: Path, content: Mapping[str, Any], combination: tuple[tuple[str, dict[str, Any]], ...], project: Project
+) -> RunConfig:
+    merged = copy.deepcopy(dict(content))
+    shared = merged.setdefault("shared", {})
+    labels = [label for label, _ in combination]
+    for _, parameters in combination:
+        for name, value in parameters.items():
+            if any(isinstance(merged.get(section), dict) and name in merged[section] for section in project.sections):
+                raise ValidationError(
+                    f"{name} is on an axis and among a section's parameters, which would win; remove one"
+                )
+            shared[name] = {**shared.get(name, {}), **value} if isinstance(value, dict) else value
+    merged["title"] = f"{content.get('title')}: {', '.join(labels)}"
+    return RunConfig.from_content("-".join([file.stem, *labels]), merged, project, file)

@@ -1,0 +1,62 @@
+"""Where notebooks run: several at a time on this machine, or on the workers of a Dask scheduler."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from research_lib.errors import ValidationError
+from research_lib.reporting.supervision import Task, end_helpers, refused, supervise
+
+logger = logging.getLogger(__name__)
+
+Answer = dict[str, Any]
+
+
+def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer]]:
+    """Each task and its answer as it is finished, `jobs` at a time; left early, what runs is ended."""
+    stop = threading.Event()
+    executor = ThreadPoolExecutor(max_workers=min(jobs, len(tasks)))
+    try:
+        futures = {executor.submit(supervise, task, stop): task for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        stop.set()
+        executor.shutdown(wait=True, cancel_futures=True)
+        end_helpers()
+
+
+def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Answer]]:
+    """The same on a Dask scheduler's workers; a task whose worker dies is given to another.
+
+    Raises
+    ------
+    ValidationError
+        Nobody answers at the address.
+    """
+    from distributed import Client, as_completed
+    from distributed.scheduler import KilledWorker
+
+    try:
+        client = Client(address, set_as_default=False)
+    except (OSError, ValueError) as error:
+        remedy = "start one, or leave out --scheduler"
+        raise ValidationError(f"no Dask scheduler answers at {address}: {error}; {remedy}") from error
+    with client:
+        futures = {
+            client.submit(supervise, task, key=f"{task.name}-{task.section}", pure=False): task for task in tasks
+        }
+        try:
+            for future in as_completed(futures):
+                try:
+                    answer = future.result()
+                except KilledWorker as error:  # the run took several workers with it
+                    answer = refused("worker", str(error))
+                yield futures[future], answer
+                future.release()  # its files need not stay on the cluster
+        finally:
+            client.cancel(list(futures))
