@@ -149,55 +149,6 @@ def plot_slippage_fit(
     return ax
 
 
-def plot_schedules(
-    schedules: Mapping[str, ArrayLike],
-    cap: float | None = None,
-    session: Session | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Child orders by interval as steps, shares; the cap is named, and drawn where it is near.
-
-    Parameters
-    ----------
-    schedules : mapping of strategy to (n,) shares
-    cap : float, optional
-        Largest child order allowed, shares.
-    session : Session, optional
-        Labels the x axis by time of day; by interval number otherwise.
-    """
-    ax = ax or new_figure()[1][0]
-    top = 0.0
-    for name, shares in schedules.items():
-        x = np.asarray(shares, float)
-        top = max(top, float(x.max()))
-        ax.stairs(
-            x, np.arange(len(x) + 1), color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.2, label=name, baseline=None
-        )
-    if cap is not None and cap <= 1.5 * top:
-        ax.axhline(cap, color=MUTED, linestyle="--", linewidth=1.0, label=f"cap {cap:,.0f}")
-        top = max(top, cap)
-    elif cap is not None:
-        ax.plot([], [], " ", label=f"cap {cap:,.0f}, off the scale")
-    ax.set_ylim(0.0, 1.15 * top)
-    ax.set_ylabel("child order (shares)")
-    ax.legend(frameon=False, ncols=3, loc="upper right")
-    if session is None:
-        ax.set_xlabel("interval")
-        return ax
-    return clock_axis(ax, session)
-
-
-def plot_cumulative(series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
-    """Running sum over intervals, (n,) each, one line a strategy, in the unit of `ylabel`."""
-    ax = ax or new_figure()[1][0]
-    for name, values in series.items():
-        ax.plot(np.cumsum(np.asarray(values, float)), color=STRATEGY_COLOURS.get(name, MUTED), label=name)
-    ax.axhline(0.0, color=MUTED, linewidth=0.8)
-    ax.set_ylabel(ylabel)
-    ax.legend(frameon=False)
-    return clock_axis(ax, session)
-
-
 def plot_by_interval(series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
     """A value of each interval, (n,) each, as steps, one colour a strategy, in the unit of `ylabel`."""
     ax = ax or new_figure()[1][0]

@@ -29,25 +29,13 @@ def test_quartiles_leave_missing_values_out() -> None:
     assert band.loc[1].tolist() == [7.0, 7.0, 7.0]
 
 
-def test_schedules_are_steps_in_their_strategys_colour() -> None:
-    ax = plots.plot_schedules({"optimal": [1.0, 3.0], "TWAP": [2.0, 2.0]}, cap=4.0, session=Session(2))
-    drawn = {patch.get_label(): patch for patch in ax.patches}
-    assert list(drawn["optimal"].get_data().values) == [1.0, 3.0]
-    assert matplotlib.colors.to_hex(drawn["TWAP"].get_edgecolor()) == plots.STRATEGY_COLOURS["TWAP"].lower()
-    assert "cap 4" in [text.get_text() for text in ax.get_legend().get_texts()]
-    assert ax.get_ylabel() == "child order (shares)"
+def test_values_by_interval_are_steps_on_the_sessions_clock() -> None:
+    ax = plots.plot_by_interval({"TWAP": [1.0, 3.0]}, Session(2), "cost (currency)")
+    (drawn,) = ax.patches
+    assert list(drawn.get_data().values) == [1.0, 3.0]
+    assert matplotlib.colors.to_hex(drawn.get_edgecolor()) == plots.STRATEGY_COLOURS["TWAP"].lower()
+    assert ax.get_ylabel() == "cost (currency)"
     assert "America/New_York" in ax.get_xlabel()
-
-
-def test_a_cap_far_above_the_schedule_is_named_not_drawn() -> None:
-    ax = plots.plot_schedules({"optimal": [1.0, 3.0]}, cap=400.0)
-    assert "cap 400, off the scale" in [text.get_text() for text in ax.get_legend().get_texts()]
-    assert ax.get_ylim()[1] < 5
-
-
-def test_running_sums_end_at_the_total() -> None:
-    ax = plots.plot_cumulative({"optimal": [1.0, 2.0, 3.0]}, Session(3), "cost (currency)")
-    assert ax.lines[0].get_ydata().tolist() == [1.0, 3.0, 6.0]
 
 
 def test_saving_leaves_no_part_behind(tmp_path: Path) -> None:
