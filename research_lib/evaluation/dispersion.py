@@ -70,7 +70,7 @@ def without_spread(curve: ImpactCurve) -> ImpactCurve:
     """The same impact from the touch on, with a half-spread of 0."""
     if isinstance(curve, CompositeImpact):
         return CompositeImpact([without_spread(part) for part in curve.curves])
-    return dataclasses.replace(curve, half_spread=np.zeros(len(curve)))
+    return dataclasses.replace(curve, half_spread=np.zeros(len(curve)))  # type: ignore[type-var]
 
 
 def _row(curve: ImpactCurve, total_shares: float, max_shares: ArrayLike | None) -> dict[str, float]:
