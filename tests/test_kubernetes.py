@@ -17,7 +17,9 @@ import pytest
 import yaml
 from distributed import Client
 
+from research_lib.__main__ import _parser
 from research_lib.config import PROJECT_ROOT
+from research_lib.reporting.grids import load_grid
 
 FOLDER = PROJECT_ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("once", "nightly")
@@ -171,12 +173,24 @@ def test_the_commands_of_scheduler_and_worker_make_a_cluster(tmp_path: Path) -> 
             client.wait_for_workers(2, timeout=60)
             workers = client.scheduler_info()["workers"].values()
             assert [one["nthreads"] for one in workers] == [1, 1]
-            assert [one["memory_limit"] for one in workers] == [2**30, 2**30]
+            assert [one["memory_limit"] for one in workers] == [1_800_000_000] * 2
             assert client.submit(sum, [1, 2]).result(timeout=60) == 3
     finally:
         for process in reversed(processes):
             process.terminate()
             process.wait(30)
+
+
+def test_the_run_is_a_call_that_the_command_line_takes_of_a_grid_that_can_be_run() -> None:
+    (container,) = PODS["Job/report"]["spec"]["containers"]
+    options = _parser().parse_args(container["args"])
+    assert (options.grid, options.scheduler) == ("/etc/research/grid.yml", "tcp://dask-scheduler:8786")
+    (memory,) = (c["resources"]["limits"]["memory"] for c in PODS["Deployment/dask-worker"]["spec"]["containers"])
+    two_runs = 2 * options.memory_limit * 1e6  # at a time in a worker's pod
+    assert two_runs < 0.75 * int(memory.removesuffix("Gi")) * 2**30
+    runs = load_grid(FOLDER / "base" / "grid.yml")
+    assert len({run.name for run in runs}) == 12
+    assert not any(run.data for run in runs)
 
 
 def _replaced(part: str, words: dict[str, str]) -> str:
