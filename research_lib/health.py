@@ -64,7 +64,7 @@ def health_check(reports: str | Path | None = None) -> dict[str, Any]:
         checks |= dict(_solvers())
         checks |= {
             "kernel": kernel.result(),
-            "disk": _checked(lambda: _disk(folder)),
+            "disk": _checked(lambda: _disk(folder, Path(tempfile.gettempdir()))),
             "memory": _checked(_memory),
             "data": _checked(_data),
         }
@@ -155,8 +155,12 @@ def _kernel() -> str:
     return "python3 started and loaded the library"
 
 
-def _disk(folder: Path) -> str:
-    """Write a file where reports are written, and see what is left."""
+def _disk(*folders: Path) -> str:
+    """Write a file where reports are written, and where runs work, and see what is left."""
+    return "; ".join(_written(folder) for folder in folders)
+
+
+def _written(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder, prefix=".health-") as file:
         file.write(bytes(WRITTEN_BYTES))

@@ -120,7 +120,7 @@ def test_its_steps_give_a_healthy_installation_of_the_locked_versions(built: tup
     root, environment, said = built
     health = json.loads(said)
     assert health["status"] == "healthy", health
-    assert health["checks"]["disk"]["detail"].endswith(f"{root}/app/reports")
+    assert f"{root}/app/reports;" in health["checks"]["disk"]["detail"]
     listed = subprocess.run(
         ["uv", "pip", "freeze", "--python", f"{root}/opt/venv/bin/python"],
         env=environment, capture_output=True, text=True, check=True,

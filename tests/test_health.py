@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,16 @@ def test_reports_and_data_that_are_no_folders_are_red(tmp_path: Path, monkeypatc
     assert red["data"] == (
         f"RESEARCH_DATA names {tmp_path}/absent, which is no folder; mount it there, or unset RESEARCH_DATA"
     )
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_written_is_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    red = _red(health_check(tmp_path / "reports"))
+    assert list(red) == ["kernel", "disk"]  # a kernel keeps its connection file there
+    assert "Not a directory" in red["disk"]
 
 
 def test_a_full_disk_is_red(tmp_path: Path) -> None:
