@@ -88,7 +88,7 @@ def test_a_folder_for_temporary_files_that_cannot_be_written_is_red(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "below"))
     red = _red(health_check(tmp_path / "reports"))
     assert list(red) == ["kernel", "disk"]  # a kernel keeps its connection file there
     assert "Not a directory" in red["disk"]
