@@ -11,7 +11,7 @@ from typing import Any
 
 from research_lib.config import PROJECT_ROOT, Record, data_file, nearest, read_yaml, refuse_unknown
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.reporting.parameters import Project, check_parameters, effective_parameters
+from research_lib.reporting.parameters import Project, check_parameters, effective_parameters, real_data_of
 
 DEFAULT_SECTIONS = ("modeling", "strategy")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # of a file and a folder: no separator, no dot, no option
@@ -104,8 +104,7 @@ class RunConfig(Record):
 
     def section_data(self, section: str) -> list[str]:
         """Files below RESEARCH_DATA that one of its notebooks reads."""
-        file = self.effective[section].get("data_file_name")
-        return [file] if file else []
+        return real_data_of(self.effective[section])
 
     def missing_data(self) -> str:
         """Why its data cannot be read, or an empty text."""

@@ -22,6 +22,8 @@ from research_lib.market.sessions import Session
 NOTEBOOKS = {
     "modeling": "impact_modeling.ipynb",
     "strategy": "trade_allocation_strategy.ipynb",
+    "portfolio": "portfolio_execution.ipynb",
+    "transient": "transient_impact.ipynb",
 }
 SETTINGS: dict[str, type[Record]] = {
     "model_settings": ModelConfig,
@@ -47,10 +49,30 @@ RANGES: dict[str, dict[str, Any]] = {
     "total_shares": {"above": 0},
     "participation_rate": {"above": 0, "high": 1},
     "risk_aversion": {"low": 0},
+    "correlation": {"low": -1, "high": 1},
+    "correlation_days": {"low": 2, "integer": True},
+    "confidence": {"above": 0.5, "high": 0.9999},
+    "permanent_share": {"low": 0, "high": 2},
+    "cross_share": {"low": 0, "high": 1},
+    "cross_asymmetry": {"low": 0, "high": 1},
+    "n_steps": {"low": 1000, "integer": True},
+    "block_depth": {"above": 0},
+    "resilience": {"above": 0},
+    "permanent": {"low": 0},
+    "max_lag": {"low": 10, "integer": True},
+    "step_seconds": {"above": 0},
+    "n_lags": {"low": 10, "integer": True},
+    "distance_bps": {"above": 0},
+    "order_minutes": {"above": 0},
     "seed": {"low": 0, "integer": True},
 }
-# Parameters that change nothing where data_file_name is given, and settings that presets decide.
-IDLE_WITH_DATA = {"modeling": ("n_levels",), "strategy": ("n_days", "preset_name")}
+# Parameters that change nothing where data files are given, and settings that presets decide.
+IDLE_WITH_DATA = {
+    "modeling": ("n_levels",),
+    "strategy": ("n_days", "preset_name"),
+    "portfolio": ("n_days", "preset_names", "correlation"),
+    "transient": ("n_steps", "block_depth", "resilience", "permanent"),
+}
 DECIDED = {
     "model_settings": dict.fromkeys(
         ("base_price", "volatility_factor", "spread_factor", "volume_decay"),
@@ -130,9 +152,10 @@ def check_parameters(section: str, given: Mapping[str, Any], declared: Mapping[s
     for name, value in given.items():
         _check_kind(f"{section}: parameter {name}", value, declared[name])
         _check_value(section, name, value)
-    idle = [name for name in IDLE_WITH_DATA.get(section, ()) if name in given and given.get("data_file_name")]
+    idle = [name for name in IDLE_WITH_DATA.get(section, ()) if name in given and real_data_of(given)]
     if idle:
-        raise ValidationError(f"{section}: {', '.join(idle)} change nothing where data_file_name is given; remove them")
+        given_as = "data_file_name" if given.get("data_file_name") else "a list of data files"
+        raise ValidationError(f"{section}: {', '.join(idle)} change nothing where {given_as} is given; remove them")
 
 
 def _check_kind(what: str, value: Any, default: Any) -> None:
@@ -170,9 +193,16 @@ def _check_value(section: str, name: str, value: Any) -> None:
             if len(window) != 2 or not window[0] < window[1]:
                 raise ValidationError(f"{section}: {name} has {_shown(window)}; give [first, last], first below last")
     elif name == "data_file_name":
-        path = PurePosixPath(value)
-        if path.is_absolute() or ".." in path.parts or "\\" in value or not value.isprintable():
-            raise ValidationError(f"{section}: data_file_name {_shown(value)} must be a path below RESEARCH_DATA")
+        _check_path(section, name, value)
+    elif name.endswith("_file_names"):
+        for file in value:
+            _check_path(section, name, file)
+
+
+def _check_path(section: str, name: str, value: Any) -> None:
+    path = PurePosixPath(value) if isinstance(value, str) else None
+    if path is None or path.is_absolute() or ".." in path.parts or "\\" in value or not value.isprintable():
+        raise ValidationError(f"{section}: {name} {_shown(value)} must be a path below RESEARCH_DATA")
 
 
 def _check_list(section: str, name: str, values: Any, limits: Mapping[str, Any]) -> None:
@@ -183,7 +213,14 @@ def _check_list(section: str, name: str, values: Any, limits: Mapping[str, Any])
         number(f"{section}: {name}", value, **limits)
 
 
+def real_data_of(values: Mapping[str, Any]) -> list[str]:
+    """Files below RESEARCH_DATA that a section's parameters name: data_file_name, and each list <kind>_file_names."""
+    single = values.get("data_file_name")
+    lists = [files for name, files in values.items() if name.endswith("_file_names")]
+    return [*([single] if single else []), *(file for files in lists for file in files)]
+
+
 def effective_parameters(section: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
     """The notebook's defaults with `given` in their place, without those that change nothing in this run."""
-    idle = IDLE_WITH_DATA.get(section, ()) if given.get("data_file_name") else ()
+    idle = IDLE_WITH_DATA.get(section, ()) if real_data_of(given) else ()
     return {name: value for name, value in {**declared, **given}.items() if name not in idle}

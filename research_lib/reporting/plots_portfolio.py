@@ -115,7 +115,8 @@ def plot_net_value(values: Mapping[str, ArrayLike], session: Session, ax: Axes |
     """Value left to sell less value left to buy, a line a way of trading, (n + 1,) currency each."""
     ax = ax or new_figure()[1][0]
     for way, value in values.items():
-        ax.plot(np.asarray(value, float) / 1e6, color=WAYS.get(way, OBSERVED), linewidth=1.5, label=way)
+        style = "--" if way == "cash-neutral" else "-"  # equal children are neutral as well: both are seen
+        ax.plot(np.asarray(value, float) / 1e6, style, color=WAYS.get(way, OBSERVED), linewidth=1.5, label=way)
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel("net value left to trade (million)")
     ax.legend(frameon=False, fontsize=8)
@@ -168,6 +169,7 @@ def plot_regret(regret: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xticks(days, [str(day) for day in days])
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
     ax.set_xlabel("days that the correlation is estimated on")
     ax.set_ylabel("cost plus risk above the best (%)")

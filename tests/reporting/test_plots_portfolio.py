@@ -39,7 +39,7 @@ def test_holdings_are_per_cent_of_each_order_whatever_its_sign() -> None:
     ax = plots_portfolio.plot_holdings({"portfolio": held, "asset by asset": held / 2}, NAMES, Session(2))
     assert ax.lines[0].get_ydata().tolist() == [100.0, 50.0, 0.0]
     assert ax.lines[1].get_ydata().tolist() == [100.0, 25.0, 0.0]
-    assert ax.lines[2].get_linestyle() == "--"
+    assert ax.lines[3].get_linestyle() == "--"
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["portfolio", "asset by asset", "A", "B"]
 
