@@ -19,7 +19,7 @@ from research_lib.impact.transient import ExponentialKernel, ExponentialSumKerne
 Float = NDArray[np.float64]
 FitKernel = ExponentialKernel | ExponentialSumKernel | PowerKernel
 FAMILIES = ("exponential", "exponential_permanent", "power", "sum")
-GRID = 241
+GRID = 121
 SHIFTS = np.geomspace(0.1, 10.0, 9)
 DECAYS_A_DECADE = 4
 SUM_DRAWS = 400
@@ -164,17 +164,19 @@ def _at_half_life(
     family: str, lags: Float, whiten: Callable[[Float], Float], target: Float, half_life: float
 ) -> _Point:
     """The best kernel of the family with this half-life."""
-    if family != "power":
-        columns = [np.exp(-math.log(2.0) / half_life * lags)]
-        columns += [np.ones(len(lags))] if family == "exponential_permanent" else []
-        coef, norm = optimize.nnls(whiten(np.stack(columns, axis=1)), target)
+    decay = np.exp(-math.log(2.0) / half_life * lags)
+    if family == "exponential_permanent":
+        coef, norm = optimize.nnls(whiten(np.stack([decay, np.ones(len(lags))], axis=1)), target)
         return _Point(half_life, norm**2, coef)
-    found = []
-    for shift in lags[0] * SHIFTS:
-        shape = whiten((1.0 + lags / shift) ** (-math.log(2.0) / math.log1p(half_life / shift)))
-        scale = max(float(shape @ target) / float(shape @ shape), 0.0)
-        found.append(_Point(half_life, float(np.sum((target - scale * shape) ** 2)), np.array([scale]), shift))
-    return min(found, key=lambda point: point.chi2)
+    if family == "exponential":
+        shifts, shapes = np.zeros(1), whiten(decay[:, None])
+    else:
+        shifts = lags[0] * SHIFTS
+        shapes = whiten((1.0 + lags[:, None] / shifts) ** (-math.log(2.0) / np.log1p(half_life / shifts)))
+    along, norms = np.maximum(target @ shapes, 0.0), np.sum(shapes**2, axis=0)
+    best = int(np.argmax(along**2 / norms))
+    chi2 = float(target @ target - along[best] ** 2 / norms[best])
+    return _Point(half_life, chi2, along[[best]] / norms[best], float(shifts[best]))
 
 
 def _polished(at: Callable[[float], _Point], points: list[_Point]) -> _Point:
@@ -299,7 +301,7 @@ def _reading(half_life: float, interval: tuple[float, float], estimate: LagEstim
     if nothing:
         return "too short to tell: the impact itself cannot be told from noise"
     if told:
-        return f"half-life {half_life:.3g} {unit} (95 % interval {low:.3g} to {high:.3g})"
+        return f"half-life of {half_life:.3g} {unit} (95 % interval {low:.3g} to {high:.3g})"
     if low == 0.0 and high <= last:
         return f"too short a life to measure: at most {high:.3g} {unit}, and the first lag is {estimate.lags[0]:.3g}"
     bound = f"every half-life above {low:.3g} {unit}" if low > 0 else "every half-life"

@@ -109,6 +109,10 @@ def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, Propagator
     """
     if flow.changing is None:
         raise ValidationError("a flow by the clock mixes trades that change the mid with others; use trade_flow")
+    if flow.changing.all() or not flow.changing.any():
+        raise ValidationError(
+            f"{'all' if flow.changing.all() else 'none'} of {len(flow):,} trades change the mid at once: one kind only"
+        )
     count = _checked_lag(flow, max_lag)
     drives = np.stack([flow.sign * flow.changing, flow.sign * ~flow.changing], axis=1)
     fitted = change_regression([flow.mid[day] for day in flow.days], [drives[day] for day in flow.days], count)

@@ -55,6 +55,8 @@ class TransientMarket(Record):
         From one possible trade to the next; books are shown at each.
     noise : float
         Standard deviation of the logarithm of spread and sizes on display.
+    tick : float
+        Prices on display are the nearest of its multiples, so that small trades leave the mid where it is; 0 for none.
     base_price : float
         m_0.
     flow : OrderFlow
@@ -70,13 +72,14 @@ class TransientMarket(Record):
     trade_rate: float = 0.25
     step_seconds: float = 1.0
     noise: float = 0.2
+    tick: float = 0.01
     base_price: float = 100.0
     flow: OrderFlow = field(default_factory=OrderFlow)
 
     def __post_init__(self) -> None:
         for name in ("block_depth", "resilience", "half_spread", "level_gap", "step_seconds", "base_price"):
             number(name, getattr(self, name), above=0)
-        for name in ("volatility", "noise"):
+        for name in ("volatility", "noise", "tick"):
             number(name, getattr(self, name), 0)
         number("trade_rate", self.trade_rate, 0, 1)
         if self.widening < 0:
@@ -116,8 +119,7 @@ class TransientMarket(Record):
         rows = np.sort(np.concatenate([2 * np.arange(n), 2 * traded + 1]))  # after each trade the book is shown again
         step, after = rows // 2, rows % 2 == 1
         mids = mid[step] + after * shares[step] * (1.0 / self.block_depth - self.widening)
-        wider = excess[step] + after * np.abs(shares[step]) * self.widening
-        half = self.half_spread * self._scatter(rng, len(rows)) + wider
+        half = (self.half_spread * self._scatter(rng, n) + excess)[step] + after * np.abs(shares[step]) * self.widening
         touch = mid[traded] + np.sign(own) * (self.half_spread + excess[traded])
         trades = Trades(time[traded] + TRADE_DELAY, touch + 0.5 * own / self.block_depth, np.abs(own), np.sign(own))
         return self._snapshots(time[step] + after * TRADE_DELAY, mids, half, rng, n_levels, trades)
@@ -136,8 +138,14 @@ class TransientMarket(Record):
         steps = self.level_gap * np.arange(number("n_levels", n_levels, 1, integer=True))
         size = self.block_depth * self.level_gap
         sizes = [size * self._scatter(rng, len(time), len(steps)) for _ in range(2)]
-        bid, ask = (mid - half)[:, None] - steps, (mid + half)[:, None] + steps
-        return BookSnapshots(time, bid, sizes[0], ask, sizes[1], symbol="SYNTHETIC", trades=trades)
+        bid, ask = self._on_ticks(mid - half), self._on_ticks(mid + half)
+        ask = np.maximum(ask, bid + self.tick)
+        prices = bid[:, None] - steps, ask[:, None] + steps
+        return BookSnapshots(time, prices[0], sizes[0], prices[1], sizes[1], symbol="SYNTHETIC", trades=trades)
+
+    def _on_ticks(self, price: Float) -> Float:
+        """The nearest price on display."""
+        return np.round(price / self.tick) * self.tick if self.tick else price
 
     def _scatter(self, rng: np.random.Generator, *shape: int) -> Float:
         """Lognormal factors of mean 1."""

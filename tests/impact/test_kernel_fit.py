@@ -51,7 +51,7 @@ def test_without_noise_the_kernel_comes_back(family: str) -> None:
     assert found.half_life == pytest.approx(half_life_of(family), rel=1e-4)
     assert np.allclose(found.kernel(LAGS), TRUE[family](LAGS), rtol=1e-4)
     assert found.told
-    assert found.reading.startswith(f"half-life {found.half_life:.3g} trades")
+    assert found.reading.startswith(f"half-life of {found.half_life:.3g} trades")
 
 
 def test_a_mixture_comes_close_to_any_completely_monotone_kernel() -> None:

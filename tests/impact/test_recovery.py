@@ -74,7 +74,7 @@ def test_the_mid_follows_the_markets_kernel(books: BookSnapshots) -> None:
 
 def test_a_trade_moves_its_own_touch_by_its_size_over_the_depth() -> None:
     """Without noise: the touch taken moves by x / q, the other by the permanent part only."""
-    quiet = TransientMarket.block_book(DEPTH, RATE, STAYS, noise=0.0, volatility=0.0)
+    quiet = TransientMarket.block_book(DEPTH, RATE, STAYS, noise=0.0, volatility=0.0, tick=0.0)
     books = quiet.books(200, np.random.default_rng(1))
     at = np.searchsorted(books.time, books.trades.time)
     size, buyer = books.trades.size, books.trades.aggressor > 0
