@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import SolverType, number
-from research_lib.errors import OptimizationError, ValidationError
+from research_lib.errors import OptimizationError
 from research_lib.execution.attempts import SOLVERS, Attempt, Search
-from research_lib.execution.bounds import bounds_of, relaxed
 from research_lib.execution.lots import Discrete, discretised
 from research_lib.execution.result import Allocation
 from research_lib.execution.solvers import (
-    CAPS_LOW,
-    CROSSED,
-    FLOORS_HIGH,
     NOT_CONVEX,
-    NOT_FINITE,
     Certificate,
     ConvexTerms,
     Limits,
     Problem,
-    Terms,
-    refuse_infeasible,
-    refuse_non_convex,
+    exactly_coupled,
     solve_vertex,
     total_of,
-    why_not,
 )
+from research_lib.execution.stated import admissible, coupling_of, stated
 from research_lib.impact.curves import ImpactCurve
-from research_lib.impact.totals import SeparableTotal
+from research_lib.impact.transient import Kernel
+
+if TYPE_CHECKING:
+    from research_lib.execution.portfolio import PortfolioSchedule
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
@@ -41,14 +39,51 @@ AGREEMENT = 1e-6
 BEST_FEASIBLE = "best feasible"
 
 
+class Settings(TypedDict, total=False):
+    """What `allocate` takes by keyword."""
+
+    min_shares: ArrayLike
+    max_shares: ArrayLike | None
+    objective: str
+    solver: SolverType | str
+    kernel: Kernel | None
+    times: ArrayLike | None
+    risk_aversion: float
+    covariance: ArrayLike | None
+    terms: ConvexTerms | None
+    on_infeasible: str
+    cross_check: bool
+    max_iterations: int
+    tolerance: float
+    timeout_seconds: float
+    validate_inputs: bool
+    validate_outputs: bool
+    lot_size: float | None
+    min_trade_size: float
+
+
+@overload
+def allocate(curve: ImpactCurve, total_shares: float, **settings: Unpack[Settings]) -> Allocation: ...
+
+
+@overload
 def allocate(
-    curve: ImpactCurve,
-    total_shares: float,
+    curve: Sequence[ImpactCurve], total_shares: ArrayLike, **settings: Unpack[Settings]
+) -> PortfolioSchedule: ...
+
+
+def allocate(
+    curve: ImpactCurve | Sequence[ImpactCurve],
+    total_shares: Any,
     *,
     min_shares: ArrayLike = 0.0,
     max_shares: ArrayLike | None = None,
     objective: str = "cost",
     solver: SolverType | str = SolverType.AUTO,
+    kernel: Kernel | None = None,
+    times: ArrayLike | None = None,
+    risk_aversion: float = 0.0,
+    covariance: ArrayLike | None = None,
     terms: ConvexTerms | None = None,
     on_infeasible: str = "raise",
     cross_check: bool = False,
@@ -59,19 +94,22 @@ def allocate(
     validate_outputs: bool = True,
     lot_size: float | None = None,
     min_trade_size: float = 0.0,
-) -> Allocation:
+) -> Allocation | PortfolioSchedule:
     r"""Split `total_shares` over the intervals of `curve` at the least total.
 
-    .. math:: \min_x \sum_t C_t(x_t) \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
+    .. math:: \min_x \sum_t C_t(x_t) + \tfrac12 x^\top G x + \lambda \sum_t v_t \Big(S - \sum_{s \le t} x_s\Big)^2
+              \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-    with C_t(x) = x slippage_t(x) under "cost" and impact_t(x) under "impact".
+    with C_t(x) = x slippage_t(x) under "cost" and impact_t(x) under "impact". Without `kernel`
+    (G = 0) and `risk_aversion` (lambda = 0) the intervals are independent.
 
     Parameters
     ----------
-    curve : ImpactCurve
+    curve : ImpactCurve, or a sequence of m
         n intervals, convex totals (coefficients at or above 0). Where all totals are concave
-        under equal bounds, the optimum is a vertex and is found by enumeration.
-    total_shares : float
+        under equal bounds, the optimum is a vertex and is found by enumeration. m curves are
+        m assets: see `allocate_portfolio`, which gets what is given with them.
+    total_shares : float, or (m,)
         S >= 0, shares; 0 gives zeros.
     min_shares, max_shares : scalar or (n,) shares
         Bounds of each child order; no cap by default. `share_caps` makes caps of participation
@@ -79,9 +117,18 @@ def allocate(
     objective : "cost" or "impact"
     solver : SolverType or its text
         Tried first; the others follow where its answer cannot be certified. AUTO is the exact
-        method, and CVXPY where `terms` couple the intervals.
+        method, and CVXPY where `terms`, or a risk averse trader's power curves, have none.
+    kernel : callable, optional
+        G, currency per share**2 of an array of lags: what a child displaces the price by for itself
+        (half of G(0)) and for all later ones, beside the curve, whose impact lasts for one child.
+    times : (n,) strictly rising, optional
+        Of the children, in the kernel's unit; 0, 1, ..., n - 1 by default.
+    risk_aversion : per currency
+        lambda >= 0, on the variance of the cost.
+    covariance : scalar or (n,) (currency per share)**2, or (m, m)
+        v_t, variance of the mid's change from child t to the next, on what is then still held.
     terms : ConvexTerms, optional
-        Risk aversion, smoothness, turnover, robustness, CVaR: added to the total.
+        Smoothness, turnover, robustness, CVaR: added to the total.
     on_infeasible : "raise" or "relax"
         "relax" raises all caps, or lowers all floors, by the one factor that just admits the order.
     cross_check : bool
@@ -100,8 +147,9 @@ def allocate(
 
     Returns
     -------
-    Allocation
-        Out of time: the best feasible schedule found, with its gap and a warning.
+    Allocation, or PortfolioSchedule of several curves
+        `cost` holds the transient part, `penalty` risk and terms. Out of time: the best feasible
+        schedule found, with its gap and a warning.
 
     Raises
     ------
@@ -113,31 +161,61 @@ def allocate(
 
     Notes
     -----
-    When C_t is the same convex function in all intervals, equal shares are optimal.
+    When C_t is the same convex function in all intervals, and nothing couples them, equal shares
+    are optimal.
     """
+    if not isinstance(curve, ImpactCurve):
+        single = kernel, terms, lot_size, min_trade_size or None, None if objective == "cost" else objective
+        return _several(curve, total_shares, min_shares, max_shares, risk_aversion, covariance, single)
     begin = time.perf_counter()
     limits = _limits(max_iterations, tolerance, timeout_seconds)
+    coupling = coupling_of(kernel, times, risk_aversion, covariance, terms)
     first = solver if isinstance(solver, SolverType) else SolverType.parse(solver)
-    total = number("total_shares", total_shares, 0)
-    problem, relaxation = _stated(curve, total, min_shares, max_shares, objective, terms), ""
+    total, relaxation = number("total_shares", total_shares, 0), ""
+    problem = stated(curve, total, min_shares, max_shares, objective, coupling)
     search = Search(problem, limits, trust=not validate_outputs)
-    exact = first is SolverType.ANALYTICAL or (first is SolverType.AUTO and terms is None)
+    exact = first is SolverType.ANALYTICAL or (first is SolverType.AUTO and coupling is None)
     found = search.exact() if exact and total and on_infeasible == "raise" else None
     if found is None:
-        problem, relaxation = _admissible(problem, curve, validate_inputs, on_infeasible)
+        search.problem, relaxation = admissible(problem, curve, validate_inputs, on_infeasible)
         if total == 0:
-            nu = float(problem.total.marginal(problem.lower).min())
-            return Allocation(np.zeros(len(curve)), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
-        search.problem = problem
-        found = _vertex(search) if problem.faults & NOT_CONVEX else search.run(_order(first, problem))
-    shares, certificate = found
-    done = Discrete(shares, certificate)
-    if lot_size is not None or min_trade_size:
-        done = _discrete(search, done, lot_size, min_trade_size)
-    cost = done.certificate.cost if terms is None else float(np.sum(total_of(curve, objective).value(done.shares)))
-    warnings = _warnings(search, certificate, relaxation)
-    second = _agreed(search, certificate) if cross_check else None
-    return _allocation(search, done, objective, cost, relaxation, warnings, second, begin)
+            return _nothing(search.problem, objective)
+        found = _vertex(search) if search.problem.faults & NOT_CONVEX else search.run(_order(first, search.problem))
+    done = _discrete(search, found, lot_size, min_trade_size)
+    second = _agreed(search, found[1]) if cross_check else None
+    cost = _own_cost(curve, objective, search.problem, done.shares) if coupling else done.certificate.cost
+    return _allocation(
+        search, done, objective, cost, relaxation, _warnings(search, found[1], relaxation), second, begin
+    )
+
+
+def _several(
+    curves: Sequence[ImpactCurve],
+    orders: ArrayLike,
+    min_shares: ArrayLike,
+    max_shares: ArrayLike | None,
+    risk_aversion: float,
+    covariance: ArrayLike | None,
+    single: tuple[Any, ...],
+) -> PortfolioSchedule:
+    from research_lib.execution.several import allocate_portfolio  # which stands on this module
+
+    names = "kernel", "terms", "lot_size", "min_trade_size", "objective"
+    return allocate_portfolio(
+        curves,
+        orders,
+        min_shares=min_shares,
+        max_shares=max_shares,
+        risk_aversion=risk_aversion,
+        covariance=covariance,
+        refused=dict(zip(names, single, strict=True)),
+    )
+
+
+def _nothing(problem: Problem, objective: str) -> Allocation:
+    """The schedule of an order of 0 shares, and what the first one would cost."""
+    nu = float(problem.total.marginal(problem.lower).min())
+    return Allocation(np.zeros(len(problem.lower)), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
 
 
 def _allocation(
@@ -170,13 +248,23 @@ def _allocation(
     )
 
 
-def _discrete(search: Search, found: Discrete, lot_size: float | None, least: float) -> Discrete:
-    """The schedule in lots or children of a least size, if that is asked for."""
+def _own_cost(curve: ImpactCurve, objective: str, problem: Problem, shares: Float) -> float:
+    """What the children cost: the curve's part, and what they displace the price by for those that follow."""
+    cost = float(np.sum(total_of(curve, objective).value(shares)))
+    decay = problem.terms.decay if problem.terms is not None else None
+    return cost + (decay.value(shares) if decay is not None else 0.0)
+
+
+def _discrete(search: Search, found: tuple[Float, Certificate], lot_size: float | None, least: float) -> Discrete:
+    """The schedule, in lots or children of a least size if that is asked for."""
+    shares, certificate = found
+    if lot_size is None and not least:
+        return Discrete(shares, certificate)
     lot = None if lot_size is None else number("lot_size", lot_size, above=0)
     least = number("min_trade_size", least, 0)
     if search.problem.faults & NOT_CONVEX:
         raise OptimizationError("lot_size and min_trade_size need a convex total: greedy on marginal cost errs here")
-    return discretised(search.problem, found.shares, found.certificate, lot, least)
+    return discretised(search.problem, shares, certificate, lot, least)
 
 
 @lru_cache(maxsize=64, typed=True)
@@ -201,53 +289,11 @@ def _warnings(search: Search, certificate: Certificate, relaxation: str) -> tupl
     return tuple(notes)
 
 
-def _stated(
-    curve: ImpactCurve,
-    total: float,
-    min_shares: ArrayLike,
-    max_shares: ArrayLike | None,
-    objective: str,
-    terms: ConvexTerms | None,
-) -> Problem:
-    """The problem as given, caps no larger than the order and than what a book shows."""
-    n = len(curve)
-    lower, upper = bounds_of(n, total, min_shares, max_shares)
-    if terms is None:
-        separable, coupled, constant = total_of(curve, objective), None, 0.0
-    else:
-        separable, coupled, constant = terms.resolve(curve, objective, total)
-    if separable.depth.shape[1] or (coupled is not None and coupled.scenarios):
-        upper = np.minimum(upper, _capacity(separable, coupled))
-    return Problem(separable, total, lower, upper, coupled, constant)
-
-
-def _capacity(separable: SeparableTotal, coupled: Terms | None) -> Float:
-    """Largest x whose cost is known, (n,) shares."""
-    totals = [separable, *(coupled.scenarios if coupled is not None else ())]
-    return np.minimum.reduce([total.capacity for total in totals])
-
-
-def _admissible(problem: Problem, curve: ImpactCurve, validate: bool, on_infeasible: str) -> tuple[Problem, str]:
-    """The problem, its bounds relaxed if that is asked for, with how; or the reason why there is no answer."""
-    if on_infeasible not in ("raise", "relax"):
-        raise ValidationError(f"on_infeasible must be 'raise' or 'relax', got {on_infeasible!r}")
-    faults, relaxation = problem.faults, ""
-    if validate and faults & NOT_FINITE:
-        _check_finite(curve)
-    if on_infeasible == "relax" and faults & (CAPS_LOW | FLOORS_HIGH):
-        problem, relaxation = relaxed(problem, _capacity(problem.total, problem.terms))
-        faults = problem.faults
-    if faults & NOT_CONVEX and why_not(problem):
-        refuse_non_convex(problem)
-    if faults & (CROSSED | CAPS_LOW | FLOORS_HIGH):
-        refuse_infeasible(problem)
-    return problem, relaxation
-
-
 def _order(first: SolverType, problem: Problem) -> list[SolverType]:
-    """The solver asked for, then the others; AUTO begins with the exact one, or CVXPY where terms couple."""
+    """The solver asked for, then the others; AUTO begins with the exact one, or CVXPY where it has none."""
     if first is SolverType.AUTO:
-        first = SolverType.ANALYTICAL if problem.terms is None else SolverType.CVXPY
+        exact = problem.terms is None or exactly_coupled(problem)
+        first = SolverType.ANALYTICAL if exact else SolverType.CVXPY
     return [first, *(solver for solver in SOLVERS if solver is not first)]
 
 
@@ -282,14 +328,3 @@ def _agreed(search: Search, certificate: Certificate) -> Attempt:
             f"more than {AGREEMENT:g} apart; tighten tolerance or raise max_iterations"
         )
     return second.attempts[-1]
-
-
-def _check_finite(curve: ImpactCurve) -> None:
-    """Name the first coefficient of the curve that is not finite."""
-    for name, values in curve.parameters().items():
-        bad = np.asarray(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
-        if bad.any():
-            raise ValidationError(
-                f"curve {name} is not finite in {int(bad.sum()):,} of {len(bad):,} intervals, first in "
-                f"{int(np.argmax(bad))} ({values[np.argmax(bad)]}); refit or drop these intervals"
-            )

@@ -20,6 +20,7 @@ from research_lib.execution.schedules import twap, vwap
 from research_lib.execution.solvers import ConvexTerms
 from research_lib.impact.curves import OBJECTIVES, recut
 from research_lib.impact.model import ImpactModel
+from research_lib.impact.transient import Kernel
 from research_lib.monitoring import timed
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ class TradeAllocator:
         participation_rate: float | None = None,
         volume: ArrayLike | None = None,
         blackout: Any = None,
+        kernel: Kernel | None = None,
+        times: ArrayLike | None = None,
+        risk_aversion: float = 0.0,
+        covariance: ArrayLike | None = None,
         terms: ConvexTerms | None = None,
         on_infeasible: str = "raise",
         cross_check: bool = False,
@@ -118,7 +123,7 @@ class TradeAllocator:
         solver : SolverType or its text, optional
         participation_rate, volume, blackout
             Caps beside `config.max_allocation_ratio`; see `share_caps`.
-        lot_size, terms, on_infeasible, cross_check
+        lot_size, kernel, times, risk_aversion, covariance, terms, on_infeasible, cross_check
             See `allocate`.
         """
         config, n = self.config, self.n_intervals
@@ -135,6 +140,10 @@ class TradeAllocator:
             max_shares=self.caps,
             solver=solver or config.default_solver,
             lot_size=lot_size,
+            kernel=kernel,
+            times=times,
+            risk_aversion=risk_aversion,
+            covariance=covariance,
             terms=terms,
             on_infeasible=on_infeasible,
             cross_check=cross_check,

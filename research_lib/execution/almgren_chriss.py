@@ -15,7 +15,6 @@ from research_lib.config import number
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocation import allocate
 from research_lib.execution.schedules import Schedule
-from research_lib.execution.solvers import ConvexTerms
 from research_lib.execution.solvers.kernels import moments, trajectory
 from research_lib.impact.curves import LinearImpact
 
@@ -280,5 +279,5 @@ def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike)
         )
     held = model.drift * model.interval * np.arange(model.n, 0, -1.0)
     curve = LinearImpact(np.broadcast_to(model.net_temporary / model.interval, model.n), model.half_spread + held)
-    risk = ConvexTerms(risk_aversion=model.risk_aversion, variance=np.square(model.volatility) * model.interval)
-    return allocate(curve, shares, min_shares=floor, terms=risk, tolerance=1e-10).shares
+    variance = np.square(model.volatility) * model.interval
+    return allocate(curve, shares, min_shares=floor, risk_aversion=model.risk_aversion, covariance=variance).shares

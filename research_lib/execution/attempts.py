@@ -137,7 +137,7 @@ class Search:
             self._record(solver, Answer("none", None, "no time left", timed_out=True), start)
             return None
         numbers = len(self.problem.lower) * (1 + self.problem.total.depth.shape[1])
-        fast = SOLVERS[solver] is solve_analytical and numbers <= SURELY_FAST
+        fast = SOLVERS[solver] is solve_analytical and numbers <= SURELY_FAST and self.problem.terms is None
         answers = SOLVERS[solver](self.problem, Limits(limits.max_iterations, limits.tolerance, max(left, LEAST_TIME)))
         while True:
             begin = time.perf_counter()

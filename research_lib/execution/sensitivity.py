@@ -79,7 +79,7 @@ def sensitivity(
 
     def solved(believed: ImpactCurve) -> Float:
         options = {"min_shares": min_shares, "max_shares": max_shares, "objective": objective}
-        return allocate(believed, total_shares, **options).shares  # type: ignore[arg-type]
+        return allocate(believed, total_shares, **options).shares  # type: ignore[call-overload]
 
     base = allocate(curve, total_shares, min_shares=min_shares, max_shares=max_shares, objective=objective)
     x, nu = base.shares, base.marginal_cost

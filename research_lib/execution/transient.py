@@ -13,12 +13,13 @@ from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.attempts import Attempt, fault_of
 from research_lib.execution.obizhaeva_wang import obizhaeva_wang
 from research_lib.execution.result import Allocation
-from research_lib.execution.solvers import Limits, Quadratic, bounded, certified, decay_of
+from research_lib.execution.solvers import Certificate, Limits, Quadratic, bounded, certified, decay_of, per_interval
 from research_lib.impact.manipulation import check_kernel
 from research_lib.impact.transient import DecayKernel, ExponentialKernel, Kernel, at_lags, trade_times
 
 Float = NDArray[np.float64]
 SOLVER = "structured"
+TOLERANCE = 1e-8
 
 
 def transient_schedule(
@@ -87,50 +88,40 @@ def transient_schedule(
     """
     begin = time.perf_counter()
     at, shares = trade_times(times), number("total_shares", total_shares)
-    limits = Limits(
-        number("max_iterations", max_iterations, 1, integer=True),
-        1e-8,
-        number("timeout_seconds", timeout_seconds, above=0),
-    )
-    curvature = _per_time("temporary", temporary, len(at))
-    problem = Quadratic(
-        shares, decay_of(kernel, at), curvature, np.zeros(len(at)), _holding(risk_aversion, volatility, at)
-    )
+    seconds = number("timeout_seconds", timeout_seconds, above=0)
+    limits = Limits(number("max_iterations", max_iterations, 1, integer=True), TOLERANCE, seconds)
+    curvature, lasting = per_interval("temporary", temporary, len(at)), number("permanent", permanent, 0)
+    holding = _holding(risk_aversion, volatility, at)
+    problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(len(at)), holding)
     warnings = _doubts(kernel, at, curvature)
-    lower, upper = _bounds(shares, len(at), min_shares, max_shares)
-    x, method, solves = _least(kernel, at, problem, lower, upper, limits)
-    certificate = certified(problem, x, lower, upper)
-    fault = fault_of(certificate, shares, len(at), limits.tolerance)
-    if fault:
+    bounds = _bounds(shares, len(at), min_shares, max_shares)
+    x, method, solves = _least(kernel, at, problem, *bounds, limits)
+    found = certified(problem, x, *bounds)
+    if fault := fault_of(found, shares, len(at), TOLERANCE):
         raise OptimizationError(
             f"no certified schedule by {method}: {fault}; trade less often, or add temporary impact"
         )
-    penalty = float(problem.holding @ (shares - np.cumsum(x)) ** 2)
-    constant = 0.5 * number("permanent", permanent, 0) * shares**2
     elapsed = time.perf_counter() - begin
+    known = found.cost, found.duality_gap, found.kkt_residual
+    attempt = Attempt(SOLVER, method, True, "", elapsed, solves, *known)
+    return _allocation(problem, x, found, lasting, attempt, warnings if np.any(bounds[0] < 0) else ())
+
+
+def _allocation(
+    problem: Quadratic, x: Float, found: Certificate, permanent: float, attempt: Attempt, warnings: tuple[str, ...]
+) -> Allocation:
+    penalty = float(problem.holding @ (problem.shares - np.cumsum(x)) ** 2)
     return Allocation(
         shares=x,
-        cost=certificate.cost - penalty + constant,
-        marginal_cost=certificate.multiplier + permanent * shares,
-        kkt_residual=certificate.kkt_residual,
-        duality_gap=certificate.duality_gap,
+        cost=found.cost - penalty + 0.5 * permanent * problem.shares**2,
+        marginal_cost=found.multiplier + permanent * problem.shares,
+        kkt_residual=found.kkt_residual,
+        duality_gap=found.duality_gap,
         objective="cost",
-        solver=method,
-        attempts=(
-            Attempt(
-                SOLVER,
-                method,
-                True,
-                "",
-                elapsed,
-                solves,
-                certificate.cost,
-                certificate.duality_gap,
-                certificate.kkt_residual,
-            ),
-        ),
-        elapsed=elapsed,
-        warnings=warnings if np.any(lower < 0) else (),
+        solver=attempt.backend,
+        attempts=(attempt,),
+        elapsed=attempt.elapsed,
+        warnings=warnings,
         penalty=penalty,
     )
 
@@ -151,19 +142,12 @@ def _least(
     return x, problem.method + (" with an active set" if solves > 1 else ""), solves
 
 
-def _per_time(name: str, values: ArrayLike, n: int) -> Float:
-    array = np.asarray(values, float)
-    if array.shape not in ((), (n,)) or not np.all(np.isfinite(array) & (array >= 0)):
-        raise ValidationError(f"{name} must be a number or ({n},), finite and at least 0, got shape {array.shape}")
-    return np.array(np.broadcast_to(array, (n,)))
-
-
 def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> Float:
     """lambda sigma_i^2 (t_{i+1} - t_i), (n,); nothing is held after the last trade."""
     weight = number("risk_aversion", risk_aversion, 0)
     if weight and volatility is None:
         raise ValidationError("risk_aversion needs volatility; give it, or leave risk_aversion at 0")
-    sigma = _per_time("volatility", 0.0 if volatility is None else volatility, len(at))
+    sigma = per_interval("volatility", 0.0 if volatility is None else volatility, len(at))
     return np.asarray(weight * sigma**2 * np.append(np.diff(at), 0.0))
 
 

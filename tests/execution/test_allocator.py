@@ -11,7 +11,6 @@ import pytest
 
 from research_lib import ImpactModel, OptimizerConfig, TradeAllocator
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import ConvexTerms
 
 matplotlib.use("Agg")
 N, S = 26, 50_000.0
@@ -41,7 +40,7 @@ def test_terms_and_relaxation_reach_the_solver(model: ImpactModel) -> None:
     with pytest.raises(OptimizationError, match="cap admits 39,000 of 50,000 shares"):
         allocator.optimize("auto")
     assert "raised to 1.28" in allocator.optimize("auto", on_infeasible="relax")["allocation"].relaxed
-    calm = TradeAllocator(model, S).optimize("auto", terms=ConvexTerms(risk_aversion=1e-5, variance=1e-2))
+    calm = TradeAllocator(model, S).optimize("auto", risk_aversion=1e-5, covariance=1e-2)
     flat = TradeAllocator(model, S).optimize("auto")
     assert np.cumsum(calm["optimal_allocation"])[5] > np.cumsum(flat["optimal_allocation"])[5]
 

@@ -12,7 +12,7 @@ import pytest
 
 from research_lib.config import SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import ConvexTerms, allocate, attempts
+from research_lib.execution import allocate, attempts
 from research_lib.execution.solvers import Answer, Limits, OutOfTimeError, Problem, cvxpy_solver, within
 from research_lib.impact import LinearImpact, PowerImpact, QuadraticImpact
 
@@ -83,12 +83,12 @@ def test_out_of_time_everywhere_gives_the_best_feasible_schedule_and_says_so(mon
 
 
 def test_out_of_time_with_terms_keeps_an_honest_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    for solver in ("scipy", "cvxpy"):
+    for solver in ("analytical", "scipy", "cvxpy"):
         replace_solver(monkeypatch, solver, 30.0)
-    terms = ConvexTerms(risk_aversion=1e-3, variance=1e-2)
-    late = allocate(CURVE, 700, terms=terms, timeout_seconds=0.05)
+    risk = {"risk_aversion": 1e-3, "covariance": 1e-2}
+    late = allocate(CURVE, 700, **risk, timeout_seconds=0.05)
     monkeypatch.undo()
-    exact = allocate(CURVE, 700, terms=terms)
+    exact = allocate(CURVE, 700, **risk)
     excess = (late.cost + late.penalty) / (exact.cost + exact.penalty) - 1
     assert late.warnings
     assert 0 < excess <= late.duality_gap / (1 - late.duality_gap)

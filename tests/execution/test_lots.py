@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import ConvexTerms, allocate
+from research_lib.execution import allocate
 from research_lib.impact import AlmgrenImpact, ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact
 
 LOT = 100.0
@@ -133,14 +133,14 @@ def test_least_children_and_lots_together_keep_both() -> None:
 
 def test_terms_are_rounded_by_their_tangents_and_say_so() -> None:
     curve = LinearImpact(np.full(8, 1e-5), 0.01)
-    terms = ConvexTerms(risk_aversion=1e-4, variance=1e-2)
-    exact = allocate(curve, 4_000, terms=terms)
-    result = allocate(curve, 4_000, terms=terms, lot_size=100)
+    risk = {"risk_aversion": 1e-4, "covariance": 1e-2}
+    exact = allocate(curve, 4_000, **risk)
+    result = allocate(curve, 4_000, **risk, lot_size=100)
     assert np.all(result.shares % 100 == 0)
     assert "heuristic" in result.discrete
     assert 0 < (result.cost + result.penalty) / (exact.cost + exact.penalty) - 1 <= result.duality_gap + 1e-6
     with pytest.raises(OptimizationError, match="min_trade_size needs a separable total"):
-        allocate(curve, 4_000, terms=terms, min_trade_size=3_000)
+        allocate(curve, 4_000, **risk, min_trade_size=3_000)
 
 
 def test_where_no_child_is_small_nothing_changes() -> None:

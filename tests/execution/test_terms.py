@@ -28,14 +28,14 @@ def test_risk_aversion_solves_the_linear_system_of_its_first_order_conditions() 
     hessian = 2 * np.diag(BETA) + 2 * weight * after.T @ np.diag(variance) @ after
     expected = equality_optimum(hessian, -2 * weight * S * after.T @ variance)
     assert expected.min() > 0
-    result = allocate(CURVE, S, terms=ConvexTerms(risk_aversion=weight, variance=variance))
-    assert result.solver == "cvxpy"
-    assert result.shares == pytest.approx(expected, rel=1e-4)
+    result = allocate(CURVE, S, risk_aversion=weight, covariance=variance)
+    assert result.solver == "analytical"
+    assert result.shares == pytest.approx(expected, rel=1e-9)
     held = S - np.cumsum(expected)
     assert result.cost + result.penalty == pytest.approx(
         np.sum(BETA * expected**2) + weight * np.sum(variance * held**2), rel=1e-7
     )
-    assert result.penalty == pytest.approx(weight * np.sum(variance * held**2), rel=1e-4)
+    assert result.penalty == pytest.approx(weight * np.sum(variance * held**2), rel=1e-9)
 
 
 def test_smoothness_solves_its_linear_system_and_without_limit_gives_twap() -> None:
@@ -129,18 +129,19 @@ def test_cvar_is_the_mean_of_the_dearest_scenarios_and_no_neighbour_has_less(kin
 
 
 def test_scipy_solves_smooth_terms_to_the_same_optimum() -> None:
-    terms = ConvexTerms(
-        risk_aversion=1e-3, variance=0.02, smoothness=1e-5, robust=1.0, covariance=(0.3 * BETA)[:, None, None] ** 2
+    terms = ConvexTerms(smoothness=1e-5, robust=1.0, covariance=(0.3 * BETA)[:, None, None] ** 2)
+    risk = {"risk_aversion": 1e-3, "covariance": 0.02}
+    conic, smooth = (
+        allocate(CURVE, S, max_shares=300, terms=terms, solver=solver, **risk) for solver in ("cvxpy", "scipy")
     )
-    conic, smooth = (allocate(CURVE, S, max_shares=300, terms=terms, solver=solver) for solver in ("cvxpy", "scipy"))
     assert (conic.solver, smooth.solver) == ("cvxpy", "scipy")
     assert smooth.cost + smooth.penalty == pytest.approx(conic.cost + conic.penalty, rel=1e-7)
 
 
 def test_the_certificate_bounds_a_poor_answer_from_above() -> None:
-    terms = ConvexTerms(risk_aversion=1e-3, variance=0.02)
-    good = allocate(CURVE, S, terms=terms)
-    poor = allocate(CURVE, S, terms=terms, solver="scipy", max_iterations=2, validate_outputs=False)
+    risk = {"risk_aversion": 1e-3, "covariance": 0.02}
+    good = allocate(CURVE, S, **risk)
+    poor = allocate(CURVE, S, **risk, solver="scipy", max_iterations=2, validate_outputs=False)
     excess = (poor.cost + poor.penalty) / (good.cost + good.penalty) - 1
     assert 1e-6 < excess < poor.duality_gap / (1 - poor.duality_gap)
 
@@ -148,12 +149,10 @@ def test_the_certificate_bounds_a_poor_answer_from_above() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"risk_aversion": 1.0}, "risk_aversion needs variance"),
         ({"turnover": 1.0}, "turnover needs previous"),
         ({"robust": 1.0}, "robust needs covariance"),
         ({"smoothness": -1.0}, "smoothness must be at least 0"),
         ({"cvar_level": 1.0}, r"cvar_level must be in \[0, 1\)"),
-        ({"risk_aversion": 1.0, "variance": np.ones(3)}, r"variance must be a number or \(8,\)"),
         ({"robust": 1.0, "covariance": np.ones((8, 2, 2))}, r"must be \(8, 1, 1\) as ImpactFit.cov, got \(8, 2, 2\)"),
         (
             {"robust": 1.0, "covariance": np.full((8, 1, 1), np.nan)},

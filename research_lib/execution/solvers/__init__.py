@@ -1,8 +1,9 @@
 """Ways to solve one allocation, and the certificate that judges their answers."""
 
 from research_lib.execution.solvers.active_set import bounded
-from research_lib.execution.solvers.analytical import exact_split, optimal_shares, solve_analytical
+from research_lib.execution.solvers.analytical import exact_split, solve_analytical
 from research_lib.execution.solvers.certificate import certify, from_judged
+from research_lib.execution.solvers.coupled import exactly_coupled
 from research_lib.execution.solvers.cvxpy_solver import solve_cvxpy
 from research_lib.execution.solvers.deadline import OutOfTimeError, within
 from research_lib.execution.solvers.decay import Decay, StateDecay, decay_of
@@ -16,6 +17,7 @@ from research_lib.execution.solvers.kernels import (
     place_odd_lot,
     round_to_lots,
 )
+from research_lib.execution.solvers.multiplier import optimal_shares
 from research_lib.execution.solvers.problem import (
     Answer,
     Certificate,
@@ -28,7 +30,7 @@ from research_lib.execution.solvers.problem import (
 )
 from research_lib.execution.solvers.quadratic import Quadratic, certified
 from research_lib.execution.solvers.scipy_solver import solve_scipy
-from research_lib.execution.solvers.terms import ConvexTerms, Terms
+from research_lib.execution.solvers.terms import ConvexTerms, Terms, per_interval
 from research_lib.execution.solvers.vertex import refuse_non_convex, solve_vertex, why_not
 
 __all__ = [
@@ -54,8 +56,10 @@ __all__ = [
     "decay_of",
     "exact_many",
     "exact_split",
+    "exactly_coupled",
     "from_judged",
     "optimal_shares",
+    "per_interval",
     "place_odd_lot",
     "read_only",
     "refuse_infeasible",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from research_lib.execution.solvers.decay import StateDecay
 from research_lib.execution.solvers.problem import Answer, Limits, Problem, repaired
 from research_lib.execution.solvers.terms import Terms
 from research_lib.impact.totals import SeparableTotal
@@ -36,6 +37,10 @@ def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
     """Each installed backend's answer in turn; the caller stops at the first that is certified."""
     import cvxpy as cp
 
+    decay = problem.terms.decay if problem.terms is not None else None
+    if decay is not None and not isinstance(decay, StateDecay):
+        yield Answer("none", None, "only sums of exponentials have a sparse state form")
+        return
     scaled = problem.scaled(problem.shares)
     key = structure(scaled)
     with _lock:  # a model in use is nobody else's; one that hangs never comes back
@@ -60,10 +65,15 @@ def structure(problem: Problem) -> Any:
     if terms is not None:
         powers = tuple(p.tobytes() for p in terms.powers)
         coupled = (
-            terms.holding is not None, terms.smoothness > 0, powers, terms.level,
+            terms.holding is not None, terms.smoothness > 0, powers, terms.level, _states(terms),
             *(_form(scenario) for scenario in terms.scenarios),
         )  # fmt: skip
     return len(problem.lower), _form(problem.total), coupled
+
+
+def _states(terms: Terms) -> int:
+    """Exponentials that the transient cost is made of."""
+    return len(terms.decay.scales) if isinstance(terms.decay, StateDecay) else 0
 
 
 def _form(total: SeparableTotal) -> Any:
@@ -154,7 +164,20 @@ class Model:
                 for j in range(len(phi))
             ]
             cost = cost + cp.norm(cp.hstack(loadings), 2)
+        for k in range(_states(terms)):
+            cost = cost + self._transient(k, n)
         return cost + self._cvar(terms) if terms.scenarios else cost
+
+    def _transient(self, k: int, n: int) -> cp.Expression:
+        """1/2 x'Gx of one exponential: what its displacement loses in each gap, squared, and what is left of it."""
+        import cvxpy as cp
+
+        state = cp.Variable(n)  # just after each trade, over the scale
+        self.constraints.append(state[0] == self.shares[0])
+        if n > 1:
+            kept = cp.multiply(self._parameter(f"kept{k}", n - 1), state[:-1])
+            self.constraints.append(state[1:] == kept + self.shares[1:])
+        return self._parameter(f"lost{k}", n) @ cp.square(state)
 
     def _cvar(self, terms: Terms) -> cp.Expression:
         """Rockafellar and Uryasev (2000): the least of tau + mean excess over tau / (1 - q)."""
@@ -180,6 +203,8 @@ class Model:
                     for i in range(p)
                     for j in range(i + 1)
                 }
+            if isinstance(terms.decay, StateDecay):
+                values |= _decayed(terms.decay)
             totals |= {f"scenario{j}": scenario for j, scenario in enumerate(terms.scenarios)}
         n = len(problem.lower)
         for name, total in totals.items():
@@ -211,6 +236,13 @@ class Model:
             backend, x, status if x is not None else f"no finite answer, {status}",
             int(stats.num_iters or 0) if stats else 0, late, weights,
         )  # fmt: skip
+
+
+def _decayed(decay: StateDecay) -> dict[str, Any]:
+    """Values of the parameters of `Model._transient`."""
+    lost = np.vstack([1.0 - decay.factors**2, np.ones((1, len(decay.scales)))]) * (0.5 * decay.scales)
+    parts = range(len(decay.scales))
+    return {f"kept{k}": decay.factors[:, k] for k in parts} | {f"lost{k}": lost[:, k] for k in parts}
 
 
 def backend_options(backend: str, limits: Limits) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
+from research_lib.execution.solvers.decay import Decay
 from research_lib.impact.curves import ImpactCurve, LinearImpact, PowerImpact, QuadraticImpact, is_cost
 from research_lib.impact.totals import SeparableTotal, polynomial_total
 
@@ -25,16 +26,11 @@ Float = NDArray[np.float64]
 class ConvexTerms(Record):
     r"""What an allocation minimises beside sum_t C_t(x_t).
 
-    .. math:: \lambda \sum_t \sigma_t^2 \Big(S - \sum_{s \le t} x_s\Big)^2
-              + \gamma \sum_t (x_{t+1} - x_t)^2 + \tau \sum_t |x_t - \hat x_t|
+    .. math:: \gamma \sum_t (x_{t+1} - x_t)^2 + \tau \sum_t |x_t - \hat x_t|
               + \kappa \Big(\sum_t \phi_t(x_t)^\top \Sigma_t \phi_t(x_t)\Big)^{1/2}
 
     Attributes
     ----------
-    risk_aversion : per currency
-        lambda >= 0, on the variance of what is held after each interval's child.
-    variance : scalar or (n,) (currency per share)**2
-        sigma_t^2, variance of the price from interval t's trade to that of t + 1.
     smoothness : currency per share**2
         gamma >= 0.
     turnover : currency per share
@@ -53,8 +49,6 @@ class ConvexTerms(Record):
         q: the mean over the dearest 1 - q of the scenarios; 0 is their mean.
     """
 
-    risk_aversion: float = 0.0
-    variance: Any = None
     smoothness: float = 0.0
     turnover: float = 0.0
     previous: Any = None
@@ -64,32 +58,34 @@ class ConvexTerms(Record):
     cvar_level: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("risk_aversion", "smoothness", "turnover", "robust"):
+        for name in ("smoothness", "turnover", "robust"):
             object.__setattr__(self, name, number(name, getattr(self, name), 0))
         if not 0 <= number("cvar_level", self.cvar_level) < 1:
             raise ValidationError(f"cvar_level must be in [0, 1), got {self.cvar_level!r}")
-        for weight, needs in (("risk_aversion", "variance"), ("turnover", "previous"), ("robust", "covariance")):
+        for weight, needs in (("turnover", "previous"), ("robust", "covariance")):
             if getattr(self, weight) and getattr(self, needs) is None:
                 raise ValidationError(f"{weight} needs {needs}; give it, or leave {weight} at 0")
 
-    def resolve(self, curve: ImpactCurve, objective: str, shares: float) -> tuple[SeparableTotal, Terms | None, float]:
+    def resolve(
+        self, curve: ImpactCurve, objective: str, shares: float, holding: Float | None, decay: Decay | None
+    ) -> tuple[SeparableTotal, Terms | None, float]:
         """The separable total with turnover in it, the coupled rest (None if nothing is), and a constant."""
         n = len(curve)
         total, constant = curve.total(objective), 0.0
         if self.scenarios:
             total = polynomial_total(np.zeros(n), np.zeros(n), np.zeros(n))
         if self.turnover:
-            previous = _per_interval("previous", self.previous, n)
+            previous = per_interval("previous", self.previous, n)
             total, constant = with_turnover(total, previous, self.turnover), self.turnover * float(previous.sum())
-        if not (self.risk_aversion or self.smoothness or self.robust or self.scenarios):
+        if not (self.smoothness or self.robust or self.scenarios) and holding is None and decay is None:
             return total, None, constant
-        holding = self.risk_aversion * _per_interval("variance", self.variance, n) if self.risk_aversion else None
         powers, factor = self._uncertainty(curve, objective) if self.robust else ((), None)
         scenarios = tuple(scenario.total(objective) for scenario in self.scenarios)
         for j, scenario in enumerate(scenarios):
             if len(scenario) != n or scenario.non_convex().any():
                 raise ValidationError(f"scenario {j} must be a convex curve of {n} intervals; it has {len(scenario)}")
-        return total, Terms(shares, holding, self.smoothness, powers, factor, scenarios, self.cvar_level), constant
+        coupled = Terms(shares, holding, self.smoothness, powers, factor, scenarios, self.cvar_level, decay)
+        return total, coupled, constant
 
     def _uncertainty(self, curve: ImpactCurve, objective: str) -> tuple[tuple[Float, ...], Float]:
         """Powers of x that the coefficients multiply, and kappa times a root of their covariances."""
@@ -112,7 +108,8 @@ class ConvexTerms(Record):
 class Terms:
     """Terms that couple intervals, ready to be solved: see `ConvexTerms` for the letters.
 
-    `holding` is lambda sigma_t^2, (n,); `factor` L with kappa^2 Sigma = L L', (n, p, p), no entry
+    `holding` is risk aversion times variance, (n,), on the square of what is held after each child;
+    `decay` the transient cost; `factor` L with kappa^2 Sigma = L L', (n, p, p), no entry
     below 0; `powers` those of phi, p arrays (n,).
     """
 
@@ -123,17 +120,24 @@ class Terms:
     factor: Float | None
     scenarios: tuple[SeparableTotal, ...]
     level: float
+    decay: Decay | None = None
 
     @property
     def smooth(self) -> bool:
         """Whether the gradient exists everywhere that matters: not for CVaR."""
         return not self.scenarios
 
+    @property
+    def quadratic(self) -> bool:
+        """Whether the terms are a quadratic function of the shares."""
+        return self.smooth and self.factor is None
+
     def value(self, x: Float) -> float:
         """The terms at x, currency."""
         held = self.shares - np.cumsum(x)
         value = float(np.sum(self.holding * held**2)) if self.holding is not None else 0.0
         value += self.smoothness * float(np.sum(np.diff(x) ** 2))
+        value += self.decay.value(x) if self.decay is not None else 0.0
         if self.factor is not None:
             value += float(np.linalg.norm(self._loadings(x)))
         return value + (self._cvar(self._costs(x)) if self.scenarios else 0.0)
@@ -147,6 +151,8 @@ class Terms:
         steps = 2.0 * self.smoothness * np.diff(x)
         gradient[1:] += steps
         gradient[:-1] -= steps
+        if self.decay is not None:
+            gradient += self.decay.product(x)
         if self.factor is not None:
             loadings = self._loadings(x)
             moved = self._loaded([_power_slope(x, p) for p in self.powers])
@@ -181,6 +187,7 @@ class Terms:
             factor,
             tuple(scenario.scaled(unit, currency) for scenario in self.scenarios),
             self.level,
+            None if self.decay is None else self.decay.scaled(square),
         )
 
     def _loadings(self, x: Float) -> Float:
@@ -285,7 +292,8 @@ def _power_slope(x: Float, power: Float) -> Float:
     return np.asarray(power * x ** (power - 1.0))
 
 
-def _per_interval(name: str, values: Any, n: int) -> Float:
+def per_interval(name: str, values: Any, n: int) -> Float:
+    """A number or (n,) as (n,), each finite and at least 0."""
     array = np.asarray(values, float)
     if array.shape not in ((), (n,)) or not np.all(np.isfinite(array) & (array >= 0)):
         raise ValidationError(f"{name} must be a number or ({n},), finite and at least 0, got shape {array.shape}")

@@ -45,14 +45,11 @@ def states_schedule(
     m = parts + 2
     own = 0.5 * scales.sum()
     policy, value = np.zeros((n, m)), np.zeros((m, m))
-    mixed, moved, push = np.empty(m), np.empty(m), np.empty(m)
+    mixed, moved, push = np.empty(m), np.empty(m), np.zeros(m)
     keep = np.ones(m)
-    last, after = n - 1, 0.0
-    while last >= 0 and fixed[last]:
-        after += values[last]
-        last -= 1
+    last, after = _last_free(fixed, values)
+    push[0] = -1.0
     for i in range(n - 1, -1, -1):
-        push[0], push[m - 1] = -1.0, 0.0
         for k in range(parts):
             keep[k + 1] = factors[i, k] if i < n - 1 else 0.0
             push[k + 1] = keep[k + 1] * scales[k]
@@ -62,9 +59,9 @@ def states_schedule(
             for q in range(m):
                 moved[p] += value[p, q] * push[q]
             curve += push[p] * moved[p]
-        mixed[0], mixed[m - 1] = moved[0] - holding[i], moved[m - 1] + 0.5 * linear[i]
         for k in range(1, m - 1):
             mixed[k] = keep[k] * moved[k] + 0.5
+        mixed[0], mixed[m - 1] = moved[0] - holding[i], moved[m - 1] + 0.5 * linear[i]
         trade = policy[i]
         if fixed[i]:
             trade[m - 1] = values[i]
@@ -73,17 +70,24 @@ def states_schedule(
         elif not curve > 0.0:
             return np.empty(n), False
         else:
-            for p in range(m):
-                trade[p] = -mixed[p] / curve
+            trade[:] = -mixed / curve
         for p in range(m):
             for q in range(p + 1):
-                value[p, q] = (
-                    keep[p] * keep[q] * value[p, q] + trade[p] * mixed[q] + mixed[p] * trade[q]
-                    + curve * trade[p] * trade[q]
-                )  # fmt: skip
+                bent = trade[p] * mixed[q] + mixed[p] * trade[q] + curve * trade[p] * trade[q]
+                value[p, q] = keep[p] * keep[q] * value[p, q] + bent
                 value[q, p] = value[p, q]
         value[0, 0] += holding[i]
     return _followed(shares, factors, scales, policy), True
+
+
+@compiled
+def _last_free(fixed: NDArray[np.bool_], values: Float) -> tuple[int, float]:
+    """The last trade that is not given, and the sum of those after it."""
+    last, after = len(fixed) - 1, 0.0
+    while last >= 0 and fixed[last]:
+        after += values[last]
+        last -= 1
+    return last, after
 
 
 @compiled
