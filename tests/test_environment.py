@@ -76,7 +76,9 @@ def test_no_address_in_the_environment_files() -> None:
         assert "index-url" not in text, name
 
 
-ORDER = ["errors", "config", "monitoring", "market", "impact", "execution", "evaluation", "reporting", "health", "__main__"]
+ORDER = [
+    "errors", "config", "monitoring", "market", "impact", "execution", "evaluation", "reporting", "health", "__main__",
+]  # fmt: skip
 
 
 def _modules() -> list[Path]:

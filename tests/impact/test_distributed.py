@@ -23,6 +23,7 @@ from research_lib.impact import ImpactMoments, fit_impact
 from research_lib.impact.distributed import moments_of_store
 from research_lib.impact.moments import moments_of_books
 from research_lib.market import BookSnapshots, Session, iter_books, thin_stock
+from research_lib.market.convert import convert
 from research_lib.market.partitions import Partition
 from research_lib.market.readers import store
 
@@ -94,6 +95,14 @@ def test_fits_made_on_the_workers_are_those_made_here(
     for symbol, found in moments_of_store(folder, SIZES, "buy", SESSION, then=fit, client=client):
         pd.testing.assert_frame_equal(found.params, fit(serial[symbol]).params, check_exact=True)
         pd.testing.assert_frame_equal(found.bse, fit(serial[symbol]).bse, check_exact=True)
+
+
+def test_a_converted_day_gives_the_moments_of_its_vendors_file(frog_file: Path, client: Client, tmp_path: Path) -> None:
+    convert(frog_file, tmp_path / "store", progress=False)
+    session = Session(390)
+    ((symbol, found),) = moments_of_store(tmp_path / "store", SIZES, "sell", session, client=client)
+    assert symbol == "FROG"
+    exactly(found, moments_of_books(iter_books(frog_file), SIZES, "sell", session))
 
 
 def _stuck_at_first(flag: Path, moments: ImpactMoments) -> ImpactMoments:
