@@ -40,8 +40,8 @@ def health_check(reports: str | Path | None = None) -> dict[str, Any]:
     """Try every part that a report needs: a small fit, each solver backend, a kernel, disk, memory, data.
 
     Nothing is assumed from a version number: a tiny order is solved and certified on each
-    backend, a notebook kernel is started and answers, a file is written where reports go. It takes about five
-    seconds, most of them imports.
+    backend, a notebook kernel is started and loads the library, a file is written where reports go. About five
+    seconds in a new process, most of them imports; two in one that has loaded the library.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _checked(check: Callable[[], str]) -> dict[str, Any]:
 
 
 def _model(found: dict[str, int]) -> str:
-    """Half an hour's books drawn, walked and fitted."""
+    """Thirteen books drawn, walked and fitted."""
     from research_lib.impact.model import ImpactModel
 
     model = ImpactModel("linear", ModelConfig(progress_logging=False))
