@@ -1,4 +1,4 @@
-"""What a portfolio schedule needs to know of its assets, where it comes from, and what an error in it costs."""
+"""What a portfolio schedule needs to know of its assets, and where it comes from."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from research_lib.config import Record, number
-from research_lib.errors import ValidationError
-from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
 from research_lib.impact.calibration import calibrate_almgren_chriss
 from research_lib.impact.fitting import fit_impact
 from research_lib.impact.slippage import slippage_curves
@@ -139,6 +136,7 @@ def quoted_assets(
 ) -> Assets:
     """Real stocks before `day`: prices, volatility, correlation and volume of daily bars, spreads of quotes.
 
+    Volatility is of the session, from open to close; the correlation is of whole days, nights among them.
     Level-1 quotes show no impact beyond their best level, so the temporary impact is Almgren and Chriss's rule of
     thumb: a day's trade at 1 % of the usual volume costs one spread. A stock without quotes is given the least
     spread there is, one tick.
@@ -161,7 +159,7 @@ def quoted_assets(
         spread = float(summarise(quotes[name], session)["spread"]) if seen else TICK
         rows[name] = {
             "price": price,
-            "volatility": float(returns[name].std()) * price,
+            "volatility": float((table["close"] / table["open"] - 1.0)[returns.index].std()) * price,
             "half_spread": 0.5 * spread,
             "temporary": spread / (ONE_PERCENT * volume),
             "permanent": np.nan,
@@ -195,66 +193,3 @@ def cross_impact(assets: Assets, session: Session, *, share: float, cross: float
     gamma = number("cross", cross, 0, 1) * assets.correlation * np.sqrt(np.outer(own, own)) * (1.0 + lean)
     np.fill_diagonal(gamma, own)
     return np.asarray(gamma)
-
-
-def correlation_regret(
-    orders: ArrayLike,
-    n_intervals: int,
-    correlation: ArrayLike,
-    market: Mapping[str, Any],
-    days: Sequence[int],
-    rng: np.random.Generator,
-    draws: int = 100,
-) -> pd.DataFrame:
-    r"""What a correlation estimated over few days costs, against knowing it.
-
-    Volatilities are taken as known. The estimate over T days of normal returns is drawn from the Wishart
-    law about the truth; the schedule made with it is priced with the truth:
-
-    .. math:: \mathrm{regret} = \frac{U(x(\hat C)) - U(x(C))}{U(x(C))}, \quad U = E + \lambda V
-
-    Parameters
-    ----------
-    orders : (m,) shares
-    correlation : (m, m)
-        The truth.
-    market : mapping
-        Arguments of `portfolio_schedule` with the true covariance, risk_aversion among them.
-    days : sequence of int
-        T, at least m.
-    draws : int
-        Estimates drawn for each T.
-
-    Returns
-    -------
-    DataFrame, index days, with "none" last: correlation taken as 0
-        mean, median, upper (95 % quantile) of the regret, per cent.
-    """
-    truth, covariance = np.asarray(correlation, float), np.asarray(market["covariance"], float)
-    volatility = np.sqrt(np.diag(covariance))
-    if min(days) < len(truth):
-        raise ValidationError(f"days must be at least {len(truth)}, one an asset, got {min(days)}")
-
-    prices = {name: value for name, value in market.items() if name != "risk_aversion"}
-
-    def objective(shares: Float) -> float:
-        priced = price_portfolio(shares, **prices)
-        return priced.expected_cost + market["risk_aversion"] * priced.variance
-
-    def regret(believed: Float) -> float:
-        settings = {**market, "covariance": believed * np.outer(volatility, volatility)}
-        return 100.0 * (objective(portfolio_schedule(orders, n_intervals, **settings).shares) / best - 1.0)
-
-    best = objective(portfolio_schedule(orders, n_intervals, **market).shares)
-    rows: dict[str, list[Any]] = {}
-    for span in days:
-        drawn = stats.wishart(span, truth / span).rvs(draws, random_state=rng)
-        sample = [regret(_correlation(matrix)) for matrix in drawn]
-        rows[str(span)] = [np.mean(sample), np.median(sample), np.quantile(sample, 0.95)]
-    rows["none"] = [regret(np.eye(len(truth)))] * 3
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "median", "upper"]).rename_axis("days")
-
-
-def _correlation(covariance: Float) -> Float:
-    deviation = np.sqrt(np.diag(covariance))
-    return np.asarray(covariance / np.outer(deviation, deviation))

@@ -1,4 +1,4 @@
-"""Inputs of a portfolio schedule: measured where they can be, and what a wrong correlation costs."""
+"""Inputs of a portfolio schedule, measured where they can be; and the price of any schedule."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation.portfolio import correlation_regret, cross_impact, quoted_assets, synthetic_assets
-from research_lib.execution import almgren_chriss, portfolio_schedule, price_portfolio
+from research_lib.evaluation.portfolio import cross_impact, quoted_assets, synthetic_assets
+from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
 from research_lib.market import Session, preset, read_books
 from research_lib.market.daily import read_daily_bars
 
@@ -46,12 +46,12 @@ def test_quoted_assets_know_nothing_of_the_day_itself() -> None:
     days = pd.date_range("2020-01-01", periods=40, name="day")
     noise = np.random.default_rng(1).normal(0, 0.02, (2, 40))
     bars = {
-        name: pd.DataFrame({"close": 50.0, "volume": 1e6, "return": moves}, index=days)
+        name: pd.DataFrame({"open": 49.0, "close": 50.0, "volume": 1e6, "return": moves}, index=days)
         for name, moves in zip("AB", noise, strict=True)
     }
     one, later = (quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20) for _ in range(2))
     for table in bars.values():
-        table.loc[days[30] :, ["close", "volume", "return"]] = 1e3
+        table.loc[days[30] :, ["open", "close", "volume", "return"]] = 1e3
     later = quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20)
     pd.testing.assert_frame_equal(one.table, later.table)
     assert np.array_equal(one.correlation, later.correlation)
@@ -92,21 +92,3 @@ def test_pricing_a_given_schedule_is_what_its_maker_expected() -> None:
     assert given.variance == pytest.approx(best.variance, rel=1e-12)
     with pytest.raises(ValidationError, match=r"shares must be \(n, m\) and finite"):
         price_portfolio([[np.nan, 1.0]], **prices)
-
-
-def test_a_wrong_correlation_never_pays_and_costs_less_the_more_days_know_it() -> None:
-    regret = correlation_regret(
-        [1e5, -1e5], 10, [[1.0, 0.6], [0.6, 1.0]], MARKET, [5, 50, 5000], np.random.default_rng(2), draws=60
-    )
-    assert (regret > -1e-9).all(axis=None)
-    assert regret["mean"].iloc[0] > 2 * regret["mean"].iloc[1] > 4 * regret["mean"].iloc[2]
-    alone = [
-        almgren_chriss(order, 10, volatility=1.0, temporary=eta, risk_aversion=1e-5, interval=0.1).shares
-        for order, eta in ((1e5, 1e-6), (-1e5, 2e-6))
-    ]
-    prices = {name: value for name, value in MARKET.items() if name != "risk_aversion"}
-    best = portfolio_schedule([1e5, -1e5], 10, **MARKET)
-    values = [s.expected_cost + 1e-5 * s.variance for s in (price_portfolio(np.transpose(alone), **prices), best)]
-    assert regret["mean"]["none"] == pytest.approx(100 * (values[0] / values[1] - 1), rel=1e-6)
-    with pytest.raises(ValidationError, match="days must be at least 2"):
-        correlation_regret([1e5, -1e5], 10, np.eye(2), MARKET, [1], np.random.default_rng(2))
