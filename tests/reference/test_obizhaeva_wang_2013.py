@@ -1,0 +1,89 @@
+"""Obizhaeva and Wang (2013), Optimal trading strategy and supply/demand dynamics, J. Financial Markets 16, 1-32.
+
+The article itself could not be opened where this was written: no printed cell was compared. What is held:
+
+- the recursion of its discrete solution (Proposition 1: alpha, beta, gamma, delta), written down here from the
+  model's dynamic programme and run beside the library's closed form;
+- the continuous solution, blocks X / (rho T + 2) and rate rho X / (rho T + 2), which Alfonsi, Kloeck and Schied
+  (arXiv 1310.4471, section on exponential decay) quote as its main result in the matrix form
+  (2 Id + T B)^-1 X;
+- its table's set-up as remembered, X = 100,000 shares over T = 1 day of 6.5 hours for a row of resiliences: first
+  trade, what is traded in between, last trade, and half-life ln 2 / rho, recomputed from that formula to whole
+  shares.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from research_lib.execution import obizhaeva_wang, obizhaeva_wang_limit, transient_schedule
+from research_lib.impact import ExponentialKernel
+
+X, DAY_MINUTES = 100_000.0, 390.0
+# rho per day, half-life in minutes, shares of the first trade, in between, and of the last.
+ROWS = [
+    (0.001, 270_327.40, 49_975, 50, 49_975),
+    (0.01, 27_032.74, 49_751, 498, 49_751),
+    (0.5, 540.65, 40_000, 20_000, 40_000),
+    (1.0, 270.33, 33_333, 33_333, 33_333),
+    (2.0, 135.16, 25_000, 50_000, 25_000),
+    (4.0, 67.58, 16_667, 66_667, 16_667),
+    (5.0, 54.07, 14_286, 71_429, 14_286),
+    (10.0, 27.03, 8_333, 83_333, 8_333),
+    (20.0, 13.52, 4_545, 90_909, 4_545),
+    (50.0, 5.41, 1_923, 96_154, 1_923),
+    (300.0, 0.90, 331, 99_338, 331),
+    (1_000.0, 0.27, 100, 99_800, 100),
+    (10_000.0, 0.03, 10, 99_980, 10),
+]
+
+
+@pytest.mark.parametrize(("decay", "half_life", "first", "between", "last"), ROWS)
+def test_the_table_of_resiliences(decay: float, half_life: float, first: int, between: int, last: int) -> None:
+    found = obizhaeva_wang_limit(X, 1.0, decay)
+    assert (round(found.block), round(found.rate), round(found.block)) == (first, between, last)
+    assert ExponentialKernel(decay).half_life * DAY_MINUTES == pytest.approx(half_life, abs=0.0051)
+
+
+@pytest.mark.parametrize("decay", [0.01, 1.0, 10.0, 50.0])
+def test_many_discrete_trades_fill_the_table(decay: float) -> None:
+    """The first of n + 1 trades is the block and half of an interval's flow: short of it by O(1 / n)."""
+    n = 200_000
+    shares = transient_schedule(ExponentialKernel(decay), np.linspace(0, 1, n + 1), X).shares
+    limit = obizhaeva_wang_limit(X, 1.0, decay)
+    assert shares[0] == pytest.approx(limit.block + 0.5 * limit.rate / n, abs=0.01)
+    assert shares[1:-1].sum() == pytest.approx(limit.rate * (1 - 1 / n), abs=0.02)
+
+
+def recursion(shares: float, n: int, decay: float, depth: float, permanent: float, horizon: float) -> np.ndarray:
+    """Trades 0 to n of Proposition 1: block depth q, permanent impact lambda, kappa = 1 / q - lambda."""
+    kept, kappa = math.exp(-decay * horizon / n), 1 / depth - permanent
+    alpha, beta, gamma = 1 / (2 * depth) - permanent, 1.0, 0.0
+    policy = []
+    for _ in range(n):
+        delta = 1 / (1 / (2 * depth) + alpha - beta * kappa * kept + gamma * kappa**2 * kept**2)
+        slope = permanent + 2 * alpha - beta * kappa * kept
+        pull = 1 - beta * kept + 2 * kappa * gamma * kept**2
+        policy.append((delta, slope, pull))
+        alpha -= 0.25 * delta * slope**2
+        beta = beta * kept + 0.5 * delta * pull * slope
+        gamma = gamma * kept**2 - 0.25 * delta * pull**2
+    trades, displaced = [], 0.0
+    for delta, slope, pull in reversed(policy):
+        trades.append(-0.5 * delta * (displaced * pull - shares * slope))
+        shares -= trades[-1]
+        displaced = (displaced + kappa * trades[-1]) * kept
+    return np.array([*trades, shares])
+
+
+@pytest.mark.parametrize("permanent", [0.0, 5e-5])
+@pytest.mark.parametrize(("n", "decay"), [(1, 2.2), (10, 2.2), (100, 2.2), (390, 20.0)])
+def test_the_papers_recursion_is_the_closed_form(n: int, decay: float, permanent: float) -> None:
+    expected = recursion(X, n, decay, 5_000.0, permanent, 1.0)
+    times = np.linspace(0, 1, n + 1)
+    assert obizhaeva_wang(X, times, decay) == pytest.approx(expected, rel=1e-8)
+    found = transient_schedule(ExponentialKernel(decay, 1 / 5_000 - permanent), times, X, permanent=permanent)
+    assert found.shares == pytest.approx(expected, rel=1e-8)
