@@ -148,7 +148,7 @@ def standard_strategies(
     ]
     if number("risk_aversion", risk_aversion, 0) > 0:
         volatility = prior.volatility * number("price", price, above=0)
-        name = "adaptive, risk-averse"
+        name = "risk-averse adaptive"
         strategies.append(Adaptive(forecast, source, name, risk_aversion=risk_aversion, volatility=volatility))
     return strategies
 
@@ -263,7 +263,7 @@ def known_before(
     known, step = [], number("refit_every", refit_every, 1, integer=True)
     for d in range(first, len(days), step):
         rows = np.arange(max(0, d - n_fitted) * n, d * n)
-        source, before = f"{days[rows[0] // n]} to {days[d - 1]}", books.take(rows)
+        source, before = " to ".join(dict.fromkeys(str(days[at]) for at in (rows[0] // n, d - 1))), books.take(rows)
         priors = {side: Prior.from_books(before, side, session, source, fit) for side in sides}
         served = range(d, min(d + step, len(days)))
         known += [Known(books.take(np.arange(day * n, (day + 1) * n)), priors) for day in served]

@@ -25,7 +25,7 @@ STRATEGY_COLOURS = {
     "optimal": "#0072B2",
     "static optimal": "#0072B2",
     "adaptive": "#009E73",
-    "adaptive, risk-averse": "#D55E00",
+    "risk-averse adaptive": "#D55E00",
     "clairvoyant": "#000000",
 }
 # The other colours of the palette are for everything that is no strategy.

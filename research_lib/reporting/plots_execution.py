@@ -76,7 +76,7 @@ def plot_water_level(
     )  # fmt: skip
     ax.stairs(first, edges, color=OBSERVED, linewidth=0.8, baseline=None, label="first share")
     ax.axhline(
-        multiplier, color=STRATEGY_COLOURS["adaptive, risk-averse"], linewidth=1.3, label="multiplier: the next share"
+        multiplier, color=STRATEGY_COLOURS["risk-averse adaptive"], linewidth=1.3, label="multiplier: the next share"
     )
     ax.set_xlim(0, len(slope))
     ax.set_ylim(min(0.0, float(first.min())), 1.25 * max(multiplier, min(float(first.max()), 2.0 * multiplier)))

@@ -16,7 +16,7 @@ from research_lib.reporting.plots import MUTED, OBSERVED, SERIES, STRATEGY_COLOU
 LINES = ("-", "--", ":")
 WAYS = {
     "portfolio": STRATEGY_COLOURS["optimal"],
-    "asset by asset": STRATEGY_COLOURS["adaptive, risk-averse"],
+    "asset by asset": STRATEGY_COLOURS["risk-averse adaptive"],
     "TWAP": STRATEGY_COLOURS["TWAP"],
     "cash-neutral": STRATEGY_COLOURS["adaptive"],
 }

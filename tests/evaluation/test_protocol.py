@@ -125,7 +125,7 @@ def test_strategies_name_their_source() -> None:
     prior = Prior.from_books(_books(3), "buy", SESSION, "3 days")
     named = {one.name: one.fitted_on for one in standard_strategies(prior, risk_aversion=1e-6, price=30.0)}
     assert named.pop("TWAP") == "nothing"
-    assert set(named) == {"VWAP", "POV", "static optimal", "adaptive", "adaptive, risk-averse"}
+    assert set(named) == {"VWAP", "POV", "static optimal", "adaptive", "risk-averse adaptive"}
     assert set(named.values()) == {prior.source}
 
 

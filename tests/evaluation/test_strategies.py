@@ -31,7 +31,7 @@ from research_lib.execution import allocate, twap
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, preset
 
 HALF_HOURS = Session(39)
-NAMES = ["TWAP", "VWAP", "POV", "static optimal", "adaptive", "adaptive, risk-averse", "today", "rolling"]
+NAMES = ["TWAP", "VWAP", "POV", "static optimal", "adaptive", "risk-averse adaptive", "today", "rolling"]
 
 
 def _day(seed: int, n_levels: int = 6) -> BookSnapshots:
@@ -108,7 +108,7 @@ def test_selling_mirrors_buying(strategies: dict[str, Strategy], name: str) -> N
     assert sell.cost == pytest.approx(buy.cost, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "adaptive, risk-averse"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "risk-averse adaptive"])
 def test_decisions_do_not_depend_on_the_currency(strategies: dict[str, Strategy], name: str) -> None:
     books = _day(6)
     dear = dataclasses.replace(books, bid_price=7.3 * books.bid_price, ask_price=7.3 * books.ask_price)
