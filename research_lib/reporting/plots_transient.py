@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
+from research_lib.impact.kernel_fit import REJECTED
 from research_lib.impact.lagged import LagEstimate
 from research_lib.reporting.plots import FITTED, MUTED, OBSERVED, SERIES, STRATEGY_COLOURS, TRUTH, new_figure
 
@@ -56,7 +57,7 @@ def plot_half_lives(spans: pd.DataFrame, last: float, *, truth: float | None = N
     Parameters
     ----------
     spans : DataFrame
-        Index label; columns half_life, low, high (0 and inf where open), told.
+        Index label; columns half_life, low, high (0 and inf where open; not drawn where rejected), p_value of the shape, told.
     last : float
         Longest lag measured, seconds: beyond it is extrapolation, shaded.
     truth : float, optional
@@ -67,9 +68,12 @@ def plot_half_lives(spans: pd.DataFrame, last: float, *, truth: float | None = N
     finite = finite[np.isfinite(finite) & (finite > 0)]
     left, right = 0.5 * min(float(finite.min()), last), 3.0 * max(float(finite.max()), last)
     for row, (_, span) in enumerate(spans.iloc[::-1].iterrows()):
+        if span["p_value"] < REJECTED:
+            ax.annotate("shape rejected", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=MUTED)
+            continue
         colour = FITTED if span["told"] else MUTED
         ax.plot([max(span["low"], left), min(span["high"], right)], [row, row], color=colour, linewidth=2.5)
-        if left < span["half_life"] < right:
+        if span["told"]:
             ax.plot(span["half_life"], row, "o", color=colour, markersize=6)
     ax.axvspan(last, right, color=MUTED, alpha=0.15, linewidth=0, label="beyond the lags measured")
     if truth is not None:
@@ -84,7 +88,7 @@ def plot_half_lives(spans: pd.DataFrame, last: float, *, truth: float | None = N
 
 
 def plot_savings_by_half_life(
-    table: pd.DataFrame, span: tuple[float, float, float], interval: float, ax: Axes | None = None
+    table: pd.DataFrame, span: tuple[float, float, float] | None, interval: float, ax: Axes | None = None
 ) -> Axes:
     """Saving of the optimal schedule against TWAP, per cent of the transient cost, by half-life.
 
@@ -93,15 +97,15 @@ def plot_savings_by_half_life(
     table : DataFrame
         Index half-life, seconds; column "saving_%".
     span : (estimate, low, high) seconds
-        Of this market's half-life, shaded; an open end runs to the edge.
+        Of this market's half-life, shaded; None where it is not told.
     interval : float
         Seconds between child orders, marked.
     """
     ax = ax or new_figure()[1][0]
     left, right = float(table.index.min()), float(table.index.max())
-    low, high = np.clip(span[1:], left, right)
-    ax.axvspan(low, high, color=FITTED, alpha=0.15, linewidth=0, label="95 % interval of the half-life")
-    if left <= span[0] <= right:
+    if span is not None:
+        low, high = np.clip(span[1:], left, right)
+        ax.axvspan(low, high, color=FITTED, alpha=0.15, linewidth=0, label="95 % interval of the half-life")
         ax.axvline(span[0], color=FITTED, linewidth=1.2, label="half-life of the spread")
     ax.axvline(interval, color=MUTED, linestyle="--", linewidth=1.0, label="from one child order to the next")
     ax.plot(table.index, table["saving_%"], "o-", markersize=3, color=STRATEGY_COLOURS["optimal"])
