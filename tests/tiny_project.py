@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
 
+from research_lib.reporting.grids import load_grid
 from research_lib.reporting.parameters import Project
+from research_lib.reporting.runner import Options, run_reports
 
 PARAMETERS = """total_shares = 100.0  # shares
 seed = 7  # of the draws
@@ -57,9 +60,7 @@ TEMPLATE = """# {{ manifest.configuration.title }}
 
 def tiny_project(folder: Path) -> Project:
     """Its folders below `folder`."""
-    project = Project(
-        folder / "notebooks", folder / "configs", folder / "templates", folder / "reports", {"strategy": "tiny.ipynb"}
-    )
+    project = tiny_again(folder)
     for path in (project.notebooks, project.configurations, project.templates):
         path.mkdir(parents=True)
     cell = nbformat.v4.new_code_cell
@@ -76,14 +77,29 @@ def write_configuration(project: Project, name: str, **parameters: Any) -> None:
     (project.configurations / f"{name}.yml").write_text(yaml.safe_dump(content))
 
 
-def write_grid(project: Project, name: str, **more: Any) -> Path:
-    """24 runs of the tiny notebook."""
+def write_grid(project: Project, name: str, seeds: tuple[int, ...] = (1, 2), **more: Any) -> Path:
+    """24 runs of the tiny notebook, 12 a seed."""
     axes = {
         "side": ["buy", "sell"],
         "model_type": ["linear", "power", "sqrt"],
         "total_shares": [100.0, 400.0],
-        "seed": [1, 2],
+        "seed": list(seeds),
     }
     path = project.configurations.parent / f"{name}.yml"
     path.write_text(yaml.safe_dump({"title": "tiny grid", "sections": ["strategy"], "shared": more, "axes": axes}))
     return path
+
+
+def tiny_again(folder: Path) -> Project:
+    """The project that `tiny_project` left in a folder."""
+    return Project(
+        folder / "notebooks", folder / "configs", folder / "templates", folder / "reports", {"strategy": "tiny.ipynb"}
+    )
+
+
+if __name__ == "__main__":  # a process of its own, to be killed: make the grid's reports, having said when it begins
+    project = tiny_again(Path(sys.argv[1]))
+    runs = load_grid(project.configurations.parent / "grid.yml", project)
+    sys.stdout.write("begins\n")
+    sys.stdout.flush()
+    run_reports(runs, project, Options(jobs=2))

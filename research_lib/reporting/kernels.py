@@ -115,6 +115,7 @@ def main() -> None:
     while True:
         task = tasks.get()
         current[:] = [task["work"]]
+        os.environ["RESEARCH_DATA"] = task["data"]
         answer = run_notebook(task)
         current.clear()
         answers.write(json.dumps(answer) + "\n")

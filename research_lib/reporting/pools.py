@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from research_lib.errors import ValidationError
-from research_lib.reporting.supervision import Task, end_helpers, refused, supervise
+from research_lib.reporting.supervision import Task, refused, supervise
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,6 @@ def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer
     finally:
         stop.set()
         executor.shutdown(wait=True, cancel_futures=True)
-        end_helpers()
 
 
 def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Answer]]:
@@ -51,7 +50,7 @@ def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Ans
             client.submit(supervise, task, key=f"{task.name}-{task.section}", pure=False): task for task in tasks
         }
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 try:
                     answer = future.result()
                 except KilledWorker as error:  # the run took several workers with it

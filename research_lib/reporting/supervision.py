@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -19,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from research_lib.config import PROJECT_ROOT
+from research_lib.config import PROJECT_ROOT, data_folder
 from research_lib.errors import MissingDataError
 from research_lib.reporting.provenance import section_inputs
 
@@ -158,7 +159,8 @@ def _beyond(limits: Limits, peak_mb: float, seconds: float, stop: threading.Even
     return {}
 
 
-_idle: queue.SimpleQueue[_Helper] = queue.SimpleQueue()  # loading papermill takes a second: done once a helper
+# Loading papermill takes a second, so helpers wait for the next notebook; they end with this process.
+_idle: queue.SimpleQueue[_Helper] = queue.SimpleQueue()
 _NEVER = threading.Event()
 
 
@@ -172,8 +174,8 @@ def _helper() -> _Helper:
             return helper
 
 
-def end_helpers() -> None:
-    """End the processes that wait for more notebooks."""
+@atexit.register
+def _end_helpers() -> None:
     with contextlib.suppress(queue.Empty):
         while True:
             _idle.get_nowait().end()
@@ -229,6 +231,7 @@ def _run(task: Task, work: Path, stop: threading.Event) -> dict[str, Any]:
         "retries": task.limits.retries,
         "profile": str(work / f"{task.section}.prof") if task.profile else "",
         "work": str(work),
+        "data": str(data_folder()),
     }
     helper = _helper()
     try:

@@ -1,0 +1,27 @@
+"""A grid of 24 tiny runs, made once by two workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_project import tiny_project, write_grid
+
+from research_lib.reporting.grids import load_grid
+from research_lib.reporting.parameters import Project
+from research_lib.reporting.runner import Options, run_reports
+
+
+@pytest.fixture(scope="session")
+def made_grid(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Its reports folder is read, never written, by the tests that share it."""
+    project = tiny_project(tmp_path_factory.mktemp("grid"))
+    runs = load_grid(write_grid(project, "grid"), project)
+    assert len(runs) == 24
+    assert set(run_reports(runs, project, Options(jobs=2)).values()) == {"made"}
+    return project
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Project:
+    return tiny_project(tmp_path)

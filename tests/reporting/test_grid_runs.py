@@ -1,0 +1,149 @@
+"""Many runs: on two workers, one by one, on Dask; what is unchanged is not run again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_project import write_configuration
+
+from research_lib.errors import ValidationError
+from research_lib.reporting.configurations import chosen_runs
+from research_lib.reporting.grids import load_grid
+from research_lib.reporting.parameters import Project
+from research_lib.reporting.placement import exclusive, spoilt
+from research_lib.reporting.runner import Options, run_reports
+
+GRID = "grid.yml"
+
+
+def _results(project: Project) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in project.reports.glob("*/results.json")}
+
+
+def _elsewhere(project: Project, folder: Path) -> Project:
+    return replace(project, reports=folder / "reports")
+
+
+def test_two_workers_give_what_one_by_one_gives_bit_for_bit(made_grid: Project, tmp_path: Path) -> None:
+    serial = _elsewhere(made_grid, tmp_path)
+    runs = load_grid(made_grid.configurations.parent / GRID, made_grid)[::6]
+    assert set(run_reports(runs, serial, Options(jobs=1)).values()) == {"made"}
+    together = _results(made_grid)
+    assert len(together) == 24
+    assert len(set(together.values())) == 24, "every run has a result of its own"
+    assert _results(serial) == {run.name: together[run.name] for run in runs}
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Address and file of a Dask scheduler over localhost."""
+    file = tmp_path / "scheduler.json"
+    command = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+    process = _dask(command, tmp_path / "scheduler.log")
+    while not file.is_file():
+        assert process.poll() is None, (tmp_path / "scheduler.log").read_text()
+        time.sleep(0.1)
+    yield json.loads(file.read_text())["address"], file
+    process.kill()
+    process.wait()
+
+
+def _dask(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as said:
+        return subprocess.Popen([sys.executable, "-m", "dask", *arguments], stdout=said, stderr=said, cwd=log.parent)
+
+
+def _worker(file: Path, name: str) -> subprocess.Popen[bytes]:
+    command = ["worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    return _dask([*command, "--name", name], file.with_name(f"{name}.log"))
+
+
+def test_dask_gives_the_same_and_loses_nothing_when_a_worker_is_killed(
+    made_grid: Project, tmp_path: Path, scheduler: tuple[str, Path]
+) -> None:
+    address, file = scheduler
+    project = _elsewhere(made_grid, tmp_path)
+    workers = [_worker(file, "first"), _worker(file, "second")]
+    orphans: list[psutil.Process] = []
+
+    def kill_one_at_work() -> None:
+        while len(_results(project)) < 4 or not psutil.Process(workers[0].pid).children():
+            time.sleep(0.05)
+        orphans.extend(psutil.Process(workers[0].pid).children(recursive=True))
+        workers[0].kill()
+        workers.append(_worker(file, "third"))
+
+    killer = threading.Thread(target=kill_one_at_work, daemon=True)
+    killer.start()
+    try:
+        runs = load_grid(made_grid.configurations.parent / GRID, project)
+        outcome = run_reports(runs, project, Options(scheduler=address))
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert set(outcome.values()) == {"made"}
+    assert _results(project) == _results(made_grid)
+    assert orphans
+    _, alive = psutil.wait_procs(orphans, timeout=20)
+    assert not alive, "a killed worker leaves no notebook running"
+
+
+def test_no_scheduler_is_an_error_with_a_remedy(tiny: Project) -> None:
+    import dask
+
+    write_configuration(tiny, "one")
+    runs, refused = chosen_runs([], None, tiny), r"no Dask scheduler answers at tcp://127.0.0.1:9.*leave out"
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(ValidationError, match=refused):
+        run_reports(runs, tiny, Options(scheduler="tcp://127.0.0.1:9"))
+
+
+def test_a_run_is_repeated_only_when_its_inputs_or_its_report_changed(
+    tiny: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
+    (tmp_path / "prices.csv").write_text("1,2")
+    write_configuration(tiny, "one", data_file_name="prices.csv")
+
+    def again(**how: object) -> str:
+        return run_reports(chosen_runs(["one"], None, tiny), tiny, Options(**how))["one"]  # type: ignore[arg-type]
+
+    assert [again(), again(), again(force=True)] == ["made", "unchanged", "made"]
+    (tmp_path / "prices.csv").write_text("1,3")
+    assert again() == "made"
+    write_configuration(tiny, "one", data_file_name="prices.csv", seed=8)
+    assert again() == "made"
+    summary = tiny.reports / "one" / "strategy_summary.md"
+    summary.write_text(summary.read_text().replace("saves", "earns"))
+    assert [again(), again()] == ["made", "unchanged"]
+    template = tiny.templates / "strategy_summary.md.j2"
+    template.write_text(template.read_text() + "\nOne more sentence.\n")
+    assert again() == "unchanged", "a new template needs no new run"
+    assert summary.read_text().endswith("One more sentence.\n")
+    assert spoilt(tiny.reports / "one") == []
+
+
+def test_a_profile_is_left_when_asked_for(tiny: Project) -> None:
+    import pstats
+
+    write_configuration(tiny, "one")
+    assert run_reports(chosen_runs([], None, tiny), tiny, Options(profile=True)) == {"one": "made"}
+    stats = pstats.Stats(str(tiny.reports / "one" / "strategy.prof"))
+    assert any(name == "gauss" for _, _, name in stats.stats)  # type: ignore[attr-defined]
+
+
+def test_two_processes_do_not_make_reports_in_one_folder(tiny: Project) -> None:
+    refused = pytest.raises(ValidationError, match="another process is making reports")
+    with exclusive(tiny.reports), refused, exclusive(tiny.reports):
+        pytest.fail("both hold it")
+    with exclusive(tiny.reports):
+        pass
