@@ -51,6 +51,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "risk_aversion": {"low": 0},
     "correlation": {"low": -1, "high": 1},
     "correlation_days": {"low": 2, "integer": True},
+    "history_days": {"low": 320, "integer": True},
     "confidence": {"above": 0.5, "high": 0.9999},
     "permanent_share": {"low": 0, "high": 2},
     "cross_share": {"low": 0, "high": 1},
