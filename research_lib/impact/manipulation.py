@@ -150,7 +150,7 @@ def _cheapest_round_trip(matrix: Float) -> Float:
 
 def _listed(trades: Float) -> str:
     """The first trades of a schedule as text."""
-    shown = ", ".join(f"{trade:.3g}" for trade in trades[:6])
+    shown = ", ".join(f"{trade:.3g}" for trade in np.round(trades[:6], 9) + 0.0)
     return f"({shown}{', ...' if len(trades) > 6 else ''})"
 
 

@@ -57,7 +57,8 @@ def plot_half_lives(spans: pd.DataFrame, last: float, *, truth: float | None = N
     Parameters
     ----------
     spans : DataFrame
-        Index label; columns half_life, low, high (0 and inf where open; not drawn where rejected), p_value of the shape, told.
+        Index label; columns half_life, low, high (0 and inf where open), told, and p_value of
+        the shape: rejected ones are not drawn.
     last : float
         Longest lag measured, seconds: beyond it is extrapolation, shaded.
     truth : float, optional
@@ -75,7 +76,7 @@ def plot_half_lives(spans: pd.DataFrame, last: float, *, truth: float | None = N
         ax.plot([max(span["low"], left), min(span["high"], right)], [row, row], color=colour, linewidth=2.5)
         if span["told"]:
             ax.plot(span["half_life"], row, "o", color=colour, markersize=6)
-    ax.axvspan(last, right, color=MUTED, alpha=0.15, linewidth=0, label="beyond the lags measured")
+    ax.axvspan(last, right, color=MUTED, alpha=0.15, linewidth=0, label="beyond all lags measured")
     if truth is not None:
         ax.axvline(truth, color=TRUTH, linewidth=1.4, label="truth")
     ax.set_xscale("log")
@@ -112,10 +113,10 @@ def plot_savings_by_half_life(
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_xscale("log")
     ax.set_xlim(left, right)
-    ax.set_ylim(0.0, 1.7 * float(table["saving_%"].max()))
+    ax.set_ylim(0.0, 1.1 * float(table["saving_%"].max()))
     ax.set_xlabel("half-life (seconds, log scale)")
     ax.set_ylabel("saving against TWAP\n(% of the transient cost)")
-    ax.legend(frameon=False, loc="upper left", fontsize=8)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8)
     return ax
 
 
@@ -131,22 +132,11 @@ def plot_child_orders(schedules: Mapping[str, ArrayLike], minutes: ArrayLike, ax
     at = np.asarray(minutes, float)
     for (name, shares), colour in zip(schedules.items(), (STRATEGY_COLOURS["TWAP"], *SERIES), strict=False):
         ax.step(at, np.asarray(shares, float), where="post", color=colour, linewidth=1.3, label=name)
+        ax.plot(at[[0, -1]], np.asarray(shares, float)[[0, -1]], "o", color=colour, markersize=4)
     ax.set_yscale("log")
     ax.set_xlabel("minutes since the first child order")
     ax.set_ylabel("child order (shares, log scale)")
     ax.legend(frameon=False, loc="upper center", ncols=2, fontsize=8)
     top = max(float(np.max(np.asarray(shares, float))) for shares in schedules.values())
     ax.set_ylim(top=8.0 * top)
-    return ax
-
-
-def plot_price_paths(paths: Mapping[str, tuple[ArrayLike, ArrayLike]], ylabel: str, ax: Axes | None = None) -> Axes:
-    """Displacement of the price over time: label to (minutes, displacement in the unit of `ylabel`)."""
-    ax = ax or new_figure()[1][0]
-    for (name, (at, moved)), colour in zip(paths.items(), (STRATEGY_COLOURS["TWAP"], *SERIES), strict=False):
-        ax.plot(np.asarray(at, float), np.asarray(moved, float), color=colour, linewidth=1.3, label=name)
-    ax.axhline(0.0, color=MUTED, linewidth=0.8)
-    ax.set_xlabel("minutes since the first child order")
-    ax.set_ylabel(ylabel)
-    ax.legend(frameon=False)
     return ax
