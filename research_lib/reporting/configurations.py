@@ -165,7 +165,7 @@ def _given(content: Mapping[str, Any], project: Project) -> dict[str, dict[str, 
         raise ValidationError(f"sections must be a list of notebooks to run, got {sections!r:.80}")
     refuse_unknown(sections, project.sections, "section")
     for section in project.sections:
-        if section in content and section not in sections:
+        if content.get(section) and section not in sections:
             raise ValidationError(f"{section} has parameters but is not among sections; add it there or remove it")
     return {name: dict(_mapping(content, name)) for name in project.sections if name in sections}
 

@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,7 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
         runs = [_run(file, content, combination, project) for combination in itertools.product(*axes)]
     except ValidationError as error:
         raise error if str(error).startswith(file.name) else ValidationError(f"{file.name}: {error}") from error
-    names = [run.name for run in runs]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = [name for name, number in Counter(run.name for run in runs).items() if number > 1]
     if twice:
         raise ValidationError(
             f"{file.name}: {len(twice)} names stand for several runs, such as {twice[0]}; label the axes"
@@ -91,9 +91,7 @@ def _run(
     for _, parameters in combination:
         for name, value in parameters.items():
             if any(isinstance(merged.get(section), dict) and name in merged[section] for section in project.sections):
-                raise ValidationError(
-                    f"{name} is on an axis and among a section's parameters, which would win; remove one"
-                )
+                raise ValidationError(f"{name} is on an axis and in a section, which would win; remove one")
             shared[name] = {**shared.get(name, {}), **value} if isinstance(value, dict) else value
     merged["title"] = f"{content.get('title')}: {', '.join(labels)}"
     return RunConfig.from_content("-".join([file.stem, *labels]), merged, project, file)

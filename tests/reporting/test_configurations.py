@@ -1,0 +1,247 @@
+"""Configurations: sections, shared parameters, grids; what is misspelt, mistyped or hostile is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from research_lib.__main__ import main
+from research_lib.config import PROJECT_ROOT
+from research_lib.errors import ValidationError
+from research_lib.reporting.configurations import RunConfig, chosen_runs, configuration_names
+from research_lib.reporting.grids import load_grid
+from research_lib.reporting.parameters import Project, check_parameters
+
+SMALL = {"title": "small case", "shared": {"n_days": 10, "n_intervals": 26}, "strategy": {"total_shares": 2000.0}}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "configs").mkdir()
+    return Project(configurations=tmp_path / "configs", reports=tmp_path / "reports")
+
+
+def _write(project: Project, name: str, **changes: Any) -> None:
+    (project.configurations / f"{name}.yml").write_text(yaml.safe_dump({**SMALL, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"shared": {"n_interval": 10}},
+            r"bad.yml: shared: parameter 'n_interval' is unknown; did you mean 'n_intervals'",
+        ),
+        ({"shared": {"n_intervals": "many"}}, r"parameter n_intervals must be a whole number, got 'many'"),
+        ({"shared": {"n_intervals": True}}, r"parameter n_intervals must be a whole number, got True"),
+        ({"shared": {"n_intervals": -3}}, r"modeling: n_intervals must be at least 1, got -3"),
+        ({"strategy": {"fit_days": -1}}, r"bad.yml: strategy: fit_days must be at least 0, got -1"),
+        ({"strategy": {"total_shares": float("nan")}}, r"parameter total_shares must be finite, got nan"),
+        ({"shared": {"data_file_name": "../secrets.csv"}}, r"data_file_name '../secrets.csv' must be a path below"),
+        ({"shared": {"data_file_name": "/etc/passwd"}}, r"data_file_name '/etc/passwd' must be a path below"),
+        ({"title": "<script>"}, r"title must be one line"),
+        ({"title": "a\nb"}, r"title must be one line"),
+        ({"sections": ["modelling"]}, r"section 'modelling' is unknown; did you mean 'modeling'"),
+        ({"sections": []}, r"sections must be a list of notebooks to run"),
+        ({"sections": ["modeling"]}, r"strategy has parameters but is not among sections"),
+        ({"sections": ["modeling"], "strategy": {}, "shared": {"refit_days": 2}}, r"'refit_days' is unknown"),
+        ({"strategy": {"total_shares": -4}}, r"strategy: total_shares must be above 0, got -4"),
+        ({"shared": {"side": "seel"}}, r"side 'seel' is unknown; did you mean 'sell'"),
+        ({"shared": {"model_type": "nonlinaer"}}, r"model_type 'nonlinaer' is unknown; did you mean 'nonlinear'"),
+        ({"shared": {"trade_sizes": ["ten", 100]}}, r"trade_sizes must be numbers of shares, got \['ten', 100\]"),
+        ({"shared": {"trade_sizes": [-10, 100]}}, r"trade_sizes must be finite and above 0"),
+        (
+            {"shared": {"data_file_name": "a.csv", "n_levels": 3}},
+            r"n_levels change nothing where data_file_name is given",
+        ),
+        ({"shared": [1]}, r"bad.yml: shared must map parameters to values, got \[1\]"),
+        ({"title": None}, r"bad.yml: title must be a text, got None"),
+        ({"shared": {"output_dir": "/tmp/x"}}, r"shared: parameter 'output_dir' is unknown"),
+        ({"strategy": {"total_shares": "1; import os"}}, r"parameter total_shares must be a number"),
+        (
+            {"shared": {"model_settings": {"base_price": 5.0}}},
+            r"model_settings has base_price, which comes from the preset",
+        ),
+        (
+            {"shared": {"session_settings": {"closes": "17:00"}}},
+            r"Session setting 'closes' is unknown; did you mean 'close'",
+        ),
+        ({"shared": {"session_settings": {"close": "25:00"}}}, r"close"),
+        ({"shared": {"session_settings": {"n_intervals": 3}}}, r"n_intervals, which is a parameter of its own"),
+        ({"shared": {"quality_settings": {"crossed": "ignore"}}}, r"policy for crossed: 'ignore' is unknown"),
+        (
+            {"shared": {"preset_name": "thin"}},
+            r"preset_name 'thin' is unknown; choose from thin_stock, wide_spread_stock",
+        ),
+        ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
+        ({"shared": {"model_settings": {"volatilty": 1}}}, r"ModelConfig setting 'volatilty' is unknown"),
+        ({"strategy": {"optimizer_settings": {"tolerence": 1}}}, r"did you mean 'tolerance'"),
+    ],
+)
+def test_misspelt_and_mistyped_parameters_are_refused_before_anything_runs(
+    project: Project, changes: dict[str, Any], message: str
+) -> None:
+    _write(project, "bad", **changes)
+    with pytest.raises(ValidationError, match=message):
+        RunConfig.load("bad", project)
+
+
+def test_an_integer_is_good_where_a_float_is_declared() -> None:
+    check_parameters("strategy", {"total_shares": 5000}, Project().declared("strategy"))
+
+
+def test_unknown_configurations_are_refused_and_cannot_leave_the_folder() -> None:
+    with pytest.raises(ValidationError, match="configuration 'defualt' is unknown; did you mean 'default'"):
+        RunConfig.load("defualt")
+    with pytest.raises(ValidationError, match="is unknown"):
+        RunConfig.load("../../etc/passwd")
+
+
+def test_every_committed_configuration_is_sound() -> None:
+    names = configuration_names()
+    assert names[0] == "default"
+    assert all(RunConfig.load(name).parameters for name in names)
+
+
+def test_shared_parameters_go_to_the_sections_that_declare_them(project: Project) -> None:
+    _write(project, "one", shared={"n_days": 30, "refit_days": 2, "test_fraction": 0.5})
+    run = RunConfig.load("one", project)
+    assert run.parameters["modeling"] == {"n_days": 30, "test_fraction": 0.5}
+    assert run.parameters["strategy"] == {"n_days": 30, "refit_days": 2, "total_shares": 2000.0}
+    assert run.effective["strategy"]["seed"] == 7
+
+
+HOSTILE = {
+    "a Python object": "title: !!python/object/apply:os.system ['touch {flag}']\n",
+    "a Python name": "title: !!python/name:os.system\n",
+    "an alias bomb": "title: x\nshared:\n  a: &a [1, 1]\n  b: &b [*a, *a]\n  c: &c [*b, *b]\n",
+    "a key twice": "title: x\ntitle: y\n",
+    "five thousand brackets": "title: " + "[" * 5000 + "\n",
+    "five thousand digits": "title: " + "9" * 5000 + "\n",
+    "two hundred thousand bytes": "title: " + "x" * 200_000 + "\n",
+    "bytes that are no text": b"title: \xff\xfe\n",
+    "code in a name": "title: x\nshared: {{'seed = 1; import os': 1}}\n",
+    "code in a number": 'title: x\nshared: {{seed: \'1; __import__("os").system("touch {flag}")\'}}\n',
+    "shell in a choice": "title: x\nshared: {{side: '$(touch {flag})'}}\n",
+    "a folder above in a file": "title: x\nshared: {{data_file_name: ../../etc/passwd}}\n",
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_configuration_is_refused_at_once_in_few_words(project: Project, content: str | bytes) -> None:
+    flag = project.configurations / "flag"
+    raw = (
+        content
+        if isinstance(content, bytes)
+        else content.replace("{flag}", str(flag)).replace("{{", "{").replace("}}", "}").encode()
+    )
+    (project.configurations / "bad.yml").write_bytes(raw)
+    with pytest.raises(ValidationError) as refused:
+        RunConfig.load("bad", project)
+    assert len(str(refused.value)) < 500
+    assert not flag.exists()
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "-rf", "a b", "x" * 81, "html", "", "a\nb", "a.b"])
+def test_a_name_cannot_leave_the_reports_folder(project: Project, name: str) -> None:
+    with pytest.raises(ValidationError, match="is no name of a configuration"):
+        RunConfig.from_content(name, SMALL, project, Path("any.yml"))
+
+
+def test_code_in_a_text_reaches_a_notebook_as_text(tmp_path: Path) -> None:
+    """papermill writes values as source: a text with quotes and newlines must come out as it went in."""
+    from papermill.translators import PythonTranslator
+
+    text = """'\"); import os #\n\\' """
+    names: dict[str, Any] = {}
+    exec(PythonTranslator.codify({"data_file_name": text}), names)
+    assert names["data_file_name"] == text
+
+
+def _grid(project: Project, **changes: Any) -> Path:
+    content = {"title": "grid", "axes": {"side": ["buy", "sell"], "total_shares": [100.0, 0.5]}, **changes}
+    path = project.configurations.parent / "grid.yml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_a_grid_is_every_combination_under_a_safe_name(project: Project) -> None:
+    runs = load_grid(_grid(project), project)
+    assert [run.name for run in runs] == ["grid-buy-100", "grid-buy-0p5", "grid-sell-100", "grid-sell-0p5"]
+    assert runs[3].parameters["strategy"] == {"side": "sell", "total_shares": 0.5}
+    assert runs[3].rerun.endswith("grid.yml grid-sell-0p5")
+    assert [run.name for run in chosen_runs(["grid-sell-100"], str(_grid(project)), project)] == ["grid-sell-100"]
+
+
+def test_an_axis_may_be_a_setting_or_labels_of_several_parameters(project: Project) -> None:
+    symbols = {"frog": {"data_file_name": "frog.csv"}, "syn/../thetic": {"preset_name": "deep_stock"}}
+    shared = {"optimizer_settings": {"max_allocation_ratio": 0.1}}
+    axes = {"symbol": symbols, "optimizer_settings.default_solver": ["auto", "cvxpy"]}
+    runs = {run.name: run for run in load_grid(_grid(project, axes=axes, shared=shared), project)}
+    assert list(runs) == ["grid-frog-auto", "grid-frog-cvxpy", "grid-syn_pp_thetic-auto", "grid-syn_pp_thetic-cvxpy"]
+    settings = runs["grid-frog-cvxpy"].parameters["strategy"]["optimizer_settings"]
+    assert settings == {"max_allocation_ratio": 0.1, "default_solver": "cvxpy"}
+    assert runs["grid-frog-auto"].data == ["frog.csv"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"axes": {}}, "axes must map each axis to its values"),
+        ({"axes": {"side": "buy"}}, "axis side must be a list of values"),
+        (
+            {"axes": {"seed": list(range(101)), "n_days": list(range(1, 101))}},
+            "the axes make 10,100 runs, at most 10,000",
+        ),
+        ({"axes": {"side": ["buy", "seel"]}}, "grid.yml: grid-seel: .*'seel' is unknown; did you mean 'sell'"),
+        ({"axes": {"side": ["buy", "buy"]}}, "for several runs, such as grid-buy|grid-buy stands for several"),
+        ({"strategy": {"side": "buy"}}, "side is on an axis and in a section"),
+        ({"axes": {"solver_settings.tolerance": [1e-8]}}, "settings 'solver_settings' is unknown"),
+        ({"axes": {"symbol": {"a": 1}}}, "axis symbol: 'a' must map parameters to values"),
+    ],
+)
+def test_a_grid_that_says_nothing_sound_is_refused(project: Project, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        load_grid(_grid(project, **changes), project)
+
+
+def test_the_committed_grids_and_the_cluster_s_hold(project: Project) -> None:
+    sizes = {path.name: len(load_grid(path)) for path in (PROJECT_ROOT / "notebooks" / "grids").glob("*.yml")}
+    assert sizes["small.yml"] == 24
+    assert load_grid(PROJECT_ROOT / "deploy" / "kubernetes" / "base" / "grid.yml")
+
+
+def test_production_settings_are_those_promised() -> None:
+    run = RunConfig.load("production")
+    model = run.parameters["modeling"]["model_settings"]
+    optimizer = run.parameters["strategy"]["optimizer_settings"]
+    assert (model["memory_limit_mb"], model["progress_logging"]) == (4000, False)
+    promised = {"timeout_seconds": 600, "max_iterations": 5000, "validate_outputs": True}
+    assert promised.items() <= optimizer.items()
+
+
+def test_the_command_line_refuses_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
+    for arguments, message in {
+        ("report", "frgo"): "configuration 'frgo' is unknown; did you mean 'frog'?",
+        ("report", "../default"): "configuration '../default' is unknown; did you mean 'default'?",
+        ("report", "--only", "modelling"): "section 'modelling' is unknown; did you mean 'modeling'?",
+        ("report", "--jobs", "-1"): "--jobs must be at least 1, got -1",
+        (
+            "report",
+            "--grid",
+            str(tmp_path / "no.yml"),
+        ): f"settings file {tmp_path / 'no.yml'} does not exist; check the path",
+    }.items():
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_committed_reports_belong_to_committed_configurations() -> None:
+    folders = {path.parent.name for path in (PROJECT_ROOT / "reports").glob("*/results.json")}
+    assert folders <= set(configuration_names())

@@ -1,0 +1,83 @@
+"""What goes wrong in one run is told in the index, while the others finish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_project import write_configuration
+
+from research_lib.reporting.configurations import chosen_runs
+from research_lib.reporting.parameters import Project
+from research_lib.reporting.runner import Options, run_reports
+from research_lib.reporting.supervision import Limits
+
+KINDS = {"hang": "time", "hoard": "memory", "die": "kernel", "fail": "cell", "silent": "results", "absent": "data"}
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, str]]:
+    from tiny_project import tiny_project
+
+    project = tiny_project(tmp_path_factory.mktemp("troubled"))
+    for name in ("hang", "hoard", "die", "fail", "silent"):
+        write_configuration(project, name, mode=name)
+    write_configuration(project, "absent", data_file_name="nowhere/prices.csv")
+    for name in ("first", "second"):
+        write_configuration(project, name, seed=len(name))
+    limits = Limits(seconds=20.0, memory_mb=400.0)
+    return project, run_reports(chosen_runs([], None, project), project, Options(jobs=3, limits=limits))
+
+
+def test_the_others_finish(troubled: tuple[Project, dict[str, str]]) -> None:
+    _, outcome = troubled
+    assert {name for name, what in outcome.items() if what == "made"} == {"first", "second"}
+    assert "not finished after 20 s" in outcome["hang"]
+    assert "the limit is 400 MB" in outcome["hoard"]
+    assert "Kernel died" in outcome["die"]
+    assert "the notebook left no strategy.json" in outcome["silent"]
+    assert outcome["absent"].startswith("skipped: data file nowhere/prices.csv is not in")
+
+
+def test_each_is_told_in_the_index_with_its_kind_and_how_to_rerun_it(troubled: tuple[Project, dict[str, str]]) -> None:
+    project, _ = troubled
+    index = (project.reports / "README.md").read_text()
+    for name, kind in KINDS.items():
+        (line,) = [one for one in index.splitlines() if one.startswith(f"| [{name}](")]
+        assert f"| {kind} |" in line
+        assert f"`python -m research_lib report {name}`" in line
+        assert not (project.reports / name / "results.json").exists()
+    assert "Of 8 runs 6 failed (75.0 %). Of 2 with a saving, 2 saved something (100.0 %), 2 beyond chance" in index
+    assert (project.reports / "overview.png").stat().st_size > 5_000
+
+
+def test_the_note_has_the_cell_the_error_and_the_parameters(troubled: tuple[Project, dict[str, str]]) -> None:
+    project, _ = troubled
+    text = (project.reports / "fail" / "failure.md").read_text()
+    assert "AssertionError: it was told to" in text
+    assert 'assert mode != "fail"' in text
+    assert "| mode | `fail` |" in text
+    assert "python -m research_lib report fail" in text
+    assert str(Path.home()) not in text
+
+
+def test_a_kernel_that_does_not_come_up_is_started_again(tiny: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when another kernel has just taken its port; a cell's own error is not repeated."""
+    from research_lib.reporting import kernels
+
+    notebook, target = tiny.notebook("strategy"), tiny.reports.parent / "out.ipynb"
+    task = {"notebook": str(notebook), "target": str(target), "parameters": {}, "retries": 2, "profile": ""}
+    starts: list[int] = []
+
+    def unlucky(_: object) -> None:
+        starts.append(1)
+        if len(starts) < 3:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(kernels, "_execute", unlucky)
+    monkeypatch.setattr(kernels.time, "sleep", lambda _: None)
+    assert kernels.run_notebook(task) == {"status": "done", "attempts": 3}
+    starts.clear()
+    answer = kernels.run_notebook({**task, "retries": 1})
+    assert (answer["status"], answer["kind"], answer["attempts"]) == ("failed", "kernel", 2)
+    assert answer["error"] == "RuntimeError: Kernel died before replying to kernel_info"

@@ -1,0 +1,128 @@
+"""verify passes on what was made, and names the culprit after one digit was changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_project import write_configuration
+
+from research_lib.errors import ValidationError
+from research_lib.reporting.configurations import chosen_runs
+from research_lib.reporting.parameters import Project
+from research_lib.reporting.placement import place, spoilt
+from research_lib.reporting.provenance import json_bytes
+from research_lib.reporting.runner import run_reports
+from research_lib.reporting.verification import ABSENT, differing, verify_files, verify_reports
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    from tiny_project import tiny_project
+
+    folder = tmp_path_factory.mktemp("original")
+    project = tiny_project(folder)
+    (folder / "data").mkdir()
+    (folder / "data" / "prices.csv").write_text("100,101\n")
+    write_configuration(project, "one", data_file_name="prices.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESEARCH_DATA", str(folder / "data"))
+        assert run_reports(chosen_runs([], None, project), project) == {"one": "made"}
+    return project
+
+
+@pytest.fixture
+def report(original: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of the report and of its data, to be spoilt."""
+    for part in ("reports", "data"):
+        shutil.copytree(original.reports.parent / part, tmp_path / part)
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
+    return replace(original, reports=tmp_path / "reports")
+
+
+def _change(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+def test_what_was_made_verifies_and_is_run_again(report: Project) -> None:
+    assert verify_reports((), report) == {"one": []}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("strategy_summary.md", b"order | 10", b"order | 11"),
+        ("results.json", b'"total_shares": 10', b'"total_shares": 11'),
+        ("figures/strategy_dot.png", b"IHDR\x00\x00\x00\x01", b"IHDR\x00\x00\x00\x02"),
+    ],
+)
+def test_one_changed_digit_is_named_with_its_file(report: Project, file: str, old: bytes, new: bytes) -> None:
+    _change(report.reports / "one" / file, old, new)
+    (culprit,) = verify_reports(["one"], report)["one"]
+    assert culprit.startswith(f"{file} was edited")
+
+
+def test_a_changed_manifest_a_lost_and_an_added_file_are_named(report: Project) -> None:
+    folder = report.reports / "one"
+    _change(folder / "manifest.json", b'"seed": 7', b'"seed": 8')
+    (folder / "figures" / "strategy_dot.png").unlink()
+    (folder / "figures" / "better.png").write_bytes(b"")
+    assert spoilt(folder) == [
+        "manifest.json was edited: its seal is of other contents",
+        "figures/strategy_dot.png is missing",
+        "figures/better.png is not in the manifest",
+    ]
+
+
+def test_a_changed_data_file_is_named(report: Project) -> None:
+    _change(report.reports.parent / "data" / "prices.csv", b"101", b"102")
+    (culprit,) = verify_reports(["one"], report)["one"]
+    assert culprit.startswith("data file prices.csv was changed: its SHA-256 is ")
+
+
+def test_data_that_are_not_here_are_no_fault_of_the_report(report: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESEARCH_DATA", str(report.reports))
+    (line,) = verify_reports(["one"], report)["one"]
+    assert line.startswith(f"{ABSENT}: data file prices.csv")
+
+
+def test_a_forger_who_mends_every_hash_is_caught_by_the_second_run(report: Project) -> None:
+    folder = report.reports / "one"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["seal"], manifest["outputs"]
+    results = json.loads((folder / "results.json").read_text())
+    files = {path: (folder / path).read_bytes() for path in ("figures/strategy_dot.png", "strategy_summary.md")}
+    results["strategy"]["strategies"]["static optimal"]["saving_upper_%"] += 0.01
+    place(report.reports, "one", {**files, "results.json": json_bytes(results)}, manifest)
+    assert verify_files(folder, report) == []
+    (culprit,) = verify_reports(["one"], report)["one"]
+    assert culprit.startswith("results.json: strategy.strategies.static optimal.saving_upper_% is ")
+
+
+def test_a_summary_that_says_other_than_its_results_is_named_with_the_line(report: Project) -> None:
+    template = report.templates / "strategy_summary.md.j2"
+    kept = template.read_text()
+    template.write_text(kept.replace("| order |", "| shares |"))
+    (culprit,) = verify_files(report.reports / "one", report)
+    template.write_text(kept)
+    assert (
+        culprit == "strategy_summary.md is not what results.json gives, first in line 9; template or text was changed"
+    )
+
+
+def test_tolerances_are_those_stated() -> None:
+    said = {"a": 1.0, "b": [1e-17, None], "c": "saves 30.7 % on 1,000 shares", "d": True}
+    assert not list(differing(said, {**said, "a": 1 + 5e-7, "b": [-2e-16, None], "c": "saves 30.5 % on 1,000 shares"}))
+    due = {"a": 1 + 2e-6, "b": [1e-17, 0.0], "c": "saves 35.7 % on 1,000 shares", "d": False}
+    assert [line.split(" is ")[0] for line in differing(said, due)] == ["a", "b[1]", "c", "d"]
+    assert list(differing({"a": 1}, {"b": 1})) == ['{"a": 1}'.join([" is ", ', run again {"b": 1}'])]
+
+
+def test_an_unknown_report_is_an_error(report: Project) -> None:
+    with pytest.raises(ValidationError, match="report 'oen' is unknown; did you mean 'one'"):
+        verify_reports(["oen"], report)
