@@ -1,0 +1,42 @@
+"""Configurations that name several files of data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from research_lib.errors import ValidationError
+from research_lib.reporting.configurations import RunConfig
+from research_lib.reporting.parameters import Project, check_parameters, effective_parameters, real_data_of
+
+DECLARED = Project().declared("portfolio")
+
+
+def test_all_lists_of_files_are_data_of_the_run() -> None:
+    run = RunConfig.load("portfolio_us")
+    assert len(run.section_data("portfolio")) == 6
+    assert all(name.startswith("lean_us_equity/") for name in run.data)
+    assert RunConfig.load("portfolio").data == []
+    assert real_data_of({"data_file_name": "a", "b_file_names": ["c", "d"]}) == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"daily_file_names": ["/etc/passwd"]}, "daily_file_names '/etc/passwd' must be a path below RESEARCH_DATA"),
+        ({"daily_file_names": ["a/../../b.zip"]}, "must be a path below RESEARCH_DATA"),
+        ({"quote_file_names": [7]}, "quote_file_names 7 must be a path below RESEARCH_DATA"),
+        ({"daily_file_names": ["a.zip"], "correlation": 0.1}, "correlation change nothing where a list of data files"),
+        ({"confidence": 0.5}, "confidence must be above 0.5"),
+    ],
+)
+def test_files_that_are_no_files_below_the_data_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        check_parameters("portfolio", given, DECLARED)
+
+
+def test_what_real_data_decide_is_not_among_the_parameters_of_the_run() -> None:
+    effective = effective_parameters("portfolio", {"daily_file_names": ["a.zip"]}, DECLARED)
+    assert not {"n_days", "preset_names", "correlation"} & set(effective)
+    assert "seed" in effective
