@@ -6,6 +6,7 @@ Both begin from the continuous optimum, whose dual value bounds their cost from 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,8 +127,9 @@ def _with_least_children(problem: Problem, x: Float, least: float) -> tuple[Prob
 
     Whatever nu, no such schedule costs less than
     nu S + sum_t min(0, min_{m <= x <= u_t} C_t(x) - nu x). At the best nu an interval trades
-    if its average price at m is below nu; sets of about that number are tried, the cheapest at m
-    or those with most shares in the continuous optimum x, each solved exactly.
+    if its average price at m is below nu; sets of about that number are tried, the cheapest at m, those
+    cheapest at an equal part of the order, or those with most shares in the continuous optimum x,
+    each solved exactly.
     """
     if problem.terms is not None:
         raise OptimizationError("min_trade_size needs a separable total; drop the terms or min_trade_size")
@@ -143,24 +145,44 @@ def _with_least_children(problem: Problem, x: Float, least: float) -> tuple[Prob
     price[forced] = -np.inf
     around, bound = _dual(problem, floor, price)
     best = None
-    for rank in (price, np.where(forced, -np.inf, np.where(usable, -x, np.inf))):
-        order = np.argsort(rank, kind="stable")[: int(usable.sum())]
-        sizes = _feasible_sizes(problem, floor[order], problem.upper[order], int(forced.sum()))
-        for size in sizes[np.argsort(np.abs(sizes - around), kind="stable")[:SETS_TRIED]]:
-            chosen = np.zeros(len(floor), bool)
-            chosen[order[:size]] = True
-            part = dataclasses.replace(
-                problem, lower=np.where(chosen, floor, 0.0), upper=np.where(chosen, problem.upper, 0.0)
-            )
-            shares = optimal_shares(part, MOST_PASSES)[0]
-            if best is None or part.cost(shares) < best[0].cost(best[1]):
-                best = part, shares
+    for chosen in _sets(problem, x, floor, price, around):
+        part = dataclasses.replace(
+            problem, lower=np.where(chosen, floor, 0.0), upper=np.where(chosen, problem.upper, 0.0)
+        )
+        shares = optimal_shares(part, MOST_PASSES)[0]
+        if best is None or part.cost(shares) < best[0].cost(best[1]):
+            best = part, shares
     if best is None:
         raise OptimizationError(
             f"no number of the cheapest intervals trades {problem.shares:,.6g} shares in children of at least "
             f"{least:g} inside the caps; lower min_trade_size or raise max_shares"
         )
     return *best, bound + problem.constant
+
+
+def _sets(problem: Problem, x: Float, floor: Float, price: Float, around: int) -> Iterator[NDArray[np.bool_]]:
+    """Sets of intervals, (n,), that admit the order: of about so many, the first by one of three ranks."""
+    usable, forced = np.isfinite(price) | (price == -np.inf), price == -np.inf
+    tried: set[int] = set()
+    for rank in (price, np.where(forced, -np.inf, np.where(usable, -x, np.inf))):
+        order = np.argsort(rank, kind="stable")[: int(usable.sum())]
+        sizes = _feasible_sizes(problem, floor[order], problem.upper[order], int(forced.sum()))
+        for size in sizes[np.argsort(np.abs(sizes - around), kind="stable")[:SETS_TRIED]].tolist():
+            tried.add(size)
+            yield _among(len(floor), order[:size])
+    for size in tried:
+        part = np.clip(problem.shares / size, floor, problem.upper)
+        equal = np.divide(problem.total.value(part), part, out=np.full(len(part), np.inf), where=usable)
+        order = np.argsort(np.where(forced, -np.inf, equal), kind="stable")[:size]
+        if size in _feasible_sizes(problem, floor[order], problem.upper[order], int(forced.sum())):
+            yield _among(len(floor), order)
+
+
+def _among(n: int, intervals: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The intervals as a mask of n."""
+    chosen = np.zeros(n, bool)
+    chosen[intervals] = True
+    return chosen
 
 
 def _feasible_sizes(problem: Problem, floor: Float, upper: Float, forced: int) -> NDArray[np.int64]:
