@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,21 @@ def tiny_again(folder: Path) -> Project:
     )
 
 
-if __name__ == "__main__":  # a process of its own, to be killed: make the grid's reports, having said when it begins
-    project = tiny_again(Path(sys.argv[1]))
-    runs = load_grid(project.configurations.parent / "grid.yml", project)
-    sys.stdout.write("begins\n")
-    sys.stdout.flush()
-    run_reports(runs, project, Options(jobs=2))
+def _make_grid(project: Project) -> None:
+    """In a fork, so that nothing is left of it when it is killed."""
+    try:
+        run_reports(load_grid(project.configurations.parent / "grid.yml", project), project, Options(jobs=2))
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":  # each line on its input: a process that makes the grid's reports, to be killed
+    for _ in sys.stdin:
+        maker = os.fork()
+        if maker == 0:
+            _make_grid(tiny_again(Path(sys.argv[1])))
+        sys.stdout.write(f"{maker}\n")
+        sys.stdout.flush()
+        os.waitpid(maker, 0)
+        sys.stdout.write("ended\n")
+        sys.stdout.flush()

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import tiny_project
 from tiny_project import write_configuration, write_grid
 
@@ -20,16 +22,37 @@ from research_lib.reporting.placement import WORK, exclusive, place, spoilt
 from research_lib.reporting.runner import Options, run_reports
 
 
-def _start(project: Project) -> subprocess.Popen[bytes]:
-    script = Path(tiny_project.__file__)
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(project.configurations.parent)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"begins\n"
-    return process
+class _Maker:
+    """Processes that make the grid's reports, each forked from one that has the library loaded."""
+
+    def __init__(self, project: Project) -> None:
+        command = [sys.executable, str(Path(tiny_project.__file__)), str(project.configurations.parent)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+        )
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def begin(self) -> int:
+        """Number of the process that has begun."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        return int(self._line())
+
+    def end(self, maker: int, how: signal.Signals) -> None:
+        """Send it a signal, and wait for its end."""
+        os.kill(maker, how)
+        assert self._line() == "ended\n"
+
+
+@pytest.fixture
+def maker(tiny: Project) -> Iterator[_Maker]:
+    made = _Maker(tiny)
+    yield made
+    made.process.kill()
+    made.process.communicate()
 
 
 def _whole(project: Project) -> dict[str, int]:
@@ -40,15 +63,14 @@ def _whole(project: Project) -> dict[str, int]:
     return {folder.name: (folder / "manifest.json").stat().st_mtime_ns for folder in folders}
 
 
-def test_killed_at_ten_random_moments_reports_are_whole_and_the_rest_is_made_once(tiny: Project) -> None:
+def test_killed_at_ten_random_moments_reports_are_whole_and_the_rest_is_made_once(tiny: Project, maker: _Maker) -> None:
     write_grid(tiny, "grid", seeds=(1,))
     moments = random.Random(8)
     before: dict[str, int] = {}
     for _ in range(10):
-        process = _start(tiny)
-        time.sleep(moments.uniform(0.5, 4.0))
-        process.kill()
-        process.wait()
+        process = maker.begin()
+        time.sleep(moments.uniform(0.2, 3.0))
+        maker.end(process, signal.SIGKILL)
         now = _whole(tiny)
         assert before.items() <= now.items(), "a finished report was lost or made again"
         before = now
@@ -61,22 +83,20 @@ def test_killed_at_ten_random_moments_reports_are_whole_and_the_rest_is_made_onc
     assert [path.name for path in (tiny.reports / WORK).iterdir()] == ["lock"]
 
 
-def test_ctrl_c_keeps_what_is_finished_and_ends_what_runs(tiny: Project) -> None:
+def test_ctrl_c_keeps_what_is_finished_and_ends_what_runs(tiny: Project, maker: _Maker) -> None:
     write_grid(tiny, "grid", pause=0.2)
-    process = _start(tiny)
+    process = maker.begin()
     while not list(tiny.reports.glob("*/manifest.json")):
-        assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    process.wait()
+    maker.end(process, signal.SIGINT)
     assert 1 <= len(_whole(tiny)) < 24
     assert all(f"| {name}: " in (tiny.reports / "README.md").read_text() for name in _whole(tiny))
 
 
 def test_a_report_is_the_old_or_the_new_one_wherever_its_replacement_dies(tmp_path: Path) -> None:
     """Forks that die at their n-th change of the file system, for every n until one survives."""
-    files = {"results.json": b"{}", "figures/a.png": b"a", "strategy_summary.md": b"text"}
-    new = {**files, "results.json": b'{"new": 1}'}
+    files = {"results.json": b'{"a": 1}', "figures/a.png": b"a", "strategy_summary.md": b"text"}
+    new = {**files, "results.json": b'{"b": 1}'}
     status, deaths, seen = 1, 0, []
     while status:
         with exclusive(tmp_path):
