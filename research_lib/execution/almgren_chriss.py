@@ -153,7 +153,7 @@ def almgren_chriss(
     trades = model.trades(shares)
     if min_shares is not None:
         trades = _floored(model, shares, trades, min_shares)
-    elif model.half_spread and np.any(trades * shares < -ROUNDING * shares**2):
+    elif model.half_spread and np.abs(trades).sum() > abs(shares) * (1.0 + ROUNDING):
         raise OptimizationError(
             "the optimum trades against the order's direction, which half_spread prices by its sign; "
             "set min_shares=0, or half_spread=0"

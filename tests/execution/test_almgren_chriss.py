@@ -202,6 +202,23 @@ def test_who_loves_risk_is_refused_where_floors_bind_or_a_spread_prices_the_sign
         almgren_chriss(1e6, 5, **loving, min_shares=0)
     with pytest.raises(OptimizationError, match="trades against the order's direction"):
         almgren_chriss(1e6, 5, **loving, half_spread=0.01)
+    with pytest.raises(OptimizationError, match="trades against the order's direction"):
+        almgren_chriss(0.0, 5, **{**loving, "risk_aversion": 1e-6}, drift=0.1, half_spread=0.01)
+
+
+def test_floors_hold_where_coefficients_vary(rng: np.random.Generator) -> None:
+    n, x, risk, drift = 12, 1e6, 1e-7, 2.0
+    c = _varying(n, rng)
+    free, floored = (
+        almgren_chriss(x, n, **c, risk_aversion=risk, drift=drift, **floor) for floor in ({}, {"min_shares": 0})
+    )
+    assert free.shares.min() < 0 <= floored.shares.min()
+    part = cp.Variable(n)
+    scaled = {**c, "temporary": c["temporary"] * 1e6, "permanent": c["permanent"] * 1e6}
+    objective = _value(part, 1.0, risk * 1e6, scaled, drift, library=_Cvxpy)
+    cp.Problem(cp.Minimize(objective), [cp.sum(part) == 1, part >= 0]).solve(solver="CLARABEL", tol_gap_abs=1e-12)
+    value = _value(np.maximum(part.value, 0.0) * x, x, risk, c, drift)
+    assert floored.expected_cost + risk * floored.variance == pytest.approx(value, rel=1e-6)
 
 
 def test_no_risk_aversion_is_the_limit_from_both_sides() -> None:
