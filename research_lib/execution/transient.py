@@ -99,7 +99,7 @@ def transient_schedule(
     found = certified(problem, x, *bounds)
     if fault := fault_of(found, shares, len(at), TOLERANCE):
         raise OptimizationError(
-            f"no certified schedule by {method}: {fault}; trade less often, or add temporary impact"
+            f"no certified schedule by {method}: {fault}; trade less often, or raise timeout_seconds"
         )
     elapsed = time.perf_counter() - begin
     known = found.cost, found.duality_gap, found.kkt_residual

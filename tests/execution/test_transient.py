@@ -289,6 +289,26 @@ def test_bounds_that_admit_nothing_are_refused(bounds: dict[str, object], messag
 
 
 def test_a_matrix_singular_to_rounding_is_refused_with_the_remedy() -> None:
-    with pytest.raises(OptimizationError, match="trade less often, or add temporary"):
+    with pytest.raises(OptimizationError, match="trade less often"):
         transient_schedule(GaussianKernel(1.0), np.arange(60.0) * 0.1, S)
     assert transient_schedule(GaussianKernel(1.0), np.arange(60.0) * 0.1, S, temporary=0.1).duality_gap < 1e-12
+
+
+def test_times_without_trading_are_left_out_in_few_solves() -> None:
+    """Blackouts pin trades at 0: what is left is the schedule on the other times."""
+    times, closed = np.arange(60.0), np.zeros(60, bool)
+    closed[[7, 8, 9, 30, 59]] = True
+    found = transient_schedule(
+        KERNELS["power"], times, S, min_shares=0, max_shares=np.where(closed, 0.0, np.inf), temporary=1e-6
+    )
+    left = transient_schedule(KERNELS["power"], times[~closed], S, temporary=1e-6)
+    assert found.shares[closed] == pytest.approx(np.zeros(5), abs=0)
+    assert found.shares[~closed] == pytest.approx(left.shares, rel=1e-9)
+    assert found.attempts[0].iterations <= 3
+
+
+def test_out_of_time_is_an_error_that_names_the_remedy() -> None:
+    with pytest.raises(OptimizationError, match="raise timeout_seconds"):
+        transient_schedule(
+            KERNELS["power"], grid(60, False), S, min_shares=0, max_shares=1.05 * S / 60, timeout_seconds=1e-9
+        )

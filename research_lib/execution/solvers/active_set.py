@@ -23,18 +23,21 @@ def bounded(problem: Quadratic, lower: Float, upper: Float, limits: Limits) -> t
     None where the cost is not convex. Whole sets are exchanged (Hintermueller, Ito and Kunisch 2003)
     as long as new ones come; where they repeat, one interval at a time, which always ends.
     """
-    begin = time.monotonic()
-    x, at, solves = _exchanged(problem, lower, upper)
+    deadline = time.monotonic() + limits.timeout_seconds
+    x, at, solves = _exchanged(problem, lower, upper, deadline)
     if x is None or at is None:
         return x, solves
     steps = 50 * limits.max_iterations
     start = _feasible(x, problem.shares, lower, upper)
-    return _one_by_one(problem, start, lower, upper, steps, begin + limits.timeout_seconds, solves)
+    return _one_by_one(problem, start, lower, upper, steps, deadline, solves)
 
 
-def _exchanged(problem: Quadratic, lower: Float, upper: Float) -> tuple[Float | None, Mask | None, int]:
-    """The optimum and no set; or, where sets repeat, the last trial and its set."""
-    low = high = np.zeros(len(problem), bool)
+def _exchanged(
+    problem: Quadratic, lower: Float, upper: Float, deadline: float
+) -> tuple[Float | None, Mask | None, int]:
+    """The optimum and no set; or, where sets repeat or time is up, the last trial and its set."""
+    pinned = lower == upper
+    low, high = pinned, np.zeros(len(problem), bool)
     x, seen = lower, set()
     slack = SAME_SHARES * max(abs(problem.shares), float(np.max(np.abs(np.where(np.isfinite(lower), lower, 0.0)))))
     for solves in range(1, MOST_GUESSES + 1):
@@ -47,12 +50,13 @@ def _exchanged(problem: Quadratic, lower: Float, upper: Float) -> tuple[Float | 
         x = found
         gradient = problem.gradient(x)
         nu, unit = _multiplier(gradient, ~fixed, low, high)
-        new_low = np.where(low, gradient >= nu - SAME_PRICE * unit, ~high & (x < lower - slack))
+        new_low = np.where(low, pinned | (gradient >= nu - SAME_PRICE * unit), ~high & (x < lower - slack))
         new_high = np.where(high, gradient <= nu + SAME_PRICE * unit, ~low & (x > upper + slack))
         if np.array_equal(new_low, low) and np.array_equal(new_high, high) and _sums(x, problem.shares):
             return np.clip(x, lower, upper), None, solves
         low, high = new_low, new_high
-        if (low | high).tobytes() + low.tobytes() in seen or (low | high).all():
+        repeats = (low | high).tobytes() + low.tobytes() in seen
+        if repeats or (low | high).all() or time.monotonic() > deadline:
             break
     return x, low | high, solves
 
@@ -87,6 +91,8 @@ def _one_by_one(
     """The primal active-set method from a feasible x: the cost falls at each change."""
     fixed = (x <= lower) | (x >= upper)
     for count in range(solves, solves + steps):
+        if time.monotonic() > deadline:
+            return x, count
         target = problem.least(fixed, x) if np.count_nonzero(~fixed) > 1 else x
         if target is None:
             return None, count
@@ -106,7 +112,7 @@ def _one_by_one(
             nu, unit = _multiplier(gradient, ~fixed, fixed & (x <= lower), fixed & (x >= upper))
             wrong = np.where(x <= lower, nu - gradient, gradient - nu) * (fixed & (lower < upper))
             worst = int(np.argmax(wrong))
-            if wrong[worst] <= SAME_PRICE * unit or time.monotonic() > deadline:
+            if wrong[worst] <= SAME_PRICE * unit:
                 return x, count + 1
             fixed = fixed.copy()
             fixed[worst] = False
