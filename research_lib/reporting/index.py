@@ -11,6 +11,7 @@ from research_lib.reporting.parameters import Project
 from research_lib.reporting.provenance import read_json
 
 HEADLINE = "static optimal"
+TABLED = ("modeling", "strategy")  # sections whose numbers stand in the table; of others the answer is quoted
 OVERVIEW = "overview.png"
 
 
@@ -66,6 +67,7 @@ def _row(folder: Path) -> dict[str, Any]:
         "name": folder.name,
         "results": results,
         "first": known[0] if known else {},
+        "told": {section: part["answer"] for section, part in results.items() if section not in TABLED},
         "title": (manifest.get("configuration") or failure).get("title", ""),
         "saving": headline(results),
         "failure": failure,
