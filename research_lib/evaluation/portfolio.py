@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
-from research_lib.impact.calibration import calibrate_almgren_chriss
+from research_lib.impact.calibration import ArrivalPriceParameters, calibrate_almgren_chriss
 from research_lib.impact.fitting import fit_impact
 from research_lib.impact.slippage import slippage_curves
 from research_lib.market.book import BookSnapshots
@@ -20,6 +20,7 @@ from research_lib.market.daily import returns_before
 from research_lib.market.microstructure import summarise
 from research_lib.market.order_flow import OrderFlow
 from research_lib.market.presets import preset
+from research_lib.market.quality import assess
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
@@ -109,9 +110,7 @@ def _measured(name: str, value: float, session: Session, n_days: int, rng: np.ra
     price = float(books.mid[-1])
     child = abs(value) / price / session.n_intervals
     sizes = np.linspace(0.25, 1.0, 6) * max(4.0 * child, 1.5 * depth)
-    frame = slippage_curves(books, sizes, side).to_frame(session.n_intervals, session)
-    fit = fit_impact(frame, "linear", n_intervals=session.n_intervals, test_fraction=0.0, session=session)
-    found = calibrate_almgren_chriss(books, fit, session, interval=1.0 / session.n_intervals, horizons=(1, 6))
+    found = _calibrated(books, sizes, side, session)
     return {
         "price": price,
         "volatility": found.volatility,
@@ -124,6 +123,32 @@ def _measured(name: str, value: float, session: Session, n_days: int, rng: np.ra
         "spread_from": "books",
         "impact_from": f"walks of {sizes[0]:,.0f} to {sizes[-1]:,.0f} shares",
     }
+
+
+def permanent_response(books: BookSnapshots, session: Session) -> pd.Series:
+    """Permanent impact measured on one stock's books and signed trades, in parts of the slope of its own book walk.
+
+    The slope is that of walks up to one and a half times the median best level, on the bids; the
+    response is that of the mid to the signed volume of six intervals.
+
+    Returns
+    -------
+    Series
+        permanent, permanent_error (over the slope); signed_%: of the traded shares.
+    """
+    sampled = assess(books, session)[0].sample(session)
+    depth = float(np.nanmedian(sampled.bid_size[:, 0]))
+    found = _calibrated(sampled, np.linspace(0.25, 1.0, 6) * 1.5 * depth, "sell", session)
+    slope = float(found.temporary.mean()) * session.n_intervals
+    numbers = [found.permanent / slope, found.permanent_error / slope, 100.0 * found.signed_share]
+    return pd.Series(numbers, ["permanent", "permanent_error", "signed_%"])
+
+
+def _calibrated(books: BookSnapshots, sizes: Float, side: str, session: Session) -> ArrivalPriceParameters:
+    """Parameters in days, from sampled books."""
+    frame = slippage_curves(books, sizes, side).to_frame(session.n_intervals, session)
+    fit = fit_impact(frame, "linear", n_intervals=session.n_intervals, test_fraction=0.0, session=session)
+    return calibrate_almgren_chriss(books, fit, session, interval=1.0 / session.n_intervals, horizons=(1, 6))
 
 
 def quoted_assets(

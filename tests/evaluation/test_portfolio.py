@@ -10,9 +10,9 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation.portfolio import cross_impact, quoted_assets, synthetic_assets
+from research_lib.evaluation.portfolio import cross_impact, permanent_response, quoted_assets, synthetic_assets
 from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
-from research_lib.market import Session, preset, read_books
+from research_lib.market import OrderFlow, Session, preset, read_books
 from research_lib.market.daily import read_daily_bars
 
 SESSION = Session(26)
@@ -92,3 +92,17 @@ def test_pricing_a_given_schedule_is_what_its_maker_expected() -> None:
     assert given.variance == pytest.approx(best.variance, rel=1e-12)
     with pytest.raises(ValidationError, match=r"shares must be \(n, m\) and finite"):
         price_portfolio([[np.nan, 1.0]], **prices)
+
+
+def test_flow_moves_goog_for_half_an_hour_by_less_than_twice_its_walks_slope() -> None:
+    path = real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz")
+    found = permanent_response(read_books(path, session=Session(78)), Session(78))
+    assert 2 * found["permanent_error"] < found["permanent"] < 2
+    assert 50 < found["signed_%"] < 100
+
+
+def test_books_whose_mid_answers_to_nothing_show_no_response() -> None:
+    books = preset("thin_stock", SESSION).books(20 * 26, 5, np.random.default_rng(9), flow=OrderFlow())
+    found = permanent_response(books, SESSION)
+    assert abs(found["permanent"]) < 3 * found["permanent_error"]
+    assert found["signed_%"] == 100
