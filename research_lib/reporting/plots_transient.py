@@ -47,7 +47,7 @@ def plot_lag_estimates(
     ax.set_xscale("log")
     ax.set_xlabel(xlabel or f"lag ({next(iter(estimates.values())).unit}, log scale)")
     ax.set_ylabel(ylabel)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=9)
     return ax
 
 

@@ -42,9 +42,9 @@ def synthetic(kernel: Kernel, n: int, rng: np.random.Generator) -> SignedFlow:
 
 @pytest.mark.parametrize(("kernel", "n"), [(PowerKernel(0.4, 0.01), 3000), (ExponentialKernel(0.1, 0.01), 1200)])
 def test_the_known_kernel_lies_in_its_95_percent_band(kernel: Kernel, n: int) -> None:
-    """100 markets: the pointwise band covers about 95 % of them at each lag, the simultaneous one all lags at once."""
+    """60 markets: the pointwise band covers about 95 % of them at each lag, the simultaneous one all lags at once."""
     pointwise, whole = [], []
-    for seed in range(100):
+    for seed in range(60):
         found = propagator(synthetic(kernel, n, np.random.default_rng(seed)), 20)
         truth = kernel(found.lags)
         low, high = found.conf_int()
@@ -52,7 +52,7 @@ def test_the_known_kernel_lies_in_its_95_percent_band(kernel: Kernel, n: int) ->
         low, high = found.conf_int(simultaneous=True)
         whole.append(np.all((low <= truth) & (truth <= high)))
     assert 0.93 <= np.mean(pointwise) <= 0.98  # observed 0.951 and 0.965
-    assert np.mean(pointwise, axis=0).min() >= 0.88  # two standard errors of 100 draws below 0.95, over 20 lags
+    assert np.mean(pointwise, axis=0).min() >= 0.85  # the least of 20 lags
     assert 0.88 <= np.mean(whole) <= 0.99
 
 
