@@ -129,7 +129,7 @@ def _whitener(cov: Float) -> Callable[[Float], Float]:
         factor = linalg.cholesky(cov, lower=True)
     except linalg.LinAlgError as error:
         raise ModelFittingError("the estimate's covariance is singular; take fewer lags or more data") from error
-    return lambda y: linalg.solve_triangular(factor, y, lower=True)
+    return partial(np.matmul, linalg.solve_triangular(factor, np.eye(len(cov)), lower=True))
 
 
 @dataclass(frozen=True)

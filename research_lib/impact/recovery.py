@@ -181,6 +181,12 @@ class BlockBook(Record):
             )
         return ExponentialSumKernel((self.resilience[0], 0.0), (whole - stays, stays))
 
+    def refill_rate(self, seconds: float) -> Span:
+        """1 - exp(-rho seconds), the part of a hole that closes meanwhile: `refill_rate` of `after_own_trades`."""
+        number("seconds", seconds, above=0)
+        rate, low, high = (-math.expm1(-rho * seconds) for rho in self.resilience)
+        return rate, low, high
+
     @property
     def half_life(self) -> Span:
         """ln 2 / rho, seconds: of the part that decays."""

@@ -17,7 +17,7 @@ from research_lib.impact import (
     recovery_after_trades,
     trade_flow,
 )
-from research_lib.market import BookSnapshots, Session, read_books
+from research_lib.market import BookSnapshots, Session, after_own_trades, read_books
 
 DEPTH, RATE, STAYS = 5_000.0, 0.1, 5e-5
 MARKET = TransientMarket.block_book(DEPTH, RATE, STAYS)
@@ -44,6 +44,8 @@ def test_its_kernel_is_that_of_the_touch(books: BookSnapshots) -> None:
     assert np.allclose(found.kernel(lags), STAYS + (1 / DEPTH - STAYS) * np.exp(-RATE * lags), rtol=0.15)
     assert found.half_life[0] == pytest.approx(np.log(2) / found.resilience[0])
     assert found.half_life[1] < found.half_life[0] < found.half_life[2]
+    assert found.refill_rate(found.half_life[0])[0] == pytest.approx(0.5)
+    assert after_own_trades(books.take([0, 1]), 10.0, "buy", found.refill_rate(60.0)[0]).n_levels == books.n_levels
 
 
 def test_the_spread_closes_as_the_market_was_made(books: BookSnapshots) -> None:
