@@ -1,4 +1,4 @@
-"""Two notebooks at a time against one by one, on the committed grid of 24 runs; prints Markdown."""
+"""Two notebooks at a time against one by one, on a grid of 24 short runs; prints Markdown."""
 
 from __future__ import annotations
 
@@ -9,24 +9,44 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from research_lib.config import PROJECT_ROOT
+import nbformat
+import yaml
+
 from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.grids import load_grid
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.runner import Options, run_reports
 
-GRID = PROJECT_ROOT / "notebooks" / "grids" / "small.yml"
-LEAST_RATIO = 1.3  # two workers on two cores; a notebook's start shares the disk and the memory
+LEAST_RATIO = 1.3  # two workers on two cores; kernels also wait for the disk and for each other
+PARAMETERS = """side = "buy"  # or "sell"
+model_type = "linear"  # form
+preset_name = "thin_stock"  # market
+seed = 7  # of the draws
+output_dir = ""  # folder"""
+STORY = """import numpy as np
+from research_lib.impact import fit_impact, slippage_curves
+from research_lib.market import Session, preset
+from research_lib.reporting.provenance import ReportFolder
+books = preset(preset_name, Session(390)).books(10 * 390, 10, np.random.default_rng(seed))
+fit = fit_impact(slippage_curves(books, [100, 200, 500], side).to_frame(390), model_type)
+ReportFolder(output_dir, "strategy").results({"answer": fit.information, "r2": fit.metrics["test_r2"]})"""
+AXES = {
+    "preset_name": ["thin_stock", "wide_spread_stock"],
+    "side": ["buy", "sell"],
+    "model_type": ["linear", "nonlinear", "power"],
+    "seed": [1, 2],
+}
 
 
 def main() -> int:
     """Print the section; 1 if the ratio is missed or a result differs."""
-    runs = load_grid(GRID)
     with tempfile.TemporaryDirectory() as folder:
-        serial, serial_results = measured(runs, Path(folder) / "serial", 1)
-        pair, pair_results = measured(runs, Path(folder) / "pair", 2)
+        project = short_project(Path(folder))
+        runs = load_grid(Path(folder) / "grid.yml", project)
+        serial, serial_results = measured(runs, replace(project, reports=Path(folder) / "serial"), 1)
+        pair, pair_results = measured(runs, replace(project, reports=Path(folder) / "pair"), 2)
         begin = time.perf_counter()
-        again = run_reports(runs, replace(Project(), reports=Path(folder) / "pair"))
+        again = run_reports(runs, replace(project, reports=Path(folder) / "pair"))
         resumed = time.perf_counter() - begin
     same = serial_results == pair_results and len(pair_results) == len(runs)
     unchanged = sum(what == "unchanged" for what in again.values())
@@ -34,7 +54,8 @@ def main() -> int:
     sys.stdout.write(f"""
 ## Reports
 
-{len(runs)} runs of `{GRID.relative_to(PROJECT_ROOT)}`, each in a kernel of its own, on {os.cpu_count()} cores:
+{len(runs)} runs of a notebook that draws ten days of books and fits them, each in a kernel of its own,
+on {os.cpu_count()} cores:
 
 | how | seconds | one by one = 1 |
 |---|---:|---:|
@@ -48,12 +69,24 @@ Limit: two at a time at least {LEAST_RATIO} times as fast, `results.json` the sa
     return int(verdict != "met")
 
 
-def measured(runs: list[RunConfig], reports: Path, jobs: int) -> tuple[float, dict[str, bytes]]:
+def short_project(folder: Path) -> Project:
+    """One notebook, its template and a grid of 24."""
+    project = Project(folder, folder, folder, folder / "reports", {"strategy": "short.ipynb"})
+    cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(STORY)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), project.notebook("strategy"))
+    (folder / "strategy_summary.md.j2").write_text("# Fit\n\n{{ results.answer }}\n")
+    content = {"title": "short runs", "sections": ["strategy"], "axes": AXES}
+    (folder / "grid.yml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return project
+
+
+def measured(runs: list[RunConfig], project: Project, jobs: int) -> tuple[float, dict[str, bytes]]:
     """Seconds of all runs, and the bytes of each one's results."""
     begin = time.perf_counter()
-    run_reports(runs, replace(Project(), reports=reports), Options(jobs=jobs))
+    run_reports(runs, project, Options(jobs=jobs))
     seconds = time.perf_counter() - begin
-    return seconds, {path.parent.name: path.read_bytes() for path in reports.glob("*/results.json")}
+    return seconds, {path.parent.name: path.read_bytes() for path in project.reports.glob("*/results.json")}
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from research_lib.reporting.verification import verify_files
 
 SMALL = {
     "title": "small case",
-    "shared": {"n_days": 10, "n_levels": 10, "n_intervals": 26, "trade_sizes": [50, 100, 200, 400, 800], "seed": 3},
+    "shared": {"n_days": 6, "n_levels": 10, "n_intervals": 13, "trade_sizes": [50, 100, 200, 400, 800], "seed": 3},
     "modeling": {"test_fraction": 0.25},
-    "strategy": {"fit_days": 5, "total_shares": 2000.0, "optimizer_settings": {"max_allocation_ratio": 0.1}},
+    "strategy": {"fit_days": 3, "total_shares": 1000.0, "optimizer_settings": {"max_allocation_ratio": 0.2}},
 }  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_a_run_leaves_summaries_figures_results_and_manifest(tmp_path: Path) -> 
     assert list(results) == ["modeling", "strategy"]
     assert results["strategy"]["scope"]
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["configuration"]["parameters"]["strategy"]["total_shares"] == 2000.0
+    assert manifest["configuration"]["parameters"]["strategy"]["total_shares"] == 1000.0
     assert manifest["configuration"]["parameters"]["strategy"]["objective"] == "cost", "defaults are told too"
     for record in manifest["sections"].values():
         assert record["seed"] == 3
