@@ -109,13 +109,15 @@ def plot_quality(quality: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_lines(
     lines: Mapping[str, tuple[ArrayLike, ArrayLike]], xlabel: str, ylabel: str, ax: Axes | None = None
 ) -> Axes:
-    """Lines with points, one a label: (x (k,), y (k,)) in the units of the axis labels."""
+    """Lines with points, one a label: (x (k,), y (k,)) in the units of the axis labels; a strategy has its colour."""
     ax = ax or new_figure()[1][0]
     for (label, (x, y)), colour in zip(lines.items(), SERIES, strict=False):
-        ax.plot(x, y, "o-", markersize=3, linewidth=1.2, color=colour, label=label)
+        own = STRATEGY_COLOURS.get(label, colour)
+        ax.plot(x, y, "o-", markersize=3, linewidth=1.2, color=own, label=label)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(0.0, low), max(0.0, high) + 0.1 * (high - min(0.0, low)))  # room for a flat line under the legend
     ax.legend(frameon=False)
     return ax
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike
 
 from research_lib.market.sessions import Session
@@ -159,21 +158,17 @@ def plot_calibration(
     Parameters
     ----------
     costs : mapping of strategy to (predicted (m,), realised (m,))
-        Above 0, in `unit`.
+        In `unit`.
     """
     ax = ax or new_figure(width=4.6, height=4.2)[1][0]
     both = np.concatenate([np.ravel(part) for pair in costs.values() for part in pair])
-    ends = np.array([both.min() / 1.2, both.max() * 1.2])
+    ends = np.array([min(0.0, 1.1 * both.min()), 1.1 * both.max()])
     for name, (predicted, realised) in costs.items():
         ax.plot(
             predicted, realised, "o", color=STRATEGY_COLOURS.get(name, MUTED), markersize=3.5, alpha=0.7, label=name
         )
     ax.plot(ends, ends, "--", color=MUTED, linewidth=1.0, label="as predicted")
-    ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter("{x:g}")
-    ax.minorticks_off()
+    ax.set(xlim=ends, ylim=ends)
     ax.set_xlabel(f"predicted cost ({unit})")
     ax.set_ylabel(f"realised cost ({unit})")
     ax.legend(frameon=False, fontsize=8)
