@@ -16,9 +16,9 @@ from research_lib.reporting.verification import verify_files
 
 SMALL = {
     "title": "small case",
-    "shared": {"n_days": 6, "n_levels": 10, "n_intervals": 13, "trade_sizes": [50, 100, 200, 400, 800], "seed": 3},
+    "shared": {"n_days": 8, "n_intervals": 13, "trade_sizes": [50, 100, 200, 400], "total_shares": 1000.0, "seed": 3},
     "modeling": {"test_fraction": 0.25},
-    "strategy": {"fit_days": 3, "total_shares": 1000.0, "optimizer_settings": {"max_allocation_ratio": 0.2}},
+    "strategy": {"fit_days": 3, "optimizer_settings": {"max_allocation_ratio": 0.2}},
 }  # fmt: skip
 
 
