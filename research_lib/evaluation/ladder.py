@@ -61,10 +61,11 @@ class Ladder(Record):
         if not isinstance(books, BookSnapshots):
             raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}")
         curve = PiecewiseLinearImpact.from_books(books, side)
-        mid = 0.5 * (np.fmin.reduce(books.ask_price, axis=1) + np.fmax.reduce(books.bid_price, axis=1))
-        if not np.isfinite(mid).any():
+        if not np.isfinite(books.mid).any():
             raise ValidationError(f"none of {len(books):,} books has two sides; nothing can be traded")
-        return cls(side, books.time, mid, curve.half_spread, curve.half_spread[:, None] + curve.premium, curve.depth)
+        return cls(
+            side, books.time, books.mid, curve.half_spread, curve.half_spread[:, None] + curve.premium, curve.depth
+        )
 
     def __len__(self) -> int:
         return len(self.time)

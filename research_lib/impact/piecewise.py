@@ -77,7 +77,7 @@ class PiecewiseLinearImpact(ImpactCurve):
         order = np.argsort(sign * prices, axis=1, kind="stable")  # empty levels, of price NaN, come last
         away = np.take_along_axis(sign * prices, order, axis=1)
         quoted = np.isfinite(books.bid_price).any(axis=1) & np.isfinite(books.ask_price).any(axis=1)
-        half_spread = 0.5 * (np.fmin.reduce(books.ask_price, axis=1) - np.fmax.reduce(books.bid_price, axis=1))
+        half_spread = books.half_spread
         premium = np.fmax.accumulate(away - away[:, :1], axis=1)
         return cls(
             np.where(quoted[:, None], np.take_along_axis(sizes, order, axis=1), 0.0),

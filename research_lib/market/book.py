@@ -100,14 +100,24 @@ class BookSnapshots(Record):
         return int(self.bid_price.shape[1])
 
     @property
+    def best_bid(self) -> Float:
+        """Highest bid that holds shares, wherever it stands in the row, (n,); NaN where the side is empty."""
+        return np.fmax.reduce(self.bid_price, axis=1)
+
+    @property
+    def best_ask(self) -> Float:
+        """Lowest ask that holds shares, wherever it stands in the row, (n,); NaN where the side is empty."""
+        return np.fmin.reduce(self.ask_price, axis=1)
+
+    @property
     def mid(self) -> Float:
         """(best bid + best ask) / 2, (n,) currency per share; NaN where a side is empty."""
-        return 0.5 * (self.bid_price[:, 0] + self.ask_price[:, 0])
+        return 0.5 * (self.best_bid + self.best_ask)
 
     @property
     def half_spread(self) -> Float:
         """(best ask - best bid) / 2, (n,) currency per share; negative where crossed, NaN where a side is empty."""
-        return 0.5 * (self.ask_price[:, 0] - self.bid_price[:, 0])
+        return 0.5 * (self.best_ask - self.best_bid)
 
     @property
     def unordered(self) -> NDArray[np.bool_]:

@@ -272,3 +272,17 @@ def test_a_frame_of_two_symbols_is_refused_and_one_is_kept() -> None:
     frame.loc[30:, "Symbol"] = "B"
     with pytest.raises(ValidationError, match=r"column Symbol names 2 symbols \(A, B, ...\); keep one"):
         BookSnapshots.from_frame(frame)
+
+
+def test_the_mid_lies_between_the_best_levels_that_hold_shares() -> None:
+    nan = np.nan
+    books = BookSnapshots(
+        np.arange(3),
+        np.array([[nan, 98.0], [99.0, 98.0], [nan, nan]]),
+        np.array([[0.0, 5.0], [1.0, 5.0], [0.0, 0.0]]),
+        np.array([[101.0, 102.0], [nan, 102.0], [101.0, 102.0]]),
+        np.array([[1.0, 5.0], [0.0, 5.0], [1.0, 5.0]]),
+    )
+    assert books.mid[:2].tolist() == [99.5, 100.5]
+    assert books.half_spread[:2].tolist() == [1.5, 1.5]
+    assert np.isnan([books.mid[2], books.half_spread[2]]).all()
