@@ -1,15 +1,26 @@
-"""A grid of 24 tiny runs, made once by two workers."""
+"""A grid of 24 tiny runs, made once by two workers; figures are drawn unseen and closed after each test."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 from tiny_project import tiny_project, write_grid
 
 from research_lib.reporting.grids import load_grid
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.runner import Options, run_reports
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

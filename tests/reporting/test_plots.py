@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,14 +12,6 @@ import pytest
 from research_lib.errors import ValidationError
 from research_lib.market import Session
 from research_lib.reporting import plots
-
-matplotlib.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> object:
-    yield
-    plt.close("all")
 
 
 def test_quartiles_leave_missing_values_out() -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,14 +12,6 @@ from research_lib.errors import ValidationError
 from research_lib.impact import LinearImpact, fit_impact
 from research_lib.market import Session
 from research_lib.reporting import plots_modelling as plots
-
-matplotlib.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def labels(ax: Axes) -> list[str]:

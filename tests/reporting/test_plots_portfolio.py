@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,12 +13,6 @@ from research_lib.reporting.plots import SERIES
 
 matplotlib.use("Agg")
 NAMES = ["A", "B"]
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> object:
-    yield
-    plt.close("all")
 
 
 def test_child_costs_are_a_line_an_asset() -> None:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from research_lib.market import Session
 from research_lib.reporting import plots, plots_strategy
-
-matplotlib.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures() -> object:
-    yield
-    plt.close("all")
 
 
 def _comparison(shift: float = 0.0) -> pd.DataFrame:
