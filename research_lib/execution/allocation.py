@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import SolverType, number
-from research_lib.errors import OptimizationError
+from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.attempts import SOLVERS, Attempt, Search
 from research_lib.execution.lots import Discrete, discretised
 from research_lib.execution.result import Allocation
@@ -130,9 +131,10 @@ def allocate(
     terms : ConvexTerms, optional
         Smoothness, turnover, robustness, CVaR: added to the total.
     on_infeasible : "raise" or "relax"
-        "relax" raises all caps, or lowers all floors, by the one factor that just admits the order.
+        "relax" raises all caps, or lowers all floors, by the one factor that just admits the order,
+        in whole lots if `lot_size` is given; caps of 0 stay.
     cross_check : bool
-        Solve again by another solver; costs must agree within 1e-6 of it.
+        Solve again by another solver; costs must agree within 1e-6 of it. CVaR has only one.
     max_iterations, tolerance, timeout_seconds
         Iterations of each backend, relative duality gap, seconds for all attempts together.
     validate_inputs, validate_outputs : bool
@@ -157,7 +159,7 @@ def allocate(
         Negative or non-finite order, bounds or coefficients.
     OptimizationError
         Bounds that admit no schedule, a total that is neither convex nor easily solved, no
-        certified answer, or two solvers that disagree.
+        certified answer, a cost that is not finite, or two solvers that disagree.
 
     Notes
     -----
@@ -168,8 +170,9 @@ def allocate(
         single = kernel, terms, lot_size, min_trade_size or None, None if objective == "cost" else objective
         return _several(curve, total_shares, min_shares, max_shares, risk_aversion, covariance, single)
     begin = time.perf_counter()
-    limits = _limits(max_iterations, tolerance, timeout_seconds)
-    coupling = coupling_of(kernel, times, risk_aversion, covariance, terms)
+    limits = _limits(max_iterations, tolerance, timeout_seconds, validate_inputs, validate_outputs, cross_check)
+    lot = None if lot_size is None else number("lot_size", lot_size, above=0)
+    coupling = coupling_of(kernel, times, risk_aversion, covariance, terms, cross_check)
     first = solver if isinstance(solver, SolverType) else SolverType.parse(solver)
     total, relaxation = number("total_shares", total_shares, 0), ""
     problem = stated(curve, total, min_shares, max_shares, objective, coupling)
@@ -177,16 +180,15 @@ def allocate(
     exact = first is SolverType.ANALYTICAL or (first is SolverType.AUTO and coupling is None)
     found = search.exact() if exact and total and on_infeasible == "raise" else None
     if found is None:
-        search.problem, relaxation = admissible(problem, curve, validate_inputs, on_infeasible)
+        search.problem, relaxation = admissible(problem, curve, validate_inputs, on_infeasible, lot)
         if total == 0:
             return _nothing(search.problem, objective)
         found = _vertex(search) if search.problem.faults & NOT_CONVEX else search.run(_order(first, search.problem))
-    done = _discrete(search, found, lot_size, min_trade_size)
+    done = _discrete(search, found, lot, min_trade_size)
     second = _agreed(search, found[1]) if cross_check else None
     cost = _own_cost(curve, objective, search.problem, done.shares) if coupling else done.certificate.cost
-    return _allocation(
-        search, done, objective, cost, relaxation, _warnings(search, found[1], relaxation), second, begin
-    )
+    warnings = _warnings(search, found[1], relaxation, lot)
+    return _allocation(search, done, objective, cost, relaxation, warnings, second, begin)
 
 
 def _several(
@@ -228,11 +230,12 @@ def _allocation(
     second: Attempt | None,
     begin: float,
 ) -> Allocation:
-    certificate, last = done.certificate, search.attempts[-1]
+    certificate, last, problem = done.certificate, search.attempts[-1], search.problem
+    held = problem.terms.per_order(done.shares) if problem.terms is not None else 0.0
     return Allocation(
         shares=done.shares,
         cost=cost,
-        marginal_cost=certificate.multiplier,
+        marginal_cost=certificate.multiplier + held,
         kkt_residual=certificate.kkt_residual,
         duality_gap=certificate.duality_gap,
         objective=objective,
@@ -245,6 +248,7 @@ def _allocation(
         cross_check=second,
         discrete=done.note,
         odd_lot=done.odd_lot,
+        relaxed_caps=problem.upper if relaxation else None,
     )
 
 
@@ -255,12 +259,11 @@ def _own_cost(curve: ImpactCurve, objective: str, problem: Problem, shares: Floa
     return cost + (decay.value(shares) if decay is not None else 0.0)
 
 
-def _discrete(search: Search, found: tuple[Float, Certificate], lot_size: float | None, least: float) -> Discrete:
+def _discrete(search: Search, found: tuple[Float, Certificate], lot: float | None, least: float) -> Discrete:
     """The schedule, in lots or children of a least size if that is asked for."""
     shares, certificate = found
-    if lot_size is None and not least:
+    if lot is None and not least:
         return Discrete(shares, certificate)
-    lot = None if lot_size is None else number("lot_size", lot_size, above=0)
     least = number("min_trade_size", least, 0)
     if search.problem.faults & NOT_CONVEX:
         raise OptimizationError("lot_size and min_trade_size need a convex total: greedy on marginal cost errs here")
@@ -268,7 +271,10 @@ def _discrete(search: Search, found: tuple[Float, Certificate], lot_size: float 
 
 
 @lru_cache(maxsize=64, typed=True)
-def _limits(max_iterations: int, tolerance: float, timeout_seconds: float) -> Limits:
+def _limits(max_iterations: int, tolerance: float, timeout_seconds: float, *switches: bool) -> Limits:
+    for name, switch in zip(("validate_inputs", "validate_outputs", "cross_check"), switches, strict=True):
+        if not isinstance(switch, bool | np.bool_):
+            raise ValidationError(f"{name} must be True or False, got {switch!r}")
     return Limits(
         number("max_iterations", max_iterations, 1, integer=True),
         number("tolerance", tolerance, above=0),
@@ -276,9 +282,11 @@ def _limits(max_iterations: int, tolerance: float, timeout_seconds: float) -> Li
     )
 
 
-def _warnings(search: Search, certificate: Certificate, relaxation: str) -> tuple[str, ...]:
+def _warnings(search: Search, certificate: Certificate, relaxation: str, lot: float | None) -> tuple[str, ...]:
     """What a careful reader should know, logged as well."""
     notes = [f"bounds relaxed: {relaxation}"] if relaxation else []
+    if lot is not None and lot > search.problem.shares:
+        notes.append(f"lot_size {lot:g} is above the order of {search.problem.shares:,.6g}: all of it is one odd lot")
     if not search.attempts[-1].accepted:
         notes.append(
             f"out of time after {search.limits.timeout_seconds:g} s: best feasible schedule, at most "
@@ -301,6 +309,8 @@ def _vertex(search: Search) -> tuple[Float, Certificate]:
     """The optimum of a concave total, noted as an attempt."""
     begin = time.perf_counter()
     shares, certificate = solve_vertex(search.problem)
+    if not math.isfinite(certificate.cost):
+        raise OptimizationError(f"the cost of the best vertex is {certificate.cost}; check units of order and curve")
     known = certificate.cost, certificate.duality_gap, certificate.kkt_residual
     reason = "concave total: the optimum is a vertex"
     attempt = Attempt("vertex", "enumeration", True, reason, time.perf_counter() - begin, len(shares), *known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -201,6 +202,8 @@ def fault_of(certificate: Certificate, shares: float, n: int, tolerance: float) 
         return f"shares sum to {certificate.filled:.9g} of {shares:.9g}"
     if not certificate.outside <= 0:
         return f"shares up to {certificate.outside:.3g} outside their bounds"
+    if not math.isfinite(certificate.cost):
+        return f"cost {certificate.cost} is not finite"
     allowed = max(CERTIFIED_GAP, tolerance)
     if not abs(certificate.duality_gap) <= allowed:
         return f"duality gap {certificate.duality_gap:.1e} above {allowed:.0e}"

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.attempts import fault_of
+from research_lib.execution.bounds import HEADROOM
 from research_lib.execution.solvers import (
     NOT_CONVEX,
     NOT_FINITE,
@@ -55,6 +56,9 @@ def allocate_many(
 ) -> Allocations:
     """The exact split of m orders over n intervals each, as `allocate` with the analytical solver.
 
+    Bounds and objective only: terms, kernels, lots and least children are `allocate`'s, order by order.
+    What either costs in time is measured in `reports/benchmarks.md`.
+
     Parameters
     ----------
     curve : ImpactCurve of m * n intervals
@@ -82,7 +86,8 @@ def allocate_many(
     total = total_of(curve, objective)
     lower = _bounds("min_shares", min_shares, (m, n))
     upper = _bounds("max_shares", np.inf if max_shares is None else max_shares, (m, n))
-    upper = np.minimum(np.minimum(upper, np.maximum(orders[:, None], lower)), total.capacity.reshape(m, n))
+    reach = np.maximum(orders[:, None] * (1.0 + HEADROOM), lower)
+    upper = np.minimum(np.minimum(upper, reach), total.capacity.reshape(m, n))
     problem = Problem(total, float(orders.sum()), lower.ravel(), upper.ravel())
     form, x, found = problem.form, np.zeros((m, n)), np.zeros((m, 7))
     if form.faults & NOT_FINITE:

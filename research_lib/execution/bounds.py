@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +17,11 @@ from research_lib.execution.solvers import CAPS_LOW, CROSSED, FLOORS_HIGH, Probl
 
 Float = NDArray[np.float64]
 LONGEST_RELAXATION = 60
+HALVINGS = 100
+MARGIN = 1e-12
+ROUNDING = 1e-9
+# A cap that the whole order does not reach must not seem to bind: the next share may go there too.
+HEADROOM = 1e-13
 
 
 def share_caps(
@@ -52,25 +59,35 @@ def share_caps(
         rate = number("participation_rate", participation_rate, 0, 1, above=0)
         caps = np.minimum(caps, rate * bound("volume", volume, n))
     if blackout is not None:
-        chosen = np.asarray(blackout)
-        at = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-        if (chosen.dtype == bool and chosen.shape != (n,)) or np.any((at < 0) | (at >= n)):
-            raise ValidationError(f"blackout must be a mask ({n},) or intervals from 0 to {n - 1}, got {blackout!r}")
-        caps[at] = 0.0
+        caps[_closed(blackout, n)] = 0.0
     return caps
 
 
+def _closed(blackout: Any, n: int) -> NDArray[np.bool_] | NDArray[np.int64]:
+    """The intervals without trading, as an index of (n,)."""
+    chosen = np.asarray(sorted(blackout) if isinstance(blackout, set | frozenset) else blackout)
+    if chosen.dtype == bool and chosen.shape == (n,):
+        return chosen
+    whole = chosen.ndim == 1 and (chosen.size == 0 or np.issubdtype(chosen.dtype, np.integer))
+    if not whole or np.any((chosen < 0) | (chosen >= n)) or len(np.unique(chosen)) < len(chosen):
+        raise ValidationError(
+            f"blackout must be a mask ({n},) of booleans, or intervals from 0 to {n - 1}, each once, got {blackout!r}"
+        )
+    return chosen.astype(np.int64)
+
+
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> tuple[Float, Float]:
-    """Floors and caps, (n,) shares each; no cap is larger than the order, or than the floor where that is more."""
-    lower = bound("min_shares", min_shares, n)
+    """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the floor."""
+    lower, reach = bound("min_shares", min_shares, n), order * (1.0 + HEADROOM)
+    plain = isinstance(min_shares, int | float)
     if max_shares is None:
-        return lower, np.full(n, order)
-    if isinstance(max_shares, int | float) and max_shares >= order and isinstance(min_shares, int | float):
-        return lower, np.full(n, max(order, float(min_shares)))
+        return lower, np.full(n, max(reach, float(min_shares))) if plain else np.maximum(reach, lower)  # type: ignore[arg-type]
+    if isinstance(max_shares, int | float) and max_shares >= order and plain:
+        return lower, np.full(n, min(float(max_shares), max(reach, float(min_shares))))  # type: ignore[arg-type]
     upper = bound("max_shares", max_shares, n)
     if isinstance(max_shares, int | float) and max_shares < order:
         return lower, upper
-    return lower, np.minimum(upper, np.maximum(order, lower))
+    return lower, np.minimum(upper, np.maximum(reach, lower))
 
 
 def bound(name: str, shares: Any, n: int) -> Float:
@@ -87,20 +104,53 @@ def bound(name: str, shares: Any, n: int) -> Float:
     return array
 
 
-def relaxed(problem: Problem, capacity: Float) -> tuple[Problem, str]:
+def relaxed(problem: Problem, capacity: Float, lot: float | None) -> tuple[Problem, str]:
     """The problem with its caps raised, or its floors lowered, by the one factor that just admits the order.
 
-    Caps stop at `capacity`, (n,), what the curve knows the price of; caps of 0 stay. The
-    problem is returned as it was, with no text, where nothing needs or helps.
+    In whole lots where `lot` says so. Caps stop at `capacity`, (n,), what the curve knows the price
+    of; caps of 0 stay. The problem is returned as it was, with no text, where nothing needs or helps.
     """
-    order, faults = problem.shares, problem.faults
-    if faults & FLOORS_HIGH and not faults & CROSSED:
-        factor = order / problem.lower.sum()
-        return dataclasses.replace(problem, lower=problem.lower * factor), f"min_shares lowered to {factor:.6g} of it"
-    reachable = np.where(problem.upper > 0, np.minimum(capacity, order), 0.0)
-    if not faults & CAPS_LOW or faults & CROSSED or reachable.sum() < order:
+    order, lower, faults = problem.shares, problem.lower, problem.faults
+    if faults & CROSSED or (not faults and (lot is None or admits_lots(lower, problem.upper, order, lot))):
         return problem, ""
-    factor = 1.0
+    if faults & FLOORS_HIGH or (not faults and _floors_high(problem, lot or 1.0)):
+        factor = min(order / lower.sum(), 1.0)
+        factor = _in_lots(lambda f: (lower * f, problem.upper), order, lot, 0.0, factor)
+        return dataclasses.replace(problem, lower=lower * factor), f"min_shares lowered to {factor:.6g} of it"
+    reach = _reachable(problem, capacity)
+    if reach.sum() < order * (1.0 - 1e-12):
+        return problem, ""
+    factor = _factor(problem, reach) if faults & CAPS_LOW else 1.0
+    most = max(float(np.max(np.divide(reach, problem.upper, out=np.ones(len(reach)), where=reach > 0))), factor)
+    factor = _in_lots(lambda f: (lower, np.minimum(problem.upper * f, reach)), order, lot, most, factor)
+    upper = np.minimum(problem.upper * factor, reach)
+    return dataclasses.replace(problem, upper=upper), f"max_shares raised to {factor:.6g} times it"
+
+
+def _in_lots(
+    bounds: Callable[[float], tuple[Float, Float]], order: float, lot: float | None, surest: float, factor: float
+) -> float:
+    """The factor between `surest` and `factor`, nearest to this one, whose bounds admit the order in lots, if any does.
+
+    By halving, and beyond what halving rounds away.
+    """
+    if lot is None or not admits_lots(*bounds(surest), order, lot) or admits_lots(*bounds(factor), order, lot, 0.0):
+        return factor
+    good, bad = surest, factor
+    for _ in range(HALVINGS):
+        middle = 0.5 * (good + bad)
+        good, bad = (middle, bad) if admits_lots(*bounds(middle), order, lot, 0.0) else (good, middle)
+    return good + math.copysign(MARGIN * good, surest - factor)
+
+
+def _reachable(problem: Problem, capacity: Float) -> Float:
+    """The largest caps that relaxing may give: none of 0 is raised."""
+    return np.where(problem.upper > 0, np.minimum(capacity, problem.shares * (1.0 + HEADROOM)), 0.0)
+
+
+def _factor(problem: Problem, reachable: Float) -> float:
+    """The least factor by which caps too low just admit the order."""
+    factor, order = 1.0, problem.shares
     for _ in range(LONGEST_RELAXATION):  # each round, at least one more cap meets its limit, or the sum is met
         upper = np.minimum(problem.upper * factor, reachable)
         free = upper < reachable
@@ -108,7 +158,43 @@ def relaxed(problem: Problem, capacity: Float) -> tuple[Problem, str]:
         if short <= 1e-12 * order or not free.any():
             break
         factor += short / problem.upper[free].sum()
-    return dataclasses.replace(problem, upper=upper), f"max_shares raised to {factor:.6g} times it"
+    return float(factor)
+
+
+def in_whole_lots(order: float, lot: float) -> tuple[int, float]:
+    """Whole lots of an order, and the odd shares beside them."""
+    count = int(order / lot + ROUNDING)
+    odd = order - count * lot
+    return count, odd if odd > ROUNDING * lot else 0.0
+
+
+def lot_bounds(
+    lower: Float, upper: Float, lot: float, slack: float = ROUNDING
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Fewest and most whole lots, (n,) each, between bounds in shares."""
+    low = np.maximum(np.ceil(lower / lot - slack), 0.0).astype(np.int64)
+    return low, np.floor(upper / lot + slack).astype(np.int64)
+
+
+def admits_lots(lower: Float, upper: Float, order: float, lot: float, slack: float = ROUNDING) -> bool:
+    """Whether bounds, (n,) shares, admit the order in whole lots, what is odd of it in one child.
+
+    `slack` is the part of a lot by which bounds may miss one.
+    """
+    count, odd = in_whole_lots(order, lot)
+    low, high = lot_bounds(lower, upper, lot, slack)
+    tight = low > high
+    if not odd:
+        return bool(not tight.any() and low.sum() <= count <= high.sum())
+    odd_low, odd_high = lot_bounds(lower - odd, upper - odd, lot, slack)
+    fits = (odd_low <= odd_high) & (odd_high >= 0) & (tight.sum() == tight)
+    return bool(np.any(fits & (low.sum() - low + odd_low <= count) & (count <= high.sum() - high + odd_high)))
+
+
+def _floors_high(problem: Problem, lot: float) -> bool:
+    """Whether it is the floors, in whole lots, that the order does not fill."""
+    low, high = lot_bounds(problem.lower, problem.upper, lot)
+    return bool(low.sum() > in_whole_lots(problem.shares, lot)[0] and np.all(low <= high))
 
 
 @lru_cache(maxsize=4)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from research_lib.errors import OptimizationError
+from research_lib.execution.bounds import admits_lots, in_whole_lots, lot_bounds
 from research_lib.execution.solvers import (
     Certificate,
     Problem,
@@ -24,6 +26,7 @@ from research_lib.execution.solvers import (
 )
 
 Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 ROUNDING = 1e-9
 HALVINGS = 100
 SETS_TRIED = 9
@@ -46,38 +49,46 @@ def discretised(problem: Problem, x: Float, certificate: Certificate, lot_size: 
     Raises
     ------
     OptimizationError
-        No such schedule meets the bounds, or none was found.
+        No such schedule meets the bounds.
     """
     bound = certificate.cost * (1.0 - np.sign(certificate.cost) * certificate.duality_gap)
-    notes, odd = [], None
-    if np.any((x > 0) & (x < least * (1 - ROUNDING))):
-        problem, x, at_least = _with_least_children(problem, x, least)
+    placed, notes = _placed(problem, x, lot_size), []
+    if np.any((placed.shares > 0) & (placed.shares < least * (1 - ROUNDING))):
+        problem, placed, at_least = _with_least_children(problem, x, least, lot_size)
         bound = max(bound, at_least)
         notes.append(f"no child below {least:,.6g} shares (heuristic: which intervals trade)")
-    if lot_size is not None:
-        x, odd, note = in_lots(problem, x, certify(x, problem).multiplier, lot_size)
-        notes.append(note)
+    if placed.how:
+        notes.append(placed.how)
     if not notes:
         return Discrete(x, certificate)
-    found = certify(x, problem)
+    found = certify(placed.shares, problem)
     gap = (found.cost - bound) / (abs(found.cost) or 1.0)
-    notes.append(f"at most {max(gap, 0.0):.1e} of the cost above what is proven to be the least")
-    return Discrete(x, found._replace(duality_gap=gap), "; ".join(notes), odd)
+    return Discrete(placed.shares, found._replace(duality_gap=gap), "; ".join(notes), placed.odd)
 
 
-def in_lots(problem: Problem, x: Float, nu: float, lot: float) -> tuple[Float, int | None, str]:
-    """The cheapest whole lots, the rest below one lot in one child: shares, that child, and what was done.
+class Placed(NamedTuple):
+    """Shares, (n,), the child with odd shares, and how they were made whole lots."""
+
+    shares: Float
+    odd: int | None = None
+    how: str = ""
+
+
+def _placed(problem: Problem, x: Float, lot: float | None) -> Placed:
+    """The continuous optimum x in whole lots, if that is asked for."""
+    return Placed(x) if lot is None else in_lots(problem, x, certify(x, problem).multiplier, lot)
+
+
+def in_lots(problem: Problem, x: Float, nu: float, lot: float) -> Placed:
+    """The cheapest whole lots, the rest below one lot in one child.
 
     Optimal for a separable total, by greedy on the marginal cost of a lot. Where terms couple
     the intervals, greedy on their tangents at x: a heuristic.
     """
     total = problem.total if problem.terms is None else problem.terms.minorant(problem.total, x, None)[0]
     form = Problem(total, problem.shares, problem.lower, problem.upper).form
-    count = int(problem.shares / lot + ROUNDING)
-    odd = problem.shares - count * lot
-    odd = odd if odd > ROUNDING * lot else 0.0
-    low = np.ceil(problem.lower / lot - ROUNDING).astype(np.int64)
-    high = np.floor(problem.upper / lot + ROUNDING).astype(np.int64)
+    count, odd = in_whole_lots(problem.shares, lot)
+    low, high = lot_bounds(problem.lower, problem.upper, lot)
     child = _only_odd(low, high, odd)
     over = bool(odd and child is None and low.sum() == count + 1)  # the odd shares may be a floor's last
     _check_lots(lot, count + over, low, high)
@@ -96,7 +107,7 @@ def in_lots(problem: Problem, x: Float, nu: float, lot: float) -> tuple[Float, i
             raise OptimizationError(
                 f"no bounds admit the odd {odd:g} shares beside lots of {lot:g}; widen them or trade a multiple of it"
             )
-    return np.clip(shares, problem.lower, problem.upper), child, how
+    return Placed(np.clip(shares, problem.lower, problem.upper), child, how)
 
 
 def _only_odd(low: NDArray[np.int64], high: NDArray[np.int64], odd: float) -> int | None:
@@ -122,75 +133,124 @@ def _check_lots(lot: float, count: int, low: NDArray[np.int64], high: NDArray[np
         )
 
 
-def _with_least_children(problem: Problem, x: Float, least: float) -> tuple[Problem, Float, float]:
+def _with_least_children(problem: Problem, x: Float, least: float, lot: float | None) -> tuple[Problem, Placed, float]:
     r"""Children of at least `least` shares m or none: the problem with the traded intervals fixed, shares, a bound.
 
     Whatever nu, no such schedule costs less than
     nu S + sum_t min(0, min_{m <= x <= u_t} C_t(x) - nu x). At the best nu an interval trades
     if its average price at m is below nu; sets of about that number are tried, the cheapest at m, those
     cheapest at an equal part of the order, or those with most shares in the continuous optimum x,
-    each solved exactly.
+    each solved exactly and placed in lots.
     """
     if problem.terms is not None:
         raise OptimizationError("min_trade_size needs a separable total; drop the terms or min_trade_size")
+    if lot is not None and not in_whole_lots(problem.shares, lot)[1]:
+        least = lot * float(np.ceil(least / lot - ROUNDING))
     floor = np.maximum(problem.lower, least)
     usable, forced = problem.upper >= floor * (1 - ROUNDING), problem.lower > 0
     floor = np.minimum(floor, problem.upper)
-    if np.any(forced & ~usable) or problem.shares < least * (1 - ROUNDING):
-        raise OptimizationError(
-            f"min_trade_size {least:g} is above the order or above the cap of an interval with a floor; lower it"
-        )
+    _check_least(problem, least, usable, forced)
     value = problem.total.value(floor)
     price = np.divide(value, floor, out=np.full(len(floor), np.inf), where=usable)
     price[forced] = -np.inf
     around, bound = _dual(problem, floor, price)
-    best = None
-    for chosen in _sets(problem, x, floor, price, around):
+    best: tuple[float, Problem, Placed] | None = None
+    for chosen in _sets(problem, x, floor, price, around, lot):
         part = dataclasses.replace(
             problem, lower=np.where(chosen, floor, 0.0), upper=np.where(chosen, problem.upper, 0.0)
         )
-        shares = optimal_shares(part, MOST_PASSES)[0]
-        if best is None or part.cost(shares) < best[0].cost(best[1]):
-            best = part, shares
+        placed = _placed(part, optimal_shares(part, MOST_PASSES)[0], lot)
+        cost = part.cost(placed.shares)
+        if best is None or cost < best[0]:
+            best = cost, part, placed
     if best is None:
         raise OptimizationError(
-            f"no number of the cheapest intervals trades {problem.shares:,.6g} shares in children of at least "
-            f"{least:g} inside the caps; lower min_trade_size or raise max_shares"
+            f"no set of intervals trades {problem.shares:,.6g} shares in children of at least {least:g} inside the "
+            "caps" + (f" in lots of {lot:g}" if lot else "") + "; lower min_trade_size or raise max_shares"
         )
-    return *best, bound + problem.constant
+    return *best[1:], bound + problem.constant
 
 
-def _sets(problem: Problem, x: Float, floor: Float, price: Float, around: int) -> Iterator[NDArray[np.bool_]]:
-    """Sets of intervals, (n,), that admit the order: of about so many, the first by one of three ranks."""
+def _check_least(problem: Problem, least: float, usable: Mask, forced: Mask) -> None:
+    """Refuse a least child that no interval can trade, or that an interval with a floor cannot."""
+    if problem.shares < least * (1 - ROUNDING):
+        raise OptimizationError(f"min_trade_size {least:g} is above the order of {problem.shares:,.6g}; lower it")
+    if not usable.any():
+        raise OptimizationError(
+            f"min_trade_size {least:g} is above every cap, at most {problem.upper.max():,.6g}; lower it"
+        )
+    if np.any(forced & ~usable):
+        t = int(np.argmax(forced & ~usable))
+        raise OptimizationError(
+            f"min_trade_size {least:g} is above the cap {problem.upper[t]:,.6g} of interval {t}, which has a floor; "
+            "lower it"
+        )
+
+
+def _sets(problem: Problem, x: Float, floor: Float, price: Float, around: int, lot: float | None) -> Iterator[Mask]:
+    """Sets of intervals, (n,), that admit the order: of about so many, the first by one of three ranks.
+
+    Where the first do not, the last of them make room for intervals of the largest caps: as intervals
+    without a floor of their own have the same least child, none is missed of which a set exists.
+    """
     usable, forced = np.isfinite(price) | (price == -np.inf), price == -np.inf
-    tried: set[int] = set()
-    for rank in (price, np.where(forced, -np.inf, np.where(usable, -x, np.inf))):
-        order = np.argsort(rank, kind="stable")[: int(usable.sum())]
-        sizes = _feasible_sizes(problem, floor[order], problem.upper[order], int(forced.sum()))
-        for size in sizes[np.argsort(np.abs(sizes - around), kind="stable")[:SETS_TRIED]].tolist():
-            tried.add(size)
-            yield _among(len(floor), order[:size])
-    for size in tried:
+    fullest = _ranked(-problem.upper, usable, forced)
+    orders = [_ranked(price, usable, forced), _ranked(-x, usable, forced)]
+    prefixes = [_sizes(problem, floor, order, int(forced.sum()), lot, around) for order in (*orders, fullest)]
+    tried: set[bytes] = set()
+    for size in dict.fromkeys(size for sizes in prefixes for size in sizes):
         part = np.clip(problem.shares / size, floor, problem.upper)
         equal = np.divide(problem.total.value(part), part, out=np.full(len(part), np.inf), where=usable)
-        order = np.argsort(np.where(forced, -np.inf, equal), kind="stable")[:size]
-        if size in _feasible_sizes(problem, floor[order], problem.upper[order], int(forced.sum())):
-            yield _among(len(floor), order)
+        for order in (*orders, _ranked(equal, usable, forced)):
+            chosen = _completed(problem, floor, order[:size], fullest, lot)
+            if chosen is not None and chosen.tobytes() not in tried:
+                tried.add(chosen.tobytes())
+                yield chosen
 
 
-def _among(n: int, intervals: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The intervals as a mask of n."""
-    chosen = np.zeros(n, bool)
-    chosen[intervals] = True
-    return chosen
+def _ranked(rank: Float, usable: Mask, forced: Mask) -> NDArray[np.int64]:
+    """The usable intervals by rank, those that must trade first."""
+    order = np.argsort(np.where(forced, -np.inf, np.where(usable, rank, np.inf)), kind="stable")
+    return order[: int(usable.sum())]
 
 
-def _feasible_sizes(problem: Problem, floor: Float, upper: Float, forced: int) -> NDArray[np.int64]:
-    """Numbers of the cheapest intervals whose floors and caps admit the order."""
-    slack = ROUNDING * problem.shares
-    admits = (np.cumsum(floor) <= problem.shares + slack) & (np.cumsum(upper) >= problem.shares - slack)
+def _completed(
+    problem: Problem, floor: Float, first: NDArray[np.int64], fullest: NDArray[np.int64], lot: float | None
+) -> Mask | None:
+    """The first intervals as a mask, as few of the last as need be exchanged for the fullest; None if none admits."""
+    size, exchanged = len(first), 0
+    while True:
+        chosen = np.zeros(len(floor), bool)
+        chosen[first[: size - exchanged]] = True
+        chosen[fullest[~chosen[fullest]][:exchanged]] = True
+        if _admits(problem, floor, chosen, lot):
+            return chosen
+        if exchanged == size:
+            return None
+        exchanged = min(2 * exchanged or 1, size)
+
+
+def _admits(problem: Problem, floor: Float, chosen: Mask, lot: float | None) -> bool:
+    """Whether the chosen intervals, trading at least their floors, take the order inside their caps."""
+    lower, upper = np.where(chosen, floor, 0.0), np.where(chosen, problem.upper, 0.0)
+    if lot is not None:
+        return admits_lots(lower, upper, problem.shares, lot)
+    return bool(lower.sum() <= problem.shares * (1 + ROUNDING) and upper.sum() >= problem.shares * (1 - ROUNDING))
+
+
+def _sizes(
+    problem: Problem, floor: Float, order: NDArray[np.int64], forced: int, lot: float | None, around: int
+) -> list[int]:
+    """Numbers of the first intervals, some nearest to `around`, whose floors and caps may admit the order."""
+    lower, upper, least, whole = floor[order], problem.upper[order], problem.shares, problem.shares
+    if lot is not None:
+        count, odd = in_whole_lots(problem.shares, lot)
+        lower, upper = (lot * part.astype(float) for part in lot_bounds(lower, upper, lot))
+        least, whole = count * lot, (count + (odd > 0)) * lot
+    admits = (np.cumsum(lower) <= whole * (1 + ROUNDING)) & (np.cumsum(upper) >= least * (1 - ROUNDING))
     sizes = 1 + np.flatnonzero(admits)
-    return np.asarray(sizes[sizes >= max(forced, 1)])
+    sizes = sizes[sizes >= max(forced, 1)]
+    return list(sizes[np.argsort(np.abs(sizes - around), kind="stable")[:SETS_TRIED]].tolist())
 
 
 def _dual(problem: Problem, floor: Float, price: Float) -> tuple[int, float]:

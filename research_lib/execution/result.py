@@ -24,14 +24,15 @@ class Allocation(Record):
     cost : float
         sum_t C_t(x_t), currency (under "impact": currency per share).
     marginal_cost : float
-        The multiplier: what one more share would cost.
+        What one more share would cost, of what was minimised: the multiplier, and under risk aversion
+        what holding that share from the start adds.
     kkt_residual, duality_gap : float
         Relative; see `solvers.Certificate`. What was minimised exceeds its optimum by no more than the gap.
     objective : str
     solver : str
         The one whose answer this is; "vertex" where totals are concave.
     attempts : tuple of Attempt
-        Every backend tried, in order.
+        Every backend tried, in order; their gaps and residuals are those of the continuous schedule.
     elapsed : float
         Seconds over all attempts.
     relaxed : str
@@ -47,6 +48,8 @@ class Allocation(Record):
         are then against the continuous problem: the gap holds what being discrete costs.
     odd_lot : int, optional
         The interval that takes the rest of the order below one lot.
+    relaxed_caps : (n,) shares, optional
+        The caps that the order was solved under, where bounds were relaxed.
     """
 
     shares: Float
@@ -64,6 +67,15 @@ class Allocation(Record):
     cross_check: Attempt | None = None
     discrete: str = ""
     odd_lot: int | None = None
+    relaxed_caps: Float | None = None
+
+    def _proof(self) -> str:
+        """How far from the optimum; of a discrete schedule, with the residual before rounding."""
+        above = f"at most {max(self.duality_gap, 0.0):.1e} of the cost above "
+        if not self.discrete or not self.attempts:
+            return f"{above}the optimum, KKT residual {self.kkt_residual:.1e}"
+        residual = self.attempts[-1].kkt_residual
+        return f"{above}what is proven to be the least; before rounding, KKT residual {residual:.1e}"
 
     def summary(self) -> str:
         """The certificate as text."""
@@ -73,8 +85,7 @@ class Allocation(Record):
             f"solver {self.solver}",
             f"cost {self.cost:,.6g} {unit}" + (f", further terms {self.penalty:,.6g}" if self.penalty else ""),
             f"the next share costs {self.marginal_cost:,.6g}",
-            f"at most {max(self.duality_gap, 0.0):.1e} of the cost above the optimum, "
-            f"KKT residual {self.kkt_residual:.1e}",
+            self._proof(),
             f"children from {self.shares.min():,.6g} to {self.shares.max():,.6g} shares, "
             f"{int(np.sum(self.shares > 0))} intervals traded",
         ]

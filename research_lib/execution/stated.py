@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import number
-from research_lib.errors import ValidationError
+from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.bounds import bounds_of, relaxed
 from research_lib.execution.solvers import (
     CAPS_LOW,
@@ -71,10 +71,15 @@ def coupling_of(
     risk_aversion: float,
     covariance: ArrayLike | None,
     terms: ConvexTerms | None,
+    cross_check: bool,
 ) -> Coupling | None:
     """What couples the intervals, None where nothing does."""
     if kernel is None and risk_aversion == 0.0 and terms is None:
         return None
+    if terms is not None and not isinstance(terms, ConvexTerms):
+        raise ValidationError(f"terms must be ConvexTerms, got {type(terms).__name__}")
+    if cross_check and terms is not None and terms.scenarios:
+        raise ValidationError("cross_check needs two solvers, and CVaR over scenarios has only CVXPY; leave it out")
     return Coupling(kernel, times, risk_aversion, covariance, terms)
 
 
@@ -104,16 +109,23 @@ def _capacity(separable: SeparableTotal, coupled: Terms | None) -> Float:
     return np.minimum.reduce([total.capacity for total in totals])
 
 
-def admissible(problem: Problem, curve: ImpactCurve, validate: bool, on_infeasible: str) -> tuple[Problem, str]:
+def admissible(
+    problem: Problem, curve: ImpactCurve, validate: bool, on_infeasible: str, lot: float | None
+) -> tuple[Problem, str]:
     """The problem, its bounds relaxed if that is asked for, with how; or the reason why there is no answer."""
     if on_infeasible not in ("raise", "relax"):
         raise ValidationError(f"on_infeasible must be 'raise' or 'relax', got {on_infeasible!r}")
     faults, relaxation = problem.faults, ""
     if validate and faults & NOT_FINITE:
         _check_finite(curve)
-    if on_infeasible == "relax" and faults & (CAPS_LOW | FLOORS_HIGH):
-        problem, relaxation = relaxed(problem, _capacity(problem.total, problem.terms))
+    if on_infeasible == "relax":
+        problem, relaxation = relaxed(problem, _capacity(problem.total, problem.terms), lot)
         faults = problem.faults
+        if faults & CAPS_LOW and not faults & CROSSED:
+            raise OptimizationError(
+                f"cap admits {problem.upper.sum():,.6g} of {problem.shares:,.6g} shares, and no relaxation admits "
+                "them: caps of 0 stay, and none exceeds what the books show; open intervals or lengthen the horizon"
+            )
     if faults & NOT_CONVEX and why_not(problem):
         refuse_non_convex(problem)
     if faults & (CROSSED | CAPS_LOW | FLOORS_HIGH):

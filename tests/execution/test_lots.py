@@ -157,7 +157,7 @@ def test_where_no_child_is_small_nothing_changes() -> None:
         ({"lot_size": 100, "min_shares": [110, 10, 10]}, "floors in lots of 100 need 400 of 200 shares"),
         ({"lot_size": 100, "max_shares": [30, 130, 130]}, "no bounds admit the odd 40 shares"),
         ({"min_trade_size": 300}, "min_trade_size 300 is above the order"),
-        ({"min_trade_size": 130, "max_shares": 200}, "no number of the cheapest intervals trades 240 shares"),
+        ({"min_trade_size": 130, "max_shares": 200}, "no set of intervals trades 240 shares"),
     ],
 )
 def test_bounds_without_such_a_schedule_are_refused(settings: dict[str, object], message: str) -> None:
@@ -171,3 +171,90 @@ def test_bounds_without_such_a_schedule_are_refused(settings: dict[str, object],
 def test_concave_totals_have_no_greedy() -> None:
     with pytest.raises(OptimizationError, match="need a convex total"):
         allocate(PowerImpact(np.full(3, 1e-3), 0.5), 240, objective="impact", lot_size=100)
+
+
+def test_lots_do_not_round_below_the_least_child() -> None:
+    # The continuous optimum, 650 + 450 + 300 or so, meets 450 nowhere in lots of 200 but as 800 + 600.
+    curve = LinearImpact(np.full(3, 1e-3), np.array([0.01, 0.02, 0.03]))
+    result = allocate(curve, 1_400, lot_size=200, min_trade_size=450)
+    assert result.shares.tolist() == [800, 600, 0]
+    assert "no child below" in result.discrete
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([None, 100.0]))
+def test_least_children_are_refused_only_where_no_set_of_intervals_admits_the_order(
+    seed: int, lot: float | None
+) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 7))
+    curve, caps, shares = curve_of("linear", n, rng), rng.uniform(300, 1_400, n), float(rng.uniform(400, 4_000))
+    least = float(rng.uniform(200, 700))
+    floors = np.where(rng.random(n) < 0.2, np.minimum(rng.uniform(0, 300, n), caps), 0.0)
+    best = np.inf
+    for mask in itertools.product([False, True], repeat=n):
+        chosen = np.array(mask)
+        if (floors[~chosen] > 0).any():
+            continue
+        lower, upper = np.where(chosen, np.maximum(floors, least), 0.0), np.where(chosen, caps, 0.0)
+        try:
+            best = min(best, allocate(curve, shares, min_shares=lower, max_shares=upper, lot_size=lot).cost)
+        except OptimizationError:
+            continue
+    try:
+        result = allocate(curve, shares, min_shares=floors, max_shares=caps, lot_size=lot, min_trade_size=least)
+    except OptimizationError:
+        assert best == np.inf
+        return
+    assert best * (1 - 1e-9) <= result.cost <= best * 1.25
+    assert np.all((result.shares == 0) | (result.shares >= least * (1 - 1e-9)))
+
+
+def test_a_day_of_lots_and_least_children_is_never_refused(rng: np.random.Generator) -> None:
+    for _ in range(40):
+        curve = LinearImpact(rng.lognormal(-11, 0.5, 78), rng.uniform(0.01, 0.03, 78))
+        result = allocate(curve, 100.0 * rng.integers(20, 300), lot_size=100, min_trade_size=150)
+        assert np.all((result.shares == 0) | (result.shares >= 200))
+
+
+def test_a_least_child_above_every_cap_is_named(rng: np.random.Generator) -> None:
+    curve = LinearImpact(rng.lognormal(-11, 0.5, 78))
+    with pytest.raises(OptimizationError, match="min_trade_size 500 is above every cap, at most 300"):
+        allocate(curve, 1e4, min_trade_size=500, max_shares=300)
+
+
+@pytest.mark.parametrize(
+    ("shares", "bounds", "least_factor"),
+    [
+        (10_000, {"max_shares": np.linspace(100, 600, 20)}, None),
+        (10_050, {"max_shares": 333.0}, 550 / 333),
+        (10_050, {"min_shares": 733.0}, 500 / 733),
+    ],
+)
+def test_bounds_relax_to_the_least_factor_that_admits_whole_lots(
+    shares: float, bounds: dict[str, object], least_factor: float | None
+) -> None:
+    curve = LinearImpact(np.full(20, 1e-5))
+    result = allocate(curve, shares, lot_size=LOT, on_infeasible="relax", **bounds)  # type: ignore[arg-type]
+    factor = float(result.relaxed.split("to ")[1].split()[0])
+    assert np.sum(np.round(result.shares % LOT, 9) > 0) == (shares % LOT > 0)
+    assert result.shares.sum() == pytest.approx(shares, rel=1e-12)
+    if least_factor is not None:
+        assert factor == pytest.approx(least_factor, rel=1e-5)
+    else:
+        caps = np.asarray(bounds["max_shares"])
+        assert np.floor(caps * factor * (1 - 1e-5) / LOT).sum() < shares / LOT
+    assert result.relaxed_caps is not None
+    assert np.all(result.shares <= result.relaxed_caps)
+
+
+def test_caps_of_nothing_cannot_be_relaxed() -> None:
+    with pytest.raises(OptimizationError, match="no relaxation admits them: caps of 0 stay"):
+        allocate(LinearImpact(np.full(3, 1e-5)), 100, max_shares=0, on_infeasible="relax")
+
+
+def test_a_lot_above_the_order_is_warned_of() -> None:
+    result = allocate(LinearImpact(np.full(4, 1e-5)), 1e4, lot_size=3e4)
+    assert "lot_size 30000 is above the order of 10,000: all of it is one odd lot" in result.warnings
+    assert result.summary().count("of the cost above") == 1
+    assert "before rounding, KKT residual" in result.summary()

@@ -229,10 +229,14 @@ def refuse_infeasible(problem: Problem) -> None:
             "lower the one or raise the other"
         )
     if faults & CAPS_LOW:
-        depth = " and what the book shows" if problem.total.depth.shape[1] else ""
+        shown = float(np.sum(np.minimum(problem.total.capacity, order)))
+        if shown < order:
+            raise OptimizationError(
+                f"the books show {shown:,.6g} of {order:,.6g} shares; order less or lengthen the horizon"
+            )
         raise OptimizationError(
             f"cap admits {problem.upper.sum():,.6g} of {order:,.6g} shares; "
-            f"raise max_shares (max_allocation_ratio){depth} or lengthen the horizon"
+            "raise max_shares (max_allocation_ratio) or lengthen the horizon"
         )
     if faults & FLOORS_HIGH:
         raise OptimizationError(

@@ -77,11 +77,11 @@ class _Split:
 
     def smooth(self, limits: Limits) -> Found:
         from scipy.optimize import minimize
-        from scipy.sparse import diags_array
 
         method = "SLSQP" if len(self.most) <= SLSQP_LARGEST else "trust-constr"
         deadline = _Deadline(limits.timeout_seconds)
-        exact = method == "trust-constr" and self.sum is None and self.problem.terms is None
+        exact = method == "trust-constr" and self.sum is None
+        exact &= self.problem.terms is None or self.problem.terms.quadratic
         lower = self.problem.lower if self.sum is None else np.zeros(len(self.most))
         with warnings.catch_warnings():
             # scipy warns of a zero change of gradient, as flat stretches have it; the certificate decides.
@@ -90,7 +90,7 @@ class _Split:
                 self._value,
                 self._start(),
                 jac=self._gradient,
-                hess=(lambda z: diags_array(_finite(self.total.curvature(z)))) if exact else None,
+                hess=self._hessian if exact else None,
                 method=method,
                 bounds=np.column_stack([lower, self.most]),
                 constraints=self._constraints(method),
@@ -110,6 +110,19 @@ class _Split:
         if self.problem.terms:
             slope = slope + self.problem.terms.gradient(x)
         return np.asarray((slope if self.sum is None else self.sum.T @ slope) + self.premium)
+
+    def _hessian(self, z: Float) -> Any:
+        """Diagonal; with quadratic terms as a product, for their own is dense."""
+        from scipy.sparse import diags_array
+        from scipy.sparse.linalg import LinearOperator
+
+        own, terms = _finite(self.total.curvature(z)), self.problem.terms
+        if terms is None:
+            return diags_array(own)
+        at_zero = terms.gradient(np.zeros(self.n))
+        return LinearOperator(
+            (self.n, self.n), matvec=lambda d: own * np.ravel(d) + terms.gradient(np.ravel(d)) - at_zero, dtype=float
+        )
 
     def _start(self) -> Float:
         """Equal shares inside the bounds, each walking its own steps."""

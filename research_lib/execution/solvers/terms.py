@@ -62,6 +62,8 @@ class ConvexTerms(Record):
             object.__setattr__(self, name, number(name, getattr(self, name), 0))
         if not 0 <= number("cvar_level", self.cvar_level) < 1:
             raise ValidationError(f"cvar_level must be in [0, 1), got {self.cvar_level!r}")
+        if self.cvar_level and not self.scenarios:
+            raise ValidationError("cvar_level needs scenarios; give them, or leave cvar_level at 0")
         for weight, needs in (("turnover", "previous"), ("robust", "covariance")):
             if getattr(self, weight) and getattr(self, needs) is None:
                 raise ValidationError(f"{weight} needs {needs}; give it, or leave {weight} at 0")
@@ -141,6 +143,12 @@ class Terms:
         if self.factor is not None:
             value += float(np.linalg.norm(self._loadings(x)))
         return value + (self._cvar(self._costs(x)) if self.scenarios else 0.0)
+
+    def per_order(self, x: Float) -> float:
+        """d value / d S at given x, currency per share: what one more share held from the start adds."""
+        if self.holding is None:
+            return 0.0
+        return 2.0 * float(self.holding @ (self.shares - np.cumsum(x)))
 
     def gradient(self, x: Float) -> Float:
         """Of all terms but the scenarios', (n,) currency per share."""

@@ -76,9 +76,10 @@ def _reason(total: SeparableTotal, t: int) -> str:
 
 def solve_vertex(problem: Problem) -> tuple[Float, Certificate]:
     """The global optimum and its certificate: the gap is 0 by enumeration."""
-    low, high, n = float(problem.lower[0]), float(problem.upper[0]), len(problem.lower)
-    room = high - low
+    low, n = float(problem.lower[0]), len(problem.lower)
     left = problem.shares - n * low
+    high = min(float(problem.upper[0]), low + left)
+    room = high - low
     full = min(int(np.floor(left / room * (1 + 1e-12))), n) if room > 0 else 0
     rest = max(left - full * room, 0.0)
     value = problem.total.value
