@@ -12,7 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import yaml
+from numpy.typing import ArrayLike, NDArray
 
 from research_lib.errors import MissingDataError, ValidationError
 
@@ -88,7 +90,8 @@ def number(
         Naming the parameter, its value and the limit that it breaks.
     """
     kind = "an integer" if integer else "a number"
-    if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, str):
+    single = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
+    if not single or isinstance(value, bool | str):
         raise ValidationError(f"{name} must be {kind}, got {value!r}")
     if not math.isfinite(value) or (integer and value != int(value)):
         raise ValidationError(f"{name} must be {kind} and finite, got {value!r}")
@@ -98,6 +101,20 @@ def number(
         limit = f"at least {low:g}" if value < low else f"at most {high:g}"
         raise ValidationError(f"{name} must be {limit}, got {value!r}")
     return int(value) if integer else float(value)
+
+
+def numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Values as an array of floats, whatever its shape.
+
+    Raises
+    ------
+    ValidationError
+        Naming the parameter, where something in it is no number.
+    """
+    try:
+        return np.asarray(values, float)
+    except (TypeError, ValueError) as error:
+        raise ValidationError(f"{name} must be numbers, got {str(values)[:60]!r}") from error
 
 
 def _setting(default: Any, unit: str, **limits: Any) -> Any:
@@ -199,7 +216,7 @@ class OptimizerConfig(_Settings):
     max_allocation_ratio : float
         Cap of each child order as a fraction of the parent order.
     timeout_seconds : float
-        Limit of each solver's time, seconds.
+        Limit of all attempts of an allocation together, seconds.
     validate_inputs : bool
         Check curves and order before solving.
     validate_outputs : bool

@@ -270,8 +270,16 @@ def _discrete(search: Search, found: tuple[Float, Certificate], lot: float | Non
     return discretised(search.problem, shares, certificate, lot, least)
 
 
+def _limits(*given: Any) -> Limits:
+    """Limits and switches as given, checked."""
+    try:
+        return _checked(*given)
+    except TypeError:  # a list or an array has no hash; it is named as what it is
+        return _checked.__wrapped__(*given)
+
+
 @lru_cache(maxsize=64, typed=True)
-def _limits(max_iterations: int, tolerance: float, timeout_seconds: float, *switches: bool) -> Limits:
+def _checked(max_iterations: int, tolerance: float, timeout_seconds: float, *switches: bool) -> Limits:
     for name, switch in zip(("validate_inputs", "validate_outputs", "cross_check"), switches, strict=True):
         if not isinstance(switch, bool | np.bool_):
             raise ValidationError(f"{name} must be True or False, got {switch!r}")

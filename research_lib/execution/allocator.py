@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import OptimizerConfig, Record, SolverType, number
-from research_lib.errors import ValidationError
+from research_lib.config import OptimizerConfig, Record, SolverType, number, numbers
+from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocation import allocate
 from research_lib.execution.bounds import share_caps
 from research_lib.execution.result import Allocation
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
+MARGINAL_UNITS = {"cost": "currency/share", "impact": "currency/share per share"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class AllocationResult(Record):
 
 
 class TradeAllocator:
-    """Split one order over the intervals of a fitted model.
+    """Split one order over the intervals of a fitted model, no child above `config.max_allocation_ratio` of it (30 %).
 
     Parameters
     ----------
@@ -88,7 +90,9 @@ class TradeAllocator:
         if objective not in OBJECTIVES:
             raise ValidationError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
         self.total_shares = number("total_shares", total_shares, above=0)
-        self.config = config or OptimizerConfig()
+        self.config = OptimizerConfig() if config is None else config
+        if not isinstance(self.config, OptimizerConfig):
+            raise ValidationError(f"config must be an OptimizerConfig, got {type(config).__name__}; use its from_dict")
         self.objective = objective
         if not isinstance(impact_model, ImpactModel):
             raise ValidationError(f"impact_model must be an ImpactModel, got {type(impact_model).__name__}")
@@ -98,6 +102,7 @@ class TradeAllocator:
         self.curve = curve.recut(self.n_intervals)
         self.result: AllocationResult | None = None
         self.caps = np.full(self.n_intervals, self.config.max_allocation_ratio * self.total_shares)
+        self._asked: dict[str, Any] = {"max_shares": self.caps}
 
     @timed("optimize")
     def optimize(
@@ -127,6 +132,8 @@ class TradeAllocator:
             See `allocate`.
         """
         config, n = self.config, self.n_intervals
+        if on_infeasible == "raise":
+            self._check_ratio()
         self.caps = share_caps(
             n,
             max_shares=config.max_allocation_ratio * self.total_shares,
@@ -134,26 +141,35 @@ class TradeAllocator:
             volume=volume,
             blackout=blackout,
         )
+        self._asked = {
+            "max_shares": self.caps, "kernel": kernel, "times": times, "risk_aversion": risk_aversion,
+            "covariance": covariance, "terms": terms, "on_infeasible": on_infeasible,
+        }  # fmt: skip
         allocation = allocate(
             self.curve,
             self.total_shares,
-            max_shares=self.caps,
-            solver=solver or config.default_solver,
+            solver=config.default_solver if solver is None else solver,
             lot_size=lot_size,
-            kernel=kernel,
-            times=times,
-            risk_aversion=risk_aversion,
-            covariance=covariance,
-            terms=terms,
-            on_infeasible=on_infeasible,
             cross_check=cross_check,
+            **self._asked,
             **self._settings(),
         )
+        if allocation.relaxed_caps is not None:
+            self.caps = allocation.relaxed_caps
         self.result = self._result(allocation)
         return self.result
 
+    def _check_ratio(self) -> None:
+        """Name the setting where it alone admits too little."""
+        ratio, n, order = self.config.max_allocation_ratio, self.n_intervals, self.total_shares
+        if ratio * n < 1.0 - 1e-12:
+            raise OptimizationError(
+                f"cap admits {ratio * n * order:,.6g} of {order:,.6g} shares: max_allocation_ratio {ratio:g} in {n} "
+                f"intervals; raise it to at least {math.ceil(1e4 / n) / 1e4:g}, or set on_infeasible='relax'"
+            )
+
     def compare_solvers(self) -> pd.DataFrame:
-        """Each solver's own answer under the last bounds; what others answered in its place is left out.
+        """Each solver's own answer to the last problem, not in lots or least children; no other's in its place.
 
         Returns
         -------
@@ -163,8 +179,8 @@ class TradeAllocator:
         """
         rows = {}
         for solver in (SolverType.ANALYTICAL, SolverType.CVXPY, SolverType.SCIPY):
-            settings = {**self._settings(), "min_trade_size": 0.0}
-            attempts = allocate(self.curve, self.total_shares, max_shares=self.caps, solver=solver, **settings).attempts
+            settings = {**self._settings(), **self._asked, "min_trade_size": 0.0}
+            attempts = allocate(self.curve, self.total_shares, solver=solver, **settings).attempts
             own = [a for a in attempts if a.solver == solver.value]
             rows[solver.value] = own[-1] if own else attempts[-1]
         return pd.DataFrame(
@@ -181,9 +197,16 @@ class TradeAllocator:
     def summary(self) -> str:
         """The last result and its certificate as text; solves first if need be."""
         result = self.result or self.optimize()
-        saved = f"{result.improvement_pct:.3g} % below equal shares' {result.naive_impact:,.6g} on the fitted curve"
+        side, equal = "below" if result.improvement_pct >= 0 else "above", self.total_shares / self.n_intervals
+        apart, naive = abs(result.improvement_pct), result.naive_impact
+        saved = f"{apart:.3g} % {side} equal shares' {naive:,.6g} on the fitted curve"
+        if np.any(equal > self.caps * (1 + 1e-9)):
+            saved += ", which the caps do not admit"
+        eased = ", relaxed" if result.allocation.relaxed else ""
+        ratio = f"max_allocation_ratio {self.config.max_allocation_ratio:g}{eased}"
+        cap = f"no child above {self.caps.max():,.6g} shares ({ratio})"
         beyond = f"{result.beyond_observed} children beyond the sizes that the fit saw"
-        return "\n".join([result.allocation.summary(), saved, beyond])
+        return "\n".join([result.allocation.summary(), cap, saved, beyond])
 
     def plot_allocation(self, save_path: str | Path | None = None, volume: ArrayLike | None = None) -> list[Axes]:
         """One picture of the order: schedule against TWAP under its caps, water level, cumulative execution.
@@ -202,15 +225,22 @@ class TradeAllocator:
         result = self.result or self.optimize()
         baselines = {"TWAP": twap(self.total_shares, self.n_intervals).shares}
         if volume is not None:
-            baselines["VWAP"] = vwap(self.total_shares, volume).shares
+            baselines["VWAP"] = vwap(self.total_shares, self._volume(volume)).shares
         total, shares = self.curve.total(self.objective), result.optimal_allocation
+        coupled = any(self._asked.get(name) for name in ("kernel", "risk_aversion", "terms"))
         axes = plot_order(
             shares, baselines, self.caps, total.marginal_last(shares), total.marginal(0.0),
-            result.allocation.marginal_cost,
+            None if coupled else result.allocation.marginal_cost, MARGINAL_UNITS[self.objective],
         )  # fmt: skip
         if save_path is not None:
             save_figure(axes[0], save_path)
         return axes
+
+    def _volume(self, volume: ArrayLike) -> Float:
+        expected = numbers("volume", volume)
+        if expected.shape != (self.n_intervals,):
+            raise ValidationError(f"volume must be ({self.n_intervals},), one an interval, got shape {expected.shape}")
+        return expected
 
     def _settings(self) -> dict[str, Any]:
         """What the configuration says to `allocate`."""

@@ -11,15 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eig_banded, solveh_banded
 from scipy.special import ndtri
 
-from research_lib.config import number
+from research_lib.config import number, numbers
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocation import allocate
+from research_lib.execution.bounds import bound
 from research_lib.execution.schedules import Schedule
 from research_lib.execution.solvers.kernels import moments, trajectory
 from research_lib.impact.curves import LinearImpact
 
 Float = NDArray[np.float64]
 ROUNDING = 1e-9
+LARGEST_VOLATILITY = 1e100  # whose square is a number
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,7 @@ def almgren_chriss(
     interval : time
         tau, in the unit of time of all the others.
     min_shares : scalar or (n,) shares, optional
-        Floor of each trade, 0 for no trade in the other direction (X >= 0); any sign by default.
+        Floor of each trade, at least 0: no trade in the other direction (X >= 0); any sign by default.
 
     Raises
     ------
@@ -142,7 +144,7 @@ def almgren_chriss(
     n, shares = number("n_intervals", n_intervals, 1, integer=True), number("total_shares", total_shares)
     model = _Model(
         n,
-        _coefficient("volatility", volatility, n, low=0.0),
+        _coefficient("volatility", volatility, n, low=0.0, high=LARGEST_VOLATILITY),
         _coefficient("temporary", temporary, n, above=0.0),
         number("risk_aversion", risk_aversion),
         number("permanent", permanent, 0),
@@ -165,7 +167,7 @@ def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | 
     """One number where it does not vary, else (n,), checked."""
     if np.ndim(value) == 0:
         return float(number(name, value, **limits))
-    array = np.array(value, float)
+    array = np.array(numbers(name, value))
     if array.shape != (n,):
         raise ValidationError(f"{name} must be a number or ({n},), one an interval, got shape {array.shape}")
     for at in (int(np.argmin(array)), int(np.argmax(array))):  # NaN is either
@@ -269,7 +271,7 @@ def _unbounded(risk_aversion: float, least: float) -> OptimizationError:
 
 def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike) -> Float:
     """The trades if they keep the floors, else those of the same problem with floors, by `allocate`."""
-    floor = np.broadcast_to(np.asarray(min_shares, float), trades.shape)
+    floor = bound("min_shares", min_shares, model.n)
     if np.all(trades >= floor - ROUNDING * abs(shares)):
         return np.maximum(trades, floor) if np.any(trades < floor) else trades
     if model.risk_aversion < 0:

@@ -24,7 +24,7 @@ def front_loaded(total_shares: float, n_intervals: int, half_life: float | None 
     if half_life is None:
         weights, name = np.arange(n, 0, -1.0), "front-loaded, linear"
     else:
-        if not half_life > 0:
+        if isinstance(half_life, str) or np.ndim(half_life) or not half_life > 0:
             raise ValidationError(f"half_life must be above 0, got {half_life!r}; inf is TWAP")
         weights, name = 0.5 ** (np.arange(n) / half_life), f"front-loaded, half-life {half_life:g}"
     return Schedule(total * weights / weights.sum(), name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record
+from research_lib.config import Record, numbers
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.attempts import fault_of
 from research_lib.execution.bounds import HEADROOM
@@ -76,7 +76,9 @@ def allocate_many(
     OptimizationError
         A problem without an admissible schedule, not convex, or not certified: the first is named.
     """
-    orders = np.atleast_1d(np.asarray(total_shares, float))
+    if not isinstance(curve, ImpactCurve):
+        raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
+    orders = np.atleast_1d(numbers("total_shares", total_shares))
     m, n = len(orders), len(curve) // max(len(orders), 1)
     if orders.ndim != 1 or m == 0 or m * n != len(curve) or not np.all((orders > 0) & np.isfinite(orders)):
         raise ValidationError(

@@ -39,7 +39,7 @@ def share_caps(
     max_shares : scalar or (n,) shares
     participation_rate, volume : fraction, scalar or (n,) shares
         x_t <= rate * volume_t, for a volume forecast before the order starts.
-    blackout : (n,) bool, or intervals, integers
+    blackout : (n,) bool, or intervals, distinct integers
         No trading there. A floor above 0 in such an interval contradicts it.
 
     Returns
@@ -65,7 +65,10 @@ def share_caps(
 
 def _closed(blackout: Any, n: int) -> NDArray[np.bool_] | NDArray[np.int64]:
     """The intervals without trading, as an index of (n,)."""
-    chosen = np.asarray(sorted(blackout) if isinstance(blackout, set | frozenset) else blackout)
+    try:
+        chosen = np.asarray(list(blackout) if isinstance(blackout, set | frozenset) else blackout)
+    except ValueError as error:  # rows of several lengths
+        raise ValidationError(f"blackout must be one list of intervals, got {blackout!r}") from error
     if chosen.dtype == bool and chosen.shape == (n,):
         return chosen
     whole = chosen.ndim == 1 and (chosen.size == 0 or np.issubdtype(chosen.dtype, np.integer))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.config import Record, number, numbers
 from research_lib.errors import ValidationError
 
 logger = logging.getLogger(__name__)
@@ -110,9 +110,13 @@ def _volume(volume: ArrayLike) -> Float:
 
 
 def _at_least_zero(name: str, values: ArrayLike) -> Float:
-    array = np.array(values, float)
+    array = np.array(numbers(name, values))
+    if array.ndim != 1 or not array.size:
+        raise ValidationError(f"{name} must be (n,), one an interval, got shape {array.shape}: {str(values)[:60]}")
     bad = ~(np.isfinite(array) & (array >= 0))
-    if array.ndim != 1 or bad.any():
-        first = f"; the first that is not is {array[bad][0]:g} in interval {int(np.argmax(bad))}" if bad.any() else ""
-        raise ValidationError(f"{name} must be (n,), finite and at least 0{first}")
+    if bad.any():
+        raise ValidationError(
+            f"{name} must be (n,), finite and at least 0; the first that is not is {array[bad][0]:g} "
+            f"in interval {int(np.argmax(bad))}"
+        )
     return array

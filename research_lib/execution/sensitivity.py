@@ -37,7 +37,8 @@ class Sensitivity(Record):
         Index the curve's coefficients; error_%; cost_%: how much the optimal cost rises where the
         coefficient is larger by that in all intervals (first order); misjudged_%: what trading on
         estimates with independent errors of that size costs over trading on the truth (second
-        order: a flat optimum).
+        order: a flat optimum). Relative to the cost's size, NaN where that is 0; misjudged_% of a
+        book is NaN where an estimate in error sends more than the true book shows.
     """
 
     order: float
@@ -71,19 +72,22 @@ def sensitivity(
     Raises
     ------
     ValidationError
-        A composite curve: its coefficients are its parts'.
+        An order that is not above 0; a composite curve: its coefficients are its parts'.
     """
     if isinstance(curve, CompositeImpact):
         raise ValidationError("a composite curve has the coefficients of its parts; ask for theirs one by one")
+    if not isinstance(curve, ImpactCurve):
+        raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
     size, total = number("error", error, 0, 1, above=0), total_of(curve, objective)
+    shares = number("total_shares", total_shares, above=0)
 
     def solved(believed: ImpactCurve) -> Float:
         options = {"min_shares": min_shares, "max_shares": max_shares, "objective": objective}
-        return allocate(believed, total_shares, **options).shares  # type: ignore[call-overload]
+        return allocate(believed, shares, **options).shares  # type: ignore[call-overload]
 
-    base = allocate(curve, total_shares, min_shares=min_shares, max_shares=max_shares, objective=objective)
-    x, nu = base.shares, base.marginal_cost
-    lower, upper = bounds_of(len(curve), float(total_shares), min_shares, max_shares)
+    base = allocate(curve, shares, min_shares=min_shares, max_shares=max_shares, objective=objective)
+    x, nu, unit = base.shares, base.marginal_cost, 0.01 * abs(base.cost) or np.nan
+    lower, upper = bounds_of(len(curve), shares, min_shares, max_shares)
     table = {}
     for name, values in curve.parameters().items():
         larger = dataclasses.replace(curve, **{name: values * (1.0 + size)})  # type: ignore[type-var]
@@ -95,7 +99,7 @@ def sensitivity(
                 factor[t] += sign * size
                 wrong = dataclasses.replace(curve, **{name: (values.T * factor).T})  # type: ignore[type-var]
                 lost += 0.5 * (float(np.sum(total.value(solved(wrong)))) - base.cost)
-        table[name] = {"error_%": 100 * size, "cost_%": 100 * rise / base.cost, "misjudged_%": 100 * lost / base.cost}
+        table[name] = {"error_%": 100 * size, "cost_%": rise / unit, "misjudged_%": lost / unit}
     return Sensitivity(
         nu,
         np.where(x >= upper, -np.maximum(nu - total.marginal_last(x), 0.0), 0.0),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from research_lib.config import numbers
 from research_lib.errors import ValidationError
 from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedule
 from research_lib.impact.curves import ImpactCurve, LinearImpact
@@ -60,7 +61,7 @@ def allocate_portfolio(
     for name, value in (refused or {}).items():
         if value is not None:
             raise ValidationError(f"{name} is for one curve; several take bounds, risk_aversion and covariance")
-    orders, (beta, half_spread) = np.asarray(total_shares, float), _constant(curves)
+    orders, (beta, half_spread) = numbers("total_shares", total_shares), _constant(curves)
     m = len(beta)
     if orders.shape != (m,):
         raise ValidationError(f"total_shares must be ({m},), one order a curve, got shape {orders.shape}")
@@ -81,6 +82,8 @@ def allocate_portfolio(
 
 def _constant(curves: Sequence[ImpactCurve]) -> Float:
     """beta and half-spread of each curve, (2, m)."""
+    if not isinstance(curves, Sequence | np.ndarray):
+        raise ValidationError(f"curve must be an ImpactCurve or a sequence of them, got {type(curves).__name__}")
     if not len(curves) or not all(isinstance(curve, LinearImpact) for curve in curves):
         kinds = ", ".join(sorted({type(curve).__name__ for curve in curves})) or "none"
         raise ValidationError(f"several assets need LinearImpact curves, got {kinds}; allocate one at a time")

@@ -57,6 +57,8 @@ class Coupling:
     def _decay(self, kernel: Kernel, n: int, objective: str) -> Decay:
         if objective != "cost":
             raise ValidationError("kernel needs objective='cost': transient impact is a cost in currency")
+        if not callable(kernel):
+            raise ValidationError(f"kernel must be callable, of an array of lags, got {kernel!r}")
         times = np.arange(float(n)) if self.times is None else trade_times(self.times)
         if len(times) != n:
             raise ValidationError(f"times must be ({n},), one an interval of the curve, got ({len(times)},)")
@@ -74,7 +76,7 @@ def coupling_of(
     cross_check: bool,
 ) -> Coupling | None:
     """What couples the intervals, None where nothing does."""
-    if kernel is None and risk_aversion == 0.0 and terms is None:
+    if kernel is None and terms is None and isinstance(risk_aversion, int | float) and risk_aversion == 0.0:
         return None
     if terms is not None and not isinstance(terms, ConvexTerms):
         raise ValidationError(f"terms must be ConvexTerms, got {type(terms).__name__}")

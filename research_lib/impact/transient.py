@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, optimize
 
-from research_lib.config import Record, number
+from research_lib.config import Record, number, numbers
 from research_lib.errors import ValidationError
 
 Float = NDArray[np.float64]
@@ -249,7 +249,7 @@ def at_lags(kernel: Kernel, lags: Float) -> Float:
 
 def trade_times(times: ArrayLike) -> Float:
     """(n,) strictly rising times of trading as floats."""
-    at = np.asarray(times, float)
+    at = numbers("times", times)
     if at.ndim != 1 or not at.size or not np.isfinite(at).all():
         raise ValidationError(f"times must be (n,) finite numbers with n >= 1, got shape {at.shape}")
     if not np.all(np.diff(at) > 0):

@@ -61,6 +61,9 @@ def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
     target = Path(path)
     if not target.parent.is_dir():
         raise ValidationError(f"folder {target.parent} does not exist; make it first")
+    kinds = figure.canvas.get_supported_filetypes()
+    if target.suffix and target.suffix[1:].lower() not in kinds:
+        raise ValidationError(f"{target.name}: no figure is written as {target.suffix}; choose from {', '.join(kinds)}")
     part = target.with_name(f".{target.name}.part")
     figure.savefig(part, format=target.suffix.lstrip(".") or "png", dpi=110, metadata={"Software": None})
     part.replace(target)

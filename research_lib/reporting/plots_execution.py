@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.reporting.plots import MUTED, OBSERVED, STRATEGY_COLOURS, new_figure
 
 Float = NDArray[np.float64]
-OFF_SCALE = 1.5
+HEADROOM = 1.2
+LABEL_ROOM = 48.0, 14.0  # points, that a risk aversion's label takes
+UNNAMED = "#666666"
+LINES = "-", (0, (5, 2)), ":", "-.", (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2))  # of schedules that the palette does not name
+
+
+def _children(schedule: Any) -> Float:
+    """(n,) shares of an array, a `Schedule` or an `Allocation`."""
+    return np.asarray(getattr(schedule, "shares", schedule), float)
+
+
+def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour and line of each schedule: its own colour, or grey with a line of its own."""
+    lines = itertools.cycle(LINES)
+    return {
+        name: {"color": STRATEGY_COLOURS[name], "linestyle": "-"}
+        if name in STRATEGY_COLOURS
+        else {"color": UNNAMED, "linestyle": next(lines)}
+        for name in names
+    }
+
+
+def _by_interval(ax: Axes, n: int) -> None:
+    """An axis of n intervals with ticks at whole numbers, its legend above the panel where it hides nothing."""
+    ax.set_xlim(0, n)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("interval")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, borderaxespad=0.2)
 
 
 def plot_schedule(
@@ -25,37 +56,40 @@ def plot_schedule(
 
     Parameters
     ----------
-    shares : (n,) shares
-    baselines : mapping of name to (n,) shares, optional
+    shares : (n,) shares, Schedule or Allocation
+    baselines : mapping of name to (n,) shares or Schedule, optional
     caps : (n,) shares, optional
-        Named, not drawn, where all are far above the children.
+        Named, not drawn, where all are off the scale.
     """
     ax = ax or new_figure()[1][0]
-    x, others = np.asarray(shares, float), {k: np.asarray(v, float) for k, v in (baselines or {}).items()}
-    edges, top = np.arange(len(x) + 1), max(float(part.max()) for part in (x, *others.values()))
+    x, others = _children(shares), {name: _children(schedule) for name, schedule in (baselines or {}).items()}
+    edges, top = np.arange(len(x) + 1), HEADROOM * max(float(part.max()) for part in (x, *others.values()))
+    styles = _styles([*others, "optimal"])
     ax.stairs(x, edges, color=STRATEGY_COLOURS["optimal"], fill=True, alpha=0.25)
     for name, children in {**others, "optimal": x}.items():
-        ax.stairs(children, edges, color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.3, label=name, baseline=None)
+        ax.stairs(children, edges, **styles[name], linewidth=1.3, label=name, baseline=None)
     if caps is not None:
         limit = np.asarray(caps, float)
-        if limit.min() <= OFF_SCALE * top:
-            ax.set_ylim(0.0, 1.2 * top)
+        if limit.min() < top:
             ax.stairs(
-                np.full(len(x), 1.2 * top), edges, baseline=np.minimum(limit, 1.2 * top), fill=True,
+                np.full(len(x), top), edges, baseline=np.minimum(limit, top), fill=True,
                 color=MUTED, alpha=0.3, linewidth=0, label="above the cap",
             )  # fmt: skip
         else:
             ax.plot([], [], " ", label=f"caps from {limit.min():,.0f}, off the scale")
-    ax.set_xlim(0, len(x))
-    ax.set_ylim(0.0, 1.2 * top)
-    ax.set_xlabel("interval")
+    ax.set_ylim(0.0, top)
     ax.set_ylabel("child order (shares)")
-    ax.legend(frameon=False, ncols=4, loc="upper center", fontsize=8)
+    _by_interval(ax, len(x))
     return ax
 
 
 def plot_water_level(
-    marginal: ArrayLike, at_zero: ArrayLike, multiplier: float, shares: ArrayLike, ax: Axes | None = None
+    marginal: ArrayLike,
+    at_zero: ArrayLike,
+    multiplier: float | None,
+    shares: ArrayLike,
+    unit: str = "currency/share",
+    ax: Axes | None = None,
 ) -> Axes:
     """What the last share costs in each interval against the multiplier: the order fills each up to one level.
 
@@ -63,40 +97,44 @@ def plot_water_level(
     ----------
     marginal, at_zero : (n,) currency per share
         Marginal cost at the schedule, and of the first share.
-    multiplier : currency per share
+    multiplier : currency per share, optional
+        None where terms couple the intervals: each then has a level of its own.
     shares : (n,) shares
         Intervals without any are drawn from their first share's price alone.
+    unit : of all prices
     """
     ax = ax or new_figure()[1][0]
-    slope, first, traded = np.asarray(marginal, float), np.asarray(at_zero, float), np.asarray(shares, float) > 0
+    slope, first, traded = np.asarray(marginal, float), np.asarray(at_zero, float), _children(shares) > 0
     edges = np.arange(len(slope) + 1)
     ax.stairs(
         np.where(traded, slope, first), edges, baseline=first, fill=True, color=STRATEGY_COLOURS["optimal"], alpha=0.35,
         linewidth=0, label="filled by the order",
     )  # fmt: skip
     ax.stairs(first, edges, color=OBSERVED, linewidth=0.8, baseline=None, label="first share")
-    ax.axhline(
-        multiplier, color=STRATEGY_COLOURS["risk-averse adaptive"], linewidth=1.3, label="multiplier: the next share"
-    )
-    ax.set_xlim(0, len(slope))
-    ax.set_ylim(min(0.0, float(first.min())), 1.25 * max(multiplier, min(float(first.max()), 2.0 * multiplier)))
-    ax.set_xlabel("interval")
-    ax.set_ylabel("marginal cost (currency/share)")
-    ax.legend(frameon=False, ncols=3, loc="upper center", fontsize=8)
+    level = float(slope[traded].max()) if traded.any() else float(first.min())
+    if multiplier is None:
+        ax.plot([], [], " ", label="no one level: terms couple the intervals")
+    else:
+        level = max(level, multiplier)
+        name = "multiplier: the next share"
+        ax.axhline(multiplier, color=STRATEGY_COLOURS["risk-averse adaptive"], linewidth=1.3, label=name)
+    ax.set_ylim(min(0.0, float(first.min())), 1.1 * max(level, min(float(first.max()), 2.0 * level)))
+    ax.set_ylabel(f"marginal cost ({unit})")
+    _by_interval(ax, len(slope))
     return ax
 
 
 def plot_executed(schedules: Mapping[str, ArrayLike], ax: Axes | None = None) -> Axes:
     """Part of the order done by the end of each interval, per cent, a line a schedule of (n,) shares."""
-    ax = ax or new_figure()[1][0]
+    ax, n = ax or new_figure()[1][0], 1
+    styles = _styles(schedules)
     for name, shares in schedules.items():
-        done = np.append(0.0, np.cumsum(np.asarray(shares, float)))
-        ax.plot(100.0 * done / done[-1], color=STRATEGY_COLOURS.get(name, MUTED), linewidth=1.5, label=name)
-        ax.set_xlim(0, len(done) - 1)
+        done = np.append(0.0, np.cumsum(_children(shares)))
+        n = len(done) - 1
+        ax.plot(100.0 * done / done[-1], **styles[name], linewidth=1.5, label=name)
     ax.set_ylim(0, 102)
-    ax.set_xlabel("interval")
     ax.set_ylabel("executed (%)")
-    ax.legend(frameon=False, loc="lower right", fontsize=8)
+    _by_interval(ax, n)
     return ax
 
 
@@ -105,26 +143,29 @@ def plot_frontier(
 ) -> Axes:
     """Expected cost against its standard deviation, a point a risk aversion, (k,) each.
 
-    Every fourth point is named by its risk aversion; a schedule above the line is dominated.
+    Points are named by their risk aversion where there is room; a schedule above the line is dominated.
     """
     ax = ax or new_figure(width=5.4, height=4.0)[1][0]
     x, y, weights = (np.asarray(part, float) for part in (deviation, cost, risk_aversion))
     ax.plot(x, y, "o-", color=STRATEGY_COLOURS["optimal"], markersize=4, linewidth=1.3)
-    for k in range(0, len(x), max(len(x) // 4, 1)):
-        place = (5, 5) if k % 2 else (-5, -11)
-        ax.annotate(
-            f"{weights[k]:.0e}",
-            (x[k], y[k]),
-            place,
-            textcoords="offset points",
-            ha="left" if k % 2 else "right",
-            fontsize=8,
-        )
-    ax.margins(x=0.12, y=0.1)
+    ax.margins(x=0.18, y=0.1)
+    for k in _apart(ax, x, y):
+        ax.annotate(f"{weights[k]:.0e}", (x[k], y[k]), (5, 4), textcoords="offset points", fontsize=8)
     ax.set_xlabel(f"standard deviation of the cost ({unit})")
     ax.set_ylabel(f"expected cost ({unit})")
     ax.set_title("labels: risk aversion (per currency)", fontsize=9)
     return ax
+
+
+def _apart(ax: Axes, x: Float, y: Float) -> list[int]:
+    """Points whose labels do not overlap on these Axes, from the first one on."""
+    ax.autoscale_view()
+    at = ax.transData.transform(np.column_stack([x, y])) * 72.0 / ax.figure.dpi
+    kept: list[int] = []
+    for k in range(len(x)):
+        if all(np.any(np.abs(at[k] - at[other]) > LABEL_ROOM) for other in kept):
+            kept.append(k)
+    return kept
 
 
 def plot_sensitivity(coefficients: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -159,14 +200,20 @@ def plot_sensitivity(coefficients: pd.DataFrame, ax: Axes | None = None) -> Axes
 
 
 def plot_order(
-    shares: Float, baselines: Mapping[str, Float], caps: Float, marginal: Float, at_zero: Float, multiplier: float
+    shares: Float,
+    baselines: Mapping[str, Float],
+    caps: Float,
+    marginal: Float,
+    at_zero: Float,
+    multiplier: float | None,
+    unit: str,
 ) -> list[Axes]:
     """The one picture of an order: schedule, water level, cumulative execution, one above the other."""
     figure, _ = new_figure(height=8.0)
     figure.clear()
     axes = list(figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 2]))
     plot_schedule(shares, baselines, caps, axes[0])
-    plot_water_level(marginal, at_zero, multiplier, shares, axes[1])
+    plot_water_level(marginal, at_zero, multiplier, shares, unit, axes[1])
     plot_executed({**baselines, "optimal": shares}, axes[2])
     for ax in axes[:2]:
         ax.set_xlabel("")

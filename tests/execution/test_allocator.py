@@ -60,6 +60,46 @@ def test_compared_solvers_agree_and_each_speaks_for_itself(model: ImpactModel) -
     assert "duality gap" in starved.loc["scipy", "reason"]
 
 
+def test_solvers_are_compared_on_the_last_problem(model: ImpactModel) -> None:
+    allocator = TradeAllocator(model, S, config=OptimizerConfig(max_allocation_ratio=0.03))
+    averse = allocator.optimize("auto", risk_aversion=1e-5, covariance=1e-2, on_infeasible="relax")["allocation"]
+    table = allocator.compare_solvers()
+    assert table["cost"].to_numpy() == pytest.approx(averse.cost + averse.penalty, rel=1e-6)
+    assert averse.penalty > 0
+
+
+def test_a_schedule_dearer_than_equal_shares_says_so(model: ImpactModel) -> None:
+    allocator = TradeAllocator(model, S)
+    allocator.optimize("auto", risk_aversion=1e-3, covariance=1e-2)
+    assert "% above equal shares'" in allocator.summary()
+    assert "no child above 15,000 shares (max_allocation_ratio 0.3)" in allocator.summary()
+    closed = TradeAllocator(model, S)
+    closed.optimize("auto", blackout=[0])
+    assert "which the caps do not admit" in closed.summary()
+
+
+def test_relaxed_caps_are_those_drawn(model: ImpactModel) -> None:
+    allocator = TradeAllocator(model, S, config=OptimizerConfig(max_allocation_ratio=0.03))
+    result = allocator.optimize("auto", on_infeasible="relax")
+    assert np.all(result.optimal_allocation <= allocator.caps)
+    axes = allocator.plot_allocation()
+    assert axes[0].patches[-1].get_data().baseline.min() >= result.optimal_allocation.max() * (1 - 1e-12)
+    assert "(max_allocation_ratio 0.03, relaxed)" in allocator.summary()
+    plt.close("all")
+
+
+def test_where_terms_couple_intervals_no_one_level_is_drawn(model: ImpactModel) -> None:
+    allocator = TradeAllocator(model, S)
+    allocator.optimize("auto", risk_aversion=1e-5, covariance=1e-2)
+    water = allocator.plot_allocation()[1]
+    labels = [text.get_text() for text in water.get_legend().get_texts()]
+    assert "no one level: terms couple the intervals" in labels
+    assert not any(label.startswith("multiplier") for label in labels)
+    highest = max(patch.get_data().values.max() for patch in water.patches if patch.get_label().startswith("filled"))
+    assert water.get_ylim()[1] > highest
+    plt.close("all")
+
+
 def test_summary_has_certificate_and_saving(model: ImpactModel) -> None:
     allocator = TradeAllocator(model, S)
     text = allocator.summary()

@@ -70,3 +70,8 @@ def test_composite_curves_are_asked_part_by_part() -> None:
     curve: ImpactCurve = CompositeImpact([CURVES["linear"], CURVES["power"]])
     with pytest.raises(ValidationError, match="coefficients of its parts"):
         sensitivity(curve, S)
+
+
+def test_an_error_never_saves_even_where_the_cost_is_a_gain() -> None:
+    found = sensitivity(LinearImpact(np.linspace(1e-6, 3e-6, 5), -0.05), 1_000).coefficients
+    assert found.loc["beta", "misjudged_%"] > 0

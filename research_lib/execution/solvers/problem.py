@@ -183,7 +183,7 @@ def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
     known = _totals.get(curve)
     if known is None:
         known = _totals[curve] = {}
-    if objective not in known:
+    if not isinstance(objective, str) or objective not in known:
         known[objective] = curve.total(objective)
     return known[objective]
 

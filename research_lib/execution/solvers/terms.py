@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number
+from research_lib.config import Record, number, numbers
 from research_lib.errors import ValidationError
 from research_lib.execution.solvers.decay import Decay
 from research_lib.impact.curves import ImpactCurve, LinearImpact, PowerImpact, QuadraticImpact, is_cost
@@ -62,6 +62,9 @@ class ConvexTerms(Record):
             object.__setattr__(self, name, number(name, getattr(self, name), 0))
         if not 0 <= number("cvar_level", self.cvar_level) < 1:
             raise ValidationError(f"cvar_level must be in [0, 1), got {self.cvar_level!r}")
+        curves = self.scenarios
+        if not isinstance(curves, Sequence) or not all(isinstance(curve, ImpactCurve) for curve in curves):
+            raise ValidationError(f"scenarios must be a sequence of ImpactCurve, got {str(curves)[:60]}")
         if self.cvar_level and not self.scenarios:
             raise ValidationError("cvar_level needs scenarios; give them, or leave cvar_level at 0")
         for weight, needs in (("turnover", "previous"), ("robust", "covariance")):
@@ -82,6 +85,10 @@ class ConvexTerms(Record):
         if not (self.smoothness or self.robust or self.scenarios) and holding is None and decay is None:
             return total, None, constant
         powers, factor = self._uncertainty(curve, objective) if self.robust else ((), None)
+        for j, believed in enumerate(self.scenarios):
+            for name, values in believed.parameters().items():
+                if np.isnan(values).any():
+                    raise ValidationError(f"scenario {j}: its {name} has {int(np.isnan(values).sum()):,} NaN; refit it")
         scenarios = tuple(scenario.total(objective) for scenario in self.scenarios)
         for j, scenario in enumerate(scenarios):
             if len(scenario) != n or scenario.non_convex().any():
@@ -92,7 +99,7 @@ class ConvexTerms(Record):
     def _uncertainty(self, curve: ImpactCurve, objective: str) -> tuple[tuple[Float, ...], Float]:
         """Powers of x that the coefficients multiply, and kappa times a root of their covariances."""
         powers = _powers(curve, objective)
-        covariance, p = np.asarray(self.covariance, float), len(powers)
+        covariance, p = numbers("covariance", self.covariance), len(powers)
         if covariance.shape != (len(curve), p, p):
             raise ValidationError(
                 f"covariance must be ({len(curve)}, {p}, {p}) as ImpactFit.cov, got {covariance.shape}"
@@ -302,7 +309,12 @@ def _power_slope(x: Float, power: Float) -> Float:
 
 def per_interval(name: str, values: Any, n: int) -> Float:
     """A number or (n,) as (n,), each finite and at least 0."""
-    array = np.asarray(values, float)
-    if array.shape not in ((), (n,)) or not np.all(np.isfinite(array) & (array >= 0)):
-        raise ValidationError(f"{name} must be a number or ({n},), finite and at least 0, got shape {array.shape}")
+    array = numbers(name, values)
+    if array.shape not in ((), (n,)):
+        raise ValidationError(f"{name} must be a number or ({n},), got shape {array.shape}")
+    bad = np.atleast_1d(~(np.isfinite(array) & (array >= 0)))
+    if bad.any():
+        t = int(np.argmax(bad))
+        where = f" in interval {t}" if array.ndim else ""
+        raise ValidationError(f"{name} must be finite and at least 0, got {np.atleast_1d(array)[t]:g}{where}")
     return np.array(np.broadcast_to(array, (n,)))
