@@ -48,6 +48,8 @@ class KernelFit(Record):
         Distance of the propagator from the kernel and its chance under it; a small p-value: another shape.
     dof : int
         Of chi2.
+    decays : bool
+        Whether the kernel that does not decay is rejected at 5 % beside the best of the family.
     told : bool
         Whether the kernel describes the data and its half-life is bounded on both sides within their lags.
     reading : str
@@ -62,9 +64,20 @@ class KernelFit(Record):
     chi2: float
     dof: int
     p_value: float
+    decays: bool
     told: bool
     unit: str
     reading: str
+
+    @property
+    def describes(self) -> bool:
+        """Whether the family is not rejected at 1 %: a rejected fit tells neither a half-life nor what stays."""
+        return self.p_value >= REJECTED
+
+    @property
+    def half_life_of_all(self) -> float:
+        """`kernel.half_life`: of the impact with the part that stays, inf where half of it stays; else `half_life`."""
+        return self.kernel.half_life
 
     @property
     def aic(self) -> float:
@@ -80,8 +93,10 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
     over the other parameters theta >= 0, at 16 lags at most, spread evenly in log lag. The interval is
     {h : Q(h) - min Q <= 3.84}. Half-lives from a tenth of the first lag to a hundred times the last are
     tried: where an end of the set lies there, or the kernel that does not decay is in it, the interval is
-    open. "sum" is the nonnegative least-squares mixture over a grid of decays, 0 among them, its
-    interval by redrawing the propagator. A kernel that the data reject at 1 % tells no half-life.
+    open. The latter has 2 parameters less where a half-life comes with a transient part or a shift, so its
+    limit is 5.99; whether it is rejected is `decays`, for an open end alone does not mean no decay. "sum" is
+    the nonnegative least-squares mixture over a grid of decays, 0 among them, its interval by redrawing the
+    propagator. A kernel that the data reject at 1 % tells no half-life.
 
     Parameters
     ----------
@@ -152,12 +167,15 @@ def _fit_profiled(estimate: LagEstimate, family: str, whiten: Callable[[Float], 
     if not best.coef.any():
         raise ModelFittingError("no impact in the flow's own direction: only a kernel of 0 fits; nothing decays here")
     chi2 = np.array([point.chi2 for point in points]) - best.chi2
-    interval = _interval(grid, chi2, still - best.chi2, family)
+    decays = still - best.chi2 > stats.chi2.ppf(LEVEL, 1 if family == "exponential" else 2)
+    interval = _interval(grid, chi2, decays)
     nothing = float(target @ target) - best.chi2 <= stats.chi2.ppf(LEVEL, len(best.coef))
     free = len(best.coef) + 1 + (family == "power")
     kernel = _kernel(family, best)
     permanent = _permanent(estimate, whiten, best) if family == "exponential_permanent" else (0.0, 0.0, 0.0)
-    return _result(estimate, family, kernel, float(best.half_life), interval, permanent, best.chi2, free, nothing)
+    return _result(
+        estimate, family, kernel, float(best.half_life), interval, permanent, best.chi2, free, decays, nothing
+    )
 
 
 def _at_half_life(
@@ -196,20 +214,17 @@ def _flat(whiten: Callable[[Float], Float], target: Float) -> float:
     return float(np.sum((target - scale * shape) ** 2))
 
 
-def _interval(grid: Float, chi2: Float, flat: float, family: str) -> tuple[float, float]:
-    """Ends of {h: chi2(h) below the critical value}, crossings on straight lines in log h; open ends as 0 and inf.
-
-    With a permanent part the kernel that does not decay has both its decay and its transient part free: 2 degrees.
-    """
+def _interval(grid: Float, chi2: Float, decays: bool) -> tuple[float, float]:
+    """Ends of {h: chi2(h) below the critical value}, crossings on straight lines in log h; open ends as 0 and inf."""
     critical = stats.chi2.ppf(LEVEL, 1)
     inside = np.flatnonzero(chi2 <= critical)
     if not inside.size:  # the polished minimum between two points of the grid
         inside = np.array([int(np.argmin(chi2))])
     first, last = int(inside[0]), int(inside[-1])
     low = 0.0 if first == 0 else _crossing(grid, chi2, first - 1, first, critical)
-    high = math.inf if last == len(grid) - 1 else _crossing(grid, chi2, last + 1, last, critical)
-    still = flat <= stats.chi2.ppf(LEVEL, 2 if family == "exponential_permanent" else 1)
-    return low, math.inf if still else high
+    if last == len(grid) - 1 or not decays:
+        return low, math.inf
+    return low, _crossing(grid, chi2, last + 1, last, critical)
 
 
 def _crossing(grid: Float, chi2: Float, outside: int, inside: int, critical: float) -> float:
@@ -257,7 +272,9 @@ def _fit_sum(estimate: LagEstimate, whiten: Callable[[Float], Float]) -> KernelF
     lasting = np.quantile([drawn[0] for drawn in again], [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL])
     fixed = (float(weights[0]), float(lasting[0]), float(lasting[1]))
     nothing = float(np.sum(whiten(estimate.values) ** 2)) - norm**2 <= stats.chi2.ppf(LEVEL, free)
-    return _result(estimate, "sum", kernel, kernel.half_life, (float(low), float(high)), fixed, norm**2, free, nothing)
+    decays = _flat(whiten, whiten(estimate.values)) - norm**2 > stats.chi2.ppf(LEVEL, 2)
+    interval = (float(low), float(high))
+    return _result(estimate, "sum", kernel, kernel.half_life, interval, fixed, norm**2, free, decays, nothing)
 
 
 def _mixture(decays: Float, weights: Float) -> ExponentialSumKernel:
@@ -274,16 +291,18 @@ def _result(
     permanent: tuple[float, float, float],
     chi2: float,
     free: int,
+    decays: bool,
     nothing: bool,
 ) -> KernelFit:
     dof = len(estimate.values) - free
     p_value = float(stats.chi2.sf(chi2, dof))
     describes = p_value >= REJECTED
     told = bool(describes and not nothing and interval[0] > 0.0 and interval[1] <= estimate.lags[-1])
-    reading = _reading(half_life, interval, estimate, told, nothing)
+    reading = _reading(half_life, interval, estimate, told, nothing, decays)
     if not describes:
         reading = f"no half-life: {_misfit(estimate)}, which no {family.replace('_', ' + ')} kernel describes"
-    return KernelFit(family, kernel, half_life, interval, permanent, chi2, dof, p_value, told, estimate.unit, reading)
+    found = chi2, dof, p_value, bool(decays), told
+    return KernelFit(family, kernel, half_life, interval, permanent, *found, estimate.unit, reading)
 
 
 def _misfit(estimate: LagEstimate) -> str:
@@ -295,7 +314,9 @@ def _misfit(estimate: LagEstimate) -> str:
     return "the impact decays, but in another shape" if rise < 0 else "the impact neither decays nor stands still"
 
 
-def _reading(half_life: float, interval: tuple[float, float], estimate: LagEstimate, told: bool, nothing: bool) -> str:
+def _reading(
+    half_life: float, interval: tuple[float, float], estimate: LagEstimate, told: bool, nothing: bool, decays: bool
+) -> str:
     """The verdict as a sentence's part."""
     low, high, unit, last = *interval, estimate.unit, estimate.lags[-1]
     if nothing:
@@ -305,9 +326,11 @@ def _reading(half_life: float, interval: tuple[float, float], estimate: LagEstim
     if low == 0.0 and high <= last:
         return f"too short a life to measure: at most {high:.3g} {unit}, and the first lag is {estimate.lags[0]:.3g}"
     bound = f"every half-life above {low:.3g} {unit}" if low > 0 else "every half-life"
-    if math.isinf(high):
+    if not decays:
         return f"too short to tell: {bound} agrees with the data, no decay at all among them"
+    if math.isinf(high):
+        return f"it decays, half-life not bounded above: {bound} agrees with the data, no decay at all does not"
     return (
-        f"too short to tell: half-lives of {low:.3g} to {high:.3g} {unit} agree with the data, whose lags end at "
-        f"{last:.3g}"
+        f"too short to tell how fast: half-lives of {low:.3g} to {high:.3g} {unit} agree with the data, whose lags "
+        f"end at {last:.3g}"
     )

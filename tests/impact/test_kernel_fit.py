@@ -6,11 +6,21 @@ import math
 
 import numpy as np
 import pytest
+from helpers import real_data
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import ExponentialKernel, ExponentialSumKernel, PowerKernel, best_kernel, fit_kernel
+from research_lib.impact import (
+    ExponentialKernel,
+    ExponentialSumKernel,
+    PowerKernel,
+    best_kernel,
+    fit_kernel,
+    propagator,
+    trade_flow,
+)
 from research_lib.impact.lagged import LagEstimate
 from research_lib.impact.transient import DecayKernel
+from research_lib.market import Session, read_books
 
 LAGS = np.arange(1.0, 31.0)
 TRUE = {
@@ -77,6 +87,32 @@ def test_a_sample_too_short_says_so() -> None:
     longer = fit_kernel(observed(ExponentialKernel(math.log(2) / 40, 0.01), 3e-5), "exponential")
     assert longer.interval[1] < 100  # bounded, but beyond the lags measured: an extrapolation
     assert "agree with the data, whose lags end at 30" in longer.reading
+
+
+def test_an_open_end_is_not_no_decay() -> None:
+    slow = observed(PowerKernel(0.05, 0.01, 1.0), 1e-4)
+    found = fit_kernel(slow, "power")
+    assert math.isinf(found.interval[1])  # half-lives past a hundred times the last lag still agree
+    assert found.decays
+    assert found.reading.startswith("it decays, half-life not bounded above: every half-life above")
+    assert found.reading.endswith("no decay at all does not")
+    flat = fit_kernel(observed(ExponentialKernel(1e-6, 0.01), 1e-4), "power")
+    assert not flat.decays
+    assert flat.reading.endswith("no decay at all among them")
+
+
+def test_google_decays_though_its_half_life_has_no_upper_bound() -> None:
+    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
+    impact = propagator(trade_flow(books, Session()), 40)
+    fits = {family: fit_kernel(impact, family) for family in ("exponential", "exponential_permanent", "power")}
+    assert all(fit.decays and fit.describes and not fit.told for fit in fits.values())
+    assert "no decay at all among them" not in fits["power"].reading
+
+
+def test_of_the_decaying_part_or_of_all() -> None:
+    found = fit_kernel(observed(TRUE["exponential_permanent"], 1e-7), "exponential_permanent")
+    assert found.half_life == pytest.approx(math.log(2) / found.kernel.decays[0])
+    assert found.half_life_of_all == found.kernel.half_life > found.half_life
 
 
 def test_impact_that_builds_up_has_no_half_life() -> None:
