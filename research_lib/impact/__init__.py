@@ -30,7 +30,7 @@ from research_lib.impact.propagator import (
     response_function,
     simulate_mids,
 )
-from research_lib.impact.recovery import BlockBook, Recovery, fit_block_book, recovery_after_trades
+from research_lib.impact.recovery import BlockBook, Recovery, fit_block_book, recovery_after_trades, recovery_windows
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.stability import buy_against_sell, coefficient_stability, influence_by_day
 from research_lib.impact.totals import SeparableTotal
@@ -95,6 +95,7 @@ __all__ = [
     "propagator",
     "propagators_by_event",
     "recovery_after_trades",
+    "recovery_windows",
     "residual_bias",
     "residual_rows",
     "residual_tests",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.config import Record, number, refuse_unknown
@@ -22,6 +24,7 @@ from research_lib.market.sessions import Session
 Float = NDArray[np.float64]
 Span = tuple[float, float, float]
 QUANTITIES = ("spread", "depth")
+UNKNOWN: Span = (math.nan, math.nan, math.nan)
 NORMAL_95 = 1.959963984540054
 
 
@@ -103,6 +106,40 @@ def recovery_after_trades(
     return Recovery(quantity, seen, alone)
 
 
+def recovery_windows(
+    books: BookSnapshots,
+    quantity: str,
+    windows: Iterable[int],
+    *,
+    step_seconds: float = 1.0,
+    distance_bps: float = 10.0,
+    session: Session | None = None,
+) -> pd.DataFrame:
+    """Half-life of the recovery by the window over which it is followed: where the rows disagree, none is *the* one.
+
+    A longer window also sees slower recoveries, which one exponential then averages with the fast ones.
+
+    Parameters
+    ----------
+    windows : n_lags of each, steps
+    books, quantity, step_seconds, distance_bps, session
+        As in `recovery_after_trades`.
+
+    Returns
+    -------
+    DataFrame
+        By window in seconds: half_life, low, high (seconds), p_value, told.
+    """
+    rows = {}
+    for count in windows:
+        found = recovery_after_trades(
+            books, quantity, step_seconds=step_seconds, n_lags=count, distance_bps=distance_bps, session=session
+        ).fit()
+        rows[count * step_seconds] = (found.half_life, *found.interval, found.p_value, found.told)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["half_life", "low", "high", "p_value", "told"])
+    return table.rename_axis("window_s")
+
+
 def _alone(
     states: BookSnapshots,
     levels: list[Float],
@@ -155,9 +192,11 @@ class BlockBook(Record):
     block_depth : (estimate, low, high) shares per currency
         q, from the depth on display behind the touch.
     permanent : (estimate, low, high) currency per share**2
-        lambda, the part of the propagator that does not decay, per share of the mean market order.
+        lambda, the part of the propagator that does not decay, per share of the mean market order; NaN where
+        the propagator rejects the shape at 1 %.
     resilience : (estimate, low, high) per second
-        rho, from the decay of the spread after a trade; 0 and inf where the data set no bound.
+        rho, from the decay of the spread after a trade; 0 and inf where the data set no bound, NaN where the
+        spread rejects the shape.
     mean_shares : float
         Of a market order.
     spread, price : KernelFit
@@ -173,13 +212,24 @@ class BlockBook(Record):
 
     @property
     def kernel(self) -> ExponentialSumKernel:
-        """G by the second; refused where the permanent part is all of 1 / q."""
+        """G by the second; refused where a fit is rejected or the permanent part is all of 1 / q."""
+        for fit, what in ((self.price, "propagator"), (self.spread, "spread")):
+            if not fit.describes:
+                raise ModelFittingError(
+                    f"the {what} is not that of a block book (p = {fit.p_value:.2g}): {fit.reading}"
+                )
         whole, stays = 1.0 / self.block_depth[0], self.permanent[0]
         if stays >= whole:
             raise ModelFittingError(
                 f"the permanent impact {stays:.3g} is not below 1 / q = {whole:.3g} per share**2: nothing decays"
             )
         return ExponentialSumKernel((self.resilience[0], 0.0), (whole - stays, stays))
+
+    @property
+    def decaying(self) -> Span:
+        """1 / q - lambda, currency per share**2, over the ends of both intervals; NaN where lambda is."""
+        q, low, high = self.block_depth
+        return 1.0 / q - self.permanent[0], 1.0 / high - self.permanent[2], 1.0 / low - self.permanent[1]
 
     def refill_rate(self, seconds: float) -> Span:
         """1 - exp(-rho seconds), the part of a hole that closes meanwhile: `refill_rate` of `after_own_trades`."""
@@ -221,7 +271,9 @@ def fit_block_book(
     low, high = spread.interval
     rate = math.log(2.0) / spread.half_life
     resilience = (rate, math.log(2.0) / high, math.log(2.0) / low if low > 0 else math.inf)
-    permanent = (price.permanent[0] / mean_shares, price.permanent[1] / mean_shares, price.permanent[2] / mean_shares)
+    value, least, most = (part / mean_shares for part in price.permanent)
+    permanent = (value, least, most) if price.describes else UNKNOWN
+    resilience = resilience if spread.describes else UNKNOWN
     depth = _block_depth(books, clock_flow(books, step_seconds, session))
     return BlockBook(depth, permanent, resilience, mean_shares, spread, price)
 

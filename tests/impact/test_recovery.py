@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from helpers import real_data
@@ -15,11 +17,13 @@ from research_lib.impact import (
     fit_block_book,
     propagator,
     recovery_after_trades,
+    recovery_windows,
     trade_flow,
 )
 from research_lib.market import BookSnapshots, Session, after_own_trades, read_books
 
 DEPTH, RATE, STAYS = 5_000.0, 0.1, 5e-5
+UTC_DAY = Session(1, open="00:00", close="24:00", timezone="UTC")
 MARKET = TransientMarket.block_book(DEPTH, RATE, STAYS)
 
 
@@ -110,3 +114,41 @@ def test_google_spreads_widen_after_trades_and_close_again() -> None:
     low, _ = found.alone.conf_int()
     assert low[0] > 0
     assert found.alone.values[-1] < 0.6 * found.alone.values[0]
+
+
+def test_a_rejected_fit_gives_no_permanent_part(books: BookSnapshots) -> None:
+    found = fit_block_book(books)
+    refused = dataclasses.replace(found, price=dataclasses.replace(found.price, p_value=1e-9))
+    with pytest.raises(ModelFittingError, match="the propagator is not that of a block book"):
+        _ = refused.kernel
+
+
+def test_bitcoin_impact_that_builds_up_has_no_permanent_part() -> None:
+    books = read_books(real_data("binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"), session=UTC_DAY)
+    found = fit_block_book(books, step_seconds=0.2, price_lags=50, session=UTC_DAY)
+    assert not found.price.describes
+    assert np.isnan(found.permanent).all()
+    assert np.isnan(found.decaying).all()
+    with pytest.raises(ModelFittingError, match="still builds up"):
+        _ = found.kernel
+
+
+def test_what_decays_is_an_interval_over_both_ends(books: BookSnapshots) -> None:
+    found = fit_block_book(books)
+    value, low, high = found.decaying
+    assert low < value < high
+    assert low <= 1 / DEPTH - STAYS <= high
+
+
+def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapshots) -> None:
+    table = recovery_windows(books, "spread", (30, 60, 120))
+    assert list(table.index) == [30.0, 60.0, 120.0]
+    assert table["told"].all()
+    assert ((table["low"] <= np.log(2) / RATE) & (np.log(2) / RATE <= table["high"])).all()
+
+
+def test_the_half_life_of_googles_spread_depends_on_the_window() -> None:
+    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
+    table = recovery_windows(books, "spread", (60, 120), session=Session())
+    assert table["told"].all()
+    assert table["half_life"].iloc[1] > table["high"].iloc[0]
