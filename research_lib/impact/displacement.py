@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 
-from research_lib.config import Record
+from research_lib.config import Record, number, numbers
 from research_lib.errors import ValidationError
 from research_lib.impact.transient import Kernel, at_lags, evenly_spaced, kernel_matrix, trade_times
 
@@ -83,16 +83,20 @@ def price_path(
     Raises
     ------
     ValidationError
-        Shapes that disagree, times that do not rise, a kernel that is not finite.
+        Shapes that disagree, also that of what `response` returns; times that do not rise; a kernel that
+        is no function or not finite; parameters that are no numbers.
 
     References
     ----------
     Gatheral (2010), No-dynamic-arbitrage and market impact, Quantitative Finance 10, 749-759.
     """
-    at, traded = trade_times(times), np.asarray(shares, float)
+    at, traded = trade_times(times), numbers("shares", shares)
     if traded.shape != at.shape or not np.isfinite(traded).all():
         raise ValidationError(f"shares must be {at.shape} finite numbers as times are, got shape {traded.shape}")
-    pushed = traded if response is None else np.asarray(response(traded), float)
+    permanent, temporary = number("permanent", permanent), number("temporary", temporary)
+    pushed = traded if response is None else numbers("what response returns", response(traded))
+    if pushed.shape != at.shape or not np.isfinite(pushed).all():
+        raise ValidationError(f"response must return {at.shape} finite numbers, one a trade, got shape {pushed.shape}")
     own = pushed * at_lags(kernel, np.zeros(1))[0]
     transient = _past(kernel, at, pushed)
     lasting = permanent * (np.cumsum(traded) - traded)

@@ -107,13 +107,13 @@ def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, Propagator
     Linear models for the impact of order flow on prices I, Quantitative Finance 18). Arguments and errors as
     `propagator`; a flow by the clock is refused.
     """
+    count = _checked_lag(flow, max_lag)
     if flow.changing is None:
         raise ValidationError("a flow by the clock mixes trades that change the mid with others; use trade_flow")
     if flow.changing.all() or not flow.changing.any():
         raise ValidationError(
             f"{'all' if flow.changing.all() else 'none'} of {len(flow):,} trades change the mid at once: one kind only"
         )
-    count = _checked_lag(flow, max_lag)
     drives = np.stack([flow.sign * flow.changing, flow.sign * ~flow.changing], axis=1)
     fitted = change_regression([flow.mid[day] for day in flow.days], [drives[day] for day in flow.days], count)
     return {
@@ -153,5 +153,7 @@ def _ahead(values: Float, lag: int) -> Float:
 
 
 def _checked_lag(flow: SignedFlow, max_lag: int) -> int:
+    if not isinstance(flow, SignedFlow):
+        raise ValidationError(f"flow must be a SignedFlow; pass trade_flow(books), not {type(flow).__name__}")
     longest = max(day.stop - day.start for day in flow.days) - 2
     return int(number("max_lag", max_lag, 1, longest, integer=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any, ClassVar
 
 import numpy as np
@@ -237,7 +238,10 @@ def kernel_matrix(kernel: Kernel, times: ArrayLike) -> Float:
 
 def at_lags(kernel: Kernel, lags: Float) -> Float:
     """`kernel(lags)` as floats; refused where it is not finite or not of that shape."""
-    values = np.asarray(kernel(lags), float)
+    if isinstance(kernel, type) or not callable(kernel):
+        got = kernel.__name__ + " itself" if isinstance(kernel, type) else repr(kernel)
+        raise ValidationError(f"kernel must be a function of lags such as ExponentialKernel(decay=0.1), got {got}")
+    values = numbers("what the kernel returns", kernel(lags))
     if values.shape != lags.shape:
         raise ValidationError(f"kernel returns shape {values.shape} for lags {lags.shape}; it must keep the shape")
     if not np.isfinite(values).all():
@@ -248,13 +252,25 @@ def at_lags(kernel: Kernel, lags: Float) -> Float:
 
 
 def trade_times(times: ArrayLike) -> Float:
-    """(n,) strictly rising times of trading as floats."""
+    """(n,) strictly rising times of trading as floats, in the unit of the kernel: dates have none and are refused."""
+    if _dated(times):
+        raise ValidationError(
+            "times must be numbers in the kernel's unit of time, not dates; for a kernel by the second give "
+            "(times - times[0]).total_seconds()"
+        )
     at = numbers("times", times)
     if at.ndim != 1 or not at.size or not np.isfinite(at).all():
         raise ValidationError(f"times must be (n,) finite numbers with n >= 1, got shape {at.shape}")
     if not np.all(np.diff(at) > 0):
         raise ValidationError(f"times must rise strictly, they do not after {at[int(np.argmin(np.diff(at)))]:g}")
     return at
+
+
+def _dated(times: Any) -> bool:
+    """Whether times are dates or durations, which NumPy would read as a count of their own resolution."""
+    kind = getattr(getattr(times, "dtype", None), "kind", "")
+    first = next(iter(times), None) if kind in ("", "O") and hasattr(times, "__iter__") else None
+    return kind in tuple("mM") or isinstance(first, date | timedelta | np.datetime64 | np.timedelta64)
 
 
 def evenly_spaced(times: Float) -> bool:

@@ -180,6 +180,12 @@ def test_by_the_clock_flow_is_net_and_lags_count_from_the_middle_of_the_step() -
     assert flow.lags(2).tolist() == [0.375, 1.125]
 
 
+def test_books_in_place_of_a_flow_are_refused_with_the_remedy() -> None:
+    for estimate in (propagator, propagators_by_event, response_function, flow_autocorrelation):
+        with pytest.raises(ValidationError, match=r"pass trade_flow\(books\), not BookSnapshots"):
+            estimate(small_books(), 5)
+
+
 def test_books_without_trades_are_refused() -> None:
     books = small_books()
     with pytest.raises(ValidationError, match="no trades"):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from research_lib.impact import (
     kernel_matrix,
     price_path,
 )
-from research_lib.impact.transient import DecayKernel
+from research_lib.impact.transient import DecayKernel, trade_times
 
 KERNELS = [
     ExponentialKernel(0.7, 3.0),
@@ -69,11 +70,35 @@ def test_a_kernel_that_keeps_half_has_no_half_life() -> None:
         (lambda: KERNELS[0](-1.0), "at least 0, got -1"),
         (lambda: kernel_matrix(lambda lags: lags**-0.5, [0.0, 1.0]), "not finite at lag 0"),
         (lambda: kernel_matrix(KERNELS[0], [0.0, 1.0, 1.0]), "rise strictly"),
+        (lambda: kernel_matrix("exp", [0.0, 1.0]), "kernel must be a function of lags .*, got 'exp'"),
+        (lambda: kernel_matrix(None, [0.0, 1.0]), "kernel must be a function of lags .*, got None"),
+        (lambda: kernel_matrix(ExponentialKernel, [0.0, 1.0]), "got ExponentialKernel itself"),
+        (lambda: kernel_matrix(lambda lags: "much", [0.0, 1.0]), "what the kernel returns must be numbers"),
+        (lambda: kernel_matrix(KERNELS[0], [[0.0, 1.0], [2.0]]), "times must be numbers"),
+        (lambda: kernel_matrix(KERNELS[0], ["soon", "later"]), "times must be numbers"),
+        (lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), response=lambda x: 1.0), "response must return"),
+        (lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), permanent=np.nan), "permanent must be a number"),
+        (lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), temporary="no"), "temporary must be a number"),
     ],
 )
 def test_what_cannot_be_a_kernel_is_refused(make: Callable[[], Any], message: str) -> None:
     with np.errstate(divide="ignore"), pytest.raises(ValidationError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        pd.date_range("2024-01-02 10:00", periods=3, freq="min"),
+        pd.date_range("2024-01-02 10:00", periods=3, freq="min", tz="UTC").to_series(),
+        pd.timedelta_range("0s", periods=3, freq="min").to_numpy(),
+        list(pd.date_range("2024-01-02 10:00", periods=3, freq="min")),
+    ],
+    ids=["index", "series", "durations", "list"],
+)
+def test_dates_have_no_unit_and_are_refused(dates: Any) -> None:
+    with pytest.raises(ValidationError, match="times must be numbers in the kernel's unit of time, not dates"):
+        trade_times(dates)
 
 
 @given(
