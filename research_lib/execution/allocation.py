@@ -164,7 +164,7 @@ def allocate(
     Notes
     -----
     When C_t is the same convex function in all intervals, and nothing couples them, equal shares
-    are optimal.
+    are optimal. What a call costs in time is measured in `reports/benchmarks.md`.
     """
     if not isinstance(curve, ImpactCurve):
         single = kernel, terms, lot_size, min_trade_size or None, None if objective == "cost" else objective

@@ -22,6 +22,7 @@ MARGIN = 1e-12
 ROUNDING = 1e-9
 # A cap that the whole order does not reach must not seem to bind: the next share may go there too.
 HEADROOM = 1e-13
+PLAIN = (int, float)
 
 
 def share_caps(
@@ -81,21 +82,20 @@ def _closed(blackout: Any, n: int) -> NDArray[np.bool_] | NDArray[np.int64]:
 
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> tuple[Float, Float]:
     """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the floor."""
-    lower, reach = bound("min_shares", min_shares, n), order * (1.0 + HEADROOM)
-    plain = isinstance(min_shares, int | float)
-    if max_shares is None:
-        return lower, np.full(n, max(reach, float(min_shares))) if plain else np.maximum(reach, lower)  # type: ignore[arg-type]
-    if isinstance(max_shares, int | float) and max_shares >= order and plain:
-        return lower, np.full(n, min(float(max_shares), max(reach, float(min_shares))))  # type: ignore[arg-type]
-    upper = bound("max_shares", max_shares, n)
-    if isinstance(max_shares, int | float) and max_shares < order:
-        return lower, upper
+    lower, plain = bound("min_shares", min_shares, n), isinstance(max_shares, PLAIN)
+    if plain and not max_shares >= order:  # type: ignore[operator]  # NaN too
+        return lower, bound("max_shares", max_shares, n)
+    reach = order * (1.0 + HEADROOM)
+    if isinstance(min_shares, PLAIN) and (plain or max_shares is None):
+        most = np.inf if max_shares is None else max_shares
+        return lower, np.full(n, min(float(most), max(reach, float(min_shares))))
+    upper = bound("max_shares", np.inf if max_shares is None else max_shares, n)
     return lower, np.minimum(upper, np.maximum(reach, lower))
 
 
 def bound(name: str, shares: Any, n: int) -> Float:
     """A bound of each interval, (n,) shares, at least 0."""
-    if isinstance(shares, int | float) and shares >= 0:
+    if isinstance(shares, PLAIN) and shares >= 0:
         return np.full(n, float(shares)) if shares else _zeros(n)
     try:
         array = np.broadcast_to(np.asarray(shares, float), (n,))
@@ -113,7 +113,7 @@ def relaxed(problem: Problem, capacity: Float, lot: float | None) -> tuple[Probl
     In whole lots where `lot` says so. Caps stop at `capacity`, (n,), what the curve knows the price
     of; caps of 0 stay. The problem is returned as it was, with no text, where nothing needs or helps.
     """
-    order, lower, faults = problem.shares, problem.lower, problem.faults
+    order, lower, faults = problem.shares, problem.lower, problem.faults & (CROSSED | CAPS_LOW | FLOORS_HIGH)
     if faults & CROSSED or (not faults and (lot is None or admits_lots(lower, problem.upper, order, lot))):
         return problem, ""
     if faults & FLOORS_HIGH or (not faults and _floors_high(problem, lot or 1.0)):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import number
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.bounds import bounds_of, relaxed
+from research_lib.execution.bounds import PLAIN, bounds_of, relaxed
 from research_lib.execution.solvers import (
     CAPS_LOW,
     CROSSED,
@@ -76,7 +76,7 @@ def coupling_of(
     cross_check: bool,
 ) -> Coupling | None:
     """What couples the intervals, None where nothing does."""
-    if kernel is None and terms is None and isinstance(risk_aversion, int | float) and risk_aversion == 0.0:
+    if kernel is None and terms is None and isinstance(risk_aversion, PLAIN) and not risk_aversion:
         return None
     if terms is not None and not isinstance(terms, ConvexTerms):
         raise ValidationError(f"terms must be ConvexTerms, got {type(terms).__name__}")

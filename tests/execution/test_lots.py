@@ -258,3 +258,15 @@ def test_a_lot_above_the_order_is_warned_of() -> None:
     assert "lot_size 30000 is above the order of 10,000: all of it is one odd lot" in result.warnings
     assert result.summary().count("of the cost above") == 1
     assert "before rounding, KKT residual" in result.summary()
+
+
+def test_what_needs_no_relaxation_gets_none() -> None:
+    vertex = allocate(
+        PowerImpact(np.full(3, 1e-3), 0.5), 240, max_shares=100, objective="impact", on_infeasible="relax"
+    )
+    lots = allocate(LinearImpact(np.full(3, 1e-5)), 300, max_shares=100, lot_size=LOT, on_infeasible="relax")
+    for result in (vertex, lots):
+        assert result.relaxed == ""
+        assert result.relaxed_caps is None
+    with pytest.raises(ValidationError, match="max_shares must be at least 0, got nan"):
+        allocate(LinearImpact(np.full(3, 1e-5)), 300, max_shares=np.nan)
