@@ -112,7 +112,9 @@ def _volume(volume: ArrayLike) -> Float:
 def _at_least_zero(name: str, values: ArrayLike) -> Float:
     array = np.array(numbers(name, values))
     if array.ndim != 1 or not array.size:
-        raise ValidationError(f"{name} must be (n,), one an interval, got shape {array.shape}: {str(values)[:60]}")
+        raise ValidationError(
+            f"{name} must be (n,), finite and at least 0, got shape {array.shape}: {str(values)[:60]}"
+        )
     bad = ~(np.isfinite(array) & (array >= 0))
     if bad.any():
         raise ValidationError(
