@@ -250,7 +250,7 @@ def _criteria(parts: Parts, fit: ImpactFit, sizes: Float) -> dict[str, float]:
     n, sse = float(rows["n"].sum()), float(np.sum(square + of_rows))
     coefficients = np.column_stack([fit.estimate.coefficients, fit.estimate.free])
     p = int(np.unique(coefficients, axis=0)[:, fit.estimate.coefficients.shape[1] :].sum())
-    fitted = n * np.log(2.0 * np.pi * np.e * sse / n) if sse > 0 else -np.inf
+    fitted = n * (np.log(2.0 * np.pi * sse / n) + 1.0) if sse > 0 else -np.inf
     return {"aic": fitted + 2 * (p + 1), "bic": fitted + (p + 1) * np.log(n), "coefficients": p}
 
 
