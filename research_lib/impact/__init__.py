@@ -30,7 +30,14 @@ from research_lib.impact.propagator import (
     response_function,
     simulate_mids,
 )
-from research_lib.impact.recovery import BlockBook, Recovery, fit_block_book, recovery_after_trades, recovery_windows
+from research_lib.impact.recovery import (
+    BlockBook,
+    Recovery,
+    depends_on_window,
+    fit_block_book,
+    recovery_after_trades,
+    recovery_windows,
+)
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.stability import buy_against_sell, coefficient_stability, influence_by_day
 from research_lib.impact.totals import SeparableTotal
@@ -81,6 +88,7 @@ __all__ = [
     "clock_flow",
     "coefficient_stability",
     "cross_validate",
+    "depends_on_window",
     "fit_block_book",
     "fit_forms",
     "fit_impact",

@@ -140,6 +140,18 @@ def recovery_windows(
     return table.rename_axis("window_s")
 
 
+def depends_on_window(table: pd.DataFrame, window: float) -> bool:
+    """Whether another window contradicts the half-life over `window` seconds, a row of `recovery_windows`.
+
+    If told: another one told lies outside its interval, or a longer window tells none. Else: another tells one.
+    """
+    chosen, told = table.loc[window], table[table["told"].astype(bool)]
+    if not chosen["told"]:
+        return len(told) > 0
+    outside = (told["half_life"] < chosen["low"]) | (told["half_life"] > chosen["high"])
+    return bool(outside.any()) or not table.loc[window:, "told"].all()
+
+
 def _alone(
     states: BookSnapshots,
     levels: list[Float],

@@ -121,7 +121,7 @@ def plot_savings_by_half_life(
 
 
 def plot_child_orders(schedules: Mapping[str, ArrayLike], minutes: ArrayLike, ax: Axes | None = None) -> Axes:
-    """Child orders over time as steps, shares, log scale; TWAP in its colour, the others by half-life.
+    """Child orders over time, shares, log scale: the first and the last as points, a line through those between.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def plot_child_orders(schedules: Mapping[str, ArrayLike], minutes: ArrayLike, ax
     ax = ax or new_figure()[1][0]
     at = np.asarray(minutes, float)
     for (name, shares), colour in zip(schedules.items(), (STRATEGY_COLOURS["TWAP"], *SERIES), strict=False):
-        ax.step(at, np.asarray(shares, float), where="post", color=colour, linewidth=1.3, label=name)
+        ax.plot(at[1:-1], np.asarray(shares, float)[1:-1], color=colour, linewidth=1.3, label=name)
         ax.plot(at[[0, -1]], np.asarray(shares, float)[[0, -1]], "o", color=colour, markersize=4)
     ax.set_yscale("log")
     ax.set_xlabel("minutes since the first child order")

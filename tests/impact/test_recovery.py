@@ -14,6 +14,7 @@ from research_lib.impact import (
     ExponentialKernel,
     TransientMarket,
     clock_flow,
+    depends_on_window,
     fit_block_book,
     propagator,
     recovery_after_trades,
@@ -145,6 +146,10 @@ def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapsho
     assert list(table.index) == [30.0, 60.0, 120.0]
     assert table["told"].all()
     assert ((table["low"] <= np.log(2) / RATE) & (np.log(2) / RATE <= table["high"])).all()
+    assert not depends_on_window(table, 60.0)
+    assert depends_on_window(table.assign(told=[True, True, False]), 60.0)  # a longer window tells none
+    assert not depends_on_window(table.assign(told=[False, True, True]), 60.0)  # a window too short is no contradiction
+    assert depends_on_window(table.assign(told=[True, False, False]), 60.0)
 
 
 def test_the_half_life_of_googles_spread_depends_on_the_window() -> None:
@@ -152,3 +157,4 @@ def test_the_half_life_of_googles_spread_depends_on_the_window() -> None:
     table = recovery_windows(books, "spread", (60, 120), session=Session())
     assert table["told"].all()
     assert table["half_life"].iloc[1] > table["high"].iloc[0]
+    assert depends_on_window(table, 60.0)

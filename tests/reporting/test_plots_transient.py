@@ -57,5 +57,8 @@ def test_savings_shade_the_half_life_only_where_it_is_told(span: tuple[float, fl
 def test_child_orders_keep_twaps_colour() -> None:
     ax = plots.plot_child_orders({"TWAP": [1.0, 1.0, 1.0], "half-life 3 s": [1.4, 0.2, 1.4]}, [0.0, 1.0, 2.0])
     assert ax.lines[0].get_color() == STRATEGY_COLOURS["TWAP"]
+    inner, ends = ax.lines[2:]  # no drop from the first child order to the second is drawn
+    assert list(inner.get_ydata()) == [0.2]
+    assert list(ends.get_ydata()) == [1.4, 1.4]
     assert ax.get_yscale() == "log"
     assert "shares" in ax.get_ylabel()
