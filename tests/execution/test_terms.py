@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.linalg import solve
@@ -172,3 +174,18 @@ def test_trust_constr_has_the_curvature_of_the_risk() -> None:
     found = allocate(curve, 1e5, risk_aversion=1e-8, covariance=1e-2, solver="scipy").attempts[0]
     assert (found.backend, found.accepted) == ("trust-constr", True)
     assert found.iterations < 50
+
+
+@pytest.mark.parametrize(
+    ("curve", "shares", "settings"),
+    [
+        (LinearImpact(np.linspace(1e-6, 1e-5, 78)), 1e4, {"risk_aversion": 1.0, "covariance": 1e-2}),
+        (PowerImpact(np.linspace(1e-4, 1e-3, 78), 0.5, 0.01), 1e6, {"terms": ConvexTerms(smoothness=1.0)}),
+    ],
+)
+def test_terms_that_outweigh_the_cost_have_an_answer(
+    curve: ImpactCurve, shares: float, settings: dict[str, Any]
+) -> None:
+    result = allocate(curve, shares, **settings)
+    assert result.attempts[-1].accepted
+    assert result.duality_gap < 1e-6
