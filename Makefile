@@ -30,7 +30,7 @@ test: $(READY) ## lint, type-check, run the tests and the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax tests notebooks
+	TQDM_DISABLE=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --nbval-lax tests notebooks
 
 bench: $(READY) ## measure what is claimed about speed and memory, into reports/benchmarks.md
 	$(BIN)/python benchmarks
