@@ -14,6 +14,7 @@ from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.impact.curves import ImpactCurve, LinearImpact
 from research_lib.impact.fit_result import ImpactFit
+from research_lib.impact.lagged import long_run_sum
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 
@@ -96,7 +97,8 @@ def calibrate_almgren_chriss(
     A child of x shares that walks the book costs beta x^2 beyond the half-spread, which Almgren and
     Chriss write (eta / tau) x^2. Q is the signed volume (buyers' less sellers') of the H intervals over
     which the mid m moved. At H = 1 gamma holds whatever impact of the moment has not faded yet; at long
-    horizons that washes out, and the error grows: Newey-West over H windows, which overlap.
+    horizons that washes out, and the error grows: Bartlett weights (Newey-West) reach over 2 H windows, for
+    windows of H intervals overlap, and never over a night.
 
     Parameters
     ----------
@@ -177,17 +179,22 @@ def _moves(mid: Float, day: Int64, span: int) -> tuple[Float, NDArray[np.bool_]]
 
 
 def _response(mid: Float, flow: Float, day: Int64, span: int) -> dict[str, float]:
-    """Slope of the mid's moves over `span` intervals against their signed volume."""
+    """Slope of the mid's moves over `span` intervals against their signed volume, its error day by day."""
     import statsmodels.api as sm
 
     move, kept = _moves(mid, day, span)
     sums = np.convolve(flow, np.ones(span), "valid")[: len(kept)][kept] if len(kept) else np.empty(0)
     if len(move) < 3 * span or not np.ptp(sums) > 0:
         return {"permanent": np.nan, "error": np.nan, "r2": np.nan, "windows": len(move)}
-    fitted = sm.OLS(move, sm.add_constant(sums)).fit(cov_type="HAC", cov_kwds={"maxlags": 2 * span})
+    fitted = sm.OLS(move, sm.add_constant(sums)).fit()
+    scores = np.zeros((len(kept), 2))
+    scores[kept] = fitted.model.exog * fitted.resid[:, None]
+    nights = np.flatnonzero(np.diff(day[: len(kept)])) + 1
+    meat = sum(long_run_sum(within, 2 * span + 1) for within in np.split(scores, nights))
+    bread = fitted.normalized_cov_params
     return {
         "permanent": float(fitted.params[1]),
-        "error": float(fitted.bse[1]),
+        "error": float(np.sqrt((bread @ meat @ bread)[1, 1])),
         "r2": float(fitted.rsquared),
         "windows": len(move),
     }

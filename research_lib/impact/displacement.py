@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg
 
 from research_lib.config import Record, number, numbers
 from research_lib.errors import ValidationError
-from research_lib.impact.transient import Kernel, at_lags, evenly_spaced, kernel_matrix, trade_times
+from research_lib.impact.transient import Kernel, at_lags, displaced, evenly_spaced, kernel_matrix, trade_times
 
 Float = NDArray[np.float64]
 
@@ -116,6 +115,5 @@ def price_path(
 def _past(kernel: Kernel, times: Float, pushed: Float) -> Float:
     """sum_{j < i} pushed_j G(t_i - t_j), (n,)."""
     if evenly_spaced(times):
-        column = np.append(0.0, at_lags(kernel, times[1:] - times[0]))
-        return linalg.matmul_toeplitz((column, np.zeros(len(times))), pushed)
+        return displaced(at_lags(kernel, times - times[0]), pushed)
     return np.tril(kernel_matrix(kernel, times), -1) @ pushed

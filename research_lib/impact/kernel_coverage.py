@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from research_lib.config import refuse_unknown
 from research_lib.impact.flow import SignedFlow
 from research_lib.impact.kernel_fit import FAMILIES, fit_kernel
 from research_lib.impact.propagator import propagator, simulate_mids
-from research_lib.impact.transient import DecayKernel
+from research_lib.impact.transient import DecayKernel, ExponentialSumKernel
 from research_lib.market.order_flow import OrderFlow
 
 Float = NDArray[np.float64]
@@ -33,14 +35,21 @@ def kernel_coverage(
     Parameters
     ----------
     kernels : mapping of family to kernel
-        The truth, of lags in trades, and the family to fit (`FAMILIES`) where its half-life is G(0)'s half.
+        The truth, of lags in trades, and the family to fit, of `FAMILIES`. "exponential_permanent" is held to the
+        half-life of the part that decays, as `KernelFit.half_life` is; the others to the lag of G(0) / 2.
     rng : numpy.random.Generator
 
     Returns
     -------
     DataFrame
         By family: band (each lag by itself), simultaneous (all lags at once), half_life, told (of the verdicts).
+
+    Raises
+    ------
+    ValidationError
+        A family that is none of `FAMILIES`.
     """
+    refuse_unknown(kernels, FAMILIES, "kernel family")
     rows = {}
     for family in (name for name in FAMILIES if name in kernels):
         kernel = kernels[family]
@@ -59,5 +68,13 @@ def _held(kernel: DecayKernel, family: str, n_trades: int, max_lag: int, rng: np
     inside = [
         (low <= truth) & (truth <= high) for low, high in (estimate.conf_int(), estimate.conf_int(simultaneous=True))
     ]
-    held = fit.interval[0] <= kernel.half_life <= fit.interval[1]
+    held = fit.interval[0] <= _true_half_life(kernel, family) <= fit.interval[1]
     return [float(inside[0].mean()), float(inside[1].all()), float(held), float(fit.told)]
+
+
+def _true_half_life(kernel: DecayKernel, family: str) -> float:
+    """What `KernelFit.half_life` of this family estimates."""
+    if family == "exponential_permanent" and isinstance(kernel, ExponentialSumKernel):
+        moving = [part for part in zip(kernel.decays, kernel.scales, strict=True) if part[0] > 0]
+        return ExponentialSumKernel(*zip(*moving, strict=True)).half_life if moving else math.inf
+    return kernel.half_life

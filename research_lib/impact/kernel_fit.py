@@ -13,6 +13,7 @@ from scipy import linalg, optimize, stats
 
 from research_lib.config import Record, refuse_unknown
 from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.impact.kernel_noise import LEVEL, SHIFTS, noise_limit, powers
 from research_lib.impact.lagged import LagEstimate
 from research_lib.impact.transient import ExponentialKernel, ExponentialSumKernel, PowerKernel
 
@@ -20,10 +21,8 @@ Float = NDArray[np.float64]
 FitKernel = ExponentialKernel | ExponentialSumKernel | PowerKernel
 FAMILIES = ("exponential", "exponential_permanent", "power", "sum")
 GRID = 121
-SHIFTS = np.geomspace(0.1, 10.0, 9)
 DECAYS_A_DECADE = 4
 SUM_DRAWS = 400
-LEVEL = 0.95
 REJECTED = 0.01
 MOST_LAGS = 16  # of V's inverse: with more, its own error shows in chi2
 
@@ -43,7 +42,7 @@ class KernelFit(Record):
     interval : (low, high)
         95 % set of the half-life; 0 or inf where the data set no bound.
     permanent : (estimate, low, high)
-        The part that never decays, with its 95 % interval; zeros for families without it.
+        The part that never decays, with its 95 % Wald interval; zeros for families without it.
     chi2, p_value : float
         Distance of the propagator from the kernel and its chance under it; a small p-value: another shape.
     dof : int
@@ -85,7 +84,9 @@ class KernelFit(Record):
         return self.chi2 - 2.0 * self.dof
 
 
-def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
+def fit_kernel(
+    estimate: LagEstimate, family: str = "exponential", *, rng: np.random.Generator | None = None
+) -> KernelFit:
     r"""Fit a kernel by generalised least squares, its half-life by profile likelihood.
 
     .. math:: Q(h) = \min_\theta (\hat G - G_{h, \theta})' V^{-1} (\hat G - G_{h, \theta})
@@ -98,6 +99,9 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
     the nonnegative least-squares mixture over a grid of decays, 0 among them, its interval by redrawing the
     propagator. A kernel that the data reject at 1 % tells no half-life.
 
+    The impact is told from noise where the family takes more of chi2 away than from 95 % of draws of noise alone:
+    the half-life and the shift are chosen too, so no chi2 quantile of the scales would do.
+
     Parameters
     ----------
     estimate : LagEstimate
@@ -105,6 +109,9 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
     family : str
         "exponential", "exponential_permanent" (the mid of Obizhaeva and Wang), "power" (its shift among 9
         between 0.1 and 10 first lags) or "sum".
+    rng : numpy.random.Generator, optional
+        Of the draws of noise and of the redrawn propagators; `numpy.random.default_rng(0)` by default, so that
+        the same estimate is always read alike.
 
     Raises
     ------
@@ -118,9 +125,10 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
         raise ValidationError(f"{len(estimate.values)} lags cannot tell a kernel; estimate 4 or more")
     few = _thinned(estimate)
     whiten = _whitener(few.cov)
+    stream = rng or np.random.default_rng(0)
     if family == "sum":
-        return _fit_sum(few, whiten)
-    return _fit_profiled(few, family, whiten)
+        return _fit_sum(few, whiten, stream)
+    return _fit_profiled(few, family, whiten, stream)
 
 
 def best_kernel(
@@ -157,7 +165,9 @@ class _Point:
     shift: float = 0.0
 
 
-def _fit_profiled(estimate: LagEstimate, family: str, whiten: Callable[[Float], Float]) -> KernelFit:
+def _fit_profiled(
+    estimate: LagEstimate, family: str, whiten: Callable[[Float], Float], rng: np.random.Generator
+) -> KernelFit:
     target = whiten(estimate.values)
     at = partial(_at_half_life, family, estimate.lags, whiten, target)
     grid = np.geomspace(0.1 * estimate.lags[0], 100.0 * estimate.lags[-1], GRID)
@@ -169,7 +179,7 @@ def _fit_profiled(estimate: LagEstimate, family: str, whiten: Callable[[Float], 
     chi2 = np.array([point.chi2 for point in points]) - best.chi2
     decays = still - best.chi2 > stats.chi2.ppf(LEVEL, 1 if family == "exponential" else 2)
     interval = _interval(grid, chi2, decays)
-    nothing = float(target @ target) - best.chi2 <= stats.chi2.ppf(LEVEL, len(best.coef))
+    nothing = float(target @ target) - best.chi2 <= noise_limit(family, estimate.lags, grid, whiten, rng)
     free = len(best.coef) + 1 + (family == "power")
     kernel = _kernel(family, best)
     permanent = _permanent(estimate, whiten, best) if family == "exponential_permanent" else (0.0, 0.0, 0.0)
@@ -186,11 +196,8 @@ def _at_half_life(
     if family == "exponential_permanent":
         coef, norm = optimize.nnls(whiten(np.stack([decay, np.ones(len(lags))], axis=1)), target)
         return _Point(half_life, norm**2, coef)
-    if family == "exponential":
-        shifts, shapes = np.zeros(1), whiten(decay[:, None])
-    else:
-        shifts = lags[0] * SHIFTS
-        shapes = whiten((1.0 + lags[:, None] / shifts) ** (-math.log(2.0) / np.log1p(half_life / shifts)))
+    shifts = np.zeros(1) if family == "exponential" else lags[0] * SHIFTS
+    shapes = whiten(decay[:, None] if family == "exponential" else powers(lags, half_life, shifts))
     along, norms = np.maximum(target @ shapes, 0.0), np.sum(shapes**2, axis=0)
     best = int(np.argmax(along**2 / norms))
     chi2 = float(target @ target - along[best] ** 2 / norms[best])
@@ -243,7 +250,7 @@ def _kernel(family: str, best: _Point) -> FitKernel:
 
 
 def _permanent(estimate: LagEstimate, whiten: Callable[[Float], Float], best: _Point) -> tuple[float, float, float]:
-    """The constant with its profile interval over half-life and transient part, by the delta method at the best fit."""
+    """The constant with its Wald interval: the covariance of all three parameters, linearised at the best fit."""
     decay = math.log(2.0) / best.half_life
     shape = np.exp(-decay * estimate.lags)
     slope = np.stack([shape, np.ones(len(shape)), -best.coef[0] * estimate.lags * shape], axis=1)
@@ -253,7 +260,7 @@ def _permanent(estimate: LagEstimate, whiten: Callable[[Float], Float], best: _P
     return value, max(value - half, 0.0), value + half
 
 
-def _fit_sum(estimate: LagEstimate, whiten: Callable[[Float], Float]) -> KernelFit:
+def _fit_sum(estimate: LagEstimate, whiten: Callable[[Float], Float], rng: np.random.Generator) -> KernelFit:
     """Nonnegative mixture over a grid of decays; the interval by redrawing the propagator from its own law."""
     first, last = estimate.lags[0], estimate.lags[-1]
     count = 1 + math.ceil(DECAYS_A_DECADE * math.log10(4.0 * last / first))
@@ -264,14 +271,16 @@ def _fit_sum(estimate: LagEstimate, whiten: Callable[[Float], Float]) -> KernelF
     if not weights.any():
         raise ModelFittingError("no impact in the flow's own direction: only a kernel of 0 fits; nothing decays here")
     kernel = _mixture(decays, weights)
-    draws = np.random.default_rng(0).multivariate_normal(shapes @ weights, estimate.cov, SUM_DRAWS, method="cholesky")
+    draws = rng.multivariate_normal(shapes @ weights, estimate.cov, SUM_DRAWS, method="cholesky")
     again = [optimize.nnls(white, whiten(draw))[0] for draw in draws]
     lives = [_mixture(decays, drawn).half_life if drawn.any() else 0.0 for drawn in again]
     low, high = np.quantile(lives, [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL], method="inverted_cdf")
     free = int(np.count_nonzero(weights))
     lasting = np.quantile([drawn[0] for drawn in again], [0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL])
     fixed = (float(weights[0]), float(lasting[0]), float(lasting[1]))
-    nothing = float(np.sum(whiten(estimate.values) ** 2)) - norm**2 <= stats.chi2.ppf(LEVEL, free)
+    noise = rng.standard_normal((SUM_DRAWS, len(estimate.lags)))
+    gains = [drawn @ drawn - optimize.nnls(white, drawn)[1] ** 2 for drawn in noise]
+    nothing = float(np.sum(whiten(estimate.values) ** 2)) - norm**2 <= float(np.quantile(gains, LEVEL))
     decays = _flat(whiten, whiten(estimate.values)) - norm**2 > stats.chi2.ppf(LEVEL, 2)
     interval = (float(low), float(high))
     return _result(estimate, "sum", kernel, kernel.half_life, interval, fixed, norm**2, free, decays, nothing)

@@ -46,10 +46,19 @@ class LagEstimate(Record):
         """Standard errors, (k,)."""
         return np.sqrt(np.diag(self.cov))
 
-    def conf_int(self, level: float = 0.95, *, simultaneous: bool = False) -> tuple[Float, Float]:
-        """Lower and upper end at each lag, (k,) each; `simultaneous`: all lags at once (sup-t band)."""
+    def conf_int(
+        self, level: float = 0.95, *, simultaneous: bool = False, rng: np.random.Generator | None = None
+    ) -> tuple[Float, Float]:
+        """Lower and upper end at each lag, (k,) each; `simultaneous`: all lags at once (sup-t band).
+
+        The sup-t quantile is simulated with `rng`, by default `numpy.random.default_rng(0)`: the same each time.
+        """
         number("level", level, above=0, high=np.nextafter(1, 0))
-        width = _sup_t(self.cov, level) if simultaneous else stats.norm.ppf(0.5 + 0.5 * level)
+        width = (
+            _sup_t(self.cov, level, rng or np.random.default_rng(0))
+            if simultaneous
+            else stats.norm.ppf(0.5 + 0.5 * level)
+        )
         return self.values - width * self.se, self.values + width * self.se
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
@@ -63,10 +72,10 @@ class LagEstimate(Record):
         return LagEstimate(self.lags, factor * self.values, factor**2 * self.cov, self.n, self.unit)
 
 
-def _sup_t(cov: Float, level: float) -> float:
-    """Quantile of the largest |t| over the lags, by normal draws of a fixed seed."""
+def _sup_t(cov: Float, level: float, rng: np.random.Generator) -> float:
+    """Quantile of the largest |t| over the lags, by normal draws."""
     se = np.sqrt(np.diag(cov))
-    draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(se)), cov, SUP_T_DRAWS, method="eigh")
+    draws = rng.multivariate_normal(np.zeros(len(se)), cov, SUP_T_DRAWS, method="eigh")
     return float(np.quantile(np.max(np.abs(draws) / se, axis=1), level))
 
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import signal
 
 from research_lib.config import number
 from research_lib.errors import ValidationError
 from research_lib.impact.flow import SignedFlow
 from research_lib.impact.lagged import LagEstimate, bandwidth, change_regression, lagged_means
-from research_lib.impact.transient import Kernel, at_lags
+from research_lib.impact.transient import Kernel, at_lags, displaced
 
 Float = NDArray[np.float64]
 
@@ -40,15 +39,20 @@ def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> 
 
 
 def flow_autocorrelation(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
-    """C(l) = E[x_t x_{t+l}] / E[x_t^2] for l = 1 ... max_lag steps, taking E[x] as 0; lags counted in steps."""
+    """C(l) = E[x_t x_{t+l}] / E[x_t^2] for l = 1 ... max_lag steps, taking E[x] as 0; lags counted in steps.
+
+    Bands are of the ratio (delta method): the scores x_t x_{t+l} - C(l) x_t^2 over E[x^2] know of the estimated E[x^2].
+    """
     count = _checked_lag(flow, max_lag)
     drive = flow.drive(measure)
     products = [
         np.stack([_ahead(drive[day], lag) * drive[day] for lag in range(1, count + 1)], axis=1) for day in flow.days
     ]
-    power = float(np.mean(drive**2))
-    means = lagged_means(products, flow.unit, np.arange(1.0, count + 1), bandwidth(len(flow)) + count)
-    return means.scaled(1.0 / power)
+    power, width, lags = float(np.mean(drive**2)), bandwidth(len(flow)) + count, np.arange(1.0, count + 1)
+    means = lagged_means(products, flow.unit, lags, width)
+    values = means.values / power
+    scores = [product - values * drive[day][:, None] ** 2 for product, day in zip(products, flow.days, strict=True)]
+    return LagEstimate(lags, values, lagged_means(scores, flow.unit, lags, width).cov / power**2, means.n, flow.unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +146,9 @@ def simulate_mids(
 ) -> Float:
     """Mids just before each of n steps, (n,): start + sum_{s<t} G(t - s) x_s + a random walk of `volatility` a step."""
     drive = np.asarray(flow, float)
-    moved = signal.fftconvolve(drive, at_lags(kernel, np.arange(1.0, len(drive) + 1)))[: len(drive)]
+    moved = displaced(at_lags(kernel, np.arange(float(len(drive)))), drive)
     noise = number("volatility", volatility, 0) * rng.standard_normal(len(drive))
-    return start + np.append(0.0, moved[:-1]) + np.cumsum(noise)
+    return start + moved + np.cumsum(noise)
 
 
 def _ahead(values: Float, lag: int) -> Float:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg, optimize
+from scipy import linalg, optimize, signal
 
 from research_lib.config import Record, number, numbers
 from research_lib.errors import ValidationError
@@ -234,6 +234,11 @@ def kernel_matrix(kernel: Kernel, times: ArrayLike) -> Float:
     if evenly_spaced(at):
         return linalg.toeplitz(at_lags(kernel, lags[0]))
     return at_lags(kernel, lags)
+
+
+def displaced(values: Float, pushed: Float) -> Float:
+    """sum_{s < t} G_{t-s} pushed_s at each of n even steps, (n,), by FFT; values (n,) are G at lags 0 ... n - 1."""
+    return np.asarray(signal.fftconvolve(pushed, np.append(0.0, values[1:]))[: len(pushed)])
 
 
 def at_lags(kernel: Kernel, lags: Float) -> Float:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.impact.transient import ExponentialSumKernel, Kernel, at_lags
+from research_lib.impact.transient import ExponentialSumKernel, Kernel, at_lags, displaced
 from research_lib.market.book import BookSnapshots
 from research_lib.market.order_flow import OrderFlow
 from research_lib.market.trades import Trades
@@ -109,8 +108,8 @@ class TransientMarket(Record):
         n = number("n_steps", n_steps, 2, integer=True)
         shares = self._shares(n, rng)
         lags = self.step_seconds * np.arange(n)
-        pushed = _past(shares, at_lags(self.kernel, lags))
-        excess = _past(np.abs(shares), self.widening * np.exp(-self.resilience * lags))
+        pushed = displaced(at_lags(self.kernel, lags), shares)
+        excess = displaced(self.widening * np.exp(-self.resilience * lags), np.abs(shares))
         walk = np.cumsum(self.volatility * np.sqrt(self.step_seconds) * rng.standard_normal(n))
         mid = self.base_price + walk + pushed
         traded = np.flatnonzero(shares)
@@ -150,8 +149,3 @@ class TransientMarket(Record):
     def _scatter(self, rng: np.random.Generator, *shape: int) -> Float:
         """Lognormal factors of mean 1."""
         return np.exp(self.noise * rng.standard_normal(shape) - 0.5 * self.noise**2)
-
-
-def _past(pushed: Float, kernel: Float) -> Float:
-    """sum_{s<t} pushed_s kernel_{t-s}, (n,)."""
-    return signal.fftconvolve(pushed, np.append(0.0, kernel[1:]))[: len(pushed)]

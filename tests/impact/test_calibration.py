@@ -12,6 +12,7 @@ from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.execution import almgren_chriss
 from research_lib.impact import ImpactModel, LinearImpact, PowerImpact, calibrate_almgren_chriss
+from research_lib.impact.calibration import _response
 from research_lib.market import BookSnapshots, OrderFlow, Session, assess, read_books, thin_stock
 
 SESSION = Session(78)
@@ -118,3 +119,19 @@ def test_on_a_real_day_flow_moves_the_mid_and_only_on_one_of_them_for_good(file:
     assert np.all(found.temporary >= 0)
     assert 0.5 < found.variance_ratio < 1.5
     assert 0.4 < found.signed_share < 0.8
+
+
+def test_errors_are_newey_west_within_days_and_know_nothing_of_nights() -> None:
+    """One day: statsmodels' own. The same day twice: as two independent days, whatever is next to the night."""
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(5)
+    flow = rng.normal(size=200)
+    mid = 100 + np.cumsum(np.append(0.0, 0.3 * flow[:-1] + rng.normal(size=199)))
+    one = _response(mid, flow, np.zeros(200, np.int64), 5)
+    move, sums = mid[5:] - mid[:-5], np.convolve(flow, np.ones(5), "valid")[:195]
+    fitted = sm.OLS(move, sm.add_constant(sums)).fit(cov_type="HAC", cov_kwds={"maxlags": 10})
+    assert one["error"] == pytest.approx(fitted.bse[1], rel=1e-9)
+    two = _response(np.tile(mid, 2), np.tile(flow, 2), np.repeat([0, 1], 200), 5)
+    assert two["permanent"] == pytest.approx(one["permanent"])
+    assert two["error"] == pytest.approx(one["error"] / np.sqrt(2), rel=1e-9)

@@ -89,6 +89,32 @@ def test_a_sample_too_short_says_so() -> None:
     assert "agree with the data, whose lags end at 30" in longer.reading
 
 
+@pytest.mark.parametrize("family", list(TRUE))
+def test_noise_alone_passes_for_impact_one_time_in_twenty(family: str) -> None:
+    """All parameters are chosen on the noise, the half-life and the shift too: the limit must know of that."""
+    rng, found = np.random.default_rng(13), []
+    for _ in range(120 if family != "sum" else 40):
+        noise = LagEstimate(LAGS, 1e-3 * rng.standard_normal(len(LAGS)), 1e-6 * np.eye(len(LAGS)), 5000, "trades")
+        try:
+            found.append("cannot be told from noise" not in fit_kernel(noise, family).reading)
+        except ModelFittingError:
+            found.append(False)
+    assert np.mean(found) <= 0.12  # Binomial(120, 0.05): more comes once in 1,000
+
+
+def test_the_draws_decide_the_reading_alone() -> None:
+    estimate = observed(TRUE["sum"], 2e-4)
+    same = [fit_kernel(estimate, "sum").interval for _ in range(2)]
+    other = fit_kernel(estimate, "sum", rng=np.random.default_rng(1)).interval
+    assert same[0] == same[1] != other
+    bands = [
+        estimate.conf_int(simultaneous=True, rng=rng)[1]
+        for rng in (None, np.random.default_rng(0), np.random.default_rng(1))
+    ]
+    assert np.array_equal(bands[0], bands[1])
+    assert not np.array_equal(bands[0], bands[2])
+
+
 def test_an_open_end_is_not_no_decay() -> None:
     slow = observed(PowerKernel(0.05, 0.01, 1.0), 1e-4)
     found = fit_kernel(slow, "power")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import real_data
+from scipy import signal
 
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import (
@@ -207,3 +208,18 @@ def test_google_trades_that_change_the_price_move_it_far_more() -> None:
     flow = trade_flow(books, Session())
     kinds = propagators_by_event(flow, 20)
     assert np.all(kinds["changing"].conf_int()[0] > kinds["unchanging"].conf_int()[1])
+
+
+def test_the_autocorrelation_of_shares_covers_as_often_as_it_says() -> None:
+    """An AR(1) flow of 0.6: E[x^2] is estimated too, which taken as known makes bands of 100 % at the first lag."""
+    held = []
+    for seed in range(200):
+        noise = np.random.default_rng(seed).standard_normal(2100)
+        shares = signal.lfilter([1.0], [1.0, -0.6], noise)[100:]
+        still = SignedFlow(
+            np.arange(2000), np.zeros(2000), np.sign(shares), shares, None, np.zeros(2000, int), 1.0, "trades"
+        )
+        found = flow_autocorrelation(still, 3, "shares")
+        low, high = found.conf_int()
+        held.append((low <= 0.6**found.lags) & (0.6**found.lags <= high))
+    assert np.all(np.abs(np.mean(held, axis=0) - 0.95) <= 0.05)  # three standard errors of 200 draws
