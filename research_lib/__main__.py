@@ -1,4 +1,4 @@
-"""The command line: `python -m research_lib report [NAME ...]`, `verify`, `health`, `refresh`, `convert`."""
+"""The command line: `python -m research_lib report [NAME ...]`, `verify`, `bench`, `health`, `refresh`, `convert`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from research_lib.config import data_folder
-from research_lib.errors import ResearchError
+from research_lib.config import PROJECT_ROOT, data_folder
+from research_lib.errors import ResearchError, ValidationError
 from research_lib.monitoring import configure_logging
 
 
@@ -40,12 +40,16 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--no-run", action="store_true", help="check files and data only, run nothing")
     verify.add_argument("--jobs", type=int, help="notebooks at a time (default: as many as cores)")
     verify.set_defaults(run=_verify)
+    bench = commands.add_parser("bench", help="measure speed and memory as `make bench` does, by running benchmarks/")
+    bench.add_argument("--output", metavar="FILE", help="page to write (default: reports/benchmarks.md)")
+    bench.set_defaults(run=_bench)
     refresh = commands.add_parser("refresh", help="run the notebooks and store the outputs that tests compare")
     refresh.set_defaults(run=_refresh)
-    health = commands.add_parser(
-        "health", help="try solvers, kernel, disk, memory and data; about 6 s, exits with 1 if red"
-    )
+    health = commands.add_parser("health", help="try solvers, kernel, disk, memory and data; exits with 1 if red")
     health.add_argument("--verbose", dest="details", action="store_true", help="tell what each check found, and why")
+    health.add_argument(
+        "--alive", action="store_true", help="only whether this process can compute and has memory: for liveness probes"
+    )
     health.set_defaults(run=_health)
     convert = commands.add_parser("convert", help="write order books of any format as Parquet by symbol and date, once")
     convert.add_argument("source", help="a file, or a folder of files: one that fails is named at the end")
@@ -92,9 +96,8 @@ def _report(options: argparse.Namespace) -> int:
     limits = Limits(
         number("--time-limit", options.time_limit, above=0), number("--memory-limit", options.memory_limit, 1)
     )
-    jobs = options.jobs and number("--jobs", options.jobs, 1, integer=True)
     runs = chosen_runs([] if options.all else options.names, options.grid, project)
-    how = Options(jobs, options.scheduler, options.force, options.only, options.profile, limits)
+    how = Options(_jobs(options), options.scheduler, options.force, options.only, options.profile, limits)
     outcome = run_reports(runs, project, how)
     for name, what in outcome.items():
         print(f"{name}: {what}" + (f", reports/{name}/" if what == "made" else ""))
@@ -109,13 +112,30 @@ def _report(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from research_lib.reporting.verification import ABSENT, verify_reports
 
-    culprits = verify_reports(options.names, rerun=not options.no_run, jobs=options.jobs)
+    culprits = verify_reports(options.names, rerun=not options.no_run, jobs=_jobs(options))
     bad = {name for name, found in culprits.items() if any(not line.startswith(ABSENT) for line in found)}
     for name, found in culprits.items():
         print(f"{name}: " + ("NOT verified" if name in bad else "files verified" if found else "verified"))
         for line in found:
             print(f"  {line}")
     return int(bool(bad))
+
+
+def _jobs(options: argparse.Namespace) -> int | None:
+    """--jobs, None where it is left out; 0 is refused and not taken for all cores."""
+    from research_lib.config import number
+
+    return None if options.jobs is None else int(number("--jobs", options.jobs, 1, integer=True))
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import subprocess
+
+    scripts = PROJECT_ROOT / "benchmarks"
+    if not (scripts / "__main__.py").is_file():
+        raise ValidationError(f"{scripts} holds no benchmarks: run this from a checkout of the project")
+    output = ["--output", options.output] if options.output else []
+    return subprocess.run([sys.executable, str(scripts), *output]).returncode
 
 
 def _refresh(options: argparse.Namespace) -> int:
@@ -129,9 +149,9 @@ def _refresh(options: argparse.Namespace) -> int:
 def _health(options: argparse.Namespace) -> int:
     import json
 
-    from research_lib.health import HEALTHY, health_check, summary
+    from research_lib.health import HEALTHY, alive_check, health_check, summary
 
-    health = health_check()
+    health = alive_check() if options.alive else health_check()
     print(json.dumps(health if options.details else summary(health), indent=2 if options.details else None))
     return int(health["status"] != HEALTHY)
 

@@ -30,6 +30,7 @@ WRITTEN_BYTES = 65_536
 BACKENDS = {"analytical": ["multiplier"], "cvxpy": ["CLARABEL", "OSQP", "SCS"], "scipy": ["SLSQP"]}
 CERTIFIED = "a tiny order solved and certified"
 HEALTHY, UNHEALTHY = "healthy", "unhealthy"
+NO_POINTS = {"data_points": 0}
 
 
 class UnhealthyError(ResearchError):
@@ -40,8 +41,7 @@ def health_check(reports: str | Path | None = None) -> dict[str, Any]:
     """Try every part that a report needs: a small fit, each solver backend, a kernel, disk, memory, data.
 
     Nothing is assumed from a version number: a tiny order is solved and certified on each
-    backend, a notebook kernel is started and loads the library, a file is written where reports go. About five
-    seconds in a new process, most of them imports; two in one that has loaded the library.
+    backend, a notebook kernel is started and loads the library, a file is written where reports go.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def health_check(reports: str | Path | None = None) -> dict[str, Any]:
         "cvxpy/CLARABEL" and the other backends, "kernel", "disk", "memory", "data") healthy
         (bool) and detail (what was found, or why it is not healthy).
     """
-    begin, found = time.perf_counter(), {"data_points": 0}
+    begin, found = time.perf_counter(), dict(NO_POINTS)
     folder = Path(reports) if reports is not None else PROJECT_ROOT / "reports"
     with ThreadPoolExecutor(1) as pool:  # the kernel is a process of its own and starts while the rest is checked
         kernel = pool.submit(_checked, _kernel)
@@ -68,6 +68,20 @@ def health_check(reports: str | Path | None = None) -> dict[str, Any]:
             "memory": _checked(_memory),
             "data": _checked(_data),
         }
+    return _told(checks, found, begin)
+
+
+def alive_check() -> dict[str, Any]:
+    """Try only what a restart could mend, for liveness probes: whether Python computes, and has memory.
+
+    Disk, data, solvers and kernels are left to `health_check`, the readiness: a full disk or a missing mount does
+    not go away with the process, whose runs a restart would lose. Keys as there; no data points.
+    """
+    begin = time.perf_counter()
+    return _told({"arithmetic": _checked(_arithmetic), "memory": _checked(_memory)}, NO_POINTS, begin)
+
+
+def _told(checks: dict[str, dict[str, Any]], found: dict[str, int], begin: float) -> dict[str, Any]:
     return {
         "status": HEALTHY if all(check["healthy"] for check in checks.values()) else UNHEALTHY,
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -75,6 +89,14 @@ def health_check(reports: str | Path | None = None) -> dict[str, Any]:
         "elapsed_seconds": round(time.perf_counter() - begin, 2),
         "checks": checks,
     }
+
+
+def _arithmetic() -> str:
+    """A small linear system through LAPACK, whose answer is known."""
+    matrix, answer = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([1.0, -1.0])
+    if not np.allclose(np.linalg.solve(matrix, matrix @ answer), answer, rtol=0, atol=TOLERANCE):
+        raise UnhealthyError("a system of two linear equations is solved wrongly; reinstall numpy")
+    return "a linear system solved"
 
 
 def summary(health: dict[str, Any]) -> dict[str, Any]:

@@ -149,3 +149,28 @@ def test_without_verbose_only_the_names_of_failed_checks_are_told(
     assert said.count("\n") == 1
     monkeypatch.delenv("RESEARCH_DATA")
     assert main(["health"]) == 0
+
+
+def test_alive_is_not_asked_of_disk_or_data_but_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What liveness is for: a restart mends neither a full disk nor a missing mount, and loses runs."""
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "not_mounted"))
+    monkeypatch.setattr("research_lib.health.LEAST_DISK_MB", 1e12)
+    assert main(["health", "--alive"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"status", "timestamp", "data_points", "failed"}
+    monkeypatch.setattr("research_lib.health.LEAST_MEMORY_MB", 1e12)
+    assert main(["health", "--alive", "--verbose"]) == 1
+    assert set(_red(json.loads(capsys.readouterr().out))) == {"memory"}
+
+
+def test_the_bench_door_runs_the_benchmarks_of_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("research_lib.__main__.PROJECT_ROOT", tmp_path)
+    assert main(["bench"]) == 2
+    assert "holds no benchmarks" in capfd.readouterr().err
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__main__.py").write_text("import sys\nprint(sys.argv[1:])\nsys.exit(1)\n")
+    assert main(["bench", "--output", "page.md"]) == 1
+    assert capfd.readouterr().out == "['--output', 'page.md']\n"

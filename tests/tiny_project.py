@@ -20,7 +20,7 @@ seed = 7  # of the draws
 side = "buy"  # or "sell"
 model_type = "linear"  # form
 data_file_name = ""  # file below RESEARCH_DATA
-mode = ""  # "fail", "hang", "hoard" or "silent": what goes wrong
+mode = ""  # "fail", "hang", "hang on seed 2", "hoard" or "silent": what goes wrong
 pause = 0.0  # seconds before the results
 output_dir = ""  # folder"""
 DOT = base64.b64decode(
@@ -28,7 +28,7 @@ DOT = base64.b64decode(
 )
 STORY = f"""import json, os, random, time
 time.sleep(pause)
-if mode == "hang":
+if mode in ("hang", f"hang on seed {{seed}}"):
     time.sleep(600)
 if mode == "hoard":
     kept = [bytearray(os.urandom(1)) * 20_000_000 for _ in range(100) if time.sleep(0.02) is None]

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
+from research_lib.errors import ValidationError
 from research_lib.impact.calibration import ArrivalPriceParameters, calibrate_almgren_chriss
 from research_lib.impact.fitting import fit_impact
 from research_lib.impact.slippage import slippage_curves
@@ -24,9 +25,14 @@ from research_lib.market.quality import assess
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
-DAYS_OF_VOLUME = 21
+DAYS_OF_VOLUME = 21  # trading days of a month
 TICK = 0.01
 ONE_PERCENT = 0.01
+# Sizes walked: evenly to a multiple of the best level, beyond which a walk first costs anything, or of the mean child,
+# which a schedule front-loads. A quarter of that is the least, so that the touch alone does not set the slope.
+WALKED_SIZES = np.linspace(0.25, 1.0, 6)
+WALKED_LEVELS, WALKED_CHILDREN = 1.5, 4.0
+RESPONSE_INTERVALS = 6  # half an hour of 78 intervals: later the impact of the moment has faded, the error grows
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +115,7 @@ def _measured(name: str, value: float, session: Session, n_days: int, rng: np.ra
     depth = float(np.median(books.levels(side)[1][:, 0]))
     price = float(books.mid[-1])
     child = abs(value) / price / session.n_intervals
-    sizes = np.linspace(0.25, 1.0, 6) * max(4.0 * child, 1.5 * depth)
+    sizes = WALKED_SIZES * max(WALKED_CHILDREN * child, WALKED_LEVELS * depth)
     found = _calibrated(books, sizes, side, session)
     return {
         "price": price,
@@ -138,7 +144,7 @@ def permanent_response(books: BookSnapshots, session: Session) -> pd.Series:
     """
     sampled = assess(books, session)[0].sample(session)
     depth = float(np.nanmedian(sampled.bid_size[:, 0]))
-    found = _calibrated(sampled, np.linspace(0.25, 1.0, 6) * 1.5 * depth, "sell", session)
+    found = _calibrated(sampled, WALKED_SIZES * WALKED_LEVELS * depth, "sell", session)
     slope = float(found.temporary.mean()) * session.n_intervals
     numbers = [found.permanent / slope, found.permanent_error / slope, 100.0 * found.signed_share]
     return pd.Series(numbers, ["permanent", "permanent_error", "signed_%"])
@@ -148,7 +154,9 @@ def _calibrated(books: BookSnapshots, sizes: Float, side: str, session: Session)
     """Parameters in days, from sampled books."""
     frame = slippage_curves(books, sizes, side).to_frame(session.n_intervals, session)
     fit = fit_impact(frame, "linear", n_intervals=session.n_intervals, test_fraction=0.0, session=session)
-    return calibrate_almgren_chriss(books, fit, session, interval=1.0 / session.n_intervals, horizons=(1, 6))
+    return calibrate_almgren_chriss(
+        books, fit, session, interval=1.0 / session.n_intervals, horizons=(1, RESPONSE_INTERVALS)
+    )
 
 
 def quoted_assets(
@@ -163,25 +171,32 @@ def quoted_assets(
 
     Volatility is of the session, from open to close; the correlation is of whole days, nights among them.
     Level-1 quotes show no impact beyond their best level, so the temporary impact is Almgren and Chriss's rule of
-    thumb: a day's trade at 1 % of the usual volume costs one spread. A stock without quotes is given the least
-    spread there is, one tick.
+    thumb: a day's trade at 1 % of the usual volume costs one spread. Spreads are of the last day of quotes before
+    `day`; where there are only those of `day` itself they are taken, which nobody knows before the close, and
+    `known` and `spread_from` say so. A stock without quotes is given the least spread there is, one tick.
 
     Parameters
     ----------
     bars : mapping of name to DataFrame
         As `read_daily_bars`.
     quotes : mapping of name to BookSnapshots
-        Of `day` itself; for spreads, which hardly change from one day to the next.
+        For spreads; of the day before, or of `day` itself where nothing earlier is to be had.
     day : date
+
+    Raises
+    ------
+    ValidationError
+        Quotes that are all of later days.
     """
     returns = returns_before(bars, day, correlation_days)
+    shown = {name: _last_known(books, day, session) for name, books in quotes.items()}
     rows = {}
     for name, table in bars.items():
         known = table[table.index < pd.Timestamp(day)]
         price = float(known["close"].iloc[-1])
         volume = float(known["volume"].iloc[-DAYS_OF_VOLUME:].mean())
-        seen = name in quotes
-        spread = float(summarise(quotes[name], session)["spread"]) if seen else TICK
+        seen = name in shown
+        spread = float(summarise(shown[name][0], session)["spread"]) if seen else TICK
         rows[name] = {
             "price": price,
             "volatility": float((table["close"] / table["open"] - 1.0)[returns.index].std()) * price,
@@ -189,13 +204,28 @@ def quoted_assets(
             "temporary": spread / (ONE_PERCENT * volume),
             "permanent": np.nan,
             "permanent_error": np.nan,
-            "depth": float(np.nanmedian(quotes[name].bid_size[:, 0])) if seen else np.nan,
+            "depth": float(np.nanmedian(shown[name][0].bid_size[:, 0])) if seen else np.nan,
             "daily_volume": volume,
-            "spread_from": f"quotes of {day}" if seen else "one tick, the least there is",
+            "spread_from": f"quotes of {shown[name][1]}" if seen else "one tick, the least there is",
             "impact_from": "rule: 1 % of daily volume costs one spread",
         }
     known_text = f"daily bars of the {correlation_days} days up to {returns.index[-1]:%Y-%m-%d}, adjusted for splits"
+    ahead = [name for name in bars if name in shown and shown[name][1] == day]
+    if ahead:
+        known_text += f"; the spreads of {', '.join(ahead)} from quotes of {day} itself, there being no earlier ones"
     return Assets(pd.DataFrame(rows).T.infer_objects(), returns.corr().to_numpy(), known_text, correlation_days)
+
+
+def _last_known(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[BookSnapshots, dt.date]:
+    """Quotes of the last day before `day`, else of `day` itself, and which day that is."""
+    dates = session.days(quotes.time)
+    usable = dates[dates < day] if np.any(dates < day) else dates[dates == day]
+    if not len(usable):
+        raise ValidationError(
+            f"quotes of {quotes.symbol} begin on {dates.min()}, after {day}; give those of the day before"
+        )
+    last = usable.max()
+    return quotes.take(np.flatnonzero(dates == last)), last
 
 
 def cross_impact(assets: Assets, session: Session, *, share: float, cross: float, asymmetry: float) -> Float:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
+from research_lib.config import number
 from research_lib.errors import ValidationError
 from research_lib.reporting.supervision import Task, refused, supervise
 
@@ -19,7 +20,7 @@ Answer = dict[str, Any]
 def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer]]:
     """Each task and its answer as it is finished, `jobs` at a time; left early, what runs is ended."""
     stop = threading.Event()
-    executor = ThreadPoolExecutor(max_workers=min(jobs, len(tasks)))
+    executor = ThreadPoolExecutor(max_workers=min(number("jobs", jobs, 1, integer=True), len(tasks)))
     try:
         futures = {executor.submit(supervise, task, stop): task for task in tasks}
         for future in as_completed(futures):

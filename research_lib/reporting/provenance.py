@@ -37,7 +37,7 @@ class ReportFolder:
     path : str
         Folder of the run, or "" when the notebook is used by hand.
     section : str
-        "modeling" or "strategy": prefix of its figures and key of its results.
+        "modeling", "strategy", "transient" or "portfolio": prefix of its figures and key of its results.
     """
 
     def __init__(self, path: str, section: str) -> None:

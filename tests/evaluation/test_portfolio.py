@@ -12,7 +12,7 @@ from helpers import real_data
 from research_lib.errors import ValidationError
 from research_lib.evaluation.portfolio import cross_impact, permanent_response, quoted_assets, synthetic_assets
 from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
-from research_lib.market import OrderFlow, Session, preset, read_books
+from research_lib.market import BookSnapshots, OrderFlow, Session, preset, read_books
 from research_lib.market.daily import read_daily_bars
 
 SESSION = Session(26)
@@ -69,6 +69,19 @@ def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
     assert found.table["price"].tolist() == [14.05, 184.10]
     assert 0.2 < found.correlation[0, 1] < 0.4
     assert "2013-10-04" in found.known
+    # Quotes of the day before are taken where there are any; where there are none, it is said.
+    assert found.known.endswith("; the spreads of BAC from quotes of 2013-10-07 itself, there being no earlier ones")
+    days = [read_books(folder / "tick" / f"ibm_2013100{day}_quote.zip") for day in (7, 8)]
+    tomorrow = dt.date(2013, 10, 8)
+    both, first = (
+        quoted_assets(bars, {"IBM": books}, tomorrow, Session(78), correlation_days=250)
+        for books in (BookSnapshots.concat(days), days[0])
+    )
+    pd.testing.assert_frame_equal(both.table, first.table)
+    assert both.table["spread_from"]["IBM"] == "quotes of 2013-10-07"
+    assert "no earlier ones" not in both.known
+    with pytest.raises(ValidationError, match="IBM begin on 2013-10-08, after 2013-10-07"):
+        quoted_assets(bars, {"IBM": days[1]}, dt.date(2013, 10, 7), Session(78), correlation_days=250)
 
 
 def test_cross_impact_is_positive_definite_and_leans_one_way() -> None:

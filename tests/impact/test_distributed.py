@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
+from helpers import wait_until
 
 from research_lib.errors import NoBooksError, ValidationError
 from research_lib.impact import ImpactMoments, fit_impact
@@ -118,8 +119,7 @@ def _stuck_at_first(flag: Path, moments: ImpactMoments) -> ImpactMoments:
 
 
 def _kill_the_stuck(flag: Path) -> None:
-    while not flag.exists():
-        time.sleep(0.02)
+    wait_until(flag.exists, "a worker at work")
     os.kill(int(flag.read_text()), signal.SIGKILL)
 
 

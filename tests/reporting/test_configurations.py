@@ -232,6 +232,8 @@ def test_the_command_line_refuses_before_anything_runs(
         ("report", "../default"): "configuration '../default' is unknown; did you mean 'default'?",
         ("report", "--only", "modelling"): "section 'modelling' is unknown; did you mean 'modeling'?",
         ("report", "--jobs", "-1"): "--jobs must be at least 1, got -1",
+        ("report", "--jobs", "0"): "--jobs must be at least 1, got 0",
+        ("verify", "--jobs", "0"): "--jobs must be at least 1, got 0",
         (
             "report",
             "--grid",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from helpers import wait_until
 from tiny_project import write_configuration
 
 from research_lib.errors import ValidationError
@@ -49,12 +49,13 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     file = tmp_path / "scheduler.json"
     command = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
     process = _dask(command, tmp_path / "scheduler.log")
-    while not file.is_file():
+    try:
+        wait_until(lambda: file.is_file() or process.poll() is not None, "a scheduler's file")
         assert process.poll() is None, (tmp_path / "scheduler.log").read_text()
-        time.sleep(0.1)
-    yield json.loads(file.read_text())["address"], file
-    process.kill()
-    process.wait()
+        yield json.loads(file.read_text())["address"], file
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _dask(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
@@ -76,17 +77,24 @@ def test_dask_gives_the_same_and_loses_nothing_when_a_worker_is_killed(
     orphans: list[psutil.Process] = []
 
     def kill_one_at_work() -> None:
-        while len(_results(project)) < 4 or not psutil.Process(workers[0].pid).children():
-            time.sleep(0.05)
-        orphans.extend(psutil.Process(workers[0].pid).children(recursive=True))
-        workers[0].kill()
+        # Its twin stands still meanwhile and holds runs of its own, so that the grid cannot end before the kill.
+        wait_until(lambda: len(_results(project)) >= 4, "four reports")
+        first, twin = (psutil.Process(worker.pid) for worker in workers)
+        twin.suspend()
+        try:
+            wait_until(lambda: bool(first.children()), "a worker at work")
+            orphans.extend(first.children(recursive=True))
+            first.kill()
+        finally:
+            twin.resume()
         workers.append(_worker(file, "third"))
 
-    killer = threading.Thread(target=kill_one_at_work, daemon=True)
-    killer.start()
     try:
-        runs = load_grid(made_grid.configurations.parent / GRID, project)
-        outcome = run_reports(runs, project, Options(scheduler=address))
+        with ThreadPoolExecutor(1) as pool:
+            killed = pool.submit(kill_one_at_work)
+            runs = load_grid(made_grid.configurations.parent / GRID, project)
+            outcome = run_reports(runs, project, Options(scheduler=address))
+            killed.result()
     finally:
         for worker in workers:
             worker.kill()

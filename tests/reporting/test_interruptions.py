@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import tiny_project
+from helpers import wait_until
 from tiny_project import write_configuration, write_grid
 
 from research_lib.reporting.configurations import chosen_runs
@@ -84,12 +85,12 @@ def test_killed_at_ten_random_moments_reports_are_whole_and_the_rest_is_made_onc
 
 
 def test_ctrl_c_keeps_what_is_finished_and_ends_what_runs(tiny: Project, maker: _Maker) -> None:
-    write_grid(tiny, "grid", pause=0.2)
+    """Runs of seed 2 hang, so that however fast the others are no more than 12 of 24 are made by then."""
+    write_grid(tiny, "grid", mode="hang on seed 2")
     process = maker.begin()
-    while not list(tiny.reports.glob("*/manifest.json")):
-        time.sleep(0.05)
+    wait_until(lambda: bool(list(tiny.reports.glob("*/manifest.json"))), "a first report")
     maker.end(process, signal.SIGINT)
-    assert 1 <= len(_whole(tiny)) < 24
+    assert 1 <= len(_whole(tiny)) <= 12
     assert all(f"| {name}: " in (tiny.reports / "README.md").read_text() for name in _whole(tiny))
 
 
