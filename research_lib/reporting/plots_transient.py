@@ -136,7 +136,5 @@ def plot_child_orders(schedules: Mapping[str, ArrayLike], minutes: ArrayLike, ax
     ax.set_yscale("log")
     ax.set_xlabel("minutes since the first child order")
     ax.set_ylabel("child order (shares, log scale)")
-    ax.legend(frameon=False, loc="upper center", ncols=2, fontsize=8)
-    top = max(float(np.max(np.asarray(shares, float))) for shares in schedules.values())
-    ax.set_ylim(top=8.0 * top)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8)
     return ax
