@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from inspect import signature
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +17,9 @@ from research_lib.config import SolverType, number
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.attempts import SOLVERS, Attempt, Search
 from research_lib.execution.lots import Discrete, discretised
+from research_lib.execution.portfolio import PortfolioSchedule
 from research_lib.execution.result import Allocation
+from research_lib.execution.several import allocate_portfolio, shared
 from research_lib.execution.solvers import (
     NOT_CONVEX,
     Certificate,
@@ -30,9 +33,6 @@ from research_lib.execution.solvers import (
 from research_lib.execution.stated import admissible, coupling_of, stated
 from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.transient import Kernel
-
-if TYPE_CHECKING:
-    from research_lib.execution.portfolio import PortfolioSchedule
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
@@ -109,7 +109,8 @@ def allocate(
     curve : ImpactCurve, or a sequence of m
         n intervals, convex totals (coefficients at or above 0). Where all totals are concave
         under equal bounds, the optimum is a vertex and is found by enumeration. m curves are
-        m assets: see `allocate_portfolio`, which gets what is given with them.
+        m assets, for `allocate_portfolio`: with bounds, risk_aversion, covariance, max_iterations and
+        timeout_seconds; all else is refused.
     total_shares : float, or (m,)
         S >= 0, shares; 0 gives zeros.
     min_shares, max_shares : scalar or (n,) shares
@@ -123,7 +124,7 @@ def allocate(
         G, currency per share**2 of an array of lags: what a child displaces the price by for itself
         (half of G(0)) and for all later ones, beside the curve, whose impact lasts for one child.
     times : (n,) strictly rising, optional
-        Of the children, in the kernel's unit; 0, 1, ..., n - 1 by default.
+        Of the children, in the kernel's unit; 0, 1, ..., n - 1 by default. Refused without a kernel.
     risk_aversion : per currency
         lambda >= 0, on the variance of the cost.
     covariance : scalar or (n,) (currency per share)**2, or (m, m)
@@ -167,12 +168,11 @@ def allocate(
     are optimal. What a call costs in time is measured in `reports/benchmarks.md`.
     """
     if not isinstance(curve, ImpactCurve):
-        single = kernel, terms, lot_size, min_trade_size or None, None if objective == "cost" else objective
-        return _several(curve, total_shares, min_shares, max_shares, risk_aversion, covariance, single)
+        return _several(**locals())
     begin = time.perf_counter()
     limits = _limits(max_iterations, tolerance, timeout_seconds, validate_inputs, validate_outputs, cross_check)
     lot = None if lot_size is None else number("lot_size", lot_size, above=0)
-    coupling = coupling_of(kernel, times, risk_aversion, covariance, terms, cross_check)
+    coupling = coupling_of(kernel, times, risk_aversion, covariance, terms, cross_check, len(curve))
     first = solver if isinstance(solver, SolverType) else SolverType.parse(solver)
     total, relaxation = number("total_shares", total_shares, 0), ""
     problem = stated(curve, total, min_shares, max_shares, objective, coupling)
@@ -191,27 +191,8 @@ def allocate(
     return _allocation(search, done, objective, cost, relaxation, warnings, second, begin)
 
 
-def _several(
-    curves: Sequence[ImpactCurve],
-    orders: ArrayLike,
-    min_shares: ArrayLike,
-    max_shares: ArrayLike | None,
-    risk_aversion: float,
-    covariance: ArrayLike | None,
-    single: tuple[Any, ...],
-) -> PortfolioSchedule:
-    from research_lib.execution.several import allocate_portfolio  # which stands on this module
-
-    names = "kernel", "terms", "lot_size", "min_trade_size", "objective"
-    return allocate_portfolio(
-        curves,
-        orders,
-        min_shares=min_shares,
-        max_shares=max_shares,
-        risk_aversion=risk_aversion,
-        covariance=covariance,
-        refused=dict(zip(names, single, strict=True)),
-    )
+def _several(curve: Sequence[ImpactCurve], total_shares: ArrayLike, **settings: Any) -> PortfolioSchedule:
+    return allocate_portfolio(curve, total_shares, **shared(settings, signature(allocate).parameters))
 
 
 def _nothing(problem: Problem, objective: str) -> Allocation:

@@ -9,50 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eig_banded, solveh_banded
-from scipy.special import ndtri
 
 from research_lib.config import number, numbers
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocation import allocate
 from research_lib.execution.bounds import bound
-from research_lib.execution.schedules import Schedule
+from research_lib.execution.schedules import ModelledSchedule
 from research_lib.execution.solvers.kernels import moments, trajectory
 from research_lib.impact.curves import LinearImpact
 
 Float = NDArray[np.float64]
 ROUNDING = 1e-9
 LARGEST_VOLATILITY = 1e100  # whose square is a number
-
-
-@dataclass(frozen=True, eq=False)
-class ModelledSchedule(Schedule):
-    """A schedule with what its model expects of it.
-
-    Attributes
-    ----------
-    shares : (n,) or (n, m) shares
-        Sold in each interval, of each of m assets; negative is bought.
-    holdings : (n + 1,) or (n + 1, m) shares
-        Left to trade before each interval, and 0 at the end.
-    expected_cost : float
-        Currency, against the arrival price.
-    variance : float
-        Of the cost, currency**2.
-    """
-
-    holdings: Float
-    expected_cost: float
-    variance: float
-
-    def __post_init__(self) -> None:
-        """Shares of any sign are meant."""
-
-    def value_at_risk(self, p: float = 0.95) -> float:
-        r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`, currency (equation 22)."""
-        level = number("p", p, above=0)
-        if level >= 1:
-            raise ValidationError(f"p must be below 1, got {p!r}: a normal cost has no largest value")
-        return float(self.expected_cost + ndtri(level) * math.sqrt(self.variance))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +94,15 @@ def almgren_chriss(
     interval : time
         tau, in the unit of time of all the others.
     min_shares : scalar or (n,) shares, optional
-        Floor of each trade, at least 0: no trade in the other direction (X >= 0); any sign by default.
+        Floors of the trades, at least 0 and for X >= 0: none in the other direction. None, the default,
+        leaves the sign of each trade free, which is not a floor below 0: those are refused.
 
     Raises
     ------
     ValidationError
-        A parameter out of range.
+        A parameter out of range, a floor below 0 among them.
     OptimizationError
-        Risk loved so much that no schedule is best; trades against the order's direction under a
+        Risk loved so much that no schedule is best; floors that need more than the order; trades against the order's direction under a
         half-spread, which prices their sign; floors that bind under a negative risk aversion.
 
     References
@@ -155,7 +124,7 @@ def almgren_chriss(
     trades = model.trades(shares)
     if min_shares is not None:
         trades = _floored(model, shares, trades, min_shares)
-    elif model.half_spread and np.abs(trades).sum() > abs(shares) * (1.0 + ROUNDING):
+    if model.half_spread and np.abs(trades).sum() > abs(trades.sum()) * (1.0 + ROUNDING):
         raise OptimizationError(
             "the optimum trades against the order's direction, which half_spread prices by its sign; "
             "set min_shares=0, or half_spread=0"

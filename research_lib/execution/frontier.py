@@ -14,8 +14,9 @@ from scipy.special import ndtri
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.execution.almgren_chriss import ModelledSchedule, almgren_chriss
+from research_lib.execution.almgren_chriss import almgren_chriss
 from research_lib.execution.portfolio import portfolio_schedule
+from research_lib.execution.schedules import ModelledSchedule
 
 Float = NDArray[np.float64]
 SEARCHED = 1e10

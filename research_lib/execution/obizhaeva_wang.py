@@ -79,7 +79,8 @@ def obizhaeva_wang_limit(total_shares: float, horizon: float, decay: float) -> C
     r"""The limit of continuous trading: blocks S / (2 + rho T) at both ends, rate rho block in between.
 
     The displacement of the price stays where the first block puts it, scale times block, and the cost
-    is scale S^2 / (2 + rho T): half of one block's without decay, none at infinite decay.
+    is scale S^2 / (2 + rho T). Without decay that is scale S^2 / 2, what the whole order in one block costs,
+    for each trade pays half of its own impact; it falls to none at infinite decay.
 
     Parameters
     ----------

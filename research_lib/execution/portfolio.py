@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import number
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.almgren_chriss import ROUNDING, ModelledSchedule
+from research_lib.execution.bounds import ROUNDING
 from research_lib.execution.portfolio_model import PortfolioModel
-from research_lib.execution.portfolio_program import PortfolioBounds, solve
+from research_lib.execution.portfolio_program import TOLERANCE, PortfolioBounds, solve
+from research_lib.execution.schedules import ModelledSchedule
+from research_lib.execution.solvers.problem import Limits
 
 Float = NDArray[np.float64]
 
@@ -31,7 +33,8 @@ class PortfolioSchedule(ModelledSchedule):
     solver : str
         "modes" or "block-tridiagonal" (exact), the backend that CVXPY used, or "given".
     kkt_residual : float
-        Largest of stationarity, violation and duality gap, relative; of an exact solution, 0.
+        Largest of stationarity, violation and duality gap, relative, as measured on the schedule; NaN of a
+        given one, which claims no optimum.
     """
 
     attribution: pd.DataFrame
@@ -56,6 +59,8 @@ def portfolio_schedule(
     max_exposure: ArrayLike = np.inf,
     prices: ArrayLike | None = None,
     max_value: ArrayLike = np.inf,
+    max_iterations: int = 1000,
+    timeout_seconds: float = 300.0,
 ) -> PortfolioSchedule:
     r"""Least expected cost plus risk aversion times variance of trading m assets.
 
@@ -94,6 +99,9 @@ def portfolio_schedule(
     prices, max_value : (m,) currency per share, scalar or (n,) currency
         A common cap on what is traded in an interval: prices @ \|shares\| <= max_value.
 
+    max_iterations, timeout_seconds
+        Of each backend, and of all together.
+
     Returns
     -------
     PortfolioSchedule
@@ -126,7 +134,9 @@ def portfolio_schedule(
         _limits("max_value", max_value, (n,)),
     )
     _refuse_short(orders, bounds, prices is not None)
-    return _schedule(model, orders, *_solved(model, orders, bounds))
+    seconds = number("timeout_seconds", timeout_seconds, above=0)
+    limits = Limits(number("max_iterations", max_iterations, 1, integer=True), TOLERANCE, seconds)
+    return _schedule(model, orders, *_solved(model, orders, bounds, limits))
 
 
 def price_portfolio(
@@ -151,7 +161,7 @@ def price_portfolio(
     if trades.ndim != 2 or not np.isfinite(trades).all():
         raise ValidationError(f"shares must be (n, m) and finite, got shape {trades.shape}")
     model = _model(trades.shape[1], covariance, temporary, permanent, half_spread, 0.0, interval)
-    return _schedule(model, trades.sum(axis=0), trades, "given", 0.0)
+    return _schedule(model, trades.sum(axis=0), trades, "given", np.nan)
 
 
 def _model(
@@ -173,22 +183,22 @@ def _model(
     )
 
 
-def _solved(model: PortfolioModel, orders: Float, bounds: PortfolioBounds) -> tuple[Float, str, float]:
+def _solved(model: PortfolioModel, orders: Float, bounds: PortfolioBounds, limits: Limits) -> tuple[Float, str, float]:
     """Trades (n, m), by whom, and their KKT residual: the free optimum where it keeps the bounds."""
     n = len(bounds.lower)
     trades, solver = model.optimum(orders, n)
     sizes = np.abs(trades).sum(axis=0)
     one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
     priced = np.all(one_way | (model.half_spread == 0))  # a spread on one-way trades is the same for all schedules
-    if priced and bounds.misses(trades, _holdings(orders, trades)) <= ROUNDING:
-        return trades, solver, 0.0
+    holdings = _holdings(orders, trades)
+    missed = bounds.misses(trades, holdings)
+    if missed <= ROUNDING and (priced or n == 1):
+        return trades, solver, max(missed, model.stationarity(holdings))
     if n == 1:
-        if bounds.misses(trades, _holdings(orders, trades)) <= ROUNDING:
-            return trades, solver, 0.0
         raise OptimizationError("one interval must trade everything, which the caps forbid; raise n_intervals")
-    free = model.attribution(trades, _holdings(orders, trades))
+    free = model.attribution(trades, holdings)
     scale = float(np.abs(free["temporary"].sum()) + abs(model.risk_aversion) * free["variance"].sum()) or 1.0
-    return solve(model, orders, bounds, scale)
+    return solve(model, orders, bounds, scale, limits)
 
 
 def _schedule(

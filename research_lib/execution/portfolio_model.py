@@ -125,6 +125,18 @@ class PortfolioModel:
         inside = 2.0 * net + self.risk_aversion * self.interval * self.covariance
         return inside, -net - 0.5 * self.twist
 
+    def stationarity(self, holdings: Float) -> float:
+        """Largest slope of the form in what is held between the trades, relative to the largest part it is made of.
+
+        Each asset in the unit of `optimum`; 0 of an optimum without bounds, but for rounding.
+        """
+        unit = 1.0 / np.sqrt(np.diag(self.net_temporary))
+        inside, beside = self.blocks()
+        before, held, after = holdings[:-2], holdings[1:-1], holdings[2:]
+        parts = [unit * part for part in (held @ inside, before @ beside, after @ beside.T)]
+        size = max(float(np.abs(part).max(initial=0.0)) for part in parts)
+        return float(np.abs(np.sum(parts, axis=0)).max(initial=0.0)) / (size or 1.0)
+
     def attribution(self, shares: Float, holdings: Float) -> pd.DataFrame:
         """Cost and variance by asset, each column summing to the portfolio's.
 

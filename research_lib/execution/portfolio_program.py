@@ -8,8 +8,9 @@ and buys apart. Everything is of the order of 1 and sparse.
 
 from __future__ import annotations
 
+import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from research_lib.execution.solvers.cvxpy_solver import BACKENDS, backend_option
 from research_lib.execution.solvers.problem import Limits
 
 Float = NDArray[np.float64]
-LIMITS = Limits(max_iterations=1000, tolerance=1e-10, timeout_seconds=300.0)
+TOLERANCE = 1e-10  # asked of the backends
 ACCEPTED = 1e-6
 
 
@@ -78,8 +79,10 @@ class Program:
     shape: tuple[int, int]
 
 
-def solve(model: PortfolioModel, orders: Float, bounds: PortfolioBounds, scale: float) -> tuple[Float, str, float]:
-    """Trades (n, m), the backend, and the largest KKT residual, relative.
+def solve(
+    model: PortfolioModel, orders: Float, bounds: PortfolioBounds, scale: float, limits: Limits
+) -> tuple[Float, str, float]:
+    """Trades (n, m), the backend, and the largest KKT residual, relative; all backends together within the time.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def solve(model: PortfolioModel, orders: Float, bounds: PortfolioBounds, scale: 
     """
     import cvxpy as cp
 
-    program = stated(model, orders, bounds, scale)
+    begin, program = time.monotonic(), stated(model, orders, bounds, scale)
     z = cp.Variable(len(program.linear))
     cost = 0.5 * cp.quad_form(z, cp.psd_wrap(program.quadratic)) + program.linear @ z
     low, high = np.isfinite(program.low), np.isfinite(program.high)
@@ -98,10 +101,15 @@ def solve(model: PortfolioModel, orders: Float, bounds: PortfolioBounds, scale: 
     above, below = program.rows[low] @ z >= program.low[low], program.rows[high] @ z <= program.high[high]
     problem, found = cp.Problem(cp.Minimize(cost), [equal, above, below]), []
     for backend in (name for name in BACKENDS if name in cp.installed_solvers()):
+        left = limits.timeout_seconds - (time.monotonic() - begin)
+        if left <= 0:
+            found.append(f"out of time after {limits.timeout_seconds:g} s, raise timeout_seconds")
+            break
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the residual below decides, not the backend's status
             try:
-                problem.solve(solver=backend, **backend_options(backend, LIMITS))
+                options = backend_options(backend, replace(limits, timeout_seconds=left))
+                problem.solve(solver=backend, **options)
             except (cp.SolverError, ValueError, ArithmeticError) as error:
                 found.append(f"{backend}: {' '.join(str(error).split())}")
                 continue

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 from research_lib.config import Record, number, numbers
 from research_lib.errors import ValidationError
@@ -35,6 +37,43 @@ class Schedule(Record):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", _at_least_zero("scheduled shares", self.shares))
+
+
+@dataclass(frozen=True, eq=False)
+class ModelledSchedule(Schedule):
+    """A schedule with what its model expects of it.
+
+    Attributes
+    ----------
+    shares : (n,) or (n, m) shares
+        Sold in each interval, of each of m assets; negative is bought.
+    holdings : (n + 1,) or (n + 1, m) shares
+        Left to trade before each interval, and 0 at the end.
+    expected_cost : float
+        Currency, against the arrival price.
+    variance : float
+        Of the cost, currency**2.
+    """
+
+    holdings: Float
+    expected_cost: float
+    variance: float
+
+    def __post_init__(self) -> None:
+        """Any sign is meant, but every share must be a number."""
+        for name in ("shares", "holdings"):
+            array = numbers(name, getattr(self, name))
+            if not np.isfinite(array).all():
+                at = int(np.argwhere(~np.isfinite(array))[0, 0])
+                raise ValidationError(f"{name} of the {self.name} schedule must be finite; row {at} has {array[at]}")
+            object.__setattr__(self, name, array)
+
+    def value_at_risk(self, p: float = 0.95) -> float:
+        r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`, currency (equation 22)."""
+        level = number("p", p, above=0)
+        if level >= 1:
+            raise ValidationError(f"p must be below 1, got {p!r}: a normal cost has no largest value")
+        return float(self.expected_cost + ndtri(level) * math.sqrt(self.variance))
 
 
 def twap(total_shares: float, n_intervals: int) -> Schedule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import Parameter
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedu
 from research_lib.impact.curves import ImpactCurve, LinearImpact
 
 Float = NDArray[np.float64]
+SHARED = "min_shares", "max_shares", "risk_aversion", "covariance", "max_iterations", "timeout_seconds"
 
 
 def allocate_portfolio(
@@ -24,7 +26,8 @@ def allocate_portfolio(
     max_shares: ArrayLike | None = None,
     risk_aversion: float = 0.0,
     covariance: ArrayLike | None = None,
-    refused: Mapping[str, Any] | None = None,
+    max_iterations: int = 1000,
+    timeout_seconds: float = 300.0,
 ) -> PortfolioSchedule:
     r"""Split m orders over n intervals at the least cost plus risk aversion times variance.
 
@@ -43,8 +46,8 @@ def allocate_portfolio(
         lambda >= 0.
     covariance : (m, m) (currency per share)**2
         Of the mids' changes from one child to the next.
-    refused : mapping, optional
-        Settings of `allocate` that one curve takes and several do not: those not None are named.
+    max_iterations, timeout_seconds
+        Of each backend of `portfolio_schedule`, and of all together.
 
     Returns
     -------
@@ -54,13 +57,10 @@ def allocate_portfolio(
     Raises
     ------
     ValidationError
-        Curves that are not linear, vary over the intervals or differ in length; settings refused.
+        Curves that are not linear, vary over the intervals or differ in length.
     OptimizationError
         As `portfolio_schedule`.
     """
-    for name, value in (refused or {}).items():
-        if value is not None:
-            raise ValidationError(f"{name} is for one curve; several take bounds, risk_aversion and covariance")
     orders, (beta, half_spread) = numbers("total_shares", total_shares), _constant(curves)
     m = len(beta)
     if orders.shape != (m,):
@@ -77,7 +77,20 @@ def allocate_portfolio(
         risk_aversion=risk_aversion,
         min_shares=lower,
         max_shares=upper,
+        max_iterations=max_iterations,
+        timeout_seconds=timeout_seconds,
     )
+
+
+def shared(settings: Mapping[str, Any], defaults: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Those settings of `allocate` that several curves take too; another that is not as by default is refused."""
+    for name in settings.keys() - SHARED:
+        value, default = settings[name], defaults[name].default
+        if value is not default and not (np.ndim(value) == 0 and value == default):
+            raise ValidationError(
+                f"{name} is for one curve, got {str(value)[:60]!r} with several; these take {', '.join(SHARED)}"
+            )
+    return {name: settings[name] for name in SHARED}
 
 
 def _constant(curves: Sequence[ImpactCurve]) -> Float:

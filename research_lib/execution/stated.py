@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +31,7 @@ from research_lib.execution.solvers import (
 from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.manipulation import check_kernel
 from research_lib.impact.totals import SeparableTotal
-from research_lib.impact.transient import DecayKernel, Kernel, trade_times
+from research_lib.impact.transient import DecayKernel, Kernel, at_lags, trade_times
 
 Float = NDArray[np.float64]
 
@@ -50,11 +51,15 @@ class Coupling:
         n, weight = len(curve), number("risk_aversion", self.risk_aversion, 0)
         if weight and self.covariance is None:
             raise ValidationError("risk_aversion needs covariance, of the mid's change over each interval")
-        holding = weight * per_interval("covariance", self.covariance, n) if weight else None
-        decay = None if self.kernel is None else self._decay(self.kernel, n, objective)
-        return (self.terms or ConvexTerms()).resolve(curve, objective, shares, holding, decay)
+        variance = None if self.covariance is None else per_interval("covariance", self.covariance, n)
+        holding = weight * variance if weight and variance is not None else None
+        decay, lent = (None, 0.0) if self.kernel is None else self._decay(self.kernel, curve, objective)
+        total, terms, constant = (self.terms or ConvexTerms()).resolve(curve, objective, shares, holding, decay)
+        return total, terms if terms is None or not lent else replace(terms, lent=lent), constant
 
-    def _decay(self, kernel: Kernel, n: int, objective: str) -> Decay:
+    def _decay(self, kernel: Kernel, curve: ImpactCurve, objective: str) -> tuple[Decay, float]:
+        """The transient cost, and what curvature of the curve it needs to be convex."""
+        n = len(curve)
         if objective != "cost":
             raise ValidationError("kernel needs objective='cost': transient impact is a cost in currency")
         if not callable(kernel):
@@ -62,9 +67,37 @@ class Coupling:
         times = np.arange(float(n)) if self.times is None else trade_times(self.times)
         if len(times) != n:
             raise ValidationError(f"times must be ({n},), one an interval of the curve, got ({len(times)},)")
-        if not (isinstance(kernel, DecayKernel) and kernel.safe):
-            check_kernel(kernel, times)
-        return decay_of(kernel, times)
+        return decay_of(kernel, times), _lent(kernel, times, total_of(curve, objective).quadratic)
+
+
+def kernel_warnings(kernel: Kernel, times: Float, curvature: Float) -> tuple[str, ...]:
+    """Warnings of `check_kernel`, the least of the children's own impact, (n,), counted to its immediate part.
+
+    Raises
+    ------
+    ValidationError
+        The kernel pays for round trips that their own impact does not eat up.
+    """
+    if isinstance(kernel, DecayKernel) and kernel.safe:
+        return ()
+    immediate = 2.0 * max(float(curvature.min()), 0.0)
+
+    def whole(lags: Any) -> Float:
+        return at_lags(kernel, lags) + immediate * (lags == 0)
+
+    return check_kernel(whole if immediate else kernel, times).warnings
+
+
+def _lent(kernel: Kernel, times: Float, curvature: Float) -> float:
+    """Curvature that a kernel needs which is no cost by itself, at most the least of the children's own, (n,)."""
+    try:
+        check_kernel(kernel, times)
+    except ValidationError:
+        if not np.min(curvature) > 0.0:
+            raise
+        kernel_warnings(kernel, times, curvature)
+        return float(np.min(curvature))
+    return 0.0
 
 
 def coupling_of(
@@ -74,9 +107,14 @@ def coupling_of(
     covariance: ArrayLike | None,
     terms: ConvexTerms | None,
     cross_check: bool,
+    n: int,
 ) -> Coupling | None:
-    """What couples the intervals, None where nothing does."""
+    """What couples the intervals, None where nothing does; what then changes nothing is refused or checked."""
+    if kernel is None and times is not None:
+        raise ValidationError("times are of the kernel alone, and none is given: give it, or leave times out")
     if kernel is None and terms is None and isinstance(risk_aversion, PLAIN) and not risk_aversion:
+        if covariance is not None:  # no weight, as at the start of a frontier, but a variance it must be
+            per_interval("covariance", covariance, n)
         return None
     if terms is not None and not isinstance(terms, ConvexTerms):
         raise ValidationError(f"terms must be ConvexTerms, got {type(terms).__name__}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +13,8 @@ from research_lib.execution.attempts import Attempt, fault_of
 from research_lib.execution.obizhaeva_wang import obizhaeva_wang
 from research_lib.execution.result import Allocation
 from research_lib.execution.solvers import Certificate, Limits, Quadratic, bounded, certified, decay_of, per_interval
-from research_lib.impact.manipulation import check_kernel
-from research_lib.impact.transient import DecayKernel, ExponentialKernel, Kernel, at_lags, trade_times
+from research_lib.execution.stated import kernel_warnings
+from research_lib.impact.transient import ExponentialKernel, Kernel, trade_times
 
 Float = NDArray[np.float64]
 SOLVER = "structured"
@@ -93,7 +92,7 @@ def transient_schedule(
     curvature, lasting = per_interval("temporary", temporary, len(at)), number("permanent", permanent, 0)
     holding = _holding(risk_aversion, volatility, at)
     problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(len(at)), holding)
-    warnings = _doubts(kernel, at, curvature)
+    warnings = kernel_warnings(kernel, at, curvature)
     bounds = _bounds(shares, len(at), min_shares, max_shares)
     x, method, solves = _least(kernel, at, problem, *bounds, limits)
     found = certified(problem, x, *bounds)
@@ -151,22 +150,10 @@ def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> F
     return np.asarray(weight * sigma**2 * np.append(np.diff(at), 0.0))
 
 
-def _doubts(kernel: Kernel, at: Float, curvature: Float) -> tuple[str, ...]:
-    """Warnings of the kernel, the least temporary impact counted to its immediate part."""
-    if isinstance(kernel, DecayKernel) and kernel.safe:
-        return ()
-    immediate = 2.0 * float(curvature.min())
-
-    def whole(lags: Any) -> Float:
-        return at_lags(kernel, lags) + immediate * (lags == 0)
-
-    return check_kernel(whole if immediate else kernel, at).warnings
-
-
 def _bounds(shares: float, n: int, min_shares: ArrayLike | None, max_shares: ArrayLike | None) -> tuple[Float, Float]:
     """Bounds of each trade, (n,), infinite where there is none; refused where they admit no schedule."""
-    lower = _bound("min_shares", -np.inf if min_shares is None else min_shares, n)
-    upper = _bound("max_shares", np.inf if max_shares is None else max_shares, n)
+    lower = per_interval("min_shares", -np.inf if min_shares is None else min_shares, n, low=-np.inf)
+    upper = per_interval("max_shares", np.inf if max_shares is None else max_shares, n, low=-np.inf)
     if np.any(lower > upper):
         i = int(np.argmax(lower > upper))
         raise OptimizationError(f"min_shares {lower[i]:g} is above max_shares {upper[i]:g} at time {i}; lower the one")
@@ -178,10 +165,3 @@ def _bounds(shares: float, n: int, min_shares: ArrayLike | None, max_shares: Arr
     if lower.sum() > shares + slack:
         raise OptimizationError(f"floors need {lower.sum():,.6g} of {shares:,.6g} shares; lower min_shares")
     return lower, upper
-
-
-def _bound(name: str, shares: ArrayLike, n: int) -> Float:
-    array = np.asarray(shares, float)
-    if array.shape not in ((), (n,)) or np.isnan(array).any():
-        raise ValidationError(f"{name} must be a number or ({n},) shares, none of them NaN, got shape {array.shape}")
-    return np.array(np.broadcast_to(array, (n,)))

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import almgren_chriss, portfolio_schedule, twap
+from research_lib.execution import almgren_chriss, portfolio_schedule, price_portfolio, twap
+from research_lib.execution.portfolio_model import PortfolioModel
 
 Float = NDArray[np.float64]
 PRICES = np.array([20.0, 100.0, 500.0])
@@ -307,3 +308,28 @@ def test_wrong_shapes_and_matrices_are_named(rng: np.random.Generator) -> None:
             portfolio_schedule(ORDERS, 10, **{**market, **change})
     with pytest.raises(ValidationError, match=r"total_shares must be \(m,\)"):
         portfolio_schedule(1e5, 10, **market)
+
+
+@pytest.mark.parametrize(("twist", "solver"), [(0.0, "modes"), (0.5, "block-tridiagonal")])
+def test_the_residual_of_an_exact_schedule_is_measured(twist: float, solver: str, rng: np.random.Generator) -> None:
+    market, n, risk = _market(rng, twist=twist), 15, 3e-5
+    found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk)
+    assert found.solver == solver
+    assert 0.0 < found.kkt_residual < 1e-12
+    checked = {"permanent": np.zeros(3), "half_spread": np.zeros(3), "interval": 1.0} | market
+    checked |= {name: np.diag(checked[name]) for name in ("temporary", "permanent") if np.ndim(checked[name]) == 1}
+    model = PortfolioModel(**checked, risk_aversion=risk)
+    off = found.holdings.copy()
+    off[7, 1] *= 1.01
+    assert model.stationarity(found.holdings) == found.kkt_residual
+    assert model.stationarity(off) > 1e-4
+
+
+def test_a_given_schedule_claims_no_residual(rng: np.random.Generator) -> None:
+    assert np.isnan(price_portfolio(np.tile(ORDERS / 5, (5, 1)), **_market(rng)).kkt_residual)
+
+
+def test_all_backends_together_keep_to_the_time(rng: np.random.Generator) -> None:
+    with pytest.raises(OptimizationError, match="out of time after 1e-09 s, raise timeout_seconds"):
+        portfolio_schedule(ORDERS, 15, **_market(rng), risk_aversion=3e-5, max_shares=12e3, min_shares=-12e3,
+                           timeout_seconds=1e-9)  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.execution.schedules import pov, twap, vwap
+from research_lib.execution.schedules import ModelledSchedule, pov, twap, vwap
 
 
 def test_by_hand() -> None:
@@ -52,3 +52,17 @@ def test_refusals_name_value_limit_and_remedy() -> None:
         vwap(50, [3, -1])
     with pytest.raises(ValidationError, match="rate must be above 0"):
         pov(50, [100, 100], 0)
+
+
+@pytest.mark.parametrize(
+    ("shares", "holdings", "message"),
+    [
+        ([1.0, np.nan], [1.0, 0.0, 0.0], "shares of the model schedule must be finite; row 1"),
+        ([[1.0, np.inf], [0.0, 1.0]], np.zeros((3, 2)), "shares of the model schedule must be finite; row 0"),
+        ([1.0, -2.0], [1.0, np.nan, 0.0], "holdings of the model schedule must be finite; row 1"),
+    ],
+)
+def test_a_modelled_schedule_has_any_sign_but_no_nan(shares: object, holdings: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ModelledSchedule(shares, "model", holdings, 0.0, 0.0)  # type: ignore[arg-type]
+    assert ModelledSchedule([1.0, -2.0], "model", [1.0, 0.0, 2.0], 0.0, 0.0).shares.tolist() == [1, -2]  # type: ignore[arg-type]

@@ -17,6 +17,8 @@ from research_lib.execution import (
     portfolio_schedule,
     transient_schedule,
 )
+from research_lib.execution.solvers import certify
+from research_lib.execution.stated import coupling_of, stated
 from research_lib.impact import (
     ExponentialKernel,
     ExponentialSumKernel,
@@ -225,6 +227,9 @@ def test_the_facade_passes_kernel_and_risk_on() -> None:
         ({"kernel": KERNELS["power"], "objective": "impact"}, "kernel needs objective='cost'"),
         ({"kernel": KERNELS["power"], "times": np.arange(3.0)}, rf"times must be \({N},\)"),
         ({"kernel": lambda lags: 1 - lags}, "not positive definite"),
+        ({"times": np.arange(float(N))}, "times are of the kernel alone"),
+        ({"covariance": -3}, "covariance must be finite and at least 0, got -3"),
+        ({"covariance": -3, "kernel": KERNELS["power"]}, "covariance must be finite and at least 0, got -3"),
     ],
 )
 def test_what_cannot_be_used_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -242,6 +247,14 @@ def test_what_cannot_be_used_is_refused(settings: dict[str, Any], message: str) 
         ([LinearImpact(np.ones(3))], {"kernel": KERNELS["power"]}, "kernel is for one curve"),
         ([LinearImpact(np.ones(3))], {"lot_size": 100}, "lot_size is for one curve"),
         ([LinearImpact(np.ones(3))], {"objective": "impact"}, "objective is for one curve"),
+        ([LinearImpact(np.ones(3))], {"solver": "nonsense"}, "solver is for one curve, got 'nonsense'"),
+        ([LinearImpact(np.ones(3))], {"on_infeasible": "relax"}, "on_infeasible is for one curve"),
+        ([LinearImpact(np.ones(3))], {"tolerance": -3}, "tolerance is for one curve"),
+        ([LinearImpact(np.ones(3))], {"times": [3, 2, 1]}, "times is for one curve"),
+        ([LinearImpact(np.ones(3))], {"cross_check": True}, "cross_check is for one curve"),
+        ([LinearImpact(np.ones(3))], {"validate_outputs": False}, "validate_outputs is for one curve"),
+        ([LinearImpact(np.ones(3))], {"timeout_seconds": -5}, "timeout_seconds must be above 0, got -5"),
+        ([LinearImpact(np.ones(3))], {"max_iterations": 0}, "max_iterations must be at least 1"),
         ([LinearImpact(np.ones(3))], {"risk_aversion": 1.0}, "risk_aversion needs covariance"),
         ([LinearImpact(np.ones(3))] * 2, {}, r"total_shares must be \(2,\)"),
     ],
@@ -257,3 +270,41 @@ def test_a_gaussian_kernel_is_tamed_by_the_floors_of_allocate() -> None:
     found = allocate(LinearImpact(np.full(10, 1e-9)), S, kernel=GaussianKernel(2.0, 1e-4))
     assert found.shares.min() >= 0
     assert found.duality_gap <= 1e-6
+
+
+def turning(lags: Any) -> Any:
+    """Positive definite only with temporary impact beside it."""
+    return np.cos(3.0 * lags) - 0.5 * lags
+
+
+def test_temporary_impact_makes_the_same_kernels_usable_in_both_statements() -> None:
+    times, small = np.arange(6.0), 0.01
+    for call in (
+        lambda: allocate(LinearImpact(np.full(6, small)), 100.0, kernel=turning),
+        lambda: transient_schedule(turning, times, 100.0, temporary=small, min_shares=0.0),
+    ):
+        with pytest.raises(ValidationError, match="not positive definite"):
+            call()
+    expected = transient_schedule(turning, times, 100.0, temporary=10.0, min_shares=0.0)
+    for solver in ("auto", "scipy"):
+        found = allocate(LinearImpact(np.full(6, 10.0)), 100.0, kernel=turning, solver=solver)
+        assert found.shares == pytest.approx(expected.shares, rel=1e-6)
+        assert found.cost == pytest.approx(expected.cost, rel=1e-9)
+
+
+def test_the_gap_is_a_bound_where_the_kernel_needs_the_curves_curvature() -> None:
+    """G = -vv' of the alternating v: beside eta a little above n / 2, trading more along v is almost free."""
+    n, shares = 6, 100.0
+    eta, along = 0.5 * n * 1.001, np.cos(np.pi * np.arange(n))
+    curve = LinearImpact(np.full(n, eta))
+
+    def alternating(lags: Any) -> Any:
+        return -np.cos(np.pi * lags)
+
+    best = allocate(curve, shares, kernel=alternating)
+    assert best.shares == pytest.approx(np.full(n, shares / n), rel=1e-6)
+    coupling = coupling_of(alternating, None, 0.0, None, None, False, n)
+    found = certify(best.shares + 5.0 * along, stated(curve, shares, 0.0, None, "cost", coupling))
+    above = 25.0 * n * (eta - 0.5 * n)
+    assert found.cost - best.cost == pytest.approx(above, rel=1e-6)
+    assert found.duality_gap * found.cost >= above

@@ -119,7 +119,8 @@ class Terms:
 
     `holding` is risk aversion times variance, (n,), on the square of what is held after each child;
     `decay` the transient cost; `factor` L with kappa^2 Sigma = L L', (n, p, p), no entry
-    below 0; `powers` those of phi, p arrays (n,).
+    below 0; `powers` those of phi, p arrays (n,). `lent`, per share**2, is the part of the curve's
+    own curvature without which the decay would not be convex.
     """
 
     shares: float
@@ -130,6 +131,7 @@ class Terms:
     scenarios: tuple[SeparableTotal, ...]
     level: float
     decay: Decay | None = None
+    lent: float = 0.0
 
     @property
     def smooth(self) -> bool:
@@ -178,9 +180,13 @@ class Terms:
     def minorant(self, total: SeparableTotal, x: Float, weights: Float | None) -> tuple[SeparableTotal, float]:
         """A separable total nowhere above total + terms but for a constant, and its slack at x, currency.
 
-        Smooth terms by their tangent; CVaR, the largest of weighted means over the scenarios, by one mean.
+        Smooth terms by their tangent, with `lent` of the curvature where they lie below it; CVaR, the largest of
+        weighted means over the scenarios, by one mean.
         """
         linear = total.linear + self.gradient(x)
+        if self.lent:
+            linear = linear + 2.0 * self.lent * x
+            total = dataclasses.replace(total, quadratic=total.quadratic - self.lent)
         if not self.scenarios:
             return dataclasses.replace(total, linear=linear), 0.0
         costs = self._costs(x)
@@ -203,6 +209,7 @@ class Terms:
             tuple(scenario.scaled(unit, currency) for scenario in self.scenarios),
             self.level,
             None if self.decay is None else self.decay.scaled(square),
+            self.lent * square,
         )
 
     def _loadings(self, x: Float) -> Float:
@@ -307,14 +314,15 @@ def _power_slope(x: Float, power: Float) -> Float:
     return np.asarray(power * x ** (power - 1.0))
 
 
-def per_interval(name: str, values: Any, n: int) -> Float:
-    """A number or (n,) as (n,), each finite and at least 0."""
+def per_interval(name: str, values: Any, n: int, low: float = 0.0) -> Float:
+    """A number or (n,) as (n,), each at least `low`: finite, but of bounds (low -inf), where only NaN is refused."""
     array = numbers(name, values)
     if array.shape not in ((), (n,)):
-        raise ValidationError(f"{name} must be a number or ({n},), got shape {array.shape}")
-    bad = np.atleast_1d(~(np.isfinite(array) & (array >= 0)))
+        raise ValidationError(f"{name} must be a number or ({n},), one an interval, got shape {array.shape}")
+    bad = np.atleast_1d(np.isnan(array) if low == -np.inf else ~(np.isfinite(array) & (array >= low)))
     if bad.any():
         t = int(np.argmax(bad))
         where = f" in interval {t}" if array.ndim else ""
-        raise ValidationError(f"{name} must be finite and at least 0, got {np.atleast_1d(array)[t]:g}{where}")
+        limit = "a number or infinite" if low == -np.inf else f"finite and at least {low:g}"
+        raise ValidationError(f"{name} must be {limit}, got {np.atleast_1d(array)[t]:g}{where}")
     return np.array(np.broadcast_to(array, (n,)))

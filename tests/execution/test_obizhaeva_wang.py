@@ -1,15 +1,13 @@
-"""Obizhaeva and Wang (2013), Optimal trading strategy and supply/demand dynamics, J. Financial Markets 16, 1-32.
+"""Obizhaeva and Wang's schedule against a dynamic programme of the same model, and against its own limit.
 
-The article itself could not be opened where this was written: no printed cell was compared. What is held:
+No printed cell of the article (2013, J. Financial Markets 16, 1-32) is compared: it could not be opened where
+this was written.
 
-- the recursion of its discrete solution (Proposition 1: alpha, beta, gamma, delta), written down here from the
-  model's dynamic programme and run beside the library's closed form;
-- the continuous solution, blocks X / (rho T + 2) and rate rho X / (rho T + 2), which Alfonsi, Kloeck and Schied
-  (arXiv 1310.4471, section on exponential decay) quote as its main result in the matrix form
-  (2 Id + T B)^-1 X;
-- its table's set-up as remembered, X = 100,000 shares over T = 1 day of 6.5 hours for a row of resiliences: first
-  trade, what is traded in between, last trade, and half-life ln 2 / rho, recomputed from that formula to whole
-  shares.
+- `recursion` is the model's dynamic programme in the manner of its Proposition 1 (alpha, beta, gamma, delta), written
+  down here apart from the library and run beside its closed form.
+- `ROWS` are no published values: they are X / (rho T + 2) and rho X / (rho T + 2) to whole shares, and ln 2 / rho,
+  worked out from the formula that Alfonsi, Kloeck and Schied (arXiv 1310.4471) quote as the article's main result.
+  They hold the code to that formula, its units and its rounding, and no more.
 """
 
 from __future__ import annotations
@@ -42,14 +40,14 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("decay", "half_life", "first", "between", "last"), ROWS)
-def test_the_table_of_resiliences(decay: float, half_life: float, first: int, between: int, last: int) -> None:
+def test_the_limit_is_its_formula(decay: float, half_life: float, first: int, between: int, last: int) -> None:
     found = obizhaeva_wang_limit(X, 1.0, decay)
     assert (round(found.block), round(found.rate), round(found.block)) == (first, between, last)
     assert ExponentialKernel(decay).half_life * DAY_MINUTES == pytest.approx(half_life, abs=0.0051)
 
 
 @pytest.mark.parametrize("decay", [0.01, 1.0, 10.0, 50.0])
-def test_many_discrete_trades_fill_the_table(decay: float) -> None:
+def test_many_discrete_trades_approach_the_limit(decay: float) -> None:
     """The first of n + 1 trades is the block and half of an interval's flow: short of it by O(1 / n)."""
     n = 200_000
     shares = transient_schedule(ExponentialKernel(decay), np.linspace(0, 1, n + 1), X).shares
@@ -87,3 +85,8 @@ def test_the_papers_recursion_is_the_closed_form(n: int, decay: float, permanent
     assert obizhaeva_wang(X, times, decay) == pytest.approx(expected, rel=1e-8)
     found = transient_schedule(ExponentialKernel(decay, 1 / 5_000 - permanent), times, X, permanent=permanent)
     assert found.shares == pytest.approx(expected, rel=1e-8)
+
+
+def test_without_decay_the_limit_costs_what_one_block_does() -> None:
+    whole = transient_schedule(ExponentialKernel(1.0), [0.0], X)
+    assert obizhaeva_wang_limit(X, 1.0, 0.0).cost == pytest.approx(whole.cost, rel=1e-12)
