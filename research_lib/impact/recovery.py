@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ModelFittingError, ValidationError
@@ -25,7 +26,8 @@ Float = NDArray[np.float64]
 Span = tuple[float, float, float]
 QUANTITIES = ("spread", "depth")
 UNKNOWN: Span = (math.nan, math.nan, math.nan)
-NORMAL_95 = 1.959963984540054
+LEVEL = 0.95
+STATE_WINDOWS = 10  # Newey-West bandwidths: displayed depth is a state that lasts, unlike flow
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,6 +305,7 @@ def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
         distance += np.nanmax(np.abs(prices - prices[:, :1]), axis=1)
     value = float(depth.sum() / distance.sum())
     scores = ((depth - value * distance) / distance.mean())[:, None]
-    variance = sum(float(long_run_sum(scores[day], 10 * bandwidth(len(clock)))[0, 0]) for day in clock.days)
-    error = NORMAL_95 * math.sqrt(variance) / len(clock)
+    width = STATE_WINDOWS * bandwidth(len(clock))
+    variance = sum(float(long_run_sum(scores[day], width)[0, 0]) for day in clock.days)
+    error = float(stats.norm.ppf(0.5 + 0.5 * LEVEL)) * math.sqrt(variance) / len(clock)
     return value, value - error, value + error
