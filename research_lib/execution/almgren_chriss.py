@@ -102,8 +102,9 @@ def almgren_chriss(
     ValidationError
         A parameter out of range, a floor below 0 among them.
     OptimizationError
-        Risk loved so much that no schedule is best; floors that need more than the order; trades against the order's direction under a
-        half-spread, which prices their sign; floors that bind under a negative risk aversion.
+        Risk loved so much that no schedule is best; floors that need more than the order; trades
+        against the order's direction under a half-spread, which prices their sign; floors that bind
+        under a negative risk aversion.
 
     References
     ----------
