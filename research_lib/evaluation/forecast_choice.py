@@ -23,6 +23,7 @@ from research_lib.evaluation.ladder import Ladder
 from research_lib.evaluation.strategies import Adaptive, Twap, run
 
 ROLLING, DECAYING = (10, 30, 60, 120), (10, 60)
+STANDARD = "tilted prior, half-life 60"  # what `standard_strategies` uses, whatever wins here
 
 
 def candidate_forecasts(profile: LiquidityProfile) -> dict[str, tuple[Forecast, np.ndarray]]:
@@ -37,7 +38,7 @@ def candidate_forecasts(profile: LiquidityProfile) -> dict[str, tuple[Forecast, 
     return {
         **lately,
         **fading,
-        "tilted prior, half-life 60": (TiltedShape(profile), decaying(60, n)),
+        STANDARD: (TiltedShape(profile), decaying(60, n)),
         "today's trend, half-life 60": (TodayShape(), decaying(60, n)),
         "flat, half-life 60": (PriorShape(LiquidityProfile.flat(n)), decaying(60, n)),
     }

@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Ladder, LiquidityProfile, PriorShape, TiltedShape, TodayShape, forecast_scores
+from research_lib.evaluation import (
+    Adaptive,
+    Ladder,
+    LiquidityProfile,
+    PriorShape,
+    TiltedShape,
+    TodayShape,
+    forecast_scores,
+)
 from research_lib.evaluation.forecast import Forecast, decaying, mid_volatility, observed, rolling
-from research_lib.evaluation.forecast_choice import candidate_forecasts, compare_forecasts
+from research_lib.evaluation.forecast_choice import STANDARD, candidate_forecasts, compare_forecasts
 from research_lib.market import BookSnapshots, Session, preset
 
 SESSION = Session(78)
@@ -94,6 +102,13 @@ def test_scores_of_an_exact_forecast_are_0(profile: LiquidityProfile) -> None:
     )  # fmt: skip
     exact = forecast_scores({"exact": (PriorShape(profile), rolling(3))}, [Ladder.of(books, "buy")])
     assert exact.loc["exact", "mean"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_standard_forecast_is_the_standard_strategys() -> None:
+    forecast, weights = candidate_forecasts(LiquidityProfile.flat(39))[STANDARD]
+    adaptive = Adaptive(forecast, "nothing")
+    assert type(forecast) is TiltedShape
+    assert weights.tolist() == adaptive.weights[:39].tolist()
 
 
 def test_the_right_shape_wins_and_no_shape_loses(profile: LiquidityProfile) -> None:
