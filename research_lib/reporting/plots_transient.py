@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.impact.kernel_fit import REJECTED
@@ -134,6 +135,8 @@ def plot_child_orders(schedules: Mapping[str, ArrayLike], minutes: ArrayLike, ax
         ax.plot(at[1:-1], np.asarray(shares, float)[1:-1], color=colour, linewidth=1.3, label=name)
         ax.plot(at[[0, -1]], np.asarray(shares, float)[[0, -1]], "o", color=colour, markersize=4)
     ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(LogFormatter())  # plain numbers, also between the powers of ten
+    ax.yaxis.set_minor_formatter(LogFormatter())
     ax.set_xlabel("minutes since the first child order")
     ax.set_ylabel("child order (shares, log scale)")
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8)
