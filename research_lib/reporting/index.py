@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from research_lib.errors import ValidationError
 from research_lib.reporting.markdown import render
 from research_lib.reporting.parameters import Project
+from research_lib.reporting.placement import read_manifest
 from research_lib.reporting.provenance import read_json
 
 HEADLINE = "static optimal"
@@ -59,24 +61,42 @@ def _is_run(folder: Path) -> bool:
 
 
 def _row(folder: Path) -> dict[str, Any]:
-    results = _read(folder / "results.json")
-    manifest = _read(folder / "manifest.json")
-    failure = _read(folder / "failure.json")
+    flaws: list[str] = []
+    results = _read(folder / "results.json", flaws)
+    if not all(isinstance(part, dict) for part in results.values()):
+        flaws.append("results.json is damaged; make the report again")
+        results = {}
+    failure = _read(folder / "failure.json", flaws)
+    manifest = _manifest(folder, flaws)
     known = [part for part in results.values() if "symbol" in part]
     return {
         "name": folder.name,
         "results": results,
         "first": known[0] if known else {},
-        "told": {section: part["answer"] for section, part in results.items() if section not in TABLED},
+        "told": {section: part.get("answer", "") for section, part in results.items() if section not in TABLED},
         "title": (manifest.get("configuration") or failure).get("title", ""),
         "saving": headline(results),
         "failure": failure,
+        "flaws": flaws,
         "seconds": sum(one["run"]["seconds"] for one in manifest.get("sections", {}).values()),
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+def _read(path: Path, flaws: list[str]) -> dict[str, Any]:
+    """What a file says; nothing where there is none or, which is added to the flaws, where it is damaged."""
+    try:
+        return read_json(path) if path.is_file() else {}
+    except ValidationError as error:
+        flaws.append(str(error))
+        return {}
+
+
+def _manifest(folder: Path, flaws: list[str]) -> dict[str, Any]:
+    try:
+        return read_manifest(folder) if (folder / "manifest.json").is_file() else {}
+    except ValidationError as error:
+        flaws.append(str(error))
+        return {}
 
 
 def _overview(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from research_lib.errors import ValidationError
-from research_lib.reporting.provenance import file_hashes, read_json, text_hash, write_json
+from research_lib.reporting.provenance import file_hashes, read_json, text_hash, write_json, write_synced
 
 WORK = ".work"
 OLD = ".old"
@@ -70,7 +69,7 @@ def place(reports: Path, name: str, files: Mapping[str, bytes], manifest: Mappin
     work.mkdir()
     for path, content in files.items():
         (work / path).parent.mkdir(parents=True, exist_ok=True)
-        (work / path).write_bytes(content)
+        write_synced(work / path, content)
     sealed = {**manifest, "outputs": file_hashes(work)}
     write_json(work / "manifest.json", {**sealed, "seal": text_hash(sealed)})
     target, old = reports / name, reports / WORK / f"{name}{OLD}"
@@ -81,18 +80,40 @@ def place(reports: Path, name: str, files: Mapping[str, bytes], manifest: Mappin
     return target
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A report's manifest, with all that this version puts there.
+
+    Raises
+    ------
+    ValidationError
+        It is damaged, or an older version made it.
+    """
+    manifest = read_json(folder / "manifest.json")
+    parts = [manifest.get("configuration"), manifest.get("sections", {}), manifest.get("outputs", {})]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ValidationError("manifest.json is damaged; make the report again")
+    configuration, sections, _ = parts
+    records = all(isinstance(one, dict) and one.keys() >= {"inputs", "files", "run"} for one in sections.values())
+    whole = manifest.keys() >= {"sections", "outputs", "seal"}
+    if not (records and whole and configuration.keys() >= {"name", "source", "parameters"}):
+        raise ValidationError("manifest.json was made by an older version; make the report again")
+    return manifest
+
+
 def spoilt(folder: Path) -> list[str]:
     """What in a report is not as its manifest says: one line for each file that was edited, lost or added."""
     path = folder / "manifest.json"
     if not path.is_file():
         return ["manifest.json is missing"]
     try:
-        manifest = read_json(path)
-        listed, seal = manifest["outputs"], manifest.pop("seal")
-    except (json.JSONDecodeError, KeyError):
-        return ["manifest.json is not a manifest"]
+        manifest = read_manifest(folder)
+    except ValidationError as error:
+        return [str(error)]
+    listed, seal, name = manifest["outputs"], manifest.pop("seal"), manifest["configuration"]["name"]
     found = file_hashes(folder)
     culprits = [] if seal == text_hash(manifest) else ["manifest.json was edited: its seal is of other contents"]
+    if name != folder.name:
+        culprits.append(f"manifest.json is of report {name}, copied or renamed to {folder.name}")
     culprits += [f"{name} is missing" for name in listed if name not in found]
     culprits += [f"{name} is not in the manifest" for name in found if name not in listed]
     culprits += [

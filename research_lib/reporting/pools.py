@@ -15,6 +15,7 @@ from research_lib.reporting.supervision import Task, refused, supervise
 logger = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
+WORKER_SECONDS = 300.0  # that a scheduler without a worker is waited for
 
 
 def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer]]:
@@ -22,12 +23,17 @@ def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer
     stop = threading.Event()
     executor = ThreadPoolExecutor(max_workers=min(number("jobs", jobs, 1, integer=True), len(tasks)))
     try:
-        futures = {executor.submit(supervise, task, stop): task for task in tasks}
+        futures = {executor.submit(_started, task, stop): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
         stop.set()
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _started(task: Task, stop: threading.Event) -> Answer:
+    logger.info("%s: %s: started", task.name, task.section)
+    return supervise(task, stop)
 
 
 def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Answer]]:
@@ -36,7 +42,7 @@ def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Ans
     Raises
     ------
     ValidationError
-        Nobody answers at the address.
+        Nobody answers at the address, or no worker joins the scheduler within 300 s.
     """
     from distributed import Client, as_completed
     from distributed.scheduler import KilledWorker
@@ -47,6 +53,15 @@ def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Ans
         remedy = "start one, or leave out --scheduler"
         raise ValidationError(f"no Dask scheduler answers at {address}: {error}; {remedy}") from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKER_SECONDS)
+        except TimeoutError as error:
+            raise ValidationError(
+                f"the Dask scheduler at {address} has no worker after {WORKER_SECONDS:g} s; start one with "
+                f"`dask worker {address}`, or leave out --scheduler"
+            ) from error
+        for task in tasks:
+            logger.info("%s: %s: sent to %s", task.name, task.section, address)
         futures = {
             client.submit(supervise, task, key=f"{task.name}-{task.section}", pure=False): task for task in tasks
         }

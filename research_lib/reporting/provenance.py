@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from research_lib.config import PROJECT_ROOT, data_file, data_files
+from research_lib.errors import ValidationError
 from research_lib.monitoring import MONITOR
 from research_lib.reporting.plots import save_figure
 
@@ -67,8 +69,16 @@ class ReportFolder:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON in the order given, whole or not at all; NaN becomes null."""
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(json_bytes(content))
+    write_synced(part, json_bytes(content))
     part.replace(path)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write bytes that are on the disk before the file is renamed: a loss of power leaves no empty file."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
@@ -77,8 +87,19 @@ def json_bytes(content: Mapping[str, Any]) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """What `write_json` wrote.
+
+    Raises
+    ------
+    ValidationError
+        The file is empty, is no UTF-8 or no JSON, or holds something else than an object.
+    """
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8"))
+    except ValueError as error:  # of the encoding too
+        raise ValidationError(f"{path.name} is damaged; make the report again") from error
+    if not isinstance(content, dict):
+        raise ValidationError(f"{path.name} is damaged; make the report again")
     return content
 
 
@@ -116,10 +137,16 @@ def text_hash(content: Any) -> str:
 
 
 def origin() -> dict[str, Any]:
-    """What people want to know beside the hashes: the commit, whether it was changed, Python and packages."""
+    """What people want to know beside the hashes: the commit, whether it was changed, Python and packages.
+
+    Where there is no git, as in an image, the commit is RESEARCH_GIT_COMMIT, and whether it was
+    changed is None: unknown, which is not clean.
+    """
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports") if commit else None
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")),
+        "git_commit": commit or os.environ.get("RESEARCH_GIT_COMMIT", ""),
+        "git_dirty": None if changed is None else bool(changed),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
     }
@@ -159,13 +186,13 @@ def environment_hash() -> str:
     return text_hash([platform.python_version(), platform.system(), platform.machine(), installed])
 
 
-def _git(*arguments: str) -> str:
-    """Output of a git command in the project; empty where there is no git or no repository."""
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in the project; None where there is no git or no repository."""
     try:
         done = subprocess.run(["git", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from research_lib.config import PROJECT_ROOT
+from research_lib.errors import ValidationError
 from research_lib.reporting.assembly import assemble
 from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.index import render_index
@@ -77,7 +79,7 @@ def run_reports(
     Raises
     ------
     ValidationError
-        The reports folder is in use; no scheduler answers.
+        The reports folder is in use; no scheduler or worker answers; a report of that name is of another file.
     """
     project, options = project or Project(), options or Options()
     outcome: dict[str, str] = {}
@@ -89,6 +91,7 @@ def run_reports(
                 outcome[run.name] = f"skipped: it runs no {options.only} notebook"
             elif reason:
                 outcome[run.name] = _skip(run, project, reason)
+                logger.info("%s: %s", run.name, outcome[run.name])
             else:
                 plans[run.name] = _plan(run, project, options)
         try:
@@ -103,7 +106,9 @@ def run_reports(
 def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
     """Which notebooks must run: those whose inputs are not those of the sound report that is there."""
     folder = project.reports / run.name
-    known = {} if spoilt(folder) else read_json(folder / "manifest.json")["sections"]
+    manifest = {} if spoilt(folder) else read_json(folder / "manifest.json")
+    _refuse_other_source(run, manifest.get("configuration", {}))
+    known = manifest.get("sections", {})
     kept, tasks = {}, []
     for section in run.parameters:
         if options.only not in ("", section):
@@ -113,6 +118,15 @@ def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
         else:
             tasks.append(_task(run, section, project, options))
     return _Plan(run, tasks, kept)
+
+
+def _refuse_other_source(run: RunConfig, before: Mapping[str, Any]) -> None:
+    """A report is not written over by another file's run of the same name, unless the two are one."""
+    if before and before["source"] != run.source and text_hash(before["parameters"]) != text_hash(run.effective):
+        raise ValidationError(
+            f"report {run.name} is of {before['source']}, not of {run.source}, which has other parameters; "
+            f"rename one of the two files, or remove the report"
+        )
 
 
 def _same_inputs(run: RunConfig, section: str, project: Project, before: Mapping[str, Any]) -> bool:
@@ -143,10 +157,11 @@ def _work(plans: Mapping[str, _Plan], project: Project, options: Options) -> Ite
     if not tasks:
         return
     done: Counter[str] = Counter()
-    with tqdm(total=len(tasks), desc="notebooks", unit="notebook") as bar:
+    with tqdm(total=len(tasks), desc="notebooks", unit="notebook", disable=not sys.stderr.isatty()) as bar:
         for task, answer in _pool(tasks, options):
             plan = plans[task.name]
             plan.answers[task.section] = answer
+            logger.info("%s: %s: %s", task.name, task.section, _became(answer))
             if len(plan.answers) == len(plan.tasks):
                 what = _finish(plan, project)
                 done[what.split(":")[0]] += 1
@@ -199,6 +214,11 @@ def _finish(plan: _Plan, project: Project) -> str:
         return f"failed: {error}"
     place(project.reports, plan.run.name, report.files, report.manifest)
     return "made"
+
+
+def _became(answer: Answer) -> str:
+    """What the log says of a notebook that is in."""
+    return f"made in {answer['seconds']:.1f} s" if answer["status"] == "done" else f"failed: {told(answer)}"
 
 
 def told(answer: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from helpers import wait_until
 from tiny_project import write_configuration
 
 from research_lib.errors import ValidationError
+from research_lib.reporting import pools
 from research_lib.reporting.configurations import chosen_runs
 from research_lib.reporting.grids import load_grid
 from research_lib.reporting.parameters import Project
@@ -108,6 +109,7 @@ def test_dask_gives_the_same_and_loses_nothing_when_a_worker_is_killed(
 
 def test_no_scheduler_is_an_error_with_a_remedy(tiny: Project) -> None:
     import dask
+    import distributed  # noqa: F401 -- its defaults must be there before one is set, or they leave with it
 
     write_configuration(tiny, "one")
     runs, refused = chosen_runs([], None, tiny), r"no Dask scheduler answers at tcp://127.0.0.1:9.*leave out"
@@ -155,3 +157,36 @@ def test_two_processes_do_not_make_reports_in_one_folder(tiny: Project) -> None:
         pytest.fail("both hold it")
     with exclusive(tiny.reports):
         pass
+
+
+def test_another_file_does_not_write_over_a_run_of_the_same_name(tiny: Project) -> None:
+    axes = {"title": "tiny grid", "sections": ["strategy"], "axes": {"seed": [1]}}
+    files = [tiny.configurations.parent / folder / "grid.yml" for folder in ("mine", "yours", "moved")]
+    for file, shares in zip(files, (100.0, 400.0, 100.0), strict=True):
+        file.parent.mkdir()
+        file.write_text(json.dumps({**axes, "shared": {"total_shares": shares}}))
+    mine, yours, moved = (load_grid(file, tiny) for file in files)
+    assert run_reports(mine, tiny) == {"grid-1": "made"}
+    with pytest.raises(ValidationError, match=r"report grid-1 is of .*mine/grid.yml, not of .*yours/grid.yml"):
+        run_reports(yours, tiny)
+    assert run_reports(moved, tiny) == {"grid-1": "unchanged"}
+
+
+def test_the_log_has_a_line_for_each_notebook(tiny: Project, caplog: pytest.LogCaptureFixture) -> None:
+    write_configuration(tiny, "good")
+    write_configuration(tiny, "bad", mode="fail")
+    write_configuration(tiny, "lone", data_file_name="absent.csv")
+    with caplog.at_level("INFO", "research_lib.reporting"):
+        run_reports([*chosen_runs(["good", "bad", "lone"], None, tiny)], tiny)
+    lines = {" ".join(message.split()[:3]) for message in caplog.messages}
+    assert {"good: strategy: started", "good: strategy: made", "bad: strategy: failed:"} <= lines
+    assert any(message.startswith("lone: skipped: ") for message in caplog.messages)
+
+
+def test_a_scheduler_without_workers_is_not_waited_for_for_ever(
+    tiny: Project, scheduler: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "WORKER_SECONDS", 0.5)
+    write_configuration(tiny, "one")
+    with pytest.raises(ValidationError, match=r"has no worker after 0\.5 s; start one with"):
+        run_reports(chosen_runs([], None, tiny), tiny, Options(scheduler=scheduler[0]))

@@ -12,6 +12,7 @@ from tiny_project import write_configuration
 
 from research_lib.errors import ValidationError
 from research_lib.reporting.configurations import chosen_runs
+from research_lib.reporting.index import render_index
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.placement import place, spoilt
 from research_lib.reporting.provenance import json_bytes
@@ -126,3 +127,38 @@ def test_tolerances_are_those_stated() -> None:
 def test_an_unknown_report_is_an_error(report: Project) -> None:
     with pytest.raises(ValidationError, match="report 'oen' is unknown; did you mean 'one'"):
         verify_reports(["oen"], report)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe"])
+@pytest.mark.parametrize("file", ["manifest.json", "results.json", "failure.json"])
+def test_a_damaged_file_is_named_in_the_index_and_stops_nothing(report: Project, file: str, content: bytes) -> None:
+    shutil.copytree(report.reports / "one", report.reports / "other")
+    (report.reports / "one" / file).write_bytes(content)
+    told = render_index(report).read_text()
+    if content != b"{}":
+        assert f"| one | {file} is damaged; make the report again |" in told
+    assert "| other: " in told
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe"])
+def test_a_damaged_manifest_is_not_verified_and_the_report_is_made_again(report: Project, content: bytes) -> None:
+    (report.reports / "one" / "manifest.json").write_bytes(content)
+    assert verify_reports((), report) == {"one": ["manifest.json is damaged; make the report again"]}
+    assert run_reports(chosen_runs([], None, report), report) == {"one": "made"}
+    assert spoilt(report.reports / "one") == []
+
+
+@pytest.mark.parametrize("kept", [("configuration", "sections"), ("configuration",)])
+def test_a_manifest_of_an_older_version_is_said_to_be_one(report: Project, kept: tuple[str, ...]) -> None:
+    path = report.reports / "one" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_bytes(json_bytes({key: manifest[key] for key in kept}))
+    why = "manifest.json was made by an older version; make the report again"
+    assert spoilt(path.parent) == [why]
+    assert f"| one | {why} |" in render_index(report).read_text()
+
+
+def test_a_report_copied_under_another_name_is_not_verified(report: Project) -> None:
+    shutil.copytree(report.reports / "one", report.reports / "two")
+    (culprit,) = verify_files(report.reports / "two", report)
+    assert culprit == "manifest.json is of report one, copied or renamed to two"
