@@ -24,6 +24,7 @@ from research_lib.evaluation.strategies import Adaptive, Twap, run
 
 ROLLING, DECAYING = (10, 30, 60, 120), (10, 60)
 STANDARD = "tilted prior, half-life 60"  # what `standard_strategies` uses, whatever wins here
+DEVELOPED_ON = ("SYNTHETIC", "FROG", "GOOG")  # symbols that were looked at when it was chosen
 
 
 def candidate_forecasts(profile: LiquidityProfile) -> dict[str, tuple[Forecast, np.ndarray]]:
