@@ -16,10 +16,12 @@ from research_lib.monitoring import configure_logging
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it succeeded, 1 when a run was skipped under --strict, 2 on an error."""
     options = _parser().parse_args(arguments)
-    configure_logging(logging.INFO if options.verbose else logging.WARNING, options.log_file)
-    # Kernels may start in another folder, so a relative RESEARCH_DATA is made absolute here, once.
-    os.environ["RESEARCH_DATA"] = str(data_folder())
+    # Without a terminal nobody sees a progress bar: the log has a line for each notebook instead.
+    told = options.verbose or (options.run is _report and not sys.stderr.isatty())
     try:
+        configure_logging(logging.INFO if told else logging.WARNING, options.log_file)
+        # Kernels may start in another folder, so a relative RESEARCH_DATA is made absolute here, once.
+        os.environ["RESEARCH_DATA"] = str(data_folder())
         return int(options.run(options))
     except ResearchError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -43,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure speed and memory as `make bench` does, by running benchmarks/")
     bench.add_argument("--output", metavar="FILE", help="page to write (default: reports/benchmarks.md)")
     bench.set_defaults(run=_bench)
-    refresh = commands.add_parser("refresh", help="run the notebooks and store the outputs that tests compare")
+    refresh = commands.add_parser("refresh", help="for developers: store the outputs that tests compare")
     refresh.set_defaults(run=_refresh)
     health = commands.add_parser("health", help="try solvers, kernel, disk, memory and data; exits with 1 if red")
     health.add_argument("--verbose", dest="details", action="store_true", help="tell what each check found, and why")
@@ -91,12 +93,14 @@ def _report(options: argparse.Namespace) -> int:
     from research_lib.reporting.runner import Options, run_reports
     from research_lib.reporting.supervision import Limits
 
+    if options.all and options.names:
+        raise ValidationError(f"--all and {' '.join(options.names)} exclude each other; leave one out")
     project = Project()
     refuse_unknown([options.only] if options.only else [], project.sections, "section")
     limits = Limits(
         number("--time-limit", options.time_limit, above=0), number("--memory-limit", options.memory_limit, 1)
     )
-    runs = chosen_runs([] if options.all else options.names, options.grid, project)
+    runs = chosen_runs(options.names, options.grid, project)
     how = Options(_jobs(options), options.scheduler, options.force, options.only, options.profile, limits)
     outcome = run_reports(runs, project, how)
     for name, what in outcome.items():
@@ -110,12 +114,15 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from research_lib.reporting.verification import ABSENT, verify_reports
+    from research_lib.reporting.verification import ABSENT, made_elsewhere, verify_reports
 
     culprits = verify_reports(options.names, rerun=not options.no_run, jobs=_jobs(options))
     bad = {name for name, found in culprits.items() if any(not line.startswith(ABSENT) for line in found)}
     for name, found in culprits.items():
-        print(f"{name}: " + ("NOT verified" if name in bad else "files verified" if found else "verified"))
+        passed = "files verified" if found or options.no_run else "verified"
+        print(f"{name}: " + ("NOT verified" if name in bad else passed))
+        if name not in bad and (difference := made_elsewhere(name)):
+            print(f"  {'files' if found or options.no_run else 'numbers'} agree; {difference}")
         for line in found:
             print(f"  {line}")
     return int(bool(bad))

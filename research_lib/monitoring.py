@@ -94,10 +94,12 @@ class PerformanceMonitor:
         Raises
         ------
         ValidationError
-            Seconds that are negative or no finite number.
+            Seconds that are negative or no finite number; an operation that is no text.
         """
-        if not 0 <= seconds < math.inf:
-            number("seconds", seconds, low=0)
+        if not isinstance(operation, str):
+            raise ValidationError(f"operation must be a text, got {operation!r:.80}")
+        if type(seconds) is not float or not 0 <= seconds < math.inf:
+            seconds = number("seconds", seconds, low=0)
         rounded = float(f"{seconds:.4g}")
         with self._lock:
             known = self._durations.get(operation)
@@ -188,11 +190,22 @@ def _parsed(records: Mapping[str, Any]) -> tuple[dict[str, _Durations], float]:
             )
             for name, known in records["operations"].items()
         }
-        return operations, float(records["peak_memory_mb"])
+        for name, known in operations.items():
+            _refuse_impossible(name, known)
+        return operations, number("peak_memory_mb", records["peak_memory_mb"], low=0)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValidationError(
             f"timings are not as PerformanceMonitor.to_dict writes them ({type(error).__name__}: {error})"
         ) from error
+
+
+def _refuse_impossible(name: str, known: _Durations) -> None:
+    """Counts are at least one, failures at most as many as calls, durations finite and not negative."""
+    durations = [known.total, known.longest, *known.counts]
+    if not known.counts or min(known.counts.values()) < 1 or not 0 <= known.failed <= known.counts.total():
+        raise ValidationError(f"timings of {name!r:.80} have counts that no calls give; leave the operation out")
+    if not all(0 <= seconds < math.inf for seconds in durations):
+        raise ValidationError(f"timings of {name!r:.80} have a duration that is negative or no finite number")
 
 
 MONITOR = PerformanceMonitor()  # of this process
@@ -268,16 +281,23 @@ def configure_logging(
     -------
     logging.Logger
         The logger ``research_lib``, parent of every module's logger.
+
+    Raises
+    ------
+    ValidationError
+        Unknown level; a file that cannot be written; limits of rotation that are no whole numbers,
+        `max_bytes` below 1, `backup_count` below 0.
     """
+    handlers = _handlers(log_file, max_bytes, backup_count)
     logger = logging.getLogger("research_lib")
     try:
-        logger.setLevel(level)
+        logger.setLevel(level.upper() if isinstance(level, str) else level)
     except (ValueError, TypeError) as error:
         raise ValidationError(f"log level {level!r} is unknown; use DEBUG, INFO, WARNING or ERROR") from error
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    for handler in _handlers(log_file, max_bytes, backup_count):
+    for handler in handlers:
         handler.setFormatter(logging.Formatter(LOG_FORMAT))
         logger.addHandler(handler)
     logger.propagate = False
@@ -285,12 +305,15 @@ def configure_logging(
 
 
 def _handlers(log_file: str | Path | None, max_bytes: int, backup_count: int) -> list[logging.Handler]:
+    size = int(number("max_bytes", max_bytes, 1, integer=True))
+    kept = int(number("backup_count", backup_count, 0, integer=True))
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if log_file is not None:
-        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(
-            RotatingFileHandler(log_file, maxBytes=max_bytes, backupCount=backup_count, delay=True, encoding="utf-8")
-        )
+        try:
+            Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(RotatingFileHandler(log_file, maxBytes=size, backupCount=kept, encoding="utf-8"))
+        except OSError as error:
+            raise ValidationError(f"log file {log_file} cannot be written: {error.strerror}; name another") from error
     return handlers
 
 

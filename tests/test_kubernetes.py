@@ -218,3 +218,9 @@ def test_kustomize_renders_manifests_that_are_as_the_schema_says(overlay: str) -
             for container in pod["spec"]["containers"]:
                 assert ":" in container["image"]
                 assert {ref["configMapRef"]["name"] for ref in container.get("envFrom", [])} <= maps
+
+
+def test_a_run_ends_by_itself_and_is_not_repeated() -> None:
+    for spec in (NAMED["Job/report"]["spec"], NAMED["CronJob/report"]["spec"]["jobTemplate"]["spec"]):
+        assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (0, 28800)
+    assert "--strict" in PODS["CronJob/report"]["spec"]["containers"][0]["args"]

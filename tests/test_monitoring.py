@@ -183,3 +183,39 @@ def test_the_peak_is_this_process_and_grows_with_what_it_holds() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"log_file": "/proc/x/y.log"}, "log file /proc/x/y.log cannot be written"),
+        ({"log_file": "/tmp"}, "log file /tmp cannot be written"),
+        ({"max_bytes": 0}, "max_bytes must be at least 1"),
+        ({"backup_count": -1}, "backup_count must be at least 0"),
+    ],
+)
+def test_a_log_that_cannot_be_kept_is_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        configure_logging(**given)
+
+
+def test_a_level_may_be_written_small() -> None:
+    assert configure_logging("info").level == logging.INFO
+
+
+@pytest.mark.parametrize(("operation", "seconds"), [("x", "3"), (None, 1.0), ("x", None), ("x", -1.0)])
+def test_what_is_no_duration_of_an_operation_is_refused(operation: Any, seconds: Any) -> None:
+    with pytest.raises(ValidationError, match="must be"):
+        PerformanceMonitor().record(operation, seconds)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"counts": []}, {"counts": [[1.0, -1]]}, {"failed": 2}, {"total": float("nan")}, {"counts": [[float("nan"), 1]]}],
+)
+def test_impossible_timings_do_not_merge(changed: dict[str, Any]) -> None:
+    known = {"failed": 0, "total": 1.0, "max": 1.0, "counts": [[1.0, 1]], **changed}
+    monitor = PerformanceMonitor()
+    with pytest.raises(ValidationError, match="timings of 'fit' have"):
+        monitor.merge({"operations": {"fit": known}, "peak_memory_mb": 1.0})
+    assert monitor.summary() == {}

@@ -19,7 +19,7 @@ from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.markdown import RenderError
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.placement import spoilt
-from research_lib.reporting.provenance import file_hash, read_json
+from research_lib.reporting.provenance import code_hash, environment_hash, file_hash, origin, read_json
 
 RELATIVE = 1e-6  # results of the same inputs on another machine: solvers stop elsewhere, sums round otherwise
 ABSOLUTE = 1e-9  # below it a number is rounding noise, such as a residual
@@ -74,6 +74,22 @@ def verify_files(folder: Path, project: Project) -> list[str]:
         else:
             culprits += _line_culprit(folder / f"{section}_summary.md", wanted)
     return list(dict.fromkeys(culprits))
+
+
+def made_elsewhere(name: str, project: Project | None = None) -> str:
+    """In what a report's code, packages or commit are not those here; an empty text where all are the same."""
+    here = {"code": code_hash(), "packages": environment_hash(), "commit": origin()["git_commit"]}
+    sections = read_json((project or Project()).reports / name / "manifest.json")["sections"]
+    for record in sections.values():
+        inputs = record["inputs"]
+        made = {"code": inputs["code"], "packages": inputs["environment"], "commit": record["git_commit"]}
+        if made != here:
+            return f"made by {_identity(made)}; here {_identity(here)}"
+    return ""
+
+
+def _identity(hashes: Mapping[str, str]) -> str:
+    return ", ".join(f"{what} {known[:12] or 'unknown'}" for what, known in hashes.items())
 
 
 def _data_culprits(data: Mapping[str, str]) -> Iterator[str]:

@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 from tiny_project import write_configuration
 
+from research_lib.__main__ import main
 from research_lib.errors import ValidationError
+from research_lib.reporting import provenance, verification
 from research_lib.reporting.configurations import chosen_runs
 from research_lib.reporting.index import render_index
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.placement import place, spoilt
-from research_lib.reporting.provenance import json_bytes
+from research_lib.reporting.provenance import environment_hash, json_bytes, origin
 from research_lib.reporting.runner import run_reports
-from research_lib.reporting.verification import ABSENT, differing, verify_files, verify_reports
+from research_lib.reporting.verification import ABSENT, differing, made_elsewhere, verify_files, verify_reports
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +164,26 @@ def test_a_report_copied_under_another_name_is_not_verified(report: Project) -> 
     shutil.copytree(report.reports / "one", report.reports / "two")
     (culprit,) = verify_files(report.reports / "two", report)
     assert culprit == "manifest.json is of report one, copied or renamed to two"
+
+
+def test_code_packages_and_commit_that_are_not_those_here_are_told(
+    report: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert made_elsewhere("one", report) == ""
+    monkeypatch.setattr(verification, "code_hash", lambda: "0" * 64)
+    assert made_elsewhere("one", report).endswith(f"here code {'0' * 12}, {_packages_and_commit()}")
+
+
+def _packages_and_commit() -> str:
+    return f"packages {environment_hash()[:12]}, commit {origin()['git_commit'][:12]}"
+
+
+def test_without_git_the_commit_is_the_one_given_and_cleanness_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "_git", lambda *arguments: None)
+    monkeypatch.setenv("RESEARCH_GIT_COMMIT", "abc123")
+    assert (origin()["git_commit"], origin()["git_dirty"]) == ("abc123", None)
+
+
+def test_all_and_a_name_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--all", "frog"]) == 2
+    assert "--all and frog exclude each other" in capsys.readouterr().err
