@@ -155,16 +155,20 @@ def on_display(premium: Float, shown: Float, highest: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def decide(t: int, stop: int, remaining: float, premium: Float, shown: Float, supply: Float, log_spread: Float,
-           depth: Float, risk: float, log_lowest: float, caps: Float, caution: float) -> float:  # fmt: skip
+def decide(t: int, stop: int, remaining: float, quoted: bool, premium: Float, shown: Float, supply: Float,
+           log_spread: Float, depth: Float, risk: float, log_lowest: float, caps: Float,
+           caution: float) -> float:  # fmt: skip
     """Shares to take from book t: what is cheaper than the multiplier of this book and the supply to come.
 
     The multiplier is the lowest premium at which both together hold `remaining` shares; what the
-    reliable part of the supply to come could not hold is taken whatever it costs.
+    reliable part of the supply to come could not hold is taken whatever it costs. Where the book
+    is not quoted on both sides nothing is sent, except in the last interval.
     """
     most = min(remaining, caps[t])
     if t + 1 >= stop:
         return most
+    if not quoted:
+        return 0.0
     low, high = -1, 2 * N_BINS  # at `low` there is too little; at `high` all that there is counts
     while high - low > 1:
         middle = (low + high) // 2
@@ -197,8 +201,8 @@ def fill_adaptive(start: int, stop: int, total: float, caps: Float, premium: Flo
         row = min(t, len(log_spread) - 1)
         log_lowest = math.log(CHEAPEST * reference_premium(seen_premium, seen_size, t))
         seen_supply(t, log_premium, seen_size, quoted, log_spread[row], depth[row], weights, log_lowest, supply)
-        want = decide(t, stop, remaining, seen_premium[t], seen_size[t], supply, log_spread[row], depth[row], risk,
-                      log_lowest, caps, caution)  # fmt: skip
+        want = decide(t, stop, remaining, quoted[t], seen_premium[t], seen_size[t], supply, log_spread[row], depth[row],
+                      risk, log_lowest, caps, caution)  # fmt: skip
         filled[t - start], cost[t - start] = walk(premium[t], size[t], want, eaten)
         remaining -= filled[t - start]
     return remaining

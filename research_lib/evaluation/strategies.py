@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,52 +13,13 @@ from research_lib.errors import ValidationError
 from research_lib.evaluation import kernels
 from research_lib.evaluation.forecast import Forecast, decaying, observed
 from research_lib.evaluation.ladder import Ladder
+from research_lib.evaluation.orders import Filled, Order, Venue, decided, one_an_interval, shown_until, with_rest
 from research_lib.evaluation.replay import Execution, as_caps, refill_rule, settled
 from research_lib.execution.schedules import Schedule, pov, twap, vwap
 from research_lib.impact.curves import ImpactCurve
 from research_lib.market.book import BookSnapshots
 
 Float = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Order:
-    """Shares to fill in intervals start .. stop - 1 of the day's n, no more than `caps` (stop - start,) in each."""
-
-    total_shares: float
-    start: int
-    stop: int
-    n_intervals: int
-    caps: Float
-
-    @property
-    def rows(self) -> slice:
-        """The order's own intervals."""
-        return slice(self.start, self.stop)
-
-    @property
-    def day_caps(self) -> Float:
-        """Caps of the day's intervals up to the last of the order, (stop,); 0 before the order."""
-        return np.concatenate([np.zeros(self.start), self.caps])
-
-
-@dataclass(frozen=True, eq=False)
-class Venue:
-    """Where an order is filled: books to trade on, books to look at before, and how holes close (see `replay`)."""
-
-    books: Ladder
-    seen: Ladder
-    refill: float = 1.0
-    by_level: bool = False
-
-
-class Filled(NamedTuple):
-    """What became of an order: shares scheduled, shares filled and cost over the mid, (stop - start,); shares left."""
-
-    shares: Float
-    filled: Float
-    cost: Float
-    left: float
 
 
 class Strategy(ABC):
@@ -88,14 +47,15 @@ class Strategy(ABC):
         remaining : float
             Shares not filled yet.
         seen : Ladder
-            The t + 1 books shown up to now, own trades taken off: there is no later one in it.
+            The t + 1 books shown up to now, own trades taken off: read-only copies, with no later one behind.
         order : Order
         """
 
     def fill(self, order: Order, venue: Venue) -> Filled:
         """Fill the order step by step.
 
-        What is decided is kept between 0 and the cap, and in the last interval all that is left is sent.
+        What is decided is kept between 0, what remains and the cap, and in the last interval all that
+        is left is sent. A decision that is no finite number is a ValidationError.
         """
         books, seen, n_levels = venue.books, venue.seen, venue.books.size.shape[1]
         price, seen_price, visible = books.price, seen.price, seen.size.copy()
@@ -105,14 +65,15 @@ class Strategy(ABC):
             before, k = max(t - 1, 0), t - order.start
             left = (price[before], books.size[before], eaten)
             kernels.show(*left, seen_price[t], seen.size[t], venue.refill, venue.by_level, visible[t], hole)
-            past = dataclasses.replace(seen.take(slice(0, t + 1)), size=visible[: t + 1].copy())
-            want = self.decide(t, remaining, past, order) if t + 1 < order.stop else remaining
+            want = remaining
+            if t + 1 < order.stop:
+                want = decided(self.decide(t, remaining, shown_until(seen, visible, t), order), self.name, t)
             kernels.show(*left, price[t], books.size[t], venue.refill, venue.by_level, shown, hole)
             eaten[:] = hole
             want = min(max(want, 0.0), remaining, order.caps[k])
             filled[k], cost[k] = kernels.walk(books.premium[t], shown, want, eaten)
             remaining -= filled[k]
-        return Filled(_with_rest(filled, remaining), filled, cost, remaining)
+        return Filled(with_rest(filled, remaining), filled, cost, remaining)
 
 
 class Scheduled(Strategy):
@@ -128,8 +89,9 @@ class Scheduled(Strategy):
         return due - (order.total_shares - remaining)
 
     def fill(self, order: Order, venue: Venue) -> Filled:
-        """The steps of `Strategy.fill`, compiled."""
+        """The steps of `Strategy.fill`, compiled; ValidationError for a schedule of another length."""
         books, shares = venue.books.take(order.rows), self.schedule(order).shares
+        one_an_interval(len(shares), len(books), f"the schedule of {self.name}")
         filled, cost = np.zeros(len(shares)), np.zeros(len(shares))
         price = (
             books.price if venue.refill < 1.0 else books.premium
@@ -162,6 +124,7 @@ class Vwap(Scheduled):
 
     def schedule(self, order: Order) -> Schedule:
         """Shares in proportion to the order's part of the volume."""
+        one_an_interval(len(self.volume), order.n_intervals, f"the volume of {self.name}")
         return vwap(order.total_shares, self.volume[order.rows])
 
 
@@ -176,6 +139,7 @@ class Pov(Scheduled):
 
     def schedule(self, order: Order) -> Schedule:
         """The rate of the order's part of the volume."""
+        one_an_interval(len(self.volume), order.n_intervals, f"the volume of {self.name}")
         volume = self.volume[order.rows]
         return pov(order.total_shares, volume, max(self.rate, order.total_shares / float(volume.sum())))
 
@@ -193,6 +157,7 @@ class StaticOptimal(Scheduled):
         """The allocation of the order's intervals."""
         from research_lib.execution.allocation import allocate
 
+        one_an_interval(len(self.curve), order.n_intervals, f"the curve of {self.name}")
         curve = self.curve.take(np.arange(order.start, order.stop))
         return Schedule(
             allocate(curve, order.total_shares, max_shares=order.caps, objective=self.objective).shares, self.name
@@ -220,7 +185,7 @@ class Adaptive(Strategy):
     r_j = 2 lambda sigma^2 R_t (j - j^2 / 2m): the marginal of lambda times the variance of a
     holding that is run down in a line (Almgren and Chriss, 2000). Premiums stand in bins half
     a per cent wide. So as to complete, never more is left to m intervals than 1 - caution / sqrt(m)
-    of all the depth expected of them.
+    of all the depth expected of them. A book without two sides is sent nothing, unless it is the last.
 
     Attributes
     ----------
@@ -269,8 +234,8 @@ class Adaptive(Strategy):
             log_lowest, supply,
         )  # fmt: skip
         return kernels.decide(
-            t, order.stop, remaining, seen.premium[t], seen.size[t], supply, log_spread, depth, self.risk, log_lowest,
-            order.day_caps, self.caution,
+            t, order.stop, remaining, bool(np.isfinite(seen.mid[t])), seen.premium[t], seen.size[t], supply, log_spread,
+            depth, self.risk, log_lowest, order.day_caps, self.caution,
         )  # fmt: skip
 
     def fill(self, order: Order, venue: Venue) -> Filled:
@@ -284,7 +249,7 @@ class Adaptive(Strategy):
             order.start, order.stop, order.total_shares, order.day_caps, books.premium, books.size, seen.premium,
             seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights, self.risk, self.caution, filled, cost,
         )  # fmt: skip
-        return Filled(_with_rest(filled, left), filled, cost, left)
+        return Filled(with_rest(filled, left), filled, cost, left)
 
 
 def run(
@@ -336,10 +301,3 @@ def run(
     return settled(
         strategy.name, done.shares, done.filled, done.left, done.cost, ladder.take(order.rows), strategy.fitted_on
     )
-
-
-def _with_rest(filled: Float, left: float) -> Float:
-    """Shares filled, and in the last interval what is left, (n,)."""
-    shares = filled.copy()
-    shares[-1] += left
-    return shares

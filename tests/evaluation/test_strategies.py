@@ -13,6 +13,7 @@ from research_lib.evaluation import (
     Execution,
     Ladder,
     LiquidityProfile,
+    Pov,
     Prior,
     PriorShape,
     StaticOptimal,
@@ -20,14 +21,17 @@ from research_lib.evaluation import (
     TiltedShape,
     TodayShape,
     Twap,
+    Vwap,
     attainable_share,
     clairvoyant,
     run,
     standard_strategies,
 )
 from research_lib.evaluation.forecast import mid_volatility, rolling
-from research_lib.evaluation.strategies import Order, Venue
-from research_lib.execution import allocate, twap
+from research_lib.evaluation.orders import Order, Venue
+from research_lib.evaluation.strategies import Scheduled
+from research_lib.execution import Schedule, allocate, twap
+from research_lib.impact import LinearImpact
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, preset
 
 HALF_HOURS = Session(39)
@@ -230,3 +234,78 @@ def test_twap_run_is_twap_replayed() -> None:
 
     books = _day(9)
     assert run(Twap(), books, 9_000, "sell").cost == replay(twap(9_000, 39), books, "sell").cost
+
+
+class _Answers(Strategy):
+    """Gives one answer whatever it sees."""
+
+    name, fitted_on = "answers", "nothing"
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
+        return self.answer  # type: ignore[return-value]
+
+
+class _Long(Scheduled):
+    """Ten shares in each of 39 intervals, whatever the order's are."""
+
+    name, fitted_on = "long", "nothing"
+
+    def schedule(self, order: Order) -> Schedule:
+        return Schedule(np.full(39, 10.0), self.name)
+
+
+@pytest.mark.parametrize("length", [20, 78])
+def test_plans_of_another_length_than_the_day_are_refused(length: int) -> None:
+    volume, curve = np.ones(length), LinearImpact(np.full(length, 1e-5), 0.0)
+    for one in (Vwap(volume, "x"), Pov(volume, "x"), StaticOptimal(curve, "x")):
+        with pytest.raises(ValidationError, match=f"of {one.name} has {length} intervals for 39"):
+            run(one, _day(0), 390, "buy")
+
+
+def test_a_schedule_of_another_length_than_the_order_is_refused() -> None:
+    assert run(_Long(), _day(0), 390, "buy").filled.sum() == pytest.approx(390)
+    with pytest.raises(ValidationError, match="schedule of long has 39 intervals for 20"):
+        run(_Long(), _day(0), 390, "buy", stop=20)
+
+
+def test_adaptive_sends_nothing_to_a_book_without_two_sides(strategies: dict[str, Strategy]) -> None:
+    """Seen without a bid and traded a second later with one: by the interface and by the compiled loop."""
+    later, blind = _day(1), [0, 4, 5, 20]
+    bid_size = later.bid_size.copy()
+    bid_size[blind] = 0.0
+    ladder, seen = Ladder.of(later, "buy"), Ladder.of(dataclasses.replace(later, bid_size=bid_size), "buy")
+    assert np.flatnonzero(~np.isfinite(seen.mid)).tolist() == blind
+    order = Order(9_000.0, 0, 39, 39, np.full(39, 2_000.0))
+    for name in ("adaptive", "risk-averse adaptive", "today"):
+        fast, slow = (fill(order, Venue(ladder, seen)).filled for fill in (0,))
+        assert (fast.filled[blind] == 0).all()
+        assert fast.filled.sum() == pytest.approx(9_000)
+        assert fast.filled == pytest.approx(
+            _step_by_step(strategies[name], ladder, order, Venue(ladder, seen)), abs=1e-6
+        )
+
+
+def test_a_strategy_can_neither_look_ahead_nor_write_to_the_books() -> None:
+    class Curious(_Answers):
+        def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
+            for name in ("time", "mid", "half_spread", "premium", "size"):
+                assert len(seen[name]) == t + 1
+                assert seen[name].base is None
+                assert not seen[name].flags.writeable
+            return 10.0
+
+    assert run(Curious(0), _day(0), 1_000, "buy").filled[:38] == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("answer", [np.nan, np.inf, None, "ten", [1.0, 2.0]])
+def test_decisions_that_are_no_number_are_refused(answer: object) -> None:
+    with pytest.raises(ValidationError, match="shares that answers decides on in interval 3 must be a number"):
+        run(_Answers(answer), _day(0), 100, "buy", start=3)
+
+
+def test_decisions_below_zero_and_above_what_remains_are_clipped() -> None:
+    assert run(_Answers(-5.0), _day(0), 10, "buy").filled[:38].sum() == 0
+    assert run(_Answers(1e9), _day(0), 10, "buy").filled[0] == 10
