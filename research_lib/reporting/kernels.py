@@ -53,7 +53,7 @@ def run_notebook(task: dict[str, Any]) -> dict[str, Any]:
             failed = {
                 "kind": "kernel",
                 "error": f"{type(error).__name__}: {error}",
-                "cell": _running_cell(Path(task["target"])),
+                "cell": running_cell(Path(task["target"])),
                 "line": "",
             }
             if failed["cell"] or attempt > task["retries"]:
@@ -95,11 +95,12 @@ def _profiling(path: str) -> list[str]:
     return [f"--IPKernelApp.exec_lines={line}" for line in lines]
 
 
-def _running_cell(target: Path) -> str:
-    """Source of the cell that was running when papermill last saved; empty where none had begun."""
-    if not target.is_file():
+def running_cell(target: Path) -> str:
+    """Source of the cell that was running when papermill last saved; empty where none had begun, or a save was cut."""
+    try:
+        cells = json.loads(target.read_text(encoding="utf-8"))["cells"]
+    except (FileNotFoundError, json.JSONDecodeError):
         return ""
-    cells = json.loads(target.read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     begun = [one for one in code if one["metadata"].get("papermill", {}).get("status") in ("running", "completed")]
     return "".join(begun[-1]["source"]) if begun else ""

@@ -22,6 +22,7 @@ import psutil
 
 from research_lib.config import PROJECT_ROOT, data_folder
 from research_lib.errors import MissingDataError
+from research_lib.reporting.kernels import running_cell
 from research_lib.reporting.provenance import section_inputs
 
 TICK_SECONDS = 0.2  # between two looks at the clock and at the memory
@@ -111,7 +112,8 @@ class _Helper:
             reason = _beyond(limits, peak, time.monotonic() - begin, stop)
             if reason:
                 self.end()
-                return {"status": "failed", "attempts": 1, "cell": "", "line": "", "peak_memory_mb": peak, **reason}
+                cell = running_cell(Path(order["target"]))
+                return {"status": "failed", "attempts": 1, "cell": cell, "line": "", "peak_memory_mb": peak, **reason}
         line = self.process.stdout.readline()
         if not line:
             said = self._last_words()

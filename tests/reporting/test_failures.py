@@ -47,7 +47,7 @@ def test_each_is_told_in_the_index_with_its_kind_and_how_to_rerun_it(troubled: t
         assert f"| {kind} |" in line
         assert f"`python -m research_lib report {name}`" in line
         assert not (project.reports / name / "results.json").exists()
-    assert "Of 8 runs 6 failed (75.0 %). Of 2 with a saving, 2 saved something (100.0 %), 2 beyond chance" in index
+    assert "Of 8 runs 6 failed (75.0 %). Of 2 with a saving, 2 have an estimate above 0 (100.0 %), 2 beyond" in index
     assert (project.reports / "overview.png").stat().st_size > 5_000
 
 
@@ -81,3 +81,9 @@ def test_a_kernel_that_does_not_come_up_is_started_again(tiny: Project, monkeypa
     answer = kernels.run_notebook({**task, "retries": 1})
     assert (answer["status"], answer["kind"], answer["attempts"]) == ("failed", "kernel", 2)
     assert answer["error"] == "RuntimeError: Kernel died before replying to kernel_info"
+
+
+def test_the_note_of_a_limit_has_the_cell_that_was_running(troubled: tuple[Project, dict[str, str]]) -> None:
+    project, _ = troubled
+    for name in ("hang", "hoard"):
+        assert "time.sleep(600)" in (project.reports / name / "failure.md").read_text()
