@@ -21,7 +21,6 @@ Float = NDArray[np.float64]
 RULER = "TWAP"
 BY_DAY = "bootstrap of whole days, studentised"
 WITHIN = "stationary bootstrap of intervals: too few days to draw days"
-WHOLE = 1e-6
 LEAST_ERROR = 1e-12
 FEWEST_INTERVALS = 30
 Key = tuple[str, int, int, str, float]
@@ -242,12 +241,8 @@ def days_to_detect(
 
 def _pairs(orders: dict[Key, Execution], rulers: dict[Key, Execution], bounds: dict[Key, Execution]) -> Pairs:
     trios = {key: (one, rulers[key], bounds[key]) for key, one in orders.items()}
-    whole = {key: trio for key, trio in trios.items() if all(_completed(one) for one in trio)}
+    whole = {key: trio for key, trio in trios.items() if all(one.completed for one in trio)}
     return Pairs([key[0] for key in whole], list(whole.values()), len(trios) - len(whole))
-
-
-def _completed(one: Execution) -> bool:
-    return one.unfilled <= WHOLE * max(one.total_shares, 1.0)
 
 
 def _summary(pairs: Pairs, level: float, n_draws: int, seed: int) -> dict[str, object]:

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.evaluation.ladder import Ladder
+from research_lib.evaluation.orders import one_an_interval
 from research_lib.evaluation.protocol import Maker, Prior, standard_strategies
-from research_lib.evaluation.replay import replay
+from research_lib.evaluation.replay import Execution, replay
 from research_lib.evaluation.strategies import Twap, run
 from research_lib.execution.schedules import Schedule, twap
 from research_lib.impact.curves import ImpactCurve
@@ -27,12 +28,14 @@ class NullSavings(Record):
     Attributes
     ----------
     savings : DataFrame (n_draws, strategies)
-        Of TWAP's cost, per cent; one row a permutation.
+        Of TWAP's cost, per cent; one row a permutation. NaN where the strategy, or TWAP, left
+        shares unfilled: it paid for another amount.
     observed : Series, index strategy
-        With the labels as they are, per cent.
+        With the labels as they are, per cent; NaN likewise.
     table : DataFrame, index strategy
         observed_%, null_mean_%, null_lower_%, null_upper_% (the middle 95 %), p_value: the
-        share of permutations, the observed labels among them, that save as much.
+        share of permutations, the observed labels among them, that save as much; over those
+        that completed, and NaN where the observed order did not.
     """
 
     savings: pd.DataFrame
@@ -63,7 +66,7 @@ def null_savings(
     books : BookSnapshots or Ladder
         One an interval of one day.
     prior : Prior
-        As for `evaluate`.
+        As for `evaluate`, of as many intervals.
     total_shares : float
     side : "buy" or "sell"
     rng : numpy.random.Generator
@@ -76,35 +79,30 @@ def null_savings(
     Raises
     ------
     ValidationError
-        An order that TWAP does not complete: costs of different amounts do not compare.
+        An order that TWAP does not complete: costs of different amounts do not compare. Books of
+        another length than the prior: several days, for instance.
     """
+    if not isinstance(rng, np.random.Generator):
+        raise ValidationError(f"rng must be a numpy Generator, got {rng!r}; use np.random.default_rng(seed)")
     ladder = Ladder.of(books, side)
+    one_an_interval(len(prior.profile), len(ladder), "the prior")
     ruler = run(Twap(), ladder, total_shares, side, max_shares=max_shares)
-    if ruler.unfilled > 1e-6 * total_shares:
+    if not ruler.completed:
         raise ValidationError(
             f"TWAP leaves {ruler.unfilled:,.0f} of {total_shares:,.0f} shares unfilled; lower total_shares"
         )
 
     def savings(known: Prior, traded: Ladder, shown: Ladder) -> dict[str, float]:
-        equal = run(Twap(), traded, total_shares, side, max_shares=max_shares).cost_per_share
+        equal = run(Twap(), traded, total_shares, side, max_shares=max_shares)
         done = [run(one, traded, total_shares, side, max_shares=max_shares, shown=shown) for one in make(known)]
-        return {one.name: 100.0 * (1.0 - one.cost_per_share / equal) for one in done}
+        return {one.name: 100.0 * (1.0 - _paid(one) / _paid(equal)) for one in done}
 
     rows = [
         savings(prior.permuted(rng), *(ladder.take(rng.permutation(len(ladder))) for _ in range(2)))
         for _ in range(number("n_draws", n_draws, 19, integer=True))
     ]
     null, observed = pd.DataFrame(rows), pd.Series(savings(prior, ladder, ladder))
-    table = pd.DataFrame(
-        {
-            "observed_%": observed,
-            "null_mean_%": null.mean(),
-            "null_lower_%": null.quantile(0.025),
-            "null_upper_%": null.quantile(0.975),
-            "p_value": (1 + (null >= observed).sum()) / (1 + len(null)),
-        }
-    ).rename_axis("strategy")
-    return NullSavings(null, observed, table)
+    return NullSavings(null, observed, _table(null, observed))
 
 
 def decompose_saving(
@@ -121,7 +119,7 @@ def decompose_saving(
     curves : mapping of label to ImpactCurve
         Of n intervals, fitted on other days than `days`: raw and shrunk ones, for instance.
     days : sequence of Ladder
-        Of n books each, of the side traded.
+        Of n books each, of the side traded; one at least.
     total_shares : float
     max_shares : scalar or (n,) shares, optional
 
@@ -129,17 +127,25 @@ def decompose_saving(
     -------
     DataFrame
         Index label: claimed_% (in sample), realised_% (mean cost over `days` against TWAP's),
-        phantom_% (the difference).
+        phantom_% (the difference). The last two are NaN where a day leaves shares of the schedule,
+        or of TWAP, unfilled: costs of different amounts do not compare.
+
+    Raises
+    ------
+    ValidationError
+        No day, days that are no ladders, or of another number of intervals than a curve.
     """
     from research_lib.execution.allocation import allocate
 
+    if not len(days) or not all(isinstance(day, Ladder) for day in days):
+        raise ValidationError("days must be one Ladder or more, one a day; make them by Ladder.of(books, side)")
     rows = {}
     for label, curve in curves.items():
         schedule = Schedule(allocate(curve, total_shares, max_shares=max_shares).shares, label)
         equal = twap(total_shares, len(curve))
         claimed = 1.0 - float(curve.cost(schedule.shares).sum() / curve.cost(equal.shares).sum())
         cost, ruler = (
-            np.mean([replay(one, day, day.side, max_shares=max_shares).cost_per_share for day in days])
+            np.mean([_paid(replay(one, day, day.side, max_shares=max_shares)) for day in days])
             for one in (schedule, equal)
         )
         realised = 1.0 - float(cost / ruler)
@@ -149,3 +155,21 @@ def decompose_saving(
             "phantom_%": 100 * (claimed - realised),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("curves")
+
+
+def _paid(one: Execution) -> float:
+    """Cost of a share over the mid; NaN for an order that is not completed."""
+    return one.cost_per_share if one.completed else float("nan")
+
+
+def _table(null: pd.DataFrame, observed: pd.Series) -> pd.DataFrame:
+    known = null.notna().sum().where(observed.notna())
+    return pd.DataFrame(
+        {
+            "observed_%": observed,
+            "null_mean_%": null.mean(),
+            "null_lower_%": null.quantile(0.025),
+            "null_upper_%": null.quantile(0.975),
+            "p_value": (1 + (null >= observed).sum()) / (1 + known),
+        }
+    ).rename_axis("strategy")

@@ -18,6 +18,7 @@ from research_lib.market.sessions import Session
 from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
+WHOLE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,11 @@ class Execution(Record):
     def arrival_price(self) -> float:
         """First mid of the order's intervals, currency per share."""
         return float(self.mid[np.isfinite(self.mid)][0])
+
+    @property
+    def completed(self) -> bool:
+        """Whether nothing but rounding, 1e-6 of the order, is left: only then does its cost compare with others'."""
+        return self.unfilled <= WHOLE * max(self.total_shares, 1.0)
 
     @property
     def cost(self) -> float:

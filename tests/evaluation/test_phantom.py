@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Ladder, Prior, decompose_saving, null_savings
+from research_lib.evaluation import Ladder, Prior, Strategy, Twap, decompose_saving, null_savings
+from research_lib.evaluation.orders import Order
 from research_lib.impact import LinearImpact
 from research_lib.market import BookSnapshots, Session, preset
 
@@ -72,3 +73,47 @@ def test_an_order_too_large_to_compare_is_refused() -> None:
     prior = Prior.from_market(market, "buy", np.random.default_rng(0), n_days=2)
     with pytest.raises(ValidationError, match=r"TWAP leaves .* shares unfilled; lower total_shares"):
         null_savings(market.books(78, 5, np.random.default_rng(1)), prior, 1e6, "buy", rng=np.random.default_rng(2))
+
+
+class _Cherry(Strategy):
+    """Takes the best level alone, and of the last book what it can get."""
+
+    name, fitted_on = "cherry", "nothing"
+
+    def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
+        return 1.0
+
+
+def test_who_leaves_shares_unfilled_saves_nothing_that_is_known() -> None:
+    market = preset("thin_stock", SESSION)
+    prior = Prior.from_market(market, "buy", np.random.default_rng(0), n_days=2)
+    day = market.books(78, 5, np.random.default_rng(1))
+    null = null_savings(
+        day, prior, 6_000, "buy", rng=np.random.default_rng(2), n_draws=19, make=lambda _: [Twap(), _Cherry()]
+    )
+    assert null.savings["cherry"].isna().all()
+    assert null.table.loc["cherry"].isna().all()
+    assert null.table.loc["TWAP", ["observed_%", "p_value"]].tolist() == [0.0, 1.0]
+
+
+def test_a_schedule_that_the_days_do_not_fill_realises_no_saving() -> None:
+    """All of the order where the curve is cheap: the books there hold a third of it."""
+    n, size = 4, np.full((4, 1), 100.0)
+    books = BookSnapshots(np.arange(n), np.full((n, 1), 99.0), size, np.full((n, 1), 101.0), size)
+    curve = LinearImpact(np.array([1.0, 1.0, 1.0, 1e-6]), 0.0)
+    table = decompose_saving({"late": curve}, [Ladder.of(books, "buy")], 300)
+    assert table.loc["late", "claimed_%"] > 50
+    assert table.loc["late", ["realised_%", "phantom_%"]].isna().all()
+
+
+def test_days_and_generators_of_another_kind_are_refused() -> None:
+    market = preset("thin_stock", SESSION)
+    prior = Prior.from_market(market, "buy", np.random.default_rng(0), n_days=2)
+    two_days, rng = market.books(156, 5, np.random.default_rng(1)), np.random.default_rng(2)
+    with pytest.raises(ValidationError, match=r"the prior has 78 intervals for 156; .* one day at a time"):
+        null_savings(two_days, prior, 600, "buy", rng=rng)
+    with pytest.raises(ValidationError, match="rng must be a numpy Generator, got 0"):
+        null_savings(two_days, prior, 600, "buy", rng=0)  # type: ignore[arg-type]
+    for days in ([], [two_days]):
+        with pytest.raises(ValidationError, match="days must be one Ladder or more"):
+            decompose_saving({"any": prior.curve}, days, 600)  # type: ignore[arg-type]

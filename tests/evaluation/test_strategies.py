@@ -280,12 +280,11 @@ def test_adaptive_sends_nothing_to_a_book_without_two_sides(strategies: dict[str
     assert np.flatnonzero(~np.isfinite(seen.mid)).tolist() == blind
     order = Order(9_000.0, 0, 39, 39, np.full(39, 2_000.0))
     for name in ("adaptive", "risk-averse adaptive", "today"):
-        fast, slow = (fill(order, Venue(ladder, seen)).filled for fill in (0,))
-        assert (fast.filled[blind] == 0).all()
-        assert fast.filled.sum() == pytest.approx(9_000)
-        assert fast.filled == pytest.approx(
-            _step_by_step(strategies[name], ladder, order, Venue(ladder, seen)), abs=1e-6
-        )
+        venue = Venue(ladder, seen)
+        filled = strategies[name].fill(order, venue).filled
+        assert (filled[blind] == 0).all()
+        assert filled.sum() == pytest.approx(9_000)
+        assert filled == pytest.approx(_step_by_step(strategies[name], ladder, order, venue), abs=1e-6)
 
 
 def test_a_strategy_can_neither_look_ahead_nor_write_to_the_books() -> None:
