@@ -23,7 +23,7 @@ BY_DAY = "bootstrap of whole days, studentised"
 WITHIN = "stationary bootstrap of intervals: too few days to draw days"
 LEAST_ERROR = 1e-12
 FEWEST_INTERVALS = 30
-Key = tuple[str, int, int, str, float]
+Key = tuple[str, str, int, int, str, float]
 # Sums that a saving is made of: cost and shares of the strategy, the ruler and the bound.
 COLUMNS = 6
 
@@ -65,19 +65,21 @@ class Pairs(Record):
 
 
 def pair(executions: Iterable[Execution], ruler: str = RULER, session: Session | None = None) -> dict[str, Pairs]:
-    """Each strategy's orders beside those of the ruler and the bound, by day, start, length, side and size.
+    """Each strategy's orders beside those of the ruler and the bound, by day, symbol, start, length, side and size.
 
     Raises
     ------
     ValidationError
-        No execution of the ruler or the bound for an order, or the same order twice.
+        No executions, none of the ruler or the bound for an order, or the same order twice.
     """
     found: dict[str, dict[Key, Execution]] = {}
-    for one in executions:
+    for one in _checked(executions):
         day = str((session or Session()).days(one.time[:1])[0])
-        key = (day, int(one.time[0]), len(one.time), one.side, round(one.total_shares, 6))
+        key = (day, one.symbol, int(one.time[0]), len(one.time), one.side, round(one.total_shares, 6))
         if key in found.setdefault(one.name, {}):
-            raise ValidationError(f"{one.name} has the {one.side} of {one.total_shares:,.6g} shares on {day} twice")
+            raise ValidationError(
+                f"{one.name} has the {one.side} of {one.total_shares:,.6g} {one.symbol or 'shares'} on {day} twice"
+            )
         found[one.name][key] = one
     rulers, bounds = found.get(ruler, {}), found.get(BOUND, {})
     for name, orders in found.items():
@@ -103,7 +105,7 @@ def compare(
     .. math:: saving = 1 - \frac{\sum_i C_i / \sum_i x_i}{\sum_i C^{ruler}_i / \sum_i x^{ruler}_i}, \qquad
         attainable = \frac{\sum C^{ruler} - \sum C}{\sum C^{ruler} - \sum C^{bound}}
 
-    over orders i paired by day, start, length, side and size; costs over each interval's mid. With 8
+    over orders i paired by day, symbol, start, length, side and size; costs over each interval's mid. With 8
     days or more, whole days are drawn, so that orders of one day stay together, and the
     interval is studentised (bootstrap-t; Hall, 1988). With fewer, intervals are drawn in
     blocks of random length (Politis and Romano, 1994), the mean length after Politis and
@@ -134,7 +136,7 @@ def compare(
     Raises
     ------
     ValidationError
-        An order without the ruler or the bound, or none that the ruler completed.
+        No executions, an order without the ruler or the bound, or none that the ruler completed.
     """
     number("level", level, above=0, high=0.9999)
     paired, draws = pair(executions, ruler, session), number("n_draws", n_draws, 99, integer=True)
@@ -237,6 +239,15 @@ def days_to_detect(
     effect = number("saving", saving, above=0) * float(costs[ruler].mean())
     deviation = costs.rsub(costs[ruler], axis=0).drop(columns=ruler).std()
     return np.ceil((quantiles.sum() * deviation / effect) ** 2).rename("days")
+
+
+def _checked(executions: Iterable[Execution]) -> list[Execution]:
+    found = list(executions) if isinstance(executions, Iterable) else []
+    if not found or not all(isinstance(one, Execution) for one in found):
+        raise ValidationError(
+            f"executions must be one Execution or more, as `evaluate` gives, got {str(executions)[:60]}"
+        )
+    return found
 
 
 def _pairs(orders: dict[Key, Execution], rulers: dict[Key, Execution], bounds: dict[Key, Execution]) -> Pairs:

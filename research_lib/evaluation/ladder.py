@@ -36,6 +36,8 @@ class Ladder(Record):
         Price beyond the mid, cost positive, not falling along the row.
     size : (n, L) shares
         0 at an empty level.
+    symbol : str
+        Of the books.
     """
 
     side: str
@@ -44,6 +46,7 @@ class Ladder(Record):
     half_spread: Float
     premium: Float
     size: Float
+    symbol: str = ""
 
     @classmethod
     def of(cls, books: BookSnapshots | Ladder, side: str) -> Ladder:
@@ -63,9 +66,8 @@ class Ladder(Record):
         curve = PiecewiseLinearImpact.from_books(books, side)
         if not np.isfinite(books.mid).any():
             raise ValidationError(f"none of {len(books):,} books has two sides; nothing can be traded")
-        return cls(
-            side, books.time, books.mid, curve.half_spread, curve.half_spread[:, None] + curve.premium, curve.depth
-        )
+        premium = curve.half_spread[:, None] + curve.premium
+        return cls(side, books.time, books.mid, curve.half_spread, premium, curve.depth, books.symbol)
 
     def __len__(self) -> int:
         return len(self.time)

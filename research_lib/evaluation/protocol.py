@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number
+from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ValidationError
 from research_lib.evaluation.bound import clairvoyant
 from research_lib.evaluation.forecast import LiquidityProfile, TiltedShape, mid_volatility
@@ -192,8 +192,13 @@ def evaluate(
     -------
     list of Execution
         In order of side, day, size, window, strategy; the bound last.
+
+    Raises
+    ------
+    ValidationError
+        No sizes or windows, a size not above 0, a window that is empty or beyond the day.
     """
-    spans, orders = list(windows or [(0, session.n_intervals)]), list(sizes)
+    spans, orders = _spans(windows, session.n_intervals), _sizes(sizes)
     done = []
     for side, prior in priors.items():
         strategies = make(prior)
@@ -252,8 +257,12 @@ def known_before(
     Raises
     ------
     ValidationError
-        Fewer than first + 1 days.
+        Fewer than first + 1 days; no sides, or others than buy and sell.
     """
+    if isinstance(sides, str) or not sides:
+        raise ValidationError(f"sides must be a sequence of {' and '.join(SIDES)}, got {sides!r}")
+    refuse_unknown(sides, SIDES, "side")
+    fitted = number("n_fitted", n_fitted, 1, integer=True)
     n, days = session.n_intervals, books.days(session)
     if len(books) != n * len(days) or len(days) <= number("first", first, 1, integer=True):
         raise ValidationError(
@@ -262,7 +271,7 @@ def known_before(
         )
     known, step = [], number("refit_every", refit_every, 1, integer=True)
     for d in range(first, len(days), step):
-        rows = np.arange(max(0, d - n_fitted) * n, d * n)
+        rows = np.arange(max(0, d - fitted) * n, d * n)
         source, before = " to ".join(dict.fromkeys(str(days[at]) for at in (rows[0] // n, d - 1))), books.take(rows)
         priors = {side: Prior.from_books(before, side, session, source, fit) for side in sides}
         served = range(d, min(d + step, len(days)))
@@ -273,6 +282,24 @@ def known_before(
 def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> list[Execution]:
     """`evaluate` of each day with what was known before it; sizes, windows, make and so on are its own."""
     return [one for day in known for one in evaluate(day.books, session, day.priors, **orders)]
+
+
+def _sizes(sizes: Iterable[float]) -> list[float]:
+    found = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
+    if not found:
+        raise ValidationError(f"sizes must be a sequence of shares, got {sizes!r}; one size is sizes=[5000]")
+    return [number("each of sizes", size, above=0) for size in found]
+
+
+def _spans(windows: Iterable[tuple[int, int]] | None, n: int) -> list[tuple[int, int]]:
+    try:
+        spans = [(0, n)] if windows is None else [(start, stop) for start, stop in windows]
+        fit = len(spans) > 0 and all(0 <= start < stop <= n for start, stop in spans)
+    except (TypeError, ValueError) as error:
+        raise ValidationError(f"windows must be pairs (start, stop), got {windows!r}") from error
+    if not fit:
+        raise ValidationError(f"windows must be (start, stop) with 0 <= start < stop <= {n}, got {spans}")
+    return spans
 
 
 def _volume(

@@ -44,6 +44,8 @@ class Execution(Record):
         Of the book as recorded, without own trades; NaN and 0 where it has not two sides.
     fitted_on : str
         What the strategy knew beside the books on display: days, another stock, a preset.
+    symbol : str
+        Of the books.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Execution(Record):
     mid: Float
     half_spread: Float
     fitted_on: str = ""
+    symbol: str = ""
 
     def keys(self) -> list[str]:
         """Names that ``execution[name]`` answers."""
@@ -220,9 +223,8 @@ def settled(
     name: str, shares: Float, filled: Float, unfilled: float, cost: Float, ladder: Ladder, fitted_on: str = ""
 ) -> Execution:
     """The execution of what was filled on the books of `ladder`, one a child."""
-    return Execution(
-        name, shares, filled, float(unfilled), cost, ladder.side, ladder.time, ladder.mid, ladder.half_spread, fitted_on
-    )
+    of_books = (ladder.side, ladder.time, ladder.mid, ladder.half_spread)
+    return Execution(name, shares, filled, float(unfilled), cost, *of_books, fitted_on, ladder.symbol)
 
 
 def refill_rule(refill: float, anchor: str) -> tuple[float, bool]:

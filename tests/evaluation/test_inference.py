@@ -178,3 +178,29 @@ def test_losses_are_by_day_and_without_the_bound() -> None:
     table = losses(done)
     assert list(table.columns) == ["new", "TWAP"]
     assert table["new"].tolist() == pytest.approx([16.0, 12.0])
+
+
+def test_two_stocks_of_one_day_are_two_orders() -> None:
+    done = [
+        dataclasses.replace(one, symbol=symbol)
+        for symbol, own in (("GOOG", 8.0), ("FROG", 6.0))
+        for one in _trio(0, own)
+    ]
+    assert compare(done).loc["new", "orders"] == 2
+    assert compare(done).loc["new", "saving_%"] == pytest.approx(30.0)
+    with pytest.raises(ValidationError, match="has the buy of 100 FROG on 2024-01-02 twice"):
+        pair([*done, done[-1]])
+
+
+def test_the_symbol_of_the_books_goes_with_the_order() -> None:
+    books = dataclasses.replace(preset("thin_stock", HALF_HOURS).books(13, 4, np.random.default_rng(0)), symbol="FROG")
+    done = [run(Twap(), books, 100, "buy"), clairvoyant(books, 100, "buy")]
+    assert [one.symbol for one in done] == ["FROG", "FROG"]
+
+
+def test_what_is_no_execution_is_refused() -> None:
+    for nothing in (None, [], [None], 5):
+        with pytest.raises(ValidationError, match="executions must be one Execution or more"):
+            compare(nothing)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="has no TWAP or no clairvoyant to be compared with; run them too"):
+        compare(_trio(0, 8.0)[:2])

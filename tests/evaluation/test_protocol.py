@@ -134,3 +134,25 @@ def test_one_day_leaves_none_to_evaluate() -> None:
         known_before(_books(1), SESSION)
     with pytest.raises(ValidationError, match="50 books are no whole number of days of 39"):
         Prior.from_books(_books(2).take(np.arange(50)), "buy", SESSION, "odd")
+
+
+@pytest.mark.parametrize("sizes", [[0], [-1.0], [], 5_000, "5000", [np.nan]])
+def test_sizes_that_are_no_orders_are_refused(sizes: object) -> None:
+    with pytest.raises(ValidationError, match="sizes"):
+        walk_forward(known_before(_books(2), SESSION), SESSION, sizes=sizes)
+
+
+@pytest.mark.parametrize("windows", [[], [(10, 5)], [(0, 40)], [(-1, 5)], [(1, 2, 3)], [5], 5, [("a", "b")]])
+def test_windows_outside_the_day_are_refused(windows: object) -> None:
+    with pytest.raises(ValidationError, match="windows must be"):
+        walk_forward(known_before(_books(2), SESSION), SESSION, sizes=[100], windows=windows)
+
+
+def test_days_and_sides_that_cannot_be_fitted_are_refused() -> None:
+    with pytest.raises(ValidationError, match="n_fitted must be at least 1, got 0"):
+        known_before(_books(2), SESSION, n_fitted=0)
+    for sides in ("buy", []):
+        with pytest.raises(ValidationError, match="sides must be a sequence of buy and sell"):
+            known_before(_books(2), SESSION, sides=sides)
+    with pytest.raises(ValidationError, match="side 'hold' is unknown"):
+        known_before(_books(2), SESSION, sides=["hold"])
