@@ -32,7 +32,7 @@ def clairvoyant(
     Parameters
     ----------
     books : BookSnapshots or Ladder
-        One an interval.
+        One an interval of one day; days are not told apart, all that is given is one order's.
     total_shares : float
     side : "buy" or "sell"
     max_shares : scalar or (n,) shares, optional

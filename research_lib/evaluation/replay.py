@@ -176,7 +176,8 @@ def replay(
         n child orders, shares.
     books : BookSnapshots or Ladder
         n snapshots, one an interval, as `BookSnapshots.sample` gives for one day; with a
-        `session`, all states of that day. A snapshot without two sides fills nothing.
+        `session`, all states of that day. A snapshot without two sides fills nothing. Without
+        a session days are not told apart: n books of several days would be one order.
     side : "buy" or "sell"
     max_shares : scalar or (n,) shares, optional
         Cap of what is taken in each interval, carried shares included.
@@ -195,12 +196,14 @@ def replay(
     Raises
     ------
     ValidationError
-        If there is not one book an interval, or none has two sides; latency or slices without a session.
+        If there is not one book an interval, or none has two sides; latency or slices without a
+        session, or on books already sampled to one an interval; states of more than one day.
     """
     if not isinstance(schedule, Schedule):
         raise ValidationError(f"schedule must be a Schedule, got {type(schedule).__name__}; use Schedule(shares, name)")
     shares, caps = schedule.shares, as_caps(max_shares, len(schedule.shares))
     if session is not None and isinstance(books, BookSnapshots):
+        _refuse_other_states(books, session, latency_seconds != 0 or slices != 1)
         books = sample_states(books, session, latency_seconds=latency_seconds, slices=slices)
         shares, caps = np.repeat(shares / slices, slices), np.repeat(caps / slices, slices)
     elif latency_seconds != 0 or slices != 1:
@@ -231,6 +234,19 @@ def refill_rule(refill: float, anchor: str) -> tuple[float, bool]:
     """Checked refill rate, and whether holes stay with the level."""
     refuse_unknown([anchor], ("price", "level"), "anchor")
     return number("refill", refill, 0, 1), anchor == "level"
+
+
+def _refuse_other_states(states: BookSnapshots, session: Session, finer: bool) -> None:
+    """Refuse states of several days, and where something finer than intervals is asked for, one an interval."""
+    days = states.days(session)
+    if len(days) > 1:
+        raise ValidationError(
+            f"states of {len(days)} days, {days[0]} to {days[-1]}, for an order of one; replay them day by day"
+        )
+    if finer and np.array_equal(session.interval_of(states.time), np.arange(session.n_intervals)):
+        raise ValidationError(
+            "latency and slices need the states within each interval, got one an interval; give the books as read"
+        )
 
 
 def as_caps(max_shares: ArrayLike | None, n: int) -> Float:

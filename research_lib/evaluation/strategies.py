@@ -271,7 +271,8 @@ def run(
     ----------
     strategy : Strategy
     books : BookSnapshots or Ladder
-        One an interval, all of one day: what came before `start` may be looked at.
+        One an interval, all of one day: what came before `start` may be looked at. Days are not
+        told apart; `Ladder.by_day` parts them.
     total_shares : float
     side : "buy" or "sell"
     start, stop : int

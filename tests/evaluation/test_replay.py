@@ -225,3 +225,19 @@ def test_shares_between_premiums_by_hand() -> None:
     """Asks 101 and 103 over a mid of 100: 100 and 300 bps."""
     offered = Ladder.of(_books([40, 20]), "buy").within([50, 100, 299, 300])
     assert offered.tolist() == [[20.0, 0.0, 20.0], [10.0, 0.0, 10.0]]
+
+
+def test_sampled_books_have_no_states_to_be_late_on() -> None:
+    session = Session(13)
+    sampled = SyntheticMarket(session=session).books(13, 5, np.random.default_rng(3)).sample(session)
+    for finer in ({"latency_seconds": 1.0}, {"slices": 2}):
+        with pytest.raises(ValidationError, match="latency and slices need the states within each interval"):
+            replay(twap(100, 13), sampled, "buy", session=session, **finer)  # type: ignore[arg-type]
+    assert replay(twap(100, 13), sampled, "buy", session=session).cost == replay(twap(100, 13), sampled, "buy").cost
+
+
+def test_states_of_two_days_are_not_one_order() -> None:
+    session = Session(13)
+    states = SyntheticMarket(session=session).books(26, 5, np.random.default_rng(3))
+    with pytest.raises(ValidationError, match=r"states of 2 days, .* replay them day by day"):
+        replay(twap(100, 26), states, "buy", session=session)
