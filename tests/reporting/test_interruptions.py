@@ -98,15 +98,16 @@ def test_a_report_is_the_old_or_the_new_one_wherever_its_replacement_dies(tmp_pa
     """Forks that die at their n-th change of the file system, for every n until one survives."""
     files = {"results.json": b'{"a": 1}', "figures/a.png": b"a", "strategy_summary.md": b"text"}
     new = {**files, "results.json": b'{"b": 1}'}
+    known = {"configuration": {"name": "one", "source": "one.yml", "parameters": {}}, "sections": {}}
     status, deaths, seen = 1, 0, []
     while status:
         with exclusive(tmp_path):
-            place(tmp_path, "one", files, {"made": "old"})
+            place(tmp_path, "one", files, known | {"made": "old"})
         child = os.fork()
         if child == 0:
             _die_at_step(deaths)
             with exclusive(tmp_path):
-                place(tmp_path, "one", new, {"made": "new"})
+                place(tmp_path, "one", new, known | {"made": "new"})
             os._exit(0)
         status = os.waitpid(child, 0)[1]
         deaths += status != 0
