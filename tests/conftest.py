@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def _guard_global_random_state() -> Iterator[None]:
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     yield
     assert np.array_equal(before, np.random.get_state()[1]), "the global random state was used"  # noqa: NPY002
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    """A door that a test opened configures the library's logger; the next test finds it as it was."""
+    logger = logging.getLogger("research_lib")
+    before = logger.propagate, logger.level, list(logger.handlers)
+    yield
+    logger.propagate, logger.level, logger.handlers[:] = before
 
 
 @pytest.fixture
