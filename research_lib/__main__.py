@@ -37,7 +37,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-file", help="also log to this file, rotated at 10 MB")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _report_options(commands.add_parser("report", help="make the reports of configurations (all by default)"))
-    verify = commands.add_parser("verify", help="run reports again and compare; names what was edited or changed")
+    verify = commands.add_parser(
+        "verify",
+        help="run reports again and compare; names what was edited or changed",
+        description="Files are held to the hashes of their manifest, summaries to results.json, to the letter. Of a "
+        "second run, numbers of results.json must agree within 1e-6 relative or 1e-9 absolute, those in its texts "
+        "within 2 %%, numbers of .csv tables within 1e-6 relative or 2e-6 absolute, all else exactly; it must make the "
+        "same figures, whose pixels, like durations and memory, are not compared.",
+    )
     verify.add_argument("names", nargs="*", help="folders of reports (all by default)")
     verify.add_argument("--no-run", action="store_true", help="check files and data only, run nothing")
     verify.add_argument("--jobs", type=int, help="notebooks at a time (default: as many as cores)")

@@ -89,6 +89,9 @@ def number(
     ValidationError
         Naming the parameter, its value and the limit that it breaks.
     """
+    plain = type(value) is float and not integer or type(value) is int and integer
+    if plain and low <= value <= high and -math.inf < value < math.inf and (above is None or value > above):
+        return value
     kind = "an integer" if integer else "a number"
     single = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
     if not single or isinstance(value, bool | str):
@@ -271,14 +274,18 @@ def data_folder() -> Path:
 
 
 def data_files(relative: str) -> dict[str, Path]:
-    """The files of real data that a name or a pattern stands for, by their names below the folder; none if absent."""
+    """The files of real data that a name or a pattern stands for, by their names below the folder; none if absent.
+
+    A folder, such as ``store/symbol=FROG/date=2025-04-03``, stands for all files in it.
+    """
     folder = data_folder()
-    found = sorted(path for path in folder.glob(relative) if path.is_file())
+    matches = [match.rglob("*") if match.is_dir() else [match] for match in folder.glob(relative)]
+    found = sorted({path for paths in matches for path in paths if path.is_file()})
     return {path.relative_to(folder).as_posix(): path for path in found}
 
 
 def data_file(relative: str) -> Path:
-    """Path of one file of real data, or of the files of a pattern such as "tick/ibm_*_quote.zip".
+    """Path of one file of real data, of a folder of files, or of the files of a pattern such as "tick/ibm_*_quote.zip".
 
     Raises
     ------

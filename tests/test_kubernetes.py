@@ -22,9 +22,10 @@ from research_lib.config import PROJECT_ROOT
 from research_lib.reporting.grids import load_grid
 
 FOLDER = PROJECT_ROOT / "deploy" / "kubernetes"
-OVERLAYS = ("once", "nightly")
+OVERLAYS = {"once": "report.yaml", "nightly": "report.yaml", "copy": "pod.yaml"}
 VERSIONS = ("1.28", "1.34")  # a CronJob's time zone is stable since 1.27
 HEALTH = ["python", "-m", "research_lib", "health"]
+WITH_PODS = ("Deployment", "Job", "CronJob", "Pod")
 Manifest = dict[str, Any]
 
 
@@ -41,17 +42,19 @@ def _kustomization(folder: str) -> Manifest:
 
 
 BASE = _manifests(*(f"base/{file}" for file in _kustomization("base")["resources"]))
-RUNS = _manifests(*(f"overlays/{overlay}/report.yaml" for overlay in OVERLAYS))
+RUNS = _manifests(*(f"overlays/{overlay}/{file}" for overlay, file in OVERLAYS.items()))
 NAMED = {f"{one['kind']}/{one['metadata']['name']}": one for one in BASE + RUNS}
 
 
 def _pod(manifest: Manifest) -> Manifest:
     spec = manifest["spec"]
+    if manifest["kind"] == "Pod":
+        return {"metadata": {"labels": {}, **manifest["metadata"]}, "spec": spec}
     template = spec["jobTemplate"]["spec"]["template"] if manifest["kind"] == "CronJob" else spec["template"]
     return dict(template)
 
 
-PODS = {name: _pod(one) for name, one in NAMED.items() if one["kind"] in ("Deployment", "Job", "CronJob")}
+PODS = {name: _pod(one) for name, one in NAMED.items() if one["kind"] in WITH_PODS}
 
 
 def _containers() -> Iterator[Manifest]:
@@ -90,9 +93,9 @@ def test_every_manifest_is_listed_and_every_listed_file_is_there() -> None:
     generated = {file for one in base["configMapGenerator"] for file in [*one.get("envs", []), *one.get("files", [])]}
     assert files == {*base["resources"], *generated}
     release = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]["version"]
-    for overlay in OVERLAYS:
+    for overlay, file in OVERLAYS.items():
         content = _kustomization(f"overlays/{overlay}")
-        assert content["resources"] == ["../../base", "report.yaml"]
+        assert content["resources"] == ["../../base", file]
         assert content["images"] == [{"name": "research-lib", "newTag": release}]
         assert content["labels"] == base["labels"]
 
@@ -130,7 +133,7 @@ def test_what_is_referred_to_exists() -> None:
         for container in pod["spec"]["containers"]:
             used_maps |= {one["configMapRef"]["name"] for one in container.get("envFrom", [])}
             assert {mount["name"] for mount in container.get("volumeMounts", [])} == set(volumes)
-            if name != "Deployment/dask-scheduler":
+            if name not in ("Deployment/dask-scheduler", "Pod/copy"):
                 assert address in [*container.get("command", []), *container.get("args", [])]
         assert used_maps <= maps
 
@@ -208,11 +211,11 @@ def test_kustomize_renders_manifests_that_are_as_the_schema_says(overlay: str) -
         ["kubectl", "kustomize", str(FOLDER / "overlays" / overlay)], capture_output=True, text=True, check=True
     )
     rendered = list(yaml.safe_load_all(done.stdout))
-    assert len(rendered) == len(BASE) + 1 + 2  # the run, and two generated ConfigMaps
+    assert len(rendered) == len(BASE) + 1 + 2  # the overlay's own, and two generated ConfigMaps
     maps = {one["metadata"]["name"] for one in rendered if one["kind"] == "ConfigMap"}
     for one in rendered:
         kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
-        if one["kind"] in ("Deployment", "Job", "CronJob"):
+        if one["kind"] in WITH_PODS:
             pod = _pod(one)
             assert pod["metadata"]["labels"]["app.kubernetes.io/part-of"] == "research-lib"
             for container in pod["spec"]["containers"]:

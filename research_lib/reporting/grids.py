@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from research_lib.config import read_yaml, refuse_unknown
-from research_lib.errors import ValidationError
+from research_lib.config import data_folder, read_yaml, refuse_unknown
+from research_lib.errors import MissingDataError, ValidationError
 from research_lib.reporting.configurations import RunConfig
-from research_lib.reporting.parameters import SETTINGS, Project
+from research_lib.reporting.parameters import SETTINGS, Project, check_path
 
 LARGEST_GRID = 10_000
 
@@ -24,13 +24,17 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
 
     The file is a configuration (`title`, `sections`, `shared` and sections' parameters) with
     `axes`: each maps a parameter, or a setting such as `optimizer_settings.default_solver`, to a
-    list of values, or any name, such as `symbol`, to a mapping of labels to parameters. A run is
-    named <file>-<label>-<label>..., so the same file always gives the same names.
+    list of values, or any name, such as `symbol`, to a mapping of labels to parameters, or
+    `data_file_name` to `{every: PATTERN}`: all files and folders that the pattern finds below
+    RESEARCH_DATA now, in the order of their names, each labelled by what its stars stand for; those that begin
+    with . or _ are left out. A run is named <file>-<label>-<label>..., so the same file and data always give the
+    same names.
 
     Raises
     ------
     ValidationError
-        Naming the file, the axis and what it may be; more than 10,000 runs; two runs of one name.
+        Naming the file, the axis and what it may be; a pattern that finds nothing; more than 10,000 runs; two
+        runs of one name.
     """
     project, file = project or Project(), Path(path).resolve()
     content = read_yaml(file)
@@ -51,13 +55,19 @@ def _axes(axes: Any) -> list[list[tuple[str, dict[str, Any]]]]:
     """Of each axis its labels, each with the parameters it stands for."""
     if not isinstance(axes, dict) or not axes:
         raise ValidationError("axes must map each axis to its values")
-    size = math.prod(len(values) if isinstance(values, (list, dict)) else 1 for values in axes.values())
+    labelled = {str(axis): _axis(str(axis), values) for axis, values in axes.items()}
+    size = math.prod(map(len, labelled.values()))
     if size > LARGEST_GRID:
-        raise ValidationError(f"the axes make {size:,} runs, at most {LARGEST_GRID:,}; split the grid")
-    return [_axis(str(axis), values) for axis, values in axes.items()]
+        counts = ", ".join(f"{len(values):,} of {axis}" for axis, values in labelled.items())
+        raise ValidationError(
+            f"the axes make {size:,} runs ({counts}), at most {LARGEST_GRID:,}; narrow one, or split the grid in files"
+        )
+    return list(labelled.values())
 
 
 def _axis(axis: str, values: Any) -> list[tuple[str, dict[str, Any]]]:
+    if isinstance(values, dict) and list(values) == ["every"] and isinstance(values["every"], str):
+        return _found(axis, values["every"])
     if isinstance(values, dict) and values:
         for label, parameters in values.items():
             if not isinstance(parameters, dict):
@@ -66,6 +76,23 @@ def _axis(axis: str, values: Any) -> list[tuple[str, dict[str, Any]]]:
     if isinstance(values, list) and values and all(isinstance(value, (str, int, float, bool)) for value in values):
         return [(_label(value), _nested(axis, value)) for value in values]
     raise ValidationError(f"axis {axis} must be a list of values, or map labels to parameters")
+
+
+def _found(axis: str, pattern: str) -> list[tuple[str, dict[str, Any]]]:
+    """What a pattern finds below RESEARCH_DATA, which it cannot leave, under the parts that its stars stand for."""
+    check_path("axis", axis, pattern)
+    if axis != "data_file_name" or set("?[]") & set(pattern) or "**" in pattern or "*" not in pattern:
+        raise ValidationError(
+            f"axis {axis}: every {pattern!r:.80} must be a pattern of data_file_name with * and no ?, [] or **"
+        )
+    folder = data_folder()
+    below = [path.relative_to(folder) for path in sorted(folder.glob(pattern))]
+    names = [path.as_posix() for path in below if not any(part.startswith((".", "_")) for part in path.parts)]
+    if not names:
+        raise MissingDataError(f"axis {axis}: nothing in {folder} matches {pattern}; check it, or set RESEARCH_DATA")
+    stars = re.compile("([^/]*)".join(map(re.escape, Path(pattern).as_posix().split("*"))))
+    labels = ["_".join(found.groups()) for found in map(stars.fullmatch, names) if found]
+    return [(_label(label), {axis: name}) for label, name in zip(labels, names, strict=True)]
 
 
 def _label(value: Any) -> str:

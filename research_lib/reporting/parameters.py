@@ -194,13 +194,14 @@ def _check_value(section: str, name: str, value: Any) -> None:
             if len(window) != 2 or not window[0] < window[1]:
                 raise ValidationError(f"{section}: {name} has {_shown(window)}; give [first, last], first below last")
     elif name == "data_file_name":
-        _check_path(section, name, value)
+        check_path(section, name, value)
     elif name.endswith("_file_names"):
         for file in value:
-            _check_path(section, name, file)
+            check_path(section, name, file)
 
 
-def _check_path(section: str, name: str, value: Any) -> None:
+def check_path(section: str, name: str, value: Any) -> None:
+    """Refuse what could be outside RESEARCH_DATA."""
     path = PurePosixPath(value) if isinstance(value, str) else None
     if path is None or path.is_absolute() or ".." in path.parts or "\\" in value or not value.isprintable():
         raise ValidationError(f"{section}: {name} {_shown(value)} must be a path below RESEARCH_DATA")

@@ -24,8 +24,8 @@ def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer
     executor = ThreadPoolExecutor(max_workers=min(number("jobs", jobs, 1, integer=True), len(tasks)))
     try:
         futures = {executor.submit(_started, task, stop): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        for future in as_completed(list(futures)):
+            yield futures.pop(future), future.result()  # its files need not stay in memory
     finally:
         stop.set()
         executor.shutdown(wait=True, cancel_futures=True)
@@ -71,7 +71,7 @@ def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Ans
                     answer = future.result()
                 except KilledWorker as error:  # the run took several workers with it
                     answer = refused("worker", str(error))
-                yield futures[future], answer
+                yield futures.pop(future), answer
                 future.release()  # its files need not stay on the cluster
         finally:
             client.cancel(list(futures))

@@ -164,6 +164,7 @@ def _work(plans: Mapping[str, _Plan], project: Project, options: Options) -> Ite
             logger.info("%s: %s: %s", task.name, task.section, _became(answer))
             if len(plan.answers) == len(plan.tasks):
                 what = _finish(plan, project)
+                plan.answers.clear()  # ten thousand runs' files do not fit into memory
                 done[what.split(":")[0]] += 1
                 bar.set_postfix_str(", ".join(f"{number} {word}" for word, number in done.items()))
                 yield task.name, what

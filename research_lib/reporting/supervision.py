@@ -26,6 +26,7 @@ from research_lib.reporting.kernels import running_cell
 from research_lib.reporting.provenance import section_inputs
 
 TICK_SECONDS = 0.2  # between two looks at the clock and at the memory
+PIPE_BYTES = 65_536  # read at a time
 # One thread a kernel: runs share the cores, and sums come out the same however many run at a time.
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
@@ -101,25 +102,35 @@ class _Helper:
         )
 
     def ask(self, order: Mapping[str, Any], limits: Limits, stop: threading.Event) -> dict[str, Any]:
-        """Have one notebook run; past a limit its kernel and this process are ended."""
-        assert self.process.stdin is not None
+        """Have one notebook run; past a limit its kernel and this process are ended, whatever it has said by then."""
         assert self.process.stdout is not None
-        begin, peak = time.monotonic(), 0.0
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        self.process.stdin.flush()
-        while not select.select([self.process.stdout], [], [], TICK_SECONDS)[0]:
+        begin, peak, said = time.monotonic(), 0.0, b""
+        self._send(order)
+        while not said.endswith(b"\n"):
+            if select.select([self.process.stdout], [], [], TICK_SECONDS)[0]:
+                part = os.read(self.process.stdout.fileno(), PIPE_BYTES)  # what is there: never waits for a line's end
+                said += part
+                if not part:
+                    return {**self._died(), "peak_memory_mb": peak}
+                continue
             peak = max(peak, self._memory_mb())
             reason = _beyond(limits, peak, time.monotonic() - begin, stop)
             if reason:
                 self.end()
                 cell = running_cell(Path(order["target"]))
                 return {"status": "failed", "attempts": 1, "cell": cell, "line": "", "peak_memory_mb": peak, **reason}
-        line = self.process.stdout.readline()
-        if not line:
-            said = self._last_words()
-            self.end()
-            return {**refused("kernel", f"the process that ran the notebook died: {said}"), "peak_memory_mb": peak}
-        return {**json.loads(line), "seconds": time.monotonic() - begin, "peak_memory_mb": peak}
+        return {**json.loads(said), "seconds": time.monotonic() - begin, "peak_memory_mb": peak}
+
+    def _send(self, order: Mapping[str, Any]) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died before it was asked: its output then ends, which is told
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def _died(self) -> dict[str, Any]:
+        said = self._last_words()
+        self.end()
+        return refused("kernel", f"the process that ran the notebook died: {said}")
 
     def _memory_mb(self) -> float:
         """Resident memory of the kernel and what it started."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import math
@@ -19,11 +20,13 @@ from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.markdown import RenderError
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.placement import spoilt
-from research_lib.reporting.provenance import code_hash, environment_hash, file_hash, origin, read_json
+from research_lib.reporting.provenance import code_hash, environment_hash, file_hash, file_hashes, origin, read_json
 
 RELATIVE = 1e-6  # results of the same inputs on another machine: solvers stop elsewhere, sums round otherwise
 ABSOLUTE = 1e-9  # below it a number is rounding noise, such as a residual
 QUOTED = 2e-2  # numbers quoted in sentences carry two or three digits
+ROUNDED = 2e-6  # tables carry six decimals, and the last may round the other way
+TABLE, PROFILE = ".csv", ".prof"  # what is compared by its cells, and what only --profile leaves
 ABSENT = "absent"  # begins the one line that is no fault of the report
 MOST_LINES = 10  # differences named of each report
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
@@ -34,9 +37,11 @@ def verify_reports(
 ) -> dict[str, list[str]]:
     """Check reports against their manifests, results, data, and a second run from the same parameters.
 
-    Numbers of the second run must agree within 1e-6 relative or 1e-9 absolute, numbers quoted
-    in sentences within 2 %, everything else exactly; figures are held to their hashes, and the
-    second run must make the same ones. Durations and memory are not compared.
+    Each file must have the SHA-256 that the manifest has of it, and each summary be, to the
+    letter, what its template makes of results.json. Of the second run, numbers of results.json
+    must agree within 1e-6 relative or 1e-9 absolute, those quoted in its texts within 2 %, numbers of
+    tables (.csv, six decimals) within 1e-6 relative or 2e-6 absolute, all else exactly; the same
+    figures must be made, whose pixels are not compared. Durations and memory are not compared.
 
     Returns
     -------
@@ -139,34 +144,52 @@ def _described(folder: Path, project: Project) -> RunConfig:
 
 
 def _compared(folder: Path, again: Path) -> list[str]:
-    differences = list(differing(read_json(folder / "results.json"), read_json(again / "results.json")))
-    lines = [f"results.json: {line}" for line in differences[:MOST_LINES]]
-    if len(differences) > MOST_LINES:
-        lines.append(f"results.json: {len(differences) - MOST_LINES} more differences")
-    figures = [{path.name for path in (one / "figures").glob("*")} for one in (folder, again)]
-    lines += [f"figures/{name} is made by one run only" for name in sorted(figures[0] ^ figures[1])]
+    mine, other = ({name for name in file_hashes(one) if not name.endswith(PROFILE)} for one in (folder, again))
+    lines = [f"{name} is made by one run only" for name in sorted(mine ^ other)]
+    results = differing(read_json(folder / "results.json"), read_json(again / "results.json"))
+    lines += _most("results.json", list(results))
+    for name in sorted(name for name in mine & other if name.endswith(TABLE)):
+        lines += _most(name, list(differing(_table(folder / name), _table(again / name), absolute=ROUNDED)))
     return lines
 
 
-def differing(said: Any, due: Any, where: str = "") -> Iterator[str]:
+def _most(name: str, differences: Sequence[str]) -> list[str]:
+    lines = [f"{name}: {line}" for line in differences[:MOST_LINES]]
+    more = len(differences) - MOST_LINES
+    return [*lines, f"{name}: {more} more differences"] if more > 0 else lines
+
+
+def _table(path: Path) -> list[list[float | str]]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        return [[_cell(text) for text in row] for row in csv.reader(lines)]
+
+
+def _cell(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def differing(said: Any, due: Any, where: str = "", absolute: float = ABSOLUTE) -> Iterator[str]:
     """Where two results differ beyond the tolerances, one line each."""
     if isinstance(said, dict) and isinstance(due, dict) and said.keys() == due.keys():
         for key in said:
-            yield from differing(said[key], due[key], f"{where}.{key}" if where else key)
+            yield from differing(said[key], due[key], f"{where}.{key}" if where else key, absolute)
     elif isinstance(said, list) and isinstance(due, list) and len(said) == len(due):
         for i, pair in enumerate(zip(said, due, strict=True)):
-            yield from differing(*pair, f"{where}[{i}]")
-    elif not _alike(said, due):
+            yield from differing(*pair, f"{where}[{i}]", absolute)
+    elif not _alike(said, due, absolute):
         yield f"{where} is {_short(said)}, run again {_short(due)}"
 
 
-def _alike(said: Any, due: Any) -> bool:
+def _alike(said: Any, due: Any, absolute: float) -> bool:
     if isinstance(said, str) and isinstance(due, str):
         quoted = [[float(number.replace(",", "")) for number in NUMBER.findall(text)] for text in (said, due)]
         same_words = NUMBER.sub("#", said) == NUMBER.sub("#", due)
         return same_words and all(math.isclose(*pair, rel_tol=QUOTED) for pair in zip(*quoted, strict=True))
     numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in (said, due))
-    return math.isclose(said, due, rel_tol=RELATIVE, abs_tol=ABSOLUTE) if numbers else said == due
+    return math.isclose(said, due, rel_tol=RELATIVE, abs_tol=absolute) if numbers else said == due
 
 
 def _short(value: Any) -> str:

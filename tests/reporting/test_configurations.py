@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from research_lib.__main__ import main
-from research_lib.config import PROJECT_ROOT
+from research_lib.config import PROJECT_ROOT, data_files
 from research_lib.errors import ValidationError
 from research_lib.reporting.configurations import RunConfig, chosen_runs, configuration_names
 from research_lib.reporting.grids import load_grid
@@ -187,6 +187,28 @@ def test_an_axis_may_be_a_setting_or_labels_of_several_parameters(project: Proje
     assert runs["grid-frog-auto"].data == ["frog.csv"]
 
 
+def test_an_axis_may_be_all_that_a_folder_or_a_store_holds(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
+    for symbol, day in (("MSFT", "2025-04-04"), ("FROG", "2025-04-03"), ("FROG", "2025-04-04")):
+        folder = tmp_path / "data" / "store" / f"symbol={symbol}" / f"date={day}"
+        folder.mkdir(parents=True)
+        for name in ("books.parquet", "trades.parquet"):
+            (folder / name).write_text(symbol + day + name)
+    (tmp_path / "data" / "store" / "_sources").mkdir()
+    axes = {"data_file_name": {"every": "store/symbol=*/date=*"}, "side": ["buy", "sell"]}
+    runs = load_grid(_grid(project, axes=axes), project)
+    assert [run.name for run in runs][::2] == [
+        f"grid-{one}-buy" for one in ("FROG_2025_04_03", "FROG_2025_04_04", "MSFT_2025_04_04")
+    ]
+    assert runs[0].data == ["store/symbol=FROG/date=2025-04-03"]
+    assert runs[0].missing_data() == ""
+    assert list(data_files(runs[0].data[0])) == [f"{runs[0].data[0]}/{kind}.parquet" for kind in ("books", "trades")]
+    by_symbol = load_grid(_grid(project, axes={"data_file_name": {"every": "store/*"}}), project)
+    assert [run.name for run in by_symbol] == ["grid-symbol_FROG", "grid-symbol_MSFT"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -194,13 +216,19 @@ def test_an_axis_may_be_a_setting_or_labels_of_several_parameters(project: Proje
         ({"axes": {"side": "buy"}}, "axis side must be a list of values"),
         (
             {"axes": {"seed": list(range(101)), "n_days": list(range(1, 101))}},
-            "the axes make 10,100 runs, at most 10,000",
+            r"the axes make 10,100 runs \(101 of seed, 100 of n_days\), at most 10,000; narrow one, or split the grid",
         ),
         ({"axes": {"side": ["buy", "seel"]}}, "grid.yml: grid-seel: .*'seel' is unknown; did you mean 'sell'"),
         ({"axes": {"side": ["buy", "buy"]}}, "for several runs, such as grid-buy|grid-buy stands for several"),
         ({"strategy": {"side": "buy"}}, "side is on an axis and in a section"),
         ({"axes": {"solver_settings.tolerance": [1e-8]}}, "settings 'solver_settings' is unknown"),
         ({"axes": {"symbol": {"a": 1}}}, "axis symbol: 'a' must map parameters to values"),
+        ({"axes": {"data_file_name": {"every": "*.nil"}}}, r"grid.yml: axis data_file_name: nothing in .* matches"),
+        ({"axes": {"data_file_name": {"every": "../*"}}}, "'../\\*' must be a path below RESEARCH_DATA"),
+        ({"axes": {"data_file_name": {"every": "/etc/*"}}}, "'/etc/\\*' must be a path below RESEARCH_DATA"),
+        ({"axes": {"data_file_name": {"every": "**/*.csv"}}}, r"pattern of data_file_name with \* and no"),
+        ({"axes": {"data_file_name": {"every": "a.csv"}}}, r"pattern of data_file_name with \* and no"),
+        ({"axes": {"side": {"every": "*"}}}, r"axis side: every '\*' must be a pattern of data_file_name"),
     ],
 )
 def test_a_grid_that_says_nothing_sound_is_refused(project: Project, changes: dict[str, Any], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from research_lib.reporting.parameters import Project
 from research_lib.reporting.placement import WORK, exclusive, place, spoilt
 from research_lib.reporting.runner import Options, run_reports
 
+LONGEST_SILENCE = 120.0  # s
+
 
 class _Maker:
     """Processes that make the grid's reports, each forked from one that has the library loaded."""
@@ -29,23 +32,26 @@ class _Maker:
     def __init__(self, project: Project) -> None:
         command = [sys.executable, str(Path(tiny_project.__file__)), str(project.configurations.parent)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         )
 
-    def _line(self) -> str:
+    def _line(self) -> bytes:
+        """What it says next; a test that fails, and not one that hangs, where it says nothing."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        ready, _, _ = select.select([self.process.stdout], [], [], LONGEST_SILENCE)
+        assert ready, f"the process that makes reports said nothing for {LONGEST_SILENCE:g} s"
+        return self.process.stdout.readline()  # unbuffered: what is there is one line
 
     def begin(self) -> int:
         """Number of the process that has begun."""
         assert self.process.stdin is not None
-        self.process.stdin.write("\n")
+        self.process.stdin.write(b"\n")
         return int(self._line())
 
     def end(self, maker: int, how: signal.Signals) -> None:
         """Send it a signal, and wait for its end."""
         os.kill(maker, how)
-        assert self._line() == "ended\n"
+        assert self._line() == b"ended\n"
 
 
 @pytest.fixture

@@ -126,6 +126,20 @@ def test_tolerances_are_those_stated() -> None:
     assert list(differing({"a": 1}, {"b": 1})) == ['{"a": 1}'.join([" is ", ', run again {"b": 1}'])]
 
 
+def test_a_table_that_a_second_run_does_not_give_is_named_with_its_cell(tmp_path: Path) -> None:
+    for folder, last, profile in (("one", "0.012345", "one.prof"), ("again", "0.012349", "")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "results.json").write_text("{}")
+        (tmp_path / folder / "strategy_schedule.csv").write_text(f"start,shares\n09:30:00,51.5\n09:31:00,{last}\n")
+        (tmp_path / folder / (profile or "strategy_orders.csv")).write_text("")
+    assert verification._compared(tmp_path / "one", tmp_path / "again") == [
+        "strategy_orders.csv is made by one run only",
+        "strategy_schedule.csv: [2][1] is 0.012345, run again 0.012349",
+    ]
+    (tmp_path / "again" / "strategy_schedule.csv").write_text("start,shares\n09:30:00,51.50004\n09:31:00,0.012346\n")
+    assert len(verification._compared(tmp_path / "one", tmp_path / "again")) == 1, "as good as the same"
+
+
 def test_an_unknown_report_is_an_error(report: Project) -> None:
     with pytest.raises(ValidationError, match="report 'oen' is unknown; did you mean 'one'"):
         verify_reports(["oen"], report)
