@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ def almgren_chriss(
 
 def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | Float:
     """One number where it does not vary, else (n,), checked."""
-    if np.ndim(value) == 0:
+    if isinstance(value, float | int) or np.ndim(value) == 0:
         return float(number(name, value, **limits))
     array = np.array(numbers(name, value))
     if array.shape != (n,):
@@ -145,8 +145,10 @@ def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | 
     return array if np.ptp(array) else float(array[0])
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Model:
+    """The market, checked; `net_temporary` is eta - gamma tau / 2, `pull` lambda sigma^2 tau^2 over it, of means."""
+
     n: int
     volatility: float | Float
     temporary: float | Float
@@ -155,26 +157,20 @@ class _Model:
     half_spread: float
     drift: float
     interval: float
+    net_temporary: float | Float = field(init=False)
+    pull: float = field(init=False)
 
     def __post_init__(self) -> None:
-        if np.min(self.net_temporary) <= 0:
+        net = self.temporary - 0.5 * self.permanent * self.interval
+        if (net if isinstance(net, float) else net.min()) <= 0:
             raise ValidationError(
                 f"temporary {np.min(self.temporary):g} must be above permanent * interval / 2 = "
                 f"{self.permanent * self.interval / 2:g}; shorten the interval"
             )
-
-    @property
-    def net_temporary(self) -> float | Float:
-        """eta - gamma tau / 2."""
-        return self.temporary - 0.5 * self.permanent * self.interval
-
-    @property
-    def pull(self) -> float:
-        """lambda sigma^2 tau^2 / eta~, of their means where they vary."""
-        if isinstance(self.volatility, float) and isinstance(self.net_temporary, float):
-            return self.risk_aversion * self.volatility**2 * self.interval**2 / self.net_temporary
-        squared, net = np.mean(np.square(self.volatility)), np.mean(self.net_temporary)
-        return float(self.risk_aversion * squared * self.interval**2 / net)
+        squared = self.volatility**2 if isinstance(self.volatility, float) else np.mean(self.volatility**2)
+        mean = net if isinstance(net, float) else np.mean(net)
+        self.net_temporary = net
+        self.pull = float(self.risk_aversion * squared * self.interval**2 / mean)
 
     def trades(self, shares: float) -> Float:
         """The optimum without floors, (n,)."""
@@ -216,12 +212,12 @@ class _Model:
             variance = float((self.volatility * holdings[1:]) @ (self.volatility * holdings[1:])) * self.interval
         cost = 0.5 * self.permanent * shares**2 + self.half_spread * sizes + temporary
         cost -= self.drift * self.interval * held
-        return ArrivalPriceSchedule(trades, "Almgren-Chriss", holdings, cost, variance, self._rate())
+        return ArrivalPriceSchedule(trades, "Almgren-Chriss", holdings, cost, variance, self._rate(self.pull))
 
-    def _rate(self) -> float:
+    def _rate(self, pull: float) -> float:
         # asinh of half the root: the arccosh of 1 + pull / 2 without its loss of digits near 1.
-        half = 0.5 * math.sqrt(abs(self.pull))
-        angle = math.asinh(half) if self.pull >= 0 else -math.asin(min(half, 1.0))
+        half = 0.5 * math.sqrt(abs(pull))
+        angle = math.asinh(half) if pull >= 0 else -math.asin(min(half, 1.0))
         return 2.0 * angle / self.interval
 
 

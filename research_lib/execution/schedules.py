@@ -63,7 +63,7 @@ class ModelledSchedule(Schedule):
         """Any sign is meant, but every share must be a number."""
         for name in ("shares", "holdings"):
             array = numbers(name, getattr(self, name))
-            if not np.isfinite(array).all():
+            if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
                 at = int(np.argwhere(~np.isfinite(array))[0, 0])
                 raise ValidationError(f"{name} of the {self.name} schedule must be finite; row {at} has {array[at]}")
             object.__setattr__(self, name, array)

@@ -251,3 +251,22 @@ def test_coefficients_of_the_wrong_length_or_sign_are_named() -> None:
         almgren_chriss(1e6, 3, volatility=1, temporary=[1e-6, 2e-6, -1e-6], risk_aversion=0)
     with pytest.raises(ValidationError, match="volatility of interval 1 must be a number and finite"):
         almgren_chriss(1e6, 3, volatility=[1, np.nan, 2], temporary=1e-6, risk_aversion=0)
+
+
+@pytest.mark.parametrize("risk", [1e-9, 1e-6, 1e-3, 1.0])
+def test_the_smallest_trades_keep_their_digits(risk: float) -> None:
+    """Trades fall as cosh(kappa (T - t)) at the intervals' middles; the difference of two holdings would lose them."""
+    n, tau = 390, 1 / 390
+    found = almgren_chriss(1e6, n, volatility=0.95, temporary=2.5e-6, risk_aversion=risk, interval=tau)
+    middles = found.kappa * tau * (n - 0.5 - np.arange(n))
+    expected = np.exp(middles - middles[0]) * (1 + np.exp(-2 * middles)) / (1 + np.exp(-2 * middles[0]))
+    assert found.shares / found.shares[0] == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+def test_an_order_traded_almost_at_once_is_still_a_schedule() -> None:
+    """Where the first trade is more times the last than a number can hold, the last is 0."""
+    found = almgren_chriss(1e6, 390, volatility=0.95, temporary=2.5e-6, risk_aversion=1e6, interval=1 / 390)
+    pull = 1e6 * 0.95**2 / 390**2 / 2.5e-6
+    assert found.shares[0] == pytest.approx(1e6 * (1 - 1 / (2 + pull)), rel=1e-9)
+    assert found.shares.sum() == pytest.approx(1e6, rel=1e-12)
+    assert found.shares[-1] == 0

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from research_lib.execution.solvers.kernels.compiling import Float, compiled
+from research_lib.execution.solvers.kernels.compiling import Float, compiled, vectorised
+
+LARGEST = 1e250  # a sum of trades whose inverse is still a normal number times any order
 
 
 @compiled
 def trajectory(shares: float, n: int, pull: float, push: float) -> Float:
-    """Trades, (n,), whose holdings solve (2 + pull) x_k - x_(k-1) - x_(k+1) = push, x_0 = shares, x_n = 0.
+    """Trades, (n,), whose holdings solve (2 + pull) x_k - x_(k-1) - x_(k+1) = push, x_0 = shares, x_n = 0."""
+    if push == 0.0 and pull >= 0.0:
+        trades, held = _growing(n, pull)
+        if held < LARGEST:
+            return trades * (shares / held)
+    return _eliminated(shares, n, pull, push)
 
-    By elimination from the end: x_k = keep_k x_(k-1) + rest_k.
+
+@compiled
+def _growing(n: int, pull: float) -> tuple[Float, float]:
+    """Trades in units of about the last one, from which they grow backwards, and their sum.
+
+    Sums of what is not negative lose no digit, but no number holds them where the first is too many times the last.
     """
+    trades, held, traded = np.empty(n), 0.0, 1.0
+    for k in range(n - 1, -1, -1):
+        traded += pull * held
+        held += traded
+        trades[k] = traded
+    return trades, held
+
+
+@compiled
+def _eliminated(shares: float, n: int, pull: float, push: float) -> Float:
+    """By elimination from the end: x_k = keep_k x_(k-1) + rest_k."""
     keep, rest = np.zeros(n), np.zeros(n)
     for k in range(n - 2, -1, -1):
-        pivot = 2.0 + pull - keep[k + 1]
-        keep[k] = 1.0 / pivot
-        rest[k] = (push + rest[k + 1]) / pivot
+        keep[k] = 1.0 / (2.0 + pull - keep[k + 1])
+        rest[k] = (push + rest[k + 1]) * keep[k]
     trades, held = np.empty(n), shares
     for k in range(n):
         left = keep[k] * held + rest[k]
@@ -26,14 +48,17 @@ def trajectory(shares: float, n: int, pull: float, push: float) -> Float:
     return trades
 
 
-@compiled
+@vectorised
 def moments(shares: float, trades: Float) -> tuple[Float, float, float, float, float]:
     """Holdings, (n + 1,), and the sums of |trades|, of their squares, of what is held after them, of its squares."""
-    holdings = np.empty(len(trades) + 1)
-    holdings[0] = shares
+    n = len(trades)
+    holdings, left = np.empty(n + 1), shares
+    for k in range(n):
+        holdings[k] = left
+        left -= trades[k]
+    holdings[n] = 0.0
     sizes, squares, held, held_squares = 0.0, 0.0, 0.0, 0.0
-    for k in range(len(trades)):
-        holdings[k + 1] = holdings[k] - trades[k] if k < len(trades) - 1 else 0.0
+    for k in range(n):
         sizes += abs(trades[k])
         squares += trades[k] * trades[k]
         held += holdings[k + 1]
