@@ -22,7 +22,7 @@ from research_lib.impact import AlmgrenImpact, ImpactCurve, LinearImpact, Piecew
 
 Float = NDArray[np.float64]
 CHILD, CAP = 250.0, 4.0
-ROUNDS = {13: 21, 78: 11, 390: 7, 10_000: 5, 1_000_000: 5}
+ROUNDS = {13: 21, 78: 11, 390: 7, 10_000: 7, 1_000_000: 11}
 SLSQP_LARGEST, CONIC_LARGEST = 78, 390
 PROBLEMS, PROBLEM_INTERVALS = 1_000, 390
 LEAST_PUBLIC, LEAST_KERNEL, MOST_OF_ROOF, LEAST_RISK_AVERSE = 300.0, 1_000.0, 6.0, 500.0

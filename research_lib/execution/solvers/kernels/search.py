@@ -14,7 +14,7 @@ import numpy as np
 
 from research_lib.execution.solvers.kernels.compiling import EPSILON, Float, Pair, Smooth, compiled, vectorised
 from research_lib.execution.solvers.kernels.prices import first_guess, price_all, smooth_price
-from research_lib.execution.solvers.kernels.sweeps import QUADRATIC, bound_sums, sweep
+from research_lib.execution.solvers.kernels.sweeps import GENERAL, QUADRATIC, bound_sums, sweep
 
 PAD = 1e-9
 
@@ -76,10 +76,11 @@ def _between(low: float, high: float, at_low: float, at_high: float, shares: flo
 def _search(
     shares: float, nu: float, form: int, smooth: Smooth,
     steps: Pair, bounds: Pair, roots: Float, limit: int, x: Float,
-) -> tuple[float, float, float, int]:  # fmt: skip
-    """Bracket of the multiplier: low, high, the part of the way between them, sweeps taken.
+) -> tuple[float, float, float, int, float]:  # fmt: skip
+    """Bracket of the multiplier: low, high, the part of the way between them, sweeps taken, and the step still to go.
 
-    low == high where the sum is met at one multiplier (or within its jump).
+    low == high where the sum is met at one multiplier (or within its jump). The step, of the multiplier from that of
+    `x`, is one that floats do not resolve.
     """
     low, high, at_low, at_high = -np.inf, np.inf, np.nan, np.nan
     above_low, below_high = -np.inf, np.inf  # jumps next to the ends, if they lie inside
@@ -88,7 +89,7 @@ def _search(
         left, right, slope, below, above = sweep(nu, False, form, smooth, steps, bounds, roots, x)
         if left - tolerance <= shares <= right + tolerance:
             part = (shares - left) / (right - left) if right > left else 0.0
-            return nu, nu, min(max(part, 0.0), 1.0), sweeps
+            return nu, nu, min(max(part, 0.0), 1.0), sweeps, 0.0
         excess = left - shares if shares < left else shares - right
         step, tiny = excess / slope if 0.0 < slope < np.inf else np.inf, nudge * abs(nu)
         slow, previous = excess > 0.5 * previous, excess
@@ -110,9 +111,10 @@ def _search(
             trial = below_high if low < below_high < high and trial > below_high else trial
         narrow = math.isfinite(high - low) and high - low <= 8.0 * EPSILON * max(abs(low), abs(high))
         if narrow or not low < trial < high:
-            return low, high, (shares - at_low) / (at_high - at_low) if at_high > at_low else 0.0, sweeps
+            step = (shares - left) / slope if slope > 0.0 else 0.0
+            return low, high, (shares - at_low) / (at_high - at_low) if at_high > at_low else 0.0, sweeps, step
         nu = trial
-    return nu, nu, 0.0, limit
+    return nu, nu, 0.0, limit, 0.0
 
 
 @compiled
@@ -138,8 +140,11 @@ def solve_between(
     roots = np.empty(len(x) if mixed and steps[0].shape[1] == 0 else 0)
     for t in range(len(roots)):
         roots[t] = first_guess(shares / len(x), smooth[4][t])
-    low, high, part, sweeps = _search(shares, nu, form, smooth, steps, bounds, roots, limit, x)
-    if low < high or part > 0.0:
+    low, high, part, sweeps, step = _search(shares, nu, form, smooth, steps, bounds, roots, limit, x)
+    if step != 0.0 and form != GENERAL:
+        bend = smooth[1] if form == QUADRATIC else smooth[3]
+        _moved(step, 2.0 if form == QUADRATIC else 1.5, bend, bounds[0], bounds[1], x)
+    elif low < high or part > 0.0:
         other = np.empty(len(x))
         sweep(low, low < high, form, smooth, steps, bounds, roots, x)
         sweep(high, low == high, form, smooth, steps, bounds, roots, other)
@@ -147,6 +152,17 @@ def solve_between(
             x[t] = min(max(x[t] + part * (other[t] - x[t]), bounds[0][t]), bounds[1][t])
     _level(shares, bounds, x)
     return low, sweeps
+
+
+@vectorised
+def _moved(step: float, power: float, bend: Float, lower: Float, upper: Float, x: Float) -> None:
+    """`x` as the multiplier moves by a step below its own rounding, where neither bound holds."""
+    for t in range(len(lower)):
+        response = 0.5 / bend[t] * (1.0 if power == 2.0 else 8.0 / 3.0 * math.sqrt(x[t]))
+        moved = x[t] + step * response
+        inside = moved if moved > lower[t] else lower[t]
+        inside = inside if inside < upper[t] else upper[t]
+        x[t] = inside if lower[t] < x[t] < upper[t] else x[t]
 
 
 @compiled
