@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections import Counter
@@ -57,10 +58,11 @@ class Options:
 
 @dataclass
 class _Plan:
-    """What one run still needs: its tasks, the sections that stay, the answers so far."""
+    """What one run still needs: its tasks, how long each took before, the sections that stay, the answers so far."""
 
     run: RunConfig
     tasks: list[Task]
+    seconds: dict[str, float]
     kept: dict[str, Any]
     answers: dict[str, Answer] = field(default_factory=dict)
 
@@ -117,7 +119,8 @@ def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
             kept[section] = known[section]
         else:
             tasks.append(_task(run, section, project, options))
-    return _Plan(run, tasks, kept)
+    seconds = {section: float(told["run"]["seconds"]) for section, told in known.items()}
+    return _Plan(run, tasks, seconds, kept)
 
 
 def _refuse_other_source(run: RunConfig, before: Mapping[str, Any]) -> None:
@@ -152,8 +155,12 @@ def _task(run: RunConfig, section: str, project: Project, options: Options) -> T
 
 
 def _work(plans: Mapping[str, _Plan], project: Project, options: Options) -> Iterator[tuple[str, str]]:
-    """Have all tasks run; each run's report is placed when its last notebook is in."""
+    """Have all tasks run; each run's report is placed when its last notebook is in.
+
+    Those that took longest go first, so that none of them ends alone; of those never run before nothing is known.
+    """
     tasks = [task for plan in plans.values() for task in plan.tasks]
+    tasks.sort(key=lambda task: plans[task.name].seconds.get(task.section, math.inf), reverse=True)
     if not tasks:
         return
     done: Counter[str] = Counter()

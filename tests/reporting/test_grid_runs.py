@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from helpers import wait_until
-from tiny_project import write_configuration
+from tiny_project import tiny_project, write_configuration
 
 from research_lib.errors import ValidationError
 from research_lib.reporting import pools
@@ -42,6 +42,15 @@ def test_two_workers_give_what_one_by_one_gives_bit_for_bit(made_grid: Project, 
     assert len(together) == 24
     assert len(set(together.values())) == 24, "every run has a result of its own"
     assert _results(serial) == {run.name: together[run.name] for run in runs}
+
+
+def test_what_took_longest_goes_first(tmp_path: Path) -> None:
+    project = tiny_project(tmp_path)
+    write_configuration(project, "brief")
+    write_configuration(project, "long", pause=2.0)
+    runs, alone = chosen_runs([], None, project), Options(jobs=1, force=True)
+    assert list(run_reports(runs, project, alone)) == ["brief", "long"], "in the order given, where nothing is known"
+    assert list(run_reports(runs, project, alone)) == ["long", "brief"]
 
 
 @pytest.fixture
