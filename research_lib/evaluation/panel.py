@@ -39,7 +39,7 @@ def compare_groups(
     done = sorted(executions, key=lambda one: round(one.total_shares, 6))
     whole = [one for one in done if len(one.filled) == session.n_intervals]
     headline = [one for one in done if np.isclose(one.total_shares, total_shares)]
-    labelled = [(f"{one.total_shares:,.0f} shares", one) for one in whole]
+    labelled = [(f"{round(one.total_shares, 6):,.0f} shares", one) for one in whole]  # 2.5 and 2.5 + 1e-16 are one size
     labelled += [(f"{one.side}, all windows", one) for one in headline]
     labelled += [(_part_of_day(one, session), one) for one in headline if len(one.filled) < session.n_intervals]
     groups: dict[str, list[Execution]] = {}

@@ -12,7 +12,9 @@ from scipy import stats
 
 from research_lib.config import number
 from research_lib.errors import ValidationError
+from research_lib.market.book import BookSnapshots
 from research_lib.market.calibration import MarketProfile, measure_market
+from research_lib.market.sessions import Session
 from research_lib.market.synthetic import SyntheticMarket
 
 Float = NDArray[np.float64]
@@ -106,6 +108,40 @@ def chance_distances(
         runs.append(profile_distances(drawn, synthetic)["distance"])
     distances = pd.concat(runs, axis=1)
     return pd.DataFrame({"chance": distances.median(axis=1), "chance_high": distances.max(axis=1)})
+
+
+def beside_preset(
+    states: BookSnapshots,
+    market: SyntheticMarket,
+    session: Session,
+    *,
+    n_days: int,
+    n_levels: int,
+    seed: int,
+) -> tuple[pd.DataFrame, tuple[MarketProfile, MarketProfile]]:
+    """`profile_distances` of books from a draw of a market, beside `chance_distances`; and the two profiles.
+
+    Parameters
+    ----------
+    states : BookSnapshots
+    market : SyntheticMarket
+        In `session`.
+    session : Session
+    n_days, n_levels : int
+        Of the draw.
+    seed : int
+        Of the draw, and seed + 1 of those of chance.
+
+    Raises
+    ------
+    ValidationError
+        As `measure_market`: fewer than 100 usable books in either, or prices on no grid.
+    """
+    real = measure_market(states, session)
+    drawn = market.books(n_days * session.n_intervals, n_levels, np.random.default_rng(seed))
+    synthetic = measure_market(drawn, session)
+    chance = chance_distances(market, real, synthetic, np.random.default_rng(seed + 1))
+    return profile_distances(real, synthetic).join(chance), (real, synthetic)
 
 
 def profile_lines(profiles: Mapping[str, MarketProfile]) -> dict[str, tuple[str, Lines]]:

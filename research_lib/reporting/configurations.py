@@ -11,7 +11,13 @@ from typing import Any
 
 from research_lib.config import PROJECT_ROOT, Record, data_file, nearest, read_yaml, refuse_unknown
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.reporting.parameters import Project, check_parameters, effective_parameters, real_data_of
+from research_lib.reporting.parameters import (
+    Project,
+    check_parameters,
+    check_together,
+    effective_parameters,
+    real_data_of,
+)
 
 DEFAULT_SECTIONS = ("modeling", "strategy")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # of a file and a folder: no separator, no dot, no option
@@ -81,9 +87,11 @@ class RunConfig(Record):
             _share(_mapping(content, "shared"), given, declared)
             for section, values in given.items():
                 check_parameters(section, values, declared[section])
+            effective = {key: effective_parameters(key, values, declared[key]) for key, values in given.items()}
+            for section, values in effective.items():
+                check_together(section, values)
         except ValidationError as error:
             raise ValidationError(f"{_where(name, source)}: {error}") from error
-        effective = {key: effective_parameters(key, values, declared[key]) for key, values in given.items()}
         return cls(name, title, given, effective, below_project(source))
 
     @property

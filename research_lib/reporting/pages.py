@@ -28,7 +28,8 @@ class _Renderer(mistune.HTMLRenderer):
         if path.suffix != ".png" or not path.is_relative_to(self.folder.resolve()) or not path.is_file():
             return mistune.escape(text)
         data = base64.b64encode(path.read_bytes()).decode()
-        return f'<img src="data:image/png;base64,{data}" alt="{mistune.escape(text)}">'
+        image = f'<img src="data:image/png;base64,{data}" alt="{mistune.escape(text)}">'
+        return f'<span class="wide" tabindex="0">{image}</span>'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         found = SUMMARY.fullmatch(url)
@@ -41,8 +42,8 @@ class _Renderer(mistune.HTMLRenderer):
 def write_pages(project: Project) -> Path:
     """Write reports/html/<name>.html of every run and index.html; returns the index.
 
-    Figures are embedded and styles are inside, so that a page can be sent by itself. Wide
-    tables scroll by themselves on a narrow screen; those of the index sort by a click on a heading.
+    Figures are embedded and styles are inside, so that a page can be sent by itself. Wide tables, and
+    figures, scroll by themselves on a narrow screen; tables of the index sort by a click on a heading.
     """
     pages = project.reports / "html"
     pages.mkdir(exist_ok=True)

@@ -67,6 +67,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "order_minutes": {"above": 0},
     "seed": {"low": 0, "integer": True},
 }
+FEWEST_PARTS = 6  # intervals of a day that has an opening, a middle and a close
 # Parameters that change nothing where data files are given, and settings that presets decide.
 IDLE_WITH_DATA = {
     "modeling": ("n_levels",),
@@ -198,6 +199,61 @@ def _check_value(section: str, name: str, value: Any) -> None:
     elif name.endswith("_file_names"):
         for file in value:
             check_path(section, name, file)
+
+
+def check_together(section: str, effective: Mapping[str, Any]) -> None:
+    """Refuse parameters that are sound one by one and of which the notebook can make nothing together.
+
+    Each rule holds for notebooks that declare its parameters. What only the data can tell, such as whether the books
+    show the order at all, is left to the notebook.
+
+    Parameters
+    ----------
+    section : str
+    effective : mapping
+        All parameters, as of `effective_parameters`.
+
+    Raises
+    ------
+    ValidationError
+        Naming the section, the values, and what they must be.
+    """
+    if "test_fraction" in effective:
+        _check_forms(section, effective)
+    if "order_windows" in effective:
+        _check_orders(section, effective)
+    n_days, fit_days = effective.get("n_days", math.inf), effective.get("fit_days", 0)
+    if fit_days >= n_days:
+        raise ValidationError(
+            f"{section}: fit_days {fit_days} leaves none of n_days {n_days} to replay; lower it, or raise n_days"
+        )
+
+
+def _check_forms(section: str, effective: Mapping[str, Any]) -> None:
+    """Sizes that tell two coefficients, and a day that has an opening, a middle and a close."""
+    if len(set(effective["trade_sizes"])) < 2:
+        raise ValidationError(f"{section}: trade_sizes must be 2 sizes or more, got {_shown(effective['trade_sizes'])}")
+    number(f"{section}: n_intervals", effective["n_intervals"], FEWEST_PARTS, integer=True)
+
+
+def _check_orders(section: str, effective: Mapping[str, Any]) -> None:
+    """The headline order is among those replayed, and the cap on a child lets every order be completed."""
+    windows, n = effective["order_windows"], effective["n_intervals"]
+    number(f"{section}: n_intervals", n, 2, integer=True)  # one interval leaves nothing to split
+    number(f"{section}: risk_aversion", effective["risk_aversion"], above=0)  # of a strategy among those compared
+    if 1.0 not in effective["size_multiples"]:
+        raise ValidationError(f"{section}: size_multiples must have 1.0, got {_shown(effective['size_multiples'])}")
+    if [0.0, 1.0] not in [list(map(float, window)) for window in windows]:
+        raise ValidationError(f"{section}: order_windows must have [0.0, 1.0], got {_shown(windows)}")
+    ratio = OptimizerConfig.from_dict(effective["optimizer_settings"]).max_allocation_ratio
+    for first, last in windows:
+        length = round(last * n) - round(first * n)
+        if length * ratio < 1.0 - 1e-9:
+            least = f"raise it to at least {1 / length:.2g}, or raise n_intervals" if length else "raise n_intervals"
+            raise ValidationError(
+                f"{section}: max_allocation_ratio {ratio:g} admits {100 * length * ratio:.3g} % of an order in the "
+                f"{length} intervals of order window {[first, last]}; {least}"
+            )
 
 
 def check_path(section: str, name: str, value: Any) -> None:

@@ -9,10 +9,10 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import distributions, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from research_lib.config import PROJECT_ROOT, data_file, data_files
-from research_lib.errors import ValidationError
+from research_lib.errors import ResearchError, ValidationError
 from research_lib.monitoring import MONITOR
 from research_lib.reporting.plots import save_figure
 
@@ -28,6 +28,8 @@ PACKAGES = (
     "numpy", "pandas", "scipy", "numba", "statsmodels", "cvxpy", "clarabel", "osqp", "scs", "matplotlib", "papermill",
 )  # fmt: skip
 
+P = ParamSpec("P")
+T = TypeVar("T")
 UNLISTED = ("manifest.json", "failure.md", "failure.json")  # what a manifest says nothing of; nor of hidden files
 
 
@@ -40,11 +42,25 @@ class ReportFolder:
         Folder of the run, or "" when the notebook is used by hand.
     section : str
         "modeling", "strategy", "transient" or "portfolio": prefix of its figures and key of its results.
+
+    Attributes
+    ----------
+    left_out : dict of str to str
+        Parts that could not be made, and why.
     """
 
     def __init__(self, path: str, section: str) -> None:
         self.path = Path(path) if path else None
         self.section = section
+        self.left_out: dict[str, str] = {}
+
+    def part(self, name: str, make: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
+        """A part that small samples may not allow: what `make` gives, or None and why in `left_out` under its name."""
+        try:
+            return make(*arguments, **options)
+        except ResearchError as error:
+            self.left_out[name] = str(error)
+            return None
 
     def figure(self, drawn: Axes | Figure, name: str) -> None:
         """Keep a figure as figures/<section>_<name>.png."""

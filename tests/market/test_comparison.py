@@ -21,6 +21,7 @@ from research_lib.market import (
     profile_distances,
     profile_lines,
 )
+from research_lib.market.comparison import beside_preset
 
 
 def a_market() -> SyntheticMarket:
@@ -118,3 +119,18 @@ def test_a_profile_is_drawn_over_its_own_session() -> None:
     assert x == pytest.approx(3.0 + 6.0 * np.arange(13))
     assert y is profile.depth_by_time
     assert panels["mean size (shares)"][1]["ours"][0].tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_books_beside_a_preset_are_compared_as_by_hand_and_too_few_are_refused() -> None:
+    market, n = a_market(), 78
+    states = market.books(4 * n, 4, np.random.default_rng(1))
+    table, (real, synthetic) = beside_preset(states, market, market.session, n_days=5, n_levels=4, seed=2)
+    drawn = measure_market(market.books(5 * n, 4, np.random.default_rng(2)), market.session)
+    assert table[["real", "synthetic", "distance"]].equals(
+        profile_distances(measure_market(states, market.session), drawn)[["real", "synthetic", "distance"]]
+    )
+    chance = chance_distances(market, real, synthetic, np.random.default_rng(3))
+    assert table[["chance", "chance_high"]].equals(chance)
+    for few, n_days in ((states.take(np.arange(n)), 5), (states, 1)):
+        with pytest.raises(ValidationError, match="78 of 78 intervals have a usable book, a profile needs 100"):
+            beside_preset(few, market, market.session, n_days=n_days, n_levels=4, seed=2)

@@ -15,7 +15,11 @@ from research_lib.reporting.configurations import RunConfig, chosen_runs, config
 from research_lib.reporting.grids import load_grid
 from research_lib.reporting.parameters import Project, check_parameters
 
-SMALL = {"title": "small case", "shared": {"n_days": 10, "n_intervals": 26}, "strategy": {"total_shares": 2000.0}}
+SMALL: dict[str, Any] = {
+    "title": "small case",
+    "shared": {"n_days": 30, "n_intervals": 26},
+    "strategy": {"total_shares": 2000.0, "optimizer_settings": {"max_allocation_ratio": 0.1}},
+}
 
 
 @pytest.fixture
@@ -79,6 +83,31 @@ def _write(project: Project, name: str, **changes: Any) -> None:
         ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
         ({"shared": {"model_settings": {"volatilty": 1}}}, r"ModelConfig setting 'volatilty' is unknown"),
         ({"strategy": {"optimizer_settings": {"tolerence": 1}}}, r"did you mean 'tolerance'"),
+        ({"strategy": {"risk_aversion": 0}}, r"strategy: risk_aversion must be above 0, got 0"),
+        ({"sections": ["strategy"], "shared": {"n_intervals": 1}}, r"strategy: n_intervals must be at least 2, got 1"),
+        ({"modeling": {"n_intervals": 5}}, r"bad.yml: modeling: n_intervals must be at least 6, got 5"),
+        ({"modeling": {"trade_sizes": [100, 100]}}, r"modeling: trade_sizes must be 2 sizes or more, got \[100, 100\]"),
+        (
+            {"strategy": {**SMALL["strategy"], "fit_days": 30}},
+            r"strategy: fit_days 30 leaves none of n_days 30 to replay; lower it",
+        ),
+        ({"strategy": {"size_multiples": [0.5, 2.0]}}, r"strategy: size_multiples must have 1.0, got \[0.5, 2.0\]"),
+        ({"strategy": {"order_windows": [[0.0, 0.5]]}}, r"order_windows must have \[0.0, 1.0\], got \[\[0.0, 0.5\]\]"),
+        (
+            {"strategy": {"optimizer_settings": {"max_allocation_ratio": 0.05}}},
+            r"max_allocation_ratio 0.05 admits 65 % of an order in the 13 intervals .* raise it to at least 0.077",
+        ),
+        (
+            {
+                "sections": ["strategy"],
+                "shared": {"n_intervals": 2},
+                "strategy": {
+                    "optimizer_settings": {"max_allocation_ratio": 1.0},
+                    "order_windows": [[0.0, 1.0], [0.6, 0.7]],
+                },
+            },
+            r"in the 0 intervals of order window \[0.6, 0.7\]; raise n_intervals",
+        ),
     ],
 )
 def test_misspelt_and_mistyped_parameters_are_refused_before_anything_runs(
@@ -110,7 +139,7 @@ def test_shared_parameters_go_to_the_sections_that_declare_them(project: Project
     _write(project, "one", shared={"n_days": 30, "refit_days": 2, "test_fraction": 0.5})
     run = RunConfig.load("one", project)
     assert run.parameters["modeling"] == {"n_days": 30, "test_fraction": 0.5}
-    assert run.parameters["strategy"] == {"n_days": 30, "refit_days": 2, "total_shares": 2000.0}
+    assert run.parameters["strategy"] == {"n_days": 30, "refit_days": 2, **SMALL["strategy"]}
     assert run.effective["strategy"]["seed"] == 7
 
 

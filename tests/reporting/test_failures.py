@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 from tiny_project import write_configuration
 
+from research_lib.errors import ModelFittingError
+from research_lib.reporting import supervision
 from research_lib.reporting.configurations import chosen_runs
 from research_lib.reporting.parameters import Project
+from research_lib.reporting.provenance import ReportFolder
 from research_lib.reporting.runner import Options, run_reports
 from research_lib.reporting.supervision import Limits
 
@@ -81,6 +88,40 @@ def test_a_kernel_that_does_not_come_up_is_started_again(tiny: Project, monkeypa
     answer = kernels.run_notebook({**task, "retries": 1})
     assert (answer["status"], answer["kind"], answer["attempts"]) == ("failed", "kernel", 2)
     assert answer["error"] == "RuntimeError: Kernel died before replying to kernel_info"
+
+
+def test_a_part_that_a_sample_does_not_allow_is_left_out_with_its_reason_and_a_fault_is_not() -> None:
+    report = ReportFolder("", "modeling")
+
+    def tested(books: int, *, least: int) -> int:
+        if books < least:
+            raise ModelFittingError(f"{books} books, the test needs {least}; add days")
+        return books // (least - 1)
+
+    assert report.part("tests", tested, 20, least=11) == 2
+    assert report.left_out == {}
+    assert report.part("tests", tested, 5, least=11) is None
+    assert report.left_out == {"tests": "5 books, the test needs 11; add days"}
+    with pytest.raises(ZeroDivisionError):
+        report.part("tests", tested, 5, least=1)
+
+
+def test_a_process_that_dies_stalls_or_stops_in_the_middle_of_its_answer_holds_nobody_up(tmp_path: Path) -> None:
+    """Half a line is no answer: the limit of time is kept, and an end is told."""
+    order = {"target": str(tmp_path / "none.ipynb")}
+    said = "import sys, time; sys.stdout.write('{'); sys.stdout.flush(); "
+    fates = (("time.sleep(60)", "time", "not finished after 1 s"), ("1/0", "kernel", "division by zero"))
+    for then, kind, told in fates:
+        helper = supervision._Helper()
+        helper.end()
+        helper.log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by `end`
+        helper.process = subprocess.Popen(
+            [sys.executable, "-c", said + then], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=helper.log
+        )
+        answer = helper.ask(order, Limits(seconds=1.0), threading.Event())
+        assert (answer["status"], answer["kind"]) == ("failed", kind)
+        assert told in answer["error"]
+        helper.end()
 
 
 def test_the_note_of_a_limit_has_the_cell_that_was_running(troubled: tuple[Project, dict[str, str]]) -> None:

@@ -67,7 +67,7 @@ def test_wide_tables_scroll_inside_the_page(pages: Path) -> None:
     """What a narrow screen needs: the device's own width, and each table in a box that scrolls."""
     text = (pages / "default.html").read_text()
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
-    assert ".wide { overflow-x: auto; }" in text
+    assert ".wide { display: block; overflow-x: auto; }" in text
     assert "img { max-width: 100%" in text
     assert text.count('<div class="wide" tabindex="0"><table>') == text.count("<table>") >= 5
 
