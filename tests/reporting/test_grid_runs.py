@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from distributed import Client
 from helpers import wait_until
-from tiny_project import tiny_project, write_configuration
+from tiny_project import tiny_project, write_configuration, write_grid
 
 from research_lib.errors import ValidationError
 from research_lib.reporting import pools
@@ -114,6 +117,46 @@ def test_dask_gives_the_same_and_loses_nothing_when_a_worker_is_killed(
     assert orphans
     _, alive = psutil.wait_procs(orphans, timeout=20)
     assert not alive, "a killed worker leaves no notebook running"
+
+
+CALL = """
+import sys
+from pathlib import Path
+from research_lib import __main__ as door
+from research_lib.reporting import parameters
+from tiny_project import tiny_again
+parameters.Project = lambda: tiny_again(Path(sys.argv[1]))
+sys.exit(door.main(["report", "--grid", sys.argv[2], "--scheduler", sys.argv[3]]))
+"""
+
+
+def test_ctrl_c_cancels_what_waits_on_dask_and_keeps_what_is_finished(
+    tiny: Project, scheduler: tuple[str, Path]
+) -> None:
+    """Runs of seed 2 hang, so that some wait and some are under way when the call is stopped."""
+    address, file = scheduler
+    grid = write_grid(tiny, "grid", mode="hang on seed 2")
+    workers = [_worker(file, "first"), _worker(file, "second")]
+    arguments = [sys.executable, "-c", CALL, str(tiny.configurations.parent), str(grid), address]
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    call = subprocess.Popen(arguments, env=path, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: bool(_results(tiny)) or call.poll() is not None, "a first report")
+        call.send_signal(signal.SIGINT)
+        _, said = call.communicate(timeout=60)
+        assert call.returncode == 130, said
+        assert said.splitlines()[-1] == "stopped; what is finished is whole, the unfinished is as it was before"
+        with Client(address, set_as_default=False, timeout=30) as client:
+            left = client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.tasks])
+        assert left == [], "nothing waits, and nothing more is begun"
+        made = _results(tiny)
+        assert 1 <= len(made) <= 12
+        assert [name for name in made if spoilt(tiny.reports / name)] == []
+        assert {path.name for path in tiny.reports.glob("*/")} == {".work", *made}
+    finally:
+        for process in (call, *workers):
+            process.kill()
+            process.wait()
 
 
 def test_no_scheduler_is_an_error_with_a_remedy(tiny: Project) -> None:
