@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from research_lib.config import number
 from research_lib.errors import ValidationError
-from research_lib.evaluation.kernels import cheapest_first
+from research_lib.evaluation.filling import cheapest_first
 from research_lib.evaluation.ladder import Ladder
 from research_lib.evaluation.replay import Execution, as_caps, settled
 from research_lib.market.book import BookSnapshots

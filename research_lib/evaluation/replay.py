@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ValidationError
-from research_lib.evaluation.kernels import fill_schedule
+from research_lib.evaluation.filling import fill_schedule
 from research_lib.evaluation.ladder import Ladder, sample_states
 from research_lib.execution.schedules import Schedule
 from research_lib.market.book import BookSnapshots, side_sign

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import number
 from research_lib.errors import ValidationError
-from research_lib.evaluation import kernels
+from research_lib.evaluation import filling
 from research_lib.evaluation.forecast import Forecast, decaying, observed
 from research_lib.evaluation.ladder import Ladder
 from research_lib.evaluation.orders import Filled, Order, Venue, decided, one_an_interval, shown_until, with_rest
@@ -64,14 +64,14 @@ class Strategy(ABC):
         for t in range(order.start, order.stop):
             before, k = max(t - 1, 0), t - order.start
             left = (price[before], books.size[before], eaten)
-            kernels.show(*left, seen_price[t], seen.size[t], venue.refill, venue.by_level, visible[t], hole)
+            filling.show(*left, seen_price[t], seen.size[t], venue.refill, venue.by_level, visible[t], hole)
             want = remaining
             if t + 1 < order.stop:
                 want = decided(self.decide(t, remaining, shown_until(seen, visible, t), order), self.name, t)
-            kernels.show(*left, price[t], books.size[t], venue.refill, venue.by_level, shown, hole)
+            filling.show(*left, price[t], books.size[t], venue.refill, venue.by_level, shown, hole)
             eaten[:] = hole
             want = min(max(want, 0.0), remaining, order.caps[k])
-            filled[k], cost[k] = kernels.walk(books.premium[t], shown, want, eaten)
+            filled[k], cost[k] = filling.walk(books.premium[t], shown, want, eaten)
             remaining -= filled[k]
         return Filled(with_rest(filled, remaining), filled, cost, remaining)
 
@@ -96,7 +96,7 @@ class Scheduled(Strategy):
         price = (
             books.price if venue.refill < 1.0 else books.premium
         )  # where books refill, prices need not be told apart
-        left = kernels.fill_schedule(
+        left = filling.fill_schedule(
             shares, order.caps, price, books.premium, books.size, venue.refill, venue.by_level, filled, cost
         )
         return Filled(shares, filled, cost, left)
@@ -227,13 +227,13 @@ class Adaptive(Strategy):
     def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
         """What is cheaper than the multiplier."""
         spread, depth = self.forecast.shape(*observed(seen), order.n_intervals)
-        log_spread, supply = np.log(spread), np.empty(kernels.N_BINS)
-        log_lowest = float(np.log(kernels.CHEAPEST * kernels.reference_premium(seen.premium, seen.size, t)))
-        kernels.seen_supply(
-            t, kernels.logarithms(seen.premium), seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights,
+        log_spread, supply = np.log(spread), np.empty(filling.N_BINS)
+        log_lowest = float(np.log(filling.CHEAPEST * filling.reference_premium(seen.premium, seen.size, t)))
+        filling.seen_supply(
+            t, filling.logarithms(seen.premium), seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights,
             log_lowest, supply,
         )  # fmt: skip
-        return kernels.decide(
+        return filling.decide(
             t, order.stop, remaining, bool(np.isfinite(seen.mid[t])), seen.premium[t], seen.size[t], supply, log_spread,
             depth, self.risk, log_lowest, order.day_caps, self.caution,
         )  # fmt: skip
@@ -245,7 +245,7 @@ class Adaptive(Strategy):
         books, seen = venue.books, venue.seen
         log_spread, depth = self.forecast.paths(seen)
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
-        left = kernels.fill_adaptive(
+        left = filling.fill_adaptive(
             order.start, order.stop, order.total_shares, order.day_caps, books.premium, books.size, seen.premium,
             seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights, self.risk, self.caution, filled, cost,
         )  # fmt: skip

@@ -93,11 +93,12 @@ def portfolio_schedule(
     min_shares, max_shares : scalar, (m,), (n, 1) or (n, m) shares, optional
         Bounds of each signed trade: -c and c are a cap, one for all assets or one each.
     exposures : (m,) or (k, m), optional
-        Weights of linear functions of what is held, such as prices (cash) or prices within one sector.
+        Weights of linear functions of what is held, such as prices (cash) or prices within one sector. They and
+        the limits below go together.
     min_exposure, max_exposure : scalar, (k,) or (n - 1, k)
         min <= exposures @ holdings <= max after each trade but the last; 0 and 0 are neutral.
     prices, max_value : (m,) currency per share, scalar or (n,) currency
-        A common cap on what is traded in an interval: prices @ \|shares\| <= max_value.
+        A common cap on what is traded in an interval: prices @ \|shares\| <= max_value. Both or neither.
 
     max_iterations, timeout_seconds
         Of each backend, and of all together.
@@ -109,7 +110,8 @@ def portfolio_schedule(
     Raises
     ------
     ValidationError
-        Shapes that disagree, a covariance that is not positive semi-definite, temporary impact that pays.
+        Shapes that disagree, a covariance that is not positive semi-definite, temporary impact that pays, a
+        limit without its weights or prices, or the reverse.
     OptimizationError
         No least value (risk loved, or round trips across assets that gain), bounds that admit no
         schedule, or no certified answer.
@@ -123,6 +125,7 @@ def portfolio_schedule(
     orders = _array("total_shares", total_shares, None)
     m = len(orders)
     model = _model(m, covariance, temporary, permanent, half_spread, risk_aversion, interval)
+    _refuse_idle(exposures, min_exposure, max_exposure, prices, max_value)
     weights = np.zeros((0, m)) if exposures is None else _rows("exposures", exposures, m)
     bounds = PortfolioBounds(
         _limits("min_shares", -np.inf if min_shares is None else min_shares, (n, m)),
@@ -133,7 +136,7 @@ def portfolio_schedule(
         _array("prices", np.zeros(m) if prices is None else prices, m, 0.0),
         _limits("max_value", max_value, (n,)),
     )
-    _refuse_short(orders, bounds, prices is not None)
+    _refuse_short(orders, bounds)
     seconds = number("timeout_seconds", timeout_seconds, above=0)
     limits = Limits(number("max_iterations", max_iterations, 1, integer=True), TOLERANCE, seconds)
     return _schedule(model, orders, *_solved(model, orders, bounds, limits))
@@ -219,18 +222,49 @@ def _holdings(orders: Float, trades: Float) -> Float:
     return np.vstack([orders, held])
 
 
-def _refuse_short(orders: Float, bounds: PortfolioBounds, priced: bool) -> None:
-    """Say which bounds cannot hold the orders, before a solver says only that some cannot."""
-    if np.isfinite(bounds.value).any() and not priced:
+def _refuse_idle(
+    exposures: ArrayLike | None,
+    min_exposure: ArrayLike,
+    max_exposure: ArrayLike,
+    prices: ArrayLike | None,
+    max_value: ArrayLike,
+) -> None:
+    """What goes together is given together, or one of the two would change nothing."""
+    limited = not np.isinf(np.append(np.ravel(min_exposure), np.ravel(max_exposure))).all()
+    if limited and exposures is None:
+        raise ValidationError("min_exposure and max_exposure limit exposures @ holdings: give exposures as well")
+    if exposures is not None and not limited:
+        raise ValidationError("exposures are limited by min_exposure and max_exposure: give one of them as well")
+    capped = not np.isinf(np.ravel(max_value)).all()
+    if capped and prices is None:
         raise ValidationError("max_value caps what is traded in currency: give prices as well")
+    if prices is not None and not capped:
+        raise ValidationError("prices are for max_value, what may be traded in an interval: give it as well")
+
+
+def _refuse_short(orders: Float, bounds: PortfolioBounds) -> None:
+    """Say which bounds cannot hold the orders, before a solver says only that some cannot."""
+    crossed = bounds.lower > bounds.upper
+    if crossed.any():
+        k, at = (int(index) for index in np.argwhere(crossed)[0])
+        raise OptimizationError(
+            f"min_shares {bounds.lower[k, at]:g} is above max_shares {bounds.upper[k, at]:g} for asset {at} in "
+            f"interval {k}; lower the one or raise the other"
+        )
     for most, way in ((bounds.upper.sum(axis=0), 1.0), (-bounds.lower.sum(axis=0), -1.0)):
-        short = way * orders > most * (1.0 + ROUNDING) + ROUNDING
-        if short.any():
-            at = int(np.argmax(short))
+        short = way * orders > most + ROUNDING * np.maximum(np.abs(most), 1.0)
+        if not short.any():
+            continue
+        at = int(np.argmax(short))
+        if most[at] >= 0:
             raise OptimizationError(
                 f"caps admit {most[at]:,.6g} of {way * orders[at]:,.6g} shares of asset {at}; raise "
                 f"{'max_shares' if way > 0 else '-min_shares'} or lengthen the horizon"
             )
+        raise OptimizationError(
+            f"{'max_shares' if way > 0 else 'min_shares'} force a total of {way * most[at]:,.6g} shares of asset {at}, "
+            f"whose order is {orders[at]:,.6g}; {'raise' if way > 0 else 'lower'} them or shorten the horizon"
+        )
     needed, admitted = float(np.abs(orders) @ bounds.prices), float(bounds.value.sum())
     if needed > admitted * (1.0 + ROUNDING):
         raise OptimizationError(

@@ -1,6 +1,6 @@
 """What trading costs: the walk, the curves, the fit, and their facade."""
 
-from research_lib.impact.calibration import ArrivalPriceParameters, calibrate_almgren_chriss
+from research_lib.impact.arrival_price import ArrivalPriceParameters, calibrate_almgren_chriss
 from research_lib.impact.composite import CompositeImpact
 from research_lib.impact.curves import (
     AlmgrenImpact,

@@ -241,7 +241,10 @@ def test_bounds_that_do_not_bind_change_nothing(rng: np.random.Generator) -> Non
     market = _market(rng)
     free, wide = (
         portfolio_schedule(ORDERS, 15, **market, risk_aversion=1e-5, **given)
-        for given in ({}, {"max_shares": 1e6, "exposures": PRICES, "max_exposure": 1e9, "prices": PRICES})
+        for given in (
+            {},
+            {"max_shares": 1e6, "exposures": PRICES, "max_exposure": 1e9, "prices": PRICES, "max_value": 1e12},
+        )
     )
     assert wide.solver == "modes"
     assert np.array_equal(free.shares, wide.shares)
@@ -285,8 +288,17 @@ def test_infeasible_bounds_say_which_and_by_how_much(rng: np.random.Generator) -
         # What must still be held before the last trade is more than the last trade may be.
         portfolio_schedule(ORDERS, 10, **market, max_shares=5e4, exposures=[1.0, 0.0, 0.0], min_exposure=9.9e4)
     with pytest.raises(OptimizationError, match="one interval must trade everything"):
-        portfolio_schedule(ORDERS, 1, **market, prices=PRICES, max_value=np.inf, min_shares=-1e6,
-                           max_shares=[[99999.9999, 1e6, 1e6]])  # fmt: skip
+        portfolio_schedule(ORDERS, 1, **market, min_shares=-1e6, max_shares=[[99999.9999, 1e6, 1e6]])
+    with pytest.raises(OptimizationError, match=r"min_shares 0.6 is above max_shares 0.5 for asset 0 in interval 0"):
+        portfolio_schedule(ORDERS, 10, **market, min_shares=0.6, max_shares=0.5)
+    with pytest.raises(
+        OptimizationError, match="min_shares force a total of 10 shares of asset 1, whose order is -20,"
+    ):
+        portfolio_schedule(ORDERS, 10, **market, min_shares=[-1e6, 1.0, -1e6])
+    with pytest.raises(
+        OptimizationError, match="max_shares force a total of -10 shares of asset 0, whose order is 100"
+    ):
+        portfolio_schedule(ORDERS, 10, **market, max_shares=[-1.0, 1e6, 1e6])
 
 
 def test_wrong_shapes_and_matrices_are_named(rng: np.random.Generator) -> None:
@@ -300,8 +312,13 @@ def test_wrong_shapes_and_matrices_are_named(rng: np.random.Generator) -> None:
         ({"half_spread": [0.1, 0.1]}, r"half_spread must be \(3,\), one an asset"),
         ({"half_spread": -0.1}, "half_spread of asset 0 must be finite and at least 0"),
         ({"max_shares": np.ones(4)}, r"max_shares must broadcast to \(10, 3\)"),
-        ({"exposures": np.zeros(3)}, "no row of zeros"),
+        ({"exposures": np.zeros(3), "max_exposure": 1.0}, "no row of zeros"),
+        ({"exposures": np.ones(3)}, "give one of them as well"),
+        ({"max_exposure": 0.1}, "give exposures as well"),
+        ({"min_exposure": [-np.inf, 0.0, 0.0, -np.inf, 0.0, 0.0, 0.0, 0.0, 0.0]}, "give exposures as well"),
+        ({"exposures": np.ones(3), "max_exposure": np.nan}, "max_exposure holds NaN"),
         ({"max_value": 1.0}, "give prices as well"),
+        ({"prices": PRICES}, "prices are for max_value"),
         ({"max_shares": np.nan}, "max_shares holds NaN"),
     ):
         with pytest.raises(ValidationError, match=message):

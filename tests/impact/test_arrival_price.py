@@ -12,7 +12,7 @@ from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.execution import almgren_chriss
 from research_lib.impact import ImpactModel, LinearImpact, PowerImpact, calibrate_almgren_chriss
-from research_lib.impact.calibration import _response
+from research_lib.impact.arrival_price import _response
 from research_lib.market import BookSnapshots, OrderFlow, Session, assess, read_books, thin_stock
 
 SESSION = Session(78)

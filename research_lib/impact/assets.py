@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.impact.calibration import ArrivalPriceParameters, calibrate_almgren_chriss
+from research_lib.impact.arrival_price import ArrivalPriceParameters, calibrate_almgren_chriss
 from research_lib.impact.fitting import fit_impact
 from research_lib.impact.slippage import slippage_curves
 from research_lib.market.book import BookSnapshots
