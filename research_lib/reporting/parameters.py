@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import copy
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -116,7 +118,15 @@ class Project:
 
     def declared(self, section: str) -> dict[str, Any]:
         """Names and defaults of the parameters of a section's notebook."""
-        return declared_parameters(self.notebook(section))
+        path = self.notebook(section)
+        status = path.stat()
+        return copy.deepcopy(_declared_once(path, status.st_size, status.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=64)
+def _declared_once(path: Path, size: int, modified: int) -> dict[str, Any]:
+    """Of a notebook that a grid reads thousands of times: anew only when its size or its time of change is another."""
+    return declared_parameters(path)
 
 
 def declared_parameters(path: Path) -> dict[str, Any]:
