@@ -89,7 +89,7 @@ def number(
     ValidationError
         Naming the parameter, its value and the limit that it breaks.
     """
-    plain = type(value) is float and not integer or type(value) is int and integer
+    plain = (type(value) is float and not integer) or (type(value) is int and integer)
     if plain and low <= value <= high and -math.inf < value < math.inf and (above is None or value > above):
         return value
     kind = "an integer" if integer else "a number"
