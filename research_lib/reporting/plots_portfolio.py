@@ -19,6 +19,7 @@ WAYS = {
     "asset by asset": STRATEGY_COLOURS["risk-averse adaptive"],
     "TWAP": STRATEGY_COLOURS["TWAP"],
     "cash-neutral": STRATEGY_COLOURS["adaptive"],
+    "L-VaR": OBSERVED,
 }
 
 
@@ -57,6 +58,8 @@ def plot_holdings(
 ) -> Axes:
     """What is left to trade, per cent of each order: a colour an asset, a line style a way of trading.
 
+    A way in which all assets go alike, such as equal children, is one line in its own colour.
+
     Parameters
     ----------
     holdings : mapping of way to (n + 1, m) shares
@@ -66,7 +69,11 @@ def plot_holdings(
     handles = []
     for (way, held), style in zip(holdings.items(), LINES, strict=False):
         left = np.asarray(held, float)
-        for column, colour in zip((100.0 * left / left[0]).T, SERIES, strict=False):
+        held_part = (100.0 * left / left[0]).T
+        if np.allclose(held_part, held_part[0], atol=1e-6):
+            handles += ax.plot(held_part[0], color=WAYS.get(way, OBSERVED), linewidth=1.5, linestyle=style, label=way)
+            continue
+        for column, colour in zip(held_part, SERIES, strict=False):
             ax.plot(column, color=colour, linewidth=1.5, linestyle=style)
         handles += ax.plot([], [], color=OBSERVED, linestyle=style, label=way)
     handles += [Line2D([], [], color=colour, label=name) for name, colour in zip(names, SERIES, strict=False)]
@@ -115,8 +122,9 @@ def plot_net_value(values: Mapping[str, ArrayLike], session: Session, ax: Axes |
     """Value left to sell less value left to buy, a line a way of trading, (n + 1,) currency each."""
     ax = ax or new_figure()[1][0]
     for way, value in values.items():
-        style = "--" if way == "cash-neutral" else "-"  # equal children are neutral as well: both are seen
-        ax.plot(np.asarray(value, float) / 1e6, style, color=WAYS.get(way, OBSERVED), linewidth=1.5, label=way)
+        neutral = way == "cash-neutral"  # equal children may be neutral as well: both are seen
+        line = {"linestyle": (0, (4, 4)) if neutral else "-", "linewidth": 1.5 if neutral else 2.2}
+        ax.plot(np.asarray(value, float) / 1e6, color=WAYS.get(way, OBSERVED), label=way, zorder=2 + neutral, **line)
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel("net value left to trade (million)")
     ax.legend(frameon=False, fontsize=8)
@@ -124,12 +132,12 @@ def plot_net_value(values: Mapping[str, ArrayLike], session: Session, ax: Axes |
 
 
 def plot_attribution(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """What each asset adds to the portfolio's cost and variance, per cent of the whole: a group an asset.
+    """What each asset adds to, or would be of, the portfolio's cost and variance, per cent: a group an asset.
 
     Parameters
     ----------
     shares : DataFrame (m, k)
-        Index the assets, a column a measure, each summing to 100.
+        Index the assets, a column a measure. What assets would bear alone need not sum to 100.
     """
     ax = ax or new_figure(width=6.4)[1][0]
     rows, height = np.arange(len(shares)), 0.8 / shares.shape[1]
@@ -146,26 +154,33 @@ def plot_attribution(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_yticks(rows, [str(name) for name in shares.index])
     ax.set_ylim(-0.6, len(shares) - 0.4)
     ax.margins(x=0.12)
-    ax.set_xlabel("share of the portfolio's total (%)")
+    ax.set_xlabel("per cent of the portfolio's cost or variance")
     ax.legend(frameon=False, fontsize=8)
     return ax
 
 
-def plot_regret(regret: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """What a correlation estimated over few days costs: mean and 95 % quantile, and that of taking it as 0.
+def plot_regret(regret: pd.DataFrame, realised: pd.DataFrame | None = None, ax: Axes | None = None) -> Axes:
+    """What a correlation estimated over few days costs, and taking it as 0: mean, and up to the 95 % quantile.
 
     Parameters
     ----------
     regret : DataFrame
-        As `correlation_regret`.
+        As `correlation_regret`, of drawn estimates.
+    realised : DataFrame, optional
+        As `realised_regret`, in the market itself; broken lines.
     """
     ax = ax or new_figure(width=5.4)[1][0]
-    estimated = regret.drop(index="none")
-    days = estimated.index.astype(int)
-    colour = STRATEGY_COLOURS["optimal"]
-    ax.fill_between(days, 0.0, estimated["upper"], color=colour, alpha=0.15, linewidth=0, label="95 % of estimates")
-    ax.plot(days, estimated["mean"], "o-", color=colour, markersize=4, linewidth=1.3, label="estimated, mean")
-    ax.axhline(regret["mean"]["none"], color=WAYS["asset by asset"], linewidth=1.3, label="taken as 0")
+    known = realised is not None and len(realised) > 0
+    drawn = {"estimates drawn": (regret, "-")} | ({"the market's next days": (realised, "--")} if known else {})
+    for told, (table, line) in drawn.items():
+        estimated = table.drop(index="none").astype(float)
+        days, colour = estimated.index.astype(int), STRATEGY_COLOURS["optimal"]
+        if line == "-":
+            band = "to the 95 % quantile of drawn estimates"
+            ax.fill_between(days, 0.0, estimated["upper"], color=colour, alpha=0.15, linewidth=0, label=band)
+        ax.plot(days, estimated["mean"], "o" + line, color=colour, markersize=4, linewidth=1.3, label=f"mean, {told}")
+        zero = float(table["mean"]["none"])
+        ax.axhline(zero, color=WAYS["asset by asset"], linestyle=line, linewidth=1.3, label=f"taken as 0, {told}")
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xticks(days, [str(day) for day in days])
@@ -173,5 +188,6 @@ def plot_regret(regret: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.minorticks_off()
     ax.set_xlabel("days that the correlation is estimated on")
     ax.set_ylabel("cost plus risk above the best (%)")
-    ax.legend(frameon=False, fontsize=8)
+    ax.set_ylim(top=3.0 * ax.get_ylim()[1])  # room for the legend
+    ax.legend(frameon=False, fontsize=7.5, loc="upper right", ncols=2 if known else 1)
     return ax
