@@ -42,9 +42,10 @@ def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Ans
     Raises
     ------
     ValidationError
-        Nobody answers at the address, or no worker joins the scheduler within 300 s.
+        Nobody answers at the address, no worker joins the scheduler within 300 s, or the scheduler goes away.
     """
     from distributed import Client, as_completed
+    from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
 
     try:
@@ -71,6 +72,9 @@ def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Ans
                     answer = future.result()
                 except KilledWorker as error:  # the run took several workers with it
                     answer = refused("worker", str(error))
+                except FutureCancelledError as error:
+                    remedy = "what is finished is kept; start it again and repeat the call"
+                    raise ValidationError(f"the Dask scheduler at {address} is gone; {remedy}") from error
                 yield futures.pop(future), answer
                 future.release()  # its files need not stay on the cluster
         finally:

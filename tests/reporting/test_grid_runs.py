@@ -159,6 +159,28 @@ def test_ctrl_c_cancels_what_waits_on_dask_and_keeps_what_is_finished(
             process.wait()
 
 
+def test_a_scheduler_that_goes_away_is_an_error_with_a_remedy(tiny: Project, scheduler: tuple[str, Path]) -> None:
+    address, file = scheduler
+    write_configuration(tiny, "long", mode="hang")
+    worker = _worker(file, "first")
+
+    def kill_scheduler() -> None:
+        wait_until(lambda: bool(psutil.Process(worker.pid).children()), "a worker at work")
+        (process,) = [one for one in psutil.Process().children() if "scheduler" in one.cmdline()]
+        process.kill()
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            killed = pool.submit(kill_scheduler)
+            with pytest.raises(ValidationError, match=r"is gone; what is finished is kept; start it again"):
+                run_reports(chosen_runs([], None, tiny), tiny, Options(scheduler=address))
+            killed.result()
+    finally:
+        worker.kill()
+        worker.wait()
+    assert (tiny.reports / "README.md").is_file(), "the index is written all the same"
+
+
 def test_no_scheduler_is_an_error_with_a_remedy(tiny: Project) -> None:
     import dask
     import distributed  # noqa: F401 -- its defaults must be there before one is set, or they leave with it

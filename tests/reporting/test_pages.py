@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from research_lib.config import PROJECT_ROOT
+from research_lib.reporting.index import render_index
 from research_lib.reporting.pages import write_pages
 from research_lib.reporting.parameters import Project
+from research_lib.reporting.plots_runs import plot_runs
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,24 @@ def test_links_between_summaries_lead_to_pages_and_markup_stays_text(pages: Path
     assert '<a href="default.html#strategy">s</a>' in text
     assert "<script>alert(1)" not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+def test_the_index_of_thousands_of_runs_has_a_figure_of_bounded_height(tmp_path: Path) -> None:
+    """Every run has its point and interval; beyond 60 they have no names, which nobody could read."""
+    from matplotlib.image import imread
+
+    heights = {}
+    for n in (3, 60, 3_000):
+        for i in range(n):
+            saving = {"saving_%": i % 7 - 2.0, "saving_lower_%": i % 7 - 3.0, "saving_upper_%": i % 7 - 1.0}
+            (tmp_path / f"{i:04}").mkdir(exist_ok=True)
+            results = {"strategy": {"strategies": {"static optimal": saving}}}
+            (tmp_path / f"{i:04}" / "results.json").write_text(json.dumps(results))
+        render_index(replace(Project(), reports=tmp_path))
+        heights[n] = imread(tmp_path / "overview.png").shape[0]
+    assert heights[3] < heights[60] == heights[3_000]
+    savings = {f"{i}": (float(i), i - 1.0, i + 1.0) for i in range(100)} | {"none": (5.0, None, None)}
+    ax = plot_runs(savings)
+    assert [len(line.get_xdata()) for line in ax.lines[:2]] == [100, 1]
+    assert [*ax.get_yticklabels()] == []
+    assert ax.get_ylabel() == "101 runs, by their saving"
