@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run reports again and compare; names what was edited or changed",
         description="Files are held to the hashes of their manifest, summaries to results.json, to the letter. Of a "
         "second run, numbers of results.json must agree within 1e-6 relative or 1e-9 absolute, those in its texts "
-        "within 2 %%, numbers of .csv tables within 1e-6 relative or 2e-6 absolute, all else exactly; it must make the "
+        "within 2 %, numbers of .csv tables within 1e-6 relative or 2e-6 absolute, all else exactly; it must make the "
         "same figures, whose pixels, like durations and memory, are not compared.",
     )
     verify.add_argument("names", nargs="*", help="folders of reports (all by default)")
