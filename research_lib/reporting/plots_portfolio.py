@@ -123,8 +123,8 @@ def plot_net_value(values: Mapping[str, ArrayLike], session: Session, ax: Axes |
     ax = ax or new_figure()[1][0]
     for way, value in values.items():
         neutral = way == "cash-neutral"  # equal children may be neutral as well: both are seen
-        line = {"linestyle": (0, (4, 4)) if neutral else "-", "linewidth": 1.5 if neutral else 2.2}
-        ax.plot(np.asarray(value, float) / 1e6, color=WAYS.get(way, OBSERVED), label=way, zorder=2 + neutral, **line)
+        (line,) = ax.plot(np.asarray(value, float) / 1e6, color=WAYS.get(way, OBSERVED), label=way, zorder=2 + neutral)
+        line.set(linestyle=(0, (4, 4)) if neutral else "-", linewidth=1.5 if neutral else 2.2)
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel("net value left to trade (million)")
     ax.legend(frameon=False, fontsize=8)

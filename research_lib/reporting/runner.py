@@ -86,7 +86,7 @@ def run_reports(
     project, options = project or Project(), options or Options()
     outcome: dict[str, str] = {}
     with exclusive(project.reports):
-        plans = {}
+        plans, code = {}, code_hash() if options.scheduler else ""
         for run in runs:
             reason = run.missing_data()
             if options.only and options.only not in run.parameters:
@@ -95,7 +95,7 @@ def run_reports(
                 outcome[run.name] = _skip(run, project, reason)
                 logger.info("%s: %s", run.name, outcome[run.name])
             else:
-                plans[run.name] = _plan(run, project, options)
+                plans[run.name] = _plan(run, project, options, code)
         try:
             outcome |= {name: _keep(plan, project) for name, plan in plans.items() if not plan.tasks}
             for name, what in _work({name: plan for name, plan in plans.items() if plan.tasks}, project, options):
@@ -105,7 +105,7 @@ def run_reports(
     return outcome
 
 
-def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
+def _plan(run: RunConfig, project: Project, options: Options, code: str) -> _Plan:
     """Which notebooks must run: those whose inputs are not those of the sound report that is there."""
     folder = project.reports / run.name
     manifest = {} if spoilt(folder) else read_json(folder / "manifest.json")
@@ -118,7 +118,7 @@ def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
         elif not options.force and section in known and _same_inputs(run, section, project, known[section]["inputs"]):
             kept[section] = known[section]
         else:
-            tasks.append(_task(run, section, project, options))
+            tasks.append(_task(run, section, project, options, code))
     seconds = {section: float(told["run"]["seconds"]) for section, told in known.items()}
     return _Plan(run, tasks, seconds, kept)
 
@@ -137,7 +137,7 @@ def _same_inputs(run: RunConfig, section: str, project: Project, before: Mapping
     return text_hash(now) == text_hash(before)
 
 
-def _task(run: RunConfig, section: str, project: Project, options: Options) -> Task:
+def _task(run: RunConfig, section: str, project: Project, options: Options, code: str) -> Task:
     notebook = project.notebook(section)
     if notebook.is_relative_to(PROJECT_ROOT):  # the same on every machine, wherever the project is there
         notebook = notebook.relative_to(PROJECT_ROOT)
@@ -150,7 +150,7 @@ def _task(run: RunConfig, section: str, project: Project, options: Options) -> T
         tuple(run.section_data(section)),
         options.limits,
         options.profile,
-        code_hash() if options.scheduler else "",
+        code,
     )
 
 
