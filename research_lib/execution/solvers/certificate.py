@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from research_lib.execution.solvers.kernels import GENERAL, judge, price_all, solve, sweep
-from research_lib.execution.solvers.problem import Certificate, Problem, read_only
+from research_lib.execution.solvers.problem import Certificate, Problem
 
 Float = NDArray[np.float64]
 SAME_PRICE = 1e-9
@@ -41,8 +41,7 @@ def certify(x: Float, problem: Problem, weights: Float | None = None) -> Certifi
 
 
 def _separable(x: Float, problem: Problem) -> Certificate:
-    form, bounds = problem.form, problem.bounds
-    x = read_only(x)
+    form, bounds, x = problem.form, problem.bounds, np.ascontiguousarray(x)
     judged = judge(x, math.nan, form.kind, form.smooth, form.steps, bounds)
     if math.isnan(judged[2]):
         nu = _multiplier(judged[6], judged[7], problem)
@@ -88,7 +87,7 @@ def _against_best(x: Float, judged: tuple[float, ...], problem: Problem) -> Cert
     least, most, none = np.empty(len(x)), np.empty(len(x)), np.empty(0)
     sweep(nu, False, GENERAL, form.smooth, form.steps, bounds, none, least)
     sweep(nu, True, GENERAL, form.smooth, form.steps, bounds, none, most)
-    y = read_only(np.clip(x, least, most))
+    y = np.clip(x, least, most)
     at, before, after = price_all(y, form.smooth, form.steps)
     saved = (value - at) - nu * (x - y) + _tangent(y, nu, before, after, lower, upper)
     saved = np.minimum(saved, _tangent(x, nu, last, following, lower, upper))
