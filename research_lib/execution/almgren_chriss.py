@@ -15,12 +15,13 @@ from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocation import allocate
 from research_lib.execution.bounds import bound
 from research_lib.execution.schedules import ModelledSchedule
-from research_lib.execution.solvers.kernels import moments, trajectory
+from research_lib.execution.solvers.kernels import moments, with_moments
 from research_lib.impact.curves import LinearImpact
 
 Float = NDArray[np.float64]
 ROUNDING = 1e-9
 LARGEST_VOLATILITY = 1e100  # whose square is a number
+PLAIN = (float, int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,20 +123,21 @@ def almgren_chriss(
         number("drift", drift),
         number("interval", interval, above=0),
     )
-    trades = model.trades(shares)
+    trades, found = model.optimum(shares)
     if min_shares is not None:
         trades = _floored(model, shares, trades, min_shares)
+        found = moments(shares, trades)
     if model.half_spread and np.abs(trades).sum() > abs(trades.sum()) * (1.0 + ROUNDING):
         raise OptimizationError(
             "the optimum trades against the order's direction, which half_spread prices by its sign; "
             "set min_shares=0, or half_spread=0"
         )
-    return model.schedule(shares, trades)
+    return model.schedule(shares, trades, *found)
 
 
 def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | Float:
     """One number where it does not vary, else (n,), checked."""
-    if isinstance(value, float | int) or np.ndim(value) == 0:
+    if isinstance(value, PLAIN) or np.ndim(value) == 0:
         return float(number(name, value, **limits))
     array = np.array(numbers(name, value))
     if array.shape != (n,):
@@ -147,7 +149,10 @@ def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | 
 
 @dataclass(slots=True)
 class _Model:
-    """The market, checked; `net_temporary` is eta - gamma tau / 2, `pull` lambda sigma^2 tau^2 over it, of means."""
+    """The market, checked: `net_temporary` is eta - gamma tau / 2, `pull` lambda sigma^2 tau^2 over it, of means.
+
+    Not frozen, for the time that takes.
+    """
 
     n: int
     volatility: float | Float
@@ -172,15 +177,17 @@ class _Model:
         self.net_temporary = net
         self.pull = float(self.risk_aversion * squared * self.interval**2 / mean)
 
-    def trades(self, shares: float) -> Float:
-        """The optimum without floors, (n,)."""
+    def optimum(self, shares: float) -> tuple[Float, Any]:
+        """Trades without floors, (n,), and their `moments`."""
         if not (isinstance(self.volatility, float) and isinstance(self.net_temporary, float)):
-            return self._varying(shares)
+            trades = self._varying(shares)
+            return trades, moments(shares, trades)
         if self.risk_aversion < 0 and self.pull <= -4.0 * math.sin(math.pi / (2 * self.n)) ** 2 and self.n > 1:
             least = -4.0 * math.sin(math.pi / (2 * self.n)) ** 2 * self.risk_aversion / self.pull
             raise _unbounded(self.risk_aversion, least)
         push = 0.5 * self.drift * self.interval**2 / self.net_temporary
-        return np.asarray(trajectory(shares, self.n, self.pull, push))
+        trades, found = with_moments(shares, self.n, self.pull, push)
+        return trades, found
 
     def _varying(self, shares: float) -> Float:
         """From the tridiagonal system a_k (x_k - x_(k-1)) + a_(k+1) (x_k - x_(k+1)) + risk_k x_k = alpha tau / 2."""
@@ -199,9 +206,11 @@ class _Model:
             raise _unbounded(self.risk_aversion, -_smallest_ratio(bands, risk)) from error
         return -np.diff(held, prepend=shares, append=0.0)
 
-    def schedule(self, shares: float, trades: Float) -> ArrivalPriceSchedule:
+    def schedule(
+        self, shares: float, trades: Float,
+        holdings: Float, sizes: float, squares: float, held: float, held_squares: float,
+    ) -> ArrivalPriceSchedule:  # fmt: skip
         """The trades with what is expected of them."""
-        holdings, sizes, squares, held, held_squares = moments(shares, trades)
         if isinstance(self.net_temporary, float):
             temporary = self.net_temporary / self.interval * squares
         else:
@@ -212,12 +221,12 @@ class _Model:
             variance = float((self.volatility * holdings[1:]) @ (self.volatility * holdings[1:])) * self.interval
         cost = 0.5 * self.permanent * shares**2 + self.half_spread * sizes + temporary
         cost -= self.drift * self.interval * held
-        return ArrivalPriceSchedule(trades, "Almgren-Chriss", holdings, cost, variance, self._rate(self.pull))
+        return ArrivalPriceSchedule(trades, "Almgren-Chriss", holdings, cost, variance, self._rate())
 
-    def _rate(self, pull: float) -> float:
+    def _rate(self) -> float:
         # asinh of half the root: the arccosh of 1 + pull / 2 without its loss of digits near 1.
-        half = 0.5 * math.sqrt(abs(pull))
-        angle = math.asinh(half) if pull >= 0 else -math.asin(min(half, 1.0))
+        half = 0.5 * math.sqrt(abs(self.pull))
+        angle = math.asinh(half) if self.pull >= 0 else -math.asin(min(half, 1.0))
         return 2.0 * angle / self.interval
 
 

@@ -230,12 +230,12 @@ def _refuse_idle(
     max_value: ArrayLike,
 ) -> None:
     """What goes together is given together, or one of the two would change nothing."""
-    limited = not np.isinf(np.append(np.ravel(min_exposure), np.ravel(max_exposure))).all()
+    limited = not (np.all(np.equal(min_exposure, -np.inf)) and np.all(np.equal(max_exposure, np.inf)))
     if limited and exposures is None:
         raise ValidationError("min_exposure and max_exposure limit exposures @ holdings: give exposures as well")
     if exposures is not None and not limited:
         raise ValidationError("exposures are limited by min_exposure and max_exposure: give one of them as well")
-    capped = not np.isinf(np.ravel(max_value)).all()
+    capped = not np.all(np.equal(max_value, np.inf))
     if capped and prices is None:
         raise ValidationError("max_value caps what is traded in currency: give prices as well")
     if prices is not None and not capped:

@@ -62,11 +62,13 @@ class ModelledSchedule(Schedule):
     def __post_init__(self) -> None:
         """Any sign is meant, but every share must be a number."""
         for name in ("shares", "holdings"):
-            array = numbers(name, getattr(self, name))
+            given = getattr(self, name)
+            array = numbers(name, given)
             if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
                 at = int(np.argwhere(~np.isfinite(array))[0, 0])
                 raise ValidationError(f"{name} of the {self.name} schedule must be finite; row {at} has {array[at]}")
-            object.__setattr__(self, name, array)
+            if array is not given:
+                object.__setattr__(self, name, array)
 
     def value_at_risk(self, p: float = 0.95) -> float:
         r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`, currency (equation 22)."""

@@ -209,13 +209,13 @@ def _end_rows(n_rows: int, n: int, leave_out: int | None) -> Float:
 
 
 def _convolved(values: Float, bandwidth: float, leave_out: int | None) -> Float:
-    kernel, sums = _weights(len(values), bandwidth, leave_out)
+    kernel, sums = _kernel_and_sums(len(values), bandwidth, leave_out)
     reach = len(kernel) // 2
     return np.asarray(np.convolve(values, kernel)[reach : reach + len(values)] / sums)
 
 
 @lru_cache(maxsize=64)
-def _weights(n: int, bandwidth: float, leave_out: int | None) -> tuple[Float, Float]:
+def _kernel_and_sums(n: int, bandwidth: float, leave_out: int | None) -> tuple[Float, Float]:
     """The kernel over all distances that matter, (2 reach + 1,), and the sum of its weights inside the day, (n,)."""
     reach = n - 1 if np.isinf(bandwidth) else min(n - 1, int(np.ceil(REACH * bandwidth)) + (leave_out or 0))
     kernel = _kernel(np.abs(np.arange(-reach, reach + 1)), bandwidth, leave_out)

@@ -318,6 +318,8 @@ def test_wrong_shapes_and_matrices_are_named(rng: np.random.Generator) -> None:
         ({"min_exposure": [-np.inf, 0.0, 0.0, -np.inf, 0.0, 0.0, 0.0, 0.0, 0.0]}, "give exposures as well"),
         ({"exposures": np.ones(3), "max_exposure": np.nan}, "max_exposure holds NaN"),
         ({"max_value": 1.0}, "give prices as well"),
+        ({"max_value": -np.inf}, "give prices as well"),
+        ({"min_exposure": np.inf}, "give exposures as well"),
         ({"prices": PRICES}, "prices are for max_value"),
         ({"max_shares": np.nan}, "max_shares holds NaN"),
     ):

@@ -12,7 +12,7 @@ from research_lib.execution.solvers.problem import Problem, close_sum
 
 Float = NDArray[np.float64]
 SAMPLE_FROM = 8192
-SAMPLED, OF = 16, 1024  # runs of two cache lines: one number in 64 from afar would fetch a line for each
+RUN_LENGTH, RUN_EVERY = 16, 1024  # two cache lines: one number in 64 from afar would fetch a line for each
 
 
 def optimal_shares(problem: Problem, max_passes: int) -> tuple[Float, int]:
@@ -46,5 +46,6 @@ def first_multiplier(problem: Problem, max_passes: int) -> float:
 
 def _sampled(array: Float) -> Float:
     """The first 16 of every 1,024, one run after another; rows of a matrix likewise."""
-    runs = len(array) // OF
-    return array[: runs * OF].reshape(runs, OF, *array.shape[1:])[:, :SAMPLED].reshape(runs * SAMPLED, *array.shape[1:])
+    runs = len(array) // RUN_EVERY
+    whole = array[: runs * RUN_EVERY].reshape(runs, RUN_EVERY, *array.shape[1:])
+    return whole[:, :RUN_LENGTH].reshape(runs * RUN_LENGTH, *array.shape[1:])

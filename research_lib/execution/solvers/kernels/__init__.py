@@ -25,7 +25,7 @@ from research_lib.execution.solvers.kernels.prices import price_all
 from research_lib.execution.solvers.kernels.search import solve
 from research_lib.execution.solvers.kernels.states import states_product, states_schedule
 from research_lib.execution.solvers.kernels.sweeps import GENERAL, sweep
-from research_lib.execution.solvers.kernels.trajectory import moments, trajectory
+from research_lib.execution.solvers.kernels.trajectory import moments, trajectory, with_moments
 
 __all__ = [
     "CAPS_LOW",
@@ -51,4 +51,5 @@ __all__ = [
     "states_schedule",
     "sweep",
     "trajectory",
+    "with_moments",
 ]

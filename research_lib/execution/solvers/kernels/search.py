@@ -80,7 +80,7 @@ def _search(
     """Bracket of the multiplier: low, high, the part of the way between them, sweeps taken, and the step still to go.
 
     low == high where the sum is met at one multiplier (or within its jump). The step, of the multiplier from that of
-    `x`, is one that floats do not resolve.
+    `x`, is given where floats do not resolve it, else 0.
     """
     low, high, at_low, at_high = -np.inf, np.inf, np.nan, np.nan
     above_low, below_high = -np.inf, np.inf  # jumps next to the ends, if they lie inside
@@ -112,6 +112,7 @@ def _search(
         narrow = math.isfinite(high - low) and high - low <= 8.0 * EPSILON * max(abs(low), abs(high))
         if narrow or not low < trial < high:
             step = (shares - left) / slope if slope > 0.0 else 0.0
+            step = step if abs(step) <= 8.0 * EPSILON * abs(nu) else 0.0
             return low, high, (shares - at_low) / (at_high - at_low) if at_high > at_low else 0.0, sweeps, step
         nu = trial
     return nu, nu, 0.0, limit, 0.0

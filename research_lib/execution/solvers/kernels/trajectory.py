@@ -6,6 +6,7 @@ import numpy as np
 
 from research_lib.execution.solvers.kernels.compiling import Float, compiled, vectorised
 
+Moments = tuple[Float, float, float, float, float]
 LARGEST = 1e250  # a sum of trades whose inverse is still a normal number times any order
 
 
@@ -15,11 +16,19 @@ def trajectory(shares: float, n: int, pull: float, push: float) -> Float:
     if push == 0.0 and pull >= 0.0:
         trades, held = _growing(n, pull)
         if held < LARGEST:
-            return trades * (shares / held)
+            trades *= shares / held
+            return trades
     return _eliminated(shares, n, pull, push)
 
 
 @compiled
+def with_moments(shares: float, n: int, pull: float, push: float) -> tuple[Float, Moments]:
+    """`trajectory`, and the `moments` of it."""
+    trades = trajectory(shares, n, pull, push)
+    return trades, moments(shares, trades)
+
+
+@vectorised
 def _growing(n: int, pull: float) -> tuple[Float, float]:
     """Trades in units of about the last one, from which they grow backwards, and their sum.
 
@@ -49,7 +58,7 @@ def _eliminated(shares: float, n: int, pull: float, push: float) -> Float:
 
 
 @vectorised
-def moments(shares: float, trades: Float) -> tuple[Float, float, float, float, float]:
+def moments(shares: float, trades: Float) -> Moments:
     """Holdings, (n + 1,), and the sums of |trades|, of their squares, of what is held after them, of its squares."""
     n = len(trades)
     holdings, left = np.empty(n + 1), shares
