@@ -69,11 +69,13 @@ def plot_holdings(
     handles = []
     for (way, held), style in zip(holdings.items(), LINES, strict=False):
         left = np.asarray(held, float)
-        held_part = (100.0 * left / left[0]).T
-        if np.allclose(held_part, held_part[0], atol=1e-6):
-            handles += ax.plot(held_part[0], color=WAYS.get(way, OBSERVED), linewidth=1.5, linestyle=style, label=way)
+        percent_left = (100.0 * left / left[0]).T
+        if len(percent_left) > 1 and np.allclose(percent_left, percent_left[0], atol=1e-6):
+            handles += ax.plot(
+                percent_left[0], color=WAYS.get(way, OBSERVED), linewidth=1.5, linestyle=style, label=way
+            )
             continue
-        for column, colour in zip(held_part, SERIES, strict=False):
+        for column, colour in zip(percent_left, SERIES, strict=False):
             ax.plot(column, color=colour, linewidth=1.5, linestyle=style)
         handles += ax.plot([], [], color=OBSERVED, linestyle=style, label=way)
     handles += [Line2D([], [], color=colour, label=name) for name, colour in zip(names, SERIES, strict=False)]

@@ -155,12 +155,8 @@ def _task(run: RunConfig, section: str, project: Project, options: Options, code
 
 
 def _work(plans: Mapping[str, _Plan], project: Project, options: Options) -> Iterator[tuple[str, str]]:
-    """Have all tasks run; each run's report is placed when its last notebook is in.
-
-    Those that took longest go first, so that none of them ends alone; of those never run before nothing is known.
-    """
-    tasks = [task for plan in plans.values() for task in plan.tasks]
-    tasks.sort(key=lambda task: plans[task.name].seconds.get(task.section, math.inf), reverse=True)
+    """Have all tasks run; each run's report is placed when its last notebook is in."""
+    tasks = _longest_first(plans.values())
     if not tasks:
         return
     done: Counter[str] = Counter()
@@ -176,6 +172,21 @@ def _work(plans: Mapping[str, _Plan], project: Project, options: Options) -> Ite
                 bar.set_postfix_str(", ".join(f"{number} {word}" for word, number in done.items()))
                 yield task.name, what
             bar.update()
+
+
+def _longest_first(plans: Iterable[_Plan]) -> list[Task]:
+    """Tasks run by run: first those never run before, then by what they took, so that no long one ends alone.
+
+    A run's own follow each other: its report is whole, and its files are let go, as early as can be.
+    """
+
+    def took(plan: _Plan) -> float:
+        return sum(plan.seconds.get(task.section, math.inf) for task in plan.tasks)
+
+    def longest_task(plan: _Plan) -> list[Task]:
+        return sorted(plan.tasks, key=lambda task: plan.seconds.get(task.section, math.inf), reverse=True)
+
+    return [task for plan in sorted(plans, key=took, reverse=True) for task in longest_task(plan)]
 
 
 def _pool(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Answer]]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -24,7 +25,7 @@ from research_lib.reporting.configurations import chosen_runs
 from research_lib.reporting.grids import load_grid
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.placement import exclusive, spoilt
-from research_lib.reporting.runner import Options, run_reports
+from research_lib.reporting.runner import Options, _longest_first, _Plan, run_reports
 
 GRID = "grid.yml"
 
@@ -54,6 +55,19 @@ def test_what_took_longest_goes_first(tmp_path: Path) -> None:
     runs, alone = chosen_runs([], None, project), Options(jobs=1, force=True)
     assert list(run_reports(runs, project, alone)) == ["brief", "long"], "in the order given, where nothing is known"
     assert list(run_reports(runs, project, alone)) == ["long", "brief"]
+
+
+def test_the_notebooks_of_a_run_follow_each_other() -> None:
+    """A run is whole as early as can be, and its files do not wait for all others."""
+
+    def plan(name: str, **seconds: float) -> _Plan:
+        tasks = [SimpleNamespace(name=name, section=section) for section in ("modeling", "strategy")]
+        return _Plan(SimpleNamespace(name=name), tasks, seconds, {})  # type: ignore[arg-type]
+
+    plans = [plan("brief", modeling=1.0, strategy=2.0), plan("long", modeling=9.0, strategy=1.0), plan("new")]
+    order = [(task.name, task.section) for task in _longest_first(plans)]
+    assert order[:2] == [("new", "modeling"), ("new", "strategy")]
+    assert order[2:] == [("long", "modeling"), ("long", "strategy"), ("brief", "strategy"), ("brief", "modeling")]
 
 
 @pytest.fixture

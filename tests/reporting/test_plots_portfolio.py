@@ -37,6 +37,15 @@ def test_holdings_are_per_cent_of_each_order_whatever_its_sign() -> None:
     assert labels == ["portfolio", "asset by asset", "A", "B"]
 
 
+def test_assets_that_go_alike_are_one_line_of_the_ways_colour() -> None:
+    held = np.array([[10.0, -4.0], [5.0, -2.0], [0.0, 0.0]])
+    ax = plots_portfolio.plot_holdings({"TWAP": held}, NAMES, Session(2))
+    shown = [line for line in ax.lines if len(line.get_xdata()) == 3]
+    assert [line.get_color() for line in shown] == [plots_portfolio.WAYS["TWAP"]]
+    alone = plots_portfolio.plot_holdings({"TWAP": held[:, :1]}, NAMES[:1], Session(2))
+    assert alone.lines[0].get_color() == SERIES[0], "one stock keeps its own colour, which the legend names"
+
+
 def test_the_tangent_of_equal_value_at_risk_falls_by_its_slope() -> None:
     ax = plots_portfolio.plot_frontiers({"portfolio": ([1.0, 3.0], [4.0, 1.0])}, {"TWAP": (3.0, 2.0)}, (1.5, 6.0))
     (tangent,) = [line for line in ax.lines if line.get_label() == "equal value at risk"]
@@ -62,6 +71,9 @@ def test_regret_stands_beside_that_of_no_correlation() -> None:
     regret = pd.DataFrame(
         {"mean": [4.0, 0.4, 30.0], "median": [3.0, 0.3, 30.0], "upper": [9.0, 0.9, 30.0]}, index=["20", "200", "none"]
     )
-    ax = plots_portfolio.plot_regret(regret)
+    both = plots_portfolio.plot_regret(regret, 2.0 * regret)
+    assert [line.get_linestyle() for line in both.lines] == ["-", "-", "--", "--"]
+    assert both.lines[2].get_ydata().tolist() == [8.0, 0.8]
+    ax = plots_portfolio.plot_regret(regret, regret.iloc[:0])
     assert ax.lines[0].get_data()[0].tolist() == [20, 200]
     assert ax.lines[1].get_ydata() == pytest.approx([30.0, 30.0])
