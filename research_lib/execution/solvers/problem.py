@@ -149,6 +149,8 @@ class Answer:
 
 def read_only(array: Float) -> Float:
     """A contiguous view that the compiled code cannot write to: one type for it to know."""
+    if not array.flags.writeable and array.flags.c_contiguous:
+        return array
     view = array[:] if array.flags.c_contiguous else np.ascontiguousarray(array)
     view.flags.writeable = False
     return view
