@@ -294,6 +294,10 @@ def data_file(relative: str) -> Path:
     """
     path = data_folder() / relative
     if not data_files(relative):
+        if path.is_dir():
+            raise MissingDataError(
+                f"data folder {relative} in {data_folder()} holds no files; fill it, or name another"
+            )
         lacking = "" if data_folder().is_dir() else ", which does not exist"
         raise MissingDataError(
             f"data file {relative} is not in {data_folder()}{lacking}; set RESEARCH_DATA to the folder of real data"

@@ -89,7 +89,13 @@ def _found(axis: str, pattern: str) -> list[tuple[str, dict[str, Any]]]:
     below = [path.relative_to(folder) for path in sorted(folder.glob(pattern))]
     names = [path.as_posix() for path in below if not any(part.startswith((".", "_")) for part in path.parts)]
     if not names:
-        raise MissingDataError(f"axis {axis}: nothing in {folder} matches {pattern}; check it, or set RESEARCH_DATA")
+        raise MissingDataError(
+            f"axis {axis}: nothing in {folder} matches {pattern} (what begins with . or _ is passed over); check it, "
+            "or set RESEARCH_DATA"
+        )
+    odd = [name for name in names if set("*?[]") & set(name)]
+    if odd:
+        raise ValidationError(f"axis {axis}: {odd[0]!r:.80} has *, ?, [ or ] in its name; rename it")
     stars = re.compile("([^/]*)".join(map(re.escape, Path(pattern).as_posix().split("*"))))
     labels = ["_".join(found.groups()) for found in map(stars.fullmatch, names) if found]
     return [(_label(label), {axis: name}) for label, name in zip(labels, names, strict=True)]

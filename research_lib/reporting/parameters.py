@@ -256,13 +256,13 @@ def _check_orders(section: str, effective: Mapping[str, Any]) -> None:
     if [0.0, 1.0] not in [list(map(float, window)) for window in windows]:
         raise ValidationError(f"{section}: order_windows must have [0.0, 1.0], got {_shown(windows)}")
     ratio = OptimizerConfig.from_dict(effective["optimizer_settings"]).max_allocation_ratio
-    for first, last in windows:
-        length = round(last * n) - round(first * n)
-        if length * ratio < 1.0 - 1e-9:
-            least = f"raise it to at least {1 / length:.2g}, or raise n_intervals" if length else "raise n_intervals"
+    for length, window in sorted((round(last * n) - round(first * n), [first, last]) for first, last in windows):
+        if length * ratio < 1.0 - 1e-9:  # of the shortest window, so that what is enough for it is enough
+            enough = math.ceil(1e4 / max(length, 1)) / 1e4
+            least = f"raise it to at least {enough:g}, or raise n_intervals" if length else "raise n_intervals"
             raise ValidationError(
                 f"{section}: max_allocation_ratio {ratio:g} admits {100 * length * ratio:.3g} % of an order in the "
-                f"{length} intervals of order window {[first, last]}; {least}"
+                f"{length} intervals of order window {window}; {least}"
             )
 
 

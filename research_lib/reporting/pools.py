@@ -73,8 +73,10 @@ def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Ans
                 except KilledWorker as error:  # the run took several workers with it
                     answer = refused("worker", str(error))
                 except FutureCancelledError as error:
-                    remedy = "what is finished is kept; start it again and repeat the call"
-                    raise ValidationError(f"the Dask scheduler at {address} is gone; {remedy}") from error
+                    raise ValidationError(
+                        f"the Dask scheduler at {address} is gone, or the runs were cancelled; what is finished is "
+                        "kept; see that it runs and repeat the call"
+                    ) from error
                 yield futures.pop(future), answer
                 future.release()  # its files need not stay on the cluster
         finally:

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from research_lib.config import PROJECT_ROOT, data_file, data_files
-from research_lib.errors import ResearchError, ValidationError
+from research_lib.errors import MemoryLimitError, MissingDataError, ResearchError, ValidationError
 from research_lib.monitoring import MONITOR
 from research_lib.reporting.plots import save_figure
 
@@ -55,9 +55,14 @@ class ReportFolder:
         self.left_out: dict[str, str] = {}
 
     def part(self, name: str, make: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
-        """A part that small samples may not allow: what `make` gives, or None and why in `left_out` under its name."""
+        """A part that small samples may not allow: what `make` gives, or None and why in `left_out` under its name.
+
+        Data that are not there, or more memory than is allowed, are no matter of the sample: they end the run.
+        """
         try:
             return make(*arguments, **options)
+        except (MissingDataError, MemoryLimitError):
+            raise
         except ResearchError as error:
             self.left_out[name] = str(error)
             return None
@@ -168,11 +173,16 @@ def origin() -> dict[str, Any]:
     }
 
 
+def listed_files(folder: Path) -> dict[str, Path]:
+    """Every file below a folder that its manifest tells of, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: path for name, path in names.items() if name not in UNLISTED}
+
+
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but its manifest, by path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {path.relative_to(folder).as_posix(): path for path in files}
-    return {name: file_hash(path) for name, path in names.items() if name not in UNLISTED and path.name[0] != "."}
+    return {name: file_hash(path) for name, path in listed_files(folder).items()}
 
 
 @functools.lru_cache(maxsize=4096)

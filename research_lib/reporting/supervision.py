@@ -106,20 +106,20 @@ class _Helper:
         assert self.process.stdout is not None
         begin, peak, said = time.monotonic(), 0.0, b""
         self._send(order)
-        while not said.endswith(b"\n"):
+        while True:
             if select.select([self.process.stdout], [], [], TICK_SECONDS)[0]:
                 part = os.read(self.process.stdout.fileno(), PIPE_BYTES)  # what is there: never waits for a line's end
                 said += part
                 if not part:
                     return {**self._died(), "peak_memory_mb": peak}
-                continue
+                if said.endswith(b"\n"):
+                    return {**json.loads(said), "seconds": time.monotonic() - begin, "peak_memory_mb": peak}
             peak = max(peak, self._memory_mb())
             reason = _beyond(limits, peak, time.monotonic() - begin, stop)
             if reason:
                 self.end()
                 cell = running_cell(Path(order["target"]))
                 return {"status": "failed", "attempts": 1, "cell": cell, "line": "", "peak_memory_mb": peak, **reason}
-        return {**json.loads(said), "seconds": time.monotonic() - begin, "peak_memory_mb": peak}
 
     def _send(self, order: Mapping[str, Any]) -> None:
         assert self.process.stdin is not None

@@ -20,7 +20,7 @@ from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.markdown import RenderError
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.placement import spoilt
-from research_lib.reporting.provenance import code_hash, environment_hash, file_hash, file_hashes, origin, read_json
+from research_lib.reporting.provenance import code_hash, environment_hash, file_hash, listed_files, origin, read_json
 
 RELATIVE = 1e-6  # results of the same inputs on another machine: solvers stop elsewhere, sums round otherwise
 ABSOLUTE = 1e-9  # below it a number is rounding noise, such as a residual
@@ -144,12 +144,12 @@ def _described(folder: Path, project: Project) -> RunConfig:
 
 
 def _compared(folder: Path, again: Path) -> list[str]:
-    mine, other = ({name for name in file_hashes(one) if not name.endswith(PROFILE)} for one in (folder, again))
+    mine, other = ({name for name in listed_files(one) if not name.endswith(PROFILE)} for one in (folder, again))
     lines = [f"{name} is made by one run only" for name in sorted(mine ^ other)]
     results = differing(read_json(folder / "results.json"), read_json(again / "results.json"))
     lines += _most("results.json", list(results))
     for name in sorted(name for name in mine & other if name.endswith(TABLE)):
-        lines += _most(name, list(differing(_table(folder / name), _table(again / name), absolute=ROUNDED)))
+        lines += _most(name, list(differing(_table(folder / name), _table(again / name), ROUNDED, quoted=0.0)))
     return lines
 
 
@@ -171,23 +171,25 @@ def _cell(text: str) -> float | str:
         return text
 
 
-def differing(said: Any, due: Any, where: str = "", absolute: float = ABSOLUTE) -> Iterator[str]:
-    """Where two results differ beyond the tolerances, one line each."""
+def differing(
+    said: Any, due: Any, absolute: float = ABSOLUTE, quoted: float = QUOTED, where: str = ""
+) -> Iterator[str]:
+    """Where two results differ beyond the tolerances of numbers and of numbers in sentences, one line each."""
     if isinstance(said, dict) and isinstance(due, dict) and said.keys() == due.keys():
         for key in said:
-            yield from differing(said[key], due[key], f"{where}.{key}" if where else key, absolute)
+            yield from differing(said[key], due[key], absolute, quoted, f"{where}.{key}" if where else key)
     elif isinstance(said, list) and isinstance(due, list) and len(said) == len(due):
         for i, pair in enumerate(zip(said, due, strict=True)):
-            yield from differing(*pair, f"{where}[{i}]", absolute)
-    elif not _alike(said, due, absolute):
+            yield from differing(*pair, absolute, quoted, f"{where}[{i}]")
+    elif not _alike(said, due, absolute, quoted):
         yield f"{where} is {_short(said)}, run again {_short(due)}"
 
 
-def _alike(said: Any, due: Any, absolute: float) -> bool:
+def _alike(said: Any, due: Any, absolute: float, quoted: float) -> bool:
     if isinstance(said, str) and isinstance(due, str):
-        quoted = [[float(number.replace(",", "")) for number in NUMBER.findall(text)] for text in (said, due)]
+        pairs = [[float(number.replace(",", "")) for number in NUMBER.findall(text)] for text in (said, due)]
         same_words = NUMBER.sub("#", said) == NUMBER.sub("#", due)
-        return same_words and all(math.isclose(*pair, rel_tol=QUOTED) for pair in zip(*quoted, strict=True))
+        return same_words and all(math.isclose(*pair, rel_tol=quoted) for pair in zip(*pairs, strict=True))
     numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in (said, due))
     return math.isclose(said, due, rel_tol=RELATIVE, abs_tol=absolute) if numbers else said == due
 

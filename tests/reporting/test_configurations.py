@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,22 @@ def test_misspelt_and_mistyped_parameters_are_refused_before_anything_runs(
     _write(project, "bad", **changes)
     with pytest.raises(ValidationError, match=message):
         RunConfig.load("bad", project)
+
+
+@pytest.mark.parametrize("n_intervals", [3, 7, 30, 390])
+def test_the_ratio_that_a_refusal_names_is_accepted(project: Project, n_intervals: int) -> None:
+    def settings(ratio: float) -> dict[str, Any]:
+        return {
+            "sections": ["strategy"],
+            "shared": {"n_intervals": n_intervals},
+            "strategy": {**SMALL["strategy"], "optimizer_settings": {"max_allocation_ratio": ratio}},
+        }
+
+    _write(project, "tight", **settings(0.5 / n_intervals))
+    with pytest.raises(ValidationError, match="raise it to at least") as refused:
+        RunConfig.load("tight", project)
+    _write(project, "enough", **settings(float(re.search(r"at least ([0-9.e-]+),", str(refused.value))[1])))  # type: ignore[index]
+    RunConfig.load("enough", project)
 
 
 def test_an_integer_is_good_where_a_float_is_declared() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_project import write_configuration
 
-from research_lib.errors import ModelFittingError
+from research_lib.errors import MemoryLimitError, MissingDataError, ModelFittingError
 from research_lib.reporting import supervision
 from research_lib.reporting.configurations import chosen_runs
 from research_lib.reporting.parameters import Project
@@ -104,13 +104,26 @@ def test_a_part_that_a_sample_does_not_allow_is_left_out_with_its_reason_and_a_f
     assert report.left_out == {"tests": "5 books, the test needs 11; add days"}
     with pytest.raises(ZeroDivisionError):
         report.part("tests", tested, 5, least=1)
+    for fault in (MissingDataError("no such file"), MemoryLimitError("too large")):
+
+        def broken(why: Exception = fault) -> None:
+            raise why
+
+        with pytest.raises(type(fault)):
+            report.part("data", broken)
+    assert list(report.left_out) == ["tests"]
 
 
 def test_a_process_that_dies_stalls_or_stops_in_the_middle_of_its_answer_holds_nobody_up(tmp_path: Path) -> None:
     """Half a line is no answer: the limit of time is kept, and an end is told."""
     order = {"target": str(tmp_path / "none.ipynb")}
     said = "import sys, time; sys.stdout.write('{'); sys.stdout.flush(); "
-    fates = (("time.sleep(60)", "time", "not finished after 1 s"), ("1/0", "kernel", "division by zero"))
+    dribble = "[(sys.stdout.write('x' * 9), sys.stdout.flush(), time.sleep(0.05)) for _ in range(1200)]"
+    fates = (
+        ("time.sleep(60)", "time", "not finished after 1 s"),
+        (dribble, "time", "not finished after 1 s"),
+        ("1/0", "kernel", "division by zero"),
+    )
     for then, kind, told in fates:
         helper = supervision._Helper()
         helper.end()

@@ -123,6 +123,7 @@ def test_tolerances_are_those_stated() -> None:
     assert not list(differing(said, {**said, "a": 1 + 5e-7, "b": [-2e-16, None], "c": "saves 30.5 % on 1,000 shares"}))
     due = {"a": 1 + 2e-6, "b": [1e-17, 0.0], "c": "saves 35.7 % on 1,000 shares", "d": False}
     assert [line.split(" is ")[0] for line in differing(said, due)] == ["a", "b[1]", "c", "d"]
+    assert list(differing([["15:50:00"]], [["15:51:00"]], quoted=0.0)) == ['[0][0] is "15:50:00", run again "15:51:00"']
     assert list(differing({"a": 1}, {"b": 1})) == ['{"a": 1}'.join([" is ", ', run again {"b": 1}'])]
 
 
