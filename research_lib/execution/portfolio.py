@@ -251,6 +251,12 @@ def _refuse_short(orders: Float, bounds: PortfolioBounds) -> None:
             f"min_shares {bounds.lower[k, at]:g} is above max_shares {bounds.upper[k, at]:g} for asset {at} in "
             f"interval {k}; lower the one or raise the other"
         )
+    if np.any(bounds.least > bounds.most):
+        k, at = (int(index) for index in np.argwhere(bounds.least > bounds.most)[0])
+        raise OptimizationError(
+            f"min_exposure {bounds.least[k, at]:g} is above max_exposure {bounds.most[k, at]:g} of exposure {at} after "
+            f"trade {k}; lower the one or raise the other"
+        )
     for most, way in ((bounds.upper.sum(axis=0), 1.0), (-bounds.lower.sum(axis=0), -1.0)):
         short = way * orders > most + ROUNDING * np.maximum(np.abs(most), 1.0)
         if not short.any():

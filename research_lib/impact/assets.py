@@ -171,7 +171,7 @@ def quoted_assets(
 
     Volatility is of the session, from open to close; the correlation is of whole days, nights among them.
     Level-1 quotes show no impact beyond their best level, so the temporary impact is Almgren and Chriss's rule of
-    thumb: a day's trade at 1 % of the usual volume costs one spread. Spreads are of the last day of quotes before
+    thumb: to trade at a rate of 1 % of the usual volume a day costs one spread a share. Spreads are of the last day of quotes before
     `day`; where there are only those of `day` itself they are taken, which nobody knows before the close, and
     `known` and `spread_from` say so. A stock without quotes is given the least spread there is, one tick.
 
@@ -207,7 +207,7 @@ def quoted_assets(
             "depth": float(np.nanmedian(shown[name][0].bid_size[:, 0])) if seen else np.nan,
             "daily_volume": volume,
             "spread_from": f"quotes of {shown[name][1]}" if seen else "one tick, the least there is",
-            "impact_from": "rule: 1 % of daily volume costs one spread",
+            "impact_from": "rule: a rate of 1 % of daily volume costs one spread",
         }
     known_text = f"daily bars of the {correlation_days} days up to {returns.index[-1]:%Y-%m-%d}, adjusted for splits"
     ahead = [name for name in bars if name in shown and shown[name][1] == day]
