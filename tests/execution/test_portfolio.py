@@ -289,6 +289,8 @@ def test_infeasible_bounds_say_which_and_by_how_much(rng: np.random.Generator) -
         portfolio_schedule(ORDERS, 10, **market, max_shares=5e4, exposures=[1.0, 0.0, 0.0], min_exposure=9.9e4)
     with pytest.raises(OptimizationError, match="one interval must trade everything"):
         portfolio_schedule(ORDERS, 1, **market, min_shares=-1e6, max_shares=[[99999.9999, 1e6, 1e6]])
+    with pytest.raises(OptimizationError, match="min_exposure 2 is above max_exposure 1 of exposure 0 after trade 0"):
+        portfolio_schedule(ORDERS, 10, **market, exposures=PRICES, min_exposure=2.0, max_exposure=1.0)
     with pytest.raises(OptimizationError, match=r"min_shares 0.6 is above max_shares 0.5 for asset 0 in interval 0"):
         portfolio_schedule(ORDERS, 10, **market, min_shares=0.6, max_shares=0.5)
     with pytest.raises(
