@@ -171,9 +171,9 @@ def quoted_assets(
 
     Volatility is of the session, from open to close; the correlation is of whole days, nights among them.
     Level-1 quotes show no impact beyond their best level, so the temporary impact is Almgren and Chriss's rule of
-    thumb: to trade at a rate of 1 % of the usual volume a day costs one spread a share. Spreads are of the last day of quotes before
-    `day`; where there are only those of `day` itself they are taken, which nobody knows before the close, and
-    `known` and `spread_from` say so. A stock without quotes is given the least spread there is, one tick.
+    thumb: to trade at a rate of 1 % of the usual volume a day costs one spread a share. Spreads are of the last day
+    of quotes before `day`; where there are only those of `day` itself they are taken, which nobody knows before the
+    close, and `known` and `spread_from` say so. A stock without quotes is given the least spread there is, one tick.
 
     Parameters
     ----------
