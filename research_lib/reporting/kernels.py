@@ -102,7 +102,9 @@ def running_cell(target: Path) -> str:
     except (FileNotFoundError, json.JSONDecodeError):
         return ""
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    begun = [one for one in code if one["metadata"].get("papermill", {}).get("status") in ("running", "completed")]
+    begun = [
+        one for one in code if one["metadata"].get("papermill", {}).get("start_time")
+    ]  # status: "completed" anyway
     return "".join(begun[-1]["source"]) if begun else ""
 
 

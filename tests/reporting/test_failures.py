@@ -68,25 +68,27 @@ def test_the_note_has_the_cell_the_error_and_the_parameters(troubled: tuple[Proj
     assert str(Path.home()) not in text
 
 
-def test_a_kernel_that_does_not_come_up_is_started_again(tiny: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_does_not_come_up_is_started_again(
+    tiny: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As when another kernel has just taken its port; a cell's own error is not repeated."""
     from research_lib.reporting import kernels
 
-    notebook, target = tiny.notebook("strategy"), tiny.reports.parent / "out.ipynb"
-    task = {"notebook": str(notebook), "target": str(target), "parameters": {}, "retries": 2, "profile": ""}
-    starts: list[int] = []
-
-    def unlucky(_: object) -> None:
-        starts.append(1)
-        if len(starts) < 3:
-            raise RuntimeError("Kernel died before replying to kernel_info")
-
-    monkeypatch.setattr(kernels, "_execute", unlucky)
-    monkeypatch.setattr(kernels.time, "sleep", lambda _: None)
-    assert kernels.run_notebook(task) == {"status": "done", "attempts": 3}
-    starts.clear()
-    answer = kernels.run_notebook({**task, "retries": 1})
-    assert (answer["status"], answer["kind"], answer["attempts"]) == ("failed", "kernel", 2)
+    starts = tmp_path / "starts"
+    unlucky = (
+        f"file = open({str(starts)!r}, 'a+'); file.write('x'); file.flush(); file.seek(0); begun = len(file.read())",
+        "import os; begun in (1, 3, 4) and os._exit(1)",
+    )
+    monkeypatch.setattr(
+        kernels,
+        "KERNEL_ARGUMENTS",
+        [*kernels.KERNEL_ARGUMENTS, *(f"--IPKernelApp.exec_lines={one}" for one in unlucky)],
+    )
+    task = {"notebook": str(tiny.notebook("strategy")), "target": str(tmp_path / "out.ipynb"), "profile": ""}
+    task |= {"parameters": {}, "retries": 1}
+    assert kernels.run_notebook(task) == {"status": "done", "attempts": 2}
+    answer = kernels.run_notebook(task)
+    assert (answer["status"], answer["kind"], answer["attempts"], answer["cell"]) == ("failed", "kernel", 2, "")
     assert answer["error"] == "RuntimeError: Kernel died before replying to kernel_info"
 
 
