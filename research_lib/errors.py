@@ -22,6 +22,10 @@ class NoBooksError(ValidationError):
     """Data without one usable book inside the session."""
 
 
+class InsufficientDataError(ValidationError):
+    """Sound data that do not suffice for what is asked of them: too few days or books, too thin, on no price grid."""
+
+
 class MemoryLimitError(ValidationError, MemoryError):
     """Work refused before it starts because it would exceed `memory_limit_mb`."""
 

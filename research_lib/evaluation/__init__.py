@@ -5,7 +5,7 @@ from research_lib.evaluation.dispersion import dispersion_needed, dispersion_tab
 from research_lib.evaluation.forecast import LiquidityProfile, PriorShape, TiltedShape, TodayShape, forecast_scores
 from research_lib.evaluation.inference import compare, days_to_detect, losses, pair, superior_ability
 from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.panel import compare_groups, panel
+from research_lib.evaluation.panel import compare_groups, panel, size_label
 from research_lib.evaluation.phantom import decompose_saving, null_savings
 from research_lib.evaluation.protocol import Known, Prior, evaluate, known_before, standard_strategies, walk_forward
 from research_lib.evaluation.replay import Execution, replay
@@ -46,6 +46,7 @@ __all__ = [
     "panel",
     "replay",
     "run",
+    "size_label",
     "standard_strategies",
     "superior_ability",
     "tca_table",

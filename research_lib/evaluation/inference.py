@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from research_lib.config import Record, number
-from research_lib.errors import ValidationError
+from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.bound import BOUND, attainable
 from research_lib.evaluation.model_choice import FEWEST_DAYS
 from research_lib.evaluation.replay import Execution
@@ -136,13 +136,15 @@ def compare(
     Raises
     ------
     ValidationError
-        No executions, an order without the ruler or the bound, or none that the ruler completed.
+        No executions, or an order without the ruler or the bound.
+    InsufficientDataError
+        No order that the ruler and the bound completed.
     """
     number("level", level, above=0, high=0.9999)
     paired, draws = pair(executions, ruler, session), number("n_draws", n_draws, 99, integer=True)
     if not (ruler in paired and paired[ruler].executions):
         lost = paired[ruler].incomplete if ruler in paired else 0
-        raise ValidationError(f"none of {lost} orders was completed by {ruler} and the bound; lower their size")
+        raise InsufficientDataError(f"none of {lost} orders was completed by {ruler} and the bound; lower their size")
     rows = {name: _summary(pairs, level, draws, seed) for name, pairs in paired.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy").sort_values("cost_bps")
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
-from research_lib.errors import ValidationError
+from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.replay import replay
 from research_lib.execution.allocation import allocate
 from research_lib.execution.schedules import Schedule, twap
@@ -26,6 +26,7 @@ from research_lib.market.sessions import Session
 Float = NDArray[np.float64]
 
 FEWEST_DAYS = 8
+FEWEST_HELD_OUT = 2
 SAME_LOSS = 1e-9
 UNFILLED_TOLERANCE = 1e-6
 
@@ -198,9 +199,10 @@ def compare_forms(
 
     Raises
     ------
+    InsufficientDataError
+        Fewer than two days held out; no form whose schedule the books fill as far as TWAP's.
     ValidationError
-        One day; days of `slippage` without books; no form whose schedule the books fill as
-        far as TWAP's.
+        Days of `slippage` without books, an unknown scheme.
     ModelFittingError, OptimizationError
         As `fit_impact` and `allocate`.
     """
@@ -208,8 +210,13 @@ def compare_forms(
     if isinstance(slippage, pd.DataFrame) and "side" in slippage:
         slippage = slippage[slippage["side"] == side]
     parts = cut(slippage, n_intervals=window.n_intervals, session=window)
-    if not parts.by_day:
-        raise ValidationError("1 day of slippage leaves none to hold out; give 2 or more")
+    n_days = len(parts.labels) if parts.by_day else 1
+    held_out = n_days - (scheme == "walk_forward" or n_days == 1)
+    if held_out < FEWEST_HELD_OUT:
+        raise InsufficientDataError(
+            f"{n_days} day{'s' * (n_days > 1)} of slippage leave{'s' * (n_days == 1)} {held_out or 'none'} "
+            f"to hold out, {FEWEST_HELD_OUT} are needed for an error; add days"
+        )
     by_day = _books_by_day(books, parts, window)
     equal = twap(total_shares, window.n_intervals)
     choice = {**settings, "session": window, "n_intervals": parts.n_intervals, "test_fraction": 0.0}
@@ -252,7 +259,7 @@ def _comparable(losses: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The losses of the schedules that were filled on every day, and the names of the others."""
     filled = losses.notna().all()
     if filled.sum() < 2:
-        raise ValidationError(
+        raise InsufficientDataError(
             "no form's schedule is filled as far as TWAP's on every day; lower total_shares or max_shares"
         )
     return losses.loc[:, filled], tuple(losses.columns[~filled])

@@ -33,23 +33,31 @@ def compare_groups(
     Returns
     -------
     dict of label to DataFrame
-        Whole-day orders by size (both sides), orders of `total_shares` by side (all windows)
-        and by window (both sides); groups in which the ruler completes no order are left out.
+        Whole-day orders by size (both sides, see `size_label`), orders of `total_shares` by side
+        (all windows) and by window (both sides). A group in which the ruler completes no order
+        has a table without rows, of the saving and its limits only.
     """
     done = sorted(executions, key=lambda one: round(one.total_shares, 6))
     whole = [one for one in done if len(one.filled) == session.n_intervals]
     headline = [one for one in done if np.isclose(one.total_shares, total_shares)]
-    labelled = [(f"{round(one.total_shares, 6):,.0f} shares", one) for one in whole]  # 2.5 and 2.5 + 1e-16 are one size
+    labelled = [(size_label(one.total_shares), one) for one in whole]
     labelled += [(f"{one.side}, all windows", one) for one in headline]
     labelled += [(_part_of_day(one, session), one) for one in headline if len(one.filled) < session.n_intervals]
     groups: dict[str, list[Execution]] = {}
     for label, one in labelled:
         groups.setdefault(label, []).append(one)
+    nothing = pd.DataFrame(columns=[f"saving{limit}_%" for limit in LIMITS], dtype=float).rename_axis("strategy")
     return {
         label: compare(group, n_draws=n_draws, session=session)
+        if any(one.name == RULER and one.completed for one in group)
+        else nothing
         for label, group in groups.items()
-        if any(one.name == RULER and one.unfilled <= 1e-6 * one.total_shares for one in group)
     }
+
+
+def size_label(total_shares: float) -> str:
+    """What `compare_groups` calls the whole-day orders of a size; 2.5 and 2.5 + 1e-16 are one."""
+    return f"{round(total_shares, 6):,.12g} shares"
 
 
 def panel(compared: Mapping[str, pd.DataFrame], strategies: Sequence[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.config import Record, number
-from research_lib.errors import ValidationError
+from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.observations import read_observations
 from research_lib.impact.validation import ROUNDING_BPS, half_width, seldom_censored
@@ -108,7 +108,7 @@ def residual_tests(residuals: pd.DataFrame, *, lags: int = 10, rng: np.random.Ge
 
     Raises
     ------
-    ValidationError
+    InsufficientDataError
         Fewer than three trade sizes (White's test has three regressors), or fewer snapshots
         than twice the lags or 20.
 
@@ -125,7 +125,7 @@ def residual_tests(residuals: pd.DataFrame, *, lags: int = 10, rng: np.random.Ge
     series = (residuals["residual_bps"] / unit).groupby(residuals["snapshot"]).mean().to_numpy()
     least = max(FEWEST_BOOKS, 2 * n_lags)
     if len(deviation) < 3 or len(series) < least:
-        raise ValidationError(
+        raise InsufficientDataError(
             f"{len(deviation)} trade sizes on {len(series)} snapshots; the tests need 3 and {least}: "
             "measure more sizes or lower lags"
         )

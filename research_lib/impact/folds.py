@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.config import Record, number, refuse_unknown
-from research_lib.errors import ValidationError
+from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market.sessions import Session, nanoseconds
@@ -84,12 +84,14 @@ class Parts(Record):
         Raises
         ------
         ValidationError
-            An unknown scheme, or one unit alone.
+            An unknown scheme.
+        InsufficientDataError
+            One unit alone.
         """
         refuse_unknown([scheme], SCHEMES, "scheme")
         units = np.arange(len(self.labels))
         if len(units) < 2:
-            raise ValidationError(f"1 {self.kind} cannot be fitted and held out; give 2 days or raise n_blocks")
+            raise InsufficientDataError(f"1 {self.kind} cannot be fitted and held out; give 2 days or raise n_blocks")
         for u in units[scheme == "walk_forward" :]:
             yield Fold(units[:u] if scheme == "walk_forward" else np.delete(units, u), units[u : u + 1])
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.config import Record, number
-from research_lib.errors import ValidationError
+from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import SESSIONS_A_YEAR, DayShape
@@ -123,14 +123,16 @@ def measure_market(
 
     Raises
     ------
+    InsufficientDataError
+        Fewer than 100 usable books, or prices on no grid.
     ValidationError
-        Fewer than 100 usable books, or prices on no grid, or on another than that of `tick`.
+        Prices on another grid than that of `tick`.
     """
     session = session or Session()
     sampled = books.sample(session, max_age)
     seen = sampled.take(sampled.complete & (sampled.half_spread > 0))
     if len(seen) < FEWEST_BOOKS:
-        raise ValidationError(
+        raise InsufficientDataError(
             f"{len(seen)} of {len(sampled)} intervals have a usable book, a profile needs {FEWEST_BOOKS}; "
             "add days or cut the session into more intervals"
         )
@@ -169,8 +171,10 @@ def price_grid(books: BookSnapshots, tick: float | None = None) -> float:
 
     Raises
     ------
+    InsufficientDataError
+        Prices on no grid (averaged or adjusted ones, for instance).
     ValidationError
-        Prices on no grid (averaged or adjusted ones, for instance), or not on that of `tick`.
+        Prices not on the grid of `tick`.
     """
     touch = np.column_stack([books.bid_price[:, 0], books.ask_price[:, 0]])
     steps = [np.diff(books.bid_price, axis=1), np.diff(books.ask_price, axis=1), np.diff(touch, axis=1)]
@@ -188,7 +192,7 @@ def price_grid(books: BookSnapshots, tick: float | None = None) -> float:
         return float(tick)
     found = int(np.gcd.reduce(step[count >= 0.001 * count.sum()]))
     if not found or (found == 1 and np.median(step) > 1000):
-        raise ValidationError(
+        raise InsufficientDataError(
             "prices lie on no grid: their steps have no common divisor; give tick=, currency per share"
         )
     return round(found * GRID_UNIT, 9)

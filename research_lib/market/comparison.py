@@ -134,7 +134,7 @@ def beside_preset(
 
     Raises
     ------
-    ValidationError
+    InsufficientDataError
         As `measure_market`: fewer than 100 usable books in either, or prices on no grid.
     """
     real = measure_market(states, session)

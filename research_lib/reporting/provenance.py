@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from research_lib.config import PROJECT_ROOT, data_file, data_files
-from research_lib.errors import MemoryLimitError, MissingDataError, ResearchError, ValidationError
+from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.monitoring import MONITOR
 from research_lib.reporting.plots import save_figure
 
@@ -57,13 +57,11 @@ class ReportFolder:
     def part(self, name: str, make: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
         """A part that small samples may not allow: what `make` gives, or None and why in `left_out` under its name.
 
-        Data that are not there, or more memory than is allowed, are no matter of the sample: they end the run.
+        Any other error is no matter of the sample: it ends the run.
         """
         try:
             return make(*arguments, **options)
-        except (MissingDataError, MemoryLimitError):
-            raise
-        except ResearchError as error:
+        except (InsufficientDataError, ModelFittingError) as error:
             self.left_out[name] = str(error)
             return None
 

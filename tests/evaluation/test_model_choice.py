@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from arch.bootstrap import MCS
 
-from research_lib.errors import ValidationError
+from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation import replay
 from research_lib.evaluation.model_choice import _comparable, compare_forms, model_confidence_set
 from research_lib.execution import Schedule, allocate, twap
@@ -90,8 +90,25 @@ def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapsho
         compare_forms(frame, synthetic_books.take(np.arange(39)), side="buy", total_shares=1.0, session=SESSION)
     with pytest.raises(ValidationError, match=r"51 books for 4 days of 13 intervals; use books.sample"):
         compare_forms(frame, synthetic_books.take(np.arange(51)), side="buy", total_shares=1.0, session=SESSION)
-    with pytest.raises(ValidationError, match="1 day of slippage leaves none to hold out"):
-        compare_forms(frame.iloc[:52], synthetic_books, side="buy", total_shares=1.0, session=SESSION)
+
+
+@pytest.mark.parametrize(
+    ("n_days", "scheme", "why"),
+    [
+        (1, "walk_forward", "1 day of slippage leaves none to hold out, 2 are needed for an error; add days"),
+        (1, "leave_one_day_out", "1 day of slippage leaves none to hold out"),
+        (2, "walk_forward", "2 days of slippage leave 1 to hold out"),
+    ],
+)
+def test_fewer_than_two_days_held_out_do_not_suffice(
+    synthetic_books: BookSnapshots, n_days: int, scheme: str, why: str
+) -> None:
+    frame, books = frame_of(synthetic_books).iloc[: 52 * n_days], synthetic_books.take(np.arange(13 * n_days))
+    choice = {"side": "buy", "total_shares": 10.0, "session": SESSION, "model_types": ["linear"]}
+    with pytest.raises(InsufficientDataError, match=why):
+        compare_forms(frame, books, scheme=scheme, **choice)
+    if n_days == 2:
+        assert len(compare_forms(frame, books, scheme="leave_one_day_out", **choice).losses) == 2
 
 
 def losses(means: list[float], n_days: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -251,8 +251,32 @@ def test_an_axis_may_be_all_that_a_folder_or_a_store_holds(
     assert runs[0].data == ["store/symbol=FROG/date=2025-04-03"]
     assert runs[0].missing_data() == ""
     assert list(data_files(runs[0].data[0])) == [f"{runs[0].data[0]}/{kind}.parquet" for kind in ("books", "trades")]
+    (tmp_path / "data" / ".notes").touch()
+    assert [run.name for run in load_grid(_grid(project, axes={"data_file_name": {"every": "*"}}), project)] == [
+        "grid-store"
+    ]
     by_symbol = load_grid(_grid(project, axes={"data_file_name": {"every": "store/*"}}), project)
     assert [run.name for run in by_symbol] == ["grid-symbol_FROG", "grid-symbol_MSFT"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a[1].csv", "b.csv"], r"'a\[1\].csv' has \*, \?, \[ or \] in its name; rename it"),
+        (["a?.csv"], r"'a\?.csv' has"),
+        (["a b.csv", "a-b.csv"], r"several runs, such as grid-a_b"),
+        (["_a.csv", ".b.csv"], r"nothing in .* matches \*.csv \(what begins with . or _ is passed over\)"),
+    ],
+)
+def test_files_that_would_be_other_files_or_share_a_name_are_refused(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], message: str
+) -> None:
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    for name in names:
+        (tmp_path / "data" / name).touch()
+    with pytest.raises(ValidationError, match=message):
+        load_grid(_grid(project, axes={"data_file_name": {"every": "*.csv"}}), project)
 
 
 @pytest.mark.parametrize(

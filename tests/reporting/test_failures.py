@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_project import write_configuration
 
-from research_lib.errors import MemoryLimitError, MissingDataError, ModelFittingError
+from research_lib.errors import MemoryLimitError, MissingDataError, ModelFittingError, ValidationError
 from research_lib.reporting import supervision
 from research_lib.reporting.configurations import chosen_runs
 from research_lib.reporting.parameters import Project
@@ -106,7 +106,12 @@ def test_a_part_that_a_sample_does_not_allow_is_left_out_with_its_reason_and_a_f
     assert report.left_out == {"tests": "5 books, the test needs 11; add days"}
     with pytest.raises(ZeroDivisionError):
         report.part("tests", tested, 5, least=1)
-    for fault in (MissingDataError("no such file"), MemoryLimitError("too large")):
+    faults = (
+        ValidationError("side must be buy or sell"),
+        MissingDataError("no such file"),
+        MemoryLimitError("too large"),
+    )
+    for fault in faults:
 
         def broken(why: Exception = fault) -> None:
             raise why
