@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
-from research_lib.errors import ValidationError
+from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.impact.arrival_price import ArrivalPriceParameters, calibrate_almgren_chriss
 from research_lib.impact.fitting import fit_impact
 from research_lib.impact.slippage import slippage_curves
@@ -96,6 +96,11 @@ def synthetic_assets(
         Of every pair, in (-1 / (m - 1), 1).
     n_days, correlation_days : int
         Sessions of books drawn; days that a correlation estimate would have had.
+
+    Raises
+    ------
+    InsufficientDataError
+        Children beyond what the books of a stock show, or too few books.
     """
     values = np.asarray(order_values, float)
     rows = {
@@ -116,7 +121,13 @@ def _measured(name: str, value: float, session: Session, n_days: int, rng: np.ra
     price = float(books.mid[-1])
     child = abs(value) / price / session.n_intervals
     sizes = WALKED_SIZES * max(WALKED_CHILDREN * child, WALKED_LEVELS * depth)
-    found = _calibrated(books, sizes, side, session)
+    try:
+        found = _calibrated(books, sizes, side, session)
+    except ModelFittingError as error:
+        raise InsufficientDataError(
+            f"{name}: too few books fill walks of {sizes[0]:,.0f} to {sizes[-1]:,.0f} shares, made for a mean child of "
+            f"{child:,.0f}; lower order_values, raise n_intervals or n_days"
+        ) from error
     return {
         "price": price,
         "volatility": found.volatility,

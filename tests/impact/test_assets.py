@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from helpers import real_data
 
-from research_lib.errors import ValidationError
+from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
 from research_lib.impact.assets import cross_impact, permanent_response, quoted_assets, synthetic_assets
 from research_lib.market import BookSnapshots, OrderFlow, Session, preset, read_books
@@ -40,6 +40,15 @@ def test_synthetic_assets_are_as_their_presets() -> None:
         assert abs(row["permanent"]) < 4 * row["permanent_error"]  # these markets have none
     assert np.linalg.eigvalsh(found.covariance).min() > 0
     assert found.covariance[0, 1] == pytest.approx(0.5 * np.prod(found.table["volatility"]))
+
+
+def test_children_that_no_book_fills_are_refused_by_the_stock_s_name() -> None:
+    why = r"wide_spread_stock: too few books fill walks of .* shares, made for a mean child of .*; lower order_values"
+    with pytest.raises(InsufficientDataError, match=why):
+        synthetic_assets(
+            ["thin_stock", "wide_spread_stock"], [1e4, 1e8], SESSION, correlation=0.5, n_days=2, correlation_days=60,
+            rng=np.random.default_rng(5),
+        )  # fmt: skip
 
 
 def test_quoted_assets_know_nothing_of_the_day_itself() -> None:
