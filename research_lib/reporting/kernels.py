@@ -102,9 +102,8 @@ def running_cell(target: Path) -> str:
     except (FileNotFoundError, json.JSONDecodeError):
         return ""
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    begun = [
-        one for one in code if one["metadata"].get("papermill", {}).get("start_time")
-    ]  # status: "completed" anyway
+    # papermill marks cells that never started "completed" too
+    begun = [one for one in code if one["metadata"].get("papermill", {}).get("start_time")]
     return "".join(begun[-1]["source"]) if begun else ""
 
 
