@@ -33,12 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m research_lib", description=__doc__)
-    parser.add_argument("--verbose", action="store_true", help="log at INFO instead of WARNING")
-    parser.add_argument("--log-file", help="also log to this file, rotated at 10 MB")
+    parser.set_defaults(verbose=False, log_file=None)
+    logged = argparse.ArgumentParser(add_help=False)
+    logged.add_argument("--verbose", action="store_true", help="log at INFO instead of WARNING")
+    logged.add_argument("--log-file", metavar="FILE", help="also log to this file, rotated at 10 MB")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _report_options(commands.add_parser("report", help="make the reports of configurations (all by default)"))
+    report = commands.add_parser("report", parents=[logged], help="make the reports of configurations (all by default)")
+    _report_options(report)
     verify = commands.add_parser(
         "verify",
+        parents=[logged],
         help="run reports again and compare; names what was edited or changed",
         description="Files are held to the hashes of their manifest, summaries to results.json, to the letter. Of a "
         "second run, numbers of results.json must agree within 1e-6 relative or 1e-9 absolute, those in its texts "
@@ -60,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         "--alive", action="store_true", help="only whether this process can compute and has memory: for liveness probes"
     )
     health.set_defaults(run=_health)
-    convert = commands.add_parser("convert", help="write order books of any format as Parquet by symbol and date, once")
+    convert = commands.add_parser(
+        "convert", parents=[logged], help="write order books of any format as Parquet by symbol and date, once"
+    )
     convert.add_argument("source", help="a file, or a folder of files: one that fails is named at the end")
     convert.add_argument("destination", help="a folder, made if it does not exist; read_books reads it back")
     convert.add_argument("--open", help="local opening, HH:MM (default 09:30): dates and opening crosses depend on it")
@@ -111,13 +117,19 @@ def _report(options: argparse.Namespace) -> int:
     how = Options(_jobs(options), options.scheduler, options.force, options.only, options.profile, limits)
     outcome = run_reports(runs, project, how)
     for name, what in outcome.items():
-        print(f"{name}: {what}" + (f", reports/{name}/" if what == "made" else ""))
+        # What is piped ends in a log, and an error's words may quote data.
+        quiet = what.startswith("failed") and not sys.stdout.isatty()
+        print(f"{name}: " + (f"failed, reports/{name}/failure.md tells" if quiet else _placed(name, what)))
     if options.html:
         from research_lib.reporting.pages import write_pages
 
         print(f"pages: {write_pages(project)}")
     words = {what.split(":")[0] for what in outcome.values()}
     return 2 if "failed" in words else int(options.strict and "skipped" in words)
+
+
+def _placed(name: str, what: str) -> str:
+    return f"{what}, reports/{name}/" if what == "made" else what
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -157,7 +157,17 @@ def _solve(solver: str, answered: dict[str, str]) -> str:
 
 
 def _kernel() -> str:
-    """Start a notebook kernel as papermill does, and have it load the library."""
+    """Start a notebook kernel as papermill does, and have it load the library; one that dies is started again."""
+    try:
+        reply = _reply_of_kernel()
+    except RuntimeError:  # such as a port that another kernel has just taken: runs are started again too
+        reply = _reply_of_kernel()
+    if reply["status"] != "ok":
+        raise UnhealthyError(f"the kernel cannot load the library: {reply['ename']}: {reply['evalue']}")
+    return "python3 started and loaded the library"
+
+
+def _reply_of_kernel() -> dict[str, Any]:
     from jupyter_client.manager import KernelManager
 
     manager = KernelManager(kernel_name="python3")
@@ -168,13 +178,11 @@ def _kernel() -> str:
     client.start_channels()
     try:
         client.wait_for_ready(timeout=KERNEL_SECONDS)
-        reply = client.execute("import research_lib.config", reply=True, timeout=KERNEL_SECONDS)["content"]
+        answer = client.execute("import research_lib.config", reply=True, timeout=KERNEL_SECONDS)
+        return dict(answer["content"])
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    if reply["status"] != "ok":
-        raise UnhealthyError(f"the kernel cannot load the library: {reply['ename']}: {reply['evalue']}")
-    return "python3 started and loaded the library"
 
 
 def _disk(*folders: Path) -> str:

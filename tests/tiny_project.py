@@ -20,7 +20,7 @@ seed = 7  # of the draws
 side = "buy"  # or "sell"
 model_type = "linear"  # form
 data_file_name = ""  # file below RESEARCH_DATA
-mode = ""  # "fail", "hang", "hang on seed 2", "hoard" or "silent": what goes wrong
+mode = ""  # "fail", "hang", "hang on seed 2", "hoard", "quote" or "silent": what goes wrong
 pause = 0.0  # seconds before the results
 output_dir = ""  # folder"""
 DOT = base64.b64decode(
@@ -36,7 +36,10 @@ if mode == "die":
     os._exit(3)
 assert mode != "fail", "it was told to"
 if data_file_name:
-    total_shares += len(open(os.path.join(os.environ["RESEARCH_DATA"], data_file_name)).read())
+    content = open(os.path.join(os.environ["RESEARCH_DATA"], data_file_name)).read()
+    total_shares += len(content)
+    if mode == "quote":
+        raise ValueError(f"column price must hold numbers, row 1 holds {{content!r}}")
 draws = random.Random(f"{{seed}} {{side}} {{model_type}}")
 saving = sum(draws.gauss(total_shares ** 0.5, 3.0) for _ in range(100)) / 100
 row = {{"saving_%": saving, "saving_lower_%": saving - 1, "saving_upper_%": saving + 1}}

@@ -97,7 +97,7 @@ def convert(
             except ValidationError as error:
                 if len(files) == 1:
                     raise
-                logger.warning("not converted: %s", error)
+                logger.warning("not converted: %s, with %s; told at the end", file, type(error).__name__)
                 failed[file] = error
     if failed:
         reasons = "; ".join(str(error) for error in failed.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -236,8 +237,11 @@ def _finish(plan: _Plan, project: Project) -> str:
 
 
 def _became(answer: Answer) -> str:
-    """What the log says of a notebook that is in."""
-    return f"made in {answer['seconds']:.1f} s" if answer["status"] == "done" else f"failed: {told(answer)}"
+    """What the log says of a notebook that is in; an error's words may quote data, so only its class is logged."""
+    if answer["status"] == "done":
+        return f"made in {answer['seconds']:.1f} s"
+    named = re.match(r"\w+", answer["error"])
+    return f"failed with {named[0] if named else answer['kind']}; failure.md tells"
 
 
 def told(answer: Mapping[str, Any]) -> str:

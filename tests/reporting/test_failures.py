@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 from tiny_project import write_configuration
 
+from research_lib.__main__ import main
 from research_lib.errors import MemoryLimitError, MissingDataError, ModelFittingError, ValidationError
-from research_lib.reporting import supervision
+from research_lib.reporting import parameters, supervision
 from research_lib.reporting.configurations import chosen_runs
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.provenance import ReportFolder
@@ -66,6 +68,35 @@ def test_the_note_has_the_cell_the_error_and_the_parameters(troubled: tuple[Proj
     assert "| mode | `fail` |" in text
     assert "python -m research_lib report fail" in text
     assert str(Path.home()) not in text
+
+
+def test_what_a_data_file_holds_is_quoted_in_the_note_and_in_no_log(
+    tiny: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(parameters, "Project", lambda: tiny)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "orders.csv").write_text("CLIENT-7-SELLS")
+    write_configuration(tiny, "quoting", mode="quote", data_file_name="orders.csv")
+    log = tmp_path / "runs.log"
+    assert main(["report", "quoting", "--verbose", "--log-file", str(log)]) == 2
+    told = log.read_text() + "".join(capfd.readouterr())
+    assert "strategy: failed with ValueError; failure.md tells" in told
+    assert "quoting: failed, reports/quoting/failure.md tells" in told
+    assert "CLIENT-7" not in told
+    assert "row 1 holds 'CLIENT-7-SELLS'" in (tiny.reports / "quoting" / "failure.md").read_text()
+
+
+def test_progress_counts_what_became_of_runs_and_tells_the_time_left(
+    tiny: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, mode in (("one", ""), ("two", ""), ("three", "fail")):
+        write_configuration(tiny, name, mode=mode)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    run_reports(chosen_runs([], None, tiny), tiny, Options(jobs=1))
+    bars = capsys.readouterr().err.split("\r")
+    assert re.search(r"notebooks:\s+33%.* 1/3 \[\d\d:\d\d<\d\d:\d\d, .*1 (made|failed)\]", "\n".join(bars))
+    assert re.search(r"notebooks: 100%.* 3/3 .*(2 made, 1 failed|1 failed, 2 made)\]", bars[-1])
 
 
 def test_a_kernel_that_does_not_come_up_is_started_again(
