@@ -16,6 +16,7 @@ from research_lib.execution.portfolio_model import PortfolioModel
 from research_lib.execution.portfolio_program import TOLERANCE, PortfolioBounds, solve
 from research_lib.execution.schedules import ModelledSchedule
 from research_lib.execution.solvers.problem import Limits
+from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
 
@@ -42,6 +43,7 @@ class PortfolioSchedule(ModelledSchedule):
     kkt_residual: float
 
 
+@timed("portfolio_schedule")
 def portfolio_schedule(
     total_shares: ArrayLike,
     n_intervals: int,

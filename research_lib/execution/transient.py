@@ -15,12 +15,14 @@ from research_lib.execution.result import Allocation
 from research_lib.execution.solvers import Certificate, Limits, Quadratic, bounded, certified, decay_of, per_interval
 from research_lib.execution.stated import kernel_warnings
 from research_lib.impact.transient import ExponentialKernel, Kernel, trade_times
+from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
 SOLVER = "structured"
 TOLERANCE = 1e-8
 
 
+@timed("transient_schedule")
 def transient_schedule(
     kernel: Kernel,
     times: ArrayLike,

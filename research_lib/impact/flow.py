@@ -77,7 +77,7 @@ def trade_flow(books: BookSnapshots, session: Session | None = None) -> SignedFl
 
     The mid before is that of the last complete state shown strictly before the trade; a trade changes
     the mid if the first state shown at its time or later has another. Trades without an aggressor
-    are left out, and those before the first book.
+    are left out, and those before the first book or after the last.
 
     Parameters
     ----------
@@ -91,45 +91,36 @@ def trade_flow(books: BookSnapshots, session: Session | None = None) -> SignedFl
         Books without trades, or fewer than 2 signed ones among them.
     """
     states = _usable(books)
-    trades = _signed(books, session)
-    time, sign, shares = _market_orders(trades)
-    before = np.searchsorted(states.time, time, "left") - 1
+    time, sign, shares = _market_orders(_signed(books, session), states)
+    mid = states.mid[np.searchsorted(states.time, time, "left") - 1]
     after = np.searchsorted(states.time, time, "right") - 1
-    after = np.where(states.time[after] < time, after + 1, after)
-    kept = (before >= 0) & (after < len(states))
-    if kept.sum() < 2:
-        raise ValidationError(f"{int(kept.sum())} signed trades have a book before and after; 2 or more are needed")
-    mid, mid_after = states.mid[before[kept]], states.mid[after[kept]]
-    day = _day_numbers(time[kept], session)
-    gaps = np.diff(time[kept])[np.diff(day) == 0]
+    mid_after = states.mid[np.where(states.time[after] < time, after + 1, after)]
+    day = _day_numbers(time, session)
+    gaps = np.diff(time)[np.diff(day) == 0]
     changing = np.abs(mid_after - mid) > SAME_PRICE * mid
     seconds = float(np.mean(gaps)) / 1e9 if gaps.size else np.nan
-    return SignedFlow(time[kept], mid, sign[kept], shares[kept], changing, day, seconds, "trades")
+    return SignedFlow(time, mid, sign, shares, changing, day, seconds, "trades")
 
 
 def clock_flow(books: BookSnapshots, seconds: float, session: Session | None = None) -> SignedFlow:
     """One step every `seconds`: the net flow in it, and the mid of the last complete state before it.
 
-    Parameters and errors as `trade_flow`; steps of a day run from its first signed trade to its last.
+    Parameters, errors and the orders that count as `trade_flow`; steps of a day run from its first order to its last.
     """
     step = round(number("seconds", seconds, above=0) * 1e9)
-    states, trades = _usable(books), _signed(books, session)
-    order_time, *drives = _market_orders(trades)
+    states = _usable(books)
+    order_time, *drives = _market_orders(_signed(books, session), states)
     day = _day_numbers(order_time, session)
     edges, which = [], []
     for number_of_day in np.unique(day):
         times = order_time[day == number_of_day]
-        start = max(int(times[0]), int(states.time[0]) + 1)
-        edges.append(np.arange(start, times[-1] + 1, step))
+        edges.append(np.arange(times[0], times[-1] + 1, step))
         which.append(np.full(len(edges[-1]), number_of_day))
     time, days = np.concatenate(edges), np.concatenate(which)
     if len(time) < 2:
         raise ValidationError(f"the trades span less than 2 steps of {seconds:g} s; take a shorter step")
     at = np.searchsorted(time, order_time, "right") - 1
-    inside = (at >= 0) & (order_time - time[at] < step)
-    sign, shares = (
-        np.bincount(at[inside], weights=drive[inside], minlength=len(time)).astype(float) for drive in drives
-    )
+    sign, shares = (np.bincount(at, weights=drive, minlength=len(time)).astype(float) for drive in drives)
     mid = states.mid[np.searchsorted(states.time, time, "left") - 1]
     return SignedFlow(time, mid, sign, shares, None, days, step / 1e9, "seconds")
 
@@ -157,10 +148,14 @@ def _signed(books: BookSnapshots, session: Session | None) -> Trades:
     return trades.take(kept)
 
 
-def _market_orders(trades: Trades) -> tuple[Int64, Float, Float]:
-    """Time, sign and signed shares of each: executions of one sign at one time together."""
+def _market_orders(trades: Trades, states: BookSnapshots) -> tuple[Int64, Float, Float]:
+    """Time, sign and signed shares of those between two states: executions of one sign at one time together."""
     first = np.flatnonzero(np.append(True, (np.diff(trades.time) > 0) | (np.diff(trades.aggressor) != 0)))
-    return trades.time[first], trades.aggressor[first].astype(float), np.add.reduceat(trades.signed_size, first)
+    time, shares = trades.time[first], np.add.reduceat(trades.signed_size, first)
+    kept = (time > states.time[0]) & (time <= states.time[-1])
+    if kept.sum() < 2:
+        raise ValidationError(f"{int(kept.sum())} signed trades have a book before and after; 2 or more are needed")
+    return time[kept], trades.aggressor[first][kept].astype(float), shares[kept]
 
 
 def _day_numbers(time: Int64, session: Session | None) -> Int64:

@@ -16,6 +16,7 @@ from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact.kernel_noise import LEVEL, SHIFTS, noise_limit, powers
 from research_lib.impact.lagged import LagEstimate
 from research_lib.impact.transient import ExponentialKernel, ExponentialSumKernel, PowerKernel
+from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
 FitKernel = ExponentialKernel | ExponentialSumKernel | PowerKernel
@@ -84,6 +85,7 @@ class KernelFit(Record):
         return self.chi2 - 2.0 * self.dof
 
 
+@timed("fit_kernel")
 def fit_kernel(
     estimate: LagEstimate, family: str = "exponential", *, rng: np.random.Generator | None = None
 ) -> KernelFit:
@@ -328,18 +330,19 @@ def _reading(
 ) -> str:
     """The verdict as a sentence's part."""
     low, high, unit, last = *interval, estimate.unit, estimate.lags[-1]
+    life, least, most, end = (f"{float(f'{value:.3g}'):,.10g}" for value in (half_life, low, high, last))
     if nothing:
         return "too short to tell: the impact itself cannot be told from noise"
     if told:
-        return f"half-life of {half_life:.3g} {unit} (95 % interval {low:.3g} to {high:.3g})"
+        return f"half-life of {life} {unit} (95 % interval {least} to {most})"
     if low == 0.0 and high <= last:
-        return f"too short a life to measure: at most {high:.3g} {unit}, and the first lag is {estimate.lags[0]:.3g}"
-    bound = f"every half-life above {low:.3g} {unit}" if low > 0 else "every half-life"
+        return f"too short a life to measure: at most {most} {unit}, and the first lag is {estimate.lags[0]:.3g}"
+    bound = f"every half-life above {least} {unit}" if low > 0 else "every half-life"
     if not decays:
         return f"too short to tell: {bound} agrees with the data, no decay at all among them"
     if math.isinf(high):
         return f"it decays, half-life not bounded above: {bound} agrees with the data, no decay at all does not"
     return (
-        f"too short to tell how fast: half-lives of {low:.3g} to {high:.3g} {unit} agree with the data, whose lags "
-        f"end at {last:.3g}"
+        f"too short to tell how fast: half-lives of {least} to {most} {unit} agree with the data, whose lags "
+        f"end at {end}"
     )

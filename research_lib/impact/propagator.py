@@ -19,6 +19,7 @@ from research_lib.errors import ValidationError
 from research_lib.impact.flow import SignedFlow
 from research_lib.impact.lagged import LagEstimate, bandwidth, change_regression, lagged_means
 from research_lib.impact.transient import Kernel, at_lags, displaced
+from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
 
@@ -68,6 +69,7 @@ class Propagator(LagEstimate):
     r2: float = np.nan
 
 
+@timed("propagator")
 def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> Propagator:
     r"""TIM1: one propagator for all trades, with bands.
 

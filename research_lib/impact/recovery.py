@@ -21,6 +21,7 @@ from research_lib.impact.transient import ExponentialSumKernel
 from research_lib.market.book import BookSnapshots
 from research_lib.market.microstructure import depth_within
 from research_lib.market.sessions import Session
+from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
 Span = tuple[float, float, float]
@@ -52,6 +53,7 @@ class Recovery(Record):
         return fit_kernel(self.alone.scaled(1.0 if self.quantity == "spread" else -1.0), "exponential_permanent")
 
 
+@timed("recovery_after_trades")
 def recovery_after_trades(
     books: BookSnapshots,
     quantity: str,

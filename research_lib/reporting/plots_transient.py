@@ -67,8 +67,8 @@ def plot_half_lives(spans: pd.DataFrame, last: float, *, truth: float | None = N
     """
     ax = ax or new_figure()[1][0]
     finite = spans[["half_life", "low", "high"]].to_numpy(dtype=float)
-    finite = finite[np.isfinite(finite) & (finite > 0)]
-    left, right = 0.5 * min(float(finite.min()), last), 3.0 * max(float(finite.max()), last)
+    finite = np.append(finite[np.isfinite(finite) & (finite > 0)], last)
+    left, right = 0.5 * float(finite.min()), 3.0 * float(finite.max())
     for row, (_, span) in enumerate(spans.iloc[::-1].iterrows()):
         if span["p_value"] < REJECTED:
             ax.annotate("shape rejected", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=MUTED)

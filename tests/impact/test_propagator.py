@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
+
 import numpy as np
 import pytest
 from helpers import real_data
@@ -179,6 +182,19 @@ def test_by_the_clock_flow_is_net_and_lags_count_from_the_middle_of_the_step() -
     assert flow.sign.tolist() == [2.0, -1.0]
     assert flow.mid.tolist() == [100.0, 101.0]
     assert flow.lags(2).tolist() == [0.375, 1.125]
+
+
+def test_orders_beyond_the_books_count_in_neither_flow() -> None:
+    """Before, with and after the first book, with and after the last: those strictly after the first count."""
+    books = small_books()
+    time = MORNING + SECOND * np.array([-2, -1, 0, 1, 6, 7, 8]) // 2
+    trades = Trades(time, np.full(7, 100.0), 2.0 ** np.arange(7), np.ones(7, np.int8))
+    by_trade, by_clock = (
+        make(dataclasses.replace(books, trades=trades)) for make in (trade_flow, partial(clock_flow, seconds=0.3))
+    )
+    assert by_trade.shares.tolist() == [8.0, 16.0]
+    assert by_clock.shares[by_clock.shares > 0].tolist() == [8.0, 16.0]
+    assert by_clock.sign.sum() == by_trade.sign.sum() == 2.0
 
 
 def test_books_in_place_of_a_flow_are_refused_with_the_remedy() -> None:

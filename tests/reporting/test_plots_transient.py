@@ -46,6 +46,13 @@ def test_half_lives_that_are_not_told_have_no_point_and_rejected_ones_no_line() 
     assert open_line.get_xdata()[1] == ax.get_xlim()[1]  # an open end runs out of the frame
 
 
+def test_where_every_shape_is_rejected_the_frame_is_that_of_the_lags() -> None:
+    nothing = {"half_life": [np.nan, np.inf], "low": [0.0, 0.0], "high": [np.inf, np.inf], "p_value": [0.0, 1e-9]}
+    ax = plots.plot_half_lives(pd.DataFrame(nothing, index=["a", "b"]).assign(told=False), 4.0)
+    assert [text.get_text() for text in ax.texts] == ["shape rejected"] * 2
+    assert ax.get_xlim() == (2.0, 12.0)
+
+
 @pytest.mark.parametrize("span", [None, (9.0, 5.0, np.inf)])
 def test_savings_shade_the_half_life_only_where_it_is_told(span: tuple[float, float, float] | None) -> None:
     table = pd.DataFrame({"saving_%": [0.1, 5.0, 2.0]}, index=[1.0, 10.0, 100.0])

@@ -56,6 +56,13 @@ def test_what_was_made_verifies_and_is_run_again(report: Project) -> None:
     assert verify_reports((), report) == {"one": []}
 
 
+@pytest.mark.parametrize("folder", sorted(path.parent for path in Project().reports.glob("*/manifest.json")))
+def test_a_committed_report_is_as_it_was_made_and_as_its_templates_have_it(folder: Path) -> None:
+    assert [line for line in verify_files(folder, Project()) if not line.startswith(ABSENT)] == []
+    sections = json.loads((folder / "manifest.json").read_text())["sections"]
+    assert all(record["run"]["operations"] for record in sections.values()), "the library's own timings"
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
