@@ -67,19 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser(
         "convert", parents=[logged], help="write order books of any format as Parquet by symbol and date, once"
     )
-    convert.add_argument("source", help="a file, or a folder of files: one that fails is named at the end")
-    convert.add_argument("destination", help="a folder, made if it does not exist; read_books reads it back")
-    convert.add_argument("--open", help="local opening, HH:MM (default 09:30): dates and opening crosses depend on it")
-    convert.add_argument("--close", help="local close, HH:MM up to 24:00 (default 16:00)")
-    convert.add_argument("--timezone", help="IANA name of the exchange's time zone (default America/New_York)")
-    convert.add_argument(
-        "--opens-day-before", action="store_true", default=None, help="the session opens on the evening before its date"
-    )
-    convert.add_argument(
-        "--break", dest="breaks", action="append", metavar="HH:MM-HH:MM", help="a pause of the session, such as lunch"
-    )
-    convert.add_argument("--symbol", default="", help="of files that name none")
-    convert.set_defaults(run=_convert)
+    _convert_options(convert)
     return parser
 
 
@@ -97,6 +85,22 @@ def _report_options(report: argparse.ArgumentParser) -> None:
     report.add_argument("--time-limit", type=float, metavar="S", default=1800.0, help="seconds of one notebook (1800)")
     report.add_argument("--memory-limit", type=float, metavar="MB", default=4000.0, help="MB of one notebook (4000)")
     report.set_defaults(run=_report)
+
+
+def _convert_options(convert: argparse.ArgumentParser) -> None:
+    convert.add_argument("source", help="a file, or a folder of files: one that fails is named at the end")
+    convert.add_argument("destination", help="a folder, made if it does not exist; read_books reads it back")
+    convert.add_argument("--open", help="local opening, HH:MM (default 09:30): dates and opening crosses depend on it")
+    convert.add_argument("--close", help="local close, HH:MM up to 24:00 (default 16:00)")
+    convert.add_argument("--timezone", help="IANA name of the exchange's time zone (default America/New_York)")
+    convert.add_argument(
+        "--opens-day-before", action="store_true", default=None, help="the session opens on the evening before its date"
+    )
+    convert.add_argument(
+        "--break", dest="breaks", action="append", metavar="HH:MM-HH:MM", help="a pause of the session, such as lunch"
+    )
+    convert.add_argument("--symbol", default="", help="of files that name none")
+    convert.set_defaults(run=_convert)
 
 
 def _report(options: argparse.Namespace) -> int:

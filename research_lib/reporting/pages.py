@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mistune
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from research_lib.reporting.markdown import render
 from research_lib.reporting.parameters import Project
@@ -16,27 +15,33 @@ from research_lib.reporting.parameters import Project
 SUMMARY = re.compile(r"(?:([A-Za-z0-9_-]+)/)?([a-z]+)_summary\.md")
 
 
-class _Renderer(mistune.HTMLRenderer):
-    """Figures become part of the page, links to summaries links to pages; markup in a text is text."""
+class _Renderer(IPythonRenderer):
+    """nbconvert's, which puts figures into the page; links to summaries lead to pages, markup in a text is text."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(escape=True)
+        super().__init__(
+            escape=True, allow_harmful_protocols=False, embed_images=True, exclude_anchor_links=True, path=str(folder)
+        )
         self.folder = folder
+
+    def inline_html(self, html: str) -> str:
+        return str(self.text(html))
+
+    def block_html(self, html: str) -> str:
+        return f"<p>{self.text(html)}</p>\n"
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         path = (self.folder / url).resolve()
         if path.suffix != ".png" or not path.is_relative_to(self.folder.resolve()) or not path.is_file():
-            return mistune.escape(text)
-        data = base64.b64encode(path.read_bytes()).decode()
-        image = f'<img src="data:image/png;base64,{data}" alt="{mistune.escape(text)}">'
-        return f'<span class="wide" tabindex="0">{image}</span>'
+            return str(self.text(text))
+        return f'<span class="wide" tabindex="0">{super().image(text, url, title)}</span>'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         found = SUMMARY.fullmatch(url)
         if found:
             return f'<a href="{found[1] or self.folder.name}.html#{found[2]}">{text}</a>'
         inside = "" if found or "://" in url else "../" if self.folder.name == "reports" else f"../{self.folder.name}/"
-        return super().link(text, inside + url, title)
+        return str(super().link(text, inside + url, title))
 
 
 def write_pages(project: Project) -> Path:
@@ -68,6 +73,5 @@ def _write(target: Path, parts: Sequence[Path], project: Project) -> Path:
 
 
 def _html(path: Path) -> str:
-    markdown = mistune.create_markdown(renderer=_Renderer(path.parent), plugins=["table"])
-    text = str(markdown(path.read_text(encoding="utf-8")))
+    text = MarkdownWithMath(_Renderer(path.parent)).render(path.read_text(encoding="utf-8"))
     return text.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")

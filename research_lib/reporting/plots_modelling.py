@@ -71,7 +71,7 @@ def plot_calibration(calibration: pd.DataFrame, forms: Iterable[str], ax: Axes |
     ax.set_ylim(0, top)
     ax.set_xlabel("predicted slippage, mean of the decile (bps)")
     ax.set_ylabel("observed slippage (bps)")
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc="best")
     return ax
 
 

@@ -40,6 +40,8 @@ class _Tags(HTMLParser):
         if tag not in ("meta", "link", "img", "br", "hr"):
             self.open.append(tag)
 
+    handle_startendtag = handle_starttag
+
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
