@@ -241,7 +241,7 @@ def _became(answer: Answer) -> str:
     if answer["status"] == "done":
         return f"made in {answer['seconds']:.1f} s"
     named = re.match(r"\w+", answer["error"])
-    return f"failed with {named[0] if named else answer['kind']}; failure.md tells"
+    return f"failed: {named[0] if named else answer['kind']}; failure.md tells"
 
 
 def told(answer: Mapping[str, Any]) -> str:

@@ -81,7 +81,7 @@ def test_what_a_data_file_holds_is_quoted_in_the_note_and_in_no_log(
     log = tmp_path / "runs.log"
     assert main(["report", "quoting", "--verbose", "--log-file", str(log)]) == 2
     told = log.read_text() + "".join(capfd.readouterr())
-    assert "strategy: failed with ValueError; failure.md tells" in told
+    assert "strategy: failed: ValueError; failure.md tells" in told
     assert "quoting: failed, reports/quoting/failure.md tells" in told
     assert "CLIENT-7" not in told
     assert "row 1 holds 'CLIENT-7-SELLS'" in (tiny.reports / "quoting" / "failure.md").read_text()
