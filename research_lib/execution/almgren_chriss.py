@@ -14,7 +14,7 @@ from research_lib.config import number, numbers
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocation import allocate
 from research_lib.execution.bounds import bound
-from research_lib.execution.schedules import ModelledSchedule
+from research_lib.execution.schedules import ModelledSchedule, left_to_trade
 from research_lib.execution.solvers.kernels import moments, with_moments
 from research_lib.impact.curves import LinearImpact
 
@@ -126,7 +126,7 @@ def almgren_chriss(
     trades, found = model.optimum(shares)
     if min_shares is not None:
         trades = _floored(model, shares, trades, min_shares)
-        found = moments(shares, trades)
+        found = moments(trades)
     if model.half_spread and np.abs(trades).sum() > abs(trades.sum()) * (1.0 + ROUNDING):
         raise OptimizationError(
             "the optimum trades against the order's direction, which half_spread prices by its sign; "
@@ -181,7 +181,7 @@ class _Model:
         """Trades without floors, (n,), and their `moments`."""
         if not (isinstance(self.volatility, float) and isinstance(self.net_temporary, float)):
             trades = self._varying(shares)
-            return trades, moments(shares, trades)
+            return trades, moments(trades)
         if self.risk_aversion < 0 and self.pull <= -4.0 * math.sin(math.pi / (2 * self.n)) ** 2 and self.n > 1:
             least = -4.0 * math.sin(math.pi / (2 * self.n)) ** 2 * self.risk_aversion / self.pull
             raise _unbounded(self.risk_aversion, least)
@@ -207,9 +207,8 @@ class _Model:
         return -np.diff(held, prepend=shares, append=0.0)
 
     def schedule(
-        self, shares: float, trades: Float,
-        holdings: Float, sizes: float, squares: float, held: float, held_squares: float,
-    ) -> ArrivalPriceSchedule:  # fmt: skip
+        self, shares: float, trades: Float, sizes: float, squares: float, held: float, held_squares: float
+    ) -> ArrivalPriceSchedule:
         """The trades with what is expected of them."""
         if isinstance(self.net_temporary, float):
             temporary = self.net_temporary / self.interval * squares
@@ -218,10 +217,10 @@ class _Model:
         if isinstance(self.volatility, float):
             variance = self.volatility**2 * self.interval * held_squares
         else:
-            variance = float((self.volatility * holdings[1:]) @ (self.volatility * holdings[1:])) * self.interval
+            variance = float(np.sum(np.square(self.volatility * left_to_trade(trades)[1:]))) * self.interval
         cost = 0.5 * self.permanent * shares**2 + self.half_spread * sizes + temporary
         cost -= self.drift * self.interval * held
-        return ArrivalPriceSchedule(trades, "Almgren-Chriss", holdings, cost, variance, self._rate())
+        return ArrivalPriceSchedule(trades, "Almgren-Chriss", cost, variance, self._rate())
 
     def _rate(self) -> float:
         # asinh of half the root: the arccosh of 1 + pull / 2 without its loss of digits near 1.

@@ -14,7 +14,7 @@ from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.bounds import ROUNDING
 from research_lib.execution.portfolio_model import PortfolioModel
 from research_lib.execution.portfolio_program import TOLERANCE, PortfolioBounds, solve
-from research_lib.execution.schedules import ModelledSchedule
+from research_lib.execution.schedules import ModelledSchedule, left_to_trade
 from research_lib.execution.solvers.problem import Limits
 from research_lib.monitoring import timed
 
@@ -141,7 +141,7 @@ def portfolio_schedule(
     _refuse_short(orders, bounds)
     seconds = number("timeout_seconds", timeout_seconds, above=0)
     limits = Limits(number("max_iterations", max_iterations, 1, integer=True), TOLERANCE, seconds)
-    return _schedule(model, orders, *_solved(model, orders, bounds, limits))
+    return _schedule(model, *_solved(model, orders, bounds, limits))
 
 
 def price_portfolio(
@@ -166,7 +166,7 @@ def price_portfolio(
     if trades.ndim != 2 or not np.isfinite(trades).all():
         raise ValidationError(f"shares must be (n, m) and finite, got shape {trades.shape}")
     model = _model(trades.shape[1], covariance, temporary, permanent, half_spread, 0.0, interval)
-    return _schedule(model, trades.sum(axis=0), trades, "given", np.nan)
+    return _schedule(model, trades, "given", np.nan)
 
 
 def _model(
@@ -195,7 +195,7 @@ def _solved(model: PortfolioModel, orders: Float, bounds: PortfolioBounds, limit
     sizes = np.abs(trades).sum(axis=0)
     one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
     priced = np.all(one_way | (model.half_spread == 0))  # a spread on one-way trades is the same for all schedules
-    holdings = _holdings(orders, trades)
+    holdings = left_to_trade(trades)
     missed = bounds.misses(trades, holdings)
     if missed <= ROUNDING and (priced or n == 1):
         return trades, solver, max(missed, model.stationarity(holdings))
@@ -206,22 +206,12 @@ def _solved(model: PortfolioModel, orders: Float, bounds: PortfolioBounds, limit
     return solve(model, orders, bounds, scale, limits)
 
 
-def _schedule(
-    model: PortfolioModel, orders: Float, trades: Float, solver: str, kkt_residual: float
-) -> PortfolioSchedule:
-    holdings = _holdings(orders, trades)
-    table = model.attribution(trades, holdings)
+def _schedule(model: PortfolioModel, trades: Float, solver: str, kkt_residual: float) -> PortfolioSchedule:
+    table = model.attribution(trades, left_to_trade(trades))
     sums = table.sum()
     return PortfolioSchedule(
-        trades, "portfolio", holdings, float(sums["cost"]), float(sums["variance"]), table, solver, kkt_residual
+        trades, "portfolio", float(sums["cost"]), float(sums["variance"]), table, solver, kkt_residual
     )
-
-
-def _holdings(orders: Float, trades: Float) -> Float:
-    """(n + 1, m); exactly 0 at the end."""
-    held = orders - np.cumsum(trades, axis=0)
-    held[-1] = 0.0
-    return np.vstack([orders, held])
 
 
 def _refuse_idle(

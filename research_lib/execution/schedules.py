@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,28 +48,28 @@ class ModelledSchedule(Schedule):
     ----------
     shares : (n,) or (n, m) shares
         Sold in each interval, of each of m assets; negative is bought.
-    holdings : (n + 1,) or (n + 1, m) shares
-        Left to trade before each interval, and 0 at the end.
     expected_cost : float
         Currency, against the arrival price.
     variance : float
         Of the cost, currency**2.
     """
 
-    holdings: Float
     expected_cost: float
     variance: float
 
     def __post_init__(self) -> None:
         """Any sign is meant, but every share must be a number."""
-        for name in ("shares", "holdings"):
-            given = getattr(self, name)
-            array = numbers(name, given)
-            if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
-                at = int(np.argwhere(~np.isfinite(array))[0, 0])
-                raise ValidationError(f"{name} of the {self.name} schedule must be finite; row {at} has {array[at]}")
-            if array is not given:
-                object.__setattr__(self, name, array)
+        array = numbers("shares", self.shares)
+        if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
+            at = int(np.argwhere(~np.isfinite(array))[0, 0])
+            raise ValidationError(f"shares of the {self.name} schedule must be finite; row {at} has {array[at]}")
+        if array is not self.shares:
+            object.__setattr__(self, "shares", array)
+
+    @cached_property
+    def holdings(self) -> Float:
+        """Shares left to trade before each interval and, 0, at the end: (n + 1,) or (n + 1, m)."""
+        return left_to_trade(self.shares)
 
     def value_at_risk(self, p: float = 0.95) -> float:
         r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`, currency (equation 22)."""
@@ -76,6 +77,13 @@ class ModelledSchedule(Schedule):
         if level >= 1:
             raise ValidationError(f"p must be below 1, got {p!r}: a normal cost has no largest value")
         return float(self.expected_cost + ndtri(level) * math.sqrt(self.variance))
+
+
+def left_to_trade(shares: Float) -> Float:
+    """Sums from the end, so that what little is left late loses no digit: (n, ...) to (n + 1, ...)."""
+    left = np.zeros((len(shares) + 1, *shares.shape[1:]))
+    np.cumsum(shares[::-1], axis=0, out=left[-2::-1])
+    return left
 
 
 def twap(total_shares: float, n_intervals: int) -> Schedule:

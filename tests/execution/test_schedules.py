@@ -54,15 +54,17 @@ def test_refusals_name_value_limit_and_remedy() -> None:
         pov(50, [100, 100], 0)
 
 
-@pytest.mark.parametrize(
-    ("shares", "holdings", "message"),
-    [
-        ([1.0, np.nan], [1.0, 0.0, 0.0], "shares of the model schedule must be finite; row 1"),
-        ([[1.0, np.inf], [0.0, 1.0]], np.zeros((3, 2)), "shares of the model schedule must be finite; row 0"),
-        ([1.0, -2.0], [1.0, np.nan, 0.0], "holdings of the model schedule must be finite; row 1"),
-    ],
-)
-def test_a_modelled_schedule_has_any_sign_but_no_nan(shares: object, holdings: object, message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        ModelledSchedule(shares, "model", holdings, 0.0, 0.0)  # type: ignore[arg-type]
-    assert ModelledSchedule([1.0, -2.0], "model", [1.0, 0.0, 2.0], 0.0, 0.0).shares.tolist() == [1, -2]  # type: ignore[arg-type]
+@pytest.mark.parametrize(("shares", "row"), [([1.0, np.nan], 1), ([[1.0, np.inf], [0.0, 1.0]], 0)])
+def test_a_modelled_schedule_has_any_sign_but_no_nan(shares: object, row: int) -> None:
+    with pytest.raises(ValidationError, match=f"shares of the model schedule must be finite; row {row}"):
+        ModelledSchedule(shares, "model", 0.0, 0.0)  # type: ignore[arg-type]
+    assert ModelledSchedule([1.0, -2.0], "model", 0.0, 0.0).shares.tolist() == [1, -2]  # type: ignore[arg-type]
+    assert ModelledSchedule([1e200, 1e200], "large", 0.0, 0.0).holdings.tolist() == [2e200, 1e200, 0]  # type: ignore[arg-type]
+
+
+def test_holdings_are_what_is_left_to_trade_to_its_last_digit() -> None:
+    """Counted from the start, 1e16 less its trades would leave 0 of the last two."""
+    single = ModelledSchedule(np.array([1e16, 0.25, -0.5]), "model", 0.0, 0.0)
+    assert single.holdings.tolist() == [1e16, -0.25, -0.5, 0.0]
+    pair = ModelledSchedule(np.array([[3.0, -1.0], [2.0, 1.0]]), "model", 0.0, 0.0)
+    assert pair.holdings.tolist() == [[5.0, 0.0], [2.0, 1.0], [0.0, 0.0]]

@@ -6,7 +6,7 @@ import numpy as np
 
 from research_lib.execution.solvers.kernels.compiling import Float, compiled, vectorised
 
-Moments = tuple[Float, float, float, float, float]
+Moments = tuple[float, float, float, float]
 LARGEST = 1e250  # a sum of trades whose inverse is still a normal number times any order
 
 
@@ -25,7 +25,7 @@ def trajectory(shares: float, n: int, pull: float, push: float) -> Float:
 def with_moments(shares: float, n: int, pull: float, push: float) -> tuple[Float, Moments]:
     """`trajectory`, and the `moments` of it."""
     trades = trajectory(shares, n, pull, push)
-    return trades, moments(shares, trades)
+    return trades, moments(trades)
 
 
 @vectorised
@@ -58,18 +58,13 @@ def _eliminated(shares: float, n: int, pull: float, push: float) -> Float:
 
 
 @vectorised
-def moments(shares: float, trades: Float) -> Moments:
-    """Holdings, (n + 1,), and the sums of |trades|, of their squares, of what is held after them, of its squares."""
-    n = len(trades)
-    holdings, left = np.empty(n + 1), shares
-    for k in range(n):
-        holdings[k] = left
-        left -= trades[k]
-    holdings[n] = 0.0
-    sizes, squares, held, held_squares = 0.0, 0.0, 0.0, 0.0
-    for k in range(n):
+def moments(trades: Float) -> Moments:
+    """Sums of |trades|, of their squares, of what is held after each, of its squares."""
+    sizes, squares, held, held_squares, left = 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(len(trades) - 1, -1, -1):
         sizes += abs(trades[k])
         squares += trades[k] * trades[k]
-        held += holdings[k + 1]
-        held_squares += holdings[k + 1] * holdings[k + 1]
-    return holdings, sizes, squares, held, held_squares
+        held += left
+        held_squares += left * left
+        left += trades[k]
+    return sizes, squares, held, held_squares
