@@ -209,9 +209,8 @@ def _refuse_impossible(name: str, known: _Durations) -> None:
 
 
 MONITOR = PerformanceMonitor()  # of this process
-if hasattr(
-    os, "register_at_fork"
-):  # a fork begins with none of its parent's records: they would count twice when merged
+if hasattr(os, "register_at_fork"):
+    # A fork begins with none of its parent's records: they would count twice when merged.
     os.register_at_fork(after_in_child=MONITOR.clear)
 
 

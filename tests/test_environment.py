@@ -77,7 +77,8 @@ def test_no_address_in_the_environment_files() -> None:
 
 
 ORDER = [
-    "errors", "config", "monitoring", "market", "impact", "execution", "evaluation", "reporting", "health", "__main__",
+    "errors", "config", "monitoring", "wording", "market", "impact", "execution", "evaluation", "reporting", "health",
+    "__main__",
 ]  # fmt: skip
 
 

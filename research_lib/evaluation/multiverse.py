@@ -207,6 +207,7 @@ class _Judge(Record):
         fitted: list[str],
         session: Session,
     ) -> _Judge:
+        """TWAP, the ruler, is replayed once for all analyses."""
         n = session.n_intervals
         days = [starts.take(np.arange(first, first + n)) for first in range(0, len(starts), n)]
         cost, unfilled = _replayed(twap(total_shares, n), days, side)

@@ -17,7 +17,7 @@ from research_lib.execution.frontier import Frontier, efficient_frontier, least_
 from research_lib.execution.obizhaeva_wang import ContinuousSplit, obizhaeva_wang, obizhaeva_wang_limit
 from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedule, price_portfolio
 from research_lib.execution.result import Allocation
-from research_lib.execution.schedules import Schedule, pov, twap, vwap
+from research_lib.execution.schedules import Schedule, parts_of_day, pov, twap, vwap
 from research_lib.execution.sensitivity import Sensitivity, sensitivity
 from research_lib.execution.solvers import ConvexTerms
 from research_lib.execution.transient import transient_schedule
@@ -43,6 +43,7 @@ __all__ = [
     "least_value_at_risk",
     "obizhaeva_wang",
     "obizhaeva_wang_limit",
+    "parts_of_day",
     "portfolio_schedule",
     "pov",
     "price_portfolio",

@@ -13,13 +13,12 @@ from scipy.linalg import eig_banded, solveh_banded
 from research_lib.config import number, numbers
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocation import allocate
-from research_lib.execution.bounds import bound
+from research_lib.execution.bounds import ROUNDING, bound
 from research_lib.execution.schedules import ModelledSchedule, left_to_trade
 from research_lib.execution.solvers.kernels import moments, with_moments
 from research_lib.impact.curves import LinearImpact
 
 Float = NDArray[np.float64]
-ROUNDING = 1e-9
 LARGEST_VOLATILITY = 1e100  # whose square is a number
 PLAIN = (float, int)
 

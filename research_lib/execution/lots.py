@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from research_lib.errors import OptimizationError
-from research_lib.execution.bounds import admits_lots, in_whole_lots, lot_bounds
+from research_lib.execution.bounds import ROUNDING, admits_lots, in_whole_lots, lot_bounds
 from research_lib.execution.solvers import (
     Certificate,
     Problem,
@@ -27,7 +27,6 @@ from research_lib.execution.solvers import (
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-ROUNDING = 1e-9
 HALVINGS = 100
 SETS_TRIED = 9
 MOST_PASSES = 1000

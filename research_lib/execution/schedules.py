@@ -13,9 +13,11 @@ from scipy.special import ndtri
 
 from research_lib.config import Record, number, numbers
 from research_lib.errors import ValidationError
+from research_lib.execution.bounds import ROUNDING
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
+NO_VOLUME = "a share of nothing is no schedule"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +82,43 @@ class ModelledSchedule(Schedule):
 
 
 def left_to_trade(shares: Float) -> Float:
-    """Sums from the end, so that what little is left late loses no digit: (n, ...) to (n + 1, ...)."""
+    """Shares before each trade and, 0, after the last, (n, ...) to (n + 1, ...).
+
+    Summed from the end, so that what little is left late loses no digit.
+    """
     left = np.zeros((len(shares) + 1, *shares.shape[1:]))
     np.cumsum(shares[::-1], axis=0, out=left[-2::-1])
     return left
+
+
+def parts_of_day(shares: ArrayLike) -> dict[str, float]:
+    """When a schedule trades.
+
+    Parameters
+    ----------
+    shares : (n,) shares
+        At least 0, some above.
+
+    Returns
+    -------
+    dict
+        `first_quarter_%`, `middle_half_%` and `last_quarter_%` of the order, by intervals (a quarter of n
+        rounded down), and `trading`, the number of intervals with more than a rounding of the order.
+
+    Raises
+    ------
+    ValidationError
+        Shares that are negative, not finite, or 0 everywhere.
+    """
+    traded = _some("the schedule", shares, "nothing is traded")
+    quarter, total = len(traded) // 4, float(traded.sum())
+    first, last = 100.0 * traded[:quarter].sum() / total, 100.0 * traded[len(traded) - quarter :].sum() / total
+    return {
+        "first_quarter_%": float(first),
+        "middle_half_%": float(100.0 - first - last),
+        "last_quarter_%": float(last),
+        "trading": int(np.count_nonzero(traded > ROUNDING * total)),
+    }
 
 
 def twap(total_shares: float, n_intervals: int) -> Schedule:
@@ -107,7 +142,7 @@ def vwap(total_shares: float, volume: ArrayLike) -> Schedule:
     ValidationError
         A volume that is negative or not finite, or none in any interval.
     """
-    expected, total = _volume(volume), number("total_shares", total_shares, 0)
+    expected, total = _some("volume", volume, NO_VOLUME), number("total_shares", total_shares, 0)
     return Schedule(total * expected / expected.sum(), "VWAP")
 
 
@@ -135,7 +170,7 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
     ValidationError
         A volume that is negative, not finite or 0 everywhere.
     """
-    expected, total = _volume(volume), number("total_shares", total_shares, 0)
+    expected, total = _some("volume", volume, NO_VOLUME), number("total_shares", total_shares, 0)
     admitted = number("rate", rate, above=0) * np.cumsum(expected)
     unfilled = total - float(admitted[-1])
     if unfilled <= 1e-12 * total:
@@ -151,11 +186,11 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
     return Schedule(np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0), "POV", unfilled=unfilled)
 
 
-def _volume(volume: ArrayLike) -> Float:
-    expected = _at_least_zero("volume", volume)
-    if not expected.sum() > 0:
-        raise ValidationError(f"volume is 0 in all of {len(expected)} intervals; a share of nothing is no schedule")
-    return expected
+def _some(name: str, values: ArrayLike, without: str) -> Float:
+    array = _at_least_zero(name, values)
+    if not array.sum() > 0:
+        raise ValidationError(f"{name} is 0 in all of {len(array)} intervals; {without}")
+    return array
 
 
 def _at_least_zero(name: str, values: ArrayLike) -> Float:

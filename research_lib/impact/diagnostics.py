@@ -18,6 +18,7 @@ from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.observations import read_observations
 from research_lib.impact.validation import ROUNDING_BPS, half_width, seldom_censored
 from research_lib.market.sessions import Session
+from research_lib.wording import p_value
 
 Float = NDArray[np.float64]
 LEVEL = 0.05
@@ -155,9 +156,10 @@ def _tests_reading(p: Float, deviation: pd.Series, lag_1: float) -> str:
     sizes = f"residual sd {deviation[low]:.2g} bps at {low:,.0f} shares, {deviation[high]:.2g} at {high:,.0f}"
     uneven, followed = min(p[0], p[1]) < LEVEL, p[2] < LEVEL
     return (
-        f"The variance {'depends' if uneven else 'is not seen to depend'} on size (Breusch-Pagan {p_text(p[0])}, "
-        f"White {p_text(p[1])}; {sizes}); books in succession are {'alike' if followed else 'not seen to be alike'} "
-        f"(Ljung-Box {p_text(p[2])}, lag-1 correlation {lag_1:.2f}): {_advice(uneven, followed)}."
+        f"The variance {'depends' if uneven else 'is not seen to depend'} on size "
+        f"(Breusch-Pagan p-value {p_value(p[0])}, White p-value {p_value(p[1])}; {sizes}); "
+        f"books in succession are {'alike' if followed else 'not seen to be alike'} "
+        f"(Ljung-Box p-value {p_value(p[2])}, lag-1 correlation {lag_1:.2f}): {_advice(uneven, followed)}."
     )
 
 
@@ -165,11 +167,6 @@ def _advice(uneven: bool, followed: bool) -> str:
     if followed:
         return "errors of independent books are too small, cluster them by day or take Newey-West"
     return "robust errors are needed (HC3 or clusters)" if uneven else "ordinary errors would do"
-
-
-def p_text(value: float) -> str:
-    """A p-value as text."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,13 @@ from research_lib.impact.kernel_noise import LEVEL, SHIFTS, noise_limit, powers
 from research_lib.impact.lagged import LagEstimate
 from research_lib.impact.transient import ExponentialKernel, ExponentialSumKernel, PowerKernel
 from research_lib.monitoring import timed
+from research_lib.wording import significant
 
 Float = NDArray[np.float64]
 FitKernel = ExponentialKernel | ExponentialSumKernel | PowerKernel
 FAMILIES = ("exponential", "exponential_permanent", "power", "sum")
 GRID = 121
+END_XTOL = 1e-6  # of log half-life
 DECAYS_A_DECADE = 4
 SUM_DRAWS = 400
 REJECTED = 0.01
@@ -178,9 +180,8 @@ def _fit_profiled(
     still = _flat(whiten, target)
     if not best.coef.any():
         raise ModelFittingError("no impact in the flow's own direction: only a kernel of 0 fits; nothing decays here")
-    chi2 = np.array([point.chi2 for point in points]) - best.chi2
     decays = still - best.chi2 > stats.chi2.ppf(LEVEL, 1 if family == "exponential" else 2)
-    interval = _interval(grid, chi2, decays)
+    interval = _interval(at, points, best, decays)
     nothing = float(target @ target) - best.chi2 <= noise_limit(family, estimate.lags, grid, whiten, rng)
     free = len(best.coef) + 1 + (family == "power")
     kernel = _kernel(family, best)
@@ -223,22 +224,20 @@ def _flat(whiten: Callable[[Float], Float], target: Float) -> float:
     return float(np.sum((target - scale * shape) ** 2))
 
 
-def _interval(grid: Float, chi2: Float, decays: bool) -> tuple[float, float]:
-    """Ends of {h: chi2(h) below the critical value}, crossings on straight lines in log h; open ends as 0 and inf."""
-    critical = stats.chi2.ppf(LEVEL, 1)
-    inside = np.flatnonzero(chi2 <= critical)
-    if not inside.size:  # the polished minimum between two points of the grid
-        inside = np.array([int(np.argmin(chi2))])
-    first, last = int(inside[0]), int(inside[-1])
-    low = 0.0 if first == 0 else _crossing(grid, chi2, first - 1, first, critical)
-    if last == len(grid) - 1 or not decays:
+def _interval(at: Callable[[float], _Point], points: list[_Point], best: _Point, decays: bool) -> tuple[float, float]:
+    """Ends of {h: Q(h) - min Q <= critical}, by root search outwards from the outermost points inside; open: 0, inf."""
+    limit = best.chi2 + stats.chi2.ppf(LEVEL, 1)
+    known = sorted([*points, best], key=lambda point: point.half_life)
+    inside = [place for place, point in enumerate(known) if point.chi2 <= limit]
+
+    def end(outside: int, beside: int) -> float:
+        ends = (math.log(known[outside].half_life), math.log(known[beside].half_life))
+        return math.exp(optimize.brentq(lambda log_half: at(math.exp(log_half)).chi2 - limit, *ends, xtol=END_XTOL))
+
+    low = 0.0 if inside[0] == 0 else end(inside[0] - 1, inside[0])
+    if inside[-1] == len(known) - 1 or not decays:
         return low, math.inf
-    return low, _crossing(grid, chi2, last + 1, last, critical)
-
-
-def _crossing(grid: Float, chi2: Float, outside: int, inside: int, critical: float) -> float:
-    part = np.clip((critical - chi2[inside]) / (chi2[outside] - chi2[inside]), 0.0, 1.0)
-    return float(math.exp((1 - part) * math.log(grid[inside]) + part * math.log(grid[outside])))
+    return low, end(inside[-1] + 1, inside[-1])
 
 
 def _kernel(family: str, best: _Point) -> FitKernel:
@@ -330,13 +329,15 @@ def _reading(
 ) -> str:
     """The verdict as a sentence's part."""
     low, high, unit, last = *interval, estimate.unit, estimate.lags[-1]
-    life, least, most, end = (f"{float(f'{value:.3g}'):,.10g}" for value in (half_life, low, high, last))
+    life, least, most, end = map(significant, (half_life, low, high, last))
     if nothing:
         return "too short to tell: the impact itself cannot be told from noise"
     if told:
         return f"half-life of {life} {unit} (95 % interval {least} to {most})"
     if low == 0.0 and high <= last:
-        return f"too short a life to measure: at most {most} {unit}, and the first lag is {estimate.lags[0]:.3g}"
+        return (
+            f"too short a life to measure: at most {most} {unit}, and the first lag is {significant(estimate.lags[0])}"
+        )
     bound = f"every half-life above {least} {unit}" if low > 0 else "every half-life"
     if not decays:
         return f"too short to tell: {bound} agrees with the data, no decay at all among them"

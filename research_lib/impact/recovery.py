@@ -22,6 +22,7 @@ from research_lib.market.book import BookSnapshots
 from research_lib.market.microstructure import depth_within
 from research_lib.market.sessions import Session
 from research_lib.monitoring import timed
+from research_lib.wording import p_value
 
 Float = NDArray[np.float64]
 Span = tuple[float, float, float]
@@ -232,7 +233,7 @@ class BlockBook(Record):
         for fit, what in ((self.price, "propagator"), (self.spread, "spread")):
             if not fit.describes:
                 raise ModelFittingError(
-                    f"the {what} is not that of a block book (p = {fit.p_value:.2g}): {fit.reading}"
+                    f"the {what} is not that of a block book (p-value {p_value(fit.p_value)}): {fit.reading}"
                 )
         whole, stays = 1.0 / self.block_depth[0], self.permanent[0]
         if stays >= whole:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.impact.diagnostics import LEVEL, p_text
+from research_lib.impact.diagnostics import LEVEL
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.fitting import fit_impact
 from research_lib.impact.folds import Parts, cut
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.validation import half_width
 from research_lib.market.sessions import Session
+from research_lib.wording import p_value
 
 Float = NDArray[np.float64]
 
@@ -187,12 +188,13 @@ def _stability_reading(
     differ = "differ by more than their errors" if q_p < LEVEL else "differ by no more than their errors"
     text = (
         f"The pooled impact at {size:,.0f} shares runs from {table['level'][low]:.3g} ({low}) to "
-        f"{table['level'][high]:.3g} ({high}): {kind}s {differ} (Cochran's Q {p_text(q_p)}, true scatter {between:.1%})"
+        f"{table['level'][high]:.3g} ({high}): {kind}s {differ} "
+        f"(Cochran's Q p-value {p_value(q_p)}, true scatter {between:.1%})"
     )
     if not np.isfinite(trend_p):
         return f"{text}; {len(table)} {kind}s show no trend either way."
     drift = "a trend" if trend_p < LEVEL else "no trend"
-    return f"{text}, with {drift} ({trend:+.2%} a {kind}, {p_text(trend_p)})."
+    return f"{text}, with {drift} ({trend:+.2%} a {kind}, p-value {p_value(trend_p)})."
 
 
 @dataclass(frozen=True, eq=False)

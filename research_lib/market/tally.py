@@ -70,6 +70,7 @@ class _Day:
     extremes: pd.DataFrame
 
     def followed_by(self, other: _Day) -> _Day:
+        """Both parts of a day together, as one pass over it would have counted."""
         extremes = pd.concat([self.extremes, other.extremes]).groupby(["bid", "ask"], as_index=False)
         return _Day(
             pd.concat([self.mids, other.mids]).groupby(level=0).sum(),

@@ -31,12 +31,14 @@ class _Renderer(IPythonRenderer):
         return f"<p>{self.text(html)}</p>\n"
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
+        """A PNG of the report's folder becomes part of the page; of anything else its text stays."""
         path = (self.folder / url).resolve()
         if path.suffix != ".png" or not path.is_relative_to(self.folder.resolve()) or not path.is_file():
             return str(self.text(text))
         return f'<span class="wide" tabindex="0">{super().image(text, url, title)}</span>'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
+        """To a summary: to its page. To any other file: from where the pages are."""
         found = SUMMARY.fullmatch(url)
         if found:
             return f'<a href="{found[1] or self.folder.name}.html#{found[2]}">{text}</a>'

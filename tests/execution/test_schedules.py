@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.execution.schedules import ModelledSchedule, pov, twap, vwap
+from research_lib.execution.schedules import ModelledSchedule, parts_of_day, pov, twap, vwap
 
 
 def test_by_hand() -> None:
@@ -68,3 +68,13 @@ def test_holdings_are_what_is_left_to_trade_to_its_last_digit() -> None:
     assert single.holdings.tolist() == [1e16, -0.25, -0.5, 0.0]
     pair = ModelledSchedule(np.array([[3.0, -1.0], [2.0, 1.0]]), "model", 0.0, 0.0)
     assert pair.holdings.tolist() == [[5.0, 0.0], [2.0, 1.0], [0.0, 0.0]]
+
+
+def test_parts_of_a_day_are_those_of_its_intervals() -> None:
+    assert list(parts_of_day(np.ones(390)).values()) == pytest.approx([97 / 3.9, 196 / 3.9, 97 / 3.9, 390])
+    assert parts_of_day([3.0, 0.0, 1e-12, 0.0, 1.0]) == pytest.approx(
+        {"first_quarter_%": 75.0, "middle_half_%": 0.0, "last_quarter_%": 25.0, "trading": 2}, abs=1e-9
+    )
+    assert parts_of_day([2.0, 1.0])["middle_half_%"] == 100.0
+    with pytest.raises(ValidationError, match="the schedule is 0 in all of 2 intervals; nothing is traded"):
+        parts_of_day([0.0, 0.0])

@@ -49,7 +49,7 @@ def test_noise_that_grows_with_size_is_found(rng: np.random.Generator) -> None:
     assert found.table.loc["Breusch-Pagan", "p_value"] < 1e-6
     assert found.table.loc["White", "p_value"] < 1e-6
     assert found.table["p_value"].iloc[2] > 0.001
-    assert found.reading.startswith("The variance depends on size (Breusch-Pagan p < 0.001")
+    assert found.reading.startswith("The variance depends on size (Breusch-Pagan p-value < 0.001")
     assert found.spread_by_size.iloc[-1] == pytest.approx(16 * found.spread_by_size.iloc[0], rel=0.2)
 
 
@@ -61,7 +61,7 @@ def test_books_that_remember_are_found(rng: np.random.Generator) -> None:
     assert found.table["p_value"].iloc[2] < 1e-6
     assert found.lag_1 == pytest.approx(0.5, abs=4 * np.sqrt(0.75 / 2000))
     assert found.table.loc["Durbin-Watson", "statistic"] == pytest.approx(2 * (1 - found.lag_1), abs=0.01)
-    assert "are alike (Ljung-Box p < 0.001" in found.reading
+    assert "are alike (Ljung-Box p-value < 0.001" in found.reading
     assert "cluster them by day" in found.reading
 
 

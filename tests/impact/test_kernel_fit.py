@@ -21,6 +21,7 @@ from research_lib.impact import (
 from research_lib.impact.lagged import LagEstimate
 from research_lib.impact.transient import DecayKernel
 from research_lib.market import Session, read_books
+from research_lib.wording import significant
 
 LAGS = np.arange(1.0, 31.0)
 TRUE = {
@@ -61,7 +62,8 @@ def test_without_noise_the_kernel_comes_back(family: str) -> None:
     assert found.half_life == pytest.approx(half_life_of(family), rel=1e-4)
     assert np.allclose(found.kernel(LAGS), TRUE[family](LAGS), rtol=1e-4)
     assert found.told
-    assert found.reading.startswith(f"half-life of {found.half_life:.3g} trades")
+    assert found.reading.startswith(f"half-life of {significant(found.half_life)} trades")
+    assert found.interval[0] < found.half_life < found.interval[1]
 
 
 def test_a_mixture_comes_close_to_any_completely_monotone_kernel() -> None:

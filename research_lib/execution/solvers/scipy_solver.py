@@ -57,6 +57,7 @@ class _Split:
         return z if self.sum is None else np.asarray(self.sum @ z)
 
     def linear(self, limits: Limits) -> Found:
+        """Prices that do not rise within a level: a linear programme, by HiGHS."""
         from scipy.optimize import linprog
         from scipy.sparse import csr_array, eye_array, vstack
 
@@ -76,6 +77,7 @@ class _Split:
         return "HiGHS", x, str(found.message), int(found.nit), found.status == 1
 
     def smooth(self, limits: Limits) -> Found:
+        """Prices that rise: SLSQP, or trust-constr where there are many variables."""
         from scipy.optimize import minimize
 
         method = "SLSQP" if len(self.most) <= SLSQP_LARGEST else "trust-constr"

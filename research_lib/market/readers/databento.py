@@ -160,6 +160,7 @@ class _Columns:
 
     @classmethod
     def of(cls, path: Path, flag: bool) -> _Columns:
+        """From the file's header and first rows; refused where it has no levels."""
         names = cells.column_names(path)
         found = [match for match in map(LEVEL_COLUMN.fullmatch, names) if match]
         if not found:

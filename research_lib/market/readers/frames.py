@@ -99,6 +99,7 @@ class _Columns:
 
     @classmethod
     def of(cls, path: Path, flag: bool, renames: Mapping[str, str]) -> _Columns:
+        """From the file's header, its columns renamed first."""
         original = _renamed(path, cells.column_names(path), renames)
         names = list(original)
         n_levels = deepest_level(names)

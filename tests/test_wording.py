@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from research_lib.reporting.markdown import count, percent, residual, significant
+from research_lib.wording import count, p_value, percent, residual, significant
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,9 @@ def test_counts_are_exact() -> None:
 def test_percentages_and_residuals_show_no_meaningless_digits() -> None:
     assert [percent(0.06), percent(72.25), percent(0)] == ["0.1", "72.2", "0.0"]
     assert [residual(2e-16), residual(0), residual(-3.4e-7)] == ["below 1e-12", "below 1e-12", "3e-07"]
+
+
+def test_p_values_below_a_thousandth_have_no_digits() -> None:
+    assert [p_value(0.01234), p_value(0.001), p_value(9.99e-4), p_value(0.0), p_value(None)] == [
+        "0.0123", "0.00100", "< 0.001", "< 0.001", "n/a",
+    ]  # fmt: skip
