@@ -1,0 +1,52 @@
+"""How impact decays: signed flow, propagators, kernel fits, the recovery of the book, and prices under a schedule."""
+
+from research_lib.impact.displacement import PricePath, price_path
+from research_lib.impact.flow import SignedFlow, clock_flow, trade_flow
+from research_lib.impact.kernel_fit import KernelFit, best_kernel, fit_kernel
+from research_lib.impact.lagged import LagEstimate, lag_regression, long_run_sum
+from research_lib.impact.propagator import (
+    Propagator,
+    flow_autocorrelation,
+    implied_response,
+    propagator,
+    propagators_by_event,
+    response_function,
+    simulate_mids,
+)
+from research_lib.impact.recovery import (
+    BlockBook,
+    Recovery,
+    depends_on_window,
+    fit_block_book,
+    recovery_after_trades,
+    recovery_windows,
+)
+from research_lib.impact.transient_market import TransientMarket
+
+__all__ = [
+    "BlockBook",
+    "KernelFit",
+    "LagEstimate",
+    "PricePath",
+    "Propagator",
+    "Recovery",
+    "SignedFlow",
+    "TransientMarket",
+    "best_kernel",
+    "clock_flow",
+    "depends_on_window",
+    "fit_block_book",
+    "fit_kernel",
+    "flow_autocorrelation",
+    "implied_response",
+    "lag_regression",
+    "long_run_sum",
+    "price_path",
+    "propagator",
+    "propagators_by_event",
+    "recovery_after_trades",
+    "recovery_windows",
+    "response_function",
+    "simulate_mids",
+    "trade_flow",
+]
