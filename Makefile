@@ -4,13 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 NAMES  ?=
+# Progress bars on stderr would trip nbval; a worker takes whole files, so that their fixtures are made once.
+PYTEST := TQDM_DISABLE=1 $(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 4 --dist loadfile
 
 ifdef RESEARCH_DATA
 export RESEARCH_DATA := $(abspath $(RESEARCH_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab report verify test bench lock refresh clean
+.PHONY: help env lab report verify lint types imports fast check test soak bench lock refresh clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -26,11 +28,26 @@ report: $(READY) ## make the reports (NAMES="default frog" for some; RESEARCH_DA
 verify: $(READY) ## run the reports again and compare; names what was edited or changed (NAMES="default" for some)
 	$(BIN)/python -m research_lib verify $(NAMES)
 
-test: $(READY) ## lint, type-check, run the tests and the notebooks
+lint: $(READY) ## style of code and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(READY) ## type hints
 	$(BIN)/mypy
-	TQDM_DISABLE=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --nbval-lax tests notebooks
+
+imports: $(READY) ## which folder may import from which
+	$(BIN)/lint-imports --no-cache
+
+fast: $(READY) ## the tests that take under a second each
+	$(PYTEST) -m "not slow and not soak" tests
+
+check: lint types imports fast ## before every commit, under 90 s
+
+test: lint types imports ## everything: checks, all tests, the notebooks
+	$(PYTEST) -m "not soak" --nbval-lax tests notebooks
+
+soak: $(READY) ## random kills and long runs; figures into reports/soak.md
+	$(PYTEST) -m soak --numprocesses 0 tests
 
 bench: $(READY) ## measure what is claimed about speed and memory, into reports/benchmarks.md
 	$(BIN)/python benchmarks
