@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -14,9 +15,10 @@ import pytest
 
 from research_lib import ImpactModel, ModelConfig, OptimizerConfig, SolverType, TradeAllocator, ValidationError
 from research_lib.errors import MemoryLimitError, ModelFittingError
-from research_lib.impact import fit_impact, slippage
-from research_lib.impact.model import ARRAY_BYTES_A_LEVEL, BOOK_BYTES_A_ROW, FRAME_BYTES_A_ROW, SLIPPAGE_BYTES_A_ROW
-from research_lib.market import Session
+from research_lib.impact import fit_impact
+from research_lib.market import BookSnapshots, Session
+
+MANY = 1_000  # times the work, so that a refusal's whole MB tell its estimate to three more digits
 
 
 @pytest.fixture(scope="module")
@@ -118,19 +120,30 @@ def test_a_frame_that_would_need_too_large_arrays_is_refused_before_they_are_bui
         ImpactModel("linear").estimate_slippage(frame)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("snapshots", "levels", "sizes"), [(2_000, 50, 1), (2_000, 5, 50)])
 def test_accepted_work_stays_within_its_estimate(snapshots: int, levels: int, sizes: int) -> None:
-    """Peak memory, measured, against a limit just above what the guard estimates."""
-    quiet = {"progress_logging": False}
-    trade_sizes = np.linspace(100, 1_000, sizes)
-    books = ImpactModel("linear", ModelConfig(**quiet)).generate_synthetic_orderbook(snapshots, levels)  # type: ignore[arg-type]
-    generating = 2 * snapshots * levels * BOOK_BYTES_A_ROW / 1e6
-    assert _peak_mb(lambda: ImpactModel("linear").generate_synthetic_orderbook(snapshots, levels)) < generating
-    estimating = (
-        2 * snapshots * levels * (ARRAY_BYTES_A_LEVEL + FRAME_BYTES_A_ROW) + snapshots * sizes * SLIPPAGE_BYTES_A_ROW
-    ) / 1e6
-    model = ImpactModel("linear", ModelConfig(**quiet, memory_limit_mb=estimating))  # type: ignore[arg-type]
-    assert _peak_mb(lambda: model.estimate_slippage(books, trade_sizes)) < estimating
+    """Peak memory, measured, against what a refusal says that the work would need."""
+    trade_sizes, many_sizes = np.linspace(100, 1_000, sizes), np.linspace(100, 1_000, MANY * sizes)
+    model = ImpactModel("linear", ModelConfig(progress_logging=False))
+    books = model.generate_synthetic_orderbook(snapshots, levels)
+    model.estimate_slippage(books.head(2 * levels), trade_sizes)  # what is loaded once is no part of the work
+    generating = _told_mb(lambda small: small.generate_synthetic_orderbook(MANY * snapshots, levels)) / MANY
+    assert _peak_mb(lambda: model.generate_synthetic_orderbook(snapshots, levels)) < generating
+    framing = _told_mb(lambda small: small.estimate_slippage(books, trade_sizes)) - 0.5  # told in whole MB
+    arrays = BookSnapshots.from_frame(books)
+    walking = _told_mb(lambda small: small.estimate_slippage(arrays, many_sizes)) / MANY
+    limited = ImpactModel("linear", ModelConfig(progress_logging=False, memory_limit_mb=framing + walking + 0.5))
+    assert _peak_mb(lambda: limited.estimate_slippage(books, trade_sizes)) < framing + walking
+
+
+def _told_mb(work: Callable[[ImpactModel], object]) -> float:
+    """MB that the work would need, as its refusal under a limit of next to nothing says."""
+    with pytest.raises(MemoryLimitError) as refused:
+        work(ImpactModel("linear", ModelConfig(memory_limit_mb=1e-6)))
+    found = re.search(r"would need about ([\d,]+) MB", str(refused.value))
+    assert found, refused.value
+    return float(found[1].replace(",", ""))
 
 
 def _peak_mb(work: Callable[[], object]) -> float:
@@ -231,19 +244,24 @@ def test_batches_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None
     assert (loud, quiet) == (3, 0)
 
 
-def test_parallel_processing_walks_in_other_threads_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_processing_walks_in_other_threads_and_changes_nothing() -> None:
     books = ImpactModel("linear").generate_synthetic_orderbook(60, 10)
-    walk, threads = slippage.walk_rows, []
-    monkeypatch.setattr(slippage, "walk_rows", lambda *arrays: (threads.append(threading.get_ident()), walk(*arrays)))
-    frames, used = [], []
+    frames, used, before = [], [], threading.getprofile()
     for on in (False, True):
-        threads.clear()
-        frames.append(
-            ImpactModel("linear", ModelConfig(batch_size=16, parallel_processing=on)).estimate_slippage(books)
-        )
-        used.append(set(threads))
+        threads: set[int] = set()
+        threading.setprofile(
+            lambda *_, seen=threads: seen.add(threading.get_ident())
+        )  # of threads started from here on
+        try:
+            frames.append(
+                ImpactModel("linear", ModelConfig(batch_size=16, parallel_processing=on)).estimate_slippage(books)
+            )
+        finally:
+            threading.setprofile(before)
+        used.append(threads)
     pd.testing.assert_frame_equal(*frames)
-    assert used[0] == {threading.get_ident()}
+    assert used[0] == set()
+    assert used[1]
     assert threading.get_ident() not in used[1]
 
 
