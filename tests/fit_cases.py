@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.impact import SlippageCurves
-from research_lib.impact.curves import ImpactCurve
+from research_lib.impact import ImpactCurve, SlippageCurves
 from research_lib.market import Session
 
 Float = NDArray[np.float64]

@@ -116,6 +116,7 @@ def _copy(sources: list[str], folder: Path) -> None:
             shutil.copy2(path, target)
 
 
+@pytest.mark.slow
 def test_its_steps_give_a_healthy_installation_of_the_locked_versions(built: tuple[Path, dict[str, str], str]) -> None:
     root, environment, said = built
     health = json.loads(said)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import pytest
 import yaml
 from distributed import Client
 
-from research_lib.__main__ import _parser
+from research_lib.__main__ import main
 from research_lib.config import PROJECT_ROOT
 from research_lib.reporting.grids import load_grid
 
@@ -26,6 +28,7 @@ OVERLAYS = {"once": "report.yaml", "nightly": "report.yaml", "copy": "pod.yaml"}
 VERSIONS = ("1.28", "1.34")  # a CronJob's time zone is stable since 1.27
 HEALTH = ["python", "-m", "research_lib", "health"]
 WITH_PODS = ("Deployment", "Job", "CronJob", "Pod")
+OUTER_LIMIT = 300  # seconds; what is waited for takes a few, this only keeps a hang from lasting
 Manifest = dict[str, Any]
 
 
@@ -159,6 +162,7 @@ def test_the_nightly_run_is_the_run_made_once() -> None:
     assert NAMED["CronJob/report"]["spec"]["concurrencyPolicy"] == "Forbid"
 
 
+@pytest.mark.slow
 def test_the_commands_of_scheduler_and_worker_make_a_cluster(tmp_path: Path) -> None:
     """The containers' own commands, on this machine under a free port."""
     with socket.socket() as free:
@@ -172,23 +176,29 @@ def test_the_commands_of_scheduler_and_worker_make_a_cluster(tmp_path: Path) -> 
             command = [_replaced(part, local) for part in container["command"]]
             assert command[:2] == ["dask", name]
             command[0] = str(Path(sys.executable).with_name("dask"))
-            processes.append(subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL))
-        with Client(f"tcp://{address}", timeout=60) as client:
-            client.wait_for_workers(2, timeout=60)
+            processes.append(subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True))
+        with Client(f"tcp://{address}", timeout=OUTER_LIMIT) as client:
+            client.wait_for_workers(2, timeout=OUTER_LIMIT)
             workers = client.scheduler_info()["workers"].values()
             assert [one["nthreads"] for one in workers] == [1, 1]
             assert [one["memory_limit"] for one in workers] == [1_800_000_000] * 2
-            assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+            assert client.submit(sum, [1, 2]).result(timeout=OUTER_LIMIT) == 3
     finally:
-        for process in reversed(processes):
-            process.terminate()
-            process.wait(30)
+        for process in processes:  # with the worker's own processes; a signal that can neither be ignored nor blocked
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def test_the_run_is_a_call_that_the_command_line_takes_of_a_grid_that_can_be_run() -> None:
+def test_the_run_is_a_call_that_the_command_line_takes_of_a_grid_that_can_be_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (container,) = PODS["Job/report"]["spec"]["containers"]
-    options = _parser().parse_args(container["args"])
-    assert (options.grid, options.scheduler) == ("/etc/research/grid.yml", "tcp://dask-scheduler:8786")
+    arguments = container["args"]
+    assert _after("--grid", arguments) == "/etc/research/grid.yml"
+    assert _after("--scheduler", arguments) == "tcp://dask-scheduler:8786"
+    absent = str(tmp_path / "grid.yml")  # so that nothing runs: what the parser does not take would be refused before
+    assert main([_replaced(part, {"/etc/research/grid.yml": absent}) for part in arguments]) == 2
+    assert f"settings file {absent} does not exist" in capsys.readouterr().err
     runs = load_grid(FOLDER / "base" / "grid.yml")
     assert len({run.name for run in runs}) == 12
     assert not any(run.data for run in runs)
@@ -198,7 +208,7 @@ def test_what_a_worker_s_pod_may_use_is_below_its_limit_and_said_beside_it() -> 
     """MB, the processes at rest as measured (unshared pages: 58 + 7, 182, 75; probes 238 + 24), rounded up."""
     nanny, at_rest, beside_kernel, probes = 70, 200, 100, 350
     (run,) = (pod["args"] for pod in PODS["Job/report"]["spec"]["containers"])
-    notebook = _parser().parse_args(run).memory_limit
+    notebook = float(_after("--memory-limit", run))
     (worker,) = PODS["Deployment/dask-worker"]["spec"]["containers"]
     given = dict(part.split("=") for part in worker["command"] if "=" in part)
     n, own = int(given["--nworkers"]), int(given["--memory-limit"].removesuffix("MB"))
@@ -211,12 +221,17 @@ def test_what_a_worker_s_pod_may_use_is_below_its_limit_and_said_beside_it() -> 
     assert own == at_rest + beside_kernel + notebook
 
 
+def _after(option: str, arguments: list[str]) -> str:
+    return arguments[arguments.index(option) + 1]
+
+
 def _replaced(part: str, words: dict[str, str]) -> str:
     for word, other in words.items():
         part = part.replace(word, other)
     return part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_kustomize_renders_manifests_that_are_as_the_schema_says(overlay: str) -> None:
     if shutil.which("kubectl") is None:

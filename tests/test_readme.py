@@ -14,6 +14,7 @@ READERS_OWN = ("7203.csv", "tokyo", "tcp://")  # a file, what was read from it, 
 NEEDS_DATA = re.compile(r'data_file\("([^"]+)"\)')
 
 
+@pytest.mark.slow
 def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
