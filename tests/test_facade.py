@@ -30,6 +30,7 @@ def fitted() -> ImpactModel:
     return model
 
 
+@pytest.mark.slow
 def test_the_printed_block_runs(tmp_path: Path) -> None:
     config = ModelConfig(base_price=100.0, volatility_factor=0.5, memory_limit_mb=500)
     model = ImpactModel(model_type="linear", config=config)
@@ -78,6 +79,7 @@ def test_each_solver_gives_the_same_cost(model_type: str, objective: str) -> Non
     assert [r["allocation"].solver for r in results.values()] == ["analytical", "analytical", "scipy", "cvxpy"]
 
 
+@pytest.mark.slow
 def test_scipy_solves_390_intervals_under_the_printed_settings(fitted: ImpactModel) -> None:
     config = OptimizerConfig(default_solver=SolverType.SCIPY, max_allocation_ratio=0.3, timeout_seconds=60)
     numeric = TradeAllocator(fitted, 100_000, 390, config).optimize()
