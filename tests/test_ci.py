@@ -95,6 +95,18 @@ def test_the_hooks_are_the_parts_of_make_check() -> None:
     assert all(hook["language"] == "system" and hook["pass_filenames"] is False for hook in _hooks())
 
 
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_what_the_documents_tell_to_make_or_to_read_is_there(document: str) -> None:
+    text = (PROJECT_ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    spans = [*re.findall(r"`([^`\n]+)`", text), *"".join(blocks).splitlines()]
+    made = {name for span in spans for name in re.findall(r"\bmake ([a-z]+)", span)}
+    assert {"test"} < made <= set(_prerequisites())
+    paths = {span for span in spans if re.fullmatch(r"(research_lib|tests|notebooks|deploy|benchmarks)/[\w./]+", span)}
+    assert paths
+    assert [path for path in sorted(paths) if not (PROJECT_ROOT / path).exists()] == []
+
+
 @pytest.mark.slow
 def test_pre_commit_takes_its_configuration() -> None:
     done = subprocess.run(
