@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import shutil
@@ -184,8 +185,14 @@ def test_the_commands_of_scheduler_and_worker_make_a_cluster(tmp_path: Path) -> 
             assert [one["memory_limit"] for one in workers] == [1_800_000_000] * 2
             assert client.submit(sum, [1, 2]).result(timeout=OUTER_LIMIT) == 3
     finally:
-        for process in processes:  # with the worker's own processes; a signal that can neither be ignored nor blocked
-            os.killpg(process.pid, signal.SIGKILL)
+        for process in reversed(processes):
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            with contextlib.suppress(
+                ProcessLookupError
+            ):  # also where a caller's mask blocks SIGTERM; with its children
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
