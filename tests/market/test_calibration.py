@@ -15,19 +15,26 @@ from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import (
+    PRESETS,
     BookSnapshots,
     DayShape,
-    MarketProfile,
     Memory,
     Session,
     SyntheticMarket,
-    measure_market,
+    count_quantile,
+    preset,
     read_books,
 )
-from research_lib.market.calibration import price_grid
-from research_lib.market.comparison import chance_distances, profile_distances
-from research_lib.market.presets import PRESETS, latent_correlation, latent_memory, market_like, preset
-from research_lib.market.synthetic import count_quantile
+from research_lib.studies import (
+    MarketProfile,
+    chance_distances,
+    latent_correlation,
+    latent_memory,
+    market_like,
+    measure_market,
+    price_grid,
+    profile_distances,
+)
 
 LOTS = {"thin_stock": 1.0, "wide_spread_stock": 1.0, "deep_stock": 100.0}
 

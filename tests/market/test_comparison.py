@@ -9,19 +9,15 @@ import pytest
 
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
-from research_lib.market import (
-    DayShape,
+from research_lib.market import DayShape, Memory, Session, SyntheticMarket, preset
+from research_lib.studies import (
     MarketProfile,
-    Memory,
-    Session,
-    SyntheticMarket,
+    beside_preset,
     chance_distances,
     measure_market,
-    preset,
     profile_distances,
     profile_lines,
 )
-from research_lib.market.comparison import beside_preset
 
 
 def a_market() -> SyntheticMarket:

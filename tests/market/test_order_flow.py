@@ -10,8 +10,7 @@ import pytest
 
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
-from research_lib.market import Session, SyntheticMarket
-from research_lib.market.order_flow import OrderFlow
+from research_lib.market import OrderFlow, Session, SyntheticMarket
 
 
 def averaged_autocorrelation(flow: OrderFlow, lags: list[int], rng: np.random.Generator) -> tuple[np.ndarray, ...]:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, Session, iter_books, read_books
-from research_lib.market.sampling import sample_batches
+from research_lib.market import BookSnapshots, Session, iter_books, read_books, sample_batches
 
 SESSION = Session(13)
 BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")

@@ -10,9 +10,7 @@ import pytest
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.impact import slippage_curves
-from research_lib.market import BookSnapshots, Session, SyntheticMarket
-from research_lib.market.presets import PRESETS, preset
-from research_lib.market.synthetic import DayShape, Memory
+from research_lib.market import PRESETS, BookSnapshots, DayShape, Memory, Session, SyntheticMarket, preset
 
 
 def test_the_same_seed_gives_the_same_books() -> None:

@@ -15,9 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots
-from research_lib.market.readers import binance
-from research_lib.market.readers.binance import read_binance
+from research_lib.market import BookSnapshots, iter_books, read_binance, read_books
 
 SPOT_BTC = "binance_raw_stream/spot_btcusdt_20240808.jsonl.gz"
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
@@ -144,7 +142,7 @@ def test_trades_are_all_there_and_a_selling_aggressor_met_a_buying_maker(
 @pytest.mark.parametrize("batch_rows", [1_000, 3_449])
 def test_batches_equal_the_whole(replays: dict[str, BookSnapshots], batch_rows: int) -> None:
     books = replay(replays, SPOT_BTC)
-    parts = list(binance.batches(real_data(SPOT_BTC), batch_rows))
+    parts = list(iter_books(real_data(SPOT_BTC), batch_rows))
     assert [len(part) for part in parts] == [batch_rows] * (3_449 // batch_rows) + [3_449 % 1_000] * (
         batch_rows == 1_000
     )
@@ -348,8 +346,11 @@ def test_half_a_message_names_its_line(
         read_binance(path)
 
 
-def test_matches_recordings_by_their_first_line() -> None:
-    assert binance.matches(Path("x"), b'1723161253937085768 {"stream":"btcusdt@depth"')
-    assert binance.matches(Path("x"), b'1723161253937085768 {"lastUpdateId":5')
-    assert not binance.matches(Path("x"), b'{"stream":"btcusdt@depth"')
-    assert not binance.matches(Path("x"), b"1723161253937085768,1,2")
+def test_recordings_are_known_by_their_first_line_whatever_their_name(tmp_path: Path) -> None:
+    update = depth(99, 101)
+    for first, second in ((SNAPSHOT, update), (update, SNAPSHOT)):
+        recording = write(tmp_path, first, second).rename(tmp_path / "of_today.txt")
+        np.testing.assert_array_equal(read_books(recording).bid_price[0, :2], [10.0, 9.9])
+    for line in ('{"stream":"btcusdt@depth"', "1723161253937085768,1,2"):
+        with pytest.raises(ValidationError, match=r"recording\.jsonl is of no known format"):
+            read_books(write(tmp_path, line))

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots
-from research_lib.market.readers import lean
+from research_lib.market import BookSnapshots, iter_books, read_books
 
 TICK = "lean_us_equity/tick/{}_{}.zip"
 DAYS = ["bac_20131007", "ibm_20131007", "ibm_20131008"]
@@ -49,7 +48,7 @@ def write(folder: Path, quotes: list[str], trades: list[str] | None = None, name
 
 
 def whole(path: Path, batch_rows: int = 100) -> BookSnapshots:
-    return BookSnapshots.concat(list(lean.batches(path, batch_rows)))
+    return BookSnapshots.concat(list(iter_books(path, batch_rows)))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +105,7 @@ def test_bac_is_a_one_cent_stock_in_the_session(books: dict[str, BookSnapshots])
 @pytest.mark.parametrize("batch_rows", [10_000, 109_067])
 def test_batches_equal_the_whole(books: dict[str, BookSnapshots], batch_rows: int) -> None:
     day = books["ibm_20131007"]
-    parts = list(lean.batches(real_data(TICK.format("ibm_20131007", "quote")), batch_rows))
+    parts = list(iter_books(real_data(TICK.format("ibm_20131007", "quote")), batch_rows))
     assert [len(part) for part in parts][:-1] == [batch_rows] * (len(parts) - 1)
     joined = BookSnapshots.concat(parts)
     for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete"):
@@ -149,7 +148,7 @@ def test_crossed_and_locked_quotes_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 100])
 def test_trades_come_along_with_the_batch_that_they_fall_in(tmp_path: Path, batch_rows: int) -> None:
-    parts = list(lean.batches(write(tmp_path, QUOTES, TRADES), batch_rows))
+    parts = list(iter_books(write(tmp_path, QUOTES, TRADES), batch_rows))
     sizes = [[] if part.trades is None else part.trades.size.tolist() for part in parts]
     assert sizes == {1: [[5], [], [7], [9]], 2: [[5], [7, 9]], 100: [[5, 7, 9]]}[batch_rows]
     trades = BookSnapshots.concat(parts).trades
@@ -289,9 +288,8 @@ def test_trade_zip_with_a_damaged_byte_is_refused_or_read_right(
     np.testing.assert_array_equal(read.time, true.time)
 
 
-def test_trade_zip_alone_is_refused_with_the_remedy() -> None:
-    path = Path("ibm_20131007_trade.zip")
-    assert lean.matches(path, TRADES[0].encode())
+def test_trade_zip_alone_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "ibm_20131007_trade.zip", TRADES)
     with pytest.raises(ValidationError, match=r"holds trades, no books; give the _quote\.zip"):
         whole(path)
 
@@ -301,9 +299,11 @@ def test_day_that_is_none_is_refused(tmp_path: Path) -> None:
         whole(write(tmp_path, QUOTES, name="xy_20131307"))
 
 
-def test_matches_quote_zips_by_name_and_numbers_and_nothing_else() -> None:
-    head = QUOTES[0].encode()
-    assert lean.matches(Path("bac_20131007_quote.zip"), head)
-    assert not lean.matches(Path("bac_20131007_quote.csv"), head)
-    assert not lean.matches(Path("bac.zip"), head)
-    assert not lean.matches(Path("bac_20131007_quote.zip"), b"time,bid")
+def test_quote_zips_are_known_by_name_and_numbers_and_nothing_else(tmp_path: Path) -> None:
+    assert len(read_books(zipped(tmp_path / "bac_20131007_quote.zip", QUOTES))) == len(QUOTES)
+    text = tmp_path / "bac_20131007_quote.csv"
+    text.write_text("\n".join(QUOTES) + "\n")
+    others = [zipped(tmp_path / "bac.zip", QUOTES), zipped(tmp_path / "xy_20131007_quote.zip", ["time,bid", *QUOTES])]
+    for path in (text, *others):
+        with pytest.raises(ValidationError, match=rf"{path.name} is of no known format"):
+            read_books(path)

@@ -16,9 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market import BookSnapshots, Session
-from research_lib.market.readers import lobster
-from research_lib.market.readers.lobster import read_lobster
+from research_lib.market import BookSnapshots, Session, iter_books, read_books, read_lobster
 
 GOOG_10 = "lobster/GOOG_2012-06-21_34200000_57600000_{}_10.csv.gz"
 GOOG_5 = "lobster/GOOG_2012-06-21_34200000_57600000_{}_5.csv.gz"
@@ -42,7 +40,7 @@ def pair(name: str) -> tuple[Path, Path]:
 
 
 def whole(path: Path, batch_rows: int) -> BookSnapshots:
-    return BookSnapshots.concat(list(lobster.batches(path, batch_rows)))
+    return BookSnapshots.concat(list(iter_books(path, batch_rows)))
 
 
 def write(folder: Path, messages: list[str], levels: list[list[int]] | None = None, name: str = NAME) -> Path:
@@ -148,7 +146,7 @@ def test_amzn_has_one_level_and_57515_states() -> None:
 
 
 def test_batches_of_10000_equal_the_whole(goog: BookSnapshots) -> None:
-    parts = list(lobster.batches(real_data(GOOG_10.format("orderbook")), 10_000))
+    parts = list(iter_books(real_data(GOOG_10.format("orderbook")), 10_000))
     assert [len(part) for part in parts] == [10_000] * 14 + [7_916]
     assert_same(BookSnapshots.concat(parts), goog)
 
@@ -457,9 +455,10 @@ def test_a_damaged_byte_is_refused_or_read_as_python_reads_it(
     np.testing.assert_array_equal(books.bid_price[books.bid_size > 0], (cells[:, [2, 6]] / 1e4)[books.bid_size > 0])
 
 
-def test_matches_pairs_by_name_and_numbers_and_nothing_else() -> None:
-    name = Path(NAME.format("orderbook"))
-    assert lobster.matches(name, b"1000100,10,1000000,20\n")
-    assert lobster.matches(Path(NAME.format("message")), b"34200.5,4,12,5,1000100,-1\n")
-    assert not lobster.matches(name, b"ts_event,bid_px_00\n")
-    assert not lobster.matches(Path("books.csv"), b"1000100,10,1000000,20\n")
+def test_pairs_are_known_by_name_and_numbers_and_nothing_else(tmp_path: Path) -> None:
+    orderbook = write(tmp_path, MESSAGES)
+    assert len(read_books(orderbook)) == len(read_books(tmp_path / NAME.format("message"))) == len(MESSAGES)
+    with pytest.raises(ValidationError, match=r"books\.csv is of no known format"):
+        read_books(orderbook.rename(tmp_path / "books.csv"))
+    orderbook.write_text("time,bid_price_1,bid_size_1,ask_price_1,ask_size_1\n2025-04-03T13:30:00Z,10,1,10.02,2\n")
+    assert read_books(orderbook).ask_price.tolist() == [[10.02]]  # a frame with the name of a pair
