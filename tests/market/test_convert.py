@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import real_data
+from tqdm import tqdm
 
 from research_lib.__main__ import main
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market import BookSnapshots, Session, iter_books, read_books, read_mbp10
-from research_lib.market.convert import convert
-from research_lib.market.readers import databento
+from research_lib.market import BookSnapshots, Session, convert, iter_books, read_books, read_mbp10
 
 BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")
 TRADE_ARRAYS = ("time", "price", "size", "aggressor")
@@ -65,16 +66,39 @@ def _files(root: Path) -> dict[str, int]:
 
 
 def _interrupt_after(monkeypatch: pytest.MonkeyPatch, n_batches: int) -> None:
-    """Ctrl-C while the batch after the first `n_batches` is read."""
-    whole = databento.batches
+    """Ctrl-C while the progress bar counts the rows of the n-th batch; of none: while it names the file."""
+    n_counted = 0
 
-    def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnapshots]:
-        for k, books in enumerate(whole(path, batch_rows, session)):
-            if k == n_batches:
-                raise KeyboardInterrupt
-            yield books
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(databento, "batches", batches)
+    def update(*_: object) -> None:
+        nonlocal n_counted
+        n_counted += 1
+        if n_counted == n_batches:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tqdm, "update", update)
+    if n_batches == 0:
+        monkeypatch.setattr(tqdm, "set_description", interrupt)
+
+
+KILLED = """
+import os, signal, sys
+from tqdm import tqdm
+from research_lib.market import convert
+
+n_counted = 0
+
+def update(*_):
+    global n_counted
+    n_counted += 1
+    if n_counted == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+tqdm.update = update
+convert(sys.argv[1], sys.argv[2], progress=False, batch_rows=2)
+"""
 
 
 @pytest.mark.parametrize("batch_rows", [1, 5, 8, 11, 1_000])
@@ -123,10 +147,12 @@ def test_dates_are_those_of_the_sessions_time_zone(tmp_path: Path) -> None:
     assert [path.name for path in _convert(source, tmp_path / "b", session=utc)] == ["date=2025-04-04"]
 
 
-def test_a_second_call_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_does_nothing(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
     partitions, files = _convert(source, root), _files(root)
-    _interrupt_after(monkeypatch, 0)  # reading the source at all would raise
+    status, header = source.stat(), source.read_bytes().split(b"\n")[0] + b"\n"
+    source.write_bytes(header.ljust(status.st_size, b"?"))  # reading any row of it would raise
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert _convert(source, root) == partitions
     assert _files(root) == files
 
@@ -150,13 +176,11 @@ def test_an_interruption_leaves_no_half_and_the_next_call_goes_on(
     _assert_same(read_books(root), read_mbp10(source))
 
 
-def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
-    with monkeypatch.context() as patch:
-        _interrupt_after(patch, 3)
-        patch.setattr("research_lib.market.convert._Writer.abandon", lambda self: None)
-        with pytest.raises(KeyboardInterrupt):
-            _convert(source, root, batch_rows=2)
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(source), str(root)], timeout=600, check=False)
+    assert ended.returncode == -signal.SIGKILL
     assert [path.name for path in root.iterdir() if path.name.startswith("_unfinished")]
     _convert(source, root, batch_rows=2)
     assert sorted(path.name for path in root.iterdir()) == ["_sources", "symbol=XYZ"]
@@ -281,22 +305,18 @@ def test_a_source_that_changes_after_it_was_put_together_is_refused(tmp_path: Pa
     assert len(read_books(root)) == 2 * ROWS_A_DATE
 
 
-def test_an_interruption_between_partition_and_record_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_between_partition_and_record_repeats_nothing(tmp_path: Path) -> None:
+    """As if the process had ended there: the afternoon's rows are in the date, and nothing else says so."""
     morning, afternoon = _mbp(tmp_path / "am.csv", DATES[:1]), _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
     root = tmp_path / "store"
     _convert(morning, root)
-    with monkeypatch.context() as patch:
-        patch.setattr("research_lib.market.sources.Source.write_record", _interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            _convert(afternoon, root)
+    before = _files(root)
+    _convert(afternoon, root)
+    (record,) = _files(root).keys() - before.keys()
+    (root / record).unlink()
     _convert(afternoon, root)
     assert len(read_books(root)) == 2 * ROWS_A_DATE
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    assert record in _files(root)
 
 
 def test_another_session_is_refused(tmp_path: Path) -> None:
