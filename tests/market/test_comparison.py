@@ -65,6 +65,7 @@ def test_profiles_that_cannot_be_compared_are_refused(rng: np.random.Generator) 
         measure_market(market.books(78, 4, rng), market.session)
 
 
+@pytest.mark.slow
 def test_chance_covers_a_draw_of_the_market_itself_and_not_another_market() -> None:
     """A fresh draw exceeds the largest of 19 once in 20 times: of 40 draws of 15 facts some 30, at most 60."""
     market = a_market()
@@ -80,6 +81,7 @@ def test_chance_covers_a_draw_of_the_market_itself_and_not_another_market() -> N
         assert distance[fact] > chance.loc[fact, "chance_high"], fact
 
 
+@pytest.mark.slow
 def test_chance_is_seeded_and_shrinks_with_the_days_of_the_real_books() -> None:
     market = a_market()
     synthetic = profile_of(market, 40, 4, 1)
@@ -117,6 +119,7 @@ def test_a_profile_is_drawn_over_its_own_session() -> None:
     assert panels["mean size (shares)"][1]["ours"][0].tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
+@pytest.mark.slow
 def test_books_beside_a_preset_are_compared_as_by_hand_and_too_few_are_refused() -> None:
     market, n = a_market(), 78
     states = market.books(4 * n, 4, np.random.default_rng(1))

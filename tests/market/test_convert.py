@@ -112,6 +112,7 @@ def test_what_is_read_back_is_the_source(tmp_path: Path, batch_rows: int) -> Non
 
 
 @pytest.mark.parametrize("batch_rows", [3_000, 100_000])
+@pytest.mark.slow
 def test_frog_is_read_back_as_it_was(tmp_path: Path, frog_file: Path, batch_rows: int) -> None:
     _convert(frog_file, tmp_path, batch_rows=batch_rows)
     _assert_same(read_books(tmp_path), read_mbp10(frog_file))
@@ -126,6 +127,7 @@ def test_frog_is_read_back_as_it_was(tmp_path: Path, frog_file: Path, batch_rows
         "databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst",
     ],
 )
+@pytest.mark.slow
 def test_real_files_of_other_formats_are_read_back_as_they_were(tmp_path: Path, name: str) -> None:
     source = real_data(name)
     _convert(source, tmp_path, batch_rows=20_000)
@@ -445,6 +447,7 @@ def test_the_command_line_takes_the_session(tmp_path: Path, capsys: pytest.Captu
     assert "close '25:00' is not a time of day" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_night_of_futures_belongs_to_its_trading_date(tmp_path: Path) -> None:
     source = real_data("databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst")
     globex = Session(23, "18:00", "17:00", opens_day_before=True)

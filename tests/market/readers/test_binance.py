@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ FUTURES = "binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"
 # states are the depth lines of the file (grep -c) less those that end at or before lastUpdateId
 STATES = {SPOT_BTC: 3_451 - 2, SPOT_ETH: 3_434 - 2, FUTURES: 6_551 - 4}
 TRADES = {SPOT_BTC: 9_757, SPOT_ETH: 6_106, FUTURES: 21_313}
-RECORDINGS = list(STATES)
+SLOW = pytest.mark.slow
+SPOT = [pytest.param(SPOT_BTC, marks=SLOW), SPOT_ETH]
+RECORDINGS = [*SPOT, pytest.param(FUTURES, marks=SLOW)]
 
 START_MS = 1_723_161_255_000
 SNAPSHOT = {"lastUpdateId": 100, "bids": [["10.0", "1"], ["9.9", "2"]], "asks": [["10.1", "3"], ["10.2", "4"]]}
@@ -40,11 +42,11 @@ def replay(replays: dict[str, BookSnapshots], name: str) -> BookSnapshots:
     return replays[name]
 
 
-def messages(name: str) -> Iterator[dict[str, Any]]:
+@cache
+def messages(name: str) -> list[dict[str, Any]]:
     with gzip.open(real_data(name), "rt") as file:
-        for line in file:
-            message = json.loads(line.split(" ", 1)[1])
-            yield message.get("data", message)
+        lines = [json.loads(line.split(" ", 1)[1]) for line in file]
+    return [message.get("data", message) for message in lines]
 
 
 def update_ids(name: str) -> list[int]:
@@ -98,7 +100,7 @@ def test_touch_equals_the_book_ticker_of_the_same_update_id(replays: dict[str, B
     np.testing.assert_array_equal(touch, [values for _, values in rows])
 
 
-@pytest.mark.parametrize("name", [SPOT_BTC, SPOT_ETH])
+@pytest.mark.parametrize("name", SPOT)
 def test_spot_touch_equals_the_last_book_ticker_at_every_update(replays: dict[str, BookSnapshots], name: str) -> None:
     """The spot ticker tells every change of the touch, so the last one up to an id holds there."""
     books = replay(replays, name)
@@ -140,6 +142,7 @@ def test_trades_are_all_there_and_a_selling_aggressor_met_a_buying_maker(
 
 
 @pytest.mark.parametrize("batch_rows", [1_000, 3_449])
+@pytest.mark.slow
 def test_batches_equal_the_whole(replays: dict[str, BookSnapshots], batch_rows: int) -> None:
     books = replay(replays, SPOT_BTC)
     parts = list(iter_books(real_data(SPOT_BTC), batch_rows))

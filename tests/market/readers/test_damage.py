@@ -104,6 +104,7 @@ def _numeric(frame: pd.DataFrame) -> list[str]:
 
 @damaged
 @given(books(), layouts, encodings, st.integers(1, 7), st.randoms(use_true_random=False))
+@pytest.mark.slow
 def test_shuffled_and_further_columns_give_the_same_books(
     known: BookSnapshots, layout: str, encoding: str, batch_rows: int, random: Any
 ) -> None:
@@ -190,6 +191,7 @@ def test_another_delimiter_is_named(known: BookSnapshots, layout: str, delimiter
     st.sampled_from([9_999_999_999.0, -9_999_999_999.0, 9_223_372_036.854775807, 2.0**63, np.inf, np.nan, 0.0]),
     st.data(),
 )
+@pytest.mark.slow
 def test_a_sentinel_is_an_empty_level_or_refused(
     known: BookSnapshots, layout: str, encoding: str, sentinel: float, data: st.DataObject
 ) -> None:
@@ -221,6 +223,7 @@ def test_a_sentinel_is_an_empty_level_or_refused(
     st.sampled_from([np.nan, np.inf, -np.inf, -5.0]),
     st.data(),
 )
+@pytest.mark.slow
 def test_what_is_no_number_is_refused_by_name_or_flagged(
     known: BookSnapshots, layout: str, encoding: str, batch_rows: int, kind: str, value: float, data: st.DataObject
 ) -> None:
@@ -279,6 +282,7 @@ def test_two_symbols_name_the_row(
 
 @damaged
 @given(books(), layouts, encodings)
+@pytest.mark.slow
 def test_microsecond_times_are_never_taken_for_nanoseconds(known: BookSnapshots, layout: str, encoding: str) -> None:
     coarse = BookSnapshots(
         START_NS + np.arange(len(known)) * 1_000, *(known[name] for name in ARRAYS[1:]), symbol=known.symbol

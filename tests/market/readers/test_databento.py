@@ -18,6 +18,11 @@ from research_lib.market import BookSnapshots, Session, iter_books, read_mbp10
 N_ROWS = 6
 
 
+@pytest.fixture(scope="module")
+def frog(frog_file: Path) -> BookSnapshots:
+    return read_mbp10(frog_file)
+
+
 def _mbp10(**columns: list[Any]) -> pd.DataFrame:
     """Six MBP-10 rows after the open, in the vendor's columns; some replaced."""
     times = [f"2025-04-03T13:30:0{i}.000000001Z" for i in range(N_ROWS)]
@@ -120,16 +125,16 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         read_mbp10(tmp_path / "nowhere.csv")
 
 
-def test_frog_is_read_whole(frog_file: Path) -> None:
-    books = read_mbp10(frog_file)
+def test_frog_is_read_whole(frog: BookSnapshots) -> None:
+    books = frog
     assert len(books) == 33_286
     assert np.median(2 * books.half_spread) == pytest.approx(0.06)
     counts = books.quality
     assert [counts[name] for name in ("crossed", "locked", "empty_levels", "unordered_levels")] == [0, 0, 0, 0]
 
 
-def test_frog_books_before_the_opening_cross_are_never_sampled(frog_file: Path) -> None:
-    books = read_mbp10(frog_file)
+def test_frog_books_before_the_opening_cross_are_never_sampled(frog: BookSnapshots) -> None:
+    books = frog
     cross = np.argmax(books.time == pd.Timestamp("2025-04-03 13:30:00.976597513Z").as_unit("ns").value)
     assert not books.complete[: cross + 1].any()
     # Even half-second intervals find no book before the cross; minutes find one from the second on.
@@ -141,8 +146,8 @@ def test_frog_books_before_the_opening_cross_are_never_sampled(frog_file: Path) 
     assert not minutes.complete[0]
 
 
-def test_frog_samples_show_what_was_visible_at_the_start(frog_file: Path) -> None:
-    books = read_mbp10(frog_file)
+def test_frog_samples_show_what_was_visible_at_the_start(frog: BookSnapshots) -> None:
+    books = frog
     session = Session(390)
     sampled = books.sample(session)
     usable = books.take(books.complete)
@@ -239,14 +244,14 @@ def _equal(one: BookSnapshots, other: BookSnapshots) -> bool:
     )
 
 
-def test_frog_is_the_same_in_batches(frog_file: Path) -> None:
+def test_frog_is_the_same_in_batches(frog_file: Path, frog: BookSnapshots) -> None:
     parts = list(iter_books(frog_file, 1_000))
     assert {len(part) for part in parts[1:-1]} == {1_000}
-    assert _equal(BookSnapshots.concat(parts), read_mbp10(frog_file))
+    assert _equal(BookSnapshots.concat(parts), frog)
 
 
-def test_frog_trades_keep_hidden_ones_apart(frog_file: Path) -> None:
-    trades = read_mbp10(frog_file).trades
+def test_frog_trades_keep_hidden_ones_apart(frog: BookSnapshots) -> None:
+    trades = frog.trades
     assert len(trades) == 3_817
     assert [int(np.sum(trades.aggressor == sign)) for sign in (1, -1, 0)] == [1_466, 891, 1_460]
     assert trades.size.max() == 42_747  # the opening cross

@@ -211,6 +211,7 @@ def test_a_file_cut_anywhere_gives_whole_records_or_an_error(
 @pytest.mark.parametrize("n_levels", [1, 10])
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_a_flipped_byte_is_refused_or_read_as_the_vendor_reads_it(
     tmp_path_factory: pytest.TempPathFactory, n_levels: int, data: st.DataObject
 ) -> None:

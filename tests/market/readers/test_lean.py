@@ -18,7 +18,7 @@ from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, iter_books, read_books
 
 TICK = "lean_us_equity/tick/{}_{}.zip"
-DAYS = ["bac_20131007", "ibm_20131007", "ibm_20131008"]
+DAYS = ["ibm_20131007", *(pytest.param(day, marks=pytest.mark.slow) for day in ("bac_20131007", "ibm_20131008"))]
 # rows, crossed, locked and suspicious ones, and trades: counted with wc, awk and pandas on the vendor's files
 COUNTS = {
     "bac_20131007": (476_855, 0, 9_433, 0, 88_172),
@@ -51,9 +51,17 @@ def whole(path: Path, batch_rows: int = 100) -> BookSnapshots:
     return BookSnapshots.concat(list(iter_books(path, batch_rows)))
 
 
+class Days(dict[str, BookSnapshots]):
+    """The real days, each read on first use."""
+
+    def __missing__(self, day: str) -> BookSnapshots:
+        self[day] = whole(real_data(TICK.format(day, "quote")), 500_000)
+        return self[day]
+
+
 @pytest.fixture(scope="module")
-def books() -> dict[str, BookSnapshots]:
-    return {day: whole(real_data(TICK.format(day, "quote")), 500_000) for day in DAYS}
+def books() -> Days:
+    return Days()
 
 
 def frame(day: str, kind: str, names: str) -> pd.DataFrame:
@@ -92,17 +100,20 @@ def test_trades_equal_the_trade_file_and_have_no_sign(books: dict[str, BookSnaps
     np.testing.assert_array_equal(trades.price, rows["price"] / 10_000)
 
 
+@pytest.mark.slow
 def test_extended_hours_are_included_in_new_york_time(books: dict[str, BookSnapshots]) -> None:
     local = pd.DatetimeIndex(books["bac_20131007"].time[[0, -1]], tz="UTC").tz_convert("America/New_York")
     assert [str(time) for time in local] == ["2013-10-07 04:00:00.151000-04:00", "2013-10-07 20:00:00.601000-04:00"]
 
 
+@pytest.mark.slow
 def test_bac_is_a_one_cent_stock_in_the_session(books: dict[str, BookSnapshots]) -> None:
     session = books["bac_20131007"].between("2013-10-07 13:30Z", "2013-10-07 20:00Z")
     assert round(float(np.median(2 * session.half_spread)), 6) == 0.01
 
 
 @pytest.mark.parametrize("batch_rows", [10_000, 109_067])
+@pytest.mark.slow
 def test_batches_equal_the_whole(books: dict[str, BookSnapshots], batch_rows: int) -> None:
     day = books["ibm_20131007"]
     parts = list(iter_books(real_data(TICK.format("ibm_20131007", "quote")), batch_rows))
@@ -233,6 +244,7 @@ def test_cut_zip_is_refused(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
 @settings(max_examples=300)
 @given(data=st.data())
+@pytest.mark.slow
 def test_zip_with_a_damaged_byte_is_refused_or_read_right(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -268,6 +280,7 @@ def test_zip_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, d
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
 @given(data=st.data())
+@pytest.mark.slow
 def test_trade_zip_with_a_damaged_byte_is_refused_or_read_right(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -6,6 +6,7 @@ import csv
 import gzip
 from collections import Counter
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,7 @@ def write(folder: Path, messages: list[str], levels: list[list[int]] | None = No
     return orderbook
 
 
+@cache
 def message_rows(path: Path) -> list[list[str]]:
     with gzip.open(path, "rt") as file:
         return list(csv.reader(file))
@@ -72,6 +74,7 @@ def assert_same(left: BookSnapshots, right: BookSnapshots) -> None:
     assert left.symbol == right.symbol
 
 
+@pytest.mark.slow
 def test_goog_has_147916_states_of_10_levels_and_a_median_spread_of_28_to_29_cents(goog: BookSnapshots) -> None:
     assert goog.bid_price.shape == (147_916, 10)
     assert goog.symbol == "GOOG"
@@ -82,6 +85,7 @@ def test_goog_has_147916_states_of_10_levels_and_a_median_spread_of_28_to_29_cen
     ] * 5
 
 
+@pytest.mark.slow
 def test_first_time_is_the_sample_day_in_new_york_daylight_saving_time(goog: BookSnapshots) -> None:
     assert goog.time[0] == pd.Timestamp("2012-06-21 13:30:00.015105074Z").value
 
@@ -94,6 +98,7 @@ def test_every_nanosecond_of_the_message_file_is_kept() -> None:
     assert read_lobster(orderbook, message).time.tolist() == expected
 
 
+@pytest.mark.slow
 def test_top_five_levels_of_goog_equal_the_five_level_file(goog: BookSnapshots) -> None:
     """The five-level file has the events that touch its levels: a subsequence of the ten-level file's."""
     five = read_lobster(*pair(GOOG_5))
@@ -111,6 +116,7 @@ def test_top_five_levels_of_goog_equal_the_five_level_file(goog: BookSnapshots) 
         np.testing.assert_array_equal(top[rows[0] :], getattr(five, name)[shown[rows[0] :]])
 
 
+@pytest.mark.slow
 def test_book_of_row_i_is_after_event_i(goog: BookSnapshots) -> None:
     """A new order adds its size to a level that is shown before and after it."""
     n_checked = 0
@@ -126,7 +132,7 @@ def test_book_of_row_i_is_after_event_i(goog: BookSnapshots) -> None:
     assert n_checked > 10_000
 
 
-@pytest.mark.parametrize("name", [GOOG_10, AMZN_1])
+@pytest.mark.parametrize("name", [pytest.param(GOOG_10, marks=pytest.mark.slow), AMZN_1])
 def test_trades_are_those_of_the_message_file_signed_against_the_resting_side(name: str) -> None:
     orderbook, message = pair(name)
     trades = read_lobster(orderbook, message).trades
@@ -145,6 +151,7 @@ def test_amzn_has_one_level_and_57515_states() -> None:
     assert books.quality["crossed"] == 0
 
 
+@pytest.mark.slow
 def test_batches_of_10000_equal_the_whole(goog: BookSnapshots) -> None:
     parts = list(iter_books(real_data(GOOG_10.format("orderbook")), 10_000))
     assert [len(part) for part in parts] == [10_000] * 14 + [7_916]
@@ -365,6 +372,7 @@ def pairs(draw: st.DrawFn) -> tuple[list[str], list[list[int]]]:
 
 @settings(deadline=None)
 @given(made=pairs(), batch_rows=st.integers(1, 7), sentinel=st.sampled_from([EMPTY, -EMPTY]), data=st.data())
+@pytest.mark.slow
 def test_sentinel_empties_its_level_only_without_size(
     tmp_path_factory: pytest.TempPathFactory,
     made: tuple[list[str], list[list[int]]],
@@ -430,6 +438,7 @@ def test_files_of_unequal_lengths_name_both_counts(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
 @settings(max_examples=400, deadline=None)
 @given(made=pairs(), kind=st.sampled_from(["message", "orderbook"]), data=st.data())
+@pytest.mark.slow
 def test_a_damaged_byte_is_refused_or_read_as_python_reads_it(
     tmp_path_factory: pytest.TempPathFactory, made: tuple[list[str], list[list[int]]], kind: str, data: st.DataObject
 ) -> None:
