@@ -65,6 +65,14 @@ def _files(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
 
+def _aged(root: Path) -> dict[str, int]:
+    """As `_files`, all made to look old first: what is written anew shows, however coarse the clock of the disk."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            os.utime(path, ns=(0, 0))
+    return _files(root)
+
+
 def _interrupt_after(monkeypatch: pytest.MonkeyPatch, n_batches: int) -> None:
     """Ctrl-C while the progress bar counts the rows of the n-th batch; of none: while it names the file."""
     n_counted = 0
@@ -151,7 +159,7 @@ def test_dates_are_those_of_the_sessions_time_zone(tmp_path: Path) -> None:
 
 def test_a_second_call_does_nothing(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
-    partitions, files = _convert(source, root), _files(root)
+    partitions, files = _convert(source, root), _aged(root)
     status, header = source.stat(), source.read_bytes().split(b"\n")[0] + b"\n"
     source.write_bytes(header.ljust(status.st_size, b"?"))  # reading any row of it would raise
     os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -168,7 +176,7 @@ def test_an_interruption_leaves_no_half_and_the_next_call_goes_on(
         _interrupt_after(patch, n_batches)
         with pytest.raises(KeyboardInterrupt):
             _convert(source, root, batch_rows=2)
-    before = _files(root)
+    before = _aged(root)
     assert len(before) == (2 if n_batches >= 9 else 0)  # books and trades of the first date
     assert all(name.startswith("symbol=XYZ/date=2025-04-03/") for name in before)
     _convert(source, root, batch_rows=2)
@@ -202,7 +210,7 @@ def test_a_changed_source_replaces_what_came_of_it(tmp_path: Path) -> None:
 def test_a_partition_taken_away_is_made_again(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
     partitions = _convert(source, root)
-    files = _files(root)
+    files = _aged(root)
     for path in partitions[1].iterdir():
         path.unlink()
     partitions[1].rmdir()
@@ -229,7 +237,7 @@ def test_morning_and_afternoon_in_two_files_become_one_date(tmp_path: Path, afte
         assert np.array_equal(read[name], np.concatenate([first_date[name], books[1][name]]), equal_nan=True), name
     assert len(read_books(root)) == 3 * ROWS_A_DATE
     assert read_books(root).trades.size.sum() == sum(part.trades.size.sum() for part in books)
-    files = _files(root)
+    files = _aged(root)
     assert [_convert(source, root) for source in pair] == [
         [root / f"symbol=XYZ/date={date}" for date in DATES[: 2 if source == morning else 1]] for source in pair
     ]
@@ -270,7 +278,7 @@ def test_parts_of_a_date_with_more_levels_are_padded(tmp_path: Path) -> None:
 def test_two_sources_whose_times_overlap_are_refused(tmp_path: Path) -> None:
     one, other, root = _mbp(tmp_path / "a.csv", DATES[:2]), _mbp(tmp_path / "b.csv", DATES[1:]), tmp_path / "store"
     _convert(one, root)
-    files = _files(root)
+    files = _aged(root)
     reason = r"a.csv and .*b.csv both hold symbol=XYZ/date=2025-04-04, .* overlap: .* 14:00:00Z to .* 14:00:07Z and"
     with pytest.raises(ValidationError, match=reason):
         _convert(other, root)
@@ -297,7 +305,7 @@ def test_a_source_that_changes_after_it_was_put_together_is_refused(tmp_path: Pa
     for source in (morning, afternoon):
         _convert(source, root)
     os.utime(morning, ns=(0, 0))
-    files = _files(root)
+    files = _aged(root)
     with pytest.raises(ValidationError, match=r"am.csv has changed since .*date=2025-04-03 was put together .*delete"):
         _convert(morning, root)
     assert _files(root) == files
@@ -312,7 +320,7 @@ def test_an_interruption_between_partition_and_record_repeats_nothing(tmp_path: 
     morning, afternoon = _mbp(tmp_path / "am.csv", DATES[:1]), _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
     root = tmp_path / "store"
     _convert(morning, root)
-    before = _files(root)
+    before = _aged(root)
     _convert(afternoon, root)
     (record,) = _files(root).keys() - before.keys()
     (root / record).unlink()

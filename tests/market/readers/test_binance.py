@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ SNAPSHOT = {"lastUpdateId": 100, "bids": [["10.0", "1"], ["9.9", "2"]], "asks": 
 
 
 @pytest.fixture(scope="module")
-def replays() -> dict[str, BookSnapshots]:
-    return {}
+def replays() -> Iterator[dict[str, BookSnapshots]]:
+    yield {}
+    messages.cache_clear()
 
 
 def replay(replays: dict[str, BookSnapshots], name: str) -> BookSnapshots:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -57,6 +58,12 @@ def write(folder: Path, messages: list[str], levels: list[list[int]] | None = No
 def message_rows(path: Path) -> list[list[str]]:
     with gzip.open(path, "rt") as file:
         return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parsed_messages() -> Iterator[None]:
+    yield
+    message_rows.cache_clear()
 
 
 @pytest.fixture(scope="module")
