@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import real_data
+from hypothesis import HealthCheck, settings
 
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
+
+# No property is about the time that drawing or checking an example takes: a busy machine may take any.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,8 @@
 from research_lib.market.book import BookSnapshots
 from research_lib.market.calibration import MarketProfile, measure_market
 from research_lib.market.comparison import chance_distances, profile_distances, profile_lines
+from research_lib.market.convert import convert
+from research_lib.market.daily import read_daily_bars, returns_before
 from research_lib.market.microstructure import (
     depth_within,
     imbalance,
@@ -11,7 +13,7 @@ from research_lib.market.microstructure import (
     summarise,
 )
 from research_lib.market.order_flow import OrderFlow
-from research_lib.market.presets import deep_stock, market_like, preset, thin_stock, wide_spread_stock
+from research_lib.market.presets import PRESETS, deep_stock, market_like, preset, thin_stock, wide_spread_stock
 from research_lib.market.quality import BookQuality, QualityPolicy, assess
 from research_lib.market.readers import iter_books, read_books
 from research_lib.market.readers.binance import read_binance
@@ -20,12 +22,13 @@ from research_lib.market.readers.lobster import read_lobster
 from research_lib.market.resilience import after_own_trades
 from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
-from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket
+from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket, count_quantile
 from research_lib.market.tally import assess_batches
 from research_lib.market.trades import Trades
 from research_lib.market.truth import TrueCurve
 
 __all__ = [
+    "PRESETS",
     "BookQuality",
     "BookSnapshots",
     "DayShape",
@@ -41,6 +44,8 @@ __all__ = [
     "assess",
     "assess_batches",
     "chance_distances",
+    "convert",
+    "count_quantile",
     "deep_stock",
     "depth_within",
     "imbalance",
@@ -54,8 +59,10 @@ __all__ = [
     "profile_lines",
     "read_binance",
     "read_books",
+    "read_daily_bars",
     "read_lobster",
     "read_mbp10",
+    "returns_before",
     "sample_batches",
     "summarise",
     "thin_stock",

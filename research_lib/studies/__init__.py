@@ -14,6 +14,7 @@ from research_lib.impact.coverage import KNOWN, censoring_bias, coverage, simula
 from research_lib.impact.kernel_coverage import kernel_coverage
 from research_lib.market.calibration import MarketProfile, measure_market, price_grid
 from research_lib.market.comparison import beside_preset, chance_distances, profile_distances, profile_lines
+from research_lib.market.presets import latent_correlation, latent_memory, market_like
 
 __all__ = [
     "CHOICES",
@@ -31,7 +32,10 @@ __all__ = [
     "dispersion_needed",
     "dispersion_table",
     "kernel_coverage",
+    "latent_correlation",
+    "latent_memory",
     "lognormal_saving",
+    "market_like",
     "measure_market",
     "multiverse",
     "multiverse_reading",

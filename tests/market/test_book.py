@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,6 @@ from helpers import one_book
 
 from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, Session
-from research_lib.market.user_frames import likely_renames
 
 START = 1_743_687_000 * 10**9
 
@@ -231,15 +232,27 @@ def test_other_names_are_guessed_and_the_guess_works(names: list[str]) -> None:
     frame = one.set_axis(names, axis=1).assign(venue=1.0)
     with pytest.raises(ValidationError, match=r"other columns than wanted, long: .* or wide: .*rename"):
         BookSnapshots.from_frame(frame)
-    books = BookSnapshots.from_frame(frame.rename(columns=likely_renames(frame.columns)))
+    books = BookSnapshots.from_frame(frame.rename(columns=_told_renames(frame)))
     assert books.bid_price.ravel().tolist() == [9.0, 10.0]
     assert books.ask_size.ravel().tolist() == [7.0, 0.0]
 
 
+def _told_renames(frame: pd.DataFrame) -> dict[str, str]:
+    """What `BookSnapshots.from_frame` says the columns may have been meant to be; {} where it has no guess."""
+    with pytest.raises(ValidationError) as refused:
+        BookSnapshots.from_frame(frame)
+    said = re.search(r"frame\.rename\(columns=(\{.*?\})\)", str(refused.value))
+    return ast.literal_eval(said[1]) if said else {}
+
+
+def _named(*names: str) -> pd.DataFrame:
+    return pd.DataFrame([[1.0] * len(names)] * 2, columns=list(names))
+
+
 def test_no_guess_is_better_than_a_half_one() -> None:
-    assert likely_renames(["date", "open", "high", "low", "close", "volume"]) == {}
-    assert likely_renames(["when", "bid", "ask"]) == {}
-    assert likely_renames(["Time", "Side", "Px", "Qty", "Lvl"]) == {
+    assert _told_renames(_named("date", "open", "high", "low", "close", "volume")) == {}
+    assert _told_renames(_named("when", "bid", "ask")) == {}
+    assert _told_renames(_named("Time", "Side", "Px", "Qty", "Lvl")) == {
         "Time": "time", "Side": "side", "Px": "price", "Qty": "size", "Lvl": "level"
     }  # fmt: skip
 

@@ -15,19 +15,26 @@ from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import (
+    PRESETS,
     BookSnapshots,
     DayShape,
-    MarketProfile,
     Memory,
     Session,
     SyntheticMarket,
-    measure_market,
+    count_quantile,
+    preset,
     read_books,
 )
-from research_lib.market.calibration import price_grid
-from research_lib.market.comparison import chance_distances, profile_distances
-from research_lib.market.presets import PRESETS, latent_correlation, latent_memory, market_like, preset
-from research_lib.market.synthetic import count_quantile
+from research_lib.studies import (
+    MarketProfile,
+    chance_distances,
+    latent_correlation,
+    latent_memory,
+    market_like,
+    measure_market,
+    price_grid,
+    profile_distances,
+)
 
 LOTS = {"thin_stock": 1.0, "wide_spread_stock": 1.0, "deep_stock": 100.0}
 
@@ -66,6 +73,7 @@ def made_up_market() -> SyntheticMarket:
     )
 
 
+@pytest.mark.slow
 def test_the_measurement_finds_what_was_put_in(rng: np.random.Generator) -> None:
     """80 days of 78 intervals; each bound is four standard deviations of the estimate over 16 seeds, or more."""
     market = made_up_market()
@@ -165,6 +173,7 @@ def lognormal_correlation(latent: np.ndarray) -> np.ndarray:
     return np.expm1(0.64 * latent) / np.expm1(0.64)
 
 
+@pytest.mark.slow
 def test_latent_correlation_inverts_a_closed_form() -> None:
     latent = np.array([0.01, 0.3, 0.5, 0.9])
     assert latent_correlation(lognormal_correlation(latent), lognormal_quantile) == pytest.approx(latent, abs=1e-6)
@@ -217,6 +226,7 @@ def test_presets_answer_to_their_names_and_keep_memory_per_minute() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.slow
 def test_a_preset_is_what_was_measured(name: str, profiles: dict[str, MarketProfile]) -> None:
     """The constants are the measurement, rounded to three digits.
 
@@ -248,6 +258,7 @@ def drawn(market: SyntheticMarket, n_levels: int) -> MarketProfile:
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.slow
 def test_a_preset_is_no_further_from_its_stock_than_from_itself(name: str, profiles: dict[str, MarketProfile]) -> None:
     """Every distance of the real day is below the largest of 19 days of the preset itself, what is named apart.
 
@@ -263,6 +274,7 @@ def test_a_preset_is_no_further_from_its_stock_than_from_itself(name: str, profi
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.slow
 def test_a_preset_remembers_for_minutes_as_its_stock_does(name: str, profiles: dict[str, MarketProfile]) -> None:
     """Depth's mean autocorrelation at lags 2 to 10, within 0.05 of the real day's.
 
@@ -313,6 +325,7 @@ def memoryless(market: SyntheticMarket) -> SyntheticMarket:
     ("without", "beaten"),
     [(flat_day, BEATS_A_FLAT_DAY), (memoryless, BEATS_NO_MEMORY)],
 )
+@pytest.mark.slow
 def test_day_shape_and_memory_bring_a_preset_closer_where_it_says_so(
     name: str,
     without: Callable[[SyntheticMarket], SyntheticMarket],
@@ -334,6 +347,7 @@ def test_day_shape_and_memory_bring_a_preset_closer_where_it_says_so(
 
 
 @pytest.mark.parametrize("name", ["thin_stock", "wide_spread_stock"])
+@pytest.mark.slow
 def test_one_day_by_half_hours_does_not_tell_depth_from_a_flat_day(
     name: str, profiles: dict[str, MarketProfile]
 ) -> None:
@@ -344,6 +358,7 @@ def test_one_day_by_half_hours_does_not_tell_depth_from_a_flat_day(
     assert profile_distances(real, synthetic).loc["depth over the day", "distance"] < limit
 
 
+@pytest.mark.slow
 def test_the_surge_before_the_close_is_no_chance(profiles: dict[str, MarketProfile]) -> None:
     """FROG's last minute shows over three times its mean depth; of 400 flat days none comes near."""
     books = read_books(real_data(REAL["thin_stock"])).sample(Session())
@@ -359,6 +374,7 @@ MISFIT = {"thin_stock": 0.02, "wide_spread_stock": 0.07, "deep_stock": 0.12}
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.slow
 def test_the_fit_recovers_the_true_curve(name: str, rng: np.random.Generator) -> None:
     """300 days of half-hours: the fit is the family's best approximation of the truth, up to sampling noise.
 

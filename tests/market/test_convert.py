@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import real_data
+from tqdm import tqdm
 
 from research_lib.__main__ import main
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market import BookSnapshots, Session, iter_books, read_books, read_mbp10
-from research_lib.market.convert import convert
-from research_lib.market.readers import databento
+from research_lib.market import BookSnapshots, Session, convert, iter_books, read_books, read_mbp10
 
 BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")
 TRADE_ARRAYS = ("time", "price", "size", "aggressor")
@@ -64,17 +65,48 @@ def _files(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
 
+def _aged(root: Path) -> dict[str, int]:
+    """As `_files`, all made to look old first: what is written anew shows, however coarse the clock of the disk."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            os.utime(path, ns=(0, 0))
+    return _files(root)
+
+
 def _interrupt_after(monkeypatch: pytest.MonkeyPatch, n_batches: int) -> None:
-    """Ctrl-C while the batch after the first `n_batches` is read."""
-    whole = databento.batches
+    """Ctrl-C while the progress bar counts the rows of the n-th batch; of none: while it names the file."""
+    n_counted = 0
 
-    def batches(path: Path, batch_rows: int, session: Session) -> Iterator[BookSnapshots]:
-        for k, books in enumerate(whole(path, batch_rows, session)):
-            if k == n_batches:
-                raise KeyboardInterrupt
-            yield books
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(databento, "batches", batches)
+    def update(*_: object) -> None:
+        nonlocal n_counted
+        n_counted += 1
+        if n_counted == n_batches:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tqdm, "update", update)
+    if n_batches == 0:
+        monkeypatch.setattr(tqdm, "set_description", interrupt)
+
+
+KILLED = """
+import os, signal, sys
+from tqdm import tqdm
+from research_lib.market import convert
+
+n_counted = 0
+
+def update(*_):
+    global n_counted
+    n_counted += 1
+    if n_counted == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+tqdm.update = update
+convert(sys.argv[1], sys.argv[2], progress=False, batch_rows=2)
+"""
 
 
 @pytest.mark.parametrize("batch_rows", [1, 5, 8, 11, 1_000])
@@ -88,6 +120,7 @@ def test_what_is_read_back_is_the_source(tmp_path: Path, batch_rows: int) -> Non
 
 
 @pytest.mark.parametrize("batch_rows", [3_000, 100_000])
+@pytest.mark.slow
 def test_frog_is_read_back_as_it_was(tmp_path: Path, frog_file: Path, batch_rows: int) -> None:
     _convert(frog_file, tmp_path, batch_rows=batch_rows)
     _assert_same(read_books(tmp_path), read_mbp10(frog_file))
@@ -102,6 +135,7 @@ def test_frog_is_read_back_as_it_was(tmp_path: Path, frog_file: Path, batch_rows
         "databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst",
     ],
 )
+@pytest.mark.slow
 def test_real_files_of_other_formats_are_read_back_as_they_were(tmp_path: Path, name: str) -> None:
     source = real_data(name)
     _convert(source, tmp_path, batch_rows=20_000)
@@ -123,10 +157,12 @@ def test_dates_are_those_of_the_sessions_time_zone(tmp_path: Path) -> None:
     assert [path.name for path in _convert(source, tmp_path / "b", session=utc)] == ["date=2025-04-04"]
 
 
-def test_a_second_call_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_does_nothing(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
-    partitions, files = _convert(source, root), _files(root)
-    _interrupt_after(monkeypatch, 0)  # reading the source at all would raise
+    partitions, files = _convert(source, root), _aged(root)
+    status, header = source.stat(), source.read_bytes().split(b"\n")[0] + b"\n"
+    source.write_bytes(header.ljust(status.st_size, b"?"))  # reading any row of it would raise
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert _convert(source, root) == partitions
     assert _files(root) == files
 
@@ -140,7 +176,7 @@ def test_an_interruption_leaves_no_half_and_the_next_call_goes_on(
         _interrupt_after(patch, n_batches)
         with pytest.raises(KeyboardInterrupt):
             _convert(source, root, batch_rows=2)
-    before = _files(root)
+    before = _aged(root)
     assert len(before) == (2 if n_batches >= 9 else 0)  # books and trades of the first date
     assert all(name.startswith("symbol=XYZ/date=2025-04-03/") for name in before)
     _convert(source, root, batch_rows=2)
@@ -150,13 +186,11 @@ def test_an_interruption_leaves_no_half_and_the_next_call_goes_on(
     _assert_same(read_books(root), read_mbp10(source))
 
 
-def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
-    with monkeypatch.context() as patch:
-        _interrupt_after(patch, 3)
-        patch.setattr("research_lib.market.convert._Writer.abandon", lambda self: None)
-        with pytest.raises(KeyboardInterrupt):
-            _convert(source, root, batch_rows=2)
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(source), str(root)], timeout=600, check=False)
+    assert ended.returncode == -signal.SIGKILL
     assert [path.name for path in root.iterdir() if path.name.startswith("_unfinished")]
     _convert(source, root, batch_rows=2)
     assert sorted(path.name for path in root.iterdir()) == ["_sources", "symbol=XYZ"]
@@ -176,7 +210,7 @@ def test_a_changed_source_replaces_what_came_of_it(tmp_path: Path) -> None:
 def test_a_partition_taken_away_is_made_again(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
     partitions = _convert(source, root)
-    files = _files(root)
+    files = _aged(root)
     for path in partitions[1].iterdir():
         path.unlink()
     partitions[1].rmdir()
@@ -203,7 +237,7 @@ def test_morning_and_afternoon_in_two_files_become_one_date(tmp_path: Path, afte
         assert np.array_equal(read[name], np.concatenate([first_date[name], books[1][name]]), equal_nan=True), name
     assert len(read_books(root)) == 3 * ROWS_A_DATE
     assert read_books(root).trades.size.sum() == sum(part.trades.size.sum() for part in books)
-    files = _files(root)
+    files = _aged(root)
     assert [_convert(source, root) for source in pair] == [
         [root / f"symbol=XYZ/date={date}" for date in DATES[: 2 if source == morning else 1]] for source in pair
     ]
@@ -244,7 +278,7 @@ def test_parts_of_a_date_with_more_levels_are_padded(tmp_path: Path) -> None:
 def test_two_sources_whose_times_overlap_are_refused(tmp_path: Path) -> None:
     one, other, root = _mbp(tmp_path / "a.csv", DATES[:2]), _mbp(tmp_path / "b.csv", DATES[1:]), tmp_path / "store"
     _convert(one, root)
-    files = _files(root)
+    files = _aged(root)
     reason = r"a.csv and .*b.csv both hold symbol=XYZ/date=2025-04-04, .* overlap: .* 14:00:00Z to .* 14:00:07Z and"
     with pytest.raises(ValidationError, match=reason):
         _convert(other, root)
@@ -271,7 +305,7 @@ def test_a_source_that_changes_after_it_was_put_together_is_refused(tmp_path: Pa
     for source in (morning, afternoon):
         _convert(source, root)
     os.utime(morning, ns=(0, 0))
-    files = _files(root)
+    files = _aged(root)
     with pytest.raises(ValidationError, match=r"am.csv has changed since .*date=2025-04-03 was put together .*delete"):
         _convert(morning, root)
     assert _files(root) == files
@@ -281,22 +315,18 @@ def test_a_source_that_changes_after_it_was_put_together_is_refused(tmp_path: Pa
     assert len(read_books(root)) == 2 * ROWS_A_DATE
 
 
-def test_an_interruption_between_partition_and_record_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_between_partition_and_record_repeats_nothing(tmp_path: Path) -> None:
+    """As if the process had ended there: the afternoon's rows are in the date, and nothing else says so."""
     morning, afternoon = _mbp(tmp_path / "am.csv", DATES[:1]), _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
     root = tmp_path / "store"
     _convert(morning, root)
-    with monkeypatch.context() as patch:
-        patch.setattr("research_lib.market.sources.Source.write_record", _interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            _convert(afternoon, root)
+    before = _aged(root)
+    _convert(afternoon, root)
+    (record,) = _files(root).keys() - before.keys()
+    (root / record).unlink()
     _convert(afternoon, root)
     assert len(read_books(root)) == 2 * ROWS_A_DATE
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    assert record in _files(root)
 
 
 def test_another_session_is_refused(tmp_path: Path) -> None:
@@ -425,6 +455,7 @@ def test_the_command_line_takes_the_session(tmp_path: Path, capsys: pytest.Captu
     assert "close '25:00' is not a time of day" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_night_of_futures_belongs_to_its_trading_date(tmp_path: Path) -> None:
     source = real_data("databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst")
     globex = Session(23, "18:00", "17:00", opens_day_before=True)

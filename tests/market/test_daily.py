@@ -12,7 +12,7 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.daily import read_daily_bars, returns_before
+from research_lib.market import read_daily_bars, returns_before
 
 
 def _written(folder: Path, name: str, bars: str, factors: str | None) -> Path:

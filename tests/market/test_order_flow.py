@@ -10,8 +10,7 @@ import pytest
 
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
-from research_lib.market import Session, SyntheticMarket
-from research_lib.market.order_flow import OrderFlow
+from research_lib.market import OrderFlow, Session, SyntheticMarket
 
 
 def averaged_autocorrelation(flow: OrderFlow, lags: list[int], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -22,6 +21,7 @@ def averaged_autocorrelation(flow: OrderFlow, lags: list[int], rng: np.random.Ge
 
 
 @pytest.mark.parametrize("exponent", [0.3, 0.5, 0.8])
+@pytest.mark.slow
 def test_signs_follow_the_closed_form(exponent: float, rng: np.random.Generator) -> None:
     flow = OrderFlow(sign_exponent=exponent, split_share=0.7)
     lags = [1, 2, 5, 20, 100, 500]
@@ -29,6 +29,7 @@ def test_signs_follow_the_closed_form(exponent: float, rng: np.random.Generator)
     assert np.all(np.abs(seen - flow.sign_autocorrelation(lags)) < 4.5 * error)
 
 
+@pytest.mark.slow
 def test_the_sign_exponent_is_the_slope(rng: np.random.Generator) -> None:
     """Log-log slope over lags 20 to 200, where C(k) is within 1 % of its power law; its error from the points'."""
     flow = OrderFlow(sign_exponent=0.5, split_share=1.0)
@@ -39,6 +40,7 @@ def test_the_sign_exponent_is_the_slope(rng: np.random.Generator) -> None:
     assert np.polyfit(np.log(lags), np.log(flow.sign_autocorrelation(lags)), 1)[0] == pytest.approx(-0.5, abs=0.01)
 
 
+@pytest.mark.slow
 def test_no_split_orders_leave_no_memory(rng: np.random.Generator) -> None:
     flow = OrderFlow(split_share=0.0)
     seen, error = averaged_autocorrelation(flow, [1, 10], rng)

@@ -9,8 +9,7 @@ import pytest
 
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, Session, SyntheticMarket
-from research_lib.market.resilience import after_own_trades
+from research_lib.market import BookSnapshots, Session, SyntheticMarket, after_own_trades
 
 MINUTE = 60 * 10**9
 MORNING = 1_704_207_600_000_000_000  # 2024-01-02 10:00 New York

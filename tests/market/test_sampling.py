@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, Session, iter_books, read_books
-from research_lib.market.sampling import sample_batches
+from research_lib.market import BookSnapshots, Session, iter_books, read_books, sample_batches
 
 SESSION = Session(13)
 BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")
@@ -40,10 +39,10 @@ def _assert_same(one: BookSnapshots, other: BookSnapshots) -> None:
         assert np.array_equal(one[name], other[name], equal_nan=True), name
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 7, 50, 239, 240])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 2, 3, 7, 50, 119, 120])
 def test_batches_of_any_size_are_sampled_as_the_whole(rng: np.random.Generator, rows: int) -> None:
     for _ in range(3):
-        books = _random_books(rng)
+        books = _random_books(rng, 120)
         whole = books.sample(SESSION)
         assert 0 < whole.complete.sum() < len(whole)
         _assert_same(sample_batches(_batches(books, rows), SESSION), whole)
@@ -109,6 +108,7 @@ def test_what_concat_refuses_is_refused(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("rows", [500, 9_999])
+@pytest.mark.slow
 def test_frog_is_sampled_in_batches_as_whole(frog_file: Path, rows: int) -> None:
     whole = read_books(frog_file).sample(Session())
     _assert_same(sample_batches(iter_books(frog_file, rows), Session()), whole)

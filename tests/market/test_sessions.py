@@ -12,12 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import Session
-from research_lib.market.sessions import nanoseconds
+from research_lib.market import BookSnapshots, Session
 
 
 def _ns(text: str) -> int:
     return int(pd.Timestamp(text).as_unit("ns").value)
+
+
+def _at(time: object) -> BookSnapshots:
+    """The same one-level book at each time."""
+    n = len(time)  # type: ignore[arg-type]
+    return BookSnapshots(time, np.full((n, 1), 1.0), np.ones((n, 1)), np.full((n, 1), 2.0), np.ones((n, 1)))  # type: ignore[arg-type]
 
 
 def test_opening_follows_daylight_saving() -> None:
@@ -49,17 +54,17 @@ def test_times_outside_the_session_have_no_interval() -> None:
 
 def test_microsecond_times_become_the_same_nanoseconds() -> None:
     microseconds = pd.DatetimeIndex(["2025-04-03 13:30:00.125"], tz="UTC").as_unit("us")
-    assert nanoseconds(microseconds).tolist() == [_ns("2025-04-03 13:30:00.125Z")]
+    assert _at(microseconds).time.tolist() == [_ns("2025-04-03 13:30:00.125Z")]
 
 
 def test_naive_times_are_refused_with_the_remedy() -> None:
     with pytest.raises(ValidationError, match="no time zone; localise"):
-        nanoseconds(pd.DatetimeIndex(["2025-04-03 13:30"]))
+        _at(pd.DatetimeIndex(["2025-04-03 13:30"]))
 
 
 def test_missing_times_are_refused_with_their_row() -> None:
     with pytest.raises(ValidationError, match="missing in 1 rows, first in row 1"):
-        nanoseconds(pd.DatetimeIndex(["2025-04-03 13:30", None], tz="UTC"))
+        _at(pd.DatetimeIndex(["2025-04-03 13:30", None], tz="UTC"))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_integers_that_cannot_be_nanoseconds_are_refused() -> None:
     with pytest.raises(
         ValidationError, match=r"time looks like microseconds \(first 1743687000000000\), nanoseconds are due; convert"
     ):
-        nanoseconds(microseconds)
+        _at(microseconds)
 
 
 def test_a_session_is_made_of_what_yaml_holds() -> None:

@@ -10,9 +10,7 @@ import pytest
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.impact import slippage_curves
-from research_lib.market import BookSnapshots, Session, SyntheticMarket
-from research_lib.market.presets import PRESETS, preset
-from research_lib.market.synthetic import DayShape, Memory
+from research_lib.market import PRESETS, BookSnapshots, DayShape, Memory, Session, SyntheticMarket, preset
 
 
 def test_the_same_seed_gives_the_same_books() -> None:
@@ -22,6 +20,7 @@ def test_the_same_seed_gives_the_same_books() -> None:
     assert not np.array_equal(first.ask_size, market.books(26, 5, np.random.default_rng(2)).ask_size)
 
 
+@pytest.mark.slow
 def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) -> None:
     """The closed form against 40,000 drawn books, within four standard errors of the mean."""
     session = Session(2)
@@ -40,6 +39,7 @@ def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) 
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.slow
 def test_true_curve_of_a_preset_is_the_mean_over_books_that_remember(name: str, rng: np.random.Generator) -> None:
     """Days are independent, intervals are not: the mean error of each day is one observation, 400 of them, 4 errors."""
     session = Session(13)
@@ -99,6 +99,7 @@ def test_true_curve_is_known_interval_by_interval() -> None:
     assert np.isnan(curve.cost(between)).sum() == 2
 
 
+@pytest.mark.slow
 def test_the_limit_of_the_true_curve_is_filled_by_200_levels(rng: np.random.Generator) -> None:
     """A normal sum falls four deviations below its mean once in 31,000 times: not in 2,600 books of two sides."""
     market = preset("thin_stock", Session(13))
@@ -157,6 +158,7 @@ def _days(books: BookSnapshots, values: np.ndarray, n_intervals: int) -> np.ndar
     return values.reshape(-1, n_intervals)
 
 
+@pytest.mark.slow
 def test_memory_leaves_the_law_of_a_single_book_alone(rng: np.random.Generator) -> None:
     """Mean and variance of spread and size with and without memory, within four errors over independent days."""
     session = Session(13)
@@ -178,6 +180,7 @@ def test_memory_leaves_the_law_of_a_single_book_alone(rng: np.random.Generator) 
         assert abs(plain - remembering) < 4 * np.hypot(error, other)
 
 
+@pytest.mark.slow
 def test_the_latent_memory_is_there_and_ends_with_the_day(rng: np.random.Generator) -> None:
     """Sizes of gamma shape 40 are all but normal: their correlation is that of the latents, fast and slow."""
     depth_memory = Memory(1.0, 6.0, 0.5)  # 0.70, ..., 0.42 at lag 3, where the fast part alone has 0.06

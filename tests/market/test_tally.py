@@ -12,9 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, assess_batches, iter_books, read_books
-from research_lib.market.quality import KEEP_ALL, MEANING
+from research_lib.market import (
+    BookQuality,
+    BookSnapshots,
+    QualityPolicy,
+    Session,
+    assess,
+    assess_batches,
+    iter_books,
+    read_books,
+)
 
+KINDS = list(assess_batches([]).counts)
+KEEP_ALL = QualityPolicy(**dict.fromkeys(KINDS, "keep"))  # type: ignore[arg-type]
 ARL = "databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbp10_reconstructed.csv.gz"
 MINUTE = 60 * 10**9
 MONDAY_OPEN = 1_736_173_800 * 10**9  # 2025-01-06 09:30 New York
@@ -46,6 +56,7 @@ def _troubled(draw: st.DrawFn) -> BookSnapshots:
 
 @settings(max_examples=60, deadline=None)
 @given(_troubled(), st.data())
+@pytest.mark.slow
 def test_batches_cut_anywhere_are_assessed_as_the_whole(books: BookSnapshots, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(books)), max_size=8)))
     session = Session(13)
@@ -53,10 +64,11 @@ def test_batches_cut_anywhere_are_assessed_as_the_whole(books: BookSnapshots, da
 
 
 @settings(max_examples=40, deadline=None)
-@given(_troubled(), st.sampled_from(list(MEANING)), st.data())
+@given(_troubled(), st.sampled_from(KINDS), st.data())
+@pytest.mark.slow
 def test_a_refusal_says_the_same(books: BookSnapshots, kind: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(books)), max_size=8)))
-    policy = QualityPolicy(**{**dict.fromkeys(MEANING, "keep"), kind: "raise"})  # type: ignore[arg-type]
+    policy = QualityPolicy(**{**dict.fromkeys(KINDS, "keep"), kind: "raise"})  # type: ignore[arg-type]
     if not assess(books, policy=KEEP_ALL)[1][kind]:
         assert assess_batches(_cut(books, cuts), policy=policy)[kind] == 0
         return
@@ -67,13 +79,22 @@ def test_a_refusal_says_the_same(books: BookSnapshots, kind: str, data: st.DataO
     assert str(cut.value) == str(whole.value)
 
 
+@pytest.fixture(scope="module")
+def real_books(frog_file: Path) -> list[tuple[BookSnapshots, BookQuality]]:
+    """ARL and FROG, and what is counted of the whole."""
+    read = [read_books(path) for path in (real_data(ARL), frog_file)]
+    return [(books, assess(books, policy=KEEP_ALL)[1]) for books in read]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_arl_and_frog_cut_at_random_rows_are_assessed_as_the_whole(frog_file: Path, seed: int) -> None:
+def test_arl_and_frog_cut_at_random_rows_are_assessed_as_the_whole(
+    real_books: list[tuple[BookSnapshots, BookQuality]], seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    for path in (real_data(ARL), frog_file):
-        books = read_books(path)
+    for books, whole in real_books:
         cuts = np.sort(rng.integers(0, len(books) + 1, 12)).tolist()
-        assert assess_batches(_cut(books, cuts), policy=KEEP_ALL) == assess(books, policy=KEEP_ALL)[1]
+        assert assess_batches(_cut(books, cuts), policy=KEEP_ALL) == whole
 
 
 def test_arl_streamed_from_its_file_shows_every_trouble() -> None:

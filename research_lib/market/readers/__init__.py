@@ -24,7 +24,7 @@ from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.quality import QualityPolicy
 from research_lib.market.readers import cells, store
-from research_lib.market.readers.source import head, missing
+from research_lib.market.readers.source import first_lines, missing
 from research_lib.market.sessions import Session
 from research_lib.market.user_frames import WANTED, likely_renames
 from research_lib.monitoring import timed
@@ -202,7 +202,9 @@ def _unknown(path: Path, start: bytes) -> ValidationError:
 
 
 def known_format(path: Path) -> tuple[Any | None, bytes]:
-    """The module that reads `path`, None where there is none, and the first bytes of its content (a folder has none).
+    """The module that reads `path`, None where there is none, and how its content begins (a folder has none).
+
+    That is 8 KiB, and more where its first line, which may be a header of many columns, is longer.
 
     Raises
     ------
@@ -213,7 +215,7 @@ def known_format(path: Path) -> tuple[Any | None, bytes]:
     """
     if not path.exists():
         raise missing(path)
-    start = head(path) if path.is_file() else b""
+    start = first_lines(path, 1) if path.is_file() else b""
     return next((module for module in _modules() if module.matches(path, start)), None), start
 
 

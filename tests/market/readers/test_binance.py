@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots
-from research_lib.market.readers import binance
-from research_lib.market.readers.binance import read_binance
+from research_lib.market import BookSnapshots, iter_books, read_binance, read_books
 
 SPOT_BTC = "binance_raw_stream/spot_btcusdt_20240808.jsonl.gz"
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
@@ -25,15 +24,18 @@ FUTURES = "binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"
 # states are the depth lines of the file (grep -c) less those that end at or before lastUpdateId
 STATES = {SPOT_BTC: 3_451 - 2, SPOT_ETH: 3_434 - 2, FUTURES: 6_551 - 4}
 TRADES = {SPOT_BTC: 9_757, SPOT_ETH: 6_106, FUTURES: 21_313}
-RECORDINGS = list(STATES)
+SLOW = pytest.mark.slow
+SPOT = [pytest.param(SPOT_BTC, marks=SLOW), SPOT_ETH]
+RECORDINGS = [*SPOT, pytest.param(FUTURES, marks=SLOW)]
 
 START_MS = 1_723_161_255_000
 SNAPSHOT = {"lastUpdateId": 100, "bids": [["10.0", "1"], ["9.9", "2"]], "asks": [["10.1", "3"], ["10.2", "4"]]}
 
 
 @pytest.fixture(scope="module")
-def replays() -> dict[str, BookSnapshots]:
-    return {}
+def replays() -> Iterator[dict[str, BookSnapshots]]:
+    yield {}
+    messages.cache_clear()
 
 
 def replay(replays: dict[str, BookSnapshots], name: str) -> BookSnapshots:
@@ -42,11 +44,11 @@ def replay(replays: dict[str, BookSnapshots], name: str) -> BookSnapshots:
     return replays[name]
 
 
-def messages(name: str) -> Iterator[dict[str, Any]]:
+@cache
+def messages(name: str) -> list[dict[str, Any]]:
     with gzip.open(real_data(name), "rt") as file:
-        for line in file:
-            message = json.loads(line.split(" ", 1)[1])
-            yield message.get("data", message)
+        lines = [json.loads(line.split(" ", 1)[1]) for line in file]
+    return [message.get("data", message) for message in lines]
 
 
 def update_ids(name: str) -> list[int]:
@@ -100,7 +102,7 @@ def test_touch_equals_the_book_ticker_of_the_same_update_id(replays: dict[str, B
     np.testing.assert_array_equal(touch, [values for _, values in rows])
 
 
-@pytest.mark.parametrize("name", [SPOT_BTC, SPOT_ETH])
+@pytest.mark.parametrize("name", SPOT)
 def test_spot_touch_equals_the_last_book_ticker_at_every_update(replays: dict[str, BookSnapshots], name: str) -> None:
     """The spot ticker tells every change of the touch, so the last one up to an id holds there."""
     books = replay(replays, name)
@@ -142,9 +144,10 @@ def test_trades_are_all_there_and_a_selling_aggressor_met_a_buying_maker(
 
 
 @pytest.mark.parametrize("batch_rows", [1_000, 3_449])
+@pytest.mark.slow
 def test_batches_equal_the_whole(replays: dict[str, BookSnapshots], batch_rows: int) -> None:
     books = replay(replays, SPOT_BTC)
-    parts = list(binance.batches(real_data(SPOT_BTC), batch_rows))
+    parts = list(iter_books(real_data(SPOT_BTC), batch_rows))
     assert [len(part) for part in parts] == [batch_rows] * (3_449 // batch_rows) + [3_449 % 1_000] * (
         batch_rows == 1_000
     )
@@ -348,8 +351,11 @@ def test_half_a_message_names_its_line(
         read_binance(path)
 
 
-def test_matches_recordings_by_their_first_line() -> None:
-    assert binance.matches(Path("x"), b'1723161253937085768 {"stream":"btcusdt@depth"')
-    assert binance.matches(Path("x"), b'1723161253937085768 {"lastUpdateId":5')
-    assert not binance.matches(Path("x"), b'{"stream":"btcusdt@depth"')
-    assert not binance.matches(Path("x"), b"1723161253937085768,1,2")
+def test_recordings_are_known_by_their_first_line_whatever_their_name(tmp_path: Path) -> None:
+    update = depth(99, 101)
+    for first, second in ((SNAPSHOT, update), (update, SNAPSHOT)):
+        recording = write(tmp_path, first, second).rename(tmp_path / "of_today.txt")
+        np.testing.assert_array_equal(read_books(recording).bid_price[0, :2], [10.0, 9.9])
+    for line in ('{"stream":"btcusdt@depth"', "1723161253937085768,1,2"):
+        with pytest.raises(ValidationError, match=r"recording\.jsonl is of no known format"):
+            read_books(write(tmp_path, line))

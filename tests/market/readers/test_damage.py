@@ -16,9 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, Session
-from research_lib.market.readers import databento, databento_dbn, frames
-from research_lib.market.readers.source import head
+from research_lib.market import BookSnapshots, QualityPolicy, iter_books
 
 START_NS = 1_743_690_600_000_000_000  # 2025-04-03 10:30 New York
 LAYOUTS = ("mbp", "long", "wide")
@@ -76,12 +74,8 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _read(path: Path, batch_rows: int = 1_000, **options: bool) -> BookSnapshots:
-    start = head(path)
-    for module in (databento_dbn, databento, frames):
-        if module.matches(path, start):
-            return BookSnapshots.concat(list(module.batches(path, batch_rows, Session(), **options)))
-    raise ValidationError(f"{path} is of no known format")
+def _read(path: Path, batch_rows: int = 1_000, policy: QualityPolicy | None = None) -> BookSnapshots:
+    return BookSnapshots.concat(list(iter_books(path, batch_rows, policy=policy)))
 
 
 def _read_or_refused(path: Path) -> BookSnapshots | None:
@@ -110,6 +104,7 @@ def _numeric(frame: pd.DataFrame) -> list[str]:
 
 @damaged
 @given(books(), layouts, encodings, st.integers(1, 7), st.randoms(use_true_random=False))
+@pytest.mark.slow
 def test_shuffled_and_further_columns_give_the_same_books(
     known: BookSnapshots, layout: str, encoding: str, batch_rows: int, random: Any
 ) -> None:
@@ -196,6 +191,7 @@ def test_another_delimiter_is_named(known: BookSnapshots, layout: str, delimiter
     st.sampled_from([9_999_999_999.0, -9_999_999_999.0, 9_223_372_036.854775807, 2.0**63, np.inf, np.nan, 0.0]),
     st.data(),
 )
+@pytest.mark.slow
 def test_a_sentinel_is_an_empty_level_or_refused(
     known: BookSnapshots, layout: str, encoding: str, sentinel: float, data: st.DataObject
 ) -> None:
@@ -227,6 +223,7 @@ def test_a_sentinel_is_an_empty_level_or_refused(
     st.sampled_from([np.nan, np.inf, -np.inf, -5.0]),
     st.data(),
 )
+@pytest.mark.slow
 def test_what_is_no_number_is_refused_by_name_or_flagged(
     known: BookSnapshots, layout: str, encoding: str, batch_rows: int, kind: str, value: float, data: st.DataObject
 ) -> None:
@@ -242,9 +239,9 @@ def test_what_is_no_number_is_refused_by_name_or_flagged(
         assert all(part in str(refused.value) for part in (str(path), f"column {column}", f"row {row}"))
         if kind == "price" and value < 0 and np.isfinite(value):  # a number, and no price: never a matter of policy
             with pytest.raises(ValidationError, match="must be above 0"):
-                _read(path, batch_rows, flag_non_finite=True)
+                _read(path, batch_rows, policy=QualityPolicy(non_finite="drop"))
             return
-        read = _read(path, batch_rows, flag_non_finite=True)
+        read = _read(path, batch_rows, policy=QualityPolicy(non_finite="drop"))
     side, level = (frame["side"][row], frame["level"][row] - 1) if layout == "long" else ("ask", 0)
     snapshot = int(np.searchsorted(known.time, frame[TIME[layout]].dt.as_unit("ns").astype("int64")[row]))
     assert np.flatnonzero(read.non_finite).tolist() == [snapshot]
@@ -285,6 +282,7 @@ def test_two_symbols_name_the_row(
 
 @damaged
 @given(books(), layouts, encodings)
+@pytest.mark.slow
 def test_microsecond_times_are_never_taken_for_nanoseconds(known: BookSnapshots, layout: str, encoding: str) -> None:
     coarse = BookSnapshots(
         START_NS + np.arange(len(known)) * 1_000, *(known[name] for name in ARRAYS[1:]), symbol=known.symbol

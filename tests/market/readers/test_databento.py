@@ -13,10 +13,14 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market import BookSnapshots, Session, read_mbp10
-from research_lib.market.readers import databento
+from research_lib.market import BookSnapshots, Session, iter_books, read_mbp10
 
 N_ROWS = 6
+
+
+@pytest.fixture(scope="module")
+def frog(frog_file: Path) -> BookSnapshots:
+    return read_mbp10(frog_file)
 
 
 def _mbp10(**columns: list[Any]) -> pd.DataFrame:
@@ -121,16 +125,16 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         read_mbp10(tmp_path / "nowhere.csv")
 
 
-def test_frog_is_read_whole(frog_file: Path) -> None:
-    books = read_mbp10(frog_file)
+def test_frog_is_read_whole(frog: BookSnapshots) -> None:
+    books = frog
     assert len(books) == 33_286
     assert np.median(2 * books.half_spread) == pytest.approx(0.06)
     counts = books.quality
     assert [counts[name] for name in ("crossed", "locked", "empty_levels", "unordered_levels")] == [0, 0, 0, 0]
 
 
-def test_frog_books_before_the_opening_cross_are_never_sampled(frog_file: Path) -> None:
-    books = read_mbp10(frog_file)
+def test_frog_books_before_the_opening_cross_are_never_sampled(frog: BookSnapshots) -> None:
+    books = frog
     cross = np.argmax(books.time == pd.Timestamp("2025-04-03 13:30:00.976597513Z").as_unit("ns").value)
     assert not books.complete[: cross + 1].any()
     # Even half-second intervals find no book before the cross; minutes find one from the second on.
@@ -142,8 +146,8 @@ def test_frog_books_before_the_opening_cross_are_never_sampled(frog_file: Path) 
     assert not minutes.complete[0]
 
 
-def test_frog_samples_show_what_was_visible_at_the_start(frog_file: Path) -> None:
-    books = read_mbp10(frog_file)
+def test_frog_samples_show_what_was_visible_at_the_start(frog: BookSnapshots) -> None:
+    books = frog
     session = Session(390)
     sampled = books.sample(session)
     usable = books.take(books.complete)
@@ -214,7 +218,7 @@ def test_the_opening_cross_does_not_depend_on_the_batches(
     if cross_row is not None:
         action[cross_row], side[cross_row] = "T", "N"
     path = _write(_mbp10(action=action, side=side), tmp_path / "book.csv")
-    parts = list(databento.batches(path, batch_rows, Session()))
+    parts = list(iter_books(path, batch_rows))
     before = 0 if cross_row is None else cross_row + 1
     assert BookSnapshots.concat(parts).complete.tolist() == [False] * before + [True] * (N_ROWS - before)
 
@@ -222,14 +226,14 @@ def test_the_opening_cross_does_not_depend_on_the_batches(
 @pytest.mark.parametrize("batch_rows", [1, 2, 6])
 def test_a_second_hidden_trade_in_the_first_minute_is_no_cross(tmp_path: Path, batch_rows: int) -> None:
     frame = _mbp10(action=["A", "T", "C", "T", "A", "A"], side=["B", "B", "A", "N", "A", "A"])
-    parts = list(databento.batches(_write(frame, tmp_path / "book.csv"), batch_rows, Session()))
+    parts = list(iter_books(_write(frame, tmp_path / "book.csv"), batch_rows))
     assert BookSnapshots.concat(parts).complete.tolist() == [True, False, True, True, True, True]
 
 
 def test_nothing_is_held_back_after_the_first_minute(tmp_path: Path) -> None:
     times = [f"2025-04-03T13:30:{s:02d}Z" for s in (0, 30, 59)] + [f"2025-04-03T13:3{m}:00Z" for m in (1, 2, 3)]
     path = _write(_mbp10(ts_event=times), tmp_path / "book.csv")
-    assert [len(part) for part in databento.batches(path, 1, Session())] == [4, 1, 1]
+    assert [len(part) for part in iter_books(path, 1)] == [4, 1, 1]
 
 
 def _equal(one: BookSnapshots, other: BookSnapshots) -> bool:
@@ -240,14 +244,14 @@ def _equal(one: BookSnapshots, other: BookSnapshots) -> bool:
     )
 
 
-def test_frog_is_the_same_in_batches(frog_file: Path) -> None:
-    parts = list(databento.batches(frog_file, 1_000, Session()))
+def test_frog_is_the_same_in_batches(frog_file: Path, frog: BookSnapshots) -> None:
+    parts = list(iter_books(frog_file, 1_000))
     assert {len(part) for part in parts[1:-1]} == {1_000}
-    assert _equal(BookSnapshots.concat(parts), read_mbp10(frog_file))
+    assert _equal(BookSnapshots.concat(parts), frog)
 
 
-def test_frog_trades_keep_hidden_ones_apart(frog_file: Path) -> None:
-    trades = read_mbp10(frog_file).trades
+def test_frog_trades_keep_hidden_ones_apart(frog: BookSnapshots) -> None:
+    trades = frog.trades
     assert len(trades) == 3_817
     assert [int(np.sum(trades.aggressor == sign)) for sign in (1, -1, 0)] == [1_466, 891, 1_460]
     assert trades.size.max() == 42_747  # the opening cross

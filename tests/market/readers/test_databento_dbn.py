@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, read_books
-from research_lib.market.readers import databento_dbn as reader
+from research_lib.market import BookSnapshots, QualityPolicy, assess, iter_books, read_books
 
 OPEN_NS = 1_743_687_000_000_000_000  # 2025-04-03 09:30 New York
 UNDEF_PRICE = np.iinfo(np.int64).max
@@ -67,7 +66,7 @@ def _write(path: Path, records: np.ndarray, schema: str = "mbp-10", symbols: dic
 
 
 def _read(path: Path, batch_rows: int = 1_000) -> BookSnapshots:
-    return BookSnapshots.concat(list(reader.batches(path, batch_rows, Session())))
+    return BookSnapshots.concat(list(iter_books(path, batch_rows)))
 
 
 @pytest.mark.parametrize("suffix", [".dbn", ".dbn.zst"])
@@ -212,6 +211,7 @@ def test_a_file_cut_anywhere_gives_whole_records_or_an_error(
 @pytest.mark.parametrize("n_levels", [1, 10])
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_a_flipped_byte_is_refused_or_read_as_the_vendor_reads_it(
     tmp_path_factory: pytest.TempPathFactory, n_levels: int, data: st.DataObject
 ) -> None:

@@ -15,11 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots
-from research_lib.market.readers import lean
+from research_lib.market import BookSnapshots, iter_books, read_books
 
 TICK = "lean_us_equity/tick/{}_{}.zip"
-DAYS = ["bac_20131007", "ibm_20131007", "ibm_20131008"]
+DAYS = ["ibm_20131007", *(pytest.param(day, marks=pytest.mark.slow) for day in ("bac_20131007", "ibm_20131008"))]
 # rows, crossed, locked and suspicious ones, and trades: counted with wc, awk and pandas on the vendor's files
 COUNTS = {
     "bac_20131007": (476_855, 0, 9_433, 0, 88_172),
@@ -49,12 +48,20 @@ def write(folder: Path, quotes: list[str], trades: list[str] | None = None, name
 
 
 def whole(path: Path, batch_rows: int = 100) -> BookSnapshots:
-    return BookSnapshots.concat(list(lean.batches(path, batch_rows)))
+    return BookSnapshots.concat(list(iter_books(path, batch_rows)))
+
+
+class Days(dict[str, BookSnapshots]):
+    """The real days, each read on first use."""
+
+    def __missing__(self, day: str) -> BookSnapshots:
+        self[day] = whole(real_data(TICK.format(day, "quote")), 500_000)
+        return self[day]
 
 
 @pytest.fixture(scope="module")
-def books() -> dict[str, BookSnapshots]:
-    return {day: whole(real_data(TICK.format(day, "quote")), 500_000) for day in DAYS}
+def books() -> Days:
+    return Days()
 
 
 def frame(day: str, kind: str, names: str) -> pd.DataFrame:
@@ -93,20 +100,23 @@ def test_trades_equal_the_trade_file_and_have_no_sign(books: dict[str, BookSnaps
     np.testing.assert_array_equal(trades.price, rows["price"] / 10_000)
 
 
+@pytest.mark.slow
 def test_extended_hours_are_included_in_new_york_time(books: dict[str, BookSnapshots]) -> None:
     local = pd.DatetimeIndex(books["bac_20131007"].time[[0, -1]], tz="UTC").tz_convert("America/New_York")
     assert [str(time) for time in local] == ["2013-10-07 04:00:00.151000-04:00", "2013-10-07 20:00:00.601000-04:00"]
 
 
+@pytest.mark.slow
 def test_bac_is_a_one_cent_stock_in_the_session(books: dict[str, BookSnapshots]) -> None:
     session = books["bac_20131007"].between("2013-10-07 13:30Z", "2013-10-07 20:00Z")
     assert round(float(np.median(2 * session.half_spread)), 6) == 0.01
 
 
 @pytest.mark.parametrize("batch_rows", [10_000, 109_067])
+@pytest.mark.slow
 def test_batches_equal_the_whole(books: dict[str, BookSnapshots], batch_rows: int) -> None:
     day = books["ibm_20131007"]
-    parts = list(lean.batches(real_data(TICK.format("ibm_20131007", "quote")), batch_rows))
+    parts = list(iter_books(real_data(TICK.format("ibm_20131007", "quote")), batch_rows))
     assert [len(part) for part in parts][:-1] == [batch_rows] * (len(parts) - 1)
     joined = BookSnapshots.concat(parts)
     for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete"):
@@ -149,7 +159,7 @@ def test_crossed_and_locked_quotes_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 100])
 def test_trades_come_along_with_the_batch_that_they_fall_in(tmp_path: Path, batch_rows: int) -> None:
-    parts = list(lean.batches(write(tmp_path, QUOTES, TRADES), batch_rows))
+    parts = list(iter_books(write(tmp_path, QUOTES, TRADES), batch_rows))
     sizes = [[] if part.trades is None else part.trades.size.tolist() for part in parts]
     assert sizes == {1: [[5], [], [7], [9]], 2: [[5], [7, 9]], 100: [[5, 7, 9]]}[batch_rows]
     trades = BookSnapshots.concat(parts).trades
@@ -234,6 +244,7 @@ def test_cut_zip_is_refused(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
 @settings(max_examples=300)
 @given(data=st.data())
+@pytest.mark.slow
 def test_zip_with_a_damaged_byte_is_refused_or_read_right(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -269,6 +280,7 @@ def test_zip_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, d
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
 @given(data=st.data())
+@pytest.mark.slow
 def test_trade_zip_with_a_damaged_byte_is_refused_or_read_right(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -289,9 +301,8 @@ def test_trade_zip_with_a_damaged_byte_is_refused_or_read_right(
     np.testing.assert_array_equal(read.time, true.time)
 
 
-def test_trade_zip_alone_is_refused_with_the_remedy() -> None:
-    path = Path("ibm_20131007_trade.zip")
-    assert lean.matches(path, TRADES[0].encode())
+def test_trade_zip_alone_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "ibm_20131007_trade.zip", TRADES)
     with pytest.raises(ValidationError, match=r"holds trades, no books; give the _quote\.zip"):
         whole(path)
 
@@ -301,9 +312,11 @@ def test_day_that_is_none_is_refused(tmp_path: Path) -> None:
         whole(write(tmp_path, QUOTES, name="xy_20131307"))
 
 
-def test_matches_quote_zips_by_name_and_numbers_and_nothing_else() -> None:
-    head = QUOTES[0].encode()
-    assert lean.matches(Path("bac_20131007_quote.zip"), head)
-    assert not lean.matches(Path("bac_20131007_quote.csv"), head)
-    assert not lean.matches(Path("bac.zip"), head)
-    assert not lean.matches(Path("bac_20131007_quote.zip"), b"time,bid")
+def test_quote_zips_are_known_by_name_and_numbers_and_nothing_else(tmp_path: Path) -> None:
+    assert len(read_books(zipped(tmp_path / "bac_20131007_quote.zip", QUOTES))) == len(QUOTES)
+    text = tmp_path / "bac_20131007_quote.csv"
+    text.write_text("\n".join(QUOTES) + "\n")
+    others = [zipped(tmp_path / "bac.zip", QUOTES), zipped(tmp_path / "xy_20131007_quote.zip", ["time,bid", *QUOTES])]
+    for path in (text, *others):
+        with pytest.raises(ValidationError, match=rf"{path.name} is of no known format"):
+            read_books(path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market import BookSnapshots, Session
-from research_lib.market.readers import lobster
-from research_lib.market.readers.lobster import read_lobster
+from research_lib.market import BookSnapshots, Session, iter_books, read_books, read_lobster
 
 GOOG_10 = "lobster/GOOG_2012-06-21_34200000_57600000_{}_10.csv.gz"
 GOOG_5 = "lobster/GOOG_2012-06-21_34200000_57600000_{}_5.csv.gz"
@@ -42,7 +42,7 @@ def pair(name: str) -> tuple[Path, Path]:
 
 
 def whole(path: Path, batch_rows: int) -> BookSnapshots:
-    return BookSnapshots.concat(list(lobster.batches(path, batch_rows)))
+    return BookSnapshots.concat(list(iter_books(path, batch_rows)))
 
 
 def write(folder: Path, messages: list[str], levels: list[list[int]] | None = None, name: str = NAME) -> Path:
@@ -54,9 +54,16 @@ def write(folder: Path, messages: list[str], levels: list[list[int]] | None = No
     return orderbook
 
 
+@cache
 def message_rows(path: Path) -> list[list[str]]:
     with gzip.open(path, "rt") as file:
         return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parsed_messages() -> Iterator[None]:
+    yield
+    message_rows.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +81,7 @@ def assert_same(left: BookSnapshots, right: BookSnapshots) -> None:
     assert left.symbol == right.symbol
 
 
+@pytest.mark.slow
 def test_goog_has_147916_states_of_10_levels_and_a_median_spread_of_28_to_29_cents(goog: BookSnapshots) -> None:
     assert goog.bid_price.shape == (147_916, 10)
     assert goog.symbol == "GOOG"
@@ -84,6 +92,7 @@ def test_goog_has_147916_states_of_10_levels_and_a_median_spread_of_28_to_29_cen
     ] * 5
 
 
+@pytest.mark.slow
 def test_first_time_is_the_sample_day_in_new_york_daylight_saving_time(goog: BookSnapshots) -> None:
     assert goog.time[0] == pd.Timestamp("2012-06-21 13:30:00.015105074Z").value
 
@@ -96,6 +105,7 @@ def test_every_nanosecond_of_the_message_file_is_kept() -> None:
     assert read_lobster(orderbook, message).time.tolist() == expected
 
 
+@pytest.mark.slow
 def test_top_five_levels_of_goog_equal_the_five_level_file(goog: BookSnapshots) -> None:
     """The five-level file has the events that touch its levels: a subsequence of the ten-level file's."""
     five = read_lobster(*pair(GOOG_5))
@@ -113,6 +123,7 @@ def test_top_five_levels_of_goog_equal_the_five_level_file(goog: BookSnapshots) 
         np.testing.assert_array_equal(top[rows[0] :], getattr(five, name)[shown[rows[0] :]])
 
 
+@pytest.mark.slow
 def test_book_of_row_i_is_after_event_i(goog: BookSnapshots) -> None:
     """A new order adds its size to a level that is shown before and after it."""
     n_checked = 0
@@ -128,7 +139,7 @@ def test_book_of_row_i_is_after_event_i(goog: BookSnapshots) -> None:
     assert n_checked > 10_000
 
 
-@pytest.mark.parametrize("name", [GOOG_10, AMZN_1])
+@pytest.mark.parametrize("name", [pytest.param(GOOG_10, marks=pytest.mark.slow), AMZN_1])
 def test_trades_are_those_of_the_message_file_signed_against_the_resting_side(name: str) -> None:
     orderbook, message = pair(name)
     trades = read_lobster(orderbook, message).trades
@@ -147,8 +158,9 @@ def test_amzn_has_one_level_and_57515_states() -> None:
     assert books.quality["crossed"] == 0
 
 
+@pytest.mark.slow
 def test_batches_of_10000_equal_the_whole(goog: BookSnapshots) -> None:
-    parts = list(lobster.batches(real_data(GOOG_10.format("orderbook")), 10_000))
+    parts = list(iter_books(real_data(GOOG_10.format("orderbook")), 10_000))
     assert [len(part) for part in parts] == [10_000] * 14 + [7_916]
     assert_same(BookSnapshots.concat(parts), goog)
 
@@ -367,6 +379,7 @@ def pairs(draw: st.DrawFn) -> tuple[list[str], list[list[int]]]:
 
 @settings(deadline=None)
 @given(made=pairs(), batch_rows=st.integers(1, 7), sentinel=st.sampled_from([EMPTY, -EMPTY]), data=st.data())
+@pytest.mark.slow
 def test_sentinel_empties_its_level_only_without_size(
     tmp_path_factory: pytest.TempPathFactory,
     made: tuple[list[str], list[list[int]]],
@@ -432,6 +445,7 @@ def test_files_of_unequal_lengths_name_both_counts(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
 @settings(max_examples=400, deadline=None)
 @given(made=pairs(), kind=st.sampled_from(["message", "orderbook"]), data=st.data())
+@pytest.mark.slow
 def test_a_damaged_byte_is_refused_or_read_as_python_reads_it(
     tmp_path_factory: pytest.TempPathFactory, made: tuple[list[str], list[list[int]]], kind: str, data: st.DataObject
 ) -> None:
@@ -457,9 +471,10 @@ def test_a_damaged_byte_is_refused_or_read_as_python_reads_it(
     np.testing.assert_array_equal(books.bid_price[books.bid_size > 0], (cells[:, [2, 6]] / 1e4)[books.bid_size > 0])
 
 
-def test_matches_pairs_by_name_and_numbers_and_nothing_else() -> None:
-    name = Path(NAME.format("orderbook"))
-    assert lobster.matches(name, b"1000100,10,1000000,20\n")
-    assert lobster.matches(Path(NAME.format("message")), b"34200.5,4,12,5,1000100,-1\n")
-    assert not lobster.matches(name, b"ts_event,bid_px_00\n")
-    assert not lobster.matches(Path("books.csv"), b"1000100,10,1000000,20\n")
+def test_pairs_are_known_by_name_and_numbers_and_nothing_else(tmp_path: Path) -> None:
+    orderbook = write(tmp_path, MESSAGES)
+    assert len(read_books(orderbook)) == len(read_books(tmp_path / NAME.format("message"))) == len(MESSAGES)
+    with pytest.raises(ValidationError, match=r"books\.csv is of no known format"):
+        read_books(orderbook.rename(tmp_path / "books.csv"))
+    orderbook.write_text("time,bid_price_1,bid_size_1,ask_price_1,ask_size_1\n2025-04-03T13:30:00Z,10,1,10.02,2\n")
+    assert read_books(orderbook).ask_price.tolist() == [[10.02]]  # a frame with the name of a pair
