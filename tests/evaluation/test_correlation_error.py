@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation.correlation_error import correlation_regret, realised_regret
-from research_lib.execution import almgren_chriss
-from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
+from research_lib.execution import almgren_chriss, portfolio_schedule, price_portfolio
+from research_lib.studies import correlation_regret, realised_regret
 
 MARKET = {
     "covariance": np.array([[1.0, 0.6], [0.6, 1.0]]),

@@ -20,10 +20,11 @@ from research_lib.evaluation import (
     compare,
     days_to_detect,
     losses,
+    pair,
     run,
+    saving_interval,
     superior_ability,
 )
-from research_lib.evaluation.inference import BY_DAY, WITHIN, pair, saving_interval
 from research_lib.market import Session, preset
 
 HALF_HOURS = Session(13)
@@ -52,7 +53,7 @@ def test_point_estimates_by_hand() -> None:
     assert table.loc["clairvoyant", ["attainable_%", "attainable_lower_%"]].tolist() == [100.0, 100.0]
     assert table.loc["TWAP", ["saving_%", "saving_lower_%", "saving_upper_%"]].tolist() == [0.0, 0.0, 0.0]
     assert list(table.index) == ["clairvoyant", "new", "TWAP"]
-    assert set(table["intervals"]) == {WITHIN}
+    assert set(table["intervals"]) == {"stationary bootstrap of intervals: too few days to draw days"}
 
 
 def test_pairing_takes_out_what_dear_days_have_in_common() -> None:
@@ -62,7 +63,7 @@ def test_pairing_takes_out_what_dear_days_have_in_common() -> None:
     row = compare(done).loc["new"]
     assert row["saving_lower_%"] == pytest.approx(20.0, abs=1e-6)
     assert row["saving_upper_%"] == pytest.approx(20.0, abs=1e-6)
-    assert row["intervals"] == BY_DAY
+    assert row["intervals"] == "bootstrap of whole days, studentised"
 
 
 def test_orders_of_a_day_are_drawn_together() -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation import replay
-from research_lib.evaluation.multiverse import CHOICES, multiverse, multiverse_reading
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import PowerImpact, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, read_mbp10, thin_stock
+from research_lib.studies import CHOICES, multiverse, multiverse_reading
 
 SESSION = Session(13)
 SIZES = [50.0, 100.0, 200.0, 400.0, 800.0]

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Ladder, Prior, Strategy, Twap, decompose_saving, null_savings
-from research_lib.evaluation.orders import Order
+from research_lib.evaluation import Ladder, Order, Prior, Strategy, Twap, decompose_saving, null_savings
 from research_lib.impact import LinearImpact
 from research_lib.market import BookSnapshots, Session, preset
 

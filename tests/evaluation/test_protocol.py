@@ -13,15 +13,16 @@ from research_lib.evaluation import (
     LiquidityProfile,
     Prior,
     evaluate,
+    expected_curve,
     known_before,
     standard_strategies,
     walk_forward,
 )
-from research_lib.evaluation.protocol import BY_DEPTH, BY_TRADES, expected_curve
 from research_lib.impact import LinearImpact, walk_book
 from research_lib.market import BookSnapshots, OrderFlow, Session, preset
 
 SESSION = Session(39)
+BY_TRADES, BY_DEPTH = "volumes of trades", "no trades: depth for volume"  # as reports show it
 
 
 def _books(n_days: int, seed: int = 0, flow: OrderFlow | None = None) -> BookSnapshots:

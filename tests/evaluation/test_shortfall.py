@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import implementation_shortfall, replay, tca_table
-from research_lib.evaluation.shortfall import vwap_slippage
+from research_lib.evaluation import implementation_shortfall, replay, tca_table, vwap_slippage
 from research_lib.execution import twap
-from research_lib.market import Session, SyntheticMarket, Trades
-from research_lib.market.order_flow import OrderFlow
+from research_lib.market import OrderFlow, Session, SyntheticMarket, Trades
 
 PRICES = {"decision_price": 50.0, "arrival_price": 50.2, "closing_price": 51.0}
 price = st.floats(1, 500)
