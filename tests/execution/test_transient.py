@@ -12,7 +12,6 @@ from scipy.linalg import solve
 
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import Allocation, almgren_chriss, obizhaeva_wang, obizhaeva_wang_limit, transient_schedule
-from research_lib.execution.solvers import Limits, Quadratic, bounded, certified, decay_of
 from research_lib.impact import (
     ExponentialKernel,
     ExponentialSumKernel,
@@ -155,20 +154,24 @@ def test_no_exchange_between_two_trades_is_cheaper(data: st.DataObject) -> None:
         assert down.max() <= up.min() + 1e-8 * np.abs(price).max()
 
 
-def test_the_primal_active_set_alone_finds_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
-    from research_lib.execution.solvers import active_set
-
-    n = 40
-    times = np.arange(float(n))
-    problem = Quadratic(S, decay_of(KERNELS["power"], times), np.zeros(n), np.linspace(0, 0.3, n), np.full(n, 1e-6))
-    lower, upper, limits = np.zeros(n), np.full(n, 1.2 * S / n), Limits(1000, 1e-8, 60.0)
-    whole, few = bounded(problem, lower, upper, limits)
-    monkeypatch.setattr(active_set, "MOST_GUESSES", 1)
-    single, many = bounded(problem, lower, upper, limits)
-    assert whole is not None
-    assert single == pytest.approx(whole, abs=1e-8)
-    assert few < many
-    assert certified(problem, whole, lower, upper).duality_gap <= 1e-12
+@pytest.mark.parametrize("seed", [59, 267, 287, 311])
+def test_where_sets_of_bounds_repeat_the_optimum_is_found_one_bound_at_a_time(seed: int) -> None:
+    """A Gaussian kernel under bounds of any sign: exchanging whole sets goes round in circles on these four."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 9))
+    times = np.cumsum(rng.uniform(0.02, 2.0, n))
+    shares, middle, width = rng.uniform(-50, 50), rng.uniform(-20, 20, n), rng.uniform(0, 30, n)
+    middle += (shares - middle.sum()) / n
+    lower, upper, kernel = middle - width, middle + width, GaussianKernel(1.0)
+    found = transient_schedule(kernel, times, shares, min_shares=lower, max_shares=upper, temporary=1e-4)
+    x = found.shares
+    assert found.solver == "Cholesky with an active set"
+    assert found.duality_gap <= 1e-12
+    assert x.sum() == pytest.approx(shares, abs=1e-6)
+    assert np.all((x >= lower) & (x <= upper))
+    price = kernel_matrix(kernel, times) @ x + 2e-4 * x
+    # No exchange between two trades is cheaper; 1e-8 of a price bounds what the solves of 8 equations round.
+    assert price[x > lower].max() <= price[x < upper].min() + 1e-8 * np.abs(price).max()
 
 
 def test_cost_is_that_of_the_price_path_and_risk_is_a_penalty() -> None:
