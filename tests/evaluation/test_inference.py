@@ -78,6 +78,7 @@ def test_orders_of_a_day_are_drawn_together() -> None:
         assert b[end] == pytest.approx(a[end], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_intervals_cover_the_true_saving_in_92_to_98_per_cent_of_repetitions() -> None:
     """300 repetitions of 20 days, each replayed in full; the truth is the saving over all 6,000 days."""
     market = preset("thin_stock", HALF_HOURS)
@@ -153,6 +154,7 @@ def test_superior_ability_finds_the_one_that_is_and_not_the_luckiest_of_many() -
     assert np.isnan(superior_ability(noise.head(7)))
 
 
+@pytest.mark.slow
 def test_luck_alone_is_called_superior_in_about_5_per_cent() -> None:
     rng = np.random.default_rng(3)
     found = []

@@ -119,6 +119,7 @@ def losses(means: list[float], n_days: int, rng: np.random.Generator) -> pd.Data
     return pd.DataFrame(np.array(means) + noise, columns=list("abcdef"[: len(means)]))
 
 
+@pytest.mark.slow
 def test_the_best_model_stays_in_the_set_as_often_as_it_says(rng: np.random.Generator) -> None:
     """80 of 80 expected if the test is conservative; fewer than 64 has a chance below 0.001 at 90 %."""
     kept = sum(

@@ -15,6 +15,7 @@ from research_lib.impact import PowerImpact, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, read_mbp10, thin_stock
 from research_lib.studies import CHOICES, multiverse, multiverse_reading
 
+pytestmark = pytest.mark.slow  # one table of 72 fits serves most of this module
 SESSION = Session(13)
 SIZES = [50.0, 100.0, 200.0, 400.0, 800.0]
 ORDER = 1_000.0

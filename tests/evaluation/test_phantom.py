@@ -25,6 +25,7 @@ def test_permuted_labels_save_nothing_for_any_strategy(name: str) -> None:
     assert null.table.loc["adaptive", "p_value"] == pytest.approx(1 / 61)
 
 
+@pytest.mark.slow
 def test_permuted_labels_save_nothing_on_frog(
     real_books: dict[str, BookSnapshots], real_ladders: dict[tuple[str, str], Ladder]
 ) -> None:

@@ -54,6 +54,7 @@ def test_sell_mirrors_buy() -> None:
     assert replay(schedule, mirrored, "sell").cost == replay(schedule, books, "buy").cost
 
 
+@pytest.mark.slow
 def test_twap_of_20000_frog_shares_equals_a_hand_written_walk(frog_file: object) -> None:
     books = read_mbp10(frog_file).sample(Session(390))  # type: ignore[arg-type]
     done = replay(twap(20_000, 390), books, "buy")

@@ -156,6 +156,7 @@ def test_the_adaptive_decision_is_the_exact_multipliers() -> None:
     assert 0 < done.filled[:38].sum() < 12_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["buy", "sell"])
 @pytest.mark.parametrize(
     ("name", "other", "preset_name"), [("FROG", "GOOG", "wide_spread_stock"), ("GOOG", "FROG", "thin_stock")]
@@ -188,6 +189,7 @@ def test_adaptive_saves_on_every_preset_with_the_shape_of_earlier_days(name: str
         assert done.cost_per_share < ruler.cost_per_share
 
 
+@pytest.mark.slow
 def test_risk_aversion_buys_less_timing_risk_at_a_higher_cost(real_ladders: dict[tuple[str, str], Ladder]) -> None:
     ladder = real_ladders["FROG", "buy"]
     profile = LiquidityProfile.from_ladders([real_ladders["GOOG", "buy"]], "GOOG")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.dispatcher import Dispatcher
 
 from research_lib.execution import allocate
 from research_lib.impact import AlmgrenImpact, QuadraticImpact
@@ -56,3 +62,24 @@ def test_a_cubic_that_bends_down_has_its_rising_root_or_none() -> None:
     assert split.solver == "analytical"
     assert split.shares == pytest.approx([x, x])
     assert split.marginal_cost == pytest.approx(0.03)
+
+
+def calls(function: Dispatcher) -> Iterator[Dispatcher]:
+    """The compiled functions that one calls by name, and those that they call."""
+    for name in function.py_func.__code__.co_names:
+        called = function.py_func.__globals__.get(name)
+        if isinstance(called, Dispatcher) and called is not function:
+            yield called
+            yield from calls(called)
+
+
+def test_what_is_cached_on_disk_knows_every_file_that_it_was_compiled_from() -> None:
+    """Numba itself looks at a function's own file only: an edit of another, which it calls, would go unseen."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("research_lib.")]
+    compiled = {f for module in modules for f in vars(module).values() if isinstance(f, Dispatcher)}
+    assert len(compiled) > 10
+    for function in compiled:
+        own, files = inspect.getfile(function.py_func), {inspect.getfile(called.py_func) for called in calls(function)}
+        if files - {own} and hasattr(function._cache, "_cache_file"):
+            stamp = repr(function._cache._cache_file._source_stamp)
+            assert all(repr(Path(file).name) in stamp for file in files), function

@@ -76,6 +76,7 @@ def test_lots_cost_what_the_cheapest_of_all_schedules_costs(family: str, seed: i
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["linear", "power", "almgren"]), st.integers(0, 2**32 - 1))
 def test_a_child_of_a_least_size_or_none_is_within_its_bound_of_the_best_set_of_intervals(
@@ -181,6 +182,7 @@ def test_lots_do_not_round_below_the_least_child() -> None:
     assert "no child below" in result.discrete
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([None, 100.0]))
 def test_least_children_are_refused_only_where_no_set_of_intervals_admits_the_order(

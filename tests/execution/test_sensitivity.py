@@ -53,6 +53,7 @@ def test_wrong_coefficients_cost_in_the_square_of_the_error_true_ones_in_the_err
     assert (coefficients["misjudged_%"] < 0.1 * coefficients["cost_%"].abs()).all()
 
 
+@pytest.mark.slow
 def test_the_sum_over_intervals_is_what_independent_errors_cost() -> None:
     curve = LinearImpact(RNG.lognormal(-11, 0.3, N))
     expected = sensitivity(curve, S, error=0.05).coefficients.loc["beta", "misjudged_%"]

@@ -66,7 +66,7 @@ def dense(hessian: np.ndarray, linear: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("extra", EXTRAS)
 @pytest.mark.parametrize("even", [True, False])
 @pytest.mark.parametrize("name", KERNELS)
-@pytest.mark.parametrize("n", [1, 2, 3, 60, 390])
+@pytest.mark.parametrize("n", [1, 2, 3, 60, pytest.param(390, marks=pytest.mark.slow)])
 def test_every_structure_agrees_with_a_dense_solution(name: str, n: int, even: bool, extra: str) -> None:
     times, terms = grid(n, even), EXTRAS[extra](n)
     found = transient_schedule(KERNELS[name], times, S, **terms)  # type: ignore[arg-type]
@@ -77,6 +77,7 @@ def test_every_structure_agrees_with_a_dense_solution(name: str, n: int, even: b
     assert found.kkt_residual <= 1e-9
 
 
+@pytest.mark.slow
 def test_long_regular_grids_take_conjugate_gradients_and_agree_with_levinson() -> None:
     times, kernel = np.arange(1001.0), PowerKernel(0.4, 1e-4)
     long = transient_schedule(kernel, times, S, temporary=1e-5)

@@ -163,6 +163,7 @@ def test_several_curves_are_the_portfolio_schedule() -> None:
         assert apart.shares[:, j] == pytest.approx(one.shares, rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_varying_risk_and_curves_agree_with_scipys_minimum() -> None:
     variance = np.linspace(0.01, 0.05, N)
     found = allocate(CURVES["nonlinear"], S, risk_aversion=3e-5, covariance=variance, kernel=KERNELS["power"])
