@@ -1,4 +1,8 @@
-"""Intervals that cover, differences that are paired, and tests that know how many were tried."""
+"""Intervals that cover, differences that are paired, and tests that know how many were tried.
+
+Tolerances. 1e-6 %, 1e-9: rounding. Shares of repetitions are held between their binomial limits: 0.92 to 0.98 is 2.4
+standard errors of 300 at 95 %; 10 of 60 at 5 % has a chance of 0.001; 0.1 is 2.5 standard errors of 100 at 80 %.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Choosing a form by its schedule: losses equal a loop written out, and the set keeps the truth."""
+"""Choosing a form by its schedule: losses equal a loop written out, and the set keeps the truth.
+
+Tolerances: 1e-9 of a cost is rounding, of a schedule that is found exactly.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The multiverse: its rows are the fits that one would run by hand."""
+"""The multiverse: its rows are the fits that one would run by hand.
+
+Tolerances: 1e-6 of an exponent is where two searches for it stop, that of the table and that by hand.
+"""
 
 from __future__ import annotations
 

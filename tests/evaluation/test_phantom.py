@@ -1,4 +1,8 @@
-"""Savings that are not there are not reported."""
+"""Savings that are not there are not reported.
+
+Tolerances: means over draws lie within 2 or 3 of their own standard errors; 1.5 % is 2.6 standard errors
+of a claim of 8.6 % over 390 intervals, one of which is 0.57 % in 2,000 draws of the noise.
+"""
 
 from __future__ import annotations
 

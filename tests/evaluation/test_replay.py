@@ -1,4 +1,8 @@
-"""Replay on recorded books, by hand."""
+"""Replay on recorded books, by hand.
+
+Tolerances. Costs by hand are whole numbers and exact. Else 1e-8 currency, 1e-9 shares, 1e-12 of a cost: rounding of
+sums over at most 390 walks of books.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Implementation shortfall: by hand, as paper less real portfolio, and mirrored."""
+"""Implementation shortfall: by hand, as paper less real portfolio, and mirrored.
+
+Tolerances: 1e-9 of the largest product of shares and price, the rounding of sums of up to six fills.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Strategies: no look-ahead, complete, capped, compiled as decided, and cheaper where they should be."""
+"""Strategies: no look-ahead, complete, capped, compiled as decided, and cheaper where they should be.
+
+Tolerances. 1e-6 shares of orders of 1e4: rounding of what is added up and taken off over 390 intervals, by compiled
+loops in one order and by NumPy in another; 1e-9 of a cost likewise.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 The backends themselves misbehave here (`cvxpy.Problem.solve`, `scipy.optimize.minimize`): they raise, hang, or answer
 wrongly. What hangs waits for an event that the test sets at its end, so no outcome depends on how fast anything runs.
+
+Tolerances. 1e-6 of a cost is the gap at which an answer is certified; 1e-4 in shares is the root of the gap, 1e-8, at
+which the numerical solvers stop; 1e-9 is rounding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Schedules under decaying impact: structured solvers against dense ones, closed forms, limits, refusals."""
+"""Schedules under decaying impact: structured solvers against dense ones, closed forms, limits, refusals.
+
+Tolerances. 1e-9 of the largest trade: rounding of dense systems of up to 1,001 equations, whose matrices have
+condition numbers of up to 3e5. 1e-6 of the order against CVXPY: three times the root of its gap, 1e-13. Gaps and
+residuals of exact solutions are rounding alone, at most 1e-12 and 1e-9.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""One problem, one way in: `allocate` with a kernel, with risk aversion, and with several curves, in its limits."""
+"""One problem, one way in: `allocate` with a kernel, with risk aversion, and with several curves, in its limits.
+
+Tolerances. 1e-9: rounding between two exact methods. 1e-6, 1e-7 of a cost: the gap of 1e-8 or 1e-10 at which a
+numerical solver stops, and what it misses of the sum. 1e-5, 1e-6 in shares: the root of that gap, or of the tolerance
+1e-10 of the proximal steps. 2e-4 of a price: the slope of a curve over a ten-thousandth of a child.
+"""
 
 from __future__ import annotations
 
