@@ -137,7 +137,8 @@ def allocate(
     cross_check : bool
         Solve again by another solver; costs must agree within 1e-6 of it. CVaR has only one.
     max_iterations, tolerance, timeout_seconds
-        Iterations of each backend, relative duality gap, seconds for all attempts together.
+        Iterations of each backend, relative duality gap, seconds for all attempts together: when they
+        are up, the exact method has its turn still, a second at most.
     validate_inputs, validate_outputs : bool
         Name the curve's first coefficient that is not finite before; refuse an answer
         whose sum, bounds or certificate do not hold after.

@@ -38,6 +38,8 @@ SUM_TOLERANCE_SHARES = 1e-6
 # So few numbers cannot keep the bounded loops of the compiled solver longer than a second: no thread is worth it.
 SURELY_FAST = 20_000
 LEAST_TIME = 1e-3
+# What a direct solve is waited for when time is up: a busy machine may not even start its thread in a millisecond.
+GRACE_SECONDS = 1.0
 SOLVERS: dict[SolverType, Callable[[Problem, Limits], Iterator[Answer]]] = {
     SolverType.ANALYTICAL: solve_analytical,
     SolverType.CVXPY: solve_cvxpy,
@@ -131,7 +133,7 @@ class Search:
         )
 
     def _try(self, solver: SolverType) -> tuple[Float, Certificate] | None:
-        """The solver's first certified answer. The exact solver is asked even when time is up: it needs none."""
+        """The solver's first certified answer. The exact solver is asked even when time is up: it needs little."""
         start, limits = time.perf_counter(), self.limits
         left = limits.timeout_seconds - (start - self.begin)
         if left <= 0 and solver is not SolverType.ANALYTICAL:
@@ -143,7 +145,8 @@ class Search:
         while True:
             begin = time.perf_counter()
             try:
-                left = max(limits.timeout_seconds - (begin - self.begin), LEAST_TIME)
+                least = GRACE_SECONDS if solver is SolverType.ANALYTICAL else LEAST_TIME
+                left = max(limits.timeout_seconds - (begin - self.begin), least)
                 answer = next(answers, None) if fast else within(left, lambda: next(answers, None))
             except OutOfTimeError as error:
                 answer = Answer("abandoned", None, str(error), timed_out=True)

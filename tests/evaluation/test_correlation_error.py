@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation.correlation_error import correlation_regret, realised_regret
-from research_lib.execution import almgren_chriss
-from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
+from research_lib.execution import almgren_chriss, portfolio_schedule, price_portfolio
+from research_lib.studies import correlation_regret, realised_regret
 
 MARKET = {
     "covariance": np.array([[1.0, 0.6], [0.6, 1.0]]),
@@ -20,6 +19,7 @@ MARKET = {
 ORDERS = [1e5, -1e5]
 
 
+@pytest.mark.slow
 def test_a_wrong_correlation_never_pays_and_costs_less_the_more_days_know_it() -> None:
     regret = correlation_regret(
         ORDERS, 10, [[1.0, 0.6], [0.6, 1.0]], MARKET, [5, 50, 5000], np.random.default_rng(2), draws=60
@@ -43,6 +43,7 @@ def _returns(correlation: float, n: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(law, columns=["A", "B"])
 
 
+@pytest.mark.slow
 def test_where_the_correlation_stays_more_days_know_it_better_and_beat_none() -> None:
     regret = realised_regret(ORDERS, 10, _returns(0.6, 3000, 1), MARKET, [5, 50, 500], ahead=100)
     assert regret["mean"]["5"] > regret["mean"]["50"] > regret["mean"]["500"]

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from research_lib.evaluation.dispersion import (
+from research_lib.impact import CompositeImpact, LinearImpact, PowerImpact
+from research_lib.studies import (
     QUOTED_SAVINGS,
     dispersion_needed,
     dispersion_table,
     lognormal_saving,
     without_spread,
 )
-from research_lib.impact import CompositeImpact, LinearImpact, PowerImpact
 
 
 def _lognormal(deviation: float, n: int = 4_000) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""The multiverse: its rows are the fits that one would run by hand."""
+"""The multiverse: its rows are the fits that one would run by hand.
+
+Tolerances: 1e-6 of an exponent is where two searches for it stop, that of the table and that by hand.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation import replay
-from research_lib.evaluation.multiverse import CHOICES, multiverse, multiverse_reading
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import PowerImpact, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, read_mbp10, thin_stock
+from research_lib.studies import CHOICES, multiverse, multiverse_reading
 
+pytestmark = pytest.mark.slow  # one table of 72 fits serves most of this module
 SESSION = Session(13)
 SIZES = [50.0, 100.0, 200.0, 400.0, 800.0]
 ORDER = 1_000.0

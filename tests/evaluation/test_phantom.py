@@ -1,4 +1,8 @@
-"""Savings that are not there are not reported."""
+"""Savings that are not there are not reported.
+
+Tolerances: means over draws lie within 2 or 3 of their own standard errors; 1.5 % is 2.6 standard errors
+of a claim of 8.6 % over 390 intervals, one of which is 0.57 % in 2,000 draws of the noise.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,7 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Ladder, Prior, Strategy, Twap, decompose_saving, null_savings
-from research_lib.evaluation.orders import Order
+from research_lib.evaluation import Ladder, Order, Prior, Strategy, Twap, decompose_saving, null_savings
 from research_lib.impact import LinearImpact
 from research_lib.market import BookSnapshots, Session, preset
 
@@ -26,6 +29,7 @@ def test_permuted_labels_save_nothing_for_any_strategy(name: str) -> None:
     assert null.table.loc["adaptive", "p_value"] == pytest.approx(1 / 61)
 
 
+@pytest.mark.slow
 def test_permuted_labels_save_nothing_on_frog(
     real_books: dict[str, BookSnapshots], real_ladders: dict[tuple[str, str], Ladder]
 ) -> None:

@@ -1,4 +1,8 @@
-"""Priors from elsewhere, and days evaluated with what came before them."""
+"""Priors from elsewhere, and days evaluated with what came before them.
+
+Tolerances: 5 % of a mean volume is for the smoothing at the open and the close, which moves it by 0.15 % on three other
+seeds; else pytest's 1e-6 of sums.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,16 @@ from research_lib.evaluation import (
     LiquidityProfile,
     Prior,
     evaluate,
+    expected_curve,
     known_before,
     standard_strategies,
     walk_forward,
 )
-from research_lib.evaluation.protocol import BY_DEPTH, BY_TRADES, expected_curve
 from research_lib.impact import LinearImpact, walk_book
 from research_lib.market import BookSnapshots, OrderFlow, Session, preset
 
 SESSION = Session(39)
+BY_TRADES, BY_DEPTH = "volumes of trades", "no trades: depth for volume"  # as reports show it
 
 
 def _books(n_days: int, seed: int = 0, flow: OrderFlow | None = None) -> BookSnapshots:
@@ -93,7 +98,9 @@ def test_the_expected_curve_gets_the_profiles_shape() -> None:
     shaped, flat = expected_curve(days, profile), expected_curve(days, LiquidityProfile.flat(39))
     stretched = profile.spread * profile.depth * shaped.take([0]).cost(50.0 * profile.depth[0])
     assert shaped.cost(50.0 * profile.depth) == pytest.approx(stretched / (profile.spread[0] * profile.depth[0]))
-    assert np.ptp(flat.cost(50.0)) == 0.0
+    cost = flat.cost(50.0)
+    # The same book 39 times; its sum over levels may be taken in another order from row to row.
+    assert cost == pytest.approx(np.full(39, cost[0]), rel=1e-14)
 
 
 def test_permuting_a_prior_moves_all_that_is_known_of_an_interval_together() -> None:

@@ -1,4 +1,7 @@
-"""Implementation shortfall: by hand, as paper less real portfolio, and mirrored."""
+"""Implementation shortfall: by hand, as paper less real portfolio, and mirrored.
+
+Tolerances: 1e-9 of the largest product of shares and price, the rounding of sums of up to six fills.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import implementation_shortfall, replay, tca_table
-from research_lib.evaluation.shortfall import vwap_slippage
+from research_lib.evaluation import implementation_shortfall, replay, tca_table, vwap_slippage
 from research_lib.execution import twap
-from research_lib.market import Session, SyntheticMarket, Trades
-from research_lib.market.order_flow import OrderFlow
+from research_lib.market import OrderFlow, Session, SyntheticMarket, Trades
 
 PRICES = {"decision_price": 50.0, "arrival_price": 50.2, "closing_price": 51.0}
 price = st.floats(1, 500)

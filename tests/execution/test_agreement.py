@@ -1,4 +1,10 @@
-"""A thousand problems of every family: the exact solver, a NumPy twin, CVXPY and SciPy agree."""
+"""A thousand problems of every family: the exact solver, a NumPy twin, CVXPY and SciPy agree.
+
+Tolerances. The exact solver and its twin differ by rounding: 1e-9 of the cost, 1e-12 where both sum the same shares.
+CVXPY and SciPy are asked for a gap of 1e-10 and may cost 1e-7 more: their feasibility is absolute, in parts of the
+order, and what they miss of it is closed at the price of the dearest share. Costs that are all rounding, of free
+liquidity, are compared with shares * price.
+"""
 
 from __future__ import annotations
 
@@ -103,10 +109,23 @@ def twin_cost(case: Case) -> float:
     return float(np.sum(total.value(below + part * (above - below))))
 
 
-@settings(max_examples=1_000, deadline=None)
-@given(st.sampled_from(FAMILIES), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 3.0]))
+PROBLEMS = given(st.sampled_from(FAMILIES), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 3.0]))
+
+
+@settings(max_examples=50, deadline=None)
+@PROBLEMS
 def test_the_analytical_optimum_is_certified_and_equals_its_twin(family: str, seed: int, spread: float) -> None:
-    case = case_of(family, seed, spread)
+    certified_and_equal_to_its_twin(case_of(family, seed, spread))
+
+
+@pytest.mark.slow
+@settings(max_examples=1_000, deadline=None)
+@PROBLEMS
+def test_a_thousand_analytical_optima_equal_their_twins(family: str, seed: int, spread: float) -> None:
+    certified_and_equal_to_its_twin(case_of(family, seed, spread))
+
+
+def certified_and_equal_to_its_twin(case: Case) -> None:
     result = case.solve(solver="analytical")
     assert result.solver == "analytical"
     assert abs(result.shares.sum() - case.shares) <= 1e-12 * case.shares
@@ -117,6 +136,7 @@ def test_the_analytical_optimum_is_certified_and_equals_its_twin(family: str, se
     assert result.cost == pytest.approx(twin_cost(case), rel=1e-9, abs=FREE * case.price * case.shares)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(FAMILIES), st.integers(0, 2**32 - 1))
 def test_cvxpy_finds_the_same_cost(family: str, seed: int) -> None:
@@ -126,6 +146,7 @@ def test_cvxpy_finds_the_same_cost(family: str, seed: int) -> None:
     assert numeric.cost == pytest.approx(exact.cost, rel=1e-7, abs=1e-9 * case.price * case.shares)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from([family for family in FAMILIES if family != "mixture"]), st.integers(0, 2**32 - 1))
 def test_scipy_finds_the_same_cost(family: str, seed: int) -> None:

@@ -1,57 +1,109 @@
-"""Every failure of a solver, provoked: none is silent, none costs the user the schedule."""
+"""Every failure of a solver, provoked in its backend: none is silent, none costs the user the schedule.
+
+The backends themselves misbehave here (`cvxpy.Problem.solve`, `scipy.optimize.minimize`): they raise, hang, or answer
+wrongly. What hangs waits for an event that the test sets at its end, so no outcome depends on how fast anything runs.
+
+Tolerances. 1e-6 of a cost is the gap at which an answer is certified; 1e-4 in shares is the root of the gap, 1e-8, at
+which the numerical solvers stop; 1e-9 is rounding.
+"""
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
-import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import pytest
+import scipy.optimize
 
-from research_lib.config import SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import allocate, attempts
-from research_lib.execution.solvers import Answer, Limits, OutOfTimeError, Problem, cvxpy_solver, within
+from research_lib.execution import ConvexTerms, allocate
 from research_lib.impact import LinearImpact, PowerImpact, QuadraticImpact
 
 CURVE = LinearImpact(np.array([1e-5, 2e-5, 4e-5]), 0.01)
+# Only CVXPY solves the mean of the dearest half: no other solver comes to its help.
+CVAR = ConvexTerms(scenarios=[CURVE, LinearImpact(np.array([2e-5, 2e-5, 3e-5]), 0.01)], cvar_level=0.5)
+# A second is a thousand times what stands between the call and the backend; what hangs never ends by itself.
+PATIENCE = 1.0
+solve, minimize = cp.Problem.solve, scipy.optimize.minimize
 
 
-def replace_solver(monkeypatch: pytest.MonkeyPatch, solver: str, *answers: object) -> None:
-    """Make a solver give these answers in turn; an exception is raised, a number slept."""
-
-    def fake(problem: Problem, limits: Limits) -> Iterator[Answer]:
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-            if isinstance(answer, float):
-                time.sleep(answer)
-            else:
-                yield answer  # type: ignore[misc]
-
-    monkeypatch.setitem(attempts.SOLVERS, SolverType(solver), fake)
+def backend_does(monkeypatch: pytest.MonkeyPatch, solver: str, fake: Callable[..., Any]) -> None:
+    """Replace the third-party call behind a solver, under whatever name the library holds it."""
+    if solver == "cvxpy":
+        monkeypatch.setattr(cp.Problem, "solve", fake)
+        return
+    for name, module in list(sys.modules.items()):
+        if name.startswith("research_lib") and getattr(module, "minimize", None) is minimize:
+            monkeypatch.setattr(module, "minimize", fake)
+    monkeypatch.setattr(scipy.optimize, "minimize", fake)
 
 
-@pytest.mark.parametrize("solver", ["analytical", "scipy", "cvxpy"])
+def answers(solver: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Any]:
+    """The backend, its three children, in parts of the order, changed after it has solved."""
+
+    def by_cvxpy(self: cp.Problem, *args: Any, **options: Any) -> Any:
+        value = solve(self, *args, **options)
+        for variable in self.variables():
+            if variable.shape == (3,):
+                variable.save_value(change(variable.value / variable.value.sum()) * variable.value.sum())
+        return value
+
+    def by_scipy(*args: Any, **options: Any) -> Any:
+        found = minimize(*args, **options)
+        found.x = change(found.x / found.x.sum()) * found.x.sum()
+        return found
+
+    return by_cvxpy if solver == "cvxpy" else by_scipy
+
+
+def fixed(*shares: float) -> Callable[[np.ndarray], np.ndarray]:
+    """These shares of an order of 700, whatever was found."""
+    return lambda part: np.array(shares) / 700.0
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], list[threading.Thread]]]:
+    """Makes a backend hang until the test ends, and lists the threads that hang in it."""
+    release, threads = threading.Event(), []
+
+    def fake(*args: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread())
+        release.wait()
+        raise RuntimeError("released")
+
+    def hang(solver: str) -> list[threading.Thread]:
+        backend_does(monkeypatch, solver, fake)
+        return threads
+
+    yield hang
+    release.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize("solver", ["scipy", "cvxpy"])
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("change", "reason"),
     [
-        (RuntimeError("the factorisation\nfailed"), "RuntimeError: the factorisation failed"),
-        (Answer("B", None, "no finite answer, status infeasible"), "no finite answer"),
-        (Answer("B", np.array([np.nan, 1.0, 1.0]), "status optimal"), "shares sum to nan of 700"),
-        (Answer("B", np.array([700.0, 0.0, 0.0]), "status optimal"), "duality gap"),
-        (Answer("B", np.array([400.0, 200.0, 99.0]), "status optimal"), "shares sum to 699 of 700"),
-        (Answer("B", np.array([-1.0, 401.0, 300.0]), "status optimal"), "outside their bounds"),
-        (Answer("B", np.array([350.0, 250.0, 100.0]), "status optimal_inaccurate"), "optimal_inaccurate; duality gap"),
+        (fixed(np.nan, 1.0, 1.0), "no finite answer"),
+        (fixed(700.0, 0.0, 0.0), "duality gap"),
+        (fixed(400.0, 200.0, 99.0), "duality gap"),  # what is missing is put where it costs most
+        (fixed(-1.0, 401.0, 300.0), "duality gap"),
+        (fixed(350.0, 250.0, 100.0), "duality gap"),
     ],
 )
 def test_a_wrong_answer_is_refused_and_the_next_solver_asked(
-    monkeypatch: pytest.MonkeyPatch, solver: str, answer: object, reason: str
+    monkeypatch: pytest.MonkeyPatch, solver: str, change: Callable[[np.ndarray], np.ndarray], reason: str
 ) -> None:
-    replace_solver(monkeypatch, solver, answer)
+    backend_does(monkeypatch, solver, answers(solver, change))
     result = allocate(CURVE, 700, solver=solver)
+    # A gap of at most 1e-8, the numerical solvers' stopping rule, is about the square of the error in shares.
     assert result.shares == pytest.approx([400, 200, 100], rel=1e-4)
     assert result.solver != solver
     assert not result.attempts[0].accepted
@@ -60,58 +112,103 @@ def test_a_wrong_answer_is_refused_and_the_next_solver_asked(
 
 
 @pytest.mark.parametrize("solver", ["scipy", "cvxpy"])
-def test_a_solver_that_hangs_is_abandoned_on_time(monkeypatch: pytest.MonkeyPatch, solver: str) -> None:
-    replace_solver(monkeypatch, solver, 30.0)
-    result = allocate(CURVE, 700, solver=solver, timeout_seconds=0.05)
+def test_a_backend_that_raises_is_named_and_the_next_solver_asked(monkeypatch: pytest.MonkeyPatch, solver: str) -> None:
+    def failing(*args: Any, **options: Any) -> Any:
+        raise RuntimeError("the factorisation\nfailed")
+
+    backend_does(monkeypatch, solver, failing)
+    result = allocate(CURVE, 700, solver=solver)
+    assert result.shares == pytest.approx([400, 200, 100], rel=1e-4)
+    assert result.solver == "analytical"
+    assert not result.attempts[0].accepted
+    assert "RuntimeError: the factorisation failed" in result.attempts[0].reason
+
+
+@pytest.mark.parametrize(("change", "accepted"), [(fixed(350.0, 250.0, 100.0), False), (lambda part: part, True)])
+def test_the_certificate_decides_and_not_the_backends_status(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[np.ndarray], np.ndarray], accepted: bool
+) -> None:
+    backend_does(monkeypatch, "cvxpy", answers("cvxpy", change))
+    monkeypatch.setattr(cp.Problem, "status", property(lambda self: "optimal_inaccurate"))
+    result = allocate(CURVE, 700, solver="cvxpy")
+    assert result.shares == pytest.approx([400, 200, 100], rel=1e-4)
+    assert result.attempts[0].accepted is accepted
+    assert ("optimal_inaccurate; duality gap" in result.attempts[0].reason) is not accepted
+
+
+def test_the_exact_solver_out_of_iterations_is_refused_too() -> None:
+    rng = np.random.default_rng(4)
+    curve = LinearImpact(rng.lognormal(-10, 1.5, 5), rng.uniform(0, 0.05, 5))
+    starved, exact = allocate(curve, 2_000, max_iterations=1), allocate(curve, 2_000)
+    assert exact.solver == "analytical"
+    assert not starved.attempts[0].accepted
+    assert (starved.attempts[0].solver, starved.solver) == ("analytical", "cvxpy")
+    assert "duality gap" in starved.attempts[0].reason
+    assert starved.cost == pytest.approx(exact.cost, rel=1e-6)  # what a certified answer may cost too much
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["scipy", "cvxpy"])
+def test_a_solver_that_hangs_is_abandoned_and_holds_nobody_up(
+    hanging: Callable[[str], list[threading.Thread]], solver: str
+) -> None:
+    threads = hanging(solver)
+    result = allocate(CURVE, 700, solver=solver, timeout_seconds=PATIENCE)
     assert result.shares == pytest.approx([400, 200, 100], rel=1e-9)
     assert result.attempts[0].backend == "abandoned"
-    assert "out of time after 0.05" in result.attempts[0].reason
-    assert result.attempts[0].elapsed < 5
+    assert "out of time after" in result.attempts[0].reason
     assert result.solver == "analytical"
+    # It hangs still, in a thread of its own that no process waits for when it ends.
+    assert len(threads) == 1
+    assert threads[0].is_alive()
+    assert threads[0].daemon
+    assert threads[0] is not threading.main_thread()
 
 
-def test_out_of_time_everywhere_gives_the_best_feasible_schedule_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    for solver in ("analytical", "scipy", "cvxpy"):
-        replace_solver(monkeypatch, solver, 30.0)
-    result = allocate(CURVE, 700, max_shares=350, timeout_seconds=0.05)
+@pytest.mark.slow
+def test_the_exact_solver_of_coupled_intervals_has_its_turn_when_time_is_up(
+    hanging: Callable[[str], list[threading.Thread]],
+) -> None:
+    risk = {"risk_aversion": 1e-3, "covariance": 1e-2}
+    exact = allocate(CURVE, 700, **risk)  # compiled here, not after the time is up
+    hanging("cvxpy")
+    result = allocate(CURVE, 700, **risk, solver="cvxpy", timeout_seconds=PATIENCE)
+    assert [attempt.backend for attempt in result.attempts] == ["abandoned", exact.attempts[0].backend]
+    assert (result.solver, result.warnings) == ("analytical", ())
+    assert result.shares == pytest.approx(exact.shares, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_out_of_time_everywhere_gives_the_best_feasible_schedule_and_says_so(
+    hanging: Callable[[str], list[threading.Thread]],
+) -> None:
+    hanging("cvxpy")
+    result = allocate(CURVE, 700, max_shares=350, terms=CVAR, timeout_seconds=PATIENCE)
     assert result.solver == "best feasible"
     assert result.shares.sum() == pytest.approx(700, abs=1e-9)
     assert result.shares.max() <= 350
-    assert "out of time after 0.05 s: best feasible schedule" in result.warnings[0]
+    assert "out of time after 1 s: best feasible schedule" in result.warnings[0]
     assert "warning: out of time" in result.summary()
-    assert [a.backend for a in result.attempts] == ["abandoned", "none", "none"]
+    assert result.attempts[0].backend == "abandoned"
+    assert (result.attempts[-1].backend, result.attempts[-1].reason) == ("none", "no time left")
+    assert not any(attempt.accepted for attempt in result.attempts)
 
 
-def test_out_of_time_with_terms_keeps_an_honest_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    for solver in ("analytical", "scipy", "cvxpy"):
-        replace_solver(monkeypatch, solver, 30.0)
-    risk = {"risk_aversion": 1e-3, "covariance": 1e-2}
-    late = allocate(CURVE, 700, **risk, timeout_seconds=0.05)
+@pytest.mark.slow
+def test_out_of_time_with_terms_keeps_an_honest_gap(
+    hanging: Callable[[str], list[threading.Thread]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging("cvxpy")
+    late = allocate(CURVE, 700, terms=CVAR, timeout_seconds=PATIENCE)
     monkeypatch.undo()
-    exact = allocate(CURVE, 700, **risk)
+    exact = allocate(CURVE, 700, terms=CVAR)
     excess = (late.cost + late.penalty) / (exact.cost + exact.penalty) - 1
     assert late.warnings
+    assert not exact.warnings
     assert 0 < excess <= late.duality_gap / (1 - late.duality_gap)
 
 
-def test_a_call_in_native_code_is_left_behind() -> None:
-    # The lock is free while native code sleeps, as it is while a backend solves.
-    started = threading.active_count()
-    with pytest.raises(OutOfTimeError, match=r"out of time after 0\.05 s"):
-        within(0.05, lambda: time.sleep(1.0))
-    assert threading.active_count() == started + 1
-    assert all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
-
-
-def test_within_passes_results_and_errors_on() -> None:
-    assert within(5.0, lambda: 7) == 7
-    with pytest.raises(ZeroDivisionError):
-        within(5.0, lambda: 1 / 0)
-
-
 def test_a_backend_that_raises_leaves_the_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    solve = cp.Problem.solve
-
     def failing(self: cp.Problem, *args: object, solver: str, **options: object) -> object:
         if solver == "CLARABEL":
             raise cp.SolverError("Solver 'CLARABEL' failed.")
@@ -156,37 +253,42 @@ def test_cross_check_records_a_second_solver_and_refuses_one_that_disagrees(monk
     assert result.cross_check.solver == "cvxpy"
     assert result.cross_check.cost == pytest.approx(result.cost, rel=1e-6)
     assert "cvxpy (CLARABEL) agrees" in result.summary()
-    monkeypatch.setattr("research_lib.execution.allocation.AGREEMENT", -1.0)
+    # Half-spreads that pay for all but a four-hundredth of the impact: a misplaced child is much of the cost that is
+    # left. Within a tolerance of 1e-3 both answers are certified, and they cost 2e-5 of it apart.
+    gain = LinearImpact(CURVE.beta, -0.00399)
+    backend_does(monkeypatch, "cvxpy", answers("cvxpy", lambda part: part + np.array([1e-4, -1e-4, 0.0])))
     with pytest.raises(OptimizationError, match="analytical and cvxpy disagree"):
-        allocate(CURVE, 700, cross_check=True)
+        allocate(gain, 700, cross_check=True, tolerance=1e-3)
 
 
 def test_cross_check_fails_when_no_second_solver_is_certified(monkeypatch: pytest.MonkeyPatch) -> None:
     for solver in ("scipy", "cvxpy"):
-        replace_solver(monkeypatch, solver, Answer("B", np.array([700.0, 0.0, 0.0]), "status optimal"))
+        backend_does(monkeypatch, solver, answers(solver, fixed(700.0, 0.0, 0.0)))
     with pytest.raises(OptimizationError, match="no solver gave a certified schedule"):
         allocate(CURVE, 700, cross_check=True)
 
 
-def test_models_of_one_structure_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    built = []
-    init = cvxpy_solver.Model.__init__
+def test_models_of_one_structure_are_compiled_once_and_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[weakref.ref[cp.Problem]] = []
+    init = cp.Problem.__init__
 
-    def counting(self: cvxpy_solver.Model, problem: Problem) -> None:
-        built.append(1)
-        init(self, problem)
+    def counting(self: cp.Problem, *args: Any, **options: Any) -> None:
+        built.append(weakref.ref(self))
+        init(self, *args, **options)
 
-    monkeypatch.setattr(cvxpy_solver, "_models", type(cvxpy_solver._models)())
-    monkeypatch.setattr(cvxpy_solver.Model, "__init__", counting)
+    monkeypatch.setattr(cp.Problem, "__init__", counting)
+    first = 0
     for scale in (1.0, 2.0, 5.0):
-        curve = PowerImpact(1e-3 * np.array([1.0, scale, 3.0]), 0.6, 0.01)
+        curve = PowerImpact(1e-3 * np.array([1.0, scale, 3.0]), 0.61, 0.01)  # an exponent that no other test has
         exact, numeric = (allocate(curve, 700 * scale, solver=solver) for solver in ("analytical", "cvxpy"))
         assert numeric.solver == "cvxpy"
         assert numeric.cost == pytest.approx(exact.cost, rel=1e-6)
-    assert len(built) == 1
-    for n in range(1, cvxpy_solver.CACHED_MODELS + 4):
+        first = first or len(built)
+        assert 0 < len(built) == first, "the second and third only exchange numbers"
+    for n in range(1, 13):
         allocate(LinearImpact(np.linspace(1, 2, n)), 10, solver="cvxpy")
-    assert len(cvxpy_solver._models) == cvxpy_solver.CACHED_MODELS
+    gc.collect()
+    assert not any(problem() for problem in built[:first]), "twelve other structures later its memory is free"
 
 
 def test_negative_and_missing_coefficients_are_named() -> None:

@@ -1,4 +1,9 @@
-"""Whole lots and least children: against enumeration of all schedules, and what their bounds promise."""
+"""Whole lots and least children: against enumeration of all schedules, and what their bounds promise.
+
+Tolerances. Schedules of lots are found exactly: 1e-12 of a cost and 1e-9 of a bound are rounding. The gap is a
+difference of costs: 1e-6 of it, and 1e-9 of the cost where they are almost equal. 1.1: the heuristic for least children
+lost nothing on 300 such problems; a tenth would be a defect.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +81,7 @@ def test_lots_cost_what_the_cheapest_of_all_schedules_costs(family: str, seed: i
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["linear", "power", "almgren"]), st.integers(0, 2**32 - 1))
 def test_a_child_of_a_least_size_or_none_is_within_its_bound_of_the_best_set_of_intervals(
@@ -181,6 +187,7 @@ def test_lots_do_not_round_below_the_least_child() -> None:
     assert "no child below" in result.discrete
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([None, 100.0]))
 def test_least_children_are_refused_only_where_no_set_of_intervals_admits_the_order(

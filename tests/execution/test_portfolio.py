@@ -1,4 +1,8 @@
-"""Schedules of several assets against Almgren and Chriss, a dense KKT system, CVXPY and each other."""
+"""Schedules of several assets against Almgren and Chriss, a dense KKT system, CVXPY and each other.
+
+Tolerances. 1e-9: rounding of the dense KKT system, of at most 180 trades in units of their own. 1e-6 against
+CVXPY: the residual at which the library accepts a backend's answer. 1e-10, 1e-12: sums of the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ from numpy.typing import NDArray
 
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import almgren_chriss, portfolio_schedule, price_portfolio, twap
-from research_lib.execution.portfolio_model import PortfolioModel
 
 Float = NDArray[np.float64]
 PRICES = np.array([20.0, 100.0, 500.0])
@@ -139,10 +142,10 @@ def test_the_antisymmetric_part_is_neither_dropped_nor_free(rng: np.random.Gener
 def test_round_trips_that_gain_are_refused(rng: np.random.Generator) -> None:
     market = _market(rng, twist=200.0)
     with pytest.raises(OptimizationError, match="antisymmetric part of permanent"):
-        portfolio_schedule(ORDERS, 30, **market, risk_aversion=0.0)
+        portfolio_schedule(ORDERS, 10, **market, risk_aversion=0.0)
     # The refusal is right: there is a round trip that costs less than nothing.
-    _, modes = np.linalg.eigh(_round_trip_form(30, market))
-    trip = modes[:, 0].reshape(30, 3)
+    _, modes = np.linalg.eigh(_round_trip_form(10, market))
+    trip = modes[:, 0].reshape(10, 3)
     assert _by_definition(trip - trip.mean(axis=0), np.zeros(3), market, 0.0) < 0
 
 
@@ -337,13 +340,26 @@ def test_the_residual_of_an_exact_schedule_is_measured(twist: float, solver: str
     found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk)
     assert found.solver == solver
     assert 0.0 < found.kkt_residual < 1e-12
-    checked = {"permanent": np.zeros(3), "half_spread": np.zeros(3), "interval": 1.0} | market
-    checked |= {name: np.diag(checked[name]) for name in ("temporary", "permanent") if np.ndim(checked[name]) == 1}
-    model = PortfolioModel(**checked, risk_aversion=risk)
+    # Written out here: of the exact schedule it is rounding as well, and it sees what is held in one asset 1 % off.
     off = found.holdings.copy()
     off[7, 1] *= 1.01
-    assert model.stationarity(found.holdings) == found.kkt_residual
-    assert model.stationarity(off) > 1e-4
+    assert _stationarity(found.holdings, market, risk) < 1e-12
+    assert _stationarity(off, market, risk) > 1e-4
+
+
+def _stationarity(holdings: Float, market: dict[str, Any], risk: float) -> float:
+    """Largest slope of cost plus risk in what is held between trades, relative to the largest part it is made of."""
+    tau, gamma = market["interval"], market["permanent"]
+    net = (market["temporary"] + market["temporary"].T) / (2 * tau) - 0.25 * (gamma + gamma.T)
+    twist = 0.5 * (gamma - gamma.T)
+    unit = 1 / np.sqrt(np.diag(net))
+    before, held, after = holdings[:-2], holdings[1:-1], holdings[2:]
+    parts = [
+        held @ (2 * net + risk * tau * market["covariance"]),
+        -before @ (net + 0.5 * twist),
+        -after @ (net - 0.5 * twist),
+    ]
+    return float(np.abs(sum(parts) * unit).max() / max(np.abs(part * unit).max() for part in parts))
 
 
 def test_a_given_schedule_claims_no_residual(rng: np.random.Generator) -> None:

@@ -1,4 +1,7 @@
-"""Rulers by hand."""
+"""Rulers by hand.
+
+Tolerances: 1e-9 of an order is the rounding of sums over 20 intervals.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.execution.schedules import ModelledSchedule, parts_of_day, pov, twap, vwap
+from research_lib.execution import PortfolioSchedule, parts_of_day, pov, price_portfolio, twap, vwap
 
 
 def test_by_hand() -> None:
@@ -54,20 +57,25 @@ def test_refusals_name_value_limit_and_remedy() -> None:
         pov(50, [100, 100], 0)
 
 
-@pytest.mark.parametrize(("shares", "row"), [([1.0, np.nan], 1), ([[1.0, np.inf], [0.0, 1.0]], 0)])
-def test_a_modelled_schedule_has_any_sign_but_no_nan(shares: object, row: int) -> None:
-    with pytest.raises(ValidationError, match=f"shares of the model schedule must be finite; row {row}"):
-        ModelledSchedule(shares, "model", 0.0, 0.0)  # type: ignore[arg-type]
-    assert ModelledSchedule([1.0, -2.0], "model", 0.0, 0.0).shares.tolist() == [1, -2]  # type: ignore[arg-type]
-    assert ModelledSchedule([1e200, 1e200], "large", 0.0, 0.0).holdings.tolist() == [2e200, 1e200, 0]  # type: ignore[arg-type]
+@pytest.mark.parametrize("shares", [[[1.0], [np.nan]], [[1.0, np.inf], [0.0, 1.0]]])
+def test_a_modelled_schedule_has_any_sign_but_no_nan(shares: list[list[float]]) -> None:
+    with pytest.raises(ValidationError, match=r"shares must be \(n, m\) and finite, got shape \(2, \d\)"):
+        _priced(shares)
+    assert _priced([[1.0], [-2.0]]).shares.tolist() == [[1], [-2]]
+    with np.errstate(over="ignore"):  # the cost has no number; what is held has
+        assert _priced([[1e200], [1e200]]).holdings.tolist() == [[2e200], [1e200], [0]]
 
 
 def test_holdings_are_what_is_left_to_trade_to_its_last_digit() -> None:
     """Counted from the start, 1e16 less its trades would leave 0 of the last two."""
-    single = ModelledSchedule(np.array([1e16, 0.25, -0.5]), "model", 0.0, 0.0)
-    assert single.holdings.tolist() == [1e16, -0.25, -0.5, 0.0]
-    pair = ModelledSchedule(np.array([[3.0, -1.0], [2.0, 1.0]]), "model", 0.0, 0.0)
-    assert pair.holdings.tolist() == [[5.0, 0.0], [2.0, 1.0], [0.0, 0.0]]
+    assert _priced([[1e16], [0.25], [-0.5]]).holdings.tolist() == [[1e16], [-0.25], [-0.5], [0.0]]
+    assert _priced([[3.0, -1.0], [2.0, 1.0]]).holdings.tolist() == [[5.0, 0.0], [2.0, 1.0], [0.0, 0.0]]
+
+
+def _priced(shares: list[list[float]]) -> PortfolioSchedule:
+    """The trades (n, m) of a model of m unit assets."""
+    m = len(shares[0])
+    return price_portfolio(shares, covariance=np.eye(m), temporary=np.ones(m))
 
 
 def test_parts_of_a_day_are_those_of_its_intervals() -> None:

@@ -8,6 +8,9 @@ trades come closer; a convex, nonincreasing, nonnegative G never does. Gatheral 
 market impact, Quantitative Finance 10, 749-759: what is bought and sold again under a kernel that is not positive
 definite can earn. The articles could not be opened where this was written: the formulae and signs are held by dense
 solutions written here, no figure was read off.
+
+Tolerances. 1e-12 and 1e-9: rounding of closed forms and of their differences; 1e-6: two solves with a Gaussian matrix,
+whose condition number is up to 7e4, normed by sums of shares of either sign.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ and the static holding of 11,000 shares (table 1; its section 4.1 says 1,100, a 
 implementation of the example, to the digits that it prints: DROP (github.com/lakshmiDRIP/DROP, files
 drop/org/drip/sample/almgrenchriss/{EfficientFrontier,OptimalTrajectory,TrajectoryComparison}{No,With}Drift.drop, builds
 3.91 and 4.66). Its frontier takes sigma = 0.95, its trajectories the unrounded 0.3 / sqrt(250) * 50 = 0.9487.
+
+Tolerances are half a unit of the last digit shown, and a little for its rounding; 1e-9 and 1e-7 the rounding of
+equation 20, whose variance is a difference.
 """
 
 from __future__ import annotations
