@@ -1,10 +1,9 @@
-"""Real days, sampled to minutes once for all tests of this folder; property tests without a clock."""
+"""Real days, sampled to minutes once for all tests of this folder."""
 
 from __future__ import annotations
 
 import pytest
 from helpers import real_data
-from hypothesis import HealthCheck, settings
 
 from research_lib.evaluation import Ladder
 from research_lib.market import BookSnapshots, Session, assess, read_books
@@ -14,9 +13,6 @@ FILES = {
     "GOOG": "lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz",
 }
 MINUTES = Session(390)
-# The same examples everywhere, and none that a busy machine is too slow for.
-settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
