@@ -10,10 +10,9 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import InsufficientDataError, ValidationError
-from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
-from research_lib.impact.assets import cross_impact, permanent_response, quoted_assets, synthetic_assets
-from research_lib.market import BookSnapshots, OrderFlow, Session, preset, read_books
-from research_lib.market.daily import read_daily_bars
+from research_lib.execution import portfolio_schedule, price_portfolio
+from research_lib.impact import cross_impact, permanent_response, quoted_assets, synthetic_assets
+from research_lib.market import BookSnapshots, OrderFlow, Session, preset, read_books, read_daily_bars
 
 SESSION = Session(26)
 MARKET = {

@@ -10,8 +10,8 @@ import pytest
 
 from research_lib.config import ModelConfig
 from research_lib.impact import ImpactMoments, fit_impact, slippage_curves
-from research_lib.impact.coverage import censoring_bias
 from research_lib.market import Session, SyntheticMarket, deep_stock, read_books, thin_stock
+from research_lib.studies import censoring_bias
 
 Float = np.ndarray
 BETA = 1e-5

@@ -10,7 +10,7 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.impact import fit_impact
-from research_lib.impact.coverage import KNOWN, coverage, simulated_slippage
+from research_lib.studies import KNOWN, coverage, simulated_slippage
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,14 @@ from scipy import stats
 from statsmodels.stats.diagnostic import het_breuschpagan, het_white
 
 from research_lib.errors import ValidationError
-from research_lib.impact import LinearImpact, QuadraticImpact, fit_impact
-from research_lib.impact.diagnostics import residual_bias, residual_rows, residual_tests
+from research_lib.impact import (
+    LinearImpact,
+    QuadraticImpact,
+    fit_impact,
+    residual_bias,
+    residual_rows,
+    residual_tests,
+)
 
 REPETITIONS = 300
 CURVE = LinearImpact(np.full(13, 2e-5), 0.01)

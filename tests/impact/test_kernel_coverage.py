@@ -7,7 +7,7 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.impact import ExponentialKernel, ExponentialSumKernel, PowerKernel
-from research_lib.impact.kernel_coverage import kernel_coverage
+from research_lib.studies import kernel_coverage
 
 
 def test_few_markets_hold_their_truth_and_the_draw_decides_alone() -> None:

@@ -9,19 +9,9 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import (
-    ExponentialKernel,
-    ExponentialSumKernel,
-    PowerKernel,
-    best_kernel,
-    fit_kernel,
-    propagator,
-    trade_flow,
-)
-from research_lib.impact.lagged import LagEstimate
-from research_lib.impact.transient import DecayKernel
+from research_lib.impact import DecayKernel, ExponentialKernel, ExponentialSumKernel, PowerKernel
 from research_lib.market import Session, read_books
-from research_lib.wording import significant
+from research_lib.transient import LagEstimate, best_kernel, fit_kernel, propagator, trade_flow
 
 LAGS = np.arange(1.0, 31.0)
 TRUE = {

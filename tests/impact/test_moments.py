@@ -12,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.impact import ImpactFit, ImpactMoments, LinearImpact, SlippageCurves, fit_impact, slippage_curves
-from research_lib.impact.moments import moments_of_books
+from research_lib.impact import (
+    ImpactFit,
+    ImpactMoments,
+    LinearImpact,
+    SlippageCurves,
+    fit_impact,
+    moments_of_books,
+    slippage_curves,
+)
 from research_lib.market import BookSnapshots, Session, thin_stock
 
 N_INTERVALS, N_DAYS = 13, 6

@@ -9,9 +9,10 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import (
+from research_lib.impact import ExponentialKernel
+from research_lib.market import BookSnapshots, Session, after_own_trades, read_books
+from research_lib.transient import (
     BlockBook,
-    ExponentialKernel,
     TransientMarket,
     clock_flow,
     depends_on_window,
@@ -21,7 +22,6 @@ from research_lib.impact import (
     recovery_windows,
     trade_flow,
 )
-from research_lib.market import BookSnapshots, Session, after_own_trades, read_books
 
 DEPTH, RATE, STAYS = 5_000.0, 0.1, 5e-5
 UTC_DAY = Session(1, open="00:00", close="24:00", timezone="UTC")
