@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import real_data
 
@@ -12,8 +13,7 @@ from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.execution import almgren_chriss
 from research_lib.impact import ImpactModel, LinearImpact, PowerImpact, calibrate_almgren_chriss
-from research_lib.impact.arrival_price import _response
-from research_lib.market import BookSnapshots, OrderFlow, Session, assess, read_books, thin_stock
+from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, assess, read_books, thin_stock
 
 SESSION = Session(78)
 CURVE = LinearImpact(np.full(78, 2e-5), 0.02)
@@ -125,13 +125,22 @@ def test_errors_are_newey_west_within_days_and_know_nothing_of_nights() -> None:
     """One day: statsmodels' own. The same day twice: as two independent days, whatever is next to the night."""
     import statsmodels.api as sm
 
-    rng = np.random.default_rng(5)
+    rng, session = np.random.default_rng(5), Session(200)
     flow = rng.normal(size=200)
     mid = 100 + np.cumsum(np.append(0.0, 0.3 * flow[:-1] + rng.normal(size=199)))
-    one = _response(mid, flow, np.zeros(200, np.int64), 5)
+
+    def response(n_days: int) -> pd.Series:
+        """Of days that all show these mids, a trade of the flow's size and sign at each of them."""
+        time = session.starts(pd.bdate_range("2024-03-04", periods=n_days).date).ravel()
+        price, size, signed = np.tile(mid, n_days)[:, None], np.ones((len(time), 1)), np.tile(flow, n_days)
+        trades = Trades(time, price[:, 0], np.abs(signed), np.sign(signed).astype(np.int8))
+        books = BookSnapshots(time, price - 0.5, size, price + 0.5, size, trades=trades)
+        return calibrate_almgren_chriss(books, LinearImpact(np.full(200, 1e-5)), session, horizons=(5,)).response.loc[5]
+
+    one = response(1)
     move, sums = mid[5:] - mid[:-5], np.convolve(flow, np.ones(5), "valid")[:195]
     fitted = sm.OLS(move, sm.add_constant(sums)).fit(cov_type="HAC", cov_kwds={"maxlags": 10})
     assert one["error"] == pytest.approx(fitted.bse[1], rel=1e-9)
-    two = _response(np.tile(mid, 2), np.tile(flow, 2), np.repeat([0, 1], 200), 5)
+    two = response(2)
     assert two["permanent"] == pytest.approx(one["permanent"])
     assert two["error"] == pytest.approx(one["error"] / np.sqrt(2), rel=1e-9)

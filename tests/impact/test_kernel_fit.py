@@ -52,7 +52,7 @@ def test_without_noise_the_kernel_comes_back(family: str) -> None:
     assert found.half_life == pytest.approx(half_life_of(family), rel=1e-4)
     assert np.allclose(found.kernel(LAGS), TRUE[family](LAGS), rtol=1e-4)
     assert found.told
-    assert found.reading.startswith(f"half-life of {significant(found.half_life)} trades")
+    assert found.reading.startswith(f"half-life of {found.half_life:.2f} trades")  # 3 significant digits
     assert found.interval[0] < found.half_life < found.interval[1]
 
 

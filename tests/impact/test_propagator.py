@@ -11,9 +11,9 @@ from helpers import real_data
 from scipy import signal
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import (
-    ExponentialKernel,
-    PowerKernel,
+from research_lib.impact import ExponentialKernel, Kernel, PowerKernel
+from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, read_books
+from research_lib.transient import (
     SignedFlow,
     clock_flow,
     flow_autocorrelation,
@@ -24,9 +24,6 @@ from research_lib.impact import (
     simulate_mids,
     trade_flow,
 )
-from research_lib.impact.lagged import lag_regression, long_run_sum
-from research_lib.impact.transient import Kernel
-from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, read_books
 
 SECOND = 10**9
 MORNING = 1_704_207_600_000_000_000  # 2024-01-02 10:00 New York
@@ -127,24 +124,20 @@ def test_no_lag_reaches_over_a_night(rng: np.random.Generator) -> None:
     assert np.abs(response_function(joined, 10).values).max() < 0.2
 
 
-def test_lagged_regression_is_least_squares_with_newey_west_errors(rng: np.random.Generator) -> None:
+def test_a_propagator_is_least_squares_with_newey_west_errors(rng: np.random.Generator) -> None:
+    """Of the mid's changes on the last three signs, for two lags; the 297 rows have Newey and West's bandwidth of 6."""
     from statsmodels.api import OLS
 
-    x, noise = rng.normal(size=300), rng.normal(size=301)
-    y = 0.5 * x + 0.2 * np.append(0.0, x[:-1]) + noise[1:] + 0.5 * noise[:-1]
-    found = lag_regression([y], [x[:, None]], 2, width=6)
-    design = np.column_stack([np.ones(299), x[1:], x[:-1]])
-    reference = OLS(y[1:], design).fit(cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": True})
-    assert np.allclose(found.coef[0], reference.params[1:], rtol=1e-10)
-    assert np.allclose(found.cov, reference.cov_params()[1:, 1:], rtol=1e-8)
+    flow = flow_of(x := OrderFlow().signs(300, rng), simulate_mids(PowerKernel(0.4, 0.5), x, 1.0, rng))
+    found = propagator(flow, 2)
+    design = np.column_stack([np.ones(297), x[2:-1], x[1:-2], x[:-3]])
+    reference = OLS(np.diff(flow.mid)[2:], design).fit(
+        cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": True}
+    )
+    summed = np.tri(2)
+    assert np.allclose(found.values, summed @ reference.params[1:3], rtol=1e-10)
+    assert np.allclose(found.cov, summed @ reference.cov_params()[1:3, 1:3] @ summed.T, rtol=1e-8)
     assert found.r2 == pytest.approx(reference.rsquared, rel=1e-10)
-
-
-def test_windows_give_bartlett_weights(rng: np.random.Generator) -> None:
-    scores = rng.normal(size=(50, 2))
-    products = [(scores[j:].T @ scores[: 50 - j]) * (1 - j / 4) for j in range(4)]
-    direct = products[0] + sum(product + product.T for product in products[1:])
-    assert np.allclose(long_run_sum(scores, 4), direct)
 
 
 def test_too_many_lags_are_refused_with_how_many_are_not(rng: np.random.Generator) -> None:

@@ -8,9 +8,7 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.execution import allocate
-from research_lib.impact import ImpactFit, LinearImpact, PowerImpact, fit_impact
-from research_lib.impact.pooling import pool_fits, pool_shapes
-from research_lib.impact.shrinkage import Smoother, shrink
+from research_lib.impact import ImpactFit, LinearImpact, PowerImpact, fit_impact, pool_fits, pool_shapes, shrink
 from research_lib.market import Session
 
 Float = np.ndarray
