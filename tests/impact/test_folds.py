@@ -23,9 +23,10 @@ def test_every_day_is_held_out_once_and_never_beside_itself(n_days: int, scheme:
     frame = slippage_frame(CURVE, n_days)
     frame["avg_slippage"] += (np.repeat(factor, 7 * len(SIZES)) - 1.0) * 1e-5 * frame["trade_size"]
     found = cross_validate(frame, ["linear"], scheme=scheme, by="pooled").by_unit["linear"]
-    assert found.index.tolist() == [f"2024-03-{d:02}" for d in (4, 5, 6, 7, 8, 11, 12, 13, 14)][:n_days][
-        scheme == "walk_forward" :
-    ]
+    assert (
+        found.index.tolist()
+        == [f"2024-03-{d:02}" for d in (4, 5, 6, 7, 8, 11, 12, 13, 14)][:n_days][scheme == "walk_forward" :]
+    )
     fitted = [factor[:d] if scheme == "walk_forward" else np.delete(factor, d) for d in range(n_days)]
     missed = [abs(factor[d] - np.mean(fitted[d])) for d in range(scheme == "walk_forward", n_days)]
     bps = 1e4 * 1e-5 * np.sqrt(np.mean(SIZES**2)) / MID

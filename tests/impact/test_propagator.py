@@ -131,9 +131,7 @@ def test_a_propagator_is_least_squares_with_newey_west_errors(rng: np.random.Gen
     flow = flow_of(x := OrderFlow().signs(300, rng), simulate_mids(PowerKernel(0.4, 0.5), x, 1.0, rng))
     found = propagator(flow, 2)
     design = np.column_stack([np.ones(297), x[2:-1], x[1:-2], x[:-3]])
-    reference = OLS(np.diff(flow.mid)[2:], design).fit(
-        cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": True}
-    )
+    reference = OLS(np.diff(flow.mid)[2:], design).fit(cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": True})
     summed = np.tri(2)
     assert np.allclose(found.values, summed @ reference.params[1:3], rtol=1e-10)
     assert np.allclose(found.cov, summed @ reference.cov_params()[1:3, 1:3] @ summed.T, rtol=1e-8)
