@@ -32,6 +32,7 @@ def _books(seed: int, gamma: float = GAMMA, fading: float = 0.0) -> BookSnapshot
                                          (("bid", "sell"), ("ask", "buy"))})  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_known_permanent_impact_lies_in_its_band_as_often_as_it_says() -> None:
     hits = {1: 0, 5: 0}
     for seed in range(60):
@@ -100,6 +101,7 @@ def test_what_is_missing_is_said() -> None:
         calibrate_almgren_chriss(books.take([0]), CURVE, SESSION)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "lasting"),
     [

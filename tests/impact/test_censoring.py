@@ -71,6 +71,7 @@ def test_noise_free_censored_books_return_the_coefficient_exactly(rng: np.random
     assert beta(frame) == pytest.approx(BETA, rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("market", "limit"),
     [

@@ -22,11 +22,13 @@ def table() -> pd.DataFrame:
     return coverage(np.random.default_rng(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dependence", "errors"), [(d, e) for d, known in KNOWN.items() for e in known])
 def test_intervals_cover_the_truth_in_92_to_98_percent(table: pd.DataFrame, dependence: str, errors: str) -> None:
     assert 0.92 <= table.loc[errors, dependence] <= 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dependence", "errors"),
     [("snapshots", "hc3"), ("autocorrelated", "hc3"), ("autocorrelated", "snapshot"), ("days", "hc3"),
@@ -62,6 +64,7 @@ def test_a_coefficient_at_its_bound_has_no_error(rng: np.random.Generator) -> No
     assert fit.bse["beta"].to_numpy() == pytest.approx(linear.bse["beta"].to_numpy(), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["linear", "power"])
 def test_the_band_is_as_wide_as_a_bootstrap_of_days_finds(family: str) -> None:
     """200 resamples of 60 days; the band's half-spread has no error here."""

@@ -34,6 +34,7 @@ def residuals(values: np.ndarray) -> pd.DataFrame:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_independent_books_of_one_variance_pass_at_the_tests_level(rng: np.random.Generator) -> None:
     """Rows of a book are alike, which would reject far too often were rows taken as independent."""
     p = np.array(

@@ -82,6 +82,7 @@ def test_by_date_gives_what_one_pass_over_all_dates_gives(
         assert moments.books["n"].sum() == 13 * N_DAYS
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_bit_by_bit(folder: Path, serial: dict[str, ImpactMoments], client: Client) -> None:
     for batch_rows in (50, 100_000):
         found = dict(moments_of_store(folder, SIZES, "buy", SESSION, batch_rows=batch_rows, client=client))
@@ -90,6 +91,7 @@ def test_two_workers_give_the_same_bit_by_bit(folder: Path, serial: dict[str, Im
             exactly(found[symbol], serial[symbol])
 
 
+@pytest.mark.slow
 def test_fits_made_on_the_workers_are_those_made_here(
     folder: Path, serial: dict[str, ImpactMoments], client: Client
 ) -> None:
@@ -99,6 +101,7 @@ def test_fits_made_on_the_workers_are_those_made_here(
         pd.testing.assert_frame_equal(found.bse, fit(serial[symbol]).bse, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_converted_day_gives_the_moments_of_its_vendors_file(frog_file: Path, client: Client, tmp_path: Path) -> None:
     convert(frog_file, tmp_path / "store", progress=False)
     session = Session(390)
@@ -124,6 +127,7 @@ def _kill_the_stuck(flag: Path) -> None:
     os.kill(int(flag.read_text()), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_at_work_loses_nothing(
     folder: Path, serial: dict[str, ImpactMoments], client: Client, tmp_path: Path
 ) -> None:
@@ -173,6 +177,7 @@ def test_what_cannot_be_is_refused_before_any_work(folder: Path, tmp_path: Path)
         moments_of_store(folder, SIZES, "hold", SESSION)
 
 
+@pytest.mark.slow
 def test_damage_is_named_from_the_worker_that_met_it(
     dates: dict[str, list[Path]], client: Client, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def half_life_of(family: str) -> float:
     return math.log(2.0) / 0.2 if family == "exponential_permanent" else TRUE[family].half_life
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", list(TRUE))
 def test_the_interval_holds_the_true_half_life_95_percent_of_the_time(family: str) -> None:
     rng = np.random.default_rng(11)
@@ -62,6 +63,7 @@ def test_a_mixture_comes_close_to_any_completely_monotone_kernel() -> None:
         assert np.abs(found - kernel(LAGS)).max() < 2e-5  # two standard errors of the first lag
 
 
+@pytest.mark.slow
 def test_the_part_that_stays_has_an_interval() -> None:
     rng = np.random.default_rng(12)
     fits = [fit_kernel(observed(TRUE["exponential_permanent"], 2e-4, rng), "exponential_permanent") for _ in range(60)]
@@ -81,6 +83,7 @@ def test_a_sample_too_short_says_so() -> None:
     assert "agree with the data, whose lags end at 30" in longer.reading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", list(TRUE))
 def test_noise_alone_passes_for_impact_one_time_in_twenty(family: str) -> None:
     """All parameters are chosen on the noise, the half-life and the shift too: the limit must know of that."""
@@ -119,6 +122,7 @@ def test_an_open_end_is_not_no_decay() -> None:
     assert flat.reading.endswith("no decay at all among them")
 
 
+@pytest.mark.slow
 def test_google_decays_though_its_half_life_has_no_upper_bound() -> None:
     books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
     impact = propagator(trade_flow(books, Session()), 40)

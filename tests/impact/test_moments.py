@@ -117,6 +117,7 @@ def test_books_outside_the_session_and_crossed_ones_are_left_out(
 LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_batches(books: BookSnapshots) -> None:
     def peak(repeats: int) -> int:
         stream = (books for _ in range(repeats))

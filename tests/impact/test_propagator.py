@@ -41,6 +41,7 @@ def synthetic(kernel: Kernel, n: int, rng: np.random.Generator) -> SignedFlow:
     return flow_of(signs, simulate_mids(kernel, signs, 0.02, rng))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "n"), [(PowerKernel(0.4, 0.01), 3000), (ExponentialKernel(0.1, 0.01), 1200)])
 def test_the_known_kernel_lies_in_its_95_percent_band(kernel: Kernel, n: int) -> None:
     """60 markets: the pointwise band covers about 95 % of them at each lag, the simultaneous one all lags at once."""
@@ -91,6 +92,7 @@ def test_signs_remember_as_the_order_splitting_model_says() -> None:
     assert np.all(np.abs(found.mean(axis=0) - model.sign_autocorrelation(np.arange(1, 6))) < 4 * error)
 
 
+@pytest.mark.slow
 def test_the_response_follows_from_propagator_and_memory() -> None:
     rng = np.random.default_rng(5)
     flow = synthetic(ExponentialKernel(0.3, 0.02), 60_000, rng)
@@ -99,6 +101,7 @@ def test_the_response_follows_from_propagator_and_memory() -> None:
     assert np.all(np.abs(implied - response.values)[:20] < 3 * response.se[:20])
 
 
+@pytest.mark.slow
 def test_two_kinds_of_trades_keep_their_propagators() -> None:
     """TIM2: trades that change the price push 3 times as far; both kernels in their simultaneous bands."""
     covered = []
@@ -210,6 +213,7 @@ def test_frog_is_read_with_the_book_before_each_trade() -> None:
     assert 1e4 * found.values[0] / flow.mid.mean() == pytest.approx(2.9, abs=0.5)  # bps, three standard errors
 
 
+@pytest.mark.slow
 def test_google_trades_that_change_the_price_move_it_far_more() -> None:
     books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
     flow = trade_flow(books, Session())

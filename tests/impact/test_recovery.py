@@ -33,6 +33,7 @@ def books() -> BookSnapshots:
     return MARKET.books(23_400, np.random.default_rng(3))
 
 
+@pytest.mark.slow
 def test_obizhaeva_and_wangs_parameters_are_recovered_within_their_intervals() -> None:
     """20 half days: each of the three intervals holds the truth in 17 or more of them."""
     held = []
@@ -109,6 +110,7 @@ def test_what_the_data_cannot_say_is_refused(books: BookSnapshots) -> None:
         _ = stiff.kernel
 
 
+@pytest.mark.slow
 def test_google_spreads_widen_after_trades_and_close_again() -> None:
     books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
     found = recovery_after_trades(books, "spread", n_lags=40, session=Session())
@@ -124,6 +126,7 @@ def test_a_rejected_fit_gives_no_permanent_part(books: BookSnapshots) -> None:
         _ = refused.kernel
 
 
+@pytest.mark.slow
 def test_bitcoin_impact_that_builds_up_has_no_permanent_part() -> None:
     books = read_books(real_data("binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"), session=UTC_DAY)
     found = fit_block_book(books, step_seconds=0.2, price_lags=50, session=UTC_DAY)
@@ -141,6 +144,7 @@ def test_what_decays_is_an_interval_over_both_ends(books: BookSnapshots) -> None
     assert low <= 1 / DEPTH - STAYS <= high
 
 
+@pytest.mark.slow
 def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapshots) -> None:
     table = recovery_windows(books, "spread", (30, 60, 120))
     assert list(table.index) == [30.0, 60.0, 120.0]
@@ -152,6 +156,7 @@ def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapsho
     assert depends_on_window(table.assign(told=[True, False, False]), 60.0)
 
 
+@pytest.mark.slow
 def test_the_half_life_of_googles_spread_depends_on_the_window() -> None:
     books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
     table = recovery_windows(books, "spread", (60, 120), session=Session())
