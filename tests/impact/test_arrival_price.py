@@ -7,13 +7,12 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import real_data
 
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.execution import almgren_chriss
 from research_lib.impact import ImpactModel, LinearImpact, PowerImpact, calibrate_almgren_chriss
-from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, assess, read_books, thin_stock
+from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, assess, thin_stock
 
 SESSION = Session(78)
 CURVE = LinearImpact(np.full(78, 2e-5), 0.02)
@@ -102,16 +101,12 @@ def test_what_is_missing_is_said() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("file", "lasting"),
-    [
-        ("databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz", False),
-        ("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz", True),
-    ],
-)
-def test_on_a_real_day_flow_moves_the_mid_and_only_on_one_of_them_for_good(file: str, lasting: bool) -> None:
+@pytest.mark.parametrize(("day", "lasting"), [("frog_books", False), ("goog_books", True)])
+def test_on_a_real_day_flow_moves_the_mid_and_only_on_one_of_them_for_good(
+    day: str, lasting: bool, request: pytest.FixtureRequest
+) -> None:
     session = Session(390)
-    books = assess(read_books(real_data(file), session=session), session)[0].sample(session)
+    books = assess(request.getfixturevalue(day), session)[0].sample(session)
     model = ImpactModel("linear", ModelConfig(min_trade_size=10), session)
     fit = model.fit_model(model.estimate_slippage(books, np.array([50, 100, 200, 300, 500.0]), "sell", 390))
     found = calibrate_almgren_chriss(books, fit, session)

@@ -117,9 +117,8 @@ def test_pricing_a_given_schedule_is_what_its_maker_expected() -> None:
 
 
 @pytest.mark.slow
-def test_flow_moves_goog_for_half_an_hour_by_less_than_twice_its_walks_slope() -> None:
-    path = real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz")
-    found = permanent_response(read_books(path, session=Session(78)), Session(78))
+def test_flow_moves_goog_for_half_an_hour_by_less_than_twice_its_walks_slope(goog_books: BookSnapshots) -> None:
+    found = permanent_response(goog_books, Session(78))
     assert 2 * found["permanent_error"] < found["permanent"] < 2
     assert 50 < found["signed_%"] < 100
 

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from helpers import real_data
 
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import DecayKernel, ExponentialKernel, ExponentialSumKernel, PowerKernel
-from research_lib.market import Session, read_books
+from research_lib.market import BookSnapshots, Session
 from research_lib.transient import LagEstimate, best_kernel, fit_kernel, propagator, trade_flow
 
 LAGS = np.arange(1.0, 31.0)
@@ -123,9 +122,8 @@ def test_an_open_end_is_not_no_decay() -> None:
 
 
 @pytest.mark.slow
-def test_google_decays_though_its_half_life_has_no_upper_bound() -> None:
-    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
-    impact = propagator(trade_flow(books, Session()), 40)
+def test_google_decays_though_its_half_life_has_no_upper_bound(goog_books: BookSnapshots) -> None:
+    impact = propagator(trade_flow(goog_books, Session()), 40)
     fits = {family: fit_kernel(impact, family) for family in ("exponential", "exponential_permanent", "power")}
     assert all(fit.decays and fit.describes and not fit.told for fit in fits.values())
     assert "no decay at all among them" not in fits["power"].reading

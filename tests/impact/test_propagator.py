@@ -7,12 +7,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from helpers import real_data
 from scipy import signal
 
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import ExponentialKernel, Kernel, PowerKernel
-from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, read_books
+from research_lib.market import BookSnapshots, OrderFlow, Session, Trades
 from research_lib.transient import (
     SignedFlow,
     clock_flow,
@@ -203,10 +202,9 @@ def test_books_without_trades_are_refused() -> None:
         trade_flow(BookSnapshots(*(books[name] for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"))))
 
 
-def test_frog_is_read_with_the_book_before_each_trade() -> None:
+def test_frog_is_read_with_the_book_before_each_trade(frog_books: BookSnapshots) -> None:
     """On Databento's T rows the book is the one before: its mid must be the one that the flow has."""
-    books = read_books(real_data("databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz"))
-    flow = trade_flow(books, Session())
+    flow = trade_flow(frog_books, Session())
     assert len(flow) == 1165
     found = propagator(flow, 20)
     assert found.conf_int()[0][0] > 0  # the price follows the first trade
@@ -214,9 +212,8 @@ def test_frog_is_read_with_the_book_before_each_trade() -> None:
 
 
 @pytest.mark.slow
-def test_google_trades_that_change_the_price_move_it_far_more() -> None:
-    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
-    flow = trade_flow(books, Session())
+def test_google_trades_that_change_the_price_move_it_far_more(goog_books: BookSnapshots) -> None:
+    flow = trade_flow(goog_books, Session())
     kinds = propagators_by_event(flow, 20)
     assert np.all(kinds["changing"].conf_int()[0] > kinds["unchanging"].conf_int()[1])
 

@@ -111,9 +111,8 @@ def test_what_the_data_cannot_say_is_refused(books: BookSnapshots) -> None:
 
 
 @pytest.mark.slow
-def test_google_spreads_widen_after_trades_and_close_again() -> None:
-    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
-    found = recovery_after_trades(books, "spread", n_lags=40, session=Session())
+def test_google_spreads_widen_after_trades_and_close_again(goog_books: BookSnapshots) -> None:
+    found = recovery_after_trades(goog_books, "spread", n_lags=40, session=Session())
     low, _ = found.alone.conf_int()
     assert low[0] > 0
     assert found.alone.values[-1] < 0.6 * found.alone.values[0]
@@ -157,9 +156,8 @@ def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapsho
 
 
 @pytest.mark.slow
-def test_the_half_life_of_googles_spread_depends_on_the_window() -> None:
-    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
-    table = recovery_windows(books, "spread", (60, 120), session=Session())
+def test_the_half_life_of_googles_spread_depends_on_the_window(goog_books: BookSnapshots) -> None:
+    table = recovery_windows(goog_books, "spread", (60, 120), session=Session())
     assert table["told"].all()
     assert table["half_life"].iloc[1] > table["high"].iloc[0]
     assert depends_on_window(table, 60.0)

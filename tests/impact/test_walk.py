@@ -64,7 +64,7 @@ def assert_is_average(got: float, held: Levels, shares: float) -> None:
     assert abs(Fraction(got) - average) <= tolerance
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(levels=st.lists(level, min_size=1, max_size=12), shares=st.lists(amounts, min_size=1, max_size=19))
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_walk_equals_its_plain_twin_to_rounding(levels: Levels, shares: list[float], sign: int) -> None:
@@ -81,7 +81,7 @@ def test_the_walk_equals_its_plain_twin_to_rounding(levels: Levels, shares: list
         assert_is_average(got, held, x)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(levels=st.lists(level, min_size=1, max_size=12), shares=st.lists(amounts, min_size=1, max_size=19))
 def test_levels_walked_as_given_equal_the_plain_twin_too(levels: Levels, shares: list[float]) -> None:
     held, average = shown(levels, 0), walk_book(*zip(*levels, strict=True), shares)
