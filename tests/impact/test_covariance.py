@@ -113,6 +113,7 @@ def test_the_band_follows_from_the_coefficients_by_the_numerical_derivative(fami
             assert reach == pytest.approx(expected, rel=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("errors", ["hc3", "day"])
 def test_hubers_errors_keep_their_level_too(errors: str) -> None:
     rng = np.random.default_rng(0)

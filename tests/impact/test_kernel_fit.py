@@ -56,6 +56,7 @@ def test_without_noise_the_kernel_comes_back(family: str) -> None:
     assert found.interval[0] < found.half_life < found.interval[1]
 
 
+@pytest.mark.slow
 def test_a_mixture_comes_close_to_any_completely_monotone_kernel() -> None:
     for kernel in TRUE.values():
         found = fit_kernel(observed(kernel, 1e-5), "sum").kernel(LAGS)

@@ -90,6 +90,7 @@ def test_moments_fit_as_rows_do(curves: SlippageCurves, family: str, estimator: 
     assert moments.metrics["test_observations"] == rows.metrics["test_observations"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 7, 40, 1000])
 @pytest.mark.parametrize("sample", [True, False])
 def test_streamed_batches_give_the_moments_of_all_books(books: BookSnapshots, batch: int, sample: bool) -> None:

@@ -40,6 +40,7 @@ def excess(curve: LinearImpact, beta: Float) -> float:
     return float(np.sum(beta * shares**2) / (np.sum(beta) * (SHARES / len(beta)) ** 2) - 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_days", [1, 5, 20])
 @pytest.mark.parametrize("n", [39, 390])
 def test_equal_coefficients_with_30_percent_noise_lose_under_one_percent_against_twap(n: int, n_days: int) -> None:
