@@ -287,8 +287,12 @@ def _calibration_reading(table: pd.DataFrame) -> str:
     """Where the predictions are furthest off, relative to what is observed."""
     miss = table["predicted_bps"] / table["observed_bps"] - 1.0
     worst = miss.abs().idxmax()
-    row, slope = table.loc[worst], np.polyfit(table["predicted_bps"], table["observed_bps"], 1)[0]
-    return (
+    row, predicted = table.loc[worst], table["predicted_bps"]
+    text = (
         f"It is furthest off in decile {worst} of the predictions, where it says {row['predicted_bps']:.3g} bps "
-        f"and {row['observed_bps']:.3g} are observed; 1 bps more predicted is {slope:.2f} bps more observed."
+        f"and {row['observed_bps']:.3g} are observed"
     )
+    if np.ptp(predicted) <= ROUNDING_BPS:  # books without impact: one prediction, which has no slope
+        return f"{text}."
+    slope = np.polyfit(predicted, table["observed_bps"], 1)[0]
+    return f"{text}; 1 bps more predicted is {slope:.2f} bps more observed."

@@ -3,7 +3,7 @@
 from research_lib.impact.displacement import PricePath, price_path
 from research_lib.impact.flow import SignedFlow, clock_flow, trade_flow
 from research_lib.impact.kernel_fit import KernelFit, best_kernel, fit_kernel
-from research_lib.impact.lagged import LagEstimate, lag_regression, long_run_sum
+from research_lib.impact.lagged import LagEstimate
 from research_lib.impact.propagator import (
     Propagator,
     flow_autocorrelation,
@@ -39,8 +39,6 @@ __all__ = [
     "fit_kernel",
     "flow_autocorrelation",
     "implied_response",
-    "lag_regression",
-    "long_run_sum",
     "price_path",
     "propagator",
     "propagators_by_event",

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
-from helpers import real_data
 
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.execution import almgren_chriss
 from research_lib.impact import ImpactModel, LinearImpact, PowerImpact, calibrate_almgren_chriss
-from research_lib.impact.arrival_price import _response
-from research_lib.market import BookSnapshots, OrderFlow, Session, assess, read_books, thin_stock
+from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, assess, thin_stock
 
 SESSION = Session(78)
 CURVE = LinearImpact(np.full(78, 2e-5), 0.02)
@@ -32,6 +31,7 @@ def _books(seed: int, gamma: float = GAMMA, fading: float = 0.0) -> BookSnapshot
                                          (("bid", "sell"), ("ask", "buy"))})  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_known_permanent_impact_lies_in_its_band_as_often_as_it_says() -> None:
     hits = {1: 0, 5: 0}
     for seed in range(60):
@@ -100,16 +100,13 @@ def test_what_is_missing_is_said() -> None:
         calibrate_almgren_chriss(books.take([0]), CURVE, SESSION)
 
 
-@pytest.mark.parametrize(
-    ("file", "lasting"),
-    [
-        ("databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz", False),
-        ("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz", True),
-    ],
-)
-def test_on_a_real_day_flow_moves_the_mid_and_only_on_one_of_them_for_good(file: str, lasting: bool) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(("day", "lasting"), [("frog_books", False), ("goog_books", True)])
+def test_on_a_real_day_flow_moves_the_mid_and_only_on_one_of_them_for_good(
+    day: str, lasting: bool, request: pytest.FixtureRequest
+) -> None:
     session = Session(390)
-    books = assess(read_books(real_data(file), session=session), session)[0].sample(session)
+    books = assess(request.getfixturevalue(day), session)[0].sample(session)
     model = ImpactModel("linear", ModelConfig(min_trade_size=10), session)
     fit = model.fit_model(model.estimate_slippage(books, np.array([50, 100, 200, 300, 500.0]), "sell", 390))
     found = calibrate_almgren_chriss(books, fit, session)
@@ -125,13 +122,22 @@ def test_errors_are_newey_west_within_days_and_know_nothing_of_nights() -> None:
     """One day: statsmodels' own. The same day twice: as two independent days, whatever is next to the night."""
     import statsmodels.api as sm
 
-    rng = np.random.default_rng(5)
+    rng, session = np.random.default_rng(5), Session(200)
     flow = rng.normal(size=200)
     mid = 100 + np.cumsum(np.append(0.0, 0.3 * flow[:-1] + rng.normal(size=199)))
-    one = _response(mid, flow, np.zeros(200, np.int64), 5)
+
+    def response(n_days: int) -> pd.Series:
+        """Of days that all show these mids, a trade of the flow's size and sign at each of them."""
+        time = session.starts(pd.bdate_range("2024-03-04", periods=n_days).date).ravel()
+        price, size, signed = np.tile(mid, n_days)[:, None], np.ones((len(time), 1)), np.tile(flow, n_days)
+        trades = Trades(time, price[:, 0], np.abs(signed), np.sign(signed).astype(np.int8))
+        books = BookSnapshots(time, price - 0.5, size, price + 0.5, size, trades=trades)
+        return calibrate_almgren_chriss(books, LinearImpact(np.full(200, 1e-5)), session, horizons=(5,)).response.loc[5]
+
+    one = response(1)
     move, sums = mid[5:] - mid[:-5], np.convolve(flow, np.ones(5), "valid")[:195]
     fitted = sm.OLS(move, sm.add_constant(sums)).fit(cov_type="HAC", cov_kwds={"maxlags": 10})
     assert one["error"] == pytest.approx(fitted.bse[1], rel=1e-9)
-    two = _response(np.tile(mid, 2), np.tile(flow, 2), np.repeat([0, 1], 200), 5)
+    two = response(2)
     assert two["permanent"] == pytest.approx(one["permanent"])
     assert two["error"] == pytest.approx(one["error"] / np.sqrt(2), rel=1e-9)

@@ -10,10 +10,9 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import InsufficientDataError, ValidationError
-from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
-from research_lib.impact.assets import cross_impact, permanent_response, quoted_assets, synthetic_assets
-from research_lib.market import BookSnapshots, OrderFlow, Session, preset, read_books
-from research_lib.market.daily import read_daily_bars
+from research_lib.execution import portfolio_schedule, price_portfolio
+from research_lib.impact import cross_impact, permanent_response, quoted_assets, synthetic_assets
+from research_lib.market import BookSnapshots, OrderFlow, Session, preset, read_books, read_daily_bars
 
 SESSION = Session(26)
 MARKET = {
@@ -69,6 +68,7 @@ def test_quoted_assets_know_nothing_of_the_day_itself() -> None:
     assert (one.table["spread_from"] == "one tick, the least there is").all()
 
 
+@pytest.mark.slow
 def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
     folder = real_data("lean_us_equity/daily/bac.zip").parents[1]
     bars = {name: read_daily_bars(folder / "daily" / f"{name.lower()}.zip") for name in ("BAC", "IBM")}
@@ -116,9 +116,9 @@ def test_pricing_a_given_schedule_is_what_its_maker_expected() -> None:
         price_portfolio([[np.nan, 1.0]], **prices)
 
 
-def test_flow_moves_goog_for_half_an_hour_by_less_than_twice_its_walks_slope() -> None:
-    path = real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz")
-    found = permanent_response(read_books(path, session=Session(78)), Session(78))
+@pytest.mark.slow
+def test_flow_moves_goog_for_half_an_hour_by_less_than_twice_its_walks_slope(goog_books: BookSnapshots) -> None:
+    found = permanent_response(goog_books, Session(78))
     assert 2 * found["permanent_error"] < found["permanent"] < 2
     assert 50 < found["signed_%"] < 100
 

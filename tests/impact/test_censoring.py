@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from research_lib.config import ModelConfig
 from research_lib.impact import ImpactMoments, fit_impact, slippage_curves
-from research_lib.impact.coverage import censoring_bias
-from research_lib.market import Session, SyntheticMarket, deep_stock, read_books, thin_stock
+from research_lib.market import BookSnapshots, Session, SyntheticMarket, deep_stock, thin_stock
+from research_lib.studies import censoring_bias
 
 Float = np.ndarray
 BETA = 1e-5
@@ -71,6 +69,7 @@ def test_noise_free_censored_books_return_the_coefficient_exactly(rng: np.random
     assert beta(frame) == pytest.approx(BETA, rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("market", "limit"),
     [
@@ -90,8 +89,8 @@ def test_ten_visible_levels_of_two_hundred_give_the_coefficient_of_all(market: S
     assert bias["face_value"] < -0.04
 
 
-def test_on_real_books_four_levels_tell_what_ten_say(frog_file: Path) -> None:
-    books = read_books(frog_file).sample(Session(390))
+def test_on_real_books_four_levels_tell_what_ten_say(frog_books: BookSnapshots) -> None:
+    books = frog_books.sample(Session(390))
     books = books.take(np.flatnonzero(np.isfinite(books.mid)))
     median = float(np.median(books.ask_size[:, :4].sum(axis=1)))
     books = books.take(np.flatnonzero(books.ask_size.sum(axis=1) >= 1.25 * median))

@@ -7,10 +7,13 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from research_lib.errors import ValidationError
 from research_lib.impact import fit_impact
-from research_lib.impact.coverage import KNOWN, coverage, simulated_slippage
+from research_lib.studies import KNOWN, coverage, simulated_slippage
+
+Float = np.ndarray
 
 
 @pytest.fixture(scope="module")
@@ -19,11 +22,13 @@ def table() -> pd.DataFrame:
     return coverage(np.random.default_rng(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dependence", "errors"), [(d, e) for d, known in KNOWN.items() for e in known])
 def test_intervals_cover_the_truth_in_92_to_98_percent(table: pd.DataFrame, dependence: str, errors: str) -> None:
     assert 0.92 <= table.loc[errors, dependence] <= 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dependence", "errors"),
     [("snapshots", "hc3"), ("autocorrelated", "hc3"), ("autocorrelated", "snapshot"), ("days", "hc3"),
@@ -59,21 +64,19 @@ def test_a_coefficient_at_its_bound_has_no_error(rng: np.random.Generator) -> No
     assert fit.bse["beta"].to_numpy() == pytest.approx(linear.bse["beta"].to_numpy(), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["linear", "power"])
 def test_the_band_is_as_wide_as_a_bootstrap_of_days_finds(family: str) -> None:
     """200 resamples of 60 days; the band's half-spread has no error here."""
     rng = np.random.default_rng(6)
     frame = simulated_slippage(np.array([1e-5]), "days", rng, n_days=60, n_snapshots=2, noise=0.3)
     band = fit_impact(frame, family, errors="day", test_fraction=0).band([1000.0, 2500.0], 0)
-    days = [rows for _, rows in frame.groupby(frame["time"].dt.date)]
-    shifted = pd.bdate_range("2024-01-02", periods=60)
+    rows = frame.index.to_numpy().reshape(60, -1)  # of each day, in time order
     drawn = []
     for _ in range(200):
-        parts = [
-            days[k].assign(time=days[k]["time"] - days[k]["time"].dt.normalize() + day.tz_localize("UTC"))
-            for k, day in zip(rng.integers(0, 60, 60), shifted, strict=True)
-        ]
-        fit = fit_impact(pd.concat(parts), family, errors="day", test_fraction=0)
+        # The rows of the days drawn, in the places of days of their own.
+        parts = frame.loc[rows[rng.integers(0, 60, 60)].ravel()].assign(time=frame["time"].to_numpy())
+        fit = fit_impact(parts.reset_index(drop=True), family, errors="day", test_fraction=0)
         drawn.append([fit.raw_curve.slippage(x)[0] for x in (1000.0, 2500.0)])
     reach = (band["upper"] - band["lower"]).to_numpy() / 2 / 2.001  # t of 59 degrees of freedom
     assert reach == pytest.approx(np.std(drawn, axis=0), rel=0.2)
@@ -81,24 +84,36 @@ def test_the_band_is_as_wide_as_a_bootstrap_of_days_finds(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["linear", "nonlinear", "power", "sqrt", "piecewise"])
-def test_the_jacobian_is_the_numerical_derivative(family: str) -> None:
+def test_the_band_follows_from_the_coefficients_by_the_numerical_derivative(family: str) -> None:
+    """The delta method: the variance of the curve is J'VJ, J by moving one parameter of the curve at a time."""
     rng = np.random.default_rng(6)
     frame = simulated_slippage(np.array([1e-5, 3e-5]), "rows", rng, n_days=9, n_snapshots=9, noise=0.1)
     frame["avg_slippage"] += 1e-9 * frame["trade_size"] ** 2
-    found = fit_impact(frame, family, test_fraction=0).estimate
-    group, size = np.array([0, 1, 1]), np.array([700.0, 1500.0, 2900.0])
-    for k in range(found.coefficients.shape[1]):
-        step = 1e-6 * found.coefficients[:, k]
-        up, down = found.coefficients.copy(), found.coefficients.copy()
-        up[:, k] += step
-        down[:, k] -= step
-        slope = (
-            dataclasses.replace(found, coefficients=up).impact(group, size)
-            - dataclasses.replace(found, coefficients=down).impact(group, size)
-        ) / (2 * step[group])
-        assert found.jacobian(group, size)[:, k] == pytest.approx(slope, rel=1e-7, abs=1e-15)
+    fit = fit_impact(frame, family, test_fraction=0)
+    curve, names = fit.raw_curve, list(fit.params.columns.drop("half_spread"))
+
+    def slope(name: str, size: float) -> Float:
+        """Central difference of the impact in every interval, (2,)."""
+        field, _, k = name.partition("_")
+        column = (slice(None), int(k) - 1) if k else slice(None)
+        step, moved = 1e-6 * curve[field][column], []
+        for sign in (1.0, -1.0):
+            values = curve[field].copy()
+            values[column] += sign * step
+            moved.append(dataclasses.replace(curve, **{field: values}).impact(size))
+        return (moved[0] - moved[1]) / (2 * step)
+
+    for interval in (0, 1):
+        for size in (700.0, 1500.0, 2900.0):
+            jacobian = np.array([slope(name, size)[interval] for name in names])
+            expected = np.sqrt(jacobian @ fit.cov[interval] @ jacobian)
+            row = fit.band([size], interval).iloc[0]
+            reach = (row["upper"] - row["lower"]) / 2 / stats.t.ppf(0.975, fit.dof[interval])
+            # Two roundings of the impact over a step of 1e-6 leave 1e-9 of the slope.
+            assert reach == pytest.approx(expected, rel=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("errors", ["hc3", "day"])
 def test_hubers_errors_keep_their_level_too(errors: str) -> None:
     rng = np.random.default_rng(0)

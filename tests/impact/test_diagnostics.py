@@ -11,8 +11,14 @@ from scipy import stats
 from statsmodels.stats.diagnostic import het_breuschpagan, het_white
 
 from research_lib.errors import ValidationError
-from research_lib.impact import LinearImpact, QuadraticImpact, fit_impact
-from research_lib.impact.diagnostics import residual_bias, residual_rows, residual_tests
+from research_lib.impact import (
+    LinearImpact,
+    QuadraticImpact,
+    fit_impact,
+    residual_bias,
+    residual_rows,
+    residual_tests,
+)
 
 REPETITIONS = 300
 CURVE = LinearImpact(np.full(13, 2e-5), 0.01)
@@ -28,6 +34,7 @@ def residuals(values: np.ndarray) -> pd.DataFrame:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_independent_books_of_one_variance_pass_at_the_tests_level(rng: np.random.Generator) -> None:
     """Rows of a book are alike, which would reject far too often were rows taken as independent."""
     p = np.array(

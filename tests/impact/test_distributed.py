@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -20,34 +21,33 @@ from distributed import Client, LocalCluster
 from helpers import wait_until
 
 from research_lib.errors import NoBooksError, ValidationError
-from research_lib.impact import ImpactMoments, fit_impact
-from research_lib.impact.distributed import moments_of_store
-from research_lib.impact.moments import moments_of_books
-from research_lib.market import BookSnapshots, Session, iter_books, thin_stock
-from research_lib.market.convert import convert
-from research_lib.market.partitions import Partition
-from research_lib.market.readers import store
+from research_lib.impact import ImpactMoments, fit_impact, moments_of_books, moments_of_store
+from research_lib.market import BookSnapshots, Session, convert, iter_books, thin_stock
 
 SESSION = Session(13)
 SIZES = [200.0, 500.0, 1000.0, 2000.0]
 SYMBOLS, N_DAYS = ("AAA", "B/B", "CCC"), 3
 
 
-def write(folder: Path, books: BookSnapshots) -> None:
-    for date in sorted(set(SESSION.days(books.time))):
-        partition = Partition(folder / store.partition(books.symbol, date), [])
-        partition.add(books.take(np.flatnonzero(SESSION.days(books.time) == date)), None)
-        partition.finish()
+def write(folder: Path, books: BookSnapshots, symbol: str) -> list[Path]:
+    """The books as a user has them, in a file, and converted: the folders of their dates."""
+    file = folder.with_name(f"{quote(symbol, safe='')}.parquet")
+    books.to_frame().to_parquet(file)
+    return sorted(convert(file, folder, session=SESSION, symbol=symbol, progress=False))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("made") / "store"
+
+
+@pytest.fixture(scope="module")
+def dates(folder: Path) -> dict[str, list[Path]]:
     """Three symbols of three days, a book every five minutes, of which the thirteen half-hours are sampled."""
-    folder = tmp_path_factory.mktemp("store")
-    for seed, symbol in enumerate(SYMBOLS):
-        books = thin_stock(Session(78)).books(78 * N_DAYS, 10, np.random.default_rng(seed))
-        write(folder, dataclasses.replace(books, symbol=symbol))
-    return folder
+    return {
+        symbol: write(folder, thin_stock(Session(78)).books(78 * N_DAYS, 10, np.random.default_rng(seed)), symbol)
+        for seed, symbol in enumerate(SYMBOLS)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +68,21 @@ def exactly(one: ImpactMoments, other: ImpactMoments) -> None:
 
 
 @pytest.fixture(scope="module")
-def serial(folder: Path) -> dict[str, ImpactMoments]:
+def serial(folder: Path, dates: dict[str, list[Path]]) -> dict[str, ImpactMoments]:
     return dict(moments_of_store(folder, SIZES, "buy", SESSION))
 
 
-def test_by_date_gives_what_one_pass_over_all_dates_gives(folder: Path, serial: dict[str, ImpactMoments]) -> None:
+def test_by_date_gives_what_one_pass_over_all_dates_gives(
+    dates: dict[str, list[Path]], serial: dict[str, ImpactMoments]
+) -> None:
     assert list(serial) == sorted(SYMBOLS)
     for symbol, moments in serial.items():
-        dates = store.books_by_symbol(folder)[symbol]
-        assert len(dates) == N_DAYS
-        exactly(moments, moments_of_books(iter_books(dates[0].parent), SIZES, "buy", SESSION))
+        assert len(dates[symbol]) == N_DAYS
+        exactly(moments, moments_of_books(iter_books(dates[symbol][0].parent), SIZES, "buy", SESSION))
         assert moments.books["n"].sum() == 13 * N_DAYS
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_bit_by_bit(folder: Path, serial: dict[str, ImpactMoments], client: Client) -> None:
     for batch_rows in (50, 100_000):
         found = dict(moments_of_store(folder, SIZES, "buy", SESSION, batch_rows=batch_rows, client=client))
@@ -89,6 +91,7 @@ def test_two_workers_give_the_same_bit_by_bit(folder: Path, serial: dict[str, Im
             exactly(found[symbol], serial[symbol])
 
 
+@pytest.mark.slow
 def test_fits_made_on_the_workers_are_those_made_here(
     folder: Path, serial: dict[str, ImpactMoments], client: Client
 ) -> None:
@@ -98,6 +101,7 @@ def test_fits_made_on_the_workers_are_those_made_here(
         pd.testing.assert_frame_equal(found.bse, fit(serial[symbol]).bse, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_converted_day_gives_the_moments_of_its_vendors_file(frog_file: Path, client: Client, tmp_path: Path) -> None:
     convert(frog_file, tmp_path / "store", progress=False)
     session = Session(390)
@@ -119,10 +123,11 @@ def _stuck_at_first(flag: Path, moments: ImpactMoments) -> ImpactMoments:
 
 
 def _kill_the_stuck(flag: Path) -> None:
-    wait_until(flag.exists, "a worker at work")
+    wait_until(flag.exists, "a worker at work", 300.0)
     os.kill(int(flag.read_text()), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_at_work_loses_nothing(
     folder: Path, serial: dict[str, ImpactMoments], client: Client, tmp_path: Path
 ) -> None:
@@ -138,20 +143,22 @@ def test_a_worker_killed_at_work_loses_nothing(
 
 
 def test_a_date_without_books_in_the_session_adds_nothing_and_is_named(
-    folder: Path, serial: dict[str, ImpactMoments], caplog: pytest.LogCaptureFixture, tmp_path: Path
+    dates: dict[str, list[Path]],
+    serial: dict[str, ImpactMoments],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
-    books = next(iter(iter_books(store.books_by_symbol(folder)["AAA"][0])))
-    for date in store.books_by_symbol(folder)["AAA"]:
-        (tmp_path / "symbol=AAA").mkdir(exist_ok=True)
-        (tmp_path / "symbol=AAA" / date.name).symlink_to(date)
-    day = 86_400 * 10**9
-    write(tmp_path, dataclasses.replace(books.take([0]), time=books.time[:1] - 14 * day - 10 * 3_600 * 10**9))
+    books, night = next(iter(iter_books(dates["AAA"][0]))), 14 * 86_400 * 10**9 + 10 * 3_600 * 10**9
+    write(tmp_path / "store", dataclasses.replace(books.take([0]), time=books.time[:1] - night), "AAA")
+    for date in dates["AAA"]:
+        (tmp_path / "store" / "symbol=AAA" / date.name).symlink_to(date)
     with caplog.at_level(logging.WARNING, "research_lib"):
-        found = dict(moments_of_store(tmp_path, SIZES, "buy", SESSION))
+        found = dict(moments_of_store(tmp_path / "store", SIZES, "buy", SESSION))
     exactly(found["AAA"], serial["AAA"])
     assert "adds nothing: none of 1 snapshots falls inside" in caplog.text
 
 
+@pytest.mark.usefixtures("dates")
 def test_a_session_of_other_hours_or_days_is_refused_where_it_would_count_wrongly(folder: Path) -> None:
     with pytest.raises(NoBooksError, match="AAA has no usable book inside the session on any of its 3 dates"):
         list(moments_of_store(folder, SIZES, "buy", Session(13, "01:00", "02:00")))
@@ -160,6 +167,7 @@ def test_a_session_of_other_hours_or_days_is_refused_where_it_would_count_wrongl
         list(moments_of_store(folder, SIZES, "buy", overnight))
 
 
+@pytest.mark.usefixtures("dates")
 def test_what_cannot_be_is_refused_before_any_work(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="symbol 'AAB' is unknown; did you mean 'AAA'"):
         moments_of_store(folder, SIZES, "buy", SESSION, symbols=["AAB"])
@@ -169,9 +177,11 @@ def test_what_cannot_be_is_refused_before_any_work(folder: Path, tmp_path: Path)
         moments_of_store(folder, SIZES, "hold", SESSION)
 
 
-def test_damage_is_named_from_the_worker_that_met_it(folder: Path, client: Client, tmp_path: Path) -> None:
-    (source,) = {date.parent for date in store.books_by_symbol(folder)["CCC"]}
-    copied = shutil.copytree(source, tmp_path / "symbol=CCC")
+@pytest.mark.slow
+def test_damage_is_named_from_the_worker_that_met_it(
+    dates: dict[str, list[Path]], client: Client, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(dates["CCC"][0].parent, tmp_path / "symbol=CCC")
     file = sorted(copied.glob("*/books.parquet"))[1]
     content = bytearray(file.read_bytes())
     content[200] ^= 255

@@ -9,6 +9,7 @@ from fit_cases import irregular, walked
 
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import (
+    ImpactCurve,
     ImpactMoments,
     LinearImpact,
     PiecewiseLinearImpact,
@@ -17,7 +18,6 @@ from research_lib.impact import (
     fit_impact,
     square_root_impact,
 )
-from research_lib.impact.curves import ImpactCurve
 
 N = 7
 SIZES = np.array([100.0, 250.0, 600.0, 1500.0, 4000.0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,7 @@ import pytest
 import statsmodels.api as sm
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import LinearImpact, QuadraticImpact, fit_impact
-from research_lib.impact.choices import checked_choice
-from research_lib.impact.curves import ImpactCurve
+from research_lib.impact import ImpactCurve, ImpactFit, LinearImpact, QuadraticImpact, fit_forms, fit_impact
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0])
 
@@ -235,8 +232,38 @@ def test_summary_names_what_was_known() -> None:
     assert "linear impact, 2 intervals" in fit.summary()
 
 
-def test_fit_impact_and_fit_forms_have_the_same_defaults() -> None:
-    one, chosen = (inspect.signature(f).parameters for f in (fit_impact, checked_choice))
-    shared = set(one) & set(chosen) - {"model_type"}
-    assert len(shared) == 8
-    assert {name: one[name].default for name in shared} == {name: chosen[name].default for name in shared}
+OTHER_CHOICES = [
+    {"by": "pooled"},
+    {"by": "bucket"},
+    {"estimator": "weighted"},
+    {"errors": "hc3"},
+    {"censoring": "drop"},
+    {"shrinkage": "none"},
+    {"min_observations": 4},
+    {"min_observations": 6},
+    {"tolerance": 1e-4},
+    {"test_fraction": 0.4},
+]
+
+
+def test_fit_impact_and_fit_forms_have_the_same_defaults(rng: np.random.Generator) -> None:
+    """On data where every default matters: another choice would change the fit."""
+
+    def same(one: ImpactFit, other: ImpactFit) -> bool:
+        equal = one.params.equals(other.params) and one.bse.equals(other.bse) and one.metrics == other.metrics
+        return equal and np.array_equal(one.curve.impact(700.0), other.curve.impact(700.0))
+
+    bend = np.append(1e-13, rng.lognormal(-21, 0.3, 14))  # nothing at a tolerance of 1e-4 in interval 0
+    frame = observations(QuadraticImpact(bend, rng.lognormal(-11, 0.3, 15), 0.01), 6, rng, noise=0.2)
+    snapshot, late = np.arange(len(frame)) // 5, frame["time"] > frame["time"].min() + pd.Timedelta(days=1)
+    cut = (frame["trade_size"] > 800) & (snapshot % 3 == 0) & ~frame["interval"].isin([0, 4])
+    frame = frame.assign(filled=np.where(cut, 900.0, frame["trade_size"]), censored=cut)
+    few = late & ((frame["interval"] == 4) | ((frame["interval"] == 3) & (frame["trade_size"] < 1600)))
+    frame = frame[~few]  # 5 rows in interval 4
+    default = fit_impact(frame, "nonlinear")
+    assert same(fit_forms(frame, ["nonlinear"])["nonlinear"], default)
+    for options in OTHER_CHOICES:
+        assert not same(fit_impact(frame, "nonlinear", **options), default), options  # type: ignore[arg-type]
+    by_bucket = fit_impact(frame, "nonlinear", by="bucket")
+    assert same(fit_forms(frame, ["nonlinear"], by="bucket")["nonlinear"], by_bucket)
+    assert not same(fit_impact(frame, "nonlinear", by="bucket", n_buckets=12), by_bucket)

@@ -7,9 +7,10 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.impact import ExponentialKernel, ExponentialSumKernel, PowerKernel
-from research_lib.impact.kernel_coverage import kernel_coverage
+from research_lib.studies import kernel_coverage
 
 
+@pytest.mark.slow
 def test_few_markets_hold_their_truth_and_the_draw_decides_alone() -> None:
     kernels = {"power": PowerKernel(0.4), "exponential": ExponentialKernel(0.1)}
     tables = [
@@ -21,6 +22,7 @@ def test_few_markets_hold_their_truth_and_the_draw_decides_alone() -> None:
     assert (tables[0][["band", "simultaneous", "half_life"]] >= 70).all(axis=None)
 
 
+@pytest.mark.slow
 def test_the_half_life_of_the_part_that_decays_is_held_where_a_part_stays() -> None:
     """G(0) halves at 14.4 trades here, the part that decays at 6.9: the interval is of the latter."""
     kernel = ExponentialSumKernel((0.1, 0.0), (0.65, 0.35))

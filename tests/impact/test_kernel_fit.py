@@ -6,22 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from helpers import real_data
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import (
-    ExponentialKernel,
-    ExponentialSumKernel,
-    PowerKernel,
-    best_kernel,
-    fit_kernel,
-    propagator,
-    trade_flow,
-)
-from research_lib.impact.lagged import LagEstimate
-from research_lib.impact.transient import DecayKernel
-from research_lib.market import Session, read_books
-from research_lib.wording import significant
+from research_lib.impact import DecayKernel, ExponentialKernel, ExponentialSumKernel, PowerKernel
+from research_lib.market import BookSnapshots, Session
+from research_lib.transient import LagEstimate, best_kernel, fit_kernel, propagator, trade_flow
 
 LAGS = np.arange(1.0, 31.0)
 TRUE = {
@@ -47,6 +36,7 @@ def half_life_of(family: str) -> float:
     return math.log(2.0) / 0.2 if family == "exponential_permanent" else TRUE[family].half_life
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", list(TRUE))
 def test_the_interval_holds_the_true_half_life_95_percent_of_the_time(family: str) -> None:
     rng = np.random.default_rng(11)
@@ -62,16 +52,18 @@ def test_without_noise_the_kernel_comes_back(family: str) -> None:
     assert found.half_life == pytest.approx(half_life_of(family), rel=1e-4)
     assert np.allclose(found.kernel(LAGS), TRUE[family](LAGS), rtol=1e-4)
     assert found.told
-    assert found.reading.startswith(f"half-life of {significant(found.half_life)} trades")
+    assert found.reading.startswith(f"half-life of {found.half_life:.2f} trades")  # 3 significant digits
     assert found.interval[0] < found.half_life < found.interval[1]
 
 
+@pytest.mark.slow
 def test_a_mixture_comes_close_to_any_completely_monotone_kernel() -> None:
     for kernel in TRUE.values():
         found = fit_kernel(observed(kernel, 1e-5), "sum").kernel(LAGS)
         assert np.abs(found - kernel(LAGS)).max() < 2e-5  # two standard errors of the first lag
 
 
+@pytest.mark.slow
 def test_the_part_that_stays_has_an_interval() -> None:
     rng = np.random.default_rng(12)
     fits = [fit_kernel(observed(TRUE["exponential_permanent"], 2e-4, rng), "exponential_permanent") for _ in range(60)]
@@ -91,6 +83,7 @@ def test_a_sample_too_short_says_so() -> None:
     assert "agree with the data, whose lags end at 30" in longer.reading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", list(TRUE))
 def test_noise_alone_passes_for_impact_one_time_in_twenty(family: str) -> None:
     """All parameters are chosen on the noise, the half-life and the shift too: the limit must know of that."""
@@ -129,9 +122,9 @@ def test_an_open_end_is_not_no_decay() -> None:
     assert flat.reading.endswith("no decay at all among them")
 
 
-def test_google_decays_though_its_half_life_has_no_upper_bound() -> None:
-    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
-    impact = propagator(trade_flow(books, Session()), 40)
+@pytest.mark.slow
+def test_google_decays_though_its_half_life_has_no_upper_bound(goog_books: BookSnapshots) -> None:
+    impact = propagator(trade_flow(goog_books, Session()), 40)
     fits = {family: fit_kernel(impact, family) for family in ("exponential", "exponential_permanent", "power")}
     assert all(fit.decays and fit.describes and not fit.told for fit in fits.values())
     assert "no decay at all among them" not in fits["power"].reading

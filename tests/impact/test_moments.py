@@ -12,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.impact import ImpactFit, ImpactMoments, LinearImpact, SlippageCurves, fit_impact, slippage_curves
-from research_lib.impact.moments import moments_of_books
+from research_lib.impact import (
+    ImpactFit,
+    ImpactMoments,
+    LinearImpact,
+    SlippageCurves,
+    fit_impact,
+    moments_of_books,
+    slippage_curves,
+)
 from research_lib.market import BookSnapshots, Session, thin_stock
 
 N_INTERVALS, N_DAYS = 13, 6
@@ -83,6 +90,7 @@ def test_moments_fit_as_rows_do(curves: SlippageCurves, family: str, estimator: 
     assert moments.metrics["test_observations"] == rows.metrics["test_observations"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 7, 40, 1000])
 @pytest.mark.parametrize("sample", [True, False])
 def test_streamed_batches_give_the_moments_of_all_books(books: BookSnapshots, batch: int, sample: bool) -> None:
@@ -110,6 +118,7 @@ def test_books_outside_the_session_and_crossed_ones_are_left_out(
 LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_batches(books: BookSnapshots) -> None:
     def peak(repeats: int) -> int:
         stream = (books for _ in range(repeats))

@@ -111,6 +111,7 @@ def test_the_curve_of_a_random_book_is_its_walk(side: str, seed: int) -> None:
     assert_walks(books, side, np.array([1.0, 37.5, 200.0, 800.0, 2500.0]), 5e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_the_curve_of_a_real_day_is_its_walk(side: str, frog_file: Path) -> None:
     books = read_mbp10(frog_file).sample(Session())

@@ -7,13 +7,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from helpers import real_data
 from scipy import signal
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import (
-    ExponentialKernel,
-    PowerKernel,
+from research_lib.impact import ExponentialKernel, Kernel, PowerKernel
+from research_lib.market import BookSnapshots, OrderFlow, Session, Trades
+from research_lib.transient import (
     SignedFlow,
     clock_flow,
     flow_autocorrelation,
@@ -24,9 +23,6 @@ from research_lib.impact import (
     simulate_mids,
     trade_flow,
 )
-from research_lib.impact.lagged import lag_regression, long_run_sum
-from research_lib.impact.transient import Kernel
-from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, read_books
 
 SECOND = 10**9
 MORNING = 1_704_207_600_000_000_000  # 2024-01-02 10:00 New York
@@ -44,6 +40,7 @@ def synthetic(kernel: Kernel, n: int, rng: np.random.Generator) -> SignedFlow:
     return flow_of(signs, simulate_mids(kernel, signs, 0.02, rng))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "n"), [(PowerKernel(0.4, 0.01), 3000), (ExponentialKernel(0.1, 0.01), 1200)])
 def test_the_known_kernel_lies_in_its_95_percent_band(kernel: Kernel, n: int) -> None:
     """60 markets: the pointwise band covers about 95 % of them at each lag, the simultaneous one all lags at once."""
@@ -94,6 +91,7 @@ def test_signs_remember_as_the_order_splitting_model_says() -> None:
     assert np.all(np.abs(found.mean(axis=0) - model.sign_autocorrelation(np.arange(1, 6))) < 4 * error)
 
 
+@pytest.mark.slow
 def test_the_response_follows_from_propagator_and_memory() -> None:
     rng = np.random.default_rng(5)
     flow = synthetic(ExponentialKernel(0.3, 0.02), 60_000, rng)
@@ -102,6 +100,7 @@ def test_the_response_follows_from_propagator_and_memory() -> None:
     assert np.all(np.abs(implied - response.values)[:20] < 3 * response.se[:20])
 
 
+@pytest.mark.slow
 def test_two_kinds_of_trades_keep_their_propagators() -> None:
     """TIM2: trades that change the price push 3 times as far; both kernels in their simultaneous bands."""
     covered = []
@@ -127,24 +126,18 @@ def test_no_lag_reaches_over_a_night(rng: np.random.Generator) -> None:
     assert np.abs(response_function(joined, 10).values).max() < 0.2
 
 
-def test_lagged_regression_is_least_squares_with_newey_west_errors(rng: np.random.Generator) -> None:
+def test_a_propagator_is_least_squares_with_newey_west_errors(rng: np.random.Generator) -> None:
+    """Of the mid's changes on the last three signs, for two lags; the 297 rows have Newey and West's bandwidth of 6."""
     from statsmodels.api import OLS
 
-    x, noise = rng.normal(size=300), rng.normal(size=301)
-    y = 0.5 * x + 0.2 * np.append(0.0, x[:-1]) + noise[1:] + 0.5 * noise[:-1]
-    found = lag_regression([y], [x[:, None]], 2, width=6)
-    design = np.column_stack([np.ones(299), x[1:], x[:-1]])
-    reference = OLS(y[1:], design).fit(cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": True})
-    assert np.allclose(found.coef[0], reference.params[1:], rtol=1e-10)
-    assert np.allclose(found.cov, reference.cov_params()[1:, 1:], rtol=1e-8)
+    flow = flow_of(x := OrderFlow().signs(300, rng), simulate_mids(PowerKernel(0.4, 0.5), x, 1.0, rng))
+    found = propagator(flow, 2)
+    design = np.column_stack([np.ones(297), x[2:-1], x[1:-2], x[:-3]])
+    reference = OLS(np.diff(flow.mid)[2:], design).fit(cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": True})
+    summed = np.tri(2)
+    assert np.allclose(found.values, summed @ reference.params[1:3], rtol=1e-10)
+    assert np.allclose(found.cov, summed @ reference.cov_params()[1:3, 1:3] @ summed.T, rtol=1e-8)
     assert found.r2 == pytest.approx(reference.rsquared, rel=1e-10)
-
-
-def test_windows_give_bartlett_weights(rng: np.random.Generator) -> None:
-    scores = rng.normal(size=(50, 2))
-    products = [(scores[j:].T @ scores[: 50 - j]) * (1 - j / 4) for j in range(4)]
-    direct = products[0] + sum(product + product.T for product in products[1:])
-    assert np.allclose(long_run_sum(scores, 4), direct)
 
 
 def test_too_many_lags_are_refused_with_how_many_are_not(rng: np.random.Generator) -> None:
@@ -209,19 +202,18 @@ def test_books_without_trades_are_refused() -> None:
         trade_flow(BookSnapshots(*(books[name] for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"))))
 
 
-def test_frog_is_read_with_the_book_before_each_trade() -> None:
+def test_frog_is_read_with_the_book_before_each_trade(frog_books: BookSnapshots) -> None:
     """On Databento's T rows the book is the one before: its mid must be the one that the flow has."""
-    books = read_books(real_data("databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz"))
-    flow = trade_flow(books, Session())
+    flow = trade_flow(frog_books, Session())
     assert len(flow) == 1165
     found = propagator(flow, 20)
     assert found.conf_int()[0][0] > 0  # the price follows the first trade
     assert 1e4 * found.values[0] / flow.mid.mean() == pytest.approx(2.9, abs=0.5)  # bps, three standard errors
 
 
-def test_google_trades_that_change_the_price_move_it_far_more() -> None:
-    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
-    flow = trade_flow(books, Session())
+@pytest.mark.slow
+def test_google_trades_that_change_the_price_move_it_far_more(goog_books: BookSnapshots) -> None:
+    flow = trade_flow(goog_books, Session())
     kinds = propagators_by_event(flow, 20)
     assert np.all(kinds["changing"].conf_int()[0] > kinds["unchanging"].conf_int()[1])
 

@@ -9,9 +9,10 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import (
+from research_lib.impact import ExponentialKernel
+from research_lib.market import BookSnapshots, Session, after_own_trades, read_books
+from research_lib.transient import (
     BlockBook,
-    ExponentialKernel,
     TransientMarket,
     clock_flow,
     depends_on_window,
@@ -21,7 +22,6 @@ from research_lib.impact import (
     recovery_windows,
     trade_flow,
 )
-from research_lib.market import BookSnapshots, Session, after_own_trades, read_books
 
 DEPTH, RATE, STAYS = 5_000.0, 0.1, 5e-5
 UTC_DAY = Session(1, open="00:00", close="24:00", timezone="UTC")
@@ -33,6 +33,7 @@ def books() -> BookSnapshots:
     return MARKET.books(23_400, np.random.default_rng(3))
 
 
+@pytest.mark.slow
 def test_obizhaeva_and_wangs_parameters_are_recovered_within_their_intervals() -> None:
     """20 half days: each of the three intervals holds the truth in 17 or more of them."""
     held = []
@@ -109,9 +110,9 @@ def test_what_the_data_cannot_say_is_refused(books: BookSnapshots) -> None:
         _ = stiff.kernel
 
 
-def test_google_spreads_widen_after_trades_and_close_again() -> None:
-    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
-    found = recovery_after_trades(books, "spread", n_lags=40, session=Session())
+@pytest.mark.slow
+def test_google_spreads_widen_after_trades_and_close_again(goog_books: BookSnapshots) -> None:
+    found = recovery_after_trades(goog_books, "spread", n_lags=40, session=Session())
     low, _ = found.alone.conf_int()
     assert low[0] > 0
     assert found.alone.values[-1] < 0.6 * found.alone.values[0]
@@ -124,6 +125,7 @@ def test_a_rejected_fit_gives_no_permanent_part(books: BookSnapshots) -> None:
         _ = refused.kernel
 
 
+@pytest.mark.slow
 def test_bitcoin_impact_that_builds_up_has_no_permanent_part() -> None:
     books = read_books(real_data("binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"), session=UTC_DAY)
     found = fit_block_book(books, step_seconds=0.2, price_lags=50, session=UTC_DAY)
@@ -141,6 +143,7 @@ def test_what_decays_is_an_interval_over_both_ends(books: BookSnapshots) -> None
     assert low <= 1 / DEPTH - STAYS <= high
 
 
+@pytest.mark.slow
 def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapshots) -> None:
     table = recovery_windows(books, "spread", (30, 60, 120))
     assert list(table.index) == [30.0, 60.0, 120.0]
@@ -152,9 +155,9 @@ def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapsho
     assert depends_on_window(table.assign(told=[True, False, False]), 60.0)
 
 
-def test_the_half_life_of_googles_spread_depends_on_the_window() -> None:
-    books = read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
-    table = recovery_windows(books, "spread", (60, 120), session=Session())
+@pytest.mark.slow
+def test_the_half_life_of_googles_spread_depends_on_the_window(goog_books: BookSnapshots) -> None:
+    table = recovery_windows(goog_books, "spread", (60, 120), session=Session())
     assert table["told"].all()
     assert table["half_life"].iloc[1] > table["high"].iloc[0]
     assert depends_on_window(table, 60.0)

@@ -8,9 +8,7 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.execution import allocate
-from research_lib.impact import ImpactFit, LinearImpact, PowerImpact, fit_impact
-from research_lib.impact.pooling import pool_fits, pool_shapes
-from research_lib.impact.shrinkage import Smoother, shrink
+from research_lib.impact import ImpactFit, LinearImpact, PowerImpact, fit_impact, pool_fits, pool_shapes, shrink
 from research_lib.market import Session
 
 Float = np.ndarray
@@ -42,6 +40,7 @@ def excess(curve: LinearImpact, beta: Float) -> float:
     return float(np.sum(beta * shares**2) / (np.sum(beta) * (SHARES / len(beta)) ** 2) - 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_days", [1, 5, 20])
 @pytest.mark.parametrize("n", [39, 390])
 def test_equal_coefficients_with_30_percent_noise_lose_under_one_percent_against_twap(n: int, n_days: int) -> None:
@@ -131,12 +130,15 @@ def test_the_day_profile_is_an_average_with_no_negative_weight(steepness: float,
 
 
 def test_a_tapered_bandwidth_is_half_the_distance_to_the_nearer_end(rng: np.random.Generator) -> None:
-    values = rng.lognormal(0, 1, 60)
-    index = np.arange(60)
+    values, index = rng.lognormal(0, 1, 60), np.arange(60)
+    ends = np.exp(-(index + 0.5) / 6) + np.exp(-(59.5 - index) / 6)
+    found = shrink((1 + ends) * np.random.default_rng(0).lognormal(0, 0.1, 60), np.full(60, 0.05))
+    assert (found.smoother.bandwidth, found.smoother.tapered) == (4.0, True)
     local = np.minimum(4.0, 0.5 * (np.minimum(index, 59 - index) + 1.0))
     kernel = np.exp(-0.5 * (np.subtract.outer(index, index) / local[:, None]) ** 2)
     expected = kernel @ values / kernel.sum(axis=1)
-    assert Smoother(4.0, tapered=True).smooth(values) == pytest.approx(expected, rel=1e-6)
+    # The library's kernel ends six bandwidths away, where exp(-18) is left.
+    assert found.smooth(values) == pytest.approx(expected, rel=1e-6)
 
 
 def test_memory_of_the_books_is_not_taken_for_the_days_shape(rng: np.random.Generator) -> None:

@@ -9,8 +9,17 @@ from frames import slippage_frame
 from scipy import stats
 
 from research_lib.errors import ValidationError
-from research_lib.impact import ImpactMoments, LinearImpact, PowerImpact, fit_impact, slippage_curves
-from research_lib.impact.stability import buy_against_sell, coefficient_stability, impact_level, influence_by_day
+from research_lib.impact import (
+    ImpactMoments,
+    LinearImpact,
+    PowerImpact,
+    buy_against_sell,
+    coefficient_stability,
+    fit_impact,
+    impact_level,
+    influence_by_day,
+    slippage_curves,
+)
 from research_lib.market import BookSnapshots, Session
 
 N = 13

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
 from research_lib.impact import (
+    DecayKernel,
     ExponentialKernel,
     ExponentialSumKernel,
     GaussianKernel,
@@ -22,9 +23,8 @@ from research_lib.impact import (
     TabulatedKernel,
     check_kernel,
     kernel_matrix,
-    price_path,
 )
-from research_lib.impact.transient import DecayKernel, trade_times
+from research_lib.transient import price_path
 
 KERNELS = [
     ExponentialKernel(0.7, 3.0),
@@ -98,7 +98,7 @@ def test_what_cannot_be_a_kernel_is_refused(make: Callable[[], Any], message: st
 )
 def test_dates_have_no_unit_and_are_refused(dates: Any) -> None:
     with pytest.raises(ValidationError, match="times must be numbers in the kernel's unit of time, not dates"):
-        trade_times(dates)
+        kernel_matrix(KERNELS[0], dates)
 
 
 @given(

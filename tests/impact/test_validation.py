@@ -6,11 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from frames import SIZES, slippage_frame
+from frames import MID, SIZES, slippage_frame
+from numpy.typing import ArrayLike
 
 from research_lib.errors import ModelFittingError
-from research_lib.impact import ImpactMoments, LinearImpact, QuadraticImpact, fit_impact, slippage_curves
-from research_lib.impact.validation import calibrate, cross_validate, seldom_censored
+from research_lib.impact import (
+    ImpactMoments,
+    LinearImpact,
+    QuadraticImpact,
+    cross_validate,
+    fit_impact,
+    slippage_curves,
+)
 from research_lib.market import BookSnapshots, Session
 
 CURVE = QuadraticImpact(2e-8, np.linspace(1e-5, 3e-5, 6), np.linspace(0.03, 0.01, 6))
@@ -110,25 +117,44 @@ def test_sizes_that_books_often_cannot_fill_are_not_scored(rng: np.random.Genera
         cross_validate(everything, ["linear"])
 
 
-def test_a_rarely_censored_size_loses_its_censored_rows_only() -> None:
-    kept = seldom_censored([1, 1, 1, 2, 2], [False, True, False, True, False], [1.0, 1.0, 8.0, 1.0, 1.0], 0.1)
-    assert kept.tolist() == [True, False, True, False, False]
+def test_a_rarely_censored_size_loses_its_censored_rows_only(rng: np.random.Generator) -> None:
+    """One day of ten does not fill the largest size: 10 % of the books."""
+    frame = noisy(10, rng)
+    frame.loc[np.flatnonzero(frame["trade_size"] == SIZES[-1])[:6], "censored"] = True
+    for most, scored in ((0.1, 10 * 6 * 5 - 6), (0.099, 10 * 6 * 4)):
+        assert cross_validate(frame, ["linear"], most_censored=most).table.loc["linear", "observations"] == scored
+
+
+def without_impact(half_spread: ArrayLike, n_days: int) -> pd.DataFrame:
+    """Every size of an interval has one slippage, its half-spread: equal predictions, whatever the days fitted."""
+    spread = np.asarray(half_spread, float)
+    return slippage_frame(LinearImpact(np.zeros(len(spread)), spread), n_days)
 
 
 def test_deciles_hold_equal_numbers_and_equal_predictions_stay_together() -> None:
-    predicted = np.repeat(np.arange(1.0, 21.0), 5)
-    rows = pd.DataFrame({"predicted_bps": predicted, "observed_bps": 2.0 * predicted, "n": 1.0, "unit": 0})
-    table = calibrate(rows, 10)
+    def calibration(half_spread: ArrayLike) -> pd.DataFrame:
+        """Of a second day on which everything costs twice what the first day says."""
+        frame = without_impact(half_spread, 2)
+        frame.loc[frame.index >= len(frame) // 2, "avg_slippage"] *= 2.0
+        found = cross_validate(frame, ["linear"], scheme="walk_forward", shrinkage="none")
+        return found.calibration.loc["linear"]
+
+    table = calibration(0.01 * np.arange(1, 21))
     assert table["n"].tolist() == [10] * 10
     assert np.allclose(table["observed_bps"], 2.0 * table["predicted_bps"])
-    assert calibrate(rows.assign(predicted_bps=3.0), 10)["n"].tolist() == [100]
+    assert calibration(np.full(20, 0.03))["n"].tolist() == [100]
 
 
 def test_the_calibrations_interval_is_students_over_days() -> None:
-    gaps = np.array([0.5, -0.25, 1.0])
-    rows = pd.DataFrame({"predicted_bps": 3.0, "observed_bps": 3.0 + gaps, "n": 1.0, "unit": [0, 1, 2]})
-    row = calibrate(rows, 2).iloc[0]
+    """Gaps at or below 0, as books without impact show them: nothing else than 3 bps is predicted."""
+    gaps = np.array([0.5, -0.25, 1.0]) - 1.0
+    frame = without_impact([0.015], 4)
+    frame["avg_slippage"] += np.repeat(np.append(0.0, gaps), len(SIZES)) * MID / 1e4
+    found = cross_validate(frame, ["linear"], scheme="walk_forward", n_deciles=2)
+    row = found.calibration.loc["linear"].iloc[0]
+    assert row["predicted_bps"] == pytest.approx(3.0)
     assert row["upper"] - row["lower"] == pytest.approx(2 * 4.302652729911275 * gaps.std(ddof=1) / np.sqrt(3))
+    assert found.reading.endswith("are observed.")  # one prediction has no slope
 
 
 def test_a_curve_that_overstates_is_read_so() -> None:

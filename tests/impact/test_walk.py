@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
-from research_lib.impact import walk_book
-from research_lib.impact.walk import checked_sizes, walk_rows
+from research_lib.impact import slippage_curves, walk_book
+from research_lib.market import BookSnapshots
 
 Levels = list[tuple[float, float]]
 EPSILON = float(np.finfo(float).eps)
@@ -37,11 +37,13 @@ def shown(levels: Levels, sign: int) -> Levels:
 
 
 def walk(levels: Levels, shares: list[float], sign: int) -> tuple[NDArray[np.float64], float, float]:
-    """Lower bound (K,), depth and touch of one book."""
+    """Lower bound (K,), depth and touch of one book: asks that a buy walks upwards, 1, or bids downwards, -1."""
     prices, sizes = (np.array(column, float)[None] for column in zip(*levels, strict=True))
-    lower_bound, depth, touch = np.empty((1, len(shares))), np.empty(1), np.empty(1)
-    walk_rows(prices, sizes, np.array(shares), float(sign), lower_bound, depth, touch)
-    return lower_bound[0], depth[0], touch[0]
+    sizes[np.isnan(prices)] = 0.0  # books refuse shares without a price, `walk_book` passes over them
+    walked, other = (prices, sizes), (np.full_like(prices, np.nan), np.zeros_like(sizes))
+    (bid, ask), side = ((other, walked), "buy") if sign == 1 else ((walked, other), "sell")
+    curves = slippage_curves(BookSnapshots(np.zeros(1, np.int64), *bid, *ask), shares, side)
+    return curves.lower_bound[0], curves.depth[0], curves.touch[0]
 
 
 amounts = st.one_of(st.sampled_from([1e-8, 1.0, 100.0, 1e8]), st.floats(1e-8, 1e8))
@@ -51,15 +53,22 @@ level = st.tuples(
 )
 
 
-@settings(max_examples=400, deadline=None)
-@given(levels=st.lists(level, min_size=1, max_size=12), shares=st.lists(amounts, min_size=1, max_size=19))
-@pytest.mark.parametrize("sign", [1, -1, 0])
-def test_the_walk_equals_its_plain_twin_to_rounding(levels: Levels, shares: list[float], sign: int) -> None:
-    """Holes, duplicates, any order, prices and sizes of 1e-8 to 1e8 in one book.
-
-    The premium over the touch is a sum of at most L terms, each a product of a rounded step and
+def assert_is_average(got: float, held: Levels, shares: float) -> None:
+    """The premium over the touch is a sum of at most L terms, each a product of a rounded step and
     a rounded remainder: its error is within 3 L roundings of the prices passed, plus one of the average.
     """
+    average = plain_walk(held, shares)
+    reached = [price for at, (price, _) in enumerate(held) if sum(size for _, size in held[:at]) <= shares]
+    passed = sum(abs(b - a) for a, b in itertools.pairwise(reached))
+    tolerance = EPSILON * (3 * len(held) * passed + abs(float(average)))
+    assert abs(Fraction(got) - average) <= tolerance
+
+
+@settings(max_examples=200, deadline=None)
+@given(levels=st.lists(level, min_size=1, max_size=12), shares=st.lists(amounts, min_size=1, max_size=19))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_walk_equals_its_plain_twin_to_rounding(levels: Levels, shares: list[float], sign: int) -> None:
+    """Holes, duplicates, any order, prices and sizes of 1e-8 to 1e8 in one book."""
     lower_bound, depth, touch = walk(levels, shares, sign)
     held = shown(levels, sign)
     if not held:
@@ -69,20 +78,26 @@ def test_the_walk_equals_its_plain_twin_to_rounding(levels: Levels, shares: list
     assert touch == held[0][0]
     assert depth == pytest.approx(float(sum(Fraction(size) for _, size in held)), rel=len(held) * EPSILON)
     for x, got in zip(shares, lower_bound.tolist(), strict=True):
-        average = plain_walk(held, x)
-        reached = [price for at, (price, _) in enumerate(held) if sum(size for _, size in held[:at]) <= x]
-        passed = sum(abs(b - a) for a, b in itertools.pairwise(reached))
-        tolerance = EPSILON * (3 * len(held) * passed + abs(float(average)))
-        assert abs(Fraction(got) - average) <= tolerance
+        assert_is_average(got, held, x)
+
+
+@settings(max_examples=200, deadline=None)
+@given(levels=st.lists(level, min_size=1, max_size=12), shares=st.lists(amounts, min_size=1, max_size=19))
+def test_levels_walked_as_given_equal_the_plain_twin_too(levels: Levels, shares: list[float]) -> None:
+    held, average = shown(levels, 0), walk_book(*zip(*levels, strict=True), shares)
+    depth = sum((size for _, size in held), 0.0)
+    for x, got in zip(shares, average.tolist(), strict=True):
+        assert np.isnan(got) == (x > depth)
+        if x <= depth:
+            assert_is_average(got, held, x)
 
 
 @settings(max_examples=200, deadline=None)
 @given(levels=st.lists(level, min_size=1, max_size=12), shares=st.lists(amounts, min_size=1, max_size=19))
 def test_negative_prices_walk_the_other_way_bit_for_bit(levels: Levels, shares: list[float]) -> None:
-    up, depth, touch = walk(levels, shares, 1)
-    down, same_depth, negative_touch = walk([(-price, size) for price, size in levels], shares, -1)
-    assert np.array_equal(up, -down, equal_nan=True)
-    assert np.array_equal([depth, touch], [same_depth, -negative_touch], equal_nan=True)
+    down, depth, _ = walk(levels, shares, -1)
+    up = walk_book(*zip(*[(-price, size) for price, size in shown(levels, -1)] or [(np.nan, 0.0)], strict=True), shares)
+    assert np.array_equal(np.where(np.array(shares) > depth, np.nan, down), -up, equal_nan=True)
 
 
 @settings(max_examples=200, deadline=None)
@@ -126,10 +141,10 @@ def test_a_stub_quote_far_away_leaves_the_premium_of_the_others_exact() -> None:
 
 
 def test_trade_sizes_are_copied() -> None:
-    sizes = np.array([5.0, 10.0])
-    checked = checked_sizes(sizes)
+    sizes, one = np.array([5.0, 10.0]), np.ones((1, 1))
+    curves = slippage_curves(BookSnapshots(np.zeros(1, np.int64), 99 * one, one, 101 * one, one), sizes, "buy")
     sizes[:] = -1
-    assert checked.tolist() == [5.0, 10.0]
+    assert curves.trade_sizes.tolist() == [5.0, 10.0]
 
 
 @pytest.mark.parametrize("sizes", [[0.0], [100, -5], [np.nan], [np.inf], [], [[1.0]], "many", None])
