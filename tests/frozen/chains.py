@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from frozen import modeling, portfolio, strategy, transient
-from frozen.lines import FOLDER, Key, Line, flatten, parameters
+from frozen.lines import FOLDER, LEFT_OUT, Key, Line, flatten, parameters
 
 SCHEDULES = FOLDER / "schedules.csv"  # one column a run: the static optimum, shares, as its report has it
 CHAINS = {"modeling": ("modeling",), "strategy": ("strategy", "orders"), "transient": ("transient",)}
@@ -40,7 +40,7 @@ def computed(run: str, chain: str, frozen: dict[Key, Line]) -> tuple[dict[Key, f
         (section, key): value
         for section, facts in sections.items()
         for key, value in flatten(facts)
-        if not isinstance(value, str)
+        if not isinstance(value, str) and not LEFT_OUT.fullmatch(key)
     }
     return found, shares
 

@@ -19,18 +19,19 @@ FOLDER = Path(__file__).resolve().parent
 REPORTS = FOLDER.parents[1] / "reports"
 Key = tuple[str, str]  # section; path of a number in it, joined by "/"
 
-# What a report tells of itself rather than of the market: settings, clocks, and certificates that are rounding errors.
+# What a report tells of itself rather than of the market (settings, certificates that are rounding errors), and the
+# lesser columns of its tables.
 LEFT_OUT = re.compile(
     "|".join(
         (
             r"(seed|n_intervals|total_shares|timezone|n_null|cap|preset|real|side|symbol|days|names|draws|gross)(/.*)?",
-            r"quality/.*/(meaning|done)",
-            r"distances/\d+/(real|synthetic|measure|chance|chance_high)",
-            r"solvers/.*/(gap|residual|iterations|reason)",
-            r"(certificate/)?(kkt_residual|duality_gap)",
-            r"(fitted_on|replayed|swings|response_intervals|walked_.*|orders)(/.*)?",  # orders: see below
-            r"slow/.*/(orders|incomplete|days|intervals|attainable.*|arrival_sd_bps|timing_risk_bps)",
-            r"constrained/.*/largest_net_%",
+            r"(fitted_on|replayed|swings|response_intervals|walked_.*)(/.*)?|.*/intervals|constrained/.*/largest_net_%",
+            r"(certificate/)?(kkt_residual|duality_gap)|solvers/.*/(gap|residual|iterations|reason)",
+            r"quality/.*/(meaning|done|share_%)|distances/\d+/(real|synthetic|measure|chance|chance_high)",
+            r"orders/.*",  # of the last day: those of the first are frozen, from the table of all
+            r"strategies/.*/(incomplete|days|attainable_lower_%|attainable_upper_%|arrival_sd_bps)",
+            r"slow/.*/(?!saving_%|cost_bps).*|forecasts/.*/(?!saving_%|rmse).*|memory/.*/(?!TWAP_bps|.*(static|aware)_%).*",
+            r"(rulers|panel)/.*_(lower|upper)(_%)?",
         )
     )
 )
@@ -99,7 +100,7 @@ def write_lines(run: str, lines: Mapping[Key, Line]) -> None:
         out.writerow(["section", "key", "value", "rel_tol", "abs_tol", "kind"])
         for line in lines.values():
             text = isinstance(line.value, str)
-            value = line.value if text else f"{line.value:.12g}"
+            value = line.value if text else f"{line.value:.11g}"
             limits = ["", ""] if text else [f"{line.rel_tol:g}", f"{line.abs_tol:g}"]
             out.writerow([line.section, line.key, value, *limits, line.kind])
 
@@ -150,10 +151,7 @@ def _first_orders(table: pd.DataFrame, results: Mapping[str, Any]) -> dict[Key, 
 
 
 FIRST_DAYS = 2
-ORDER_COLUMNS = (
-    "filled", "unfilled", "arrival_price", "average_price", "cost_bps", "spread_bps", "impact_bps", "shortfall_bps",
-    "timing_risk_bps",
-)  # fmt: skip
+ORDER_COLUMNS = ("filled", "average_price", "cost_bps", "shortfall_bps", "timing_risk_bps")
 
 
 def parameters(run: str) -> dict[str, dict[str, Any]]:

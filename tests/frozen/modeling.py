@@ -69,9 +69,10 @@ def curve_facts(curve: ImpactCurve, sizes: np.ndarray) -> dict[str, Any]:
 
 
 def fit_facts(fit: ImpactFit, sizes: np.ndarray) -> dict[str, Any]:
-    facts = {"curve": curve_facts(fit.curve, sizes), "raw curve": curve_facts(fit.raw_curve, sizes)}
+    facts = {"curve": curve_facts(fit.curve, sizes)}
     for what, table in (("params", fit.params), ("bse", fit.bse)):
-        facts[what] = {name: spread_out(column) for name, column in table.items()}
+        finite = table[np.isfinite(table)]
+        facts |= {what: {"sum": dict(finite.sum()), "at noon": dict(table.iloc[len(table) // 2])}}
     return facts
 
 

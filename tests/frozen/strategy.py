@@ -72,7 +72,8 @@ def compute(p: dict[str, Any]) -> dict[str, Any]:
         "parts_of_twap": parts_of_day(equal),
         "needed_sd": [dispersion_needed(saving) for saving in (0.15, 0.17)],
         "schedule": spread_out(allocation.shares),
-        "prior": {"curve": curve_facts(curve, np.array(p["trade_sizes"], float)), "volume": spread_out(k.prior.volume)},
+        "curve": curve_facts(curve, np.array(p["trade_sizes"], float)),
+        "volume": float(k.prior.volume.sum()),
     }
     if not p["data_file_name"]:
         truth = preset(p["preset_name"], k.session).true_curve
@@ -123,5 +124,5 @@ def _memory(curve: ImpactCurve, allocation: Allocation, cap: float, price: float
         plans = equal, allocation.shares, aware.shares
         twap, static, best = (float(spread @ x + price_path(kernel, at, x).cost) for x in plans)
         saved = {"static_%": 100 * (1 - static / twap), "aware_%": 100 * (1 - best / twap)}
-        rows[str(half_life)] = {"TWAP_bps": 1e4 * twap / total / price, **saved, **parts_of_day(aware.shares)}
+        rows[str(half_life)] = {"TWAP_bps": 1e4 * twap / total / price, **saved}
     return rows
