@@ -27,7 +27,7 @@ LEFT_OUT = re.compile(
             r"(seed|n_intervals|total_shares|timezone|n_null|cap|preset|real|side|symbol|days|names|draws|gross)(/.*)?",
             r"(fitted_on|replayed|swings|response_intervals|walked_.*)(/.*)?|.*/intervals|constrained/.*/largest_net_%",
             r"(certificate/)?(kkt_residual|duality_gap)|solvers/.*/(gap|residual|iterations|reason)",
-            r"quality/.*/(meaning|done|share_%)|distances/\d+/(real|synthetic|measure|chance|chance_high)",
+            r"quality/.*/(meaning|done|share_%)|(distances|latency)/.*",
             r"orders/.*",  # of the last day: those of the first are frozen, from the table of all
             r"strategies/.*/(incomplete|days|attainable_lower_%|attainable_upper_%|arrival_sd_bps)",
             r"slow/.*/(?!saving_%|cost_bps).*|forecasts/.*/(?!saving_%|rmse).*|memory/.*/(?!TWAP_bps|.*(static|aware)_%).*",
@@ -39,8 +39,10 @@ LEFT_OUT = re.compile(
 # section/key, relative and absolute tolerance, and the error that they bound; the first that matches holds.
 RULES: tuple[tuple[str, float, float, str], ...] = (
     (r"orders/.*", 1e-9, 1e-6, "the report's table has six decimals"),
+    (r"strategy/null/.*/p_value", 0.0, 0.01, "one of 100 draws ties or does not"),
+    (r"modeling/schedules/.*/p_value|strategy/confidence_set/spa", 0.0, 2e-3, "one of at least 500 draws does"),
     (
-        r".*(p_value|_p|spa)",
+        r".*(p_value|_p)",
         1e-4,
         1e-12,
         "a fit's p-value is a tail: an error of 1e-9 in its statistic is 1e-7 of it, or more far out",
@@ -51,6 +53,13 @@ RULES: tuple[tuple[str, float, float, str], ...] = (
     (r"strategy/solvers/(cvxpy|scipy)/cost", 1e-5, 0.0, "the duality gap that a certified solver may leave"),
     (r"portfolio/(constrained|crossed|kept).*", 1e-6, 1e-6, "the KKT residual that the notebook admits, 1e-6"),
     (r"portfolio/(alone/.*L_VaR|regret|realised).*", 1e-6, 1e-6, "a one-dimensional search; plans solved to 1e-6"),
+    (r"modeling/fits/(power|piecewise)/.*", 1e-6, 1e-15, "coefficients solved to 1e-8; one may be 1e-9, or be 0"),
+    (
+        r"modeling/(fits|treatment)/.*|strategy/(curve|certificate)/.*|transient/(decaying|parameters)/.*|stocks/.*",
+        1e-9,
+        1e-15,
+        "sums, as below; currency per share and share may be as little as 1e-9",
+    ),
     (r".*(lower|upper|null_mean).*", 1e-6, 1e-6, "draws are whole numbers from a seed, sums of them are not"),
     (r"modeling/.*(power|sqrt|piecewise|validation|schedules).*", 1e-6, 1e-8, "coefficients solved to 1e-8"),
     (r".*(saving|saved|cost_%|_%|bias|skipping).*", 1e-9, 1e-7, "100 times a difference of ratios near 1"),
