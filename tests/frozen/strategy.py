@@ -14,14 +14,15 @@ from research_lib.evaluation import (
     Execution,
     Prior,
     compare,
-    dispersion_needed,
     evaluate,
     standard_strategies,
     tca_table,
 )
 from research_lib.execution import Allocation, allocate, parts_of_day, sensitivity
-from research_lib.impact import ExponentialKernel, ImpactCurve, LinearImpact, price_path
+from research_lib.impact import ExponentialKernel, ImpactCurve, LinearImpact
 from research_lib.market import BookSnapshots, Session, preset
+from research_lib.studies import dispersion_needed
+from research_lib.transient import price_path
 
 FEW_DAYS = 3  # a run that replays no more has its whole table recomputed
 
