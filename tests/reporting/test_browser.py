@@ -17,8 +17,7 @@ import pytest
 import websocket
 
 from research_lib.config import PROJECT_ROOT
-from research_lib.reporting.pages import write_pages
-from research_lib.reporting.parameters import Project
+from research_lib.reporting import Project, write_pages
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (

@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 
 from research_lib.config import PROJECT_ROOT
-from research_lib.reporting.index import render_index
-from research_lib.reporting.pages import write_pages
-from research_lib.reporting.parameters import Project
-from research_lib.reporting.plots_runs import plot_runs
+from research_lib.reporting import Project, plot_runs, render_index, write_pages
 
 
 @pytest.fixture(scope="module")

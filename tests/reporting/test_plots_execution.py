@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import research_lib.reporting as plots
 from research_lib.execution import allocate, almgren_chriss, twap
 from research_lib.impact import LinearImpact
-from research_lib.reporting import plots_execution as plots
 
 
 def test_what_the_caps_forbid_is_shaded_where_it_is_near() -> None:
