@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -67,8 +68,8 @@ class Family:
     def start(
         self, command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[Any]:
-        """As subprocess.Popen, with `environment` added to this process's."""
-        marked = {**os.environ, **(environment or {}), MARK: self.mark}
+        """As subprocess.Popen, with `environment` added to this process's, and the modules of this process."""
+        marked = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environment or {}), MARK: self.mark}
         self.started.append(subprocess.Popen(command, env=marked, **options))
         return self.started[-1]
 

@@ -85,7 +85,6 @@ def test_a_report_is_the_old_or_the_new_one_wherever_its_replacement_dies(tiny: 
     """Forks that die at their n-th change of the file system, for every n until one survives."""
     process = family.start(
         [sys.executable, str(DEATHS), str(tiny.notebooks.parent)],
-        environment={"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
