@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +96,9 @@ def write_configuration(
     (project.configurations / f"{name}.yml").write_text(yaml.safe_dump(content))
 
 
-def write_grid(project: Project, name: str, **shared: Any) -> Path:
-    """8 runs of the tiny notebook, every second of seed 2."""
-    axes = {"side": ["buy", "sell"], "total_shares": [100.0, 400.0], "seed": [1, 2]}
+def write_grid(project: Project, name: str, seeds: Iterable[int] = (1, 2), **shared: Any) -> Path:
+    """4 runs of the tiny notebook a seed, neighbours of different seeds."""
+    axes = {"side": ["buy", "sell"], "total_shares": [100.0, 400.0], "seed": list(seeds)}
     path = project.configurations.parent / f"{name}.yml"
     content = {"title": "tiny grid", "sections": ["strategy"], "shared": shared, "axes": axes}
     path.write_text(yaml.safe_dump(content, sort_keys=False))

@@ -81,6 +81,7 @@ def test_links_between_summaries_lead_to_pages_and_markup_stays_text(pages: Path
     assert "&lt;script&gt;alert(1)" in text
 
 
+@pytest.mark.slow
 def test_the_index_of_thousands_of_runs_has_a_figure_of_bounded_height(tmp_path: Path) -> None:
     """Every run has its point and interval; beyond 60 they have no names, which nobody could read."""
     from matplotlib.image import imread

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from research_lib.reporting import Project, RunConfig, run_reports, verify_files
@@ -18,6 +19,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_leaves_summaries_figures_results_and_manifest(tmp_path: Path) -> None:
     project = Project(configurations=tmp_path, reports=tmp_path / "reports")
     (tmp_path / "small.yml").write_text(yaml.safe_dump(SMALL))
