@@ -38,7 +38,7 @@ def _wait_for_reports(project: Project, enough: int, process: subprocess.Popen[b
 def test_killed_at_random_moments_reports_are_whole_and_the_rest_is_made_once(
     tmp_path: Path, family: Family, soak_figures: Callable[[str, float], None]
 ) -> None:
-    """Each kill comes a moment after none to three more reports are there: on any machine at work, and in their middle."""
+    """Each comes a moment after none to three more reports are there: on any machine in the middle of the work."""
     project, moments, begin = tiny_project(tmp_path), random.Random(8), time.monotonic()
     grid = write_grid(project, "grid", seeds=range(SEEDS))
     arguments = command(project, "report", "--grid", str(grid), "--jobs", "2", "--verbose")
