@@ -7,15 +7,34 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from research_lib.config import PROJECT_ROOT, data_folder
 from research_lib.errors import ResearchError, ValidationError
 from research_lib.monitoring import configure_logging
 
+if TYPE_CHECKING:
+    from research_lib.reporting.parameters import Project
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it succeeded, 1 when a run was skipped under --strict, 2 on an error."""
+
+def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process by default.
+    project : Project, optional
+        Folders of the notebooks, configurations and reports that `report` and `verify` are about; this project's own
+        by default.
+
+    Returns
+    -------
+    int
+        0 when it succeeded, 1 when a run was skipped under --strict, 2 on an error, 130 when it was interrupted.
+    """
     options = _parser().parse_args(arguments)
+    options.project = project
     # Without a terminal nobody sees a progress bar: the log has a line for each notebook instead.
     told = options.verbose or (options.run is _report and not sys.stderr.isatty())
     try:
@@ -112,7 +131,7 @@ def _report(options: argparse.Namespace) -> int:
 
     if options.all and options.names:
         raise ValidationError(f"--all and {' '.join(options.names)} exclude each other; leave one out")
-    project = Project()
+    project = options.project or Project()
     refuse_unknown([options.only] if options.only else [], project.sections, "section")
     limits = Limits(
         number("--time-limit", options.time_limit, above=0), number("--memory-limit", options.memory_limit, 1)
@@ -139,12 +158,12 @@ def _placed(name: str, what: str) -> str:
 def _verify(options: argparse.Namespace) -> int:
     from research_lib.reporting.verification import ABSENT, made_elsewhere, verify_reports
 
-    culprits = verify_reports(options.names, rerun=not options.no_run, jobs=_jobs(options))
+    culprits = verify_reports(options.names, options.project, rerun=not options.no_run, jobs=_jobs(options))
     bad = {name for name, found in culprits.items() if any(not line.startswith(ABSENT) for line in found)}
     for name, found in culprits.items():
         passed = "files verified" if found or options.no_run else "verified"
         print(f"{name}: " + ("NOT verified" if name in bad else passed))
-        if name not in bad and (difference := made_elsewhere(name)):
+        if name not in bad and (difference := made_elsewhere(name, options.project)):
             print(f"  {'files' if found or options.no_run else 'numbers'} agree; {difference}")
         for line in found:
             print(f"  {line}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -110,7 +111,7 @@ class PerformanceMonitor:
             known.longest = max(known.longest, seconds)
             known.counts[rounded] = known.counts.get(rounded, 0) + 1
 
-    @contextmanager
+    @contextlib.contextmanager
     def timing(self, operation: str) -> Iterator[None]:
         """Time the block; one that raises is recorded too, and counted as failed."""
         begin, failed = time.perf_counter(), True
@@ -235,12 +236,19 @@ def timed(operation: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def peak_memory_mb() -> float:
     """Largest resident memory that this process has had, MB of 1e6 bytes."""
-    if PROCESS_STATUS.is_file():  # getrusage on Linux counts the parent before the program was started
+    with contextlib.suppress(OSError, StopIteration):  # no /proc, or one that does not tell the peak
+        # Preferred: getrusage on Linux counts the parent before the program was started.
         lines = PROCESS_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
         return next(float(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
-    import resource
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes where there is no /proc
+        memory = psutil.Process().memory_info()
+        return float(getattr(memory, "peak_wset", memory.rss)) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def available_memory_mb() -> float:
@@ -249,11 +257,11 @@ def available_memory_mb() -> float:
 
     free = float(psutil.virtual_memory().available)
     for group in CONTROL_GROUPS:
-        limit = group.limit.read_text(encoding="ascii").strip() if group.limit.is_file() else "max"
-        if limit != "max":
+        with contextlib.suppress(OSError, ValueError):  # no such group, one without a limit, or one that hides its use
+            limit = int(group.limit.read_text(encoding="ascii"))
             stat = dict(line.split() for line in group.stat.read_text(encoding="ascii").splitlines())
             held = int(group.used.read_text(encoding="ascii")) - int(stat.get(group.reclaimable, 0))
-            free = min(free, int(limit) - held)
+            free = min(free, limit - held)
     return free / 1e6
 
 

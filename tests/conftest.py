@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import real_data
+from helpers import Family, real_data
 from hypothesis import HealthCheck, settings
 
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
@@ -33,6 +33,14 @@ def _restore_logging() -> Iterator[None]:
     before = logger.propagate, logger.level, list(logger.handlers)
     yield
     logger.propagate, logger.level, logger.handlers[:] = before
+
+
+@pytest.fixture
+def family() -> Iterator[Family]:
+    """To start processes with: none outlives the test, whatever became of it."""
+    started = Family()
+    yield started
+    started.end()
 
 
 @pytest.fixture

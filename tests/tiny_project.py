@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import base64
-import os
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
+from helpers import as_from_a_terminal
 
-from research_lib.reporting.grids import load_grid
-from research_lib.reporting.parameters import Project
-from research_lib.reporting.runner import Options, run_reports
+from research_lib.__main__ import main
+from research_lib.reporting import Project
 
-PARAMETERS = """total_shares = 100.0  # shares
+PARAMETERS = """section = "strategy"  # or "portfolio", which claims no saving
+total_shares = 100.0  # shares
 seed = 7  # of the draws
 side = "buy"  # or "sell"
 model_type = "linear"  # form
 data_file_name = ""  # file below RESEARCH_DATA
-mode = ""  # "fail", "hang", "hang on seed 2", "hoard", "quote" or "silent": what goes wrong
+mode = ""  # "fail", "hang", "hang on seed 2", "hoard", "quote", "silent", "die", "orphan" or "stall": what goes wrong
 pause = 0.0  # seconds before the results
 output_dir = ""  # folder"""
 DOT = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-STORY = f"""import json, os, random, time
+# What must exceed a limit hangs for ever afterwards: no machine is so slow that it ends before it is seen.
+STORY = f"""import json, os, random, signal, time
 time.sleep(pause)
-if mode in ("hang", f"hang on seed {{seed}}"):
-    time.sleep(600)
 if mode == "hoard":
-    kept = [bytearray(os.urandom(1)) * 20_000_000 for _ in range(100) if time.sleep(0.02) is None]
+    kept = [bytearray(os.urandom(1)) * 20_000_000 for _ in range(30)]
+if mode in ("orphan", "stall"):
+    os.kill(os.getppid(), signal.SIGKILL if mode == "orphan" else signal.SIGSTOP)
+while mode in ("hang", f"hang on seed {{seed}}", "hoard", "orphan"):
+    time.sleep(1)
 if mode == "die":
     os._exit(3)
 assert mode != "fail", "it was told to"
@@ -43,14 +47,18 @@ if data_file_name:
 draws = random.Random(f"{{seed}} {{side}} {{model_type}}")
 saving = sum(draws.gauss(total_shares ** 0.5, 3.0) for _ in range(100)) / 100
 row = {{"saving_%": saving, "saving_lower_%": saving - 1, "saving_upper_%": saving + 1}}
-results = {{"symbol": "TINY", "side": side, "total_shares": total_shares, "model_type": model_type,
-           "scope": "tiny", "strategies": {{"static optimal": row}}, "answer": f"It saves {{saving:.3g}} %."}}
+results = {{"symbol": "TINY", "side": side, "total_shares": total_shares, "model_type": model_type, "scope": "tiny",
+           "strategies": {{"static optimal": row}} if section == "strategy" else {{}},
+           "answer": f"It saves {{saving:.3g}} %."}}
 if output_dir and mode != "silent":
-    with open(os.path.join(output_dir, "figures", "strategy_dot.png"), "wb") as file:
+    with open(os.path.join(output_dir, "figures", f"{{section}}_dot.png"), "wb") as file:
         file.write({DOT!r})
-    with open(os.path.join(output_dir, "strategy.json"), "w") as file:
+    with open(os.path.join(output_dir, f"{{section}}_schedule.csv"), "w") as file:
+        file.write("start,shares\\n09:30:00,51.5\\n09:31:00,0.012345\\n")
+    with open(os.path.join(output_dir, f"{{section}}.json"), "w") as file:
         json.dump(results, file)"""
-TEMPLATE = """# {{ manifest.configuration.title }}
+TEMPLATES = {
+    "strategy": """# {{ manifest.configuration.title }}
 
 {{ results.answer }} The saving is {{ results.strategies["static optimal"]["saving_%"] | sig }} %.
 
@@ -59,7 +67,9 @@ TEMPLATE = """# {{ manifest.configuration.title }}
 | what | value |
 |---|---|
 | order | {{ results.total_shares | sig }} |
-"""
+""",
+    "portfolio": "# {{ manifest.configuration.title }}\n\n{{ results.answer }}\n",
+}
 
 
 def tiny_project(folder: Path) -> Project:
@@ -71,51 +81,41 @@ def tiny_project(folder: Path) -> Project:
     cells = [cell(PARAMETERS, metadata={"tags": ["parameters"]}), cell(STORY)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), project.notebook("strategy"))
-    (project.templates / "strategy_summary.md.j2").write_text(TEMPLATE)
+    for section, template in TEMPLATES.items():
+        (project.templates / f"{section}_summary.md.j2").write_text(template)
     return project
 
 
-def write_configuration(project: Project, name: str, **parameters: Any) -> None:
-    """One run of the tiny notebook."""
-    content = {"title": f"tiny {name}", "sections": ["strategy"], "strategy": parameters}
+def write_configuration(
+    project: Project, name: str, sections: Sequence[str] = ("strategy",), title: str = "", **parameters: Any
+) -> None:
+    """One run of the tiny notebook, or of its two sections; parameters are those of the first."""
+    content: dict[str, Any] = {"title": title or f"tiny {name}", "sections": list(sections)}
+    content |= {section: {"section": section} for section in sections}
+    content[sections[0]] |= parameters
     (project.configurations / f"{name}.yml").write_text(yaml.safe_dump(content))
 
 
-def write_grid(project: Project, name: str, seeds: tuple[int, ...] = (1, 2), **more: Any) -> Path:
-    """24 runs of the tiny notebook, 12 a seed."""
-    axes = {
-        "side": ["buy", "sell"],
-        "model_type": ["linear", "power", "sqrt"],
-        "total_shares": [100.0, 400.0],
-        "seed": list(seeds),
-    }
+def write_grid(project: Project, name: str, seeds: Iterable[int] = (1, 2), **shared: Any) -> Path:
+    """4 runs of the tiny notebook a seed, neighbours of different seeds."""
+    axes = {"side": ["buy", "sell"], "total_shares": [100.0, 400.0], "seed": list(seeds)}
     path = project.configurations.parent / f"{name}.yml"
-    path.write_text(yaml.safe_dump({"title": "tiny grid", "sections": ["strategy"], "shared": more, "axes": axes}))
+    content = {"title": "tiny grid", "sections": ["strategy"], "shared": shared, "axes": axes}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 
 def tiny_again(folder: Path) -> Project:
     """The project that `tiny_project` left in a folder."""
-    return Project(
-        folder / "notebooks", folder / "configs", folder / "templates", folder / "reports", {"strategy": "tiny.ipynb"}
-    )
+    sections = dict.fromkeys(TEMPLATES, "tiny.ipynb")
+    return Project(folder / "notebooks", folder / "configs", folder / "templates", folder / "reports", sections)
 
 
-def _make_grid(project: Project) -> None:
-    """In a fork, so that nothing is left of it when it is killed."""
-    try:
-        run_reports(load_grid(project.configurations.parent / "grid.yml", project), project, Options(jobs=2))
-    finally:
-        os._exit(0)
+def command(project: Project, *arguments: str) -> list[str]:
+    """That runs `python -m research_lib` with these arguments over a tiny project, as from a terminal."""
+    return [sys.executable, __file__, str(project.notebooks.parent), *arguments]
 
 
-if __name__ == "__main__":  # each line on its input: a process that makes the grid's reports, to be killed
-    for _ in sys.stdin:
-        maker = os.fork()
-        if maker == 0:
-            _make_grid(tiny_again(Path(sys.argv[1])))
-        sys.stdout.write(f"{maker}\n")
-        sys.stdout.flush()
-        os.waitpid(maker, 0)
-        sys.stdout.write("ended\n")
-        sys.stdout.flush()
+if __name__ == "__main__":
+    as_from_a_terminal()
+    sys.exit(main(sys.argv[2:], tiny_again(Path(sys.argv[1]))))

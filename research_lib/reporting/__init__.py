@@ -1,1 +1,53 @@
-"""What people read: figures, reports, and where each number came from."""
+"""Configurations, reports, and how notebooks run.
+
+The names below load their module when first used: a process that only runs kernels draws nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_NAMES = {
+    "configurations": ("RunConfig", "chosen_runs", "configuration_names"),
+    "grids": ("load_grid",),
+    "index": ("render_index",),
+    "markdown": ("render_summary",),
+    "pages": ("write_pages",),
+    "parameters": ("NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of"),
+    "plots": (
+        "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval", "plot_lines",
+        "plot_quality", "plot_slippage_fit", "plot_through_day", "quartiles", "save_figure",
+    ),
+    "plots_execution": (
+        "plot_executed", "plot_frontier", "plot_order", "plot_schedule", "plot_sensitivity", "plot_water_level",
+    ),
+    "plots_modelling": (
+        "plot_calibration", "plot_curve_bands", "plot_form_savings", "plot_residual_bias", "plot_shrinkage",
+        "plot_specifications", "plot_stability",
+    ),
+    "plots_portfolio": (
+        "WAYS", "plot_attribution", "plot_child_costs", "plot_correlation", "plot_frontiers", "plot_holdings",
+        "plot_net_value", "plot_regret",
+    ),
+    "plots_runs": ("plot_runs",),
+    "plots_strategy": (
+        "plot_cost_calibration", "plot_cost_distribution", "plot_liquidity_map", "plot_null", "plot_saving_against",
+        "plot_savings",
+    ),
+    "plots_transient": ("plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life"),
+    "provenance": ("ReportFolder", "environment_hash", "origin"),
+    "refresh": ("CHECKED_OUTPUT", "refresh_notebooks"),
+    "runner": ("Options", "run_reports"),
+    "supervision": ("Limits",),
+    "verification": ("differing", "made_elsewhere", "verify_files", "verify_reports"),
+}  # fmt: skip
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'research_lib.reporting' has no attribute {name!r}")
+    return getattr(import_module(f"research_lib.reporting.{_MODULES[name]}"), name)

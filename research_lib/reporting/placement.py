@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from research_lib.errors import ValidationError
 from research_lib.reporting.provenance import file_hashes, read_json, text_hash, write_json, write_synced
@@ -24,17 +25,27 @@ def exclusive(reports: Path) -> Iterator[None]:
     ValidationError
         Another process is making reports there.
     """
-    import fcntl
-
     work = reports / WORK
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:  # the system lets it go when its process ends, however it ends
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            _hold(lock)
+        except (BlockingIOError, PermissionError) as error:
             raise ValidationError(f"another process is making reports in {reports}; wait for it, or stop it") from error
         _heal(reports)
         yield
+
+
+def _hold(lock: IO[str]) -> None:
+    """Take a file for this process alone, or raise at once."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _heal(reports: Path) -> None:

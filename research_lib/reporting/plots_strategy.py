@@ -150,7 +150,7 @@ def plot_liquidity_map(
     return clock_axis(ax, session)
 
 
-def plot_calibration(
+def plot_cost_calibration(
     costs: Mapping[str, tuple[ArrayLike, ArrayLike]], unit: str = "bps", ax: Axes | None = None
 ) -> Axes:
     """Realised against predicted cost, a point an order, with the line on which they agree.

@@ -15,7 +15,6 @@ from research_lib.reporting.supervision import Task, refused, supervise
 logger = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
-WORKER_SECONDS = 300.0  # that a scheduler without a worker is waited for
 
 
 def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer]]:
@@ -36,13 +35,13 @@ def _started(task: Task, stop: threading.Event) -> Answer:
     return supervise(task, stop)
 
 
-def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Answer]]:
+def run_on_dask(tasks: Sequence[Task], address: str, worker_seconds: float) -> Iterator[tuple[Task, Answer]]:
     """The same on a Dask scheduler's workers; a task whose worker dies is given to another.
 
     Raises
     ------
     ValidationError
-        Nobody answers at the address, no worker joins the scheduler within 300 s, or the scheduler goes away.
+        Nobody answers at the address, no worker joins within `worker_seconds`, or the scheduler goes away.
     """
     from distributed import Client, as_completed
     from distributed.client import FutureCancelledError
@@ -55,10 +54,10 @@ def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Ans
         raise ValidationError(f"no Dask scheduler answers at {address}: {error}; {remedy}") from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=WORKER_SECONDS)
+            client.wait_for_workers(1, timeout=worker_seconds)
         except TimeoutError as error:
             raise ValidationError(
-                f"the Dask scheduler at {address} has no worker after {WORKER_SECONDS:g} s; start one with "
+                f"the Dask scheduler at {address} has no worker after {worker_seconds:g} s; start one with "
                 f"`dask worker {address}`, or leave out --scheduler"
             ) from error
         for task in tasks:

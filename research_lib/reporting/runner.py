@@ -47,6 +47,8 @@ class Options:
         Leave cProfile's records as <section>.prof in the report.
     limits : Limits
         Of each notebook.
+    worker_seconds : float
+        How long a scheduler without a worker is waited for, such as while a cluster starts machines.
     """
 
     jobs: int | None = None
@@ -55,6 +57,7 @@ class Options:
     only: str = ""
     profile: bool = False
     limits: Limits = field(default_factory=Limits)
+    worker_seconds: float = 300.0
 
 
 @dataclass
@@ -192,7 +195,7 @@ def _longest_first(plans: Iterable[_Plan]) -> list[Task]:
 
 def _pool(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Answer]]:
     if options.scheduler:
-        return run_on_dask(tasks, options.scheduler)
+        return run_on_dask(tasks, options.scheduler, options.worker_seconds)
     return run_locally(tasks, options.jobs or available_cores())
 
 

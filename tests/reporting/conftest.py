@@ -1,4 +1,4 @@
-"""A grid of 24 tiny runs, made once by two workers; figures are drawn unseen and closed after each test."""
+"""A grid of 8 tiny runs, made once by two workers; figures are drawn unseen and closed after each test."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import matplotlib.pyplot as plt
 import pytest
 from tiny_project import tiny_project, write_grid
 
-from research_lib.reporting.grids import load_grid
-from research_lib.reporting.parameters import Project
-from research_lib.reporting.runner import Options, run_reports
+from research_lib.reporting import Options, Project, load_grid, run_reports
 
 matplotlib.use("Agg")
 
@@ -28,7 +26,7 @@ def made_grid(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Its reports folder is read, never written, by the tests that share it."""
     project = tiny_project(tmp_path_factory.mktemp("grid"))
     runs = load_grid(write_grid(project, "grid"), project)
-    assert len(runs) == 24
+    assert len(runs) == 8
     assert set(run_reports(runs, project, Options(jobs=2)).values()) == {"made"}
     return project
 

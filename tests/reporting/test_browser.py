@@ -6,7 +6,6 @@ import itertools
 import json
 import shutil
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,11 +14,12 @@ from typing import Any
 
 import pytest
 import websocket
+from helpers import LONGEST, Family, wait_until
 
 from research_lib.config import PROJECT_ROOT
-from research_lib.reporting.pages import write_pages
-from research_lib.reporting.parameters import Project
+from research_lib.reporting import Project, write_pages
 
+pytestmark = pytest.mark.slow
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -52,19 +52,21 @@ SORTED = """(() => {
 class Browser:
     """One tab, driven over the DevTools protocol."""
 
-    def __init__(self, program: str, profile: Path) -> None:
-        self.process = subprocess.Popen(
+    def __init__(self, program: str, profile: Path, family: Family) -> None:
+        process = family.start(
             [program, *QUIET, f"--user-data-dir={profile}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         port = profile / "DevToolsActivePort"
-        until = time.monotonic() + 60
-        while not (port.is_file() and port.read_text().count("\n")):
-            assert time.monotonic() < until, "the browser did not come up within 60 s"
-            time.sleep(0.05)
+
+        def is_up() -> bool:
+            return process.poll() is not None or (port.is_file() and port.read_text().count("\n") > 0)
+
+        wait_until(is_up, "the browser")
+        assert process.poll() is None, f"{program} ended with {process.returncode}"
         address = f"http://127.0.0.1:{port.read_text().split()[0]}/json/new?about:blank"
         with urllib.request.urlopen(urllib.request.Request(address, method="PUT")) as reply:
             tab = json.load(reply)["webSocketDebuggerUrl"]
-        self.socket = websocket.create_connection(tab, timeout=60, suppress_origin=True)
+        self.socket = websocket.create_connection(tab, timeout=LONGEST, suppress_origin=True)
         self.numbers, self.told = itertools.count(1), list[dict[str, Any]]()
         for domain in ("Page", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
@@ -103,11 +105,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    opened = Browser(program, tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.socket.close()
-    opened.process.terminate()
-    opened.process.wait(30)
+    family = Family()
+    try:
+        opened = Browser(program, tmp_path_factory.mktemp("profile"), family)
+        yield opened
+        opened.socket.close()
+    finally:
+        family.end()
 
 
 @pytest.fixture(scope="module")

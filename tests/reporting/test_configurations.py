@@ -12,9 +12,7 @@ import yaml
 from research_lib.__main__ import main
 from research_lib.config import PROJECT_ROOT, data_files
 from research_lib.errors import ValidationError
-from research_lib.reporting.configurations import RunConfig, chosen_runs, configuration_names
-from research_lib.reporting.grids import load_grid
-from research_lib.reporting.parameters import Project, check_parameters
+from research_lib.reporting import Project, RunConfig, check_parameters, chosen_runs, configuration_names, load_grid
 
 SMALL: dict[str, Any] = {
     "title": "small case",

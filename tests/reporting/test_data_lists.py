@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.reporting.configurations import RunConfig
-from research_lib.reporting.parameters import Project, check_parameters, effective_parameters, real_data_of
+from research_lib.reporting import Project, RunConfig, check_parameters, effective_parameters, real_data_of
 
 DECLARED = Project().declared("portfolio")
 

@@ -2,142 +2,102 @@
 
 from __future__ import annotations
 
+import json
 import os
-import random
-import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny_project
-from helpers import wait_until
-from tiny_project import write_configuration, write_grid
+from helpers import LONGEST, Family, wait_until
+from tiny_project import command, write_configuration, write_grid
 
-from research_lib.reporting.configurations import chosen_runs
-from research_lib.reporting.grids import load_grid
-from research_lib.reporting.parameters import Project
-from research_lib.reporting.placement import WORK, exclusive, place, spoilt
-from research_lib.reporting.runner import Options, run_reports
+from research_lib.errors import ValidationError
+from research_lib.reporting import Options, Project, chosen_runs, load_grid, run_reports, verify_files
 
-LONGEST_SILENCE = 120.0  # s
-
-
-class _Maker:
-    """Processes that make the grid's reports, each forked from one that has the library loaded."""
-
-    def __init__(self, project: Project) -> None:
-        command = [sys.executable, str(Path(tiny_project.__file__)), str(project.configurations.parent)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-        )
-
-    def _line(self) -> bytes:
-        """What it says next; a test that fails, and not one that hangs, where it says nothing."""
-        assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], LONGEST_SILENCE)
-        assert ready, f"the process that makes reports said nothing for {LONGEST_SILENCE:g} s"
-        return self.process.stdout.readline()  # unbuffered: what is there is one line
-
-    def begin(self) -> int:
-        """Number of the process that has begun."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        return int(self._line())
-
-    def end(self, maker: int, how: signal.Signals) -> None:
-        """Send it a signal, and wait for its end."""
-        os.kill(maker, how)
-        assert self._line() == b"ended\n"
-
-
-@pytest.fixture
-def maker(tiny: Project) -> Iterator[_Maker]:
-    made = _Maker(tiny)
-    yield made
-    made.process.kill()
-    made.process.communicate()
+pytestmark = pytest.mark.slow
+DEATHS = Path(__file__).with_name("deaths.py")
 
 
 def _whole(project: Project) -> dict[str, int]:
     """Time of making of each report; every one that can be seen must be whole."""
-    folders = [path for path in project.reports.glob("*/") if path.name != WORK]
+    folders = [path for path in project.reports.glob("*/") if path.name[0] != "."]
     for folder in folders:
-        assert spoilt(folder) == [], folder.name
+        assert verify_files(folder, project) == [], folder.name
     return {folder.name: (folder / "manifest.json").stat().st_mtime_ns for folder in folders}
 
 
-def test_killed_at_ten_random_moments_reports_are_whole_and_the_rest_is_made_once(tiny: Project, maker: _Maker) -> None:
-    write_grid(tiny, "grid", seeds=(1,))
-    moments = random.Random(8)
-    before: dict[str, int] = {}
-    for _ in range(10):
-        process = maker.begin()
-        time.sleep(moments.uniform(0.2, 3.0))
-        maker.end(process, signal.SIGKILL)
-        now = _whole(tiny)
-        assert before.items() <= now.items(), "a finished report was lost or made again"
-        before = now
-    runs = load_grid(tiny.configurations.parent / "grid.yml", tiny)
+def _left_over(project: Project) -> list[str]:
+    """What lies among the reports unseen."""
+    return [path.name for path in project.reports.glob(".*/*")]
+
+
+def _begun(tiny: Project, family: Family, grid: Path) -> subprocess.Popen[str]:
+    """A process that makes the grid's reports, of which the first is there."""
+    arguments = ("report", "--grid", str(grid), "--jobs", "2")
+    maker = family.start(command(tiny, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: bool(_made(tiny)) or maker.poll() is not None, "a first report")
+    assert maker.poll() is None, maker.communicate()
+    return maker
+
+
+def _made(project: Project) -> list[Path]:
+    return list(project.reports.glob("*/manifest.json"))
+
+
+def test_killed_when_some_reports_are_made_these_are_whole_and_the_rest_is_made_once(
+    tiny: Project, family: Family
+) -> None:
+    """Runs of seed 2 hang, so that however fast the others are it is killed at work; others must wait until then."""
+    grid = write_grid(tiny, "grid", mode="hang on seed 2")
+    maker = _begun(tiny, family, grid)
+    runs = [run for run in load_grid(grid, tiny) if run.effective["strategy"]["seed"] == 1]
+    with pytest.raises(ValidationError, match="another process is making reports"):
+        run_reports(runs, tiny)
+    maker.kill()
+    maker.communicate(timeout=LONGEST)
+    before = _whole(tiny)
+    assert 1 <= len(before) <= 4
+    wait_until(lambda: not family.alive(), "the end of all that the killed process had started")
     outcome = run_reports(runs, tiny, Options(jobs=2))
     assert {name for name, what in outcome.items() if what == "unchanged"} == set(before)
     assert set(outcome.values()) <= {"made", "unchanged"}
-    assert before.items() <= _whole(tiny).items()
-    assert len(_whole(tiny)) == 12
-    assert [path.name for path in (tiny.reports / WORK).iterdir()] == ["lock"]
+    assert before.items() <= _whole(tiny).items(), "a finished report was lost or made again"
+    assert len(_whole(tiny)) == 4
+    assert _left_over(tiny) == ["lock"]
 
 
-def test_ctrl_c_keeps_what_is_finished_and_ends_what_runs(tiny: Project, maker: _Maker) -> None:
-    """Runs of seed 2 hang, so that however fast the others are no more than 12 of 24 are made by then."""
-    write_grid(tiny, "grid", mode="hang on seed 2")
-    process = maker.begin()
-    wait_until(lambda: bool(list(tiny.reports.glob("*/manifest.json"))), "a first report")
-    maker.end(process, signal.SIGINT)
-    assert 1 <= len(_whole(tiny)) <= 12
+def test_ctrl_c_keeps_what_is_finished_and_ends_what_runs(tiny: Project, family: Family) -> None:
+    """Runs of seed 2 hang, so that however fast the others are no more than 4 of 8 are made by then."""
+    maker = _begun(tiny, family, write_grid(tiny, "grid", mode="hang on seed 2"))
+    maker.send_signal(signal.SIGINT)
+    _, said = maker.communicate(timeout=LONGEST)
+    assert maker.returncode == 130, said
+    assert said.splitlines()[-1] == "stopped; what is finished is whole, the unfinished is as it was before"
+    assert 1 <= len(_whole(tiny)) <= 4
     assert all(f"| {name}: " in (tiny.reports / "README.md").read_text() for name in _whole(tiny))
+    wait_until(lambda: not family.alive(), "the end of all that the stopped process had started")
 
 
-def test_a_report_is_the_old_or_the_new_one_wherever_its_replacement_dies(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each death is a fork's, and this system has none")
+def test_a_report_is_the_old_or_the_new_one_wherever_its_replacement_dies(tiny: Project, family: Family) -> None:
     """Forks that die at their n-th change of the file system, for every n until one survives."""
-    files = {"results.json": b'{"a": 1}', "figures/a.png": b"a", "strategy_summary.md": b"text"}
-    new = {**files, "results.json": b'{"b": 1}'}
-    known = {"configuration": {"name": "one", "source": "one.yml", "parameters": {}}, "sections": {}}
-    status, deaths, seen = 1, 0, []
-    while status:
-        with exclusive(tmp_path):
-            place(tmp_path, "one", files, known | {"made": "old"})
-        child = os.fork()
-        if child == 0:
-            _die_at_step(deaths)
-            with exclusive(tmp_path):
-                place(tmp_path, "one", new, known | {"made": "new"})
-            os._exit(0)
-        status = os.waitpid(child, 0)[1]
-        deaths += status != 0
-        with exclusive(tmp_path):  # the next start heals
-            assert spoilt(tmp_path / "one") == []
-            seen.append((tmp_path / "one" / "results.json").read_bytes())
-            assert [path.name for path in (tmp_path / WORK).iterdir()] == ["lock"]
-    assert deaths >= 8
-    assert seen == sorted(seen), "first the old one, then, from one step on, the new"
-    assert {seen[0], seen[-1]} == {files["results.json"], new["results.json"]}
-
-
-def _die_at_step(death: int) -> None:
-    """Make this process die before its n-th change of the file system, without any clean-up."""
-    seen = [0]
-
-    def watch(event: str, arguments: tuple[object, ...]) -> None:
-        writes = event == "open" and str(arguments[1]) in ("w", "wb")
-        if writes or event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir"):
-            if seen[0] == death:
-                os._exit(9)
-            seen[0] += 1
-
-    sys.addaudithook(watch)
+    process = family.start(
+        [sys.executable, str(DEATHS), str(tiny.notebooks.parent)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said, errors = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, errors
+    seen = json.loads(said)
+    assert len(seen) >= 9, "eight deaths, and the one that survives"
+    assert {tuple(one["wrong"]) for one in seen} == {()}
+    assert {tuple(one["left"]) for one in seen} == {("lock",)}
+    titles = [one["title"] for one in seen]
+    assert titles == sorted(titles, reverse=True), "first the old one, then, from one step on, the new"
+    assert {titles[0], titles[-1]} == {"# old", "# new"}
 
 
 def test_a_failure_leaves_the_report_and_is_forgotten_when_it_no_longer_holds(tiny: Project) -> None:
@@ -151,7 +111,7 @@ def test_a_failure_leaves_the_report_and_is_forgotten_when_it_no_longer_holds(ti
         outcome()
         == 'failed: strategy: stopped at `assert mode != "fail", "it was told to"`: AssertionError: it was told to'
     )
-    assert spoilt(tiny.reports / "one") == [], "the last good report stays as it was"
+    assert verify_files(tiny.reports / "one", tiny) == [], "the last good report stays as it was"
     assert "it was told to" in (tiny.reports / "one" / "failure.md").read_text()
     write_configuration(tiny, "one")
     assert outcome() == "unchanged"

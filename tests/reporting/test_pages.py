@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 
 from research_lib.config import PROJECT_ROOT
-from research_lib.reporting.index import render_index
-from research_lib.reporting.pages import write_pages
-from research_lib.reporting.parameters import Project
-from research_lib.reporting.plots_runs import plot_runs
+from research_lib.reporting import Project, plot_runs, render_index, write_pages
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +81,7 @@ def test_links_between_summaries_lead_to_pages_and_markup_stays_text(pages: Path
     assert "&lt;script&gt;alert(1)" in text
 
 
+@pytest.mark.slow
 def test_the_index_of_thousands_of_runs_has_a_figure_of_bounded_height(tmp_path: Path) -> None:
     """Every run has its point and interval; beyond 60 they have no names, which nobody could read."""
     from matplotlib.image import imread

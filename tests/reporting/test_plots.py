@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import research_lib.reporting as plots
 from research_lib.errors import ValidationError
 from research_lib.market import Session
-from research_lib.reporting import plots
 
 
 def test_quartiles_leave_missing_values_out() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import research_lib.reporting as plots
 from research_lib.execution import allocate, almgren_chriss, twap
 from research_lib.impact import LinearImpact
-from research_lib.reporting import plots_execution as plots
 
 
 def test_what_the_caps_forbid_is_shaded_where_it_is_near() -> None:
@@ -47,6 +47,7 @@ def test_frontier_and_sensitivity_draw_every_row() -> None:
     assert [label.get_text() for label in bars.get_yticklabels()] == ["half spread", "beta"]
 
 
+@pytest.mark.slow
 def test_labels_of_a_dense_frontier_do_not_overlap() -> None:
     weights = 10.0 ** np.linspace(-9, -4, 21)
     points = [almgren_chriss(1e5, 20, volatility=0.1, temporary=1e-5, risk_aversion=w) for w in weights]
@@ -57,6 +58,7 @@ def test_labels_of_a_dense_frontier_do_not_overlap() -> None:
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
+@pytest.mark.slow
 def test_schedules_without_a_colour_of_their_own_differ_by_line() -> None:
     best = allocate(LinearImpact([1, 2]), 3)
     schedules = {"front-loaded": twap(10, 2), "Almgren-Chriss": twap(10, 2), "optimal": best}

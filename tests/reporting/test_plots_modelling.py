@@ -8,10 +8,10 @@ import pytest
 from frames import slippage_frame
 from matplotlib.axes import Axes
 
+import research_lib.reporting as plots
 from research_lib.errors import ValidationError
 from research_lib.impact import LinearImpact, fit_impact
 from research_lib.market import Session
-from research_lib.reporting import plots_modelling as plots
 
 
 def labels(ax: Axes) -> list[str]:

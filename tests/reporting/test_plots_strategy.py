@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import research_lib.reporting as plots
 from research_lib.market import Session
-from research_lib.reporting import plots, plots_strategy
 
 
 def _comparison(shift: float = 0.0) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def test_every_strategy_has_a_colour_of_its_own() -> None:
 
 
 def test_savings_are_drawn_with_their_intervals_best_on_top() -> None:
-    ax = plots_strategy.plot_savings(_comparison())
+    ax = plots.plot_savings(_comparison())
     assert [label.get_text() for label in ax.get_yticklabels()] == ["TWAP", "adaptive"]
     (segment,) = ax.collections[1].get_segments()
     assert segment[:, 0].tolist() == [30.0, 45.0]
@@ -31,7 +31,7 @@ def test_savings_are_drawn_with_their_intervals_best_on_top() -> None:
 
 
 def test_savings_against_a_setting_are_in_its_order() -> None:
-    ax = plots_strategy.plot_saving_against({1.0: _comparison(), 0.2: _comparison(-20)}, "refill rate", of="attainable")
+    ax = plots.plot_saving_against({1.0: _comparison(), 0.2: _comparison(-20)}, "refill rate", of="attainable")
     (line,) = [line for line in ax.lines if line.get_label() == "adaptive"]
     assert line.get_xdata().tolist() == [0.2, 1.0]
     assert line.get_ydata().tolist() == [20.0, 40.0]
@@ -40,7 +40,7 @@ def test_savings_against_a_setting_are_in_its_order() -> None:
 
 def test_costs_show_all_orders_and_their_mean_the_cheapest_on_top() -> None:
     costs = pd.DataFrame({"strategy": ["TWAP"] * 3 + ["adaptive"] * 3, "cost_bps": [4.0, 5, 6, 1, 2, 6]})
-    ax = plots_strategy.plot_cost_distribution(costs)
+    ax = plots.plot_cost_distribution(costs)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["TWAP", "adaptive"]
     points, mean = ax.lines[0], ax.lines[1]
     assert points.get_xdata().tolist() == [4.0, 5.0, 6.0]
@@ -50,7 +50,7 @@ def test_costs_show_all_orders_and_their_mean_the_cheapest_on_top() -> None:
 def test_the_liquidity_map_shows_offers_and_fills() -> None:
     shares = np.array([[0.0, 10.0], [5.0, 20.0]])
     fills = {"adaptive": (np.array([0.0, 5.0]), np.array([0.0, 1.5]))}
-    ax = plots_strategy.plot_liquidity_map(shares, [1.0, 2.0, 4.0], fills, Session(2))
+    ax = plots.plot_liquidity_map(shares, [1.0, 2.0, 4.0], fills, Session(2))
     mesh, circles = ax.collections
     assert mesh.get_array().compressed().tolist() == [5.0, 10.0, 20.0]
     assert circles.get_offsets().tolist() == [[1.5, 1.5]]
@@ -58,13 +58,13 @@ def test_the_liquidity_map_shows_offers_and_fills() -> None:
 
 
 def test_calibration_has_equal_axes_and_the_line_of_agreement() -> None:
-    ax = plots_strategy.plot_calibration({"TWAP": ([1.0, 2.0], [1.5, 1.0])})
+    ax = plots.plot_cost_calibration({"TWAP": ([1.0, 2.0], [1.5, 1.0])})
     assert ax.get_xlim() == ax.get_ylim()
     assert ax.lines[-1].get_xdata().tolist() == ax.lines[-1].get_ydata().tolist()
 
 
 def test_the_null_is_drawn_beside_the_observed_saving() -> None:
     null = pd.DataFrame({"adaptive": np.linspace(-30, -10, 41)})
-    ax = plots_strategy.plot_null(null, pd.Series({"adaptive": 40.0}))
+    ax = plots.plot_null(null, pd.Series({"adaptive": 40.0}))
     assert list(ax.lines[0].get_xdata()) == pytest.approx([-29.5, -10.5])
     assert list(ax.lines[1].get_xdata()) == [40.0]

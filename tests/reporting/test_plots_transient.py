@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import research_lib.reporting as plots
 from research_lib.impact import ExponentialKernel
-from research_lib.impact.lagged import LagEstimate
-from research_lib.reporting import plots_transient as plots
-from research_lib.reporting.plots import STRATEGY_COLOURS, TRUTH
+from research_lib.reporting import STRATEGY_COLOURS, TRUTH
+from research_lib.transient import LagEstimate
 
 
 @pytest.fixture(autouse=True)
