@@ -22,7 +22,7 @@ from distributed import Client
 
 from research_lib.__main__ import main
 from research_lib.config import PROJECT_ROOT
-from research_lib.reporting.grids import load_grid
+from research_lib.reporting import load_grid
 
 FOLDER = PROJECT_ROOT / "deploy" / "kubernetes"
 OVERLAYS = {"once": "report.yaml", "nightly": "report.yaml", "copy": "pod.yaml"}

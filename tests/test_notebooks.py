@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from research_lib.config import PROJECT_ROOT
-from research_lib.reporting.parameters import Project
+from research_lib.reporting import Project
 
 PATHS = sorted((PROJECT_ROOT / "notebooks").glob("*.ipynb"))
 CHECKED_OUTPUT = "# NBVAL_CHECK_OUTPUT"  # nbval's own word for a cell whose stored output it compares
