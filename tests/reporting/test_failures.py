@@ -19,7 +19,7 @@ from research_lib.reporting import Limits, Options, Project, ReportFolder, chose
 
 pytestmark = pytest.mark.slow
 KINDS = {"hang": "time", "hoard": "memory", "die": "kernel", "fail": "cell", "silent": "results", "absent": "data"}
-LIMITS = (5.0, 60.0, LONGEST)  # s: the first of them in which a machine comes to the cell that hangs
+LIMITS = (4.0, 60.0, LONGEST)  # s: the first of them in which a machine comes to the cell that hangs
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_a_part_that_a_sample_does_not_allow_is_left_out_with_its_reason_and_a_f
 @pytest.mark.skipif(os.name != "posix", reason="stops and kills processes by POSIX signals")
 @pytest.mark.parametrize(
     ("mode", "seconds", "kind", "told"),
-    [("stall", 5.0, "time", "not finished after 5 s"), ("orphan", LONGEST, "kernel", "the notebook died")],
+    [("stall", 3.0, "time", "not finished after 3 s"), ("orphan", LONGEST, "kernel", "the notebook died")],
 )
 def test_a_process_beside_the_kernel_that_dies_or_stalls_holds_nobody_up(
     tiny: Project, mode: str, seconds: float, kind: str, told: str

@@ -248,6 +248,6 @@ def test_the_log_has_a_line_for_each_notebook(tiny: Project, caplog: pytest.LogC
 def test_a_scheduler_without_workers_is_not_waited_for_for_ever(tiny: Project) -> None:
     write_configuration(tiny, "one")
     runs = chosen_runs([], None, tiny)
-    lonely = LocalCluster(n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None)
+    lonely = LocalCluster(n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=":0")
     with lonely as cluster, pytest.raises(ValidationError, match=r"has no worker after 0\.5 s; start one with"):
         run_reports(runs, tiny, Options(scheduler=cluster.scheduler_address, worker_seconds=0.5))

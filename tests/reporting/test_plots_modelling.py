@@ -8,10 +8,19 @@ import pytest
 from frames import slippage_frame
 from matplotlib.axes import Axes
 
-import research_lib.reporting as plots
 from research_lib.errors import ValidationError
 from research_lib.impact import LinearImpact, fit_impact
 from research_lib.market import Session
+from research_lib.reporting import (
+    FITTED,
+    plot_calibration,
+    plot_curve_bands,
+    plot_form_savings,
+    plot_residual_bias,
+    plot_shrinkage,
+    plot_specifications,
+    plot_stability,
+)
 
 
 def labels(ax: Axes) -> list[str]:
@@ -26,16 +35,16 @@ def bias(index: list[float], half_width: float) -> pd.DataFrame:
 
 
 def test_mean_residuals_carry_their_interval_where_there_is_one() -> None:
-    ax = plots.plot_residual_bias(bias([100.0, 200.0], 0.25))
+    ax = plot_residual_bias(bias([100.0, 200.0], 0.25))
     assert "mean, 95 % interval over days" in labels(ax)
     assert ax.get_xscale() == "log"
     ends = ax.collections[-1].get_segments()
     assert np.array([segment[:, 1] for segment in ends]).ravel() == pytest.approx([-0.05, 0.45, -0.55, -0.05])
-    assert labels(plots.plot_residual_bias(bias([100.0, 200.0], np.nan)))[-1] == "mean"
+    assert labels(plot_residual_bias(bias([100.0, 200.0], np.nan)))[-1] == "mean"
 
 
 def test_residuals_through_the_day_stand_in_the_middle_of_their_part() -> None:
-    ax = plots.plot_residual_bias(bias([0.0, 6.0], 0.25), Session(13))
+    ax = plot_residual_bias(bias([0.0, 6.0], 0.25), Session(13))
     assert ax.lines[0].get_xdata().tolist() == [3.0, 9.5]
     assert "America/New_York" in ax.get_xlabel()
 
@@ -45,7 +54,7 @@ def test_calibration_is_drawn_against_the_diagonal() -> None:
     table = pd.DataFrame(
         {"predicted_bps": [1.0, 4.0, 2.0, 3.0], "observed_bps": [1.5, 3.0, 2.0, 2.5], "upper": 5.0}, index=index
     )
-    ax = plots.plot_calibration(table, ["linear", "sqrt"])
+    ax = plot_calibration(table, ["linear", "sqrt"])
     assert ax.lines[0].get_xdata().tolist() == ax.lines[0].get_ydata().tolist()
     assert labels(ax) == ["predicted = observed", "linear", "sqrt"]
     assert ax.get_xlim() == ax.get_ylim()
@@ -56,7 +65,7 @@ def test_days_are_drawn_with_their_mean() -> None:
         {"level": [1.0, 3.0], "lower": [0.5, 2.0], "upper": [1.5, 4.0]},
         index=pd.Index(["2024-03-04", "2024-03-05"], name="day"),
     )
-    ax = plots.plot_stability(table, 400.0)
+    ax = plot_stability(table, 400.0)
     assert 2.0 in [line.get_ydata()[0] for line in ax.lines]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["2024-03-04", "2024-03-05"]
     assert ax.get_ylabel() == "impact of 400 shares\n(currency/share)"
@@ -73,7 +82,7 @@ def specifications() -> pd.DataFrame:
 
 
 def test_the_specification_curve_is_sorted_and_marks_the_choices() -> None:
-    upper = plots.plot_specifications(specifications())
+    upper = plot_specifications(specifications())
     assert upper.lines[0].get_ydata().tolist() == [0.2, 0.9]
     assert upper.get_title() == "2 analyses; 1 without a value"
     lower = upper.figure.axes[1]
@@ -84,18 +93,18 @@ def test_the_specification_curve_is_sorted_and_marks_the_choices() -> None:
 
 
 def test_losses_show_below_zero_in_the_specification_curve() -> None:
-    upper = plots.plot_specifications(specifications(), "saving_out_%")
+    upper = plot_specifications(specifications(), "saving_out_%")
     assert upper.lines[0].get_ydata().tolist() == [-1.0, 2.0, 3.0]
     assert upper.get_ylim()[0] < -1.0
     with pytest.raises(ValidationError, match="no analysis has a value of exponent: all 1 are NaN"):
-        plots.plot_specifications(specifications().iloc[2:])
+        plot_specifications(specifications().iloc[2:])
 
 
 def test_shrunk_and_raw_impact_are_drawn_as_fitted() -> None:
     noise = np.random.default_rng(2).normal(0, 1e-3, (8, 26, 1))
     frame = slippage_frame(LinearImpact(np.full(26, 2e-5), 0.01), 8, book_noise=noise)
     fit = fit_impact(frame, n_intervals=26, test_fraction=0)
-    ax = plots.plot_shrinkage(fit, 400.0, Session(26))
+    ax = plot_shrinkage(fit, 400.0, Session(26))
     drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
     assert drawn["own estimate"].tolist() == fit.raw_curve.impact(400.0).tolist()
     assert drawn["shrunk (used)"].tolist() == fit.curve.impact(400.0).tolist()
@@ -106,7 +115,7 @@ def test_shrunk_and_raw_impact_are_drawn_as_fitted() -> None:
 
 def test_curve_bands_reach_the_largest_size() -> None:
     band = pd.DataFrame({"slippage": [1.0, 2.0], "lower": [0.9, 1.8], "upper": [1.1, 2.2]}, index=[10.0, 500.0])
-    ax = plots.plot_curve_bands({"open": band, "close": 0.5 * band})
+    ax = plot_curve_bands({"open": band, "close": 0.5 * band})
     assert labels(ax) == ["open", "close"]
     assert ax.get_xlim() == (0.0, 500.0)
 
@@ -115,8 +124,8 @@ def test_forms_outside_the_confidence_set_are_hollow_and_named() -> None:
     table = pd.DataFrame(
         {"cost_bps": [9.3, 13.3], "saving_bps": [4.0, 0.0], "upper": [4.2, 0.0]}, index=["linear", "TWAP"]
     )
-    ax = plots.plot_form_savings(table, ["linear"])
+    ax = plot_form_savings(table, ["linear"])
     assert [text.get_text() for text in ax.get_yticklabels()] == ["TWAP (out)", "linear"]
     faces = [line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"]
-    assert faces == ["white", plots.FITTED]
+    assert faces == ["white", FITTED]
     assert [text.get_text() for text in ax.texts] == ["13.3 bps", "9.3 bps"]

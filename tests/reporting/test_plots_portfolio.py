@@ -7,29 +7,38 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import research_lib.reporting as plots
 from research_lib.market import Session
-from research_lib.reporting import SERIES
+from research_lib.reporting import (
+    SERIES,
+    WAYS,
+    plot_attribution,
+    plot_child_costs,
+    plot_correlation,
+    plot_frontiers,
+    plot_holdings,
+    plot_net_value,
+    plot_regret,
+)
 
 matplotlib.use("Agg")
 NAMES = ["A", "B"]
 
 
 def test_child_costs_are_a_line_an_asset() -> None:
-    ax = plots.plot_child_costs([0, 1, 2], {"A": [1, 2, 3], "B": [2, 2, 2]})
+    ax = plot_child_costs([0, 1, 2], {"A": [1, 2, 3], "B": [2, 2, 2]})
     assert ax.lines[0].get_ydata().tolist() == [1, 2, 3]
     assert [line.get_color() for line in ax.lines[:2]] == list(SERIES[:2])
     assert "bps" in ax.get_ylabel()
 
 
 def test_correlations_stand_in_their_cells() -> None:
-    ax = plots.plot_correlation(NAMES, [[1.0, -0.25], [-0.25, 1.0]])
+    ax = plot_correlation(NAMES, [[1.0, -0.25], [-0.25, 1.0]])
     assert [text.get_text() for text in ax.texts] == ["1.00", "-0.25", "-0.25", "1.00"]
 
 
 def test_holdings_are_per_cent_of_each_order_whatever_its_sign() -> None:
     held = np.array([[10.0, -4.0], [5.0, -1.0], [0.0, 0.0]])
-    ax = plots.plot_holdings({"portfolio": held, "asset by asset": held / 2}, NAMES, Session(2))
+    ax = plot_holdings({"portfolio": held, "asset by asset": held / 2}, NAMES, Session(2))
     assert ax.lines[0].get_ydata().tolist() == [100.0, 50.0, 0.0]
     assert ax.lines[1].get_ydata().tolist() == [100.0, 25.0, 0.0]
     assert ax.lines[3].get_linestyle() == "--"
@@ -39,15 +48,15 @@ def test_holdings_are_per_cent_of_each_order_whatever_its_sign() -> None:
 
 def test_assets_that_go_alike_are_one_line_of_the_ways_colour() -> None:
     held = np.array([[10.0, -4.0], [5.0, -2.0], [0.0, 0.0]])
-    ax = plots.plot_holdings({"TWAP": held}, NAMES, Session(2))
+    ax = plot_holdings({"TWAP": held}, NAMES, Session(2))
     shown = [line for line in ax.lines if len(line.get_xdata()) == 3]
-    assert [line.get_color() for line in shown] == [plots.WAYS["TWAP"]]
-    alone = plots.plot_holdings({"TWAP": held[:, :1]}, NAMES[:1], Session(2))
+    assert [line.get_color() for line in shown] == [WAYS["TWAP"]]
+    alone = plot_holdings({"TWAP": held[:, :1]}, NAMES[:1], Session(2))
     assert alone.lines[0].get_color() == SERIES[0], "one stock keeps its own colour, which the legend names"
 
 
 def test_the_tangent_of_equal_value_at_risk_falls_by_its_slope() -> None:
-    ax = plots.plot_frontiers({"portfolio": ([1.0, 3.0], [4.0, 1.0])}, {"TWAP": (3.0, 2.0)}, (1.5, 6.0))
+    ax = plot_frontiers({"portfolio": ([1.0, 3.0], [4.0, 1.0])}, {"TWAP": (3.0, 2.0)}, (1.5, 6.0))
     (tangent,) = [line for line in ax.lines if line.get_label() == "equal value at risk"]
     x, y = tangent.get_data()
     assert np.diff(y)[0] / np.diff(x)[0] == pytest.approx(-1.5)
@@ -55,14 +64,14 @@ def test_the_tangent_of_equal_value_at_risk_falls_by_its_slope() -> None:
 
 
 def test_net_value_is_in_the_unit_named() -> None:
-    ax = plots.plot_net_value({"portfolio": [2e6, 1e6, 0.0]}, Session(2))
+    ax = plot_net_value({"portfolio": [2e6, 1e6, 0.0]}, Session(2))
     assert ax.lines[0].get_ydata().tolist() == [2.0, 1.0, 0.0]
     assert "million" in ax.get_ylabel()
 
 
 def test_attribution_shows_negative_shares_to_the_left() -> None:
     shares = pd.DataFrame({"cost": [60.0, 40.0], "variance": [130.0, -30.0]}, index=NAMES)
-    ax = plots.plot_attribution(shares)
+    ax = plot_attribution(shares)
     assert sorted(bar.get_width() for bar in ax.patches) == [-30.0, 40.0, 60.0, 130.0]
     assert {text.get_text(): text.get_ha() for text in ax.texts}["-30"] == "right"
 
@@ -71,9 +80,9 @@ def test_regret_stands_beside_that_of_no_correlation() -> None:
     regret = pd.DataFrame(
         {"mean": [4.0, 0.4, 30.0], "median": [3.0, 0.3, 30.0], "upper": [9.0, 0.9, 30.0]}, index=["20", "200", "none"]
     )
-    both = plots.plot_regret(regret, 2.0 * regret)
+    both = plot_regret(regret, 2.0 * regret)
     assert [line.get_linestyle() for line in both.lines] == ["-", "-", "--", "--"]
     assert both.lines[2].get_ydata().tolist() == [8.0, 0.8]
-    ax = plots.plot_regret(regret, regret.iloc[:0])
+    ax = plot_regret(regret, regret.iloc[:0])
     assert ax.lines[0].get_data()[0].tolist() == [20, 200]
     assert ax.lines[1].get_ydata() == pytest.approx([30.0, 30.0])
