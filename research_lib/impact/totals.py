@@ -55,6 +55,12 @@ class SeparableTotal(Record):
         """Largest x with a known total, (n,) shares: the end of the last step, inf without steps."""
         return self._ends[:, -1] if self.depth.shape[1] else np.full(len(self), np.inf)
 
+    @cached_property
+    def arrays(self) -> tuple[tuple[Float, ...], tuple[Float, Float]]:
+        """What compiled code takes: (a, b, c, s, p) and (depth, premium), contiguous and read-only."""
+        smooth = tuple(_read_only(getattr(self, name)) for name in SMOOTH)
+        return smooth, (_read_only(self.depth), _read_only(self.premium))
+
     def value(self, x: ArrayLike) -> Float:
         """C_t(x_t), scalar or (n,) of x >= 0 -> (n,); NaN beyond the capacity."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
@@ -166,6 +172,13 @@ class SeparableTotal(Record):
         price[step > last] = np.inf
         price[shares > ends[:, -1]] = np.nan
         return price
+
+
+def _read_only(array: Float) -> Float:
+    """A contiguous view that is not written to: one type for compiled code to know."""
+    view = np.ascontiguousarray(array)[:]
+    view.flags.writeable = False
+    return view
 
 
 def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
