@@ -104,6 +104,17 @@ def exact_split(
     return x, sweeps, _certificate(judged, shares) or _against_best(x, judged, total, shares, bounds)
 
 
+def solve_many(total: SeparableTotal, shares: Float, bounds: Pair) -> tuple[Float, list[Certificate | None]]:
+    """The splits (m, n) of m orders, each over its own n of the total's intervals, and their certificates.
+
+    None where a certificate needs a closer look, by `certify_separable`.
+    """
+    x, found = np.zeros((len(shares), len(total) // len(shares))), np.zeros((len(shares), 8))
+    _solve_many(shares, *total.arrays, bounds, x, found)
+    known = [_certificate(tuple(row), order) for row, order in zip(found.tolist(), shares.tolist(), strict=True)]
+    return x, known
+
+
 def certify_separable(x: Float, total: SeparableTotal, shares: float, bounds: Pair) -> Certificate:
     r"""How far `x`, (n,) shares, is from proven optimality, whoever found it.
 
@@ -574,12 +585,13 @@ def round_to_lots(
 def place_odd_lot(
     lots: Lots, odd: float, lot: float, high: Lots, smooth: Smooth, steps: Pair, bounds: Pair
 ) -> tuple[int, int, int]:
-    """Where `odd` shares, less than a lot, are cheapest beside optimal `lots`.
+    """Where `odd` shares, less than a lot, are cheapest beside optimal `lots`; of an `odd` below 0, lots are one over.
 
     In that interval they stand beside its lots, or beside one lot less, and that lot goes to the cheapest other
     interval: with the odd shares there, marginal costs of lots move by at most one lot. Returns the interval, -1
     if none admits them, the one that gives a lot and the one that takes it, -1 if none.
     """
+    over, odd = odd < 0.0, abs(odd)
     first, second, least, less = -1, -1, np.inf, np.inf
     for t in range(len(lots)):
         price = _lot_cost(lots[t], t, lot, smooth, steps) if lots[t] < high[t] else np.inf
@@ -590,13 +602,14 @@ def place_odd_lot(
     best, chosen, gives, takes, tiny = np.inf, -1, -1, -1, 1e-9 * lot
     for t in range(len(lots)):
         now = _price(lots[t] * lot, t, smooth, steps)[0]
-        if lots[t] * lot + odd <= bounds[1][t] + tiny:
+        if not over and lots[t] * lot + odd <= bounds[1][t] + tiny:
             added = _price(lots[t] * lot + odd, t, smooth, steps)[0] - now
             if added < best:
                 best, chosen, gives, takes = added, t, -1, -1
         if lots[t] >= 1 and (lots[t] - 1) * lot + odd >= bounds[0][t] - tiny:
             other, price = (second, less) if t == first else (first, least)
-            added = _price((lots[t] - 1) * lot + odd, t, smooth, steps)[0] - now + price
+            added = _price((lots[t] - 1) * lot + odd, t, smooth, steps)[0] - now
+            added += 0.0 if over else price
             if added < best:
-                best, chosen, gives, takes = added, t, t, other
+                best, chosen, gives, takes = added, t, t, -1 if over else other
     return chosen, gives, takes

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import number
+from research_lib.checks import number, per_interval
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.exact import SUM_ROUNDING, Pair, close_sum
-from research_lib.execution.terms import Terms, per_interval
+from research_lib.execution.terms import Terms
 from research_lib.impact import ImpactCurve, SeparableTotal
 
 Float = NDArray[np.float64]
-MAX_ROUNDS = 60
 ROUNDING = 1e-9
 # A cap that the whole order does not reach must not seem to bind: the next share may go there too.
 HEADROOM = 1e-13
@@ -130,6 +129,10 @@ class Problem:
             )
         return ""
 
+    def within_capacity(self) -> Problem:
+        """The problem with no cap above what the books show."""
+        return dataclasses.replace(self, upper=np.minimum(self.upper, self.capacity))
+
     @property
     def capacity(self) -> Float:
         """Largest x whose cost is known, (n,) shares."""
@@ -178,7 +181,7 @@ def share_caps(
     [90.0, 70.0, 0.0, 120.0]
     """
     n = number("n_intervals", n_intervals, 1, integer=True)
-    caps = per_interval("max_shares", max_shares, n, high=np.inf)
+    caps = per_interval("max_shares", max_shares, n, infinite=True)
     if (participation_rate is None) != (volume is None):
         raise ValidationError("participation_rate and volume go together: give both or neither")
     if participation_rate is not None:
@@ -205,39 +208,9 @@ def _closed(blackout: Any, n: int) -> NDArray[Any]:
 
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:
     """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the floor."""
-    lower = per_interval("min_shares", min_shares, n, high=np.inf)
-    upper = per_interval("max_shares", np.inf if max_shares is None else max_shares, n, high=np.inf)
+    lower = per_interval("min_shares", min_shares, n, infinite=True)
+    upper = per_interval("max_shares", np.inf if max_shares is None else max_shares, n, infinite=True)
     return lower, np.minimum(upper, np.maximum(order * (1.0 + HEADROOM), lower))
-
-
-def relaxed(problem: Problem, lot: float) -> tuple[Problem, str]:
-    """The problem with its caps raised, or its floors lowered, by the one factor that just admits the order.
-
-    In whole lots of `lot` shares, 0 for none: every bound leaves room for one lot more then. Caps stop at what the
-    curve knows the price of; caps of 0 stay. As it was, with no text, where nothing needs or helps.
-    """
-    order, lower, upper = problem.shares, problem.lower, problem.upper
-    if np.any(lower > upper) or not problem.why_infeasible():
-        return problem, ""
-    if lower.sum() > order:
-        factor = max(order - lot * len(lower), 0.0) / lower.sum() if lot else order / lower.sum()
-        return (
-            dataclasses.replace(problem, lower=lower * factor),
-            f"min_shares lowered to {factor:.6g} of it",
-        )
-    reach = np.where(upper > 0, np.minimum(problem.capacity, order * (1.0 + HEADROOM)), 0.0)
-    if reach.sum() < order * (1.0 - SUM_ROUNDING):
-        return problem, ""
-    factor = 1.0
-    for _ in range(MAX_ROUNDS):  # each round at least one more cap meets its limit, or the sum is met
-        raised = np.minimum(upper * factor, reach)
-        free = raised < reach
-        short = order - raised.sum()
-        if short <= SUM_ROUNDING * order or not free.any():
-            break
-        factor += short / upper[free].sum()
-    raised = np.minimum(upper * factor, reach)
-    return dataclasses.replace(problem, upper=raised), f"max_shares raised to {factor:.6g} times it"
 
 
 def check_convex(problem: Problem, why_not_vertex: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -124,6 +125,17 @@ class SeparableTotal(Record):
         found[np.isnan(excess[:, 0])] = np.nan
         return found
 
+    @cached_property
+    def finite(self) -> bool:
+        """Whether every coefficient and premium is finite, and every depth at least 0."""
+        smooth = all(np.isfinite(getattr(self, name)).all() for name in (*SMOOTH, "premium"))
+        return bool(smooth and np.all(self.depth >= 0))
+
+    def take(self, intervals: Any) -> SeparableTotal:
+        """The totals of the chosen intervals."""
+        return SeparableTotal(*(getattr(self, name)[intervals] for name in self.keys()))
+
+    @cached_property
     def non_convex(self) -> NDArray[np.bool_]:
         """Intervals, (n,), whose total is not known to be convex on x >= 0."""
         concave = (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))

@@ -1,0 +1,333 @@
+r"""Quadratic costs that couple the intervals: decaying impact, risk, and their exact optimum.
+
+.. math:: \min_x \sum_t b_t x_t^2 + c_t x_t + w_t \Big(S - \sum_{s \le t} x_s\Big)^2 + \tfrac12 x^\top G x
+          \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
+
+Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by exchanging the set
+of intervals at a bound, which CVXPY finds where exchanges repeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
+
+from research_lib.compiling import compiled
+from research_lib.errors import ValidationError
+from research_lib.execution.exact import Certificate
+from research_lib.impact import (
+    ExponentialKernel,
+    ExponentialSumKernel,
+    Kernel,
+    kernel_matrix,
+    trade_times,
+)
+
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+MAX_DENSE = 5_000
+MAX_EXCHANGES = 60
+SAME_PRICE = 1e-11
+SAME_SHARES = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class StateDecay:
+    """1/2 x'Gx of K exponentials: what is left of part k after gap i, (n - 1, K), and the scales, (K,)."""
+
+    factors: Float
+    scales: Float
+
+    def product(self, x: Float) -> Float:
+        """G x, (n,) currency per share, in O(n K)."""
+        return np.asarray(_states_product(np.ascontiguousarray(x, float), self.factors, self.scales))
+
+    def value(self, x: Float) -> float:
+        """1/2 x'Gx, currency: a trade pays half of its own displacement."""
+        return 0.5 * float(x @ self.product(x))
+
+    def scaled(self, square: float) -> StateDecay:
+        """The same with G in units of 1 / `square`."""
+        return StateDecay(self.factors, self.scales * square)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseDecay:
+    """1/2 x'Gx of any kernel: the whole matrix, (n, n)."""
+
+    matrix: Float
+
+    def product(self, x: Float) -> Float:
+        """G x, (n,) currency per share."""
+        return np.asarray(self.matrix @ x)
+
+    def value(self, x: Float) -> float:
+        """1/2 x'Gx, currency."""
+        return 0.5 * float(x @ self.product(x))
+
+    def scaled(self, square: float) -> DenseDecay:
+        """The same with G in units of 1 / `square`."""
+        return DenseDecay(self.matrix * square)
+
+
+def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
+    """The kernel on strictly rising times (n,), in the cheapest structure that is exact.
+
+    Raises
+    ------
+    ValidationError
+        Times that do not rise, a kernel that is not finite, more than 5,000 times without structure.
+    """
+    at = trade_times(times)
+    if isinstance(kernel, ExponentialKernel):
+        kernel = ExponentialSumKernel((kernel.decay,), (kernel.scale,))
+    if isinstance(kernel, ExponentialSumKernel):
+        factors = np.exp(-np.multiply.outer(np.diff(at), np.array(kernel.decays)))
+        return StateDecay(factors, np.array(kernel.scales, float))
+    if len(at) > MAX_DENSE:
+        raise ValidationError(
+            f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB; take an ExponentialSumKernel, or "
+            f"{MAX_DENSE:,} times at most"
+        )
+    return DenseDecay(kernel_matrix(kernel, at))
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """The problem above without bounds: b, c and w as `curvature`, `linear` and `holding`, (n,) each."""
+
+    shares: float
+    decay: StateDecay | DenseDecay
+    curvature: Float
+    linear: Float
+    holding: Float
+
+    def __len__(self) -> int:
+        return len(self.linear)
+
+    @property
+    def method(self) -> str:
+        """How `least` finds it."""
+        return "dynamic programming" if isinstance(self.decay, StateDecay) else "Cholesky"
+
+    def value(self, x: Float) -> float:
+        """The cost at x, currency."""
+        held = self.shares - np.cumsum(x)
+        own = (self.curvature * x + self.linear) @ x + self.holding @ held**2
+        return float(own) + self.decay.value(x)
+
+    def gradient(self, x: Float) -> Float:
+        """d cost / d x, (n,) currency per share."""
+        held = self.shares - np.cumsum(x)
+        return self.linear + 2.0 * self.curvature * x - _after(2.0 * self.holding * held) + self.decay.product(x)
+
+    def least(self, fixed: Mask, values: Float) -> Float | None:
+        """The optimum with x = `values` where `fixed`, (n,); None where the cost is not convex."""
+        x = self._least(self.linear, self.shares, fixed, values)
+        if x is None:
+            return None
+        step = self.newton(self.gradient(x), fixed)  # what rounding left
+        return x if step is None or not np.isfinite(step).all() else x + step
+
+    def newton(self, gradient: Float, fixed: Mask) -> Float | None:
+        """The step (n,) of sum 0, 0 where `fixed`, to the least of the model with this gradient."""
+        return self._least(gradient, 0.0, fixed, np.zeros(len(self)))
+
+    def _least(self, linear: Float, shares: float, fixed: Mask, values: Float) -> Float | None:
+        """`least`, unrefined; for shares 0 what is held is - sum x."""
+        if isinstance(self.decay, StateDecay):
+            model = np.stack([self.curvature, linear, self.holding])
+            x, convex = _states_schedule(shares, self.decay.factors, self.decay.scales, model, fixed, values)
+            return np.asarray(x) if convex else None
+        x = np.where(fixed, values, 0.0)
+        free = np.flatnonzero(~fixed)
+        x[free] = (shares - x.sum()) / max(len(free), 1)
+        if len(free) < 2:
+            return x
+        downhill = _after(2.0 * self.holding) * shares - linear - self._hessian @ x
+        try:
+            factor = self._factor if len(free) == len(x) else linalg.cho_factor(self._hessian[np.ix_(free, free)])
+        except linalg.LinAlgError:
+            return None
+        newton, shift = linalg.cho_solve(factor, np.column_stack([downhill[free], np.ones(len(free))])).T
+        x[free] += newton - shift * (newton.sum() / shift.sum())
+        return x
+
+    @cached_property
+    def _factor(self) -> Any:
+        return linalg.cho_factor(self._hessian)
+
+    @cached_property
+    def _hessian(self) -> Float:
+        matrix = np.array(self.decay.matrix)  # type: ignore[union-attr]
+        later = np.arange(len(self))
+        if self.holding.any():
+            matrix += _after(2.0 * self.holding)[np.maximum.outer(later, later)]
+        matrix[later, later] += 2.0 * self.curvature
+        return matrix
+
+    def bounded(self, lower: Float, upper: Float, start: Float | None = None) -> tuple[Float | None, int]:
+        """The optimum between bounds (n,), some of which may be infinite, and the solves it took.
+
+        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003), beginning with
+        those of `start`. None where the cost is not convex, or where sets repeat before the optimum is found.
+        """
+        pinned = lower == upper
+        low = pinned if start is None else pinned | (start <= lower)
+        high = np.zeros(len(self), bool) if start is None else (start >= upper) & ~low
+        bounds = np.abs(np.where(np.isfinite(lower), lower, 0.0))
+        slack, seen = SAME_SHARES * max(abs(self.shares), float(bounds.max())), set()
+        for solves in range(1, MAX_EXCHANGES + 1):
+            fixed = low | high
+            if fixed.all() and not np.array_equal(fixed, pinned):
+                return None, solves
+            seen.add(fixed.tobytes() + low.tobytes())
+            x = self.least(fixed, np.where(low, lower, np.where(high, upper, 0.0)))
+            if x is None:
+                return None, solves
+            gradient = self.gradient(x)
+            nu, unit = multiplier(gradient, ~fixed, low, high), SAME_PRICE * float(np.max(np.abs(gradient)))
+            new_low = np.where(low, pinned | (gradient >= nu - unit), ~high & (x < lower - slack))
+            new_high = np.where(high, gradient <= nu + unit, ~low & (x > upper + slack))
+            sums = abs(x.sum() - self.shares) <= 1e-9 * max(np.abs(x).sum(), abs(self.shares))
+            if np.array_equal(new_low, low) and np.array_equal(new_high, high) and sums:
+                return np.clip(x, lower, upper), solves
+            low, high = new_low, new_high
+            if (low | high).tobytes() + low.tobytes() in seen:
+                break
+        return None, MAX_EXCHANGES
+
+    def certificate(self, x: Float, lower: Float, upper: Float) -> Certificate:
+        """How far x is from the optimum between bounds (n,), which may be infinite.
+
+        A strictly convex cost lies above its tangent by half the square of the distance in its own metric: where
+        r is what the price of a trade errs by, no schedule saves more than 1/2 r'H^-1 r, and a price on the right
+        side of the multiplier at a bound is no error. The KKT residual is relative to the highest price of a
+        trade, for under risk aversion the multiplier may be next to 0.
+        """
+        gradient = self.gradient(x)
+        at_low, at_high = x <= lower, x >= upper
+        nu = multiplier(gradient, ~(at_low | at_high), at_low, at_high)
+        error = gradient - nu
+        error = np.where(at_low, np.where(at_high, 0.0, np.minimum(error, 0.0)), error)
+        error = np.where(at_high & ~at_low, np.maximum(error, 0.0), error)
+        step = self.newton(error, np.zeros(len(x), bool))
+        saved = np.inf if step is None else max(-0.5 * float(error @ step), 0.0)
+        cost = self.value(x)
+        outside = float(max(np.max(lower - x), np.max(x - upper), 0.0))
+        own = self.linear + 2.0 * self.curvature * x + self.decay.product(x)
+        unit = max(abs(nu), float(np.max(np.abs(own)))) or 1.0
+        residual = float(np.max(np.abs(error))) / unit
+        return Certificate(cost, nu, residual, saved / (abs(cost) or 1.0), float(x.sum()), outside)
+
+
+def multiplier(gradient: Float, free: Mask, low: Mask, high: Mask) -> float:
+    """The price of the free intervals; where none is free, one between those at their floors and at their caps."""
+    if free.any():
+        return float(gradient[free].mean())
+    lowest = gradient[low].min() if low.any() else np.inf
+    highest = gradient[high].max() if high.any() else -np.inf
+    if not np.isfinite(highest):
+        return float(lowest)
+    return float(highest) if not np.isfinite(lowest) else float(0.5 * (lowest + highest))
+
+
+def _after(values: Float) -> Float:
+    """Sum of the values from each interval on, (n,)."""
+    return np.cumsum(values[::-1])[::-1]
+
+
+# Compiled: before trade i the price is displaced by sum_k d_k; the trade adds scales_k x_i to each part, and until
+# the next one part k falls to factors_ik of it.
+
+
+@compiled
+def _states_product(x: Float, factors: Float, scales: Float) -> Float:
+    """sum_j G_ij x_j, (n,), for decay factors (n - 1, K) and scales (K,)."""
+    n, parts = len(x), len(scales)
+    product, state = np.empty(n), np.zeros(parts)
+    for i in range(n):
+        total = 0.0
+        for k in range(parts):
+            state[k] = scales[k] * x[i] + (factors[i - 1, k] * state[k] if i else 0.0)
+            total += state[k]
+        product[i] = total
+    state[:] = 0.0
+    for i in range(n - 2, -1, -1):
+        for k in range(parts):
+            state[k] = factors[i, k] * (state[k] + scales[k] * x[i + 1])
+            product[i] += state[k]
+    return product
+
+
+@compiled
+def _states_schedule(
+    shares: float, factors: Float, scales: Float, model: Float, fixed: Mask, values: Float
+) -> tuple[Float, bool]:
+    r"""Least sum_i b_i x_i^2 + c_i x_i + w_i (S - sum_{j <= i} x_j)^2 + 1/2 x'Gx with sum S, some x_i given.
+
+    `model` holds b, c and w, (3, n). By dynamic programming backwards over the states z = (shares left, d_1, ...,
+    d_K, 1): the cost to go is z'Pz, and the best trade is linear in z. False where it is not convex.
+    """
+    curvature, linear, holding = model
+    n, parts = len(curvature), len(scales)
+    m = parts + 2
+    own = 0.5 * scales.sum()
+    policy, value = np.zeros((n, m)), np.zeros((m, m))
+    mixed, moved, push, keep = np.empty(m), np.empty(m), np.zeros(m), np.ones(m)
+    last, after = n - 1, 0.0
+    while last >= 0 and fixed[last]:  # the last trade that is not given takes what is left
+        after += values[last]
+        last -= 1
+    push[0] = -1.0
+    for i in range(n - 1, -1, -1):
+        for k in range(parts):
+            keep[k + 1] = factors[i, k] if i < n - 1 else 0.0
+            push[k + 1] = keep[k + 1] * scales[k]
+        curve = own + curvature[i] + holding[i]
+        for p in range(m):
+            moved[p] = 0.0
+            for q in range(m):
+                moved[p] += value[p, q] * push[q]
+            curve += push[p] * moved[p]
+        for k in range(1, m - 1):
+            mixed[k] = keep[k] * moved[k] + 0.5
+        mixed[0], mixed[m - 1] = moved[0] - holding[i], moved[m - 1] + 0.5 * linear[i]
+        trade = policy[i]
+        if fixed[i]:
+            trade[m - 1] = values[i]
+        elif i == last:
+            trade[0], trade[m - 1] = 1.0, -after
+        elif not curve > 0.0:
+            return np.empty(n), False
+        else:
+            trade[:] = -mixed / curve
+        for p in range(m):
+            for q in range(p + 1):
+                bent = trade[p] * mixed[q] + mixed[p] * trade[q] + curve * trade[p] * trade[q]
+                value[p, q] = keep[p] * keep[q] * value[p, q] + bent
+                value[q, p] = value[p, q]
+        value[0, 0] += holding[i]
+    return _followed(shares, factors, scales, policy), True
+
+
+@compiled
+def _followed(shares: float, factors: Float, scales: Float, policy: Float) -> Float:
+    """Trades, (n,), of a policy linear in the states, (n, K + 2)."""
+    n, m = policy.shape
+    x, state = np.empty(n), np.zeros(m)
+    state[0], state[m - 1] = shares, 1.0
+    for i in range(n):
+        trade = 0.0
+        for p in range(m):
+            trade += policy[i, p] * state[p]
+        x[i] = trade
+        state[0] -= trade
+        for k in range(m - 2):
+            state[k + 1] = factors[i, k] * (state[k + 1] + scales[k] * trade) if i < n - 1 else 0.0
+    return x
