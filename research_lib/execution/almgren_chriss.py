@@ -10,16 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eig_banded, solveh_banded
 
-from research_lib.config import number, numbers
+from research_lib.checks import number, numbers, per_interval
+from research_lib.compiling import compiled
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.allocation import allocate
-from research_lib.execution.bounds import ROUNDING, bound
+from research_lib.execution.allocate import allocate
+from research_lib.execution.problem import ROUNDING
 from research_lib.execution.schedules import ModelledSchedule, left_to_trade
-from research_lib.execution.solvers.kernels import moments, with_moments
-from research_lib.impact.curves import LinearImpact
+from research_lib.impact import LinearImpact
 
 Float = NDArray[np.float64]
 LARGEST_VOLATILITY = 1e100  # whose square is a number
+LARGEST_SUM = 1e250  # of trades, whose inverse is still a normal number times any order
+Moments = tuple[float, float, float, float]
 PLAIN = (float, int)
 
 
@@ -244,7 +246,7 @@ def _unbounded(risk_aversion: float, least: float) -> OptimizationError:
 
 def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike) -> Float:
     """The trades if they keep the floors, else those of the same problem with floors, by `allocate`."""
-    floor = bound("min_shares", min_shares, model.n)
+    floor = per_interval("min_shares", min_shares, model.n)
     if np.all(trades >= floor - ROUNDING * abs(shares)):
         return np.maximum(trades, floor) if np.any(trades < floor) else trades
     if model.risk_aversion < 0:
@@ -256,3 +258,66 @@ def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike)
     curve = LinearImpact(np.broadcast_to(model.net_temporary / model.interval, model.n), model.half_spread + held)
     variance = np.square(model.volatility) * model.interval
     return allocate(curve, shares, min_shares=floor, risk_aversion=model.risk_aversion, covariance=variance).shares
+
+
+# Compiled: a tridiagonal system with one number on its diagonal, -1 beside it
+
+
+@compiled
+def trajectory(shares: float, n: int, pull: float, push: float = 0.0) -> Float:
+    """Trades, (n,), whose holdings solve (2 + pull) x_k - x_(k-1) - x_(k+1) = push, x_0 = shares, x_n = 0."""
+    if push == 0.0 and pull >= 0.0:
+        trades, held = _growing(n, pull)
+        if held < LARGEST_SUM:
+            trades *= shares / held
+            return trades
+    return _eliminated(shares, n, pull, push)
+
+
+@compiled
+def with_moments(shares: float, n: int, pull: float, push: float) -> tuple[Float, Moments]:
+    """`trajectory`, and the `moments` of it."""
+    trades = trajectory(shares, n, pull, push)
+    return trades, moments(trades)
+
+
+@compiled
+def _growing(n: int, pull: float) -> tuple[Float, float]:
+    """Trades in units of about the last one, from which they grow backwards, and their sum.
+
+    Sums of what is not negative lose no digit, but no number holds them where the first is too many times the last.
+    """
+    trades, held, traded = np.empty(n), 0.0, 1.0
+    for k in range(n - 1, -1, -1):
+        traded += pull * held
+        held += traded
+        trades[k] = traded
+    return trades, held
+
+
+@compiled
+def _eliminated(shares: float, n: int, pull: float, push: float) -> Float:
+    """By elimination from the end: x_k = keep_k x_(k-1) + rest_k."""
+    keep, rest = np.zeros(n), np.zeros(n)
+    for k in range(n - 2, -1, -1):
+        keep[k] = 1.0 / (2.0 + pull - keep[k + 1])
+        rest[k] = (push + rest[k + 1]) * keep[k]
+    trades, held = np.empty(n), shares
+    for k in range(n):
+        left = keep[k] * held + rest[k]
+        trades[k] = held - left
+        held = left
+    return trades
+
+
+@compiled
+def moments(trades: Float) -> Moments:
+    """Sums of |trades|, of their squares, of what is held after each, of its squares."""
+    sizes, squares, held, held_squares, left = 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(len(trades) - 1, -1, -1):
+        sizes += abs(trades[k])
+        squares += trades[k] * trades[k]
+        held += left
+        held_squares += left * left
+        left += trades[k]
+    return sizes, squares, held, held_squares

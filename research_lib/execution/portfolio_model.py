@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, solveh_banded
 
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.solvers.kernels import trajectory
+from research_lib.execution.almgren_chriss import trajectory
 
 Float = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ class PortfolioModel:
                 "at or below it, cost plus risk falls without limit; raise it or shorten the horizon"
             )
         start = modes.T @ net @ orders
-        paths = [trajectory(float(z), n, float(pull), 0.0) for z, pull in zip(start, pulls, strict=True)]
+        paths = [trajectory(float(z), n, float(pull)) for z, pull in zip(start, pulls, strict=True)]
         return np.asarray(np.transpose(paths) @ modes.T)
 
     def _banded(self, orders: Float, n: int, unit: Float) -> Float:

@@ -1,4 +1,4 @@
-"""Schedules: how many shares in which interval, and the rulers to measure them by."""
+"""Schedules: how many shares in which interval, and the benchmarks to compare with."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from research_lib.config import Record, number, numbers
+from research_lib.checks import number, numbers
+from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.execution.bounds import ROUNDING
+from research_lib.execution.problem import ROUNDING
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]

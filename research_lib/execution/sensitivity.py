@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.execution.allocation import allocate
-from research_lib.execution.bounds import bounds_of
-from research_lib.execution.solvers import total_of
-from research_lib.impact.composite import CompositeImpact
-from research_lib.impact.curves import ImpactCurve
+from research_lib.execution.allocate import allocate
+from research_lib.execution.problem import bounds_of
+from research_lib.impact import CompositeImpact, ImpactCurve
 
 Float = NDArray[np.float64]
 BOTH_SIGNS = (1.0, -1.0)
@@ -78,7 +77,7 @@ def sensitivity(
         raise ValidationError("a composite curve has the coefficients of its parts; ask for theirs one by one")
     if not isinstance(curve, ImpactCurve):
         raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
-    size, total = number("error", error, 0, 1, above=0), total_of(curve, objective)
+    size, total = number("error", error, 0, 1, above=0), curve.total(objective)
     shares = number("total_shares", total_shares, above=0)
 
     def solved(believed: ImpactCurve) -> Float:
@@ -91,7 +90,7 @@ def sensitivity(
     table = {}
     for name, values in curve.parameters().items():
         larger = dataclasses.replace(curve, **{name: values * (1.0 + size)})  # type: ignore[type-var]
-        rise = float(np.sum(total_of(larger, objective).value(solved(larger)))) - base.cost
+        rise = float(np.sum(larger.total(objective).value(solved(larger)))) - base.cost
         lost = 0.0
         for t in np.flatnonzero(values.reshape(len(values), -1).any(axis=1)):
             for sign in BOTH_SIGNS:

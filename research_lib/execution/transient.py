@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import number
+from research_lib.checks import number, per_interval
+from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.attempts import Attempt, fault_of
-from research_lib.execution.obizhaeva_wang import obizhaeva_wang
-from research_lib.execution.result import Allocation
-from research_lib.execution.solvers import Certificate, Limits, Quadratic, bounded, certified, decay_of, per_interval
-from research_lib.execution.stated import kernel_warnings
-from research_lib.impact.transient import ExponentialKernel, Kernel, trade_times
+from research_lib.execution.allocate import Allocation, kernel_warnings, least_between
+from research_lib.execution.fallback import Attempt, Limits, fault_of
+from research_lib.execution.problem import amount
+from research_lib.execution.quadratic import Quadratic, decay_of
+from research_lib.impact import ExponentialKernel, Kernel, trade_times
 from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
-SOLVER = "structured"
 TOLERANCE = 1e-8
 
 
@@ -43,9 +43,8 @@ def transient_schedule(
               + \lambda \sum_i \sigma_i^2 (t_{i+1} - t_i) \Big(S - \sum_{j \le i} x_j\Big)^2,
               \quad G_{ij} = G(|t_i - t_j|), \quad \sum_i x_i = S
 
-    Exponential kernels in closed form, and sums of them with any of the other terms by dynamic
-    programming, in O(n) on any grid. Other kernels on a regular grid by Levinson up to 1,000 times,
-    by preconditioned conjugate gradients above; on any other grid by Cholesky. Bounds by an active set.
+    Exponential kernels in closed form, and sums of them with any of the other terms by dynamic programming, in O(n)
+    on any grid; others by Cholesky. Bounds by an active set.
 
     Parameters
     ----------
@@ -72,7 +71,7 @@ def transient_schedule(
     -------
     Allocation
         `cost` without the risk, which is `penalty`; `solver` names the method; gap and KKT residual
-        as in `solvers.certified`, the residual relative to the dearest trade's marginal price.
+        as in `Quadratic.certificate`, the residual relative to the most expensive trade's marginal price.
         `warnings` say where the kernel makes schedules of any sign buy and sell in turn.
 
     Raises
@@ -92,37 +91,35 @@ def transient_schedule(
     seconds = number("timeout_seconds", timeout_seconds, above=0)
     limits = Limits(number("max_iterations", max_iterations, 1, integer=True), TOLERANCE, seconds)
     curvature, lasting = per_interval("temporary", temporary, len(at)), number("permanent", permanent, 0)
-    holding = _holding(risk_aversion, volatility, at)
-    problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(len(at)), holding)
+    problem = Quadratic(
+        shares,
+        decay_of(kernel, at),
+        curvature,
+        np.zeros(len(at)),
+        _holding(risk_aversion, volatility, at),
+    )
     warnings = kernel_warnings(kernel, at, curvature)
-    bounds = _bounds(shares, len(at), min_shares, max_shares)
-    x, method, solves = _least(kernel, at, problem, *bounds, limits)
-    found = certified(problem, x, *bounds)
+    lower, upper = _bounds(shares, len(at), min_shares, max_shares)
+    x, method, solves = _least(kernel, at, problem, lower, upper, limits)
+    found = problem.certificate(x, lower, upper)
     if fault := fault_of(found, shares, len(at), TOLERANCE):
         raise OptimizationError(
             f"no certified schedule by {method}: {fault}; trade less often, or raise timeout_seconds"
         )
     elapsed = time.perf_counter() - begin
     known = found.cost, found.duality_gap, found.kkt_residual
-    attempt = Attempt(SOLVER, method, True, "", elapsed, solves, *known)
-    return _allocation(problem, x, found, lasting, attempt, warnings if np.any(bounds[0] < 0) else ())
-
-
-def _allocation(
-    problem: Quadratic, x: Float, found: Certificate, permanent: float, attempt: Attempt, warnings: tuple[str, ...]
-) -> Allocation:
-    penalty = float(problem.holding @ (problem.shares - np.cumsum(x)) ** 2)
+    penalty = float(problem.holding @ (shares - np.cumsum(x)) ** 2)
     return Allocation(
         shares=x,
-        cost=found.cost - penalty + 0.5 * permanent * problem.shares**2,
-        marginal_cost=found.multiplier + permanent * problem.shares,
+        cost=found.cost - penalty + 0.5 * lasting * shares**2,
+        marginal_cost=found.multiplier + lasting * shares,
         kkt_residual=found.kkt_residual,
         duality_gap=found.duality_gap,
         objective="cost",
-        solver=attempt.backend,
-        attempts=(attempt,),
-        elapsed=attempt.elapsed,
-        warnings=warnings,
+        solver=method,
+        attempts=(Attempt("structured", method, True, "", elapsed, solves, *known),),
+        elapsed=elapsed,
+        warnings=warnings if np.any(lower < 0) else (),
         penalty=penalty,
     )
 
@@ -135,7 +132,7 @@ def _least(
         closed = obizhaeva_wang(problem.shares, at, kernel.decay)
         if np.all((closed >= lower) & (closed <= upper)):
             return closed, "closed form", 1
-    x, solves = bounded(problem, lower, upper, limits)
+    x, solves = least_between(problem, lower, upper, limits)
     if x is None:
         raise OptimizationError(
             "the kernel's matrix is singular to rounding on these times; trade less often, or add temporary impact"
@@ -154,8 +151,8 @@ def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> F
 
 def _bounds(shares: float, n: int, min_shares: ArrayLike | None, max_shares: ArrayLike | None) -> tuple[Float, Float]:
     """Bounds of each trade, (n,), infinite where there is none; refused where they admit no schedule."""
-    lower = per_interval("min_shares", -np.inf if min_shares is None else min_shares, n, low=-np.inf)
-    upper = per_interval("max_shares", np.inf if max_shares is None else max_shares, n, low=-np.inf)
+    lower = per_interval("min_shares", -np.inf if min_shares is None else min_shares, n, -np.inf, infinite=True)
+    upper = per_interval("max_shares", np.inf if max_shares is None else max_shares, n, -np.inf, infinite=True)
     if np.any(lower > upper):
         i = int(np.argmax(lower > upper))
         raise OptimizationError(f"min_shares {lower[i]:g} is above max_shares {upper[i]:g} at time {i}; lower the one")
@@ -167,3 +164,91 @@ def _bounds(shares: float, n: int, min_shares: ArrayLike | None, max_shares: Arr
     if lower.sum() > shares + slack:
         raise OptimizationError(f"floors need {lower.sum():,.6g} of {shares:,.6g} shares; lower min_shares")
     return lower, upper
+
+
+def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float:
+    r"""The cheapest schedule under G(lag) = exp(-decay lag), on any grid.
+
+    .. math:: x_1 = \frac{\nu}{2} (1 + d_1), \quad x_i = \frac{\nu}{2} (d_{i-1} + d_i), \quad
+              x_n = \frac{\nu}{2} (1 + d_{n-1}), \qquad d_i = \tanh \frac{\rho (t_{i+1} - t_i)}{2},
+              \quad \nu = \frac{2 S}{2 + 2 \sum_i d_i}
+
+    which is G^-1 1 in proportion to the order: the inverse is tridiagonal. On a regular grid, with
+    e = exp(-rho tau), the ends are x0 = S / (2 + (n - 2)(1 - e)) and all others x0 (1 - e). Without
+    decay every split costs the same, and its limit trades half at each end; at infinite decay it is TWAP.
+
+    Parameters
+    ----------
+    total_shares : float
+        S, shares of any sign.
+    times : (n,) strictly rising
+    decay : float
+        rho >= 0, per unit of time; inf is allowed.
+
+    Returns
+    -------
+    (n,) shares, each of the order's sign.
+
+    Raises
+    ------
+    ValidationError
+        Times that do not rise, a negative decay.
+
+    References
+    ----------
+    Obizhaeva and Wang (2013), Optimal trading strategy and supply/demand dynamics, Journal of
+    Financial Markets 16, 1-32. Alfonsi, Fruth and Schied (2010), Optimal execution strategies in
+    limit order books with general shape functions, Quantitative Finance 10, 143-157.
+    """
+    at, shares = trade_times(times), number("total_shares", total_shares)
+    rate = decay if decay == np.inf else number("decay", decay, 0)
+    lost = np.tanh(0.5 * rate * np.diff(at))
+    if len(at) == 1:
+        return np.array([shares])
+    weights = np.append(1.0, lost) + np.append(lost, 1.0)
+    return np.asarray(shares * (weights / weights.sum()))
+
+
+@dataclass(frozen=True)
+class ContinuousSplit(Record):
+    """`obizhaeva_wang` in the limit of ever more trades.
+
+    Attributes
+    ----------
+    block : shares
+        Traded at once at the start, and again at the end.
+    rate : shares per unit of time
+        Traded in between, without pause.
+    cost : currency per (currency per share**2)
+        1/2 x'Gx for a kernel of scale 1.
+    """
+
+    block: float
+    rate: float
+    cost: float
+
+
+def obizhaeva_wang_limit(total_shares: float, horizon: float, decay: float) -> ContinuousSplit:
+    r"""The limit of continuous trading: blocks S / (2 + rho T) at both ends, rate rho block in between.
+
+    The displacement of the price stays where the first block puts it, scale times block, and the cost
+    is scale S^2 / (2 + rho T). Without decay that is scale S^2 / 2, what the whole order in one block costs,
+    for each trade pays half of its own impact; it falls to none at infinite decay.
+
+    Parameters
+    ----------
+    total_shares : float
+        S, shares of any sign.
+    horizon : float
+        T > 0.
+    decay : float
+        rho >= 0, per unit of time.
+
+    References
+    ----------
+    Obizhaeva and Wang (2013), section 6.
+    """
+    shares, end = number("total_shares", total_shares), number("horizon", horizon, above=0)
+    rho = number("decay", decay, 0)
+    block = shares / (2.0 + rho * end)
+    return ContinuousSplit(block, rho * block, shares * block)
