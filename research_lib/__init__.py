@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from research_lib.config import ModelConfig, OptimizerConfig, SolverType
     from research_lib.errors import ModelFittingError, OptimizationError, ValidationError
-    from research_lib.execution.allocator import TradeAllocator
+    from research_lib.trade_allocator import TradeAllocator
     from research_lib.health import health_check
-    from research_lib.impact.model import ImpactModel
+    from research_lib.impact_model import ImpactModel
     from research_lib.monitoring import PerformanceMonitor, configure_logging
 
 _MODULES = {
-    "ImpactModel": "impact.model",
+    "ImpactModel": "impact_model",
     "ModelConfig": "config",
     "ModelFittingError": "errors",
     "OptimizationError": "errors",
     "OptimizerConfig": "config",
     "PerformanceMonitor": "monitoring",
     "SolverType": "config",
-    "TradeAllocator": "execution.allocator",
+    "TradeAllocator": "trade_allocator",
     "ValidationError": "errors",
     "configure_logging": "monitoring",
     "health_check": "health",

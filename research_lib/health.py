@@ -117,7 +117,7 @@ def _checked(check: Callable[[], str]) -> dict[str, Any]:
 
 def _model(found: dict[str, int]) -> str:
     """Thirteen books drawn, walked and fitted."""
-    from research_lib.impact.model import ImpactModel
+    from research_lib.impact_model import ImpactModel
 
     model = ImpactModel("linear", ModelConfig(progress_logging=False))
     slippage = model.estimate_slippage(model.generate_synthetic_orderbook(13, 5))
@@ -141,12 +141,13 @@ def _solvers() -> Iterator[tuple[str, dict[str, Any]]]:
 def _solve(solver: str, answered: dict[str, str]) -> str:
     """Fill in each backend's fault, empty where its answer is certified; what to do where it gave none."""
     from research_lib.config import SolverType
-    from research_lib.execution.attempts import SOLVERS, fault_of
-    from research_lib.execution.solvers import Limits, Problem, certify, total_of
-    from research_lib.impact.curves import LinearImpact
+    from research_lib.execution.allocate import SOLVERS
+    from research_lib.execution.fallback import Limits, certify, fault_of
+    from research_lib.execution.problem import Problem
+    from research_lib.impact import LinearImpact
 
     curve = LinearImpact(np.array([1e-4, 2e-4, 4e-4]), 0.01)
-    problem = Problem(total_of(curve, "cost"), SHARES, np.zeros(len(curve)), np.full(len(curve), 0.5 * SHARES))
+    problem = Problem(curve.total("cost"), SHARES, np.zeros(len(curve)), np.full(len(curve), 0.5 * SHARES))
     limits = Limits(1_000, TOLERANCE, SOLVE_SECONDS)
     for answer in SOLVERS[SolverType(solver)](problem, limits):
         answered[answer.backend] = answer.reason

@@ -12,7 +12,7 @@ from scipy import stats
 
 from research_lib.config import number
 from research_lib.errors import ValidationError
-from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
+from research_lib.execution import portfolio_schedule, price_portfolio
 
 Float = NDArray[np.float64]
 NONE = "none"

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import number
-from research_lib.execution.allocation import allocate
+from research_lib.execution import allocate
 from research_lib.impact.composite import CompositeImpact
 from research_lib.impact.curves import ImpactCurve
 

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record, number
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.replay import replay
-from research_lib.execution.allocation import allocate
-from research_lib.execution.schedules import Schedule, twap
+from research_lib.execution import allocate
+from research_lib.execution import Schedule, twap
 from research_lib.impact.estimation import MODEL_TYPES
 from research_lib.impact.fitting import fit_forms
 from research_lib.impact.folds import Parts, cut

@@ -24,8 +24,8 @@ from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.evaluation.model_choice import UNFILLED_TOLERANCE
 from research_lib.evaluation.replay import replay
-from research_lib.execution.allocation import allocate
-from research_lib.execution.schedules import Schedule, twap
+from research_lib.execution import allocate
+from research_lib.execution import Schedule, twap
 from research_lib.impact.curves import PowerImpact
 from research_lib.impact.fitting import fit_impact
 from research_lib.impact.moments import ImpactMoments

@@ -16,7 +16,7 @@ from research_lib.evaluation.orders import one_an_interval
 from research_lib.evaluation.protocol import Maker, Prior, standard_strategies
 from research_lib.evaluation.replay import Execution, replay
 from research_lib.evaluation.strategies import Twap, run
-from research_lib.execution.schedules import Schedule, twap
+from research_lib.execution import Schedule, twap
 from research_lib.impact.curves import ImpactCurve
 from research_lib.market.book import BookSnapshots
 
@@ -135,7 +135,7 @@ def decompose_saving(
     ValidationError
         No day, days that are no ladders, or of another number of intervals than a curve.
     """
-    from research_lib.execution.allocation import allocate
+    from research_lib.execution import allocate
 
     if not len(days) or not all(isinstance(day, Ladder) for day in days):
         raise ValidationError("days must be one Ladder or more, one a day; make them by Ladder.of(books, side)")

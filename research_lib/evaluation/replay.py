@@ -12,7 +12,7 @@ from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ValidationError
 from research_lib.evaluation.filling import fill_schedule
 from research_lib.evaluation.ladder import Ladder, sample_states
-from research_lib.execution.schedules import Schedule
+from research_lib.execution import Schedule
 from research_lib.market.book import BookSnapshots, side_sign
 from research_lib.market.sessions import Session
 from research_lib.monitoring import timed

@@ -15,7 +15,7 @@ from research_lib.evaluation.forecast import Forecast, decaying, observed
 from research_lib.evaluation.ladder import Ladder
 from research_lib.evaluation.orders import Filled, Order, Venue, decided, one_an_interval, shown_until, with_rest
 from research_lib.evaluation.replay import Execution, as_caps, refill_rule, settled
-from research_lib.execution.schedules import Schedule, pov, twap, vwap
+from research_lib.execution import Schedule, pov, twap, vwap
 from research_lib.impact.curves import ImpactCurve
 from research_lib.market.book import BookSnapshots
 
@@ -155,7 +155,7 @@ class StaticOptimal(Scheduled):
 
     def schedule(self, order: Order) -> Schedule:
         """The allocation of the order's intervals."""
-        from research_lib.execution.allocation import allocate
+        from research_lib.execution import allocate
 
         one_an_interval(len(self.curve), order.n_intervals, f"the curve of {self.name}")
         curve = self.curve.take(np.arange(order.start, order.stop))

@@ -6,25 +6,24 @@ Risk is a `covariance` an interval in `allocate`, per time in `portfolio_schedul
 time in `almgren_chriss` and `transient_schedule`. README.md has the table.
 """
 
-from research_lib.execution.allocation import allocate
-from research_lib.execution.allocator import AllocationResult, TradeAllocator
+from research_lib.execution.allocate import Allocation, Allocations, allocate, allocate_many
 from research_lib.execution.almgren_chriss import ArrivalPriceSchedule, almgren_chriss
-from research_lib.execution.attempts import Attempt
-from research_lib.execution.baselines import front_loaded
-from research_lib.execution.batch import Allocations, allocate_many
-from research_lib.execution.bounds import share_caps
+from research_lib.execution.fallback import Attempt
 from research_lib.execution.frontier import Frontier, efficient_frontier, least_value_at_risk
-from research_lib.execution.obizhaeva_wang import ContinuousSplit, obizhaeva_wang, obizhaeva_wang_limit
 from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedule, price_portfolio
-from research_lib.execution.result import Allocation
+from research_lib.execution.problem import share_caps
 from research_lib.execution.schedules import Schedule, parts_of_day, pov, twap, vwap
 from research_lib.execution.sensitivity import Sensitivity, sensitivity
-from research_lib.execution.solvers import ConvexTerms
-from research_lib.execution.transient import transient_schedule
+from research_lib.execution.terms import ConvexTerms
+from research_lib.execution.transient import (
+    ContinuousSplit,
+    obizhaeva_wang,
+    obizhaeva_wang_limit,
+    transient_schedule,
+)
 
 __all__ = [
     "Allocation",
-    "AllocationResult",
     "Allocations",
     "ArrivalPriceSchedule",
     "Attempt",
@@ -34,12 +33,10 @@ __all__ = [
     "PortfolioSchedule",
     "Schedule",
     "Sensitivity",
-    "TradeAllocator",
     "allocate",
     "allocate_many",
     "almgren_chriss",
     "efficient_frontier",
-    "front_loaded",
     "least_value_at_risk",
     "obizhaeva_wang",
     "obizhaeva_wang_limit",

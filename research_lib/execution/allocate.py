@@ -24,7 +24,7 @@ from research_lib.execution.problem import HEADROOM, Problem, bounds_of, check_c
 from research_lib.execution.quadratic import Quadratic, StateDecay, decay_of
 from research_lib.execution.scipy_solver import solve_scipy
 from research_lib.execution.terms import ConvexTerms, Terms, no_total, previous_schedule, with_turnover
-from research_lib.impact import ImpactCurve, Kernel, SeparableTotal, check_kernel, kernel_at, trade_times
+from research_lib.impact import ImpactCurve, Kernel, SeparableTotal, at_lags, check_kernel, trade_times
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
@@ -182,7 +182,7 @@ def kernel_warnings(kernel: Kernel, times: Float, curvature: Float) -> tuple[str
     immediate = 2.0 * max(float(curvature.min()), 0.0)
 
     def whole(lags: Any) -> Float:
-        return kernel_at(kernel, lags) + immediate * (lags == 0)
+        return at_lags(kernel, lags) + immediate * (lags == 0)
 
     return check_kernel(whole if immediate else kernel, times).warnings
 
@@ -329,15 +329,10 @@ def _solvers(
     first: SolverType, problem: Problem
 ) -> dict[SolverType, Callable[[Problem, Limits], Iterator[Answer]]]:
     """The solver asked for, then the others; AUTO begins with the exact one, or CVXPY where it has none."""
-    solvers = {
-        SolverType.ANALYTICAL: solve_analytical,
-        SolverType.CVXPY: solve_cvxpy,
-        SolverType.SCIPY: solve_scipy,
-    }
     if first is SolverType.AUTO:
         exact = problem.terms is None or quadratic_of(problem) is not None
         first = SolverType.ANALYTICAL if exact else SolverType.CVXPY
-    return {first: solvers[first]} | solvers
+    return {first: SOLVERS[first]} | SOLVERS
 
 
 def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
@@ -375,6 +370,13 @@ def quadratic_of(problem: Problem) -> Quadratic | None:
     decay = StateDecay(np.zeros((n - 1, 0)), np.zeros(0)) if terms.decay is None else terms.decay
     holding = np.zeros(n) if terms.holding is None else np.append(terms.holding[:-1], 0.0)
     return Quadratic(problem.shares, decay, total.quadratic, total.linear, holding)
+
+
+SOLVERS: dict[SolverType, Callable[[Problem, Limits], Iterator[Answer]]] = {
+    SolverType.ANALYTICAL: solve_analytical,
+    SolverType.CVXPY: solve_cvxpy,
+    SolverType.SCIPY: solve_scipy,
+}
 
 
 def least_between(
@@ -462,7 +464,7 @@ def _agreed(search: Search, certificate: Certificate) -> Attempt:
 
 
 def _warnings(
-    search: Search, gap: float, largest: Float | None, relaxation: str, lot: float | None
+    search: Search, gap: float, relaxation: str, lot: float | None
 ) -> tuple[str, ...]:
     """What a careful reader should know, logged as well."""
     notes = [f"bounds relaxed: {relaxation}"] if relaxation else []

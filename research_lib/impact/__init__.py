@@ -7,8 +7,11 @@ from research_lib.impact.curves import (
     AlmgrenImpact,
     ImpactCurve,
     LinearImpact,
+    OBJECTIVES,
     PowerImpact,
     QuadraticImpact,
+    is_cost,
+    recut,
     square_root_impact,
 )
 from research_lib.impact.diagnostics import residual_bias, residual_rows, residual_tests
@@ -19,7 +22,6 @@ from research_lib.impact.fitting import fit_forms, fit_impact
 from research_lib.impact.flow import SignedFlow, clock_flow, trade_flow
 from research_lib.impact.kernel_fit import KernelFit, best_kernel, fit_kernel
 from research_lib.impact.manipulation import KernelCheck, check_kernel
-from research_lib.impact.model import ImpactModel
 from research_lib.impact.moments import ImpactMoments, moments_of_books
 from research_lib.impact.piecewise import PiecewiseLinearImpact
 from research_lib.impact.pooling import pool_fits, pool_shapes
@@ -43,7 +45,7 @@ from research_lib.impact.recovery import (
 from research_lib.impact.shrinkage import shrink
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.stability import buy_against_sell, coefficient_stability, impact_level, influence_by_day
-from research_lib.impact.totals import SeparableTotal
+from research_lib.impact.totals import SeparableTotal, polynomial_total
 from research_lib.impact.transient import (
     DecayKernel,
     ExponentialKernel,
@@ -52,7 +54,9 @@ from research_lib.impact.transient import (
     Kernel,
     PowerKernel,
     TabulatedKernel,
+    at_lags,
     kernel_matrix,
+    trade_times,
 )
 from research_lib.impact.transient_market import TransientMarket
 from research_lib.impact.validation import cross_validate
@@ -70,12 +74,12 @@ __all__ = [
     "GaussianKernel",
     "ImpactCurve",
     "ImpactFit",
-    "ImpactModel",
     "ImpactMoments",
     "Kernel",
     "KernelCheck",
     "KernelFit",
     "LinearImpact",
+    "OBJECTIVES",
     "PiecewiseLinearImpact",
     "PowerImpact",
     "PowerKernel",
@@ -88,6 +92,7 @@ __all__ = [
     "SlippageCurves",
     "TabulatedKernel",
     "TransientMarket",
+    "at_lags",
     "best_kernel",
     "buy_against_sell",
     "calibrate_almgren_chriss",
@@ -105,11 +110,13 @@ __all__ = [
     "impact_level",
     "implied_response",
     "influence_by_day",
+    "is_cost",
     "kernel_matrix",
     "moments_of_books",
     "moments_of_store",
     "order_flow_imbalance",
     "permanent_response",
+    "polynomial_total",
     "pool_fits",
     "pool_shapes",
     "price_path",
@@ -118,6 +125,7 @@ __all__ = [
     "quoted_assets",
     "recovery_after_trades",
     "recovery_windows",
+    "recut",
     "residual_bias",
     "residual_rows",
     "residual_tests",
@@ -128,5 +136,6 @@ __all__ = [
     "square_root_impact",
     "synthetic_assets",
     "trade_flow",
+    "trade_times",
     "walk_book",
 ]

@@ -1,4 +1,4 @@
-"""Which kernels are safe: no round trip that earns, no schedule that buys and sells in turn."""
+"""Which kernels are free of price manipulation: no round trip that earns, no schedule that buys and sells in turn."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     ----------
     kernel : callable
         G, currency per share**2 of an array of lags.
-    times : (n,) strictly rising times at which one may trade; 2,000 at most where the shape is not safe.
+    times : (n,) strictly rising times at which one may trade; 2,000 at most where the shape alone does not prove it.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     portfolio problem, SIAM Journal on Financial Mathematics 3, 511-533.
     """
     at = trade_times(times)
-    shape = (True, True, True) if isinstance(kernel, DecayKernel) and kernel.safe else _shape(kernel, at)
+    shape = (True, True, True) if isinstance(kernel, DecayKernel) and kernel.free_of_manipulation else _shape(kernel, at)
     if all(shape):
         return KernelCheck(*shape, np.nan, False, ())
     _refuse_many(at)

@@ -35,7 +35,7 @@ class DecayKernel(Record):
         Parameters out of range; lags below 0 or NaN.
     """
 
-    safe: ClassVar[bool] = False  # nonnegative, nonincreasing and convex whatever the parameters
+    free_of_manipulation: ClassVar[bool] = False  # nonnegative, nonincreasing and convex whatever the parameters
 
     def __call__(self, lags: ArrayLike) -> Float:
         array = np.asarray(lags, float)
@@ -66,7 +66,7 @@ class ExponentialKernel(DecayKernel):
 
     decay: float
     scale: float = 1.0
-    safe: ClassVar[bool] = True
+    free_of_manipulation: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         number("decay", self.decay, above=0)
@@ -95,7 +95,7 @@ class ExponentialSumKernel(DecayKernel):
 
     decays: tuple[float, ...]
     scales: tuple[float, ...]
-    safe: ClassVar[bool] = True
+    free_of_manipulation: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("decays", "scales"):
@@ -138,7 +138,7 @@ class PowerKernel(DecayKernel):
     exponent: float
     scale: float = 1.0
     shift: float = 1.0
-    safe: ClassVar[bool] = True
+    free_of_manipulation: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("exponent", "scale", "shift"):

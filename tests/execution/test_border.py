@@ -16,7 +16,6 @@ from research_lib.execution import (
     allocate,
     allocate_many,
     almgren_chriss,
-    front_loaded,
     sensitivity,
     share_caps,
     vwap,

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, minimize
 
+from research_lib import ImpactModel, TradeAllocator
 from research_lib.errors import ValidationError
 from research_lib.execution import (
     ConvexTerms,
-    TradeAllocator,
     allocate,
     almgren_chriss,
     portfolio_schedule,
@@ -28,7 +28,6 @@ from research_lib.impact import (
     ExponentialSumKernel,
     GaussianKernel,
     ImpactCurve,
-    ImpactModel,
     LinearImpact,
     PiecewiseLinearImpact,
     PowerImpact,

@@ -11,7 +11,8 @@ import pytest
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.execution import almgren_chriss
-from research_lib.impact import ImpactModel, LinearImpact, PowerImpact, calibrate_almgren_chriss
+from research_lib import ImpactModel
+from research_lib.impact import LinearImpact, PowerImpact, calibrate_almgren_chriss
 from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, assess, thin_stock
 
 SESSION = Session(78)

@@ -12,16 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import OptimizerConfig, Record, SolverType, number, numbers
+from research_lib.checks import number, numbers
+from research_lib.config import OptimizerConfig, Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.allocation import allocate
-from research_lib.execution.bounds import share_caps
-from research_lib.execution.result import Allocation
-from research_lib.execution.schedules import twap, vwap
-from research_lib.execution.solvers import ConvexTerms
-from research_lib.impact.curves import OBJECTIVES, recut
-from research_lib.impact.model import ImpactModel
-from research_lib.impact.transient import Kernel
+from research_lib.execution import Allocation, ConvexTerms, allocate, share_caps, twap, vwap
+from research_lib.impact import OBJECTIVES, Kernel, recut
+from research_lib.impact_model import ImpactModel
 from research_lib.monitoring import timed
 
 if TYPE_CHECKING:
@@ -179,7 +175,7 @@ class TradeAllocator:
         """
         rows = {}
         for solver in (SolverType.ANALYTICAL, SolverType.CVXPY, SolverType.SCIPY):
-            settings = {**self._settings(), **self._asked, "min_trade_size": 0.0}
+            settings = {**self._settings(), **self._asked}
             attempts = allocate(self.curve, self.total_shares, solver=solver, **settings).attempts
             own = [a for a in attempts if a.solver == solver.value]
             rows[solver.value] = own[-1] if own else attempts[-1]
@@ -252,7 +248,7 @@ class TradeAllocator:
             "timeout_seconds": config.timeout_seconds,
             "validate_inputs": config.validate_inputs,
             "validate_outputs": config.validate_outputs,
-            "min_trade_size": config.min_trade_size,
+            "min_shares": config.min_trade_size,
         }
 
     def _result(self, allocation: Allocation) -> AllocationResult:
