@@ -24,7 +24,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=HERE.parent / "reports" / "benchmarks.md")
     options = parser.parse_args()
     done = [run(script) for script in sorted(HERE.glob("bench_*.py"))]
-    options.output.write_text("\n".join([heading(), *(one.stdout for one in done)]), encoding="utf-8")
+    options.output.write_text(
+        "\n".join([heading(), *(one.stdout for one in done)]), encoding="utf-8"
+    )
     return max(one.returncode for one in done)
 
 
@@ -33,7 +35,9 @@ def run(script: Path) -> subprocess.CompletedProcess[str]:
     sys.stderr.write(f"{script.name}\n")
     done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     if not done.stdout:
-        raise SystemExit(f"{script.name} failed with exit status {done.returncode} and wrote no section")
+        raise SystemExit(
+            f"{script.name} failed with exit status {done.returncode} and wrote no section"
+        )
     return done
 
 

@@ -13,12 +13,18 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from research_lib.execution.solvers import Problem, optimal_shares
+from research_lib.execution.solvers.kernels import solve
 from timing import interleaved
 
 from research_lib.execution import allocate, allocate_many, almgren_chriss
-from research_lib.execution.solvers import Problem, optimal_shares
-from research_lib.execution.solvers.kernels import solve
-from research_lib.impact import AlmgrenImpact, ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact
+from research_lib.impact import (
+    AlmgrenImpact,
+    ImpactCurve,
+    LinearImpact,
+    PiecewiseLinearImpact,
+    PowerImpact,
+)
 
 Float = NDArray[np.float64]
 CHILD, CAP = 250.0, 4.0
@@ -38,7 +44,10 @@ def main() -> int:
     for family in ("linear", "square root", "Almgren", "book"):
         for n in ROUNDS:
             seconds, gaps = measured(curve_of(family, n, rng), n)
-            rows += [row(family, n, name, taken, seconds[PUBLIC], gaps.get(name)) for name, taken in seconds.items()]
+            rows += [
+                row(family, n, name, taken, seconds[PUBLIC], gaps.get(name))
+                for name, taken in seconds.items()
+            ]
             if family == "linear" and n == 390:
                 met["public"] = seconds[FRESH] / seconds[PUBLIC]
                 met["kernel"] = seconds[FRESH] / seconds[KERNEL]
@@ -47,7 +56,9 @@ def main() -> int:
     averse = risk_averse()
     met["averse"] = averse[CONIC_RISK] / averse[BANDED]
     sys.stdout.write(section(rows, met, {**batch(rng), **discrete(rng), **averse}))
-    missed = met["public"] < LEAST_PUBLIC or met["kernel"] < LEAST_KERNEL or met["roof"] > MOST_OF_ROOF
+    missed = (
+        met["public"] < LEAST_PUBLIC or met["kernel"] < LEAST_KERNEL or met["roof"] > MOST_OF_ROOF
+    )
     return int(missed or met["averse"] < LEAST_RISK_AVERSE)
 
 
@@ -90,7 +101,9 @@ def measured(curve: ImpactCurve, n: int) -> tuple[dict[str, float], dict[str, fl
     if FRESH in calls:
         x = np.clip(fresh(curve, shares, upper), 0, upper)
         gaps[FRESH] = float(np.sum(total.value(x))) / exact - 1
-    seconds = interleaved({name: repeated(call, times(name, n)) for name, call in calls.items()}, ROUNDS[n])
+    seconds = interleaved(
+        {name: repeated(call, times(name, n)) for name, call in calls.items()}, ROUNDS[n]
+    )
     return {name: taken / times(name, n) for name, taken in seconds.items()}, gaps
 
 
@@ -113,7 +126,9 @@ def fresh(curve: ImpactCurve, shares: float, upper: Float) -> Float:
     """What a user writes who knows to scale: fractions of the order, the objective near 1."""
     import cvxpy as cp
 
-    total = curve.total("cost").scaled(shares, float(np.sum(curve.cost(np.minimum(CHILD, 0.999 * upper)))))
+    total = curve.total("cost").scaled(
+        shares, float(np.sum(curve.cost(np.minimum(CHILD, 0.999 * upper))))
+    )
     x = cp.Variable(len(upper), nonneg=True)
     cost, limits = total.linear @ x, [cp.sum(x) == 1, x <= upper / shares]
     if total.quadratic.any():
@@ -122,7 +137,10 @@ def fresh(curve: ImpactCurve, shares: float, upper: Float) -> Float:
         cost = cost + total.scale @ cp.power(x, float(total.power[0]))
     if total.depth.shape[1]:
         taken = cp.Variable(total.depth.shape, nonneg=True)
-        cost, limits = cost + cp.sum(cp.multiply(total.premium, taken)), [*limits, taken <= total.depth]
+        cost, limits = (
+            cost + cp.sum(cp.multiply(total.premium, taken)),
+            [*limits, taken <= total.depth],
+        )
         limits.append(cp.sum(taken, axis=1) == x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its gap is shown
@@ -148,12 +166,16 @@ def batch(rng: np.random.Generator) -> dict[str, float]:
     """Seconds for a thousand problems, together and one by one."""
     curve = curve_of("linear", PROBLEMS * PROBLEM_INTERVALS, rng)
     shares = rng.uniform(0.5, 1.5, PROBLEMS) * CHILD * PROBLEM_INTERVALS
-    own = [curve.take(np.arange(i * PROBLEM_INTERVALS, (i + 1) * PROBLEM_INTERVALS)) for i in range(PROBLEMS)]
+    own = [
+        curve.take(np.arange(i * PROBLEM_INTERVALS, (i + 1) * PROBLEM_INTERVALS))
+        for i in range(PROBLEMS)
+    ]
     return interleaved(
         {
             "`allocate_many`": lambda: allocate_many(curve, shares, max_shares=CAP * CHILD),
             "`allocate` in a loop": lambda: [
-                allocate(one, order, max_shares=CAP * CHILD) for one, order in zip(own, shares.tolist(), strict=True)
+                allocate(one, order, max_shares=CAP * CHILD)
+                for one, order in zip(own, shares.tolist(), strict=True)
             ],
         },
         3,
@@ -166,7 +188,9 @@ def discrete(rng: np.random.Generator) -> dict[str, float]:
     shares, small = CHILD * PROBLEM_INTERVALS, 40.0 * PROBLEM_INTERVALS
     calls = {
         "`allocate(lot_size=100)`, 390 intervals": lambda: allocate(curve, shares, lot_size=100),
-        "`allocate(min_trade_size=100)`, 390 intervals": lambda: allocate(curve, small, min_trade_size=100),
+        "`allocate(min_trade_size=100)`, 390 intervals": lambda: allocate(
+            curve, small, min_trade_size=100
+        ),
     }
     seconds = interleaved({name: repeated(call, 50) for name, call in calls.items()}, 5)
     return {name: taken / 50 for name, taken in seconds.items()}
@@ -188,7 +212,12 @@ def risk_averse() -> dict[str, float]:
 
     def banded() -> Float:
         return almgren_chriss(
-            shares, PROBLEM_INTERVALS, volatility=sigma, temporary=eta, risk_aversion=risk, interval=tau
+            shares,
+            PROBLEM_INTERVALS,
+            volatility=sigma,
+            temporary=eta,
+            risk_aversion=risk,
+            interval=tau,
         ).shares
 
     assert np.allclose(conic(), banded(), rtol=1e-3)

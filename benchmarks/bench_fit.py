@@ -22,9 +22,9 @@ from bench_readers import FIRST_DAY, N_LEVELS, one_day
 from timing import interleaved
 
 from research_lib.impact import LinearImpact, fit_impact
-from research_lib.impact.coverage import simulated_slippage
 from research_lib.impact.moments import moments_of_books
 from research_lib.market import BookSnapshots, Session
+from research_lib.studies.coverage import simulated_slippage
 
 BATCH_ROWS = 1_000_000
 MEASURED, SCALED = (1, 10), 100
@@ -54,9 +54,17 @@ def streamed(n_batches: int) -> dict[str, float]:
     moments = moments_of_books(days(books, n_batches), TRADE_SIZES, "buy", Session(), sample=False)
     walked = time.perf_counter()
     fit = fit_impact(moments)
-    if not isinstance(fit.curve, LinearImpact) or moments.books["n"].sum() != n_batches * BATCH_ROWS:
+    if (
+        not isinstance(fit.curve, LinearImpact)
+        or moments.books["n"].sum() != n_batches * BATCH_ROWS
+    ):
         raise RuntimeError("not all books were fitted")
-    return {"stream": walked - start, "fit": time.perf_counter() - walked, "before": before, "after": _peak()}
+    return {
+        "stream": walked - start,
+        "fit": time.perf_counter() - walked,
+        "before": before,
+        "after": _peak(),
+    }
 
 
 def days(books: BookSnapshots, n_days: int) -> Iterator[BookSnapshots]:
@@ -65,7 +73,9 @@ def days(books: BookSnapshots, n_days: int) -> Iterator[BookSnapshots]:
     for date in pd.bdate_range(FIRST_DAY, periods=n_days).date:
         level = rng.lognormal(0, 0.2)
         later = books.time + _opening(date) - _opening(FIRST_DAY)
-        yield dataclasses.replace(books, time=later, bid_size=level * books.bid_size, ask_size=level * books.ask_size)
+        yield dataclasses.replace(
+            books, time=later, bid_size=level * books.bid_size, ask_size=level * books.ask_size
+        )
 
 
 def _opening(date: dt.date) -> int:
@@ -80,8 +90,12 @@ def refits() -> dict[str, float]:
     """Median seconds of fitting a frame of 20 days x 390 intervals x 10 sizes in every family."""
     rng = np.random.default_rng(9)
     beta = rng.lognormal(-11, 0.3, FRAME_INTERVALS)
-    frame = simulated_slippage(beta, "snapshots", rng, n_days=FRAME_DAYS, n_snapshots=1, noise=0.3, sizes=TRADE_SIZES)
-    return interleaved({family: lambda family=family: fit_impact(frame, family) for family in FAMILIES}, ROUNDS)
+    frame = simulated_slippage(
+        beta, "snapshots", rng, n_days=FRAME_DAYS, n_snapshots=1, noise=0.3, sizes=TRADE_SIZES
+    )
+    return interleaved(
+        {family: lambda family=family: fit_impact(frame, family) for family in FAMILIES}, ROUNDS
+    )
 
 
 def section() -> str:
@@ -94,7 +108,9 @@ def section() -> str:
     ]
     scaled = last["stream"] * SCALED / most
     per_row = 1e6 * last["stream"] / (most * BATCH_ROWS)
-    families = "\n".join(f"| {family} | {1e3 * seconds:.0f} |" for family, seconds in refits().items())
+    families = "\n".join(
+        f"| {family} | {1e3 * seconds:.0f} |" for family, seconds in refits().items()
+    )
     table = "\n".join(rows)
     return f"""## Fitting impact
 
@@ -116,7 +132,9 @@ out-of-sample metrics, medians of {ROUNDS} interleaved rounds:
 
 
 def _run(*arguments: str) -> str:
-    return subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [sys.executable, __file__, *arguments], check=True, capture_output=True, text=True
+    ).stdout
 
 
 if __name__ == "__main__":

@@ -72,8 +72,12 @@ def generate(folder: Path, n_days: int) -> None:
         shift = (date - FIRST_DAY).days * 86_400 * 10**9
         file = TableFile(partition / store.BOOKS_FILE, {})
         for start in range(0, len(books), store.ROW_GROUP_ROWS):
-            table = store.book_table(books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))))
-            later = pa.array(table["time"].cast(pa.int64()).to_numpy() + shift, table.schema.field("time").type)
+            table = store.book_table(
+                books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books))))
+            )
+            later = pa.array(
+                table["time"].cast(pa.int64()).to_numpy() + shift, table.schema.field("time").type
+            )
             file.add(table.set_column(0, table.schema.field("time"), later))
         file.finish()
 
@@ -102,7 +106,9 @@ def peak_of_streaming(dates: list[Path]) -> float:
 
 def memory_figures(folder: Path) -> tuple[float, float, float]:
     """MB for 1 and for 10 million rows, and their ratio."""
-    _run("--generate", str(folder))  # in a process of its own: a child's peak begins at its parent's
+    _run(
+        "--generate", str(folder)
+    )  # in a process of its own: a child's peak begins at its parent's
     dates = sorted(str(path) for path in folder.glob("*/*"))
     few, many = (float(_run("--stream", *dates[:n])) for n in (FEW_DAYS, MANY_DAYS))
     return few, many, many / few
@@ -131,7 +137,9 @@ def generate_lobster(folder: Path, n_events: int) -> None:
         for start in range(0, n_events, store.ROW_GROUP_ROWS):
             times = seconds[start : start + store.ROW_GROUP_ROWS]
             sizes = rng.integers(100, 500, (len(times), 2)).tolist()
-            messages.writelines(f"{time:.9f},1,{start + k},100,1000000,1\n" for k, time in enumerate(times))
+            messages.writelines(
+                f"{time:.9f},1,{start + k},100,1000000,1\n" for k, time in enumerate(times)
+            )
             books.writelines(f"1000100,{ask},1000000,{bid}\n" for ask, bid in sizes)
 
 
@@ -155,7 +163,12 @@ def speed_figures(folder: Path, rounds: int) -> dict[str, Any]:
 def generated_csv(path: Path) -> Path:
     """A generated day as Databento MBP-10 CSV.gz."""
     books = one_day(CSV_ROWS, np.random.default_rng(7))
-    table = store.book_table(books).to_pandas().rename(columns={"time": "ts_event"}).drop(columns="complete")
+    table = (
+        store.book_table(books)
+        .to_pandas()
+        .rename(columns={"time": "ts_event"})
+        .drop(columns="complete")
+    )
     levels = [name for name in table.columns if name != "ts_event"]
     table[levels] = table[levels].round(2)
     sizes = {name: "int64" for name in levels if "_sz_" in name}
@@ -164,13 +177,19 @@ def generated_csv(path: Path) -> Path:
     return path
 
 
-def compared(slow: Callable[[], object], fast: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+def compared(
+    slow: Callable[[], object], fast: Callable[[], object], rounds: int
+) -> tuple[float, float, float]:
     """Median seconds of both, taken in turns, and slow / fast."""
     seconds = interleaved({"slow": slow, "fast": fast}, rounds)
     return seconds["slow"], seconds["fast"], seconds["slow"] / seconds["fast"]
 
 
-def section(speed: dict[str, Any], memory: tuple[float, float, float], csv_memory: tuple[float, float, float]) -> str:
+def section(
+    speed: dict[str, Any],
+    memory: tuple[float, float, float],
+    csv_memory: tuple[float, float, float],
+) -> str:
     """The figures as Markdown."""
     csv, parquet, ratio = speed["books"]
     bare_csv, bare_parquet, bare_ratio = speed["table"]
@@ -210,7 +229,9 @@ def _options() -> argparse.Namespace:
 
 
 def _run(*arguments: str) -> str:
-    return subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [sys.executable, __file__, *arguments], check=True, capture_output=True, text=True
+    ).stdout
 
 
 if __name__ == "__main__":

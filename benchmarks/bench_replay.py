@@ -46,11 +46,18 @@ def main() -> int:
     strategies = standard_strategies(prior)
     check(days[0], prior.profile, sizes[::250])
     calls = {run_of(one): partial(work, one, days, sizes) for one in strategies}
-    calls[BOUND] = lambda: [clairvoyant(days[k % DAYS], size, "buy") for k, size in enumerate(sizes)]
-    calls[REPLAY] = lambda: [replay(twap(size, INTERVALS), days[k % DAYS], "buy") for k, size in enumerate(sizes)]
-    calls[PLAIN] = lambda: [plain(days[k % DAYS], size) for k, size in enumerate(sizes[:PLAIN_ORDERS])]
+    calls[BOUND] = lambda: [
+        clairvoyant(days[k % DAYS], size, "buy") for k, size in enumerate(sizes)
+    ]
+    calls[REPLAY] = lambda: [
+        replay(twap(size, INTERVALS), days[k % DAYS], "buy") for k, size in enumerate(sizes)
+    ]
+    calls[PLAIN] = lambda: [
+        plain(days[k % DAYS], size) for k, size in enumerate(sizes[:PLAIN_ORDERS])
+    ]
     calls[SORTED] = lambda: [
-        sorting(days[k % DAYS], prior.profile, size) for k, size in enumerate(sizes[-SORTED_ORDERS:])
+        sorting(days[k % DAYS], prior.profile, size)
+        for k, size in enumerate(sizes[-SORTED_ORDERS:])
     ]
     taken = interleaved(calls, ROUNDS)
     seconds = {name: took * ORDERS / MEASURED.get(name, ORDERS) for name, took in taken.items()}
@@ -98,8 +105,14 @@ def sorting(day: Ladder, profile: LiquidityProfile, size: float) -> float:
         shares = np.concatenate([np.outer(profile.depth[t + 1 :], supply).ravel(), day.size[t]])
         order = np.argsort(prices)
         at = min(int(np.searchsorted(np.cumsum(shares[order]), remaining)), len(order) - 1)
-        want = remaining if t == INTERVALS - 1 else day.size[t][day.premium[t] <= prices[order[at]]].sum()
-        taken = np.clip(min(want, remaining) - (np.cumsum(day.size[t]) - day.size[t]), 0.0, day.size[t])
+        want = (
+            remaining
+            if t == INTERVALS - 1
+            else day.size[t][day.premium[t] <= prices[order[at]]].sum()
+        )
+        taken = np.clip(
+            min(want, remaining) - (np.cumsum(day.size[t]) - day.size[t]), 0.0, day.size[t]
+        )
         cost += float(taken @ day.premium[t])
         remaining -= float(taken.sum())
     return cost
@@ -108,7 +121,9 @@ def sorting(day: Ladder, profile: LiquidityProfile, size: float) -> float:
 def check(day: Ladder, profile: LiquidityProfile, sizes: np.ndarray) -> None:
     """Refuse to time what disagrees."""
     for size in sizes:
-        np.testing.assert_allclose(plain(day, size), replay(twap(size, INTERVALS), day, "buy").cost, rtol=1e-9)
+        np.testing.assert_allclose(
+            plain(day, size), replay(twap(size, INTERVALS), day, "buy").cost, rtol=1e-9
+        )
     binned = run(Adaptive(PriorShape(profile), "prior", caution=0.0), day, sizes[-1], "buy").cost
     np.testing.assert_allclose(sorting(day, profile, sizes[-1]), binned, rtol=0.02)
 
@@ -122,7 +137,9 @@ def section(seconds: dict[str, float], total: float, n_strategies: int, met: boo
     ]
     table = "\n".join(["| way | ms an order | s for all |", "|:--|--:|--:|", *rows])
     replayed = seconds[PLAIN] / seconds[REPLAY]
-    adapted = seconds[SORTED] / next(taken for name, taken in seconds.items() if name.endswith("adaptive"))
+    adapted = seconds[SORTED] / next(
+        taken for name, taken in seconds.items() if name.endswith("adaptive")
+    )
     return f"""## Replaying strategies
 
 {ORDERS:,} orders of 500 to 50,000 shares x {INTERVALS} intervals x {LEVELS} levels, {DAYS} days in turn, medians of

@@ -43,7 +43,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         project = short_project(Path(folder))
         runs = load_grid(Path(folder) / "grid.yml", project)
-        serial, serial_results = measured(runs, replace(project, reports=Path(folder) / "serial"), 1)
+        serial, serial_results = measured(
+            runs, replace(project, reports=Path(folder) / "serial"), 1
+        )
         pair, pair_results = measured(runs, replace(project, reports=Path(folder) / "pair"), 2)
         begin = time.perf_counter()
         again = run_reports(runs, replace(project, reports=Path(folder) / "pair"))
@@ -72,9 +74,14 @@ Limit: two at a time at least {LEAST_RATIO} times as fast, `results.json` the sa
 def short_project(folder: Path) -> Project:
     """One notebook, its template and a grid of 24."""
     project = Project(folder, folder, folder, folder / "reports", {"strategy": "short.ipynb"})
-    cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(STORY)]
+    cells = [
+        nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(STORY),
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), project.notebook("strategy"))
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata=kernel), project.notebook("strategy")
+    )
     (folder / "strategy_summary.md.j2").write_text("# Fit\n\n{{ results.answer }}\n")
     content = {"title": "short runs", "sections": ["strategy"], "axes": AXES}
     (folder / "grid.yml").write_text(yaml.safe_dump(content, sort_keys=False))
@@ -86,7 +93,9 @@ def measured(runs: list[RunConfig], project: Project, jobs: int) -> tuple[float,
     begin = time.perf_counter()
     run_reports(runs, project, Options(jobs=jobs))
     seconds = time.perf_counter() - begin
-    return seconds, {path.parent.name: path.read_bytes() for path in project.reports.glob("*/results.json")}
+    return seconds, {
+        path.parent.name: path.read_bytes() for path in project.reports.glob("*/results.json")
+    }
 
 
 if __name__ == "__main__":

@@ -89,7 +89,9 @@ def write(folder: Path, books: BookSnapshots, date: dt.date) -> None:
     """One date of the store."""
     partition = Partition(folder / store.partition(books.symbol, date), [])
     for start in range(0, len(books), store.ROW_GROUP_ROWS):
-        partition.add(books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))), None)
+        partition.add(
+            books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))), None
+        )
     partition.finish()
 
 
@@ -97,7 +99,9 @@ def write(folder: Path, books: BookSnapshots, date: dt.date) -> None:
 def workers(n: int) -> Iterator[Client]:
     """Worker processes of one thread on this machine."""
     with (
-        LocalCluster(n_workers=n, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=n, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -108,7 +112,11 @@ def on_workers(folder: Path, n: int) -> Work:
     dates = store.books_by_symbol(folder)["SYN"]
     with workers(n) as client:
         client.run(_walk, dates[0])
-        before, here, begin = sum(client.run(time.process_time).values()), time.process_time(), time.perf_counter()
+        before, here, begin = (
+            sum(client.run(time.process_time).values()),
+            time.process_time(),
+            time.perf_counter(),
+        )
         list(moments_of_store(folder, SIZES, "buy", SESSION, client=client))
         seconds = time.perf_counter() - begin
         # The scheduler runs in this process: its share is part of the work.
@@ -161,7 +169,9 @@ def a_year(date: Path) -> Year:
     return Year(held / 1e6, merged - begin, fitted - merged, peak_memory_mb())
 
 
-def section(runs: dict[str, Work], growth: float, bytes_a_row: float, year: Year, same: bool) -> str:
+def section(
+    runs: dict[str, Work], growth: float, bytes_a_row: float, year: Year, same: bool
+) -> str:
     """The figures as Markdown; what a year takes is computed from them."""
     passes = "\n".join(
         f"| {name} | {work.rows:,} | {work.core_seconds:.1f} | {work.rate / 1e3:,.0f} | {work.seconds:.1f} | "
@@ -169,7 +179,10 @@ def section(runs: dict[str, Work], growth: float, bytes_a_row: float, year: Year
         for name, work in runs.items()
     )
     rate, (pods, cores) = min(work.rate for work in runs.values()), cluster()
-    sizing = "\n".join(_year_row(what, rows, rate, bytes_a_row, year, pods * cores) for what, rows in _days().items())
+    sizing = "\n".join(
+        _year_row(what, rows, rate, bytes_a_row, year, pods * cores)
+        for what, rows in _days().items()
+    )
     return f"""## Scale
 
 `moments_of_store` over a Parquet store of one symbol, {DAY_ROWS:,} rows a date, {N_LEVELS} levels a side,
@@ -195,9 +208,13 @@ What a year of {SYMBOLS} symbols takes, one side and one form, computed from the
 
 def cluster() -> tuple[int, int]:
     """Workers of the cluster's manifest, and processes of each."""
-    manifest = yaml.safe_load((PROJECT_ROOT / "deploy/kubernetes/base/worker.yaml").read_text())["spec"]
+    manifest = yaml.safe_load((PROJECT_ROOT / "deploy/kubernetes/base/worker.yaml").read_text())[
+        "spec"
+    ]
     (container,) = manifest["template"]["spec"]["containers"]
-    (processes,) = (part.split("=")[1] for part in container["command"] if part.startswith("--nworkers="))
+    (processes,) = (
+        part.split("=")[1] for part in container["command"] if part.startswith("--nworkers=")
+    )
     return int(manifest["replicas"]), int(processes)
 
 

@@ -24,7 +24,7 @@ from research_lib.impact import (
     PowerKernel,
     kernel_matrix,
 )
-from research_lib.impact.transient import Kernel
+from research_lib.impact.kernels import Kernel
 
 Float = NDArray[np.float64]
 LARGE, DAY, SHARES = 10_000, 390, 1e6
@@ -44,10 +44,21 @@ def main() -> int:
         for name, kernel in (("exponential", EXPONENTIAL), ("power law", POWER)):
             seconds, found = against_dense(kernel, n)
             ratios[name, n] = seconds["dense"] / seconds["own"]
-            rows.append(row(name, n, found.solver, seconds, found.duality_gap, distance(kernel, n, found.shares)))
+            rows.append(
+                row(
+                    name,
+                    n,
+                    found.solver,
+                    seconds,
+                    found.duality_gap,
+                    distance(kernel, n, found.shares),
+                )
+            )
     beside = [*others(), *bounded()]
     sys.stdout.write(section(rows, ratios, beside))
-    missed = ratios["exponential", LARGE] < LEAST_EXPONENTIAL or ratios["power law", LARGE] < LEAST_POWER
+    missed = (
+        ratios["exponential", LARGE] < LEAST_EXPONENTIAL or ratios["power law", LARGE] < LEAST_POWER
+    )
     return int(missed)
 
 
@@ -92,10 +103,16 @@ def others() -> list[str]:
     rng, times = np.random.default_rng(2), np.arange(float(LARGE))
     varying = {**RISK, "temporary": rng.lognormal(-16, 0.5, LARGE)}
     calls = {
-        "exponential with temporary impact and risk": lambda: transient_schedule(EXPONENTIAL, times, SHARES, **RISK),
+        "exponential with temporary impact and risk": lambda: transient_schedule(
+            EXPONENTIAL, times, SHARES, **RISK
+        ),
         "three exponentials": lambda: transient_schedule(SUM, times, SHARES),
-        "power law with temporary impact and risk": lambda: transient_schedule(POWER, times, SHARES, **RISK),
-        "power law, temporary impact that varies": lambda: transient_schedule(POWER, times, SHARES, **varying),
+        "power law with temporary impact and risk": lambda: transient_schedule(
+            POWER, times, SHARES, **RISK
+        ),
+        "power law, temporary impact that varies": lambda: transient_schedule(
+            POWER, times, SHARES, **varying
+        ),
     }
     return timed(calls, LARGE)
 
@@ -107,9 +124,13 @@ def bounded() -> list[str]:
     linear, concave = LinearImpact(beta, 0.01), PowerImpact(30 * beta, 0.5, 0.01)
     limits = {"min_shares": 0.0, "max_shares": cap}
     calls = {
-        "exponential, no sales, capped": lambda: transient_schedule(EXPONENTIAL, times, SHARES, **limits),
+        "exponential, no sales, capped": lambda: transient_schedule(
+            EXPONENTIAL, times, SHARES, **limits
+        ),
         "power law, no sales, capped": lambda: transient_schedule(POWER, times, SHARES, **limits),
-        "linear curve and power law, by `allocate`": lambda: allocate(linear, SHARES, max_shares=cap, kernel=POWER),
+        "linear curve and power law, by `allocate`": lambda: allocate(
+            linear, SHARES, max_shares=cap, kernel=POWER
+        ),
         "square-root curve and power law, by `allocate`": lambda: allocate(
             concave, SHARES, max_shares=cap, kernel=POWER
         ),

@@ -27,7 +27,10 @@ ROUNDS = 9
 PLAIN_SNAPSHOTS, BROADCAST_SNAPSHOTS, BROADCAST_ROWS = 200, 20_000, 1_000
 MOST_OF_ROOF, LEAST_OF_PLAIN = 4.0, 1_000.0
 ROOF, TWO_FILLS = "sum the inputs, fill one output", "sum the inputs, fill two outputs"
-WALK, THREADS = "`slippage_curves`, 1 thread", f"`slippage_curves`, `parallel`, {os.cpu_count()} threads"
+WALK, THREADS = (
+    "`slippage_curves`, 1 thread",
+    f"`slippage_curves`, `parallel`, {os.cpu_count()} threads",
+)
 FILLED, SLIPPAGE = "`slippage_curves`, then `.filled`", "`slippage_curves`, then `.slippage`"
 BROADCAST, PLAIN = "NumPy broadcasting", "plain Python over frame rows"
 ROOF_OF = {FILLED: TWO_FILLS, SLIPPAGE: TWO_FILLS}
@@ -40,10 +43,14 @@ def main() -> int:
     per_snapshot = slow_ways(books)
     parts, met = [], True
     for n in SNAPSHOTS:
-        seconds = fast_ways(books.take(np.arange(n))) | {name: n * each for name, each in per_snapshot.items()}
+        seconds = fast_ways(books.take(np.arange(n))) | {
+            name: n * each for name, each in per_snapshot.items()
+        }
         parts.append(table(n, seconds))
         met &= seconds[PLAIN] >= LEAST_OF_PLAIN * seconds[WALK]
-        met &= all(seconds[way] <= MOST_OF_ROOF * seconds[ROOF_OF.get(way, ROOF)] for way in (WALK, FILLED))
+        met &= all(
+            seconds[way] <= MOST_OF_ROOF * seconds[ROOF_OF.get(way, ROOF)] for way in (WALK, FILLED)
+        )
     sys.stdout.write(section(parts, met))
     return int(not met)
 
@@ -74,7 +81,10 @@ def fast_ways(books: BookSnapshots) -> dict[str, float]:
 
 def slow_ways(books: BookSnapshots) -> dict[str, float]:
     """Seconds a snapshot, both sides."""
-    some, few = books.take(np.arange(BROADCAST_SNAPSHOTS)), books.take(np.arange(PLAIN_SNAPSHOTS)).to_frame()
+    some, few = (
+        books.take(np.arange(BROADCAST_SNAPSHOTS)),
+        books.take(np.arange(PLAIN_SNAPSHOTS)).to_frame(),
+    )
     calls = {
         BROADCAST: lambda: [broadcast(some, side) for side in SIDES],
         PLAIN: lambda: [plain(few, side) for side in SIDES],

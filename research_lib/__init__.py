@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from research_lib.config import ModelConfig, OptimizerConfig, SolverType
     from research_lib.errors import ModelFittingError, OptimizationError, ValidationError
-    from research_lib.trade_allocator import TradeAllocator
     from research_lib.health import health_check
     from research_lib.impact_model import ImpactModel
     from research_lib.monitoring import PerformanceMonitor, configure_logging
+    from research_lib.trade_allocator import TradeAllocator
 
 _MODULES = {
     "ImpactModel": "impact_model",

@@ -52,7 +52,12 @@ def number(
     20000.0
     """
     plain = (type(value) is float and not integer) or (type(value) is int and integer)
-    if plain and low <= value <= high and -math.inf < value < math.inf and (above is None or value > above):
+    if (
+        plain
+        and low <= value <= high
+        and -math.inf < value < math.inf
+        and (above is None or value > above)
+    ):
         return value
     kind = "an integer" if integer else "a number"
     single = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
@@ -82,7 +87,9 @@ def numbers(name: str, values: ArrayLike) -> Float:
         raise ValidationError(f"{name} must be numbers, got {str(values)[:60]!r}") from error
 
 
-def per_interval(name: str, values: Any, n: int, low: float = 0.0, *, infinite: bool = False) -> Float:
+def per_interval(
+    name: str, values: Any, n: int, low: float = 0.0, *, infinite: bool = False
+) -> Float:
     """A number or (n,), one an interval, as a new (n,); a pandas Series is aligned by its labels 0 to n - 1.
 
     Parameters
@@ -99,7 +106,9 @@ def per_interval(name: str, values: Any, n: int, low: float = 0.0, *, infinite: 
     """
     array = numbers(name, _by_interval(name, values, n))
     if array.shape not in ((), (n,)):
-        raise ValidationError(f"{name} must be a number or ({n},), one an interval, got shape {array.shape}")
+        raise ValidationError(
+            f"{name} must be a number or ({n},), one an interval, got shape {array.shape}"
+        )
     good = array >= low if infinite else np.isfinite(array) & (array >= low)
     if not np.all(good):
         t = int(np.argmin(np.atleast_1d(good)))
@@ -148,7 +157,9 @@ def same_labels(name: str, values: Any, labels: Any) -> Any:
                 f"{name} is labelled {', '.join(map(str, axis))}, the orders {', '.join(map(str, wanted))}; "
                 f"label both alike ({missing[0]} is in one only), or give arrays in one order"
             )
-    return values.reindex(wanted) if values.ndim == 1 else values.reindex(index=wanted, columns=wanted)
+    return (
+        values.reindex(wanted) if values.ndim == 1 else values.reindex(index=wanted, columns=wanted)
+    )
 
 
 def require_columns(frame: Any, columns: tuple[str, ...], what: str) -> None:
@@ -157,7 +168,9 @@ def require_columns(frame: Any, columns: tuple[str, ...], what: str) -> None:
         raise ValidationError(f"{what} must be a pandas DataFrame, got {type(frame).__name__}")
     missing = [name for name in columns if name not in frame.columns]
     if missing:
-        raise ValidationError(f"{what} lacks column {', '.join(missing)}; it needs {', '.join(columns)}")
+        raise ValidationError(
+            f"{what} lacks column {', '.join(missing)}; it needs {', '.join(columns)}"
+        )
     if frame.empty:
         raise ValidationError(f"{what} is empty: it has 0 rows")
 
@@ -172,7 +185,9 @@ def require_numbers(frame: Any, columns: tuple[str, ...], *, above: float | None
         if above is not None:
             refuse_rows(values <= above, name, frame[name], f"must be above {above:g}")
         if frame[name].dtype.kind not in "iuf":
-            raise ValidationError(f"column {name} holds numbers as {frame[name].dtype}; convert with .astype(float)")
+            raise ValidationError(
+                f"column {name} holds numbers as {frame[name].dtype}; convert with .astype(float)"
+            )
 
 
 def refuse_rows(bad: NDArray[np.bool_], column: str, values: Any, rule: str) -> None:

@@ -21,8 +21,13 @@ def compiled(function: Callable[..., Any]) -> Any:
     options = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
-    except RuntimeError as error:  # neither the code's folder nor the home can be written: a read-only container
+    except (
+        RuntimeError
+    ) as error:  # neither the code's folder nor the home can be written: a read-only container
         if not _warned:
-            logger.warning("%s; set NUMBA_CACHE_DIR to a folder that can be written, or each start compiles", error)
+            logger.warning(
+                "%s; set NUMBA_CACHE_DIR to a folder that can be written, or each start compiles",
+                error,
+            )
             _warned.append(True)
         return njit(**options)(function)

@@ -27,7 +27,9 @@ class Record:
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.keys():
-            raise KeyError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self.keys())}")
+            raise KeyError(
+                f"{type(self).__name__} has no {name!r}; it has {', '.join(self.keys())}"
+            )
         return getattr(self, name)
 
     def keys(self) -> list[str]:
@@ -37,7 +39,9 @@ class Record:
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """Build from a mapping; an unknown key is refused with the nearest valid one."""
-        refuse_unknown(settings, [f.name for f in dataclasses.fields(cls)], f"{cls.__name__} setting")  # type: ignore[arg-type]
+        refuse_unknown(
+            settings, [f.name for f in dataclasses.fields(cls)], f"{cls.__name__} setting"
+        )  # type: ignore[arg-type]
         return cls(**settings)
 
 
@@ -54,7 +58,9 @@ class SolverType(StrEnum):
         """Accept a member or its text in any case."""
         text = solver.value if isinstance(solver, SolverType) else str(solver).lower()
         if text not in {s.value for s in cls}:
-            raise ValidationError(f"solver {solver!r} is unknown{nearest(text, [s.value for s in cls])}")
+            raise ValidationError(
+                f"solver {solver!r} is unknown{nearest(text, [s.value for s in cls])}"
+            )
         return cls(text)
 
 
@@ -90,7 +96,12 @@ def number(
         Naming the parameter, its value and the limit that it breaks.
     """
     plain = (type(value) is float and not integer) or (type(value) is int and integer)
-    if plain and low <= value <= high and -math.inf < value < math.inf and (above is None or value > above):
+    if (
+        plain
+        and low <= value <= high
+        and -math.inf < value < math.inf
+        and (above is None or value > above)
+    ):
         return value
     kind = "an integer" if integer else "a number"
     single = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
@@ -259,13 +270,23 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not file.is_file():
         raise MissingDataError(f"settings file {file} does not exist; check the path")
     if file.stat().st_size > LARGEST_SETTINGS:
-        raise ValidationError(f"{file} has {file.stat().st_size:,} bytes, settings at most {LARGEST_SETTINGS:,}")
+        raise ValidationError(
+            f"{file} has {file.stat().st_size:,} bytes, settings at most {LARGEST_SETTINGS:,}"
+        )
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a number of 5,000 digits, 5,000 brackets
-        raise ValidationError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # such as a number of 5,000 digits, 5,000 brackets
+        raise ValidationError(
+            f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}"
+        ) from error
     if not isinstance(content, dict):
-        raise ValidationError(f"{file} must hold a mapping of names to values, got {type(content).__name__}")
+        raise ValidationError(
+            f"{file} must hold a mapping of names to values, got {type(content).__name__}"
+        )
     return content
 
 

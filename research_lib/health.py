@@ -58,7 +58,9 @@ def health_check(reports: str | Path | None = None) -> dict[str, Any]:
     """
     begin, found = time.perf_counter(), dict(NO_POINTS)
     folder = Path(reports) if reports is not None else PROJECT_ROOT / "reports"
-    with ThreadPoolExecutor(1) as pool:  # the kernel is a process of its own and starts while the rest is checked
+    with ThreadPoolExecutor(
+        1
+    ) as pool:  # the kernel is a process of its own and starts while the rest is checked
         kernel = pool.submit(_checked, _kernel)
         checks = {"model": _checked(lambda: _model(found))}
         checks |= dict(_solvers())
@@ -78,7 +80,9 @@ def alive_check() -> dict[str, Any]:
     not go away with the process, whose runs a restart would lose. Keys as there; no data points.
     """
     begin = time.perf_counter()
-    return _told({"arithmetic": _checked(_arithmetic), "memory": _checked(_memory)}, NO_POINTS, begin)
+    return _told(
+        {"arithmetic": _checked(_arithmetic), "memory": _checked(_memory)}, NO_POINTS, begin
+    )
 
 
 def _told(checks: dict[str, dict[str, Any]], found: dict[str, int], begin: float) -> dict[str, Any]:
@@ -102,7 +106,9 @@ def _arithmetic() -> str:
 def summary(health: dict[str, Any]) -> dict[str, Any]:
     """What a probe may tell anybody: without the details, which name folders and versions."""
     told = {name: health[name] for name in ("status", "timestamp", "data_points")}
-    return told | {"failed": [name for name, check in health["checks"].items() if not check["healthy"]]}
+    return told | {
+        "failed": [name for name, check in health["checks"].items() if not check["healthy"]]
+    }
 
 
 def _checked(check: Callable[[], str]) -> dict[str, Any]:
@@ -112,7 +118,10 @@ def _checked(check: Callable[[], str]) -> dict[str, Any]:
     except ResearchError as error:
         return {"healthy": False, "detail": str(error)}
     except Exception as error:
-        return {"healthy": False, "detail": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        return {
+            "healthy": False,
+            "detail": f"{type(error).__name__}: {' '.join(str(error).split())}",
+        }
 
 
 def _model(found: dict[str, int]) -> str:
@@ -147,7 +156,9 @@ def _solve(solver: str, answered: dict[str, str]) -> str:
     from research_lib.impact import LinearImpact
 
     curve = LinearImpact(np.array([1e-4, 2e-4, 4e-4]), 0.01)
-    problem = Problem(curve.total("cost"), SHARES, np.zeros(len(curve)), np.full(len(curve), 0.5 * SHARES))
+    problem = Problem(
+        curve.total("cost"), SHARES, np.zeros(len(curve)), np.full(len(curve), 0.5 * SHARES)
+    )
     limits = Limits(1_000, TOLERANCE, SOLVE_SECONDS)
     for answer in SOLVERS[SolverType(solver)](problem, limits):
         answered[answer.backend] = answer.reason
@@ -161,10 +172,14 @@ def _kernel() -> str:
     """Start a notebook kernel as papermill does, and have it load the library; one that dies is started again."""
     try:
         reply = _reply_of_kernel()
-    except RuntimeError:  # such as a port that another kernel has just taken: runs are started again too
+    except (
+        RuntimeError
+    ):  # such as a port that another kernel has just taken: runs are started again too
         reply = _reply_of_kernel()
     if reply["status"] != "ok":
-        raise UnhealthyError(f"the kernel cannot load the library: {reply['ename']}: {reply['evalue']}")
+        raise UnhealthyError(
+            f"the kernel cannot load the library: {reply['ename']}: {reply['evalue']}"
+        )
     return "python3 started and loaded the library"
 
 
@@ -173,7 +188,10 @@ def _reply_of_kernel() -> dict[str, Any]:
 
     manager = KernelManager(kernel_name="python3")
     manager.start_kernel(
-        extra_arguments=["--log-level=ERROR"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=PROJECT_ROOT
+        extra_arguments=["--log-level=ERROR"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=PROJECT_ROOT,
     )
     client = manager.blocking_client()
     client.start_channels()
@@ -198,11 +216,18 @@ def _written(folder: Path) -> str:
         file.flush()
         os.fsync(file.fileno())
     free = shutil.disk_usage(folder).free / 1e6
-    return _enough(free, LEAST_DISK_MB, f"on the disk of {folder}", "delete old reports, or mount a larger volume")
+    return _enough(
+        free,
+        LEAST_DISK_MB,
+        f"on the disk of {folder}",
+        "delete old reports, or mount a larger volume",
+    )
 
 
 def _memory() -> str:
-    return _enough(available_memory_mb(), LEAST_MEMORY_MB, "of memory", "end other work, or raise the limit")
+    return _enough(
+        available_memory_mb(), LEAST_MEMORY_MB, "of memory", "end other work, or raise the limit"
+    )
 
 
 def _enough(free: float, least: float, where: str, remedy: str) -> str:

@@ -12,14 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import ModelConfig, number, refuse_unknown
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact.curves import ImpactCurve
+from research_lib.impact import ImpactCurve, ImpactFit, fit_impact, slippage_curves
 from research_lib.impact.estimation import MODEL_TYPES
-from research_lib.impact.fit_result import ImpactFit
-from research_lib.impact.fitting import fit_impact
-from research_lib.impact.slippage import LONGEST_INTERVALS, checked_sizes, count_intervals, slippage_curves
-from research_lib.market.book import FRAME_COLUMNS, BookSnapshots
-from research_lib.market.sessions import Session
-from research_lib.market.synthetic import SyntheticMarket
+from research_lib.impact.slippage import LONGEST_INTERVALS, checked_sizes, count_intervals
+from research_lib.market import BookSnapshots, Session, SyntheticMarket
+from research_lib.market.book import FRAME_COLUMNS
 from research_lib.market.tables import require_columns, require_numbers
 from research_lib.monitoring import require_memory, timed
 
@@ -55,7 +52,10 @@ class ImpactModel:
     """
 
     def __init__(
-        self, model_type: str = "linear", config: ModelConfig | None = None, session: Session | None = None
+        self,
+        model_type: str = "linear",
+        config: ModelConfig | None = None,
+        session: Session | None = None,
     ) -> None:
         refuse_unknown([model_type], MODEL_TYPES, "model_type")
         if config is not None and not isinstance(config, ModelConfig):
@@ -72,7 +72,9 @@ class ImpactModel:
     def curve(self) -> ImpactCurve:
         """The fitted curve, one an interval; `fit_model` comes first."""
         if self.fit is None:
-            raise ModelFittingError("the impact model has no curve yet; call fit_model(slippage) first")
+            raise ModelFittingError(
+                "the impact model has no curve yet; call fit_model(slippage) first"
+            )
         return self.fit.curve
 
     @timed("generate_synthetic_orderbook")
@@ -97,7 +99,9 @@ class ImpactModel:
             f"{n:,} snapshots of {levels} levels",
             "ask for fewer",
         )
-        market = SyntheticMarket(self.config, dataclasses.replace(self.session, n_intervals=min(n, LONGEST_INTERVALS)))
+        market = SyntheticMarket(
+            self.config, dataclasses.replace(self.session, n_intervals=min(n, LONGEST_INTERVALS))
+        )
         return market.books(n, levels, np.random.default_rng(seed)).to_frame()
 
     @timed("estimate_slippage")
@@ -140,7 +144,11 @@ class ImpactModel:
         sides = _sides(side)
         snapshots = books if isinstance(books, BookSnapshots) else self._from_frame(books)
         _refuse_crossed(snapshots)
-        sizes = self._default_sizes(snapshots, sides) if trade_sizes is None else self._checked_sizes(trade_sizes)
+        sizes = (
+            self._default_sizes(snapshots, sides)
+            if trade_sizes is None
+            else self._checked_sizes(trade_sizes)
+        )
         require_memory(
             SLIPPAGE_BYTES_A_ROW * float(len(snapshots)) * len(sides) * len(sizes),
             self.config.memory_limit_mb,
@@ -176,7 +184,9 @@ class ImpactModel:
         return curves.to_frame(self._n_intervals, self.session)
 
     @timed("fit_model")
-    def fit_model(self, slippage: pd.DataFrame, test_fraction: float = 0.2, **choices: Any) -> ImpactFit:
+    def fit_model(
+        self, slippage: pd.DataFrame, test_fraction: float = 0.2, **choices: Any
+    ) -> ImpactFit:
         """Fit the curve of every interval of the last `estimate_slippage` and keep it as `curve`.
 
         `choices` are those of `fit_impact`: by, n_buckets, estimator, errors, censoring, shrinkage.
@@ -202,7 +212,10 @@ class ImpactModel:
 
     def _checked_sizes(self, trade_sizes: ArrayLike) -> NDArray[np.float64]:
         sizes = checked_sizes(trade_sizes)
-        small, large = sizes[sizes < self.config.min_trade_size], sizes[sizes > self.config.max_trade_size]
+        small, large = (
+            sizes[sizes < self.config.min_trade_size],
+            sizes[sizes > self.config.max_trade_size],
+        )
         if large.size:
             raise ValidationError(
                 f"trade size {large[0]:g} is above max_trade_size {self.config.max_trade_size:g}; "
@@ -232,7 +245,9 @@ def _sides(side: str) -> list[str]:
 def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Buys and sells in one frame, in time order."""
     both = pd.concat([frame.astype({"side": str}) for frame in frames], ignore_index=True)
-    return both.astype({"side": "category"}).sort_values(["time", "side"], kind="stable", ignore_index=True)
+    return both.astype({"side": "category"}).sort_values(
+        ["time", "side"], kind="stable", ignore_index=True
+    )
 
 
 def _refuse_crossed(books: BookSnapshots) -> None:

@@ -36,13 +36,18 @@ class _ControlGroup(NamedTuple):
 
     @classmethod
     def below(cls, folder: str, limit: str, used: str, reclaimable: str) -> _ControlGroup:
-        return cls(Path(folder, limit), Path(folder, used), Path(folder, "memory.stat"), reclaimable)
+        return cls(
+            Path(folder, limit), Path(folder, used), Path(folder, "memory.stat"), reclaimable
+        )
 
 
 CONTROL_GROUPS = (
     _ControlGroup.below("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     _ControlGroup.below(
-        "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
     ),
 )
 P = ParamSpec("P")
@@ -63,7 +68,10 @@ class _Durations:
         values = np.array(sorted(self.counts))
         reached = np.cumsum([self.counts[value] for value in values])
         rank = np.array(probabilities) * (reached[-1] - 1)
-        low, high = (values[np.searchsorted(reached, whole, side="right")] for whole in (np.floor(rank), np.ceil(rank)))
+        low, high = (
+            values[np.searchsorted(reached, whole, side="right")]
+            for whole in (np.floor(rank), np.ceil(rank))
+        )
         return [float(value) for value in low + (rank - np.floor(rank)) * (high - low)]
 
 
@@ -138,7 +146,10 @@ class PerformanceMonitor:
                 }
                 for name, known in sorted(self._durations.items())
             }
-            return {"operations": operations, "peak_memory_mb": max(self._peak_mb, peak_memory_mb())}
+            return {
+                "operations": operations,
+                "peak_memory_mb": max(self._peak_mb, peak_memory_mb()),
+            }
 
     def merge(self, records: PerformanceMonitor | Mapping[str, Any]) -> PerformanceMonitor:
         """Add what another monitor knows, or what its `to_dict` said in another process; returns itself.
@@ -203,10 +214,18 @@ def _parsed(records: Mapping[str, Any]) -> tuple[dict[str, _Durations], float]:
 def _refuse_impossible(name: str, known: _Durations) -> None:
     """Counts are at least one, failures at most as many as calls, durations finite and not negative."""
     durations = [known.total, known.longest, *known.counts]
-    if not known.counts or min(known.counts.values()) < 1 or not 0 <= known.failed <= known.counts.total():
-        raise ValidationError(f"timings of {name!r:.80} have counts that no calls give; leave the operation out")
+    if (
+        not known.counts
+        or min(known.counts.values()) < 1
+        or not 0 <= known.failed <= known.counts.total()
+    ):
+        raise ValidationError(
+            f"timings of {name!r:.80} have counts that no calls give; leave the operation out"
+        )
     if not all(0 <= seconds < math.inf for seconds in durations):
-        raise ValidationError(f"timings of {name!r:.80} have a duration that is negative or no finite number")
+        raise ValidationError(
+            f"timings of {name!r:.80} have a duration that is negative or no finite number"
+        )
 
 
 MONITOR = PerformanceMonitor()  # of this process
@@ -236,10 +255,14 @@ def timed(operation: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def peak_memory_mb() -> float:
     """Largest resident memory that this process has had, MB of 1e6 bytes."""
-    with contextlib.suppress(OSError, StopIteration):  # no /proc, or one that does not tell the peak
+    with contextlib.suppress(
+        OSError, StopIteration
+    ):  # no /proc, or one that does not tell the peak
         # Preferred: getrusage on Linux counts the parent before the program was started.
         lines = PROCESS_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-        return next(float(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
+        return next(
+            float(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:")
+        )
     try:
         import resource
     except ImportError:  # Windows
@@ -257,9 +280,13 @@ def available_memory_mb() -> float:
 
     free = float(psutil.virtual_memory().available)
     for group in CONTROL_GROUPS:
-        with contextlib.suppress(OSError, ValueError):  # no such group, one without a limit, or one that hides its use
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # no such group, one without a limit, or one that hides its use
             limit = int(group.limit.read_text(encoding="ascii"))
-            stat = dict(line.split() for line in group.stat.read_text(encoding="ascii").splitlines())
+            stat = dict(
+                line.split() for line in group.stat.read_text(encoding="ascii").splitlines()
+            )
             held = int(group.used.read_text(encoding="ascii")) - int(stat.get(group.reclaimable, 0))
             free = min(free, limit - held)
     return free / 1e6
@@ -300,7 +327,9 @@ def configure_logging(
     try:
         logger.setLevel(level.upper() if isinstance(level, str) else level)
     except (ValueError, TypeError) as error:
-        raise ValidationError(f"log level {level!r} is unknown; use DEBUG, INFO, WARNING or ERROR") from error
+        raise ValidationError(
+            f"log level {level!r} is unknown; use DEBUG, INFO, WARNING or ERROR"
+        ) from error
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
@@ -311,16 +340,22 @@ def configure_logging(
     return logger
 
 
-def _handlers(log_file: str | Path | None, max_bytes: int, backup_count: int) -> list[logging.Handler]:
+def _handlers(
+    log_file: str | Path | None, max_bytes: int, backup_count: int
+) -> list[logging.Handler]:
     size = int(number("max_bytes", max_bytes, 1, integer=True))
     kept = int(number("backup_count", backup_count, 0, integer=True))
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if log_file is not None:
         try:
             Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(RotatingFileHandler(log_file, maxBytes=size, backupCount=kept, encoding="utf-8"))
+            handlers.append(
+                RotatingFileHandler(log_file, maxBytes=size, backupCount=kept, encoding="utf-8")
+            )
         except OSError as error:
-            raise ValidationError(f"log file {log_file} cannot be written: {error.strerror}; name another") from error
+            raise ValidationError(
+                f"log file {log_file} cannot be written: {error.strerror}; name another"
+            ) from error
     return handlers
 
 

@@ -84,17 +84,27 @@ class TradeAllocator:
         objective: str = "cost",
     ) -> None:
         if objective not in OBJECTIVES:
-            raise ValidationError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+            raise ValidationError(
+                f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}"
+            )
         self.total_shares = number("total_shares", total_shares, above=0)
         self.config = OptimizerConfig() if config is None else config
         if not isinstance(self.config, OptimizerConfig):
-            raise ValidationError(f"config must be an OptimizerConfig, got {type(config).__name__}; use its from_dict")
+            raise ValidationError(
+                f"config must be an OptimizerConfig, got {type(config).__name__}; use its from_dict"
+            )
         self.objective = objective
         if not isinstance(impact_model, ImpactModel):
-            raise ValidationError(f"impact_model must be an ImpactModel, got {type(impact_model).__name__}")
+            raise ValidationError(
+                f"impact_model must be an ImpactModel, got {type(impact_model).__name__}"
+            )
         self.model = impact_model
         curve = impact_model.curve
-        self.n_intervals = len(curve) if n_intervals is None else number("n_intervals", n_intervals, 1, integer=True)
+        self.n_intervals = (
+            len(curve)
+            if n_intervals is None
+            else number("n_intervals", n_intervals, 1, integer=True)
+        )
         self.curve = curve.recut(self.n_intervals)
         self.result: AllocationResult | None = None
         self.caps = np.full(self.n_intervals, self.config.max_allocation_ratio * self.total_shares)
@@ -193,7 +203,10 @@ class TradeAllocator:
     def summary(self) -> str:
         """The last result and its certificate as text; solves first if need be."""
         result = self.result or self.optimize()
-        side, equal = "below" if result.improvement_pct >= 0 else "above", self.total_shares / self.n_intervals
+        side, equal = (
+            "below" if result.improvement_pct >= 0 else "above",
+            self.total_shares / self.n_intervals,
+        )
         apart, naive = abs(result.improvement_pct), result.naive_impact
         saved = f"{apart:.3g} % {side} equal shares' {naive:,.6g} on the fitted curve"
         if np.any(equal > self.caps * (1 + 1e-9)):
@@ -204,7 +217,9 @@ class TradeAllocator:
         beyond = f"{result.beyond_observed} children beyond the sizes that the fit saw"
         return "\n".join([result.allocation.summary(), cap, saved, beyond])
 
-    def plot_allocation(self, save_path: str | Path | None = None, volume: ArrayLike | None = None) -> list[Axes]:
+    def plot_allocation(
+        self, save_path: str | Path | None = None, volume: ArrayLike | None = None
+    ) -> list[Axes]:
         """One picture of the order: schedule against TWAP under its caps, water level, cumulative execution.
 
         Solves first if need be. The one call upwards in the library: figures are drawn where all are.
@@ -215,8 +230,8 @@ class TradeAllocator:
         volume : (n,) shares, optional
             Expected volume: VWAP is drawn too.
         """
-        from research_lib.reporting.plots import save_figure
-        from research_lib.reporting.plots_execution import plot_order
+        from research_lib.reporting.figures.base import save_figure
+        from research_lib.reporting.figures.execution import plot_order
 
         result = self.result or self.optimize()
         baselines = {"TWAP": twap(self.total_shares, self.n_intervals).shares}
@@ -235,7 +250,9 @@ class TradeAllocator:
     def _volume(self, volume: ArrayLike) -> Float:
         expected = numbers("volume", volume)
         if expected.shape != (self.n_intervals,):
-            raise ValidationError(f"volume must be ({self.n_intervals},), one an interval, got shape {expected.shape}")
+            raise ValidationError(
+                f"volume must be ({self.n_intervals},), one an interval, got shape {expected.shape}"
+            )
         return expected
 
     def _settings(self) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, settings
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
 # The same examples everywhere, and none that a busy machine is too slow for.
-settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("steady")
 
 

@@ -39,11 +39,15 @@ def walked(
     )  # fmt: skip
 
 
-def irregular(curve: ImpactCurve, per_interval: int, n_days: int, rng: np.random.Generator) -> pd.DataFrame:
+def irregular(
+    curve: ImpactCurve, per_interval: int, n_days: int, rng: np.random.Generator
+) -> pd.DataFrame:
     """A frame in which every row has a size of its own, both sides."""
     frames = []
     for side in ("buy", "sell"):
-        frame = walked(curve, [1.0], n_days, per_interval=per_interval, side=side).to_frame(len(curve))
+        frame = walked(curve, [1.0], n_days, per_interval=per_interval, side=side).to_frame(
+            len(curve)
+        )
         size = rng.uniform(50, 6000, len(frame))
         slippage = curve.take(frame["interval"].to_numpy()).slippage(size)
         frames.append(frame.assign(trade_size=size, filled=size, avg_slippage=slippage))

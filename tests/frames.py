@@ -23,14 +23,20 @@ def slippage_frame(
 ) -> pd.DataFrame:
     """One snapshot an interval; noise in currency per share, book_noise (n_days, n, 1) and row_noise (n_days, n, K)."""
     n = len(curve)
-    days = pd.bdate_range("2024-03-04", periods=n_days, tz="America/New_York") + pd.Timedelta(hours=9.5)
+    days = pd.bdate_range("2024-03-04", periods=n_days, tz="America/New_York") + pd.Timedelta(
+        hours=9.5
+    )
     opens = days.tz_convert("UTC").as_unit("ns").asi8
     time = (opens[:, None] + np.arange(n) * SESSION_NS // n).ravel()
     slippage = curve.half_spread[:, None] + np.column_stack([curve.impact(x) for x in SIZES])
-    noisy = np.broadcast_to(slippage + np.asarray(book_noise) + np.asarray(row_noise), (n_days, n, len(SIZES)))
+    noisy = np.broadcast_to(
+        slippage + np.asarray(book_noise) + np.asarray(row_noise), (n_days, n, len(SIZES))
+    )
     return pd.DataFrame(
         {
-            "time": pd.DatetimeIndex(np.repeat(time, len(SIZES)).astype("datetime64[ns]"), tz="UTC"),
+            "time": pd.DatetimeIndex(
+                np.repeat(time, len(SIZES)).astype("datetime64[ns]"), tz="UTC"
+            ),
             "interval": np.tile(np.repeat(np.arange(n), len(SIZES)), n_days),
             "side": side,
             "trade_size": np.tile(SIZES, n_days * n),

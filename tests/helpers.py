@@ -69,7 +69,12 @@ class Family:
         self, command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[Any]:
         """As subprocess.Popen, with `environment` added to this process's, and the modules of this process."""
-        marked = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environment or {}), MARK: self.mark}
+        marked = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            **(environment or {}),
+            MARK: self.mark,
+        }
         self.started.append(subprocess.Popen(command, env=marked, **options))
         return self.started[-1]
 
@@ -78,7 +83,10 @@ class Family:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                if (
+                    process.environ().get(MARK) == self.mark
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
                     found.append(process)
         return found
 

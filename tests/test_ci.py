@@ -32,7 +32,9 @@ def _hooks() -> list[dict[str, Any]]:
 
 def _prerequisites() -> dict[str, list[str]]:
     """Targets of the Makefile and what each of them makes first."""
-    lines = re.findall(r"^([a-z]+):([^=#\n]*)(?:#.*)?$", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE)
+    lines = re.findall(
+        r"^([a-z]+):([^=#\n]*)(?:#.*)?$", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE
+    )
     return {target: needs.split() for target, needs in lines}
 
 
@@ -46,13 +48,19 @@ def _targets(command: str) -> list[str]:
 
 def test_every_command_is_a_target_of_the_makefile() -> None:
     steps = [step["run"] for job in _jobs().values() for step in job["steps"] if "run" in step]
-    made = {target for command in [*steps, *(hook["entry"] for hook in _hooks())] for target in _targets(command)}
+    made = {
+        target
+        for command in [*steps, *(hook["entry"] for hook in _hooks())]
+        for target in _targets(command)
+    }
     assert {"test", "check", "lint"} <= made <= set(_prerequisites())
 
 
 def test_two_pythons_on_linux_run_everything_and_arm64_what_precedes_a_commit() -> None:
     jobs = _jobs()
-    runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    runs = {
+        name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()
+    }
     assert runs == {"test": ["make test"], "check": ["make check"]}
     assert jobs["test"]["runs-on"].startswith("ubuntu-")
     assert jobs["check"]["runs-on"] in ARM64
@@ -60,16 +68,24 @@ def test_two_pythons_on_linux_run_everything_and_arm64_what_precedes_a_commit() 
 
 
 def test_the_pythons_are_allowed_and_the_oldest_allowed_is_among_them() -> None:
-    allowed = SpecifierSet(tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]["requires-python"])
+    allowed = SpecifierSet(
+        tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    )
     (oldest,) = (bound.version for bound in allowed if bound.operator == ">=")
     jobs = _jobs()
     for name, job in jobs.items():
-        (given,) = (step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/setup-python@"))
+        (given,) = (
+            step["with"]
+            for step in job["steps"]
+            if step.get("uses", "").startswith("actions/setup-python@")
+        )
         versions = [given["python-version"]]
         if "matrix" in job.get("strategy", {}):
             assert versions == ["${{ matrix.python-version }}"]
             versions = job["strategy"]["matrix"]["python-version"]
-        assert all(isinstance(version, str) for version in versions), f"{name}: YAML reads 3.10 without quotes as 3.1"
+        assert all(isinstance(version, str) for version in versions), (
+            f"{name}: YAML reads 3.10 without quotes as 3.1"
+        )
         assert all(Version(version) in allowed for version in versions), name
         assert oldest in versions, name
         assert given["cache"] == "pip"
@@ -91,8 +107,12 @@ def test_a_job_ends_by_itself_holds_no_secret_and_gives_way_to_the_next_push() -
 
 
 def test_the_hooks_are_the_parts_of_make_check() -> None:
-    assert [target for hook in _hooks() for target in _targets(hook["entry"])] == _prerequisites()["check"]
-    assert all(hook["language"] == "system" and hook["pass_filenames"] is False for hook in _hooks())
+    assert [target for hook in _hooks() for target in _targets(hook["entry"])] == _prerequisites()[
+        "check"
+    ]
+    assert all(
+        hook["language"] == "system" and hook["pass_filenames"] is False for hook in _hooks()
+    )
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
@@ -102,7 +122,11 @@ def test_what_the_documents_tell_to_make_or_to_read_is_there(document: str) -> N
     spans = [*re.findall(r"`([^`\n]+)`", text), *"".join(blocks).splitlines()]
     made = {name for span in spans for name in re.findall(r"\bmake ([a-z]+)", span)}
     assert {"test"} < made <= set(_prerequisites())
-    paths = {span for span in spans if re.fullmatch(r"(research_lib|tests|notebooks|deploy|benchmarks)/[\w./]+", span)}
+    paths = {
+        span
+        for span in spans
+        if re.fullmatch(r"(research_lib|tests|notebooks|deploy|benchmarks)/[\w./]+", span)
+    }
     assert paths
     assert [path for path in sorted(paths) if not (PROJECT_ROOT / path).exists()] == []
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from research_lib.config import ModelConfig, OptimizerConfig, SolverType, data_file, data_folder, read_yaml
+from research_lib.config import (
+    ModelConfig,
+    OptimizerConfig,
+    SolverType,
+    data_file,
+    data_folder,
+    read_yaml,
+)
 from research_lib.errors import MissingDataError, ValidationError
 
 
@@ -37,10 +44,15 @@ def test_defaults_are_the_contracts() -> None:
         ({"min_observations": 0}, "min_observations must be at least 1, got 0"),
         ({"volatility_factor": 11}, "volatility_factor must be at most 10, got 11"),
         ({"progress_logging": 1}, "progress_logging must be true or false, got 1"),
-        ({"min_trade_size": 10, "max_trade_size": 5}, "min_trade_size 10 is above max_trade_size 5"),
+        (
+            {"min_trade_size": 10, "max_trade_size": 5},
+            "min_trade_size 10 is above max_trade_size 5",
+        ),
     ],
 )
-def test_model_settings_outside_their_limits_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_model_settings_outside_their_limits_are_refused(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         ModelConfig(**settings)
 
@@ -50,28 +62,39 @@ def test_model_settings_outside_their_limits_are_refused(settings: dict[str, Any
     [
         ({"max_allocation_ratio": 1.5}, "max_allocation_ratio must be at most 1, got 1.5"),
         ({"max_allocation_ratio": 0}, "max_allocation_ratio must be above 0, got 0"),
-        ({"default_solver": "gurobi"}, "solver 'gurobi' is unknown; choose from auto, analytical, scipy, cvxpy"),
+        (
+            {"default_solver": "gurobi"},
+            "solver 'gurobi' is unknown; choose from auto, analytical, scipy, cvxpy",
+        ),
         ({"timeout_seconds": -1}, "timeout_seconds must be above 0, got -1"),
     ],
 )
-def test_optimizer_settings_outside_their_limits_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_optimizer_settings_outside_their_limits_are_refused(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         OptimizerConfig(**settings)
 
 
 def test_unknown_keys_are_refused_with_the_nearest_valid_one() -> None:
     with pytest.raises(
-        ValidationError, match="ModelConfig setting 'volatilty_factor' is unknown; did you mean 'volatility_factor'"
+        ValidationError,
+        match="ModelConfig setting 'volatilty_factor' is unknown; did you mean 'volatility_factor'",
     ):
         ModelConfig.from_dict({"volatilty_factor": 0.3})
-    with pytest.raises(ValidationError, match="OptimizerConfig setting 'zzz' is unknown; choose from default_solver"):
+    with pytest.raises(
+        ValidationError,
+        match="OptimizerConfig setting 'zzz' is unknown; choose from default_solver",
+    ):
         OptimizerConfig.from_dict({"zzz": 1})
 
 
 def test_settings_load_from_yaml(tmp_path: Path) -> None:
     path = tmp_path / "settings.yml"
     path.write_text("default_solver: analytical\nmax_iterations: 50\n")
-    assert OptimizerConfig.from_yaml(path) == OptimizerConfig(SolverType.ANALYTICAL, max_iterations=50)
+    assert OptimizerConfig.from_yaml(path) == OptimizerConfig(
+        SolverType.ANALYTICAL, max_iterations=50
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,11 +119,15 @@ def test_settings_cannot_be_changed_afterwards() -> None:
         ModelConfig().base_price = 5  # type: ignore[misc]
 
 
-def test_real_data_is_looked_for_where_research_data_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_data_is_looked_for_where_research_data_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here.csv").write_text("x")
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
     assert data_file("here.csv") == tmp_path / "here.csv"
-    with pytest.raises(MissingDataError, match=rf"data file gone.csv is not in {tmp_path}; set RESEARCH_DATA"):
+    with pytest.raises(
+        MissingDataError, match=rf"data file gone.csv is not in {tmp_path}; set RESEARCH_DATA"
+    ):
         data_file("gone.csv")
     monkeypatch.setenv("RESEARCH_DATA", "")
     assert data_folder().name == "data"

@@ -17,7 +17,10 @@ from research_lib.config import PROJECT_ROOT
 
 def _declared() -> dict[str, Requirement]:
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    lines = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
     return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
 
 
@@ -32,7 +35,9 @@ def _locked() -> dict[str, list[Requirement]]:
 def test_environment_yml_says_the_same_as_pyproject() -> None:
     conda = yaml.safe_load((PROJECT_ROOT / "environment.yml").read_text())["dependencies"]
     (by_pip,) = (line["pip"] for line in conda if isinstance(line, dict))
-    assert by_pip.pop() == "--editable ."  # nothing else that is no requirement: pip refuses it there
+    assert (
+        by_pip.pop() == "--editable ."
+    )  # nothing else that is no requirement: pip refuses it there
     lines = [line for line in [*conda, *by_pip] if isinstance(line, str)]
     packages = {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
@@ -50,7 +55,9 @@ def test_the_lock_pins_every_package_within_its_bounds() -> None:
         for pin in locked[name]:
             (specifier,) = pin.specifier
             assert specifier.operator == "=="
-            assert Version(specifier.version) in requirement.specifier, f"{pin} breaks {requirement}"
+            assert Version(specifier.version) in requirement.specifier, (
+                f"{pin} breaks {requirement}"
+            )
 
 
 def test_the_users_packages_are_all_there() -> None:
@@ -96,8 +103,17 @@ def test_modules_and_functions_stay_short_and_documented(path: Path) -> None:
     tree = ast.parse(text)
     for node in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
         assert _body_lines(node) <= 45, f"{node.name} has {_body_lines(node)} lines"
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
-    for node in [child for parent in (tree, *classes) for child in parent.body if isinstance(child, ast.FunctionDef)]:
+    classes = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    for node in [
+        child
+        for parent in (tree, *classes)
+        for child in parent.body
+        if isinstance(child, ast.FunctionDef)
+    ]:
         documented = ast.get_docstring(node) or node.name.startswith("_") or _body_lines(node) <= 3
         assert documented, f"{node.name} is public without a docstring"
 
@@ -113,7 +129,9 @@ FOLDERS = {"evaluation", "execution", "impact", "market", "reporting", "studies"
 
 
 @pytest.mark.parametrize(
-    "path", sorted((PROJECT_ROOT / "tests").rglob("*.py")), ids=lambda p: p.relative_to(PROJECT_ROOT).as_posix()
+    "path",
+    sorted((PROJECT_ROOT / "tests").rglob("*.py")),
+    ids=lambda p: p.relative_to(PROJECT_ROOT).as_posix(),
 )
 def test_tests_speak_to_what_the_folders_export(path: Path) -> None:
     """So that files can move below the folders without a change to any test."""
@@ -122,7 +140,10 @@ def test_tests_speak_to_what_the_folders_export(path: Path) -> None:
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
             modules = [str(node.module)]
-            assert not (modules[0].startswith("research_lib") and any(a.name.startswith("_") for a in node.names))
+            assert not (
+                modules[0].startswith("research_lib")
+                and any(a.name.startswith("_") for a in node.names)
+            )
         else:
             continue
         for module in modules:

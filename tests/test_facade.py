@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from research_lib import ImpactModel, ModelConfig, OptimizerConfig, SolverType, TradeAllocator, ValidationError
+from research_lib import (
+    ImpactModel,
+    ModelConfig,
+    OptimizerConfig,
+    SolverType,
+    TradeAllocator,
+    ValidationError,
+)
 from research_lib.errors import MemoryLimitError, ModelFittingError
 from research_lib.impact import fit_impact
 from research_lib.market import BookSnapshots, Session
@@ -50,7 +57,9 @@ def test_the_printed_block_runs(tmp_path: Path) -> None:
         impact_model=model,
         total_shares=100_000,
         n_intervals=390,
-        config=OptimizerConfig(default_solver=SolverType.CVXPY, max_allocation_ratio=0.3, timeout_seconds=60),
+        config=OptimizerConfig(
+            default_solver=SolverType.CVXPY, max_allocation_ratio=0.3, timeout_seconds=60
+        ),
     )
     result = allocator.optimize()
     shares = result["optimal_allocation"]
@@ -70,18 +79,27 @@ def test_the_printed_block_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("objective", ["cost", "impact"])
 def test_each_solver_gives_the_same_cost(model_type: str, objective: str) -> None:
     model = ImpactModel(model_type=model_type)
-    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(260, 20)), test_fraction=0)
+    model.fit_model(
+        model.estimate_slippage(model.generate_synthetic_orderbook(260, 20)), test_fraction=0
+    )
     # 65 intervals: SLSQP; the next test has trust-constr at 390.
     allocator = TradeAllocator(model, 60_000, n_intervals=65, objective=objective)
     results = {solver: allocator.optimize(solver=solver) for solver in SolverType}
     costs = [result["total_impact"] for result in results.values()]
     assert np.ptp(costs) < 1e-3 * min(costs)
-    assert [r["allocation"].solver for r in results.values()] == ["analytical", "analytical", "scipy", "cvxpy"]
+    assert [r["allocation"].solver for r in results.values()] == [
+        "analytical",
+        "analytical",
+        "scipy",
+        "cvxpy",
+    ]
 
 
 @pytest.mark.slow
 def test_scipy_solves_390_intervals_under_the_printed_settings(fitted: ImpactModel) -> None:
-    config = OptimizerConfig(default_solver=SolverType.SCIPY, max_allocation_ratio=0.3, timeout_seconds=60)
+    config = OptimizerConfig(
+        default_solver=SolverType.SCIPY, max_allocation_ratio=0.3, timeout_seconds=60
+    )
     numeric = TradeAllocator(fitted, 100_000, 390, config).optimize()
     exact = TradeAllocator(fitted, 100_000, 390, config).optimize("analytical")
     assert numeric["allocation"].solver == "scipy"
@@ -118,7 +136,9 @@ def test_a_book_beyond_the_memory_limit_is_refused_before_it_is_built() -> None:
 def test_a_frame_that_would_need_too_large_arrays_is_refused_before_they_are_built() -> None:
     frame = ImpactModel("linear").generate_synthetic_orderbook(26, 5)
     frame.loc[0, "level"] = 10_000_000
-    with pytest.raises(MemoryLimitError, match=r"a frame of 26 times and 10,000,000 levels would need about"):
+    with pytest.raises(
+        MemoryLimitError, match=r"a frame of 26 times and 10,000,000 levels would need about"
+    ):
         ImpactModel("linear").estimate_slippage(frame)
 
 
@@ -129,13 +149,21 @@ def test_accepted_work_stays_within_its_estimate(snapshots: int, levels: int, si
     trade_sizes, many_sizes = np.linspace(100, 1_000, sizes), np.linspace(100, 1_000, MANY * sizes)
     model = ImpactModel("linear", ModelConfig(progress_logging=False))
     books = model.generate_synthetic_orderbook(snapshots, levels)
-    model.estimate_slippage(books.head(2 * levels), trade_sizes)  # what is loaded once is no part of the work
-    generating = _told_mb(lambda small: small.generate_synthetic_orderbook(MANY * snapshots, levels)) / MANY
+    model.estimate_slippage(
+        books.head(2 * levels), trade_sizes
+    )  # what is loaded once is no part of the work
+    generating = (
+        _told_mb(lambda small: small.generate_synthetic_orderbook(MANY * snapshots, levels)) / MANY
+    )
     assert _peak_mb(lambda: model.generate_synthetic_orderbook(snapshots, levels)) < generating
-    framing = _told_mb(lambda small: small.estimate_slippage(books, trade_sizes)) - 0.5  # told in whole MB
+    framing = (
+        _told_mb(lambda small: small.estimate_slippage(books, trade_sizes)) - 0.5
+    )  # told in whole MB
     arrays = BookSnapshots.from_frame(books)
     walking = _told_mb(lambda small: small.estimate_slippage(arrays, many_sizes)) / MANY
-    limited = ImpactModel("linear", ModelConfig(progress_logging=False, memory_limit_mb=framing + walking + 0.5))
+    limited = ImpactModel(
+        "linear", ModelConfig(progress_logging=False, memory_limit_mb=framing + walking + 0.5)
+    )
     assert _peak_mb(lambda: limited.estimate_slippage(books, trade_sizes)) < framing + walking
 
 
@@ -241,7 +269,9 @@ def test_batches_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None
         ImpactModel("linear", ModelConfig(batch_size=10)).estimate_slippage(books)
         loud = caplog.text.count("walked buy snapshots")
         caplog.clear()
-        ImpactModel("linear", ModelConfig(batch_size=10, progress_logging=False)).estimate_slippage(books)
+        ImpactModel("linear", ModelConfig(batch_size=10, progress_logging=False)).estimate_slippage(
+            books
+        )
         quiet = caplog.text.count("walked buy snapshots")
     assert (loud, quiet) == (3, 0)
 
@@ -256,7 +286,9 @@ def test_parallel_processing_walks_in_other_threads_and_changes_nothing() -> Non
         )  # of threads started from here on
         try:
             frames.append(
-                ImpactModel("linear", ModelConfig(batch_size=16, parallel_processing=on)).estimate_slippage(books)
+                ImpactModel(
+                    "linear", ModelConfig(batch_size=16, parallel_processing=on)
+                ).estimate_slippage(books)
             )
         finally:
             threading.setprofile(before)
@@ -273,7 +305,9 @@ def test_numerical_tolerance_reaches_the_fit() -> None:
     for tolerance in (1e-8, 1e-2):
         model = ImpactModel("nonlinear", ModelConfig(numerical_tolerance=tolerance))
         rows = model.estimate_slippage(books)
-        rows["avg_slippage"] = rows["half_spread"] + 1e-5 * rows["trade_size"] + 1e-12 * rows["trade_size"] ** 2
+        rows["avg_slippage"] = (
+            rows["half_spread"] + 1e-5 * rows["trade_size"] + 1e-12 * rows["trade_size"] ** 2
+        )
         rows["censored"] = False  # these are no bounds any more
         zeros.append(len(model.fit_model(rows)["diagnostics"]["bounded"]))
     assert zeros == [0, 390]
@@ -313,7 +347,9 @@ def test_crossed_books_are_refused_with_count_and_time() -> None:
     books = model.generate_synthetic_orderbook(26, 5)
     first = books["time"] == books["time"].iloc[0]
     books.loc[first & (books["side"] == "bid"), "price"] += 50
-    with pytest.raises(ValidationError, match=r"1 of 26 books are crossed .* first at 2024-01-02 14:30"):
+    with pytest.raises(
+        ValidationError, match=r"1 of 26 books are crossed .* first at 2024-01-02 14:30"
+    ):
         model.estimate_slippage(books)
 
 

@@ -38,7 +38,9 @@ def _red(health: dict[str, Any]) -> dict[str, str]:
     assert health["status"] == (
         "healthy" if all(check["healthy"] for check in health["checks"].values()) else "unhealthy"
     )
-    return {name: check["detail"] for name, check in health["checks"].items() if not check["healthy"]}
+    return {
+        name: check["detail"] for name, check in health["checks"].items() if not check["healthy"]
+    }
 
 
 def _kernel_of(folder: Path, argv: list[str]) -> None:
@@ -50,13 +52,18 @@ def _kernel_of(folder: Path, argv: list[str]) -> None:
 
 @pytest.fixture
 def no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _kernel_of(tmp_path / "jupyter", [str(tmp_path / "nowhere" / "python"), "-f", "{connection_file}"])
+    _kernel_of(
+        tmp_path / "jupyter", [str(tmp_path / "nowhere" / "python"), "-f", "{connection_file}"]
+    )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
 
 
 def _in_namespace(mounts: str, command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run after mounts that end with the process; a machine that does not allow them skips the test."""
-    if sys.platform != "linux" or subprocess.run([*IN_NAMESPACE, mounts], capture_output=True, check=False).returncode:
+    if (
+        sys.platform != "linux"
+        or subprocess.run([*IN_NAMESPACE, mounts], capture_output=True, check=False).returncode
+    ):
         pytest.skip("mount namespaces are not allowed here")
     return subprocess.run(
         [*IN_NAMESPACE, f"{mounts} && {shlex.join(command)}"],
@@ -69,7 +76,9 @@ def test_a_working_installation_is_healthy(tmp_path: Path) -> None:
     health = health_check(tmp_path / "reports")
     assert _red(health) == {}
     assert health["data_points"] > 0
-    assert abs(datetime.fromisoformat(health["timestamp"]) - datetime.now(UTC)) < timedelta(minutes=5)
+    assert abs(datetime.fromisoformat(health["timestamp"]) - datetime.now(UTC)) < timedelta(
+        minutes=5
+    )
     backends = {"analytical/multiplier", "cvxpy/CLARABEL", "cvxpy/OSQP", "cvxpy/SCS", "scipy/SLSQP"}
     assert backends | {"model", "kernel", "disk", "memory", "data"} <= set(health["checks"])
     assert json.loads(json.dumps(health)) == health
@@ -90,12 +99,17 @@ def test_a_kernel_without_the_library_and_reports_and_data_that_are_no_folders_a
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['yaml'] = None\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # reaches the kernel only: this process has started already
+    monkeypatch.setenv(
+        "PYTHONPATH", str(tmp_path)
+    )  # reaches the kernel only: this process has started already
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "absent"))
     red = _red(health_check(tmp_path / "file" / "reports"))
     assert list(red) == ["kernel", "disk", "data"]
-    assert "the kernel cannot load the library: ModuleNotFoundError: import of yaml halted" in red["kernel"]
+    assert (
+        "the kernel cannot load the library: ModuleNotFoundError: import of yaml halted"
+        in red["kernel"]
+    )
     assert "Not a directory" in red["disk"]
     assert red["data"] == (
         f"RESEARCH_DATA names {tmp_path}/absent, which is no folder; mount it there, or unset RESEARCH_DATA"
@@ -122,7 +136,9 @@ def test_a_full_disk_is_red(tmp_path: Path) -> None:
         f"mount -t tmpfs -o size=1m none {shlex.quote(str(full))}"
         f" && head -c 1000000 /dev/zero > {shlex.quote(str(full / 'old'))}"
     )
-    ask = "import json, sys, research_lib; print(json.dumps(research_lib.health_check(sys.argv[1])))"
+    ask = (
+        "import json, sys, research_lib; print(json.dumps(research_lib.health_check(sys.argv[1])))"
+    )
     done = _in_namespace(mounts, [sys.executable, "-c", ask, str(full)])
     assert done.returncode == 0, done.stderr
     red = _red(json.loads(done.stdout))
@@ -137,8 +153,13 @@ def test_too_little_disk_or_memory_is_red(tmp_path: Path, monkeypatch: pytest.Mo
     red = _red(health_check(tmp_path / "reports"))
     assert list(red) == ["kernel", "disk", "memory"]
     assert re.search("FileNotFoundError.*nowhere/python", red["kernel"])
-    assert re.fullmatch(r"100 MB free on the disk of .*, a run needs 200; delete old .*", red["disk"])
-    assert red["memory"] == "200 MB free of memory, a run needs 500; end other work, or raise the limit"
+    assert re.fullmatch(
+        r"100 MB free on the disk of .*, a run needs 200; delete old .*", red["disk"]
+    )
+    assert (
+        red["memory"]
+        == "200 MB free of memory, a run needs 500; end other work, or raise the limit"
+    )
 
 
 @pytest.mark.slow
@@ -159,7 +180,9 @@ def test_a_container_s_own_limit_of_memory_counts(
     (folder / used).write_text("4100000000\n")
     (folder / "memory.stat").write_text(f"anon 1\n{reclaimable} 5032704\n")
     mounts = f"mount --bind {shlex.quote(str(tmp_path))} /sys/fs/cgroup"
-    done = _in_namespace(mounts, [sys.executable, "-m", "research_lib", "health", "--alive", "--verbose"])
+    done = _in_namespace(
+        mounts, [sys.executable, "-m", "research_lib", "health", "--alive", "--verbose"]
+    )
     assert done.returncode == 1, done.stderr
     assert _red(json.loads(done.stdout)) == {
         "memory": "200 MB free of memory, a run needs 500; end other work, or raise the limit"
@@ -167,13 +190,17 @@ def test_a_container_s_own_limit_of_memory_counts(
 
 
 @pytest.mark.slow
-def test_a_solver_backend_that_is_not_installed_is_red_also_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
+def test_a_solver_backend_that_is_not_installed_is_red_also_where_ctrl_c_is_ignored(
+    tmp_path: Path,
+) -> None:
     """In a process that cannot import it, as when it was never installed; --verbose tells the reason.
 
     It is started as `nohup` or a job in the background would: SIGINT ignored, in it and in its kernel.
     """
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['clarabel'] = None\n")
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is ignored stays so in a new process
+    before = signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # what is ignored stays so in a new process
     try:
         health = subprocess.Popen(
             [sys.executable, "-m", "research_lib", "health", "--verbose"],
@@ -188,7 +215,9 @@ def test_a_solver_backend_that_is_not_installed_is_red_also_where_ctrl_c_is_igno
         finally:
             health.kill()  # does nothing to a process that has ended
     assert (health.returncode, complained) == (1, "")
-    assert _red(json.loads(said)) == {"cvxpy/CLARABEL": "not installed; install the packages of requirements.lock"}
+    assert _red(json.loads(said)) == {
+        "cvxpy/CLARABEL": "not installed; install the packages of requirements.lock"
+    }
 
 
 @pytest.mark.usefixtures("no_kernel")
@@ -211,7 +240,12 @@ def test_alive_is_not_asked_of_disk_or_data_but_of_memory(
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "not_mounted"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 0))
     assert main(["health", "--alive"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"status", "timestamp", "data_points", "failed"}
+    assert set(json.loads(capsys.readouterr().out)) == {
+        "status",
+        "timestamp",
+        "data_points",
+        "failed",
+    }
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
     assert main(["health", "--alive", "--verbose"]) == 1
     assert set(_red(json.loads(capsys.readouterr().out))) == {"memory"}
@@ -221,7 +255,9 @@ def test_alive_is_not_asked_of_disk_or_data_but_of_memory(
 def test_the_bench_door_runs_the_benchmarks_of_the_project(tmp_path: Path) -> None:
     """Of a copy of the library: first as it is installed, without benchmarks, then beside some."""
     shutil.copytree(
-        PROJECT_ROOT / "research_lib", tmp_path / "research_lib", ignore=shutil.ignore_patterns("__pycache__")
+        PROJECT_ROOT / "research_lib",
+        tmp_path / "research_lib",
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
 
     def bench(*options: str) -> subprocess.CompletedProcess[str]:
@@ -235,6 +271,8 @@ def test_the_bench_door_runs_the_benchmarks_of_the_project(tmp_path: Path) -> No
     assert alone.returncode == 2
     assert "holds no benchmarks" in alone.stderr
     (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "__main__.py").write_text("import sys\nprint(sys.argv[1:])\nsys.exit(1)\n")
+    (tmp_path / "benchmarks" / "__main__.py").write_text(
+        "import sys\nprint(sys.argv[1:])\nsys.exit(1)\n"
+    )
     beside = bench("--output", "page.md")
     assert (beside.returncode, beside.stdout) == (1, "['--output', 'page.md']\n")

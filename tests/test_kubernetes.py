@@ -54,7 +54,11 @@ def _pod(manifest: Manifest) -> Manifest:
     spec = manifest["spec"]
     if manifest["kind"] == "Pod":
         return {"metadata": {"labels": {}, **manifest["metadata"]}, "spec": spec}
-    template = spec["jobTemplate"]["spec"]["template"] if manifest["kind"] == "CronJob" else spec["template"]
+    template = (
+        spec["jobTemplate"]["spec"]["template"]
+        if manifest["kind"] == "CronJob"
+        else spec["template"]
+    )
     return dict(template)
 
 
@@ -77,11 +81,16 @@ def test_each_manifest_is_as_the_schema_says(name: str, version: str) -> None:
     [
         (("spec", "replica"), 3),
         (("spec", "replicas"), "three"),
-        (("spec", "template", "spec", "containers", 0, "livenessProbe", "exec", "command"), "health"),
+        (
+            ("spec", "template", "spec", "containers", 0, "livenessProbe", "exec", "command"),
+            "health",
+        ),
         (("spec", "template", "spec", "containers", 0, "resources", "limit"), {"cpu": "2"}),
     ],
 )
-def test_the_schema_would_refuse_a_misspelt_or_mistyped_field(path: tuple[Any, ...], value: object) -> None:
+def test_the_schema_would_refuse_a_misspelt_or_mistyped_field(
+    path: tuple[Any, ...], value: object
+) -> None:
     broken = copy.deepcopy(NAMED["Deployment/dask-worker"])
     inner: Any = broken
     for key in path[:-1]:
@@ -94,7 +103,11 @@ def test_the_schema_would_refuse_a_misspelt_or_mistyped_field(path: tuple[Any, .
 def test_every_manifest_is_listed_and_every_listed_file_is_there() -> None:
     files = {path.name for path in (FOLDER / "base").iterdir()} - {"kustomization.yaml"}
     base = _kustomization("base")
-    generated = {file for one in base["configMapGenerator"] for file in [*one.get("envs", []), *one.get("files", [])]}
+    generated = {
+        file
+        for one in base["configMapGenerator"]
+        for file in [*one.get("envs", []), *one.get("files", [])]
+    }
     assert files == {*base["resources"], *generated}
     release = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]["version"]
     for overlay, file in OVERLAYS.items():
@@ -114,8 +127,12 @@ def test_three_workers_with_the_resources_and_probes_that_were_asked_for() -> No
     }
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         # A full disk or a missing mount makes a worker not ready; a restart would only lose its runs.
-        assert container[probe]["exec"]["command"] == HEALTH + ["--alive"] * (probe == "livenessProbe")
-        assert container[probe]["timeoutSeconds"] >= 60  # ten times what it takes on an idle machine
+        assert container[probe]["exec"]["command"] == HEALTH + ["--alive"] * (
+            probe == "livenessProbe"
+        )
+        assert (
+            container[probe]["timeoutSeconds"] >= 60
+        )  # ten times what it takes on an idle machine
 
 
 def test_what_is_referred_to_exists() -> None:
@@ -131,7 +148,11 @@ def test_what_is_referred_to_exists() -> None:
     claims = {one["metadata"]["name"] for one in BASE if one["kind"] == "PersistentVolumeClaim"}
     for name, pod in PODS.items():
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
-        used = {v["persistentVolumeClaim"]["claimName"] for v in volumes.values() if "persistentVolumeClaim" in v}
+        used = {
+            v["persistentVolumeClaim"]["claimName"]
+            for v in volumes.values()
+            if "persistentVolumeClaim" in v
+        }
         used_maps = {v["configMap"]["name"] for v in volumes.values() if "configMap" in v}
         assert used <= claims
         for container in pod["spec"]["containers"]:
@@ -150,7 +171,10 @@ def test_no_pod_is_root_or_holds_a_token_or_more_than_its_limits() -> None:
         assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
         assert pod["spec"]["automountServiceAccountToken"] is False
     for container in _containers():
-        assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
         assert set(container["resources"]["limits"]) == {"cpu", "memory"}
 
 
@@ -169,7 +193,11 @@ def test_the_commands_of_scheduler_and_worker_make_a_cluster(tmp_path: Path) -> 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    local = {"dask-scheduler:8786": address, "8786": address.split(":")[1], "/scratch": str(tmp_path)}
+    local = {
+        "dask-scheduler:8786": address,
+        "8786": address.split(":")[1],
+        "/scratch": str(tmp_path),
+    }
     processes = []
     try:
         for name in ("scheduler", "worker"):
@@ -177,7 +205,11 @@ def test_the_commands_of_scheduler_and_worker_make_a_cluster(tmp_path: Path) -> 
             command = [_replaced(part, local) for part in container["command"]]
             assert command[:2] == ["dask", name]
             command[0] = str(Path(sys.executable).with_name("dask"))
-            processes.append(subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True))
+            processes.append(
+                subprocess.Popen(
+                    command, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
+                )
+            )
         with Client(f"tcp://{address}", timeout=OUTER_LIMIT) as client:
             client.wait_for_workers(2, timeout=OUTER_LIMIT)
             workers = client.scheduler_info()["workers"].values()
@@ -203,7 +235,9 @@ def test_the_run_is_a_call_that_the_command_line_takes_of_a_grid_that_can_be_run
     arguments = container["args"]
     assert _after("--grid", arguments) == "/etc/research/grid.yml"
     assert _after("--scheduler", arguments) == "tcp://dask-scheduler:8786"
-    absent = str(tmp_path / "grid.yml")  # so that nothing runs: what the parser does not take would be refused before
+    absent = str(
+        tmp_path / "grid.yml"
+    )  # so that nothing runs: what the parser does not take would be refused before
     assert main([_replaced(part, {"/etc/research/grid.yml": absent}) for part in arguments]) == 2
     assert f"settings file {absent} does not exist" in capsys.readouterr().err
     runs = load_grid(FOLDER / "base" / "grid.yml")
@@ -220,10 +254,17 @@ def test_what_a_worker_s_pod_may_use_is_below_its_limit_and_said_beside_it() -> 
     given = dict(part.split("=") for part in worker["command"] if "=" in part)
     n, own = int(given["--nworkers"]), int(given["--memory-limit"].removesuffix("MB"))
     limit = int(worker["resources"]["limits"]["memory"].removesuffix("Gi")) * 2**30 / 1e6
-    fits, notebooks = (nanny + probes + n * one for one in (own, at_rest + beside_kernel + notebook))
-    assert max(fits, notebooks) <= limit - n * 100  # a notebook's memory is looked at five times a second
+    fits, notebooks = (
+        nanny + probes + n * one for one in (own, at_rest + beside_kernel + notebook)
+    )
+    assert (
+        max(fits, notebooks) <= limit - n * 100
+    )  # a notebook's memory is looked at five times a second
     comment = (FOLDER / "base" / "worker.yaml").read_text()
-    assert f"70 (their nanny) + 350 (probes) + {n} x {own:,} = {fits:,} of {limit:,.0f} (4Gi)" in comment
+    assert (
+        f"70 (their nanny) + 350 (probes) + {n} x {own:,} = {fits:,} of {limit:,.0f} (4Gi)"
+        in comment
+    )
     assert f"(200), the process beside its kernel (100) and a notebook ({notebook:,.0f}:" in comment
     assert own == at_rest + beside_kernel + notebook
 
@@ -244,7 +285,10 @@ def test_kustomize_renders_manifests_that_are_as_the_schema_says(overlay: str) -
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed; the manifests themselves were validated")
     done = subprocess.run(
-        ["kubectl", "kustomize", str(FOLDER / "overlays" / overlay)], capture_output=True, text=True, check=True
+        ["kubectl", "kustomize", str(FOLDER / "overlays" / overlay)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     rendered = list(yaml.safe_load_all(done.stdout))
     assert len(rendered) == len(BASE) + 1 + 2  # the overlay's own, and two generated ConfigMaps
@@ -260,6 +304,9 @@ def test_kustomize_renders_manifests_that_are_as_the_schema_says(overlay: str) -
 
 
 def test_a_run_ends_by_itself_and_is_not_repeated() -> None:
-    for spec in (NAMED["Job/report"]["spec"], NAMED["CronJob/report"]["spec"]["jobTemplate"]["spec"]):
+    for spec in (
+        NAMED["Job/report"]["spec"],
+        NAMED["CronJob/report"]["spec"]["jobTemplate"]["spec"],
+    ):
         assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (0, 28800)
     assert "--strict" in PODS["CronJob/report"]["spec"]["containers"][0]["args"]

@@ -18,7 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_lib import ImpactModel, ModelConfig, PerformanceMonitor, TradeAllocator, configure_logging
+from research_lib import (
+    ImpactModel,
+    ModelConfig,
+    PerformanceMonitor,
+    TradeAllocator,
+    configure_logging,
+)
 from research_lib.errors import ValidationError
 from research_lib.monitoring import MONITOR
 
@@ -36,11 +42,15 @@ def _restore_logger() -> Iterator[None]:
     logger.setLevel(level)
 
 
-def test_the_format_reaches_stream_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_format_reaches_stream_and_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "logs" / "run.log"
     configure_logging(logging.INFO, path)
     logging.getLogger("research_lib.impact.model").info("fitted %d", 3)
-    pattern = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - research_lib.impact.model - INFO - fitted 3\n"
+    pattern = (
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - research_lib.impact.model - INFO - fitted 3\n"
+    )
     assert re.fullmatch(pattern, path.read_text())
     assert re.fullmatch(pattern, capsys.readouterr().err)
 
@@ -73,7 +83,11 @@ def test_importing_is_silent_and_loads_nothing_heavy() -> None:
         "assert not heavy, heavy; assert not logging.getLogger('research_lib').handlers"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=OUTER_LIMIT
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=OUTER_LIMIT,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -85,7 +99,9 @@ def test_quantiles_are_numpys_to_four_digits(rng: np.random.Generator) -> None:
     found = monitor.summary()["walk"]
     assert (found["count"], found["failed"], found["max"]) == (501, 0, seconds.max())
     assert found["mean"] == pytest.approx(seconds.mean(), rel=1e-12)
-    assert [found["median"], found["p95"]] == pytest.approx(np.quantile(seconds, [0.5, 0.95]), rel=5e-4)
+    assert [found["median"], found["p95"]] == pytest.approx(
+        np.quantile(seconds, [0.5, 0.95]), rel=5e-4
+    )
 
 
 @given(st.lists(st.lists(st.integers(0, 2**20), max_size=20), min_size=1, max_size=4))
@@ -113,7 +129,10 @@ def test_threads_lose_no_record() -> None:
     switch = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        threads = [threading.Thread(target=lambda: [monitor.record("x", 0.5) for _ in range(2_000)]) for _ in range(8)]
+        threads = [
+            threading.Thread(target=lambda: [monitor.record("x", 0.5) for _ in range(2_000)])
+            for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -142,13 +161,21 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", sorted({"fork", "spawn"} & set(multiprocessing.get_all_start_methods())))
-def test_processes_merge_without_counting_the_parents_records_twice(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    "method", sorted({"fork", "spawn"} & set(multiprocessing.get_all_start_methods()))
+)
+def test_processes_merge_without_counting_the_parents_records_twice(
+    tmp_path: Path, method: str
+) -> None:
     """From a program of one thread: a fork of the tests' own process may copy a lock that another thread holds."""
     script = tmp_path / "program.py"
     script.write_text(IN_PROCESSES)
     done = subprocess.run(
-        [sys.executable, str(script), method], capture_output=True, text=True, check=False, timeout=OUTER_LIMIT
+        [sys.executable, str(script), method],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=OUTER_LIMIT,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"in a process": 3, "of the parent": 1}
@@ -171,7 +198,10 @@ def test_what_is_no_duration_is_refused(seconds: float) -> None:
 
 
 def test_records_that_no_monitor_wrote_are_refused() -> None:
-    with pytest.raises(ValidationError, match=r"not as PerformanceMonitor.to_dict writes them \(KeyError: 'failed'\)"):
+    with pytest.raises(
+        ValidationError,
+        match=r"not as PerformanceMonitor.to_dict writes them \(KeyError: 'failed'\)",
+    ):
         PerformanceMonitor().merge({"operations": {"fit": {}}, "peak_memory_mb": 1})
 
 
@@ -203,7 +233,11 @@ def test_the_peak_is_this_process_and_grows_with_what_it_holds() -> None:
         "before = peak(); held = np.ones(25_000_000); assert 190 < peak() - before < 260, (before, peak())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=OUTER_LIMIT
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=OUTER_LIMIT,
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -231,7 +265,9 @@ def test_a_level_may_be_written_small() -> None:
     assert configure_logging("info").level == logging.INFO
 
 
-@pytest.mark.parametrize(("operation", "seconds"), [("x", "3"), (None, 1.0), ("x", None), ("x", -1.0)])
+@pytest.mark.parametrize(
+    ("operation", "seconds"), [("x", "3"), (None, 1.0), ("x", None), ("x", -1.0)]
+)
 def test_what_is_no_duration_of_an_operation_is_refused(operation: Any, seconds: Any) -> None:
     with pytest.raises(ValidationError, match="must be"):
         PerformanceMonitor().record(operation, seconds)
@@ -239,7 +275,13 @@ def test_what_is_no_duration_of_an_operation_is_refused(operation: Any, seconds:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"counts": []}, {"counts": [[1.0, -1]]}, {"failed": 2}, {"total": float("nan")}, {"counts": [[float("nan"), 1]]}],
+    [
+        {"counts": []},
+        {"counts": [[1.0, -1]]},
+        {"failed": 2},
+        {"total": float("nan")},
+        {"counts": [[float("nan"), 1]]},
+    ],
 )
 def test_impossible_timings_do_not_merge(changed: dict[str, Any]) -> None:
     known = {"failed": 0, "total": 1.0, "max": 1.0, "counts": [[1.0, 1]], **changed}

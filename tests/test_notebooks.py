@@ -17,7 +17,9 @@ from research_lib.config import PROJECT_ROOT
 from research_lib.reporting import Project
 
 PATHS = sorted((PROJECT_ROOT / "notebooks").glob("*.ipynb"))
-CHECKED_OUTPUT = "# NBVAL_CHECK_OUTPUT"  # nbval's own word for a cell whose stored output it compares
+CHECKED_OUTPUT = (
+    "# NBVAL_CHECK_OUTPUT"  # nbval's own word for a cell whose stored output it compares
+)
 OUTER_LIMIT = 300  # seconds; the two tiny notebooks take a few, this only keeps a hang from lasting
 
 
@@ -70,10 +72,14 @@ def test_outputs_are_stored_only_where_they_are_compared(notebook: Any) -> None:
     assert len(checked) >= 4
     for cell in _code(notebook):
         assert bool(cell.outputs) == (cell in checked), cell.id
-        assert (cell.execution_count is not None) == (cell in checked), "nbval takes a cell without a count as not run"
+        assert (cell.execution_count is not None) == (cell in checked), (
+            "nbval takes a cell without a count as not run"
+        )
     for cell in checked:
         stored = "".join(part for output in cell.outputs for part in _texts(output))
-        assert any(letter.isdigit() for letter in stored), f"{cell.id} stores no number that could differ"
+        assert any(letter.isdigit() for letter in stored), (
+            f"{cell.id} stores no number that could differ"
+        )
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
 
 
@@ -84,7 +90,11 @@ def test_no_machine_paths(notebook: Any) -> None:
 
 
 def _texts(output: Any) -> list[str]:
-    return [output.text] if output.output_type == "stream" else [str(part) for part in output.data.values()]
+    return (
+        [output.text]
+        if output.output_type == "stream"
+        else [str(part) for part in output.data.values()]
+    )
 
 
 @pytest.mark.slow
@@ -99,16 +109,32 @@ def test_nbval_notices_one_changed_digit_of_a_stored_table(tmp_path: Path) -> No
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell(
-                cell, execution_count=1, outputs=[nbformat.v4.new_output("execute_result", data, execution_count=1)]
+                cell,
+                execution_count=1,
+                outputs=[nbformat.v4.new_output("execute_result", data, execution_count=1)],
             )
             for cell, data in ((marked, shown), (source, changed), (marked, changed))
         ],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
     )
     path = tmp_path / "tiny.ipynb"
     nbformat.write(notebook, path)
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-rA", "-p", "no:cacheprovider", str(path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=OUTER_LIMIT)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "-q",
+        "-rA",
+        "-p",
+        "no:cacheprovider",
+        str(path),
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=OUTER_LIMIT
+    )
     assert re.findall(r"^(PASSED|FAILED) tiny.ipynb::Cell (\d)", _plain(done.stdout), re.MULTILINE) == [
         ("PASSED", "0"), ("PASSED", "1"), ("FAILED", "2"),
     ], done.stdout  # fmt: skip

@@ -28,11 +28,15 @@ print(json.dumps([before, peak_memory_mb(), here, available_memory_mb()]))
 """
 
 
-@pytest.mark.parametrize("missing", [["/proc/self/status", "/sys"], ["/proc/self/status", "/sys", "resource"]], ids=str)
+@pytest.mark.parametrize(
+    "missing", [["/proc/self/status", "/sys"], ["/proc/self/status", "/sys", "resource"]], ids=str
+)
 def test_memory_is_measured_without(missing: list[str]) -> None:
     if "resource" in missing and sys.platform == "darwin":
         pytest.skip("psutil tells no peak there, and macOS has resource")
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *missing], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *missing], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     before, after, here, available = json.loads(done.stdout)
     assert 10 < before < 5_000, "MB, whatever the system's unit"

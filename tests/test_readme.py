@@ -10,12 +10,18 @@ from helpers import real_data
 
 from research_lib.config import PROJECT_ROOT
 
-READERS_OWN = ("7203.csv", "tokyo", "tcp://")  # a file, what was read from it, a cluster: the reader's own
+READERS_OWN = (
+    "7203.csv",
+    "tokyo",
+    "tcp://",
+)  # a file, what was read from it, a cluster: the reader's own
 NEEDS_DATA = re.compile(r'data_file\("([^"]+)"\)')
 
 
 @pytest.mark.slow
-def test_every_python_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_python_block_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

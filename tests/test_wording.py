@@ -25,7 +25,11 @@ def test_counts_are_exact() -> None:
 
 def test_percentages_and_residuals_show_no_meaningless_digits() -> None:
     assert [percent(0.06), percent(72.25), percent(0)] == ["0.1", "72.2", "0.0"]
-    assert [residual(2e-16), residual(0), residual(-3.4e-7)] == ["below 1e-12", "below 1e-12", "3e-07"]
+    assert [residual(2e-16), residual(0), residual(-3.4e-7)] == [
+        "below 1e-12",
+        "below 1e-12",
+        "3e-07",
+    ]
 
 
 def test_p_values_below_a_thousandth_have_no_digits() -> None:

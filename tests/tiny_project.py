@@ -80,14 +80,20 @@ def tiny_project(folder: Path) -> Project:
     cell = nbformat.v4.new_code_cell
     cells = [cell(PARAMETERS, metadata={"tags": ["parameters"]}), cell(STORY)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), project.notebook("strategy"))
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata=kernel), project.notebook("strategy")
+    )
     for section, template in TEMPLATES.items():
         (project.templates / f"{section}_summary.md.j2").write_text(template)
     return project
 
 
 def write_configuration(
-    project: Project, name: str, sections: Sequence[str] = ("strategy",), title: str = "", **parameters: Any
+    project: Project,
+    name: str,
+    sections: Sequence[str] = ("strategy",),
+    title: str = "",
+    **parameters: Any,
 ) -> None:
     """One run of the tiny notebook, or of its two sections; parameters are those of the first."""
     content: dict[str, Any] = {"title": title or f"tiny {name}", "sections": list(sections)}
@@ -108,7 +114,9 @@ def write_grid(project: Project, name: str, seeds: Iterable[int] = (1, 2), **sha
 def tiny_again(folder: Path) -> Project:
     """The project that `tiny_project` left in a folder."""
     sections = dict.fromkeys(TEMPLATES, "tiny.ipynb")
-    return Project(folder / "notebooks", folder / "configs", folder / "templates", folder / "reports", sections)
+    return Project(
+        folder / "notebooks", folder / "configs", folder / "templates", folder / "reports", sections
+    )
 
 
 def command(project: Project, *arguments: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Whether it worked: schedules replayed on recorded books, the bound, and honest intervals."""
 
 from research_lib.evaluation.bound import attainable_share, clairvoyant
-from research_lib.evaluation.dispersion import dispersion_needed, dispersion_table
 from research_lib.evaluation.forecast import (
     Forecast,
     LiquidityProfile,
@@ -14,9 +13,15 @@ from research_lib.evaluation.forecast import (
     observed,
     rolling,
 )
-from research_lib.evaluation.inference import compare, days_to_detect, losses, pair, saving_interval, superior_ability
+from research_lib.evaluation.inference import (
+    compare,
+    days_to_detect,
+    losses,
+    pair,
+    saving_interval,
+    superior_ability,
+)
 from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.model_choice import compare_forms, model_confidence_set
 from research_lib.evaluation.orders import Order
 from research_lib.evaluation.panel import compare_groups, panel, size_label
 from research_lib.evaluation.phantom import decompose_saving, null_savings
@@ -30,8 +35,22 @@ from research_lib.evaluation.protocol import (
     walk_forward,
 )
 from research_lib.evaluation.replay import Execution, replay
-from research_lib.evaluation.shortfall import Shortfall, implementation_shortfall, tca_table, vwap_slippage
-from research_lib.evaluation.strategies import Adaptive, Pov, Scheduled, StaticOptimal, Strategy, Twap, Vwap, run
+from research_lib.evaluation.shortfall import (
+    Shortfall,
+    implementation_shortfall,
+    tca_table,
+    vwap_slippage,
+)
+from research_lib.evaluation.strategies import (
+    Adaptive,
+    Pov,
+    Scheduled,
+    StaticOptimal,
+    Strategy,
+    Twap,
+    Vwap,
+    run,
+)
 
 __all__ = [
     "Adaptive",
@@ -55,13 +74,10 @@ __all__ = [
     "attainable_share",
     "clairvoyant",
     "compare",
-    "compare_forms",
     "compare_groups",
     "days_to_detect",
     "decaying",
     "decompose_saving",
-    "dispersion_needed",
-    "dispersion_table",
     "evaluate",
     "expected_curve",
     "forecast_scores",
@@ -69,7 +85,6 @@ __all__ = [
     "known_before",
     "losses",
     "mid_volatility",
-    "model_confidence_set",
     "null_savings",
     "observed",
     "pair",

@@ -10,14 +10,17 @@ from research_lib.errors import ValidationError
 from research_lib.evaluation.filling import cheapest_first
 from research_lib.evaluation.ladder import Ladder
 from research_lib.evaluation.replay import Execution, as_caps, settled
-from research_lib.market.book import BookSnapshots
+from research_lib.market import BookSnapshots
 
 BOUND = "clairvoyant"
 ROUNDING = 1e-9
 
 
 def clairvoyant(
-    books: BookSnapshots | Ladder, total_shares: float, side: str, max_shares: ArrayLike | None = None
+    books: BookSnapshots | Ladder,
+    total_shares: float,
+    side: str,
+    max_shares: ArrayLike | None = None,
 ) -> Execution:
     r"""The S cheapest shares of all books together: what perfect foresight would have paid.
 
@@ -47,7 +50,9 @@ def clairvoyant(
     filled, cost = np.zeros(n), np.zeros(n)
     total = number("total_shares", total_shares, 0)
     order = np.argsort(ladder.premium, axis=None, kind="stable")
-    left = cheapest_first(ladder.premium, ladder.size, order, as_caps(max_shares, n), total, filled, cost)
+    left = cheapest_first(
+        ladder.premium, ladder.size, order, as_caps(max_shares, n), total, filled, cost
+    )
     shares = filled.copy()
     shares[-1] += left
     return settled(BOUND, shares, filled, left, cost, ladder, "the books themselves")

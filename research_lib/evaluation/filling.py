@@ -172,7 +172,9 @@ def decide(t: int, stop: int, remaining: float, quoted: bool, premium: Float, sh
     low, high = -1, 2 * N_BINS  # at `low` there is too little; at `high` all that there is counts
     while high - low > 1:
         middle = (low + high) // 2
-        now = min(on_display(premium, shown, math.exp(log_lowest + (middle + ROUNDING) * STEP)), caps[t])
+        now = min(
+            on_display(premium, shown, math.exp(log_lowest + (middle + ROUNDING) * STEP)), caps[t]
+        )
         lacking = remaining - now
         if lacking <= supply_to_come(
             middle, t, stop, supply, log_spread, depth, risk * remaining, log_lowest, caps, lacking
@@ -200,7 +202,17 @@ def fill_adaptive(start: int, stop: int, total: float, caps: Float, premium: Flo
     for t in range(start, stop):
         row = min(t, len(log_spread) - 1)
         log_lowest = math.log(CHEAPEST * reference_premium(seen_premium, seen_size, t))
-        seen_supply(t, log_premium, seen_size, quoted, log_spread[row], depth[row], weights, log_lowest, supply)
+        seen_supply(
+            t,
+            log_premium,
+            seen_size,
+            quoted,
+            log_spread[row],
+            depth[row],
+            weights,
+            log_lowest,
+            supply,
+        )
         want = decide(t, stop, remaining, quoted[t], seen_premium[t], seen_size[t], supply, log_spread[row], depth[row],
                       risk, log_lowest, caps, caution)  # fmt: skip
         filled[t - start], cost[t - start] = walk(premium[t], size[t], want, eaten)

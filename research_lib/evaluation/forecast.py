@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.evaluation.ladder import Ladder
-from research_lib.market.synthetic import SyntheticMarket
+from research_lib.market import SyntheticMarket
 
 Float = NDArray[np.float64]
 # Own trend only after this many books: two points are no trend.
@@ -41,10 +41,14 @@ class LiquidityProfile(Record):
         for name in ("spread", "depth"):
             shape = np.array(self[name], float)
             if shape.ndim != 1 or not (np.isfinite(shape) & (shape > 0)).all():
-                raise ValidationError(f"{name} of the profile of {self.source} must be (n,), finite and above 0")
+                raise ValidationError(
+                    f"{name} of the profile of {self.source} must be (n,), finite and above 0"
+                )
             object.__setattr__(self, name, shape / shape.mean())
         if self.spread.shape != self.depth.shape:
-            raise ValidationError(f"profile has {len(self.spread)} spreads and {len(self.depth)} depths")
+            raise ValidationError(
+                f"profile has {len(self.spread)} spreads and {len(self.depth)} depths"
+            )
 
     def __len__(self) -> int:
         return len(self.spread)
@@ -55,7 +59,9 @@ class LiquidityProfile(Record):
         return cls(np.ones(n_intervals), np.ones(n_intervals), "flat")
 
     @classmethod
-    def from_ladders(cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05) -> LiquidityProfile:
+    def from_ladders(
+        cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05
+    ) -> LiquidityProfile:
         """The mean shape of some days, smoothed by a Gaussian kernel.
 
         Parameters
@@ -166,10 +172,16 @@ class TiltedShape(Forecast):
         x = np.where(known, log_shape[: len(seen)], 0.0)
         y = np.log(np.where(known, seen, 1.0))
         n = np.maximum(np.cumsum(known), 1)
-        (sum_x, sum_y, sum_xx, sum_xy, sum_ee) = (np.cumsum(part) for part in (x, y, x * x, x * y, (y - x) ** 2))
+        (sum_x, sum_y, sum_xx, sum_xy, sum_ee) = (
+            np.cumsum(part) for part in (x, y, x * x, x * y, (y - x) ** 2)
+        )
         xx, xy = sum_xx - sum_x**2 / n, sum_xy - sum_x * sum_y / n
-        weight = self.memory * np.maximum(sum_ee - (sum_y - sum_x) ** 2 / n, 0.0) / n / self.deviation**2
-        kappa = np.divide(weight + xy, weight + xx, out=np.ones(len(seen)), where=weight + xx > 1e-12)
+        weight = (
+            self.memory * np.maximum(sum_ee - (sum_y - sum_x) ** 2 / n, 0.0) / n / self.deviation**2
+        )
+        kappa = np.divide(
+            weight + xy, weight + xx, out=np.ones(len(seen)), where=weight + xx > 1e-12
+        )
         return np.clip(kappa, 0.0, 2.0)
 
 
@@ -202,7 +214,9 @@ def decaying(half_life: float, n_books: int = 390) -> Float:
 
 
 def forecast_scores(
-    forecasts: Mapping[str, tuple[Forecast, Float]], days: Sequence[Ladder], horizons: Sequence[int] = (1, 10, 60)
+    forecasts: Mapping[str, tuple[Forecast, Float]],
+    days: Sequence[Ladder],
+    horizons: Sequence[int] = (1, 10, 60),
 ) -> pd.DataFrame:
     r"""Root mean squared error of log spread and log depth, h intervals ahead.
 
@@ -253,14 +267,21 @@ def observed(ladder: Ladder) -> tuple[Float, Float]:
     return half_spread, np.where(quoted, ladder.depth, np.nan)
 
 
-def _errors(forecast: Forecast, weights: Float, day: Ladder, horizons: Sequence[int]) -> dict[str, Float]:
+def _errors(
+    forecast: Forecast, weights: Float, day: Ladder, horizons: Sequence[int]
+) -> dict[str, Float]:
     log_spread, depth = forecast.paths(day)
     half_spread, shown = observed(day)
     result = {}
-    for name, shapes, seen in (("spread", log_spread, half_spread), ("depth", np.log(depth), shown)):
+    for name, shapes, seen in (
+        ("spread", log_spread, half_spread),
+        ("depth", np.log(depth), shown),
+    ):
         log_seen = np.log(seen)
         for h in horizons:
-            result[f"{name}_{h}"] = _ahead(np.broadcast_to(shapes, (len(day), len(day))), log_seen, weights, h)
+            result[f"{name}_{h}"] = _ahead(
+                np.broadcast_to(shapes, (len(day), len(day))), log_seen, weights, h
+            )
     return result
 
 
@@ -268,7 +289,9 @@ def _ahead(shapes: Float, log_seen: Float, weights: Float, horizon: int) -> Floa
     """Errors of the forecasts made at t = 0 .. n - 1 - horizon, of log values (n,) and log shapes (n, n)."""
     n = len(log_seen)
     age = np.arange(n)[:, None] - np.arange(n)
-    weight = np.where((age >= 0) & (age < len(weights)), weights[np.clip(age, 0, len(weights) - 1)], 0.0)
+    weight = np.where(
+        (age >= 0) & (age < len(weights)), weights[np.clip(age, 0, len(weights) - 1)], 0.0
+    )
     weight = np.where(np.isfinite(log_seen), weight, 0.0)
     total = weight.sum(axis=1)
     above = np.sum(weight * (np.where(np.isfinite(log_seen), log_seen, 0.0) - shapes), axis=1)

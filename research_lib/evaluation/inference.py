@@ -13,11 +13,11 @@ from scipy import stats
 from research_lib.config import Record, number
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.bound import BOUND, attainable
-from research_lib.evaluation.model_choice import FEWEST_DAYS
 from research_lib.evaluation.replay import Execution
-from research_lib.market.sessions import Session
+from research_lib.market import Session
 
 Float = NDArray[np.float64]
+MIN_DAYS = 8
 RULER = "TWAP"
 BY_DAY = "bootstrap of whole days, studentised"
 WITHIN = "stationary bootstrap of intervals: too few days to draw days"
@@ -49,7 +49,9 @@ class Pairs(Record):
         names = sorted(set(self.days))
         sums = np.zeros((len(names), COLUMNS))
         for day, trio in zip(self.days, self.executions, strict=True):
-            sums[names.index(day)] += [value for one in trio for value in (one.cost, float(one.filled.sum()))]
+            sums[names.index(day)] += [
+                value for one in trio for value in (one.cost, float(one.filled.sum()))
+            ]
         return sums
 
     def by_interval(self) -> Float:
@@ -64,7 +66,9 @@ class Pairs(Record):
         return sums
 
 
-def pair(executions: Iterable[Execution], ruler: str = RULER, session: Session | None = None) -> dict[str, Pairs]:
+def pair(
+    executions: Iterable[Execution], ruler: str = RULER, session: Session | None = None
+) -> dict[str, Pairs]:
     """Each strategy's orders beside those of the ruler and the bound, by day, symbol, start, length, side and size.
 
     Raises
@@ -75,7 +79,14 @@ def pair(executions: Iterable[Execution], ruler: str = RULER, session: Session |
     found: dict[str, dict[Key, Execution]] = {}
     for one in _checked(executions):
         day = str((session or Session()).days(one.time[:1])[0])
-        key = (day, one.symbol, int(one.time[0]), len(one.time), one.side, round(one.total_shares, 6))
+        key = (
+            day,
+            one.symbol,
+            int(one.time[0]),
+            len(one.time),
+            one.side,
+            round(one.total_shares, 6),
+        )
         if key in found.setdefault(one.name, {}):
             raise ValidationError(
                 f"{one.name} has the {one.side} of {one.total_shares:,.6g} {one.symbol or 'shares'} on {day} twice"
@@ -144,12 +155,18 @@ def compare(
     paired, draws = pair(executions, ruler, session), number("n_draws", n_draws, 99, integer=True)
     if not (ruler in paired and paired[ruler].executions):
         lost = paired[ruler].incomplete if ruler in paired else 0
-        raise InsufficientDataError(f"none of {lost} orders was completed by {ruler} and the bound; lower their size")
+        raise InsufficientDataError(
+            f"none of {lost} orders was completed by {ruler} and the bound; lower their size"
+        )
     rows = {name: _summary(pairs, level, draws, seed) for name, pairs in paired.items()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy").sort_values("cost_bps")
+    return (
+        pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy").sort_values("cost_bps")
+    )
 
 
-def saving_interval(sums: Float, *, by_day: bool, level: float = 0.95, n_draws: int = 999, seed: int = 0) -> Float:
+def saving_interval(
+    sums: Float, *, by_day: bool, level: float = 0.95, n_draws: int = 999, seed: int = 0
+) -> Float:
     """Saving and share of the attainable with lower and upper limits, (2, 3), as fractions.
 
     Parameters
@@ -173,11 +190,15 @@ def saving_interval(sums: Float, *, by_day: bool, level: float = 0.95, n_draws: 
         draws = StationaryBootstrap(block, sums, seed=rng).apply(_estimates, n_draws)
         tails = [(1 - level) / 2, (1 + level) / 2]
         known = [one[np.isfinite(one)] for one in draws.T]
-        limits = np.column_stack([np.quantile(one, tails) if one.size else [np.nan, np.nan] for one in known])
+        limits = np.column_stack(
+            [np.quantile(one, tails) if one.size else [np.nan, np.nan] for one in known]
+        )
     return np.column_stack([_estimates(sums), limits.T])
 
 
-def losses(executions: Iterable[Execution], ruler: str = RULER, session: Session | None = None) -> pd.DataFrame:
+def losses(
+    executions: Iterable[Execution], ruler: str = RULER, session: Session | None = None
+) -> pd.DataFrame:
     """Cost per share, bps of the ruler's mean arrival price, of each day and strategy: for `model_confidence_set`.
 
     Days in order; the bound, which nobody can trade, is left out, and so are days on which some
@@ -189,11 +210,15 @@ def losses(executions: Iterable[Execution], ruler: str = RULER, session: Session
         if name != BOUND and not pairs.incomplete:
             sums = pairs.by_day()
             price = np.mean([trio[1].arrival_price for trio in pairs.executions])
-            columns[name] = pd.Series(1e4 * sums[:, 0] / sums[:, 1] / price, index=sorted(set(pairs.days)))
+            columns[name] = pd.Series(
+                1e4 * sums[:, 0] / sums[:, 1] / price, index=sorted(set(pairs.days))
+            )
     return pd.DataFrame(columns).dropna().rename_axis("day")
 
 
-def superior_ability(costs: pd.DataFrame, *, ruler: str = RULER, n_draws: int = 1000, seed: int = 0) -> float:
+def superior_ability(
+    costs: pd.DataFrame, *, ruler: str = RULER, n_draws: int = 1000, seed: int = 0
+) -> float:
     """P-value of "no strategy is cheaper than the ruler", allowing for having tried them all; NaN below 8 days.
 
     Hansen's test of superior predictive ability, consistent p-value, stationary bootstrap over days.
@@ -211,16 +236,23 @@ def superior_ability(costs: pd.DataFrame, *, ruler: str = RULER, n_draws: int = 
     from arch.bootstrap import SPA
 
     others = costs.drop(columns=ruler)
-    if len(costs) < FEWEST_DAYS or others.empty:
+    if len(costs) < MIN_DAYS or others.empty:
         return float("nan")
     block = max(1, round(len(costs) ** (1 / 3)))
-    test = SPA(costs[ruler].to_numpy(), others.to_numpy(), block_size=block, reps=n_draws, seed=seed)
+    test = SPA(
+        costs[ruler].to_numpy(), others.to_numpy(), block_size=block, reps=n_draws, seed=seed
+    )
     test.compute()
     return float(test.pvalues["consistent"])
 
 
 def days_to_detect(
-    costs: pd.DataFrame, *, saving: float = 0.02, power: float = 0.8, level: float = 0.05, ruler: str = RULER
+    costs: pd.DataFrame,
+    *,
+    saving: float = 0.02,
+    power: float = 0.8,
+    level: float = 0.05,
+    ruler: str = RULER,
 ) -> pd.Series:
     r"""Days after which a true saving would show, by strategy.
 
@@ -237,7 +269,9 @@ def days_to_detect(
     power, level : float
         Probability to find it, and to find it where there is none.
     """
-    quantiles = stats.norm.ppf([1 - number("level", level, above=0, high=1) / 2, number("power", power, 0.5, 0.9999)])
+    quantiles = stats.norm.ppf(
+        [1 - number("level", level, above=0, high=1) / 2, number("power", power, 0.5, 0.9999)]
+    )
     effect = number("saving", saving, above=0) * float(costs[ruler].mean())
     deviation = costs.rsub(costs[ruler], axis=0).drop(columns=ruler).std()
     return np.ceil((quantiles.sum() * deviation / effect) ** 2).rename("days")
@@ -252,7 +286,9 @@ def _checked(executions: Iterable[Execution]) -> list[Execution]:
     return found
 
 
-def _pairs(orders: dict[Key, Execution], rulers: dict[Key, Execution], bounds: dict[Key, Execution]) -> Pairs:
+def _pairs(
+    orders: dict[Key, Execution], rulers: dict[Key, Execution], bounds: dict[Key, Execution]
+) -> Pairs:
     trios = {key: (one, rulers[key], bounds[key]) for key, one in orders.items()}
     whole = {key: trio for key, trio in trios.items() if all(one.completed for one in trio)}
     return Pairs([key[0] for key in whole], list(whole.values()), len(trios) - len(whole))
@@ -260,11 +296,18 @@ def _pairs(orders: dict[Key, Execution], rulers: dict[Key, Execution], bounds: d
 
 def _summary(pairs: Pairs, level: float, n_draws: int, seed: int) -> dict[str, object]:
     if not pairs.executions:
-        return {"orders": 0, "incomplete": pairs.incomplete, "days": 0, "intervals": "none: no order completed"}
+        return {
+            "orders": 0,
+            "incomplete": pairs.incomplete,
+            "days": 0,
+            "intervals": "none: no order completed",
+        }
     days, own = len(set(pairs.days)), [trio[0] for trio in pairs.executions]
-    enough = days >= FEWEST_DAYS
+    enough = days >= MIN_DAYS
     sums = pairs.by_day() if enough else pairs.by_interval()
-    saving, attainable = 100.0 * saving_interval(sums, by_day=enough, level=level, n_draws=n_draws, seed=seed)
+    saving, attainable = 100.0 * saving_interval(
+        sums, by_day=enough, level=level, n_draws=n_draws, seed=seed
+    )
     risk = [1e4 * one.timing_risk() / (one.total_shares * one.arrival_price) for one in own]
     over_arrival = [1e4 * one.arrival_cost / (one.total_shares * one.arrival_price) for one in own]
     return {
@@ -273,7 +316,13 @@ def _summary(pairs: Pairs, level: float, n_draws: int, seed: int) -> dict[str, o
         "days": days,
         "cost_bps": float(np.mean([one.cost_bps for one in own])),
         **dict(zip(("saving_%", "saving_lower_%", "saving_upper_%"), saving, strict=True)),
-        **dict(zip(("attainable_%", "attainable_lower_%", "attainable_upper_%"), attainable, strict=True)),
+        **dict(
+            zip(
+                ("attainable_%", "attainable_lower_%", "attainable_upper_%"),
+                attainable,
+                strict=True,
+            )
+        ),
         "timing_risk_bps": float(np.mean(risk)),
         "arrival_sd_bps": float(np.std(over_arrival, ddof=1)) if len(own) > 1 else float("nan"),
         "intervals": BY_DAY if enough else WITHIN,
@@ -295,7 +344,9 @@ def _estimates(sums: Float) -> Float:
 def _standard_errors(_: Float, sums: Float) -> Float:
     """Of the estimates over independent rows, by the delta method for ratios of sums, (2,); above 0."""
     own, ruler, bound = _per_share(sums)
-    of_own, of_ruler, of_bound = ((sums[:, 0::2] - _per_share(sums) * sums[:, 1::2]) / sums[:, 1::2].sum(axis=0)).T
+    of_own, of_ruler, of_bound = (
+        (sums[:, 0::2] - _per_share(sums) * sums[:, 1::2]) / sums[:, 1::2].sum(axis=0)
+    ).T
     room = attainable(ruler, bound)
     influences = (
         own * of_ruler / ruler**2 - of_own / ruler,

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.impact.piecewise import PiecewiseLinearImpact
-from research_lib.market.book import BookSnapshots, side_sign
-from research_lib.market.sessions import Session
+from research_lib.impact import PiecewiseLinearImpact
+from research_lib.market import BookSnapshots, Session
+from research_lib.market.book import side_sign
 
 Float = NDArray[np.float64]
 
@@ -59,15 +59,21 @@ class Ladder(Record):
         """
         if isinstance(books, Ladder):
             if books.side != side:
-                raise ValidationError(f"the ladder is that of a {books.side}, not of a {side}; make one a side")
+                raise ValidationError(
+                    f"the ladder is that of a {books.side}, not of a {side}; make one a side"
+                )
             return books
         if not isinstance(books, BookSnapshots):
             raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}")
         curve = PiecewiseLinearImpact.from_books(books, side)
         if not np.isfinite(books.mid).any():
-            raise ValidationError(f"none of {len(books):,} books has two sides; nothing can be traded")
+            raise ValidationError(
+                f"none of {len(books):,} books has two sides; nothing can be traded"
+            )
         premium = curve.half_spread[:, None] + curve.premium
-        return cls(side, books.time, books.mid, curve.half_spread, premium, curve.depth, books.symbol)
+        return cls(
+            side, books.time, books.mid, curve.half_spread, premium, curve.depth, books.symbol
+        )
 
     def __len__(self) -> int:
         return len(self.time)
@@ -105,7 +111,9 @@ class Ladder(Record):
     def take(self, rows: ArrayLike | slice) -> Ladder:
         """The books selected by a mask, a slice or positions."""
         index = rows if isinstance(rows, slice) else np.asarray(rows)
-        arrays = {name: self[name][index] for name in ("time", "mid", "half_spread", "premium", "size")}
+        arrays = {
+            name: self[name][index] for name in ("time", "mid", "half_spread", "premium", "size")
+        }
         return dataclasses.replace(self, **arrays)
 
     def by_day(self, n_intervals: int) -> list[Ladder]:
@@ -117,8 +125,13 @@ class Ladder(Record):
             If the books are not a whole number of days.
         """
         if len(self) % n_intervals:
-            raise ValidationError(f"{len(self):,} books are no whole number of days of {n_intervals}; sample them")
-        return [self.take(slice(first, first + n_intervals)) for first in range(0, len(self), n_intervals)]
+            raise ValidationError(
+                f"{len(self):,} books are no whole number of days of {n_intervals}; sample them"
+            )
+        return [
+            self.take(slice(first, first + n_intervals))
+            for first in range(0, len(self), n_intervals)
+        ]
 
 
 def sample_states(

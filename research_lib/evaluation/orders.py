@@ -80,4 +80,6 @@ def decided(want: Any, name: str, t: int) -> float:
 def one_an_interval(n: int, expected: int, what: str) -> None:
     """Refuse n values where the order, or the day, has another number of intervals."""
     if n != expected:
-        raise ValidationError(f"{what} has {n} intervals for {expected}; give one value an interval, one day at a time")
+        raise ValidationError(
+            f"{what} has {n} intervals for {expected}; give one value an interval, one day at a time"
+        )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from research_lib.evaluation.inference import RULER, compare
 from research_lib.evaluation.replay import Execution
-from research_lib.market.sessions import Session
+from research_lib.market import Session
 
 LIMITS = ("", "_lower", "_upper")
 
@@ -42,11 +42,17 @@ def compare_groups(
     headline = [one for one in done if np.isclose(one.total_shares, total_shares)]
     labelled = [(size_label(one.total_shares), one) for one in whole]
     labelled += [(f"{one.side}, all windows", one) for one in headline]
-    labelled += [(_part_of_day(one, session), one) for one in headline if len(one.filled) < session.n_intervals]
+    labelled += [
+        (_part_of_day(one, session), one)
+        for one in headline
+        if len(one.filled) < session.n_intervals
+    ]
     groups: dict[str, list[Execution]] = {}
     for label, one in labelled:
         groups.setdefault(label, []).append(one)
-    nothing = pd.DataFrame(columns=[f"saving{limit}_%" for limit in LIMITS], dtype=float).rename_axis("strategy")
+    nothing = pd.DataFrame(
+        columns=[f"saving{limit}_%" for limit in LIMITS], dtype=float
+    ).rename_axis("strategy")
     return {
         label: compare(group, n_draws=n_draws, session=session)
         if any(one.name == RULER and one.completed for one in group)
@@ -70,7 +76,9 @@ def panel(compared: Mapping[str, pd.DataFrame], strategies: Sequence[str]) -> pd
     """
     rows = {
         label: {
-            f"{name}{limit}": table[f"saving{limit}_%"].get(name, np.nan) for name in strategies for limit in LIMITS
+            f"{name}{limit}": table[f"saving{limit}_%"].get(name, np.nan)
+            for name in strategies
+            for limit in LIMITS
         }
         for label, table in compared.items()
     }

@@ -17,8 +17,8 @@ from research_lib.evaluation.protocol import Maker, Prior, standard_strategies
 from research_lib.evaluation.replay import Execution, replay
 from research_lib.evaluation.strategies import Twap, run
 from research_lib.execution import Schedule, twap
-from research_lib.impact.curves import ImpactCurve
-from research_lib.market.book import BookSnapshots
+from research_lib.impact import ImpactCurve
+from research_lib.market import BookSnapshots
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,9 @@ def null_savings(
         another length than the prior: several days, for instance.
     """
     if not isinstance(rng, np.random.Generator):
-        raise ValidationError(f"rng must be a numpy Generator, got {rng!r}; use np.random.default_rng(seed)")
+        raise ValidationError(
+            f"rng must be a numpy Generator, got {rng!r}; use np.random.default_rng(seed)"
+        )
     ladder = Ladder.of(books, side)
     one_an_interval(len(prior.profile), len(ladder), "the prior")
     ruler = run(Twap(), ladder, total_shares, side, max_shares=max_shares)
@@ -94,7 +96,10 @@ def null_savings(
 
     def savings(known: Prior, traded: Ladder, shown: Ladder) -> dict[str, float]:
         equal = run(Twap(), traded, total_shares, side, max_shares=max_shares)
-        done = [run(one, traded, total_shares, side, max_shares=max_shares, shown=shown) for one in make(known)]
+        done = [
+            run(one, traded, total_shares, side, max_shares=max_shares, shown=shown)
+            for one in make(known)
+        ]
         return {one.name: 100.0 * (1.0 - _paid(one) / _paid(equal)) for one in done}
 
     rows = [
@@ -138,7 +143,9 @@ def decompose_saving(
     from research_lib.execution import allocate
 
     if not len(days) or not all(isinstance(day, Ladder) for day in days):
-        raise ValidationError("days must be one Ladder or more, one a day; make them by Ladder.of(books, side)")
+        raise ValidationError(
+            "days must be one Ladder or more, one a day; make them by Ladder.of(books, side)"
+        )
     rows = {}
     for label, curve in curves.items():
         schedule = Schedule(allocate(curve, total_shares, max_shares=max_shares).shares, label)

@@ -16,13 +16,18 @@ from research_lib.evaluation.bound import clairvoyant
 from research_lib.evaluation.forecast import LiquidityProfile, TiltedShape, mid_volatility
 from research_lib.evaluation.ladder import Ladder
 from research_lib.evaluation.replay import Execution
-from research_lib.evaluation.strategies import Adaptive, Pov, StaticOptimal, Strategy, Twap, Vwap, run
-from research_lib.impact.curves import ImpactCurve
-from research_lib.impact.piecewise import PiecewiseLinearImpact
+from research_lib.evaluation.strategies import (
+    Adaptive,
+    Pov,
+    StaticOptimal,
+    Strategy,
+    Twap,
+    Vwap,
+    run,
+)
+from research_lib.impact import ImpactCurve, PiecewiseLinearImpact
 from research_lib.impact.walk import walk_levels
-from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Session
-from research_lib.market.synthetic import SyntheticMarket
+from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
 Float = NDArray[np.float64]
 CURVE_STEPS = 25
@@ -82,7 +87,12 @@ class Prior(Record):
 
     @classmethod
     def from_market(
-        cls, market: SyntheticMarket, side: str, rng: np.random.Generator, n_days: int = 10, n_levels: int = 10
+        cls,
+        market: SyntheticMarket,
+        side: str,
+        rng: np.random.Generator,
+        n_days: int = 10,
+        n_levels: int = 10,
     ) -> Prior:
         """What days drawn from a synthetic market tell."""
         books = market.books(n_days * market.session.n_intervals, n_levels, rng)
@@ -91,7 +101,9 @@ class Prior(Record):
     def permuted(self, rng: np.random.Generator) -> Prior:
         """The same intervals in random order, one order for all that is known."""
         order = rng.permutation(len(self.profile))
-        shuffled = LiquidityProfile(self.profile.spread[order], self.profile.depth[order], self.profile.source)
+        shuffled = LiquidityProfile(
+            self.profile.spread[order], self.profile.depth[order], self.profile.source
+        )
         return dataclasses.replace(
             self,
             profile=shuffled,
@@ -109,20 +121,33 @@ def expected_curve(days: Sequence[Ladder], profile: LiquidityProfile) -> Piecewi
     lower bound. The last step ends at the depth of the deepest book.
     """
     quoted = [np.isfinite(day.mid) for day in days]
-    size = np.concatenate([day.size[q] / profile.depth[q, None] for day, q in zip(days, quoted, strict=True)])
-    premium = np.concatenate([day.premium[q] / profile.spread[q, None] for day, q in zip(days, quoted, strict=True)])
+    size = np.concatenate(
+        [day.size[q] / profile.depth[q, None] for day, q in zip(days, quoted, strict=True)]
+    )
+    premium = np.concatenate(
+        [day.premium[q] / profile.spread[q, None] for day, q in zip(days, quoted, strict=True)]
+    )
     ends = size.sum(axis=1).max() * np.linspace(0.0, 1.0, CURVE_STEPS + 1)[1:] ** 2
     cost = walk_levels(premium, size, ends)[0].mean(axis=0) * ends
     depth = np.diff(ends, prepend=0.0)
-    marginal = np.maximum.accumulate(np.diff(cost, prepend=0.0) / depth)  # a mean of rising ones, but for rounding
+    marginal = np.maximum.accumulate(
+        np.diff(cost, prepend=0.0) / depth
+    )  # a mean of rising ones, but for rounding
     half_spread = max(float(marginal[0]), 0.0)
     return PiecewiseLinearImpact(
-        profile.depth[:, None] * depth, profile.spread[:, None] * (marginal - marginal[0]), profile.spread * half_spread
+        profile.depth[:, None] * depth,
+        profile.spread[:, None] * (marginal - marginal[0]),
+        profile.spread * half_spread,
     )
 
 
 def standard_strategies(
-    prior: Prior, *, rate: float = 0.1, objective: str = "cost", risk_aversion: float = 0.0, price: float = 0.0
+    prior: Prior,
+    *,
+    rate: float = 0.1,
+    objective: str = "cost",
+    risk_aversion: float = 0.0,
+    price: float = 0.0,
 ) -> list[Strategy]:
     """TWAP, VWAP, POV, static optimal and adaptive, and with a `risk_aversion` the adaptive one that has it.
 
@@ -149,7 +174,9 @@ def standard_strategies(
     if number("risk_aversion", risk_aversion, 0) > 0:
         volatility = prior.volatility * number("price", price, above=0)
         name = "risk-averse adaptive"
-        strategies.append(Adaptive(forecast, source, name, risk_aversion=risk_aversion, volatility=volatility))
+        strategies.append(
+            Adaptive(forecast, source, name, risk_aversion=risk_aversion, volatility=volatility)
+        )
     return strategies
 
 
@@ -205,7 +232,13 @@ def evaluate(
         for day in Ladder.of(books, side).by_day(session.n_intervals):
             for size in orders:
                 for start, stop in spans:
-                    span = {"start": start, "stop": stop, "max_shares": max_shares, "refill": refill, "anchor": anchor}
+                    span = {
+                        "start": start,
+                        "stop": stop,
+                        "max_shares": max_shares,
+                        "refill": refill,
+                        "anchor": anchor,
+                    }
                     done += [run(strategy, day, size, side, **span) for strategy in strategies]  # type: ignore[arg-type]
                     done.append(clairvoyant(day.take(slice(start, stop)), size, side, max_shares))
     return done
@@ -272,7 +305,10 @@ def known_before(
     known, step = [], number("refit_every", refit_every, 1, integer=True)
     for d in range(first, len(days), step):
         rows = np.arange(max(0, d - fitted) * n, d * n)
-        source, before = " to ".join(dict.fromkeys(str(days[at]) for at in (rows[0] // n, d - 1))), books.take(rows)
+        source, before = (
+            " to ".join(dict.fromkeys(str(days[at]) for at in (rows[0] // n, d - 1))),
+            books.take(rows),
+        )
         priors = {side: Prior.from_books(before, side, session, source, fit) for side in sides}
         served = range(d, min(d + step, len(days)))
         known += [Known(books.take(np.arange(day * n, (day + 1) * n)), priors) for day in served]
@@ -287,7 +323,9 @@ def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> lis
 def _sizes(sizes: Iterable[float]) -> list[float]:
     found = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
     if not found:
-        raise ValidationError(f"sizes must be a sequence of shares, got {sizes!r}; one size is sizes=[5000]")
+        raise ValidationError(
+            f"sizes must be a sequence of shares, got {sizes!r}; one size is sizes=[5000]"
+        )
     return [number("each of sizes", size, above=0) for size in found]
 
 
@@ -298,7 +336,9 @@ def _spans(windows: Iterable[tuple[int, int]] | None, n: int) -> list[tuple[int,
     except (TypeError, ValueError) as error:
         raise ValidationError(f"windows must be pairs (start, stop), got {windows!r}") from error
     if not fit:
-        raise ValidationError(f"windows must be (start, stop) with 0 <= start < stop <= {n}, got {spans}")
+        raise ValidationError(
+            f"windows must be (start, stop) with 0 <= start < stop <= {n}, got {spans}"
+        )
     return spans
 
 

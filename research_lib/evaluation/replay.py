@@ -13,8 +13,8 @@ from research_lib.errors import ValidationError
 from research_lib.evaluation.filling import fill_schedule
 from research_lib.evaluation.ladder import Ladder, sample_states
 from research_lib.execution import Schedule
-from research_lib.market.book import BookSnapshots, side_sign
-from research_lib.market.sessions import Session
+from research_lib.market import BookSnapshots, Session
+from research_lib.market.book import side_sign
 from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
@@ -62,7 +62,15 @@ class Execution(Record):
 
     def keys(self) -> list[str]:
         """Names that ``execution[name]`` answers."""
-        totals = ("total_shares", "arrival_price", "cost", "cost_per_share", "cost_bps", "spread_cost", "touch_cost")
+        totals = (
+            "total_shares",
+            "arrival_price",
+            "cost",
+            "cost_per_share",
+            "cost_bps",
+            "spread_cost",
+            "touch_cost",
+        )
         return [*super().keys(), *totals, "arrival_cost", "opportunity_cost"]
 
     @property
@@ -122,7 +130,9 @@ class Execution(Record):
     def fills(self) -> pd.DataFrame:
         """One row a filled child: time (UTC), shares, price; as `implementation_shortfall` takes them."""
         done = self.filled > 0
-        price = self.mid[done] + side_sign(self.side) * self.cost_by_interval[done] / self.filled[done]
+        price = (
+            self.mid[done] + side_sign(self.side) * self.cost_by_interval[done] / self.filled[done]
+        )
         time = pd.DatetimeIndex(self.time[done].astype("datetime64[ns]"), tz="UTC")
         return pd.DataFrame({"time": time, "shares": self.filled[done], "price": price})
 
@@ -200,7 +210,9 @@ def replay(
         session, or on books already sampled to one an interval; states of more than one day.
     """
     if not isinstance(schedule, Schedule):
-        raise ValidationError(f"schedule must be a Schedule, got {type(schedule).__name__}; use Schedule(shares, name)")
+        raise ValidationError(
+            f"schedule must be a Schedule, got {type(schedule).__name__}; use Schedule(shares, name)"
+        )
     shares, caps = schedule.shares, as_caps(max_shares, len(schedule.shares))
     if session is not None and isinstance(books, BookSnapshots):
         _refuse_other_states(books, session, latency_seconds != 0 or slices != 1)
@@ -217,17 +229,29 @@ def replay(
         )
     filled, cost = np.zeros(len(shares)), np.zeros(len(shares))
     rho, by_level = refill_rule(refill, anchor)
-    price = ladder.price if rho < 1.0 else ladder.premium  # where books refill, prices need not be told apart
-    left = fill_schedule(shares, caps, price, ladder.premium, ladder.size, rho, by_level, filled, cost)
+    price = (
+        ladder.price if rho < 1.0 else ladder.premium
+    )  # where books refill, prices need not be told apart
+    left = fill_schedule(
+        shares, caps, price, ladder.premium, ladder.size, rho, by_level, filled, cost
+    )
     return settled(schedule.name, shares, filled, left, cost, ladder)
 
 
 def settled(
-    name: str, shares: Float, filled: Float, unfilled: float, cost: Float, ladder: Ladder, fitted_on: str = ""
+    name: str,
+    shares: Float,
+    filled: Float,
+    unfilled: float,
+    cost: Float,
+    ladder: Ladder,
+    fitted_on: str = "",
 ) -> Execution:
     """The execution of what was filled on the books of `ladder`, one a child."""
     of_books = (ladder.side, ladder.time, ladder.mid, ladder.half_spread)
-    return Execution(name, shares, filled, float(unfilled), cost, *of_books, fitted_on, ladder.symbol)
+    return Execution(
+        name, shares, filled, float(unfilled), cost, *of_books, fitted_on, ladder.symbol
+    )
 
 
 def refill_rule(refill: float, anchor: str) -> tuple[float, bool]:
@@ -261,5 +285,7 @@ def as_caps(max_shares: ArrayLike | None, n: int) -> Float:
         return np.full(n, np.inf)
     caps = np.asarray(max_shares, float)
     if caps.shape not in ((), (n,)) or not np.all(caps >= 0):
-        raise ValidationError(f"max_shares must be one number or ({n},), each at least 0, got {max_shares!r}")
+        raise ValidationError(
+            f"max_shares must be one number or ({n},), each at least 0, got {max_shares!r}"
+        )
     return np.array(np.broadcast_to(caps, n))

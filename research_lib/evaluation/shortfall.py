@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.evaluation.replay import Execution
+from research_lib.market import Session, Trades
 from research_lib.market.book import side_sign
-from research_lib.market.sessions import Session
 from research_lib.market.tables import require_columns, require_numbers
-from research_lib.market.trades import Trades
 
 Float = NDArray[np.float64]
 ROUNDING = 1e-9
@@ -58,7 +57,10 @@ class Shortfall(Record):
     def bps(self) -> dict[str, float]:
         """Each part in bps of total_shares * decision_price."""
         paper = self.total_shares * self.decision_price
-        return {name: 1e4 * self[name] / paper for name in ("delay", "trading", "opportunity", "fees", "total")}
+        return {
+            name: 1e4 * self[name] / paper
+            for name in ("delay", "trading", "opportunity", "fees", "total")
+        }
 
 
 def implementation_shortfall(
@@ -104,12 +106,18 @@ def implementation_shortfall(
     """
     sign = side_sign(side)
     total = number("total_shares", total_shares, above=0)
-    prices = {"decision_price": decision_price, "arrival_price": arrival_price, "closing_price": closing_price}
+    prices = {
+        "decision_price": decision_price,
+        "arrival_price": arrival_price,
+        "closing_price": closing_price,
+    }
     decided, arrived, closed = (number(name, price, above=0) for name, price in prices.items())
     shares, price = _checked_fills(fills)
     filled = float(shares.sum())
     if filled > total * (1 + ROUNDING):
-        raise ValidationError(f"{filled:,.6g} shares are filled of an order of {total:,.6g}; give the whole order")
+        raise ValidationError(
+            f"{filled:,.6g} shares are filled of an order of {total:,.6g}; give the whole order"
+        )
     unfilled = max(total - filled, 0.0)
     delay = sign * (arrived - decided) * filled
     trading = sign * float(shares @ (price - arrived))
@@ -171,7 +179,9 @@ def tca_table(
 def _row(one: Execution, trades: Trades | None, session: Session) -> dict[str, object]:
     filled = float(one.filled.sum())
     per_filled = 1e4 / (filled * one.arrival_price) if filled > 0 else float("nan")
-    per_order = 1e4 / (one.total_shares * one.arrival_price) if one.total_shares > 0 else float("nan")
+    per_order = (
+        1e4 / (one.total_shares * one.arrival_price) if one.total_shares > 0 else float("nan")
+    )
     fills = one.fills
     row: dict[str, object] = {
         "strategy": one.name,
@@ -182,7 +192,9 @@ def _row(one: Execution, trades: Trades | None, session: Session) -> dict[str, o
         "filled": filled,
         "unfilled": one.unfilled,
         "arrival_price": one.arrival_price,
-        "average_price": float(fills["shares"] @ fills["price"]) / filled if filled > 0 else float("nan"),
+        "average_price": float(fills["shares"] @ fills["price"]) / filled
+        if filled > 0
+        else float("nan"),
         "cost_bps": per_filled * one.cost,
         "spread_bps": per_filled * one.spread_cost,
         "impact_bps": per_filled * one.touch_cost,
@@ -202,7 +214,9 @@ def _row(one: Execution, trades: Trades | None, session: Session) -> dict[str, o
 def _during(trades: Trades, one: Execution) -> Trades:
     """Trades from the first child's time to the end of the last one's interval, as long as the one before it."""
     last = one.time[-1] - one.time[-2] if len(one.time) > 1 else np.int64(0)
-    return trades.take((trades.time >= one.time[0]) & (trades.time < one.time[-1] + max(last, np.int64(1))))
+    return trades.take(
+        (trades.time >= one.time[0]) & (trades.time < one.time[-1] + max(last, np.int64(1)))
+    )
 
 
 def _checked_fills(fills: pd.DataFrame) -> tuple[Float, Float]:
@@ -210,4 +224,8 @@ def _checked_fills(fills: pd.DataFrame) -> tuple[Float, Float]:
         require_columns(fills, ("shares", "price"), "fills")
         require_numbers(fills, ("shares", "price"), above=0)
     empty = np.zeros(0)
-    return (fills["shares"].to_numpy(float), fills["price"].to_numpy(float)) if len(fills) else (empty, empty)
+    return (
+        (fills["shares"].to_numpy(float), fills["price"].to_numpy(float))
+        if len(fills)
+        else (empty, empty)
+    )

@@ -13,11 +13,19 @@ from research_lib.errors import ValidationError
 from research_lib.evaluation import filling
 from research_lib.evaluation.forecast import Forecast, decaying, observed
 from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.orders import Filled, Order, Venue, decided, one_an_interval, shown_until, with_rest
+from research_lib.evaluation.orders import (
+    Filled,
+    Order,
+    Venue,
+    decided,
+    one_an_interval,
+    shown_until,
+    with_rest,
+)
 from research_lib.evaluation.replay import Execution, as_caps, refill_rule, settled
 from research_lib.execution import Schedule, pov, twap, vwap
-from research_lib.impact.curves import ImpactCurve
-from research_lib.market.book import BookSnapshots
+from research_lib.impact import ImpactCurve
+from research_lib.market import BookSnapshots
 
 Float = NDArray[np.float64]
 
@@ -59,15 +67,24 @@ class Strategy(ABC):
         """
         books, seen, n_levels = venue.books, venue.seen, venue.books.size.shape[1]
         price, seen_price, visible = books.price, seen.price, seen.size.copy()
-        shown, hole, eaten, remaining = np.empty(n_levels), np.empty(n_levels), np.zeros(n_levels), order.total_shares
+        shown, hole, eaten, remaining = (
+            np.empty(n_levels),
+            np.empty(n_levels),
+            np.zeros(n_levels),
+            order.total_shares,
+        )
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
         for t in range(order.start, order.stop):
             before, k = max(t - 1, 0), t - order.start
             left = (price[before], books.size[before], eaten)
-            filling.show(*left, seen_price[t], seen.size[t], venue.refill, venue.by_level, visible[t], hole)
+            filling.show(
+                *left, seen_price[t], seen.size[t], venue.refill, venue.by_level, visible[t], hole
+            )
             want = remaining
             if t + 1 < order.stop:
-                want = decided(self.decide(t, remaining, shown_until(seen, visible, t), order), self.name, t)
+                want = decided(
+                    self.decide(t, remaining, shown_until(seen, visible, t), order), self.name, t
+                )
             filling.show(*left, price[t], books.size[t], venue.refill, venue.by_level, shown, hole)
             eaten[:] = hole
             want = min(max(want, 0.0), remaining, order.caps[k])
@@ -97,7 +114,15 @@ class Scheduled(Strategy):
             books.price if venue.refill < 1.0 else books.premium
         )  # where books refill, prices need not be told apart
         left = filling.fill_schedule(
-            shares, order.caps, price, books.premium, books.size, venue.refill, venue.by_level, filled, cost
+            shares,
+            order.caps,
+            price,
+            books.premium,
+            books.size,
+            venue.refill,
+            venue.by_level,
+            filled,
+            cost,
         )
         return Filled(shares, filled, cost, left)
 
@@ -141,7 +166,9 @@ class Pov(Scheduled):
         """The rate of the order's part of the volume."""
         one_an_interval(len(self.volume), order.n_intervals, f"the volume of {self.name}")
         volume = self.volume[order.rows]
-        return pov(order.total_shares, volume, max(self.rate, order.total_shares / float(volume.sum())))
+        return pov(
+            order.total_shares, volume, max(self.rate, order.total_shares / float(volume.sum()))
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +187,10 @@ class StaticOptimal(Scheduled):
         one_an_interval(len(self.curve), order.n_intervals, f"the curve of {self.name}")
         curve = self.curve.take(np.arange(order.start, order.stop))
         return Schedule(
-            allocate(curve, order.total_shares, max_shares=order.caps, objective=self.objective).shares, self.name
+            allocate(
+                curve, order.total_shares, max_shares=order.caps, objective=self.objective
+            ).shares,
+            self.name,
         )
 
 
@@ -228,7 +258,9 @@ class Adaptive(Strategy):
         """What is cheaper than the multiplier."""
         spread, depth = self.forecast.shape(*observed(seen), order.n_intervals)
         log_spread, supply = np.log(spread), np.empty(filling.N_BINS)
-        log_lowest = float(np.log(filling.CHEAPEST * filling.reference_premium(seen.premium, seen.size, t)))
+        log_lowest = float(
+            np.log(filling.CHEAPEST * filling.reference_premium(seen.premium, seen.size, t))
+        )
         filling.seen_supply(
             t, filling.logarithms(seen.premium), seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights,
             log_lowest, supply,
@@ -293,12 +325,20 @@ def run(
     ladder = Ladder.of(books, side)
     seen = ladder if shown is None else Ladder.of(shown, side)
     if len(seen) != len(ladder):
-        raise ValidationError(f"{len(seen)} books are shown and {len(ladder)} traded on; there must be as many")
+        raise ValidationError(
+            f"{len(seen)} books are shown and {len(ladder)} traded on; there must be as many"
+        )
     end = number("stop", len(ladder) if stop is None else stop, 1, len(ladder), integer=True)
     first = number("start", start, 0, end - 1, integer=True)
     total = number("total_shares", total_shares, 0)
     order = Order(total, first, end, len(ladder), as_caps(max_shares, end - first))
     done = strategy.fill(order, Venue(ladder, seen, *refill_rule(refill, anchor)))
     return settled(
-        strategy.name, done.shares, done.filled, done.left, done.cost, ladder.take(order.rows), strategy.fitted_on
+        strategy.name,
+        done.shares,
+        done.filled,
+        done.left,
+        done.cost,
+        ladder.take(order.rows),
+        strategy.fitted_on,
     )

@@ -18,13 +18,34 @@ from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.concave import solve_vertex, why_not_vertex
 from research_lib.execution.cvxpy_solver import solve_cvxpy, solve_quadratic
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, exact_split, solve_many
-from research_lib.execution.fallback import Answer, Attempt, Found, Limits, Search, certify, fault_of
+from research_lib.execution.fallback import (
+    Answer,
+    Attempt,
+    Found,
+    Limits,
+    Search,
+    certify,
+    fault_of,
+)
 from research_lib.execution.lots import Discrete, in_lots, relaxed
 from research_lib.execution.problem import HEADROOM, Problem, bounds_of, check_convex, check_finite
 from research_lib.execution.quadratic import Quadratic, StateDecay, decay_of
 from research_lib.execution.scipy_solver import solve_scipy
-from research_lib.execution.terms import ConvexTerms, Terms, no_total, previous_schedule, with_turnover
-from research_lib.impact import ImpactCurve, Kernel, SeparableTotal, at_lags, check_kernel, trade_times
+from research_lib.execution.terms import (
+    ConvexTerms,
+    Terms,
+    no_total,
+    previous_schedule,
+    with_turnover,
+)
+from research_lib.impact import (
+    ImpactCurve,
+    Kernel,
+    SeparableTotal,
+    at_lags,
+    check_kernel,
+    trade_times,
+)
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
@@ -89,15 +110,23 @@ class Allocation(Record):
 
     def summary(self) -> str:
         """The certificate as text."""
-        unit = "currency" if self.objective == "cost" else "currency per share, summed over the intervals"
+        unit = (
+            "currency"
+            if self.objective == "cost"
+            else "currency per share, summed over the intervals"
+        )
         above, proof = f"at most {max(self.duality_gap, 0.0):.1e} of the cost above ", "the optimum"
         residual = self.kkt_residual
         if self.discrete and self.attempts:
-            proof, residual = "what is proven to be the least; before rounding", self.attempts[-1].kkt_residual
+            proof, residual = (
+                "what is proven to be the least; before rounding",
+                self.attempts[-1].kkt_residual,
+            )
         lines = [
             f"{self.shares.sum():,.6g} shares in {len(self.shares)} intervals, objective {self.objective!r}, "
             f"solver {self.solver}",
-            f"cost {self.cost:,.6g} {unit}" + (f", further terms {self.penalty:,.6g}" if self.penalty else ""),
+            f"cost {self.cost:,.6g} {unit}"
+            + (f", further terms {self.penalty:,.6g}" if self.penalty else ""),
             f"the next share costs {self.marginal_cost:,.6g}",
             f"{above}{proof}, KKT residual {residual:.1e}",
             f"child orders from {self.shares.min():,.6g} to {self.shares.max():,.6g} shares, "
@@ -123,16 +152,28 @@ class Coupling:
     covariance: ArrayLike | None = None
     terms: ConvexTerms | None = None
 
-    def stated(self, curve: ImpactCurve, objective: str, order: float) -> tuple[SeparableTotal, Terms | None, float]:
+    def stated(
+        self, curve: ImpactCurve, objective: str, order: float
+    ) -> tuple[SeparableTotal, Terms | None, float]:
         """The separable total, the coupled rest (None if nothing is), and a constant."""
-        n, weight, given = len(curve), number("risk_aversion", self.risk_aversion, 0), self.terms or ConvexTerms()
+        n, weight, given = (
+            len(curve),
+            number("risk_aversion", self.risk_aversion, 0),
+            self.terms or ConvexTerms(),
+        )
         if self.kernel is None and self.times is not None:
-            raise ValidationError("times are of the kernel alone, and none is given: give it, or leave times out")
+            raise ValidationError(
+                "times are of the kernel alone, and none is given: give it, or leave times out"
+            )
         if not isinstance(given, ConvexTerms):
             raise ValidationError(f"terms must be ConvexTerms, got {type(given).__name__}")
         if weight and self.covariance is None:
-            raise ValidationError("risk_aversion needs covariance, of the mid's change over each interval")
-        variance = None if self.covariance is None else per_interval("covariance", self.covariance, n)
+            raise ValidationError(
+                "risk_aversion needs covariance, of the mid's change over each interval"
+            )
+        variance = (
+            None if self.covariance is None else per_interval("covariance", self.covariance, n)
+        )
         total, constant = curve.total(objective), 0.0
         decay, borrowed = self._decay(n, objective, total.quadratic)
         if given.scenarios:
@@ -142,7 +183,11 @@ class Coupling:
             constant = given.turnover * float(previous.sum())
             total = with_turnover(total, previous, given.turnover)
         holding = weight * variance if weight and variance is not None else None
-        if holding is None and decay is None and not (given.smoothness or given.robust or given.scenarios):
+        if (
+            holding is None
+            and decay is None
+            and not (given.smoothness or given.robust or given.scenarios)
+        ):
             return total, None, constant
         powers, factor = given.loadings(curve, objective)
         scenarios = given.scenario_totals(n, objective)
@@ -154,10 +199,14 @@ class Coupling:
         if self.kernel is None:
             return None, 0.0
         if objective != "cost":
-            raise ValidationError("kernel needs objective='cost': transient impact is a cost in currency")
+            raise ValidationError(
+                "kernel needs objective='cost': transient impact is a cost in currency"
+            )
         times = np.arange(float(n)) if self.times is None else trade_times(self.times)
         if len(times) != n:
-            raise ValidationError(f"times must be ({n},), one an interval of the curve, got ({len(times)},)")
+            raise ValidationError(
+                f"times must be ({n},), one an interval of the curve, got ({len(times)},)"
+            )
         decay = decay_of(self.kernel, times)
         try:
             check_kernel(self.kernel, times)
@@ -280,7 +329,9 @@ def allocate(
     """
     begin, first = time.perf_counter(), SolverType.parse(solver)
     limits = _limits(max_iterations, tolerance, timeout_seconds)
-    _check_switches(validate_inputs=validate_inputs, validate_outputs=validate_outputs, cross_check=cross_check)
+    _check_switches(
+        validate_inputs=validate_inputs, validate_outputs=validate_outputs, cross_check=cross_check
+    )
     lot = None if lot_size is None else number("lot_size", lot_size, above=0)
     order = number("total_shares", total_shares, 0)
     if not isinstance(curve, ImpactCurve):
@@ -289,7 +340,9 @@ def allocate(
     total, coupled, constant = coupling.stated(curve, objective, order)
     bounds = bounds_of(len(curve), order, min_shares, max_shares)
     problem = Problem(total, order, *bounds, coupled, constant).within_capacity()
-    problem, relaxation = _admissible(problem, curve if validate_inputs else None, on_infeasible, lot)
+    problem, relaxation = _admissible(
+        problem, curve if validate_inputs else None, on_infeasible, lot
+    )
     if order == 0:
         nu = float(problem.total.marginal(problem.lower).min())
         return Allocation(np.zeros(len(curve)), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
@@ -338,8 +391,12 @@ def _solvers(
 def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
     """The exact optimum: by the multiplier, or by the structure of quadratic terms that couple the intervals."""
     if problem.terms is None:
-        x, sweeps, found = exact_split(problem.total, problem.shares, problem.bounds, limits.max_iterations)
-        yield Answer("multiplier", x, iterations=sweeps, certificate=_with_constant(found, problem.constant))
+        x, sweeps, found = exact_split(
+            problem.total, problem.shares, problem.bounds, limits.max_iterations
+        )
+        yield Answer(
+            "multiplier", x, iterations=sweeps, certificate=_with_constant(found, problem.constant)
+        )
         return
     quadratic = quadratic_of(problem)
     if quadratic is None:
@@ -356,7 +413,9 @@ def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
 
 def _with_constant(found: Certificate, constant: float) -> Certificate:
     cost = found.cost + constant
-    return found._replace(cost=cost, duality_gap=found.duality_gap * abs(found.cost) / (abs(cost) or 1.0))
+    return found._replace(
+        cost=cost, duality_gap=found.duality_gap * abs(found.cost) / (abs(cost) or 1.0)
+    )
 
 
 def quadratic_of(problem: Problem) -> Quadratic | None:
@@ -426,10 +485,14 @@ def _vertex(search: Search) -> Found:
     begin = time.perf_counter()
     shares, certificate = solve_vertex(search.problem)
     if not math.isfinite(certificate.cost):
-        raise OptimizationError(f"the cost of the best vertex is {certificate.cost}; check units of order and curve")
+        raise OptimizationError(
+            f"the cost of the best vertex is {certificate.cost}; check units of order and curve"
+        )
     known = certificate.cost, certificate.duality_gap, certificate.kkt_residual
     reason, elapsed = "concave total: the optimum is a vertex", time.perf_counter() - begin
-    search.attempts.append(Attempt("vertex", "enumeration", True, reason, elapsed, len(shares), *known))
+    search.attempts.append(
+        Attempt("vertex", "enumeration", True, reason, elapsed, len(shares), *known)
+    )
     return shares, certificate
 
 
@@ -449,9 +512,13 @@ def _agreed(search: Search, certificate: Certificate) -> Attempt:
     """
     used, problem = search.attempts[-1].solver, search.problem
     if used == "vertex":
-        raise OptimizationError("cross_check needs a convex total: a concave one has no second solver here")
+        raise OptimizationError(
+            "cross_check needs a convex total: a concave one has no second solver here"
+        )
     if problem.terms is not None and problem.terms.scenarios:
-        raise ValidationError("cross_check needs two solvers, and CVaR over scenarios has only CVXPY; leave it out")
+        raise ValidationError(
+            "cross_check needs two solvers, and CVaR over scenarios has only CVXPY; leave it out"
+        )
     others = {solver: solve for solver, solve in search.solvers.items() if solver.value != used}
     second = Search(problem, search.limits, others)
     _, other = second.run()
@@ -463,14 +530,14 @@ def _agreed(search: Search, certificate: Certificate) -> Attempt:
     return second.attempts[-1]
 
 
-def _warnings(
-    search: Search, gap: float, relaxation: str, lot: float | None
-) -> tuple[str, ...]:
+def _warnings(search: Search, gap: float, relaxation: str, lot: float | None) -> tuple[str, ...]:
     """What a careful reader should know, logged as well."""
     notes = [f"bounds relaxed: {relaxation}"] if relaxation else []
     if lot is not None and lot > search.problem.shares:
         order = search.problem.shares
-        notes.append(f"lot_size {lot:g} is above the order of {order:,.6g}: all of it is one odd lot")
+        notes.append(
+            f"lot_size {lot:g} is above the order of {order:,.6g}: all of it is one odd lot"
+        )
     if not search.attempts[-1].accepted:
         notes.append(
             f"out of time after {search.limits.timeout_seconds:g} s: best feasible schedule, at most {gap:.1e} of its "
@@ -550,14 +617,21 @@ def allocate_many(
         raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
     orders = np.atleast_1d(numbers("total_shares", total_shares))
     m, n = len(orders), len(curve) // max(len(orders), 1)
-    if orders.ndim != 1 or m == 0 or m * n != len(curve) or not np.all((orders > 0) & np.isfinite(orders)):
+    if (
+        orders.ndim != 1
+        or m == 0
+        or m * n != len(curve)
+        or not np.all((orders > 0) & np.isfinite(orders))
+    ):
         raise ValidationError(
             f"total_shares must be (m,), finite and above 0, with m a divisor of the curve's {len(curve)} intervals; "
             f"got shape {orders.shape}"
         )
     total = curve.total(objective)
     if not total.finite:
-        raise ValidationError("the curve has coefficients that are not finite; refit or drop these problems")
+        raise ValidationError(
+            "the curve has coefficients that are not finite; refit or drop these problems"
+        )
     lower = _bounds("min_shares", min_shares, (m, n))
     upper = _bounds("max_shares", np.inf if max_shares is None else max_shares, (m, n))
     upper = np.minimum(upper, np.maximum(orders[:, None] * (1.0 + HEADROOM), lower))
@@ -565,7 +639,9 @@ def allocate_many(
     bad = Problem(total, 1.0, lower.ravel(), upper.ravel()).non_convex
     if bad.any():
         i, t = divmod(int(np.argmax(bad)), n)
-        raise OptimizationError(f"the total is not convex in interval {t} of problem {i}; use allocate")
+        raise OptimizationError(
+            f"the total is not convex in interval {t} of problem {i}; use allocate"
+        )
     infeasible = (lower > upper).any(axis=1)
     infeasible |= upper.sum(axis=1) < orders * (1.0 - SUM_ROUNDING)
     infeasible |= lower.sum(axis=1) > orders * (1.0 + SUM_ROUNDING)
@@ -591,7 +667,9 @@ def _bounds(name: str, shares: ArrayLike, shape: tuple[int, int]) -> Float:
     try:
         array = np.ascontiguousarray(np.broadcast_to(np.asarray(shares, float), shape))
     except (TypeError, ValueError) as error:
-        raise ValidationError(f"{name} must broadcast to {shape} shares, got {np.shape(shares)}") from error
+        raise ValidationError(
+            f"{name} must broadcast to {shape} shares, got {np.shape(shares)}"
+        ) from error
     if not np.all(array >= 0):
         raise ValidationError(f"{name} must be at least 0, got {array[~(array >= 0)][0]:g}")
     return array

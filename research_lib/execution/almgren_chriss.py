@@ -113,7 +113,10 @@ def almgren_chriss(
     Almgren and Chriss, Optimal execution of portfolio transactions, Journal of Risk 3(2), 2000,
     equations 8, 16 to 20, 24 to 26, and section 5 on coefficients that vary.
     """
-    n, shares = number("n_intervals", n_intervals, 1, integer=True), number("total_shares", total_shares)
+    n, shares = (
+        number("n_intervals", n_intervals, 1, integer=True),
+        number("total_shares", total_shares),
+    )
     model = _Model(
         n,
         _coefficient("volatility", volatility, n, low=0.0, high=LARGEST_VOLATILITY),
@@ -142,7 +145,9 @@ def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | 
         return float(number(name, value, **limits))
     array = np.array(numbers(name, value))
     if array.shape != (n,):
-        raise ValidationError(f"{name} must be a number or ({n},), one an interval, got shape {array.shape}")
+        raise ValidationError(
+            f"{name} must be a number or ({n},), one an interval, got shape {array.shape}"
+        )
     for at in (int(np.argmin(array)), int(np.argmax(array))):  # NaN is either
         number(f"{name} of interval {at}", array[at], **limits)
     return array if np.ptp(array) else float(array[0])
@@ -173,7 +178,11 @@ class _Model:
                 f"temporary {np.min(self.temporary):g} must be above permanent * interval / 2 = "
                 f"{self.permanent * self.interval / 2:g}; shorten the interval"
             )
-        squared = self.volatility**2 if isinstance(self.volatility, float) else np.mean(self.volatility**2)
+        squared = (
+            self.volatility**2
+            if isinstance(self.volatility, float)
+            else np.mean(self.volatility**2)
+        )
         mean = net if isinstance(net, float) else np.mean(net)
         self.net_temporary = net
         self.pull = float(self.risk_aversion * squared * self.interval**2 / mean)
@@ -183,7 +192,11 @@ class _Model:
         if not (isinstance(self.volatility, float) and isinstance(self.net_temporary, float)):
             trades = self._varying(shares)
             return trades, moments(trades)
-        if self.risk_aversion < 0 and self.pull <= -4.0 * math.sin(math.pi / (2 * self.n)) ** 2 and self.n > 1:
+        if (
+            self.risk_aversion < 0
+            and self.pull <= -4.0 * math.sin(math.pi / (2 * self.n)) ** 2
+            and self.n > 1
+        ):
             least = -4.0 * math.sin(math.pi / (2 * self.n)) ** 2 * self.risk_aversion / self.pull
             raise _unbounded(self.risk_aversion, least)
         push = 0.5 * self.drift * self.interval**2 / self.net_temporary
@@ -202,13 +215,21 @@ class _Model:
         right = np.full(self.n - 1, 0.5 * self.drift * self.interval)
         right[0] += cost[0] * shares
         try:
-            held = solveh_banded(np.vstack([bands[:-1], bands[-1] + self.risk_aversion * risk]), right)
+            held = solveh_banded(
+                np.vstack([bands[:-1], bands[-1] + self.risk_aversion * risk]), right
+            )
         except np.linalg.LinAlgError as error:
             raise _unbounded(self.risk_aversion, -_smallest_ratio(bands, risk)) from error
         return -np.diff(held, prepend=shares, append=0.0)
 
     def schedule(
-        self, shares: float, trades: Float, sizes: float, squares: float, held: float, held_squares: float
+        self,
+        shares: float,
+        trades: Float,
+        sizes: float,
+        squares: float,
+        held: float,
+        held_squares: float,
     ) -> ArrivalPriceSchedule:
         """The trades with what is expected of them."""
         if isinstance(self.net_temporary, float):
@@ -218,7 +239,10 @@ class _Model:
         if isinstance(self.volatility, float):
             variance = self.volatility**2 * self.interval * held_squares
         else:
-            variance = float(np.sum(np.square(self.volatility * left_to_trade(trades)[1:]))) * self.interval
+            variance = (
+                float(np.sum(np.square(self.volatility * left_to_trade(trades)[1:])))
+                * self.interval
+            )
         cost = 0.5 * self.permanent * shares**2 + self.half_spread * sizes + temporary
         cost -= self.drift * self.interval * held
         return ArrivalPriceSchedule(trades, "Almgren-Chriss", cost, variance, self._rate())
@@ -255,9 +279,13 @@ def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike)
             "here; leave min_shares out, or take risk_aversion=0"
         )
     held = model.drift * model.interval * np.arange(model.n, 0, -1.0)
-    curve = LinearImpact(np.broadcast_to(model.net_temporary / model.interval, model.n), model.half_spread + held)
+    curve = LinearImpact(
+        np.broadcast_to(model.net_temporary / model.interval, model.n), model.half_spread + held
+    )
     variance = np.square(model.volatility) * model.interval
-    return allocate(curve, shares, min_shares=floor, risk_aversion=model.risk_aversion, covariance=variance).shares
+    return allocate(
+        curve, shares, min_shares=floor, risk_aversion=model.risk_aversion, covariance=variance
+    ).shares
 
 
 # Compiled: a tridiagonal system with one number on its diagonal, -1 beside it

@@ -102,7 +102,8 @@ def _coupled(
         phi = [_power(x, p, n, constraints) for p in terms.powers]
         factor = [terms.factor[:, i, :] / n ** p[:, None] for i, p in enumerate(terms.powers)]
         loadings = [
-            sum(cp.multiply(factor[i][:, j], phi[i]) for i in range(j, len(phi))) for j in range(len(phi))
+            sum(cp.multiply(factor[i][:, j], phi[i]) for i in range(j, len(phi)))
+            for j in range(len(phi))
         ]
         cost = cost + cp.norm(cp.hstack(loadings), 2)
     if isinstance(terms.decay, StateDecay):
@@ -110,7 +111,9 @@ def _coupled(
             cost = cost + _exponential(x, terms.decay.factors[:, k], scale, constraints)
     elif terms.decay is not None:
         cost = cost + 0.5 * cp.quad_form(x, cp.psd_wrap(terms.decay.matrix))
-    if terms.scenarios:  # Rockafellar and Uryasev (2000): the least of tau + mean excess over tau / (1 - q)
+    if (
+        terms.scenarios
+    ):  # Rockafellar and Uryasev (2000): the least of tau + mean excess over tau / (1 - q)
         threshold, excess = cp.Variable(), cp.Variable(len(terms.scenarios), nonneg=True)
         for j, scenario in enumerate(terms.scenarios):
             tails.append(_cost(x, scenario, constraints) - threshold <= excess[j])
@@ -118,7 +121,9 @@ def _coupled(
     return cost
 
 
-def _exponential(x: cp.Variable, kept: Float, scale: float, constraints: list[Any]) -> cp.Expression:
+def _exponential(
+    x: cp.Variable, kept: Float, scale: float, constraints: list[Any]
+) -> cp.Expression:
     """1/2 x'Gx of one exponential: what its displacement loses in each gap, squared, and what is left of it."""
     import cvxpy as cp
 
@@ -152,14 +157,19 @@ def _answer(
     return Answer(backend, shares, reason, iterations, late, weights)
 
 
-def solve_quadratic(quadratic: Quadratic, lower: Float, upper: Float, limits: Limits) -> Float | None:
+def solve_quadratic(
+    quadratic: Quadratic, lower: Float, upper: Float, limits: Limits
+) -> Float | None:
     """The optimum of a coupled quadratic cost between bounds, to a backend's tolerance, (n,); None without an answer.
 
     Bounds may be infinite and of any sign.
     """
     import cvxpy as cp
 
-    unit, n = max(abs(quadratic.shares), float(np.abs(np.where(np.isfinite(lower), lower, 0)).max())), len(quadratic)
+    unit, n = (
+        max(abs(quadratic.shares), float(np.abs(np.where(np.isfinite(lower), lower, 0)).max())),
+        len(quadratic),
+    )
     scale = abs(quadratic.value(np.full(n, quadratic.shares / n))) or 1.0
     x, square = cp.Variable(n), unit**2 / scale
     part, constraints = quadratic.shares / unit, [cp.sum(x) == quadratic.shares / unit]
@@ -189,9 +199,17 @@ def backend_options(backend: str, limits: Limits) -> dict[str, Any]:
         gaps = dict.fromkeys(("tol_gap_rel", "tol_gap_abs", "tol_feas"), tolerance)
         return {**gaps, "max_iter": iterations, "time_limit": seconds}
     if backend == "ECOS":
-        return {**dict.fromkeys(("abstol", "reltol", "feastol"), tolerance), "max_iters": iterations}
+        return {
+            **dict.fromkeys(("abstol", "reltol", "feastol"), tolerance),
+            "max_iters": iterations,
+        }
     # OSQP's and SCS's steps are far cheaper than an interior point's
     first_order = {"eps_abs": tolerance, "eps_rel": tolerance}
     if backend == "OSQP":
-        return {**first_order, "max_iter": 100 * iterations, "time_limit": seconds, "polishing": True}
+        return {
+            **first_order,
+            "max_iter": 100 * iterations,
+            "time_limit": seconds,
+            "polishing": True,
+        }
     return {**first_order, "max_iters": 100 * iterations, "time_limit_secs": seconds}

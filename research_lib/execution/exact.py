@@ -97,21 +97,30 @@ def exact_split(
     """
     smooth, steps = total.arrays
     x = np.empty(len(total))
-    nu, sweeps, judged = _solve(shares, smooth, steps, bounds, max_sweeps, x)
+    _, sweeps, judged = _solve(shares, smooth, steps, bounds, max_sweeps, x)
     if abs(judged[4] - shares) > SUM_ROUNDING * shares:  # out of sweeps
         x = close_sum(x, shares, *bounds)
         return x, sweeps, certify_separable(x, total, shares, bounds)
-    return x, sweeps, _certificate(judged, shares) or _against_best(x, judged, total, shares, bounds)
+    return (
+        x,
+        sweeps,
+        _certificate(judged, shares) or _against_best(x, judged, total, shares, bounds),
+    )
 
 
-def solve_many(total: SeparableTotal, shares: Float, bounds: Pair) -> tuple[Float, list[Certificate | None]]:
+def solve_many(
+    total: SeparableTotal, shares: Float, bounds: Pair
+) -> tuple[Float, list[Certificate | None]]:
     """The splits (m, n) of m orders, each over its own n of the total's intervals, and their certificates.
 
     None where a certificate needs a closer look, by `certify_separable`.
     """
     x, found = np.zeros((len(shares), len(total) // len(shares))), np.zeros((len(shares), 8))
     _solve_many(shares, *total.arrays, bounds, x, found)
-    known = [_certificate(tuple(row), order) for row, order in zip(found.tolist(), shares.tolist(), strict=True)]
+    known = [
+        _certificate(tuple(row), order)
+        for row, order in zip(found.tolist(), shares.tolist(), strict=True)
+    ]
     return x, known
 
 
@@ -195,7 +204,9 @@ def _against_best(
 def _tangent(x: Float, nu: float, last: Float, following: Float, bounds: Pair) -> Float:
     """Most that C_t(x) - nu x can exceed its least value inside the bounds, (n,): by convexity."""
     lower, upper = bounds
-    with np.errstate(invalid="ignore"):  # an infinite price times no room, or no error times endless room
+    with np.errstate(
+        invalid="ignore"
+    ):  # an infinite price times no room, or no error times endless room
         down = np.where((x > lower) & (last > nu), (last - nu) * (x - lower), 0.0)
         up = np.where((x < upper) & (nu > following), (nu - following) * (upper - x), 0.0)
     return np.asarray(down + up)
@@ -205,7 +216,9 @@ def _tangent(x: Float, nu: float, last: Float, following: Float, bounds: Pair) -
 
 
 @compiled
-def _smooth_price(x: float, a: float, b: float, c: float, s: float, p: float) -> tuple[float, float]:
+def _smooth_price(
+    x: float, a: float, b: float, c: float, s: float, p: float
+) -> tuple[float, float]:
     """a x + b x^2 + c x^3 + s x^p and its derivative. Numbers only: a call counts references to each array."""
     value = x * (a + x * (b + x * c))
     slope = a + x * (2.0 * b + 3.0 * c * x)
@@ -441,14 +454,27 @@ def _search(
         if blocked or slow or not low < trial < high:
             if math.isnan(at_low) or math.isnan(at_high):
                 first, last = _price_range(smooth, steps, bounds)
-                low, at_low = (min(first, high), bounds[0].sum()) if math.isnan(at_low) else (low, at_low)
-                high, at_high = (max(last, low), bounds[1].sum()) if math.isnan(at_high) else (high, at_high)
-            trial = _between(low, high, at_low, at_high, 0.0 if slow or abs(run) > 1 else shares - at_low)
+                low, at_low = (
+                    (min(first, high), bounds[0].sum()) if math.isnan(at_low) else (low, at_low)
+                )
+                high, at_high = (
+                    (max(last, low), bounds[1].sum()) if math.isnan(at_high) else (high, at_high)
+                )
+            trial = _between(
+                low, high, at_low, at_high, 0.0 if slow or abs(run) > 1 else shares - at_low
+            )
             trial = above_low if low < above_low < high and trial < above_low else trial
             trial = below_high if low < below_high < high and trial > below_high else trial
-        narrow = math.isfinite(high - low) and high - low <= 8.0 * EPSILON * max(abs(low), abs(high))
+        narrow = math.isfinite(high - low) and high - low <= 8.0 * EPSILON * max(
+            abs(low), abs(high)
+        )
         if narrow or not low < trial < high:
-            return low, high, (shares - at_low) / (at_high - at_low) if at_high > at_low else 0.0, sweeps
+            return (
+                low,
+                high,
+                (shares - at_low) / (at_high - at_low) if at_high > at_low else 0.0,
+                sweeps,
+            )
         nu = trial
     return nu, nu, 0.0, limit
 
@@ -556,7 +582,13 @@ def _lot_cost(k: int, t: int, lot: float, smooth: Smooth, steps: Pair) -> float:
 
 @compiled
 def round_to_lots(
-    x: Float, nu: float, lot: float, count: int, range_: tuple[Lots, Lots], smooth: Smooth, steps: Pair
+    x: Float,
+    nu: float,
+    lot: float,
+    count: int,
+    range_: tuple[Lots, Lots],
+    smooth: Smooth,
+    steps: Pair,
 ) -> Lots:
     """The cheapest `count` lots within their range, (n,): begun from the lots in x that nu pays for."""
     low, high = range_
@@ -572,7 +604,9 @@ def round_to_lots(
     step = 1 if missing > 0 else -1
     heap = [(0.0, 0) for _ in range(0)]
     for taken in range(-len(x), abs(missing)):
-        t = taken + len(x) if taken < 0 else heapq.heappop(heap)[1]  # each interval offers its next lot first
+        t = (
+            taken + len(x) if taken < 0 else heapq.heappop(heap)[1]
+        )  # each interval offers its next lot first
         lots[t] += step if taken >= 0 else 0
         if step > 0 and lots[t] < high[t]:
             heapq.heappush(heap, (_lot_cost(lots[t], t, lot, smooth, steps), t))

@@ -135,14 +135,20 @@ class Search:
         while True:
             begin = time.perf_counter()
             try:
-                if exact and self.problem.terms is None:  # compiled loops of bounded length: no thread is worth it
+                if (
+                    exact and self.problem.terms is None
+                ):  # compiled loops of bounded length: no thread is worth it
                     answer = next(answers, None)
                 else:
                     answer = within(max(self._left(), MIN_SECONDS), lambda: next(answers, None))
             except OutOfTimeError as error:
                 answer = Answer("abandoned", None, str(error), timed_out=True)
-            except Exception as error:  # whatever a backend raises is one more reason to ask the next
-                answer = Answer("raised", None, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            except (
+                Exception
+            ) as error:  # whatever a backend raises is one more reason to ask the next
+                answer = Answer(
+                    "raised", None, f"{type(error).__name__}: {' '.join(str(error).split())}"
+                )
             if answer is None:
                 return None
             found = self._record(solver, answer, begin)
@@ -155,25 +161,37 @@ class Search:
         certificate, reason, accepted = None, answer.reason, False
         if answer.shares is not None:
             certificate = answer.certificate or certify(answer.shares, self.problem, answer.weights)
-            fault = fault_of(certificate, self.problem.shares, len(answer.shares), self.limits.tolerance)
+            fault = fault_of(
+                certificate, self.problem.shares, len(answer.shares), self.limits.tolerance
+            )
             accepted = not fault or self.trust
             reason = "; ".join(filter(None, [answer.reason, fault]))
-        known = (certificate.cost, certificate.duality_gap, certificate.kkt_residual) if certificate else ()
+        known = (
+            (certificate.cost, certificate.duality_gap, certificate.kkt_residual)
+            if certificate
+            else ()
+        )
         elapsed = time.perf_counter() - begin
-        tried = Attempt(solver.value, answer.backend, accepted, reason, elapsed, answer.iterations, *known)
+        tried = Attempt(
+            solver.value, answer.backend, accepted, reason, elapsed, answer.iterations, *known
+        )
         self.attempts.append(tried)
         if answer.shares is None or certificate is None:
             logger.warning("%s (%s) gave no schedule: %s", solver.value, answer.backend, reason)
             return None
         if accepted:
             return answer.shares, certificate
-        logger.warning("%s (%s) gave no certified schedule: %s", solver.value, answer.backend, reason)
+        logger.warning(
+            "%s (%s) gave no certified schedule: %s", solver.value, answer.backend, reason
+        )
         self._keep(answer.shares, certificate)
         return None
 
     def _keep(self, x: Float, certificate: Certificate) -> None:
         """Remember a feasible answer if it is the cheapest so far."""
-        filled = abs(certificate.filled - self.problem.shares) <= sum_tolerance(self.problem.shares, len(x))
+        filled = abs(certificate.filled - self.problem.shares) <= sum_tolerance(
+            self.problem.shares, len(x)
+        )
         feasible = filled and certificate.outside <= 0 and np.isfinite(certificate.cost)
         if feasible and (self.best is None or certificate.cost < self.best[1].cost):
             self.best = x, certificate
@@ -185,7 +203,9 @@ class Search:
         for x in (problem.feasible(np.ones(len(uncoupled))), uncoupled):
             self._keep(x, certify(x, problem))
         if self.best is None:
-            raise OptimizationError("out of time, and no feasible schedule with a finite cost; raise timeout_seconds")
+            raise OptimizationError(
+                "out of time, and no feasible schedule with a finite cost; raise timeout_seconds"
+            )
         return self.best
 
 

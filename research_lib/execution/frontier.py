@@ -49,11 +49,17 @@ class Frontier(Record):
     def to_frame(self, p: float = 0.95) -> pd.DataFrame:
         """Index risk_aversion; columns expected_cost, deviation, value_at_risk of probability p, currency."""
         at_risk = [schedule.value_at_risk(p) for schedule in self.schedules]
-        columns = {"expected_cost": self.expected_cost, "deviation": self.deviation, "value_at_risk": at_risk}
+        columns = {
+            "expected_cost": self.expected_cost,
+            "deviation": self.deviation,
+            "value_at_risk": at_risk,
+        }
         return pd.DataFrame(columns, index=pd.Index(self.risk_aversion, name="risk_aversion"))
 
 
-def efficient_frontier(total_shares: ArrayLike, n_intervals: int, risk_aversions: ArrayLike, **market: Any) -> Frontier:
+def efficient_frontier(
+    total_shares: ArrayLike, n_intervals: int, risk_aversions: ArrayLike, **market: Any
+) -> Frontier:
     """The optimal schedule at each risk aversion, (k,) per currency.
 
     Parameters
@@ -66,7 +72,8 @@ def efficient_frontier(total_shares: ArrayLike, n_intervals: int, risk_aversions
     weights = np.atleast_1d(np.array(risk_aversions, float))
     make: Any = almgren_chriss if np.ndim(total_shares) == 0 else portfolio_schedule
     return Frontier(
-        weights, tuple(make(total_shares, n_intervals, risk_aversion=w, **market) for w in weights.tolist())
+        weights,
+        tuple(make(total_shares, n_intervals, risk_aversion=w, **market) for w in weights.tolist()),
     )
 
 
@@ -96,15 +103,21 @@ def least_value_at_risk(
         raise ValidationError(f"p must be below 1, got {p!r}: a normal cost has no largest value")
 
     def at(log_risk: float) -> ModelledSchedule:
-        return efficient_frontier(total_shares, n_intervals, math.exp(log_risk), **market).schedules[0]
+        return efficient_frontier(
+            total_shares, n_intervals, math.exp(log_risk), **market
+        ).schedules[0]
 
     def slope(log_risk: float) -> float:
-        return log_risk + 0.5 * math.log(max(at(log_risk).variance, 1e-300)) - math.log(quantile / 2.0)
+        return (
+            log_risk + 0.5 * math.log(max(at(log_risk).variance, 1e-300)) - math.log(quantile / 2.0)
+        )
 
     indifferent = efficient_frontier(total_shares, n_intervals, 0.0, **market).schedules[0]
     if indifferent.variance == 0:
         return indifferent, 0.0
-    first = math.log(quantile / 2.0) - 0.5 * math.log(indifferent.variance)  # no more variance than that
+    first = math.log(quantile / 2.0) - 0.5 * math.log(
+        indifferent.variance
+    )  # no more variance than that
     last = first + math.log(SEARCHED)
     found = brentq(slope, first, last, xtol=1e-10) if slope(last) > 0 > slope(first) else last
     return at(found), math.exp(found)

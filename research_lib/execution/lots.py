@@ -48,7 +48,9 @@ def in_lots(problem: Problem, x: Float, certificate: Certificate, lot: float) ->
     count, odd = in_whole_lots(problem.shares, lot)
     low, high = lot_bounds(problem.lower, problem.upper, lot)
     child = _only_odd(low, high, odd)
-    over = bool(odd and child is None and low.sum() == count + 1)  # the odd shares may be a floor's last
+    over = bool(
+        odd and child is None and low.sum() == count + 1
+    )  # the odd shares may be a floor's last
     _check_lots(lot, count + over, low, high)
     nu = certify(x, problem).multiplier
     lots = round_to_lots(np.ascontiguousarray(x), nu, lot, count + over, (low, high), smooth, steps)
@@ -65,7 +67,10 @@ def in_lots(problem: Problem, x: Float, certificate: Certificate, lot: float) ->
         shares[child] += odd
         how += f", the odd {odd:g} in interval {child}"
         slack = ROUNDING * lot
-        if child < 0 or not problem.lower[child] - slack <= shares[child] <= problem.upper[child] + slack:
+        if (
+            child < 0
+            or not problem.lower[child] - slack <= shares[child] <= problem.upper[child] + slack
+        ):
             raise OptimizationError(
                 f"no bounds admit the odd {odd:g} shares beside lots of {lot:g}; widen them or trade a multiple of it"
             )
@@ -87,13 +92,17 @@ def in_whole_lots(order: float, lot: float) -> tuple[int, float]:
     return count, odd if odd > ROUNDING * lot else 0.0
 
 
-def lot_bounds(lower: Float, upper: Float, lot: float, slack: float = ROUNDING) -> tuple[Lots, Lots]:
+def lot_bounds(
+    lower: Float, upper: Float, lot: float, slack: float = ROUNDING
+) -> tuple[Lots, Lots]:
     """Fewest and most whole lots, (n,) each, between bounds in shares."""
     low = np.maximum(np.ceil(lower / lot - slack), 0.0).astype(np.int64)
     return low, np.floor(upper / lot + slack).astype(np.int64)
 
 
-def admits_lots(lower: Float, upper: Float, order: float, lot: float, slack: float = ROUNDING) -> bool:
+def admits_lots(
+    lower: Float, upper: Float, order: float, lot: float, slack: float = ROUNDING
+) -> bool:
     """Whether bounds, (n,) shares, admit the order in whole lots, what is odd of it in one child order.
 
     `slack` is the part of a lot by which bounds may miss one.
@@ -123,12 +132,16 @@ def relaxed(problem: Problem, lot: float | None) -> tuple[Problem, str]:
     if infeasible.startswith("floors") or (not infeasible and _floors_high(problem, lot or 1.0)):
         factor = min(order / lower.sum(), 1.0)
         factor = _in_lots(lambda f: (lower * f, upper), order, lot, 0.0, factor)
-        return dataclasses.replace(problem, lower=lower * factor), f"min_shares lowered to {factor:.6g} of it"
+        return dataclasses.replace(
+            problem, lower=lower * factor
+        ), f"min_shares lowered to {factor:.6g} of it"
     reach = np.where(upper > 0, np.minimum(problem.capacity, order * (1.0 + HEADROOM)), 0.0)
     if reach.sum() < order * (1.0 - SUM_ROUNDING):
         return problem, ""
     factor = 1.0
-    for _ in range(MAX_ROUNDS):  # each round at least one more cap meets its limit, or the sum is met
+    for _ in range(
+        MAX_ROUNDS
+    ):  # each round at least one more cap meets its limit, or the sum is met
         raised = np.minimum(upper * factor, reach)
         free, short = raised < reach, order - raised.sum()
         if short <= SUM_ROUNDING * order or not free.any():
@@ -142,16 +155,28 @@ def relaxed(problem: Problem, lot: float | None) -> tuple[Problem, str]:
 
 
 def _in_lots(
-    bounds: Callable[[float], tuple[Float, Float]], order: float, lot: float | None, surest: float, factor: float
+    bounds: Callable[[float], tuple[Float, Float]],
+    order: float,
+    lot: float | None,
+    surest: float,
+    factor: float,
 ) -> float:
     """The factor between `surest` and `factor`, nearest to this one, whose bounds admit the order in lots, if any."""
-    if lot is None or not admits_lots(*bounds(surest), order, lot) or admits_lots(*bounds(factor), order, lot, 0.0):
+    if (
+        lot is None
+        or not admits_lots(*bounds(surest), order, lot)
+        or admits_lots(*bounds(factor), order, lot, 0.0)
+    ):
         return factor
     good, bad = surest, factor
     for _ in range(HALVINGS):
         middle = 0.5 * (good + bad)
-        good, bad = (middle, bad) if admits_lots(*bounds(middle), order, lot, 0.0) else (good, middle)
-    return good + math.copysign(SUM_ROUNDING * good, surest - factor)  # beyond what halving rounds away
+        good, bad = (
+            (middle, bad) if admits_lots(*bounds(middle), order, lot, 0.0) else (good, middle)
+        )
+    return good + math.copysign(
+        SUM_ROUNDING * good, surest - factor
+    )  # beyond what halving rounds away
 
 
 def _floors_high(problem: Problem, lot: float) -> bool:

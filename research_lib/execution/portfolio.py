@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.checks import number
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.problem import ROUNDING
+from research_lib.execution.fallback import Limits
 from research_lib.execution.portfolio_model import PortfolioModel
 from research_lib.execution.portfolio_program import TOLERANCE, PortfolioBounds, solve
+from research_lib.execution.problem import ROUNDING
 from research_lib.execution.schedules import ModelledSchedule, left_to_trade
-from research_lib.execution.fallback import Limits
 from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
@@ -182,35 +182,57 @@ def _model(
         _matrix("covariance", covariance, m),
         _matrix("temporary", temporary, m),
         np.zeros((m, m)) if permanent is None else _matrix("permanent", permanent, m),
-        _array("half_spread", np.broadcast_to(half_spread, m) if np.ndim(half_spread) == 0 else half_spread, m, 0.0),
+        _array(
+            "half_spread",
+            np.broadcast_to(half_spread, m) if np.ndim(half_spread) == 0 else half_spread,
+            m,
+            0.0,
+        ),
         number("risk_aversion", risk_aversion),
         number("interval", interval, above=0),
     )
 
 
-def _solved(model: PortfolioModel, orders: Float, bounds: PortfolioBounds, limits: Limits) -> tuple[Float, str, float]:
+def _solved(
+    model: PortfolioModel, orders: Float, bounds: PortfolioBounds, limits: Limits
+) -> tuple[Float, str, float]:
     """Trades (n, m), by whom, and their KKT residual: the free optimum where it keeps the bounds."""
     n = len(bounds.lower)
     trades, solver = model.optimum(orders, n)
     sizes = np.abs(trades).sum(axis=0)
     one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
-    priced = np.all(one_way | (model.half_spread == 0))  # a spread on one-way trades is the same for all schedules
+    priced = np.all(
+        one_way | (model.half_spread == 0)
+    )  # a spread on one-way trades is the same for all schedules
     holdings = left_to_trade(trades)
     missed = bounds.misses(trades, holdings)
     if missed <= ROUNDING and (priced or n == 1):
         return trades, solver, max(missed, model.stationarity(holdings))
     if n == 1:
-        raise OptimizationError("one interval must trade everything, which the caps forbid; raise n_intervals")
+        raise OptimizationError(
+            "one interval must trade everything, which the caps forbid; raise n_intervals"
+        )
     free = model.attribution(trades, holdings)
-    scale = float(np.abs(free["temporary"].sum()) + abs(model.risk_aversion) * free["variance"].sum()) or 1.0
+    scale = (
+        float(np.abs(free["temporary"].sum()) + abs(model.risk_aversion) * free["variance"].sum())
+        or 1.0
+    )
     return solve(model, orders, bounds, scale, limits)
 
 
-def _schedule(model: PortfolioModel, trades: Float, solver: str, kkt_residual: float) -> PortfolioSchedule:
+def _schedule(
+    model: PortfolioModel, trades: Float, solver: str, kkt_residual: float
+) -> PortfolioSchedule:
     table = model.attribution(trades, left_to_trade(trades))
     sums = table.sum()
     return PortfolioSchedule(
-        trades, "portfolio", float(sums["cost"]), float(sums["variance"]), table, solver, kkt_residual
+        trades,
+        "portfolio",
+        float(sums["cost"]),
+        float(sums["variance"]),
+        table,
+        solver,
+        kkt_residual,
     )
 
 
@@ -222,16 +244,24 @@ def _refuse_idle(
     max_value: ArrayLike,
 ) -> None:
     """What goes together is given together, or one of the two would change nothing."""
-    limited = not (np.all(np.equal(min_exposure, -np.inf)) and np.all(np.equal(max_exposure, np.inf)))
+    limited = not (
+        np.all(np.equal(min_exposure, -np.inf)) and np.all(np.equal(max_exposure, np.inf))
+    )
     if limited and exposures is None:
-        raise ValidationError("min_exposure and max_exposure limit exposures @ holdings: give exposures as well")
+        raise ValidationError(
+            "min_exposure and max_exposure limit exposures @ holdings: give exposures as well"
+        )
     if exposures is not None and not limited:
-        raise ValidationError("exposures are limited by min_exposure and max_exposure: give one of them as well")
+        raise ValidationError(
+            "exposures are limited by min_exposure and max_exposure: give one of them as well"
+        )
     capped = not np.all(np.equal(max_value, np.inf))
     if capped and prices is None:
         raise ValidationError("max_value caps what is traded in currency: give prices as well")
     if prices is not None and not capped:
-        raise ValidationError("prices are for max_value, what may be traded in an interval: give it as well")
+        raise ValidationError(
+            "prices are for max_value, what may be traded in an interval: give it as well"
+        )
 
 
 def _refuse_short(orders: Float, bounds: PortfolioBounds) -> None:
@@ -273,11 +303,15 @@ def _refuse_short(orders: Float, bounds: PortfolioBounds) -> None:
 def _array(name: str, values: ArrayLike, m: int | None, low: float = -np.inf) -> Float:
     array = np.array(values, float)
     if array.ndim != 1 or (m is not None and len(array) != m) or not len(array):
-        raise ValidationError(f"{name} must be ({'m' if m is None else m},), one an asset, got shape {array.shape}")
+        raise ValidationError(
+            f"{name} must be ({'m' if m is None else m},), one an asset, got shape {array.shape}"
+        )
     bad = ~(np.isfinite(array) & (array >= low))
     if bad.any():
         at = int(np.argmax(bad))
-        raise ValidationError(f"{name} of asset {at} must be finite and at least {low:g}, got {array[at]:g}")
+        raise ValidationError(
+            f"{name} of asset {at} must be finite and at least {low:g}, got {array[at]:g}"
+        )
     return array
 
 
@@ -289,14 +323,23 @@ def _matrix(name: str, values: ArrayLike, m: int) -> Float:
     if array.shape != (m, m) or not np.isfinite(array).all():
         raise ValidationError(f"{name} must be ({m}, {m}) and finite, got shape {array.shape}")
     if name == "covariance" and np.abs(array - array.T).max() > 1e-8 * np.abs(array).max():
-        raise ValidationError(f"{name} must be symmetric, got a difference of {np.abs(array - array.T).max():.3g}")
+        raise ValidationError(
+            f"{name} must be symmetric, got a difference of {np.abs(array - array.T).max():.3g}"
+        )
     return array
 
 
 def _rows(name: str, values: ArrayLike, m: int) -> Float:
     array = np.atleast_2d(np.array(values, float))
-    if array.ndim != 2 or array.shape[1] != m or not np.isfinite(array).all() or not np.all(array.any(axis=1)):
-        raise ValidationError(f"{name} must be (k, {m}), finite and no row of zeros, got shape {array.shape}")
+    if (
+        array.ndim != 2
+        or array.shape[1] != m
+        or not np.isfinite(array).all()
+        or not np.all(array.any(axis=1))
+    ):
+        raise ValidationError(
+            f"{name} must be (k, {m}), finite and no row of zeros, got shape {array.shape}"
+        )
     return array
 
 
@@ -304,7 +347,9 @@ def _limits(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Any:
     try:
         array = np.broadcast_to(np.asarray(values, float), shape)
     except ValueError as error:
-        raise ValidationError(f"{name} must broadcast to {shape}, got shape {np.shape(values)}") from error
+        raise ValidationError(
+            f"{name} must broadcast to {shape}, got shape {np.shape(values)}"
+        ) from error
     if np.isnan(array).any():
         raise ValidationError(f"{name} holds NaN; use inf where there is no limit")
     return array

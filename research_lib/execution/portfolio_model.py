@@ -58,7 +58,10 @@ class PortfolioModel:
             )
         net = self.net_temporary
         scale = np.sqrt(np.abs(np.diag(net)))
-        if np.any(np.diag(net) <= 0) or np.linalg.eigvalsh(net / np.outer(scale, scale))[0] <= 1e-12:
+        if (
+            np.any(np.diag(net) <= 0)
+            or np.linalg.eigvalsh(net / np.outer(scale, scale))[0] <= 1e-12
+        ):
             raise ValidationError(
                 "temporary less permanent * interval / 2 must be positive definite in its symmetric part, or trades "
                 "would be paid for; shorten the interval, or lower the cross impact"
@@ -89,7 +92,9 @@ class PortfolioModel:
 
     def _by_modes(self, orders: Float, n: int, unit: Float) -> Float:
         """One tridiagonal system a mode."""
-        net, risk = (matrix * np.outer(unit, unit) for matrix in (self.net_temporary, self.covariance))
+        net, risk = (
+            matrix * np.outer(unit, unit) for matrix in (self.net_temporary, self.covariance)
+        )
         ratios, modes = eigh(risk, net)
         pulls = self.risk_aversion * self.interval**2 * ratios
         least = -4.0 * math.sin(math.pi / (2 * n)) ** 2

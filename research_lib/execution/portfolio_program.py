@@ -106,9 +106,15 @@ def solve(
             if residual <= ACCEPTED:
                 holdings = held.value.reshape(-1, len(orders)) * unit
                 end = np.zeros((1, len(orders)))
-                return -np.diff(holdings, axis=0, prepend=orders[None], append=end), backend, residual
+                return (
+                    -np.diff(holdings, axis=0, prepend=orders[None], append=end),
+                    backend,
+                    residual,
+                )
             tried.append(f"{backend}: KKT residual {residual:.1e}")
-    raise OptimizationError(f"no backend's answer is certified to {ACCEPTED:g} ({'; '.join(tried)})")
+    raise OptimizationError(
+        f"no backend's answer is certified to {ACCEPTED:g} ({'; '.join(tried)})"
+    )
 
 
 def _stated(
@@ -126,12 +132,19 @@ def _stated(
     form = sparse.kron(sparse.eye_array(n - 1), inside)
     form = form + sparse.kron(following, beside) + sparse.kron(following.T, beside.T)
     # Convex as a whole, which the parts do not show where the permanent impact is not symmetric.
-    cost = 0.5 * cp.quad_form(held, cp.psd_wrap(sparse.csc_array(form))) + (orders / unit @ beside) @ held[:m]
+    cost = (
+        0.5 * cp.quad_form(held, cp.psd_wrap(sparse.csc_array(form)))
+        + (orders / unit @ beside) @ held[:m]
+    )
     constraints = _between(trades, (bounds.lower / unit).ravel(), (bounds.upper / unit).ravel())
     if len(bounds.exposures):
         norm = np.linalg.norm(bounds.exposures * unit, axis=1)
-        weights = sparse.kron(sparse.eye_array(n - 1), bounds.exposures * unit / norm[:, None], format="csr")
-        constraints += _between(weights @ held, (bounds.least / norm).ravel(), (bounds.most / norm).ravel())
+        weights = sparse.kron(
+            sparse.eye_array(n - 1), bounds.exposures * unit / norm[:, None], format="csr"
+        )
+        constraints += _between(
+            weights @ held, (bounds.least / norm).ravel(), (bounds.most / norm).ravel()
+        )
     if np.any(model.half_spread) or np.isfinite(bounds.value).any():
         sells, buys = cp.Variable(n * m, nonneg=True), cp.Variable(n * m, nonneg=True)
         constraints += [trades == sells - buys, sells >= 0, buys >= 0]
@@ -140,7 +153,9 @@ def _stated(
             prices = bounds.prices * unit
             norm = float(np.linalg.norm(prices))
             gross = sparse.kron(sparse.eye_array(n), prices[None] / norm, format="csr")
-            constraints += _between(gross @ (sells + buys), np.full(n, -np.inf), bounds.value / norm)
+            constraints += _between(
+                gross @ (sells + buys), np.full(n, -np.inf), bounds.value / norm
+            )
     return held, cost, constraints
 
 
@@ -161,7 +176,10 @@ def _kkt_residual(program: Any) -> float:
 
     cost = program.objective.args[0]
     prices = [np.ravel(constraint.dual_value) for constraint in program.constraints]
-    missed = [np.ravel(constraint.args[0].value - constraint.args[1].value) for constraint in program.constraints]
+    missed = [
+        np.ravel(constraint.args[0].value - constraint.args[1].value)
+        for constraint in program.constraints
+    ]
     paid = sum(
         cp.sum(cp.multiply(price, constraint.args[0] - constraint.args[1]))
         for price, constraint in zip(prices, program.constraints, strict=True)
@@ -169,11 +187,18 @@ def _kkt_residual(program: Any) -> float:
     slopes, rises = cost.grad, paid.grad
     stationarity = 0.0
     for variable in program.variables():
-        slope, rise = (np.ravel((part[variable]).todense()) if variable in part else np.zeros(variable.size) for part in (slopes, rises))
+        slope, rise = (
+            np.ravel((part[variable]).todense()) if variable in part else np.zeros(variable.size)
+            for part in (slopes, rises)
+        )
         size = max(np.abs(slope).max(initial=1e-9), np.abs(rise).max(initial=1e-9))
         stationarity = max(stationarity, float(np.abs(slope + rise).max()) / size)
     violation = max(
-        float(np.abs(miss).max() if isinstance(constraint, cp.constraints.Equality) else miss.max(initial=0.0))
+        float(
+            np.abs(miss).max()
+            if isinstance(constraint, cp.constraints.Equality)
+            else miss.max(initial=0.0)
+        )
         for miss, constraint in zip(missed, program.constraints, strict=True)
     )
     gap = sum(float(np.abs(price @ miss)) for price, miss in zip(prices, missed, strict=True))

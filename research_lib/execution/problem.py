@@ -54,7 +54,9 @@ class Problem:
         c = self.total
         if not c.non_convex.any():
             return c.non_convex
-        inside = (c.scale == 0) & (c.quadratic >= 0) & (c.quadratic + 3.0 * c.cubic * self.upper >= 0)
+        inside = (
+            (c.scale == 0) & (c.quadratic >= 0) & (c.quadratic + 3.0 * c.cubic * self.upper >= 0)
+        )
         return np.asarray(c.non_convex & ~inside)
 
     def cost(self, x: Float) -> float:
@@ -115,9 +117,7 @@ class Problem:
         if upper.sum() < order * (1.0 - SUM_ROUNDING):
             shown = float(np.sum(np.minimum(self.capacity, order)))
             if shown < order:
-                return (
-                    f"the books show {shown:,.6g} of {order:,.6g} shares; order less or lengthen the horizon"
-                )
+                return f"the books show {shown:,.6g} of {order:,.6g} shares; order less or lengthen the horizon"
             return (
                 f"cap admits {amount(upper.sum(), order)} of {amount(order, upper.sum())} shares; "
                 "raise max_shares (max_allocation_ratio) or lengthen the horizon"
@@ -209,7 +209,9 @@ def _closed(blackout: Any, n: int) -> NDArray[Any]:
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:
     """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the floor."""
     lower = per_interval("min_shares", min_shares, n, infinite=True)
-    upper = per_interval("max_shares", np.inf if max_shares is None else max_shares, n, infinite=True)
+    upper = per_interval(
+        "max_shares", np.inf if max_shares is None else max_shares, n, infinite=True
+    )
     return lower, np.minimum(upper, np.maximum(order * (1.0 + HEADROOM), lower))
 
 

@@ -45,7 +45,9 @@ class StateDecay:
 
     def product(self, x: Float) -> Float:
         """G x, (n,) currency per share, in O(n K)."""
-        return np.asarray(_states_product(np.ascontiguousarray(x, float), self.factors, self.scales))
+        return np.asarray(
+            _states_product(np.ascontiguousarray(x, float), self.factors, self.scales)
+        )
 
     def value(self, x: Float) -> float:
         """1/2 x'Gx, currency: a trade pays half of its own displacement."""
@@ -124,7 +126,12 @@ class Quadratic:
     def gradient(self, x: Float) -> Float:
         """d cost / d x, (n,) currency per share."""
         held = self.shares - np.cumsum(x)
-        return self.linear + 2.0 * self.curvature * x - _after(2.0 * self.holding * held) + self.decay.product(x)
+        return (
+            self.linear
+            + 2.0 * self.curvature * x
+            - _after(2.0 * self.holding * held)
+            + self.decay.product(x)
+        )
 
     def least(self, fixed: Mask, values: Float) -> Float | None:
         """The optimum with x = `values` where `fixed`, (n,); None where the cost is not convex."""
@@ -142,7 +149,9 @@ class Quadratic:
         """`least`, unrefined; for shares 0 what is held is - sum x."""
         if isinstance(self.decay, StateDecay):
             model = np.stack([self.curvature, linear, self.holding])
-            x, convex = _states_schedule(shares, self.decay.factors, self.decay.scales, model, fixed, values)
+            x, convex = _states_schedule(
+                shares, self.decay.factors, self.decay.scales, model, fixed, values
+            )
             return np.asarray(x) if convex else None
         x = np.where(fixed, values, 0.0)
         free = np.flatnonzero(~fixed)
@@ -151,10 +160,16 @@ class Quadratic:
             return x
         downhill = _after(2.0 * self.holding) * shares - linear - self._hessian @ x
         try:
-            factor = self._factor if len(free) == len(x) else linalg.cho_factor(self._hessian[np.ix_(free, free)])
+            factor = (
+                self._factor
+                if len(free) == len(x)
+                else linalg.cho_factor(self._hessian[np.ix_(free, free)])
+            )
         except linalg.LinAlgError:
             return None
-        newton, shift = linalg.cho_solve(factor, np.column_stack([downhill[free], np.ones(len(free))])).T
+        newton, shift = linalg.cho_solve(
+            factor, np.column_stack([downhill[free], np.ones(len(free))])
+        ).T
         x[free] += newton - shift * (newton.sum() / shift.sum())
         return x
 
@@ -171,7 +186,9 @@ class Quadratic:
         matrix[later, later] += 2.0 * self.curvature
         return matrix
 
-    def bounded(self, lower: Float, upper: Float, start: Float | None = None) -> tuple[Float | None, int]:
+    def bounded(
+        self, lower: Float, upper: Float, start: Float | None = None
+    ) -> tuple[Float | None, int]:
         """The optimum between bounds (n,), some of which may be infinite, and the solves it took.
 
         Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003), beginning with
@@ -191,7 +208,10 @@ class Quadratic:
             if x is None:
                 return None, solves
             gradient = self.gradient(x)
-            nu, unit = multiplier(gradient, ~fixed, low, high), SAME_PRICE * float(np.max(np.abs(gradient)))
+            nu, unit = (
+                multiplier(gradient, ~fixed, low, high),
+                SAME_PRICE * float(np.max(np.abs(gradient))),
+            )
             new_low = np.where(low, pinned | (gradient >= nu - unit), ~high & (x < lower - slack))
             new_high = np.where(high, gradient <= nu + unit, ~low & (x > upper + slack))
             sums = abs(x.sum() - self.shares) <= 1e-9 * max(np.abs(x).sum(), abs(self.shares))

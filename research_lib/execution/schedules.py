@@ -65,7 +65,9 @@ class ModelledSchedule(Schedule):
         array = numbers("shares", self.shares)
         if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
             at = int(np.argwhere(~np.isfinite(array))[0, 0])
-            raise ValidationError(f"shares of the {self.name} schedule must be finite; row {at} has {array[at]}")
+            raise ValidationError(
+                f"shares of the {self.name} schedule must be finite; row {at} has {array[at]}"
+            )
         if array is not self.shares:
             object.__setattr__(self, "shares", array)
 
@@ -78,7 +80,9 @@ class ModelledSchedule(Schedule):
         r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`, currency (equation 22)."""
         level = number("p", p, above=0)
         if level >= 1:
-            raise ValidationError(f"p must be below 1, got {p!r}: a normal cost has no largest value")
+            raise ValidationError(
+                f"p must be below 1, got {p!r}: a normal cost has no largest value"
+            )
         return float(self.expected_cost + ndtri(level) * math.sqrt(self.variance))
 
 
@@ -113,7 +117,10 @@ def parts_of_day(shares: ArrayLike) -> dict[str, float]:
     """
     traded = _some("the schedule", shares, "nothing is traded")
     quarter, total = len(traded) // 4, float(traded.sum())
-    first, last = 100.0 * traded[:quarter].sum() / total, 100.0 * traded[len(traded) - quarter :].sum() / total
+    first, last = (
+        100.0 * traded[:quarter].sum() / total,
+        100.0 * traded[len(traded) - quarter :].sum() / total,
+    )
     return {
         "first_quarter_%": float(first),
         "middle_half_%": float(100.0 - first - last),
@@ -184,7 +191,9 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
             f"{total:,.6g}",
             total / expected.sum(),
         )
-    return Schedule(np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0), "POV", unfilled=unfilled)
+    return Schedule(
+        np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0), "POV", unfilled=unfilled
+    )
 
 
 def _some(name: str, values: ArrayLike, without: str) -> Float:

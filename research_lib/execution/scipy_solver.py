@@ -105,7 +105,9 @@ class _Split:
     def _value(self, z: Float) -> float:
         x = np.maximum(self.sum @ z, 0.0)
         terms = self.problem.terms
-        return float(np.sum(self.total.value(x)) + self.premium @ z) + (terms.value(x) if terms else 0.0)
+        return float(np.sum(self.total.value(x)) + self.premium @ z) + (
+            terms.value(x) if terms else 0.0
+        )
 
     def _gradient(self, z: Float) -> Float:
         x = np.maximum(self.sum @ z, 0.0)

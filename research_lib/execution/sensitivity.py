@@ -74,7 +74,9 @@ def sensitivity(
         An order that is not above 0; a composite curve: its coefficients are its parts'.
     """
     if isinstance(curve, CompositeImpact):
-        raise ValidationError("a composite curve has the coefficients of its parts; ask for theirs one by one")
+        raise ValidationError(
+            "a composite curve has the coefficients of its parts; ask for theirs one by one"
+        )
     if not isinstance(curve, ImpactCurve):
         raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
     size, total = number("error", error, 0, 1, above=0), curve.total(objective)
@@ -84,7 +86,9 @@ def sensitivity(
         options = {"min_shares": min_shares, "max_shares": max_shares, "objective": objective}
         return allocate(believed, shares, **options).shares  # type: ignore[call-overload]
 
-    base = allocate(curve, shares, min_shares=min_shares, max_shares=max_shares, objective=objective)
+    base = allocate(
+        curve, shares, min_shares=min_shares, max_shares=max_shares, objective=objective
+    )
     x, nu, unit = base.shares, base.marginal_cost, 0.01 * abs(base.cost) or np.nan
     lower, upper = bounds_of(len(curve), shares, min_shares, max_shares)
     table = {}

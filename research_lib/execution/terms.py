@@ -79,14 +79,18 @@ class ConvexTerms(Record):
             raise ValidationError(f"cvar_level must be in [0, 1), got {self.cvar_level!r}")
         curves = self.scenarios
         if not isinstance(curves, Sequence) or not all(isinstance(c, ImpactCurve) for c in curves):
-            raise ValidationError(f"scenarios must be a sequence of ImpactCurve, got {str(curves)[:60]}")
+            raise ValidationError(
+                f"scenarios must be a sequence of ImpactCurve, got {str(curves)[:60]}"
+            )
         if self.cvar_level and not self.scenarios:
             raise ValidationError("cvar_level needs scenarios; give them, or leave cvar_level at 0")
         for weight, needs in (("turnover", "previous"), ("robust", "covariance")):
             if getattr(self, weight) and getattr(self, needs) is None:
                 raise ValidationError(f"{weight} needs {needs}; give it, or leave {weight} at 0")
 
-    def loadings(self, curve: ImpactCurve, objective: str) -> tuple[tuple[Float, ...], Float | None]:
+    def loadings(
+        self, curve: ImpactCurve, objective: str
+    ) -> tuple[tuple[Float, ...], Float | None]:
         """Powers of x that the coefficients multiply, and kappa times a root of their covariances."""
         if not self.robust:
             return (), None
@@ -116,7 +120,9 @@ class ConvexTerms(Record):
         totals = tuple(scenario.total(objective) for scenario in self.scenarios)
         for j, total in enumerate(totals):
             if len(total) != n or total.non_convex.any():
-                raise ValidationError(f"scenario {j} must be a convex curve of {n} intervals; it has {len(total)}")
+                raise ValidationError(
+                    f"scenario {j} must be a convex curve of {n} intervals; it has {len(total)}"
+                )
         return totals
 
 
@@ -230,7 +236,9 @@ class Terms:
         """The scenarios' weights in CVaR: the most expensive first, each up to 1 / ((1 - q) m)."""
         limit = 1.0 / ((1.0 - self.level) * max(len(costs), 1))
         weights = np.empty(len(costs))
-        weights[np.argsort(-costs, kind="stable")] = np.clip(1.0 - limit * np.arange(len(costs)), 0.0, limit)
+        weights[np.argsort(-costs, kind="stable")] = np.clip(
+            1.0 - limit * np.arange(len(costs)), 0.0, limit
+        )
         return weights / (weights.sum() or 1.0)
 
     def _admissible(self, weights: Float) -> Float:
@@ -270,7 +278,9 @@ def _weighted_sum(totals: Sequence[SeparableTotal], weights: Float, x: Float) ->
     linear, scale, quadratic, cubic = np.zeros((4, len(x)))
     for weight, total in zip(weights, totals, strict=True):
         same = total.power == power
-        slope = total.scale * total.power * np.maximum(x, np.finfo(float).tiny) ** (total.power - 1.0)
+        slope = (
+            total.scale * total.power * np.maximum(x, np.finfo(float).tiny) ** (total.power - 1.0)
+        )
         scale += weight * np.where(same, total.scale, 0.0)
         linear += weight * (total.linear + np.where(same, 0.0, slope))
         quadratic += weight * total.quadratic
@@ -304,7 +314,9 @@ def _powers(curve: ImpactCurve, objective: str) -> tuple[Float, ...]:
         return (2.0 + extra) * one, (1.0 + extra) * one
     if isinstance(curve, PowerImpact):
         return (curve.exponent + extra,)
-    raise ValidationError(f"robust needs a linear, quadratic or power curve, got {type(curve).__name__}")
+    raise ValidationError(
+        f"robust needs a linear, quadratic or power curve, got {type(curve).__name__}"
+    )
 
 
 def _root(covariance: Float) -> Float:

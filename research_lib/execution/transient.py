@@ -13,7 +13,6 @@ from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import Allocation, kernel_warnings, least_between
 from research_lib.execution.fallback import Attempt, Limits, fault_of
-from research_lib.execution.problem import amount
 from research_lib.execution.quadratic import Quadratic, decay_of
 from research_lib.impact import ExponentialKernel, Kernel, trade_times
 from research_lib.monitoring import timed
@@ -90,7 +89,10 @@ def transient_schedule(
     at, shares = trade_times(times), number("total_shares", total_shares)
     seconds = number("timeout_seconds", timeout_seconds, above=0)
     limits = Limits(number("max_iterations", max_iterations, 1, integer=True), TOLERANCE, seconds)
-    curvature, lasting = per_interval("temporary", temporary, len(at)), number("permanent", permanent, 0)
+    curvature, lasting = (
+        per_interval("temporary", temporary, len(at)),
+        number("permanent", permanent, 0),
+    )
     problem = Quadratic(
         shares,
         decay_of(kernel, at),
@@ -128,7 +130,9 @@ def _least(
     kernel: Kernel, at: Float, problem: Quadratic, lower: Float, upper: Float, limits: Limits
 ) -> tuple[Float, str, int]:
     """The optimum, the name of the method, and the systems solved."""
-    if isinstance(kernel, ExponentialKernel) and not (problem.curvature.any() or problem.holding.any()):
+    if isinstance(kernel, ExponentialKernel) and not (
+        problem.curvature.any() or problem.holding.any()
+    ):
         closed = obizhaeva_wang(problem.shares, at, kernel.decay)
         if np.all((closed >= lower) & (closed <= upper)):
             return closed, "closed form", 1
@@ -144,25 +148,37 @@ def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> F
     """lambda sigma_i^2 (t_{i+1} - t_i), (n,); nothing is held after the last trade."""
     weight = number("risk_aversion", risk_aversion, 0)
     if weight and volatility is None:
-        raise ValidationError("risk_aversion needs volatility; give it, or leave risk_aversion at 0")
+        raise ValidationError(
+            "risk_aversion needs volatility; give it, or leave risk_aversion at 0"
+        )
     sigma = per_interval("volatility", 0.0 if volatility is None else volatility, len(at))
     return np.asarray(weight * sigma**2 * np.append(np.diff(at), 0.0))
 
 
-def _bounds(shares: float, n: int, min_shares: ArrayLike | None, max_shares: ArrayLike | None) -> tuple[Float, Float]:
+def _bounds(
+    shares: float, n: int, min_shares: ArrayLike | None, max_shares: ArrayLike | None
+) -> tuple[Float, Float]:
     """Bounds of each trade, (n,), infinite where there is none; refused where they admit no schedule."""
-    lower = per_interval("min_shares", -np.inf if min_shares is None else min_shares, n, -np.inf, infinite=True)
-    upper = per_interval("max_shares", np.inf if max_shares is None else max_shares, n, -np.inf, infinite=True)
+    lower = per_interval(
+        "min_shares", -np.inf if min_shares is None else min_shares, n, -np.inf, infinite=True
+    )
+    upper = per_interval(
+        "max_shares", np.inf if max_shares is None else max_shares, n, -np.inf, infinite=True
+    )
     if np.any(lower > upper):
         i = int(np.argmax(lower > upper))
-        raise OptimizationError(f"min_shares {lower[i]:g} is above max_shares {upper[i]:g} at time {i}; lower the one")
+        raise OptimizationError(
+            f"min_shares {lower[i]:g} is above max_shares {upper[i]:g} at time {i}; lower the one"
+        )
     slack = 1e-12 * abs(shares)
     if upper.sum() < shares - slack:
         raise OptimizationError(
             f"cap admits {upper.sum():,.6g} of {shares:,.6g} shares; raise max_shares or lengthen the horizon"
         )
     if lower.sum() > shares + slack:
-        raise OptimizationError(f"floors need {lower.sum():,.6g} of {shares:,.6g} shares; lower min_shares")
+        raise OptimizationError(
+            f"floors need {lower.sum():,.6g} of {shares:,.6g} shares; lower min_shares"
+        )
     return lower, upper
 
 

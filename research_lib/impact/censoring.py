@@ -103,7 +103,9 @@ def complete(rows: Rows, interval: Index) -> tuple[Float, str]:
     gamma = _exponent(rows)
     if rows.continued is not None and gamma is not None:
         ahead = rows.continued @ _interpolation(gamma)
-        return np.where(rows.censored, ahead, rows.total), f"bounds continued with exponent {gamma:.2f}"
+        return np.where(
+            rows.censored, ahead, rows.total
+        ), f"bounds continued with exponent {gamma:.2f}"
     pattern = rows.pattern()
     shape = _shape(rows, pattern)
     own = _levels(rows, shape, interval)[rows.book] * shape[rows.size]
@@ -149,7 +151,11 @@ def _exponent(rows: Rows) -> float | None:
     taken_back, filled = rows.continued[edge].sum(axis=0), float(rows.total[edge].sum())
     gamma = _root(lambda g: filled - float(taken_back @ _interpolation(g)))
     own = _root(lambda g: _grown(rows, edge, g) - filled)
-    return None if gamma <= LEAST_GAMMA or (LEAST_GAMMA < own < MOST_GAMMA and gamma < own - CLEARLY_LESS) else gamma
+    return (
+        None
+        if gamma <= LEAST_GAMMA or (LEAST_GAMMA < own < MOST_GAMMA and gamma < own - CLEARLY_LESS)
+        else gamma
+    )
 
 
 def _grown(rows: Rows, edge: Mask, gamma: float) -> float:
@@ -169,7 +175,11 @@ def _root(increasing: Callable[[float], float]) -> float:
 
     if increasing(LEAST_GAMMA) >= 0:
         return LEAST_GAMMA
-    return MOST_GAMMA if increasing(MOST_GAMMA) <= 0 else float(brentq(increasing, LEAST_GAMMA, MOST_GAMMA, xtol=1e-13))
+    return (
+        MOST_GAMMA
+        if increasing(MOST_GAMMA) <= 0
+        else float(brentq(increasing, LEAST_GAMMA, MOST_GAMMA, xtol=1e-13))
+    )
 
 
 def _interpolation(gamma: float) -> Float:
@@ -225,7 +235,12 @@ def _levels(rows: Rows, shape: Float, interval: Index) -> Float:
     bins = int(where.max()) + 1
     books_known = np.bincount(where[known], count[known], bins)
     average = np.full(bins, level[known].sum() / max(count[known].sum(), 1.0))
-    np.divide(np.bincount(where[known], level[known], bins), books_known, out=average, where=books_known > 0)
+    np.divide(
+        np.bincount(where[known], level[known], bins),
+        books_known,
+        out=average,
+        where=books_known > 0,
+    )
     return np.where(known, level, count * average[where])
 
 

@@ -30,7 +30,9 @@ class Choice(Record):
 
     def n_groups(self, n_intervals: int) -> int:
         """Curves to fit."""
-        return {"interval": n_intervals, "bucket": min(self.n_buckets, n_intervals), "pooled": 1}[self.by]
+        return {"interval": n_intervals, "bucket": min(self.n_buckets, n_intervals), "pooled": 1}[
+            self.by
+        ]
 
 
 def checked_choice(
@@ -52,7 +54,9 @@ def checked_choice(
     refuse_unknown([censoring], CENSORING, "censoring")
     refuse_unknown([shrinkage], ("profile", "none"), "shrinkage")
     if estimator == "huber" and model_type not in ("linear", "nonlinear"):
-        raise ValidationError(f'estimator "huber" fits "linear" and "nonlinear", not {model_type!r}')
+        raise ValidationError(
+            f'estimator "huber" fits "linear" and "nonlinear", not {model_type!r}'
+        )
     if estimator == "log_log" and model_type != "power":
         raise ValidationError(f'estimator "log_log" fits "power", not {model_type!r}')
     buckets = number("n_buckets", n_buckets, 1, integer=True)
@@ -64,6 +68,8 @@ def checked_choice(
 def refuse_rows_only(choice: Choice) -> None:
     """Raise ValidationError if the choice needs rows, where there are moments only."""
     if choice.estimator in ("huber", "log_log"):
-        raise ValidationError(f'estimator "{choice.estimator}" needs rows; moments give "least_squares" or "weighted"')
+        raise ValidationError(
+            f'estimator "{choice.estimator}" needs rows; moments give "least_squares" or "weighted"'
+        )
     if choice.errors not in ("auto", "day"):
         raise ValidationError(f'errors "{choice.errors}" need rows; moments give "day"')

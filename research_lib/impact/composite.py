@@ -32,9 +32,13 @@ class CompositeImpact(ImpactCurve):
     def __init__(self, curves: Sequence[ImpactCurve]) -> None:
         parts = tuple(curves)
         if not parts or not all(isinstance(curve, ImpactCurve) for curve in parts):
-            raise ValidationError(f"curves must be a list of impact curves, got {[type(c).__name__ for c in parts]}")
+            raise ValidationError(
+                f"curves must be a list of impact curves, got {[type(c).__name__ for c in parts]}"
+            )
         object.__setattr__(self, "curves", parts)
-        object.__setattr__(self, "half_spread", np.concatenate([curve.half_spread for curve in parts]))
+        object.__setattr__(
+            self, "half_spread", np.concatenate([curve.half_spread for curve in parts])
+        )
 
     def total(self, objective: str = "cost") -> SeparableTotal:
         """Each curve's own total, one after another."""
@@ -43,7 +47,9 @@ class CompositeImpact(ImpactCurve):
     def impact(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the touch, currency per share."""
         pieces = np.split(self._shares(x), self._starts[1:])
-        return np.concatenate([curve.impact(piece) for curve, piece in zip(self.curves, pieces, strict=True)])
+        return np.concatenate(
+            [curve.impact(piece) for curve, piece in zip(self.curves, pieces, strict=True)]
+        )
 
     def parameters(self) -> dict[str, Float]:
         """Every part's parameters, named as curves[0].beta."""
@@ -58,7 +64,9 @@ class CompositeImpact(ImpactCurve):
         chosen = np.atleast_1d(np.arange(len(self))[np.asarray(intervals)])
         of = np.searchsorted(self._starts, chosen, side="right") - 1
         runs = np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(of)) + 1)
-        return type(self)([self.curves[of[run[0]]].take(chosen[run] - self._starts[of[run[0]]]) for run in runs])
+        return type(self)(
+            [self.curves[of[run[0]]].take(chosen[run] - self._starts[of[run[0]]]) for run in runs]
+        )
 
     @property
     def _starts(self) -> NDArray[np.int64]:

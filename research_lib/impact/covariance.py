@@ -45,7 +45,9 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
     """
     jacobian = fit.jacobian(points.group, points.size)
     residual = points.mean - fit.impact(points.group, points.size)
-    inverse = _inverse(_products(jacobian, points.curvature[:, None] * jacobian, points.group, points.n_groups))
+    inverse = _inverse(
+        _products(jacobian, points.curvature[:, None] * jacobian, points.group, points.n_groups)
+    )
     scores = (points.weight * residual)[:, None] * jacobian
     count, free = points.summed(points.count), fit.free.sum(axis=1)
     if errors == "hc3":
@@ -58,16 +60,24 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
         influence = _transformed(scores, inverse, group)
         number = np.bincount(group, minlength=points.n_groups)
         covariance = _products(influence, influence, group, points.n_groups)
-        known, dof, own = (number > 1) & (count > free), number - 1.0, 1.0 - 1.0 / np.maximum(number, 2)
+        known, dof, own = (
+            (number > 1) & (count > free),
+            number - 1.0,
+            1.0 - 1.0 / np.maximum(number, 2),
+        )
         if errors == "newey-west":
             reach = np.ceil(1.3 * np.sqrt(np.maximum(number, 1)))
             covariance += _neighbours(influence, group, reach)
             share = reach / np.maximum(number, 1)
             dof, own = 1.5 / share, 1.0 - share + share**2 / 3.0
-        correction = np.divide(count - 1.0, count - free, out=np.full(len(count), np.nan), where=known)
+        correction = np.divide(
+            count - 1.0, count - free, out=np.full(len(count), np.nan), where=known
+        )
         covariance *= (correction / own)[:, None, None]
     measured = known[:, None] & fit.free
-    return np.where(measured[:, :, None] & measured[:, None, :], covariance, np.nan), np.asarray(dof, float)
+    return np.where(measured[:, :, None] & measured[:, None, :], covariance, np.nan), np.asarray(
+        dof, float
+    )
 
 
 def _cluster_sums(points: Points, scores: Float) -> tuple[Index, Float]:
@@ -84,14 +94,18 @@ def _neighbours(influence: Float, group: Index, reach: Float) -> Float:
     for lag in range(1, int(reach.max(initial=1.0))):
         later = np.flatnonzero(group[lag:] == group[:-lag]) + lag
         weight = np.maximum(1.0 - lag / reach[group[later]], 0.0)
-        products = _products(weight[:, None] * influence[later], influence[later - lag], group[later], n_groups)
+        products = _products(
+            weight[:, None] * influence[later], influence[later - lag], group[later], n_groups
+        )
         total += products + products.transpose(0, 2, 1)
     return total
 
 
 def _unexplained(points: Points, jacobian: Float, inverse: Float) -> Float:
     """1 - leverage of each row, (m,); NaN where nothing is left."""
-    leverage = np.sum(_transformed(jacobian, inverse, points.group) * jacobian, axis=1) * points.weight
+    leverage = (
+        np.sum(_transformed(jacobian, inverse, points.group) * jacobian, axis=1) * points.weight
+    )
     return np.where(1.0 - leverage > 1e-10, 1.0 - leverage, np.nan)
 
 

@@ -49,10 +49,14 @@ class ImpactCurve(Record):
             arrays = [np.array(a) for a in np.broadcast_arrays(*arrays)]
         except ValueError as error:
             shapes = ", ".join(f"{name} {a.shape}" for name, a in zip(names, arrays, strict=True))
-            raise ValidationError(f"curve parameters do not broadcast to one length: {shapes}") from error
+            raise ValidationError(
+                f"curve parameters do not broadcast to one length: {shapes}"
+            ) from error
         for name, array in zip(names, arrays, strict=True):
             if array.ndim != 1 or not array.size:
-                raise ValidationError(f"{name} must be a number or (n,) with n >= 1, got shape {array.shape}")
+                raise ValidationError(
+                    f"{name} must be a number or (n,) with n >= 1, got shape {array.shape}"
+                )
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
@@ -100,9 +104,13 @@ class ImpactCurve(Record):
         """Orders as (n,) shares, each at least 0."""
         shares = as_floats("shares", x)
         if shares.shape not in ((), self.half_spread.shape):
-            raise ValidationError(f"shares must be a number or ({len(self)},), got shape {shares.shape}")
+            raise ValidationError(
+                f"shares must be a number or ({len(self)},), got shape {shares.shape}"
+            )
         if np.any(shares < 0):
-            raise ValidationError(f"shares must be at least 0, got {np.min(shares):g}; a sell is unsigned too")
+            raise ValidationError(
+                f"shares must be at least 0, got {np.min(shares):g}; a sell is unsigned too"
+            )
         return np.broadcast_to(shares, self.half_spread.shape)
 
     def take(self, intervals: ArrayLike) -> Self:
@@ -206,7 +214,9 @@ class PowerImpact(ImpactCurve):
         if n_intervals == len(self):
             return self
         half_spread = recut(self.half_spread, n_intervals)
-        if np.ptp(self.exponent) == 0:  # kept to the digit: an exponent of 1 stays convex under "impact"
+        if (
+            np.ptp(self.exponent) == 0
+        ):  # kept to the digit: an exponent of 1 stays convex under "impact"
             return PowerImpact(recut(self.scale, n_intervals), self.exponent[0], half_spread)
         if np.any(self.scale <= 0):
             raise ValidationError(
@@ -281,20 +291,28 @@ class AlmgrenImpact(ImpactCurve):
             duration=duration,
         )
         p, sigma, v, theta, t = (_positive(name, value) for name, value in given.items())
-        return cls(0.142 * p * sigma * (v * t) ** -0.6, 0.314 * p * sigma / v * (theta / v) ** 0.25, half_spread)
+        return cls(
+            0.142 * p * sigma * (v * t) ** -0.6,
+            0.314 * p * sigma / v * (theta / v) ** 0.25,
+            half_spread,
+        )
 
     def total(self, objective: str = "cost") -> SeparableTotal:
         """Powers 2 and 1.6 under "cost"; 1 and 0.6, which is concave, under "impact"."""
         zero, power = np.zeros(len(self)), np.full(len(self), 0.6)
         if is_cost(objective):
-            return smooth_total(self.half_spread, self.permanent / 2.0, zero, self.temporary, 1.0 + power)
+            return smooth_total(
+                self.half_spread, self.permanent / 2.0, zero, self.temporary, 1.0 + power
+            )
         return smooth_total(self.permanent / 2.0, zero, zero, self.temporary, power)
 
 
 def is_cost(objective: str) -> bool:
     """Whether the objective is "cost"; one that is neither is refused."""
     if objective not in OBJECTIVES:
-        raise ValidationError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+        raise ValidationError(
+            f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}"
+        )
     return objective == "cost"
 
 
@@ -324,6 +342,9 @@ def shared_time(n_old: int, n_new: int) -> Float:
     """Part of each new interval's time that lies in each old one, (n_new, n_old); rows sum to 1."""
     number("n_intervals", n_new, 1, integer=True)
     old, new = np.arange(n_old + 1) / n_old, np.arange(n_new + 1) / n_new
-    left, right = np.maximum(new[:-1, None], old[None, :-1]), np.minimum(new[1:, None], old[None, 1:])
+    left, right = (
+        np.maximum(new[:-1, None], old[None, :-1]),
+        np.minimum(new[1:, None], old[None, 1:]),
+    )
     shared = np.where(right - left > ROUNDING / max(n_old, n_new), right - left, 0.0)
     return np.asarray(shared / shared.sum(axis=1, keepdims=True))

@@ -17,7 +17,7 @@ from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.observations import read_observations
 from research_lib.impact.validation import ROUNDING_BPS, half_width, seldom_censored
-from research_lib.market.sessions import Session
+from research_lib.market import Session
 from research_lib.wording import p_value
 
 Float = NDArray[np.float64]
@@ -26,7 +26,11 @@ FEWEST_BOOKS = 20
 
 
 def residual_rows(
-    slippage: pd.DataFrame, fit: ImpactFit, *, most_censored: float = 0.05, session: Session | None = None
+    slippage: pd.DataFrame,
+    fit: ImpactFit,
+    *,
+    most_censored: float = 0.05,
+    session: Session | None = None,
 ) -> pd.DataFrame:
     """Uncensored residuals of a fit beside what they may depend on.
 
@@ -57,10 +61,16 @@ def residual_rows(
             "give the frame that was fitted"
         )
     data = read_observations(slippage, len(fit.curve), session or Session())
-    rows = pd.DataFrame({"snapshot": data.snapshot, "book": data.book, "day": np.array(data.dates)[data.day]})
-    rows = rows.join(seen[["interval", "trade_size", "sample", "residual_bps"]].reset_index(drop=True))
+    rows = pd.DataFrame(
+        {"snapshot": data.snapshot, "book": data.book, "day": np.array(data.dates)[data.day]}
+    )
+    rows = rows.join(
+        seen[["interval", "trade_size", "sample", "residual_bps"]].reset_index(drop=True)
+    )
     rows["predicted_bps"] = 1e4 * seen["predicted"].to_numpy() / data.mid
-    seldom = seldom_censored(data.size, ~data.usable, np.ones(len(rows)), number("most_censored", most_censored, 0, 1))
+    seldom = seldom_censored(
+        data.size, ~data.usable, np.ones(len(rows)), number("most_censored", most_censored, 0, 1)
+    )
     known = seldom & np.isfinite(rows["residual_bps"])
     return rows[known].sort_values(["snapshot", "book", "trade_size"], ignore_index=True)
 
@@ -92,7 +102,9 @@ class ResidualTests(Record):
     reading: str
 
 
-def residual_tests(residuals: pd.DataFrame, *, lags: int = 10, rng: np.random.Generator | None = None) -> ResidualTests:
+def residual_tests(
+    residuals: pd.DataFrame, *, lags: int = 10, rng: np.random.Generator | None = None
+) -> ResidualTests:
     """Test residuals for heteroskedasticity in size and autocorrelation in time.
 
     A snapshot's value for the autocorrelation is the mean of its residuals, each in units
@@ -130,9 +142,13 @@ def residual_tests(residuals: pd.DataFrame, *, lags: int = 10, rng: np.random.Ge
             f"{len(deviation)} trade sizes on {len(series)} snapshots; the tests need 3 and {least}: "
             "measure more sizes or lower lags"
         )
-    one = residuals.sample(frac=1.0, random_state=rng or np.random.default_rng(0)).drop_duplicates("book")
+    one = residuals.sample(frac=1.0, random_state=rng or np.random.default_rng(0)).drop_duplicates(
+        "book"
+    )
     design = np.column_stack([np.ones(len(one)), one["trade_size"] / one["trade_size"].max()])
-    breusch, white = (test(one["residual_bps"].to_numpy(), design) for test in (het_breuschpagan, het_white))
+    breusch, white = (
+        test(one["residual_bps"].to_numpy(), design) for test in (het_breuschpagan, het_white)
+    )
     ljung = acorr_ljungbox(series, lags=[n_lags]).iloc[0]
     table = pd.DataFrame(
         {
@@ -146,7 +162,9 @@ def residual_tests(residuals: pd.DataFrame, *, lags: int = 10, rng: np.random.Ge
     centred = series - series.mean()
     lag_1 = float(centred[1:] @ centred[:-1] / (centred @ centred))
     reading = _tests_reading(table["p_value"].to_numpy(), deviation, lag_1)
-    return ResidualTests(table, deviation.rename("residual_sd_bps"), lag_1, n_lags, len(one), reading)
+    return ResidualTests(
+        table, deviation.rename("residual_sd_bps"), lag_1, n_lags, len(one), reading
+    )
 
 
 def _tests_reading(p: Float, deviation: pd.Series, lag_1: float) -> str:
@@ -192,7 +210,9 @@ def residual_bias(residuals: pd.DataFrame, n_intervals: int, n_parts: int = 13) 
     """Residuals by trade size and by part of the session, of a session of `n_intervals`."""
     parts = min(number("n_parts", n_parts, 1, integer=True), n_intervals)
     first = -(-(residuals["interval"] * parts // n_intervals) * n_intervals // parts)
-    by_size, by_time = (_bias(residuals, key) for key in (residuals["trade_size"], first.rename("interval")))
+    by_size, by_time = (
+        _bias(residuals, key) for key in (residuals["trade_size"], first.rename("interval"))
+    )
     reading = f"{_bias_reading(by_size, 'size')}; {_bias_reading(by_time, 'interval')}."
     if residuals["residual_bps"].abs().max() < ROUNDING_BPS:
         reading = "The curve is nowhere off by more than rounding."
@@ -201,7 +221,9 @@ def residual_bias(residuals: pd.DataFrame, n_intervals: int, n_parts: int = 13) 
 
 def _bias(residuals: pd.DataFrame, key: pd.Series) -> pd.DataFrame:
     grouped = residuals["residual_bps"].groupby(key)
-    quartiles = {name: grouped.quantile(q) for name, q in (("lower", 0.25), ("middle", 0.5), ("upper", 0.75))}
+    quartiles = {
+        name: grouped.quantile(q) for name, q in (("lower", 0.25), ("middle", 0.5), ("upper", 0.75))
+    }
     daily = residuals["residual_bps"].groupby([key, residuals["day"]]).mean().groupby(level=0)
     table = pd.DataFrame({**quartiles, "mean": grouped.mean(), "n": grouped.count()})
     return table.assign(half_width=half_width(daily.std(), daily.count()))
@@ -211,9 +233,7 @@ def _bias_reading(table: pd.DataFrame, what: str) -> str:
     clear = table[table["mean"].abs() > table["half_width"]]
     if table["half_width"].isna().all():
         row = table["mean"].abs().idxmax()
-        return (
-            f"by {what} the mean is furthest from 0 at {row:,.0f} ({table['mean'][row]:+.2g} bps; one day, no interval)"
-        )
+        return f"by {what} the mean is furthest from 0 at {row:,.0f} ({table['mean'][row]:+.2g} bps; one day, no interval)"
     if clear.empty:
         return f"by {what} no mean residual is distinguishable from 0"
     row = clear["mean"].abs().idxmax()

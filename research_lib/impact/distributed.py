@@ -20,9 +20,9 @@ from research_lib.config import number, refuse_unknown
 from research_lib.errors import NoBooksError, ValidationError
 from research_lib.impact.moments import ImpactMoments, moments_of_books
 from research_lib.impact.walk import checked_sizes
+from research_lib.market import Session, iter_books
 from research_lib.market.book import side_sign
-from research_lib.market.readers import iter_books, store
-from research_lib.market.sessions import Session
+from research_lib.market.readers import store
 
 if TYPE_CHECKING:
     from dask.delayed import Delayed
@@ -100,20 +100,28 @@ def _chosen(folder: Path, symbols: Iterable[str] | None) -> dict[str, list[Path]
 
 
 def _merging(
-    dates: dict[str, list[Path]], walk: Callable[[Path], Any], then: Callable[[ImpactMoments], Any] | None
+    dates: dict[str, list[Path]],
+    walk: Callable[[Path], Any],
+    then: Callable[[ImpactMoments], Any] | None,
 ) -> Iterator[tuple[str, int, Delayed]]:
     """Each symbol, how many tasks it takes, and the last of them; made when asked for, not all at once."""
     from dask import delayed
 
     for symbol, folders in dates.items():
-        whole = delayed(_merged, pure=False)(symbol, [delayed(walk, pure=False)(folder) for folder in folders])
+        whole = delayed(_merged, pure=False)(
+            symbol, [delayed(walk, pure=False)(folder) for folder in folders]
+        )
         yield symbol, len(folders), whole if then is None else delayed(then, pure=False)(whole)
 
 
-def _moments_of_date(folder: Path, *, session: Session, batch_rows: int, **of_books: Any) -> ImpactMoments | None:
+def _moments_of_date(
+    folder: Path, *, session: Session, batch_rows: int, **of_books: Any
+) -> ImpactMoments | None:
     """Moments of one date folder, None if no book of it counts."""
     try:
-        found = moments_of_books(iter_books(folder, batch_rows, session=session), session=session, **of_books)
+        found = moments_of_books(
+            iter_books(folder, batch_rows, session=session), session=session, **of_books
+        )
     except NoBooksError as error:
         logger.warning("%s adds nothing: %s", folder, error)
         return None
@@ -129,11 +137,15 @@ def _moments_of_date(folder: Path, *, session: Session, batch_rows: int, **of_bo
 def _merged(symbol: str, parts: list[ImpactMoments | None]) -> ImpactMoments:
     held = [part for part in parts if part is not None]
     if not held:
-        raise NoBooksError(f"{symbol} has no usable book inside the session on any of its {len(parts)} dates")
+        raise NoBooksError(
+            f"{symbol} has no usable book inside the session on any of its {len(parts)} dates"
+        )
     return ImpactMoments.merge(held)
 
 
-def _in_turn(tasks: Iterator[tuple[str, int, Delayed]], client: Client | None) -> Iterator[tuple[str, Any]]:
+def _in_turn(
+    tasks: Iterator[tuple[str, int, Delayed]], client: Client | None
+) -> Iterator[tuple[str, Any]]:
     """The answers in the order of the tasks; on a cluster a few symbols are worked on ahead of the one waited for."""
     if client is None:
         for symbol, _, task in tasks:

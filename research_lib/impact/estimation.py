@@ -68,7 +68,9 @@ class Points(Record):
 
     def reweighted(self, factor: Float) -> Points:
         """The points with their weights multiplied by `factor`, (m,); Huber's bounded rows, below 1, are flat."""
-        return dataclasses.replace(self, weight=self.weight * factor, curved=self.weight * (factor >= 1.0))
+        return dataclasses.replace(
+            self, weight=self.weight * factor, curved=self.weight * (factor >= 1.0)
+        )
 
     def summed(self, values: Float) -> Float:
         """Sum of (m,) or (m, p) values over each group."""
@@ -135,7 +137,12 @@ BASES: dict[tuple[str, ...], Callable[[Float], Float]] = {
     ("alpha", "beta"): lambda x: np.column_stack([x**2, x]),
     ("scale",): lambda x: np.sqrt(x)[:, None],
 }
-NAMES = {"linear": ("beta",), "nonlinear": ("alpha", "beta"), "sqrt": ("scale",), "power": ("scale", "exponent")}
+NAMES = {
+    "linear": ("beta",),
+    "nonlinear": ("alpha", "beta"),
+    "sqrt": ("scale",),
+    "power": ("scale", "exponent"),
+}
 MODEL_TYPES = (*NAMES, "piecewise")
 
 
@@ -220,14 +227,18 @@ def _piecewise(points: Points, tolerance: float) -> Estimate:
 
 def _power_law(points: Points) -> Estimate:
     """The best exponent of a grid, polished by damped Gauss-Newton; exponent 1 where that does not converge."""
-    exponent = EXPONENTS[np.argmax([_explained(points, np.full(points.n_groups, p)) for p in EXPONENTS], axis=0)]
+    exponent = EXPONENTS[
+        np.argmax([_explained(points, np.full(points.n_groups, p)) for p in EXPONENTS], axis=0)
+    ]
     scale, exponent, converged = _gauss_newton(points, exponent)
     fell_back = ~(converged & (exponent > EXPONENTS[0]) & (exponent < EXPONENTS[-1]) & (scale > 0))
     exponent = np.where(fell_back, 1.0, exponent)
     scale = np.where(fell_back, np.maximum(_scale(points, exponent), 0.0), scale)
     free = np.column_stack([scale > 0, ~fell_back & (scale > 0)])
     coefficients = np.column_stack([scale, exponent])
-    return Estimate(["scale", "exponent"], coefficients, free, np.flatnonzero(fell_back).tolist(), np.empty(0))
+    return Estimate(
+        ["scale", "exponent"], coefficients, free, np.flatnonzero(fell_back).tolist(), np.empty(0)
+    )
 
 
 def _explained(points: Points, exponent: Float) -> Float:
@@ -240,7 +251,9 @@ def _explained(points: Points, exponent: Float) -> Float:
 
 def _scale(points: Points, exponent: Float) -> Float:
     power = points.size ** exponent[points.group]
-    return points.summed(points.weight * points.mean * power) / points.summed(points.weight * power**2)
+    return points.summed(points.weight * points.mean * power) / points.summed(
+        points.weight * power**2
+    )
 
 
 def _gauss_newton(points: Points, exponent: Float) -> tuple[Float, Float, NDArray[np.bool_]]:
@@ -253,7 +266,9 @@ def _gauss_newton(points: Points, exponent: Float) -> tuple[Float, Float, NDArra
         power = points.size ** exponent[points.group]
         slope = log_size * power
         # The direction of the exponent with the part that the scale explains taken out.
-        share = points.summed(points.weight * slope * power) / points.summed(points.weight * power**2)
+        share = points.summed(points.weight * slope * power) / points.summed(
+            points.weight * power**2
+        )
         direction = scale[points.group] * (slope - share[points.group] * power)
         residual = points.mean - scale[points.group] * power
         bend = points.summed(points.weight * direction**2)
@@ -286,7 +301,9 @@ def huber(points: Points, model_type: str, tolerance: float) -> tuple[Estimate, 
         residual = points.mean - fit.impact(points.group, points.size)
         spread = _medians(np.abs(residual)[order], start) / MEDIAN_OF_NORMAL
         reach = HUBER_THRESHOLD * spread[points.group]
-        new = np.divide(reach, np.abs(residual), out=np.ones_like(weight), where=np.abs(residual) > reach)
+        new = np.divide(
+            reach, np.abs(residual), out=np.ones_like(weight), where=np.abs(residual) > reach
+        )
         if np.max(np.abs(new - weight)) <= 1e-10:
             break
         weight = new
@@ -308,7 +325,13 @@ def log_log(points: Points) -> Estimate:
     chosen = points.mean > 0
     x, y = np.log(points.size[chosen]), np.log(points.mean[chosen])
     kept = Points(
-        points.group[chosen], x, points.weight[chosen], y, points.count[chosen], points.cluster[chosen], points.n_groups
+        points.group[chosen],
+        x,
+        points.weight[chosen],
+        y,
+        points.count[chosen],
+        points.cluster[chosen],
+        points.n_groups,
     )
     n, sx, sy = kept.summed(kept.weight), kept.summed(kept.weight * x), kept.summed(kept.weight * y)
     spread = kept.summed(kept.weight * x * x) - sx**2 / n
@@ -318,5 +341,9 @@ def log_log(points: Points) -> Estimate:
     scale = np.exp((sy - exponent * sx) / n)
     free = np.column_stack([np.ones(points.n_groups, bool), ~fell_back])
     return Estimate(
-        ["scale", "exponent"], np.column_stack([scale, exponent]), free, np.flatnonzero(fell_back).tolist(), np.empty(0)
+        ["scale", "exponent"],
+        np.column_stack([scale, exponent]),
+        free,
+        np.flatnonzero(fell_back).tolist(),
+        np.empty(0),
     )

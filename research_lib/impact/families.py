@@ -29,7 +29,9 @@ def shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:
     return np.column_stack([level * size**-mixed, mixed])
 
 
-def curve_of(found: Estimate, coefficients: Float, half_spread: Float, largest: Float) -> ImpactCurve:
+def curve_of(
+    found: Estimate, coefficients: Float, half_spread: Float, largest: Float
+) -> ImpactCurve:
     """The family's curve from (G, p) coefficients; a piecewise one ends at the `largest` sizes seen, (G,)."""
     columns = dict(zip(found.names, coefficients.T, strict=True))
     if len(found.knots):

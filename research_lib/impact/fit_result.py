@@ -99,7 +99,9 @@ class ImpactFit(Record):
         spread_error = np.nan_to_num(self.bse["half_spread"].iloc[interval])
         reach = self._quantile(alpha)[interval] * np.hypot(error, spread_error)
         slippage = self.params["half_spread"].iloc[interval] + self.estimate.impact(where, size)
-        table = pd.DataFrame({"slippage": slippage, "lower": slippage - reach, "upper": slippage + reach})
+        table = pd.DataFrame(
+            {"slippage": slippage, "lower": slippage - reach, "upper": slippage + reach}
+        )
         return table.set_axis(pd.Index(size, name="size"))
 
     def summary(self) -> str:

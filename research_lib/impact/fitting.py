@@ -15,17 +15,30 @@ from research_lib.config import Record, number
 from research_lib.impact.choices import Choice, checked_choice, refuse_rows_only
 from research_lib.impact.covariance import ERRORS, covariances
 from research_lib.impact.curves import ImpactCurve
-from research_lib.impact.estimation import MODEL_TYPES, Estimate, Points, coefficient_count, estimate, huber, log_log
+from research_lib.impact.estimation import (
+    MODEL_TYPES,
+    Estimate,
+    Points,
+    coefficient_count,
+    estimate,
+    huber,
+    log_log,
+)
 from research_lib.impact.families import curve_of, shrunk
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.metrics import cell_metrics, metrics_of, score, score_cells
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.neighbours import Borrowed, borrow
-from research_lib.impact.observations import Observations, read_observations, sample_of, split_by_time
+from research_lib.impact.observations import (
+    Observations,
+    read_observations,
+    sample_of,
+    split_by_time,
+)
 from research_lib.impact.samples import Sample
 from research_lib.impact.shrinkage import Shrinkage, shrink
 from research_lib.impact.slippage import SlippageCurves
-from research_lib.market.sessions import Session
+from research_lib.market import Session
 from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
@@ -147,7 +160,10 @@ def fit_forms(
 
 
 def _fit_and_score(
-    source: Observations | ImpactMoments, sample: Sample, choices: list[Choice], test_fraction: float
+    source: Observations | ImpactMoments,
+    sample: Sample,
+    choices: list[Choice],
+    test_fraction: float,
 ) -> dict[str, ImpactFit]:
     """The fits of all rows, scored by the fits of the training rows."""
     split = split_by_time(sample.dates, sample.n_intervals, test_fraction)
@@ -223,14 +239,23 @@ def _fit(prepared: _Prepared, choice: Choice) -> _Fitted:
     borrowed = borrow(usable, n_groups, choice.minimum, needed)
     errors = _resolved(choice.errors, sample)
     by_rows = choice.estimator in ("huber", "log_log") or errors != "day"
-    found, points = _estimated(_points(*((usable, total) if by_rows else daily), borrowed, errors, choice), choice)
+    found, points = _estimated(
+        _points(*((usable, total) if by_rows else daily), borrowed, errors, choice), choice
+    )
     covariance, dof = covariances(points, found, errors)
     half_spread, spread_error = borrowed.half_spread(sample.spreads, n)
     by_day = _points(*daily, borrowed, "day", choice)
     between_days = covariance if not by_rows else covariances(by_day, found, "day")[0]
     daily_spread = sample.spreads.by_day(sample.spreads.interval * n_groups // n, n_groups)
     shrinkage = _shrinkage(
-        by_day, found, between_days, half_spread, spread_error, daily_spread, choice, borrowed.overlap
+        by_day,
+        found,
+        between_days,
+        half_spread,
+        spread_error,
+        daily_spread,
+        choice,
+        borrowed.overlap,
     )
     largest = np.zeros(n_groups)
     np.maximum.at(largest, points.group, points.size)
@@ -259,7 +284,9 @@ def _fit(prepared: _Prepared, choice: Choice) -> _Fitted:
             "largest_size": largest[group],
         },
         warnings=_warnings(found, borrowed, choice),
-        estimate=dataclasses.replace(found, coefficients=found.coefficients[group], free=found.free[group]),
+        estimate=dataclasses.replace(
+            found, coefficients=found.coefficients[group], free=found.free[group]
+        ),
     )
 
 
@@ -273,7 +300,9 @@ def _resolved(errors: str, sample: Sample) -> str:
     return "snapshot" if len(snapshots) > len(np.unique(snapshots)) else "hc3"
 
 
-def _points(sample: Sample, total: Float, borrowed: Borrowed, errors: str, choice: Choice) -> Points:
+def _points(
+    sample: Sample, total: Float, borrowed: Borrowed, errors: str, choice: Choice
+) -> Points:
     """Rows of every group, borrowed ones repeated, as means with weights; days or snapshots are the clusters."""
     group, row = borrowed.rows(sample.interval, sample.n_intervals)
     rows = sample.rows
@@ -308,24 +337,34 @@ def _shrinkage(
     level = found.impact(group, size)
     reason = "none: switched off" if choice.shrinkage == "none" else ""
     if len(np.unique(points.cluster)) > 1:
-        error = np.where(found.free.any(axis=1), found.standard_error(group, size, covariance), np.nan)
+        error = np.where(
+            found.free.any(axis=1), found.standard_error(group, size, covariance), np.nan
+        )
         return {
             "impact": shrink(level, error, reason, overlap, _daily_levels(points, level)),
             "half_spread": shrink(half_spread, spread_error, reason, 0, daily_spread),
         }
-    return {"impact": shrink(level, None, reason, overlap), "half_spread": shrink(half_spread, None, reason)}
+    return {
+        "impact": shrink(level, None, reason, overlap),
+        "half_spread": shrink(half_spread, None, reason),
+    }
 
 
 def _daily_levels(points: Points, level: Float) -> Float:
     """The (G,) levels on each day, (D, G): in proportion to the day's own line through the origin; NaN without one."""
     shape = int(points.cluster.max()) + 1, points.n_groups
     cell = points.cluster * points.n_groups + points.group
-    product = np.bincount(cell, points.weight * points.size * points.mean, shape[0] * shape[1]).reshape(shape)
+    product = np.bincount(
+        cell, points.weight * points.size * points.mean, shape[0] * shape[1]
+    ).reshape(shape)
     square = np.bincount(cell, points.weight * points.size**2, shape[0] * shape[1]).reshape(shape)
     days = square.any(axis=1)
     slope = np.divide(product, square, out=np.full(shape, np.nan), where=square > 0)[days]
     mean = np.nansum(slope, axis=0) / np.maximum(np.isfinite(slope).sum(axis=0), 1)
-    return np.divide(slope, mean, out=np.where(np.isfinite(slope), 1.0, np.nan), where=mean > 0) * level
+    return (
+        np.divide(slope, mean, out=np.where(np.isfinite(slope), 1.0, np.nan), where=mean > 0)
+        * level
+    )
 
 
 def _warnings(found: Estimate, borrowed: Borrowed, choice: Choice) -> tuple[str, ...]:

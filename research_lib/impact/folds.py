@@ -15,7 +15,8 @@ from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.slippage import SlippageCurves
-from research_lib.market.sessions import Session, nanoseconds
+from research_lib.market import Session
+from research_lib.market.sessions import nanoseconds
 from research_lib.market.tables import require_columns
 
 Index = NDArray[np.int64]
@@ -75,7 +76,10 @@ class Parts(Record):
         chosen[list(units)] = True
         if isinstance(self.source, pd.DataFrame):
             return self.source[chosen[self.unit]]
-        cells, books = self.source.cells[chosen[self.unit]], self.source.books[chosen[self.book_unit]]
+        cells, books = (
+            self.source.cells[chosen[self.unit]],
+            self.source.books[chosen[self.book_unit]],
+        )
         return dataclasses.replace(self.source, cells=cells, books=books)
 
     def folds(self, scheme: str) -> Iterator[Fold]:
@@ -91,9 +95,13 @@ class Parts(Record):
         refuse_unknown([scheme], SCHEMES, "scheme")
         units = np.arange(len(self.labels))
         if len(units) < 2:
-            raise InsufficientDataError(f"1 {self.kind} cannot be fitted and held out; give 2 days or raise n_blocks")
+            raise InsufficientDataError(
+                f"1 {self.kind} cannot be fitted and held out; give 2 days or raise n_blocks"
+            )
         for u in units[scheme == "walk_forward" :]:
-            yield Fold(units[:u] if scheme == "walk_forward" else np.delete(units, u), units[u : u + 1])
+            yield Fold(
+                units[:u] if scheme == "walk_forward" else np.delete(units, u), units[u : u + 1]
+            )
 
 
 def cut(
@@ -114,13 +122,23 @@ def cut(
     if isinstance(slippage, SlippageCurves):
         slippage = slippage.to_frame(n_intervals, session)
     if isinstance(slippage, ImpactMoments):
-        dates, book_dates = slippage.cells["date"].to_numpy(str), slippage.books["date"].to_numpy(str)
-        interval, book_interval = slippage.cells["interval"].to_numpy(), slippage.books["interval"].to_numpy()
+        dates, book_dates = (
+            slippage.cells["date"].to_numpy(str),
+            slippage.books["date"].to_numpy(str),
+        )
+        interval, book_interval = (
+            slippage.cells["interval"].to_numpy(),
+            slippage.books["interval"].to_numpy(),
+        )
         n = slippage.n_intervals
     else:
         require_columns(slippage, ("time", "interval"), "slippage frame")
         dates = _dates(nanoseconds(slippage["time"], "column time"), window)
-        interval, book_interval, book_dates = slippage["interval"].to_numpy(), np.empty(0, int), np.empty(0, str)
+        interval, book_interval, book_dates = (
+            slippage["interval"].to_numpy(),
+            np.empty(0, int),
+            np.empty(0, str),
+        )
         n = n_intervals or int(interval.max()) + 1
     labels = np.unique(dates)
     if len(labels) > 1:
@@ -128,10 +146,14 @@ def cut(
         return Parts(slippage, unit, book_unit, labels.tolist(), n, True, session)
     blocks = min(number("n_blocks", n_blocks, 2, integer=True), n)
     if interval.max() >= n:
-        raise ValidationError(f"n_intervals is {n}, the frame has interval {int(interval.max())}; give a larger one")
+        raise ValidationError(
+            f"n_intervals is {n}, the frame has interval {int(interval.max())}; give a larger one"
+        )
     edges = -(-np.arange(blocks + 1) * n // blocks)
     names = [f"intervals {first} to {end - 1}" for first, end in itertools.pairwise(edges)]
-    return Parts(slippage, interval * blocks // n, book_interval * blocks // n, names, n, False, session)
+    return Parts(
+        slippage, interval * blocks // n, book_interval * blocks // n, names, n, False, session
+    )
 
 
 def _dates(time: Index, session: Session) -> NDArray[np.str_]:

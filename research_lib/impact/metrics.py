@@ -47,7 +47,9 @@ def metrics_of(observations: pd.DataFrame, sample: str) -> dict[str, float]:
     return {
         f"{sample}_r2": _r2(rows["observed"], rows["predicted"], scale),
         f"{sample}_impact_r2": _r2(rows["impact"], rows["predicted_impact"], scale),
-        f"{sample}_rmse_bps": float(np.sqrt((rows["residual_bps"] ** 2).mean())) if len(rows) else np.nan,
+        f"{sample}_rmse_bps": float(np.sqrt((rows["residual_bps"] ** 2).mean()))
+        if len(rows)
+        else np.nan,
         f"{sample}_observations": len(rows),
     }
 
@@ -56,7 +58,11 @@ def _r2(observed: pd.Series, predicted: pd.Series, scale: float) -> float:
     """1 - SSE / SST about the mean of `observed`; NaN where that varies by no more than the rounding of `scale`."""
     variation = float(((observed - observed.mean()) ** 2).sum())
     rounding = len(observed) * (ROUNDING * scale) ** 2
-    return 1.0 - float(((observed - predicted) ** 2).sum()) / variation if variation > rounding else np.nan
+    return (
+        1.0 - float(((observed - predicted) ** 2).sum()) / variation
+        if variation > rounding
+        else np.nan
+    )
 
 
 def score_cells(moments: ImpactMoments, curve: ImpactCurve, test: Mask) -> pd.DataFrame:
@@ -67,8 +73,14 @@ def score_cells(moments: ImpactMoments, curve: ImpactCurve, test: Mask) -> pd.Da
     size = cells["size"].to_numpy()
     impact = of_row.impact(size)
     predicted = of_row.half_spread + impact
-    books = moments.books.assign(mid=moments.books["mid"] / moments.books["n"])[["date", "interval", "mid"]]
-    mid = cells[["date", "interval"]].merge(books, on=["date", "interval"], how="left")["mid"].to_numpy()
+    books = moments.books.assign(mid=moments.books["mid"] / moments.books["n"])[
+        ["date", "interval", "mid"]
+    ]
+    mid = (
+        cells[["date", "interval"]]
+        .merge(books, on=["date", "interval"], how="left")["mid"]
+        .to_numpy()
+    )
     slippage = (cells["total"] + cells["half_spread"]).to_numpy()
     square = (cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"]).to_numpy()
     censored = (cells["lacking"].to_numpy() >> np.searchsorted(moments.sizes, size)) & 1 > 0
@@ -98,13 +110,19 @@ def cell_metrics(cells: pd.DataFrame, sample: str) -> dict[str, float]:
     return {
         f"{sample}_r2": _r2_of_sums(rows, "observed", "predicted", "square"),
         f"{sample}_impact_r2": _r2_of_sums(rows, "impact", "predicted_impact", "impact_square"),
-        f"{sample}_rmse_bps": float(np.sqrt(1e8 * np.sum(missed / rows["mid"] ** 2) / books)) if books else np.nan,
+        f"{sample}_rmse_bps": float(np.sqrt(1e8 * np.sum(missed / rows["mid"] ** 2) / books))
+        if books
+        else np.nan,
         f"{sample}_observations": int(books),
     }
 
 
 def _squared_error(rows: pd.DataFrame, mean: str, predicted: str, square: str) -> pd.Series:
-    error = rows[square] - 2.0 * rows[predicted] * rows[mean] * rows["n"] + rows["n"] * rows[predicted] ** 2
+    error = (
+        rows[square]
+        - 2.0 * rows[predicted] * rows[mean] * rows["n"]
+        + rows["n"] * rows[predicted] ** 2
+    )
     return error.clip(lower=0.0)
 
 

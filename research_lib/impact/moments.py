@@ -17,9 +17,8 @@ from research_lib.errors import NoBooksError, ValidationError
 from research_lib.impact.censoring import GAMMAS, MOST_SIZES, Rows, continued, sums
 from research_lib.impact.samples import Sample, Spreads
 from research_lib.impact.slippage import SlippageCurves, session_intervals, slippage_curves
-from research_lib.market.book import BookSnapshots, side_sign
-from research_lib.market.sampling import sample_batches
-from research_lib.market.sessions import Session
+from research_lib.market import BookSnapshots, Session, sample_batches
+from research_lib.market.book import side_sign
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
@@ -78,19 +77,38 @@ class ImpactMoments(Record):
                 f"{len(sizes)} different"
             )
         quoted = np.isfinite(curves.mid) & np.isfinite(curves.lower_bound).all(axis=1)
-        half_spread, mid, window = curves.half_spread[quoted], curves.mid[quoted], session or Session()
+        half_spread, mid, window = (
+            curves.half_spread[quoted],
+            curves.mid[quoted],
+            session or Session(),
+        )
         if np.any(half_spread < 0):
-            raise ValidationError(f"{int(np.sum(half_spread < 0)):,} books are crossed (bid above ask); drop them")
+            raise ValidationError(
+                f"{int(np.sum(half_spread < 0)):,} books are crossed (bid above ask); drop them"
+            )
         interval = session_intervals(curves.time[quoted], n_intervals, window)
-        impact = side_sign(curves.side) * (curves.lower_bound[quoted][:, columns] - mid[:, None]) - half_spread[:, None]
+        impact = (
+            side_sign(curves.side) * (curves.lower_bound[quoted][:, columns] - mid[:, None])
+            - half_spread[:, None]
+        )
         lacking = curves.censored[quoted][:, columns] @ (np.int64(1) << np.arange(len(sizes)))
         days, dates = pd.factorize(window.days(curves.time[quoted]), sort=True)
         count = int(n_intervals or (interval.max() + 1 if len(interval) else 1))
         of, keys = pd.factorize(days * count + interval, sort=True)
-        place = {"date": np.array([str(day) for day in dates])[keys // count], "interval": keys % count}
+        place = {
+            "date": np.array([str(day) for day in dates])[keys // count],
+            "interval": keys % count,
+        }
         cells = _cells(of, place, lacking, sizes, impact, half_spread, curves.depth[quoted])
-        values = {"n": None, "half_spread": half_spread, "half_spread_square": half_spread**2, "mid": mid}
-        sums_of = {name: np.bincount(of, value, len(keys)).astype(float) for name, value in values.items()}
+        values = {
+            "n": None,
+            "half_spread": half_spread,
+            "half_spread_square": half_spread**2,
+            "mid": mid,
+        }
+        sums_of = {
+            name: np.bincount(of, value, len(keys)).astype(float) for name, value in values.items()
+        }
         return cls(cells, pd.DataFrame({**place, **sums_of}), sizes, count)
 
     def __add__(self, other: ImpactMoments) -> ImpactMoments:
@@ -149,7 +167,13 @@ class ImpactMoments(Record):
             *(books[name].to_numpy() for name in ("n", "half_spread", "half_spread_square")),
         )
         return Sample(
-            rows, day[: len(cells)], interval, day[: len(cells)], spread, self.n_intervals, list(map(str, dates))
+            rows,
+            day[: len(cells)],
+            interval,
+            day[: len(cells)],
+            spread,
+            self.n_intervals,
+            list(map(str, dates)),
         )
 
 
@@ -185,16 +209,23 @@ def moments_of_books(
     ValidationError
         No book inside the session; as `sample_batches` and `ImpactMoments.from_curves`.
     """
-    window = session if n_intervals is None else dataclasses.replace(session, n_intervals=n_intervals)
+    window = (
+        session if n_intervals is None else dataclasses.replace(session, n_intervals=n_intervals)
+    )
     books = [sample_batches(batches, window)] if sample else batches
     parts = (_usable(piece, window) for batch in books for piece in _pieces(batch))
     curves = (slippage_curves(part, trade_sizes, side) for part in parts if len(part))
-    return ImpactMoments.merge(ImpactMoments.from_curves(one, window.n_intervals, window) for one in curves)
+    return ImpactMoments.merge(
+        ImpactMoments.from_curves(one, window.n_intervals, window) for one in curves
+    )
 
 
 def _pieces(books: BookSnapshots) -> Iterator[BookSnapshots]:
     """The books, few enough at a time that what is made of them is small beside a batch."""
-    yield from (books.take(np.arange(s, min(s + MOST_BOOKS, len(books)))) for s in range(0, len(books), MOST_BOOKS))
+    yield from (
+        books.take(np.arange(s, min(s + MOST_BOOKS, len(books))))
+        for s in range(0, len(books), MOST_BOOKS)
+    )
 
 
 def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
@@ -203,7 +234,9 @@ def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
     kept = inside & (books.half_spread >= 0)
     if kept.sum() < inside.sum():
         logger.info(
-            "%s of %s books lack a side or are crossed: left out", f"{(inside & ~kept).sum():,}", f"{len(books):,}"
+            "%s of %s books lack a side or are crossed: left out",
+            f"{(inside & ~kept).sum():,}",
+            f"{len(books):,}",
         )
     return books if kept.all() else books.take(np.flatnonzero(kept))
 
@@ -235,7 +268,10 @@ def _cells(
             "cross": _column_sums(of, impact * half_spread[:, None], groups),
             "half_spread": np.repeat(sums(of, half_spread, groups), k),
             "half_spread_square": np.repeat(sums(of, half_spread**2, groups), k),
-            **{name: _column_sums(of[partly], ahead[:, :, g], groups) for g, name in enumerate(CONTINUED)},
+            **{
+                name: _column_sums(of[partly], ahead[:, :, g], groups)
+                for g, name in enumerate(CONTINUED)
+            },
         }
     )
 
@@ -244,7 +280,13 @@ def _continued(sizes: Float, depth: Float, impact: Float, lacking: Index) -> Flo
     """`continued` of (n, K) impacts, (n, K, 4)."""
     n, k = impact.shape
     censored = (lacking[:, None] >> np.arange(k)) & 1 > 0
-    of_rows = np.repeat(np.arange(n), k), np.tile(sizes, n), np.repeat(depth, k), impact.ravel(), censored.ravel()
+    of_rows = (
+        np.repeat(np.arange(n), k),
+        np.tile(sizes, n),
+        np.repeat(depth, k),
+        impact.ravel(),
+        censored.ravel(),
+    )
     return continued(*of_rows).reshape(n, k, len(GAMMAS))
 
 

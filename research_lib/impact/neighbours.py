@@ -45,7 +45,9 @@ class Borrowed(Record):
         """Group and row of every use of a row, for the (m,) intervals of the rows."""
         n_groups = len(self.first)
         own = interval * n_groups // n_intervals
-        special = np.flatnonzero((self.first != np.arange(n_groups)) | (self.last != np.arange(n_groups)))
+        special = np.flatnonzero(
+            (self.first != np.arange(n_groups)) | (self.last != np.arange(n_groups))
+        )
         kept = np.flatnonzero(~np.isin(own, special))
         groups, rows = [own[kept]], [kept]
         for g in special:
@@ -80,7 +82,9 @@ def borrow(sample: Sample, n_groups: int, minimum: int, n_coefficients: int) -> 
     count = np.bincount(own[filled], rows.n[filled], n_groups)
     shown = np.zeros((n_groups, len(rows.sizes)), bool)
     shown[own[filled], rows.size[filled]] = True
-    _require_determined(int(count.sum()), int(shown.any(axis=0).sum()), minimum, n_coefficients, sample.n_intervals)
+    _require_determined(
+        int(count.sum()), int(shown.any(axis=0).sum()), minimum, n_coefficients, sample.n_intervals
+    )
     index = np.arange(n_groups)
     first, last = index.copy(), index.copy()
     observed = int(np.flatnonzero(count)[-1])
@@ -97,7 +101,9 @@ def borrow(sample: Sample, n_groups: int, minimum: int, n_coefficients: int) -> 
     return Borrowed(first, last, np.flatnonzero(lacking[: observed + 1]).tolist(), pooled)
 
 
-def _require_determined(count: int, sizes: int, minimum: int, n_coefficients: int, n_intervals: int) -> None:
+def _require_determined(
+    count: int, sizes: int, minimum: int, n_coefficients: int, n_intervals: int
+) -> None:
     needed = max(minimum, n_coefficients + 1)
     if count < needed:
         raise ModelFittingError(

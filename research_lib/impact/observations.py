@@ -12,7 +12,8 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact.censoring import Rows, continued
 from research_lib.impact.samples import Sample, Spreads
-from research_lib.market.sessions import Session, nanoseconds
+from research_lib.market import Session
+from research_lib.market.sessions import nanoseconds
 from research_lib.market.tables import refuse_rows, require_columns, require_numbers
 
 Float = NDArray[np.float64]
@@ -63,17 +64,28 @@ class Observations(Record):
         return self.slippage - self.half_spread
 
 
-def read_observations(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Observations:
+def read_observations(
+    frame: pd.DataFrame, n_intervals: int | None, session: Session
+) -> Observations:
     """Validate a frame as made by `SlippageCurves.to_frame`; `n_intervals` None takes the last interval seen."""
     require_columns(frame, FRAME_COLUMNS, "slippage frame")
     require_numbers(frame, NUMBER_COLUMNS)
     require_numbers(frame, ("trade_size", "mid_price"), above=0)
     require_numbers(frame, ("interval",))
     whole = (frame["interval"] >= 0) & (frame["interval"] % 1 == 0)
-    refuse_rows(~whole.to_numpy(), "interval", frame["interval"], "must be a whole number, 0 or more")
-    refuse_rows((frame["half_spread"] < 0).to_numpy(), "half_spread", frame["half_spread"], "must be 0 or more")
+    refuse_rows(
+        ~whole.to_numpy(), "interval", frame["interval"], "must be a whole number, 0 or more"
+    )
+    refuse_rows(
+        (frame["half_spread"] < 0).to_numpy(),
+        "half_spread",
+        frame["half_spread"],
+        "must be 0 or more",
+    )
     if frame["censored"].dtype != bool:
-        raise ValidationError(f"column censored must be true or false, it holds {frame['censored'].dtype}")
+        raise ValidationError(
+            f"column censored must be true or false, it holds {frame['censored'].dtype}"
+        )
     time = nanoseconds(frame["time"], "column time")
     interval = frame["interval"].to_numpy(dtype=np.int64)
     needed = int(interval.max()) + 1
@@ -102,12 +114,18 @@ def read_observations(frame: pd.DataFrame, n_intervals: int | None, session: Ses
 def sample_of(data: Observations) -> Sample:
     """The rows as a fit sees them, each of one book."""
     sizes, size = np.unique(data.size, return_inverse=True)
-    known = None if data.depth is None else continued(data.book, data.size, data.depth, data.impact, ~data.usable)
+    known = (
+        None
+        if data.depth is None
+        else continued(data.book, data.size, data.depth, data.impact, ~data.usable)
+    )
     rows = Rows(data.book, size, sizes, np.ones(len(size)), data.impact, ~data.usable, known)
     first = np.unique(data.snapshot, return_index=True)[1]
     spread = data.half_spread[first]
     spreads = Spreads(data.day[first], data.interval[first], np.ones(len(first)), spread, spread**2)
-    return Sample(rows, data.day, data.interval, data.snapshot, spreads, data.n_intervals, data.dates)
+    return Sample(
+        rows, data.day, data.interval, data.snapshot, spreads, data.n_intervals, data.dates
+    )
 
 
 @dataclass(frozen=True)
@@ -130,7 +148,11 @@ class Split(Record):
         """Which rows are the test, (m,)."""
         if self.first_day >= 0:
             return day >= self.first_day
-        return interval >= self.first_interval if self.first_interval >= 0 else np.zeros(len(day), bool)
+        return (
+            interval >= self.first_interval
+            if self.first_interval >= 0
+            else np.zeros(len(day), bool)
+        )
 
 
 def split_by_time(dates: list[str], n_intervals: int, test_fraction: float) -> Split:

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.impact.curves import ImpactCurve, as_floats, is_cost, recut, shared_time
 from research_lib.impact.totals import UNUSED_POWER, SeparableTotal
-from research_lib.market.book import BookSnapshots, side_sign
+from research_lib.market import BookSnapshots
+from research_lib.market.book import side_sign
 
 Float = NDArray[np.float64]
 
@@ -37,15 +38,23 @@ class PiecewiseLinearImpact(ImpactCurve):
     half_spread: Any = 0.0
 
     def __post_init__(self) -> None:
-        depth, premium = (np.atleast_2d(np.array(as_floats(name, self[name]))) for name in ("depth", "premium"))
+        depth, premium = (
+            np.atleast_2d(np.array(as_floats(name, self[name]))) for name in ("depth", "premium")
+        )
         half_spread = np.atleast_1d(as_floats("half_spread", self.half_spread))
-        if depth.shape != premium.shape or depth.ndim != 2 or half_spread.shape not in ((1,), depth.shape[:1]):
+        if (
+            depth.shape != premium.shape
+            or depth.ndim != 2
+            or half_spread.shape not in ((1,), depth.shape[:1])
+        ):
             raise ValidationError(
                 f"depth {depth.shape} and premium {premium.shape} must both be (n, K), half_spread (n,) "
                 f"{half_spread.shape}"
             )
         if not depth.size:
-            raise ValidationError(f"depth {depth.shape} has no step; an empty book has one of depth 0 and premium 0")
+            raise ValidationError(
+                f"depth {depth.shape} has no step; an empty book has one of depth 0 and premium 0"
+            )
         _check_steps(depth, premium)
         spread = np.array(np.broadcast_to(half_spread, len(depth)))
         for name, array in (("depth", depth), ("premium", premium), ("half_spread", spread)):
@@ -74,7 +83,9 @@ class PiecewiseLinearImpact(ImpactCurve):
         """
         prices, sizes = books.levels(side)
         sign = side_sign(side)
-        order = np.argsort(sign * prices, axis=1, kind="stable")  # empty levels, of price NaN, come last
+        order = np.argsort(
+            sign * prices, axis=1, kind="stable"
+        )  # empty levels, of price NaN, come last
         away = np.take_along_axis(sign * prices, order, axis=1)
         quoted = np.isfinite(books.bid_price).any(axis=1) & np.isfinite(books.ask_price).any(axis=1)
         half_spread = books.half_spread
@@ -120,7 +131,12 @@ class PiecewiseLinearImpact(ImpactCurve):
         pad = [longest - len(depth) for depth, _ in parts]
         return PiecewiseLinearImpact(
             np.array([np.pad(depth, (0, k)) for (depth, _), k in zip(parts, pad, strict=True)]),
-            np.array([np.pad(premium, (0, k), mode="edge") for (_, premium), k in zip(parts, pad, strict=True)]),
+            np.array(
+                [
+                    np.pad(premium, (0, k), mode="edge")
+                    for (_, premium), k in zip(parts, pad, strict=True)
+                ]
+            ),
             recut(self.half_spread, n_intervals),
         )
 
@@ -131,7 +147,9 @@ class PiecewiseLinearImpact(ImpactCurve):
         breaks = np.unique(np.minimum(ends, ends[:, -1].min()))
         middles = breaks - np.diff(breaks, prepend=0.0) / 2
         step = np.array([np.searchsorted(row, middles) for row in ends])
-        premium = np.take_along_axis(self.premium[chosen], np.minimum(step, ends.shape[1] - 1), axis=1)
+        premium = np.take_along_axis(
+            self.premium[chosen], np.minimum(step, ends.shape[1] - 1), axis=1
+        )
         # Averages of equal premiums may fall by a rounding.
         return np.diff(breaks, prepend=0.0), np.maximum.accumulate(weights[chosen] @ premium)
 

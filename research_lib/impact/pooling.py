@@ -76,7 +76,9 @@ def pool_shapes(levels: ArrayLike, errors: ArrayLike) -> PooledShapes:
     relative, m, t = level / own, *level.shape
     variance = np.nanmean((error / own) ** 2, axis=1)
     between = 0.0
-    for _ in range(2):  # the weights of the common shape need the scatter, which needs the common shape
+    for _ in range(
+        2
+    ):  # the weights of the common shape need the scatter, which needs the common shape
         trust = 1.0 / np.maximum(between**2 + variance, np.finfo(float).tiny)
         trust = trust / trust.sum()
         mean = trust @ relative
@@ -91,7 +93,9 @@ def pool_shapes(levels: ArrayLike, errors: ArrayLike) -> PooledShapes:
     return PooledShapes(own * shrunk, shape, weight, between, np.sqrt(variance))
 
 
-def pool_fits(fits: Mapping[str, ImpactFit], sizes: Mapping[str, float]) -> tuple[dict[str, ImpactCurve], PooledShapes]:
+def pool_fits(
+    fits: Mapping[str, ImpactFit], sizes: Mapping[str, float]
+) -> tuple[dict[str, ImpactCurve], PooledShapes]:
     """Curves of several fits whose impact at a size of each, shares, follows the pooled shapes.
 
     Every interval's raw curve is multiplied by one number, so it keeps its form, stays
@@ -112,11 +116,15 @@ def pool_fits(fits: Mapping[str, ImpactFit], sizes: Mapping[str, float]) -> tupl
     levels = np.array([_level(fits[name], sizes[name]) for name in names])
     if np.any(levels <= 0):
         first = names[int(np.argmax(np.any(levels <= 0, axis=1)))]
-        raise ValidationError(f"the impact of {first} is 0 in an interval; pool larger sizes or fewer intervals")
+        raise ValidationError(
+            f"the impact of {first} is 0 in an interval; pool larger sizes or fewer intervals"
+        )
     errors = np.array([_error(fits[name], sizes[name]) for name in names])
     pooled = pool_shapes(levels, errors)
     factors = pooled.levels / levels
-    return {name: _scaled(fits[name], factor) for name, factor in zip(names, factors, strict=True)}, pooled
+    return {
+        name: _scaled(fits[name], factor) for name, factor in zip(names, factors, strict=True)
+    }, pooled
 
 
 def _check(level: Float, error: Float) -> None:
@@ -127,7 +135,9 @@ def _check(level: Float, error: Float) -> None:
     if not np.isfinite(level).all() or np.any(level.mean(axis=1) <= 0):
         raise ValidationError("levels must be finite and each row's mean above 0")
     if not np.isfinite(error).any(axis=1).all():
-        raise ValidationError("a row has no finite standard error; leave it out or fit it on several days")
+        raise ValidationError(
+            "a row has no finite standard error; leave it out or fit it on several days"
+        )
 
 
 def _level(fit: ImpactFit, size: float) -> Float:
@@ -144,7 +154,9 @@ def _error(fit: ImpactFit, size: float) -> Float:
 def _scaled(fit: ImpactFit, factor: Float) -> ImpactCurve:
     """The fit's raw curve with its impact multiplied by (n,) factors."""
     powers = pd.Index(fit.estimate.names) == "exponent"
-    coefficients = np.where(powers, fit.estimate.coefficients, fit.estimate.coefficients * factor[:, None])
+    coefficients = np.where(
+        powers, fit.estimate.coefficients, fit.estimate.coefficients * factor[:, None]
+    )
     largest = np.asarray(fit.diagnostics["largest_size"], float)
     scaled = dataclasses.replace(fit.estimate, coefficients=coefficients)
     return curve_of(scaled, coefficients, fit.curve.half_spread, largest)

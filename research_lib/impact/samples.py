@@ -35,7 +35,9 @@ class Spreads(Record):
         """Mean half-spread of each day and group, (D, G); NaN where it has no book. Days without any are left out."""
         days = int(self.day.max()) + 1 if len(self.day) else 1
         cell = self.day * n_groups + group
-        count, total = (sums(cell, v, days * n_groups).reshape(days, n_groups) for v in (self.n, self.total))
+        count, total = (
+            sums(cell, v, days * n_groups).reshape(days, n_groups) for v in (self.n, self.total)
+        )
         daily = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
         return np.asarray(daily[np.isfinite(daily).any(axis=1)])
 
@@ -51,7 +53,9 @@ class Spreads(Record):
             mean = total / n
             centre = np.nansum(daily, axis=0) / seen
             between = np.nansum((daily - centre) ** 2, axis=0) / (seen - 1) / seen
-            within = np.maximum(np.bincount(group, self.square, n_groups) / n - mean**2, 0.0) / (n - 1)
+            within = np.maximum(np.bincount(group, self.square, n_groups) / n - mean**2, 0.0) / (
+                n - 1
+            )
             error = np.sqrt(np.where(seen > 1, between, np.where(n > 1, within, np.nan)))
         return mean, error
 
@@ -86,7 +90,9 @@ class Sample(Record):
         own = self.rows
         book = np.unique(own.book[rows], return_inverse=True)[1]
         known = None if own.continued is None else own.continued[rows]
-        chosen = Rows(book, own.size[rows], own.sizes, own.n[rows], own.total[rows], own.censored[rows], known)
+        chosen = Rows(
+            book, own.size[rows], own.sizes, own.n[rows], own.total[rows], own.censored[rows], known
+        )
         return dataclasses.replace(
             self,
             rows=chosen,
@@ -118,9 +124,15 @@ class Sample(Record):
         rows, k = self.rows, len(self.rows.sizes)
         key = (self.day * self.n_intervals + self.interval) * k + rows.size
         cells, of = np.unique(key, return_inverse=True)
-        size, interval, day = cells % k, cells // k % self.n_intervals, cells // (k * self.n_intervals)
+        size, interval, day = (
+            cells % k,
+            cells // k % self.n_intervals,
+            cells // (k * self.n_intervals),
+        )
         n, filled = sums(of, rows.n), sums(of, rows.n * ~rows.censored)
         book = np.unique(day * self.n_intervals + interval, return_inverse=True)[1]
         impact = sums(of, total)
         summed = Rows(book, size, rows.sizes, n, impact, filled == 0)
-        return Sample(summed, day, interval, day, self.spreads, self.n_intervals, self.dates), impact
+        return Sample(
+            summed, day, interval, day, self.spreads, self.n_intervals, self.dates
+        ), impact

@@ -82,7 +82,11 @@ class Shrinkage(Record):
 
 
 def shrink(
-    level: Float, error: Float | None, reason: str = "", overlap: int = 0, daily: Float | None = None
+    level: Float,
+    error: Float | None,
+    reason: str = "",
+    overlap: int = 0,
+    daily: Float | None = None,
 ) -> Shrinkage:
     """Estimate the shrinkage of (T,) levels with standard errors (T,); None where days do not repeat.
 
@@ -103,7 +107,9 @@ def shrink(
         return _none(level, reason or f"none: {t} intervals are too few for a profile")
     if daily is None:
         apart = min(overlap, t // 4)
-        smoother, others = _smoothest(level[None], lambda kernel: kernel.smooth(level, apart)[None], apart)
+        smoother, others = _smoothest(
+            level[None], lambda kernel: kernel.smooth(level, apart)[None], apart
+        )
         others = others[0]
     else:
         apart, rest = 0, _other_days(daily, level).T
@@ -120,10 +126,14 @@ def shrink(
     noise, source = _noise(deviation, variance, error, profile, apart)
     between = max(variance - noise, 0.0) if daily is None else _shared(daily / others - 1.0)
     weight = np.full(t, between / (between + noise) if noise > 0 else 1.0)
-    return Shrinkage(weight, profile, float(np.sqrt(between)), float(np.sqrt(noise)), smoother, source)
+    return Shrinkage(
+        weight, profile, float(np.sqrt(between)), float(np.sqrt(noise)), smoother, source
+    )
 
 
-def _noise(deviation: Float, variance: float, error: Float | None, profile: Float, overlap: int) -> tuple[float, str]:
+def _noise(
+    deviation: Float, variance: float, error: Float | None, profile: Float, overlap: int
+) -> tuple[float, str]:
     """Variance of the relative errors, and where it comes from."""
     if error is None:
         lag = overlap + 1
@@ -153,9 +163,13 @@ def _none(level: Float, source: str) -> Shrinkage:
     return Shrinkage(np.ones(len(level)), level, np.nan, np.nan, Smoother(0.0), source)
 
 
-def _smoothest(observed: Float, predict: Callable[[Smoother], Float], overlap: int) -> tuple[Smoother, Float]:
+def _smoothest(
+    observed: Float, predict: Callable[[Smoother], Float], overlap: int
+) -> tuple[Smoother, Float]:
     """The smoothest kernel whose squared error of prediction, (D, T), is within one standard error of the least."""
-    kernels = [Smoother(h, tapered) for h in BANDWIDTHS if h >= overlap for tapered in (True, False)]
+    kernels = [
+        Smoother(h, tapered) for h in BANDWIDTHS if h >= overlap for tapered in (True, False)
+    ]
     predicted = [predict(kernel) for kernel in kernels]
     errors = [np.nanmean((observed - p) ** 2, axis=0) for p in predicted]
     scores = np.array([np.nanmean(e) for e in errors])
@@ -217,7 +231,11 @@ def _convolved(values: Float, bandwidth: float, leave_out: int | None) -> Float:
 @lru_cache(maxsize=64)
 def _kernel_and_sums(n: int, bandwidth: float, leave_out: int | None) -> tuple[Float, Float]:
     """The kernel over all distances that matter, (2 reach + 1,), and the sum of its weights inside the day, (n,)."""
-    reach = n - 1 if np.isinf(bandwidth) else min(n - 1, int(np.ceil(REACH * bandwidth)) + (leave_out or 0))
+    reach = (
+        n - 1
+        if np.isinf(bandwidth)
+        else min(n - 1, int(np.ceil(REACH * bandwidth)) + (leave_out or 0))
+    )
     kernel = _kernel(np.abs(np.arange(-reach, reach + 1)), bandwidth, leave_out)
     return kernel, np.convolve(np.ones(n), kernel)[reach : reach + n]
 

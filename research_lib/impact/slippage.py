@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
 from research_lib.impact.walk import best_prices, beyond_reference, checked_sizes, walk_rows
-from research_lib.market.book import BookSnapshots, side_sign
-from research_lib.market.sessions import Session
+from research_lib.market import BookSnapshots, Session
+from research_lib.market.book import side_sign
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,9 @@ class SlippageCurves(Record):
         beyond_reference(self.lower_bound, self.trade_sizes, self.depth, reference, sign, beyond)
         return beyond
 
-    def to_frame(self, n_intervals: int | None = None, session: Session | None = None) -> pd.DataFrame:
+    def to_frame(
+        self, n_intervals: int | None = None, session: Session | None = None
+    ) -> pd.DataFrame:
         """One row a snapshot and trade size; snapshots without two sides are left out.
 
         Columns: time, interval, side, trade_size, filled, avg_price, mid_price, half_spread,
@@ -106,14 +108,21 @@ class SlippageCurves(Record):
         """
         quoted = np.isfinite(self.mid)
         if not quoted.any():
-            raise ValidationError(f"none of {len(quoted):,} books has both sides; slippage from the mid needs them")
+            raise ValidationError(
+                f"none of {len(quoted):,} books has both sides; slippage from the mid needs them"
+            )
         if not quoted.all():
-            logger.info("%s of %s snapshots lack a side and are left out", f"{(~quoted).sum():,}", f"{len(quoted):,}")
+            logger.info(
+                "%s of %s snapshots lack a side and are left out",
+                f"{(~quoted).sum():,}",
+                f"{len(quoted):,}",
+            )
         interval = session_intervals(self.time, n_intervals, session or Session())
         n_sizes, sign = len(self.trade_sizes), side_sign(self.side)
         price = self.lower_bound[quoted].ravel()
         mid, half_spread, touch, depth = (
-            np.repeat(array[quoted], n_sizes) for array in (self.mid, self.half_spread, self.touch, self.depth)
+            np.repeat(array[quoted], n_sizes)
+            for array in (self.mid, self.half_spread, self.touch, self.depth)
         )
         time = np.repeat(self.time[quoted], n_sizes)
         trade_size = np.tile(self.trade_sizes, int(quoted.sum()))
@@ -122,7 +131,9 @@ class SlippageCurves(Record):
             {
                 "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
                 "interval": np.repeat(interval[quoted], n_sizes),
-                "side": pd.Categorical.from_codes(np.zeros(len(mid), np.int8), categories=[self.side]),
+                "side": pd.Categorical.from_codes(
+                    np.zeros(len(mid), np.int8), categories=[self.side]
+                ),
                 "trade_size": trade_size,
                 "filled": np.minimum(trade_size, depth),
                 "avg_price": price,
@@ -176,26 +187,38 @@ def slippage_curves(
         an unknown side, a batch size below 1.
     """
     if not isinstance(books, BookSnapshots):
-        raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame")
+        raise ValidationError(
+            f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame"
+        )
     shares = checked_sizes(trade_sizes)
     prices, sizes = (np.ascontiguousarray(array) for array in books.levels(side))
-    batch_size, sign, n = number("batch_size", batch_size, 1, integer=True), side_sign(side), len(books)
+    batch_size, sign, n = (
+        number("batch_size", batch_size, 1, integer=True),
+        side_sign(side),
+        len(books),
+    )
     lower_bound, depth, touch = np.empty((n, len(shares))), np.empty(n), np.empty(n)
 
     def walk(rows: slice) -> slice:
-        walk_rows(prices[rows], sizes[rows], shares, sign, lower_bound[rows], depth[rows], touch[rows])
+        walk_rows(
+            prices[rows], sizes[rows], shares, sign, lower_bound[rows], depth[rows], touch[rows]
+        )
         return rows
 
     for done in _in_batches(walk, n, batch_size, parallel):
         if log_batches:
             logger.info("walked %s snapshots %s to %s of %s", side, done.start, done.stop, n)
     opposite = np.empty(n)
-    best_prices(np.ascontiguousarray(books.levels("sell" if side == "buy" else "buy")[0]), -sign, opposite)
+    best_prices(
+        np.ascontiguousarray(books.levels("sell" if side == "buy" else "buy")[0]), -sign, opposite
+    )
     mid, half_spread = 0.5 * (touch + opposite), 0.5 * sign * (touch - opposite)
     return SlippageCurves(books.time, side, shares, mid, half_spread, touch, depth, lower_bound)
 
 
-def _in_batches(walk: Callable[[slice], slice], n: int, batch_size: int, parallel: bool) -> Iterator[slice]:
+def _in_batches(
+    walk: Callable[[slice], slice], n: int, batch_size: int, parallel: bool
+) -> Iterator[slice]:
     threads = (os.cpu_count() or 1) if parallel else 1
     rows = max(1, min(batch_size, -(-n // threads)))
     batches = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
@@ -209,7 +232,9 @@ def _in_batches(walk: Callable[[slice], slice], n: int, batch_size: int, paralle
         pool.shutdown(cancel_futures=True)
 
 
-def session_intervals(time: NDArray[np.int64], n_intervals: int | None, session: Session) -> NDArray[np.int64]:
+def session_intervals(
+    time: NDArray[np.int64], n_intervals: int | None, session: Session
+) -> NDArray[np.int64]:
     """Interval of each time (n,); by default the session is cut as finely as there are times of day, 390 at most.
 
     Raises

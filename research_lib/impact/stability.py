@@ -17,14 +17,12 @@ from research_lib.impact.fitting import fit_impact
 from research_lib.impact.folds import Parts, cut
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.validation import half_width
-from research_lib.market.sessions import Session
+from research_lib.market import Session
 from research_lib.wording import p_value
 
 Float = NDArray[np.float64]
 
-_NO_IMPACT = (
-    "Some or all of these books show no impact beyond the touch at {size:,.0f} shares: there is nothing to compare."
-)
+_NO_IMPACT = "Some or all of these books show no impact beyond the touch at {size:,.0f} shares: there is nothing to compare."
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +80,11 @@ def influence_by_day(
             "leverage": float(share[parts.unit == out].sum()),
             **left.params.iloc[0].drop("half_spread"),
         }
-    table = pd.DataFrame(rows).T.sort_values("change_%", key=np.abs, ascending=False).rename_axis(parts.kind)
+    table = (
+        pd.DataFrame(rows)
+        .T.sort_values("change_%", key=np.abs, ascending=False)
+        .rename_axis(parts.kind)
+    )
     if not level > 0:
         return Influence(table, size, _NO_IMPACT.format(size=size))
     top = table.iloc[0]
@@ -176,16 +178,29 @@ def _by_unit(parts: Parts, model_type: str, size: float, choice: dict[str, Any])
         fit = fit_impact(parts.take([u]), model_type, **choice)
         level, error = impact_level(fit, size)
         reach = float(stats.t.ppf(0.975, fit.dof[0])) * error
-        rows[label] = {"level": level, "error": error, "lower": level - reach, "upper": level + reach}
+        rows[label] = {
+            "level": level,
+            "error": error,
+            "lower": level - reach,
+            "upper": level + reach,
+        }
         rows[label].update(fit.params.iloc[0].drop("half_spread"))
     return pd.DataFrame(rows).T.rename_axis(parts.kind)
 
 
 def _stability_reading(
-    table: pd.DataFrame, kind: str, size: float, q_p: float, between: float, trend: float, trend_p: float
+    table: pd.DataFrame,
+    kind: str,
+    size: float,
+    q_p: float,
+    between: float,
+    trend: float,
+    trend_p: float,
 ) -> str:
     low, high = table["level"].idxmin(), table["level"].idxmax()
-    differ = "differ by more than their errors" if q_p < LEVEL else "differ by no more than their errors"
+    differ = (
+        "differ by more than their errors" if q_p < LEVEL else "differ by no more than their errors"
+    )
     text = (
         f"The pooled impact at {size:,.0f} shares runs from {table['level'][low]:.3g} ({low}) to "
         f"{table['level'][high]:.3g} ({high}): {kind}s {differ} "
@@ -246,21 +261,31 @@ def buy_against_sell(
     """
     sides = sorted(set(slippage["side"])) if "side" in slippage else []
     if sides != ["buy", "sell"]:
-        raise ValidationError(f"the frame has sides {sides}, both buy and sell are needed; walk the books both ways")
+        raise ValidationError(
+            f"the frame has sides {sides}, both buy and sell are needed; walk the books both ways"
+        )
     parts = cut(slippage, n_blocks=n_blocks, session=session)
     size, choice = _median_size(parts.source), _pooled(settings, session)
     levels: dict[str, list[float]] = {"buy": [], "sell": []}
     for u in range(len(parts.labels)):
         rows = parts.take([u])
         for side, level in levels.items():
-            level.append(impact_level(fit_impact(rows[rows["side"] == side], model_type, **choice), size)[0])
+            level.append(
+                impact_level(fit_impact(rows[rows["side"] == side], model_type, **choice), size)[0]
+            )
     table = pd.DataFrame(levels, index=pd.Index(parts.labels, name=parts.kind))
     table["difference_%"] = 200 * (table["buy"] - table["sell"]) / (table["buy"] + table["sell"])
     mean, n = float(table["difference_%"].mean()), len(table)
     reach = float(half_width(table["difference_%"].std(), n))
     if not (table[["buy", "sell"]] > 0).all(axis=None):
-        return SideDifference(table, size, mean, mean - reach, mean + reach, _NO_IMPACT.format(size=size))
-    apart = "the sides differ, fit them apart" if abs(mean) > reach else f"{parts.kind}s do not tell the sides apart"
+        return SideDifference(
+            table, size, mean, mean - reach, mean + reach, _NO_IMPACT.format(size=size)
+        )
+    apart = (
+        "the sides differ, fit them apart"
+        if abs(mean) > reach
+        else f"{parts.kind}s do not tell the sides apart"
+    )
     unsure = "" if parts.by_day else " (blocks of one day, which are not independent)"
     more = "more" if mean > 0 else "less"
     reading = (
@@ -273,15 +298,27 @@ def buy_against_sell(
 def impact_level(fit: ImpactFit, size: float) -> tuple[float, float]:
     """Impact of the unshrunk curve at one size in the first interval, and its standard error, currency per share."""
     where, at = np.zeros(1, np.int64), np.array([size])
-    return float(fit.estimate.impact(where, at)[0]), float(fit.estimate.standard_error(where, at, fit.cov)[0])
+    return float(fit.estimate.impact(where, at)[0]), float(
+        fit.estimate.standard_error(where, at, fit.cov)[0]
+    )
 
 
 def _pooled(settings: dict[str, Any], session: Session | None) -> dict[str, Any]:
-    return {**settings, "by": "pooled", "shrinkage": "none", "test_fraction": 0.0, "session": session}
+    return {
+        **settings,
+        "by": "pooled",
+        "shrinkage": "none",
+        "test_fraction": 0.0,
+        "session": session,
+    }
 
 
 def _median_size(source: pd.DataFrame | ImpactMoments) -> float:
-    return float(np.median(source.sizes if isinstance(source, ImpactMoments) else np.unique(source["trade_size"])))
+    return float(
+        np.median(
+            source.sizes if isinstance(source, ImpactMoments) else np.unique(source["trade_size"])
+        )
+    )
 
 
 def _weighted_jacobian(source: pd.DataFrame | ImpactMoments, fit: ImpactFit) -> Float:

@@ -212,7 +212,9 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
         x = np.where(s != 0, np.minimum(x, alone), x)
     mixed = (s != 0) & (slope > 0.0) & (x > 0.0) & (x < np.inf)
     if mixed.any():
-        x[mixed] = _search(x[mixed], above[mixed], *(np.broadcast_to(v, x.shape)[mixed] for v in (b, c, s, p)))
+        x[mixed] = _search(
+            x[mixed], above[mixed], *(np.broadcast_to(v, x.shape)[mixed] for v in (b, c, s, p))
+        )
     return x
 
 
@@ -229,9 +231,14 @@ def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) 
     return root
 
 
-def smooth_total(linear: Float, quadratic: Float, cubic: Float, scale: Float, power: Float) -> SeparableTotal:
+def smooth_total(
+    linear: Float, quadratic: Float, cubic: Float, scale: Float, power: Float
+) -> SeparableTotal:
     """A total without steps, (n,) each; powers 1, 2 and 3 join the polynomial, where the inverse is closed."""
-    a, b, c = (own + np.where(power == k, scale, 0.0) for k, own in enumerate((linear, quadratic, cubic), start=1))
+    a, b, c = (
+        own + np.where(power == k, scale, 0.0)
+        for k, own in enumerate((linear, quadratic, cubic), start=1)
+    )
     rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
     empty = np.empty((len(linear), 0))
     return SeparableTotal(a, b, c, rest, np.where(rest != 0, power, UNUSED_POWER), empty, empty)
@@ -241,7 +248,13 @@ def polynomial_total(linear: Float, quadratic: Float, cubic: Float) -> Separable
     """linear x + quadratic x^2 + cubic x^3, (n,) each."""
     empty = np.empty((len(linear), 0))
     return SeparableTotal(
-        linear, quadratic, cubic, np.zeros_like(linear), np.full_like(linear, UNUSED_POWER), empty, empty
+        linear,
+        quadratic,
+        cubic,
+        np.zeros_like(linear),
+        np.full_like(linear, UNUSED_POWER),
+        empty,
+        empty,
     )
 
 

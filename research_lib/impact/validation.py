@@ -36,7 +36,7 @@ from research_lib.impact.metrics import cell_metrics, metrics_of, score, score_c
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.observations import read_observations
 from research_lib.impact.slippage import SlippageCurves
-from research_lib.market.sessions import Session
+from research_lib.market import Session
 from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
@@ -112,24 +112,39 @@ def cross_validate(
     """
     deciles = number("n_deciles", n_deciles, 2, integer=True)
     parts = cut(slippage, n_intervals=n_intervals, n_blocks=n_blocks, session=session)
-    choice = {**settings, "session": session, "n_intervals": parts.n_intervals, "test_fraction": 0.0}
+    choice = {
+        **settings,
+        "session": session,
+        "n_intervals": parts.n_intervals,
+        "test_fraction": 0.0,
+    }
     folds = list(parts.folds(scheme))
     forms = list(model_types)
     predictions = _predicted(parts, folds, forms, choice)
     known = _scored(predictions, number("most_censored", most_censored, 0, 1))
     held_out = {form: rows[known] for form, rows in predictions.items()}
     sizes = np.unique(next(iter(held_out.values()))["trade_size"])
-    criteria = {form: _criteria(parts, fit, sizes) for form, fit in fit_forms(parts.source, forms, **choice).items()}
-    table = pd.DataFrame({form: {**_scores(rows), **criteria[form]} for form, rows in held_out.items()}).T
-    table = table.astype({"observations": int, "coefficients": int}).rename_axis("model_type").sort_values("rmse_bps")
+    criteria = {
+        form: _criteria(parts, fit, sizes)
+        for form, fit in fit_forms(parts.source, forms, **choice).items()
+    }
+    table = pd.DataFrame(
+        {form: {**_scores(rows), **criteria[form]} for form, rows in held_out.items()}
+    ).T
+    table = (
+        table.astype({"observations": int, "coefficients": int})
+        .rename_axis("model_type")
+        .sort_values("rmse_bps")
+    )
     by_unit = pd.DataFrame({form: _rmse_by_unit(rows, parts) for form, rows in held_out.items()})
     calibration = pd.concat(
-        {form: calibrate(rows, deciles, parts.by_day) for form, rows in held_out.items()}, names=["model_type"]
+        {form: calibrate(rows, deciles, parts.by_day) for form, rows in held_out.items()},
+        names=["model_type"],
     )
-    reading = f"{_verdict(table, by_unit, parts)} {_calibration_reading(calibration.loc[table.index[0]])}"
-    information = (
-        f"{_information(parts, scheme)}; scored on {len(sizes)} sizes, {sizes[0]:,.0f} to {sizes[-1]:,.0f} shares"
+    reading = (
+        f"{_verdict(table, by_unit, parts)} {_calibration_reading(calibration.loc[table.index[0]])}"
     )
+    information = f"{_information(parts, scheme)}; scored on {len(sizes)} sizes, {sizes[0]:,.0f} to {sizes[-1]:,.0f} shares"
     return Validation(table, by_unit, calibration, information, reading)
 
 
@@ -151,7 +166,9 @@ def calibrate(predictions: pd.DataFrame, n_deciles: int = 10, by_day: bool = Tru
     values, of = np.unique(predictions["predicted_bps"], return_inverse=True)
     weight = np.bincount(of, predictions["n"], len(values))
     middle = (np.cumsum(weight) - 0.5 * weight) / weight.sum()
-    rows = predictions.assign(decile=1 + np.minimum((n_deciles * middle).astype(int), n_deciles - 1)[of])
+    rows = predictions.assign(
+        decile=1 + np.minimum((n_deciles * middle).astype(int), n_deciles - 1)[of]
+    )
     table = _weighted_means(rows, ["decile"])
     daily = _weighted_means(rows, ["decile", "unit"])
     gaps = (daily["observed_bps"] - daily["predicted_bps"]).groupby("decile")
@@ -170,17 +187,27 @@ def half_width(deviation: ArrayLike, count: ArrayLike) -> Float:
 
 def _weighted_means(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     names = ["predicted_bps", "observed_bps"]
-    sums = rows[names].mul(rows["n"], axis=0).assign(n=rows["n"]).groupby([rows[name] for name in by]).sum()
+    sums = (
+        rows[names]
+        .mul(rows["n"], axis=0)
+        .assign(n=rows["n"])
+        .groupby([rows[name] for name in by])
+        .sum()
+    )
     return sums[["n"]].astype(int).join(sums[names].div(sums["n"], axis=0))
 
 
-def _predicted(parts: Parts, folds: list[Fold], forms: list[str], choice: dict[str, Any]) -> dict[str, pd.DataFrame]:
+def _predicted(
+    parts: Parts, folds: list[Fold], forms: list[str], choice: dict[str, Any]
+) -> dict[str, pd.DataFrame]:
     """Held-out observations of all folds with what each form, fitted on the rest, predicts."""
     scored: dict[str, list[pd.DataFrame]] = {form: [] for form in forms}
     for fold in folds:
         fits = fit_forms(parts.take(fold.fitted), forms, **choice)
         curves = {form: fit.curve for form, fit in fits.items()}
-        held_out = scored_by(curves, parts.take(fold.held_out), parts.n_intervals, choice["session"])
+        held_out = scored_by(
+            curves, parts.take(fold.held_out), parts.n_intervals, choice["session"]
+        )
         for form, rows in held_out.items():
             scored[form].append(rows.assign(unit=int(fold.held_out[0])))
     return {form: pd.concat(rows, ignore_index=True) for form, rows in scored.items()}
@@ -200,11 +227,14 @@ def scored_by(
     else:
         data = read_observations(held_out, n_intervals, session or Session())
         everything = np.ones(len(data.size), bool)
-        tables = {form: score(data, curve, everything).assign(n=1.0) for form, curve in curves.items()}
+        tables = {
+            form: score(data, curve, everything).assign(n=1.0) for form, curve in curves.items()
+        }
         mids = dict.fromkeys(tables, pd.Series(data.mid))
     return {
         form: rows.assign(
-            predicted_bps=1e4 * rows["predicted"] / mids[form], observed_bps=1e4 * rows["observed"] / mids[form]
+            predicted_bps=1e4 * rows["predicted"] / mids[form],
+            observed_bps=1e4 * rows["observed"] / mids[form],
         )
         for form, rows in tables.items()
     }
@@ -213,8 +243,12 @@ def scored_by(
 def _scored(predictions: dict[str, pd.DataFrame], most_censored: float) -> NDArray[np.bool_]:
     """Uncensored rows of seldom censored sizes that every form predicts (a piecewise curve ends somewhere)."""
     rows = next(iter(predictions.values()))
-    known = seldom_censored(rows["trade_size"], rows["sample"] == "censored", rows["n"], most_censored)
-    known &= np.logical_and.reduce([np.isfinite(form["predicted"]) for form in predictions.values()])
+    known = seldom_censored(
+        rows["trade_size"], rows["sample"] == "censored", rows["n"], most_censored
+    )
+    known &= np.logical_and.reduce(
+        [np.isfinite(form["predicted"]) for form in predictions.values()]
+    )
     if not known.any():
         raise ModelFittingError(
             f"none of {len(known):,} held-out observations is uncensored, of a size that at most {most_censored:.0%} "
@@ -223,7 +257,9 @@ def _scored(predictions: dict[str, pd.DataFrame], most_censored: float) -> NDArr
     return known
 
 
-def seldom_censored(size: ArrayLike, censored: ArrayLike, books: ArrayLike, most_censored: float) -> NDArray[np.bool_]:
+def seldom_censored(
+    size: ArrayLike, censored: ArrayLike, books: ArrayLike, most_censored: float
+) -> NDArray[np.bool_]:
     """Rows (m,) that are uncensored and of a size that at most `most_censored` of the books cannot fill."""
     lacking = np.asarray(censored, bool)
     of = np.unique(size, return_inverse=True)[1]
@@ -237,16 +273,24 @@ def _scores(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _rmse_by_unit(rows: pd.DataFrame, parts: Parts) -> pd.Series:
-    scores = {parts.labels[int(unit)]: _scores(group)["rmse_bps"] for unit, group in rows.groupby("unit")}
+    scores = {
+        parts.labels[int(unit)]: _scores(group)["rmse_bps"] for unit, group in rows.groupby("unit")
+    }
     return pd.Series(scores).rename_axis(parts.kind)
 
 
 def _criteria(parts: Parts, fit: ImpactFit, sizes: Float) -> dict[str, float]:
     """AIC and BIC of the unshrunk curve on all days at the sizes scored, and the number of free coefficients."""
     rows = scored_by({"raw": fit.raw_curve}, parts.source, parts.n_intervals, parts.session)["raw"]
-    rows = rows[(rows["sample"] != "censored") & np.isfinite(rows["predicted"]) & np.isin(rows["trade_size"], sizes)]
+    rows = rows[
+        (rows["sample"] != "censored")
+        & np.isfinite(rows["predicted"])
+        & np.isin(rows["trade_size"], sizes)
+    ]
     square = rows["impact_square"] if "impact_square" in rows else rows["impact"] ** 2
-    of_rows = rows["predicted_impact"] * rows["n"] * (rows["predicted_impact"] - 2.0 * rows["impact"])
+    of_rows = (
+        rows["predicted_impact"] * rows["n"] * (rows["predicted_impact"] - 2.0 * rows["impact"])
+    )
     n, sse = float(rows["n"].sum()), float(np.sum(square + of_rows))
     coefficients = np.column_stack([fit.estimate.coefficients, fit.estimate.free])
     p = int(np.unique(coefficients, axis=0)[:, fit.estimate.coefficients.shape[1] :].sum())
@@ -265,9 +309,7 @@ def _verdict(table: pd.DataFrame, by_unit: pd.DataFrame, parts: Parts) -> str:
     best = table.index[0]
     if table["rmse_bps"].iloc[0] < ROUNDING_BPS:
         exact = table.index[table["rmse_bps"] < ROUNDING_BPS]
-        return (
-            f"To rounding, {', '.join(exact)} predict every held-out observation: these books cannot tell forms apart."
-        )
+        return f"To rounding, {', '.join(exact)} predict every held-out observation: these books cannot tell forms apart."
     text = f"{best} predicts best: RMSE {table['rmse_bps'].iloc[0]:.3g} bps, R2 {table['r2'].iloc[0]:.3g} held out"
     if len(table) == 1:
         return f"{text}."
@@ -292,7 +334,9 @@ def _calibration_reading(table: pd.DataFrame) -> str:
         f"It is furthest off in decile {worst} of the predictions, where it says {row['predicted_bps']:.3g} bps "
         f"and {row['observed_bps']:.3g} are observed"
     )
-    if np.ptp(predicted) <= ROUNDING_BPS:  # books without impact: one prediction, which has no slope
+    if (
+        np.ptp(predicted) <= ROUNDING_BPS
+    ):  # books without impact: one prediction, which has no slope
         return f"{text}."
     slope = np.polyfit(predicted, table["observed_bps"], 1)[0]
     return f"{text}; 1 bps more predicted is {slope:.2f} bps more observed."

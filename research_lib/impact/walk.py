@@ -37,7 +37,9 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     """
     price, size = np.atleast_2d(np.asarray(prices, float)), np.atleast_2d(np.asarray(sizes, float))
     if price.shape != size.shape or len(price) != 1:
-        raise ValidationError(f"prices {np.shape(prices)} and sizes {np.shape(sizes)} must be one book, (L,) each")
+        raise ValidationError(
+            f"prices {np.shape(prices)} and sizes {np.shape(sizes)} must be one book, (L,) each"
+        )
     orders = checked_sizes(shares)
     lower_bound, depth = walk_levels(price, size, orders)
     return np.where(orders > depth, np.nan, lower_bound[0])
@@ -51,7 +53,15 @@ def walk_levels(prices: Float, sizes: Float, shares: Float) -> tuple[Float, Floa
     """
     n = len(prices)
     lower_bound, depth, touch = np.empty((n, len(shares))), np.empty(n), np.empty(n)
-    walk_rows(np.ascontiguousarray(prices), np.ascontiguousarray(sizes), shares, 0.0, lower_bound, depth, touch)
+    walk_rows(
+        np.ascontiguousarray(prices),
+        np.ascontiguousarray(sizes),
+        shares,
+        0.0,
+        lower_bound,
+        depth,
+        touch,
+    )
     return lower_bound, depth
 
 
@@ -92,7 +102,13 @@ def _visible(prices: Float, sizes: Float, sign: float, price: Float, size: Float
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def walk_rows(
-    prices: Float, sizes: Float, shares: Float, sign: float, lower_bound: Float, depth: Float, touch: Float
+    prices: Float,
+    sizes: Float,
+    shares: Float,
+    sign: float,
+    lower_bound: Float,
+    depth: Float,
+    touch: Float,
 ) -> None:
     """Fill `lower_bound` (n, K), `depth` and `touch` (n,) from (n, L) levels.
 
@@ -101,7 +117,11 @@ def walk_rows(
     cancellation, and nothing branches on x: the inner loop is vectorised over the K sizes.
     Where depth runs out no further step follows: the rest is priced at the last visible level.
     """
-    price, size, beyond = np.empty(prices.shape[1]), np.empty(prices.shape[1]), np.empty(shares.shape[0])
+    price, size, beyond = (
+        np.empty(prices.shape[1]),
+        np.empty(prices.shape[1]),
+        np.empty(shares.shape[0]),
+    )
     for row in range(prices.shape[0]):
         used = _visible(prices[row], sizes[row], sign, price, size)
         touch[row] = price[0] if used else np.nan

@@ -2,7 +2,6 @@
 
 from research_lib.market.book import BookSnapshots
 from research_lib.market.calibration import MarketProfile, measure_market
-from research_lib.market.comparison import chance_distances, profile_distances, profile_lines
 from research_lib.market.convert import convert
 from research_lib.market.daily import read_daily_bars, returns_before
 from research_lib.market.microstructure import (
@@ -13,7 +12,14 @@ from research_lib.market.microstructure import (
     summarise,
 )
 from research_lib.market.order_flow import OrderFlow
-from research_lib.market.presets import PRESETS, deep_stock, market_like, preset, thin_stock, wide_spread_stock
+from research_lib.market.presets import (
+    PRESETS,
+    deep_stock,
+    market_like,
+    preset,
+    thin_stock,
+    wide_spread_stock,
+)
 from research_lib.market.quality import BookQuality, QualityPolicy, assess
 from research_lib.market.readers import iter_books, read_books
 from research_lib.market.readers.binance import read_binance
@@ -43,7 +49,6 @@ __all__ = [
     "after_own_trades",
     "assess",
     "assess_batches",
-    "chance_distances",
     "convert",
     "count_quantile",
     "deep_stock",
@@ -55,8 +60,6 @@ __all__ = [
     "microprice",
     "order_flow_imbalance",
     "preset",
-    "profile_distances",
-    "profile_lines",
     "read_binance",
     "read_books",
     "read_daily_bars",

@@ -79,14 +79,23 @@ class BookSnapshots(Record):
                 f"time runs backwards in {backwards.size:,} rows, first in row {backwards[0] + 1}; sort by time"
             )
         age = np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64)
-        for name, array in (("time", time), ("complete", complete), ("age", age), ("non_finite", non_finite)):
+        for name, array in (
+            ("time", time),
+            ("complete", complete),
+            ("age", age),
+            ("non_finite", non_finite),
+        ):
             object.__setattr__(self, name, array)
         for side in SIDES:
-            price, size = _checked_side(side, getattr(self, f"{side}_price"), getattr(self, f"{side}_size"), n)
+            price, size = _checked_side(
+                side, getattr(self, f"{side}_price"), getattr(self, f"{side}_size"), n
+            )
             object.__setattr__(self, f"{side}_price", price)
             object.__setattr__(self, f"{side}_size", size)
         if self.bid_price.shape != self.ask_price.shape:
-            raise ValidationError(f"bid has shape {self.bid_price.shape}, ask {self.ask_price.shape}; pad with NaN")
+            raise ValidationError(
+                f"bid has shape {self.bid_price.shape}, ask {self.ask_price.shape}; pad with NaN"
+            )
 
     def __len__(self) -> int:
         return len(self.time)
@@ -137,7 +146,11 @@ class BookSnapshots(Record):
 
     def levels(self, side: str) -> tuple[Float, Float]:
         """Prices and sizes, each (n, L), that an order of `side` ("buy" or "sell") walks."""
-        return (self.ask_price, self.ask_size) if side_sign(side) > 0 else (self.bid_price, self.bid_size)
+        return (
+            (self.ask_price, self.ask_size)
+            if side_sign(side) > 0
+            else (self.bid_price, self.bid_size)
+        )
 
     def take(self, rows: ArrayLike) -> BookSnapshots:
         """The snapshots selected by a boolean mask or by positions in time order; all trades are kept."""
@@ -147,7 +160,10 @@ class BookSnapshots(Record):
 
     def between(self, start: Any, end: Any) -> BookSnapshots:
         """Snapshots and trades with start <= time < end; both need a time zone."""
-        low, high = nanoseconds([pd.Timestamp(start)], "start")[0], nanoseconds([pd.Timestamp(end)], "end")[0]
+        low, high = (
+            nanoseconds([pd.Timestamp(start)], "start")[0],
+            nanoseconds([pd.Timestamp(end)], "end")[0],
+        )
         books = self.take((self.time >= low) & (self.time < high))
         if self.trades is None:
             return books
@@ -204,7 +220,9 @@ class BookSnapshots(Record):
         codes = np.tile(np.repeat(np.array([0, 1], np.int8), n_levels), n)[shown]
         return pd.DataFrame(
             {
-                "time": pd.DatetimeIndex(np.repeat(self.time, 2 * n_levels)[shown].astype("datetime64[ns]"), tz="UTC"),
+                "time": pd.DatetimeIndex(
+                    np.repeat(self.time, 2 * n_levels)[shown].astype("datetime64[ns]"), tz="UTC"
+                ),
                 "side": pd.Categorical.from_codes(codes, categories=list(SIDES)),
                 "price": price.ravel()[shown],
                 "size": size.ravel()[shown],
@@ -222,11 +240,16 @@ class BookSnapshots(Record):
         """
         flagged = np.zeros(len(arrays["time"]), bool)
         for side in SIDES:
-            price, size = (np.asarray(arrays[f"{side}_{kind}"], float) for kind in ("price", "size"))
+            price, size = (
+                np.asarray(arrays[f"{side}_{kind}"], float) for kind in ("price", "size")
+            )
             bad = np.logical_or(*(mask for mask, _ in _unusable(price, size)))
             if bad.any():
                 flagged |= bad.any(axis=1)
-                arrays |= {f"{side}_price": np.where(bad, np.nan, price), f"{side}_size": np.where(bad, 0.0, size)}
+                arrays |= {
+                    f"{side}_price": np.where(bad, np.nan, price),
+                    f"{side}_size": np.where(bad, 0.0, size),
+                }
         usable = ~flagged if complete is None else np.asarray(complete, bool) & ~flagged
         return cls(complete=usable, non_finite=flagged, **arrays)
 
@@ -243,9 +266,14 @@ class BookSnapshots(Record):
             raise ValidationError("no books to put together; give at least one part")
         symbols = list(dict.fromkeys(part.symbol for part in parts))
         if len(symbols) > 1:
-            raise ValidationError(f"books of {len(symbols)} symbols ({', '.join(symbols[:5])}); read one at a time")
+            raise ValidationError(
+                f"books of {len(symbols)} symbols ({', '.join(symbols[:5])}); read one at a time"
+            )
         width = max(part.n_levels for part in parts)
-        arrays = {name: np.concatenate([padded(getattr(part, name), name, width) for part in parts]) for name in ARRAYS}
+        arrays = {
+            name: np.concatenate([padded(getattr(part, name), name, width) for part in parts])
+            for name in ARRAYS
+        }
         trades = [part.trades for part in parts if part.trades is not None]
         return cls(symbol=symbols[0], trades=Trades.concat(trades) if trades else None, **arrays)
 
@@ -274,7 +302,9 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple
     """Prices and sizes of one side as (n, L) floats; an empty level is NaN and 0."""
     price, size = np.array(price, float, ndmin=2), np.array(size, float, ndmin=2)
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
-        raise ValidationError(f"{side} price {price.shape} and size {size.shape} must both be ({n}, levels)")
+        raise ValidationError(
+            f"{side} price {price.shape} and size {size.shape} must both be ({n}, levels)"
+        )
     shown = size > 0
     for bad, rule in (*_unusable(price, size), (shown & (price <= 0), "price must be above 0")):
         if bad.any():
@@ -300,7 +330,9 @@ def _flags(name: str, flags: Any, default: bool, n: int) -> NDArray[np.bool_]:
         return np.full(n, default)
     checked = np.asarray(flags, bool)
     if checked.shape != (n,):
-        raise ValidationError(f"{name} has shape {checked.shape}, time has {n:,} rows; give one flag a row")
+        raise ValidationError(
+            f"{name} has shape {checked.shape}, time has {n:,} rows; give one flag a row"
+        )
     return checked
 
 

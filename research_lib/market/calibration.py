@@ -139,8 +139,13 @@ def measure_market(
     tick, n_stale = price_grid(seen, tick), _warned_stale(seen)
     interval, day = session.interval_of(seen.time), pd.factorize(session.days(seen.time))[0]
     fraction = (interval + 0.5) / session.n_intervals
-    spread, depths = np.round(2.0 * seen.half_spread, 9), [seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)]
-    shape, spread_fit, depth_fit = _fitted_day_shape(fraction, spread, 0.5 * (depths[0] + depths[1]))
+    spread, depths = (
+        np.round(2.0 * seen.half_spread, 9),
+        [seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)],
+    )
+    shape, spread_fit, depth_fit = _fitted_day_shape(
+        fraction, spread, 0.5 * (depths[0] + depths[1])
+    )
     part = np.minimum((fraction * n_parts).astype(np.int64), n_parts - 1)
     return MarketProfile(
         symbol=seen.symbol,
@@ -158,7 +163,9 @@ def measure_market(
         spread_dispersion=_overdispersion(spread / tick - 1.0, spread_fit / tick - 1.0),
         **_level_statistics(seen, depth_fit / depth_fit.mean(), tick),
         spread_autocorrelation=_autocorrelation(spread / spread_fit, day, interval),
-        depth_autocorrelation=np.mean([_autocorrelation(d / depth_fit, day, interval) for d in depths], axis=0),
+        depth_autocorrelation=np.mean(
+            [_autocorrelation(d / depth_fit, day, interval) for d in depths], axis=0
+        ),
     )
 
 
@@ -177,7 +184,11 @@ def price_grid(books: BookSnapshots, tick: float | None = None) -> float:
         Prices not on the grid of `tick`.
     """
     touch = np.column_stack([books.bid_price[:, 0], books.ask_price[:, 0]])
-    steps = [np.diff(books.bid_price, axis=1), np.diff(books.ask_price, axis=1), np.diff(touch, axis=1)]
+    steps = [
+        np.diff(books.bid_price, axis=1),
+        np.diff(books.ask_price, axis=1),
+        np.diff(touch, axis=1),
+    ]
     moved = np.abs(np.concatenate([part.ravel() for part in (*steps, np.diff(touch, axis=0))]))
     moved = np.rint(moved[np.isfinite(moved)] / GRID_UNIT).astype(np.int64)
     step, count = np.unique(moved[moved > 0], return_counts=True)
@@ -208,7 +219,9 @@ def _warned_stale(seen: BookSnapshots) -> int:
     return n_stale
 
 
-def _fitted_day_shape(fraction: Float, spread: Float, depth: Float) -> tuple[DayShape, Float, Float]:
+def _fitted_day_shape(
+    fraction: Float, spread: Float, depth: Float
+) -> tuple[DayShape, Float, Float]:
     """Day shape by least squares, and the fitted spread and depth at every book, (m,) each."""
     at, row, count = np.unique(fraction, return_inverse=True, return_counts=True)
     by_interval = [np.bincount(row, values) / count for values in (spread, depth)]
@@ -235,7 +248,9 @@ def _settling(fraction: Float, spread: Float, weight: Float | Int64) -> tuple[fl
     for settling in SETTLING_TIMES:
         excess = np.exp(-fraction / settling)
         design = np.column_stack([np.ones_like(spread), excess])
-        settled, opening = np.linalg.lstsq(design * root[:, None], spread * root, rcond=None)[0].tolist()
+        settled, opening = np.linalg.lstsq(design * root[:, None], spread * root, rcond=None)[
+            0
+        ].tolist()
         error = float(weight @ (spread - settled - opening * excess) ** 2)
         best = min(best, (error, float(settling), settled, opening))
     return best[1:]
@@ -244,17 +259,32 @@ def _settling(fraction: Float, spread: Float, weight: Float | Int64) -> tuple[fl
 def _fitted_depth(fraction: Float, depth: Float, count: Int64) -> tuple[float, dict[str, float]]:
     """Depth at midday and its shape, the best of all pairs of steepnesses that keep depth positive."""
     from_midday = 2.0 * fraction - 1.0
-    early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (-from_midday, from_midday))  # (S, m)
+    early, late = (
+        np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (-from_midday, from_midday)
+    )  # (S, m)
     pairs = (len(STEEPNESS), len(STEEPNESS))
-    gram, moment = np.zeros((*pairs, 3, 3)), np.zeros((*pairs, 3, 1))  # the normal equations of [1, early, late]
-    gram[..., 0, 0], gram[..., 1, 1], gram[..., 2, 2] = count.sum(), (early**2 @ count)[:, None], late**2 @ count
+    gram, moment = (
+        np.zeros((*pairs, 3, 3)),
+        np.zeros((*pairs, 3, 1)),
+    )  # the normal equations of [1, early, late]
+    gram[..., 0, 0], gram[..., 1, 1], gram[..., 2, 2] = (
+        count.sum(),
+        (early**2 @ count)[:, None],
+        late**2 @ count,
+    )
     gram[..., 0, 1] = gram[..., 1, 0] = (early @ count)[:, None]
     gram[..., 0, 2] = gram[..., 2, 0] = late @ count
     total = count * depth
-    moment[..., 0, 0], moment[..., 1, 0], moment[..., 2, 0] = total.sum(), (early @ total)[:, None], late @ total
+    moment[..., 0, 0], moment[..., 1, 0], moment[..., 2, 0] = (
+        total.sum(),
+        (early @ total)[:, None],
+        late @ total,
+    )
     fit = np.linalg.pinv(gram, hermitian=True) @ moment
     midday, opening, closing = np.moveaxis(fit[..., 0], -1, 0)
-    explained = np.where(np.minimum(opening, closing) > -midday, (fit * moment).sum(axis=(-2, -1)), -np.inf)
+    explained = np.where(
+        np.minimum(opening, closing) > -midday, (fit * moment).sum(axis=(-2, -1)), -np.inf
+    )
     p, q = np.unravel_index(np.argmax(explained), explained.shape)
     if not (np.isfinite(explained[p, q]) and midday[p, q] > 0):
         return float(np.average(depth, weights=count)), {"depth_opening": 0.0, "depth_closing": 0.0}
@@ -275,7 +305,11 @@ def _volatility(mid: Float, day: Int64, interval: Int64, session: Session) -> fl
 def _overdispersion(beyond: Float, expected: Float) -> float:
     """Pearson's variance over mean, minus one, of counts about their expectations; 0 where none is expected."""
     known = expected > 1e-9
-    return max(float(np.mean((beyond - expected)[known] ** 2 / expected[known])) - 1.0, 0.0) if known.any() else 0.0
+    return (
+        max(float(np.mean((beyond - expected)[known] ** 2 / expected[known])) - 1.0, 0.0)
+        if known.any()
+        else 0.0
+    )
 
 
 def _level_statistics(books: BookSnapshots, day_shape: Float, tick: float) -> dict[str, Float]:

@@ -93,11 +93,15 @@ def convert(
             bar.set_description(file.name)
             one = Source.of(file, chosen)
             try:
-                done |= set(_finished(one, root, symbol) or _converted(one, root, chosen, rows, bar, symbol))
+                done |= set(
+                    _finished(one, root, symbol) or _converted(one, root, chosen, rows, bar, symbol)
+                )
             except ValidationError as error:
                 if len(files) == 1:
                     raise
-                logger.warning("not converted: %s, with %s; told at the end", file, type(error).__name__)
+                logger.warning(
+                    "not converted: %s, with %s; told at the end", file, type(error).__name__
+                )
                 failed[file] = error
     if failed:
         reasons = "; ".join(str(error) for error in failed.values())
@@ -118,7 +122,9 @@ def _finished(source: Source, root: Path, symbol: str) -> list[Path]:
     return partitions
 
 
-def _converted(source: Source, root: Path, session: Session, batch_rows: int, bar: Any, symbol: str) -> list[Path]:
+def _converted(
+    source: Source, root: Path, session: Session, batch_rows: int, bar: Any, symbol: str
+) -> list[Path]:
     """Convert one file; what an earlier call finished of it is passed over."""
     unfinished = root / f"{UNFINISHED_PREFIX}{source.key}"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -128,7 +134,9 @@ def _converted(source: Source, root: Path, session: Session, batch_rows: int, ba
         for batch in format_of(path).batches(path, batch_rows, session):
             books = named(batch, symbol, path)
             if not books.symbol:
-                raise ValidationError(f"{path} names no symbol, by which books are stored; give symbol= (--symbol)")
+                raise ValidationError(
+                    f"{path} names no symbol, by which books are stored; give symbol= (--symbol)"
+                )
             for date, books_of_date, trades in _by_date(books, session):
                 writer.add(date, books_of_date, trades)
             bar.update(len(books))
@@ -140,7 +148,9 @@ def _converted(source: Source, root: Path, session: Session, batch_rows: int, ba
     return partitions
 
 
-def _by_date(books: BookSnapshots, session: Session) -> Iterator[tuple[dt.date, BookSnapshots, Trades | None]]:
+def _by_date(
+    books: BookSnapshots, session: Session
+) -> Iterator[tuple[dt.date, BookSnapshots, Trades | None]]:
     """Books and trades of each date that has either, in order."""
     of_books = dict(_date_rows(books.time, session))
     of_trades = dict(_date_rows(books.trades.time, session)) if books.trades is not None else {}
@@ -153,7 +163,9 @@ def _by_date(books: BookSnapshots, session: Session) -> Iterator[tuple[dt.date, 
             yield date, books.take(of_books.get(date, none)), trades
 
 
-def _date_rows(time: NDArray[np.int64], session: Session) -> Iterator[tuple[dt.date, NDArray[np.intp]]]:
+def _date_rows(
+    time: NDArray[np.int64], session: Session
+) -> Iterator[tuple[dt.date, NDArray[np.intp]]]:
     """The dates of the session's time zone in sorted times, and the rows of each."""
     if not len(time):
         return

@@ -44,7 +44,9 @@ def depth_within(books: BookSnapshots, distance_bps: float, side: str) -> Float:
     reach = number("distance_bps", distance_bps, 0) * 1e-4 * books.mid[:, None]
     prices, sizes = books.levels(side)
     with np.errstate(invalid="ignore"):
-        near = np.abs(prices - books.mid[:, None]) <= reach * (1 + 1e-9)  # a level at the distance counts
+        near = np.abs(prices - books.mid[:, None]) <= reach * (
+            1 + 1e-9
+        )  # a level at the distance counts
     return np.where(np.isnan(books.mid), np.nan, np.sum(np.where(near, sizes, 0.0), axis=1))
 
 
@@ -91,7 +93,9 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
     quoted = np.isfinite(standing.mid)
     usable, weights = standing.take(quoted), weights[quoted]
     if not weights.sum() > 0:
-        raise ValidationError(f"none of {len(books):,} states is complete, in the session and quoted on both sides")
+        raise ValidationError(
+            f"none of {len(books):,} states is complete, in the session and quoted on both sides"
+        )
     columns = {
         "spread_bps": 2e4 * usable.half_spread / usable.mid,
         "spread": 2.0 * usable.half_spread,

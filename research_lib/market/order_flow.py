@@ -66,7 +66,11 @@ class OrderFlow(Record):
     def sign_autocorrelation(self, lags: ArrayLike) -> Float:
         """C(k) at lags k >= 1 counted in trades, shape kept."""
         alpha = 1.0 + self.sign_exponent
-        return self.split_share**2 * special.zeta(alpha, np.asarray(lags, float) + 1.0) / special.zeta(alpha, 1.0)
+        return (
+            self.split_share**2
+            * special.zeta(alpha, np.asarray(lags, float) + 1.0)
+            / special.zeta(alpha, 1.0)
+        )
 
     def signs(self, n: int, rng: np.random.Generator) -> Int8:
         """n consecutive signs, +1 a buyer, -1 a seller, (n,); stationary from the first."""
@@ -76,7 +80,9 @@ class OrderFlow(Record):
         coins = rng.choice(np.array([-1, 1], np.int8), n)
         return np.where(rng.random(n) < self.split_share, parents, coins)
 
-    def attach(self, books: BookSnapshots, session: Session, rng: np.random.Generator) -> BookSnapshots:
+    def attach(
+        self, books: BookSnapshots, session: Session, rng: np.random.Generator
+    ) -> BookSnapshots:
         """The books with trades in the interval that each of them opens.
 
         Trades fall evenly over the interval, as long as those of the book's own day, or
@@ -86,7 +92,9 @@ class OrderFlow(Record):
         """
         row = np.repeat(np.arange(len(books)), rng.poisson(self.trades_per_interval, len(books)))
         after = rng.integers(0, _shown_for(books, session)[row])
-        time = books.time[row] + after[np.lexsort((after, row))]  # in order within a book; books do not overlap
+        time = (
+            books.time[row] + after[np.lexsort((after, row))]
+        )  # in order within a book; books do not overlap
         aggressor = self.signs(len(row), rng)
         price = np.where(aggressor > 0, books.ask_price[row, 0], books.bid_price[row, 0])
         size = rng.geometric(1.0 / self.mean_size, len(row)).astype(float)

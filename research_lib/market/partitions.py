@@ -31,7 +31,9 @@ def origins(partition: Path) -> list[dict[str, Any]]:
         if path.is_file():
             said = _metadata(path).get(SOURCES_KEY)
             if said is None:
-                raise ValidationError(f"{path} was not made by convert; move it away or choose another destination")
+                raise ValidationError(
+                    f"{path} was not made by convert; move it away or choose another destination"
+                )
             return list(json.loads(said))
     return []
 
@@ -52,7 +54,9 @@ def merge(whole: Path, part: Path, folder: Path) -> None:
                 f"{earlier.source['path']} and {later.source['path']} both hold {folder.parent.name}/{folder.name}, "
                 f"and their times overlap: {earlier} and {later}; convert one of them, or each into its own folder"
             )
-    merged = Partition(folder, [span.source for span in spans], [(span.first, span.last) for span in spans])
+    merged = Partition(
+        folder, [span.source for span in spans], [(span.first, span.last) for span in spans]
+    )
     for name in FILES:
         for table in _tables(whole / name):
             merged.append(name, table.filter(pc.less(table["time"].cast(pa.int64()), new.first)))
@@ -105,7 +109,10 @@ def _ends(path: Path) -> list[int]:
         if not file.metadata.num_rows:
             return []
         ends = ((0, 0), (file.num_row_groups - 1, -1))
-        return [file.read_row_group(group, ["time"])["time"].cast(pa.int64())[row].as_py() for group, row in ends]
+        return [
+            file.read_row_group(group, ["time"])["time"].cast(pa.int64())[row].as_py()
+            for group, row in ends
+        ]
 
 
 class Partition:
@@ -122,7 +129,10 @@ class Partition:
     """
 
     def __init__(
-        self, folder: Path, sources: Sequence[Mapping[str, Any]], spans: Sequence[tuple[int, int]] = ()
+        self,
+        folder: Path,
+        sources: Sequence[Mapping[str, Any]],
+        spans: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.folder = folder
         said = {SOURCES_KEY: list(sources), SPANS_KEY: list(spans)}
@@ -187,7 +197,9 @@ class TableFile:
             self._writer = None
 
     def _write(self) -> None:
-        schemas = [part.schema for part in self._waiting] + ([self._schema] if self._schema is not None else [])
+        schemas = [part.schema for part in self._waiting] + (
+            [self._schema] if self._schema is not None else []
+        )
         widest = max(schemas, key=len)
         writer = self._writer
         if writer is None or self._schema is None or len(widest) > len(self._schema):

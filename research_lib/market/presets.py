@@ -52,7 +52,10 @@ def market_like(profile: MarketProfile, *, lot_size: float = 1.0) -> SyntheticMa
     )
     fraction = (np.arange(profile.session.n_intervals) + 0.5) / profile.session.n_intervals
     beyond = np.maximum(profile.level_size - lot_size, 0.01 * lot_size)
-    dispersion = max(float(np.mean(profile.size_dispersion * profile.level_size / beyond)) - lot_size, 0.01 * lot_size)
+    dispersion = max(
+        float(np.mean(profile.size_dispersion * profile.level_size / beyond)) - lot_size,
+        0.01 * lot_size,
+    )
     ticks_beyond = float(profile.spread.mean()) / profile.tick - 1.0
     lots = beyond.mean() / lot_size
     return SyntheticMarket(
@@ -68,7 +71,9 @@ def market_like(profile: MarketProfile, *, lot_size: float = 1.0) -> SyntheticMa
         level_shape=tuple((beyond / beyond[0]).tolist()),
         spread_memory=latent_memory(
             profile.spread_autocorrelation,
-            lambda u: count_quantile(u, np.full(u.shape, max(ticks_beyond, 1e-9)), profile.spread_dispersion),
+            lambda u: count_quantile(
+                u, np.full(u.shape, max(ticks_beyond, 1e-9)), profile.spread_dispersion
+            ),
         ),
         depth_memory=latent_memory(
             profile.depth_autocorrelation * (1.0 + lot_size / dispersion),
@@ -105,11 +110,15 @@ def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[An
         return Memory(0.0)
     lags = np.flatnonzero(known) + 1
     target = latent_correlation(autocorrelation[known], quantile)
-    fast, slow = (correlation(HALF_LIVES[part, None], lags) for part in np.triu_indices(len(HALF_LIVES), 1))
+    fast, slow = (
+        correlation(HALF_LIVES[part, None], lags) for part in np.triu_indices(len(HALF_LIVES), 1)
+    )
     apart = slow - fast  # (pairs, K)
     share = np.clip((target - fast) * apart @ (1 / lags) / (apart**2 @ (1 / lags)), 0.0, 1.0)
     best = int(np.argmin((target - fast - share[:, None] * apart) ** 2 @ (1 / lags)))
-    half_life, slow_half_life = (float(HALF_LIVES[part[best]]) for part in np.triu_indices(len(HALF_LIVES), 1))
+    half_life, slow_half_life = (
+        float(HALF_LIVES[part[best]]) for part in np.triu_indices(len(HALF_LIVES), 1)
+    )
     if share[best] in (0.0, 1.0):
         return Memory(slow_half_life if share[best] else half_life)
     return Memory(half_life, slow_half_life, float(share[best]))
@@ -131,7 +140,9 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
     nodes, weights = hermite_e.hermegauss(200)
     values = quantile(np.minimum(special.ndtr(nodes), HIGHEST_UNIFORM)).astype(float)
     powers = np.arange(1, HERMITE_TERMS + 1)
-    moments = (weights / weights.sum() * values) @ hermite_e.hermevander(nodes, HERMITE_TERMS)[:, 1:]
+    moments = (weights / weights.sum() * values) @ hermite_e.hermevander(nodes, HERMITE_TERMS)[
+        :, 1:
+    ]
     share = moments**2 / special.factorial(powers)
     if share.sum() <= 1e-12:
         return np.zeros_like(correlations)
@@ -150,7 +161,9 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
 # spread's distribution (0.08 apart, chance up to 0.05-0.09). By half-hours, one day does not tell the shape of depth
 # from a flat day's noise: 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
 FROG_2025_04_03 = SyntheticMarket(
-    config=ModelConfig(base_price=31.5, volatility_factor=0.411, spread_factor=0.106, volume_decay=0.0),
+    config=ModelConfig(
+        base_price=31.5, volatility_factor=0.411, spread_factor=0.106, volume_decay=0.0
+    ),
     depth=183.0,
     dispersion=156.0,
     day_shape=DayShape(
@@ -171,7 +184,9 @@ FROG_2025_04_03 = SyntheticMarket(
 # Not caught: the tail of depth is heavier than a negative binomial's (0.09-0.10 apart, chance up to that). The shape of
 # depth by half-hours is within a flat day's noise as well: 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
 GOOG_2012_06_21 = SyntheticMarket(
-    config=ModelConfig(base_price=571.0, volatility_factor=0.153, spread_factor=0.0490, volume_decay=0.0),
+    config=ModelConfig(
+        base_price=571.0, volatility_factor=0.153, spread_factor=0.0490, volume_decay=0.0
+    ),
     depth=148.0,
     dispersion=245.0,
     day_shape=DayShape(
@@ -193,7 +208,9 @@ GOOG_2012_06_21 = SyntheticMarket(
 # tick apart. The spread factor stays below that of one tick (0.0977), so that no draw is wider. The slow half-life is
 # at its limit and its share small: over minutes this depth remembers as one autoregression.
 BAC_2013_10_07 = SyntheticMarket(
-    config=ModelConfig(base_price=13.9, volatility_factor=0.117, spread_factor=0.095, volume_decay=0.0),
+    config=ModelConfig(
+        base_price=13.9, volatility_factor=0.117, spread_factor=0.095, volume_decay=0.0
+    ),
     depth=86_800.0,
     dispersion=29_000.0,
     day_shape=DayShape(

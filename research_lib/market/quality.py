@@ -81,7 +81,9 @@ class QualityPolicy(Record):
 
     def __new__(cls, *_: Any, **settings: Any) -> Self:
         """A misspelt setting is refused with the nearest valid one."""
-        refuse_unknown(settings, [one.name for one in dataclasses.fields(cls)], "QualityPolicy setting")
+        refuse_unknown(
+            settings, [one.name for one in dataclasses.fields(cls)], "QualityPolicy setting"
+        )
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -94,7 +96,9 @@ class QualityPolicy(Record):
         number("jump_fraction", self.jump_fraction, above=0)
 
 
-KEEP_ALL = QualityPolicy(non_finite="keep", crossed="keep", unordered_levels="keep", stub_quotes="keep")
+KEEP_ALL = QualityPolicy(
+    non_finite="keep", crossed="keep", unordered_levels="keep", stub_quotes="keep"
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,9 @@ def assess(
         Where the policy says "raise": names the kind, count, share, first row and time.
     """
     if not isinstance(books, BookSnapshots):
-        raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame")
+        raise ValidationError(
+            f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame"
+        )
     session, policy = session or Session(), policy or QualityPolicy()
     mid, spread = books.mid[np.isfinite(books.mid)], spreads_bps(books)
     found = masks(books, session, policy)
@@ -182,9 +188,19 @@ def assess(
             raise refusal(books.symbol, kind, n_states, row, local_time(books.time[row], session))
     dropped = [kind for kind in MEANING if policy[kind] == "drop" and quality.counts[kind]]
     for kind in dropped:
-        logger.info("dropping %s of %s states: %s", f"{quality.counts[kind]:,}", f"{len(books):,}", MEANING[kind])
-    kept = _without_stubs(books, policy.stub_distance, session) if "stub_quotes" in dropped else books
-    gone = np.any([found[kind] for kind in dropped if kind != "stub_quotes"] or [np.zeros(len(books), bool)], axis=0)
+        logger.info(
+            "dropping %s of %s states: %s",
+            f"{quality.counts[kind]:,}",
+            f"{len(books):,}",
+            MEANING[kind],
+        )
+    kept = (
+        _without_stubs(books, policy.stub_distance, session) if "stub_quotes" in dropped else books
+    )
+    gone = np.any(
+        [found[kind] for kind in dropped if kind != "stub_quotes"] or [np.zeros(len(books), bool)],
+        axis=0,
+    )
     return (kept.take(~gone) if gone.any() else kept), quality
 
 
@@ -200,7 +216,9 @@ def stubs(books: BookSnapshots, distance: float, session: Session) -> tuple[Mask
     days = session.days(books.time)
     usual = pd.Series(np.where(usable, mid, np.nan)).groupby(days).median().ffill().bfill()
     reference = usual.reindex(days).to_numpy()[:, None]
-    return books.bid_price < (1.0 - distance) * reference, books.ask_price > (1.0 + distance) * reference
+    return books.bid_price < (1.0 - distance) * reference, books.ask_price > (
+        1.0 + distance
+    ) * reference
 
 
 def masks(books: BookSnapshots, session: Session, policy: QualityPolicy) -> dict[str, Mask]:
@@ -225,7 +243,8 @@ def own_masks(books: BookSnapshots, session: Session) -> dict[str, Mask]:
         "crossed": spread < 0,
         "locked": spread == 0,
         "one_side_empty": np.isnan(spread),
-        "empty_levels": np.any(books.bid_size[:, 1:] == 0, axis=1) | np.any(books.ask_size[:, 1:] == 0, axis=1),
+        "empty_levels": np.any(books.bid_size[:, 1:] == 0, axis=1)
+        | np.any(books.ask_size[:, 1:] == 0, axis=1),
         "unordered_levels": books.unordered,
     }
 
@@ -245,7 +264,9 @@ def jumps(mid: NDArray[np.float64], days: NDArray[Any], fraction: float) -> Mask
     return found
 
 
-def silences(time: NDArray[np.int64], session: Session) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def silences(
+    time: NDArray[np.int64], session: Session
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Trading seconds without any state, (n,) each: since the state before or the open, and up to the close.
 
     The first is 0 outside the session, the second but for the last state of each day's session.
@@ -266,11 +287,15 @@ def silences(time: NDArray[np.int64], session: Session) -> tuple[NDArray[np.floa
 def _without_stubs(books: BookSnapshots, distance: float, session: Session) -> BookSnapshots:
     bid_stub, ask_stub = stubs(books, distance, session)
     return dataclasses.replace(
-        books, bid_size=np.where(bid_stub, 0.0, books.bid_size), ask_size=np.where(ask_stub, 0.0, books.ask_size)
+        books,
+        bid_size=np.where(bid_stub, 0.0, books.bid_size),
+        ask_size=np.where(ask_stub, 0.0, books.ask_size),
     )
 
 
-def refusal(symbol: str, kind: str, n_states: tuple[int, int], row: int, time: str) -> ValidationError:
+def refusal(
+    symbol: str, kind: str, n_states: tuple[int, int], row: int, time: str
+) -> ValidationError:
     """Says how many states of how many are of a kind, and where the first is."""
     n_bad, n = n_states
     other = '"keep"' if kind in NOT_DROPPED else '"drop" or "keep"'

@@ -97,16 +97,22 @@ def after_own_trades(
 def _checked_shares(shares: ArrayLike, n: int) -> Float:
     orders = np.asarray(shares, float)
     if orders.shape not in ((), (n,)):
-        raise ValidationError(f"shares has shape {orders.shape}, there are {n} books; give one number or ({n},)")
+        raise ValidationError(
+            f"shares has shape {orders.shape}, there are {n} books; give one number or ({n},)"
+        )
     bad = ~(np.isfinite(orders) & (orders >= 0))
     if bad.any():
         row = int(np.argmax(bad))
-        raise ValidationError(f"shares must be finite and at least 0, got {orders.ravel()[row]:g} in row {row}")
+        raise ValidationError(
+            f"shares must be finite and at least 0, got {orders.ravel()[row]:g} in row {row}"
+        )
     return orders
 
 
 @njit(cache=True)
-def _eat(price: Float, size: Float, orders: Float, rho: float, new_day: NDArray[np.bool_], by_level: bool) -> Float:
+def _eat(
+    price: Float, size: Float, orders: Float, rho: float, new_day: NDArray[np.bool_], by_level: bool
+) -> Float:
     """Sizes shown before each trade, (n, L); the recursion of `after_own_trades`."""
     n, n_levels = price.shape
     shown = size.copy()

@@ -21,7 +21,9 @@ LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
 ENDED_SECONDS = 300.0
 
 
-def sample_batches(batches: Iterable[BookSnapshots], session: Session, max_age: float | None = None) -> BookSnapshots:
+def sample_batches(
+    batches: Iterable[BookSnapshots], session: Session, max_age: float | None = None
+) -> BookSnapshots:
     """The books of ``BookSnapshots.concat(batches).sample(session, max_age)``, one batch in memory at a time.
 
     The state that an interval's start sees may stand in an earlier batch than the start:
@@ -107,8 +109,12 @@ class _Day:
         gone = books.complete & (books.time > self.span.stands_until)
         if max_age is not None:
             gone |= books.stale(max_age)
-        arrays: dict[str, Any] = {name: np.where(gone[:, None], empty_level(name), books[name]) for name in LEVELS}
-        return dataclasses.replace(books, complete=books.complete & ~gone, age=np.where(gone, 0, books.age), **arrays)
+        arrays: dict[str, Any] = {
+            name: np.where(gone[:, None], empty_level(name), books[name]) for name in LEVELS
+        }
+        return dataclasses.replace(
+            books, complete=books.complete & ~gone, age=np.where(gone, 0, books.age), **arrays
+        )
 
 
 def _days_of(batch: BookSnapshots, session: Session) -> dict[Any, _Day]:
@@ -134,16 +140,24 @@ def _days_of(batch: BookSnapshots, session: Session) -> dict[Any, _Day]:
 def _snapshots_at(
     books: BookSnapshots, time: NDArray[np.int64], rows: NDArray[np.int64], seen: NDArray[np.bool_]
 ) -> BookSnapshots:
-    arrays: dict[str, Any] = {name: np.where(seen[:, None], books[name][rows], empty_level(name)) for name in LEVELS}
+    arrays: dict[str, Any] = {
+        name: np.where(seen[:, None], books[name][rows], empty_level(name)) for name in LEVELS
+    }
     age = np.where(seen, time - books.time[rows], 0)
-    return dataclasses.replace(books, time=time, complete=seen, age=age, non_finite=None, trades=None, **arrays)
+    return dataclasses.replace(
+        books, time=time, complete=seen, age=age, non_finite=None, trades=None, **arrays
+    )
 
 
 def _later_over_earlier(earlier: BookSnapshots, later: BookSnapshots) -> BookSnapshots:
     """One day's samples from two runs of batches: the later state wherever there is one."""
     width = max(earlier.n_levels, later.n_levels)
     arrays: dict[str, Any] = {
-        name: np.where(later.complete[:, None], padded(later[name], name, width), padded(earlier[name], name, width))
+        name: np.where(
+            later.complete[:, None],
+            padded(later[name], name, width),
+            padded(earlier[name], name, width),
+        )
         for name in LEVELS
     }
     age = np.where(later.complete, later.age, earlier.age)
@@ -155,11 +169,17 @@ def _nothing_inside(n_rows: int, seen: _Span, session: Session) -> NoBooksError:
     message = f"none of {n_rows:,} snapshots falls inside {session.hours}"
     if not seen.n:
         return NoBooksError(message)
-    utc = pd.DatetimeIndex(np.array([seen.first, seen.last]).astype("datetime64[ns]"), tz="UTC").floor("s")
+    utc = pd.DatetimeIndex(
+        np.array([seen.first, seen.last]).astype("datetime64[ns]"), tz="UTC"
+    ).floor("s")
     local = utc.tz_convert(session.timezone)
     opening, closing = (local[0].floor("h"), local[1].floor("h") + pd.Timedelta(hours=1))
     one_day = local[0].date() == local[1].date()
-    hours = (f"{opening:%H:%M}", f"{closing:%H:%M}".replace("00:00", "24:00")) if one_day else ("00:00", "24:00")
+    hours = (
+        (f"{opening:%H:%M}", f"{closing:%H:%M}".replace("00:00", "24:00"))
+        if one_day
+        else ("00:00", "24:00")
+    )
     return NoBooksError(
         f"{message}: they are from {local[0]} to {local[1]} (UTC {utc[0]:%Y-%m-%d %H:%M:%S} to "
         f"{utc[1]:%Y-%m-%d %H:%M:%S}); give the exchange's own hours and time zone, or "

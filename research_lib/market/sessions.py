@@ -20,7 +20,9 @@ Int64 = NDArray[np.int64]
 CLOCK = re.compile(r"([01]\d|2[0-3]|24(?=:00(?::00)?$)):([0-5]\d)(?::([0-5]\d))?")
 HOUR, DAY = pd.Timedelta(hours=1), pd.Timedelta(days=1)
 NIGHT = 6 * HOUR  # clocks are changed before
-EARLIEST_US, LATEST_US = (pd.Timestamp(day, tz="UTC").value // 1000 for day in ("1990-01-01", "2100-01-01"))
+EARLIEST_US, LATEST_US = (
+    pd.Timestamp(day, tz="UTC").value // 1000 for day in ("1990-01-01", "2100-01-01")
+)
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,14 @@ class Session(Record):
     breaks: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n_intervals", number("n_intervals", self.n_intervals, 1, integer=True))
+        object.__setattr__(
+            self, "n_intervals", number("n_intervals", self.n_intervals, 1, integer=True)
+        )
         _refuse_unknown_zone(self.timezone)
         if not isinstance(self.opens_day_before, bool):
-            raise ValidationError(f"opens_day_before must be true or false, got {self.opens_day_before!r}")
+            raise ValidationError(
+                f"opens_day_before must be true or false, got {self.opens_day_before!r}"
+            )
         opening, closing = self._opening, _clock("close", self.close)
         if opening >= closing:
             raise ValidationError(
@@ -79,10 +85,17 @@ class Session(Record):
                 "or set opens_day_before if it opens on the evening before"
             )
         if closing - opening > DAY:
-            raise ValidationError(f"session {self.hours} is longer than a day; its days would overlap")
+            raise ValidationError(
+                f"session {self.hours} is longer than a day; its days would overlap"
+            )
         # Beyond it the arithmetic of interval_of would overflow; an hour more in the night when clocks go back.
         longest = closing - opening + (HOUR if opening < NIGHT else 0 * HOUR)
-        number("n_intervals", self.n_intervals, 1, np.iinfo(np.int64).max // longest.as_unit("ns").value)
+        number(
+            "n_intervals",
+            self.n_intervals,
+            1,
+            np.iinfo(np.int64).max // longest.as_unit("ns").value,
+        )
         object.__setattr__(self, "half_days", self._checked_half_days(opening, closing))
         object.__setattr__(self, "breaks", _pairs(self.breaks))
         clock = [opening, *(time for pause in self._pauses for time in pause), closing]
@@ -108,15 +121,21 @@ class Session(Record):
         """From a day's midnight to the start and end of each break; negative on the evening before."""
         evening = _clock("open", self.open) if self.opens_day_before else 2 * DAY
         clocks = [(_clock("break", start), _clock("break", end)) for start, end in self.breaks]
-        return [tuple(time - DAY if time >= evening else time for time in pause) for pause in clocks]
+        return [
+            tuple(time - DAY if time >= evening else time for time in pause) for pause in clocks
+        ]
 
     def _checked_half_days(self, opening: pd.Timedelta, closing: pd.Timedelta) -> dict[str, str]:
         if not isinstance(self.half_days, Mapping):
-            raise ValidationError(f'half_days must map "YYYY-MM-DD" to "HH:MM", got {self.half_days!r}')
+            raise ValidationError(
+                f'half_days must map "YYYY-MM-DD" to "HH:MM", got {self.half_days!r}'
+            )
         half_days = {_iso_date(day): close for day, close in self.half_days.items()}
         for day, close in half_days.items():
             if not opening < _clock(f"close of half day {day}", close) <= closing:
-                raise ValidationError(f"half day {day} closes at {close}, not between {self.open} and {self.close}")
+                raise ValidationError(
+                    f"half day {day} closes at {close}, not between {self.open} and {self.close}"
+                )
         return half_days
 
     def bounds(self, days: Iterable[dt.date]) -> tuple[Int64, Int64]:
@@ -135,7 +154,10 @@ class Session(Record):
         opens, closes = self.bounds(days)
         paused_from, paused_to = self._pause_bounds(days)
         length = closes - opens - (paused_to - paused_from).sum(axis=1)
-        starts = opens[:, None] + length[:, None] * np.arange(self.n_intervals, dtype=np.int64) // self.n_intervals
+        starts = (
+            opens[:, None]
+            + length[:, None] * np.arange(self.n_intervals, dtype=np.int64) // self.n_intervals
+        )
         for first, last in zip(paused_from.T[:, :, None], paused_to.T[:, :, None], strict=True):
             starts += np.where(starts >= first, last - first, 0)
         return starts
@@ -150,8 +172,12 @@ class Session(Record):
 
     def days(self, time: Int64) -> NDArray[np.object_]:
         """Trading date of each time (n,) ns UTC, as `datetime.date`: the local date, or that of the next close."""
-        local = pd.DatetimeIndex(np.asarray(time).astype("datetime64[ns]"), tz="UTC").tz_convert(self.timezone)
-        return np.asarray((local.tz_localize(None) - self._opening if self.opens_day_before else local).date)
+        local = pd.DatetimeIndex(np.asarray(time).astype("datetime64[ns]"), tz="UTC").tz_convert(
+            self.timezone
+        )
+        return np.asarray(
+            (local.tz_localize(None) - self._opening if self.opens_day_before else local).date
+        )
 
     def traded_ns(self, time: Int64) -> tuple[Int64, Int64]:
         """Trading time of its day up to each time (n,) ns UTC, and in all of that day, ns; breaks do not count."""
@@ -182,24 +208,36 @@ class Session(Record):
         opening, closing, pauses = self._opening, _clock("close", self.close), self._pauses
         hours = [h for h in (k * HOUR for k in range(-24, 25)) if opening <= h <= closing]
         hours = [hour for hour in hours if not any(start <= hour < end for start, end in pauses)]
-        paused = [sum((end - start for start, end in pauses if end <= hour), 0 * HOUR) for hour in (*hours, closing)]
+        paused = [
+            sum((end - start for start, end in pauses if end <= hour), 0 * HOUR)
+            for hour in (*hours, closing)
+        ]
         length = closing - opening - paused.pop()
         positions = [
-            float((hour - opening - less) / length) * self.n_intervals for hour, less in zip(hours, paused, strict=True)
+            float((hour - opening - less) / length) * self.n_intervals
+            for hour, less in zip(hours, paused, strict=True)
         ]
-        return [f"{int(hour % DAY / HOUR) if hour < DAY else 24:02d}:00" for hour in hours], positions
+        return [
+            f"{int(hour % DAY / HOUR) if hour < DAY else 24:02d}:00" for hour in hours
+        ], positions
 
     def _pause_bounds(self, days: Iterable[dt.date]) -> tuple[Int64, Int64]:
         """Start and end of each break of `days`, each (n_days, n_breaks) ns UTC; a half day's close ends them."""
         local = pd.DatetimeIndex(list(days))
         closes = self.bounds(local)[1] if self.breaks else np.zeros(len(local), np.int64)
-        at = np.array([[self._utc_ns(local + time) for time in pause] for pause in self._pauses], np.int64)
+        at = np.array(
+            [[self._utc_ns(local + time) for time in pause] for pause in self._pauses], np.int64
+        )
         starts, ends = np.minimum(at.reshape(-1, 2, len(local)), closes).transpose(1, 2, 0)
         return starts, ends
 
     def _utc_ns(self, local: pd.DatetimeIndex) -> Int64:
         first = np.ones(len(local), bool)
-        return local.tz_localize(self.timezone, ambiguous=first, nonexistent="shift_forward").as_unit("ns").asi8
+        return (
+            local.tz_localize(self.timezone, ambiguous=first, nonexistent="shift_forward")
+            .as_unit("ns")
+            .asi8
+        )
 
 
 def nanoseconds(time: object, what: str = "time") -> Int64:
@@ -218,11 +256,17 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
     try:
         index = pd.DatetimeIndex(time)
     except (ValueError, TypeError) as error:
-        raise ValidationError(f"{what} must hold date-times with a time zone or integer nanoseconds") from error
+        raise ValidationError(
+            f"{what} must hold date-times with a time zone or integer nanoseconds"
+        ) from error
     if index.tz is None:
-        raise ValidationError(f'{what} has no time zone; localise it first, e.g. .tz_localize("America/New_York")')
+        raise ValidationError(
+            f'{what} has no time zone; localise it first, e.g. .tz_localize("America/New_York")'
+        )
     if index.hasnans:
-        raise ValidationError(f"{what} is missing in {index.isna().sum():,} rows, first in row {index.isna().argmax()}")
+        raise ValidationError(
+            f"{what} is missing in {index.isna().sum():,} rows, first in row {index.isna().argmax()}"
+        )
     return index.tz_convert("UTC").as_unit("ns").asi8
 
 
@@ -240,7 +284,9 @@ def _pairs(breaks: object) -> tuple[tuple[str, str], ...]:
     """Breaks as pairs of texts, from a list of lists as YAML has it too."""
     listed = isinstance(breaks, Sequence) and not isinstance(breaks, str)
     if not (listed and all(isinstance(one, (list, tuple)) and len(one) == 2 for one in breaks)):  # type: ignore[attr-defined]
-        raise ValidationError(f'breaks must be a list of ("HH:MM", "HH:MM"), e.g. [("11:30", "12:30")], got {breaks!r}')
+        raise ValidationError(
+            f'breaks must be a list of ("HH:MM", "HH:MM"), e.g. [("11:30", "12:30")], got {breaks!r}'
+        )
     return tuple((start, end) for start, end in breaks)  # type: ignore[attr-defined]
 
 
@@ -265,5 +311,11 @@ def _clock(name: str, text: object) -> pd.Timedelta:
 def _refuse_unknown_zone(name: object) -> None:
     try:
         ZoneInfo(name if isinstance(name, str) else "")
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: the name of a folder of zones
-        raise ValidationError(f"timezone {name!r} is unknown; use a name like America/New_York") from error
+    except (
+        ZoneInfoNotFoundError,
+        ValueError,
+        OSError,
+    ) as error:  # OSError: the name of a folder of zones
+        raise ValidationError(
+            f"timezone {name!r} is unknown; use a name like America/New_York"
+        ) from error

@@ -26,14 +26,20 @@ PAIRED_FORMATS = (lobster.NAME, lean.NAME)
 def source_files(source: Path, root: Path | None = None) -> list[Path]:
     """The files of books to convert or read, sorted; those below `root` are left out."""
     if store.matches(source, b""):
-        raise ValidationError(f"{source} is a folder made by convert already; read it by read_books")
+        raise ValidationError(
+            f"{source} is a folder made by convert already; read it by read_books"
+        )
     if not source.is_dir():
         format_of(source)
         return [leading(source)]
-    inside = [path for path in source.rglob("*") if path.is_file() and root not in path.resolve().parents]
+    inside = [
+        path for path in source.rglob("*") if path.is_file() and root not in path.resolve().parents
+    ]
     found = sorted({leading(path) for path in inside if _is_known(path)})
     if not found:
-        raise ValidationError(f"{source} holds no file of a known format; give one file, and the error says why")
+        raise ValidationError(
+            f"{source} holds no file of a known format; give one file, and the error says why"
+        )
     return found
 
 
@@ -42,7 +48,9 @@ def _is_known(path: Path) -> bool:
         logger.warning("not converted, since of no known format: %s", path)
         return False
     if _is_read_along(path) and partner_of(path) is None:
-        logger.warning("not converted, since the file of books that belongs to it is not there: %s", path)
+        logger.warning(
+            "not converted, since the file of books that belongs to it is not there: %s", path
+        )
         return False
     return True
 
@@ -55,7 +63,11 @@ def leading(path: Path) -> Path:
 
 def _is_read_along(path: Path) -> bool:
     """Whether a file has no books of its own: LOBSTER's messages, Lean's trades."""
-    return kind_of(path) in READ_ALONG and not _is_damaged(path) and format_of(path).NAME in PAIRED_FORMATS
+    return (
+        kind_of(path) in READ_ALONG
+        and not _is_damaged(path)
+        and format_of(path).NAME in PAIRED_FORMATS
+    )
 
 
 def _is_damaged(path: Path) -> bool:
@@ -80,7 +92,10 @@ class Source:
     def of(cls, path: Path, session: Session) -> Source:
         """The record of a file, with its partner's size and time, read under `session`."""
         read = [file.stat() for file in (path, partner_of(path)) if file is not None]
-        size, modified = sum(status.st_size for status in read), max(status.st_mtime_ns for status in read)
+        size, modified = (
+            sum(status.st_size for status in read),
+            max(status.st_mtime_ns for status in read),
+        )
         return cls(str(path.resolve()), size, modified, session.hours)
 
     @property
@@ -113,13 +128,17 @@ class Source:
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, UnicodeDecodeError) as error:
-            raise ValidationError(f"{path} is damaged ({error}); delete it and convert again") from error
+            raise ValidationError(
+                f"{path} is damaged ({error}); delete it and convert again"
+            ) from error
 
     def write_record(self, root: Path, partitions: list[Path]) -> None:
         """Record that all of the source is converted; at once or not at all."""
         names = [path.relative_to(root).as_posix() for path in partitions]
         unfinished = root / f"{UNFINISHED_PREFIX}{self.key}.json"
-        unfinished.write_text(json.dumps({"source": vars(self), "partitions": names}, indent=1), encoding="utf-8")
+        unfinished.write_text(
+            json.dumps({"source": vars(self), "partitions": names}, indent=1), encoding="utf-8"
+        )
         os.replace(unfinished, self._record_path(root))
 
     def _record_path(self, root: Path) -> Path:

@@ -64,13 +64,19 @@ class DayShape(Record):
 
     def spread(self, fraction: ArrayLike) -> Float:
         """Spread relative to the settled spread at fractions of the session, shape kept."""
-        return 1.0 + self.spread_opening * np.exp(-np.asarray(fraction, float) / self.spread_settling)
+        return 1.0 + self.spread_opening * np.exp(
+            -np.asarray(fraction, float) / self.spread_settling
+        )
 
     def depth(self, fraction: ArrayLike) -> Float:
         """Depth relative to midday at fractions of the session, shape kept."""
         from_midday = 2.0 * np.asarray(fraction, float) - 1.0
         opening = self.depth_opening * np.maximum(-from_midday, 0.0) ** self.opening_steepness
-        return 1.0 + opening + self.depth_closing * np.maximum(from_midday, 0.0) ** self.closing_steepness
+        return (
+            1.0
+            + opening
+            + self.depth_closing * np.maximum(from_midday, 0.0) ** self.closing_steepness
+        )
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,9 @@ class SyntheticMarket(Record):
         number("spread_dispersion", self.spread_dispersion, low=0)
         for name in ("gap_ticks", "level_shape"):
             if not getattr(self, name):
-                raise ValidationError(f"{name} is empty; give at least its first entry, e.g. (1.0,)")
+                raise ValidationError(
+                    f"{name} is empty; give at least its first entry, e.g. (1.0,)"
+                )
         for level, gap in enumerate(self.gap_ticks, start=1):
             number(f"gap_ticks of level {level}", gap, low=1)
         for level, size in enumerate(self.level_shape, start=1):
@@ -213,7 +221,12 @@ class SyntheticMarket(Record):
         )
 
     def books(
-        self, n_snapshots: int, n_levels: int, rng: np.random.Generator, *, flow: OrderFlow | None = None
+        self,
+        n_snapshots: int,
+        n_levels: int,
+        rng: np.random.Generator,
+        *,
+        flow: OrderFlow | None = None,
     ) -> BookSnapshots:
         """Draw one snapshot an interval, session after session, (n_snapshots, n_levels).
 
@@ -236,7 +249,9 @@ class SyntheticMarket(Record):
         n = number("n_snapshots", n_snapshots, 1, integer=True)
         number("n_levels", n_levels, 1, DEEPEST_LEVEL, integer=True)
         if not isinstance(rng, np.random.Generator):
-            raise ValidationError(f"rng must be a numpy Generator, got {rng!r}; give np.random.default_rng({rng!r})")
+            raise ValidationError(
+                f"rng must be a numpy Generator, got {rng!r}; give np.random.default_rng({rng!r})"
+            )
         spread = self._spread(n, rng)
         bid = self._best_bid_ticks(n, spread, rng)[:, None] - self._below_touch(n, n_levels, rng)
         if bid.min() <= 0:
@@ -273,13 +288,19 @@ class SyntheticMarket(Record):
 
     def _spread_ticks(self) -> Float:
         """Expected spread of each interval, at least one tick, (n_intervals,)."""
-        session_deviation = self.config.base_price * self.config.volatility_factor / np.sqrt(SESSIONS_A_YEAR)
+        session_deviation = (
+            self.config.base_price * self.config.volatility_factor / np.sqrt(SESSIONS_A_YEAR)
+        )
         shape = self.day_shape.spread(self._day_fraction())
-        return np.maximum(1.0, self.config.spread_factor * session_deviation / self.tick * shape / shape.mean())
+        return np.maximum(
+            1.0, self.config.spread_factor * session_deviation / self.tick * shape / shape.mean()
+        )
 
     def _level_mean(self, n_levels: int) -> Float:
         """Expected size of each level beyond its first lot, (n_intervals, n_levels)."""
-        by_level = _extended(self.level_shape, n_levels) * np.exp(-self.config.volume_decay * np.arange(n_levels))
+        by_level = _extended(self.level_shape, n_levels) * np.exp(
+            -self.config.volume_decay * np.arange(n_levels)
+        )
         return self.depth * self.day_shape.depth(self._day_fraction())[:, None] * by_level
 
     def _spread(self, n: int, rng: np.random.Generator) -> Int64:
@@ -311,7 +332,9 @@ class SyntheticMarket(Record):
         return np.minimum(special.ndtr(latent).reshape(-1, width)[:n], HIGHEST_UNIFORM)
 
     def _best_bid_ticks(self, n: int, spread: Int64, rng: np.random.Generator) -> Int64:
-        deviation = self.config.volatility_factor / np.sqrt(SESSIONS_A_YEAR * self.session.n_intervals)
+        deviation = self.config.volatility_factor / np.sqrt(
+            SESSIONS_A_YEAR * self.session.n_intervals
+        )
         steps = deviation * rng.standard_normal(n) - 0.5 * deviation**2
         mid = self.config.base_price * np.exp(np.cumsum(steps) - steps[0])
         return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)

@@ -15,12 +15,16 @@ def require_columns(frame: pd.DataFrame, columns: tuple[str, ...], what: str) ->
         raise ValidationError(f"{what} must be a pandas DataFrame, got {type(frame).__name__}")
     missing = [name for name in columns if name not in frame.columns]
     if missing:
-        raise ValidationError(f"{what} lacks column {', '.join(missing)}; it needs {', '.join(columns)}")
+        raise ValidationError(
+            f"{what} lacks column {', '.join(missing)}; it needs {', '.join(columns)}"
+        )
     if frame.empty:
         raise ValidationError(f"{what} is empty: it has 0 rows")
 
 
-def require_numbers(frame: pd.DataFrame, columns: tuple[str, ...], *, above: float | None = None) -> None:
+def require_numbers(
+    frame: pd.DataFrame, columns: tuple[str, ...], *, above: float | None = None
+) -> None:
     """Raise ValidationError unless `columns` hold finite numbers, above `above` if given."""
     for name in columns:
         values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
@@ -28,7 +32,9 @@ def require_numbers(frame: pd.DataFrame, columns: tuple[str, ...], *, above: flo
         if above is not None:
             refuse_rows(values <= above, name, frame[name], f"must be above {above:g}")
         if frame[name].dtype.kind not in "iuf":
-            raise ValidationError(f"column {name} holds numbers as {frame[name].dtype}; convert with .astype(float)")
+            raise ValidationError(
+                f"column {name} holds numbers as {frame[name].dtype}; convert with .astype(float)"
+            )
 
 
 def refuse_rows(bad: NDArray[np.bool_], column: str, values: pd.Series, rule: str) -> None:

@@ -30,7 +30,9 @@ Mask = NDArray[np.bool_]
 
 
 def assess_batches(
-    batches: Iterable[BookSnapshots], session: Session | None = None, policy: QualityPolicy | None = None
+    batches: Iterable[BookSnapshots],
+    session: Session | None = None,
+    policy: QualityPolicy | None = None,
 ) -> BookQuality:
     """The quality of ``BookSnapshots.concat(batches)`` as `assess` counts it, one batch in memory at a time.
 
@@ -71,7 +73,9 @@ class _Day:
 
     def followed_by(self, other: _Day) -> _Day:
         """Both parts of a day together, as one pass over it would have counted."""
-        extremes = pd.concat([self.extremes, other.extremes]).groupby(["bid", "ask"], as_index=False)
+        extremes = pd.concat([self.extremes, other.extremes]).groupby(
+            ["bid", "ask"], as_index=False
+        )
         return _Day(
             pd.concat([self.mids, other.mids]).groupby(level=0).sum(),
             extremes.agg({"states": "sum", "row": "min", "time": "min"}),
@@ -135,11 +139,15 @@ class _Tally:
                 row, time = self.first[kind]
                 at = local_time(np.int64(time), self.session)
                 raise refusal(symbol, kind, (self.counts[kind], self.rows), row, at)
-        first, last = (local_time(np.int64(time), self.session, "s") if self.rows else "" for time in self.span)
+        first, last = (
+            local_time(np.int64(time), self.session, "s") if self.rows else "" for time in self.span
+        )
         lowest, highest = self.mids or (None, None)
         spread = _median(self.spreads) if len(self.spreads) else None
         done = {kind: self.policy[kind] for kind in MEANING}
-        return BookQuality(self.rows, first, last, self.longest, lowest, highest, spread, self.counts, done)
+        return BookQuality(
+            self.rows, first, last, self.longest, lowest, highest, spread, self.counts, done
+        )
 
     def _count(self, kind: str, mask: Mask, rows: Int64, time: Int64) -> None:
         n_found = int(mask.sum())
@@ -172,21 +180,32 @@ class _Tally:
         days, mid = self.session.days(books.time), books.mid
         before = self.last_mid or (days[0], float("nan"))
         found = jumps(
-            np.append(before[1], mid), np.concatenate([np.array([before[0]], object), days]), self.policy.jump_fraction
+            np.append(before[1], mid),
+            np.concatenate([np.array([before[0]], object), days]),
+            self.policy.jump_fraction,
         )[1:]
         self._count("price_jumps", found, rows, books.time)
         shown = np.flatnonzero(np.isfinite(mid))
         if shown.size:
             range_ = (*(self.mids or ()), float(mid[shown].min()), float(mid[shown].max()))
-            self.mids, self.last_mid = (min(range_), max(range_)), (days[shown[-1]], float(mid[shown[-1]]))
+            self.mids, self.last_mid = (
+                (min(range_), max(range_)),
+                (days[shown[-1]], float(mid[shown[-1]])),
+            )
         new = pd.Series(spreads_bps(books)).value_counts()
-        self.spreads = pd.concat([self.spreads, new]).groupby(level=0).sum() if len(self.spreads) else new.sort_index()
+        self.spreads = (
+            pd.concat([self.spreads, new]).groupby(level=0).sum()
+            if len(self.spreads)
+            else new.sort_index()
+        )
 
     def _add_prices(self, rows: Int64, books: BookSnapshots) -> None:
         days = self.session.days(books.time)
         mid = books.mid
         usable = np.isfinite(mid) & (books.half_spread <= self.policy.stub_distance * mid)
-        lowest = np.fmin.reduce(books.bid_price, axis=1, initial=np.inf)  # without a level: no stub whatever the mid
+        lowest = np.fmin.reduce(
+            books.bid_price, axis=1, initial=np.inf
+        )  # without a level: no stub whatever the mid
         highest = np.fmax.reduce(books.ask_price, axis=1, initial=-np.inf)
         shown = pd.DataFrame({"bid": lowest, "ask": highest, "row": rows, "time": books.time})
         for day in np.unique(days):
@@ -210,8 +229,13 @@ class _Tally:
                 self._count_stubs(self.days.pop(waiting).extremes)
 
     def _count_stubs(self, extremes: pd.DataFrame) -> None:
-        low, high = (1.0 - self.policy.stub_distance) * self.usual, (1.0 + self.policy.stub_distance) * self.usual
+        low, high = (
+            (1.0 - self.policy.stub_distance) * self.usual,
+            (1.0 + self.policy.stub_distance) * self.usual,
+        )
         stubs = extremes[(extremes["bid"] < low) | (extremes["ask"] > high)]
         if len(stubs):
             self.counts["stub_quotes"] += int(stubs["states"].sum())
-            self.first.setdefault("stub_quotes", (int(stubs["row"].min()), int(stubs["time"].min())))
+            self.first.setdefault(
+                "stub_quotes", (int(stubs["row"].min()), int(stubs["time"].min()))
+            )

@@ -56,10 +56,20 @@ class Trades(Record):
         shapes = {name: array.shape for name, array in arrays.items()}
         if len(set(shapes.values())) > 1 or arrays["time"].ndim != 1:
             raise ValidationError(f"trade columns must all be (m,), got {shapes}")
-        _refuse(np.diff(arrays["time"], prepend=arrays["time"][:1]) < 0, "time must not run backwards")
-        _refuse(~(np.isfinite(arrays["price"]) & (arrays["price"] > 0)), "price must be finite and above 0")
-        _refuse(~(np.isfinite(arrays["size"]) & (arrays["size"] > 0)), "size must be finite and above 0")
-        _refuse(np.abs(arrays["aggressor"]) > 1, "aggressor must be 1 (buyer), -1 (seller) or 0 (not said)")
+        _refuse(
+            np.diff(arrays["time"], prepend=arrays["time"][:1]) < 0, "time must not run backwards"
+        )
+        _refuse(
+            ~(np.isfinite(arrays["price"]) & (arrays["price"] > 0)),
+            "price must be finite and above 0",
+        )
+        _refuse(
+            ~(np.isfinite(arrays["size"]) & (arrays["size"] > 0)), "size must be finite and above 0"
+        )
+        _refuse(
+            np.abs(arrays["aggressor"]) > 1,
+            "aggressor must be 1 (buyer), -1 (seller) or 0 (not said)",
+        )
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
 
@@ -74,22 +84,33 @@ class Trades(Record):
     def take(self, rows: ArrayLike) -> Trades:
         """The trades selected by a boolean mask or by positions in time order."""
         index = np.asarray(rows)
-        return Trades(self.time[index], self.price[index], self.size[index], self.aggressor[index], self.symbol)
+        return Trades(
+            self.time[index],
+            self.price[index],
+            self.size[index],
+            self.aggressor[index],
+            self.symbol,
+        )
 
     @classmethod
     def concat(cls, parts: Sequence[Trades]) -> Trades:
         """One after the other, in time order and of one symbol."""
         time, price, size, aggressor = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("time", "price", "size", "aggressor")
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("time", "price", "size", "aggressor")
         )
         return cls(time, price, size, aggressor, parts[0].symbol)
 
     def to_frame(self) -> pd.DataFrame:
         """Columns time (UTC), price, size, aggressor."""
         time = pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC")
-        return pd.DataFrame({"time": time, "price": self.price, "size": self.size, "aggressor": self.aggressor})
+        return pd.DataFrame(
+            {"time": time, "price": self.price, "size": self.size, "aggressor": self.aggressor}
+        )
 
 
 def _refuse(bad: NDArray[np.bool_], rule: str) -> None:
     if bad.any():
-        raise ValidationError(f"trade {rule}: {int(bad.sum()):,} trades are not so, first in row {int(np.argmax(bad))}")
+        raise ValidationError(
+            f"trade {rule}: {int(bad.sum()):,} trades are not so, first in row {int(np.argmax(bad))}"
+        )

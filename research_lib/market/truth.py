@@ -60,7 +60,9 @@ class TrueCurve(Record):
         With M the sum of `level_mean`, X_K has mean K lots + M and variance M (dispersion + lot).
         """
         certain, beyond = self.lot_size * self.level_mean.shape[1], self.level_mean.sum(axis=1)
-        return certain + np.maximum(beyond - 4.0 * np.sqrt(beyond * (self.dispersion + self.lot_size)), 0.0)
+        return certain + np.maximum(
+            beyond - 4.0 * np.sqrt(beyond * (self.dispersion + self.lot_size)), 0.0
+        )
 
     def impact(self, x: ArrayLike) -> Float:
         """Expected average premium over the touch of x shares, scalar or (n,) -> (n,) currency per share.
@@ -85,17 +87,26 @@ class TrueCurve(Record):
         """Unsigned shares of every interval, (n,)."""
         shares, n = np.asarray(x, float), len(self.half_spread)
         if shares.shape not in ((), (1,), (n,)):
-            raise ValidationError(f"x has shape {shares.shape}, the curve {n} intervals; give one size or {n}")
+            raise ValidationError(
+                f"x has shape {shares.shape}, the curve {n} intervals; give one size or {n}"
+            )
         shares = np.broadcast_to(shares, (n,))
         if (shares < 0).any():
             t = int(np.argmax(shares < 0))
-            raise ValidationError(f"x must be at least 0 shares, interval {t} has {shares[t]:g}; a sell costs alike")
+            raise ValidationError(
+                f"x must be at least 0 shares, interval {t} has {shares[t]:g}; a sell costs alike"
+            )
         return shares
 
     def _expected_excess(self, y: Float) -> Float:
         """E[(y - N)^+] in lots, for N negative binomial with mean cumulative `level_mean`, (n, K)."""
-        mean, dispersion = np.cumsum(self.level_mean, axis=1) / self.lot_size, self.dispersion / self.lot_size
+        mean, dispersion = (
+            np.cumsum(self.level_mean, axis=1) / self.lot_size,
+            self.dispersion / self.lot_size,
+        )
         size, p = mean / dispersion, 1.0 / (1.0 + dispersion)
         below = np.floor(y)
-        excess = y * stats.nbinom.cdf(below, size, p) - mean * stats.nbinom.cdf(below - 1, size + 1, p)
+        excess = y * stats.nbinom.cdf(below, size, p) - mean * stats.nbinom.cdf(
+            below - 1, size + 1, p
+        )
         return np.where(y > 0, excess, 0.0)

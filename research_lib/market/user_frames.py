@@ -61,7 +61,9 @@ def likely_renames(names: Iterable[str]) -> dict[str, str]:
     understood; levels counted from 0 are counted from 1. A price may go without the word.
     """
     found = {name: _meant(name) for name in names}
-    numbered = [level for words, level in found.values() if level is not None and words & set(SIDES)]
+    numbered = [
+        level for words, level in found.values() if level is not None and words & set(SIDES)
+    ]
     shift = int(min(numbered, default=1) == 0)
     renames: dict[str, str] = {}
     for name, (words, level) in found.items():
@@ -75,7 +77,11 @@ def likely_renames(names: Iterable[str]) -> dict[str, str]:
     made = set(renames.values())
     wide = {"time", *(f"{side}_{kind}_1" for side in SIDES for kind in KINDS)} <= made
     whole = wide or set(FRAME_COLUMNS) <= made
-    kept = {name: new for name, new in renames.items() if not wide or new == "time" or WIDE_COLUMN.fullmatch(new)}
+    kept = {
+        name: new
+        for name, new in renames.items()
+        if not wide or new == "time" or WIDE_COLUMN.fullmatch(new)
+    }
     return {name: new for name, new in kept.items() if name != new} if whole else {}
 
 
@@ -107,12 +113,16 @@ def _from_wide(frame: pd.DataFrame, symbol: str, n_levels: int) -> BookSnapshots
     require_columns(frame, wanted, "wide book frame")
     for name in wanted[1:]:
         if frame[name].dtype.kind not in "iuf":
-            raise ValidationError(f"column {name} holds {frame[name].dtype}, not numbers; convert with .astype(float)")
+            raise ValidationError(
+                f"column {name} holds {frame[name].dtype}, not numbers; convert with .astype(float)"
+            )
     levels = {name: frame[columns].to_numpy(dtype=float) for name, columns in names.items()}
     for side in SIDES:
         empty = np.isnan(levels[f"{side}_price"]) & np.isnan(levels[f"{side}_size"])
         levels[f"{side}_size"] = np.where(empty, 0.0, levels[f"{side}_size"])
-    return BookSnapshots(nanoseconds(frame[time], f"column {time}"), symbol=symbol or _one_symbol(frame), **levels)
+    return BookSnapshots(
+        nanoseconds(frame[time], f"column {time}"), symbol=symbol or _one_symbol(frame), **levels
+    )
 
 
 def _from_long(frame: pd.DataFrame, symbol: str) -> BookSnapshots:
@@ -140,8 +150,12 @@ def _checked_long(frame: pd.DataFrame) -> NDArray[np.int64]:
     require_columns(frame, FRAME_COLUMNS, "book frame")
     require_numbers(frame, ("price", "size"), above=0)
     require_numbers(frame, ("level",), above=0)
-    refuse_rows((frame["level"] % 1 != 0).to_numpy(), "level", frame["level"], "must be a whole number")
-    refuse_rows(~frame["side"].isin(SIDES).to_numpy(), "side", frame["side"], 'must be "bid" or "ask"')
+    refuse_rows(
+        (frame["level"] % 1 != 0).to_numpy(), "level", frame["level"], "must be a whole number"
+    )
+    refuse_rows(
+        ~frame["side"].isin(SIDES).to_numpy(), "side", frame["side"], 'must be "bid" or "ask"'
+    )
     return nanoseconds(frame["time"], "column time")
 
 

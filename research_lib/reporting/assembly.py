@@ -23,7 +23,11 @@ class Report(NamedTuple):
 
 
 def assemble(
-    run: RunConfig, kept: Mapping[str, Record], answers: Mapping[str, Record], folder: Path, templates: Path
+    run: RunConfig,
+    kept: Mapping[str, Record],
+    answers: Mapping[str, Record],
+    folder: Path,
+    templates: Path,
 ) -> Report:
     """Join new sections with those that stay; the summaries are written from the joined results.
 
@@ -45,21 +49,32 @@ def assemble(
         A template does not fit its results.
     """
     made = {section: _record(run, section, answer) for section, answer in answers.items()}
-    records = {section: {**kept, **made}[section] for section in run.parameters if section in {**kept, **made}}
+    records = {
+        section: {**kept, **made}[section]
+        for section in run.parameters
+        if section in {**kept, **made}
+    }
     manifest = {"configuration": run.identity(), "sections": records}
     before = read_json(folder / "results.json") if kept else {}
     results, files = {}, {}
     for section, record in records.items():
         brought = answers[section]["files"] if section in made else {}
         results[section] = json.loads(brought[f"{section}.json"]) if brought else before[section]
-        files.update({path: brought[path] if brought else (folder / path).read_bytes() for path in record["files"]})
+        files.update(
+            {
+                path: brought[path] if brought else (folder / path).read_bytes()
+                for path in record["files"]
+            }
+        )
     files["results.json"] = json_bytes(results)
     for section in records:
         files[f"{section}_summary.md"] = summary(section, results, manifest, templates).encode()
     return Report(files, manifest)
 
 
-def summary(section: str, results: Mapping[str, Any], manifest: Mapping[str, Any], templates: Path) -> str:
+def summary(
+    section: str, results: Mapping[str, Any], manifest: Mapping[str, Any], templates: Path
+) -> str:
     """The text of <section>_summary.md, given results.json and manifest.json."""
     record = manifest["sections"][section]
     provenance = {**record, **record["inputs"], "configuration": manifest["configuration"]}
@@ -78,7 +93,9 @@ def _record(run: RunConfig, section: str, answer: Record) -> Record:
         "files": sorted(path for path in answer["files"] if path not in handed),
         "run": {
             "seconds": round(answer["seconds"], 2),
-            "peak_memory_mb": round(max(answer["peak_memory_mb"], timings.get("peak_memory_mb", 0.0)), 1),
+            "peak_memory_mb": round(
+                max(answer["peak_memory_mb"], timings.get("peak_memory_mb", 0.0)), 1
+            ),
             "attempts": answer["attempts"],
             "operations": monitor.summary(),
         },

@@ -20,7 +20,9 @@ from research_lib.reporting.parameters import (
 )
 
 DEFAULT_SECTIONS = ("modeling", "strategy")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")  # of a file and a folder: no separator, no dot, no option
+NAME = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}"
+)  # of a file and a folder: no separator, no dot, no option
 RESERVED = ("html",)  # folders of their own among the reports
 TITLE = re.compile(r"[^<>|`\\]{1,200}")  # it stands in tables and pages
 
@@ -59,7 +61,9 @@ class RunConfig(Record):
         return cls.from_content(name, read_yaml(path), project, path)
 
     @classmethod
-    def from_content(cls, name: str, content: Mapping[str, Any], project: Project, source: Path) -> RunConfig:
+    def from_content(
+        cls, name: str, content: Mapping[str, Any], project: Project, source: Path
+    ) -> RunConfig:
         """Check one configuration before anything runs.
 
         Parameters
@@ -80,14 +84,19 @@ class RunConfig(Record):
             Naming the configuration, the key or parameter, its value, and what it may be.
         """
         if not NAME.fullmatch(name) or name.lower() in RESERVED:
-            raise ValidationError(f"{name[:80]!r} is no name of a configuration: letters, digits, _ and -, at most 80")
+            raise ValidationError(
+                f"{name[:80]!r} is no name of a configuration: letters, digits, _ and -, at most 80"
+            )
         try:
             title, given = _title(content), _given(content, project)
             declared = {section: project.declared(section) for section in given}
             _share(_mapping(content, "shared"), given, declared)
             for section, values in given.items():
                 check_parameters(section, values, declared[section])
-            effective = {key: effective_parameters(key, values, declared[key]) for key, values in given.items()}
+            effective = {
+                key: effective_parameters(key, values, declared[key])
+                for key, values in given.items()
+            }
             for section, values in effective.items():
                 check_together(section, values)
         except ValidationError as error:
@@ -108,7 +117,11 @@ class RunConfig(Record):
     @property
     def data(self) -> list[str]:
         """Files below RESEARCH_DATA that its notebooks read."""
-        return list(dict.fromkeys(file for section in self.parameters for file in self.section_data(section)))
+        return list(
+            dict.fromkeys(
+                file for section in self.parameters for file in self.section_data(section)
+            )
+        )
 
     def section_data(self, section: str) -> list[str]:
         """Files below RESEARCH_DATA that one of its notebooks reads."""
@@ -149,7 +162,9 @@ def chosen_runs(names: Sequence[str], grid: str | None, project: Project) -> lis
 
 def below_project(path: Path) -> str:
     """A path as people write it: below the project's folder where it is there."""
-    return (path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path).as_posix()
+    return (
+        path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path
+    ).as_posix()
 
 
 def _where(name: str, source: Path) -> str:
@@ -161,20 +176,26 @@ def _title(content: Mapping[str, Any]) -> str:
     if not isinstance(title, str):
         raise ValidationError(f"title must be a text, got {title!r:.80}")
     if not TITLE.fullmatch(title) or not title.isprintable():
-        raise ValidationError("title must be one line of at most 200 characters without < > | ` and backslash")
+        raise ValidationError(
+            "title must be one line of at most 200 characters without < > | ` and backslash"
+        )
     return title
 
 
 def _given(content: Mapping[str, Any], project: Project) -> dict[str, dict[str, Any]]:
     """Parameters of each of the run's sections, in the order of a report."""
     refuse_unknown(content, ["title", "sections", "shared", *project.sections], "key")
-    sections = content.get("sections", [name for name in DEFAULT_SECTIONS if name in project.sections])
+    sections = content.get(
+        "sections", [name for name in DEFAULT_SECTIONS if name in project.sections]
+    )
     if not isinstance(sections, list) or not sections:
         raise ValidationError(f"sections must be a list of notebooks to run, got {sections!r:.80}")
     refuse_unknown(sections, project.sections, "section")
     for section in project.sections:
         if content.get(section) and section not in sections:
-            raise ValidationError(f"{section} has parameters but is not among sections; add it there or remove it")
+            raise ValidationError(
+                f"{section} has parameters but is not among sections; add it there or remove it"
+            )
     return {name: dict(_mapping(content, name)) for name in project.sections if name in sections}
 
 
@@ -186,10 +207,14 @@ def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _share(
-    shared: Mapping[str, Any], given: Mapping[str, dict[str, Any]], declared: Mapping[str, Mapping[str, Any]]
+    shared: Mapping[str, Any],
+    given: Mapping[str, dict[str, Any]],
+    declared: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Give each shared parameter to every section that declares it; a section's own value stands."""
-    refuse_unknown(shared, {name for names in declared.values() for name in names}, "shared: parameter")
+    refuse_unknown(
+        shared, {name for names in declared.values() for name in names}, "shared: parameter"
+    )
     for section, values in given.items():
         own = {name: value for name, value in shared.items() if name in declared[section]}
         values.update({**own, **values})

@@ -40,9 +40,13 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
     content = read_yaml(file)
     try:
         axes = _axes(content.pop("axes", None))
-        runs = [_run(file, content, combination, project) for combination in itertools.product(*axes)]
+        runs = [
+            _run(file, content, combination, project) for combination in itertools.product(*axes)
+        ]
     except ValidationError as error:
-        raise error if str(error).startswith(file.name) else ValidationError(f"{file.name}: {error}") from error
+        raise (
+            error if str(error).startswith(file.name) else ValidationError(f"{file.name}: {error}")
+        ) from error
     twice = [name for name, number in Counter(run.name for run in runs).items() if number > 1]
     if twice:
         raise ValidationError(
@@ -73,7 +77,11 @@ def _axis(axis: str, values: Any) -> list[tuple[str, dict[str, Any]]]:
             if not isinstance(parameters, dict):
                 raise ValidationError(f"axis {axis}: {label!r:.80} must map parameters to values")
         return [(_label(label), parameters) for label, parameters in values.items()]
-    if isinstance(values, list) and values and all(isinstance(value, (str, int, float, bool)) for value in values):
+    if (
+        isinstance(values, list)
+        and values
+        and all(isinstance(value, (str, int, float, bool)) for value in values)
+    ):
         return [(_label(value), _nested(axis, value)) for value in values]
     raise ValidationError(f"axis {axis} must be a list of values, or map labels to parameters")
 
@@ -81,13 +89,22 @@ def _axis(axis: str, values: Any) -> list[tuple[str, dict[str, Any]]]:
 def _found(axis: str, pattern: str) -> list[tuple[str, dict[str, Any]]]:
     """What a pattern finds below RESEARCH_DATA, which it cannot leave, under the parts that its stars stand for."""
     check_path("axis", axis, pattern)
-    if axis != "data_file_name" or set("?[]") & set(pattern) or "**" in pattern or "*" not in pattern:
+    if (
+        axis != "data_file_name"
+        or set("?[]") & set(pattern)
+        or "**" in pattern
+        or "*" not in pattern
+    ):
         raise ValidationError(
             f"axis {axis}: every {pattern!r:.80} must be a pattern of data_file_name with * and no ?, [] or **"
         )
     folder = data_folder()
     below = [path.relative_to(folder) for path in sorted(folder.glob(pattern))]
-    names = [path.as_posix() for path in below if not any(part.startswith((".", "_")) for part in path.parts)]
+    names = [
+        path.as_posix()
+        for path in below
+        if not any(part.startswith((".", "_")) for part in path.parts)
+    ]
     if not names:
         raise MissingDataError(
             f"axis {axis}: nothing in {folder} matches {pattern} (what begins with . or _ is passed over); check it, "
@@ -95,7 +112,9 @@ def _found(axis: str, pattern: str) -> list[tuple[str, dict[str, Any]]]:
         )
     odd = [name for name in names if set("*?[]") & set(name)]
     if odd:
-        raise ValidationError(f"axis {axis}: {odd[0]!r:.80} has *, ?, [ or ] in its name; rename it")
+        raise ValidationError(
+            f"axis {axis}: {odd[0]!r:.80} has *, ?, [ or ] in its name; rename it"
+        )
     stars = re.compile("([^/]*)".join(map(re.escape, Path(pattern).as_posix().split("*"))))
     labels = ["_".join(found.groups()) for found in map(stars.fullmatch, names) if found]
     return [(_label(label), {axis: name}) for label, name in zip(labels, names, strict=True)]
@@ -116,15 +135,23 @@ def _nested(axis: str, value: Any) -> dict[str, Any]:
 
 
 def _run(
-    file: Path, content: Mapping[str, Any], combination: tuple[tuple[str, dict[str, Any]], ...], project: Project
+    file: Path,
+    content: Mapping[str, Any],
+    combination: tuple[tuple[str, dict[str, Any]], ...],
+    project: Project,
 ) -> RunConfig:
     merged = copy.deepcopy(dict(content))
     shared = merged.setdefault("shared", {})
     labels = [label for label, _ in combination]
     for _, parameters in combination:
         for name, value in parameters.items():
-            if any(isinstance(merged.get(section), dict) and name in merged[section] for section in project.sections):
-                raise ValidationError(f"{name} is on an axis and in a section, which would win; remove one")
+            if any(
+                isinstance(merged.get(section), dict) and name in merged[section]
+                for section in project.sections
+            ):
+                raise ValidationError(
+                    f"{name} is on an axis and in a section, which would win; remove one"
+                )
             shared[name] = {**shared.get(name, {}), **value} if isinstance(value, dict) else value
     merged["title"] = f"{content.get('title')}: {', '.join(labels)}"
     return RunConfig.from_content("-".join([file.stem, *labels]), merged, project, file)

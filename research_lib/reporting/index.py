@@ -13,7 +13,10 @@ from research_lib.reporting.placement import read_manifest
 from research_lib.reporting.provenance import read_json
 
 HEADLINE = "static optimal"
-TABLED = ("modeling", "strategy")  # sections whose numbers stand in the table; of others the answer is quoted
+TABLED = (
+    "modeling",
+    "strategy",
+)  # sections whose numbers stand in the table; of others the answer is quoted
 OVERVIEW = "overview.png"
 
 
@@ -39,7 +42,10 @@ def render_index(project: Project) -> Path:
     drawn = _overview([row for row in rows if row["saving"]], project.reports / OVERVIEW)
     target = project.reports / "README.md"
     part = target.with_name(".README.md.part")
-    part.write_text(render("index.md.j2", project.templates, rows=rows, rates=rates(rows), figure=drawn), "utf-8")
+    part.write_text(
+        render("index.md.j2", project.templates, rows=rows, rates=rates(rows), figure=drawn),
+        "utf-8",
+    )
     part.replace(target)
     return target
 
@@ -73,7 +79,11 @@ def _row(folder: Path) -> dict[str, Any]:
         "name": folder.name,
         "results": results,
         "first": known[0] if known else {},
-        "told": {section: part.get("answer", "") for section, part in results.items() if section not in TABLED},
+        "told": {
+            section: part.get("answer", "")
+            for section, part in results.items()
+            if section not in TABLED
+        },
         "title": (manifest.get("configuration") or failure).get("title", ""),
         "saving": headline(results),
         "failure": failure,
@@ -104,8 +114,8 @@ def _overview(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:
     if not rows:
         path.unlink(missing_ok=True)
         return False
-    from research_lib.reporting.plots import new_figure, plt, save_figure
-    from research_lib.reporting.plots_runs import MOST_NAMED, plot_runs
+    from research_lib.reporting.figures.base import new_figure, plt, save_figure
+    from research_lib.reporting.figures.runs import MOST_NAMED, plot_runs
 
     figure, (ax,) = new_figure(1, height=1.2 + 0.28 * min(len(rows), MOST_NAMED))
     plot_runs({row["name"]: row["saving"] for row in rows}, ax)

@@ -18,7 +18,9 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-KERNEL_ARGUMENTS = ["--log-level=ERROR"]  # a kernel's warning about local TCP is no news to a report
+KERNEL_ARGUMENTS = [
+    "--log-level=ERROR"
+]  # a kernel's warning about local TCP is no news to a report
 LONGEST_ERROR = 500  # characters of a notebook's error that are told
 
 
@@ -46,7 +48,11 @@ def run_notebook(task: dict[str, Any]) -> dict[str, Any]:
             _execute(task)
             return {"status": "done", "attempts": attempt}
         except PapermillExecutionError as error:
-            failed = {"kind": "cell", "error": f"{error.ename}: {error.evalue}", "cell": error.source}
+            failed = {
+                "kind": "cell",
+                "error": f"{error.ename}: {error.evalue}",
+                "cell": error.source,
+            }
             failed["line"] = _failing_line(error.traceback)
             break
         except (DeadKernelError, CellTimeoutError, RuntimeError, OSError) as error:

@@ -14,11 +14,15 @@ class RenderError(ResearchError):
     """Results that a template does not fit; names the template and what it misses."""
 
     def __init__(self, section: str, error: Exception) -> None:
-        super().__init__(f"{section}_summary.md.j2 does not fit its results: {type(error).__name__}: {error}")
+        super().__init__(
+            f"{section}_summary.md.j2 does not fit its results: {type(error).__name__}: {error}"
+        )
         self.section = section
 
 
-def render_summary(section: str, results: Mapping[str, Any], provenance: Mapping[str, Any], templates: Path) -> str:
+def render_summary(
+    section: str, results: Mapping[str, Any], provenance: Mapping[str, Any], templates: Path
+) -> str:
     """The report of one section from its template, results.json's numbers and the manifest's.
 
     Raises
@@ -30,7 +34,14 @@ def render_summary(section: str, results: Mapping[str, Any], provenance: Mapping
 
     try:
         return render(f"{section}_summary.md.j2", templates, results=results, manifest=provenance)
-    except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (
+        TemplateError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise RenderError(section, error) from error
 
 
@@ -56,5 +67,7 @@ def _environment(templates: Path) -> Any:
         keep_trailing_newline=True,
         autoescape=False,  # markdown for people, made from our own numbers
     )
-    environment.filters.update(sig=significant, count=count, percent=percent, residual=residual, p_value=p_value)
+    environment.filters.update(
+        sig=significant, count=count, percent=percent, residual=residual, p_value=p_value
+    )
     return environment

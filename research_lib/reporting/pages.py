@@ -20,7 +20,11 @@ class _Renderer(IPythonRenderer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            escape=True, allow_harmful_protocols=False, embed_images=True, exclude_anchor_links=True, path=str(folder)
+            escape=True,
+            allow_harmful_protocols=False,
+            embed_images=True,
+            exclude_anchor_links=True,
+            path=str(folder),
         )
         self.folder = folder
 
@@ -33,7 +37,11 @@ class _Renderer(IPythonRenderer):
     def image(self, text: str, url: str, title: str | None = None) -> str:
         """A PNG of the report's folder becomes part of the page; of anything else its text stays."""
         path = (self.folder / url).resolve()
-        if path.suffix != ".png" or not path.is_relative_to(self.folder.resolve()) or not path.is_file():
+        if (
+            path.suffix != ".png"
+            or not path.is_relative_to(self.folder.resolve())
+            or not path.is_file()
+        ):
             return str(self.text(text))
         return f'<span class="wide" tabindex="0">{super().image(text, url, title)}</span>'
 
@@ -42,7 +50,13 @@ class _Renderer(IPythonRenderer):
         found = SUMMARY.fullmatch(url)
         if found:
             return f'<a href="{found[1] or self.folder.name}.html#{found[2]}">{text}</a>'
-        inside = "" if found or "://" in url else "../" if self.folder.name == "reports" else f"../{self.folder.name}/"
+        inside = (
+            ""
+            if found or "://" in url
+            else "../"
+            if self.folder.name == "reports"
+            else f"../{self.folder.name}/"
+        )
         return str(super().link(text, inside + url, title))
 
 
@@ -54,9 +68,13 @@ def write_pages(project: Project) -> Path:
     """
     pages = project.reports / "html"
     pages.mkdir(exist_ok=True)
-    folders = [path for path in sorted(project.reports.iterdir()) if path.is_dir() and path != pages]
+    folders = [
+        path for path in sorted(project.reports.iterdir()) if path.is_dir() and path != pages
+    ]
     for folder in folders:
-        files = [folder / f"{section}_summary.md" for section in project.sections] + [folder / "failure.md"]
+        files = [folder / f"{section}_summary.md" for section in project.sections] + [
+            folder / "failure.md"
+        ]
         parts = [path for path in files if path.is_file()]
         if parts:
             _write(pages / f"{folder.name}.html", parts, project)
@@ -66,7 +84,10 @@ def write_pages(project: Project) -> Path:
 def _write(target: Path, parts: Sequence[Path], project: Project) -> Path:
     sections = [(path.stem.removesuffix("_summary"), _html(path)) for path in parts]
     first = re.search(r"^# (.*)", parts[0].read_text(encoding="utf-8"), re.MULTILINE)
-    values: dict[str, Any] = {"title": first[1] if first else target.stem, "index": target.stem == "index"}
+    values: dict[str, Any] = {
+        "title": first[1] if first else target.stem,
+        "index": target.stem == "index",
+    }
     text = render("page.html.j2", project.templates, sections=sections, **values)
     part = target.with_name(f".{target.name}.part")
     part.write_text(text, encoding="utf-8")
@@ -76,4 +97,6 @@ def _write(target: Path, parts: Sequence[Path], project: Project) -> Path:
 
 def _html(path: Path) -> str:
     text = MarkdownWithMath(_Renderer(path.parent)).render(path.read_text(encoding="utf-8"))
-    return text.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
+    return text.replace("<table>", '<div class="wide" tabindex="0"><table>').replace(
+        "</table>", "</table></div>"
+    )

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from research_lib.config import PROJECT_ROOT, ModelConfig, OptimizerConfig, Record, number, refuse_unknown
+from research_lib.config import (
+    PROJECT_ROOT,
+    ModelConfig,
+    OptimizerConfig,
+    Record,
+    number,
+    refuse_unknown,
+)
 from research_lib.errors import ValidationError
-from research_lib.impact.curves import OBJECTIVES
+from research_lib.impact import OBJECTIVES
 from research_lib.impact.estimation import MODEL_TYPES
 from research_lib.impact.slippage import checked_sizes
-from research_lib.market.presets import PRESETS
-from research_lib.market.quality import QualityPolicy
-from research_lib.market.sessions import Session
+from research_lib.market import PRESETS, QualityPolicy, Session
 
 # A section of a report is a notebook, <section>_summary.md.j2 and <section>_summary.md.
 NOTEBOOKS = {
@@ -136,8 +141,12 @@ def declared_parameters(path: Path) -> dict[str, Any]:
     notebook = nbformat.read(path, as_version=4)
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
-        raise ValidationError(f"{path.name} has {len(tagged)} cells tagged parameters, one is wanted")
-    assignments = [node for node in ast.parse(tagged[0].source).body if isinstance(node, ast.Assign)]
+        raise ValidationError(
+            f"{path.name} has {len(tagged)} cells tagged parameters, one is wanted"
+        )
+    assignments = [
+        node for node in ast.parse(tagged[0].source).body if isinstance(node, ast.Assign)
+    ]
     names = {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}  # type: ignore[attr-defined]
     del names["output_dir"]
     return names
@@ -164,10 +173,14 @@ def check_parameters(section: str, given: Mapping[str, Any], declared: Mapping[s
     for name, value in given.items():
         _check_kind(f"{section}: parameter {name}", value, declared[name])
         _check_value(section, name, value)
-    idle = [name for name in IDLE_WITH_DATA.get(section, ()) if name in given and real_data_of(given)]
+    idle = [
+        name for name in IDLE_WITH_DATA.get(section, ()) if name in given and real_data_of(given)
+    ]
     if idle:
         given_as = "data_file_name" if given.get("data_file_name") else "a list of data files"
-        raise ValidationError(f"{section}: {', '.join(idle)} change nothing where {given_as} is given; remove them")
+        raise ValidationError(
+            f"{section}: {', '.join(idle)} change nothing where {given_as} is given; remove them"
+        )
 
 
 def _check_kind(what: str, value: Any, default: Any) -> None:
@@ -190,7 +203,9 @@ def _check_value(section: str, name: str, value: Any) -> None:
         SETTINGS[name].from_dict(value)
         decided = [setting for setting in DECIDED.get(name, {}) if setting in value]
         if decided:
-            raise ValidationError(f"{section}: {name} has {decided[0]}, {DECIDED[name][decided[0]]}")
+            raise ValidationError(
+                f"{section}: {name} has {decided[0]}, {DECIDED[name][decided[0]]}"
+            )
     elif name in CHOICES:
         refuse_unknown([value], CHOICES[name], f"{section}: {name}")
     elif name in RANGES:
@@ -203,7 +218,9 @@ def _check_value(section: str, name: str, value: Any) -> None:
         for window in value:
             _check_list(section, name, window, {"low": 0, "high": 1})
             if len(window) != 2 or not window[0] < window[1]:
-                raise ValidationError(f"{section}: {name} has {_shown(window)}; give [first, last], first below last")
+                raise ValidationError(
+                    f"{section}: {name} has {_shown(window)}; give [first, last], first below last"
+                )
     elif name == "data_file_name":
         check_path(section, name, value)
     elif name.endswith("_file_names"):
@@ -242,7 +259,9 @@ def check_together(section: str, effective: Mapping[str, Any]) -> None:
 def _check_forms(section: str, effective: Mapping[str, Any]) -> None:
     """Sizes that tell two coefficients, and a day that has an opening, a middle and a close."""
     if len(set(effective["trade_sizes"])) < 2:
-        raise ValidationError(f"{section}: trade_sizes must be 2 sizes or more, got {_shown(effective['trade_sizes'])}")
+        raise ValidationError(
+            f"{section}: trade_sizes must be 2 sizes or more, got {_shown(effective['trade_sizes'])}"
+        )
     number(f"{section}: n_intervals", effective["n_intervals"], FEWEST_PARTS, integer=True)
 
 
@@ -250,16 +269,30 @@ def _check_orders(section: str, effective: Mapping[str, Any]) -> None:
     """The headline order is among those replayed, and the cap on a child lets every order be completed."""
     windows, n = effective["order_windows"], effective["n_intervals"]
     number(f"{section}: n_intervals", n, 2, integer=True)  # one interval leaves nothing to split
-    number(f"{section}: risk_aversion", effective["risk_aversion"], above=0)  # of a strategy among those compared
+    number(
+        f"{section}: risk_aversion", effective["risk_aversion"], above=0
+    )  # of a strategy among those compared
     if 1.0 not in effective["size_multiples"]:
-        raise ValidationError(f"{section}: size_multiples must have 1.0, got {_shown(effective['size_multiples'])}")
+        raise ValidationError(
+            f"{section}: size_multiples must have 1.0, got {_shown(effective['size_multiples'])}"
+        )
     if [0.0, 1.0] not in [list(map(float, window)) for window in windows]:
-        raise ValidationError(f"{section}: order_windows must have [0.0, 1.0], got {_shown(windows)}")
+        raise ValidationError(
+            f"{section}: order_windows must have [0.0, 1.0], got {_shown(windows)}"
+        )
     ratio = OptimizerConfig.from_dict(effective["optimizer_settings"]).max_allocation_ratio
-    for length, window in sorted((round(last * n) - round(first * n), [first, last]) for first, last in windows):
-        if length * ratio < 1.0 - 1e-9:  # of the shortest window, so that what is enough for it is enough
+    for length, window in sorted(
+        (round(last * n) - round(first * n), [first, last]) for first, last in windows
+    ):
+        if (
+            length * ratio < 1.0 - 1e-9
+        ):  # of the shortest window, so that what is enough for it is enough
             enough = math.ceil(1e4 / max(length, 1)) / 1e4
-            least = f"raise it to at least {enough:g}, or raise n_intervals" if length else "raise n_intervals"
+            least = (
+                f"raise it to at least {enough:g}, or raise n_intervals"
+                if length
+                else "raise n_intervals"
+            )
             raise ValidationError(
                 f"{section}: max_allocation_ratio {ratio:g} admits {100 * length * ratio:.3g} % of an order in the "
                 f"{length} intervals of order window {window}; {least}"
@@ -269,8 +302,16 @@ def _check_orders(section: str, effective: Mapping[str, Any]) -> None:
 def check_path(section: str, name: str, value: Any) -> None:
     """Refuse what could be outside RESEARCH_DATA."""
     path = PurePosixPath(value) if isinstance(value, str) else None
-    if path is None or path.is_absolute() or ".." in path.parts or "\\" in value or not value.isprintable():
-        raise ValidationError(f"{section}: {name} {_shown(value)} must be a path below RESEARCH_DATA")
+    if (
+        path is None
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in value
+        or not value.isprintable()
+    ):
+        raise ValidationError(
+            f"{section}: {name} {_shown(value)} must be a path below RESEARCH_DATA"
+        )
 
 
 def _check_list(section: str, name: str, values: Any, limits: Mapping[str, Any]) -> None:
@@ -288,7 +329,9 @@ def real_data_of(values: Mapping[str, Any]) -> list[str]:
     return [*([single] if single else []), *(file for files in lists for file in files)]
 
 
-def effective_parameters(section: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
+def effective_parameters(
+    section: str, given: Mapping[str, Any], declared: Mapping[str, Any]
+) -> dict[str, Any]:
     """The notebook's defaults with `given` in their place, without those that change nothing in this run."""
     idle = IDLE_WITH_DATA.get(section, ()) if real_data_of(given) else ()
     return {name: value for name, value in {**declared, **given}.items() if name not in idle}

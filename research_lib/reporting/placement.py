@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from research_lib.errors import ValidationError
-from research_lib.reporting.provenance import file_hashes, read_json, text_hash, write_json, write_synced
+from research_lib.reporting.provenance import (
+    file_hashes,
+    read_json,
+    text_hash,
+    write_json,
+    write_synced,
+)
 
 WORK = ".work"
 OLD = ".old"
@@ -27,11 +33,15 @@ def exclusive(reports: Path) -> Iterator[None]:
     """
     work = reports / WORK
     work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:  # the system lets it go when its process ends, however it ends
+    with (work / "lock").open(
+        "w"
+    ) as lock:  # the system lets it go when its process ends, however it ends
         try:
             _hold(lock)
         except (BlockingIOError, PermissionError) as error:
-            raise ValidationError(f"another process is making reports in {reports}; wait for it, or stop it") from error
+            raise ValidationError(
+                f"another process is making reports in {reports}; wait for it, or stop it"
+            ) from error
         _heal(reports)
         yield
 
@@ -58,7 +68,9 @@ def _heal(reports: Path) -> None:
             shutil.rmtree(left)
 
 
-def place(reports: Path, name: str, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Path:
+def place(
+    reports: Path, name: str, files: Mapping[str, bytes], manifest: Mapping[str, Any]
+) -> Path:
     """Put a whole report in place of the one before.
 
     Parameters
@@ -86,7 +98,9 @@ def place(reports: Path, name: str, files: Mapping[str, bytes], manifest: Mappin
     target, old = reports / name, reports / WORK / f"{name}{OLD}"
     if target.exists():
         target.replace(old)
-    work.replace(target)  # between the two lines nothing is half-written: `_heal` brings the old one back
+    work.replace(
+        target
+    )  # between the two lines nothing is half-written: `_heal` brings the old one back
     shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -100,11 +114,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         It is damaged, or an older version made it.
     """
     manifest = read_json(folder / "manifest.json")
-    parts = [manifest.get("configuration"), manifest.get("sections", {}), manifest.get("outputs", {})]
+    parts = [
+        manifest.get("configuration"),
+        manifest.get("sections", {}),
+        manifest.get("outputs", {}),
+    ]
     if not all(isinstance(part, dict) for part in parts):
         raise ValidationError("manifest.json is damaged; make the report again")
     configuration, sections, _ = parts
-    records = all(isinstance(one, dict) and one.keys() >= {"inputs", "files", "run"} for one in sections.values())
+    records = all(
+        isinstance(one, dict) and one.keys() >= {"inputs", "files", "run"}
+        for one in sections.values()
+    )
     whole = manifest.keys() >= {"sections", "outputs", "seal"}
     if not (records and whole and configuration.keys() >= {"name", "source", "parameters"}):
         raise ValidationError("manifest.json was made by an older version; make the report again")
@@ -120,9 +141,17 @@ def spoilt(folder: Path) -> list[str]:
         manifest = read_manifest(folder)
     except ValidationError as error:
         return [str(error)]
-    listed, seal, name = manifest["outputs"], manifest.pop("seal"), manifest["configuration"]["name"]
+    listed, seal, name = (
+        manifest["outputs"],
+        manifest.pop("seal"),
+        manifest["configuration"]["name"],
+    )
     found = file_hashes(folder)
-    culprits = [] if seal == text_hash(manifest) else ["manifest.json was edited: its seal is of other contents"]
+    culprits = (
+        []
+        if seal == text_hash(manifest)
+        else ["manifest.json was edited: its seal is of other contents"]
+    )
     if name != folder.name:
         culprits.append(f"manifest.json is of report {name}, copied or renamed to {folder.name}")
     culprits += [f"{name} is missing" for name in listed if name not in found]

@@ -20,7 +20,9 @@ Answer = dict[str, Any]
 def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer]]:
     """Each task and its answer as it is finished, `jobs` at a time; left early, what runs is ended."""
     stop = threading.Event()
-    executor = ThreadPoolExecutor(max_workers=min(number("jobs", jobs, 1, integer=True), len(tasks)))
+    executor = ThreadPoolExecutor(
+        max_workers=min(number("jobs", jobs, 1, integer=True), len(tasks))
+    )
     try:
         futures = {executor.submit(_started, task, stop): task for task in tasks}
         for future in as_completed(list(futures)):
@@ -35,7 +37,9 @@ def _started(task: Task, stop: threading.Event) -> Answer:
     return supervise(task, stop)
 
 
-def run_on_dask(tasks: Sequence[Task], address: str, worker_seconds: float) -> Iterator[tuple[Task, Answer]]:
+def run_on_dask(
+    tasks: Sequence[Task], address: str, worker_seconds: float
+) -> Iterator[tuple[Task, Answer]]:
     """The same on a Dask scheduler's workers; a task whose worker dies is given to another.
 
     Raises
@@ -51,7 +55,9 @@ def run_on_dask(tasks: Sequence[Task], address: str, worker_seconds: float) -> I
         client = Client(address, set_as_default=False)
     except (OSError, ValueError) as error:
         remedy = "start one, or leave out --scheduler"
-        raise ValidationError(f"no Dask scheduler answers at {address}: {error}; {remedy}") from error
+        raise ValidationError(
+            f"no Dask scheduler answers at {address}: {error}; {remedy}"
+        ) from error
     with client:
         try:
             client.wait_for_workers(1, timeout=worker_seconds)
@@ -63,7 +69,8 @@ def run_on_dask(tasks: Sequence[Task], address: str, worker_seconds: float) -> I
         for task in tasks:
             logger.info("%s: %s: sent to %s", task.name, task.section, address)
         futures = {
-            client.submit(supervise, task, key=f"{task.name}-{task.section}", pure=False): task for task in tasks
+            client.submit(supervise, task, key=f"{task.name}-{task.section}", pure=False): task
+            for task in tasks
         }
         try:
             for future in as_completed(futures, loop=client.loop):

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from research_lib.config import PROJECT_ROOT, data_file, data_files
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.monitoring import MONITOR
-from research_lib.reporting.plots import save_figure
+from research_lib.reporting.figures.base import save_figure
 
 PACKAGES = (
     "numpy", "pandas", "scipy", "numba", "statsmodels", "cvxpy", "clarabel", "osqp", "scs", "matplotlib", "papermill",
@@ -30,7 +30,11 @@ PACKAGES = (
 
 P = ParamSpec("P")
 T = TypeVar("T")
-UNLISTED = ("manifest.json", "failure.md", "failure.json")  # what a manifest says nothing of; nor of hidden files
+UNLISTED = (
+    "manifest.json",
+    "failure.md",
+    "failure.json",
+)  # what a manifest says nothing of; nor of hidden files
 
 
 class ReportFolder:
@@ -54,7 +58,9 @@ class ReportFolder:
         self.section = section
         self.left_out: dict[str, str] = {}
 
-    def part(self, name: str, make: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
+    def part(
+        self, name: str, make: Callable[P, T], *arguments: P.args, **options: P.kwargs
+    ) -> T | None:
         """A part that small samples may not allow: what `make` gives, or None and why in `left_out` under its name.
 
         Any other error is no matter of the sample: it ends the run.
@@ -122,7 +128,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def section_inputs(notebook: Path, parameters: Mapping[str, Any], data: Iterable[str]) -> dict[str, Any]:
+def section_inputs(
+    notebook: Path, parameters: Mapping[str, Any], data: Iterable[str]
+) -> dict[str, Any]:
     """Hashes of all that decides a notebook's results; the same inputs need not run again.
 
     Parameters
@@ -144,7 +152,10 @@ def section_inputs(notebook: Path, parameters: Mapping[str, Any], data: Iterable
     return {
         "notebook": file_hash(notebook),
         "parameters": dict(parameters),
-        "data": {name: _hash_once(path, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files.items()},
+        "data": {
+            name: _hash_once(path, path.stat().st_size, path.stat().st_mtime_ns)
+            for name, path in files.items()
+        },
         "code": code_hash(),
         "environment": environment_hash(),
     }
@@ -162,7 +173,11 @@ def origin() -> dict[str, Any]:
     changed is None: unknown, which is not clean.
     """
     commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports") if commit else None
+    changed = (
+        _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
+        if commit
+        else None
+    )
     return {
         "git_commit": commit or os.environ.get("RESEARCH_GIT_COMMIT", ""),
         "git_dirty": None if changed is None else bool(changed),
@@ -213,7 +228,9 @@ def environment_hash() -> str:
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the project; None where there is no git or no repository."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

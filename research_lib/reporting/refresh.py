@@ -36,7 +36,10 @@ def refresh_notebooks() -> list[Path]:
             cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
             if cell.cell_type == "code" and CHECKED_OUTPUT not in cell.source:
                 cell.execution_count, cell.outputs = None, []
-        notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
+        notebook.metadata = {
+            "kernelspec": notebook.metadata["kernelspec"],
+            "language_info": {"name": "python"},
+        }
         part = path.with_suffix(".part")
         nbformat.write(notebook, part)
         part.replace(path)

@@ -101,8 +101,12 @@ def run_reports(
             else:
                 plans[run.name] = _plan(run, project, options, code)
         try:
-            outcome |= {name: _keep(plan, project) for name, plan in plans.items() if not plan.tasks}
-            for name, what in _work({name: plan for name, plan in plans.items() if plan.tasks}, project, options):
+            outcome |= {
+                name: _keep(plan, project) for name, plan in plans.items() if not plan.tasks
+            }
+            for name, what in _work(
+                {name: plan for name, plan in plans.items() if plan.tasks}, project, options
+            ):
                 outcome[name] = what
         finally:
             render_index(project)
@@ -119,7 +123,11 @@ def _plan(run: RunConfig, project: Project, options: Options, code: str) -> _Pla
     for section in run.parameters:
         if options.only not in ("", section):
             kept.update({section: known[section]} if section in known else {})
-        elif not options.force and section in known and _same_inputs(run, section, project, known[section]["inputs"]):
+        elif (
+            not options.force
+            and section in known
+            and _same_inputs(run, section, project, known[section]["inputs"])
+        ):
             kept[section] = known[section]
         else:
             tasks.append(_task(run, section, project, options, code))
@@ -129,7 +137,11 @@ def _plan(run: RunConfig, project: Project, options: Options, code: str) -> _Pla
 
 def _refuse_other_source(run: RunConfig, before: Mapping[str, Any]) -> None:
     """A report is not written over by another file's run of the same name, unless the two are one."""
-    if before and before["source"] != run.source and text_hash(before["parameters"]) != text_hash(run.effective):
+    if (
+        before
+        and before["source"] != run.source
+        and text_hash(before["parameters"]) != text_hash(run.effective)
+    ):
         raise ValidationError(
             f"report {run.name} is of {before['source']}, not of {run.source}, which has other parameters; "
             f"rename one of the two files, or remove the report"
@@ -137,13 +149,17 @@ def _refuse_other_source(run: RunConfig, before: Mapping[str, Any]) -> None:
 
 
 def _same_inputs(run: RunConfig, section: str, project: Project, before: Mapping[str, Any]) -> bool:
-    now = section_inputs(project.notebook(section), run.effective[section], run.section_data(section))
+    now = section_inputs(
+        project.notebook(section), run.effective[section], run.section_data(section)
+    )
     return text_hash(now) == text_hash(before)
 
 
 def _task(run: RunConfig, section: str, project: Project, options: Options, code: str) -> Task:
     notebook = project.notebook(section)
-    if notebook.is_relative_to(PROJECT_ROOT):  # the same on every machine, wherever the project is there
+    if notebook.is_relative_to(
+        PROJECT_ROOT
+    ):  # the same on every machine, wherever the project is there
         notebook = notebook.relative_to(PROJECT_ROOT)
     return Task(
         run.name,
@@ -158,13 +174,17 @@ def _task(run: RunConfig, section: str, project: Project, options: Options, code
     )
 
 
-def _work(plans: Mapping[str, _Plan], project: Project, options: Options) -> Iterator[tuple[str, str]]:
+def _work(
+    plans: Mapping[str, _Plan], project: Project, options: Options
+) -> Iterator[tuple[str, str]]:
     """Have all tasks run; each run's report is placed when its last notebook is in."""
     tasks = _longest_first(plans.values())
     if not tasks:
         return
     done: Counter[str] = Counter()
-    with tqdm(total=len(tasks), desc="notebooks", unit="notebook", disable=not sys.stderr.isatty()) as bar:
+    with tqdm(
+        total=len(tasks), desc="notebooks", unit="notebook", disable=not sys.stderr.isatty()
+    ) as bar:
         for task, answer in _pool(tasks, options):
             plan = plans[task.name]
             plan.answers[task.section] = answer
@@ -188,7 +208,9 @@ def _longest_first(plans: Iterable[_Plan]) -> list[Task]:
         return sum(plan.seconds.get(task.section, math.inf) for task in plan.tasks)
 
     def longest_task(plan: _Plan) -> list[Task]:
-        return sorted(plan.tasks, key=lambda task: plan.seconds.get(task.section, math.inf), reverse=True)
+        return sorted(
+            plan.tasks, key=lambda task: plan.seconds.get(task.section, math.inf), reverse=True
+        )
 
     return [task for plan in sorted(plans, key=took, reverse=True) for task in longest_task(plan)]
 
@@ -217,21 +239,26 @@ def _keep(plan: _Plan, project: Project) -> str:
     forget_failure(project.reports, plan.run.name)
     report = assemble(plan.run, plan.kept, {}, folder, project.templates)
     if any(
-        not (folder / path).is_file() or (folder / path).read_bytes() != text for path, text in report.files.items()
+        not (folder / path).is_file() or (folder / path).read_bytes() != text
+        for path, text in report.files.items()
     ):
         place(project.reports, plan.run.name, report.files, report.manifest)
     return "unchanged"
 
 
 def _finish(plan: _Plan, project: Project) -> str:
-    failed = {section: answer for section, answer in plan.answers.items() if answer["status"] != "done"}
+    failed = {
+        section: answer for section, answer in plan.answers.items() if answer["status"] != "done"
+    }
     if failed:
         section, answer = next(iter(failed.items()))
         if answer["kind"] != "stopped":
             _note(plan.run, project, section, answer)
         return f"failed: {section}: {told(answer)}"
     try:
-        report = assemble(plan.run, plan.kept, plan.answers, project.reports / plan.run.name, project.templates)
+        report = assemble(
+            plan.run, plan.kept, plan.answers, project.reports / plan.run.name, project.templates
+        )
     except RenderError as error:
         _note(plan.run, project, error.section, refused("template", str(error)))
         return f"failed: {error}"

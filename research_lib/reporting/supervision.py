@@ -29,7 +29,14 @@ TICK_SECONDS = 0.2  # between two looks at the clock and at the memory
 PIPE_BYTES = 65_536  # read at a time
 # One thread a kernel: runs share the cores, and sums come out the same however many run at a time.
 ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+    ),
+    "1",
 )
 KERNEL_ENVIRONMENT = {**ONE_THREAD, "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
 
@@ -101,29 +108,46 @@ class _Helper:
             start_new_session=True,  # Ctrl-C is for whoever supervises
         )
 
-    def ask(self, order: Mapping[str, Any], limits: Limits, stop: threading.Event) -> dict[str, Any]:
+    def ask(
+        self, order: Mapping[str, Any], limits: Limits, stop: threading.Event
+    ) -> dict[str, Any]:
         """Have one notebook run; past a limit its kernel and this process are ended, whatever it has said by then."""
         assert self.process.stdout is not None
         begin, peak, said = time.monotonic(), 0.0, b""
         self._send(order)
         while True:
             if select.select([self.process.stdout], [], [], TICK_SECONDS)[0]:
-                part = os.read(self.process.stdout.fileno(), PIPE_BYTES)  # what is there: never waits for a line's end
+                part = os.read(
+                    self.process.stdout.fileno(), PIPE_BYTES
+                )  # what is there: never waits for a line's end
                 said += part
                 if not part:
                     return {**self._died(), "peak_memory_mb": peak}
                 if said.endswith(b"\n"):
-                    return {**json.loads(said), "seconds": time.monotonic() - begin, "peak_memory_mb": peak}
+                    return {
+                        **json.loads(said),
+                        "seconds": time.monotonic() - begin,
+                        "peak_memory_mb": peak,
+                    }
             peak = max(peak, self._memory_mb())
             reason = _beyond(limits, peak, time.monotonic() - begin, stop)
             if reason:
                 self.end()
                 cell = running_cell(Path(order["target"]))
-                return {"status": "failed", "attempts": 1, "cell": cell, "line": "", "peak_memory_mb": peak, **reason}
+                return {
+                    "status": "failed",
+                    "attempts": 1,
+                    "cell": cell,
+                    "line": "",
+                    "peak_memory_mb": peak,
+                    **reason,
+                }
 
     def _send(self, order: Mapping[str, Any]) -> None:
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died before it was asked: its output then ends, which is told
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it died before it was asked: its output then ends, which is told
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
             self.process.stdin.flush()
 
@@ -144,7 +168,9 @@ class _Helper:
     def _last_words(self) -> str:
         self.log.seek(0)
         lines = self.log.read().decode(errors="replace").split("\n")
-        return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "it said nothing")
+        return next(
+            (line.strip()[:200] for line in reversed(lines) if line.strip()), "it said nothing"
+        )
 
     def end(self) -> None:
         """End the process and all that it started."""
@@ -161,14 +187,22 @@ class _Helper:
                     stream.close()
 
 
-def _beyond(limits: Limits, peak_mb: float, seconds: float, stop: threading.Event) -> dict[str, str]:
+def _beyond(
+    limits: Limits, peak_mb: float, seconds: float, stop: threading.Event
+) -> dict[str, str]:
     """Which limit is passed, if any."""
     if stop.is_set():
         return {"kind": "stopped", "error": "stopped before it was finished"}
     if peak_mb > limits.memory_mb:
-        return {"kind": "memory", "error": f"used {peak_mb:,.0f} MB; the limit is {limits.memory_mb:,.0f} MB"}
+        return {
+            "kind": "memory",
+            "error": f"used {peak_mb:,.0f} MB; the limit is {limits.memory_mb:,.0f} MB",
+        }
     if seconds > limits.seconds:
-        return {"kind": "time", "error": f"not finished after {limits.seconds:,.0f} s, the limit of a notebook"}
+        return {
+            "kind": "time",
+            "error": f"not finished after {limits.seconds:,.0f} s, the limit of a notebook",
+        }
     return {}
 
 
@@ -219,7 +253,8 @@ def supervise(task: Task, stop: threading.Event = _NEVER) -> dict[str, Any]:
         return refused("data", str(error))
     if task.code and task.code != inputs["code"]:
         return refused(
-            "code", f"this worker's library is {inputs['code'][:12]}, not {task.code[:12]}; give it the same version"
+            "code",
+            f"this worker's library is {inputs['code'][:12]}, not {task.code[:12]}; give it the same version",
         )
     with tempfile.TemporaryDirectory(prefix="report-", ignore_cleanup_errors=True) as work:
         answer = _run(task, Path(work), stop)

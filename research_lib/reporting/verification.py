@@ -20,7 +20,14 @@ from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.markdown import RenderError
 from research_lib.reporting.parameters import Project
 from research_lib.reporting.placement import spoilt
-from research_lib.reporting.provenance import code_hash, environment_hash, file_hash, listed_files, origin, read_json
+from research_lib.reporting.provenance import (
+    code_hash,
+    environment_hash,
+    file_hash,
+    listed_files,
+    origin,
+    read_json,
+)
 
 RELATIVE = 1e-6  # results of the same inputs on another machine: solvers stop elsewhere, sums round otherwise
 ABSOLUTE = 1e-9  # below it a number is rounding noise, such as a residual
@@ -33,7 +40,11 @@ NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 
 
 def verify_reports(
-    names: Sequence[str] = (), project: Project | None = None, *, rerun: bool = True, jobs: int | None = None
+    names: Sequence[str] = (),
+    project: Project | None = None,
+    *,
+    rerun: bool = True,
+    jobs: int | None = None,
 ) -> dict[str, list[str]]:
     """Check reports against their manifests, results, data, and a second run from the same parameters.
 
@@ -87,7 +98,11 @@ def made_elsewhere(name: str, project: Project | None = None) -> str:
     sections = read_json((project or Project()).reports / name / "manifest.json")["sections"]
     for record in sections.values():
         inputs = record["inputs"]
-        made = {"code": inputs["code"], "packages": inputs["environment"], "commit": record["git_commit"]}
+        made = {
+            "code": inputs["code"],
+            "packages": inputs["environment"],
+            "commit": record["git_commit"],
+        }
         if made != here:
             return f"made by {_identity(made)}; here {_identity(here)}"
     return ""
@@ -113,10 +128,14 @@ def _line_culprit(path: Path, wanted: str) -> list[str]:
         return []
     pairs = enumerate(itertools.zip_longest(said, due), start=1)
     line = next(number for number, (one, other) in pairs if one != other)
-    return [f"{path.name} is not what results.json gives, first in line {line}; template or text was changed"]
+    return [
+        f"{path.name} is not what results.json gives, first in line {line}; template or text was changed"
+    ]
 
 
-def _verify_results(names: Sequence[str], project: Project, jobs: int | None) -> dict[str, list[str]]:
+def _verify_results(
+    names: Sequence[str], project: Project, jobs: int | None
+) -> dict[str, list[str]]:
     """Run again, elsewhere, what each manifest describes, and compare the results."""
     from research_lib.reporting.runner import Options, run_reports
 
@@ -130,7 +149,11 @@ def _verify_results(names: Sequence[str], project: Project, jobs: int | None) ->
     with tempfile.TemporaryDirectory(prefix="verify-") as elsewhere:
         again = replace(project, reports=Path(elsewhere))
         for name, what in run_reports(runs, again, Options(jobs=jobs)).items():
-            culprits[name] = _compared(project.reports / name, again.reports / name) if what == "made" else [what]
+            culprits[name] = (
+                _compared(project.reports / name, again.reports / name)
+                if what == "made"
+                else [what]
+            )
     return culprits
 
 
@@ -144,12 +167,17 @@ def _described(folder: Path, project: Project) -> RunConfig:
 
 
 def _compared(folder: Path, again: Path) -> list[str]:
-    mine, other = ({name for name in listed_files(one) if not name.endswith(PROFILE)} for one in (folder, again))
+    mine, other = (
+        {name for name in listed_files(one) if not name.endswith(PROFILE)}
+        for one in (folder, again)
+    )
     lines = [f"{name} is made by one run only" for name in sorted(mine ^ other)]
     results = differing(read_json(folder / "results.json"), read_json(again / "results.json"))
     lines += _most("results.json", list(results))
     for name in sorted(name for name in mine & other if name.endswith(TABLE)):
-        lines += _most(name, list(differing(_table(folder / name), _table(again / name), ROUNDED, quoted=0.0)))
+        lines += _most(
+            name, list(differing(_table(folder / name), _table(again / name), ROUNDED, quoted=0.0))
+        )
     return lines
 
 
@@ -177,7 +205,9 @@ def differing(
     """Where two results differ beyond the tolerances of numbers and of numbers in sentences, one line each."""
     if isinstance(said, dict) and isinstance(due, dict) and said.keys() == due.keys():
         for key in said:
-            yield from differing(said[key], due[key], absolute, quoted, f"{where}.{key}" if where else key)
+            yield from differing(
+                said[key], due[key], absolute, quoted, f"{where}.{key}" if where else key
+            )
     elif isinstance(said, list) and isinstance(due, list) and len(said) == len(due):
         for i, pair in enumerate(zip(said, due, strict=True)):
             yield from differing(*pair, absolute, quoted, f"{where}[{i}]")
@@ -187,10 +217,17 @@ def differing(
 
 def _alike(said: Any, due: Any, absolute: float, quoted: float) -> bool:
     if isinstance(said, str) and isinstance(due, str):
-        pairs = [[float(number.replace(",", "")) for number in NUMBER.findall(text)] for text in (said, due)]
+        pairs = [
+            [float(number.replace(",", "")) for number in NUMBER.findall(text)]
+            for text in (said, due)
+        ]
         same_words = NUMBER.sub("#", said) == NUMBER.sub("#", due)
-        return same_words and all(math.isclose(*pair, rel_tol=quoted) for pair in zip(*pairs, strict=True))
-    numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in (said, due))
+        return same_words and all(
+            math.isclose(*pair, rel_tol=quoted) for pair in zip(*pairs, strict=True)
+        )
+    numbers = all(
+        isinstance(one, (int, float)) and not isinstance(one, bool) for one in (said, due)
+    )
     return math.isclose(said, due, rel_tol=RELATIVE, abs_tol=absolute) if numbers else said == due
 
 

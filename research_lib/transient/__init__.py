@@ -1,10 +1,11 @@
 """How impact decays: signed flow, propagators, kernel fits, the recovery of the book, and prices under a schedule."""
 
-from research_lib.impact.displacement import PricePath, price_path
-from research_lib.impact.flow import SignedFlow, clock_flow, trade_flow
-from research_lib.impact.kernel_fit import KernelFit, best_kernel, fit_kernel
-from research_lib.impact.lagged import LagEstimate
-from research_lib.impact.propagator import (
+from research_lib.transient.arrival_price import ArrivalPriceParameters, calibrate_almgren_chriss
+from research_lib.transient.flow import SignedFlow, clock_flow, trade_flow
+from research_lib.transient.kernel_fit import KernelFit, best_kernel, fit_kernel
+from research_lib.transient.lagged import LagEstimate
+from research_lib.transient.price_path import PricePath, price_path
+from research_lib.transient.propagator import (
     Propagator,
     flow_autocorrelation,
     implied_response,
@@ -13,7 +14,7 @@ from research_lib.impact.propagator import (
     response_function,
     simulate_mids,
 )
-from research_lib.impact.recovery import (
+from research_lib.transient.recovery import (
     BlockBook,
     Recovery,
     depends_on_window,
@@ -21,9 +22,10 @@ from research_lib.impact.recovery import (
     recovery_after_trades,
     recovery_windows,
 )
-from research_lib.impact.transient_market import TransientMarket
+from research_lib.transient.transient_market import TransientMarket
 
 __all__ = [
+    "ArrivalPriceParameters",
     "BlockBook",
     "KernelFit",
     "LagEstimate",
@@ -33,6 +35,7 @@ __all__ = [
     "SignedFlow",
     "TransientMarket",
     "best_kernel",
+    "calibrate_almgren_chriss",
     "clock_flow",
     "depends_on_window",
     "fit_block_book",

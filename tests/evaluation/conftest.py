@@ -25,4 +25,8 @@ def real_books() -> dict[str, BookSnapshots]:
 @pytest.fixture(scope="session")
 def real_ladders(real_books: dict[str, BookSnapshots]) -> dict[tuple[str, str], Ladder]:
     """By name and side."""
-    return {(name, side): Ladder.of(books, side) for name, books in real_books.items() for side in ("buy", "sell")}
+    return {
+        (name, side): Ladder.of(books, side)
+        for name, books in real_books.items()
+        for side in ("buy", "sell")
+    }

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from scipy import optimize, sparse
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Ladder, Prior, attainable_share, clairvoyant, replay, run, standard_strategies
+from research_lib.evaluation import (
+    Ladder,
+    Prior,
+    attainable_share,
+    clairvoyant,
+    replay,
+    run,
+    standard_strategies,
+)
 from research_lib.execution import twap
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
@@ -64,7 +72,10 @@ def test_the_bound_is_the_linear_programmes(seed: int, total: float, cap: float)
 @pytest.mark.parametrize("size", [500, 5_000, 20_000, 80_000])
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_no_strategy_beats_the_bound_on_frog(
-    real_books: dict[str, BookSnapshots], real_ladders: dict[tuple[str, str], Ladder], size: int, side: str
+    real_books: dict[str, BookSnapshots],
+    real_ladders: dict[tuple[str, str], Ladder],
+    size: int,
+    side: str,
 ) -> None:
     prior = Prior.from_books(real_books["GOOG"], side, Session(390), "GOOG")
     ladder = real_ladders["FROG", side]

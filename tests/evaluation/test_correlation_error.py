@@ -22,24 +22,37 @@ ORDERS = [1e5, -1e5]
 @pytest.mark.slow
 def test_a_wrong_correlation_never_pays_and_costs_less_the_more_days_know_it() -> None:
     regret = correlation_regret(
-        ORDERS, 10, [[1.0, 0.6], [0.6, 1.0]], MARKET, [5, 50, 5000], np.random.default_rng(2), draws=60
+        ORDERS,
+        10,
+        [[1.0, 0.6], [0.6, 1.0]],
+        MARKET,
+        [5, 50, 5000],
+        np.random.default_rng(2),
+        draws=60,
     )
     assert (regret > -1e-9).all(axis=None)
     assert regret["mean"].iloc[0] > 2 * regret["mean"].iloc[1] > 4 * regret["mean"].iloc[2]
     alone = [
-        almgren_chriss(order, 10, volatility=1.0, temporary=eta, risk_aversion=1e-5, interval=0.1).shares
+        almgren_chriss(
+            order, 10, volatility=1.0, temporary=eta, risk_aversion=1e-5, interval=0.1
+        ).shares
         for order, eta in ((1e5, 1e-6), (-1e5, 2e-6))
     ]
     prices = {name: value for name, value in MARKET.items() if name != "risk_aversion"}
     best = portfolio_schedule(ORDERS, 10, **MARKET)
-    values = [s.expected_cost + 1e-5 * s.variance for s in (price_portfolio(np.transpose(alone), **prices), best)]
+    values = [
+        s.expected_cost + 1e-5 * s.variance
+        for s in (price_portfolio(np.transpose(alone), **prices), best)
+    ]
     assert regret["mean"]["none"] == pytest.approx(100 * (values[0] / values[1] - 1), rel=1e-6)
     with pytest.raises(ValidationError, match="days must be at least 2"):
         correlation_regret(ORDERS, 10, np.eye(2), MARKET, [1], np.random.default_rng(2))
 
 
 def _returns(correlation: float, n: int, seed: int) -> pd.DataFrame:
-    law = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], n)
+    law = np.random.default_rng(seed).multivariate_normal(
+        [0, 0], [[1, correlation], [correlation, 1]], n
+    )
     return pd.DataFrame(law, columns=["A", "B"])
 
 
@@ -61,7 +74,9 @@ def test_only_the_past_plans_and_only_the_future_prices() -> None:
     returns = _returns(0.5, 60, 4)
     regret = realised_regret(ORDERS, 10, returns, MARKET, [20], ahead=30)
     past, future = returns.iloc[:20].corr().to_numpy(), returns.iloc[20:50].corr().to_numpy()
-    settings = {name: value for name, value in MARKET.items() if name not in ("risk_aversion", "covariance")}
+    settings = {
+        name: value for name, value in MARKET.items() if name not in ("risk_aversion", "covariance")
+    }
     values = []
     for believed in (past, future):
         plan = portfolio_schedule(ORDERS, 10, **settings, covariance=believed, risk_aversion=1e-5)

@@ -21,15 +21,21 @@ def _lognormal(deviation: float, n: int = 4_000) -> np.ndarray:
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.1, 0.4, 0.8])
-def test_the_exact_split_of_lognormal_slopes_saves_what_the_closed_form_says(deviation: float) -> None:
+def test_the_exact_split_of_lognormal_slopes_saves_what_the_closed_form_says(
+    deviation: float,
+) -> None:
     table = dispersion_table({"known": LinearImpact(1e-4 * _lognormal(deviation))}, 1e6)
-    assert table.loc["known", "impact_%"] == pytest.approx(100 * lognormal_saving(deviation), abs=0.1)
+    assert table.loc["known", "impact_%"] == pytest.approx(
+        100 * lognormal_saving(deviation), abs=0.1
+    )
     assert table.loc["known", "sd_log_slope"] == pytest.approx(deviation, rel=2e-3, abs=1e-12)
 
 
 def test_fifteen_to_seventeen_per_cent_need_a_dispersion_of_two_fifths() -> None:
     needed = [dispersion_needed(saving) for saving in QUOTED_SAVINGS]
-    assert needed == pytest.approx([0.403, 0.432], abs=5e-4)  # PITFALLS: sd(ln beta) of 0.40 to 0.43
+    assert needed == pytest.approx(
+        [0.403, 0.432], abs=5e-4
+    )  # PITFALLS: sd(ln beta) of 0.40 to 0.43
     assert [lognormal_saving(one) for one in needed] == pytest.approx(QUOTED_SAVINGS, rel=1e-12)
 
 

@@ -33,7 +33,9 @@ SESSION = Session(78)
 
 
 def _days(name: str, n_days: int, seed: int = 0, side: str = "buy") -> list[Ladder]:
-    return Ladder.of(preset(name, SESSION).books(78 * n_days, 10, np.random.default_rng(seed)), side).by_day(78)
+    return Ladder.of(
+        preset(name, SESSION).books(78 * n_days, 10, np.random.default_rng(seed)), side
+    ).by_day(78)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,9 @@ def test_days_count_alike_whatever_their_level() -> None:
 
 
 @pytest.mark.parametrize("forecast", ["tilted", "today"])
-def test_rows_of_the_paths_are_the_shapes_known_then(profile: LiquidityProfile, forecast: str) -> None:
+def test_rows_of_the_paths_are_the_shapes_known_then(
+    profile: LiquidityProfile, forecast: str
+) -> None:
     made: Forecast = TiltedShape(profile) if forecast == "tilted" else TodayShape()
     day = _days("thin_stock", 1, 4)[0]
     log_spread, depth = made.paths(day)
@@ -69,16 +73,22 @@ def test_rows_of_the_paths_are_the_shapes_known_then(profile: LiquidityProfile, 
         assert depth[t] == pytest.approx(size, rel=1e-12)
 
 
-def test_the_tilt_finds_a_profile_twice_as_steep_and_leaves_a_right_one(profile: LiquidityProfile) -> None:
+def test_the_tilt_finds_a_profile_twice_as_steep_and_leaves_a_right_one(
+    profile: LiquidityProfile,
+) -> None:
     n, rng = 780, np.random.default_rng(1)
     shape = np.interp(np.linspace(0, 77, n), np.arange(78), profile.spread)
     wide = LiquidityProfile(shape, np.ones(n), "stretched")
     noise = np.exp(0.05 * rng.standard_normal(n))
     for exponent in (0.0, 1.0, 1.7):
         half_spread, size = 3 * (shape**exponent * noise)[:, None], np.ones((n, 1))
-        day = Ladder.of(BookSnapshots(np.arange(n), 100 - half_spread, size, 100 + half_spread, size), "buy")
+        day = Ladder.of(
+            BookSnapshots(np.arange(n), 100 - half_spread, size, 100 + half_spread, size), "buy"
+        )
         log_spread, _ = TiltedShape(wide).paths(day)
-        found = log_spread @ np.log(wide.spread) / np.sum(np.log(wide.spread) ** 2)  # the power of the profile, by time
+        found = (
+            log_spread @ np.log(wide.spread) / np.sum(np.log(wide.spread) ** 2)
+        )  # the power of the profile, by time
         assert found[0] == pytest.approx(1.0, rel=1e-12)  # rounding of two sums
         assert found[-1] == pytest.approx(exponent, abs=0.1 if exponent else 0.35)
 
@@ -95,7 +105,10 @@ def test_the_tilt_ignores_books_without_two_sides(profile: LiquidityProfile) -> 
 def test_the_true_shape_has_the_least_error(profile: LiquidityProfile) -> None:
     wrong = LiquidityProfile(profile.spread[::-1], profile.depth[::-1], "the day backwards")
     scores = forecast_scores(
-        {"true": (PriorShape(profile), decaying(60, 78)), "backwards": (PriorShape(wrong), decaying(60, 78))},
+        {
+            "true": (PriorShape(profile), decaying(60, 78)),
+            "backwards": (PriorShape(wrong), decaying(60, 78)),
+        },
         _days("thin_stock", 10, 2),
         horizons=(1, 10, 30),
     )["mean"]
@@ -136,7 +149,11 @@ def test_weights_and_volatility_by_hand() -> None:
     assert decaying(2.0, 5)[[0, 2, 4]].tolist() == [1.0, 0.5, 0.25]
     assert rolling(3).tolist() == [1, 1, 1]
     books = BookSnapshots(
-        np.arange(3), [[99.0], [102.0], [98.0]], np.ones((3, 1)), [[101.0], [104.0], [100.0]], np.ones((3, 1))
+        np.arange(3),
+        [[99.0], [102.0], [98.0]],
+        np.ones((3, 1)),
+        [[101.0], [104.0], [100.0]],
+        np.ones((3, 1)),
     )
     assert mid_volatility([Ladder.of(books, "buy")]) == pytest.approx(np.sqrt((9 + 16) / 2))
 

@@ -35,12 +35,16 @@ HALF_HOURS = Session(13)
 DAY_NS = 86_400 * 10**9
 
 
-def _execution(name: str, day: int, cost: float, shares: float = 100.0, unfilled: float = 0.0) -> Execution:
+def _execution(
+    name: str, day: int, cost: float, shares: float = 100.0, unfilled: float = 0.0
+) -> Execution:
     """Two children at 10:00 and 11:00 New York that cost the same."""
     time = 1_704_207_600_000_000_000 + day * DAY_NS + np.array([0, 3600 * 10**9])
     filled = np.full(2, (shares - unfilled) / 2)
     half = np.full(2, cost / 2)
-    return Execution(name, filled, filled, unfilled, half, "buy", time, np.full(2, 50.0), np.zeros(2))
+    return Execution(
+        name, filled, filled, unfilled, half, "buy", time, np.full(2, 50.0), np.zeros(2)
+    )
 
 
 def _trio(day: int, own: float, ruler: float = 10.0, bound: float = 4.0) -> list[Execution]:
@@ -54,16 +58,29 @@ def test_point_estimates_by_hand() -> None:
     assert table.loc["new", "saving_%"] == pytest.approx(30.0)
     assert table.loc["new", "attainable_%"] == pytest.approx(50.0)
     assert table.loc["new", "cost_bps"] == pytest.approx(1e4 * 7 / 100 / 50)
-    assert table.loc["clairvoyant", ["attainable_%", "attainable_lower_%"]].tolist() == [100.0, 100.0]
-    assert table.loc["TWAP", ["saving_%", "saving_lower_%", "saving_upper_%"]].tolist() == [0.0, 0.0, 0.0]
+    assert table.loc["clairvoyant", ["attainable_%", "attainable_lower_%"]].tolist() == [
+        100.0,
+        100.0,
+    ]
+    assert table.loc["TWAP", ["saving_%", "saving_lower_%", "saving_upper_%"]].tolist() == [
+        0.0,
+        0.0,
+        0.0,
+    ]
     assert list(table.index) == ["clairvoyant", "new", "TWAP"]
-    assert set(table["intervals"]) == {"stationary bootstrap of intervals: too few days to draw days"}
+    assert set(table["intervals"]) == {
+        "stationary bootstrap of intervals: too few days to draw days"
+    }
 
 
 def test_pairing_takes_out_what_dear_days_have_in_common() -> None:
     """Costs vary tenfold over days, the saving does not: its interval is narrow."""
     levels = np.geomspace(1, 10, 20)
-    done = [one for day, level in enumerate(levels) for one in _trio(day, 8 * level, 10 * level, 4 * level)]
+    done = [
+        one
+        for day, level in enumerate(levels)
+        for one in _trio(day, 8 * level, 10 * level, 4 * level)
+    ]
     row = compare(done).loc["new"]
     assert row["saving_lower_%"] == pytest.approx(20.0, abs=1e-6)
     assert row["saving_upper_%"] == pytest.approx(20.0, abs=1e-6)
@@ -89,12 +106,18 @@ def test_the_intervals_cover_the_true_saving_in_92_to_98_per_cent_of_repetitions
     days = Ladder.of(market.books(13 * 6_050, 6, np.random.default_rng(0)), "buy").by_day(13)
     adaptive = Adaptive(TiltedShape(LiquidityProfile.from_market(market, "itself")), "itself")
     done = [
-        [*(run(one, day, 1500, "buy") for one in (adaptive, Twap())), clairvoyant(day, 1500, "buy")] for day in days
+        [*(run(one, day, 1500, "buy") for one in (adaptive, Twap())), clairvoyant(day, 1500, "buy")]
+        for day in days
     ]
-    sums = np.array([_sums(trio) for trio in done if max(one.unfilled for one in trio) < 1e-6])[:6_000]
+    sums = np.array([_sums(trio) for trio in done if max(one.unfilled for one in trio) < 1e-6])[
+        :6_000
+    ]
     truth = saving_interval(sums, by_day=True, n_draws=99)[:, 0]
     repeated = np.array(
-        [saving_interval(part, by_day=True, n_draws=399, seed=k) for k, part in enumerate(np.split(sums, 300))]
+        [
+            saving_interval(part, by_day=True, n_draws=399, seed=k)
+            for k, part in enumerate(np.split(sums, 300))
+        ]
     )
     share = np.mean((repeated[:, :, 1] <= truth) & (truth <= repeated[:, :, 2]), axis=0)
     assert np.all((share >= 0.92) & (share <= 0.98)), share
@@ -109,10 +132,14 @@ def test_an_interval_within_one_day_knows_that_neighbours_are_alike() -> None:
     rng = np.random.default_rng(1)
     ruler = 10 + rng.normal(0, 1, 390)
     ones = np.ones(390)
-    sums = np.column_stack([ruler * rng.uniform(0.5, 0.9, 390), ones, ruler, ones, 0.3 * ruler, ones])
+    sums = np.column_stack(
+        [ruler * rng.uniform(0.5, 0.9, 390), ones, ruler, ones, 0.3 * ruler, ones]
+    )
     ordered = sums[np.argsort(sums[:, 2] - sums[:, 0])]
     blocks = np.concatenate([part for part in rng.permutation(np.split(ordered, 13))])
-    independent, alike = (np.ptp(saving_interval(one, by_day=False)[0, 1:]) for one in (rng.permutation(sums), blocks))
+    independent, alike = (
+        np.ptp(saving_interval(one, by_day=False)[0, 1:]) for one in (rng.permutation(sums), blocks)
+    )
     assert alike > 1.5 * independent
 
 
@@ -152,7 +179,9 @@ def test_a_strategy_that_completes_no_order_has_no_saving() -> None:
 def test_superior_ability_finds_the_one_that_is_and_not_the_luckiest_of_many() -> None:
     rng = np.random.default_rng(2)
     ruler = rng.normal(10, 1, 60)
-    noise = pd.DataFrame({f"s{k}": ruler + rng.normal(0, 0.5, 60) for k in range(20)}).assign(TWAP=ruler)
+    noise = pd.DataFrame({f"s{k}": ruler + rng.normal(0, 0.5, 60) for k in range(20)}).assign(
+        TWAP=ruler
+    )
     assert superior_ability(noise) > 0.05
     assert superior_ability(noise.assign(good=ruler - 0.3 + rng.normal(0, 0.5, 60))) < 0.01
     assert np.isnan(superior_ability(noise.head(7)))
@@ -164,7 +193,9 @@ def test_luck_alone_is_called_superior_in_about_5_per_cent() -> None:
     found = []
     for k in range(60):
         ruler = rng.normal(10, 1, 40)
-        tried = pd.DataFrame({f"s{j}": ruler + rng.normal(0, 0.5, 40) for j in range(5)}).assign(TWAP=ruler)
+        tried = pd.DataFrame({f"s{j}": ruler + rng.normal(0, 0.5, 40) for j in range(5)}).assign(
+            TWAP=ruler
+        )
         found.append(superior_ability(tried, n_draws=199, seed=k) < 0.05)
     assert np.mean(found) <= 0.15  # 3 of 60 expected, 10 or more with probability 0.001
 
@@ -200,7 +231,9 @@ def test_two_stocks_of_one_day_are_two_orders() -> None:
 
 
 def test_the_symbol_of_the_books_goes_with_the_order() -> None:
-    books = dataclasses.replace(preset("thin_stock", HALF_HOURS).books(13, 4, np.random.default_rng(0)), symbol="FROG")
+    books = dataclasses.replace(
+        preset("thin_stock", HALF_HOURS).books(13, 4, np.random.default_rng(0)), symbol="FROG"
+    )
     done = [run(Twap(), books, 100, "buy"), clairvoyant(books, 100, "buy")]
     assert [one.symbol for one in done] == ["FROG", "FROG"]
 
@@ -209,5 +242,7 @@ def test_what_is_no_execution_is_refused() -> None:
     for nothing in (None, [], [None], 5):
         with pytest.raises(ValidationError, match="executions must be one Execution or more"):
             compare(nothing)  # type: ignore[arg-type]
-    with pytest.raises(ValidationError, match="has no TWAP or no clairvoyant to be compared with; run them too"):
+    with pytest.raises(
+        ValidationError, match="has no TWAP or no clairvoyant to be compared with; run them too"
+    ):
         compare(_trio(0, 8.0)[:2])

@@ -13,10 +13,11 @@ import pytest
 from arch.bootstrap import MCS
 
 from research_lib.errors import InsufficientDataError, ValidationError
-from research_lib.evaluation import compare_forms, model_confidence_set, replay
+from research_lib.evaluation import replay
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, thin_stock
+from research_lib.studies import compare_forms, model_confidence_set
 
 SESSION = Session(13)
 SIZES = [50.0, 100.0, 200.0, 400.0]
@@ -46,11 +47,17 @@ def test_losses_equal_an_explicit_loop(scheme: str, synthetic_books: BookSnapsho
         row = found.losses.loc[str(d)]
         assert row["TWAP"] == replay(twap(ORDER, 13), books, "buy").cost_bps
         for form in ("linear", "sqrt"):
-            curve = fit_impact(training, form, n_intervals=13, test_fraction=0, session=SESSION).curve
+            curve = fit_impact(
+                training, form, n_intervals=13, test_fraction=0, session=SESSION
+            ).curve
             shares = allocate(curve, ORDER).shares
-            assert row[form] == pytest.approx(replay(Schedule(shares, form), books, "buy").cost_bps, rel=1e-9)
+            assert row[form] == pytest.approx(
+                replay(Schedule(shares, form), books, "buy").cost_bps, rel=1e-9
+            )
     assert len(found.losses) == 4 - (scheme == "walk_forward")
-    assert found.table.loc["sqrt", "saving_bps"] == pytest.approx((found.losses["TWAP"] - found.losses["sqrt"]).mean())
+    assert found.table.loc["sqrt", "saving_bps"] == pytest.approx(
+        (found.losses["TWAP"] - found.losses["sqrt"]).mean()
+    )
     assert "cannot tell the 3 apart" in found.reading
 
 
@@ -58,7 +65,14 @@ def test_the_sell_side_of_a_frame_of_both_is_used(synthetic_books: BookSnapshots
     buys, sells = (frame_of(synthetic_books, side) for side in ("buy", "sell"))
     both = pd.concat([buys, sells], ignore_index=True)
     ours, theirs = (
-        compare_forms(f, synthetic_books, side="sell", total_shares=ORDER, model_types=["linear"], session=SESSION)
+        compare_forms(
+            f,
+            synthetic_books,
+            side="sell",
+            total_shares=ORDER,
+            model_types=["linear"],
+            session=SESSION,
+        )
         for f in (both, sells)
     )
     pd.testing.assert_frame_equal(ours.losses, theirs.losses)
@@ -77,13 +91,19 @@ def test_losers_are_named_and_the_table_is_sorted_by_cost(nine_days: BookSnapsho
     assert again.p_values.tolist() == found.confidence.p_values.tolist()
 
 
-def test_schedules_that_books_fill_less_than_twap_are_left_out(synthetic_books: BookSnapshots) -> None:
+def test_schedules_that_books_fill_less_than_twap_are_left_out(
+    synthetic_books: BookSnapshots,
+) -> None:
     depth = synthetic_books.ask_size.sum(axis=1).reshape(4, 13).sum(axis=1).min()
     choice: dict[str, Any] = {"side": "buy", "total_shares": 0.97 * depth, "session": SESSION}
-    with pytest.raises(ValidationError, match="no form's schedule is filled as far as TWAP's on every day"):
+    with pytest.raises(
+        ValidationError, match="no form's schedule is filled as far as TWAP's on every day"
+    ):
         compare_forms(frame_of(synthetic_books), synthetic_books, model_types=["linear"], **choice)
     choice |= {"total_shares": 0.6 * depth, "scheme": "leave_one_day_out"}
-    found = compare_forms(frame_of(synthetic_books), synthetic_books, model_types=["linear", "nonlinear"], **choice)
+    found = compare_forms(
+        frame_of(synthetic_books), synthetic_books, model_types=["linear", "nonlinear"], **choice
+    )
     assert list(found.losses) == ["TWAP", "nonlinear"]
     assert found.incomplete == ("linear",)
     assert found.reading.endswith("on some day the books could not fill its schedule: linear.")
@@ -91,16 +111,36 @@ def test_schedules_that_books_fill_less_than_twap_are_left_out(synthetic_books: 
 
 def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapshots) -> None:
     frame = frame_of(synthetic_books)
-    with pytest.raises(ValidationError, match=r"1 days of slippage have no books, first 2024-01-05"):
-        compare_forms(frame, synthetic_books.take(np.arange(39)), side="buy", total_shares=1.0, session=SESSION)
-    with pytest.raises(ValidationError, match=r"51 books for 4 days of 13 intervals; use books.sample"):
-        compare_forms(frame, synthetic_books.take(np.arange(51)), side="buy", total_shares=1.0, session=SESSION)
+    with pytest.raises(
+        ValidationError, match=r"1 days of slippage have no books, first 2024-01-05"
+    ):
+        compare_forms(
+            frame,
+            synthetic_books.take(np.arange(39)),
+            side="buy",
+            total_shares=1.0,
+            session=SESSION,
+        )
+    with pytest.raises(
+        ValidationError, match=r"51 books for 4 days of 13 intervals; use books.sample"
+    ):
+        compare_forms(
+            frame,
+            synthetic_books.take(np.arange(51)),
+            side="buy",
+            total_shares=1.0,
+            session=SESSION,
+        )
 
 
 @pytest.mark.parametrize(
     ("n_days", "scheme", "why"),
     [
-        (1, "walk_forward", "1 day of slippage leaves none to hold out, 2 are needed for an error; add days"),
+        (
+            1,
+            "walk_forward",
+            "1 day of slippage leaves none to hold out, 2 are needed for an error; add days",
+        ),
         (1, "leave_one_day_out", "1 day of slippage leaves none to hold out"),
         (2, "walk_forward", "2 days of slippage leave 1 to hold out"),
     ],
@@ -108,7 +148,10 @@ def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapsho
 def test_fewer_than_two_days_held_out_do_not_suffice(
     synthetic_books: BookSnapshots, n_days: int, scheme: str, why: str
 ) -> None:
-    frame, books = frame_of(synthetic_books).iloc[: 52 * n_days], synthetic_books.take(np.arange(13 * n_days))
+    frame, books = (
+        frame_of(synthetic_books).iloc[: 52 * n_days],
+        synthetic_books.take(np.arange(13 * n_days)),
+    )
     choice = {"side": "buy", "total_shares": 10.0, "session": SESSION, "model_types": ["linear"]}
     with pytest.raises(InsufficientDataError, match=why):
         compare_forms(frame, books, scheme=scheme, **choice)
@@ -126,7 +169,8 @@ def losses(means: list[float], n_days: int, rng: np.random.Generator) -> pd.Data
 def test_the_best_model_stays_in_the_set_as_often_as_it_says(rng: np.random.Generator) -> None:
     """80 of 80 expected if the test is conservative; fewer than 64 has a chance below 0.001 at 90 %."""
     kept = sum(
-        "a" in model_confidence_set(losses([1.0, 1.1, 1.2], 60, rng), n_draws=200, seed=seed).included
+        "a"
+        in model_confidence_set(losses([1.0, 1.1, 1.2], 60, rng), n_draws=200, seed=seed).included
         for seed in range(80)
     )
     assert kept >= 64
@@ -136,7 +180,9 @@ def test_clearly_worse_models_are_out_and_equal_ones_in(rng: np.random.Generator
     found = model_confidence_set(losses([1.0, 1.0, 3.0], 60, rng))
     assert found.included == ("a", "b")
     assert found.excluded == ("c",)
-    assert found.reading.startswith("a, b cannot be told apart; worse than the best: c (90% model confidence set, 60")
+    assert found.reading.startswith(
+        "a, b cannot be told apart; worse than the best: c (90% model confidence set, 60"
+    )
 
 
 def test_p_values_are_archs(rng: np.random.Generator) -> None:

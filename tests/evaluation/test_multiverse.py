@@ -28,7 +28,9 @@ ORDER = 1_000.0
 def states() -> BookSnapshots:
     """Four days of 52 states, irregular in time: some are missing."""
     books = thin_stock(Session(52)).books(4 * 52, 12, np.random.default_rng(5))
-    kept = np.setdiff1d(np.arange(len(books)), np.random.default_rng(6).choice(np.arange(1, 208), 60, replace=False))
+    kept = np.setdiff1d(
+        np.arange(len(books)), np.random.default_rng(6).choice(np.arange(1, 208), 60, replace=False)
+    )
     return books.take(kept)
 
 
@@ -38,7 +40,9 @@ def table(states: BookSnapshots) -> pd.DataFrame:
 
 
 def row_of(table: pd.DataFrame, *choices: str) -> pd.Series:
-    found = table[np.logical_and.reduce([table[c] == v for c, v in zip(CHOICES, choices, strict=True)])]
+    found = table[
+        np.logical_and.reduce([table[c] == v for c, v in zip(CHOICES, choices, strict=True)])
+    ]
     assert len(found) == 1
     return found.iloc[0]
 
@@ -52,7 +56,15 @@ def frame_of(books: BookSnapshots, side: str) -> pd.DataFrame:
 
 
 def hand_run(frame: pd.DataFrame, estimator: str) -> tuple[float, float]:
-    fit = fit_impact(frame, "power", by="pooled", estimator=estimator, test_fraction=0, n_intervals=13, session=SESSION)
+    fit = fit_impact(
+        frame,
+        "power",
+        by="pooled",
+        estimator=estimator,
+        test_fraction=0,
+        n_intervals=13,
+        session=SESSION,
+    )
     return float(fit.params["exponent"].iloc[0]), float(fit.bse["exponent"].iloc[0])
 
 
@@ -62,10 +74,17 @@ def test_there_is_one_row_for_every_combination_of_choices(table: pd.DataFrame) 
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
-@pytest.mark.parametrize(("weight", "estimator"), [("equal", "least_squares"), ("1/size^2", "weighted")])
+@pytest.mark.parametrize(
+    ("weight", "estimator"), [("equal", "least_squares"), ("1/size^2", "weighted")]
+)
 @pytest.mark.parametrize("reference", ["touch", "mid"])
 def test_exponents_and_errors_are_those_of_fits_run_by_hand(
-    states: BookSnapshots, table: pd.DataFrame, side: str, weight: str, estimator: str, reference: str
+    states: BookSnapshots,
+    table: pd.DataFrame,
+    side: str,
+    weight: str,
+    estimator: str,
+    reference: str,
 ) -> None:
     start, events = (frame_of(fitted_days(b), side) for b in (states.sample(SESSION), states))
     for sampling, frame in (("interval start", start), ("events", events)):
@@ -78,31 +97,52 @@ def test_exponents_and_errors_are_those_of_fits_run_by_hand(
             assert exponent == 1.0  # no power law fits: linear
 
 
-def test_sizes_as_a_fraction_of_depth_are_sizes_over_depth(states: BookSnapshots, table: pd.DataFrame) -> None:
+def test_sizes_as_a_fraction_of_depth_are_sizes_over_depth(
+    states: BookSnapshots, table: pd.DataFrame
+) -> None:
     """Sizes divided by the depth and walked by fractions: the book walked by fractions of its depth."""
     seen = fitted_days(states.sample(SESSION))
     seen = seen.take(np.isfinite(seen.mid))
     depth = seen.ask_size.sum(axis=1)
     frames = []
     for k, one in enumerate(depth):
-        own = slippage_curves(seen.take([k]), np.array(SIZES) * one / depth.mean(), "buy").to_frame(13, SESSION)
+        own = slippage_curves(seen.take([k]), np.array(SIZES) * one / depth.mean(), "buy").to_frame(
+            13, SESSION
+        )
         frames.append(own.assign(trade_size=SIZES))
     row = row_of(table, "touch", "visible depth", "interval start", "equal", "buy")
-    assert (row["exponent"], row["error"]) == pytest.approx(hand_run(pd.concat(frames), "least_squares"), rel=1e-6)
+    assert (row["exponent"], row["error"]) == pytest.approx(
+        hand_run(pd.concat(frames), "least_squares"), rel=1e-6
+    )
 
 
-def test_the_saving_is_that_of_the_schedule_replayed(states: BookSnapshots, table: pd.DataFrame) -> None:
+def test_the_saving_is_that_of_the_schedule_replayed(
+    states: BookSnapshots, table: pd.DataFrame
+) -> None:
     row = row_of(table, "touch", "shares", "interval start", "equal", "sell")
     starts, p = states.sample(SESSION), float(row["exponent"])
     frame = frame_of(fitted_days(starts), "sell")
     straight = fit_impact(
-        frame.assign(trade_size=frame["trade_size"] ** p), "linear", test_fraction=0, n_intervals=13, session=SESSION
+        frame.assign(trade_size=frame["trade_size"] ** p),
+        "linear",
+        test_fraction=0,
+        n_intervals=13,
+        session=SESSION,
     ).curve
-    shares = allocate(PowerImpact(straight.parameters()["beta"], p, straight.half_spread), ORDER).shares
+    shares = allocate(
+        PowerImpact(straight.parameters()["beta"], p, straight.half_spread), ORDER
+    ).shares
     days = [starts.take(np.arange(13 * k, 13 * (k + 1))) for k in range(4)]
-    costs = {s.name: [replay(s, d, "sell").cost for d in days] for s in (Schedule(shares, "own"), twap(ORDER, 13))}
-    assert row["saving_in_%"] == pytest.approx(100 * (1 - sum(costs["own"][:3]) / sum(costs["TWAP"][:3])), rel=1e-6)
-    assert row["saving_out_%"] == pytest.approx(100 * (1 - costs["own"][3] / costs["TWAP"][3]), rel=1e-6)
+    costs = {
+        s.name: [replay(s, d, "sell").cost for d in days]
+        for s in (Schedule(shares, "own"), twap(ORDER, 13))
+    }
+    assert row["saving_in_%"] == pytest.approx(
+        100 * (1 - sum(costs["own"][:3]) / sum(costs["TWAP"][:3])), rel=1e-6
+    )
+    assert row["saving_out_%"] == pytest.approx(
+        100 * (1 - costs["own"][3] / costs["TWAP"][3]), rel=1e-6
+    )
 
 
 def test_missing_the_half_spread_fakes_a_lower_exponent(table: pd.DataFrame) -> None:
@@ -114,10 +154,13 @@ def test_missing_the_half_spread_fakes_a_lower_exponent(table: pd.DataFrame) -> 
 def test_books_that_are_all_alike_save_nothing(states: BookSnapshots) -> None:
     starts = SyntheticMarket(session=SESSION).books(3 * 13, 6, np.random.default_rng(1))
     alike = {
-        name: np.repeat(starts[name][:1], 39, axis=0) for name in ("bid_price", "bid_size", "ask_price", "ask_size")
+        name: np.repeat(starts[name][:1], 39, axis=0)
+        for name in ("bid_price", "bid_size", "ask_price", "ask_size")
     }
     same = dataclasses.replace(starts, **alike)
-    found = multiverse(same, total_shares=500.0, trade_sizes=SIZES[:3], ticks_per_interval=1, session=SESSION)
+    found = multiverse(
+        same, total_shares=500.0, trade_sizes=SIZES[:3], ticks_per_interval=1, session=SESSION
+    )
     assert found["saving_in_%"].abs().max() < 1e-6
     assert found["saving_out_%"].abs().max() < 1e-6
 

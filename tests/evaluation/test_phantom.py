@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Ladder, Order, Prior, Strategy, Twap, decompose_saving, null_savings
+from research_lib.evaluation import (
+    Ladder,
+    Order,
+    Prior,
+    Strategy,
+    Twap,
+    decompose_saving,
+    null_savings,
+)
 from research_lib.impact import LinearImpact
 from research_lib.market import BookSnapshots, Session, preset
 
@@ -34,7 +42,9 @@ def test_permuted_labels_save_nothing_on_frog(
     real_books: dict[str, BookSnapshots], real_ladders: dict[tuple[str, str], Ladder]
 ) -> None:
     prior = Prior.from_books(real_books["GOOG"], "buy", Session(390), "GOOG")
-    null = null_savings(real_ladders["FROG", "buy"], prior, 20_000, "buy", rng=np.random.default_rng(0), n_draws=40)
+    null = null_savings(
+        real_ladders["FROG", "buy"], prior, 20_000, "buy", rng=np.random.default_rng(0), n_draws=40
+    )
     assert np.all(null.savings.mean() <= 0), null.table
     assert (null.savings["TWAP"] == 0).all()
     assert null.table.loc["adaptive", "observed_%"] > 40
@@ -44,7 +54,9 @@ def test_trading_late_on_a_day_that_grows_cheaper_is_no_skill() -> None:
     n, rng = 78, np.random.default_rng(4)
     half_spread = np.linspace(0.10, 0.02, n) * np.exp(0.2 * rng.standard_normal(n))
     size = np.full((n, 1), 500.0)
-    books = BookSnapshots(np.arange(n), 100 - half_spread[:, None], size, 100 + half_spread[:, None], size)
+    books = BookSnapshots(
+        np.arange(n), 100 - half_spread[:, None], size, 100 + half_spread[:, None], size
+    )
     prior = Prior.from_books(books, "buy", SESSION, "the day itself")
     null = null_savings(books, prior, 3_000, "buy", rng=rng, n_draws=200)
     assert np.all(null.savings.mean() <= 3 * null.savings.std() / np.sqrt(200)), null.table
@@ -60,7 +72,9 @@ def test_noise_alone_claims_what_it_cannot_keep() -> None:
     size, step = 10.0, 0.01
     levels = 100 + step * np.arange(1, 41)
     ask, bid = np.tile(levels, (n, 1)), np.tile(200 - levels, (n, 1))
-    books = BookSnapshots(np.arange(n), bid, np.full(bid.shape, size), ask, np.full(ask.shape, size))
+    books = BookSnapshots(
+        np.arange(n), bid, np.full(bid.shape, size), ask, np.full(ask.shape, size)
+    )
     true = step / size / 2  # cost per share is beta x plus a constant, for whole levels
     noise = np.exp(0.3 * rng.standard_normal(n))
     raw, shrunk = (LinearImpact(true * noise**power, 0.0) for power in (1.0, 0.3))
@@ -75,8 +89,16 @@ def test_noise_alone_claims_what_it_cannot_keep() -> None:
 def test_an_order_too_large_to_compare_is_refused() -> None:
     market = preset("thin_stock", SESSION)
     prior = Prior.from_market(market, "buy", np.random.default_rng(0), n_days=2)
-    with pytest.raises(ValidationError, match=r"TWAP leaves .* shares unfilled; lower total_shares"):
-        null_savings(market.books(78, 5, np.random.default_rng(1)), prior, 1e6, "buy", rng=np.random.default_rng(2))
+    with pytest.raises(
+        ValidationError, match=r"TWAP leaves .* shares unfilled; lower total_shares"
+    ):
+        null_savings(
+            market.books(78, 5, np.random.default_rng(1)),
+            prior,
+            1e6,
+            "buy",
+            rng=np.random.default_rng(2),
+        )
 
 
 class _Cherry(Strategy):
@@ -93,7 +115,13 @@ def test_who_leaves_shares_unfilled_saves_nothing_that_is_known() -> None:
     prior = Prior.from_market(market, "buy", np.random.default_rng(0), n_days=2)
     day = market.books(78, 5, np.random.default_rng(1))
     null = null_savings(
-        day, prior, 6_000, "buy", rng=np.random.default_rng(2), n_draws=19, make=lambda _: [Twap(), _Cherry()]
+        day,
+        prior,
+        6_000,
+        "buy",
+        rng=np.random.default_rng(2),
+        n_draws=19,
+        make=lambda _: [Twap(), _Cherry()],
     )
     assert null.savings["cherry"].isna().all()
     assert null.table.loc["cherry"].isna().all()
@@ -114,7 +142,9 @@ def test_days_and_generators_of_another_kind_are_refused() -> None:
     market = preset("thin_stock", SESSION)
     prior = Prior.from_market(market, "buy", np.random.default_rng(0), n_days=2)
     two_days, rng = market.books(156, 5, np.random.default_rng(1)), np.random.default_rng(2)
-    with pytest.raises(ValidationError, match=r"the prior has 78 intervals for 156; .* one day at a time"):
+    with pytest.raises(
+        ValidationError, match=r"the prior has 78 intervals for 156; .* one day at a time"
+    ):
         null_savings(two_days, prior, 600, "buy", rng=rng)
     with pytest.raises(ValidationError, match="rng must be a numpy Generator, got 0"):
         null_savings(two_days, prior, 600, "buy", rng=0)  # type: ignore[arg-type]

@@ -40,7 +40,9 @@ def test_each_day_is_evaluated_on_what_was_fitted_before_it() -> None:
     assert len(done) == 2 * 3 * 6  # sides x days x (5 strategies and the bound)
     days = [str(day) for day in books.days(SESSION)]
     vwap = [one for one in done if one.name == "VWAP" and one.side == "buy"]
-    assert [one.fitted_on for one in vwap] == [f"{days[d - 2]} to {days[d - 1]} ({BY_DEPTH})" for d in (2, 3, 4)]
+    assert [one.fitted_on for one in vwap] == [
+        f"{days[d - 2]} to {days[d - 1]} ({BY_DEPTH})" for d in (2, 3, 4)
+    ]
     assert [str(SESSION.days(one.time[:1])[0]) for one in vwap] == days[2:]
 
 
@@ -51,8 +53,13 @@ def test_later_days_change_nothing_before_them() -> None:
     mixed = {name: np.where(later[:, None], other[name], books[name]) for name in fields}
     assert books.trades is not None
     doubled = np.where(books.trades.time >= books.time[4 * 39], 50.0, 1.0) * books.trades.size
-    changed = dataclasses.replace(books, trades=dataclasses.replace(books.trades, size=doubled), **mixed)
-    one, two = (walk_forward(known_before(each, SESSION, first=2), SESSION, sizes=[5_000]) for each in (books, changed))
+    changed = dataclasses.replace(
+        books, trades=dataclasses.replace(books.trades, size=doubled), **mixed
+    )
+    one, two = (
+        walk_forward(known_before(each, SESSION, first=2), SESSION, sizes=[5_000])
+        for each in (books, changed)
+    )
     earlier = [k for k, done in enumerate(one) if done.time[0] < books.time[4 * 39]]
     assert len(earlier) == 24
     for k in earlier:
@@ -61,8 +68,17 @@ def test_later_days_change_nothing_before_them() -> None:
 
 
 def test_windows_sizes_sides_and_caps_are_all_run() -> None:
-    priors = {side: Prior.from_books(_books(3, 1), side, SESSION, "3 days") for side in ("buy", "sell")}
-    done = evaluate(_books(1), SESSION, priors, sizes=[1_000, 4_000], windows=[(0, 20), (10, 39)], max_shares=400)
+    priors = {
+        side: Prior.from_books(_books(3, 1), side, SESSION, "3 days") for side in ("buy", "sell")
+    }
+    done = evaluate(
+        _books(1),
+        SESSION,
+        priors,
+        sizes=[1_000, 4_000],
+        windows=[(0, 20), (10, 39)],
+        max_shares=400,
+    )
     assert len(done) == 2 * 2 * 2 * 6
     assert {len(one.filled) for one in done} == {20, 29}
     assert max(one.filled.max() for one in done) <= 400 + 1e-9
@@ -75,7 +91,9 @@ def test_volume_is_that_of_signed_trades_where_there_are_any() -> None:
     signed = Prior.from_books(books, "buy", SESSION, "2 days")
     assert signed.source == f"2 days ({BY_TRADES})"
     assert signed.volume.mean() == pytest.approx(books.trades.size.sum() / 2 / 39, rel=0.05)
-    unsigned = Prior.from_books(dataclasses.replace(books, trades=auction), "buy", SESSION, "2 days")
+    unsigned = Prior.from_books(
+        dataclasses.replace(books, trades=auction), "buy", SESSION, "2 days"
+    )
     assert unsigned.volume == pytest.approx(signed.volume)
     shown = Prior.from_books(dataclasses.replace(books, trades=None), "buy", SESSION, "2 days")
     assert shown.source == f"2 days ({BY_DEPTH})"
@@ -89,7 +107,9 @@ def test_the_expected_curve_of_one_book_repeated_is_that_book() -> None:
     curve = expected_curve([Ladder.of(books, "buy")], LiquidityProfile.flat(n))
     assert curve.half_spread == pytest.approx(np.ones(n))
     for shares in np.cumsum(curve.depth[0])[[2, 9, 17, 24]]:
-        assert curve.cost(shares) == pytest.approx(np.full(n, walk_book(ask[0] - 100, size[0], shares)[0] * shares))
+        assert curve.cost(shares) == pytest.approx(
+            np.full(n, walk_book(ask[0] - 100, size[0], shares)[0] * shares)
+        )
 
 
 def test_the_expected_curve_gets_the_profiles_shape() -> None:
@@ -97,7 +117,9 @@ def test_the_expected_curve_gets_the_profiles_shape() -> None:
     profile = LiquidityProfile.from_ladders(days, "4 days")
     shaped, flat = expected_curve(days, profile), expected_curve(days, LiquidityProfile.flat(39))
     stretched = profile.spread * profile.depth * shaped.take([0]).cost(50.0 * profile.depth[0])
-    assert shaped.cost(50.0 * profile.depth) == pytest.approx(stretched / (profile.spread[0] * profile.depth[0]))
+    assert shaped.cost(50.0 * profile.depth) == pytest.approx(
+        stretched / (profile.spread[0] * profile.depth[0])
+    )
     cost = flat.cost(50.0)
     # The same book 39 times; its sum over levels may be taken in another order from row to row.
     assert cost == pytest.approx(np.full(39, cost[0]), rel=1e-14)
@@ -130,7 +152,10 @@ def test_a_prior_serves_its_days_and_may_bring_a_fitted_curve() -> None:
 
 def test_strategies_name_their_source() -> None:
     prior = Prior.from_books(_books(3), "buy", SESSION, "3 days")
-    named = {one.name: one.fitted_on for one in standard_strategies(prior, risk_aversion=1e-6, price=30.0)}
+    named = {
+        one.name: one.fitted_on
+        for one in standard_strategies(prior, risk_aversion=1e-6, price=30.0)
+    }
     assert named.pop("TWAP") == "nothing"
     assert set(named) == {"VWAP", "POV", "static optimal", "adaptive", "risk-averse adaptive"}
     assert set(named.values()) == {prior.source}
@@ -149,7 +174,9 @@ def test_sizes_that_are_no_orders_are_refused(sizes: object) -> None:
         walk_forward(known_before(_books(2), SESSION), SESSION, sizes=sizes)
 
 
-@pytest.mark.parametrize("windows", [[], [(10, 5)], [(0, 40)], [(-1, 5)], [(1, 2, 3)], [5], 5, [("a", "b")]])
+@pytest.mark.parametrize(
+    "windows", [[], [(10, 5)], [(0, 40)], [(-1, 5)], [(1, 2, 3)], [5], 5, [("a", "b")]]
+)
 def test_windows_outside_the_day_are_refused(windows: object) -> None:
     with pytest.raises(ValidationError, match="windows must be"):
         walk_forward(known_before(_books(2), SESSION), SESSION, sizes=[100], windows=windows)

@@ -14,7 +14,13 @@ import pytest
 from research_lib.errors import ValidationError
 from research_lib.evaluation import Ladder, replay
 from research_lib.execution import Schedule, twap
-from research_lib.market import BookSnapshots, Session, SyntheticMarket, after_own_trades, read_mbp10
+from research_lib.market import (
+    BookSnapshots,
+    Session,
+    SyntheticMarket,
+    after_own_trades,
+    read_mbp10,
+)
 
 
 def _books(ask_size: list[float]) -> BookSnapshots:
@@ -22,7 +28,11 @@ def _books(ask_size: list[float]) -> BookSnapshots:
     n = len(ask_size)
     size = np.repeat(np.array(ask_size)[:, None] / 2, 2, axis=1)
     return BookSnapshots(
-        np.arange(n), np.tile([99.0, 98.0], (n, 1)), np.full((n, 2), 50.0), np.tile([101.0, 103.0], (n, 1)), size
+        np.arange(n),
+        np.tile([99.0, 98.0], (n, 1)),
+        np.full((n, 2), 50.0),
+        np.tile([101.0, 103.0], (n, 1)),
+        size,
     )
 
 
@@ -53,7 +63,9 @@ def test_an_interval_without_a_book_fills_nothing() -> None:
 
 def test_sell_mirrors_buy() -> None:
     books = _books([40, 40])
-    mirrored = BookSnapshots(books.time, 200 - books.ask_price, books.ask_size, 200 - books.bid_price, books.bid_size)
+    mirrored = BookSnapshots(
+        books.time, 200 - books.ask_price, books.ask_size, 200 - books.bid_price, books.bid_size
+    )
     schedule = Schedule(np.array([10.0, 30.0]), "s")
     assert replay(schedule, mirrored, "sell").cost == replay(schedule, books, "buy").cost
 
@@ -83,7 +95,9 @@ def test_books_and_schedule_must_have_one_length() -> None:
 
 @pytest.mark.parametrize("shares", [[1.0, np.nan], [1.0, -5.0], [[1.0]]])
 def test_impossible_schedules_are_refused(shares: list[float]) -> None:
-    with pytest.raises(ValidationError, match=r"scheduled shares must be \(n,\), finite and at least 0"):
+    with pytest.raises(
+        ValidationError, match=r"scheduled shares must be \(n,\), finite and at least 0"
+    ):
         Schedule(np.array(shares), "s")
     with pytest.raises(ValidationError, match="schedule must be a Schedule, got list"):
         replay(shares, _books([20, 20]), "buy")  # type: ignore[arg-type]
@@ -91,9 +105,14 @@ def test_impossible_schedules_are_refused(shares: list[float]) -> None:
 
 def test_sell_mirrors_buy_in_every_figure() -> None:
     books = SyntheticMarket(session=Session(13)).books(13, 5, np.random.default_rng(1))
-    mirrored = BookSnapshots(books.time, 400 - books.ask_price, books.ask_size, 400 - books.bid_price, books.bid_size)
+    mirrored = BookSnapshots(
+        books.time, 400 - books.ask_price, books.ask_size, 400 - books.bid_price, books.bid_size
+    )
     schedule = Schedule(np.linspace(0, 3000, 13), "s")
-    buy, sell = replay(schedule, books, "buy", refill=0.3), replay(schedule, mirrored, "sell", refill=0.3)
+    buy, sell = (
+        replay(schedule, books, "buy", refill=0.3),
+        replay(schedule, mirrored, "sell", refill=0.3),
+    )
     assert sell.filled == pytest.approx(buy.filled, abs=1e-9)
     for name in ("cost", "spread_cost", "touch_cost", "arrival_cost", "opportunity_cost"):
         assert sell[name] == pytest.approx(buy[name], abs=1e-8)
@@ -101,9 +120,13 @@ def test_sell_mirrors_buy_in_every_figure() -> None:
 
 def test_scaling_prices_keeps_bps() -> None:
     books = SyntheticMarket(session=Session(13)).books(13, 5, np.random.default_rng(2))
-    dear = dataclasses.replace(books, bid_price=7.3 * books.bid_price, ask_price=7.3 * books.ask_price)
+    dear = dataclasses.replace(
+        books, bid_price=7.3 * books.bid_price, ask_price=7.3 * books.ask_price
+    )
     schedule = twap(4000, 13)
-    assert replay(schedule, dear, "sell").cost_bps == pytest.approx(replay(schedule, books, "sell").cost_bps, rel=1e-9)
+    assert replay(schedule, dear, "sell").cost_bps == pytest.approx(
+        replay(schedule, books, "sell").cost_bps, rel=1e-9
+    )
 
 
 def test_an_empty_best_level_does_not_hide_the_book_behind_it() -> None:
@@ -117,7 +140,9 @@ def test_an_empty_best_level_does_not_hide_the_book_behind_it() -> None:
 
 def test_unordered_levels_are_walked_away_from_the_mid() -> None:
     books = _books([40, 40])
-    swapped = dataclasses.replace(books, ask_price=books.ask_price[:, ::-1], ask_size=books.ask_size[:, ::-1])
+    swapped = dataclasses.replace(
+        books, ask_price=books.ask_price[:, ::-1], ask_size=books.ask_size[:, ::-1]
+    )
     schedule = Schedule(np.array([30.0, 10.0]), "s")
     assert replay(schedule, swapped, "buy").cost == replay(schedule, books, "buy").cost
 
@@ -146,7 +171,12 @@ def test_timing_risk_is_that_of_the_shares_still_held() -> None:
 
 
 def test_a_cap_holds_for_carried_shares_too() -> None:
-    done = replay(Schedule(np.array([50.0, 0.0, 0.0]), "s"), _books([80, 80, 80]), "buy", max_shares=[20, 5, 20])
+    done = replay(
+        Schedule(np.array([50.0, 0.0, 0.0]), "s"),
+        _books([80, 80, 80]),
+        "buy",
+        max_shares=[20, 5, 20],
+    )
     assert done.filled.tolist() == [20, 5, 20]
     assert done.unfilled == 5.0
 
@@ -155,7 +185,10 @@ def test_a_cap_holds_for_carried_shares_too() -> None:
 def test_full_refill_equals_independent_books(anchor: str) -> None:
     books = SyntheticMarket(session=Session(26)).books(26, 6, np.random.default_rng(4))
     schedule = twap(20_000, 26)
-    assert replay(schedule, books, "buy", refill=1.0, anchor=anchor).cost == replay(schedule, books, "buy").cost
+    assert (
+        replay(schedule, books, "buy", refill=1.0, anchor=anchor).cost
+        == replay(schedule, books, "buy").cost
+    )
 
 
 @pytest.mark.parametrize("anchor", ["price", "level"])
@@ -174,7 +207,10 @@ def test_depleted_books_are_those_of_after_own_trades(anchor: str, refill: float
 
 def test_cost_does_not_fall_as_books_refill_slower() -> None:
     books = SyntheticMarket(session=Session(26)).books(26, 6, np.random.default_rng(6))
-    costs = [replay(twap(9_000, 26), books, "buy", refill=rho, anchor="level").cost for rho in (1, 0.8, 0.5, 0.2)]
+    costs = [
+        replay(twap(9_000, 26), books, "buy", refill=rho, anchor="level").cost
+        for rho in (1, 0.8, 0.5, 0.2)
+    ]
     assert np.all(np.diff(costs) > 0)
 
 
@@ -192,14 +228,20 @@ def test_slices_and_latency_walk_the_books_of_their_own_times() -> None:
     seconds = np.array([0, 20, 45, 61, 100])
     asks = 101.0 + np.arange(5.0)
     states = BookSnapshots(
-        opens + seconds * 10**9, np.full((5, 1), 99.0), np.full((5, 1), 10.0), asks[:, None], np.full((5, 1), 10.0)
+        opens + seconds * 10**9,
+        np.full((5, 1), 99.0),
+        np.full((5, 1), 10.0),
+        asks[:, None],
+        np.full((5, 1), 10.0),
     )
     whole = replay(Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session)
     assert whole.fills["price"].tolist() == [101.0, 103.0]  # shown at 0 and 60 seconds
     halves = replay(Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session, slices=2)
     assert halves.fills["price"].tolist() == [101.0, 102.0, 103.0, 104.0]  # at 0, 30, 60, 90
     assert halves.filled.tolist() == [1.0, 1.0, 2.0, 2.0]
-    late = replay(Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session, latency_seconds=20)
+    late = replay(
+        Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session, latency_seconds=20
+    )
     assert late.fills["price"].tolist() == [102.0, 104.0]  # at 20 and 80
     assert late.time.tolist() == [opens + 20 * 10**9, opens + 80 * 10**9]
 
@@ -236,11 +278,18 @@ def test_shares_between_premiums_by_hand() -> None:
 
 def test_sampled_books_have_no_states_to_be_late_on() -> None:
     session = Session(13)
-    sampled = SyntheticMarket(session=session).books(13, 5, np.random.default_rng(3)).sample(session)
+    sampled = (
+        SyntheticMarket(session=session).books(13, 5, np.random.default_rng(3)).sample(session)
+    )
     for finer in ({"latency_seconds": 1.0}, {"slices": 2}):
-        with pytest.raises(ValidationError, match="latency and slices need the states within each interval"):
+        with pytest.raises(
+            ValidationError, match="latency and slices need the states within each interval"
+        ):
             replay(twap(100, 13), sampled, "buy", session=session, **finer)  # type: ignore[arg-type]
-    assert replay(twap(100, 13), sampled, "buy", session=session).cost == replay(twap(100, 13), sampled, "buy").cost
+    assert (
+        replay(twap(100, 13), sampled, "buy", session=session).cost
+        == replay(twap(100, 13), sampled, "buy").cost
+    )
 
 
 def test_states_of_two_days_are_not_one_order() -> None:

@@ -26,7 +26,9 @@ def _fills(*rows: tuple[float, float]) -> pd.DataFrame:
 
 def test_by_hand() -> None:
     """1,000 to buy at 50: 800 filled at 50.2 to 50.6 after arriving at 50.2, 200 left at 51."""
-    done = implementation_shortfall(_fills((500, 50.3), (300, 50.6)), side="buy", total_shares=1000, fees=4.0, **PRICES)
+    done = implementation_shortfall(
+        _fills((500, 50.3), (300, 50.6)), side="buy", total_shares=1000, fees=4.0, **PRICES
+    )
     assert done.delay == pytest.approx(0.2 * 800)
     assert done.trading == pytest.approx(0.1 * 500 + 0.4 * 300)
     assert done.opportunity == pytest.approx(1.0 * 200)
@@ -43,7 +45,11 @@ def test_by_hand() -> None:
     side=st.sampled_from(["buy", "sell"]),
 )
 def test_the_parts_are_paper_less_real(
-    fills: list[tuple[float, float]], rest: float, prices: tuple[float, float, float], fees: float, side: str
+    fills: list[tuple[float, float]],
+    rest: float,
+    prices: tuple[float, float, float],
+    fees: float,
+    side: str,
 ) -> None:
     frame = _fills(*fills)
     filled = sum(shares for shares, _ in fills)
@@ -57,7 +63,9 @@ def test_the_parts_are_paper_less_real(
     real = sign * sum(shares * (closing - paid) for shares, paid in fills) - fees
     scale = (filled + rest) * max(*prices, *[paid for _, paid in fills])
     assert done.total == pytest.approx(paper - real, abs=1e-9 * max(1.0, scale))
-    assert done.total == pytest.approx(done.delay + done.trading + done.opportunity + done.fees, abs=1e-9)
+    assert done.total == pytest.approx(
+        done.delay + done.trading + done.opportunity + done.fees, abs=1e-9
+    )
     assert done.filled + done.unfilled == pytest.approx(done.total_shares, rel=1e-12)
 
 
@@ -76,14 +84,18 @@ def test_nothing_filled_is_all_opportunity() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValidationError, match="1,200 shares are filled of an order of 1,000; give the whole order"):
+    with pytest.raises(
+        ValidationError, match="1,200 shares are filled of an order of 1,000; give the whole order"
+    ):
         implementation_shortfall(_fills((1200, 50.0)), side="buy", total_shares=1000, **PRICES)
     with pytest.raises(ValidationError, match="column price must be above 0: 1 of 1 rows"):
         implementation_shortfall(_fills((10, -1.0)), side="buy", total_shares=1000, **PRICES)
     with pytest.raises(ValidationError, match='side must be "buy" or "sell"'):
         implementation_shortfall(_fills((10, 1.0)), side="long", total_shares=1000, **PRICES)
     with pytest.raises(ValidationError, match="fills lacks column price"):
-        implementation_shortfall(pd.DataFrame({"shares": [1.0]}), side="buy", total_shares=1000, **PRICES)
+        implementation_shortfall(
+            pd.DataFrame({"shares": [1.0]}), side="buy", total_shares=1000, **PRICES
+        )
 
 
 def test_vwap_slippage_by_hand() -> None:

@@ -41,7 +41,16 @@ from research_lib.impact import LinearImpact
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, preset
 
 HALF_HOURS = Session(39)
-NAMES = ["TWAP", "VWAP", "POV", "static optimal", "adaptive", "risk-averse adaptive", "today", "rolling"]
+NAMES = [
+    "TWAP",
+    "VWAP",
+    "POV",
+    "static optimal",
+    "adaptive",
+    "risk-averse adaptive",
+    "today",
+    "rolling",
+]
 
 
 def _day(seed: int, n_levels: int = 6) -> BookSnapshots:
@@ -50,7 +59,9 @@ def _day(seed: int, n_levels: int = 6) -> BookSnapshots:
 
 @pytest.fixture(scope="module")
 def strategies() -> dict[str, Strategy]:
-    prior = Prior.from_market(preset("wide_spread_stock", HALF_HOURS), "buy", np.random.default_rng(0))
+    prior = Prior.from_market(
+        preset("wide_spread_stock", HALF_HOURS), "buy", np.random.default_rng(0)
+    )
     made = standard_strategies(prior, risk_aversion=1e-5, price=30.0)
     made.append(Adaptive(TodayShape(), "nothing", "today"))
     made.append(Adaptive(PriorShape(prior.profile), prior.source, "rolling", rolling(5)))
@@ -68,7 +79,9 @@ class _StepByStep(Strategy):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("refill", "by_level", "cap"), [(1.0, False, None), (0.3, False, 700.0), (0.3, True, 400.0)])
+@pytest.mark.parametrize(
+    ("refill", "by_level", "cap"), [(1.0, False, None), (0.3, False, 700.0), (0.3, True, 400.0)]
+)
 def test_the_compiled_loop_decides_as_the_interface(
     strategies: dict[str, Strategy], name: str, refill: float, by_level: bool, cap: float | None
 ) -> None:
@@ -88,13 +101,17 @@ def test_the_compiled_loop_decides_as_the_interface(
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("t", [1, 11, 38])
 @pytest.mark.parametrize("refill", [1.0, 0.5])
-def test_no_decision_depends_on_the_future(strategies: dict[str, Strategy], name: str, t: int, refill: float) -> None:
+def test_no_decision_depends_on_the_future(
+    strategies: dict[str, Strategy], name: str, t: int, refill: float
+) -> None:
     books, other = _day(3), _day(4)
     later = np.arange(39) >= t
     fields = ("bid_price", "bid_size", "ask_price", "ask_size")
     mixed = {field: np.where(later[:, None], 3 * other[field], books[field]) for field in fields}
     changed = dataclasses.replace(books, **mixed)
-    one, two = (run(strategies[name], day, 12_000, "buy", refill=refill) for day in (books, changed))
+    one, two = (
+        run(strategies[name], day, 12_000, "buy", refill=refill) for day in (books, changed)
+    )
     assert np.array_equal(one.filled[:t], two.filled[:t])
     assert one.cost_by_interval[:t].tolist() == two.cost_by_interval[:t].tolist()
     assert not np.array_equal(one.cost_by_interval, two.cost_by_interval)
@@ -121,17 +138,29 @@ def test_orders_are_conserved_capped_and_completed(
 @pytest.mark.parametrize("name", NAMES)
 def test_selling_mirrors_buying(strategies: dict[str, Strategy], name: str) -> None:
     books = _day(5)
-    mirrored = BookSnapshots(books.time, 100 - books.ask_price, books.ask_size, 100 - books.bid_price, books.bid_size)
-    buy, sell = run(strategies[name], books, 12_000, "buy"), run(strategies[name], mirrored, 12_000, "sell")
+    mirrored = BookSnapshots(
+        books.time, 100 - books.ask_price, books.ask_size, 100 - books.bid_price, books.bid_size
+    )
+    buy, sell = (
+        run(strategies[name], books, 12_000, "buy"),
+        run(strategies[name], mirrored, 12_000, "sell"),
+    )
     assert sell.filled == pytest.approx(buy.filled, abs=1e-6)
     assert sell.cost == pytest.approx(buy.cost, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "risk-averse adaptive"])
-def test_decisions_do_not_depend_on_the_currency(strategies: dict[str, Strategy], name: str) -> None:
+def test_decisions_do_not_depend_on_the_currency(
+    strategies: dict[str, Strategy], name: str
+) -> None:
     books = _day(6)
-    dear = dataclasses.replace(books, bid_price=7.3 * books.bid_price, ask_price=7.3 * books.ask_price)
-    one, other = run(strategies[name], books, 12_000, "buy"), run(strategies[name], dear, 12_000, "buy")
+    dear = dataclasses.replace(
+        books, bid_price=7.3 * books.bid_price, ask_price=7.3 * books.ask_price
+    )
+    one, other = (
+        run(strategies[name], books, 12_000, "buy"),
+        run(strategies[name], dear, 12_000, "buy"),
+    )
     assert other.filled == pytest.approx(one.filled, abs=1e-6)
     assert other.cost_bps == pytest.approx(one.cost_bps, rel=1e-9)
 
@@ -141,19 +170,27 @@ def test_the_adaptive_decision_is_the_exact_multipliers() -> None:
     market = preset("thin_stock", HALF_HOURS)
     profile = LiquidityProfile.from_market(market, "itself")
     ladder = Ladder.of(_day(7), "buy")
-    done = run(Adaptive(PriorShape(profile), "itself", weights=rolling(8), caution=0.0), ladder, 12_000, "buy")
+    done = run(
+        Adaptive(PriorShape(profile), "itself", weights=rolling(8), caution=0.0),
+        ladder,
+        12_000,
+        "buy",
+    )
     remaining = 12_000.0
     for t in range(38):
         known = range(max(0, t - 7), t + 1)
         price = np.concatenate([ladder.premium[k] / profile.spread[k] for k in known])
         shares = np.concatenate([ladder.size[k] / profile.depth[k] for k in known]) / len(known)
-        prices = np.concatenate([np.outer(profile.spread[t + 1 :], price).ravel(), ladder.premium[t]])
+        prices = np.concatenate(
+            [np.outer(profile.spread[t + 1 :], price).ravel(), ladder.premium[t]]
+        )
         sizes = np.concatenate([np.outer(profile.depth[t + 1 :], shares).ravel(), ladder.size[t]])
         order = np.argsort(prices, kind="stable")
         multiplier = prices[order][np.searchsorted(np.cumsum(sizes[order]), remaining)]
         # Bins round prices up by half a per cent each: of the seen book, of the book to come, of the multiplier.
         least, most = (
-            ladder.size[t][ladder.premium[t] <= multiplier * factor].sum() for factor in (1 - 1e-9, 1.005**3 + 1e-9)
+            ladder.size[t][ladder.premium[t] <= multiplier * factor].sum()
+            for factor in (1 - 1e-9, 1.005**3 + 1e-9)
         )
         assert min(least, remaining) - 1e-6 <= done.filled[t] <= min(most, remaining) + 1e-6
         remaining -= done.filled[t]
@@ -163,15 +200,23 @@ def test_the_adaptive_decision_is_the_exact_multipliers() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["buy", "sell"])
 @pytest.mark.parametrize(
-    ("name", "other", "preset_name"), [("FROG", "GOOG", "wide_spread_stock"), ("GOOG", "FROG", "thin_stock")]
+    ("name", "other", "preset_name"),
+    [("FROG", "GOOG", "wide_spread_stock"), ("GOOG", "FROG", "thin_stock")],
 )
 @pytest.mark.parametrize("shape", ["other stock", "preset of the other", "generic market"])
 def test_adaptive_saves_two_fifths_and_three_quarters_of_the_attainable_on_real_days(
-    real_ladders: dict[tuple[str, str], Ladder], name: str, other: str, preset_name: str, side: str, shape: str
+    real_ladders: dict[tuple[str, str], Ladder],
+    name: str,
+    other: str,
+    preset_name: str,
+    side: str,
+    shape: str,
 ) -> None:
     profile = {
         "other stock": lambda: LiquidityProfile.from_ladders([real_ladders[other, side]], other),
-        "preset of the other": lambda: LiquidityProfile.from_market(preset(preset_name), preset_name),
+        "preset of the other": lambda: LiquidityProfile.from_market(
+            preset(preset_name), preset_name
+        ),
         "generic market": lambda: LiquidityProfile.from_market(SyntheticMarket(), "defaults"),
     }[shape]()
     ladder = real_ladders[name, side]
@@ -183,23 +228,37 @@ def test_adaptive_saves_two_fifths_and_three_quarters_of_the_attainable_on_real_
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
-@pytest.mark.parametrize(("name", "size"), [("thin_stock", 2e4), ("wide_spread_stock", 2e4), ("deep_stock", 2e7)])
-def test_adaptive_saves_on_every_preset_with_the_shape_of_earlier_days(name: str, size: float, side: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "size"), [("thin_stock", 2e4), ("wide_spread_stock", 2e4), ("deep_stock", 2e7)]
+)
+def test_adaptive_saves_on_every_preset_with_the_shape_of_earlier_days(
+    name: str, size: float, side: str
+) -> None:
     days = Ladder.of(preset(name).books(390 * 8, 10, np.random.default_rng(11)), side).by_day(390)
     profile = LiquidityProfile.from_ladders(days[:5], "days 1 to 5")
     for day in days[5:]:
-        ruler, done = (run(one, day, size, side) for one in (Twap(), Adaptive(TiltedShape(profile), "days 1 to 5")))
+        ruler, done = (
+            run(one, day, size, side)
+            for one in (Twap(), Adaptive(TiltedShape(profile), "days 1 to 5"))
+        )
         assert done.unfilled <= 1e-6 * size
         assert done.cost_per_share < ruler.cost_per_share
 
 
 @pytest.mark.slow
-def test_risk_aversion_buys_less_timing_risk_at_a_higher_cost(real_ladders: dict[tuple[str, str], Ladder]) -> None:
+def test_risk_aversion_buys_less_timing_risk_at_a_higher_cost(
+    real_ladders: dict[tuple[str, str], Ladder],
+) -> None:
     ladder = real_ladders["FROG", "buy"]
     profile = LiquidityProfile.from_ladders([real_ladders["GOOG", "buy"]], "GOOG")
     sigma = mid_volatility([ladder])
     done = [run(Adaptive(TiltedShape(profile), "GOOG"), ladder, 20_000, "buy")] + [
-        run(Adaptive(TiltedShape(profile), "GOOG", risk_aversion=a, volatility=sigma), ladder, 20_000, "buy")
+        run(
+            Adaptive(TiltedShape(profile), "GOOG", risk_aversion=a, volatility=sigma),
+            ladder,
+            20_000,
+            "buy",
+        )
         for a in (1e-5, 1e-4, 1e-3)
     ]
     assert np.all(np.diff([one.timing_risk(sigma) for one in done]) < 0)
@@ -210,7 +269,11 @@ def test_without_variation_or_shape_adaptive_costs_what_twap_does() -> None:
     """One and the same book all day: every schedule that stays within the touch pays the half-spread."""
     n = 20
     books = BookSnapshots(
-        np.arange(n), np.full((n, 1), 99.0), np.full((n, 1), 500.0), np.full((n, 1), 101.0), np.full((n, 1), 500.0)
+        np.arange(n),
+        np.full((n, 1), 99.0),
+        np.full((n, 1), 500.0),
+        np.full((n, 1), 101.0),
+        np.full((n, 1), 500.0),
     )
     done: list[Execution] = [
         run(one, books, 4_000, "buy")
@@ -222,7 +285,15 @@ def test_without_variation_or_shape_adaptive_costs_what_twap_does() -> None:
 
 def test_static_optimal_is_the_allocation_of_the_orders_own_intervals() -> None:
     prior = Prior.from_market(preset("thin_stock", HALF_HOURS), "buy", np.random.default_rng(0))
-    done = run(StaticOptimal(prior.curve, prior.source), _day(8), 5_000, "buy", start=5, stop=25, max_shares=600)
+    done = run(
+        StaticOptimal(prior.curve, prior.source),
+        _day(8),
+        5_000,
+        "buy",
+        start=5,
+        stop=25,
+        max_shares=600,
+    )
     expected = allocate(prior.curve.take(np.arange(5, 25)), 5_000, max_shares=600).shares
     assert done.shares == pytest.approx(expected, abs=1e-6)
 
@@ -232,7 +303,9 @@ def test_a_latency_costs_the_strategy_that_looks_at_the_book() -> None:
     profile = LiquidityProfile.from_market(preset("thin_stock", HALF_HOURS), "itself")
     strategy = Adaptive(TiltedShape(profile), "itself")
     now = sum(run(strategy, _day(seed), 9_000, "buy").cost for seed in range(5))
-    late = sum(run(strategy, _day(seed), 9_000, "buy", shown=_day(seed + 50)).cost for seed in range(5))
+    late = sum(
+        run(strategy, _day(seed), 9_000, "buy", shown=_day(seed + 50)).cost for seed in range(5)
+    )
     assert late > 1.1 * now
 
 
@@ -243,7 +316,9 @@ def test_what_cannot_be_run_is_refused() -> None:
         run(Twap(), _day(0), 100, "buy", shown=_day(0).take(np.arange(12)))
     with pytest.raises(ValidationError, match="risk_aversion without volatility"):
         Adaptive(TodayShape(), "nothing", risk_aversion=1.0)
-    with pytest.raises(ValidationError, match="has 20 intervals, the day has 39; measure it in the same session"):
+    with pytest.raises(
+        ValidationError, match="has 20 intervals, the day has 39; measure it in the same session"
+    ):
         run(Adaptive(PriorShape(LiquidityProfile.flat(20)), ""), _day(0), 100, "buy")
 
 
@@ -287,12 +362,17 @@ def test_a_schedule_of_another_length_than_the_order_is_refused() -> None:
         run(_Long(), _day(0), 390, "buy", stop=20)
 
 
-def test_adaptive_sends_nothing_to_a_book_without_two_sides(strategies: dict[str, Strategy]) -> None:
+def test_adaptive_sends_nothing_to_a_book_without_two_sides(
+    strategies: dict[str, Strategy],
+) -> None:
     """Seen without a bid and traded a second later with one: by the interface and by the compiled loop."""
     later, blind = _day(1), [0, 4, 5, 20]
     bid_size = later.bid_size.copy()
     bid_size[blind] = 0.0
-    ladder, seen = Ladder.of(later, "buy"), Ladder.of(dataclasses.replace(later, bid_size=bid_size), "buy")
+    ladder, seen = (
+        Ladder.of(later, "buy"),
+        Ladder.of(dataclasses.replace(later, bid_size=bid_size), "buy"),
+    )
     assert np.flatnonzero(~np.isfinite(seen.mid)).tolist() == blind
     for name in ("adaptive", "risk-averse adaptive", "today"):
         filled, stepped = (
@@ -318,7 +398,9 @@ def test_a_strategy_can_neither_look_ahead_nor_write_to_the_books() -> None:
 
 @pytest.mark.parametrize("answer", [np.nan, np.inf, None, "ten", [1.0, 2.0]])
 def test_decisions_that_are_no_number_are_refused(answer: object) -> None:
-    with pytest.raises(ValidationError, match="shares that answers decides on in interval 3 must be a number"):
+    with pytest.raises(
+        ValidationError, match="shares that answers decides on in interval 3 must be a number"
+    ):
         run(_Answers(answer), _day(0), 100, "buy", start=3)
 
 

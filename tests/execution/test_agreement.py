@@ -50,7 +50,9 @@ class Case:
         )  # fmt: skip
 
 
-def curve_of(family: str, n: int, child: float, price: float, spread: float, rng: np.random.Generator) -> ImpactCurve:
+def curve_of(
+    family: str, n: int, child: float, price: float, spread: float, rng: np.random.Generator
+) -> ImpactCurve:
     """A random curve whose child of the average size costs about `price` a share beyond the touch."""
 
     def coefficient(power: float) -> np.ndarray:
@@ -61,23 +63,33 @@ def curve_of(family: str, n: int, child: float, price: float, spread: float, rng
     if family == "linear":
         return LinearImpact(coefficient(1) * free, half_spread)
     if family == "quadratic":
-        return QuadraticImpact(coefficient(2) * free, coefficient(1) * (rng.random(n) < 0.7), half_spread)
+        return QuadraticImpact(
+            coefficient(2) * free, coefficient(1) * (rng.random(n) < 0.7), half_spread
+        )
     if family == "power":
         exponent = rng.choice([0.5, 0.6, 1.0, 1.3, 2.0], n)
         return PowerImpact(coefficient(exponent), exponent, half_spread)
     if family == "almgren":
         return AlmgrenImpact(coefficient(0.6), coefficient(1), half_spread)
     if family == "mixture":
-        parts = [curve_of(kind, n, child, price, spread, rng) for kind in ("linear", "ticks", "almgren")]
+        parts = [
+            curve_of(kind, n, child, price, spread, rng) for kind in ("linear", "ticks", "almgren")
+        ]
         return CompositeImpact(parts)
     depth = child * rng.uniform(0.2, 2, (n, 5)) * (rng.random((n, 5)) < 0.9)
     steps = rng.integers(0, 3, (n, 5)) * 0.1 if family == "ticks" else rng.uniform(0, 0.3, (n, 5))
-    return PiecewiseLinearImpact(depth * max(1.0, 1.5 * n * child / depth.sum()), price * steps.cumsum(1), half_spread)
+    return PiecewiseLinearImpact(
+        depth * max(1.0, 1.5 * n * child / depth.sum()), price * steps.cumsum(1), half_spread
+    )
 
 
 def case_of(family: str, seed: int, spread: float) -> Case:
     rng = np.random.default_rng(seed)
-    n, shares, price = int(rng.integers(1, 26)), float(10 ** rng.uniform(0, 7)), 10.0 ** rng.integers(-3, 4)
+    n, shares, price = (
+        int(rng.integers(1, 26)),
+        float(10 ** rng.uniform(0, 7)),
+        10.0 ** rng.integers(-3, 4),
+    )
     curve = curve_of(family, n, shares / n, price, spread, rng)
     n = len(curve)
     objective = "impact" if family in ("linear", "quadratic") and rng.random() < 0.3 else "cost"
@@ -87,7 +99,9 @@ def case_of(family: str, seed: int, spread: float) -> Case:
     if reachable < 1.05 * shares:  # blackouts and shallow books left too little: no cap then
         upper = np.full(n, np.inf)
     lower = rng.uniform(0, 0.3, n) * shares / n * (rng.random(n) < 0.3)
-    return Case(curve, shares, np.minimum(lower, np.minimum(upper, capacity)), upper, objective, price)
+    return Case(
+        curve, shares, np.minimum(lower, np.minimum(upper, capacity)), upper, objective, price
+    )
 
 
 def twin_cost(case: Case) -> float:
@@ -109,19 +123,25 @@ def twin_cost(case: Case) -> float:
     return float(np.sum(total.value(below + part * (above - below))))
 
 
-PROBLEMS = given(st.sampled_from(FAMILIES), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 3.0]))
+PROBLEMS = given(
+    st.sampled_from(FAMILIES), st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 3.0])
+)
 
 
 @settings(max_examples=50, deadline=None)
 @PROBLEMS
-def test_the_analytical_optimum_is_certified_and_equals_its_twin(family: str, seed: int, spread: float) -> None:
+def test_the_analytical_optimum_is_certified_and_equals_its_twin(
+    family: str, seed: int, spread: float
+) -> None:
     certified_and_equal_to_its_twin(case_of(family, seed, spread))
 
 
 @pytest.mark.slow
 @settings(max_examples=1_000, deadline=None)
 @PROBLEMS
-def test_a_thousand_analytical_optima_equal_their_twins(family: str, seed: int, spread: float) -> None:
+def test_a_thousand_analytical_optima_equal_their_twins(
+    family: str, seed: int, spread: float
+) -> None:
     certified_and_equal_to_its_twin(case_of(family, seed, spread))
 
 
@@ -133,7 +153,9 @@ def certified_and_equal_to_its_twin(case: Case) -> None:
     assert (result.shares <= case.upper).all()
     assert result.kkt_residual <= 1e-9
     assert 0 <= result.duality_gap <= 1e-12
-    assert result.cost == pytest.approx(twin_cost(case), rel=1e-9, abs=FREE * case.price * case.shares)
+    assert result.cost == pytest.approx(
+        twin_cost(case), rel=1e-9, abs=FREE * case.price * case.shares
+    )
 
 
 @pytest.mark.slow
@@ -148,7 +170,10 @@ def test_cvxpy_finds_the_same_cost(family: str, seed: int) -> None:
 
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from([family for family in FAMILIES if family != "mixture"]), st.integers(0, 2**32 - 1))
+@given(
+    st.sampled_from([family for family in FAMILIES if family != "mixture"]),
+    st.integers(0, 2**32 - 1),
+)
 def test_scipy_finds_the_same_cost(family: str, seed: int) -> None:
     case = case_of(family, seed, 0.5)
     exact, numeric = case.solve(solver="analytical"), case.solve(solver="scipy", tolerance=1e-10)
@@ -157,7 +182,9 @@ def test_scipy_finds_the_same_cost(family: str, seed: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(FAMILIES[:4]), st.integers(0, 2**32 - 1), st.floats(-6, 6), st.floats(-6, 6))
-def test_units_change_nothing_but_units(family: str, seed: int, price_digits: float, size_digits: float) -> None:
+def test_units_change_nothing_but_units(
+    family: str, seed: int, price_digits: float, size_digits: float
+) -> None:
     case = case_of(family, seed, 1.0)
     currency, size = 10.0**price_digits, 10.0**size_digits
     base = case.solve()
@@ -171,10 +198,16 @@ def test_units_change_nothing_but_units(family: str, seed: int, price_digits: fl
     changed = {name: getattr(curve, name) * currency / size**power for name, power in by.items()}
     scaled = dataclasses.replace(curve, half_spread=curve.half_spread * currency, **changed)
     other = dataclasses.replace(
-        case, curve=scaled, shares=case.shares * size, lower=case.lower * size, upper=case.upper * size
+        case,
+        curve=scaled,
+        shares=case.shares * size,
+        lower=case.lower * size,
+        upper=case.upper * size,
     ).solve()
     unit = currency * (size if case.objective == "cost" else 1.0)
-    assert other.cost == pytest.approx(base.cost * unit, rel=1e-9, abs=FREE * case.price * unit * case.shares)
+    assert other.cost == pytest.approx(
+        base.cost * unit, rel=1e-9, abs=FREE * case.price * unit * case.shares
+    )
     assert other.kkt_residual <= 1e-9
 
 
@@ -184,7 +217,9 @@ EQUAL = {
     "square root": PowerImpact(np.full(12, 1e-3), 0.5, 0.01),
     "power": PowerImpact(np.full(12, 1e-3), 0.6, 0.013),
     "almgren": AlmgrenImpact(np.full(12, 1e-3), 1e-5, 0.01),
-    "book": PiecewiseLinearImpact(np.full((12, 4), 700.0), np.tile([0.0, 0.01, 0.02, 0.05], (12, 1)), 0.01),
+    "book": PiecewiseLinearImpact(
+        np.full((12, 4), 700.0), np.tile([0.0, 0.01, 0.02, 0.05], (12, 1)), 0.01
+    ),
 }
 
 
@@ -194,10 +229,14 @@ WHERE_TRUE = [(name, "cost") for name in EQUAL] + [("linear", "impact"), ("quadr
 
 @pytest.mark.parametrize(("name", "objective"), WHERE_TRUE)
 @pytest.mark.parametrize("solver", ["analytical", "scipy", "cvxpy"])
-def test_equal_curves_give_twap_and_a_saving_of_exactly_zero(name: str, solver: str, objective: str) -> None:
+def test_equal_curves_give_twap_and_a_saving_of_exactly_zero(
+    name: str, solver: str, objective: str
+) -> None:
     for shares in (12_000.0, 9_999.9, 7.0):
         equal = twap(shares, 12).shares
-        result = allocate(EQUAL[name], shares, max_shares=0.3 * shares, solver=solver, objective=objective)
+        result = allocate(
+            EQUAL[name], shares, max_shares=0.3 * shares, solver=solver, objective=objective
+        )
         assert result.solver == solver
         assert result.shares.tolist() == equal.tolist()
         # Not approx: the same shares through the same function leave nothing.

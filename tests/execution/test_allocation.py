@@ -11,7 +11,13 @@ import pytest
 
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import allocate, allocate_many, share_caps
-from research_lib.impact import ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact, QuadraticImpact
+from research_lib.impact import (
+    ImpactCurve,
+    LinearImpact,
+    PiecewiseLinearImpact,
+    PowerImpact,
+    QuadraticImpact,
+)
 
 SOLVERS = ["analytical", "scipy", "cvxpy"]
 
@@ -95,9 +101,13 @@ def test_bounds_that_admit_no_schedule_are_refused_with_the_numbers() -> None:
         match=r"cap admits 8,200 of 10,000 shares; raise max_shares .max_allocation_ratio. or lengthen",
     ):
         allocate(curve, 10_000, max_shares=2_050)
-    with pytest.raises(OptimizationError, match=r"floors need 12,000 of 10,000 shares; lower min_shares"):
+    with pytest.raises(
+        OptimizationError, match=r"floors need 12,000 of 10,000 shares; lower min_shares"
+    ):
         allocate(curve, 10_000, min_shares=3_000)
-    with pytest.raises(OptimizationError, match=r"min_shares 5 is above max_shares 4 in interval 1"):
+    with pytest.raises(
+        OptimizationError, match=r"min_shares 5 is above max_shares 4 in interval 1"
+    ):
         allocate(curve, 10, min_shares=[0, 5, 0, 0], max_shares=4)
 
 
@@ -118,12 +128,16 @@ def test_numerical_answers_leave_no_dust() -> None:
 
 def test_non_convex_totals_are_refused_whatever_is_validated() -> None:
     with pytest.raises(OptimizationError, match="not convex"):
-        allocate(LinearImpact(np.array([1.75e-5, -1.1e-6])), 1_000, max_shares=800, validate_inputs=False)
+        allocate(
+            LinearImpact(np.array([1.75e-5, -1.1e-6])), 1_000, max_shares=800, validate_inputs=False
+        )
 
 
 def test_validate_inputs_names_what_would_fail_later() -> None:
     broken = LinearImpact(np.array([1.0, 2.0]), np.array([np.nan, 0.0]))
-    with pytest.raises(ValidationError, match="curve half_spread is not finite in 1 of 2 intervals, first in 0"):
+    with pytest.raises(
+        ValidationError, match="curve half_spread is not finite in 1 of 2 intervals, first in 0"
+    ):
         allocate(broken, 10)
     with pytest.raises(OptimizationError, match="no solver gave a certified schedule"):
         allocate(broken, 10, validate_inputs=False)
@@ -159,24 +173,51 @@ def test_a_cubic_that_bends_down_beyond_the_caps_is_convex_where_it_matters(solv
 @pytest.mark.parametrize(
     ("curve", "total", "bounds", "message"),
     [
-        (LinearImpact(np.array([1.0, np.nan])), 10, {}, "curve beta is not finite in 1 of 2 intervals, first in 1"),
+        (
+            LinearImpact(np.array([1.0, np.nan])),
+            10,
+            {},
+            "curve beta is not finite in 1 of 2 intervals, first in 1",
+        ),
         (LinearImpact(np.ones(2)), -1, {}, "total_shares must be at least 0, got -1"),
         (LinearImpact(np.ones(2)), np.nan, {}, "total_shares must be a number and finite"),
-        (LinearImpact(np.ones(2)), 10, {"min_shares": -1}, "min_shares must be at least 0, got -1 in interval 0"),
+        (
+            LinearImpact(np.ones(2)),
+            10,
+            {"min_shares": -1},
+            "min_shares must be at least 0, got -1 in interval 0",
+        ),
         (
             LinearImpact(np.ones(2)),
             10,
             {"max_shares": [5, np.nan]},
             "max_shares must be at least 0, got nan",
         ),
-        (LinearImpact(np.ones(2)), 10, {"max_shares": [5, 5, 5]}, r"max_shares must be a number or \(2,\) shares"),
-        (LinearImpact(np.ones(2)), 10, {"max_shares": "many"}, r"max_shares must be a number or \(2,\) shares"),
+        (
+            LinearImpact(np.ones(2)),
+            10,
+            {"max_shares": [5, 5, 5]},
+            r"max_shares must be a number or \(2,\) shares",
+        ),
+        (
+            LinearImpact(np.ones(2)),
+            10,
+            {"max_shares": "many"},
+            r"max_shares must be a number or \(2,\) shares",
+        ),
         (LinearImpact(np.ones(2)), 10, {"tolerance": 0}, "tolerance must be above 0, got 0"),
-        (LinearImpact(np.ones(2)), 0, {"solver": "cvx"}, "solver 'cvx' is unknown; did you mean 'cvxpy'"),
+        (
+            LinearImpact(np.ones(2)),
+            0,
+            {"solver": "cvx"},
+            "solver 'cvx' is unknown; did you mean 'cvxpy'",
+        ),
         (LinearImpact(np.ones(2)), 10, {"objective": "profit"}, "objective must be one of"),
     ],
 )
-def test_impossible_input_is_refused(curve: ImpactCurve, total: float, bounds: dict[str, object], message: str) -> None:
+def test_impossible_input_is_refused(
+    curve: ImpactCurve, total: float, bounds: dict[str, object], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         allocate(curve, total, **bounds)  # type: ignore[arg-type]
 
@@ -208,17 +249,25 @@ def test_coefficients_from_tiny_to_huge_share_as_one_over_beta() -> None:
 
 def test_a_walked_book_takes_the_cheapest_shares_first_and_splits_ties_by_room() -> None:
     # Pooled by hand: 100 + 300 at 0, then 200 at 0.01, split by room, 200 : 300, for no child exceeds the order.
-    curve = PiecewiseLinearImpact([[100, 200, 500], [300, 400, 0]], [[0, 0.01, 0.05], [0, 0.01, 0.01]], 0.02)
+    curve = PiecewiseLinearImpact(
+        [[100, 200, 500], [300, 400, 0]], [[0, 0.01, 0.05], [0, 0.01, 0.01]], 0.02
+    )
     result = allocate(curve, 600)
     assert result.shares == pytest.approx([180, 420], rel=1e-12)
     assert result.cost == pytest.approx(600 * 0.02 + 200 * 0.01, rel=1e-12)
     assert result.marginal_cost == pytest.approx(0.03, rel=1e-12)
-    assert allocate(curve, 1_000).marginal_cost == pytest.approx(0.07, rel=1e-12)  # the next share is a step up
-    with pytest.raises(OptimizationError, match="the books show 1,500 of 1,600 shares; order less or lengthen"):
+    assert allocate(curve, 1_000).marginal_cost == pytest.approx(
+        0.07, rel=1e-12
+    )  # the next share is a step up
+    with pytest.raises(
+        OptimizationError, match="the books show 1,500 of 1,600 shares; order less or lengthen"
+    ):
         allocate(curve, 1_600)
 
 
-def test_concave_totals_are_solved_at_a_vertex_equal_to_brute_force(rng: np.random.Generator) -> None:
+def test_concave_totals_are_solved_at_a_vertex_equal_to_brute_force(
+    rng: np.random.Generator,
+) -> None:
     for _ in range(40):
         n, cap = int(rng.integers(2, 6)), float(rng.uniform(150, 400))
         shares = float(rng.uniform(0.2, 0.98)) * n * cap
@@ -251,9 +300,16 @@ def test_concave_totals_under_unequal_caps_are_refused() -> None:
 
 
 def test_caps_from_participation_and_blackouts() -> None:
-    caps = share_caps(4, max_shares=500, participation_rate=0.1, volume=[1e4, 2e3, 1e4, 1e4], blackout=[3])
+    caps = share_caps(
+        4, max_shares=500, participation_rate=0.1, volume=[1e4, 2e3, 1e4, 1e4], blackout=[3]
+    )
     assert caps.tolist() == [500, 200, 500, 0]
-    assert share_caps(4, blackout=np.array([True, False, False, True])).tolist() == [0, np.inf, np.inf, 0]
+    assert share_caps(4, blackout=np.array([True, False, False, True])).tolist() == [
+        0,
+        np.inf,
+        np.inf,
+        0,
+    ]
     result = allocate(LinearImpact(np.ones(4)), 900, max_shares=caps)
     assert result.shares == pytest.approx([350, 200, 350, 0], rel=1e-12)
 
@@ -277,7 +333,9 @@ def test_caps_that_make_no_sense_are_refused(settings: dict[str, object], messag
 def test_relaxed_bounds_are_the_smallest_that_admit_the_order_and_are_reported() -> None:
     curve = LinearImpact(np.array([1.0, 1.0, 2.0, 5.0]))
     result = allocate(curve, 1_000, max_shares=[100, 200, 200, 0], on_infeasible="relax")
-    assert result.shares == pytest.approx([200, 400, 400, 0], rel=1e-9)  # all caps doubled, the blackout kept
+    assert result.shares == pytest.approx(
+        [200, 400, 400, 0], rel=1e-9
+    )  # all caps doubled, the blackout kept
     assert result.relaxed == "max_shares raised to 2 times it"
     assert result.warnings == ("bounds relaxed: max_shares raised to 2 times it",)
     floors = allocate(curve, 100, min_shares=[100, 100, 0, 0], on_infeasible="relax")
@@ -293,7 +351,13 @@ def test_relaxation_stops_at_the_book_and_at_contradictions() -> None:
     with pytest.raises(OptimizationError, match="cap admits 600 of 700 shares"):
         allocate(book, 700, on_infeasible="relax")
     with pytest.raises(OptimizationError, match="min_shares 5 is above max_shares 4"):
-        allocate(LinearImpact(np.ones(2)), 10, min_shares=[5, 0], max_shares=[4, 20], on_infeasible="relax")
+        allocate(
+            LinearImpact(np.ones(2)),
+            10,
+            min_shares=[5, 0],
+            max_shares=[4, 20],
+            on_infeasible="relax",
+        )
     with pytest.raises(ValidationError, match="on_infeasible must be 'raise' or 'relax'"):
         allocate(book, 100, on_infeasible="perhaps")
 
@@ -320,7 +384,9 @@ def test_a_million_intervals_are_certified(rng: np.random.Generator) -> None:
 
 def test_a_batch_names_the_problem_that_has_no_schedule() -> None:
     curve = LinearImpact(np.ones(6))
-    with pytest.raises(OptimizationError, match="problem 1, first of 1: cap admits 30 of 50 shares"):
+    with pytest.raises(
+        OptimizationError, match="problem 1, first of 1: cap admits 30 of 50 shares"
+    ):
         allocate_many(curve, [20, 50], max_shares=10)
     with pytest.raises(OptimizationError, match="not convex in interval 1 of problem 1"):
         allocate_many(LinearImpact(np.array([1.0, 1, 1, 1, -1, 1])), [20, 50])
@@ -334,7 +400,9 @@ def test_a_batch_names_the_problem_that_has_no_schedule() -> None:
 
 def test_an_interval_without_any_depth_takes_nothing() -> None:
     # Its price is unknown, and must not enter the search for the multiplier.
-    curve = PiecewiseLinearImpact([[0, 0], [50, 60], [70, 80]], [[0, 0.1], [0.02, 0.03], [0.01, 0.05]])
+    curve = PiecewiseLinearImpact(
+        [[0, 0], [50, 60], [70, 80]], [[0, 0.1], [0.02, 0.03], [0.01, 0.05]]
+    )
     result = allocate(curve, 200, solver="analytical")
     assert result.shares == pytest.approx([0, 110, 90], rel=1e-12)
     assert result.solver == "analytical"

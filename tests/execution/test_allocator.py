@@ -19,14 +19,21 @@ N, S = 26, 50_000.0
 @pytest.fixture(scope="module")
 def model() -> ImpactModel:
     model = ImpactModel("linear")
-    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(26, 20)), test_fraction=0)
+    model.fit_model(
+        model.estimate_slippage(model.generate_synthetic_orderbook(26, 20)), test_fraction=0
+    )
     return model
 
 
 def test_caps_lots_and_blackouts_reach_the_solver(model: ImpactModel) -> None:
     volume = np.linspace(2e4, 6e4, N)
     result = TradeAllocator(model, S).optimize(
-        "auto", lot_size=100, participation_rate=0.06, volume=volume, blackout=[3, 4], cross_check=True
+        "auto",
+        lot_size=100,
+        participation_rate=0.06,
+        volume=volume,
+        blackout=[3, 4],
+        cross_check=True,
     )
     shares = result["optimal_allocation"]
     assert shares[[3, 4]].tolist() == [0, 0]
@@ -39,7 +46,9 @@ def test_terms_and_relaxation_reach_the_solver(model: ImpactModel) -> None:
     allocator = TradeAllocator(model, S, config=OptimizerConfig(max_allocation_ratio=0.03))
     with pytest.raises(OptimizationError, match="cap admits 39,000 of 50,000 shares"):
         allocator.optimize("auto")
-    assert "raised to 1.28" in allocator.optimize("auto", on_infeasible="relax")["allocation"].relaxed
+    assert (
+        "raised to 1.28" in allocator.optimize("auto", on_infeasible="relax")["allocation"].relaxed
+    )
     calm = TradeAllocator(model, S).optimize("auto", risk_aversion=1e-5, covariance=1e-2)
     flat = TradeAllocator(model, S).optimize("auto")
     assert np.cumsum(calm["optimal_allocation"])[5] > np.cumsum(flat["optimal_allocation"])[5]
@@ -62,7 +71,9 @@ def test_compared_solvers_agree_and_each_speaks_for_itself(model: ImpactModel) -
 
 def test_solvers_are_compared_on_the_last_problem(model: ImpactModel) -> None:
     allocator = TradeAllocator(model, S, config=OptimizerConfig(max_allocation_ratio=0.03))
-    averse = allocator.optimize("auto", risk_aversion=1e-5, covariance=1e-2, on_infeasible="relax")["allocation"]
+    averse = allocator.optimize("auto", risk_aversion=1e-5, covariance=1e-2, on_infeasible="relax")[
+        "allocation"
+    ]
     table = allocator.compare_solvers()
     assert table["cost"].to_numpy() == pytest.approx(averse.cost + averse.penalty, rel=1e-6)
     assert averse.penalty > 0
@@ -83,7 +94,9 @@ def test_relaxed_caps_are_those_drawn(model: ImpactModel) -> None:
     result = allocator.optimize("auto", on_infeasible="relax")
     assert np.all(result.optimal_allocation <= allocator.caps)
     axes = allocator.plot_allocation()
-    assert axes[0].patches[-1].get_data().baseline.min() >= result.optimal_allocation.max() * (1 - 1e-12)
+    assert axes[0].patches[-1].get_data().baseline.min() >= result.optimal_allocation.max() * (
+        1 - 1e-12
+    )
     assert "(max_allocation_ratio 0.03, relaxed)" in allocator.summary()
     plt.close("all")
 
@@ -95,7 +108,11 @@ def test_where_terms_couple_intervals_no_one_level_is_drawn(model: ImpactModel) 
     labels = [text.get_text() for text in water.get_legend().get_texts()]
     assert "no one level: terms couple the intervals" in labels
     assert not any(label.startswith("multiplier") for label in labels)
-    highest = max(patch.get_data().values.max() for patch in water.patches if patch.get_label().startswith("filled"))
+    highest = max(
+        patch.get_data().values.max()
+        for patch in water.patches
+        if patch.get_label().startswith("filled")
+    )
     assert water.get_ylim()[1] > highest
     plt.close("all")
 
@@ -108,12 +125,16 @@ def test_summary_has_certificate_and_saving(model: ImpactModel) -> None:
     assert "children beyond the sizes that the fit saw" in text
 
 
-def test_the_one_picture_shows_schedule_water_level_and_execution(model: ImpactModel, tmp_path: Path) -> None:
+def test_the_one_picture_shows_schedule_water_level_and_execution(
+    model: ImpactModel, tmp_path: Path
+) -> None:
     allocator = TradeAllocator(model, S, config=OptimizerConfig(max_allocation_ratio=0.06))
     result = allocator.optimize("auto")
     axes = allocator.plot_allocation(tmp_path / "order.png", volume=np.linspace(1, 2, N))
     assert (tmp_path / "order.png").stat().st_size > 20_000
-    assert {"optimal", "TWAP", "VWAP", "above the cap"} <= {t.get_text() for t in axes[0].get_legend().get_texts()}
+    assert {"optimal", "TWAP", "VWAP", "above the cap"} <= {
+        t.get_text() for t in axes[0].get_legend().get_texts()
+    }
     level = next(line for line in axes[1].lines if line.get_label().startswith("multiplier"))
     assert level.get_ydata()[0] == result["allocation"].marginal_cost
     done = {line.get_label(): line.get_ydata() for line in axes[2].lines}

@@ -28,12 +28,23 @@ TIGHT = {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}
 
 @settings(deadline=None)  # the first call compiles
 @given(
-    n=st.integers(2, 60), risk=st.floats(1e-9, 1e-4), tau=st.floats(0.01, 2), drift=st.sampled_from([0.0, 0.02, -0.05])
+    n=st.integers(2, 60),
+    risk=st.floats(1e-9, 1e-4),
+    tau=st.floats(0.01, 2),
+    drift=st.sampled_from([0.0, 0.02, -0.05]),
 )
-def test_holdings_are_the_papers_hyperbolic_sines(n: int, risk: float, tau: float, drift: float) -> None:
+def test_holdings_are_the_papers_hyperbolic_sines(
+    n: int, risk: float, tau: float, drift: float
+) -> None:
     x = 1e6
-    found = almgren_chriss(x, n, **{**PAPER, "half_spread": 0.0}, risk_aversion=risk, drift=drift, interval=tau)
-    left, time, end = found.kappa * tau * np.arange(n, -1, -1.0), found.kappa * tau * np.arange(n + 1.0), 0.0
+    found = almgren_chriss(
+        x, n, **{**PAPER, "half_spread": 0.0}, risk_aversion=risk, drift=drift, interval=tau
+    )
+    left, time, end = (
+        found.kappa * tau * np.arange(n, -1, -1.0),
+        found.kappa * tau * np.arange(n + 1.0),
+        0.0,
+    )
     end = found.kappa * tau * n
     if end > 300:  # beyond what sinh holds
         return
@@ -43,7 +54,9 @@ def test_holdings_are_the_papers_hyperbolic_sines(n: int, risk: float, tau: floa
     assert found.holdings == pytest.approx(expected, rel=1e-6, abs=1e-6 * (x + abs(level)))
     assert found.shares.sum() == pytest.approx(x, rel=1e-12)
     net = PAPER["temporary"] - PAPER["permanent"] * tau / 2
-    assert 2 / tau**2 * (np.cosh(found.kappa * tau) - 1) == pytest.approx(risk * 0.95**2 / net, rel=1e-6)
+    assert 2 / tau**2 * (np.cosh(found.kappa * tau) - 1) == pytest.approx(
+        risk * 0.95**2 / net, rel=1e-6
+    )
 
 
 def test_without_risk_aversion_it_is_twap_and_costs_the_papers_closed_form() -> None:
@@ -52,7 +65,9 @@ def test_without_risk_aversion_it_is_twap_and_costs_the_papers_closed_form() -> 
     assert found.kappa == 0
     # Equation 14: gamma X^2 / 2 + epsilon X + (eta - gamma tau / 2) X^2 / T; equation 15 for the variance.
     assert found.expected_cost == pytest.approx(0.125e6 + 0.0625e6 + 2.375e-6 * 1e12 / 5, rel=1e-12)
-    assert found.variance == pytest.approx(0.95**2 * 1e12 * 5 / 3 * (1 - 1 / 5) * (1 - 1 / 10), rel=1e-12)
+    assert found.variance == pytest.approx(
+        0.95**2 * 1e12 * 5 / 3 * (1 - 1 / 5) * (1 - 1 / 10), rel=1e-12
+    )
 
 
 def test_no_other_schedule_has_less_cost_and_risk() -> None:
@@ -91,8 +106,12 @@ def test_floors_keep_a_drift_from_buying_first() -> None:
 
 
 def test_temporary_impact_must_exceed_half_the_permanent_of_an_interval() -> None:
-    with pytest.raises(ValidationError, match=r"temporary 2\.5e-06 must be above permanent \* interval / 2 = 5e-06"):
-        almgren_chriss(1e6, 5, volatility=1, temporary=2.5e-6, permanent=1e-6, risk_aversion=0, interval=10)
+    with pytest.raises(
+        ValidationError, match=r"temporary 2\.5e-06 must be above permanent \* interval / 2 = 5e-06"
+    ):
+        almgren_chriss(
+            1e6, 5, volatility=1, temporary=2.5e-6, permanent=1e-6, risk_aversion=0, interval=10
+        )
 
 
 def _varying(n: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -105,7 +124,9 @@ def _varying(n: int, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _value(trades: Any, x: float, risk: float, c: dict[str, Any], drift: float = 0.0, library: Any = np) -> Any:
+def _value(
+    trades: Any, x: float, risk: float, c: dict[str, Any], drift: float = 0.0, library: Any = np
+) -> Any:
     """Cost plus risk by its definition: each trade pays its own rate, what is held the fall that it caused."""
     tau, held = c["interval"], x - library.cumsum(trades)
     net = c["temporary"] / tau - c["permanent"] / 2
@@ -113,11 +134,15 @@ def _value(trades: Any, x: float, risk: float, c: dict[str, Any], drift: float =
     return (
         cost
         - drift * tau * library.sum(held)
-        + risk * tau * library.sum(library.multiply(np.square(c["volatility"]), library.square(held)))
+        + risk
+        * tau
+        * library.sum(library.multiply(np.square(c["volatility"]), library.square(held)))
     )
 
 
-@pytest.mark.parametrize(("n", "risk", "drift"), [(2, 1e-6, 0.0), (13, 1e-6, 0.1), (390, 3e-7, -0.02), (50, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("n", "risk", "drift"), [(2, 1e-6, 0.0), (13, 1e-6, 0.1), (390, 3e-7, -0.02), (50, 0.0, 0.0)]
+)
 def test_varying_coefficients_solve_the_dense_system(
     n: int, risk: float, drift: float, rng: np.random.Generator
 ) -> None:
@@ -141,7 +166,12 @@ def test_varying_coefficients_agree_with_cvxpy(rng: np.random.Generator) -> None
     c = _varying(n, rng)
     found = almgren_chriss(x, n, **c, risk_aversion=risk)
     part = cp.Variable(n)  # of the order
-    scaled = {**c, "temporary": c["temporary"] * 1e6, "permanent": c["permanent"] * 1e6, "volatility": c["volatility"]}
+    scaled = {
+        **c,
+        "temporary": c["temporary"] * 1e6,
+        "permanent": c["permanent"] * 1e6,
+        "volatility": c["volatility"],
+    }
     objective = _value(part, 1.0, risk * 1e6, scaled, library=_Cvxpy)
     cp.Problem(cp.Minimize(objective), [cp.sum(part) == 1]).solve(solver="CLARABEL", **TIGHT)
     value = _value(part.value * x, x, risk, c)
@@ -158,7 +188,9 @@ def test_equal_coefficients_in_an_array_are_the_constant_case() -> None:
     one, other = (almgren_chriss(1e6, 8, **given, risk_aversion=1e-6) for given in (PAPER, arrays))
     assert np.array_equal(one.shares, other.shares)
     nudged = {**arrays, "temporary": 2.5e-6 * (1 + 1e-13 * np.arange(8))}
-    assert almgren_chriss(1e6, 8, **nudged, risk_aversion=1e-6).shares == pytest.approx(one.shares, rel=1e-9)
+    assert almgren_chriss(1e6, 8, **nudged, risk_aversion=1e-6).shares == pytest.approx(
+        one.shares, rel=1e-9
+    )
 
 
 def test_dear_intervals_are_spared_and_calm_ones_waited_in() -> None:
@@ -169,7 +201,9 @@ def test_dear_intervals_are_spared_and_calm_ones_waited_in() -> None:
     assert dear.shares[3] < dear.shares[4]
     quiet = almgren_chriss(1e6, 10, volatility=calm, temporary=2.5e-6, risk_aversion=1e-6)
     steps = -np.diff(quiet.shares) / quiet.shares[:-1]
-    assert np.argmin(steps) == 6  # what is held after trade 6 bears hardly any risk: trade 7 is no smaller
+    assert (
+        np.argmin(steps) == 6
+    )  # what is held after trade 6 bears hardly any risk: trade 7 is no smaller
 
 
 @pytest.mark.parametrize("n", [2, 5, 40])
@@ -180,7 +214,9 @@ def test_who_loves_risk_trades_by_sines_up_to_the_limit(n: int) -> None:
     for share in (0.3, 0.9):
         found = almgren_chriss(1e6, n, **plain, risk_aversion=share * limit)
         omega = -found.kappa
-        assert 2 / tau**2 * (1 - math.cos(omega * tau)) == pytest.approx(-share * limit * 0.95**2 / net)
+        assert 2 / tau**2 * (1 - math.cos(omega * tau)) == pytest.approx(
+            -share * limit * 0.95**2 / net
+        )
         expected = np.sin(omega * (5.0 - tau * np.arange(n + 1))) / np.sin(omega * 5.0) * 1e6
         assert found.holdings == pytest.approx(expected, abs=1e-3)
         assert math.isinf(found.half_life)
@@ -192,7 +228,9 @@ def test_who_loves_risk_trades_by_sines_up_to_the_limit(n: int) -> None:
             almgren_chriss(1e6, n, **bent, risk_aversion=beyond * limit * (1 + 1e-6))
 
 
-def test_the_limit_of_varying_coefficients_is_where_the_form_stops_being_convex(rng: np.random.Generator) -> None:
+def test_the_limit_of_varying_coefficients_is_where_the_form_stops_being_convex(
+    rng: np.random.Generator,
+) -> None:
     c = _varying(12, rng)
     with pytest.raises(OptimizationError, match="must be above") as refusal:
         almgren_chriss(1e6, 12, **c, risk_aversion=-1.0)
@@ -217,13 +255,16 @@ def test_floors_hold_where_coefficients_vary(rng: np.random.Generator) -> None:
     n, x, risk, drift = 12, 1e6, 1e-7, 2.0
     c = _varying(n, rng)
     free, floored = (
-        almgren_chriss(x, n, **c, risk_aversion=risk, drift=drift, **floor) for floor in ({}, {"min_shares": 0})
+        almgren_chriss(x, n, **c, risk_aversion=risk, drift=drift, **floor)
+        for floor in ({}, {"min_shares": 0})
     )
     assert free.shares.min() < 0 <= floored.shares.min()
     part = cp.Variable(n)
     scaled = {**c, "temporary": c["temporary"] * 1e6, "permanent": c["permanent"] * 1e6}
     objective = _value(part, 1.0, risk * 1e6, scaled, drift, library=_Cvxpy)
-    cp.Problem(cp.Minimize(objective), [cp.sum(part) == 1, part >= 0]).solve(solver="CLARABEL", **TIGHT)
+    cp.Problem(cp.Minimize(objective), [cp.sum(part) == 1, part >= 0]).solve(
+        solver="CLARABEL", **TIGHT
+    )
     value = _value(np.maximum(part.value, 0.0) * x, x, risk, c, drift)
     assert floored.expected_cost + risk * floored.variance == pytest.approx(value, rel=1e-6)
 
@@ -238,25 +279,32 @@ def test_no_risk_aversion_is_the_limit_from_both_sides() -> None:
 def test_value_at_risk_is_the_normal_quantile_and_the_two_half_lives_are_named() -> None:
     found = almgren_chriss(1e6, 5, **PAPER, risk_aversion=1e-6)
     # 1.6448536: the 95 % quantile of the normal, as tables give it.
-    assert found.value_at_risk(0.95) == pytest.approx(found.expected_cost + 1.6448536 * found.variance**0.5, rel=1e-7)
+    assert found.value_at_risk(0.95) == pytest.approx(
+        found.expected_cost + 1.6448536 * found.variance**0.5, rel=1e-7
+    )
     assert found.value_at_risk(0.5) == pytest.approx(found.expected_cost)
     assert found.theta == pytest.approx(1 / found.kappa)
     far = almgren_chriss(1e6, 4000, **PAPER, risk_aversion=1e-6, interval=0.01)
     at = np.interp(0.5e6, far.holdings[::-1], 0.01 * np.arange(4000, -1, -1))
     assert far.half_life == pytest.approx(at, rel=1e-4)
-    assert np.interp(far.theta, 0.01 * np.arange(4001), far.holdings) == pytest.approx(1e6 / math.e, rel=1e-4)
+    assert np.interp(far.theta, 0.01 * np.arange(4001), far.holdings) == pytest.approx(
+        1e6 / math.e, rel=1e-4
+    )
     with pytest.raises(ValidationError, match="p must be below 1"):
         found.value_at_risk(1.0)
 
 
 def test_coefficients_of_the_wrong_length_or_sign_are_named() -> None:
     with pytest.raises(
-        ValidationError, match=r"volatility must be a number or \(5,\), one an interval, got shape \(4,\)"
+        ValidationError,
+        match=r"volatility must be a number or \(5,\), one an interval, got shape \(4,\)",
     ):
         almgren_chriss(1e6, 5, volatility=np.ones(4), temporary=1e-6, risk_aversion=0)
     with pytest.raises(ValidationError, match="temporary of interval 2 must be above 0"):
         almgren_chriss(1e6, 3, volatility=1, temporary=[1e-6, 2e-6, -1e-6], risk_aversion=0)
-    with pytest.raises(ValidationError, match="volatility of interval 1 must be a number and finite"):
+    with pytest.raises(
+        ValidationError, match="volatility of interval 1 must be a number and finite"
+    ):
         almgren_chriss(1e6, 3, volatility=[1, np.nan, 2], temporary=1e-6, risk_aversion=0)
 
 
@@ -264,15 +312,21 @@ def test_coefficients_of_the_wrong_length_or_sign_are_named() -> None:
 def test_the_smallest_trades_keep_their_digits(risk: float) -> None:
     """Trades fall as cosh(kappa (T - t)) at the intervals' middles; the difference of two holdings would lose them."""
     n, tau = 390, 1 / 390
-    found = almgren_chriss(1e6, n, volatility=0.95, temporary=2.5e-6, risk_aversion=risk, interval=tau)
+    found = almgren_chriss(
+        1e6, n, volatility=0.95, temporary=2.5e-6, risk_aversion=risk, interval=tau
+    )
     middles = found.kappa * tau * (n - 0.5 - np.arange(n))
-    expected = np.exp(middles - middles[0]) * (1 + np.exp(-2 * middles)) / (1 + np.exp(-2 * middles[0]))
+    expected = (
+        np.exp(middles - middles[0]) * (1 + np.exp(-2 * middles)) / (1 + np.exp(-2 * middles[0]))
+    )
     assert found.shares / found.shares[0] == pytest.approx(expected, rel=1e-9, abs=0)
 
 
 def test_an_order_traded_almost_at_once_is_still_a_schedule() -> None:
     """Where the first trade is more times the last than a number can hold, the last is 0."""
-    found = almgren_chriss(1e6, 390, volatility=0.95, temporary=2.5e-6, risk_aversion=1e6, interval=1 / 390)
+    found = almgren_chriss(
+        1e6, 390, volatility=0.95, temporary=2.5e-6, risk_aversion=1e6, interval=1 / 390
+    )
     pull = 1e6 * 0.95**2 / 390**2 / 2.5e-6
     assert found.shares[0] == pytest.approx(1e6 * (1 - 1 / (2 + pull)), rel=1e-9)
     assert found.shares.sum() == pytest.approx(1e6, rel=1e-12)

@@ -28,7 +28,9 @@ BOOK = PiecewiseLinearImpact([[100.0], [100.0]], [[0.0], [0.01]])
 
 def chriss(**changed: Any) -> object:
     return almgren_chriss(
-        1e4, 10, **({"volatility": 0.1, "temporary": 1e-5, "risk_aversion": 1e-6, "drift": 0.05} | changed)
+        1e4,
+        10,
+        **({"volatility": 0.1, "temporary": 1e-5, "risk_aversion": 1e-6, "drift": 0.05} | changed),
     )
 
 
@@ -39,33 +41,71 @@ def with_terms(**terms: Any) -> object:
 @pytest.fixture(scope="module")
 def model() -> ImpactModel:
     model = ImpactModel("linear")
-    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(26, 20)), test_fraction=0)
+    model.fit_model(
+        model.estimate_slippage(model.generate_synthetic_orderbook(26, 20)), test_fraction=0
+    )
     return model
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: allocate(CURVE, np.array([100.0])), r"total_shares must be a number, got array\(\[100"),
-        (lambda: allocate(None, 100), "curve must be an ImpactCurve or a sequence of them, got NoneType"),  # type: ignore[call-overload]
+        (
+            lambda: allocate(CURVE, np.array([100.0])),
+            r"total_shares must be a number, got array\(\[100",
+        ),
+        (
+            lambda: allocate(None, 100),
+            "curve must be an ImpactCurve or a sequence of them, got NoneType",
+        ),  # type: ignore[call-overload]
         (lambda: allocate([1.0, 2.0], 100), "several assets need LinearImpact curves, got float"),  # type: ignore[list-item]
         (lambda: allocate(np.ones(3), 100), "several assets need LinearImpact curves"),  # type: ignore[call-overload]
         (lambda: allocate([CURVE, CURVE], "x"), "total_shares must be numbers, got 'x'"),  # type: ignore[call-overload]
         (lambda: allocate(CURVE, 100, terms={}), "terms must be ConvexTerms, got dict"),  # type: ignore[arg-type]
         (lambda: allocate(CURVE, 100, kernel="x"), "kernel must be callable"),  # type: ignore[arg-type]
-        (lambda: allocate(CURVE, 100, kernel=ExponentialKernel(1.0, 1e-5), times="x"), "times must be numbers"),
-        (lambda: allocate(CURVE, 100, risk_aversion=np.ones(3), covariance=1), "risk_aversion must be a number"),  # type: ignore[arg-type]
-        (lambda: allocate(CURVE, 100, risk_aversion=1, covariance="x"), "covariance must be numbers, got 'x'"),
-        (lambda: allocate(CURVE, 100, risk_aversion=1, covariance=-1), "covariance must be .* at least 0, got -1$"),
-        (lambda: allocate(CURVE, 100, risk_aversion=1, covariance=[1, -2, 1]), "got -2 in interval 1"),
+        (
+            lambda: allocate(CURVE, 100, kernel=ExponentialKernel(1.0, 1e-5), times="x"),
+            "times must be numbers",
+        ),
+        (
+            lambda: allocate(CURVE, 100, risk_aversion=np.ones(3), covariance=1),
+            "risk_aversion must be a number",
+        ),  # type: ignore[arg-type]
+        (
+            lambda: allocate(CURVE, 100, risk_aversion=1, covariance="x"),
+            "covariance must be numbers, got 'x'",
+        ),
+        (
+            lambda: allocate(CURVE, 100, risk_aversion=1, covariance=-1),
+            "covariance must be .* at least 0, got -1$",
+        ),
+        (
+            lambda: allocate(CURVE, 100, risk_aversion=1, covariance=[1, -2, 1]),
+            "got -2 in interval 1",
+        ),
         (lambda: allocate(CURVE, 100, objective=["cost"]), "objective must be one of cost, impact"),  # type: ignore[arg-type]
-        (lambda: allocate(CURVE, 100, validate_inputs="no"), "validate_inputs must be True or False, got 'no'"),  # type: ignore[arg-type]
-        (lambda: allocate(CURVE, 100, cross_check="yes"), "cross_check must be True or False, got 'yes'"),  # type: ignore[arg-type]
+        (
+            lambda: allocate(CURVE, 100, validate_inputs="no"),
+            "validate_inputs must be True or False, got 'no'",
+        ),  # type: ignore[arg-type]
+        (
+            lambda: allocate(CURVE, 100, cross_check="yes"),
+            "cross_check must be True or False, got 'yes'",
+        ),  # type: ignore[arg-type]
         (lambda: allocate(CURVE, 100, max_iterations=[1]), "max_iterations must be an integer"),  # type: ignore[arg-type]
         (lambda: with_terms(cvar_level=0.5), "cvar_level needs scenarios"),
-        (lambda: with_terms(scenarios=CURVE), "scenarios must be a sequence of ImpactCurve, got LinearImpact"),
-        (lambda: with_terms(scenarios=[1]), r"scenarios must be a sequence of ImpactCurve, got \[1\]"),
-        (lambda: with_terms(scenarios=[CURVE, LinearImpact([np.nan, 1, 1])]), "scenario 1: its beta has 1 NaN"),
+        (
+            lambda: with_terms(scenarios=CURVE),
+            "scenarios must be a sequence of ImpactCurve, got LinearImpact",
+        ),
+        (
+            lambda: with_terms(scenarios=[1]),
+            r"scenarios must be a sequence of ImpactCurve, got \[1\]",
+        ),
+        (
+            lambda: with_terms(scenarios=[CURVE, LinearImpact([np.nan, 1, 1])]),
+            "scenario 1: its beta has 1 NaN",
+        ),
         (lambda: with_terms(turnover=1, previous="x"), "previous must be numbers"),
         (lambda: with_terms(robust=1, covariance="x"), "covariance must be numbers"),
         (
@@ -82,7 +122,10 @@ def model() -> ImpactModel:
         (lambda: Schedule([1, "x"], "a"), "scheduled shares must be numbers"),  # type: ignore[arg-type]
         (lambda: share_caps(3, blackout=["a"]), "blackout must be a mask"),
         (lambda: share_caps(3, blackout=[1.7]), "blackout must be a mask"),
-        (lambda: share_caps(20, blackout=[0, 1] * 10), "of booleans, or intervals from 0 to 19, each once"),
+        (
+            lambda: share_caps(20, blackout=[0, 1] * 10),
+            "of booleans, or intervals from 0 to 19, each once",
+        ),
         (lambda: share_caps(3, blackout=[[1], [2, 3]]), "blackout must be one list"),
         (lambda: chriss(min_shares="x"), "min_shares must be a number or"),
         (lambda: chriss(min_shares=[1, 2]), "min_shares must be a number or"),
@@ -101,7 +144,9 @@ def test_a_set_of_intervals_is_a_blackout() -> None:
     assert share_caps(3, blackout={2, 1}).tolist() == [np.inf, 0, 0]
 
 
-@pytest.mark.parametrize("call", [lambda: chriss(min_shares=2e4), lambda: allocate(CURVE, 100, min_shares=[200, 0, 0])])
+@pytest.mark.parametrize(
+    "call", [lambda: chriss(min_shares=2e4), lambda: allocate(CURVE, 100, min_shares=[200, 0, 0])]
+)
 def test_floors_above_the_order_are_told_as_floors(call: Callable[[], object]) -> None:
     with pytest.raises(OptimizationError, match=r"floors need .* lower min_shares"):
         call()
@@ -118,14 +163,19 @@ def test_the_facade_names_its_own_settings(model: ImpactModel) -> None:
     with pytest.raises(ValidationError, match="config must be an OptimizerConfig, got dict"):
         TradeAllocator(model, 5e4, config={})  # type: ignore[arg-type]
     with pytest.raises(
-        OptimizationError, match=r"max_allocation_ratio 0\.3 in 3 intervals; raise it to at least 0\.3334"
+        OptimizationError,
+        match=r"max_allocation_ratio 0\.3 in 3 intervals; raise it to at least 0\.3334",
     ):
         TradeAllocator(model, 5e4, n_intervals=3).optimize("auto")
-    raised = TradeAllocator(model, 5e4, n_intervals=3, config=OptimizerConfig(max_allocation_ratio=0.3334))
+    raised = TradeAllocator(
+        model, 5e4, n_intervals=3, config=OptimizerConfig(max_allocation_ratio=0.3334)
+    )
     assert raised.optimize("auto").optimal_allocation.sum() == pytest.approx(5e4)
     with pytest.raises(ValidationError, match="solver '' is unknown"):
         raised.optimize("")
-    with pytest.raises(ValidationError, match=r"volume must be \(3,\), one an interval, got shape \(1,\)"):
+    with pytest.raises(
+        ValidationError, match=r"volume must be \(3,\), one an interval, got shape \(1,\)"
+    ):
         raised.plot_allocation(volume=[1])
     with pytest.raises(ValidationError, match=r"order\.foo: no figure is written as \.foo"):
         raised.plot_allocation(save_path="order.foo")

@@ -27,7 +27,9 @@ from research_lib.impact import LinearImpact, PowerImpact, QuadraticImpact
 
 CURVE = LinearImpact(np.array([1e-5, 2e-5, 4e-5]), 0.01)
 # Only CVXPY solves the mean of the dearest half: no other solver comes to its help.
-CVAR = ConvexTerms(scenarios=[CURVE, LinearImpact(np.array([2e-5, 2e-5, 3e-5]), 0.01)], cvar_level=0.5)
+CVAR = ConvexTerms(
+    scenarios=[CURVE, LinearImpact(np.array([2e-5, 2e-5, 3e-5]), 0.01)], cvar_level=0.5
+)
 # A second is a thousand times what stands between the call and the backend; what hangs never ends by itself.
 PATIENCE = 1.0
 solve, minimize = cp.Problem.solve, scipy.optimize.minimize
@@ -51,7 +53,9 @@ def answers(solver: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable
         value = solve(self, *args, **options)
         for variable in self.variables():
             if variable.shape == (3,):
-                variable.save_value(change(variable.value / variable.value.sum()) * variable.value.sum())
+                variable.save_value(
+                    change(variable.value / variable.value.sum()) * variable.value.sum()
+                )
         return value
 
     def by_scipy(*args: Any, **options: Any) -> Any:
@@ -99,7 +103,10 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], list[th
     ],
 )
 def test_a_wrong_answer_is_refused_and_the_next_solver_asked(
-    monkeypatch: pytest.MonkeyPatch, solver: str, change: Callable[[np.ndarray], np.ndarray], reason: str
+    monkeypatch: pytest.MonkeyPatch,
+    solver: str,
+    change: Callable[[np.ndarray], np.ndarray],
+    reason: str,
 ) -> None:
     backend_does(monkeypatch, solver, answers(solver, change))
     result = allocate(CURVE, 700, solver=solver)
@@ -112,7 +119,9 @@ def test_a_wrong_answer_is_refused_and_the_next_solver_asked(
 
 
 @pytest.mark.parametrize("solver", ["scipy", "cvxpy"])
-def test_a_backend_that_raises_is_named_and_the_next_solver_asked(monkeypatch: pytest.MonkeyPatch, solver: str) -> None:
+def test_a_backend_that_raises_is_named_and_the_next_solver_asked(
+    monkeypatch: pytest.MonkeyPatch, solver: str
+) -> None:
     def failing(*args: Any, **options: Any) -> Any:
         raise RuntimeError("the factorisation\nfailed")
 
@@ -124,7 +133,9 @@ def test_a_backend_that_raises_is_named_and_the_next_solver_asked(monkeypatch: p
     assert "RuntimeError: the factorisation failed" in result.attempts[0].reason
 
 
-@pytest.mark.parametrize(("change", "accepted"), [(fixed(350.0, 250.0, 100.0), False), (lambda part: part, True)])
+@pytest.mark.parametrize(
+    ("change", "accepted"), [(fixed(350.0, 250.0, 100.0), False), (lambda part: part, True)]
+)
 def test_the_certificate_decides_and_not_the_backends_status(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[np.ndarray], np.ndarray], accepted: bool
 ) -> None:
@@ -144,7 +155,9 @@ def test_the_exact_solver_out_of_iterations_is_refused_too() -> None:
     assert not starved.attempts[0].accepted
     assert (starved.attempts[0].solver, starved.solver) == ("analytical", "cvxpy")
     assert "duality gap" in starved.attempts[0].reason
-    assert starved.cost == pytest.approx(exact.cost, rel=1e-6)  # what a certified answer may cost too much
+    assert starved.cost == pytest.approx(
+        exact.cost, rel=1e-6
+    )  # what a certified answer may cost too much
 
 
 @pytest.mark.slow
@@ -173,7 +186,10 @@ def test_the_exact_solver_of_coupled_intervals_has_its_turn_when_time_is_up(
     exact = allocate(CURVE, 700, **risk)  # compiled here, not after the time is up
     hanging("cvxpy")
     result = allocate(CURVE, 700, **risk, solver="cvxpy", timeout_seconds=PATIENCE)
-    assert [attempt.backend for attempt in result.attempts] == ["abandoned", exact.attempts[0].backend]
+    assert [attempt.backend for attempt in result.attempts] == [
+        "abandoned",
+        exact.attempts[0].backend,
+    ]
     assert (result.solver, result.warnings) == ("analytical", ())
     assert result.shares == pytest.approx(exact.shares, rel=1e-12)
 
@@ -208,7 +224,9 @@ def test_out_of_time_with_terms_keeps_an_honest_gap(
     assert 0 < excess <= late.duality_gap / (1 - late.duality_gap)
 
 
-def test_a_backend_that_raises_leaves_the_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_raises_leaves_the_others_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def failing(self: cp.Problem, *args: object, solver: str, **options: object) -> object:
         if solver == "CLARABEL":
             raise cp.SolverError("Solver 'CLARABEL' failed.")
@@ -223,7 +241,9 @@ def test_a_backend_that_raises_leaves_the_others_their_turn(monkeypatch: pytest.
 
 def test_no_certified_answer_with_time_left_is_an_error() -> None:
     rng = np.random.default_rng(0)
-    curve = QuadraticImpact(rng.lognormal(-18, 2, 60), rng.lognormal(-10, 2, 60), rng.uniform(0, 0.05, 60))
+    curve = QuadraticImpact(
+        rng.lognormal(-18, 2, 60), rng.lognormal(-10, 2, 60), rng.uniform(0, 0.05, 60)
+    )
     trail = r"no solver gave a certified schedule \(scipy/SLSQP: .*analytical/multiplier: .*cvxpy/SCS: .*gap"
     with pytest.raises(OptimizationError, match=trail):
         allocate(curve, 100_000, solver="scipy", max_iterations=1)
@@ -238,7 +258,9 @@ def test_validate_outputs_off_returns_the_first_finite_answer() -> None:
 
 def test_tolerance_reaches_the_numerical_solvers() -> None:
     rng = np.random.default_rng(0)
-    curve = QuadraticImpact(rng.lognormal(-18, 1, 40), rng.lognormal(-11, 0.5, 40), rng.uniform(0, 0.03, 40))
+    curve = QuadraticImpact(
+        rng.lognormal(-18, 1, 40), rng.lognormal(-11, 0.5, 40), rng.uniform(0, 0.03, 40)
+    )
     for solver in ("scipy", "cvxpy"):
         tight, loose = (
             allocate(curve, 100_000, solver=solver, tolerance=tolerance, validate_outputs=False)
@@ -247,7 +269,9 @@ def test_tolerance_reaches_the_numerical_solvers() -> None:
         assert tight.duality_gap < 1e-8 < loose.duality_gap
 
 
-def test_cross_check_records_a_second_solver_and_refuses_one_that_disagrees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cross_check_records_a_second_solver_and_refuses_one_that_disagrees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     result = allocate(CURVE, 700, cross_check=True)
     assert result.cross_check is not None
     assert result.cross_check.solver == "cvxpy"
@@ -256,19 +280,25 @@ def test_cross_check_records_a_second_solver_and_refuses_one_that_disagrees(monk
     # Half-spreads that pay for all but a four-hundredth of the impact: a misplaced child is much of the cost that is
     # left. Within a tolerance of 1e-3 both answers are certified, and they cost 2e-5 of it apart.
     gain = LinearImpact(CURVE.beta, -0.00399)
-    backend_does(monkeypatch, "cvxpy", answers("cvxpy", lambda part: part + np.array([1e-4, -1e-4, 0.0])))
+    backend_does(
+        monkeypatch, "cvxpy", answers("cvxpy", lambda part: part + np.array([1e-4, -1e-4, 0.0]))
+    )
     with pytest.raises(OptimizationError, match="analytical and cvxpy disagree"):
         allocate(gain, 700, cross_check=True, tolerance=1e-3)
 
 
-def test_cross_check_fails_when_no_second_solver_is_certified(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cross_check_fails_when_no_second_solver_is_certified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for solver in ("scipy", "cvxpy"):
         backend_does(monkeypatch, solver, answers(solver, fixed(700.0, 0.0, 0.0)))
     with pytest.raises(OptimizationError, match="no solver gave a certified schedule"):
         allocate(CURVE, 700, cross_check=True)
 
 
-def test_models_of_one_structure_are_compiled_once_and_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_of_one_structure_are_compiled_once_and_few_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     built: list[weakref.ref[cp.Problem]] = []
     init = cp.Problem.__init__
 
@@ -279,8 +309,12 @@ def test_models_of_one_structure_are_compiled_once_and_few_are_kept(monkeypatch:
     monkeypatch.setattr(cp.Problem, "__init__", counting)
     first = 0
     for scale in (1.0, 2.0, 5.0):
-        curve = PowerImpact(1e-3 * np.array([1.0, scale, 3.0]), 0.61, 0.01)  # an exponent that no other test has
-        exact, numeric = (allocate(curve, 700 * scale, solver=solver) for solver in ("analytical", "cvxpy"))
+        curve = PowerImpact(
+            1e-3 * np.array([1.0, scale, 3.0]), 0.61, 0.01
+        )  # an exponent that no other test has
+        exact, numeric = (
+            allocate(curve, 700 * scale, solver=solver) for solver in ("analytical", "cvxpy")
+        )
         assert numeric.solver == "cvxpy"
         assert numeric.cost == pytest.approx(exact.cost, rel=1e-6)
         first = first or len(built)
@@ -288,11 +322,18 @@ def test_models_of_one_structure_are_compiled_once_and_few_are_kept(monkeypatch:
     for n in range(1, 13):
         allocate(LinearImpact(np.linspace(1, 2, n)), 10, solver="cvxpy")
     gc.collect()
-    assert not any(problem() for problem in built[:first]), "twelve other structures later its memory is free"
+    assert not any(problem() for problem in built[:first]), (
+        "twelve other structures later its memory is free"
+    )
 
 
 def test_negative_and_missing_coefficients_are_named() -> None:
-    with pytest.raises(ValidationError, match="curve beta is not finite in 1 of 3 intervals, first in 1"):
+    with pytest.raises(
+        ValidationError, match="curve beta is not finite in 1 of 3 intervals, first in 1"
+    ):
         allocate(LinearImpact(np.array([1.0, np.nan, 1.0])), 10)
-    with pytest.raises(OptimizationError, match=r"first in 1 \(quadratic coefficient -1 below 0\).*interval 0 is not"):
+    with pytest.raises(
+        OptimizationError,
+        match=r"first in 1 \(quadratic coefficient -1 below 0\).*interval 0 is not",
+    ):
         allocate(LinearImpact(np.array([1.0, -1.0, 1.0])), 10)

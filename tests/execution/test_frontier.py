@@ -11,7 +11,12 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from research_lib.errors import ValidationError
-from research_lib.execution import almgren_chriss, efficient_frontier, least_value_at_risk, portfolio_schedule
+from research_lib.execution import (
+    almgren_chriss,
+    efficient_frontier,
+    least_value_at_risk,
+    portfolio_schedule,
+)
 
 PAPER = {"volatility": 0.95, "temporary": 2.5e-6, "permanent": 2.5e-7, "half_spread": 0.0625}
 RISKS = np.geomspace(1e-8, 1e-4, 17)
@@ -23,7 +28,9 @@ PAIR = {
 
 
 @pytest.mark.parametrize(("orders", "market"), [(1e6, PAPER), ([1e6, -5e5], PAIR)])
-def test_less_risk_costs_more_and_no_risk_aversion_costs_least(orders: object, market: dict[str, object]) -> None:
+def test_less_risk_costs_more_and_no_risk_aversion_costs_least(
+    orders: object, market: dict[str, object]
+) -> None:
     frontier = efficient_frontier(orders, 5, [0.0, *RISKS], **market)  # type: ignore[arg-type]
     cost, deviation = frontier.expected_cost, frontier.deviation
     assert np.all(np.diff(cost) > 0)
@@ -33,12 +40,16 @@ def test_less_risk_costs_more_and_no_risk_aversion_costs_least(orders: object, m
     assert np.all(slopes >= frontier.risk_aversion[:-1] * (1 - 1e-6))
     assert np.all(slopes <= frontier.risk_aversion[1:] * (1 + 1e-6))
     table = frontier.to_frame(p=0.9)
-    assert table["value_at_risk"].to_numpy() == pytest.approx(cost + 1.2815516 * deviation, rel=1e-7)
+    assert table["value_at_risk"].to_numpy() == pytest.approx(
+        cost + 1.2815516 * deviation, rel=1e-7
+    )
 
 
 def test_a_number_is_one_asset_and_an_array_a_portfolio() -> None:
     one = efficient_frontier(1e6, 5, 1e-6, **PAPER)
-    assert one.schedules[0].shares == pytest.approx(almgren_chriss(1e6, 5, **PAPER, risk_aversion=1e-6).shares)
+    assert one.schedules[0].shares == pytest.approx(
+        almgren_chriss(1e6, 5, **PAPER, risk_aversion=1e-6).shares
+    )
     two = efficient_frontier([1e6, 1e5], 5, 1e-6, **PAIR)
     assert two.schedules[0].shares == pytest.approx(
         portfolio_schedule([1e6, 1e5], 5, **PAIR, risk_aversion=1e-6).shares
@@ -53,9 +64,13 @@ def test_the_least_value_at_risk_is_the_least_along_the_frontier(
     found, risk = least_value_at_risk(orders, 5, p, **market)  # type: ignore[arg-type]
 
     def at_risk(log_risk: float) -> float:
-        return efficient_frontier(orders, 5, np.exp(log_risk), **market).schedules[0].value_at_risk(p)  # type: ignore[arg-type]
+        return (
+            efficient_frontier(orders, 5, np.exp(log_risk), **market).schedules[0].value_at_risk(p)
+        )  # type: ignore[arg-type]
 
-    scanned = minimize_scalar(at_risk, bounds=(np.log(1e-8), np.log(1e-4)), method="bounded", options={"xatol": 1e-9})
+    scanned = minimize_scalar(
+        at_risk, bounds=(np.log(1e-8), np.log(1e-4)), method="bounded", options={"xatol": 1e-9}
+    )
     assert found.value_at_risk(p) == pytest.approx(scanned.fun, rel=1e-9)
     assert np.log(risk) == pytest.approx(scanned.x, abs=1e-3)
 

@@ -79,7 +79,10 @@ def test_what_is_cached_on_disk_knows_every_file_that_it_was_compiled_from() -> 
     compiled = {f for module in modules for f in vars(module).values() if isinstance(f, Dispatcher)}
     assert len(compiled) > 10
     for function in compiled:
-        own, files = inspect.getfile(function.py_func), {inspect.getfile(called.py_func) for called in calls(function)}
+        own, files = (
+            inspect.getfile(function.py_func),
+            {inspect.getfile(called.py_func) for called in calls(function)},
+        )
         if files - {own} and hasattr(function._cache, "_cache_file"):
             stamp = repr(function._cache._cache_file._source_stamp)
             assert all(repr(Path(file).name) in stamp for file in files), function

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import allocate
-from research_lib.impact import AlmgrenImpact, ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact
+from research_lib.impact import (
+    AlmgrenImpact,
+    ImpactCurve,
+    LinearImpact,
+    PiecewiseLinearImpact,
+    PowerImpact,
+)
 
 LOT = 100.0
 
@@ -30,7 +36,9 @@ def curve_of(family: str, n: int, rng: np.random.Generator) -> ImpactCurve:
     if family == "almgren":
         return AlmgrenImpact(rng.lognormal(-7, 1, n), rng.lognormal(-11, 1, n), half_spread)
     depth = 10.0 * rng.integers(5, 60, (n, 4))
-    return PiecewiseLinearImpact(depth, np.cumsum(0.01 * rng.integers(0, 3, (n, 4)), axis=1), half_spread)
+    return PiecewiseLinearImpact(
+        depth, np.cumsum(0.01 * rng.integers(0, 3, (n, 4)), axis=1), half_spread
+    )
 
 
 def cheapest(curve: ImpactCurve, shares: float, choices: list[list[float]]) -> float:
@@ -55,12 +63,17 @@ def test_lots_cost_what_the_cheapest_of_all_schedules_costs(family: str, seed: i
     shares = LOT * float(rng.integers(0, 7)) + odd
     upper = rng.choice([150.0, 240.0, 300.0, 700.0], n)
     lower = rng.choice([0.0, 0.0, 30.0, 100.0], n)
-    whole = [[k * LOT for k in range(8) if low <= k * LOT <= cap] for low, cap in zip(lower, upper, strict=True)]
+    whole = [
+        [k * LOT for k in range(8) if low <= k * LOT <= cap]
+        for low, cap in zip(lower, upper, strict=True)
+    ]
     expected = np.inf
     for child in range(n) if odd else [0]:  # the odd shares in one child, whichever is best
         choices = list(whole)
         choices[child] = [
-            k * LOT + odd for k in range(8) if lower[child] - 1e-9 <= k * LOT + odd <= upper[child] + 1e-9
+            k * LOT + odd
+            for k in range(8)
+            if lower[child] - 1e-9 <= k * LOT + odd <= upper[child] + 1e-9
         ]
         expected = min(expected, cheapest(curve, shares, choices))
     if shares == 0:
@@ -73,7 +86,9 @@ def test_lots_cost_what_the_cheapest_of_all_schedules_costs(family: str, seed: i
     assert result.cost == pytest.approx(expected, rel=1e-12)
     assert result.shares.sum() == pytest.approx(shares, rel=1e-12)
     assert np.all((result.shares >= lower - 1e-9) & (result.shares <= upper + 1e-9))
-    assert int(np.sum(np.abs(result.shares / LOT - np.round(result.shares / LOT)) > 1e-9)) == (odd > 0)
+    assert int(np.sum(np.abs(result.shares / LOT - np.round(result.shares / LOT)) > 1e-9)) == (
+        odd > 0
+    )
     assert (result.odd_lot is not None) == (odd > 0)
     relaxed = allocate(curve, shares, min_shares=lower, max_shares=upper)
     assert result.duality_gap * result.cost == pytest.approx(
@@ -144,7 +159,11 @@ def test_terms_are_rounded_by_their_tangents_and_say_so() -> None:
     result = allocate(curve, 4_000, **risk, lot_size=100)
     assert np.all(result.shares % 100 == 0)
     assert "heuristic" in result.discrete
-    assert 0 < (result.cost + result.penalty) / (exact.cost + exact.penalty) - 1 <= result.duality_gap + 1e-6
+    assert (
+        0
+        < (result.cost + result.penalty) / (exact.cost + exact.penalty) - 1
+        <= result.duality_gap + 1e-6
+    )
     with pytest.raises(OptimizationError, match="min_trade_size needs a separable total"):
         allocate(curve, 4_000, **risk, min_trade_size=3_000)
 
@@ -160,13 +179,18 @@ def test_where_no_child_is_small_nothing_changes() -> None:
     ("settings", "message"),
     [
         ({"lot_size": 100, "max_shares": 99}, "caps in lots of 100 admit 0 of 200 shares"),
-        ({"lot_size": 100, "min_shares": [110, 10, 10]}, "floors in lots of 100 need 400 of 200 shares"),
+        (
+            {"lot_size": 100, "min_shares": [110, 10, 10]},
+            "floors in lots of 100 need 400 of 200 shares",
+        ),
         ({"lot_size": 100, "max_shares": [30, 130, 130]}, "no bounds admit the odd 40 shares"),
         ({"min_trade_size": 300}, "min_trade_size 300 is above the order"),
         ({"min_trade_size": 130, "max_shares": 200}, "no set of intervals trades 240 shares"),
     ],
 )
-def test_bounds_without_such_a_schedule_are_refused(settings: dict[str, object], message: str) -> None:
+def test_bounds_without_such_a_schedule_are_refused(
+    settings: dict[str, object], message: str
+) -> None:
     curve = LinearImpact(np.array([1e-5, 2e-5, 3e-5]))
     with pytest.raises(OptimizationError, match=message):
         allocate(curve, 240, **settings)  # type: ignore[arg-type]
@@ -195,7 +219,11 @@ def test_least_children_are_refused_only_where_no_set_of_intervals_admits_the_or
 ) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(2, 7))
-    curve, caps, shares = curve_of("linear", n, rng), rng.uniform(300, 1_400, n), float(rng.uniform(400, 4_000))
+    curve, caps, shares = (
+        curve_of("linear", n, rng),
+        rng.uniform(300, 1_400, n),
+        float(rng.uniform(400, 4_000)),
+    )
     least = float(rng.uniform(200, 700))
     floors = np.where(rng.random(n) < 0.2, np.minimum(rng.uniform(0, 300, n), caps), 0.0)
     best = np.inf
@@ -205,11 +233,15 @@ def test_least_children_are_refused_only_where_no_set_of_intervals_admits_the_or
             continue
         lower, upper = np.where(chosen, np.maximum(floors, least), 0.0), np.where(chosen, caps, 0.0)
         try:
-            best = min(best, allocate(curve, shares, min_shares=lower, max_shares=upper, lot_size=lot).cost)
+            best = min(
+                best, allocate(curve, shares, min_shares=lower, max_shares=upper, lot_size=lot).cost
+            )
         except OptimizationError:
             continue
     try:
-        result = allocate(curve, shares, min_shares=floors, max_shares=caps, lot_size=lot, min_trade_size=least)
+        result = allocate(
+            curve, shares, min_shares=floors, max_shares=caps, lot_size=lot, min_trade_size=least
+        )
     except OptimizationError:
         assert best == np.inf
         return
@@ -227,7 +259,9 @@ def test_a_day_of_lots_and_least_children_is_never_refused(rng: np.random.Genera
 
 def test_a_least_child_above_every_cap_is_named(rng: np.random.Generator) -> None:
     curve = LinearImpact(rng.lognormal(-11, 0.5, 78))
-    with pytest.raises(OptimizationError, match="min_trade_size 500 is above every cap, at most 300"):
+    with pytest.raises(
+        OptimizationError, match="min_trade_size 500 is above every cap, at most 300"
+    ):
         allocate(curve, 1e4, min_trade_size=500, max_shares=300)
 
 
@@ -263,16 +297,24 @@ def test_caps_of_nothing_cannot_be_relaxed() -> None:
 
 def test_a_lot_above_the_order_is_warned_of() -> None:
     result = allocate(LinearImpact(np.full(4, 1e-5)), 1e4, lot_size=3e4)
-    assert "lot_size 30000 is above the order of 10,000: all of it is one odd lot" in result.warnings
+    assert (
+        "lot_size 30000 is above the order of 10,000: all of it is one odd lot" in result.warnings
+    )
     assert result.summary().count("of the cost above") == 1
     assert "before rounding, KKT residual" in result.summary()
 
 
 def test_what_needs_no_relaxation_gets_none() -> None:
     vertex = allocate(
-        PowerImpact(np.full(3, 1e-3), 0.5), 240, max_shares=100, objective="impact", on_infeasible="relax"
+        PowerImpact(np.full(3, 1e-3), 0.5),
+        240,
+        max_shares=100,
+        objective="impact",
+        on_infeasible="relax",
     )
-    lots = allocate(LinearImpact(np.full(3, 1e-5)), 300, max_shares=100, lot_size=LOT, on_infeasible="relax")
+    lots = allocate(
+        LinearImpact(np.full(3, 1e-5)), 300, max_shares=100, lot_size=LOT, on_infeasible="relax"
+    )
     for result in (vertex, lots):
         assert result.relaxed == ""
         assert result.relaxed_caps is None

@@ -18,7 +18,9 @@ SPIKE = LinearImpact(np.full(2, 1e-5), [0.01, 0.05])
 
 @pytest.mark.parametrize("solver", ["analytical", "scipy", "cvxpy"])
 @pytest.mark.parametrize("cap", [None, 1e9])
-def test_an_interval_that_takes_the_whole_order_takes_the_next_share_too(solver: str, cap: float | None) -> None:
+def test_an_interval_that_takes_the_whole_order_takes_the_next_share_too(
+    solver: str, cap: float | None
+) -> None:
     # C = 0.01 x + 1e-5 x^2 in the first interval alone: C'(100) = 0.012.
     result = allocate(SPIKE, 100, solver=solver, max_shares=cap)
     assert result.shares == pytest.approx([100, 0], abs=1e-6)
@@ -36,7 +38,10 @@ def test_no_cap_binds_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("weight", [1e-6, 1e-3])
 def test_under_risk_aversion_the_next_share_is_held_as_well(weight: float) -> None:
-    for curve in (LinearImpact(np.linspace(1e-6, 1e-5, 30), 0.01), PowerImpact(np.linspace(1e-4, 1e-3, 30), 0.5, 0.01)):
+    for curve in (
+        LinearImpact(np.linspace(1e-6, 1e-5, 30), 0.01),
+        PowerImpact(np.linspace(1e-4, 1e-3, 30), 0.5, 0.01),
+    ):
         risk = {"risk_aversion": weight, "covariance": 1e-2}
         at, more, less = (allocate(curve, shares, **risk) for shares in (1e4, 1e4 + 10, 1e4 - 10))
         rise = (more.cost + more.penalty - less.cost - less.penalty) / 20
@@ -44,7 +49,12 @@ def test_under_risk_aversion_the_next_share_is_held_as_well(weight: float) -> No
 
 
 def test_an_infinite_cost_is_no_answer() -> None:
-    with pytest.raises(OptimizationError, match="cost inf is not finite"), np.errstate(over="ignore"):
+    with (
+        pytest.raises(OptimizationError, match="cost inf is not finite"),
+        np.errstate(over="ignore"),
+    ):
         allocate(SPIKE, 1e160)
-    with pytest.raises(OptimizationError, match="problem 0 is not certified: cost inf is not finite"):
+    with pytest.raises(
+        OptimizationError, match="problem 0 is not certified: cost inf is not finite"
+    ):
         allocate_many(SPIKE, [1e160])

@@ -61,17 +61,26 @@ def _dense(orders: Float, n: int, market: dict[str, Any], risk: float) -> Float:
             held[:, s * m : (s + 1) * m] = -np.eye(m)
         own = np.zeros((m, size))
         own[:, k * m : (k + 1) * m] = np.eye(m)
-        hessian += own.T @ h @ own + held.T @ gamma @ own + own.T @ gamma.T @ held + 2 * risk * tau * held.T @ c @ held
+        hessian += (
+            own.T @ h @ own
+            + held.T @ gamma @ own
+            + own.T @ gamma.T @ held
+            + 2 * risk * tau * held.T @ c @ held
+        )
         gradient += own.T @ gamma.T @ orders + 2 * risk * tau * held.T @ c @ orders
     sums = np.tile(np.eye(m), n)
     unit = np.tile(1 / np.sqrt(np.diag(h)), n)
     row = 1 / np.linalg.norm(sums * unit, axis=1)
     constraint = row[:, None] * sums * unit
     kkt = np.block([[unit[:, None] * hessian * unit, constraint.T], [constraint, np.zeros((m, m))]])
-    return (np.linalg.solve(kkt, np.append(-gradient * unit, row * orders))[:size] * unit).reshape(n, m)
+    return (np.linalg.solve(kkt, np.append(-gradient * unit, row * orders))[:size] * unit).reshape(
+        n, m
+    )
 
 
-@pytest.mark.parametrize(("n", "risk"), [(1, 1e-6), (5, 0.0), (5, 1e-6), (60, 3e-6), (390, 1e-7), (5, -1e-9)])
+@pytest.mark.parametrize(
+    ("n", "risk"), [(1, 1e-6), (5, 0.0), (5, 1e-6), (60, 3e-6), (390, 1e-7), (5, -1e-9)]
+)
 def test_one_asset_is_almgren_chriss(n: int, risk: float) -> None:
     one = almgren_chriss(1e6, n, volatility=0.95, temporary=2.5e-6, permanent=2.5e-7, half_spread=0.0625,
                          risk_aversion=risk, interval=0.5)  # fmt: skip
@@ -84,9 +93,13 @@ def test_one_asset_is_almgren_chriss(n: int, risk: float) -> None:
     assert found.value_at_risk(0.99) == pytest.approx(one.value_at_risk(0.99), rel=1e-9)
 
 
-def test_without_correlation_or_cross_impact_each_asset_goes_its_own_way(rng: np.random.Generator) -> None:
+def test_without_correlation_or_cross_impact_each_asset_goes_its_own_way(
+    rng: np.random.Generator,
+) -> None:
     market = _market(rng)
-    alone = {name: np.diag(np.diag(market[name])) for name in ("covariance", "temporary", "permanent")}
+    alone = {
+        name: np.diag(np.diag(market[name])) for name in ("covariance", "temporary", "permanent")
+    }
     found = portfolio_schedule(ORDERS, 40, **{**market, **alone}, risk_aversion=1e-5)
     for i, order in enumerate(ORDERS):
         own = almgren_chriss(
@@ -101,17 +114,23 @@ def test_without_correlation_or_cross_impact_each_asset_goes_its_own_way(rng: np
 def test_without_risk_aversion_and_twist_it_is_twap(rng: np.random.Generator) -> None:
     found = portfolio_schedule(ORDERS, 12, **_market(rng), risk_aversion=0.0)
     for i, order in enumerate(ORDERS):
-        assert found.shares[:, i] == pytest.approx(np.sign(order) * twap(abs(order), 12).shares, rel=1e-9)
+        assert found.shares[:, i] == pytest.approx(
+            np.sign(order) * twap(abs(order), 12).shares, rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("twist", [0.0, 0.5, -2.0])
 @pytest.mark.parametrize(("n", "risk"), [(2, 1e-5), (10, 0.0), (10, 1e-5), (60, 1e-5)])
-def test_it_solves_the_dense_system(n: int, risk: float, twist: float, rng: np.random.Generator) -> None:
+def test_it_solves_the_dense_system(
+    n: int, risk: float, twist: float, rng: np.random.Generator
+) -> None:
     market = _market(rng, twist=twist)
     found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk)
     assert found.solver == ("block-tridiagonal" if twist else "modes")
     expected = _dense(ORDERS, n, market, risk)
-    assert found.shares / np.abs(ORDERS) == pytest.approx(expected / np.abs(ORDERS), rel=1e-9, abs=1e-9)
+    assert found.shares / np.abs(ORDERS) == pytest.approx(
+        expected / np.abs(ORDERS), rel=1e-9, abs=1e-9
+    )
     value = _by_definition(found.shares, ORDERS, market, risk)
     assert found.expected_cost + risk * found.variance == pytest.approx(value, rel=1e-10)
 
@@ -119,9 +138,13 @@ def test_it_solves_the_dense_system(n: int, risk: float, twist: float, rng: np.r
 def test_a_vanishing_twist_joins_the_two_exact_methods(rng: np.random.Generator) -> None:
     plain, nearly = _market(rng), None
     nearly = {**plain, "permanent": plain["permanent"] * (1 + 1e-13 * np.triu(np.ones((3, 3)), 1))}
-    one, other = (portfolio_schedule(ORDERS, 30, **market, risk_aversion=1e-5) for market in (plain, nearly))
+    one, other = (
+        portfolio_schedule(ORDERS, 30, **market, risk_aversion=1e-5) for market in (plain, nearly)
+    )
     assert (one.solver, other.solver) == ("modes", "block-tridiagonal")
-    assert other.shares / np.abs(ORDERS) == pytest.approx(one.shares / np.abs(ORDERS), rel=1e-9, abs=1e-9)
+    assert other.shares / np.abs(ORDERS) == pytest.approx(
+        one.shares / np.abs(ORDERS), rel=1e-9, abs=1e-9
+    )
 
 
 def test_the_antisymmetric_part_is_neither_dropped_nor_free(rng: np.random.Generator) -> None:
@@ -131,10 +154,14 @@ def test_the_antisymmetric_part_is_neither_dropped_nor_free(rng: np.random.Gener
     market |= {"covariance": np.diag([0.1, 0.1]), "temporary": np.diag([1e-6, 1e-6])}
     gamma = np.array([[0.0, 0.0], [3e-7, 0.0]])  # selling asset 0 lowers asset 1
     found = portfolio_schedule(orders, 10, **{**market, "permanent": gamma}, risk_aversion=0.0)
-    even = portfolio_schedule(orders, 10, **{**market, "permanent": 0.5 * (gamma + gamma.T)}, risk_aversion=0.0)
+    even = portfolio_schedule(
+        orders, 10, **{**market, "permanent": 0.5 * (gamma + gamma.T)}, risk_aversion=0.0
+    )
     assert np.all(found.holdings[1:-1, 1] < found.holdings[1:-1, 0])
     assert even.holdings[:, 0] == pytest.approx(even.holdings[:, 1])
-    costs = [_by_definition(s.shares, orders, {**market, "permanent": gamma}, 0.0) for s in (found, even)]
+    costs = [
+        _by_definition(s.shares, orders, {**market, "permanent": gamma}, 0.0) for s in (found, even)
+    ]
     assert costs[0] == pytest.approx(found.expected_cost, rel=1e-10)
     assert costs[0] < costs[1]
 
@@ -162,7 +189,9 @@ def _round_trip_form(n: int, market: dict[str, Any]) -> Float:
     return 0.5 * (form - single[:, None] - single[None])
 
 
-def test_risk_loved_too_much_is_refused_at_the_limit_that_is_named(rng: np.random.Generator) -> None:
+def test_risk_loved_too_much_is_refused_at_the_limit_that_is_named(
+    rng: np.random.Generator,
+) -> None:
     market = _market(rng)
     with pytest.raises(OptimizationError, match="must be above") as refusal:
         portfolio_schedule(ORDERS, 10, **market, risk_aversion=-1.0)
@@ -172,7 +201,9 @@ def test_risk_loved_too_much_is_refused_at_the_limit_that_is_named(rng: np.rando
         portfolio_schedule(ORDERS, 10, **market, risk_aversion=1.0001 * limit)
 
 
-def _by_cvxpy(n: int, market: dict[str, Any], risk: float, extra: Any, half_spread: float = 0.0) -> float:
+def _by_cvxpy(
+    n: int, market: dict[str, Any], risk: float, extra: Any, half_spread: float = 0.0
+) -> float:
     """Least cost plus risk, stated in fractions of the orders from the definition, symmetric permanent impact."""
     part, tau = cp.Variable((n, 3)), market["interval"]
     unit = np.abs(ORDERS)
@@ -203,7 +234,14 @@ CONSTRAINED: dict[str, tuple[dict[str, Any], Any, float]] = {
     ),
     "own caps, one way": (
         {"min_shares": [0.0, -3e3, 0.0], "max_shares": [12e3, 0.0, 4e2]},
-        lambda x, held: [x[:, 0] <= 12e3, x[:, 0] >= 0, x[:, 1] >= -3e3, x[:, 1] <= 0, x[:, 2] >= 0, x[:, 2] <= 4e2],
+        lambda x, held: [
+            x[:, 0] <= 12e3,
+            x[:, 0] >= 0,
+            x[:, 1] >= -3e3,
+            x[:, 1] <= 0,
+            x[:, 2] >= 0,
+            x[:, 2] <= 4e2,
+        ],
         0.0,
     ),
     "common cap": (
@@ -216,7 +254,9 @@ CONSTRAINED: dict[str, tuple[dict[str, Any], Any, float]] = {
 
 
 @pytest.mark.parametrize("name", CONSTRAINED)
-def test_bounds_agree_with_another_statement_of_the_problem(name: str, rng: np.random.Generator) -> None:
+def test_bounds_agree_with_another_statement_of_the_problem(
+    name: str, rng: np.random.Generator
+) -> None:
     given, extra, half_spread = CONSTRAINED[name]
     market, n, risk = _market(rng), 15, 3e-5
     free = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk)
@@ -231,7 +271,12 @@ def test_bounds_agree_with_another_statement_of_the_problem(name: str, rng: np.r
 
 def test_bounds_are_kept(rng: np.random.Generator) -> None:
     market = _market(rng, twist=0.5)
-    given = {name: value for case in CONSTRAINED.values() for name, value in case[0].items() if "exposure" not in name}
+    given = {
+        name: value
+        for case in CONSTRAINED.values()
+        for name, value in case[0].items()
+        if "exposure" not in name
+    }
     given |= {"min_shares": -12e3, "max_shares": 12e3, "exposures": [[20.0, 100.0, 0.0]]}
     given |= {"min_exposure": 0.0, "max_exposure": 0.0}  # two assets of equal value, long and short
     found = portfolio_schedule(ORDERS, 15, **market, risk_aversion=3e-5, **given)
@@ -246,14 +291,22 @@ def test_bounds_that_do_not_bind_change_nothing(rng: np.random.Generator) -> Non
         portfolio_schedule(ORDERS, 15, **market, risk_aversion=1e-5, **given)
         for given in (
             {},
-            {"max_shares": 1e6, "exposures": PRICES, "max_exposure": 1e9, "prices": PRICES, "max_value": 1e12},
+            {
+                "max_shares": 1e6,
+                "exposures": PRICES,
+                "max_exposure": 1e9,
+                "prices": PRICES,
+                "max_value": 1e12,
+            },
         )
     )
     assert wide.solver == "modes"
     assert np.array_equal(free.shares, wide.shares)
 
 
-def test_an_asset_without_an_order_hedges_until_its_spread_is_too_dear(rng: np.random.Generator) -> None:
+def test_an_asset_without_an_order_hedges_until_its_spread_is_too_dear(
+    rng: np.random.Generator,
+) -> None:
     market = _market(rng, m=2)
     market |= {"covariance": np.array([[1.0, 0.9], [0.9, 1.0]]), "permanent": np.zeros((2, 2))}
     market["temporary"] = np.diag([1e-5, 1e-7])
@@ -268,7 +321,9 @@ def test_an_asset_without_an_order_hedges_until_its_spread_is_too_dear(rng: np.r
 
 def test_attribution_sums_to_the_portfolio(rng: np.random.Generator) -> None:
     market = _market(rng, twist=0.5)
-    found = portfolio_schedule(ORDERS, 15, **market, risk_aversion=1e-5, half_spread=[0.01, 0.02, 0.1])
+    found = portfolio_schedule(
+        ORDERS, 15, **market, risk_aversion=1e-5, half_spread=[0.01, 0.02, 0.1]
+    )
     table = found.attribution
     assert table["cost"].sum() == pytest.approx(found.expected_cost, rel=1e-12)
     assert table["caused"].sum() == pytest.approx(found.expected_cost, rel=1e-12)
@@ -281,27 +336,44 @@ def test_attribution_sums_to_the_portfolio(rng: np.random.Generator) -> None:
 
 def test_infeasible_bounds_say_which_and_by_how_much(rng: np.random.Generator) -> None:
     market = {**_market(rng), "risk_aversion": 1e-5}
-    with pytest.raises(OptimizationError, match="caps admit 50,000 of 100,000 shares of asset 0; raise max_shares"):
+    with pytest.raises(
+        OptimizationError, match="caps admit 50,000 of 100,000 shares of asset 0; raise max_shares"
+    ):
         portfolio_schedule(ORDERS, 10, **market, max_shares=5e3)
-    with pytest.raises(OptimizationError, match="caps admit 10,000 of 20,000 shares of asset 1; raise -min_shares"):
+    with pytest.raises(
+        OptimizationError, match="caps admit 10,000 of 20,000 shares of asset 1; raise -min_shares"
+    ):
         portfolio_schedule(ORDERS, 10, **market, min_shares=-1e3)
     with pytest.raises(OptimizationError, match=r"max_value admits 1e\+06 of 5\.5e\+06 currency"):
         portfolio_schedule(ORDERS, 10, **market, prices=PRICES, max_value=1e5)
     with pytest.raises(OptimizationError, match="caps and exposures together"):
         # What must still be held before the last trade is more than the last trade may be.
-        portfolio_schedule(ORDERS, 10, **market, max_shares=5e4, exposures=[1.0, 0.0, 0.0], min_exposure=9.9e4)
+        portfolio_schedule(
+            ORDERS, 10, **market, max_shares=5e4, exposures=[1.0, 0.0, 0.0], min_exposure=9.9e4
+        )
     with pytest.raises(OptimizationError, match="one interval must trade everything"):
-        portfolio_schedule(ORDERS, 1, **market, min_shares=-1e6, max_shares=[[99999.9999, 1e6, 1e6]])
-    with pytest.raises(OptimizationError, match="min_exposure 2 is above max_exposure 1 of exposure 0 after trade 0"):
-        portfolio_schedule(ORDERS, 10, **market, exposures=PRICES, min_exposure=2.0, max_exposure=1.0)
-    with pytest.raises(OptimizationError, match=r"min_shares 0.6 is above max_shares 0.5 for asset 0 in interval 0"):
+        portfolio_schedule(
+            ORDERS, 1, **market, min_shares=-1e6, max_shares=[[99999.9999, 1e6, 1e6]]
+        )
+    with pytest.raises(
+        OptimizationError,
+        match="min_exposure 2 is above max_exposure 1 of exposure 0 after trade 0",
+    ):
+        portfolio_schedule(
+            ORDERS, 10, **market, exposures=PRICES, min_exposure=2.0, max_exposure=1.0
+        )
+    with pytest.raises(
+        OptimizationError, match=r"min_shares 0.6 is above max_shares 0.5 for asset 0 in interval 0"
+    ):
         portfolio_schedule(ORDERS, 10, **market, min_shares=0.6, max_shares=0.5)
     with pytest.raises(
-        OptimizationError, match="min_shares force a total of 10 shares of asset 1, whose order is -20,"
+        OptimizationError,
+        match="min_shares force a total of 10 shares of asset 1, whose order is -20,",
     ):
         portfolio_schedule(ORDERS, 10, **market, min_shares=[-1e6, 1.0, -1e6])
     with pytest.raises(
-        OptimizationError, match="max_shares force a total of -10 shares of asset 0, whose order is 100"
+        OptimizationError,
+        match="max_shares force a total of -10 shares of asset 0, whose order is 100",
     ):
         portfolio_schedule(ORDERS, 10, **market, max_shares=[-1.0, 1e6, 1e6])
 
@@ -320,7 +392,10 @@ def test_wrong_shapes_and_matrices_are_named(rng: np.random.Generator) -> None:
         ({"exposures": np.zeros(3), "max_exposure": 1.0}, "no row of zeros"),
         ({"exposures": np.ones(3)}, "give one of them as well"),
         ({"max_exposure": 0.1}, "give exposures as well"),
-        ({"min_exposure": [-np.inf, 0.0, 0.0, -np.inf, 0.0, 0.0, 0.0, 0.0, 0.0]}, "give exposures as well"),
+        (
+            {"min_exposure": [-np.inf, 0.0, 0.0, -np.inf, 0.0, 0.0, 0.0, 0.0, 0.0]},
+            "give exposures as well",
+        ),
         ({"exposures": np.ones(3), "max_exposure": np.nan}, "max_exposure holds NaN"),
         ({"max_value": 1.0}, "give prices as well"),
         ({"max_value": -np.inf}, "give prices as well"),
@@ -335,7 +410,9 @@ def test_wrong_shapes_and_matrices_are_named(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize(("twist", "solver"), [(0.0, "modes"), (0.5, "block-tridiagonal")])
-def test_the_residual_of_an_exact_schedule_is_measured(twist: float, solver: str, rng: np.random.Generator) -> None:
+def test_the_residual_of_an_exact_schedule_is_measured(
+    twist: float, solver: str, rng: np.random.Generator
+) -> None:
     market, n, risk = _market(rng, twist=twist), 15, 3e-5
     found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk)
     assert found.solver == solver

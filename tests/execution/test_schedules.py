@@ -59,7 +59,9 @@ def test_refusals_name_value_limit_and_remedy() -> None:
 
 @pytest.mark.parametrize("shares", [[[1.0], [np.nan]], [[1.0, np.inf], [0.0, 1.0]]])
 def test_a_modelled_schedule_has_any_sign_but_no_nan(shares: list[list[float]]) -> None:
-    with pytest.raises(ValidationError, match=r"shares must be \(n, m\) and finite, got shape \(2, \d\)"):
+    with pytest.raises(
+        ValidationError, match=r"shares must be \(n, m\) and finite, got shape \(2, \d\)"
+    ):
         _priced(shares)
     assert _priced([[1.0], [-2.0]]).shares.tolist() == [[1], [-2]]
     with np.errstate(over="ignore"):  # the cost has no number; what is held has
@@ -69,7 +71,11 @@ def test_a_modelled_schedule_has_any_sign_but_no_nan(shares: list[list[float]]) 
 def test_holdings_are_what_is_left_to_trade_to_its_last_digit() -> None:
     """Counted from the start, 1e16 less its trades would leave 0 of the last two."""
     assert _priced([[1e16], [0.25], [-0.5]]).holdings.tolist() == [[1e16], [-0.25], [-0.5], [0.0]]
-    assert _priced([[3.0, -1.0], [2.0, 1.0]]).holdings.tolist() == [[5.0, 0.0], [2.0, 1.0], [0.0, 0.0]]
+    assert _priced([[3.0, -1.0], [2.0, 1.0]]).holdings.tolist() == [
+        [5.0, 0.0],
+        [2.0, 1.0],
+        [0.0, 0.0],
+    ]
 
 
 def _priced(shares: list[list[float]]) -> PortfolioSchedule:
@@ -79,10 +85,15 @@ def _priced(shares: list[list[float]]) -> PortfolioSchedule:
 
 
 def test_parts_of_a_day_are_those_of_its_intervals() -> None:
-    assert list(parts_of_day(np.ones(390)).values()) == pytest.approx([97 / 3.9, 196 / 3.9, 97 / 3.9, 390])
+    assert list(parts_of_day(np.ones(390)).values()) == pytest.approx(
+        [97 / 3.9, 196 / 3.9, 97 / 3.9, 390]
+    )
     assert parts_of_day([3.0, 0.0, 1e-12, 0.0, 1.0]) == pytest.approx(
-        {"first_quarter_%": 75.0, "middle_half_%": 0.0, "last_quarter_%": 25.0, "trading": 2}, abs=1e-9
+        {"first_quarter_%": 75.0, "middle_half_%": 0.0, "last_quarter_%": 25.0, "trading": 2},
+        abs=1e-9,
     )
     assert parts_of_day([2.0, 1.0])["middle_half_%"] == 100.0
-    with pytest.raises(ValidationError, match="the schedule is 0 in all of 2 intervals; nothing is traded"):
+    with pytest.raises(
+        ValidationError, match="the schedule is 0 in all of 2 intervals; nothing is traded"
+    ):
         parts_of_day([0.0, 0.0])

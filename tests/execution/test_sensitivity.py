@@ -12,7 +12,13 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.execution import allocate, sensitivity
-from research_lib.impact import AlmgrenImpact, CompositeImpact, ImpactCurve, LinearImpact, PowerImpact
+from research_lib.impact import (
+    AlmgrenImpact,
+    CompositeImpact,
+    ImpactCurve,
+    LinearImpact,
+    PowerImpact,
+)
 
 N, S, CAP = 12, 6_000.0, 560.0
 RNG = np.random.default_rng(5)
@@ -28,7 +34,9 @@ def test_order_caps_and_floors_equal_finite_differences(family: str) -> None:
     curve = CURVES[family]
     cap, floor = np.full(N, CAP), np.full(N, 430.0)
 
-    def cost(order: float = S, at: int = 0, cap_step: float = 0.0, floor_step: float = 0.0) -> float:
+    def cost(
+        order: float = S, at: int = 0, cap_step: float = 0.0, floor_step: float = 0.0
+    ) -> float:
         upper, lower = cap.copy(), floor.copy()
         upper[at] += cap_step
         lower[at] += floor_step
@@ -49,12 +57,20 @@ def test_order_caps_and_floors_equal_finite_differences(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", CURVES)
-def test_wrong_coefficients_cost_in_the_square_of_the_error_true_ones_in_the_error(family: str) -> None:
-    large, small = (sensitivity(CURVES[family], S, error=error).coefficients for error in (0.02, 0.01))
+def test_wrong_coefficients_cost_in_the_square_of_the_error_true_ones_in_the_error(
+    family: str,
+) -> None:
+    large, small = (
+        sensitivity(CURVES[family], S, error=error).coefficients for error in (0.02, 0.01)
+    )
     for name in large.index.drop("exponent", errors="ignore"):
-        assert large.loc[name, "misjudged_%"] == pytest.approx(4 * small.loc[name, "misjudged_%"], rel=0.2, abs=1e-7)
+        assert large.loc[name, "misjudged_%"] == pytest.approx(
+            4 * small.loc[name, "misjudged_%"], rel=0.2, abs=1e-7
+        )
         assert large.loc[name, "cost_%"] == pytest.approx(2 * small.loc[name, "cost_%"], rel=0.05)
-    coefficients = large.drop("exponent", errors="ignore")  # 2 % of an exponent is 13 % of the impact
+    coefficients = large.drop(
+        "exponent", errors="ignore"
+    )  # 2 % of an exponent is 13 % of the impact
     assert (coefficients["misjudged_%"] < 0.1 * coefficients["cost_%"].abs()).all()
 
 
@@ -65,7 +81,11 @@ def test_the_sum_over_intervals_is_what_independent_errors_cost() -> None:
     best = allocate(curve, S).cost
     rng = np.random.default_rng(1)
     lost = [
-        curve.cost(allocate(LinearImpact(curve.beta * (1 + 0.05 * rng.choice([-1, 1], N))), S).shares).sum() / best - 1
+        curve.cost(
+            allocate(LinearImpact(curve.beta * (1 + 0.05 * rng.choice([-1, 1], N))), S).shares
+        ).sum()
+        / best
+        - 1
         for _ in range(4_000)
     ]
     # The standard error of the mean is about 1 %.

@@ -14,7 +14,13 @@ from scipy.linalg import solve
 
 from research_lib.errors import ValidationError
 from research_lib.execution import ConvexTerms, allocate
-from research_lib.impact import ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact, QuadraticImpact
+from research_lib.impact import (
+    ImpactCurve,
+    LinearImpact,
+    PiecewiseLinearImpact,
+    PowerImpact,
+    QuadraticImpact,
+)
 
 N, S = 8, 1_000.0
 RNG = np.random.default_rng(4)
@@ -66,7 +72,9 @@ def test_turnover_is_exact_and_keeps_the_schedule_where_moving_costs_more() -> N
     assert 0 < kept.sum() < N
     slope = CURVE.marginal_cost(some.shares)
     assert np.abs(slope[kept].max() - slope[kept].min()) <= 2 * 0.002 + 1e-12
-    numeric = allocate(CURVE, S, terms=ConvexTerms(turnover=0.002, previous=previous), solver="cvxpy")
+    numeric = allocate(
+        CURVE, S, terms=ConvexTerms(turnover=0.002, previous=previous), solver="cvxpy"
+    )
     assert numeric.solver == "cvxpy"
     assert numeric.cost + numeric.penalty == pytest.approx(some.cost + some.penalty, rel=1e-7)
 
@@ -94,7 +102,9 @@ def test_robust_quadratic_costs_count_negative_covariance_as_none() -> None:
     negative = allocate(curve, S, terms=ConvexTerms(robust=1.0, covariance=covariance))
     assert negative.shares == pytest.approx(none.shares, rel=1e-4)
     x = none.shares
-    assert none.penalty == pytest.approx(np.sqrt(np.sum((0.3 * alpha * x**3) ** 2 + (0.3 * BETA * x**2) ** 2)))
+    assert none.penalty == pytest.approx(
+        np.sqrt(np.sum((0.3 * alpha * x**3) ** 2 + (0.3 * BETA * x**2) ** 2))
+    )
 
 
 def scenario_curves(kind: str) -> tuple[ImpactCurve, list[ImpactCurve]]:
@@ -112,7 +122,9 @@ def scenario_curves(kind: str) -> tuple[ImpactCurve, list[ImpactCurve]]:
 
 @pytest.mark.parametrize("kind", ["linear", "power", "book"])
 @pytest.mark.parametrize("level", [0.0, 0.5, 0.8])
-def test_cvar_is_the_mean_of_the_dearest_scenarios_and_no_neighbour_has_less(kind: str, level: float) -> None:
+def test_cvar_is_the_mean_of_the_dearest_scenarios_and_no_neighbour_has_less(
+    kind: str, level: float
+) -> None:
     curve, scenarios = scenario_curves(kind)
     result = allocate(curve, 600.0, terms=ConvexTerms(scenarios=scenarios, cvar_level=level))
     worst = {0.0: 6, 0.5: 3}.get(level)
@@ -138,7 +150,8 @@ def test_scipy_solves_smooth_terms_to_the_same_optimum() -> None:
     terms = ConvexTerms(smoothness=1e-5, robust=1.0, covariance=(0.3 * BETA)[:, None, None] ** 2)
     risk = {"risk_aversion": 1e-3, "covariance": 0.02}
     conic, smooth = (
-        allocate(CURVE, S, max_shares=300, terms=terms, solver=solver, **risk) for solver in ("cvxpy", "scipy")
+        allocate(CURVE, S, max_shares=300, terms=terms, solver=solver, **risk)
+        for solver in ("cvxpy", "scipy")
     )
     assert (conic.solver, smooth.solver) == ("cvxpy", "scipy")
     assert smooth.cost + smooth.penalty == pytest.approx(conic.cost + conic.penalty, rel=1e-7)
@@ -159,12 +172,18 @@ def test_the_certificate_bounds_a_poor_answer_from_above() -> None:
         ({"robust": 1.0}, "robust needs covariance"),
         ({"smoothness": -1.0}, "smoothness must be at least 0"),
         ({"cvar_level": 1.0}, r"cvar_level must be in \[0, 1\)"),
-        ({"robust": 1.0, "covariance": np.ones((8, 2, 2))}, r"must be \(8, 1, 1\) as ImpactFit.cov, got \(8, 2, 2\)"),
+        (
+            {"robust": 1.0, "covariance": np.ones((8, 2, 2))},
+            r"must be \(8, 1, 1\) as ImpactFit.cov, got \(8, 2, 2\)",
+        ),
         (
             {"robust": 1.0, "covariance": np.full((8, 1, 1), np.nan)},
             "covariance is not finite.*8 intervals, first in 0",
         ),
-        ({"scenarios": [LinearImpact(np.ones(3))]}, "scenario 0 must be a convex curve of 8 intervals; it has 3"),
+        (
+            {"scenarios": [LinearImpact(np.ones(3))]},
+            "scenario 0 must be a convex curve of 8 intervals; it has 3",
+        ),
     ],
 )
 def test_terms_that_cannot_be_used_are_refused(settings: dict[str, object], message: str) -> None:
@@ -183,8 +202,16 @@ def test_trust_constr_has_the_curvature_of_the_risk() -> None:
 @pytest.mark.parametrize(
     ("curve", "shares", "settings"),
     [
-        (LinearImpact(np.linspace(1e-6, 1e-5, 78)), 1e4, {"risk_aversion": 1.0, "covariance": 1e-2}),
-        (PowerImpact(np.linspace(1e-4, 1e-3, 78), 0.5, 0.01), 1e6, {"terms": ConvexTerms(smoothness=1.0)}),
+        (
+            LinearImpact(np.linspace(1e-6, 1e-5, 78)),
+            1e4,
+            {"risk_aversion": 1.0, "covariance": 1e-2},
+        ),
+        (
+            PowerImpact(np.linspace(1e-4, 1e-3, 78), 0.5, 0.01),
+            1e6,
+            {"terms": ConvexTerms(smoothness=1.0)},
+        ),
     ],
 )
 def test_terms_that_outweigh_the_cost_have_an_answer(

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from scipy.linalg import solve
 
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import Allocation, almgren_chriss, obizhaeva_wang, obizhaeva_wang_limit, transient_schedule
+from research_lib.execution import (
+    Allocation,
+    almgren_chriss,
+    obizhaeva_wang,
+    obizhaeva_wang_limit,
+    transient_schedule,
+)
 from research_lib.impact import (
     ExponentialKernel,
     ExponentialSumKernel,
@@ -24,15 +30,17 @@ from research_lib.impact import (
     PowerKernel,
     TabulatedKernel,
     kernel_matrix,
-    price_path,
 )
+from research_lib.transient import price_path
 
 S = 10_000.0
 KERNELS = {
     "exponential": ExponentialKernel(0.3, 2e-4),
     "sum": ExponentialSumKernel((0.0, 0.05, 1.0), (1e-5, 1e-4, 2e-4)),
     "power": PowerKernel(0.5, 3e-4, 0.7),
-    "tabulated": TabulatedKernel(np.arange(0, 4000.0, 4.0), 2e-4 / (1 + np.arange(0, 4000.0, 4.0)) ** 0.3),
+    "tabulated": TabulatedKernel(
+        np.arange(0, 4000.0, 4.0), 2e-4 / (1 + np.arange(0, 4000.0, 4.0)) ** 0.3
+    ),
     "function": lambda lags: 1e-4 * np.exp(-np.sqrt(lags)),
 }
 EXTRAS: dict[str, Callable[[int], dict[str, object]]] = {
@@ -48,16 +56,26 @@ EXTRAS: dict[str, Callable[[int], dict[str, object]]] = {
 
 
 def grid(n: int, even: bool) -> np.ndarray:
-    return np.arange(n, dtype=float) if even else np.cumsum(np.random.default_rng(n).uniform(0.2, 2.0, n))
+    return (
+        np.arange(n, dtype=float)
+        if even
+        else np.cumsum(np.random.default_rng(n).uniform(0.2, 2.0, n))
+    )
 
 
-def hessian_of(kernel: object, times: np.ndarray, extra: dict[str, object]) -> tuple[np.ndarray, np.ndarray]:
+def hessian_of(
+    kernel: object, times: np.ndarray, extra: dict[str, object]
+) -> tuple[np.ndarray, np.ndarray]:
     """Hessian and linear part of the whole cost, from their definitions."""
     n = len(times)
-    hessian = kernel_matrix(kernel, times) + 2 * np.diag(np.broadcast_to(extra.get("temporary", 0.0), n))  # type: ignore[arg-type]
+    hessian = kernel_matrix(kernel, times) + 2 * np.diag(
+        np.broadcast_to(extra.get("temporary", 0.0), n)
+    )  # type: ignore[arg-type]
     held = np.tril(np.ones((n, n)))
     sigma = np.broadcast_to(extra.get("volatility", 0.0), n)  # type: ignore[call-overload]
-    weight = np.diag(float(extra.get("risk_aversion", 0.0)) * sigma**2 * np.append(np.diff(times), 0.0))  # type: ignore[arg-type]
+    weight = np.diag(
+        float(extra.get("risk_aversion", 0.0)) * sigma**2 * np.append(np.diff(times), 0.0)
+    )  # type: ignore[arg-type]
     return hessian + 2 * held.T @ weight @ held, -2 * S * held.T @ np.diag(weight)
 
 
@@ -72,7 +90,9 @@ def dense(hessian: np.ndarray, linear: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("even", [True, False])
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("n", [1, 2, 3, 60, pytest.param(390, marks=pytest.mark.slow)])
-def test_every_structure_agrees_with_a_dense_solution(name: str, n: int, even: bool, extra: str) -> None:
+def test_every_structure_agrees_with_a_dense_solution(
+    name: str, n: int, even: bool, extra: str
+) -> None:
     times, terms = grid(n, even), EXTRAS[extra](n)
     found = transient_schedule(KERNELS[name], times, S, **terms)  # type: ignore[arg-type]
     expected = dense(*hessian_of(KERNELS[name], times, terms))
@@ -143,14 +163,18 @@ def test_no_exchange_between_two_trades_is_cheaper(data: st.DataObject) -> None:
     n = data.draw(st.integers(2, 12))
     times = np.cumsum(data.draw(st.lists(st.floats(0.05, 3.0), min_size=n, max_size=n)))
     kernel = data.draw(
-        st.sampled_from([ExponentialKernel(0.4), PowerKernel(0.6), ExponentialSumKernel((0.1, 2.0), (1.0, 0.5))])
+        st.sampled_from(
+            [ExponentialKernel(0.4), PowerKernel(0.6), ExponentialSumKernel((0.1, 2.0), (1.0, 0.5))]
+        )
     )
     shares = data.draw(st.floats(-100, 100).filter(lambda value: abs(value) > 0.01))
     middle = np.array(data.draw(st.lists(st.floats(-20, 20), min_size=n, max_size=n)))
     width = np.array(data.draw(st.lists(st.floats(0, 60), min_size=n, max_size=n)))
     middle += (shares - middle.sum()) / n
     lower, upper = middle - width, middle + width
-    found = transient_schedule(kernel, times, shares, min_shares=lower, max_shares=upper, temporary=0.01)
+    found = transient_schedule(
+        kernel, times, shares, min_shares=lower, max_shares=upper, temporary=0.01
+    )
     x = found.shares
     assert x.sum() == pytest.approx(shares, abs=1e-6)
     assert np.all((x >= lower) & (x <= upper))
@@ -169,7 +193,9 @@ def test_where_sets_of_bounds_repeat_the_optimum_is_found_one_bound_at_a_time(se
     shares, middle, width = rng.uniform(-50, 50), rng.uniform(-20, 20, n), rng.uniform(0, 30, n)
     middle += (shares - middle.sum()) / n
     lower, upper, kernel = middle - width, middle + width, GaussianKernel(1.0)
-    found = transient_schedule(kernel, times, shares, min_shares=lower, max_shares=upper, temporary=1e-4)
+    found = transient_schedule(
+        kernel, times, shares, min_shares=lower, max_shares=upper, temporary=1e-4
+    )
     x = found.shares
     assert found.solver == "Cholesky with an active set"
     assert found.duality_gap <= 1e-12
@@ -182,16 +208,22 @@ def test_where_sets_of_bounds_repeat_the_optimum_is_found_one_bound_at_a_time(se
 
 def test_cost_is_that_of_the_price_path_and_risk_is_a_penalty() -> None:
     times, kernel = grid(25, False), KERNELS["power"]
-    found = transient_schedule(kernel, times, S, temporary=1e-5, permanent=2e-6, risk_aversion=1e-6, volatility=0.4)
+    found = transient_schedule(
+        kernel, times, S, temporary=1e-5, permanent=2e-6, risk_aversion=1e-6, volatility=0.4
+    )
     path = price_path(kernel, times, found.shares, temporary=1e-5, permanent=2e-6)
     assert found.cost == pytest.approx(path.cost, rel=1e-12)
     held = S - np.cumsum(found.shares)[:-1]
-    assert found.penalty == pytest.approx(1e-6 * 0.4**2 * np.sum(held**2 * np.diff(times)), rel=1e-9)
+    assert found.penalty == pytest.approx(
+        1e-6 * 0.4**2 * np.sum(held**2 * np.diff(times)), rel=1e-9
+    )
 
 
 def test_marginal_cost_is_what_one_more_share_costs() -> None:
     def whole(shares: float) -> Allocation:
-        return transient_schedule(KERNELS["power"], np.arange(20.0), shares, temporary=1e-5, permanent=2e-6)
+        return transient_schedule(
+            KERNELS["power"], np.arange(20.0), shares, temporary=1e-5, permanent=2e-6
+        )
 
     slope = (whole(S + 1).cost - whole(S - 1).cost) / 2
     assert whole(S).marginal_cost == pytest.approx(slope, rel=1e-9)
@@ -203,7 +235,9 @@ def test_without_decay_or_memory_the_schedule_is_that_of_temporary_impact() -> N
     forgetful = transient_schedule(ExponentialKernel(1e3, 2e-5), np.arange(30.0), S, temporary=eta)
     weights = 1 / (eta + 1e-5)
     assert forgetful.shares == pytest.approx(S * weights / weights.sum(), rel=1e-12)
-    constant = ExponentialSumKernel((0.0,), (1e-4,))  # no decay: permanent impact, the same for every schedule
+    constant = ExponentialSumKernel(
+        (0.0,), (1e-4,)
+    )  # no decay: permanent impact, the same for every schedule
     lasting = transient_schedule(constant, np.arange(30.0), S, temporary=eta)
     assert lasting.shares == pytest.approx(S / eta / np.sum(1 / eta), rel=1e-9)
 
@@ -211,14 +245,21 @@ def test_without_decay_or_memory_the_schedule_is_that_of_temporary_impact() -> N
 def test_memory_to_none_under_risk_aversion_is_almgren_chriss() -> None:
     eta, sigma, risk = 2.5e-6, 0.95, 1e-5
     found = transient_schedule(
-        ExponentialKernel(1e3, 1e-9), np.arange(5.0), 1e6, temporary=eta - 5e-10, risk_aversion=risk, volatility=sigma
+        ExponentialKernel(1e3, 1e-9),
+        np.arange(5.0),
+        1e6,
+        temporary=eta - 5e-10,
+        risk_aversion=risk,
+        volatility=sigma,
     )
     expected = almgren_chriss(1e6, 5, volatility=sigma, temporary=eta, risk_aversion=risk)
     assert found.shares == pytest.approx(expected.shares, rel=1e-9)
 
 
 def test_equal_intervals_forget_everything_and_trade_equally() -> None:
-    assert transient_schedule(ExponentialKernel(1e3), np.arange(12.0), S).shares == pytest.approx(np.full(12, S / 12))
+    assert transient_schedule(ExponentialKernel(1e3), np.arange(12.0), S).shares == pytest.approx(
+        np.full(12, S / 12)
+    )
 
 
 @pytest.mark.parametrize("decay", [0.0, 1e-3, 1.0, 50.0, np.inf])
@@ -248,8 +289,12 @@ def test_ever_more_trades_reach_the_continuous_split() -> None:
 def test_an_order_of_nothing_trades_nothing_and_a_buy_mirrors_a_sell() -> None:
     for kernel in KERNELS.values():
         times = np.arange(9.0)
-        assert transient_schedule(kernel, times, 0.0, temporary=1e-6).shares == pytest.approx(np.zeros(9))
-        buy, sell = (transient_schedule(kernel, times, shares, temporary=1e-6) for shares in (S, -S))
+        assert transient_schedule(kernel, times, 0.0, temporary=1e-6).shares == pytest.approx(
+            np.zeros(9)
+        )
+        buy, sell = (
+            transient_schedule(kernel, times, shares, temporary=1e-6) for shares in (S, -S)
+        )
         assert sell.shares == pytest.approx(-buy.shares, rel=1e-12)
         assert sell.cost == pytest.approx(buy.cost, rel=1e-12)
 
@@ -279,7 +324,11 @@ def test_a_gaussian_kernel_alternates_unless_floors_forbid_it() -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused(settings_: dict[str, object], message: str) -> None:
-    arguments: dict[str, object] = {"kernel": ExponentialKernel(1.0), "times": np.arange(3.0), "total_shares": 10.0}
+    arguments: dict[str, object] = {
+        "kernel": ExponentialKernel(1.0),
+        "times": np.arange(3.0),
+        "total_shares": 10.0,
+    }
     with np.errstate(divide="ignore"), pytest.raises(ValidationError, match=message):
         transient_schedule(**(arguments | settings_))  # type: ignore[arg-type]
 
@@ -289,7 +338,10 @@ def test_what_cannot_be_used_is_refused(settings_: dict[str, object], message: s
     [
         ({"max_shares": 3.0}, "cap admits 9 of 10 shares"),
         ({"min_shares": 4.0}, "floors need 12 of 10 shares"),
-        ({"min_shares": [1, 9, 0], "max_shares": 5.0}, "min_shares 9 is above max_shares 5 at time 1"),
+        (
+            {"min_shares": [1, 9, 0], "max_shares": 5.0},
+            "min_shares 9 is above max_shares 5 at time 1",
+        ),
     ],
 )
 def test_bounds_that_admit_nothing_are_refused(bounds: dict[str, object], message: str) -> None:
@@ -300,7 +352,10 @@ def test_bounds_that_admit_nothing_are_refused(bounds: dict[str, object], messag
 def test_a_matrix_singular_to_rounding_is_refused_with_the_remedy() -> None:
     with pytest.raises(OptimizationError, match="trade less often"):
         transient_schedule(GaussianKernel(1.0), np.arange(60.0) * 0.1, S)
-    assert transient_schedule(GaussianKernel(1.0), np.arange(60.0) * 0.1, S, temporary=0.1).duality_gap < 1e-12
+    assert (
+        transient_schedule(GaussianKernel(1.0), np.arange(60.0) * 0.1, S, temporary=0.1).duality_gap
+        < 1e-12
+    )
 
 
 def test_times_without_trading_are_left_out_in_few_solves() -> None:
@@ -308,7 +363,12 @@ def test_times_without_trading_are_left_out_in_few_solves() -> None:
     times, closed = np.arange(60.0), np.zeros(60, bool)
     closed[[7, 8, 9, 30, 59]] = True
     found = transient_schedule(
-        KERNELS["power"], times, S, min_shares=0, max_shares=np.where(closed, 0.0, np.inf), temporary=1e-6
+        KERNELS["power"],
+        times,
+        S,
+        min_shares=0,
+        max_shares=np.where(closed, 0.0, np.inf),
+        temporary=1e-6,
     )
     left = transient_schedule(KERNELS["power"], times[~closed], S, temporary=1e-6)
     assert found.shares[closed] == pytest.approx(np.zeros(5), abs=0)
@@ -319,5 +379,10 @@ def test_times_without_trading_are_left_out_in_few_solves() -> None:
 def test_out_of_time_is_an_error_that_names_the_remedy() -> None:
     with pytest.raises(OptimizationError, match="raise timeout_seconds"):
         transient_schedule(
-            KERNELS["power"], grid(60, False), S, min_shares=0, max_shares=1.05 * S / 60, timeout_seconds=1e-9
+            KERNELS["power"],
+            grid(60, False),
+            S,
+            min_shares=0,
+            max_shares=1.05 * S / 60,
+            timeout_seconds=1e-9,
         )

@@ -34,8 +34,8 @@ from research_lib.impact import (
     PowerKernel,
     QuadraticImpact,
     kernel_matrix,
-    price_path,
 )
+from research_lib.transient import price_path
 
 N, S = 26, 5_000.0
 RNG = np.random.default_rng(7)
@@ -69,7 +69,10 @@ def test_every_curve_under_every_kernel_is_optimal_by_its_prices(family: str, ke
     dust = 1e-4 * S / N  # a kink is met to rounding: its prices are those on either side
     last = total.marginal_last(np.maximum(x - dust, 0.0)) + displaced
     following = total.marginal(np.minimum(x + dust, total.capacity)) + displaced
-    dearest, cheapest = last[x > dust].max(), following[x < np.minimum(cap, total.capacity) - dust].min()
+    dearest, cheapest = (
+        last[x > dust].max(),
+        following[x < np.minimum(cap, total.capacity) - dust].min(),
+    )
     assert dearest <= cheapest + 2e-4 * abs(dearest)
     assert 0 <= found.duality_gap <= 1e-9
 
@@ -85,7 +88,9 @@ def test_the_state_form_in_cvxpy_agrees(family: str, kernel: str) -> None:
     assert allocate(CURVES["linear"], S, **settings, cross_check=True).cross_check is not None
 
 
-def test_scipy_agrees_under_a_kernel_without_a_state_form_which_cvxpy_leaves_to_the_others() -> None:
+def test_scipy_agrees_under_a_kernel_without_a_state_form_which_cvxpy_leaves_to_the_others() -> (
+    None
+):
     settings: dict[str, Any] = {"max_shares": 400.0, "kernel": KERNELS["power"]}
     own = allocate(CURVES["linear"], S, **settings)
     assert own.attempts[0].backend == "conjugate gradients"
@@ -103,7 +108,12 @@ def test_linear_curves_are_the_temporary_impact_of_the_transient_schedule() -> N
     for kernel in KERNELS.values():
         direct = transient_schedule(kernel, times, S, temporary=BETA, volatility=0.1, **both)
         through = allocate(
-            LinearImpact(BETA), S, kernel=kernel, times=times, covariance=0.01 * np.append(np.diff(times), 0), **both
+            LinearImpact(BETA),
+            S,
+            kernel=kernel,
+            times=times,
+            covariance=0.01 * np.append(np.diff(times), 0),
+            **both,
         )
         assert through.shares == pytest.approx(direct.shares, rel=1e-9, abs=1e-9 * S)
         assert through.cost == pytest.approx(direct.cost, rel=1e-10)
@@ -127,7 +137,9 @@ def test_a_kernel_without_memory_gives_the_separable_optimum(family: str) -> Non
 
 def test_no_risk_and_equal_curves_give_equal_shares() -> None:
     for curve in (LinearImpact(np.full(N, 1e-5), 0.01), PowerImpact(np.full(N, 1e-3), 0.5)):
-        assert allocate(curve, S, risk_aversion=0.0, covariance=1.0).shares == pytest.approx(np.full(N, S / N))
+        assert allocate(curve, S, risk_aversion=0.0, covariance=1.0).shares == pytest.approx(
+            np.full(N, S / N)
+        )
         tiny = allocate(curve, S, risk_aversion=1e-14, covariance=1.0)
         assert tiny.cost == pytest.approx(curve.cost(np.full(N, S / N)).sum(), rel=1e-6)
     lasting = ExponentialSumKernel((0.0,), (1e-4,))
@@ -137,7 +149,9 @@ def test_no_risk_and_equal_curves_give_equal_shares() -> None:
 
 def test_one_asset_under_risk_aversion_is_almgren_chriss() -> None:
     eta, sigma, risk, tau = 2.5e-6, 0.95, 1e-6, 0.2
-    expected = almgren_chriss(1e6, 25, volatility=sigma, temporary=eta, risk_aversion=risk, interval=tau)
+    expected = almgren_chriss(
+        1e6, 25, volatility=sigma, temporary=eta, risk_aversion=risk, interval=tau
+    )
     curve = LinearImpact(np.full(25, eta / tau))
     found = allocate(curve, 1e6, risk_aversion=risk, covariance=sigma**2 * tau)
     assert found.solver == "analytical"
@@ -150,27 +164,44 @@ def test_one_asset_under_risk_aversion_is_almgren_chriss() -> None:
 
 def test_several_curves_are_the_portfolio_schedule() -> None:
     covariance = np.array([[0.04, 0.01], [0.01, 0.09]])
-    curves = [LinearImpact(np.full(N, beta), spread) for beta, spread in ((1e-5, 0.01), (3e-5, 0.02))]
-    found = allocate(curves, [1_000, -2_000], risk_aversion=1e-5, covariance=covariance, min_shares=None)  # type: ignore[arg-type]
+    curves = [
+        LinearImpact(np.full(N, beta), spread) for beta, spread in ((1e-5, 0.01), (3e-5, 0.02))
+    ]
+    found = allocate(
+        curves, [1_000, -2_000], risk_aversion=1e-5, covariance=covariance, min_shares=None
+    )  # type: ignore[arg-type]
     expected = portfolio_schedule(
-        [1_000, -2_000], N, covariance=covariance, temporary=[1e-5, 3e-5], half_spread=[0.01, 0.02], risk_aversion=1e-5
+        [1_000, -2_000],
+        N,
+        covariance=covariance,
+        temporary=[1e-5, 3e-5],
+        half_spread=[0.01, 0.02],
+        risk_aversion=1e-5,
     )
     assert found.shares == pytest.approx(expected.shares, rel=1e-9)
-    capped = allocate(curves, [1_000, -2_000], risk_aversion=1e-4, covariance=covariance, max_shares=[90, 180])
+    capped = allocate(
+        curves, [1_000, -2_000], risk_aversion=1e-4, covariance=covariance, max_shares=[90, 180]
+    )
     assert capped.shares.sum(axis=0) == pytest.approx([1_000, -2_000])
     assert capped.shares[:, 0].min() >= -1e-6
     assert capped.shares[:, 1].max() <= 1e-6
     assert np.abs(capped.shares).max(axis=0) == pytest.approx([90, 180], rel=1e-5)
-    apart = allocate(curves, [1_000, 2_000], risk_aversion=1e-4, covariance=np.diag(np.diag(covariance)))
+    apart = allocate(
+        curves, [1_000, 2_000], risk_aversion=1e-4, covariance=np.diag(np.diag(covariance))
+    )
     for j, curve in enumerate(curves):
-        one = allocate(curve, [1_000.0, 2_000.0][j], risk_aversion=1e-4, covariance=covariance[j, j])
+        one = allocate(
+            curve, [1_000.0, 2_000.0][j], risk_aversion=1e-4, covariance=covariance[j, j]
+        )
         assert apart.shares[:, j] == pytest.approx(one.shares, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.slow
 def test_varying_risk_and_curves_agree_with_scipys_minimum() -> None:
     variance = np.linspace(0.01, 0.05, N)
-    found = allocate(CURVES["nonlinear"], S, risk_aversion=3e-5, covariance=variance, kernel=KERNELS["power"])
+    found = allocate(
+        CURVES["nonlinear"], S, risk_aversion=3e-5, covariance=variance, kernel=KERNELS["power"]
+    )
     matrix = kernel_matrix(KERNELS["power"], np.arange(float(N)))
 
     def value(x: np.ndarray) -> float:
@@ -193,12 +224,15 @@ def test_varying_risk_and_curves_agree_with_scipys_minimum() -> None:
 def test_terms_stand_beside_a_kernel() -> None:
     terms = ConvexTerms(smoothness=1e-4)
     free, smooth = (
-        allocate(CURVES["linear"], S, kernel=KERNELS["exponential"], terms=chosen) for chosen in (None, terms)
+        allocate(CURVES["linear"], S, kernel=KERNELS["exponential"], terms=chosen)
+        for chosen in (None, terms)
     )
     assert np.sum(np.diff(smooth.shares) ** 2) < np.sum(np.diff(free.shares) ** 2)
     assert smooth.penalty == pytest.approx(1e-4 * np.sum(np.diff(smooth.shares) ** 2), rel=1e-6)
     path = price_path(KERNELS["exponential"], np.arange(float(N)), smooth.shares)
-    assert smooth.cost == pytest.approx(CURVES["linear"].cost(smooth.shares).sum() + path.cost, rel=1e-9)
+    assert smooth.cost == pytest.approx(
+        CURVES["linear"].cost(smooth.shares).sum() + path.cost, rel=1e-9
+    )
 
 
 def test_lots_keep_the_sum_under_a_kernel() -> None:
@@ -210,10 +244,14 @@ def test_lots_keep_the_sum_under_a_kernel() -> None:
 
 def test_the_facade_passes_kernel_and_risk_on() -> None:
     model = ImpactModel("linear")
-    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(n_snapshots=39, n_levels=10)))
+    model.fit_model(
+        model.estimate_slippage(model.generate_synthetic_orderbook(n_snapshots=39, n_levels=10))
+    )
     allocator = TradeAllocator(model, 20_000)
     flat = allocator.optimize("auto")["optimal_allocation"]
-    result = allocator.optimize("auto", kernel=ExponentialKernel(0.5, 1e-4), risk_aversion=1e-5, covariance=1e-3)
+    result = allocator.optimize(
+        "auto", kernel=ExponentialKernel(0.5, 1e-4), risk_aversion=1e-5, covariance=1e-3
+    )
     direct = allocate(
         allocator.curve, 20_000, max_shares=allocator.caps, kernel=ExponentialKernel(0.5, 1e-4), risk_aversion=1e-5,
         covariance=1e-3,
@@ -227,13 +265,19 @@ def test_the_facade_passes_kernel_and_risk_on() -> None:
     [
         ({"risk_aversion": 1.0}, "risk_aversion needs covariance"),
         ({"risk_aversion": -1.0, "covariance": 1.0}, "risk_aversion must be at least 0"),
-        ({"risk_aversion": 1.0, "covariance": np.ones(3)}, rf"covariance must be a number or \({N},\)"),
+        (
+            {"risk_aversion": 1.0, "covariance": np.ones(3)},
+            rf"covariance must be a number or \({N},\)",
+        ),
         ({"kernel": KERNELS["power"], "objective": "impact"}, "kernel needs objective='cost'"),
         ({"kernel": KERNELS["power"], "times": np.arange(3.0)}, rf"times must be \({N},\)"),
         ({"kernel": lambda lags: 1 - lags}, "not positive definite"),
         ({"times": np.arange(float(N))}, "times are of the kernel alone"),
         ({"covariance": -3}, "covariance must be finite and at least 0, got -3"),
-        ({"covariance": -3, "kernel": KERNELS["power"]}, "covariance must be finite and at least 0, got -3"),
+        (
+            {"covariance": -3, "kernel": KERNELS["power"]},
+            "covariance must be finite and at least 0, got -3",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -251,13 +295,25 @@ def test_what_cannot_be_used_is_refused(settings: dict[str, Any], message: str) 
         ([LinearImpact(np.ones(3))], {"kernel": KERNELS["power"]}, "kernel is for one curve"),
         ([LinearImpact(np.ones(3))], {"lot_size": 100}, "lot_size is for one curve"),
         ([LinearImpact(np.ones(3))], {"objective": "impact"}, "objective is for one curve"),
-        ([LinearImpact(np.ones(3))], {"solver": "nonsense"}, "solver is for one curve, got 'nonsense'"),
+        (
+            [LinearImpact(np.ones(3))],
+            {"solver": "nonsense"},
+            "solver is for one curve, got 'nonsense'",
+        ),
         ([LinearImpact(np.ones(3))], {"on_infeasible": "relax"}, "on_infeasible is for one curve"),
         ([LinearImpact(np.ones(3))], {"tolerance": -3}, "tolerance is for one curve"),
         ([LinearImpact(np.ones(3))], {"times": [3, 2, 1]}, "times is for one curve"),
         ([LinearImpact(np.ones(3))], {"cross_check": True}, "cross_check is for one curve"),
-        ([LinearImpact(np.ones(3))], {"validate_outputs": False}, "validate_outputs is for one curve"),
-        ([LinearImpact(np.ones(3))], {"timeout_seconds": -5}, "timeout_seconds must be above 0, got -5"),
+        (
+            [LinearImpact(np.ones(3))],
+            {"validate_outputs": False},
+            "validate_outputs is for one curve",
+        ),
+        (
+            [LinearImpact(np.ones(3))],
+            {"timeout_seconds": -5},
+            "timeout_seconds must be above 0, got -5",
+        ),
         ([LinearImpact(np.ones(3))], {"max_iterations": 0}, "max_iterations must be at least 1"),
         ([LinearImpact(np.ones(3))], {"risk_aversion": 1.0}, "risk_aversion needs covariance"),
         ([LinearImpact(np.ones(3))] * 2, {}, r"total_shares must be \(2,\)"),
@@ -296,7 +352,9 @@ def test_temporary_impact_makes_the_same_kernels_usable_in_both_statements() -> 
         assert found.cost == pytest.approx(expected.cost, rel=1e-9)
 
 
-def test_the_gap_is_a_bound_where_the_kernel_needs_the_curves_curvature(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gap_is_a_bound_where_the_kernel_needs_the_curves_curvature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """G = -vv' of the alternating v: beside eta a little above n / 2, trading more along v is almost free."""
     n, shares = 6, 100.0
     eta, along = 0.5 * n * 1.001, np.cos(np.pi * np.arange(n))
@@ -307,7 +365,9 @@ def test_the_gap_is_a_bound_where_the_kernel_needs_the_curves_curvature(monkeypa
 
     best = allocate(curve, shares, kernel=alternating)
     assert best.shares == pytest.approx(np.full(n, shares / n), rel=1e-6)
-    floor = {"min_shares": np.array([17.0, *np.zeros(n - 1)])}  # equal shares would replace an answer that costs more
+    floor = {
+        "min_shares": np.array([17.0, *np.zeros(n - 1)])
+    }  # equal shares would replace an answer that costs more
     least = allocate(curve, shares, kernel=alternating, **floor)
     target = least.shares + 5.0 * along
 
@@ -319,7 +379,9 @@ def test_the_gap_is_a_bound_where_the_kernel_needs_the_curves_curvature(monkeypa
         if name.startswith("research_lib") and getattr(module, "minimize", None) is minimize:
             monkeypatch.setattr(module, "minimize", astray)
     monkeypatch.setattr("scipy.optimize.minimize", astray)
-    found = allocate(curve, shares, kernel=alternating, solver="scipy", validate_outputs=False, **floor)
+    found = allocate(
+        curve, shares, kernel=alternating, solver="scipy", validate_outputs=False, **floor
+    )
     assert found.solver == "scipy"
     assert found.shares == pytest.approx(target, rel=1e-9)
     matrix = -np.outer(along, along)  # the kernel's, on whole times

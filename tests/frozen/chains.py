@@ -9,9 +9,18 @@ import pandas as pd
 from frozen import modeling, portfolio, strategy, transient
 from frozen.lines import FOLDER, LEFT_OUT, Key, Line, flatten, parameters
 
-SCHEDULES = FOLDER / "schedules.csv"  # one column a run: the static optimum, shares, as its report has it
-CHAINS = {"modeling": ("modeling",), "strategy": ("strategy", "orders"), "transient": ("transient",)}
-CHAINS |= {"stocks": ("stocks",), "portfolio": ("portfolio",)}  # the sections of the lines that a chain computes
+SCHEDULES = (
+    FOLDER / "schedules.csv"
+)  # one column a run: the static optimum, shares, as its report has it
+CHAINS = {
+    "modeling": ("modeling",),
+    "strategy": ("strategy", "orders"),
+    "transient": ("transient",),
+}
+CHAINS |= {
+    "stocks": ("stocks",),
+    "portfolio": ("portfolio",),
+}  # the sections of the lines that a chain computes
 
 
 def chains(run: str) -> list[str]:
@@ -20,7 +29,9 @@ def chains(run: str) -> list[str]:
     return ["stocks", *sections] if "portfolio" in sections else sections
 
 
-def computed(run: str, chain: str, frozen: dict[Key, Line]) -> tuple[dict[Key, float], np.ndarray | None]:
+def computed(
+    run: str, chain: str, frozen: dict[Key, Line]
+) -> tuple[dict[Key, float], np.ndarray | None]:
     """Numbers by section and key, and the static schedule of a strategy.
 
     Raises
@@ -30,11 +41,15 @@ def computed(run: str, chain: str, frozen: dict[Key, Line]) -> tuple[dict[Key, f
     """
     stored = parameters(run)
     if chain == "portfolio":
-        sections = portfolio.compute(stored["portfolio"], {key: line.value for key, line in frozen.items()})
+        sections = portfolio.compute(
+            stored["portfolio"], {key: line.value for key, line in frozen.items()}
+        )
     elif chain == "stocks":
         sections = portfolio.measure(stored["portfolio"])
     else:
-        sections = {"modeling": modeling, "strategy": strategy, "transient": transient}[chain].compute(stored[chain])
+        sections = {"modeling": modeling, "strategy": strategy, "transient": transient}[
+            chain
+        ].compute(stored[chain])
     shares = sections.pop("shares", None)
     found: dict[Key, Any] = {
         (section, key): value

@@ -40,31 +40,96 @@ LEFT_OUT = re.compile(
 RULES: tuple[tuple[str, float, float, str], ...] = (
     (r"orders/.*", 1e-9, 1e-6, "the report's table has six decimals"),
     (r"strategy/null/.*/p_value", 0.0, 0.01, "one of 100 draws ties or does not"),
-    (r"modeling/schedules/.*/p_value|strategy/confidence_set/spa", 0.0, 2e-3, "one of at least 500 draws does"),
+    (
+        r"modeling/schedules/.*/p_value|strategy/confidence_set/spa",
+        0.0,
+        2e-3,
+        "one of at least 500 draws does",
+    ),
     (
         r".*(p_value|_p)",
         1e-4,
         1e-12,
         "a fit's p-value is a tail: an error of 1e-9 in its statistic is 1e-7 of it, or more far out",
     ),
-    (r"modeling/coverage/.*|transient/believed/.*", 0.0, 0.2, "one of 500 or 1000 simulated intervals changes sides"),
-    (r"transient/half_lives/.*|transient/lives/.*|transient/windows/.*", 1e-5, 1e-9, "a fit stopped at 1e-8, and ends"),
-    (r"transient/parameters/rho.*|transient/(regret|from_mid|in_bps)/.*", 1e-5, 1e-9, "they follow a fitted half-life"),
-    (r"transient/(decaying|parameters|by_half_life)/.*", 1e-6, 1e-15, "a fit stopped at 1e-8, less what stays of it"),
-    (r"strategy/solvers/(cvxpy|scipy)/cost", 1e-5, 0.0, "the duality gap that a certified solver may leave"),
-    (r"portfolio/(constrained|crossed|kept).*", 1e-6, 1e-6, "the KKT residual that the notebook admits, 1e-6"),
-    (r"portfolio/(alone/.*L_VaR|regret|realised).*", 1e-6, 1e-6, "a one-dimensional search; plans solved to 1e-6"),
-    (r"modeling/fits/(power|piecewise)/.*", 1e-6, 1e-15, "coefficients solved to 1e-8; one may be 1e-9, or be 0"),
+    (
+        r"modeling/coverage/.*|transient/believed/.*",
+        0.0,
+        0.2,
+        "one of 500 or 1000 simulated intervals changes sides",
+    ),
+    (
+        r"transient/half_lives/.*|transient/lives/.*|transient/windows/.*",
+        1e-5,
+        1e-9,
+        "a fit stopped at 1e-8, and ends",
+    ),
+    (
+        r"transient/parameters/rho.*|transient/(regret|from_mid|in_bps)/.*",
+        1e-5,
+        1e-9,
+        "they follow a fitted half-life",
+    ),
+    (
+        r"transient/(decaying|parameters|by_half_life)/.*",
+        1e-6,
+        1e-15,
+        "a fit stopped at 1e-8, less what stays of it",
+    ),
+    (
+        r"strategy/solvers/(cvxpy|scipy)/cost",
+        1e-5,
+        0.0,
+        "the duality gap that a certified solver may leave",
+    ),
+    (
+        r"portfolio/(constrained|crossed|kept).*",
+        1e-6,
+        1e-6,
+        "the KKT residual that the notebook admits, 1e-6",
+    ),
+    (
+        r"portfolio/(alone/.*L_VaR|regret|realised).*",
+        1e-6,
+        1e-6,
+        "a one-dimensional search; plans solved to 1e-6",
+    ),
+    (
+        r"modeling/fits/(power|piecewise)/.*",
+        1e-6,
+        1e-15,
+        "coefficients solved to 1e-8; one may be 1e-9, or be 0",
+    ),
     (
         r"modeling/(fits|treatment)/.*|strategy/(curve|certificate)/.*|stocks/.*",
         1e-9,
         1e-15,
         "sums, as below; currency per share and share may be as little as 1e-9",
     ),
-    (r".*(lower|upper|null_mean).*", 1e-6, 1e-6, "draws are whole numbers from a seed, sums of them are not"),
-    (r"modeling/.*(power|sqrt|piecewise|validation|schedules).*", 1e-6, 1e-8, "coefficients solved to 1e-8"),
-    (r".*(saving|saved|cost_%|_%|bias|skipping).*", 1e-9, 1e-7, "100 times a difference of ratios near 1"),
-    (r".*", 1e-9, 1e-9, "sums in another order, or by wider vectors: 1e-16 a term over at most 1e6 terms"),
+    (
+        r".*(lower|upper|null_mean).*",
+        1e-6,
+        1e-6,
+        "draws are whole numbers from a seed, sums of them are not",
+    ),
+    (
+        r"modeling/.*(power|sqrt|piecewise|validation|schedules).*",
+        1e-6,
+        1e-8,
+        "coefficients solved to 1e-8",
+    ),
+    (
+        r".*(saving|saved|cost_%|_%|bias|skipping).*",
+        1e-9,
+        1e-7,
+        "100 times a difference of ratios near 1",
+    ),
+    (
+        r".*",
+        1e-9,
+        1e-9,
+        "sums in another order, or by wider vectors: 1e-16 a term over at most 1e6 terms",
+    ),
 )
 
 
@@ -89,7 +154,11 @@ class Line:
 
 def tolerance(section: str, key: str) -> tuple[float, float]:
     """Relative and absolute, by the first rule that matches."""
-    return next((rel, absolute) for rule, rel, absolute, _ in RULES if re.fullmatch(rule, f"{section}/{key}"))
+    return next(
+        (rel, absolute)
+        for rule, rel, absolute, _ in RULES
+        if re.fullmatch(rule, f"{section}/{key}")
+    )
 
 
 def read_lines(run: str) -> dict[Key, Line]:
@@ -100,7 +169,9 @@ def read_lines(run: str) -> dict[Key, Line]:
     for row in rows:
         value = row["value"] if row["kind"] == "text" else float(row["value"])
         tolerances = (float(row["rel_tol"] or 0), float(row["abs_tol"] or 0))
-        lines[row["section"], row["key"]] = Line(row["section"], row["key"], value, *tolerances, row["kind"])
+        lines[row["section"], row["key"]] = Line(
+            row["section"], row["key"], value, *tolerances, row["kind"]
+        )
     return lines
 
 
@@ -142,7 +213,9 @@ def reported(run: str) -> dict[Key, float | str]:
     if (folder / "strategy_orders.csv").is_file():
         found |= _first_orders(pd.read_csv(folder / "strategy_orders.csv"), stated["strategy"])
         shares = pd.read_csv(folder / "strategy_schedule.csv", dtype=str)["shares"]
-        found["strategy", "schedule/sha256"] = hashlib.sha256("\n".join(shares).encode()).hexdigest()
+        found["strategy", "schedule/sha256"] = hashlib.sha256(
+            "\n".join(shares).encode()
+        ).hexdigest()
     return found
 
 
@@ -150,7 +223,9 @@ def _first_orders(table: pd.DataFrame, results: Mapping[str, Any]) -> dict[Key, 
     """The headline order of the first replayed days, from the table of all orders."""
     days = sorted(table["day"].unique())[:FIRST_DAYS]
     size, side = results["total_shares"], results["side"]
-    mine = table[np.isclose(table["total_shares"], size) & (table["side"] == side) & table["day"].isin(days)]
+    mine = table[
+        np.isclose(table["total_shares"], size) & (table["side"] == side) & table["day"].isin(days)
+    ]
     # of the windows of a day, the whole day comes first
     mine = mine.groupby(["day", "strategy"], sort=False).first().reset_index()
     return {
@@ -167,4 +242,6 @@ ORDER_COLUMNS = ("filled", "average_price", "cost_bps", "shortfall_bps", "timing
 def parameters(run: str) -> dict[str, dict[str, Any]]:
     """By section, with the defaults of today: what a number was computed with is part of the freeze."""
     stored = json.loads((FOLDER / "parameters.json").read_text())
-    return {section: stored["defaults"][section] | own for section, own in stored["runs"][run].items()}
+    return {
+        section: stored["defaults"][section] | own for section, own in stored["runs"][run].items()
+    }

@@ -40,7 +40,13 @@ def fresh(run: str) -> tuple[dict[Key, Line], set[str], list[float] | None]:
         schedule = schedule if shares is None else shares
     lines = {}
     for key in [*stated, *(key for key in numbers if key not in stated)]:
-        kind = "both" if key in numbers and key in stated else "computed" if key in numbers else "reported"
+        kind = (
+            "both"
+            if key in numbers and key in stated
+            else "computed"
+            if key in numbers
+            else "reported"
+        )
         value = stated.get(key, numbers.get(key))
         if isinstance(value, str):
             lines[key] = Line(*key, value, 0, 0, "text")
@@ -70,9 +76,13 @@ def refreeze(run: str, pattern: str) -> list[str]:
     write_lines(run, lines)
     if schedule is not None and fnmatchcase("schedule", pattern):
         columns = pd.read_csv(SCHEDULES) if SCHEDULES.is_file() else pd.DataFrame()
-        if run not in columns or abs(frozen_schedule(run) - schedule).max() > schedule_tolerance(schedule):
+        if run not in columns or abs(frozen_schedule(run) - schedule).max() > schedule_tolerance(
+            schedule
+        ):
             changed.append("schedule")
-            columns = columns.reindex(range(max(len(columns), len(schedule)))).assign(**{run: pd.Series(schedule)})
+            columns = columns.reindex(range(max(len(columns), len(schedule)))).assign(
+                **{run: pd.Series(schedule)}
+            )
             columns.round(6).to_csv(SCHEDULES, index=False)
     return changed
 
@@ -80,13 +90,17 @@ def refreeze(run: str, pattern: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run")
-    parser.add_argument("pattern", help='"SECTION/KEY", with * for any; "schedule" for the vector of shares')
+    parser.add_argument(
+        "pattern", help='"SECTION/KEY", with * for any; "schedule" for the vector of shares'
+    )
     parser.add_argument("--why", required=True, help="the line of CHANGELOG.md")
     given = parser.parse_args()
     changed = refreeze(given.run, given.pattern)
     if changed:
         with (ROOT / "CHANGELOG.md").open("a") as log:
-            log.write(f"- Frozen numbers of `{given.run}` ({given.pattern}, {len(changed)} lines): {given.why}\n")
+            log.write(
+                f"- Frozen numbers of `{given.run}` ({given.pattern}, {len(changed)} lines): {given.why}\n"
+            )
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from research_lib.execution import (
     portfolio_schedule,
     price_portfolio,
 )  # fmt: skip
-from research_lib.impact import calibrate_almgren_chriss, fit_impact, slippage_curves
+from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import OrderFlow, Session, preset, read_books, summarise
+from research_lib.transient import calibrate_almgren_chriss
 
 
 def measure(p: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +64,9 @@ def compute(p: dict[str, Any], stated: Mapping[tuple[str, str], float]) -> dict[
         )
     )  # fmt: skip
     m, gross = len(names), float(np.abs(p["order_values"]).sum())
-    correlation = np.array([[stated["portfolio", f"correlation/{i}/{j}"] for j in range(m)] for i in range(m)])
+    correlation = np.array(
+        [[stated["portfolio", f"correlation/{i}/{j}"] for j in range(m)] for i in range(m)]
+    )
     volatility, temporary = volatility * price / 1e4, impact * price / 1e4 / n / child
     market = {
         "covariance": correlation * np.outer(volatility, volatility),
@@ -75,8 +78,14 @@ def compute(p: dict[str, Any], stated: Mapping[tuple[str, str], float]) -> dict[
         {"volatility": v, "temporary": eta, "half_spread": half, "interval": 1.0 / n}
         for v, eta, half in zip(volatility, temporary, market["half_spread"], strict=True)
     ]
-    alone = [almgren_chriss(x, n, risk_aversion=risk, **one) for x, one in zip(orders, singles, strict=True)]
-    least = [least_value_at_risk(x, n, confidence, **one)[0] for x, one in zip(orders, singles, strict=True)]
+    alone = [
+        almgren_chriss(x, n, risk_aversion=risk, **one)
+        for x, one in zip(orders, singles, strict=True)
+    ]
+    least = [
+        least_value_at_risk(x, n, confidence, **one)[0]
+        for x, one in zip(orders, singles, strict=True)
+    ]
     together = portfolio_schedule(orders, n, risk_aversion=risk, **market)
     ways = {
         "portfolio": together,
@@ -87,7 +96,13 @@ def compute(p: dict[str, Any], stated: Mapping[tuple[str, str], float]) -> dict[
 
     def row(s: PortfolioSchedule) -> dict[str, float]:
         objective = s.expected_cost + risk * s.variance
-        costs = s.expected_cost, s.variance**0.5, s.value_at_risk(confidence), objective, objective - unavoidable
+        costs = (
+            s.expected_cost,
+            s.variance**0.5,
+            s.value_at_risk(confidence),
+            objective,
+            objective - unavoidable,
+        )
         named = ("cost_bps", "deviation_bps", "VaR_bps", "cost_plus_risk_bps", "beyond_spread_bps")
         return {name: unit * cost for name, cost in zip(named, costs, strict=True)}
 
@@ -101,7 +116,13 @@ def compute(p: dict[str, Any], stated: Mapping[tuple[str, str], float]) -> dict[
     }
     net = abs(float(np.sum(p["order_values"])))
     neutral = portfolio_schedule(
-        orders, n, risk_aversion=risk, exposures=price, min_exposure=-net, max_exposure=net, **market
+        orders,
+        n,
+        risk_aversion=risk,
+        exposures=price,
+        min_exposure=-net,
+        max_exposure=net,
+        **market,
     )
     parts = together.attribution.set_axis(names)
     facts = {
@@ -117,8 +138,13 @@ def compute(p: dict[str, Any], stated: Mapping[tuple[str, str], float]) -> dict[
             for name, s, best, value in zip(names, alone, least, p["order_values"], strict=True)
         },
         "compared": compared,
-        "saved": {way: 100 * (1 - beyond["portfolio"] / beyond[way]) for way in ("asset by asset", "TWAP")},
-        "crossed": {what: row(price_portfolio(s.shares, permanent=gamma, **market)) for what, s in plans.items()},
+        "saved": {
+            way: 100 * (1 - beyond["portfolio"] / beyond[way]) for way in ("asset by asset", "TWAP")
+        },
+        "crossed": {
+            what: row(price_portfolio(s.shares, permanent=gamma, **market))
+            for what, s in plans.items()
+        },
         "constrained": {"portfolio": compared["portfolio"], "cash-neutral": row(neutral)},
         "kept": 100 * (row(neutral)["beyond_spread_bps"] / beyond["portfolio"] - 1),
         "attribution": {

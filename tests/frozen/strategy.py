@@ -44,14 +44,18 @@ def known(p: dict[str, Any]) -> Known:
 
     def fit_curve(before: BookSnapshots, side: str) -> ImpactCurve:
         model = ImpactModel(p["model_type"], config, session)
-        return model.fit_model(model.estimate_slippage(before, p["trade_sizes"], side, n), test_fraction=0).curve
+        return model.fit_model(
+            model.estimate_slippage(before, p["trade_sizes"], side, n), test_fraction=0
+        ).curve
 
     books, _ = books_of(p, session, rng)
     if p["fit_days"]:
         before = books.take(np.arange(p["fit_days"] * n))
     else:
         before = preset(p["prior_preset"], session).books(20 * n, p["n_levels"], rng)
-    return Known(books, Prior.from_books(before, side, session, "before", fit_curve), p["fit_days"], session)
+    return Known(
+        books, Prior.from_books(before, side, session, "before", fit_curve), p["fit_days"], session
+    )
 
 
 def compute(p: dict[str, Any]) -> dict[str, Any]:
@@ -78,12 +82,18 @@ def compute(p: dict[str, Any]) -> dict[str, Any]:
     }
     if not p["data_file_name"]:
         truth = preset(p["preset_name"], k.session).true_curve
-        facts["true_saving"] = 100 * (1 - truth.cost(allocation.shares).sum() / truth.cost(equal).sum())
+        facts["true_saving"] = 100 * (
+            1 - truth.cost(allocation.shares).sum() / truth.cost(equal).sum()
+        )
     executions = _replayed(p, k, cap, price)
     if len(k.books) // n - k.first_day <= FEW_DAYS:
-        facts["strategies"] = compare([one for day in executions for one in day], session=k.session).T.to_dict()
+        facts["strategies"] = compare(
+            [one for day in executions for one in day], session=k.session
+        ).T.to_dict()
     orders = {
-        str(day): tca_table(one, None, k.session).set_index("strategy")[list(ORDER_COLUMNS)].T.to_dict()
+        str(day): tca_table(one, None, k.session)
+        .set_index("strategy")[list(ORDER_COLUMNS)]
+        .T.to_dict()
         for day, one in enumerate(executions[:FIRST_DAYS])
     }
     return {"strategy": facts, "orders": orders, "shares": allocation.shares}
@@ -99,7 +109,11 @@ def _replayed(p: dict[str, Any], k: Known, cap: float, price: float) -> list[lis
     """By day, the headline order by every strategy and by perfect foresight; of many days the first."""
     n = p["n_intervals"]
     n_days = len(k.books) // n - k.first_day
-    how = {"rate": p["participation_rate"], "objective": p["objective"], "risk_aversion": p["risk_aversion"]}
+    how = {
+        "rate": p["participation_rate"],
+        "objective": p["objective"],
+        "risk_aversion": p["risk_aversion"],
+    }
     days = range(k.first_day, k.first_day + (n_days if n_days <= FEW_DAYS else FIRST_DAYS))
     return [
         evaluate(
@@ -114,7 +128,9 @@ def _replayed(p: dict[str, Any], k: Known, cap: float, price: float) -> list[lis
     ]
 
 
-def _memory(curve: ImpactCurve, allocation: Allocation, cap: float, price: float) -> dict[str, dict[str, float]]:
+def _memory(
+    curve: ImpactCurve, allocation: Allocation, cap: float, price: float
+) -> dict[str, dict[str, float]]:
     """What TWAP, the static optimum and the optimum under memory cost, if impact decays with a half-life."""
     n, total = len(allocation.shares), float(allocation.shares.sum())
     equal, spread, at = np.full(n, total / n), curve.half_spread, np.arange(n)

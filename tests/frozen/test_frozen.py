@@ -42,9 +42,15 @@ def test_the_committed_report_states_the_frozen_numbers_and_sentences(run: str) 
 @pytest.mark.parametrize(("run", "chain"), [(run, chain) for run in RUNS for chain in chains(run)])
 def test_the_library_computes_the_frozen_numbers(run: str, chain: str) -> None:
     frozen = read_lines(run)
-    lines = [line for line in frozen.values() if line.kind in ("both", "computed") and line.section in CHAINS[chain]]
+    lines = [
+        line
+        for line in frozen.values()
+        if line.kind in ("both", "computed") and line.section in CHAINS[chain]
+    ]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of empty days; whether the library warns is another test's claim
+        warnings.simplefilter(
+            "ignore"
+        )  # of empty days; whether the library warns is another test's claim
         try:
             found, shares = computed(run, chain, frozen)
         except MissingDataError as absent:
@@ -52,7 +58,9 @@ def test_the_library_computes_the_frozen_numbers(run: str, chain: str) -> None:
     assert len(lines) >= 2
     assert not differences(lines, found)
     if shares is not None:
-        np.testing.assert_allclose(shares, frozen_schedule(run), rtol=0, atol=schedule_tolerance(shares))
+        np.testing.assert_allclose(
+            shares, frozen_schedule(run), rtol=0, atol=schedule_tolerance(shares)
+        )
 
 
 def test_no_tolerance_hides_a_coefficient_changed_by_a_ten_thousandth() -> None:
@@ -62,7 +70,11 @@ def test_no_tolerance_hides_a_coefficient_changed_by_a_ten_thousandth() -> None:
         usual = [line for line in lines if not line.key.endswith(("p_value", "_p"))]
         assert all(line.rel_tol <= WIDEST for line in usual)
         for section in {line.section for line in lines}:
-            mine = [line for line in usual if line.section == section and math.isfinite(line.value) and line.value]
+            mine = [
+                line
+                for line in usual
+                if line.section == section and math.isfinite(line.value) and line.value
+            ]
             moved = {(line.section, line.key): line.value * (1 + 1e-4) for line in mine}
             # what a strategy saves may be 1e-13, a rounding error: such lines keep no coefficient
             assert len(differences(mine, moved)) >= 0.75 * len(mine) > 0, (run, section)

@@ -40,17 +40,30 @@ def compute(p: dict[str, Any]) -> dict[str, Any]:
         books = market.books(p["n_steps"], np.random.default_rng(p["seed"]))
     orders, clock = trade_flow(books, session), clock_flow(books, step, session)
     bps = 1e4 / float(np.mean(orders.mid))
-    by_trade, by_clock = propagator(orders, p["max_lag"]), propagator(clock, p["n_lags"]).scaled(bps)
+    by_trade, by_clock = (
+        propagator(orders, p["max_lag"]),
+        propagator(clock, p["n_lags"]).scaled(bps),
+    )
     kinds = propagators_by_event(orders, p["max_lag"])
-    block = fit_block_book(books, step_seconds=step, n_lags=p["n_lags"], price_lags=p["max_lag"], session=session)
-    best = {"by the clock": best_kernel(by_clock, FAMILIES), "in trades": best_kernel(by_trade.scaled(bps), FAMILIES)}
+    block = fit_block_book(
+        books, step_seconds=step, n_lags=p["n_lags"], price_lags=p["max_lag"], session=session
+    )
+    best = {
+        "by the clock": best_kernel(by_clock, FAMILIES),
+        "in trades": best_kernel(by_trade.scaled(bps), FAMILIES),
+    }
     facts = {
-        "facts": _facts(orders) | {"half-spread (bps)": bps * float(np.nanmean(books.half_spread[books.complete]))},
+        "facts": _facts(orders)
+        | {"half-spread (bps)": bps * float(np.nanmean(books.half_spread[books.complete]))},
         "mid": float(np.mean(orders.mid)),
         "unit_seconds": orders.step_seconds,
         "r2": by_trade.r2,
         "r2_kinds": kinds["changing"].r2,
-        "first_lags": {"trades": bps * by_trade.values[0], "clock": by_clock.values[0], **_crowd(orders, clock, step)},
+        "first_lags": {
+            "trades": bps * by_trade.values[0],
+            "clock": by_clock.values[0],
+            **_crowd(orders, clock, step),
+        },
         "estimates": {
             "sign autocorrelation": _at_lags(flow_autocorrelation(orders, p["max_lag"])),
             "response": _at_lags(response_function(orders, p["max_lag"]).scaled(bps)),
@@ -59,7 +72,9 @@ def compute(p: dict[str, Any]) -> dict[str, Any]:
             **{f"propagator, {kind}": _at_lags(one.scaled(bps)) for kind, one in kinds.items()},
         },
         "half_lives": {
-            f"{family.replace('_', ' + ')}, by {unit}": _half_life(fit_kernel(estimate, family), seconds)
+            f"{family.replace('_', ' + ')}, by {unit}": _half_life(
+                fit_kernel(estimate, family), seconds
+            )
             for unit, estimate, seconds in (
                 ("trades", by_trade.scaled(bps), orders.step_seconds),
                 ("clock", by_clock, 1.0),
@@ -100,16 +115,24 @@ def _crowd(orders: SignedFlow, clock: SignedFlow, step: float) -> dict[str, floa
 def _at_lags(estimate: LagEstimate) -> dict[str, dict[str, float]]:
     """Values and standard errors at the first, a middle and the last lag."""
     k = len(estimate.values)
-    return {f"{estimate.lags[i]:g}": {"value": estimate.values[i], "se": estimate.se[i]} for i in (0, k // 2, k - 1)}
+    return {
+        f"{estimate.lags[i]:g}": {"value": estimate.values[i], "se": estimate.se[i]}
+        for i in (0, k // 2, k - 1)
+    }
 
 
 def _half_life(fit: KernelFit, seconds: float) -> dict[str, float]:
     known = (fit.half_life, *fit.interval) if fit.describes else (np.nan,) * 3
-    times = {name: seconds * value for name, value in zip(("half_life", "low", "high"), known, strict=True)}
+    times = {
+        name: seconds * value
+        for name, value in zip(("half_life", "low", "high"), known, strict=True)
+    }
     return times | {"p_value": fit.p_value, "decays": float(fit.decays), "told": float(fit.told)}
 
 
-def _schedules(p: dict[str, Any], orders: SignedFlow, block: BlockBook, best: dict[str, KernelFit]) -> dict[str, Any]:
+def _schedules(
+    p: dict[str, Any], orders: SignedFlow, block: BlockBook, best: dict[str, KernelFit]
+) -> dict[str, Any]:
     """What splitting an order saves: over half-lives, by the block book, by the decay of the mid."""
     n, total = p["n_intervals"], p["total_shares"]
     times, even = np.linspace(0.0, 60.0 * p["order_minutes"], n), twap(total, n).shares
@@ -119,7 +142,9 @@ def _schedules(p: dict[str, Any], orders: SignedFlow, block: BlockBook, best: di
     decaying = np.maximum(ends, 0.0)
     unit, rows = 1e4 / (float(np.mean(orders.mid)) * total), {}
 
-    def costs(kernel: ExponentialKernel | PowerKernel, at: np.ndarray) -> tuple[float, float, np.ndarray]:
+    def costs(
+        kernel: ExponentialKernel | PowerKernel, at: np.ndarray
+    ) -> tuple[float, float, np.ndarray]:
         plan = transient_schedule(kernel, at, total, min_shares=0.0)
         return price_path(kernel, at, even).cost, plan.cost, plan.shares
 
@@ -132,14 +157,24 @@ def _schedules(p: dict[str, Any], orders: SignedFlow, block: BlockBook, best: di
             "first_%": 100 * shares[0] / total,
             "middle_%": 100 * shares[n // 2] / total,
         }
-    found: dict[str, Any] = {"decaying": list(decaying), "bounded": float(bounded), "by_half_life": rows, "lives": {}}
+    found: dict[str, Any] = {
+        "decaying": list(decaying),
+        "bounded": float(bounded),
+        "by_half_life": rows,
+        "lives": {},
+    }
     if block.spread.told:
-        found["lives"] = dict(zip(("estimate", "low end", "high end"), block.half_life, strict=True))
+        found["lives"] = dict(
+            zip(("estimate", "low end", "high end"), block.half_life, strict=True)
+        )
     how = next((how for how, fit in best.items() if fit.told), None)
     if how:
         fit, lag = best[how], 1.0 if how == "by the clock" else orders.step_seconds
         flat, optimal, shares = costs(fit.kernel, times / lag)
-        lasting, scale = 0.5 * fit.permanent[0] * total**2, 1.0 / (float(np.mean(np.abs(orders.shares))) * total)
+        lasting, scale = (
+            0.5 * fit.permanent[0] * total**2,
+            1.0 / (float(np.mean(np.abs(orders.shares))) * total),
+        )
         found["from_mid"] = {
             f"{fit.family.replace('_', ' + ')}, {how}": {
                 "half_life_s": fit.half_life * lag,

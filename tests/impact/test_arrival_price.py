@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from research_lib import ImpactModel
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.execution import almgren_chriss
-from research_lib import ImpactModel
-from research_lib.impact import LinearImpact, PowerImpact, calibrate_almgren_chriss
+from research_lib.impact import LinearImpact, PowerImpact
 from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, assess, thin_stock
+from research_lib.transient import calibrate_almgren_chriss
 
 SESSION = Session(78)
 CURVE = LinearImpact(np.full(78, 2e-5), 0.02)
@@ -46,10 +47,14 @@ def test_a_known_permanent_impact_lies_in_its_band_as_often_as_it_says() -> None
 
 def test_what_fades_is_not_permanent() -> None:
     responses = [
-        calibrate_almgren_chriss(_books(seed, GAMMA, fading=10 * GAMMA), CURVE, SESSION, horizons=(1, 15)).response
+        calibrate_almgren_chriss(
+            _books(seed, GAMMA, fading=10 * GAMMA), CURVE, SESSION, horizons=(1, 15)
+        ).response
         for seed in range(20)
     ]
-    at_once, later = (np.mean([response["permanent"][span] for response in responses]) for span in (1, 15))
+    at_once, later = (
+        np.mean([response["permanent"][span] for response in responses]) for span in (1, 15)
+    )
     assert at_once == pytest.approx(11 * GAMMA, rel=0.1)
     # One interval of fifteen still shows all of it: gamma + fading / H.
     assert later == pytest.approx(GAMMA * (1 + 10 / 15), rel=0.25)
@@ -66,7 +71,9 @@ def test_volatility_and_the_units_of_time() -> None:
     market = thin_stock(SESSION)
     per_interval = market.config.base_price * market.config.volatility_factor / np.sqrt(252 * 78)
     books = _books(1, 0.0)
-    found, hourly = (calibrate_almgren_chriss(books, CURVE, SESSION, interval=tau) for tau in (1.0, 5 / 60))
+    found, hourly = (
+        calibrate_almgren_chriss(books, CURVE, SESSION, interval=tau) for tau in (1.0, 5 / 60)
+    )
     # Rounding to the tick adds tick^2 / 6 to every step's variance.
     expected = np.sqrt(per_interval**2 + 0.01**2 / 6)
     assert found.volatility == pytest.approx(expected, abs=3 * found.volatility_error)
@@ -109,7 +116,9 @@ def test_on_a_real_day_flow_moves_the_mid_and_only_on_one_of_them_for_good(
     session = Session(390)
     books = assess(request.getfixturevalue(day), session)[0].sample(session)
     model = ImpactModel("linear", ModelConfig(min_trade_size=10), session)
-    fit = model.fit_model(model.estimate_slippage(books, np.array([50, 100, 200, 300, 500.0]), "sell", 390))
+    fit = model.fit_model(
+        model.estimate_slippage(books, np.array([50, 100, 200, 300, 500.0]), "sell", 390)
+    )
     found = calibrate_almgren_chriss(books, fit, session)
     now, later = found.response.iloc[0], found.response.iloc[-1]
     assert now["permanent"] > 3 * now["error"]
@@ -130,10 +139,16 @@ def test_errors_are_newey_west_within_days_and_know_nothing_of_nights() -> None:
     def response(n_days: int) -> pd.Series:
         """Of days that all show these mids, a trade of the flow's size and sign at each of them."""
         time = session.starts(pd.bdate_range("2024-03-04", periods=n_days).date).ravel()
-        price, size, signed = np.tile(mid, n_days)[:, None], np.ones((len(time), 1)), np.tile(flow, n_days)
+        price, size, signed = (
+            np.tile(mid, n_days)[:, None],
+            np.ones((len(time), 1)),
+            np.tile(flow, n_days),
+        )
         trades = Trades(time, price[:, 0], np.abs(signed), np.sign(signed).astype(np.int8))
         books = BookSnapshots(time, price - 0.5, size, price + 0.5, size, trades=trades)
-        return calibrate_almgren_chriss(books, LinearImpact(np.full(200, 1e-5)), session, horizons=(5,)).response.loc[5]
+        return calibrate_almgren_chriss(
+            books, LinearImpact(np.full(200, 1e-5)), session, horizons=(5,)
+        ).response.loc[5]
 
     one = response(1)
     move, sums = mid[5:] - mid[:-5], np.convolve(flow, np.ones(5), "valid")[:195]

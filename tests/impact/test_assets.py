@@ -11,8 +11,15 @@ from helpers import real_data
 
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.execution import portfolio_schedule, price_portfolio
-from research_lib.impact import cross_impact, permanent_response, quoted_assets, synthetic_assets
-from research_lib.market import BookSnapshots, OrderFlow, Session, preset, read_books, read_daily_bars
+from research_lib.market import (
+    BookSnapshots,
+    OrderFlow,
+    Session,
+    preset,
+    read_books,
+    read_daily_bars,
+)
+from research_lib.studies import cross_impact, permanent_response, quoted_assets, synthetic_assets
 
 SESSION = Session(26)
 MARKET = {
@@ -26,14 +33,22 @@ MARKET = {
 def test_synthetic_assets_are_as_their_presets() -> None:
     names = ["thin_stock", "wide_spread_stock"]
     found = synthetic_assets(
-        names, [1e6, -1e6], SESSION, correlation=0.5, n_days=8, correlation_days=60, rng=np.random.default_rng(5)
+        names,
+        [1e6, -1e6],
+        SESSION,
+        correlation=0.5,
+        n_days=8,
+        correlation_days=60,
+        rng=np.random.default_rng(5),
     )
     for name in names:
         market, row = preset(name, SESSION), found.table.loc[name]
         daily = market.config.base_price * market.config.volatility_factor / np.sqrt(252)
         assert row["volatility"] == pytest.approx(daily, rel=0.2)
         assert row["half_spread"] == pytest.approx(market.true_curve.half_spread.mean(), rel=0.1)
-        size = 0.625 * max(4 * 1e6 / row["price"] / 26, 1.5 * row["depth"])  # the middle of those walked
+        size = 0.625 * max(
+            4 * 1e6 / row["price"] / 26, 1.5 * row["depth"]
+        )  # the middle of those walked
         truth = float(market.true_curve.impact(size).mean())
         assert row["temporary"] * 26 * size == pytest.approx(truth, rel=0.15)
         assert abs(row["permanent"]) < 4 * row["permanent_error"]  # these markets have none
@@ -54,10 +69,14 @@ def test_quoted_assets_know_nothing_of_the_day_itself() -> None:
     days = pd.date_range("2020-01-01", periods=40, name="day")
     noise = np.random.default_rng(1).normal(0, 0.02, (2, 40))
     bars = {
-        name: pd.DataFrame({"open": 49.0, "close": 50.0, "volume": 1e6, "return": moves}, index=days)
+        name: pd.DataFrame(
+            {"open": 49.0, "close": 50.0, "volume": 1e6, "return": moves}, index=days
+        )
         for name, moves in zip("AB", noise, strict=True)
     }
-    one, later = (quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20) for _ in range(2))
+    one, later = (
+        quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20) for _ in range(2)
+    )
     for table in bars.values():
         table.loc[days[30] :, ["open", "close", "volume", "return"]] = 1e3
     later = quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20)
@@ -71,7 +90,9 @@ def test_quoted_assets_know_nothing_of_the_day_itself() -> None:
 @pytest.mark.slow
 def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
     folder = real_data("lean_us_equity/daily/bac.zip").parents[1]
-    bars = {name: read_daily_bars(folder / "daily" / f"{name.lower()}.zip") for name in ("BAC", "IBM")}
+    bars = {
+        name: read_daily_bars(folder / "daily" / f"{name.lower()}.zip") for name in ("BAC", "IBM")
+    }
     quotes = {"BAC": read_books(folder / "tick" / "bac_20131007_quote.zip")}
     found = quoted_assets(bars, quotes, dt.date(2013, 10, 7), Session(78), correlation_days=250)
     assert found.table["half_spread"]["BAC"] == pytest.approx(0.005, rel=0.01)
@@ -79,7 +100,9 @@ def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
     assert 0.2 < found.correlation[0, 1] < 0.4
     assert "2013-10-04" in found.known
     # Quotes of the day before are taken where there are any; where there are none, it is said.
-    assert found.known.endswith("; the spreads of BAC from quotes of 2013-10-07 itself, there being no earlier ones")
+    assert found.known.endswith(
+        "; the spreads of BAC from quotes of 2013-10-07 itself, there being no earlier ones"
+    )
     days = [read_books(folder / "tick" / f"ibm_2013100{day}_quote.zip") for day in (7, 8)]
     tomorrow = dt.date(2013, 10, 8)
     both, first = (
@@ -90,7 +113,9 @@ def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
     assert both.table["spread_from"]["IBM"] == "quotes of 2013-10-07"
     assert "no earlier ones" not in both.known
     with pytest.raises(ValidationError, match="IBM begin on 2013-10-08, after 2013-10-07"):
-        quoted_assets(bars, {"IBM": days[1]}, dt.date(2013, 10, 7), Session(78), correlation_days=250)
+        quoted_assets(
+            bars, {"IBM": days[1]}, dt.date(2013, 10, 7), Session(78), correlation_days=250
+        )
 
 
 def test_cross_impact_is_positive_definite_and_leans_one_way() -> None:
@@ -117,14 +142,18 @@ def test_pricing_a_given_schedule_is_what_its_maker_expected() -> None:
 
 
 @pytest.mark.slow
-def test_flow_moves_goog_for_half_an_hour_by_less_than_twice_its_walks_slope(goog_books: BookSnapshots) -> None:
+def test_flow_moves_goog_for_half_an_hour_by_less_than_twice_its_walks_slope(
+    goog_books: BookSnapshots,
+) -> None:
     found = permanent_response(goog_books, Session(78))
     assert 2 * found["permanent_error"] < found["permanent"] < 2
     assert 50 < found["signed_%"] < 100
 
 
 def test_books_whose_mid_answers_to_nothing_show_no_response() -> None:
-    books = preset("thin_stock", SESSION).books(20 * 26, 5, np.random.default_rng(9), flow=OrderFlow())
+    books = preset("thin_stock", SESSION).books(
+        20 * 26, 5, np.random.default_rng(9), flow=OrderFlow()
+    )
     found = permanent_response(books, SESSION)
     assert abs(found["permanent"]) < 3 * found["permanent_error"]
     assert found["signed_%"] == 100

@@ -17,7 +17,9 @@ SIZES = np.array([200.0, 500.0, 1000.0, 2000.0, 4000.0])
 SESSION = Session(13)
 
 
-def linear_books(depth: Float, level: Float, *, capped: bool = False, sizes: Float = SIZES) -> pd.DataFrame:
+def linear_books(
+    depth: Float, level: Float, *, capped: bool = False, sizes: Float = SIZES
+) -> pd.DataFrame:
     """Rows of books whose impact is level * x up to `depth`; what a walk would say beyond it.
 
     Cost is level x^2, so the last level's price is 2 level depth. `capped` bounds stop at the
@@ -37,10 +39,14 @@ def linear_books(depth: Float, level: Float, *, capped: bool = False, sizes: Flo
 
 
 def beta(frame: pd.DataFrame, censoring: str = "complete") -> float:
-    return float(fit_impact(frame, by="pooled", censoring=censoring, test_fraction=0).params["beta"].iloc[0])
+    return float(
+        fit_impact(frame, by="pooled", censoring=censoring, test_fraction=0).params["beta"].iloc[0]
+    )
 
 
-def test_half_of_the_large_sizes_beyond_an_informative_depth_leave_the_coefficient(rng: np.random.Generator) -> None:
+def test_half_of_the_large_sizes_beyond_an_informative_depth_leave_the_coefficient(
+    rng: np.random.Generator,
+) -> None:
     """Thin books are dear: their depth runs out first, and dropping them keeps the cheap ones."""
     depth = 2900.0 * rng.lognormal(0, 0.5, 4000)
     level = BETA * (2900.0 / depth) * rng.lognormal(0, 0.2, 4000)
@@ -53,17 +59,24 @@ def test_half_of_the_large_sizes_beyond_an_informative_depth_leave_the_coefficie
 
 
 @pytest.mark.parametrize("capped", [False, True])
-def test_depth_that_says_nothing_of_cost_leaves_it_too(rng: np.random.Generator, capped: bool) -> None:
+def test_depth_that_says_nothing_of_cost_leaves_it_too(
+    rng: np.random.Generator, capped: bool
+) -> None:
     """Bounds may be walked prices or stop at what was filled: the filled rows tell them apart."""
     depth, level = 2900.0 * rng.lognormal(0, 0.5, 4000), BETA * rng.lognormal(0, 0.3, 4000)
-    frame, truth = linear_books(depth, level, capped=capped), beta(linear_books(np.full(4000, 1e9), level))
+    frame, truth = (
+        linear_books(depth, level, capped=capped),
+        beta(linear_books(np.full(4000, 1e9), level)),
+    )
     assert beta(frame) == pytest.approx(truth, rel=0.02)
     assert beta(frame.drop(columns="filled")) == pytest.approx(truth, rel=0.02)
     assert beta(frame, "face_value") < 0.93 * truth
 
 
 @pytest.mark.parametrize("capped", [False, True])
-def test_noise_free_censored_books_return_the_coefficient_exactly(rng: np.random.Generator, capped: bool) -> None:
+def test_noise_free_censored_books_return_the_coefficient_exactly(
+    rng: np.random.Generator, capped: bool
+) -> None:
     depth = 2900.0 * rng.lognormal(0, 0.5, 500)
     frame = linear_books(depth, np.full(500, BETA), capped=capped)
     assert beta(frame) == pytest.approx(BETA, rel=1e-8)
@@ -79,10 +92,14 @@ def test_noise_free_censored_books_return_the_coefficient_exactly(rng: np.random
     ],
     ids=["plain", "thin", "deep"],
 )
-def test_ten_visible_levels_of_two_hundred_give_the_coefficient_of_all(market: SyntheticMarket, limit: float) -> None:
+def test_ten_visible_levels_of_two_hundred_give_the_coefficient_of_all(
+    market: SyntheticMarket, limit: float
+) -> None:
     books = market.books(13 * 200, 200, np.random.default_rng(4))
     median = float(np.median(books.ask_size[:, :10].sum(axis=1)))
-    bias = censoring_bias(books, 10, median * np.array([0.25, 0.5, 0.75, 1.0, 1.25]), session=SESSION)
+    bias = censoring_bias(
+        books, 10, median * np.array([0.25, 0.5, 0.75, 1.0, 1.25]), session=SESSION
+    )
     assert bias["censored"] > 0.25
     assert abs(bias["complete"]) < limit
     assert bias["drop"] < -0.15
@@ -118,7 +135,9 @@ def test_a_size_that_no_book_filled_does_not_enter(rng: np.random.Generator) -> 
     assert fit.params["beta"].to_numpy() == pytest.approx(np.full(13, BETA), rel=1e-8)
 
 
-def test_books_without_a_filled_size_and_without_impact_at_small_sizes_are_completed(rng: np.random.Generator) -> None:
+def test_books_without_a_filled_size_and_without_impact_at_small_sizes_are_completed(
+    rng: np.random.Generator,
+) -> None:
     """Half of the books fill nothing; the smallest size lies within the touch, where impact is 0."""
     depth = np.where(np.arange(600) % 2, 3000.0, 150.0)
     frame = linear_books(depth, np.full(600, BETA))
@@ -150,4 +169,6 @@ def test_how_rows_were_completed_is_said(rng: np.random.Generator) -> None:
     assert "100 censored rows: bounds continued with exponent 1.00" in fit_impact(walked).summary()
     unknown = fit_impact(walked.drop(columns="filled"))
     assert unknown.diagnostics["completion"] == "own level times the average book's shape"
-    assert fit_impact(walked, censoring="drop").diagnostics["completion"] == "censored rows left out"
+    assert (
+        fit_impact(walked, censoring="drop").diagnostics["completion"] == "censored rows left out"
+    )

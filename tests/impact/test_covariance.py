@@ -23,8 +23,12 @@ def table() -> pd.DataFrame:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dependence", "errors"), [(d, e) for d, known in KNOWN.items() for e in known])
-def test_intervals_cover_the_truth_in_92_to_98_percent(table: pd.DataFrame, dependence: str, errors: str) -> None:
+@pytest.mark.parametrize(
+    ("dependence", "errors"), [(d, e) for d, known in KNOWN.items() for e in known]
+)
+def test_intervals_cover_the_truth_in_92_to_98_percent(
+    table: pd.DataFrame, dependence: str, errors: str
+) -> None:
     assert 0.92 <= table.loc[errors, dependence] <= 0.98
 
 
@@ -34,7 +38,9 @@ def test_intervals_cover_the_truth_in_92_to_98_percent(table: pd.DataFrame, depe
     [("snapshots", "hc3"), ("autocorrelated", "hc3"), ("autocorrelated", "snapshot"), ("days", "hc3"),
      ("days", "snapshot")],
 )  # fmt: skip
-def test_errors_that_ignore_a_dependence_are_too_short(table: pd.DataFrame, dependence: str, errors: str) -> None:
+def test_errors_that_ignore_a_dependence_are_too_short(
+    table: pd.DataFrame, dependence: str, errors: str
+) -> None:
     assert table.loc[errors, dependence] < 0.9
 
 
@@ -42,7 +48,9 @@ def test_coverage_is_reproducible_and_refuses_an_unknown_dependence() -> None:
     few = [coverage(np.random.default_rng(5), 20, n_days=4, n_snapshots=3) for _ in range(2)]
     pd.testing.assert_frame_equal(*few)
     with pytest.raises(ValidationError, match="dependence 'day' is unknown; did you mean 'days'"):
-        simulated_slippage(np.ones(2), "day", np.random.default_rng(0), n_days=2, n_snapshots=1, noise=0.1)
+        simulated_slippage(
+            np.ones(2), "day", np.random.default_rng(0), n_days=2, n_snapshots=1, noise=0.1
+        )
 
 
 def test_errors_are_nan_where_one_cluster_or_one_row_measured(rng: np.random.Generator) -> None:
@@ -57,7 +65,9 @@ def test_errors_are_nan_where_one_cluster_or_one_row_measured(rng: np.random.Gen
 
 def test_a_coefficient_at_its_bound_has_no_error(rng: np.random.Generator) -> None:
     frame = simulated_slippage(np.full(2, 1e-5), "rows", rng, n_days=6, n_snapshots=2, noise=0.1)
-    frame["avg_slippage"] = 0.01 + 1e-3 * np.sqrt(frame["trade_size"]) * rng.lognormal(0, 0.1, len(frame))
+    frame["avg_slippage"] = 0.01 + 1e-3 * np.sqrt(frame["trade_size"]) * rng.lognormal(
+        0, 0.1, len(frame)
+    )
     fit = fit_impact(frame, "nonlinear", errors="day", test_fraction=0)
     assert fit.bse["alpha"].isna().all()
     linear = fit_impact(frame, "linear", errors="day", test_fraction=0)
@@ -75,7 +85,9 @@ def test_the_band_is_as_wide_as_a_bootstrap_of_days_finds(family: str) -> None:
     drawn = []
     for _ in range(200):
         # The rows of the days drawn, in the places of days of their own.
-        parts = frame.loc[rows[rng.integers(0, 60, 60)].ravel()].assign(time=frame["time"].to_numpy())
+        parts = frame.loc[rows[rng.integers(0, 60, 60)].ravel()].assign(
+            time=frame["time"].to_numpy()
+        )
         fit = fit_impact(parts.reset_index(drop=True), family, errors="day", test_fraction=0)
         drawn.append([fit.raw_curve.slippage(x)[0] for x in (1000.0, 2500.0)])
     reach = (band["upper"] - band["lower"]).to_numpy() / 2 / 2.001  # t of 59 degrees of freedom
@@ -87,7 +99,9 @@ def test_the_band_is_as_wide_as_a_bootstrap_of_days_finds(family: str) -> None:
 def test_the_band_follows_from_the_coefficients_by_the_numerical_derivative(family: str) -> None:
     """The delta method: the variance of the curve is J'VJ, J by moving one parameter of the curve at a time."""
     rng = np.random.default_rng(6)
-    frame = simulated_slippage(np.array([1e-5, 3e-5]), "rows", rng, n_days=9, n_snapshots=9, noise=0.1)
+    frame = simulated_slippage(
+        np.array([1e-5, 3e-5]), "rows", rng, n_days=9, n_snapshots=9, noise=0.1
+    )
     frame["avg_slippage"] += 1e-9 * frame["trade_size"] ** 2
     fit = fit_impact(frame, family, test_fraction=0)
     curve, names = fit.raw_curve, list(fit.params.columns.drop("half_spread"))
@@ -119,7 +133,9 @@ def test_hubers_errors_keep_their_level_too(errors: str) -> None:
     rng = np.random.default_rng(0)
     beta = np.exp(rng.normal(-11.5, 0.5, 500))
     frame = simulated_slippage(beta, "rows", rng, n_days=20, n_snapshots=3, noise=0.3)
-    lower, upper = fit_impact(frame, estimator="huber", errors=errors, shrinkage="none", test_fraction=0).conf_int()
+    lower, upper = fit_impact(
+        frame, estimator="huber", errors=errors, shrinkage="none", test_fraction=0
+    ).conf_int()
     assert 0.92 <= np.mean((lower["beta"] <= beta) & (beta <= upper["beta"])) <= 0.98
 
 
@@ -127,7 +143,9 @@ def test_the_summary_reads_as_a_page(rng: np.random.Generator) -> None:
     frame = simulated_slippage(np.full(10, 1e-5), "days", rng, n_days=6, n_snapshots=2, noise=0.3)
     lines = fit_impact(frame).summary().splitlines()
     assert lines[0] == "linear impact, 10 intervals"
-    assert lines[1].startswith("fitted on all of 2024-01-02 to 2024-01-09 (6 days); the metrics fitted on")
+    assert lines[1].startswith(
+        "fitted on all of 2024-01-02 to 2024-01-09 (6 days); the metrics fitted on"
+    )
     assert lines[2].split() == ["beta", "half_spread"]
     assert [line.split()[0] for line in lines[3:8]] == ["min", "25%", "50%", "75%", "max"]
     assert "standard errors: clustered by day" in lines

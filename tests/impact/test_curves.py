@@ -27,7 +27,9 @@ SMOOTH = {
     "power of 1 and 2": PowerImpact(np.array([1e-5, 1e-8]), np.array([1.0, 2.0]), 0.01),
     "Almgren": AlmgrenImpact(np.array([1e-4, 2e-4]), np.array([1e-6, 1e-5]), 0.01),
 }
-BOOK = PiecewiseLinearImpact([[300.0, 200.0], [500.0, 0.0]], [[0.0, 0.02], [0.01, 0.01]], [0.01, 0.02])
+BOOK = PiecewiseLinearImpact(
+    [[300.0, 200.0], [500.0, 0.0]], [[0.0, 0.02], [0.01, 0.01]], [0.01, 0.02]
+)
 MIXED = CompositeImpact([SMOOTH["Almgren"], BOOK, SMOOTH["linear"]])
 CURVES = {**SMOOTH, "book": BOOK, "composite": MIXED}
 # NumPy's vector power is within 4 roundings, its scalar one within 1; a total adds four terms of one sign, of at most
@@ -43,14 +45,24 @@ smooth_curves = pytest.mark.parametrize("curve", SMOOTH.values(), ids=SMOOTH.key
 def test_linear_cost_by_hand() -> None:
     curve = LinearImpact(beta=2.0, half_spread=3.0)
     # 5 shares: impact 10, slippage 13, cost 65; the next share costs 3 + 2*2*5 = 23, twice the average's slope.
-    assert [f(5.0)[0] for f in (curve.impact, curve.slippage, curve.cost, curve.marginal_cost)] == [10, 13, 65, 23]
+    assert [f(5.0)[0] for f in (curve.impact, curve.slippage, curve.cost, curve.marginal_cost)] == [
+        10,
+        13,
+        65,
+        23,
+    ]
     assert curve.shares_at_marginal(23.0)[0] == 5.0
 
 
 def test_quadratic_cost_by_hand() -> None:
     curve = QuadraticImpact(alpha=1.0, beta=2.0, half_spread=3.0)
     # 5 shares: impact 25 + 10, slippage 38, cost 190; marginal 3 + 2*2*5 + 3*25 = 98.
-    assert [f(5.0)[0] for f in (curve.impact, curve.slippage, curve.cost, curve.marginal_cost)] == [35, 38, 190, 98]
+    assert [f(5.0)[0] for f in (curve.impact, curve.slippage, curve.cost, curve.marginal_cost)] == [
+        35,
+        38,
+        190,
+        98,
+    ]
     assert curve.shares_at_marginal(98.0)[0] == pytest.approx(5.0, rel=1e-15)
 
 
@@ -161,17 +173,27 @@ def test_orders_must_be_unsigned_and_one_an_interval(curve: ImpactCurve) -> None
 
 @every_curve
 def test_a_scalar_is_the_same_order_in_every_interval(curve: ImpactCurve) -> None:
-    for method in (curve.impact, curve.slippage, curve.cost, curve.marginal_cost, curve.shares_at_marginal):
+    for method in (
+        curve.impact,
+        curve.slippage,
+        curve.cost,
+        curve.marginal_cost,
+        curve.shares_at_marginal,
+    ):
         assert np.array_equal(method(2.0), method(np.full(len(curve), 2.0)))
 
 
 @pytest.mark.parametrize("exponent", [0.0, -0.5])
 def test_an_exponent_at_or_below_0_is_refused(exponent: float) -> None:
-    with pytest.raises(ValidationError, match=f"exponent must be above 0, got {exponent:g} in interval 1"):
+    with pytest.raises(
+        ValidationError, match=f"exponent must be above 0, got {exponent:g} in interval 1"
+    ):
         PowerImpact(1.0, [0.5, exponent])
 
 
-@pytest.mark.parametrize("name", ["price", "volatility", "volume", "shares_outstanding", "duration"])
+@pytest.mark.parametrize(
+    "name", ["price", "volatility", "volume", "shares_outstanding", "duration"]
+)
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
 def test_market_values_must_be_finite_and_above_0(name: str, value: float) -> None:
     market = dict(price=50.0, volatility=0.02, volume=1e6, shares_outstanding=1e8, duration=0.1)
@@ -188,7 +210,9 @@ def test_taken_intervals_are_the_chosen_ones_in_their_order(curve: ImpactCurve) 
         for method in ("impact", "cost", "marginal_cost", "shares_at_marginal"):
             wanted = np.atleast_1d(getattr(curve, method)(0.05)[np.asarray(chosen)])
             rounding = INVERSE if method == "shares_at_marginal" else POWER
-            assert getattr(taken, method)(0.05) == pytest.approx(wanted, rel=rounding, abs=0), method
+            assert getattr(taken, method)(0.05) == pytest.approx(wanted, rel=rounding, abs=0), (
+                method
+            )
     with pytest.raises(IndexError):
         curve.take([len(curve)])
 
@@ -200,10 +224,14 @@ def test_a_composite_is_its_parts() -> None:
     pieces = np.split(x, 3)
     for method in ("impact", "slippage", "cost", "marginal_cost"):
         alone = [getattr(part, method)(piece) for part, piece in zip(parts, pieces, strict=True)]
-        assert getattr(MIXED, method)(x) == pytest.approx(np.concatenate(alone), rel=POWER, abs=0), method
+        assert getattr(MIXED, method)(x) == pytest.approx(
+            np.concatenate(alone), rel=POWER, abs=0
+        ), method
     for price in (0.005, 0.02, 0.04, 10.0):
         alone = [part.shares_at_marginal(price) for part in parts]
-        assert MIXED.shares_at_marginal(price) == pytest.approx(np.concatenate(alone), rel=INVERSE, abs=0), price
+        assert MIXED.shares_at_marginal(price) == pytest.approx(
+            np.concatenate(alone), rel=INVERSE, abs=0
+        ), price
     assert np.isnan(MIXED.cost(1000.0)).tolist() == [False, False, True, True, False, False]
 
 
@@ -227,7 +255,9 @@ def test_recut_averages_the_cost_over_the_time_covered(name: str) -> None:
     for x in (1.0, 300.0, 1e5):
         cost = curve.cost(x)
         # The first half covers one whole third and half of the second.
-        assert halves.cost(x) == pytest.approx([(2 * cost[0] + cost[1]) / 3, (cost[1] + 2 * cost[2]) / 3], rel=1e-14)
+        assert halves.cost(x) == pytest.approx(
+            [(2 * cost[0] + cost[1]) / 3, (cost[1] + 2 * cost[2]) / 3], rel=1e-14
+        )
         assert curve.recut(1).cost(x) == pytest.approx([cost.mean()], rel=1e-14)
         assert sixths.cost(x) == pytest.approx(np.repeat(cost, 2), rel=1e-14)
     assert curve.recut(3) is curve
@@ -252,14 +282,18 @@ def test_recut_keeps_an_exponent_to_the_digit(n_intervals: int) -> None:
 
 @every_curve
 @pytest.mark.parametrize("n_intervals", [0, -1, 2.5, "two"])
-def test_a_session_is_cut_into_a_whole_number_of_intervals(curve: ImpactCurve, n_intervals: int) -> None:
+def test_a_session_is_cut_into_a_whole_number_of_intervals(
+    curve: ImpactCurve, n_intervals: int
+) -> None:
     with pytest.raises(ValidationError, match=r"n_intervals must be|cannot be cut into"):
         curve.recut(n_intervals)
 
 
 def test_families_do_not_average() -> None:
     assert MIXED.recut(6) is MIXED
-    with pytest.raises(ValidationError, match="composite curve of 6 intervals cannot be cut into 3"):
+    with pytest.raises(
+        ValidationError, match="composite curve of 6 intervals cannot be cut into 3"
+    ):
         MIXED.recut(3)
 
 
@@ -274,10 +308,18 @@ def test_every_parameter_is_named() -> None:
 @pytest.mark.parametrize(
     ("curve", "message"),
     [
-        (LinearImpact([1.0, np.nan]), r"curve beta is not finite in 1 of 2 intervals, first in 1 \(nan\)"),
-        (PowerImpact([1.0, np.inf], 0.5), r"curve scale is not finite in 1 of 2 intervals, first in 1 \(inf\)"),
         (
-            PiecewiseLinearImpact([[1.0, 2.0], [1.0, 2.0]], [[0.0, 1.0], [0.0, 1.0]], [np.nan, 0.0]),
+            LinearImpact([1.0, np.nan]),
+            r"curve beta is not finite in 1 of 2 intervals, first in 1 \(nan\)",
+        ),
+        (
+            PowerImpact([1.0, np.inf], 0.5),
+            r"curve scale is not finite in 1 of 2 intervals, first in 1 \(inf\)",
+        ),
+        (
+            PiecewiseLinearImpact(
+                [[1.0, 2.0], [1.0, 2.0]], [[0.0, 1.0], [0.0, 1.0]], [np.nan, 0.0]
+            ),
             r"curve half_spread is not finite in 1 of 2 intervals, first in 0 \(nan\)",
         ),
         (
@@ -286,7 +328,9 @@ def test_every_parameter_is_named() -> None:
         ),
     ],
 )
-def test_an_allocation_names_the_parameter_that_is_not_finite(curve: ImpactCurve, message: str) -> None:
+def test_an_allocation_names_the_parameter_that_is_not_finite(
+    curve: ImpactCurve, message: str
+) -> None:
     from research_lib.execution import allocate
 
     with pytest.raises(ValidationError, match=message):

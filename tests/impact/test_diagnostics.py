@@ -35,11 +35,15 @@ def residuals(values: np.ndarray) -> pd.DataFrame:
 
 
 @pytest.mark.slow
-def test_independent_books_of_one_variance_pass_at_the_tests_level(rng: np.random.Generator) -> None:
+def test_independent_books_of_one_variance_pass_at_the_tests_level(
+    rng: np.random.Generator,
+) -> None:
     """Rows of a book are alike, which would reject far too often were rows taken as independent."""
     p = np.array(
         [
-            residual_tests(residuals(rng.normal(0, 1, (200, 1)) + rng.normal(0, 0.3, (200, 5))), rng=rng)
+            residual_tests(
+                residuals(rng.normal(0, 1, (200, 1)) + rng.normal(0, 0.3, (200, 5))), rng=rng
+            )
             .table["p_value"]
             .to_numpy()[:3]
             for _ in range(REPETITIONS)
@@ -57,7 +61,9 @@ def test_noise_that_grows_with_size_is_found(rng: np.random.Generator) -> None:
     assert found.table.loc["White", "p_value"] < 1e-6
     assert found.table["p_value"].iloc[2] > 0.001
     assert found.reading.startswith("The variance depends on size (Breusch-Pagan p-value < 0.001")
-    assert found.spread_by_size.iloc[-1] == pytest.approx(16 * found.spread_by_size.iloc[0], rel=0.2)
+    assert found.spread_by_size.iloc[-1] == pytest.approx(
+        16 * found.spread_by_size.iloc[0], rel=0.2
+    )
 
 
 def test_books_that_remember_are_found(rng: np.random.Generator) -> None:
@@ -67,7 +73,9 @@ def test_books_that_remember_are_found(rng: np.random.Generator) -> None:
     found = residual_tests(residuals(np.repeat(noise[:, None], 4, axis=1)))
     assert found.table["p_value"].iloc[2] < 1e-6
     assert found.lag_1 == pytest.approx(0.5, abs=4 * np.sqrt(0.75 / 2000))
-    assert found.table.loc["Durbin-Watson", "statistic"] == pytest.approx(2 * (1 - found.lag_1), abs=0.01)
+    assert found.table.loc["Durbin-Watson", "statistic"] == pytest.approx(
+        2 * (1 - found.lag_1), abs=0.01
+    )
     assert "are alike (Ljung-Box p-value < 0.001" in found.reading
     assert "cluster them by day" in found.reading
 
@@ -78,13 +86,19 @@ def test_with_one_row_a_book_the_tests_are_statsmodels(rng: np.random.Generator)
     design = sm.add_constant(rows["trade_size"] / rows["trade_size"].max())
     table = residual_tests(rows).table
     for name, test in (("Breusch-Pagan", het_breuschpagan), ("White", het_white)):
-        assert table.loc[name].tolist() == pytest.approx(test(rows["residual_bps"], design)[:2], rel=1e-9)
+        assert table.loc[name].tolist() == pytest.approx(
+            test(rows["residual_bps"], design)[:2], rel=1e-9
+        )
 
 
 def test_too_few_sizes_or_snapshots_are_refused(rng: np.random.Generator) -> None:
-    with pytest.raises(ValidationError, match="2 trade sizes on 50 snapshots; the tests need 3 and 20"):
+    with pytest.raises(
+        ValidationError, match="2 trade sizes on 50 snapshots; the tests need 3 and 20"
+    ):
         residual_tests(residuals(rng.normal(0, 1, (50, 2))))
-    with pytest.raises(ValidationError, match="5 trade sizes on 50 snapshots; the tests need 3 and 60"):
+    with pytest.raises(
+        ValidationError, match="5 trade sizes on 50 snapshots; the tests need 3 and 60"
+    ):
         residual_tests(residuals(rng.normal(0, 1, (50, 5))), lags=30)
 
 
@@ -92,7 +106,11 @@ def test_residuals_are_observed_less_predicted_in_bps(rng: np.random.Generator) 
     frame = slippage_frame(CURVE, 3, row_noise=rng.normal(0, 1e-3, (3, 13, 5)))
     fit = fit_impact(frame, n_intervals=13, test_fraction=0)
     rows = residual_rows(frame, fit)
-    by_hand = 1e4 * (frame["avg_slippage"] - fit.curve.take(frame["interval"]).slippage(frame["trade_size"])) / MID
+    by_hand = (
+        1e4
+        * (frame["avg_slippage"] - fit.curve.take(frame["interval"]).slippage(frame["trade_size"]))
+        / MID
+    )
     assert rows["residual_bps"].tolist() == pytest.approx(by_hand.tolist(), abs=1e-9)
     assert rows["day"].unique().tolist() == ["2024-03-04", "2024-03-05", "2024-03-06"]
 
@@ -107,7 +125,9 @@ def test_sizes_that_books_often_cannot_fill_leave_no_residual() -> None:
 def test_another_frame_than_the_fitted_one_is_refused() -> None:
     frame = slippage_frame(CURVE, 3)
     fit = fit_impact(frame, n_intervals=13)
-    with pytest.raises(ValidationError, match="195 observations, the frame 130 rows or other sizes"):
+    with pytest.raises(
+        ValidationError, match="195 observations, the frame 130 rows or other sizes"
+    ):
         residual_rows(frame.iloc[:130], fit)
 
 
@@ -116,7 +136,9 @@ def test_a_line_through_a_convex_truth_is_too_high_in_the_middle_and_too_low_at_
 ) -> None:
     truth = QuadraticImpact(np.full(13, 2e-8), 1e-5, 0.01)
     frame = slippage_frame(truth, 6, row_noise=rng.normal(0, 1e-4, (6, 13, 5)))
-    found = residual_bias(residual_rows(frame, fit_impact(frame, n_intervals=13, test_fraction=0)), 13)
+    found = residual_bias(
+        residual_rows(frame, fit_impact(frame, n_intervals=13, test_fraction=0)), 13
+    )
     assert np.sign(found.by_size["mean"]).tolist() == [-1, -1, -1, -1, 1]
     assert (found.by_size["mean"].abs() > found.by_size["half_width"]).all()
     assert "by size the curve is off beyond chance in 5 of 5 groups, most at 800" in found.reading
@@ -137,6 +159,8 @@ def test_a_part_of_the_day_that_the_curve_misses_is_named() -> None:
 def test_one_day_gives_no_interval_and_says_so() -> None:
     frame = slippage_frame(CURVE, 1)
     frame["avg_slippage"] *= np.linspace(0.9, 1.1, len(frame))
-    found = residual_bias(residual_rows(frame, fit_impact(frame, n_intervals=13, test_fraction=0)), 13)
+    found = residual_bias(
+        residual_rows(frame, fit_impact(frame, n_intervals=13, test_fraction=0)), 13
+    )
     assert found.by_size["half_width"].isna().all()
     assert "one day, no interval" in found.reading

@@ -45,7 +45,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dates(folder: Path) -> dict[str, list[Path]]:
     """Three symbols of three days, a book every five minutes, of which the thirteen half-hours are sampled."""
     return {
-        symbol: write(folder, thin_stock(Session(78)).books(78 * N_DAYS, 10, np.random.default_rng(seed)), symbol)
+        symbol: write(
+            folder,
+            thin_stock(Session(78)).books(78 * N_DAYS, 10, np.random.default_rng(seed)),
+            symbol,
+        )
         for seed, symbol in enumerate(SYMBOLS)
     }
 
@@ -54,7 +58,9 @@ def dates(folder: Path) -> dict[str, list[Path]]:
 def client() -> Iterator[Client]:
     """Two processes of one thread on this machine."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -78,14 +84,20 @@ def test_by_date_gives_what_one_pass_over_all_dates_gives(
     assert list(serial) == sorted(SYMBOLS)
     for symbol, moments in serial.items():
         assert len(dates[symbol]) == N_DAYS
-        exactly(moments, moments_of_books(iter_books(dates[symbol][0].parent), SIZES, "buy", SESSION))
+        exactly(
+            moments, moments_of_books(iter_books(dates[symbol][0].parent), SIZES, "buy", SESSION)
+        )
         assert moments.books["n"].sum() == 13 * N_DAYS
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_same_bit_by_bit(folder: Path, serial: dict[str, ImpactMoments], client: Client) -> None:
+def test_two_workers_give_the_same_bit_by_bit(
+    folder: Path, serial: dict[str, ImpactMoments], client: Client
+) -> None:
     for batch_rows in (50, 100_000):
-        found = dict(moments_of_store(folder, SIZES, "buy", SESSION, batch_rows=batch_rows, client=client))
+        found = dict(
+            moments_of_store(folder, SIZES, "buy", SESSION, batch_rows=batch_rows, client=client)
+        )
         assert list(found) == list(serial)
         for symbol in serial:
             exactly(found[symbol], serial[symbol])
@@ -102,7 +114,9 @@ def test_fits_made_on_the_workers_are_those_made_here(
 
 
 @pytest.mark.slow
-def test_a_converted_day_gives_the_moments_of_its_vendors_file(frog_file: Path, client: Client, tmp_path: Path) -> None:
+def test_a_converted_day_gives_the_moments_of_its_vendors_file(
+    frog_file: Path, client: Client, tmp_path: Path
+) -> None:
     convert(frog_file, tmp_path / "store", progress=False)
     session = Session(390)
     ((symbol, found),) = moments_of_store(tmp_path / "store", SIZES, "sell", session, client=client)
@@ -149,7 +163,9 @@ def test_a_date_without_books_in_the_session_adds_nothing_and_is_named(
     tmp_path: Path,
 ) -> None:
     books, night = next(iter(iter_books(dates["AAA"][0]))), 14 * 86_400 * 10**9 + 10 * 3_600 * 10**9
-    write(tmp_path / "store", dataclasses.replace(books.take([0]), time=books.time[:1] - night), "AAA")
+    write(
+        tmp_path / "store", dataclasses.replace(books.take([0]), time=books.time[:1] - night), "AAA"
+    )
     for date in dates["AAA"]:
         (tmp_path / "store" / "symbol=AAA" / date.name).symlink_to(date)
     with caplog.at_level(logging.WARNING, "research_lib"):
@@ -159,8 +175,12 @@ def test_a_date_without_books_in_the_session_adds_nothing_and_is_named(
 
 
 @pytest.mark.usefixtures("dates")
-def test_a_session_of_other_hours_or_days_is_refused_where_it_would_count_wrongly(folder: Path) -> None:
-    with pytest.raises(NoBooksError, match="AAA has no usable book inside the session on any of its 3 dates"):
+def test_a_session_of_other_hours_or_days_is_refused_where_it_would_count_wrongly(
+    folder: Path,
+) -> None:
+    with pytest.raises(
+        NoBooksError, match="AAA has no usable book inside the session on any of its 3 dates"
+    ):
         list(moments_of_store(folder, SIZES, "buy", Session(13, "01:00", "02:00")))
     overnight = Session(13, "12:00", "11:00", opens_day_before=True)
     with pytest.raises(ValidationError, match="give the session that the store was converted by"):

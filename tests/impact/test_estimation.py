@@ -29,7 +29,9 @@ CURVES: dict[str, ImpactCurve] = {
     "power": PowerImpact(_RNG.lognormal(-8, 0.5, N), _RNG.uniform(0.3, 1.4, N), SPREAD),
     "sqrt": square_root_impact(_RNG.lognormal(-8, 0.5, N), SPREAD),
     "piecewise": PiecewiseLinearImpact(
-        np.tile(np.diff(SIZES, prepend=0.0), (N, 1)), np.cumsum(_RNG.uniform(1e-3, 1e-2, (N, 5)), axis=1), SPREAD
+        np.tile(np.diff(SIZES, prepend=0.0), (N, 1)),
+        np.cumsum(_RNG.uniform(1e-3, 1e-2, (N, 5)), axis=1),
+        SPREAD,
     ),
 }
 ESTIMATORS = {
@@ -44,8 +46,15 @@ CASES = [(family, estimator) for family, allowed in ESTIMATORS.items() for estim
 
 def coefficients(curve: ImpactCurve, family: str) -> np.ndarray:
     """(n, p) as `params` lists them, the half-spread last."""
-    names = {"linear": ["beta"], "nonlinear": ["alpha", "beta"], "power": ["scale", "exponent"], "sqrt": ["scale"]}
-    columns = [curve["premium"]] if family == "piecewise" else [curve[name] for name in names[family]]
+    names = {
+        "linear": ["beta"],
+        "nonlinear": ["alpha", "beta"],
+        "power": ["scale", "exponent"],
+        "sqrt": ["scale"],
+    }
+    columns = (
+        [curve["premium"]] if family == "piecewise" else [curve[name] for name in names[family]]
+    )
     return np.column_stack([*columns, curve.half_spread])
 
 
@@ -54,7 +63,9 @@ def coefficients(curve: ImpactCurve, family: str) -> np.ndarray:
     [(*case, source) for case in CASES for source in ("curves", "frame", "both sides")]
     + [(*case, "moments") for case in CASES if case[1] in ("least_squares", "weighted")],
 )
-def test_noise_free_intervals_return_their_coefficients(family: str, estimator: str, source: str) -> None:
+def test_noise_free_intervals_return_their_coefficients(
+    family: str, estimator: str, source: str
+) -> None:
     curve = CURVES[family]
     curves = walked(curve, SIZES, 3, per_interval=2)
     data: object = curves
@@ -64,7 +75,9 @@ def test_noise_free_intervals_return_their_coefficients(family: str, estimator: 
         data = curves.to_frame(N)
     elif source == "both sides":
         sell = walked(curve, SIZES, 3, per_interval=2, side="sell")
-        data = pd.concat([curves.to_frame(N).astype({"side": str}), sell.to_frame(N).astype({"side": str})])
+        data = pd.concat(
+            [curves.to_frame(N).astype({"side": str}), sell.to_frame(N).astype({"side": str})]
+        )
     fit = fit_impact(data, family, estimator=estimator, n_intervals=N)  # type: ignore[arg-type]
     assert fit.params.to_numpy() == pytest.approx(coefficients(curve, family), rel=1e-8)
     assert fit.raw_curve.impact(700.0) == pytest.approx(curve.impact(700.0), rel=1e-8)
@@ -75,13 +88,19 @@ def test_noise_free_intervals_return_their_coefficients(family: str, estimator: 
 
 @pytest.mark.parametrize(("family", "estimator"), CASES)
 @pytest.mark.parametrize("by", ["bucket", "pooled"])
-def test_noise_free_buckets_and_the_pooled_day_do_so_too(family: str, estimator: str, by: str) -> None:
+def test_noise_free_buckets_and_the_pooled_day_do_so_too(
+    family: str, estimator: str, by: str
+) -> None:
     one = CURVES[family].take(np.zeros(12, int))
-    fit = fit_impact(walked(one, SIZES, 2), family, estimator=estimator, by=by, n_buckets=4, n_intervals=12)
+    fit = fit_impact(
+        walked(one, SIZES, 2), family, estimator=estimator, by=by, n_buckets=4, n_intervals=12
+    )
     assert fit.params.to_numpy() == pytest.approx(coefficients(one, family), rel=1e-8)
 
 
-@pytest.mark.parametrize(("family", "estimator"), [case for case in CASES if case[0] != "piecewise"])
+@pytest.mark.parametrize(
+    ("family", "estimator"), [case for case in CASES if case[0] != "piecewise"]
+)
 def test_rows_that_all_have_a_size_of_their_own_do_so_too(family: str, estimator: str) -> None:
     """280 different sizes, both sides: more than the 62 that moments take."""
     frame = irregular(CURVES[family], 10, 2, np.random.default_rng(1))
@@ -95,7 +114,9 @@ def test_seventy_sizes_are_fitted_from_frames_and_refused_by_moments() -> None:
     curves = walked(CURVES["power"], sizes, 2)
     for estimator in ESTIMATORS["power"]:
         fit = fit_impact(curves, "power", estimator=estimator, n_intervals=N)
-        assert fit.params.to_numpy() == pytest.approx(coefficients(CURVES["power"], "power"), rel=1e-8)
+        assert fit.params.to_numpy() == pytest.approx(
+            coefficients(CURVES["power"], "power"), rel=1e-8
+        )
     with pytest.raises(ValidationError, match="62 at most; got 70"):
         ImpactMoments.from_curves(curves, N)
 
@@ -109,10 +130,14 @@ def test_a_power_law_that_bends_down_falls_back_to_linear_and_says_so() -> None:
     fit = fit_impact(frame, "power", test_fraction=0, shrinkage="none")
     assert fit.diagnostics["fell_back"] == [2]
     assert fit.params["exponent"][2] == 1.0
-    assert fit.warnings == ("the power law did not converge in 1 of 7 curves, first 2: linear there (exponent 1)",)
+    assert fit.warnings == (
+        "the power law did not converge in 1 of 7 curves, first 2: linear there (exponent 1)",
+    )
     rows = frame[falls]
     impact = rows["avg_slippage"] - rows["half_spread"]
-    assert fit.params["scale"][2] == pytest.approx((impact @ rows["trade_size"]) / (rows["trade_size"] ** 2).sum())
+    assert fit.params["scale"][2] == pytest.approx(
+        (impact @ rows["trade_size"]) / (rows["trade_size"] ** 2).sum()
+    )
     assert np.isnan(fit.bse["exponent"][2])
     assert "warning: the power law did not converge" in fit.summary()
     assert fit.params["exponent"].drop(2).to_numpy() == pytest.approx(np.ones(N - 1), rel=1e-8)
@@ -121,12 +146,16 @@ def test_a_power_law_that_bends_down_falls_back_to_linear_and_says_so() -> None:
 def test_without_impact_the_power_law_is_zero_not_an_error() -> None:
     flat = walked(LinearImpact(np.zeros(N), SPREAD), SIZES, 3)
     fit = fit_impact(flat, "power", test_fraction=0)
-    assert fit.curve.impact(1000.0) == pytest.approx(np.zeros(N), abs=1e-12)  # rounding of prices of 50
+    assert fit.curve.impact(1000.0) == pytest.approx(
+        np.zeros(N), abs=1e-12
+    )  # rounding of prices of 50
 
 
 def test_failing_names_interval_count_and_remedy() -> None:
     few = walked(CURVES["linear"].take([0, 1]), [100.0], 1)
-    with pytest.raises(ModelFittingError, match=r"2 uncensored .* intervals 0 to 1, at least 5 .* add snapshots"):
+    with pytest.raises(
+        ModelFittingError, match=r"2 uncensored .* intervals 0 to 1, at least 5 .* add snapshots"
+    ):
         fit_impact(few, test_fraction=0)
     with pytest.raises(ModelFittingError, match="add trade sizes"):
         fit_impact(walked(CURVES["power"], [100.0], 9), "power", test_fraction=0)

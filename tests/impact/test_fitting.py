@@ -10,7 +10,14 @@ import pytest
 import statsmodels.api as sm
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import ImpactCurve, ImpactFit, LinearImpact, QuadraticImpact, fit_forms, fit_impact
+from research_lib.impact import (
+    ImpactCurve,
+    ImpactFit,
+    LinearImpact,
+    QuadraticImpact,
+    fit_forms,
+    fit_impact,
+)
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0])
 
@@ -42,7 +49,10 @@ def observations(
     ("family", "curve"),
     [
         ("linear", LinearImpact(np.array([1e-5, 3e-6, 2e-4]), np.array([0.01, 0.02, 0.3]))),
-        ("nonlinear", QuadraticImpact(np.array([1e-9, 5e-8, 2e-10]), np.array([1e-5, 3e-6, 2e-4]), 0.02)),
+        (
+            "nonlinear",
+            QuadraticImpact(np.array([1e-9, 5e-8, 2e-10]), np.array([1e-5, 3e-6, 2e-4]), 0.02),
+        ),
     ],
 )
 def test_noise_free_observations_return_the_coefficients(family: str, curve: ImpactCurve) -> None:
@@ -74,7 +84,9 @@ def test_the_curve_uses_all_observations_whatever_the_test(rng: np.random.Genera
     assert np.isnan(fit_impact(frame, test_fraction=0).metrics["test_r2"])
 
 
-def test_within_one_day_the_last_fifth_is_predicted_from_what_came_before(rng: np.random.Generator) -> None:
+def test_within_one_day_the_last_fifth_is_predicted_from_what_came_before(
+    rng: np.random.Generator,
+) -> None:
     curve = LinearImpact(rng.lognormal(-11, 0.3, 10), 0.01)
     fit = fit_impact(observations(curve, 1))
     test = fit.observations[fit.observations["sample"] == "test"]
@@ -84,7 +96,9 @@ def test_within_one_day_the_last_fifth_is_predicted_from_what_came_before(rng: n
         np.full(10, curve.beta[:8].mean())
     )
     assert fit.params["beta"].to_numpy() == pytest.approx(curve.beta)
-    assert "the metrics fitted on intervals 0 to 7 and tested on intervals 8 to 9" in fit.information
+    assert (
+        "the metrics fitted on intervals 0 to 7 and tested on intervals 8 to 9" in fit.information
+    )
 
 
 def test_coefficients_and_clustered_errors_equal_statsmodels(rng: np.random.Generator) -> None:
@@ -97,7 +111,9 @@ def test_coefficients_and_clustered_errors_equal_statsmodels(rng: np.random.Gene
     assert fit.params["beta"][1] == pytest.approx(reference.params.iloc[0], rel=1e-10)
     assert fit.bse["beta"][1] == pytest.approx(reference.bse.iloc[0], rel=1e-8)
     lower, upper = fit.conf_int()
-    assert [lower["beta"][1], upper["beta"][1]] == pytest.approx(reference.conf_int().iloc[0].tolist(), rel=1e-8)
+    assert [lower["beta"][1], upper["beta"][1]] == pytest.approx(
+        reference.conf_int().iloc[0].tolist(), rel=1e-8
+    )
     assert fit.diagnostics["errors"] == "clustered by day"
 
 
@@ -162,16 +178,26 @@ def test_tolerance_decides_what_counts_as_zero() -> None:
 
 def test_too_little_to_fit_names_count_and_remedy() -> None:
     frame = observations(LinearImpact(np.array([1e-5]), 0.01), 1)
-    with pytest.raises(ModelFittingError, match=r"5 uncensored training observations.*at least 50 are needed"):
+    with pytest.raises(
+        ModelFittingError, match=r"5 uncensored training observations.*at least 50 are needed"
+    ):
         fit_impact(frame, test_fraction=0, min_observations=50)
-    with pytest.raises(ModelFittingError, match="1 distinct trade size does not determine 2 coefficients"):
-        fit_impact(observations(LinearImpact(np.ones(2) * 1e-5), 9)[::5], "nonlinear", test_fraction=0)
+    with pytest.raises(
+        ModelFittingError, match="1 distinct trade size does not determine 2 coefficients"
+    ):
+        fit_impact(
+            observations(LinearImpact(np.ones(2) * 1e-5), 9)[::5], "nonlinear", test_fraction=0
+        )
 
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("trade_size", 0.0, "column trade_size must be above 0: 1 of 10 rows are not, first in row 3"),
+        (
+            "trade_size",
+            0.0,
+            "column trade_size must be above 0: 1 of 10 rows are not, first in row 3",
+        ),
         ("trade_size", -5.0, "column trade_size must be above 0"),
         ("avg_slippage", np.nan, "column avg_slippage must be a finite number"),
         ("mid_price", -1.0, "column mid_price must be above 0"),
@@ -192,9 +218,13 @@ def test_the_half_spreads_error_is_over_days_not_over_snapshots(rng: np.random.G
     frames = []
     for day in pd.bdate_range("2024-03-04", periods=6):
         level = rng.lognormal(-4, 0.5)
-        time = pd.Timestamp(f"{day.date()} 10:00", tz="America/New_York") + pd.to_timedelta(np.arange(30), "s")
+        time = pd.Timestamp(f"{day.date()} 10:00", tz="America/New_York") + pd.to_timedelta(
+            np.arange(30), "s"
+        )
         frames.append(pd.DataFrame({"time": time, "half_spread": level}))
-    frame = pd.concat(frames, ignore_index=True).assign(interval=0, trade_size=100.0, mid_price=50.0, censored=False)
+    frame = pd.concat(frames, ignore_index=True).assign(
+        interval=0, trade_size=100.0, mid_price=50.0, censored=False
+    )
     frame["avg_slippage"] = frame["half_spread"] + 1e-3
     fit = fit_impact(frame, test_fraction=0)
     days = frame.groupby(frame["time"].dt.date)["half_spread"].first()
@@ -218,11 +248,15 @@ def test_censored_must_be_true_or_false() -> None:
 
 def test_unknown_family_missing_column_and_short_curve_are_refused() -> None:
     frame = observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 1)
-    with pytest.raises(ValidationError, match="model_type 'liner' is unknown; did you mean 'linear'"):
+    with pytest.raises(
+        ValidationError, match="model_type 'liner' is unknown; did you mean 'linear'"
+    ):
         fit_impact(frame, "liner")
     with pytest.raises(ValidationError, match="slippage frame lacks column half_spread"):
         fit_impact(frame.drop(columns="half_spread"))
-    with pytest.raises(ValidationError, match="n_intervals is 1, the frame has interval 1; give 2 or more"):
+    with pytest.raises(
+        ValidationError, match="n_intervals is 1, the frame has interval 1; give 2 or more"
+    ):
         fit_impact(frame, n_intervals=1)
 
 
@@ -250,15 +284,28 @@ def test_fit_impact_and_fit_forms_have_the_same_defaults(rng: np.random.Generato
     """On data where every default matters: another choice would change the fit."""
 
     def same(one: ImpactFit, other: ImpactFit) -> bool:
-        equal = one.params.equals(other.params) and one.bse.equals(other.bse) and one.metrics == other.metrics
+        equal = (
+            one.params.equals(other.params)
+            and one.bse.equals(other.bse)
+            and one.metrics == other.metrics
+        )
         return equal and np.array_equal(one.curve.impact(700.0), other.curve.impact(700.0))
 
-    bend = np.append(1e-13, rng.lognormal(-21, 0.3, 14))  # nothing at a tolerance of 1e-4 in interval 0
-    frame = observations(QuadraticImpact(bend, rng.lognormal(-11, 0.3, 15), 0.01), 6, rng, noise=0.2)
-    snapshot, late = np.arange(len(frame)) // 5, frame["time"] > frame["time"].min() + pd.Timedelta(days=1)
+    bend = np.append(
+        1e-13, rng.lognormal(-21, 0.3, 14)
+    )  # nothing at a tolerance of 1e-4 in interval 0
+    frame = observations(
+        QuadraticImpact(bend, rng.lognormal(-11, 0.3, 15), 0.01), 6, rng, noise=0.2
+    )
+    snapshot, late = (
+        np.arange(len(frame)) // 5,
+        frame["time"] > frame["time"].min() + pd.Timedelta(days=1),
+    )
     cut = (frame["trade_size"] > 800) & (snapshot % 3 == 0) & ~frame["interval"].isin([0, 4])
     frame = frame.assign(filled=np.where(cut, 900.0, frame["trade_size"]), censored=cut)
-    few = late & ((frame["interval"] == 4) | ((frame["interval"] == 3) & (frame["trade_size"] < 1600)))
+    few = late & (
+        (frame["interval"] == 4) | ((frame["interval"] == 3) & (frame["trade_size"] < 1600))
+    )
     frame = frame[~few]  # 5 rows in interval 4
     default = fit_impact(frame, "nonlinear")
     assert same(fit_forms(frame, ["nonlinear"])["nonlinear"], default)

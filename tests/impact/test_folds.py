@@ -25,9 +25,13 @@ def test_every_day_is_held_out_once_and_never_beside_itself(n_days: int, scheme:
     found = cross_validate(frame, ["linear"], scheme=scheme, by="pooled").by_unit["linear"]
     assert (
         found.index.tolist()
-        == [f"2024-03-{d:02}" for d in (4, 5, 6, 7, 8, 11, 12, 13, 14)][:n_days][scheme == "walk_forward" :]
+        == [f"2024-03-{d:02}" for d in (4, 5, 6, 7, 8, 11, 12, 13, 14)][:n_days][
+            scheme == "walk_forward" :
+        ]
     )
-    fitted = [factor[:d] if scheme == "walk_forward" else np.delete(factor, d) for d in range(n_days)]
+    fitted = [
+        factor[:d] if scheme == "walk_forward" else np.delete(factor, d) for d in range(n_days)
+    ]
     missed = [abs(factor[d] - np.mean(fitted[d])) for d in range(scheme == "walk_forward", n_days)]
     bps = 1e4 * 1e-5 * np.sqrt(np.mean(SIZES**2)) / MID
     # A slope of 30 products or more and its prediction: some 100 roundings, far below 1e-9.
@@ -52,7 +56,9 @@ def test_moments_are_cut_as_the_frame_is(synthetic_books: BookSnapshots) -> None
         cross_validate(data, ["linear"], n_intervals=13, session=session).by_unit
         for data in (ImpactMoments.from_curves(curves, 13, session), curves)
     )
-    pd.testing.assert_frame_equal(moments, frame, rtol=1e-8)  # sums of squares, less their means: half of the digits
+    pd.testing.assert_frame_equal(
+        moments, frame, rtol=1e-8
+    )  # sums of squares, less their means: half of the digits
     assert len(frame) == 4
 
 
@@ -60,7 +66,9 @@ def test_what_cannot_be_cut_is_refused() -> None:
     one = slippage_frame(LinearImpact(1e-5, 0.01), 1)
     with pytest.raises(ValidationError, match="1 block cannot be fitted and held out"):
         cross_validate(one, ["linear"], scheme="walk_forward")
-    with pytest.raises(ValidationError, match=r"scheme 'walk_forwards' is unknown; did you mean 'walk_forward'"):
+    with pytest.raises(
+        ValidationError, match=r"scheme 'walk_forwards' is unknown; did you mean 'walk_forward'"
+    ):
         cross_validate(slippage_frame(CURVE, 2), ["linear"], scheme="walk_forwards")
     with pytest.raises(ValidationError, match="n_intervals is 5, the frame has interval 6"):
         cross_validate(slippage_frame(CURVE, 1), ["linear"], n_intervals=5)

@@ -14,7 +14,8 @@ from research_lib.studies import kernel_coverage
 def test_few_markets_hold_their_truth_and_the_draw_decides_alone() -> None:
     kernels = {"power": PowerKernel(0.4), "exponential": ExponentialKernel(0.1)}
     tables = [
-        kernel_coverage(kernels, np.random.default_rng(3), n_trades=1200, max_lag=12, n_markets=10) for _ in range(2)
+        kernel_coverage(kernels, np.random.default_rng(3), n_trades=1200, max_lag=12, n_markets=10)
+        for _ in range(2)
     ]
     assert tables[0].equals(tables[1])
     assert tables[0].index.tolist() == ["exponential", "power"]
@@ -27,7 +28,9 @@ def test_the_half_life_of_the_part_that_decays_is_held_where_a_part_stays() -> N
     """G(0) halves at 14.4 trades here, the part that decays at 6.9: the interval is of the latter."""
     kernel = ExponentialSumKernel((0.1, 0.0), (0.65, 0.35))
     assert kernel.half_life > 14
-    table = kernel_coverage({"exponential_permanent": kernel}, np.random.default_rng(4), n_trades=4000, n_markets=10)
+    table = kernel_coverage(
+        {"exponential_permanent": kernel}, np.random.default_rng(4), n_trades=4000, n_markets=10
+    )
     assert table.loc["exponential_permanent", "half_life"] >= 70
 
 

@@ -26,7 +26,9 @@ def covariance(error: float) -> np.ndarray:
     return error**2 * np.minimum.outer(LAGS, LAGS) + np.diag(np.full(len(LAGS), error**2))
 
 
-def observed(kernel: DecayKernel, error: float, rng: np.random.Generator | None = None) -> LagEstimate:
+def observed(
+    kernel: DecayKernel, error: float, rng: np.random.Generator | None = None
+) -> LagEstimate:
     cov, values = covariance(error), kernel(LAGS)
     drawn = values if rng is None else rng.multivariate_normal(values, cov)
     return LagEstimate(LAGS, drawn, cov, 5000, "trades")
@@ -40,7 +42,10 @@ def half_life_of(family: str) -> float:
 @pytest.mark.parametrize("family", list(TRUE))
 def test_the_interval_holds_the_true_half_life_95_percent_of_the_time(family: str) -> None:
     rng = np.random.default_rng(11)
-    fits = [fit_kernel(observed(TRUE[family], 2e-4, rng), family) for _ in range(60 if family != "sum" else 30)]
+    fits = [
+        fit_kernel(observed(TRUE[family], 2e-4, rng), family)
+        for _ in range(60 if family != "sum" else 30)
+    ]
     held = [fit.interval[0] <= half_life_of(family) <= fit.interval[1] for fit in fits]
     assert 0.88 <= np.mean(held) <= 1.0
     assert np.mean([fit.p_value < 0.05 for fit in fits]) <= 0.12  # the true family is not rejected
@@ -52,7 +57,9 @@ def test_without_noise_the_kernel_comes_back(family: str) -> None:
     assert found.half_life == pytest.approx(half_life_of(family), rel=1e-4)
     assert np.allclose(found.kernel(LAGS), TRUE[family](LAGS), rtol=1e-4)
     assert found.told
-    assert found.reading.startswith(f"half-life of {found.half_life:.2f} trades")  # 3 significant digits
+    assert found.reading.startswith(
+        f"half-life of {found.half_life:.2f} trades"
+    )  # 3 significant digits
     assert found.interval[0] < found.half_life < found.interval[1]
 
 
@@ -66,7 +73,10 @@ def test_a_mixture_comes_close_to_any_completely_monotone_kernel() -> None:
 @pytest.mark.slow
 def test_the_part_that_stays_has_an_interval() -> None:
     rng = np.random.default_rng(12)
-    fits = [fit_kernel(observed(TRUE["exponential_permanent"], 2e-4, rng), "exponential_permanent") for _ in range(60)]
+    fits = [
+        fit_kernel(observed(TRUE["exponential_permanent"], 2e-4, rng), "exponential_permanent")
+        for _ in range(60)
+    ]
     assert np.mean([fit.permanent[1] <= 0.004 <= fit.permanent[2] for fit in fits]) >= 0.88
 
 
@@ -89,7 +99,9 @@ def test_noise_alone_passes_for_impact_one_time_in_twenty(family: str) -> None:
     """All parameters are chosen on the noise, the half-life and the shift too: the limit must know of that."""
     rng, found = np.random.default_rng(13), []
     for _ in range(120 if family != "sum" else 40):
-        noise = LagEstimate(LAGS, 1e-3 * rng.standard_normal(len(LAGS)), 1e-6 * np.eye(len(LAGS)), 5000, "trades")
+        noise = LagEstimate(
+            LAGS, 1e-3 * rng.standard_normal(len(LAGS)), 1e-6 * np.eye(len(LAGS)), 5000, "trades"
+        )
         try:
             found.append("cannot be told from noise" not in fit_kernel(noise, family).reading)
         except ModelFittingError:
@@ -125,7 +137,10 @@ def test_an_open_end_is_not_no_decay() -> None:
 @pytest.mark.slow
 def test_google_decays_though_its_half_life_has_no_upper_bound(goog_books: BookSnapshots) -> None:
     impact = propagator(trade_flow(goog_books, Session()), 40)
-    fits = {family: fit_kernel(impact, family) for family in ("exponential", "exponential_permanent", "power")}
+    fits = {
+        family: fit_kernel(impact, family)
+        for family in ("exponential", "exponential_permanent", "power")
+    }
     assert all(fit.decays and fit.describes and not fit.told for fit in fits.values())
     assert "no decay at all among them" not in fits["power"].reading
 
@@ -141,7 +156,9 @@ def test_impact_that_builds_up_has_no_half_life() -> None:
     rising = LagEstimate(LAGS, 0.01 - rising.values, rising.cov, rising.n, rising.unit)
     found = fit_kernel(rising, "exponential")
     assert not found.told
-    assert found.reading.startswith("no half-life: the impact still builds up from lag 1 to 30 trades")
+    assert found.reading.startswith(
+        "no half-life: the impact still builds up from lag 1 to 30 trades"
+    )
 
 
 def test_the_better_family_is_chosen() -> None:

@@ -24,9 +24,14 @@ def test_metrics_of_moments_are_those_of_the_rows_they_sum() -> None:
 
 @pytest.mark.parametrize("sample", ["train", "test"])
 def test_metrics_are_their_definitions(sample: str) -> None:
-    fit = fit_impact(walked(CURVE, SIZES, 8, noise=0.3, rng=np.random.default_rng(1)), n_intervals=3)
+    fit = fit_impact(
+        walked(CURVE, SIZES, 8, noise=0.3, rng=np.random.default_rng(1)), n_intervals=3
+    )
     rows = fit.observations[fit.observations["sample"] == sample]
-    for kind, observed, predicted in (("r2", "observed", "predicted"), ("impact_r2", "impact", "predicted_impact")):
+    for kind, observed, predicted in (
+        ("r2", "observed", "predicted"),
+        ("impact_r2", "impact", "predicted_impact"),
+    ):
         missed = ((rows[observed] - rows[predicted]) ** 2).sum()
         varied = ((rows[observed] - rows[observed].mean()) ** 2).sum()
         assert fit.metrics[f"{sample}_{kind}"] == pytest.approx(1 - missed / varied)
@@ -40,7 +45,10 @@ def test_censored_rows_do_not_enter_the_metrics() -> None:
     frame["censored"] = frame["trade_size"] == 1600
     frame.loc[frame["censored"], "filled"] = 1500.0
     fit = fit_impact(frame)
-    assert fit.metrics["train_observations"] + fit.metrics["test_observations"] == (~frame["censored"]).sum()
+    assert (
+        fit.metrics["train_observations"] + fit.metrics["test_observations"]
+        == (~frame["censored"]).sum()
+    )
     assert (fit.observations["sample"] == "censored").sum() == frame["censored"].sum()
 
 

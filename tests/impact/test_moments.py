@@ -40,7 +40,9 @@ def curves(books: BookSnapshots) -> SlippageCurves:
 
 
 def part(curves: SlippageCurves, rows: np.ndarray) -> ImpactMoments:
-    arrays = {n: curves[n][rows] for n in ("time", "mid", "half_spread", "touch", "depth", "lower_bound")}
+    arrays = {
+        n: curves[n][rows] for n in ("time", "mid", "half_spread", "touch", "depth", "lower_bound")
+    }
     return ImpactMoments.from_curves(
         SlippageCurves(side=curves.side, trade_sizes=curves.trade_sizes, **arrays), N_INTERVALS
     )
@@ -57,10 +59,16 @@ def assert_same(one: ImpactFit, other: ImpactFit, rtol: float = 1e-10) -> None:
 
 @given(seed=st.integers(0, 10**6), n_parts=st.integers(2, 7))
 @settings(max_examples=10, deadline=None)
-def test_random_splits_merge_to_the_fit_of_one_pass(curves: SlippageCurves, seed: int, n_parts: int) -> None:
+def test_random_splits_merge_to_the_fit_of_one_pass(
+    curves: SlippageCurves, seed: int, n_parts: int
+) -> None:
     rng = np.random.default_rng(seed)
     of_part = rng.integers(0, n_parts, len(curves.time))
-    parts = [part(curves, np.flatnonzero(of_part == p)) for p in rng.permutation(n_parts) if (of_part == p).any()]
+    parts = [
+        part(curves, np.flatnonzero(of_part == p))
+        for p in rng.permutation(n_parts)
+        if (of_part == p).any()
+    ]
     whole = ImpactMoments.from_curves(curves, N_INTERVALS)
     assert_same(fit_impact(ImpactMoments.merge(parts)), fit_impact(whole))
 
@@ -71,7 +79,9 @@ def test_added_moments_fit_every_family_as_one_pass(curves: SlippageCurves, fami
     rtol = 1e-7 if family == "power" else 1e-10  # the exponent is iterated to 1e-9
     assert_same(fit_impact(first + second, family), fit_impact(second + first, family), rtol)
     assert_same(
-        fit_impact(first + second, family), fit_impact(ImpactMoments.from_curves(curves, N_INTERVALS), family), rtol
+        fit_impact(first + second, family),
+        fit_impact(ImpactMoments.from_curves(curves, N_INTERVALS), family),
+        rtol,
     )
 
 
@@ -79,22 +89,32 @@ def test_added_moments_fit_every_family_as_one_pass(curves: SlippageCurves, fami
 @pytest.mark.parametrize("estimator", ["least_squares", "weighted"])
 def test_moments_fit_as_rows_do(curves: SlippageCurves, family: str, estimator: str) -> None:
     rows = fit_impact(curves, family, n_intervals=N_INTERVALS, errors="day", estimator=estimator)
-    moments = fit_impact(ImpactMoments.from_curves(curves, N_INTERVALS), family, estimator=estimator)
+    moments = fit_impact(
+        ImpactMoments.from_curves(curves, N_INTERVALS), family, estimator=estimator
+    )
     pd.testing.assert_frame_equal(rows.params, moments.params, rtol=1e-10, atol=0)
     pd.testing.assert_frame_equal(rows.bse, moments.bse, rtol=1e-8, atol=0)
     for x in (150.0, 1500.0):
         assert rows.curve.slippage(x) == pytest.approx(moments.curve.slippage(x), rel=1e-10)
     assert moments.metrics["test_r2"] == pytest.approx(rows.metrics["test_r2"], rel=1e-8)
-    assert moments.metrics["train_impact_r2"] == pytest.approx(rows.metrics["train_impact_r2"], rel=1e-8)
-    assert moments.metrics["train_rmse_bps"] == pytest.approx(rows.metrics["train_rmse_bps"], rel=1e-3)
+    assert moments.metrics["train_impact_r2"] == pytest.approx(
+        rows.metrics["train_impact_r2"], rel=1e-8
+    )
+    assert moments.metrics["train_rmse_bps"] == pytest.approx(
+        rows.metrics["train_rmse_bps"], rel=1e-3
+    )
     assert moments.metrics["test_observations"] == rows.metrics["test_observations"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 7, 40, 1000])
 @pytest.mark.parametrize("sample", [True, False])
-def test_streamed_batches_give_the_moments_of_all_books(books: BookSnapshots, batch: int, sample: bool) -> None:
-    batches = [books.take(np.arange(s, min(s + batch, len(books)))) for s in range(0, len(books), batch)]
+def test_streamed_batches_give_the_moments_of_all_books(
+    books: BookSnapshots, batch: int, sample: bool
+) -> None:
+    batches = [
+        books.take(np.arange(s, min(s + batch, len(books)))) for s in range(0, len(books), batch)
+    ]
     streamed = moments_of_books(iter(batches), SIZES, "sell", SESSION, sample=sample)
     whole = ImpactMoments.from_curves(slippage_curves(books, SIZES, "sell"), N_INTERVALS)
     pd.testing.assert_frame_equal(streamed.cells, whole.cells, rtol=1e-12)
@@ -142,10 +162,16 @@ def test_moments_that_differ_do_not_add(curves: SlippageCurves) -> None:
     with pytest.raises(ValidationError, match="no moments to merge"):
         ImpactMoments.merge([])
     with pytest.raises(ValidationError, match="different trade sizes"):
-        ImpactMoments.from_curves(walked(LinearImpact(np.full(13, 1e-5), 0.01), [100.0, 100.0], 2), 13)
+        ImpactMoments.from_curves(
+            walked(LinearImpact(np.full(13, 1e-5), 0.01), [100.0, 100.0], 2), 13
+        )
 
 
-@pytest.mark.parametrize(("option", "value"), [("estimator", "huber"), ("errors", "hc3"), ("errors", "snapshot")])
-def test_what_needs_rows_is_refused_of_moments(curves: SlippageCurves, option: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "value"), [("estimator", "huber"), ("errors", "hc3"), ("errors", "snapshot")]
+)
+def test_what_needs_rows_is_refused_of_moments(
+    curves: SlippageCurves, option: str, value: str
+) -> None:
     with pytest.raises(ValidationError, match="rows; moments give"):
         fit_impact(ImpactMoments.from_curves(curves, N_INTERVALS), **{option: value})

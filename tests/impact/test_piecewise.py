@@ -50,8 +50,12 @@ def test_a_book_by_hand() -> None:
     assert curve.premium.tolist() == [[0.0, 2.0]]
     assert curve.half_spread.tolist() == [1.0]
     # 20 shares: 10 at 101, 10 at 103, mid 100: 10 + 30 = 40, 2 a share, 1 of it beyond the touch.
-    assert [f(20.0)[0] for f in (curve.cost, curve.slippage, curve.impact, curve.marginal_cost)] == [40, 2, 1, 3]
-    assert [f(10.0)[0] for f in (curve.cost, curve.slippage, curve.impact, curve.marginal_cost)] == [10, 1, 0, 3]
+    assert [
+        f(20.0)[0] for f in (curve.cost, curve.slippage, curve.impact, curve.marginal_cost)
+    ] == [40, 2, 1, 3]
+    assert [
+        f(10.0)[0] for f in (curve.cost, curve.slippage, curve.impact, curve.marginal_cost)
+    ] == [10, 1, 0, 3]
     assert np.isnan(curve.cost(30.5)[0])
     assert [curve.shares_at_marginal(price)[0] for price in (1.0, 1.5, 3.0, 3.5)] == [0, 10, 10, 30]
 
@@ -64,7 +68,9 @@ def test_a_sell_walks_the_bids_downwards() -> None:
 
 
 def test_a_crossed_book_has_a_signed_half_spread_and_premiums_from_its_touch() -> None:
-    curve = PiecewiseLinearImpact.from_books(one_book([(101, 10), (98, 30)], [(99, 10), (103, 20)]), "buy")
+    curve = PiecewiseLinearImpact.from_books(
+        one_book([(101, 10), (98, 30)], [(99, 10), (103, 20)]), "buy"
+    )
     assert curve.half_spread.tolist() == [-1.0]
     assert curve.premium.tolist() == [[0.0, 4.0]]
     assert curve.cost(10.0).tolist() == [-10.0]
@@ -100,7 +106,9 @@ def assert_walks(books: BookSnapshots, side: str, sizes: Float, price_rounding: 
         assert np.array_equal(np.isnan(curve.impact(x)[quoted]), walk.censored[quoted, k])
         for name in ("impact", "slippage"):
             expected = getattr(walk, name)[quoted, k]
-            assert getattr(curve, name)(x)[quoted] == pytest.approx(expected, rel=0, abs=price_rounding, nan_ok=True)
+            assert getattr(curve, name)(x)[quoted] == pytest.approx(
+                expected, rel=0, abs=price_rounding, nan_ok=True
+            )
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
@@ -122,14 +130,20 @@ def test_the_curve_of_a_real_day_is_its_walk(side: str, frog_file: Path) -> None
 @given(st.data())
 def test_costs_are_the_plain_walk(data: st.DataObject) -> None:
     n_steps = data.draw(st.integers(1, 6))
-    depth = data.draw(st.lists(st.just(0.0) | st.floats(0.1, 1e4), min_size=n_steps, max_size=n_steps))
-    rise = data.draw(st.lists(st.just(0.0) | st.floats(1e-4, 1.0), min_size=n_steps, max_size=n_steps))
+    depth = data.draw(
+        st.lists(st.just(0.0) | st.floats(0.1, 1e4), min_size=n_steps, max_size=n_steps)
+    )
+    rise = data.draw(
+        st.lists(st.just(0.0) | st.floats(1e-4, 1.0), min_size=n_steps, max_size=n_steps)
+    )
     premium, shares = np.cumsum(rise), data.draw(st.just(0.0) | st.floats(1e-3, 2e4))
     curve = PiecewiseLinearImpact(depth, premium, 0.01)
     if abs(shares - sum(depth)) > 1e-9:  # at the end itself rounding decides
         expected = walked(np.array(depth), premium, 0.01, shares)
         assert curve.cost(shares)[0] == pytest.approx(expected, rel=1e-12, abs=1e-300, nan_ok=True)
-        average = expected / shares - 0.01 if shares else premium[int(np.argmax(np.array(depth) > 0))]
+        average = (
+            expected / shares - 0.01 if shares else premium[int(np.argmax(np.array(depth) > 0))]
+        )
         assert curve.impact(shares)[0] == pytest.approx(average, rel=1e-9, abs=1e-14, nan_ok=True)
 
 
@@ -152,7 +166,12 @@ def test_recut_is_the_mean_of_the_walked_costs(n_intervals: int, rng: np.random.
     assert cut.depth.sum(axis=1) == pytest.approx(deepest, rel=1e-12)
     for part in (0.1, 0.5, 0.9, 0.999):
         costs = [
-            np.mean([walked(depth[t], premium[t], curve.half_spread[t], part * deepest[new]) for t in covered])
+            np.mean(
+                [
+                    walked(depth[t], premium[t], curve.half_spread[t], part * deepest[new])
+                    for t in covered
+                ]
+            )
             for new, covered in enumerate(old)
         ]
         assert cut.cost(part * deepest) == pytest.approx(costs, rel=1e-12)
@@ -160,7 +179,9 @@ def test_recut_is_the_mean_of_the_walked_costs(n_intervals: int, rng: np.random.
 
 
 def test_recut_with_an_interval_without_depth_trades_nothing_there() -> None:
-    curve = PiecewiseLinearImpact([[5.0, 5.0], [0.0, 0.0], [5.0, 5.0], [5.0, 5.0]], [[0.0, 1.0]] * 4, 0.01)
+    curve = PiecewiseLinearImpact(
+        [[5.0, 5.0], [0.0, 0.0], [5.0, 5.0], [5.0, 5.0]], [[0.0, 1.0]] * 4, 0.01
+    )
     halves = curve.recut(2)
     assert halves.depth.sum(axis=1).tolist() == [0.0, 10.0]
     assert halves.cost(0.0).tolist() == [0.0, 0.0]
@@ -173,14 +194,24 @@ def test_recut_with_an_interval_without_depth_trades_nothing_there() -> None:
         ([[1.0, -2.0]], [[0.0, 1.0]], "interval 0, step 1 has depth -2 and premium 1"),
         ([[1.0, np.nan]], [[0.0, 1.0]], "interval 0, step 1 has depth nan"),
         ([[1.0, np.inf]], [[0.0, 1.0]], "depth must be finite"),
-        ([[1.0, 2.0], [1.0, 2.0]], [[0.0, 1.0], [1.0, 0.5]], "interval 1, step 1 has depth 2 and premium 0.5"),
+        (
+            [[1.0, 2.0], [1.0, 2.0]],
+            [[0.0, 1.0], [1.0, 0.5]],
+            "interval 1, step 1 has depth 2 and premium 0.5",
+        ),
         ([[1.0, 0.0]], [[0.0, np.nan]], "give an empty step depth 0 and the premium before it"),
-        ([[1.0, 2.0]], [[0.0, 1.0, 2.0]], r"depth \(1, 2\) and premium \(1, 3\) must both be \(n, K\)"),
+        (
+            [[1.0, 2.0]],
+            [[0.0, 1.0, 2.0]],
+            r"depth \(1, 2\) and premium \(1, 3\) must both be \(n, K\)",
+        ),
         ([[], []], [[], []], "an empty book has one of depth 0"),
         ([["deep"]], [[0.0]], "depth must be numbers"),
     ],
 )
-def test_steps_that_are_no_book_are_refused(depth: list[list[float]], premium: list[list[float]], message: str) -> None:
+def test_steps_that_are_no_book_are_refused(
+    depth: list[list[float]], premium: list[list[float]], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         PiecewiseLinearImpact(depth, premium)
 

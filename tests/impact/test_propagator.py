@@ -29,10 +29,14 @@ MORNING = 1_704_207_600_000_000_000  # 2024-01-02 10:00 New York
 Float = np.ndarray
 
 
-def flow_of(sign: Float, mid: Float, day: Float | None = None, changing: Float | None = None) -> SignedFlow:
+def flow_of(
+    sign: Float, mid: Float, day: Float | None = None, changing: Float | None = None
+) -> SignedFlow:
     n = len(sign)
     days = np.zeros(n, int) if day is None else day
-    return SignedFlow(SECOND * np.arange(n), mid, sign.astype(float), 100.0 * sign, changing, days, 1.0, "trades")
+    return SignedFlow(
+        SECOND * np.arange(n), mid, sign.astype(float), 100.0 * sign, changing, days, 1.0, "trades"
+    )
 
 
 def synthetic(kernel: Kernel, n: int, rng: np.random.Generator) -> SignedFlow:
@@ -41,7 +45,9 @@ def synthetic(kernel: Kernel, n: int, rng: np.random.Generator) -> SignedFlow:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kernel", "n"), [(PowerKernel(0.4, 0.01), 3000), (ExponentialKernel(0.1, 0.01), 1200)])
+@pytest.mark.parametrize(
+    ("kernel", "n"), [(PowerKernel(0.4, 0.01), 3000), (ExponentialKernel(0.1, 0.01), 1200)]
+)
 def test_the_known_kernel_lies_in_its_95_percent_band(kernel: Kernel, n: int) -> None:
     """60 markets: the pointwise band covers about 95 % of them at each lag, the simultaneous one all lags at once."""
     pointwise, whole = [], []
@@ -59,8 +65,12 @@ def test_the_known_kernel_lies_in_its_95_percent_band(kernel: Kernel, n: int) ->
 
 def test_without_noise_the_kernel_is_read_off_exactly(rng: np.random.Generator) -> None:
     signs = OrderFlow().signs(800, rng)
-    table = np.append([0.03, 0.02, 0.015, 0.012], np.full(796, 0.012))  # flat beyond the lags fitted
-    found = propagator(flow_of(signs, simulate_mids(lambda lags: table[lags.astype(int) - 1], signs, 0.0, rng)), 8)
+    table = np.append(
+        [0.03, 0.02, 0.015, 0.012], np.full(796, 0.012)
+    )  # flat beyond the lags fitted
+    found = propagator(
+        flow_of(signs, simulate_mids(lambda lags: table[lags.astype(int) - 1], signs, 0.0, rng)), 8
+    )
     assert np.allclose(found.values, table[:8], atol=1e-12)
     assert found.r2 == pytest.approx(1.0, abs=1e-12)
 
@@ -78,7 +88,9 @@ def test_responses_and_memory_are_plain_means(rng: np.random.Generator) -> None:
     for lag in (1, 4, 10):
         plain = np.mean(flow.sign[:-lag] * (flow.mid[lag:] - flow.mid[:-lag]))
         assert response.values[lag - 1] == pytest.approx(plain, rel=1e-12)
-        assert memory.values[lag - 1] == pytest.approx(np.mean(flow.sign[lag:] * flow.sign[:-lag]), rel=1e-12)
+        assert memory.values[lag - 1] == pytest.approx(
+            np.mean(flow.sign[lag:] * flow.sign[:-lag]), rel=1e-12
+        )
 
 
 def test_signs_remember_as_the_order_splitting_model_says() -> None:
@@ -88,7 +100,9 @@ def test_signs_remember_as_the_order_splitting_model_says() -> None:
     flows = [flow_of(model.signs(4000, rng), np.ones(4000)) for _ in range(40)]
     found = np.array([flow_autocorrelation(flow, 5).values for flow in flows])
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
-    assert np.all(np.abs(found.mean(axis=0) - model.sign_autocorrelation(np.arange(1, 6))) < 4 * error)
+    assert np.all(
+        np.abs(found.mean(axis=0) - model.sign_autocorrelation(np.arange(1, 6))) < 4 * error
+    )
 
 
 @pytest.mark.slow
@@ -108,11 +122,15 @@ def test_two_kinds_of_trades_keep_their_propagators() -> None:
         rng = np.random.default_rng(seed)
         signs, changing = OrderFlow().signs(2000, rng), rng.random(2000) < 0.4
         strong, weak = ExponentialKernel(0.05, 0.03), ExponentialKernel(0.3, 0.01)
-        mids = simulate_mids(strong, signs * changing, 0.02, rng) + simulate_mids(weak, signs * ~changing, 0.0, rng)
+        mids = simulate_mids(strong, signs * changing, 0.02, rng) + simulate_mids(
+            weak, signs * ~changing, 0.0, rng
+        )
         found = propagators_by_event(flow_of(signs, mids, changing=changing), 15)
         for name, kernel in (("changing", strong), ("unchanging", weak)):
             low, high = found[name].conf_int(simultaneous=True)
-            covered.append(np.all((low <= kernel(found[name].lags)) & (kernel(found[name].lags) <= high)))
+            covered.append(
+                np.all((low <= kernel(found[name].lags)) & (kernel(found[name].lags) <= high))
+            )
     assert 0.87 <= np.mean(covered) <= 1.0
 
 
@@ -120,7 +138,9 @@ def test_no_lag_reaches_over_a_night(rng: np.random.Generator) -> None:
     """A price gap between two days is nobody's impact."""
     one, two = (synthetic(ExponentialKernel(0.1, 0.01), 600, rng) for _ in range(2))
     joined = flow_of(
-        np.concatenate([one.sign, two.sign]), np.concatenate([one.mid, two.mid + 50.0]), np.repeat([0, 1], 600)
+        np.concatenate([one.sign, two.sign]),
+        np.concatenate([one.mid, two.mid + 50.0]),
+        np.repeat([0, 1], 600),
     )
     assert np.abs(propagator(joined, 10).values).max() < 0.05
     assert np.abs(response_function(joined, 10).values).max() < 0.2
@@ -130,10 +150,14 @@ def test_a_propagator_is_least_squares_with_newey_west_errors(rng: np.random.Gen
     """Of the mid's changes on the last three signs, for two lags; the 297 rows have Newey and West's bandwidth of 6."""
     from statsmodels.api import OLS
 
-    flow = flow_of(x := OrderFlow().signs(300, rng), simulate_mids(PowerKernel(0.4, 0.5), x, 1.0, rng))
+    flow = flow_of(
+        x := OrderFlow().signs(300, rng), simulate_mids(PowerKernel(0.4, 0.5), x, 1.0, rng)
+    )
     found = propagator(flow, 2)
     design = np.column_stack([np.ones(297), x[2:-1], x[1:-2], x[:-3]])
-    reference = OLS(np.diff(flow.mid)[2:], design).fit(cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": True})
+    reference = OLS(np.diff(flow.mid)[2:], design).fit(
+        cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": True}
+    )
     summed = np.tri(2)
     assert np.allclose(found.values, summed @ reference.params[1:3], rtol=1e-10)
     assert np.allclose(found.cov, summed @ reference.cov_params()[1:3, 1:3] @ summed.T, rtol=1e-8)
@@ -158,13 +182,23 @@ def small_books() -> BookSnapshots:
     size = np.full((4, 1), 10.0)
     time = MORNING + SECOND * np.array([1, 2, 2, 3, 3]) // 2 + np.array([0, 0, 0, 1, 2])
     trades = Trades(time, np.full(5, 100.0), [1.0, 2, 3, 4, 5], np.array([1, 1, 1, -1, 0], np.int8))
-    return BookSnapshots(MORNING + SECOND * np.arange(4), price - 0.5, size, price + 0.5, size, trades=trades)
+    return BookSnapshots(
+        MORNING + SECOND * np.arange(4), price - 0.5, size, price + 0.5, size, trades=trades
+    )
 
 
 def test_executions_of_one_order_are_one_trade_and_mids_are_before_it() -> None:
     flow = trade_flow(small_books())
-    assert flow.shares.tolist() == [1.0, 5.0, -4.0]  # the two buys of one time are one order; the unsigned one is out
-    assert flow.mid.tolist() == [100.0, 100.0, 101.0]  # the book shown at the very time of a trade is not before it
+    assert flow.shares.tolist() == [
+        1.0,
+        5.0,
+        -4.0,
+    ]  # the two buys of one time are one order; the unsigned one is out
+    assert flow.mid.tolist() == [
+        100.0,
+        100.0,
+        101.0,
+    ]  # the book shown at the very time of a trade is not before it
     assert flow.changing is not None
     assert flow.changing.all()
 
@@ -183,7 +217,8 @@ def test_orders_beyond_the_books_count_in_neither_flow() -> None:
     time = MORNING + SECOND * np.array([-2, -1, 0, 1, 6, 7, 8]) // 2
     trades = Trades(time, np.full(7, 100.0), 2.0 ** np.arange(7), np.ones(7, np.int8))
     by_trade, by_clock = (
-        make(dataclasses.replace(books, trades=trades)) for make in (trade_flow, partial(clock_flow, seconds=0.3))
+        make(dataclasses.replace(books, trades=trades))
+        for make in (trade_flow, partial(clock_flow, seconds=0.3))
     )
     assert by_trade.shares.tolist() == [8.0, 16.0]
     assert by_clock.shares[by_clock.shares > 0].tolist() == [8.0, 16.0]
@@ -199,7 +234,14 @@ def test_books_in_place_of_a_flow_are_refused_with_the_remedy() -> None:
 def test_books_without_trades_are_refused() -> None:
     books = small_books()
     with pytest.raises(ValidationError, match="no trades"):
-        trade_flow(BookSnapshots(*(books[name] for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"))))
+        trade_flow(
+            BookSnapshots(
+                *(
+                    books[name]
+                    for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size")
+                )
+            )
+        )
 
 
 def test_frog_is_read_with_the_book_before_each_trade(frog_books: BookSnapshots) -> None:
@@ -208,7 +250,9 @@ def test_frog_is_read_with_the_book_before_each_trade(frog_books: BookSnapshots)
     assert len(flow) == 1165
     found = propagator(flow, 20)
     assert found.conf_int()[0][0] > 0  # the price follows the first trade
-    assert 1e4 * found.values[0] / flow.mid.mean() == pytest.approx(2.9, abs=0.5)  # bps, three standard errors
+    assert 1e4 * found.values[0] / flow.mid.mean() == pytest.approx(
+        2.9, abs=0.5
+    )  # bps, three standard errors
 
 
 @pytest.mark.slow
@@ -225,9 +269,18 @@ def test_the_autocorrelation_of_shares_covers_as_often_as_it_says() -> None:
         noise = np.random.default_rng(seed).standard_normal(2100)
         shares = signal.lfilter([1.0], [1.0, -0.6], noise)[100:]
         still = SignedFlow(
-            np.arange(2000), np.zeros(2000), np.sign(shares), shares, None, np.zeros(2000, int), 1.0, "trades"
+            np.arange(2000),
+            np.zeros(2000),
+            np.sign(shares),
+            shares,
+            None,
+            np.zeros(2000, int),
+            1.0,
+            "trades",
         )
         found = flow_autocorrelation(still, 3, "shares")
         low, high = found.conf_int()
         held.append((low <= 0.6**found.lags) & (0.6**found.lags <= high))
-    assert np.all(np.abs(np.mean(held, axis=0) - 0.95) <= 0.05)  # three standard errors of 200 draws
+    assert np.all(
+        np.abs(np.mean(held, axis=0) - 0.95) <= 0.05
+    )  # three standard errors of 200 draws

@@ -40,18 +40,28 @@ def test_obizhaeva_and_wangs_parameters_are_recovered_within_their_intervals() -
     for seed in range(20):
         found = fit_block_book(MARKET.books(11_700, np.random.default_rng(seed)))
         spans = (found.block_depth, found.resilience, found.permanent)
-        held.append([low <= true <= high for (_, low, high), true in zip(spans, (DEPTH, RATE, STAYS), strict=True)])
+        held.append(
+            [
+                low <= true <= high
+                for (_, low, high), true in zip(spans, (DEPTH, RATE, STAYS), strict=True)
+            ]
+        )
     assert np.all(np.sum(held, axis=0) >= 17)
 
 
 def test_its_kernel_is_that_of_the_touch(books: BookSnapshots) -> None:
     found = fit_block_book(books)
     lags = np.arange(0.0, 60.0, 5.0)
-    assert np.allclose(found.kernel(lags), STAYS + (1 / DEPTH - STAYS) * np.exp(-RATE * lags), rtol=0.15)
+    assert np.allclose(
+        found.kernel(lags), STAYS + (1 / DEPTH - STAYS) * np.exp(-RATE * lags), rtol=0.15
+    )
     assert found.half_life[0] == pytest.approx(np.log(2) / found.resilience[0])
     assert found.half_life[1] < found.half_life[0] < found.half_life[2]
     assert found.refill_rate(found.half_life[0])[0] == pytest.approx(0.5)
-    assert after_own_trades(books.take([0, 1]), 10.0, "buy", found.refill_rate(60.0)[0]).n_levels == books.n_levels
+    assert (
+        after_own_trades(books.take([0, 1]), 10.0, "buy", found.refill_rate(60.0)[0]).n_levels
+        == books.n_levels
+    )
 
 
 def test_the_spread_closes_as_the_market_was_made(books: BookSnapshots) -> None:
@@ -92,7 +102,9 @@ def test_a_trade_moves_its_own_touch_by_its_size_over_the_depth() -> None:
         for one, two in (taken, (other[1], other[0]))
     ]
     assert np.allclose(moved[0], size / DEPTH, rtol=1e-9)
-    stays = np.where(buyer, *(price[at, 0] - price[at - 1, 0] for price in (books.bid_price, books.ask_price)))
+    stays = np.where(
+        buyer, *(price[at, 0] - price[at - 1, 0] for price in (books.bid_price, books.ask_price))
+    )
     assert np.allclose(np.abs(stays), STAYS * size, rtol=1e-6)
     assert np.all(books.quality.rows == len(books))
 
@@ -105,7 +117,9 @@ def test_what_the_data_cannot_say_is_refused(books: BookSnapshots) -> None:
     with pytest.raises(ValidationError, match="lower the kernel or block_depth"):
         TransientMarket(ExponentialKernel(0.1, 1.0))
     found = fit_block_book(books)
-    stiff = BlockBook(found.block_depth, (1.0, 0.9, 1.1), found.resilience, 100.0, found.spread, found.price)
+    stiff = BlockBook(
+        found.block_depth, (1.0, 0.9, 1.1), found.resilience, 100.0, found.spread, found.price
+    )
     with pytest.raises(ModelFittingError, match="nothing decays"):
         _ = stiff.kernel
 
@@ -127,7 +141,9 @@ def test_a_rejected_fit_gives_no_permanent_part(books: BookSnapshots) -> None:
 
 @pytest.mark.slow
 def test_bitcoin_impact_that_builds_up_has_no_permanent_part() -> None:
-    books = read_books(real_data("binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"), session=UTC_DAY)
+    books = read_books(
+        real_data("binance_raw_stream/usdm_btcusdt_20240808.jsonl.gz"), session=UTC_DAY
+    )
     found = fit_block_book(books, step_seconds=0.2, price_lags=50, session=UTC_DAY)
     assert not found.price.describes
     assert np.isnan(found.permanent).all()
@@ -150,8 +166,12 @@ def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapsho
     assert table["told"].all()
     assert ((table["low"] <= np.log(2) / RATE) & (np.log(2) / RATE <= table["high"])).all()
     assert not depends_on_window(table, 60.0)
-    assert depends_on_window(table.assign(told=[True, True, False]), 60.0)  # a longer window tells none
-    assert not depends_on_window(table.assign(told=[False, True, True]), 60.0)  # a window too short is no contradiction
+    assert depends_on_window(
+        table.assign(told=[True, True, False]), 60.0
+    )  # a longer window tells none
+    assert not depends_on_window(
+        table.assign(told=[False, True, True]), 60.0
+    )  # a window too short is no contradiction
     assert depends_on_window(table.assign(told=[True, False, False]), 60.0)
 
 

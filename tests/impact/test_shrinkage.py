@@ -8,7 +8,15 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.execution import allocate
-from research_lib.impact import ImpactFit, LinearImpact, PowerImpact, fit_impact, pool_fits, pool_shapes, shrink
+from research_lib.impact import (
+    ImpactFit,
+    LinearImpact,
+    PowerImpact,
+    fit_impact,
+    pool_fits,
+    pool_shapes,
+    shrink,
+)
 from research_lib.market import Session
 
 Float = np.ndarray
@@ -16,11 +24,15 @@ SIZES = np.array([250.0, 500.0, 1000.0, 1500.0, 2000.0])
 SHARES = 20_000.0
 
 
-def frame(impact: Float, n_days: int, noise: float, rng: np.random.Generator, sizes: Float = SIZES) -> pd.DataFrame:
+def frame(
+    impact: Float, n_days: int, noise: float, rng: np.random.Generator, sizes: Float = SIZES
+) -> pd.DataFrame:
     """One book an interval and day: the (n, K) impact times a lognormal level of mean 1, common to the book."""
     n, k = impact.shape
     days = pd.bdate_range("2024-01-02", periods=n_days).date
-    level = rng.lognormal(-0.5 * noise**2, noise, (n_days, n, 1)) if noise else np.ones((n_days, n, 1))
+    level = (
+        rng.lognormal(-0.5 * noise**2, noise, (n_days, n, 1)) if noise else np.ones((n_days, n, 1))
+    )
     time = np.repeat(Session(n).starts(days).ravel(), k)
     return pd.DataFrame({
         "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
@@ -43,7 +55,9 @@ def excess(curve: LinearImpact, beta: Float) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("n_days", [1, 5, 20])
 @pytest.mark.parametrize("n", [39, 390])
-def test_equal_coefficients_with_30_percent_noise_lose_under_one_percent_against_twap(n: int, n_days: int) -> None:
+def test_equal_coefficients_with_30_percent_noise_lose_under_one_percent_against_twap(
+    n: int, n_days: int
+) -> None:
     beta = np.full(n, 1e-5)
     fits = [linear_fit(beta, n_days, 0.3, seed) for seed in range(3)]
     assert max(excess(fit.curve, beta) for fit in fits) < 0.01
@@ -87,7 +101,9 @@ def test_a_steep_opening_survives(n_days: int, least: float) -> None:
 def test_intervals_that_borrowed_rows_are_no_evidence_on_each_other() -> None:
     """Three sizes a book are under min_observations: every interval shares rows with its neighbours."""
     beta, few = np.full(390, 1e-5), np.array([500.0, 1000.0, 2000.0])
-    fit = fit_impact(frame(beta[:, None] * few, 1, 0.3, np.random.default_rng(0), few), test_fraction=0)
+    fit = fit_impact(
+        frame(beta[:, None] * few, 1, 0.3, np.random.default_rng(0), few), test_fraction=0
+    )
     assert len(fit.diagnostics["widened"]) == 390
     assert excess(fit.curve, beta) < 0.01 < excess(fit.raw_curve, beta)
     assert fit.shrinkage["impact"].source == "lag-3 autocovariance"
@@ -105,9 +121,14 @@ def test_shrinkage_is_on_unless_switched_off_by_name() -> None:
 
 @pytest.mark.parametrize("family", ["nonlinear", "power", "sqrt", "piecewise"])
 def test_every_family_is_shrunk_and_stays_convex(family: str) -> None:
-    impact = np.full((39, 1), 1e-3) * SIZES**0.5 if family != "nonlinear" else np.full((39, 1), 1e-8) * SIZES**2
+    impact = (
+        np.full((39, 1), 1e-3) * SIZES**0.5
+        if family != "nonlinear"
+        else np.full((39, 1), 1e-8) * SIZES**2
+    )
     fits = [
-        fit_impact(frame(impact, 5, 0.3, np.random.default_rng(seed)), family, test_fraction=0) for seed in range(5)
+        fit_impact(frame(impact, 5, 0.3, np.random.default_rng(seed)), family, test_fraction=0)
+        for seed in range(5)
     ]
     kept = [np.std(fit.curve.impact(800.0)) / np.std(fit.raw_curve.impact(800.0)) for fit in fits]
     # Of equal intervals the scatter kept is that of the estimated tau, 0.1 on average and above 0.4 once in 20 times.
@@ -118,7 +139,9 @@ def test_every_family_is_shrunk_and_stays_convex(family: str) -> None:
 
 
 @pytest.mark.parametrize("steepness", [0.0, 0.5, 3.0])
-def test_the_day_profile_is_an_average_with_no_negative_weight(steepness: float, rng: np.random.Generator) -> None:
+def test_the_day_profile_is_an_average_with_no_negative_weight(
+    steepness: float, rng: np.random.Generator
+) -> None:
     """So that mixtures of increasing curves with convex costs are such curves again."""
     level = (1 + steepness * np.exp(-np.arange(60) / 5)) * rng.lognormal(0, 0.2, 60)
     found = shrink(level, np.full(60, 0.2))
@@ -126,10 +149,14 @@ def test_the_day_profile_is_an_average_with_no_negative_weight(steepness: float,
     assert weights.min() >= 0
     assert weights.sum(axis=1) == pytest.approx(np.ones(60))
     assert weights @ level == pytest.approx(found.profile)
-    assert found.apply(level) == pytest.approx(found.weight * level + (1 - found.weight) * found.profile)
+    assert found.apply(level) == pytest.approx(
+        found.weight * level + (1 - found.weight) * found.profile
+    )
 
 
-def test_a_tapered_bandwidth_is_half_the_distance_to_the_nearer_end(rng: np.random.Generator) -> None:
+def test_a_tapered_bandwidth_is_half_the_distance_to_the_nearer_end(
+    rng: np.random.Generator,
+) -> None:
     values, index = rng.lognormal(0, 1, 60), np.arange(60)
     ends = np.exp(-(index + 0.5) / 6) + np.exp(-(59.5 - index) / 6)
     found = shrink((1 + ends) * np.random.default_rng(0).lognormal(0, 0.1, 60), np.full(60, 0.05))
@@ -159,7 +186,9 @@ def test_what_cannot_be_shrunk_says_why() -> None:
     assert shrink(np.zeros(20), None).source == "none: the profile is not positive"
 
 
-def shapes(rng: np.random.Generator, m: int, t: int, scatter: float, noise: float) -> tuple[Float, Float, Float]:
+def shapes(
+    rng: np.random.Generator, m: int, t: int, scatter: float, noise: float
+) -> tuple[Float, Float, Float]:
     """True levels of m symbols about one U shape, what was measured, and the errors."""
     u = (np.arange(t) + 0.5) / t
     shape = 1 + 2 * np.exp(-u / 0.1) + np.exp(-(1 - u) / 0.1)
@@ -169,8 +198,12 @@ def shapes(rng: np.random.Generator, m: int, t: int, scatter: float, noise: floa
     return true, true + error * rng.standard_normal((m, t)), error
 
 
-@pytest.mark.parametrize(("scatter", "expected", "most"), [(0.0, 0.05, 0.3), (0.1, 0.2, 0.5), (0.6, 0.85, 1.15)])
-def test_symbols_share_their_day_shape_as_far_as_it_is_the_same(scatter: float, expected: float, most: float) -> None:
+@pytest.mark.parametrize(
+    ("scatter", "expected", "most"), [(0.0, 0.05, 0.3), (0.1, 0.2, 0.5), (0.6, 0.85, 1.15)]
+)
+def test_symbols_share_their_day_shape_as_far_as_it_is_the_same(
+    scatter: float, expected: float, most: float
+) -> None:
     """Against the errors of the measured levels; shapes of their own (0.6) are hardly touched, at little cost."""
     true, measured, error = shapes(np.random.default_rng(3), 8, 39, scatter, 0.2)
     pooled = pool_shapes(measured, error)
@@ -189,7 +222,9 @@ def test_fits_of_several_symbols_are_pooled_curve_by_curve() -> None:
     rng = np.random.default_rng(5)
     true, _, _ = shapes(rng, 4, 26, 0.0, 0.0)
     fits = {
-        f"S{i}": fit_impact(frame((one[:, None] * 1e3) * SIZES**0.6 / 1e3, 5, 0.4, rng), "power", test_fraction=0)
+        f"S{i}": fit_impact(
+            frame((one[:, None] * 1e3) * SIZES**0.6 / 1e3, 5, 0.4, rng), "power", test_fraction=0
+        )
         for i, one in enumerate(true)
     }
     curves, pooled = pool_fits(fits, dict.fromkeys(fits, 1000.0))
@@ -202,6 +237,9 @@ def test_fits_of_several_symbols_are_pooled_curve_by_curve() -> None:
     assert "own weight" in pooled.summary()
     with pytest.raises(ValidationError, match="two or more symbols or days"):
         pool_shapes(np.ones((1, 9)), np.ones((1, 9)))
-    single = {name: fit_impact(frame(np.outer(true[0], SIZES), 1, 0.1, rng), test_fraction=0) for name in "ab"}
+    single = {
+        name: fit_impact(frame(np.outer(true[0], SIZES), 1, 0.1, rng), test_fraction=0)
+        for name in "ab"
+    }
     with pytest.raises(ValidationError, match="not between days: fit it on several days"):
         pool_fits(single, {"a": 500.0, "b": 500.0})

@@ -72,7 +72,9 @@ def test_a_locked_book_costs_only_its_impact() -> None:
 
 
 def test_a_book_of_one_side_has_an_average_and_an_impact_but_no_slippage() -> None:
-    curves = slippage_curves(one_book([(np.nan, 0)] * 2, [(101, 10), (103, 10)]), [10, 20, 30], "buy")
+    curves = slippage_curves(
+        one_book([(np.nan, 0)] * 2, [(101, 10), (103, 10)]), [10, 20, 30], "buy"
+    )
     assert curves.average_price[0, :2].tolist() == [101, 102]
     assert curves.impact[0, :2].tolist() == [0, 1]
     assert np.isnan(curves.slippage).all()
@@ -98,7 +100,9 @@ def test_impact_is_exactly_zero_within_the_touch(synthetic_books: BookSnapshots)
     for side in ("buy", "sell"):
         touch_size = synthetic_books.levels(side)[1][:, 0]
         for row in range(0, len(synthetic_books), 7):
-            curves = slippage_curves(synthetic_books.take([row]), touch_size[row] * np.array([1e-6, 0.3, 1.0]), side)
+            curves = slippage_curves(
+                synthetic_books.take([row]), touch_size[row] * np.array([1e-6, 0.3, 1.0]), side
+            )
             assert curves.impact.tolist() == [[0.0, 0.0, 0.0]]
 
 
@@ -106,7 +110,10 @@ def test_impact_is_exactly_zero_within_the_touch(synthetic_books: BookSnapshots)
 def messy_books(draw: st.DrawFn) -> BookSnapshots:
     """Three books of four levels: on a grid of 1/64, in any order, duplicated, crossed or with holes."""
     shape = (3, 4)
-    prices = [draw(arrays(float, shape, elements=st.integers(6_000, 6_800).map(lambda tick: tick / 64))) for _ in "ba"]
+    prices = [
+        draw(arrays(float, shape, elements=st.integers(6_000, 6_800).map(lambda tick: tick / 64)))
+        for _ in "ba"
+    ]
     sizes = [draw(arrays(float, shape, elements=st.integers(0, 50).map(float))) for _ in "ba"]
     return BookSnapshots(np.arange(3), prices[0], sizes[0], prices[1], sizes[1])
 
@@ -115,7 +122,17 @@ SIZES = np.array([1.0, 37.0, 4.5, 160.0, 80.25, 1e-3, 12.0, 55.0, 99.0])
 
 
 def _arrays(curves: SlippageCurves, **factors: float) -> list[NDArray[np.float64]]:
-    names = ("mid", "half_spread", "touch", "depth", "lower_bound", "average_price", "slippage", "impact", "filled")
+    names = (
+        "mid",
+        "half_spread",
+        "touch",
+        "depth",
+        "lower_bound",
+        "average_price",
+        "slippage",
+        "impact",
+        "filled",
+    )
     return [curves[name] * factors.get(name, 1.0) for name in names]
 
 
@@ -126,10 +143,16 @@ def _equal(left: list[NDArray[np.float64]], right: list[NDArray[np.float64]]) ->
 @pytest.mark.parametrize("side", ["buy", "sell"])
 @given(books=messy_books(), power=st.sampled_from([-30, -3, 1, 27]))
 @settings(max_examples=60, deadline=None)
-def test_prices_and_costs_scale_together_exactly(books: BookSnapshots, power: int, side: str) -> None:
+def test_prices_and_costs_scale_together_exactly(
+    books: BookSnapshots, power: int, side: str
+) -> None:
     scale = 2.0**power
-    scaled = dataclasses.replace(books, bid_price=books.bid_price * scale, ask_price=books.ask_price * scale)
-    priced = dict.fromkeys(("mid", "half_spread", "touch", "lower_bound", "average_price", "slippage", "impact"), scale)
+    scaled = dataclasses.replace(
+        books, bid_price=books.bid_price * scale, ask_price=books.ask_price * scale
+    )
+    priced = dict.fromkeys(
+        ("mid", "half_spread", "touch", "lower_bound", "average_price", "slippage", "impact"), scale
+    )
     before, after = (slippage_curves(one, SIZES, side) for one in (books, scaled))
     assert _equal(_arrays(before, **priced), _arrays(after))
 
@@ -137,22 +160,39 @@ def test_prices_and_costs_scale_together_exactly(books: BookSnapshots, power: in
 @pytest.mark.parametrize("side", ["buy", "sell"])
 @given(books=messy_books(), power=st.sampled_from([-30, -3, 1, 27]))
 @settings(max_examples=60, deadline=None)
-def test_an_order_and_a_book_scaled_alike_cost_the_same_a_share(books: BookSnapshots, power: int, side: str) -> None:
+def test_an_order_and_a_book_scaled_alike_cost_the_same_a_share(
+    books: BookSnapshots, power: int, side: str
+) -> None:
     scale = 2.0**power
-    scaled = dataclasses.replace(books, bid_size=books.bid_size * scale, ask_size=books.ask_size * scale)
-    before, after = slippage_curves(books, SIZES, side), slippage_curves(scaled, SIZES * scale, side)
+    scaled = dataclasses.replace(
+        books, bid_size=books.bid_size * scale, ask_size=books.ask_size * scale
+    )
+    before, after = (
+        slippage_curves(books, SIZES, side),
+        slippage_curves(scaled, SIZES * scale, side),
+    )
     assert _equal(_arrays(before, depth=scale, filled=scale), _arrays(after))
 
 
 @given(books=messy_books())
 @settings(max_examples=60, deadline=None)
 def test_a_sell_is_a_buy_on_the_mirrored_book(books: BookSnapshots) -> None:
-    mirrored = BookSnapshots(books.time, 256 - books.ask_price, books.ask_size, 256 - books.bid_price, books.bid_size)
+    mirrored = BookSnapshots(
+        books.time, 256 - books.ask_price, books.ask_size, 256 - books.bid_price, books.bid_size
+    )
     for side, other in (("buy", "sell"), ("sell", "buy")):
-        curves, mirror = slippage_curves(books, SIZES, side), slippage_curves(mirrored, SIZES, other)
+        curves, mirror = (
+            slippage_curves(books, SIZES, side),
+            slippage_curves(mirrored, SIZES, other),
+        )
         assert np.array_equal(curves.filled, mirror.filled)
-        for name in ("slippage", "impact"):  # the average is rounded at other prices: two roundings of 256 at most
-            assert np.allclose(curves[name], mirror[name], rtol=0, atol=2 * np.spacing(256.0), equal_nan=True)
+        for name in (
+            "slippage",
+            "impact",
+        ):  # the average is rounded at other prices: two roundings of 256 at most
+            assert np.allclose(
+                curves[name], mirror[name], rtol=0, atol=2 * np.spacing(256.0), equal_nan=True
+            )
 
 
 @given(books=messy_books(), order=st.permutations(range(len(SIZES))))
@@ -184,7 +224,9 @@ def test_batches_and_threads_change_nothing(synthetic_books: BookSnapshots) -> N
 
 
 def batches_logged(messages: list[str]) -> list[tuple[int, int]]:
-    found = [re.fullmatch(r"walked buy snapshots (\d+) to (\d+) of 52", message) for message in messages]
+    found = [
+        re.fullmatch(r"walked buy snapshots (\d+) to (\d+) of 52", message) for message in messages
+    ]
     return [(int(match[1]), int(match[2])) for match in found if match]
 
 
@@ -194,7 +236,9 @@ def test_no_batch_is_longer_than_asked(
 ) -> None:
     """Threads may make them shorter: one batch at least for each processor."""
     with caplog.at_level(logging.INFO, "research_lib"):
-        slippage_curves(synthetic_books, [100.0], "buy", batch_size=10, parallel=parallel, log_batches=True)
+        slippage_curves(
+            synthetic_books, [100.0], "buy", batch_size=10, parallel=parallel, log_batches=True
+        )
     found = batches_logged(caplog.messages)
     assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])]
     assert found[-1][1] == 52
@@ -217,7 +261,9 @@ def test_an_interrupt_stops_the_walk_between_batches(
     caplog.handler.addFilter(interrupt)
     try:
         with caplog.at_level(logging.INFO, "research_lib"), pytest.raises(KeyboardInterrupt):
-            slippage_curves(synthetic_books, [100.0], "buy", batch_size=1, parallel=parallel, log_batches=True)
+            slippage_curves(
+                synthetic_books, [100.0], "buy", batch_size=1, parallel=parallel, log_batches=True
+            )
     finally:
         caplog.handler.removeFilter(interrupt)
     assert len(batches_logged(caplog.messages)) == 2
@@ -257,7 +303,9 @@ def test_books_of_which_none_has_both_sides_are_refused() -> None:
         curves.to_frame()
 
 
-def test_a_book_without_a_side_does_not_shift_the_others_intervals(synthetic_books: BookSnapshots) -> None:
+def test_a_book_without_a_side_does_not_shift_the_others_intervals(
+    synthetic_books: BookSnapshots,
+) -> None:
     size = synthetic_books.ask_size[:13].copy()
     size[4] = 0
     day = dataclasses.replace(synthetic_books.take(np.arange(13)), ask_size=size)
@@ -268,13 +316,20 @@ def test_a_book_without_a_side_does_not_shift_the_others_intervals(synthetic_boo
 def test_the_session_is_cut_by_distinct_times_of_day(synthetic_books: BookSnapshots) -> None:
     frame = slippage_curves(synthetic_books, [100], "buy").to_frame()
     assert frame["interval"].tolist() == list(range(13)) * 4
-    assert slippage_curves(synthetic_books, [100], "buy").to_frame(26)["interval"].tolist() == list(range(0, 26, 2)) * 4
+    assert (
+        slippage_curves(synthetic_books, [100], "buy").to_frame(26)["interval"].tolist()
+        == list(range(0, 26, 2)) * 4
+    )
 
 
 def test_books_outside_the_session_are_refused() -> None:
     books = one_book([(99, 10)], [(101, 10)])
-    night = BookSnapshots(books.time + 10 * 3_600 * 10**9, *(getattr(books, n) for n in books.keys()[1:5]))
-    with pytest.raises(ValidationError, match="1 of 1 snapshots are outside the session 09:30-16:00"):
+    night = BookSnapshots(
+        books.time + 10 * 3_600 * 10**9, *(getattr(books, n) for n in books.keys()[1:5])
+    )
+    with pytest.raises(
+        ValidationError, match="1 of 1 snapshots are outside the session 09:30-16:00"
+    ):
         slippage_curves(night, [5], "buy").to_frame()
 
 
@@ -286,15 +341,23 @@ def test_an_unknown_side_is_refused() -> None:
 def test_all_6240_slippages_of_the_third_party_walk_of_frog(frog_file: object) -> None:
     """Their rule: first record of each UTC minute; where depth runs out, the average over what was filled."""
     theirs = pd.read_csv(
-        real_data("databento_xnas_mbp10/FROG_2025-04-03.thirdparty_bookwalk.csv.gz"), parse_dates=["timestamp"]
+        real_data("databento_xnas_mbp10/FROG_2025-04-03.thirdparty_bookwalk.csv.gz"),
+        parse_dates=["timestamp"],
     )
     books = read_mbp10(frog_file)  # type: ignore[arg-type]
     minute = books.time // 60_000_000_000
     first = books.take(np.flatnonzero(np.diff(minute, prepend=-1) > 0))
     sizes = np.sort(theirs["order_size"].unique()).astype(float)
-    ours = pd.concat([_filled_average(first, slippage_curves(first, sizes, side)) for side in ("buy", "sell")])
-    key = pd.to_datetime(theirs["timestamp"], utc=True).dt.as_unit("ns").astype("int64") // 60_000_000_000
-    merged = theirs.assign(minute=key).merge(ours, on=["minute", "side", "order_size"], how="left", validate="1:1")
+    ours = pd.concat(
+        [_filled_average(first, slippage_curves(first, sizes, side)) for side in ("buy", "sell")]
+    )
+    key = (
+        pd.to_datetime(theirs["timestamp"], utc=True).dt.as_unit("ns").astype("int64")
+        // 60_000_000_000
+    )
+    merged = theirs.assign(minute=key).merge(
+        ours, on=["minute", "side", "order_size"], how="left", validate="1:1"
+    )
     assert len(merged) == 6_240
     assert merged["ours"].notna().all()
     assert np.abs(merged["slippage"] - merged["ours"]).max() < 1e-6

@@ -48,7 +48,9 @@ def test_leaving_a_day_out_gives_the_mean_of_the_others() -> None:
     found = influence_by_day(scaled_days(factors)).table.sort_index()
     others = (np.sum(factors) - np.array(factors)) / 3
     assert found["beta"].tolist() == pytest.approx((2e-5 * others).tolist(), rel=1e-9)
-    assert found["change_%"].tolist() == pytest.approx((100 * (others / np.mean(factors) - 1)).tolist(), rel=1e-9)
+    assert found["change_%"].tolist() == pytest.approx(
+        (100 * (others / np.mean(factors) - 1)).tolist(), rel=1e-9
+    )
     assert found["leverage"].tolist() == pytest.approx([0.25] * 4)
 
 
@@ -77,7 +79,9 @@ def test_within_one_day_blocks_are_left_out() -> None:
 
 def test_the_levels_error_follows_from_the_coefficients() -> None:
     rng = np.random.default_rng(5)
-    frame = slippage_frame(PowerImpact(np.full(N, 1e-4), 0.7, 0.01), 6, row_noise=rng.normal(0, 1e-4, (6, N, 5)))
+    frame = slippage_frame(
+        PowerImpact(np.full(N, 1e-4), 0.7, 0.01), 6, row_noise=rng.normal(0, 1e-4, (6, N, 5))
+    )
     fit = fit_impact(frame, "power", by="pooled", test_fraction=0)
     band = fit.band([400.0], 0)
     level, error = impact_level(fit, 400.0)

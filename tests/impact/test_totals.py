@@ -22,16 +22,28 @@ from research_lib.impact import (
 Float = NDArray[np.float64]
 EPS = np.finfo(float).eps
 COEFFICIENT = st.just(0.0) | st.floats(-12, 12).map(lambda exponent: 10.0**exponent)
-POWER = st.floats(1.05, 4.0) | st.sampled_from([1.5, 1.6, 2.0 - 1e-9, 2.0 + 1e-9, 3.0 - 1e-9, 3.0 + 1e-9])
+POWER = st.floats(1.05, 4.0) | st.sampled_from(
+    [1.5, 1.6, 2.0 - 1e-9, 2.0 + 1e-9, 3.0 - 1e-9, 3.0 + 1e-9]
+)
 PART = st.integers(0, 1000).map(lambda k: k / 1000)
 SHARES = st.floats(-3, 12).map(lambda exponent: 10.0**exponent)
 
 
-def smooth(linear: float, quadratic: float, cubic: float, scale: float, power: float) -> SeparableTotal:
+def smooth(
+    linear: float, quadratic: float, cubic: float, scale: float, power: float
+) -> SeparableTotal:
     """A total without steps; as in the curves' own, powers 1, 2 and 3 stand in the polynomial."""
     whole = [scale if power == k else 0.0 for k in (1, 2, 3)]
-    parts = (linear + whole[0], quadratic + whole[1], cubic + whole[2], 0.0 if any(whole) else scale, power)
-    return SeparableTotal(*(np.array([value]) for value in parts), np.empty((1, 0)), np.empty((1, 0)))
+    parts = (
+        linear + whole[0],
+        quadratic + whole[1],
+        cubic + whole[2],
+        0.0 if any(whole) else scale,
+        power,
+    )
+    return SeparableTotal(
+        *(np.array([value]) for value in parts), np.empty((1, 0)), np.empty((1, 0))
+    )
 
 
 def stepped(
@@ -50,7 +62,11 @@ def stepped(
 def books(draw: st.DrawFn) -> tuple[list[float], list[float]]:
     """Depths, some of them 0, and non-decreasing premiums, some of them equal."""
     depth = draw(st.lists(st.sampled_from([0.0]) | st.floats(0.1, 1e6), min_size=1, max_size=6))
-    rises = draw(st.lists(st.sampled_from([0.0]) | st.floats(1e-4, 10.0), min_size=len(depth), max_size=len(depth)))
+    rises = draw(
+        st.lists(
+            st.sampled_from([0.0]) | st.floats(1e-4, 10.0), min_size=len(depth), max_size=len(depth)
+        )
+    )
     return depth, np.cumsum(rises).tolist()
 
 
@@ -71,7 +87,10 @@ def test_the_inverse_is_exact_to_the_rounding_of_the_price(
 
 
 @given(
-    quadratic=st.floats(1e-6, 1e-2), scale=st.floats(1e-6, 1e-2), power=st.floats(1.2, 3.5), shares=st.floats(0.1, 1e6)
+    quadratic=st.floats(1e-6, 1e-2),
+    scale=st.floats(1e-6, 1e-2),
+    power=st.floats(1.2, 3.5),
+    shares=st.floats(0.1, 1e6),
 )
 def test_a_mixed_linear_and_power_price_is_inverted_to_1e_12(
     quadratic: float, scale: float, power: float, shares: float
@@ -80,9 +99,19 @@ def test_a_mixed_linear_and_power_price_is_inverted_to_1e_12(
     assert total.shares_at_marginal(total.marginal(shares))[0] == pytest.approx(shares, rel=1e-12)
 
 
-@given(books(), COEFFICIENT.filter(lambda c: c < 1e3), st.sampled_from([0.0, 1e-3]), POWER, st.floats(-0.1, 50.0))
+@given(
+    books(),
+    COEFFICIENT.filter(lambda c: c < 1e3),
+    st.sampled_from([0.0, 1e-3]),
+    POWER,
+    st.floats(-0.1, 50.0),
+)
 def test_the_inverse_lies_between_the_last_share_and_the_next(
-    book: tuple[list[float], list[float]], quadratic: float, scale: float, power: float, price: float
+    book: tuple[list[float], list[float]],
+    quadratic: float,
+    scale: float,
+    power: float,
+    price: float,
 ) -> None:
     total = stepped(*book, linear=0.01, quadratic=quadratic, scale=scale, power=power)
     x = total.shares_at_marginal(price)
@@ -127,12 +156,18 @@ def test_slopes_are_the_one_sided_derivatives(
     right, left = (total.value(x + step)[0] - here) / step, (here - total.value(x - step)[0]) / step
     assert right - quadratic * step == pytest.approx(total.marginal(x)[0], rel=1e-9, abs=rounding)
     if x > 0:
-        assert left + quadratic * step == pytest.approx(total.marginal_last(x)[0], rel=1e-9, abs=rounding)
+        assert left + quadratic * step == pytest.approx(
+            total.marginal_last(x)[0], rel=1e-9, abs=rounding
+        )
 
 
 @given(books(), COEFFICIENT.filter(lambda c: c < 1.0), st.sampled_from([0.0, 1e-3]), PART, PART)
 def test_totals_are_convex(
-    book: tuple[list[float], list[float]], quadratic: float, scale: float, first: float, second: float
+    book: tuple[list[float], list[float]],
+    quadratic: float,
+    scale: float,
+    first: float,
+    second: float,
 ) -> None:
     total = stepped(*book, quadratic=quadratic, scale=scale, power=1.6)
     ends = total.capacity * first, total.capacity * second
@@ -147,7 +182,13 @@ def test_ends_of_steps_by_hand() -> None:
     # At 5 the empty step of price 1 is passed over: the last share cost 0.5, the next one 2.5.
     assert [total.marginal_last(x)[0] for x in (1.0, 5.0, 6.0, 8.0)] == [0.5, 0.5, 2.5, 2.5]
     assert [total.marginal(x)[0] for x in (0.0, 5.0, 6.0, 8.0)] == [0.5, 2.5, 2.5, np.inf]
-    assert [total.shares_at_marginal(p)[0] for p in (0.5, 0.6, 1.6, 2.5, 2.6)] == [0.0, 5.0, 5.0, 5.0, 8.0]
+    assert [total.shares_at_marginal(p)[0] for p in (0.5, 0.6, 1.6, 2.5, 2.6)] == [
+        0.0,
+        5.0,
+        5.0,
+        5.0,
+        8.0,
+    ]
 
 
 @pytest.mark.parametrize("method", ["value", "marginal", "marginal_last"])
@@ -158,10 +199,18 @@ def test_nothing_is_known_beyond_the_capacity(method: str) -> None:
 
 
 def test_the_capacity_is_reached_whatever_the_rounding_of_its_sum() -> None:
-    depth = np.random.default_rng(7).uniform(0.1, 1.0, (2000, 17))  # pairwise and running sums differ
+    depth = np.random.default_rng(7).uniform(
+        0.1, 1.0, (2000, 17)
+    )  # pairwise and running sums differ
     zero = np.zeros(len(depth))
     total = SeparableTotal(
-        zero, zero, zero, zero, zero + 1.5, depth, np.sort(np.random.default_rng(8).random(depth.shape))
+        zero,
+        zero,
+        zero,
+        zero,
+        zero + 1.5,
+        depth,
+        np.sort(np.random.default_rng(8).random(depth.shape)),
     )
     assert np.any(depth.sum(axis=1) != total.capacity)
     assert np.array_equal(total.shares_at_marginal(np.inf), total.capacity)
@@ -202,7 +251,10 @@ def test_powers_beside_a_whole_one_are_continuous(whole: int) -> None:
             # x^(p - 1) moves by ln(x) x 1e-12 x whole, below 3e-11 here.
             assert close.value(x)[0] == pytest.approx(whole_power.value(x)[0], rel=1e-10)
             assert close.marginal(x)[0] == pytest.approx(whole_power.marginal(x)[0], rel=1e-10)
-            mixed, polynomial = smooth(0.01, 1e-4, 1e-8, 0.5, beside), smooth(0.01, 1e-4, 1e-8, 0.5, float(whole))
+            mixed, polynomial = (
+                smooth(0.01, 1e-4, 1e-8, 0.5, beside),
+                smooth(0.01, 1e-4, 1e-8, 0.5, float(whole)),
+            )
             assert mixed.value(x)[0] == pytest.approx(polynomial.value(x)[0], rel=1e-10)
             assert mixed.marginal(x)[0] == pytest.approx(polynomial.marginal(x)[0], rel=1e-10)
             if mixed.non_convex().any():
@@ -216,7 +268,11 @@ def test_powers_beside_a_whole_one_are_continuous(whole: int) -> None:
 @pytest.mark.parametrize("price", [np.inf, -np.inf, np.nan])
 def test_prices_that_are_not_finite(price: float) -> None:
     expected = {np.inf: np.inf, -np.inf: 0.0}.get(price, np.nan)
-    for total in (smooth(0.1, 1.0, 0.0, 0.0, 1.5), smooth(0.1, 0.0, 1.0, 0.0, 1.5), smooth(0.1, 1.0, 0.0, 1.0, 1.6)):
+    for total in (
+        smooth(0.1, 1.0, 0.0, 0.0, 1.5),
+        smooth(0.1, 0.0, 1.0, 0.0, 1.5),
+        smooth(0.1, 1.0, 0.0, 1.0, 1.6),
+    ):
         assert np.array_equal(total.shares_at_marginal(price), [expected], equal_nan=True)
     for total in (stepped([5.0], [1.0]), stepped([5.0], [1.0], quadratic=1.0)):
         assert np.array_equal(total.shares_at_marginal(price), [min(expected, 5.0)], equal_nan=True)
@@ -244,7 +300,9 @@ def test_a_concave_price_that_never_rises_so_far_needs_infinitely_many_shares() 
         ((0.0, 1.0, 0.0, -2.0, 2.0), False),
     ],
 )
-def test_convexity_is_told_by_the_coefficients(coefficients: tuple[float, ...], convex: bool) -> None:
+def test_convexity_is_told_by_the_coefficients(
+    coefficients: tuple[float, ...], convex: bool
+) -> None:
     assert smooth(*coefficients).non_convex().tolist() == [not convex]
 
 
@@ -271,7 +329,9 @@ def test_a_stack_is_its_parts_to_rounding() -> None:
     for x in (0.0, 1.0, 5.0, 6.5, 8.0, 1e6):
         for method in ("value", "marginal", "marginal_last", "curvature"):
             alone = np.concatenate([getattr(part, method)(x) for part in parts])
-            assert getattr(total, method)(x) == pytest.approx(alone, rel=VALUE, abs=0, nan_ok=True), (method, x)
+            assert getattr(total, method)(x) == pytest.approx(
+                alone, rel=VALUE, abs=0, nan_ok=True
+            ), (method, x)
     for price in (-1.0, 0.02, 0.08, 0.3, 2.02, 5.0, np.inf):
         alone = np.concatenate([part.shares_at_marginal(price) for part in parts])
         assert total.shares_at_marginal(price) == pytest.approx(alone, rel=INVERSE, abs=0), price
@@ -288,8 +348,12 @@ def test_units_change_the_numbers_and_not_the_total() -> None:
     _, total = _mixture()
     scaled = total.scaled(shares=250.0, currency=8.0)
     for x in (0.0, 1.0, 4.5, 6.5, 1000.0):
-        assert scaled.value(x / 250.0) * 8.0 == pytest.approx(total.value(x), rel=1e-14, nan_ok=True)
-        assert scaled.marginal(x / 250.0) * 8.0 / 250.0 == pytest.approx(total.marginal(x), rel=1e-14, nan_ok=True)
+        assert scaled.value(x / 250.0) * 8.0 == pytest.approx(
+            total.value(x), rel=1e-14, nan_ok=True
+        )
+        assert scaled.marginal(x / 250.0) * 8.0 / 250.0 == pytest.approx(
+            total.marginal(x), rel=1e-14, nan_ok=True
+        )
     assert scaled.shares_at_marginal(0.3 * 250.0 / 8.0) * 250.0 == pytest.approx(
         total.shares_at_marginal(0.3), rel=1e-13
     )

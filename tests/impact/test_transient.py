@@ -70,15 +70,30 @@ def test_a_kernel_that_keeps_half_has_no_half_life() -> None:
         (lambda: KERNELS[0](-1.0), "at least 0, got -1"),
         (lambda: kernel_matrix(lambda lags: lags**-0.5, [0.0, 1.0]), "not finite at lag 0"),
         (lambda: kernel_matrix(KERNELS[0], [0.0, 1.0, 1.0]), "rise strictly"),
-        (lambda: kernel_matrix("exp", [0.0, 1.0]), "kernel must be a function of lags .*, got 'exp'"),
+        (
+            lambda: kernel_matrix("exp", [0.0, 1.0]),
+            "kernel must be a function of lags .*, got 'exp'",
+        ),
         (lambda: kernel_matrix(None, [0.0, 1.0]), "kernel must be a function of lags .*, got None"),
         (lambda: kernel_matrix(ExponentialKernel, [0.0, 1.0]), "got ExponentialKernel itself"),
-        (lambda: kernel_matrix(lambda lags: "much", [0.0, 1.0]), "what the kernel returns must be numbers"),
+        (
+            lambda: kernel_matrix(lambda lags: "much", [0.0, 1.0]),
+            "what the kernel returns must be numbers",
+        ),
         (lambda: kernel_matrix(KERNELS[0], [[0.0, 1.0], [2.0]]), "times must be numbers"),
         (lambda: kernel_matrix(KERNELS[0], ["soon", "later"]), "times must be numbers"),
-        (lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), response=lambda x: 1.0), "response must return"),
-        (lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), permanent=np.nan), "permanent must be a number"),
-        (lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), temporary="no"), "temporary must be a number"),
+        (
+            lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), response=lambda x: 1.0),
+            "response must return",
+        ),
+        (
+            lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), permanent=np.nan),
+            "permanent must be a number",
+        ),
+        (
+            lambda: price_path(KERNELS[0], np.arange(3.0), np.ones(3), temporary="no"),
+            "temporary must be a number",
+        ),
     ],
 )
 def test_what_cannot_be_a_kernel_is_refused(make: Callable[[], Any], message: str) -> None:
@@ -97,12 +112,16 @@ def test_what_cannot_be_a_kernel_is_refused(make: Callable[[], Any], message: st
     ids=["index", "series", "durations", "list"],
 )
 def test_dates_have_no_unit_and_are_refused(dates: Any) -> None:
-    with pytest.raises(ValidationError, match="times must be numbers in the kernel's unit of time, not dates"):
+    with pytest.raises(
+        ValidationError, match="times must be numbers in the kernel's unit of time, not dates"
+    ):
         kernel_matrix(KERNELS[0], dates)
 
 
 @given(
-    st.lists(st.floats(0.01, 1.0), min_size=1, max_size=11).map(lambda gaps: [0.0, *np.cumsum(gaps)]),
+    st.lists(st.floats(0.01, 1.0), min_size=1, max_size=11).map(
+        lambda gaps: [0.0, *np.cumsum(gaps)]
+    ),
     st.sampled_from([KERNELS[0], KERNELS[1], KERNELS[2]]),
 )
 def test_nonincreasing_convex_kernels_are_positive_definite_and_never_change_sign(
@@ -126,7 +145,9 @@ def test_safe_kernels_pass_in_silence(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_kernel_that_swings_below_zero_is_refused_with_the_round_trip_that_earns() -> None:
     times = np.arange(6.0)
-    with pytest.raises(ValidationError, match=r"not positive definite.*round trip \(.*\) shares earns"):
+    with pytest.raises(
+        ValidationError, match=r"not positive definite.*round trip \(.*\) shares earns"
+    ):
         check_kernel(lambda lags: np.cos(lags) * (1 + lags), times)
     with pytest.raises(ValidationError, match=r"no round trip earns.*cost less than nothing"):
         check_kernel(lambda lags: np.exp(-lags) - 2.0, times)
@@ -148,7 +169,9 @@ def test_a_schedule_pays_half_of_its_own_displacement(rng: np.random.Generator) 
         assert path.cost == pytest.approx(shares @ path.paid, rel=1e-12)
         # Displacements one by one.
         for i in (0, 7, 29):
-            before = sum(shares[j] * (float(KERNELS[2](times[i] - times[j])) + 0.3) for j in range(i))
+            before = sum(
+                shares[j] * (float(KERNELS[2](times[i] - times[j])) + 0.3) for j in range(i)
+            )
             assert path.before[i] == pytest.approx(before, abs=1e-12)
             assert path.after[i] == pytest.approx(before + shares[i] * (2.0 + 0.3), abs=1e-12)
 

@@ -41,14 +41,19 @@ def test_scores_equal_an_explicit_loop(scheme: str, rng: np.random.Generator) ->
         predicted.append(curve.take(out["interval"]).slippage(out["trade_size"].to_numpy()))
         beyond.append(curve.take(out["interval"]).impact(out["trade_size"].to_numpy()))
     observed, said = pd.concat(held), np.concatenate(predicted)
-    error, centred = observed["avg_slippage"] - said, observed["avg_slippage"] - observed["avg_slippage"].mean()
+    error, centred = (
+        observed["avg_slippage"] - said,
+        observed["avg_slippage"] - observed["avg_slippage"].mean(),
+    )
     impact = observed["avg_slippage"] - observed["half_spread"]
     missed = impact - np.concatenate(beyond)
     found = cross_validate(frame, ["linear"], scheme=scheme)
     row = found.table.loc["linear"]
     assert row["r2"] == pytest.approx(1 - (error**2).sum() / (centred**2).sum(), abs=1e-12)
     assert row["rmse_bps"] == pytest.approx(1e4 * np.sqrt(np.mean((error / 50.0) ** 2)), rel=1e-12)
-    assert row["impact_r2"] == pytest.approx(1 - (missed**2).sum() / ((impact - impact.mean()) ** 2).sum(), abs=1e-12)
+    assert row["impact_r2"] == pytest.approx(
+        1 - (missed**2).sum() / ((impact - impact.mean()) ** 2).sum(), abs=1e-12
+    )
     assert row["observations"] == len(observed)
     last = 1e4 * np.sqrt(np.mean((error.iloc[-30:] / 50.0) ** 2))
     assert found.by_unit["linear"].iloc[-1] == pytest.approx(last, rel=1e-12)
@@ -58,7 +63,10 @@ def test_walking_forward_sees_nothing_of_later_days(rng: np.random.Generator) ->
     frame = noisy(5, rng)
     spoilt = frame.copy()
     spoilt.loc[spoilt.index[-30:], "avg_slippage"] *= 7.0
-    before, after = (cross_validate(f, ["linear"], scheme="walk_forward").by_unit["linear"] for f in (frame, spoilt))
+    before, after = (
+        cross_validate(f, ["linear"], scheme="walk_forward").by_unit["linear"]
+        for f in (frame, spoilt)
+    )
     assert before.iloc[:-1].tolist() == after.iloc[:-1].tolist()
     assert after.iloc[-1] > 2 * before.iloc[-1]
 
@@ -82,7 +90,9 @@ def test_information_criteria_are_those_of_ordinary_least_squares(rng: np.random
     found = cross_validate(frame, ["linear"], by="pooled").table.loc["linear"]
     ols = sm.OLS(frame["avg_slippage"] - frame["half_spread"], frame["trade_size"]).fit()
     assert found["coefficients"] == 1
-    assert found["aic"] == pytest.approx(ols.aic + 2.0, abs=1e-6)  # statsmodels does not count the variance
+    assert found["aic"] == pytest.approx(
+        ols.aic + 2.0, abs=1e-6
+    )  # statsmodels does not count the variance
     assert found["bic"] == pytest.approx(ols.bic + np.log(len(frame)), abs=1e-6)
 
 
@@ -91,13 +101,18 @@ def test_moments_give_the_scores_of_rows(synthetic_books: BookSnapshots) -> None
     curves = slippage_curves(synthetic_books, [50.0, 100.0, 200.0, 400.0], "buy")
     moments = ImpactMoments.from_curves(curves, 13, session)
     frame = curves.to_frame(13, session)
-    ours, theirs = (cross_validate(x, ["linear", "sqrt"], session=session, n_intervals=13) for x in (moments, frame))
+    ours, theirs = (
+        cross_validate(x, ["linear", "sqrt"], session=session, n_intervals=13)
+        for x in (moments, frame)
+    )
     pd.testing.assert_frame_equal(ours.table, theirs.table, rtol=1e-8)
     pd.testing.assert_frame_equal(ours.calibration, theirs.calibration, rtol=1e-8)
 
 
 def test_within_one_day_blocks_are_predicted(rng: np.random.Generator) -> None:
-    found = cross_validate(noisy(1, rng), ["linear", "nonlinear"], scheme="walk_forward", n_blocks=3)
+    found = cross_validate(
+        noisy(1, rng), ["linear", "nonlinear"], scheme="walk_forward", n_blocks=3
+    )
     assert found.by_unit.index.tolist() == ["intervals 2 to 3", "intervals 4 to 5"]
     assert "one day" in found.information
     assert "too few to tell them apart" in found.reading
@@ -111,7 +126,10 @@ def test_sizes_that_books_often_cannot_fill_are_not_scored(rng: np.random.Genera
     found = cross_validate(frame, ["linear"])
     assert found.table.loc["linear", "observations"] == 4 * 6 * 4
     assert "4 sizes, 100 to 800 shares" in found.information
-    assert cross_validate(frame, ["linear"], most_censored=0.5).table.loc["linear", "observations"] == 4 * 6 * 4 + 12
+    assert (
+        cross_validate(frame, ["linear"], most_censored=0.5).table.loc["linear", "observations"]
+        == 4 * 6 * 4 + 12
+    )
     everything = frame.assign(censored=frame.index % 2 == 0)
     with pytest.raises(ModelFittingError, match="of a size that at most 5%"):
         cross_validate(everything, ["linear"])
@@ -122,7 +140,12 @@ def test_a_rarely_censored_size_loses_its_censored_rows_only(rng: np.random.Gene
     frame = noisy(10, rng)
     frame.loc[np.flatnonzero(frame["trade_size"] == SIZES[-1])[:6], "censored"] = True
     for most, scored in ((0.1, 10 * 6 * 5 - 6), (0.099, 10 * 6 * 4)):
-        assert cross_validate(frame, ["linear"], most_censored=most).table.loc["linear", "observations"] == scored
+        assert (
+            cross_validate(frame, ["linear"], most_censored=most).table.loc[
+                "linear", "observations"
+            ]
+            == scored
+        )
 
 
 def without_impact(half_spread: ArrayLike, n_days: int) -> pd.DataFrame:
@@ -153,7 +176,9 @@ def test_the_calibrations_interval_is_students_over_days() -> None:
     found = cross_validate(frame, ["linear"], scheme="walk_forward", n_deciles=2)
     row = found.calibration.loc["linear"].iloc[0]
     assert row["predicted_bps"] == pytest.approx(3.0)
-    assert row["upper"] - row["lower"] == pytest.approx(2 * 4.302652729911275 * gaps.std(ddof=1) / np.sqrt(3))
+    assert row["upper"] - row["lower"] == pytest.approx(
+        2 * 4.302652729911275 * gaps.std(ddof=1) / np.sqrt(3)
+    )
     assert found.reading.endswith("are observed.")  # one prediction has no slope
 
 

@@ -17,11 +17,15 @@ from research_lib.market import BookSnapshots, Session
 START = 1_743_687_000 * 10**9
 
 
-def _day(times: list[str], complete: list[bool] | None = None, mids: list[float] | None = None) -> BookSnapshots:
+def _day(
+    times: list[str], complete: list[bool] | None = None, mids: list[float] | None = None
+) -> BookSnapshots:
     n = len(times)
     mid = np.array(mids if mids is not None else np.arange(n) + 100.0)[:, None]
     index = pd.DatetimeIndex(times).tz_localize("America/New_York")
-    return BookSnapshots(index, mid - 0.5, np.full((n, 1), 10.0), mid + 0.5, np.full((n, 1), 10.0), complete=complete)
+    return BookSnapshots(
+        index, mid - 0.5, np.full((n, 1), 10.0), mid + 0.5, np.full((n, 1), 10.0), complete=complete
+    )
 
 
 def test_frame_round_trip_keeps_every_level(synthetic_books: BookSnapshots) -> None:
@@ -30,7 +34,9 @@ def test_frame_round_trip_keeps_every_level(synthetic_books: BookSnapshots) -> N
         assert np.array_equal(getattr(back, name), getattr(synthetic_books, name)), name
 
 
-def test_frame_rows_may_come_in_any_order(synthetic_books: BookSnapshots, rng: np.random.Generator) -> None:
+def test_frame_rows_may_come_in_any_order(
+    synthetic_books: BookSnapshots, rng: np.random.Generator
+) -> None:
     frame = synthetic_books.to_frame()
     shuffled = frame.iloc[rng.permutation(len(frame))]
     assert np.array_equal(BookSnapshots.from_frame(shuffled).ask_size, synthetic_books.ask_size)
@@ -49,14 +55,24 @@ def test_frame_leaves_empty_levels_out_and_takes_ragged_books_back() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("price", np.nan, "column price must be a finite number: 1 of 48 rows are not, first in row 7"),
+        (
+            "price",
+            np.nan,
+            "column price must be a finite number: 1 of 48 rows are not, first in row 7",
+        ),
         ("price", 0.0, "column price must be above 0: 1 of 48 rows are not, first in row 7"),
         ("size", -1.0, "column size must be above 0: 1 of 48 rows are not, first in row 7"),
         ("level", 1.5, "column level must be a whole number"),
-        ("side", "offer", 'column side must be "bid" or "ask": 1 of 48 rows are not, first in row 7'),
+        (
+            "side",
+            "offer",
+            'column side must be "bid" or "ask": 1 of 48 rows are not, first in row 7',
+        ),
     ],
 )
-def test_bad_cells_are_refused_by_column_count_and_row(column: str, value: Any, message: str) -> None:
+def test_bad_cells_are_refused_by_column_count_and_row(
+    column: str, value: Any, message: str
+) -> None:
     frame = _frame()
     frame[column] = frame[column].astype(str if column == "side" else float)
     frame.loc[7, column] = value
@@ -67,7 +83,9 @@ def test_bad_cells_are_refused_by_column_count_and_row(column: str, value: Any, 
 def test_text_in_numbers_is_refused() -> None:
     frame = _frame().astype({"price": object})
     frame.loc[3, "price"] = "n/a"
-    with pytest.raises(ValidationError, match=r"column price must be a finite number.*first in row 3 \('n/a'\)"):
+    with pytest.raises(
+        ValidationError, match=r"column price must be a finite number.*first in row 3 \('n/a'\)"
+    ):
         BookSnapshots.from_frame(frame)
 
 
@@ -110,7 +128,14 @@ def test_a_crossed_book_has_a_negative_half_spread_and_is_counted() -> None:
 
 
 def test_sampling_takes_the_last_state_at_or_before_the_start() -> None:
-    books = _day(["2025-04-03 09:29:59", "2025-04-03 09:30:00", "2025-04-03 12:44:59", "2025-04-03 12:45:00.000000001"])
+    books = _day(
+        [
+            "2025-04-03 09:29:59",
+            "2025-04-03 09:30:00",
+            "2025-04-03 12:44:59",
+            "2025-04-03 12:45:00.000000001",
+        ]
+    )
     sampled = books.sample(Session(2))
     # 09:30 takes the state of exactly 09:30; 12:45 the one before, not the one a nanosecond after.
     assert sampled.mid.tolist() == [101.0, 102.0]
@@ -118,7 +143,9 @@ def test_sampling_takes_the_last_state_at_or_before_the_start() -> None:
 
 
 def test_sampling_passes_over_incomplete_states_and_the_night_before() -> None:
-    books = _day(["2025-04-03 08:00", "2025-04-03 11:00", "2025-04-03 12:00"], complete=[True, True, False])
+    books = _day(
+        ["2025-04-03 08:00", "2025-04-03 11:00", "2025-04-03 12:00"], complete=[True, True, False]
+    )
     sampled = books.sample(Session(2))
     assert sampled.complete.tolist() == [False, True]
     assert np.isnan(sampled.mid[0])
@@ -126,7 +153,9 @@ def test_sampling_passes_over_incomplete_states_and_the_night_before() -> None:
 
 
 def test_equal_times_are_sampled_in_file_order() -> None:
-    books = _day(["2025-04-03 10:00", "2025-04-03 10:00", "2025-04-03 16:00"], mids=[100.0, 200.0, 300.0])
+    books = _day(
+        ["2025-04-03 10:00", "2025-04-03 10:00", "2025-04-03 16:00"], mids=[100.0, 200.0, 300.0]
+    )
     assert books.sample(Session(2)).mid[1] == 200.0
 
 
@@ -158,7 +187,9 @@ def test_nothing_is_known_once_the_recording_has_ended() -> None:
     """Half-hours; the last state of the day is at 12:00, five minutes and a second before or at 12:30."""
     session = Session(13)
     for last, known in (("12:00", 6), ("12:24:59", 6), ("12:25", 7), ("12:30", 7)):
-        sampled = _day(["2025-04-03 09:30", "2025-04-03 09:31", *[f"2025-04-03 {last}"] * 100]).sample(session)
+        sampled = _day(
+            ["2025-04-03 09:30", "2025-04-03 09:31", *[f"2025-04-03 {last}"] * 100]
+        ).sample(session)
         assert sampled.complete.tolist() == [True] * known + [False] * (13 - known), last
         assert np.isnan(sampled.mid[known:]).all()
         assert (sampled.age[known:] == 0).all()
@@ -169,7 +200,9 @@ def test_nothing_is_known_once_the_recording_has_ended() -> None:
 def test_regular_snapshots_stand_until_the_next_is_due() -> None:
     books = _day([f"2025-04-03 {hour}:30" for hour in ("09", "10", "11", "12", "13", "14", "15")])
     assert books.sample(Session(26)).complete.all()
-    assert books.take(np.arange(3)).sample(Session(26)).complete.sum() == 13  # until 12:30, an hour after the last
+    assert (
+        books.take(np.arange(3)).sample(Session(26)).complete.sum() == 13
+    )  # until 12:30, an hour after the last
 
 
 def test_what_is_older_than_max_age_is_not_sampled() -> None:
@@ -185,7 +218,15 @@ def test_what_is_older_than_max_age_is_not_sampled() -> None:
 
 
 def test_no_state_of_before_a_break_is_sampled_after_it() -> None:
-    books = _day(["2025-04-03 09:30", "2025-04-03 11:29", "2025-04-03 11:45", "2025-04-03 12:31", "2025-04-03 16:00"])
+    books = _day(
+        [
+            "2025-04-03 09:30",
+            "2025-04-03 11:29",
+            "2025-04-03 11:45",
+            "2025-04-03 12:31",
+            "2025-04-03 16:00",
+        ]
+    )
     session = Session(11, breaks=[("11:30", "12:30")])
     sampled = books.sample(session)
     assert sampled.complete.tolist() == [True] * 4 + [False] + [True] * 6
@@ -195,8 +236,14 @@ def test_no_state_of_before_a_break_is_sampled_after_it() -> None:
 def _wide() -> pd.DataFrame:
     frame = pd.DataFrame({"time": pd.to_datetime(["2025-04-03 14:00Z", "2025-04-03 15:00Z"])})
     for level in (1, 2):
-        frame[f"bid_price_{level}"], frame[f"bid_size_{level}"] = [10.0 - level, 11.0 - level], [level, 5.0]
-        frame[f"ask_price_{level}"], frame[f"ask_size_{level}"] = [10.0 + level, 11.0 + level], [7, 0]
+        frame[f"bid_price_{level}"], frame[f"bid_size_{level}"] = (
+            [10.0 - level, 11.0 - level],
+            [level, 5.0],
+        )
+        frame[f"ask_price_{level}"], frame[f"ask_size_{level}"] = (
+            [10.0 + level, 11.0 + level],
+            [7, 0],
+        )
     frame.loc[0, ["bid_price_2", "bid_size_2"]] = np.nan
     return frame
 
@@ -212,7 +259,9 @@ def test_a_wide_frame_becomes_books() -> None:
         BookSnapshots.from_frame(_wide().drop(columns="ask_size_2"))
     with pytest.raises(ValidationError, match=r"column bid_price_1 holds .*, not numbers"):
         BookSnapshots.from_frame(_wide().astype({"bid_price_1": str}))
-    with pytest.raises(ValidationError, match="price must be finite where there is size: 1 entries"):
+    with pytest.raises(
+        ValidationError, match="price must be finite where there is size: 1 entries"
+    ):
         BookSnapshots.from_frame(_wide().assign(ask_price_1=[np.nan, 12.0]))
     with pytest.raises(ValidationError, match="time runs backwards"):
         BookSnapshots.from_frame(_wide().iloc[::-1])
@@ -230,7 +279,9 @@ def test_a_wide_frame_becomes_books() -> None:
 def test_other_names_are_guessed_and_the_guess_works(names: list[str]) -> None:
     one = _wide()[["time", "bid_price_1", "bid_size_1", "ask_price_1", "ask_size_1"]]
     frame = one.set_axis(names, axis=1).assign(venue=1.0)
-    with pytest.raises(ValidationError, match=r"other columns than wanted, long: .* or wide: .*rename"):
+    with pytest.raises(
+        ValidationError, match=r"other columns than wanted, long: .* or wide: .*rename"
+    ):
         BookSnapshots.from_frame(frame)
     books = BookSnapshots.from_frame(frame.rename(columns=_told_renames(frame)))
     assert books.bid_price.ravel().tolist() == [9.0, 10.0]
@@ -275,7 +326,11 @@ def _frame() -> pd.DataFrame:
     wide = {name: np.repeat(getattr(books, name), 12, axis=1) for name in ("bid_size", "ask_size")}
     steps = np.arange(12)
     return BookSnapshots(
-        books.time, books.bid_price - steps, wide["bid_size"], books.ask_price + steps, wide["ask_size"]
+        books.time,
+        books.bid_price - steps,
+        wide["bid_size"],
+        books.ask_price + steps,
+        wide["ask_size"],
     ).to_frame()
 
 
@@ -283,7 +338,9 @@ def test_a_frame_of_two_symbols_is_refused_and_one_is_kept() -> None:
     frame = _frame().assign(Symbol="A")
     assert BookSnapshots.from_frame(frame).symbol == "A"
     frame.loc[30:, "Symbol"] = "B"
-    with pytest.raises(ValidationError, match=r"column Symbol names 2 symbols \(A, B, ...\); keep one"):
+    with pytest.raises(
+        ValidationError, match=r"column Symbol names 2 symbols \(A, B, ...\); keep one"
+    ):
         BookSnapshots.from_frame(frame)
 
 

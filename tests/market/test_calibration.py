@@ -90,8 +90,13 @@ def test_the_measurement_finds_what_was_put_in(rng: np.random.Generator) -> None
     assert found.day_shape.opening_steepness == pytest.approx(2.0, abs=0.8)
     assert found.day_shape.closing_steepness == pytest.approx(8.0, abs=3.5)
     lags = [1, 2, 5, 10, 20]
-    for name, memory in (("spread_memory", market.spread_memory), ("depth_memory", market.depth_memory)):
-        assert found[name].autocorrelation(lags) == pytest.approx(memory.autocorrelation(lags), abs=0.08), name
+    for name, memory in (
+        ("spread_memory", market.spread_memory),
+        ("depth_memory", market.depth_memory),
+    ):
+        assert found[name].autocorrelation(lags) == pytest.approx(
+            memory.autocorrelation(lags), abs=0.08
+        ), name
     assert found.depth_memory.half_life == pytest.approx(0.6, abs=0.14)
     assert found.depth_memory.slow_half_life == pytest.approx(10.0, rel=0.6)
     assert found.depth_memory.slow_share == pytest.approx(0.4, abs=0.1)
@@ -125,8 +130,14 @@ def test_a_profile_counts_by_hand() -> None:
 def ticking(tick: float, rng: np.random.Generator, n: int = 390) -> BookSnapshots:
     """390 minutes of three levels on the grid of a tick, spread 2 to 4 ticks."""
     time = Session(390).starts([SyntheticMarket().first_day]).ravel()[:n]
-    bid = 4_000 + np.cumsum(rng.integers(-2, 3, n))[:, None] - np.cumsum(rng.integers(1, 4, (n, 3)), axis=1)
-    ask = bid[:, :1] + rng.integers(2, 5, (n, 1)) + np.cumsum(rng.integers(1, 4, (n, 3)), axis=1) - 1
+    bid = (
+        4_000
+        + np.cumsum(rng.integers(-2, 3, n))[:, None]
+        - np.cumsum(rng.integers(1, 4, (n, 3)), axis=1)
+    )
+    ask = (
+        bid[:, :1] + rng.integers(2, 5, (n, 1)) + np.cumsum(rng.integers(1, 4, (n, 3)), axis=1) - 1
+    )
     size = rng.integers(1, 50, (2, n, 3)).astype(float)
     return BookSnapshots(time, bid * tick, size[0], ask * tick, size[1])
 
@@ -144,22 +155,32 @@ def test_the_tick_is_found_from_the_prices(tick: float, rng: np.random.Generator
 def test_a_wrong_tick_and_prices_on_no_grid_are_refused(rng: np.random.Generator) -> None:
     books = ticking(0.0001, rng)
     with pytest.raises(
-        ValidationError, match=r"100\.0% of price steps are no multiples of the tick 0\.01, e\.g\. 0\.000"
+        ValidationError,
+        match=r"100\.0% of price steps are no multiples of the tick 0\.01, e\.g\. 0\.000",
     ):
         measure_market(books, tick=0.01)
-    adjusted = {name: books[name] * (1 + 0.01 * rng.random((390, 1))) for name in ("bid_price", "ask_price")}
+    adjusted = {
+        name: books[name] * (1 + 0.01 * rng.random((390, 1))) for name in ("bid_price", "ask_price")
+    }
     adjusted = {name: 1e4 * values for name, values in adjusted.items()}
     with pytest.raises(ValidationError, match="prices lie on no grid"):
         measure_market(dataclasses.replace(books, **adjusted))
 
 
-def test_stale_books_are_counted_and_warned_of(rng: np.random.Generator, caplog: pytest.LogCaptureFixture) -> None:
+def test_stale_books_are_counted_and_warned_of(
+    rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
     books = ticking(0.01, rng)
     assert measure_market(books).n_stale == 0
     assert not caplog.records
-    paused = books.take((np.arange(390) < 100) | (np.arange(390) >= 200))  # 100 minutes: ages 1 to 100
+    paused = books.take(
+        (np.arange(390) < 100) | (np.arange(390) >= 200)
+    )  # 100 minutes: ages 1 to 100
     assert measure_market(paused).n_stale == 95
-    assert "95 of 390 sampled books are older than 300 s, the oldest 6000 s; if the recording paused" in caplog.text
+    assert (
+        "95 of 390 sampled books are older than 300 s, the oldest 6000 s; if the recording paused"
+        in caplog.text
+    )
     young = measure_market(paused, max_age=300)
     assert (young.n_books, young.n_stale) == (295, 0)
 
@@ -176,17 +197,25 @@ def lognormal_correlation(latent: np.ndarray) -> np.ndarray:
 @pytest.mark.slow
 def test_latent_correlation_inverts_a_closed_form() -> None:
     latent = np.array([0.01, 0.3, 0.5, 0.9])
-    assert latent_correlation(lognormal_correlation(latent), lognormal_quantile) == pytest.approx(latent, abs=1e-6)
-    assert latent_correlation(np.array([0.3, -0.1]), special.ndtri) == pytest.approx([0.3, -0.1], abs=1e-6)
+    assert latent_correlation(lognormal_correlation(latent), lognormal_quantile) == pytest.approx(
+        latent, abs=1e-6
+    )
+    assert latent_correlation(np.array([0.3, -0.1]), special.ndtri) == pytest.approx(
+        [0.3, -0.1], abs=1e-6
+    )
     # Counts: against 200,000 pairs drawn, standard error 0.002.
     z, e = np.random.default_rng(1).standard_normal((2, 200_000))
-    pair = [count_quantile(special.ndtr(x), np.full(len(z), 5.0), 1.0) for x in (z, 0.6 * z + 0.8 * e)]
+    pair = [
+        count_quantile(special.ndtr(x), np.full(len(z), 5.0), 1.0) for x in (z, 0.6 * z + 0.8 * e)
+    ]
     seen = np.corrcoef(*pair)[:1, 1]
     law = lambda u: count_quantile(u, np.full(u.shape, 5.0), 1.0)  # noqa: E731
     assert latent_correlation(seen, law) == pytest.approx([0.6], abs=0.01)
 
 
-@pytest.mark.parametrize("memory", [Memory(0.7, 9.0, 0.5), Memory(2.0), Memory(0.0, 5.0, 0.3), Memory(1.0, 20.0, 0.2)])
+@pytest.mark.parametrize(
+    "memory", [Memory(0.7, 9.0, 0.5), Memory(2.0), Memory(0.0, 5.0, 0.3), Memory(1.0, 20.0, 0.2)]
+)
 def test_latent_memory_is_found_from_its_autocorrelation(memory: Memory) -> None:
     """Half-lives lie on a grid of steps of 5 %; so the autocorrelation comes back to 0.01 at every lag."""
     lags = np.arange(1, 31)
@@ -234,23 +263,46 @@ def test_a_preset_is_what_was_measured(name: str, profiles: dict[str, MarketProf
     settling time, which a flat spread does not determine.
     """
     measured, kept = market_like(real_profile(name, profiles), lot_size=LOTS[name]), preset(name)
-    for field in ("depth", "dispersion", "spread_dispersion", "gap_ticks", "level_shape", "lot_size"):
+    for field in (
+        "depth",
+        "dispersion",
+        "spread_dispersion",
+        "gap_ticks",
+        "level_shape",
+        "lot_size",
+    ):
         assert kept[field] == pytest.approx(measured[field], rel=6e-3), field
     for part in ("spread_memory", "depth_memory", "day_shape"):
         for field in kept[part].keys():
             if field != "spread_settling" or kept.day_shape.spread_opening > 0:
-                assert kept[part][field] == pytest.approx(measured[part][field], rel=6e-3), (part, field)
+                assert kept[part][field] == pytest.approx(measured[part][field], rel=6e-3), (
+                    part,
+                    field,
+                )
     assert kept.config.base_price == pytest.approx(measured.config.base_price, rel=6e-3)
-    assert kept.config.volatility_factor == pytest.approx(measured.config.volatility_factor, rel=6e-3)
+    assert kept.config.volatility_factor == pytest.approx(
+        measured.config.volatility_factor, rel=6e-3
+    )
     assert kept.config.spread_factor == pytest.approx(measured.config.spread_factor, rel=2.8e-2)
     assert kept.true_curve.half_spread == pytest.approx(measured.true_curve.half_spread, rel=1.5e-2)
 
 
 SYNTHETIC_DAYS = 40
-MATCHED = ["mean spread", "mean depth", "volatility", "size dispersion", "size by level", "mean gap", "gap by level"]
+MATCHED = [
+    "mean spread",
+    "mean depth",
+    "volatility",
+    "size dispersion",
+    "size by level",
+    "mean gap",
+    "gap by level",
+]
 # What lies at the edge of chance or beyond, by the seed, with the bound it is held to: the law of FROG's spread is not
 # quite a negative binomial's (0.08), the tail of GOOG's depth is heavier (0.09 to 0.10).
-BEYOND_CHANCE = {"thin_stock": {"spread distribution": 0.10}, "wide_spread_stock": {"depth distribution": 0.12}}
+BEYOND_CHANCE = {
+    "thin_stock": {"spread distribution": 0.10},
+    "wide_spread_stock": {"depth distribution": 0.12},
+}
 
 
 def drawn(market: SyntheticMarket, n_levels: int) -> MarketProfile:
@@ -259,23 +311,32 @@ def drawn(market: SyntheticMarket, n_levels: int) -> MarketProfile:
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.slow
-def test_a_preset_is_no_further_from_its_stock_than_from_itself(name: str, profiles: dict[str, MarketProfile]) -> None:
+def test_a_preset_is_no_further_from_its_stock_than_from_itself(
+    name: str, profiles: dict[str, MarketProfile]
+) -> None:
     """Every distance of the real day is below the largest of 19 days of the preset itself, what is named apart.
 
     Moments that were matched are closer still: off by sampling of 40 days and by rounding, 5 %.
     """
-    real, synthetic = real_profile(name, profiles), drawn(preset(name), real_profile(name, profiles).n_levels)
+    real, synthetic = (
+        real_profile(name, profiles),
+        drawn(preset(name), real_profile(name, profiles).n_levels),
+    )
     distance = profile_distances(real, synthetic)["distance"]
     limit = chance_distances(preset(name), real, synthetic, np.random.default_rng(2))["chance_high"]
     beyond = BEYOND_CHANCE.get(name, {})
-    assert set(distance.index[distance > limit + 1e-9]) <= set(beyond), pd.concat([distance, limit], axis=1)
+    assert set(distance.index[distance > limit + 1e-9]) <= set(beyond), pd.concat(
+        [distance, limit], axis=1
+    )
     assert all(distance[fact] < bound for fact, bound in beyond.items())
     assert (distance[distance.index.intersection(MATCHED)] < 0.05).all(), distance
 
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.slow
-def test_a_preset_remembers_for_minutes_as_its_stock_does(name: str, profiles: dict[str, MarketProfile]) -> None:
+def test_a_preset_remembers_for_minutes_as_its_stock_does(
+    name: str, profiles: dict[str, MarketProfile]
+) -> None:
     """Depth's mean autocorrelation at lags 2 to 10, within 0.05 of the real day's.
 
     0.05 = 1 / sqrt(389) is the standard error of one autocorrelation of a day without memory. A single
@@ -283,7 +344,9 @@ def test_a_preset_remembers_for_minutes_as_its_stock_does(name: str, profiles: d
     """
     real = real_profile(name, profiles)
     target = real.depth_autocorrelation[1:10].mean()
-    assert drawn(preset(name), real.n_levels).depth_autocorrelation[1:10].mean() == pytest.approx(target, abs=0.05)
+    assert drawn(preset(name), real.n_levels).depth_autocorrelation[1:10].mean() == pytest.approx(
+        target, abs=0.05
+    )
     if name == "deep_stock":
         return
     one = Memory(-1.0 / np.log2(preset(name).depth_memory.autocorrelation(1)))
@@ -322,8 +385,7 @@ def memoryless(market: SyntheticMarket) -> SyntheticMarket:
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize(
-    ("without", "beaten"),
-    [(flat_day, BEATS_A_FLAT_DAY), (memoryless, BEATS_NO_MEMORY)],
+    ("without", "beaten"), [(flat_day, BEATS_A_FLAT_DAY), (memoryless, BEATS_NO_MEMORY)]
 )
 @pytest.mark.slow
 def test_day_shape_and_memory_bring_a_preset_closer_where_it_says_so(
@@ -354,7 +416,9 @@ def test_one_day_by_half_hours_does_not_tell_depth_from_a_flat_day(
     """The limit of the claim above: the real distance to a flat market is one that a flat market has to itself."""
     real, flat = real_profile(name, profiles), flat_day(preset(name))
     synthetic = drawn(flat, real.n_levels)
-    limit = chance_distances(flat, real, synthetic, np.random.default_rng(3)).loc["depth over the day", "chance_high"]
+    limit = chance_distances(flat, real, synthetic, np.random.default_rng(3)).loc[
+        "depth over the day", "chance_high"
+    ]
     assert profile_distances(real, synthetic).loc["depth over the day", "distance"] < limit
 
 

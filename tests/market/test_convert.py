@@ -29,12 +29,18 @@ ROWS_A_DATE = 8
 def _mbp(path: Path, dates: tuple[str, ...] = DATES, symbol: str = "XYZ", hour: str = "10") -> Path:
     """Eight MBP-2 records a date, two of them trades, one level empty now and then."""
     times = [
-        pd.Timestamp(f"{date} {hour}:00:0{i}", tz="America/New_York") for date in dates for i in range(ROWS_A_DATE)
+        pd.Timestamp(f"{date} {hour}:00:0{i}", tz="America/New_York")
+        for date in dates
+        for i in range(ROWS_A_DATE)
     ]
     n = len(times)
-    frame = pd.DataFrame({"ts_event": [time.tz_convert("UTC").isoformat() for time in times], "symbol": symbol})
+    frame = pd.DataFrame(
+        {"ts_event": [time.tz_convert("UTC").isoformat() for time in times], "symbol": symbol}
+    )
     frame = frame.assign(
-        action=(list("AATACATA") * n)[:n], side=(list("ABBAAABB") * n)[:n], flags=[128, 128, 0, 128] * (n // 4)
+        action=(list("AATACATA") * n)[:n],
+        side=(list("ABBAAABB") * n)[:n],
+        flags=[128, 128, 0, 128] * (n // 4),
     )
     frame = frame.assign(price=10.0 + 0.01 * np.arange(n), size=1 + np.arange(n))
     for level in range(2):
@@ -62,7 +68,11 @@ def _assert_same(one: BookSnapshots, other: BookSnapshots) -> None:
 
 def _files(root: Path) -> dict[str, int]:
     """Every file below `root` and when it was written."""
-    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.stat().st_mtime_ns
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def _aged(root: Path) -> dict[str, int]:
@@ -113,7 +123,9 @@ convert(sys.argv[1], sys.argv[2], progress=False, batch_rows=2)
 def test_what_is_read_back_is_the_source(tmp_path: Path, batch_rows: int) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
     partitions = _convert(source, root, batch_rows=batch_rows)
-    assert [path.relative_to(root).as_posix() for path in partitions] == [f"symbol=XYZ/date={date}" for date in DATES]
+    assert [path.relative_to(root).as_posix() for path in partitions] == [
+        f"symbol=XYZ/date={date}" for date in DATES
+    ]
     assert len(read_mbp10(source).trades) == 6
     _assert_same(read_books(root), read_mbp10(source))
     assert [len(books) for books in iter_books(root, 5)] == [5, 3] * 3
@@ -142,7 +154,9 @@ def test_real_files_of_other_formats_are_read_back_as_they_were(tmp_path: Path, 
     _assert_same(read_books(tmp_path), read_books(source))
 
 
-def test_generated_books_are_read_back_as_they_were(tmp_path: Path, synthetic_books: BookSnapshots) -> None:
+def test_generated_books_are_read_back_as_they_were(
+    tmp_path: Path, synthetic_books: BookSnapshots
+) -> None:
     source = tmp_path / "frame.csv"
     synthetic_books.to_frame().to_csv(source, index=False)
     partitions = _convert(source, tmp_path / "store", symbol="XYZ")
@@ -154,7 +168,9 @@ def test_dates_are_those_of_the_sessions_time_zone(tmp_path: Path) -> None:
     source = _mbp(tmp_path / "book.csv", DATES[:1], hour="21")  # 01:00 UTC of the day after
     assert [path.name for path in _convert(source, tmp_path / "a")] == ["date=2025-04-03"]
     utc = Session(24, "00:00", "23:59", "UTC")
-    assert [path.name for path in _convert(source, tmp_path / "b", session=utc)] == ["date=2025-04-04"]
+    assert [path.name for path in _convert(source, tmp_path / "b", session=utc)] == [
+        "date=2025-04-04"
+    ]
 
 
 def test_a_second_call_does_nothing(tmp_path: Path) -> None:
@@ -189,7 +205,9 @@ def test_an_interruption_leaves_no_half_and_the_next_call_goes_on(
 @pytest.mark.slow
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(source), str(root)], timeout=600, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, str(source), str(root)], timeout=600, check=False
+    )
     assert ended.returncode == -signal.SIGKILL
     assert [path.name for path in root.iterdir() if path.name.startswith("_unfinished")]
     _convert(source, root, batch_rows=2)
@@ -223,9 +241,14 @@ def test_a_partition_taken_away_is_made_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("afternoon_first", [False, True])
-def test_morning_and_afternoon_in_two_files_become_one_date(tmp_path: Path, afternoon_first: bool) -> None:
+def test_morning_and_afternoon_in_two_files_become_one_date(
+    tmp_path: Path, afternoon_first: bool
+) -> None:
     """Two hours on the first date, one of them also on the second: each date is what both files show, in time order."""
-    morning, afternoon = _mbp(tmp_path / "am.csv", DATES[:2]), _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
+    morning, afternoon = (
+        _mbp(tmp_path / "am.csv", DATES[:2]),
+        _mbp(tmp_path / "pm.csv", DATES[:1], hour="14"),
+    )
     root = tmp_path / "store"
     pair = (afternoon, morning) if afternoon_first else (morning, afternoon)
     for source in pair:
@@ -234,12 +257,15 @@ def test_morning_and_afternoon_in_two_files_become_one_date(tmp_path: Path, afte
     first_date = books[0].take(np.arange(ROWS_A_DATE))
     read = read_books(root / f"symbol=XYZ/date={DATES[0]}")
     for name in BOOK_ARRAYS:
-        assert np.array_equal(read[name], np.concatenate([first_date[name], books[1][name]]), equal_nan=True), name
+        assert np.array_equal(
+            read[name], np.concatenate([first_date[name], books[1][name]]), equal_nan=True
+        ), name
     assert len(read_books(root)) == 3 * ROWS_A_DATE
     assert read_books(root).trades.size.sum() == sum(part.trades.size.sum() for part in books)
     files = _aged(root)
     assert [_convert(source, root) for source in pair] == [
-        [root / f"symbol=XYZ/date={date}" for date in DATES[: 2 if source == morning else 1]] for source in pair
+        [root / f"symbol=XYZ/date={date}" for date in DATES[: 2 if source == morning else 1]]
+        for source in pair
     ]
     assert _files(root) == files
     assert sorted(path.name for path in root.iterdir()) == ["_sources", "symbol=XYZ"]
@@ -255,17 +281,22 @@ def test_a_folder_with_mornings_and_afternoons_is_converted_at_once(tmp_path: Pa
     assert len(books.trades) == 3 * 6
     _mbp(tmp_path / "raw" / "d.csv", DATES[:1], hour="11")
     between = pd.read_csv(tmp_path / "raw" / "d.csv")
-    between["ts_event"] = between["ts_event"].str.replace("15:00:0", "14:00:03.0", regex=False)  # between rows of b.csv
+    between["ts_event"] = between["ts_event"].str.replace(
+        "15:00:0", "14:00:03.0", regex=False
+    )  # between rows of b.csv
     between.to_csv(tmp_path / "raw" / "d.csv", index=False)
     with pytest.raises(
-        ValidationError, match=r"b.csv and .*d.csv both hold symbol=XYZ/date=2025-04-03, and .* overlap"
+        ValidationError,
+        match=r"b.csv and .*d.csv both hold symbol=XYZ/date=2025-04-03, and .* overlap",
     ):
         _convert(tmp_path / "raw", tmp_path / "store")
 
 
 def test_parts_of_a_date_with_more_levels_are_padded(tmp_path: Path) -> None:
     narrow = pd.read_csv(_mbp(tmp_path / "am.csv", DATES[:1]))
-    narrow[[name for name in narrow.columns if not name.endswith("_01")]].to_csv(tmp_path / "am.csv", index=False)
+    narrow[[name for name in narrow.columns if not name.endswith("_01")]].to_csv(
+        tmp_path / "am.csv", index=False
+    )
     wide = _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
     for source in (wide, tmp_path / "am.csv"):
         _convert(source, tmp_path / "store")
@@ -276,7 +307,11 @@ def test_parts_of_a_date_with_more_levels_are_padded(tmp_path: Path) -> None:
 
 
 def test_two_sources_whose_times_overlap_are_refused(tmp_path: Path) -> None:
-    one, other, root = _mbp(tmp_path / "a.csv", DATES[:2]), _mbp(tmp_path / "b.csv", DATES[1:]), tmp_path / "store"
+    one, other, root = (
+        _mbp(tmp_path / "a.csv", DATES[:2]),
+        _mbp(tmp_path / "b.csv", DATES[1:]),
+        tmp_path / "store",
+    )
     _convert(one, root)
     files = _aged(root)
     reason = r"a.csv and .*b.csv both hold symbol=XYZ/date=2025-04-04, .* overlap: .* 14:00:00Z to .* 14:00:07Z and"
@@ -293,20 +328,27 @@ def test_two_sources_whose_times_overlap_are_refused(tmp_path: Path) -> None:
     )
     touching.to_csv(other, index=False)  # begins at the time at which the other ends
     with pytest.raises(
-        ValidationError, match=r"overlap: .* 14:00:00Z to .* 14:00:07Z and .* 14:00:07Z to .* 14:00:14Z"
+        ValidationError,
+        match=r"overlap: .* 14:00:00Z to .* 14:00:07Z and .* 14:00:07Z to .* 14:00:14Z",
     ):
         _convert(other, root)
     assert _files(root) == files
 
 
 def test_a_source_that_changes_after_it_was_put_together_is_refused(tmp_path: Path) -> None:
-    morning, afternoon = _mbp(tmp_path / "am.csv", DATES[:1]), _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
+    morning, afternoon = (
+        _mbp(tmp_path / "am.csv", DATES[:1]),
+        _mbp(tmp_path / "pm.csv", DATES[:1], hour="14"),
+    )
     root = tmp_path / "store"
     for source in (morning, afternoon):
         _convert(source, root)
     os.utime(morning, ns=(0, 0))
     files = _aged(root)
-    with pytest.raises(ValidationError, match=r"am.csv has changed since .*date=2025-04-03 was put together .*delete"):
+    with pytest.raises(
+        ValidationError,
+        match=r"am.csv has changed since .*date=2025-04-03 was put together .*delete",
+    ):
         _convert(morning, root)
     assert _files(root) == files
     shutil.rmtree(root / "symbol=XYZ")
@@ -317,7 +359,10 @@ def test_a_source_that_changes_after_it_was_put_together_is_refused(tmp_path: Pa
 
 def test_an_interruption_between_partition_and_record_repeats_nothing(tmp_path: Path) -> None:
     """As if the process had ended there: the afternoon's rows are in the date, and nothing else says so."""
-    morning, afternoon = _mbp(tmp_path / "am.csv", DATES[:1]), _mbp(tmp_path / "pm.csv", DATES[:1], hour="14")
+    morning, afternoon = (
+        _mbp(tmp_path / "am.csv", DATES[:1]),
+        _mbp(tmp_path / "pm.csv", DATES[:1], hour="14"),
+    )
     root = tmp_path / "store"
     _convert(morning, root)
     before = _aged(root)
@@ -332,11 +377,15 @@ def test_an_interruption_between_partition_and_record_repeats_nothing(tmp_path: 
 def test_another_session_is_refused(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
     _convert(source, root)
-    with pytest.raises(ValidationError, match=r"with session 09:30-16:00 America/New_York, not 00:00-23:59 UTC"):
+    with pytest.raises(
+        ValidationError, match=r"with session 09:30-16:00 America/New_York, not 00:00-23:59 UTC"
+    ):
         _convert(source, root, session=Session(1, "00:00", "23:59", "UTC"))
 
 
-def test_a_folder_is_converted_file_by_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_is_converted_file_by_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     raw = tmp_path / "raw"
     for name, symbol in (("a.csv", "AAA"), ("deep/b.csv", "BBB")):
         _mbp(raw / name, symbol=symbol)
@@ -353,7 +402,9 @@ def test_a_folder_is_converted_file_by_file(tmp_path: Path, caplog: pytest.LogCa
     _assert_same(read_books(root / "symbol=BBB"), read_mbp10(raw / "deep/b.csv"))
 
 
-def test_of_a_lobster_pair_the_orderbook_is_converted_and_the_messages_are_watched(tmp_path: Path) -> None:
+def test_of_a_lobster_pair_the_orderbook_is_converted_and_the_messages_are_watched(
+    tmp_path: Path,
+) -> None:
     raw, root = tmp_path / "raw", tmp_path / "store"
     raw.mkdir()
     book = raw / "XYZ_2012-06-21_34200000_57600000_orderbook_1.csv"
@@ -379,9 +430,7 @@ def test_a_bad_file_of_a_folder_is_named_when_the_others_are_done(
         _mbp(raw / name, symbol=symbol)
     (raw / "b.csv").write_text((raw / "a.csv").read_text().replace(",128,", ",text,"))
     (raw / "d.csv.gz").write_bytes(b"\x1f\x8b\x08 cut off")
-    reason = (
-        r"2 of 4 files could not be converted, the others are: .*b\.csv: column flags .*; .*d\.csv\.gz cannot be read"
-    )
+    reason = r"2 of 4 files could not be converted, the others are: .*b\.csv: column flags .*; .*d\.csv\.gz cannot be read"
     with pytest.raises(ValidationError, match=reason):
         _convert(raw, root)
     assert {path.name for path in root.glob("symbol=*")} == {"symbol=AAA", "symbol=CCC"}
@@ -389,14 +438,21 @@ def test_a_bad_file_of_a_folder_is_named_when_the_others_are_done(
     assert "2 of 4 files could not be converted" in capsys.readouterr().err
 
 
-def test_books_without_a_symbol_are_stored_under_the_one_given(tmp_path: Path, synthetic_books: BookSnapshots) -> None:
+def test_books_without_a_symbol_are_stored_under_the_one_given(
+    tmp_path: Path, synthetic_books: BookSnapshots
+) -> None:
     source, root = tmp_path / "frame.csv", tmp_path / "store"
     synthetic_books.to_frame().to_csv(source, index=False)
-    with pytest.raises(ValidationError, match=r"frame\.csv names no symbol, by which books are stored; give symbol="):
+    with pytest.raises(
+        ValidationError,
+        match=r"frame\.csv names no symbol, by which books are stored; give symbol=",
+    ):
         _convert(source, root)
     assert main(["convert", str(source), str(root), "--symbol", "XYZ"]) == 0
     assert read_books(root).symbol == "XYZ"
-    with pytest.raises(ValidationError, match=r"was converted into .* as XYZ, not ABC; use another destination"):
+    with pytest.raises(
+        ValidationError, match=r"was converted into .* as XYZ, not ABC; use another destination"
+    ):
         _convert(source, root, symbol="ABC")
     with pytest.raises(ValidationError, match=r"holds XYZ, not ABC; leave symbol out"):
         _convert(_mbp(tmp_path / "named.csv"), root, symbol="ABC")
@@ -404,7 +460,10 @@ def test_books_without_a_symbol_are_stored_under_the_one_given(tmp_path: Path, s
 
 def test_a_file_of_the_store_points_to_its_folder(tmp_path: Path) -> None:
     (partition, *_) = _convert(_mbp(tmp_path / "book.csv"), tmp_path / "store")
-    with pytest.raises(ValidationError, match=rf"books\.parquet is part of a folder made by convert; .* {partition}"):
+    with pytest.raises(
+        ValidationError,
+        match=rf"books\.parquet is part of a folder made by convert; .* {partition}",
+    ):
         read_books(partition / "books.parquet")
 
 
@@ -432,12 +491,16 @@ def test_damaged_partitions_and_sources_are_named(tmp_path: Path) -> None:
 def test_the_command_line_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
     assert main(["convert", str(source), str(root)]) == 0
-    assert capsys.readouterr().out.splitlines() == [str(root / f"symbol=XYZ/date={date}") for date in DATES]
+    assert capsys.readouterr().out.splitlines() == [
+        str(root / f"symbol=XYZ/date={date}") for date in DATES
+    ]
     assert main(["convert", str(tmp_path / "nowhere"), str(root)]) == 2
     assert "nowhere does not exist" in capsys.readouterr().err
 
 
-def test_the_command_line_takes_the_session(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_takes_the_session(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = _mbp(tmp_path / "book.csv", DATES[:1], hour="21")  # 01:00 UTC of the day after
     hours = ["--open", "00:00", "--close", "24:00", "--timezone", "UTC"]
     assert main(["convert", str(source), str(tmp_path / "utc"), *hours]) == 0
@@ -447,7 +510,9 @@ def test_the_command_line_takes_the_session(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.endswith("date=2025-04-04\n")
     lunch = [*hours, "--break", "11:30-12:30", "--break", "15:00-15:10"]
     assert main(["convert", str(source), str(tmp_path / "lunch"), *lunch]) == 0
-    with pytest.raises(ValidationError, match=r"with session 00:00-11:30, 12:30-15:00, 15:10-24:00 UTC, not 09:30"):
+    with pytest.raises(
+        ValidationError, match=r"with session 00:00-11:30, 12:30-15:00, 15:10-24:00 UTC, not 09:30"
+    ):
         _convert(source, tmp_path / "lunch")
     assert main(["convert", str(source), str(tmp_path / "none"), "--break", "noon"]) == 2
     assert "breaks must be a list" in capsys.readouterr().err
@@ -460,5 +525,7 @@ def test_a_night_of_futures_belongs_to_its_trading_date(tmp_path: Path) -> None:
     source = real_data("databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst")
     globex = Session(23, "18:00", "17:00", opens_day_before=True)
     local_dates = {path.name for path in _convert(source, tmp_path / "local")}
-    assert [path.name for path in _convert(source, tmp_path / "globex", session=globex)] == ["date=2024-07-02"]
+    assert [path.name for path in _convert(source, tmp_path / "globex", session=globex)] == [
+        "date=2024-07-02"
+    ]
     assert local_dates == {"date=2024-07-01"}

@@ -65,4 +65,6 @@ def test_apples_split_of_2020_and_no_jump_beyond_the_known_crashes() -> None:
     day = pd.Timestamp("2020-08-31")
     assert bars["close"].pct_change()[day] == pytest.approx(-0.74, abs=0.01)
     assert bars["return"][day] == pytest.approx(0.034, abs=0.001)
-    assert bars["return"].abs().nlargest(1).index[0] == pd.Timestamp("2000-09-29")  # the profit warning, -52 %
+    assert bars["return"].abs().nlargest(1).index[0] == pd.Timestamp(
+        "2000-09-29"
+    )  # the profit warning, -52 %

@@ -22,9 +22,13 @@ from research_lib.market import (
 
 def _quotes(rows: list[tuple[float, float, float, float]]) -> BookSnapshots:
     """(bid price, bid size, ask price, ask size) states a minute apart from 10:00 New York."""
-    bid_price, bid_size, ask_price, ask_size = (column[:, None] for column in np.array(rows, float).T)
+    bid_price, bid_size, ask_price, ask_size = (
+        column[:, None] for column in np.array(rows, float).T
+    )
     start = pd.Timestamp("2025-04-03 10:00", tz="America/New_York").as_unit("ns").value
-    return BookSnapshots(start + 60 * 10**9 * np.arange(len(rows)), bid_price, bid_size, ask_price, ask_size)
+    return BookSnapshots(
+        start + 60 * 10**9 * np.arange(len(rows)), bid_price, bid_size, ask_price, ask_size
+    )
 
 
 def test_microprice_leans_towards_the_thin_side() -> None:
@@ -68,7 +72,8 @@ def test_order_flow_is_unknown_next_to_an_empty_side_and_mirrors() -> None:
     assert np.isnan(order_flow_imbalance(books)).all()
     rng = np.random.default_rng(0)
     rows = [
-        (100 - rng.integers(1, 4), rng.integers(1, 9), 100 + rng.integers(1, 4), rng.integers(1, 9)) for _ in range(50)
+        (100 - rng.integers(1, 4), rng.integers(1, 9), 100 + rng.integers(1, 4), rng.integers(1, 9))
+        for _ in range(50)
     ]
     quotes = _quotes(rows)
     mirrored = _quotes([(200 - a, q_a, 200 - b, q_b) for b, q_b, a, q_a in rows])
@@ -80,7 +85,9 @@ def test_event_and_time_weights_differ_as_they_should() -> None:
     hours = np.array([0, 1, 2, 3]) * 3600 * 10**9
     # Spread 2 for three states of an hour each, then 6 for the three and a half hours to the close.
     ask = np.array([101.0, 101.0, 101.0, 105.0])[:, None]
-    books = BookSnapshots(start + hours, np.full((4, 1), 99.0), np.ones((4, 1)), ask, np.ones((4, 1)))
+    books = BookSnapshots(
+        start + hours, np.full((4, 1), 99.0), np.ones((4, 1)), ask, np.ones((4, 1))
+    )
     assert summarise(books, Session(), "event")["spread"] == pytest.approx((3 * 2 + 6) / 4)
     assert summarise(books, Session(), "time")["spread"] == pytest.approx((3 * 2 + 3.5 * 6) / 6.5)
     with pytest.raises(ValidationError, match="weight 'volume' is unknown"):
@@ -94,7 +101,9 @@ def test_time_without_a_quote_counts_for_no_state() -> None:
     bid_size, ask = np.array([[1.0], [0.0], [1.0]]), np.array([[101.0], [101.0], [105.0]])
     books = BookSnapshots(start + hours, np.full((3, 1), 99.0), bid_size, ask, np.ones((3, 1)))
     assert summarise(books, Session(), "time")["spread"] == pytest.approx((2 * 1 + 6 * 0.5) / 1.5)
-    with pytest.raises(ValidationError, match="none of 1 states is complete, in the session and quoted"):
+    with pytest.raises(
+        ValidationError, match="none of 1 states is complete, in the session and quoted"
+    ):
         summarise(books.take([1]), Session())
 
 

@@ -13,7 +13,9 @@ from research_lib.errors import ValidationError
 from research_lib.market import OrderFlow, Session, SyntheticMarket
 
 
-def averaged_autocorrelation(flow: OrderFlow, lags: list[int], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def averaged_autocorrelation(
+    flow: OrderFlow, lags: list[int], rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
     """Mean product of signs `lag` apart (the mean sign is 0) over independent runs, and its standard error."""
     runs = np.array([flow.signs(2_000, rng) for _ in range(2_000)], dtype=float)
     products = np.array([np.mean(runs[:, lag:] * runs[:, :-lag], axis=1) for lag in lags])
@@ -37,7 +39,9 @@ def test_the_sign_exponent_is_the_slope(rng: np.random.Generator) -> None:
     seen, error = averaged_autocorrelation(flow, lags, rng)
     slope = np.polyfit(np.log(lags), np.log(seen), 1)[0]
     assert abs(slope + 0.5) < 4 * np.max(error / seen) + 0.01
-    assert np.polyfit(np.log(lags), np.log(flow.sign_autocorrelation(lags)), 1)[0] == pytest.approx(-0.5, abs=0.01)
+    assert np.polyfit(np.log(lags), np.log(flow.sign_autocorrelation(lags)), 1)[0] == pytest.approx(
+        -0.5, abs=0.01
+    )
 
 
 @pytest.mark.slow
@@ -64,7 +68,9 @@ def test_no_trades_need_no_signs(rng: np.random.Generator) -> None:
 def test_trades_come_with_the_books_and_leave_them_as_they_are() -> None:
     market, session = SyntheticMarket(session=Session(13)), Session(13)
     plain = market.books(26, 5, np.random.default_rng(4))
-    books = market.books(26, 5, np.random.default_rng(4), flow=OrderFlow(trades_per_interval=50.0, mean_size=40.0))
+    books = market.books(
+        26, 5, np.random.default_rng(4), flow=OrderFlow(trades_per_interval=50.0, mean_size=40.0)
+    )
     assert plain.trades is None
     assert np.array_equal(plain.ask_size, books.ask_size)
     trades = books.trades
@@ -92,7 +98,8 @@ def test_trades_on_half_days_print_in_their_own_interval_at_their_own_touch(
     book = np.searchsorted(books.time, trades.time, side="right") - 1
     assert np.array_equal(session.interval_of(trades.time), session.interval_of(books.time)[book])
     assert np.array_equal(
-        trades.price, np.where(trades.aggressor > 0, books.ask_price[book, 0], books.bid_price[book, 0])
+        trades.price,
+        np.where(trades.aggressor > 0, books.ask_price[book, 0], books.bid_price[book, 0]),
     )
     # 200 trades a book, Poisson, spread over the whole of its own interval.
     counts = np.bincount(book, minlength=len(books))
@@ -103,7 +110,9 @@ def test_trades_on_half_days_print_in_their_own_interval_at_their_own_touch(
     assert np.all(np.abs(mean - 0.5) < 4.5 / np.sqrt(12 * counts))
 
 
-def test_trades_of_books_closer_than_an_interval_end_before_the_next_book(rng: np.random.Generator) -> None:
+def test_trades_of_books_closer_than_an_interval_end_before_the_next_book(
+    rng: np.random.Generator,
+) -> None:
     """Also where two books have the same time: the first of them stands for a nanosecond at most."""
     whole = SyntheticMarket(ModelConfig(volatility_factor=1.0), Session(390)).books(390, 2, rng)
     time = whole.time.copy()

@@ -13,7 +13,14 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookQuality, BookSnapshots, QualityPolicy, Session, assess, read_mbp10
+from research_lib.market import (
+    BookQuality,
+    BookSnapshots,
+    QualityPolicy,
+    Session,
+    assess,
+    read_mbp10,
+)
 
 
 def _books(n: int = 6, **changes: object) -> BookSnapshots:
@@ -37,7 +44,10 @@ def _changed(name: str, row: int, level: int, value: float) -> BookSnapshots:
 def _flagged(**values: float) -> BookSnapshots:
     """Books of a source whose third state has unusable cells on its second level."""
     books = _books()
-    arrays = {name: books[name].copy() for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size")}
+    arrays = {
+        name: books[name].copy()
+        for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size")
+    }
     for name, value in values.items():
         arrays[name][2, 1] = value
     return BookSnapshots.flagging(symbol="XYZ", **arrays)
@@ -76,14 +86,14 @@ def test_each_kind_is_counted_raised_dropped_or_kept(kind: str) -> None:
     if kind not in NOT_DROPPED:
         _assert_dropped(books, kind, session, quality)
     row = 0 if kind == "out_of_session" else 2
-    message = (
-        rf"XYZ: {expected} of 6 states .* are {kind} .*first in row {row} at 2025-04-03 .*-04:00; correct the data"
-    )
+    message = rf"XYZ: {expected} of 6 states .* are {kind} .*first in row {row} at 2025-04-03 .*-04:00; correct the data"
     with pytest.raises(ValidationError, match=message):
         assess(books, session, QualityPolicy(**{**_all("keep"), kind: "raise"}))  # type: ignore[arg-type]
 
 
-def _assert_dropped(books: BookSnapshots, kind: str, session: Session, quality: BookQuality) -> None:
+def _assert_dropped(
+    books: BookSnapshots, kind: str, session: Session, quality: BookQuality
+) -> None:
     dropped, again = assess(books, session, QualityPolicy(**{**_all("keep"), kind: "drop"}))  # type: ignore[arg-type]
     assert again.counts == quality.counts
     if kind == "stub_quotes":
@@ -108,7 +118,11 @@ def test_the_defaults_refuse_what_cannot_be_one_venue() -> None:
 def test_a_clean_book_has_no_counts_and_its_span() -> None:
     _, quality = assess(_books(), MINUTE)
     assert set(quality.counts.values()) == {0}
-    assert (quality.rows, quality.first, quality.last) == (6, "2025-04-03 10:00:00-04:00", "2025-04-03 10:00:50-04:00")
+    assert (quality.rows, quality.first, quality.last) == (
+        6,
+        "2025-04-03 10:00:00-04:00",
+        "2025-04-03 10:00:50-04:00",
+    )
     assert quality.longest_gap_seconds == 10.0
     assert list(quality.to_frame().columns) == ["states", "share_%", "done", "meaning"]
 
@@ -137,7 +151,9 @@ def test_what_is_no_number_is_emptied_flagged_and_never_sampled(cells: dict[str,
     for side in {name[:3] for name in cells}:
         assert np.isnan(books[f"{side}_price"][2, 1])
         assert books[f"{side}_size"][2, 1] == 0
-    sampled = books.sample(Session(4, "10:00", "10:01"))  # every 15 seconds: the third state stands from 10:00:20
+    sampled = books.sample(
+        Session(4, "10:00", "10:01")
+    )  # every 15 seconds: the third state stands from 10:00:20
     assert sampled.age.tolist() == [0, 5 * 10**9, 0, 5 * 10**9]
     at_third = books.take(np.arange(3)).sample(Session(3, "10:00", "10:01"))
     assert at_third.age.tolist() == [0, 10 * 10**9, 30 * 10**9]
@@ -151,7 +167,9 @@ def test_an_empty_level_and_usable_ones_are_not_flagged() -> None:
     assert empty.complete.all()
 
 
-@pytest.mark.parametrize(("kind", "remedy"), [("gaps", "sample with max_age"), ("price_jumps", "with between")])
+@pytest.mark.parametrize(
+    ("kind", "remedy"), [("gaps", "sample with max_age"), ("price_jumps", "with between")]
+)
 def test_what_dropping_would_not_mend_is_refused_with_the_remedy(kind: str, remedy: str) -> None:
     with pytest.raises(ValidationError, match=rf"{kind} cannot be dropped, .*{remedy}"):
         QualityPolicy(**{kind: "drop"})  # type: ignore[arg-type]
@@ -162,7 +180,11 @@ def test_what_dropping_would_not_mend_is_refused_with_the_remedy(kind: str, reme
 def test_the_report_shows_wrong_units_and_spikes() -> None:
     books = _books()
     quality = assess(books)[1]
-    assert (quality.lowest_mid, quality.highest_mid, quality.median_spread_bps) == (100.0, 100.0, 200.0)
+    assert (quality.lowest_mid, quality.highest_mid, quality.median_spread_bps) == (
+        100.0,
+        100.0,
+        200.0,
+    )
     spike = np.where(np.arange(6) == 3, 0.01, 1.0)[:, None]  # one state in cents
     spiked = _books(bid_price=books.bid_price * spike, ask_price=books.ask_price * spike)
     quality = assess(spiked)[1]
@@ -194,17 +216,26 @@ def test_a_break_is_no_gap() -> None:
 
 
 def test_what_are_no_books_or_settings_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"books must be BookSnapshots, got DataFrame; see .*from_frame"):
+    with pytest.raises(
+        ValidationError, match=r"books must be BookSnapshots, got DataFrame; see .*from_frame"
+    ):
         assess(_books().to_frame())  # type: ignore[arg-type]
-    with pytest.raises(ValidationError, match="QualityPolicy setting 'cross' is unknown; did you mean 'crossed'"):
+    with pytest.raises(
+        ValidationError, match="QualityPolicy setting 'cross' is unknown; did you mean 'crossed'"
+    ):
         QualityPolicy(cross="drop")  # type: ignore[call-arg]
     policy = QualityPolicy("keep", gap_seconds=60.0)
-    assert dataclasses.replace(policy, crossed="drop") == QualityPolicy("keep", crossed="drop", gap_seconds=60.0)
+    assert dataclasses.replace(policy, crossed="drop") == QualityPolicy(
+        "keep", crossed="drop", gap_seconds=60.0
+    )
     assert copy.deepcopy(policy) == pickle.loads(pickle.dumps(policy)) == policy
 
 
 def test_an_unknown_action_is_refused() -> None:
-    with pytest.raises(ValidationError, match="policy for crossed: 'ignore' is unknown; choose from raise, drop, keep"):
+    with pytest.raises(
+        ValidationError,
+        match="policy for crossed: 'ignore' is unknown; choose from raise, drop, keep",
+    ):
         QualityPolicy(crossed="ignore")
 
 
@@ -232,9 +263,15 @@ def test_sampling_says_how_old_a_state_is(frog_file: Path) -> None:
 
 def test_a_half_day_closes_early() -> None:
     session = Session(7, half_days={"2025-04-03": "13:00"})
-    opens, closes = session.bounds([pd.Timestamp("2025-04-03").date(), pd.Timestamp("2025-04-04").date()])
+    opens, closes = session.bounds(
+        [pd.Timestamp("2025-04-03").date(), pd.Timestamp("2025-04-04").date()]
+    )
     assert ((closes - opens) / 3.6e12).tolist() == [3.5, 6.5]
-    late = pd.DatetimeIndex(["2025-04-03 13:30", "2025-04-04 13:30"], tz="America/New_York").as_unit("ns").asi8
+    late = (
+        pd.DatetimeIndex(["2025-04-03 13:30", "2025-04-04 13:30"], tz="America/New_York")
+        .as_unit("ns")
+        .asi8
+    )
     assert session.interval_of(late).tolist() == [-1, 4]
     with pytest.raises(ValidationError, match="half day 2025-04-03 closes at 17:00, not between"):
         Session(half_days={"2025-04-03": "17:00"})
@@ -256,7 +293,9 @@ def test_days_at_other_price_levels_are_no_stubs() -> None:
 
 def test_a_recording_that_starts_late_or_stops_early_has_a_gap() -> None:
     hour = 3600 * 10**9
-    morning = assess(_books(time=_books().time - hour // 2 + 10**9))[1]  # from 09:30:01 for a minute
+    morning = assess(_books(time=_books().time - hour // 2 + 10**9))[
+        1
+    ]  # from 09:30:01 for a minute
     assert morning["gaps"] == 1
     assert morning.longest_gap_seconds == pytest.approx(6.5 * 3600 - 51)
     late = assess(_books(time=_books().time + 5 * hour))[1]  # from 15:00
@@ -266,7 +305,11 @@ def test_a_recording_that_starts_late_or_stops_early_has_a_gap() -> None:
 
 def test_levels_out_of_order_across_an_empty_one_are_seen() -> None:
     books = BookSnapshots(
-        _books(1).time, [[10.0, np.nan, 11.0]], [[1.0, 0.0, 1.0]], [[12.0, 13.0, 14.0]], [[1.0, 1.0, 1.0]]
+        _books(1).time,
+        [[10.0, np.nan, 11.0]],
+        [[1.0, 0.0, 1.0]],
+        [[12.0, 13.0, 14.0]],
+        [[1.0, 1.0, 1.0]],
     )
     assert books.unordered.tolist() == [True]
 

@@ -15,7 +15,9 @@ MINUTE = 60 * 10**9
 MORNING = 1_704_207_600_000_000_000  # 2024-01-02 10:00 New York
 
 
-def standing_book(n: int, ask: tuple[tuple[float, float], ...] = ((10.01, 100.0), (10.02, 50.0))) -> BookSnapshots:
+def standing_book(
+    n: int, ask: tuple[tuple[float, float], ...] = ((10.01, 100.0), (10.02, 50.0))
+) -> BookSnapshots:
     """The same book n minutes in a row."""
     price, size = (np.tile(column, (n, 1)) for column in np.array(ask).T)
     bid = np.full_like(price, 9.99) - 0.01 * np.arange(price.shape[1])
@@ -66,10 +68,16 @@ def test_a_hole_anchored_to_its_level_follows_the_price() -> None:
     price = books.ask_price.copy()
     price[1] += 0.05
     books = dataclasses.replace(books, ask_price=price)
-    assert after_own_trades(books, 60.0, "buy", 0.5, anchor="level").ask_size[1].tolist() == [70.0, 50.0]
+    assert after_own_trades(books, 60.0, "buy", 0.5, anchor="level").ask_size[1].tolist() == [
+        70.0,
+        50.0,
+    ]
     assert after_own_trades(books, 60.0, "buy", 0.5).ask_size[1].tolist() == [100.0, 50.0]
     # Where prices stand still both are the same.
-    still = [after_own_trades(standing_book(4), 60.0, "buy", 0.2, anchor=a).ask_size for a in ("price", "level")]
+    still = [
+        after_own_trades(standing_book(4), 60.0, "buy", 0.2, anchor=a).ask_size
+        for a in ("price", "level")
+    ]
     assert np.array_equal(*still)
     with pytest.raises(ValidationError, match="anchor 'levels' is unknown; did you mean 'level'"):
         after_own_trades(books, 1.0, "buy", 0.5, anchor="levels")
@@ -90,7 +98,9 @@ def test_less_refill_never_shows_more(rate: float, rng: np.random.Generator) -> 
     # Half a tick from interval to interval: prices stay in the book.
     calm = SyntheticMarket(ModelConfig(volatility_factor=0.005, spread_factor=1.0), Session(39))
     books = calm.books(78, 6, rng)
-    depth = [after_own_trades(books, 800.0, "buy", r).ask_size.sum(axis=1) for r in (rate, rate + 0.1)]
+    depth = [
+        after_own_trades(books, 800.0, "buy", r).ask_size.sum(axis=1) for r in (rate, rate + 0.1)
+    ]
     assert np.all(depth[0] <= depth[1] + 1e-9)
     assert depth[0].sum() < depth[1].sum()
 

@@ -25,7 +25,9 @@ def _random_books(rng: np.random.Generator, n: int = 240) -> BookSnapshots:
     time = np.sort(MONDAY_OPEN + day * DAY + rng.integers(-90, 450, n) * MINUTE)
     bid = 10 + 0.01 * rng.integers(0, 50, (n, 3)).astype(float)
     sizes = rng.integers(0, 5, (2, n, 3)).astype(float)
-    return BookSnapshots(time, bid, sizes[0], bid + 1, sizes[1], "XYZ", complete=rng.random(n) > 1 / 3)
+    return BookSnapshots(
+        time, bid, sizes[0], bid + 1, sizes[1], "XYZ", complete=rng.random(n) > 1 / 3
+    )
 
 
 def _batches(books: BookSnapshots, rows: int) -> Iterator[BookSnapshots]:
@@ -66,11 +68,15 @@ def test_a_state_is_carried_over_batches_that_show_none(rng: np.random.Generator
     )
     sampled = sample_batches(_batches(books, 1), SESSION)
     assert sampled.complete.all()
-    assert np.array_equal(sampled.bid_size[:7], np.repeat(books.bid_size[:1], 7, axis=0))  # until 12:50
+    assert np.array_equal(
+        sampled.bid_size[:7], np.repeat(books.bid_size[:1], 7, axis=0)
+    )  # until 12:50
     assert np.array_equal(sampled.bid_size[7:], np.repeat(books.bid_size[5:6], 6, axis=0))
 
 
-def test_of_equal_times_the_last_in_the_file_is_seen_across_batches(rng: np.random.Generator) -> None:
+def test_of_equal_times_the_last_in_the_file_is_seen_across_batches(
+    rng: np.random.Generator,
+) -> None:
     books = _random_books(rng, 4)
     books = BookSnapshots(
         np.full(4, MONDAY_OPEN),
@@ -87,7 +93,10 @@ def test_batches_with_fewer_levels_are_padded(rng: np.random.Generator) -> None:
     books = _random_books(rng)
     narrow = books.take(np.arange(100))
     narrow = BookSnapshots(
-        narrow.time, *(narrow[name][:, :1] for name in BOOK_ARRAYS[2:]), symbol="XYZ", complete=narrow.complete
+        narrow.time,
+        *(narrow[name][:, :1] for name in BOOK_ARRAYS[2:]),
+        symbol="XYZ",
+        complete=narrow.complete,
     )
     parts = [narrow, books.take(np.arange(100, 240))]
     _assert_same(sample_batches(parts, SESSION), BookSnapshots.concat(parts).sample(SESSION))

@@ -22,7 +22,9 @@ def _ns(text: str) -> int:
 def _at(time: object) -> BookSnapshots:
     """The same one-level book at each time."""
     n = len(time)  # type: ignore[arg-type]
-    return BookSnapshots(time, np.full((n, 1), 1.0), np.ones((n, 1)), np.full((n, 1), 2.0), np.ones((n, 1)))  # type: ignore[arg-type]
+    return BookSnapshots(
+        time, np.full((n, 1), 1.0), np.ones((n, 1)), np.full((n, 1), 2.0), np.ones((n, 1))
+    )  # type: ignore[arg-type]
 
 
 def test_opening_follows_daylight_saving() -> None:
@@ -48,7 +50,9 @@ def test_interval_of_inverts_starts(n: int, data: st.DataObject) -> None:
 
 
 def test_times_outside_the_session_have_no_interval() -> None:
-    times = np.array([_ns("2025-04-03 13:29:59Z"), _ns("2025-04-03 20:00Z"), _ns("2025-04-03 19:59:59Z")])
+    times = np.array(
+        [_ns("2025-04-03 13:29:59Z"), _ns("2025-04-03 20:00Z"), _ns("2025-04-03 19:59:59Z")]
+    )
     assert Session(390).interval_of(times).tolist() == [-1, -1, 389]
 
 
@@ -75,23 +79,35 @@ def test_missing_times_are_refused_with_their_row() -> None:
         ({"n_intervals": "390"}, "n_intervals must be an integer, got '390'"),
         ({"timezone": "America"}, "timezone 'America' is unknown"),
         ({"timezone": None}, "timezone None is unknown"),
-        ({"open": "16:00", "close": "09:30"}, "open 16:00 is not before its close 09:30; exchange them, or set opens"),
+        (
+            {"open": "16:00", "close": "09:30"},
+            "open 16:00 is not before its close 09:30; exchange them, or set opens",
+        ),
         ({"open": "half past nine"}, "open 'half past nine' is not a time of day"),
         ({"open": "09:30+02:00"}, r"open '09:30\+02:00' is not a time of day"),
         ({"open": "24:00"}, "open 24:00 is not before its close"),
         ({"close": "24:01"}, "close '24:01' is not a time of day"),
         ({"close": 960}, "close 960 is not a time of day .* in YAML it is quoted"),
         ({"half_days": None}, "half_days must map .* got None"),
-        ({"half_days": {"2025-07-03": 780}}, "close of half day 2025-07-03 780 is not a time of day"),
+        (
+            {"half_days": {"2025-07-03": 780}},
+            "close of half day 2025-07-03 780 is not a time of day",
+        ),
         ({"open": "9:30"}, r'open \'9:30\' is not a time of day "HH:MM" .*e.g. "09:00"'),
         ({"breaks": "11:30-12:30"}, r"breaks must be a list of .*got '11:30-12:30'"),
         ({"breaks": [("11:30",)]}, "breaks must be a list of"),
-        ({"breaks": [("12:30", "11:30")]}, "must lie inside the session 09:30-16:00, one after the other"),
+        (
+            {"breaks": [("12:30", "11:30")]},
+            "must lie inside the session 09:30-16:00, one after the other",
+        ),
         ({"breaks": [("09:30", "10:30")]}, "must lie inside the session"),
         ({"breaks": [("13:00", "14:00"), ("11:00", "12:00")]}, "one after the other"),
         ({"breaks": [("11:30", 750)]}, "break 750 is not a time of day"),
         ({"opens_day_before": "yes"}, "opens_day_before must be true or false, got 'yes'"),
-        ({"open": "16:00", "close": "17:00", "opens_day_before": True}, "is longer than a day; its days would overlap"),
+        (
+            {"open": "16:00", "close": "17:00", "opens_day_before": True},
+            "is longer than a day; its days would overlap",
+        ),
     ],
 )
 def test_impossible_sessions_are_refused(settings: dict[str, object], message: str) -> None:
@@ -117,7 +133,8 @@ def test_more_intervals_than_the_arithmetic_holds_are_refused() -> None:
 def test_integers_that_cannot_be_nanoseconds_are_refused() -> None:
     microseconds = pd.DatetimeIndex(["2025-04-03 13:30"], tz="UTC").as_unit("us").asi8
     with pytest.raises(
-        ValidationError, match=r"time looks like microseconds \(first 1743687000000000\), nanoseconds are due; convert"
+        ValidationError,
+        match=r"time looks like microseconds \(first 1743687000000000\), nanoseconds are due; convert",
     ):
         _at(microseconds)
 
@@ -137,14 +154,18 @@ def test_a_session_is_made_of_what_yaml_holds() -> None:
 
 def test_a_venue_that_never_closes_has_no_time_outside() -> None:
     session = Session(24, "00:00", "24:00", "UTC")
-    times = np.array([_ns("2025-04-03 00:00Z"), _ns("2025-04-03 23:59:59.999999999Z"), _ns("2025-04-04 00:00Z")])
+    times = np.array(
+        [_ns("2025-04-03 00:00Z"), _ns("2025-04-03 23:59:59.999999999Z"), _ns("2025-04-04 00:00Z")]
+    )
     assert session.interval_of(times).tolist() == [0, 23, 0]
     assert session.whole_hours()[0][-1] == "24:00"
     assert session.whole_hours()[1][-1] == 24
 
 
 def test_days_in_which_clocks_change_have_23_and_25_hours() -> None:
-    opens, closes = Session(24, "00:00", "24:00").bounds([dt.date(2025, 3, 9), dt.date(2025, 11, 2)])
+    opens, closes = Session(24, "00:00", "24:00").bounds(
+        [dt.date(2025, 3, 9), dt.date(2025, 11, 2)]
+    )
     assert ((closes - opens) / 3.6e12).tolist() == [23.0, 25.0]
 
 
@@ -160,16 +181,36 @@ def test_a_session_of_futures_belongs_to_the_date_of_its_close() -> None:
     monday = dt.date(2024, 7, 1)
     opens, closes = globex.bounds([monday])
     assert (opens[0], closes[0]) == (_ns("2024-06-30 22:00Z"), _ns("2024-07-01 21:00Z"))
-    times = np.array([opens[0], opens[0] + 6 * 3600 * 10**9, closes[0] - 1, closes[0], opens[0] - 1])
+    times = np.array(
+        [opens[0], opens[0] + 6 * 3600 * 10**9, closes[0] - 1, closes[0], opens[0] - 1]
+    )
     assert globex.days(times).tolist() == [monday] * 4 + [dt.date(2024, 6, 30)]
     assert globex.interval_of(times).tolist() == [0, 6, 22, -1, -1]
     assert globex.day_starts([monday]).tolist() == opens.tolist()
     assert Session().day_starts([monday]).tolist() == [_ns("2024-07-01 04:00Z")]
-    assert globex.whole_hours()[0][:8] == ["18:00", "19:00", "20:00", "21:00", "22:00", "23:00", "00:00", "01:00"]
+    assert globex.whole_hours()[0][:8] == [
+        "18:00",
+        "19:00",
+        "20:00",
+        "21:00",
+        "22:00",
+        "23:00",
+        "00:00",
+        "01:00",
+    ]
 
 
-TOKYO = Session(66, "09:00", "15:30", "Asia/Tokyo", breaks=[("11:30", "12:30")], half_days={"2024-12-30": "11:30"})
-LONDON = Session(7, "08:00", "16:30", "Europe/London", breaks=(("10:00", "10:07"), ("12:00", "12:02")))
+TOKYO = Session(
+    66,
+    "09:00",
+    "15:30",
+    "Asia/Tokyo",
+    breaks=[("11:30", "12:30")],
+    half_days={"2024-12-30": "11:30"},
+)
+LONDON = Session(
+    7, "08:00", "16:30", "Europe/London", breaks=(("10:00", "10:07"), ("12:00", "12:02"))
+)
 
 
 def test_a_break_is_no_trading_time() -> None:
@@ -179,7 +220,10 @@ def test_a_break_is_no_trading_time() -> None:
         _ns(f"2025-04-03 {at}+09:00") for at in ("09:00", "11:25", "12:30", "15:25")
     ]
     times = np.array(
-        [_ns(f"2025-04-03 {at}+09:00") for at in ("11:29:59", "11:30", "12:29:59", "12:30", "15:29", "15:30")]
+        [
+            _ns(f"2025-04-03 {at}+09:00")
+            for at in ("11:29:59", "11:30", "12:29:59", "12:30", "15:29", "15:30")
+        ]
     )
     assert TOKYO.interval_of(times).tolist() == [29, -1, -1, 30, 65, -1]
     traded, length = TOKYO.traded_ns(times)
@@ -195,7 +239,9 @@ def test_a_break_is_no_trading_time() -> None:
 
 
 def test_an_interval_that_a_break_cuts_goes_on_after_it() -> None:
-    session = Session(3, "09:00", "15:30", "Asia/Tokyo", breaks=[("11:30", "12:30")])  # 110 minutes each
+    session = Session(
+        3, "09:00", "15:30", "Asia/Tokyo", breaks=[("11:30", "12:30")]
+    )  # 110 minutes each
     starts = session.starts([dt.date(2025, 4, 3)])[0]
     assert starts.tolist() == [_ns(f"2025-04-03 {at}+09:00") for at in ("09:00", "10:50", "13:40")]
 
@@ -204,17 +250,30 @@ def test_a_half_day_ends_its_breaks_and_keeps_its_intervals() -> None:
     half = TOKYO.starts([dt.date(2024, 12, 30)])[0]
     assert half[-1] < _ns("2024-12-30 11:30+09:00")
     assert len(set(np.diff(half).tolist())) <= 2  # 150 minutes in 66 parts, to the nanosecond
-    in_break = Session(5, "09:00", "15:30", "Asia/Tokyo", {"2024-12-30": "12:00"}, breaks=[("11:30", "12:30")])
-    traded, length = in_break.traded_ns(np.array([_ns("2024-12-30 11:45+09:00"), _ns("2024-12-30 15:00+09:00")]))
+    in_break = Session(
+        5, "09:00", "15:30", "Asia/Tokyo", {"2024-12-30": "12:00"}, breaks=[("11:30", "12:30")]
+    )
+    traded, length = in_break.traded_ns(
+        np.array([_ns("2024-12-30 11:45+09:00"), _ns("2024-12-30 15:00+09:00")])
+    )
     assert traded.tolist() == length.tolist() == [150 * 60 * 10**9] * 2
 
 
 def test_breaks_follow_daylight_saving_and_the_evening_before() -> None:
     for day, offset in ((dt.date(2025, 3, 28), "+00:00"), (dt.date(2025, 3, 31), "+01:00")):
-        times = np.array([_ns(f"{day} {at}{offset}") for at in ("09:59:59", "10:00", "10:06:59", "10:07")])
+        times = np.array(
+            [_ns(f"{day} {at}{offset}") for at in ("09:59:59", "10:00", "10:06:59", "10:07")]
+        )
         assert (LONDON.interval_of(times) == -1).tolist() == [False, True, True, False]
-    night = Session(6, "18:00", "17:00", opens_day_before=True, breaks=[("23:30", "00:30"), ("16:00", "16:30")])
-    times = np.array([_ns(f"2024-07-0{at}-04:00") for at in ("1 23:45", "2 00:15", "2 00:30", "2 16:15", "2 16:45")])
+    night = Session(
+        6, "18:00", "17:00", opens_day_before=True, breaks=[("23:30", "00:30"), ("16:00", "16:30")]
+    )
+    times = np.array(
+        [
+            _ns(f"2024-07-0{at}-04:00")
+            for at in ("1 23:45", "2 00:15", "2 00:30", "2 16:15", "2 16:45")
+        ]
+    )
     assert (night.interval_of(times) == -1).tolist() == [True, True, False, True, False]
 
 

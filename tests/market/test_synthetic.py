@@ -10,14 +10,24 @@ import pytest
 from research_lib.config import ModelConfig
 from research_lib.errors import ValidationError
 from research_lib.impact import slippage_curves
-from research_lib.market import PRESETS, BookSnapshots, DayShape, Memory, Session, SyntheticMarket, preset
+from research_lib.market import (
+    PRESETS,
+    BookSnapshots,
+    DayShape,
+    Memory,
+    Session,
+    SyntheticMarket,
+    preset,
+)
 
 
 def test_the_same_seed_gives_the_same_books() -> None:
     market = SyntheticMarket(session=Session(13))
     first, second = (market.books(26, 5, np.random.default_rng(1)) for _ in range(2))
     assert np.array_equal(first.ask_size, second.ask_size)
-    assert not np.array_equal(first.ask_size, market.books(26, 5, np.random.default_rng(2)).ask_size)
+    assert not np.array_equal(
+        first.ask_size, market.books(26, 5, np.random.default_rng(2)).ask_size
+    )
 
 
 @pytest.mark.slow
@@ -26,7 +36,10 @@ def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) 
     session = Session(2)
     # 20,000 days: a volatility at which the price stays well above zero, and the spread of 20 % a year.
     market = SyntheticMarket(
-        ModelConfig(volatility_factor=0.02, spread_factor=0.1, volume_decay=0.02), session, depth=80.0, dispersion=60.0
+        ModelConfig(volatility_factor=0.02, spread_factor=0.1, volume_decay=0.02),
+        session,
+        depth=80.0,
+        dispersion=60.0,
     )
     books = market.books(40_000, 60, rng)
     for shares in (40.0, 150.0, 350.0):
@@ -40,7 +53,9 @@ def test_true_curve_is_the_mean_of_walking_many_books(rng: np.random.Generator) 
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.slow
-def test_true_curve_of_a_preset_is_the_mean_over_books_that_remember(name: str, rng: np.random.Generator) -> None:
+def test_true_curve_of_a_preset_is_the_mean_over_books_that_remember(
+    name: str, rng: np.random.Generator
+) -> None:
     """Days are independent, intervals are not: the mean error of each day is one observation, 400 of them, 4 errors."""
     session = Session(13)
     memory = Memory(1.0, 20.0, 0.6)  # of a correlation of 0.8 at lag 1, 0.4 at the end of the day
@@ -73,7 +88,9 @@ def test_true_curve_by_hand_for_levels_of_one_lot() -> None:
         gap_ticks=(2.0, 3.0),
         day_shape=DayShape(0.0, 0.1, 0.0, 0.0),
     )
-    assert market.true_curve.cost(250.0) == pytest.approx(250 * 0.005 + 100 * 0.02 + 50 * 0.05, rel=1e-6)
+    assert market.true_curve.cost(250.0) == pytest.approx(
+        250 * 0.005 + 100 * 0.02 + 50 * 0.05, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -113,7 +130,9 @@ def test_settings_move_what_they_name(rng: np.random.Generator) -> None:
     session = Session(390)
 
     def books(**settings: float) -> object:
-        return SyntheticMarket(ModelConfig(**settings), session).books(390, 10, np.random.default_rng(5))  # type: ignore[arg-type]
+        return SyntheticMarket(ModelConfig(**settings), session).books(
+            390, 10, np.random.default_rng(5)
+        )  # type: ignore[arg-type]
 
     calm, wild = books(volatility_factor=0.2), books(volatility_factor=0.8)
     assert np.diff(np.log(wild.mid)).std() > 3 * np.diff(np.log(calm.mid)).std()  # type: ignore[attr-defined]
@@ -175,7 +194,9 @@ def test_memory_leaves_the_law_of_a_single_book_alone(rng: np.random.Generator) 
         for values in (200 * books.half_spread, books.ask_size[:, 1]):
             by_day = _days(books, values, 13)
             centred = (by_day - by_day.mean(axis=0)) ** 2
-            moments += [(m.mean(), m.mean(axis=1).std() / np.sqrt(len(m))) for m in (by_day, centred)]
+            moments += [
+                (m.mean(), m.mean(axis=1).std() / np.sqrt(len(m))) for m in (by_day, centred)
+            ]
     for (plain, error), (remembering, other) in zip(moments[:4], moments[4:], strict=True):
         assert abs(plain - remembering) < 4 * np.hypot(error, other)
 
@@ -183,7 +204,9 @@ def test_memory_leaves_the_law_of_a_single_book_alone(rng: np.random.Generator) 
 @pytest.mark.slow
 def test_the_latent_memory_is_there_and_ends_with_the_day(rng: np.random.Generator) -> None:
     """Sizes of gamma shape 40 are all but normal: their correlation is that of the latents, fast and slow."""
-    depth_memory = Memory(1.0, 6.0, 0.5)  # 0.70, ..., 0.42 at lag 3, where the fast part alone has 0.06
+    depth_memory = Memory(
+        1.0, 6.0, 0.5
+    )  # 0.70, ..., 0.42 at lag 3, where the fast part alone has 0.06
     market = SyntheticMarket(
         ModelConfig(volatility_factor=0.02, spread_factor=3.0),
         Session(4),
@@ -198,8 +221,12 @@ def test_the_latent_memory_is_there_and_ends_with_the_day(rng: np.random.Generat
     for lag in (1, 2, 3):
         expected = 0.5 * 0.5**lag + 0.5 * 0.5 ** (lag / 6)
         assert depth_memory.autocorrelation(lag) == pytest.approx(expected)
-        assert np.corrcoef(size[:, 0], size[:, lag])[0, 1] == pytest.approx(expected, abs=error + 0.01), lag
-    assert np.corrcoef(spread[:, 1], spread[:, 2])[0, 1] == pytest.approx(0.5 ** (1 / 0.75), abs=error + 0.01)
+        assert np.corrcoef(size[:, 0], size[:, lag])[0, 1] == pytest.approx(
+            expected, abs=error + 0.01
+        ), lag
+    assert np.corrcoef(spread[:, 1], spread[:, 2])[0, 1] == pytest.approx(
+        0.5 ** (1 / 0.75), abs=error + 0.01
+    )
     assert abs(np.corrcoef(size[:-1, 3], size[1:, 0])[0, 1]) < error
     # Levels, sides and spread have memories of their own: cumulative depth keeps its closed form.
     others = (books.ask_size[:, 0], books.bid_size[:, 1], books.half_spread)
@@ -234,7 +261,9 @@ def test_a_stock_at_its_tick_never_shows_a_wider_spread(rng: np.random.Generator
         ({"spread_dispersion": -1.0}, "spread_dispersion must be at least 0"),
     ],
 )
-def test_parameters_beyond_their_limits_are_refused(settings: dict[str, object], message: str) -> None:
+def test_parameters_beyond_their_limits_are_refused(
+    settings: dict[str, object], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         SyntheticMarket(**settings)  # type: ignore[arg-type]
 
@@ -255,13 +284,17 @@ def test_memory_beyond_its_limits_is_refused(settings: dict[str, float], message
 def test_memory_per_interval_is_that_of_the_clock() -> None:
     """Every fifth value of one-minute latents is a latent of five-minute intervals."""
     memory = Memory(2.0, 30.0, 0.3)
-    assert memory.per_interval(5.0).autocorrelation([1, 2, 7]) == pytest.approx(memory.autocorrelation([5, 10, 35]))
+    assert memory.per_interval(5.0).autocorrelation([1, 2, 7]) == pytest.approx(
+        memory.autocorrelation([5, 10, 35])
+    )
     assert Memory(0.0).autocorrelation([1, 2]).tolist() == [0.0, 0.0]
 
 
 def test_depth_is_a_power_on_either_side_of_midday() -> None:
     shape = DayShape(0.0, 0.1, 1.0, 3.0, 1.0, 4.0)
-    assert shape.depth([0.0, 0.25, 0.5, 0.75, 1.0]) == pytest.approx([2.0, 1.5, 1.0, 1.0 + 3.0 / 16.0, 4.0])
+    assert shape.depth([0.0, 0.25, 0.5, 0.75, 1.0]) == pytest.approx(
+        [2.0, 1.5, 1.0, 1.0 + 3.0 / 16.0, 4.0]
+    )
     with pytest.raises(ValidationError, match="closing_steepness must be at least 1"):
         DayShape(closing_steepness=0.5)
 
@@ -271,9 +304,13 @@ def test_shares_that_cannot_be_and_a_seed_for_a_generator_are_refused() -> None:
     for cost in (market.true_curve.slippage, market.true_curve.impact, market.true_curve.cost):
         with pytest.raises(ValidationError, match="x must be at least 0 shares, interval 0 has -1"):
             cost(-1)
-        with pytest.raises(ValidationError, match=r"x has shape \(7,\), the curve 13 intervals; give one size or 13"):
+        with pytest.raises(
+            ValidationError,
+            match=r"x has shape \(7,\), the curve 13 intervals; give one size or 13",
+        ):
             cost(np.zeros(7))
     with pytest.raises(
-        ValidationError, match=r"rng must be a numpy Generator, got 1; give np\.random\.default_rng\(1\)"
+        ValidationError,
+        match=r"rng must be a numpy Generator, got 1; give np\.random\.default_rng\(1\)",
     ):
         market.books(13, 10, 1)  # type: ignore[arg-type]

@@ -42,7 +42,9 @@ def _troubled(draw: st.DrawFn) -> BookSnapshots:
     n = draw(st.integers(1, 60))
     day = np.sort(rng.integers(0, 4, n))
     time = np.sort(MONDAY_OPEN + day * 24 * 60 * MINUTE + rng.integers(-60, 450, n) * MINUTE)
-    level = 10.0 * 4.0 ** rng.integers(0, 2, (n, 1))  # a state of four times the price may be a stub
+    level = 10.0 * 4.0 ** rng.integers(
+        0, 2, (n, 1)
+    )  # a state of four times the price may be a stub
     bid = level - 0.01 * rng.integers(-1, 4, (n, 2))
     ask = level + 0.01 * rng.integers(0, 4, (n, 2))
     ask[rng.random(n) < 0.1, 1] = 2147.48
@@ -50,17 +52,26 @@ def _troubled(draw: st.DrawFn) -> BookSnapshots:
     sizes[0][rng.random(n) < draw(st.sampled_from([0.0, 0.5, 1.0]))] = 0.0
     sizes[1][rng.random(n) < 0.1, 1] = np.nan
     return BookSnapshots.flagging(
-        time=time, bid_price=bid, bid_size=sizes[0], ask_price=ask, ask_size=sizes[1], complete=rng.random(n) > 0.1
+        time=time,
+        bid_price=bid,
+        bid_size=sizes[0],
+        ask_price=ask,
+        ask_size=sizes[1],
+        complete=rng.random(n) > 0.1,
     )
 
 
 @settings(max_examples=60, deadline=None)
 @given(_troubled(), st.data())
 @pytest.mark.slow
-def test_batches_cut_anywhere_are_assessed_as_the_whole(books: BookSnapshots, data: st.DataObject) -> None:
+def test_batches_cut_anywhere_are_assessed_as_the_whole(
+    books: BookSnapshots, data: st.DataObject
+) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(books)), max_size=8)))
     session = Session(13)
-    assert assess_batches(_cut(books, cuts), session, KEEP_ALL) == assess(books, session, KEEP_ALL)[1]
+    assert (
+        assess_batches(_cut(books, cuts), session, KEEP_ALL) == assess(books, session, KEEP_ALL)[1]
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -116,17 +127,28 @@ def test_days_without_a_usual_mid_take_the_nearest_before_or_the_first_after() -
         ask_size=[[1.0], [1.0], [1.0], [1.0]],
     )
     for cuts in ([], [1], [2], [3], [1, 2, 3]):
-        assert assess_batches(_cut(books, cuts))["stub_quotes"] == assess(books)[1]["stub_quotes"] == 2
+        assert (
+            assess_batches(_cut(books, cuts))["stub_quotes"] == assess(books)[1]["stub_quotes"] == 2
+        )
     first_after = books.take([0, 1])  # the last day is the first that has one
-    assert assess_batches([first_after])["stub_quotes"] == assess(first_after)[1]["stub_quotes"] == 1
+    assert (
+        assess_batches([first_after])["stub_quotes"] == assess(first_after)[1]["stub_quotes"] == 1
+    )
 
 
 def test_no_batch_has_an_empty_report() -> None:
     quality = assess_batches([])
-    assert (quality.rows, quality.first, quality.last, set(quality.counts.values())) == (0, "", "", {0})
+    assert (quality.rows, quality.first, quality.last, set(quality.counts.values())) == (
+        0,
+        "",
+        "",
+        {0},
+    )
 
 
 def test_batches_out_of_order_are_refused() -> None:
-    books = BookSnapshots(MONDAY_OPEN + np.arange(2), [[10.0]] * 2, [[1.0]] * 2, [[10.1]] * 2, [[1.0]] * 2)
+    books = BookSnapshots(
+        MONDAY_OPEN + np.arange(2), [[10.0]] * 2, [[1.0]] * 2, [[10.1]] * 2, [[1.0]] * 2
+    )
     with pytest.raises(ValidationError, match="time runs backwards from one batch to the next"):
         assess_batches([books.take([1]), books.take([0])])

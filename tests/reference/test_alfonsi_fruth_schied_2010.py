@@ -84,7 +84,11 @@ def test_a_convex_kernels_schedule_never_changes_sign(kernel: object) -> None:
 def test_a_kernel_that_pays_for_round_trips_is_refused() -> None:
     """G(0) = 1, G(1) = 0, G(2) = -1.5: buy, wait, sell pays, for x'Gx / 2 of (1, 0, 1) is -0.5."""
     with pytest.raises(ValidationError, match="not positive definite"):
-        transient_schedule(lambda lags: np.interp(lags, [0, 1, 2], [1.0, 0.0, -1.5]), np.arange(3.0), S)
+        transient_schedule(
+            lambda lags: np.interp(lags, [0, 1, 2], [1.0, 0.0, -1.5]), np.arange(3.0), S
+        )
     # Impact that first builds up: the round trip (1, -2, 1) gains as G(1) exceeds the mean of its neighbours.
     with pytest.raises(ValidationError, match="price manipulation"):
-        transient_schedule(lambda lags: np.interp(lags, [0, 1, 2], [1.0, 1.6, 1.0]), np.arange(3.0), S)
+        transient_schedule(
+            lambda lags: np.interp(lags, [0, 1, 2], [1.0, 1.6, 1.0]), np.arange(3.0), S
+        )

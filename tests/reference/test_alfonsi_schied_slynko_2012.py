@@ -37,7 +37,9 @@ def test_a_gaussian_kernel_buys_and_sells_in_turn(n: int, caplog: pytest.LogCapt
 
 
 def test_the_swings_grow_as_trading_times_get_closer() -> None:
-    turnover = [np.abs(cheapest(GAUSSIAN, np.linspace(0.0, 10.0, n))).sum() for n in (11, 16, 21, 26)]
+    turnover = [
+        np.abs(cheapest(GAUSSIAN, np.linspace(0.0, 10.0, n))).sum() for n in (11, 16, 21, 26)
+    ]
     assert turnover == sorted(turnover)
     assert turnover[0] < 1.2
     assert turnover[-1] > 5.0

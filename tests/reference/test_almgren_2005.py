@@ -51,8 +51,13 @@ def test_the_example_costs_are_reproduced_to_the_printed_digits(example: Example
     shares = 0.1 * example.volume
     permanent = example.curve.permanent * shares
     temporary = example.curve.temporary * shares**0.6
-    assert permanent == pytest.approx(example.permanent_bps, abs=0.0005 if example is DRI else 0.005)
-    assert np.round(permanent / (1e4 * example.volatility), 3).tolist() == [example.permanent_over_volatility] * 3
+    assert permanent == pytest.approx(
+        example.permanent_bps, abs=0.0005 if example is DRI else 0.005
+    )
+    assert (
+        np.round(permanent / (1e4 * example.volatility), 3).tolist()
+        == [example.permanent_over_volatility] * 3
+    )
     assert np.round(temporary / (1e4 * example.volatility), 3).tolist() == [0.142, 0.094, 0.054]
     assert np.round(temporary).tolist() == example.temporary_bps
     assert np.round(example.curve.impact(shares)).tolist() == example.realized_bps

@@ -61,17 +61,23 @@ TRAJECTORIES = [
 
 
 @pytest.mark.parametrize(("risk", "mean", "variance", "penalised", "theta"), FRONTIER)
-def test_the_efficient_frontier(risk: float, mean: float, variance: float, penalised: float, theta: float) -> None:
+def test_the_efficient_frontier(
+    risk: float, mean: float, variance: float, penalised: float, theta: float
+) -> None:
     found = almgren_chriss(1e6, 5, **TABLE_1, risk_aversion=risk * 1e-6)
     # Half a unit of the last digit shown.
     assert found.expected_cost / 1e6 == pytest.approx(mean, abs=0.51e-4)
     assert found.variance / 1e12 == pytest.approx(variance, abs=0.51e-4)
-    assert (found.expected_cost + risk * 1e-6 * found.variance) / 1e6 == pytest.approx(penalised, abs=0.51e-4)
+    assert (found.expected_cost + risk * 1e-6 * found.variance) / 1e6 == pytest.approx(
+        penalised, abs=0.51e-4
+    )
     assert found.theta == pytest.approx(theta, abs=0.0051)
 
 
 @pytest.mark.parametrize(("risk", "mean", "variance", "penalised"), FRONTIER_WITH_DRIFT)
-def test_the_efficient_frontier_with_drift(risk: float, mean: float, variance: float, penalised: float) -> None:
+def test_the_efficient_frontier_with_drift(
+    risk: float, mean: float, variance: float, penalised: float
+) -> None:
     # Nothing is traded against the order's direction but at hardly any risk aversion, where the drift asks for it.
     spread_apart = {**TABLE_1, "half_spread": 0.0}
     found = almgren_chriss(1e6, 5, **spread_apart, drift=0.02, risk_aversion=risk * 1e-6)
@@ -89,7 +95,9 @@ def test_the_trajectories(risk: float, percent: tuple[float, ...]) -> None:
 
 def test_the_optimum_of_table_1_to_every_digit() -> None:
     found = almgren_chriss(1e6, 5, **UNROUNDED, risk_aversion=1e-6)
-    assert found.shares == pytest.approx([457619.3, 252085.6, 142079.0, 85912.9, 62303.2], abs=0.051)
+    assert found.shares == pytest.approx(
+        [457619.3, 252085.6, 142079.0, 85912.9, 62303.2], abs=0.051
+    )
     assert found.expected_cost == pytest.approx(910477.8, abs=0.051)
     assert found.variance / 1e6 == pytest.approx(363868.0, abs=0.051)
     assert found.kappa == pytest.approx(0.6063, abs=0.51e-4)
@@ -98,7 +106,9 @@ def test_the_optimum_of_table_1_to_every_digit() -> None:
 
 def test_the_optimum_with_drift_to_every_digit() -> None:
     found = almgren_chriss(1e6, 5, **UNROUNDED, drift=0.02, risk_aversion=1e-6)
-    assert found.holdings == pytest.approx([1e6, 546773.1, 296533.9, 154454.9, 66695.6, 0.0], abs=0.051)
+    assert found.holdings == pytest.approx(
+        [1e6, 546773.1, 296533.9, 154454.9, 66695.6, 0.0], abs=0.051
+    )
     assert found.expected_cost == pytest.approx(879591.3, abs=0.051)
     assert found.variance / 1e6 == pytest.approx(373678.0, abs=0.051)
 
@@ -121,7 +131,9 @@ def test_equation_20_for_the_expected_cost_and_the_variance(n: int, risk: float)
     spread = tau * sinh(k * t) * cosh(k * (t - tau)) - t * sinh(k * tau)
     variance = 0.5 * 0.95**2 * x**2 * spread / (sinh(k * t) ** 2 * sinh(k * tau))
     assert found.expected_cost == pytest.approx(cost, rel=1e-9)
-    assert found.variance == pytest.approx(variance, rel=1e-7, abs=1e-3)  # one interval: nothing is held
+    assert found.variance == pytest.approx(
+        variance, rel=1e-7, abs=1e-3
+    )  # one interval: nothing is held
 
 
 def test_what_the_paper_says_of_its_parameters() -> None:
@@ -133,22 +145,31 @@ def test_what_the_paper_says_of_its_parameters() -> None:
     straight = almgren_chriss(1e6, 5, **TABLE_1, risk_aversion=0.0)
     assert 0.95e6 * math.sqrt(5) / math.sqrt(straight.variance) == pytest.approx(2.0, abs=0.05)
     # Table 1's static holding: what is held in the middle of a long horizon under the drift alone.
-    static = almgren_chriss(0.0, 200, **{**TABLE_1, "half_spread": 0.0}, drift=0.02, risk_aversion=1e-6)
+    static = almgren_chriss(
+        0.0, 200, **{**TABLE_1, "half_spread": 0.0}, drift=0.02, risk_aversion=1e-6
+    )
     assert round(static.holdings[100], -3) == 11_000
 
 
 def test_the_least_value_at_risk_is_where_figure_3s_tangent_has_slope_lambda_v() -> None:
     found, risk = least_value_at_risk(1e6, 5, 0.95, **TABLE_1)
-    near = [almgren_chriss(1e6, 5, **TABLE_1, risk_aversion=risk * factor) for factor in (0.999, 1.001)]
-    slope = np.diff([s.expected_cost for s in near]) / np.diff([math.sqrt(s.variance) for s in near])
+    near = [
+        almgren_chriss(1e6, 5, **TABLE_1, risk_aversion=risk * factor) for factor in (0.999, 1.001)
+    ]
+    slope = np.diff([s.expected_cost for s in near]) / np.diff(
+        [math.sqrt(s.variance) for s in near]
+    )
     assert -slope[0] == pytest.approx(1.645, abs=1e-3)
     assert found.value_at_risk(0.95) < min(
-        almgren_chriss(1e6, 5, **TABLE_1, risk_aversion=weight).value_at_risk(0.95) for weight in (1e-7, 1e-6, 1e-5)
+        almgren_chriss(1e6, 5, **TABLE_1, risk_aversion=weight).value_at_risk(0.95)
+        for weight in (1e-7, 1e-6, 1e-5)
     )
 
 
 def test_the_trajectories_of_figure_2() -> None:
-    quick, naive, late = (almgren_chriss(1e6, 5, **TABLE_1, risk_aversion=risk) for risk in (2e-6, 0.0, -2e-7))
+    quick, naive, late = (
+        almgren_chriss(1e6, 5, **TABLE_1, risk_aversion=risk) for risk in (2e-6, 0.0, -2e-7)
+    )
     assert np.all(np.diff(quick.shares) < 0)
     assert naive.shares == pytest.approx(2e5)
     assert np.all(np.diff(late.shares) > 0)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from research_lib.impact import ExponentialKernel, PowerKernel, price_path
+from research_lib.impact import ExponentialKernel, PowerKernel
+from research_lib.transient import price_path
 
 BUYING, SELLING, PRINTED = 0.2, 1.0, -0.001705
 
@@ -35,18 +36,24 @@ def round_trip(kernel: Callable[[np.ndarray], np.ndarray], n: int, power: float)
     times = gap * (np.arange(n) + 0.5)
     shares = gap * np.where(times < SELLING / (BUYING + SELLING), BUYING, -SELLING)
     rate = shares / gap
-    return price_path(kernel, times, shares, response=lambda _: gap * np.sign(rate) * np.abs(rate) ** power).cost
+    return price_path(
+        kernel, times, shares, response=lambda _: gap * np.sign(rate) * np.abs(rate) ** power
+    ).cost
 
 
 def test_the_papers_round_trip_earns() -> None:
     assert closed_form(math.sqrt) == pytest.approx(PRINTED, abs=5e-7)
     # n = 6 k splits at theta = 5/6 exactly; the trapezium's error falls as n^-2.
-    assert round_trip(ExponentialKernel(1.0), 12_000, 0.5) == pytest.approx(closed_form(math.sqrt), abs=1e-8)
+    assert round_trip(ExponentialKernel(1.0), 12_000, 0.5) == pytest.approx(
+        closed_form(math.sqrt), abs=1e-8
+    )
 
 
 def test_with_linear_impact_the_same_trip_costs() -> None:
     assert closed_form(lambda v: v) > 0
-    assert round_trip(ExponentialKernel(1.0), 12_000, 1.0) == pytest.approx(closed_form(lambda v: v), abs=1e-8)
+    assert round_trip(ExponentialKernel(1.0), 12_000, 1.0) == pytest.approx(
+        closed_form(lambda v: v), abs=1e-8
+    )
 
 
 def test_a_power_law_within_the_papers_inequality_does_not_pay_this_trip() -> None:

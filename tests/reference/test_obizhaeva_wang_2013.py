@@ -43,7 +43,9 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("decay", "half_life", "first", "between", "last"), ROWS)
-def test_the_limit_is_its_formula(decay: float, half_life: float, first: int, between: int, last: int) -> None:
+def test_the_limit_is_its_formula(
+    decay: float, half_life: float, first: int, between: int, last: int
+) -> None:
     found = obizhaeva_wang_limit(X, 1.0, decay)
     assert (round(found.block), round(found.rate), round(found.block)) == (first, between, last)
     assert ExponentialKernel(decay).half_life * DAY_MINUTES == pytest.approx(half_life, abs=0.0051)
@@ -59,7 +61,9 @@ def test_many_discrete_trades_approach_the_limit(decay: float) -> None:
     assert shares[1:-1].sum() == pytest.approx(limit.rate * (1 - 1 / n), abs=0.02)
 
 
-def recursion(shares: float, n: int, decay: float, depth: float, permanent: float, horizon: float) -> np.ndarray:
+def recursion(
+    shares: float, n: int, decay: float, depth: float, permanent: float, horizon: float
+) -> np.ndarray:
     """Trades 0 to n of Proposition 1: block depth q, permanent impact lambda, kappa = 1 / q - lambda."""
     kept, kappa = math.exp(-decay * horizon / n), 1 / depth - permanent
     alpha, beta, gamma = 1 / (2 * depth) - permanent, 1.0, 0.0
@@ -86,7 +90,9 @@ def test_the_papers_recursion_is_the_closed_form(n: int, decay: float, permanent
     expected = recursion(X, n, decay, 5_000.0, permanent, 1.0)
     times = np.linspace(0, 1, n + 1)
     assert obizhaeva_wang(X, times, decay) == pytest.approx(expected, rel=1e-8)
-    found = transient_schedule(ExponentialKernel(decay, 1 / 5_000 - permanent), times, X, permanent=permanent)
+    found = transient_schedule(
+        ExponentialKernel(decay, 1 / 5_000 - permanent), times, X, permanent=permanent
+    )
     assert found.shares == pytest.approx(expected, rel=1e-8)
 
 

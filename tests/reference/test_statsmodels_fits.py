@@ -46,7 +46,9 @@ def frame() -> pd.DataFrame:
 def bent(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with impacts that bend upwards, so that both coefficients of a quadratic are above 0."""
     size = frame["trade_size"]
-    return frame.assign(avg_slippage=frame["avg_slippage"] - 1e-4 * size**0.6 + 1e-5 * size + 1e-8 * size**2)
+    return frame.assign(
+        avg_slippage=frame["avg_slippage"] - 1e-4 * size**0.6 + 1e-5 * size + 1e-8 * size**2
+    )
 
 
 DESIGNS = {
@@ -56,12 +58,22 @@ DESIGNS = {
 }
 
 
-def design_of(frame: pd.DataFrame, interval: int, family: str) -> tuple[pd.Series, np.ndarray, pd.DataFrame]:
+def design_of(
+    frame: pd.DataFrame, interval: int, family: str
+) -> tuple[pd.Series, np.ndarray, pd.DataFrame]:
     """Impact, design and rows of one interval in time order; snapshots and days numbered."""
-    rows = frame[frame["interval"] == interval].sort_values("time", kind="stable").reset_index(drop=True)
+    rows = (
+        frame[frame["interval"] == interval]
+        .sort_values("time", kind="stable")
+        .reset_index(drop=True)
+    )
     rows["snapshot"] = rows.groupby("time").ngroup()
     rows["day"] = rows.groupby(rows["time"].dt.date).ngroup()
-    return rows["avg_slippage"] - rows["half_spread"], DESIGNS[family](rows["trade_size"].to_numpy()), rows
+    return (
+        rows["avg_slippage"] - rows["half_spread"],
+        DESIGNS[family](rows["trade_size"].to_numpy()),
+        rows,
+    )
 
 
 def options(errors: str, rows: pd.DataFrame) -> dict[str, Any]:
@@ -96,7 +108,9 @@ def test_coefficients_and_errors_equal_statsmodels(
         weights = 1.0 / rows["trade_size"] ** 2 if estimator == "weighted" else np.ones(len(rows))
         reference = sm.WLS(impact, design, weights=weights).fit(**options(errors, rows))
         assert (reference.params > 0).all()  # else the constrained fit has another answer
-        assert fit.params.to_numpy()[interval, :-1] == pytest.approx(reference.params.to_numpy(), rel=1e-9)
+        assert fit.params.to_numpy()[interval, :-1] == pytest.approx(
+            reference.params.to_numpy(), rel=1e-9
+        )
         expected = reference.cov_params().to_numpy() * correction(errors, rows, design.shape[1])
         assert fit.cov[interval] == pytest.approx(expected, rel=1e-7)
         if errors in ("day", "snapshot", "hc3"):
@@ -113,9 +127,13 @@ def test_huber_equals_rlm(frame: pd.DataFrame, family: str) -> None:
     for interval in range(N_INTERVALS):
         impact, design, _ = design_of(convex, interval, family)
         scale = 1.0 / design.max(axis=0)
-        reference = sm.RLM(impact, design * scale, M=sm.robust.norms.HuberT()).fit(maxiter=500, tol=1e-12, conv="coefs")
+        reference = sm.RLM(impact, design * scale, M=sm.robust.norms.HuberT()).fit(
+            maxiter=500, tol=1e-12, conv="coefs"
+        )
         assert (reference.params > 0).all()
-        assert fit.params.to_numpy()[interval, :-1] == pytest.approx((reference.params * scale).to_numpy(), rel=1e-6)
+        assert fit.params.to_numpy()[interval, :-1] == pytest.approx(
+            (reference.params * scale).to_numpy(), rel=1e-6
+        )
 
 
 def test_the_power_law_equals_scipys_least_squares(frame: pd.DataFrame) -> None:
@@ -124,14 +142,18 @@ def test_the_power_law_equals_scipys_least_squares(frame: pd.DataFrame) -> None:
         impact, _, rows = design_of(frame, interval, "linear")
         log_size, y = np.log(rows["trade_size"].to_numpy() / 1000), impact.to_numpy()
 
-        def residual(theta: np.ndarray, log_size: np.ndarray = log_size, y: np.ndarray = y) -> np.ndarray:
+        def residual(
+            theta: np.ndarray, log_size: np.ndarray = log_size, y: np.ndarray = y
+        ) -> np.ndarray:
             return np.asarray(100 * (theta[0] * np.exp(theta[1] * log_size) - y))
 
         def jacobian(theta: np.ndarray, log_size: np.ndarray = log_size) -> np.ndarray:
             power = np.exp(theta[1] * log_size)
             return np.asarray(100 * np.column_stack([power, theta[0] * power * log_size]))
 
-        found = optimize.least_squares(residual, [0.01, 0.8], jacobian, xtol=1e-15, ftol=1e-15, gtol=1e-15, method="lm")
+        found = optimize.least_squares(
+            residual, [0.01, 0.8], jacobian, xtol=1e-15, ftol=1e-15, gtol=1e-15, method="lm"
+        )
         # Least squares end where the sum no longer falls, which its rounding leaves open by 4e-8 of the coefficients;
         # the root of the sum's slope, from there, is known to 1e-13, and so is the library's (by the same condition).
         found = optimize.root(lambda theta: jacobian(theta).T @ residual(theta), found.x, tol=1e-14)
@@ -151,12 +173,16 @@ def test_the_power_laws_errors_are_those_of_its_linearisation(frame: pd.DataFram
     assert fit.cov[1] == pytest.approx(reference.cov_params().to_numpy(), rel=1e-6)
 
 
-def test_log_log_equals_least_squares_in_logs_and_differs_from_the_power_law(frame: pd.DataFrame) -> None:
+def test_log_log_equals_least_squares_in_logs_and_differs_from_the_power_law(
+    frame: pd.DataFrame,
+) -> None:
     fit: ImpactFit = fit_impact(frame, "power", estimator="log_log", test_fraction=0)
     nonlinear = fit_impact(frame, "power", test_fraction=0)
     for interval in range(N_INTERVALS):
         impact, _, rows = design_of(frame, interval, "linear")
-        reference = sm.OLS(np.log(impact), sm.add_constant(np.log(rows["trade_size"].to_numpy()))).fit()
+        reference = sm.OLS(
+            np.log(impact), sm.add_constant(np.log(rows["trade_size"].to_numpy()))
+        ).fit()
         scale, exponent = np.exp(reference.params.iloc[0]), reference.params.iloc[1]
         assert fit.params["exponent"][interval] == pytest.approx(exponent, rel=1e-9)
         assert fit.params["scale"][interval] == pytest.approx(scale, rel=1e-9)

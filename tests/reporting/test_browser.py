@@ -54,12 +54,16 @@ class Browser:
 
     def __init__(self, program: str, profile: Path, family: Family) -> None:
         process = family.start(
-            [program, *QUIET, f"--user-data-dir={profile}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program, *QUIET, f"--user-data-dir={profile}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         port = profile / "DevToolsActivePort"
 
         def is_up() -> bool:
-            return process.poll() is not None or (port.is_file() and port.read_text().count("\n") > 0)
+            return process.poll() is not None or (
+                port.is_file() and port.read_text().count("\n") > 0
+            )
 
         wait_until(is_up, "the browser")
         assert process.poll() is None, f"{program} ended with {process.returncode}"
@@ -118,7 +122,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of all committed reports."""
     reports = tmp_path_factory.mktemp("committed") / "reports"
-    shutil.copytree(PROJECT_ROOT / "reports", reports, ignore=shutil.ignore_patterns("html", ".work"))
+    shutil.copytree(
+        PROJECT_ROOT / "reports", reports, ignore=shutil.ignore_patterns("html", ".work")
+    )
     return write_pages(replace(Project(), reports=reports)).parent
 
 
@@ -148,7 +154,9 @@ def test_the_index_sorts_by_a_click(browser: Browser, pages: Path) -> None:
 def test_what_is_wrong_with_a_page_is_seen(browser: Browser, pages: Path, tmp_path: Path) -> None:
     text = (pages / "default.html").read_text()
     spoilt = tmp_path / "spoilt.html"
-    spoilt.write_text(text.replace('src="data:image/png;base64,iVBOR', 'src="data:image/png;base64,AAAA', 1))
+    spoilt.write_text(
+        text.replace('src="data:image/png;base64,iVBOR', 'src="data:image/png;base64,AAAA', 1)
+    )
     assert browser.see(spoilt, *WIDTHS["phone"])["broken"] == 1
     spoilt.write_text(text.replace('<div class="wide" tabindex="0"><table>', "<div><table>"))
     seen = browser.see(spoilt, *WIDTHS["phone"])

@@ -12,7 +12,14 @@ import yaml
 from research_lib.__main__ import main
 from research_lib.config import PROJECT_ROOT, data_files
 from research_lib.errors import ValidationError
-from research_lib.reporting import Project, RunConfig, check_parameters, chosen_runs, configuration_names, load_grid
+from research_lib.reporting import (
+    Project,
+    RunConfig,
+    check_parameters,
+    chosen_runs,
+    configuration_names,
+    load_grid,
+)
 
 SMALL: dict[str, Any] = {
     "title": "small case",
@@ -38,23 +45,47 @@ def _write(project: Project, name: str, **changes: Any) -> None:
             {"shared": {"n_interval": 10}},
             r"bad.yml: shared: parameter 'n_interval' is unknown; did you mean 'n_intervals'",
         ),
-        ({"shared": {"n_intervals": "many"}}, r"parameter n_intervals must be a whole number, got 'many'"),
-        ({"shared": {"n_intervals": True}}, r"parameter n_intervals must be a whole number, got True"),
+        (
+            {"shared": {"n_intervals": "many"}},
+            r"parameter n_intervals must be a whole number, got 'many'",
+        ),
+        (
+            {"shared": {"n_intervals": True}},
+            r"parameter n_intervals must be a whole number, got True",
+        ),
         ({"shared": {"n_intervals": -3}}, r"modeling: n_intervals must be at least 1, got -3"),
         ({"strategy": {"fit_days": -1}}, r"bad.yml: strategy: fit_days must be at least 0, got -1"),
-        ({"strategy": {"total_shares": float("nan")}}, r"parameter total_shares must be finite, got nan"),
-        ({"shared": {"data_file_name": "../secrets.csv"}}, r"data_file_name '../secrets.csv' must be a path below"),
-        ({"shared": {"data_file_name": "/etc/passwd"}}, r"data_file_name '/etc/passwd' must be a path below"),
+        (
+            {"strategy": {"total_shares": float("nan")}},
+            r"parameter total_shares must be finite, got nan",
+        ),
+        (
+            {"shared": {"data_file_name": "../secrets.csv"}},
+            r"data_file_name '../secrets.csv' must be a path below",
+        ),
+        (
+            {"shared": {"data_file_name": "/etc/passwd"}},
+            r"data_file_name '/etc/passwd' must be a path below",
+        ),
         ({"title": "<script>"}, r"title must be one line"),
         ({"title": "a\nb"}, r"title must be one line"),
         ({"sections": ["modelling"]}, r"section 'modelling' is unknown; did you mean 'modeling'"),
         ({"sections": []}, r"sections must be a list of notebooks to run"),
         ({"sections": ["modeling"]}, r"strategy has parameters but is not among sections"),
-        ({"sections": ["modeling"], "strategy": {}, "shared": {"refit_days": 2}}, r"'refit_days' is unknown"),
+        (
+            {"sections": ["modeling"], "strategy": {}, "shared": {"refit_days": 2}},
+            r"'refit_days' is unknown",
+        ),
         ({"strategy": {"total_shares": -4}}, r"strategy: total_shares must be above 0, got -4"),
         ({"shared": {"side": "seel"}}, r"side 'seel' is unknown; did you mean 'sell'"),
-        ({"shared": {"model_type": "nonlinaer"}}, r"model_type 'nonlinaer' is unknown; did you mean 'nonlinear'"),
-        ({"shared": {"trade_sizes": ["ten", 100]}}, r"trade_sizes must be numbers of shares, got \['ten', 100\]"),
+        (
+            {"shared": {"model_type": "nonlinaer"}},
+            r"model_type 'nonlinaer' is unknown; did you mean 'nonlinear'",
+        ),
+        (
+            {"shared": {"trade_sizes": ["ten", 100]}},
+            r"trade_sizes must be numbers of shares, got \['ten', 100\]",
+        ),
         ({"shared": {"trade_sizes": [-10, 100]}}, r"trade_sizes must be finite and above 0"),
         (
             {"shared": {"data_file_name": "a.csv", "n_levels": 3}},
@@ -63,7 +94,10 @@ def _write(project: Project, name: str, **changes: Any) -> None:
         ({"shared": [1]}, r"bad.yml: shared must map parameters to values, got \[1\]"),
         ({"title": None}, r"bad.yml: title must be a text, got None"),
         ({"shared": {"output_dir": "/tmp/x"}}, r"shared: parameter 'output_dir' is unknown"),
-        ({"strategy": {"total_shares": "1; import os"}}, r"parameter total_shares must be a number"),
+        (
+            {"strategy": {"total_shares": "1; import os"}},
+            r"parameter total_shares must be a number",
+        ),
         (
             {"shared": {"model_settings": {"base_price": 5.0}}},
             r"model_settings has base_price, which comes from the preset",
@@ -73,25 +107,49 @@ def _write(project: Project, name: str, **changes: Any) -> None:
             r"Session setting 'closes' is unknown; did you mean 'close'",
         ),
         ({"shared": {"session_settings": {"close": "25:00"}}}, r"close"),
-        ({"shared": {"session_settings": {"n_intervals": 3}}}, r"n_intervals, which is a parameter of its own"),
-        ({"shared": {"quality_settings": {"crossed": "ignore"}}}, r"policy for crossed: 'ignore' is unknown"),
+        (
+            {"shared": {"session_settings": {"n_intervals": 3}}},
+            r"n_intervals, which is a parameter of its own",
+        ),
+        (
+            {"shared": {"quality_settings": {"crossed": "ignore"}}},
+            r"policy for crossed: 'ignore' is unknown",
+        ),
         (
             {"shared": {"preset_name": "thin"}},
             r"preset_name 'thin' is unknown; choose from thin_stock, wide_spread_stock",
         ),
         ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
-        ({"shared": {"model_settings": {"volatilty": 1}}}, r"ModelConfig setting 'volatilty' is unknown"),
+        (
+            {"shared": {"model_settings": {"volatilty": 1}}},
+            r"ModelConfig setting 'volatilty' is unknown",
+        ),
         ({"strategy": {"optimizer_settings": {"tolerence": 1}}}, r"did you mean 'tolerance'"),
         ({"strategy": {"risk_aversion": 0}}, r"strategy: risk_aversion must be above 0, got 0"),
-        ({"sections": ["strategy"], "shared": {"n_intervals": 1}}, r"strategy: n_intervals must be at least 2, got 1"),
-        ({"modeling": {"n_intervals": 5}}, r"bad.yml: modeling: n_intervals must be at least 6, got 5"),
-        ({"modeling": {"trade_sizes": [100, 100]}}, r"modeling: trade_sizes must be 2 sizes or more, got \[100, 100\]"),
+        (
+            {"sections": ["strategy"], "shared": {"n_intervals": 1}},
+            r"strategy: n_intervals must be at least 2, got 1",
+        ),
+        (
+            {"modeling": {"n_intervals": 5}},
+            r"bad.yml: modeling: n_intervals must be at least 6, got 5",
+        ),
+        (
+            {"modeling": {"trade_sizes": [100, 100]}},
+            r"modeling: trade_sizes must be 2 sizes or more, got \[100, 100\]",
+        ),
         (
             {"strategy": {**SMALL["strategy"], "fit_days": 30}},
             r"strategy: fit_days 30 leaves none of n_days 30 to replay; lower it",
         ),
-        ({"strategy": {"size_multiples": [0.5, 2.0]}}, r"strategy: size_multiples must have 1.0, got \[0.5, 2.0\]"),
-        ({"strategy": {"order_windows": [[0.0, 0.5]]}}, r"order_windows must have \[0.0, 1.0\], got \[\[0.0, 0.5\]\]"),
+        (
+            {"strategy": {"size_multiples": [0.5, 2.0]}},
+            r"strategy: size_multiples must have 1.0, got \[0.5, 2.0\]",
+        ),
+        (
+            {"strategy": {"order_windows": [[0.0, 0.5]]}},
+            r"order_windows must have \[0.0, 1.0\], got \[\[0.0, 0.5\]\]",
+        ),
         (
             {"strategy": {"optimizer_settings": {"max_allocation_ratio": 0.05}}},
             r"max_allocation_ratio 0.05 admits 65 % of an order in the 13 intervals .* raise it to at least 0.077",
@@ -123,13 +181,20 @@ def test_the_ratio_that_a_refusal_names_is_accepted(project: Project, n_interval
         return {
             "sections": ["strategy"],
             "shared": {"n_intervals": n_intervals},
-            "strategy": {**SMALL["strategy"], "optimizer_settings": {"max_allocation_ratio": ratio}},
+            "strategy": {
+                **SMALL["strategy"],
+                "optimizer_settings": {"max_allocation_ratio": ratio},
+            },
         }
 
     _write(project, "tight", **settings(0.5 / n_intervals))
     with pytest.raises(ValidationError, match="raise it to at least") as refused:
         RunConfig.load("tight", project)
-    _write(project, "enough", **settings(float(re.search(r"at least ([0-9.e-]+),", str(refused.value))[1])))  # type: ignore[index]
+    _write(
+        project,
+        "enough",
+        **settings(float(re.search(r"at least ([0-9.e-]+),", str(refused.value))[1])),
+    )  # type: ignore[index]
     RunConfig.load("enough", project)
 
 
@@ -138,7 +203,9 @@ def test_an_integer_is_good_where_a_float_is_declared() -> None:
 
 
 def test_unknown_configurations_are_refused_and_cannot_leave_the_folder() -> None:
-    with pytest.raises(ValidationError, match="configuration 'defualt' is unknown; did you mean 'default'"):
+    with pytest.raises(
+        ValidationError, match="configuration 'defualt' is unknown; did you mean 'default'"
+    ):
         RunConfig.load("defualt")
     with pytest.raises(ValidationError, match="is unknown"):
         RunConfig.load("../../etc/passwd")
@@ -175,7 +242,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_configuration_is_refused_at_once_in_few_words(project: Project, content: str | bytes) -> None:
+def test_a_hostile_configuration_is_refused_at_once_in_few_words(
+    project: Project, content: str | bytes
+) -> None:
     flag = project.configurations / "flag"
     raw = (
         content
@@ -189,7 +258,9 @@ def test_a_hostile_configuration_is_refused_at_once_in_few_words(project: Projec
     assert not flag.exists()
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "-rf", "a b", "x" * 81, "html", "", "a\nb", "a.b"])
+@pytest.mark.parametrize(
+    "name", ["../up", "a/b", ".hidden", "-rf", "a b", "x" * 81, "html", "", "a\nb", "a.b"]
+)
 def test_a_name_cannot_leave_the_reports_folder(project: Project, name: str) -> None:
     with pytest.raises(ValidationError, match="is no name of a configuration"):
         RunConfig.from_content(name, SMALL, project, Path("any.yml"))
@@ -206,7 +277,11 @@ def test_code_in_a_text_reaches_a_notebook_as_text(tmp_path: Path) -> None:
 
 
 def _grid(project: Project, **changes: Any) -> Path:
-    content = {"title": "grid", "axes": {"side": ["buy", "sell"], "total_shares": [100.0, 0.5]}, **changes}
+    content = {
+        "title": "grid",
+        "axes": {"side": ["buy", "sell"], "total_shares": [100.0, 0.5]},
+        **changes,
+    }
     path = project.configurations.parent / "grid.yml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
@@ -214,18 +289,33 @@ def _grid(project: Project, **changes: Any) -> Path:
 
 def test_a_grid_is_every_combination_under_a_safe_name(project: Project) -> None:
     runs = load_grid(_grid(project), project)
-    assert [run.name for run in runs] == ["grid-buy-100", "grid-buy-0p5", "grid-sell-100", "grid-sell-0p5"]
+    assert [run.name for run in runs] == [
+        "grid-buy-100",
+        "grid-buy-0p5",
+        "grid-sell-100",
+        "grid-sell-0p5",
+    ]
     assert runs[3].parameters["strategy"] == {"side": "sell", "total_shares": 0.5}
     assert runs[3].rerun.endswith("grid.yml grid-sell-0p5")
-    assert [run.name for run in chosen_runs(["grid-sell-100"], str(_grid(project)), project)] == ["grid-sell-100"]
+    assert [run.name for run in chosen_runs(["grid-sell-100"], str(_grid(project)), project)] == [
+        "grid-sell-100"
+    ]
 
 
 def test_an_axis_may_be_a_setting_or_labels_of_several_parameters(project: Project) -> None:
-    symbols = {"frog": {"data_file_name": "frog.csv"}, "syn/../thetic": {"preset_name": "deep_stock"}}
+    symbols = {
+        "frog": {"data_file_name": "frog.csv"},
+        "syn/../thetic": {"preset_name": "deep_stock"},
+    }
     shared = {"optimizer_settings": {"max_allocation_ratio": 0.1}}
     axes = {"symbol": symbols, "optimizer_settings.default_solver": ["auto", "cvxpy"]}
     runs = {run.name: run for run in load_grid(_grid(project, axes=axes, shared=shared), project)}
-    assert list(runs) == ["grid-frog-auto", "grid-frog-cvxpy", "grid-syn_pp_thetic-auto", "grid-syn_pp_thetic-cvxpy"]
+    assert list(runs) == [
+        "grid-frog-auto",
+        "grid-frog-cvxpy",
+        "grid-syn_pp_thetic-auto",
+        "grid-syn_pp_thetic-cvxpy",
+    ]
     settings = runs["grid-frog-cvxpy"].parameters["strategy"]["optimizer_settings"]
     assert settings == {"max_allocation_ratio": 0.1, "default_solver": "cvxpy"}
     assert runs["grid-frog-auto"].data == ["frog.csv"]
@@ -248,11 +338,14 @@ def test_an_axis_may_be_all_that_a_folder_or_a_store_holds(
     ]
     assert runs[0].data == ["store/symbol=FROG/date=2025-04-03"]
     assert runs[0].missing_data() == ""
-    assert list(data_files(runs[0].data[0])) == [f"{runs[0].data[0]}/{kind}.parquet" for kind in ("books", "trades")]
-    (tmp_path / "data" / ".notes").touch()
-    assert [run.name for run in load_grid(_grid(project, axes={"data_file_name": {"every": "*"}}), project)] == [
-        "grid-store"
+    assert list(data_files(runs[0].data[0])) == [
+        f"{runs[0].data[0]}/{kind}.parquet" for kind in ("books", "trades")
     ]
+    (tmp_path / "data" / ".notes").touch()
+    assert [
+        run.name
+        for run in load_grid(_grid(project, axes={"data_file_name": {"every": "*"}}), project)
+    ] == ["grid-store"]
     by_symbol = load_grid(_grid(project, axes={"data_file_name": {"every": "store/*"}}), project)
     assert [run.name for run in by_symbol] == ["grid-symbol_FROG", "grid-symbol_MSFT"]
 
@@ -263,11 +356,18 @@ def test_an_axis_may_be_all_that_a_folder_or_a_store_holds(
         (["a[1].csv", "b.csv"], r"'a\[1\].csv' has \*, \?, \[ or \] in its name; rename it"),
         (["a?.csv"], r"'a\?.csv' has"),
         (["a b.csv", "a-b.csv"], r"several runs, such as grid-a_b"),
-        (["_a.csv", ".b.csv"], r"nothing in .* matches \*.csv \(what begins with . or _ is passed over\)"),
+        (
+            ["_a.csv", ".b.csv"],
+            r"nothing in .* matches \*.csv \(what begins with . or _ is passed over\)",
+        ),
     ],
 )
 def test_files_that_would_be_other_files_or_share_a_name_are_refused(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], message: str
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: list[str],
+    message: str,
 ) -> None:
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
@@ -286,26 +386,55 @@ def test_files_that_would_be_other_files_or_share_a_name_are_refused(
             {"axes": {"seed": list(range(101)), "n_days": list(range(1, 101))}},
             r"the axes make 10,100 runs \(101 of seed, 100 of n_days\), at most 10,000; narrow one, or split the grid",
         ),
-        ({"axes": {"side": ["buy", "seel"]}}, "grid.yml: grid-seel: .*'seel' is unknown; did you mean 'sell'"),
-        ({"axes": {"side": ["buy", "buy"]}}, "for several runs, such as grid-buy|grid-buy stands for several"),
+        (
+            {"axes": {"side": ["buy", "seel"]}},
+            "grid.yml: grid-seel: .*'seel' is unknown; did you mean 'sell'",
+        ),
+        (
+            {"axes": {"side": ["buy", "buy"]}},
+            "for several runs, such as grid-buy|grid-buy stands for several",
+        ),
         ({"strategy": {"side": "buy"}}, "side is on an axis and in a section"),
         ({"axes": {"solver_settings.tolerance": [1e-8]}}, "settings 'solver_settings' is unknown"),
         ({"axes": {"symbol": {"a": 1}}}, "axis symbol: 'a' must map parameters to values"),
-        ({"axes": {"data_file_name": {"every": "*.nil"}}}, r"grid.yml: axis data_file_name: nothing in .* matches"),
-        ({"axes": {"data_file_name": {"every": "../*"}}}, "'../\\*' must be a path below RESEARCH_DATA"),
-        ({"axes": {"data_file_name": {"every": "/etc/*"}}}, "'/etc/\\*' must be a path below RESEARCH_DATA"),
-        ({"axes": {"data_file_name": {"every": "**/*.csv"}}}, r"pattern of data_file_name with \* and no"),
-        ({"axes": {"data_file_name": {"every": "a.csv"}}}, r"pattern of data_file_name with \* and no"),
-        ({"axes": {"side": {"every": "*"}}}, r"axis side: every '\*' must be a pattern of data_file_name"),
+        (
+            {"axes": {"data_file_name": {"every": "*.nil"}}},
+            r"grid.yml: axis data_file_name: nothing in .* matches",
+        ),
+        (
+            {"axes": {"data_file_name": {"every": "../*"}}},
+            "'../\\*' must be a path below RESEARCH_DATA",
+        ),
+        (
+            {"axes": {"data_file_name": {"every": "/etc/*"}}},
+            "'/etc/\\*' must be a path below RESEARCH_DATA",
+        ),
+        (
+            {"axes": {"data_file_name": {"every": "**/*.csv"}}},
+            r"pattern of data_file_name with \* and no",
+        ),
+        (
+            {"axes": {"data_file_name": {"every": "a.csv"}}},
+            r"pattern of data_file_name with \* and no",
+        ),
+        (
+            {"axes": {"side": {"every": "*"}}},
+            r"axis side: every '\*' must be a pattern of data_file_name",
+        ),
     ],
 )
-def test_a_grid_that_says_nothing_sound_is_refused(project: Project, changes: dict[str, Any], message: str) -> None:
+def test_a_grid_that_says_nothing_sound_is_refused(
+    project: Project, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         load_grid(_grid(project, **changes), project)
 
 
 def test_the_committed_grids_and_the_cluster_s_hold(project: Project) -> None:
-    sizes = {path.name: len(load_grid(path)) for path in (PROJECT_ROOT / "notebooks" / "grids").glob("*.yml")}
+    sizes = {
+        path.name: len(load_grid(path))
+        for path in (PROJECT_ROOT / "notebooks" / "grids").glob("*.yml")
+    }
     assert sizes["small.yml"] == 24
     assert load_grid(PROJECT_ROOT / "deploy" / "kubernetes" / "base" / "grid.yml")
 
@@ -326,7 +455,11 @@ def test_the_command_line_refuses_before_anything_runs(
     for arguments, message in {
         ("report", "frgo"): "configuration 'frgo' is unknown; did you mean 'frog'?",
         ("report", "../default"): "configuration '../default' is unknown; did you mean 'default'?",
-        ("report", "--only", "modelling"): "section 'modelling' is unknown; did you mean 'modeling'?",
+        (
+            "report",
+            "--only",
+            "modelling",
+        ): "section 'modelling' is unknown; did you mean 'modeling'?",
         ("report", "--jobs", "-1"): "--jobs must be at least 1, got -1",
         ("report", "--jobs", "0"): "--jobs must be at least 1, got 0",
         ("verify", "--jobs", "0"): "--jobs must be at least 1, got 0",

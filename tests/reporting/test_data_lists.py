@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.reporting import Project, RunConfig, check_parameters, effective_parameters, real_data_of
+from research_lib.reporting import (
+    Project,
+    RunConfig,
+    check_parameters,
+    effective_parameters,
+    real_data_of,
+)
 
 DECLARED = Project().declared("portfolio")
 
@@ -23,14 +29,22 @@ def test_all_lists_of_files_are_data_of_the_run() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"daily_file_names": ["/etc/passwd"]}, "daily_file_names '/etc/passwd' must be a path below RESEARCH_DATA"),
+        (
+            {"daily_file_names": ["/etc/passwd"]},
+            "daily_file_names '/etc/passwd' must be a path below RESEARCH_DATA",
+        ),
         ({"daily_file_names": ["a/../../b.zip"]}, "must be a path below RESEARCH_DATA"),
         ({"quote_file_names": [7]}, "quote_file_names 7 must be a path below RESEARCH_DATA"),
-        ({"daily_file_names": ["a.zip"], "correlation": 0.1}, "correlation change nothing where a list of data files"),
+        (
+            {"daily_file_names": ["a.zip"], "correlation": 0.1},
+            "correlation change nothing where a list of data files",
+        ),
         ({"confidence": 0.5}, "confidence must be above 0.5"),
     ],
 )
-def test_files_that_are_no_files_below_the_data_are_refused(given: dict[str, Any], message: str) -> None:
+def test_files_that_are_no_files_below_the_data_are_refused(
+    given: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         check_parameters("portfolio", given, DECLARED)
 

@@ -14,12 +14,28 @@ from helpers import LONGEST, Family
 from tiny_project import tiny_project, write_configuration
 
 from research_lib.__main__ import main
-from research_lib.errors import MemoryLimitError, MissingDataError, ModelFittingError, ValidationError
+from research_lib.errors import (
+    MemoryLimitError,
+    MissingDataError,
+    ModelFittingError,
+    ValidationError,
+)
 from research_lib.reporting import Limits, Options, Project, ReportFolder, chosen_runs, run_reports
 
 pytestmark = pytest.mark.slow
-KINDS = {"hang": "time", "hoard": "memory", "die": "kernel", "fail": "cell", "silent": "results", "absent": "data"}
-LIMITS = (4.0, 60.0, LONGEST)  # s: the first of them in which a machine comes to the cell that hangs
+KINDS = {
+    "hang": "time",
+    "hoard": "memory",
+    "die": "kernel",
+    "fail": "cell",
+    "silent": "results",
+    "absent": "data",
+}
+LIMITS = (
+    4.0,
+    60.0,
+    LONGEST,
+)  # s: the first of them in which a machine comes to the cell that hangs
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +69,9 @@ def test_the_others_finish(troubled: tuple[Project, dict[str, str]]) -> None:
     assert outcome["absent"].startswith("skipped: data file nowhere/prices.csv is not in")
 
 
-def test_each_is_told_in_the_index_with_its_kind_and_how_to_rerun_it(troubled: tuple[Project, dict[str, str]]) -> None:
+def test_each_is_told_in_the_index_with_its_kind_and_how_to_rerun_it(
+    troubled: tuple[Project, dict[str, str]],
+) -> None:
     project, _ = troubled
     index = (project.reports / "README.md").read_text()
     for name, kind in KINDS.items():
@@ -61,11 +79,16 @@ def test_each_is_told_in_the_index_with_its_kind_and_how_to_rerun_it(troubled: t
         assert f"| {kind} |" in line
         assert f"`python -m research_lib report {name}`" in line
         assert not (project.reports / name / "results.json").exists()
-    assert "Of 8 runs 6 failed (75.0 %). Of 2 with a saving, 2 have an estimate above 0 (100.0 %), 2 beyond" in index
+    assert (
+        "Of 8 runs 6 failed (75.0 %). Of 2 with a saving, 2 have an estimate above 0 (100.0 %), 2 beyond"
+        in index
+    )
     assert (project.reports / "overview.png").stat().st_size > 5_000
 
 
-def test_the_note_has_the_cell_the_error_and_the_parameters(troubled: tuple[Project, dict[str, str]]) -> None:
+def test_the_note_has_the_cell_the_error_and_the_parameters(
+    troubled: tuple[Project, dict[str, str]],
+) -> None:
     project, _ = troubled
     text = (project.reports / "fail" / "failure.md").read_text()
     assert "AssertionError: it was told to" in text
@@ -76,7 +99,10 @@ def test_the_note_has_the_cell_the_error_and_the_parameters(troubled: tuple[Proj
 
 
 def test_what_a_data_file_holds_is_quoted_in_the_note_and_in_no_log(
-    tiny: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tiny: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
@@ -99,7 +125,9 @@ def test_progress_counts_what_became_of_runs_and_tells_the_time_left(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     run_reports(chosen_runs([], None, tiny), tiny, Options(jobs=1))
     bars = capsys.readouterr().err.split("\r")
-    assert re.search(r"notebooks:\s+33%.* 1/3 \[\d\d:\d\d<\d\d:\d\d, .*1 (made|failed)\]", "\n".join(bars))
+    assert re.search(
+        r"notebooks:\s+33%.* 1/3 \[\d\d:\d\d<\d\d:\d\d, .*1 (made|failed)\]", "\n".join(bars)
+    )
     assert re.search(r"notebooks: 100%.* 3/3 .*(2 made, 1 failed|1 failed, 2 made)\]", bars[-1])
 
 
@@ -123,9 +151,14 @@ sys.stdout.write(json.dumps(outcome))
 """
 
 
-def test_a_kernel_that_does_not_come_up_is_started_again(tiny: Project, tmp_path: Path, family: Family) -> None:
+def test_a_kernel_that_does_not_come_up_is_started_again(
+    tiny: Project, tmp_path: Path, family: Family
+) -> None:
     """As when another kernel has just taken its port; a cell's own error is not repeated."""
-    script, spec = tmp_path / "unlucky.py", tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    script, spec = (
+        tmp_path / "unlucky.py",
+        tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json",
+    )
     script.write_text(UNLUCKY)
     argv = [sys.executable, str(script), str(tmp_path / "starts"), "-f", "{connection_file}"]
     spec.parent.mkdir(parents=True)
@@ -146,10 +179,17 @@ def test_a_kernel_that_does_not_come_up_is_started_again(tiny: Project, tmp_path
     manifest = json.loads((tiny.reports / "one" / "manifest.json").read_text())
     assert manifest["sections"]["strategy"]["run"]["attempts"] == 2
     failure = json.loads((tiny.reports / "two" / "failure.json").read_text())
-    assert [failure[key] for key in ("kind", "attempts", "cell", "error")] == ["kernel", 2, "", error]
+    assert [failure[key] for key in ("kind", "attempts", "cell", "error")] == [
+        "kernel",
+        2,
+        "",
+        error,
+    ]
 
 
-def test_a_part_that_a_sample_does_not_allow_is_left_out_with_its_reason_and_a_fault_is_not() -> None:
+def test_a_part_that_a_sample_does_not_allow_is_left_out_with_its_reason_and_a_fault_is_not() -> (
+    None
+):
     report = ReportFolder("", "modeling")
 
     def tested(books: int, *, least: int) -> int:
@@ -181,21 +221,28 @@ def test_a_part_that_a_sample_does_not_allow_is_left_out_with_its_reason_and_a_f
 @pytest.mark.skipif(os.name != "posix", reason="stops and kills processes by POSIX signals")
 @pytest.mark.parametrize(
     ("mode", "seconds", "kind", "told"),
-    [("stall", 3.0, "time", "not finished after 3 s"), ("orphan", LONGEST, "kernel", "the notebook died")],
+    [
+        ("stall", 3.0, "time", "not finished after 3 s"),
+        ("orphan", LONGEST, "kernel", "the notebook died"),
+    ],
 )
 def test_a_process_beside_the_kernel_that_dies_or_stalls_holds_nobody_up(
     tiny: Project, mode: str, seconds: float, kind: str, told: str
 ) -> None:
     """A notebook stops or kills the process that runs it: the limit of time is kept, and an end is told."""
     write_configuration(tiny, mode, mode=mode)
-    outcome = run_reports(chosen_runs([], None, tiny), tiny, Options(limits=Limits(seconds=seconds)))
+    outcome = run_reports(
+        chosen_runs([], None, tiny), tiny, Options(limits=Limits(seconds=seconds))
+    )
     assert told in outcome[mode]
     assert json.loads((tiny.reports / mode / "failure.json").read_text())["kind"] == kind
     write_configuration(tiny, mode)
     assert run_reports(chosen_runs([], None, tiny), tiny) == {mode: "made"}
 
 
-def test_the_note_of_a_limit_has_the_cell_that_was_running(troubled: tuple[Project, dict[str, str]]) -> None:
+def test_the_note_of_a_limit_has_the_cell_that_was_running(
+    troubled: tuple[Project, dict[str, str]],
+) -> None:
     project, _ = troubled
     for name in ("hang", "hoard"):
         assert "while mode in (" in (project.reports / name / "failure.md").read_text()

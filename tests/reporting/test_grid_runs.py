@@ -18,7 +18,15 @@ from helpers import LONGEST, Family, wait_until
 from tiny_project import command, write_configuration, write_grid
 
 from research_lib.errors import ValidationError
-from research_lib.reporting import Limits, Options, Project, chosen_runs, load_grid, run_reports, verify_files
+from research_lib.reporting import (
+    Limits,
+    Options,
+    Project,
+    chosen_runs,
+    load_grid,
+    run_reports,
+    verify_files,
+)
 
 pytestmark = pytest.mark.slow
 GRID = "grid.yml"
@@ -32,7 +40,9 @@ def _elsewhere(project: Project, folder: Path) -> Project:
     return replace(project, reports=folder / "reports")
 
 
-def test_two_workers_give_what_one_by_one_gives_bit_for_bit(made_grid: Project, tmp_path: Path) -> None:
+def test_two_workers_give_what_one_by_one_gives_bit_for_bit(
+    made_grid: Project, tmp_path: Path
+) -> None:
     serial = _elsewhere(made_grid, tmp_path)
     runs = load_grid(made_grid.configurations.parent / GRID, made_grid)[::4]
     assert set(run_reports(runs, serial, Options(jobs=1)).values()) == {"made"}
@@ -55,18 +65,26 @@ def test_what_took_longest_goes_first_and_the_notebooks_of_a_run_follow_each_oth
         return float(sections[section]["run"]["seconds"])
 
     def make(name: str, only: str, **parameters: float) -> None:
-        write_configuration(tiny, name, ["strategy", "portfolio"] if name == "long" else ["strategy"], **parameters)
-        assert run_reports(chosen_runs([name], None, tiny), tiny, Options(jobs=1, only=only)) == {name: "made"}
+        write_configuration(
+            tiny, name, ["strategy", "portfolio"] if name == "long" else ["strategy"], **parameters
+        )
+        assert run_reports(chosen_runs([name], None, tiny), tiny, Options(jobs=1, only=only)) == {
+            name: "made"
+        }
 
     make("long", "portfolio")
-    make("brief", "strategy", pause=seconds("long", "portfolio"))  # longer than one of the long run's two notebooks
+    make(
+        "brief", "strategy", pause=seconds("long", "portfolio")
+    )  # longer than one of the long run's two notebooks
     make("long", "strategy", pause=seconds("brief", "strategy"))
     write_configuration(tiny, "new")
     runs = chosen_runs(["brief", "long", "new"], None, tiny)
     caplog.clear()
     with caplog.at_level("INFO", "research_lib.reporting"):
         outcome = run_reports(runs, tiny, Options(jobs=1, force=True))
-    started = [message.split(": ")[:2] for message in caplog.messages if message.endswith(": started")]
+    started = [
+        message.split(": ")[:2] for message in caplog.messages if message.endswith(": started")
+    ]
     assert started[0] == ["new", "strategy"], "what is not known to be brief may be long"
     assert started[1:] == [["long", "strategy"], ["long", "portfolio"], ["brief", "strategy"]]
     assert list(outcome) == ["new", "long", "brief"]
@@ -75,7 +93,16 @@ def test_what_took_longest_goes_first_and_the_notebooks_of_a_run_follow_each_oth
 def _scheduler(folder: Path, family: Family) -> tuple[str, Path]:
     """Address and file of a Dask scheduler over localhost."""
     file = folder / "scheduler.json"
-    arguments = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+    arguments = [
+        "scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(file),
+    ]
     process = _dask(arguments, folder / "scheduler.log", family)
 
     def is_there() -> bool:
@@ -103,7 +130,15 @@ def _dask(arguments: list[str], log: Path, family: Family) -> subprocess.Popen[b
 
 
 def _worker(file: Path, name: str, family: Family) -> subprocess.Popen[bytes]:
-    command = ["worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    command = [
+        "worker",
+        "--scheduler-file",
+        str(file),
+        "--nthreads",
+        "1",
+        "--no-nanny",
+        "--no-dashboard",
+    ]
     return _dask([*command, "--name", name], file.with_name(f"{name}.log"), family)
 
 
@@ -150,7 +185,10 @@ def test_ctrl_c_cancels_what_waits_on_dask_and_keeps_what_is_finished(
     call.send_signal(signal.SIGINT)
     _, said = call.communicate(timeout=LONGEST)
     assert call.returncode == 130, said
-    assert said.splitlines()[-1] == "stopped; what is finished is whole, the unfinished is as it was before"
+    assert (
+        said.splitlines()[-1]
+        == "stopped; what is finished is whole, the unfinished is as it was before"
+    )
     with Client(address, set_as_default=False, timeout=LONGEST) as client:
         left = client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.tasks])
     assert left == [], "nothing waits, and nothing more is begun"
@@ -160,19 +198,29 @@ def test_ctrl_c_cancels_what_waits_on_dask_and_keeps_what_is_finished(
     assert {path.name for path in tiny.reports.glob("*/")} == {".work", *made}
 
 
-def test_a_scheduler_that_goes_away_is_an_error_with_a_remedy(tiny: Project, tmp_path: Path, family: Family) -> None:
+def test_a_scheduler_that_goes_away_is_an_error_with_a_remedy(
+    tiny: Project, tmp_path: Path, family: Family
+) -> None:
     address, file = _scheduler(tmp_path, family)
     write_configuration(tiny, "long", mode="hang")
     worker = _worker(file, "first", family)
 
-    runs, options = chosen_runs([], None, tiny), Options(scheduler=address, limits=Limits(seconds=LONGEST))
+    runs, options = (
+        chosen_runs([], None, tiny),
+        Options(scheduler=address, limits=Limits(seconds=LONGEST)),
+    )
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(run_reports, runs, tiny, options)
         try:
-            wait_until(lambda: bool(psutil.Process(worker.pid).children()) or call.done(), "a worker at work")
+            wait_until(
+                lambda: bool(psutil.Process(worker.pid).children()) or call.done(),
+                "a worker at work",
+            )
         finally:
             family.started[0].kill()
-        with pytest.raises(ValidationError, match=r"is gone, or the runs were cancelled; what is finished is kept"):
+        with pytest.raises(
+            ValidationError, match=r"is gone, or the runs were cancelled; what is finished is kept"
+        ):
             call.result(LONGEST)
     assert (tiny.reports / "README.md").is_file(), "the index is written all the same"
 
@@ -182,8 +230,14 @@ def test_no_scheduler_is_an_error_with_a_remedy(tiny: Project) -> None:
     import distributed  # noqa: F401 -- its defaults must be there before one is set, or they leave with it
 
     write_configuration(tiny, "one")
-    runs, refused = chosen_runs([], None, tiny), r"no Dask scheduler answers at tcp://127.0.0.1:9.*leave out"
-    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(ValidationError, match=refused):
+    runs, refused = (
+        chosen_runs([], None, tiny),
+        r"no Dask scheduler answers at tcp://127.0.0.1:9.*leave out",
+    )
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ValidationError, match=refused),
+    ):
         run_reports(runs, tiny, Options(scheduler="tcp://127.0.0.1:9"))
 
 
@@ -223,18 +277,24 @@ def test_a_profile_is_left_when_asked_for(tiny: Project) -> None:
 
 def test_another_file_does_not_write_over_a_run_of_the_same_name(tiny: Project) -> None:
     axes = {"title": "tiny grid", "sections": ["strategy"], "axes": {"seed": [1]}}
-    files = [tiny.configurations.parent / folder / "grid.yml" for folder in ("mine", "yours", "moved")]
+    files = [
+        tiny.configurations.parent / folder / "grid.yml" for folder in ("mine", "yours", "moved")
+    ]
     for file, shares in zip(files, (100.0, 400.0, 100.0), strict=True):
         file.parent.mkdir()
         file.write_text(json.dumps({**axes, "shared": {"total_shares": shares}}))
     mine, yours, moved = (load_grid(file, tiny) for file in files)
     assert run_reports(mine, tiny) == {"grid-1": "made"}
-    with pytest.raises(ValidationError, match=r"report grid-1 is of .*mine/grid.yml, not of .*yours/grid.yml"):
+    with pytest.raises(
+        ValidationError, match=r"report grid-1 is of .*mine/grid.yml, not of .*yours/grid.yml"
+    ):
         run_reports(yours, tiny)
     assert run_reports(moved, tiny) == {"grid-1": "unchanged"}
 
 
-def test_the_log_has_a_line_for_each_notebook(tiny: Project, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_a_line_for_each_notebook(
+    tiny: Project, caplog: pytest.LogCaptureFixture
+) -> None:
     write_configuration(tiny, "good")
     write_configuration(tiny, "bad", mode="fail")
     write_configuration(tiny, "lone", data_file_name="absent.csv")
@@ -248,6 +308,11 @@ def test_the_log_has_a_line_for_each_notebook(tiny: Project, caplog: pytest.LogC
 def test_a_scheduler_without_workers_is_not_waited_for_for_ever(tiny: Project) -> None:
     write_configuration(tiny, "one")
     runs = chosen_runs([], None, tiny)
-    lonely = LocalCluster(n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=":0")
-    with lonely as cluster, pytest.raises(ValidationError, match=r"has no worker after 0\.5 s; start one with"):
+    lonely = LocalCluster(
+        n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=":0"
+    )
+    with (
+        lonely as cluster,
+        pytest.raises(ValidationError, match=r"has no worker after 0\.5 s; start one with"),
+    ):
         run_reports(runs, tiny, Options(scheduler=cluster.scheduler_address, worker_seconds=0.5))

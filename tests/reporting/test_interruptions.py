@@ -14,7 +14,14 @@ from helpers import LONGEST, Family, wait_until
 from tiny_project import command, write_configuration, write_grid
 
 from research_lib.errors import ValidationError
-from research_lib.reporting import Options, Project, chosen_runs, load_grid, run_reports, verify_files
+from research_lib.reporting import (
+    Options,
+    Project,
+    chosen_runs,
+    load_grid,
+    run_reports,
+    verify_files,
+)
 
 pytestmark = pytest.mark.slow
 DEATHS = Path(__file__).with_name("deaths.py")
@@ -36,7 +43,9 @@ def _left_over(project: Project) -> list[str]:
 def _begun(tiny: Project, family: Family, grid: Path) -> subprocess.Popen[str]:
     """A process that makes the grid's reports, of which the first is there."""
     arguments = ("report", "--grid", str(grid), "--jobs", "2")
-    maker = family.start(command(tiny, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    maker = family.start(
+        command(tiny, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     wait_until(lambda: bool(_made(tiny)) or maker.poll() is not None, "a first report")
     assert maker.poll() is None, maker.communicate()
     return maker
@@ -74,14 +83,21 @@ def test_ctrl_c_keeps_what_is_finished_and_ends_what_runs(tiny: Project, family:
     maker.send_signal(signal.SIGINT)
     _, said = maker.communicate(timeout=LONGEST)
     assert maker.returncode == 130, said
-    assert said.splitlines()[-1] == "stopped; what is finished is whole, the unfinished is as it was before"
+    assert (
+        said.splitlines()[-1]
+        == "stopped; what is finished is whole, the unfinished is as it was before"
+    )
     assert 1 <= len(_whole(tiny)) <= 4
     assert all(f"| {name}: " in (tiny.reports / "README.md").read_text() for name in _whole(tiny))
     wait_until(lambda: not family.alive(), "the end of all that the stopped process had started")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="each death is a fork's, and this system has none")
-def test_a_report_is_the_old_or_the_new_one_wherever_its_replacement_dies(tiny: Project, family: Family) -> None:
+@pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="each death is a fork's, and this system has none"
+)
+def test_a_report_is_the_old_or_the_new_one_wherever_its_replacement_dies(
+    tiny: Project, family: Family
+) -> None:
     """Forks that die at their n-th change of the file system, for every n until one survives."""
     process = family.start(
         [sys.executable, str(DEATHS), str(tiny.notebooks.parent)],
@@ -96,11 +112,15 @@ def test_a_report_is_the_old_or_the_new_one_wherever_its_replacement_dies(tiny: 
     assert {tuple(one["wrong"]) for one in seen} == {()}
     assert {tuple(one["left"]) for one in seen} == {("lock",)}
     titles = [one["title"] for one in seen]
-    assert titles == sorted(titles, reverse=True), "first the old one, then, from one step on, the new"
+    assert titles == sorted(titles, reverse=True), (
+        "first the old one, then, from one step on, the new"
+    )
     assert {titles[0], titles[-1]} == {"# old", "# new"}
 
 
-def test_a_failure_leaves_the_report_and_is_forgotten_when_it_no_longer_holds(tiny: Project) -> None:
+def test_a_failure_leaves_the_report_and_is_forgotten_when_it_no_longer_holds(
+    tiny: Project,
+) -> None:
     def outcome() -> str:
         return run_reports(chosen_runs([], None, tiny), tiny)["one"]
 

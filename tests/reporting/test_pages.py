@@ -55,12 +55,19 @@ def test_a_page_holds_all_it_needs(pages: Path) -> None:
     tags = _tags(pages / "default.html")
     images = [attributes["src"] for tag, attributes, _ in tags if tag == "img"]
     summaries = [
-        (PROJECT_ROOT / "reports" / "default" / f"{one}_summary.md").read_text() for one in ("modeling", "strategy")
+        (PROJECT_ROOT / "reports" / "default" / f"{one}_summary.md").read_text()
+        for one in ("modeling", "strategy")
     ]
-    assert len(images) == sum(len(re.findall(r"!\[[^]]*\]\(figures/", summary)) for summary in summaries) >= 4
+    assert (
+        len(images)
+        == sum(len(re.findall(r"!\[[^]]*\]\(figures/", summary)) for summary in summaries)
+        >= 4
+    )
     assert all(str(source).startswith("data:image/png;base64,iVBOR") for source in images)
     assert not [
-        tag for tag, attributes, _ in tags if tag == "script" or (tag == "link" and attributes["href"] != "data:,")
+        tag
+        for tag, attributes, _ in tags
+        if tag == "script" or (tag == "link" and attributes["href"] != "data:,")
     ]
     assert "](" not in text
 
@@ -89,14 +96,20 @@ def test_the_index_of_thousands_of_runs_has_a_figure_of_bounded_height(tmp_path:
     heights = {}
     for n in (3, 60, 3_000):
         for i in range(n):
-            saving = {"saving_%": i % 7 - 2.0, "saving_lower_%": i % 7 - 3.0, "saving_upper_%": i % 7 - 1.0}
+            saving = {
+                "saving_%": i % 7 - 2.0,
+                "saving_lower_%": i % 7 - 3.0,
+                "saving_upper_%": i % 7 - 1.0,
+            }
             (tmp_path / f"{i:04}").mkdir(exist_ok=True)
             results = {"strategy": {"strategies": {"static optimal": saving}}}
             (tmp_path / f"{i:04}" / "results.json").write_text(json.dumps(results))
         render_index(replace(Project(), reports=tmp_path))
         heights[n] = imread(tmp_path / "overview.png").shape[0]
     assert heights[3] < heights[60] == heights[3_000]
-    savings = {f"{i}": (float(i), i - 1.0, i + 1.0) for i in range(100)} | {"none": (5.0, None, None)}
+    savings = {f"{i}": (float(i), i - 1.0, i + 1.0) for i in range(100)} | {
+        "none": (5.0, None, None)
+    }
     ax = plot_runs(savings)
     assert [len(line.get_xdata()) for line in ax.lines[:2]] == [100, 1]
     assert [*ax.get_yticklabels()] == []

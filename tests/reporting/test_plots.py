@@ -11,7 +11,13 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.market import Session
-from research_lib.reporting import STRATEGY_COLOURS, new_figure, plot_by_interval, quartiles, save_figure
+from research_lib.reporting import (
+    STRATEGY_COLOURS,
+    new_figure,
+    plot_by_interval,
+    quartiles,
+    save_figure,
+)
 
 
 def test_quartiles_leave_missing_values_out() -> None:

@@ -10,7 +10,13 @@ import pytest
 
 from research_lib.execution import allocate, almgren_chriss, twap
 from research_lib.impact import LinearImpact
-from research_lib.reporting import plot_executed, plot_frontier, plot_schedule, plot_sensitivity, plot_water_level
+from research_lib.reporting import (
+    plot_executed,
+    plot_frontier,
+    plot_schedule,
+    plot_sensitivity,
+    plot_water_level,
+)
 
 
 def test_what_the_caps_forbid_is_shaded_where_it_is_near() -> None:
@@ -19,7 +25,9 @@ def test_what_the_caps_forbid_is_shaded_where_it_is_near() -> None:
     assert shaded.baseline.tolist() == [3.0, 3.5]
     assert near.get_ylim()[1] == pytest.approx(3.6)
     far = plot_schedule([1.0, 3.0], caps=[40.0, 50.0])
-    assert "caps from 40, off the scale" in [text.get_text() for text in far.get_legend().get_texts()]
+    assert "caps from 40, off the scale" in [
+        text.get_text() for text in far.get_legend().get_texts()
+    ]
 
 
 def test_intervals_without_shares_stay_dry() -> None:
@@ -40,7 +48,8 @@ def test_frontier_and_sensitivity_draw_every_row() -> None:
     assert len(frontier.lines[0].get_xdata()) == 8
     assert len(frontier.texts) > 3
     table = pd.DataFrame(
-        {"error_%": [10.0, 10.0], "cost_%": [4.0, -1.0], "misjudged_%": [0.2, 0.1]}, index=["beta", "half_spread"]
+        {"error_%": [10.0, 10.0], "cost_%": [4.0, -1.0], "misjudged_%": [0.2, 0.1]},
+        index=["beta", "half_spread"],
     )
     bars = plot_sensitivity(table)
     assert sorted(bar.get_width() for bar in bars.patches) == [-1.0, 0.1, 0.2, 4.0]
@@ -50,8 +59,12 @@ def test_frontier_and_sensitivity_draw_every_row() -> None:
 @pytest.mark.slow
 def test_labels_of_a_dense_frontier_do_not_overlap() -> None:
     weights = 10.0 ** np.linspace(-9, -4, 21)
-    points = [almgren_chriss(1e5, 20, volatility=0.1, temporary=1e-5, risk_aversion=w) for w in weights]
-    ax = plot_frontier([p.variance**0.5 for p in points], [p.expected_cost for p in points], weights)
+    points = [
+        almgren_chriss(1e5, 20, volatility=0.1, temporary=1e-5, risk_aversion=w) for w in weights
+    ]
+    ax = plot_frontier(
+        [p.variance**0.5 for p in points], [p.expected_cost for p in points], weights
+    )
     ax.figure.canvas.draw()
     boxes = [text.get_window_extent() for text in ax.texts]
     assert len(boxes) > 2
@@ -69,12 +82,18 @@ def test_schedules_without_a_colour_of_their_own_differ_by_line() -> None:
 
 
 def test_a_cap_just_off_the_scale_is_told_not_shaded() -> None:
-    labels = [text.get_text() for text in plot_schedule([20.0, 10.0], caps=[30.0, 30.0]).get_legend().get_texts()]
+    labels = [
+        text.get_text()
+        for text in plot_schedule([20.0, 10.0], caps=[30.0, 30.0]).get_legend().get_texts()
+    ]
     assert "caps from 30, off the scale" in labels
     assert "above the cap" not in labels
 
 
 def test_legends_lie_above_the_panel() -> None:
-    for ax in (plot_schedule([1.0, 2.0]), plot_water_level([0.03, 0.03], [0.01, 0.02], 0.03, [1.0, 2.0])):
+    for ax in (
+        plot_schedule([1.0, 2.0]),
+        plot_water_level([0.03, 0.03], [0.01, 0.02], 0.03, [1.0, 2.0]),
+    ):
         ax.figure.canvas.draw()
         assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1 - 1

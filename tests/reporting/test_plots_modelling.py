@@ -29,7 +29,14 @@ def labels(ax: Axes) -> list[str]:
 
 def bias(index: list[float], half_width: float) -> pd.DataFrame:
     return pd.DataFrame(
-        {"lower": -1.0, "middle": 0.1, "upper": 1.0, "mean": [0.2, -0.3], "n": 5, "half_width": half_width},
+        {
+            "lower": -1.0,
+            "middle": 0.1,
+            "upper": 1.0,
+            "mean": [0.2, -0.3],
+            "n": 5,
+            "half_width": half_width,
+        },
         index=index,
     )
 
@@ -39,7 +46,9 @@ def test_mean_residuals_carry_their_interval_where_there_is_one() -> None:
     assert "mean, 95 % interval over days" in labels(ax)
     assert ax.get_xscale() == "log"
     ends = ax.collections[-1].get_segments()
-    assert np.array([segment[:, 1] for segment in ends]).ravel() == pytest.approx([-0.05, 0.45, -0.55, -0.05])
+    assert np.array([segment[:, 1] for segment in ends]).ravel() == pytest.approx(
+        [-0.05, 0.45, -0.55, -0.05]
+    )
     assert labels(plot_residual_bias(bias([100.0, 200.0], np.nan)))[-1] == "mean"
 
 
@@ -52,7 +61,8 @@ def test_residuals_through_the_day_stand_in_the_middle_of_their_part() -> None:
 def test_calibration_is_drawn_against_the_diagonal() -> None:
     index = pd.MultiIndex.from_product([["linear", "sqrt"], [1, 2]], names=["model_type", "decile"])
     table = pd.DataFrame(
-        {"predicted_bps": [1.0, 4.0, 2.0, 3.0], "observed_bps": [1.5, 3.0, 2.0, 2.5], "upper": 5.0}, index=index
+        {"predicted_bps": [1.0, 4.0, 2.0, 3.0], "observed_bps": [1.5, 3.0, 2.0, 2.5], "upper": 5.0},
+        index=index,
     )
     ax = plot_calibration(table, ["linear", "sqrt"])
     assert ax.lines[0].get_xdata().tolist() == ax.lines[0].get_ydata().tolist()
@@ -114,7 +124,9 @@ def test_shrunk_and_raw_impact_are_drawn_as_fitted() -> None:
 
 
 def test_curve_bands_reach_the_largest_size() -> None:
-    band = pd.DataFrame({"slippage": [1.0, 2.0], "lower": [0.9, 1.8], "upper": [1.1, 2.2]}, index=[10.0, 500.0])
+    band = pd.DataFrame(
+        {"slippage": [1.0, 2.0], "lower": [0.9, 1.8], "upper": [1.1, 2.2]}, index=[10.0, 500.0]
+    )
     ax = plot_curve_bands({"open": band, "close": 0.5 * band})
     assert labels(ax) == ["open", "close"]
     assert ax.get_xlim() == (0.0, 500.0)
@@ -122,7 +134,8 @@ def test_curve_bands_reach_the_largest_size() -> None:
 
 def test_forms_outside_the_confidence_set_are_hollow_and_named() -> None:
     table = pd.DataFrame(
-        {"cost_bps": [9.3, 13.3], "saving_bps": [4.0, 0.0], "upper": [4.2, 0.0]}, index=["linear", "TWAP"]
+        {"cost_bps": [9.3, 13.3], "saving_bps": [4.0, 0.0], "upper": [4.2, 0.0]},
+        index=["linear", "TWAP"],
     )
     ax = plot_form_savings(table, ["linear"])
     assert [text.get_text() for text in ax.get_yticklabels()] == ["TWAP (out)", "linear"]

@@ -52,7 +52,9 @@ def test_assets_that_go_alike_are_one_line_of_the_ways_colour() -> None:
     shown = [line for line in ax.lines if len(line.get_xdata()) == 3]
     assert [line.get_color() for line in shown] == [WAYS["TWAP"]]
     alone = plot_holdings({"TWAP": held[:, :1]}, NAMES[:1], Session(2))
-    assert alone.lines[0].get_color() == SERIES[0], "one stock keeps its own colour, which the legend names"
+    assert alone.lines[0].get_color() == SERIES[0], (
+        "one stock keeps its own colour, which the legend names"
+    )
 
 
 def test_the_tangent_of_equal_value_at_risk_falls_by_its_slope() -> None:
@@ -78,7 +80,8 @@ def test_attribution_shows_negative_shares_to_the_left() -> None:
 
 def test_regret_stands_beside_that_of_no_correlation() -> None:
     regret = pd.DataFrame(
-        {"mean": [4.0, 0.4, 30.0], "median": [3.0, 0.3, 30.0], "upper": [9.0, 0.9, 30.0]}, index=["20", "200", "none"]
+        {"mean": [4.0, 0.4, 30.0], "median": [3.0, 0.3, 30.0], "upper": [9.0, 0.9, 30.0]},
+        index=["20", "200", "none"],
     )
     both = plot_regret(regret, 2.0 * regret)
     assert [line.get_linestyle() for line in both.lines] == ["-", "-", "--", "--"]

@@ -20,8 +20,12 @@ from research_lib.reporting import (
 
 def _comparison(shift: float = 0.0) -> pd.DataFrame:
     rows = {"TWAP": (0.0, 0.0, 0.0), "adaptive": (40.0 + shift, 30.0 + shift, 45.0 + shift)}
-    columns = [f"{of}{end}_%" for of in ("saving", "attainable") for end in ("", "_lower", "_upper")]
-    return pd.DataFrame({name: dict(zip(columns, [*row, *row], strict=True)) for name, row in rows.items()}).T
+    columns = [
+        f"{of}{end}_%" for of in ("saving", "attainable") for end in ("", "_lower", "_upper")
+    ]
+    return pd.DataFrame(
+        {name: dict(zip(columns, [*row, *row], strict=True)) for name, row in rows.items()}
+    ).T
 
 
 def test_every_strategy_has_a_colour_of_its_own() -> None:
@@ -39,7 +43,9 @@ def test_savings_are_drawn_with_their_intervals_best_on_top() -> None:
 
 
 def test_savings_against_a_setting_are_in_its_order() -> None:
-    ax = plot_saving_against({1.0: _comparison(), 0.2: _comparison(-20)}, "refill rate", of="attainable")
+    ax = plot_saving_against(
+        {1.0: _comparison(), 0.2: _comparison(-20)}, "refill rate", of="attainable"
+    )
     (line,) = [line for line in ax.lines if line.get_label() == "adaptive"]
     assert line.get_xdata().tolist() == [0.2, 1.0]
     assert line.get_ydata().tolist() == [20.0, 40.0]
@@ -47,7 +53,9 @@ def test_savings_against_a_setting_are_in_its_order() -> None:
 
 
 def test_costs_show_all_orders_and_their_mean_the_cheapest_on_top() -> None:
-    costs = pd.DataFrame({"strategy": ["TWAP"] * 3 + ["adaptive"] * 3, "cost_bps": [4.0, 5, 6, 1, 2, 6]})
+    costs = pd.DataFrame(
+        {"strategy": ["TWAP"] * 3 + ["adaptive"] * 3, "cost_bps": [4.0, 5, 6, 1, 2, 6]}
+    )
     ax = plot_cost_distribution(costs)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["TWAP", "adaptive"]
     points, mean = ax.lines[0], ax.lines[1]

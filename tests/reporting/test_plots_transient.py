@@ -27,11 +27,15 @@ def _close() -> Iterator[None]:
     plt.close("all")
 
 
-ESTIMATE = LagEstimate(np.arange(1.0, 6.0), np.array([1.0, 0.8, 0.7, 0.65, 0.6]), 0.01 * np.eye(5), 100, "trades")
+ESTIMATE = LagEstimate(
+    np.arange(1.0, 6.0), np.array([1.0, 0.8, 0.7, 0.65, 0.6]), 0.01 * np.eye(5), 100, "trades"
+)
 
 
 def test_estimates_are_drawn_with_their_bands_and_the_truth_in_its_colour() -> None:
-    ax = plot_lag_estimates({"G": ESTIMATE}, "impact (bps)", curves={"truth": ExponentialKernel(0.1)})
+    ax = plot_lag_estimates(
+        {"G": ESTIMATE}, "impact (bps)", curves={"truth": ExponentialKernel(0.1)}
+    )
     assert ax.get_xlabel() == "lag (trades, log scale)"
     assert np.allclose(ax.lines[0].get_ydata(), ESTIMATE.values)
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
@@ -42,25 +46,39 @@ def test_estimates_are_drawn_with_their_bands_and_the_truth_in_its_colour() -> N
 
 def test_half_lives_that_are_not_told_have_no_point_and_rejected_ones_no_line() -> None:
     spans = pd.DataFrame(
-        {"half_life": [3.0, 9.0, 5.0], "low": [2.0, 4.0, 4.0], "high": [4.0, np.inf, 6.0], "p_value": [0.5, 0.5, 1e-4]}
+        {
+            "half_life": [3.0, 9.0, 5.0],
+            "low": [2.0, 4.0, 4.0],
+            "high": [4.0, np.inf, 6.0],
+            "p_value": [0.5, 0.5, 1e-4],
+        }
     ).assign(told=[True, False, False])
     ax = plot_half_lives(spans.set_axis(["a", "b", "c"]), 20.0, truth=3.5)
     points = [line for line in ax.lines if line.get_marker() == "o"]
     assert [line.get_xdata() for line in points] == [[3.0]]
     assert [text.get_text() for text in ax.texts] == ["shape rejected"]
-    open_line = next(line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_xdata()[0] == 4.0)
+    open_line = next(
+        line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_xdata()[0] == 4.0
+    )
     assert open_line.get_xdata()[1] == ax.get_xlim()[1]  # an open end runs out of the frame
 
 
 def test_where_every_shape_is_rejected_the_frame_is_that_of_the_lags() -> None:
-    nothing = {"half_life": [np.nan, np.inf], "low": [0.0, 0.0], "high": [np.inf, np.inf], "p_value": [0.0, 1e-9]}
+    nothing = {
+        "half_life": [np.nan, np.inf],
+        "low": [0.0, 0.0],
+        "high": [np.inf, np.inf],
+        "p_value": [0.0, 1e-9],
+    }
     ax = plot_half_lives(pd.DataFrame(nothing, index=["a", "b"]).assign(told=False), 4.0)
     assert [text.get_text() for text in ax.texts] == ["shape rejected"] * 2
     assert ax.get_xlim() == (2.0, 12.0)
 
 
 @pytest.mark.parametrize("span", [None, (9.0, 5.0, np.inf)])
-def test_savings_shade_the_half_life_only_where_it_is_told(span: tuple[float, float, float] | None) -> None:
+def test_savings_shade_the_half_life_only_where_it_is_told(
+    span: tuple[float, float, float] | None,
+) -> None:
     table = pd.DataFrame({"saving_%": [0.1, 5.0, 2.0]}, index=[1.0, 10.0, 100.0])
     ax = plot_savings_by_half_life(table, span, 3.0)
     labels = ax.get_legend_handles_labels()[1]
@@ -68,7 +86,9 @@ def test_savings_shade_the_half_life_only_where_it_is_told(span: tuple[float, fl
 
 
 def test_child_orders_keep_twaps_colour() -> None:
-    ax = plot_child_orders({"TWAP": [1.0, 1.0, 1.0], "half-life 3 s": [1.4, 0.2, 1.4]}, [0.0, 1.0, 2.0])
+    ax = plot_child_orders(
+        {"TWAP": [1.0, 1.0, 1.0], "half-life 3 s": [1.4, 0.2, 1.4]}, [0.0, 1.0, 2.0]
+    )
     assert ax.lines[0].get_color() == STRATEGY_COLOURS["TWAP"]
     inner, ends = ax.lines[2:]  # no drop from the first child order to the second is drawn
     assert list(inner.get_ydata()) == [0.2]

@@ -24,7 +24,8 @@ def test_a_residual_is_told_as_measured(measured: float | None, said: str) -> No
     """In the committed report, its residual replaced."""
     project = Project()
     results, manifest = (
-        json.loads((project.reports / "portfolio" / f"{name}.json").read_text()) for name in ("results", "manifest")
+        json.loads((project.reports / "portfolio" / f"{name}.json").read_text())
+        for name in ("results", "manifest")
     )
     record = manifest["sections"]["portfolio"]
     provenance = {**record, **record["inputs"], "configuration": manifest["configuration"]}

@@ -37,17 +37,23 @@ def test_a_run_leaves_summaries_figures_results_and_manifest(tmp_path: Path) -> 
     results = json.loads((folder / "results.json").read_text())
     assert list(results) == ["modeling", "strategy"]
     why = "91 of 91 intervals have a usable book, a profile needs 100; add days or cut the session into more intervals"
-    assert results["modeling"]["left_out"] == {"preset": why}, "too few books for one part do not fail the run"
+    assert results["modeling"]["left_out"] == {"preset": why}, (
+        "too few books for one part do not fail the run"
+    )
     assert f"Left out: {why}." in (folder / "modeling_summary.md").read_text()
     assert results["strategy"]["scope"]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["configuration"]["parameters"]["strategy"]["total_shares"] == 1000.0
-    assert manifest["configuration"]["parameters"]["strategy"]["objective"] == "cost", "defaults are told too"
+    assert manifest["configuration"]["parameters"]["strategy"]["objective"] == "cost", (
+        "defaults are told too"
+    )
     for record in manifest["sections"].values():
         assert record["seed"] == 3
         assert len(record["inputs"]["code"]) == len(record["inputs"]["environment"]) == 64
         assert record["run"]["peak_memory_mb"] > 100
-        assert record["run"]["operations"], "the library's own timings are handed over by the kernel"
+        assert record["run"]["operations"], (
+            "the library's own timings are handed over by the kernel"
+        )
     assert (
         "| small: [modeling](small/modeling_summary.md), [strategy](small/strategy_summary.md) |"
         in (project.reports / "README.md").read_text()

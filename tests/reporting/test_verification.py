@@ -59,7 +59,9 @@ def _change(path: Path, old: bytes, new: bytes) -> None:
     path.write_bytes(content.replace(old, new, 1))
 
 
-def _mend_hashes(folder: Path, change: Callable[[dict[str, Any]], None] = lambda manifest: None) -> None:
+def _mend_hashes(
+    folder: Path, change: Callable[[dict[str, Any]], None] = lambda manifest: None
+) -> None:
     """What a forger does: the manifest has the hashes of the files as they are now, and its own."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -67,7 +69,8 @@ def _mend_hashes(folder: Path, change: Callable[[dict[str, Any]], None] = lambda
     change(manifest)
     files = sorted(one for one in folder.rglob("*") if one.is_file() and one != path)
     manifest["outputs"] = {
-        one.relative_to(folder).as_posix(): hashlib.sha256(one.read_bytes()).hexdigest() for one in files
+        one.relative_to(folder).as_posix(): hashlib.sha256(one.read_bytes()).hexdigest()
+        for one in files
     }
     seal = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps({**manifest, "seal": seal}))
@@ -78,11 +81,15 @@ def test_what_was_made_verifies_and_is_run_again(report: Project) -> None:
     assert verify_reports((), report) == {"one": []}
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent for path in Project().reports.glob("*/manifest.json")))
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in Project().reports.glob("*/manifest.json"))
+)
 def test_a_committed_report_is_as_it_was_made_and_as_its_templates_have_it(folder: Path) -> None:
     assert [line for line in verify_files(folder, Project()) if not line.startswith(ABSENT)] == []
     sections = json.loads((folder / "manifest.json").read_text())["sections"]
-    assert all(record["run"]["operations"] for record in sections.values()), "the library's own timings"
+    assert all(record["run"]["operations"] for record in sections.values()), (
+        "the library's own timings"
+    )
 
 
 @pytest.mark.slow
@@ -94,7 +101,9 @@ def test_a_committed_report_is_as_it_was_made_and_as_its_templates_have_it(folde
         ("figures/strategy_dot.png", b"IHDR\x00\x00\x00\x01", b"IHDR\x00\x00\x00\x02"),
     ],
 )
-def test_one_changed_digit_is_named_with_its_file(report: Project, file: str, old: bytes, new: bytes) -> None:
+def test_one_changed_digit_is_named_with_its_file(
+    report: Project, file: str, old: bytes, new: bytes
+) -> None:
     _change(report.reports / "one" / file, old, new)
     (culprit,) = verify_reports(["one"], report)["one"]
     assert culprit.startswith(f"{file} was edited")
@@ -121,7 +130,9 @@ def test_a_changed_data_file_is_named(report: Project) -> None:
 
 
 @pytest.mark.slow
-def test_data_that_are_not_here_are_no_fault_of_the_report(report: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_are_not_here_are_no_fault_of_the_report(
+    report: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RESEARCH_DATA", str(report.reports))
     (line,) = verify_reports(["one"], report)["one"]
     assert line.startswith(f"{ABSENT}: data file prices.csv")
@@ -147,17 +158,26 @@ def test_a_summary_that_says_other_than_its_results_is_named_with_the_line(repor
     (culprit,) = verify_files(report.reports / "one", report)
     template.write_text(kept)
     assert (
-        culprit == "strategy_summary.md is not what results.json gives, first in line 9; template or text was changed"
+        culprit
+        == "strategy_summary.md is not what results.json gives, first in line 9; template or text was changed"
     )
 
 
 def test_tolerances_are_those_stated() -> None:
     said = {"a": 1.0, "b": [1e-17, None], "c": "saves 30.7 % on 1,000 shares", "d": True}
-    assert not list(differing(said, {**said, "a": 1 + 5e-7, "b": [-2e-16, None], "c": "saves 30.5 % on 1,000 shares"}))
+    assert not list(
+        differing(
+            said, {**said, "a": 1 + 5e-7, "b": [-2e-16, None], "c": "saves 30.5 % on 1,000 shares"}
+        )
+    )
     due = {"a": 1 + 2e-6, "b": [1e-17, 0.0], "c": "saves 35.7 % on 1,000 shares", "d": False}
     assert [line.split(" is ")[0] for line in differing(said, due)] == ["a", "b[1]", "c", "d"]
-    assert list(differing([["15:50:00"]], [["15:51:00"]], quoted=0.0)) == ['[0][0] is "15:50:00", run again "15:51:00"']
-    assert list(differing({"a": 1}, {"b": 1})) == ['{"a": 1}'.join([" is ", ', run again {"b": 1}'])]
+    assert list(differing([["15:50:00"]], [["15:51:00"]], quoted=0.0)) == [
+        '[0][0] is "15:50:00", run again "15:51:00"'
+    ]
+    assert list(differing({"a": 1}, {"b": 1})) == [
+        '{"a": 1}'.join([" is ", ', run again {"b": 1}'])
+    ]
 
 
 @pytest.mark.slow
@@ -192,7 +212,9 @@ def test_an_unknown_report_is_an_error(report: Project) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe"])
 @pytest.mark.parametrize("file", ["manifest.json", "results.json", "failure.json"])
-def test_a_damaged_file_is_named_in_the_index_and_stops_nothing(report: Project, file: str, content: bytes) -> None:
+def test_a_damaged_file_is_named_in_the_index_and_stops_nothing(
+    report: Project, file: str, content: bytes
+) -> None:
     shutil.copytree(report.reports / "one", report.reports / "other")
     (report.reports / "one" / file).write_bytes(content)
     told = render_index(report).read_text()
@@ -203,16 +225,22 @@ def test_a_damaged_file_is_named_in_the_index_and_stops_nothing(report: Project,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe"])
-def test_a_damaged_manifest_is_not_verified_and_the_report_is_made_again(report: Project, content: bytes) -> None:
+def test_a_damaged_manifest_is_not_verified_and_the_report_is_made_again(
+    report: Project, content: bytes
+) -> None:
     (report.reports / "one" / "manifest.json").write_bytes(content)
-    assert verify_reports((), report) == {"one": ["manifest.json is damaged; make the report again"]}
+    assert verify_reports((), report) == {
+        "one": ["manifest.json is damaged; make the report again"]
+    }
     assert run_reports(chosen_runs([], None, report), report) == {"one": "made"}
     assert verify_files(report.reports / "one", report) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [("configuration", "sections"), ("configuration",)])
-def test_a_manifest_of_an_older_version_is_said_to_be_one(report: Project, kept: tuple[str, ...]) -> None:
+def test_a_manifest_of_an_older_version_is_said_to_be_one(
+    report: Project, kept: tuple[str, ...]
+) -> None:
     path = report.reports / "one" / "manifest.json"
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({key: manifest[key] for key in kept}))
@@ -234,9 +262,15 @@ def test_code_packages_and_commit_that_are_not_those_here_are_told(
 ) -> None:
     assert made_elsewhere("one", report) == ""
     folder = report.reports / "one"
-    here = json.loads((folder / "manifest.json").read_text())["sections"]["strategy"]["inputs"]["code"][:12]
-    _mend_hashes(folder, lambda manifest: manifest["sections"]["strategy"]["inputs"].update(code="0" * 64))
-    others = f"packages {environment_hash()[:12]}, commit {origin()['git_commit'][:12] or 'unknown'}"
+    here = json.loads((folder / "manifest.json").read_text())["sections"]["strategy"]["inputs"][
+        "code"
+    ][:12]
+    _mend_hashes(
+        folder, lambda manifest: manifest["sections"]["strategy"]["inputs"].update(code="0" * 64)
+    )
+    others = (
+        f"packages {environment_hash()[:12]}, commit {origin()['git_commit'][:12] or 'unknown'}"
+    )
     difference = f"made by code {'0' * 12}, {others}; here code {here}, {others}"
     assert made_elsewhere("one", report) == difference
     assert main(["verify", "--no-run"], report) == 0

@@ -30,7 +30,10 @@ def _wait_for_reports(project: Project, enough: int, process: subprocess.Popen[b
     """Until so many are there, or the process has ended by itself."""
 
     def holds() -> bool:
-        return process.poll() is not None or len(list(project.reports.glob("*/manifest.json"))) >= enough
+        return (
+            process.poll() is not None
+            or len(list(project.reports.glob("*/manifest.json"))) >= enough
+        )
 
     wait_until(holds, f"{enough} reports")
 

@@ -81,7 +81,11 @@ def read_books(
         An unknown format, or content that is damaged: names file, row and column; a source
         of another symbol than `symbol`.
     """
-    parts = list(iter_books(path, WHOLE_FILE_ROWS, session=session, policy=policy, symbol=symbol, columns=columns))
+    parts = list(
+        iter_books(
+            path, WHOLE_FILE_ROWS, session=session, policy=policy, symbol=symbol, columns=columns
+        )
+    )
     return parts[0] if len(parts) == 1 else BookSnapshots.concat(parts)
 
 
@@ -125,7 +129,9 @@ def iter_books(
 def _files(paths: Any, columns: Mapping[str, str] | None) -> Iterator[Path]:
     """The files that are meant, and folders made by convert; those of a folder or a pattern sorted by name."""
     if isinstance(paths, pd.DataFrame):
-        raise ValidationError("books are read from files; make them of a DataFrame by BookSnapshots.from_frame(frame)")
+        raise ValidationError(
+            "books are read from files; make them of a DataFrame by BookSnapshots.from_frame(frame)"
+        )
     from research_lib.market.sources import leading, source_files
 
     for path in [Path(paths)] if isinstance(paths, (str, Path)) else map(Path, paths):
@@ -135,7 +141,9 @@ def _files(paths: Any, columns: Mapping[str, str] | None) -> Iterator[Path]:
                 raise MissingDataError(f"no file matches {path}; check the pattern")
             yield from found if columns else dict.fromkeys(map(leading, found))
         elif path.is_dir() and known_format(path)[0] is None:
-            yield from sorted(filter(Path.is_file, path.iterdir())) if columns else source_files(path)
+            yield from (
+                sorted(filter(Path.is_file, path.iterdir())) if columns else source_files(path)
+            )
         else:
             yield path
 
@@ -151,7 +159,9 @@ def named(books: BookSnapshots, symbol: str, source: Path) -> BookSnapshots:
     if not symbol or books.symbol == symbol:
         return books
     if books.symbol:
-        raise ValidationError(f"{source} holds {books.symbol}, not {symbol}; leave symbol out, or read another file")
+        raise ValidationError(
+            f"{source} holds {books.symbol}, not {symbol}; leave symbol out, or read another file"
+        )
     trades = None if books.trades is None else dataclasses.replace(books.trades, symbol=symbol)
     return dataclasses.replace(books, symbol=symbol, trades=trades)
 
@@ -163,7 +173,9 @@ def refuse_disorder(
     if before is None or not len(batch):
         return
     if batch.symbol != before.symbol:
-        raise ValidationError(f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}; read one at a time")
+        raise ValidationError(
+            f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}; read one at a time"
+        )
     if batch.time[0] < before.time[-1]:
         raise ValidationError(
             f"time runs backwards{where} ({pd.Timestamp(batch.time[0])}Z after {pd.Timestamp(before.time[-1])}Z); "
@@ -190,7 +202,9 @@ def format_of(path: Path) -> Any:
 
 def _unknown(path: Path, start: bytes) -> ValidationError:
     if path.suffix == ".parquet" and path.resolve().parent.name.startswith(store.DATE_PREFIX):
-        return ValidationError(f"{path} is part of a folder made by convert; give that folder, {path.parent}")
+        return ValidationError(
+            f"{path} is part of a folder made by convert; give that folder, {path.parent}"
+        )
     known = ", ".join(known.NAME for known in _modules())
     began = f"it begins {start[:60]!r}" if path.is_file() else "it is a folder"
     message = f"{path} is of no known format ({began}); known are {known}"
@@ -198,7 +212,9 @@ def _unknown(path: Path, start: bytes) -> ValidationError:
     renames = likely_renames(names)
     if renames:
         message += f"; perhaps its columns are meant so: read_books(path, columns={renames})"
-    return ValidationError(f"{message}; a frame of your own has columns {WANTED}" if len(names) > 1 else message)
+    return ValidationError(
+        f"{message}; a frame of your own has columns {WANTED}" if len(names) > 1 else message
+    )
 
 
 def known_format(path: Path) -> tuple[Any | None, bytes]:

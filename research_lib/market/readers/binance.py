@@ -112,7 +112,9 @@ def batches(
     n_books += len(replay.time)
     logger.info("replayed %s depth updates of %s from %s", f"{n_books:,}", replay.symbol, path.name)
     if replay.n_dropped:
-        logger.info("dropped %s trades without a size (X other than MARKET)", f"{replay.n_dropped:,}")
+        logger.info(
+            "dropped %s trades without a size (X other than MARKET)", f"{replay.n_dropped:,}"
+        )
     yield replay.taken()
 
 
@@ -183,7 +185,9 @@ class _Replay:
         """Set the update's levels and keep the state after it."""
         self._set_levels(line, update, "b", "a")
         self.time.append(self._event_time(line, update, "book"))
-        self.states.append(np.stack([self.bid.best(self.n_levels, True), self.ask.best(self.n_levels, False)]))
+        self.states.append(
+            np.stack([self.bid.best(self.n_levels, True), self.ask.best(self.n_levels, False)])
+        )
 
     def trade(self, line: int, trade: dict[str, Any]) -> None:
         """Keep a trade; one that met no order in the book has no aggressor."""
@@ -197,14 +201,20 @@ class _Replay:
             aggressor = (SELL if maker else BUY) if market else UNSIGNED
             self.trades.append((time, price, size, aggressor))
         elif market:
-            raise _damaged(self.path, line, f"a trade's price and size must be above 0, they are {price:g}, {size:g}")
+            raise _damaged(
+                self.path,
+                line,
+                f"a trade's price and size must be above 0, they are {price:g}, {size:g}",
+            )
         else:
             self.n_dropped += 1
 
     def taken(self) -> BookSnapshots:
         """The states and trades since the last call."""
         states = np.stack(self.states)
-        time, price, size, aggressor = zip(*self.trades, strict=True) if self.trades else ((), (), (), ())
+        time, price, size, aggressor = (
+            zip(*self.trades, strict=True) if self.trades else ((), (), (), ())
+        )
         books = BookSnapshots(
             np.array(self.time, np.int64),
             bid_price=states[:, 0, 0],
@@ -212,7 +222,9 @@ class _Replay:
             ask_price=states[:, 1, 0],
             ask_size=states[:, 1, 1],
             symbol=self.symbol,
-            trades=Trades(np.array(time, np.int64), price, size, np.array(aggressor, np.int8), self.symbol),
+            trades=Trades(
+                np.array(time, np.int64), price, size, np.array(aggressor, np.int8), self.symbol
+            ),
         )
         self._empty()
         return books
@@ -221,26 +233,42 @@ class _Replay:
         for side, key in ((self.bid, bids), (self.ask, asks)):
             levels = message.get(key)
             if not isinstance(levels, list):
-                raise _damaged(self.path, line, f"{key} must be a list of levels, it is {levels!r:.40}")
+                raise _damaged(
+                    self.path, line, f"{key} must be a list of levels, it is {levels!r:.40}"
+                )
             for level in levels:
                 if not isinstance(level, list) or len(level) < 2:
-                    raise _damaged(self.path, line, f"{key} holds {level!r:.40} where [price, quantity] is due")
+                    raise _damaged(
+                        self.path, line, f"{key} holds {level!r:.40} where [price, quantity] is due"
+                    )
                 price, size = (_number(text, key, self.path, line) for text in level[:2])
                 if price <= 0:
-                    raise _damaged(self.path, line, f"{key} holds the price {price:g}; prices are above 0")
+                    raise _damaged(
+                        self.path, line, f"{key} holds the price {price:g}; prices are above 0"
+                    )
                 side.set(price, size)
 
     def _event_time(self, line: int, message: dict[str, Any], stream: str) -> int:
         """E in ns, held where the clock steps back a little; also checks that the symbol stays."""
         symbol = str(message.get("s", self.symbol))
         if self.symbol not in ("", symbol):
-            raise ValidationError(f"{self.path}: line {line}: symbol {symbol} after {self.symbol}; record one a file")
+            raise ValidationError(
+                f"{self.path}: line {line}: symbol {symbol} after {self.symbol}; record one a file"
+            )
         self.symbol = symbol
         time, before = _integer(message, "E", self.path, line), self.clock[stream]
         if not EARLIEST_NS <= time * NS_A_MS <= LATEST_NS:
-            raise _damaged(self.path, line, f"event time E must be milliseconds, between 1990 and 2100, it is {time}")
+            raise _damaged(
+                self.path,
+                line,
+                f"event time E must be milliseconds, between 1990 and 2100, it is {time}",
+            )
         if time < before - CLOCK_STEP_BACK_MS:
-            raise _damaged(self.path, line, f"event time E {time} runs back {before - time:,} ms, from {before}")
+            raise _damaged(
+                self.path,
+                line,
+                f"event time E {time} runs back {before - time:,} ms, from {before}",
+            )
         self.clock[stream] = max(time, before)
         return self.clock[stream] * NS_A_MS
 
@@ -250,7 +278,9 @@ def _snapshot(path: Path) -> tuple[int, dict[str, Any]]:
     for line, text in _lines(path):
         if b'"lastUpdateId"' in text:
             return line, _parsed(path, line, text)
-    raise ValidationError(f"{path} holds no REST snapshot (lastUpdateId, bids, asks); record one with the stream")
+    raise ValidationError(
+        f"{path} holds no REST snapshot (lastUpdateId, bids, asks); record one with the stream"
+    )
 
 
 def _messages(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -275,7 +305,9 @@ def _parsed(path: Path, line: int, text: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise _damaged(path, line, f"it is no JSON ({error})") from error
     if not isinstance(message, dict):
-        raise _damaged(path, line, f"it begins {text[:40]!r} where a receive time and a JSON object are due")
+        raise _damaged(
+            path, line, f"it begins {text[:40]!r} where a receive time and a JSON object are due"
+        )
     return message
 
 
@@ -295,7 +327,9 @@ def _number(value: Any, key: str, path: Path, line: int) -> float:
     if parsed is None:
         raise _damaged(path, line, f"{key} must hold numbers as text, it holds {value!r:.40}")
     if not (math.isfinite(parsed) and parsed >= 0):
-        raise _damaged(path, line, f"{key} must hold finite numbers of at least 0, it holds {value!r:.40}")
+        raise _damaged(
+            path, line, f"{key} must hold finite numbers of at least 0, it holds {value!r:.40}"
+        )
     return parsed
 
 

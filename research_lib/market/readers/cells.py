@@ -31,7 +31,9 @@ from research_lib.market.readers.source import (
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 PARQUET_MAGIC = b"PAR1"
-EARLIEST_NS = 631_152_000_000_000_000  # 1990-01-01: an earlier "nanosecond" is a micro- or millisecond
+EARLIEST_NS = (
+    631_152_000_000_000_000  # 1990-01-01: an earlier "nanosecond" is a micro- or millisecond
+)
 LATEST_NS = 4_102_444_800_000_000_000  # 2100-01-01
 DEAREST = 1e9  # currency per share; above it lie sentinels and fixed-point integers
 NAIVE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?")
@@ -65,7 +67,9 @@ def column_names(path: Path) -> list[str]:
             stored = list(pq.read_schema(path).names)
         if len(set(stored)) < len(stored):
             twice = next(name for name in stored if stored.count(name) > 1)
-            raise ValidationError(f"{path} has column {twice} {stored.count(twice)} times; rename or remove one")
+            raise ValidationError(
+                f"{path} has column {twice} {stored.count(twice)} times; rename or remove one"
+            )
         return stored
     names = header(path)
     for delimiter in (";", "\t", "|"):
@@ -105,7 +109,9 @@ def first_cells(path: Path, wanted: Callable[[str], bool]) -> list[str]:
     return [row[position].strip() for row in rows for position in columns if position < len(row)]
 
 
-def read_columns(path: Path, types: Mapping[str, pa.DataType], batch_rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+def read_columns(
+    path: Path, types: Mapping[str, pa.DataType], batch_rows: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The first row's number and the typed columns of each batch, in file order.
 
     Raises
@@ -148,10 +154,19 @@ def times(path: Path, first_row: int, name: str, column: pa.Array) -> Int64:
 
     The bounds catch integers that count micro- or milliseconds.
     """
-    refuse_cells(path, first_row, name, column.is_null().to_numpy(False), column, "must not be empty")
+    refuse_cells(
+        path, first_row, name, column.is_null().to_numpy(False), column, "must not be empty"
+    )
     time = np.asarray(column.cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
     unlikely = (time < EARLIEST_NS) | (time > LATEST_NS)
-    refuse_cells(path, first_row, name, unlikely, time, "must be nanoseconds since 1970, between 1990 and 2100")
+    refuse_cells(
+        path,
+        first_row,
+        name,
+        unlikely,
+        time,
+        "must be nanoseconds since 1970, between 1990 and 2100",
+    )
     return time
 
 
@@ -169,7 +184,9 @@ def refuse_backwards(path: Path, first_row: int, name: str, time: Int64, before:
 
 def numbers(batch: pa.RecordBatch, names: Sequence[str]) -> Float:
     """Numeric columns side by side, (n, k) floats, NaN where empty."""
-    return np.column_stack([batch.column(name).to_numpy(zero_copy_only=False) for name in names]).astype(float)
+    return np.column_stack(
+        [batch.column(name).to_numpy(zero_copy_only=False) for name in names]
+    ).astype(float)
 
 
 def levels(
@@ -194,22 +211,47 @@ def levels(
     if not flag:
         refuse_table(path, first_row, price_names, np.isinf(price), price, "must be finite")
         refuse_table(path, first_row, size_names, np.isinf(size), size, "must be finite")
-        refuse_table(path, first_row, size_names, given & ~sized, size, "must not be empty where there is a price")
+        refuse_table(
+            path,
+            first_row,
+            size_names,
+            given & ~sized,
+            size,
+            "must not be empty where there is a price",
+        )
         refuse_table(path, first_row, size_names, size < 0, size, "must be at least 0")
-        refuse_table(path, first_row, price_names, (size > 0) & ~given, price, "must not be empty where there is size")
+        refuse_table(
+            path,
+            first_row,
+            price_names,
+            (size > 0) & ~given,
+            price,
+            "must not be empty where there is size",
+        )
     price = np.where(np.isinf(price), np.nan, price)
     refuse_table(path, first_row, price_names, (size > 0) & (price <= 0), price, "must be above 0")
-    refuse_table(path, first_row, price_names, (size > 0) & (price >= DEAREST), price, f"must be below {DEAREST:g}")
+    refuse_table(
+        path,
+        first_row,
+        price_names,
+        (size > 0) & (price >= DEAREST),
+        price,
+        f"must be below {DEAREST:g}",
+    )
     return np.where(size > 0, price, np.nan), size
 
 
 def one_text(path: Path, first_row: int, name: str, column: pa.Array, before: str | None) -> str:
     """The one text that a column holds (the symbol), which must be `before` unless that is None."""
-    refuse_cells(path, first_row, name, column.is_null().to_numpy(False), column, "must not be empty")
+    refuse_cells(
+        path, first_row, name, column.is_null().to_numpy(False), column, "must not be empty"
+    )
     known = before if before is not None else str(column[0].as_py())
     found = [str(text) for text in column.unique().to_pylist()]
     if found != [known]:
-        row = next(position for position, text in enumerate(column.to_pylist()) if str(text) != known)
+        row = next(
+            position for position, text in enumerate(column.to_pylist()) if str(text) != known
+        )
         raise ValidationError(
             f"{path}: column {name} must hold one symbol, row {first_row + row} holds {column[row].as_py()!r} "
             f"after {known!r}{line_of(path, first_row + row)}; split the file by symbol"
@@ -217,7 +259,9 @@ def one_text(path: Path, first_row: int, name: str, column: pa.Array, before: st
     return known
 
 
-def refuse_cells(path: Path, first_row: int, name: str, bad: NDArray[np.bool_], values: Any, rule: str) -> None:
+def refuse_cells(
+    path: Path, first_row: int, name: str, bad: NDArray[np.bool_], values: Any, rule: str
+) -> None:
     """Raise ValidationError naming file, column, first bad row and its value, if any of (n,) `bad` is True."""
     if bad.any():
         row = int(np.argmax(bad))
@@ -229,7 +273,12 @@ def refuse_cells(path: Path, first_row: int, name: str, bad: NDArray[np.bool_], 
 
 
 def refuse_table(
-    path: Path, first_row: int, names: Sequence[str], bad: NDArray[np.bool_], values: NDArray[Any], rule: str
+    path: Path,
+    first_row: int,
+    names: Sequence[str],
+    bad: NDArray[np.bool_],
+    values: NDArray[Any],
+    rule: str,
 ) -> None:
     """As `refuse_cells`, for k columns side by side, (n, k)."""
     if bad.any():
@@ -246,5 +295,11 @@ def _require_castable(path: Path, types: Mapping[str, pa.DataType]) -> None:
         if not numeric or name not in schema.names:
             continue
         stored = schema.field(name).type
-        if not (pa.types.is_integer(stored) or pa.types.is_floating(stored) or pa.types.is_decimal(stored)):
-            raise ValidationError(f"{path}: column {name} must hold numbers, it holds {stored}; convert it to float")
+        if not (
+            pa.types.is_integer(stored)
+            or pa.types.is_floating(stored)
+            or pa.types.is_decimal(stored)
+        ):
+            raise ValidationError(
+                f"{path}: column {name} must hold numbers, it holds {stored}; convert it to float"
+            )

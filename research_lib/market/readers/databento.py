@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.readers import cells
-from research_lib.market.readers.mbp import FIXED_PRICE_SCALE, UNDEF_PRICE, Records, books_of, fixed_prices
+from research_lib.market.readers.mbp import (
+    FIXED_PRICE_SCALE,
+    UNDEF_PRICE,
+    Records,
+    books_of,
+    fixed_prices,
+)
 from research_lib.market.sessions import Session
 
 logger = logging.getLogger(__name__)
@@ -26,8 +32,12 @@ LEVEL_COLUMN = re.compile(r"(bid|ask)_(px|sz)_(\d\d)")
 PRICE_COLUMN = re.compile(r"price|(bid|ask)_px_\d\d")
 ACTIONS = ("A", "C", "M", "R", "T", "F", "N")
 AGGRESSOR = {"B": 1, "A": -1, "N": 0}
-AMBIGUOUS_FROM = 1_000_000  # a whole number from here on may be dollars, or 0.001 and more in units of 1e-9
-FIXED_FROM = 10_000_000  # a whole number this large is 0.01 in units of 1e-9, not a price in dollars
+AMBIGUOUS_FROM = (
+    1_000_000  # a whole number from here on may be dollars, or 0.001 and more in units of 1e-9
+)
+FIXED_FROM = (
+    10_000_000  # a whole number this large is 0.01 in units of 1e-9, not a price in dollars
+)
 LOWEST_FIXED = 0.00001
 READ_ROWS = 500_000
 
@@ -39,7 +49,9 @@ def matches(path: Path, head: bytes) -> bool:
     return ("ts_event" in names and (levels or "action" in names)) or ("action" in names and levels)
 
 
-def batches(path: Path, batch_rows: int, session: Session, *, flag_non_finite: bool = False) -> Iterator[BookSnapshots]:
+def batches(
+    path: Path, batch_rows: int, session: Session, *, flag_non_finite: bool = False
+) -> Iterator[BookSnapshots]:
     """Books and trades of one file, `batch_rows` records at a time.
 
     A batch may be larger where the first trade of a session is waited for, at most the
@@ -75,7 +87,9 @@ def batches(path: Path, batch_rows: int, session: Session, *, flag_non_finite: b
     return books_of(records(path, batch_rows, flag_non_finite), session)
 
 
-def read_mbp10(path_or_paths: str | Path | Iterable[str | Path], *, session: Session | None = None) -> BookSnapshots:
+def read_mbp10(
+    path_or_paths: str | Path | Iterable[str | Path], *, session: Session | None = None
+) -> BookSnapshots:
     """Read Databento MBP-10 records (CSV of any compression, or Parquet), every record a state of the book.
 
     Records keep the file's order and all are kept; `complete` marks those that may be
@@ -112,11 +126,19 @@ def read_mbp10(path_or_paths: str | Path | Iterable[str | Path], *, session: Ses
     ----------
     Databento, "Market by price" (MBP-10) schema; Nasdaq TotalView-ITCH cross trades.
     """
-    paths = [Path(path) for path in ([path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths)]
+    paths = [
+        Path(path)
+        for path in ([path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths)
+    ]
     if not paths:
         raise ValidationError("no file to read; give at least one path")
     books = BookSnapshots.concat(list(books_of(_one_after_the_other(paths), session or Session())))
-    logger.info("read %s rows of %s from %s", f"{len(books):,}", books.symbol, ", ".join(path.name for path in paths))
+    logger.info(
+        "read %s rows of %s from %s",
+        f"{len(books):,}",
+        books.symbol,
+        ", ".join(path.name for path in paths),
+    )
     return books
 
 
@@ -139,7 +161,9 @@ def _one_after_the_other(paths: list[Path]) -> Iterator[Records]:
     for path in paths:
         for part in records(path, READ_ROWS):
             if last is not None and part.symbol != last.symbol:
-                raise ValidationError(f"{names} hold 2 symbols ({last.symbol}, {part.symbol}); read one at a time")
+                raise ValidationError(
+                    f"{names} hold 2 symbols ({last.symbol}, {part.symbol}); read one at a time"
+                )
             if last is not None and part.time[0] < last.time[-1]:
                 raise ValidationError(
                     f"{names}: time runs backwards from the file before to {path.name}; give them in time order"
@@ -171,7 +195,15 @@ class _Columns:
         n_levels = 1 + max(int(match[3]) for match in found)
         trades = ["price", "size"] if {"price", "size"} & set(names) else []
         symbol = "instrument_id" if "instrument_id" in names and "symbol" not in names else "symbol"
-        wanted = ["ts_event", "action", "side", "flags", symbol, *trades, *cells.level_columns(n_levels)]
+        wanted = [
+            "ts_event",
+            "action",
+            "side",
+            "flags",
+            symbol,
+            *trades,
+            *cells.level_columns(n_levels),
+        ]
         missing = [name for name in wanted if name not in names]
         if missing:
             raise ValidationError(
@@ -183,15 +215,27 @@ class _Columns:
         types |= {"flags": pa.int64(), "ts_event": cells.time_type(path, "ts_event")}
         return cls(path, n_levels, symbol, types, flag)
 
-    def records(self, row: int, batch: pa.RecordBatch, time: NDArray[np.int64], symbol: str) -> Records:
+    def records(
+        self, row: int, batch: pa.RecordBatch, time: NDArray[np.int64], symbol: str
+    ) -> Records:
         """The batch, whose first row is number `row`, as checked records."""
         flags = batch.column("flags")
-        cells.refuse_cells(self.path, row, "flags", flags.is_null().to_numpy(False), flags, "must hold numbers")
+        cells.refuse_cells(
+            self.path, row, "flags", flags.is_null().to_numpy(False), flags, "must hold numbers"
+        )
         traded = self._codes(row, batch, "action", ACTIONS) == ACTIONS.index("T")
-        aggressor = np.array(list(AGGRESSOR.values()), np.int8)[self._codes(row, batch, "side", tuple(AGGRESSOR))]
+        aggressor = np.array(list(AGGRESSOR.values()), np.int8)[
+            self._codes(row, batch, "side", tuple(AGGRESSOR))
+        ]
         price, size = self._traded(row, batch, traded) if "price" in self.types else (None, None)
-        sides = {f"{side}_{kind}": table for side in ("bid", "ask") for kind, table in self._side(row, batch, side)}
-        return Records(time, flags.to_numpy(), traded, aggressor, price, size, symbol=symbol, **sides)
+        sides = {
+            f"{side}_{kind}": table
+            for side in ("bid", "ask")
+            for kind, table in self._side(row, batch, side)
+        }
+        return Records(
+            time, flags.to_numpy(), traded, aggressor, price, size, symbol=symbol, **sides
+        )
 
     def _traded(
         self, row: int, batch: pa.RecordBatch, traded: NDArray[np.bool_]
@@ -201,17 +245,25 @@ class _Columns:
         size = cells.numbers(batch, ["size"])[:, 0]
         for name, values in (("price", price), ("size", size)):
             bad = traded & ~((values > 0) & (values < cells.DEAREST))
-            cells.refuse_cells(self.path, row, name, bad, values, "of a trade must be above 0 and below 1e9")
+            cells.refuse_cells(
+                self.path, row, name, bad, values, "of a trade must be above 0 and below 1e9"
+            )
         return price, size
 
-    def _side(self, row: int, batch: pa.RecordBatch, side: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        prices, sizes = (cells.level_columns(self.n_levels, [side], [code]) for code in ("px", "sz"))
+    def _side(
+        self, row: int, batch: pa.RecordBatch, side: str
+    ) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        prices, sizes = (
+            cells.level_columns(self.n_levels, [side], [code]) for code in ("px", "sz")
+        )
         price = self._prices(row, batch, prices)
         size = cells.numbers(batch, sizes)
         checked = cells.levels(self.path, row, prices, sizes, price, size, flag=self.flag)
         yield from zip(("price", "size"), checked, strict=True)
 
-    def _codes(self, row: int, batch: pa.RecordBatch, name: str, known: tuple[str, ...]) -> NDArray[np.int64]:
+    def _codes(
+        self, row: int, batch: pa.RecordBatch, name: str, known: tuple[str, ...]
+    ) -> NDArray[np.int64]:
         """Position of each cell in `known`, (n,)."""
         column = batch.column(name)
         found = pc.index_in(column, value_set=pa.array(known))
@@ -229,7 +281,9 @@ class _Columns:
             cells.refuse_table(self.path, row, names, low, price, rule)
             return price
         price = cells.numbers(batch, names)
-        undefined = ((price >= UNDEF_PRICE) & (price < np.inf)) | (price == UNDEF_PRICE / FIXED_PRICE_SCALE)
+        undefined = ((price >= UNDEF_PRICE) & (price < np.inf)) | (
+            price == UNDEF_PRICE / FIXED_PRICE_SCALE
+        )
         return np.where(undefined, np.nan, price)
 
 
@@ -238,7 +292,11 @@ def _price_type(path: Path) -> pa.DataType:
     stored = cells.column_type(path, "bid_px_00")
     if stored is not None:
         return pa.int64() if pa.types.is_integer(stored) else pa.float64()
-    prices = [cell for cell in cells.first_cells(path, lambda name: PRICE_COLUMN.fullmatch(name) is not None) if cell]
+    prices = [
+        cell
+        for cell in cells.first_cells(path, lambda name: PRICE_COLUMN.fullmatch(name) is not None)
+        if cell
+    ]
     if not prices or not all(cell.isdigit() for cell in prices):
         return pa.float64()
     dearest = max((int(cell) for cell in prices if int(cell) != UNDEF_PRICE), default=UNDEF_PRICE)

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.readers import cells
-from research_lib.market.readers.mbp import F_BAD_TS_RECV, F_SNAPSHOT, Records, books_of, fixed_prices
+from research_lib.market.readers.mbp import (
+    F_BAD_TS_RECV,
+    F_SNAPSHOT,
+    Records,
+    books_of,
+    fixed_prices,
+)
 from research_lib.market.readers.source import damage, open_bytes
 from research_lib.market.sessions import Session
 
@@ -37,7 +43,9 @@ def matches(path: Path, head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def batches(path: Path, batch_rows: int, session: Session, *, flag_non_finite: bool = False) -> Iterator[BookSnapshots]:
+def batches(
+    path: Path, batch_rows: int, session: Session, *, flag_non_finite: bool = False
+) -> Iterator[BookSnapshots]:
     """Books and trades of a DBN or DBN.zst file, `batch_rows` records at a time.
 
     Prices are fixed-point of 1e-9; UNDEF_PRICE is an empty level. A record may carry a
@@ -112,7 +120,9 @@ def _layout(path: Path, metadata: Any) -> np.dtype[Any]:
     """NumPy type of the file's records."""
     schema = "mixed" if metadata.schema is None else str(metadata.schema)
     if schema not in SCHEMAS:
-        raise ValidationError(f"{path} holds schema {schema}, not mbp-10 or mbp-1; fetch one of these")
+        raise ValidationError(
+            f"{path} holds schema {schema}, not mbp-10 or mbp-1; fetch one of these"
+        )
     fields = list(SCHEMAS[schema][0]._dtypes)
     return np.dtype([*fields, ("ts_out", "u8")] if metadata.ts_out else fields)
 
@@ -126,12 +136,16 @@ def _raw(path: Path, row: int, data: bytes, layout: np.dtype[Any], rtype: int) -
         )
     raw = np.frombuffer(data, layout)
     length = layout.itemsize // LENGTH_UNIT_BYTES
-    cells.refuse_cells(path, row, "length", raw["length"] != length, raw["length"], f"must be {length}")
+    cells.refuse_cells(
+        path, row, "length", raw["length"] != length, raw["length"], f"must be {length}"
+    )
     cells.refuse_cells(path, row, "rtype", raw["rtype"] != rtype, raw["rtype"], f"must be {rtype}")
     return raw
 
 
-def _instrument(path: Path, row: int, ids: NDArray[np.uint32], before: int | None, metadata: Any) -> int:
+def _instrument(
+    path: Path, row: int, ids: NDArray[np.uint32], before: int | None, metadata: Any
+) -> int:
     """The one instrument of the file."""
     found = list(dict.fromkeys([*([] if before is None else [before]), *np.unique(ids).tolist()]))
     if len(found) > 1:
@@ -156,7 +170,9 @@ def _times(path: Path, row: int, raw: NDArray[Any], newest: np.int64) -> NDArray
     """The greatest `ts_event` so far, (n,) ns UTC."""
     event = raw["ts_event"]
     unlikely = (event < cells.EARLIEST_NS) | (event > cells.LATEST_NS)
-    cells.refuse_cells(path, row, "ts_event", unlikely, event, "must be nanoseconds between 1990 and 2100")
+    cells.refuse_cells(
+        path, row, "ts_event", unlikely, event, "must be nanoseconds between 1990 and 2100"
+    )
     time = np.maximum.accumulate(np.concatenate([[newest], event.astype(np.int64)]))[1:]
     snapshot = (raw["flags"] & (F_SNAPSHOT | F_BAD_TS_RECV)) != 0
     late = ~snapshot & (time - event.astype(np.int64) > LATE_NS)
@@ -169,23 +185,37 @@ def _times(path: Path, row: int, raw: NDArray[Any], newest: np.int64) -> NDArray
     return time
 
 
-def _records(path: Path, row: int, raw: NDArray[Any], time: NDArray[np.int64], symbol: str, flag: bool) -> Records:
+def _records(
+    path: Path, row: int, raw: NDArray[Any], time: NDArray[np.int64], symbol: str, flag: bool
+) -> Records:
     for name, known in (("action", ACTIONS), ("side", SIDES)):
         rule = f"must be one of {', '.join(code.decode() for code in known)}"
         cells.refuse_cells(path, row, name, ~np.isin(raw[name], known), raw[name], rule)
     traded = raw["action"] == b"T"
     price, size = fixed_prices(raw["price"]), raw["size"].astype(float)
     for name, values in (("price", price), ("size", size)):
-        cells.refuse_cells(path, row, name, traded & ~(values > 0), values, "of a trade must be above 0")
+        cells.refuse_cells(
+            path, row, name, traded & ~(values > 0), values, "of a trade must be above 0"
+        )
     aggressor = (raw["side"] == b"B").astype(np.int8) - (raw["side"] == b"A").astype(np.int8)
-    sides = {f"{side}_{kind}": table for side in ("bid", "ask") for kind, table in _side(path, row, raw, side, flag)}
+    sides = {
+        f"{side}_{kind}": table
+        for side in ("bid", "ask")
+        for kind, table in _side(path, row, raw, side, flag)
+    }
     flags = raw["flags"].astype(np.int64)
     return Records(time, flags, traded, aggressor, price, size, symbol=symbol, **sides)
 
 
-def _side(path: Path, row: int, raw: NDArray[Any], side: str, flag: bool) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def _side(
+    path: Path, row: int, raw: NDArray[Any], side: str, flag: bool
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
     n_levels = sum(name.startswith("bid_px_") for name in raw.dtype.names or ())
     prices, sizes = (cells.level_columns(n_levels, [side], [code]) for code in ("px", "sz"))
     price = fixed_prices(np.column_stack([raw[name] for name in prices]))
     size = np.column_stack([raw[name] for name in sizes]).astype(float)
-    yield from zip(("price", "size"), cells.levels(path, row, prices, sizes, price, size, flag=flag), strict=True)
+    yield from zip(
+        ("price", "size"),
+        cells.levels(path, row, prices, sizes, price, size, flag=flag),
+        strict=True,
+    )

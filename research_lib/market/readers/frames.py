@@ -14,7 +14,13 @@ from research_lib.errors import ValidationError
 from research_lib.market.book import FRAME_COLUMNS, SIDES, BookSnapshots
 from research_lib.market.readers import cells
 from research_lib.market.sessions import Session
-from research_lib.market.user_frames import KINDS, SYMBOL_COLUMNS, TIME_COLUMNS, WIDE_COLUMN, deepest_level
+from research_lib.market.user_frames import (
+    KINDS,
+    SYMBOL_COLUMNS,
+    TIME_COLUMNS,
+    WIDE_COLUMN,
+    deepest_level,
+)
 
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -29,7 +35,9 @@ LONG_ROWS = 500_000
 def matches(path: Path, head: bytes) -> bool:
     """Whether a CSV or Parquet file has most columns of the long frame, or any of the wide one."""
     names = cells.guessed_names(path, head)
-    return len(names & set(FRAME_COLUMNS[1:])) >= 3 or any(WIDE_COLUMN.fullmatch(name) for name in names)
+    return len(names & set(FRAME_COLUMNS[1:])) >= 3 or any(
+        WIDE_COLUMN.fullmatch(name) for name in names
+    )
 
 
 def batches(
@@ -104,10 +112,14 @@ class _Columns:
         names = list(original)
         n_levels = deepest_level(names)
         if n_levels > MAX_LEVELS:
-            raise ValidationError(f"{path} has levels up to {n_levels:,}; keep at most {MAX_LEVELS:,}")
+            raise ValidationError(
+                f"{path} has levels up to {n_levels:,}; keep at most {MAX_LEVELS:,}"
+            )
         known_times = TIME_COLUMNS if n_levels else TIME_COLUMNS[:1]
         time = next((name for name in known_times if name in names), " or ".join(known_times))
-        symbol = next((name for known in SYMBOL_COLUMNS for name in names if name.lower() == known), None)
+        symbol = next(
+            (name for known in SYMBOL_COLUMNS for name in names if name.lower() == known), None
+        )
         wanted = _level_columns(n_levels) if n_levels else list(FRAME_COLUMNS[1:])
         missing = [name for name in (time, *wanted) if name not in names]
         if missing:
@@ -117,9 +129,19 @@ class _Columns:
             )
         types: dict[str, pa.DataType] = dict.fromkeys(wanted, pa.float64())
         types |= {name: pa.string() for name in ("side", symbol) if name in names}
-        return cls(path, time, symbol, n_levels, {time: cells.time_type(path, original[time]), **types}, flag, original)
+        return cls(
+            path,
+            time,
+            symbol,
+            n_levels,
+            {time: cells.time_type(path, original[time]), **types},
+            flag,
+            original,
+        )
 
-    def read(self, batch_rows: int, only: tuple[str, ...] = ()) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def read(
+        self, batch_rows: int, only: tuple[str, ...] = ()
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches of all columns, or of those named."""
         names = [name for name in self.types if not only or name in only]
         types = {self.original[name]: self.types[name] for name in names}
@@ -141,15 +163,21 @@ def _renamed(path: Path, names: list[str], renames: Mapping[str, str]) -> dict[s
     """The file's own name of every column by the name that it goes by."""
     unknown = [name for name in renames if name not in names]
     if unknown:
-        raise ValidationError(f"{path} has no column {unknown[0]!r} to rename; it has {', '.join(names[:8])}")
+        raise ValidationError(
+            f"{path} has no column {unknown[0]!r} to rename; it has {', '.join(names[:8])}"
+        )
     called = [renames.get(name, name) for name in names]
     for new in renames.values():
         if called.count(new) > 1:
-            raise ValidationError(f"{path}: {called.count(new)} columns would be {new}; rename one only")
+            raise ValidationError(
+                f"{path}: {called.count(new)} columns would be {new}; rename one only"
+            )
     return dict(zip(called, names, strict=True))
 
 
-def _level_columns(n_levels: int, sides: Sequence[str] = SIDES, kinds: Sequence[str] = KINDS) -> list[str]:
+def _level_columns(
+    n_levels: int, sides: Sequence[str] = SIDES, kinds: Sequence[str] = KINDS
+) -> list[str]:
     return cells.level_columns(n_levels, sides, kinds, numbered="{}", first=1)
 
 
@@ -158,11 +186,17 @@ def _wide(columns: _Columns, batch_rows: int) -> Iterator[BookSnapshots]:
     for row, batch in columns.read(batch_rows):
         time, symbol = columns.times_and_symbol(row, batch, before, symbol)
         before = time[-1]
-        levels = {f"{side}_{kind}": table for side in SIDES for kind, table in _wide_side(columns, row, batch, side)}
+        levels = {
+            f"{side}_{kind}": table
+            for side in SIDES
+            for kind, table in _wide_side(columns, row, batch, side)
+        }
         yield BookSnapshots.flagging(time=time, symbol=symbol, **levels)
 
 
-def _wide_side(columns: _Columns, row: int, batch: pa.RecordBatch, side: str) -> Iterator[tuple[str, Float]]:
+def _wide_side(
+    columns: _Columns, row: int, batch: pa.RecordBatch, side: str
+) -> Iterator[tuple[str, Float]]:
     prices, sizes = (_level_columns(columns.n_levels, [side], [kind]) for kind in KINDS)
     price, size = (cells.numbers(batch, names) for names in (prices, sizes))
     checked = cells.levels(columns.path, row, prices, sizes, price, size, flag=columns.flag)
@@ -186,7 +220,9 @@ class _Rows:
 
     def followed_by(self, other: _Rows) -> _Rows:
         """These rows, then those of `other`."""
-        return _Rows(*map(np.concatenate, zip(vars(self).values(), vars(other).values(), strict=True)))
+        return _Rows(
+            *map(np.concatenate, zip(vars(self).values(), vars(other).values(), strict=True))
+        )
 
 
 def _long(columns: _Columns, batch_rows: int) -> Iterator[BookSnapshots]:
@@ -200,7 +236,9 @@ def _long(columns: _Columns, batch_rows: int) -> Iterator[BookSnapshots]:
         starts = np.flatnonzero(np.diff(rows.time, prepend=-1))
         whole = (len(starts) - 1) // batch_rows * batch_rows
         for first in range(0, whole, batch_rows):
-            yield _assembled(columns.path, rows.part(starts[first], starts[first + batch_rows]), symbol)
+            yield _assembled(
+                columns.path, rows.part(starts[first], starts[first + batch_rows]), symbol
+            )
         waiting = rows.part(starts[whole], None)
     if waiting is not None and symbol is not None:
         yield _assembled(columns.path, waiting, symbol)
@@ -217,7 +255,9 @@ def _long_rows(columns: _Columns, row: int, batch: pa.RecordBatch, time: Int64) 
             bad &= np.isfinite(values) & ~((values < 0) & (name == "size"))
         cells.refuse_cells(path, row, name, bad, values, "must be above 0 and below 1e9")
     counted = (level >= 1) & (level <= MAX_LEVELS) & (level % 1 == 0)
-    cells.refuse_cells(path, row, "level", ~counted, level, f"must be a whole number from 1 to {MAX_LEVELS:,}")
+    cells.refuse_cells(
+        path, row, "level", ~counted, level, f"must be a whole number from 1 to {MAX_LEVELS:,}"
+    )
     ask = np.asarray(side.to_numpy(zero_copy_only=False) == "ask", np.int64)
     return _Rows(row + np.arange(len(time)), time, ask, level.astype(np.int64) - 1, price, size)
 
@@ -279,4 +319,6 @@ def _refuse_crossed(columns: _Columns, touch: Iterator[tuple[Float, Float]]) -> 
 
 def _missing(columns: _Columns) -> int:
     """Empty cells of the whole file."""
-    return sum(column.null_count for _, batch in columns.read(SURVEY_ROWS) for column in batch.columns)
+    return sum(
+        column.null_count for _, batch in columns.read(SURVEY_ROWS) for column in batch.columns
+    )

@@ -18,7 +18,14 @@ from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.readers.cells import refuse_backwards, refuse_cells, refuse_table
 from research_lib.market.readers.pairs import partner_of
-from research_lib.market.readers.rows import Int64, TradeFeed, carried, integers, midnight_ns, parsed_date
+from research_lib.market.readers.rows import (
+    Int64,
+    TradeFeed,
+    carried,
+    integers,
+    midnight_ns,
+    parsed_date,
+)
 from research_lib.market.readers.source import csv_batches
 from research_lib.market.sessions import Session
 from research_lib.market.trades import UNSIGNED, Trades
@@ -26,7 +33,9 @@ from research_lib.market.trades import UNSIGNED, Trades
 logger = logging.getLogger(__name__)
 
 NAME = "Lean level-1 quote zip"
-FILE_NAME = re.compile(r"(?:(?P<symbol>[^_]+)_)?(?P<date>\d{8})_(?P<kind>quote|trade)\.zip", re.IGNORECASE)
+FILE_NAME = re.compile(
+    r"(?:(?P<symbol>[^_]+)_)?(?P<date>\d{8})_(?P<kind>quote|trade)\.zip", re.IGNORECASE
+)
 FIRST_CELLS = re.compile(rb"\d+,\d+,")
 QUOTE = ("time", "bid_px", "bid_sz", "ask_px", "ask_sz", "exchange", "condition", "suspicious")
 TRADE = ("time", "price", "size", "exchange", "condition", "suspicious")
@@ -164,14 +173,22 @@ def _refuse_half_quotes(path: Path, rows: Mapping[str, Int64], first: int) -> No
         rule = f"must be above 0 exactly where {side}_px is"
         refuse_cells(path, first, f"{side}_sz", (price > 0) != (size > 0), size, rule)
     neither = (rows["bid_px"] == 0) & (rows["ask_px"] == 0)
-    refuse_cells(path, first, "bid_px", neither, rows["bid_px"], "must be above 0 where ask_px is not")
+    refuse_cells(
+        path, first, "bid_px", neither, rows["bid_px"], "must be above 0 where ask_px is not"
+    )
 
 
 def _named(path: Path) -> tuple[str, int]:
     """Symbol and midnight (ns UTC) that a quote file's name says."""
     named = FILE_NAME.fullmatch(path.name)
     if named is None:
-        raise ValidationError(f"{path} must be named SYMBOL_YYYYMMDD_quote.zip: symbol and day are not in the file")
+        raise ValidationError(
+            f"{path} must be named SYMBOL_YYYYMMDD_quote.zip: symbol and day are not in the file"
+        )
     if named["kind"].lower() == "trade":
-        raise ValidationError(f"{path} holds trades, no books; give the _quote.zip, its trades come along")
-    return (named["symbol"] or path.resolve().parent.name).upper(), midnight_ns(parsed_date(path, named["date"]))
+        raise ValidationError(
+            f"{path} holds trades, no books; give the _quote.zip, its trades come along"
+        )
+    return (named["symbol"] or path.resolve().parent.name).upper(), midnight_ns(
+        parsed_date(path, named["date"])
+    )

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots
-from research_lib.market.readers.cells import level_columns, refuse_backwards, refuse_cells, refuse_table
+from research_lib.market.readers.cells import (
+    level_columns,
+    refuse_backwards,
+    refuse_cells,
+    refuse_table,
+)
 from research_lib.market.readers.pairs import kind_of, partner_name, partner_of
 from research_lib.market.readers.rows import Int64, carried, integers, midnight_ns, parsed_date
 from research_lib.market.readers.source import csv_batches, damage, open_bytes
@@ -28,7 +33,9 @@ from research_lib.market.trades import UNSIGNED, Trades
 logger = logging.getLogger(__name__)
 
 NAME = "LOBSTER message and orderbook pair"
-FILE_NAME = re.compile(r"(?P<symbol>.+)_(?P<date>\d{4}-\d\d-\d\d)_\d+_\d+_(?:message|orderbook)_\d+", re.IGNORECASE)
+FILE_NAME = re.compile(
+    r"(?P<symbol>.+)_(?P<date>\d{4}-\d\d-\d\d)_\d+_\d+_(?:message|orderbook)_\d+", re.IGNORECASE
+)
 FIRST_CELL = re.compile(rb"-?\d+(\.\d+)?,")
 KINDS = ("orderbook", "message")
 ALL_ROWS = 500_000
@@ -44,7 +51,9 @@ NS_A_SECOND = 10**9
 DAY_SECONDS = 86_400
 
 
-def read_lobster(orderbook: str | Path, message: str | Path, date: dt.date | str | None = None) -> BookSnapshots:
+def read_lobster(
+    orderbook: str | Path, message: str | Path, date: dt.date | str | None = None
+) -> BookSnapshots:
     """Read one LOBSTER pair of any depth: row i is the book AFTER event i.
 
     Every row is a single event and kept, in file order, and all are complete. Halt messages
@@ -97,12 +106,16 @@ def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iter
     """
     partner = partner_of(path)
     if partner is None:
-        raise MissingDataError(f"{path} has no partner: {partner_name(path)} does not exist; put the two side by side")
+        raise MissingDataError(
+            f"{path} has no partner: {partner_name(path)} does not exist; put the two side by side"
+        )
     orderbook, message = (path, partner) if kind_of(path) == "orderbook" else (partner, path)
     yield from _batches(orderbook, message, None, batch_rows)
 
 
-def _batches(orderbook: Path, message: Path, date: dt.date | str | None, batch_rows: int) -> Iterator[BookSnapshots]:
+def _batches(
+    orderbook: Path, message: Path, date: dt.date | str | None, batch_rows: int
+) -> Iterator[BookSnapshots]:
     symbol, midnight = _symbol(orderbook, message), midnight_ns(_date(orderbook, date))
     columns = _columns(orderbook)
     first, time, halted = 0, np.int64(midnight), False
@@ -133,17 +146,29 @@ class _Events:
     direction: Int64
 
 
-def _events(path: Path, batch: pa.RecordBatch, first: int, previous_time: np.int64, midnight: int) -> _Events:
+def _events(
+    path: Path, batch: pa.RecordBatch, first: int, previous_time: np.int64, midnight: int
+) -> _Events:
     time = midnight + _since_midnight(path, batch, first)
     refuse_backwards(path, first, "time", time, previous_time)
     type_, _, size, price, direction = integers(path, batch, EVENT, first).T
     halt = type_ == HALT
     for bad, column, values, rule in (
-        (~np.isin(type_, KNOWN_TYPES), "type", type_, f"must be one of {', '.join(map(str, KNOWN_TYPES))}"),
+        (
+            ~np.isin(type_, KNOWN_TYPES),
+            "type",
+            type_,
+            f"must be one of {', '.join(map(str, KNOWN_TYPES))}",
+        ),
         (~halt & (size <= 0), "size", size, "must be above 0"),
         (~halt & (price <= 0), "price", price, "must be above 0"),
         (halt & (np.abs(price) > 1), "price", price, "of a halt (type 7) must be -1, 0 or 1"),
-        (~np.isin(type_, (CROSS, HALT)) & (np.abs(direction) != 1), "direction", direction, "must be -1 or 1"),
+        (
+            ~np.isin(type_, (CROSS, HALT)) & (np.abs(direction) != 1),
+            "direction",
+            direction,
+            "must be -1 or 1",
+        ),
     ):
         refuse_cells(path, first, column, bad, values, rule)
     return _Events(time, type_, size, price, direction)
@@ -152,11 +177,15 @@ def _events(path: Path, batch: pa.RecordBatch, first: int, previous_time: np.int
 def _since_midnight(path: Path, batch: pa.RecordBatch, first: int) -> Int64:
     """Decimal seconds as whole nanoseconds, (n,): no digit passes through a float."""
     seconds = batch.column("time")
-    refuse_cells(path, first, "time", seconds.is_null().to_numpy(False), seconds, "must not be empty")
+    refuse_cells(
+        path, first, "time", seconds.is_null().to_numpy(False), seconds, "must not be empty"
+    )
     about = seconds.cast(pa.float64()).to_numpy()
     rule = f"must be seconds after midnight, below {DAY_SECONDS}"
     refuse_cells(path, first, "time", (about < 0) | (about >= DAY_SECONDS), about, rule)
-    return np.asarray(pc.multiply(seconds, pa.scalar(NS_A_SECOND)).cast(pa.int64()).to_numpy(), np.int64)
+    return np.asarray(
+        pc.multiply(seconds, pa.scalar(NS_A_SECOND)).cast(pa.int64()).to_numpy(), np.int64
+    )
 
 
 def _trades(event: _Events, symbol: str) -> Trades:
@@ -171,7 +200,9 @@ def _trades(event: _Events, symbol: str) -> Trades:
     )
 
 
-def _levels(path: Path, batch: pa.RecordBatch, columns: list[str], first: int) -> dict[str, NDArray[np.float64]]:
+def _levels(
+    path: Path, batch: pa.RecordBatch, columns: list[str], first: int
+) -> dict[str, NDArray[np.float64]]:
     """Prices in dollars and sizes of both sides, each (n, L), by the names of `BookSnapshots`."""
     cells = integers(path, batch, columns, first)
     price, size = cells[:, 0::2], cells[:, 1::2]
@@ -179,8 +210,18 @@ def _levels(path: Path, batch: pa.RecordBatch, columns: list[str], first: int) -
     for bad, names, values, rule in (
         (size < 0, columns[1::2], size, "must be at least 0"),
         (~empty & (price <= 0), columns[0::2], price, "must be above 0"),
-        (empty & (size > 0), columns[1::2], size, f"must be 0 where the price is the empty level's, {EMPTY_PRICE}"),
-        (~empty & (size == 0), columns[1::2], size, f"must be above 0 unless the price is +-{EMPTY_PRICE}"),
+        (
+            empty & (size > 0),
+            columns[1::2],
+            size,
+            f"must be 0 where the price is the empty level's, {EMPTY_PRICE}",
+        ),
+        (
+            ~empty & (size == 0),
+            columns[1::2],
+            size,
+            f"must be above 0 unless the price is +-{EMPTY_PRICE}",
+        ),
     ):
         refuse_table(path, first, names, bad, values, rule)
     dollars = np.where(empty, np.nan, price / PRICE_SCALE)
@@ -191,7 +232,9 @@ def _levels(path: Path, batch: pa.RecordBatch, columns: list[str], first: int) -
     }
 
 
-def _emptied(levels: dict[str, NDArray[np.float64]], rows: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+def _emptied(
+    levels: dict[str, NDArray[np.float64]], rows: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float64]]:
     """The levels, each (n, L), without price and size where (n,) `rows` is True."""
     return {
         name: np.where(rows[:, None], np.nan if name.endswith("price") else 0.0, table)
@@ -199,7 +242,9 @@ def _emptied(levels: dict[str, NDArray[np.float64]], rows: NDArray[np.bool_]) ->
     }
 
 
-def _in_step(orderbook: Path, message: Path, columns: list[str], batch_rows: int) -> Iterator[tuple[Any, Any]]:
+def _in_step(
+    orderbook: Path, message: Path, columns: list[str], batch_rows: int
+) -> Iterator[tuple[Any, Any]]:
     """Batches of both files with the same rows; ValidationError with both counts if one is longer."""
     events = csv_batches(message, EVENT_TYPES, batch_rows, list(EVENT_TYPES))
     levels = csv_batches(orderbook, dict.fromkeys(columns, pa.int64()), batch_rows, columns)
@@ -251,5 +296,7 @@ def _symbol(orderbook: Path, message: Path) -> str:
     """Symbol in the orderbook's name, "" without one; ValidationError if the names say they are no pair."""
     book, event = FILE_NAME.match(orderbook.name), FILE_NAME.match(message.name)
     if book and event and (book["symbol"], book["date"]) != (event["symbol"], event["date"]):
-        raise ValidationError(f"{orderbook.name} and {message.name} are not of one symbol and day; give a pair")
+        raise ValidationError(
+            f"{orderbook.name} and {message.name} are not of one symbol and day; give a pair"
+        )
     return book["symbol"] if book else ""

@@ -102,7 +102,9 @@ def fixed_prices(prices: Int64) -> Float:
 def _books(parts: list[Records], session: Session, opened: dt.date | None) -> BookSnapshots:
     books = BookSnapshots.concat([_book(part) for part in parts])
     hidden = np.concatenate([part.aggressor == 0 for part in parts])
-    before = _before_opening_cross(books.time, np.concatenate([p.traded for p in parts]), hidden, session, opened)
+    before = _before_opening_cross(
+        books.time, np.concatenate([p.traded for p in parts]), hidden, session, opened
+    )
     return dataclasses.replace(books, complete=books.complete & ~before) if before.any() else books
 
 
@@ -111,20 +113,28 @@ def _book(part: Records) -> BookSnapshots:
     of_now = (part.flags & (F_SNAPSHOT | F_BAD_TS_RECV)) == 0
     before_trade = part.traded & (part.aggressor != 0)
     levels: dict[str, Any] = {
-        f"{side}_{kind}": getattr(part, f"{side}_{kind}") for side in ("bid", "ask") for kind in ("price", "size")
+        f"{side}_{kind}": getattr(part, f"{side}_{kind}")
+        for side in ("bid", "ask")
+        for kind in ("price", "size")
     }
     complete = ends_event & of_now & ~before_trade
-    return BookSnapshots.flagging(time=part.time, symbol=part.symbol, complete=complete, trades=_trades(part), **levels)
+    return BookSnapshots.flagging(
+        time=part.time, symbol=part.symbol, complete=complete, trades=_trades(part), **levels
+    )
 
 
 def _trades(part: Records) -> Trades | None:
     if part.price is None or part.size is None:
         return None
     kept = part.traded
-    return Trades(part.time[kept], part.price[kept], part.size[kept], part.aggressor[kept], part.symbol)
+    return Trades(
+        part.time[kept], part.price[kept], part.size[kept], part.aggressor[kept], part.symbol
+    )
 
 
-def _before_opening_cross(time: Int64, traded: Bool, hidden: Bool, session: Session, opened: dt.date | None) -> Bool:
+def _before_opening_cross(
+    time: Int64, traded: Bool, hidden: Bool, session: Session, opened: dt.date | None
+) -> Bool:
     """Records of each session up to and including its opening cross, where it has one, (n,).
 
     `opened` is the day whose first trade came in an earlier part.
@@ -136,7 +146,12 @@ def _before_opening_cross(time: Int64, traded: Bool, hidden: Bool, session: Sess
         opening, closing = (int(bound[0]) for bound in session.bounds([day]))
         low, high = np.searchsorted(time, [opening, closing])
         first = low + np.flatnonzero(traded[low:high])[:1]
-        if day != opened and first.size and hidden[first[0]] and time[first[0]] < opening + OPENING_CROSS_WITHIN_NS:
+        if (
+            day != opened
+            and first.size
+            and hidden[first[0]]
+            and time[first[0]] < opening + OPENING_CROSS_WITHIN_NS
+        ):
             before[low : first[0] + 1] = True
         day += dt.timedelta(days=1)
     return before

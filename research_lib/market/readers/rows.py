@@ -57,7 +57,9 @@ class TradeFeed:
     """Trades of a source, read on as far as they are asked for; `batches` is None where there is no source."""
 
     def __init__(self, batches: Iterator[Trades] | None, symbol: str) -> None:
-        self.none_due = None if batches is None else Trades(np.empty(0, np.int64), [], [], [], symbol)
+        self.none_due = (
+            None if batches is None else Trades(np.empty(0, np.int64), [], [], [], symbol)
+        )
         self.batches = iter(()) if batches is None else batches
         self.waiting: Trades | None = None
 
@@ -65,7 +67,9 @@ class TradeFeed:
         """The trades not yet handed out, up to and including `time` (ns UTC), all for None; None without a file."""
         due = [] if self.none_due is None else [self.none_due]
         while (batch := self._next()) is not None:
-            n_due = len(batch) if time is None else int(np.searchsorted(batch.time, time, side="right"))
+            n_due = (
+                len(batch) if time is None else int(np.searchsorted(batch.time, time, side="right"))
+            )
             due.append(batch.take(np.arange(n_due)))
             if n_due < len(batch):
                 self.waiting = batch.take(np.arange(n_due, len(batch)))

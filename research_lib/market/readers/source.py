@@ -52,7 +52,9 @@ def open_bytes(path: Path) -> Any:
         If it is empty, or a zip of more than one file.
     """
     if path.is_dir():
-        raise MissingDataError(f"{path} is a folder, not a file; give one of its files, or read_books the folder")
+        raise MissingDataError(
+            f"{path} is a folder, not a file; give one of its files, or read_books the folder"
+        )
     if not path.is_file():
         raise missing(path)
     with path.open("rb") as raw:
@@ -70,7 +72,9 @@ def open_bytes(path: Path) -> Any:
 def missing(path: Path) -> MissingDataError:
     """Says that there is nothing at the path, and where there is something."""
     if not path.is_absolute() and (data_folder() / path).exists():
-        return MissingDataError(f'{path} does not exist here, but in RESEARCH_DATA; use data_file("{path.as_posix()}")')
+        return MissingDataError(
+            f'{path} does not exist here, but in RESEARCH_DATA; use data_file("{path.as_posix()}")'
+        )
     return MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
 
 
@@ -84,7 +88,11 @@ def first_lines(path: Path, n_lines: int) -> bytes:
     """As `head`, read on until it holds `n_lines` whole lines, the file ends, or 1 MiB is reached."""
     with damage(path), open_bytes(path) as stream:
         start = bytes(stream.read(HEAD_BYTES))
-        while start.count(b"\n") < n_lines and len(start) < LINES_BYTES and (more := stream.read(HEAD_BYTES)):
+        while (
+            start.count(b"\n") < n_lines
+            and len(start) < LINES_BYTES
+            and (more := stream.read(HEAD_BYTES))
+        ):
             start += bytes(more)
     return start
 
@@ -97,7 +105,9 @@ def damage(path: Path) -> Iterator[None]:
     except ValidationError:  # of which MissingDataError is an OSError too
         raise
     except DAMAGE as error:
-        raise ValidationError(f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again") from error
+        raise ValidationError(
+            f"{path} cannot be read: {' '.join(str(error).split())}; fetch it again"
+        ) from error
 
 
 def header(path: Path) -> list[str]:
@@ -118,13 +128,18 @@ def header(path: Path) -> list[str]:
 def _header_cells(path: Path) -> list[str]:
     first, end, _ = first_lines(path, 1).partition(b"\n")
     if not end and len(first) >= LINES_BYTES:
-        raise ValidationError(f"{path}: its first line is longer than {LINES_BYTES:,} bytes; is it a CSV?")
+        raise ValidationError(
+            f"{path}: its first line is longer than {LINES_BYTES:,} bytes; is it a CSV?"
+        )
     line = first.decode("utf-8", errors="replace").strip("\r\ufeff")
     return [cell.strip().strip('"') for cell in line.split(",")]
 
 
 def csv_batches(
-    path: Path, types: Mapping[str, pa.DataType], batch_rows: int, names: Sequence[str] | None = None
+    path: Path,
+    types: Mapping[str, pa.DataType],
+    batch_rows: int,
+    names: Sequence[str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Typed columns of a CSV, `batch_rows` rows at a time (the last batch may have fewer), in file order.
 
@@ -147,7 +162,11 @@ def csv_batches(
         return
     if sum(bool(line.strip()) for line in first_lines(path, 2).splitlines()) < 2:
         return  # a header only, which the parser cannot skip
-    repeats = {new: old for new, old in zip(header(path), _header_cells(path), strict=True) if new != old in types}
+    repeats = {
+        new: old
+        for new, old in zip(header(path), _header_cells(path), strict=True)
+        if new != old in types
+    }
     every = {**types, **{new: types[old] for new, old in repeats.items()}}
     done = 0
     for batch in _csv_batches(path, every, batch_rows, None):
@@ -157,7 +176,9 @@ def csv_batches(
         yield batch.select(list(types))
 
 
-def _refuse_different(path: Path, first_row: int, name: str, one: pa.Array, other: pa.Array) -> None:
+def _refuse_different(
+    path: Path, first_row: int, name: str, one: pa.Array, other: pa.Array
+) -> None:
     """Raise ValidationError at the first row in which two columns of one name differ."""
     same = pc.fill_null(pc.equal(one, other), False)
     differ = pc.invert(pc.or_(same, pc.and_(pc.is_null(one), pc.is_null(other))))
@@ -198,7 +219,9 @@ def _csv_batches(
         try:
             with open_bytes(path) as stream:
                 tail = _Tail(stream)
-                reader = _csv_reader(pa.PythonFile(tail, mode="r"), columns, names is None, types, keep)
+                reader = _csv_reader(
+                    pa.PythonFile(tail, mode="r"), columns, names is None, types, keep
+                )
                 for batch in rebatched(reader, batch_rows):
                     done += batch.num_rows
                     yield batch
@@ -215,7 +238,9 @@ def _csv_batches(
         )
 
 
-def parquet_batches(path: Path, types: Mapping[str, pa.DataType], batch_rows: int) -> Iterator[pa.RecordBatch]:
+def parquet_batches(
+    path: Path, types: Mapping[str, pa.DataType], batch_rows: int
+) -> Iterator[pa.RecordBatch]:
     """Typed columns of a Parquet file, `batch_rows` rows at a time; columns are cast, losing nothing."""
     with damage(path):
         file = pq.ParquetFile(path)
@@ -252,16 +277,26 @@ def require_columns_of(path: Path, columns: Sequence[str], types: Mapping[str, A
 
 
 def _csv_reader(
-    stream: Any, columns: Sequence[str], has_header: bool, types: Mapping[str, pa.DataType], on_broken_row: Any
+    stream: Any,
+    columns: Sequence[str],
+    has_header: bool,
+    types: Mapping[str, pa.DataType],
+    on_broken_row: Any,
 ) -> Any:
     return pcsv.open_csv(
         stream,
         read_options=pcsv.ReadOptions(
-            use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=int(has_header)
+            use_threads=False,
+            block_size=BLOCK_BYTES,
+            column_names=columns,
+            skip_rows=int(has_header),
         ),
         parse_options=pcsv.ParseOptions(invalid_row_handler=on_broken_row),
         convert_options=pcsv.ConvertOptions(
-            column_types=dict(types), include_columns=list(types), null_values=NULLS, strings_can_be_null=True
+            column_types=dict(types),
+            include_columns=list(types),
+            null_values=NULLS,
+            strings_can_be_null=True,
         ),
     )
 
@@ -297,7 +332,9 @@ def _wrong_width(path: Path, row: Any, has_header: bool) -> ValidationError:
     )
 
 
-def _name_bad_cell(path: Path, types: Mapping[str, pa.DataType], names: Sequence[str] | None) -> None:
+def _name_bad_cell(
+    path: Path, types: Mapping[str, pa.DataType], names: Sequence[str] | None
+) -> None:
     """Read again as text and raise ValidationError for the first cell that is not of its type."""
     done = 0
     for batch in _csv_batches(path, dict.fromkeys(types, pa.string()), 100_000, names):
@@ -336,5 +373,7 @@ def _zip_member(path: Path) -> Any:
     archive = zipfile.ZipFile(path)
     members = archive.namelist()
     if len(members) != 1:
-        raise ValidationError(f"{path} holds {len(members)} files ({', '.join(members[:3])}); one is wanted")
+        raise ValidationError(
+            f"{path} holds {len(members)} files ({', '.join(members[:3])}); one is wanted"
+        )
     return archive.open(members[0])

@@ -30,7 +30,12 @@ BOOKS_FILE, TRADES_FILE = "books.parquet", "trades.parquet"
 SYMBOL_PREFIX, DATE_PREFIX = "symbol=", "date="
 KINDS = {"price": "px", "size": "sz"}
 LAST_LEVEL = re.compile(r"ask_sz_(\d{2,})")
-TRADE_COLUMNS = {"time": UTC_NS, "price": pa.float64(), "size": pa.float64(), "aggressor": pa.int8()}
+TRADE_COLUMNS = {
+    "time": UTC_NS,
+    "price": pa.float64(),
+    "size": pa.float64(),
+    "aggressor": pa.int8(),
+}
 ROW_GROUP_ROWS = 100_000
 BLOCK_ROWS = 4_096
 
@@ -80,7 +85,9 @@ def batches(path: Path, batch_rows: int, session: Session | None = None) -> Iter
             yield ready.books(symbol, trades.until(int(ready.time[-1])))
         ready = rows
     if ready is None:
-        raise ValidationError(f"{path} holds no books; convert its source again into an empty folder")
+        raise ValidationError(
+            f"{path} holds no books; convert its source again into an empty folder"
+        )
     yield ready.books(symbol, trades.until(None))
 
 
@@ -92,7 +99,11 @@ def partition(symbol: str, date: Any) -> Path:
 def book_schema(n_levels: int) -> pa.Schema:
     """Columns of ``books.parquet`` with `n_levels` levels a side."""
     return _schema(
-        {"time": UTC_NS, "complete": pa.bool_(), **dict.fromkeys(cells.level_columns(n_levels), pa.float64())}
+        {
+            "time": UTC_NS,
+            "complete": pa.bool_(),
+            **dict.fromkeys(cells.level_columns(n_levels), pa.float64()),
+        }
     )
 
 
@@ -108,7 +119,9 @@ def book_table(books: BookSnapshots) -> pa.Table:
 def trade_table(trades: Trades) -> pa.Table:
     """Trades as a table with the columns of ``trades.parquet``."""
     schema = _schema(TRADE_COLUMNS)
-    return pa.table([pa.array(getattr(trades, field.name), field.type) for field in schema], schema=schema)
+    return pa.table(
+        [pa.array(getattr(trades, field.name), field.type) for field in schema], schema=schema
+    )
 
 
 def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
@@ -131,7 +144,9 @@ def _dates(path: Path) -> tuple[str, list[Path]]:
         folder = symbols[0]
     dates = _folders(folder, DATE_PREFIX)
     if not dates:
-        raise ValidationError(f"{folder} holds no folder {DATE_PREFIX}YYYY-MM-DD; convert its source again")
+        raise ValidationError(
+            f"{folder} holds no folder {DATE_PREFIX}YYYY-MM-DD; convert its source again"
+        )
     return symbol_of(folder), sorted(dates, key=_date)
 
 
@@ -149,9 +164,14 @@ def books_by_symbol(path: Path) -> dict[str, list[Path]]:
     if not folders[0].name.startswith((SYMBOL_PREFIX, DATE_PREFIX)):
         folders = _folders(folders[0], SYMBOL_PREFIX)
     dates = dict(map(_dates, folders))
-    found = {symbol: [date for date in dates[symbol] if (date / BOOKS_FILE).is_file()] for symbol in sorted(dates)}
+    found = {
+        symbol: [date for date in dates[symbol] if (date / BOOKS_FILE).is_file()]
+        for symbol in sorted(dates)
+    }
     if not any(found.values()):
-        raise ValidationError(f"{path} holds no books; convert its source again into an empty folder")
+        raise ValidationError(
+            f"{path} holds no books; convert its source again into an empty folder"
+        )
     return {symbol: folders for symbol, folders in found.items() if folders}
 
 
@@ -186,9 +206,15 @@ class _Rows:
     def books(self, symbol: str, trades: Trades | None) -> BookSnapshots:
         """Levels are checked once, by BookSnapshots; what it refuses is then named by file, row and column."""
         complete = self.batch.column("complete").to_numpy(zero_copy_only=False)
-        levels = {f"{side}_{kind}": self._side_by_side(side, code) for side in SIDES for kind, code in KINDS.items()}
+        levels = {
+            f"{side}_{kind}": self._side_by_side(side, code)
+            for side in SIDES
+            for kind, code in KINDS.items()
+        }
         try:
-            return BookSnapshots(self.time, symbol=symbol, complete=complete, trades=trades, **levels)
+            return BookSnapshots(
+                self.time, symbol=symbol, complete=complete, trades=trades, **levels
+            )
         except ValidationError as error:
             self._refuse_cells()
             raise ValidationError(f"{self.path}: {error}") from error
@@ -200,7 +226,12 @@ class _Rows:
             cells.levels(self.path, self.first, prices, sizes, price, size)
 
     def _side_by_side(self, side: str, code: str) -> _SideBySide:
-        return _SideBySide([self.batch.column(name).to_numpy(zero_copy_only=False) for name in self._names(side, code)])
+        return _SideBySide(
+            [
+                self.batch.column(name).to_numpy(zero_copy_only=False)
+                for name in self._names(side, code)
+            ]
+        )
 
     def _names(self, side: str, code: str) -> list[str]:
         return [name for name in self.batch.schema.names if name.startswith(f"{side}_{code}_")]
@@ -214,7 +245,9 @@ class _SideBySide:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Float:
         table = np.empty((len(self.columns[0]), len(self.columns)), dtype)
-        for start in range(0, len(table), BLOCK_ROWS):  # blocks stay in the processor's cache: twice as fast
+        for start in range(
+            0, len(table), BLOCK_ROWS
+        ):  # blocks stay in the processor's cache: twice as fast
             rows = slice(start, start + BLOCK_ROWS)
             table[rows] = np.array([column[rows] for column in self.columns]).T
         return table
@@ -233,7 +266,14 @@ def _rows(paths: Iterable[Path], batch_rows: int) -> Iterator[_Rows]:
             cells.refuse_backwards(path, row, "time", time, before)
             before = time[-1]
             complete = batch.column("complete")
-            cells.refuse_cells(path, row, "complete", complete.is_null().to_numpy(False), complete, "must not be empty")
+            cells.refuse_cells(
+                path,
+                row,
+                "complete",
+                complete.is_null().to_numpy(False),
+                complete,
+                "must not be empty",
+            )
             yield _Rows(path, row, batch, time)
 
 
@@ -255,7 +295,9 @@ def _read(path: Path, batch_rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
 
 def _require_schema(path: Path, schema: pa.Schema) -> None:
     """Raise ValidationError naming the first column that is missing or of another type."""
-    n_levels = max((int(match[1]) + 1 for match in map(LAST_LEVEL.fullmatch, schema.names) if match), default=1)
+    n_levels = max(
+        (int(match[1]) + 1 for match in map(LAST_LEVEL.fullmatch, schema.names) if match), default=1
+    )
     expected = _schema(TRADE_COLUMNS) if path.name == TRADES_FILE else book_schema(n_levels)
     for field in expected:
         found = schema.field(field.name).type if field.name in schema.names else "nothing"
@@ -273,9 +315,13 @@ def _trades(paths: Iterable[Path], symbol: str) -> Iterator[Trades]:
             time = cells.times(path, row, "time", batch.column("time"))
             cells.refuse_backwards(path, row, "time", time, before)
             before = time[-1]
-            price, size, aggressor = (batch.column(name).to_numpy() for name in list(TRADE_COLUMNS)[1:])
+            price, size, aggressor = (
+                batch.column(name).to_numpy() for name in list(TRADE_COLUMNS)[1:]
+            )
             for name, values in (("price", price), ("size", size)):
                 bad = ~((values > 0) & (values < np.inf))
                 cells.refuse_cells(path, row, name, bad, values, "must be finite and above 0")
-            cells.refuse_cells(path, row, "aggressor", np.abs(aggressor) > 1, aggressor, "must be 1, -1 or 0")
+            cells.refuse_cells(
+                path, row, "aggressor", np.abs(aggressor) > 1, aggressor, "must be 1, -1 or 0"
+            )
             yield Trades(time, price, size, aggressor, symbol)

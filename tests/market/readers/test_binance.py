@@ -29,7 +29,11 @@ SPOT = [pytest.param(SPOT_BTC, marks=SLOW), SPOT_ETH]
 RECORDINGS = [*SPOT, pytest.param(FUTURES, marks=SLOW)]
 
 START_MS = 1_723_161_255_000
-SNAPSHOT = {"lastUpdateId": 100, "bids": [["10.0", "1"], ["9.9", "2"]], "asks": [["10.1", "3"], ["10.2", "4"]]}
+SNAPSHOT = {
+    "lastUpdateId": 100,
+    "bids": [["10.0", "1"], ["9.9", "2"]],
+    "asks": [["10.1", "3"], ["10.2", "4"]],
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +60,19 @@ def update_ids(name: str) -> list[int]:
     return [m["u"] for m in messages(name) if m.get("e") == "depthUpdate" and m["u"] > last]
 
 
-def depth(first: int, last: int, bids: Any = (), asks: Any = (), time: int = START_MS, **more: Any) -> dict[str, Any]:
-    return {"e": "depthUpdate", "E": time, "s": "XY", "U": first, "u": last, "b": bids, "a": asks, **more}
+def depth(
+    first: int, last: int, bids: Any = (), asks: Any = (), time: int = START_MS, **more: Any
+) -> dict[str, Any]:
+    return {
+        "e": "depthUpdate",
+        "E": time,
+        "s": "XY",
+        "U": first,
+        "u": last,
+        "b": bids,
+        "a": asks,
+        **more,
+    }
 
 
 def trade(
@@ -72,7 +87,9 @@ def write(folder: Path, *content: dict[str, Any] | str) -> Path:
     lines = []
     for item in content:
         if isinstance(item, dict):
-            item = json.dumps(item if "lastUpdateId" in item else {"stream": "xy@depth", "data": item})
+            item = json.dumps(
+                item if "lastUpdateId" in item else {"stream": "xy@depth", "data": item}
+            )
             item = f"1723161253937085768 {item}"
         lines.append(item + "\n")
     path.write_text("".join(lines))
@@ -80,15 +97,21 @@ def write(folder: Path, *content: dict[str, Any] | str) -> Path:
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_recordings_replay_without_a_crossed_state(replays: dict[str, BookSnapshots], name: str) -> None:
+def test_recordings_replay_without_a_crossed_state(
+    replays: dict[str, BookSnapshots], name: str
+) -> None:
     books = replay(replays, name)
     assert books.bid_price.shape == (STATES[name], 20)
     quality = books.quality
-    assert [quality[key] for key in ("crossed", "locked", "empty_levels", "unordered_levels")] == [0] * 4
+    assert [quality[key] for key in ("crossed", "locked", "empty_levels", "unordered_levels")] == [
+        0
+    ] * 4
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_touch_equals_the_book_ticker_of_the_same_update_id(replays: dict[str, BookSnapshots], name: str) -> None:
+def test_touch_equals_the_book_ticker_of_the_same_update_id(
+    replays: dict[str, BookSnapshots], name: str
+) -> None:
     """bookTicker u is the id of the update that made its best prices and sizes: where a depth
     update ends at the same id both streams describe the book after the same event."""
     books = replay(replays, name)
@@ -97,24 +120,35 @@ def test_touch_equals_the_book_ticker_of_the_same_update_id(replays: dict[str, B
     assert len(rows) > 100
     at = [row for row, _ in rows]
     touch = np.column_stack(
-        [books.bid_price[at, 0], books.bid_size[at, 0], books.ask_price[at, 0], books.ask_size[at, 0]]
+        [
+            books.bid_price[at, 0],
+            books.bid_size[at, 0],
+            books.ask_price[at, 0],
+            books.ask_size[at, 0],
+        ]
     )
     np.testing.assert_array_equal(touch, [values for _, values in rows])
 
 
 @pytest.mark.parametrize("name", SPOT)
-def test_spot_touch_equals_the_last_book_ticker_at_every_update(replays: dict[str, BookSnapshots], name: str) -> None:
+def test_spot_touch_equals_the_last_book_ticker_at_every_update(
+    replays: dict[str, BookSnapshots], name: str
+) -> None:
     """The spot ticker tells every change of the touch, so the last one up to an id holds there."""
     books = replay(replays, name)
     ticker = [[m["u"], *(float(m[k]) for k in "bBaA")] for m in messages(name) if "B" in m]
     ids = np.array([row[0] for row in ticker])
     last = np.searchsorted(ids, update_ids(name), side="right") - 1
-    touch = np.column_stack([books.bid_price[:, 0], books.bid_size[:, 0], books.ask_price[:, 0], books.ask_size[:, 0]])
+    touch = np.column_stack(
+        [books.bid_price[:, 0], books.bid_size[:, 0], books.ask_price[:, 0], books.ask_size[:, 0]]
+    )
     np.testing.assert_array_equal(touch, np.array([row[1:] for row in ticker])[last])
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_last_state_equals_a_plain_dictionary_replay(replays: dict[str, BookSnapshots], name: str) -> None:
+def test_last_state_equals_a_plain_dictionary_replay(
+    replays: dict[str, BookSnapshots], name: str
+) -> None:
     snapshot = next(m for m in messages(name) if "lastUpdateId" in m)
     bids, asks = dict(snapshot["bids"]), dict(snapshot["asks"])
     for m in messages(name):
@@ -148,9 +182,9 @@ def test_trades_are_all_there_and_a_selling_aggressor_met_a_buying_maker(
 def test_batches_equal_the_whole(replays: dict[str, BookSnapshots], batch_rows: int) -> None:
     books = replay(replays, SPOT_BTC)
     parts = list(iter_books(real_data(SPOT_BTC), batch_rows))
-    assert [len(part) for part in parts] == [batch_rows] * (3_449 // batch_rows) + [3_449 % 1_000] * (
-        batch_rows == 1_000
-    )
+    assert [len(part) for part in parts] == [batch_rows] * (3_449 // batch_rows) + [
+        3_449 % 1_000
+    ] * (batch_rows == 1_000)
     joined = BookSnapshots.concat(parts)
     for key in ("time", "bid_price", "bid_size", "ask_price", "ask_size"):
         np.testing.assert_array_equal(getattr(joined, key), getattr(books, key))
@@ -175,14 +209,23 @@ def test_quantities_are_absolute_and_zero_deletes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(books.bid_price, [[10.0, 9.9, np.nan], [10.05, 10.0, 9.9]])
     np.testing.assert_array_equal(books.bid_size, [[5, 2, 0], [7, 5, 2]])
     np.testing.assert_array_equal(books.ask_price, [[10.2, np.nan, np.nan]] * 2)
-    np.testing.assert_array_equal(books.time, [(START_MS + 1_000) * 10**6, (START_MS + 1_100) * 10**6])
+    np.testing.assert_array_equal(
+        books.time, [(START_MS + 1_000) * 10**6, (START_MS + 1_100) * 10**6]
+    )
     assert books.symbol == "XY"
 
 
-def test_updates_recorded_before_the_snapshot_are_applied_by_id_not_by_place(tmp_path: Path) -> None:
-    updates = [depth(97, 100, [["10.0", "9"]]), depth(101, 103, [["10.0", "6"]]), depth(104, 104, [["9.9", "0"]])]
+def test_updates_recorded_before_the_snapshot_are_applied_by_id_not_by_place(
+    tmp_path: Path,
+) -> None:
+    updates = [
+        depth(97, 100, [["10.0", "9"]]),
+        depth(101, 103, [["10.0", "6"]]),
+        depth(104, 104, [["9.9", "0"]]),
+    ]
     books = [
-        read_binance(write(tmp_path, *updates[:place], SNAPSHOT, *updates[place:]), n_levels=2) for place in range(4)
+        read_binance(write(tmp_path, *updates[:place], SNAPSHOT, *updates[place:]), n_levels=2)
+        for place in range(4)
     ]
     for other in books:
         np.testing.assert_array_equal(other.bid_size, [[6, 2], [6, 0]])
@@ -190,7 +233,11 @@ def test_updates_recorded_before_the_snapshot_are_applied_by_id_not_by_place(tmp
 
 def test_futures_join_by_the_previous_id(tmp_path: Path) -> None:
     path = write(
-        tmp_path, SNAPSHOT, depth(90, 98, pu=80), depth(99, 120, [["10.0", "6"]], pu=98), depth(150, 160, pu=120)
+        tmp_path,
+        SNAPSHOT,
+        depth(90, 98, pu=80),
+        depth(99, 120, [["10.0", "6"]], pu=98),
+        depth(150, 160, pu=120),
     )
     np.testing.assert_array_equal(read_binance(path, n_levels=1).bid_size, [[6], [6]])
 
@@ -198,11 +245,26 @@ def test_futures_join_by_the_previous_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("updates", "said"),
     [
-        ([depth(102, 105)], "line 2: a gap .* the snapshot ends at 100, this one covers 102 to 105;"),
-        ([depth(99, 105), depth(107, 108)], "line 3: a gap .* ends at 105, this one covers 107 to 108;"),
-        ([depth(99, 105), depth(99, 105)], "line 3: a gap .* ends at 105, this one covers 99 to 105;"),
-        ([depth(103, 105, pu=101)], "line 2: a gap .* the snapshot ends at 100, .* 103 to 105 after 101;"),
-        ([depth(99, 105, pu=90), depth(106, 107, pu=104)], "line 3: a gap .* ends at 105, .* 106 to 107 after 104;"),
+        (
+            [depth(102, 105)],
+            "line 2: a gap .* the snapshot ends at 100, this one covers 102 to 105;",
+        ),
+        (
+            [depth(99, 105), depth(107, 108)],
+            "line 3: a gap .* ends at 105, this one covers 107 to 108;",
+        ),
+        (
+            [depth(99, 105), depth(99, 105)],
+            "line 3: a gap .* ends at 105, this one covers 99 to 105;",
+        ),
+        (
+            [depth(103, 105, pu=101)],
+            "line 2: a gap .* the snapshot ends at 100, .* 103 to 105 after 101;",
+        ),
+        (
+            [depth(99, 105, pu=90), depth(106, 107, pu=104)],
+            "line 3: a gap .* ends at 105, .* 106 to 107 after 104;",
+        ),
     ],
 )
 def test_gap_in_the_update_ids_names_file_line_and_ids(
@@ -218,7 +280,9 @@ def test_missing_snapshot_is_refused(tmp_path: Path) -> None:
 
 
 def test_recording_that_ends_with_its_snapshot_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match=r"no depth update after its snapshot \(lastUpdateId 100\)"):
+    with pytest.raises(
+        ValidationError, match=r"no depth update after its snapshot \(lastUpdateId 100\)"
+    ):
         read_binance(write(tmp_path, depth(90, 99), SNAPSHOT, trade()))
 
 
@@ -226,20 +290,29 @@ def test_recording_that_ends_with_its_snapshot_is_refused(tmp_path: Path) -> Non
     ("bad", "said"),
     [
         ('1723161253937085768 {"stream":"xy@depth","da', "it is no JSON"),
-        ('{"stream":"xy@depth","data":{}}', "it begins .* where a receive time and a JSON object are due"),
+        (
+            '{"stream":"xy@depth","data":{}}',
+            "it begins .* where a receive time and a JSON object are due",
+        ),
         ("1723161253937085768 [1, 2]", "it begins .* where a receive time"),
         ("1723161253937085768 \xff\xfe", "it is no JSON"),
         ('1723161253937085768 {"stream":"x","data":3}', "data must be an object, it is 3"),
         (depth(102, 103, [["ten", "1"]]), "b must hold numbers as text, it holds 'ten'"),
         (depth(102, 103, [], [["10.1", "NaN"]]), "a must hold finite numbers .* it holds 'NaN'"),
-        (depth(102, 103, [["10.0", "-1"]]), "b must hold finite numbers of at least 0, it holds '-1'"),
+        (
+            depth(102, 103, [["10.0", "-1"]]),
+            "b must hold finite numbers of at least 0, it holds '-1'",
+        ),
         (depth(102, 103, [["0", "1"]]), "b holds the price 0;"),
         (depth(102, 103, [["10.0"]]), r"b holds \['10\.0'\] where \[price, quantity\] is due"),
         (depth(102, 103, None), "b must be a list of levels, it is None"),
         (depth("102", 103), "U must be a whole number, it is '102'"),  # type: ignore[arg-type]
         (depth(102, 103, time=None), "E must be a whole number, it is None"),  # type: ignore[arg-type]
         (depth(102, 103, time=START_MS), "event time E 1723161255000 runs back 2,000 ms"),
-        (depth(102, 103, time=START_MS * 1_000), "event time E must be milliseconds, .*, it is 1723161255000000"),
+        (
+            depth(102, 103, time=START_MS * 1_000),
+            "event time E must be milliseconds, .*, it is 1723161255000000",
+        ),
         (depth(102, 103, [["1_0", "1"]]), "b must hold numbers as text, it holds '1_0'"),
         (depth(102, 103, [[10, "1"]]), "b must hold numbers as text, it holds 10"),
         (trade(size="much"), "q must hold numbers as text, it holds 'much'"),
@@ -248,7 +321,9 @@ def test_recording_that_ends_with_its_snapshot_is_refused(tmp_path: Path) -> Non
         (trade() | {"s": "OTHER"}, "symbol OTHER after XY; record one a file"),
     ],
 )
-def test_damaged_line_is_refused_with_file_and_line(tmp_path: Path, bad: dict[str, Any] | str, said: str) -> None:
+def test_damaged_line_is_refused_with_file_and_line(
+    tmp_path: Path, bad: dict[str, Any] | str, said: str
+) -> None:
     path = write(tmp_path, SNAPSHOT, depth(99, 101, time=START_MS + 2_000), bad, depth(102, 103))
     with pytest.raises(ValidationError, match=rf"recording\.jsonl: line 3: {said}"):
         read_binance(path)
@@ -262,10 +337,14 @@ def test_clock_that_steps_back_a_little_is_held(tmp_path: Path) -> None:
         depth(102, 103, time=START_MS + 1_500),
         depth(104, 104, time=START_MS + 2_100),
     )
-    np.testing.assert_array_equal(read_binance(path).time, [(START_MS + ms) * 10**6 for ms in (2_000, 2_000, 2_100)])
+    np.testing.assert_array_equal(
+        read_binance(path).time, [(START_MS + ms) * 10**6 for ms in (2_000, 2_000, 2_100)]
+    )
 
 
-def test_futures_trades_outside_the_book_have_no_aggressor_and_empty_ones_are_dropped(tmp_path: Path) -> None:
+def test_futures_trades_outside_the_book_have_no_aggressor_and_empty_ones_are_dropped(
+    tmp_path: Path,
+) -> None:
     path = write(
         tmp_path,
         SNAPSHOT,
@@ -292,7 +371,11 @@ def test_a_recording_cut_anywhere_gives_the_first_states_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
-    path = write(folder, SNAPSHOT, *(depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in range(101, 106)))
+    path = write(
+        folder,
+        SNAPSHOT,
+        *(depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in range(101, 106)),
+    )
     true, content = read_binance(path), path.read_bytes()
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
@@ -304,7 +387,10 @@ def test_a_recording_cut_anywhere_gives_the_first_states_or_an_error(
     np.testing.assert_array_equal(books.time, true.time[: len(books)])
 
 
-UPDATES = [depth(k, k, [["10.0", str(k)]], [["10.1", str(k % 3)]], time=START_MS + 5_000 * k) for k in range(101, 107)]
+UPDATES = [
+    depth(k, k, [["10.0", str(k)]], [["10.1", str(k % 3)]], time=START_MS + 5_000 * k)
+    for k in range(101, 107)
+]
 
 
 @given(futures=st.booleans(), data=st.data())
@@ -321,7 +407,9 @@ def test_a_lost_repeated_or_exchanged_update_names_its_line(
         "exchanged": [*before, after[0], one, *after[1:]],
     }[damage]
     line = 2 + position + (damage == "repeated")
-    with pytest.raises(ValidationError, match=rf"recording\.jsonl: line {line}: a gap in the update ids"):
+    with pytest.raises(
+        ValidationError, match=rf"recording\.jsonl: line {line}: a gap in the update ids"
+    ):
         read_binance(write(tmp_path_factory.mktemp("gap"), SNAPSHOT, *order))
 
 
@@ -330,10 +418,16 @@ def test_a_clock_that_steps_back_is_held_or_refused(
     tmp_path_factory: pytest.TempPathFactory, position: int, back_ms: int
 ) -> None:
     before = UPDATES[position - 1]["E"]
-    updates = [*UPDATES[:position], {**UPDATES[position], "E": before - back_ms}, *UPDATES[position + 1 :]]
+    updates = [
+        *UPDATES[:position],
+        {**UPDATES[position], "E": before - back_ms},
+        *UPDATES[position + 1 :],
+    ]
     path = write(tmp_path_factory.mktemp("back"), SNAPSHOT, *updates)
     if back_ms > 1_000:
-        with pytest.raises(ValidationError, match=rf"line {position + 2}: event time E .* runs back {back_ms:,} ms"):
+        with pytest.raises(
+            ValidationError, match=rf"line {position + 2}: event time E .* runs back {back_ms:,} ms"
+        ):
             read_binance(path)
         return
     assert read_binance(path).time[position] == before * 10**6
@@ -345,7 +439,9 @@ def test_half_a_message_names_its_line(
 ) -> None:
     path = write(tmp_path_factory.mktemp("half"), SNAPSHOT, *UPDATES)
     lines = path.read_bytes().splitlines()
-    lines[position + 1] = lines[position + 1][: data.draw(st.integers(1, len(lines[position + 1]) - 1))]
+    lines[position + 1] = lines[position + 1][
+        : data.draw(st.integers(1, len(lines[position + 1]) - 1))
+    ]
     path.write_bytes(b"\n".join(lines) + b"\n")
     with pytest.raises(ValidationError, match=rf"recording\.jsonl: line {position + 2}: it "):
         read_binance(path)

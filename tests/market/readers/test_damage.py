@@ -38,14 +38,20 @@ def books(draw: st.DrawFn) -> BookSnapshots:
     if n_levels > 1:
         size[:, 1:, -1] *= rng.integers(0, 2, (2, n - 1))
     bid, ask = (best[:, None] - ticks[0]) / 100, (best[:, None] + ticks[1]) / 100
-    return BookSnapshots(START_NS + np.cumsum(rng.integers(1, 10**9, n)), bid, size[0], ask, size[1], "XYZ")
+    return BookSnapshots(
+        START_NS + np.cumsum(rng.integers(1, 10**9, n)), bid, size[0], ask, size[1], "XYZ"
+    )
 
 
 def _frame(known: BookSnapshots, layout: str) -> pd.DataFrame:
     """The books as the layout's table."""
     if layout == "long":
-        return known.to_frame().assign(side=lambda long: long["side"].astype(str), symbol=known.symbol)
-    frame = pd.DataFrame({TIME[layout]: pd.DatetimeIndex(known.time.astype("datetime64[ns]"), tz="UTC")})
+        return known.to_frame().assign(
+            side=lambda long: long["side"].astype(str), symbol=known.symbol
+        )
+    frame = pd.DataFrame(
+        {TIME[layout]: pd.DatetimeIndex(known.time.astype("datetime64[ns]"), tz="UTC")}
+    )
     for side in ("bid", "ask"):
         for level in range(known.n_levels):
             price, size = (f"{side}_{kind}_{level + 1}" for kind in ("price", "size"))
@@ -53,7 +59,11 @@ def _frame(known: BookSnapshots, layout: str) -> pd.DataFrame:
                 price, size = f"{side}_px_{level:02d}", f"{side}_sz_{level:02d}"
             frame[price] = known[f"{side}_price"][:, level]
             frame[size] = known[f"{side}_size"][:, level]
-    made = {"action": "A", "side": "B", "price": 10.0, "size": 1.0, "flags": 128} if layout == "mbp" else {}
+    made = (
+        {"action": "A", "side": "B", "price": 10.0, "size": 1.0, "flags": 128}
+        if layout == "mbp"
+        else {}
+    )
     return frame.assign(symbol=known.symbol, **made)
 
 
@@ -74,7 +84,9 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _read(path: Path, batch_rows: int = 1_000, policy: QualityPolicy | None = None) -> BookSnapshots:
+def _read(
+    path: Path, batch_rows: int = 1_000, policy: QualityPolicy | None = None
+) -> BookSnapshots:
     return BookSnapshots.concat(list(iter_books(path, batch_rows, policy=policy)))
 
 
@@ -92,7 +104,11 @@ def _same(read: BookSnapshots, known: BookSnapshots) -> bool:
     """Equal to the first snapshots of `known`, up to levels that are empty in all of them."""
     width, n = read.n_levels, len(read)
     return all(
-        np.array_equal(read[name], known[name][:n, :width] if known[name].ndim > 1 else known[name][:n], equal_nan=True)
+        np.array_equal(
+            read[name],
+            known[name][:n, :width] if known[name].ndim > 1 else known[name][:n],
+            equal_nan=True,
+        )
         and (known[name].ndim == 1 or name.endswith("price") or not known[name][:n, width:].any())
         for name in ARRAYS
     )
@@ -119,9 +135,13 @@ def test_shuffled_and_further_columns_give_the_same_books(
 
 @damaged
 @given(books(), layouts, st.data())
-def test_half_a_file_gives_whole_lines_or_an_error(known: BookSnapshots, layout: str, data: st.DataObject) -> None:
+def test_half_a_file_gives_whole_lines_or_an_error(
+    known: BookSnapshots, layout: str, data: st.DataObject
+) -> None:
     frame = _frame(known, layout)
-    frame = frame[["symbol", *(name for name in frame.columns if name != "symbol")]]  # a number is last
+    frame = frame[
+        ["symbol", *(name for name in frame.columns if name != "symbol")]
+    ]  # a number is last
     with _file(frame, ".csv") as path:
         content = path.read_bytes()
         cut = data.draw(st.integers(0, len(content) - 1))
@@ -159,17 +179,26 @@ def test_text_in_a_number_names_row_and_column(
     frame.loc[row, name] = text
     with _file(frame, ".csv") as path, pytest.raises(ValidationError) as refused:
         _read(path)
-    assert all(part in str(refused.value) for part in (str(path), f"column {name}", f"row {row}", text))
+    assert all(
+        part in str(refused.value) for part in (str(path), f"column {name}", f"row {row}", text)
+    )
 
 
 @damaged
 @given(books(), layouts, encodings, st.data())
-def test_a_missing_column_is_named(known: BookSnapshots, layout: str, encoding: str, data: st.DataObject) -> None:
+def test_a_missing_column_is_named(
+    known: BookSnapshots, layout: str, encoding: str, data: st.DataObject
+) -> None:
     frame = _frame(known, layout)
     optional = {"symbol"} if layout != "mbp" else set()
-    name = data.draw(st.sampled_from([column for column in frame.columns if column not in optional]))
+    name = data.draw(
+        st.sampled_from([column for column in frame.columns if column not in optional])
+    )
     wanted = "time or timestamp" if name == "timestamp" else name
-    with _file(frame.drop(columns=name), encoding) as path, pytest.raises(ValidationError) as refused:
+    with (
+        _file(frame.drop(columns=name), encoding) as path,
+        pytest.raises(ValidationError) as refused,
+    ):
         _read(path)
     assert str(path) in str(refused.value)
     assert "no known format" in str(refused.value) or f"lacks column {wanted}" in str(refused.value)
@@ -178,7 +207,10 @@ def test_a_missing_column_is_named(known: BookSnapshots, layout: str, encoding: 
 @damaged
 @given(books(), layouts, st.sampled_from([";", "\t", "|"]))
 def test_another_delimiter_is_named(known: BookSnapshots, layout: str, delimiter: str) -> None:
-    with _file(_frame(known, layout), ".csv", sep=delimiter) as path, pytest.raises(ValidationError) as refused:
+    with (
+        _file(_frame(known, layout), ".csv", sep=delimiter) as path,
+        pytest.raises(ValidationError) as refused,
+    ):
         _read(path)
     assert f"{path} is delimited by {delimiter!r}" in str(refused.value)
 
@@ -188,7 +220,9 @@ def test_another_delimiter_is_named(known: BookSnapshots, layout: str, delimiter
     books(),
     layouts,
     encodings,
-    st.sampled_from([9_999_999_999.0, -9_999_999_999.0, 9_223_372_036.854775807, 2.0**63, np.inf, np.nan, 0.0]),
+    st.sampled_from(
+        [9_999_999_999.0, -9_999_999_999.0, 9_223_372_036.854775807, 2.0**63, np.inf, np.nan, 0.0]
+    ),
     st.data(),
 )
 @pytest.mark.slow
@@ -197,7 +231,9 @@ def test_a_sentinel_is_an_empty_level_or_refused(
 ) -> None:
     frame = _frame(known, layout)
     prices = {"mbp": "_px_00", "wide": "_price_1", "long": "price"}[layout]
-    name = data.draw(st.sampled_from([column for column in frame.columns if column.endswith(prices)]))
+    name = data.draw(
+        st.sampled_from([column for column in frame.columns if column.endswith(prices)])
+    )
     row = data.draw(st.integers(0, len(frame) - 1))
     frame.loc[row, name] = sentinel
     with _file(frame, encoding) as path, pytest.raises(ValidationError) as refused:
@@ -225,29 +261,46 @@ def test_a_sentinel_is_an_empty_level_or_refused(
 )
 @pytest.mark.slow
 def test_what_is_no_number_is_refused_by_name_or_flagged(
-    known: BookSnapshots, layout: str, encoding: str, batch_rows: int, kind: str, value: float, data: st.DataObject
+    known: BookSnapshots,
+    layout: str,
+    encoding: str,
+    batch_rows: int,
+    kind: str,
+    value: float,
+    data: st.DataObject,
 ) -> None:
     frame = _frame(known, layout)
-    column = {"mbp": f"ask_{kind[0]}{'x' if kind == 'price' else 'z'}_00", "wide": f"ask_{kind}_1", "long": kind}[
-        layout
-    ]
+    column = {
+        "mbp": f"ask_{kind[0]}{'x' if kind == 'price' else 'z'}_00",
+        "wide": f"ask_{kind}_1",
+        "long": kind,
+    }[layout]
     row = data.draw(st.integers(0, len(frame) - 1))
     frame.loc[row, column] = value
     with _file(frame, encoding) as path:
         with pytest.raises(ValidationError) as refused:
             _read(path, batch_rows)
-        assert all(part in str(refused.value) for part in (str(path), f"column {column}", f"row {row}"))
-        if kind == "price" and value < 0 and np.isfinite(value):  # a number, and no price: never a matter of policy
+        assert all(
+            part in str(refused.value) for part in (str(path), f"column {column}", f"row {row}")
+        )
+        if (
+            kind == "price" and value < 0 and np.isfinite(value)
+        ):  # a number, and no price: never a matter of policy
             with pytest.raises(ValidationError, match="must be above 0"):
                 _read(path, batch_rows, policy=QualityPolicy(non_finite="drop"))
             return
         read = _read(path, batch_rows, policy=QualityPolicy(non_finite="drop"))
     side, level = (frame["side"][row], frame["level"][row] - 1) if layout == "long" else ("ask", 0)
-    snapshot = int(np.searchsorted(known.time, frame[TIME[layout]].dt.as_unit("ns").astype("int64")[row]))
+    snapshot = int(
+        np.searchsorted(known.time, frame[TIME[layout]].dt.as_unit("ns").astype("int64")[row])
+    )
     assert np.flatnonzero(read.non_finite).tolist() == [snapshot]
     assert not read.complete[snapshot]
     emptied = {name: known[name].copy() for name in ARRAYS}
-    emptied[f"{side}_price"][snapshot, level], emptied[f"{side}_size"][snapshot, level] = np.nan, 0.0
+    emptied[f"{side}_price"][snapshot, level], emptied[f"{side}_size"][snapshot, level] = (
+        np.nan,
+        0.0,
+    )
     assert len(read) == len(known)
     assert _same(read, BookSnapshots(*(emptied[name] for name in ARRAYS), symbol="XYZ"))
 
@@ -262,7 +315,10 @@ def test_times_that_run_backwards_name_the_row(
     later = data.draw(st.integers(1, len(times) - 1))
     row = int((frame[TIME[layout]] == times[later]).to_numpy().argmax())
     swapped = frame[TIME[layout]].replace({times[later]: times[0] - pd.Timedelta(seconds=1)})
-    with _file(frame.assign(**{TIME[layout]: swapped}), encoding) as path, pytest.raises(ValidationError) as refused:
+    with (
+        _file(frame.assign(**{TIME[layout]: swapped}), encoding) as path,
+        pytest.raises(ValidationError) as refused,
+    ):
         _read(path, batch_rows)
     assert f"{path}: time runs backwards in column {TIME[layout]}, row {row} " in str(refused.value)
 
@@ -277,15 +333,21 @@ def test_two_symbols_name_the_row(
     frame.loc[row:, "symbol"] = "ABC"
     with _file(frame, encoding) as path, pytest.raises(ValidationError) as refused:
         _read(path, batch_rows)
-    assert f"{path}: column symbol must hold one symbol, row {row} holds 'ABC'" in str(refused.value)
+    assert f"{path}: column symbol must hold one symbol, row {row} holds 'ABC'" in str(
+        refused.value
+    )
 
 
 @damaged
 @given(books(), layouts, encodings)
 @pytest.mark.slow
-def test_microsecond_times_are_never_taken_for_nanoseconds(known: BookSnapshots, layout: str, encoding: str) -> None:
+def test_microsecond_times_are_never_taken_for_nanoseconds(
+    known: BookSnapshots, layout: str, encoding: str
+) -> None:
     coarse = BookSnapshots(
-        START_NS + np.arange(len(known)) * 1_000, *(known[name] for name in ARRAYS[1:]), symbol=known.symbol
+        START_NS + np.arange(len(known)) * 1_000,
+        *(known[name] for name in ARRAYS[1:]),
+        symbol=known.symbol,
     )
     frame = _frame(coarse, layout)
     micro = frame[TIME[layout]].dt.as_unit("us")
@@ -295,7 +357,9 @@ def test_microsecond_times_are_never_taken_for_nanoseconds(known: BookSnapshots,
     integers = frame.assign(**{TIME[layout]: micro.astype("int64")})
     with _file(integers, encoding) as path, pytest.raises(ValidationError, match=message):
         _read(path)
-    with _file(frame.assign(**{TIME[layout]: micro.dt.as_unit("ns").astype("int64")}), encoding) as path:
+    with _file(
+        frame.assign(**{TIME[layout]: micro.dt.as_unit("ns").astype("int64")}), encoding
+    ) as path:
         assert _same(_read(path), coarse)
 
 
@@ -317,7 +381,9 @@ def test_times_without_a_zone_are_refused(known: BookSnapshots, layout: str, enc
 @given(known=books())
 def test_files_without_rows_are_refused(layout: str, encoding: str, known: BookSnapshots) -> None:
     with _file(_frame(known, layout).iloc[:0], encoding) as path:
-        with pytest.raises(ValidationError, match=rf"book{encoding} is empty: it has a header and 0 rows"):
+        with pytest.raises(
+            ValidationError, match=rf"book{encoding} is empty: it has a header and 0 rows"
+        ):
             _read(path)
         path.write_bytes(b"")
         with pytest.raises(ValidationError, match=rf"book{encoding} is empty: it has 0 bytes"):

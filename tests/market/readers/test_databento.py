@@ -26,7 +26,9 @@ def frog(frog_file: Path) -> BookSnapshots:
 def _mbp10(**columns: list[Any]) -> pd.DataFrame:
     """Six MBP-10 rows after the open, in the vendor's columns; some replaced."""
     times = [f"2025-04-03T13:30:0{i}.000000001Z" for i in range(N_ROWS)]
-    frame = pd.DataFrame({"ts_event": times, "action": "A", "side": "B", "flags": 128, "symbol": "XYZ"})
+    frame = pd.DataFrame(
+        {"ts_event": times, "action": "A", "side": "B", "flags": 128, "symbol": "XYZ"}
+    )
     for level in range(10):
         frame[f"bid_px_{level:02d}"] = 10.0 - 0.01 * level
         frame[f"ask_px_{level:02d}"] = 10.02 + 0.01 * level
@@ -51,7 +53,9 @@ def test_columns_may_be_shuffled_and_duplicated(tmp_path: Path) -> None:
     books = read_mbp10(path)
     assert books.symbol == "XYZ"
     assert books.time[0] == pd.Timestamp("2025-04-03T13:30:00.000000001Z").as_unit("ns").value
-    assert books.bid_price[0].tolist() == pytest.approx([10.0 - 0.01 * level for level in range(10)])
+    assert books.bid_price[0].tolist() == pytest.approx(
+        [10.0 - 0.01 * level for level in range(10)]
+    )
 
 
 def _doubled(cells: list[str], where: int) -> list[str]:
@@ -66,7 +70,11 @@ def test_empty_levels_become_nan_and_zero(tmp_path: Path) -> None:
 
 
 def test_states_inside_an_event_or_before_a_trade_are_not_complete(tmp_path: Path) -> None:
-    frame = _mbp10(action=["A", "T", "C", "T", "A", "A"], side=["B", "B", "A", "N", "A", "A"], flags=[128] * 5 + [0])
+    frame = _mbp10(
+        action=["A", "T", "C", "T", "A", "A"],
+        side=["B", "B", "A", "N", "A", "A"],
+        flags=[128] * 5 + [0],
+    )
     complete = read_mbp10(_write(frame, tmp_path / "book.csv")).complete
     # T with an aggressor shows the book before the trade; a hidden trade (N) leaves the book as it was.
     assert complete.tolist() == [True, False, True, True, True, False]
@@ -74,18 +82,26 @@ def test_states_inside_an_event_or_before_a_trade_are_not_complete(tmp_path: Pat
 
 def test_states_before_the_opening_cross_are_not_complete(tmp_path: Path) -> None:
     frame = _mbp10(action=["A", "A", "T", "A", "A", "A"], side=["B", "A", "N", "B", "B", "B"])
-    assert read_mbp10(_write(frame, tmp_path / "book.csv")).complete.tolist() == [False] * 3 + [True] * 3
+    assert (
+        read_mbp10(_write(frame, tmp_path / "book.csv")).complete.tolist()
+        == [False] * 3 + [True] * 3
+    )
 
 
 def test_a_late_first_hidden_trade_is_no_opening_cross(tmp_path: Path) -> None:
     times = [f"2025-04-03T14:{i:02d}:00Z" for i in range(N_ROWS)]
-    frame = _mbp10(ts_event=times, action=["A", "A", "T", "A", "A", "A"], side=["B", "A", "N", "B", "B", "B"])
+    frame = _mbp10(
+        ts_event=times, action=["A", "A", "T", "A", "A", "A"], side=["B", "A", "N", "B", "B", "B"]
+    )
     assert read_mbp10(_write(frame, tmp_path / "book.csv")).complete.all()
 
 
 def test_several_files_are_read_in_order(tmp_path: Path) -> None:
     frame = _mbp10()
-    paths = [_write(frame.iloc[:3], tmp_path / "a.csv"), _write(frame.iloc[3:], tmp_path / "b.csv.gz")]
+    paths = [
+        _write(frame.iloc[:3], tmp_path / "a.csv"),
+        _write(frame.iloc[3:], tmp_path / "b.csv.gz"),
+    ]
     assert len(read_mbp10(paths)) == N_ROWS
     with pytest.raises(ValidationError, match=r"b.csv.gz, a.csv: time runs backwards"):
         read_mbp10(paths[::-1])
@@ -94,14 +110,31 @@ def test_several_files_are_read_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"symbol": list("AAABBB")}, r"book.csv: column symbol must hold one symbol, row 3 holds 'B' after 'A'"),
-        ({"ask_sz_03": [1, 2, "x", 4, 5, 6]}, r"book.csv: column ask_sz_03 must hold numbers, row 2 holds 'x'"),
-        ({"ts_event": ["2025-04-03T13:30:00Z"] * 5 + ["noon"]}, r"ts_event must hold ISO 8601.*row 5 holds 'noon'"),
-        ({"bid_px_00": [10.0] * 5 + [-1.0]}, r"book.csv: column bid_px_00 must be above 0, row 5 holds -1.0"),
-        ({"ask_sz_00": [200] * 5 + [-1]}, r"book.csv: column ask_sz_00 must be at least 0, row 5 holds -1.0"),
+        (
+            {"symbol": list("AAABBB")},
+            r"book.csv: column symbol must hold one symbol, row 3 holds 'B' after 'A'",
+        ),
+        (
+            {"ask_sz_03": [1, 2, "x", 4, 5, 6]},
+            r"book.csv: column ask_sz_03 must hold numbers, row 2 holds 'x'",
+        ),
+        (
+            {"ts_event": ["2025-04-03T13:30:00Z"] * 5 + ["noon"]},
+            r"ts_event must hold ISO 8601.*row 5 holds 'noon'",
+        ),
+        (
+            {"bid_px_00": [10.0] * 5 + [-1.0]},
+            r"book.csv: column bid_px_00 must be above 0, row 5 holds -1.0",
+        ),
+        (
+            {"ask_sz_00": [200] * 5 + [-1]},
+            r"book.csv: column ask_sz_00 must be at least 0, row 5 holds -1.0",
+        ),
     ],
 )
-def test_damaged_content_names_file_column_and_row(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+def test_damaged_content_names_file_column_and_row(
+    tmp_path: Path, columns: dict[str, Any], message: str
+) -> None:
     path = _write(_mbp10(**columns), tmp_path / "book.csv")
     with pytest.raises(ValidationError, match=message):
         read_mbp10(path)
@@ -119,7 +152,9 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         read_mbp10(empty)
     with pytest.raises(ValidationError, match=r"only_header.csv is empty"):
         read_mbp10(_write(_mbp10().iloc[:0], tmp_path / "only_header.csv"))
-    with pytest.raises(ValidationError, match=r"other.csv is not MBP-10: it lacks column ask_px_09"):
+    with pytest.raises(
+        ValidationError, match=r"other.csv is not MBP-10: it lacks column ask_px_09"
+    ):
         read_mbp10(_write(_mbp10().drop(columns="ask_px_09"), tmp_path / "other.csv"))
     with pytest.raises(MissingDataError, match=r"nowhere.csv does not exist"):
         read_mbp10(tmp_path / "nowhere.csv")
@@ -130,12 +165,19 @@ def test_frog_is_read_whole(frog: BookSnapshots) -> None:
     assert len(books) == 33_286
     assert np.median(2 * books.half_spread) == pytest.approx(0.06)
     counts = books.quality
-    assert [counts[name] for name in ("crossed", "locked", "empty_levels", "unordered_levels")] == [0, 0, 0, 0]
+    assert [counts[name] for name in ("crossed", "locked", "empty_levels", "unordered_levels")] == [
+        0,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_frog_books_before_the_opening_cross_are_never_sampled(frog: BookSnapshots) -> None:
     books = frog
-    cross = np.argmax(books.time == pd.Timestamp("2025-04-03 13:30:00.976597513Z").as_unit("ns").value)
+    cross = np.argmax(
+        books.time == pd.Timestamp("2025-04-03 13:30:00.976597513Z").as_unit("ns").value
+    )
     assert not books.complete[: cross + 1].any()
     # Even half-second intervals find no book before the cross; minutes find one from the second on.
     fine = books.sample(Session(46_800))
@@ -165,14 +207,22 @@ def _compressed(path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zst", ".parquet"])
 def test_every_encoding_gives_the_same_books(tmp_path: Path, suffix: str) -> None:
-    frame = _mbp10(action=["A", "T", "C", "T", "A", "A"], side=["B", "B", "A", "N", "A", "A"], price=10.02, size=7)
+    frame = _mbp10(
+        action=["A", "T", "C", "T", "A", "A"],
+        side=["B", "B", "A", "N", "A", "A"],
+        price=10.02,
+        size=7,
+    )
     path = tmp_path / f"book{suffix}"
     if suffix == ".parquet":
         frame.assign(ts_event=pd.to_datetime(frame["ts_event"])).to_parquet(path)
     else:
         _compressed(path, frame.to_csv(index=False).encode())
     books = read_mbp10(path)
-    assert books.time.tolist() == pd.to_datetime(frame["ts_event"]).dt.as_unit("ns").astype("int64").tolist()
+    assert (
+        books.time.tolist()
+        == pd.to_datetime(frame["ts_event"]).dt.as_unit("ns").astype("int64").tolist()
+    )
     assert books.ask_price[0].tolist() == frame.filter(regex="ask_px").iloc[0].tolist()
     assert books.complete.tolist() == [True, False, True, True, True, True]
     assert books.trades.aggressor.tolist() == [1, 0]
@@ -197,7 +247,17 @@ def test_integer_times_and_fixed_point_prices_are_read_as_such(tmp_path: Path) -
 
 def test_mbp1_gives_one_level(tmp_path: Path) -> None:
     frame = _mbp10()[
-        ["ts_event", "action", "side", "flags", "symbol", "bid_px_00", "ask_px_00", "bid_sz_00", "ask_sz_00"]
+        [
+            "ts_event",
+            "action",
+            "side",
+            "flags",
+            "symbol",
+            "bid_px_00",
+            "ask_px_00",
+            "bid_sz_00",
+            "ask_sz_00",
+        ]
     ]
     books = read_mbp10(_write(frame, tmp_path / "book.csv"))
     assert books.bid_size.tolist() == [[100.0]] * N_ROWS
@@ -205,7 +265,11 @@ def test_mbp1_gives_one_level(tmp_path: Path) -> None:
 
 
 def test_snapshot_records_are_kept_but_not_complete(tmp_path: Path) -> None:
-    books = read_mbp10(_write(_mbp10(flags=[128 + 32 + 8, 128 + 32, 128 + 8, 128, 130, 128]), tmp_path / "book.csv"))
+    books = read_mbp10(
+        _write(
+            _mbp10(flags=[128 + 32 + 8, 128 + 32, 128 + 8, 128, 130, 128]), tmp_path / "book.csv"
+        )
+    )
     assert books.complete.tolist() == [False] * 3 + [True] * 3
 
 
@@ -220,18 +284,24 @@ def test_the_opening_cross_does_not_depend_on_the_batches(
     path = _write(_mbp10(action=action, side=side), tmp_path / "book.csv")
     parts = list(iter_books(path, batch_rows))
     before = 0 if cross_row is None else cross_row + 1
-    assert BookSnapshots.concat(parts).complete.tolist() == [False] * before + [True] * (N_ROWS - before)
+    assert BookSnapshots.concat(parts).complete.tolist() == [False] * before + [True] * (
+        N_ROWS - before
+    )
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 6])
-def test_a_second_hidden_trade_in_the_first_minute_is_no_cross(tmp_path: Path, batch_rows: int) -> None:
+def test_a_second_hidden_trade_in_the_first_minute_is_no_cross(
+    tmp_path: Path, batch_rows: int
+) -> None:
     frame = _mbp10(action=["A", "T", "C", "T", "A", "A"], side=["B", "B", "A", "N", "A", "A"])
     parts = list(iter_books(_write(frame, tmp_path / "book.csv"), batch_rows))
     assert BookSnapshots.concat(parts).complete.tolist() == [True, False, True, True, True, True]
 
 
 def test_nothing_is_held_back_after_the_first_minute(tmp_path: Path) -> None:
-    times = [f"2025-04-03T13:30:{s:02d}Z" for s in (0, 30, 59)] + [f"2025-04-03T13:3{m}:00Z" for m in (1, 2, 3)]
+    times = [f"2025-04-03T13:30:{s:02d}Z" for s in (0, 30, 59)] + [
+        f"2025-04-03T13:3{m}:00Z" for m in (1, 2, 3)
+    ]
     path = _write(_mbp10(ts_event=times), tmp_path / "book.csv")
     assert [len(part) for part in iter_books(path, 1)] == [4, 1, 1]
 
@@ -259,7 +329,9 @@ def test_frog_trades_keep_hidden_ones_apart(frog: BookSnapshots) -> None:
 
 
 def test_aapl_premarket_lies_outside_the_session() -> None:
-    books = read_mbp10(real_data("databento_xnas_mbp10/AAPL_2024-10-21_premarket_first5000.mbp10.csv.gz"))
+    books = read_mbp10(
+        real_data("databento_xnas_mbp10/AAPL_2024-10-21_premarket_first5000.mbp10.csv.gz")
+    )
     assert len(books) == 5_000
     assert (Session().interval_of(books.time) == -1).all()
     assert books.bid_price[0, :2].tolist() == [233.67, 233.53]
@@ -267,7 +339,9 @@ def test_aapl_premarket_lies_outside_the_session() -> None:
 
 
 def test_arl_keeps_empty_levels_stub_quotes_and_rows_outside_the_session() -> None:
-    books = read_mbp10(real_data("databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbp10_reconstructed.csv.gz"))
+    books = read_mbp10(
+        real_data("databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbp10_reconstructed.csv.gz")
+    )
     assert len(books) == 3_928
     assert np.isnan(books.bid_price[0]).all()
     assert not books.complete[0]
@@ -280,7 +354,9 @@ def test_arl_keeps_empty_levels_stub_quotes_and_rows_outside_the_session() -> No
 
 def test_order_by_order_records_are_refused_with_the_remedy() -> None:
     path = real_data("databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbo.csv.gz")
-    with pytest.raises(ValidationError, match=r"mbo.csv.gz lacks column bid_px_00: .* fetch schema mbp-10 or mbp-1"):
+    with pytest.raises(
+        ValidationError, match=r"mbo.csv.gz lacks column bid_px_00: .* fetch schema mbp-10 or mbp-1"
+    ):
         read_mbp10(path)
 
 
@@ -292,7 +368,9 @@ def test_without_symbol_the_instrument_id_is_it(tmp_path: Path, suffix: str) -> 
         _write(part, path) if suffix == "csv" else part.to_parquet(path)
         if len(part) == 5:
             assert read_mbp10(path).symbol == "38"
-    with pytest.raises(ValidationError, match=r"column instrument_id must hold one symbol, row 5 holds '39'"):
+    with pytest.raises(
+        ValidationError, match=r"column instrument_id must hold one symbol, row 5 holds '39'"
+    ):
         read_mbp10(path)
 
 
@@ -302,15 +380,20 @@ def test_whole_prices_that_may_be_dollars_or_fixed_point_are_refused_until_decim
 ) -> None:
     prices = {name: dearest for name in _mbp10().filter(regex="_px_").columns}
     with pytest.raises(
-        ValidationError, match=rf"up to {dearest:,}, which may be .* as decimals, {dearest}\.0 or 0\.00"
+        ValidationError,
+        match=rf"up to {dearest:,}, which may be .* as decimals, {dearest}\.0 or 0\.00",
     ):
         read_mbp10(_write(_mbp10(**prices), tmp_path / "book.csv"))
-    decimal = _write(_mbp10(**{name: f"{price}.0" for name, price in prices.items()}), tmp_path / "decimal.csv")
+    decimal = _write(
+        _mbp10(**{name: f"{price}.0" for name, price in prices.items()}), tmp_path / "decimal.csv"
+    )
     assert read_mbp10(decimal).ask_price[0, 0] == dearest
 
 
 @pytest.mark.parametrize(("whole", "price"), [(999_999, 999_999.0), (10_000_000, 0.01)])
-def test_whole_prices_beside_the_ambiguous_range_are_read(tmp_path: Path, whole: int, price: float) -> None:
+def test_whole_prices_beside_the_ambiguous_range_are_read(
+    tmp_path: Path, whole: int, price: float
+) -> None:
     prices = {name: whole for name in _mbp10().filter(regex="_px_").columns}
     empty = {"ask_px_09": np.iinfo(np.int64).max, "ask_sz_09": 0}
     books = read_mbp10(_write(_mbp10(**(prices | empty)), tmp_path / "book.csv"))

@@ -27,7 +27,12 @@ def _records(n: int, n_levels: int = 10, **fields: Any) -> np.ndarray:
     message = {1: databento_dbn.MBP1Msg, 10: databento_dbn.MBP10Msg}[n_levels]
     records = np.zeros(n, message._dtypes)
     records["length"], records["rtype"] = records.itemsize // 4, n_levels
-    records["instrument_id"], records["action"], records["side"], records["flags"] = 7, b"A", b"B", 128
+    records["instrument_id"], records["action"], records["side"], records["flags"] = (
+        7,
+        b"A",
+        b"B",
+        128,
+    )
     records["ts_event"] = OPEN_NS + np.arange(n) * 10**9
     for level in range(n_levels):
         records[f"bid_px_{level:02d}"] = 10_000_000_000 - 10_000_000 * level
@@ -38,7 +43,9 @@ def _records(n: int, n_levels: int = 10, **fields: Any) -> np.ndarray:
     return records
 
 
-def _write(path: Path, records: np.ndarray, schema: str = "mbp-10", symbols: dict[str, int] | None = None) -> Path:
+def _write(
+    path: Path, records: np.ndarray, schema: str = "mbp-10", symbols: dict[str, int] | None = None
+) -> Path:
     symbols = symbols or {"XYZ": 7}
     days = {"start_date": dt.date(2025, 4, 1), "end_date": dt.date(2025, 4, 28)}
     mappings = [
@@ -73,7 +80,11 @@ def _read(path: Path, batch_rows: int = 1_000) -> BookSnapshots:
 @pytest.mark.parametrize("batch_rows", [1, 4, 1_000])
 def test_records_become_books_and_trades(tmp_path: Path, suffix: str, batch_rows: int) -> None:
     records = _records(
-        5, action=[b"A", b"T", b"C", b"T", b"A"], side=[b"B", b"A", b"B", b"N", b"A"], price=10_005_000_000, size=3
+        5,
+        action=[b"A", b"T", b"C", b"T", b"A"],
+        side=[b"B", b"A", b"B", b"N", b"A"],
+        price=10_005_000_000,
+        size=3,
     )
     records["ask_px_09"], records["ask_sz_09"] = UNDEF_PRICE, 0
     books = _read(_write(tmp_path / f"book{suffix}", records), batch_rows)
@@ -103,20 +114,40 @@ def _without(records: np.ndarray, n_bytes: int) -> np.ndarray:
     [
         (_without(_records(3), 100), r"book.dbn: row 2 has 268 bytes, 368 are due"),
         (_records(0), r"book.dbn is empty: it has metadata and 0 records"),
-        (_records(3, instrument_id=[7, 8, 8]), r"holds 2 instruments, 7 \(XYZ\), 8 \(8\), the second from row 1 on"),
+        (
+            _records(3, instrument_id=[7, 8, 8]),
+            r"holds 2 instruments, 7 \(XYZ\), 8 \(8\), the second from row 1 on",
+        ),
         (_records(3, rtype=[10, 1, 10]), r"column rtype must be 10, row 1 holds 1"),
-        (_records(3, action=[b"A", b"A", b"?"]), r"column action must be one of .*, row 2 holds b'\?'"),
+        (
+            _records(3, action=[b"A", b"A", b"?"]),
+            r"column action must be one of .*, row 2 holds b'\?'",
+        ),
         (
             _records(3, bid_px_03=[10**10, UNDEF_PRICE, 10**10]),
             r"bid_px_03 must not be empty where .*, row 1 holds nan",
         ),
-        (_records(3, ask_px_00=[10**10, 10**10, -1]), r"column ask_px_00 must be above 0, row 2 holds -1e-09"),
-        (_records(3, ts_event=[OPEN_NS, OPEN_NS // 1_000, OPEN_NS]), r"column ts_event must be nanoseconds .*, row 1"),
-        (_records(3, ts_event=OPEN_NS - np.array([0, 3_600 * 10**9, 0])), r"runs backwards in column ts_event, row 1"),
-        (_records(3, action=b"T", size=0, price=10**10), r"column size of a trade must be above 0, row 0 holds 0.0"),
+        (
+            _records(3, ask_px_00=[10**10, 10**10, -1]),
+            r"column ask_px_00 must be above 0, row 2 holds -1e-09",
+        ),
+        (
+            _records(3, ts_event=[OPEN_NS, OPEN_NS // 1_000, OPEN_NS]),
+            r"column ts_event must be nanoseconds .*, row 1",
+        ),
+        (
+            _records(3, ts_event=OPEN_NS - np.array([0, 3_600 * 10**9, 0])),
+            r"runs backwards in column ts_event, row 1",
+        ),
+        (
+            _records(3, action=b"T", size=0, price=10**10),
+            r"column size of a trade must be above 0, row 0 holds 0.0",
+        ),
     ],
 )
-def test_damage_names_file_row_and_column(tmp_path: Path, records: np.ndarray, message: str) -> None:
+def test_damage_names_file_row_and_column(
+    tmp_path: Path, records: np.ndarray, message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         _read(_write(tmp_path / "book.dbn", records), 2)
 
@@ -134,7 +165,9 @@ def test_undefined_prices_with_size_are_flagged_where_the_policy_says_so(tmp_pat
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("suffix", [".dbn", ".dbn.zst"])
 def test_a_cut_off_file_is_refused(tmp_path: Path, kept: float, suffix: str) -> None:
-    whole = _write(tmp_path / f"whole{suffix}", _records(50, bid_sz_00=np.arange(1, 51))).read_bytes()
+    whole = _write(
+        tmp_path / f"whole{suffix}", _records(50, bid_sz_00=np.arange(1, 51))
+    ).read_bytes()
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(whole[: int(len(whole) * kept) // 368 * 368 + 11])
     with pytest.raises(ValidationError, match=r"cut.dbn.*(cannot be read|bytes)"):
@@ -169,7 +202,9 @@ def _decoded(content: bytes) -> list[Any]:
     return [one for one in decoder.decode() if not isinstance(one, databento_dbn.Metadata)]
 
 
-def _fuzzed(folder: Path, n_levels: int, damage: str, data: st.DataObject) -> tuple[Path, bytes, bytes]:
+def _fuzzed(
+    folder: Path, n_levels: int, damage: str, data: st.DataObject
+) -> tuple[Path, bytes, bytes]:
     """A file of 6 records, its content, and the content after a byte was flipped or the end cut off."""
     action = [b"A", b"T", b"C", b"T", b"A", b"M"]
     records = _records(6, n_levels, action=action, price=10_005_000_000, size=3)
@@ -234,7 +269,9 @@ def test_a_flipped_byte_is_refused_or_read_as_the_vendor_reads_it(
     for level in range(n_levels):
         for side in ("bid", "ask"):
             sizes = [getattr(record.levels[level], f"{side}_sz") for record in records]
-            prices = np.array([getattr(record.levels[level], f"{side}_px") for record in records]) / 1e9
+            prices = (
+                np.array([getattr(record.levels[level], f"{side}_px") for record in records]) / 1e9
+            )
             shown = np.array(sizes) > 0
             assert books[f"{side}_size"][:, level].tolist() == sizes
             assert np.array_equal(books[f"{side}_price"][shown, level], prices[shown])

@@ -99,7 +99,8 @@ def test_a_symbol_column_names_the_books(tmp_path: Path) -> None:
     assert _read(_write(_long(symbol="XYZ"), tmp_path / "long.parquet")).symbol == "XYZ"
     path = _write(_long(symbol=["A"] * 4 + ["B"] * 4), tmp_path / "two.csv")
     with pytest.raises(
-        ValidationError, match=r"two.csv: column symbol must hold one symbol, row 4 holds 'B' after 'A'"
+        ValidationError,
+        match=r"two.csv: column symbol must hold one symbol, row 4 holds 'B' after 'A'",
     ):
         _read(path)
 
@@ -107,35 +108,76 @@ def test_a_symbol_column_names_the_books(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["book.csv", "book.parquet"])
 def test_times_without_a_time_zone_are_refused_with_the_remedy(tmp_path: Path, name: str) -> None:
     frame = _wide(timestamp=TIMES.tz_localize(None))
-    with pytest.raises(ValidationError, match=r"column timestamp .*has no time zone; localise it first.*tz_localize"):
+    with pytest.raises(
+        ValidationError,
+        match=r"column timestamp .*has no time zone; localise it first.*tz_localize",
+    ):
         _read(_write(frame, tmp_path / name))
 
 
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (_long(side=["bid", "bid", "ask", "sell"] * 2), r'column side must be "bid" or "ask", row 3 holds \'sell\''),
-        (_long(price=[10.0, 9.99, 10.02, np.nan] * 2), r"column price must be above 0 .*, row 3 holds nan"),
+        (
+            _long(side=["bid", "bid", "ask", "sell"] * 2),
+            r'column side must be "bid" or "ask", row 3 holds \'sell\'',
+        ),
+        (
+            _long(price=[10.0, 9.99, 10.02, np.nan] * 2),
+            r"column price must be above 0 .*, row 3 holds nan",
+        ),
         (_long(size=[1, 2, 3, 4, 5, 0, 7, 8]), r"column size must be above 0 .*, row 5 holds 0.0"),
-        (_long(level=[1, 2, 1, 2, 1, 0, 1, 2]), r"column level must be a whole number .*, row 5 holds 0.0"),
-        (_long(level=[1, 2, 1, 2.5, 1, 2, 1, 2]), r"column level must be a whole number .*, row 3 holds 2.5"),
-        (_long(level=[1, 2, 1, 1, 1, 2, 1, 2]), r"time, side, level are given twice, row 3 repeats ask level 1"),
+        (
+            _long(level=[1, 2, 1, 2, 1, 0, 1, 2]),
+            r"column level must be a whole number .*, row 5 holds 0.0",
+        ),
+        (
+            _long(level=[1, 2, 1, 2.5, 1, 2, 1, 2]),
+            r"column level must be a whole number .*, row 3 holds 2.5",
+        ),
+        (
+            _long(level=[1, 2, 1, 1, 1, 2, 1, 2]),
+            r"time, side, level are given twice, row 3 repeats ask level 1",
+        ),
         (
             _long(time=np.repeat(TIMES[[1, 0]], 4)),
             r"time runs backwards in column time, row 4 holds 2025-04-03 13:30:00",
         ),
-        (_wide(bid_size_2=[1.0, np.nan, 1.0, 1.0]), r"column bid_size_2 must not be empty where .*, row 1"),
-        (_wide(ask_price_1=[10.1, 10.1, np.nan, 10.1]), r"column ask_price_1 must not be empty where .*, row 2"),
-        (_wide(ask_price_1=[10.1, 10.1, 9_999_999_999, 10.1]), r"column ask_price_1 must be below 1e\+09, row 2"),
-        (_wide(bid_size_1=[1.0, 1.0, 1.0, -1.0]), r"column bid_size_1 must be at least 0, row 3 holds -1.0"),
-        (_wide(bid_size_1=[1.0, 1.0, 1.0, np.inf]), r"column bid_size_1 must be finite, row 3 holds inf"),
-        (_wide().drop(columns="bid_size_1"), r"is no wide frame: it lacks column bid_size_1 \(1 in all\)"),
+        (
+            _wide(bid_size_2=[1.0, np.nan, 1.0, 1.0]),
+            r"column bid_size_2 must not be empty where .*, row 1",
+        ),
+        (
+            _wide(ask_price_1=[10.1, 10.1, np.nan, 10.1]),
+            r"column ask_price_1 must not be empty where .*, row 2",
+        ),
+        (
+            _wide(ask_price_1=[10.1, 10.1, 9_999_999_999, 10.1]),
+            r"column ask_price_1 must be below 1e\+09, row 2",
+        ),
+        (
+            _wide(bid_size_1=[1.0, 1.0, 1.0, -1.0]),
+            r"column bid_size_1 must be at least 0, row 3 holds -1.0",
+        ),
+        (
+            _wide(bid_size_1=[1.0, 1.0, 1.0, np.inf]),
+            r"column bid_size_1 must be finite, row 3 holds inf",
+        ),
+        (
+            _wide().drop(columns="bid_size_1"),
+            r"is no wide frame: it lacks column bid_size_1 \(1 in all\)",
+        ),
         (_long().drop(columns="level"), r"is no long frame: it lacks column level \(1 in all\)"),
-        (_wide().rename(columns={"bid_size_2": "bid_size_20000"}), r"has levels up to 20,000; keep at most 1,000"),
+        (
+            _wide().rename(columns={"bid_size_2": "bid_size_20000"}),
+            r"has levels up to 20,000; keep at most 1,000",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["book.csv", "book.parquet"])
-def test_damage_names_file_row_and_column(tmp_path: Path, name: str, frame: pd.DataFrame, message: str) -> None:
+def test_damage_names_file_row_and_column(
+    tmp_path: Path, name: str, frame: pd.DataFrame, message: str
+) -> None:
     with pytest.raises(ValidationError, match=rf"{name}.* ?{message}"):
         _read(_write(frame, tmp_path / name))
 
@@ -145,7 +187,9 @@ def test_exchanged_sides_are_refused_before_any_book_is_given(tmp_path: Path) ->
     wide = _wide(bid_price_1=10.5)
     for frame, n in ((long, 2), (wide, 4)):
         path = _write(frame, tmp_path / "book.csv")
-        with pytest.raises(ValidationError, match=rf"above the best ask in {n} of {n} rows \(100.0%\), and 0 cells"):
+        with pytest.raises(
+            ValidationError, match=rf"above the best ask in {n} of {n} rows \(100.0%\), and 0 cells"
+        ):
             next(iter_books(path, 1))
 
 
@@ -157,7 +201,9 @@ def test_a_few_crossed_snapshots_are_kept(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_frog_survives_the_long_frame(frog_file: Path, tmp_path: Path) -> None:
     books = read_mbp10(frog_file)
-    books = books.take(np.append(np.diff(books.time) > 0, True))  # the long frame holds one state a time
+    books = books.take(
+        np.append(np.diff(books.time) > 0, True)
+    )  # the long frame holds one state a time
     assert len(books) == 30_735
     for name, kept in (("book.csv.gz", books.take(np.arange(3_000))), ("book.parquet", books)):
         again = _read(_write(kept.to_frame(), tmp_path / name), 1_000)
@@ -168,18 +214,20 @@ def test_frog_survives_the_long_frame(frog_file: Path, tmp_path: Path) -> None:
 
 def test_dirty_quotes_are_refused_with_both_counts() -> None:
     path = real_data("dirty_top5_quotes/AAPL_Quotes_Data.csv.gz")
-    message = (
-        r"AAPL_Quotes_Data.csv.gz: .* 17,007 of 17,126 rows \(99.3%\), and 908 cells are NaN; .* is not an order book"
-    )
+    message = r"AAPL_Quotes_Data.csv.gz: .* 17,007 of 17,126 rows \(99.3%\), and 908 cells are NaN; .* is not an order book"
     with pytest.raises(ValidationError, match=message):
         next(iter_books(path, 1_000))
 
 
 @pytest.mark.parametrize("name", ["Symbol", "SYMBOL", "Ticker"])
-def test_two_symbols_are_refused_however_the_column_is_capitalised(tmp_path: Path, name: str) -> None:
+def test_two_symbols_are_refused_however_the_column_is_capitalised(
+    tmp_path: Path, name: str
+) -> None:
     assert _read(_write(_wide(**{name: "XYZ"}), tmp_path / "one.csv")).symbol == "XYZ"
     path = _write(_long(**{name: ["A"] * 4 + ["B"] * 4}), tmp_path / "two.csv")
-    with pytest.raises(ValidationError, match=f"column {name} must hold one symbol, row 4 holds 'B' after 'A'"):
+    with pytest.raises(
+        ValidationError, match=f"column {name} must hold one symbol, row 4 holds 'B' after 'A'"
+    ):
         _read(path)
 
 
@@ -195,17 +243,29 @@ def test_a_header_longer_than_8_kib_is_read_whole(tmp_path: Path) -> None:
 def test_a_first_line_without_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "line.csv"
     path.write_text("time,side,price,size,level," + "x" * (1 << 20))
-    with pytest.raises(ValidationError, match=r"line.csv: its first line is longer than 1,048,576 bytes"):
+    with pytest.raises(
+        ValidationError, match=r"line.csv: its first line is longer than 1,048,576 bytes"
+    ):
         _read(path)
 
 
-OWN = {"when": "time", "BidPx1": "bid_price_1", "BidSz1": "bid_size_1", "AskPx1": "ask_price_1", "AskSz1": "ask_size_1"}
+OWN = {
+    "when": "time",
+    "BidPx1": "bid_price_1",
+    "BidSz1": "bid_size_1",
+    "AskPx1": "ask_price_1",
+    "AskSz1": "ask_size_1",
+}
 
 
 @pytest.mark.parametrize("name", ["book.csv", "book.parquet"])
 def test_own_names_are_read_by_a_mapping(tmp_path: Path, name: str) -> None:
-    known = _wide().drop(columns=[f"{side}_{kind}_2" for side in ("bid", "ask") for kind in ("price", "size")])
-    own = known.rename(columns={"timestamp": "time"}).rename(columns={new: old for old, new in OWN.items()})
+    known = _wide().drop(
+        columns=[f"{side}_{kind}_2" for side in ("bid", "ask") for kind in ("price", "size")]
+    )
+    own = known.rename(columns={"timestamp": "time"}).rename(
+        columns={new: old for old, new in OWN.items()}
+    )
     path = _write(own.assign(venue="X"), tmp_path / name)
     books = read_books(path, columns=OWN, symbol="XYZ")
     same = _read(_write(known, tmp_path / f"known{path.suffix}"))
@@ -232,7 +292,9 @@ def test_an_unknown_frame_is_told_the_columns_wanted_and_a_guess_that_works(tmp_
 
 def test_the_files_of_a_folder_or_pattern_are_read_in_order(tmp_path: Path) -> None:
     for day in (4, 3):
-        _write(_wide(timestamp=TIMES + pd.Timedelta(days=day - 3)), tmp_path / f"2025-04-0{day}.csv")
+        _write(
+            _wide(timestamp=TIMES + pd.Timedelta(days=day - 3)), tmp_path / f"2025-04-0{day}.csv"
+        )
     (tmp_path / "README.md").write_text("what this is")
     for source in (tmp_path, tmp_path / "*.csv", str(tmp_path / "2025-04-0[34].csv")):
         books = read_books(source)
@@ -245,17 +307,24 @@ def test_the_files_of_a_folder_or_pattern_are_read_in_order(tmp_path: Path) -> N
     with pytest.raises(ValidationError, match=order):
         list(iter_books([tmp_path / "2025-04-04.csv", tmp_path / "2025-04-03.csv"]))
     _write(_wide(timestamp=TIMES + pd.Timedelta(days=2), symbol="B"), tmp_path / "2025-04-05.csv")
-    with pytest.raises(ValidationError, match=r"2 symbols \(, B\) from .*04-04\.csv to .*04-05\.csv"):
+    with pytest.raises(
+        ValidationError, match=r"2 symbols \(, B\) from .*04-04\.csv to .*04-05\.csv"
+    ):
         read_books(tmp_path)
 
 
-def test_what_is_no_path_or_lies_elsewhere_is_told_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValidationError, match=r"make them of a DataFrame by BookSnapshots\.from_frame"):
+def test_what_is_no_path_or_lies_elsewhere_is_told_where_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        ValidationError, match=r"make them of a DataFrame by BookSnapshots\.from_frame"
+    ):
         read_books(_wide())  # type: ignore[arg-type]
     _write(_wide(), tmp_path / "book.csv")
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
     with pytest.raises(
-        MissingDataError, match=r'book\.csv does not exist here, but in RESEARCH_DATA; use data_file\("book'
+        MissingDataError,
+        match=r'book\.csv does not exist here, but in RESEARCH_DATA; use data_file\("book',
     ):
         read_books("book.csv")
 
@@ -264,7 +333,10 @@ def test_a_column_given_twice_must_say_the_same(tmp_path: Path) -> None:
     path = tmp_path / "book.csv"
     lines = _wide().to_csv(index=False).splitlines()
     column = lines[0].split(",").index("bid_price_1")
-    repeat = [lines[0] + ",bid_price_1", *(line + "," + line.split(",")[column] for line in lines[1:])]
+    repeat = [
+        lines[0] + ",bid_price_1",
+        *(line + "," + line.split(",")[column] for line in lines[1:]),
+    ]
     path.write_text("\n".join(repeat) + "\n")
     assert read_books(path).bid_price[:, 0].tolist() == [10.0] * 4
     repeat[3] += "1"
@@ -275,14 +347,20 @@ def test_a_column_given_twice_must_say_the_same(tmp_path: Path) -> None:
     ):
         read_books(path)
     table = pa.Table.from_pandas(_wide())
-    pq.write_table(table.append_column("bid_price_1", table["bid_price_2"]), tmp_path / "book.parquet")
-    with pytest.raises(ValidationError, match=r"has column bid_price_1 2 times; rename or remove one"):
+    pq.write_table(
+        table.append_column("bid_price_1", table["bid_price_2"]), tmp_path / "book.parquet"
+    )
+    with pytest.raises(
+        ValidationError, match=r"has column bid_price_1 2 times; rename or remove one"
+    ):
         read_books(tmp_path / "book.parquet")
 
 
 def test_rows_are_named_with_their_line_and_times_with_an_example(tmp_path: Path) -> None:
     path = tmp_path / "book.csv"
-    text = _wide(bid_size_1=[1.0, 2.0, -3.0, 4.0]).to_csv(index=False).replace("\n", "\n\n", 1)  # an empty line
+    text = (
+        _wide(bid_size_1=[1.0, 2.0, -3.0, 4.0]).to_csv(index=False).replace("\n", "\n\n", 1)
+    )  # an empty line
     path.write_text(text)
     with pytest.raises(ValidationError, match=r"row 2 holds -3\.0 \(line 5\); correct"):
         read_books(path)
@@ -291,10 +369,13 @@ def test_rows_are_named_with_their_line_and_times_with_an_example(tmp_path: Path
         read_books(tmp_path / "book.parquet")
     path.write_text(_wide(timestamp=["03/04/2025 09:30"] * 4).to_csv(index=False))
     with pytest.raises(
-        ValidationError, match=r"must hold ISO 8601 .* such as 2025-04-03T09:30:00\.125-04:00, row 0 holds"
+        ValidationError,
+        match=r"must hold ISO 8601 .* such as 2025-04-03T09:30:00\.125-04:00, row 0 holds",
     ):
         read_books(path)
     for ending in ("", "\n", "\n\n"):
         path.write_text(",".join(_wide().columns) + ending)
-        with pytest.raises(ValidationError, match=r"book\.csv is empty: it has a header and 0 rows"):
+        with pytest.raises(
+            ValidationError, match=r"book\.csv is empty: it has a header and 0 rows"
+        ):
             read_books(path)

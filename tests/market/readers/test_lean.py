@@ -18,7 +18,10 @@ from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, iter_books, read_books
 
 TICK = "lean_us_equity/tick/{}_{}.zip"
-DAYS = ["ibm_20131007", *(pytest.param(day, marks=pytest.mark.slow) for day in ("bac_20131007", "ibm_20131008"))]
+DAYS = [
+    "ibm_20131007",
+    *(pytest.param(day, marks=pytest.mark.slow) for day in ("bac_20131007", "ibm_20131008")),
+]
 # rows, crossed, locked and suspicious ones, and trades: counted with wc, awk and pandas on the vendor's files
 COUNTS = {
     "bac_20131007": (476_855, 0, 9_433, 0, 88_172),
@@ -31,7 +34,11 @@ QUOTES = [
     "34200250,0,0,1394000,300,Q,1,0",
     "34201000,1385000,100,0,0,N,1,0",
 ]
-TRADES = ["34199000,1390000,5,P,2000,0", "34200250,1394000,7,Q,20002020,0", "57600000,1394500,9,N,0,0"]
+TRADES = [
+    "34199000,1390000,5,P,2000,0",
+    "34200250,1394000,7,Q,20002020,0",
+    "57600000,1394500,9,N,0,0",
+]
 
 
 def zipped(path: Path, lines: list[str]) -> Path:
@@ -40,7 +47,9 @@ def zipped(path: Path, lines: list[str]) -> Path:
     return path
 
 
-def write(folder: Path, quotes: list[str], trades: list[str] | None = None, name: str = "xy_20131007") -> Path:
+def write(
+    folder: Path, quotes: list[str], trades: list[str] | None = None, name: str = "xy_20131007"
+) -> Path:
     """A quote zip, and a trade zip beside it if there are trades; returns the former's path."""
     if trades is not None:
         zipped(folder / f"{name}_trade.zip", trades)
@@ -69,18 +78,26 @@ def frame(day: str, kind: str, names: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("day", DAYS)
-def test_real_days_have_the_counted_rows_and_qualities(books: dict[str, BookSnapshots], day: str) -> None:
+def test_real_days_have_the_counted_rows_and_qualities(
+    books: dict[str, BookSnapshots], day: str
+) -> None:
     rows, crossed, locked, suspicious, n_trades = COUNTS[day]
     quality, trades = books[day].quality, books[day].trades
     assert books[day].bid_price.shape == (rows, 1)
     assert books[day].symbol == day[:3].upper()
-    assert [quality[k] for k in ("crossed", "locked", "incomplete")] == [crossed, locked, suspicious]
+    assert [quality[k] for k in ("crossed", "locked", "incomplete")] == [
+        crossed,
+        locked,
+        suspicious,
+    ]
     assert trades is not None
     assert len(trades) == n_trades
 
 
 @pytest.mark.parametrize("day", DAYS)
-def test_quotes_equal_a_forward_fill_of_the_vendors_columns(books: dict[str, BookSnapshots], day: str) -> None:
+def test_quotes_equal_a_forward_fill_of_the_vendors_columns(
+    books: dict[str, BookSnapshots], day: str
+) -> None:
     rows = frame(day, "quote", "ms bid bid_size ask ask_size exchange condition suspicious")
     believed = rows["suspicious"] == 0
     for side in ("bid", "ask"):
@@ -92,8 +109,13 @@ def test_quotes_equal_a_forward_fill_of_the_vendors_columns(books: dict[str, Boo
 
 
 @pytest.mark.parametrize("day", DAYS)
-def test_trades_equal_the_trade_file_and_have_no_sign(books: dict[str, BookSnapshots], day: str) -> None:
-    rows, trades = frame(day, "trade", "ms price size exchange condition suspicious"), books[day].trades
+def test_trades_equal_the_trade_file_and_have_no_sign(
+    books: dict[str, BookSnapshots], day: str
+) -> None:
+    rows, trades = (
+        frame(day, "trade", "ms price size exchange condition suspicious"),
+        books[day].trades,
+    )
     assert trades is not None
     assert not trades.aggressor.any()
     assert trades.size.sum() == rows["size"].sum()
@@ -102,8 +124,13 @@ def test_trades_equal_the_trade_file_and_have_no_sign(books: dict[str, BookSnaps
 
 @pytest.mark.slow
 def test_extended_hours_are_included_in_new_york_time(books: dict[str, BookSnapshots]) -> None:
-    local = pd.DatetimeIndex(books["bac_20131007"].time[[0, -1]], tz="UTC").tz_convert("America/New_York")
-    assert [str(time) for time in local] == ["2013-10-07 04:00:00.151000-04:00", "2013-10-07 20:00:00.601000-04:00"]
+    local = pd.DatetimeIndex(books["bac_20131007"].time[[0, -1]], tz="UTC").tz_convert(
+        "America/New_York"
+    )
+    assert [str(time) for time in local] == [
+        "2013-10-07 04:00:00.151000-04:00",
+        "2013-10-07 20:00:00.601000-04:00",
+    ]
 
 
 @pytest.mark.slow
@@ -131,7 +158,9 @@ def test_batches_equal_the_whole(books: dict[str, BookSnapshots], batch_rows: in
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 3, 100])
-def test_last_bid_and_last_ask_are_carried_and_unknown_sides_are_empty(tmp_path: Path, batch_rows: int) -> None:
+def test_last_bid_and_last_ask_are_carried_and_unknown_sides_are_empty(
+    tmp_path: Path, batch_rows: int
+) -> None:
     books = whole(write(tmp_path, QUOTES), batch_rows)
     np.testing.assert_array_equal(books.bid_price[:, 0], [138.4, 138.4, 138.4, 138.5])
     np.testing.assert_array_equal(books.bid_size[:, 0], [700, 700, 700, 100])
@@ -158,7 +187,9 @@ def test_crossed_and_locked_quotes_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 100])
-def test_trades_come_along_with_the_batch_that_they_fall_in(tmp_path: Path, batch_rows: int) -> None:
+def test_trades_come_along_with_the_batch_that_they_fall_in(
+    tmp_path: Path, batch_rows: int
+) -> None:
     parts = list(iter_books(write(tmp_path, QUOTES, TRADES), batch_rows))
     sizes = [[] if part.trades is None else part.trades.size.tolist() for part in parts]
     assert sizes == {1: [[5], [], [7], [9]], 2: [[5], [7, 9]], 100: [[5, 7, 9]]}[batch_rows]
@@ -169,7 +200,9 @@ def test_trades_come_along_with_the_batch_that_they_fall_in(tmp_path: Path, batc
     assert trades.time[1] == pd.Timestamp("2013-10-07 09:30:00.250", tz="America/New_York").value
 
 
-def test_suspicious_trades_are_dropped_and_counted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_suspicious_trades_are_dropped_and_counted_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trades = [*TRADES[:1], "34200000,9990000,7,Q,0,1", *TRADES[1:]]
     with caplog.at_level(logging.INFO):
         books = whole(write(tmp_path, QUOTES, trades))
@@ -178,7 +211,9 @@ def test_suspicious_trades_are_dropped_and_counted_in_the_log(tmp_path: Path, ca
     assert "dropped 1 suspicious trades of XY" in caplog.text
 
 
-@pytest.mark.parametrize(("date", "opening"), [(dt.date(2013, 1, 7), "14:30"), (dt.date(2013, 10, 7), "13:30")])
+@pytest.mark.parametrize(
+    ("date", "opening"), [(dt.date(2013, 1, 7), "14:30"), (dt.date(2013, 10, 7), "13:30")]
+)
 def test_clock_is_new_yorks_through_the_year(tmp_path: Path, date: dt.date, opening: str) -> None:
     books = whole(write(tmp_path, QUOTES, name=f"xy_{date:%Y%m%d}"))
     assert books.time[0] == pd.Timestamp(f"{date} {opening}Z").value
@@ -193,18 +228,42 @@ def test_symbol_is_the_folders_where_the_name_has_only_the_day(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("row", "line", "said"),
     [
-        (2, "34200250,0,0,1394000,0,Q,1,0", "column ask_sz must be above 0 exactly where ask_px is, row 2 holds 0"),
-        (2, "34200250,0,300,1394000,300,Q,1,0", "column bid_sz must be above 0 exactly where bid_px is, row 2"),
-        (2, "34200250,0,0,0,0,Q,1,0", "column bid_px must be above 0 where ask_px is not, row 2 holds 0"),
-        (2, "34200250,0,0,-1394000,300,Q,1,0", "column ask_px must be at least 0, row 2 holds -1394000"),
+        (
+            2,
+            "34200250,0,0,1394000,0,Q,1,0",
+            "column ask_sz must be above 0 exactly where ask_px is, row 2 holds 0",
+        ),
+        (
+            2,
+            "34200250,0,300,1394000,300,Q,1,0",
+            "column bid_sz must be above 0 exactly where bid_px is, row 2",
+        ),
+        (
+            2,
+            "34200250,0,0,0,0,Q,1,0",
+            "column bid_px must be above 0 where ask_px is not, row 2 holds 0",
+        ),
+        (
+            2,
+            "34200250,0,0,-1394000,300,Q,1,0",
+            "column ask_px must be at least 0, row 2 holds -1394000",
+        ),
         (
             3,
             "34200249,1385000,100,0,0,N,1,0",
             "time runs backwards in column time, row 3 holds 2013-10-07 13:30:00.249",
         ),
-        (3, "86400000,1385000,100,0,0,N,1,0", "column time must be milliseconds after midnight.*, row 3 holds 864"),
+        (
+            3,
+            "86400000,1385000,100,0,0,N,1,0",
+            "column time must be milliseconds after midnight.*, row 3 holds 864",
+        ),
         (3, "34201000,1385000,100,0,0,N,1,2", "column suspicious must be 0 or 1, row 3 holds '2'"),
-        (3, "34201000,138.5,100,0,0,N,1,0", r"column bid_px must hold numbers, row 3 holds '138\.5'"),
+        (
+            3,
+            "34201000,138.5,100,0,0,N,1,0",
+            r"column bid_px must hold numbers, row 3 holds '138\.5'",
+        ),
         (3, "34201000,bid,100,0,0,N,1,0", "column bid_px must hold numbers, row 3 holds 'bid'"),
         (3, "34201000,1385000,,0,0,N,1,0", "column bid_sz must not be empty, row 3 holds None"),
         (3, "34201000,1385000,1", "row 3 has 3 cells, 8 are due"),
@@ -224,11 +283,19 @@ def test_damaged_quote_is_refused_with_file_row_and_column(
     [
         ("34200250,0,7,Q,20002020,0", "column price must be above 0, row 1 holds 0"),
         ("34200250,1394000,0,Q,20002020,0", "column size must be above 0, row 1 holds 0"),
-        ("34198000,1394000,7,Q,20002020,0", "time runs backwards in column time, row 1 holds 2013-10-07 13:29:58Z"),
-        ("34200250,1394000,seven,Q,20002020,0", "column size must hold numbers, row 1 holds 'seven'"),
+        (
+            "34198000,1394000,7,Q,20002020,0",
+            "time runs backwards in column time, row 1 holds 2013-10-07 13:29:58Z",
+        ),
+        (
+            "34200250,1394000,seven,Q,20002020,0",
+            "column size must hold numbers, row 1 holds 'seven'",
+        ),
     ],
 )
-def test_damaged_trade_is_refused_with_file_row_and_column(tmp_path: Path, line: str, said: str) -> None:
+def test_damaged_trade_is_refused_with_file_row_and_column(
+    tmp_path: Path, line: str, said: str
+) -> None:
     path = write(tmp_path, QUOTES, [TRADES[0], line, TRADES[2]])
     with pytest.raises(ValidationError, match=rf"xy_20131007_trade\.zip: {said}"):
         whole(path)
@@ -241,7 +308,9 @@ def test_cut_zip_is_refused(tmp_path: Path) -> None:
         whole(path)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # pyarrow, of a line that is no UTF-8
 @settings(max_examples=300)
 @given(data=st.data())
 @pytest.mark.slow
@@ -265,12 +334,17 @@ def test_zip_of_two_symbols_names_both(tmp_path: Path) -> None:
     path = write(tmp_path, QUOTES)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("ab_20131007_quote.csv", QUOTES[0] + "\n")
-    with pytest.raises(ValidationError, match=r"xy_20131007_quote\.zip holds 2 files \(xy_.*, ab_.*\); one is wanted"):
+    with pytest.raises(
+        ValidationError,
+        match=r"xy_20131007_quote\.zip holds 2 files \(xy_.*, ab_.*\); one is wanted",
+    ):
         whole(path)
 
 
 @given(data=st.data())
-def test_zip_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_zip_cut_anywhere_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     path = write(tmp_path_factory.mktemp("cut"), QUOTES)
     content = path.read_bytes()
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
@@ -278,7 +352,9 @@ def test_zip_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, d
         whole(path)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # pyarrow, of a line that is no UTF-8
 @given(data=st.data())
 @pytest.mark.slow
 def test_trade_zip_with_a_damaged_byte_is_refused_or_read_right(
@@ -316,7 +392,10 @@ def test_quote_zips_are_known_by_name_and_numbers_and_nothing_else(tmp_path: Pat
     assert len(read_books(zipped(tmp_path / "bac_20131007_quote.zip", QUOTES))) == len(QUOTES)
     text = tmp_path / "bac_20131007_quote.csv"
     text.write_text("\n".join(QUOTES) + "\n")
-    others = [zipped(tmp_path / "bac.zip", QUOTES), zipped(tmp_path / "xy_20131007_quote.zip", ["time,bid", *QUOTES])]
+    others = [
+        zipped(tmp_path / "bac.zip", QUOTES),
+        zipped(tmp_path / "xy_20131007_quote.zip", ["time,bid", *QUOTES]),
+    ]
     for path in (text, *others):
         with pytest.raises(ValidationError, match=rf"{path.name} is of no known format"):
             read_books(path)

@@ -45,7 +45,9 @@ def whole(path: Path, batch_rows: int) -> BookSnapshots:
     return BookSnapshots.concat(list(iter_books(path, batch_rows)))
 
 
-def write(folder: Path, messages: list[str], levels: list[list[int]] | None = None, name: str = NAME) -> Path:
+def write(
+    folder: Path, messages: list[str], levels: list[list[int]] | None = None, name: str = NAME
+) -> Path:
     """A pair in `folder`; returns the orderbook's path."""
     rows = [LEVELS] * len(messages) if levels is None else levels
     orderbook = folder / name.format("orderbook")
@@ -77,19 +79,24 @@ def assert_same(left: BookSnapshots, right: BookSnapshots) -> None:
     assert left.trades is not None
     assert right.trades is not None
     for name in ("time", "price", "size", "aggressor"):
-        np.testing.assert_array_equal(getattr(left.trades, name), getattr(right.trades, name), err_msg=name)
+        np.testing.assert_array_equal(
+            getattr(left.trades, name), getattr(right.trades, name), err_msg=name
+        )
     assert left.symbol == right.symbol
 
 
 @pytest.mark.slow
-def test_goog_has_147916_states_of_10_levels_and_a_median_spread_of_28_to_29_cents(goog: BookSnapshots) -> None:
+def test_goog_has_147916_states_of_10_levels_and_a_median_spread_of_28_to_29_cents(
+    goog: BookSnapshots,
+) -> None:
     assert goog.bid_price.shape == (147_916, 10)
     assert goog.symbol == "GOOG"
     assert 0.28 <= round(float(np.median(2 * goog.half_spread)), 6) <= 0.29
     quality = goog.quality
-    assert [quality[name] for name in ("crossed", "locked", "empty_levels", "unordered_levels", "incomplete")] == [
-        0
-    ] * 5
+    assert [
+        quality[name]
+        for name in ("crossed", "locked", "empty_levels", "unordered_levels", "incomplete")
+    ] == [0] * 5
 
 
 @pytest.mark.slow
@@ -101,7 +108,9 @@ def test_every_nanosecond_of_the_message_file_is_kept() -> None:
     orderbook, message = pair(AMZN_1)
     midnight = pd.Timestamp("2012-06-21", tz="America/New_York").value
     seconds = [row[0].partition(".") for row in message_rows(message)]
-    expected = [midnight + int(whole) * 10**9 + int(part.ljust(9, "0")) for whole, _, part in seconds]
+    expected = [
+        midnight + int(whole) * 10**9 + int(part.ljust(9, "0")) for whole, _, part in seconds
+    ]
     assert read_lobster(orderbook, message).time.tolist() == expected
 
 
@@ -147,7 +156,11 @@ def test_trades_are_those_of_the_message_file_signed_against_the_resting_side(na
     rows = message_rows(message)
     count = Counter((row[1], row[5]) for row in rows)
     hidden = count["5", "1"] + count["5", "-1"]
-    assert [int(np.sum(trades.aggressor == sign)) for sign in (1, -1, 0)] == [count["4", "-1"], count["4", "1"], hidden]
+    assert [int(np.sum(trades.aggressor == sign)) for sign in (1, -1, 0)] == [
+        count["4", "-1"],
+        count["4", "1"],
+        hidden,
+    ]
     assert trades.size.sum() == sum(int(row[3]) for row in rows if row[1] in "45")
     assert trades.price.max() == max(int(row[4]) for row in rows if row[1] in "45") / 10_000
 
@@ -178,7 +191,11 @@ def test_partner_is_found_under_another_compression(tmp_path: Path) -> None:
     packed = orderbook.with_name(orderbook.name + ".gz")
     packed.write_bytes(gzip.compress(orderbook.read_bytes()))
     orderbook.unlink()
-    assert len(whole(packed, 100)) == len(whole(tmp_path / NAME.format("message"), 100)) == len(MESSAGES)
+    assert (
+        len(whole(packed, 100))
+        == len(whole(tmp_path / NAME.format("message"), 100))
+        == len(MESSAGES)
+    )
 
 
 def test_rows_become_dollars_shares_and_signed_trades(tmp_path: Path) -> None:
@@ -214,7 +231,9 @@ HALTED = [
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 3, 100])
-def test_rows_from_a_halt_until_trading_resumes_are_empty_books(tmp_path: Path, batch_rows: int) -> None:
+def test_rows_from_a_halt_until_trading_resumes_are_empty_books(
+    tmp_path: Path, batch_rows: int
+) -> None:
     books = whole(write(tmp_path, HALTED), batch_rows)
     assert books.complete.all()
     open_ = np.array([True, False, False, False, False, False, True])
@@ -246,7 +265,9 @@ def test_clock_is_new_yorks_through_the_year(tmp_path: Path, date: str, opening:
 
 def test_no_date_in_the_name_is_refused_with_the_remedy(tmp_path: Path) -> None:
     orderbook = write(tmp_path, MESSAGES, name="book_{}.csv")
-    with pytest.raises(ValidationError, match=r"book_orderbook\.csv has no date in its name.*give date= to"):
+    with pytest.raises(
+        ValidationError, match=r"book_orderbook\.csv has no date in its name.*give date= to"
+    ):
         whole(orderbook, 100)
 
 
@@ -261,7 +282,9 @@ def test_missing_partner_is_named(tmp_path: Path, missing: str) -> None:
     orderbook = write(tmp_path, MESSAGES)
     message = tmp_path / NAME.format("message")
     (message if missing == "message" else orderbook).unlink()
-    with pytest.raises(MissingDataError, match=rf"has no partner: .*TEST_.*_{missing}_2\.csv does not exist"):
+    with pytest.raises(
+        MissingDataError, match=rf"has no partner: .*TEST_.*_{missing}_2\.csv does not exist"
+    ):
         whole(orderbook if missing == "message" else message, 100)
 
 
@@ -269,7 +292,8 @@ def test_missing_partner_is_named(tmp_path: Path, missing: str) -> None:
 def test_unequal_row_counts_name_both(tmp_path: Path, n_events: int, n_books: int) -> None:
     orderbook = write(tmp_path, MESSAGES[:n_events], [LEVELS] * n_books)
     with pytest.raises(
-        ValidationError, match=rf"message_2\.csv has {n_events} rows, .*orderbook_2\.csv has {n_books};"
+        ValidationError,
+        match=rf"message_2\.csv has {n_events} rows, .*orderbook_2\.csv has {n_books};",
     ):
         whole(orderbook, 2)
 
@@ -296,11 +320,23 @@ def test_exchanged_arguments_are_refused(tmp_path: Path) -> None:
         (1, "34200.5,4,12,5,0,-1", "column price must be above 0, row 1 holds 0"),
         (3, "34201.25,7,0,0,1000050,-1", "column price of a halt .*, row 3 holds 1000050"),
         (1, "34200.5,4,12,5,1000100,0", "column direction must be -1 or 1, row 1 holds 0"),
-        (4, "34100,1,1,900,1000050,-1", "time runs backwards in column time, row 4 holds 2012-06-21 13:28:20Z"),
-        (5, "90000,1,1,900,1000050,-1", "column time must be seconds after midnight.*, row 5 holds 90000"),
+        (
+            4,
+            "34100,1,1,900,1000050,-1",
+            "time runs backwards in column time, row 4 holds 2012-06-21 13:28:20Z",
+        ),
+        (
+            5,
+            "90000,1,1,900,1000050,-1",
+            "column time must be seconds after midnight.*, row 5 holds 90000",
+        ),
         (5, "9e17,1,1,900,1000050,-1", "column time must .*, row 5 holds "),
         (1, "soon,4,12,5,1000100,-1", "column time must hold numbers, row 1 holds 'soon'"),
-        (1, "34200.1234567891,4,12,5,1000100,-1", "column time must hold numbers, row 1 holds '34200.1234567891'"),
+        (
+            1,
+            "34200.1234567891,4,12,5,1000100,-1",
+            "column time must hold numbers, row 1 holds '34200.1234567891'",
+        ),
         (1, "34200.5,4,12,five,1000100,-1", "column size must hold numbers, row 1 holds 'five'"),
         (1, "34200.5,4,12,5,100.01,-1", r"column price must hold numbers, row 1 holds '100\.01'"),
         (1, "34200.5,4,12,,1000100,-1", "column size must not be empty, row 1 holds None"),
@@ -329,7 +365,9 @@ def test_damaged_message_is_refused_with_file_row_and_column(
         (4, "many", "column ask_px_2 must hold numbers, row 3 holds 'many'"),
     ],
 )
-def test_damaged_level_is_refused_with_file_row_and_column(tmp_path: Path, column: int, cell: int, said: str) -> None:
+def test_damaged_level_is_refused_with_file_row_and_column(
+    tmp_path: Path, column: int, cell: int, said: str
+) -> None:
     levels = [list(LEVELS) for _ in MESSAGES]
     levels[3][column] = cell
     with pytest.raises(ValidationError, match=rf"orderbook_2\.csv: {said}"):
@@ -378,7 +416,12 @@ def pairs(draw: st.DrawFn) -> tuple[list[str], list[list[int]]]:
 
 
 @settings(deadline=None)
-@given(made=pairs(), batch_rows=st.integers(1, 7), sentinel=st.sampled_from([EMPTY, -EMPTY]), data=st.data())
+@given(
+    made=pairs(),
+    batch_rows=st.integers(1, 7),
+    sentinel=st.sampled_from([EMPTY, -EMPTY]),
+    data=st.data(),
+)
 @pytest.mark.slow
 def test_sentinel_empties_its_level_only_without_size(
     tmp_path_factory: pytest.TempPathFactory,
@@ -393,7 +436,10 @@ def test_sentinel_empties_its_level_only_without_size(
     row, cell = data.draw(st.integers(0, len(events) - 1)), data.draw(st.sampled_from([0, 2, 4, 6]))
     levels[row][cell] = sentinel
     name = ("ask_sz_1", "bid_sz_1", "ask_sz_2", "bid_sz_2")[cell // 2]
-    with pytest.raises(ValidationError, match=rf"orderbook_2\.csv: column {name} must be 0 where .*, row {row} holds"):
+    with pytest.raises(
+        ValidationError,
+        match=rf"orderbook_2\.csv: column {name} must be 0 where .*, row {row} holds",
+    ):
         whole(write(folder, events, levels), batch_rows)
     levels[row][cell + 1] = 0
     books = whole(write(folder, events, levels), batch_rows)
@@ -419,7 +465,9 @@ def test_times_that_run_backwards_name_the_row(
     row = data.draw(st.integers(1, len(events) - 1))
     events[row] = "34199.999999999" + events[row][events[row].index(",") :]
     orderbook = write(tmp_path_factory.mktemp("back"), events, levels)
-    with pytest.raises(ValidationError, match=rf"message_2\.csv: time runs backwards in column time, row {row} "):
+    with pytest.raises(
+        ValidationError, match=rf"message_2\.csv: time runs backwards in column time, row {row} "
+    ):
         whole(orderbook, batch_rows)
 
 
@@ -437,17 +485,23 @@ def test_files_of_unequal_lengths_name_both_counts(
     n_events, n_books = (shorter, len(levels)) if of_events else (len(events), shorter)
     orderbook = write(tmp_path_factory.mktemp("unequal"), events[:n_events], levels[:n_books])
     with pytest.raises(
-        ValidationError, match=rf"_message_2\.csv has {n_events} rows, .*_orderbook_2\.csv has {n_books};"
+        ValidationError,
+        match=rf"_message_2\.csv has {n_events} rows, .*_orderbook_2\.csv has {n_books};",
     ):
         whole(orderbook, batch_rows)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow, of a line that is no UTF-8
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # pyarrow, of a line that is no UTF-8
 @settings(max_examples=400, deadline=None)
 @given(made=pairs(), kind=st.sampled_from(["message", "orderbook"]), data=st.data())
 @pytest.mark.slow
 def test_a_damaged_byte_is_refused_or_read_as_python_reads_it(
-    tmp_path_factory: pytest.TempPathFactory, made: tuple[list[str], list[list[int]]], kind: str, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory,
+    made: tuple[list[str], list[list[int]]],
+    kind: str,
+    data: st.DataObject,
 ) -> None:
     folder = tmp_path_factory.mktemp("byte")
     orderbook = write(folder, *made)
@@ -462,19 +516,31 @@ def test_a_damaged_byte_is_refused_or_read_as_python_reads_it(
         return
     rows = [row for row in csv.reader(orderbook.read_text().splitlines()) if row]
     cells = np.array(rows, dtype=float)
-    events = [row for row in csv.reader((folder / NAME.format("message")).read_text().splitlines()) if row]
+    events = [
+        row for row in csv.reader((folder / NAME.format("message")).read_text().splitlines()) if row
+    ]
     midnight = pd.Timestamp("2012-06-21", tz="America/New_York").value
     assert books.time.tolist() == [midnight + int(Decimal(row[0]) * 10**9) for row in events]
     np.testing.assert_array_equal(books.ask_size, cells[:, [1, 5]])
     np.testing.assert_array_equal(books.bid_size, cells[:, [3, 7]])
-    np.testing.assert_array_equal(books.ask_price[books.ask_size > 0], (cells[:, [0, 4]] / 1e4)[books.ask_size > 0])
-    np.testing.assert_array_equal(books.bid_price[books.bid_size > 0], (cells[:, [2, 6]] / 1e4)[books.bid_size > 0])
+    np.testing.assert_array_equal(
+        books.ask_price[books.ask_size > 0], (cells[:, [0, 4]] / 1e4)[books.ask_size > 0]
+    )
+    np.testing.assert_array_equal(
+        books.bid_price[books.bid_size > 0], (cells[:, [2, 6]] / 1e4)[books.bid_size > 0]
+    )
 
 
 def test_pairs_are_known_by_name_and_numbers_and_nothing_else(tmp_path: Path) -> None:
     orderbook = write(tmp_path, MESSAGES)
-    assert len(read_books(orderbook)) == len(read_books(tmp_path / NAME.format("message"))) == len(MESSAGES)
+    assert (
+        len(read_books(orderbook))
+        == len(read_books(tmp_path / NAME.format("message")))
+        == len(MESSAGES)
+    )
     with pytest.raises(ValidationError, match=r"books\.csv is of no known format"):
         read_books(orderbook.rename(tmp_path / "books.csv"))
-    orderbook.write_text("time,bid_price_1,bid_size_1,ask_price_1,ask_size_1\n2025-04-03T13:30:00Z,10,1,10.02,2\n")
+    orderbook.write_text(
+        "time,bid_price_1,bid_size_1,ask_price_1,ask_size_1\n2025-04-03T13:30:00Z,10,1,10.02,2\n"
+    )
     assert read_books(orderbook).ask_price.tolist() == [[10.02]]  # a frame with the name of a pair

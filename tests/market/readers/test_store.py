@@ -22,7 +22,9 @@ DAY = 86_400 * 10**9
 MAX_ROW_GROUP = 100_000
 
 
-def _mbp(folder: Path, rng: np.random.Generator, day: int = 0, *, n_levels: int = 3, symbol: str = "XYZ") -> Path:
+def _mbp(
+    folder: Path, rng: np.random.Generator, day: int = 0, *, n_levels: int = 3, symbol: str = "XYZ"
+) -> Path:
     """60 records of one day with empty levels, equal times, incomplete states and trades."""
     n = 60
     bid = 10 - 0.01 * np.arange(n_levels) + rng.random((n, 1))
@@ -34,14 +36,18 @@ def _mbp(folder: Path, rng: np.random.Generator, day: int = 0, *, n_levels: int 
     }  # fmt: skip
     for level in range(n_levels):
         columns |= {f"bid_px_{level:02d}": bid[:, level], f"ask_px_{level:02d}": bid[:, level] + 1}
-        columns |= {f"{side}_sz_{level:02d}": size[k, :, level] for k, side in enumerate(("bid", "ask"))}
+        columns |= {
+            f"{side}_sz_{level:02d}": size[k, :, level] for k, side in enumerate(("bid", "ask"))
+        }
     path = folder / f"{symbol.replace('/', '')}_{day}.csv"
     folder.mkdir(exist_ok=True)
     pd.DataFrame(columns).to_csv(path, index=False)
     return path
 
 
-def _lean(folder: Path, rng: np.random.Generator, day: int = 0, late: tuple[int, ...] = (99,)) -> Path:
+def _lean(
+    folder: Path, rng: np.random.Generator, day: int = 0, late: tuple[int, ...] = (99,)
+) -> Path:
     """60 quotes of one day, some suspicious, of equal times, a side empty at first; trades before and after them."""
     n = 60
     folder.mkdir(exist_ok=True)
@@ -49,7 +55,9 @@ def _lean(folder: Path, rng: np.random.Generator, day: int = 0, late: tuple[int,
     of_trades = np.append(np.sort(NOON_MS + rng.integers(-5, 50, 19)), NOON_MS + np.array(late))
     name = f"xyz_{20250106 + day}"
     quotes = [
-        f"{t},100000,{k + 1},0,0,P,0,0" if k < 3 else f"{t},0,0,{100_100 + 100 * rng.integers(9)},{k},P,0,{k % 4 // 3}"
+        f"{t},100000,{k + 1},0,0,P,0,0"
+        if k < 3
+        else f"{t},0,0,{100_100 + 100 * rng.integers(9)},{k},P,0,{k % 4 // 3}"
         for k, t in enumerate(ms)
     ]
     trades = [f"{t},{100_000 + rng.integers(100)},{1 + k},P,0,0" for k, t in enumerate(of_trades)]
@@ -73,7 +81,9 @@ def _assert_same(one: BookSnapshots, other: BookSnapshots) -> None:
         assert np.array_equal(one.trades[name], other.trades[name]), name
 
 
-def test_root_symbol_and_date_folders_give_the_same_books(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_root_symbol_and_date_folders_give_the_same_books(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     source, root = _mbp(tmp_path / "raw", rng), tmp_path / "store"
     (date,) = _store(root, source)
     for path in (root, date.parent, date):
@@ -101,7 +111,9 @@ def test_batches_of_any_size_equal_the_whole(
 def test_a_row_group_is_written_when_it_is_full_and_levels_may_be_added(tmp_path: Path) -> None:
     """130,000 snapshots of one level, more than a row group holds, before one of three levels and one of two."""
     n_levels = np.append(np.ones(130_000, int), [3, 2])
-    times = pd.date_range("2025-01-06 10:00", periods=len(n_levels), freq="ms", tz="America/New_York")
+    times = pd.date_range(
+        "2025-01-06 10:00", periods=len(n_levels), freq="ms", tz="America/New_York"
+    )
     level = np.concatenate([np.tile(np.arange(1, k + 1), 2) for k in n_levels])
     is_ask = np.concatenate([np.repeat([False, True], k) for k in n_levels])
     frame = pd.DataFrame(
@@ -127,7 +139,14 @@ def test_a_row_group_is_written_when_it_is_full_and_levels_may_be_added(tmp_path
 def test_columns_are_as_documented(tmp_path: Path, rng: np.random.Generator) -> None:
     (folder,) = _store(tmp_path / "store", _mbp(tmp_path / "raw", rng, n_levels=2))
     schema = pq.read_schema(folder / "books.parquet")
-    assert schema.names[:6] == ["time", "complete", "bid_px_00", "bid_sz_00", "ask_px_00", "ask_sz_00"]
+    assert schema.names[:6] == [
+        "time",
+        "complete",
+        "bid_px_00",
+        "bid_sz_00",
+        "ask_px_00",
+        "ask_sz_00",
+    ]
     assert len(schema.names) == 10
     assert str(schema.field("time").type) == "timestamp[ns, tz=UTC]"
     assert {str(field.type) for field in list(schema)[2:]} == {"double"}
@@ -135,14 +154,21 @@ def test_columns_are_as_documented(tmp_path: Path, rng: np.random.Generator) -> 
 
 def test_two_symbols_are_refused_with_the_remedy(tmp_path: Path, rng: np.random.Generator) -> None:
     root = tmp_path / "store"
-    folders = _store(root, *(_mbp(tmp_path / "raw", rng, symbol=symbol) for symbol in ("ABC", "BRK/B")))
-    with pytest.raises(ValidationError, match=r"holds 2 symbols \(ABC, BRK/B\); read one at a time, e.g. .*symbol=ABC"):
+    folders = _store(
+        root, *(_mbp(tmp_path / "raw", rng, symbol=symbol) for symbol in ("ABC", "BRK/B"))
+    )
+    with pytest.raises(
+        ValidationError,
+        match=r"holds 2 symbols \(ABC, BRK/B\); read one at a time, e.g. .*symbol=ABC",
+    ):
         read_books(root)
     assert read_books(folders[1]).symbol == "BRK/B"
     assert read_books(root / "symbol=BRK%2FB").symbol == "BRK/B"
 
 
-def test_no_trades_file_means_that_trades_are_not_known(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_no_trades_file_means_that_trades_are_not_known(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     source = _mbp(tmp_path / "raw", rng)
     pd.read_csv(source).drop(columns=["price", "size"]).to_csv(source, index=False)
     _store(tmp_path / "store", source)
@@ -150,7 +176,9 @@ def test_no_trades_file_means_that_trades_are_not_known(tmp_path: Path, rng: np.
     _assert_same(read_books(tmp_path / "store"), read_books(source))
 
 
-def test_trades_of_a_date_without_books_come_with_the_books_before(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_trades_of_a_date_without_books_come_with_the_books_before(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     """Two trades of the evening, which in a session that opens the day before is the date after the books'."""
     evening = (7 * 3_600_000, 8 * 3_600_000)
     source, root = _lean(tmp_path / "raw", rng, late=evening), tmp_path / "store"
@@ -161,12 +189,16 @@ def test_trades_of_a_date_without_books_come_with_the_books_before(tmp_path: Pat
     _assert_same(read_books(root), read_books(source))
     (trades,) = dates[1].iterdir()
     trades.unlink()
-    with pytest.raises(MissingDataError, match=r"date=2025-01-07/books.parquet does not exist; convert"):
+    with pytest.raises(
+        MissingDataError, match=r"date=2025-01-07/books.parquet does not exist; convert"
+    ):
         read_books(root)
 
 
 @pytest.mark.parametrize("name", ["books.parquet", "trades.parquet"])
-def test_damaged_partitions_are_refused_by_name(tmp_path: Path, rng: np.random.Generator, name: str) -> None:
+def test_damaged_partitions_are_refused_by_name(
+    tmp_path: Path, rng: np.random.Generator, name: str
+) -> None:
     (folder,) = _store(tmp_path / "store", _mbp(tmp_path / "raw", rng))
     path = folder / name
     whole = path.read_bytes()
@@ -177,7 +209,9 @@ def test_damaged_partitions_are_refused_by_name(tmp_path: Path, rng: np.random.G
             read_books(tmp_path / "store")
 
 
-def test_one_changed_bit_of_the_levels_is_never_read(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_one_changed_bit_of_the_levels_is_never_read(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     (folder,) = _store(tmp_path / "store", _mbp(tmp_path / "raw", rng))
     path = folder / "books.parquet"
     whole = path.read_bytes()
@@ -191,16 +225,25 @@ def test_one_changed_bit_of_the_levels_is_never_read(tmp_path: Path, rng: np.ran
             assert path.name in str(error)  # noqa: PT017
 
 
-def test_wrong_content_is_named_by_file_row_and_column(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_wrong_content_is_named_by_file_row_and_column(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     (folder,) = _store(tmp_path / "store", _mbp(tmp_path / "raw", rng))
     path = folder / "books.parquet"
     frame = pq.read_table(path).to_pandas()
     frame.assign(ask_sz_01=[1.0] * 41 + [-1.0] * 19, ask_px_01=11.5).to_parquet(path)
-    with pytest.raises(ValidationError, match=r"books.parquet: column ask_sz_01 must be at least 0, row 41 holds -1.0"):
+    with pytest.raises(
+        ValidationError,
+        match=r"books.parquet: column ask_sz_01 must be at least 0, row 41 holds -1.0",
+    ):
         list(iter_books(folder, 20))
     frame.drop(columns="ask_px_02").to_parquet(path)
-    with pytest.raises(ValidationError, match=r"books.parquet: column ask_px_02 must hold double, it holds nothing"):
+    with pytest.raises(
+        ValidationError, match=r"books.parquet: column ask_px_02 must hold double, it holds nothing"
+    ):
         read_books(folder)
     frame.iloc[::-1].to_parquet(path)
-    with pytest.raises(ValidationError, match=r"books.parquet: time runs backwards in column time, row"):
+    with pytest.raises(
+        ValidationError, match=r"books.parquet: time runs backwards in column time, row"
+    ):
         read_books(folder, session=Session())

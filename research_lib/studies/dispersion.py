@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import number
 from research_lib.execution import allocate
-from research_lib.impact.composite import CompositeImpact
-from research_lib.impact.curves import ImpactCurve
+from research_lib.impact import CompositeImpact, ImpactCurve
 
 Float = NDArray[np.float64]
 QUOTED_SAVINGS = (0.15, 0.17)

@@ -10,11 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from numpy.typing import ArrayLike
 
-from research_lib.market.sessions import Session
-from research_lib.reporting.plots import MUTED, OBSERVED, STRATEGY_COLOURS, clock_axis, new_figure
+from research_lib.market import Session
+from research_lib.reporting.figures.base import (
+    MUTED,
+    OBSERVED,
+    STRATEGY_COLOURS,
+    clock_axis,
+    new_figure,
+)
 
 
-def plot_cost_distribution(costs: pd.DataFrame, unit: str = "bps of the arrival price", ax: Axes | None = None) -> Axes:
+def plot_cost_distribution(
+    costs: pd.DataFrame, unit: str = "bps of the arrival price", ax: Axes | None = None
+) -> Axes:
     """Cost over the mid of every order: all points, quartile bar and mean, a row a strategy, the cheapest on top.
 
     Parameters
@@ -32,7 +40,9 @@ def plot_cost_distribution(costs: pd.DataFrame, unit: str = "bps of the arrival 
         spread = row + 0.3 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
         ax.plot(values, spread, ".", color=colour, markersize=3, alpha=0.6)
         ax.plot(values.mean(), row, "D", color=colour, markersize=6, markeredgecolor="white")
-    ax.set_yticks(range(len(groups)), [str(name) for name in groups.mean().sort_values(ascending=False).index])
+    ax.set_yticks(
+        range(len(groups)), [str(name) for name in groups.mean().sort_values(ascending=False).index]
+    )
     ax.axvline(0.0, color=MUTED, linewidth=0.8)
     ax.set_xlabel(f"cost over the mid ({unit}); bar: quartiles, diamond: mean")
     return ax
@@ -51,11 +61,27 @@ def plot_savings(comparison: pd.DataFrame, of: str = "saving", ax: Axes | None =
     shown = comparison.sort_values(f"{of}_%")
     for row, (name, values) in enumerate(shown.iterrows()):
         centre = float(values[f"{of}_%"])
-        reach = [[max(centre - values[f"{of}_lower_%"], 0.0)], [max(values[f"{of}_upper_%"] - centre, 0.0)]]
+        reach = [
+            [max(centre - values[f"{of}_lower_%"], 0.0)],
+            [max(values[f"{of}_upper_%"] - centre, 0.0)],
+        ]
         ax.errorbar(
-            centre, row, xerr=reach, fmt="o", color=STRATEGY_COLOURS.get(str(name), MUTED), capsize=3, markersize=5
+            centre,
+            row,
+            xerr=reach,
+            fmt="o",
+            color=STRATEGY_COLOURS.get(str(name), MUTED),
+            capsize=3,
+            markersize=5,
         )
-        ax.annotate(f"{centre:.3g}", (centre, row), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+        ax.annotate(
+            f"{centre:.3g}",
+            (centre, row),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
     ax.set_yticks(range(len(shown)), [str(name) for name in shown.index])
     ax.set_ylim(-0.6, len(shown) - 0.3)
     ax.axvline(0.0, color=MUTED, linewidth=0.8)
@@ -99,7 +125,9 @@ def plot_saving_against(
         ax.minorticks_off()
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_xlabel(xlabel)
-    ax.set_ylabel("saving against TWAP (%)" if of == "saving" else "share of the attainable saving (%)")
+    ax.set_ylabel(
+        "saving against TWAP (%)" if of == "saving" else "share of the attainable saving (%)"
+    )
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
@@ -126,7 +154,9 @@ def plot_liquidity_map(
     ax = ax or new_figure()[1][0]
     offered, edges = np.asarray(shares, float), np.asarray(edges_bps, float)
     known = np.ma.masked_less_equal(offered.T, 0.0)
-    mesh = ax.pcolormesh(np.arange(len(offered) + 1), edges, known, norm=LogNorm(), cmap="Greys", rasterized=True)
+    mesh = ax.pcolormesh(
+        np.arange(len(offered) + 1), edges, known, norm=LogNorm(), cmap="Greys", rasterized=True
+    )
     figure = ax.get_figure()
     if figure is not None:
         figure.colorbar(mesh, ax=ax, label="shares on display", pad=0.01)
@@ -165,7 +195,13 @@ def plot_cost_calibration(
     ends = np.array([min(0.0, 1.1 * both.min()), 1.1 * both.max()])
     for name, (predicted, realised) in costs.items():
         ax.plot(
-            predicted, realised, "o", color=STRATEGY_COLOURS.get(name, MUTED), markersize=3.5, alpha=0.7, label=name
+            predicted,
+            realised,
+            "o",
+            color=STRATEGY_COLOURS.get(name, MUTED),
+            markersize=3.5,
+            alpha=0.7,
+            label=name,
         )
     ax.plot(ends, ends, "--", color=MUTED, linewidth=1.0, label="as predicted")
     ax.set(xlim=ends, ylim=ends)
@@ -187,7 +223,11 @@ def plot_null(savings: pd.DataFrame, observed: pd.Series, ax: Axes | None = None
     for row, name in enumerate(savings.columns):
         low, lower, upper, high = np.quantile(savings[name], [0.025, 0.25, 0.75, 0.975])
         ax.plot(
-            [low, high], [row, row], color=MUTED, linewidth=1.2, label="permuted, middle 95 %" if row == 0 else None
+            [low, high],
+            [row, row],
+            color=MUTED,
+            linewidth=1.2,
+            label="permuted, middle 95 %" if row == 0 else None,
         )
         ax.barh(row, upper - lower, left=lower, height=0.4, color=MUTED, alpha=0.5, linewidth=0)
         ax.plot(

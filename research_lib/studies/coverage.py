@@ -23,12 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
 from research_lib.config import refuse_unknown
+from research_lib.impact import fit_impact, slippage_curves
 from research_lib.impact.covariance import ERRORS
-from research_lib.impact.fitting import fit_impact
 from research_lib.impact.samples import CENSORING
-from research_lib.impact.slippage import slippage_curves
-from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Session
+from research_lib.market import BookSnapshots, Session
 
 Float = NDArray[np.float64]
 
@@ -76,7 +74,9 @@ def coverage(
     beta = np.exp(rng.normal(-11.5, 0.5, repetitions))
     table = {}
     for dependence in KNOWN:
-        frame = simulated_slippage(beta, dependence, rng, n_days=n_days, n_snapshots=n_snapshots, noise=noise)
+        frame = simulated_slippage(
+            beta, dependence, rng, n_days=n_days, n_snapshots=n_snapshots, noise=noise
+        )
         table[dependence] = {errors: _held(frame, beta, errors, level) for errors in ERRORS}
     return pd.DataFrame(table).rename_axis(index="errors", columns="dependence")
 
@@ -132,7 +132,11 @@ def _held(frame: pd.DataFrame, beta: Float, errors: str, level: float) -> float:
 
 
 def censoring_bias(
-    books: BookSnapshots, n_levels: int, trade_sizes: ArrayLike, side: str = "buy", session: Session | None = None
+    books: BookSnapshots,
+    n_levels: int,
+    trade_sizes: ArrayLike,
+    side: str = "buy",
+    session: Session | None = None,
 ) -> pd.Series:
     """Relative error of the pooled linear coefficient if only the first levels of books are seen.
 
@@ -152,7 +156,10 @@ def censoring_bias(
         censored (share of the rows) and the error under each way to treat these rows:
         complete, drop, face_value.
     """
-    levels = {name: books[name][:, :n_levels] for name in ("bid_price", "bid_size", "ask_price", "ask_size")}
+    levels = {
+        name: books[name][:, :n_levels]
+        for name in ("bid_price", "bid_size", "ask_price", "ask_size")
+    }
     shown = slippage_curves(dataclasses.replace(books, **levels), trade_sizes, side)
     everything = slippage_curves(books, trade_sizes, side)
     true = _pooled_beta(everything.to_frame(session=session), "complete", session)

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ValidationError
-from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Session
-from research_lib.market.trades import Trades
+from research_lib.market import BookSnapshots, Session, Trades
 
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -64,7 +62,9 @@ class SignedFlow(Record):
     def days(self) -> list[slice]:
         """The steps of each day."""
         starts = np.flatnonzero(np.append(True, np.diff(self.day) != 0))
-        return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(self)], strict=True)]
+        return [
+            slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(self)], strict=True)
+        ]
 
     def lags(self, count: int) -> Float:
         """Mean time since the flow after 1, 2, ... count steps, (count,) in `unit`."""
@@ -118,9 +118,13 @@ def clock_flow(books: BookSnapshots, seconds: float, session: Session | None = N
         which.append(np.full(len(edges[-1]), number_of_day))
     time, days = np.concatenate(edges), np.concatenate(which)
     if len(time) < 2:
-        raise ValidationError(f"the trades span less than 2 steps of {seconds:g} s; take a shorter step")
+        raise ValidationError(
+            f"the trades span less than 2 steps of {seconds:g} s; take a shorter step"
+        )
     at = np.searchsorted(time, order_time, "right") - 1
-    sign, shares = (np.bincount(at, weights=drive, minlength=len(time)).astype(float) for drive in drives)
+    sign, shares = (
+        np.bincount(at, weights=drive, minlength=len(time)).astype(float) for drive in drives
+    )
     mid = states.mid[np.searchsorted(states.time, time, "left") - 1]
     return SignedFlow(time, mid, sign, shares, None, days, step / 1e9, "seconds")
 
@@ -129,14 +133,18 @@ def _usable(books: BookSnapshots) -> BookSnapshots:
     """Complete states with both sides."""
     states = books.take(books.complete & np.isfinite(books.mid))
     if not len(states):
-        raise ValidationError("no book is complete with both sides; there is no mid to set trades against")
+        raise ValidationError(
+            "no book is complete with both sides; there is no mid to set trades against"
+        )
     return states
 
 
 def _signed(books: BookSnapshots, session: Session | None) -> Trades:
     """The trades with an aggressor, inside the session."""
     if books.trades is None:
-        raise ValidationError("these books have no trades; read a format that has them, such as LOBSTER or MBP-10")
+        raise ValidationError(
+            "these books have no trades; read a format that has them, such as LOBSTER or MBP-10"
+        )
     trades = books.trades
     kept = trades.aggressor != 0
     if session is not None:
@@ -150,11 +158,15 @@ def _signed(books: BookSnapshots, session: Session | None) -> Trades:
 
 def _market_orders(trades: Trades, states: BookSnapshots) -> tuple[Int64, Float, Float]:
     """Time, sign and signed shares of those between two states: executions of one sign at one time together."""
-    first = np.flatnonzero(np.append(True, (np.diff(trades.time) > 0) | (np.diff(trades.aggressor) != 0)))
+    first = np.flatnonzero(
+        np.append(True, (np.diff(trades.time) > 0) | (np.diff(trades.aggressor) != 0))
+    )
     time, shares = trades.time[first], np.add.reduceat(trades.signed_size, first)
     kept = (time > states.time[0]) & (time <= states.time[-1])
     if kept.sum() < 2:
-        raise ValidationError(f"{int(kept.sum())} signed trades have a book before and after; 2 or more are needed")
+        raise ValidationError(
+            f"{int(kept.sum())} signed trades have a book before and after; 2 or more are needed"
+        )
     return time[kept], trades.aggressor[first][kept].astype(float), shares[kept]
 
 

@@ -11,7 +11,14 @@ from scipy import linalg
 
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.impact.transient import DecayKernel, Kernel, at_lags, evenly_spaced, kernel_matrix, trade_times
+from research_lib.impact.kernels import (
+    DecayKernel,
+    Kernel,
+    at_lags,
+    evenly_spaced,
+    kernel_matrix,
+    trade_times,
+)
 
 Float = NDArray[np.float64]
 logger = logging.getLogger(__name__)
@@ -80,7 +87,11 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     portfolio problem, SIAM Journal on Financial Mathematics 3, 511-533.
     """
     at = trade_times(times)
-    shape = (True, True, True) if isinstance(kernel, DecayKernel) and kernel.free_of_manipulation else _shape(kernel, at)
+    shape = (
+        (True, True, True)
+        if isinstance(kernel, DecayKernel) and kernel.free_of_manipulation
+        else _shape(kernel, at)
+    )
     if all(shape):
         return KernelCheck(*shape, np.nan, False, ())
     _refuse_many(at)
@@ -110,7 +121,9 @@ def _shape(kernel: Kernel, times: Float) -> tuple[bool, bool, bool]:
     else:
         _refuse_many(times)
         lags = np.unique(np.abs(times[:, None] - times))
-        lags = lags[np.append(True, np.diff(lags) > ROUNDING * lags[-1])]  # equal gaps that differ by rounding
+        lags = lags[
+            np.append(True, np.diff(lags) > ROUNDING * lags[-1])
+        ]  # equal gaps that differ by rounding
     values = at_lags(kernel, lags)
     small = ROUNDING * np.max(np.abs(values))
     falls = -np.diff(values)
@@ -123,9 +136,7 @@ def _refusal(matrix: Float, smallest: float, worst: Float, times: Float) -> str:
     """Why the kernel is refused, with the round trip that earns if there is one."""
     trip = _cheapest_round_trip(matrix)
     gain = -0.5 * float(trip @ matrix @ trip)
-    found = (
-        f"kernel is not positive definite on the {len(times)} times: smallest eigenvalue {smallest:.2g} of the largest"
-    )
+    found = f"kernel is not positive definite on the {len(times)} times: smallest eigenvalue {smallest:.2g} of the largest"
     if gain <= ROUNDING * abs(matrix[0, 0]):
         return (
             f"{found}; no round trip earns, but trades in proportion {_listed(worst / np.max(np.abs(worst)))} cost "
@@ -154,19 +165,25 @@ def _listed(trades: Float) -> str:
     return f"({shown}{', ...' if len(trades) > 6 else ''})"
 
 
-def _doubts(matrix: Float, shape: tuple[bool, bool, bool], smallest: float) -> tuple[bool, tuple[str, ...]]:
+def _doubts(
+    matrix: Float, shape: tuple[bool, bool, bool], smallest: float
+) -> tuple[bool, tuple[str, ...]]:
     """Whether the cheapest schedule changes sign, and what to warn of."""
     if smallest <= ROUNDING * len(matrix):
-        flat = (
-            f"its matrix is singular to rounding (smallest eigenvalue {smallest:.2g} of the largest): trade less often"
-        )
+        flat = f"its matrix is singular to rounding (smallest eigenvalue {smallest:.2g} of the largest): trade less often"
         return True, (flat,)
     direction = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
     schedule = direction / direction.sum()
     wrong = int(np.count_nonzero(schedule < -ROUNDING))
-    lacking = [name for name, holds in zip(("nonnegative", "nonincreasing", "convex"), shape, strict=True) if not holds]
+    lacking = [
+        name
+        for name, holds in zip(("nonnegative", "nonincreasing", "convex"), shape, strict=True)
+        if not holds
+    ]
     if not wrong:
-        return False, (f"it is not {' nor '.join(lacking)}, so other grids may ask to buy and sell in turn",)
+        return False, (
+            f"it is not {' nor '.join(lacking)}, so other grids may ask to buy and sell in turn",
+        )
     text = (
         f"it is not {' nor '.join(lacking)}: the cheapest way to buy 1 share sells in {wrong} of {len(schedule)} "
         f"trades and turns over {np.abs(schedule).sum():.3g} shares (transaction-triggered price manipulation); "

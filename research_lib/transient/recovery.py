@@ -13,15 +13,19 @@ from scipy import stats
 
 from research_lib.config import Record, number, refuse_unknown
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact.flow import SignedFlow, clock_flow, trade_flow
-from research_lib.impact.kernel_fit import KernelFit, fit_kernel
-from research_lib.impact.lagged import LagEstimate, bandwidth, change_regression, lagged_means, long_run_sum
-from research_lib.impact.propagator import propagator
-from research_lib.impact.transient import ExponentialSumKernel
-from research_lib.market.book import BookSnapshots
-from research_lib.market.microstructure import depth_within
-from research_lib.market.sessions import Session
+from research_lib.impact import ExponentialSumKernel
+from research_lib.market import BookSnapshots, Session, depth_within
 from research_lib.monitoring import timed
+from research_lib.transient.flow import SignedFlow, clock_flow, trade_flow
+from research_lib.transient.kernel_fit import KernelFit, fit_kernel
+from research_lib.transient.lagged import (
+    LagEstimate,
+    bandwidth,
+    change_regression,
+    lagged_means,
+    long_run_sum,
+)
+from research_lib.transient.propagator import propagator
 from research_lib.wording import p_value
 
 Float = NDArray[np.float64]
@@ -51,7 +55,9 @@ class Recovery(Record):
 
     def fit(self) -> KernelFit:
         """An exponential decay, with a part that stays, through `alone` (a depth's sign turned)."""
-        return fit_kernel(self.alone.scaled(1.0 if self.quantity == "spread" else -1.0), "exponential_permanent")
+        return fit_kernel(
+            self.alone.scaled(1.0 if self.quantity == "spread" else -1.0), "exponential_permanent"
+        )
 
 
 @timed("recovery_after_trades")
@@ -138,10 +144,17 @@ def recovery_windows(
     rows = {}
     for count in windows:
         found = recovery_after_trades(
-            books, quantity, step_seconds=step_seconds, n_lags=count, distance_bps=distance_bps, session=session
+            books,
+            quantity,
+            step_seconds=step_seconds,
+            n_lags=count,
+            distance_bps=distance_bps,
+            session=session,
         ).fit()
         rows[count * step_seconds] = (found.half_life, *found.interval, found.p_value, found.told)
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["half_life", "low", "high", "p_value", "told"])
+    table = pd.DataFrame.from_dict(
+        rows, orient="index", columns=["half_life", "low", "high", "p_value", "told"]
+    )
     return table.rename_axis("window_s")
 
 
@@ -171,7 +184,9 @@ def _alone(
     series, drives = [], []
     for level, signs in zip(levels, orders, strict=True):
         own = np.isin(trades.sign, signs)
-        counted = [np.bincount(step[kept & (step >= 0)], minlength=len(clock)) for kept in (own, ~own)]
+        counted = [
+            np.bincount(step[kept & (step >= 0)], minlength=len(clock)) for kept in (own, ~own)
+        ]
         numbers = np.stack(counted[: 1 if own.all() else 2], axis=1).astype(float)
         series += [level[at][day] for day in clock.days]
         drives += [numbers[day] for day in clock.days]
@@ -180,7 +195,11 @@ def _alone(
 
 
 def _seen(
-    states: BookSnapshots, levels: list[Float], orders: list[NDArray[np.int64]], trades: SignedFlow, lags: Float
+    states: BookSnapshots,
+    levels: list[Float],
+    orders: list[NDArray[np.int64]],
+    trades: SignedFlow,
+    lags: Float,
 ) -> LagEstimate:
     """Mean change from just before each trade to each lag after it, while the day lasts."""
     products = []
@@ -246,7 +265,11 @@ class BlockBook(Record):
     def decaying(self) -> Span:
         """1 / q - lambda, currency per share**2, over the ends of both intervals; NaN where lambda is."""
         q, low, high = self.block_depth
-        return 1.0 / q - self.permanent[0], 1.0 / high - self.permanent[2], 1.0 / low - self.permanent[1]
+        return (
+            1.0 / q - self.permanent[0],
+            1.0 / high - self.permanent[2],
+            1.0 / low - self.permanent[1],
+        )
 
     def refill_rate(self, seconds: float) -> Span:
         """1 - exp(-rho seconds), the part of a hole that closes meanwhile: `refill_rate` of `after_own_trades`."""
@@ -258,7 +281,11 @@ class BlockBook(Record):
     def half_life(self) -> Span:
         """ln 2 / rho, seconds: of the part that decays."""
         rate, low, high = self.resilience
-        return math.log(2.0) / rate, math.log(2.0) / high, math.log(2.0) / low if low > 0 else math.inf
+        return (
+            math.log(2.0) / rate,
+            math.log(2.0) / high,
+            math.log(2.0) / low if low > 0 else math.inf,
+        )
 
 
 def fit_block_book(
@@ -281,7 +308,9 @@ def fit_block_book(
     ModelFittingError
         The spread does not widen after trades, or the price does not follow them.
     """
-    spread = recovery_after_trades(books, "spread", step_seconds=step_seconds, n_lags=n_lags, session=session).fit()
+    spread = recovery_after_trades(
+        books, "spread", step_seconds=step_seconds, n_lags=n_lags, session=session
+    ).fit()
     trades = trade_flow(books, session)
     price = fit_kernel(propagator(trades, price_lags), "exponential_permanent")
     mean_shares = float(np.mean(np.abs(trades.shares)))
@@ -298,7 +327,9 @@ def fit_block_book(
 def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
     """Shares behind the touch over the distance to the last level, both sides, by the clock: a ratio of means."""
     if books.n_levels < 2:
-        raise ValidationError("these books show the touch only; the depth behind it needs 2 levels or more")
+        raise ValidationError(
+            "these books show the touch only; the depth behind it needs 2 levels or more"
+        )
     states = books.take(books.complete & np.isfinite(books.mid))
     shown = states.take(np.searchsorted(states.time, clock.time, "left") - 1)
     depth, distance = np.zeros(len(clock)), np.zeros(len(clock))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.errors import ValidationError
-from research_lib.market.sessions import Session
+from research_lib.market import Session
 
 Float = NDArray[np.float64]
 
@@ -33,9 +33,13 @@ OBSERVED, FITTED, TRUTH, MUTED = "#000000", "#D55E00", "#009E73", "#999999"
 SERIES = ("#56B4E9", "#CC79A7", "#009E73", "#D55E00")
 
 
-def new_figure(n_axes: int = 1, width: float = 9.0, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    n_axes: int = 1, width: float = 9.0, height: float = 3.6
+) -> tuple[Figure, list[Axes]]:
     """A figure of `n_axes` panels side by side, laid out so that labels do not overlap."""
-    figure, axes = plt.subplots(1, n_axes, figsize=(width, height), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        1, n_axes, figsize=(width, height), layout="constrained", squeeze=False
+    )
     figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr, call-arg]
     return figure, list(axes[0])
 
@@ -57,20 +61,28 @@ def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
     """Write a figure, or the one that an Axes is part of, to `path` (format by its ending), whole or not at all."""
     figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
     if figure is None:
-        raise ValidationError("the Axes belong to no figure; draw them with ax=None or on a figure's Axes")
+        raise ValidationError(
+            "the Axes belong to no figure; draw them with ax=None or on a figure's Axes"
+        )
     target = Path(path)
     if not target.parent.is_dir():
         raise ValidationError(f"folder {target.parent} does not exist; make it first")
     kinds = figure.canvas.get_supported_filetypes()
     if target.suffix and target.suffix[1:].lower() not in kinds:
-        raise ValidationError(f"{target.name}: no figure is written as {target.suffix}; choose from {', '.join(kinds)}")
+        raise ValidationError(
+            f"{target.name}: no figure is written as {target.suffix}; choose from {', '.join(kinds)}"
+        )
     part = target.with_name(f".{target.name}.part")
-    figure.savefig(part, format=target.suffix.lstrip(".") or "png", dpi=110, metadata={"Software": None})
+    figure.savefig(
+        part, format=target.suffix.lstrip(".") or "png", dpi=110, metadata={"Software": None}
+    )
     part.replace(target)
     return target
 
 
-def plot_through_day(bands: Mapping[str, pd.DataFrame], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
+def plot_through_day(
+    bands: Mapping[str, pd.DataFrame], session: Session, ylabel: str, ax: Axes | None = None
+) -> Axes:
     """Median and quartile range by interval.
 
     Parameters
@@ -102,15 +114,27 @@ def plot_quality(quality: pd.DataFrame, ax: Axes | None = None) -> Axes:
     colours = {"keep": SERIES[0], "drop": SERIES[1], "raise": SERIES[3]}
     shown = quality.iloc[::-1]
     ax.barh(shown.index, shown["share_%"], color=[colours[done] for done in shown["done"]])
-    for row, (share, states, done) in enumerate(zip(shown["share_%"], shown["states"], shown["done"], strict=True)):
-        ax.annotate(f"{states:,} ({done})", (share, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    for row, (share, states, done) in enumerate(
+        zip(shown["share_%"], shown["states"], shown["done"], strict=True)
+    ):
+        ax.annotate(
+            f"{states:,} ({done})",
+            (share, row),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
     ax.set_xlim(0, max(1.0, 1.35 * float(shown["share_%"].max())))
     ax.set_xlabel("share of states (%)")
     return ax
 
 
 def plot_lines(
-    lines: Mapping[str, tuple[ArrayLike, ArrayLike]], xlabel: str, ylabel: str, ax: Axes | None = None
+    lines: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
 ) -> Axes:
     """Lines with points, one a label: (x (k,), y (k,)) in the units of the axis labels; a strategy has its colour."""
     ax = ax or new_figure()[1][0]
@@ -120,7 +144,9 @@ def plot_lines(
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     low, high = ax.get_ylim()
-    ax.set_ylim(min(0.0, low), max(0.0, high) + 0.1 * (high - min(0.0, low)))  # room for a flat line under the legend
+    ax.set_ylim(
+        min(0.0, low), max(0.0, high) + 0.1 * (high - min(0.0, low))
+    )  # room for a flat line under the legend
     ax.legend(frameon=False)
     return ax
 
@@ -143,9 +169,17 @@ def plot_slippage_fit(
     lower, middle, upper = observed.to_numpy().T
     reach = np.vstack([middle - lower, upper - middle])
     ax.errorbar(
-        observed.index, middle, reach, fmt="o", markersize=4, color=OBSERVED, label="observed (median, quartiles)"
+        observed.index,
+        middle,
+        reach,
+        fmt="o",
+        markersize=4,
+        color=OBSERVED,
+        label="observed (median, quartiles)",
     )
-    for (label, (shares, slippage)), colour in zip(fitted.items(), (FITTED, TRUTH, MUTED), strict=False):
+    for (label, (shares, slippage)), colour in zip(
+        fitted.items(), (FITTED, TRUTH, MUTED), strict=False
+    ):
         ax.plot(shares, slippage, color=colour, linewidth=1.6, label=label)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("trade size (shares)")
@@ -154,7 +188,9 @@ def plot_slippage_fit(
     return ax
 
 
-def plot_by_interval(series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None) -> Axes:
+def plot_by_interval(
+    series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None
+) -> Axes:
     """A value of each interval, (n,) each, as steps, one colour a strategy, in the unit of `ylabel`."""
     ax = ax or new_figure()[1][0]
     for name, values in series.items():

@@ -13,10 +13,10 @@ from scipy import linalg, optimize, stats
 
 from research_lib.config import Record, refuse_unknown
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact.kernel_noise import LEVEL, SHIFTS, noise_limit, powers
-from research_lib.impact.lagged import LagEstimate
-from research_lib.impact.transient import ExponentialKernel, ExponentialSumKernel, PowerKernel
+from research_lib.impact import ExponentialKernel, ExponentialSumKernel, PowerKernel
 from research_lib.monitoring import timed
+from research_lib.transient.kernel_noise import LEVEL, SHIFTS, noise_limit, powers
+from research_lib.transient.lagged import LagEstimate
 from research_lib.wording import significant
 
 Float = NDArray[np.float64]
@@ -126,7 +126,9 @@ def fit_kernel(
     """
     refuse_unknown([family], FAMILIES, "kernel family")
     if len(estimate.values) < 4:
-        raise ValidationError(f"{len(estimate.values)} lags cannot tell a kernel; estimate 4 or more")
+        raise ValidationError(
+            f"{len(estimate.values)} lags cannot tell a kernel; estimate 4 or more"
+        )
     few = _thinned(estimate)
     whiten = _whitener(few.cov)
     stream = rng or np.random.default_rng(0)
@@ -136,7 +138,8 @@ def fit_kernel(
 
 
 def best_kernel(
-    estimate: LagEstimate, families: tuple[str, ...] = ("exponential", "exponential_permanent", "power")
+    estimate: LagEstimate,
+    families: tuple[str, ...] = ("exponential", "exponential_permanent", "power"),
 ) -> KernelFit:
     """The family of smallest chi2 + 2 parameters."""
     return min((fit_kernel(estimate, family) for family in families), key=lambda fit: fit.aic)
@@ -155,7 +158,9 @@ def _whitener(cov: Float) -> Callable[[Float], Float]:
     try:
         factor = linalg.cholesky(cov, lower=True)
     except linalg.LinAlgError as error:
-        raise ModelFittingError("the estimate's covariance is singular; take fewer lags or more data") from error
+        raise ModelFittingError(
+            "the estimate's covariance is singular; take fewer lags or more data"
+        ) from error
     return partial(np.matmul, linalg.solve_triangular(factor, np.eye(len(cov)), lower=True))
 
 
@@ -179,15 +184,30 @@ def _fit_profiled(
     best = min([*points, _polished(at, points)], key=lambda point: point.chi2)
     still = _flat(whiten, target)
     if not best.coef.any():
-        raise ModelFittingError("no impact in the flow's own direction: only a kernel of 0 fits; nothing decays here")
+        raise ModelFittingError(
+            "no impact in the flow's own direction: only a kernel of 0 fits; nothing decays here"
+        )
     decays = still - best.chi2 > stats.chi2.ppf(LEVEL, 1 if family == "exponential" else 2)
     interval = _interval(at, points, best, decays)
-    nothing = float(target @ target) - best.chi2 <= noise_limit(family, estimate.lags, grid, whiten, rng)
+    nothing = float(target @ target) - best.chi2 <= noise_limit(
+        family, estimate.lags, grid, whiten, rng
+    )
     free = len(best.coef) + 1 + (family == "power")
     kernel = _kernel(family, best)
-    permanent = _permanent(estimate, whiten, best) if family == "exponential_permanent" else (0.0, 0.0, 0.0)
+    permanent = (
+        _permanent(estimate, whiten, best) if family == "exponential_permanent" else (0.0, 0.0, 0.0)
+    )
     return _result(
-        estimate, family, kernel, float(best.half_life), interval, permanent, best.chi2, free, decays, nothing
+        estimate,
+        family,
+        kernel,
+        float(best.half_life),
+        interval,
+        permanent,
+        best.chi2,
+        free,
+        decays,
+        nothing,
     )
 
 
@@ -212,7 +232,9 @@ def _polished(at: Callable[[float], _Point], points: list[_Point]) -> _Point:
     best = int(np.argmin([point.chi2 for point in points]))
     low, high = points[max(best - 1, 0)].half_life, points[min(best + 1, len(points) - 1)].half_life
     inside = optimize.minimize_scalar(
-        lambda log_half: at(math.exp(log_half)).chi2, bounds=(math.log(low), math.log(high)), method="bounded"
+        lambda log_half: at(math.exp(log_half)).chi2,
+        bounds=(math.log(low), math.log(high)),
+        method="bounded",
     )
     return at(math.exp(inside.x))
 
@@ -224,7 +246,9 @@ def _flat(whiten: Callable[[Float], Float], target: Float) -> float:
     return float(np.sum((target - scale * shape) ** 2))
 
 
-def _interval(at: Callable[[float], _Point], points: list[_Point], best: _Point, decays: bool) -> tuple[float, float]:
+def _interval(
+    at: Callable[[float], _Point], points: list[_Point], best: _Point, decays: bool
+) -> tuple[float, float]:
     """Ends of {h: Q(h) - min Q <= critical}, by root search outwards from the outermost points inside; open: 0, inf."""
     limit = best.chi2 + stats.chi2.ppf(LEVEL, 1)
     known = sorted([*points, best], key=lambda point: point.half_life)
@@ -232,7 +256,11 @@ def _interval(at: Callable[[float], _Point], points: list[_Point], best: _Point,
 
     def end(outside: int, beside: int) -> float:
         ends = (math.log(known[outside].half_life), math.log(known[beside].half_life))
-        return math.exp(optimize.brentq(lambda log_half: at(math.exp(log_half)).chi2 - limit, *ends, xtol=END_XTOL))
+        return math.exp(
+            optimize.brentq(
+                lambda log_half: at(math.exp(log_half)).chi2 - limit, *ends, xtol=END_XTOL
+            )
+        )
 
     low = 0.0 if inside[0] == 0 else end(inside[0] - 1, inside[0])
     if inside[-1] == len(known) - 1 or not decays:
@@ -250,7 +278,9 @@ def _kernel(family: str, best: _Point) -> FitKernel:
     return PowerKernel(exponent, float(best.coef[0]), float(best.shift))
 
 
-def _permanent(estimate: LagEstimate, whiten: Callable[[Float], Float], best: _Point) -> tuple[float, float, float]:
+def _permanent(
+    estimate: LagEstimate, whiten: Callable[[Float], Float], best: _Point
+) -> tuple[float, float, float]:
     """The constant with its Wald interval: the covariance of all three parameters, linearised at the best fit."""
     decay = math.log(2.0) / best.half_life
     shape = np.exp(-decay * estimate.lags)
@@ -261,7 +291,9 @@ def _permanent(estimate: LagEstimate, whiten: Callable[[Float], Float], best: _P
     return value, max(value - half, 0.0), value + half
 
 
-def _fit_sum(estimate: LagEstimate, whiten: Callable[[Float], Float], rng: np.random.Generator) -> KernelFit:
+def _fit_sum(
+    estimate: LagEstimate, whiten: Callable[[Float], Float], rng: np.random.Generator
+) -> KernelFit:
     """Nonnegative mixture over a grid of decays; the interval by redrawing the propagator from its own law."""
     first, last = estimate.lags[0], estimate.lags[-1]
     count = 1 + math.ceil(DECAYS_A_DECADE * math.log10(4.0 * last / first))
@@ -270,7 +302,9 @@ def _fit_sum(estimate: LagEstimate, whiten: Callable[[Float], Float], rng: np.ra
     white = whiten(shapes)
     weights, norm = optimize.nnls(white, whiten(estimate.values))
     if not weights.any():
-        raise ModelFittingError("no impact in the flow's own direction: only a kernel of 0 fits; nothing decays here")
+        raise ModelFittingError(
+            "no impact in the flow's own direction: only a kernel of 0 fits; nothing decays here"
+        )
     kernel = _mixture(decays, weights)
     draws = rng.multivariate_normal(shapes @ weights, estimate.cov, SUM_DRAWS, method="cholesky")
     again = [optimize.nnls(white, whiten(draw))[0] for draw in draws]
@@ -281,10 +315,14 @@ def _fit_sum(estimate: LagEstimate, whiten: Callable[[Float], Float], rng: np.ra
     fixed = (float(weights[0]), float(lasting[0]), float(lasting[1]))
     noise = rng.standard_normal((SUM_DRAWS, len(estimate.lags)))
     gains = [drawn @ drawn - optimize.nnls(white, drawn)[1] ** 2 for drawn in noise]
-    nothing = float(np.sum(whiten(estimate.values) ** 2)) - norm**2 <= float(np.quantile(gains, LEVEL))
+    nothing = float(np.sum(whiten(estimate.values) ** 2)) - norm**2 <= float(
+        np.quantile(gains, LEVEL)
+    )
     decays = _flat(whiten, whiten(estimate.values)) - norm**2 > stats.chi2.ppf(LEVEL, 2)
     interval = (float(low), float(high))
-    return _result(estimate, "sum", kernel, kernel.half_life, interval, fixed, norm**2, free, decays, nothing)
+    return _result(
+        estimate, "sum", kernel, kernel.half_life, interval, fixed, norm**2, free, decays, nothing
+    )
 
 
 def _mixture(decays: Float, weights: Float) -> ExponentialSumKernel:
@@ -307,7 +345,9 @@ def _result(
     dof = len(estimate.values) - free
     p_value = float(stats.chi2.sf(chi2, dof))
     describes = p_value >= REJECTED
-    told = bool(describes and not nothing and interval[0] > 0.0 and interval[1] <= estimate.lags[-1])
+    told = bool(
+        describes and not nothing and interval[0] > 0.0 and interval[1] <= estimate.lags[-1]
+    )
     reading = _reading(half_life, interval, estimate, told, nothing, decays)
     if not describes:
         reading = f"no half-life: {_misfit(estimate)}, which no {family.replace('_', ' + ')} kernel describes"
@@ -321,11 +361,20 @@ def _misfit(estimate: LagEstimate) -> str:
     error = math.sqrt(estimate.cov[0, 0] + estimate.cov[-1, -1] - 2.0 * estimate.cov[0, -1])
     if rise > stats.norm.ppf(0.5 + 0.5 * LEVEL) * error:
         return f"the impact still builds up from lag {estimate.lags[0]:.3g} to {estimate.lags[-1]:.3g} {estimate.unit}"
-    return "the impact decays, but in another shape" if rise < 0 else "the impact neither decays nor stands still"
+    return (
+        "the impact decays, but in another shape"
+        if rise < 0
+        else "the impact neither decays nor stands still"
+    )
 
 
 def _reading(
-    half_life: float, interval: tuple[float, float], estimate: LagEstimate, told: bool, nothing: bool, decays: bool
+    half_life: float,
+    interval: tuple[float, float],
+    estimate: LagEstimate,
+    told: bool,
+    nothing: bool,
+    decays: bool,
 ) -> str:
     """The verdict as a sentence's part."""
     low, high, unit, last = *interval, estimate.unit, estimate.lags[-1]
@@ -335,9 +384,7 @@ def _reading(
     if told:
         return f"half-life of {life} {unit} (95 % interval {least} to {most})"
     if low == 0.0 and high <= last:
-        return (
-            f"too short a life to measure: at most {most} {unit}, and the first lag is {significant(estimate.lags[0])}"
-        )
+        return f"too short a life to measure: at most {most} {unit}, and the first lag is {significant(estimate.lags[0])}"
     bound = f"every half-life above {least} {unit}" if low > 0 else "every half-life"
     if not decays:
         return f"too short to tell: {bound} agrees with the data, no decay at all among them"

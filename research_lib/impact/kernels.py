@@ -35,7 +35,9 @@ class DecayKernel(Record):
         Parameters out of range; lags below 0 or NaN.
     """
 
-    free_of_manipulation: ClassVar[bool] = False  # nonnegative, nonincreasing and convex whatever the parameters
+    free_of_manipulation: ClassVar[bool] = (
+        False  # nonnegative, nonincreasing and convex whatever the parameters
+    )
 
     def __call__(self, lags: ArrayLike) -> Float:
         array = np.asarray(lags, float)
@@ -102,7 +104,9 @@ class ExponentialSumKernel(DecayKernel):
             values = tuple(number(name, value, 0) for value in np.atleast_1d(getattr(self, name)))
             object.__setattr__(self, name, values)
         if len(self.decays) != len(self.scales) or not self.decays:
-            raise ValidationError(f"give one scale a decay: {len(self.decays)} decays and {len(self.scales)} scales")
+            raise ValidationError(
+                f"give one scale a decay: {len(self.decays)} decays and {len(self.scales)} scales"
+            )
         number("sum of the scales", sum(self.scales), above=0)
 
     def _at(self, lags: Float) -> Float:
@@ -112,13 +116,22 @@ class ExponentialSumKernel(DecayKernel):
     def half_life(self) -> float:
         """The lag at which half of the whole sum is left; inf if half or more never decays."""
         half = 0.5 * sum(self.scales)
-        moving = [decay for decay, scale in zip(self.decays, self.scales, strict=True) if decay > 0 and scale > 0]
-        if sum(scale for decay, scale in zip(self.decays, self.scales, strict=True) if decay == 0) >= half:
+        moving = [
+            decay
+            for decay, scale in zip(self.decays, self.scales, strict=True)
+            if decay > 0 and scale > 0
+        ]
+        if (
+            sum(scale for decay, scale in zip(self.decays, self.scales, strict=True) if decay == 0)
+            >= half
+        ):
             return math.inf
         late = math.log(4.0 * len(self.decays)) / min(moving)
         while self(late) >= half:
             late *= 2.0
-        return float(optimize.brentq(lambda lag: float(self(lag)) - half, 0.0, late, xtol=1e-12 * late))
+        return float(
+            optimize.brentq(lambda lag: float(self(lag)) - half, 0.0, late, xtol=1e-12 * late)
+        )
 
 
 @dataclass(frozen=True)
@@ -200,11 +213,17 @@ class TabulatedKernel(DecayKernel):
     def __post_init__(self) -> None:
         lags, values = np.array(self.lags, float), np.array(self.values, float)
         if lags.ndim != 1 or lags.shape != values.shape or len(lags) < 2:
-            raise ValidationError(f"lags and values must be (k,), k >= 2, got shapes {lags.shape} and {values.shape}")
+            raise ValidationError(
+                f"lags and values must be (k,), k >= 2, got shapes {lags.shape} and {values.shape}"
+            )
         if lags[0] != 0 or not np.all(np.diff(lags) > 0):
-            raise ValidationError(f"lags must rise strictly from 0, got {lags[0]:g}, {lags[1]:g}, ...")
+            raise ValidationError(
+                f"lags must rise strictly from 0, got {lags[0]:g}, {lags[1]:g}, ..."
+            )
         if not (np.isfinite(lags).all() and np.isfinite(values).all()):
-            raise ValidationError("lags and values must be finite; leave out the lags that were not measured")
+            raise ValidationError(
+                "lags and values must be finite; leave out the lags that were not measured"
+            )
         for name, array in (("lags", lags), ("values", values)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -212,7 +231,9 @@ class TabulatedKernel(DecayKernel):
     def _at(self, lags: Float) -> Float:
         last = float(self.lags[-1])
         if lags.size and np.max(lags) > last * (1 + EVENLY_SPACED):
-            raise ValidationError(f"lag {np.max(lags):g} is past the table's last, {last:g}; fit a kernel to the table")
+            raise ValidationError(
+                f"lag {np.max(lags):g} is past the table's last, {last:g}; fit a kernel to the table"
+            )
         return np.interp(lags, self.lags, self.values)
 
     @property
@@ -245,10 +266,14 @@ def at_lags(kernel: Kernel, lags: Float) -> Float:
     """`kernel(lags)` as floats; refused where it is not finite or not of that shape."""
     if isinstance(kernel, type) or not callable(kernel):
         got = kernel.__name__ + " itself" if isinstance(kernel, type) else repr(kernel)
-        raise ValidationError(f"kernel must be a function of lags such as ExponentialKernel(decay=0.1), got {got}")
+        raise ValidationError(
+            f"kernel must be a function of lags such as ExponentialKernel(decay=0.1), got {got}"
+        )
     values = numbers("what the kernel returns", kernel(lags))
     if values.shape != lags.shape:
-        raise ValidationError(f"kernel returns shape {values.shape} for lags {lags.shape}; it must keep the shape")
+        raise ValidationError(
+            f"kernel returns shape {values.shape} for lags {lags.shape}; it must keep the shape"
+        )
     if not np.isfinite(values).all():
         raise ValidationError(
             f"kernel is not finite at lag {lags[~np.isfinite(values)][0]:g}; a shift keeps a power law finite at 0"
@@ -265,9 +290,13 @@ def trade_times(times: ArrayLike) -> Float:
         )
     at = numbers("times", times)
     if at.ndim != 1 or not at.size or not np.isfinite(at).all():
-        raise ValidationError(f"times must be (n,) finite numbers with n >= 1, got shape {at.shape}")
+        raise ValidationError(
+            f"times must be (n,) finite numbers with n >= 1, got shape {at.shape}"
+        )
     if not np.all(np.diff(at) > 0):
-        raise ValidationError(f"times must rise strictly, they do not after {at[int(np.argmin(np.diff(at)))]:g}")
+        raise ValidationError(
+            f"times must rise strictly, they do not after {at[int(np.argmin(np.diff(at)))]:g}"
+        )
     return at
 
 
@@ -275,7 +304,9 @@ def _dated(times: Any) -> bool:
     """Whether times are dates or durations, which NumPy would read as a count of their own resolution."""
     kind = getattr(getattr(times, "dtype", None), "kind", "")
     first = next(iter(times), None) if kind in ("", "O") and hasattr(times, "__iter__") else None
-    return kind in tuple("mM") or isinstance(first, date | timedelta | np.datetime64 | np.timedelta64)
+    return kind in tuple("mM") or isinstance(
+        first, date | timedelta | np.datetime64 | np.timedelta64
+    )
 
 
 def evenly_spaced(times: Float) -> bool:

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number, numbers
 from research_lib.errors import ValidationError
-from research_lib.impact.transient import Kernel, at_lags, displaced, evenly_spaced, kernel_matrix, trade_times
+from research_lib.impact import Kernel, at_lags, kernel_matrix, trade_times
+from research_lib.impact.kernels import displaced, evenly_spaced
 
 Float = NDArray[np.float64]
 
@@ -91,11 +92,15 @@ def price_path(
     """
     at, traded = trade_times(times), numbers("shares", shares)
     if traded.shape != at.shape or not np.isfinite(traded).all():
-        raise ValidationError(f"shares must be {at.shape} finite numbers as times are, got shape {traded.shape}")
+        raise ValidationError(
+            f"shares must be {at.shape} finite numbers as times are, got shape {traded.shape}"
+        )
     permanent, temporary = number("permanent", permanent), number("temporary", temporary)
     pushed = traded if response is None else numbers("what response returns", response(traded))
     if pushed.shape != at.shape or not np.isfinite(pushed).all():
-        raise ValidationError(f"response must return {at.shape} finite numbers, one a trade, got shape {pushed.shape}")
+        raise ValidationError(
+            f"response must return {at.shape} finite numbers, one a trade, got shape {pushed.shape}"
+        )
     own = pushed * at_lags(kernel, np.zeros(1))[0]
     transient = _past(kernel, at, pushed)
     lasting = permanent * (np.cumsum(traded) - traded)

@@ -12,13 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.reporting.plots import MUTED, OBSERVED, STRATEGY_COLOURS, new_figure
+from research_lib.reporting.figures.base import MUTED, OBSERVED, STRATEGY_COLOURS, new_figure
 
 Float = NDArray[np.float64]
 HEADROOM = 1.2
 LABEL_ROOM = 48.0, 14.0  # points, that a risk aversion's label takes
 UNNAMED = "#666666"
-LINES = "-", (0, (5, 2)), ":", "-.", (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2))  # of schedules that the palette does not name
+LINES = (
+    "-",
+    (0, (5, 2)),
+    ":",
+    "-.",
+    (0, (1, 3)),
+    (0, (7, 2, 1, 2, 1, 2)),
+)  # of schedules that the palette does not name
 
 
 def _children(schedule: Any) -> Float:
@@ -43,7 +50,14 @@ def _by_interval(ax: Axes, n: int) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("interval")
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, borderaxespad=0.2)
+        ax.legend(
+            frameon=False,
+            ncols=4,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            fontsize=8,
+            borderaxespad=0.2,
+        )
 
 
 def plot_schedule(
@@ -62,8 +76,14 @@ def plot_schedule(
         Named, not drawn, where all are off the scale.
     """
     ax = ax or new_figure()[1][0]
-    x, others = _children(shares), {name: _children(schedule) for name, schedule in (baselines or {}).items()}
-    edges, top = np.arange(len(x) + 1), HEADROOM * max(float(part.max()) for part in (x, *others.values()))
+    x, others = (
+        _children(shares),
+        {name: _children(schedule) for name, schedule in (baselines or {}).items()},
+    )
+    edges, top = (
+        np.arange(len(x) + 1),
+        HEADROOM * max(float(part.max()) for part in (x, *others.values())),
+    )
     styles = _styles([*others, "optimal"])
     ax.stairs(x, edges, color=STRATEGY_COLOURS["optimal"], fill=True, alpha=0.25)
     for name, children in {**others, "optimal": x}.items():
@@ -104,7 +124,11 @@ def plot_water_level(
     unit : of all prices
     """
     ax = ax or new_figure()[1][0]
-    slope, first, traded = np.asarray(marginal, float), np.asarray(at_zero, float), _children(shares) > 0
+    slope, first, traded = (
+        np.asarray(marginal, float),
+        np.asarray(at_zero, float),
+        _children(shares) > 0,
+    )
     edges = np.arange(len(slope) + 1)
     ax.stairs(
         np.where(traded, slope, first), edges, baseline=first, fill=True, color=STRATEGY_COLOURS["optimal"], alpha=0.35,
@@ -117,8 +141,12 @@ def plot_water_level(
     else:
         level = max(level, multiplier)
         name = "multiplier: the next share"
-        ax.axhline(multiplier, color=STRATEGY_COLOURS["risk-averse adaptive"], linewidth=1.3, label=name)
-    ax.set_ylim(min(0.0, float(first.min())), 1.1 * max(level, min(float(first.max()), 2.0 * level)))
+        ax.axhline(
+            multiplier, color=STRATEGY_COLOURS["risk-averse adaptive"], linewidth=1.3, label=name
+        )
+    ax.set_ylim(
+        min(0.0, float(first.min())), 1.1 * max(level, min(float(first.max()), 2.0 * level))
+    )
     ax.set_ylabel(f"marginal cost ({unit})")
     _by_interval(ax, len(slope))
     return ax
@@ -139,7 +167,11 @@ def plot_executed(schedules: Mapping[str, ArrayLike], ax: Axes | None = None) ->
 
 
 def plot_frontier(
-    deviation: ArrayLike, cost: ArrayLike, risk_aversion: ArrayLike, unit: str = "currency", ax: Axes | None = None
+    deviation: ArrayLike,
+    cost: ArrayLike,
+    risk_aversion: ArrayLike,
+    unit: str = "currency",
+    ax: Axes | None = None,
 ) -> Axes:
     """Expected cost against its standard deviation, a point a risk aversion, (k,) each.
 
@@ -150,7 +182,9 @@ def plot_frontier(
     ax.plot(x, y, "o-", color=STRATEGY_COLOURS["optimal"], markersize=4, linewidth=1.3)
     ax.margins(x=0.18, y=0.1)
     for k in _apart(ax, x, y):
-        ax.annotate(f"{weights[k]:.0e}", (x[k], y[k]), (5, 4), textcoords="offset points", fontsize=8)
+        ax.annotate(
+            f"{weights[k]:.0e}", (x[k], y[k]), (5, 4), textcoords="offset points", fontsize=8
+        )
     ax.set_xlabel(f"standard deviation of the cost ({unit})")
     ax.set_ylabel(f"expected cost ({unit})")
     ax.set_title("labels: risk aversion (per currency)", fontsize=9)
@@ -182,7 +216,12 @@ def plot_sensitivity(coefficients: pd.DataFrame, ax: Axes | None = None) -> Axes
     error = float(shown["error_%"].iloc[0])
     for column, shift, colour, label in (
         ("cost_%", 0.2, MUTED, f"it is {error:g} % larger everywhere (optimum follows)"),
-        ("misjudged_%", -0.2, STRATEGY_COLOURS["optimal"], f"independent errors of {error:g} % (schedule misled)"),
+        (
+            "misjudged_%",
+            -0.2,
+            STRATEGY_COLOURS["optimal"],
+            f"independent errors of {error:g} % (schedule misled)",
+        ),
     ):
         ax.barh(rows + shift, shown[column], 0.36, color=colour, label=label)
         for row, value in zip(rows, shown[column], strict=True):

@@ -12,20 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import InsufficientDataError, ValidationError
-from research_lib.evaluation.replay import replay
-from research_lib.execution import allocate
-from research_lib.execution import Schedule, twap
+from research_lib.evaluation import replay
+from research_lib.evaluation.inference import MIN_DAYS
+from research_lib.execution import Schedule, allocate, twap
+from research_lib.impact import ImpactMoments, fit_forms
 from research_lib.impact.estimation import MODEL_TYPES
-from research_lib.impact.fitting import fit_forms
 from research_lib.impact.folds import Parts, cut
-from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.validation import half_width
-from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Session
+from research_lib.market import BookSnapshots, Session
 
 Float = NDArray[np.float64]
 
-FEWEST_DAYS = 8
 FEWEST_HELD_OUT = 2
 SAME_LOSS = 1e-9
 UNFILLED_TOLERANCE = 1e-6
@@ -57,7 +54,12 @@ class ConfidenceSet(Record):
 
 
 def model_confidence_set(
-    losses: pd.DataFrame, *, level: float = 0.1, n_draws: int = 1000, block_size: int | None = None, seed: int = 0
+    losses: pd.DataFrame,
+    *,
+    level: float = 0.1,
+    n_draws: int = 1000,
+    block_size: int | None = None,
+    seed: int = 0,
 ) -> ConfidenceSet:
     """Hansen, Lunde and Nason's model confidence set, by their range statistic.
 
@@ -90,11 +92,15 @@ def model_confidence_set(
     number("level", level, above=0, high=0.99)
     n_days, models = len(losses), [str(name) for name in losses.columns]
     if len(models) < 2 or not np.isfinite(losses.to_numpy(dtype=float)).all():
-        raise ValidationError(f"losses must be finite and of 2 models or more, got {len(models)} with {n_days} days")
+        raise ValidationError(
+            f"losses must be finite and of 2 models or more, got {len(models)} with {n_days} days"
+        )
     block = number("block_size", block_size or max(1, round(n_days ** (1 / 3))), 1, integer=True)
-    if n_days < FEWEST_DAYS:
+    if n_days < MIN_DAYS:
         untested = pd.Series(np.nan, index=models)
-        reading = f"{n_days} days cannot tell the {len(models)} apart: at least {FEWEST_DAYS} are needed."
+        reading = (
+            f"{n_days} days cannot tell the {len(models)} apart: at least {MIN_DAYS} are needed."
+        )
         return ConfidenceSet(tuple(models), (), untested, level, block, reading)
     p_values = _p_values(losses.set_axis(models, axis=1), n_draws, block, seed)
     included = tuple(name for name in models if p_values[name] > level)
@@ -111,22 +117,38 @@ def _p_values(losses: pd.DataFrame, n_draws: int, block: int, seed: int) -> pd.S
     twins: dict[str, str] = {}
     for name in losses:
         seen = dict.fromkeys(twins.values())
-        same = [other for other in seen if (losses[name] - losses[other]).abs().max() <= SAME_LOSS * scale]
+        same = [
+            other
+            for other in seen
+            if (losses[name] - losses[other]).abs().max() <= SAME_LOSS * scale
+        ]
         twins[name] = same[0] if same else name
     distinct = losses[list(dict.fromkeys(twins.values()))]
     if distinct.shape[1] == 1:
         return pd.Series(1.0, index=losses.columns)
-    tested = MCS(distinct, 0.1, reps=number("n_draws", n_draws, 100, integer=True), block_size=block, seed=seed)
+    tested = MCS(
+        distinct,
+        0.1,
+        reps=number("n_draws", n_draws, 100, integer=True),
+        block_size=block,
+        seed=seed,
+    )
     tested.compute()
     found = tested.pvalues["Pvalue"]
     return pd.Series({name: float(found[twin]) for name, twin in twins.items()})
 
 
-def _set_reading(included: tuple[str, ...], excluded: tuple[str, ...], level: float, n_days: int, block: int) -> str:
+def _set_reading(
+    included: tuple[str, ...], excluded: tuple[str, ...], level: float, n_days: int, block: int
+) -> str:
     how = f"({1 - level:.0%} model confidence set, {n_days} days in blocks of {block})"
     if not excluded:
         return f"None of {', '.join(included)} can be called worse than the best {how}."
-    rest = f"{', '.join(included)} cannot be told apart" if len(included) > 1 else f"{included[0]} is the best"
+    rest = (
+        f"{', '.join(included)} cannot be told apart"
+        if len(included) > 1
+        else f"{included[0]} is the best"
+    )
     return f"{rest}; worse than the best: {', '.join(excluded)} {how}."
 
 
@@ -225,13 +247,17 @@ def compare_forms(
         day = parts.labels[int(fold.held_out[0])]
         schedules = [equal]
         for form, fit in fit_forms(parts.take(fold.fitted), model_types, **choice).items():
-            shares = allocate(fit.curve, total_shares, max_shares=max_shares, objective=objective).shares
+            shares = allocate(
+                fit.curve, total_shares, max_shares=max_shares, objective=objective
+            ).shares
             schedules.append(Schedule(shares, form))
         rows[day] = _costs(schedules, by_day[day], side)
     losses, incomplete = _comparable(pd.DataFrame(rows).T.rename_axis("day"))
     found = model_confidence_set(losses, **(confidence or {}))
     table = _savings(losses).assign(p_value=found.p_values).sort_values("cost_bps")
-    information = f"each of {len(losses)} days replayed with curves fitted on {parts.others(scheme)}"
+    information = (
+        f"each of {len(losses)} days replayed with curves fitted on {parts.others(scheme)}"
+    )
     reading = " ".join(filter(None, [_reading(table), found.reading, _left_out(incomplete)]))
     return FormComparison(losses, table, found, incomplete, information, reading)
 
@@ -239,7 +265,9 @@ def compare_forms(
 def _books_by_day(books: BookSnapshots, parts: Parts, session: Session) -> dict[str, BookSnapshots]:
     n, days = session.n_intervals, [str(day) for day in books.days(session)]
     if len(books) != n * len(days):
-        raise ValidationError(f"{len(books):,} books for {len(days)} days of {n} intervals; use books.sample(session)")
+        raise ValidationError(
+            f"{len(books):,} books for {len(days)} days of {n} intervals; use books.sample(session)"
+        )
     missing = [label for label in parts.labels if label not in days]
     if missing:
         raise ValidationError(

@@ -47,7 +47,11 @@ class LagEstimate(Record):
         return np.sqrt(np.diag(self.cov))
 
     def conf_int(
-        self, level: float = 0.95, *, simultaneous: bool = False, rng: np.random.Generator | None = None
+        self,
+        level: float = 0.95,
+        *,
+        simultaneous: bool = False,
+        rng: np.random.Generator | None = None,
     ) -> tuple[Float, Float]:
         """Lower and upper end at each lag, (k,) each; `simultaneous`: all lags at once (sup-t band).
 
@@ -89,7 +93,9 @@ def long_run_sum(scores: Float, width: int) -> Float:
 
     The weights 1 - |j| / width are those of sums over windows of `width` steps, so no lag is looped over.
     """
-    padded = np.concatenate([np.zeros((width, scores.shape[1])), scores, np.zeros((width - 1, scores.shape[1]))])
+    padded = np.concatenate(
+        [np.zeros((width, scores.shape[1])), scores, np.zeros((width - 1, scores.shape[1]))]
+    )
     running = np.cumsum(padded, axis=0)
     windows = running[width:] - running[:-width]
     return windows.T @ windows / width
@@ -144,7 +150,9 @@ def change_regression(levels: list[Float], drives: list[Float], count: int) -> L
     return lag_regression(changes, drives, count + round(GUARD * count))
 
 
-def lag_regression(targets: list[Float], drives: list[Float], n_lags: int, width: int | None = None) -> LagRegression:
+def lag_regression(
+    targets: list[Float], drives: list[Float], n_lags: int, width: int | None = None
+) -> LagRegression:
     """Regress targets on lagged drives, day by day: rows whose lags or target leave the day are dropped.
 
     Parameters
@@ -175,11 +183,15 @@ def lag_regression(targets: list[Float], drives: list[Float], n_lags: int, width
     try:
         factor = linalg.cho_factor(gram)
     except linalg.LinAlgError as error:
-        raise ModelFittingError("the flow does not vary enough to tell its lags apart; take fewer lags") from error
+        raise ModelFittingError(
+            "the flow does not vary enough to tell its lags apart; take fewer lags"
+        ) from error
     beta = linalg.cho_solve(factor, sum(x.T @ y for y, x in rows))
     residuals = [y - x @ beta for y, x in rows]
     window = width or bandwidth(n)
-    meat = sum(long_run_sum(x * u[:, None], window) for u, (_, x) in zip(residuals, rows, strict=True))
+    meat = sum(
+        long_run_sum(x * u[:, None], window) for u, (_, x) in zip(residuals, rows, strict=True)
+    )
     bread = linalg.cho_solve(factor, np.eye(size))
     cov = (bread @ meat @ bread)[1:, 1:] * n / (n - size)
     left, whole = np.concatenate(residuals), np.concatenate([y for y, _ in rows])
@@ -189,7 +201,9 @@ def lag_regression(targets: list[Float], drives: list[Float], n_lags: int, width
 
 def _rows(target: Float, drives: Float, n_lags: int) -> tuple[Float, Float]:
     """Targets (r,) and a constant beside their lagged drives, drive by drive, (r, 1 + m k)."""
-    windows = np.lib.stride_tricks.sliding_window_view(drives, n_lags, axis=0)[:, :, ::-1]  # (n - k + 1, m, k)
+    windows = np.lib.stride_tricks.sliding_window_view(drives, n_lags, axis=0)[
+        :, :, ::-1
+    ]  # (n - k + 1, m, k)
     kept = np.isfinite(target[n_lags - 1 :])
     x = windows[kept].reshape(int(kept.sum()), -1)
     return target[n_lags - 1 :][kept], np.column_stack([np.ones(len(x)), x])

@@ -10,11 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.config import refuse_unknown
-from research_lib.impact.flow import SignedFlow
-from research_lib.impact.kernel_fit import FAMILIES, fit_kernel
-from research_lib.impact.propagator import propagator, simulate_mids
-from research_lib.impact.transient import DecayKernel, ExponentialSumKernel
-from research_lib.market.order_flow import OrderFlow
+from research_lib.impact import DecayKernel, ExponentialSumKernel
+from research_lib.market import OrderFlow
+from research_lib.transient import SignedFlow, fit_kernel, propagator, simulate_mids
+from research_lib.transient.kernel_fit import FAMILIES
 
 Float = NDArray[np.float64]
 NOISE = 2.0  # of the mid between two trades, in units of the impact G(0) of one
@@ -55,10 +54,14 @@ def kernel_coverage(
         kernel = kernels[family]
         held = np.array([_held(kernel, family, n_trades, max_lag, rng) for _ in range(n_markets)])
         rows[family] = 100.0 * held.mean(axis=0)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["band", "simultaneous", "half_life", "told"])
+    return pd.DataFrame.from_dict(
+        rows, orient="index", columns=["band", "simultaneous", "half_life", "told"]
+    )
 
 
-def _held(kernel: DecayKernel, family: str, n_trades: int, max_lag: int, rng: np.random.Generator) -> list[float]:
+def _held(
+    kernel: DecayKernel, family: str, n_trades: int, max_lag: int, rng: np.random.Generator
+) -> list[float]:
     """One market: share of lags in the band, all of them in the simultaneous one, half-life in its interval, told."""
     signs = OrderFlow().signs(n_trades, rng).astype(float)
     mids = simulate_mids(kernel, signs, NOISE * float(kernel(0.0)), rng)
@@ -66,7 +69,8 @@ def _held(kernel: DecayKernel, family: str, n_trades: int, max_lag: int, rng: np
     estimate = propagator(SignedFlow(time, mids, signs, signs, None, day, 1.0, "trades"), max_lag)
     truth, fit = kernel(estimate.lags), fit_kernel(estimate, family)
     inside = [
-        (low <= truth) & (truth <= high) for low, high in (estimate.conf_int(), estimate.conf_int(simultaneous=True))
+        (low <= truth) & (truth <= high)
+        for low, high in (estimate.conf_int(), estimate.conf_int(simultaneous=True))
     ]
     held = fit.interval[0] <= _true_half_life(kernel, family) <= fit.interval[1]
     return [float(inside[0].mean()), float(inside[1].all()), float(held), float(fit.told)]

@@ -13,16 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
-from research_lib.impact.arrival_price import ArrivalPriceParameters, calibrate_almgren_chriss
-from research_lib.impact.fitting import fit_impact
-from research_lib.impact.slippage import slippage_curves
-from research_lib.market.book import BookSnapshots
-from research_lib.market.daily import returns_before
-from research_lib.market.microstructure import summarise
-from research_lib.market.order_flow import OrderFlow
-from research_lib.market.presets import preset
-from research_lib.market.quality import assess
-from research_lib.market.sessions import Session
+from research_lib.impact import fit_impact, slippage_curves
+from research_lib.market import (
+    BookSnapshots,
+    OrderFlow,
+    Session,
+    assess,
+    preset,
+    returns_before,
+    summarise,
+)
+from research_lib.transient import ArrivalPriceParameters, calibrate_almgren_chriss
 
 Float = NDArray[np.float64]
 DAYS_OF_VOLUME = 21  # trading days of a month
@@ -32,7 +33,9 @@ ONE_PERCENT = 0.01
 # which a schedule front-loads. A quarter of that is the least, so that the touch alone does not set the slope.
 WALKED_SIZES = np.linspace(0.25, 1.0, 6)
 WALKED_LEVELS, WALKED_CHILDREN = 1.5, 4.0
-RESPONSE_INTERVALS = 6  # half an hour of 78 intervals: later the impact of the moment has faded, the error grows
+RESPONSE_INTERVALS = (
+    6  # half an hour of 78 intervals: later the impact of the moment has faded, the error grows
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +116,9 @@ def synthetic_assets(
     return Assets(pd.DataFrame(rows).T.infer_objects(), matrix, known, correlation_days)
 
 
-def _measured(name: str, value: float, session: Session, n_days: int, rng: np.random.Generator) -> dict[str, Any]:
+def _measured(
+    name: str, value: float, session: Session, n_days: int, rng: np.random.Generator
+) -> dict[str, Any]:
     """One row of `Assets.table`, from books of a preset."""
     books = preset(name, session).books(n_days * session.n_intervals, 10, rng, flow=OrderFlow())
     side = "sell" if value >= 0 else "buy"
@@ -161,10 +166,14 @@ def permanent_response(books: BookSnapshots, session: Session) -> pd.Series:
     return pd.Series(numbers, ["permanent", "permanent_error", "signed_%"])
 
 
-def _calibrated(books: BookSnapshots, sizes: Float, side: str, session: Session) -> ArrivalPriceParameters:
+def _calibrated(
+    books: BookSnapshots, sizes: Float, side: str, session: Session
+) -> ArrivalPriceParameters:
     """Parameters in days, from sampled books."""
     frame = slippage_curves(books, sizes, side).to_frame(session.n_intervals, session)
-    fit = fit_impact(frame, "linear", n_intervals=session.n_intervals, test_fraction=0.0, session=session)
+    fit = fit_impact(
+        frame, "linear", n_intervals=session.n_intervals, test_fraction=0.0, session=session
+    )
     return calibrate_almgren_chriss(
         books, fit, session, interval=1.0 / session.n_intervals, horizons=(1, RESPONSE_INTERVALS)
     )
@@ -210,24 +219,34 @@ def quoted_assets(
         spread = float(summarise(shown[name][0], session)["spread"]) if seen else TICK
         rows[name] = {
             "price": price,
-            "volatility": float((table["close"] / table["open"] - 1.0)[returns.index].std()) * price,
+            "volatility": float((table["close"] / table["open"] - 1.0)[returns.index].std())
+            * price,
             "half_spread": 0.5 * spread,
             "temporary": spread / (ONE_PERCENT * volume),
             "permanent": np.nan,
             "permanent_error": np.nan,
             "depth": float(np.nanmedian(shown[name][0].bid_size[:, 0])) if seen else np.nan,
             "daily_volume": volume,
-            "spread_from": f"quotes of {shown[name][1]}" if seen else "one tick, the least there is",
+            "spread_from": f"quotes of {shown[name][1]}"
+            if seen
+            else "one tick, the least there is",
             "impact_from": "rule: a rate of 1 % of daily volume costs one spread",
         }
     known_text = f"daily bars of the {correlation_days} days up to {returns.index[-1]:%Y-%m-%d}, adjusted for splits"
     ahead = [name for name in bars if name in shown and shown[name][1] == day]
     if ahead:
         known_text += f"; the spreads of {', '.join(ahead)} from quotes of {day} itself, there being no earlier ones"
-    return Assets(pd.DataFrame(rows).T.infer_objects(), returns.corr().to_numpy(), known_text, correlation_days)
+    return Assets(
+        pd.DataFrame(rows).T.infer_objects(),
+        returns.corr().to_numpy(),
+        known_text,
+        correlation_days,
+    )
 
 
-def _last_known(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[BookSnapshots, dt.date]:
+def _last_known(
+    quotes: BookSnapshots, day: dt.date, session: Session
+) -> tuple[BookSnapshots, dt.date]:
     """Quotes of the last day before `day`, else of `day` itself, and which day that is."""
     dates = session.days(quotes.time)
     usable = dates[dates < day] if np.any(dates < day) else dates[dates == day]
@@ -239,7 +258,9 @@ def _last_known(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[
     return quotes.take(np.flatnonzero(dates == last)), last
 
 
-def cross_impact(assets: Assets, session: Session, *, share: float, cross: float, asymmetry: float) -> Float:
+def cross_impact(
+    assets: Assets, session: Session, *, share: float, cross: float, asymmetry: float
+) -> Float:
     r"""An assumed permanent impact, (m, m) currency per share**2, not symmetric.
 
     .. math:: \Gamma_{ii} = s \, \eta_i / \tau, \qquad
@@ -255,7 +276,14 @@ def cross_impact(assets: Assets, session: Session, *, share: float, cross: float
         c and a, in [0, 1].
     """
     own = number("share", share, 0, 2) * assets.table["temporary"].to_numpy() * session.n_intervals
-    lean = number("asymmetry", asymmetry, 0, 1) * np.sign(np.subtract.outer(-np.arange(len(own)), -np.arange(len(own))))
-    gamma = number("cross", cross, 0, 1) * assets.correlation * np.sqrt(np.outer(own, own)) * (1.0 + lean)
+    lean = number("asymmetry", asymmetry, 0, 1) * np.sign(
+        np.subtract.outer(-np.arange(len(own)), -np.arange(len(own)))
+    )
+    gamma = (
+        number("cross", cross, 0, 1)
+        * assets.correlation
+        * np.sqrt(np.outer(own, own))
+        * (1.0 + lean)
+    )
     np.fill_diagonal(gamma, own)
     return np.asarray(gamma)

@@ -22,16 +22,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.evaluation.model_choice import UNFILLED_TOLERANCE
-from research_lib.evaluation.replay import replay
-from research_lib.execution import allocate
-from research_lib.execution import Schedule, twap
-from research_lib.impact.curves import PowerImpact
-from research_lib.impact.fitting import fit_impact
-from research_lib.impact.moments import ImpactMoments
-from research_lib.impact.slippage import slippage_curves
-from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Session
+from research_lib.evaluation import replay
+from research_lib.execution import Schedule, allocate, twap
+from research_lib.impact import ImpactMoments, PowerImpact, fit_impact, slippage_curves
+from research_lib.market import BookSnapshots, Session
+from research_lib.studies.model_choice import UNFILLED_TOLERANCE
 
 Float = NDArray[np.float64]
 
@@ -101,9 +96,13 @@ def multiverse(
     """
     window = session or Session()
     days = [str(day) for day in books.days(window)]
-    kept_out = min(number("test_days", test_days, 0, integer=True), len(days) if len(days) > 1 else 0)
+    kept_out = min(
+        number("test_days", test_days, 0, integer=True), len(days) if len(days) > 1 else 0
+    )
     if kept_out == len(days):
-        raise ValidationError(f"test_days {test_days} leaves none of {len(days)} days to fit; lower it")
+        raise ValidationError(
+            f"test_days {test_days} leaves none of {len(days)} days to fit; lower it"
+        )
     fitted = days[: len(days) - kept_out]
     ticks = number("ticks_per_interval", ticks_per_interval, 1, integer=True)
     bare = dataclasses.replace(books, trades=None)
@@ -114,7 +113,9 @@ def multiverse(
         "events": bare.take(bare.complete & (window.interval_of(bare.time) >= 0)),
         "time": bare.sample(fine),
     }
-    judges = {side: _Judge.of(starts, side, total_shares, max_shares, fitted, window) for side in sides}
+    judges = {
+        side: _Judge.of(starts, side, total_shares, max_shares, fitted, window) for side in sides
+    }
     rows = []
     for sampling, side in itertools.product(SAMPLINGS, sides):
         seen = sampled[sampling]
@@ -123,7 +124,9 @@ def multiverse(
             factor = _factor(seen, side, normalisation, window)
             moments = _moments(seen, factor, trade_sizes, side, window)
             named = {"normalisation": normalisation, "sampling": sampling, "side": side}
-            rows += [{**named, **row} for row in _analyses(moments, factor, seen, judges[side], window)]
+            rows += [
+                {**named, **row} for row in _analyses(moments, factor, seen, judges[side], window)
+            ]
     table = pd.DataFrame(rows)
     return table[[*CHOICES, *(name for name in table if name not in CHOICES)]]
 
@@ -165,12 +168,21 @@ def _analyses(
     for reference, (weight, estimator) in itertools.product(REFERENCES, WEIGHTS.items()):
         referred = moments if reference == "touch" else _from_mid(moments)
         fit = fit_impact(
-            _pooled(referred), "power", by="pooled", estimator=estimator, shrinkage="none", test_fraction=0.0
+            _pooled(referred),
+            "power",
+            by="pooled",
+            estimator=estimator,
+            shrinkage="none",
+            test_fraction=0.0,
         )
         exponent, error = float(fit.params["exponent"].iloc[0]), float(fit.bse["exponent"].iloc[0])
-        scales = fit_impact(_straightened(referred, exponent), "linear", estimator=estimator, test_fraction=0.0).curve
+        scales = fit_impact(
+            _straightened(referred, exponent), "linear", estimator=estimator, test_fraction=0.0
+        ).curve
         depth_effect = _means(factor**exponent, interval, session.n_intervals)
-        curve = PowerImpact(scales.parameters()["beta"] * depth_effect, exponent, scales.half_spread)
+        curve = PowerImpact(
+            scales.parameters()["beta"] * depth_effect, exponent, scales.half_spread
+        )
         reach = float(stats.t.ppf(0.975, fit.dof[0])) * error
         known = np.nan if fit.diagnostics["fell_back"] else exponent
         yield {
@@ -222,7 +234,11 @@ class _Judge(Record):
         found = {}
         for name, chosen in (("saving_in_%", self.is_fitted), ("saving_out_%", ~self.is_fitted)):
             comparable = chosen.any() and alike[chosen].all()
-            found[name] = 100 * (1 - cost[chosen].sum() / self.twap_cost[chosen].sum()) if comparable else np.nan
+            found[name] = (
+                100 * (1 - cost[chosen].sum() / self.twap_cost[chosen].sum())
+                if comparable
+                else np.nan
+            )
         return found
 
 
@@ -268,7 +284,9 @@ def _from_mid(moments: ImpactMoments) -> ImpactMoments:
     cells, books = moments.cells, moments.books
     square = cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"]
     none = dict.fromkeys(("half_spread", "half_spread_square"), 0.0)
-    cells = cells.assign(total=cells["total"] + cells["half_spread"], square=square, cross=0.0, **none)
+    cells = cells.assign(
+        total=cells["total"] + cells["half_spread"], square=square, cross=0.0, **none
+    )
     return dataclasses.replace(moments, cells=cells, books=books.assign(**none))
 
 
@@ -278,9 +296,13 @@ def _pooled(moments: ImpactMoments) -> ImpactMoments:
 
     def whole(table: pd.DataFrame) -> pd.DataFrame:
         block = table["interval"] * BLOCKS_A_DAY // moments.n_intervals
-        return table.assign(interval=0, date=block.map("{:02d}".format) if one_day else table["date"])
+        return table.assign(
+            interval=0, date=block.map("{:02d}".format) if one_day else table["date"]
+        )
 
-    return ImpactMoments.merge([ImpactMoments(whole(moments.cells), whole(moments.books), moments.sizes, 1)])
+    return ImpactMoments.merge(
+        [ImpactMoments(whole(moments.cells), whole(moments.books), moments.sizes, 1)]
+    )
 
 
 def _straightened(moments: ImpactMoments, exponent: float) -> ImpactMoments:

@@ -10,15 +10,24 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation.multiverse import CHOICES
-from research_lib.impact.fit_result import ImpactFit
-from research_lib.market.sessions import Session
-from research_lib.reporting.plots import FITTED, MUTED, OBSERVED, SERIES, STRATEGY_COLOURS, clock_axis, new_figure
+from research_lib.impact import ImpactFit
+from research_lib.market import Session
+from research_lib.reporting.figures.base import (
+    FITTED,
+    MUTED,
+    OBSERVED,
+    SERIES,
+    STRATEGY_COLOURS,
+    clock_axis,
+    new_figure,
+)
 
 Float = NDArray[np.float64]
 
 
-def plot_residual_bias(table: pd.DataFrame, session: Session | None = None, ax: Axes | None = None) -> Axes:
+def plot_residual_bias(
+    table: pd.DataFrame, session: Session | None = None, ax: Axes | None = None
+) -> Axes:
     """Residuals by trade size or, with a session, through the day: quartiles as a band, means with their interval.
 
     Parameters
@@ -32,10 +41,20 @@ def plot_residual_bias(table: pd.DataFrame, session: Session | None = None, ax: 
     x = table.index.to_numpy(dtype=float)
     if session is not None:
         x = x + 0.5 * np.diff(x, append=session.n_intervals)
-    ax.fill_between(x, table["lower"], table["upper"], color=SERIES[0], alpha=0.25, linewidth=0, label="quartiles")
+    ax.fill_between(
+        x,
+        table["lower"],
+        table["upper"],
+        color=SERIES[0],
+        alpha=0.25,
+        linewidth=0,
+        label="quartiles",
+    )
     reach = table["half_width"].fillna(0.0)
     label = "mean, 95 % interval over days" if table["half_width"].notna().any() else "mean"
-    ax.errorbar(x, table["mean"], reach, fmt="o", markersize=3, linewidth=1.2, color=FITTED, label=label)
+    ax.errorbar(
+        x, table["mean"], reach, fmt="o", markersize=3, linewidth=1.2, color=FITTED, label=label
+    )
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_ylabel("observed - predicted slippage (bps)")
     ax.legend(frameon=False)
@@ -46,7 +65,9 @@ def plot_residual_bias(table: pd.DataFrame, session: Session | None = None, ax: 
     return ax
 
 
-def plot_calibration(calibration: pd.DataFrame, forms: Iterable[str], ax: Axes | None = None) -> Axes:
+def plot_calibration(
+    calibration: pd.DataFrame, forms: Iterable[str], ax: Axes | None = None
+) -> Axes:
     """Observed against predicted slippage by decile of the predicted, held out; the diagonal is perfect.
 
     Parameters
@@ -95,13 +116,17 @@ def plot_stability(table: pd.DataFrame, size: float, ax: Axes | None = None) -> 
     ax.set_xticks(position[::every], names[::every], fontsize=8)
     ax.set_xlim(-0.5, len(table) - 0.5)
     ax.set_ylim(bottom=min(0.0, float(np.nanmin(table["lower"].fillna(table["level"])))))
-    ax.set_xlabel(str(table.index.name or "day") + ("" if table.index.name == "day" else " (intervals)"))
+    ax.set_xlabel(
+        str(table.index.name or "day") + ("" if table.index.name == "day" else " (intervals)")
+    )
     ax.set_ylabel(f"impact of {size:,.0f} shares\n(currency/share)")
     ax.legend(frameon=False, loc="lower left")
     return ax
 
 
-def plot_specifications(table: pd.DataFrame, value: str = "exponent", axes: Iterable[Axes] | None = None) -> Axes:
+def plot_specifications(
+    table: pd.DataFrame, value: str = "exponent", axes: Iterable[Axes] | None = None
+) -> Axes:
     """Specification curve: the analyses of a multiverse sorted by their answer, and below each which choices it made.
 
     Parameters
@@ -129,8 +154,19 @@ def plot_specifications(table: pd.DataFrame, value: str = "exponent", axes: Iter
     upper.tick_params(labelbottom=False)
     upper.legend(frameon=False, loc="upper left")
     left_out = len(table) - len(shown)
-    upper.set_title(f"{len(shown)} analyses" + (f"; {left_out} without a value" if left_out else ""), fontsize=10)
-    _draw_choices(shown, {choice: table[choice].unique().tolist() for choice in CHOICES}, lower)
+    upper.set_title(
+        f"{len(shown)} analyses" + (f"; {left_out} without a value" if left_out else ""),
+        fontsize=10,
+    )
+    _draw_choices(
+        shown,
+        {
+            choice: table[choice].unique().tolist()
+            for choice in table.columns
+            if table[choice].dtype.kind not in "fib"
+        },
+        lower,
+    )
     upper.set_xlim(-1, len(shown))
     return upper
 
@@ -182,7 +218,14 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: Axes | Non
     if np.isfinite(shrinkage.error):
         group = np.arange(len(raw)) * len(shrinkage.weight) // len(raw)
         own = np.array([raw[group == g].mean() for g in range(len(shrinkage.weight))])
-        ax.plot(x, shrinkage.smooth(own)[group], color=SERIES[0], linewidth=4.0, alpha=0.6, label="day profile")
+        ax.plot(
+            x,
+            shrinkage.smooth(own)[group],
+            color=SERIES[0],
+            linewidth=4.0,
+            alpha=0.6,
+            label="day profile",
+        )
     ax.plot(x, fit.curve.impact(size), color=FITTED, linewidth=1.0, label="shrunk (used)")
     ax.set_ylim(0.0, 1.25 * float(np.nanquantile(raw, 0.995)))
     ax.set_ylabel(f"impact of {size:,.0f} shares\n(currency/share)")
@@ -201,7 +244,9 @@ def plot_curve_bands(bands: Mapping[str, pd.DataFrame], ax: Axes | None = None) 
     """
     ax = ax or new_figure()[1][0]
     for (label, band), colour in zip(bands.items(), SERIES, strict=False):
-        ax.fill_between(band.index, band["lower"], band["upper"], color=colour, alpha=0.25, linewidth=0)
+        ax.fill_between(
+            band.index, band["lower"], band["upper"], color=colour, alpha=0.25, linewidth=0
+        )
         ax.plot(band.index, band["slippage"], color=colour, linewidth=1.6, label=label)
     ax.set_ylim(bottom=0.0)
     ax.set_xlim(0.0, max(float(band.index.max()) for band in bands.values()))
@@ -227,7 +272,15 @@ def plot_form_savings(table: pd.DataFrame, included: Iterable[str], ax: Axes | N
         colour = STRATEGY_COLOURS.get(str(form), FITTED)
         reach = np.nan_to_num(float(found["upper"] - found["saving_bps"]))
         face = colour if form in best else "white"
-        ax.errorbar(found["saving_bps"], row, xerr=reach, fmt="o", color=colour, markerfacecolor=face, capsize=3)
+        ax.errorbar(
+            found["saving_bps"],
+            row,
+            xerr=reach,
+            fmt="o",
+            color=colour,
+            markerfacecolor=face,
+            capsize=3,
+        )
         ax.annotate(
             f"{found['cost_bps']:.3g} bps", (1.0, row), (-4, 0), xycoords=("axes fraction", "data"),
             textcoords="offset points", ha="right", va="center", fontsize=8,

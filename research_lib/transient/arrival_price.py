@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.impact.curves import ImpactCurve, LinearImpact
-from research_lib.impact.fit_result import ImpactFit
-from research_lib.impact.lagged import long_run_sum
-from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Session
+from research_lib.impact import ImpactCurve, ImpactFit, LinearImpact
+from research_lib.market import BookSnapshots, Session
+from research_lib.transient.lagged import long_run_sum
 
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -71,7 +69,9 @@ class ArrivalPriceParameters(Record):
             Permanent impact that could not be measured. Measured below 0, it enters as 0.
         """
         if np.isnan(self.permanent):
-            raise ValidationError("permanent impact is not known: no signed trades; give permanent yourself")
+            raise ValidationError(
+                "permanent impact is not known: no signed trades; give permanent yourself"
+            )
         return {
             "volatility": self.volatility,
             "temporary": self.temporary if varying else float(self.temporary.mean()),
@@ -134,9 +134,13 @@ def calibrate_almgren_chriss(
     first = np.searchsorted(np.unique(session.days(books.time)), session.days(books.time))
     steps = _moves(books.mid, first, 1)[0]
     if len(steps) < 2:
-        raise ValidationError(f"{len(books)} books hold {len(steps)} moves of the mid within a day, 2 are needed")
+        raise ValidationError(
+            f"{len(books)} books hold {len(steps)} moves of the mid within a day, 2 are needed"
+        )
     flow, signed_share = signed_volume(books)
-    response = pd.DataFrame([_response(books.mid, flow, first, span) for span in spans], index=spans)
+    response = pd.DataFrame(
+        [_response(books.mid, flow, first, span) for span in spans], index=spans
+    )
     squares = steps**2
     sigma = float(np.sqrt(squares.mean() / tau))
     error = float(squares.std() / np.sqrt(len(squares)) / (2.0 * tau * sigma)) if sigma else 0.0
@@ -183,7 +187,9 @@ def _response(mid: Float, flow: Float, day: Int64, span: int) -> dict[str, float
     import statsmodels.api as sm
 
     move, kept = _moves(mid, day, span)
-    sums = np.convolve(flow, np.ones(span), "valid")[: len(kept)][kept] if len(kept) else np.empty(0)
+    sums = (
+        np.convolve(flow, np.ones(span), "valid")[: len(kept)][kept] if len(kept) else np.empty(0)
+    )
     if len(move) < 3 * span or not np.ptp(sums) > 0:
         return {"permanent": np.nan, "error": np.nan, "r2": np.nan, "windows": len(move)}
     fitted = sm.OLS(move, sm.add_constant(sums)).fit()

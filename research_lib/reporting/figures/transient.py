@@ -10,9 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.impact.kernel_fit import REJECTED
-from research_lib.impact.lagged import LagEstimate
-from research_lib.reporting.plots import FITTED, MUTED, OBSERVED, SERIES, STRATEGY_COLOURS, TRUTH, new_figure
+from research_lib.reporting.figures.base import (
+    FITTED,
+    MUTED,
+    OBSERVED,
+    SERIES,
+    STRATEGY_COLOURS,
+    TRUTH,
+    new_figure,
+)
+from research_lib.transient import LagEstimate
+from research_lib.transient.kernel_fit import REJECTED
 
 Float = NDArray[np.float64]
 Curve = Callable[[Float], Float]
@@ -40,10 +48,28 @@ def plot_lag_estimates(
     for (label, estimate), colour in zip(estimates.items(), colours, strict=False):
         low, high = estimate.conf_int()
         ax.fill_between(estimate.lags, low, high, color=colour, alpha=0.2, linewidth=0)
-        ax.plot(estimate.lags, estimate.values, "o-", markersize=2.5, linewidth=0.9, color=colour, label=label)
-    lags = np.geomspace(min(e.lags[0] for e in estimates.values()), max(e.lags[-1] for e in estimates.values()), 200)
-    for (label, curve), colour in zip((curves or {}).items(), (FITTED, SERIES[0], SERIES[1], MUTED), strict=False):
-        ax.plot(lags, curve(lags), color=TRUTH if label == "truth" else colour, linewidth=1.6, label=label)
+        ax.plot(
+            estimate.lags,
+            estimate.values,
+            "o-",
+            markersize=2.5,
+            linewidth=0.9,
+            color=colour,
+            label=label,
+        )
+    lags = np.geomspace(
+        min(e.lags[0] for e in estimates.values()), max(e.lags[-1] for e in estimates.values()), 200
+    )
+    for (label, curve), colour in zip(
+        (curves or {}).items(), (FITTED, SERIES[0], SERIES[1], MUTED), strict=False
+    ):
+        ax.plot(
+            lags,
+            curve(lags),
+            color=TRUTH if label == "truth" else colour,
+            linewidth=1.6,
+            label=label,
+        )
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_xscale("log")
     ax.set_xlabel(xlabel or f"lag ({next(iter(estimates.values())).unit}, log scale)")
@@ -52,7 +78,9 @@ def plot_lag_estimates(
     return ax
 
 
-def plot_half_lives(spans: pd.DataFrame, last: float, *, truth: float | None = None, ax: Axes | None = None) -> Axes:
+def plot_half_lives(
+    spans: pd.DataFrame, last: float, *, truth: float | None = None, ax: Axes | None = None
+) -> Axes:
     """Half-lives with their 95 % intervals, seconds, one a line; open ends run out of the frame.
 
     Parameters
@@ -71,10 +99,21 @@ def plot_half_lives(spans: pd.DataFrame, last: float, *, truth: float | None = N
     left, right = 0.5 * float(finite.min()), 3.0 * float(finite.max())
     for row, (_, span) in enumerate(spans.iloc[::-1].iterrows()):
         if span["p_value"] < REJECTED:
-            ax.annotate("shape rejected", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=MUTED)
+            ax.annotate(
+                "shape rejected",
+                (0.02, row),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                color=MUTED,
+            )
             continue
         colour = FITTED if span["told"] else MUTED
-        ax.plot([max(span["low"], left), min(span["high"], right)], [row, row], color=colour, linewidth=2.5)
+        ax.plot(
+            [max(span["low"], left), min(span["high"], right)],
+            [row, row],
+            color=colour,
+            linewidth=2.5,
+        )
         if span["told"]:
             ax.plot(span["half_life"], row, "o", color=colour, markersize=6)
     ax.axvspan(last, right, color=MUTED, alpha=0.15, linewidth=0, label="beyond all lags measured")
@@ -90,7 +129,10 @@ def plot_half_lives(spans: pd.DataFrame, last: float, *, truth: float | None = N
 
 
 def plot_savings_by_half_life(
-    table: pd.DataFrame, span: tuple[float, float, float] | None, interval: float, ax: Axes | None = None
+    table: pd.DataFrame,
+    span: tuple[float, float, float] | None,
+    interval: float,
+    ax: Axes | None = None,
 ) -> Axes:
     """Saving of the optimal schedule against TWAP, per cent of the transient cost, by half-life.
 
@@ -107,9 +149,17 @@ def plot_savings_by_half_life(
     left, right = float(table.index.min()), float(table.index.max())
     if span is not None:
         low, high = np.clip(span[1:], left, right)
-        ax.axvspan(low, high, color=FITTED, alpha=0.15, linewidth=0, label="95 % interval of the half-life")
+        ax.axvspan(
+            low, high, color=FITTED, alpha=0.15, linewidth=0, label="95 % interval of the half-life"
+        )
         ax.axvline(span[0], color=FITTED, linewidth=1.2, label="half-life of the spread")
-    ax.axvline(interval, color=MUTED, linestyle="--", linewidth=1.0, label="from one child order to the next")
+    ax.axvline(
+        interval,
+        color=MUTED,
+        linestyle="--",
+        linewidth=1.0,
+        label="from one child order to the next",
+    )
     ax.plot(table.index, table["saving_%"], "o-", markersize=3, color=STRATEGY_COLOURS["optimal"])
     ax.axhline(0.0, color=MUTED, linewidth=0.8)
     ax.set_xscale("log")
@@ -121,7 +171,9 @@ def plot_savings_by_half_life(
     return ax
 
 
-def plot_child_orders(schedules: Mapping[str, ArrayLike], minutes: ArrayLike, ax: Axes | None = None) -> Axes:
+def plot_child_orders(
+    schedules: Mapping[str, ArrayLike], minutes: ArrayLike, ax: Axes | None = None
+) -> Axes:
     """Child orders over time, shares, log scale: the first and the last as points, a line through those between.
 
     Parameters
@@ -131,7 +183,9 @@ def plot_child_orders(schedules: Mapping[str, ArrayLike], minutes: ArrayLike, ax
     """
     ax = ax or new_figure()[1][0]
     at = np.asarray(minutes, float)
-    for (name, shares), colour in zip(schedules.items(), (STRATEGY_COLOURS["TWAP"], *SERIES), strict=False):
+    for (name, shares), colour in zip(
+        schedules.items(), (STRATEGY_COLOURS["TWAP"], *SERIES), strict=False
+    ):
         ax.plot(at[1:-1], np.asarray(shares, float)[1:-1], color=colour, linewidth=1.3, label=name)
         ax.plot(at[[0, -1]], np.asarray(shares, float)[[0, -1]], "o", color=colour, markersize=4)
     ax.set_yscale("log")

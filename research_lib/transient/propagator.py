@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.config import number
 from research_lib.errors import ValidationError
-from research_lib.impact.flow import SignedFlow
-from research_lib.impact.lagged import LagEstimate, bandwidth, change_regression, lagged_means
-from research_lib.impact.transient import Kernel, at_lags, displaced
+from research_lib.impact import Kernel, at_lags
+from research_lib.impact.kernels import displaced
 from research_lib.monitoring import timed
+from research_lib.transient.flow import SignedFlow
+from research_lib.transient.lagged import LagEstimate, bandwidth, change_regression, lagged_means
 
 Float = NDArray[np.float64]
 
@@ -32,7 +33,9 @@ def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> 
     count = _checked_lag(flow, max_lag)
     drive = flow.drive(measure)
     products = [
-        np.stack([_ahead(flow.mid[day], lag) - flow.mid[day] for lag in range(1, count + 1)], axis=1)
+        np.stack(
+            [_ahead(flow.mid[day], lag) - flow.mid[day] for lag in range(1, count + 1)], axis=1
+        )
         * drive[day][:, None]
         for day in flow.days
     ]
@@ -47,13 +50,27 @@ def flow_autocorrelation(flow: SignedFlow, max_lag: int, measure: str = "sign") 
     count = _checked_lag(flow, max_lag)
     drive = flow.drive(measure)
     products = [
-        np.stack([_ahead(drive[day], lag) * drive[day] for lag in range(1, count + 1)], axis=1) for day in flow.days
+        np.stack([_ahead(drive[day], lag) * drive[day] for lag in range(1, count + 1)], axis=1)
+        for day in flow.days
     ]
-    power, width, lags = float(np.mean(drive**2)), bandwidth(len(flow)) + count, np.arange(1.0, count + 1)
+    power, width, lags = (
+        float(np.mean(drive**2)),
+        bandwidth(len(flow)) + count,
+        np.arange(1.0, count + 1),
+    )
     means = lagged_means(products, flow.unit, lags, width)
     values = means.values / power
-    scores = [product - values * drive[day][:, None] ** 2 for product, day in zip(products, flow.days, strict=True)]
-    return LagEstimate(lags, values, lagged_means(scores, flow.unit, lags, width).cov / power**2, means.n, flow.unit)
+    scores = [
+        product - values * drive[day][:, None] ** 2
+        for product, day in zip(products, flow.days, strict=True)
+    ]
+    return LagEstimate(
+        lags,
+        values,
+        lagged_means(scores, flow.unit, lags, width).cov / power**2,
+        means.n,
+        flow.unit,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +119,9 @@ def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> Propaga
     orders and cancellations, Quantitative Finance 12, 1395-1419.
     """
     count, drive = _checked_lag(flow, max_lag), flow.drive(measure)[:, None]
-    fitted = change_regression([flow.mid[day] for day in flow.days], [drive[day] for day in flow.days], count)
+    fitted = change_regression(
+        [flow.mid[day] for day in flow.days], [drive[day] for day in flow.days], count
+    )
     return Propagator(flow.lags(count), *fitted.cumulated(0, count), fitted.n, flow.unit, fitted.r2)
 
 
@@ -115,15 +134,21 @@ def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, Propagator
     """
     count = _checked_lag(flow, max_lag)
     if flow.changing is None:
-        raise ValidationError("a flow by the clock mixes trades that change the mid with others; use trade_flow")
+        raise ValidationError(
+            "a flow by the clock mixes trades that change the mid with others; use trade_flow"
+        )
     if flow.changing.all() or not flow.changing.any():
         raise ValidationError(
             f"{'all' if flow.changing.all() else 'none'} of {len(flow):,} trades change the mid at once: one kind only"
         )
     drives = np.stack([flow.sign * flow.changing, flow.sign * ~flow.changing], axis=1)
-    fitted = change_regression([flow.mid[day] for day in flow.days], [drives[day] for day in flow.days], count)
+    fitted = change_regression(
+        [flow.mid[day] for day in flow.days], [drives[day] for day in flow.days], count
+    )
     return {
-        name: Propagator(flow.lags(count), *fitted.cumulated(row, count), fitted.n, flow.unit, fitted.r2)
+        name: Propagator(
+            flow.lags(count), *fitted.cumulated(row, count), fitted.n, flow.unit, fitted.r2
+        )
         for row, name in enumerate(("changing", "unchanging"))
     }
 
@@ -138,13 +163,19 @@ def implied_response(estimate: LagEstimate, autocorrelation: ArrayLike) -> Float
     steps = np.diff(estimate.values, prepend=0.0)
     memory = np.append(1.0, np.asarray(autocorrelation, float)[: len(steps) - 1])
     if len(memory) < len(steps):
-        raise ValidationError(f"autocorrelation has {len(memory) - 1} lags, {len(steps) - 1} are needed")
+        raise ValidationError(
+            f"autocorrelation has {len(memory) - 1} lags, {len(steps) - 1} are needed"
+        )
     apart = np.abs(np.subtract.outer(np.arange(len(steps)), np.arange(len(steps))))
     return np.cumsum(memory[apart] @ steps)
 
 
 def simulate_mids(
-    kernel: Kernel, flow: ArrayLike, volatility: float, rng: np.random.Generator, start: float = 100.0
+    kernel: Kernel,
+    flow: ArrayLike,
+    volatility: float,
+    rng: np.random.Generator,
+    start: float = 100.0,
 ) -> Float:
     """Mids just before each of n steps, (n,): start + sum_{s<t} G(t - s) x_s + a random walk of `volatility` a step."""
     drive = np.asarray(flow, float)
@@ -160,6 +191,8 @@ def _ahead(values: Float, lag: int) -> Float:
 
 def _checked_lag(flow: SignedFlow, max_lag: int) -> int:
     if not isinstance(flow, SignedFlow):
-        raise ValidationError(f"flow must be a SignedFlow; pass trade_flow(books), not {type(flow).__name__}")
+        raise ValidationError(
+            f"flow must be a SignedFlow; pass trade_flow(books), not {type(flow).__name__}"
+        )
     longest = max(day.stop - day.start for day in flow.days) - 2
     return int(number("max_lag", max_lag, 1, longest, integer=True))

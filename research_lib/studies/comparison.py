@@ -12,10 +12,13 @@ from scipy import stats
 
 from research_lib.config import number
 from research_lib.errors import ValidationError
-from research_lib.market.book import BookSnapshots
-from research_lib.market.calibration import MarketProfile, measure_market
-from research_lib.market.sessions import Session
-from research_lib.market.synthetic import SyntheticMarket
+from research_lib.market import (
+    BookSnapshots,
+    MarketProfile,
+    Session,
+    SyntheticMarket,
+    measure_market,
+)
 
 Float = NDArray[np.float64]
 MIDDLE_LAG = 10
@@ -50,7 +53,10 @@ def profile_distances(real: MarketProfile, synthetic: MarketProfile) -> pd.DataF
         "spread distribution": _kolmogorov(both, "spread"),
     }
     if real.spread_varies or synthetic.spread_varies:
-        rows |= {"spread over the day": _log_ratio(both, "spread_by_time", _swing), **_memory(both, "spread")}
+        rows |= {
+            "spread over the day": _log_ratio(both, "spread_by_time", _swing),
+            **_memory(both, "spread"),
+        }
     rows |= {
         "mean depth": _relative(both, lambda p: p.total_depth.mean()),
         "depth distribution": _kolmogorov(both, "total_depth"),
@@ -65,7 +71,9 @@ def profile_distances(real: MarketProfile, synthetic: MarketProfile) -> pd.DataF
             "mean gap": _relative(both, lambda p: p.level_gap.mean()),
             "gap by level": _log_ratio(both, "level_gap", np.mean),
         }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["real", "synthetic", "distance", "measure"])
+    return pd.DataFrame.from_dict(
+        rows, orient="index", columns=["real", "synthetic", "distance", "measure"]
+    )
 
 
 def chance_distances(
@@ -104,7 +112,9 @@ def chance_distances(
     runs = []
     for _ in range(n_runs):
         books = market.books(n_books, real.n_levels, rng)
-        drawn = measure_market(books, real.session, tick=real.tick, n_parts=len(real.spread_by_time))
+        drawn = measure_market(
+            books, real.session, tick=real.tick, n_parts=len(real.spread_by_time)
+        )
         runs.append(profile_distances(drawn, synthetic)["distance"])
     distances = pd.concat(runs, axis=1)
     return pd.DataFrame({"chance": distances.median(axis=1), "chance_high": distances.max(axis=1)})
@@ -160,7 +170,9 @@ def profile_lines(profiles: Mapping[str, MarketProfile]) -> dict[str, tuple[str,
         The quantity with its unit -> (what it is drawn over, {name: (x, y)}).
     """
 
-    def lines(y: Callable[[MarketProfile], Float], x: Callable[[MarketProfile, int], Float]) -> Lines:
+    def lines(
+        y: Callable[[MarketProfile], Float], x: Callable[[MarketProfile, int], Float]
+    ) -> Lines:
         return {name: (x(p, len(y(p))), y(p)) for name, p in profiles.items()}
 
     time, lag = "interval of the session", "lag (intervals)"
@@ -170,7 +182,10 @@ def profile_lines(profiles: Mapping[str, MarketProfile]) -> dict[str, tuple[str,
         panels["mean size (shares)"] = ("level", lines(lambda p: p.level_size, _from_one))
     if any(p.spread_varies for p in profiles.values()):
         panels["spread (currency)"] = (time, lines(lambda p: p.spread_by_time, _midpoints))
-        panels["autocorrelation of spread"] = (lag, lines(lambda p: p.spread_autocorrelation, _from_one))
+        panels["autocorrelation of spread"] = (
+            lag,
+            lines(lambda p: p.spread_autocorrelation, _from_one),
+        )
     return panels
 
 
@@ -216,7 +231,9 @@ def _log_ratio(both: Both, name: str, shown: Callable[[Float], Any]) -> Row:
 
 def _memory(both: Both, of: str) -> dict[str, Row]:
     """Autocorrelation at lag 1 and beyond; a series without variation has none."""
-    real, synthetic = (np.nan_to_num(profile[f"{of}_autocorrelation"][:MIDDLE_LAG]) for profile in both)
+    real, synthetic = (
+        np.nan_to_num(profile[f"{of}_autocorrelation"][:MIDDLE_LAG]) for profile in both
+    )
     first, further = np.abs(synthetic - real)[0], np.sqrt(np.mean((synthetic - real)[1:] ** 2))
     return {
         f"{of} memory": (real[0], synthetic[0], float(first), "difference at lag 1"),

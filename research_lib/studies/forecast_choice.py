@@ -8,19 +8,22 @@ import numpy as np
 import pandas as pd
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation.bound import attainable, clairvoyant
-from research_lib.evaluation.forecast import (
+from research_lib.evaluation import (
+    Adaptive,
     Forecast,
+    Ladder,
     LiquidityProfile,
     PriorShape,
     TiltedShape,
     TodayShape,
+    Twap,
+    clairvoyant,
     decaying,
     forecast_scores,
     rolling,
+    run,
 )
-from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.strategies import Adaptive, Twap, run
+from research_lib.evaluation.bound import attainable
 
 ROLLING, DECAYING = (10, 30, 60, 120), (10, 60)
 STANDARD = "tilted prior, half-life 60"  # what `standard_strategies` uses, whatever wins here

@@ -57,7 +57,8 @@ def correlation_regret(
     regret = _regret(orders, n_intervals, market, truth)
     samples = {
         str(span): [
-            regret(_scaled(matrix)) for matrix in stats.wishart(span, truth / span).rvs(draws, random_state=rng)
+            regret(_scaled(matrix))
+            for matrix in stats.wishart(span, truth / span).rvs(draws, random_state=rng)
         ]
         for span in days
     }
@@ -98,14 +99,18 @@ def realised_regret(
         )
     samples: dict[str, list[float]] = {**{str(span): [] for span in days}, NONE: []}
     for start in starts:
-        regret = _regret(orders, n_intervals, market, returns.iloc[start : start + ahead].corr().to_numpy())
+        regret = _regret(
+            orders, n_intervals, market, returns.iloc[start : start + ahead].corr().to_numpy()
+        )
         for span in days:
             samples[str(span)].append(regret(returns.iloc[start - span : start].corr().to_numpy()))
         samples[NONE].append(regret(np.eye(m)))
     return _summary(samples)
 
 
-def _regret(orders: ArrayLike, n_intervals: int, market: Mapping[str, Any], truth: Float) -> Callable[[Float], float]:
+def _regret(
+    orders: ArrayLike, n_intervals: int, market: Mapping[str, Any], truth: Float
+) -> Callable[[Float], float]:
     """Cost plus risk of a plan made with a believed correlation above that of the best one, per cent."""
     deviation = np.sqrt(np.diag(np.asarray(market["covariance"], float)))
     scale = np.outer(deviation, deviation)
@@ -122,7 +127,9 @@ def _regret(orders: ArrayLike, n_intervals: int, market: Mapping[str, Any], trut
 
 def _summary(samples: Mapping[str, Sequence[float]]) -> pd.DataFrame:
     rows = {name: [np.mean(s), np.median(s), np.quantile(s, 0.95)] for name, s in samples.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "median", "upper"]).rename_axis("days")
+    return pd.DataFrame.from_dict(
+        rows, orient="index", columns=["mean", "median", "upper"]
+    ).rename_axis("days")
 
 
 def _scaled(covariance: Float) -> Float:

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from research_lib.config import Record, number
 from research_lib.errors import ValidationError
-from research_lib.impact.transient import ExponentialSumKernel, Kernel, at_lags, displaced
-from research_lib.market.book import BookSnapshots
-from research_lib.market.order_flow import OrderFlow
-from research_lib.market.trades import Trades
+from research_lib.impact import ExponentialSumKernel, Kernel, at_lags
+from research_lib.impact.kernels import displaced
+from research_lib.market import BookSnapshots, OrderFlow, Trades
 
 Float = NDArray[np.float64]
 OPENING = 1_704_205_800_000_000_000  # 2024-01-02 09:30 New York
@@ -76,7 +75,14 @@ class TransientMarket(Record):
     flow: OrderFlow = field(default_factory=OrderFlow)
 
     def __post_init__(self) -> None:
-        for name in ("block_depth", "resilience", "half_spread", "level_gap", "step_seconds", "base_price"):
+        for name in (
+            "block_depth",
+            "resilience",
+            "half_spread",
+            "level_gap",
+            "step_seconds",
+            "base_price",
+        ):
             number(name, getattr(self, name), above=0)
         for name in ("volatility", "noise", "tick"):
             number(name, getattr(self, name), 0)
@@ -88,7 +94,9 @@ class TransientMarket(Record):
             )
 
     @classmethod
-    def block_book(cls, block_depth: float, resilience: float, permanent: float, **settings: Any) -> TransientMarket:
+    def block_book(
+        cls, block_depth: float, resilience: float, permanent: float, **settings: Any
+    ) -> TransientMarket:
         """The market of Obizhaeva and Wang: the touch moves by lambda + (1/q - lambda) exp(-rho lag), the mid by half
         of the part that decays."""
         moving = 0.5 * (1.0 / block_depth - permanent)
@@ -115,12 +123,21 @@ class TransientMarket(Record):
         traded = np.flatnonzero(shares)
         own = shares[traded]
         time = OPENING + np.round(lags * 1e9).astype(np.int64)
-        rows = np.sort(np.concatenate([2 * np.arange(n), 2 * traded + 1]))  # after each trade the book is shown again
+        rows = np.sort(
+            np.concatenate([2 * np.arange(n), 2 * traded + 1])
+        )  # after each trade the book is shown again
         step, after = rows // 2, rows % 2 == 1
         mids = mid[step] + after * shares[step] * (1.0 / self.block_depth - self.widening)
-        half = (self.half_spread * self._scatter(rng, n) + excess)[step] + after * np.abs(shares[step]) * self.widening
+        half = (self.half_spread * self._scatter(rng, n) + excess)[step] + after * np.abs(
+            shares[step]
+        ) * self.widening
         touch = mid[traded] + np.sign(own) * (self.half_spread + excess[traded])
-        trades = Trades(time[traded] + TRADE_DELAY, touch + 0.5 * own / self.block_depth, np.abs(own), np.sign(own))
+        trades = Trades(
+            time[traded] + TRADE_DELAY,
+            touch + 0.5 * own / self.block_depth,
+            np.abs(own),
+            np.sign(own),
+        )
         return self._snapshots(time[step] + after * TRADE_DELAY, mids, half, rng, n_levels, trades)
 
     def _shares(self, n: int, rng: np.random.Generator) -> Float:
@@ -128,11 +145,19 @@ class TransientMarket(Record):
         traded = rng.random(n) < self.trade_rate
         shares = np.zeros(n)
         count = int(traded.sum())
-        shares[traded] = self.flow.signs(count, rng) * rng.geometric(1.0 / self.flow.mean_size, count)
+        shares[traded] = self.flow.signs(count, rng) * rng.geometric(
+            1.0 / self.flow.mean_size, count
+        )
         return shares
 
     def _snapshots(
-        self, time: NDArray[np.int64], mid: Float, half: Float, rng: np.random.Generator, n_levels: int, trades: Trades
+        self,
+        time: NDArray[np.int64],
+        mid: Float,
+        half: Float,
+        rng: np.random.Generator,
+        n_levels: int,
+        trades: Trades,
     ) -> BookSnapshots:
         steps = self.level_gap * np.arange(number("n_levels", n_levels, 1, integer=True))
         size = self.block_depth * self.level_gap
@@ -140,7 +165,9 @@ class TransientMarket(Record):
         bid, ask = self._on_ticks(mid - half), self._on_ticks(mid + half)
         ask = np.maximum(ask, bid + self.tick)
         prices = bid[:, None] - steps, ask[:, None] + steps
-        return BookSnapshots(time, prices[0], sizes[0], prices[1], sizes[1], symbol="SYNTHETIC", trades=trades)
+        return BookSnapshots(
+            time, prices[0], sizes[0], prices[1], sizes[1], symbol="SYNTHETIC", trades=trades
+        )
 
     def _on_ticks(self, price: Float) -> Float:
         """The nearest price on display."""

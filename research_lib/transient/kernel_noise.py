@@ -20,11 +20,17 @@ def powers(lags: Float, half_life: float, shifts: Float) -> Float:
 
 
 def noise_limit(
-    family: str, lags: Float, grid: Float, whiten: Callable[[Float], Float], rng: np.random.Generator
+    family: str,
+    lags: Float,
+    grid: Float,
+    whiten: Callable[[Float], Float],
+    rng: np.random.Generator,
 ) -> float:
     """95 % quantile of what the best kernel of a family takes off |y|^2, y standard normal: there is no impact."""
     if family == "power":
-        shapes = np.concatenate([powers(lags, half_life, lags[0] * SHIFTS) for half_life in grid], axis=1)
+        shapes = np.concatenate(
+            [powers(lags, half_life, lags[0] * SHIFTS) for half_life in grid], axis=1
+        )
     else:
         shapes = np.exp(-math.log(2.0) * lags[:, None] / grid)
     noise, white = rng.standard_normal((NOISE_DRAWS, len(lags))), whiten(shapes)
@@ -35,6 +41,8 @@ def noise_limit(
         still /= np.linalg.norm(still)
         flat, shared = (noise @ still)[:, None], still @ (white / np.linalg.norm(white, axis=0))
         both = (along > shared * flat) & (flat > shared * along) & (shared**2 < 1.0 - 1e-9)
-        pair = (along**2 + flat**2 - 2.0 * shared * along * flat) / np.maximum(1.0 - shared**2, 1e-9)
+        pair = (along**2 + flat**2 - 2.0 * shared * along * flat) / np.maximum(
+            1.0 - shared**2, 1e-9
+        )
         gain = np.where(both, pair, np.maximum(gain, np.maximum(flat, 0.0) ** 2))
     return float(np.quantile(gain.max(axis=1), LEVEL))
