@@ -191,7 +191,7 @@ def _convert_options(convert: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from research_lib.config import number, refuse_unknown
+    from research_lib.checks import number, refuse_unknown
     from research_lib.reporting.configurations import chosen_runs
     from research_lib.reporting.parameters import Project
     from research_lib.reporting.runner import Options, run_reports
@@ -254,7 +254,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _jobs(options: argparse.Namespace) -> int | None:
     """--jobs, None where it is left out; 0 is refused and not taken for all cores."""
-    from research_lib.config import number
+    from research_lib.checks import number
 
     return None if options.jobs is None else int(number("--jobs", options.jobs, 1, integer=True))
 

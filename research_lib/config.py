@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import yaml
-from numpy.typing import ArrayLike, NDArray
 
+from research_lib.checks import nearest, number, refuse_unknown
 from research_lib.errors import MissingDataError, ValidationError
 
 LARGEST_SETTINGS = 100_000  # bytes of a settings file
@@ -62,73 +59,6 @@ class SolverType(StrEnum):
                 f"solver {solver!r} is unknown{nearest(text, [s.value for s in cls])}"
             )
         return cls(text)
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Remedy for a misspelt name: the nearest valid one, or all of them."""
-    choices = list(valid)
-    close = difflib.get_close_matches(name, choices, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; choose from {', '.join(choices)}"
-
-
-def refuse_unknown(names: Iterable[str], valid: Iterable[str], what: str) -> None:
-    """Raise ValidationError naming the first of `names` that is not in `valid`."""
-    known = list(valid)
-    for name in names:
-        if name not in known:
-            raise ValidationError(f"{what} {name!r} is unknown{nearest(str(name), known)}")
-
-
-def number(
-    name: str,
-    value: Any,
-    low: float = -math.inf,
-    high: float = math.inf,
-    *,
-    above: float | None = None,
-    integer: bool = False,
-) -> Any:
-    """Check one number: finite, in [low, high], strictly above `above`; return it as float or int.
-
-    Raises
-    ------
-    ValidationError
-        Naming the parameter, its value and the limit that it breaks.
-    """
-    plain = (type(value) is float and not integer) or (type(value) is int and integer)
-    if (
-        plain
-        and low <= value <= high
-        and -math.inf < value < math.inf
-        and (above is None or value > above)
-    ):
-        return value
-    kind = "an integer" if integer else "a number"
-    single = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
-    if not single or isinstance(value, bool | str):
-        raise ValidationError(f"{name} must be {kind}, got {value!r}")
-    if not math.isfinite(value) or (integer and value != int(value)):
-        raise ValidationError(f"{name} must be {kind} and finite, got {value!r}")
-    if above is not None and value <= above:
-        raise ValidationError(f"{name} must be above {above:g}, got {value!r}")
-    if not low <= value <= high:
-        limit = f"at least {low:g}" if value < low else f"at most {high:g}"
-        raise ValidationError(f"{name} must be {limit}, got {value!r}")
-    return int(value) if integer else float(value)
-
-
-def numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Values as an array of floats, whatever its shape.
-
-    Raises
-    ------
-    ValidationError
-        Naming the parameter, where something in it is no number.
-    """
-    try:
-        return np.asarray(values, float)
-    except (TypeError, ValueError) as error:
-        raise ValidationError(f"{name} must be numbers, got {str(values)[:60]!r}") from error
 
 
 def _setting(default: Any, unit: str, **limits: Any) -> Any:

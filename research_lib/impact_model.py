@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import ModelConfig, number, refuse_unknown
+from research_lib.checks import number, refuse_unknown, require_columns, require_numbers
+from research_lib.config import ModelConfig
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import ImpactCurve, ImpactFit, fit_impact, slippage_curves
 from research_lib.impact.estimation import MODEL_TYPES
 from research_lib.impact.slippage import LONGEST_INTERVALS, checked_sizes, count_intervals
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 from research_lib.market.book import FRAME_COLUMNS
-from research_lib.market.tables import require_columns, require_numbers
 from research_lib.monitoring import require_memory, timed
 
 logger = logging.getLogger(__name__)

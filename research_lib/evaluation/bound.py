@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from research_lib.config import number
+from research_lib.checks import number
 from research_lib.errors import ValidationError
 from research_lib.evaluation.filling import cheapest_first
 from research_lib.evaluation.ladder import Ladder

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.bound import BOUND, attainable
 from research_lib.evaluation.replay import Execution

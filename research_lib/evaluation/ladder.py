@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact import PiecewiseLinearImpact
 from research_lib.market import BookSnapshots, Session

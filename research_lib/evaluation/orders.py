@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.config import number
+from research_lib.checks import number
 from research_lib.errors import ValidationError
 from research_lib.evaluation.ladder import Ladder
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation.ladder import Ladder
 from research_lib.evaluation.orders import one_an_interval

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number, refuse_unknown
+from research_lib.checks import number, refuse_unknown
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation.bound import clairvoyant
 from research_lib.evaluation.forecast import LiquidityProfile, TiltedShape, mid_volatility

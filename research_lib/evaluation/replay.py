@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number, refuse_unknown
+from research_lib.checks import number, refuse_unknown
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation.filling import fill_schedule
 from research_lib.evaluation.ladder import Ladder, sample_states

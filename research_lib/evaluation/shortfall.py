@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number, require_columns, require_numbers
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation.replay import Execution
 from research_lib.market import Session, Trades
 from research_lib.market.book import side_sign
-from research_lib.market.tables import require_columns, require_numbers
 
 Float = NDArray[np.float64]
 ROUNDING = 1e-9

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import number
+from research_lib.checks import number
 from research_lib.errors import ValidationError
 from research_lib.evaluation import filling
 from research_lib.evaluation.forecast import Forecast, decaying, observed

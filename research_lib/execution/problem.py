@@ -52,12 +52,12 @@ class Problem:
     def non_convex(self) -> NDArray[np.bool_]:
         """Intervals, (n,), whose total is not known to be convex between its bounds."""
         c = self.total
-        if not c.non_convex.any():
-            return c.non_convex
+        if not c.non_convex().any():
+            return c.non_convex()
         inside = (
             (c.scale == 0) & (c.quadratic >= 0) & (c.quadratic + 3.0 * c.cubic * self.upper >= 0)
         )
-        return np.asarray(c.non_convex & ~inside)
+        return np.asarray(c.non_convex() & ~inside)
 
     def cost(self, x: Float) -> float:
         """The objective at x, currency."""

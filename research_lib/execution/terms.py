@@ -119,7 +119,7 @@ class ConvexTerms(Record):
                     )
         totals = tuple(scenario.total(objective) for scenario in self.scenarios)
         for j, total in enumerate(totals):
-            if len(total) != n or total.non_convex.any():
+            if len(total) != n or total.non_convex().any():
                 raise ValidationError(
                     f"scenario {j} must be a convex curve of {n} intervals; it has {len(total)}"
                 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from research_lib.config import Record, number, refuse_unknown
+from research_lib.checks import number, refuse_unknown
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact.covariance import ERRORS
 from research_lib.impact.estimation import MODEL_TYPES

@@ -18,7 +18,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact.totals import SeparableTotal, polynomial_total, smooth_total
 

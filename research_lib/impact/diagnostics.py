@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.impact.fit_result import ImpactFit
 from research_lib.impact.observations import read_observations

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from research_lib.config import number, refuse_unknown
+from research_lib.checks import number, refuse_unknown
 from research_lib.errors import NoBooksError, ValidationError
 from research_lib.impact.moments import ImpactMoments, moments_of_books
 from research_lib.impact.walk import checked_sizes

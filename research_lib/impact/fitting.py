@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.impact.choices import Choice, checked_choice, refuse_rows_only
 from research_lib.impact.covariance import ERRORS, covariances
 from research_lib.impact.curves import ImpactCurve

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number, refuse_unknown
+from research_lib.checks import number, refuse_unknown, require_columns
+from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.impact.moments import ImpactMoments
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market import Session
 from research_lib.market.sessions import nanoseconds
-from research_lib.market.tables import require_columns
 
 Index = NDArray[np.int64]
 SCHEMES = ("leave_one_day_out", "walk_forward")

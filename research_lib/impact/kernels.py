@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, optimize, signal
 
-from research_lib.config import Record, number, numbers
+from research_lib.checks import number, numbers
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 
 Float = NDArray[np.float64]

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from research_lib.checks import refuse_rows, require_columns, require_numbers
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact.censoring import Rows, continued
 from research_lib.impact.samples import Sample, Spreads
 from research_lib.market import Session
 from research_lib.market.sessions import nanoseconds
-from research_lib.market.tables import refuse_rows, require_columns, require_numbers
 
 Float = NDArray[np.float64]
 Index = NDArray[np.int64]

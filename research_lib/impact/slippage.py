@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact.walk import best_prices, beyond_reference, checked_sizes, walk_rows
 from research_lib.market import BookSnapshots, Session

@@ -135,7 +135,6 @@ class SeparableTotal(Record):
         """The totals of the chosen intervals."""
         return SeparableTotal(*(getattr(self, name)[intervals] for name in self.keys()))
 
-    @cached_property
     def non_convex(self) -> NDArray[np.bool_]:
         """Intervals, (n,), whose total is not known to be convex on x >= 0."""
         concave = (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))

@@ -25,7 +25,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import ModelFittingError
 from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.estimation import MODEL_TYPES

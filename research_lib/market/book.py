@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market.sessions import Session, nanoseconds
 from research_lib.market.trades import Trades

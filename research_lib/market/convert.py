@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from research_lib.config import number
+from research_lib.checks import number
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.partitions import Partition, merge, origins

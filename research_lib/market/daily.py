@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from research_lib.config import number
+from research_lib.checks import number
 from research_lib.errors import MissingDataError, ValidationError
 
 PRICE_SCALE = 10_000

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 from research_lib.market.trades import Trades

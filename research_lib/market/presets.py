@@ -11,7 +11,8 @@ from numpy.polynomial import hermite_e
 from numpy.typing import NDArray
 from scipy import special
 
-from research_lib.config import ModelConfig, refuse_unknown
+from research_lib.checks import refuse_unknown
+from research_lib.config import ModelConfig
 from research_lib.market.calibration import LONGEST_LAG, MarketProfile
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import (

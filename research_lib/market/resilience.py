@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import number, refuse_unknown
+from research_lib.checks import number, refuse_unknown
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.config import number
+from research_lib.checks import number
 from research_lib.errors import NoBooksError
 from research_lib.market.book import BookSnapshots, empty_level, padded
 from research_lib.market.readers import refuse_disorder

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 from scipy.signal import lfilter
 
-from research_lib.config import ModelConfig, Record, number
+from research_lib.checks import number
+from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.order_flow import OrderFlow

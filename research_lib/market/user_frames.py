@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from research_lib.checks import refuse_rows, require_columns, require_numbers
 from research_lib.errors import ValidationError
 from research_lib.market.book import FRAME_COLUMNS, SIDES, BookSnapshots
 from research_lib.market.sessions import nanoseconds
-from research_lib.market.tables import refuse_rows, require_columns, require_numbers
 
 Float = NDArray[np.float64]
 WIDE_COLUMN = re.compile(r"(bid|ask)_(price|size)_(\d+)")

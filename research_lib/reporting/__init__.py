@@ -15,27 +15,27 @@ _NAMES = {
     "markdown": ("render_summary",),
     "pages": ("write_pages",),
     "parameters": ("NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of"),
-    "plots": (
+    "figures.base": (
         "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval", "plot_lines",
         "plot_quality", "plot_slippage_fit", "plot_through_day", "quartiles", "save_figure",
     ),
-    "plots_execution": (
+    "figures.execution": (
         "plot_executed", "plot_frontier", "plot_order", "plot_schedule", "plot_sensitivity", "plot_water_level",
     ),
-    "plots_modelling": (
+    "figures.modelling": (
         "plot_calibration", "plot_curve_bands", "plot_form_savings", "plot_residual_bias", "plot_shrinkage",
         "plot_specifications", "plot_stability",
     ),
-    "plots_portfolio": (
+    "figures.portfolio": (
         "WAYS", "plot_attribution", "plot_child_costs", "plot_correlation", "plot_frontiers", "plot_holdings",
         "plot_net_value", "plot_regret",
     ),
-    "plots_runs": ("plot_runs",),
-    "plots_strategy": (
+    "figures.runs": ("plot_runs",),
+    "figures.strategy": (
         "plot_cost_calibration", "plot_cost_distribution", "plot_liquidity_map", "plot_null", "plot_saving_against",
         "plot_savings",
     ),
-    "plots_transient": ("plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life"),
+    "figures.transient": ("plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life"),
     "provenance": ("ReportFolder", "environment_hash", "origin"),
     "refresh": ("CHECKED_OUTPUT", "refresh_notebooks"),
     "runner": ("Options", "run_reports"),

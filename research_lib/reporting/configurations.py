@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from research_lib.config import PROJECT_ROOT, Record, data_file, nearest, read_yaml, refuse_unknown
+from research_lib.checks import nearest, refuse_unknown
+from research_lib.config import PROJECT_ROOT, Record, data_file, read_yaml
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.reporting.parameters import (
     Project,

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from research_lib.config import data_folder, read_yaml, refuse_unknown
+from research_lib.checks import refuse_unknown
+from research_lib.config import data_folder, read_yaml
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.parameters import SETTINGS, Project, check_path

@@ -11,14 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from research_lib.config import (
-    PROJECT_ROOT,
-    ModelConfig,
-    OptimizerConfig,
-    Record,
-    number,
-    refuse_unknown,
-)
+from research_lib.checks import number, refuse_unknown
+from research_lib.config import PROJECT_ROOT, ModelConfig, OptimizerConfig, Record
 from research_lib.errors import ValidationError
 from research_lib.impact import OBJECTIVES
 from research_lib.impact.estimation import MODEL_TYPES

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from research_lib.config import number
+from research_lib.checks import number
 from research_lib.errors import ValidationError
 from research_lib.reporting.supervision import Task, refused, supervise
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from research_lib.config import data_files, nearest
+from research_lib.checks import nearest
+from research_lib.config import data_files
 from research_lib.errors import ValidationError
 from research_lib.reporting.assembly import summary
 from research_lib.reporting.configurations import RunConfig

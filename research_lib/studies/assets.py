@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import (

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
-from research_lib.config import refuse_unknown
+from research_lib.checks import refuse_unknown
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.impact.covariance import ERRORS
 from research_lib.impact.samples import CENSORING

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import number
+from research_lib.checks import number
 from research_lib.execution import allocate
 from research_lib.impact import CompositeImpact, ImpactCurve
 

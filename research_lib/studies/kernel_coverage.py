@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.config import refuse_unknown
+from research_lib.checks import refuse_unknown
 from research_lib.impact import DecayKernel, ExponentialSumKernel
 from research_lib.market import OrderFlow
 from research_lib.transient import SignedFlow, fit_kernel, propagator, simulate_mids

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation import replay
 from research_lib.evaluation.inference import MIN_DAYS

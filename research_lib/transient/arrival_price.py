@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number
+from research_lib.checks import number
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact import ImpactCurve, ImpactFit, LinearImpact
 from research_lib.market import BookSnapshots, Session

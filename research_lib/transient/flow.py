@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.config import Record, number, refuse_unknown
+from research_lib.checks import number, refuse_unknown
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, Session, Trades
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize, stats
 
-from research_lib.config import Record, refuse_unknown
+from research_lib.checks import refuse_unknown
+from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import ExponentialKernel, ExponentialSumKernel, PowerKernel
 from research_lib.monitoring import timed

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.config import Record, number, numbers
+from research_lib.checks import number, numbers
+from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact import Kernel, at_lags, kernel_matrix, trade_times
 from research_lib.impact.kernels import displaced, evenly_spaced

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from research_lib.config import Record, number, refuse_unknown
+from research_lib.checks import number, refuse_unknown
+from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import ExponentialSumKernel
 from research_lib.market import BookSnapshots, Session, depth_within

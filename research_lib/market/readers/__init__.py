@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from research_lib.config import number
+from research_lib.checks import number
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.quality import QualityPolicy
