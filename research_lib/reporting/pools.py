@@ -66,6 +66,8 @@ def run_on_dask(
                 f"the Dask scheduler at {address} has no worker after {worker_seconds:g} s; start one with "
                 f"`dask worker {address}`, or leave out --scheduler"
             ) from error
+        except OSError as error:  # it went away before a worker came
+            raise _gone(address) from error
         for task in tasks:
             logger.info("%s: %s: sent to %s", task.name, task.section, address)
         futures = {
@@ -79,11 +81,15 @@ def run_on_dask(
                 except KilledWorker as error:  # the run took several workers with it
                     answer = refused("worker", str(error))
                 except FutureCancelledError as error:
-                    raise ValidationError(
-                        f"the Dask scheduler at {address} is gone, or the runs were cancelled; what is finished is "
-                        "kept; see that it runs and repeat the call"
-                    ) from error
+                    raise _gone(address) from error
                 yield futures.pop(future), answer
                 future.release()  # its files need not stay on the cluster
         finally:
             client.cancel(list(futures))
+
+
+def _gone(address: str) -> ValidationError:
+    return ValidationError(
+        f"the Dask scheduler at {address} is gone, or the runs were cancelled; what is finished is kept; see that it "
+        "runs and repeat the call"
+    )
