@@ -20,11 +20,11 @@ from research_lib.evaluation import (
     PriorShape,
     Strategy,
     clairvoyant,
+    decaying,
     replay,
     run,
     standard_strategies,
 )
-from research_lib.evaluation.forecast import decaying
 from research_lib.execution import twap
 from research_lib.market import Session, thin_stock
 

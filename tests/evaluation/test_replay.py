@@ -99,7 +99,7 @@ def test_impossible_schedules_are_refused(shares: list[float]) -> None:
         ValidationError, match=r"scheduled shares must be \(n,\), finite and at least 0"
     ):
         Schedule(np.array(shares), "s")
-    with pytest.raises(ValidationError, match="schedule must be a Schedule, got list"):
+    with pytest.raises(ValidationError, match="scheduled shares must be"):
         replay(shares, _books([20, 20]), "buy")  # type: ignore[arg-type]
 
 
@@ -264,7 +264,7 @@ def test_what_cannot_be_replayed_is_refused() -> None:
         replay(twap(10, 2), books, "buy", refill=1.5)
     with pytest.raises(ValidationError, match="anchor 'prise' is unknown; did you mean 'price'"):
         replay(twap(10, 2), books, "buy", anchor="prise")
-    with pytest.raises(ValidationError, match="max_shares must be one number"):
+    with pytest.raises(ValidationError, match="max_shares must be at least 0, got -1 in interval 0"):
         replay(twap(10, 2), books, "buy", max_shares=[-1.0, 2.0])
     with pytest.raises(ValidationError, match="the ladder is that of a buy, not of a sell"):
         replay(twap(10, 2), Ladder.of(books, "buy"), "sell")

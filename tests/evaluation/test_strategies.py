@@ -28,8 +28,8 @@ from research_lib.evaluation import (
     TodayShape,
     Twap,
     Vwap,
-    attainable_share,
     clairvoyant,
+    foresight_share,
     mid_volatility,
     replay,
     rolling,
@@ -224,7 +224,7 @@ def test_adaptive_saves_two_fifths_and_three_quarters_of_the_attainable_on_real_
     done = run(Adaptive(TiltedShape(profile), shape), ladder, 20_000, side)
     assert done.unfilled == ruler.unfilled == pytest.approx(0.0, abs=1e-6)
     assert 1 - done.cost / ruler.cost >= 0.40
-    assert attainable_share(done, ruler, best) >= 0.75
+    assert foresight_share(done, ruler, best) >= 0.75
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
