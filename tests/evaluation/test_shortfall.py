@@ -123,3 +123,13 @@ def test_the_tca_tables_parts_sum_to_perolds_total(side: str) -> None:
     assert parts == pytest.approx(row["shortfall_bps"], abs=1e-9)
     inside = books.trades.size.sum()
     assert row["participation_%"] == pytest.approx(100 * row["filled"] / inside)
+
+
+def test_a_shortfall_is_a_table_of_its_parts() -> None:
+    done = implementation_shortfall(
+        _fills((500, 50.3), (300, 50.6)), side="buy", total_shares=1000, fees=4.0, **PRICES
+    )
+    table = done.to_frame()
+    assert list(table.index) == ["delay", "trading", "opportunity", "fees", "total"]
+    assert table["currency"].iloc[:4].sum() == pytest.approx(done.total)
+    assert table.loc["total", "bps"] == done.bps["total"]
