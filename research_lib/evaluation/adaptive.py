@@ -14,8 +14,8 @@ from research_lib.compiling import compiled
 from research_lib.errors import ValidationError
 from research_lib.evaluation.forecast import Forecast, decaying, observed
 from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.replay import with_rest
-from research_lib.evaluation.strategies import Filled, Order, Strategy, Venue
+from research_lib.evaluation.replay import Filled, with_rest
+from research_lib.evaluation.strategies import Order, Strategy, Venue
 
 Float = NDArray[np.float64]
 # The supply curve stands in bins of premium, each half a per cent above the one before, from a
@@ -110,10 +110,8 @@ class Adaptive(Strategy):
             return super().fill(order, venue)
         plan = self._plan(*self.forecast.paths(venue.seen), order)
         traded = venue.books.take(order.rows)
-        filled, cost, left = _fill(
-            order.start, order.total_shares, _books(venue.seen), plan, traded.premium, traded.size
-        )
-        return with_rest(filled, left), filled, cost, left
+        seen, books = _books(venue.seen), (traded.premium, traded.size)
+        return with_rest(*_fill(order.start, order.total_shares, seen, plan, *books))
 
     def _plan(self, log_spread: Float, depth: Float, order: Order) -> _Plan:
         risk = 2.0 * self.risk_aversion * self.volatility**2

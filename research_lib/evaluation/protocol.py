@@ -88,15 +88,10 @@ class Prior(Record):
 
     @classmethod
     def from_market(
-        cls,
-        market: SyntheticMarket,
-        side: str,
-        rng: np.random.Generator,
-        n_days: int = 10,
-        n_levels: int = 10,
+        cls, market: SyntheticMarket, side: str, rng: np.random.Generator, n_days: int = 10
     ) -> Prior:
-        """What days drawn from a synthetic market tell."""
-        books = market.books(n_days * market.session.n_intervals, n_levels, rng)
+        """What days of ten levels drawn from a synthetic market tell."""
+        books = market.books(n_days * market.session.n_intervals, 10, rng)
         return cls.from_books(books, side, market.session, f"{n_days} synthetic days")
 
     def permuted(self, rng: np.random.Generator) -> Prior:
@@ -384,12 +379,12 @@ def _sizes(sizes: Iterable[float]) -> list[float]:
 def _spans(windows: Iterable[tuple[int, int]] | None, n: int) -> list[tuple[int, int]]:
     try:
         spans = [(0, n)] if windows is None else [(start, stop) for start, stop in windows]
-        fit = len(spans) > 0 and all(0 <= start < stop <= n for start, stop in spans)
-    except (TypeError, ValueError) as error:
-        raise ValidationError(f"windows must be pairs (start, stop), got {windows!r}") from error
-    if not fit:
+        good = len(spans) > 0 and all(0 <= start < stop <= n for start, stop in spans)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
         raise ValidationError(
-            f"windows must be (start, stop) with 0 <= start < stop <= {n}, got {spans}"
+            f"windows must be pairs (start, stop) with 0 <= start < stop <= {n}, got {windows!r}"
         )
     return spans
 

@@ -27,6 +27,8 @@ BOUND = "clairvoyant"
 # Relative to the order, to a cost and to a price: what sums over a day of walks round.
 UNFILLED, ROUNDING, SAME_PRICE = 1e-6, 1e-9, 1e-12
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
+# Shares scheduled, shares filled and cost over the mid, (n,) each; shares left.
+Filled = tuple[Float, Float, Float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +166,12 @@ class Execution(Record):
 
     def to_frame(self) -> pd.DataFrame:
         """One row an interval: time (UTC), shares, filled, price, cost, mid, age_seconds."""
-        price = np.full(len(self.filled), np.nan)
-        np.divide(self.cost_by_interval, self.filled, out=price, where=self.filled > 0)
+        paid = pd.Series(self.cost_by_interval).where(self.filled > 0) / self.filled
         columns = {
             "time": pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC"),
             "shares": self.shares,
             "filled": self.filled,
-            "price": self.mid + side_sign(self.side) * price,
+            "price": self.mid + side_sign(self.side) * paid,
             "cost": self.cost_by_interval,
             "mid": self.mid,
             "age_seconds": 1e-9 * self.age,
@@ -194,13 +195,11 @@ def report_ages(executions: Iterable[Execution]) -> None:
     done = list(executions)
     stale = sum(one.n_stale() for one in done)
     if stale:
+        filled = sum(int(np.sum(one.filled > 0)) for one in done)
         logger.warning(
-            "%d of %d child orders are filled on books older than %g s, the oldest %.0f min: "
-            "a halt, or a recording that stopped; see Execution.age and max_age of sample",
-            stale,
-            sum(int(np.sum(one.filled > 0)) for one in done),
-            STALE_SECONDS,
-            max(one.oldest_fill_seconds for one in done) / 60,
+            f"{stale} of {filled} child orders are filled on books older than {STALE_SECONDS:g} s, "
+            f"the oldest {max(one.oldest_fill_seconds for one in done) / 60:.0f} min: a halt, or a "
+            "recording that stopped; see Execution.age and max_age of BookSnapshots.sample"
         )
 
 
@@ -302,19 +301,15 @@ def replay(
             f"{len(ladder):,} books for {len(shares):,} intervals; sample the books of one day to "
             "one an interval"
         )
-    filled, cost, left = fill_schedule(shares, caps, ladder, refill_rule(refill, anchor))
-    done = settled(name, shares, filled, left, cost, ladder)
+    done = settled(name, fill_schedule(shares, caps, ladder, refill_rule(refill, anchor)), ladder)
     report_ages([done])
     return done
 
 
-def fill_schedule(
-    shares: Float, caps: Float, ladder: Ladder, rule: Refill
-) -> tuple[Float, Float, float]:
-    """Shares filled and their cost over the mid, (n,) each, and the shares left."""
+def fill_schedule(shares: Float, caps: Float, ladder: Ladder, rule: Refill) -> Filled:
+    """Walk each child order, and what the one before it left, through its book."""
     books = (ladder.price, ladder.premium, ladder.size)
-    filled, cost, left = _fill_schedule(shares, caps, *books, rule)
-    return filled, cost, left
+    return shares, *_fill_schedule(shares, caps, *books, rule)
 
 
 @compiled
@@ -363,19 +358,12 @@ def _fill_schedule(
     return filled, cost, carried
 
 
-def settled(
-    name: str,
-    shares: Float,
-    filled: Float,
-    unfilled: float,
-    cost: Float,
-    ladder: Ladder,
-    fitted_on: str = "",
-) -> Execution:
+def settled(name: str, done: Filled, ladder: Ladder, fitted_on: str = "") -> Execution:
     """The execution of what was filled on the books of `ladder`, one a child order."""
+    shares, filled, cost, left = done
     of_books = (ladder.side, ladder.time, ladder.mid, ladder.half_spread)
     known = (fitted_on, ladder.symbol, ladder.age)
-    return Execution(name, shares, filled, float(unfilled), cost, *of_books, *known)
+    return Execution(name, shares, filled, left, cost, *of_books, *known)
 
 
 def as_caps(max_shares: ArrayLike | None, n: int) -> Float:
@@ -433,13 +421,12 @@ def clairvoyant(
     filled = taken.reshape(offered.shape).sum(axis=1)
     cost = (taken.reshape(offered.shape) * ladder.premium).sum(axis=1)
     left = max(total - float(offered.sum()), 0.0)
-    shares = with_rest(filled, left)
-    return settled(BOUND, shares, filled, left, cost, ladder, "the books themselves")
+    return settled(BOUND, with_rest(filled, cost, left), ladder, "the books themselves")
 
 
-def with_rest(filled: Float, left: float) -> Float:
-    """Shares filled, and in the last interval what is left, (n,)."""
-    return np.append(filled[:-1], filled[-1] + left)
+def with_rest(filled: Float, cost: Float, left: float) -> Filled:
+    """Of an order without a schedule: its shares are those filled, and last what is left."""
+    return np.append(filled[:-1], filled[-1] + left), filled, cost, float(left)
 
 
 def foresight_share(execution: Execution, benchmark: Execution, bound: Execution) -> float:

@@ -15,6 +15,7 @@ from research_lib.errors import ValidationError
 from research_lib.evaluation.ladder import ROWS, Ladder
 from research_lib.evaluation.replay import (
     Execution,
+    Filled,
     Refill,
     as_caps,
     depletion,
@@ -29,8 +30,6 @@ from research_lib.impact import ImpactCurve
 from research_lib.market import BookSnapshots
 
 Float = NDArray[np.float64]
-# Shares scheduled, shares filled and cost over the mid, (stop - start,) each; shares left.
-Filled = tuple[Float, Float, Float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +137,7 @@ class Strategy(ABC):
             want = min(float(want), order.caps[k])
             filled[k], cost[k] = walk(books.premium[t], books.size[t], consumed, missing, want)
             remaining -= filled[k]
-        return with_rest(filled, remaining), filled, cost, remaining
+        return with_rest(filled, cost, remaining)
 
 
 class Scheduled(Strategy):
@@ -169,7 +168,7 @@ class Scheduled(Strategy):
         """The steps of `Strategy.fill`, compiled; refuses a schedule of another length."""
         books, shares = venue.books.take(order.rows), self.schedule(order).shares
         one_an_interval(len(shares), len(books), f"the schedule of {self.name}")
-        return shares, *fill_schedule(shares, order.caps, books, venue.rule)
+        return fill_schedule(shares, order.caps, books, venue.rule)
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,9 +314,8 @@ def run(
     first = number("start", start, 0, end - 1, integer=True)
     total = number("total_shares", total_shares, 0)
     order = Order(total, first, end, len(ladder), as_caps(max_shares, end - first))
-    shares, filled, cost, left = strategy.fill(order, Venue(ladder, seen, refill_rule(**refilling)))
-    traded = ladder.take(order.rows)
-    return settled(strategy.name, shares, filled, left, cost, traded, strategy.fitted_on)
+    done = strategy.fill(order, Venue(ladder, seen, refill_rule(**refilling)))
+    return settled(strategy.name, done, ladder.take(order.rows), strategy.fitted_on)
 
 
 def one_an_interval(n: int, expected: int, what: str) -> None:
