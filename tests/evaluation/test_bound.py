@@ -1,6 +1,7 @@
 """The bound: equal to the linear programme, and beaten by nobody.
 
-Tolerances. HiGHS is feasible to 1e-7 shares a row: 1e-7 of a cost on random books, 1e-9 where 20,000 shares are bought.
+Tolerances. HiGHS is feasible to 1e-7 shares a row: 1e-7 of a cost on random books, 1e-9 where
+20,000 shares are bought.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Replay on recorded books, by hand.
 
-Tolerances. Costs by hand are whole numbers and exact. Else 1e-8 currency, 1e-9 shares, 1e-12 of a cost: rounding of
-sums over at most 390 walks of books.
+Tolerances. Costs by hand are whole numbers and exact. Else 1e-8 currency, 1e-9 shares, 1e-12 of a
+cost: rounding of sums over at most 390 walks of books.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ def test_costs_from_mid_touch_and_arrival_by_hand() -> None:
         ask_price=books.ask_price + np.array([[0.0], [5.0]]),
     )
     done = replay(Schedule(np.array([10.0, 50.0]), "s"), moved, "buy")
-    # 10 at 101; then 20 at 106 and 20 at 108 over a mid of 105, and 10 left at a mid 5 above arrival.
+    # 10 at 101; then 20 at 106 and 20 at 108 over a mid of 105, and 10 left at a mid 5 above
+    # arrival.
     assert done.cost == 10 * 1 + 20 * 1 + 20 * 3
     assert done.spread_cost == 50.0
     assert done.touch_cost == 20 * 2

@@ -1,6 +1,7 @@
 """Implementation shortfall: by hand, as paper less real portfolio, and mirrored.
 
-Tolerances: 1e-9 of the largest product of shares and price, the rounding of sums of up to six fills.
+Tolerances: 1e-9 of the largest product of shares and price, the rounding of sums of up to six
+fills.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def test_the_parts_are_paper_less_real(
     filled = sum(shares for shares, _ in fills)
     decision, arrival, closing = prices
     done = implementation_shortfall(
-        frame, side=side, total_shares=filled + rest, decision_price=decision, arrival_price=arrival,
+        frame, side=side, total_shares=filled + rest, decision_price=decision,
+        arrival_price=arrival,
         closing_price=closing, fees=fees,
     )  # fmt: skip
     sign = 1 if side == "buy" else -1
