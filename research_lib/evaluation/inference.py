@@ -135,7 +135,7 @@ def compare(
     r"""What each strategy saved against the benchmark, order by order, with an interval.
 
     .. math:: saving = 1 - \frac{\sum_i C_i / \sum_i x_i}{\sum_i C^{TWAP}_i / \sum_i x^{TWAP}_i},
-        \qquad attainable = \frac{\sum C^{TWAP} - \sum C}{\sum C^{TWAP} - \sum C^{bound}},
+        \qquad share = \frac{\sum C^{TWAP} - \sum C}{\sum C^{TWAP} - \sum C^{bound}},
 
     the second the share of the perfect-foresight saving, over orders i paired by day, symbol,
     start, length, side and size; costs over each interval's mid. With 8 days or more, whole days

@@ -65,7 +65,7 @@ class Prior(Record):
     def from_books(
         cls, books: BookSnapshots, side: str, session: Session, source: str, fit: Fit | None = None
     ) -> Prior:
-        """What some days tell.
+        """What is known from some days.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Prior(Record):
     def from_market(
         cls, market: SyntheticMarket, side: str, rng: np.random.Generator, n_days: int = 10
     ) -> Prior:
-        """What days of ten levels drawn from a synthetic market tell."""
+        """What is known from days of ten levels drawn from a synthetic market."""
         books = market.books(n_days * market.session.n_intervals, 10, rng)
         return cls.from_books(books, side, market.session, f"{n_days} synthetic days")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -210,10 +210,11 @@ class Refill(NamedTuple):
     by_level: bool
 
 
-def refill_rule(refill: float = 1.0, anchor: str = "price") -> Refill:
-    """Checked `refill` and `anchor` of `replay`."""
-    refuse_unknown([anchor], ("price", "level"), "anchor")
-    return Refill(number("refill", refill, 0, 1), anchor == "level")
+def refill_rule(**how: Any) -> Refill:
+    """Checked `refill` and `anchor` of `replay`, and no other argument."""
+    refuse_unknown(how, ("refill", "anchor"), "argument")
+    refuse_unknown([how.get("anchor", "price")], ("price", "level"), "anchor")
+    return Refill(number("refill", how.get("refill", 1.0), 0, 1), how.get("anchor") == "level")
 
 
 @timed("replay")
@@ -281,10 +282,11 @@ def replay(
     >>> done.cost_by_interval.tolist(), done.cost_bps, done.unfilled
     ([10.0, 50.0], 150.0, 0.0)
     """
-    name, given = "schedule", schedule
+    given: Any = schedule
+    name = "schedule"
     if isinstance(schedule, Schedule | Allocation):
-        name, given = getattr(schedule, "name", "allocation"), schedule.shares
-    shares = per_interval("scheduled shares", given, int(np.size(given)))
+        given, name = schedule.shares, getattr(schedule, "name", "allocation")
+    shares = per_interval("scheduled shares", given, np.size(given))
     caps = as_caps(max_shares, len(shares))
     if session is not None and isinstance(books, BookSnapshots):
         _refuse_other_states(books, session, latency_seconds != 0 or slices != 1)
@@ -301,7 +303,9 @@ def replay(
             f"{len(ladder):,} books for {len(shares):,} intervals; sample the books of one day to "
             "one an interval"
         )
-    done = settled(name, fill_schedule(shares, caps, ladder, refill_rule(refill, anchor)), ladder)
+    done = settled(
+        name, fill_schedule(shares, caps, ladder, refill_rule(refill=refill, anchor=anchor)), ladder
+    )
     report_ages([done])
     return done
 

@@ -336,7 +336,8 @@ def _part_of_day(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
 
 def _shown_until(seen: Ladder, visible: Float, t: int) -> Ladder:
     """Copies of the first t + 1 books, which cannot be written to and hide no later book."""
-    rows = {name: (visible if name == "size" else seen[name])[: t + 1].copy() for name in ROWS}
+    shown = dataclasses.replace(seen.take(slice(t + 1)), size=visible[: t + 1])
+    rows: dict[str, Any] = {name: shown[name].copy() for name in ROWS}
     for array in rows.values():
         array.setflags(write=False)
-    return dataclasses.replace(seen, **rows)
+    return dataclasses.replace(shown, **rows)

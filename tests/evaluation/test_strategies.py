@@ -323,6 +323,8 @@ def test_what_cannot_be_run_is_refused() -> None:
         run(Twap(), _day(0), 100, "buy", stop=40)
     with pytest.raises(ValidationError, match="12 books are shown and 39 traded on"):
         run(Twap(), _day(0), 100, "buy", shown=_day(0).take(np.arange(12)))
+    with pytest.raises(ValidationError, match="argument 'refil' is unknown; did you mean 'refill'"):
+        run(Twap(), _day(0), 100, "buy", refil=0.5)
     with pytest.raises(ValidationError, match="risk_aversion without volatility"):
         Adaptive(TodayShape(), "nothing", risk_aversion=1.0)
     with pytest.raises(
