@@ -157,6 +157,14 @@ def sample_states(
     -------
     BookSnapshots
         n_days * n_intervals * slices books; `time` is that of the arrival.
+
+    Examples
+    --------
+    >>> from research_lib.market import SyntheticMarket
+    >>> session = Session(13)
+    >>> books = SyntheticMarket(session=session).books(13, 5, np.random.default_rng(0))
+    >>> len(sample_states(books, session, latency_seconds=1.0, slices=2))
+    26
     """
     lag = np.int64(round(1e9 * number("latency_seconds", latency_seconds, 0)))
     n_slices = number("slices", slices, 1, integer=True)

@@ -58,6 +58,15 @@ class Execution(Record):
         Of the books.
     age : (n,) int64 ns
         How long the book that filled had stood: beyond minutes it is a halt's, see `n_stale`.
+
+    Examples
+    --------
+    >>> from research_lib.market import BookSnapshots
+    >>> time, size = [10**18, 2 * 10**18], [[20.0], [20.0]]
+    >>> books = BookSnapshots(time, [[99.0], [98.0]], size, [[101.0], [102.0]], size)
+    >>> done = replay([30, 15], books, "buy")  # half-spreads of 1 and 2, 20 shares each
+    >>> done.cost, done.unfilled, done.completed, done["cost_per_share"]
+    (60.0, 5.0, False, 1.5)
     """
 
     name: str

@@ -39,6 +39,11 @@ class Shortfall(Record):
     fees : float
     total : float
         delay + trading + opportunity + fees.
+
+    Examples
+    --------
+    >>> Shortfall("buy", 100.0, 80.0, 20.0, 50.0, 50.5, 8.0, 32.0, 20.0, 4.0, 64.0).bps["total"]
+    128.0
     """
 
     side: str
