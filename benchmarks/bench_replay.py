@@ -20,11 +20,11 @@ from research_lib.evaluation import (
     PriorShape,
     Strategy,
     clairvoyant,
+    decaying,
     replay,
     run,
     standard_strategies,
 )
-from research_lib.evaluation.forecast import decaying
 from research_lib.execution import twap
 from research_lib.market import Session, thin_stock
 
@@ -95,7 +95,7 @@ def plain(day: Ladder, size: float) -> float:
 
 
 def sorting(day: Ladder, profile: LiquidityProfile, size: float) -> float:
-    """Cost of the adaptive strategy that sorts every step of every book to come, weighted as `decaying`."""
+    """Cost of the adaptive strategy that sorts every step of every book to come."""
     remaining, cost, weights = size, 0.0, decaying(60.0)
     for t in range(INTERVALS):
         seen = weights[t::-1] if t else weights[:1]
@@ -131,8 +131,8 @@ def check(day: Ladder, profile: LiquidityProfile, sizes: np.ndarray) -> None:
 def section(seconds: dict[str, float], total: float, n_strategies: int, met: bool) -> str:
     """The figures as Markdown."""
     rows = [
-        f"| {name}{f', scaled from {MEASURED[name]}' if name in MEASURED else ''} | {1e3 * taken / ORDERS:,.3g} "
-        f"| {taken:,.3g} |"
+        f"| {name}{f', scaled from {MEASURED[name]}' if name in MEASURED else ''} "
+        f"| {1e3 * taken / ORDERS:,.3g} | {taken:,.3g} |"
         for name, taken in seconds.items()
     ]
     table = "\n".join(["| way | ms an order | s for all |", "|:--|--:|--:|", *rows])
@@ -142,10 +142,11 @@ def section(seconds: dict[str, float], total: float, n_strategies: int, met: boo
     )
     return f"""## Replaying strategies
 
-{ORDERS:,} orders of 500 to 50,000 shares x {INTERVALS} intervals x {LEVELS} levels, {DAYS} days in turn, medians of
-{ROUNDS} interleaved rounds. All {n_strategies} strategies together take {total:,.1f} s, at most {MOST_SECONDS:g} s are
-allowed. `replay` is {replayed:,.0f} times faster than plain Python over lists (at least {LEAST_OF_PLAIN:g}), the
-adaptive strategy {adapted:,.0f} times faster than sorting all steps by NumPy (at least {LEAST_OF_SORTED:g}):
+{ORDERS:,} orders of 500 to 50,000 shares x {INTERVALS} intervals x {LEVELS} levels,
+{DAYS} days in turn, medians of {ROUNDS} interleaved rounds. All {n_strategies} strategies together
+take {total:,.1f} s, at most {MOST_SECONDS:g} s are allowed. `replay` is {replayed:,.0f} times
+faster than plain Python over lists (at least {LEAST_OF_PLAIN:g}), the adaptive strategy
+{adapted:,.0f} times faster than sorting all steps by NumPy (at least {LEAST_OF_SORTED:g}):
 {"all hold" if met else "**missed**"}.
 
 {table}

@@ -1,4 +1,4 @@
-"""Spread and depth through the day: what is known of them before, learnt today, and how good that is."""
+"""Spread and depth through the day: known before, learnt today, and how good a forecast is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from research_lib.market import SyntheticMarket
 
 Float = NDArray[np.float64]
 # Own trend only after this many books: two points are no trend.
-FIRST_TREND = 30
+MIN_TREND_BOOKS = 30
 DEPTH_LEVELS = 10
 
 
@@ -32,6 +32,11 @@ class LiquidityProfile(Record):
         Above 0; scaled to mean 1.
     source : str
         Where it was measured.
+
+    Examples
+    --------
+    >>> LiquidityProfile([3.0, 1.0, 2.0], [10.0, 30.0, 20.0], "by hand").spread.tolist()
+    [1.5, 0.5, 1.0]
     """
 
     spread: Float
@@ -84,21 +89,25 @@ class LiquidityProfile(Record):
         depth = curve.lot_size + curve.level_mean[:, :DEPTH_LEVELS]
         return cls(curve.half_spread, depth.sum(axis=1), source)
 
-    def permuted(self, rng: np.random.Generator) -> LiquidityProfile:
-        """The same intervals in random order."""
-        order = rng.permutation(len(self))
-        return LiquidityProfile(self.spread[order], self.depth[order], f"{self.source}, permuted")
-
 
 class Forecast(ABC):
-    """A view of the day's shape that may change as the day goes on."""
+    """A view of the day's shape that may change as the day goes on.
+
+    Examples
+    --------
+    >>> class Opening(Forecast):
+    ...     def shape(self, half_spread, depth, n):
+    ...         return 1.0 / np.arange(1, n + 1), np.ones(n)
+    >>> Opening().shape(np.array([0.1]), np.array([500.0]), 4)[0].round(2).tolist()
+    [1.0, 0.5, 0.33, 0.25]
+    """
 
     @abstractmethod
     def shape(self, half_spread: Float, depth: Float, n: int) -> tuple[Float, Float]:
-        """Relative spread and depth of all n intervals, (n,) each, from the (t + 1,) seen; NaN where unquoted."""
+        """Relative spread and depth of all n intervals, (n,), from (t + 1,) seen; NaN: unquoted."""
 
     def paths(self, ladder: Ladder) -> tuple[Float, Float]:
-        """Log spread and depth forecast at each time, (n, n): row t knows the books up to t only."""
+        """Log spread and depth forecast at each time, (n, n): row t knows the books up to t."""
         half_spread, depth = observed(ladder)
         n = len(ladder)
         rows = [self.shape(half_spread[: t + 1], depth[: t + 1], n) for t in range(n)]
@@ -107,18 +116,26 @@ class Forecast(ABC):
 
 @dataclass(frozen=True, eq=False)
 class PriorShape(Forecast):
-    """The shape of a profile, kept all day."""
+    """The shape of a profile, kept all day.
+
+    Examples
+    --------
+    >>> profile = LiquidityProfile([3.0, 1.0, 2.0], [10.0, 30.0, 20.0], "by hand")
+    >>> PriorShape(profile).shape(np.array([0.1]), np.array([500.0]), 3)[1].tolist()
+    [0.5, 1.5, 1.0]
+    """
 
     profile: LiquidityProfile
 
     def shape(self, half_spread: Float, depth: Float, n: int) -> tuple[Float, Float]:
         """The profile, whatever is seen."""
-        if len(self.profile) != n:
+        known = self.profile
+        if len(known) != n:
             raise ValidationError(
-                f"the profile of {self.profile.source} has {len(self.profile)} intervals, the day has {n}; "
+                f"the profile of {known.source} has {len(known)} intervals, the day has {n}; "
                 "measure it in the same session"
             )
-        return self.profile.spread, self.profile.depth
+        return known.spread, known.depth
 
     def paths(self, ladder: Ladder) -> tuple[Float, Float]:
         """One row, (1, n) each: it never changes."""
@@ -145,6 +162,15 @@ class TiltedShape(Forecast):
         tau.
     memory : float
         m, books.
+
+    Examples
+    --------
+    Spreads that stay flat where the profile falls make it flatter:
+
+    >>> profile = LiquidityProfile(np.linspace(3, 1, 5), np.ones(5), "by hand")
+    >>> spread, _ = TiltedShape(profile, memory=1.0).shape(np.full(4, 0.1), np.full(4, 9.0), 5)
+    >>> bool(np.ptp(spread) < np.ptp(profile.spread))
+    True
     """
 
     profile: LiquidityProfile
@@ -153,12 +179,12 @@ class TiltedShape(Forecast):
 
     def shape(self, half_spread: Float, depth: Float, n: int) -> tuple[Float, Float]:
         """The profile to the power of kappa."""
-        known = PriorShape(self.profile).shape(half_spread, depth, n)
-        spread, size = (
-            shape ** self._exponents(np.log(shape), seen)[-1]
-            for shape, seen in zip(known, (half_spread, depth), strict=True)
-        )
-        return spread, size
+        spread, size = PriorShape(self.profile).shape(half_spread, depth, n)
+        tilt = [
+            self._exponents(np.log(shape), seen)[-1]
+            for shape, seen in ((spread, half_spread), (size, depth))
+        ]
+        return spread ** tilt[0], size ** tilt[1]
 
     def paths(self, ladder: Ladder) -> tuple[Float, Float]:
         """Log spread and depth, (n, n): the rows of `shape` at once."""
@@ -173,44 +199,60 @@ class TiltedShape(Forecast):
         x = np.where(known, log_shape[: len(seen)], 0.0)
         y = np.log(np.where(known, seen, 1.0))
         n = np.maximum(np.cumsum(known), 1)
-        (sum_x, sum_y, sum_xx, sum_xy, sum_ee) = (
-            np.cumsum(part) for part in (x, y, x * x, x * y, (y - x) ** 2)
-        )
+        sums = (np.cumsum(part) for part in (x, y, x * x, x * y, (y - x) ** 2))
+        sum_x, sum_y, sum_xx, sum_xy, sum_ee = sums
         xx, xy = sum_xx - sum_x**2 / n, sum_xy - sum_x * sum_y / n
-        weight = (
-            self.memory * np.maximum(sum_ee - (sum_y - sum_x) ** 2 / n, 0.0) / n / self.deviation**2
-        )
-        kappa = np.divide(
-            weight + xy, weight + xx, out=np.ones(len(seen)), where=weight + xx > 1e-12
-        )
+        variance = np.maximum(sum_ee - (sum_y - sum_x) ** 2 / n, 0.0) / n
+        weight = self.memory * variance / self.deviation**2
+        kappa, identified = np.ones(len(seen)), weight + xx > 1e-12
+        np.divide(weight + xy, weight + xx, out=kappa, where=identified)
         return np.clip(kappa, 0.0, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
 class TodayShape(Forecast):
-    """The trend of today's books in the logarithm of the time since the open, and no prior: flat at first."""
+    """The trend of today's books in the logarithm of the time since the open, without a prior.
+
+    Flat until 30 books are seen.
+
+    Examples
+    --------
+    >>> TodayShape().shape(np.array([0.1]), np.array([500.0]), 3)[0].tolist()
+    [1.0, 1.0, 1.0]
+    """
 
     def shape(self, half_spread: Float, depth: Float, n: int) -> tuple[Float, Float]:
         """Spread and depth that follow today's trend."""
-        spread, size = (self._trend(seen, n) for seen in (half_spread, depth))
-        return spread, size
+        return self._trend(half_spread, n), self._trend(depth, n)
 
     def _trend(self, seen: Float, n: int) -> Float:
         since_open = np.log1p(np.arange(n))
         x, y = _logs(since_open[: len(seen)], seen)
-        if len(x) < FIRST_TREND:
+        if len(x) < MIN_TREND_BOOKS:
             return np.ones(n)
         x = x - x.mean()
         return np.exp((x @ y) / (x @ x) * (since_open - since_open.mean()))
 
 
 def rolling(n_books: int) -> Float:
-    """Equal weights of the last `n_books` books, the current one included."""
+    """Equal weights of the last `n_books` books, the current one included.
+
+    Examples
+    --------
+    >>> rolling(3).tolist()
+    [1.0, 1.0, 1.0]
+    """
     return np.ones(number("n_books", n_books, 1, integer=True))
 
 
 def decaying(half_life: float, n_books: int = 390) -> Float:
-    """Weights of the last `n_books` books that halve every `half_life` intervals, (n_books,)."""
+    """Weights of the last `n_books` books that halve every `half_life` intervals, (n_books,).
+
+    Examples
+    --------
+    >>> decaying(1.0, 3).tolist()
+    [1.0, 0.5, 0.25]
+    """
     return np.exp2(-np.arange(n_books) / number("half_life", half_life, above=0))
 
 
@@ -221,9 +263,10 @@ def forecast_scores(
 ) -> pd.DataFrame:
     r"""Root mean squared error of log spread and log depth, h intervals ahead.
 
-    .. math:: \log \hat y_{t+h} = \log s_{t+h} + \frac{\sum_k w_{t-k} (\log y_k - \log s_k)}{\sum_k w_{t-k}}
+    .. math:: \log \hat y_{t+h} = \log s_{t+h}
+        + \frac{\sum_k w_{t-k} (\log y_k - \log s_k)}{\sum_k w_{t-k}}
 
-    with s the shape forecast at t and k the books seen. Three rulers are added: "flat" (no
+    with s the shape forecast at t and k the books seen. Three benchmarks are added: "flat" (no
     shape, the last 60 books), "last value" (no shape, the last book) and "day so far" (no
     shape, all books seen).
 
@@ -239,11 +282,21 @@ def forecast_scores(
     -------
     DataFrame
         Index name, best mean first; columns spread_<h>, depth_<h>, mean.
+
+    Examples
+    --------
+    >>> from research_lib.market import BookSnapshots
+    >>> shape, size = np.linspace(0.2, 0.1, 5)[:, None], np.full((5, 1), 100.0)
+    >>> time = 10**18 + np.arange(5) * 60 * 10**9
+    >>> day = Ladder.of(BookSnapshots(time, 50 - shape, size, 50 + shape, size), "buy")
+    >>> exact = PriorShape(LiquidityProfile(shape[:, 0], np.ones(5), "the day itself"))
+    >>> forecast_scores({"exact": (exact, rolling(3))}, [day], [1]).loc["exact", "mean"].round(9)
+    np.float64(0.0)
     """
     n = len(days[0])
     no_shape = PriorShape(LiquidityProfile.flat(n))
-    rulers = {"flat": rolling(60), "last value": rolling(1), "day so far": rolling(n)}
-    scored = dict(forecasts) | {name: (no_shape, weights) for name, weights in rulers.items()}
+    benchmarks = {"flat": rolling(60), "last value": rolling(1), "day so far": rolling(n)}
+    scored = dict(forecasts) | {name: (no_shape, weights) for name, weights in benchmarks.items()}
     rows = {}
     for name, (forecast, weights) in scored.items():
         errors = [_errors(forecast, weights, day, horizons) for day in days]
@@ -256,13 +309,31 @@ def forecast_scores(
 
 
 def mid_volatility(days: Sequence[Ladder]) -> float:
-    """Standard deviation of the mid's change over one interval, currency per share, days pooled."""
+    """Standard deviation of the mid's change over one interval, currency per share, days pooled.
+
+    Examples
+    --------
+    >>> from research_lib.market import BookSnapshots
+    >>> bid, size = np.array([[99.0], [102.0], [98.0]]), np.ones((3, 1))
+    >>> books = BookSnapshots(10**18 + np.arange(3), bid, size, bid + 2, size)
+    >>> round(mid_volatility([Ladder.of(books, "buy")]), 3)  # sqrt((9 + 16) / 2)
+    3.536
+    """
     steps = np.concatenate([np.diff(day.mid[np.isfinite(day.mid)]) for day in days])
     return float(np.sqrt(np.mean(steps**2)))
 
 
 def observed(ladder: Ladder) -> tuple[Float, Float]:
-    """Half-spread and depth, (n,) each, NaN where a side is empty or the spread is not above 0."""
+    """Half-spread and depth, (n,) each, NaN where a side is empty or the spread is not above 0.
+
+    Examples
+    --------
+    >>> from research_lib.market import BookSnapshots
+    >>> bid, bid_size, ask, size = [[99.0], [99.0]], [[5.0], [0.0]], [[101.0]] * 2, [[7.0]] * 2
+    >>> books = BookSnapshots([10**18, 2 * 10**18], bid, bid_size, ask, size)
+    >>> [array.tolist() for array in observed(Ladder.of(books, "buy"))]
+    [[1.0, nan], [7.0, nan]]
+    """
     quoted = np.isfinite(ladder.mid)
     half_spread = np.where(quoted & (ladder.half_spread > 0), ladder.half_spread, np.nan)
     return half_spread, np.where(quoted, ladder.depth, np.nan)
@@ -273,29 +344,22 @@ def _errors(
 ) -> dict[str, Float]:
     log_spread, depth = forecast.paths(day)
     half_spread, shown = observed(day)
-    result = {}
-    for name, shapes, seen in (
-        ("spread", log_spread, half_spread),
-        ("depth", np.log(depth), shown),
-    ):
-        log_seen = np.log(seen)
-        for h in horizons:
-            result[f"{name}_{h}"] = _ahead(
-                np.broadcast_to(shapes, (len(day), len(day))), log_seen, weights, h
-            )
-    return result
+    pairs = {"spread": (log_spread, half_spread), "depth": (np.log(depth), shown)}
+    return {
+        f"{name}_{h}": _ahead(np.broadcast_to(shapes, (len(day), len(day))), seen, weights, h)
+        for name, (shapes, seen) in pairs.items()
+        for h in horizons
+    }
 
 
-def _ahead(shapes: Float, log_seen: Float, weights: Float, horizon: int) -> Float:
-    """Errors of the forecasts made at t = 0 .. n - 1 - horizon, of log values (n,) and log shapes (n, n)."""
-    n = len(log_seen)
-    age = np.arange(n)[:, None] - np.arange(n)
-    weight = np.where(
-        (age >= 0) & (age < len(weights)), weights[np.clip(age, 0, len(weights) - 1)], 0.0
-    )
-    weight = np.where(np.isfinite(log_seen), weight, 0.0)
+def _ahead(shapes: Float, seen: Float, weights: Float, horizon: int) -> Float:
+    """Errors, in logs, of the forecasts made at t = 0 .. n - 1 - horizon with log shapes (n, n)."""
+    n, log_seen = len(seen), np.log(seen)
+    known, age = np.isfinite(log_seen), np.arange(n)[:, None] - np.arange(n)
+    used = known & (age >= 0) & (age < len(weights))
+    weight = np.where(used, weights[np.clip(age, 0, len(weights) - 1)], 0.0)
     total = weight.sum(axis=1)
-    above = np.sum(weight * (np.where(np.isfinite(log_seen), log_seen, 0.0) - shapes), axis=1)
+    above = np.sum(weight * (np.where(known, log_seen, 0.0) - shapes), axis=1)
     level = np.divide(above, total, out=np.full(n, np.nan), where=total > 0)
     made = np.arange(n - horizon)
     return log_seen[made + horizon] - shapes[made, made + horizon] - level[made]

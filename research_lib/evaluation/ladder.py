@@ -16,6 +16,7 @@ from research_lib.market import BookSnapshots, Session
 from research_lib.market.book import side_sign
 
 Float = NDArray[np.float64]
+ROWS = ("time", "age", "mid", "half_spread", "premium", "size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class Ladder(Record):
     side : str
         "buy" walks the asks, "sell" the bids.
     time : (n,) int64 ns UTC
+    age : (n,) int64 ns
+        How long before `time` the book was last recorded.
     mid : (n,) currency per share
         NaN where a side is empty: nothing can be traded then.
     half_spread : (n,) currency per share
@@ -39,10 +42,19 @@ class Ladder(Record):
         0 at an empty level.
     symbol : str
         Of the books.
+
+    Examples
+    --------
+    >>> from research_lib.market import BookSnapshots
+    >>> bid, ask, size = [[99.0, 98.0]], [[101.0, 103.0]], [[20.0, 20.0]]
+    >>> books = BookSnapshots([10**18], bid, size, ask, size)
+    >>> Ladder.of(books, "buy").premium
+    array([[1., 3.]])
     """
 
     side: str
     time: NDArray[np.int64]
+    age: NDArray[np.int64]
     mid: Float
     half_spread: Float
     premium: Float
@@ -66,23 +78,17 @@ class Ladder(Record):
             return books
         if not isinstance(books, BookSnapshots):
             raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}")
-        curve = PiecewiseLinearImpact.from_books(books, side)
-        if not np.isfinite(books.mid).any():
+        curve, mid = PiecewiseLinearImpact.from_books(books, side), books.mid
+        if not np.isfinite(mid).any():
             raise ValidationError(
                 f"none of {len(books):,} books has two sides; nothing can be traded"
             )
         premium = curve.half_spread[:, None] + curve.premium
-        return cls(
-            side, books.time, books.mid, curve.half_spread, premium, curve.depth, books.symbol
-        )
+        spread, size = curve.half_spread, curve.depth
+        return cls(side, books.time, books.age, mid, spread, premium, size, books.symbol)
 
     def __len__(self) -> int:
         return len(self.time)
-
-    @property
-    def sign(self) -> float:
-        """1 for a buy, -1 for a sell."""
-        return side_sign(self.side)
 
     @property
     def depth(self) -> Float:
@@ -92,10 +98,10 @@ class Ladder(Record):
     @property
     def price(self) -> Float:
         """Price of each level, (n, L) currency per share."""
-        return self.mid[:, None] + self.sign * self.premium
+        return self.mid[:, None] + side_sign(self.side) * self.premium
 
     def within(self, edges_bps: ArrayLike) -> Float:
-        """Shares whose premium is above edges k and at most edges k + 1, bps of the mid, (n, K) for K + 1 edges."""
+        """Shares whose premium, bps of the mid, is in (edge k, edge k + 1], (n, K)."""
         edges = np.asarray(edges_bps, float)
         with np.errstate(invalid="ignore"):
             premium = 1e4 * self.premium / self.mid[:, None]
@@ -103,7 +109,7 @@ class Ladder(Record):
         return np.diff(np.stack(up_to, axis=1), axis=1)
 
     def edges_bps(self, n_edges: int) -> Float:
-        """Premiums between which nearly all shares stand, geometric, bps of the mid, (n_edges,); the first above 0."""
+        """Geometric edges that hold nearly all premiums above 0, bps of the mid, (n_edges,)."""
         shown = (self.size > 0) & np.isfinite(self.mid)[:, None] & (self.premium > 0)
         premium = (1e4 * self.premium / self.mid[:, None])[shown]
         low, high = np.quantile(premium, [0.002, 0.99]) if premium.size else (1.0, 1.0)
@@ -112,10 +118,7 @@ class Ladder(Record):
     def take(self, rows: ArrayLike | slice) -> Ladder:
         """The books selected by a mask, a slice or positions."""
         index = rows if isinstance(rows, slice) else np.asarray(rows)
-        arrays = {
-            name: self[name][index] for name in ("time", "mid", "half_spread", "premium", "size")
-        }
-        return dataclasses.replace(self, **arrays)
+        return dataclasses.replace(self, **{name: self[name][index] for name in ROWS})
 
     def by_day(self, n_intervals: int) -> list[Ladder]:
         """One ladder a day of books sampled `n_intervals` a day, day after day.
@@ -129,16 +132,14 @@ class Ladder(Record):
             raise ValidationError(
                 f"{len(self):,} books are no whole number of days of {n_intervals}; sample them"
             )
-        return [
-            self.take(slice(first, first + n_intervals))
-            for first in range(0, len(self), n_intervals)
-        ]
+        firsts = range(0, len(self), n_intervals)
+        return [self.take(slice(first, first + n_intervals)) for first in firsts]
 
 
 def sample_states(
     states: BookSnapshots, session: Session, *, latency_seconds: float = 0.0, slices: int = 1
 ) -> BookSnapshots:
-    """The books that children sent at the start of each slice of each interval arrive at.
+    """The books that child orders sent at the start of each slice of each interval arrive at.
 
     Parameters
     ----------
@@ -156,11 +157,20 @@ def sample_states(
     -------
     BookSnapshots
         n_days * n_intervals * slices books; `time` is that of the arrival.
+
+    Examples
+    --------
+    >>> from research_lib.market import SyntheticMarket
+    >>> session = Session(13)
+    >>> books = SyntheticMarket(session=session).books(13, 5, np.random.default_rng(0))
+    >>> len(sample_states(books, session, latency_seconds=1.0, slices=2))
+    26
     """
     lag = np.int64(round(1e9 * number("latency_seconds", latency_seconds, 0)))
     n_slices = number("slices", slices, 1, integer=True)
     opens = session.bounds(session.days(states.time))[0]
-    # What is shown between the opening and the latency after it is seen by the first child, not before the open.
+    # What is shown between the opening and the latency after it is met by the first child order,
+    # and does not stand before the open.
     sent = np.where(states.time >= opens, np.maximum(states.time - lag, opens), states.time - lag)
     fine = dataclasses.replace(session, n_intervals=session.n_intervals * n_slices)
     sampled = dataclasses.replace(states, time=sent).sample(fine)

@@ -1,10 +1,11 @@
-"""Who may know what: priors from other days or elsewhere, and orders worked on days they were not fitted on."""
+"""Who may know what: priors from elsewhere, and orders worked on days that were not fitted on."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,11 @@ from numpy.typing import NDArray
 from research_lib.checks import number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.bound import clairvoyant
+from research_lib.evaluation.adaptive import Adaptive
 from research_lib.evaluation.forecast import LiquidityProfile, TiltedShape, mid_volatility
 from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.replay import Execution
-from research_lib.evaluation.strategies import (
-    Adaptive,
-    Pov,
-    StaticOptimal,
-    Strategy,
-    Twap,
-    Vwap,
-    run,
-)
+from research_lib.evaluation.replay import Execution, clairvoyant, report_ages
+from research_lib.evaluation.strategies import Pov, StaticOptimal, Strategy, Twap, Vwap, run
 from research_lib.impact import ImpactCurve, PiecewiseLinearImpact
 from research_lib.impact.walk import walk_levels
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
@@ -33,8 +26,8 @@ from research_lib.market import BookSnapshots, Session, SyntheticMarket
 Float = NDArray[np.float64]
 CURVE_STEPS = 25
 SIDES = ("buy", "sell")
+MAX_OVERNIGHT = 1.2  # below the smallest usual split, 5 for 4; few stocks move as much on news
 Fit = Callable[[BookSnapshots, str], ImpactCurve]
-BY_TRADES, BY_DEPTH = "volumes of trades", "no trades: depth for volume"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +46,13 @@ class Prior(Record):
         Of the mid over one interval, relative to the price.
     source : str
         The days, the stock or the preset, and what stands for volume.
+
+    Examples
+    --------
+    >>> market = SyntheticMarket(session=Session(13))
+    >>> prior = Prior.from_market(market, "buy", np.random.default_rng(0), n_days=3)
+    >>> prior.source, len(prior.curve)
+    ('3 synthetic days (no trades: depth for volume)', 13)
     """
 
     profile: LiquidityProfile
@@ -65,7 +65,7 @@ class Prior(Record):
     def from_books(
         cls, books: BookSnapshots, side: str, session: Session, source: str, fit: Fit | None = None
     ) -> Prior:
-        """What some days tell.
+        """What is known from some days.
 
         Parameters
         ----------
@@ -82,63 +82,55 @@ class Prior(Record):
         days = Ladder.of(books, side).by_day(session.n_intervals)
         profile = LiquidityProfile.from_ladders(days, source)
         volume, kind = _volume(books, days, profile, session)
-        level = float(np.nanmean(books.mid))
         curve = expected_curve(days, profile) if fit is None else fit(books, side)
-        return cls(profile, volume, curve, mid_volatility(days) / level, f"{source} ({kind})")
+        volatility = mid_volatility(days) / float(np.nanmean(books.mid))
+        return cls(profile, volume, curve, volatility, f"{source} ({kind})")
 
     @classmethod
     def from_market(
-        cls,
-        market: SyntheticMarket,
-        side: str,
-        rng: np.random.Generator,
-        n_days: int = 10,
-        n_levels: int = 10,
+        cls, market: SyntheticMarket, side: str, rng: np.random.Generator, n_days: int = 10
     ) -> Prior:
-        """What days drawn from a synthetic market tell."""
-        books = market.books(n_days * market.session.n_intervals, n_levels, rng)
+        """What is known from days of ten levels drawn from a synthetic market."""
+        books = market.books(n_days * market.session.n_intervals, 10, rng)
         return cls.from_books(books, side, market.session, f"{n_days} synthetic days")
 
     def permuted(self, rng: np.random.Generator) -> Prior:
         """The same intervals in random order, one order for all that is known."""
-        order = rng.permutation(len(self.profile))
-        shuffled = LiquidityProfile(
-            self.profile.spread[order], self.profile.depth[order], self.profile.source
-        )
-        return dataclasses.replace(
-            self,
-            profile=shuffled,
-            volume=self.volume[order],
-            curve=self.curve.take(order),
-            source=f"{self.source}, intervals permuted",
-        )
+        order, known = rng.permutation(len(self.profile)), self.profile
+        profile = LiquidityProfile(known.spread[order], known.depth[order], known.source)
+        volume, curve = self.volume[order], self.curve.take(order)
+        return Prior(profile, volume, curve, self.volatility, f"{self.source}, intervals permuted")
 
 
 def expected_curve(days: Sequence[Ladder], profile: LiquidityProfile) -> PiecewiseLinearImpact:
-    """The mean cost of walking the books of some days, made comparable by the profile and given its shape again.
+    """The mean cost of walking the books of some days, in the profile's shape.
 
-    Prices are stretched by the profile's spread and sizes by its depth. At the end of each step
-    the cost is the mean over all books; beyond its depth a book counts with its last level, a
-    lower bound. The last step ends at the depth of the deepest book.
+    Books are made comparable by the profile: prices are divided by its spread and sizes by its
+    depth, averaged, and stretched again. At the end of each step the cost is the mean over all
+    books; beyond its depth a book counts with its last level, a lower bound. The last step ends
+    at the depth of the deepest book.
+
+    Examples
+    --------
+    >>> size, time = np.full((3, 1), 100.0), 10**18 + np.arange(3) * 60 * 10**9
+    >>> books = BookSnapshots(time, np.full((3, 1), 99.0), size, np.full((3, 1), 101.0), size)
+    >>> curve = expected_curve([Ladder.of(books, "buy")], LiquidityProfile.flat(3))
+    >>> curve.cost(50.0).round(9).tolist()  # the half-spread of 1, 50 times
+    [50.0, 50.0, 50.0]
     """
     quoted = [np.isfinite(day.mid) for day in days]
-    size = np.concatenate(
-        [day.size[q] / profile.depth[q, None] for day, q in zip(days, quoted, strict=True)]
-    )
-    premium = np.concatenate(
-        [day.premium[q] / profile.spread[q, None] for day, q in zip(days, quoted, strict=True)]
-    )
+    pairs = list(zip(days, quoted, strict=True))
+    size = np.concatenate([day.size[q] / profile.depth[q, None] for day, q in pairs])
+    premium = np.concatenate([day.premium[q] / profile.spread[q, None] for day, q in pairs])
     ends = size.sum(axis=1).max() * np.linspace(0.0, 1.0, CURVE_STEPS + 1)[1:] ** 2
     cost = walk_levels(premium, size, ends)[0].mean(axis=0) * ends
     depth = np.diff(ends, prepend=0.0)
-    marginal = np.maximum.accumulate(
-        np.diff(cost, prepend=0.0) / depth
-    )  # a mean of rising ones, but for rounding
-    half_spread = max(float(marginal[0]), 0.0)
+    # A mean of rising premiums rises, but for rounding.
+    marginal = np.maximum.accumulate(np.diff(cost, prepend=0.0) / depth)
     return PiecewiseLinearImpact(
         profile.depth[:, None] * depth,
         profile.spread[:, None] * (marginal - marginal[0]),
-        profile.spread * half_spread,
+        profile.spread * max(float(marginal[0]), 0.0),
     )
 
 
@@ -150,7 +142,7 @@ def standard_strategies(
     risk_aversion: float = 0.0,
     price: float = 0.0,
 ) -> list[Strategy]:
-    """TWAP, VWAP, POV, static optimal and adaptive, and with a `risk_aversion` the adaptive one that has it.
+    """TWAP, VWAP, POV, static optimal and adaptive; with a `risk_aversion` a second adaptive one.
 
     Parameters
     ----------
@@ -163,6 +155,13 @@ def standard_strategies(
         lambda, 1 / currency.
     price : float
         Turns the prior's relative volatility into currency per share; needed with a risk aversion.
+
+    Examples
+    --------
+    >>> market = SyntheticMarket(session=Session(13))
+    >>> prior = Prior.from_market(market, "buy", np.random.default_rng(0), n_days=3)
+    >>> [one.name for one in standard_strategies(prior)]
+    ['TWAP', 'VWAP', 'POV', 'static optimal', 'adaptive']
     """
     forecast, source = TiltedShape(prior.profile), prior.source
     strategies: list[Strategy] = [
@@ -173,11 +172,9 @@ def standard_strategies(
         Adaptive(forecast, source),
     ]
     if number("risk_aversion", risk_aversion, 0) > 0:
-        volatility = prior.volatility * number("price", price, above=0)
-        name = "risk-averse adaptive"
-        strategies.append(
-            Adaptive(forecast, source, name, risk_aversion=risk_aversion, volatility=volatility)
-        )
+        sigma = prior.volatility * number("price", price, above=0)
+        averse = Adaptive(forecast, source, risk_aversion=risk_aversion, volatility=sigma)
+        strategies.append(dataclasses.replace(averse, name="risk-averse adaptive"))
     return strategies
 
 
@@ -192,11 +189,10 @@ def evaluate(
     sizes: Iterable[float],
     windows: Iterable[tuple[int, int]] | None = None,
     make: Maker = standard_strategies,
-    refill: float = 1.0,
-    anchor: str = "price",
     max_shares: float | None = None,
+    **refilling: Any,
 ) -> list[Execution]:
-    """Every order on every day by every strategy, and by perfect foresight, with priors from elsewhere.
+    """Every order on every day by every strategy, and by perfect foresight.
 
     Parameters
     ----------
@@ -211,10 +207,10 @@ def evaluate(
         First interval of an order and the one after its last; the whole day by default.
     make : callable of a Prior
         Gives the strategies.
-    refill, anchor
-        As in `replay`.
     max_shares : float, optional
         Cap of each interval, shares.
+    **refilling
+        `refill` and `anchor`, as in `replay`.
 
     Returns
     -------
@@ -225,23 +221,25 @@ def evaluate(
     ------
     ValidationError
         No sizes or windows, a size not above 0, a window that is empty or beyond the day.
+
+    Examples
+    --------
+    >>> market, rng = SyntheticMarket(session=Session(13)), np.random.default_rng(0)
+    >>> priors = {"buy": Prior.from_market(market, "buy", rng, n_days=3)}
+    >>> done = evaluate(market.books(13, 5, rng), market.session, priors, sizes=[500.0])
+    >>> len(done), done[-1].name  # five strategies and the bound
+    (6, 'clairvoyant')
     """
     spans, orders = _spans(windows, session.n_intervals), _sizes(sizes)
     done = []
     for side, prior in priors.items():
         strategies = make(prior)
         for day in Ladder.of(books, side).by_day(session.n_intervals):
-            for size in orders:
-                for start, stop in spans:
-                    span = {
-                        "start": start,
-                        "stop": stop,
-                        "max_shares": max_shares,
-                        "refill": refill,
-                        "anchor": anchor,
-                    }
-                    done += [run(strategy, day, size, side, **span) for strategy in strategies]  # type: ignore[arg-type]
-                    done.append(clairvoyant(day.take(slice(start, stop)), size, side, max_shares))
+            for size, (start, stop) in ((size, span) for size in orders for span in spans):
+                how = {"start": start, "stop": stop, "max_shares": max_shares, **refilling}
+                done += [run(one, day, size, side, **how) for one in strategies]
+                done.append(clairvoyant(day.take(slice(start, stop)), size, side, max_shares))
+    report_ages(done)
     return done
 
 
@@ -255,6 +253,13 @@ class Known(Record):
         One an interval of whole days.
     priors : mapping of side to Prior
         Measured on other books than these.
+
+    Examples
+    --------
+    >>> market, rng = SyntheticMarket(session=Session(13)), np.random.default_rng(0)
+    >>> known = known_before(market.books(3 * 13, 5, rng), market.session, sides=["buy"])
+    >>> len(known), isinstance(known[0], Known)
+    (2, True)
     """
 
     books: BookSnapshots
@@ -270,6 +275,7 @@ def known_before(
     first: int = 1,
     refit_every: int = 1,
     fit: Fit | None = None,
+    on_jump: str = "raise",
 ) -> list[Known]:
     """Each day after the first ones, with priors from the days before it.
 
@@ -287,38 +293,78 @@ def known_before(
         Days that a prior serves.
     fit : callable of books and side, optional
         As for `Prior.from_books`.
+    on_jump : "raise" or "carry"
+        What to do where the mid jumps by a fifth or more between two days that a prior is
+        measured on or serves: shares and prices before a split are in other units.
 
     Raises
     ------
     ValidationError
-        Fewer than first + 1 days; no sides, or others than buy and sell.
+        Fewer than first + 1 days; no sides, or others than buy and sell; an overnight jump.
+
+    Examples
+    --------
+    >>> market, rng = SyntheticMarket(session=Session(13)), np.random.default_rng(0)
+    >>> books = market.books(4 * 13, 5, rng)
+    >>> known = known_before(books, market.session, first=2)
+    >>> [len(one.books) for one in known], list(known[0].priors)
+    ([13, 13], ['buy', 'sell'])
     """
     if isinstance(sides, str) or not sides:
         raise ValidationError(f"sides must be a sequence of {' and '.join(SIDES)}, got {sides!r}")
     refuse_unknown(sides, SIDES, "side")
+    refuse_unknown([on_jump], ("raise", "carry"), "on_jump")
     fitted = number("n_fitted", n_fitted, 1, integer=True)
     n, days = session.n_intervals, books.days(session)
     if len(books) != n * len(days) or len(days) <= number("first", first, 1, integer=True):
         raise ValidationError(
-            f"{len(books):,} books of {len(days)} days of {n} leave no day after the first {first}; sample more days, "
-            "or evaluate one day with a prior from elsewhere"
+            f"{len(books):,} books of {len(days)} days of {n} leave no day after the first "
+            f"{first}; sample more days, or evaluate one day with a prior from elsewhere"
         )
     known, step = [], number("refit_every", refit_every, 1, integer=True)
+    by_day = [books.take(np.arange(d * n, (d + 1) * n)) for d in range(len(days))]
     for d in range(first, len(days), step):
-        rows = np.arange(max(0, d - fitted) * n, d * n)
-        source, before = (
-            " to ".join(dict.fromkeys(str(days[at]) for at in (rows[0] // n, d - 1))),
-            books.take(rows),
-        )
+        earliest, served = max(0, d - fitted), by_day[d : d + step]
+        if on_jump == "raise":
+            _refuse_jump(by_day[earliest : d + step], days[earliest:])
+        source = " to ".join(dict.fromkeys(str(days[at]) for at in (earliest, d - 1)))
+        before = books.take(np.arange(earliest * n, d * n))
         priors = {side: Prior.from_books(before, side, session, source, fit) for side in sides}
-        served = range(d, min(d + step, len(days)))
-        known += [Known(books.take(np.arange(day * n, (day + 1) * n)), priors) for day in served]
+        known += [Known(day, priors) for day in served]
     return known
 
 
 def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> list[Execution]:
-    """`evaluate` of each day with what was known before it; sizes, windows, make and so on are its own."""
+    """`evaluate` of each day with what was known before it; sizes, windows, make are its own.
+
+    Examples
+    --------
+    >>> market, rng = SyntheticMarket(session=Session(13)), np.random.default_rng(0)
+    >>> known = known_before(market.books(3 * 13, 5, rng), market.session, sides=["sell"])
+    >>> done = walk_forward(known, market.session, sizes=[500.0, 1_000.0])
+    >>> len(done)  # two days, two sizes, five strategies and the bound
+    24
+    """
     return [one for day in known for one in evaluate(day.books, session, day.priors, **orders)]
+
+
+def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
+    """Refuse days between which the mid jumps as by a split."""
+    mids = [day.mid[np.isfinite(day.mid)] for day in by_day]
+    for k in range(1, len(mids)):
+        if not (len(mids[k - 1]) and len(mids[k])):
+            continue
+        last, opening = mids[k - 1][-1], mids[k][0]
+        if max(last / opening, opening / last) >= MAX_OVERNIGHT:
+            ratio = Fraction(last / opening if last > opening else opening / last)
+            likely = ratio.limit_denominator(10 if ratio < 10 else 1)
+            pair = (likely.numerator, likely.denominator)
+            old, new = pair[::-1] if last > opening else pair
+            raise ValidationError(
+                f"the mid jumps from {last:,.6g} ({dates[k - 1]}) to {opening:,.6g} ({dates[k]}), "
+                f"as if {old} old were {new} new shares; rescale what is earlier by that ratio, "
+                'start after it, or carry the prior with on_jump="carry"'
+            )
 
 
 def _sizes(sizes: Iterable[float]) -> list[float]:
@@ -333,12 +379,12 @@ def _sizes(sizes: Iterable[float]) -> list[float]:
 def _spans(windows: Iterable[tuple[int, int]] | None, n: int) -> list[tuple[int, int]]:
     try:
         spans = [(0, n)] if windows is None else [(start, stop) for start, stop in windows]
-        fit = len(spans) > 0 and all(0 <= start < stop <= n for start, stop in spans)
-    except (TypeError, ValueError) as error:
-        raise ValidationError(f"windows must be pairs (start, stop), got {windows!r}") from error
-    if not fit:
+        good = len(spans) > 0 and all(0 <= start < stop <= n for start, stop in spans)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
         raise ValidationError(
-            f"windows must be (start, stop) with 0 <= start < stop <= {n}, got {spans}"
+            f"windows must be pairs (start, stop) with 0 <= start < stop <= {n}, got {windows!r}"
         )
     return spans
 
@@ -347,17 +393,17 @@ def _volume(
     books: BookSnapshots, days: Sequence[Ladder], profile: LiquidityProfile, session: Session
 ) -> tuple[Float, str]:
     """Expected volume of each interval, (n,) shares, and what it was measured by."""
-    n = session.n_intervals
-    if books.trades is None or not len(books.trades):
+    n, trades = session.n_intervals, books.trades
+    if trades is None or not len(trades):
         shown = np.concatenate([day.depth[np.isfinite(day.mid)] for day in days]).mean()
-        return float(shown) * profile.depth, BY_DEPTH
-    trades = books.trades
+        return float(shown) * profile.depth, "no trades: depth for volume"
     if trades.aggressor.any():
         trades = trades.take(trades.aggressor != 0)
-    first, last = (session.days(books.time[[k]])[0] for k in (0, -1))
+    first, last = session.days(books.time[[0, -1]])
     day, interval = session.days(trades.time), session.interval_of(trades.time)
     inside = (interval >= 0) & (day >= first) & (day <= last)
     mean = np.bincount(interval[inside], trades.size[inside], n) / len(days)
-    width = max(1, n // 13)
-    known = np.convolve(np.ones(n), np.ones(width), "same")
-    return np.convolve(mean, np.ones(width), "same") / known, BY_TRADES
+    # A half-hour's mean: single minutes of few days are mostly noise.
+    window = np.ones(max(1, n // 13))
+    known = np.convolve(np.ones(n), window, "same")
+    return np.convolve(mean, window, "same") / known, "volumes of trades"

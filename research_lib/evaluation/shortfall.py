@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from research_lib.checks import number, require_columns, require_numbers
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.replay import Execution
+from research_lib.evaluation.replay import ROUNDING, Execution
 from research_lib.market import Session, Trades
 from research_lib.market.book import side_sign
 
 Float = NDArray[np.float64]
-ROUNDING = 1e-9
+PARTS = ("delay", "trading", "opportunity", "fees", "total")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class Shortfall(Record):
     fees : float
     total : float
         delay + trading + opportunity + fees.
+
+    Examples
+    --------
+    >>> Shortfall("buy", 100.0, 80.0, 20.0, 50.0, 50.5, 8.0, 32.0, 20.0, 4.0, 64.0).bps["total"]
+    128.0
     """
 
     side: str
@@ -57,10 +62,12 @@ class Shortfall(Record):
     def bps(self) -> dict[str, float]:
         """Each part in bps of total_shares * decision_price."""
         paper = self.total_shares * self.decision_price
-        return {
-            name: 1e4 * self[name] / paper
-            for name in ("delay", "trading", "opportunity", "fees", "total")
-        }
+        return {name: 1e4 * self[name] / paper for name in PARTS}
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a part: currency, and bps of the order at the decision price."""
+        currency = {name: self[name] for name in PARTS}
+        return pd.DataFrame({"currency": currency, "bps": self.bps}).rename_axis("part")
 
 
 def implementation_shortfall(
@@ -76,8 +83,9 @@ def implementation_shortfall(
     r"""The paper portfolio's gain less the real one's.
 
     .. math::
-        IS = \epsilon \Big( \underbrace{(P_a - P_d) \sum_i x_i}_{delay} + \underbrace{\sum_i x_i (p_i - P_a)}_{trading}
-        + \underbrace{(P_c - P_d) \big(S - \sum_i x_i\big)}_{opportunity} \Big) + fees,
+        IS = \epsilon \Big( \underbrace{(P_a - P_d) \sum_i x_i}_{delay}
+            + \underbrace{\sum_i x_i (p_i - P_a)}_{trading}
+            + \underbrace{(P_c - P_d) \big(S - \sum_i x_i\big)}_{opportunity} \Big) + fees,
 
     with epsilon 1 for a buy and -1 for a sell.
 
@@ -103,15 +111,22 @@ def implementation_shortfall(
     ----------
     Perold, A. F. (1988), "The implementation shortfall: paper versus reality", Journal of
     Portfolio Management 14(3), 4-9; its parts after Wagner and Edwards (1993).
+
+    Examples
+    --------
+    1,000 to buy at 50: 800 filled on average at 50.40 after arriving at 50.20, the rest left at 51.
+
+    >>> fills = pd.DataFrame({"shares": [500.0, 300.0], "price": [50.3, 50.6]})
+    >>> prices = {"decision_price": 50.0, "arrival_price": 50.2, "closing_price": 51.0}
+    >>> done = implementation_shortfall(fills, side="buy", total_shares=1_000, **prices)
+    >>> {part: round(bps, 6) for part, bps in done.bps.items()}
+    {'delay': 32.0, 'trading': 34.0, 'opportunity': 40.0, 'fees': 0.0, 'total': 106.0}
     """
     sign = side_sign(side)
     total = number("total_shares", total_shares, above=0)
-    prices = {
-        "decision_price": decision_price,
-        "arrival_price": arrival_price,
-        "closing_price": closing_price,
-    }
-    decided, arrived, closed = (number(name, price, above=0) for name, price in prices.items())
+    decided = number("decision_price", decision_price, above=0)
+    arrived = number("arrival_price", arrival_price, above=0)
+    closed = number("closing_price", closing_price, above=0)
     shares, price = _checked_fills(fills)
     filled = float(shares.sum())
     if filled > total * (1 + ROUNDING):
@@ -131,7 +146,9 @@ def implementation_shortfall(
 
 
 def vwap_slippage(fills: pd.DataFrame, market: Trades, side: str) -> float:
-    """Average fill beyond the market's volume-weighted average price, bps of it, cost positive; NaN without either.
+    """Average fill beyond the market's volume-weighted average price, bps of it.
+
+    Cost positive; NaN without fills or trades.
 
     Parameters
     ----------
@@ -140,6 +157,13 @@ def vwap_slippage(fills: pd.DataFrame, market: Trades, side: str) -> float:
     market : Trades
         Of the order's own time.
     side : "buy" or "sell"
+
+    Examples
+    --------
+    >>> market = Trades([10**18, 2 * 10**18], [100.0, 102.0], [300.0, 100.0], [1, -1])
+    >>> fills = pd.DataFrame({"shares": [10.0], "price": [101.0]})
+    >>> round(vwap_slippage(fills, market, "buy"), 2)  # 101 against 100.50
+    49.75
     """
     sign = side_sign(side)
     shares, price = _checked_fills(fills)
@@ -168,7 +192,17 @@ def tca_table(
     trades : Trades, optional
         The market's, of all the time of the executions.
     session : Session, optional
-        Whose time zone tells the day.
+        Whose time zone says which day it is.
+
+    Examples
+    --------
+    >>> from research_lib.evaluation import replay
+    >>> from research_lib.market import BookSnapshots
+    >>> time, size = [10**18, 2 * 10**18], [[20.0], [20.0]]
+    >>> books = BookSnapshots(time, [[99.0], [98.0]], size, [[101.0], [102.0]], size)
+    >>> table = tca_table([replay([10, 10], books, "buy")])
+    >>> table[["cost_bps", "spread_bps", "impact_bps"]].iloc[0].tolist()
+    [150.0, 150.0, 0.0]
     """
     rows = [_row(one, trades, session or Session()) for one in executions]
     if not rows:
@@ -178,11 +212,12 @@ def tca_table(
 
 def _row(one: Execution, trades: Trades | None, session: Session) -> dict[str, object]:
     filled = float(one.filled.sum())
-    per_filled = 1e4 / (filled * one.arrival_price) if filled > 0 else float("nan")
-    per_order = (
-        1e4 / (one.total_shares * one.arrival_price) if one.total_shares > 0 else float("nan")
+    per_filled, per_order = (
+        1e4 / (shares * one.arrival_price) if shares > 0 else float("nan")
+        for shares in (filled, one.total_shares)
     )
     fills = one.fills
+    paid = float(fills["shares"] @ fills["price"])
     row: dict[str, object] = {
         "strategy": one.name,
         "day": session.days(one.time[:1])[0],
@@ -192,9 +227,7 @@ def _row(one: Execution, trades: Trades | None, session: Session) -> dict[str, o
         "filled": filled,
         "unfilled": one.unfilled,
         "arrival_price": one.arrival_price,
-        "average_price": float(fills["shares"] @ fills["price"]) / filled
-        if filled > 0
-        else float("nan"),
+        "average_price": paid / filled if filled > 0 else float("nan"),
         "cost_bps": per_filled * one.cost,
         "spread_bps": per_filled * one.spread_cost,
         "impact_bps": per_filled * one.touch_cost,
@@ -212,20 +245,14 @@ def _row(one: Execution, trades: Trades | None, session: Session) -> dict[str, o
 
 
 def _during(trades: Trades, one: Execution) -> Trades:
-    """Trades from the first child's time to the end of the last one's interval, as long as the one before it."""
-    last = one.time[-1] - one.time[-2] if len(one.time) > 1 else np.int64(0)
-    return trades.take(
-        (trades.time >= one.time[0]) & (trades.time < one.time[-1] + max(last, np.int64(1)))
-    )
+    """Trades of the order's intervals; the last one is as long as the one before it."""
+    last = max(one.time[-1] - one.time[-2], 1) if len(one.time) > 1 else 1
+    return trades.take((trades.time >= one.time[0]) & (trades.time < one.time[-1] + last))
 
 
 def _checked_fills(fills: pd.DataFrame) -> tuple[Float, Float]:
-    if not isinstance(fills, pd.DataFrame) or len(fills):
-        require_columns(fills, ("shares", "price"), "fills")
-        require_numbers(fills, ("shares", "price"), above=0)
-    empty = np.zeros(0)
-    return (
-        (fills["shares"].to_numpy(float), fills["price"].to_numpy(float))
-        if len(fills)
-        else (empty, empty)
-    )
+    if isinstance(fills, pd.DataFrame) and not len(fills):
+        return np.zeros(0), np.zeros(0)
+    require_columns(fills, ("shares", "price"), "fills")
+    require_numbers(fills, ("shares", "price"), above=0)
+    return fills["shares"].to_numpy(float), fills["price"].to_numpy(float)

@@ -2,32 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number
+from research_lib.checks import number, per_interval
 from research_lib.errors import ValidationError
-from research_lib.evaluation import filling
-from research_lib.evaluation.forecast import Forecast, decaying, observed
-from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.orders import (
+from research_lib.evaluation.ladder import ROWS, Ladder
+from research_lib.evaluation.replay import (
+    Execution,
     Filled,
-    Order,
-    Venue,
-    decided,
-    one_an_interval,
-    shown_until,
+    Refill,
+    as_caps,
+    depletion,
+    fill_schedule,
+    refill_rule,
+    settled,
+    walk,
     with_rest,
 )
-from research_lib.evaluation.replay import Execution, as_caps, refill_rule, settled
-from research_lib.execution import Schedule, pov, twap, vwap
+from research_lib.execution import Schedule, allocate, pov, twap, vwap
 from research_lib.impact import ImpactCurve
 from research_lib.market import BookSnapshots
 
 Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Shares to fill in intervals start .. stop - 1 of the day's n, at most `caps` in each.
+
+    `caps` is (stop - start,) shares.
+
+    Examples
+    --------
+    >>> Order(1_000.0, 2, 4, 5, np.array([600.0, 600.0])).day_caps.tolist()
+    [0.0, 0.0, 600.0, 600.0]
+    """
+
+    total_shares: float
+    start: int
+    stop: int
+    n_intervals: int
+    caps: Float
+
+    @property
+    def rows(self) -> slice:
+        """The order's own intervals."""
+        return slice(self.start, self.stop)
+
+    @property
+    def day_caps(self) -> Float:
+        """Caps of the day's intervals up to the last of the order, (stop,); 0 before the order."""
+        return np.concatenate([np.zeros(self.start), self.caps])
+
+
+@dataclass(frozen=True, eq=False)
+class Venue:
+    """Where an order is filled: books traded on, books decided on, and how depletion recovers."""
+
+    books: Ladder
+    seen: Ladder
+    rule: Refill
 
 
 class Strategy(ABC):
@@ -39,6 +79,21 @@ class Strategy(ABC):
         As reports and legends show it.
     fitted_on : str
         What it knows beside the books on display.
+
+    Examples
+    --------
+    A strategy of one's own takes half of the best level, whatever the day:
+
+    >>> class HalfTouch(Strategy):
+    ...     name, fitted_on = "half touch", "nothing"
+    ...
+    ...     def decide(self, t, remaining, seen, order):
+    ...         return seen.size[t, 0] / 2
+    >>> from research_lib.market import BookSnapshots
+    >>> bid, ask, size = [[99.0]] * 3, [[101.0]] * 3, [[20.0]] * 3
+    >>> books = BookSnapshots([10**18, 2 * 10**18, 3 * 10**18], bid, size, ask, size)
+    >>> run(HalfTouch(), books, 35, "buy").filled.tolist()  # the last interval takes what is left
+    [10.0, 10.0, 15.0]
     """
 
     name: str
@@ -55,46 +110,50 @@ class Strategy(ABC):
         remaining : float
             Shares not filled yet.
         seen : Ladder
-            The t + 1 books shown up to now, own trades taken off: read-only copies, with no later one behind.
+            The t + 1 books shown up to now, own trades taken off: read-only copies, with no later
+            one behind.
         order : Order
         """
 
     def fill(self, order: Order, venue: Venue) -> Filled:
         """Fill the order step by step.
 
-        What is decided is kept between 0, what remains and the cap, and in the last interval all that
-        is left is sent. A decision that is no finite number is a ValidationError.
+        What is decided is kept between 0, what remains and the cap, and in the last interval all
+        that is left is sent. A decision that is no finite number is a ValidationError.
         """
-        books, seen, n_levels = venue.books, venue.seen, venue.books.size.shape[1]
+        books, seen, rule = venue.books, venue.seen, venue.rule
         price, seen_price, visible = books.price, seen.price, seen.size.copy()
-        shown, hole, eaten, remaining = (
-            np.empty(n_levels),
-            np.empty(n_levels),
-            np.zeros(n_levels),
-            order.total_shares,
-        )
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
-        for t in range(order.start, order.stop):
-            before, k = max(t - 1, 0), t - order.start
-            left = (price[before], books.size[before], eaten)
-            filling.show(
-                *left, seen_price[t], seen.size[t], venue.refill, venue.by_level, visible[t], hole
-            )
-            want = remaining
+        consumed, remaining = np.zeros(books.size.shape[1]), order.total_shares
+        for k, t in enumerate(range(order.start, order.stop)):
+            before, want = price[max(t - 1, 0)], remaining
+            missing = depletion(before, consumed, seen_price[t], seen.size[t], rule)
+            visible[t] = np.maximum(seen.size[t] - missing, 0.0)
             if t + 1 < order.stop:
-                want = decided(
-                    self.decide(t, remaining, shown_until(seen, visible, t), order), self.name, t
-                )
-            filling.show(*left, price[t], books.size[t], venue.refill, venue.by_level, shown, hole)
-            eaten[:] = hole
-            want = min(max(want, 0.0), remaining, order.caps[k])
-            filled[k], cost[k] = filling.walk(books.premium[t], shown, want, eaten)
+                what = f"the shares that {self.name} decides on in interval {t}"
+                answer = self.decide(t, remaining, _shown_until(seen, visible, t), order)
+                want = min(max(number(what, answer), 0.0), remaining)
+            missing = depletion(before, consumed, price[t], books.size[t], rule)
+            want = min(float(want), order.caps[k])
+            filled[k], cost[k] = walk(books.premium[t], books.size[t], consumed, missing, want)
             remaining -= filled[k]
-        return Filled(with_rest(filled, remaining), filled, cost, remaining)
+        return with_rest(filled, cost, remaining)
 
 
 class Scheduled(Strategy):
-    """A strategy that is fixed before the first interval."""
+    """A strategy that is fixed before the first interval.
+
+    Examples
+    --------
+    >>> class Early(Scheduled):
+    ...     name, fitted_on = "early", "nothing"
+    ...
+    ...     def schedule(self, order):
+    ...         weight = np.arange(order.stop - order.start, 0.0, -1.0)
+    ...         return Schedule(order.total_shares * weight / weight.sum(), self.name)
+    >>> Early().schedule(Order(60.0, 0, 3, 3, np.full(3, np.inf))).shares.tolist()
+    [30.0, 20.0, 10.0]
+    """
 
     @abstractmethod
     def schedule(self, order: Order) -> Schedule:
@@ -106,30 +165,21 @@ class Scheduled(Strategy):
         return due - (order.total_shares - remaining)
 
     def fill(self, order: Order, venue: Venue) -> Filled:
-        """The steps of `Strategy.fill`, compiled; ValidationError for a schedule of another length."""
+        """The steps of `Strategy.fill`, compiled; refuses a schedule of another length."""
         books, shares = venue.books.take(order.rows), self.schedule(order).shares
         one_an_interval(len(shares), len(books), f"the schedule of {self.name}")
-        filled, cost = np.zeros(len(shares)), np.zeros(len(shares))
-        price = (
-            books.price if venue.refill < 1.0 else books.premium
-        )  # where books refill, prices need not be told apart
-        left = filling.fill_schedule(
-            shares,
-            order.caps,
-            price,
-            books.premium,
-            books.size,
-            venue.refill,
-            venue.by_level,
-            filled,
-            cost,
-        )
-        return Filled(shares, filled, cost, left)
+        return fill_schedule(shares, order.caps, books, venue.rule)
 
 
 @dataclass(frozen=True, eq=False)
 class Twap(Scheduled):
-    """Equal shares in every interval."""
+    """Equal shares in every interval.
+
+    Examples
+    --------
+    >>> Twap().schedule(Order(60.0, 0, 3, 3, np.full(3, np.inf))).shares.tolist()
+    [20.0, 20.0, 20.0]
+    """
 
     name: str = "TWAP"
     fitted_on: str = "nothing"
@@ -141,7 +191,14 @@ class Twap(Scheduled):
 
 @dataclass(frozen=True, eq=False)
 class Vwap(Scheduled):
-    """Shares in proportion to the volume (n,) of a day, as known before."""
+    """Shares in proportion to the volume (n,) of a day, as known before.
+
+    Examples
+    --------
+    >>> order = Order(60.0, 1, 3, 3, np.full(2, np.inf))
+    >>> Vwap([9.0, 2.0, 1.0], "earlier days").schedule(order).shares.tolist()
+    [40.0, 20.0]
+    """
 
     volume: Float
     fitted_on: str
@@ -149,13 +206,21 @@ class Vwap(Scheduled):
 
     def schedule(self, order: Order) -> Schedule:
         """Shares in proportion to the order's part of the volume."""
-        one_an_interval(len(self.volume), order.n_intervals, f"the volume of {self.name}")
-        return vwap(order.total_shares, self.volume[order.rows])
+        return vwap(order.total_shares, _part_of_day(self, self.volume, order))
 
 
 @dataclass(frozen=True, eq=False)
 class Pov(Scheduled):
-    """A rate of the volume (n,) expected of a day until the order is done; a higher one if that would not complete."""
+    """A rate of the volume (n,) expected of a day until the order is done.
+
+    The rate is raised where it would not complete the order.
+
+    Examples
+    --------
+    >>> order = Order(60.0, 0, 3, 3, np.full(3, np.inf))
+    >>> Pov([400.0, 400.0, 400.0], "earlier days").schedule(order).shares.tolist()
+    [40.0, 20.0, 0.0]
+    """
 
     volume: Float
     fitted_on: str
@@ -164,16 +229,22 @@ class Pov(Scheduled):
 
     def schedule(self, order: Order) -> Schedule:
         """The rate of the order's part of the volume."""
-        one_an_interval(len(self.volume), order.n_intervals, f"the volume of {self.name}")
-        volume = self.volume[order.rows]
-        return pov(
-            order.total_shares, volume, max(self.rate, order.total_shares / float(volume.sum()))
-        )
+        volume = _part_of_day(self, self.volume, order)
+        rate = max(self.rate, order.total_shares / float(volume.sum()))
+        return pov(order.total_shares, volume, rate)
 
 
 @dataclass(frozen=True, eq=False)
 class StaticOptimal(Scheduled):
-    """The exact allocation on curves (n intervals) known before the order, caps honoured, by the objective chosen."""
+    """The exact allocation on curves (n intervals) known before the order, caps honoured.
+
+    Examples
+    --------
+    >>> from research_lib.impact import LinearImpact
+    >>> known = StaticOptimal(LinearImpact(np.array([1.0, 2.0, 2.0])), "earlier days")
+    >>> known.schedule(Order(60.0, 0, 3, 3, np.full(3, np.inf))).shares.round(9).tolist()
+    [30.0, 15.0, 15.0]
+    """
 
     curve: ImpactCurve
     fitted_on: str
@@ -182,106 +253,10 @@ class StaticOptimal(Scheduled):
 
     def schedule(self, order: Order) -> Schedule:
         """The allocation of the order's intervals."""
-        from research_lib.execution import allocate
-
         one_an_interval(len(self.curve), order.n_intervals, f"the curve of {self.name}")
         curve = self.curve.take(np.arange(order.start, order.stop))
-        return Schedule(
-            allocate(
-                curve, order.total_shares, max_shares=order.caps, objective=self.objective
-            ).shares,
-            self.name,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Adaptive(Strategy):
-    r"""Take from the book on display what is cheaper than the multiplier of all supply, seen and to come.
-
-    The books seen so far are each made comparable by the day's shape, prices divided by
-    spread_k and shares by depth_k, and averaged with weights w by their age into one supply curve,
-
-    .. math::
-        \bar Q_t(u) = \sum_k w_{t-k} \sum_l \frac{v_{kl}}{depth_k} 1\{c_{kl} \le u \, spread_k\}
-        \Big/ \sum_k w_{t-k},
-
-    with c the premium over the mid and v the shares. The multiplier solves
-
-    .. math::
-        Q^{now}_t(\nu) + \sum_{s > t} \min\Big(u_s, depth_s \bar Q_t\Big(\frac{\nu - r_{s-t}}{spread_s}\Big)\Big)
-        = R_t
-
-    for the remaining R_t, caps u_s and the risk of waiting j of m intervals,
-    r_j = 2 lambda sigma^2 R_t (j - j^2 / 2m): the marginal of lambda times the variance of a
-    holding that is run down in a line (Almgren and Chriss, 2000). Premiums stand in bins half
-    a per cent wide. So as to complete, never more is left to m intervals than 1 - caution / sqrt(m)
-    of all the depth expected of them. A book without two sides is sent nothing, unless it is the last.
-
-    Attributes
-    ----------
-    forecast : Forecast
-        The day's shape.
-    weights : (K,)
-        By age of a book: see `rolling` and `decaying`.
-    risk_aversion : float
-        lambda, 1 / currency; 0 minimises the expected cost alone.
-    volatility : float
-        sigma, the mid's standard deviation over one interval, currency per share, as known before.
-    caution : float
-        Deviations of depth, relative to its mean, that the plan must survive; 1 keeps the last
-        interval in reserve.
-    """
-
-    forecast: Forecast
-    fitted_on: str
-    name: str = "adaptive"
-    weights: Float = field(default_factory=lambda: decaying(60.0))
-    risk_aversion: float = 0.0
-    volatility: float = 0.0
-    caution: float = 1.0
-
-    def __post_init__(self) -> None:
-        number("risk_aversion", self.risk_aversion, 0)
-        number("volatility", self.volatility, 0)
-        number("caution", self.caution, 0)
-        if self.risk_aversion > 0 and self.volatility == 0:
-            raise ValidationError(
-                "risk_aversion without volatility changes nothing; give the mid's, see mid_volatility"
-            )
-
-    @property
-    def risk(self) -> float:
-        """2 lambda sigma^2, currency per share, share and interval."""
-        return 2.0 * self.risk_aversion * self.volatility**2
-
-    def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
-        """What is cheaper than the multiplier."""
-        spread, depth = self.forecast.shape(*observed(seen), order.n_intervals)
-        log_spread, supply = np.log(spread), np.empty(filling.N_BINS)
-        log_lowest = float(
-            np.log(filling.CHEAPEST * filling.reference_premium(seen.premium, seen.size, t))
-        )
-        filling.seen_supply(
-            t, filling.logarithms(seen.premium), seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights,
-            log_lowest, supply,
-        )  # fmt: skip
-        return filling.decide(
-            t, order.stop, remaining, bool(np.isfinite(seen.mid[t])), seen.premium[t], seen.size[t], supply, log_spread,
-            depth, self.risk, log_lowest, order.day_caps, self.caution,
-        )  # fmt: skip
-
-    def fill(self, order: Order, venue: Venue) -> Filled:
-        """The steps of `Strategy.fill`, compiled where books refill; else what is seen hangs on every fill before."""
-        if venue.refill < 1.0:
-            return super().fill(order, venue)
-        books, seen = venue.books, venue.seen
-        log_spread, depth = self.forecast.paths(seen)
-        filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
-        left = filling.fill_adaptive(
-            order.start, order.stop, order.total_shares, order.day_caps, books.premium, books.size, seen.premium,
-            seen.size, np.isfinite(seen.mid), log_spread, depth, self.weights, self.risk, self.caution, filled, cost,
-        )  # fmt: skip
-        return Filled(with_rest(filled, left), filled, cost, left)
+        limits: dict[str, Any] = {"max_shares": order.caps, "objective": self.objective}
+        return Schedule(allocate(curve, order.total_shares, **limits).shares, self.name)
 
 
 def run(
@@ -293,9 +268,8 @@ def run(
     start: int = 0,
     stop: int | None = None,
     max_shares: ArrayLike | None = None,
-    refill: float = 1.0,
-    anchor: str = "price",
     shown: BookSnapshots | Ladder | None = None,
+    **refilling: Any,
 ) -> Execution:
     """Let a strategy work an order on one day's books.
 
@@ -303,24 +277,32 @@ def run(
     ----------
     strategy : Strategy
     books : BookSnapshots or Ladder
-        One an interval, all of one day: what came before `start` may be looked at. Days are not
-        told apart; `Ladder.by_day` parts them.
+        One an interval, all of one day: what came before `start` may be looked at.
+        `Ladder.by_day` parts days.
     total_shares : float
     side : "buy" or "sell"
     start, stop : int
         The order's intervals are start .. stop - 1; all by default.
     max_shares : scalar or (stop - start,) shares, optional
         Cap of each interval.
-    refill, anchor
-        As in `replay`.
     shown : BookSnapshots or Ladder, optional
         Books to decide on, where they are not those that are traded on: earlier ones, by a
-        latency, or permuted ones, for the null.
+        latency, or permuted ones, for the placebo.
+    **refilling
+        `refill` and `anchor`, as in `replay`.
 
     Returns
     -------
     Execution
-        Of stop - start children.
+        Of stop - start child orders.
+
+    Examples
+    --------
+    >>> from research_lib.market import BookSnapshots
+    >>> time, bid, ask = [10**18, 2 * 10**18], [[99.0], [99.0]], [[101.0], [101.0]]
+    >>> books = BookSnapshots(time, bid, [[20.0], [20.0]], ask, [[20.0], [20.0]])
+    >>> run(Twap(), books, 30, "buy").cost
+    30.0
     """
     ladder = Ladder.of(books, side)
     seen = ladder if shown is None else Ladder.of(shown, side)
@@ -332,13 +314,30 @@ def run(
     first = number("start", start, 0, end - 1, integer=True)
     total = number("total_shares", total_shares, 0)
     order = Order(total, first, end, len(ladder), as_caps(max_shares, end - first))
-    done = strategy.fill(order, Venue(ladder, seen, *refill_rule(refill, anchor)))
-    return settled(
-        strategy.name,
-        done.shares,
-        done.filled,
-        done.left,
-        done.cost,
-        ladder.take(order.rows),
-        strategy.fitted_on,
-    )
+    done = strategy.fill(order, Venue(ladder, seen, refill_rule(**refilling)))
+    return settled(strategy.name, done, ladder.take(order.rows), strategy.fitted_on)
+
+
+def one_an_interval(n: int, expected: int, what: str) -> None:
+    """Refuse n values where the order, or the day, has another number of intervals."""
+    if n != expected:
+        raise ValidationError(
+            f"{what} has {n} intervals for {expected}; give one value an interval, "
+            "one day at a time"
+        )
+
+
+def _part_of_day(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
+    """The order's intervals of a day's volume."""
+    what = f"the volume of {strategy.name}"
+    one_an_interval(np.size(volume), order.n_intervals, what)
+    return per_interval(what, volume, order.n_intervals)[order.rows]
+
+
+def _shown_until(seen: Ladder, visible: Float, t: int) -> Ladder:
+    """Copies of the first t + 1 books, which cannot be written to and hide no later book."""
+    shown = dataclasses.replace(seen.take(slice(t + 1)), size=visible[: t + 1])
+    rows: dict[str, Any] = {name: shown[name].copy() for name in ROWS}
+    for array in rows.values():
+        array.setflags(write=False)
+    return dataclasses.replace(shown, **rows)

@@ -23,7 +23,7 @@ from research_lib.evaluation import (
     rolling,
     run,
 )
-from research_lib.evaluation.bound import attainable
+from research_lib.evaluation.replay import foresight_saving
 
 ROLLING, DECAYING = (10, 30, 60, 120), (10, 60)
 STANDARD = "tilted prior, half-life 60"  # what `standard_strategies` uses, whatever wins here
@@ -89,7 +89,7 @@ def compare_forecasts(
             )
     scores, rows = forecast_scores(tried, days)["mean"], {}
     equal, best = (np.array([one.cost_per_share for one in group]) for group in (rulers, bounds))
-    room = np.array([attainable(*pair) for pair in zip(equal, best, strict=True)])
+    room = np.array([foresight_saving(*pair) for pair in zip(equal, best, strict=True)])
     for name, (forecast, weights) in tried.items():
         strategy = Adaptive(forecast, profile.source, name, weights)
         done = [run(strategy, day, total_shares, day.side) for day in days]
@@ -97,7 +97,7 @@ def compare_forecasts(
         saved = float(equal.sum() - cost.sum())
         rows[name] = {
             "saving_%": 100 * saved / float(equal.sum()),
-            "attainable_%": 100 * saved / attainable(float(equal.sum()), float(best.sum())),
+            "attainable_%": 100 * saved / foresight_saving(float(equal.sum()), float(best.sum())),
             "worst_day_%": float(np.fmin.reduce(100 * (equal - cost) / room)),
             "unfilled": sum(one.unfilled for one in done),
             "rmse": float(scores[name]),

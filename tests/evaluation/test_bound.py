@@ -1,6 +1,7 @@
 """The bound: equal to the linear programme, and beaten by nobody.
 
-Tolerances. HiGHS is feasible to 1e-7 shares a row: 1e-7 of a cost on random books, 1e-9 where 20,000 shares are bought.
+Tolerances. HiGHS is feasible to 1e-7 shares a row: 1e-7 of a cost on random books, 1e-9 where
+20,000 shares are bought.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from research_lib.errors import ValidationError
 from research_lib.evaluation import (
     Ladder,
     Prior,
-    attainable_share,
     clairvoyant,
+    foresight_share,
     replay,
     run,
     standard_strategies,
@@ -89,10 +90,10 @@ def test_no_strategy_beats_the_bound_on_frog(
 def test_the_share_of_the_attainable_is_0_for_the_ruler_and_1_for_the_bound() -> None:
     books = SyntheticMarket(session=Session(13)).books(13, 6, np.random.default_rng(0))
     ruler, best = replay(twap(2_000, 13), books, "buy"), clairvoyant(books, 2_000, "buy")
-    assert attainable_share(ruler, ruler, best) == 0.0
-    assert attainable_share(best, ruler, best) == 1.0
+    assert foresight_share(ruler, ruler, best) == 0.0
+    assert foresight_share(best, ruler, best) == 1.0
     with pytest.raises(ValidationError, match="costs compare only where the same order is filled"):
-        attainable_share(replay(twap(1_000, 13), books, "buy"), ruler, best)
+        foresight_share(replay(twap(1_000, 13), books, "buy"), ruler, best)
 
 
 def test_a_bound_that_all_books_cannot_fill_says_what_is_left() -> None:

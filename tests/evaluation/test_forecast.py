@@ -1,7 +1,8 @@
 """Forecasts of the day's shape: what they know, and that the right one wins.
 
-Tolerances. 1e-12: rounding of the same sums taken in another order. 0.08 and 0.98: sampling error of 30 days, which is
-0.04 in the median depth of four other seeds. 0.1 and 0.35 in an exponent: the pull of the prior, which is 1.
+Tolerances. 1e-12: rounding of the same sums taken in another order. 0.08 and 0.98: sampling error
+of 30 days, which is 0.04 in the median depth of four other seeds. 0.1 and 0.35 in an exponent:
+the pull of the prior, which is 1.
 """
 
 from __future__ import annotations

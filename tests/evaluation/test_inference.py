@@ -1,7 +1,8 @@
 """Intervals that cover, differences that are paired, and tests that know how many were tried.
 
-Tolerances. 1e-6 %, 1e-9: rounding. Shares of repetitions are held between their binomial limits: 0.92 to 0.98 is 2.4
-standard errors of 300 at 95 %; 10 of 60 at 5 % has a chance of 0.001; 0.1 is 2.5 standard errors of 100 at 80 %.
+Tolerances. 1e-6 %, 1e-9: rounding. Shares of repetitions are held between their binomial limits:
+0.92 to 0.98 is 2.4 standard errors of 300 at 95 %; 10 of 60 at 5 % has a chance of 0.001; 0.1 is
+2.5 standard errors of 100 at 80 %.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ def test_orders_of_a_day_are_drawn_together() -> None:
 
 @pytest.mark.slow
 def test_the_intervals_cover_the_true_saving_in_92_to_98_per_cent_of_repetitions() -> None:
-    """300 repetitions of 20 days, each replayed in full; the truth is the saving over all 6,000 days."""
+    """300 repetitions of 20 days, each replayed in full; the truth is the saving over all 6,000
+    days.
+    """
     market = preset("thin_stock", HALF_HOURS)
     days = Ladder.of(market.books(13 * 6_050, 6, np.random.default_rng(0)), "buy").by_day(13)
     adaptive = Adaptive(TiltedShape(LiquidityProfile.from_market(market, "itself")), "itself")

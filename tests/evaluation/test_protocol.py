@@ -1,7 +1,7 @@
 """Priors from elsewhere, and days evaluated with what came before them.
 
-Tolerances: 5 % of a mean volume is for the smoothing at the open and the close, which moves it by 0.15 % on three other
-seeds; else pytest's 1e-6 of sums.
+Tolerances: 5 % of a mean volume is for the smoothing at the open and the close, which moves it by
+0.15 % on three other seeds; else pytest's 1e-6 of sums.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Replay on recorded books, by hand.
 
-Tolerances. Costs by hand are whole numbers and exact. Else 1e-8 currency, 1e-9 shares, 1e-12 of a cost: rounding of
-sums over at most 390 walks of books.
+Tolerances. Costs by hand are whole numbers and exact. Else 1e-8 currency, 1e-9 shares, 1e-12 of a
+cost: rounding of sums over at most 390 walks of books.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation import Ladder, replay
-from research_lib.execution import Schedule, twap
+from research_lib.execution import Schedule, allocate, twap
+from research_lib.impact import LinearImpact
 from research_lib.market import (
     BookSnapshots,
     Session,
@@ -99,7 +101,7 @@ def test_impossible_schedules_are_refused(shares: list[float]) -> None:
         ValidationError, match=r"scheduled shares must be \(n,\), finite and at least 0"
     ):
         Schedule(np.array(shares), "s")
-    with pytest.raises(ValidationError, match="schedule must be a Schedule, got list"):
+    with pytest.raises(ValidationError, match="scheduled shares must be"):
         replay(shares, _books([20, 20]), "buy")  # type: ignore[arg-type]
 
 
@@ -155,7 +157,8 @@ def test_costs_from_mid_touch_and_arrival_by_hand() -> None:
         ask_price=books.ask_price + np.array([[0.0], [5.0]]),
     )
     done = replay(Schedule(np.array([10.0, 50.0]), "s"), moved, "buy")
-    # 10 at 101; then 20 at 106 and 20 at 108 over a mid of 105, and 10 left at a mid 5 above arrival.
+    # 10 at 101; then 20 at 106 and 20 at 108 over a mid of 105, and 10 left at a mid 5 above
+    # arrival.
     assert done.cost == 10 * 1 + 20 * 1 + 20 * 3
     assert done.spread_cost == 50.0
     assert done.touch_cost == 20 * 2
@@ -264,7 +267,9 @@ def test_what_cannot_be_replayed_is_refused() -> None:
         replay(twap(10, 2), books, "buy", refill=1.5)
     with pytest.raises(ValidationError, match="anchor 'prise' is unknown; did you mean 'price'"):
         replay(twap(10, 2), books, "buy", anchor="prise")
-    with pytest.raises(ValidationError, match="max_shares must be one number"):
+    with pytest.raises(
+        ValidationError, match="max_shares must be at least 0, got -1 in interval 0"
+    ):
         replay(twap(10, 2), books, "buy", max_shares=[-1.0, 2.0])
     with pytest.raises(ValidationError, match="the ladder is that of a buy, not of a sell"):
         replay(twap(10, 2), Ladder.of(books, "buy"), "sell")
@@ -297,3 +302,60 @@ def test_states_of_two_days_are_not_one_order() -> None:
     states = SyntheticMarket(session=session).books(26, 5, np.random.default_rng(3))
     with pytest.raises(ValidationError, match=r"states of 2 days, .* replay them day by day"):
         replay(twap(100, 26), states, "buy", session=session)
+
+
+def test_an_allocation_and_an_array_are_replayed_as_a_schedule_is() -> None:
+    books = SyntheticMarket(session=Session(13)).books(13, 5, np.random.default_rng(7))
+    best = allocate(LinearImpact(np.linspace(2, 1, 13) * 1e-5, 0.01), 3_000)
+    expected = replay(Schedule(best.shares, "by hand"), books, "buy")
+    for given in (best, best.shares, best.shares.tolist()):
+        done = replay(given, books, "buy")
+        assert done.filled.tolist() == expected.filled.tolist()
+        assert done.cost == expected.cost
+    assert replay(best, books, "buy").name == "allocation"
+
+
+def test_labelled_shares_and_caps_are_aligned_by_interval_or_refused() -> None:
+    shares = pd.Series([30.0, 10.0], index=[1, 0])
+    assert replay(shares, _books([80, 80]), "buy").filled.tolist() == [10.0, 30.0]
+    caps = pd.Series([30.0, 5.0], index=[1, 0])
+    assert replay(shares, _books([80, 80]), "buy", max_shares=caps).filled.tolist() == [5.0, 30.0]
+    for given in ({"schedule": shares.set_axis(["A", "B"])}, {"max_shares": caps.set_axis([1, 2])}):
+        arguments = {"schedule": [10.0, 30.0], **given}
+        with pytest.raises(ValidationError, match="intervals are labelled 0 to 1"):
+            replay(arguments.pop("schedule"), _books([80, 80]), "buy", **arguments)
+
+
+def test_a_fill_on_a_book_of_before_a_halt_is_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A state a minute but from 10:00 to 11:31, and a child order every 13 minutes from 9:30."""
+    session = Session(30)
+    opens = int(session.bounds([np.datetime64("2024-01-02").astype(object)])[0][0])
+    minutes = np.concatenate([np.arange(31), np.arange(121, 391)])
+    price, size = np.full((len(minutes), 1), 99.0), np.full((len(minutes), 1), 100.0)
+    states = BookSnapshots(opens + minutes * 60 * 10**9, price, size, price + 2, size)
+    done = replay(np.full(30, 10.0), states, "buy", session=session)
+    assert done.age[:11] / 60e9 == pytest.approx([0, 0, 0, 9, 22, 35, 48, 61, 74, 87, 0])
+    assert done.oldest_fill_seconds == pytest.approx(87 * 60)
+    assert done.n_stale() == 7
+    assert done.n_stale(60 * 60) == 3
+    assert "7 of 30 child orders are filled on books older than 300 s" in caplog.text
+
+
+def test_fresh_books_are_not_reported(caplog: pytest.LogCaptureFixture) -> None:
+    done = replay([5.0, 5.0], _books([20, 20]), "buy")
+    assert done.oldest_fill_seconds == 0.0
+    assert not caplog.text
+
+
+def test_an_execution_is_a_table_of_its_child_orders_and_a_summary_in_a_cell() -> None:
+    done = replay(Schedule(np.array([10.0, 0.0]), "early"), _books([40, 40]), "buy")
+    frame = done.to_frame()
+    assert frame["price"].iloc[0] == 101.0
+    assert np.isnan(frame["price"].iloc[1])
+    assert frame["cost"].sum() == done.cost
+    shown = done._repr_html_()
+    assert "early" in shown
+    assert "cost_bps" in shown
+    assert len(shown) < 3_000

@@ -1,6 +1,7 @@
 """Implementation shortfall: by hand, as paper less real portfolio, and mirrored.
 
-Tolerances: 1e-9 of the largest product of shares and price, the rounding of sums of up to six fills.
+Tolerances: 1e-9 of the largest product of shares and price, the rounding of sums of up to six
+fills.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def test_the_parts_are_paper_less_real(
     filled = sum(shares for shares, _ in fills)
     decision, arrival, closing = prices
     done = implementation_shortfall(
-        frame, side=side, total_shares=filled + rest, decision_price=decision, arrival_price=arrival,
+        frame, side=side, total_shares=filled + rest, decision_price=decision,
+        arrival_price=arrival,
         closing_price=closing, fees=fees,
     )  # fmt: skip
     sign = 1 if side == "buy" else -1
@@ -123,3 +125,13 @@ def test_the_tca_tables_parts_sum_to_perolds_total(side: str) -> None:
     assert parts == pytest.approx(row["shortfall_bps"], abs=1e-9)
     inside = books.trades.size.sum()
     assert row["participation_%"] == pytest.approx(100 * row["filled"] / inside)
+
+
+def test_a_shortfall_is_a_table_of_its_parts() -> None:
+    done = implementation_shortfall(
+        _fills((500, 50.3), (300, 50.6)), side="buy", total_shares=1000, fees=4.0, **PRICES
+    )
+    table = done.to_frame()
+    assert list(table.index) == ["delay", "trading", "opportunity", "fees", "total"]
+    assert table["currency"].iloc[:4].sum() == pytest.approx(done.total)
+    assert table.loc["total", "bps"] == done.bps["total"]

@@ -1,7 +1,8 @@
-"""Strategies: no look-ahead, complete, capped, compiled as decided, and cheaper where they should be.
+"""Strategies: no look-ahead, complete, capped, compiled as decided, and cheaper where they should
+be.
 
-Tolerances. 1e-6 shares of orders of 1e4: rounding of what is added up and taken off over 390 intervals, by compiled
-loops in one order and by NumPy in another; 1e-9 of a cost likewise.
+Tolerances. 1e-6 shares of orders of 1e4: rounding of what is added up and taken off over 390
+intervals, by compiled loops in one order and by NumPy in another; 1e-9 of a cost likewise.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from research_lib.evaluation import (
     TodayShape,
     Twap,
     Vwap,
-    attainable_share,
     clairvoyant,
+    foresight_share,
     mid_volatility,
     replay,
     rolling,
@@ -69,7 +70,9 @@ def strategies() -> dict[str, Strategy]:
 
 
 class _StepByStep(Strategy):
-    """Decides as another does, and is filled by the interface that everybody may implement, not by compiled loops."""
+    """Decides as another does, and is filled by the interface that everybody may implement, not
+    by compiled loops.
+    """
 
     def __init__(self, other: Strategy) -> None:
         self.other, self.name, self.fitted_on = other, other.name, other.fitted_on
@@ -90,7 +93,8 @@ def test_the_compiled_loop_decides_as_the_interface(
     for shown, start, stop in ((ladder, 0, 39), (ladder, 7, 30), (seen, 0, 39)):
         fast, slow = (
             run(
-                one, ladder, 9_000.0, "buy", start=start, stop=stop, shown=shown, refill=refill, max_shares=cap,
+                one, ladder, 9_000.0, "buy", start=start, stop=stop, shown=shown, refill=refill,
+                max_shares=cap,
                 anchor="level" if by_level else "price",
             )
             for one in (strategies[name], _StepByStep(strategies[name]))
@@ -187,7 +191,8 @@ def test_the_adaptive_decision_is_the_exact_multipliers() -> None:
         sizes = np.concatenate([np.outer(profile.depth[t + 1 :], shares).ravel(), ladder.size[t]])
         order = np.argsort(prices, kind="stable")
         multiplier = prices[order][np.searchsorted(np.cumsum(sizes[order]), remaining)]
-        # Bins round prices up by half a per cent each: of the seen book, of the book to come, of the multiplier.
+        # Bins round prices up by half a per cent each: of the seen book, of the book to come, of
+        # the multiplier.
         least, most = (
             ladder.size[t][ladder.premium[t] <= multiplier * factor].sum()
             for factor in (1 - 1e-9, 1.005**3 + 1e-9)
@@ -224,7 +229,7 @@ def test_adaptive_saves_two_fifths_and_three_quarters_of_the_attainable_on_real_
     done = run(Adaptive(TiltedShape(profile), shape), ladder, 20_000, side)
     assert done.unfilled == ruler.unfilled == pytest.approx(0.0, abs=1e-6)
     assert 1 - done.cost / ruler.cost >= 0.40
-    assert attainable_share(done, ruler, best) >= 0.75
+    assert foresight_share(done, ruler, best) >= 0.75
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
@@ -266,7 +271,9 @@ def test_risk_aversion_buys_less_timing_risk_at_a_higher_cost(
 
 
 def test_without_variation_or_shape_adaptive_costs_what_twap_does() -> None:
-    """One and the same book all day: every schedule that stays within the touch pays the half-spread."""
+    """One and the same book all day: every schedule that stays within the touch pays the
+    half-spread.
+    """
     n = 20
     books = BookSnapshots(
         np.arange(n),
@@ -299,7 +306,9 @@ def test_static_optimal_is_the_allocation_of_the_orders_own_intervals() -> None:
 
 
 def test_a_latency_costs_the_strategy_that_looks_at_the_book() -> None:
-    """Decided on one draw of the day and traded on another, the adaptive strategy loses what it saves on sight."""
+    """Decided on one draw of the day and traded on another, the adaptive strategy loses what it
+    saves on sight.
+    """
     profile = LiquidityProfile.from_market(preset("thin_stock", HALF_HOURS), "itself")
     strategy = Adaptive(TiltedShape(profile), "itself")
     now = sum(run(strategy, _day(seed), 9_000, "buy").cost for seed in range(5))
@@ -314,6 +323,8 @@ def test_what_cannot_be_run_is_refused() -> None:
         run(Twap(), _day(0), 100, "buy", stop=40)
     with pytest.raises(ValidationError, match="12 books are shown and 39 traded on"):
         run(Twap(), _day(0), 100, "buy", shown=_day(0).take(np.arange(12)))
+    with pytest.raises(ValidationError, match="argument 'refil' is unknown; did you mean 'refill'"):
+        run(Twap(), _day(0), 100, "buy", refil=0.5)
     with pytest.raises(ValidationError, match="risk_aversion without volatility"):
         Adaptive(TodayShape(), "nothing", risk_aversion=1.0)
     with pytest.raises(
@@ -365,7 +376,9 @@ def test_a_schedule_of_another_length_than_the_order_is_refused() -> None:
 def test_adaptive_sends_nothing_to_a_book_without_two_sides(
     strategies: dict[str, Strategy],
 ) -> None:
-    """Seen without a bid and traded a second later with one: by the interface and by the compiled loop."""
+    """Seen without a bid and traded a second later with one: by the interface and by the compiled
+    loop.
+    """
     later, blind = _day(1), [0, 4, 5, 20]
     bid_size = later.bid_size.copy()
     bid_size[blind] = 0.0

@@ -1,7 +1,7 @@
 """Savings that are not there are not reported.
 
-Tolerances: means over draws lie within 2 or 3 of their own standard errors; 1.5 % is 2.6 standard errors
-of a claim of 8.6 % over 390 intervals, one of which is 0.57 % in 2,000 draws of the noise.
+Tolerances: means over draws lie within 2 or 3 of their own standard errors; 1.5 % is 2.6 standard
+errors of a claim of 8.6 % over 390 intervals, one of which is 0.57 % in 2,000 draws of the noise.
 """
 
 from __future__ import annotations
@@ -64,9 +64,11 @@ def test_trading_late_on_a_day_that_grows_cheaper_is_no_skill() -> None:
 
 
 def test_noise_alone_claims_what_it_cannot_keep() -> None:
-    """Identical true curves and 30 % estimation noise: a saving in sample, a loss on books; shrunk, less of both.
+    """Identical true curves and 30 % estimation noise: a saving in sample, a loss on books;
+    shrunk, less of both.
 
-    With x_t ~ 1 / beta_t and lognormal noise of sd s the claim on linear curves is 1 - exp(-s^2), 8.6 % for 0.3.
+    With x_t ~ 1 / beta_t and lognormal noise of sd s the claim on linear curves is 1 - exp(-s^2),
+    8.6 % for 0.3.
     """
     n, rng = 390, np.random.default_rng(3)
     size, step = 10.0, 0.01
