@@ -73,7 +73,7 @@ def _held(
         for low, high in (estimate.conf_int(), estimate.conf_int(simultaneous=True))
     ]
     held = fit.interval[0] <= _true_half_life(kernel, family) <= fit.interval[1]
-    return [float(inside[0].mean()), float(inside[1].all()), float(held), float(fit.told)]
+    return [float(inside[0].mean()), float(inside[1].all()), float(held), float(fit.identified)]
 
 
 def _true_half_life(kernel: DecayKernel, family: str) -> float:

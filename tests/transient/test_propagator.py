@@ -211,6 +211,17 @@ def test_by_the_clock_flow_is_net_and_lags_count_from_the_middle_of_the_step() -
     assert flow.lags(2).tolist() == [0.375, 1.125]
 
 
+@pytest.mark.parametrize("tick", [2.0**-40, 1.0, 2.0**30])
+def test_a_trade_that_moves_the_mid_by_one_tick_is_seen_at_any_scale(tick: float) -> None:
+    """At a tick of 1e-12 of the price, as of a token, the move is as real as at one of 1e-3."""
+    books, price = small_books(), 1.0
+    bids = price + tick * np.array([0.0, 1.0, 1.0, 2.0])[:, None]
+    moved = dataclasses.replace(books, bid_price=bids, ask_price=bids + tick)
+    changing = trade_flow(moved).changing
+    assert changing is not None
+    assert changing.tolist() == [True, True, False]
+
+
 def test_orders_beyond_the_books_count_in_neither_flow() -> None:
     """Before, with and after the first book, with and after the last: those strictly after the first count."""
     books = small_books()
