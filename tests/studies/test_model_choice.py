@@ -5,6 +5,7 @@ Tolerances: 1e-9 of a cost is rounding, of a schedule that is found exactly.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,23 @@ def test_schedules_that_books_fill_less_than_twap_are_left_out(
     assert list(found.losses) == ["TWAP", "nonlinear"]
     assert found.incomplete == ("linear",)
     assert found.reading.endswith("on some day the books could not fill its schedule: linear.")
+
+
+@pytest.mark.parametrize("unit", [2.0**-30, 1.0, 2.0**30])
+def test_what_is_left_unfilled_is_judged_by_the_order_at_any_unit_of_size(
+    synthetic_books: BookSnapshots, unit: float
+) -> None:
+    """Whole coins or satoshis: the form whose schedule falls short is left out, the others stay."""
+    names = ("bid_size", "ask_size")
+    scaled = {name: unit * synthetic_books[name] for name in names}
+    books = dataclasses.replace(synthetic_books, **scaled)
+    depth = books.ask_size.sum(axis=1).reshape(4, 13).sum(axis=1).min()
+    frame = slippage_curves(books, unit * np.array(SIZES), "buy").to_frame(13, SESSION)
+    found = compare_forms(
+        frame, books, side="buy", total_shares=0.6 * depth, scheme="leave_one_day_out",
+        model_types=["linear", "nonlinear"], session=SESSION,
+    )  # fmt: skip
+    assert found.incomplete == ("linear",)
 
 
 def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapshots) -> None:
