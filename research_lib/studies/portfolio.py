@@ -247,7 +247,7 @@ def quoted_assets(
     >>> bars = {"A": bars.assign(**{"return": moves[0]}), "B": bars.assign(**{"return": moves[1]})}
     >>> found = quoted_assets(bars, {}, dt.date(2020, 1, 31), Session(26), correlation_days=20)
     >>> found.table.loc["A", ["half_spread", "temporary", "spread_from"]].tolist()
-    [0.005, 1e-06, 'one tick, the least there is']
+    [np.float64(0.005), np.float64(1e-06), 'one tick, the least there is']
     """
     returns = returns_before(bars, day, correlation_days)
     shown = {name: _last_known(books, day, session) for name, books in quotes.items()}
@@ -391,8 +391,9 @@ def correlation_regret(
     samples = {}
     for span in days:
         drawn = stats.wishart(span, truth / span).rvs(draws, random_state=rng)
-        deviations = (np.sqrt(np.diag(matrix)) for matrix in drawn)
-        scaled = (m / np.outer(d, d) for m, d in zip(drawn, deviations, strict=True))
+        drawn = drawn.reshape(draws, *truth.shape)  # one draw comes without its axis
+        deviation = np.sqrt(np.diagonal(drawn, axis1=1, axis2=2))
+        scaled = drawn / (deviation[:, :, None] * deviation[:, None, :])
         samples[str(span)] = [regret(estimate) for estimate in scaled]
     return _summary({**samples, NONE: [regret(np.eye(len(truth)))]})
 
