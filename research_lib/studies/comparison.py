@@ -124,11 +124,10 @@ def chance_distances(
     """
     n_runs = number("n_runs", n_runs, 1, integer=True)
     n_books = -(-real.n_books // real.session.n_intervals) * real.session.n_intervals
-    measured = {"tick": real.tick, "n_parts": len(real.spread_by_time)}
-    runs = []
+    n_parts, runs = len(real.spread_by_time), []
     for _ in range(n_runs):
         books = market.books(n_books, real.n_levels, rng)
-        drawn = measure_market(books, real.session, **measured)
+        drawn = measure_market(books, real.session, tick=real.tick, n_parts=n_parts)
         runs.append(profile_distances(drawn, synthetic)["distance"])
     distances = pd.concat(runs, axis=1)
     return pd.DataFrame({"chance": distances.median(axis=1), "chance_high": distances.max(axis=1)})
@@ -273,10 +272,11 @@ def _memory(both: Both, of: str) -> dict[str, Row]:
     real, synthetic = (np.nan_to_num(values) for values in known)
     first = float(np.abs(synthetic - real)[0])
     further = float(np.sqrt(np.mean((synthetic - real)[1:] ** 2)))
-    means, measure = (float(x[1:].mean()) for x in (real, synthetic)), f"lags 2 to {MIDDLE_LAG}"
+    longer = float(real[1:].mean()), float(synthetic[1:].mean())
+    measure = f"rms difference, lags 2 to {MIDDLE_LAG}"
     return {
         f"{of} memory": (real[0], synthetic[0], first, "difference at lag 1"),
-        f"{of} memory, longer": (*means, further, f"rms difference, {measure}"),
+        f"{of} memory, longer": (*longer, further, measure),
     }
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,7 @@ def coverage(
     True
     """
     beta = np.exp(rng.normal(-11.5, 0.5, repetitions))
-    drawn = {"n_days": n_days, "n_snapshots": n_snapshots, "noise": noise}
+    drawn: dict[str, Any] = {"n_days": n_days, "n_snapshots": n_snapshots, "noise": noise}
     table: dict[str, dict[str, float]] = {}
     for dependence in KNOWN:
         frame, held = simulated_slippage(beta, dependence, rng, **drawn), {}

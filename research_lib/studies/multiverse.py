@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -184,7 +185,7 @@ def _analyses(
 
     for reference, (weight, estimator) in itertools.product(REFERENCES, WEIGHTS.items()):
         referred = moments if reference == "touch" else _from_mid(moments)
-        how = {"estimator": estimator, "test_fraction": 0.0}
+        how: dict[str, Any] = {"estimator": estimator, "test_fraction": 0.0}
         fit = fit_impact(_pooled(referred), "power", by="pooled", shrinkage="none", **how)
         exponent, error = float(fit.params["exponent"].iloc[0]), float(fit.bse["exponent"].iloc[0])
         scales = fit_impact(_straightened(referred, exponent), "linear", **how).curve

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,10 +159,10 @@ def fit_kernel(
         raise ValidationError(
             f"{len(estimate.values)} lags cannot tell a kernel; estimate 4 or more"
         )
-    fit = _fit_mixture if family == "sum" else partial(_fit_profiled, family)
-    problem = _Problem.of(estimate)
-    found = fit(problem, rng or np.random.default_rng(0))
-    return _concluded(family, problem.estimate, **found)
+    problem, stream = _Problem.of(estimate), rng or np.random.default_rng(0)
+    if family == "sum":
+        return _concluded(family, problem.estimate, _fit_mixture(problem, stream))
+    return _concluded(family, problem.estimate, _fit_profiled(family, problem, stream))
 
 
 def best_kernel(
@@ -196,21 +196,17 @@ class _Problem:
         count = len(estimate.values)
         steps = np.round(np.geomspace(1, count, min(MAX_LAGS, count)))
         kept = np.unique(steps).astype(int) - 1
-        few = LagEstimate(
-            estimate.lags[kept],
-            estimate.values[kept],
-            estimate.cov[np.ix_(kept, kept)],
-            estimate.n,
-            estimate.unit,
-        )
+        lags, values = estimate.lags[kept], estimate.values[kept]
+        cov = estimate.cov[np.ix_(kept, kept)]
+        few = LagEstimate(lags, values, cov, estimate.n, estimate.unit)
         try:
-            factor = linalg.cholesky(few.cov, lower=True)
+            factor = linalg.cholesky(cov, lower=True)
         except linalg.LinAlgError as error:
             raise ModelFittingError(
                 "the estimate's covariance is singular; take fewer lags or more data"
             ) from error
         whitener = linalg.solve_triangular(factor, np.eye(len(kept)), lower=True)
-        return cls(few, whitener, whitener @ few.values)
+        return cls(few, whitener, whitener @ values)
 
     def flat_chi2(self) -> float:
         """chi2 of the kernel that never decays."""
@@ -229,7 +225,20 @@ class _Point:
     shift: float = 0.0
 
 
-def _fit_profiled(family: str, problem: _Problem, rng: np.random.Generator) -> dict[str, Any]:
+class _Best(NamedTuple):
+    """The best kernel of a family; `free` parameters were chosen, `noise`: no impact is seen."""
+
+    kernel: FitKernel
+    half_life: float
+    interval: tuple[float, float]
+    permanent: Span
+    chi2: float
+    free: int
+    decays: bool
+    noise: bool
+
+
+def _fit_profiled(family: str, problem: _Problem, rng: np.random.Generator) -> _Best:
     """The best half-life of a grid, polished, with its profile interval."""
     lags = problem.estimate.lags
     at = partial(_at_half_life, family, problem)
@@ -238,18 +247,13 @@ def _fit_profiled(family: str, problem: _Problem, rng: np.random.Generator) -> d
     best = min([*points, _polished(at, points)], key=lambda point: point.chi2)
     _refuse_zero(best.coef)
     decays = problem.flat_chi2() - best.chi2 > _chi2_limit(1 if family == "exponential" else 2)
+    interval = _interval(at, points, best, decays)
+    lasting = _permanent(problem, best) if family == "exponential_permanent" else (0.0, 0.0, 0.0)
+    free = len(best.coef) + 1 + (family == "power")
     gain = float(problem.target @ problem.target) - best.chi2
-    lasting = _permanent(problem, best) if family == "exponential_permanent" else (0.0,) * 3
-    return {
-        "kernel": _kernel(family, best),
-        "half_life": float(best.half_life),
-        "interval": _interval(at, points, best, decays),
-        "permanent": lasting,
-        "chi2": best.chi2,
-        "free": len(best.coef) + 1 + (family == "power"),
-        "decays": decays,
-        "noise": gain <= _noise_limit(family, problem, grid, rng),
-    }
+    noise = gain <= _noise_limit(family, problem, grid, rng)
+    kernel, half_life = _kernel(family, best), float(best.half_life)
+    return _Best(kernel, half_life, interval, lasting, best.chi2, free, decays, noise)
 
 
 def _chi2_limit(dof: int) -> float:
@@ -325,13 +329,13 @@ def _interval(
 
 
 def _kernel(family: str, best: _Point) -> FitKernel:
-    decay, scales = math.log(2.0) / best.half_life, best.coef.tolist()
+    decay, scale = math.log(2.0) / best.half_life, float(best.coef[0])
     if family == "exponential":
-        return ExponentialKernel(decay, *scales)
+        return ExponentialKernel(decay, scale)
     if family == "exponential_permanent":
-        return ExponentialSumKernel((decay, 0.0), tuple(scales))
+        return ExponentialSumKernel((decay, 0.0), (scale, float(best.coef[1])))
     exponent = math.log(2.0) / math.log1p(best.half_life / best.shift)
-    return PowerKernel(exponent, *scales, best.shift)
+    return PowerKernel(exponent, scale, best.shift)
 
 
 def _permanent(problem: _Problem, best: _Point) -> Span:
@@ -373,7 +377,7 @@ def _noise_limit(family: str, problem: _Problem, grid: Float, rng: np.random.Gen
     return float(np.quantile(gain.max(axis=1), LEVEL))
 
 
-def _fit_mixture(problem: _Problem, rng: np.random.Generator) -> dict[str, Any]:
+def _fit_mixture(problem: _Problem, rng: np.random.Generator) -> _Best:
     """Nonnegative mixture over a grid of decays.
 
     Its interval comes from redrawing the propagator from its own law.
@@ -392,18 +396,12 @@ def _fit_mixture(problem: _Problem, rng: np.random.Generator) -> dict[str, Any]:
     lives = [_mixture(rates, drawn).half_life if drawn.any() else 0.0 for drawn in again]
     noise = rng.standard_normal((SUM_DRAWS, len(few.lags)))
     gains = [drawn @ drawn - optimize.nnls(white, drawn)[1] ** 2 for drawn in noise]
-    ends = np.quantile(lives, TAILS, method="inverted_cdf").tolist()
-    lasting = np.quantile([drawn[0] for drawn in again], TAILS).tolist()
-    return {
-        "kernel": kernel,
-        "half_life": kernel.half_life,
-        "interval": tuple(ends),
-        "permanent": (float(weights[0]), *lasting),
-        "chi2": norm**2,
-        "free": int(np.count_nonzero(weights)),
-        "decays": problem.flat_chi2() - norm**2 > _chi2_limit(2),
-        "noise": float(np.sum(target**2)) - norm**2 <= float(np.quantile(gains, LEVEL)),
-    }
+    low, high = np.quantile(lives, TAILS, method="inverted_cdf").tolist()
+    least, most = np.quantile([drawn[0] for drawn in again], TAILS).tolist()
+    lasting, free = (float(weights[0]), least, most), int(np.count_nonzero(weights))
+    decays = problem.flat_chi2() - norm**2 > _chi2_limit(2)
+    noise = float(np.sum(target**2)) - norm**2 <= float(np.quantile(gains, LEVEL))
+    return _Best(kernel, kernel.half_life, (low, high), lasting, norm**2, free, decays, noise)
 
 
 def _mixture(rates: Float, weights: Float) -> ExponentialSumKernel:
@@ -411,18 +409,15 @@ def _mixture(rates: Float, weights: Float) -> ExponentialSumKernel:
     return ExponentialSumKernel(tuple(rates[used]), tuple(weights[used]))
 
 
-def _concluded(
-    family: str, estimate: LagEstimate, *, free: int, noise: bool, **found: Any
-) -> KernelFit:
-    """The fit with its verdict; `free` parameters were chosen, `noise`: no impact is seen."""
+def _concluded(family: str, estimate: LagEstimate, best: _Best) -> KernelFit:
+    """The fit with its verdict."""
+    kernel, half_life, interval, lasting, chi2, free, decays, noise = best
     dof = len(estimate.values) - free
-    p_value = float(special.chdtrc(dof, found["chi2"]))
-    low, high = found["interval"]
-    bounded = low > 0.0 and high <= estimate.lags[-1]
+    p_value = float(special.chdtrc(dof, chi2))
+    bounded = interval[0] > 0.0 and interval[1] <= estimate.lags[-1]
     identified = bool(p_value >= REJECTED and not noise and bounded)
-    found["decays"] = bool(found["decays"])
-    verdict = {"dof": dof, "p_value": p_value, "identified": identified, "unit": estimate.unit}
-    fit = KernelFit(family=family, **found, **verdict, reading="")
+    tested = chi2, dof, p_value, bool(decays), identified
+    fit = KernelFit(family, kernel, half_life, interval, lasting, *tested, estimate.unit, "")
     if not fit.describes:
         name = family.replace("_", " + ")
         reading = f"no half-life: {_misfit(estimate)}, which no {name} kernel describes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -140,8 +141,7 @@ def recovery_windows(
     windows: Iterable[int],
     *,
     step_seconds: float = 1.0,
-    distance_bps: float = 10.0,
-    session: Session | None = None,
+    **settings: Any,
 ) -> pd.DataFrame:
     """Half-life of the recovery by the window over which it is followed.
 
@@ -151,7 +151,7 @@ def recovery_windows(
     Parameters
     ----------
     windows : n_lags of each, steps
-    books, quantity, step_seconds, distance_bps, session
+    books, quantity, step_seconds, **settings
         As in `recovery_after_trades`.
 
     Returns
@@ -168,18 +168,14 @@ def recovery_windows(
     >>> recovery_windows(books, "spread", [10, 20]).index.tolist()
     [10.0, 20.0]
     """
-    settings = {"step_seconds": step_seconds, "distance_bps": distance_bps, "session": session}
-    rows = {}
+    settings["step_seconds"], rows = step_seconds, {}
     for count in windows:
-        found = recovery_after_trades(books, quantity, n_lags=count, **settings).fit()
-        rows[count * step_seconds] = {
-            "half_life": found.half_life,
-            "low": found.interval[0],
-            "high": found.interval[1],
-            "p_value": found.p_value,
-            "told": found.identified,
-        }
-    return pd.DataFrame(rows.values(), index=list(rows)).rename_axis("window_s")
+        fit = recovery_after_trades(books, quantity, n_lags=count, **settings).fit()
+        row = fit.half_life, *fit.interval, fit.p_value, fit.identified
+        rows[count * step_seconds] = row
+    columns = ["half_life", "low", "high", "p_value", "told"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return table.rename_axis("window_s")
 
 
 def depends_on_window(table: pd.DataFrame, window: float) -> bool:
