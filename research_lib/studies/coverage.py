@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import lfilter
 
 from research_lib.checks import refuse_unknown
 from research_lib.impact import DecayKernel, ExponentialSumKernel, fit_impact, slippage_curves
@@ -152,6 +151,8 @@ def _errors(dependence: str, shape: tuple[int, ...], rng: np.random.Generator) -
         return rng.standard_normal((*shape[:2], 1, 1))
     shocks = rng.standard_normal((*shape[:3], 1))
     if dependence == "autocorrelated":
+        from scipy.signal import lfilter  # it brings scipy.stats, a second of import
+
         shocks[:, :, 1:] *= np.sqrt(1.0 - AUTOREGRESSION**2)
         return np.asarray(lfilter([1.0], [1.0, -AUTOREGRESSION], shocks, axis=2))
     return shocks
