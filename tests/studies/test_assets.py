@@ -73,11 +73,14 @@ def test_order_values_are_aligned_with_the_presets_by_label_or_refused() -> None
 
 
 def test_children_that_no_book_fills_are_refused_by_the_stock_s_name() -> None:
-    why = r"wide_spread_stock: too few books fill walks of .* shares, made for a mean child of .*; lower order_values"
+    why = (
+        r"wide_spread_stock: too few books fill walks of .* shares, "
+        r"made for a mean child of .*; lower order_values"
+    )
     with pytest.raises(InsufficientDataError, match=why):
         synthetic_assets(
-            ["thin_stock", "wide_spread_stock"], [1e4, 1e8], SESSION, correlation=0.5, n_days=2, correlation_days=60,
-            rng=np.random.default_rng(5),
+            ["thin_stock", "wide_spread_stock"], [1e4, 1e8], SESSION, correlation=0.5, n_days=2,
+            correlation_days=60, rng=np.random.default_rng(5),
         )  # fmt: skip
 
 
@@ -136,8 +139,8 @@ def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
 
 def test_cross_impact_is_positive_definite_and_leans_one_way() -> None:
     assets = synthetic_assets(
-        ["thin_stock", "deep_stock"], [1e6, 1e6], SESSION, correlation=0.5, n_days=2, correlation_days=60,
-        rng=np.random.default_rng(5),
+        ["thin_stock", "deep_stock"], [1e6, 1e6], SESSION, correlation=0.5, n_days=2,
+        correlation_days=60, rng=np.random.default_rng(5),
     )  # fmt: skip
     gamma = cross_impact(assets, SESSION, share=0.1, cross=0.5, asymmetry=0.4)
     own = np.sqrt(gamma[0, 0] * gamma[1, 1])

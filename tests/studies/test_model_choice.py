@@ -39,8 +39,8 @@ def test_losses_equal_an_explicit_loop(scheme: str, synthetic_books: BookSnapsho
     frame = frame_of(synthetic_books)
     day = frame["time"].dt.date
     found = compare_forms(
-        frame, synthetic_books, side="buy", total_shares=ORDER, model_types=["linear", "sqrt"], scheme=scheme,
-        session=SESSION,
+        frame, synthetic_books, side="buy", total_shares=ORDER, model_types=["linear", "sqrt"],
+        scheme=scheme, session=SESSION,
     )  # fmt: skip
     for k, d in list(enumerate(sorted(day.unique())))[scheme == "walk_forward" :]:
         training = frame[day < d] if scheme == "walk_forward" else frame[day != d]
@@ -185,7 +185,10 @@ def losses(means: list[float], n_days: int, rng: np.random.Generator) -> pd.Data
 
 @pytest.mark.slow
 def test_the_best_model_stays_in_the_set_as_often_as_it_says(rng: np.random.Generator) -> None:
-    """80 of 80 expected if the test is conservative; fewer than 64 has a chance below 0.001 at 90 %."""
+    """80 of 80 expected if the test is conservative.
+
+    Fewer than 64 has a chance below 0.001 at 90 %.
+    """
     kept = sum(
         "a"
         in model_confidence_set(losses([1.0, 1.1, 1.2], 60, rng), n_draws=200, seed=seed).included

@@ -96,7 +96,10 @@ def test_a_sample_too_short_says_so() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", list(TRUE))
 def test_noise_alone_passes_for_impact_one_time_in_twenty(family: str) -> None:
-    """All parameters are chosen on the noise, the half-life and the shift too: the limit must know of that."""
+    """All parameters are chosen on the noise, the half-life and the shift too.
+
+    The limit must know of that.
+    """
     rng, found = np.random.default_rng(13), []
     for _ in range(120 if family != "sum" else 40):
         noise = LagEstimate(
