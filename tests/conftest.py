@@ -11,7 +11,7 @@ import pytest
 from helpers import Family, real_data
 from hypothesis import HealthCheck, settings
 
-from research_lib.market import BookSnapshots, Session, SyntheticMarket
+from research_lib.market import BookSnapshots, Session, SyntheticMarket, read_books
 
 # The same examples everywhere, and none that a busy machine is too slow for.
 settings.register_profile(
@@ -53,6 +53,17 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def frog_file() -> Path:
     return real_data("databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz")
+
+
+@pytest.fixture(scope="session")
+def goog_books() -> BookSnapshots:
+    """A whole day, 147,916 books with their trades."""
+    return read_books(real_data("lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"))
+
+
+@pytest.fixture(scope="session")
+def frog_books(frog_file: Path) -> BookSnapshots:
+    return read_books(frog_file)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from research_lib.checks import number
 from research_lib.errors import ValidationError
@@ -45,6 +44,14 @@ def profile_distances(real: MarketProfile, synthetic: MarketProfile) -> pd.DataF
     ------
     ValidationError
         Profiles of different numbers of levels, parts of the day or intervals.
+
+    Examples
+    --------
+    >>> session = Session(39)
+    >>> books = SyntheticMarket(session=session).books(156, 4, np.random.default_rng(1))
+    >>> profile = measure_market(books, session)
+    >>> float(profile_distances(profile, profile)["distance"].max())
+    0.0
     """
     _require_comparable(real, synthetic)
     both = real, synthetic
@@ -71,9 +78,8 @@ def profile_distances(real: MarketProfile, synthetic: MarketProfile) -> pd.DataF
             "mean gap": _relative(both, lambda p: p.level_gap.mean()),
             "gap by level": _log_ratio(both, "level_gap", np.mean),
         }
-    return pd.DataFrame.from_dict(
-        rows, orient="index", columns=["real", "synthetic", "distance", "measure"]
-    )
+    columns = ["real", "synthetic", "distance", "measure"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def chance_distances(
@@ -84,7 +90,7 @@ def chance_distances(
     *,
     n_runs: int = 19,
 ) -> pd.DataFrame:
-    """Distances that chance alone makes: those of books of the market itself, as many as the real ones.
+    """Distances that chance alone makes: those of as many books of the market itself.
 
     `n_runs` times the market draws as many days as `real` has, and these stand in for the
     real books in `profile_distances`. If the real books were drawn from the market, their
@@ -106,15 +112,22 @@ def chance_distances(
     DataFrame
         Index: the facts of `profile_distances`. Columns: `chance`, the median over runs,
         and `chance_high`, the largest.
+
+    Examples
+    --------
+    >>> session = Session(39)
+    >>> market, rng = SyntheticMarket(session=session), np.random.default_rng(1)
+    >>> profile = measure_market(market.books(156, 4, rng), session)
+    >>> chance = chance_distances(market, profile, profile, rng, n_runs=2)
+    >>> bool((chance["chance"] <= chance["chance_high"]).all())
+    True
     """
     n_runs = number("n_runs", n_runs, 1, integer=True)
     n_books = -(-real.n_books // real.session.n_intervals) * real.session.n_intervals
-    runs = []
+    n_parts, runs = len(real.spread_by_time), []
     for _ in range(n_runs):
         books = market.books(n_books, real.n_levels, rng)
-        drawn = measure_market(
-            books, real.session, tick=real.tick, n_parts=len(real.spread_by_time)
-        )
+        drawn = measure_market(books, real.session, tick=real.tick, n_parts=n_parts)
         runs.append(profile_distances(drawn, synthetic)["distance"])
     distances = pd.concat(runs, axis=1)
     return pd.DataFrame({"chance": distances.median(axis=1), "chance_high": distances.max(axis=1)})
@@ -128,8 +141,8 @@ def beside_preset(
     n_days: int,
     n_levels: int,
     seed: int,
-) -> tuple[pd.DataFrame, tuple[MarketProfile, MarketProfile]]:
-    """`profile_distances` of books from a draw of a market, beside `chance_distances`; and the two profiles.
+) -> tuple[pd.DataFrame, Both]:
+    """Distances of books from a draw of a market beside those of chance; and the two profiles.
 
     Parameters
     ----------
@@ -142,20 +155,35 @@ def beside_preset(
     seed : int
         Of the draw, and seed + 1 of those of chance.
 
+    Returns
+    -------
+    DataFrame
+        `profile_distances` and `chance_distances`.
+    (real, synthetic)
+        MarketProfile of the books and of the draw.
+
     Raises
     ------
     InsufficientDataError
         As `measure_market`: fewer than 100 usable books in either, or prices on no grid.
+
+    Examples
+    --------
+    >>> session = Session(39)
+    >>> market = SyntheticMarket(session=session)
+    >>> books = market.books(156, 4, np.random.default_rng(1))
+    >>> table, _ = beside_preset(books, market, session, n_days=4, n_levels=4, seed=2)
+    >>> table.columns.tolist()
+    ['real', 'synthetic', 'distance', 'measure', 'chance', 'chance_high']
     """
-    real = measure_market(states, session)
     drawn = market.books(n_days * session.n_intervals, n_levels, np.random.default_rng(seed))
-    synthetic = measure_market(drawn, session)
-    chance = chance_distances(market, real, synthetic, np.random.default_rng(seed + 1))
-    return profile_distances(real, synthetic).join(chance), (real, synthetic)
+    both = measure_market(states, session), measure_market(drawn, session)
+    chance = chance_distances(market, *both, np.random.default_rng(seed + 1))
+    return profile_distances(*both).join(chance), both
 
 
 def profile_lines(profiles: Mapping[str, MarketProfile]) -> dict[str, tuple[str, Lines]]:
-    """What profiles look like, a panel each: spread and depth over the day, sizes by level, autocorrelations.
+    """What profiles look like, a panel each: over the day, by level, autocorrelations.
 
     Panels in which no profile has anything to show are absent: sizes by level of level-1
     books, day and autocorrelation of a spread that never varies.
@@ -168,47 +196,54 @@ def profile_lines(profiles: Mapping[str, MarketProfile]) -> dict[str, tuple[str,
     -------
     dict
         The quantity with its unit -> (what it is drawn over, {name: (x, y)}).
+
+    Examples
+    --------
+    >>> books = SyntheticMarket(session=Session(39)).books(156, 4, np.random.default_rng(1))
+    >>> panels = profile_lines({"mine": measure_market(books, Session(39))})
+    >>> panels["mean size (shares)"][1]["mine"][0].tolist()
+    [1.0, 2.0, 3.0, 4.0]
     """
 
-    def lines(
-        y: Callable[[MarketProfile], Float], x: Callable[[MarketProfile, int], Float]
-    ) -> Lines:
-        return {name: (x(p, len(y(p))), y(p)) for name, p in profiles.items()}
+    def over_the_day(name: str) -> tuple[str, Lines]:
+        """Over the midpoints of equal parts of the session, in intervals."""
+        lines = {}
+        for label, profile in profiles.items():
+            n = len(profile[name])
+            middle = (np.arange(n) + 0.5) * profile.session.n_intervals / n
+            lines[label] = (middle, profile[name])
+        return "interval of the session", lines
 
-    time, lag = "interval of the session", "lag (intervals)"
-    panels = {"depth a side (shares)": (time, lines(lambda p: p.depth_by_time, _midpoints))}
-    panels["autocorrelation of depth"] = (lag, lines(lambda p: p.depth_autocorrelation, _from_one))
+    def counted(along: str, name: str) -> tuple[str, Lines]:
+        """Over 1, 2, ..."""
+        values = {label: profile[name] for label, profile in profiles.items()}
+        return along, {label: (np.arange(1.0, len(y) + 1.0), y) for label, y in values.items()}
+
+    lag = "lag (intervals)"
+    panels = {
+        "depth a side (shares)": over_the_day("depth_by_time"),
+        "autocorrelation of depth": counted(lag, "depth_autocorrelation"),
+    }
     if any(p.n_levels > 1 for p in profiles.values()):
-        panels["mean size (shares)"] = ("level", lines(lambda p: p.level_size, _from_one))
+        panels["mean size (shares)"] = counted("level", "level_size")
     if any(p.spread_varies for p in profiles.values()):
-        panels["spread (currency)"] = (time, lines(lambda p: p.spread_by_time, _midpoints))
-        panels["autocorrelation of spread"] = (
-            lag,
-            lines(lambda p: p.spread_autocorrelation, _from_one),
-        )
+        panels["spread (currency)"] = over_the_day("spread_by_time")
+        panels["autocorrelation of spread"] = counted(lag, "spread_autocorrelation")
     return panels
-
-
-def _midpoints(profile: MarketProfile, n: int) -> Float:
-    """Midpoints of n equal parts of the session, in intervals."""
-    return (np.arange(n) + 0.5) * profile.session.n_intervals / n
-
-
-def _from_one(_: MarketProfile, n: int) -> Float:
-    return np.arange(1.0, n + 1.0)
 
 
 def _require_comparable(real: MarketProfile, synthetic: MarketProfile) -> None:
     for name in ("level_size", "spread_by_time"):
         if len(real[name]) != len(synthetic[name]):
             raise ValidationError(
-                f"{name} has {len(real[name])} entries in one profile and {len(synthetic[name])} in the other; "
-                "measure both with the same levels and parts"
+                f"{name} has {len(real[name])} entries in one profile and {len(synthetic[name])} "
+                "in the other; measure both with the same levels and parts"
             )
     if real.session.n_intervals != synthetic.session.n_intervals:
         raise ValidationError(
             f"one profile has {real.session.n_intervals} intervals a session, the other "
-            f"{synthetic.session.n_intervals}; autocorrelations are between neighbouring intervals, use one session"
+            f"{synthetic.session.n_intervals}; autocorrelations are between neighbouring "
+            "intervals, use one session"
         )
 
 
@@ -218,6 +253,8 @@ def _relative(both: Both, fact: Callable[[MarketProfile], Any]) -> Row:
 
 
 def _kolmogorov(both: Both, name: str) -> Row:
+    from scipy import stats
+
     real, synthetic = (float(np.median(profile[name])) for profile in both)
     distance = float(stats.ks_2samp(both[0][name], both[1][name], method="asymp").statistic)
     return real, synthetic, distance, "Kolmogorov-Smirnov, medians shown"
@@ -231,18 +268,15 @@ def _log_ratio(both: Both, name: str, shown: Callable[[Float], Any]) -> Row:
 
 def _memory(both: Both, of: str) -> dict[str, Row]:
     """Autocorrelation at lag 1 and beyond; a series without variation has none."""
-    real, synthetic = (
-        np.nan_to_num(profile[f"{of}_autocorrelation"][:MIDDLE_LAG]) for profile in both
-    )
-    first, further = np.abs(synthetic - real)[0], np.sqrt(np.mean((synthetic - real)[1:] ** 2))
+    known = (profile[f"{of}_autocorrelation"][:MIDDLE_LAG] for profile in both)
+    real, synthetic = (np.nan_to_num(values) for values in known)
+    first = float(np.abs(synthetic - real)[0])
+    further = float(np.sqrt(np.mean((synthetic - real)[1:] ** 2)))
+    longer = float(real[1:].mean()), float(synthetic[1:].mean())
+    measure = f"rms difference, lags 2 to {MIDDLE_LAG}"
     return {
-        f"{of} memory": (real[0], synthetic[0], float(first), "difference at lag 1"),
-        f"{of} memory, longer": (
-            float(real[1:].mean()),
-            float(synthetic[1:].mean()),
-            float(further),
-            f"rms difference, lags 2 to {MIDDLE_LAG}",
-        ),
+        f"{of} memory": (real[0], synthetic[0], first, "difference at lag 1"),
+        f"{of} memory, longer": (*longer, further, measure),
     }
 
 

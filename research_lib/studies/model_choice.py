@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
 from research_lib.checks import number
 from research_lib.config import Record
@@ -22,21 +21,19 @@ from research_lib.impact.folds import Parts, cut
 from research_lib.impact.validation import half_width
 from research_lib.market import BookSnapshots, Session
 
-Float = NDArray[np.float64]
-
-FEWEST_HELD_OUT = 2
+MIN_HELD_OUT = 2
 SAME_LOSS = 1e-9
-UNFILLED_TOLERANCE = 1e-6
+UNFILLED = 1e-9  # of the order: what rounding alone leaves
 
 
 @dataclass(frozen=True, eq=False)
 class ConfidenceSet(Record):
-    """The models that the losses cannot tell from the best.
+    """The models whose losses are not distinguishable from those of the best.
 
     Attributes
     ----------
     included, excluded : tuple of str
-        The set, and who is out of it. All are in where the days are too few to tell.
+        The set, and who is out of it. All are in where the days are too few to test.
     p_values : Series, index model
         The smallest level at which each is out; NaN where nothing was tested.
     level : float
@@ -64,6 +61,9 @@ def model_confidence_set(
 ) -> ConfidenceSet:
     """Hansen, Lunde and Nason's model confidence set, by their range statistic.
 
+    Models whose losses are the same on every day stand or fall together. With fewer than 8 days
+    nothing is tested, and `reading` says so.
+
     Parameters
     ----------
     losses : DataFrame (n_days, n_models)
@@ -76,11 +76,6 @@ def model_confidence_set(
         which lets neighbouring days be alike.
     seed : int
 
-    Notes
-    -----
-    Models whose losses are the same on every day stand or fall together. With fewer than 8
-    days nothing is tested, and `reading` says so.
-
     Raises
     ------
     ValidationError
@@ -89,6 +84,13 @@ def model_confidence_set(
     References
     ----------
     Hansen, Lunde, Nason: The model confidence set, Econometrica 79(2), 2011.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(1).normal(size=(40, 1))
+    >>> losses = pd.DataFrame(noise + [[0.0, 2.0]] + 0.1 * noise**2 * [[1, -1]], columns=["a", "b"])
+    >>> model_confidence_set(losses, n_draws=200).included
+    ('a',)
     """
     number("level", level, above=0, high=0.99)
     n_days, models = len(losses), [str(name) for name in losses.columns]
@@ -99,14 +101,18 @@ def model_confidence_set(
     block = number("block_size", block_size or max(1, round(n_days ** (1 / 3))), 1, integer=True)
     if n_days < MIN_DAYS:
         untested = pd.Series(np.nan, index=models)
-        reading = (
-            f"{n_days} days cannot tell the {len(models)} apart: at least {MIN_DAYS} are needed."
-        )
-        return ConfidenceSet(tuple(models), (), untested, level, block, reading)
+        why = f"{n_days} days cannot tell the {len(models)} apart: at least {MIN_DAYS} are needed."
+        return ConfidenceSet(tuple(models), (), untested, level, block, why)
     p_values = _p_values(losses.set_axis(models, axis=1), n_draws, block, seed)
-    included = tuple(name for name in models if p_values[name] > level)
-    excluded = tuple(name for name in models if p_values[name] <= level)
-    reading = _set_reading(included, excluded, level, n_days, block)
+    included, excluded = (
+        tuple(p_values.index[kept]) for kept in (p_values > level, p_values <= level)
+    )
+    how = f"({1 - level:.0%} model confidence set, {n_days} days in blocks of {block})"
+    names, alone = ", ".join(included), len(included) == 1
+    reading = f"None of {names} can be called worse than the best {how}."
+    if excluded:
+        standing = f"{names} is the best" if alone else f"{names} cannot be told apart"
+        reading = f"{standing}; worse than the best: {', '.join(excluded)} {how}."
     return ConfidenceSet(included, excluded, p_values, level, block, reading)
 
 
@@ -114,43 +120,19 @@ def _p_values(losses: pd.DataFrame, n_draws: int, block: int, seed: int) -> pd.S
     """Of each model; one of several with the same losses is tested for all of them."""
     from arch.bootstrap import MCS
 
-    scale = max(float(losses.abs().to_numpy().max()), np.finfo(float).tiny)
+    near = SAME_LOSS * max(float(losses.abs().to_numpy().max()), np.finfo(float).tiny)
     twins: dict[str, str] = {}
     for name in losses:
-        seen = dict.fromkeys(twins.values())
-        same = [
-            other
-            for other in seen
-            if (losses[name] - losses[other]).abs().max() <= SAME_LOSS * scale
-        ]
-        twins[name] = same[0] if same else name
+        tested = dict.fromkeys(twins.values())
+        same = (one for one in tested if (losses[name] - losses[one]).abs().max() <= near)
+        twins[name] = next(same, name)
     distinct = losses[list(dict.fromkeys(twins.values()))]
     if distinct.shape[1] == 1:
         return pd.Series(1.0, index=losses.columns)
-    tested = MCS(
-        distinct,
-        0.1,
-        reps=number("n_draws", n_draws, 100, integer=True),
-        block_size=block,
-        seed=seed,
-    )
-    tested.compute()
-    found = tested.pvalues["Pvalue"]
-    return pd.Series({name: float(found[twin]) for name, twin in twins.items()})
-
-
-def _set_reading(
-    included: tuple[str, ...], excluded: tuple[str, ...], level: float, n_days: int, block: int
-) -> str:
-    how = f"({1 - level:.0%} model confidence set, {n_days} days in blocks of {block})"
-    if not excluded:
-        return f"None of {', '.join(included)} can be called worse than the best {how}."
-    rest = (
-        f"{', '.join(included)} cannot be told apart"
-        if len(included) > 1
-        else f"{included[0]} is the best"
-    )
-    return f"{rest}; worse than the best: {', '.join(excluded)} {how}."
+    draws = number("n_draws", n_draws, 100, integer=True)
+    found = MCS(distinct, 0.1, reps=draws, block_size=block, seed=seed)
+    found.compute()
+    return pd.Series({name: float(found.pvalues["Pvalue"][one]) for name, one in twins.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,8 +171,6 @@ def compare_forms(
     total_shares: float,
     model_types: Sequence[str] = MODEL_TYPES,
     scheme: str = "walk_forward",
-    max_shares: ArrayLike | None = None,
-    objective: str = "cost",
     session: Session | None = None,
     confidence: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -211,14 +191,12 @@ def compare_forms(
         TWAP, which needs no fit, is always compared too.
     scheme : "walk_forward" or "leave_one_day_out"
         Fit on the earlier days only, as a desk could have, or on all other days.
-    max_shares, objective
-        As for `allocate`.
     session : Session, optional
         Hours and intervals of the books; 390 minutes by default.
     confidence : mapping, optional
         level, n_draws, block_size and seed of `model_confidence_set`.
     **settings
-        Of `fit_impact`.
+        max_shares and objective as for `allocate`, the others of `fit_impact`.
 
     Raises
     ------
@@ -228,39 +206,64 @@ def compare_forms(
         Days of `slippage` without books, an unknown scheme.
     ModelFittingError, OptimizationError
         As `fit_impact` and `allocate`.
+
+    Examples
+    --------
+    >>> from research_lib.impact import slippage_curves
+    >>> from research_lib.market import thin_stock
+    >>> session = Session(13)
+    >>> books = thin_stock(session).books(52, 12, np.random.default_rng(5))
+    >>> frame = slippage_curves(books, [50.0, 100.0, 200.0], "buy").to_frame(13, session)
+    >>> order = {"side": "buy", "total_shares": 500.0, "session": session}
+    >>> found = compare_forms(frame, books, model_types=["linear"], **order)
+    >>> sorted(found.table.index), len(found.losses)
+    (['TWAP', 'linear'], 3)
     """
     window = session or Session()
     if isinstance(slippage, pd.DataFrame) and "side" in slippage:
         slippage = slippage[slippage["side"] == side]
     parts = cut(slippage, n_intervals=window.n_intervals, session=window)
-    n_days = len(parts.labels) if parts.by_day else 1
-    held_out = n_days - (scheme == "walk_forward" or n_days == 1)
-    if held_out < FEWEST_HELD_OUT:
-        raise InsufficientDataError(
-            f"{n_days} day{'s' * (n_days > 1)} of slippage leave{'s' * (n_days == 1)} {held_out or 'none'} "
-            f"to hold out, {FEWEST_HELD_OUT} are needed for an error; add days"
-        )
+    _require_days(parts, scheme)
     by_day = _books_by_day(books, parts, window)
-    equal = twap(total_shares, window.n_intervals)
-    choice = {**settings, "session": window, "n_intervals": parts.n_intervals, "test_fraction": 0.0}
+    limits = {name: settings.pop(name) for name in ("max_shares", "objective") if name in settings}
+    settings |= {"session": window, "n_intervals": parts.n_intervals, "test_fraction": 0.0}
     rows = {}
     for fold in parts.folds(scheme):
         day = parts.labels[int(fold.held_out[0])]
-        schedules = [equal]
-        for form, fit in fit_forms(parts.take(fold.fitted), model_types, **choice).items():
-            shares = allocate(
-                fit.curve, total_shares, max_shares=max_shares, objective=objective
-            ).shares
+        schedules = [twap(total_shares, window.n_intervals)]
+        for form, fit in fit_forms(parts.take(fold.fitted), model_types, **settings).items():
+            shares = allocate(fit.curve, total_shares, **limits).shares
             schedules.append(Schedule(shares, form))
-        rows[day] = _costs(schedules, by_day[day], side)
-    losses, incomplete = _comparable(pd.DataFrame(rows).T.rename_axis("day"))
+        rows[day] = _costs(schedules, by_day[day], side, UNFILLED * total_shares)
+    losses = pd.DataFrame(rows).T.rename_axis("day")
+    filled = losses.notna().all()
+    if filled.sum() < 2:
+        raise InsufficientDataError(
+            "no form's schedule is filled as far as TWAP's on every day; "
+            "lower total_shares or max_shares"
+        )
+    losses, incomplete = losses.loc[:, filled], tuple(losses.columns[~filled])
     found = model_confidence_set(losses, **(confidence or {}))
     table = _savings(losses).assign(p_value=found.p_values).sort_values("cost_bps")
-    information = (
-        f"each of {len(losses)} days replayed with curves fitted on {parts.others(scheme)}"
-    )
-    reading = " ".join(filter(None, [_reading(table), found.reading, _left_out(incomplete)]))
+    learned = parts.others(scheme)
+    information = f"each of {len(losses)} days replayed with curves fitted on {learned}"
+    reading = f"{_reading(table)} {found.reading}"
+    if incomplete:
+        reading += (
+            " Not compared, for on some day the books could not fill its schedule: "
+            f"{', '.join(incomplete)}."
+        )
     return FormComparison(losses, table, found, incomplete, information, reading)
+
+
+def _require_days(parts: Parts, scheme: str) -> None:
+    n_days = len(parts.labels) if parts.by_day else 1
+    held_out = n_days - (scheme == "walk_forward" or n_days == 1)
+    if held_out < MIN_HELD_OUT:
+        raise InsufficientDataError(
+            f"{n_days} day{'s' * (n_days > 1)} of slippage leave{'s' * (n_days == 1)} "
+            f"{held_out or 'none'} to hold out, {MIN_HELD_OUT} are needed for an error; add days"
+        )
 
 
 def _books_by_day(books: BookSnapshots, parts: Parts, session: Session) -> dict[str, BookSnapshots]:
@@ -272,48 +275,34 @@ def _books_by_day(books: BookSnapshots, parts: Parts, session: Session) -> dict[
     missing = [label for label in parts.labels if label not in days]
     if missing:
         raise ValidationError(
-            f"{len(missing)} days of slippage have no books, first {missing[0]}; sample the same days"
+            f"{len(missing)} days of slippage have no books, first {missing[0]}; "
+            "sample the same days"
         )
     return {day: books.take(np.arange(k * n, (k + 1) * n)) for k, day in enumerate(days)}
 
 
-def _costs(schedules: list[Schedule], books: BookSnapshots, side: str) -> dict[str, float]:
-    """Cost of each schedule on one day's books, bps; NaN where it leaves more shares unfilled than the first."""
+def _costs(
+    schedules: list[Schedule], books: BookSnapshots, side: str, rounding: float
+) -> dict[str, float]:
+    """Cost of each schedule on one day's books, bps; NaN where it fills less than the first."""
     done = {schedule.name: replay(schedule, books, side) for schedule in schedules}
-    least = next(iter(done.values())).unfilled + UNFILLED_TOLERANCE
+    least = next(iter(done.values())).unfilled + rounding
     return {name: run.cost_bps if run.unfilled <= least else np.nan for name, run in done.items()}
-
-
-def _comparable(losses: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The losses of the schedules that were filled on every day, and the names of the others."""
-    filled = losses.notna().all()
-    if filled.sum() < 2:
-        raise InsufficientDataError(
-            "no form's schedule is filled as far as TWAP's on every day; lower total_shares or max_shares"
-        )
-    return losses.loc[:, filled], tuple(losses.columns[~filled])
-
-
-def _left_out(incomplete: tuple[str, ...]) -> str:
-    if not incomplete:
-        return ""
-    return f"Not compared, for on some day the books could not fill its schedule: {', '.join(incomplete)}."
 
 
 def _savings(losses: pd.DataFrame) -> pd.DataFrame:
     """Paired differences from TWAP over days."""
     saved = losses.rsub(losses["TWAP"], axis=0)
     reach = half_width(saved.std(), saved.count())
-    return pd.DataFrame(
-        {
-            "cost_bps": losses.mean(),
-            "saving_bps": saved.mean(),
-            "lower": saved.mean() - reach,
-            "upper": saved.mean() + reach,
-            "saving_%": 100 * saved.mean() / losses["TWAP"].mean(),
-            "days_won": (saved > 0).sum(),
-        }
-    ).rename_axis("form")
+    columns = {
+        "cost_bps": losses.mean(),
+        "saving_bps": saved.mean(),
+        "lower": saved.mean() - reach,
+        "upper": saved.mean() + reach,
+        "saving_%": 100 * saved.mean() / losses["TWAP"].mean(),
+        "days_won": (saved > 0).sum(),
+    }
+    return pd.DataFrame(columns).rename_axis("form")
 
 
 def _reading(table: pd.DataFrame) -> str:
@@ -322,6 +311,7 @@ def _reading(table: pd.DataFrame) -> str:
         return f"No form's schedule is cheaper than TWAP ({row['cost_bps']:.3g} bps)."
     sure = "" if row["lower"] > 0 else ", which may be chance"
     return (
-        f"The schedule of {best} is the cheapest: {row['cost_bps']:.3g} bps, {row['saving_bps']:.2g} bps or "
-        f"{row['saving_%']:.2g} % below TWAP (95 % interval {row['lower']:.2g} to {row['upper']:.2g} bps{sure})."
+        f"The schedule of {best} is the cheapest: {row['cost_bps']:.3g} bps, "
+        f"{row['saving_bps']:.2g} bps or {row['saving_%']:.2g} % below TWAP (95 % interval "
+        f"{row['lower']:.2g} to {row['upper']:.2g} bps{sure})."
     )

@@ -1,6 +1,6 @@
 r"""One question, every defensible way to answer it: the exponent of impact, and what it saves.
 
-A finding that stands in one corner of these choices only is a finding about the choice.
+A finding that holds for some of these choices only is a finding about the choice.
 Every row fits
 
 .. math:: s = h_t + scale_t \, (x f)^{p}
@@ -13,27 +13,26 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.checks import number
-from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation import replay
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import ImpactMoments, PowerImpact, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session
-from research_lib.studies.model_choice import UNFILLED_TOLERANCE
+from research_lib.studies.model_choice import UNFILLED
 
 Float = NDArray[np.float64]
+Savings = Callable[[PowerImpact], dict[str, float]]
 
 REFERENCES = ("touch", "mid")
 NORMALISATIONS = ("shares", "visible depth", "mean depth")
-SAMPLINGS = ("interval start", "events", "time")
 WEIGHTS = {"equal": "least_squares", "1/size^2": "weighted"}
 SIDES = ("buy", "sell")
 CHOICES = ["reference", "normalisation", "sampling", "weight", "side"]
@@ -94,62 +93,81 @@ def multiverse(
     ------
     ValidationError, ModelFittingError, OptimizationError
         As `slippage_curves`, `fit_impact` and `allocate`; no fitted day left.
+
+    Examples
+    --------
+    >>> from research_lib.market import thin_stock
+    >>> session = Session(13)
+    >>> books = thin_stock(session).books(39, 12, np.random.default_rng(5))
+    >>> order = {"total_shares": 500.0, "sides": ["buy"], "session": session}
+    >>> table = multiverse(books, trade_sizes=[50.0, 100.0, 200.0], **order)
+    >>> len(table), sorted(set(table["n_books"]))
+    (36, [26, 260])
     """
     window = session or Session()
     days = [str(day) for day in books.days(window)]
-    kept_out = min(
-        number("test_days", test_days, 0, integer=True), len(days) if len(days) > 1 else 0
-    )
-    if kept_out == len(days):
+    held_out = number("test_days", test_days, 0, integer=True) * (len(days) > 1)
+    if held_out >= len(days):
         raise ValidationError(
             f"test_days {test_days} leaves none of {len(days)} days to fit; lower it"
         )
-    fitted = days[: len(days) - kept_out]
+    fitted = days[: len(days) - held_out]
     ticks = number("ticks_per_interval", ticks_per_interval, 1, integer=True)
+    fine = dataclasses.replace(window, n_intervals=window.n_intervals * ticks)
     bare = dataclasses.replace(books, trades=None)
     starts = bare.sample(window)
-    fine = dataclasses.replace(window, n_intervals=window.n_intervals * ticks)
     sampled = {
         "interval start": starts,
         "events": bare.take(bare.complete & (window.interval_of(bare.time) >= 0)),
         "time": bare.sample(fine),
     }
     judges = {
-        side: _Judge.of(starts, side, total_shares, max_shares, fitted, window) for side in sides
+        side: _judge(starts, side, total_shares, max_shares, len(fitted), window.n_intervals)
+        for side in sides
     }
     rows = []
-    for sampling, side in itertools.product(SAMPLINGS, sides):
-        seen = sampled[sampling]
-        seen = seen.take(np.isin(_dates(seen, window), fitted) & np.isfinite(seen.mid))
+    for (sampling, seen), side in itertools.product(sampled.items(), sides):
+        dates = [str(day) for day in window.days(seen.time)]
+        seen = seen.take(np.isin(dates, fitted) & np.isfinite(seen.mid))
         for normalisation in NORMALISATIONS:
             factor = _factor(seen, side, normalisation, window)
             moments = _moments(seen, factor, trade_sizes, side, window)
             named = {"normalisation": normalisation, "sampling": sampling, "side": side}
-            rows += [
-                {**named, **row} for row in _analyses(moments, factor, seen, judges[side], window)
-            ]
+            analyses = _analyses(moments, factor, window.interval_of(seen.time), judges[side])
+            rows += [{**named, **row} for row in analyses]
     table = pd.DataFrame(rows)
     return table[[*CHOICES, *(name for name in table if name not in CHOICES)]]
 
 
 def multiverse_reading(table: pd.DataFrame) -> str:
-    """How far the answers of `multiverse` agree, and which choice moves the exponent and the saving most."""
+    """How far the answers of `multiverse` agree, and which choice moves them most.
+
+    Examples
+    --------
+    >>> row = {"exponent": 0.5, "saving_in_%": 2.0, "saving_out_%": 1.0}
+    >>> table = pd.DataFrame([{**dict.fromkeys(CHOICES, "one"), **row}])
+    >>> multiverse_reading(table)[:58]
+    '1 analyses: exponents from 0.50 to 0.50 (median 0.50), mov'
+    """
     exponent, out = table["exponent"], table["saving_out_%"]
-    saving = out if out.notna().any() else table["saving_in_%"]
-    scope = "out of sample" if out.notna().any() else "in sample"
-    by_exponent, by_saving = _mover(table, exponent), _mover(table, saving)
+    saving, scope = (out, "out of") if out.notna().any() else (table["saving_in_%"], "in")
     savings = (
-        f"savings {scope} from {saving.min():.3g} to {saving.max():.3g} % (median {saving.median():.3g} %), above 0 in "
-        f"{int((saving > 0).sum())} of {int(saving.notna().sum())}, moved most by the {by_saving}."
+        f"savings {scope} sample from {saving.min():.3g} to {saving.max():.3g} % "
+        f"(median {saving.median():.3g} %), above 0 in {int((saving > 0).sum())} of "
+        f"{int(saving.notna().sum())}, moved most by the {_mover(table, saving)}."
     )
     if exponent.isna().all():
         found = savings if saving.notna().any() else "so that there is no schedule to replay."
-        return f"{len(table)} analyses, in none of which a power law fits: these books show too little impact; {found}"
+        return (
+            f"{len(table)} analyses, in none of which a power law fits: "
+            f"these books show too little impact; {found}"
+        )
     failed = int(exponent.isna().sum())
     lost = f" and {failed} without one, where no power law fits" if failed else ""
     return (
-        f"{len(table)} analyses: exponents from {exponent.min():.2f} to {exponent.max():.2f} (median "
-        f"{exponent.median():.2f}){lost}, moved most by the {by_exponent}; {savings}"
+        f"{len(table)} analyses: exponents from {exponent.min():.2f} to {exponent.max():.2f} "
+        f"(median {exponent.median():.2f}){lost}, moved most by the {_mover(table, exponent)}; "
+        f"{savings}"
     )
 
 
@@ -160,30 +178,19 @@ def _mover(table: pd.DataFrame, values: pd.Series) -> str:
 
 
 def _analyses(
-    moments: ImpactMoments, factor: Float, seen: BookSnapshots, judge: _Judge, session: Session
+    moments: ImpactMoments, factor: Float, interval: NDArray[np.int64], savings: Savings
 ) -> Iterator[dict[str, object]]:
     """The rows of one set of observations: both references, both weights."""
     from scipy import stats
 
-    interval = session.interval_of(seen.time)
     for reference, (weight, estimator) in itertools.product(REFERENCES, WEIGHTS.items()):
         referred = moments if reference == "touch" else _from_mid(moments)
-        fit = fit_impact(
-            _pooled(referred),
-            "power",
-            by="pooled",
-            estimator=estimator,
-            shrinkage="none",
-            test_fraction=0.0,
-        )
+        how: dict[str, Any] = {"estimator": estimator, "test_fraction": 0.0}
+        fit = fit_impact(_pooled(referred), "power", by="pooled", shrinkage="none", **how)
         exponent, error = float(fit.params["exponent"].iloc[0]), float(fit.bse["exponent"].iloc[0])
-        scales = fit_impact(
-            _straightened(referred, exponent), "linear", estimator=estimator, test_fraction=0.0
-        ).curve
-        depth_effect = _means(factor**exponent, interval, session.n_intervals)
-        curve = PowerImpact(
-            scales.parameters()["beta"] * depth_effect, exponent, scales.half_spread
-        )
+        scales = fit_impact(_straightened(referred, exponent), "linear", **how).curve
+        depth_effect = _means(factor**exponent, interval, moments.n_intervals)
+        beta = scales.parameters()["beta"] * depth_effect
         reach = float(stats.t.ppf(0.975, fit.dof[0])) * error
         known = np.nan if fit.diagnostics["fell_back"] else exponent
         yield {
@@ -193,68 +200,51 @@ def _analyses(
             "error": error,
             "lower": known - reach,
             "upper": known + reach,
-            **judge.savings(curve),
-            "n_books": len(seen),
+            **savings(PowerImpact(beta, exponent, scales.half_spread)),
+            "n_books": len(interval),
         }
 
 
-@dataclass(frozen=True, eq=False)
-class _Judge(Record):
-    """Replays on the books at the intervals' starts; days are fitted or held out."""
+def _judge(
+    starts: BookSnapshots,
+    side: str,
+    total_shares: float,
+    max_shares: ArrayLike | None,
+    n_fitted: int,
+    n_intervals: int,
+) -> Savings:
+    """Replays a curve's schedule on the books at the intervals' starts, beside TWAP.
 
-    days: list[BookSnapshots]
-    is_fitted: NDArray[np.bool_]
-    side: str
-    total_shares: float
-    max_shares: ArrayLike | None
-    twap_cost: Float
-    twap_unfilled: Float
+    What it returns is a function: the saving in per cent of TWAP's cost, on fitted and on
+    held-out days, NaN where the books fill the two to different amounts. TWAP is the same for
+    all analyses, so it is replayed once.
+    """
+    firsts = range(0, len(starts), n_intervals)
+    days = [starts.take(np.arange(first, first + n_intervals)) for first in firsts]
+    is_fitted = np.arange(len(days)) < n_fitted
 
-    @classmethod
-    def of(
-        cls,
-        starts: BookSnapshots,
-        side: str,
-        total_shares: float,
-        max_shares: ArrayLike | None,
-        fitted: list[str],
-        session: Session,
-    ) -> _Judge:
-        """TWAP, the ruler, is replayed once for all analyses."""
-        n = session.n_intervals
-        days = [starts.take(np.arange(first, first + n)) for first in range(0, len(starts), n)]
-        cost, unfilled = _replayed(twap(total_shares, n), days, side)
-        is_fitted = np.arange(len(days)) < len(fitted)
-        return cls(days, is_fitted, side, total_shares, max_shares, cost, unfilled)
+    def replayed(schedule: Schedule) -> Float:
+        """Cost, currency, and shares left unfilled on each day, (2, D)."""
+        done = [replay(schedule, day, side) for day in days]
+        return np.array([[run.cost for run in done], [run.unfilled for run in done]])
 
-    def savings(self, curve: PowerImpact) -> dict[str, float]:
-        """Saving against TWAP of the curve's schedule, per cent of TWAP's cost, on fitted and held-out days."""
-        shares = allocate(curve, self.total_shares, max_shares=self.max_shares).shares
-        cost, unfilled = _replayed(Schedule(shares, "optimal"), self.days, self.side)
-        alike = np.abs(unfilled - self.twap_unfilled) <= UNFILLED_TOLERANCE
+    benchmark, benchmark_unfilled = replayed(twap(total_shares, n_intervals))
+
+    def savings(curve: PowerImpact) -> dict[str, float]:
+        shares = allocate(curve, total_shares, max_shares=max_shares).shares
+        cost, unfilled = replayed(Schedule(shares, "optimal"))
+        alike = np.abs(unfilled - benchmark_unfilled) <= UNFILLED * total_shares
         found = {}
-        for name, chosen in (("saving_in_%", self.is_fitted), ("saving_out_%", ~self.is_fitted)):
-            comparable = chosen.any() and alike[chosen].all()
-            found[name] = (
-                100 * (1 - cost[chosen].sum() / self.twap_cost[chosen].sum())
-                if comparable
-                else np.nan
-            )
+        for name, chosen in (("saving_in_%", is_fitted), ("saving_out_%", ~is_fitted)):
+            ratio = cost[chosen].sum() / benchmark[chosen].sum() if chosen.any() else np.nan
+            found[name] = 100 * (1 - ratio) if alike[chosen].all() else np.nan
         return found
 
-
-def _replayed(schedule: Schedule, days: list[BookSnapshots], side: str) -> tuple[Float, Float]:
-    """Cost, currency, and shares left unfilled on each day, (D,) each."""
-    executed = [replay(schedule, day, side) for day in days]
-    return np.array([run.cost for run in executed]), np.array([run.unfilled for run in executed])
-
-
-def _dates(books: BookSnapshots, session: Session) -> NDArray[np.str_]:
-    return np.array([str(day) for day in session.days(books.time)])
+    return savings
 
 
 def _factor(books: BookSnapshots, side: str, normalisation: str, session: Session) -> Float:
-    """What multiplies sizes, (n,): 1, or the mean depth over the depth of the book or of its interval."""
+    """What multiplies sizes, (n,): 1, or the mean depth over that of the book or its interval."""
     depth = books.levels(side)[1].sum(axis=1)
     if normalisation == "shares":
         return np.ones(len(depth))
@@ -274,7 +264,7 @@ def _means(values: Float, interval: NDArray[np.int64], n_intervals: int) -> Floa
 def _moments(
     books: BookSnapshots, factor: Float, trade_sizes: Sequence[float], side: str, session: Session
 ) -> ImpactMoments:
-    """Impact of normalised sizes: a book with all sizes multiplied is walked by the same trade sizes."""
+    """Impact of normalised sizes: all sizes of a book are multiplied, the trade sizes stay."""
     sizes = {name: books[name] * factor[:, None] for name in ("bid_size", "ask_size")}
     curves = slippage_curves(dataclasses.replace(books, **sizes), trade_sizes, side)
     return ImpactMoments.from_curves(curves, session.n_intervals, session)
@@ -282,28 +272,27 @@ def _moments(
 
 def _from_mid(moments: ImpactMoments) -> ImpactMoments:
     """The same books with the half-spread left in the impact."""
-    cells, books = moments.cells, moments.books
-    square = cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"]
-    none = dict.fromkeys(("half_spread", "half_spread_square"), 0.0)
+    cells, none = moments.cells, dict.fromkeys(("half_spread", "half_spread_square"), 0.0)
     cells = cells.assign(
-        total=cells["total"] + cells["half_spread"], square=square, cross=0.0, **none
+        total=cells["total"] + cells["half_spread"],
+        square=cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"],
+        cross=0.0,
+        **none,
     )
-    return dataclasses.replace(moments, cells=cells, books=books.assign(**none))
+    return dataclasses.replace(moments, cells=cells, books=moments.books.assign(**none))
 
 
 def _pooled(moments: ImpactMoments) -> ImpactMoments:
-    """All intervals as one; one day as `BLOCKS_A_DAY` days, whose errors are taken as independent."""
+    """All intervals as one; one day as `BLOCKS_A_DAY` days, whose errors count as independent."""
     one_day = len(moments.cells["date"].unique()) == 1
 
     def whole(table: pd.DataFrame) -> pd.DataFrame:
         block = table["interval"] * BLOCKS_A_DAY // moments.n_intervals
-        return table.assign(
-            interval=0, date=block.map("{:02d}".format) if one_day else table["date"]
-        )
+        dates = block.map("{:02d}".format) if one_day else table["date"]
+        return table.assign(interval=0, date=dates)
 
-    return ImpactMoments.merge(
-        [ImpactMoments(whole(moments.cells), whole(moments.books), moments.sizes, 1)]
-    )
+    tables = whole(moments.cells), whole(moments.books)
+    return ImpactMoments.merge([ImpactMoments(*tables, moments.sizes, 1)])
 
 
 def _straightened(moments: ImpactMoments, exponent: float) -> ImpactMoments:

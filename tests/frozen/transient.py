@@ -90,7 +90,7 @@ def compute(p: dict[str, Any]) -> dict[str, Any]:
             )
         },
         "block_p": block.price.p_value,
-        "spread_told": float(block.spread.told),
+        "spread_told": float(block.spread.identified),
     }
     return {"transient": facts | _schedules(p, orders, block, best)}
 
@@ -127,7 +127,7 @@ def _half_life(fit: KernelFit, seconds: float) -> dict[str, float]:
         name: seconds * value
         for name, value in zip(("half_life", "low", "high"), known, strict=True)
     }
-    return times | {"p_value": fit.p_value, "decays": float(fit.decays), "told": float(fit.told)}
+    return times | {"p_value": fit.p_value, "decays": float(fit.decays), "told": float(fit.identified)}
 
 
 def _schedules(
@@ -163,11 +163,11 @@ def _schedules(
         "by_half_life": rows,
         "lives": {},
     }
-    if block.spread.told:
+    if block.spread.identified:
         found["lives"] = dict(
             zip(("estimate", "low end", "high end"), block.half_life, strict=True)
         )
-    how = next((how for how, fit in best.items() if fit.told), None)
+    how = next((how for how, fit in best.items() if fit.identified), None)
     if how:
         fit, lag = best[how], 1.0 if how == "by the clock" else orders.step_seconds
         flat, optimal, shares = costs(fit.kernel, times / lag)

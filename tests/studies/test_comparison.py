@@ -72,7 +72,10 @@ def test_profiles_that_cannot_be_compared_are_refused(rng: np.random.Generator) 
 
 @pytest.mark.slow
 def test_chance_covers_a_draw_of_the_market_itself_and_not_another_market() -> None:
-    """A fresh draw exceeds the largest of 19 once in 20 times: of 40 draws of 15 facts some 30, at most 60."""
+    """A fresh draw exceeds the largest of 19 once in 20 times.
+
+    Of 40 draws of 15 facts some 30, at most 60.
+    """
     market = a_market()
     synthetic = profile_of(market, 20, 4, 1)
     fresh = [profile_of(market, 4, 4, seed) for seed in range(100, 140)]

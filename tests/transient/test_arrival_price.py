@@ -22,15 +22,17 @@ GAMMA = 3e-5
 
 
 def _books(seed: int, gamma: float = GAMMA, fading: float = 0.0) -> BookSnapshots:
-    """Five days of books whose mid moves by gamma per signed share for good, and by `fading` for one interval."""
+    """Five days of books whose mid moves by gamma per signed share for good, and by `fading` for
+    one interval.
+    """
     market = thin_stock(SESSION)
     books = market.books(5 * 78, 2, np.random.default_rng(seed), flow=OrderFlow(split_share=0.0))
     at = np.searchsorted(books.time, books.trades.time, side="right") - 1
     flow = np.bincount(at, weights=books.trades.signed_size, minlength=len(books))
     before = np.append(0.0, flow[:-1])
     shift = (gamma * np.cumsum(before) + fading * before)[:, None]
-    return dataclasses.replace(books, **{f"{side}_price": books.levels(way)[0] + shift for side, way in
-                                         (("bid", "sell"), ("ask", "buy"))})  # fmt: skip
+    prices = {"bid_price": books.bid_price + shift, "ask_price": books.ask_price + shift}
+    return dataclasses.replace(books, **prices)
 
 
 @pytest.mark.slow
@@ -40,7 +42,8 @@ def test_a_known_permanent_impact_lies_in_its_band_as_often_as_it_says() -> None
         response = calibrate_almgren_chriss(_books(seed), CURVE, SESSION, horizons=(1, 5)).response
         for span in hits:
             hits[span] += abs(response["permanent"][span] - GAMMA) < 1.96 * response["error"][span]
-    # Binomial(60, 0.95): fewer than 51 with probability 0.001; Newey-West is known to be a little short at H = 5.
+    # Binomial(60, 0.95): fewer than 51 with probability 0.001; Newey-West is known to be a
+    # little short at H = 5.
     assert hits[1] >= 51
     assert hits[5] >= 48
 
@@ -129,7 +132,10 @@ def test_on_a_real_day_flow_moves_the_mid_and_only_on_one_of_them_for_good(
 
 
 def test_errors_are_newey_west_within_days_and_know_nothing_of_nights() -> None:
-    """One day: statsmodels' own. The same day twice: as two independent days, whatever is next to the night."""
+    """One day: statsmodels' own. The same day twice: as two independent days.
+
+    What is next to the night does not matter.
+    """
     import statsmodels.api as sm
 
     rng, session = np.random.default_rng(5), Session(200)

@@ -1,4 +1,7 @@
-"""A book that comes back at a known rate is recovered: spread, depth, and Obizhaeva and Wang's three numbers."""
+"""A book that comes back at a known rate is recovered.
+
+Spread, depth, and Obizhaeva and Wang's three numbers.
+"""
 
 from __future__ import annotations
 
@@ -150,6 +153,13 @@ def test_bitcoin_impact_that_builds_up_has_no_permanent_part() -> None:
     assert np.isnan(found.decaying).all()
     with pytest.raises(ModelFittingError, match="still builds up"):
         _ = found.kernel
+
+
+def test_a_resilience_that_is_not_known_has_no_half_life(books: BookSnapshots) -> None:
+    unknown = dataclasses.replace(fit_block_book(books), resilience=(np.nan,) * 3)
+    assert np.isnan(unknown.half_life).all()
+    open_below = dataclasses.replace(unknown, resilience=(0.1, 0.0, np.inf))
+    assert open_below.half_life[1:] == (0.0, np.inf)
 
 
 def test_what_decays_is_an_interval_over_both_ends(books: BookSnapshots) -> None:

@@ -1,6 +1,7 @@
 """The multiverse: its rows are the fits that one would run by hand.
 
-Tolerances: 1e-6 of an exponent is where two searches for it stop, that of the table and that by hand.
+Tolerances: 1e-6 of an exponent is where two searches for it stop, that of the table and that by
+hand.
 """
 
 from __future__ import annotations
@@ -100,7 +101,9 @@ def test_exponents_and_errors_are_those_of_fits_run_by_hand(
 def test_sizes_as_a_fraction_of_depth_are_sizes_over_depth(
     states: BookSnapshots, table: pd.DataFrame
 ) -> None:
-    """Sizes divided by the depth and walked by fractions: the book walked by fractions of its depth."""
+    """Sizes divided by the depth and walked by fractions: the book walked by fractions of its
+    depth.
+    """
     seen = fitted_days(states.sample(SESSION))
     seen = seen.take(np.isfinite(seen.mid))
     depth = seen.ask_size.sum(axis=1)
@@ -182,11 +185,14 @@ def test_no_day_left_to_fit_is_refused(states: BookSnapshots) -> None:
 
 
 def test_on_frog_the_mid_reference_fakes_concavity(frog_file: object) -> None:
-    """Without the half-spread FROG's book walk has the exponents of 0.09 to 0.25 that studies report."""
-    found = multiverse(
-        read_mbp10(frog_file).between("2025-04-03 09:31-04:00", "2025-04-03 16:00-04:00"),  # type: ignore[arg-type]
-        total_shares=10_000.0, trade_sizes=[10, 25, 50, 100, 200, 300, 500], max_shares=500.0, sides=["buy"],
-    )  # fmt: skip
+    """Without the half-spread FROG's book walk has the exponents of 0.09 to 0.25 that studies
+    report.
+    """
+    whole = read_mbp10(frog_file)  # type: ignore[arg-type]
+    books = whole.between("2025-04-03 09:31-04:00", "2025-04-03 16:00-04:00")
+    sizes = [10, 25, 50, 100, 200, 300, 500]
+    order = {"total_shares": 10_000.0, "max_shares": 500.0, "sides": ["buy"]}
+    found = multiverse(books, trade_sizes=sizes, **order)
     equal = found[found["weight"] == "equal"].groupby("reference")["exponent"]
     assert equal.min()["mid"] > 0.09
     assert equal.max()["mid"] < 0.25

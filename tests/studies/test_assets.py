@@ -56,12 +56,31 @@ def test_synthetic_assets_are_as_their_presets() -> None:
     assert found.covariance[0, 1] == pytest.approx(0.5 * np.prod(found.table["volatility"]))
 
 
+def test_order_values_are_aligned_with_the_presets_by_label_or_refused() -> None:
+    names, values = (
+        ["thin_stock", "deep_stock"],
+        pd.Series([-2e6, 1e6], ["deep_stock", "thin_stock"]),
+    )
+    drawn = {"correlation": 0.5, "n_days": 2, "correlation_days": 60}
+    labelled, plain = (
+        synthetic_assets(names, given, SESSION, rng=np.random.default_rng(5), **drawn)
+        for given in (values, [1e6, -2e6])
+    )
+    pd.testing.assert_frame_equal(labelled.table, plain.table)
+    other = values.rename({"deep_stock": "wide_spread_stock"})
+    with pytest.raises(ValidationError, match="order_values is labelled"):
+        synthetic_assets(names, other, SESSION, rng=np.random.default_rng(5), **drawn)
+
+
 def test_children_that_no_book_fills_are_refused_by_the_stock_s_name() -> None:
-    why = r"wide_spread_stock: too few books fill walks of .* shares, made for a mean child of .*; lower order_values"
+    why = (
+        r"wide_spread_stock: too few books fill walks of .* shares, "
+        r"made for a mean child of .*; lower order_values"
+    )
     with pytest.raises(InsufficientDataError, match=why):
         synthetic_assets(
-            ["thin_stock", "wide_spread_stock"], [1e4, 1e8], SESSION, correlation=0.5, n_days=2, correlation_days=60,
-            rng=np.random.default_rng(5),
+            ["thin_stock", "wide_spread_stock"], [1e4, 1e8], SESSION, correlation=0.5, n_days=2,
+            correlation_days=60, rng=np.random.default_rng(5),
         )  # fmt: skip
 
 
@@ -120,8 +139,8 @@ def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
 
 def test_cross_impact_is_positive_definite_and_leans_one_way() -> None:
     assets = synthetic_assets(
-        ["thin_stock", "deep_stock"], [1e6, 1e6], SESSION, correlation=0.5, n_days=2, correlation_days=60,
-        rng=np.random.default_rng(5),
+        ["thin_stock", "deep_stock"], [1e6, 1e6], SESSION, correlation=0.5, n_days=2,
+        correlation_days=60, rng=np.random.default_rng(5),
     )  # fmt: skip
     gamma = cross_impact(assets, SESSION, share=0.1, cross=0.5, asymmetry=0.4)
     own = np.sqrt(gamma[0, 0] * gamma[1, 1])

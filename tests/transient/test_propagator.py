@@ -49,7 +49,11 @@ def synthetic(kernel: Kernel, n: int, rng: np.random.Generator) -> SignedFlow:
     ("kernel", "n"), [(PowerKernel(0.4, 0.01), 3000), (ExponentialKernel(0.1, 0.01), 1200)]
 )
 def test_the_known_kernel_lies_in_its_95_percent_band(kernel: Kernel, n: int) -> None:
-    """60 markets: the pointwise band covers about 95 % of them at each lag, the simultaneous one all lags at once."""
+    """60 markets.
+
+    The pointwise band covers about 95 % of them at each lag, the simultaneous one all lags at
+    once.
+    """
     pointwise, whole = [], []
     for seed in range(60):
         found = propagator(synthetic(kernel, n, np.random.default_rng(seed)), 20)
@@ -116,7 +120,10 @@ def test_the_response_follows_from_propagator_and_memory() -> None:
 
 @pytest.mark.slow
 def test_two_kinds_of_trades_keep_their_propagators() -> None:
-    """TIM2: trades that change the price push 3 times as far; both kernels in their simultaneous bands."""
+    """TIM2: trades that change the price push 3 times as far.
+
+    Both kernels in their simultaneous bands.
+    """
     covered = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -147,7 +154,10 @@ def test_no_lag_reaches_over_a_night(rng: np.random.Generator) -> None:
 
 
 def test_a_propagator_is_least_squares_with_newey_west_errors(rng: np.random.Generator) -> None:
-    """Of the mid's changes on the last three signs, for two lags; the 297 rows have Newey and West's bandwidth of 6."""
+    """Of the mid's changes on the last three signs, for two lags.
+
+    The 297 rows have Newey and West's bandwidth of 6.
+    """
     from statsmodels.api import OLS
 
     flow = flow_of(
@@ -211,8 +221,22 @@ def test_by_the_clock_flow_is_net_and_lags_count_from_the_middle_of_the_step() -
     assert flow.lags(2).tolist() == [0.375, 1.125]
 
 
+@pytest.mark.parametrize("tick", [2.0**-40, 1.0, 2.0**30])
+def test_a_trade_that_moves_the_mid_by_one_tick_is_seen_at_any_scale(tick: float) -> None:
+    """At a tick of 1e-12 of the price, as of a token, the move is as real as at one of 1e-3."""
+    books, price = small_books(), 1.0
+    bids = price + tick * np.array([0.0, 1.0, 1.0, 2.0])[:, None]
+    moved = dataclasses.replace(books, bid_price=bids, ask_price=bids + tick)
+    changing = trade_flow(moved).changing
+    assert changing is not None
+    assert changing.tolist() == [True, True, False]
+
+
 def test_orders_beyond_the_books_count_in_neither_flow() -> None:
-    """Before, with and after the first book, with and after the last: those strictly after the first count."""
+    """Before, with and after the first book, with and after the last.
+
+    Those strictly after the first count.
+    """
     books = small_books()
     time = MORNING + SECOND * np.array([-2, -1, 0, 1, 6, 7, 8]) // 2
     trades = Trades(time, np.full(7, 100.0), 2.0 ** np.arange(7), np.ones(7, np.int8))
@@ -245,7 +269,10 @@ def test_books_without_trades_are_refused() -> None:
 
 
 def test_frog_is_read_with_the_book_before_each_trade(frog_books: BookSnapshots) -> None:
-    """On Databento's T rows the book is the one before: its mid must be the one that the flow has."""
+    """On Databento's T rows the book is the one before.
+
+    Its mid must be the one that the flow has.
+    """
     flow = trade_flow(frog_books, Session())
     assert len(flow) == 1165
     found = propagator(flow, 20)
@@ -263,7 +290,10 @@ def test_google_trades_that_change_the_price_move_it_far_more(goog_books: BookSn
 
 
 def test_the_autocorrelation_of_shares_covers_as_often_as_it_says() -> None:
-    """An AR(1) flow of 0.6: E[x^2] is estimated too, which taken as known makes bands of 100 % at the first lag."""
+    """An AR(1) flow of 0.6.
+
+    E[x^2] is estimated too, which taken as known makes bands of 100 % at the first lag.
+    """
     held = []
     for seed in range(200):
         noise = np.random.default_rng(seed).standard_normal(2100)

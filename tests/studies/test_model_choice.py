@@ -5,6 +5,7 @@ Tolerances: 1e-9 of a cost is rounding, of a schedule that is found exactly.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ def test_losses_equal_an_explicit_loop(scheme: str, synthetic_books: BookSnapsho
     frame = frame_of(synthetic_books)
     day = frame["time"].dt.date
     found = compare_forms(
-        frame, synthetic_books, side="buy", total_shares=ORDER, model_types=["linear", "sqrt"], scheme=scheme,
-        session=SESSION,
+        frame, synthetic_books, side="buy", total_shares=ORDER, model_types=["linear", "sqrt"],
+        scheme=scheme, session=SESSION,
     )  # fmt: skip
     for k, d in list(enumerate(sorted(day.unique())))[scheme == "walk_forward" :]:
         training = frame[day < d] if scheme == "walk_forward" else frame[day != d]
@@ -109,6 +110,23 @@ def test_schedules_that_books_fill_less_than_twap_are_left_out(
     assert found.reading.endswith("on some day the books could not fill its schedule: linear.")
 
 
+@pytest.mark.parametrize("unit", [2.0**-50, 1.0, 2.0**50])
+def test_what_is_left_unfilled_is_judged_by_the_order_at_any_unit_of_size(
+    synthetic_books: BookSnapshots, unit: float
+) -> None:
+    """Whole coins or satoshis: the form whose schedule falls short is left out, the others stay."""
+    names = ("bid_size", "ask_size")
+    scaled = {name: unit * synthetic_books[name] for name in names}
+    books = dataclasses.replace(synthetic_books, **scaled)
+    depth = books.ask_size.sum(axis=1).reshape(4, 13).sum(axis=1).min()
+    frame = slippage_curves(books, unit * np.array(SIZES), "buy").to_frame(13, SESSION)
+    found = compare_forms(
+        frame, books, side="buy", total_shares=0.6 * depth, scheme="leave_one_day_out",
+        model_types=["linear", "nonlinear"], session=SESSION,
+    )  # fmt: skip
+    assert found.incomplete == ("linear",)
+
+
 def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapshots) -> None:
     frame = frame_of(synthetic_books)
     with pytest.raises(
@@ -167,7 +185,10 @@ def losses(means: list[float], n_days: int, rng: np.random.Generator) -> pd.Data
 
 @pytest.mark.slow
 def test_the_best_model_stays_in_the_set_as_often_as_it_says(rng: np.random.Generator) -> None:
-    """80 of 80 expected if the test is conservative; fewer than 64 has a chance below 0.001 at 90 %."""
+    """80 of 80 expected if the test is conservative.
+
+    Fewer than 64 has a chance below 0.001 at 90 %.
+    """
     kept = sum(
         "a"
         in model_confidence_set(losses([1.0, 1.1, 1.2], 60, rng), n_draws=200, seed=seed).included

@@ -1,4 +1,7 @@
-"""The saving that dispersion of liquidity allows: closed forms, and what the spread makes of them."""
+"""The saving that dispersion of liquidity allows.
+
+Closed forms, and what the spread makes of them.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ def test_few_markets_hold_their_truth_and_the_draw_decides_alone() -> None:
 
 @pytest.mark.slow
 def test_the_half_life_of_the_part_that_decays_is_held_where_a_part_stays() -> None:
-    """G(0) halves at 14.4 trades here, the part that decays at 6.9: the interval is of the latter."""
+    """G(0) halves at 14.4 trades here, the part that decays at 6.9.
+
+    The interval is of the latter.
+    """
     kernel = ExponentialSumKernel((0.1, 0.0), (0.65, 0.35))
     assert kernel.half_life > 14
     table = kernel_coverage(

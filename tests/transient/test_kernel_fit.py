@@ -56,7 +56,7 @@ def test_without_noise_the_kernel_comes_back(family: str) -> None:
     found = fit_kernel(observed(TRUE[family], 1e-7), family)
     assert found.half_life == pytest.approx(half_life_of(family), rel=1e-4)
     assert np.allclose(found.kernel(LAGS), TRUE[family](LAGS), rtol=1e-4)
-    assert found.told
+    assert found.identified
     assert found.reading.startswith(
         f"half-life of {found.half_life:.2f} trades"
     )  # 3 significant digits
@@ -83,7 +83,7 @@ def test_the_part_that_stays_has_an_interval() -> None:
 def test_a_sample_too_short_says_so() -> None:
     slow = observed(ExponentialKernel(0.01, 0.01), 1e-3)
     found = fit_kernel(slow, "exponential")
-    assert not found.told
+    assert not found.identified
     assert math.isinf(found.interval[1])
     assert found.reading.startswith("too short to tell: every half-life above")
     noise = fit_kernel(observed(ExponentialKernel(0.2, 1e-6), 1e-3), "exponential")
@@ -96,7 +96,10 @@ def test_a_sample_too_short_says_so() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", list(TRUE))
 def test_noise_alone_passes_for_impact_one_time_in_twenty(family: str) -> None:
-    """All parameters are chosen on the noise, the half-life and the shift too: the limit must know of that."""
+    """All parameters are chosen on the noise, the half-life and the shift too.
+
+    The limit must know of that.
+    """
     rng, found = np.random.default_rng(13), []
     for _ in range(120 if family != "sum" else 40):
         noise = LagEstimate(
@@ -141,7 +144,7 @@ def test_google_decays_though_its_half_life_has_no_upper_bound(goog_books: BookS
         family: fit_kernel(impact, family)
         for family in ("exponential", "exponential_permanent", "power")
     }
-    assert all(fit.decays and fit.describes and not fit.told for fit in fits.values())
+    assert all(fit.decays and fit.describes and not fit.identified for fit in fits.values())
     assert "no decay at all among them" not in fits["power"].reading
 
 
@@ -155,7 +158,7 @@ def test_impact_that_builds_up_has_no_half_life() -> None:
     rising = observed(TRUE["power"], 1e-4)
     rising = LagEstimate(LAGS, 0.01 - rising.values, rising.cov, rising.n, rising.unit)
     found = fit_kernel(rising, "exponential")
-    assert not found.told
+    assert not found.identified
     assert found.reading.startswith(
         "no half-life: the impact still builds up from lag 1 to 30 trades"
     )

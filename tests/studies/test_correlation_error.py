@@ -85,3 +85,27 @@ def test_only_the_past_plans_and_only_the_future_prices() -> None:
     assert regret["mean"]["20"] == pytest.approx(100 * (values[0] / values[1] - 1), rel=1e-9)
     with pytest.raises(ValidationError, match="hold no window of 50"):
         realised_regret(ORDERS, 10, returns, MARKET, [20], ahead=50)
+
+
+def test_labelled_orders_returns_and_markets_are_aligned_by_label_or_refused() -> None:
+    """The mirrored order of assets is the same problem; another label is no asset of it."""
+    names, returns = ["A", "B"], _returns(0.5, 60, 4)
+    truth = pd.DataFrame([[1.0, 0.6], [0.6, 1.0]], names, names)
+    covariance = truth * np.array([[1.0, 2.0], [2.0, 4.0]])
+    labelled = {**MARKET, "covariance": covariance, "temporary": pd.Series([1e-6, 2e-6], names)}
+    plain = {**MARKET, "covariance": covariance.to_numpy()}
+    turned = pd.Series([-2e5, 1e5], ["B", "A"])
+    own, by_hand = (
+        realised_regret(orders, 10, returns, market, [20], ahead=30)["mean"]["20"]
+        for orders, market in ((turned, labelled), ([1e5, -2e5], plain))
+    )
+    assert own == pytest.approx(by_hand, rel=1e-9)
+    own, by_hand = (
+        correlation_regret(orders, 10, known, market, [9], np.random.default_rng(2), 1)["mean"]
+        for orders, known, market in (
+            (turned, truth, labelled), ([1e5, -2e5], truth.to_numpy(), plain),
+        )
+    )  # fmt: skip
+    assert own["none"] == pytest.approx(by_hand["none"], rel=1e-9)
+    with pytest.raises(ValidationError, match="orders is labelled"):
+        realised_regret(pd.Series([1.0, 2.0], ["A", "C"]), 10, returns, MARKET, [20], ahead=30)
