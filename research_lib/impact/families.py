@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.impact.curves import ImpactCurve, LinearImpact, PowerImpact, QuadraticImpact
+from research_lib.impact.curves import (
+    ImpactCurve,
+    LinearImpact,
+    PiecewiseLinearImpact,
+    PowerImpact,
+    QuadraticImpact,
+)
 from research_lib.impact.estimation import Estimate
-from research_lib.impact.piecewise import PiecewiseLinearImpact
 from research_lib.impact.shrinkage import Shrinkage
 
 Float = NDArray[np.float64]

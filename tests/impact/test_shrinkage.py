@@ -6,17 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from research_lib.errors import ValidationError
 from research_lib.execution import allocate
-from research_lib.impact import (
-    ImpactFit,
-    LinearImpact,
-    PowerImpact,
-    fit_impact,
-    pool_fits,
-    pool_shapes,
-    shrink,
-)
+from research_lib.impact import ImpactFit, LinearImpact, fit_impact, shrink
 from research_lib.market import Session
 
 Float = np.ndarray
@@ -184,62 +175,3 @@ def test_what_cannot_be_shrunk_says_why() -> None:
     assert shrink(np.ones(5), None).source == "none: 5 intervals are too few for a profile"
     assert shrink(np.ones(20), None).source == "none: the levels do not scatter"
     assert shrink(np.zeros(20), None).source == "none: the profile is not positive"
-
-
-def shapes(
-    rng: np.random.Generator, m: int, t: int, scatter: float, noise: float
-) -> tuple[Float, Float, Float]:
-    """True levels of m symbols about one U shape, what was measured, and the errors."""
-    u = (np.arange(t) + 0.5) / t
-    shape = 1 + 2 * np.exp(-u / 0.1) + np.exp(-(1 - u) / 0.1)
-    level = rng.lognormal(-11, 1, (m, 1))
-    true = level * shape * rng.lognormal(-0.5 * scatter**2, scatter, (m, t))
-    error = noise * true
-    return true, true + error * rng.standard_normal((m, t)), error
-
-
-@pytest.mark.parametrize(
-    ("scatter", "expected", "most"), [(0.0, 0.05, 0.3), (0.1, 0.2, 0.5), (0.6, 0.85, 1.15)]
-)
-def test_symbols_share_their_day_shape_as_far_as_it_is_the_same(
-    scatter: float, expected: float, most: float
-) -> None:
-    """Against the errors of the measured levels; shapes of their own (0.6) are hardly touched, at little cost."""
-    true, measured, error = shapes(np.random.default_rng(3), 8, 39, scatter, 0.2)
-    pooled = pool_shapes(measured, error)
-    assert pooled.weight == pytest.approx(np.full(8, expected), abs=0.12)
-    assert pooled.levels.mean(axis=1) == pytest.approx(measured.mean(axis=1), rel=0.01)
-
-    def miss(levels: Float) -> float:
-        return float(np.mean(((levels - true) / true.mean(axis=1, keepdims=True)) ** 2))
-
-    alone = np.array([shrink(one, e).apply(one) for one, e in zip(measured, error, strict=True)])
-    assert miss(pooled.levels) < most * miss(measured)
-    assert scatter > 0.5 or miss(pooled.levels) < miss(alone)
-
-
-def test_fits_of_several_symbols_are_pooled_curve_by_curve() -> None:
-    rng = np.random.default_rng(5)
-    true, _, _ = shapes(rng, 4, 26, 0.0, 0.0)
-    fits = {
-        f"S{i}": fit_impact(
-            frame((one[:, None] * 1e3) * SIZES**0.6 / 1e3, 5, 0.4, rng), "power", test_fraction=0
-        )
-        for i, one in enumerate(true)
-    }
-    curves, pooled = pool_fits(fits, dict.fromkeys(fits, 1000.0))
-    for (name, curve), one in zip(curves.items(), true, strict=True):
-        assert isinstance(curve, PowerImpact)
-        raw = fits[name].raw_curve.impact(1000.0) / (one * 1000**0.6) - 1
-        miss = curve.impact(1000.0) / (one * 1000**0.6) - 1
-        assert np.std(miss) < 0.6 * np.std(raw)
-        assert curve.half_spread == pytest.approx(fits[name].curve.half_spread)
-    assert "own weight" in pooled.summary()
-    with pytest.raises(ValidationError, match="two or more symbols or days"):
-        pool_shapes(np.ones((1, 9)), np.ones((1, 9)))
-    single = {
-        name: fit_impact(frame(np.outer(true[0], SIZES), 1, 0.1, rng), test_fraction=0)
-        for name in "ab"
-    }
-    with pytest.raises(ValidationError, match="not between days: fit it on several days"):
-        pool_fits(single, {"a": 500.0, "b": 500.0})

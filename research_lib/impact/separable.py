@@ -1,4 +1,4 @@
-"""The totals that an allocation minimises: separable, one convex function an interval, all families in one form."""
+"""The totals that an allocation minimises: one convex function an interval, all families alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record
 
 Float = NDArray[np.float64]
-LONGEST_SEARCH = 100
+MAX_STEPS = 100
 ROUNDING = 8.0 * np.finfo(float).eps
 UNUSED_POWER = 1.5
 SMOOTH = ("linear", "quadratic", "cubic", "scale", "power")
@@ -38,6 +38,13 @@ class SeparableTotal(Record):
     depth, premium : (n, K) shares, currency per share
         Size and price of each step, premiums non-decreasing; K is 0 where no interval has
         steps. An interval without steps among others has one of infinite depth and premium 0.
+
+    Examples
+    --------
+    >>> from research_lib.impact import LinearImpact
+    >>> total = LinearImpact([1e-5, 2e-5], half_spread=0.01).total("cost")
+    >>> total.value(1000.0).tolist(), total.shares_at_marginal(0.05).round(6).tolist()
+    ([20.0, 30.0], [2000.0, 1000.0])
     """
 
     linear: Float
@@ -144,14 +151,10 @@ class SeparableTotal(Record):
         """The same totals with x in units of `shares` and C in units of `currency`."""
         unit = shares / currency
         return SeparableTotal(
-            self.linear * unit,
-            self.quadratic * unit * shares,
-            self.cubic * unit * shares**2,
-            self.scale * shares**self.power / currency,
-            self.power,
-            self.depth / shares,
-            self.premium * unit,
-        )
+            self.linear * unit, self.quadratic * unit * shares, self.cubic * unit * shares**2,
+            self.scale * shares**self.power / currency, self.power,
+            self.depth / shares, self.premium * unit,
+        )  # fmt: skip
 
     @cached_property
     def _ends(self) -> Float:
@@ -219,7 +222,7 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
 
 def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
     """Newton in logarithms, where the slope is convex: from the least of each term's own root it only falls."""
-    for _ in range(LONGEST_SEARCH):
+    for _ in range(MAX_STEPS):
         terms = 2.0 * b * root, 3.0 * c * root**2, s * p * root ** (p - 1.0)
         slope = terms[0] + terms[1] + terms[2]
         elasticity = (terms[0] + 2.0 * terms[1] + (p - 1.0) * terms[2]) / slope
@@ -231,49 +234,59 @@ def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) 
 
 
 def smooth_total(
-    linear: Float, quadratic: Float, cubic: Float, scale: Float, power: Float
+    linear: Float,
+    quadratic: Float,
+    cubic: Float,
+    scale: Float,
+    power: Float,
+    depth: Float | None = None,
+    premium: Float | None = None,
 ) -> SeparableTotal:
-    """A total without steps, (n,) each; powers 1, 2 and 3 join the polynomial, where the inverse is closed."""
+    """A total of (n,) coefficients, by default without steps.
+
+    Powers 1, 2 and 3 join the polynomial, where the inverse is closed.
+    """
     a, b, c = (
         own + np.where(power == k, scale, 0.0)
         for k, own in enumerate((linear, quadratic, cubic), start=1)
     )
     rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
+    used = np.where(rest != 0, power, UNUSED_POWER)
     empty = np.empty((len(linear), 0))
-    return SeparableTotal(a, b, c, rest, np.where(rest != 0, power, UNUSED_POWER), empty, empty)
+    steps = (empty, empty) if depth is None or premium is None else (depth, premium)
+    return SeparableTotal(a, b, c, rest, used, *steps)
 
 
 def polynomial_total(linear: Float, quadratic: Float, cubic: Float) -> SeparableTotal:
-    """linear x + quadratic x^2 + cubic x^3, (n,) each."""
-    empty = np.empty((len(linear), 0))
-    return SeparableTotal(
-        linear,
-        quadratic,
-        cubic,
-        np.zeros_like(linear),
-        np.full_like(linear, UNUSED_POWER),
-        empty,
-        empty,
-    )
+    """linear x + quadratic x^2 + cubic x^3, (n,) each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> polynomial_total(np.array([0.5]), np.array([2.0]), np.array([0.0])).value(3.0).tolist()
+    [19.5]
+    """
+    zero, empty = np.zeros_like(linear), np.empty((len(linear), 0))
+    unused = np.full_like(linear, UNUSED_POWER)
+    return SeparableTotal(linear, quadratic, cubic, zero, unused, empty, empty)
 
 
 def stacked(totals: list[SeparableTotal]) -> SeparableTotal:
     """Totals one after another over the intervals, steps padded to the longest."""
     longest = max(total.depth.shape[1] for total in totals)
     smooth = {name: np.concatenate([total[name] for total in totals]) for name in SMOOTH}
-    depth = np.vstack([_padded_depth(total, longest) for total in totals])
-    premium = np.vstack([_padded_premium(total, longest) for total in totals])
+    steps = [_padded(total, longest) for total in totals]
+    depth, premium = (np.vstack(parts) for parts in zip(*steps, strict=True))
     return SeparableTotal(**smooth, depth=depth, premium=premium)
 
 
-def _padded_depth(total: SeparableTotal, longest: int) -> Float:
-    missing = np.zeros((len(total), longest - total.depth.shape[1]))
-    if not total.depth.shape[1]:
-        missing[:, :1] = np.inf
-    return np.hstack([total.depth, missing])
-
-
-def _padded_premium(total: SeparableTotal, longest: int) -> Float:
+def _padded(total: SeparableTotal, longest: int) -> tuple[Float, Float]:
+    """Steps with empty ones behind them; a total without steps gets one of infinite depth."""
     n, own = total.premium.shape
-    last = total.premium[:, -1:] if own else np.zeros((n, 1))
-    return np.hstack([total.premium, np.repeat(last, longest - own, axis=1)])
+    depth, premium = np.zeros((n, longest)), np.zeros((n, longest))
+    depth[:, :own], premium[:, :own] = total.depth, total.premium
+    if own:
+        premium[:, own:] = total.premium[:, -1:]
+    else:
+        depth[:, :1] = np.inf
+    return depth, premium
