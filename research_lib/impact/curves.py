@@ -180,7 +180,9 @@ class LinearImpact(ImpactCurve):
 
 @dataclass(frozen=True, eq=False)
 class QuadraticImpact(ImpactCurve):
-    r"""impact_t(x) = alpha_t x^2 + beta_t x; the cost is half_spread_t x + beta_t x^2 + alpha_t x^3.
+    r"""impact_t(x) = alpha_t x^2 + beta_t x.
+
+    The cost is half_spread_t x + beta_t x^2 + alpha_t x^3.
 
     Attributes
     ----------

@@ -75,8 +75,8 @@ class Shrinkage(Record):
         if not np.isfinite(self.error):
             return self.source
         return (
-            f"own weight {np.mean(self.weight):.2f} (true scatter {self.between:.1%}, error {self.error:.1%} of the "
-            f"profile, from {self.source}; profile bandwidth {self.smoother.bandwidth:g} intervals"
+            f"shrinkage factor {np.mean(self.weight):.2f} (between-interval standard deviation "
+            f"{self.between:.1%}, error {self.error:.1%} of the profile, from {self.source}; profile bandwidth {self.smoother.bandwidth:g} intervals"
             f"{', less near the open and the close' if self.smoother.tapered else ''})"
         )
 

@@ -24,8 +24,8 @@ from scipy.signal import lfilter
 
 from research_lib.checks import refuse_unknown
 from research_lib.impact import fit_impact, slippage_curves
-from research_lib.impact.covariance import ERRORS
-from research_lib.impact.samples import CENSORING
+from research_lib.impact.estimation import ERRORS
+from research_lib.impact.observations import CENSORING
 from research_lib.market import BookSnapshots, Session
 
 Float = NDArray[np.float64]

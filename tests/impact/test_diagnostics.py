@@ -141,7 +141,7 @@ def test_a_line_through_a_convex_truth_is_too_high_in_the_middle_and_too_low_at_
     )
     assert np.sign(found.by_size["mean"]).tolist() == [-1, -1, -1, -1, 1]
     assert (found.by_size["mean"].abs() > found.by_size["half_width"]).all()
-    assert "by size the curve is off beyond chance in 5 of 5 groups, most at 800" in found.reading
+    assert "excludes zero (unadjusted) in 5 of 5 groups, most at 800" in found.reading
 
 
 def test_a_part_of_the_day_that_the_curve_misses_is_named() -> None:

@@ -107,7 +107,7 @@ def test_shrinkage_is_on_unless_switched_off_by_name() -> None:
     assert "none: switched off" in off.summary()
     on = linear_fit(beta, 5, 0.3, 0)
     assert np.std(on.curve.beta) < 0.3 * np.std(on.raw_curve.beta)
-    assert "shrinkage of impact: own weight" in on.summary()
+    assert "shrinkage of impact: shrinkage factor" in on.summary()
 
 
 @pytest.mark.parametrize("family", ["nonlinear", "power", "sqrt", "piecewise"])

@@ -133,7 +133,7 @@ def test_dearer_sells_are_measured_and_named() -> None:
     same = pd.concat([buys, buys.assign(side="sell")], ignore_index=True)
     alike = buy_against_sell(same)
     assert alike.table["difference_%"].abs().max() == 0
-    assert alike.reading.endswith("days do not tell the sides apart.")
+    assert alike.reading.endswith("the sides are not statistically distinguishable.")
 
 
 def test_one_side_alone_is_refused() -> None:

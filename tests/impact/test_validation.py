@@ -82,7 +82,7 @@ def test_the_true_form_wins_and_is_named(rng: np.random.Generator) -> None:
     found = cross_validate(noisy(12, rng), ["linear", "nonlinear", "sqrt"])
     assert found.table.index.tolist() == ["nonlinear", "linear", "sqrt"]
     assert found.reading.startswith("nonlinear predicts best")
-    assert "a difference beyond chance" in found.reading
+    assert "the interval excludes zero" in found.reading
 
 
 def test_information_criteria_are_those_of_ordinary_least_squares(rng: np.random.Generator) -> None:
@@ -115,7 +115,7 @@ def test_within_one_day_blocks_are_predicted(rng: np.random.Generator) -> None:
     )
     assert found.by_unit.index.tolist() == ["intervals 2 to 3", "intervals 4 to 5"]
     assert "one day" in found.information
-    assert "too few to tell them apart" in found.reading
+    assert "too few to distinguish them" in found.reading
     assert found.calibration["lower"].isna().all()
 
 
