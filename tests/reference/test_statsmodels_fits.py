@@ -1,6 +1,6 @@
 """The fits against statsmodels and SciPy, which compute the same quantities by other code.
 
-Reference values are computed here by statsmodels (HC3, cluster, hac-groupsum, WLS, RLM, OLS in logs) and by
+Reference values are computed here by statsmodels (HC3, cluster, hac-groupsum, WLS) and by
 scipy.optimize (least_squares on the power law), interval by interval.
 """
 
@@ -14,7 +14,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import optimize
 
-from research_lib.impact import ImpactFit, fit_impact
+from research_lib.impact import fit_impact
 
 N_INTERVALS, N_DAYS = 3, 15
 
@@ -120,22 +120,6 @@ def test_coefficients_and_errors_equal_statsmodels(
             assert upper.to_numpy()[interval, :-1] == pytest.approx(expected[:, 1], rel=1e-7)
 
 
-@pytest.mark.parametrize("family", ["linear", "nonlinear"])
-def test_huber_equals_rlm(frame: pd.DataFrame, family: str) -> None:
-    convex = bent(frame)
-    fit = fit_impact(convex, family, estimator="huber", test_fraction=0)
-    for interval in range(N_INTERVALS):
-        impact, design, _ = design_of(convex, interval, family)
-        scale = 1.0 / design.max(axis=0)
-        reference = sm.RLM(impact, design * scale, M=sm.robust.norms.HuberT()).fit(
-            maxiter=500, tol=1e-12, conv="coefs"
-        )
-        assert (reference.params > 0).all()
-        assert fit.params.to_numpy()[interval, :-1] == pytest.approx(
-            (reference.params * scale).to_numpy(), rel=1e-6
-        )
-
-
 def test_the_power_law_equals_scipys_least_squares(frame: pd.DataFrame) -> None:
     fit = fit_impact(frame, "power", test_fraction=0)
     for interval in range(N_INTERVALS):
@@ -171,21 +155,3 @@ def test_the_power_laws_errors_are_those_of_its_linearisation(frame: pd.DataFram
     reference = sm.OLS(response, design).fit(**options("day", rows))
     assert reference.params.to_numpy() == pytest.approx([scale, exponent], rel=1e-8)
     assert fit.cov[1] == pytest.approx(reference.cov_params().to_numpy(), rel=1e-6)
-
-
-def test_log_log_equals_least_squares_in_logs_and_differs_from_the_power_law(
-    frame: pd.DataFrame,
-) -> None:
-    fit: ImpactFit = fit_impact(frame, "power", estimator="log_log", test_fraction=0)
-    nonlinear = fit_impact(frame, "power", test_fraction=0)
-    for interval in range(N_INTERVALS):
-        impact, _, rows = design_of(frame, interval, "linear")
-        reference = sm.OLS(
-            np.log(impact), sm.add_constant(np.log(rows["trade_size"].to_numpy()))
-        ).fit()
-        scale, exponent = np.exp(reference.params.iloc[0]), reference.params.iloc[1]
-        assert fit.params["exponent"][interval] == pytest.approx(exponent, rel=1e-9)
-        assert fit.params["scale"][interval] == pytest.approx(scale, rel=1e-9)
-        at = 2000.0
-        geometric, arithmetic = scale * at**exponent, nonlinear.raw_curve.impact(at)[interval]
-        assert geometric < 0.97 * arithmetic  # the mean of logs is below the log of the mean
