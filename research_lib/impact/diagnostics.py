@@ -19,7 +19,7 @@ from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.impact.fit import ImpactFit, Slippage, fit_impact, observed
 from research_lib.impact.observations import Observations
-from research_lib.impact.validation import Parts, cut, half_width, seldom_censored
+from research_lib.impact.validation import Parts, amount, cut, half_width, seldom_censored
 from research_lib.market import Session
 from research_lib.wording import p_value
 
@@ -60,13 +60,13 @@ def residual_rows(
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
+    >>> from research_lib.market import Session, thin_stock
     >>> from research_lib.impact import slippage_curves
-    >>> books = deep_stock(Session(13)).books(39, 10, np.random.default_rng(0))
-    >>> frame = slippage_curves(books, [500, 1000, 2000], "buy").to_frame(13)
+    >>> books = thin_stock(Session(13)).books(39, 10, np.random.default_rng(0))
+    >>> frame = slippage_curves(books, [200, 500, 1000], "buy").to_frame(13)
     >>> rows = residual_rows(frame, fit_impact(frame, n_intervals=13))
     >>> len(rows), rows["trade_size"].unique().tolist()
-    (117, [500.0, 1000.0, 2000.0])
+    (117, [200.0, 500.0, 1000.0])
     """
     seen = fit.observations
     if len(seen) != len(slippage) or not np.array_equal(seen["trade_size"], slippage["trade_size"]):
@@ -187,8 +187,8 @@ def _tests_reading(p: Float, deviation: pd.Series, lag_1: float) -> str:
         return "The curve meets every observation to rounding: there are no residuals to test."
     low, high = deviation.index[0], deviation.index[-1]
     sizes = (
-        f"residual sd {deviation[low]:.2g} bps at {low:,.0f} shares, {deviation[high]:.2g} at "
-        f"{high:,.0f}"
+        f"residual sd {deviation[low]:.2g} bps at {amount(low)} shares, {deviation[high]:.2g} at "
+        f"{amount(high)}"
     )
     uneven, followed = min(p[0], p[1]) < LEVEL, p[2] < LEVEL
     advice = "ordinary errors would do"
@@ -257,8 +257,8 @@ def _bias_reading(table: pd.DataFrame, what: str) -> str:
     if table["half_width"].isna().all():
         row = table["mean"].abs().idxmax()
         return (
-            f"by {what} the mean is furthest from 0 at {row:,.0f} ({table['mean'][row]:+.2g} bps; "
-            "one day, no interval)"
+            f"by {what} the mean is furthest from 0 at {amount(row)} "
+            f"({table['mean'][row]:+.2g} bps; one day, no interval)"
         )
     if clear.empty:
         return f"by {what} no mean residual is distinguishable from 0"
@@ -266,7 +266,7 @@ def _bias_reading(table: pd.DataFrame, what: str) -> str:
     fault = "too low" if clear["mean"][row] > 0 else "too high"
     return (
         f"by {what} the 95 % interval of the mean residual excludes zero (unadjusted) in "
-        f"{len(clear)} of {len(table)} groups, most at {row:,.0f}: the curve is "
+        f"{len(clear)} of {len(table)} groups, most at {amount(row)}: the curve is "
         f"{abs(clear['mean'][row]):.2g} bps {fault}"
     )
 
@@ -309,10 +309,10 @@ def influence_by_day(
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
+    >>> from research_lib.market import Session, thin_stock
     >>> from research_lib.impact import slippage_curves
-    >>> books = deep_stock(Session(13)).books(39, 10, np.random.default_rng(0))
-    >>> found = influence_by_day(slippage_curves(books, [500, 1000, 2000], "buy"))
+    >>> books = thin_stock(Session(13)).books(39, 10, np.random.default_rng(0))
+    >>> found = influence_by_day(slippage_curves(books, [200, 500, 1000], "buy"))
     >>> len(found.table), found.table["leverage"].sum().round(6).item()
     (3, 1.0)
     """
@@ -337,7 +337,7 @@ def influence_by_day(
     top = table.iloc[0]
     decisive = int((table["change_in_errors"].abs() > 1).sum()) or "none"
     reading = (
-        f"Without {table.index[0]} the pooled impact at {size:,.0f} shares moves by "
+        f"Without {table.index[0]} the pooled impact at {amount(size)} shares moves by "
         f"{top['change_%']:+.2g} % ({top['change_in_errors']:+.2g} standard errors; its share of "
         f"the information is {top['leverage']:.1%} of {1 / len(table):.1%} on average): {decisive} "
         f"of {len(table)} {parts.kind}s decide more than a standard error."
@@ -398,10 +398,10 @@ def coefficient_stability(
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
+    >>> from research_lib.market import Session, thin_stock
     >>> from research_lib.impact import slippage_curves
-    >>> books = deep_stock(Session(13)).books(39, 10, np.random.default_rng(0))
-    >>> found = coefficient_stability(slippage_curves(books, [500, 1000, 2000], "buy"))
+    >>> books = thin_stock(Session(13)).books(39, 10, np.random.default_rng(0))
+    >>> found = coefficient_stability(slippage_curves(books, [200, 500, 1000], "buy"))
     >>> len(found.table), bool((found.table["level"] > 0).all())
     (3, True)
     """
@@ -425,8 +425,8 @@ def coefficient_stability(
         trend, trend_p = float(line.slope), float(line.pvalue)
     low, high = table["level"].idxmin(), table["level"].idxmax()
     reading = (
-        f"The pooled impact at {size:,.0f} shares runs from {table['level'][low]:.3g} ({low}) to "
-        f"{table['level'][high]:.3g} ({high}): {parts.kind}s differ by "
+        f"The pooled impact at {amount(size)} shares runs from {table['level'][low]:.3g} "
+        f"({low}) to {table['level'][high]:.3g} ({high}): {parts.kind}s differ by "
         f"{'more' if heterogeneity_p < LEVEL else 'no more'} than their errors (Cochran's Q "
         f"p-value {p_value(heterogeneity_p)}, between-{parts.kind} standard deviation "
         f"{between:.1%})"
@@ -505,10 +505,10 @@ def buy_against_sell(
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
+    >>> from research_lib.market import Session, thin_stock
     >>> from research_lib.impact import slippage_curves
-    >>> books = deep_stock(Session(13)).books(39, 10, np.random.default_rng(0))
-    >>> sides = [slippage_curves(books, [500, 1000], side).to_frame(13) for side in ("buy", "sell")]
+    >>> books = thin_stock(Session(13)).books(39, 10, np.random.default_rng(0))
+    >>> sides = [slippage_curves(books, [200, 500], side).to_frame(13) for side in ("buy", "sell")]
     >>> len(buy_against_sell(pd.concat(sides)).table)
     3
     """
@@ -535,7 +535,7 @@ def buy_against_sell(
             verdict = "the sides differ, fit them apart"
         unsure = "" if parts.by_day else " (blocks of one day, which are not independent)"
         reading = (
-            f"Buying {size:,.0f} shares has {abs(mean):.3g} % {'more' if mean > 0 else 'less'} "
+            f"Buying {amount(size)} shares has {abs(mean):.3g} % {'more' if mean > 0 else 'less'} "
             f"impact than selling them, paired over {n} {parts.kind}s (95 % interval "
             f"{mean - reach:+.3g} to {mean + reach:+.3g} %){unsure}: {verdict}."
         )
@@ -547,10 +547,10 @@ def impact_level(fit: ImpactFit, size: float) -> tuple[float, float]:
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
+    >>> from research_lib.market import Session, thin_stock
     >>> from research_lib.impact import slippage_curves
-    >>> books = deep_stock(Session(13)).books(39, 10, np.random.default_rng(0))
-    >>> fit = fit_impact(slippage_curves(books, [500, 1000], "buy"), by="pooled")
+    >>> books = thin_stock(Session(13)).books(39, 10, np.random.default_rng(0))
+    >>> fit = fit_impact(slippage_curves(books, [200, 500], "buy"), by="pooled")
     >>> level, error = impact_level(fit, 800.0)
     >>> 0 < error < level
     True
@@ -579,8 +579,8 @@ def _pooled_fit(data: Observations, model_type: str, settings: dict[str, Any]) -
 
 def _no_impact(size: float) -> str:
     return (
-        f"Some or all of these books show no impact beyond the touch at {size:,.0f} shares: there "
-        "is nothing to compare."
+        f"Some or all of these books show no impact beyond the touch at {amount(size)} shares: "
+        "there is nothing to compare."
     )
 
 

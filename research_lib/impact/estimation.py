@@ -30,6 +30,7 @@ MAX_KNOTS = 10
 EXPONENTS = np.linspace(0.05, 3.0, 60)
 ITERATIONS = 60
 CONVERGED = 1e-9
+ROUNDING = 1e-13  # of the terms of a sum: what is less is left by their rounding
 ERRORS = {
     "day": "clustered by day",
     "snapshot": "clustered by snapshot",
@@ -243,8 +244,9 @@ def _power_law(points: Points) -> Estimate:
 def _profiled(points: Points, exponent: Float) -> tuple[Float, Float]:
     """The best scale at the exponent of each group, and the sum of squares that it explains."""
     power = points.size ** exponent[points.group]
-    cross = points.summed(points.weight * points.mean * power)
-    square = points.summed(points.weight * power**2)
+    terms = points.weight * points.mean * power
+    cross, square = points.summed(terms), points.summed(points.weight * power**2)
+    cross[np.abs(cross) <= ROUNDING * points.summed(np.abs(terms))] = 0.0  # they cancel
     return cross / square, np.maximum(cross, 0.0) ** 2 / square
 
 

@@ -295,11 +295,11 @@ def fit_impact(
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
+    >>> from research_lib.market import Session, thin_stock
     >>> from research_lib.impact import slippage_curves
     >>> session = Session(13)
-    >>> books = deep_stock(session).books(65, 10, np.random.default_rng(0))
-    >>> walked = slippage_curves(books, [500, 1000, 2000, 4000], "buy")
+    >>> books = thin_stock(session).books(65, 10, np.random.default_rng(0))
+    >>> walked = slippage_curves(books, [200, 500, 1000], "buy")
     >>> fit = fit_impact(walked, "power", n_intervals=13, session=session)
     >>> len(fit.curve), list(fit.params), fit.diagnostics["errors"]
     (13, ['scale', 'exponent', 'half_spread'], 'clustered by day')
@@ -329,10 +329,10 @@ def fit_forms(
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
+    >>> from research_lib.market import Session, thin_stock
     >>> from research_lib.impact import slippage_curves
-    >>> books = deep_stock(Session(13)).books(65, 10, np.random.default_rng(0))
-    >>> walked = slippage_curves(books, [500, 1000, 2000, 4000], "buy")
+    >>> books = thin_stock(Session(13)).books(65, 10, np.random.default_rng(0))
+    >>> walked = slippage_curves(books, [200, 500, 1000], "buy")
     >>> fits = fit_forms(walked, ["linear", "sqrt"], n_intervals=13, by="pooled")
     >>> {form: fit.metrics["test_r2"] > 0 for form, fit in fits.items()}
     {'linear': True, 'sqrt': True}

@@ -74,9 +74,9 @@ class ImpactMoments(Record):
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
-    >>> books = deep_stock(Session(13)).books(26, 10, np.random.default_rng(0))
-    >>> moments = ImpactMoments.from_curves(slippage_curves(books, [500, 1000], "buy"), 13)
+    >>> from research_lib.market import Session, thin_stock
+    >>> books = thin_stock(Session(13)).books(26, 10, np.random.default_rng(0))
+    >>> moments = ImpactMoments.from_curves(slippage_curves(books, [200, 500], "buy"), 13)
     >>> (moments + moments).books["n"].sum().item()
     52.0
     """
@@ -270,9 +270,9 @@ def moments_of_books(
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
-    >>> days = (deep_stock(Session(13)).books(13, 10, np.random.default_rng(k)) for k in (0, 0))
-    >>> found = moments_of_books(days, [500, 1000], "buy", Session(13), sample=False)
+    >>> from research_lib.market import Session, thin_stock
+    >>> days = (thin_stock(Session(13)).books(13, 10, np.random.default_rng(k)) for k in (0, 0))
+    >>> found = moments_of_books(days, [200, 500], "buy", Session(13), sample=False)
     >>> found.books["n"].sum().item()
     26.0
     """

@@ -47,7 +47,7 @@ class Spreads(Record):
         return Spreads(*(getattr(self, name)[rows] for name in self.keys()))
 
     def by_day(self, group: Index, n_groups: int) -> Float:
-        """Mean half-spread of each day that has books and each group, (D, G); NaN without a book."""
+        """Mean half-spread of each day with books and each group, (D, G); NaN without a book."""
         days = int(self.day.max()) + 1 if len(self.day) else 1
         cell, shape = self.day * n_groups + group, (days, n_groups)
         count, total = (sums(cell, v, days * n_groups) for v in (self.n, self.total))

@@ -60,12 +60,12 @@ class SeparableTotal(Record):
 
     @property
     def capacity(self) -> Float:
-        """Largest x with a known total, (n,) shares: the end of the last step, inf without steps."""
+        """Largest x with a known total, (n,): the end of the last step, inf without steps."""
         return self._ends[:, -1] if self.depth.shape[1] else np.full(len(self), np.inf)
 
     @cached_property
     def arrays(self) -> tuple[tuple[Float, ...], tuple[Float, Float]]:
-        """What compiled code takes: (a, b, c, s, p) and (depth, premium), contiguous and read-only."""
+        """What compiled code takes: (a, b, c, s, p) and (depth, premium), read-only."""
         smooth = tuple(_read_only(getattr(self, name)) for name in SMOOTH)
         return smooth, (_read_only(self.depth), _read_only(self.premium))
 
@@ -95,15 +95,15 @@ class SeparableTotal(Record):
         return paid
 
     def marginal(self, x: ArrayLike) -> Float:
-        """C_t'(x_t+), what the next share costs, scalar or (n,) -> (n,); inf at the capacity, NaN beyond."""
+        """C_t'(x_t+), what the next share costs, (n,); inf at the capacity, NaN beyond."""
         return self._slope(x, following=True)
 
     def marginal_last(self, x: ArrayLike) -> Float:
-        """C_t'(x_t-), what the last share cost; differs from `marginal` only where a step of the book ends."""
+        """C_t'(x_t-), what the last share cost; not `marginal` only where a step ends."""
         return self._slope(x, following=False)
 
     def curvature(self, x: ArrayLike) -> Float:
-        """C_t''(x_t) of the smooth part, scalar or (n,) -> (n,); inf at 0 for powers between 1 and 2."""
+        """C_t''(x_t) of the smooth part, (n,); inf at 0 for powers between 1 and 2."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
         curvature: Float = 2.0 * self.quadratic + 6.0 * self.cubic * shares
         if self._has_power:
@@ -123,7 +123,7 @@ class SeparableTotal(Record):
             return _inverse(nu - self.linear, *smooth)
         # The same sum as in `_slope`: a price that is exactly a step's leaves no rounding behind.
         excess = nu[:, None] - (self.linear[:, None] + self.premium)
-        # Step k is cheaper than the price up to x = reach_k, within the step; the last such x is the answer.
+        # Step k is cheaper than the price up to x = reach_k, within the step: the last is it.
         if self._has_smooth:
             reach = np.minimum(_inverse(excess, *(part[:, None] for part in smooth)), self._ends)
         else:
@@ -196,9 +196,10 @@ def _read_only(array: Float) -> Float:
 
 
 def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
-    """Least x >= 0 at which 2 b x + 3 c x^2 + s p x^(p-1) reaches `excess`; arrays that broadcast to its shape.
+    """Least x >= 0 at which 2 b x + 3 c x^2 + s p x^(p-1) reaches `excess`.
 
-    0 where `excess` is at or below 0, inf where no x reaches it, NaN where it is NaN.
+    The others broadcast to its shape. 0 where `excess` is at or below 0, inf where no x
+    reaches it, NaN where it is NaN.
     """
     above = np.maximum(excess, 0.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -221,7 +222,10 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
 
 
 def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
-    """Newton in logarithms, where the slope is convex: from the least of each term's own root it only falls."""
+    """Newton in logarithms, where the slope is convex.
+
+    From the least of each term's own root it only falls.
+    """
     for _ in range(MAX_STEPS):
         terms = 2.0 * b * root, 3.0 * c * root**2, s * p * root ** (p - 1.0)
         slope = terms[0] + terms[1] + terms[2]

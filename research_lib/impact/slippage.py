@@ -260,7 +260,8 @@ def session_intervals(
         first = pd.Timestamp(time[np.argmax(outside)], tz="UTC")
         raise ValidationError(
             f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session "
-            f"{session.open}-{session.close} {session.timezone}, first at {first}; select with BookSnapshots.between or .sample"
+            f"{session.open}-{session.close} {session.timezone}, first at {first}; "
+            "select with BookSnapshots.between or .sample"
         )
     return interval
 

@@ -213,10 +213,10 @@ def cross_validate(
 
     Examples
     --------
-    >>> from research_lib.market import Session, deep_stock
+    >>> from research_lib.market import Session, thin_stock
     >>> from research_lib.impact import slippage_curves
-    >>> books = deep_stock(Session(13)).books(65, 10, np.random.default_rng(0))
-    >>> walked = slippage_curves(books, [500, 1000, 2000], "buy")
+    >>> books = thin_stock(Session(13)).books(65, 10, np.random.default_rng(0))
+    >>> walked = slippage_curves(books, [200, 500, 1000], "buy")
     >>> found = cross_validate(walked, ["linear", "sqrt"], n_intervals=13)
     >>> sorted(found.table.index), len(found.by_unit)
     (['linear', 'sqrt'], 5)
@@ -244,8 +244,8 @@ def cross_validate(
     verdict = _verdict(table, by_unit, parts, noise)
     reading = f"{verdict} {_calibration_reading(calibration.loc[table.index[0]])}"
     information = (
-        f"{_information(parts, scheme)}; scored on {len(sizes)} sizes, {_amount(sizes[0])} to "
-        f"{_amount(sizes[-1])} shares"
+        f"{_information(parts, scheme)}; scored on {len(sizes)} sizes, {amount(sizes[0])} to "
+        f"{amount(sizes[-1])} shares"
     )
     return Validation(table, by_unit, calibration, information, reading)
 
@@ -352,8 +352,8 @@ def half_width(deviation: ArrayLike, count: ArrayLike) -> Float:
     return np.asarray(stats.t.ppf(0.975, dof) * np.asarray(deviation, float) / np.sqrt(n))
 
 
-def _amount(shares: float) -> str:
-    """Shares as text: whole ones with separators, fractions of a coin by their digits."""
+def amount(shares: float) -> str:
+    """Shares as text: many with separators, fractions of a coin by their digits."""
     return f"{shares:,.0f}" if shares >= 100 else f"{shares:.6g}"
 
 
