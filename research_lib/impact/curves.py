@@ -119,11 +119,12 @@ class ImpactCurve(Record):
 
     def to_frame(self) -> pd.DataFrame:
         """The parameters, one row an interval; those of K steps as name_1 to name_K."""
-        columns = {}
+        columns: dict[str, Float] = {}
         for name, values in self.parameters().items():
-            steps = values.T if values.ndim == 2 else [values]
-            names = [f"{name}_{k + 1}" for k in range(len(steps))] if values.ndim == 2 else [name]
-            columns.update(zip(names, steps, strict=True))
+            if values.ndim == 1:
+                columns[name] = values
+            else:
+                columns |= {f"{name}_{k + 1}": step for k, step in enumerate(values.T)}
         return pd.DataFrame(columns).rename_axis("interval")
 
     def _shares(self, x: ArrayLike) -> Float:

@@ -272,7 +272,20 @@ def _bias_reading(table: pd.DataFrame, what: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Influence(Record):
+class _ByUnit(Record):
+    """The pooled impact of `size`, the median trade size in shares, by day or block."""
+
+    table: pd.DataFrame
+    size: float
+    reading: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table by day or block."""
+        return self.table
+
+
+@dataclass(frozen=True, eq=False)
+class Influence(_ByUnit):
     """What each day (or block of the one day) does to the pooled curve.
 
     Attributes
@@ -286,10 +299,6 @@ class Influence(Record):
         Median trade size, shares.
     reading : str
     """
-
-    table: pd.DataFrame
-    size: float
-    reading: str
 
 
 def influence_by_day(
@@ -316,9 +325,9 @@ def influence_by_day(
     >>> len(found.table), found.table["leverage"].sum().round(6).item()
     (3, 1.0)
     """
-    parts, size, whole = _pooled(slippage, model_type, n_blocks, session, settings)
-    level, _ = impact_level(whole, size)
-    share = _leverage(parts.data, whole)
+    parts = cut(slippage, n_blocks=n_blocks, session=session)
+    size, whole = float(np.median(parts.data.sizes)), _pooled_fit(parts.data, model_type, settings)
+    level, share = impact_level(whole, size)[0], _leverage(parts.data, whole)
     rows = {}
     for fold in parts.folds("leave_one_day_out"):
         out = int(fold.held_out[0])
@@ -346,7 +355,7 @@ def influence_by_day(
 
 
 @dataclass(frozen=True, eq=False)
-class Stability(Record):
+class Stability(_ByUnit):
     """The pooled curve fitted to each day (or block of the one day) apart.
 
     Attributes
@@ -367,13 +376,10 @@ class Stability(Record):
     reading : str
     """
 
-    table: pd.DataFrame
-    size: float
-    heterogeneity_p: float
-    between: float
-    trend: float
-    trend_p: float
-    reading: str
+    heterogeneity_p: float = np.nan
+    between: float = np.nan
+    trend: float = np.nan
+    trend_p: float = np.nan
 
 
 def coefficient_stability(
@@ -412,7 +418,7 @@ def coefficient_stability(
     table = _level_by_unit(parts, model_type, size, {"errors": "newey-west", **settings})
     level, error, n = table["level"].to_numpy(), table["error"].to_numpy(), len(table)
     if not ((level > 0) & (error > 0)).all():
-        return Stability(table, size, np.nan, np.nan, np.nan, np.nan, _no_impact(size))
+        return Stability(table, size, _no_impact(size))
     heterogeneity_p = between = trend = trend_p = np.nan
     if n > 1:
         weight = 1.0 / error**2
@@ -436,7 +442,7 @@ def coefficient_stability(
         reading += f", with {drift} ({trend:+.2%} a {parts.kind}, p-value {p_value(trend_p)})."
     else:
         reading += f"; {n} {parts.kind}s show no trend either way."
-    return Stability(table, size, heterogeneity_p, between, trend, trend_p, reading)
+    return Stability(table, size, reading, heterogeneity_p, between, trend, trend_p)
 
 
 def _level_by_unit(
@@ -457,7 +463,7 @@ def _level_by_unit(
 
 
 @dataclass(frozen=True, eq=False)
-class SideDifference(Record):
+class SideDifference(_ByUnit):
     """Buys against sells on the same days (or blocks of the one day).
 
     Attributes
@@ -472,12 +478,9 @@ class SideDifference(Record):
     reading : str
     """
 
-    table: pd.DataFrame
-    size: float
     mean: float
     lower: float
     upper: float
-    reading: str
 
 
 def buy_against_sell(
@@ -539,7 +542,7 @@ def buy_against_sell(
             f"impact than selling them, paired over {n} {parts.kind}s (95 % interval "
             f"{mean - reach:+.3g} to {mean + reach:+.3g} %){unsure}: {verdict}."
         )
-    return SideDifference(table, size, mean, mean - reach, mean + reach, reading)
+    return SideDifference(table, size, reading, mean, mean - reach, mean + reach)
 
 
 def impact_level(fit: ImpactFit, size: float) -> tuple[float, float]:
@@ -558,18 +561,6 @@ def impact_level(fit: ImpactFit, size: float) -> tuple[float, float]:
     where, at = np.zeros(1, np.int64), np.array([size])
     error = fit.estimate.standard_error(where, at, fit.cov)
     return float(fit.estimate.impact(where, at)[0]), float(error[0])
-
-
-def _pooled(
-    slippage: Slippage,
-    model_type: str,
-    n_blocks: int,
-    session: Session | None,
-    settings: dict[str, Any],
-) -> tuple[Parts, float, ImpactFit]:
-    """The observations cut into units, their median size, and the pooled fit of all."""
-    parts = cut(slippage, n_blocks=n_blocks, session=session)
-    return parts, float(np.median(parts.data.sizes)), _pooled_fit(parts.data, model_type, settings)
 
 
 def _pooled_fit(data: Observations, model_type: str, settings: dict[str, Any]) -> ImpactFit:

@@ -37,12 +37,12 @@ ERRORS = {
     "newey-west": "Newey-West over snapshots",
     "hc3": "HC3 (misfit of the form over sizes, not sampling error, where there is one snapshot)",
 }
-# Coefficients of each form, and the functions of size that they multiply; a power law has none.
-FORMS: dict[str, tuple[list[str], Callable[[Float], Float] | None]] = {
+# Coefficients of each form, and the functions of size that they multiply.
+FORMS: dict[str, tuple[list[str], Callable[[Float], Float]]] = {
     "linear": (["beta"], lambda x: x[:, None]),
     "nonlinear": (["alpha", "beta"], lambda x: np.column_stack([x**2, x])),
     "sqrt": (["scale"], lambda x: np.sqrt(x)[:, None]),
-    "power": (["scale", "exponent"], None),
+    "power": (["scale", "exponent"], lambda x: np.empty((len(x), 0))),  # it is no sum of functions
 }
 MODEL_TYPES = (*FORMS, "piecewise")
 
@@ -107,8 +107,8 @@ class Estimate(Record):
 
     def take(self, group: Index) -> Estimate:
         """The coefficients of the groups given."""
-        chosen = {"coefficients": self.coefficients[group], "free": self.free[group]}
-        return dataclasses.replace(self, **chosen)
+        free = self.free[group]
+        return dataclasses.replace(self, coefficients=self.coefficients[group], free=free)
 
     def impact(self, group: Index, size: Float) -> Float:
         """Impact at (m,) sizes of the groups given."""
@@ -142,9 +142,7 @@ class Estimate(Record):
         if len(self.knots):
             widths = np.append(self.knots[1:], np.inf) - self.knots
             return np.clip(size[:, None] - self.knots, 0.0, widths) / size[:, None]
-        basis = next(basis for names, basis in FORMS.values() if names == self.names)
-        assert basis is not None
-        return basis(size)
+        return next(basis for names, basis in FORMS.values() if names == self.names)(size)
 
 
 def coefficient_count(model_type: str, sizes: Float) -> int:
@@ -156,9 +154,9 @@ def estimate(points: Points, model_type: str, tolerance: float) -> Estimate:
     """Least squares of a form in every group; `tolerance` as in `fit_impact`."""
     if model_type == "piecewise":
         return _piecewise(points, tolerance)
-    names, basis = FORMS[model_type]
-    if basis is None:
+    if model_type == "power":
         return _power_law(points)
+    names, basis = FORMS[model_type]
     unit = points.size.max()
     scaled = _non_negative(points, basis(points.size / unit), tolerance)
     coefficients = scaled / basis(np.array([unit]))

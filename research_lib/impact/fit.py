@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Float = NDArray[np.float64]
-Slippage = pd.DataFrame | SlippageCurves | ImpactMoments | Observations
+Slippage: TypeAlias = pd.DataFrame | SlippageCurves | ImpactMoments | Observations
 CHOICES = {
     "model_type": MODEL_TYPES,
     "by": ("interval", "bucket", "pooled"),
@@ -512,7 +512,7 @@ def _curve_of(
     if found.names == ["beta"]:
         return LinearImpact(coefficients[:, 0], half_spread)
     if found.names == ["alpha", "beta"]:
-        return QuadraticImpact(*coefficients.T, half_spread)
+        return QuadraticImpact(coefficients[:, 0], coefficients[:, 1], half_spread)
     scale, exponent = coefficients.T if len(found.names) == 2 else (coefficients[:, 0], 0.5)
     return PowerImpact(scale, exponent, half_spread)
 

@@ -48,6 +48,10 @@ class DecayKernel(Record):
     # Whether it is nonnegative, nonincreasing and convex whatever the parameters.
     free_of_manipulation: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        for name in self.keys():
+            number(name, getattr(self, name), above=0)
+
     def __call__(self, lags: ArrayLike) -> Float:
         array = np.asarray(lags, float)
         if array.size and not np.min(array) >= 0:
@@ -84,10 +88,6 @@ class ExponentialKernel(DecayKernel):
     decay: float
     scale: float = 1.0
     free_of_manipulation: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        number("decay", self.decay, above=0)
-        number("scale", self.scale, above=0)
 
     def _at(self, lags: Float) -> Float:
         return self.scale * np.exp(-self.decay * lags)
@@ -169,10 +169,6 @@ class PowerKernel(DecayKernel):
     shift: float = 1.0
     free_of_manipulation: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        for name in ("exponent", "scale", "shift"):
-            number(name, getattr(self, name), above=0)
-
     def _at(self, lags: Float) -> Float:
         return self.scale * (1.0 + lags / self.shift) ** -self.exponent
 
@@ -204,10 +200,6 @@ class GaussianKernel(DecayKernel):
 
     width: float
     scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        number("width", self.width, above=0)
-        number("scale", self.scale, above=0)
 
     def _at(self, lags: Float) -> Float:
         return self.scale * np.exp(-((lags / self.width) ** 2))

@@ -104,34 +104,27 @@ class ImpactMoments(Record):
                 f"moments need different trade sizes, {MAX_SIZES} at most; got {given}, "
                 f"{k} different"
             )
-        quoted = np.isfinite(curves.mid) & np.isfinite(curves.lower_bound).all(axis=1)
-        time, mid, half_spread, depth, walked, censored = (
-            array[quoted] for array in (
-                curves.time, curves.mid, curves.half_spread, curves.depth, curves.lower_bound,
-                curves.censored,
-            )
-        )  # fmt: skip
+        walked = curves.take(np.isfinite(curves.mid))
+        half_spread, mid = walked.half_spread, walked.mid
         if np.any(half_spread < 0):
             crossed = int(np.sum(half_spread < 0))
             raise ValidationError(f"{crossed:,} books are crossed (bid above ask); drop them")
-        interval = session_intervals(time, n_intervals, window)
-        beyond_mid = side_sign(curves.side) * (walked[:, columns] - mid[:, None])
-        impact, lacking = beyond_mid - half_spread[:, None], censored[:, columns]
+        interval = session_intervals(walked.time, n_intervals, window)
+        beyond_mid = side_sign(curves.side) * (walked.lower_bound[:, columns] - mid[:, None])
+        impact, lacking = beyond_mid - half_spread[:, None], walked.censored[:, columns]
         count = int(n_intervals or (interval.max() + 1 if len(interval) else 1))
-        days, dates = pd.factorize(window.days(time), sort=True)
+        days, dates = pd.factorize(window.days(walked.time), sort=True)
         of, keys = pd.factorize(days * count + interval, sort=True)
         names = np.array([str(day) for day in dates])
         place = pd.DataFrame({"date": names[keys // count], "interval": keys % count})
-        cells = _cells(of, place, lacking, sizes, impact, half_spread, depth)
-        values = (half_spread, half_spread**2, mid)
-        totals = {
-            name: sums(of, value, len(keys))
-            for name, value in zip(
-                ("half_spread", "half_spread_square", "mid"), values, strict=True
-            )
-        }
-        number_of = np.bincount(of, minlength=len(keys)).astype(float)
-        return cls(cells, place.assign(n=number_of, **totals), sizes, count)
+        cells = _cells(of, place, lacking, sizes, impact, half_spread, walked.depth)
+        books = place.assign(
+            n=np.bincount(of, minlength=len(keys)).astype(float),
+            half_spread=sums(of, half_spread, len(keys)),
+            half_spread_square=sums(of, half_spread**2, len(keys)),
+            mid=sums(of, mid, len(keys)),
+        )
+        return cls(cells, books, sizes, count)
 
     def __add__(self, other: ImpactMoments) -> ImpactMoments:
         return ImpactMoments.merge([self, other])

@@ -270,11 +270,9 @@ class Borrowed(Record):
             groups.append(np.full(len(taken), g))
             rows.append(taken)
         group, row = np.concatenate(groups), np.concatenate(rows)
-        size, count, total, cluster = (
-            array[row] for array in (points.size, points.count, points.total, points.cluster)
-        )
+        size, count, cluster = points.size[row], points.count[row], points.cluster[row]
         weight = count / size**2 if weighted else count
-        return Points(group, size, count, total, cluster, len(index), weight)
+        return Points(group, size, count, points.total[row], cluster, len(index), weight)
 
     def half_spread(self, spreads: Spreads, n_intervals: int) -> tuple[Float, Float]:
         """Mean half-spread of each group and its standard error, (G,) each, censored or not."""
@@ -317,13 +315,13 @@ def borrow(data: Observations, n_groups: int, minimum: int, n_coefficients: int)
     end = int(np.flatnonzero(count)[-1]) + 1
     lacking = np.flatnonzero((count < minimum) | (shown.sum(axis=1) < n_coefficients))
     lacking = lacking[lacking < end]
-    for g in lacking:
+    for g in lacking.tolist():
         for reach in range(1, n_groups):
-            near = slice(max(g - reach, 0), min(g + reach + 1, end))
-            enough = count[near].sum() >= minimum
-            if enough and shown[near].any(axis=0).sum() >= n_coefficients:
+            low, high = max(g - reach, 0), min(g + reach, end - 1)
+            enough = count[low : high + 1].sum() >= minimum
+            if enough and shown[low : high + 1].any(axis=0).sum() >= n_coefficients:
                 break
-        first[g], last[g] = near.start, near.stop - 1
+        first[g], last[g] = low, high
     first[end:], last[end:] = 0, end - 1
     return Borrowed(first, last, lacking.tolist(), list(range(end, n_groups)))
 

@@ -238,14 +238,9 @@ def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) 
 
 
 def smooth_total(
-    linear: Float,
-    quadratic: Float,
-    cubic: Float,
-    scale: Float,
-    power: Float,
-    depth: Float | None = None,
-    premium: Float | None = None,
-) -> SeparableTotal:
+    linear: Float, quadratic: Float, cubic: Float, scale: Float, power: Float,
+    depth: Float | None = None, premium: Float | None = None,
+) -> SeparableTotal:  # fmt: skip
     """A total of (n,) coefficients, by default without steps.
 
     Powers 1, 2 and 3 join the polynomial, where the inverse is closed.

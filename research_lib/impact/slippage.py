@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,6 +103,11 @@ class SlippageCurves(Record):
         beyond[self.censored] = np.nan
         return beyond
 
+    def take(self, rows: NDArray[Any]) -> SlippageCurves:
+        """The chosen snapshots."""
+        arrays = ("time", "mid", "half_spread", "touch", "depth", "lower_bound")
+        return dataclasses.replace(self, **{name: self[name][rows] for name in arrays})
+
     def to_frame(
         self, n_intervals: int | None = None, session: Session | None = None
     ) -> pd.DataFrame:
@@ -128,25 +134,23 @@ class SlippageCurves(Record):
             lacking = f"{n - quoted.sum():,}"
             logger.info("%s of %s snapshots lack a side and are left out", lacking, f"{n:,}")
         interval = session_intervals(self.time, n_intervals, session or Session())
-        arrays = self.time, interval, self.mid, self.half_spread, self.touch, self.depth
-        time, interval, mid, half_spread, touch, depth = (
-            np.repeat(array[quoted], len(self.trade_sizes)) for array in arrays
-        )
+        row = np.repeat(np.flatnonzero(quoted), len(self.trade_sizes))
+        time, mid, depth = self.time[row], self.mid[row], self.depth[row]
         trade_size, sign = np.tile(self.trade_sizes, int(quoted.sum())), side_sign(self.side)
         price = self.lower_bound[quoted].ravel()
         slippage = sign * (price - mid)
         return pd.DataFrame({
             "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
-            "interval": interval,
+            "interval": interval[row],
             "side": pd.Categorical.from_codes(np.zeros(len(mid), np.int8), [self.side]),
             "trade_size": trade_size,
             "filled": np.minimum(trade_size, depth),
             "avg_price": price,
             "mid_price": mid,
-            "half_spread": half_spread,
+            "half_spread": self.half_spread[row],
             "avg_slippage": slippage,
             "slippage_bps": 1e4 * slippage / mid,
-            "impact": sign * (price - touch),
+            "impact": sign * (price - self.touch[row]),
             "censored": trade_size > depth,
         })  # fmt: skip
 
