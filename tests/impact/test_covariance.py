@@ -1,4 +1,6 @@
-"""Standard errors: their intervals hold the truth where they know of the dependence, and not where they do not."""
+"""Standard errors: their intervals hold the truth where they know of the dependence, and not
+where they do not.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def test_intervals_cover_the_truth_in_92_to_98_percent(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("dependence", "errors"),
-    [("snapshots", "hc3"), ("autocorrelated", "hc3"), ("autocorrelated", "snapshot"), ("days", "hc3"),
+    [("snapshots", "hc3"), ("autocorrelated", "hc3"), ("autocorrelated", "snapshot"),
+     ("days", "hc3"),
      ("days", "snapshot")],
 )  # fmt: skip
 def test_errors_that_ignore_a_dependence_are_too_short(
@@ -97,7 +100,9 @@ def test_the_band_is_as_wide_as_a_bootstrap_of_days_finds(family: str) -> None:
 
 @pytest.mark.parametrize("family", ["linear", "nonlinear", "power", "sqrt", "piecewise"])
 def test_the_band_follows_from_the_coefficients_by_the_numerical_derivative(family: str) -> None:
-    """The delta method: the variance of the curve is J'VJ, J by moving one parameter of the curve at a time."""
+    """The delta method: the variance of the curve is J'VJ, J by moving one parameter of the
+    curve at a time.
+    """
     rng = np.random.default_rng(6)
     frame = simulated_slippage(
         np.array([1e-5, 3e-5]), "rows", rng, n_days=9, n_snapshots=9, noise=0.1

@@ -29,7 +29,8 @@ def residuals(values: np.ndarray) -> pd.DataFrame:
     n, k = values.shape
     book = np.repeat(np.arange(n), k)
     return pd.DataFrame(
-        {"snapshot": book, "book": book, "day": "2024-03-04", "interval": book, "trade_size": np.tile(SIZES[:k], n),
+        {"snapshot": book, "book": book, "day": "2024-03-04", "interval": book,
+        "trade_size": np.tile(SIZES[:k], n),
          "residual_bps": values.ravel()}
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Shrinkage: no phantom savings where intervals are alike, little lost where they are not."""
+"""Shrinkage: no optimism where intervals are alike, little lost where they are not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ SHARES = 20_000.0
 def frame(
     impact: Float, n_days: int, noise: float, rng: np.random.Generator, sizes: Float = SIZES
 ) -> pd.DataFrame:
-    """One book an interval and day: the (n, K) impact times a lognormal level of mean 1, common to the book."""
+    """One book an interval and day: the (n, K) impact times a lognormal level of mean 1, common
+    to the book.
+    """
     n, k = impact.shape
     days = pd.bdate_range("2024-01-02", periods=n_days).date
     level = (
@@ -27,8 +29,10 @@ def frame(
     time = np.repeat(Session(n).starts(days).ravel(), k)
     return pd.DataFrame({
         "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
-        "interval": np.tile(np.repeat(np.arange(n), k), n_days), "trade_size": np.tile(sizes, n * n_days),
-        "mid_price": 50.0, "half_spread": 0.01, "avg_slippage": 0.01 + (impact * level).ravel(), "censored": False,
+        "interval": np.tile(np.repeat(np.arange(n), k), n_days),
+        "trade_size": np.tile(sizes, n * n_days),
+        "mid_price": 50.0, "half_spread": 0.01, "avg_slippage": 0.01 + (impact * level).ravel(),
+        "censored": False,
     })  # fmt: skip
 
 
@@ -70,7 +74,8 @@ def test_the_scatter_and_the_error_are_estimated_near_the_truth() -> None:
     beta = 1e-5 * np.random.default_rng(1).lognormal(0, 0.5, 390)
     found = linear_fit(beta, 10, 0.2, 3).shrinkage["impact"]
     assert found.between == pytest.approx(np.std(beta) / np.mean(beta), rel=0.05)
-    # Errors scale with the level: their root mean square relative to the profile exceeds 0.2 / sqrt(10).
+    # Errors scale with the level: their root mean square relative to the profile exceeds 0.2 /
+    # sqrt(10).
     expected = 0.2 / np.sqrt(10) * np.sqrt(np.mean(beta**2)) / np.mean(beta)
     assert found.error == pytest.approx(expected, rel=0.05)
     assert found.source == "standard errors"
@@ -90,7 +95,9 @@ def test_a_steep_opening_survives(n_days: int, least: float) -> None:
 
 
 def test_intervals_that_borrowed_rows_are_no_evidence_on_each_other() -> None:
-    """Three sizes a book are under min_observations: every interval shares rows with its neighbours."""
+    """Three sizes a book are under min_observations: every interval shares rows with its
+    neighbours.
+    """
     beta, few = np.full(390, 1e-5), np.array([500.0, 1000.0, 2000.0])
     fit = fit_impact(
         frame(beta[:, None] * few, 1, 0.3, np.random.default_rng(0), few), test_fraction=0
@@ -122,7 +129,8 @@ def test_every_family_is_shrunk_and_stays_convex(family: str) -> None:
         for seed in range(5)
     ]
     kept = [np.std(fit.curve.impact(800.0)) / np.std(fit.raw_curve.impact(800.0)) for fit in fits]
-    # Of equal intervals the scatter kept is that of the estimated tau, 0.1 on average and above 0.4 once in 20 times.
+    # Of equal intervals the scatter kept is that of the estimated tau, 0.1 on average and above 0.4
+    # once in 20 times.
     assert np.mean(kept) < 0.4
     fit = fits[0]
     marginal = np.array([fit.curve.marginal_cost(x) for x in (1.0, 200.0, 700.0, 1400.0, 1999.0)])
@@ -160,7 +168,9 @@ def test_a_tapered_bandwidth_is_half_the_distance_to_the_nearer_end(
 
 
 def test_memory_of_the_books_is_not_taken_for_the_days_shape(rng: np.random.Generator) -> None:
-    """Errors that last ten minutes look like a shape to the neighbours, and like noise to the other days."""
+    """Errors that last ten minutes look like a shape to the neighbours, and like noise to the
+    other days.
+    """
     decay = np.exp(-np.subtract.outer(np.arange(390), np.arange(390)).__abs__() / 10)
     noise = 0.3 * rng.standard_normal((20, 390)) @ np.linalg.cholesky(decay).T
     daily = np.exp(noise - 0.045)
