@@ -34,7 +34,6 @@ from research_lib.market.readers import store
 from research_lib.monitoring import timed
 
 if TYPE_CHECKING:
-    from dask.delayed import Delayed
     from distributed import Client
 
 logger = logging.getLogger(__name__)
@@ -47,8 +46,6 @@ BOOK = ["date", "interval"]
 CONTINUED = [f"continued_{gamma:g}" for gamma in GAMMAS]
 MAX_HELD = 32  # parts kept before they are summed: memory does not grow with their number
 MAX_BOOKS = 100_000  # walked at a time, so that what is made of them is small beside a batch
-# Dates waiting for each of the cluster's threads: all stay busy, and results do not pile up.
-DATES_A_THREAD = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,6 +347,9 @@ def moments_of_store(
     research_lib.errors.ValidationError: ...
     """
     side_sign(side)
+    found = store.books_by_symbol(Path(folder))
+    asked = sorted(found if symbols is None else set(symbols))
+    refuse_unknown(asked, found, f"{folder}: symbol")
     walk = partial(
         _moments_of_date,
         trade_sizes=checked_sizes(trade_sizes),
@@ -358,29 +358,32 @@ def moments_of_store(
         sample=sample,
         batch_rows=number("batch_rows", batch_rows, 1, integer=True),
     )
-    return _in_turn(_merging(_chosen(Path(folder), symbols), walk, then), client)
+    return _in_turn({symbol: found[symbol] for symbol in asked}, walk, then, client)
 
 
-def _chosen(folder: Path, symbols: Iterable[str] | None) -> dict[str, list[Path]]:
-    """Date folders of each symbol asked for, sorted."""
-    found = store.books_by_symbol(folder)
-    asked = sorted(found if symbols is None else set(symbols))
-    refuse_unknown(asked, found, f"{folder}: symbol")
-    return {symbol: found[symbol] for symbol in asked}
-
-
-def _merging(
+def _in_turn(
     dates: dict[str, list[Path]],
     walk: Callable[[Path], Any],
     then: Callable[[ImpactMoments], Any] | None,
-) -> Iterator[tuple[str, int, Delayed]]:
-    """Each symbol, how many tasks it takes, and the last of them; made when asked for."""
+    client: Client | None,
+) -> Iterator[tuple[str, Any]]:
+    """Each symbol's answer in turn; a cluster works on as many more symbols as it has threads."""
     from dask import delayed
 
+    ahead: deque[tuple[str, Any]] = deque()
     for symbol, folders in dates.items():
         parts = [delayed(walk, pure=False)(folder) for folder in folders]
-        whole = delayed(_merged, pure=False)(symbol, parts)
-        yield symbol, len(folders), whole if then is None else delayed(then, pure=False)(whole)
+        task = delayed(_merged, pure=False)(symbol, parts)
+        task = task if then is None else delayed(then, pure=False)(task)
+        if client is None:
+            yield symbol, task.compute(scheduler="synchronous")
+            continue
+        ahead.append((symbol, client.compute(task)))
+        if len(ahead) > max(sum(client.nthreads().values()), 1):
+            first, future = ahead.popleft()
+            yield first, future.result()
+    for symbol, future in ahead:
+        yield symbol, future.result()
 
 
 def _moments_of_date(
@@ -409,25 +412,3 @@ def _merged(symbol: str, parts: list[ImpactMoments | None]) -> ImpactMoments:
             f"{symbol} has no usable book inside the session on any of its {len(parts)} dates"
         )
     return ImpactMoments.merge(held)
-
-
-def _in_turn(
-    tasks: Iterator[tuple[str, int, Delayed]], client: Client | None
-) -> Iterator[tuple[str, Any]]:
-    """The answers in the order of the tasks.
-
-    On a cluster a few symbols are worked on ahead of the one waited for.
-    """
-    if client is None:
-        for symbol, _, task in tasks:
-            yield symbol, task.compute(scheduler="synchronous")
-        return
-    ahead: deque[tuple[str, int, Any]] = deque()
-    for symbol, count, task in tasks:
-        ahead.append((symbol, count, client.compute(task)))
-        threads = max(sum(client.nthreads().values()), 1)
-        while sum(count for _, count, _ in ahead) > DATES_A_THREAD * threads:
-            first, _, future = ahead.popleft()
-            yield first, future.result()
-    for symbol, _, future in ahead:
-        yield symbol, future.result()

@@ -48,12 +48,11 @@ class Spreads(Record):
 
     def by_day(self, group: Index, n_groups: int) -> Float:
         """Mean half-spread of each day with books and each group, (D, G); NaN without a book."""
-        days = int(self.day.max()) + 1 if len(self.day) else 1
-        cell, shape = self.day * n_groups + group, (days, n_groups)
-        count, total = (sums(cell, v, days * n_groups) for v in (self.n, self.total))
-        daily = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-        daily = daily.reshape(shape)
-        return np.asarray(daily[np.isfinite(daily).any(axis=1)])
+        days, day = np.unique(self.day, return_inverse=True)
+        cell, cells = day * n_groups + group, len(days) * n_groups
+        count, total = sums(cell, self.n, cells), sums(cell, self.total, cells)
+        daily = np.divide(total, count, out=np.full(cells, np.nan), where=count > 0)
+        return daily.reshape(len(days), n_groups)
 
     def by_group(self, group: Index, n_groups: int) -> tuple[Float, Float]:
         """Mean half-spread of each group over its books, and its standard error, (G,) each.
