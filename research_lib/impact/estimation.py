@@ -28,8 +28,6 @@ Index = NDArray[np.int64]
 
 MAX_KNOTS = 10
 EXPONENTS = np.linspace(0.05, 3.0, 60)
-ITERATIONS = 60
-CONVERGED = 1e-9
 ROUNDING = 1e-13  # of the terms of a sum: what is less is left by their rounding
 ERRORS = {
     "day": "clustered by day",
@@ -224,14 +222,27 @@ def _bounded(gram: Float, moment: Float, least: float) -> Float:
 
 
 def _power_law(points: Points) -> Estimate:
-    """The best exponent of a grid, polished by Gauss-Newton; 1 where that does not converge."""
-    unit = points.size.max()
+    """The best exponent of a grid, then the root of the slope beside it; 1 where there is none."""
+    from scipy.optimize.elementwise import find_root
+
+    unit, index = points.size.max(), np.arange(points.n_groups)
     points = dataclasses.replace(points, size=points.size / unit)  # no exponent overflows
     explained = [_profiled(points, np.full(points.n_groups, p))[1] for p in EXPONENTS]
-    exponent, converged = _gauss_newton(points, EXPONENTS[np.argmax(explained, axis=0)])
-    scale = _profiled(points, exponent)[0]
-    fell_back = ~(converged & (exponent > EXPONENTS[0]) & (exponent < EXPONENTS[-1]) & (scale > 0))
-    exponent = np.where(fell_back, 1.0, exponent)
+    best = EXPONENTS[np.argmax(explained, axis=0)]
+
+    def slope(exponent: Float, group: Index) -> Float:
+        """Of the sum of squares explained: residuals are orthogonal to ln(x) x^exponent."""
+        every = best.copy()
+        every[group] = exponent
+        power = points.size ** every[points.group]
+        residual = points.mean - _profiled(points, every)[0][points.group] * power
+        return points.summed(points.weight * np.log(points.size) * power * residual)[group]
+
+    low, high, step = EXPONENTS[0], EXPONENTS[-1], EXPONENTS[1] - EXPONENTS[0]
+    beside = np.maximum(best - step, low), np.minimum(best + step, high)
+    found = find_root(slope, beside, args=(index,))  # none where the best is an end of the grid
+    fell_back = ~(found.success & (_profiled(points, found.x)[0] > 0))
+    exponent = np.where(fell_back, 1.0, found.x)
     scale = np.maximum(_profiled(points, exponent)[0], 0.0)
     free = np.column_stack([scale > 0, ~fell_back & (scale > 0)])
     coefficients = np.column_stack([scale * unit**-exponent, exponent])
@@ -246,40 +257,6 @@ def _profiled(points: Points, exponent: Float) -> tuple[Float, Float]:
     cross, square = points.summed(terms), points.summed(points.weight * power**2)
     cross[np.abs(cross) <= ROUNDING * points.summed(np.abs(terms))] = 0.0  # they cancel
     return cross / square, np.maximum(cross, 0.0) ** 2 / square
-
-
-def _gauss_newton(points: Points, exponent: Float) -> tuple[Float, NDArray[np.bool_]]:
-    """One-dimensional Gauss-Newton on the exponent, the scale profiled out.
-
-    Steps that explain less are halved.
-    """
-    log_size = np.log(points.size)
-    scale, best = _profiled(points, exponent)
-    step = np.ones(points.n_groups)
-    for _ in range(ITERATIONS):
-        power = points.size ** exponent[points.group]
-        slope = log_size * power
-        # The direction of the exponent with the part that the scale explains taken out.
-        square = points.summed(points.weight * power**2)
-        share = points.summed(points.weight * slope * power) / square
-        direction = scale[points.group] * (slope - share[points.group] * power)
-        residual = points.mean - scale[points.group] * power
-        bend = points.summed(points.weight * direction**2)
-        move = points.summed(points.weight * direction * residual)
-        step = np.divide(move, bend, out=np.zeros_like(move), where=bend > 0)
-        for _ in range(5):
-            trial = np.clip(exponent + step, EXPONENTS[0], EXPONENTS[-1])
-            explained = _profiled(points, trial)[1]
-            # Near the best exponent the sum is flat to rounding, the step known to more digits.
-            worse = explained < best * (1 - 1e-12)
-            if not worse.any():
-                break
-            step = np.where(worse, step / 2, step)
-        exponent, best = np.where(worse, exponent, trial), np.where(worse, best, explained)
-        scale = _profiled(points, exponent)[0]
-        if np.all((np.abs(step) <= CONVERGED * 1e-4) | worse):
-            break
-    return exponent, np.abs(step) <= CONVERGED
 
 
 def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Float]:
