@@ -112,7 +112,7 @@ def shrink(
     >>> level = np.tile([1.0, 1.1], 20)
     >>> found = shrink(level, np.full(40, 0.05))
     >>> found.source, found.apply(level).round(3).tolist()[:2]
-    ('standard errors', [1.05, 1.05])
+    ('standard errors', [1.048, 1.052])
     """
     labels = level.index if isinstance(level, pd.Series) else None
     level = numbers("level", level)
