@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg, optimize, signal
+from scipy import linalg, optimize
 
 from research_lib.checks import number, numbers, same_labels
 from research_lib.config import Record
@@ -289,7 +289,9 @@ def displaced(values: Float, shares: Float) -> Float:
 
     `values` (n,) are G at lags 0 ... n - 1.
     """
-    return np.asarray(signal.fftconvolve(shares, np.append(0.0, values[1:]))[: len(shares)])
+    from scipy.signal import fftconvolve  # which loads scipy.stats
+
+    return np.asarray(fftconvolve(shares, np.append(0.0, values[1:]))[: len(shares)])
 
 
 def at_lags(kernel: Kernel, lags: Float) -> Float:
