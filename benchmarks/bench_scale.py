@@ -24,7 +24,7 @@ from distributed import Client, LocalCluster
 
 from research_lib.config import PROJECT_ROOT, data_folder
 from research_lib.impact import ImpactMoments, fit_impact
-from research_lib.impact.distributed import moments_of_store
+from research_lib.impact.moments import moments_of_store
 from research_lib.market import BookSnapshots, Session, read_books
 from research_lib.market.partitions import Partition
 from research_lib.market.readers import store

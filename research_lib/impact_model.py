@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -233,7 +234,10 @@ class ImpactModel:
     def _default_sizes(self, books: BookSnapshots, sides: list[str]) -> NDArray[np.float64]:
         depth = min(float(np.median(books.levels(side)[1].sum(axis=1))) for side in sides)
         largest = min(max(depth, 2.0 * self.config.min_trade_size), self.config.max_trade_size)
-        return np.unique(np.round(np.geomspace(self.config.min_trade_size, largest, DEFAULT_SIZES)))
+        # Whole shares, or two digits of the smallest size where a share is as large as a coin.
+        unit = min(1.0, 10.0 ** (math.floor(math.log10(self.config.min_trade_size)) - 1))
+        sizes = np.geomspace(self.config.min_trade_size, largest, DEFAULT_SIZES)
+        return np.unique(np.round(sizes / unit) * unit)
 
 
 def _sides(side: str) -> list[str]:

@@ -23,7 +23,9 @@ def walked(
     rng: np.random.Generator | None = None,
     mid: float = 50.0,
 ) -> SlippageCurves:
-    """`SlippageCurves` of `n_days` of a curve; `noise` multiplies the impact of a whole book by a lognormal."""
+    """`SlippageCurves` of `n_days` of a curve; `noise` multiplies the impact of a whole book by
+    a lognormal.
+    """
     shares, n = np.asarray(sizes, float), len(curve)
     days = pd.bdate_range("2024-03-04", periods=n_days).date
     time = Session(n * per_interval).starts(days).ravel()

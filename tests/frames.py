@@ -21,7 +21,9 @@ def slippage_frame(
     row_noise: ArrayLike = 0.0,
     side: str = "buy",
 ) -> pd.DataFrame:
-    """One snapshot an interval; noise in currency per share, book_noise (n_days, n, 1) and row_noise (n_days, n, K)."""
+    """One snapshot an interval; noise in currency per share, book_noise (n_days, n, 1) and
+    row_noise (n_days, n, K).
+    """
     n = len(curve)
     days = pd.bdate_range("2024-03-04", periods=n_days, tz="America/New_York") + pd.Timedelta(
         hours=9.5

@@ -18,7 +18,8 @@ Bounds that are no walked prices (the exponent that they ask for is far below th
 the filled sizes show), and rows without depth, fall back on the shape of the average book:
 
 .. math:: y_{ik} \approx a_i m_k, \qquad
-          a_i = \frac{\sum_{j \in \mathrm{seen}_i} m_j y_{ij}}{\sum_{j \in \mathrm{seen}_i} m_j^2}, \qquad
+          a_i = \frac{\sum_{j \in \mathrm{seen}_i} m_j y_{ij}}
+                     {\sum_{j \in \mathrm{seen}_i} m_j^2}, \qquad
           m_k = \frac{\sum_i \hat y_{ik}}{\sum_i a_i}
 
 with :math:`\hat y = y` where seen and a m where not: the chain-ladder of insurance
@@ -41,10 +42,10 @@ Float = NDArray[np.float64]
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-MOST_SIZES = 62
+MAX_SIZES = 62
 PASSES = 2_000
 GAMMAS = np.array([0.5, 1.0, 1.5, 2.0])
-LEAST_GAMMA, MOST_GAMMA = 0.25, 2.25
+MIN_GAMMA, MAX_GAMMA = 0.25, 2.25
 CLEARLY_LESS = 0.3
 
 
@@ -60,7 +61,7 @@ class Rows(Record):
     n : (m,) books summed in the row
     total : (m,) currency per share: the sum over them of impact, of its lower bound where censored
     censored : (m,) bool
-    continued : (m, 4), optional
+    continued : (m, 4) or None
         As `continued` gives it, summed over the books; None where depth is not known.
     """
 
@@ -70,15 +71,18 @@ class Rows(Record):
     n: Float
     total: Float
     censored: Mask
-    continued: Float | None = None
+    continued: Float | None
 
     def known_sizes(self) -> Mask:
         """Sizes, (K,), that at least one book filled: only these can be completed."""
         return np.bincount(self.size[~self.censored], minlength=len(self.sizes)) > 0
 
     def pattern(self) -> Index:
-        """Number, (m,), of the set of sizes that the row's book shows and lacks; one for all if sizes are many."""
-        if len(self.sizes) > MOST_SIZES:
+        """Number, (m,), of the set of sizes that the row's book shows and lacks.
+
+        One for all if sizes are many.
+        """
+        if len(self.sizes) > MAX_SIZES:
             return np.zeros(len(self.book), np.int64)
         bit = np.int64(1) << self.size
         books = int(self.book.max()) + 1
@@ -90,7 +94,7 @@ class Rows(Record):
 
 
 def complete(rows: Rows, interval: Index) -> tuple[Float, str]:
-    """The rows' totals with the censored ones completed, (m,) currency per share, and how that was done.
+    """The rows' totals with the censored ones completed, (m,) currency per share, and how.
 
     Parameters
     ----------
@@ -102,10 +106,8 @@ def complete(rows: Rows, interval: Index) -> tuple[Float, str]:
         return rows.total, "no row is censored"
     gamma = _exponent(rows)
     if rows.continued is not None and gamma is not None:
-        ahead = rows.continued @ _interpolation(gamma)
-        return np.where(
-            rows.censored, ahead, rows.total
-        ), f"bounds continued with exponent {gamma:.2f}"
+        ahead = np.where(rows.censored, rows.continued @ _interpolation(gamma), rows.total)
+        return ahead, f"bounds continued with exponent {gamma:.2f}"
     pattern = rows.pattern()
     shape = _shape(rows, pattern)
     own = _levels(rows, shape, interval)[rows.book] * shape[rows.size]
@@ -142,7 +144,7 @@ def _bound(u: Float) -> Float:
 
 
 def _exponent(rows: Rows) -> float | None:
-    """The exponent of the continuation; None where the bounds do not fit the filled rows, or there is no pair."""
+    """The exponent of the continuation; None where the bounds do not fit the filled rows."""
     if rows.continued is None:
         return None
     edge = ~rows.censored & (rows.continued[:, 1] > 0)
@@ -151,15 +153,12 @@ def _exponent(rows: Rows) -> float | None:
     taken_back, filled = rows.continued[edge].sum(axis=0), float(rows.total[edge].sum())
     gamma = _root(lambda g: filled - float(taken_back @ _interpolation(g)))
     own = _root(lambda g: _grown(rows, edge, g) - filled)
-    return (
-        None
-        if gamma <= LEAST_GAMMA or (LEAST_GAMMA < own < MOST_GAMMA and gamma < own - CLEARLY_LESS)
-        else gamma
-    )
+    too_low = MIN_GAMMA < own < MAX_GAMMA and gamma < own - CLEARLY_LESS
+    return None if gamma <= MIN_GAMMA or too_low else gamma
 
 
 def _grown(rows: Rows, edge: Mask, gamma: float) -> float:
-    """Total at the rows at the edge as grown from the next smaller sizes of the same books by a power of size."""
+    """Total at the edge as grown from the books' next smaller sizes by a power of size."""
     order = np.lexsort((rows.size, rows.book))
     below, above = order[:-1], order[1:]
     pair = (rows.book[below] == rows.book[above]) & edge[above]
@@ -170,16 +169,14 @@ def _grown(rows: Rows, edge: Mask, gamma: float) -> float:
 
 
 def _root(increasing: Callable[[float], float]) -> float:
-    """Where an increasing function of the exponent is 0, or the end of the range that is nearest."""
+    """Where an increasing function of the exponent is 0, or the nearest end of the range."""
     from scipy.optimize import brentq
 
-    if increasing(LEAST_GAMMA) >= 0:
-        return LEAST_GAMMA
-    return (
-        MOST_GAMMA
-        if increasing(MOST_GAMMA) <= 0
-        else float(brentq(increasing, LEAST_GAMMA, MOST_GAMMA, xtol=1e-13))
-    )
+    if increasing(MIN_GAMMA) >= 0:
+        return MIN_GAMMA
+    if increasing(MAX_GAMMA) <= 0:
+        return MAX_GAMMA
+    return float(brentq(increasing, MIN_GAMMA, MAX_GAMMA, xtol=1e-13))
 
 
 def _interpolation(gamma: float) -> Float:
@@ -189,10 +186,13 @@ def _interpolation(gamma: float) -> Float:
 
 
 def _shape(rows: Rows, pattern: Index) -> Float:
-    """The average book's impact at each size, (K,), up to a factor; proportional to size where sizes are many."""
+    """The average book's impact at each size, (K,), up to a factor.
+
+    Proportional to size where sizes are many.
+    """
     seen = ~rows.censored
     straight = rows.sizes / rows.sizes[-1]
-    if len(rows.sizes) > MOST_SIZES or not seen.any():
+    if len(rows.sizes) > MAX_SIZES or not seen.any():
         return straight
     grouped = _by_pattern(rows, pattern)
     none = np.zeros(len(grouped.book), np.int64)
@@ -217,11 +217,15 @@ def _by_pattern(rows: Rows, pattern: Index) -> Rows:
     cells, of = np.unique(pattern * k + rows.size, return_inverse=True)
     censored = np.zeros(len(cells), bool)
     censored[of] = rows.censored
-    return Rows(cells // k, cells % k, rows.sizes, sums(of, rows.n), sums(of, rows.total), censored)
+    n, total = sums(of, rows.n), sums(of, rows.total)
+    return Rows(cells // k, cells % k, rows.sizes, n, total, censored, None)
 
 
 def _levels(rows: Rows, shape: Float, interval: Index) -> Float:
-    """Sum of the levels of each book or group, by its filled sizes, else its interval's average, else the average."""
+    """Sum of the levels of each book or group, by its filled sizes.
+
+    Else its interval's average, else the average.
+    """
     seen, books = ~rows.censored, int(rows.book.max()) + 1
     m = shape[rows.size]
     squares = np.bincount(rows.book[seen], m[seen] ** 2, books)
@@ -235,17 +239,13 @@ def _levels(rows: Rows, shape: Float, interval: Index) -> Float:
     bins = int(where.max()) + 1
     books_known = np.bincount(where[known], count[known], bins)
     average = np.full(bins, level[known].sum() / max(count[known].sum(), 1.0))
-    np.divide(
-        np.bincount(where[known], level[known], bins),
-        books_known,
-        out=average,
-        where=books_known > 0,
-    )
+    levels = np.bincount(where[known], level[known], bins)
+    np.divide(levels, books_known, out=average, where=books_known > 0)
     return np.where(known, level, count * average[where])
 
 
 def _exceeds(rows: Rows, own: Float, cell: Index) -> Mask:
-    """Whether the lower bounds of a pattern and size exceed the completed values on average, by cell."""
+    """Whether the bounds of a pattern and size exceed the completed values on average, by cell."""
     lower = sums(cell, np.where(rows.censored, rows.total, 0.0))
     return lower > sums(cell, np.where(rows.censored, own, 0.0))
 

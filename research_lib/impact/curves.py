@@ -11,21 +11,25 @@ Each family gives its totals as a :class:`SeparableTotal`; everything else follo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number
+from research_lib.checks import number, numbers
 from research_lib.config import Record
-from research_lib.errors import ValidationError
-from research_lib.impact.totals import SeparableTotal, polynomial_total, smooth_total
+from research_lib.errors import OptimizationError, ValidationError
+from research_lib.impact.separable import SeparableTotal, polynomial_total, smooth_total, stacked
+from research_lib.market import BookSnapshots
+from research_lib.market.book import side_sign
 
 Float = NDArray[np.float64]
 OBJECTIVES = ("cost", "impact")
-ROUNDING = 1e-9
+SAME_TIME = 1e-9  # of an interval: two cuts of the session that differ by less are one
 
 
 class ImpactCurve(Record):
@@ -33,19 +37,27 @@ class ImpactCurve(Record):
 
     A family gives `total(objective)`; everything else follows from it. Shares are finite
     and at least 0; a parameter that is NaN makes its own interval NaN, and `allocate`
-    refuses it.
+    refuses it. A pandas Series, of parameters or of shares, is aligned by its labels, the
+    intervals 0 to n - 1.
 
     Raises
     ------
     ValidationError
-        Parameters that are not numbers or not one length; shares below 0 or of another shape.
+        Parameters that are not numbers, not one length, or labelled by anything but the
+        intervals; shares below 0 or of another shape.
+
+    Examples
+    --------
+    >>> curve = LinearImpact([1e-5, 2e-5], half_spread=0.01)
+    >>> isinstance(curve, ImpactCurve), len(curve), curve.take([1, 1, 0]).beta.tolist()
+    (True, 2, [2e-05, 2e-05, 1e-05])
     """
 
     half_spread: Any
 
     def __post_init__(self) -> None:
         names = self.keys()
-        arrays = [np.atleast_1d(as_floats(name, getattr(self, name))) for name in names]
+        arrays = [np.atleast_1d(_by_interval(name, getattr(self, name))) for name in names]
         try:
             arrays = [np.array(a) for a in np.broadcast_arrays(*arrays)]
         except ValueError as error:
@@ -58,6 +70,10 @@ class ImpactCurve(Record):
                 raise ValidationError(
                     f"{name} must be a number or (n,) with n >= 1, got shape {array.shape}"
                 )
+        self._keep(dict(zip(names, arrays, strict=True)))
+
+    def _keep(self, arrays: dict[str, Float]) -> None:
+        for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
@@ -94,16 +110,26 @@ class ImpactCurve(Record):
         return self._cost.marginal(self._shares(x))
 
     def shares_at_marginal(self, price: ArrayLike) -> Float:
-        """Least x at which the marginal cost reaches `price`; 0 below the half-spread, inf if never."""
-        return self._cost.shares_at_marginal(price)
+        """Least x whose marginal cost reaches `price`; 0 below the half-spread, inf if never."""
+        return self._cost.shares_at_marginal(_by_interval("price", price, len(self)))
 
     def parameters(self) -> dict[str, Float]:
         """Every number of the curve by name: (n,), or (n, K) where each interval has K."""
         return {name: getattr(self, name) for name in self.keys()}
 
+    def to_frame(self) -> pd.DataFrame:
+        """The parameters, one row an interval; those of K steps as name_1 to name_K."""
+        columns: dict[str, Float] = {}
+        for name, values in self.parameters().items():
+            if values.ndim == 1:
+                columns[name] = values
+            else:
+                columns |= {f"{name}_{k + 1}": step for k, step in enumerate(values.T)}
+        return pd.DataFrame(columns).rename_axis("interval")
+
     def _shares(self, x: ArrayLike) -> Float:
         """Orders as (n,) shares, each at least 0."""
-        shares = as_floats("shares", x)
+        shares = _by_interval("shares", x, len(self))
         if shares.shape not in ((), self.half_spread.shape):
             raise ValidationError(
                 f"shares must be a number or ({len(self)},), got shape {shares.shape}"
@@ -115,11 +141,11 @@ class ImpactCurve(Record):
         return np.broadcast_to(shares, self.half_spread.shape)
 
     def take(self, intervals: ArrayLike) -> Self:
-        """The curves of the chosen intervals, in that order; an interval may be chosen many times."""
+        """The curves of the chosen intervals, in that order; one may be chosen many times."""
         return type(self)(*(getattr(self, name)[np.asarray(intervals)] for name in self.keys()))
 
     def recut(self, n_intervals: int) -> ImpactCurve:
-        """The curve of a session cut into `n_intervals`, each coefficient averaged over the time it covers."""
+        """The curve of a session cut into `n_intervals`: coefficients averaged over their time."""
         if n_intervals == len(self):
             return self
         return type(self)(*(recut(getattr(self, name), n_intervals) for name in self.keys()))
@@ -135,6 +161,11 @@ class LinearImpact(ImpactCurve):
     ----------
     beta : (n,) currency per share**2
     half_spread : (n,) currency per share
+
+    Examples
+    --------
+    >>> LinearImpact([1e-5, 2e-5], half_spread=0.01).cost(1000).tolist()
+    [20.0, 30.0]
     """
 
     beta: Any
@@ -150,13 +181,20 @@ class LinearImpact(ImpactCurve):
 
 @dataclass(frozen=True, eq=False)
 class QuadraticImpact(ImpactCurve):
-    r"""impact_t(x) = alpha_t x^2 + beta_t x, so cost_t(x) = half_spread_t x + beta_t x^2 + alpha_t x^3.
+    r"""impact_t(x) = alpha_t x^2 + beta_t x.
+
+    The cost is half_spread_t x + beta_t x^2 + alpha_t x^3.
 
     Attributes
     ----------
     alpha : (n,) currency per share**3
     beta : (n,) currency per share**2
     half_spread : (n,) currency per share
+
+    Examples
+    --------
+    >>> QuadraticImpact(1e-8, 1e-5).impact(1000).round(6).tolist()
+    [0.02]
     """
 
     alpha: Any
@@ -172,16 +210,22 @@ class QuadraticImpact(ImpactCurve):
 
 @dataclass(frozen=True, eq=False)
 class PowerImpact(ImpactCurve):
-    r"""impact_t(x) = scale_t x^exponent_t, so cost_t(x) = half_spread_t x + scale_t x^(1 + exponent_t).
+    r"""impact_t(x) = scale_t x^exponent_t.
 
-    The cost is convex for every exponent above 0. The literal sum, "impact", is concave
-    for exponents below 1: its stationary point is a maximum.
+    The cost, half_spread_t x + scale_t x^(1 + exponent_t), is convex for every exponent above
+    0. The literal sum, "impact", is concave for exponents below 1: its stationary point is a
+    maximum.
 
     Attributes
     ----------
     scale : (n,) currency per share**(1 + exponent)
     exponent : (n,) above 0
     half_spread : (n,) currency per share
+
+    Examples
+    --------
+    >>> PowerImpact(1e-3, 0.5).marginal_cost(10_000).round(6).tolist()
+    [0.15]
     """
 
     scale: Any
@@ -193,8 +237,8 @@ class PowerImpact(ImpactCurve):
         bad = self.exponent <= 0
         if bad.any():
             raise ValidationError(
-                f"exponent must be above 0, got {self.exponent[bad][0]:g} in interval {int(np.argmax(bad))}: "
-                "impact must vanish at x -> 0"
+                f"exponent must be above 0, got {self.exponent[bad][0]:g} in interval "
+                f"{int(np.argmax(bad))}: impact must vanish at x -> 0"
             )
 
     def total(self, objective: str = "cost") -> SeparableTotal:
@@ -215,21 +259,27 @@ class PowerImpact(ImpactCurve):
         if n_intervals == len(self):
             return self
         half_spread = recut(self.half_spread, n_intervals)
-        if (
-            np.ptp(self.exponent) == 0
-        ):  # kept to the digit: an exponent of 1 stays convex under "impact"
+        if np.ptp(self.exponent) == 0:
+            # Kept to the digit: an exponent of 1 stays convex under "impact".
             return PowerImpact(recut(self.scale, n_intervals), self.exponent[0], half_spread)
         if np.any(self.scale <= 0):
             raise ValidationError(
-                f"power laws of different exponents have no mean where a scale is at or below 0 (interval "
-                f"{int(np.argmax(self.scale <= 0))}); fit one exponent for the session, or keep {len(self)} intervals"
+                "power laws of different exponents have no mean where a scale is at or below 0 "
+                f"(interval {int(np.argmax(self.scale <= 0))}); fit one exponent for the session, "
+                f"or keep {len(self)} intervals"
             )
         scale = np.exp(recut(np.log(self.scale), n_intervals))
         return PowerImpact(scale, recut(self.exponent, n_intervals), half_spread)
 
 
 def square_root_impact(scale: ArrayLike, half_spread: ArrayLike = 0.0) -> PowerImpact:
-    """impact_t(x) = scale_t sqrt(x): the power law of exponent 1/2, scale in currency per share**1.5."""
+    """impact_t(x) = scale_t sqrt(x): the power law of exponent 1/2, currency per share**1.5.
+
+    Examples
+    --------
+    >>> square_root_impact(1e-3).impact(10_000).round(6).tolist()
+    [0.1]
+    """
     return PowerImpact(scale, 0.5, half_spread)
 
 
@@ -245,6 +295,11 @@ class AlmgrenImpact(ImpactCurve):
     temporary : (n,) currency per share**1.6
     permanent : (n,) currency per share**2
     half_spread : (n,) currency per share
+
+    Examples
+    --------
+    >>> AlmgrenImpact(temporary=1e-4, permanent=2e-6).impact(100_000).round(6).tolist()
+    [0.2]
     """
 
     temporary: Any
@@ -284,32 +339,244 @@ class AlmgrenImpact(ImpactCurve):
         Almgren, Thum, Hauptmann, Li: Direct estimation of equity market impact, Risk 18(7), 2005,
         coefficients of section 4.3.
         """
-        given = dict(
-            price=price,
-            volatility=volatility,
-            volume=volume,
-            shares_outstanding=shares_outstanding,
-            duration=duration,
-        )
-        p, sigma, v, theta, t = (_positive(name, value) for name, value in given.items())
-        return cls(
-            0.142 * p * sigma * (v * t) ** -0.6,
-            0.314 * p * sigma / v * (theta / v) ** 0.25,
-            half_spread,
-        )
+        p, sigma = _positive("price", price), _positive("volatility", volatility)
+        v, t = _positive("volume", volume), _positive("duration", duration)
+        theta = _positive("shares_outstanding", shares_outstanding)
+        temporary = 0.142 * p * sigma * (v * t) ** -0.6
+        return cls(temporary, 0.314 * p * sigma / v * (theta / v) ** 0.25, half_spread)
 
     def total(self, objective: str = "cost") -> SeparableTotal:
         """Powers 2 and 1.6 under "cost"; 1 and 0.6, which is concave, under "impact"."""
-        zero, power = np.zeros(len(self)), np.full(len(self), 0.6)
+        zero, power, half = np.zeros(len(self)), np.full(len(self), 0.6), self.permanent / 2.0
         if is_cost(objective):
-            return smooth_total(
-                self.half_spread, self.permanent / 2.0, zero, self.temporary, 1.0 + power
+            return smooth_total(self.half_spread, half, zero, self.temporary, 1.0 + power)
+        return smooth_total(half, zero, zero, self.temporary, power)
+
+
+@dataclass(frozen=True, eq=False)
+class PiecewiseLinearImpact(ImpactCurve):
+    r"""The book itself: cost_t(x) walks steps of depth_tk shares at premium_tk beyond the touch.
+
+    .. math:: cost_t(x) = h_t x
+              + \sum_k premium_{tk} \min(depth_{tk}, (x - \sum_{j<k} depth_{tj})^+)
+
+    The expected cost of walking books at random is convex and piecewise linear too, so no
+    functional form is assumed. Beyond the last step the cost is unknown: NaN.
+
+    Attributes
+    ----------
+    depth : (n, K) shares, 0 or more
+    premium : (n, K) currency per share, non-decreasing along the steps
+    half_spread : (n,) currency per share
+
+    Examples
+    --------
+    >>> book = PiecewiseLinearImpact([[100.0, 50.0]], [[0.0, 0.3]], half_spread=0.1)
+    >>> [book.slippage(x).round(6).tolist() for x in (100, 150, 151)]
+    [[0.1], [0.2], [nan]]
+    """
+
+    depth: Any
+    premium: Any
+    half_spread: Any = 0.0
+
+    def __post_init__(self) -> None:
+        depth, premium = (
+            np.atleast_2d(np.array(_by_interval(name, self[name]))) for name in ("depth", "premium")
+        )
+        spread = np.atleast_1d(_by_interval("half_spread", self.half_spread))
+        one_each = depth.shape == premium.shape and depth.ndim == 2
+        if not one_each or spread.shape not in ((1,), depth.shape[:1]):
+            raise ValidationError(
+                f"depth {depth.shape} and premium {premium.shape} must both be (n, K), "
+                f"half_spread (n,) {spread.shape}"
             )
-        return smooth_total(self.permanent / 2.0, zero, zero, self.temporary, power)
+        if not depth.size:
+            raise ValidationError(
+                f"depth {depth.shape} has no step; an empty book has one of depth 0 and premium 0"
+            )
+        bad = ~((depth >= 0) & (depth < np.inf) & np.isfinite(premium))
+        bad[:, 1:] |= premium[:, 1:] < premium[:, :-1]
+        if bad.any():
+            t, k = np.argwhere(bad)[0]
+            raise ValidationError(
+                "depth must be finite and 0 or more, premium finite and non-decreasing; interval "
+                f"{t}, step {k} has depth {depth[t, k]:g} and premium {premium[t, k]:g}; give an "
+                "empty step depth 0 and the premium before it"
+            )
+        half_spread = np.array(np.broadcast_to(spread, len(depth)))
+        self._keep({"depth": depth, "premium": premium, "half_spread": half_spread})
+
+    @classmethod
+    def from_books(cls, books: BookSnapshots, side: str) -> Self:
+        """One curve a book: n snapshots with L levels give n intervals with L steps.
+
+        Levels are walked away from the mid, whatever their order. Premiums are measured from
+        the touch and the half-spread is signed: negative where the book is crossed. Where a
+        side is empty there is no mid to measure from: depth, premium and half-spread are 0,
+        and nothing can be traded.
+
+        Parameters
+        ----------
+        books : BookSnapshots
+        side : "buy" or "sell"
+            "buy" walks the asks, "sell" the bids.
+
+        Raises
+        ------
+        ValidationError
+            An unknown side, or no book.
+        """
+        prices, sizes = books.levels(side)
+        outwards = side_sign(side) * prices
+        order = np.argsort(outwards, axis=1, kind="stable")  # the NaN of empty levels come last
+        away = np.take_along_axis(outwards, order, axis=1)
+        quoted = np.isfinite(books.bid_price).any(axis=1) & np.isfinite(books.ask_price).any(axis=1)
+        premium = np.fmax.accumulate(away - away[:, :1], axis=1)
+        return cls(
+            np.where(quoted[:, None], np.take_along_axis(sizes, order, axis=1), 0.0),
+            np.where(quoted[:, None], premium, 0.0),
+            np.where(quoted, books.half_spread, 0.0),
+        )
+
+    def total(self, objective: str = "cost") -> SeparableTotal:
+        """The steps under "cost"; refused under "impact", where an average price is not convex.
+
+        Raises
+        ------
+        OptimizationError
+        """
+        if not is_cost(objective):
+            raise OptimizationError(
+                'the average price of a walked book is not convex in x: objective "impact" has no '
+                'safe optimum for a piecewise-linear curve; use objective "cost", or fit '
+                'model_type "linear" or "nonlinear"'
+            )
+        zero = np.zeros(len(self))
+        return smooth_total(self.half_spread, zero, zero, zero, zero, self.depth, self.premium)
+
+    def impact(self, x: ArrayLike) -> Float:
+        """Average price of x shares beyond the touch, currency per share; NaN beyond the depth.
+
+        At 0 the price of the first step that has shares.
+        """
+        shares = self._shares(x)
+        first = np.argmax(self.depth > 0, axis=1)[:, None]
+        at_zero = np.take_along_axis(self.premium, first, axis=1)[:, 0]
+        return np.divide(self._cost.walked(shares), shares, out=at_zero, where=shares > 0)
+
+    def recut(self, n_intervals: int) -> ImpactCurve:
+        """The mean of the walked costs over each new interval's time, as deep as its least deep."""
+        if n_intervals == len(self):
+            return self
+        parts = [self._average(weights) for weights in shared_time(len(self), n_intervals)]
+        longest = max(len(depth) for depth, _ in parts)
+        pad = [(0, longest - len(depth)) for depth, _ in parts]
+        depths = [np.pad(depth, k) for (depth, _), k in zip(parts, pad, strict=True)]
+        premiums = [np.pad(p, k, mode="edge") for (_, p), k in zip(parts, pad, strict=True)]
+        half_spread = recut(self.half_spread, n_intervals)
+        return PiecewiseLinearImpact(np.array(depths), np.array(premiums), half_spread)
+
+    def _average(self, weights: Float) -> tuple[Float, Float]:
+        """Steps of the weighted mean of the intervals' walked costs."""
+        chosen = np.flatnonzero(weights)
+        ends = np.cumsum(self.depth[chosen], axis=1)
+        breaks = np.unique(np.minimum(ends, ends[:, -1].min()))
+        middles = breaks - np.diff(breaks, prepend=0.0) / 2
+        step = np.minimum([np.searchsorted(row, middles) for row in ends], ends.shape[1] - 1)
+        premium = np.take_along_axis(self.premium[chosen], step, axis=1)
+        # Averages of equal premiums may fall by a rounding.
+        return np.diff(breaks, prepend=0.0), np.maximum.accumulate(weights[chosen] @ premium)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class CompositeImpact(ImpactCurve):
+    """Different families in different intervals: the curves' intervals one after another.
+
+    Attributes
+    ----------
+    curves : tuple of ImpactCurve
+    half_spread : (n,) currency per share
+
+    Examples
+    --------
+    >>> CompositeImpact([LinearImpact(1e-5), square_root_impact(1e-3)]).impact(10_000).tolist()
+    [0.1, 0.1]
+    """
+
+    curves: tuple[ImpactCurve, ...]
+    half_spread: Any
+
+    def __init__(self, curves: Sequence[ImpactCurve]) -> None:
+        parts = tuple(curves)
+        if not parts or not all(isinstance(curve, ImpactCurve) for curve in parts):
+            raise ValidationError(
+                f"curves must be a list of impact curves, got {[type(c).__name__ for c in parts]}"
+            )
+        object.__setattr__(self, "curves", parts)
+        self._keep({"half_spread": np.concatenate([curve.half_spread for curve in parts])})
+
+    def total(self, objective: str = "cost") -> SeparableTotal:
+        """Each curve's own total, one after another."""
+        return stacked([curve.total(objective) for curve in self.curves])
+
+    def impact(self, x: ArrayLike) -> Float:
+        """Average price of x shares beyond the touch, currency per share."""
+        pieces = np.split(self._shares(x), self._starts[1:])
+        return np.concatenate(
+            [curve.impact(piece) for curve, piece in zip(self.curves, pieces, strict=True)]
+        )
+
+    def parameters(self) -> dict[str, Float]:
+        """Every part's parameters, named as curves[0].beta."""
+        return {
+            f"curves[{k}].{name}": values
+            for k, curve in enumerate(self.curves)
+            for name, values in curve.parameters().items()
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """The parts' frames one below another; NaN where a part has no such parameter."""
+        frames = [curve.to_frame() for curve in self.curves]
+        return pd.concat(frames, ignore_index=True).rename_axis("interval")
+
+    def take(self, intervals: ArrayLike) -> Self:
+        """The curves of the chosen intervals, in that order."""
+        chosen = np.atleast_1d(np.arange(len(self))[np.asarray(intervals)])
+        of = np.searchsorted(self._starts, chosen, side="right") - 1
+        runs = np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(of)) + 1)
+        return type(self)(
+            [self.curves[of[run[0]]].take(chosen[run] - self._starts[of[run[0]]]) for run in runs]
+        )
+
+    @property
+    def _starts(self) -> NDArray[np.int64]:
+        """First interval of each part."""
+        return np.cumsum([0, *(len(curve) for curve in self.curves[:-1])])
+
+    def recut(self, n_intervals: int) -> ImpactCurve:
+        """Refused, unless nothing changes: families do not average.
+
+        Raises
+        ------
+        ValidationError
+        """
+        if n_intervals != len(self):
+            raise ValidationError(
+                f"a composite curve of {len(self)} intervals cannot be cut into {n_intervals}: "
+                "families do not average; recut its parts and compose them again"
+            )
+        return self
 
 
 def is_cost(objective: str) -> bool:
-    """Whether the objective is "cost"; one that is neither is refused."""
+    """Whether the objective is "cost"; one that is neither is refused.
+
+    Examples
+    --------
+    >>> is_cost("cost"), is_cost("impact")
+    (True, False)
+    """
     if objective not in OBJECTIVES:
         raise ValidationError(
             f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}"
@@ -317,35 +584,45 @@ def is_cost(objective: str) -> bool:
     return objective == "cost"
 
 
-def as_floats(name: str, values: ArrayLike) -> Float:
-    """The values as an array of floats, or a ValidationError with their name."""
-    try:
-        return np.asarray(values, float)
-    except (TypeError, ValueError) as error:
-        raise ValidationError(f"{name} must be numbers, got {values!r}") from error
+def recut(values: ArrayLike, n_intervals: int) -> Float:
+    """Values (n,) of a session's intervals averaged over `n_intervals` by the time they share.
 
-
-def _positive(name: str, values: ArrayLike) -> Float:
-    array = as_floats(name, values)
-    bad = ~((array > 0) & np.isfinite(array))
-    if bad.any():
-        raise ValidationError(f"{name} must be finite and above 0, got {array[bad].flat[0]:g}")
-    return array
-
-
-def recut(values: Float, n_intervals: int) -> Float:
-    """Values of a session's intervals (n,) averaged over each of `n_intervals` new ones by the time they share."""
-    averaged: Float = shared_time(len(values), n_intervals) @ values
+    Examples
+    --------
+    >>> recut([1.0, 2.0, 3.0, 4.0], 2).tolist()
+    [1.5, 3.5]
+    """
+    old = _by_interval("values", values)
+    averaged: Float = shared_time(len(old), n_intervals) @ old
     return averaged
 
 
 def shared_time(n_old: int, n_new: int) -> Float:
-    """Part of each new interval's time that lies in each old one, (n_new, n_old); rows sum to 1."""
+    """Part of each new interval's time in each old one, (n_new, n_old); rows sum to 1."""
     number("n_intervals", n_new, 1, integer=True)
     old, new = np.arange(n_old + 1) / n_old, np.arange(n_new + 1) / n_new
-    left, right = (
-        np.maximum(new[:-1, None], old[None, :-1]),
-        np.minimum(new[1:, None], old[None, 1:]),
-    )
-    shared = np.where(right - left > ROUNDING / max(n_old, n_new), right - left, 0.0)
+    left = np.maximum(new[:-1, None], old[None, :-1])
+    right = np.minimum(new[1:, None], old[None, 1:])
+    shared = np.where(right - left > SAME_TIME / max(n_old, n_new), right - left, 0.0)
     return np.asarray(shared / shared.sum(axis=1, keepdims=True))
+
+
+def _by_interval(name: str, values: Any, n: int | None = None) -> Float:
+    """Values as floats; pandas objects in the order of their labels, the intervals 0 to n - 1."""
+    if isinstance(values, pd.Series | pd.DataFrame):
+        n = len(values) if n is None else n
+        if len(values) != n or set(values.index) != set(range(n)):
+            raise ValidationError(
+                f"{name} is labelled {values.index[0]!r} to {values.index[-1]!r}; intervals are "
+                f"labelled 0 to {n - 1}: reset_index(drop=True) if its order is theirs"
+            )
+        values = values.reindex(range(n))
+    return numbers(name, values)
+
+
+def _positive(name: str, values: ArrayLike) -> Float:
+    array = _by_interval(name, values)
+    bad = ~((array > 0) & np.isfinite(array))
+    if bad.any():
+        raise ValidationError(f"{name} must be finite and above 0, got {array[bad].flat[0]:g}")
+    return array

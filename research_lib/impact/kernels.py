@@ -1,13 +1,13 @@
-r"""Impact that decays: its kernels.
+r"""Impact that decays: its kernels, and which of them are free of price manipulation.
 
 A trade of x shares at time s moves the price at t >= s by x G(t - s). Any callable of an
 array of lags that returns an array of that shape is a kernel; lags are in the unit of
-the times given with it, G in currency per share**2. Which kernels admit no price
-manipulation: :func:`research_lib.impact.check_kernel`.
+the times given with it, G in currency per share**2.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +15,20 @@ from datetime import date, timedelta
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg, optimize, signal
+from scipy import linalg, optimize
 
-from research_lib.checks import number, numbers
+from research_lib.checks import number, numbers, same_labels
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
 Float = NDArray[np.float64]
 Kernel = Callable[[Any], Any]
-EVENLY_SPACED = 1e-9
+EVENLY_SPACED = 1e-9  # of the widest gap
+ROUNDING = 1e-12  # of the kernel's largest value, or of the largest eigenvalue
+MAX_TIMES = 2000  # the eigenvalues of a larger matrix take minutes
+logger = logging.getLogger(__name__)
 
 
 class DecayKernel(Record):
@@ -34,11 +38,19 @@ class DecayKernel(Record):
     ------
     ValidationError
         Parameters out of range; lags below 0 or NaN.
+
+    Examples
+    --------
+    >>> isinstance(PowerKernel(0.5), DecayKernel)
+    True
     """
 
-    free_of_manipulation: ClassVar[bool] = (
-        False  # nonnegative, nonincreasing and convex whatever the parameters
-    )
+    # Whether it is nonnegative, nonincreasing and convex whatever the parameters.
+    free_of_manipulation: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in self.keys():
+            number(name, getattr(self, name), above=0)
 
     def __call__(self, lags: ArrayLike) -> Float:
         array = np.asarray(lags, float)
@@ -51,7 +63,7 @@ class DecayKernel(Record):
 
     @property
     def half_life(self) -> float:
-        """The lag at which half of the immediate impact is left, G(lag) = G(0) / 2; inf if never."""
+        """The lag at which half of the immediate impact is left, G(0) / 2; inf if never."""
         raise NotImplementedError
 
 
@@ -65,15 +77,17 @@ class ExponentialKernel(DecayKernel):
         rho > 0, per unit of time.
     scale : float
         G(0) > 0, currency per share**2.
+
+    Examples
+    --------
+    >>> kernel = ExponentialKernel(decay=0.1)
+    >>> kernel([0.0, 10.0]).round(4).tolist(), round(kernel.half_life, 4)
+    ([1.0, 0.3679], 6.9315)
     """
 
     decay: float
     scale: float = 1.0
     free_of_manipulation: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        number("decay", self.decay, above=0)
-        number("scale", self.scale, above=0)
 
     def _at(self, lags: Float) -> Float:
         return self.scale * np.exp(-self.decay * lags)
@@ -94,6 +108,11 @@ class ExponentialSumKernel(DecayKernel):
         Each at least 0, per unit of time; 0 is a part that never decays.
     scales : tuple of k floats
         Each at least 0 and not all 0, currency per share**2.
+
+    Examples
+    --------
+    >>> ExponentialSumKernel(decays=(0.0, 0.5), scales=(0.25, 0.75))([0.0, 1e9]).tolist()
+    [1.0, 0.25]
     """
 
     decays: tuple[float, ...]
@@ -116,23 +135,14 @@ class ExponentialSumKernel(DecayKernel):
     @property
     def half_life(self) -> float:
         """The lag at which half of the whole sum is left; inf if half or more never decays."""
-        half = 0.5 * sum(self.scales)
-        moving = [
-            decay
-            for decay, scale in zip(self.decays, self.scales, strict=True)
-            if decay > 0 and scale > 0
-        ]
-        if (
-            sum(scale for decay, scale in zip(self.decays, self.scales, strict=True) if decay == 0)
-            >= half
-        ):
+        half, parts = 0.5 * sum(self.scales), list(zip(self.decays, self.scales, strict=True))
+        if sum(scale for decay, scale in parts if decay == 0) >= half:
             return math.inf
+        moving = [decay for decay, scale in parts if decay > 0 and scale > 0]
         late = math.log(4.0 * len(self.decays)) / min(moving)
         while self(late) >= half:
             late *= 2.0
-        return float(
-            optimize.brentq(lambda lag: float(self(lag)) - half, 0.0, late, xtol=1e-12 * late)
-        )
+        return float(optimize.brentq(lambda lag: self(lag) - half, 0.0, late, xtol=1e-12 * late))
 
 
 @dataclass(frozen=True)
@@ -147,16 +157,17 @@ class PowerKernel(DecayKernel):
         G(0) > 0, currency per share**2.
     shift : float
         Above 0, unit of time: where the power law begins.
+
+    Examples
+    --------
+    >>> PowerKernel(exponent=0.5)([0.0, 3.0]).tolist()
+    [1.0, 0.5]
     """
 
     exponent: float
     scale: float = 1.0
     shift: float = 1.0
     free_of_manipulation: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        for name in ("exponent", "scale", "shift"):
-            number(name, getattr(self, name), above=0)
 
     def _at(self, lags: Float) -> Float:
         return self.scale * (1.0 + lags / self.shift) ** -self.exponent
@@ -180,14 +191,15 @@ class GaussianKernel(DecayKernel):
         Above 0, unit of time.
     scale : float
         G(0) > 0, currency per share**2.
+
+    Examples
+    --------
+    >>> GaussianKernel(width=2.0)([0.0, 2.0]).round(4).tolist()
+    [1.0, 0.3679]
     """
 
     width: float
     scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        number("width", self.width, above=0)
-        number("scale", self.scale, above=0)
 
     def _at(self, lags: Float) -> Float:
         return self.scale * np.exp(-((lags / self.width) ** 2))
@@ -206,13 +218,21 @@ class TabulatedKernel(DecayKernel):
     ----------
     lags : (k,) unit of time, from 0 upwards
     values : (k,) currency per share**2, finite
+        A Series beside a Series of lags is aligned by its labels.
+
+    Examples
+    --------
+    >>> TabulatedKernel(lags=[0.0, 10.0], values=[1.0, 0.5])(4.0).item()
+    0.8
     """
 
     lags: Any
     values: Any
 
     def __post_init__(self) -> None:
-        lags, values = np.array(self.lags, float), np.array(self.values, float)
+        labels = self.lags.index if isinstance(self.lags, pd.Series) else None
+        lags = np.array(self.lags, float)
+        values = np.array(same_labels("values", self.values, labels), float)
         if lags.ndim != 1 or lags.shape != values.shape or len(lags) < 2:
             raise ValidationError(
                 f"lags and values must be (k,), k >= 2, got shapes {lags.shape} and {values.shape}"
@@ -233,13 +253,13 @@ class TabulatedKernel(DecayKernel):
         last = float(self.lags[-1])
         if lags.size and np.max(lags) > last * (1 + EVENLY_SPACED):
             raise ValidationError(
-                f"lag {np.max(lags):g} is past the table's last, {last:g}; fit a kernel to the table"
+                f"lag {np.max(lags):g} is past the table's last, {last:g}; fit a kernel to it"
             )
         return np.interp(lags, self.lags, self.values)
 
     @property
     def half_life(self) -> float:
-        """The first lag at which half of the value at lag 0 is left; inf if not within the table."""
+        """The first lag at which half of the value at 0 is left; inf if not within the table."""
         below = np.flatnonzero(self.values <= 0.5 * self.values[0])
         if not below.size or below[0] == 0:
             return math.inf
@@ -250,7 +270,13 @@ class TabulatedKernel(DecayKernel):
 
 
 def kernel_matrix(kernel: Kernel, times: ArrayLike) -> Float:
-    """G_ij = kernel(|t_i - t_j|), (n, n), for strictly rising times (n,)."""
+    """G_ij = kernel(|t_i - t_j|), (n, n), for strictly rising times (n,).
+
+    Examples
+    --------
+    >>> kernel_matrix(PowerKernel(0.5), [0.0, 3.0]).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    """
     at = trade_times(times)
     lags = np.abs(at[:, None] - at)
     if evenly_spaced(at):
@@ -258,13 +284,24 @@ def kernel_matrix(kernel: Kernel, times: ArrayLike) -> Float:
     return at_lags(kernel, lags)
 
 
-def displaced(values: Float, pushed: Float) -> Float:
-    """sum_{s < t} G_{t-s} pushed_s at each of n even steps, (n,), by FFT; values (n,) are G at lags 0 ... n - 1."""
-    return np.asarray(signal.fftconvolve(pushed, np.append(0.0, values[1:]))[: len(pushed)])
+def displaced(values: Float, shares: Float) -> Float:
+    """sum_{s < t} G_{t-s} shares_s at each of n even steps, (n,), by FFT.
+
+    `values` (n,) are G at lags 0 ... n - 1.
+    """
+    from scipy.signal import fftconvolve  # which loads scipy.stats
+
+    return np.asarray(fftconvolve(shares, np.append(0.0, values[1:]))[: len(shares)])
 
 
 def at_lags(kernel: Kernel, lags: Float) -> Float:
-    """`kernel(lags)` as floats; refused where it is not finite or not of that shape."""
+    """`kernel(lags)` as floats; refused where it is not finite or not of that shape.
+
+    Examples
+    --------
+    >>> at_lags(lambda lags: 1.0 / (1.0 + lags), np.array([0.0, 1.0])).tolist()
+    [1.0, 0.5]
+    """
     if isinstance(kernel, type) or not callable(kernel):
         got = kernel.__name__ + " itself" if isinstance(kernel, type) else repr(kernel)
         raise ValidationError(
@@ -277,17 +314,26 @@ def at_lags(kernel: Kernel, lags: Float) -> Float:
         )
     if not np.isfinite(values).all():
         raise ValidationError(
-            f"kernel is not finite at lag {lags[~np.isfinite(values)][0]:g}; a shift keeps a power law finite at 0"
+            f"kernel is not finite at lag {lags[~np.isfinite(values)][0]:g}; a shift keeps a power "
+            "law finite at 0"
         )
     return values
 
 
 def trade_times(times: ArrayLike) -> Float:
-    """(n,) strictly rising times of trading as floats, in the unit of the kernel: dates have none and are refused."""
+    """(n,) strictly rising times of trading as floats, in the unit of the kernel.
+
+    Dates, which have no unit, are refused.
+
+    Examples
+    --------
+    >>> trade_times([0, 60, 120]).tolist()
+    [0.0, 60.0, 120.0]
+    """
     if _dated(times):
         raise ValidationError(
-            "times must be numbers in the kernel's unit of time, not dates; for a kernel by the second give "
-            "(times - times[0]).total_seconds()"
+            "times must be numbers in the kernel's unit of time, not dates; for a kernel by the "
+            "second give (times - times[0]).total_seconds()"
         )
     at = numbers("times", times)
     if at.ndim != 1 or not at.size or not np.isfinite(at).all():
@@ -302,15 +348,190 @@ def trade_times(times: ArrayLike) -> Float:
 
 
 def _dated(times: Any) -> bool:
-    """Whether times are dates or durations, which NumPy would read as a count of their own resolution."""
+    """Dates or durations, which NumPy would read as a count of their own resolution."""
     kind = getattr(getattr(times, "dtype", None), "kind", "")
     first = next(iter(times), None) if kind in ("", "O") and hasattr(times, "__iter__") else None
-    return kind in tuple("mM") or isinstance(
-        first, date | timedelta | np.datetime64 | np.timedelta64
-    )
+    dates = date | timedelta | np.datetime64 | np.timedelta64
+    return kind in tuple("mM") or isinstance(first, dates)
 
 
 def evenly_spaced(times: Float) -> bool:
     """Whether rising times are a regular grid, to rounding: then the kernel matrix is Toeplitz."""
     gaps = np.diff(times)
     return len(times) < 3 or bool(np.ptp(gaps) <= EVENLY_SPACED * np.max(gaps))
+
+
+@dataclass(frozen=True, eq=False)
+class KernelCheck(Record):
+    """A kernel on a grid of times, found positive definite there.
+
+    Attributes
+    ----------
+    nonnegative, nonincreasing, convex : bool
+        Of G on the lags of the grid. All three: no price manipulation of either kind.
+    smallest_eigenvalue : float
+        Of the (n, n) kernel matrix, over the largest magnitude; NaN where the shape alone proves
+        it positive.
+    alternating : bool
+        Whether the cheapest schedule on the grid, of any sign, buys and sells in turn, or is left
+        undetermined by a matrix that is singular to rounding.
+    warnings : tuple of str
+        Reasons to distrust schedules under the kernel; empty where there are none.
+
+    Examples
+    --------
+    >>> check_kernel(ExponentialKernel(0.1), [0, 60, 120]).safe
+    True
+    """
+
+    nonnegative: bool
+    nonincreasing: bool
+    convex: bool
+    smallest_eigenvalue: float
+    alternating: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def safe(self) -> bool:
+        """Nonnegative, nonincreasing and convex."""
+        return self.nonnegative and self.nonincreasing and self.convex
+
+
+def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
+    r"""Refuse a kernel that pays for round trips on a grid; warn of one that trades to and fro.
+
+    Under cost 1/2 x'Gx, G_ij = G(|t_i - t_j|), an order has a cheapest schedule only if G is
+    positive definite; where it is not on trades that sum to 0, a round trip earns money (Gatheral
+    2010). A nonnegative, nonincreasing and convex G is positive definite on every grid, and the
+    schedules under it never change sign (Alfonsi, Schied and Slynko 2012): then nothing more is
+    computed.
+
+    Parameters
+    ----------
+    kernel : callable
+        G, currency per share**2 of an array of lags.
+    times : (n,)
+        Strictly rising times at which one may trade; 2,000 at most where the shape alone does
+        not prove it.
+
+    Returns
+    -------
+    KernelCheck
+        Its warnings are logged too.
+
+    Raises
+    ------
+    ValidationError
+        G is not positive definite: with its smallest eigenvalue, and the round trip that earns.
+
+    References
+    ----------
+    Gatheral (2010), No-dynamic-arbitrage and market impact, Quantitative Finance 10, 749-759.
+    Alfonsi, Schied and Slynko (2012), Order book resilience, price manipulation, and the positive
+    portfolio problem, SIAM Journal on Financial Mathematics 3, 511-533.
+
+    Examples
+    --------
+    >>> found = check_kernel(PowerKernel(0.5), [0, 60, 120])
+    >>> found.safe, found.alternating, found.warnings
+    (True, False, ())
+    """
+    at = trade_times(times)
+    proven = isinstance(kernel, DecayKernel) and kernel.free_of_manipulation
+    shape = (True, True, True) if proven else _shape(kernel, at)
+    if all(shape):
+        return KernelCheck(*shape, np.nan, False, ())
+    _refuse_many(at)
+    matrix = kernel_matrix(kernel, at)
+    values, vectors = linalg.eigh(matrix)
+    smallest = float(values[0] / max(np.max(np.abs(values)), np.finfo(float).tiny))
+    if smallest < -ROUNDING * len(at):
+        raise ValidationError(_refusal(matrix, smallest, vectors[:, 0], at))
+    alternating, warnings = _doubts(matrix, shape, smallest)
+    for text in warnings:
+        logger.warning("kernel on %d times: %s", len(at), text)
+    return KernelCheck(*shape, smallest, alternating, warnings)
+
+
+def _refuse_many(times: Float) -> None:
+    if len(times) > MAX_TIMES:
+        raise ValidationError(
+            f"{len(times):,} times are too many to check a kernel that is not nonnegative, "
+            f"nonincreasing and convex; check it on {MAX_TIMES:,} times at most"
+        )
+
+
+def _shape(kernel: Kernel, times: Float) -> tuple[bool, bool, bool]:
+    """Nonnegative, nonincreasing, convex on the lags between the times."""
+    if evenly_spaced(times):
+        lags = times - times[0]
+    else:
+        _refuse_many(times)
+        lags = np.unique(np.abs(times[:, None] - times))
+        # Equal gaps may differ by rounding.
+        lags = lags[np.append(True, np.diff(lags) > ROUNDING * lags[-1])]
+    values = at_lags(kernel, lags)
+    small = ROUNDING * np.max(np.abs(values))
+    falls = -np.diff(values)
+    slopes = falls / np.diff(lags)
+    convex = np.diff(slopes) * np.diff(lags)[1:] <= 4 * small
+    return bool(np.all(values >= -small)), bool(np.all(falls >= -small)), bool(np.all(convex))
+
+
+def _refusal(matrix: Float, smallest: float, worst: Float, times: Float) -> str:
+    """Why the kernel is refused, with the round trip that earns if there is one."""
+    trip = _cheapest_round_trip(matrix)
+    gain = -0.5 * float(trip @ matrix @ trip)
+    found = (
+        f"kernel is not positive definite on the {len(times)} times: smallest eigenvalue "
+        f"{smallest:.2g} of the largest"
+    )
+    if gain <= ROUNDING * abs(matrix[0, 0]):
+        return (
+            f"{found}; no round trip earns, but trades in proportion "
+            f"{_listed(worst / np.max(np.abs(worst)))} cost less than nothing; add a permanent "
+            "part or fit a kernel that stays at 0 or above"
+        )
+    return (
+        f"{found}; the round trip {_listed(trip)} shares earns {gain:.3g} (price manipulation); "
+        "fit a nonincreasing convex kernel"
+    )
+
+
+def _cheapest_round_trip(matrix: Float) -> Float:
+    """Trades that sum to 0 of least x'Gx / x'x, largest trade 1 share."""
+    n = len(matrix)
+    centre = np.eye(n) - 1.0 / n
+    # Shift the constant vector, which is no round trip, above all others.
+    shift = np.full((n, n), np.abs(matrix).sum(axis=1).max() / n)
+    trip = linalg.eigh(centre @ matrix @ centre + shift, subset_by_index=(0, 0))[1][:, 0]
+    trip /= trip[np.argmax(np.abs(trip))]
+    return trip - trip.mean()
+
+
+def _listed(trades: Float) -> str:
+    """The first trades of a schedule as text."""
+    shown = ", ".join(f"{trade:.3g}" for trade in np.round(trades[:6], 9) + 0.0)
+    return f"({shown}{', ...' if len(trades) > 6 else ''})"
+
+
+def _doubts(
+    matrix: Float, shape: tuple[bool, bool, bool], smallest: float
+) -> tuple[bool, tuple[str, ...]]:
+    """Whether the cheapest schedule changes sign, and what to warn of."""
+    if smallest <= ROUNDING * len(matrix):
+        flat = f"smallest eigenvalue {smallest:.2g} of the largest"
+        return True, (f"its matrix is singular to rounding ({flat}): trade less often",)
+    direction = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
+    schedule = direction / direction.sum()
+    wrong = int(np.count_nonzero(schedule < -ROUNDING))
+    names = ("nonnegative", "nonincreasing", "convex")
+    lacking = " nor ".join(name for name, holds in zip(names, shape, strict=True) if not holds)
+    if not wrong:
+        return False, (f"it is not {lacking}, so other grids may ask to buy and sell in turn",)
+    text = (
+        f"it is not {lacking}: the cheapest way to buy 1 share sells in {wrong} of "
+        f"{len(schedule)} trades and turns over {np.abs(schedule).sum():.3g} shares "
+        "(transaction-triggered price manipulation); set min_shares=0 or fit a convex kernel"
+    )
+    return True, (text,)

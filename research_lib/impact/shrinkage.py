@@ -24,13 +24,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
+from research_lib.checks import numbers, same_labels
 from research_lib.config import Record
 
 Float = NDArray[np.float64]
 
-FEWEST = 8
+MIN_INTERVALS = 8
 BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
 REACH = 6.0
 
@@ -62,7 +64,7 @@ class Shrinkage(Record):
     source: str
 
     def smooth(self, values: Float) -> Float:
-        """The day profile of (T,) or (T, p) values: averages with weights at or above 0 that add to 1."""
+        """The day profile of (T,) or (T, p) values: averages, no weight below 0."""
         return self.smoother.smooth(values)
 
     def apply(self, values: Float) -> Float:
@@ -74,25 +76,28 @@ class Shrinkage(Record):
         """One sentence: the weight, the two standard deviations, the source."""
         if not np.isfinite(self.error):
             return self.source
+        tapered = ", less near the open and the close" if self.smoother.tapered else ""
         return (
-            f"own weight {np.mean(self.weight):.2f} (true scatter {self.between:.1%}, error {self.error:.1%} of the "
-            f"profile, from {self.source}; profile bandwidth {self.smoother.bandwidth:g} intervals"
-            f"{', less near the open and the close' if self.smoother.tapered else ''})"
+            f"shrinkage factor {np.mean(self.weight):.2f} (between-interval standard deviation "
+            f"{self.between:.1%}, error {self.error:.1%} of the profile, from {self.source}; "
+            f"profile bandwidth {self.smoother.bandwidth:g} intervals{tapered})"
         )
 
 
 def shrink(
-    level: Float,
-    error: Float | None,
+    level: ArrayLike,
+    error: ArrayLike | None,
     reason: str = "",
     overlap: int = 0,
     daily: Float | None = None,
 ) -> Shrinkage:
-    """Estimate the shrinkage of (T,) levels with standard errors (T,); None where days do not repeat.
+    """Estimate the shrinkage of (T,) levels with their standard errors.
 
     Parameters
     ----------
-    level, error : (T,)
+    level : (T,)
+    error : (T,) or None
+        None where days do not repeat. A Series of both is aligned by label.
     reason : str
         Why nothing is to be shrunk, if so. Fewer than 8 intervals or levels without scatter
         are not shrunk either, and `source` says so.
@@ -101,9 +106,20 @@ def shrink(
     daily : (D, T), optional
         The levels of each day, NaN where it has none. Days judge the profile and the true
         scatter better than neighbours do, whose errors are alike where books have memory.
+
+    Examples
+    --------
+    >>> level = np.tile([1.0, 1.1], 20)
+    >>> found = shrink(level, np.full(40, 0.05))
+    >>> found.source, found.apply(level).round(3).tolist()[:2]
+    ('standard errors', [1.048, 1.052])
     """
+    labels = level.index if isinstance(level, pd.Series) else None
+    level = numbers("level", level)
+    if error is not None:
+        error = numbers("error", same_labels("error", error, labels))
     t = len(level)
-    if reason or t < FEWEST:
+    if reason or t < MIN_INTERVALS:
         return _none(level, reason or f"none: {t} intervals are too few for a profile")
     if daily is None:
         apart = min(overlap, t // 4)
@@ -144,7 +160,7 @@ def _noise(
 
 
 def _shared(deviation: Float) -> float:
-    """What two days share in the same interval: the mean product of their (D, T) deviations, at least 0."""
+    """What two days share in an interval: the mean product of (D, T) deviations, at least 0."""
     n = np.sum(np.isfinite(deviation), axis=0)
     sums, squares = np.nansum(deviation, axis=0), np.nansum(deviation**2, axis=0)
     pairs = (n * (n - 1))[n > 1]
@@ -152,7 +168,10 @@ def _shared(deviation: Float) -> float:
 
 
 def _other_days(daily: Float, level: Float) -> Float:
-    """For each day the mean of the other days, (D, T); where no other has the interval, the level of all."""
+    """For each day the mean of the other days, (D, T).
+
+    Where no other has the interval, the level of all.
+    """
     known = np.isfinite(daily)
     n = known.sum(axis=0) - known
     rest = np.nansum(daily, axis=0) - np.where(known, daily, 0.0)
@@ -166,7 +185,7 @@ def _none(level: Float, source: str) -> Shrinkage:
 def _smoothest(
     observed: Float, predict: Callable[[Smoother], Float], overlap: int
 ) -> tuple[Smoother, Float]:
-    """The smoothest kernel whose squared error of prediction, (D, T), is within one standard error of the least."""
+    """The smoothest kernel whose squared error of prediction is within one error of the least."""
     kernels = [
         Smoother(h, tapered) for h in BANDWIDTHS if h >= overlap for tapered in (True, False)
     ]
@@ -196,7 +215,10 @@ class Smoother(Record):
     tapered: bool = False
 
     def smooth(self, values: Float, leave_out: int | None = None) -> Float:
-        """Averages of (T,) or (T, p) values; without those `leave_out` intervals away or less, 0 being itself."""
+        """Averages of (T,) or (T, p) values.
+
+        Without those `leave_out` intervals away or less, 0 being itself.
+        """
         if values.ndim > 1:
             return np.column_stack([self.smooth(column, leave_out) for column in values.T])
         n = len(values)
@@ -230,7 +252,7 @@ def _convolved(values: Float, bandwidth: float, leave_out: int | None) -> Float:
 
 @lru_cache(maxsize=64)
 def _kernel_and_sums(n: int, bandwidth: float, leave_out: int | None) -> tuple[Float, Float]:
-    """The kernel over all distances that matter, (2 reach + 1,), and the sum of its weights inside the day, (n,)."""
+    """Weights by distance, (2 reach + 1,), and the sum of those inside the day, (n,)."""
     reach = (
         n - 1
         if np.isinf(bandwidth)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.impact.walk import best_prices, beyond_reference, checked_sizes, walk_rows
+from research_lib.impact.walk import checked_sizes, walk_rows
 from research_lib.market import BookSnapshots, Session
 from research_lib.market.book import side_sign
 from research_lib.monitoring import timed
@@ -45,6 +46,17 @@ class SlippageCurves(Record):
         Average price with the unfilled rest at the last visible level.
     filled, censored, average_price, slippage, impact : (n, K)
         Computed when asked for, not kept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = np.ones(1)
+    >>> time, walked = np.zeros(1, "int64"), np.array([[101.0, 101.5]])
+    >>> curves = SlippageCurves(
+    ...     time, "buy", np.array([5.0, 10.0]), 100 * one, one, 101 * one, 8 * one, walked
+    ... )
+    >>> curves.slippage.tolist(), curves["filled"].tolist()
+    ([[1.0, nan]], [[5.0, 8.0]])
     """
 
     time: NDArray[np.int64]
@@ -73,22 +85,28 @@ class SlippageCurves(Record):
     @property
     def average_price(self) -> Float:
         """Average price, (n, K) currency per share; NaN where censored."""
-        return self._beyond(np.zeros(len(self.time)), 1.0)
+        return self._beyond(0.0, 1.0)
 
     @property
     def slippage(self) -> Float:
-        """Average price beyond the mid, cost positive, (n, K) currency per share; NaN where censored."""
+        """Average price beyond the mid, cost positive, (n, K) currency; NaN where censored."""
         return self._beyond(self.mid, side_sign(self.side))
 
     @property
     def impact(self) -> Float:
-        """Average price beyond the touch, (n, K) currency per share, 0 within its size; NaN where censored."""
+        """Average price beyond the touch, 0 within its size, (n, K); NaN where censored."""
         return self._beyond(self.touch, side_sign(self.side))
 
-    def _beyond(self, reference: Float, sign: float) -> Float:
-        beyond = np.empty_like(self.lower_bound)
-        beyond_reference(self.lower_bound, self.trade_sizes, self.depth, reference, sign, beyond)
+    def _beyond(self, reference: Float | float, sign: float) -> Float:
+        beyond: Float = self.lower_bound - np.reshape(reference, (-1, 1))
+        beyond *= sign
+        beyond[self.censored] = np.nan
         return beyond
+
+    def take(self, rows: NDArray[Any]) -> SlippageCurves:
+        """The chosen snapshots."""
+        arrays = ("time", "mid", "half_spread", "touch", "depth", "lower_bound")
+        return dataclasses.replace(self, **{name: self[name][rows] for name in arrays})
 
     def to_frame(
         self, n_intervals: int | None = None, session: Session | None = None
@@ -107,45 +125,34 @@ class SlippageCurves(Record):
         session : Session, optional
             Its hours and time zone; 09:30-16:00 America/New_York by default.
         """
-        quoted = np.isfinite(self.mid)
+        quoted, n = np.isfinite(self.mid), len(self.mid)
         if not quoted.any():
             raise ValidationError(
-                f"none of {len(quoted):,} books has both sides; slippage from the mid needs them"
+                f"none of {n:,} books has both sides; slippage from the mid needs them"
             )
         if not quoted.all():
-            logger.info(
-                "%s of %s snapshots lack a side and are left out",
-                f"{(~quoted).sum():,}",
-                f"{len(quoted):,}",
-            )
+            lacking = f"{n - quoted.sum():,}"
+            logger.info("%s of %s snapshots lack a side and are left out", lacking, f"{n:,}")
         interval = session_intervals(self.time, n_intervals, session or Session())
-        n_sizes, sign = len(self.trade_sizes), side_sign(self.side)
+        row = np.repeat(np.flatnonzero(quoted), len(self.trade_sizes))
+        time, mid, depth = self.time[row], self.mid[row], self.depth[row]
+        trade_size, sign = np.tile(self.trade_sizes, int(quoted.sum())), side_sign(self.side)
         price = self.lower_bound[quoted].ravel()
-        mid, half_spread, touch, depth = (
-            np.repeat(array[quoted], n_sizes)
-            for array in (self.mid, self.half_spread, self.touch, self.depth)
-        )
-        time = np.repeat(self.time[quoted], n_sizes)
-        trade_size = np.tile(self.trade_sizes, int(quoted.sum()))
         slippage = sign * (price - mid)
-        return pd.DataFrame(
-            {
-                "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
-                "interval": np.repeat(interval[quoted], n_sizes),
-                "side": pd.Categorical.from_codes(
-                    np.zeros(len(mid), np.int8), categories=[self.side]
-                ),
-                "trade_size": trade_size,
-                "filled": np.minimum(trade_size, depth),
-                "avg_price": price,
-                "mid_price": mid,
-                "half_spread": half_spread,
-                "avg_slippage": slippage,
-                "slippage_bps": 1e4 * slippage / mid,
-                "impact": sign * (price - touch),
-                "censored": trade_size > depth,
-            }
-        )
+        return pd.DataFrame({
+            "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
+            "interval": interval[row],
+            "side": pd.Categorical.from_codes(np.zeros(len(mid), np.int8), [self.side]),
+            "trade_size": trade_size,
+            "filled": np.minimum(trade_size, depth),
+            "avg_price": price,
+            "mid_price": mid,
+            "half_spread": self.half_spread[row],
+            "avg_slippage": slippage,
+            "slippage_bps": 1e4 * slippage / mid,
+            "impact": sign * (price - self.touch[row]),
+            "censored": trade_size > depth,
+        })  # fmt: skip
 
 
 @timed("slippage_curves")
@@ -166,7 +173,8 @@ def slippage_curves(
     Parameters
     ----------
     books : BookSnapshots
-        n snapshots; levels are walked away from the mid, whatever their order, empty ones passed over.
+        n snapshots; levels are walked away from the mid, whatever their order, empty ones
+        passed over.
     trade_sizes : (K,) shares, each above 0
         In any order.
     side : "buy" or "sell"
@@ -186,33 +194,37 @@ def slippage_curves(
     ValidationError
         Books that are not BookSnapshots, a trade size that is not finite and above 0,
         an unknown side, a batch size below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from research_lib.market import BookSnapshots
+    >>> opening = np.datetime64("2024-03-04T14:30", "ns").astype("int64")
+    >>> bids, asks, sizes = [[99.0, 98.0]], [[101.0, 103.0]], [[5.0, 5.0]]
+    >>> books = BookSnapshots([opening], bids, sizes, asks, sizes)
+    >>> slippage_curves(books, [5, 10, 20], "buy").slippage.tolist()
+    [[1.0, 2.0, nan]]
     """
     if not isinstance(books, BookSnapshots):
         raise ValidationError(
             f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame"
         )
-    shares = checked_sizes(trade_sizes)
-    prices, sizes = (np.ascontiguousarray(array) for array in books.levels(side))
-    batch_size, sign, n = (
-        number("batch_size", batch_size, 1, integer=True),
-        side_sign(side),
-        len(books),
-    )
-    lower_bound, depth, touch = np.empty((n, len(shares))), np.empty(n), np.empty(n)
+    shares, sign, n = checked_sizes(trade_sizes), side_sign(side), len(books)
+    rows_at_once = number("batch_size", batch_size, 1, integer=True)
+    levels = [np.ascontiguousarray(array) for array in books.levels(side)]
+    found = np.empty((n, len(shares))), np.empty(n), np.empty(n)
 
     def walk(rows: slice) -> slice:
-        walk_rows(
-            prices[rows], sizes[rows], shares, sign, lower_bound[rows], depth[rows], touch[rows]
-        )
+        walk_rows(*(a[rows] for a in levels), shares, sign, *(a[rows] for a in found))
         return rows
 
-    for done in _in_batches(walk, n, batch_size, parallel):
+    for done in _in_batches(walk, n, rows_at_once, parallel):
         if log_batches:
             logger.info("walked %s snapshots %s to %s of %s", side, done.start, done.stop, n)
-    opposite = np.empty(n)
-    best_prices(
-        np.ascontiguousarray(books.levels("sell" if side == "buy" else "buy")[0]), -sign, opposite
-    )
+    lower_bound, depth, touch = found
+    # fmax and fmin pass over the NaN of empty levels.
+    best = (np.fmax if side == "buy" else np.fmin).reduce
+    opposite = best(books.levels("sell" if side == "buy" else "buy")[0], axis=1)
     mid, half_spread = 0.5 * (touch + opposite), 0.5 * sign * (touch - opposite)
     return SlippageCurves(books.time, side, shares, mid, half_spread, touch, depth, lower_bound)
 
@@ -236,7 +248,9 @@ def _in_batches(
 def session_intervals(
     time: NDArray[np.int64], n_intervals: int | None, session: Session
 ) -> NDArray[np.int64]:
-    """Interval of each time (n,); by default the session is cut as finely as there are times of day, 390 at most.
+    """Interval of each time (n,).
+
+    By default the session is cut as finely as there are times of day, 390 at most.
 
     Raises
     ------
@@ -249,8 +263,9 @@ def session_intervals(
     if outside.any():
         first = pd.Timestamp(time[np.argmax(outside)], tz="UTC")
         raise ValidationError(
-            f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session {session.open}-{session.close} "
-            f"{session.timezone}, first at {first}; select with BookSnapshots.between or .sample"
+            f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session "
+            f"{session.open}-{session.close} {session.timezone}, first at {first}; "
+            "select with BookSnapshots.between or .sample"
         )
     return interval
 

@@ -1,13 +1,15 @@
-"""The walk itself: compiled kernels that fill arrays, and the walk of a single book."""
+"""The walk of one side of a book: the compiled loop, and the average price from a single book."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from research_lib.checks import numbers, same_labels
+from research_lib.compiling import compiled
 from research_lib.errors import ValidationError
 
 Float = NDArray[np.float64]
@@ -22,6 +24,7 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     ----------
     prices, sizes : (L,) currency per share, shares
         Walked in the order given, best level first; levels of size 0 or price NaN are empty.
+        Two Series are aligned by their labels.
     shares : (k,) shares, each above 0
         In any order.
 
@@ -33,9 +36,17 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     Raises
     ------
     ValidationError
-        Prices and sizes of different shape, or a trade size that is not finite and above 0.
+        Prices and sizes of different shape or labels, or a trade size that is not finite and
+        above 0.
+
+    Examples
+    --------
+    >>> walk_book([10.0, 11.0], [100, 80], [100, 150, 181]).round(3).tolist()
+    [10.0, 10.333, nan]
     """
-    price, size = np.atleast_2d(np.asarray(prices, float)), np.atleast_2d(np.asarray(sizes, float))
+    labels = prices.index if isinstance(prices, pd.Series) else None
+    price = np.atleast_2d(numbers("prices", prices))
+    size = np.atleast_2d(numbers("sizes", same_labels("sizes", sizes, labels)))
     if price.shape != size.shape or len(price) != 1:
         raise ValidationError(
             f"prices {np.shape(prices)} and sizes {np.shape(sizes)} must be one book, (L,) each"
@@ -46,31 +57,21 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
 
 
 def walk_levels(prices: Float, sizes: Float, shares: Float) -> tuple[Float, Float]:
-    """Lower bound of the average price, (n, K), and visible depth, (n,) shares, of (n, L) levels as given.
+    """Lower bound of the average price, (n, K), and visible depth, (n,), of (n, L) levels as given.
 
     The bound is the exact average where the order is filled; beyond the visible depth it
     prices the rest at the last visible level. NaN where a book shows no level at all.
     """
     n = len(prices)
     lower_bound, depth, touch = np.empty((n, len(shares))), np.empty(n), np.empty(n)
-    walk_rows(
-        np.ascontiguousarray(prices),
-        np.ascontiguousarray(sizes),
-        shares,
-        0.0,
-        lower_bound,
-        depth,
-        touch,
-    )
+    levels = np.ascontiguousarray(prices), np.ascontiguousarray(sizes)
+    walk_rows(*levels, shares, 0.0, lower_bound, depth, touch)
     return lower_bound, depth
 
 
 def checked_sizes(shares: ArrayLike) -> Float:
-    """Trade sizes as (K,) floats, each finite and above 0, or a ValidationError that names the first that is not."""
-    try:
-        sizes = np.array(shares, float, ndmin=1, order="C")  # a copy: results keep it
-    except (TypeError, ValueError) as error:
-        raise ValidationError(f"trade_sizes must be numbers of shares, got {shares!r}") from error
+    """Trade sizes as a new (K,), each finite and above 0; else the first that is not is named."""
+    sizes = np.array(numbers("trade_sizes", shares), ndmin=1, order="C")  # results keep the copy
     bad = ~(np.isfinite(sizes) & (sizes > 0))
     if sizes.ndim != 1 or not sizes.size:
         raise ValidationError(f"trade_sizes must be a list of shares, got shape {sizes.shape}")
@@ -82,11 +83,12 @@ def checked_sizes(shares: ArrayLike) -> Float:
     return sizes
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _visible(prices: Float, sizes: Float, sign: float, price: Float, size: Float) -> int:
     """Copy the levels of one book that hold shares to `price` and `size`, (L,), and count them.
 
-    `sign` 1 sorts prices upwards, -1 downwards, 0 keeps them as given; equal prices keep their order.
+    `sign` 1 sorts prices upwards, -1 downwards, 0 keeps them as given; equal prices keep their
+    order.
     """
     used = 0
     for level in range(prices.shape[0]):
@@ -100,16 +102,11 @@ def _visible(prices: Float, sizes: Float, sign: float, price: Float, size: Float
     return used
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def walk_rows(
-    prices: Float,
-    sizes: Float,
-    shares: Float,
-    sign: float,
-    lower_bound: Float,
-    depth: Float,
-    touch: Float,
-) -> None:
+    prices: Float, sizes: Float, shares: Float, sign: float,
+    lower_bound: Float, depth: Float, touch: Float,
+) -> None:  # fmt: skip
     """Fill `lower_bound` (n, K), `depth` and `touch` (n,) from (n, L) levels.
 
     Whatever passes beyond level l pays its step to the next one, so the average price of x is
@@ -117,11 +114,8 @@ def walk_rows(
     cancellation, and nothing branches on x: the inner loop is vectorised over the K sizes.
     Where depth runs out no further step follows: the rest is priced at the last visible level.
     """
-    price, size, beyond = (
-        np.empty(prices.shape[1]),
-        np.empty(prices.shape[1]),
-        np.empty(shares.shape[0]),
-    )
+    n_levels, n_sizes = prices.shape[1], shares.shape[0]
+    price, size, beyond = np.empty(n_levels), np.empty(n_levels), np.empty(n_sizes)
     for row in range(prices.shape[0]):
         used = _visible(prices[row], sizes[row], sign, price, size)
         touch[row] = price[0] if used else np.nan
@@ -129,30 +123,9 @@ def walk_rows(
         beyond[:] = 0.0
         for level in range(1, used):
             step = price[level] - price[level - 1]
-            for k in range(shares.shape[0]):
+            for k in range(n_sizes):
                 beyond[k] += step * max(shares[k] - passed, 0.0)
             passed += size[level]
         depth[row] = passed
-        for k in range(shares.shape[0]):
+        for k in range(n_sizes):
             lower_bound[row, k] = touch[row] + beyond[k] / shares[k]
-
-
-@njit(cache=True, nogil=True)
-def best_prices(prices: Float, sign: float, best: Float) -> None:
-    """Fill `best` (n,) with the lowest price of each row where `sign` is 1, the highest where -1; NaN is no price."""
-    for row in range(prices.shape[0]):
-        best[row] = np.nan
-        for price in prices[row]:
-            if sign * price < sign * best[row] or math.isnan(best[row]):
-                best[row] = price
-
-
-@njit(cache=True, nogil=True)
-def beyond_reference(
-    lower_bound: Float, shares: Float, depth: Float, reference: Float, sign: float, beyond: Float
-) -> None:
-    """Fill `beyond` (n, K) with the average price past `reference` (n,), times `sign`; NaN past `depth` (n,)."""
-    for row in range(lower_bound.shape[0]):
-        for k in range(shares.shape[0]):
-            past = sign * (lower_bound[row, k] - reference[row])
-            beyond[row, k] = past if shares[k] <= depth[row] else np.nan

@@ -28,8 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.checks import refuse_unknown
 from research_lib.impact import DecayKernel, ExponentialSumKernel, fit_impact, slippage_curves
-from research_lib.impact.covariance import ERRORS
-from research_lib.impact.samples import CENSORING
+from research_lib.impact.estimation import ERRORS
+from research_lib.impact.observations import CENSORING
 from research_lib.market import BookSnapshots, OrderFlow, Session
 from research_lib.transient import SignedFlow, fit_kernel, propagator, simulate_mids
 from research_lib.transient.kernel_fit import FAMILIES

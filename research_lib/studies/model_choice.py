@@ -17,8 +17,7 @@ from research_lib.evaluation.inference import MIN_DAYS
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import ImpactMoments, fit_forms
 from research_lib.impact.estimation import MODEL_TYPES
-from research_lib.impact.folds import Parts, cut
-from research_lib.impact.validation import half_width
+from research_lib.impact.validation import Parts, cut, half_width
 from research_lib.market import BookSnapshots, Session
 
 MIN_HELD_OUT = 2

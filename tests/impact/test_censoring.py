@@ -1,4 +1,6 @@
-"""Censored rows as lower bounds: half of the large sizes beyond depth, and the coefficient stays."""
+"""Censored rows as lower bounds: half of the large sizes beyond depth, and the coefficient
+stays.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,9 @@ def test_a_size_that_no_book_filled_does_not_enter(rng: np.random.Generator) -> 
 def test_books_without_a_filled_size_and_without_impact_at_small_sizes_are_completed(
     rng: np.random.Generator,
 ) -> None:
-    """Half of the books fill nothing; the smallest size lies within the touch, where impact is 0."""
+    """Half of the books fill nothing; the smallest size lies within the touch, where impact is
+    0.
+    """
     depth = np.where(np.arange(600) % 2, 3000.0, 150.0)
     frame = linear_books(depth, np.full(600, BETA))
     assert beta(frame) == pytest.approx(BETA, rel=1e-8)

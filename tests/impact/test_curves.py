@@ -32,11 +32,13 @@ BOOK = PiecewiseLinearImpact(
 )
 MIXED = CompositeImpact([SMOOTH["Almgren"], BOOK, SMOOTH["linear"]])
 CURVES = {**SMOOTH, "book": BOOK, "composite": MIXED}
-# NumPy's vector power is within 4 roundings, its scalar one within 1; a total adds four terms of one sign, of at most
-# three factors each. So two evaluations of one cost, in arrays of other lengths or by hand, are within 16 roundings.
+# NumPy's vector power is within 4 roundings, its scalar one within 1; a total adds four terms of
+# one sign, of at most three factors each. So two evaluations of one cost, in arrays of other
+# lengths or by hand, are within 16 roundings.
 POWER = 16 * np.finfo(float).eps
-# An inverse by Newton ends where the logarithm of its price is within 8 (1 + e) roundings, e >= 0.6 its elasticity: the
-# shares are within 22 of the root on either side, and 16 for the powers that they are made of.
+# An inverse by Newton ends where the logarithm of its price is within 8 (1 + e) roundings, e >= 0.6
+# its elasticity: the shares are within 22 of the root on either side, and 16 for the powers that
+# they are made of.
 INVERSE = 64 * np.finfo(float).eps
 every_curve = pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES.keys())
 smooth_curves = pytest.mark.parametrize("curve", SMOOTH.values(), ids=SMOOTH.keys())
@@ -44,7 +46,8 @@ smooth_curves = pytest.mark.parametrize("curve", SMOOTH.values(), ids=SMOOTH.key
 
 def test_linear_cost_by_hand() -> None:
     curve = LinearImpact(beta=2.0, half_spread=3.0)
-    # 5 shares: impact 10, slippage 13, cost 65; the next share costs 3 + 2*2*5 = 23, twice the average's slope.
+    # 5 shares: impact 10, slippage 13, cost 65; the next share costs 3 + 2*2*5 = 23, twice the
+    # average's slope.
     assert [f(5.0)[0] for f in (curve.impact, curve.slippage, curve.cost, curve.marginal_cost)] == [
         10,
         13,
@@ -115,7 +118,8 @@ def test_marginal_is_the_derivative_of_the_total(curve: ImpactCurve, objective: 
 def test_shares_at_marginal_inverts_the_marginal_cost(curve: ImpactCurve, exponent: float) -> None:
     shares = 10.0**exponent
     price, curvature = curve.marginal_cost(shares), curve.total().curvature(shares)
-    # The rounding of the price, which holds the half-spread, over the curvature; and that of the power.
+    # The rounding of the price, which holds the half-spread, over the curvature; and that of the
+    # power.
     error = 16 * np.finfo(float).eps * (price / curvature + shares * (1 + abs(np.log(shares))))
     assert np.all(np.abs(curve.shares_at_marginal(price) - shares) <= error)
 
@@ -141,7 +145,7 @@ def test_impact_vanishes_at_zero(curve: ImpactCurve) -> None:
     assert curve.shares_at_marginal(curve.half_spread).tolist() == [0.0, 0.0]
 
 
-def test_a_concave_literal_sum_is_told_from_a_convex_one() -> None:
+def test_a_concave_literal_sum_is_known_from_a_convex_one() -> None:
     assert square_root_impact(1.0).total("impact").non_convex().tolist() == [True]
     assert AlmgrenImpact(1.0, 0.0).total("impact").non_convex().tolist() == [True]
     assert PowerImpact(1.0, 1.0).total("impact").non_convex().tolist() == [False]

@@ -29,7 +29,8 @@ def residuals(values: np.ndarray) -> pd.DataFrame:
     n, k = values.shape
     book = np.repeat(np.arange(n), k)
     return pd.DataFrame(
-        {"snapshot": book, "book": book, "day": "2024-03-04", "interval": book, "trade_size": np.tile(SIZES[:k], n),
+        {"snapshot": book, "book": book, "day": "2024-03-04", "interval": book,
+        "trade_size": np.tile(SIZES[:k], n),
          "residual_bps": values.ravel()}
     )  # fmt: skip
 
@@ -141,7 +142,7 @@ def test_a_line_through_a_convex_truth_is_too_high_in_the_middle_and_too_low_at_
     )
     assert np.sign(found.by_size["mean"]).tolist() == [-1, -1, -1, -1, 1]
     assert (found.by_size["mean"].abs() > found.by_size["half_width"]).all()
-    assert "by size the curve is off beyond chance in 5 of 5 groups, most at 800" in found.reading
+    assert "excludes zero (unadjusted) in 5 of 5 groups, most at 800" in found.reading
 
 
 def test_a_part_of_the_day_that_the_curve_misses_is_named() -> None:

@@ -43,7 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dates(folder: Path) -> dict[str, list[Path]]:
-    """Three symbols of three days, a book every five minutes, of which the thirteen half-hours are sampled."""
+    """Three symbols of three days, a book every five minutes, of which the thirteen half-hours
+    are sampled.
+    """
     return {
         symbol: write(
             folder,

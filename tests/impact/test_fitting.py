@@ -25,7 +25,9 @@ SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0])
 def observations(
     curve: ImpactCurve, n_days: int, rng: np.random.Generator | None = None, noise: float = 0.0
 ) -> pd.DataFrame:
-    """A slippage frame of `n_days` drawn from a curve, one snapshot an interval; noise is common to a snapshot."""
+    """A slippage frame of `n_days` drawn from a curve, one snapshot an interval; noise is common
+    to a snapshot.
+    """
     n = len(curve)
     session_length = 390 * 60 * 10**9
     days = pd.bdate_range("2024-03-04", periods=n_days)
@@ -37,7 +39,8 @@ def observations(
             slippage = [curve.half_spread[t] + factor * (curve.impact(x)[t]) for x in SIZES]
             frames.append(
                 pd.DataFrame({
-                    "time": opening + pd.Timedelta(t * session_length // n, "ns"), "interval": t, "side": "buy",
+                    "time": opening + pd.Timedelta(t * session_length // n, "ns"), "interval": t,
+                    "side": "buy",
                     "trade_size": SIZES, "mid_price": 50.0, "half_spread": curve.half_spread[t],
                     "avg_slippage": slippage, "censored": False,
                 })
@@ -91,7 +94,8 @@ def test_within_one_day_the_last_fifth_is_predicted_from_what_came_before(
     fit = fit_impact(observations(curve, 1))
     test = fit.observations[fit.observations["sample"] == "test"]
     assert sorted(test["interval"].unique()) == [8, 9]
-    # One snapshot an interval at equal sizes: the pooled coefficient is the mean of the earlier ones.
+    # One snapshot an interval at equal sizes: the pooled coefficient is the mean of the earlier
+    # ones.
     assert (test["predicted_impact"] / test["trade_size"]).to_numpy() == pytest.approx(
         np.full(10, curve.beta[:8].mean())
     )
@@ -214,7 +218,9 @@ def test_bad_rows_are_refused(column: str, value: Any, message: str) -> None:
 
 
 def test_the_half_spreads_error_is_over_days_not_over_snapshots(rng: np.random.Generator) -> None:
-    """Thirty snapshots of one interval a day share the day's level: only the days are independent."""
+    """Thirty snapshots of one interval a day share the day's level: only the days are
+    independent.
+    """
     frames = []
     for day in pd.bdate_range("2024-03-04", periods=6):
         level = rng.lognormal(-4, 0.5)
@@ -314,3 +320,16 @@ def test_fit_impact_and_fit_forms_have_the_same_defaults(rng: np.random.Generato
     by_bucket = fit_impact(frame, "nonlinear", by="bucket")
     assert same(fit_forms(frame, ["nonlinear"], by="bucket")["nonlinear"], by_bucket)
     assert not same(fit_impact(frame, "nonlinear", by="bucket", n_buckets=12), by_bucket)
+
+
+def test_a_fit_shows_itself_as_a_table_and_a_plot(rng: np.random.Generator) -> None:
+    fit = fit_impact(observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 3, rng, noise=0.2))
+    table = fit.to_frame()
+    assert list(table) == ["beta", "half_spread", "beta_se", "half_spread_se"]
+    assert table["beta_se"].tolist() == fit.bse["beta"].tolist()
+    ax = fit.plot()
+    drawn = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
+    assert np.array_equal(drawn["curve"], fit.curve.slippage(400.0))
+    assert np.array_equal(drawn["own estimate"], fit.raw_curve.slippage(400.0))
+    assert "slippage of 400 shares" in ax.get_ylabel()
+    assert fit.plot(ax) is ax

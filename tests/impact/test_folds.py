@@ -18,7 +18,9 @@ FREE = LinearImpact(np.zeros(7), 0.01)
 @pytest.mark.parametrize("n_days", [2, 3, 9])
 @pytest.mark.parametrize("scheme", ["leave_one_day_out", "walk_forward"])
 def test_every_day_is_held_out_once_and_never_beside_itself(n_days: int, scheme: str) -> None:
-    """Impacts of 1, 2, 4, ... times the curve's: no two sets of days have one mean, so errors tell who was fitted."""
+    """Impacts of 1, 2, 4, ... times the curve's: no two sets of days have one mean, so errors
+    tell who was fitted.
+    """
     factor = 2.0 ** np.arange(n_days)
     frame = slippage_frame(CURVE, n_days)
     frame["avg_slippage"] += (np.repeat(factor, 7 * len(SIZES)) - 1.0) * 1e-5 * frame["trade_size"]
@@ -39,7 +41,9 @@ def test_every_day_is_held_out_once_and_never_beside_itself(n_days: int, scheme:
 
 
 def test_one_day_is_cut_into_blocks_that_cover_the_session_in_order() -> None:
-    """Without impact the spread is predicted; an interval below it is missed in its own block alone."""
+    """Without impact the spread is predicted; an interval below it is missed in its own block
+    alone.
+    """
     for interval, block in enumerate([0, 0, 0, 1, 1, 2, 2]):
         frame = slippage_frame(FREE, 1)
         frame.loc[frame["interval"] == interval, "avg_slippage"] -= 0.005

@@ -127,7 +127,8 @@ def test_books_outside_the_session_and_crossed_ones_are_left_out(
     early = BookSnapshots(books.time - 8 * 3600 * 10**9, *(books[n] for n in LEVELS))
     crossed = BookSnapshots(books.time, books.bid_price + 5.0, *(books[n] for n in LEVELS[1:]))
     with caplog.at_level("INFO"):
-        moments = moments_of_books([early, crossed.take(np.arange(13)), books.take(np.arange(13, 78))], SIZES, "buy",
+        moments = moments_of_books([early, crossed.take(np.arange(13)),
+                                    books.take(np.arange(13, 78))], SIZES, "buy",
                                    SESSION, sample=False)  # fmt: skip
     assert "13 of 13 books lack a side or are crossed: left out" in caplog.text
     assert moments.books["n"].sum() == 65
@@ -168,7 +169,7 @@ def test_moments_that_differ_do_not_add(curves: SlippageCurves) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("estimator", "huber"), ("errors", "hc3"), ("errors", "snapshot")]
+    ("option", "value"), [("errors", "hc3"), ("errors", "snapshot"), ("errors", "newey-west")]
 )
 def test_what_needs_rows_is_refused_of_moments(
     curves: SlippageCurves, option: str, value: str

@@ -115,7 +115,8 @@ def assert_walks(books: BookSnapshots, side: str, sizes: Float, price_rounding: 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_curve_of_a_random_book_is_its_walk(side: str, seed: int) -> None:
     books = random_books(np.random.default_rng(seed))
-    # The walk averages prices near 200: their rounding, 3e-14, is what is left of an impact of cents.
+    # The walk averages prices near 200: their rounding, 3e-14, is what is left of an impact of
+    # cents.
     assert_walks(books, side, np.array([1.0, 37.5, 200.0, 800.0, 2500.0]), 5e-13)
 
 

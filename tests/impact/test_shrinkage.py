@@ -1,4 +1,4 @@
-"""Shrinkage: no phantom savings where intervals are alike, little lost where they are not."""
+"""Shrinkage: no optimism where intervals are alike, little lost where they are not."""
 
 from __future__ import annotations
 
@@ -6,17 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from research_lib.errors import ValidationError
 from research_lib.execution import allocate
-from research_lib.impact import (
-    ImpactFit,
-    LinearImpact,
-    PowerImpact,
-    fit_impact,
-    pool_fits,
-    pool_shapes,
-    shrink,
-)
+from research_lib.impact import ImpactFit, LinearImpact, fit_impact, shrink
 from research_lib.market import Session
 
 Float = np.ndarray
@@ -27,7 +18,9 @@ SHARES = 20_000.0
 def frame(
     impact: Float, n_days: int, noise: float, rng: np.random.Generator, sizes: Float = SIZES
 ) -> pd.DataFrame:
-    """One book an interval and day: the (n, K) impact times a lognormal level of mean 1, common to the book."""
+    """One book an interval and day: the (n, K) impact times a lognormal level of mean 1, common
+    to the book.
+    """
     n, k = impact.shape
     days = pd.bdate_range("2024-01-02", periods=n_days).date
     level = (
@@ -36,8 +29,10 @@ def frame(
     time = np.repeat(Session(n).starts(days).ravel(), k)
     return pd.DataFrame({
         "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
-        "interval": np.tile(np.repeat(np.arange(n), k), n_days), "trade_size": np.tile(sizes, n * n_days),
-        "mid_price": 50.0, "half_spread": 0.01, "avg_slippage": 0.01 + (impact * level).ravel(), "censored": False,
+        "interval": np.tile(np.repeat(np.arange(n), k), n_days),
+        "trade_size": np.tile(sizes, n * n_days),
+        "mid_price": 50.0, "half_spread": 0.01, "avg_slippage": 0.01 + (impact * level).ravel(),
+        "censored": False,
     })  # fmt: skip
 
 
@@ -79,7 +74,8 @@ def test_the_scatter_and_the_error_are_estimated_near_the_truth() -> None:
     beta = 1e-5 * np.random.default_rng(1).lognormal(0, 0.5, 390)
     found = linear_fit(beta, 10, 0.2, 3).shrinkage["impact"]
     assert found.between == pytest.approx(np.std(beta) / np.mean(beta), rel=0.05)
-    # Errors scale with the level: their root mean square relative to the profile exceeds 0.2 / sqrt(10).
+    # Errors scale with the level: their root mean square relative to the profile exceeds 0.2 /
+    # sqrt(10).
     expected = 0.2 / np.sqrt(10) * np.sqrt(np.mean(beta**2)) / np.mean(beta)
     assert found.error == pytest.approx(expected, rel=0.05)
     assert found.source == "standard errors"
@@ -99,7 +95,9 @@ def test_a_steep_opening_survives(n_days: int, least: float) -> None:
 
 
 def test_intervals_that_borrowed_rows_are_no_evidence_on_each_other() -> None:
-    """Three sizes a book are under min_observations: every interval shares rows with its neighbours."""
+    """Three sizes a book are under min_observations: every interval shares rows with its
+    neighbours.
+    """
     beta, few = np.full(390, 1e-5), np.array([500.0, 1000.0, 2000.0])
     fit = fit_impact(
         frame(beta[:, None] * few, 1, 0.3, np.random.default_rng(0), few), test_fraction=0
@@ -116,7 +114,7 @@ def test_shrinkage_is_on_unless_switched_off_by_name() -> None:
     assert "none: switched off" in off.summary()
     on = linear_fit(beta, 5, 0.3, 0)
     assert np.std(on.curve.beta) < 0.3 * np.std(on.raw_curve.beta)
-    assert "shrinkage of impact: own weight" in on.summary()
+    assert "shrinkage of impact: shrinkage factor" in on.summary()
 
 
 @pytest.mark.parametrize("family", ["nonlinear", "power", "sqrt", "piecewise"])
@@ -131,7 +129,8 @@ def test_every_family_is_shrunk_and_stays_convex(family: str) -> None:
         for seed in range(5)
     ]
     kept = [np.std(fit.curve.impact(800.0)) / np.std(fit.raw_curve.impact(800.0)) for fit in fits]
-    # Of equal intervals the scatter kept is that of the estimated tau, 0.1 on average and above 0.4 once in 20 times.
+    # Of equal intervals the scatter kept is that of the estimated tau, 0.1 on average and above 0.4
+    # once in 20 times.
     assert np.mean(kept) < 0.4
     fit = fits[0]
     marginal = np.array([fit.curve.marginal_cost(x) for x in (1.0, 200.0, 700.0, 1400.0, 1999.0)])
@@ -169,7 +168,9 @@ def test_a_tapered_bandwidth_is_half_the_distance_to_the_nearer_end(
 
 
 def test_memory_of_the_books_is_not_taken_for_the_days_shape(rng: np.random.Generator) -> None:
-    """Errors that last ten minutes look like a shape to the neighbours, and like noise to the other days."""
+    """Errors that last ten minutes look like a shape to the neighbours, and like noise to the
+    other days.
+    """
     decay = np.exp(-np.subtract.outer(np.arange(390), np.arange(390)).__abs__() / 10)
     noise = 0.3 * rng.standard_normal((20, 390)) @ np.linalg.cholesky(decay).T
     daily = np.exp(noise - 0.045)
@@ -184,62 +185,3 @@ def test_what_cannot_be_shrunk_says_why() -> None:
     assert shrink(np.ones(5), None).source == "none: 5 intervals are too few for a profile"
     assert shrink(np.ones(20), None).source == "none: the levels do not scatter"
     assert shrink(np.zeros(20), None).source == "none: the profile is not positive"
-
-
-def shapes(
-    rng: np.random.Generator, m: int, t: int, scatter: float, noise: float
-) -> tuple[Float, Float, Float]:
-    """True levels of m symbols about one U shape, what was measured, and the errors."""
-    u = (np.arange(t) + 0.5) / t
-    shape = 1 + 2 * np.exp(-u / 0.1) + np.exp(-(1 - u) / 0.1)
-    level = rng.lognormal(-11, 1, (m, 1))
-    true = level * shape * rng.lognormal(-0.5 * scatter**2, scatter, (m, t))
-    error = noise * true
-    return true, true + error * rng.standard_normal((m, t)), error
-
-
-@pytest.mark.parametrize(
-    ("scatter", "expected", "most"), [(0.0, 0.05, 0.3), (0.1, 0.2, 0.5), (0.6, 0.85, 1.15)]
-)
-def test_symbols_share_their_day_shape_as_far_as_it_is_the_same(
-    scatter: float, expected: float, most: float
-) -> None:
-    """Against the errors of the measured levels; shapes of their own (0.6) are hardly touched, at little cost."""
-    true, measured, error = shapes(np.random.default_rng(3), 8, 39, scatter, 0.2)
-    pooled = pool_shapes(measured, error)
-    assert pooled.weight == pytest.approx(np.full(8, expected), abs=0.12)
-    assert pooled.levels.mean(axis=1) == pytest.approx(measured.mean(axis=1), rel=0.01)
-
-    def miss(levels: Float) -> float:
-        return float(np.mean(((levels - true) / true.mean(axis=1, keepdims=True)) ** 2))
-
-    alone = np.array([shrink(one, e).apply(one) for one, e in zip(measured, error, strict=True)])
-    assert miss(pooled.levels) < most * miss(measured)
-    assert scatter > 0.5 or miss(pooled.levels) < miss(alone)
-
-
-def test_fits_of_several_symbols_are_pooled_curve_by_curve() -> None:
-    rng = np.random.default_rng(5)
-    true, _, _ = shapes(rng, 4, 26, 0.0, 0.0)
-    fits = {
-        f"S{i}": fit_impact(
-            frame((one[:, None] * 1e3) * SIZES**0.6 / 1e3, 5, 0.4, rng), "power", test_fraction=0
-        )
-        for i, one in enumerate(true)
-    }
-    curves, pooled = pool_fits(fits, dict.fromkeys(fits, 1000.0))
-    for (name, curve), one in zip(curves.items(), true, strict=True):
-        assert isinstance(curve, PowerImpact)
-        raw = fits[name].raw_curve.impact(1000.0) / (one * 1000**0.6) - 1
-        miss = curve.impact(1000.0) / (one * 1000**0.6) - 1
-        assert np.std(miss) < 0.6 * np.std(raw)
-        assert curve.half_spread == pytest.approx(fits[name].curve.half_spread)
-    assert "own weight" in pooled.summary()
-    with pytest.raises(ValidationError, match="two or more symbols or days"):
-        pool_shapes(np.ones((1, 9)), np.ones((1, 9)))
-    single = {
-        name: fit_impact(frame(np.outer(true[0], SIZES), 1, 0.1, rng), test_fraction=0)
-        for name in "ab"
-    }
-    with pytest.raises(ValidationError, match="not between days: fit it on several days"):
-        pool_fits(single, {"a": 500.0, "b": 500.0})

@@ -1,4 +1,6 @@
-"""Slippage of many books: by hand, by its symmetries, and against another person's walk of a real day."""
+"""Slippage of many books: by hand, by its symmetries, and against another person's walk of a
+real day.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,9 @@ def test_impact_is_exactly_zero_within_the_touch(synthetic_books: BookSnapshots)
 
 @st.composite
 def messy_books(draw: st.DrawFn) -> BookSnapshots:
-    """Three books of four levels: on a grid of 1/64, in any order, duplicated, crossed or with holes."""
+    """Three books of four levels: on a grid of 1/64, in any order, duplicated, crossed or with
+    holes.
+    """
     shape = (3, 4)
     prices = [
         draw(arrays(float, shape, elements=st.integers(6_000, 6_800).map(lambda tick: tick / 64)))
@@ -250,7 +254,9 @@ def test_no_batch_is_longer_than_asked(
 def test_an_interrupt_stops_the_walk_between_batches(
     synthetic_books: BookSnapshots, caplog: pytest.LogCaptureFixture, parallel: bool
 ) -> None:
-    """It arrives while the third batch is logged, as it would from a keyboard; no thread outlives the call."""
+    """It arrives while the third batch is logged, as it would from a keyboard; no thread
+    outlives the call.
+    """
 
     def interrupt(record: logging.LogRecord) -> bool:
         if len(batches_logged([*caplog.messages, record.getMessage()])) == 3:
@@ -339,7 +345,9 @@ def test_an_unknown_side_is_refused() -> None:
 
 
 def test_all_6240_slippages_of_the_third_party_walk_of_frog(frog_file: object) -> None:
-    """Their rule: first record of each UTC minute; where depth runs out, the average over what was filled."""
+    """Their rule: first record of each UTC minute; where depth runs out, the average over what
+    was filled.
+    """
     theirs = pd.read_csv(
         real_data("databento_xnas_mbp10/FROG_2025-04-03.thirdparty_bookwalk.csv.gz"),
         parse_dates=["timestamp"],
@@ -365,7 +373,9 @@ def test_all_6240_slippages_of_the_third_party_walk_of_frog(frog_file: object) -
 
 
 def _filled_average(books: BookSnapshots, curves: SlippageCurves) -> pd.DataFrame:
-    """Slippage of what was filled: our lower bound without the rest that it prices at the last of ten levels."""
+    """Slippage of what was filled: our lower bound without the rest that it prices at the last
+    of ten levels.
+    """
     rest = curves.trade_sizes - curves.filled
     last = books.levels(curves.side)[0][:, [-1]]
     average = (curves.lower_bound * curves.trade_sizes - rest * last) / curves.filled

@@ -90,7 +90,7 @@ def test_the_levels_error_follows_from_the_coefficients() -> None:
     assert band["upper"].iloc[0] - band["slippage"].iloc[0] == pytest.approx(reach)
 
 
-def test_equal_days_are_not_told_apart_and_a_drift_is() -> None:
+def test_equal_days_are_not_distinguished_and_a_drift_is() -> None:
     rng = np.random.default_rng(11)
     noise = rng.normal(0, 2e-3, (12, N, 1))
     still = coefficient_stability(slippage_frame(CURVE, 12, book_noise=noise))
@@ -123,7 +123,7 @@ def test_each_days_level_is_its_own_fit() -> None:
     assert (table["level"] / 400.0).tolist() == pytest.approx([2e-5, 2.4e-5, 1.4e-5], rel=1e-9)
 
 
-def test_dearer_sells_are_measured_and_named() -> None:
+def test_more_expensive_sells_are_measured_and_named() -> None:
     buys = slippage_frame(CURVE, 5)
     sells = slippage_frame(LinearImpact(1.2 * CURVE.beta, 0.01), 5, side="sell")
     found = buy_against_sell(pd.concat([buys, sells], ignore_index=True))
@@ -133,7 +133,7 @@ def test_dearer_sells_are_measured_and_named() -> None:
     same = pd.concat([buys, buys.assign(side="sell")], ignore_index=True)
     alike = buy_against_sell(same)
     assert alike.table["difference_%"].abs().max() == 0
-    assert alike.reading.endswith("days do not tell the sides apart.")
+    assert alike.reading.endswith("the sides are not statistically distinguishable.")
 
 
 def test_one_side_alone_is_refused() -> None:
@@ -142,7 +142,9 @@ def test_one_side_alone_is_refused() -> None:
 
 
 def test_books_without_impact_leave_nothing_to_compare() -> None:
-    """A level-1 book priced beyond its depth has the touch for every size: impact 0 on every day."""
+    """A level-1 book priced beyond its depth has the touch for every size: impact 0 on every
+    day.
+    """
     frame = scaled_days([0.0] * 5)
     assert "no impact beyond the touch" in influence_by_day(frame).reading
     assert "no impact beyond the touch" in coefficient_stability(frame).reading

@@ -150,8 +150,8 @@ def test_slopes_are_the_one_sided_derivatives(
     if step == 0.0:
         return
     here = total.value(x)[0]
-    # Between the ends the total is at most quadratic: the difference is exact but for b * step and rounding.
-    # Shares round in proportion to the order, and are paid at up to the last price.
+    # Between the ends the total is at most quadratic: the difference is exact but for b * step and
+    # rounding. Shares round in proportion to the order, and are paid at up to the last price.
     rounding = 8 * EPS * ends[-1] * total.marginal_last(ends[-1])[0] / step
     right, left = (total.value(x + step)[0] - here) / step, (here - total.value(x - step)[0]) / step
     assert right - quadratic * step == pytest.approx(total.marginal(x)[0], rel=1e-9, abs=rounding)
@@ -300,16 +300,17 @@ def test_a_concave_price_that_never_rises_so_far_needs_infinitely_many_shares() 
         ((0.0, 1.0, 0.0, -2.0, 2.0), False),
     ],
 )
-def test_convexity_is_told_by_the_coefficients(
+def test_convexity_is_read_from_the_coefficients(
     coefficients: tuple[float, ...], convex: bool
 ) -> None:
     assert smooth(*coefficients).non_convex().tolist() == [not convex]
 
 
-# Two evaluations of one sum in arrays of different length: NumPy's vector power is within 4 roundings, its scalar
-# one within 1, a sum of products may be fused or not: 16 roundings are more than both together can differ.
-# An inverse ends where the logarithm of its price is within 8 (1 + e) roundings, e >= 0.6 its elasticity: the shares
-# are within 22 on either side, and 16 of the powers that they are made of.
+# Two evaluations of one sum in arrays of different length: NumPy's vector power is within 4
+# roundings, its scalar one within 1, a sum of products may be fused or not: 16 roundings are more
+# than both together can differ. An inverse ends where the logarithm of its price is within 8 (1 +
+# e) roundings, e >= 0.6 its elasticity: the shares are within 22 on either side, and 16 of the
+# powers that they are made of.
 VALUE, INVERSE = 16 * EPS, 64 * EPS
 
 

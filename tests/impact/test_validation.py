@@ -82,7 +82,7 @@ def test_the_true_form_wins_and_is_named(rng: np.random.Generator) -> None:
     found = cross_validate(noisy(12, rng), ["linear", "nonlinear", "sqrt"])
     assert found.table.index.tolist() == ["nonlinear", "linear", "sqrt"]
     assert found.reading.startswith("nonlinear predicts best")
-    assert "a difference beyond chance" in found.reading
+    assert "the interval excludes zero" in found.reading
 
 
 def test_information_criteria_are_those_of_ordinary_least_squares(rng: np.random.Generator) -> None:
@@ -115,7 +115,7 @@ def test_within_one_day_blocks_are_predicted(rng: np.random.Generator) -> None:
     )
     assert found.by_unit.index.tolist() == ["intervals 2 to 3", "intervals 4 to 5"]
     assert "one day" in found.information
-    assert "too few to tell them apart" in found.reading
+    assert "too few to distinguish them" in found.reading
     assert found.calibration["lower"].isna().all()
 
 
@@ -149,7 +149,9 @@ def test_a_rarely_censored_size_loses_its_censored_rows_only(rng: np.random.Gene
 
 
 def without_impact(half_spread: ArrayLike, n_days: int) -> pd.DataFrame:
-    """Every size of an interval has one slippage, its half-spread: equal predictions, whatever the days fitted."""
+    """Every size of an interval has one slippage, its half-spread: equal predictions, whatever
+    the days fitted.
+    """
     spread = np.asarray(half_spread, float)
     return slippage_frame(LinearImpact(np.zeros(len(spread)), spread), n_days)
 
@@ -169,7 +171,9 @@ def test_deciles_hold_equal_numbers_and_equal_predictions_stay_together() -> Non
 
 
 def test_the_calibrations_interval_is_students_over_days() -> None:
-    """Gaps at or below 0, as books without impact show them: nothing else than 3 bps is predicted."""
+    """Gaps at or below 0, as books without impact show them: nothing else than 3 bps is
+    predicted.
+    """
     gaps = np.array([0.5, -0.25, 1.0]) - 1.0
     frame = without_impact([0.015], 4)
     frame["avg_slippage"] += np.repeat(np.append(0.0, gaps), len(SIZES)) * MID / 1e4

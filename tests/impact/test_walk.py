@@ -39,7 +39,9 @@ def shown(levels: Levels, sign: int) -> Levels:
 def walk(
     levels: Levels, shares: list[float], sign: int
 ) -> tuple[NDArray[np.float64], float, float]:
-    """Lower bound (K,), depth and touch of one book: asks that a buy walks upwards, 1, or bids downwards, -1."""
+    """Lower bound (K,), depth and touch of one book: asks that a buy walks upwards, 1, or bids
+    downwards, -1.
+    """
     prices, sizes = (np.array(column, float)[None] for column in zip(*levels, strict=True))
     sizes[np.isnan(prices)] = (
         0.0  # books refuse shares without a price, `walk_book` passes over them
@@ -59,7 +61,8 @@ level = st.tuples(
 
 def assert_is_average(got: float, held: Levels, shares: float) -> None:
     """The premium over the touch is a sum of at most L terms, each a product of a rounded step and
-    a rounded remainder: its error is within 3 L roundings of the prices passed, plus one of the average.
+    a rounded remainder: its error is within 3 L roundings of the prices passed,
+    plus one of the average.
     """
     average = plain_walk(held, shares)
     reached = [

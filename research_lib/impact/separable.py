@@ -1,4 +1,4 @@
-"""The totals that an allocation minimises: separable, one convex function an interval, all families in one form."""
+"""The totals that an allocation minimises: one convex function an interval, all families alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.config import Record
 
 Float = NDArray[np.float64]
-LONGEST_SEARCH = 100
+MAX_STEPS = 100
 ROUNDING = 8.0 * np.finfo(float).eps
 UNUSED_POWER = 1.5
 SMOOTH = ("linear", "quadratic", "cubic", "scale", "power")
@@ -38,6 +38,13 @@ class SeparableTotal(Record):
     depth, premium : (n, K) shares, currency per share
         Size and price of each step, premiums non-decreasing; K is 0 where no interval has
         steps. An interval without steps among others has one of infinite depth and premium 0.
+
+    Examples
+    --------
+    >>> from research_lib.impact import LinearImpact
+    >>> total = LinearImpact([1e-5, 2e-5], half_spread=0.01).total("cost")
+    >>> total.value(1000.0).tolist(), total.shares_at_marginal(0.05).round(6).tolist()
+    ([20.0, 30.0], [2000.0, 1000.0])
     """
 
     linear: Float
@@ -53,12 +60,12 @@ class SeparableTotal(Record):
 
     @property
     def capacity(self) -> Float:
-        """Largest x with a known total, (n,) shares: the end of the last step, inf without steps."""
+        """Largest x with a known total, (n,): the end of the last step, inf without steps."""
         return self._ends[:, -1] if self.depth.shape[1] else np.full(len(self), np.inf)
 
     @cached_property
     def arrays(self) -> tuple[tuple[Float, ...], tuple[Float, Float]]:
-        """What compiled code takes: (a, b, c, s, p) and (depth, premium), contiguous and read-only."""
+        """What compiled code takes: (a, b, c, s, p) and (depth, premium), read-only."""
         smooth = tuple(_read_only(getattr(self, name)) for name in SMOOTH)
         return smooth, (_read_only(self.depth), _read_only(self.premium))
 
@@ -88,15 +95,15 @@ class SeparableTotal(Record):
         return paid
 
     def marginal(self, x: ArrayLike) -> Float:
-        """C_t'(x_t+), what the next share costs, scalar or (n,) -> (n,); inf at the capacity, NaN beyond."""
+        """C_t'(x_t+), what the next share costs, (n,); inf at the capacity, NaN beyond."""
         return self._slope(x, following=True)
 
     def marginal_last(self, x: ArrayLike) -> Float:
-        """C_t'(x_t-), what the last share cost; differs from `marginal` only where a step of the book ends."""
+        """C_t'(x_t-), what the last share cost; not `marginal` only where a step ends."""
         return self._slope(x, following=False)
 
     def curvature(self, x: ArrayLike) -> Float:
-        """C_t''(x_t) of the smooth part, scalar or (n,) -> (n,); inf at 0 for powers between 1 and 2."""
+        """C_t''(x_t) of the smooth part, (n,); inf at 0 for powers between 1 and 2."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
         curvature: Float = 2.0 * self.quadratic + 6.0 * self.cubic * shares
         if self._has_power:
@@ -116,7 +123,7 @@ class SeparableTotal(Record):
             return _inverse(nu - self.linear, *smooth)
         # The same sum as in `_slope`: a price that is exactly a step's leaves no rounding behind.
         excess = nu[:, None] - (self.linear[:, None] + self.premium)
-        # Step k is cheaper than the price up to x = reach_k, within the step; the last such x is the answer.
+        # Step k is cheaper than the price up to x = reach_k, within the step: the last is it.
         if self._has_smooth:
             reach = np.minimum(_inverse(excess, *(part[:, None] for part in smooth)), self._ends)
         else:
@@ -144,14 +151,10 @@ class SeparableTotal(Record):
         """The same totals with x in units of `shares` and C in units of `currency`."""
         unit = shares / currency
         return SeparableTotal(
-            self.linear * unit,
-            self.quadratic * unit * shares,
-            self.cubic * unit * shares**2,
-            self.scale * shares**self.power / currency,
-            self.power,
-            self.depth / shares,
-            self.premium * unit,
-        )
+            self.linear * unit, self.quadratic * unit * shares, self.cubic * unit * shares**2,
+            self.scale * shares**self.power / currency, self.power,
+            self.depth / shares, self.premium * unit,
+        )  # fmt: skip
 
     @cached_property
     def _ends(self) -> Float:
@@ -193,9 +196,10 @@ def _read_only(array: Float) -> Float:
 
 
 def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
-    """Least x >= 0 at which 2 b x + 3 c x^2 + s p x^(p-1) reaches `excess`; arrays that broadcast to its shape.
+    """Least x >= 0 at which 2 b x + 3 c x^2 + s p x^(p-1) reaches `excess`.
 
-    0 where `excess` is at or below 0, inf where no x reaches it, NaN where it is NaN.
+    The others broadcast to its shape. 0 where `excess` is at or below 0, inf where no x
+    reaches it, NaN where it is NaN.
     """
     above = np.maximum(excess, 0.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -218,8 +222,11 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
 
 
 def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
-    """Newton in logarithms, where the slope is convex: from the least of each term's own root it only falls."""
-    for _ in range(LONGEST_SEARCH):
+    """Newton in logarithms, where the slope is convex.
+
+    From the least of each term's own root it only falls.
+    """
+    for _ in range(MAX_STEPS):
         terms = 2.0 * b * root, 3.0 * c * root**2, s * p * root ** (p - 1.0)
         slope = terms[0] + terms[1] + terms[2]
         elasticity = (terms[0] + 2.0 * terms[1] + (p - 1.0) * terms[2]) / slope
@@ -231,49 +238,54 @@ def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) 
 
 
 def smooth_total(
-    linear: Float, quadratic: Float, cubic: Float, scale: Float, power: Float
-) -> SeparableTotal:
-    """A total without steps, (n,) each; powers 1, 2 and 3 join the polynomial, where the inverse is closed."""
+    linear: Float, quadratic: Float, cubic: Float, scale: Float, power: Float,
+    depth: Float | None = None, premium: Float | None = None,
+) -> SeparableTotal:  # fmt: skip
+    """A total of (n,) coefficients, by default without steps.
+
+    Powers 1, 2 and 3 join the polynomial, where the inverse is closed.
+    """
     a, b, c = (
         own + np.where(power == k, scale, 0.0)
         for k, own in enumerate((linear, quadratic, cubic), start=1)
     )
     rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
+    used = np.where(rest != 0, power, UNUSED_POWER)
     empty = np.empty((len(linear), 0))
-    return SeparableTotal(a, b, c, rest, np.where(rest != 0, power, UNUSED_POWER), empty, empty)
+    steps = (empty, empty) if depth is None or premium is None else (depth, premium)
+    return SeparableTotal(a, b, c, rest, used, *steps)
 
 
 def polynomial_total(linear: Float, quadratic: Float, cubic: Float) -> SeparableTotal:
-    """linear x + quadratic x^2 + cubic x^3, (n,) each."""
-    empty = np.empty((len(linear), 0))
-    return SeparableTotal(
-        linear,
-        quadratic,
-        cubic,
-        np.zeros_like(linear),
-        np.full_like(linear, UNUSED_POWER),
-        empty,
-        empty,
-    )
+    """linear x + quadratic x^2 + cubic x^3, (n,) each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> polynomial_total(np.array([0.5]), np.array([2.0]), np.array([0.0])).value(3.0).tolist()
+    [19.5]
+    """
+    zero, empty = np.zeros_like(linear), np.empty((len(linear), 0))
+    unused = np.full_like(linear, UNUSED_POWER)
+    return SeparableTotal(linear, quadratic, cubic, zero, unused, empty, empty)
 
 
 def stacked(totals: list[SeparableTotal]) -> SeparableTotal:
     """Totals one after another over the intervals, steps padded to the longest."""
     longest = max(total.depth.shape[1] for total in totals)
     smooth = {name: np.concatenate([total[name] for total in totals]) for name in SMOOTH}
-    depth = np.vstack([_padded_depth(total, longest) for total in totals])
-    premium = np.vstack([_padded_premium(total, longest) for total in totals])
+    steps = [_padded(total, longest) for total in totals]
+    depth, premium = (np.vstack(parts) for parts in zip(*steps, strict=True))
     return SeparableTotal(**smooth, depth=depth, premium=premium)
 
 
-def _padded_depth(total: SeparableTotal, longest: int) -> Float:
-    missing = np.zeros((len(total), longest - total.depth.shape[1]))
-    if not total.depth.shape[1]:
-        missing[:, :1] = np.inf
-    return np.hstack([total.depth, missing])
-
-
-def _padded_premium(total: SeparableTotal, longest: int) -> Float:
+def _padded(total: SeparableTotal, longest: int) -> tuple[Float, Float]:
+    """Steps with empty ones behind them; a total without steps gets one of infinite depth."""
     n, own = total.premium.shape
-    last = total.premium[:, -1:] if own else np.zeros((n, 1))
-    return np.hstack([total.premium, np.repeat(last, longest - own, axis=1)])
+    depth, premium = np.zeros((n, longest)), np.zeros((n, longest))
+    depth[:, :own], premium[:, :own] = total.depth, total.premium
+    if own:
+        premium[:, own:] = total.premium[:, -1:]
+    else:
+        depth[:, :1] = np.inf
+    return depth, premium
