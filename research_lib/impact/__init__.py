@@ -43,7 +43,7 @@ from research_lib.impact.stability import (
 from research_lib.impact.totals import SeparableTotal, polynomial_total
 from research_lib.impact.validation import cross_validate
 from research_lib.impact.walk import walk_book
-from research_lib.market.microstructure import order_flow_imbalance
+from research_lib.market.book import order_flow_imbalance
 
 __all__ = [
     "OBJECTIVES",

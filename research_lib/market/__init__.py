@@ -4,7 +4,7 @@ from research_lib.market.book import BookSnapshots
 from research_lib.market.calibration import MarketProfile, measure_market
 from research_lib.market.convert import convert
 from research_lib.market.daily import read_daily_bars, returns_before
-from research_lib.market.microstructure import (
+from research_lib.market.book import (
     depth_within,
     imbalance,
     microprice,
