@@ -20,7 +20,7 @@ from research_lib.market.presets import (
     thin_stock,
     wide_spread_stock,
 )
-from research_lib.market.quality import BookQuality, QualityPolicy, assess
+from research_lib.market.quality import BookQuality, QualityPolicy, assess, assess_batches
 from research_lib.market.readers import iter_books, read_books
 from research_lib.market.readers.binance import read_binance
 from research_lib.market.readers.databento import read_mbp10
@@ -29,7 +29,6 @@ from research_lib.market.resilience import after_own_trades
 from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket, count_quantile
-from research_lib.market.tally import assess_batches
 from research_lib.market.trades import Trades
 from research_lib.market.truth import TrueCurve
 
