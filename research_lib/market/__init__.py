@@ -1,17 +1,16 @@
 """What the market showed: books, trades, sessions, readers, quality, and a market whose truth is known."""
 
-from research_lib.market.book import BookSnapshots
-from research_lib.market.calibration import MarketProfile, measure_market
-from research_lib.market.convert import convert
-from research_lib.market.daily import read_daily_bars, returns_before
 from research_lib.market.book import (
+    BookSnapshots,
     depth_within,
     imbalance,
     microprice,
     order_flow_imbalance,
     summarise,
 )
-from research_lib.market.order_flow import OrderFlow
+from research_lib.market.calibration import MarketProfile, measure_market
+from research_lib.market.convert import convert
+from research_lib.market.daily import read_daily_bars, returns_before
 from research_lib.market.presets import (
     PRESETS,
     deep_stock,
@@ -28,9 +27,14 @@ from research_lib.market.readers.lobster import read_lobster
 from research_lib.market.resilience import after_own_trades
 from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
-from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket, count_quantile
-from research_lib.market.trades import Trades
-from research_lib.market.truth import TrueCurve
+from research_lib.market.synthetic import (
+    DayShape,
+    Memory,
+    SyntheticMarket,
+    TrueCurve,
+    count_quantile,
+)
+from research_lib.market.trades import OrderFlow, Trades
 
 __all__ = [
     "PRESETS",
