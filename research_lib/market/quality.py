@@ -240,7 +240,8 @@ def assess_batches(
 ) -> BookQuality:
     """The quality of ``BookSnapshots.concat(batches)`` as `assess` counts it.
 
-    One day is in memory at a time. Nothing is dropped. To clean what is streamed, sample it and `assess` the samples.
+    One day is in memory at a time. Nothing is dropped. To clean what is streamed, sample it and
+    `assess` the samples.
 
     Parameters
     ----------

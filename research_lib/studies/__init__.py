@@ -1,7 +1,13 @@
 """Studies that one notebook section each draws on: multiverse, coverage, comparisons of forecasts and of markets."""
 
-from research_lib.market.calibration import MarketProfile, measure_market, price_grid
-from research_lib.market.presets import latent_correlation, latent_memory, market_like
+from research_lib.market.presets import (
+    MarketProfile,
+    latent_correlation,
+    latent_memory,
+    market_like,
+    measure_market,
+    price_grid,
+)
 from research_lib.studies.assets import (
     cross_impact,
     permanent_response,
