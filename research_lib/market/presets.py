@@ -515,79 +515,6 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
 # chance, against a flat day and against no memory: nearly all are below the largest of 19 draws of
 # the preset itself; what is at its edge or beyond is named here.
 
-# FROG, XNAS, 2025-04-03, Databento MBP-10: 389 books of 10 levels, mean spread 8.6 ticks, 1,589
-# shares a side. Depth surges to over four times in the last three minutes (steepness 64, as steep
-# as is tried). Not caught: the spread's distribution (0.08 apart, chance up to 0.05-0.09). By
-# half-hours, one day does not tell the shape of depth from a flat day's noise: 0.09 apart, flat
-# 0.14, but a flat market is up to 0.19 apart from itself.
-FROG_2025_04_03 = SyntheticMarket(
-    config=ModelConfig(
-        base_price=31.5, volatility_factor=0.411, spread_factor=0.106, volume_decay=0.0
-    ),
-    depth=183.0,
-    dispersion=156.0,
-    day_shape=DayShape(
-        spread_opening=10.2,
-        spread_settling=0.0491,
-        depth_opening=0.556,
-        depth_closing=3.87,
-        opening_steepness=11.3,
-        closing_steepness=64.0,
-    ),
-    spread_dispersion=0.124,
-    gap_ticks=(1.90, 1.83, 2.20, 2.52, 2.66, 3.10, 3.60, 3.43, 3.96),
-    level_shape=(1.0, 0.663, 0.700, 0.732, 0.843, 0.844, 0.844, 0.783, 0.807, 1.002),
-    spread_memory=Memory(half_life=0.245, slow_half_life=1.06, slow_share=0.739),
-    depth_memory=Memory(half_life=0.674, slow_half_life=8.90, slow_share=0.506),
-)
-# GOOG, Nasdaq, 2012-06-21, LOBSTER 10 levels: 389 books, mean spread 26.9 ticks, 1,081 shares a
-# side. Not caught: the tail of depth is heavier than a negative binomial's (0.09-0.10 apart,
-# chance up to that). The shape of depth by half-hours is within a flat day's noise as well: 0.08
-# apart, flat 0.12, a flat market up to 0.22 from itself.
-GOOG_2012_06_21 = SyntheticMarket(
-    config=ModelConfig(
-        base_price=571.0, volatility_factor=0.153, spread_factor=0.0490, volume_decay=0.0
-    ),
-    depth=148.0,
-    dispersion=245.0,
-    day_shape=DayShape(
-        spread_opening=1.56,
-        spread_settling=0.116,
-        depth_opening=0.937,
-        depth_closing=0.317,
-        opening_steepness=16.0,
-        closing_steepness=5.66,
-    ),
-    spread_dispersion=2.84,
-    gap_ticks=(5.60, 4.53, 3.84, 3.79, 4.06, 3.76, 3.72, 3.68, 3.70),
-    level_shape=(1.0, 0.620, 0.524, 0.483, 0.483, 0.594, 0.696, 0.775, 0.817, 0.871),
-    spread_memory=Memory(half_life=0.210, slow_half_life=10.4, slow_share=0.0473),
-    depth_memory=Memory(half_life=0.406, slow_half_life=8.46, slow_share=0.357),
-)
-# BAC, US consolidated, 2013-10-07, Lean level-1 quotes, last bid and last ask carried: 389 books,
-# spread always one tick, 79,058 shares a side, whole lots. Only the best level is seen; those
-# behind are assumed to be like it, one tick apart. The spread factor stays below that of one tick
-# (0.0977), so that no draw is wider. The slow half-life is at its limit and its share small: over
-# minutes this depth remembers as one autoregression.
-BAC_2013_10_07 = SyntheticMarket(
-    config=ModelConfig(
-        base_price=13.9, volatility_factor=0.117, spread_factor=0.095, volume_decay=0.0
-    ),
-    depth=86_800.0,
-    dispersion=29_000.0,
-    day_shape=DayShape(
-        spread_opening=0.0,
-        spread_settling=0.1,
-        depth_opening=-0.642,
-        depth_closing=1.09,
-        opening_steepness=1.0,
-        closing_steepness=6.73,
-    ),
-    lot_size=100.0,
-    spread_memory=Memory(half_life=0.0),
-    depth_memory=Memory(half_life=2.16, slow_half_life=30.0, slow_share=0.0456),
-)
-
 
 def thin_stock(session: Session | None = None) -> SyntheticMarket:
     """A mid-priced stock of little depth, measured on FROG.
@@ -598,7 +525,23 @@ def thin_stock(session: Session | None = None) -> SyntheticMarket:
     >>> thin_stock().tick
     0.01
     """
-    return _in_session(FROG_2025_04_03, session)
+    # FROG, XNAS, 2025-04-03, Databento MBP-10: 389 books of 10 levels, mean spread 8.6 ticks,
+    # 1,589 shares a side. Depth surges to over four times in the last three minutes (steepness 64,
+    # as steep as is tried). Not caught: the spread's distribution (0.08 apart, chance up to
+    # 0.05-0.09). By half-hours, one day does not tell the shape of depth from a flat day's noise:
+    # 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
+    market = SyntheticMarket(
+        _config(31.5, 0.411, 0.106),
+        depth=183.0,
+        dispersion=156.0,
+        day_shape=DayShape(10.2, 0.0491, 0.556, 3.87, 11.3, 64.0),
+        spread_dispersion=0.124,
+        gap_ticks=(1.90, 1.83, 2.20, 2.52, 2.66, 3.10, 3.60, 3.43, 3.96),
+        level_shape=(1.0, 0.663, 0.700, 0.732, 0.843, 0.844, 0.844, 0.783, 0.807, 1.002),
+        spread_memory=Memory(half_life=0.245, slow_half_life=1.06, slow_share=0.739),
+        depth_memory=Memory(half_life=0.674, slow_half_life=8.90, slow_share=0.506),
+    )
+    return _in_session(market, session)
 
 
 def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
@@ -609,7 +552,22 @@ def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
     >>> round(2 * float(wide_spread_stock().true_curve.half_spread.mean()), 2)
     0.27
     """
-    return _in_session(GOOG_2012_06_21, session)
+    # GOOG, Nasdaq, 2012-06-21, LOBSTER 10 levels: 389 books, mean spread 26.9 ticks, 1,081 shares
+    # a side. Not caught: the tail of depth is heavier than a negative binomial's (0.09-0.10 apart,
+    # chance up to that). The shape of depth by half-hours is within a flat day's noise as well:
+    # 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
+    market = SyntheticMarket(
+        _config(571.0, 0.153, 0.0490),
+        depth=148.0,
+        dispersion=245.0,
+        day_shape=DayShape(1.56, 0.116, 0.937, 0.317, 16.0, 5.66),
+        spread_dispersion=2.84,
+        gap_ticks=(5.60, 4.53, 3.84, 3.79, 4.06, 3.76, 3.72, 3.68, 3.70),
+        level_shape=(1.0, 0.620, 0.524, 0.483, 0.483, 0.594, 0.696, 0.775, 0.817, 0.871),
+        spread_memory=Memory(half_life=0.210, slow_half_life=10.4, slow_share=0.0473),
+        depth_memory=Memory(half_life=0.406, slow_half_life=8.46, slow_share=0.357),
+    )
+    return _in_session(market, session)
 
 
 def deep_stock(session: Session | None = None) -> SyntheticMarket:
@@ -618,7 +576,21 @@ def deep_stock(session: Session | None = None) -> SyntheticMarket:
     >>> round(2 * float(deep_stock().true_curve.half_spread.max()), 6)
     0.01
     """
-    return _in_session(BAC_2013_10_07, session)
+    # BAC, US consolidated, 2013-10-07, Lean level-1 quotes, last bid and last ask carried: 389
+    # books, spread always one tick, 79,058 shares a side, whole lots. Only the best level is seen;
+    # those behind are assumed to be like it, one tick apart. The spread factor stays below that of
+    # one tick (0.0977), so that no draw is wider. The slow half-life is at its limit and its share
+    # small: over minutes this depth remembers as one autoregression.
+    market = SyntheticMarket(
+        _config(13.9, 0.117, 0.095),
+        depth=86_800.0,
+        dispersion=29_000.0,
+        day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73),
+        lot_size=100.0,
+        spread_memory=Memory(half_life=0.0),
+        depth_memory=Memory(half_life=2.16, slow_half_life=30.0, slow_share=0.0456),
+    )
+    return _in_session(market, session)
 
 
 PRESETS = {maker.__name__: maker for maker in (thin_stock, wide_spread_stock, deep_stock)}
@@ -658,4 +630,13 @@ def _in_session(measured: SyntheticMarket, session: Session | None) -> Synthetic
         session=session,
         spread_memory=measured.spread_memory.per_interval(minutes),
         depth_memory=measured.depth_memory.per_interval(minutes),
+    )
+
+
+def _config(base_price: float, volatility: float, spread_factor: float) -> ModelConfig:
+    return ModelConfig(
+        base_price=base_price,
+        volatility_factor=volatility,
+        spread_factor=spread_factor,
+        volume_decay=0.0,
     )

@@ -158,17 +158,13 @@ class Session(Record):
 
     def _check_block(self) -> None:
         try:
-            block = pd.Timedelta(self.block)
-            fits = block > 0 * DAY and DAY % block == 0 * DAY
+            fits = pd.Timedelta(self.block) > 0 * DAY and DAY % pd.Timedelta(self.block) == 0 * DAY
         except (ValueError, TypeError):
             fits = False
-        if not fits:
+        if not fits or (self.open, self.close) != NEW_YORK[:2] or self.breaks or self.half_days:
             raise ValidationError(
-                f'block {self.block!r} does not divide a day; give "1h" or "30min"'
-            )
-        if (self.open, self.close) != NEW_YORK[:2] or self.breaks or self.half_days:
-            raise ValidationError(
-                f"block {self.block} has no hours; leave out open, close, breaks and half_days"
+                f'block {self.block!r} must divide a day, as "1h" does, and has no open, close, '
+                "breaks or half_days"
             )
 
     def _checked_half_days(self) -> dict[str, str]:
@@ -338,15 +334,13 @@ def _refuse_other_calendar(mic: str, timezone: str) -> None:
         known = _calendar(mic, 2024)
     except CalendarError as error:
         raise ValidationError(
-            f"calendar {mic!r} is unknown; give the exchange's MIC, such as XNYS, XTKS or XLON, "
-            "or None"
+            f"calendar {mic!r} is unknown; give the exchange's MIC, such as XTKS, or None"
         ) from error
     if str(known.tz) != timezone:
         opening, closing = known.open_times[-1][1], known.close_times[-1][1]
         raise ValidationError(
-            f"calendar {mic} keeps the time of {known.tz}, the session that of {timezone}; "
-            f'give open="{opening:%H:%M}", close="{closing:%H:%M}", timezone="{known.tz}", '
-            "or no calendar"
+            f"calendar {mic} is not of {timezone}; give it with "
+            f'open="{opening:%H:%M}", close="{closing:%H:%M}", timezone="{known.tz}"'
         )
 
 

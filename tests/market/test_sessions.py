@@ -333,7 +333,7 @@ def test_other_exchanges_are_known_by_their_mic() -> None:
     ):
         Session(calendar="XNYX")
     with pytest.raises(
-        ValidationError, match=r'keeps the time of Asia/Tokyo.*open="09:00", close="15'
+        ValidationError, match=r'is not of America/New_York; give it with open="09:00", close="15:'
     ):
         Session(calendar="XTKS")
 
