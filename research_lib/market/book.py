@@ -93,9 +93,8 @@ class BookSnapshots(Record):
             "age": np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64),
         }
         for side in SIDES:
-            names = f"{side}_price", f"{side}_size"
-            arrays = _checked_side(side, *(getattr(self, name) for name in names), n)
-            checked |= dict(zip(names, arrays, strict=True))
+            price, size = self[f"{side}_price"], self[f"{side}_size"]
+            checked |= _checked_side(side, price, size, n)
         for name, array in checked.items():
             object.__setattr__(self, name, array)
         if self.bid_price.shape != self.ask_price.shape:
@@ -315,7 +314,7 @@ class BookSnapshots(Record):
         return books_of_frame(frame, symbol)
 
 
-def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple[Float, Float]:
+def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[str, Float]:
     """Prices and sizes of one side as (n, L) floats; an empty level is NaN and 0."""
     price, size = np.array(price, float, ndmin=2), np.array(size, float, ndmin=2)
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
@@ -331,7 +330,7 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple
                 f"level {level + 1} (price {price[row, level]:g}, size {size[row, level]:g})"
             )
     price[~shown] = np.nan
-    return price, size
+    return {f"{side}_price": price, f"{side}_size": size}
 
 
 def _unusable(price: Float, size: Float) -> list[tuple[NDArray[np.bool_], str]]:

@@ -242,8 +242,8 @@ def price_grid(books: BookSnapshots, tick: float | None = None) -> float:
             "prices lie on no grid: their steps have no common divisor; give tick=, "
             "currency per share"
         )
-    found = (count * multiple) @ step / ((count * multiple) @ multiple)
-    return float(f"{found:.9g}")
+    weight = count * multiple
+    return float(f"{weight @ step / (weight @ multiple):.9g}")
 
 
 def _frequent_steps(moved: Float, rounding: float) -> tuple[Float, Int64]:

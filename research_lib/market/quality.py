@@ -223,9 +223,8 @@ def assess(
     if "stub_quotes" in dropped:
         usual = np.concatenate([found["usual_mid"] for found in days])[:, None]
         bid, ask = _stubs(books.bid_price, books.ask_price, usual, policy.stub_distance)
-        sizes = {"bid_size": np.where(bid, 0.0, books.bid_size)}
-        sizes["ask_size"] = np.where(ask, 0.0, books.ask_size)
-        kept = dataclasses.replace(books, **sizes)
+        bid_size, ask_size = np.where(bid, 0.0, books.bid_size), np.where(ask, 0.0, books.ask_size)
+        kept = dataclasses.replace(books, bid_size=bid_size, ask_size=ask_size)
     gone = np.zeros(len(books), bool)
     for kind in dropped:
         if kind != "stub_quotes":

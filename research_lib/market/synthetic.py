@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -317,7 +318,7 @@ class SyntheticMarket(Record):
         for name in ("depth", "dispersion", "tick", "lot_size"):
             number(name, getattr(self, name), above=0)
         number("spread_dispersion", self.spread_dispersion, low=0)
-        limits: dict[str, dict[str, float]] = {"gap_ticks": {"low": 1}, "level_shape": {"above": 0}}
+        limits: dict[str, dict[str, Any]] = {"gap_ticks": {"low": 1}, "level_shape": {"above": 0}}
         for name, limit in limits.items():
             if not self[name]:
                 raise ValidationError(f"{name} is empty; give at least its first entry, as (1.0,)")
@@ -478,6 +479,6 @@ def count_quantile(uniform: Float, mean: Float, dispersion: float) -> Int64:
     return stats.nbinom.ppf(uniform, mean / dispersion, 1.0 / (1.0 + dispersion)).astype(np.int64)
 
 
-def on_grid(values: Float, tick: float) -> Float:
+def on_grid(values: NDArray[Any], tick: float) -> Float:
     """Prices or spreads without the last binary digits of a product, to 1e-7 of a tick."""
     return np.round(values, 7 - int(np.floor(np.log10(tick))))

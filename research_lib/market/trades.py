@@ -64,7 +64,8 @@ class Trades(Record):
     def __post_init__(self) -> None:
         time, price = nanoseconds(self.time, "trade time"), np.asarray(self.price, float)
         size, aggressor = np.asarray(self.size, float), np.asarray(self.aggressor, np.int8)
-        arrays = dict(zip(COLUMNS, (time, price, size, aggressor), strict=True))
+        columns = (time, price, size, aggressor)
+        arrays: dict[str, Any] = dict(zip(COLUMNS, columns, strict=True))
         shapes = {name: array.shape for name, array in arrays.items()}
         if len(set(shapes.values())) > 1 or time.ndim != 1:
             raise ValidationError(f"trade columns must all be (m,), got {shapes}")
@@ -94,13 +95,14 @@ class Trades(Record):
     def take(self, rows: ArrayLike) -> Trades:
         """The trades selected by a boolean mask or by positions in time order."""
         index = np.asarray(rows)
-        return Trades(*(self[name][index] for name in COLUMNS), self.symbol)
+        arrays: dict[str, Any] = {name: self[name][index] for name in COLUMNS}
+        return dataclasses.replace(self, **arrays)
 
     @classmethod
     def concat(cls, parts: Sequence[Trades]) -> Trades:
         """One after the other, in time order and of one symbol."""
-        arrays = (np.concatenate([part[name] for part in parts]) for name in COLUMNS)
-        return cls(*arrays, parts[0].symbol)
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
+        return cls(**arrays, symbol=parts[0].symbol)
 
     def to_frame(self) -> pd.DataFrame:
         """Columns time (UTC), price, size, aggressor."""
