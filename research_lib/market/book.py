@@ -295,7 +295,7 @@ class BookSnapshots(Record):
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, symbol: str = "") -> BookSnapshots:
-        """Books from a long frame (columns as `to_frame`), rows in any order, or from a wide one.
+        """Books from a long frame (columns as `to_frame`), its rows in any order, or from a wide one.
 
         A wide frame has a column time or timestamp, and bid_price_k, bid_size_k, ask_price_k,
         ask_size_k of levels 1 to L, one snapshot a row in time order; a level of size 0, or
