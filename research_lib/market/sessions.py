@@ -344,11 +344,10 @@ def _refuse_other_calendar(mic: str, timezone: str) -> None:
         )
 
 
-def nanoseconds(time: object, what: str = "time", unit: str = "ns") -> Int64:
+def nanoseconds(time: object, what: str = "time") -> Int64:
     """Times as int64 nanoseconds UTC, (n,).
 
-    Integers are taken as counts of `unit` ("s", "ms", "us" or "ns") since 1970; date-times must
-    carry a time zone.
+    Integers are taken as nanoseconds since 1970; date-times must carry a time zone.
 
     Raises
     ------
@@ -358,8 +357,7 @@ def nanoseconds(time: object, what: str = "time", unit: str = "ns") -> Int64:
     """
     values: Any = np.asarray(time) if isinstance(time, (list, tuple)) else time
     if pd.api.types.is_integer_dtype(values):
-        integers = np.array(values, dtype=np.int64)
-        return _plausible(integers, what) if unit == "ns" else integers * UNITS[unit][1]
+        return _plausible(np.array(values, dtype=np.int64), what)
     try:
         index = pd.DatetimeIndex(values)
     except (ValueError, TypeError) as error:
