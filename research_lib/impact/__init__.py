@@ -20,7 +20,7 @@ from research_lib.impact.shrinkage import shrink
 from research_lib.impact.slippage import SlippageCurves, slippage_curves
 from research_lib.impact.validation import cross_validate
 from research_lib.impact.walk import walk_book
-from research_lib.market.microstructure import order_flow_imbalance
+from research_lib.market.book import order_flow_imbalance
 
 __all__ = [
     "OBJECTIVES", "AlmgrenImpact", "CompositeImpact", "DecayKernel", "ExponentialKernel",

@@ -272,5 +272,5 @@ def session_intervals(
 
 def count_intervals(time: NDArray[np.int64], session: Session) -> int:
     """Distinct times of day among `time` (n,) ns UTC, at least 1 and at most 390 (one minute)."""
-    opens = session.bounds(session.days(time))[0]
-    return max(1, min(len(np.unique(time - opens)), LONGEST_INTERVALS))
+    traded, length = session.traded_ns(time)  # of the day's own length: half days count alike
+    return max(1, min(len(np.unique(np.round(traded / length, 9))), LONGEST_INTERVALS))

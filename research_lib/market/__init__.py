@@ -1,26 +1,17 @@
-"""What the market showed: books, trades, sessions, readers, quality, and a market whose truth is known."""
+"""What the market showed: books, trades, sessions, readers, quality, and a synthetic market."""
 
-from research_lib.market.book import BookSnapshots
-from research_lib.market.calibration import MarketProfile, measure_market
+# isort: skip_file
+
+from research_lib.market.book import (
+    BookSnapshots, depth_within, imbalance, microprice, order_flow_imbalance, summarise,
+)  # fmt: skip
 from research_lib.market.convert import convert
 from research_lib.market.daily import read_daily_bars, returns_before
-from research_lib.market.microstructure import (
-    depth_within,
-    imbalance,
-    microprice,
-    order_flow_imbalance,
-    summarise,
-)
-from research_lib.market.order_flow import OrderFlow
 from research_lib.market.presets import (
-    PRESETS,
-    deep_stock,
-    market_like,
-    preset,
-    thin_stock,
+    PRESETS, MarketProfile, deep_stock, market_like, measure_market, preset, thin_stock,
     wide_spread_stock,
-)
-from research_lib.market.quality import BookQuality, QualityPolicy, assess
+)  # fmt: skip
+from research_lib.market.quality import BookQuality, QualityPolicy, assess, assess_batches
 from research_lib.market.readers import iter_books, read_books
 from research_lib.market.readers.binance import read_binance
 from research_lib.market.readers.databento import read_mbp10
@@ -28,46 +19,17 @@ from research_lib.market.readers.lobster import read_lobster
 from research_lib.market.resilience import after_own_trades
 from research_lib.market.sampling import sample_batches
 from research_lib.market.sessions import Session
-from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket, count_quantile
-from research_lib.market.tally import assess_batches
-from research_lib.market.trades import Trades
-from research_lib.market.truth import TrueCurve
+from research_lib.market.synthetic import (
+    DayShape, Memory, SyntheticMarket, TrueCurve, count_quantile,
+)  # fmt: skip
+from research_lib.market.trades import OrderFlow, Trades
 
 __all__ = [
-    "PRESETS",
-    "BookQuality",
-    "BookSnapshots",
-    "DayShape",
-    "MarketProfile",
-    "Memory",
-    "OrderFlow",
-    "QualityPolicy",
-    "Session",
-    "SyntheticMarket",
-    "Trades",
-    "TrueCurve",
-    "after_own_trades",
-    "assess",
-    "assess_batches",
-    "convert",
-    "count_quantile",
-    "deep_stock",
-    "depth_within",
-    "imbalance",
-    "iter_books",
-    "market_like",
-    "measure_market",
-    "microprice",
-    "order_flow_imbalance",
-    "preset",
-    "read_binance",
-    "read_books",
-    "read_daily_bars",
-    "read_lobster",
-    "read_mbp10",
-    "returns_before",
-    "sample_batches",
-    "summarise",
-    "thin_stock",
+    "PRESETS", "BookQuality", "BookSnapshots", "DayShape", "MarketProfile", "Memory", "OrderFlow",
+    "QualityPolicy", "Session", "SyntheticMarket", "Trades", "TrueCurve", "after_own_trades",
+    "assess", "assess_batches", "convert", "count_quantile", "deep_stock", "depth_within",
+    "imbalance", "iter_books", "market_like", "measure_market", "microprice",
+    "order_flow_imbalance", "preset", "read_binance", "read_books", "read_daily_bars",
+    "read_lobster", "read_mbp10", "returns_before", "sample_batches", "summarise", "thin_stock",
     "wide_spread_stock",
-]
+]  # fmt: skip

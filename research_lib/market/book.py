@@ -1,4 +1,4 @@
-"""Order-book snapshots: what the market showed, and when."""
+"""Order-book snapshots: what the market showed, and when; and the state of the book they show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number
+from research_lib.checks import number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market.sessions import Session, nanoseconds
@@ -54,6 +54,16 @@ class BookSnapshots(Record):
     ValidationError
         Shapes that disagree, times out of order, negative or infinite sizes,
         prices at or below zero, a size without a price.
+
+    Examples
+    --------
+    >>> time = pd.DatetimeIndex(["2025-04-03 13:30Z"])
+    >>> ask = [[10.01, np.nan]], [[100, 0]]
+    >>> books = BookSnapshots(time, [[9.99, 9.98]], [[300, 500]], *ask, "XYZ")
+    >>> books
+    BookSnapshots('XYZ', 1 snapshots x 2 levels)
+    >>> books.mid.round(2).tolist()
+    [10.0]
     """
 
     time: Any
@@ -70,29 +80,23 @@ class BookSnapshots(Record):
     def __post_init__(self) -> None:
         time = nanoseconds(self.time)
         n = len(time)
-        complete, non_finite = (
-            _flags("complete", self.complete, True, n),
-            _flags("non_finite", self.non_finite, False, n),
-        )
         backwards = np.flatnonzero(np.diff(time) < 0)
         if backwards.size:
             raise ValidationError(
-                f"time runs backwards in {backwards.size:,} rows, first in row {backwards[0] + 1}; sort by time"
+                f"time runs backwards in {backwards.size:,} rows, first in row "
+                f"{backwards[0] + 1}; sort by time"
             )
-        age = np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64)
-        for name, array in (
-            ("time", time),
-            ("complete", complete),
-            ("age", age),
-            ("non_finite", non_finite),
-        ):
-            object.__setattr__(self, name, array)
+        checked: dict[str, Any] = {
+            "time": time,
+            "complete": _flags("complete", self.complete, True, n),
+            "non_finite": _flags("non_finite", self.non_finite, False, n),
+            "age": np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64),
+        }
         for side in SIDES:
-            price, size = _checked_side(
-                side, getattr(self, f"{side}_price"), getattr(self, f"{side}_size"), n
-            )
-            object.__setattr__(self, f"{side}_price", price)
-            object.__setattr__(self, f"{side}_size", size)
+            price, size = self[f"{side}_price"], self[f"{side}_size"]
+            checked |= _checked_side(side, price, size, n)
+        for name, array in checked.items():
+            object.__setattr__(self, name, array)
         if self.bid_price.shape != self.ask_price.shape:
             raise ValidationError(
                 f"bid has shape {self.bid_price.shape}, ask {self.ask_price.shape}; pad with NaN"
@@ -111,12 +115,12 @@ class BookSnapshots(Record):
 
     @property
     def best_bid(self) -> Float:
-        """Highest bid that holds shares, wherever it stands in the row, (n,); NaN where the side is empty."""
+        """Highest bid that holds shares, wherever in the row, (n,); NaN where the side is empty."""
         return np.fmax.reduce(self.bid_price, axis=1)
 
     @property
     def best_ask(self) -> Float:
-        """Lowest ask that holds shares, wherever it stands in the row, (n,); NaN where the side is empty."""
+        """Lowest ask that holds shares, wherever in the row, (n,); NaN where the side is empty."""
         return np.fmin.reduce(self.ask_price, axis=1)
 
     @property
@@ -126,8 +130,13 @@ class BookSnapshots(Record):
 
     @property
     def half_spread(self) -> Float:
-        """(best ask - best bid) / 2, (n,) currency per share; negative where crossed, NaN where a side is empty."""
+        """(best ask - best bid) / 2, (n,) currency per share; negative if crossed, NaN as `mid`."""
         return 0.5 * (self.best_ask - self.best_bid)
+
+    @property
+    def age_seconds(self) -> Float:
+        """How long ago each state was shown, (n,) seconds; 0 as read, set by `sample`."""
+        return self.age / 1e9
 
     @property
     def unordered(self) -> NDArray[np.bool_]:
@@ -140,7 +149,7 @@ class BookSnapshots(Record):
 
     @property
     def quality(self) -> BookQuality:
-        """Counts of what a careful reader looks at first, nothing dropped; see `research_lib.market.quality`."""
+        """Counts of what a careful reader looks at first, nothing dropped; see `assess`."""
         from research_lib.market.quality import KEEP_ALL, assess
 
         return assess(self, policy=KEEP_ALL)[1]
@@ -154,23 +163,20 @@ class BookSnapshots(Record):
         )
 
     def take(self, rows: ArrayLike) -> BookSnapshots:
-        """The snapshots selected by a boolean mask or by positions in time order; all trades are kept."""
+        """Snapshots selected by a mask or by positions in time order; all trades are kept."""
         index = np.asarray(rows)
         arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in ARRAYS}
         return dataclasses.replace(self, **arrays)
 
     def between(self, start: Any, end: Any) -> BookSnapshots:
         """Snapshots and trades with start <= time < end; both need a time zone."""
-        low, high = (
-            nanoseconds([pd.Timestamp(start)], "start")[0],
-            nanoseconds([pd.Timestamp(end)], "end")[0],
-        )
+        low = nanoseconds([pd.Timestamp(start)], "start")[0]
+        high = nanoseconds([pd.Timestamp(end)], "end")[0]
         books = self.take((self.time >= low) & (self.time < high))
-        if self.trades is None:
-            return books
-        return dataclasses.replace(
-            books, trades=self.trades.take((self.trades.time >= low) & (self.trades.time < high))
-        )
+        trades = self.trades
+        if trades is not None:
+            trades = trades.take((trades.time >= low) & (trades.time < high))
+        return dataclasses.replace(books, trades=trades)
 
     def days(self, session: Session) -> list[Any]:
         """Dates with at least one snapshot inside the session, in order."""
@@ -178,6 +184,9 @@ class BookSnapshots(Record):
 
     def sample(self, session: Session, max_age: float | None = None) -> BookSnapshots:
         """The book that a trader saw at the start of each interval of each day.
+
+        A warning is logged where the clock does not seem to fit: many states outside the
+        session, and many intervals without a book.
 
         For interval t this is the last complete state at or before the START of t, not
         before that day's opening or the end of its last break (a state of the night before is
@@ -190,7 +199,7 @@ class BookSnapshots(Record):
         ----------
         session : Session
         max_age : float, optional
-            Seconds; an older state is not used. No limit by default; `stale` tells the old ones.
+            Seconds; an older state is not used. No limit by default; `age_seconds` has the ages.
 
         Returns
         -------
@@ -203,27 +212,36 @@ class BookSnapshots(Record):
         ------
         ValidationError
             No state inside the session: says when the states are, and which session holds them.
+            No `Session`.
+
+        Examples
+        --------
+        >>> books = BookSnapshots(
+        ...     pd.DatetimeIndex(["2025-04-03 13:30Z", "2025-04-03 16:44:40Z"]),
+        ...     [[9.99], [9.98]], [[300], [200]], [[10.01], [10.0]], [[100], [400]],
+        ... )
+        >>> books.sample(Session(2)).age_seconds.tolist()
+        [0.0, 20.0]
         """
         from research_lib.market.sampling import sample_batches
 
         return dataclasses.replace(sample_batches([self], session, max_age), trades=self.trades)
 
     def stale(self, limit_seconds: float) -> NDArray[np.bool_]:
-        """Sampled snapshots whose state was older than `limit_seconds`, (n,); an empty one is not stale but absent."""
+        """Snapshots whose state was older when sampled, (n,); an empty one is absent, not stale."""
         return self.complete & (self.age > number("limit_seconds", limit_seconds, 0) * 1e9)
 
     def to_frame(self) -> pd.DataFrame:
-        """Long frame: time (UTC), side ("bid"/"ask"), price, size, level (1 = best); empty levels left out."""
+        """Long frame: time (UTC), side, price, size, level (1 = best); empty levels left out."""
         n, n_levels = self.bid_price.shape
         price = np.stack([self.bid_price, self.ask_price], axis=1)
         size = np.stack([self.bid_size, self.ask_size], axis=1)
         shown = (size > 0).ravel()
         codes = np.tile(np.repeat(np.array([0, 1], np.int8), n_levels), n)[shown]
+        time = np.repeat(self.time, 2 * n_levels)[shown].astype("datetime64[ns]")
         return pd.DataFrame(
             {
-                "time": pd.DatetimeIndex(
-                    np.repeat(self.time, 2 * n_levels)[shown].astype("datetime64[ns]"), tz="UTC"
-                ),
+                "time": pd.DatetimeIndex(time, tz="UTC"),
                 "side": pd.Categorical.from_codes(codes, categories=list(SIDES)),
                 "price": price.ravel()[shown],
                 "size": size.ravel()[shown],
@@ -233,30 +251,27 @@ class BookSnapshots(Record):
 
     @classmethod
     def flagging(cls, *, complete: Any = None, **arrays: Any) -> BookSnapshots:
-        """Books of a source with unusable levels: a size that is no number or negative, or one without a price.
+        """Books of a source with unusable levels.
 
-        Such a level is emptied, and its snapshot marked `non_finite` and not complete, hence never
-        sampled: the touch may be what is missing. `assess` counts these snapshots, and refuses,
-        drops or keeps them. Other arguments and errors are those of the constructor.
+        A level whose size is no number or negative, or that has size but no price, is emptied,
+        and its snapshot marked `non_finite` and not complete, hence never sampled: the touch may
+        be what is missing. `assess` counts these snapshots, and refuses, drops or keeps them.
+        Other arguments and errors are those of the constructor.
         """
         flagged = np.zeros(len(arrays["time"]), bool)
         for side in SIDES:
-            price, size = (
-                np.asarray(arrays[f"{side}_{kind}"], float) for kind in ("price", "size")
-            )
+            names = f"{side}_price", f"{side}_size"
+            price, size = (np.asarray(arrays[name], float) for name in names)
             bad = np.logical_or(*(mask for mask, _ in _unusable(price, size)))
-            if bad.any():
-                flagged |= bad.any(axis=1)
-                arrays |= {
-                    f"{side}_price": np.where(bad, np.nan, price),
-                    f"{side}_size": np.where(bad, 0.0, size),
-                }
+            flagged |= bad.any(axis=1)
+            emptied = np.where(bad, np.nan, price), np.where(bad, 0.0, size)
+            arrays |= dict(zip(names, emptied, strict=True))
         usable = ~flagged if complete is None else np.asarray(complete, bool) & ~flagged
         return cls(complete=usable, non_finite=flagged, **arrays)
 
     @classmethod
     def concat(cls, parts: Sequence[BookSnapshots]) -> BookSnapshots:
-        """One after the other, in time order and of one symbol; fewer levels are padded with empty ones.
+        """One after the other, in time order, of one symbol; fewer levels are padded by empty ones.
 
         Raises
         ------
@@ -299,7 +314,7 @@ class BookSnapshots(Record):
         return books_of_frame(frame, symbol)
 
 
-def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple[Float, Float]:
+def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[str, Float]:
     """Prices and sizes of one side as (n, L) floats; an empty level is NaN and 0."""
     price, size = np.array(price, float, ndmin=2), np.array(size, float, ndmin=2)
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
@@ -311,11 +326,11 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> tuple
         if bad.any():
             row, level = np.argwhere(bad)[0]
             raise ValidationError(
-                f"{side} {rule}: {int(bad.sum()):,} entries are not, first in row {row}, level {level + 1} "
-                f"(price {price[row, level]:g}, size {size[row, level]:g})"
+                f"{side} {rule}: {int(bad.sum()):,} entries are not, first in row {row}, "
+                f"level {level + 1} (price {price[row, level]:g}, size {size[row, level]:g})"
             )
     price[~shown] = np.nan
-    return price, size
+    return {f"{side}_price": price, f"{side}_size": size}
 
 
 def _unusable(price: Float, size: Float) -> list[tuple[NDArray[np.bool_], str]]:
@@ -354,3 +369,154 @@ def padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
     if array.ndim == 1 or array.shape[1] == width:
         return array
     return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=empty_level(name))
+
+
+def refuse_disorder(
+    before: BookSnapshots | None, batch: BookSnapshots, where: str = " from one batch to the next"
+) -> None:
+    """Refuse a batch of another symbol than the one before it, or that starts before that ends."""
+    if before is None or not len(batch):
+        return
+    if batch.symbol != before.symbol:
+        raise ValidationError(
+            f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}; read one at a time"
+        )
+    if batch.time[0] < before.time[-1]:
+        earlier, later = pd.Timestamp(batch.time[0]), pd.Timestamp(before.time[-1])
+        raise ValidationError(
+            f"time runs backwards{where} ({earlier}Z after {later}Z); "
+            "give files and batches in time order"
+        )
+
+
+def microprice(books: BookSnapshots) -> Float:
+    r"""Mid weighted by the size on the other side, (n,) currency per share; NaN if a side is empty.
+
+    .. math:: \frac{P^a q^b + P^b q^a}{q^a + q^b}
+
+    It leans towards the side that is thinner. Source: Gatheral and Oomen (2010), "Zero-intelligence
+    realized variance estimation", section 2.
+
+    Examples
+    --------
+    >>> books = BookSnapshots([0], [[9.0, 8.0]], [[300, 100]], [[11.0, 12.0]], [[100, 500]])
+    >>> microprice(books).tolist()
+    [10.5]
+    """
+    bid, ask = books.bid_size[:, 0], books.ask_size[:, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (books.ask_price[:, 0] * bid + books.bid_price[:, 0] * ask) / (bid + ask)
+
+
+def imbalance(books: BookSnapshots, n_levels: int = 1) -> Float:
+    """(bid - ask) / (bid + ask) of the sizes on the first `n_levels`, (n,) in [-1, 1].
+
+    NaN for an empty book.
+
+    Examples
+    --------
+    >>> books = BookSnapshots([0], [[9.0, 8.0]], [[300, 100]], [[11.0, 12.0]], [[100, 500]])
+    >>> imbalance(books).tolist(), imbalance(books, 2).tolist()
+    ([0.5], [-0.2])
+    """
+    levels = number("n_levels", n_levels, 1, books.n_levels, integer=True)
+    bid, ask = books.bid_size[:, :levels].sum(axis=1), books.ask_size[:, :levels].sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (bid - ask) / (bid + ask)
+
+
+def depth_within(books: BookSnapshots, distance_bps: float, side: str) -> Float:
+    """Shares that an order of `side` finds within `distance_bps` of the mid, (n,).
+
+    NaN where a side is empty. What lies beyond the levels on display is not counted: where the
+    last level is nearer than the distance this is a lower bound.
+
+    Examples
+    --------
+    >>> books = BookSnapshots([0], [[9.0, 8.0]], [[300, 100]], [[11.0, 12.0]], [[100, 500]])
+    >>> depth_within(books, 1_000, "buy").tolist(), depth_within(books, 2_000, "buy").tolist()
+    ([100.0], [600.0])
+    """
+    reach = number("distance_bps", distance_bps, 0) * 1e-4 * books.mid[:, None]
+    prices, sizes = books.levels(side)
+    with np.errstate(invalid="ignore"):
+        # A level at the distance counts, whatever its price's last binary digit.
+        near = np.abs(prices - books.mid[:, None]) <= reach * (1 + 1e-9)
+    return np.where(np.isnan(books.mid), np.nan, np.sum(np.where(near, sizes, 0.0), axis=1))
+
+
+def order_flow_imbalance(books: BookSnapshots) -> Float:
+    r"""Net flow to the best quotes from each state to the next, (n - 1,) shares.
+
+    .. math::
+        e_k = 1_{P^b_k \ge P^b_{k-1}} q^b_k - 1_{P^b_k \le P^b_{k-1}} q^b_{k-1}
+            - 1_{P^a_k \le P^a_{k-1}} q^a_k + 1_{P^a_k \ge P^a_{k-1}} q^a_{k-1}
+
+    NaN where a side is empty. Sum it over any window; nothing is reset at the start of an interval.
+    Source: Cont, Kukanov and Stoikov (2014), "The price impact of order book events",
+    Journal of Financial Econometrics 12(1), equation (3).
+
+    Examples
+    --------
+    >>> bid, ask, size = [[9.0], [9.0]], [[11.0], [11.0]], [[100], [100]]
+    >>> order_flow_imbalance(BookSnapshots([0, 1], bid, [[100], [130]], ask, size)).tolist()
+    [30.0]
+    """
+    bid_price, ask_price = books.bid_price[:, 0], books.ask_price[:, 0]
+    bid_size, ask_size = books.bid_size[:, 0], books.ask_size[:, 0]
+    bid = np.where(bid_price[1:] >= bid_price[:-1], bid_size[1:], 0.0)
+    bid -= np.where(bid_price[1:] <= bid_price[:-1], bid_size[:-1], 0.0)
+    ask = np.where(ask_price[1:] <= ask_price[:-1], ask_size[1:], 0.0)
+    ask -= np.where(ask_price[1:] >= ask_price[:-1], ask_size[:-1], 0.0)
+    quoted = np.isfinite(books.mid)
+    return np.where(quoted[1:] & quoted[:-1], bid - ask, np.nan)
+
+
+def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> pd.Series:
+    """Weighted means of spread and depth over the session's states.
+
+    Event weights count every state alike and so over-weigh busy moments; time weights count
+    a state by how long it stood, to the next complete one or the close. Incomplete states count
+    for nothing; the time without both quotes counts for no state.
+
+    Parameters
+    ----------
+    weight : "time" or "event"
+
+    Returns
+    -------
+    Series
+        spread_bps, spread (currency per share), bid_depth, ask_depth (shares, all levels), states.
+
+    Examples
+    --------
+    >>> time = pd.DatetimeIndex(["2025-04-03 13:30Z", "2025-04-03 19:30Z"])  # for 6 and 0.5 hours
+    >>> books = BookSnapshots(time, [[9.0], [9.0]], [[100], [230]], [[11.0], [11.0]], [[1], [1]])
+    >>> float(summarise(books, Session())["bid_depth"].round(6))
+    110.0
+    """
+    refuse_unknown([weight], ("time", "event"), "weight")
+    standing = books.take(books.complete & (session.interval_of(books.time) >= 0))
+    weights = _standing_seconds(standing, session) if weight == "time" else np.ones(len(standing))
+    quoted = np.isfinite(standing.mid)
+    usable, weights = standing.take(quoted), weights[quoted]
+    if not weights.sum() > 0:
+        raise ValidationError(
+            f"none of {len(books):,} states is complete, in the session and quoted on both sides"
+        )
+    columns = {
+        "spread_bps": 2e4 * usable.half_spread / usable.mid,
+        "spread": 2.0 * usable.half_spread,
+        "bid_depth": usable.bid_size.sum(axis=1),
+        "ask_depth": usable.ask_size.sum(axis=1),
+    }
+    means = {name: float(np.average(values, weights=weights)) for name, values in columns.items()}
+    return pd.Series({**means, "states": len(usable)}, name=f"{weight}-weighted")
+
+
+def _standing_seconds(books: BookSnapshots, session: Session) -> Float:
+    """How long each state stood inside its session, (n,) seconds."""
+    traded, length = session.traded_ns(books.time)
+    days = session.days(books.time)
+    next_of_day = np.append(days[1:] == days[:-1], False) if len(days) else np.zeros(0, bool)
+    return (np.where(next_of_day, np.append(traded[1:], 0), length) - traded) / 1e9

@@ -1,4 +1,4 @@
-"""Daily bars as Lean stores them, unadjusted, with the factors that make one day's close comparable with the next."""
+"""Daily bars as Lean stores them, unadjusted, with the factors that make closes comparable."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ BARS = ("open", "high", "low", "close", "volume")
 def read_daily_bars(path: str | Path) -> pd.DataFrame:
     """Daily bars of one stock.
 
-    Prices and volumes are as they were traded on the day: neither is adjusted. What splits and dividends
-    did between two days stands in the factor file beside the bars, without which returns would count a
-    split of 4 to 1 as a loss of 75 %; so it must be there.
+    Prices and volumes are as they were traded on the day: neither is adjusted. What splits and
+    dividends did between two days stands in the factor file beside the bars, without which returns
+    would count a split of 4 to 1 as a loss of 75 %; so it must be there.
 
     Parameters
     ----------
     path : path
-        <symbol>.zip of Lean; <symbol>_factor_file.csv lies beside it: date, price factor (dividends), split
-        factor, of all days up to that date and after the one before.
+        <symbol>.zip of Lean; <symbol>_factor_file.csv lies beside it: date, price factor
+        (dividends), split factor, of all days up to that date and after the one before.
 
     Returns
     -------
     DataFrame, index day (datetime64, one a session)
-        open, high, low, close (currency per share, unadjusted), volume (shares), factor: price times it
-        is in shares and dividends of the file's last day; return: of the day before's close, dividends in.
+        open, high, low, close (currency per share, unadjusted), volume (shares), factor: price
+        times it is in shares and dividends of the file's last day; return: of the day before's
+        close, dividends in.
 
     Raises
     ------
@@ -41,6 +42,17 @@ def read_daily_bars(path: str | Path) -> pd.DataFrame:
         Bars without their factor file.
     ValidationError
         Columns that are not these, days out of order, prices at or below 0.
+
+    Examples
+    --------
+    >>> import tempfile, zipfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with zipfile.ZipFile(folder / "xyz.zip", "w") as archive:  # a split of 2 to 1 in between
+    ...     bars = "20250401 00:00,4e5,4e5,4e5,4e5,9\\n20250402 00:00,2e5,2e5,2e5,2e5,9"
+    ...     archive.writestr("xyz.csv", bars)
+    >>> _ = (folder / "xyz_factor_file.csv").write_text("20250401,1,0.5,0\\n20501231,1,1,0\\n")
+    >>> read_daily_bars(folder / "xyz.zip")["return"].tolist()
+    [nan, 0.0]
     """
     file = Path(path)
     factors = file.with_name(f"{file.stem}_factor_file.csv")
@@ -64,8 +76,9 @@ def read_daily_bars(path: str | Path) -> pd.DataFrame:
     until = pd.to_datetime(table["until"].astype(str), format="%Y%m%d").to_numpy()
     at = np.searchsorted(until, bars.index.to_numpy())
     if np.any(np.diff(until) <= np.timedelta64(0)) or at.max() >= len(until):
+        last = f"{bars.index[-1]:%Y-%m-%d}"
         raise ValidationError(
-            f"{factors} must hold ascending dates that reach the last bar, {bars.index[-1]:%Y-%m-%d}"
+            f"{factors} must hold ascending dates that reach the last bar, {last}"
         )
     bars["factor"] = (table["price"] * table["split"]).to_numpy()[at]
     bars["return"] = (bars["close"] * bars["factor"]).pct_change()
@@ -73,7 +86,7 @@ def read_daily_bars(path: str | Path) -> pd.DataFrame:
 
 
 def returns_before(bars: Mapping[str, pd.DataFrame], day: dt.date, n_days: int) -> pd.DataFrame:
-    """The last returns of several stocks that were known before `day`, on days that all of them traded.
+    """The last returns of several stocks known before `day`, of days on which all of them traded.
 
     Returns
     -------
@@ -83,6 +96,12 @@ def returns_before(bars: Mapping[str, pd.DataFrame], day: dt.date, n_days: int) 
     ------
     ValidationError
         Fewer common days than that.
+
+    Examples
+    --------
+    >>> bars = pd.DataFrame({"return": [0.01, 0.02, 0.03]}, pd.date_range("2025-04-01", periods=3))
+    >>> returns_before({"XYZ": bars}, dt.date(2025, 4, 3), 2)["XYZ"].tolist()
+    [0.01, 0.02]
     """
     n = number("n_days", n_days, 2, integer=True)
     common = pd.concat(

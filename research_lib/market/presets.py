@@ -1,19 +1,25 @@
-"""Synthetic markets with the measured look of real stocks."""
+"""What a market looks like in numbers, and synthetic markets that look like real stocks."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.polynomial import hermite_e
 from numpy.typing import NDArray
 from scipy import special
 
-from research_lib.checks import refuse_unknown
-from research_lib.config import ModelConfig
-from research_lib.market.calibration import LONGEST_LAG, MarketProfile
+from research_lib.checks import number, refuse_unknown
+from research_lib.config import ModelConfig, Record
+from research_lib.errors import InsufficientDataError, ValidationError
+from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import (
     HIGHEST_UNIFORM,
@@ -23,14 +29,363 @@ from research_lib.market.synthetic import (
     SyntheticMarket,
     correlation,
     count_quantile,
+    on_grid,
 )
 
+logger = logging.getLogger(__name__)
+
 Float = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+LONGEST_LAG = 30
+MIN_BOOKS = 100
+STALE_SECONDS = 300.0
+SETTLING_TIMES = np.geomspace(0.01, 0.5, 60)
+STEEPNESS = np.geomspace(1.0, 64.0, 25)
 HERMITE_TERMS = 20
 HALF_LIVES = np.append(0.0, np.geomspace(0.2, LONGEST_LAG, 100))
 
 
-def market_like(profile: MarketProfile, *, lot_size: float = 1.0) -> SyntheticMarket:
+@dataclass(frozen=True, eq=False)
+class MarketProfile(Record):
+    """Stylised facts of one stock's books, one book an interval, bids and asks taken together.
+
+    Attributes
+    ----------
+    symbol : str
+    session : Session
+    n_books : int
+        Intervals with a usable book: complete, both sides shown, not locked or crossed.
+    n_stale : int
+        Of these, books older than 300 s when they were sampled: a quiet market, or a pause of
+        the recording.
+    tick, mid : float
+        Currency per share; mid is the mean.
+    volatility : float
+        Annual standard deviation of the log mid from interval to interval within days.
+    spread : (m,) currency per share
+        Quoted spread of every book.
+    total_depth : (2m,) shares
+        Visible shares of every book, bids then asks.
+    spread_by_time, depth_by_time : (P,) currency per share, shares
+        Means over P equally long parts of the session; NaN where a part has no book.
+    day_shape : DayShape
+        Least-squares fit to spread and to total depth over the time of day.
+    spread_dispersion : float
+        Variance over mean of the ticks beyond the first about the day shape, minus one; at least 0.
+    level_size : (L,) shares
+        Mean size of level k where it is shown.
+    size_dispersion : (L,) shares
+        Variance of the size of level k about the day shape, over its mean.
+    level_gap : (L-1,) ticks
+        Mean distance from level k to level k + 1.
+    spread_autocorrelation, depth_autocorrelation : (30,)
+        At lags of 1, 2, ... intervals within days, of spread and total depth relative to the
+        day shape; NaN where there is no variation or no pair.
+
+    Examples
+    --------
+    >>> books = SyntheticMarket().books(390, 3, np.random.default_rng(1))
+    >>> profile = measure_market(books)
+    >>> profile.n_books, profile.n_levels, profile.tick
+    (390, 3, 0.01)
+    """
+
+    symbol: str
+    session: Session
+    n_books: int
+    n_stale: int
+    tick: float
+    mid: float
+    volatility: float
+    spread: Float
+    total_depth: Float
+    spread_by_time: Float
+    depth_by_time: Float
+    day_shape: DayShape
+    spread_dispersion: float
+    level_size: Float
+    size_dispersion: Float
+    level_gap: Float
+    spread_autocorrelation: Float
+    depth_autocorrelation: Float
+
+    @property
+    def n_levels(self) -> int:
+        """Levels a side; level-1 data have nothing to say by level and no gaps."""
+        return len(self.level_size)
+
+    @property
+    def spread_varies(self) -> bool:
+        """False where every book has the same spread: no day shape, no memory of it."""
+        return bool(np.ptp(self.spread) > 1e-6 * self.tick)
+
+
+def measure_market(
+    books: BookSnapshots,
+    session: Session | None = None,
+    *,
+    tick: float | None = None,
+    n_parts: int = 13,
+    max_age: float | None = None,
+) -> MarketProfile:
+    """Measure spread, depth, their day shape and their memory on real or synthetic books.
+
+    The books are sampled at the start of every interval (`BookSnapshots.sample`): what is
+    measured is what a trader there saw. Empty levels do not enter the level means. Memory
+    is measured relative to the fitted day shape, else the opening's wide spread counts as memory.
+
+    Parameters
+    ----------
+    books : BookSnapshots
+        Any number of states and days.
+    session : Session, optional
+    tick : float, optional
+        Currency per share; found from the prices by default (`price_grid`).
+    n_parts : int
+        Parts of the session of `spread_by_time` and `depth_by_time`; 13 are half-hours.
+    max_age : float, optional
+        Seconds; older books are not measured. No limit by default, but a logged warning says
+        how many are older than 300 s.
+
+    Raises
+    ------
+    InsufficientDataError
+        Fewer than 100 usable books, or prices on no grid.
+    ValidationError
+        Prices on another grid than that of `tick`.
+
+    Examples
+    --------
+    >>> books = deep_stock().books(390, 1, np.random.default_rng(1))
+    >>> profile = measure_market(books)
+    >>> profile.spread_varies, round(float(profile.spread.mean() / profile.tick), 6)
+    (False, 1.0)
+    """
+    session = session or Session()
+    sampled = books.sample(session, max_age)
+    seen = sampled.take(sampled.complete & (sampled.half_spread > 0))
+    if len(seen) < MIN_BOOKS:
+        raise InsufficientDataError(
+            f"{len(seen)} of {len(sampled)} intervals have a usable book, a profile needs "
+            f"{MIN_BOOKS}; add days or cut the session into more intervals"
+        )
+    tick, n_stale = price_grid(seen, tick), _warned_stale(seen)
+    interval, day = session.interval_of(seen.time), pd.factorize(session.days(seen.time))[0]
+    fraction = (interval + 0.5) / session.n_intervals
+    spread = on_grid(2.0 * seen.half_spread, tick)
+    depths = [seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)]
+    depth = 0.5 * (depths[0] + depths[1])
+    shape, spread_fit, depth_fit = _fitted_day_shape(fraction, spread, depth)
+    part = np.minimum((fraction * n_parts).astype(np.int64), n_parts - 1)
+    return MarketProfile(
+        symbol=seen.symbol,
+        session=session,
+        n_books=len(seen),
+        n_stale=n_stale,
+        tick=tick,
+        mid=float(seen.mid.mean()),
+        volatility=_volatility(seen.mid, day, interval, session),
+        spread=spread,
+        total_depth=np.concatenate(depths),
+        spread_by_time=_mean_by(part, spread, n_parts),
+        depth_by_time=_mean_by(part, depth, n_parts),
+        day_shape=shape,
+        spread_dispersion=_overdispersion(spread / tick - 1.0, spread_fit / tick - 1.0),
+        **_level_statistics(seen, depth_fit / depth_fit.mean(), tick),
+        spread_autocorrelation=_autocorrelation(spread / spread_fit, day, interval),
+        depth_autocorrelation=np.mean(
+            [_autocorrelation(d / depth_fit, day, interval) for d in depths], axis=0
+        ),
+    )
+
+
+def price_grid(books: BookSnapshots, tick: float | None = None) -> float:
+    """The tick of books, currency per share: the largest step that divides nearly all price steps.
+
+    Steps are those from level to level, across the spread, and of the touch from one book to
+    the next. The tick is the greatest common divisor of those that make at least 0.1 % of all, so
+    that stray prices do not count; nine digits are kept. A given `tick` is checked: 99 % of steps
+    must be its multiples, to a thousandth of it.
+
+    Raises
+    ------
+    InsufficientDataError
+        Prices on no grid (averaged or adjusted ones, for instance).
+    ValidationError
+        Prices not on the grid of `tick`.
+
+    Examples
+    --------
+    >>> price_grid(SyntheticMarket(tick=1 / 64).books(100, 3, np.random.default_rng(1)))
+    0.015625
+    """
+    touch = np.column_stack([books.bid_price[:, 0], books.ask_price[:, 0]])
+    sides = np.diff(books.bid_price, axis=1), np.diff(books.ask_price, axis=1)
+    parts = (*sides, np.diff(touch, axis=1), np.diff(touch, axis=0))
+    moved = np.abs(np.concatenate([part.ravel() for part in parts]))
+    rounding = 4 * np.spacing(np.nanmax(touch))  # of differences between prices, in binary
+    moved = moved[np.isfinite(moved) & (moved > rounding)]
+    if tick is not None:
+        tick = number("tick", tick, above=0)
+        off = np.abs(moved - np.rint(moved / tick) * tick) > 1e-3 * tick
+        if off.mean() > 0.01:
+            raise ValidationError(
+                f"{off.mean():.1%} of price steps are no multiples of the tick {tick:g}, e.g. "
+                f"{moved[off].min():.8g}; give the market's tick, or None to find it"
+            )
+        return float(tick)
+    step, count = _frequent_steps(moved, rounding)
+    found = reduce(lambda a, b: _common_divisor(a, b, 1e-4 * step.min()), step, 0.0)
+    multiple = np.rint(step / found) if found else step
+    if not found or np.any(np.abs(step / found - multiple) > 0.05):
+        raise InsufficientDataError(
+            "prices lie on no grid: their steps have no common divisor; give tick=, "
+            "currency per share"
+        )
+    weight = count * multiple
+    return float(f"{weight @ step / (weight @ multiple):.9g}")
+
+
+def _frequent_steps(moved: Float, rounding: float) -> tuple[Float, Int64]:
+    """The distinct steps that make at least 0.1 % of all, each the mean of its like, and counts."""
+    if not len(moved):
+        return moved, np.zeros(0, np.int64)
+    # Fine against any step, coarse against rounding.
+    unit = max(1e-6 * 10.0 ** np.floor(np.log10(moved.min())), 2 * rounding)
+    _, like, count = np.unique(np.rint(moved / unit), return_inverse=True, return_counts=True)
+    frequent = count >= 0.001 * len(moved)
+    return (np.bincount(like, moved) / count)[frequent], count[frequent]
+
+
+def _common_divisor(a: float, b: float, tolerance: float) -> float:
+    """Euclid's algorithm for numbers with rounding errors."""
+    while b > tolerance:
+        a, b = b, abs(math.remainder(a, b))
+    return a
+
+
+def _warned_stale(seen: BookSnapshots) -> int:
+    n_stale = int(seen.stale(STALE_SECONDS).sum())
+    if n_stale:
+        logger.warning(
+            "%s of %s sampled books are older than %g s, the oldest %.0f s; if the recording "
+            "paused, give max_age",
+            f"{n_stale:,}", f"{len(seen):,}", STALE_SECONDS, seen.age_seconds.max(),
+        )  # fmt: skip
+    return n_stale
+
+
+def _fitted_day_shape(
+    fraction: Float, spread: Float, depth: Float
+) -> tuple[DayShape, Float, Float]:
+    """Day shape by least squares, and the fitted spread and depth at every book, (m,) each."""
+    at, row, count = np.unique(fraction, return_inverse=True, return_counts=True)
+    by_interval = [np.bincount(row, values) / count for values in (spread, depth)]
+    settled, spread_shape = _fitted_spread(at, by_interval[0], count)
+    midday, depth_shape = _fitted_depth(at, by_interval[1], count)
+    shape = DayShape(**spread_shape, **depth_shape)
+    return shape, (settled * shape.spread(at))[row], (midday * shape.depth(at))[row]
+
+
+def _fitted_spread(fraction: Float, spread: Float, count: Int64) -> tuple[float, dict[str, float]]:
+    """Settled spread and its shape, the best of all settling times.
+
+    Counts vary the more the larger they are: weighed by one over a first fit.
+    """
+    designs = np.exp(-fraction / SETTLING_TIMES[:, None])
+    designs = np.stack([np.ones_like(designs), designs], axis=-1)
+    weight = count
+    for _ in range(2):
+        coefficients, explained = _least_squares(designs, spread, weight)
+        best = int(np.argmax(explained))
+        settled, opening = coefficients[best].tolist()
+        if min(settled, settled + opening) <= 0:
+            break
+        weight = count / (designs[best] @ coefficients[best])
+    if settled <= 0 or opening <= 1e-9 * settled:  # no wide opening: a flat day
+        settled, opening = float(np.average(spread, weights=count)), 0.0
+    settling = float(SETTLING_TIMES[best])
+    return settled, {"spread_opening": opening / settled, "spread_settling": settling}
+
+
+def _fitted_depth(fraction: Float, depth: Float, count: Int64) -> tuple[float, dict[str, float]]:
+    """Depth at midday and its shape, the best pair of steepnesses that keeps depth positive."""
+    from_midday = 2.0 * fraction - 1.0
+    early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (-from_midday, from_midday))
+    best, flat = -np.inf, float(np.average(depth, weights=count))
+    midday, shape = flat, {"depth_opening": 0.0, "depth_closing": 0.0}
+    for steepness, one in zip(STEEPNESS, early, strict=True):
+        designs = np.stack([np.ones_like(late), np.broadcast_to(one, late.shape), late], axis=-1)
+        coefficients, explained = _least_squares(designs, depth, count)
+        positive = (coefficients[:, 0] > 0) & (coefficients[:, 1:] > -coefficients[:, :1]).all(1)
+        explained[~positive] = -np.inf
+        q = int(np.argmax(explained))
+        if explained[q] > best:
+            best, (midday, opening, closing) = explained[q], coefficients[q].tolist()
+            shape = {
+                "depth_opening": opening / midday,
+                "depth_closing": closing / midday,
+                "opening_steepness": float(steepness),
+                "closing_steepness": float(STEEPNESS[q]),
+            }
+    return midday, shape
+
+
+def _least_squares(designs: Float, values: Float, weight: NDArray[Any]) -> tuple[Float, Float]:
+    """Weighted fits of each of P designs (P, m, k): coefficients (P, k), squares explained (P,)."""
+    weighted = designs * weight[:, None]
+    gram, moment = weighted.swapaxes(1, 2) @ designs, values @ weighted
+    coefficients = (np.linalg.pinv(gram, hermitian=True) @ moment[..., None])[..., 0]
+    return coefficients, (coefficients * moment).sum(axis=1)
+
+
+def _volatility(mid: Float, day: Int64, interval: Int64, session: Session) -> float:
+    neighbours = (np.diff(day) == 0) & (np.diff(interval) == 1)
+    steps = np.diff(np.log(mid))[neighbours]
+    return float(np.sqrt(np.mean(steps**2) * SESSIONS_A_YEAR * session.n_intervals))
+
+
+def _overdispersion(beyond: Float, expected: Float) -> float:
+    """Pearson's variance over mean, minus one, of counts about their expectations; at least 0."""
+    known = expected > 1e-9  # ticks: where none is expected there is nothing to vary
+    if not known.any():
+        return 0.0
+    return max(float(np.mean((beyond - expected)[known] ** 2 / expected[known])) - 1.0, 0.0)
+
+
+def _level_statistics(books: BookSnapshots, day_shape: Float, tick: float) -> dict[str, Float]:
+    """Mean size, variance over mean and mean gap of each level, empty levels left out."""
+    size = np.concatenate([books.bid_size, books.ask_size])
+    levels = int(np.flatnonzero((size > 0).any(axis=0))[-1]) + 1  # behind them all are empty
+    shown = np.where(size > 0, size, np.nan)[:, :levels]
+    price = np.concatenate([books.bid_price, books.ask_price])[:, :levels]
+    # To 1e-6 of a tick: a gap of one tick at a high price is 0.99999999 in binary.
+    gap = np.round(np.abs(np.diff(price, axis=1)) / tick, 6)
+    mean = np.nanmean(shown, axis=0)
+    expected = mean * np.tile(day_shape, 2)[:, None]
+    return {
+        "level_size": mean,
+        "size_dispersion": np.nanmean((shown - expected) ** 2, axis=0) / mean,
+        "level_gap": np.nanmean(gap, axis=0),
+    }
+
+
+def _mean_by(part: Int64, values: Float, n_parts: int) -> Float:
+    return pd.Series(values).groupby(part).mean().reindex(range(n_parts)).to_numpy()
+
+
+def _autocorrelation(values: Float, day: Int64, interval: Int64) -> Float:
+    """At lags 1..30 between intervals of one day, (30,); mean and variance are those of all."""
+    deviation, variance = values - values.mean(), float(values.var())
+    result = np.full(LONGEST_LAG, np.nan)
+    for lag in range(1, LONGEST_LAG + 1):
+        pair = (day[lag:] == day[:-lag]) & (interval[lag:] - interval[:-lag] == lag)
+        if pair.any() and variance > 1e-18:
+            result[lag - 1] = np.mean((deviation[lag:] * deviation[:-lag])[pair]) / variance
+    return result
+
+
+def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> SyntheticMarket:
     """The synthetic market whose moments are those of a profile.
 
     Mean spread, its dispersion and day shape, mean size of every level, the mean dispersion
@@ -40,51 +395,58 @@ def market_like(profile: MarketProfile, *, lot_size: float = 1.0) -> SyntheticMa
     Parameters
     ----------
     profile : MarketProfile
-    lot_size : float
-        Shares; sizes are drawn as multiples of it.
+    lot_size : float, optional
+        Shares; sizes are drawn as multiples of it. One share by default; a hundredth of the
+        smallest level's mean size where that is below two shares, as of coins.
+
+    Examples
+    --------
+    >>> books = SyntheticMarket(depth=500.0).books(3_900, 3, np.random.default_rng(1))
+    >>> found = market_like(measure_market(books))
+    >>> found.tick, abs(found.depth / 500 - 1) < 0.1
+    (0.01, True)
     """
+    smallest = float(profile.level_size.min())
+    lot = (1.0 if smallest >= 2 else 0.01 * smallest) if lot_size is None else lot_size
     volatility = _without_rounding(profile)
     deviation = profile.mid * volatility / np.sqrt(SESSIONS_A_YEAR)
-    config = ModelConfig(
-        base_price=profile.mid,
-        volatility_factor=volatility,
-        spread_factor=float(profile.spread.mean()) / deviation,
-        volume_decay=0.0,
-    )
-    fraction = (np.arange(profile.session.n_intervals) + 0.5) / profile.session.n_intervals
-    beyond = np.maximum(profile.level_size - lot_size, 0.01 * lot_size)
-    dispersion = max(
-        float(np.mean(profile.size_dispersion * profile.level_size / beyond)) - lot_size,
-        0.01 * lot_size,
-    )
-    ticks_beyond = float(profile.spread.mean()) / profile.tick - 1.0
-    lots = beyond.mean() / lot_size
+    mean_spread = float(profile.spread.mean())
+    n = profile.session.n_intervals
+    day_depth = profile.day_shape.depth((np.arange(n) + 0.5) / n).mean()
+    beyond = np.maximum(profile.level_size - lot, 0.01 * lot)
+    dispersion = float(np.mean(profile.size_dispersion * profile.level_size / beyond))
+    dispersion = max(dispersion - lot, 0.01 * lot)
+    ticks_beyond = max(mean_spread / profile.tick - 1.0, 1e-9)
     return SyntheticMarket(
-        config=config,
+        config=ModelConfig(
+            base_price=profile.mid,
+            volatility_factor=volatility,
+            spread_factor=mean_spread / deviation,
+            volume_decay=0.0,
+        ),
         session=profile.session,
-        depth=float(beyond[0] / profile.day_shape.depth(fraction).mean()),
+        depth=float(beyond[0] / day_depth),
         dispersion=dispersion,
         tick=profile.tick,
         day_shape=profile.day_shape,
         spread_dispersion=profile.spread_dispersion,
-        gap_ticks=tuple(profile.level_gap.tolist()) or (1.0,),
-        lot_size=lot_size,
+        # At least one tick, whatever stray prices between the ticks do to the mean.
+        gap_ticks=tuple(np.maximum(profile.level_gap, 1.0).tolist()) or (1.0,),
+        lot_size=lot,
         level_shape=tuple((beyond / beyond[0]).tolist()),
         spread_memory=latent_memory(
             profile.spread_autocorrelation,
-            lambda u: count_quantile(
-                u, np.full(u.shape, max(ticks_beyond, 1e-9)), profile.spread_dispersion
-            ),
+            lambda u: count_quantile(u, np.full(u.shape, ticks_beyond), profile.spread_dispersion),
         ),
         depth_memory=latent_memory(
-            profile.depth_autocorrelation * (1.0 + lot_size / dispersion),
-            lambda u: special.gammaincinv(lots * lot_size / dispersion, u),
+            profile.depth_autocorrelation * (1.0 + lot / dispersion),
+            lambda u: special.gammaincinv(beyond.mean() / dispersion, u),
         ),
     )
 
 
 def _without_rounding(profile: MarketProfile) -> float:
-    """Annual volatility less the tick**2 / 6 that rounding to the grid adds to every step, half of it at least."""
+    """Annual volatility less the tick**2 / 6 that rounding adds to every step, half at least."""
     steps = SESSIONS_A_YEAR * profile.session.n_intervals
     rounding = steps * profile.tick**2 / (6.0 * profile.mid**2)
     return float(np.sqrt(max(profile.volatility**2 - rounding, 0.25 * profile.volatility**2)))
@@ -109,24 +471,20 @@ def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[An
     known = np.isfinite(autocorrelation)
     if not (known[:1].any() and autocorrelation[0] > 0):
         return Memory(0.0)
-    lags = np.flatnonzero(known) + 1
-    target = latent_correlation(autocorrelation[known], quantile)
-    fast, slow = (
-        correlation(HALF_LIVES[part, None], lags) for part in np.triu_indices(len(HALF_LIVES), 1)
-    )
+    lags, pairs = np.flatnonzero(known) + 1, np.triu_indices(len(HALF_LIVES), 1)
+    target, weight = latent_correlation(autocorrelation[known], quantile), 1.0 / lags
+    fast, slow = (correlation(HALF_LIVES[part, None], lags) for part in pairs)
     apart = slow - fast  # (pairs, K)
-    share = np.clip((target - fast) * apart @ (1 / lags) / (apart**2 @ (1 / lags)), 0.0, 1.0)
-    best = int(np.argmin((target - fast - share[:, None] * apart) ** 2 @ (1 / lags)))
-    half_life, slow_half_life = (
-        float(HALF_LIVES[part[best]]) for part in np.triu_indices(len(HALF_LIVES), 1)
-    )
+    share = np.clip((target - fast) * apart @ weight / (apart**2 @ weight), 0.0, 1.0)
+    best = int(np.argmin((target - fast - share[:, None] * apart) ** 2 @ weight))
+    half_life, slow_half_life = (float(HALF_LIVES[part[best]]) for part in pairs)
     if share[best] in (0.0, 1.0):
         return Memory(slow_half_life if share[best] else half_life)
     return Memory(half_life, slow_half_life, float(share[best]))
 
 
 def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[Any]]) -> Float:
-    r"""Correlations of two normals at which quantile(Phi(.)) of both has the given ones, shape kept.
+    r"""Correlations of two normals at which quantile(Phi(.)) of both has the given ones.
 
     With the Hermite expansion Q(Phi(z)) = sum_j c_j He_j(z), the correlation is
 
@@ -141,9 +499,8 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
     nodes, weights = hermite_e.hermegauss(200)
     values = quantile(np.minimum(special.ndtr(nodes), HIGHEST_UNIFORM)).astype(float)
     powers = np.arange(1, HERMITE_TERMS + 1)
-    moments = (weights / weights.sum() * values) @ hermite_e.hermevander(nodes, HERMITE_TERMS)[
-        :, 1:
-    ]
+    polynomials = hermite_e.hermevander(nodes, HERMITE_TERMS)[:, 1:]
+    moments = (weights / weights.sum() * values) @ polynomials
     share = moments**2 / special.factorial(powers)
     if share.sum() <= 1e-12:
         return np.zeros_like(correlations)
@@ -152,101 +509,88 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
     return np.sign(correlations) * np.interp(np.minimum(np.abs(correlations), 0.99), reached, phi)
 
 
-# What follows was measured by `market_like(measure_market(books))`: books sampled at the start of each of the 390
-# minutes of one day, bids and asks together, and rounded. Facts of three days of three stocks, not of the stocks.
-# Half-lives are minutes. Tests hold every distance against chance, against a flat day and against no memory: nearly
-# all are below the largest of 19 draws of the preset itself; what is at its edge or beyond is named here.
-
-# FROG, XNAS, 2025-04-03, Databento MBP-10: 389 books of 10 levels, mean spread 8.6 ticks, 1,589 shares a side.
-# Depth surges to over four times in the last three minutes (steepness 64, as steep as is tried). Not caught: the
-# spread's distribution (0.08 apart, chance up to 0.05-0.09). By half-hours, one day does not tell the shape of depth
-# from a flat day's noise: 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
-FROG_2025_04_03 = SyntheticMarket(
-    config=ModelConfig(
-        base_price=31.5, volatility_factor=0.411, spread_factor=0.106, volume_decay=0.0
-    ),
-    depth=183.0,
-    dispersion=156.0,
-    day_shape=DayShape(
-        spread_opening=10.2,
-        spread_settling=0.0491,
-        depth_opening=0.556,
-        depth_closing=3.87,
-        opening_steepness=11.3,
-        closing_steepness=64.0,
-    ),
-    spread_dispersion=0.124,
-    gap_ticks=(1.90, 1.83, 2.20, 2.52, 2.66, 3.10, 3.60, 3.43, 3.96),
-    level_shape=(1.0, 0.663, 0.700, 0.732, 0.843, 0.844, 0.844, 0.783, 0.807, 1.002),
-    spread_memory=Memory(half_life=0.245, slow_half_life=1.06, slow_share=0.739),
-    depth_memory=Memory(half_life=0.674, slow_half_life=8.90, slow_share=0.506),
-)
-# GOOG, Nasdaq, 2012-06-21, LOBSTER 10 levels: 389 books, mean spread 26.9 ticks, 1,081 shares a side.
-# Not caught: the tail of depth is heavier than a negative binomial's (0.09-0.10 apart, chance up to that). The shape of
-# depth by half-hours is within a flat day's noise as well: 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
-GOOG_2012_06_21 = SyntheticMarket(
-    config=ModelConfig(
-        base_price=571.0, volatility_factor=0.153, spread_factor=0.0490, volume_decay=0.0
-    ),
-    depth=148.0,
-    dispersion=245.0,
-    day_shape=DayShape(
-        spread_opening=1.56,
-        spread_settling=0.116,
-        depth_opening=0.937,
-        depth_closing=0.317,
-        opening_steepness=16.0,
-        closing_steepness=5.66,
-    ),
-    spread_dispersion=2.84,
-    gap_ticks=(5.60, 4.53, 3.84, 3.79, 4.06, 3.76, 3.72, 3.68, 3.70),
-    level_shape=(1.0, 0.620, 0.524, 0.483, 0.483, 0.594, 0.696, 0.775, 0.817, 0.871),
-    spread_memory=Memory(half_life=0.210, slow_half_life=10.4, slow_share=0.0473),
-    depth_memory=Memory(half_life=0.406, slow_half_life=8.46, slow_share=0.357),
-)
-# BAC, US consolidated, 2013-10-07, Lean level-1 quotes, last bid and last ask carried: 389 books, spread always one
-# tick, 79,058 shares a side, whole lots. Only the best level is seen; those behind are assumed to be like it, one
-# tick apart. The spread factor stays below that of one tick (0.0977), so that no draw is wider. The slow half-life is
-# at its limit and its share small: over minutes this depth remembers as one autoregression.
-BAC_2013_10_07 = SyntheticMarket(
-    config=ModelConfig(
-        base_price=13.9, volatility_factor=0.117, spread_factor=0.095, volume_decay=0.0
-    ),
-    depth=86_800.0,
-    dispersion=29_000.0,
-    day_shape=DayShape(
-        spread_opening=0.0,
-        spread_settling=0.1,
-        depth_opening=-0.642,
-        depth_closing=1.09,
-        opening_steepness=1.0,
-        closing_steepness=6.73,
-    ),
-    lot_size=100.0,
-    spread_memory=Memory(half_life=0.0),
-    depth_memory=Memory(half_life=2.16, slow_half_life=30.0, slow_share=0.0456),
-)
+# What follows was measured by `market_like(measure_market(books))`: books sampled at the start of
+# each of the 390 minutes of one day, bids and asks together, and rounded. Facts of three days of
+# three stocks, not of the stocks. Half-lives are minutes. Tests hold every distance against
+# chance, against a flat day and against no memory: nearly all are below the largest of 19 draws of
+# the preset itself; what is at its edge or beyond is named here.
 
 
 def thin_stock(session: Session | None = None) -> SyntheticMarket:
-    """A mid-priced stock of little depth, measured on FROG: spread 9 ticks, gaps of 2 to 4, 1,600 shares a side.
+    """A mid-priced stock of little depth, measured on FROG.
 
-    Depth surges before the close; over the rest of the day its shape is within a flat day's noise.
+    Spread 9 ticks, gaps of 2 to 4, 1,600 shares a side. Depth surges before the close; over the
+    rest of the day its shape is within a flat day's noise.
+
+    >>> thin_stock().tick
+    0.01
     """
-    return _in_session(FROG_2025_04_03, session)
+    # FROG, XNAS, 2025-04-03, Databento MBP-10: 389 books of 10 levels, mean spread 8.6 ticks,
+    # 1,589 shares a side. Depth surges to over four times in the last three minutes (steepness 64,
+    # as steep as is tried). Not caught: the spread's distribution (0.08 apart, chance up to
+    # 0.05-0.09). By half-hours, one day does not tell the shape of depth from a flat day's noise:
+    # 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
+    market = SyntheticMarket(
+        _config(31.5, 0.411, 0.106),
+        depth=183.0,
+        dispersion=156.0,
+        day_shape=DayShape(10.2, 0.0491, 0.556, 3.87, 11.3, 64.0),
+        spread_dispersion=0.124,
+        gap_ticks=(1.90, 1.83, 2.20, 2.52, 2.66, 3.10, 3.60, 3.43, 3.96),
+        level_shape=(1.0, 0.663, 0.700, 0.732, 0.843, 0.844, 0.844, 0.783, 0.807, 1.002),
+        spread_memory=Memory(half_life=0.245, slow_half_life=1.06, slow_share=0.739),
+        depth_memory=Memory(half_life=0.674, slow_half_life=8.90, slow_share=0.506),
+    )
+    return _in_session(market, session)
 
 
 def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
     """A high-priced stock, measured on GOOG: spread 27 ticks, gaps of 4 to 6, 1,100 shares a side.
 
     The shape of depth over the day is within a flat day's noise, and its tail lighter than GOOG's.
+
+    >>> round(2 * float(wide_spread_stock().true_curve.half_spread.mean()), 2)
+    0.27
     """
-    return _in_session(GOOG_2012_06_21, session)
+    # GOOG, Nasdaq, 2012-06-21, LOBSTER 10 levels: 389 books, mean spread 26.9 ticks, 1,081 shares
+    # a side. Not caught: the tail of depth is heavier than a negative binomial's (0.09-0.10 apart,
+    # chance up to that). The shape of depth by half-hours is within a flat day's noise as well:
+    # 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
+    market = SyntheticMarket(
+        _config(571.0, 0.153, 0.0490),
+        depth=148.0,
+        dispersion=245.0,
+        day_shape=DayShape(1.56, 0.116, 0.937, 0.317, 16.0, 5.66),
+        spread_dispersion=2.84,
+        gap_ticks=(5.60, 4.53, 3.84, 3.79, 4.06, 3.76, 3.72, 3.68, 3.70),
+        level_shape=(1.0, 0.620, 0.524, 0.483, 0.483, 0.594, 0.696, 0.775, 0.817, 0.871),
+        spread_memory=Memory(half_life=0.210, slow_half_life=10.4, slow_share=0.0473),
+        depth_memory=Memory(half_life=0.406, slow_half_life=8.46, slow_share=0.357),
+    )
+    return _in_session(market, session)
 
 
 def deep_stock(session: Session | None = None) -> SyntheticMarket:
-    """A low-priced stock of large tick, measured on BAC: spread always one tick, 79,000 shares at the touch."""
-    return _in_session(BAC_2013_10_07, session)
+    """A low-priced stock, measured on BAC: spread always one tick, 79,000 shares at the touch.
+
+    >>> round(2 * float(deep_stock().true_curve.half_spread.max()), 6)
+    0.01
+    """
+    # BAC, US consolidated, 2013-10-07, Lean level-1 quotes, last bid and last ask carried: 389
+    # books, spread always one tick, 79,058 shares a side, whole lots. Only the best level is seen;
+    # those behind are assumed to be like it, one tick apart. The spread factor stays below that of
+    # one tick (0.0977), so that no draw is wider. The slow half-life is at its limit and its share
+    # small: over minutes this depth remembers as one autoregression.
+    market = SyntheticMarket(
+        _config(13.9, 0.117, 0.095),
+        depth=86_800.0,
+        dispersion=29_000.0,
+        day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73),
+        lot_size=100.0,
+        spread_memory=Memory(half_life=0.0),
+        depth_memory=Memory(half_life=2.16, slow_half_life=30.0, slow_share=0.0456),
+    )
+    return _in_session(market, session)
 
 
 PRESETS = {maker.__name__: maker for maker in (thin_stock, wide_spread_stock, deep_stock)}
@@ -266,13 +610,18 @@ def preset(name: str, session: Session | None = None) -> SyntheticMarket:
     ------
     ValidationError
         An unknown name, with the nearest valid one.
+
+    Examples
+    --------
+    >>> preset("deep_stock").lot_size
+    100.0
     """
     refuse_unknown([name], PRESETS, "preset")
     return PRESETS[name](session)
 
 
 def _in_session(measured: SyntheticMarket, session: Session | None) -> SyntheticMarket:
-    """The market in another session, its memory, measured from minute to minute, kept per minute."""
+    """The market in another session; its memory, measured between minutes, kept per minute."""
     session = session or Session()
     opens, _ = session.bounds([measured.first_day])
     minutes = float(session.traded_ns(opens)[1][0]) / 60e9 / session.n_intervals
@@ -281,4 +630,13 @@ def _in_session(measured: SyntheticMarket, session: Session | None) -> Synthetic
         session=session,
         spread_memory=measured.spread_memory.per_interval(minutes),
         depth_memory=measured.depth_memory.per_interval(minutes),
+    )
+
+
+def _config(base_price: float, volatility: float, spread_factor: float) -> ModelConfig:
+    return ModelConfig(
+        base_price=base_price,
+        volatility_factor=volatility,
+        spread_factor=spread_factor,
+        volume_decay=0.0,
     )

@@ -1,4 +1,4 @@
-"""Books after own trades: what was eaten, and how fast it comes back."""
+"""Books after own trades: depleted liquidity, and how fast it is replenished."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.checks import number, refuse_unknown
@@ -15,7 +14,7 @@ from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 
 Float = NDArray[np.float64]
-SAME_PRICE = 1e-9
+SAME_PRICE = 1e-12  # of the price: what prices of one level may differ by in binary
 
 
 def after_own_trades(
@@ -29,8 +28,8 @@ def after_own_trades(
 ) -> BookSnapshots:
     r"""The books that a trader sees who takes `shares` from each, one after the other.
 
-    Own trades leave a hole H_t(p) at every price p that they take from. Level p of book
-    t shows what the market offers less the hole, and the hole closes at rate rho:
+    Own trades leave depletion H_t(p) at every price p that they take from. Level p of book
+    t shows what the market offers less the depletion, which is replenished at rate rho:
 
     .. math::
         S_t(p) = (V_t(p) - H_t(p))^+, \qquad
@@ -38,12 +37,12 @@ def after_own_trades(
         \quad \text{if book } t + 1 \text{ has a level at } p, \text{ else } 0,
 
     where taken_t walks S_t, best price first, until shares_t are filled or S_t is empty.
-    So with rho = 1 the books are unchanged; with rho = 0 what was eaten stays eaten as
+    So with rho = 1 the books are unchanged; with rho = 0 what was consumed stays so as
     long as the price is shown, and a price that leaves the book comes back whole. Where
     the mid moves by more than the book is deep from one book to the next, hardly a price
-    stays: there `anchor="level"` lets the hole of level k follow level k wherever it
-    goes, the worst case, as in the block-shaped book of Obizhaeva and Wang (2013). Holes
-    close overnight. What is fitted to or replayed on the unchanged books assumes rho = 1.
+    stays: there `anchor="level"` lets the depletion of level k follow level k wherever it
+    goes, the worst case, as in the block-shaped book of Obizhaeva and Wang (2013).
+    Depletion ends overnight. What is fitted to or replayed on the unchanged books assumes rho = 1.
 
     Parameters
     ----------
@@ -52,18 +51,18 @@ def after_own_trades(
     shares : scalar or (n,) shares, at least 0
         Taken from each book; what a book cannot fill is not carried on.
     side : str
-        "buy" eats the asks, "sell" the bids.
+        "buy" consumes the asks, "sell" the bids.
     refill_rate : float
-        rho, the part of a hole that closes from one book to the next, in [0, 1].
+        rho, the part of the depletion that is replenished from one book to the next, in [0, 1].
     anchor : str
-        "price" or "level": what a hole stays with from one book to the next.
+        "price" or "level": what depletion stays with from one book to the next.
     session : Session, optional
-        Whose time zone tells one day from the next.
+        Whose days are meant.
 
     Returns
     -------
     BookSnapshots
-        As shown just before each trade. A level eaten whole is gone, the ones behind
+        As shown just before each trade. A level consumed whole is gone, the ones behind
         it move up, and the last ones are empty (NaN price, size 0): mid and spread
         follow, so measure costs from the mid of `books`.
 
@@ -76,6 +75,13 @@ def after_own_trades(
     ----------
     Obizhaeva, A., Wang, J. (2013), "Optimal trading strategy and supply/demand dynamics",
     Journal of Financial Markets 16, 1-32.
+
+    Examples
+    --------
+    >>> one = np.ones((3, 1))
+    >>> books = BookSnapshots(60 * 10**9 * np.arange(3), 9.99 * one, one, 10.0 * one, 100 * one)
+    >>> after_own_trades(books, [80, 0, 0], "buy", 0.5).ask_size.ravel().tolist()
+    [100.0, 60.0, 80.0]
     """
     refuse_unknown([anchor], ("price", "level"), "anchor")
     rho = number("refill_rate", refill_rate, 0, 1)
@@ -83,15 +89,15 @@ def after_own_trades(
     orders = np.broadcast_to(_checked_shares(shares, len(books)), len(books)).astype(float)
     days = (session or Session()).days(books.time)
     new_day = np.append(True, days[1:] != days[:-1]) if len(books) else np.zeros(0, bool)
-    left = _eat(price, size, orders, rho, new_day, anchor == "level")
+    left = _depleted(price, size, orders, rho, new_day, anchor == "level")
     # Empty levels go last, the others keep their order.
     order = np.argsort(left <= 0, axis=1, kind="stable")
-    shown: dict[str, Any] = {
-        "price": np.take_along_axis(price, order, axis=1),
-        "size": np.take_along_axis(left, order, axis=1),
-    }
     name = "ask" if side == "buy" else "bid"
-    return dataclasses.replace(books, **{f"{name}_{kind}": array for kind, array in shown.items()})
+    shown: dict[str, Any] = {
+        f"{name}_price": np.take_along_axis(price, order, axis=1),
+        f"{name}_size": np.take_along_axis(left, order, axis=1),
+    }
+    return dataclasses.replace(books, **shown)
 
 
 def _checked_shares(shares: ArrayLike, n: int) -> Float:
@@ -109,26 +115,17 @@ def _checked_shares(shares: ArrayLike, n: int) -> Float:
     return orders
 
 
-@njit(cache=True)
-def _eat(
+def _depleted(
     price: Float, size: Float, orders: Float, rho: float, new_day: NDArray[np.bool_], by_level: bool
 ) -> Float:
     """Sizes shown before each trade, (n, L); the recursion of `after_own_trades`."""
-    n, n_levels = price.shape
-    shown = size.copy()
-    eaten = np.zeros(n_levels)  # hole plus taken at the levels of the book before
-    for t in range(n):
-        hole = np.zeros(n_levels)
-        if not new_day[t]:
-            for level in range(n_levels):
-                for before in range(n_levels):
-                    same_price = abs(price[t, level] - price[t - 1, before]) <= SAME_PRICE
-                    if level == before if by_level else same_price:
-                        hole[level] = (1.0 - rho) * eaten[before]
-        want = orders[t]
-        for level in range(n_levels):
-            shown[t, level] = max(size[t, level] - hole[level], 0.0)
-            taken = min(want, shown[t, level])
-            want -= taken
-            eaten[level] = hole[level] + taken
+    shown, consumed = size.copy(), np.zeros(size.shape[1])  # depletion and what was taken from it
+    for t in range(len(size)):
+        depletion = (1.0 - rho) * consumed if not new_day[t] else np.zeros(len(consumed))
+        if t and not by_level:
+            distance = np.abs(price[t][:, None] - price[t - 1])
+            depletion = (distance <= SAME_PRICE * price[t][:, None]) @ depletion
+        shown[t] = np.maximum(size[t] - depletion, 0.0)
+        left = np.maximum(orders[t] - np.append(0.0, np.cumsum(shown[t])[:-1]), 0.0)
+        consumed = depletion + np.minimum(left, shown[t])
     return shown

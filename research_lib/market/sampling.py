@@ -1,10 +1,11 @@
-"""The book at the start of every interval, batch by batch, so that more can be sampled than memory holds."""
+"""The book at the start of every interval, one day in memory at a time."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,29 +13,69 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.checks import number
-from research_lib.errors import NoBooksError
-from research_lib.market.book import BookSnapshots, empty_level, padded
-from research_lib.market.readers import refuse_disorder
+from research_lib.errors import NoBooksError, ValidationError
+from research_lib.market.book import BookSnapshots, empty_level, refuse_disorder
 from research_lib.market.sessions import Session
+
+logger = logging.getLogger(__name__)
 
 LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
 ENDED_SECONDS = 300.0
+MISFIT = 0.1  # of the states outside and of the intervals without a book: the clock may be wrong
+
+
+def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookSnapshots]:
+    """The books of one trading day after the other, without trades; one day in memory at a time.
+
+    Parameters
+    ----------
+    batches : iterable of BookSnapshots
+        Of one symbol, in time order, cut anywhere, also between rows of equal time.
+
+    Raises
+    ------
+    ValidationError
+        Two symbols, or a batch that starts before the one before it ends.
+
+    Examples
+    --------
+    >>> books = BookSnapshots(
+    ...     pd.DatetimeIndex(["2025-04-03 14:00Z", "2025-04-03 15:00Z", "2025-04-04 14:00Z"]),
+    ...     *([[10.0]] * 3 for _ in range(4)),
+    ... )
+    >>> [len(day) for day in by_day([books.take([0]), books.take([1, 2])], Session())]
+    [2, 1]
+    """
+    held: list[BookSnapshots] = []
+    day = before = None
+    for batch in batches:
+        if not len(batch):
+            continue
+        refuse_disorder(before, batch)
+        before = batch.take([-1])
+        if batch.trades is not None:  # else they would be put together once a day and once a batch
+            batch = dataclasses.replace(batch, trades=None)
+        days = session.days(batch.time)
+        cuts = (np.flatnonzero(days[1:] != days[:-1]) + 1).tolist()
+        for first, end in pairwise([0, *cuts, len(batch)]):
+            if held and days[first] != day:
+                yield BookSnapshots.concat(held) if len(held) > 1 else held[0]
+                held = []
+            day = days[first]
+            held.append(batch.take(np.arange(first, end)) if cuts else batch)
+    if held:
+        yield BookSnapshots.concat(held) if len(held) > 1 else held[0]
 
 
 def sample_batches(
     batches: Iterable[BookSnapshots], session: Session, max_age: float | None = None
 ) -> BookSnapshots:
-    """The books of ``BookSnapshots.concat(batches).sample(session, max_age)``, one batch in memory at a time.
-
-    The state that an interval's start sees may stand in an earlier batch than the start:
-    each day's samples are kept and overwritten by whatever a later batch still shows at
-    or before the start.
+    """The books of ``BookSnapshots.concat(batches).sample(session, max_age)``, a day at a time.
 
     Parameters
     ----------
     batches : iterable of BookSnapshots
-        Of one symbol, in time order, cut anywhere, also between rows of equal time; from
-        `iter_books`, for instance. Fewer levels are padded with empty ones.
+        As of `by_day`; from `iter_books`, for instance. Fewer levels are padded with empty ones.
     session : Session
     max_age : float, optional
         Seconds; as in `BookSnapshots.sample`.
@@ -42,146 +83,78 @@ def sample_batches(
     Returns
     -------
     BookSnapshots
-        n_days * n_intervals snapshots as `BookSnapshots.sample` gives them, but without
-        trades: kept, they would grow with the number of batches.
+        n_days * n_intervals snapshots as `BookSnapshots.sample` gives them, without trades.
 
     Raises
     ------
     ValidationError
-        No batch, two symbols, a batch that starts before the one before it ends, or no
-        snapshot inside the session.
+        No `Session`, no batch, two symbols, a batch that starts before the one before it ends, or
+        no snapshot inside the session.
+
+    Examples
+    --------
+    >>> from research_lib.market import SyntheticMarket
+    >>> books = SyntheticMarket().books(780, 5, np.random.default_rng(1))
+    >>> parts = [books.take(np.arange(500)), books.take(np.arange(500, 780))]
+    >>> len(sample_batches(parts, Session(13)))
+    26
     """
-    limit = None if max_age is None else number("max_age", max_age, 0)
-    days: dict[Any, _Day] = {}
-    before: BookSnapshots | None = None
-    seen, n_rows = _Span(), 0
-    for batch in batches:
-        if not len(batch):
-            continue
-        refuse_disorder(before, batch)
-        before, n_rows = batch.take([-1]), n_rows + len(batch)
-        seen = seen.followed_by(_Span.of(batch.time))
-        for date, day in _days_of(batch, session).items():
-            days[date] = days[date].followed_by(day) if date in days else day
-    sampled = [day.samples(limit) for day in days.values() if day.inside]
+    if not isinstance(session, Session):
+        remedy = f"Session({session})" if isinstance(session, int) else "Session()"
+        raise ValidationError(f"session must be a Session, got {session!r:.40}; give {remedy}")
+    limit = np.inf if max_age is None else number("max_age", max_age, 0)
+    sampled, spans, n_outside, n_rows = [], [], 0, 0
+    for day in by_day(batches, session):
+        inside = session.interval_of(day.time) >= 0
+        n_rows, n_outside = n_rows + len(day), n_outside + int((~inside).sum())
+        spans.append(day.time[[0, -1]])
+        if inside.any():
+            sampled.append(_sampled_day(day, session, limit))
     if not sampled:
-        raise _nothing_inside(n_rows, seen, session)
-    return BookSnapshots.concat(sampled)
+        where = f": {_when(np.array(spans), session)}" if spans else ""
+        raise NoBooksError(f"none of {n_rows:,} snapshots falls inside {session.hours}{where}")
+    books = BookSnapshots.concat(sampled)
+    n_empty = int((~books.complete).sum())
+    if n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
+        logger.warning(
+            "%s of %s states lie outside the session %s, of whose %s intervals %s have no book, "
+            "so its clock may not fit: %s", f"{n_outside:,}", f"{n_rows:,}", session.hours,
+            f"{len(books):,}", f"{n_empty:,}", _when(np.array(spans), session),
+        )  # fmt: skip
+    return books
 
 
-@dataclass(frozen=True)
-class _Span:
-    """First and last time of n states, ns UTC."""
-
-    first: int = 0
-    last: int = 0
-    n: int = 0
-
-    @classmethod
-    def of(cls, time: NDArray[np.int64]) -> _Span:
-        return cls(int(time[0]), int(time[-1]), len(time))
-
-    def followed_by(self, later: _Span) -> _Span:
-        return _Span(self.first if self.n else later.first, later.last, self.n + later.n)
-
-    @property
-    def stands_until(self) -> float:
-        """How long the last state may stand where nothing follows it, ns UTC."""
-        usual = (self.last - self.first) / max(self.n - 1, 1)
-        return self.last + max(usual, ENDED_SECONDS * 1e9)
-
-
-@dataclass(frozen=True, eq=False)
-class _Day:
-    """What a run of batches shows at the interval starts of one day, the span of its states, and if any is inside."""
-
-    books: BookSnapshots
-    span: _Span
-    inside: bool
-
-    def followed_by(self, later: _Day) -> _Day:
-        inside, span = self.inside or later.inside, self.span.followed_by(later.span)
-        return _Day(_later_over_earlier(self.books, later.books), span, inside)
-
-    def samples(self, max_age: float | None) -> BookSnapshots:
-        """The day's samples, when all of its states are known; those of no usable state are empty."""
-        books = self.books
-        gone = books.complete & (books.time > self.span.stands_until)
-        if max_age is not None:
-            gone |= books.stale(max_age)
-        arrays: dict[str, Any] = {
-            name: np.where(gone[:, None], empty_level(name), books[name]) for name in LEVELS
-        }
-        return dataclasses.replace(
-            books, complete=books.complete & ~gone, age=np.where(gone, 0, books.age), **arrays
-        )
-
-
-def _days_of(batch: BookSnapshots, session: Session) -> dict[Any, _Day]:
-    """What the batch alone shows at the interval starts of each day that it touches."""
-    of_row = session.days(batch.time)
-    dates, first, n = np.unique(of_row, return_index=True, return_counts=True)
-    trading = set(of_row[session.interval_of(batch.time) >= 0])
-    usable = np.flatnonzero(batch.complete)
-    starts = session.starts(dates)
-    last = np.searchsorted(batch.time[usable], starts, side="right") - 1
-    rows = np.where(last >= 0, usable[np.maximum(last, 0)] if usable.size else 0, -1)
-    seen = (rows >= 0) & (batch.time[rows] >= session.opened(dates))
-    return {
-        date: _Day(
-            _snapshots_at(batch, starts[k], rows[k], seen[k]),
-            _Span.of(batch.time[first[k] : first[k] + n[k]]),
-            date in trading,
-        )
-        for k, date in enumerate(dates)
-    }
-
-
-def _snapshots_at(
-    books: BookSnapshots, time: NDArray[np.int64], rows: NDArray[np.int64], seen: NDArray[np.bool_]
-) -> BookSnapshots:
+def _sampled_day(day: BookSnapshots, session: Session, limit: float) -> BookSnapshots:
+    """The last complete state at or before the start of each interval of one day."""
+    date = session.days(day.time[:1])
+    starts, opened = session.starts(date)[0], session.opened(date)[0]
+    usable = np.append(np.flatnonzero(day.complete), 0)  # so that there is one
+    rows = usable[np.searchsorted(day.time[usable[:-1]], starts, side="right") - 1]
+    age = starts - day.time[rows]
+    # After the last state the recording may have ended, so nothing is known once one is overdue.
+    usual = (day.time[-1] - day.time[0]) / max(len(day) - 1, 1)
+    seen = day.complete[rows] & (age >= 0) & (day.time[rows] >= opened) & (age <= limit * 1e9)
+    seen &= starts <= day.time[-1] + max(usual, ENDED_SECONDS * 1e9)
     arrays: dict[str, Any] = {
-        name: np.where(seen[:, None], books[name][rows], empty_level(name)) for name in LEVELS
+        name: np.where(seen[:, None], day[name][rows], empty_level(name)) for name in LEVELS
     }
-    age = np.where(seen, time - books.time[rows], 0)
+    age = np.where(seen, age, 0)
     return dataclasses.replace(
-        books, time=time, complete=seen, age=age, non_finite=None, trades=None, **arrays
+        day, time=starts, complete=seen, age=age, non_finite=None, trades=None, **arrays
     )
 
 
-def _later_over_earlier(earlier: BookSnapshots, later: BookSnapshots) -> BookSnapshots:
-    """One day's samples from two runs of batches: the later state wherever there is one."""
-    width = max(earlier.n_levels, later.n_levels)
-    arrays: dict[str, Any] = {
-        name: np.where(
-            later.complete[:, None],
-            padded(later[name], name, width),
-            padded(earlier[name], name, width),
-        )
-        for name in LEVELS
-    }
-    age = np.where(later.complete, later.age, earlier.age)
-    return dataclasses.replace(later, complete=earlier.complete | later.complete, age=age, **arrays)
-
-
-def _nothing_inside(n_rows: int, seen: _Span, session: Session) -> NoBooksError:
-    """Says when the states are, and which session would hold them."""
-    message = f"none of {n_rows:,} snapshots falls inside {session.hours}"
-    if not seen.n:
-        return NoBooksError(message)
-    utc = pd.DatetimeIndex(
-        np.array([seen.first, seen.last]).astype("datetime64[ns]"), tz="UTC"
-    ).floor("s")
+def _when(spans: NDArray[np.int64], session: Session) -> str:
+    """When the states are, by first and last of each day (n_days, 2); which session holds them."""
+    utc = pd.DatetimeIndex(spans.ravel().astype("datetime64[ns]"), tz="UTC").floor("s")
     local = utc.tz_convert(session.timezone)
-    opening, closing = (local[0].floor("h"), local[1].floor("h") + pd.Timedelta(hours=1))
-    one_day = local[0].date() == local[1].date()
-    hours = (
-        (f"{opening:%H:%M}", f"{closing:%H:%M}".replace("00:00", "24:00"))
-        if one_day
-        else ("00:00", "24:00")
-    )
-    return NoBooksError(
-        f"{message}: they are from {local[0]} to {local[1]} (UTC {utc[0]:%Y-%m-%d %H:%M:%S} to "
-        f"{utc[1]:%Y-%m-%d %H:%M:%S}); give the exchange's own hours and time zone, or "
+    clock = local - local.normalize()
+    opening, closing = clock[0::2].min().floor("h"), (clock[1::2].max() + pd.Timedelta(1)).ceil("h")
+    if (local[0::2].date != local[1::2].date).any():  # the day begins on the evening before
+        opening, closing = pd.Timedelta(0), pd.Timedelta(days=1)
+    hours = [f"{int(one / pd.Timedelta(hours=1)):02d}:00" for one in (opening, closing)]
+    return (
+        f"they are from {local[0]} to {local[-1]} (UTC {utc[0]:%Y-%m-%d %H:%M:%S} to "
+        f"{utc[-1]:%Y-%m-%d %H:%M:%S}); give the exchange's own hours and time zone, or "
         f'Session(open="{hours[0]}", close="{hours[1]}", timezone="{session.timezone}")'
     )

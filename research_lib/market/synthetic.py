@@ -1,22 +1,22 @@
-"""A market whose expected cost of trading is known exactly."""
+"""A market whose expected cost of trading is known exactly, in closed form."""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
-from scipy.signal import lfilter
+from scipy import special
 
 from research_lib.checks import number
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
-from research_lib.market.order_flow import OrderFlow
 from research_lib.market.sessions import Session
-from research_lib.market.truth import TrueCurve
+from research_lib.market.trades import OrderFlow
 
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -46,6 +46,11 @@ class DayShape(Record):
         b, c: depth at the open and at the close over depth at midday, minus one; above -1.
     opening_steepness, closing_steepness : float
         p, q of depth; at least 1.
+
+    Examples
+    --------
+    >>> DayShape(depth_opening=0.5, depth_closing=2.0).depth([0.0, 0.5, 1.0]).tolist()
+    [1.5, 1.0, 3.0]
     """
 
     spread_opening: float = 1.5
@@ -65,19 +70,15 @@ class DayShape(Record):
 
     def spread(self, fraction: ArrayLike) -> Float:
         """Spread relative to the settled spread at fractions of the session, shape kept."""
-        return 1.0 + self.spread_opening * np.exp(
-            -np.asarray(fraction, float) / self.spread_settling
-        )
+        settling = np.exp(-np.asarray(fraction, float) / self.spread_settling)
+        return 1.0 + self.spread_opening * settling
 
     def depth(self, fraction: ArrayLike) -> Float:
         """Depth relative to midday at fractions of the session, shape kept."""
         from_midday = 2.0 * np.asarray(fraction, float) - 1.0
         opening = self.depth_opening * np.maximum(-from_midday, 0.0) ** self.opening_steepness
-        return (
-            1.0
-            + opening
-            + self.depth_closing * np.maximum(from_midday, 0.0) ** self.closing_steepness
-        )
+        closing = self.depth_closing * np.maximum(from_midday, 0.0) ** self.closing_steepness
+        return 1.0 + opening + closing
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ class Memory(Record):
         h and s in intervals; 0 has no memory at all.
     slow_share : float
         w, the slow part's share of the variance, in [0, 1]; 0 is a single autoregression.
+
+    Examples
+    --------
+    >>> Memory(half_life=2.0).autocorrelation([2, 4]).tolist()
+    [0.5, 0.25]
     """
 
     half_life: float = 1.0
@@ -109,7 +115,7 @@ class Memory(Record):
 
     @property
     def parts(self) -> list[tuple[float, float]]:
-        """Share of the variance and correlation from interval to interval of each part that is there."""
+        """Share of the variance, and correlation of neighbours, of each part that is there."""
         both = (1.0 - self.slow_share, self.half_life), (self.slow_share, self.slow_half_life)
         return [(share, float(correlation(half_life, 1))) for share, half_life in both if share > 0]
 
@@ -123,13 +129,117 @@ class Memory(Record):
         return Memory(self.half_life / duration, self.slow_half_life / duration, self.slow_share)
 
     def draw(self, n_days: int, n_intervals: int, width: int, rng: np.random.Generator) -> Float:
-        """Independent stationary paths of N(0, 1), begun anew each day, (n_days, n_intervals, width)."""
+        """Independent stationary paths of N(0, 1), anew each day, (n_days, n_intervals, width)."""
+        from scipy.signal import lfilter  # heavy to import
+
         latent = np.zeros((n_days, n_intervals, width))
         for share, phi in self.parts:
             shocks = rng.standard_normal(latent.shape)
             shocks[:, 1:] *= np.sqrt(1.0 - phi**2)
             latent += np.sqrt(share) * lfilter([1.0], [1.0, -phi], shocks, axis=1)
         return latent
+
+
+@dataclass(frozen=True)
+class TrueCurve(Record):
+    r"""Expected slippage of walking the synthetic book, one curve an interval.
+
+    With X_k the size of the first k levels, G_k the price from level k to level k + 1,
+    independent of X_k, and h_t the expected half-spread, an order of x shares costs,
+    beyond the mid,
+
+    .. math:: E[C_t(x)] = h_t x + \sum_{k \ge 1} E[G_k] \, E[(x - X_k)^+]
+
+    because every share beyond X_k pays G_k more. Level sizes are one lot plus a
+    negative binomial number of lots, independent across levels and of one common
+    overdispersion, so X_k is k lots plus a negative binomial and each expectation is a
+    closed form. It concerns one time at a time: autocorrelation does not enter.
+
+    The sum ends at the last of the K levels kept, and an order that walks further would
+    seem to get cheaper. So impact, slippage and cost are NaN, interval by interval, for x
+    above `largest_order`, the shares that K levels hold all but surely; below it what the
+    sum leaves out is negligible. The synthetic market keeps 200 levels.
+
+    Attributes
+    ----------
+    half_spread : (n,) currency per share
+    level_mean : (n, K) shares
+        Expected size of level k beyond its first lot.
+    dispersion : float
+        Variance over mean of a level's size beyond its first lot, minus one lot, shares.
+    gap : (K,) currency per share
+        Expected price from level k to level k + 1.
+    lot_size : float
+        Shares.
+
+    Examples
+    --------
+    >>> curve = SyntheticMarket(session=Session(1)).true_curve
+    >>> curve.impact(500).round(4), bool(np.isnan(curve.impact(1e6))[0])
+    (array([0.0066]), True)
+    """
+
+    half_spread: Float
+    level_mean: Float
+    dispersion: float
+    gap: Float
+    lot_size: float = 1.0
+
+    @property
+    def largest_order(self) -> Float:
+        r"""Limit of the curve, (n,) shares: X_K less four standard deviations, at least K lots.
+
+        With M the sum of `level_mean`, X_K has mean K lots + M and variance M (dispersion + lot).
+        """
+        certain, beyond = self.lot_size * self.level_mean.shape[1], self.level_mean.sum(axis=1)
+        spread = 4.0 * np.sqrt(beyond * (self.dispersion + self.lot_size))
+        return certain + np.maximum(beyond - spread, 0.0)
+
+    def impact(self, x: ArrayLike) -> Float:
+        """Expected average premium over the touch of x shares, (n,) currency per share.
+
+        x is scalar or (n,). NaN above `largest_order`. Raises ValidationError for negative shares
+        and for any other shape.
+        """
+        shares = self._shares(x)
+        beyond = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
+        premium = self.lot_size * self._expected_excess(beyond) @ self.gap
+        average = np.divide(premium, shares, out=np.zeros_like(premium), where=shares > 0)
+        return np.where(shares <= self.largest_order, average, np.nan)
+
+    def slippage(self, x: ArrayLike) -> Float:
+        """Expected average price beyond the mid of x shares, as `impact`, currency per share."""
+        return self.half_spread + self.impact(x)
+
+    def cost(self, x: ArrayLike) -> Float:
+        """Expected cost beyond the mid of x shares, as `impact`, (n,) currency."""
+        return np.asarray(x, float) * self.slippage(x)
+
+    def _shares(self, x: ArrayLike) -> Float:
+        """Unsigned shares of every interval, (n,)."""
+        shares, n = np.asarray(x, float), len(self.half_spread)
+        if shares.shape not in ((), (1,), (n,)):
+            raise ValidationError(
+                f"x has shape {shares.shape}, the curve {n} intervals; give one size or {n}"
+            )
+        shares = np.broadcast_to(shares, (n,))
+        if (shares < 0).any():
+            t = int(np.argmax(shares < 0))
+            raise ValidationError(
+                f"x must be at least 0 shares, interval {t} has {shares[t]:g}; a sell costs alike"
+            )
+        return shares
+
+    def _expected_excess(self, y: Float) -> Float:
+        """E[(y - N)^+] in lots, N negative binomial with mean cumulative `level_mean`, (n, K)."""
+        from scipy import stats  # heavy to import
+
+        mean = np.cumsum(self.level_mean, axis=1) / self.lot_size
+        dispersion = self.dispersion / self.lot_size
+        size, p, below = mean / dispersion, 1.0 / (1.0 + dispersion), np.floor(y)
+        excess = y * stats.nbinom.cdf(below, size, p)
+        excess -= mean * stats.nbinom.cdf(below - 1, size + 1, p)
+        return np.where(y > 0, excess, 0.0)
 
 
 @dataclass(frozen=True)
@@ -167,7 +277,7 @@ class SyntheticMarket(Record):
     spread_dispersion : float
         Variance over mean of the ticks beyond the first, minus one; 0 is Poisson.
     gap_ticks : tuple of float
-        Expected ticks from level 1 to 2, 2 to 3, ..., the last one repeated; 1 leaves no holes.
+        Expected ticks from level 1 to 2, 2 to 3, ..., the last one repeated; 1 leaves no tick empty.
     lot_size : float
         Sizes are multiples of it, shares.
     level_shape : tuple of float
@@ -180,6 +290,14 @@ class SyntheticMarket(Record):
     ------
     ValidationError
         A parameter outside its range, named with its value and limit.
+
+    Examples
+    --------
+    >>> market = SyntheticMarket(session=Session(13))
+    >>> market.books(26, 5, np.random.default_rng(1))
+    BookSnapshots('SYNTHETIC', 26 snapshots x 5 levels)
+    >>> market.true_curve.half_spread[[0, -1]].round(3).tolist()
+    [0.028, 0.014]
     """
 
     config: ModelConfig = field(default_factory=ModelConfig)
@@ -200,15 +318,12 @@ class SyntheticMarket(Record):
         for name in ("depth", "dispersion", "tick", "lot_size"):
             number(name, getattr(self, name), above=0)
         number("spread_dispersion", self.spread_dispersion, low=0)
-        for name in ("gap_ticks", "level_shape"):
-            if not getattr(self, name):
-                raise ValidationError(
-                    f"{name} is empty; give at least its first entry, e.g. (1.0,)"
-                )
-        for level, gap in enumerate(self.gap_ticks, start=1):
-            number(f"gap_ticks of level {level}", gap, low=1)
-        for level, size in enumerate(self.level_shape, start=1):
-            number(f"level_shape of level {level}", size, above=0)
+        limits: dict[str, dict[str, Any]] = {"gap_ticks": {"low": 1}, "level_shape": {"above": 0}}
+        for name, limit in limits.items():
+            if not self[name]:
+                raise ValidationError(f"{name} is empty; give at least its first entry, as (1.0,)")
+            for level, value in enumerate(self[name], start=1):
+                number(f"{name} of level {level}", value, **limit)
 
     @property
     def true_curve(self) -> TrueCurve:
@@ -272,13 +387,15 @@ class SyntheticMarket(Record):
         return books if flow is None else flow.attach(books, self.session, rng)
 
     def _price(self, ticks: Int64) -> Float:
-        """Ticks as currency, without the last binary digits of the product."""
-        return np.round(ticks * self.tick, 9)
+        return on_grid(ticks * self.tick, self.tick)
 
     def _times(self, n: int) -> Int64:
         n_days = -(-n // self.session.n_intervals)
-        days = np.busday_offset(np.datetime64(self.first_day), np.arange(n_days), roll="forward")
-        return self.session.starts(days.astype(object)).ravel()[:n]
+        if self.session.block is not None:
+            days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block)
+            return self.session.starts(days).ravel()[:n]
+        dates = np.busday_offset(np.datetime64(self.first_day), np.arange(n_days), roll="forward")
+        return self.session.starts(dates.astype(object)).ravel()[:n]
 
     def _interval(self, n: int) -> Int64:
         return np.arange(n) % self.session.n_intervals
@@ -289,13 +406,10 @@ class SyntheticMarket(Record):
 
     def _spread_ticks(self) -> Float:
         """Expected spread of each interval, at least one tick, (n_intervals,)."""
-        session_deviation = (
-            self.config.base_price * self.config.volatility_factor / np.sqrt(SESSIONS_A_YEAR)
-        )
-        shape = self.day_shape.spread(self._day_fraction())
-        return np.maximum(
-            1.0, self.config.spread_factor * session_deviation / self.tick * shape / shape.mean()
-        )
+        config, shape = self.config, self.day_shape.spread(self._day_fraction())
+        deviation = config.base_price * config.volatility_factor / np.sqrt(SESSIONS_A_YEAR)
+        ticks = config.spread_factor * deviation / self.tick * shape / shape.mean()
+        return np.maximum(1.0, ticks)
 
     def _level_mean(self, n_levels: int) -> Float:
         """Expected size of each level beyond its first lot, (n_intervals, n_levels)."""
@@ -319,7 +433,7 @@ class SyntheticMarket(Record):
         return np.pad(np.cumsum(gaps, axis=1), ((0, 0), (1, 0)))
 
     def _sizes(self, n: int, n_levels: int, rng: np.random.Generator) -> Float:
-        """One lot plus a negative binomial number of lots, drawn as Poisson of a gamma, (n, n_levels) shares."""
+        """One lot plus a negative binomial number of lots, as Poisson of a gamma, (n, n_levels)."""
         dispersion = self.dispersion / self.lot_size
         shape = self._level_mean(n_levels)[self._interval(n)] / self.dispersion
         uniform = self._uniforms(n, n_levels, self.depth_memory, rng)
@@ -353,7 +467,18 @@ def _extended(values: tuple[float, ...], n: int) -> Float:
 
 
 def count_quantile(uniform: Float, mean: Float, dispersion: float) -> Int64:
-    """Quantiles of negative binomials of variance mean * (1 + dispersion), Poisson for 0; arrays (n,)."""
+    """Quantiles of negative binomials of variance mean * (1 + dispersion), Poisson for 0; (n,).
+
+    >>> count_quantile(np.array([0.1, 0.5, 0.9]), np.full(3, 5.0), 1.0).tolist()
+    [1, 4, 9]
+    """
+    from scipy import stats  # heavy to import
+
     if dispersion == 0:
         return stats.poisson.ppf(uniform, mean).astype(np.int64)
     return stats.nbinom.ppf(uniform, mean / dispersion, 1.0 / (1.0 + dispersion)).astype(np.int64)
+
+
+def on_grid(values: NDArray[Any], tick: float) -> Float:
+    """Prices or spreads without the last binary digits of a product, to 1e-7 of a tick."""
+    return np.round(values, 7 - int(np.floor(np.log10(tick))))

@@ -2,8 +2,14 @@
 
 # ruff: noqa: I001
 
-from research_lib.market.calibration import MarketProfile, measure_market, price_grid
-from research_lib.market.presets import latent_correlation, latent_memory, market_like
+from research_lib.market.presets import (
+    MarketProfile,
+    latent_correlation,
+    latent_memory,
+    market_like,
+    measure_market,
+    price_grid,
+)
 from research_lib.studies.comparison import (
     beside_preset, chance_distances, profile_distances, profile_lines,
 )  # fmt: skip

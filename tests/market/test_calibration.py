@@ -473,3 +473,47 @@ def test_the_fit_recovers_the_true_curve(name: str, rng: np.random.Generator) ->
     assert np.all(np.abs(misfit) < MISFIT[name]), misfit
     assert np.all(np.abs(error) < 4 * scatter), (error, scatter)
     assert scatter.max() < 0.02
+
+
+@pytest.mark.parametrize("price", [1e-8, 1.0, 1e9])
+@pytest.mark.parametrize("size", [1e-8, 1.0, 1e9])
+def test_a_profile_and_its_market_do_not_depend_on_the_units(
+    price: float, size: float, rng: np.random.Generator
+) -> None:
+    books = made_up_market().books(5 * 78, 4, rng)
+    session = Session(78)
+    whole = market_like(measure_market(books, session), lot_size=1.0)
+    arrays = {
+        f"{side}_{kind}": books[f"{side}_{kind}"] * scale
+        for side in ("bid", "ask")
+        for kind, scale in (("price", price), ("size", size))
+    }
+    scaled = dataclasses.replace(books, **arrays)
+    found = market_like(measure_market(scaled, session), lot_size=size)
+    assert found.tick == pytest.approx(0.01 * price, rel=1e-8)
+    assert found.depth == pytest.approx(whole.depth * size)
+    assert found.gap_ticks == pytest.approx(whole.gap_ticks, rel=1e-6)
+    assert found.day_shape.depth_closing == pytest.approx(whole.day_shape.depth_closing, rel=1e-5)
+    lags = np.arange(1, 11)
+    remembered = whole.spread_memory.autocorrelation(lags)
+    assert found.spread_memory.autocorrelation(lags) == pytest.approx(remembered, abs=1e-6)
+    again = found.books(78, 4, np.random.default_rng(1))
+    once = whole.books(78, 4, np.random.default_rng(1))
+    assert again.half_spread / price == pytest.approx(once.half_spread, rel=1e-6)
+    assert again.ask_size / size == pytest.approx(once.ask_size, rel=1e-9)
+
+
+DENSE = [(price, tick) for price in (1e-7, 30.0, 250_000.0) for tick in (1e-3, 1e-4, 1 / 2048)]
+
+
+@pytest.mark.parametrize(("price", "tick"), DENSE)
+def test_a_market_of_gaps_of_one_tick_is_made_again(
+    price: float, tick: float, rng: np.random.Generator
+) -> None:
+    """Binary rounding makes one tick 0.99999 of one; no market has gaps below one."""
+    config = ModelConfig(base_price=price, volatility_factor=0.3, spread_factor=0.02)
+    market = SyntheticMarket(config, Session(78), tick=price * tick, depth=0.05, lot_size=1e-4)
+    found = market_like(measure_market(market.books(390, 5, rng), market.session))
+    assert found.gap_ticks == pytest.approx((1.0,) * 4)
+    assert found.tick == pytest.approx(price * tick, rel=1e-8)
+    assert found.depth == pytest.approx(0.05, rel=0.5)

@@ -54,7 +54,7 @@ def _flagged(**values: float) -> BookSnapshots:
 
 
 KINDS = list(_books().quality.counts)
-NOT_DROPPED = {"gaps", "price_jumps"}  # a state less would not mend either
+NOT_DROPPED = {"gaps", "price_jumps", "overnight_jumps"}  # a state less would not mend either
 JUMP = np.where(np.arange(6) >= 2, 1.06, 1.0)[:, None]
 CASES = {
     "non_finite": _flagged(ask_price=np.nan),
@@ -68,6 +68,11 @@ CASES = {
     "duplicate_times": _books(time=_books().time[[0, 1, 1, 3, 4, 5]]),
     "out_of_session": _books(time=_books().time - 2 * 3600 * 10**9 * (np.arange(6) <= 2)),
     "price_jumps": _books(bid_price=_books().bid_price * JUMP, ask_price=_books().ask_price * JUMP),
+    "overnight_jumps": _books(
+        time=_books().time - 24 * 3600 * 10**9 * (np.arange(6) < 2),
+        bid_price=_books().bid_price * np.where(np.arange(6) >= 2, 0.5, 1.0)[:, None],
+        ask_price=_books().ask_price * np.where(np.arange(6) >= 2, 0.5, 1.0)[:, None],
+    ),
     "gaps": _books(time=_books().time + 600 * 10**9 * (np.arange(6) >= 2)),
 }
 
@@ -324,3 +329,54 @@ def test_half_days_may_be_dates() -> None:
     day = pd.Timestamp("2024-07-03").date()
     opens, closes = Session(half_days={day: "13:00"}).bounds([day])  # type: ignore[dict-item]
     assert (closes - opens)[0] == 3.5 * 3600 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "likely"), [(30, 3, 10), (3, 30, 0.1), (30, 20.4, 1.5)]
+)
+def test_a_split_between_days_is_an_overnight_jump_with_its_likely_ratio(
+    before: float, after: float, likely: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    level = np.repeat([before, after], 3)[:, None] / 100.0
+    books = _books(
+        time=_books().time + 24 * 3600 * 10**9 * (np.arange(6) >= 3),
+        bid_price=_books().bid_price * level,
+        ask_price=_books().ask_price * level,
+        bid_size=_books().bid_size * before / level / 100,
+    )
+    quality = assess(books)[1]
+    assert (quality["overnight_jumps"], quality["price_jumps"]) == (1, 0)
+    assert quality.splits == {"2025-04-04": pytest.approx(likely)}
+    assert "2025-04-04: prices jump overnight, likely a split" in caplog.text
+    usual = dataclasses.replace(
+        CASES["overnight_jumps"], bid_price=_books().bid_price, ask_price=_books().ask_price
+    )
+    assert assess(usual)[1].splits == {}
+
+
+def test_missing_trading_days_are_named_and_holidays_are_none() -> None:
+    """Thursday before Good Friday, and the Tuesday after Easter Monday, an open day in New York."""
+    days = _books(time=_books().time + 24 * 3600 * 10**9 * np.repeat([14, 19], 3))  # from April 3
+    assert assess(days)[1].missing_days == ("2025-04-21",)
+    assert assess(days, Session(calendar=None))[1].missing_days == ()
+
+
+@pytest.mark.parametrize("tick", [0.01, 1e-10, 1e7])
+def test_a_spread_far_below_a_basis_point_is_not_rounded_to_nothing(tick: float) -> None:
+    price = 1e7 * tick
+    books = _books(bid_price=np.full((6, 1), price), bid_size=np.ones((6, 1)),
+                   ask_price=np.full((6, 1), price + tick), ask_size=np.ones((6, 1)))  # fmt: skip
+    assert assess(books)[1].median_spread_bps == pytest.approx(0.001, rel=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e9])
+@pytest.mark.parametrize("kind", KINDS)
+def test_counts_do_not_depend_on_the_units_of_price_and_size(kind: str, scale: float) -> None:
+    books, keep = CASES[kind], QualityPolicy(**_all("keep"))
+    whole = assess(books, MINUTE, keep)[1]
+    for names in (("price",), ("size",), ("price", "size")):
+        arrays = {f"{side}_{name}": books[f"{side}_{name}"] * scale
+                  for side in ("bid", "ask") for name in names}  # fmt: skip
+        quality = assess(dataclasses.replace(books, **arrays), MINUTE, keep)[1]
+        assert quality.counts == whole.counts
+        assert quality.median_spread_bps == pytest.approx(whole.median_spread_bps)

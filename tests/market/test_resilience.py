@@ -115,3 +115,15 @@ def test_bad_orders_are_refused() -> None:
             after_own_trades(standing_book(2), shares, "buy", rate)
     with pytest.raises(ValidationError, match='side must be "buy" or "sell"'):
         after_own_trades(standing_book(2), 1.0, "short", 0.5)
+
+
+@pytest.mark.parametrize(("tick", "lot"), [(1e-10, 1e9), (1e7, 1e-8)])
+def test_depletion_does_not_depend_on_the_units(tick: float, lot: float) -> None:
+    """Prices 1e-7 with a tick of 1e-10: neighbouring levels are not taken for one another."""
+    ask = ((1_001 * tick, 100.0 * lot), (1_002 * tick, 50.0 * lot))
+    n = 3
+    price, size = (np.tile(column, (n, 1)) for column in np.array(ask).T)
+    books = BookSnapshots(MORNING + MINUTE * np.arange(n), price - 5 * tick, size, price, size)
+    books = dataclasses.replace(books, bid_price=books.bid_price[:, ::-1])
+    shown = after_own_trades(books, [120.0 * lot, 0.0, 0.0], "buy", 0.5)
+    assert shown.ask_size[1:] / lot == pytest.approx(np.array([[50.0, 40.0], [75.0, 45.0]]))

@@ -121,3 +121,47 @@ def test_what_concat_refuses_is_refused(rng: np.random.Generator) -> None:
 def test_frog_is_sampled_in_batches_as_whole(frog_file: Path, rows: int) -> None:
     whole = read_books(frog_file).sample(Session())
     _assert_same(sample_batches(iter_books(frog_file, rows), Session()), whole)
+
+
+def _new_york_day(shift_hours: float = 0.0) -> BookSnapshots:
+    """A state a minute from 09:30 to 15:59 New York, its clock moved by so many hours."""
+    time = MONDAY_OPEN + np.arange(390) * MINUTE + int(shift_hours * 60 * MINUTE)
+    one = np.ones((390, 1))
+    return BookSnapshots(time, 9.99 * one, 100 * one, 10.01 * one, 100 * one)
+
+
+@pytest.mark.parametrize(
+    ("shift", "session", "outside", "holds"),
+    [
+        (0, Session(17, "08:00", "16:30", "Europe/London"), "270 of 390", '"14:00", close="21:00"'),
+        (-5, Session(13), "300 of 390", '"04:00", close="11:00"'),  # New York times taken for UTC
+    ],
+)
+def test_a_clock_that_does_not_fit_is_warned_of(
+    shift: int, session: Session, outside: str, holds: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert _new_york_day(shift).sample(session).complete.mean() < 0.4
+    assert f"{outside} states lie outside the session" in caplog.text
+    assert f"Session(open={holds}" in caplog.text
+
+
+def test_states_before_the_open_beside_a_whole_session_are_no_reason_to_warn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    early = BookSnapshots.concat([_new_york_day(-6.5), _new_york_day()])
+    assert early.sample(Session(390)).complete.all()
+    _new_york_day().take(np.arange(100)).sample(Session(390))  # ends early, but no state is outside
+    assert not caplog.records
+
+
+def test_a_halt_shows_in_the_age_of_the_books() -> None:
+    minutes = np.r_[0:100, 191:390]  # nothing between 11:09 and 12:41
+    sampled = _new_york_day().take(minutes).sample(Session(390))
+    assert sampled.age_seconds.max() == 91 * 60
+    assert sampled.age_seconds[:100].max() == 0
+
+
+@pytest.mark.parametrize("wrong", [390, None, "09:30"])
+def test_what_is_no_session_is_refused_with_the_remedy(wrong: object) -> None:
+    with pytest.raises(ValidationError, match=r"session must be a Session, got .*; give Session\("):
+        _new_york_day().sample(wrong)  # type: ignore[arg-type]

@@ -292,3 +292,78 @@ def test_every_start_lies_in_its_own_day_and_interval(session: Session, day: dt.
     starts = session.starts([day])[0]
     assert (session.days(starts) == day).all()
     assert session.interval_of(starts).tolist() == list(range(session.n_intervals))
+
+
+def _length_hours(session: Session, *days: dt.date) -> list[float]:
+    opens, closes = session.bounds(days)
+    return ((closes - opens) / 3.6e12).tolist()
+
+
+THANKSGIVING_FRIDAY, CHRISTMAS_EVE = dt.date(2023, 11, 24), dt.date(2024, 12, 24)
+
+
+def test_half_days_and_holidays_are_known_from_the_calendar() -> None:
+    session = Session(7)
+    friday_before = dt.date(2023, 11, 17)
+    assert _length_hours(session, THANKSGIVING_FRIDAY, friday_before) == [3.5, 6.5]
+    late = np.array([_ns(f"{THANKSGIVING_FRIDAY} 13:30-05:00"), _ns("2023-11-17 13:30-05:00")])
+    assert session.interval_of(late).tolist() == [-1, 4]
+    days = session.trading_days(dt.date(2023, 11, 22), dt.date(2023, 11, 27))
+    assert [day.day for day in days] == [22, 24, 27]  # neither Thanksgiving nor the weekend
+    assert len(session.trading_days(dt.date(2023, 12, 29), dt.date(2024, 1, 3))) == 3
+    assert _length_hours(Session(7), dt.date(1911, 1, 3)) == [6.5]  # nothing is known that early
+
+
+def test_a_half_day_listed_by_hand_goes_before_the_calendar() -> None:
+    by_hand = Session(7, half_days={"2023-11-24": "12:00", "2023-11-17": "15:00"})
+    assert _length_hours(by_hand, THANKSGIVING_FRIDAY, dt.date(2023, 11, 17)) == [2.5, 5.5]
+    assert _length_hours(Session(7, calendar=None), THANKSGIVING_FRIDAY) == [6.5]
+    assert _length_hours(Session(7, "09:30", "15:00"), THANKSGIVING_FRIDAY) == [5.5]  # other hours
+
+
+def test_other_exchanges_are_known_by_their_mic() -> None:
+    london = Session(17, "08:00", "16:30", "Europe/London", calendar="XLON")
+    assert _length_hours(london, CHRISTMAS_EVE, dt.date(2024, 12, 23)) == [4.5, 8.5]
+    evening = Session(1, "13:30", "17:00", "Europe/London", calendar="XLON")
+    assert _length_hours(evening, CHRISTMAS_EVE) == [3.5]  # after the early close: left whole
+    tokyo = Session(66, "09:00", "15:30", "Asia/Tokyo", calendar="XTKS")
+    assert dt.date(2025, 1, 3) not in tokyo.trading_days(dt.date(2025, 1, 1), dt.date(2025, 1, 8))
+    with pytest.raises(
+        ValidationError, match="calendar 'XNYX' is unknown; give the exchange's MIC"
+    ):
+        Session(calendar="XNYX")
+    with pytest.raises(
+        ValidationError, match=r'is not of America/New_York; give it with open="09:00", close="15:'
+    ):
+        Session(calendar="XTKS")
+
+
+def test_a_venue_that_never_closes_is_cut_into_blocks() -> None:
+    hours = Session(60, block="1h")
+    times = np.array(
+        [_ns(f"2025-03-09 {at}Z") for at in ("05:59:59", "06:00", "06:59:59", "07:00")]
+    )
+    assert hours.days(times).tolist() == [dt.datetime(2025, 3, 9, hour) for hour in (5, 6, 6, 7)]
+    assert hours.interval_of(times).tolist() == [59, 0, 59, 0]
+    starts = hours.starts(hours.days(times[:1]))[0]
+    assert set(np.diff(starts).tolist()) == {60 * 10**9}
+    sampled = _at(times).sample(hours)
+    assert len(sampled) == 180
+    assert hours.hours == "blocks of 1h around the clock"
+    assert hours.whole_hours() == (["00:00", "01:00"], [0.0, 60.0])
+    for wrong in (
+        {"block": "7h"},
+        {"block": "soon"},
+        {"block": "1h", "breaks": [("11:30", "12:30")]},
+    ):
+        with pytest.raises(ValidationError, match="block"):
+            Session(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("factor", "name"), [(1, "seconds"), (1_000, "milliseconds"), (1_000_000, "microseconds")]
+)
+def test_integers_of_a_coarser_unit_are_refused_by_its_name(factor: int, name: str) -> None:
+    seconds = 1_743_687_000 + np.arange(3)
+    with pytest.raises(ValidationError, match=f"time looks like {name} .*time_unit="):
+        _at(seconds * factor)
