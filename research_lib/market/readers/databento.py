@@ -6,29 +6,23 @@ import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
-from research_lib.market.book import SIDES, BookSnapshots
-from research_lib.market.readers.layouts import LAYOUTS, MBP, Table, fixed_prices
+from research_lib.market.book import BookSnapshots
+from research_lib.market.readers.dbn import MAGIC as DBN_MAGIC
+from research_lib.market.readers.layouts import LAYOUTS, MBP, Table
 from research_lib.market.readers.tabular import (
-    EARLIEST_NS,
-    LATEST_NS,
     Options,
     Rows,
     column_names,
-    damage,
     guessed_names,
     head,
-    identities,
-    open_bytes,
     price_limit,
 )
 from research_lib.market.sessions import Session
@@ -47,9 +41,6 @@ ACTIONS = ("A", "C", "M", "R", "T", "F", "N")
 AGGRESSOR = {"B": 1, "A": -1, "N": 0}
 OPENING_CROSS_WITHIN_NS = 60 * 10**9
 READ_ROWS = 500_000
-DBN_MAGIC = b"DBN"
-DBN_PREFIX_BYTES = 8
-DBN_LENGTH_UNIT = 4
 LATE_NS = 60 * 10**9
 
 
@@ -148,13 +139,19 @@ def read_mbp10(
     >>> read_mbp10(path)
     BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
-    single = isinstance(path_or_paths, (str, Path))
-    paths = [Path(path) for path in ([path_or_paths] if single else path_or_paths)]  # type: ignore[list-item,union-attr]
+    listed = [path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths
+    paths = [Path(path) for path in listed]
     if not paths:
         raise ValidationError("no file to read; give at least one path")
     options = Options(session or Session())
-    books = BookSnapshots.concat(list(_books_of(_in_turn(paths, options), options.session)))
     names = ", ".join(path.name for path in paths)
+    parts = [part for path in paths for part in _records(path, READ_ROWS, options)]
+    for one, next_one in pairwise(parts):
+        if next_one.books.time[0] < one.books.time[-1]:
+            raise ValidationError(
+                f"{names}: time runs backwards from one file to the next; give them in time order"
+            )
+    books = BookSnapshots.concat(list(_books_of(parts, options.session)))
     logger.info("read %s rows of %s from %s", f"{len(books):,}", books.symbol, names)
     return books
 
@@ -166,31 +163,6 @@ class _Part:
     books: BookSnapshots
     traded: Bool
     hidden: Bool
-
-
-def _records(path: Path, batch_rows: int, options: Options) -> Iterator[_Part]:
-    is_dbn = head(path).startswith(DBN_MAGIC)
-    yield from (_binary_records if is_dbn else _text_records)(path, batch_rows, options)
-
-
-def _in_turn(paths: list[Path], options: Options) -> Iterator[_Part]:
-    """The records of all files, which must follow each other in time and be of one symbol."""
-    names = ", ".join(path.name for path in paths)
-    last: BookSnapshots | None = None
-    for path in paths:
-        for part in _records(path, READ_ROWS, options):
-            books = part.books
-            if last is not None and books.symbol != last.symbol:
-                raise ValidationError(
-                    f"{names} hold 2 symbols ({last.symbol}, {books.symbol}); read one at a time"
-                )
-            if last is not None and books.time[0] < last.time[-1]:
-                raise ValidationError(
-                    f"{names}: time runs backwards from the file before to {path.name}; "
-                    "give them in time order"
-                )
-            yield part
-            last = books
 
 
 def _part(
@@ -260,9 +232,9 @@ def _joined(parts: list[_Part], session: Session, opened: dt.date | None) -> Boo
         opening, closing = (int(bound[0]) for bound in session.bounds([day]))
         low, high = np.searchsorted(books.time, [opening, closing])
         first = low + np.flatnonzero(traded[low:high])[:1]
-        if first.size and hidden[first[0]] and day != opened:
-            if books.time[first[0]] < opening + OPENING_CROSS_WITHIN_NS:
-                before[low : first[0] + 1] = True
+        early = books.time[first] < opening + OPENING_CROSS_WITHIN_NS
+        if day != opened and np.any(early & hidden[first]):
+            before[low : first[0] + 1] = True
         day += dt.timedelta(days=1)
     return dataclasses.replace(books, complete=books.complete & ~before) if before.any() else books
 
@@ -274,211 +246,58 @@ def _day(time: np.int64, session: Session) -> tuple[dt.date, int, int]:
     return day, opening, closing
 
 
-def _text_records(path: Path, batch_rows: int, options: Options) -> Iterator[_Part]:
-    """Records of a CSV or Parquet file."""
+def _records(path: Path, batch_rows: int, options: Options) -> Iterator[_Part]:
+    """Checked records of one file."""
     table, trade = _table(path, options)
-    own = [name for name in ("symbol", "instrument_id") if name in table.original][0]
-    before, n_trades, n = 0, 0, 0
+    own = "symbol" if "symbol" in table.original else "instrument_id"
+    is_binary = head(path).startswith(DBN_MAGIC)
+    before = 0
     for rows in table.read(batch_rows, ["action", "side", "flags", *trade]):
         table.symbol(rows)
-        time = table.times(rows, before)
+        flags = rows.integers(["flags"])[:, 0]
+        time = _newest(rows, flags, before) if is_binary else table.times(rows, before)
         before = int(time[-1])
         codes = rows.codes("action", ACTIONS), rows.codes("side", tuple(AGGRESSOR))
         of_trade = None
         if trade:
             of_trade = table.prices(rows, ["price"])[:, 0], rows.numbers(["size"])[:, 0]
-        flags = rows.integers(["flags"])[:, 0]
-        part = _part(rows, time, flags, codes, of_trade, table.seen[own], table.levels(rows))
-        n_trades, n = n_trades + int(part.traded.sum()), n + len(rows)
-        yield part
+        yield _part(rows, time, flags, codes, of_trade, table.seen[own], table.levels(rows))
+
+
+def _newest(rows: Rows, flags: Int64, before: int) -> Int64:
+    """The greatest `ts_event` so far, (n,) ns UTC; one that is far older is an error."""
+    event = rows.times("ts_event")
+    newest = np.maximum.accumulate(np.append(np.int64(before), event))[1:]
+    of_now = (flags & (F_SNAPSHOT | F_BAD_TS_RECV)) == 0
+    time = np.where(of_now & (newest - event > LATE_NS), event, newest)
+    rows.refuse_backwards("ts_event", time, before)
+    return time
 
 
 def _table(path: Path, options: Options) -> tuple[Table, list[str]]:
     """The columns of a file with events, and those of its trades; other schemas are refused."""
     names = column_names(path)
-    if not MBP.depth(names):
+    n_levels = MBP.depth(names)
+    if not n_levels:
         raise ValidationError(
             f"{path} lacks column bid_px_00: it holds no levels; fetch schema mbp-10 or mbp-1 "
             f"(it has {', '.join(names[:8])}, ...)"
         )
     trade = ["price", "size"] if {"price", "size"} & set(names) else []
-    absent = [name for name in ("action", "side", "flags", *trade) if name not in names]
-    if not {"symbol", "instrument_id"} & set(names):
-        absent.append("symbol")
-    absent += [name for name in ("ts_event", *MBP.columns(MBP.depth(names))) if name not in names]
+    symbol = "instrument_id" if "instrument_id" in names else "symbol"
+    wanted = ["ts_event", "action", "side", "flags", symbol, *trade, *MBP.columns(n_levels)]
+    absent = [name for name in wanted if name not in names]
     if absent:
         raise ValidationError(
-            f"{path} is not MBP-{MBP.depth(names)}: it lacks column {', '.join(absent[:5])} "
+            f"{path} is not MBP-{n_levels}: it lacks column {', '.join(absent[:5])} "
             f"({len(absent)} in all)"
         )
     table = Table.of(path, options, MBP)
-    actions = next(table.only(1_000, ["action"])).text("action")
-    if actions.unique().to_pylist() == ["T"]:
-        raise ValidationError(
-            f"{path} is of schema tbbo: every record is a trade with the book before it, and no "
-            "record shows a book that stands; fetch schema mbp-1 or bbo-1s"
-        )
+    if not head(path).startswith(DBN_MAGIC):
+        actions = next(table.only(1_000, ["action"])).text("action")
+        if actions.unique().to_pylist() == ["T"]:
+            raise ValidationError(
+                f"{path} is of schema tbbo: every record is a trade with the book before it, and "
+                "none shows a book that stands; fetch schema mbp-1 or bbo-1s"
+            )
     return table, trade
-
-
-def _binary_records(path: Path, batch_rows: int, options: Options) -> Iterator[_Part]:
-    """Records of a DBN file."""
-    row, newest, seen = 0, EARLIEST_NS, dict[str, int]()
-    with _decoding(path), open_bytes(path) as stream:
-        prefix = stream.read(DBN_PREFIX_BYTES)
-        rest = stream.read(int.from_bytes(prefix[4:DBN_PREFIX_BYTES], "little"))
-        metadata = _decoded(prefix + rest)
-        layout, rtype, n_levels = _layout(path, metadata)
-        while data := stream.read(batch_rows * layout.itemsize):
-            raw = _whole_records(path, row, data, layout, rtype)
-            rows = Rows(path, row + np.arange(len(raw)))
-            row += len(raw)
-            kept = _matching(raw, options.where, metadata)
-            raw, rows = raw[kept], Rows(path, rows.number[kept])
-            if not len(raw):
-                continue
-            instrument = _one_instrument(rows, raw, seen, metadata)
-            time = _newest_times(rows, raw, newest)
-            newest = int(time[-1])
-            yield _binary_part(rows, raw, time, instrument, n_levels, options)
-    if not row:
-        raise ValidationError(f"{path} is empty: it has metadata and 0 records; fetch it again")
-    if not seen:
-        raise ValidationError(f"{path} has no record where {dict(options.where)}")
-
-
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """As `damage`, for what the decoder of metadata raises too."""
-    import databento_dbn
-
-    with damage(path):
-        try:
-            yield
-        except databento_dbn.DBNError as error:
-            reason = " ".join(str(error).split())
-            raise ValidationError(f"{path} cannot be read: {reason}; fetch it again") from error
-
-
-def _decoded(content: bytes) -> Any:
-    import databento_dbn
-
-    return databento_dbn.Metadata.decode(content)
-
-
-def _layout(path: Path, metadata: Any) -> tuple[np.dtype[Any], int, int]:
-    """NumPy type of the file's records, their rtype and number of levels."""
-    import databento_dbn
-
-    schemas = {"mbp-10": (databento_dbn.MBP10Msg, 10), "mbp-1": (databento_dbn.MBP1Msg, 1)}
-    schema = "mixed" if metadata.schema is None else str(metadata.schema)
-    if schema not in schemas:
-        raise ValidationError(
-            f"{path} holds schema {schema}, not mbp-10 or mbp-1; fetch one of these"
-        )
-    message, n_levels = schemas[schema]
-    fields = list(message._dtypes)
-    layout = np.dtype([*fields, ("ts_out", "u8")] if metadata.ts_out else fields)
-    return layout, n_levels, n_levels  # a record's rtype is its number of levels
-
-
-def _whole_records(
-    path: Path, row: int, data: bytes, layout: np.dtype[Any], rtype: int
-) -> NDArray[Any]:
-    whole, rest = divmod(len(data), layout.itemsize)
-    if rest:
-        raise ValidationError(
-            f"{path}: row {row + whole} has {rest} bytes, {layout.itemsize} are due; it is cut "
-            "off, fetch it again"
-        )
-    raw = np.frombuffer(data, layout)
-    rows = Rows(path, row + np.arange(whole))
-    for name, due in (("length", layout.itemsize // DBN_LENGTH_UNIT), ("rtype", rtype)):
-        rows.refuse(name, raw[name] != due, raw[name], f"must be {due}")
-    return raw
-
-
-def _matching(raw: NDArray[Any], where: Mapping[str, Any], metadata: Any) -> Bool:
-    """Records with the wanted values of their fields, or of the symbol that they map to."""
-    kept = np.ones(len(raw), bool)
-    for name, value in where.items():
-        values = [str(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
-        if name == "symbol":
-            ids = np.unique(raw["instrument_id"])
-            wanted = [one for one in ids if _symbol_of(int(one), metadata) in values]
-            kept &= np.isin(raw["instrument_id"], wanted)
-        elif name in identities(raw.dtype.names or ()):
-            kept &= np.isin(raw[name].astype(str), values)
-        else:
-            raise ValidationError(
-                f"where names {name!r}; records have symbol, instrument_id and publisher_id"
-            )
-    return kept
-
-
-def _one_instrument(rows: Rows, raw: NDArray[Any], seen: dict[str, int], metadata: Any) -> str:
-    """The symbol of the one instrument, of one publisher, of the file."""
-    for name, what in (("instrument_id", "instruments"), ("publisher_id", "publishers")):
-        ids = raw[name]
-        known = seen.setdefault(name, int(ids[0]))
-        other = ids != known
-        if other.any():
-            found = [known, *np.unique(ids[other]).tolist()]
-            shown = ", ".join(
-                f"{one} ({_symbol_of(one, metadata)})" if name == "instrument_id" else f"{one}"
-                for one in found[:5]
-            )
-            raise ValidationError(
-                f"{rows.path}: column {name} holds {len(found)} {what}, {shown}, the second from "
-                f"row {rows.number[np.argmax(other)]} on; split the file, or read one of them: "
-                f"where={{{name!r}: {known}}}"
-            )
-    return _symbol_of(seen["instrument_id"], metadata)
-
-
-def _symbol_of(instrument: int, metadata: Any) -> str:
-    """Symbol that the metadata maps to an instrument id; the id itself where it maps none."""
-    for symbol, intervals in metadata.mappings.items():
-        if any(interval["symbol"] == str(instrument) for interval in intervals):
-            return str(symbol)
-    return str(instrument)
-
-
-def _newest_times(rows: Rows, raw: NDArray[Any], newest: int) -> Int64:
-    """The greatest `ts_event` so far, (n,) ns UTC."""
-    event = raw["ts_event"]
-    unlikely = (event < EARLIEST_NS) | (event > LATEST_NS)
-    rows.refuse("ts_event", unlikely, event, "must be nanoseconds between 1990 and 2100")
-    event = event.astype(np.int64)
-    time = np.maximum.accumulate(np.append(np.int64(newest), event))[1:]
-    snapshot = (raw["flags"] & (F_SNAPSHOT | F_BAD_TS_RECV)) != 0
-    late = ~snapshot & (time - event > LATE_NS)
-    if late.any():
-        k = int(np.argmax(late))
-        raise ValidationError(
-            f"{rows.path}: time runs backwards in column ts_event, row {rows.number[k]} holds "
-            f"{pd.Timestamp(event[k])}Z after {pd.Timestamp(time[k])}Z; fetch it again"
-        )
-    return time
-
-
-def _binary_part(
-    rows: Rows, raw: NDArray[Any], time: Int64, symbol: str, n_levels: int, options: Options
-) -> _Part:
-    codes = []
-    for name, known in (("action", ACTIONS), ("side", tuple(AGGRESSOR))):
-        encoded = [code.encode() for code in known]
-        rule = f"must be one of {', '.join(known)}"
-        rows.refuse(name, ~np.isin(raw[name], encoded), raw[name], rule)
-        order = np.argsort(encoded)
-        codes.append(order[np.searchsorted(np.array(encoded)[order], raw[name])])
-    levels: dict[str, Float] = {}
-    for side in SIDES:
-        names = MBP.side(side, n_levels)
-        price = fixed_prices(np.column_stack([raw[name] for name in names[0]]))
-        size = np.column_stack([raw[name] for name in names[1]]).astype(float)
-        checked = rows.levels(names, price, size, options.flag)
-        levels |= dict(zip((f"{side}_price", f"{side}_size"), checked, strict=True))
-    trade = fixed_prices(raw["price"]), raw["size"].astype(float)
-    flags = raw["flags"].astype(np.int64)
-    return _part(rows, time, flags, (codes[0], codes[1]), trade, symbol, levels)

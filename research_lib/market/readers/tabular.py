@@ -11,6 +11,7 @@ import io
 import re
 import zipfile
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from research_lib.config import data_folder
 from research_lib.errors import MissingDataError, ValidationError
+from research_lib.market.readers import dbn
 from research_lib.market.sessions import Session
 
 Bool = NDArray[np.bool_]
@@ -166,6 +168,9 @@ def guessed_names(path: Path, start: bytes) -> list[str]:
 def column_names(path: Path) -> list[str]:
     """Column names in the file's order; a repeated name of a CSV gets the suffix .1, .2, ..."""
     start = head(path)
+    if start.startswith(dbn.MAGIC):
+        with damage(path), open_bytes(path) as stream:
+            return dbn.column_names(stream, path)
     if is_parquet(start):
         import pyarrow.parquet as pq
 
@@ -235,7 +240,10 @@ def read(
             f"{path} lacks column {', '.join(absent[:5])} ({len(absent)} in all); "
             f"it has {', '.join(columns[:8])}, ..."
         )
-    if names is None and is_parquet(head(path)):
+    start = b"" if names else head(path)
+    if start.startswith(dbn.MAGIC):
+        batches = _dbn(path, every, batch_rows)
+    elif is_parquet(start):
         batches = _parquet(path, every, batch_rows)
     else:
         batches = _csv(path, every, batch_rows, columns, names is None, may_end_open)
@@ -263,6 +271,11 @@ def _parquet(path: Path, wanted: list[str], batch_rows: int) -> Iterator[pa.Reco
         for batch in pq.ParquetFile(stream).iter_batches(batch_size=batch_rows, columns=wanted):
             plain = [_plain(batch.column(name)) for name in wanted]
             yield pa.RecordBatch.from_arrays(plain, names=wanted)
+
+
+def _dbn(path: Path, wanted: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    with damage(path), open_bytes(path) as stream:
+        yield from dbn.batches(stream, path, wanted, batch_rows)
 
 
 def _plain(column: pa.Array) -> pa.Array:
@@ -368,8 +381,8 @@ def _wrong_width(path: Path, row: Any, header: bool) -> ValidationError:
 
 def line_of(path: Path, row: int) -> str:
     """Where a row of data is in a text file, " (line 7)"; nothing where there are no lines."""
-    start = head(path) if path.is_file() else b"DBN"
-    if is_parquet(start) or start.startswith(b"DBN"):
+    start = head(path) if path.is_file() else dbn.MAGIC
+    if is_parquet(start) or start.startswith(dbn.MAGIC):
         return ""
     done = -int(NUMBER.fullmatch(_header_cells(path, start)[0]) is None)
     with damage(path), open_bytes(path) as stream:
@@ -447,7 +460,7 @@ class Rows:
         except pa.ArrowInvalid:
             column = pc.utf8_trim_whitespace(column)
         k = _first_bad(column, kind)
-        if k is None:
+        if k == len(column):
             return pc.cast(column, kind)
         remedy = "correct or fetch it again"
         if THOUSANDS.fullmatch(column[k].as_py()):
@@ -474,7 +487,7 @@ class Rows:
         column = self.text(name)
         found = pc.index_in(column, value_set=pa.array(known))
         rule = f"must be one of {', '.join(known)}"
-        self.refuse(name, found.is_null().to_numpy(False), column, rule)
+        self.refuse(name, found.is_null().to_numpy(False), self.batch.column(name), rule)
         return np.asarray(found.to_numpy(), np.int64)
 
     def exact_ns(self, name: str, unit_ns: int) -> Int64:
@@ -532,7 +545,7 @@ class Rows:
 
     def _localised(self, name: str, timezone: str) -> pa.Array:
         """Times of a zone's own clock, which must not be those that a change of clocks repeats."""
-        local = self.cast(name, pa.timestamp("ns"), f"times, all without or all with a zone")
+        local = self.cast(name, pa.timestamp("ns"), "times, all without or all with a zone")
         try:
             return pc.assume_timezone(local, timezone)
         except pa.ArrowInvalid as error:
@@ -653,17 +666,14 @@ def _likely_unit(count: float) -> str:
     return "correct or drop it"
 
 
-def _first_bad(column: pa.Array, kind: pa.DataType) -> int | None:
-    """Position of the first cell that is not of a type."""
-    try:
-        pc.cast(column, kind)
-    except pa.ArrowInvalid:
-        if len(column) == 1:
-            return 0
-        half = len(column) // 2
-        first = _first_bad(column.slice(0, half), kind)
-        if first is not None:
-            return first
-        second = _first_bad(column.slice(half), kind)
-        return None if second is None else half + second
-    return None
+def _first_bad(column: pa.Array, kind: pa.DataType) -> int:
+    """Position of the first cell that is not of a type; the length where all are."""
+
+    def fails(n: int) -> bool:
+        try:
+            pc.cast(column.slice(0, n), kind)
+        except pa.ArrowInvalid:
+            return True
+        return False
+
+    return bisect_left(range(len(column) + 1), True, key=fails) - 1
