@@ -202,7 +202,9 @@ class Source:
     @property
     def key(self) -> str:
         """A name for the source's files, the same whatever its content."""
-        digest = hashlib.sha256(f"{self.path}{self.where.strip('{}')}".encode()).hexdigest()
+        # Names that the locale cannot decode are bytes behind a mask.
+        named = f"{self.path}{self.where.strip('{}')}".encode(errors="surrogateescape")
+        digest = hashlib.sha256(named).hexdigest()
         return f"{Path(self.path).name}-{digest[:12]}"
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,12 @@ class Options:
             raise ValidationError(
                 f"time_unit must be one of {', '.join(TIME_UNITS)}, got {self.time_unit!r}"
             )
+        try:
+            ZoneInfo(self.timezone or "UTC")
+        except (KeyError, ValueError, OSError) as error:
+            raise ValidationError(
+                f'timezone {self.timezone!r} is unknown; give an IANA name, "America/New_York"'
+            ) from error
 
 
 @contextmanager
@@ -546,20 +553,15 @@ class Rows:
     def _localised(self, name: str, timezone: str) -> pa.Array:
         """Times of a zone's own clock, which must not be those that a change of clocks repeats."""
         local = self.cast(name, pa.timestamp("ns"), "times, all without or all with a zone")
-        try:
-            return pc.assume_timezone(local, timezone)
-        except pa.ArrowInvalid as error:
-            earliest = pc.assume_timezone(
-                local, timezone, ambiguous="earliest", nonexistent="earliest"
-            )
-            latest = pc.assume_timezone(local, timezone, ambiguous="latest", nonexistent="latest")
-            unclear = pc.not_equal(earliest, latest).to_numpy(False)
-            if not unclear.any():
-                raise ValidationError(f"timezone {timezone!r} is unknown: {error}") from error
-            rule = f"is not one time where clocks change in {timezone}"
-            remedy = "write times in UTC, or with their offset (-04:00)"
-            self.refuse(name, unclear, self.batch.column(name), rule, remedy)
-            raise
+        earliest, latest = (
+            pc.assume_timezone(local, timezone, ambiguous=choice, nonexistent=choice)
+            for choice in ("earliest", "latest")
+        )
+        unclear = pc.not_equal(earliest, latest).to_numpy(False)
+        rule = f"is not one time where clocks change in {timezone}"
+        remedy = "write times in UTC, or with their offset (-04:00)"
+        self.refuse(name, unclear, self.batch.column(name), rule, remedy)
+        return earliest
 
     def refuse_backwards(self, name: str, time: Int64, before: int) -> int:
         """Raise at the first row that is earlier than the one before it; return the last time."""
