@@ -1,4 +1,4 @@
-"""Any format to Parquet, once: a file of books and one of trades for each source, symbol and date."""
+"""Any format to Parquet, once: files of books and of trades for each source, symbol and date."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from research_lib.checks import number
@@ -164,7 +163,7 @@ def source_files(source: Path, root: Path | None = None, *, any_format: bool = F
 
 
 def _has_books(path: Path, any_format: bool) -> bool:
-    """Whether a file of a folder is to be read; also where it is damaged, since that is said then."""
+    """Whether a file of a folder is to be read; also a damaged one, since reading it says so."""
     try:
         known = path.stat().st_size > 0 and (any_format or known_format(path)[0] is not None)
     except ValidationError:
@@ -228,8 +227,8 @@ def _converted(
                 raise ValidationError(
                     f"{file} names no symbol, by which books are stored; give symbol= (--symbol)"
                 )
-            for date, books_of_date, trades in _by_date(books, options.session):
-                writer.add(date, books_of_date, trades)
+            for date, *rows in _by_date(books, options.session):
+                writer.add(store.partition(books.symbol, date), *rows)
             bar.update(len(books))
         dates = writer.finish()
     finally:
@@ -240,27 +239,25 @@ def _converted(
 
 def _by_date(
     books: BookSnapshots, session: Session
-) -> Iterator[tuple[dt.date, BookSnapshots, Trades | None]]:
+) -> Iterator[tuple[dt.date, BookSnapshots | None, Trades | None]]:
     """Books and trades of each date that has either, in order."""
-    of_books, none = _date_rows(books.time, session), np.arange(0)
-    of_trades = {} if books.trades is None else _date_rows(books.trades.time, session)
+    of_books, of_trades = _dates_of(books, session), _dates_of(books.trades, session)
+    none = None if books.trades is None else books.trades.take(np.arange(0))
     for date in sorted(of_books | of_trades):
-        trades = None if books.trades is None else books.trades.take(of_trades.get(date, none))
-        whole = len(of_books) == 1 and date in of_books
-        yield date, books if whole else books.take(of_books.get(date, none)), trades
+        yield date, of_books.get(date), of_trades.get(date, none)
 
 
-def _date_rows(time: NDArray[np.int64], session: Session) -> dict[dt.date, NDArray[np.intp]]:
-    """The dates of the session's time zone in sorted times, and the rows of each."""
-    if not len(time):
+def _dates_of(rows: Any, session: Session) -> dict[dt.date, Any]:
+    """Rows of each date of the session's time zone."""
+    if rows is None or not len(rows):
         return {}
-    first, last = session.days(time[[0, -1]])
-    following = pd.date_range(first + dt.timedelta(days=1), last + dt.timedelta(days=1))
-    edges = [0, *np.searchsorted(time, session.day_starts(following))]
+    first, last = session.days(rows.time[[0, -1]])
+    days = pd.date_range(first, last + dt.timedelta(days=1))
+    edges = np.searchsorted(rows.time, session.day_starts(days)[1:])
     return {
-        first + dt.timedelta(days=k): np.arange(start, stop)
-        for k, (start, stop) in enumerate(zip(edges, edges[1:], strict=False))
-        if start < stop
+        day.date(): rows.take(index)
+        for day, index in zip(days, np.split(np.arange(len(rows)), edges[:-1]), strict=False)
+        if index.size
     }
 
 
@@ -300,13 +297,12 @@ class _Writer:
     def _files(self, date: Path) -> list[Path]:
         return [path for path in self.before if path.parent == date]
 
-    def add(self, date: dt.date, books: BookSnapshots, trades: Trades | None) -> None:
+    def add(self, name: Path, books: BookSnapshots | None, trades: Trades | None) -> None:
         """Rows of one date; those before it are finished once a second later one has begun."""
-        name = store.partition(books.symbol, date)
         if name not in self.open:
             if self.root / name in self.finished:
                 raise ValidationError(
-                    f"{self.source.path} goes back to {date} after a later date; sort it, "
+                    f"{self.source.path} goes back to {name.name} after a later date; sort it, "
                     "or give a larger batch_rows"
                 )
             # One date more stays open: trades may lag behind the books, over midnight too.
@@ -316,7 +312,7 @@ class _Writer:
         if self._is_done(self.root / name):
             return
         for kind, rows in ((store.BOOKS, books), (store.TRADES, trades)):
-            if rows is None or (kind == store.BOOKS and not len(rows)):
+            if rows is None:
                 continue
             if kind not in self.open[name]:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -325,7 +321,7 @@ class _Writer:
             self.open[name][kind].add(rows)
 
     def finish(self) -> list[Path]:
-        """Finish what is open, and take away what an earlier version of the source held beyond it."""
+        """Finish what is open; take away what an earlier version of the source held beyond it."""
         for name in list(self.open):
             self._close(name, last=len(self.open) == 1)
         for path in self.before:

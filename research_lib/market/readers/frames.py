@@ -240,7 +240,8 @@ def _from_wide(frame: pd.DataFrame, symbol: str, options: Options) -> BookSnapsh
         for name in (*columns[0], *columns[1]):
             if frame[name].dtype.kind not in "iuf":
                 raise ValidationError(
-                    f"column {name} holds {frame[name].dtype}, not numbers; {_to_numbers(frame, name)}"
+                    f"column {name} holds {frame[name].dtype}, not numbers; "
+                    f"{_to_numbers(frame, name)}"
                 )
         price, size = (frame[list(of_kind)].to_numpy(dtype=float) for of_kind in columns)
         empty = np.isnan(price) & np.isnan(size)

@@ -292,8 +292,8 @@ def price_scale(path: Path, names: Sequence[str], layout: Layout) -> float | Non
     highest = max((int(cell) for cell in cells if int(cell) != UNDEF_PRICE), default=UNDEF_PRICE)
     if AMBIGUOUS_FROM <= highest < FIXED_FROM:
         raise ValidationError(
-            f"{path}: prices are whole numbers up to {highest:,}, which may be currency or units of "
-            f"1e-9; write them as decimals, {highest}.0 or {highest / FIXED_PRICE_SCALE:.9f}"
+            f"{path}: prices are whole numbers up to {highest:,}, which may be currency or units "
+            f"of 1e-9; write them as decimals, {highest}.0 or {highest / FIXED_PRICE_SCALE:.9f}"
         )
     return None if highest >= FIXED_FROM else layout.price_scale
 
@@ -343,7 +343,7 @@ def refuse_crossed(
     if 2 * crossed > n:
         raise ValidationError(
             f"{path}: the best bid is above the best ask in {crossed:,} of {n:,} rows "
-            f"({crossed / n:.1%}), and {empty_cells():,} cells are NaN; a frame with more than half "
-            "of its rows crossed is not an order book: look whether bid and ask are exchanged, or "
-            "use another source"
+            f"({crossed / n:.1%}), and {empty_cells():,} cells are NaN; a frame with more than "
+            "half of its rows crossed is not an order book: look whether bid and ask are "
+            "exchanged, or use another source"
         )

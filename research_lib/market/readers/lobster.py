@@ -71,9 +71,9 @@ def read_lobster(
     -------
     BookSnapshots
         (n, L) prices in dollars, sizes in shares; levels written +-9999999999 are empty (NaN,
-        0); `time` keeps nine decimals, further ones are rounded. `trades` holds executions of visible
-        orders (type 4: aggressor 1, a buyer, where the resting order was a sale, direction -1)
-        and, with aggressor 0, of hidden orders (type 5) and crosses (type 6).
+        0); `time` keeps nine decimals, further ones are rounded. `trades` holds executions of
+        visible orders (type 4: aggressor 1, a buyer, where the resting order was a sale,
+        direction -1) and, with aggressor 0, of hidden orders (type 5) and crosses (type 6).
 
     Raises
     ------
@@ -219,19 +219,15 @@ def _columns(orderbook: Path) -> list[str]:
 
 
 def _date(orderbook: Path, date: dt.date | str | None) -> dt.date:
-    if isinstance(date, dt.datetime):
-        return date.date()
     if isinstance(date, dt.date):
         return date
-    if date is not None:
-        return parsed_date(orderbook, date)
     named = FILE_NAME.match(orderbook.name)
-    if named is None:
+    if date is None and named is None:
         raise ValidationError(
             f"{orderbook} has no date in its name (SYMBOL_YYYY-MM-DD_start_end_orderbook_L); "
             "rename it or give date= to read_lobster"
         )
-    return parsed_date(orderbook, named["date"])
+    return parsed_date(orderbook, date or named["date"])  # type: ignore[index]
 
 
 def _symbol(orderbook: Path, message: Path) -> str:

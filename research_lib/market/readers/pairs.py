@@ -61,7 +61,7 @@ def parsed_date(path: Path, text: str) -> dt.date:
 
 def midnight_ns(date: dt.date) -> int:
     """Midnight in New York of a date, ns UTC."""
-    return int(pd.Timestamp(date).tz_localize("America/New_York").as_unit("ns").value)
+    return int(pd.Timestamp(date).normalize().tz_localize("America/New_York").as_unit("ns").value)
 
 
 class TradeFeed:

@@ -9,7 +9,6 @@ footer of a file says what it was made of.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +24,13 @@ from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import SIDES, BookSnapshots
 from research_lib.market.readers.layouts import MBP
 from research_lib.market.readers.pairs import TradeFeed, parsed_date
-from research_lib.market.readers.tabular import UTC_NS, Options, Rows, damage
+from research_lib.market.readers.tabular import UTC_NS, Options, Rows, damage, read
 from research_lib.market.trades import Trades
 
 NAME = "folder made by convert"
 TAKES = ()
 SYMBOL_PREFIX, DATE_PREFIX = "symbol=", "date="
 BOOKS, TRADES = "books", "trades"
-LAST_LEVEL = re.compile(r"ask_sz_(\d{2,})")
 FOOTER_KEY = b"research_lib.source"
 ROW_GROUP_ROWS = 100_000
 
@@ -91,20 +89,9 @@ def schema_of(kind: str, n_levels: int = 1) -> pa.Schema:
     if kind == TRADES:
         columns |= {"price": pa.float64(), "size": pa.float64(), "aggressor": pa.int8()}
     else:
-        columns["complete"] = pa.bool_()
-        for level in range(n_levels):
-            for _, _, name in _level_columns(level):
-                columns[name] = pa.float64()
-    return pa.schema([pa.field(name, of, nullable=False) for name, of in columns.items()])
-
-
-def _level_columns(level: int) -> list[tuple[str, str, str]]:
-    """Side, kind and column name of one level."""
-    return [
-        (side, kind, getattr(MBP, f"{side}_{kind}").format(level))
-        for side in SIDES
-        for kind in ("price", "size")
-    ]
+        sides = [np.transpose(MBP.side(side, max(n_levels, 1))) for side in SIDES]
+        columns |= {"complete": pa.bool_(), **dict.fromkeys(np.hstack(sides).ravel(), pa.float64())}
+    return pa.schema([pa.field(str(name), of, nullable=False) for name, of in columns.items()])
 
 
 def table_of(rows: BookSnapshots | Trades) -> pa.Table:
@@ -114,9 +101,9 @@ def table_of(rows: BookSnapshots | Trades) -> pa.Table:
         arrays = [getattr(rows, name) for name in schema.names]
     else:
         schema = schema_of(BOOKS, rows.n_levels)
-        arrays = [rows.time, rows.complete]
-        for level in range(rows.n_levels):
-            arrays += [rows[f"{side}_{kind}"][:, level] for side, kind, _ in _level_columns(level)]
+        levels = [rows.bid_price, rows.bid_size, rows.ask_price, rows.ask_size]
+        by_level = [table[:, level] for level in range(rows.n_levels) for table in levels]
+        arrays = [rows.time, rows.complete, *by_level]
     columns = [pa.array(array, of.type) for array, of in zip(arrays, schema, strict=True)]
     return pa.table(columns, schema=schema)
 
@@ -267,64 +254,46 @@ def _folders(path: Path, prefix: str) -> list[Path]:
 
 
 def _read(paths: Sequence[Path], batch_rows: int) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
-    """Rows of files whose columns and checksums are right, and their times, which must go on."""
-    import pyarrow.parquet as pq
-
+    """Rows of files whose columns are right, and their times, which must go on."""
     before = 0
     for path in paths:
-        with (
-            damage(path),
-            path.open("rb") as stream,
-            pq.ParquetFile(stream, page_checksum_verification=True) as file,
-        ):
-            _require_schema(path, file.schema_arrow)
-            done = 0
-            for batch in file.iter_batches(batch_size=batch_rows):
-                rows = Rows(path, np.arange(done, done + batch.num_rows), batch)
-                done += len(rows)
-                if len(rows):
-                    time = rows.times("time")
-                    before = rows.refuse_backwards("time", time, before)
-                    yield rows, time
-            due = file.metadata.num_rows
-            if done != due:
-                raise ValidationError(
-                    f"{path} is damaged: {done:,} of its {due:,} rows are there; "
-                    "convert its source again"
-                )
+        for rows in read(path, _names(path), batch_rows, may_be_empty=True):
+            time = rows.times("time")
+            before = rows.refuse_backwards("time", time, before)
+            yield rows, time
 
 
-def _require_schema(path: Path, schema: pa.Schema) -> None:
-    """Raise ValidationError naming the first column that is missing or of another type."""
-    levels = [int(match[1]) + 1 for match in map(LAST_LEVEL.fullmatch, schema.names) if match]
+def _names(path: Path) -> list[str]:
+    """Columns of a file; refused, by name, where one is missing or of another type."""
+    import pyarrow.parquet as pq
+
+    with damage(path), path.open("rb") as stream:
+        schema = pq.read_schema(stream)
     kind = path.name.rsplit(".", 2)[1]
-    for field in schema_of(kind, max(levels, default=1)):
+    due = schema_of(kind, MBP.depth(schema.names))
+    for field in due:
         found = schema.field(field.name).type if field.name in schema.names else "nothing"
         if found != field.type:
             raise ValidationError(
                 f"{path}: column {field.name} must hold {field.type}, it holds {found}; "
                 "convert its source again"
             )
+    return list(due.names)
 
 
 def _books(
     rows: Rows, time: NDArray[np.int64], symbol: str, trades: Trades | None
 ) -> BookSnapshots:
-    """Levels are checked once, by BookSnapshots; what it refuses is then named by row and column."""
-    names = {}
-    for side in SIDES:
-        for kind in ("px", "sz"):
-            of_side = [name for name in rows.batch.schema.names if name[:6] == f"{side}_{kind}"]
-            names[f"{side}_{'price' if kind == 'px' else 'size'}"] = of_side
-    levels = {key: rows.numbers(of_side) for key, of_side in names.items()}
+    """Levels are checked once, by BookSnapshots; what it refuses is named by row and column."""
+    n_levels = MBP.depth(rows.batch.schema.names)
+    names = {side: MBP.side(side, n_levels) for side in SIDES}
+    levels = {side: [rows.numbers(of_kind) for of_kind in names[side]] for side in SIDES}
     complete = rows.given("complete").to_numpy(zero_copy_only=False)
     try:
-        return BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
+        return BookSnapshots(time, *levels["bid"], *levels["ask"], symbol, complete, trades=trades)
     except ValidationError as error:
         for side in SIDES:
-            keys = f"{side}_price", f"{side}_size"
-            price, size = (levels[key] for key in keys)
-            rows.levels((names[keys[0]], names[keys[1]]), price, size, flag=False)
+            rows.levels(names[side], *levels[side], flag=False)
         raise ValidationError(f"{rows.path}: {error}") from error
 
 

@@ -218,6 +218,7 @@ def read(
     names: Sequence[str] | None = None,
     where: Mapping[str, Any] | None = None,
     may_end_open: bool = False,
+    may_be_empty: bool = False,
 ) -> Iterator[Rows]:
     """Columns of a CSV or Parquet file, `batch_rows` rows at a time, in file order.
 
@@ -231,6 +232,8 @@ def read(
         Only rows that hold these are kept.
     may_end_open : bool
         Whether the last line may lack its end; else a number in its last cell may be cut off.
+    may_be_empty : bool
+        Whether there may be no rows.
 
     Raises
     ------
@@ -264,9 +267,9 @@ def read(
         kept += len(rows)
         if len(rows):
             yield rows
-    if not done:
+    if not done and not may_be_empty:
         raise ValidationError(f"{path} is empty: it has a header and 0 rows; fetch it again")
-    if not kept:
+    if done and not kept:
         held = "; ".join(f"{name} holds {values}" for name, values in others.items())
         raise ValidationError(f"{path} has no row where {dict(where)}: {held}")
 
@@ -274,10 +277,17 @@ def read(
 def _parquet(path: Path, wanted: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
+    done = 0
     with damage(path), path.open("rb") as stream:
-        for batch in pq.ParquetFile(stream).iter_batches(batch_size=batch_rows, columns=wanted):
+        file = pq.ParquetFile(stream, page_checksum_verification=True)
+        for batch in file.iter_batches(batch_size=batch_rows, columns=wanted):
+            done += batch.num_rows
             plain = [_plain(batch.column(name)) for name in wanted]
             yield pa.RecordBatch.from_arrays(plain, names=wanted)
+        if done != file.metadata.num_rows:
+            raise ValidationError(
+                f"{path} is damaged: {done:,} of its {file.metadata.num_rows:,} rows are there"
+            )
 
 
 def _dbn(path: Path, wanted: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -305,12 +315,11 @@ def _csv(
     twins = {new: old for new, old in zip(columns, cells, strict=True) if new != old in wanted}
     broken: list[Any] = []
     every = [*wanted, *twins]
-    done = 0
+    done, last = 0, None
     with damage(path), open_bytes(path) as stream:
-        tail = _Tail(stream)
         try:
             reader = pcsv.open_csv(
-                pa.PythonFile(tail, mode="r"),
+                stream,
                 read_options=pcsv.ReadOptions(
                     use_threads=False, block_size=BLOCK_BYTES, column_names=columns,
                     skip_rows=int(header),
@@ -332,12 +341,21 @@ def _csv(
                 yield batch.select(wanted)
         except pa.ArrowInvalid as error:
             raise _wrong_width(path, broken[0], header) if broken else error from error
-    cut = last is not None and re.fullmatch(r"[-+.\deE]+", last) if done else None
-    if cut and not tail.ends_line and not open_end:
+    number = done and last is not None and re.fullmatch(r"[-+.\deE]+", last)
+    if number and not open_end and _ends_open(path):
         raise ValidationError(
             f"{path}: column {columns[-1]}, row {done - 1} has no end of line, so its number may "
             "be cut off; fetch the file again, or end its last line if it is whole"
         )
+
+
+def _ends_open(path: Path) -> bool:
+    """Whether a plain file's last line lacks its end; a compressed one cut off is damaged."""
+    with path.open("rb") as raw:
+        if raw.read(4).startswith((b"PK", *CODECS)):
+            return False
+        raw.seek(-1, io.SEEK_END)
+        return raw.read(1) not in (b"\n", b"\r")
 
 
 def _rebatched(reader: Iterable[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -354,25 +372,6 @@ def _rebatched(reader: Iterable[pa.RecordBatch], batch_rows: int) -> Iterator[pa
         waiting = table.slice(whole).to_batches()
     if waiting:
         yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
-
-
-class _Tail:
-    """A binary stream that remembers whether the last byte read ends a line."""
-
-    closed = False
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.ends_line = True
-
-    def read(self, n_bytes: int = -1) -> bytes:
-        data = bytes(self._stream.read(n_bytes))
-        if data:
-            self.ends_line = data[-1:] in (b"\n", b"\r")
-        return data
-
-    def close(self) -> None:
-        """The stream is closed by who opened it."""
 
 
 def _wrong_width(path: Path, row: Any, header: bool) -> ValidationError:

@@ -112,9 +112,7 @@ DST_WEEKEND += ["2025-03-10T09:30:00-04:00", "2025-03-10T09:30:01-04:00"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_text_times_on_both_sides_of_a_change_of_clocks_are_read(
-    tmp_path: Path, form: str
-) -> None:
+def test_text_times_on_both_sides_of_a_change_of_clocks_are_read(tmp_path: Path, form: str) -> None:
     expected = pd.to_datetime(DST_WEEKEND, utc=True).as_unit("ns").asi8
     zoned = _read(_wide(time=DST_WEEKEND), form, tmp_path)
     naive = [text[:19] for text in DST_WEEKEND]
@@ -182,7 +180,7 @@ def test_convert_reads_own_files_as_read_books_does(tmp_path: Path) -> None:
         dates = convert(path, root, progress=False, **options)
         assert [date.name for date in dates] == ["date=2025-03-07"]
     _same(read_books(root), KNOWN)
-    with pytest.raises(ValidationError, match="where does not apply to .*, a folder made by"):
+    with pytest.raises(ValidationError, match=r"where does not apply to .*, a folder made by"):
         read_books(root, where={"venue": "N"})
     other = options | {"where": {"venue": "Q"}, "symbol": "OTHER"}
     convert(source, root, progress=False, **other)
@@ -223,8 +221,9 @@ def test_trades_with_the_book_before_them_are_said_to_be_that(tmp_path: Path) ->
 def test_two_publishers_of_databento_are_refused_and_one_is_read(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {
-            "ts_event": TIMES, "action": "A", "side": "B", "flags": 128, "publisher_id": [39, 2] * 2,
-            "bid_px_00": 50.0, "ask_px_00": 50.02, "bid_sz_00": 7, "ask_sz_00": 3, "symbol": "XYZ",
+            "ts_event": TIMES, "action": "A", "side": "B", "flags": 128,
+            "publisher_id": [39, 2] * 2, "bid_px_00": 50.0, "ask_px_00": 50.02, "bid_sz_00": 7,
+            "ask_sz_00": 3, "symbol": "XYZ",
         }
     )  # fmt: skip
     path = tmp_path / "mbp-1.csv"
@@ -236,7 +235,7 @@ def test_two_publishers_of_databento_are_refused_and_one_is_read(tmp_path: Path)
 
 @pytest.mark.parametrize("form", FORMS[1:])
 def test_a_vendors_layout_is_ten_lines(tmp_path: Path, form: str) -> None:
-    """Tardis' snapshots: microseconds, levels from zero, own names; an entry of the table of layouts."""
+    """Tardis' snapshots, an entry of the table of layouts: microseconds, levels from zero."""
     sides = {"bid": "bids", "ask": "asks"}
     kinds = {"price": "price", "size": "amount"}
     renames = {
