@@ -227,8 +227,8 @@ def _converted(
                 raise ValidationError(
                     f"{file} names no symbol, by which books are stored; give symbol= (--symbol)"
                 )
-            for date, *rows in _by_date(books, options.session):
-                writer.add(store.partition(books.symbol, date), *rows)
+            for date, of_date, trades in _by_date(books, options.session):
+                writer.add(store.partition(books.symbol, date), of_date, trades)
             bar.update(len(books))
         dates = writer.finish()
     finally:

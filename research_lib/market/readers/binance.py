@@ -76,6 +76,18 @@ def read_binance(path: str | Path, *, n_levels: int = N_LEVELS) -> BookSnapshots
     References
     ----------
     Binance API documentation, "How to manage a local order book correctly", spot and futures.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> book = {"lastUpdateId": 7, "bids": [["10.0", "1"]], "asks": [["10.1", "3"]]}
+    >>> update = {"e": "depthUpdate", "E": 1723161255000, "s": "XYZ", "U": 8, "u": 8,
+    ...           "b": [["10.0", "5"]], "a": []}
+    >>> path = Path(tempfile.mkdtemp(), "recording.jsonl")
+    >>> lines = [f"1723161253937085768 {json.dumps(one)}" for one in (book, update)]
+    >>> _ = path.write_text("\\n".join(lines) + "\\n")
+    >>> read_binance(path, n_levels=1).bid_size.tolist()
+    [[5.0]]
     """
     return BookSnapshots.concat(list(batches(Path(path), ALL_ROWS, Options(), n_levels=n_levels)))
 
@@ -124,14 +136,14 @@ def _replay(path: Path, options: Options, n_levels: int) -> _Replay:
     for line, text in _lines(path):
         if b'"lastUpdateId"' in text:
             return _Replay(path, line, _parsed(path, line, text), n_levels)
-    before = options.carried.get(NAME)
+    before: _Replay | None = options.carried.get(NAME)
     if before is None:
         raise ValidationError(
             f"{path} holds no REST snapshot (lastUpdateId, bids, asks); record one with the "
             "stream, or read it after the recording that it continues: read_books([before, this])"
         )
     before.path = path
-    return before  # type: ignore[no-any-return]
+    return before
 
 
 class _Side:
@@ -224,9 +236,11 @@ class _Replay:
         """The states and trades since the last call."""
         states, time = np.stack(self.states), np.array(self.time, np.int64)
         rows = np.array(self.trades, [("t", "i8"), ("p", "f8"), ("q", "f8"), ("a", "i1")])
-        trades = Trades(*(rows[name] for name in "tpqa"), symbol=self.symbol)
-        levels = (states[:, side, kind] for side in (0, 1) for kind in (0, 1))
-        books = BookSnapshots(time, *levels, symbol=self.symbol, trades=trades)
+        trades = Trades(rows["t"], rows["p"], rows["q"], rows["a"], self.symbol)
+        bid_price, bid_size, ask_price, ask_size = states.reshape(len(time), 4, -1).swapaxes(0, 1)
+        books = BookSnapshots(
+            time, bid_price, bid_size, ask_price, ask_size, self.symbol, trades=trades
+        )
         self._empty()
         return books
 

@@ -92,7 +92,10 @@ def _layout(path: Path, metadata: Any) -> tuple[np.dtype[Any], int]:
     """NumPy type of the file's records, and their levels."""
     import databento_dbn
 
-    schemas = {"mbp-10": (databento_dbn.MBP10Msg, 10), "mbp-1": (databento_dbn.MBP1Msg, 1)}
+    schemas: dict[str, tuple[Any, int]] = {
+        "mbp-10": (databento_dbn.MBP10Msg, 10),
+        "mbp-1": (databento_dbn.MBP1Msg, 1),
+    }
     schema = "mixed" if metadata.schema is None else str(metadata.schema)
     if schema not in schemas:
         raise ValidationError(

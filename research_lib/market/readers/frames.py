@@ -180,7 +180,7 @@ def _snapshots(
 
 def _assembled(
     part: Mapping[str, NDArray[Any]], deepest: int = 0
-) -> tuple[Int64, dict[str, Float], NDArray[np.intp]]:
+) -> tuple[Int64, dict[str, Any], NDArray[np.intp]]:
     """Times and levels of long rows, and the rows that repeat a (time, side, level)."""
     times, snapshot = np.unique(part["time"], return_inverse=True)
     shape = (len(times), 2, max(deepest, int(part["level"].max()) + 1))
@@ -234,7 +234,7 @@ def _from_wide(frame: pd.DataFrame, symbol: str, options: Options) -> BookSnapsh
     time = next((name for name in layout.time if name in names), layout.time[0])
     n_levels = layout.depth(names)
     require_columns(frame, (time, *layout.columns(n_levels)), "wide book frame")
-    levels: dict[str, Float] = {}
+    levels: dict[str, Any] = {}
     for side in SIDES:
         columns = layout.side(side, n_levels)
         for name in (*columns[0], *columns[1]):

@@ -253,7 +253,7 @@ class Table:
 
     def levels(self, rows: Rows) -> dict[str, Float]:
         """Checked prices and sizes of both sides by the names of `BookSnapshots`."""
-        levels = {}
+        levels: dict[str, Float] = {}
         for side in SIDES:
             names = self.layout.side(side, self.n_levels)
             price, size = self.prices(rows, names[0]), rows.numbers(names[1])

@@ -87,6 +87,15 @@ def read_lobster(
     References
     ----------
     LOBSTER, "Limit Order Book System: the efficient reconstructor", sample files readme, 2013.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "orderbook.csv").write_text("1000100,10,1000000,20\\n")
+    >>> _ = (folder / "message.csv").write_text("34200.5,1,11,20,1000000,1\\n")
+    >>> read_lobster(folder / "orderbook.csv", folder / "message.csv", "2012-06-21").mid.tolist()
+    [100.005]
     """
     return BookSnapshots.concat(list(_batches(Path(orderbook), Path(message), date, ALL_ROWS)))
 

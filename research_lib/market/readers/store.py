@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import SIDES, BookSnapshots
-from research_lib.market.readers.layouts import MBP
+from research_lib.market.readers.layouts import KINDS, MBP
 from research_lib.market.readers.pairs import TradeFeed, parsed_date
 from research_lib.market.readers.tabular import UTC_NS, Options, Rows, damage, read
 from research_lib.market.trades import Trades
@@ -233,7 +233,7 @@ def books_by_symbol(path: Path) -> dict[str, list[Path]]:
     folders = [path.resolve()]
     if not folders[0].name.startswith((SYMBOL_PREFIX, DATE_PREFIX)):
         folders = _folders(folders[0], SYMBOL_PREFIX)
-    found = {}
+    found: dict[str, list[Path]] = {}
     for symbol, dates in sorted(map(_dates, folders)):
         with_books = [date for date in dates if any(date.glob(f"*.{BOOKS}.parquet"))]
         found |= {symbol: with_books} if with_books else {}
@@ -287,13 +287,18 @@ def _books(
     """Levels are checked once, by BookSnapshots; what it refuses is named by row and column."""
     n_levels = MBP.depth(rows.batch.schema.names)
     names = {side: MBP.side(side, n_levels) for side in SIDES}
-    levels = {side: [rows.numbers(of_kind) for of_kind in names[side]] for side in SIDES}
+    levels: dict[str, Any] = {
+        f"{side}_{kind}": rows.numbers(of_kind)
+        for side in SIDES
+        for kind, of_kind in zip(KINDS, names[side], strict=True)
+    }
     complete = rows.given("complete").to_numpy(zero_copy_only=False)
     try:
-        return BookSnapshots(time, *levels["bid"], *levels["ask"], symbol, complete, trades=trades)
+        return BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
     except ValidationError as error:
         for side in SIDES:
-            rows.levels(names[side], *levels[side], flag=False)
+            price, size = levels[f"{side}_price"], levels[f"{side}_size"]
+            rows.levels(names[side], price, size, flag=False)
         raise ValidationError(f"{rows.path}: {error}") from error
 
 

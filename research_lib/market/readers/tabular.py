@@ -314,6 +314,11 @@ def _csv(
     cells = _header_cells(path, head(path)) if header else columns
     twins = {new: old for new, old in zip(columns, cells, strict=True) if new != old in wanted}
     broken: list[Any] = []
+
+    def keep(row: Any) -> str:
+        broken.append(row)
+        return "error"
+
     every = [*wanted, *twins]
     done, last = 0, None
     with damage(path), open_bytes(path) as stream:
@@ -324,9 +329,7 @@ def _csv(
                     use_threads=False, block_size=BLOCK_BYTES, column_names=columns,
                     skip_rows=int(header),
                 ),
-                parse_options=pcsv.ParseOptions(
-                    invalid_row_handler=lambda row: broken.append(row) or "error"
-                ),
+                parse_options=pcsv.ParseOptions(invalid_row_handler=keep),
                 convert_options=pcsv.ConvertOptions(
                     column_types=dict.fromkeys(every, pa.string()), include_columns=every,
                     null_values=NULLS, strings_can_be_null=True,
