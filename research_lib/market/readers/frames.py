@@ -108,7 +108,10 @@ class _Survey:
             self.n_empty += sum(column.null_count for column in rows.batch.columns)
             if k == 0:
                 self.first_level = first_level(level)
-            self.deepest = int(max(self.deepest, np.nanmax(level, initial=1)))
+            counted = (level >= self.first_level) & (level <= MAX_LEVELS) & (level % 1 == 0)
+            rule = f"must be a whole number from {self.first_level} to {MAX_LEVELS:,}"
+            rows.refuse("level", ~counted, level, rule)
+            self.deepest = max(self.deepest, int(level.max()) + 1 - self.first_level)
             time = rows.times("time", options.time_unit, options.timezone)
             side = rows.text("side").to_numpy(zero_copy_only=False)
             bid, ask = ((level == self.first_level) & (side == name) for name in SIDES)
@@ -158,9 +161,6 @@ def _checked(rows: Rows, flag: bool, first: int) -> dict[str, NDArray[Any]]:
         if flag:
             bad &= np.isfinite(values) & ~((values < 0) & (name == "size"))
         rows.refuse(name, bad, values, rule)
-    counted = (level >= first) & (level <= MAX_LEVELS) & (level % 1 == 0)
-    rule = f"must be a whole number from {first} to {MAX_LEVELS:,}"
-    rows.refuse("level", ~counted, level, rule)
     asks = np.asarray(side.to_numpy(zero_copy_only=False) == "ask", np.int64)
     return {"side": asks, "level": level.astype(np.int64) - first, "price": price, "size": size}
 
@@ -283,6 +283,7 @@ def _from_long(frame: pd.DataFrame, symbol: str, options: Options) -> BookSnapsh
     first = first_level(frame["level"].to_numpy(dtype=float))
     for bad, name, rule in (
         (frame["level"] < first, "level", "must be above 0"),
+        (frame["level"] > MAX_LEVELS, "level", f"must be at most {MAX_LEVELS:,}"),
         (frame["level"] % 1 != 0, "level", "must be a whole number"),
         (~frame["side"].isin(SIDES), "side", 'must be "bid" or "ask"'),
     ):
