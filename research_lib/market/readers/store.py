@@ -195,29 +195,25 @@ def parts_of(date: Path) -> list[Part]:
 def _dates(path: Path) -> tuple[str, list[Path]]:
     """The symbol and its date folders, in order, that a folder of a store stands for."""
     folder = path.resolve()
-    if folder.name.startswith(DATE_PREFIX):
-        if not parts_of(folder):
-            raise MissingDataError(f"{folder}/*.books.parquet does not exist; convert its source")
-        return symbol_of(folder.parent), [folder]
-    if not folder.name.startswith(SYMBOL_PREFIX):
-        symbols = _folders(folder, SYMBOL_PREFIX)
-        if len(symbols) > 1:
-            names = ", ".join(symbol_of(one) for one in symbols[:10])
-            raise ValidationError(
-                f"{path} holds {len(symbols)} symbols ({names}); read one at a time, "
-                f"e.g. {path / symbols[0].name}"
-            )
-        folder = symbols[0]
-    dates = _folders(folder, DATE_PREFIX)
+    symbols = _folders(folder, SYMBOL_PREFIX)
+    if len(symbols) > 1:
+        names = ", ".join(symbol_of(one) for one in symbols[:10])
+        raise ValidationError(
+            f"{path} holds {len(symbols)} symbols ({names}); read one at a time, "
+            f"e.g. {path / symbols[0].name}"
+        )
+    is_date = folder.name.startswith(DATE_PREFIX)
+    of_symbol = folder.parent if is_date else next(iter(symbols), folder)
+    dates = [folder] if is_date else _folders(of_symbol, DATE_PREFIX)
     if not dates:
         raise ValidationError(
-            f"{folder} holds no folder {DATE_PREFIX}YYYY-MM-DD; convert its source again"
+            f"{of_symbol} holds no folder {DATE_PREFIX}YYYY-MM-DD; convert its source again"
         )
     for date in dates:
         if not any(date.glob("*.*.parquet")):
             raise MissingDataError(f"{date}/*.books.parquet does not exist; convert its source")
     key = {date: parsed_date(date, date.name.removeprefix(DATE_PREFIX)) for date in dates}
-    return symbol_of(folder), sorted(dates, key=lambda date: key[date])
+    return symbol_of(of_symbol), sorted(dates, key=lambda date: key[date])
 
 
 def books_by_symbol(path: Path) -> dict[str, list[Path]]:

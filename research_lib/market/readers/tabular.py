@@ -493,10 +493,16 @@ class Rows:
 
     def codes(self, name: str, known: Sequence[str]) -> Int64:
         """Position of each cell in `known`, (n,); others are refused."""
-        column = self.text(name)
-        found = pc.index_in(column, value_set=pa.array(known))
+        column = self.batch.column(name)
+        if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
+            # Bytes need not be text.
+            values = pa.array([code.encode() for code in known], pa.binary())
+            column = column.cast(pa.binary())
+        else:
+            values, column = pa.array(known), self.text(name)
+        found = pc.index_in(column, value_set=values)
         rule = f"must be one of {', '.join(known)}"
-        self.refuse(name, found.is_null().to_numpy(False), self.batch.column(name), rule)
+        self.refuse(name, found.is_null().to_numpy(False), column, rule)
         return np.asarray(found.to_numpy(), np.int64)
 
     def exact_ns(self, name: str, unit_ns: int) -> Int64:
