@@ -7,6 +7,7 @@ interleaved rounds; peak memory is that of a fresh process each.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime as dt
 import resource
 import subprocess
@@ -27,10 +28,10 @@ from research_lib.config import data_folder
 from research_lib.impact.slippage import slippage_curves
 from research_lib.market import BookSnapshots, Session, iter_books, read_books
 from research_lib.market.convert import convert
-from research_lib.market.partitions import TableFile
 from research_lib.market.readers import store
 from research_lib.market.sampling import sample_batches
 
+BOOKS_FILE = "generated.books.parquet"
 FROG = "databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz"
 FIRST_DAY = dt.date(2025, 1, 6)
 DAY_ROWS = 500_000
@@ -70,16 +71,11 @@ def generate(folder: Path, n_days: int) -> None:
         partition = folder / store.partition("SYN", date)
         partition.mkdir(parents=True)
         shift = (date - FIRST_DAY).days * 86_400 * 10**9
-        file = TableFile(partition / store.BOOKS_FILE, {})
+        file = store.TableFile(partition / BOOKS_FILE)
         for start in range(0, len(books), store.ROW_GROUP_ROWS):
-            table = store.book_table(
-                books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books))))
-            )
-            later = pa.array(
-                table["time"].cast(pa.int64()).to_numpy() + shift, table.schema.field("time").type
-            )
-            file.add(table.set_column(0, table.schema.field("time"), later))
-        file.finish()
+            rows = books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books))))
+            file.add(dataclasses.replace(rows, time=rows.time + shift))
+        file.close({})
 
 
 def one_day(n_rows: int, rng: np.random.Generator) -> BookSnapshots:
@@ -149,7 +145,7 @@ def speed_figures(folder: Path, rounds: int) -> dict[str, Any]:
     if not source.is_file():
         source = generated_csv(folder / "generated.csv.gz")
     (partition,) = convert(source, folder / "converted", progress=False)
-    parquet = partition / store.BOOKS_FILE
+    (parquet,) = partition.glob("*.books.parquet")
     csv = folder / "same_columns.csv.gz"
     with pa.CompressedOutputStream(str(csv), "gzip") as stream:
         pcsv.write_csv(pq.read_table(parquet), stream)
@@ -164,7 +160,7 @@ def generated_csv(path: Path) -> Path:
     """A generated day as Databento MBP-10 CSV.gz."""
     books = one_day(CSV_ROWS, np.random.default_rng(7))
     table = (
-        store.book_table(books)
+        store.table_of(books)
         .to_pandas()
         .rename(columns={"time": "ts_event"})
         .drop(columns="complete")

@@ -26,7 +26,6 @@ from research_lib.config import PROJECT_ROOT, data_folder
 from research_lib.impact import ImpactMoments, fit_impact
 from research_lib.impact.moments import moments_of_store
 from research_lib.market import BookSnapshots, Session, read_books
-from research_lib.market.partitions import Partition
 from research_lib.market.readers import store
 from research_lib.monitoring import peak_memory_mb
 
@@ -87,12 +86,12 @@ def generate(folder: Path, n_days: int) -> float:
 
 def write(folder: Path, books: BookSnapshots, date: dt.date) -> None:
     """One date of the store."""
-    partition = Partition(folder / store.partition(books.symbol, date), [])
+    partition = folder / store.partition(books.symbol, date)
+    partition.mkdir(parents=True)
+    file = store.TableFile(partition / "generated.books.parquet")
     for start in range(0, len(books), store.ROW_GROUP_ROWS):
-        partition.add(
-            books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))), None
-        )
-    partition.finish()
+        file.add(books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))))
+    file.close({})
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -294,24 +294,45 @@ class BookSnapshots(Record):
         return cls(symbol=symbols[0], trades=Trades.concat(trades) if trades else None, **arrays)
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, symbol: str = "") -> BookSnapshots:
-        """Books from a long frame (columns as `to_frame`), its rows in any order, or from a wide one.
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        symbol: str = "",
+        *,
+        columns: Mapping[str, str] | None = None,
+        timezone: str | None = None,
+        time_unit: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> BookSnapshots:
+        """Books from a long frame (columns as `to_frame`), its rows in any order, or a wide one.
 
         A wide frame has a column time or timestamp, and bid_price_k, bid_size_k, ask_price_k,
-        ask_size_k of levels 1 to L, one snapshot a row in time order; a level of size 0, or
-        without price and size, is empty. Rename other columns by ``frame.rename(columns=...)``.
+        ask_size_k of levels 1 to L (or 0 to L - 1), one snapshot a row in time order; a level of
+        size 0, or without price and size, is empty. `columns`, `timezone`, `time_unit` and
+        `where` are those of `read_books`.
 
         Raises
         ------
         ValidationError
             Naming the column, the number of bad rows and the first of them: empty frame,
             missing column, text or NaN in a number, price or size at or below zero,
-            unknown side, level below 1, a (time, side, level) given twice, or a column
-            symbol or ticker that names more than one.
-        """
-        from research_lib.market.user_frames import books_of_frame
+            unknown side, level below 1, a (time, side, level) given twice, or a column that
+            names two symbols, venues, products or publishers.
 
-        return books_of_frame(frame, symbol)
+        Examples
+        --------
+        >>> frame = pd.DataFrame({"time": [1743688800], "bid_price_0": 10.0, "bid_size_0": 300,
+        ...                       "ask_price_0": 10.02, "ask_size_0": 200})
+        >>> BookSnapshots.from_frame(frame, "XYZ", time_unit="s")
+        BookSnapshots('XYZ', 1 snapshots x 1 levels)
+        """
+        from research_lib.market.readers.frames import books_of_frame
+        from research_lib.market.readers.tabular import Options
+
+        options = Options(
+            columns=columns or {}, timezone=timezone, time_unit=time_unit, where=where or {}
+        )
+        return books_of_frame(frame, symbol, options)
 
 
 def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[str, Float]:

@@ -1,10 +1,11 @@
 """Vendors' files, as they come, to `BookSnapshots`.
 
-Each format is a module with
+A table with one snapshot a row is an entry of `layouts.LAYOUTS`: about ten lines. Any other
+format is a module with
 
-- ``NAME``: what a user calls it;
+- ``NAME``: what a user calls it; ``TAKES``: which arguments of `read_books` apply to it;
 - ``matches(path, head)``: whether the file, whose first decompressed bytes are `head`, is of it;
-- ``batches(path, batch_rows, session)``: its books and trades, in file order, `batch_rows`
+- ``batches(path, batch_rows, options)``: its books and trades, in file order, `batch_rows`
   snapshots at a time, in bounded memory.
 """
 
@@ -23,39 +24,42 @@ from research_lib.checks import number
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.quality import QualityPolicy
-from research_lib.market.readers import cells, store
-from research_lib.market.readers.source import first_lines, missing
+from research_lib.market.readers import store
+from research_lib.market.readers.frames import WANTED, likely_renames
+from research_lib.market.readers.pairs import READ_ALONG, kind_of, partner_of
+from research_lib.market.readers.tabular import Options, guessed_names, head, missing
 from research_lib.market.sessions import Session
-from research_lib.market.user_frames import WANTED, likely_renames
 from research_lib.monitoring import timed
 
-FORMATS = ("store", "databento_dbn", "databento", "lobster", "binance", "lean", "frames")
-FLAGGING = ("databento_dbn", "databento", "frames")  # their `batches` take flag_non_finite
+FORMATS = ("store", "databento", "lobster", "binance", "lean", "frames")
 WHOLE_FILE_ROWS = 500_000
 
 
 @timed("read_books")
 def read_books(
-    path: str | Path,
+    path: str | Path | Iterable[str | Path],
     *,
     session: Session | None = None,
     policy: QualityPolicy | None = None,
     symbol: str = "",
     columns: Mapping[str, str] | None = None,
+    timezone: str | None = None,
+    time_unit: str | None = None,
+    where: Mapping[str, Any] | None = None,
 ) -> BookSnapshots:
     """Read all books of one file, its format found by content.
 
-    Known are Databento MBP-10 and MBP-1 (CSV, CSV.gz, CSV.zst, Parquet, DBN, DBN.zst),
+    Known are Databento MBP-10, MBP-1 (CSV, CSV.gz, CSV.zst, Parquet, DBN, DBN.zst) and BBO,
     LOBSTER message and orderbook pairs, Binance depth recordings, Lean level-1 quote zips,
-    long and wide frames as CSV or Parquet, and folders made by `convert`. A DataFrame goes to
-    `BookSnapshots.from_frame`.
+    Tardis book snapshots, long and wide frames as CSV or Parquet, and folders made by `convert`.
+    A DataFrame goes to `BookSnapshots.from_frame`.
 
     Parameters
     ----------
-    path : path
+    path : path or paths
         One file; for LOBSTER either of its two; a folder made by `convert`; or, read one
-        after the other in the order of their names, the files of any other folder or of a
-        pattern such as "2025-04-*.csv".
+        after the other, several files, those of any other folder or of a pattern such as
+        "2025-04-*.csv" in the order of their names.
     session : Session, optional
         Whose opening cross and dates count; 09:30-16:00 America/New_York by default.
     policy : QualityPolicy, optional
@@ -67,6 +71,13 @@ def read_books(
         Names the books of a source that does not.
     columns : mapping of str to str, optional
         Of a long or wide frame with other names: {"BidPx1": "bid_price_1", ...}.
+    timezone : str, optional
+        Of the times of a frame that name none, e.g. "America/New_York".
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Of the times of a frame that are numbers; nanoseconds by default.
+    where : mapping of column to value or list of values, optional
+        Only rows that hold these: one instrument, venue or publisher of a file of several,
+        {"publisher_id": 39}.
 
     Returns
     -------
@@ -78,14 +89,24 @@ def read_books(
     MissingDataError
         A path that does not exist.
     ValidationError
-        An unknown format, or content that is damaged: names file, row and column; a source
-        of another symbol than `symbol`.
+        An unknown format, or content that is damaged: names file, row and column; rows of two
+        symbols, venues, products or publishers; a source of another symbol than `symbol`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "own.csv")
+    >>> header = "t,bid_price_1,bid_size_1,ask_price_1,ask_size_1"
+    >>> _ = path.write_text(header + "\\n1743688800000,10.00,300,10.02,200\\n")
+    >>> read_books(path, columns={"t": "time"}, time_unit="ms", symbol="XYZ")
+    BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
     parts = list(
         iter_books(
-            path, WHOLE_FILE_ROWS, session=session, policy=policy, symbol=symbol, columns=columns
+            path, WHOLE_FILE_ROWS, session=session, policy=policy, symbol=symbol, columns=columns,
+            timezone=timezone, time_unit=time_unit, where=where,
         )
-    )
+    )  # fmt: skip
     return parts[0] if len(parts) == 1 else BookSnapshots.concat(parts)
 
 
@@ -97,6 +118,9 @@ def iter_books(
     policy: QualityPolicy | None = None,
     symbol: str = "",
     columns: Mapping[str, str] | None = None,
+    timezone: str | None = None,
+    time_unit: str | None = None,
+    where: Mapping[str, Any] | None = None,
 ) -> Iterator[BookSnapshots]:
     """The books of files one after the other, `batch_rows` snapshots at a time.
 
@@ -109,53 +133,90 @@ def iter_books(
     MissingDataError, ValidationError
         As `read_books`, when the file at fault is reached; files of two symbols, or not in
         time order. Each file's opening cross is looked for in that file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "own.csv")
+    >>> header = "time,bid_price_1,bid_size_1,ask_price_1,ask_size_1"
+    >>> rows = [f"2025-04-03T14:00:0{i}Z,10.00,300,10.02,200" for i in range(3)]
+    >>> _ = path.write_text("\\n".join([header, *rows]) + "\\n")
+    >>> [len(books) for books in iter_books(path, 2)]
+    [2, 1]
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
     flag = (policy or QualityPolicy()).non_finite != "raise"
+    options = Options(
+        session or Session(), flag, columns or {}, timezone, time_unit, where or {}
+    )  # fmt: skip
     before: tuple[BookSnapshots, Path] | None = None
-    for file in _files(paths, columns):
-        module: Any = import_module(f"{__name__}.frames") if columns else format_of(file)
-        options: dict[str, Any] = {"columns": columns} if columns else {}
-        if flag and module.__name__.rpartition(".")[2] in FLAGGING:
-            options["flag_non_finite"] = True
-        for batch in module.batches(file, rows, session or Session(), **options):
-            books = named(batch, symbol, file)
+    for file in _files(paths, options):
+        for books in batches_of(file, rows, options, symbol):
             if before is not None:
                 refuse_disorder(before[0], books, f" from {before[1]} to {file}")
             before = (books.take([-1]), file) if len(books) else before
             yield books
 
 
-def _files(paths: Any, columns: Mapping[str, str] | None) -> Iterator[Path]:
-    """The files that are meant, and folders made by convert; those of a folder or a pattern sorted by name."""
+def batches_of(
+    file: Path, batch_rows: int, options: Options, symbol: str = ""
+) -> Iterator[BookSnapshots]:
+    """Books of one file, under the symbol given where the file names none.
+
+    Raises
+    ------
+    ValidationError
+        An option that does not apply to the file's format; another symbol than `symbol`.
+    """
+    module: Any = import_module(f"{__name__}.frames") if options.columns else format_of(file)
+    for name in ("columns", "timezone", "time_unit", "where"):
+        if getattr(options, name) and name not in module.TAKES:
+            raise ValidationError(f"{name} does not apply to {file}, a {module.NAME}; leave it out")
+    for batch in module.batches(file, batch_rows, options):
+        yield _named(batch, symbol, file)
+
+
+def _files(paths: Any, options: Options) -> Iterator[Path]:
+    """The files that are meant, and folders made by convert; those of a folder sorted by name."""
     if isinstance(paths, pd.DataFrame):
         raise ValidationError(
             "books are read from files; make them of a DataFrame by BookSnapshots.from_frame(frame)"
         )
-    from research_lib.market.sources import leading, source_files
-
     for path in [Path(paths)] if isinstance(paths, (str, Path)) else map(Path, paths):
         if not path.exists() and has_magic(str(path)):
             found = sorted(map(Path, glob(str(path), recursive=True)))
             if not found:
                 raise MissingDataError(f"no file matches {path}; check the pattern")
-            yield from found if columns else dict.fromkeys(map(leading, found))
-        elif path.is_dir() and known_format(path)[0] is None:
-            yield from (
-                sorted(filter(Path.is_file, path.iterdir())) if columns else source_files(path)
-            )
-        else:
+            yield from found if options.columns else dict.fromkeys(map(leading, found))
+        elif not path.is_dir() or known_format(path)[0] is not None:
             yield path
+        elif options.columns:
+            yield from sorted(filter(Path.is_file, path.iterdir()))
+        else:
+            from research_lib.market.convert import source_files
+
+            yield from source_files(path)
 
 
-def named(books: BookSnapshots, symbol: str, source: Path) -> BookSnapshots:
-    """The books under the symbol given, where there is one and their source names none.
+def leading(path: Path) -> Path:
+    """The file of books of the pair that `path` belongs to: LOBSTER's orderbook, Lean's quotes."""
+    partner = partner_of(path)
+    return partner if partner is not None and is_read_along(path) else path
 
-    Raises
-    ------
-    ValidationError
-        Where the source names another.
-    """
+
+def is_read_along(path: Path) -> bool:
+    """Whether a file has no books of its own: LOBSTER's messages, Lean's trades."""
+    if kind_of(path) not in READ_ALONG:
+        return False
+    try:
+        module = known_format(path)[0]
+    except ValidationError:  # damaged: reading it says why, and others are not held up
+        return False
+    return module is not None and module.__name__.endswith((".lobster", ".lean"))
+
+
+def _named(books: BookSnapshots, symbol: str, source: Path) -> BookSnapshots:
+    """The books under the symbol given; refused where their source names another."""
     if not symbol or books.symbol == symbol:
         return books
     if books.symbol:
@@ -169,7 +230,7 @@ def named(books: BookSnapshots, symbol: str, source: Path) -> BookSnapshots:
 def refuse_disorder(
     before: BookSnapshots | None, batch: BookSnapshots, where: str = " from one batch to the next"
 ) -> None:
-    """Raise ValidationError where `batch` is of another symbol than the one before it, or starts before that ends."""
+    """Raise where `batch` is of another symbol than that before it, or starts before that ends."""
     if before is None or not len(batch):
         return
     if batch.symbol != before.symbol:
@@ -178,8 +239,8 @@ def refuse_disorder(
         )
     if batch.time[0] < before.time[-1]:
         raise ValidationError(
-            f"time runs backwards{where} ({pd.Timestamp(batch.time[0])}Z after {pd.Timestamp(before.time[-1])}Z); "
-            "give files and batches in time order"
+            f"time runs backwards{where} ({pd.Timestamp(batch.time[0])}Z after "
+            f"{pd.Timestamp(before.time[-1])}Z); give files and batches in time order"
         )
 
 
@@ -195,32 +256,25 @@ def format_of(path: Path) -> Any:
         columns were probably meant to be which.
     """
     module, start = known_format(path)
-    if module is None:
-        raise _unknown(path, start)
-    return module
-
-
-def _unknown(path: Path, start: bytes) -> ValidationError:
+    if module is not None:
+        return module
     if path.suffix == ".parquet" and path.resolve().parent.name.startswith(store.DATE_PREFIX):
-        return ValidationError(
+        raise ValidationError(
             f"{path} is part of a folder made by convert; give that folder, {path.parent}"
         )
     known = ", ".join(known.NAME for known in _modules())
     began = f"it begins {start[:60]!r}" if path.is_file() else "it is a folder"
     message = f"{path} is of no known format ({began}); known are {known}"
-    names = sorted(cells.guessed_names(path, start)) if start else []
+    names = sorted(guessed_names(path, start)) if start else []
     renames = likely_renames(names)
     if renames:
         message += f"; perhaps its columns are meant so: read_books(path, columns={renames})"
-    return ValidationError(
-        f"{message}; a frame of your own has columns {WANTED}" if len(names) > 1 else message
-    )
+    wanted = f"; a frame of your own has columns {WANTED}" if len(names) > 1 else ""
+    raise ValidationError(message + wanted)
 
 
 def known_format(path: Path) -> tuple[Any | None, bytes]:
-    """The module that reads `path`, None where there is none, and how its content begins (a folder has none).
-
-    That is 8 KiB, and more where its first line, which may be a header of many columns, is longer.
+    """The module that reads `path`, None without one, and how it begins (a folder has nothing).
 
     Raises
     ------
@@ -231,9 +285,9 @@ def known_format(path: Path) -> tuple[Any | None, bytes]:
     """
     if not path.exists():
         raise missing(path)
-    start = first_lines(path, 1) if path.is_file() else b""
+    start = head(path) if path.is_file() else b""
     return next((module for module in _modules() if module.matches(path, start)), None), start
 
 
 def _modules() -> list[Any]:
-    return [import_module(f"research_lib.market.readers.{name}") for name in FORMATS]
+    return [import_module(f"{__name__}.{name}") for name in FORMATS]

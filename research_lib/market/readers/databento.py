@@ -1,96 +1,99 @@
-"""Databento market-by-price records as text and Parquet, to books and trades."""
+"""Databento's market-by-price records, as text, Parquet and binary (DBN), to books and trades."""
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import logging
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
-from research_lib.market.readers import cells
-from research_lib.market.readers.mbp import (
-    FIXED_PRICE_SCALE,
-    UNDEF_PRICE,
-    Records,
-    books_of,
-    fixed_prices,
+from research_lib.market.readers.dbn import MAGIC as DBN_MAGIC
+from research_lib.market.readers.layouts import LAYOUTS, MBP, Table
+from research_lib.market.readers.tabular import (
+    Options,
+    Rows,
+    column_names,
+    guessed_names,
+    head,
+    price_limit,
 )
 from research_lib.market.sessions import Session
+from research_lib.market.trades import Trades
+
+Bool = NDArray[np.bool_]
+Float = NDArray[np.float64]
+Int64 = NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
-NAME = "Databento MBP-10 and MBP-1 (CSV, Parquet)"
-LEVEL_COLUMN = re.compile(r"(bid|ask)_(px|sz)_(\d\d)")
-PRICE_COLUMN = re.compile(r"price|(bid|ask)_px_\d\d")
+NAME = "Databento MBP-10 and MBP-1 (CSV, Parquet, DBN)"
+TAKES = ("where", "policy")
+F_LAST, F_SNAPSHOT, F_BAD_TS_RECV = 128, 32, 8
 ACTIONS = ("A", "C", "M", "R", "T", "F", "N")
 AGGRESSOR = {"B": 1, "A": -1, "N": 0}
-AMBIGUOUS_FROM = (
-    1_000_000  # a whole number from here on may be dollars, or 0.001 and more in units of 1e-9
-)
-FIXED_FROM = (
-    10_000_000  # a whole number this large is 0.01 in units of 1e-9, not a price in dollars
-)
-LOWEST_FIXED = 0.00001
+OPENING_CROSS_WITHIN_NS = 60 * 10**9
 READ_ROWS = 500_000
+LATE_NS = 60 * 10**9
 
 
-def matches(path: Path, head: bytes) -> bool:
-    """Whether a CSV or Parquet file has Databento's columns (also those of a schema without levels)."""
-    names = cells.guessed_names(path, head)
-    levels = any(LEVEL_COLUMN.fullmatch(name) for name in names)
-    return ("ts_event" in names and (levels or "action" in names)) or ("action" in names and levels)
+def matches(path: Path, start: bytes) -> bool:
+    """Whether a file is DBN, or has Databento's columns (also those of a schema without levels)."""
+    if start.startswith(DBN_MAGIC):
+        return True
+    names = guessed_names(path, start)
+    if "action" in names:
+        return "ts_event" in names or MBP.fits(names)
+    return "ts_event" in names and MBP.fits(names) and not LAYOUTS[2].fits(names)
 
 
-def batches(
-    path: Path, batch_rows: int, session: Session, *, flag_non_finite: bool = False
-) -> Iterator[BookSnapshots]:
+def batches(path: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
     """Books and trades of one file, `batch_rows` records at a time.
 
-    A batch may be larger where the first trade of a session is waited for, at most the
-    records of the session's first minute.
+    A batch may be larger where the first trade of a session is waited for, at most the records
+    of the session's first minute.
 
-    Parameters
-    ----------
-    path : Path
-        Columns by name, in any order: ts_event, action, side, flags, symbol, price and size
-        (without both there are no trades), and bid_px_NN, bid_sz_NN, ask_px_NN, ask_sz_NN of
-        levels 00 to L-1 (L = 10 in MBP-10, 1 in MBP-1). Without symbol, instrument_id is it.
-        Times are ISO 8601 with a time zone or
-        integer nanoseconds; prices are decimals or integers of 1e-9 (UNDEF_PRICE: empty level). In a CSV of whole
-        numbers the dearest of the first prices decides: 10,000,000 or more is 1e-9.
-    batch_rows : int
-    session : Session
-        Whose opening cross counts.
-    flag_non_finite : bool
-        Empty and flag a level with a price or size that is no number, instead of refusing the file.
+    CSV and Parquet have columns by name, in any order: ts_event, action, side, flags, symbol,
+    price and size (without both there are no trades), and bid_px_NN, bid_sz_NN, ask_px_NN,
+    ask_sz_NN of levels 00 to L-1. Without symbol, instrument_id is it. Prices are decimals or
+    integers of 1e-9 (UNDEF_PRICE: empty level); in a CSV of whole numbers the highest of the
+    first prices decides, 10,000,000 or more is 1e-9.
+
+    In DBN a record may carry a `ts_event` older than the record before (a snapshot repeats an old
+    event; the feed's lines are merged by receive time). Its book is the newer state all the
+    same, so it takes the greatest time so far. A record that is no snapshot and more than a
+    minute older is refused: the file is damaged or out of order.
 
     Yields
     ------
     BookSnapshots
-        Every record a state, `complete` as in `mbp.books_of`, with `trades`.
+        Every record a state, `complete` as in `read_mbp10`, with `trades`.
 
     Raises
     ------
     ValidationError
-        A damaged file, a missing column, a cell that cannot be (text in a number, an unknown
-        action or side, a price without size), two symbols, times that run backwards: names
-        file, row and column. A CSV of whole-number prices, the dearest from 1e6 to 1e7: ambiguous.
+        A damaged file, another schema, a missing column, a cell that cannot be, two symbols or
+        instruments, times that run backwards: names file, row and column. A CSV of whole-number
+        prices of which the highest is 1e6 to 1e7: ambiguous.
+
+    References
+    ----------
+    Databento, "Market by price" schemas and "Databento Binary Encoding".
     """
-    return books_of(records(path, batch_rows, flag_non_finite), session)
+    yield from _books_of(_records(path, batch_rows, options), options.session)
 
 
 def read_mbp10(
     path_or_paths: str | Path | Iterable[str | Path], *, session: Session | None = None
 ) -> BookSnapshots:
-    """Read Databento MBP-10 records (CSV of any compression, or Parquet), every record a state of the book.
+    """Read Databento MBP-10 records of any encoding, every record a state of the book.
 
     Records keep the file's order and all are kept; `complete` marks those that may be
     sampled. Not complete are
@@ -120,189 +123,181 @@ def read_mbp10(
     MissingDataError
         A file that does not exist.
     ValidationError
-        As `batches`; also files out of time order, or of two symbols.
+        Damaged content, which is named; files out of time order, or of two symbols.
 
     References
     ----------
     Databento, "Market by price" (MBP-10) schema; Nasdaq TotalView-ITCH cross trades.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> header = "ts_event,action,side,flags,symbol,bid_px_00,bid_sz_00,ask_px_00,ask_sz_00"
+    >>> row = "2025-04-03T14:00:00Z,A,B,128,XYZ,10.00,300,10.02,200"
+    >>> path = Path(tempfile.mkdtemp(), "xyz.csv")
+    >>> _ = path.write_text(f"{header}\\n{row}\\n")
+    >>> read_mbp10(path)
+    BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
-    paths = [
-        Path(path)
-        for path in ([path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths)
-    ]
+    listed = [path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths
+    paths = [Path(path) for path in listed]
     if not paths:
         raise ValidationError("no file to read; give at least one path")
-    books = BookSnapshots.concat(list(books_of(_one_after_the_other(paths), session or Session())))
-    logger.info(
-        "read %s rows of %s from %s",
-        f"{len(books):,}",
-        books.symbol,
-        ", ".join(path.name for path in paths),
-    )
+    options = Options(session or Session())
+    names = ", ".join(path.name for path in paths)
+    parts = [part for path in paths for part in _records(path, READ_ROWS, options)]
+    for one, next_one in pairwise(parts):
+        if next_one.books.time[0] < one.books.time[-1]:
+            raise ValidationError(
+                f"{names}: time runs backwards from one file to the next; give them in time order"
+            )
+    books = BookSnapshots.concat(list(_books_of(parts, options.session)))
+    logger.info("read %s rows of %s from %s", f"{len(books):,}", books.symbol, names)
     return books
 
 
-def records(path: Path, batch_rows: int, flag_non_finite: bool = False) -> Iterator[Records]:
-    """Checked records of one file, `batch_rows` at a time; raises as `batches`."""
-    columns = _Columns.of(path, flag_non_finite)
-    symbol, before = None, np.int64(0)
-    for row, batch in cells.read_columns(path, columns.types, batch_rows):
-        symbol = cells.one_text(path, row, columns.symbol, batch.column(columns.symbol), symbol)
-        time = cells.times(path, row, "ts_event", batch.column("ts_event"))
-        cells.refuse_backwards(path, row, "ts_event", time, before)
-        before = time[-1]
-        yield columns.records(row, batch, time, symbol)
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Records of one symbol: their books with trades, and which of them are (hidden) trades."""
+
+    books: BookSnapshots
+    traded: Bool
+    hidden: Bool
 
 
-def _one_after_the_other(paths: list[Path]) -> Iterator[Records]:
-    """The records of all files, which must follow each other in time and be of one symbol."""
-    names = ", ".join(path.name for path in paths)
-    last: Records | None = None
-    for path in paths:
-        for part in records(path, READ_ROWS):
-            if last is not None and part.symbol != last.symbol:
-                raise ValidationError(
-                    f"{names} hold 2 symbols ({last.symbol}, {part.symbol}); read one at a time"
-                )
-            if last is not None and part.time[0] < last.time[-1]:
-                raise ValidationError(
-                    f"{names}: time runs backwards from the file before to {path.name}; give them in time order"
-                )
-            yield part
-            last = part
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The columns of one file, and how its prices and times are written."""
-
-    path: Path
-    n_levels: int
-    symbol: str
-    types: dict[str, pa.DataType]
-    flag: bool
-
-    @classmethod
-    def of(cls, path: Path, flag: bool) -> _Columns:
-        """From the file's header and first rows; refused where it has no levels."""
-        names = cells.column_names(path)
-        found = [match for match in map(LEVEL_COLUMN.fullmatch, names) if match]
-        if not found:
-            raise ValidationError(
-                f"{path} lacks column bid_px_00: it holds no levels; fetch schema mbp-10 or mbp-1 "
-                f"(it has {', '.join(names[:8])}, ...)"
-            )
-        n_levels = 1 + max(int(match[3]) for match in found)
-        trades = ["price", "size"] if {"price", "size"} & set(names) else []
-        symbol = "instrument_id" if "instrument_id" in names and "symbol" not in names else "symbol"
-        wanted = [
-            "ts_event",
-            "action",
-            "side",
-            "flags",
-            symbol,
-            *trades,
-            *cells.level_columns(n_levels),
-        ]
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise ValidationError(
-                f"{path} is not MBP-{n_levels}: it lacks column {', '.join(missing[:5])} ({len(missing)} in all)"
-            )
-        types: dict[str, pa.DataType] = dict.fromkeys(wanted, pa.float64())
-        types |= dict.fromkeys(filter(PRICE_COLUMN.fullmatch, wanted), _price_type(path))
-        types |= dict.fromkeys(("action", "side", symbol), pa.string())
-        types |= {"flags": pa.int64(), "ts_event": cells.time_type(path, "ts_event")}
-        return cls(path, n_levels, symbol, types, flag)
-
-    def records(
-        self, row: int, batch: pa.RecordBatch, time: NDArray[np.int64], symbol: str
-    ) -> Records:
-        """The batch, whose first row is number `row`, as checked records."""
-        flags = batch.column("flags")
-        cells.refuse_cells(
-            self.path, row, "flags", flags.is_null().to_numpy(False), flags, "must hold numbers"
-        )
-        traded = self._codes(row, batch, "action", ACTIONS) == ACTIONS.index("T")
-        aggressor = np.array(list(AGGRESSOR.values()), np.int8)[
-            self._codes(row, batch, "side", tuple(AGGRESSOR))
-        ]
-        price, size = self._traded(row, batch, traded) if "price" in self.types else (None, None)
-        sides = {
-            f"{side}_{kind}": table
-            for side in ("bid", "ask")
-            for kind, table in self._side(row, batch, side)
-        }
-        return Records(
-            time, flags.to_numpy(), traded, aggressor, price, size, symbol=symbol, **sides
-        )
-
-    def _traded(
-        self, row: int, batch: pa.RecordBatch, traded: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Price and size of each record, (n,) each; those of trades are above 0."""
-        price = self._prices(row, batch, ["price"])[:, 0]
-        size = cells.numbers(batch, ["size"])[:, 0]
+def _part(
+    rows: Rows,
+    time: Int64,
+    flags: Int64,
+    codes: tuple[Int64, Int64],
+    trade: tuple[Float, Float] | None,
+    symbol: str,
+    levels: Mapping[str, Float],
+) -> _Part:
+    """Records with checked levels; `codes` are positions in `ACTIONS` and in `AGGRESSOR`."""
+    traded = codes[0] == ACTIONS.index("T")
+    aggressor = np.array(list(AGGRESSOR.values()), np.int8)[codes[1]]
+    trades = None
+    if trade is not None:
+        price, size = trade
         for name, values in (("price", price), ("size", size)):
-            bad = traded & ~((values > 0) & (values < cells.DEAREST))
-            cells.refuse_cells(
-                self.path, row, name, bad, values, "of a trade must be above 0 and below 1e9"
-            )
-        return price, size
+            bad = traded & ~((values > 0) & (values < np.inf))
+            rows.refuse(name, bad, values, "of a trade must be above 0")
+        limit = price_limit(price[traded])
+        rows.refuse("price", traded & (price >= limit), price, f"must be below {limit:g}")
+        trades = Trades(time[traded], price[traded], size[traded], aggressor[traded], symbol)
+    of_now = (flags & (F_SNAPSHOT | F_BAD_TS_RECV)) == 0
+    complete = ((flags & F_LAST) != 0) & of_now & ~(traded & (aggressor != 0))
+    books = BookSnapshots.flagging(
+        time=time, symbol=symbol, complete=complete, trades=trades, **levels
+    )
+    return _Part(books, traded, aggressor == 0)
 
-    def _side(
-        self, row: int, batch: pa.RecordBatch, side: str
-    ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        prices, sizes = (
-            cells.level_columns(self.n_levels, [side], [code]) for code in ("px", "sz")
+
+def _books_of(parts: Iterable[_Part], session: Session) -> Iterator[BookSnapshots]:
+    """Books and trades of each part; parts wait while an opening cross may still come.
+
+    The flags do not depend on how the records are cut into parts: what arrives in a session's
+    first minute is held back until its first trade, or the minute's end.
+    """
+    waiting: list[_Part] = []
+    opened: dt.date | None = None
+    for part in parts:
+        waiting.append(part)
+        last = part.books.time[-1]
+        day, opening, _ = _day(last, session)
+        seen = day == opened or any(
+            np.any(one.traded & (one.books.time >= opening)) for one in waiting
         )
-        price = self._prices(row, batch, prices)
-        size = cells.numbers(batch, sizes)
-        checked = cells.levels(self.path, row, prices, sizes, price, size, flag=self.flag)
-        yield from zip(("price", "size"), checked, strict=True)
-
-    def _codes(
-        self, row: int, batch: pa.RecordBatch, name: str, known: tuple[str, ...]
-    ) -> NDArray[np.int64]:
-        """Position of each cell in `known`, (n,)."""
-        column = batch.column(name)
-        found = pc.index_in(column, value_set=pa.array(known))
-        rule = f"must be one of {', '.join(known)}"
-        cells.refuse_cells(self.path, row, name, found.is_null().to_numpy(False), column, rule)
-        return np.asarray(found.to_numpy(), np.int64)
-
-    def _prices(self, row: int, batch: pa.RecordBatch, names: list[str]) -> NDArray[np.float64]:
-        """Price columns in currency, (n, k), NaN where empty or UNDEF_PRICE."""
-        if pa.types.is_integer(self.types[names[0]]):
-            fixed = [batch.column(name).fill_null(UNDEF_PRICE).to_numpy() for name in names]
-            price = fixed_prices(np.column_stack(fixed))
-            low = (price > 0) & (price < LOWEST_FIXED)
-            rule = "is read as fixed-point of 1e-9 and must be at least 0.00001; write decimals"
-            cells.refuse_table(self.path, row, names, low, price, rule)
-            return price
-        price = cells.numbers(batch, names)
-        undefined = ((price >= UNDEF_PRICE) & (price < np.inf)) | (
-            price == UNDEF_PRICE / FIXED_PRICE_SCALE
-        )
-        return np.where(undefined, np.nan, price)
+        if opening <= last < opening + OPENING_CROSS_WITHIN_NS and not seen:
+            continue
+        yield _joined(waiting, session, opened)
+        waiting, opened = [], day if seen else opened
+    if waiting:
+        yield _joined(waiting, session, opened)
 
 
-def _price_type(path: Path) -> pa.DataType:
-    """int64 where the file's prices are fixed-point integers of 1e-9, float64 where they are decimals."""
-    stored = cells.column_type(path, "bid_px_00")
-    if stored is not None:
-        return pa.int64() if pa.types.is_integer(stored) else pa.float64()
-    prices = [
-        cell
-        for cell in cells.first_cells(path, lambda name: PRICE_COLUMN.fullmatch(name) is not None)
-        if cell
-    ]
-    if not prices or not all(cell.isdigit() for cell in prices):
-        return pa.float64()
-    dearest = max((int(cell) for cell in prices if int(cell) != UNDEF_PRICE), default=UNDEF_PRICE)
-    if AMBIGUOUS_FROM <= dearest < FIXED_FROM:
+def _joined(parts: list[_Part], session: Session, opened: dt.date | None) -> BookSnapshots:
+    """Books of all parts, not complete up to and including each session's opening cross.
+
+    `opened` is the day whose first trade came in an earlier part.
+    """
+    books = BookSnapshots.concat([part.books for part in parts])
+    traded, hidden = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("traded", "hidden")
+    )
+    before = np.zeros(len(books), bool)
+    day, last = (_day(time, session)[0] for time in books.time[[0, -1]])
+    while day <= last:
+        opening, closing = (int(bound[0]) for bound in session.bounds([day]))
+        low, high = np.searchsorted(books.time, [opening, closing])
+        first = low + np.flatnonzero(traded[low:high])[:1]
+        early = books.time[first] < opening + OPENING_CROSS_WITHIN_NS
+        if day != opened and np.any(early & hidden[first]):
+            before[low : first[0] + 1] = True
+        day += dt.timedelta(days=1)
+    return dataclasses.replace(books, complete=books.complete & ~before) if before.any() else books
+
+
+def _day(time: np.int64, session: Session) -> tuple[dt.date, int, int]:
+    """Local date of a time and that day's opening and closing, ns UTC."""
+    day = session.days(np.array([time]))[0]
+    opening, closing = (int(bound[0]) for bound in session.bounds([day]))
+    return day, opening, closing
+
+
+def _records(path: Path, batch_rows: int, options: Options) -> Iterator[_Part]:
+    """Checked records of one file."""
+    table, trade = _table(path, options)
+    own = "symbol" if "symbol" in table.original else "instrument_id"
+    is_binary = head(path).startswith(DBN_MAGIC)
+    before = 0
+    for rows in table.read(batch_rows, ["action", "side", "flags", *trade]):
+        table.symbol(rows)
+        flags = rows.integers(["flags"])[:, 0]
+        time = _newest(rows, flags, before) if is_binary else table.times(rows, before)
+        before = int(time[-1])
+        codes = rows.codes("action", ACTIONS), rows.codes("side", tuple(AGGRESSOR))
+        of_trade = None
+        if trade:
+            of_trade = table.prices(rows, ["price"])[:, 0], rows.numbers(["size"])[:, 0]
+        yield _part(rows, time, flags, codes, of_trade, table.seen[own], table.levels(rows))
+
+
+def _newest(rows: Rows, flags: Int64, before: int) -> Int64:
+    """The greatest `ts_event` so far, (n,) ns UTC; one that is far older is an error."""
+    event = rows.times("ts_event")
+    newest = np.maximum.accumulate(np.append(np.int64(before), event))[1:]
+    of_now = (flags & (F_SNAPSHOT | F_BAD_TS_RECV)) == 0
+    time = np.where(of_now & (newest - event > LATE_NS), event, newest)
+    rows.refuse_backwards("ts_event", time, before)
+    return time
+
+
+def _table(path: Path, options: Options) -> tuple[Table, list[str]]:
+    """The columns of a file with events, and those of its trades; other schemas are refused."""
+    names = column_names(path)
+    n_levels = MBP.depth(names)
+    if not n_levels:
         raise ValidationError(
-            f"{path}: prices are whole numbers up to {dearest:,}, which may be currency or units of 1e-9; "
-            f"write them as decimals, {dearest}.0 or {dearest / FIXED_PRICE_SCALE:.9f}"
+            f"{path} lacks column bid_px_00: it holds no levels; fetch schema mbp-10 or mbp-1 "
+            f"(it has {', '.join(names[:8])}, ...)"
         )
-    return pa.int64() if dearest >= FIXED_FROM else pa.float64()
+    trade = ["price", "size"] if {"price", "size"} & set(names) else []
+    symbol = "instrument_id" if "instrument_id" in names else "symbol"
+    wanted = ["ts_event", "action", "side", "flags", symbol, *trade, *MBP.columns(n_levels)]
+    absent = [name for name in wanted if name not in names]
+    if absent:
+        raise ValidationError(
+            f"{path} is not MBP-{n_levels}: it lacks column {', '.join(absent[:5])} "
+            f"({len(absent)} in all)"
+        )
+    table = Table.of(path, options, MBP)
+    if not head(path).startswith(DBN_MAGIC):
+        actions = next(table.only(1_000, ["action"])).text("action")
+        if actions.unique().to_pylist() == ["T"]:
+            raise ValidationError(
+                f"{path} is of schema tbbo: every record is a trade with the book before it, and "
+                "none shows a book that stands; fetch schema mbp-1 or bbo-1s"
+            )
+    return table, trade

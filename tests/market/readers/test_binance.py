@@ -455,3 +455,21 @@ def test_recordings_are_known_by_their_first_line_whatever_their_name(tmp_path: 
     for line in ('{"stream":"btcusdt@depth"', "1723161253937085768,1,2"):
         with pytest.raises(ValidationError, match=r"recording\.jsonl is of no known format"):
             read_books(write(tmp_path, line))
+
+
+def test_a_recording_that_goes_on_over_midnight_continues_the_day_before(tmp_path: Path) -> None:
+    updates = [depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in range(101, 107)]
+    whole = read_binance(write(tmp_path, SNAPSHOT, *updates))
+    days = tmp_path / "days"
+    days.mkdir()
+    for day, content in (("1", [SNAPSHOT, *updates[:3]]), ("2", updates[3:])):
+        write(tmp_path, *content).rename(days / f"{day}.jsonl")
+    for source in (days, [days / "1.jsonl", days / "2.jsonl"]):
+        books = read_books(source)
+        for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"):
+            np.testing.assert_array_equal(books[name], whole[name])
+    with pytest.raises(ValidationError, match=r"no REST snapshot .*recording that it continues"):
+        read_books(days / "2.jsonl")
+    write(tmp_path, *updates[4:]).rename(days / "2.jsonl")
+    with pytest.raises(ValidationError, match=r"2\.jsonl: line 1: a gap in the update ids"):
+        read_books(days)

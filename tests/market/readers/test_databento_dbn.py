@@ -116,7 +116,7 @@ def _without(records: np.ndarray, n_bytes: int) -> np.ndarray:
         (_records(0), r"book.dbn is empty: it has metadata and 0 records"),
         (
             _records(3, instrument_id=[7, 8, 8]),
-            r"holds 2 instruments, 7 \(XYZ\), 8 \(8\), the second from row 1 on",
+            r"column symbol must hold one symbol, row 1 holds '8' after 'XYZ'; .* where=\{'symbol': '8'\}",
         ),
         (_records(3, rtype=[10, 1, 10]), r"column rtype must be 10, row 1 holds 1"),
         (
