@@ -159,7 +159,7 @@ class Coupling:
         n, weight, given = (
             len(curve),
             number("risk_aversion", self.risk_aversion, 0),
-            self.terms or ConvexTerms(),
+            ConvexTerms() if self.terms is None else self.terms,
         )
         if self.kernel is None and self.times is not None:
             raise ValidationError(
@@ -445,7 +445,8 @@ def least_between(
 
     Where exchanging whole sets of bounds repeats itself, CVXPY finds the set, and one exact solve polishes it.
     """
-    x, solves = quadratic.bounded(lower, upper)
+    end = time.perf_counter() + limits.timeout_seconds
+    x, solves = quadratic.bounded(lower, upper, end=end)
     if x is not None or quadratic.least(lower == upper, lower) is None:
         return x, solves
     rough = solve_quadratic(quadratic, lower, upper, limits)
@@ -453,7 +454,7 @@ def least_between(
         return None, solves
     near = SUM_ROUNDING**0.5 * float(np.max(np.abs(rough)))
     start = np.where(rough - lower <= near, lower, np.where(upper - rough <= near, upper, rough))
-    polished, more = quadratic.bounded(lower, upper, start)
+    polished, more = quadratic.bounded(lower, upper, start, end)
     return (rough if polished is None else polished), solves + more
 
 
@@ -498,7 +499,7 @@ def _vertex(search: Search) -> Found:
 
 def _in_lots(problem: Problem, found: Found, lot: float) -> Discrete:
     if problem.non_convex.any():
-        raise OptimizationError("lot_size needs a convex total: greedy on marginal cost errs here")
+        raise OptimizationError("lots need a convex total: greedy on marginal cost errs here")
     return in_lots(problem, *found, lot)
 
 

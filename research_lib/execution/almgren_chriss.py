@@ -270,7 +270,7 @@ def _unbounded(risk_aversion: float, least: float) -> OptimizationError:
 
 def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike) -> Float:
     """The trades if they keep the floors, else those of the same problem with floors, by `allocate`."""
-    floor = per_interval("min_shares", min_shares, model.n)
+    floor = per_interval("min_shares", min_shares, model.n, infinite=True)
     if np.all(trades >= floor - ROUNDING * abs(shares)):
         return np.maximum(trades, floor) if np.any(trades < floor) else trades
     if model.risk_aversion < 0:

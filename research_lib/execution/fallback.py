@@ -18,6 +18,7 @@ from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError
 from research_lib.execution.exact import Certificate, certify_separable, exact_split
 from research_lib.execution.problem import Problem
+from research_lib.execution.quadratic import OutOfTimeError
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
@@ -26,7 +27,7 @@ Result = TypeVar("Result")
 
 CERTIFIED_GAP = 1e-6
 CERTIFIED_RESIDUAL = 1e-3
-SUM_TOLERANCE_SHARES = 1e-6
+SUM_TOLERANCE = 1e-11  # of the order
 MIN_SECONDS = 1e-3
 
 
@@ -228,9 +229,11 @@ def certify(x: Float, problem: Problem, weights: Float | None = None) -> Certifi
     return below._replace(cost=cost, duality_gap=gap)
 
 
-def fault_of(certificate: Certificate, shares: float, n: int, tolerance: float) -> str:
+def fault_of(
+    certificate: Certificate, shares: float, n: int, tolerance: float, turnover: float = 0.0
+) -> str:
     """Why an answer of n child orders must not be trusted; empty if it may be."""
-    if not abs(certificate.filled - shares) <= sum_tolerance(shares, n):
+    if not abs(certificate.filled - shares) <= sum_tolerance(max(abs(shares), turnover), n):
         return f"shares sum to {certificate.filled:.9g} of {shares:.9g}"
     if not certificate.outside <= 0:
         return f"shares up to {certificate.outside:.3g} outside their bounds"
@@ -246,11 +249,7 @@ def fault_of(certificate: Certificate, shares: float, n: int, tolerance: float) 
 
 def sum_tolerance(shares: float, n: int) -> float:
     """Shares by which the sum of n child orders may miss the order."""
-    return min(max(SUM_TOLERANCE_SHARES, 1e-15 * shares * n), 1e-9 * shares)
-
-
-class OutOfTimeError(Exception):
-    """The call had not returned when its time was up."""
+    return max(SUM_TOLERANCE, 1e-15 * n) * abs(shares)
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:

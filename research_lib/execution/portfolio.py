@@ -12,8 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.fallback import Limits
-from research_lib.execution.portfolio_model import PortfolioModel
-from research_lib.execution.portfolio_program import TOLERANCE, PortfolioBounds, solve
+from research_lib.execution.portfolio_model import (
+    TOLERANCE,
+    PortfolioBounds,
+    PortfolioModel,
+    solve,
+)
 from research_lib.execution.problem import ROUNDING
 from research_lib.execution.schedules import ModelledSchedule, left_to_trade
 from research_lib.monitoring import timed

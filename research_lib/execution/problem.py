@@ -186,7 +186,7 @@ def share_caps(
         raise ValidationError("participation_rate and volume go together: give both or neither")
     if participation_rate is not None:
         rate = number("participation_rate", participation_rate, 0, 1, above=0)
-        caps = np.minimum(caps, rate * per_interval("volume", volume, n))
+        caps = np.minimum(caps, rate * per_interval("volume", volume, n, infinite=True))
     if blackout is not None:
         caps[_closed(blackout, n)] = 0.0
     return caps
@@ -194,7 +194,10 @@ def share_caps(
 
 def _closed(blackout: Any, n: int) -> NDArray[Any]:
     """The intervals without trading, as an index of (n,)."""
-    chosen = np.asarray(list(blackout) if isinstance(blackout, set | frozenset) else blackout)
+    try:
+        chosen = np.asarray(list(blackout) if isinstance(blackout, set | frozenset) else blackout)
+    except ValueError as error:
+        raise ValidationError(f"blackout must be one list of intervals, got {blackout!r}") from error
     if chosen.dtype == bool and chosen.shape == (n,):
         return chosen
     whole = chosen.ndim == 1 and (chosen.size == 0 or np.issubdtype(chosen.dtype, np.integer))

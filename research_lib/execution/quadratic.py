@@ -9,6 +9,7 @@ of intervals at a bound, which CVXPY finds where exchanges repeat.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,6 +35,10 @@ MAX_DENSE = 5_000
 MAX_EXCHANGES = 60
 SAME_PRICE = 1e-11
 SAME_SHARES = 1e-13
+
+
+class OutOfTimeError(Exception):
+    """The call had not returned when its time was up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +91,8 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
         Times that do not rise, a kernel that is not finite, more than 5,000 times without structure.
     """
     at = trade_times(times)
+    if not callable(kernel):
+        raise ValidationError(f"kernel must be callable, a function of lags, got {kernel!r}")
     if isinstance(kernel, ExponentialKernel):
         kernel = ExponentialSumKernel((kernel.decay,), (kernel.scale,))
     if isinstance(kernel, ExponentialSumKernel):
@@ -187,12 +194,17 @@ class Quadratic:
         return matrix
 
     def bounded(
-        self, lower: Float, upper: Float, start: Float | None = None
+        self, lower: Float, upper: Float, start: Float | None = None, end: float = np.inf
     ) -> tuple[Float | None, int]:
         """The optimum between bounds (n,), some of which may be infinite, and the solves it took.
 
         Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003), beginning with
         those of `start`. None where the cost is not convex, or where sets repeat before the optimum is found.
+
+        Raises
+        ------
+        OutOfTimeError
+            The clock, `time.perf_counter`, is past `end` after the first solve.
         """
         pinned = lower == upper
         low = pinned if start is None else pinned | (start <= lower)
@@ -217,6 +229,8 @@ class Quadratic:
             sums = abs(x.sum() - self.shares) <= 1e-9 * max(np.abs(x).sum(), abs(self.shares))
             if np.array_equal(new_low, low) and np.array_equal(new_high, high) and sums:
                 return np.clip(x, lower, upper), solves
+            if time.perf_counter() > end:
+                raise OutOfTimeError("exchanging sets of bounds took too long")
             low, high = new_low, new_high
             if (low | high).tobytes() + low.tobytes() in seen:
                 break

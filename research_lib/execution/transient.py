@@ -13,7 +13,7 @@ from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import Allocation, kernel_warnings, least_between
 from research_lib.execution.fallback import Attempt, Limits, fault_of
-from research_lib.execution.quadratic import Quadratic, decay_of
+from research_lib.execution.quadratic import OutOfTimeError, Quadratic, decay_of
 from research_lib.impact import ExponentialKernel, Kernel, trade_times
 from research_lib.monitoring import timed
 
@@ -104,7 +104,7 @@ def transient_schedule(
     lower, upper = _bounds(shares, len(at), min_shares, max_shares)
     x, method, solves = _least(kernel, at, problem, lower, upper, limits)
     found = problem.certificate(x, lower, upper)
-    if fault := fault_of(found, shares, len(at), TOLERANCE):
+    if fault := fault_of(found, shares, len(at), TOLERANCE, float(np.abs(x).sum())):
         raise OptimizationError(
             f"no certified schedule by {method}: {fault}; trade less often, or raise timeout_seconds"
         )
@@ -136,7 +136,12 @@ def _least(
         closed = obizhaeva_wang(problem.shares, at, kernel.decay)
         if np.all((closed >= lower) & (closed <= upper)):
             return closed, "closed form", 1
-    x, solves = least_between(problem, lower, upper, limits)
+    try:
+        x, solves = least_between(problem, lower, upper, limits)
+    except OutOfTimeError as error:
+        raise OptimizationError(
+            f"out of time after {limits.timeout_seconds:g} s; raise timeout_seconds"
+        ) from error
     if x is None:
         raise OptimizationError(
             "the kernel's matrix is singular to rounding on these times; trade less often, or add temporary impact"

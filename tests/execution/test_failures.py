@@ -9,10 +9,8 @@ which the numerical solvers stop; 1e-9 is rounding.
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +21,7 @@ import scipy.optimize
 
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import ConvexTerms, allocate
-from research_lib.impact import LinearImpact, PowerImpact, QuadraticImpact
+from research_lib.impact import LinearImpact, QuadraticImpact
 
 CURVE = LinearImpact(np.array([1e-5, 2e-5, 4e-5]), 0.01)
 # Only CVXPY solves the mean of the dearest half: no other solver comes to its help.
@@ -294,37 +292,6 @@ def test_cross_check_fails_when_no_second_solver_is_certified(
         backend_does(monkeypatch, solver, answers(solver, fixed(700.0, 0.0, 0.0)))
     with pytest.raises(OptimizationError, match="no solver gave a certified schedule"):
         allocate(CURVE, 700, cross_check=True)
-
-
-def test_models_of_one_structure_are_compiled_once_and_few_are_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    built: list[weakref.ref[cp.Problem]] = []
-    init = cp.Problem.__init__
-
-    def counting(self: cp.Problem, *args: Any, **options: Any) -> None:
-        built.append(weakref.ref(self))
-        init(self, *args, **options)
-
-    monkeypatch.setattr(cp.Problem, "__init__", counting)
-    first = 0
-    for scale in (1.0, 2.0, 5.0):
-        curve = PowerImpact(
-            1e-3 * np.array([1.0, scale, 3.0]), 0.61, 0.01
-        )  # an exponent that no other test has
-        exact, numeric = (
-            allocate(curve, 700 * scale, solver=solver) for solver in ("analytical", "cvxpy")
-        )
-        assert numeric.solver == "cvxpy"
-        assert numeric.cost == pytest.approx(exact.cost, rel=1e-6)
-        first = first or len(built)
-        assert 0 < len(built) == first, "the second and third only exchange numbers"
-    for n in range(1, 13):
-        allocate(LinearImpact(np.linspace(1, 2, n)), 10, solver="cvxpy")
-    gc.collect()
-    assert not any(problem() for problem in built[:first]), (
-        "twelve other structures later its memory is free"
-    )
 
 
 def test_negative_and_missing_coefficients_are_named() -> None:
