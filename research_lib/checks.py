@@ -105,8 +105,9 @@ def per_interval(
         Another shape, labels that are not the intervals', NaN, or a value below `low`.
     """
     kind = f"a number or ({n},)" + (" shares" if infinite else ", one an interval")
+    aligned = _by_interval(name, values, n)
     try:
-        array = np.asarray(_by_interval(name, values, n), float)
+        array = np.asarray(aligned, float)
     except (TypeError, ValueError) as error:
         what = kind if infinite else "numbers"
         raise ValidationError(f"{name} must be {what}, got {str(values)[:60]!r}") from error

@@ -14,8 +14,7 @@ from research_lib.checks import number, numbers, per_interval
 from research_lib.compiling import compiled
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import allocate
-from research_lib.execution.problem import ROUNDING
-from research_lib.execution.schedules import ModelledSchedule, left_to_trade
+from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade
 from research_lib.impact import LinearImpact
 
 Float = NDArray[np.float64]
@@ -25,7 +24,7 @@ Moments = tuple[float, float, float, float]
 PLAIN = (float, int)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ArrivalPriceSchedule(ModelledSchedule):
     r"""The schedule of :func:`almgren_chriss`.
 

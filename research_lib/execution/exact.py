@@ -66,6 +66,14 @@ class Certificate(NamedTuple):
     filled: float
     outside: float
 
+    def plus(self, constant: float) -> Certificate:
+        """The same of a cost that is larger by `constant`."""
+        if not constant:
+            return self
+        cost = self.cost + constant
+        gap = self.duality_gap * abs(self.cost) / (abs(cost) or 1.0)
+        return self._replace(cost=cost, duality_gap=gap)
+
 
 def exact_split(
     total: SeparableTotal, shares: float, bounds: Pair, max_sweeps: int = MAX_SWEEPS
@@ -393,7 +401,8 @@ def _first_multiplier(shares: float, smooth: Smooth, steps: Pair) -> float:
         slope += _walk_price(x, t, steps)[1] if stepped else 0.0
         curvature = 2.0 * b[t] + 6.0 * c[t] * x
         if s[t] != 0.0:
-            curvature += s[t] * p[t] * (p[t] - 1.0) * x ** (p[t] - 2.0)
+            bend = 1.0 / math.sqrt(x) if p[t] == 1.5 else x ** (p[t] - 2.0)
+            curvature += s[t] * p[t] * (p[t] - 1.0) * bend
         if math.isfinite(slope):
             plain, known = plain + slope, known + 1
             if 0.0 < curvature < np.inf:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from research_lib.checks import number
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError
 from research_lib.execution.exact import Certificate, certify_separable, exact_split
@@ -39,6 +39,15 @@ class Limits:
     tolerance: float
     timeout_seconds: float
 
+    @classmethod
+    def checked(cls, max_iterations: Any, tolerance: Any, timeout_seconds: Any) -> Limits:
+        """The limits, refused by name where they are out of range."""
+        return cls(
+            number("max_iterations", max_iterations, 1, integer=True),
+            number("tolerance", tolerance, above=0),
+            number("timeout_seconds", timeout_seconds, above=0),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -58,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Attempt(Record):
-    """One backend's try.
+    """One backend's try, as `Allocation.attempts` keeps it.
 
     Attributes
     ----------
@@ -90,7 +99,7 @@ class Search:
     """The attempts on one problem, and the best that they found.
 
     `solvers` are asked in their order; the time of `limits` is that of all together. `trust` takes the first finite
-    answer, certified or not.
+    answer, certified or not. `found` is what `run` returned.
     """
 
     problem: Problem
@@ -101,6 +110,7 @@ class Search:
     best: Found | None = None
     out_of_time: bool = False
     begin: float = field(default_factory=time.perf_counter)
+    found: Found = field(init=False)
 
     def run(self) -> Found:
         """The first certified answer; out of time, the best feasible one.
@@ -113,9 +123,11 @@ class Search:
         for solver in self.solvers:
             found = self._try(solver)
             if found is not None:
+                self.found = found
                 return found
         if self.out_of_time:
-            return self._best_feasible()
+            self.found = self._best_feasible()
+            return self.found
         trail = "; ".join(f"{a.solver}/{a.backend}: {a.reason}" for a in self.attempts)
         raise OptimizationError(
             f"no solver gave a certified schedule ({trail}); raise max_iterations or timeout_seconds"
@@ -126,19 +138,18 @@ class Search:
 
     def _try(self, solver: SolverType) -> Found | None:
         """The solver's first certified answer. The exact solver is asked even when time is up: it needs none."""
-        exact = solver is SolverType.ANALYTICAL
-        if self._left() <= 0 and not exact:
+        exact, left = solver is SolverType.ANALYTICAL, self._left()
+        if left <= 0 and not exact:
             late = Answer("none", None, "no time left", timed_out=True)
-            self._record(solver, late, time.perf_counter())
-            return None
-        limits = dataclasses.replace(self.limits, timeout_seconds=max(self._left(), MIN_SECONDS))
+            return self._record(solver, late, time.perf_counter())
+        # Compiled loops of bounded length: no thread is worth it.
+        direct = exact and self.problem.terms is None
+        limits = replace(self.limits, timeout_seconds=max(left, MIN_SECONDS))
         answers = self.solvers[solver](self.problem, limits)
         while True:
             begin = time.perf_counter()
             try:
-                if (
-                    exact and self.problem.terms is None
-                ):  # compiled loops of bounded length: no thread is worth it
+                if direct:
                     answer = next(answers, None)
                 else:
                     answer = within(max(self._left(), MIN_SECONDS), lambda: next(answers, None))
@@ -147,9 +158,8 @@ class Search:
             except (
                 Exception
             ) as error:  # whatever a backend raises is one more reason to ask the next
-                answer = Answer(
-                    "raised", None, f"{type(error).__name__}: {' '.join(str(error).split())}"
-                )
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                answer = Answer("raised", None, reason)
             if answer is None:
                 return None
             found = self._record(solver, answer, begin)
@@ -158,44 +168,41 @@ class Search:
 
     def _record(self, solver: SolverType, answer: Answer, begin: float) -> Found | None:
         """Note the answer; itself and its certificate if it is accepted."""
+        x, problem, known, reasons = (
+            answer.shares,
+            self.problem,
+            answer.certificate,
+            [answer.reason],
+        )
         self.out_of_time |= answer.timed_out
-        certificate, reason, accepted = None, answer.reason, False
-        if answer.shares is not None:
-            certificate = answer.certificate or certify(answer.shares, self.problem, answer.weights)
-            fault = fault_of(
-                certificate, self.problem.shares, len(answer.shares), self.limits.tolerance
-            )
+        numbers: tuple[float, ...] = ()
+        accepted = False
+        if x is not None:
+            known = known or certify(x, problem, answer.weights)
+            fault = fault_of(known, problem.shares, len(x), self.limits.tolerance)
             accepted = not fault or self.trust
-            reason = "; ".join(filter(None, [answer.reason, fault]))
-        known = (
-            (certificate.cost, certificate.duality_gap, certificate.kkt_residual)
-            if certificate
-            else ()
+            reasons.append(fault)
+            numbers = known.cost, known.duality_gap, known.kkt_residual
+        reason, elapsed = "; ".join(filter(None, reasons)), time.perf_counter() - begin
+        name, backend = solver.value, answer.backend
+        self.attempts.append(
+            Attempt(name, backend, accepted, reason, elapsed, answer.iterations, *numbers)
         )
-        elapsed = time.perf_counter() - begin
-        tried = Attempt(
-            solver.value, answer.backend, accepted, reason, elapsed, answer.iterations, *known
-        )
-        self.attempts.append(tried)
-        if answer.shares is None or certificate is None:
-            logger.warning("%s (%s) gave no schedule: %s", solver.value, answer.backend, reason)
-            return None
-        if accepted:
-            return answer.shares, certificate
-        logger.warning(
-            "%s (%s) gave no certified schedule: %s", solver.value, answer.backend, reason
-        )
-        self._keep(answer.shares, certificate)
+        if x is not None and known is not None and accepted:
+            return x, known
+        what = "no schedule" if x is None else "no certified schedule"
+        logger.warning("%s (%s) gave %s: %s", name, backend, what, reason)
+        if x is not None and known is not None:
+            self._keep(x, known)
         return None
 
-    def _keep(self, x: Float, certificate: Certificate) -> None:
+    def _keep(self, x: Float, known: Certificate) -> None:
         """Remember a feasible answer if it is the cheapest so far."""
-        filled = abs(certificate.filled - self.problem.shares) <= sum_tolerance(
-            self.problem.shares, len(x)
-        )
-        feasible = filled and certificate.outside <= 0 and np.isfinite(certificate.cost)
-        if feasible and (self.best is None or certificate.cost < self.best[1].cost):
-            self.best = x, certificate
+        order = self.problem.shares
+        filled = abs(known.filled - order) <= sum_tolerance(order, len(x))
+        feasible = filled and known.outside <= 0 and math.isfinite(known.cost)
+        if feasible and (self.best is None or known.cost < self.best[1].cost):
+            self.best = x, known
 
     def _best_feasible(self) -> Found:
         """The cheapest of what was found, equal shares inside the bounds, and the optimum without coupling terms."""
@@ -219,9 +226,7 @@ def certify(x: Float, problem: Problem, weights: Float | None = None) -> Certifi
     """
     if problem.terms is None:
         found = certify_separable(x, problem.total, problem.shares, problem.bounds)
-        cost = found.cost + problem.constant
-        gap = found.duality_gap * abs(found.cost) / (abs(cost) or 1.0)
-        return found._replace(cost=cost, duality_gap=gap) if problem.constant else found
+        return found.plus(problem.constant)
     total, slack = problem.terms.minorant(problem.total, x, weights)
     below = certify_separable(x, total, problem.shares, problem.bounds)
     cost = problem.cost(x)

@@ -23,7 +23,7 @@ Float = NDArray[np.float64]
 SEARCHED = 1e10
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Frontier(Record):
     """Schedules of least cost for their variance.
 

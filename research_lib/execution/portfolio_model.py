@@ -15,7 +15,6 @@ import math
 import time
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -285,7 +284,12 @@ class _Programme:
     """
 
     def __init__(
-        self, model: PortfolioModel, orders: Float, bounds: PortfolioBounds, unit: Float, cost: float
+        self,
+        model: PortfolioModel,
+        orders: Float,
+        bounds: PortfolioBounds,
+        unit: Float,
+        cost: float,
     ) -> None:
         import cvxpy as cp
 
@@ -312,8 +316,12 @@ class _Programme:
             rows = [(sparse.hstack([a, sparse.csc_array((a.shape[0], 2 * size))]), low, high)
                     for a, low, high in rows]  # fmt: skip
             rows.append((sparse.hstack([moves, -one, one]), -first, -first))
-            rows.append((sparse.hstack([none, one, 0 * one]), np.zeros(size), np.full(size, np.inf)))
-            rows.append((sparse.hstack([none, 0 * one, one]), np.zeros(size), np.full(size, np.inf)))
+            rows.append(
+                (sparse.hstack([none, one, 0 * one]), np.zeros(size), np.full(size, np.inf))
+            )
+            rows.append(
+                (sparse.hstack([none, 0 * one, one]), np.zeros(size), np.full(size, np.inf))
+            )
             if np.isfinite(bounds.value).any():
                 prices = bounds.prices * unit / np.linalg.norm(bounds.prices * unit)
                 gross = sparse.kron(eye(n), prices[None])

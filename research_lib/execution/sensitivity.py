@@ -20,7 +20,7 @@ Float = NDArray[np.float64]
 BOTH_SIGNS = (1.0, -1.0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sensitivity(Record):
     """Derivatives of the optimal cost, and what errors cost.
 

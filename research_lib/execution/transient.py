@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number, per_interval
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.allocate import Allocation, kernel_warnings, least_between
+from research_lib.execution.allocate import Allocation, least_between
 from research_lib.execution.fallback import Attempt, Limits, fault_of
 from research_lib.execution.quadratic import OutOfTimeError, Quadratic, decay_of
+from research_lib.execution.terms import kernel_warnings
 from research_lib.impact import ExponentialKernel, Kernel, trade_times
 from research_lib.monitoring import timed
 
