@@ -17,8 +17,8 @@ from research_lib.checks import number, numbers
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.cvxpy_solver import solve_cvxpy, solve_quadratic
-from research_lib.execution.exact import SUM_ROUNDING, exact_split, solve_many
-from research_lib.execution.fallback import Answer, Attempt, Limits, Search, certify, fault_of
+from research_lib.execution.exact import SUM_ROUNDING, Certificate, exact_split, solve_many
+from research_lib.execution.fallback import Answer, Attempt, Limits, Search, fault_of
 from research_lib.execution.lots import Discrete, in_lots, relaxed
 from research_lib.execution.problem import (
     HEADROOM,
@@ -529,12 +529,10 @@ def allocate_many(
         reason = problem(i).why_infeasible()
         raise OptimizationError(f"problem {i}, first of {int(infeasible.sum()):,}: {reason}")
     x, known = solve_many(total, orders, (lower.ravel(), upper.ravel()))
-    for i in range(m):
-        found = certify(x[i], problem(i)) if known[i] is None else known[i]
-        if fault := fault_of(found, orders[i], n, 0.0):
+    for i, found in enumerate(known.tolist()):
+        if fault := fault_of(Certificate(*found), float(orders[i]), n, 0.0):
             raise OptimizationError(f"problem {i} is not certified: {fault}; solve it by allocate")
-        known[i] = found
-    return Allocations(x, *np.array([found[:4] for found in known]).T)
+    return Allocations(x, *known.T[:4])
 
 
 def _broadcast(name: str, shares: ArrayLike, shape: tuple[int, int]) -> Float:

@@ -28,6 +28,7 @@ Float = NDArray[np.float64]
 Lots = NDArray[np.int64]
 Pair = tuple[Float, Float]
 Smooth = tuple[Float, Float, Float, Float, Float]
+Judged = tuple[float, float, float, float, float, float]
 
 EPSILON = float(np.finfo(float).eps)
 BLOCK = 1024  # sums are taken in blocks: a plain running sum of a million loses three digits
@@ -35,7 +36,6 @@ MAX_SWEEPS = 500
 MAX_NEWTON_STEPS = 60
 SUM_ROUNDING = 1e-12  # of the order: what n rounded shares may miss it by
 SAME_PRICE = 1e-9
-NEGLIGIBLE = 1e-12
 
 
 class Certificate(NamedTuple):
@@ -105,31 +105,18 @@ def exact_split(
     """
     smooth, steps = total.arrays
     x = np.empty(len(total))
-    _, sweeps, judged = _solve(shares, smooth, steps, bounds, max_sweeps, x)
-    if abs(judged[4] - shares) > SUM_ROUNDING * shares:  # out of sweeps
-        x = close_sum(x, shares, *bounds)
-        return x, sweeps, certify_separable(x, total, shares, bounds)
-    return (
-        x,
-        sweeps,
-        _certificate(judged, shares) or _against_best(x, judged, total, shares, bounds),
-    )
+    sweeps, found = _solve(shares, smooth, steps, bounds, max_sweeps, x)
+    if abs(found[4] - shares) <= SUM_ROUNDING * shares:
+        return x, sweeps, Certificate(*found)
+    x = close_sum(x, shares, *bounds)  # out of sweeps
+    return x, sweeps, certify_separable(x, total, shares, bounds)
 
 
-def solve_many(
-    total: SeparableTotal, shares: Float, bounds: Pair
-) -> tuple[Float, list[Certificate | None]]:
-    """The splits (m, n) of m orders, each over its own n of the total's intervals, and their certificates.
-
-    None where a certificate needs a closer look, by `certify_separable`.
-    """
-    x, found = np.zeros((len(shares), len(total) // len(shares))), np.zeros((len(shares), 8))
+def solve_many(total: SeparableTotal, shares: Float, bounds: Pair) -> tuple[Float, Float]:
+    """The splits (m, n) of m orders, each over its own n of the total's intervals; certificates (m, 6)."""
+    x, found = np.zeros((len(shares), len(total) // len(shares))), np.zeros((len(shares), 6))
     _solve_many(shares, *total.arrays, bounds, x, found)
-    known = [
-        _certificate(tuple(row), order)
-        for row, order in zip(found.tolist(), shares.tolist(), strict=True)
-    ]
-    return x, known
+    return x, found
 
 
 def certify_separable(x: Float, total: SeparableTotal, shares: float, bounds: Pair) -> Certificate:
@@ -139,16 +126,17 @@ def certify_separable(x: Float, total: SeparableTotal, shares: float, bounds: Pa
 
     .. math:: \nu S + \sum_t \min_{l_t \le y \le u_t} \big(C_t(y) - \nu y\big)
 
-    and each minimum is bounded below by the tangent at any point, so an inexact minimiser can only widen the
-    gap: nothing here trusts a solver (Boyd and Vandenberghe 2004, section 5.5.1).
+    Nothing here trusts a solver (Boyd and Vandenberghe 2004, section 5.5.1).
     """
     smooth, steps = total.arrays
     x = np.ascontiguousarray(x)
-    judged = _judge(x, math.nan, smooth, steps, bounds)
-    if math.isnan(judged[2]):
-        nu = _best_multiplier(judged[6], judged[7], total, shares, bounds)
-        judged = _judge(x, nu, smooth, steps, bounds)
-    return _certificate(judged, shares) or _against_best(x, judged, total, shares, bounds)
+    _, _, _, highest, lowest = _totals(x, smooth, steps, bounds)
+    nu = 0.5 * (highest + lowest)
+    if highest - lowest > SAME_PRICE * abs(highest):
+        # Any multiplier gives a valid bound, the optimum's the tightest.
+        best = _solve(shares, smooth, steps, bounds, MAX_SWEEPS, np.empty(len(x)))[1][1]
+        nu = best if math.isfinite(best) else nu
+    return Certificate(*_judge(x, nu, shares, smooth, steps, bounds))
 
 
 def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
@@ -162,62 +150,6 @@ def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
             break
         x = np.clip(x + short * np.minimum(weights / weights.sum(), 1.0), lower, upper)
     return x
-
-
-def _certificate(judged: tuple[float, ...], shares: float) -> Certificate | None:
-    """The certificate of what `_judge` found; None where only rounding may not explain its gap."""
-    cost, nu, gap, worst, filled, outside = judged[:6]
-    residual = worst / _price_unit(nu, cost, shares) if worst != 0.0 else 0.0
-    if not (gap <= NEGLIGIBLE * abs(cost) and residual <= NEGLIGIBLE):
-        return None
-    return Certificate(cost, nu, residual, gap / (abs(cost) or 1.0), filled, outside)
-
-
-def _price_unit(nu: float, cost: float, shares: float) -> float:
-    """Price that errors of prices are relative to."""
-    return max(abs(nu), SAME_PRICE * abs(cost) / shares) or 1.0
-
-
-def _best_multiplier(
-    highest: float, lowest: float, total: SeparableTotal, shares: float, bounds: Pair
-) -> float:
-    """The multiplier to judge a split at whose prices cross: any gives a valid bound, the optimum's the tightest."""
-    if highest - lowest <= SAME_PRICE * abs(highest):
-        return 0.5 * (highest + lowest)
-    nu = _solve(shares, *total.arrays, bounds, MAX_SWEEPS, np.empty(len(total)))[0]
-    return float(nu) if math.isfinite(nu) else 0.5 * (highest + lowest)
-
-
-def _against_best(
-    x: Float, judged: tuple[float, ...], total: SeparableTotal, shares: float, bounds: Pair
-) -> Certificate:
-    """The certificate of x by the best shares at its multiplier, interval by interval: a tighter bound."""
-    cost, nu, _, _, filled, outside = judged[:6]
-    (smooth, steps), (lower, upper) = total.arrays, bounds
-    least, most = np.empty(len(x)), np.empty(len(x))
-    _sweep(nu, 0.0, smooth, steps, bounds, least)
-    _sweep(nu, 1.0, smooth, steps, bounds, most)
-    y = np.clip(x, least, most)
-    value, last, following = _prices(x, smooth, steps)
-    value_y, last_y, following_y = _prices(y, smooth, steps)
-    saved = (value - value_y) - nu * (x - y) + _tangent(y, nu, last_y, following_y, bounds)
-    saved = np.minimum(saved, _tangent(x, nu, last, following, bounds))
-    above = np.where(x > lower, last - nu, 0.0)
-    below = np.where(x < upper, nu - following, 0.0)
-    error = np.maximum(np.maximum(above, below), 0.0) / _price_unit(nu, cost, shares)
-    residual = float(np.minimum(error, np.abs(x - y) * len(x) / shares).max())
-    return Certificate(cost, nu, residual, float(saved.sum()) / (abs(cost) or 1.0), filled, outside)
-
-
-def _tangent(x: Float, nu: float, last: Float, following: Float, bounds: Pair) -> Float:
-    """Most that C_t(x) - nu x can exceed its least value inside the bounds, (n,): by convexity."""
-    lower, upper = bounds
-    with np.errstate(
-        invalid="ignore"
-    ):  # an infinite price times no room, or no error times endless room
-        down = np.where((x > lower) & (last > nu), (last - nu) * (x - lower), 0.0)
-        up = np.where((x < upper) & (nu > following), (nu - following) * (upper - x), 0.0)
-    return np.asarray(down + up)
 
 
 # Compiled: prices of one interval
@@ -270,15 +202,6 @@ def _price(x: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float,
         return value, slope, slope
     walked, last, following = _walk_price(x, t, steps)
     return value + walked, slope + last, slope + following
-
-
-@compiled
-def _prices(x: Float, smooth: Smooth, steps: Pair) -> tuple[Float, Float, Float]:
-    """`_price` of all intervals, (n,) each."""
-    value, last, following = np.empty(len(x)), np.empty(len(x)), np.empty(len(x))
-    for t in range(len(x)):
-        value[t], last[t], following[t] = _price(x[t], t, smooth, steps)
-    return value, last, following
 
 
 @compiled
@@ -491,13 +414,14 @@ def _search(
 @compiled
 def _solve(
     shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float
-) -> tuple[float, int, tuple[float, float, float, float, float, float, float, float]]:
-    """Optimal shares into `x` (n,); their multiplier, the sweeps taken, and `_judge` of them there."""
+) -> tuple[int, Judged]:
+    """Optimal shares into `x` (n,); the sweeps taken, and `_judge` of them."""
     lower, upper = bounds
-    lowest, most = lower.sum(), upper.sum()
     nu, sweeps = np.nan, 0
-    if shares >= most * (1.0 - EPSILON) or shares <= lowest * (1.0 + EPSILON):
-        x[:] = upper if shares >= most * (1.0 - EPSILON) else lower
+    if shares >= upper.sum() * (1.0 - EPSILON):
+        x[:] = upper
+    elif shares <= lower.sum() * (1.0 + EPSILON):
+        x[:] = lower
     else:
         nu, high, part, sweeps = _search(shares, smooth, steps, bounds, limit, x)
         if nu < high:
@@ -509,7 +433,7 @@ def _solve(
         elif part > 0.0:
             _sweep(nu, part, smooth, steps, bounds, x)
         _level(shares, bounds, x)
-    return nu, sweeps, _judge(x, nu, smooth, steps, bounds)
+    return sweeps, _judge(x, nu, shares, smooth, steps, bounds)
 
 
 @compiled
@@ -523,17 +447,17 @@ def _level(shares: float, bounds: Pair, x: Float) -> None:
 
 
 @compiled
-def _judge(
-    x: Float, nu: float, smooth: Smooth, steps: Pair, bounds: Pair
-) -> tuple[float, float, float, float, float, float, float, float]:
-    """Cost, multiplier, gap in currency, largest price error, sum, worst miss of a bound, highest and lowest price.
+def _totals(
+    x: Float, smooth: Smooth, steps: Pair, bounds: Pair
+) -> tuple[float, float, float, float, float]:
+    """Cost, sum, worst miss of a bound, and the prices that decide whether x is optimal.
 
-    The highest price of a last share that could be left out and the lowest of a next one that could be added:
-    where they do not cross, any price between them leaves no gap. Where they do, the gap is that at `nu`.
+    They are the highest price of a last share that could be left out and the lowest of a next one that could be
+    added: where they do not cross, any price between them leaves no gap.
     """
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
-    cost, filled, gap, outside, highest, lowest = 0.0, 0.0, 0.0, 0.0, -np.inf, np.inf
+    cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
     for start in range(0, len(x), BLOCK):
         block_cost, block_filled = 0.0, 0.0
         for t in range(start, min(start + BLOCK, len(x))):
@@ -543,36 +467,62 @@ def _judge(
                 value, last, following = _price(x[t], t, smooth, steps)
             block_cost += value
             block_filled += x[t]
-            down, up = x[t] - lower[t], upper[t] - x[t]
-            outside = max(outside, -down, -up)
-            if down > 0.0:
-                highest = max(highest, last)
-                gap += (last - nu) * down if last > nu else 0.0
-            if up > 0.0:
-                lowest = min(lowest, following)
-                gap += (nu - following) * up if following < nu else 0.0
+            outside = max(outside, lower[t] - x[t], x[t] - upper[t])
+            highest = max(highest, last) if x[t] > lower[t] else highest
+            lowest = min(lowest, following) if x[t] < upper[t] else lowest
         cost += block_cost
         filled += block_filled
-    worst = max(highest - nu, nu - lowest, 0.0)
+    return cost, filled, outside, highest, lowest
+
+
+@compiled
+def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Judged:
+    """The numbers of a `Certificate`, its gap that at `nu` where prices cross.
+
+    By convexity an interval can save no more than what its price errs by, times the way to its best shares at nu.
+    """
+    a, b, c, s, p = smooth
+    (lower, upper), stepped = bounds, steps[0].shape[1] > 0
+    cost, filled, outside, highest, lowest = _totals(x, smooth, steps, bounds)
     if highest <= lowest:
-        nu, gap, worst = lowest if math.isfinite(lowest) else highest, 0.0, 0.0
-    elif math.isnan(nu):
-        gap, worst = np.nan, np.nan
-    return cost, nu, gap, worst, filled, outside, highest, lowest
+        nu = lowest if math.isfinite(lowest) else highest
+        return cost, nu, 0.0, 0.0, filled, outside
+    if math.isnan(nu):
+        nu = 0.5 * (highest + lowest)
+    unit, gap, residual = max(abs(nu), SAME_PRICE * abs(cost) / shares), 0.0, 0.0
+    unit = unit if unit > 0.0 else 1.0
+    for t in range(len(x)):
+        last = _smooth_price(x[t], a[t], b[t], c[t], s[t], p[t])[1]
+        following = last
+        if stepped:
+            _, last, following = _price(x[t], t, smooth, steps)
+        down = last > nu and x[t] > lower[t]
+        error = last - nu if down else nu - following
+        if not (down or (following < nu and x[t] < upper[t])):
+            continue
+        if stepped:
+            least, most = _respond_stepped(nu, t, smooth, steps)[:2]
+        else:
+            least, most = _respond(nu, a[t], b[t], c[t], s[t], p[t])[:2]
+        best = min(max(min(max(x[t], least), most), lower[t]), upper[t])
+        if best != x[t]:
+            gap += error * abs(x[t] - best)
+            residual = max(residual, min(error / unit, abs(x[t] - best) * len(x) / shares))
+    return cost, nu, residual, gap / (abs(cost) if cost != 0.0 else 1.0), filled, outside
 
 
 @compiled
 def _solve_many(
     shares: Float, smooth: Smooth, steps: Pair, bounds: Pair, x: Float, found: Float
 ) -> None:
-    """`_solve` for m problems of n intervals that stand one after another, into `x` (m, n) and `found` (m, 8)."""
+    """`_solve` for m problems of n intervals that stand one after another, into `x` (m, n) and `found` (m, 6)."""
     a, b, c, s, p = smooth
     for i in range(len(shares)):
         own = slice(i * x.shape[1], (i + 1) * x.shape[1])
         part = (a[own], b[own], c[own], s[own], p[own])
         part_steps, part_bounds = (steps[0][own], steps[1][own]), (bounds[0][own], bounds[1][own])
-        judged = _solve(shares[i], part, part_steps, part_bounds, MAX_SWEEPS, x[i])[2]
-        for j in range(8):
+        judged = _solve(shares[i], part, part_steps, part_bounds, MAX_SWEEPS, x[i])[1]
+        for j in range(6):
             found[i, j] = judged[j]
 
 
