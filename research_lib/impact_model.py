@@ -22,8 +22,10 @@ from research_lib.monitoring import require_memory, timed
 
 logger = logging.getLogger(__name__)
 
-# Measured peaks (tests/test_facade.py holds them): bytes per (snapshot, side, level) of drawing books and
-# framing them, of a frame's arrays, per row of that frame, and per (snapshot, side, trade size) of walking and framing.
+# Measured peaks (tests/test_facade.py holds them): bytes per (snapshot, side, level) of drawing
+# books and
+# framing them, of a frame's arrays, per row of that frame, and per (snapshot, side, trade size) of
+# walking and framing.
 BOOK_BYTES_A_ROW = 110
 ARRAY_BYTES_A_LEVEL = 40
 FRAME_BYTES_A_ROW = 60
@@ -150,7 +152,9 @@ class ImpactModel:
         return frames[0] if len(frames) == 1 else _stacked(frames)
 
     def _validate_orderbook_data(self, books: pd.DataFrame | BookSnapshots) -> BookSnapshots:
-        """Books, not crossed; those of a long frame are refused before they are built if too large."""
+        """Books, not crossed; those of a long frame are refused before they are built if too
+        large.
+        """
         if not isinstance(books, BookSnapshots):
             require_columns(books, FRAME_COLUMNS, "book frame")
             require_numbers(books, ("level",), above=0)
@@ -202,13 +206,17 @@ class ImpactModel:
         return self.fit
 
     def _known_intervals(self, slippage: pd.DataFrame) -> int | None:
-        """Intervals of the last estimate, which the rows need not show to the last one, if they are its rows."""
+        """Intervals of the last estimate, which the rows need not show to the last one, if they
+        are its rows.
+        """
         require_columns(slippage, ("interval",), "slippage frame")
         n = self._n_intervals
         return n if n is not None and slippage["interval"].max() < n else None
 
     def _validate_trade_sizes(self, trade_sizes: ArrayLike) -> NDArray[np.float64]:
-        """The sizes, sorted; above `config.max_trade_size` refused, below `min_trade_size` warned of."""
+        """The sizes, sorted; above `config.max_trade_size` refused, below `min_trade_size` warned
+        of.
+        """
         sizes, config = np.sort(checked_sizes(trade_sizes)), self.config
         large, small = sizes[sizes > config.max_trade_size], sizes[sizes < config.min_trade_size]
         if large.size:

@@ -206,9 +206,11 @@ class TradeAllocator:
     def plot_allocation(
         self, save_path: str | Path | None = None, volume: ArrayLike | None = None
     ) -> list[Axes]:
-        """One picture of the order: schedule against TWAP under its caps, water level, cumulative execution.
+        """One picture of the order: schedule against TWAP under its caps, water level, cumulative
+        execution.
 
-        Solves first if need be. The one call upwards in the library: figures are drawn where all are.
+        Solves first if need be. The one call upwards in the library: figures are drawn where all
+        are.
 
         Parameters
         ----------

@@ -1,9 +1,10 @@
 """When to trade: schedules and the exact allocation.
 
-Shares of `allocate` with one curve are in the order's direction. Where they are signed, `almgren_chriss`,
-`portfolio_schedule` and `allocate` with several curves count a sale as positive, `price_path` a purchase.
-Risk is a `covariance` an interval in `allocate`, per time in `portfolio_schedule`, and a `volatility` per root of
-time in `almgren_chriss` and `transient_schedule`. README.md has the table.
+Shares of `allocate` with one curve are in the order's direction. Where they are signed,
+`almgren_chriss`, `portfolio_schedule` and `allocate` with several curves count a sale as positive,
+`price_path` a purchase. Risk is a `covariance` an interval in `allocate`, per time in
+`portfolio_schedule`, and a `volatility` per root of time in `almgren_chriss` and
+`transient_schedule`. README.md has the table.
 """
 
 from research_lib.execution.allocate import Allocation, Allocations, allocate, allocate_many

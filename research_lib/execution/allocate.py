@@ -31,7 +31,7 @@ from research_lib.execution.problem import (
 from research_lib.execution.quadratic import OutOfTimeError, Quadratic, StateDecay
 from research_lib.execution.schedules import ROUNDING, drawn, table
 from research_lib.execution.scipy_solver import solve_scipy
-from research_lib.execution.terms import ConvexTerms, coupled
+from research_lib.execution.terms import ConvexTerms, coupled, total_of
 from research_lib.impact import ImpactCurve, Kernel
 
 if TYPE_CHECKING:
@@ -55,21 +55,23 @@ class Allocation(Record):
     cost : float
         sum_t C_t(x_t), currency (under "impact": currency per share).
     marginal_cost : float
-        What one more share would cost, of what was minimised: the multiplier, and under risk aversion what holding
-        that share from the start adds.
+        What one more share would cost, of what was minimised: the multiplier, and under risk
+        aversion what holding that share from the start adds.
     kkt_residual, duality_gap : float
         Relative; see `Certificate`. What was minimised exceeds its optimum by no more than the gap.
     objective : str
     solver : str
         The one whose answer this is; "vertex" where totals are concave.
     attempts : tuple of Attempt
-        Every backend tried, in order; their gaps and residuals are those of the continuous schedule.
+        Every backend tried, in order; their gaps and residuals are those of the continuous
+        schedule.
     elapsed : float
         Seconds over all attempts.
     relaxed : str
         How the bounds were relaxed to admit the order; empty if they were not.
     warnings : tuple of str
-        What a careful reader should know: time ran out, bounds were relaxed, child orders beyond what a fit saw.
+        What a careful reader should know: time ran out, bounds were relaxed, child orders beyond
+        what a fit saw.
     penalty : float
         What further terms add to the cost, in what was minimised.
     cross_check : Attempt, optional
@@ -106,7 +108,9 @@ class Allocation(Record):
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Index interval; columns shares, part_% of the order, left: shares still to trade after it."""
+        """Index interval; columns shares, part_% of the order, left: shares still to trade after
+        it.
+        """
         return table(self.shares)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -169,62 +173,66 @@ def allocate(
     .. math:: \min_x \sum_t C_t(x_t) + \tfrac12 x^\top G x + \lambda \sum_t v_t \Big(S - \sum_{s \le t} x_s\Big)^2
               \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-    with C_t(x) = x slippage_t(x) under "cost" and impact_t(x) under "impact". Without `kernel` (G = 0) and
-    `risk_aversion` (lambda = 0) the intervals are independent, and where C_t is the same convex function in all of
-    them equal shares are optimal.
+    with C_t(x) = x slippage_t(x) under "cost" and impact_t(x) under "impact". Without `kernel` (G =
+    0) and `risk_aversion` (lambda = 0) the intervals are independent, and where C_t is the same
+    convex function in all of them equal shares are optimal.
 
     Parameters
     ----------
     curve : ImpactCurve
-        n intervals, convex totals (coefficients at or above 0). Where all totals are concave under equal bounds, the
-        optimum is a vertex and is found by enumeration.
+        n intervals, convex totals (coefficients at or above 0). Where all totals are concave under
+        equal bounds, the optimum is a vertex and is found by enumeration.
     total_shares : float
         S >= 0, shares; 0 gives zeros.
     min_shares, max_shares : scalar or (n,) shares
-        Bounds of each child order; no cap by default. A Series is aligned by its labels 0 to n - 1. `share_caps` makes caps of participation rates and blackouts.
-        A book is never walked beyond its last step.
+        Bounds of each child order; no cap by default. A Series is aligned by its labels 0 to n - 1.
+        `share_caps` makes caps of participation rates and blackouts. A book is never walked beyond
+        its last step.
     objective : "cost" or "impact"
     solver : SolverType or its text
-        Tried first; the others follow where its answer cannot be certified. AUTO is the exact method, and CVXPY
-        where the terms have none.
+        Tried first; the others follow where its answer cannot be certified. AUTO is the exact
+        method, and CVXPY where the terms have none.
     kernel : callable, optional
-        G, currency per share**2 of an array of lags: what a child order displaces the price by for itself (half of
-        G(0)) and for all later ones, beside the curve, whose impact lasts for one child order.
+        G, currency per share**2 of an array of lags: what a child order displaces the price by for
+        itself (half of G(0)) and for all later ones, beside the curve, whose impact lasts for one
+        child order.
     times : (n,) strictly rising, optional
-        Of the child orders, in the kernel's unit; 0, 1, ..., n - 1 by default. Refused without a kernel.
+        Of the child orders, in the kernel's unit; 0, 1, ..., n - 1 by default. Refused without a
+        kernel.
     risk_aversion : per currency
         lambda >= 0, on the variance of the cost.
     covariance : scalar or (n,) (currency per share)**2
-        v_t, variance of the mid's change from child order t to the next, on what is then still held.
+        v_t, variance of the mid's change from child order t to the next, on what is then still
+        held.
     terms : ConvexTerms, optional
         Smoothness, turnover, robustness, CVaR: added to the total.
     on_infeasible : "raise" or "relax"
-        "relax" raises all caps, or lowers all floors, by the one factor that just admits the order, in whole lots if
-        `lot_size` is given; caps of 0 stay.
+        "relax" raises all caps, or lowers all floors, by the one factor that just admits the order,
+        in whole lots if `lot_size` is given; caps of 0 stay.
     cross_check : bool
         Solve again by another solver; costs must agree within 1e-6 of it. CVaR has only one.
     max_iterations, tolerance, timeout_seconds
         Iterations of each backend, relative duality gap, seconds for all attempts together.
     validate_inputs, validate_outputs : bool
-        Name the curve's first coefficient that is not finite before; refuse an answer whose sum, bounds or
-        certificate do not hold after.
+        Name the curve's first coefficient that is not finite before; refuse an answer whose sum,
+        bounds or certificate do not hold after.
     lot_size : shares, optional
-        Child orders in whole lots (1 for whole shares), the rest of the order below one lot in one of them; optimal
-        by greedy on marginal cost. With `terms` a heuristic.
+        Child orders in whole lots (1 for whole shares), the rest of the order below one lot in one
+        of them; optimal by greedy on marginal cost. With `terms` a heuristic.
 
     Returns
     -------
     Allocation
-        `cost` holds the transient part, `penalty` risk and terms. Out of time: the best feasible schedule found,
-        with its gap and a warning.
+        `cost` holds the transient part, `penalty` risk and terms. Out of time: the best feasible
+        schedule found, with its gap and a warning.
 
     Raises
     ------
     ValidationError
         Negative or non-finite order, bounds or coefficients.
     OptimizationError
-        Bounds that admit no schedule, a total that is neither convex nor easily solved, no certified answer, a cost
-        that is not finite, or two solvers that disagree.
+        Bounds that admit no schedule, a total that is neither convex nor easily solved, no
+        certified answer, a cost that is not finite, or two solvers that disagree.
 
     Examples
     --------
@@ -233,7 +241,8 @@ def allocate(
     >>> best.shares.round(6).tolist(), round(best.cost, 6)
     ([350.0, 233.333333, 116.666667], 2.858333)
     """
-    begin, first = time.perf_counter(), SolverType.parse(solver)
+    begin = time.perf_counter()
+    first = solver if isinstance(solver, SolverType) else SolverType.parse(solver)
     limits = Limits.checked(max_iterations, tolerance, timeout_seconds)
     for name, switch in (
         ("validate_inputs", validate_inputs),
@@ -265,7 +274,9 @@ def allocate(
 
 
 def _admissible(problem: Problem, on_infeasible: str, lot: float | None) -> tuple[Problem, str]:
-    """The problem, its bounds relaxed if that is asked for, with how; or the reason why there is no answer."""
+    """The problem, its bounds relaxed if that is asked for, with how; or the reason why there is
+    no answer.
+    """
     relaxation = ""
     if on_infeasible not in ("raise", "relax"):
         raise ValidationError(f"on_infeasible must be 'raise' or 'relax', got {on_infeasible!r}")
@@ -285,7 +296,9 @@ def _admissible(problem: Problem, on_infeasible: str, lot: float | None) -> tupl
 
 
 def _solved(search: Search, lot: float | None) -> Discrete:
-    """The split and its certificate, in whole lots if that is asked for; `search` keeps the attempts."""
+    """The split and its certificate, in whole lots if that is asked for; `search` keeps the
+    attempts.
+    """
     problem = search.problem
     if not problem.non_convex.any():
         found = search.run()
@@ -311,11 +324,13 @@ def _reported(
     search: Search, done: Discrete, curve: ImpactCurve, objective: str,
     second: Attempt | None, relaxation: str, begin: float,
 ) -> Allocation:  # fmt: skip
-    """What was found, priced, with what a careful reader should know of it, which is logged as well."""
+    """What was found, priced, with what a careful reader should know of it, which is logged as
+    well.
+    """
     problem, last, certificate = search.problem, search.attempts[-1], done.certificate
     x, cost, held = done.shares, certificate.cost, 0.0
     if problem.terms is not None or problem.constant:
-        cost = float(np.sum(curve.total(objective).value(x)))
+        cost = float(np.sum(total_of(curve, objective).value(x)))
     if (joint := problem.terms) is not None:
         cost += joint.decay.value(x) if joint.decay is not None else 0.0
         held = joint.per_order(x)
@@ -372,7 +387,9 @@ def _agreed(search: Search) -> Attempt:
 
 
 def _solvers(first: SolverType, problem: Problem) -> dict[SolverType, Solver]:
-    """The solver asked for, then the others; AUTO begins with the exact one, or CVXPY where it has none."""
+    """The solver asked for, then the others; AUTO begins with the exact one, or CVXPY where it has
+    none.
+    """
     if first is SolverType.AUTO:
         exact = problem.terms is None or quadratic_of(problem) is not None
         first = SolverType.ANALYTICAL if exact else SolverType.CVXPY
@@ -380,7 +397,9 @@ def _solvers(first: SolverType, problem: Problem) -> dict[SolverType, Solver]:
 
 
 def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
-    """The exact optimum: by the multiplier, or by the structure of quadratic terms that couple the intervals."""
+    """The exact optimum: by the multiplier, or by the structure of quadratic terms that couple the
+    intervals.
+    """
     if problem.terms is None:
         x, sweeps, found = exact_split(
             problem.total, problem.shares, problem.bounds, limits.max_iterations
@@ -427,9 +446,11 @@ SOLVERS: dict[SolverType, Solver] = {
 def least_between(
     quadratic: Quadratic, lower: Float, upper: Float, limits: Limits
 ) -> tuple[Float | None, int]:
-    """The optimum between bounds (n,), some of which may be infinite, and the solves it took; None if not convex.
+    """The optimum between bounds (n,), some of which may be infinite, and the solves it took; None
+    if not convex.
 
-    Where exchanging whole sets of bounds repeats itself, CVXPY finds the set, and one exact solve polishes it.
+    Where exchanging whole sets of bounds repeats itself, CVXPY finds the set, and one exact solve
+    polishes it.
     """
     end = time.perf_counter() + limits.timeout_seconds
     x, solves = quadratic.bounded(lower, upper, end=end)
@@ -469,7 +490,8 @@ def allocate_many(
     max_shares: ArrayLike | None = None,
     objective: str = "cost",
 ) -> Allocations:
-    """The exact split of m orders over n intervals each, as `allocate` with the analytical solver, in one call.
+    """The exact split of m orders over n intervals each, as `allocate` with the analytical solver,
+    in one call.
 
     Parameters
     ----------

@@ -32,20 +32,24 @@ class ArrivalPriceSchedule(ModelledSchedule):
     ----------
     kappa : float
         Rate at which holdings decay, per unit of time; below 0 where risk is loved: minus the
-        angular frequency omega of :math:`x_k = X \sin(\omega (T - t_k)) / \sin(\omega T)`. Of the mean
-        temporary impact and the mean squared volatility where these vary.
+        angular frequency omega of :math:`x_k = X \sin(\omega (T - t_k)) / \sin(\omega T)`. Of the
+        mean temporary impact and the mean squared volatility where these vary.
     """
 
     kappa: float
 
     @property
     def theta(self) -> float:
-        """1 / kappa, which the paper calls the half-life: the time in which holdings fall by e; inf if they do not."""
+        """1 / kappa, which the paper calls the half-life: the time in which holdings fall by e;
+        inf if they do not.
+        """
         return 1.0 / self.kappa if self.kappa > 0 else math.inf
 
     @property
     def half_life(self) -> float:
-        """ln 2 / kappa: the time in which holdings halve as long as the horizon is far; inf if they do not decay."""
+        """ln 2 / kappa: the time in which holdings halve as long as the horizon is far; inf if
+        they do not decay.
+        """
         return math.log(2.0) * self.theta
 
 
@@ -70,9 +74,9 @@ def almgren_chriss(
 
     x_k is held after trade n_k. Holdings solve a tridiagonal system. Where volatility and temporary
     impact are constant and there is no drift, they are X sinh(kappa (T - t)) / sinh(kappa T) with
-    cosh(kappa tau) = 1 + lambda sigma^2 tau^2 / (2 eta~), which is TWAP at no risk aversion. Who loves
-    risk (lambda < 0) trades late, by sines in place of the hyperbolic ones, as long as kappa T < pi:
-    beyond that there is no least value.
+    cosh(kappa tau) = 1 + lambda sigma^2 tau^2 / (2 eta~), which is TWAP at no risk aversion. Who
+    loves risk (lambda < 0) trades late, by sines in place of the hyperbolic ones, as long as kappa
+    T < pi: beyond that there is no least value.
 
     Parameters
     ----------
@@ -95,8 +99,9 @@ def almgren_chriss(
     interval : time
         tau, in the unit of time of all the others.
     min_shares : scalar or (n,) shares, optional
-        Floors of the trades, at least 0 and for X >= 0: none in the other direction. None, the default,
-        leaves the sign of each trade free, which is not a floor below 0: those are refused.
+        Floors of the trades, at least 0 and for X >= 0: none in the other direction. None, the
+        default, leaves the sign of each trade free, which is not a floor below 0: those are
+        refused.
 
     Raises
     ------
@@ -154,7 +159,8 @@ def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | 
 
 @dataclass(slots=True)
 class _Model:
-    """The market, checked: `net_temporary` is eta - gamma tau / 2, `pull` lambda sigma^2 tau^2 over it, of means.
+    """The market, checked: `net_temporary` is eta - gamma tau / 2, `pull` lambda sigma^2 tau^2
+    over it, of means.
 
     Not frozen, for the time that takes.
     """
@@ -203,7 +209,9 @@ class _Model:
         return trades, found
 
     def _varying(self, shares: float) -> Float:
-        """From the tridiagonal system a_k (x_k - x_(k-1)) + a_(k+1) (x_k - x_(k+1)) + risk_k x_k = alpha tau / 2."""
+        """From the tridiagonal system a_k (x_k - x_(k-1)) + a_(k+1) (x_k - x_(k+1)) + risk_k x_k =
+        alpha tau / 2.
+        """
         cost = np.broadcast_to(self.net_temporary / self.interval, self.n)
         risk = np.broadcast_to(self.interval * np.square(self.volatility), self.n)[:-1]
         if self.n == 1:
@@ -254,7 +262,9 @@ class _Model:
 
 
 def _smallest_ratio(bands: Float, risk: Float) -> float:
-    """Least x'Lx / x'Dx of the tridiagonal L, as upper bands, and the diagonal D of `risk`, (n - 1,)."""
+    """Least x'Lx / x'Dx of the tridiagonal L, as upper bands, and the diagonal D of `risk`, (n -
+    1,).
+    """
     scale = 1.0 / np.sqrt(np.maximum(risk, 1e-12 * risk.max()))
     scaled = bands * scale * np.vstack([np.append(0.0, scale[:-1]), scale])[-len(bands) :]
     return float(eig_banded(scaled, eigvals_only=True, select="i", select_range=(0, 0))[0])
@@ -268,7 +278,9 @@ def _unbounded(risk_aversion: float, least: float) -> OptimizationError:
 
 
 def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike) -> Float:
-    """The trades if they keep the floors, else those of the same problem with floors, by `allocate`."""
+    """The trades if they keep the floors, else those of the same problem with floors, by
+    `allocate`.
+    """
     floor = per_interval("min_shares", min_shares, model.n, infinite=True)
     if np.all(trades >= floor - ROUNDING * abs(shares)):
         return np.maximum(trades, floor) if np.any(trades < floor) else trades
@@ -292,7 +304,9 @@ def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike)
 
 @compiled
 def trajectory(shares: float, n: int, pull: float, push: float = 0.0) -> Float:
-    """Trades, (n,), whose holdings solve (2 + pull) x_k - x_(k-1) - x_(k+1) = push, x_0 = shares, x_n = 0."""
+    """Trades, (n,), whose holdings solve (2 + pull) x_k - x_(k-1) - x_(k+1) = push, x_0 = shares,
+    x_n = 0.
+    """
     if push == 0.0 and pull >= 0.0:
         trades, held = _growing(n, pull)
         if held < LARGEST_SUM:
@@ -312,7 +326,8 @@ def with_moments(shares: float, n: int, pull: float, push: float) -> tuple[Float
 def _growing(n: int, pull: float) -> tuple[Float, float]:
     """Trades in units of about the last one, from which they grow backwards, and their sum.
 
-    Sums of what is not negative lose no digit, but no number holds them where the first is too many times the last.
+    Sums of what is not negative lose no digit, but no number holds them where the first is too many
+    times the last.
     """
     trades, held, traded = np.empty(n), 0.0, 1.0
     for k in range(n - 1, -1, -1):

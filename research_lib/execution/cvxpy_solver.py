@@ -1,7 +1,7 @@
 r"""The allocation as CVXPY states it: in fractions of the order, with a normalised objective.
 
-In raw shares the backends report `optimal` with per cents of excess cost. The status is never trusted: the
-certificate of :mod:`research_lib.execution.exact` decides.
+In raw shares the backends report `optimal` with per cents of excess cost. The status is never
+trusted: the certificate of :mod:`research_lib.execution.exact` decides.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
 
 
 def _cost(x: cp.Variable, total: SeparableTotal, constraints: list[Any]) -> cp.Expression:
-    """sum_t C_t(x_t): linear, square and cube, power cones, and steps of a book as split variables."""
+    """sum_t C_t(x_t): linear, square and cube, power cones, and steps of a book as split
+    variables.
+    """
     import cvxpy as cp
 
     n = len(total)
@@ -72,7 +74,9 @@ def _cost(x: cp.Variable, total: SeparableTotal, constraints: list[Any]) -> cp.E
 
 
 def _power(x: cp.Expression, power: Float, n: int, constraints: list[Any]) -> cp.Expression:
-    """Variables at or above (n x)^p, by power cones, squares as squares: in average child orders they are near 1."""
+    """Variables at or above (n x)^p, by power cones, squares as squares: in average child orders
+    they are near 1.
+    """
     import cvxpy as cp
 
     if np.all(power == 2):
@@ -124,7 +128,9 @@ def _coupled(
 def _exponential(
     x: cp.Variable, kept: Float, scale: float, constraints: list[Any]
 ) -> cp.Expression:
-    """1/2 x'Gx of one exponential: what its displacement loses in each gap, squared, and what is left of it."""
+    """1/2 x'Gx of one exponential: what its displacement loses in each gap, squared, and what is
+    left of it.
+    """
     import cvxpy as cp
 
     state = cp.Variable(x.size)  # just after each trade, over the scale
@@ -160,7 +166,8 @@ def _answer(
 def solve_quadratic(
     quadratic: Quadratic, lower: Float, upper: Float, limits: Limits
 ) -> Float | None:
-    """The optimum of a coupled quadratic cost between bounds, to a backend's tolerance, (n,); None without an answer.
+    """The optimum of a coupled quadratic cost between bounds, to a backend's tolerance, (n,); None
+    without an answer.
 
     Bounds may be infinite and of any sign.
     """

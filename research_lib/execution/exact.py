@@ -1,15 +1,17 @@
-r"""The exact split of a separable convex total by its multiplier, and the certificate that proves a split.
+r"""The exact split of a separable convex total by its multiplier, and the certificate that proves
+a split.
 
 .. math:: \min_x \sum_t C_t(x_t) \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-At the optimum x_t = clip(shares_at_marginal_t(nu), l_t, u_t) for one multiplier nu, and the sum of the
-right-hand side rises with nu (water-filling: Boyd and Vandenberghe 2004, section 5.5.3). The search for nu is
-Newton's inside a shrinking bracket. Where the sum jumps (linear totals, steps of a book) the jump itself is
-tried and its two sides are mixed, in proportion to the room each interval has.
+At the optimum x_t = clip(shares_at_marginal_t(nu), l_t, u_t) for one multiplier nu, and the sum of
+the right-hand side rises with nu (water-filling: Boyd and Vandenberghe 2004, section 5.5.3). The
+search for nu is Newton's inside a shrinking bracket. Where the sum jumps (linear totals, steps of a
+book) the jump itself is tried and its two sides are mixed, in proportion to the room each interval
+has.
 
-This is the one file of compiled code for allocations. Arrays come in tuples: smooth (a, b, c, s, p), (n,) each,
-and steps (depth, premium), (n, K) each, with the letters of :class:`research_lib.impact.SeparableTotal`;
-bounds (lower, upper), (n,) each.
+This is the one file of compiled code for allocations. Arrays come in tuples: smooth (a, b, c, s,
+p), (n,) each, and steps (depth, premium), (n, K) each, with the letters of
+:class:`research_lib.impact.SeparableTotal`; bounds (lower, upper), (n,) each.
 """
 
 from __future__ import annotations
@@ -48,9 +50,9 @@ class Certificate(NamedTuple):
     multiplier : float
         nu, what the next share costs, currency per share (under "impact": per share of the sum).
     kkt_residual : float
-        Largest violation of: nu lies between the left and the right derivative of C_t at x_t (at the cap only
-        above the left one, at the floor only below the right one), relative to \\|nu\\|; or the distance to
-        shares for which it does, relative to S / n, if that is less.
+        Largest violation of: nu lies between the left and the right derivative of C_t at x_t (at
+        the cap only above the left one, at the floor only below the right one), relative to
+        \\|nu\\|; or the distance to shares for which it does, relative to S / n, if that is less.
     duality_gap : float
         (cost - dual value at nu) / \\|cost\\|; the cost exceeds the optimum by no more.
     filled : float
@@ -113,7 +115,9 @@ def exact_split(
 
 
 def solve_many(total: SeparableTotal, shares: Float, bounds: Pair) -> tuple[Float, Float]:
-    """The splits (m, n) of m orders, each over its own n of the total's intervals; certificates (m, 6)."""
+    """The splits (m, n) of m orders, each over its own n of the total's intervals; certificates
+    (m, 6).
+    """
     x, found = np.zeros((len(shares), len(total) // len(shares))), np.zeros((len(shares), 6))
     _solve_many(shares, *total.arrays, bounds, x, found)
     return x, found
@@ -140,7 +144,9 @@ def certify_separable(x: Float, total: SeparableTotal, shares: float, bounds: Pa
 
 
 def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
-    """`x` moved inside its bounds to sum to `shares`: in proportion to what is traded, else to the room."""
+    """`x` moved inside its bounds to sum to `shares`: in proportion to what is traded, else to the
+    room.
+    """
     for _ in range(4):  # rounding, and orders that meet their cap, are closed by the next move
         short = shares - x.sum()
         room = upper - x if short > 0 else x - lower
@@ -159,7 +165,9 @@ def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
 def _smooth_price(
     x: float, a: float, b: float, c: float, s: float, p: float
 ) -> tuple[float, float]:
-    """a x + b x^2 + c x^3 + s x^p and its derivative. Numbers only: a call counts references to each array."""
+    """a x + b x^2 + c x^3 + s x^p and its derivative. Numbers only: a call counts references to
+    each array.
+    """
     value = x * (a + x * (b + x * c))
     slope = a + x * (2.0 * b + 3.0 * c * x)
     if s != 0.0:
@@ -174,7 +182,9 @@ def _smooth_price(
 
 @compiled
 def _walk_price(x: float, t: int, steps: Pair) -> tuple[float, float, float]:
-    """Cost of x shares of interval t's steps, prices of the last share and of the next; inf beyond the last step."""
+    """Cost of x shares of interval t's steps, prices of the last share and of the next; inf beyond
+    the last step.
+    """
     depth, premium = steps
     walked, before, last, following = 0.0, 0.0, premium[t, 0], np.inf
     for k in range(depth.shape[1]):
@@ -222,7 +232,8 @@ def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float,
     x = ratio * ratio if p == 1.5 else ratio ** (1.0 / (p - 1.0))
     if b == 0.0 and c == 0.0:
         return x, x / (excess * (p - 1.0))
-    # Newton in logarithms, where the slope is convex: from the least of each term's own root it only falls.
+    # Newton in logarithms, where the slope is convex: from the least of each term's own root it
+    # only falls.
     x = min(x, excess / (b + math.sqrt(b * b + 3.0 * c * excess)))
     lift = 0.0
     for _ in range(MAX_NEWTON_STEPS):
@@ -240,7 +251,8 @@ def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float,
 def _respond(
     nu: float, a: float, b: float, c: float, s: float, p: float
 ) -> tuple[float, float, float, float, float]:
-    """Least and most shares at the multiplier nu, without steps or bounds; d shares / d nu; jumps beside nu.
+    """Least and most shares at the multiplier nu, without steps or bounds; d shares / d nu; jumps
+    beside nu.
 
     Least and most differ where a marginal cost is nu over a stretch of shares.
     """
@@ -289,7 +301,8 @@ def _sweep(
 ) -> tuple[float, float, float, float, float]:
     """Optimal shares at nu into `x`, `part` of the way from the least to the most of them.
 
-    Returns the sums of the least and of the most, d sum / d nu, and the nearest jumps below and above nu.
+    Returns the sums of the least and of the most, d sum / d nu, and the nearest jumps below and
+    above nu.
     """
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
@@ -314,12 +327,49 @@ def _sweep(
 
 
 @compiled
-def _first_multiplier(shares: float, smooth: Smooth, steps: Pair) -> float:
-    """Newton's first step from equal shares without bounds: marginal costs weighted by 1 / curvature."""
+def _is_plain(smooth: Smooth, steps: Pair) -> bool:
+    """Whether marginal costs are straight lines that rise: a million intervals then read half of
+    the memory.
+    """
+    _, b, c, s, _ = smooth
+    if steps[0].shape[1] > 0:
+        return False
+    for t in range(len(b)):
+        if not (b[t] > 0.0 and c[t] == 0.0 and s[t] == 0.0):
+            return False
+    return True
+
+
+@compiled
+def _sweep_plain(nu: float, a: Float, b: Float, bounds: Pair) -> tuple[float, float]:
+    """Sum of the optimal shares at nu and d sum / d nu, where marginal costs are straight lines."""
+    lower, upper = bounds
+    filled, slope = 0.0, 0.0
+    for start in range(0, len(a), BLOCK):
+        block_filled, block_slope = 0.0, 0.0
+        for t in range(start, min(start + BLOCK, len(a))):
+            response = 0.5 / b[t]
+            x = (nu - a[t]) * response
+            block_slope += response if lower[t] < x < upper[t] else 0.0
+            block_filled += min(max(x, lower[t]), upper[t])
+        filled += block_filled
+        slope += block_slope
+    return filled, slope
+
+
+@compiled
+def _first_multiplier(shares: float, smooth: Smooth, steps: Pair, straight: bool) -> float:
+    """Newton's first step from equal shares without bounds: marginal costs weighted by 1 /
+    curvature.
+    """
     a, b, c, s, p = smooth
     x, stepped = shares / len(b), steps[0].shape[1] > 0
     weights, weighted, plain, known = 0.0, 0.0, 0.0, 0
     for t in range(len(b)):
+        if straight:
+            weights += 0.5 / b[t]
+            weighted += 0.5 * a[t] / b[t] + x
+            continue
         slope = _smooth_price(x, a[t], b[t], c[t], s[t], p[t])[1]
         slope += _walk_price(x, t, steps)[1] if stepped else 0.0
         curvature = 2.0 * b[t] + 6.0 * c[t] * x
@@ -347,7 +397,9 @@ def _price_range(smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, floa
 
 @compiled
 def _between(low: float, high: float, at_low: float, at_high: float, missing: float) -> float:
-    """A multiplier inside (low, high): by interpolation, or halfway, geometrically if they are far apart."""
+    """A multiplier inside (low, high): by interpolation, or halfway, geometrically if they are far
+    apart.
+    """
     if missing > 0.0:
         return low + (high - low) * missing / (at_high - at_low)
     if low > 0.0 and high > 4.0 * low:
@@ -357,18 +409,23 @@ def _between(low: float, high: float, at_low: float, at_high: float, missing: fl
 
 @compiled
 def _search(
-    shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float
+    shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float, plain: bool
 ) -> tuple[float, float, float, int]:
-    """Bracket (low, high) of the multiplier, the part of the way between its ends, and the sweeps taken.
+    """Bracket (low, high) of the multiplier, the part of the way between its ends, and the sweeps.
 
     low == high where the sum is met at one multiplier, or within its jump.
     """
     low, high, at_low, at_high = -np.inf, np.inf, np.nan, np.nan
     above_low, below_high = -np.inf, np.inf  # jumps next to the ends, if they lie inside
     tolerance, nudge, previous, run = 4.0 * EPSILON * shares, 4.0 * EPSILON, np.inf, 0
-    nu = _first_multiplier(shares, smooth, steps)
+    nu = swept = _first_multiplier(shares, smooth, steps, plain)
     for sweeps in range(1, limit + 1):
-        least, most, slope, below, above = _sweep(nu, 0.0, smooth, steps, bounds, x)
+        swept = nu
+        if plain:
+            least, slope = _sweep_plain(nu, smooth[0], smooth[1], bounds)
+            most, below, above = least, -np.inf, np.inf
+        else:
+            least, most, slope, below, above = _sweep(nu, 0.0, smooth, steps, bounds, x)
         if least - tolerance <= shares <= most + tolerance:
             part = (shares - least) / (most - least) if most > least else 0.0
             return nu, nu, min(max(part, 0.0), 1.0), sweeps
@@ -408,7 +465,7 @@ def _search(
                 sweeps,
             )
         nu = trial
-    return nu, nu, 0.0, limit
+    return swept, swept, 0.0, limit
 
 
 @compiled
@@ -423,14 +480,15 @@ def _solve(
     elif shares <= lower.sum() * (1.0 + EPSILON):
         x[:] = lower
     else:
-        nu, high, part, sweeps = _search(shares, smooth, steps, bounds, limit, x)
+        plain = _is_plain(smooth, steps)
+        nu, high, part, sweeps = _search(shares, smooth, steps, bounds, limit, x, plain)
         if nu < high:
             other = np.empty(len(x))
             _sweep(nu, 1.0, smooth, steps, bounds, x)
             _sweep(high, 0.0, smooth, steps, bounds, other)
             for t in range(len(x)):
                 x[t] = min(max(x[t] + part * (other[t] - x[t]), lower[t]), upper[t])
-        elif part > 0.0:
+        elif plain or part > 0.0:
             _sweep(nu, part, smooth, steps, bounds, x)
         _level(shares, bounds, x)
     return sweeps, _judge(x, nu, shares, smooth, steps, bounds)
@@ -438,7 +496,9 @@ def _solve(
 
 @compiled
 def _level(shares: float, bounds: Pair, x: Float) -> None:
-    """Where all child orders are equal to rounding, as of equal curves, make them S / n: TWAP to the last digit."""
+    """Where all child orders are equal to rounding, as of equal curves, make them S / n: TWAP to
+    the last digit.
+    """
     equal = shares / len(x)
     for t in range(len(x)):
         if abs(x[t] - equal) > 8.0 * EPSILON * equal or not bounds[0][t] <= equal <= bounds[1][t]:
@@ -452,8 +512,8 @@ def _totals(
 ) -> tuple[float, float, float, float, float]:
     """Cost, sum, worst miss of a bound, and the prices that decide whether x is optimal.
 
-    They are the highest price of a last share that could be left out and the lowest of a next one that could be
-    added: where they do not cross, any price between them leaves no gap.
+    They are the highest price of a last share that could be left out and the lowest of a next one
+    that could be added: where they do not cross, any price between them leaves no gap.
     """
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
@@ -479,7 +539,8 @@ def _totals(
 def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Judged:
     """The numbers of a `Certificate`, its gap that at `nu` where prices cross.
 
-    By convexity an interval can save no more than what its price errs by, times the way to its best shares at nu.
+    By convexity an interval can save no more than what its price errs by, times the way to its best
+    shares at nu.
     """
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
@@ -515,7 +576,9 @@ def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, boun
 def _solve_many(
     shares: Float, smooth: Smooth, steps: Pair, bounds: Pair, x: Float, found: Float
 ) -> None:
-    """`_solve` for m problems of n intervals that stand one after another, into `x` (m, n) and `found` (m, 6)."""
+    """`_solve` for m problems of n intervals that stand one after another, into `x` (m, n) and
+    `found` (m, 6).
+    """
     a, b, c, s, p = smooth
     for i in range(len(shares)):
         own = slice(i * x.shape[1], (i + 1) * x.shape[1])
@@ -528,9 +591,12 @@ def _solve_many(
 
 # Compiled: whole lots
 #
-# Lots of one interval get more expensive one by one (the total is convex), so the cheapest K of all lots are taken
-# in order within each interval: greedy is optimal. Whatever the multiplier nu, lots above nu are taken only after
-# those below it: the greedy set is reached from there by a few exchanges, about one an interval at the optimum's nu.
+# Lots of one interval get more expensive one by one (the total is convex), so the cheapest K of all
+# lots are taken
+# in order within each interval: greedy is optimal. Whatever the multiplier nu, lots above nu are
+# taken only after
+# those below it: the greedy set is reached from there by a few exchanges, about one an interval at
+# the optimum's nu.
 
 
 @compiled
@@ -549,7 +615,9 @@ def round_to_lots(
     smooth: Smooth,
     steps: Pair,
 ) -> Lots:
-    """The cheapest `count` lots within their range, (n,): begun from the lots in x that nu pays for."""
+    """The cheapest `count` lots within their range, (n,): begun from the lots in x that nu pays
+    for.
+    """
     low, high = range_
     lots = np.empty(len(x), np.int64)
     for t in range(len(x)):
@@ -578,11 +646,13 @@ def round_to_lots(
 def place_odd_lot(
     lots: Lots, odd: float, lot: float, high: Lots, smooth: Smooth, steps: Pair, bounds: Pair
 ) -> tuple[int, int, int]:
-    """Where `odd` shares, less than a lot, are cheapest beside optimal `lots`; of an `odd` below 0, lots are one over.
+    """Where `odd` shares, less than a lot, are cheapest beside optimal `lots`; of an `odd` below
+    0, lots are one over.
 
-    In that interval they stand beside its lots, or beside one lot less, and that lot goes to the cheapest other
-    interval: with the odd shares there, marginal costs of lots move by at most one lot. Returns the interval, -1
-    if none admits them, the one that gives a lot and the one that takes it, -1 if none.
+    In that interval they stand beside its lots, or beside one lot less, and that lot goes to the
+    cheapest other interval: with the odd shares there, marginal costs of lots move by at most one
+    lot. Returns the interval, -1 if none admits them, the one that gives a lot and the one that
+    takes it, -1 if none.
     """
     over, odd = odd < 0.0, abs(odd)
     first, second, least, less = -1, -1, np.inf, np.inf

@@ -98,8 +98,8 @@ class Attempt(Record):
 class Search:
     """The attempts on one problem, and the best that they found.
 
-    `solvers` are asked in their order; the time of `limits` is that of all together. `trust` takes the first finite
-    answer, certified or not. `found` is what `run` returned.
+    `solvers` are asked in their order; the time of `limits` is that of all together. `trust` takes
+    the first finite answer, certified or not. `found` is what `run` returned.
     """
 
     problem: Problem
@@ -137,7 +137,9 @@ class Search:
         return self.limits.timeout_seconds - (time.perf_counter() - self.begin)
 
     def _try(self, solver: SolverType) -> Found | None:
-        """The solver's first certified answer. The exact solver is asked even when time is up: it needs none."""
+        """The solver's first certified answer. The exact solver is asked even when time is up: it
+        needs none.
+        """
         exact, left = solver is SolverType.ANALYTICAL, self._left()
         if left <= 0 and not exact:
             late = Answer("none", None, "no time left", timed_out=True)
@@ -205,7 +207,9 @@ class Search:
             self.best = x, known
 
     def _best_feasible(self) -> Found:
-        """The cheapest of what was found, equal shares inside the bounds, and the optimum without coupling terms."""
+        """The cheapest of what was found, equal shares inside the bounds, and the optimum without
+        coupling terms.
+        """
         problem = self.problem
         uncoupled = exact_split(problem.total, problem.shares, problem.bounds)[0]
         for x in (problem.feasible(np.ones(len(uncoupled))), uncoupled):
@@ -220,9 +224,9 @@ class Search:
 def certify(x: Float, problem: Problem, weights: Float | None = None) -> Certificate:
     """Certificate of `x`, (n,) shares.
 
-    Where terms couple the intervals, the problem is replaced by a separable one that is nowhere more expensive and,
-    at x, cheaper by no more than `slack`: its optimum bounds theirs. `weights` are the scenario weights of the
-    solver, if any: they only tighten the bound.
+    Where terms couple the intervals, the problem is replaced by a separable one that is nowhere
+    more expensive and, at x, cheaper by no more than `slack`: its optimum bounds theirs. `weights`
+    are the scenario weights of the solver, if any: they only tighten the bound.
     """
     if problem.terms is None:
         found = certify_separable(x, problem.total, problem.shares, problem.bounds)
@@ -260,8 +264,8 @@ def sum_tolerance(shares: float, n: int) -> float:
 def within(seconds: float, call: Callable[[], Result]) -> Result:
     """What `call` returns or raises, or OutOfTimeError after `seconds`.
 
-    The call runs in a daemon thread and is abandoned there if it is late: native code cannot be interrupted, but it
-    neither holds its caller up nor keeps the process from ending.
+    The call runs in a daemon thread and is abandoned there if it is late: native code cannot be
+    interrupted, but it neither holds its caller up nor keeps the process from ending.
     """
     results: list[Result] = []
     errors: list[BaseException] = []

@@ -1,4 +1,6 @@
-"""The efficient frontier of Almgren and Chriss, of one asset or of several, and its point of least value at risk."""
+"""The efficient frontier of Almgren and Chriss, of one asset or of several, and its point of least
+value at risk.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Frontier(Record):
         return np.sqrt([schedule.variance for schedule in self.schedules])
 
     def to_frame(self, p: float = 0.95) -> pd.DataFrame:
-        """Index risk_aversion; columns expected_cost, deviation, value_at_risk of probability p, currency."""
+        """Index risk_aversion; columns expected_cost, deviation, value_at_risk of probability p,
+        currency.
+        """
         at_risk = [schedule.value_at_risk(p) for schedule in self.schedules]
         columns = {
             "expected_cost": self.expected_cost,
@@ -65,7 +69,8 @@ def efficient_frontier(
     Parameters
     ----------
     total_shares : scalar or (m,) shares
-        A number is one asset, for `almgren_chriss`; an array is a portfolio, for `portfolio_schedule`.
+        A number is one asset, for `almgren_chriss`; an array is a portfolio, for
+        `portfolio_schedule`.
     market
         The other arguments of that function.
     """
@@ -80,10 +85,12 @@ def efficient_frontier(
 def least_value_at_risk(
     total_shares: ArrayLike, n_intervals: int, p: float = 0.95, **market: Any
 ) -> tuple[ModelledSchedule, float]:
-    r"""The schedule whose value at risk is least, what Almgren and Chriss call L-VaR, and its risk aversion.
+    r"""The schedule whose value at risk is least, what Almgren and Chriss call L-VaR, and its risk
+    aversion.
 
     On the frontier a change of variance costs lambda times it, so the tangent of slope
-    :math:`z_p = \Phi^{-1}(p)` to cost against deviation touches where :math:`2 \lambda \sqrt V = z_p`.
+    :math:`z_p = \Phi^{-1}(p)` to cost against deviation touches where :math:`2 \lambda \sqrt V =
+    z_p`.
 
     Parameters
     ----------
@@ -95,8 +102,8 @@ def least_value_at_risk(
     Returns
     -------
     ModelledSchedule, float
-        Where even trading at once has too little risk to pay for waiting, the risk aversion is that of the
-        search's end, 1e10 times its beginning.
+        Where even trading at once has too little risk to pay for waiting, the risk aversion is that
+        of the search's end, 1e10 times its beginning.
     """
     quantile = float(ndtri(number("p", p, above=0.5)))
     if p >= 1:

@@ -1,4 +1,6 @@
-"""Schedules that can be sent: whole lots, the odd shares in one child order, bounds relaxed to admit them."""
+"""Schedules that can be sent: whole lots, the odd shares in one child order, bounds relaxed to
+admit them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ HALVINGS = 100
 
 
 class Discrete(NamedTuple):
-    """A schedule, its certificate against the continuous optimum, what was done, and where odd shares are."""
+    """A schedule, its certificate against the continuous optimum, what was done, and where odd
+    shares are.
+    """
 
     shares: Float
     certificate: Certificate
@@ -33,10 +37,11 @@ class Discrete(NamedTuple):
 
 
 def in_lots(problem: Problem, x: Float, certificate: Certificate, lot: float) -> Discrete:
-    """The cheapest whole lots, begun from the continuous optimum x, whose dual value bounds their cost from below.
+    """The cheapest whole lots, begun from the continuous optimum x, whose dual value bounds their
+    cost from below.
 
-    Optimal for a separable total, by greedy on the marginal cost of a lot. Where terms couple the intervals, greedy
-    on their tangents at x: a heuristic.
+    Optimal for a separable total, by greedy on the marginal cost of a lot. Where terms couple the
+    intervals, greedy on their tangents at x: a heuristic.
 
     Raises
     ------
@@ -103,7 +108,8 @@ def lot_bounds(
 def admits_lots(
     lower: Float, upper: Float, order: float, lot: float, slack: float = ROUNDING
 ) -> bool:
-    """Whether bounds, (n,) shares, admit the order in whole lots, what is odd of it in one child order.
+    """Whether bounds, (n,) shares, admit the order in whole lots, what is odd of it in one child
+    order.
 
     `slack` is the part of a lot by which bounds may miss one.
     """
@@ -119,10 +125,11 @@ def admits_lots(
 
 
 def relaxed(problem: Problem, lot: float | None) -> tuple[Problem, str]:
-    """The problem with its caps raised, or its floors lowered, by the one factor that just admits the order.
+    """The problem with its caps raised, or its floors lowered, by the one factor that just admits
+    the order.
 
-    In whole lots where `lot` says so. Caps stop at what the curve knows the price of; caps of 0 stay. As it was, with
-    no text, where nothing needs or helps.
+    In whole lots where `lot` says so. Caps stop at what the curve knows the price of; caps of 0
+    stay. As it was, with no text, where nothing needs or helps.
     """
     order, lower, upper = problem.shares, problem.lower, problem.upper
     infeasible = problem.why_infeasible()
@@ -157,7 +164,9 @@ def _whole(
     surest: float,
     factor: float,
 ) -> float:
-    """The factor between `surest` and `factor`, nearest to this one, whose bounds admit the order in lots, if any."""
+    """The factor between `surest` and `factor`, nearest to this one, whose bounds admit the order
+    in lots, if any.
+    """
     if lot is None or not admits_lots(*bounds(surest), order, lot):
         return factor
     if admits_lots(*bounds(factor), order, lot, 0.0):
@@ -178,7 +187,9 @@ def _floors_high(problem: Problem, lot: float) -> bool:
 
 
 def _only_odd(low: Lots, high: Lots, odd: float) -> int | None:
-    """The interval, if one, whose bounds admit no whole lots but odd shares beside them: fewer lots are fixed."""
+    """The interval, if one, whose bounds admit no whole lots but odd shares beside them: fewer
+    lots are fixed.
+    """
     tight = np.flatnonzero(low > high)
     if not odd or len(tight) != 1 or low[tight[0]] != high[tight[0]] + 1:
         return None

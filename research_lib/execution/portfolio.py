@@ -30,13 +30,14 @@ class PortfolioSchedule(ModelledSchedule):
     ----------
     attribution : DataFrame (m rows, labelled as the orders are)
         By asset, each column summing to the portfolio's: temporary, permanent, spread and their sum
-        cost (paid on this asset's trades and holdings, whoever moved its price), caused (what its own trades
-        cost all assets), in currency; variance (its covariance with the whole), currency**2.
+        cost (paid on this asset's trades and holdings, whoever moved its price), caused (what its
+        own trades cost all assets), in currency; variance (its covariance with the whole),
+        currency**2.
     solver : str
         "modes" or "block-tridiagonal" (exact), the backend that CVXPY used, or "given".
     kkt_residual : float
-        Largest of stationarity, violation and duality gap, relative, as measured on the schedule; NaN of a
-        given one, which claims no optimum.
+        Largest of stationarity, violation and duality gap, relative, as measured on the schedule;
+        NaN of a given one, which claims no optimum.
     """
 
     attribution: pd.DataFrame
@@ -82,14 +83,14 @@ def portfolio_schedule(
 
     .. math:: \sum_k \epsilon' |n_k| + \tfrac1\tau n_k' H n_k + x_k' \Gamma n_k + \lambda \tau x_k' C x_k
 
-    x_k is held after the trades n_k. Of H its symmetric part matters; Gamma is not symmetrised: with
-    Gamma^A its antisymmetric part, x_k' Gamma^A n_k costs according to which asset goes first. Without
-    bounds the optimum is exact: by the modes of C against H - tau Gamma / 2 where Gamma is symmetric,
-    from one block-tridiagonal system where it is not. CVXPY solves the rest, in fractions of the orders,
-    and its answer is taken only with a KKT residual below 1e-6.
+    x_k is held after the trades n_k. Of H its symmetric part matters; Gamma is not symmetrised:
+    with Gamma^A its antisymmetric part, x_k' Gamma^A n_k costs according to which asset goes first.
+    Without bounds the optimum is exact: by the modes of C against H - tau Gamma / 2 where Gamma is
+    symmetric, from one block-tridiagonal system where it is not. CVXPY solves the rest, in
+    fractions of the orders, and its answer is taken only with a KKT residual below 1e-6.
 
-    Labelled arguments (Series and frames by asset) are put in the order of the labels of `total_shares`, or of the
-    first that has labels, and refused where theirs are others.
+    Labelled arguments (Series and frames by asset) are put in the order of the labels of
+    `total_shares`, or of the first that has labels, and refused where theirs are others.
 
     Parameters
     ----------
@@ -112,12 +113,13 @@ def portfolio_schedule(
     min_shares, max_shares : scalar, (m,), (n, 1) or (n, m) shares, optional
         Bounds of each signed trade: -c and c are a cap, one for all assets or one each.
     exposures : (m,) or (k, m), optional
-        Weights of linear functions of what is held, such as prices (cash) or prices within one sector. They and
-        the limits below go together.
+        Weights of linear functions of what is held, such as prices (cash) or prices within one
+        sector. They and the limits below go together.
     min_exposure, max_exposure : scalar, (k,) or (n - 1, k)
         min <= exposures @ holdings <= max after each trade but the last; 0 and 0 are neutral.
     prices, max_value : (m,) currency per share, scalar or (n,) currency
-        A common cap on what is traded in an interval: prices @ \|shares\| <= max_value. Both or neither.
+        A common cap on what is traded in an interval: prices @ \|shares\| <= max_value. Both or
+        neither.
 
     max_iterations, timeout_seconds
         Of each backend, and of all together.
@@ -129,16 +131,16 @@ def portfolio_schedule(
     Raises
     ------
     ValidationError
-        Shapes that disagree, a covariance that is not positive semi-definite, temporary impact that pays, a
-        limit without its weights or prices, or the reverse.
+        Shapes that disagree, a covariance that is not positive semi-definite, temporary impact that
+        pays, a limit without its weights or prices, or the reverse.
     OptimizationError
-        No least value (too risk-seeking, or round trips across assets that gain), bounds that admit no
-        schedule, or no certified answer.
+        No least value (too risk-seeking, or round trips across assets that gain), bounds that admit
+        no schedule, or no certified answer.
 
     References
     ----------
-    Almgren and Chriss (2000), Journal of Risk 3(2), appendix A, equations 29 to 31. Round trips that
-    gain: Huberman and Stanzl (2004), Econometrica 72.
+    Almgren and Chriss (2000), Journal of Risk 3(2), appendix A, equations 29 to 31. Round trips
+    that gain: Huberman and Stanzl (2004), Econometrica 72.
 
     Examples
     --------
@@ -188,7 +190,8 @@ def price_portfolio(
     Parameters
     ----------
     shares : (n, m)
-        Signed trades; their sums are the orders. A frame is read in the order of its index, columns are assets.
+        Signed trades; their sums are the orders. A frame is read in the order of its index, columns
+        are assets.
     covariance, temporary, permanent, half_spread, interval
         As `portfolio_schedule`, also in how labels are read.
 
@@ -347,7 +350,9 @@ def _array(name: str, values: Any, m: int | None, low: float = -np.inf) -> Float
 
 
 def _matrix(name: str, values: Any, m: int) -> Float:
-    """(m, m) of (m, m), or of its diagonal where the name allows one; the covariance must be symmetric."""
+    """(m, m) of (m, m), or of its diagonal where the name allows one; the covariance must be
+    symmetric.
+    """
     array = np.array(values, float)
     if array.shape == (m,) and name != "covariance":
         array = np.diag(array)

@@ -1,12 +1,14 @@
 r"""What a schedule of several assets costs and risks, and its optimum, free or under bounds.
 
-In holdings x_k after the trades n_k = x_(k-1) - x_k, cost plus risk is a constant plus the quadratic form
+In holdings x_k after the trades n_k = x_(k-1) - x_k, cost plus risk is a constant plus the
+quadratic form
 
 .. math:: \sum_k \epsilon' |n_k| + n_k' \tfrac1\tau \tilde H n_k + x_k' \Gamma^A x_{k-1}
           + \lambda \tau x_k' C x_k, \quad \tilde H = H^S - \tfrac\tau2 \Gamma^S,
 
-of S symmetric and A antisymmetric parts: block-tridiagonal, and diagonal in the modes of C u = mu H~ u
-where the permanent impact is symmetric. Bounds go to CVXPY as a quadratic programme in what is held.
+of S symmetric and A antisymmetric parts: block-tridiagonal, and diagonal in the modes of C u = mu
+H~ u where the permanent impact is symmetric. Bounds go to CVXPY as a quadratic programme in what is
+held.
 """
 
 from __future__ import annotations
@@ -149,7 +151,9 @@ class PortfolioModel:
         return float(np.abs(np.sum(parts, axis=0)).max(initial=0.0)) / (size or 1.0)
 
     def attribution(self, shares: Float, holdings: Float) -> pd.DataFrame:
-        """Cost and variance by asset, each column summing to the portfolio's: see PortfolioSchedule."""
+        """Cost and variance by asset, each column summing to the portfolio's: see
+        PortfolioSchedule.
+        """
         after, tau = holdings[1:], self.interval
         spread = self.half_spread * np.abs(shares).sum(axis=0)
         paid = np.sum(shares * (shares @ self.temporary.T), axis=0) / tau

@@ -1,8 +1,10 @@
-r"""The problem that `allocate` solves: totals, bounds, what couples the intervals, and what it lacks.
+r"""The problem that `allocate` solves: totals, bounds, what couples the intervals, and what it
+lacks.
 
 .. math:: \min_x \sum_t C_t(x_t) + T(x) \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-Totals that are concave under equal bounds have their optimum at a vertex, found by looking at all that matter.
+Totals that are concave under equal bounds have their optimum at a vertex, found by looking at all
+that matter.
 """
 
 from __future__ import annotations
@@ -79,9 +81,11 @@ class Problem:
         return close_sum(x, self.shares, self.lower, self.upper)
 
     def scaled(self, unit: float) -> Problem:
-        """The problem with shares in `unit`, and currency such that a fair schedule costs the order.
+        """The problem with shares in `unit`, and currency such that a fair schedule costs the
+        order.
 
-        Backends report `optimal` with per cents of excess cost where shares and currency are of other sizes.
+        Backends report `optimal` with per cents of excess cost where shares and currency are of
+        other sizes.
         """
         equal = np.minimum(self.shares / len(self.lower), self.total.capacity)
         price = np.abs(self.total.marginal_last(equal))
@@ -94,9 +98,11 @@ class Problem:
         return Problem(self.total.scaled(unit, currency), *parts, coupled)
 
     def repaired(self, scaled: Float | None, unit: float) -> Float | None:
-        """A solver's answer in `unit` as shares inside the bounds that sum to the order; None if not finite.
+        """A solver's answer in `unit` as shares inside the bounds that sum to the order; None if
+        not finite.
 
-        Equal shares replace it where they cost no more, to rounding: of schedules that cost the same, the plainest.
+        Equal shares replace it where they cost no more, to rounding: of schedules that cost the
+        same, the plainest.
         """
         if scaled is None or not np.all(np.isfinite(scaled)):
             return None
@@ -146,7 +152,8 @@ def amount(value: float, beside: float) -> str:
 
 
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:
-    """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the floor.
+    """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the
+    floor.
 
     Caps and floors in float32 that admit the order but for their own rounding are moved by that.
     """
@@ -174,7 +181,8 @@ def share_caps(
     volume: ArrayLike | None = None,
     blackout: Any = None,
 ) -> Float:
-    """Largest child order of each interval, for `allocate(max_shares=...)`: the least of what is given.
+    """Largest child order of each interval, for `allocate(max_shares=...)`: the least of what is
+    given.
 
     Parameters
     ----------
@@ -191,8 +199,8 @@ def share_caps(
     Raises
     ------
     ValidationError
-        A rate without volume or the reverse, a rate outside (0, 1], a negative cap, an interval that is not there,
-        a pandas object whose labels are not the intervals.
+        A rate without volume or the reverse, a rate outside (0, 1], a negative cap, an interval
+        that is not there, a pandas object whose labels are not the intervals.
 
     Examples
     --------
@@ -242,7 +250,8 @@ def check_finite(curve: ImpactCurve) -> None:
 
 
 def check_concave(problem: Problem) -> None:
-    """Refuse a total that is neither convex nor concave under equal bounds, naming the first interval.
+    """Refuse a total that is neither convex nor concave under equal bounds, naming the first
+    interval.
 
     Raises
     ------
@@ -287,8 +296,9 @@ def _why_not_vertex(problem: Problem) -> str:
 def solve_vertex(problem: Problem) -> tuple[Float, Certificate]:
     """The global optimum of concave totals under equal bounds; its gap is 0 by enumeration.
 
-    At a vertex every child order is at its floor l or cap u but one, which takes the remainder. For each choice of
-    that one, the rest is best filled where C_t(u) - C_t(l) is least: sorted once, all are compared in O(n log n).
+    At a vertex every child order is at its floor l or cap u but one, which takes the remainder. For
+    each choice of that one, the rest is best filled where C_t(u) - C_t(l) is least: sorted once,
+    all are compared in O(n log n).
     """
     low, n = float(problem.lower[0]), len(problem.lower)
     left = problem.shares - n * low
@@ -303,7 +313,8 @@ def solve_vertex(problem: Problem) -> tuple[Float, Certificate]:
     if rest <= 1e-12 * problem.shares or full == n:
         x[order[:full]] = high
     else:
-        # Where the remainder's interval would itself be filled, the next cheapest is filled instead.
+        # Where the remainder's interval would itself be filled, the next cheapest is filled
+        # instead.
         swap = np.zeros(n)
         swap[order[:full]] = rise[order[full]] - rise[order[:full]]
         chosen = int(np.argmin(rise[order[:full]].sum() + swap + part))

@@ -3,8 +3,8 @@ r"""Quadratic costs that couple the intervals: decaying impact, risk, and their 
 .. math:: \min_x \sum_t b_t x_t^2 + c_t x_t + w_t \Big(S - \sum_{s \le t} x_s\Big)^2 + \tfrac12 x^\top G x
           \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by exchanging the set
-of intervals at a bound, which CVXPY finds where exchanges repeat.
+Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by
+exchanging the set of intervals at a bound, which CVXPY finds where exchanges repeat.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class OutOfTimeError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class StateDecay:
-    """1/2 x'Gx of K exponentials: what is left of part k after gap i, (n - 1, K), and the scales, (K,)."""
+    """1/2 x'Gx of K exponentials: what is left of part k after gap i, (n - 1, K), and the scales,
+    (K,).
+    """
 
     factors: Float
     scales: Float
@@ -88,7 +90,8 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
     Raises
     ------
     ValidationError
-        Times that do not rise, a kernel that is not finite, more than 5,000 times without structure.
+        Times that do not rise, a kernel that is not finite, more than 5,000 times without
+        structure.
     """
     at = trade_times(times)
     if not callable(kernel):
@@ -108,7 +111,9 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """The problem above without bounds: b, c and w as `curvature`, `linear` and `holding`, (n,) each."""
+    """The problem above without bounds: b, c and w as `curvature`, `linear` and `holding`, (n,)
+    each.
+    """
 
     shares: float
     decay: StateDecay | DenseDecay
@@ -198,8 +203,9 @@ class Quadratic:
     ) -> tuple[Float | None, int]:
         """The optimum between bounds (n,), some of which may be infinite, and the solves it took.
 
-        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003), beginning with
-        those of `start`. None where the cost is not convex, or where sets repeat before the optimum is found.
+        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003),
+        beginning with those of `start`. None where the cost is not convex, or where sets repeat
+        before the optimum is found.
 
         Raises
         ------
@@ -239,10 +245,11 @@ class Quadratic:
     def certificate(self, x: Float, lower: Float, upper: Float) -> Certificate:
         """How far x is from the optimum between bounds (n,), which may be infinite.
 
-        A strictly convex cost lies above its tangent by half the square of the distance in its own metric: where
-        r is what the price of a trade errs by, no schedule saves more than 1/2 r'H^-1 r, and a price on the right
-        side of the multiplier at a bound is no error. The KKT residual is relative to the highest price of a
-        trade, for under risk aversion the multiplier may be next to 0.
+        A strictly convex cost lies above its tangent by half the square of the distance in its own
+        metric: where r is what the price of a trade errs by, no schedule saves more than 1/2 r'H^-1
+        r, and a price on the right side of the multiplier at a bound is no error. The KKT residual
+        is relative to the highest price of a trade, for under risk aversion the multiplier may be
+        next to 0.
         """
         gradient = self.gradient(x)
         at_low, at_high = x <= lower, x >= upper
@@ -261,7 +268,9 @@ class Quadratic:
 
 
 def multiplier(gradient: Float, free: Mask, low: Mask, high: Mask) -> float:
-    """The price of the free intervals; where none is free, one between those at their floors and at their caps."""
+    """The price of the free intervals; where none is free, one between those at their floors and
+    at their caps.
+    """
     if free.any():
         return float(gradient[free].mean())
     lowest = gradient[low].min() if low.any() else np.inf
@@ -276,7 +285,8 @@ def _after(values: Float) -> Float:
     return np.cumsum(values[::-1])[::-1]
 
 
-# Compiled: before trade i the price is displaced by sum_k d_k; the trade adds scales_k x_i to each part, and until
+# Compiled: before trade i the price is displaced by sum_k d_k; the trade adds scales_k x_i to each
+# part, and until
 # the next one part k falls to factors_ik of it.
 
 
@@ -303,10 +313,12 @@ def _states_product(x: Float, factors: Float, scales: Float) -> Float:
 def _states_schedule(
     shares: float, factors: Float, scales: Float, model: Float, fixed: Mask, values: Float
 ) -> tuple[Float, bool]:
-    r"""Least sum_i b_i x_i^2 + c_i x_i + w_i (S - sum_{j <= i} x_j)^2 + 1/2 x'Gx with sum S, some x_i given.
+    r"""Least sum_i b_i x_i^2 + c_i x_i + w_i (S - sum_{j <= i} x_j)^2 + 1/2 x'Gx with sum S, some
+    x_i given.
 
-    `model` holds b, c and w, (3, n). By dynamic programming backwards over the states z = (shares left, d_1, ...,
-    d_K, 1): the cost to go is z'Pz, and the best trade is linear in z. False where it is not convex.
+    `model` holds b, c and w, (3, n). By dynamic programming backwards over the states z = (shares
+    left, d_1, ..., d_K, 1): the cost to go is z'Pz, and the best trade is linear in z. False where
+    it is not convex.
     """
     curvature, linear, holding = model
     n, parts = len(curvature), len(scales)

@@ -58,7 +58,9 @@ class Schedule(Record):
         return f"{type(self).__name__}({self.name!r}, {total} shares in {n} intervals)"
 
     def to_frame(self) -> pd.DataFrame:
-        """Index interval; columns shares, part_% of the order, left: shares still to trade after it."""
+        """Index interval; columns shares, part_% of the order, left: shares still to trade after
+        it.
+        """
         return table(self.shares)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -120,7 +122,9 @@ class ModelledSchedule(Schedule):
         return left_to_trade(self.shares)
 
     def value_at_risk(self, p: float = 0.95) -> float:
-        r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`, currency (equation 22)."""
+        r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`,
+        currency (equation 22).
+        """
         level = number("p", p, above=0)
         if level >= 1:
             raise ValidationError(
@@ -150,8 +154,9 @@ def parts_of_day(shares: ArrayLike) -> dict[str, float]:
     Returns
     -------
     dict
-        `first_quarter_%`, `middle_half_%` and `last_quarter_%` of the order, by intervals (a quarter of n
-        rounded down), and `trading`, the number of intervals with more than a rounding of the order.
+        `first_quarter_%`, `middle_half_%` and `last_quarter_%` of the order, by intervals (a
+        quarter of n rounded down), and `trading`, the number of intervals with more than a rounding
+        of the order.
 
     Raises
     ------
@@ -212,7 +217,8 @@ def vwap(total_shares: float, volume: ArrayLike) -> Schedule:
 
 
 def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
-    r"""A fixed rate of the volume expected in each interval, from the first one until the order is done.
+    r"""A fixed rate of the volume expected in each interval, from the first one until the order is
+    done.
 
     .. math:: x_t = \min(r V_t, S - \sum_{s<t} x_s)
 

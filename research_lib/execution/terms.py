@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from research_lib.impact import (
 )
 
 Float = NDArray[np.float64]
+_totals: WeakKeyDictionary[ImpactCurve, dict[str, SeparableTotal]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,9 +51,9 @@ class ConvexTerms(Record):
     previous : (n,) shares
         The schedule to stay near.
     robust : none
-        kappa >= 0: the worst cost over the ellipsoid of kappa standard errors about the fitted coefficients,
-        intervals independent (Ben-Tal and Nemirovski 1999). Negative covariances count as 0, which can only
-        raise the worst case and keeps it convex.
+        kappa >= 0: the worst cost over the ellipsoid of kappa standard errors about the fitted
+        coefficients, intervals independent (Ben-Tal and Nemirovski 1999). Negative covariances
+        count as 0, which can only raise the worst case and keeps it convex.
     covariance : (n, p, p)
         Sigma_t as in `ImpactFit.cov`: of (beta), (alpha, beta) or (scale).
     scenarios : sequence of ImpactCurve, n intervals each
@@ -126,6 +128,17 @@ class ConvexTerms(Record):
         return totals
 
 
+def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
+    """The curve's total, kept while the curve lives: its arrays are read-only, and checks are
+    repeated less.
+    """
+    kept = _totals.setdefault(curve, {})
+    if not isinstance(objective, str) or objective not in kept:
+        total = curve.total(objective)
+        kept[objective] = total
+    return kept[objective]
+
+
 def coupled(
     curve: ImpactCurve, objective: str, order: float, kernel: Kernel | None, times: Any,
     risk_aversion: float, covariance: Any, terms: ConvexTerms | None,
@@ -143,7 +156,7 @@ def coupled(
         raise ValidationError("times are of the kernel alone, and none is given: leave times out")
     variance = None if covariance is None else per_interval("covariance", covariance, n)
     holding = weight * variance if weight and variance is not None else None
-    total, constant = curve.total(objective), 0.0
+    total, constant = total_of(curve, objective), 0.0
     if terms is None and kernel is None:
         return total, None if holding is None else Terms(order, holding), constant
     given = ConvexTerms() if terms is None else terms
@@ -168,7 +181,9 @@ def coupled(
 def _decay(
     kernel: Kernel | None, times: Any, n: int, objective: str, curvature: Float
 ) -> tuple[StateDecay | DenseDecay | None, float]:
-    """The transient cost, and what curvature of the curve it needs to be convex, at most the least there is."""
+    """The transient cost, and what curvature of the curve it needs to be convex, at most the least
+    there is.
+    """
     if kernel is None:
         return None, 0.0
     if objective != "cost":
@@ -188,7 +203,8 @@ def _decay(
 
 
 def kernel_warnings(kernel: Kernel, times: Float, curvature: Float) -> tuple[str, ...]:
-    """Warnings of `check_kernel`, the least of the trades' own impact, (n,), counted to its immediate part.
+    """Warnings of `check_kernel`, the least of the trades' own impact, (n,), counted to its
+    immediate part.
 
     Raises
     ------
@@ -209,10 +225,10 @@ def kernel_warnings(kernel: Kernel, times: Float, curvature: Float) -> tuple[str
 class Terms:
     """Terms that couple intervals, ready to be solved: see `ConvexTerms` for the letters.
 
-    `holding` is risk aversion times variance, (n,), on the square of what is held after each child order; `decay`
-    the transient cost; `factor` L with kappa^2 Sigma = L L', (n, p, p), no entry below 0; `powers` those of phi, p
-    arrays (n,). `borrowed`, per share**2, is the part of the curve's own curvature without which the decay would
-    not be convex.
+    `holding` is risk aversion times variance, (n,), on the square of what is held after each child
+    order; `decay` the transient cost; `factor` L with kappa^2 Sigma = L L', (n, p, p), no entry
+    below 0; `powers` those of phi, p arrays (n,). `borrowed`, per share**2, is the part of the
+    curve's own curvature without which the decay would not be convex.
     """
 
     shares: float
@@ -242,7 +258,9 @@ class Terms:
         return value + (float(self._worst_weights(costs) @ costs) if self.scenarios else 0.0)
 
     def per_order(self, x: Float) -> float:
-        """d value / d S at given x, currency per share: what one more share held from the start adds."""
+        """d value / d S at given x, currency per share: what one more share held from the start
+        adds.
+        """
         if self.holding is None:
             return 0.0
         return 2.0 * float(self.holding @ (self.shares - np.cumsum(x)))
@@ -268,10 +286,11 @@ class Terms:
     def minorant(
         self, total: SeparableTotal, x: Float, weights: Float | None
     ) -> tuple[SeparableTotal, float]:
-        """A separable total nowhere above total + terms but for a constant, and its slack at x, currency.
+        """A separable total nowhere above total + terms but for a constant, and its slack at x,
+        currency.
 
-        Smooth terms by their tangent, with `borrowed` of the curvature where they lie below it; CVaR, the largest
-        of weighted means over the scenarios, by one mean.
+        Smooth terms by their tangent, with `borrowed` of the curvature where they lie below it;
+        CVaR, the largest of weighted means over the scenarios, by one mean.
         """
         linear = total.linear + self.gradient(x)
         if self.borrowed:
@@ -329,7 +348,9 @@ class Terms:
 
 
 def _with_turnover(total: SeparableTotal, previous: Float, price: float) -> SeparableTotal:
-    """total + price |x - previous| - price * previous: two steps an interval, so it stays separable."""
+    """total + price |x - previous| - price * previous: two steps an interval, so it stays
+    separable.
+    """
     n, k = total.depth.shape
     depth = total.depth if k else np.full((n, 1), np.inf)
     premium = total.premium if k else np.zeros((n, 1))
@@ -341,7 +362,9 @@ def _with_turnover(total: SeparableTotal, previous: Float, price: float) -> Sepa
 
 
 def _weighted_sum(totals: Sequence[SeparableTotal], weights: Float, x: Float) -> SeparableTotal:
-    """sum_j weights_j C_j; powers unlike those of the last total by their tangents at x, but for a constant."""
+    """sum_j weights_j C_j; powers unlike those of the last total by their tangents at x, but for a
+    constant.
+    """
     power = totals[-1].power
     linear, scale, quadratic, cubic = np.zeros((4, len(x)))
     for weight, total in zip(weights, totals, strict=True):
@@ -356,7 +379,9 @@ def _weighted_sum(totals: Sequence[SeparableTotal], weights: Float, x: Float) ->
 
 
 def _summed_steps(totals: Sequence[SeparableTotal], weights: Float) -> tuple[Float, Float]:
-    """Steps of the weighted sum: those of all totals, cut at each other's ends, (n, sum of K) each."""
+    """Steps of the weighted sum: those of all totals, cut at each other's ends, (n, sum of K)
+    each.
+    """
     stepped = [(w, c) for w, c in zip(weights, totals, strict=True) if c.depth.shape[1]]
     if not stepped:
         return totals[0].depth, totals[0].premium

@@ -37,14 +37,15 @@ def transient_schedule(
     max_iterations: int = 1000,
     timeout_seconds: float = 300.0,
 ) -> Allocation:
-    r"""Least cost of trading `total_shares` at given times, each trade paying half of its own impact.
+    r"""Least cost of trading `total_shares` at given times, each trade paying half of its own
+    impact.
 
     .. math:: \min_x \tfrac12 x^\top G x + \sum_i \eta_i x_i^2 + \tfrac12 \gamma S^2
               + \lambda \sum_i \sigma_i^2 (t_{i+1} - t_i) \Big(S - \sum_{j \le i} x_j\Big)^2,
               \quad G_{ij} = G(|t_i - t_j|), \quad \sum_i x_i = S
 
-    Exponential kernels in closed form, and sums of them with any of the other terms by dynamic programming, in O(n)
-    on any grid; others by Cholesky. Bounds by an active set.
+    Exponential kernels in closed form, and sums of them with any of the other terms by dynamic
+    programming, in O(n) on any grid; others by Cholesky. Bounds by an active set.
 
     Parameters
     ----------
@@ -53,7 +54,8 @@ def transient_schedule(
         round trips on these times.
     times : (n,) strictly rising, unit of time of the kernel
     total_shares : float
-        S, shares; a sell may be positive too, for cost is positive where the price moves against it.
+        S, shares; a sell may be positive too, for cost is positive where the price moves against
+        it.
     min_shares, max_shares : scalar or (n,) shares, optional
         Bounds of each trade, of any sign; None (or an infinity) is no bound.
     temporary : scalar or (n,) currency per share**2
@@ -71,8 +73,8 @@ def transient_schedule(
     -------
     Allocation
         `cost` without the risk, which is `penalty`; `solver` names the method; gap and KKT residual
-        as in `Quadratic.certificate`, the residual relative to the most expensive trade's marginal price.
-        `warnings` say where the kernel makes schedules of any sign buy and sell in turn.
+        as in `Quadratic.certificate`, the residual relative to the most expensive trade's marginal
+        price. `warnings` say where the kernel makes schedules of any sign buy and sell in turn.
 
     Raises
     ------
@@ -164,7 +166,9 @@ def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> F
 def _bounds(
     shares: float, n: int, min_shares: ArrayLike | None, max_shares: ArrayLike | None
 ) -> tuple[Float, Float]:
-    """Bounds of each trade, (n,), infinite where there is none; refused where they admit no schedule."""
+    """Bounds of each trade, (n,), infinite where there is none; refused where they admit no
+    schedule.
+    """
     lower = per_interval(
         "min_shares", -np.inf if min_shares is None else min_shares, n, -np.inf, infinite=True
     )
@@ -197,7 +201,8 @@ def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float
 
     which is G^-1 1 in proportion to the order: the inverse is tridiagonal. On a regular grid, with
     e = exp(-rho tau), the ends are x0 = S / (2 + (n - 2)(1 - e)) and all others x0 (1 - e). Without
-    decay every split costs the same, and its limit trades half at each end; at infinite decay it is TWAP.
+    decay every split costs the same, and its limit trades half at each end; at infinite decay it is
+    TWAP.
 
     Parameters
     ----------
@@ -251,11 +256,12 @@ class ContinuousSplit(Record):
 
 
 def obizhaeva_wang_limit(total_shares: float, horizon: float, decay: float) -> ContinuousSplit:
-    r"""The limit of continuous trading: blocks S / (2 + rho T) at both ends, rate rho block in between.
+    r"""The limit of continuous trading: blocks S / (2 + rho T) at both ends, rate rho block in
+    between.
 
-    The displacement of the price stays where the first block puts it, scale times block, and the cost
-    is scale S^2 / (2 + rho T). Without decay that is scale S^2 / 2, what the whole order in one block costs,
-    for each trade pays half of its own impact; it falls to none at infinite decay.
+    The displacement of the price stays where the first block puts it, scale times block, and the
+    cost is scale S^2 / (2 + rho T). Without decay that is scale S^2 / 2, what the whole order in
+    one block costs, for each trade pays half of its own impact; it falls to none at infinite decay.
 
     Parameters
     ----------

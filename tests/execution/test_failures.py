@@ -1,10 +1,12 @@
-"""Every failure of a solver, provoked in its backend: none is silent, none costs the user the schedule.
+"""Every failure of a solver, provoked in its backend: none is silent, none costs the user the
+schedule.
 
-The backends themselves misbehave here (`cvxpy.Problem.solve`, `scipy.optimize.minimize`): they raise, hang, or answer
-wrongly. What hangs waits for an event that the test sets at its end, so no outcome depends on how fast anything runs.
+The backends themselves misbehave here (`cvxpy.Problem.solve`, `scipy.optimize.minimize`): they
+raise, hang, or answer wrongly. What hangs waits for an event that the test sets at its end, so no
+outcome depends on how fast anything runs.
 
-Tolerances. 1e-6 of a cost is the gap at which an answer is certified; 1e-4 in shares is the root of the gap, 1e-8, at
-which the numerical solvers stop; 1e-9 is rounding.
+Tolerances. 1e-6 of a cost is the gap at which an answer is certified; 1e-4 in shares is the root of
+the gap, 1e-8, at which the numerical solvers stop; 1e-9 is rounding.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ CURVE = LinearImpact(np.array([1e-5, 2e-5, 4e-5]), 0.01)
 CVAR = ConvexTerms(
     scenarios=[CURVE, LinearImpact(np.array([2e-5, 2e-5, 3e-5]), 0.01)], cvar_level=0.5
 )
-# A second is a thousand times what stands between the call and the backend; what hangs never ends by itself.
+# A second is a thousand times what stands between the call and the backend; what hangs never ends
+# by itself.
 PATIENCE = 1.0
 solve, minimize = cp.Problem.solve, scipy.optimize.minimize
 
@@ -108,7 +111,8 @@ def test_a_wrong_answer_is_refused_and_the_next_solver_asked(
 ) -> None:
     backend_does(monkeypatch, solver, answers(solver, change))
     result = allocate(CURVE, 700, solver=solver)
-    # A gap of at most 1e-8, the numerical solvers' stopping rule, is about the square of the error in shares.
+    # A gap of at most 1e-8, the numerical solvers' stopping rule, is about the square of the error
+    # in shares.
     assert result.shares == pytest.approx([400, 200, 100], rel=1e-4)
     assert result.solver != solver
     assert not result.attempts[0].accepted
@@ -275,7 +279,8 @@ def test_cross_check_records_a_second_solver_and_refuses_one_that_disagrees(
     assert result.cross_check.solver == "cvxpy"
     assert result.cross_check.cost == pytest.approx(result.cost, rel=1e-6)
     assert "cvxpy (CLARABEL) agrees" in result.summary()
-    # Half-spreads that pay for all but a four-hundredth of the impact: a misplaced child is much of the cost that is
+    # Half-spreads that pay for all but a four-hundredth of the impact: a misplaced child is much of
+    # the cost that is
     # left. Within a tolerance of 1e-3 both answers are certified, and they cost 2e-5 of it apart.
     gain = LinearImpact(CURVE.beta, -0.00399)
     backend_does(

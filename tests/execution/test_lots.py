@@ -1,8 +1,9 @@
-"""Whole lots and least children: against enumeration of all schedules, and what their bounds promise.
+"""Whole lots and least children: against enumeration of all schedules, and what their bounds
+promise.
 
-Tolerances. Schedules of lots are found exactly: 1e-12 of a cost and 1e-9 of a bound are rounding. The gap is a
-difference of costs: 1e-6 of it, and 1e-9 of the cost where they are almost equal. 1.1: the heuristic for least children
-lost nothing on 300 such problems; a tenth would be a defect.
+Tolerances. Schedules of lots are found exactly: 1e-12 of a cost and 1e-9 of a bound are rounding.
+The gap is a difference of costs: 1e-6 of it, and 1e-9 of the cost where they are almost equal. 1.1:
+the heuristic for least children lost nothing on 300 such problems; a tenth would be a defect.
 """
 
 from __future__ import annotations

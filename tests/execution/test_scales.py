@@ -1,7 +1,7 @@
 """Labels, scales and rounding: what is labelled is aligned, what is tiny or huge is not absolute.
 
-Tolerances. 1e-9 of an order: rounding of sums over a few hundred intervals. 1e-6: the gap at which an answer of a
-numerical solver is certified.
+Tolerances. 1e-9 of an order: rounding of sums over a few hundred intervals. 1e-6: the gap at which
+an answer of a numerical solver is certified.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""One problem, one way in: `allocate` with a kernel, with risk aversion, and with several curves, in its limits.
+"""One problem, one way in: `allocate` with a kernel, with risk aversion, and with several curves,
+in its limits.
 
-Tolerances. 1e-9: rounding between two exact methods. 1e-6, 1e-7 of a cost: the gap of 1e-8 or 1e-10 at which a
-numerical solver stops, and what it misses of the sum. 1e-5, 1e-6 in shares: the root of that gap, or of the tolerance
-1e-10 of the proximal steps. 2e-4 of a price: the slope of a curve over a ten-thousandth of a child.
+Tolerances. 1e-9: rounding between two exact methods. 1e-6, 1e-7 of a cost: the gap of 1e-8 or 1e-10
+at which a numerical solver stops, and what it misses of the sum. 1e-5, 1e-6 in shares: the root of
+that gap, or of the tolerance 1e-10 of the proximal steps. 2e-4 of a price: the slope of a curve
+over a ten-thousandth of a child.
 """
 
 from __future__ import annotations
@@ -270,7 +272,9 @@ def test_temporary_impact_makes_the_same_kernels_usable_in_both_statements() -> 
 def test_the_gap_is_a_bound_where_the_kernel_needs_the_curves_curvature(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """G = -vv' of the alternating v: beside eta a little above n / 2, trading more along v is almost free."""
+    """G = -vv' of the alternating v: beside eta a little above n / 2, trading more along v is
+    almost free.
+    """
     n, shares = 6, 100.0
     eta, along = 0.5 * n * 1.001, np.cos(np.pi * np.arange(n))
     curve = LinearImpact(np.full(n, eta))
