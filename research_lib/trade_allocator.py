@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number, numbers
 from research_lib.config import OptimizerConfig, Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import Allocation, ConvexTerms, allocate, share_caps, twap, vwap
-from research_lib.impact import OBJECTIVES, Kernel, recut
+from research_lib.execution import Allocation, allocate, share_caps, twap, vwap
+from research_lib.impact import OBJECTIVES, recut
 from research_lib.impact_model import ImpactModel
 from research_lib.monitoring import timed
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
-COMPARED = "solver backend cost gap residual seconds iterations certified reason".split()
+COMPARED = [
+    "solver", "backend", "cost", "gap", "residual", "seconds", "iterations", "certified", "reason",
+]  # fmt: skip
 MARGINAL_UNITS = {"cost": "currency/share", "impact": "currency/share per share"}
 
 
@@ -89,7 +91,7 @@ class TradeAllocator:
     >>> model = ImpactModel("linear")
     >>> _ = model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(39, 10)))
     >>> result = TradeAllocator(model, 20_000).optimize("analytical")
-    >>> round(result["optimal_allocation"].sum(), 6), result["improvement_pct"] > 0
+    >>> round(float(result["optimal_allocation"].sum()), 6), result["improvement_pct"] > 0
     (20000.0, True)
     """
 
@@ -152,7 +154,8 @@ class TradeAllocator:
         if on_infeasible == "raise" and ratio * n < 1.0 - 1e-12:
             raise OptimizationError(
                 f"cap admits {ratio * n * order:,.6g} of {order:,.6g} shares: max_allocation_ratio "
-                f"{ratio:g} in {n} intervals; raise it to at least {math.ceil(1e4 / n) / 1e4:g}, or "
+                f"{ratio:g} in {n} intervals; raise it to at least {math.ceil(1e4 / n) / 1e4:g}, "
+                "or "
                 "set on_infeasible='relax'"
             )
         caps = {"participation_rate": participation_rate, "volume": volume, "blackout": blackout}
@@ -184,8 +187,8 @@ class TradeAllocator:
             attempts = allocate(self.curve, self.total_shares, solver=solver, **settings).attempts
             a = ([a for a in attempts if a.solver == solver.value] or list(attempts))[-1]
             rows.append((
-                solver.value, a.backend, a.cost, a.duality_gap, a.kkt_residual, a.elapsed, a.iterations,
-                a.accepted, a.reason,
+                solver.value, a.backend, a.cost, a.duality_gap, a.kkt_residual, a.elapsed,
+                a.iterations, a.accepted, a.reason,
             ))  # fmt: skip
         return pd.DataFrame(rows, columns=COMPARED).set_index("solver")
 

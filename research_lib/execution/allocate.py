@@ -82,6 +82,12 @@ class Allocation(Record):
         The interval that takes the rest of the order below one lot.
     relaxed_caps : (n,) shares, optional
         The caps that the order was solved under, where bounds were relaxed.
+
+    Examples
+    --------
+    >>> from research_lib.impact import LinearImpact
+    >>> allocate(LinearImpact([1e-5, 2e-5]), 300).to_frame()["left"].round(6).tolist()
+    [100.0, 0.0]
     """
 
     shares: Float
@@ -170,7 +176,8 @@ def allocate(
 ) -> Allocation:
     r"""Split `total_shares` over the intervals of `curve` at the least total.
 
-    .. math:: \min_x \sum_t C_t(x_t) + \tfrac12 x^\top G x + \lambda \sum_t v_t \Big(S - \sum_{s \le t} x_s\Big)^2
+    .. math:: \min_x \sum_t C_t(x_t) + \tfrac12 x^\top G x + \lambda \sum_t v_t
+              \Big(S - \sum_{s \le t} x_s\Big)^2
               \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
     with C_t(x) = x slippage_t(x) under "cost" and impact_t(x) under "impact". Without `kernel` (G =
@@ -285,7 +292,8 @@ def _admissible(problem: Problem, on_infeasible: str, lot: float | None) -> tupl
         if problem.why_infeasible().startswith(("cap", "the books")):
             raise OptimizationError(
                 f"cap admits {problem.upper.sum():,.6g} of {problem.shares:,.6g} shares, and no "
-                "relaxation admits them: caps of 0 stay, and none exceeds what the books show; open "
+                "relaxation admits them: caps of 0 stay, and none exceeds what the books show; "
+                "open "
                 "intervals or lengthen the horizon"
             )
     if problem.non_convex.any():
@@ -338,7 +346,8 @@ def _reported(
     notes += [done.warning] if done.warning else []
     if not last.accepted:
         notes.append(
-            f"out of time after {search.limits.timeout_seconds:g} s: best feasible schedule, at most "
+            f"out of time after {search.limits.timeout_seconds:g} s: best feasible schedule, at "
+            "most "
             f"{search.found[1].duality_gap:.1e} of its cost above the optimum"
         )
     largest = getattr(curve, "largest_size", None)
@@ -473,6 +482,12 @@ class Allocations(Record):
     ----------
     shares : (m, n) shares
     cost, marginal_cost, kkt_residual, duality_gap : (m,)
+
+    Examples
+    --------
+    >>> from research_lib.impact import LinearImpact
+    >>> allocate_many(LinearImpact([1e-5, 2e-5]), [300]).cost.round(6).tolist()
+    [0.6]
     """
 
     shares: Float

@@ -31,9 +31,15 @@ class ArrivalPriceSchedule(ModelledSchedule):
     Attributes
     ----------
     kappa : float
-        Rate at which holdings decay, per unit of time; below 0 where risk is loved: minus the
-        angular frequency omega of :math:`x_k = X \sin(\omega (T - t_k)) / \sin(\omega T)`. Of the
+        Rate at which holdings decay, per unit of time; below 0 where the order is risk-seeking:
+        minus the angular frequency omega of
+        :math:`x_k = X \sin(\omega (T - t_k)) / \sin(\omega T)`. Of the
         mean temporary impact and the mean squared volatility where these vary.
+
+    Examples
+    --------
+    >>> almgren_chriss(1e6, 5, volatility=0.95, temporary=2.5e-6, risk_aversion=0)
+    ArrivalPriceSchedule('Almgren-Chriss', 1e+06 shares in 5 intervals)
     """
 
     kappa: float
@@ -108,19 +114,24 @@ def almgren_chriss(
     ValidationError
         A parameter out of range, a floor below 0 among them.
     OptimizationError
-        Risk loved so much that no schedule is best; floors that need more than the order; trades
-        against the order's direction under a half-spread, which prices their sign; floors that bind
+        A risk aversion so far below 0 that no schedule is best; floors that need more than the
+        order; trades against the order's direction under a half-spread,
+        which prices their sign; floors that bind
         under a negative risk aversion.
 
     References
     ----------
     Almgren and Chriss, Optimal execution of portfolio transactions, Journal of Risk 3(2), 2000,
     equations 8, 16 to 20, 24 to 26, and section 5 on coefficients that vary.
+
+    Examples
+    --------
+    >>> best = almgren_chriss(1e6, 4, volatility=0.95, temporary=2.5e-6, risk_aversion=1e-6)
+    >>> best.shares.round(-3).tolist(), round(best.half_life, 2)
+    ([458000.0, 262000.0, 161000.0, 118000.0], 1.17)
     """
-    n, shares = (
-        number("n_intervals", n_intervals, 1, integer=True),
-        number("total_shares", total_shares),
-    )
+    n = number("n_intervals", n_intervals, 1, integer=True)
+    shares = number("total_shares", total_shares)
     model = _Model(
         n,
         _coefficient("volatility", volatility, n, low=0.0, high=LARGEST_VOLATILITY),
@@ -137,7 +148,8 @@ def almgren_chriss(
         found = moments(trades)
     if model.half_spread and np.abs(trades).sum() > abs(trades.sum()) * (1.0 + ROUNDING):
         raise OptimizationError(
-            "the optimum trades against the order's direction, which half_spread prices by its sign; "
+            "the optimum trades against the order's direction, which half_spread prices by its "
+            "sign; "
             "set min_shares=0, or half_spread=0"
         )
     return model.schedule(shares, trades, *found)
@@ -183,12 +195,7 @@ class _Model:
                 f"temporary {np.min(self.temporary):g} must be above permanent * interval / 2 = "
                 f"{self.permanent * self.interval / 2:g}; shorten the interval"
             )
-        squared = (
-            self.volatility**2
-            if isinstance(self.volatility, float)
-            else np.mean(self.volatility**2)
-        )
-        mean = net if isinstance(net, float) else np.mean(net)
+        squared, mean = np.mean(np.square(self.volatility)), np.mean(net)
         self.net_temporary = net
         self.pull = float(self.risk_aversion * squared * self.interval**2 / mean)
 
@@ -272,7 +279,8 @@ def _smallest_ratio(bands: Float, risk: Float) -> float:
 
 def _unbounded(risk_aversion: float, least: float) -> OptimizationError:
     return OptimizationError(
-        f"risk_aversion {risk_aversion:.6g} must be above {least:.6g}: at or below it, cost plus risk falls without "
+        f"risk_aversion {risk_aversion:.6g} must be above {least:.6g}: at or below it, cost plus "
+        "risk falls without "
         "limit as the round trip grows; raise it or shorten the horizon"
     )
 
@@ -286,7 +294,8 @@ def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike)
         return np.maximum(trades, floor) if np.any(trades < floor) else trades
     if model.risk_aversion < 0:
         raise OptimizationError(
-            f"risk_aversion {model.risk_aversion:g} is below 0 and min_shares binds, a case without an exact method "
+            f"risk_aversion {model.risk_aversion:g} is below 0 and min_shares binds, a case "
+            "without an exact method "
             "here; leave min_shares out, or take risk_aversion=0"
         )
     held = model.drift * model.interval * np.arange(model.n, 0, -1.0)

@@ -334,10 +334,10 @@ def _is_plain(smooth: Smooth, steps: Pair) -> bool:
     _, b, c, s, _ = smooth
     if steps[0].shape[1] > 0:
         return False
+    plain = True
     for t in range(len(b)):
-        if not (b[t] > 0.0 and c[t] == 0.0 and s[t] == 0.0):
-            return False
-    return True
+        plain &= b[t] > 0.0 and c[t] == 0.0 and s[t] == 0.0
+    return plain
 
 
 @compiled

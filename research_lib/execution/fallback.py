@@ -130,7 +130,8 @@ class Search:
             return self.found
         trail = "; ".join(f"{a.solver}/{a.backend}: {a.reason}" for a in self.attempts)
         raise OptimizationError(
-            f"no solver gave a certified schedule ({trail}); raise max_iterations or timeout_seconds"
+            f"no solver gave a certified schedule ({trail}); raise max_iterations or "
+            "timeout_seconds"
         )
 
     def _left(self) -> float:

@@ -33,6 +33,12 @@ class Frontier(Record):
     ----------
     risk_aversion : (k,) per currency
     schedules : tuple of k ModelledSchedule
+
+    Examples
+    --------
+    >>> market = {"volatility": 0.95, "temporary": 2.5e-6}
+    >>> efficient_frontier(1e6, 5, [0, 1e-6], **market).to_frame().columns.tolist()
+    ['expected_cost', 'deviation', 'value_at_risk']
     """
 
     risk_aversion: Float
@@ -73,6 +79,12 @@ def efficient_frontier(
         `portfolio_schedule`.
     market
         The other arguments of that function.
+
+    Examples
+    --------
+    >>> market = {"volatility": 0.95, "temporary": 2.5e-6}
+    >>> efficient_frontier(1e6, 5, [0, 1e-6], **market).deviation.round(-4).tolist()
+    [1040000.0, 610000.0]
     """
     weights = np.atleast_1d(np.array(risk_aversions, float))
     make: Any = almgren_chriss if np.ndim(total_shares) == 0 else portfolio_schedule
@@ -104,6 +116,12 @@ def least_value_at_risk(
     ModelledSchedule, float
         Where even trading at once has too little risk to pay for waiting, the risk aversion is that
         of the search's end, 1e10 times its beginning.
+
+    Examples
+    --------
+    >>> best, aversion = least_value_at_risk(1e6, 5, volatility=0.95, temporary=2.5e-6)
+    >>> bool(2 * aversion * best.variance**0.5 - 1.645 < 1e-3)
+    True
     """
     quantile = float(ndtri(number("p", p, above=0.5)))
     if p >= 1:

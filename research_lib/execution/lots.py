@@ -74,7 +74,8 @@ def in_lots(problem: Problem, x: Float, certificate: Certificate, lot: float) ->
         below, above = problem.lower[at] - ROUNDING * lot, problem.upper[at] + ROUNDING * lot
         if at < 0 or not below <= shares[at] <= above:
             raise OptimizationError(
-                f"no bounds admit the odd {odd:g} shares beside lots of {lot:g}; widen them or trade "
+                f"no bounds admit the odd {odd:g} shares beside lots of {lot:g}; widen them or "
+                "trade "
                 "a multiple of it"
             )
     shares = np.clip(shares, problem.lower, problem.upper)
@@ -89,7 +90,8 @@ def in_whole_lots(order: float, lot: float) -> tuple[int, float]:
     """Whole lots of an order, and the odd shares beside them."""
     if order / lot > 2.0**53:
         raise OptimizationError(
-            f"lot_size {lot:g} is too small for an order of {order:,.6g} shares: floats do not count "
+            f"lot_size {lot:g} is too small for an order of {order:,.6g} shares: floats do not "
+            "count "
             "its lots; leave it out"
         )
     count = int(order / lot + ROUNDING)
@@ -202,7 +204,8 @@ def _check_lots(lot: float, count: int, low: Lots, high: Lots) -> None:
     if high.sum() < count or np.any(low > high):
         raise OptimizationError(
             f"caps in lots of {lot:g} admit {np.maximum(high, 0).sum() * lot:,.6g} of "
-            f"{count * lot:,.6g} shares, or lie below floors in {int(np.sum(low > high))} intervals; "
+            f"{count * lot:,.6g} shares, or lie below floors in {int(np.sum(low > high))} "
+            "intervals; "
             "raise max_shares or trade smaller lots"
         )
     if low.sum() > count:

@@ -38,6 +38,12 @@ class PortfolioSchedule(ModelledSchedule):
     kkt_residual : float
         Largest of stationarity, violation and duality gap, relative, as measured on the schedule;
         NaN of a given one, which claims no optimum.
+
+    Examples
+    --------
+    >>> market = {"covariance": [[4.0]], "temporary": [0.01], "risk_aversion": 0.0}
+    >>> portfolio_schedule([300], 3, **market)
+    PortfolioSchedule('portfolio', 300 shares in 3 intervals)
     """
 
     attribution: pd.DataFrame
@@ -49,7 +55,7 @@ class PortfolioSchedule(ModelledSchedule):
         return table(self.shares, self.attribution.index)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """What is held of each asset before each interval, as part of the largest position in it."""
+        """What is held of each asset before each interval, as part of its largest position."""
         for name, held in zip(self.attribution.index, self.holdings.T, strict=True):
             ax = drawn(held / (np.abs(held).max() or 1.0), str(name), ax)
         assert ax is not None
@@ -81,7 +87,8 @@ def portfolio_schedule(
 ) -> PortfolioSchedule:
     r"""Least expected cost plus risk aversion times variance of trading m assets.
 
-    .. math:: \sum_k \epsilon' |n_k| + \tfrac1\tau n_k' H n_k + x_k' \Gamma n_k + \lambda \tau x_k' C x_k
+    .. math:: \sum_k \epsilon' |n_k| + \tfrac1\tau n_k' H n_k + x_k' \Gamma n_k
+              + \lambda \tau x_k' C x_k
 
     x_k is held after the trades n_k. Of H its symmetric part matters; Gamma is not symmetrised:
     with Gamma^A its antisymmetric part, x_k' Gamma^A n_k costs according to which asset goes first.
@@ -249,7 +256,7 @@ def _model(m: int, given: dict[str, Any], risk_aversion: float, interval: float)
 def _solved(
     model: PortfolioModel, orders: Float, bounds: PortfolioBounds, limits: Limits
 ) -> tuple[Float, str, float]:
-    """Trades (n, m), by whom, and their KKT residual: the free optimum where it keeps the bounds."""
+    """Trades (n, m), by whom, their KKT residual: the free optimum where it keeps the bounds."""
     n = len(bounds.lower)
     trades, solver = model.optimum(orders, n)
     sizes = np.abs(trades).sum(axis=0)
@@ -321,7 +328,8 @@ def _refuse_short(orders: Float, bounds: PortfolioBounds) -> None:
         cap = "max_shares" if way > 0 else "-min_shares"
         if most[i] >= 0:
             raise OptimizationError(
-                f"caps admit {most[i]:,.6g} of {way * orders[i]:,.6g} shares of asset {i}; raise {cap} "
+                f"caps admit {most[i]:,.6g} of {way * orders[i]:,.6g} shares of asset {i}; raise "
+                f"{cap} "
                 "or lengthen the horizon"
             )
         raise OptimizationError(

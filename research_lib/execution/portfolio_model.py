@@ -62,14 +62,16 @@ class PortfolioModel:
         lowest, highest = np.linalg.eigvalsh(self.covariance)[[0, -1]]
         if lowest < -1e-10 * highest:
             raise ValidationError(
-                f"covariance must be positive semi-definite, its lowest eigenvalue is {lowest:.3g}; "
+                "covariance must be positive semi-definite, its lowest eigenvalue is "
+                f"{lowest:.3g}; "
                 "shrink the correlations, or estimate them on common days"
             )
         net = np.diag(self.net_temporary)
         scale = np.sqrt(np.abs(net))
         if (net <= 0).any() or np.linalg.eigvalsh(self._scaled(1.0 / scale))[0] <= 1e-12:
             raise ValidationError(
-                "temporary less permanent * interval / 2 must be positive definite in its symmetric "
+                "temporary less permanent * interval / 2 must be positive definite in its "
+                "symmetric "
                 "part, or trades would be paid for; shorten the interval, or lower the cross impact"
             )
 
@@ -337,7 +339,8 @@ class _Programme:
         same = np.isfinite(low) & (low == high)
         self.z = cp.Variable(len(q))
         self.sides = [(a[chosen], sign, end[chosen]) for chosen, sign, end in (
-            (same, 0, low), (np.isfinite(high) & ~same, 1, high), (np.isfinite(low) & ~same, -1, low)
+            (same, 0, low), (np.isfinite(high) & ~same, 1, high),
+            (np.isfinite(low) & ~same, -1, low),
         )]  # fmt: skip
         self.constraints = [
             part @ self.z == end if sign == 0 else sign * (part @ self.z) <= sign * end

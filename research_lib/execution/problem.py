@@ -1,7 +1,8 @@
 r"""The problem that `allocate` solves: totals, bounds, what couples the intervals, and what it
 lacks.
 
-.. math:: \min_x \sum_t C_t(x_t) + T(x) \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
+.. math:: \min_x \sum_t C_t(x_t) + T(x)
+          \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
 Totals that are concave under equal bounds have their optimum at a vertex, found by looking at all
 that matter.
@@ -32,7 +33,7 @@ SINGLE = 2e-7  # relative rounding of float32
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One allocation: totals C_t, S, bounds in shares, (n,) each, coupling terms, and a constant."""
+    """One allocation: totals C_t, S, bounds (n,) in shares, coupling terms, and a constant."""
 
     total: SeparableTotal
     shares: float
@@ -231,7 +232,8 @@ def _closed(blackout: Any, n: int) -> NDArray[Any]:
     whole = chosen.ndim == 1 and (chosen.size == 0 or np.issubdtype(chosen.dtype, np.integer))
     if not whole or np.any((chosen < 0) | (chosen >= n)) or len(np.unique(chosen)) < len(chosen):
         raise ValidationError(
-            f"blackout must be a mask ({n},) of booleans, or intervals from 0 to {n - 1}, each once, "
+            f"blackout must be a mask ({n},) of booleans, or intervals from 0 to {n - 1}, each "
+            "once, "
             f"got {blackout!r}"
         )
     return chosen.astype(np.int64)
@@ -244,7 +246,8 @@ def check_finite(curve: ImpactCurve) -> None:
         if bad.any():
             t = int(np.argmax(bad))
             raise ValidationError(
-                f"curve {name} is not finite in {int(bad.sum()):,} of {len(bad):,} intervals, first in "
+                f"curve {name} is not finite in {int(bad.sum()):,} of {len(bad):,} intervals, "
+                "first in "
                 f"{t} ({values[t]}); refit or drop these intervals"
             )
 
@@ -267,9 +270,12 @@ def check_concave(problem: Problem) -> None:
         if (coefficient := getattr(total, name)[t]) < 0:
             shape = f"{name} coefficient {coefficient:.3g} below 0"
     raise OptimizationError(
-        f"the total is not convex in {int(bad.sum()):,} intervals, first in {t} ({shape}): larger orders "
-        "get cheaper by the share, and a stationary point need not be a minimum; it is solved globally "
-        f"only if all totals are concave under equal bounds, but {reason}. Refit with coefficients held "
+        f"the total is not convex in {int(bad.sum()):,} intervals, first in {t} ({shape}): larger "
+        "orders "
+        "get cheaper by the share, and a stationary point need not be a minimum; it is solved "
+        "globally "
+        f"only if all totals are concave under equal bounds, but {reason}. Refit with "
+        "coefficients held "
         'at 0 or above, or use objective "cost"'
     )
 
@@ -324,7 +330,7 @@ def solve_vertex(problem: Problem) -> tuple[Float, Certificate]:
 
 
 def _vertex_certificate(x: Float, problem: Problem) -> Certificate:
-    """First-order conditions at the vertex; the multiplier is the marginal cost of the remainder."""
+    """First-order conditions at the vertex; the multiplier is the remainder's marginal cost."""
     with np.errstate(divide="ignore"):
         slope = problem.total.marginal(x)
     down, up = x > problem.lower, x < problem.upper

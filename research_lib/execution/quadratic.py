@@ -1,6 +1,7 @@
 r"""Quadratic costs that couple the intervals: decaying impact, risk, and their exact optimum.
 
-.. math:: \min_x \sum_t b_t x_t^2 + c_t x_t + w_t \Big(S - \sum_{s \le t} x_s\Big)^2 + \tfrac12 x^\top G x
+.. math:: \min_x \sum_t b_t x_t^2 + c_t x_t + w_t \Big(S - \sum_{s \le t} x_s\Big)^2
+          + \tfrac12 x^\top G x
           \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
 Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by
@@ -103,7 +104,8 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
         return StateDecay(factors, np.array(kernel.scales, float))
     if len(at) > MAX_DENSE:
         raise ValidationError(
-            f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB; take an ExponentialSumKernel, or "
+            f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB; take an "
+            "ExponentialSumKernel, or "
             f"{MAX_DENSE:,} times at most"
         )
     return DenseDecay(kernel_matrix(kernel, at))

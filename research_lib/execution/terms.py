@@ -66,7 +66,7 @@ class ConvexTerms(Record):
     >>> from research_lib.execution import allocate
     >>> curve = LinearImpact([1e-5, 2e-5, 4e-5])
     >>> allocate(curve, 700, terms=ConvexTerms(smoothness=1e-4)).shares.round(1).tolist()
-    [269.0, 233.3, 197.7]
+    [260.5, 234.9, 204.7]
     """
 
     smoothness: float = 0.0
@@ -95,7 +95,7 @@ class ConvexTerms(Record):
     def loadings(
         self, curve: ImpactCurve, objective: str
     ) -> tuple[tuple[Float, ...], Float | None]:
-        """Powers of x that the coefficients multiply, and kappa times a root of their covariances."""
+        """Powers of x that the coefficients multiply; kappa times a root of their covariances."""
         if not self.robust:
             return (), None
         powers = _powers(curve, objective)
@@ -109,7 +109,8 @@ class ConvexTerms(Record):
         bad |= (np.diagonal(covariance, axis1=1, axis2=2) < 0).any(axis=1)
         if bad.any():
             raise ValidationError(
-                f"covariance is not finite, or a variance is negative, in {int(bad.sum()):,} intervals, "
+                f"covariance is not finite, or a variance is negative, in {int(bad.sum()):,} "
+                "intervals, "
                 f"first in {int(np.argmax(bad))}; put 0 where a coefficient is held at its bound"
             )
         return powers, self.robust * _root(np.maximum(covariance, 0.0))

@@ -87,29 +87,27 @@ def transient_schedule(
     ----------
     Alfonsi, Schied and Slynko (2012), Order book resilience, price manipulation, and the positive
     portfolio problem, SIAM Journal on Financial Mathematics 3, 511-533.
+
+    Examples
+    --------
+    >>> kernel = ExponentialKernel(0.5, 1e-5)
+    >>> transient_schedule(kernel, [0, 1, 2], 1_000).shares.round(1).tolist()
+    [417.8, 164.4, 417.8]
     """
     begin = time.perf_counter()
     at, shares = trade_times(times), number("total_shares", total_shares)
-    seconds = number("timeout_seconds", timeout_seconds, above=0)
-    limits = Limits(number("max_iterations", max_iterations, 1, integer=True), TOLERANCE, seconds)
-    curvature, lasting = (
-        per_interval("temporary", temporary, len(at)),
-        number("permanent", permanent, 0),
-    )
-    problem = Quadratic(
-        shares,
-        decay_of(kernel, at),
-        curvature,
-        np.zeros(len(at)),
-        _holding(risk_aversion, volatility, at),
-    )
+    limits = Limits.checked(max_iterations, TOLERANCE, timeout_seconds)
+    curvature = per_interval("temporary", temporary, len(at))
+    lasting, holding = number("permanent", permanent, 0), _holding(risk_aversion, volatility, at)
+    problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(len(at)), holding)
     warnings = kernel_warnings(kernel, at, curvature)
     lower, upper = _bounds(shares, len(at), min_shares, max_shares)
     x, method, solves = _least(kernel, at, problem, lower, upper, limits)
     found = problem.certificate(x, lower, upper)
     if fault := fault_of(found, shares, len(at), TOLERANCE, float(np.abs(x).sum())):
         raise OptimizationError(
-            f"no certified schedule by {method}: {fault}; trade less often, or raise timeout_seconds"
+            f"no certified schedule by {method}: {fault}; trade less often, or raise "
+            "timeout_seconds"
         )
     elapsed = time.perf_counter() - begin
     known = found.cost, found.duality_gap, found.kkt_residual
@@ -147,7 +145,8 @@ def _least(
         ) from error
     if x is None:
         raise OptimizationError(
-            "the kernel's matrix is singular to rounding on these times; trade less often, or add temporary impact"
+            "the kernel's matrix is singular to rounding on these times; trade less often, or add "
+            "temporary impact"
         )
     return x, problem.method + (" with an active set" if solves > 1 else ""), solves
 
@@ -156,9 +155,7 @@ def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> F
     """lambda sigma_i^2 (t_{i+1} - t_i), (n,); nothing is held after the last trade."""
     weight = number("risk_aversion", risk_aversion, 0)
     if weight and volatility is None:
-        raise ValidationError(
-            "risk_aversion needs volatility; give it, or leave risk_aversion at 0"
-        )
+        raise ValidationError("risk_aversion needs volatility; or leave risk_aversion at 0")
     sigma = per_interval("volatility", 0.0 if volatility is None else volatility, len(at))
     return np.asarray(weight * sigma**2 * np.append(np.diff(at), 0.0))
 
@@ -169,12 +166,10 @@ def _bounds(
     """Bounds of each trade, (n,), infinite where there is none; refused where they admit no
     schedule.
     """
-    lower = per_interval(
-        "min_shares", -np.inf if min_shares is None else min_shares, n, -np.inf, infinite=True
-    )
-    upper = per_interval(
-        "max_shares", np.inf if max_shares is None else max_shares, n, -np.inf, infinite=True
-    )
+    least, most = -np.inf if min_shares is None else min_shares, max_shares
+    lower = per_interval("min_shares", least, n, -np.inf, infinite=True)
+    most = np.inf if most is None else most
+    upper = per_interval("max_shares", most, n, -np.inf, infinite=True)
     if np.any(lower > upper):
         i = int(np.argmax(lower > upper))
         raise OptimizationError(
@@ -183,7 +178,8 @@ def _bounds(
     slack = 1e-12 * abs(shares)
     if upper.sum() < shares - slack:
         raise OptimizationError(
-            f"cap admits {upper.sum():,.6g} of {shares:,.6g} shares; raise max_shares or lengthen the horizon"
+            f"cap admits {upper.sum():,.6g} of {shares:,.6g} shares; raise max_shares or lengthen "
+            "the horizon"
         )
     if lower.sum() > shares + slack:
         raise OptimizationError(
@@ -226,6 +222,11 @@ def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float
     Obizhaeva and Wang (2013), Optimal trading strategy and supply/demand dynamics, Journal of
     Financial Markets 16, 1-32. Alfonsi, Fruth and Schied (2010), Optimal execution strategies in
     limit order books with general shape functions, Quantitative Finance 10, 143-157.
+
+    Examples
+    --------
+    >>> obizhaeva_wang(1_000, [0, 1, 2], decay=0.5).round(1).tolist()
+    [417.8, 164.4, 417.8]
     """
     at, shares = trade_times(times), number("total_shares", total_shares)
     rate = decay if decay == np.inf else number("decay", decay, 0)
@@ -275,6 +276,11 @@ def obizhaeva_wang_limit(total_shares: float, horizon: float, decay: float) -> C
     References
     ----------
     Obizhaeva and Wang (2013), section 6.
+
+    Examples
+    --------
+    >>> round(obizhaeva_wang_limit(1_000, horizon=2, decay=0.5).block, 1)
+    333.3
     """
     shares, end = number("total_shares", total_shares), number("horizon", horizon, above=0)
     rho = number("decay", decay, 0)
