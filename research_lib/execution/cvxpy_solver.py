@@ -173,10 +173,8 @@ def solve_quadratic(
     """
     import cvxpy as cp
 
-    unit, n = (
-        max(abs(quadratic.shares), float(np.abs(np.where(np.isfinite(lower), lower, 0)).max())),
-        len(quadratic),
-    )
+    floor, n = float(np.abs(np.where(np.isfinite(lower), lower, 0)).max()), len(quadratic)
+    unit = max(abs(quadratic.shares), floor)
     scale = abs(quadratic.value(np.full(n, quadratic.shares / n))) or 1.0
     x, square = cp.Variable(n), unit**2 / scale
     part, constraints = quadratic.shares / unit, [cp.sum(x) == quadratic.shares / unit]
@@ -206,17 +204,10 @@ def backend_options(backend: str, limits: Limits) -> dict[str, Any]:
         gaps = dict.fromkeys(("tol_gap_rel", "tol_gap_abs", "tol_feas"), tolerance)
         return {**gaps, "max_iter": iterations, "time_limit": seconds}
     if backend == "ECOS":
-        return {
-            **dict.fromkeys(("abstol", "reltol", "feastol"), tolerance),
-            "max_iters": iterations,
-        }
+        gaps = dict.fromkeys(("abstol", "reltol", "feastol"), tolerance)
+        return {**gaps, "max_iters": iterations}
     # OSQP's and SCS's steps are far cheaper than an interior point's
-    first_order = {"eps_abs": tolerance, "eps_rel": tolerance}
+    steps, gaps = 100 * iterations, {"eps_abs": tolerance, "eps_rel": tolerance}
     if backend == "OSQP":
-        return {
-            **first_order,
-            "max_iter": 100 * iterations,
-            "time_limit": seconds,
-            "polishing": True,
-        }
-    return {**first_order, "max_iters": 100 * iterations, "time_limit_secs": seconds}
+        return {**gaps, "max_iter": steps, "time_limit": seconds, "polishing": True}
+    return {**gaps, "max_iters": steps, "time_limit_secs": seconds}

@@ -59,12 +59,9 @@ class Frontier(Record):
         currency.
         """
         at_risk = [schedule.value_at_risk(p) for schedule in self.schedules]
-        columns = {
-            "expected_cost": self.expected_cost,
-            "deviation": self.deviation,
-            "value_at_risk": at_risk,
-        }
-        return pd.DataFrame(columns, index=pd.Index(self.risk_aversion, name="risk_aversion"))
+        rows = {"expected_cost": self.expected_cost, "deviation": self.deviation}
+        index = pd.Index(self.risk_aversion, name="risk_aversion")
+        return pd.DataFrame(rows | {"value_at_risk": at_risk}, index)
 
 
 def efficient_frontier(
@@ -127,22 +124,18 @@ def least_value_at_risk(
     if p >= 1:
         raise ValidationError(f"p must be below 1, got {p!r}: a normal cost has no largest value")
 
-    def at(log_risk: float) -> ModelledSchedule:
-        return efficient_frontier(
-            total_shares, n_intervals, math.exp(log_risk), **market
-        ).schedules[0]
+    def at(risk: float) -> ModelledSchedule:
+        return efficient_frontier(total_shares, n_intervals, risk, **market).schedules[0]
 
     def slope(log_risk: float) -> float:
-        return (
-            log_risk + 0.5 * math.log(max(at(log_risk).variance, 1e-300)) - math.log(quantile / 2.0)
-        )
+        variance = max(at(math.exp(log_risk)).variance, 1e-300)
+        return log_risk + 0.5 * math.log(variance) - math.log(quantile / 2.0)
 
-    indifferent = efficient_frontier(total_shares, n_intervals, 0.0, **market).schedules[0]
+    indifferent = at(0.0)
     if indifferent.variance == 0:
         return indifferent, 0.0
-    first = math.log(quantile / 2.0) - 0.5 * math.log(
-        indifferent.variance
-    )  # no more variance than that
+    # No schedule has more variance than that.
+    first = math.log(quantile / 2.0) - 0.5 * math.log(indifferent.variance)
     last = first + math.log(SEARCHED)
     found = brentq(slope, first, last, xtol=1e-10) if slope(last) > 0 > slope(first) else last
-    return at(found), math.exp(found)
+    return at(math.exp(found)), math.exp(found)

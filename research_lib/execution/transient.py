@@ -112,19 +112,12 @@ def transient_schedule(
     elapsed = time.perf_counter() - begin
     known = found.cost, found.duality_gap, found.kkt_residual
     penalty = float(problem.holding @ (shares - np.cumsum(x)) ** 2)
+    tried = Attempt("structured", method, True, "", elapsed, solves, *known)
     return Allocation(
-        shares=x,
-        cost=found.cost - penalty + 0.5 * lasting * shares**2,
-        marginal_cost=found.multiplier + lasting * shares,
-        kkt_residual=found.kkt_residual,
-        duality_gap=found.duality_gap,
-        objective="cost",
-        solver=method,
-        attempts=(Attempt("structured", method, True, "", elapsed, solves, *known),),
-        elapsed=elapsed,
-        warnings=warnings if np.any(lower < 0) else (),
-        penalty=penalty,
-    )
+        x, found.cost - penalty + 0.5 * lasting * shares**2, found.multiplier + lasting * shares,
+        found.kkt_residual, found.duality_gap, "cost", method, (tried,), elapsed,
+        warnings=warnings if np.any(lower < 0) else (), penalty=penalty,
+    )  # fmt: skip
 
 
 def _least(
