@@ -80,9 +80,9 @@ def almgren_chriss(
 
     x_k is held after trade n_k. Holdings solve a tridiagonal system. Where volatility and temporary
     impact are constant and there is no drift, they are X sinh(kappa (T - t)) / sinh(kappa T) with
-    cosh(kappa tau) = 1 + lambda sigma^2 tau^2 / (2 eta~), which is TWAP at no risk aversion. A risk-seeking order
-    (lambda < 0) trades late, by sines in place of the hyperbolic ones, as long as kappa
-    T < pi: beyond that there is no least value.
+    cosh(kappa tau) = 1 + lambda sigma^2 tau^2 / (2 eta~), which is TWAP at no risk aversion. A
+    risk-seeking order (lambda < 0) trades late, by sines in place of the hyperbolic ones, as long
+    as kappa T < pi: beyond that there is no least value.
 
     Parameters
     ----------
