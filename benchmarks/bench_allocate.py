@@ -13,11 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from research_lib.execution.solvers import Problem, optimal_shares
-from research_lib.execution.solvers.kernels import solve
 from timing import interleaved
 
 from research_lib.execution import allocate, allocate_many, almgren_chriss
+from research_lib.execution.exact import exact_split
+from research_lib.execution.problem import Problem
 from research_lib.impact import (
     AlmgrenImpact,
     ImpactCurve,
@@ -31,10 +31,10 @@ CHILD, CAP = 250.0, 4.0
 ROUNDS = {13: 21, 78: 11, 390: 7, 10_000: 7, 1_000_000: 11}
 SLSQP_LARGEST, CONIC_LARGEST = 78, 390
 PROBLEMS, PROBLEM_INTERVALS = 1_000, 390
-LEAST_PUBLIC, LEAST_KERNEL, MOST_OF_ROOF, LEAST_RISK_AVERSE = 300.0, 1_000.0, 6.0, 500.0
+LEAST_PUBLIC, LEAST_KERNEL, MOST_OF_ROOF, LEAST_RISK_AVERSE = 100.0, 300.0, 8.0, 200.0
 CONIC_RISK, BANDED = "Almgren-Chriss by CVXPY, 390 intervals", "`almgren_chriss`, 390 intervals"
 PUBLIC, KERNEL, ROOF = "`allocate`", "compiled solver alone", "read and write its arrays"
-FRESH, DPP, SCIPY = "CVXPY, fresh", "CVXPY, DPP (`solver='cvxpy'`)", "SciPy (`solver='scipy'`)"
+FRESH, CONIC, SCIPY = "CVXPY, fresh", "CVXPY (`solver='cvxpy'`)", "SciPy (`solver='scipy'`)"
 
 
 def main() -> int:
@@ -81,21 +81,20 @@ def measured(curve: ImpactCurve, n: int) -> tuple[dict[str, float], dict[str, fl
     total = curve.total("cost")
     upper = np.minimum(np.full(n, cap), total.capacity)
     problem = Problem(total, shares, np.zeros(n), upper)
-    form, x = problem.form, np.empty(n)
-    arrays = form.smooth, form.steps, problem.bounds
+    arrays = *total.arrays, problem.bounds
     calls: dict[str, Callable[[], object]] = {
         PUBLIC: lambda: allocate(curve, shares, max_shares=cap),
-        KERNEL: lambda: solve(shares, np.nan, form.kind, form.mixed, *arrays, 1_000, x),
+        KERNEL: lambda: exact_split(total, shares, problem.bounds, 1_000),
         ROOF: lambda: roof(*arrays),
     }
     if n <= CONIC_LARGEST:
         calls[FRESH] = lambda: fresh(curve, shares, upper)
-        calls[DPP] = lambda: allocate(curve, shares, max_shares=cap, solver="cvxpy")
+        calls[CONIC] = lambda: allocate(curve, shares, max_shares=cap, solver="cvxpy")
     if n <= SLSQP_LARGEST:
         calls[SCIPY] = lambda: allocate(curve, shares, max_shares=cap, solver="scipy")
-    exact = float(np.sum(total.value(optimal_shares(problem, 1_000)[0])))
+    exact = float(np.sum(total.value(exact_split(total, shares, problem.bounds, 1_000)[0])))
     gaps = {PUBLIC: allocate(curve, shares, max_shares=cap).duality_gap}
-    for name, solver in ((DPP, "cvxpy"), (SCIPY, "scipy")):
+    for name, solver in ((CONIC, "cvxpy"), (SCIPY, "scipy")):
         if name in calls:
             gaps[name] = allocate(curve, shares, max_shares=cap, solver=solver).cost / exact - 1
     if FRESH in calls:
@@ -183,14 +182,11 @@ def batch(rng: np.random.Generator) -> dict[str, float]:
 
 
 def discrete(rng: np.random.Generator) -> dict[str, float]:
-    """Seconds for whole lots, and for least children, at 390 intervals."""
+    """Seconds for whole lots at 390 intervals."""
     curve = curve_of("linear", PROBLEM_INTERVALS, rng)
-    shares, small = CHILD * PROBLEM_INTERVALS, 40.0 * PROBLEM_INTERVALS
+    shares = CHILD * PROBLEM_INTERVALS
     calls = {
-        "`allocate(lot_size=100)`, 390 intervals": lambda: allocate(curve, shares, lot_size=100),
-        "`allocate(min_trade_size=100)`, 390 intervals": lambda: allocate(
-            curve, small, min_trade_size=100
-        ),
+        "`allocate(lot_size=100)`, 390 intervals": lambda: allocate(curve, shares, lot_size=100)
     }
     seconds = interleaved({name: repeated(call, 50) for name, call in calls.items()}, 5)
     return {name: taken / 50 for name, taken in seconds.items()}

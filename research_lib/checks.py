@@ -97,22 +97,26 @@ def per_interval(
     low : float
         Least value admitted.
     infinite : bool
-        Whether infinities are: of bounds, where they mean none.
+        Whether infinities are: of bounds in shares, where they mean none.
 
     Raises
     ------
     ValidationError
         Another shape, labels that are not the intervals', NaN, or a value below `low`.
     """
-    array = numbers(name, _by_interval(name, values, n))
+    kind = f"a number or ({n},)" + (" shares" if infinite else ", one an interval")
+    aligned = _by_interval(name, values, n)
+    try:
+        array = np.asarray(aligned, float)
+    except (TypeError, ValueError) as error:
+        what = kind if infinite else "numbers"
+        raise ValidationError(f"{name} must be {what}, got {str(values)[:60]!r}") from error
     if array.shape not in ((), (n,)):
-        raise ValidationError(
-            f"{name} must be a number or ({n},), one an interval, got shape {array.shape}"
-        )
+        raise ValidationError(f"{name} must be {kind}, got shape {array.shape}")
     good = array >= low if infinite else np.isfinite(array) & (array >= low)
     if not np.all(good):
         t = int(np.argmin(np.atleast_1d(good)))
-        where = f" in interval {t}" if array.ndim else ""
+        where = f" in interval {t}" if array.ndim or infinite else ""
         limit = f"at least {low:g}" if infinite else f"finite and at least {low:g}"
         raise ValidationError(f"{name} must be {limit}, got {np.atleast_1d(array)[t]:g}{where}")
     filled = np.empty(n)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,10 @@ from research_lib.monitoring import require_memory, timed
 
 logger = logging.getLogger(__name__)
 
-# Measured peaks (tests/test_facade.py holds them): bytes per (snapshot, side, level) of drawing books and
-# framing them, of a frame's arrays, per row of that frame, and per (snapshot, side, trade size) of walking and framing.
+# Measured peaks (tests/test_facade.py holds them): bytes per (snapshot, side, level) of drawing
+# books and
+# framing them, of a frame's arrays, per row of that frame, and per (snapshot, side, trade size) of
+# walking and framing.
 BOOK_BYTES_A_ROW = 110
 ARRAY_BYTES_A_LEVEL = 40
 FRAME_BYTES_A_ROW = 60
@@ -60,9 +61,8 @@ class ImpactModel:
     ) -> None:
         refuse_unknown([model_type], MODEL_TYPES, "model_type")
         if config is not None and not isinstance(config, ModelConfig):
-            raise ValidationError(
-                f"config must be a ModelConfig, got {type(config).__name__}; see ModelConfig.from_dict"
-            )
+            got = type(config).__name__
+            raise ValidationError(f"config must be a ModelConfig, got {got}; use its from_dict")
         self.model_type = model_type
         self.config = config or ModelConfig()
         self.session = session or Session()
@@ -73,9 +73,7 @@ class ImpactModel:
     def curve(self) -> ImpactCurve:
         """The fitted curve, one an interval; `fit_model` comes first."""
         if self.fit is None:
-            raise ModelFittingError(
-                "the impact model has no curve yet; call fit_model(slippage) first"
-            )
+            raise ModelFittingError("the model has no curve yet; call fit_model(slippage) first")
         return self.fit.curve
 
     @timed("generate_synthetic_orderbook")
@@ -94,15 +92,10 @@ class ImpactModel:
         """
         n = number("n_snapshots", n_snapshots, 1, integer=True)
         levels = number("n_levels", n_levels, 1, integer=True)
-        require_memory(
-            BOOK_BYTES_A_ROW * 2.0 * n * levels,
-            self.config.memory_limit_mb,
-            f"{n:,} snapshots of {levels} levels",
-            "ask for fewer",
-        )
-        market = SyntheticMarket(
-            self.config, dataclasses.replace(self.session, n_intervals=min(n, LONGEST_INTERVALS))
-        )
+        what, needed = f"{n:,} snapshots of {levels} levels", BOOK_BYTES_A_ROW * 2.0 * n * levels
+        require_memory(needed, self.config.memory_limit_mb, what, "ask for fewer")
+        session = dataclasses.replace(self.session, n_intervals=min(n, LONGEST_INTERVALS))
+        market = SyntheticMarket(self.config, session)
         return market.books(n, levels, np.random.default_rng(seed)).to_frame()
 
     @timed("estimate_slippage")
@@ -142,36 +135,43 @@ class ImpactModel:
         MemoryLimitError
             Before it is built, if the work would exceed `config.memory_limit_mb`.
         """
-        sides = _sides(side)
-        snapshots = books if isinstance(books, BookSnapshots) else self._from_frame(books)
-        _refuse_crossed(snapshots)
-        sizes = (
-            self._default_sizes(snapshots, sides)
-            if trade_sizes is None
-            else self._checked_sizes(trade_sizes)
-        )
-        require_memory(
-            SLIPPAGE_BYTES_A_ROW * float(len(snapshots)) * len(sides) * len(sizes),
-            self.config.memory_limit_mb,
-            f"slippage of {len(snapshots):,} snapshots, {len(sizes)} sizes, {len(sides)} sides",
-            "use fewer trade sizes",
-        )
+        if side not in ("buy", "sell", "both"):
+            raise ValidationError(f'side must be "buy", "sell" or "both", got {side!r}')
+        sides = ["buy", "sell"] if side == "both" else [side]
+        snapshots = self._validate_orderbook_data(books)
+        if trade_sizes is None:
+            sizes = self._default_sizes(snapshots, sides)
+        else:
+            sizes = self._validate_trade_sizes(trade_sizes)
+        n, k = len(snapshots), len(sizes)
+        needed = SLIPPAGE_BYTES_A_ROW * float(n) * len(sides) * k
+        what = f"slippage of {n:,} snapshots, {k} sizes, {len(sides)} sides"
+        require_memory(needed, self.config.memory_limit_mb, what, "use fewer trade sizes")
         self._n_intervals = n_intervals or count_intervals(snapshots.time, self.session)
         frames = [self._walk(snapshots, sizes, one_side) for one_side in sides]
         return frames[0] if len(frames) == 1 else _stacked(frames)
 
-    def _from_frame(self, frame: pd.DataFrame) -> BookSnapshots:
-        """Books of a long frame, refused before they are built if they would be too large."""
-        require_columns(frame, FRAME_COLUMNS, "book frame")
-        require_numbers(frame, ("level",), above=0)
-        n, levels = frame["time"].nunique(), int(frame["level"].max())
-        require_memory(
-            ARRAY_BYTES_A_LEVEL * 2.0 * n * levels + FRAME_BYTES_A_ROW * len(frame),
-            self.config.memory_limit_mb,
-            f"a frame of {n:,} times and {levels:,} levels",
-            "pass fewer times or levels",
-        )
-        return BookSnapshots.from_frame(frame)
+    def _validate_orderbook_data(self, books: pd.DataFrame | BookSnapshots) -> BookSnapshots:
+        """Books, not crossed; those of a long frame are refused before they are built if too
+        large.
+        """
+        if not isinstance(books, BookSnapshots):
+            require_columns(books, FRAME_COLUMNS, "book frame")
+            require_numbers(books, ("level",), above=0)
+            n, levels = books["time"].nunique(), int(books["level"].max())
+            needed = ARRAY_BYTES_A_LEVEL * 2.0 * n * levels + FRAME_BYTES_A_ROW * len(books)
+            what = f"a frame of {n:,} times and {levels:,} levels"
+            require_memory(needed, self.config.memory_limit_mb, what, "pass fewer times or levels")
+            books = BookSnapshots.from_frame(books)
+        crossed = books.half_spread < 0
+        if crossed.any():
+            row = int(np.argmax(crossed))
+            raise ValidationError(
+                f"{int(crossed.sum()):,} of {len(books):,} books are crossed (best bid above best "
+                f"ask), first at {pd.Timestamp(books.time[row], tz='UTC')} "
+                f"(bid {books.bid_price[row, 0]:g}, ask {books.ask_price[row, 0]:g}); drop them"
+            )
+        return books
 
     def _walk(self, books: BookSnapshots, sizes: NDArray[np.float64], side: str) -> pd.DataFrame:
         curves = slippage_curves(
@@ -206,60 +206,43 @@ class ImpactModel:
         return self.fit
 
     def _known_intervals(self, slippage: pd.DataFrame) -> int | None:
-        """Intervals of the last estimate, which the rows need not show to the last one, if they are its rows."""
+        """Intervals of the last estimate, which the rows need not show to the last one, if they
+        are its rows.
+        """
         require_columns(slippage, ("interval",), "slippage frame")
         n = self._n_intervals
         return n if n is not None and slippage["interval"].max() < n else None
 
-    def _checked_sizes(self, trade_sizes: ArrayLike) -> NDArray[np.float64]:
-        sizes = checked_sizes(trade_sizes)
-        small, large = (
-            sizes[sizes < self.config.min_trade_size],
-            sizes[sizes > self.config.max_trade_size],
-        )
+    def _validate_trade_sizes(self, trade_sizes: ArrayLike) -> NDArray[np.float64]:
+        """The sizes, sorted; above `config.max_trade_size` refused, below `min_trade_size` warned
+        of.
+        """
+        sizes, config = np.sort(checked_sizes(trade_sizes)), self.config
+        large, small = sizes[sizes > config.max_trade_size], sizes[sizes < config.min_trade_size]
         if large.size:
             raise ValidationError(
-                f"trade size {large[0]:g} is above max_trade_size {self.config.max_trade_size:g}; "
+                f"trade size {large[0]:g} is above max_trade_size {config.max_trade_size:g}; "
                 "lower it or raise the limit"
             )
         if small.size:
             logger.warning(
-                "%d trade sizes are below min_trade_size %g, the smallest is %g: impact may be below one level",
-                small.size,
-                self.config.min_trade_size,
-                small.min(),
+                f"{small.size} trade sizes are below min_trade_size {config.min_trade_size:g}, the "
+                f"smallest is {small.min():g}: impact may be below one level"
             )
         return sizes
 
     def _default_sizes(self, books: BookSnapshots, sides: list[str]) -> NDArray[np.float64]:
+        least, config = self.config.min_trade_size, self.config
         depth = min(float(np.median(books.levels(side)[1].sum(axis=1))) for side in sides)
-        largest = min(max(depth, 2.0 * self.config.min_trade_size), self.config.max_trade_size)
-        # Whole shares, or two digits of the smallest size where a share is as large as a coin.
-        unit = min(1.0, 10.0 ** (math.floor(math.log10(self.config.min_trade_size)) - 1))
-        sizes = np.geomspace(self.config.min_trade_size, largest, DEFAULT_SIZES)
-        return np.unique(np.round(sizes / unit) * unit)
-
-
-def _sides(side: str) -> list[str]:
-    if side not in ("buy", "sell", "both"):
-        raise ValidationError(f'side must be "buy", "sell" or "both", got {side!r}')
-    return ["buy", "sell"] if side == "both" else [side]
+        sizes = np.geomspace(
+            least, min(max(depth, 2.0 * least), config.max_trade_size), DEFAULT_SIZES
+        )
+        # Whole shares, but where a size is a fraction of a coin or contract.
+        return np.unique(np.round(sizes) if least >= 1.0 else sizes)
 
 
 def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Buys and sells in one frame, in time order."""
     both = pd.concat([frame.astype({"side": str}) for frame in frames], ignore_index=True)
-    return both.astype({"side": "category"}).sort_values(
-        ["time", "side"], kind="stable", ignore_index=True
-    )
-
-
-def _refuse_crossed(books: BookSnapshots) -> None:
-    crossed = books.half_spread < 0
-    if crossed.any():
-        row = int(np.argmax(crossed))
-        raise ValidationError(
-            f"{int(crossed.sum()):,} of {len(books):,} books are crossed (best bid above best ask), first at "
-            f"{pd.Timestamp(books.time[row], tz='UTC')} (bid {books.bid_price[row, 0]:g}, "
-            f"ask {books.ask_price[row, 0]:g}); drop them"
-        )
+    both = both.astype({"side": "category"})
+    return both.sort_values(["time", "side"], kind="stable", ignore_index=True)

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number, numbers
 from research_lib.config import OptimizerConfig, Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import Allocation, ConvexTerms, allocate, share_caps, twap, vwap
-from research_lib.impact import OBJECTIVES, Kernel, recut
+from research_lib.execution import Allocation, allocate, share_caps, twap, vwap
+from research_lib.impact import OBJECTIVES, recut
 from research_lib.impact_model import ImpactModel
 from research_lib.monitoring import timed
 
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
+COMPARED = [
+    "solver", "backend", "cost", "gap", "residual", "seconds", "iterations", "certified", "reason",
+]  # fmt: skip
 MARGINAL_UNITS = {"cost": "currency/share", "impact": "currency/share per share"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AllocationResult(Record):
     """What `TradeAllocator.optimize` returns.
 
@@ -52,9 +55,18 @@ class AllocationResult(Record):
     beyond_observed: int
     allocation: Allocation
 
+    def __repr__(self) -> str:
+        return f"AllocationResult(improvement_pct={self.improvement_pct:.3g}, {self.allocation!r})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """The schedule by interval; see `Allocation.to_frame`."""
+        return self.allocation.to_frame()
+
 
 class TradeAllocator:
-    """Split one order over the intervals of a fitted model, no child above `config.max_allocation_ratio` of it (30 %).
+    """Split one order over the intervals of a fitted model.
+
+    No child order is above `config.max_allocation_ratio` of it (30 %).
 
     Parameters
     ----------
@@ -73,6 +85,14 @@ class TradeAllocator:
         An order that is not a positive number.
     ModelFittingError
         A model without a curve.
+
+    Examples
+    --------
+    >>> model = ImpactModel("linear")
+    >>> _ = model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(39, 10)))
+    >>> result = TradeAllocator(model, 20_000).optimize("analytical")
+    >>> round(float(result["optimal_allocation"].sum()), 6), result["improvement_pct"] > 0
+    (20000.0, True)
     """
 
     def __init__(
@@ -84,28 +104,26 @@ class TradeAllocator:
         objective: str = "cost",
     ) -> None:
         if objective not in OBJECTIVES:
-            raise ValidationError(
-                f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}"
-            )
+            choices = ", ".join(OBJECTIVES)
+            raise ValidationError(f"objective must be one of {choices}, got {objective!r}")
         self.total_shares = number("total_shares", total_shares, above=0)
         self.config = OptimizerConfig() if config is None else config
         if not isinstance(self.config, OptimizerConfig):
+            got = type(config).__name__
             raise ValidationError(
-                f"config must be an OptimizerConfig, got {type(config).__name__}; use its from_dict"
+                f"config must be an OptimizerConfig, got {got}; use its from_dict"
             )
         self.objective = objective
         if not isinstance(impact_model, ImpactModel):
-            raise ValidationError(
-                f"impact_model must be an ImpactModel, got {type(impact_model).__name__}"
-            )
+            got = type(impact_model).__name__
+            raise ValidationError(f"impact_model must be an ImpactModel, got {got}")
         self.model = impact_model
-        curve = impact_model.curve
-        self.n_intervals = (
-            len(curve)
-            if n_intervals is None
-            else number("n_intervals", n_intervals, 1, integer=True)
-        )
+        curve, n = impact_model.curve, n_intervals
+        self.n_intervals = len(curve) if n is None else number("n_intervals", n, 1, integer=True)
         self.curve = curve.recut(self.n_intervals)
+        if impact_model.fit is not None:  # recut as the curve is: `allocate` warns beyond it
+            largest = recut(impact_model.fit.diagnostics["largest_size"], self.n_intervals)
+            object.__setattr__(self.curve, "largest_size", largest)
         self.result: AllocationResult | None = None
         self.caps = np.full(self.n_intervals, self.config.max_allocation_ratio * self.total_shares)
         self._asked: dict[str, Any] = {"max_shares": self.caps}
@@ -115,17 +133,11 @@ class TradeAllocator:
         self,
         solver: SolverType | str | None = None,
         *,
-        lot_size: float | None = None,
         participation_rate: float | None = None,
         volume: ArrayLike | None = None,
         blackout: Any = None,
-        kernel: Kernel | None = None,
-        times: ArrayLike | None = None,
-        risk_aversion: float = 0.0,
-        covariance: ArrayLike | None = None,
-        terms: ConvexTerms | None = None,
         on_infeasible: str = "raise",
-        cross_check: bool = False,
+        **options: Any,
     ) -> AllocationResult:
         """Solve with `solver`, by default `config.default_solver`.
 
@@ -134,48 +146,34 @@ class TradeAllocator:
         solver : SolverType or its text, optional
         participation_rate, volume, blackout
             Caps beside `config.max_allocation_ratio`; see `share_caps`.
-        lot_size, kernel, times, risk_aversion, covariance, terms, on_infeasible, cross_check
-            See `allocate`.
+        on_infeasible, options
+            See `allocate`: lot_size, kernel, times, risk_aversion, covariance, terms, cross_check.
         """
-        config, n = self.config, self.n_intervals
-        if on_infeasible == "raise":
-            self._check_ratio()
-        self.caps = share_caps(
-            n,
-            max_shares=config.max_allocation_ratio * self.total_shares,
-            participation_rate=participation_rate,
-            volume=volume,
-            blackout=blackout,
-        )
-        self._asked = {
-            "max_shares": self.caps, "kernel": kernel, "times": times, "risk_aversion": risk_aversion,
-            "covariance": covariance, "terms": terms, "on_infeasible": on_infeasible,
-        }  # fmt: skip
+        config = self.config
+        ratio, n, order = config.max_allocation_ratio, self.n_intervals, self.total_shares
+        if on_infeasible == "raise" and ratio * n < 1.0 - 1e-12:
+            raise OptimizationError(
+                f"cap admits {ratio * n * order:,.6g} of {order:,.6g} shares: max_allocation_ratio "
+                f"{ratio:g} in {n} intervals; raise it to at least {math.ceil(1e4 / n) / 1e4:g}, "
+                "or "
+                "set on_infeasible='relax'"
+            )
+        caps = {"participation_rate": participation_rate, "volume": volume, "blackout": blackout}
+        self.caps = share_caps(n, max_shares=ratio * order, **caps)  # type: ignore[arg-type]
+        fixed = {"max_shares": self.caps, "on_infeasible": on_infeasible}
+        first = config.default_solver if solver is None else solver
         allocation = allocate(
-            self.curve,
-            self.total_shares,
-            solver=config.default_solver if solver is None else solver,
-            lot_size=lot_size,
-            cross_check=cross_check,
-            **self._asked,
-            **self._settings(),
+            self.curve, order, solver=first, **self._settings(), **fixed, **options
         )
+        single = ("lot_size", "cross_check")  # of one answer, not of the problem
+        self._asked = fixed | {k: v for k, v in options.items() if k not in single}
         if allocation.relaxed_caps is not None:
             self.caps = allocation.relaxed_caps
         self.result = self._result(allocation)
         return self.result
 
-    def _check_ratio(self) -> None:
-        """Name the setting where it alone admits too little."""
-        ratio, n, order = self.config.max_allocation_ratio, self.n_intervals, self.total_shares
-        if ratio * n < 1.0 - 1e-12:
-            raise OptimizationError(
-                f"cap admits {ratio * n * order:,.6g} of {order:,.6g} shares: max_allocation_ratio {ratio:g} in {n} "
-                f"intervals; raise it to at least {math.ceil(1e4 / n) / 1e4:g}, or set on_infeasible='relax'"
-            )
-
     def compare_solvers(self) -> pd.DataFrame:
-        """Each solver's own answer to the last problem, not in lots or least children; no other's in its place.
+        """Each solver's own answer to the last problem, not in lots; no other's in its place.
 
         Returns
         -------
@@ -183,46 +181,39 @@ class TradeAllocator:
             Index solver; backend, cost, gap (relative, proven), residual (KKT, relative), seconds,
             iterations, certified, reason; NaN where it gave no schedule.
         """
-        rows = {}
+        rows = []
         for solver in (SolverType.ANALYTICAL, SolverType.CVXPY, SolverType.SCIPY):
             settings = {**self._settings(), **self._asked}
             attempts = allocate(self.curve, self.total_shares, solver=solver, **settings).attempts
-            own = [a for a in attempts if a.solver == solver.value]
-            rows[solver.value] = own[-1] if own else attempts[-1]
-        return pd.DataFrame(
-            [
-                {
-                    "solver": name, "backend": a.backend, "cost": a.cost, "gap": a.duality_gap,
-                    "residual": a.kkt_residual, "seconds": a.elapsed, "iterations": a.iterations,
-                    "certified": a.accepted, "reason": a.reason,
-                }
-                for name, a in rows.items()
-            ]
-        ).set_index("solver")  # fmt: skip
+            a = ([a for a in attempts if a.solver == solver.value] or list(attempts))[-1]
+            rows.append((
+                solver.value, a.backend, a.cost, a.duality_gap, a.kkt_residual, a.elapsed,
+                a.iterations, a.accepted, a.reason,
+            ))  # fmt: skip
+        return pd.DataFrame(rows, columns=COMPARED).set_index("solver")
 
     def summary(self) -> str:
         """The last result and its certificate as text; solves first if need be."""
-        result = self.result or self.optimize()
-        side, equal = (
-            "below" if result.improvement_pct >= 0 else "above",
-            self.total_shares / self.n_intervals,
-        )
+        result, equal = self.result or self.optimize(), self.total_shares / self.n_intervals
+        side = "below" if result.improvement_pct >= 0 else "above"
         apart, naive = abs(result.improvement_pct), result.naive_impact
         saved = f"{apart:.3g} % {side} equal shares' {naive:,.6g} on the fitted curve"
         if np.any(equal > self.caps * (1 + 1e-9)):
             saved += ", which the caps do not admit"
         eased = ", relaxed" if result.allocation.relaxed else ""
         ratio = f"max_allocation_ratio {self.config.max_allocation_ratio:g}{eased}"
-        cap = f"no child above {self.caps.max():,.6g} shares ({ratio})"
-        beyond = f"{result.beyond_observed} children beyond the sizes that the fit saw"
+        cap = f"no child order above {self.caps.max():,.6g} shares ({ratio})"
+        beyond = f"{result.beyond_observed} child orders beyond the sizes that the fit saw"
         return "\n".join([result.allocation.summary(), cap, saved, beyond])
 
     def plot_allocation(
         self, save_path: str | Path | None = None, volume: ArrayLike | None = None
     ) -> list[Axes]:
-        """One picture of the order: schedule against TWAP under its caps, water level, cumulative execution.
+        """One picture of the order: schedule against TWAP under its caps, water level, cumulative
+        execution.
 
-        Solves first if need be. The one call upwards in the library: figures are drawn where all are.
+        Solves first if need be. The one call upwards in the library: figures are drawn where all
+        are.
 
         Parameters
         ----------
@@ -236,7 +227,11 @@ class TradeAllocator:
         result = self.result or self.optimize()
         baselines = {"TWAP": twap(self.total_shares, self.n_intervals).shares}
         if volume is not None:
-            baselines["VWAP"] = vwap(self.total_shares, self._volume(volume)).shares
+            expected = numbers("volume", volume)
+            if expected.shape != (self.n_intervals,):
+                rule = f"({self.n_intervals},), one an interval, got shape {expected.shape}"
+                raise ValidationError(f"volume must be {rule}")
+            baselines["VWAP"] = vwap(self.total_shares, volume).shares
         total, shares = self.curve.total(self.objective), result.optimal_allocation
         coupled = any(self._asked.get(name) for name in ("kernel", "risk_aversion", "terms"))
         axes = plot_order(
@@ -247,48 +242,28 @@ class TradeAllocator:
             save_figure(axes[0], save_path)
         return axes
 
-    def _volume(self, volume: ArrayLike) -> Float:
-        expected = numbers("volume", volume)
-        if expected.shape != (self.n_intervals,):
-            raise ValidationError(
-                f"volume must be ({self.n_intervals},), one an interval, got shape {expected.shape}"
-            )
-        return expected
-
     def _settings(self) -> dict[str, Any]:
         """What the configuration says to `allocate`."""
-        config = self.config
-        return {
-            "objective": self.objective,
-            "max_iterations": config.max_iterations,
-            "tolerance": config.tolerance,
-            "timeout_seconds": config.timeout_seconds,
-            "validate_inputs": config.validate_inputs,
-            "validate_outputs": config.validate_outputs,
-            "min_shares": config.min_trade_size,
-        }
+        names = (
+            "max_iterations",
+            "tolerance",
+            "timeout_seconds",
+            "validate_inputs",
+            "validate_outputs",
+        )
+        settings = {name: self.config[name] for name in names}
+        return {**settings, "objective": self.objective, "min_shares": self.config.min_trade_size}
 
     def _result(self, allocation: Allocation) -> AllocationResult:
         """The allocation beside equal shares on the same curve."""
         equal = twap(self.total_shares, self.n_intervals).shares
         naive = float(np.sum(self.curve.total(self.objective).value(equal)))
+        largest = getattr(self.curve, "largest_size", np.inf)
         return AllocationResult(
             optimal_allocation=allocation.shares,
             total_impact=allocation.cost,
             naive_impact=naive,
             improvement_pct=100.0 * (naive - allocation.cost) / naive if naive else 0.0,
-            beyond_observed=self._beyond_observed(allocation.shares),
+            beyond_observed=int(np.sum(allocation.shares > largest)),
             allocation=allocation,
         )
-
-    def _beyond_observed(self, shares: Float) -> int:
-        if self.model.fit is None:
-            return 0
-        largest = recut(self.model.fit.diagnostics["largest_size"], self.n_intervals)
-        beyond = int(np.sum(shares > largest))
-        if beyond:
-            logger.warning(
-                "%d child orders exceed the largest size that their interval's fit saw: their cost is extrapolated",
-                beyond,
-            )
-        return beyond

@@ -21,7 +21,7 @@ from research_lib import (
     TradeAllocator,
     ValidationError,
 )
-from research_lib.errors import MemoryLimitError, ModelFittingError
+from research_lib.errors import MemoryLimitError, ModelFittingError, OptimizationError
 from research_lib.impact import fit_impact
 from research_lib.market import BookSnapshots, Session
 
@@ -330,16 +330,61 @@ def test_facade_settings_reach_the_solver(fitted: ImpactModel) -> None:
     assert [attempt.accepted for attempt in trail] == [False, True]
 
 
-def test_the_least_trade_is_that_or_nothing_and_the_cap_acts(fitted: ImpactModel) -> None:
-    config = OptimizerConfig(min_trade_size=300.0, max_allocation_ratio=0.01)
+def test_the_least_trade_is_a_floor_and_the_cap_acts(fitted: ImpactModel) -> None:
+    config = OptimizerConfig(min_trade_size=100.0, max_allocation_ratio=0.008)
     result = TradeAllocator(fitted, 60_000, config=config).optimize("auto")
     shares = result["optimal_allocation"]
-    assert (shares == 0).any()
-    assert shares[shares > 0].min() >= 300.0 * (1 - 1e-9)
-    assert shares.max() == pytest.approx(600.0)
+    assert shares.min() >= 100.0
+    assert shares.max() == pytest.approx(480.0)
     free = TradeAllocator(fitted, 60_000).optimize("auto")
-    assert free["optimal_allocation"][free["optimal_allocation"] > 0].min() < 300.0
+    assert free["optimal_allocation"].min() < 100.0
     assert free["total_impact"] <= result["total_impact"]
+    with pytest.raises(OptimizationError, match="floors need 117,000 of 60,000 shares"):
+        TradeAllocator(fitted, 60_000, config=OptimizerConfig(min_trade_size=300.0)).optimize(
+            "auto"
+        )
+
+
+def test_orders_beyond_the_sizes_seen_are_a_warning_of_the_allocation(fitted: ImpactModel) -> None:
+    few = TradeAllocator(fitted, 1_000, 13).optimize("auto")
+    many = TradeAllocator(fitted, 10_000_000, 13).optimize("auto")
+    assert (few["beyond_observed"], few["allocation"].warnings) == (0, ())
+    assert "13 child orders exceed the largest size" in many["allocation"].warnings[0]
+
+
+def test_the_briefs_own_checks_of_frames_and_sizes() -> None:
+    """The assertions of the brief's unit tests, as they stand there."""
+    model = ImpactModel()
+    with pytest.raises(ValidationError):
+        model._validate_orderbook_data(pd.DataFrame())
+    with pytest.raises(ValidationError):
+        model._validate_orderbook_data(pd.DataFrame({"price": [100, 101]}))
+    with pytest.raises(ValidationError):
+        model._validate_trade_sizes(np.array([100.0, -5.0]))
+    assert list(model._validate_trade_sizes(np.array([500.0, 200.0]))) == [200.0, 500.0]
+
+
+def test_the_briefs_own_workflow() -> None:
+    model = ImpactModel()
+    slippage = model.estimate_slippage(model.generate_synthetic_orderbook(100, 10))
+    assert len(slippage) > 0
+    assert all(slippage["avg_slippage"] >= 0)
+    data = model.generate_synthetic_orderbook()
+    model.fit_model(model.estimate_slippage(data))
+    allocation = TradeAllocator(model, total_shares=10000).optimize()["optimal_allocation"]
+    assert abs(np.sum(allocation) - 10000) < 1e-6
+    assert all(allocation >= 0)
+    assert all(allocation <= 3000)
+    results = TradeAllocator(model, 50000).optimize()
+    assert results["improvement_pct"] > 0
+    assert results["total_impact"] < results["naive_impact"]
+
+
+def test_default_sizes_of_fractions_are_not_rounded_away() -> None:
+    model = ImpactModel("linear", ModelConfig(min_trade_size=0.01, max_trade_size=5.0))
+    books = model.generate_synthetic_orderbook(13, 5)
+    sizes = np.unique(model.estimate_slippage(books)["trade_size"])
+    assert (len(sizes), sizes[0]) == (10, 0.01)
 
 
 def test_crossed_books_are_refused_with_count_and_time() -> None:

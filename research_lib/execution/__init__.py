@@ -1,9 +1,9 @@
 """When to trade: schedules and the exact allocation.
 
-Shares of `allocate` with one curve are in the order's direction. Where they are signed, `almgren_chriss`,
-`portfolio_schedule` and `allocate` with several curves count a sale as positive, `price_path` a purchase.
-Risk is a `covariance` an interval in `allocate`, per time in `portfolio_schedule`, and a `volatility` per root of
-time in `almgren_chriss` and `transient_schedule`. README.md has the table.
+Shares of `allocate` are in the order's direction. Where they are signed, `almgren_chriss` and
+`portfolio_schedule` count a sale as positive, `price_path` a purchase. Risk is a `covariance` an
+interval in `allocate`, per time in `portfolio_schedule`, and a `volatility` per root of time in
+`almgren_chriss` and `transient_schedule`. README.md has the table.
 """
 
 from research_lib.execution.allocate import Allocation, Allocations, allocate, allocate_many
@@ -23,30 +23,9 @@ from research_lib.execution.transient import (
 )
 
 __all__ = [
-    "Allocation",
-    "Allocations",
-    "ArrivalPriceSchedule",
-    "Attempt",
-    "ContinuousSplit",
-    "ConvexTerms",
-    "Frontier",
-    "PortfolioSchedule",
-    "Schedule",
-    "Sensitivity",
-    "allocate",
-    "allocate_many",
-    "almgren_chriss",
-    "efficient_frontier",
-    "least_value_at_risk",
-    "obizhaeva_wang",
-    "obizhaeva_wang_limit",
-    "parts_of_day",
-    "portfolio_schedule",
-    "pov",
-    "price_portfolio",
-    "sensitivity",
-    "share_caps",
-    "transient_schedule",
-    "twap",
-    "vwap",
-]
+    "Allocation", "Allocations", "ArrivalPriceSchedule", "Attempt", "ContinuousSplit",
+    "ConvexTerms", "Frontier", "PortfolioSchedule", "Schedule", "Sensitivity", "allocate",
+    "allocate_many", "almgren_chriss", "efficient_frontier", "least_value_at_risk",
+    "obizhaeva_wang", "obizhaeva_wang_limit", "parts_of_day", "portfolio_schedule", "pov",
+    "price_portfolio", "sensitivity", "share_caps", "transient_schedule", "twap", "vwap",
+]  # fmt: skip

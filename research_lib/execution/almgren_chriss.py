@@ -14,8 +14,7 @@ from research_lib.checks import number, numbers, per_interval
 from research_lib.compiling import compiled
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import allocate
-from research_lib.execution.problem import ROUNDING
-from research_lib.execution.schedules import ModelledSchedule, left_to_trade
+from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade
 from research_lib.impact import LinearImpact
 
 Float = NDArray[np.float64]
@@ -25,28 +24,38 @@ Moments = tuple[float, float, float, float]
 PLAIN = (float, int)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ArrivalPriceSchedule(ModelledSchedule):
     r"""The schedule of :func:`almgren_chriss`.
 
     Attributes
     ----------
     kappa : float
-        Rate at which holdings decay, per unit of time; below 0 where risk is loved: minus the
-        angular frequency omega of :math:`x_k = X \sin(\omega (T - t_k)) / \sin(\omega T)`. Of the mean
-        temporary impact and the mean squared volatility where these vary.
+        Rate at which holdings decay, per unit of time; below 0 where the order is risk-seeking:
+        minus the angular frequency omega of
+        :math:`x_k = X \sin(\omega (T - t_k)) / \sin(\omega T)`. Of the
+        mean temporary impact and the mean squared volatility where these vary.
+
+    Examples
+    --------
+    >>> almgren_chriss(1e6, 5, volatility=0.95, temporary=2.5e-6, risk_aversion=0)
+    ArrivalPriceSchedule('Almgren-Chriss', 1e+06 shares in 5 intervals)
     """
 
     kappa: float
 
     @property
     def theta(self) -> float:
-        """1 / kappa, which the paper calls the half-life: the time in which holdings fall by e; inf if they do not."""
+        """1 / kappa, which the paper calls the half-life: the time in which holdings fall by e;
+        inf if they do not.
+        """
         return 1.0 / self.kappa if self.kappa > 0 else math.inf
 
     @property
     def half_life(self) -> float:
-        """ln 2 / kappa: the time in which holdings halve as long as the horizon is far; inf if they do not decay."""
+        """ln 2 / kappa: the time in which holdings halve as long as the horizon is far; inf if
+        they do not decay.
+        """
         return math.log(2.0) * self.theta
 
 
@@ -71,9 +80,9 @@ def almgren_chriss(
 
     x_k is held after trade n_k. Holdings solve a tridiagonal system. Where volatility and temporary
     impact are constant and there is no drift, they are X sinh(kappa (T - t)) / sinh(kappa T) with
-    cosh(kappa tau) = 1 + lambda sigma^2 tau^2 / (2 eta~), which is TWAP at no risk aversion. Who loves
-    risk (lambda < 0) trades late, by sines in place of the hyperbolic ones, as long as kappa T < pi:
-    beyond that there is no least value.
+    cosh(kappa tau) = 1 + lambda sigma^2 tau^2 / (2 eta~), which is TWAP at no risk aversion. A
+    risk-seeking order (lambda < 0) trades late, by sines in place of the hyperbolic ones, as long
+    as kappa T < pi: beyond that there is no least value.
 
     Parameters
     ----------
@@ -96,27 +105,33 @@ def almgren_chriss(
     interval : time
         tau, in the unit of time of all the others.
     min_shares : scalar or (n,) shares, optional
-        Floors of the trades, at least 0 and for X >= 0: none in the other direction. None, the default,
-        leaves the sign of each trade free, which is not a floor below 0: those are refused.
+        Floors of the trades, at least 0 and for X >= 0: none in the other direction. None, the
+        default, leaves the sign of each trade free, which is not a floor below 0: those are
+        refused.
 
     Raises
     ------
     ValidationError
         A parameter out of range, a floor below 0 among them.
     OptimizationError
-        Risk loved so much that no schedule is best; floors that need more than the order; trades
-        against the order's direction under a half-spread, which prices their sign; floors that bind
+        A risk aversion so far below 0 that no schedule is best; floors that need more than the
+        order; trades against the order's direction under a half-spread,
+        which prices their sign; floors that bind
         under a negative risk aversion.
 
     References
     ----------
     Almgren and Chriss, Optimal execution of portfolio transactions, Journal of Risk 3(2), 2000,
     equations 8, 16 to 20, 24 to 26, and section 5 on coefficients that vary.
+
+    Examples
+    --------
+    >>> best = almgren_chriss(1e6, 4, volatility=0.95, temporary=2.5e-6, risk_aversion=1e-6)
+    >>> best.shares.round(-3).tolist(), round(best.half_life, 2)
+    ([458000.0, 262000.0, 161000.0, 118000.0], 1.17)
     """
-    n, shares = (
-        number("n_intervals", n_intervals, 1, integer=True),
-        number("total_shares", total_shares),
-    )
+    n = number("n_intervals", n_intervals, 1, integer=True)
+    shares = number("total_shares", total_shares)
     model = _Model(
         n,
         _coefficient("volatility", volatility, n, low=0.0, high=LARGEST_VOLATILITY),
@@ -133,7 +148,8 @@ def almgren_chriss(
         found = moments(trades)
     if model.half_spread and np.abs(trades).sum() > abs(trades.sum()) * (1.0 + ROUNDING):
         raise OptimizationError(
-            "the optimum trades against the order's direction, which half_spread prices by its sign; "
+            "the optimum trades against the order's direction, which half_spread prices by its "
+            "sign; "
             "set min_shares=0, or half_spread=0"
         )
     return model.schedule(shares, trades, *found)
@@ -155,7 +171,8 @@ def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | 
 
 @dataclass(slots=True)
 class _Model:
-    """The market, checked: `net_temporary` is eta - gamma tau / 2, `pull` lambda sigma^2 tau^2 over it, of means.
+    """The market, checked: `net_temporary` is eta - gamma tau / 2, `pull` lambda sigma^2 tau^2
+    over it, of means.
 
     Not frozen, for the time that takes.
     """
@@ -178,12 +195,7 @@ class _Model:
                 f"temporary {np.min(self.temporary):g} must be above permanent * interval / 2 = "
                 f"{self.permanent * self.interval / 2:g}; shorten the interval"
             )
-        squared = (
-            self.volatility**2
-            if isinstance(self.volatility, float)
-            else np.mean(self.volatility**2)
-        )
-        mean = net if isinstance(net, float) else np.mean(net)
+        squared, mean = np.mean(np.square(self.volatility)), np.mean(net)
         self.net_temporary = net
         self.pull = float(self.risk_aversion * squared * self.interval**2 / mean)
 
@@ -204,7 +216,9 @@ class _Model:
         return trades, found
 
     def _varying(self, shares: float) -> Float:
-        """From the tridiagonal system a_k (x_k - x_(k-1)) + a_(k+1) (x_k - x_(k+1)) + risk_k x_k = alpha tau / 2."""
+        """From the tridiagonal system a_k (x_k - x_(k-1)) + a_(k+1) (x_k - x_(k+1)) + risk_k x_k =
+        alpha tau / 2.
+        """
         cost = np.broadcast_to(self.net_temporary / self.interval, self.n)
         risk = np.broadcast_to(self.interval * np.square(self.volatility), self.n)[:-1]
         if self.n == 1:
@@ -255,7 +269,9 @@ class _Model:
 
 
 def _smallest_ratio(bands: Float, risk: Float) -> float:
-    """Least x'Lx / x'Dx of the tridiagonal L, as upper bands, and the diagonal D of `risk`, (n - 1,)."""
+    """Least x'Lx / x'Dx of the tridiagonal L, as upper bands, and the diagonal D of `risk`, (n -
+    1,).
+    """
     scale = 1.0 / np.sqrt(np.maximum(risk, 1e-12 * risk.max()))
     scaled = bands * scale * np.vstack([np.append(0.0, scale[:-1]), scale])[-len(bands) :]
     return float(eig_banded(scaled, eigvals_only=True, select="i", select_range=(0, 0))[0])
@@ -263,19 +279,23 @@ def _smallest_ratio(bands: Float, risk: Float) -> float:
 
 def _unbounded(risk_aversion: float, least: float) -> OptimizationError:
     return OptimizationError(
-        f"risk_aversion {risk_aversion:.6g} must be above {least:.6g}: at or below it, cost plus risk falls without "
+        f"risk_aversion {risk_aversion:.6g} must be above {least:.6g}: at or below it, cost plus "
+        "risk falls without "
         "limit as the round trip grows; raise it or shorten the horizon"
     )
 
 
 def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike) -> Float:
-    """The trades if they keep the floors, else those of the same problem with floors, by `allocate`."""
-    floor = per_interval("min_shares", min_shares, model.n)
+    """The trades if they keep the floors, else those of the same problem with floors, by
+    `allocate`.
+    """
+    floor = per_interval("min_shares", min_shares, model.n, infinite=True)
     if np.all(trades >= floor - ROUNDING * abs(shares)):
         return np.maximum(trades, floor) if np.any(trades < floor) else trades
     if model.risk_aversion < 0:
         raise OptimizationError(
-            f"risk_aversion {model.risk_aversion:g} is below 0 and min_shares binds, a case without an exact method "
+            f"risk_aversion {model.risk_aversion:g} is below 0 and min_shares binds, a case "
+            "without an exact method "
             "here; leave min_shares out, or take risk_aversion=0"
         )
     held = model.drift * model.interval * np.arange(model.n, 0, -1.0)
@@ -293,7 +313,9 @@ def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike)
 
 @compiled
 def trajectory(shares: float, n: int, pull: float, push: float = 0.0) -> Float:
-    """Trades, (n,), whose holdings solve (2 + pull) x_k - x_(k-1) - x_(k+1) = push, x_0 = shares, x_n = 0."""
+    """Trades, (n,), whose holdings solve (2 + pull) x_k - x_(k-1) - x_(k+1) = push, x_0 = shares,
+    x_n = 0.
+    """
     if push == 0.0 and pull >= 0.0:
         trades, held = _growing(n, pull)
         if held < LARGEST_SUM:
@@ -313,7 +335,8 @@ def with_moments(shares: float, n: int, pull: float, push: float) -> tuple[Float
 def _growing(n: int, pull: float) -> tuple[Float, float]:
     """Trades in units of about the last one, from which they grow backwards, and their sum.
 
-    Sums of what is not negative lose no digit, but no number holds them where the first is too many times the last.
+    Sums of what is not negative lose no digit, but no number holds them where the first is too many
+    times the last.
     """
     trades, held, traded = np.empty(n), 0.0, 1.0
     for k in range(n - 1, -1, -1):

@@ -1,7 +1,7 @@
 r"""The allocation as CVXPY states it: in fractions of the order, with a normalised objective.
 
-In raw shares the backends report `optimal` with per cents of excess cost. The status is never trusted: the
-certificate of :mod:`research_lib.execution.exact` decides.
+In raw shares the backends report `optimal` with per cents of excess cost. The status is never
+trusted: the certificate of :mod:`research_lib.execution.exact` decides.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
 
 
 def _cost(x: cp.Variable, total: SeparableTotal, constraints: list[Any]) -> cp.Expression:
-    """sum_t C_t(x_t): linear, square and cube, power cones, and steps of a book as split variables."""
+    """sum_t C_t(x_t): linear, square and cube, power cones, and steps of a book as split
+    variables.
+    """
     import cvxpy as cp
 
     n = len(total)
@@ -72,7 +74,9 @@ def _cost(x: cp.Variable, total: SeparableTotal, constraints: list[Any]) -> cp.E
 
 
 def _power(x: cp.Expression, power: Float, n: int, constraints: list[Any]) -> cp.Expression:
-    """Variables at or above (n x)^p, by power cones, squares as squares: in average child orders they are near 1."""
+    """Variables at or above (n x)^p, by power cones, squares as squares: in average child orders
+    they are near 1.
+    """
     import cvxpy as cp
 
     if np.all(power == 2):
@@ -124,7 +128,9 @@ def _coupled(
 def _exponential(
     x: cp.Variable, kept: Float, scale: float, constraints: list[Any]
 ) -> cp.Expression:
-    """1/2 x'Gx of one exponential: what its displacement loses in each gap, squared, and what is left of it."""
+    """1/2 x'Gx of one exponential: what its displacement loses in each gap, squared, and what is
+    left of it.
+    """
     import cvxpy as cp
 
     state = cp.Variable(x.size)  # just after each trade, over the scale
@@ -160,16 +166,15 @@ def _answer(
 def solve_quadratic(
     quadratic: Quadratic, lower: Float, upper: Float, limits: Limits
 ) -> Float | None:
-    """The optimum of a coupled quadratic cost between bounds, to a backend's tolerance, (n,); None without an answer.
+    """The optimum of a coupled quadratic cost between bounds, to a backend's tolerance, (n,); None
+    without an answer.
 
     Bounds may be infinite and of any sign.
     """
     import cvxpy as cp
 
-    unit, n = (
-        max(abs(quadratic.shares), float(np.abs(np.where(np.isfinite(lower), lower, 0)).max())),
-        len(quadratic),
-    )
+    floor, n = float(np.abs(np.where(np.isfinite(lower), lower, 0)).max()), len(quadratic)
+    unit = max(abs(quadratic.shares), floor)
     scale = abs(quadratic.value(np.full(n, quadratic.shares / n))) or 1.0
     x, square = cp.Variable(n), unit**2 / scale
     part, constraints = quadratic.shares / unit, [cp.sum(x) == quadratic.shares / unit]
@@ -199,17 +204,10 @@ def backend_options(backend: str, limits: Limits) -> dict[str, Any]:
         gaps = dict.fromkeys(("tol_gap_rel", "tol_gap_abs", "tol_feas"), tolerance)
         return {**gaps, "max_iter": iterations, "time_limit": seconds}
     if backend == "ECOS":
-        return {
-            **dict.fromkeys(("abstol", "reltol", "feastol"), tolerance),
-            "max_iters": iterations,
-        }
+        gaps = dict.fromkeys(("abstol", "reltol", "feastol"), tolerance)
+        return {**gaps, "max_iters": iterations}
     # OSQP's and SCS's steps are far cheaper than an interior point's
-    first_order = {"eps_abs": tolerance, "eps_rel": tolerance}
+    steps, gaps = 100 * iterations, {"eps_abs": tolerance, "eps_rel": tolerance}
     if backend == "OSQP":
-        return {
-            **first_order,
-            "max_iter": 100 * iterations,
-            "time_limit": seconds,
-            "polishing": True,
-        }
-    return {**first_order, "max_iters": 100 * iterations, "time_limit_secs": seconds}
+        return {**gaps, "max_iter": steps, "time_limit": seconds, "polishing": True}
+    return {**gaps, "max_iters": steps, "time_limit_secs": seconds}

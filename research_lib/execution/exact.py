@@ -1,15 +1,17 @@
-r"""The exact split of a separable convex total by its multiplier, and the certificate that proves a split.
+r"""The exact split of a separable convex total by its multiplier, and the certificate that proves
+a split.
 
 .. math:: \min_x \sum_t C_t(x_t) \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-At the optimum x_t = clip(shares_at_marginal_t(nu), l_t, u_t) for one multiplier nu, and the sum of the
-right-hand side rises with nu (water-filling: Boyd and Vandenberghe 2004, section 5.5.3). The search for nu is
-Newton's inside a shrinking bracket. Where the sum jumps (linear totals, steps of a book) the jump itself is
-tried and its two sides are mixed, in proportion to the room each interval has.
+At the optimum x_t = clip(shares_at_marginal_t(nu), l_t, u_t) for one multiplier nu, and the sum of
+the right-hand side rises with nu (water-filling: Boyd and Vandenberghe 2004, section 5.5.3). The
+search for nu is Newton's inside a shrinking bracket. Where the sum jumps (linear totals, steps of a
+book) the jump itself is tried and its two sides are mixed, in proportion to the room each interval
+has.
 
-This is the one file of compiled code for allocations. Arrays come in tuples: smooth (a, b, c, s, p), (n,) each,
-and steps (depth, premium), (n, K) each, with the letters of :class:`research_lib.impact.SeparableTotal`;
-bounds (lower, upper), (n,) each.
+This is the one file of compiled code for allocations. Arrays come in tuples: smooth (a, b, c, s,
+p), (n,) each, and steps (depth, premium), (n, K) each, with the letters of
+:class:`research_lib.impact.SeparableTotal`; bounds (lower, upper), (n,) each.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ Float = NDArray[np.float64]
 Lots = NDArray[np.int64]
 Pair = tuple[Float, Float]
 Smooth = tuple[Float, Float, Float, Float, Float]
+Judged = tuple[float, float, float, float, float, float]
 
 EPSILON = float(np.finfo(float).eps)
 BLOCK = 1024  # sums are taken in blocks: a plain running sum of a million loses three digits
@@ -35,7 +38,6 @@ MAX_SWEEPS = 500
 MAX_NEWTON_STEPS = 60
 SUM_ROUNDING = 1e-12  # of the order: what n rounded shares may miss it by
 SAME_PRICE = 1e-9
-NEGLIGIBLE = 1e-12
 
 
 class Certificate(NamedTuple):
@@ -48,9 +50,9 @@ class Certificate(NamedTuple):
     multiplier : float
         nu, what the next share costs, currency per share (under "impact": per share of the sum).
     kkt_residual : float
-        Largest violation of: nu lies between the left and the right derivative of C_t at x_t (at the cap only
-        above the left one, at the floor only below the right one), relative to \\|nu\\|; or the distance to
-        shares for which it does, relative to S / n, if that is less.
+        Largest violation of: nu lies between the left and the right derivative of C_t at x_t (at
+        the cap only above the left one, at the floor only below the right one), relative to
+        \\|nu\\|; or the distance to shares for which it does, relative to S / n, if that is less.
     duality_gap : float
         (cost - dual value at nu) / \\|cost\\|; the cost exceeds the optimum by no more.
     filled : float
@@ -65,6 +67,14 @@ class Certificate(NamedTuple):
     duality_gap: float
     filled: float
     outside: float
+
+    def plus(self, constant: float) -> Certificate:
+        """The same of a cost that is larger by `constant`."""
+        if not constant:
+            return self
+        cost = self.cost + constant
+        gap = self.duality_gap * abs(self.cost) / (abs(cost) or 1.0)
+        return self._replace(cost=cost, duality_gap=gap)
 
 
 def exact_split(
@@ -97,31 +107,20 @@ def exact_split(
     """
     smooth, steps = total.arrays
     x = np.empty(len(total))
-    _, sweeps, judged = _solve(shares, smooth, steps, bounds, max_sweeps, x)
-    if abs(judged[4] - shares) > SUM_ROUNDING * shares:  # out of sweeps
-        x = close_sum(x, shares, *bounds)
-        return x, sweeps, certify_separable(x, total, shares, bounds)
-    return (
-        x,
-        sweeps,
-        _certificate(judged, shares) or _against_best(x, judged, total, shares, bounds),
-    )
+    sweeps, found = _solve(shares, smooth, steps, bounds, max_sweeps, x)
+    if abs(found[4] - shares) <= SUM_ROUNDING * shares:
+        return x, sweeps, Certificate(*found)
+    x = close_sum(x, shares, *bounds)  # out of sweeps
+    return x, sweeps, certify_separable(x, total, shares, bounds)
 
 
-def solve_many(
-    total: SeparableTotal, shares: Float, bounds: Pair
-) -> tuple[Float, list[Certificate | None]]:
-    """The splits (m, n) of m orders, each over its own n of the total's intervals, and their certificates.
-
-    None where a certificate needs a closer look, by `certify_separable`.
+def solve_many(total: SeparableTotal, shares: Float, bounds: Pair) -> tuple[Float, Float]:
+    """The splits (m, n) of m orders, each over its own n of the total's intervals; certificates
+    (m, 6).
     """
-    x, found = np.zeros((len(shares), len(total) // len(shares))), np.zeros((len(shares), 8))
+    x, found = np.zeros((len(shares), len(total) // len(shares))), np.zeros((len(shares), 6))
     _solve_many(shares, *total.arrays, bounds, x, found)
-    known = [
-        _certificate(tuple(row), order)
-        for row, order in zip(found.tolist(), shares.tolist(), strict=True)
-    ]
-    return x, known
+    return x, found
 
 
 def certify_separable(x: Float, total: SeparableTotal, shares: float, bounds: Pair) -> Certificate:
@@ -131,20 +130,23 @@ def certify_separable(x: Float, total: SeparableTotal, shares: float, bounds: Pa
 
     .. math:: \nu S + \sum_t \min_{l_t \le y \le u_t} \big(C_t(y) - \nu y\big)
 
-    and each minimum is bounded below by the tangent at any point, so an inexact minimiser can only widen the
-    gap: nothing here trusts a solver (Boyd and Vandenberghe 2004, section 5.5.1).
+    Nothing here trusts a solver (Boyd and Vandenberghe 2004, section 5.5.1).
     """
     smooth, steps = total.arrays
     x = np.ascontiguousarray(x)
-    judged = _judge(x, math.nan, smooth, steps, bounds)
-    if math.isnan(judged[2]):
-        nu = _best_multiplier(judged[6], judged[7], total, shares, bounds)
-        judged = _judge(x, nu, smooth, steps, bounds)
-    return _certificate(judged, shares) or _against_best(x, judged, total, shares, bounds)
+    _, _, _, highest, lowest = _totals(x, smooth, steps, bounds)
+    nu = 0.5 * (highest + lowest)
+    if highest - lowest > SAME_PRICE * abs(highest):
+        # Any multiplier gives a valid bound, the optimum's the tightest.
+        best = _solve(shares, smooth, steps, bounds, MAX_SWEEPS, np.empty(len(x)))[1][1]
+        nu = best if math.isfinite(best) else nu
+    return Certificate(*_judge(x, nu, shares, smooth, steps, bounds))
 
 
 def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
-    """`x` moved inside its bounds to sum to `shares`: in proportion to what is traded, else to the room."""
+    """`x` moved inside its bounds to sum to `shares`: in proportion to what is traded, else to the
+    room.
+    """
     for _ in range(4):  # rounding, and orders that meet their cap, are closed by the next move
         short = shares - x.sum()
         room = upper - x if short > 0 else x - lower
@@ -156,62 +158,6 @@ def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
     return x
 
 
-def _certificate(judged: tuple[float, ...], shares: float) -> Certificate | None:
-    """The certificate of what `_judge` found; None where only rounding may not explain its gap."""
-    cost, nu, gap, worst, filled, outside = judged[:6]
-    residual = worst / _price_unit(nu, cost, shares) if worst != 0.0 else 0.0
-    if not (gap <= NEGLIGIBLE * abs(cost) and residual <= NEGLIGIBLE):
-        return None
-    return Certificate(cost, nu, residual, gap / (abs(cost) or 1.0), filled, outside)
-
-
-def _price_unit(nu: float, cost: float, shares: float) -> float:
-    """Price that errors of prices are relative to."""
-    return max(abs(nu), SAME_PRICE * abs(cost) / shares) or 1.0
-
-
-def _best_multiplier(
-    highest: float, lowest: float, total: SeparableTotal, shares: float, bounds: Pair
-) -> float:
-    """The multiplier to judge a split at whose prices cross: any gives a valid bound, the optimum's the tightest."""
-    if highest - lowest <= SAME_PRICE * abs(highest):
-        return 0.5 * (highest + lowest)
-    nu = _solve(shares, *total.arrays, bounds, MAX_SWEEPS, np.empty(len(total)))[0]
-    return float(nu) if math.isfinite(nu) else 0.5 * (highest + lowest)
-
-
-def _against_best(
-    x: Float, judged: tuple[float, ...], total: SeparableTotal, shares: float, bounds: Pair
-) -> Certificate:
-    """The certificate of x by the best shares at its multiplier, interval by interval: a tighter bound."""
-    cost, nu, _, _, filled, outside = judged[:6]
-    (smooth, steps), (lower, upper) = total.arrays, bounds
-    least, most = np.empty(len(x)), np.empty(len(x))
-    _sweep(nu, 0.0, smooth, steps, bounds, least)
-    _sweep(nu, 1.0, smooth, steps, bounds, most)
-    y = np.clip(x, least, most)
-    value, last, following = _prices(x, smooth, steps)
-    value_y, last_y, following_y = _prices(y, smooth, steps)
-    saved = (value - value_y) - nu * (x - y) + _tangent(y, nu, last_y, following_y, bounds)
-    saved = np.minimum(saved, _tangent(x, nu, last, following, bounds))
-    above = np.where(x > lower, last - nu, 0.0)
-    below = np.where(x < upper, nu - following, 0.0)
-    error = np.maximum(np.maximum(above, below), 0.0) / _price_unit(nu, cost, shares)
-    residual = float(np.minimum(error, np.abs(x - y) * len(x) / shares).max())
-    return Certificate(cost, nu, residual, float(saved.sum()) / (abs(cost) or 1.0), filled, outside)
-
-
-def _tangent(x: Float, nu: float, last: Float, following: Float, bounds: Pair) -> Float:
-    """Most that C_t(x) - nu x can exceed its least value inside the bounds, (n,): by convexity."""
-    lower, upper = bounds
-    with np.errstate(
-        invalid="ignore"
-    ):  # an infinite price times no room, or no error times endless room
-        down = np.where((x > lower) & (last > nu), (last - nu) * (x - lower), 0.0)
-        up = np.where((x < upper) & (nu > following), (nu - following) * (upper - x), 0.0)
-    return np.asarray(down + up)
-
-
 # Compiled: prices of one interval
 
 
@@ -219,7 +165,9 @@ def _tangent(x: Float, nu: float, last: Float, following: Float, bounds: Pair) -
 def _smooth_price(
     x: float, a: float, b: float, c: float, s: float, p: float
 ) -> tuple[float, float]:
-    """a x + b x^2 + c x^3 + s x^p and its derivative. Numbers only: a call counts references to each array."""
+    """a x + b x^2 + c x^3 + s x^p and its derivative. Numbers only: a call counts references to
+    each array.
+    """
     value = x * (a + x * (b + x * c))
     slope = a + x * (2.0 * b + 3.0 * c * x)
     if s != 0.0:
@@ -234,7 +182,9 @@ def _smooth_price(
 
 @compiled
 def _walk_price(x: float, t: int, steps: Pair) -> tuple[float, float, float]:
-    """Cost of x shares of interval t's steps, prices of the last share and of the next; inf beyond the last step."""
+    """Cost of x shares of interval t's steps, prices of the last share and of the next; inf beyond
+    the last step.
+    """
     depth, premium = steps
     walked, before, last, following = 0.0, 0.0, premium[t, 0], np.inf
     for k in range(depth.shape[1]):
@@ -265,15 +215,6 @@ def _price(x: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float,
 
 
 @compiled
-def _prices(x: Float, smooth: Smooth, steps: Pair) -> tuple[Float, Float, Float]:
-    """`_price` of all intervals, (n,) each."""
-    value, last, following = np.empty(len(x)), np.empty(len(x)), np.empty(len(x))
-    for t in range(len(x)):
-        value[t], last[t], following[t] = _price(x[t], t, smooth, steps)
-    return value, last, following
-
-
-@compiled
 def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float, float]:
     """The x >= 0 with 2 b x + 3 c x^2 + s p x^(p - 1) = excess > 0, and dx / d excess.
 
@@ -291,7 +232,8 @@ def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float,
     x = ratio * ratio if p == 1.5 else ratio ** (1.0 / (p - 1.0))
     if b == 0.0 and c == 0.0:
         return x, x / (excess * (p - 1.0))
-    # Newton in logarithms, where the slope is convex: from the least of each term's own root it only falls.
+    # Newton in logarithms, where the slope is convex: from the least of each term's own root it
+    # only falls.
     x = min(x, excess / (b + math.sqrt(b * b + 3.0 * c * excess)))
     lift = 0.0
     for _ in range(MAX_NEWTON_STEPS):
@@ -309,7 +251,8 @@ def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float,
 def _respond(
     nu: float, a: float, b: float, c: float, s: float, p: float
 ) -> tuple[float, float, float, float, float]:
-    """Least and most shares at the multiplier nu, without steps or bounds; d shares / d nu; jumps beside nu.
+    """Least and most shares at the multiplier nu, without steps or bounds; d shares / d nu; jumps
+    beside nu.
 
     Least and most differ where a marginal cost is nu over a stretch of shares.
     """
@@ -358,7 +301,8 @@ def _sweep(
 ) -> tuple[float, float, float, float, float]:
     """Optimal shares at nu into `x`, `part` of the way from the least to the most of them.
 
-    Returns the sums of the least and of the most, d sum / d nu, and the nearest jumps below and above nu.
+    Returns the sums of the least and of the most, d sum / d nu, and the nearest jumps below and
+    above nu.
     """
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
@@ -383,17 +327,55 @@ def _sweep(
 
 
 @compiled
-def _first_multiplier(shares: float, smooth: Smooth, steps: Pair) -> float:
-    """Newton's first step from equal shares without bounds: marginal costs weighted by 1 / curvature."""
+def _is_plain(smooth: Smooth, steps: Pair) -> bool:
+    """Whether marginal costs are straight lines that rise: a million intervals then read half of
+    the memory.
+    """
+    _, b, c, s, _ = smooth
+    if steps[0].shape[1] > 0:
+        return False
+    plain = True
+    for t in range(len(b)):
+        plain &= b[t] > 0.0 and c[t] == 0.0 and s[t] == 0.0
+    return plain
+
+
+@compiled
+def _sweep_plain(nu: float, a: Float, b: Float, bounds: Pair) -> tuple[float, float]:
+    """Sum of the optimal shares at nu and d sum / d nu, where marginal costs are straight lines."""
+    lower, upper = bounds
+    filled, slope = 0.0, 0.0
+    for start in range(0, len(a), BLOCK):
+        block_filled, block_slope = 0.0, 0.0
+        for t in range(start, min(start + BLOCK, len(a))):
+            response = 0.5 / b[t]
+            x = (nu - a[t]) * response
+            block_slope += response if lower[t] < x < upper[t] else 0.0
+            block_filled += min(max(x, lower[t]), upper[t])
+        filled += block_filled
+        slope += block_slope
+    return filled, slope
+
+
+@compiled
+def _first_multiplier(shares: float, smooth: Smooth, steps: Pair, straight: bool) -> float:
+    """Newton's first step from equal shares without bounds: marginal costs weighted by 1 /
+    curvature.
+    """
     a, b, c, s, p = smooth
     x, stepped = shares / len(b), steps[0].shape[1] > 0
     weights, weighted, plain, known = 0.0, 0.0, 0.0, 0
     for t in range(len(b)):
+        if straight:
+            weights += 0.5 / b[t]
+            weighted += 0.5 * a[t] / b[t] + x
+            continue
         slope = _smooth_price(x, a[t], b[t], c[t], s[t], p[t])[1]
         slope += _walk_price(x, t, steps)[1] if stepped else 0.0
         curvature = 2.0 * b[t] + 6.0 * c[t] * x
         if s[t] != 0.0:
-            curvature += s[t] * p[t] * (p[t] - 1.0) * x ** (p[t] - 2.0)
+            bend = 1.0 / math.sqrt(x) if p[t] == 1.5 else x ** (p[t] - 2.0)
+            curvature += s[t] * p[t] * (p[t] - 1.0) * bend
         if math.isfinite(slope):
             plain, known = plain + slope, known + 1
             if 0.0 < curvature < np.inf:
@@ -415,7 +397,9 @@ def _price_range(smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, floa
 
 @compiled
 def _between(low: float, high: float, at_low: float, at_high: float, missing: float) -> float:
-    """A multiplier inside (low, high): by interpolation, or halfway, geometrically if they are far apart."""
+    """A multiplier inside (low, high): by interpolation, or halfway, geometrically if they are far
+    apart.
+    """
     if missing > 0.0:
         return low + (high - low) * missing / (at_high - at_low)
     if low > 0.0 and high > 4.0 * low:
@@ -425,18 +409,23 @@ def _between(low: float, high: float, at_low: float, at_high: float, missing: fl
 
 @compiled
 def _search(
-    shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float
+    shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float, plain: bool
 ) -> tuple[float, float, float, int]:
-    """Bracket (low, high) of the multiplier, the part of the way between its ends, and the sweeps taken.
+    """Bracket (low, high) of the multiplier, the part of the way between its ends, and the sweeps.
 
     low == high where the sum is met at one multiplier, or within its jump.
     """
     low, high, at_low, at_high = -np.inf, np.inf, np.nan, np.nan
     above_low, below_high = -np.inf, np.inf  # jumps next to the ends, if they lie inside
     tolerance, nudge, previous, run = 4.0 * EPSILON * shares, 4.0 * EPSILON, np.inf, 0
-    nu = _first_multiplier(shares, smooth, steps)
+    nu = swept = _first_multiplier(shares, smooth, steps, plain)
     for sweeps in range(1, limit + 1):
-        least, most, slope, below, above = _sweep(nu, 0.0, smooth, steps, bounds, x)
+        swept = nu
+        if plain:
+            least, slope = _sweep_plain(nu, smooth[0], smooth[1], bounds)
+            most, below, above = least, -np.inf, np.inf
+        else:
+            least, most, slope, below, above = _sweep(nu, 0.0, smooth, steps, bounds, x)
         if least - tolerance <= shares <= most + tolerance:
             part = (shares - least) / (most - least) if most > least else 0.0
             return nu, nu, min(max(part, 0.0), 1.0), sweeps
@@ -476,36 +465,40 @@ def _search(
                 sweeps,
             )
         nu = trial
-    return nu, nu, 0.0, limit
+    return swept, swept, 0.0, limit
 
 
 @compiled
 def _solve(
     shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float
-) -> tuple[float, int, tuple[float, float, float, float, float, float, float, float]]:
-    """Optimal shares into `x` (n,); their multiplier, the sweeps taken, and `_judge` of them there."""
+) -> tuple[int, Judged]:
+    """Optimal shares into `x` (n,); the sweeps taken, and `_judge` of them."""
     lower, upper = bounds
-    lowest, most = lower.sum(), upper.sum()
     nu, sweeps = np.nan, 0
-    if shares >= most * (1.0 - EPSILON) or shares <= lowest * (1.0 + EPSILON):
-        x[:] = upper if shares >= most * (1.0 - EPSILON) else lower
+    if shares >= upper.sum() * (1.0 - EPSILON):
+        x[:] = upper
+    elif shares <= lower.sum() * (1.0 + EPSILON):
+        x[:] = lower
     else:
-        nu, high, part, sweeps = _search(shares, smooth, steps, bounds, limit, x)
+        plain = _is_plain(smooth, steps)
+        nu, high, part, sweeps = _search(shares, smooth, steps, bounds, limit, x, plain)
         if nu < high:
             other = np.empty(len(x))
             _sweep(nu, 1.0, smooth, steps, bounds, x)
             _sweep(high, 0.0, smooth, steps, bounds, other)
             for t in range(len(x)):
                 x[t] = min(max(x[t] + part * (other[t] - x[t]), lower[t]), upper[t])
-        elif part > 0.0:
+        elif plain or part > 0.0:
             _sweep(nu, part, smooth, steps, bounds, x)
         _level(shares, bounds, x)
-    return nu, sweeps, _judge(x, nu, smooth, steps, bounds)
+    return sweeps, _judge(x, nu, shares, smooth, steps, bounds)
 
 
 @compiled
 def _level(shares: float, bounds: Pair, x: Float) -> None:
-    """Where all child orders are equal to rounding, as of equal curves, make them S / n: TWAP to the last digit."""
+    """Where all child orders are equal to rounding, as of equal curves, make them S / n: TWAP to
+    the last digit.
+    """
     equal = shares / len(x)
     for t in range(len(x)):
         if abs(x[t] - equal) > 8.0 * EPSILON * equal or not bounds[0][t] <= equal <= bounds[1][t]:
@@ -514,17 +507,17 @@ def _level(shares: float, bounds: Pair, x: Float) -> None:
 
 
 @compiled
-def _judge(
-    x: Float, nu: float, smooth: Smooth, steps: Pair, bounds: Pair
-) -> tuple[float, float, float, float, float, float, float, float]:
-    """Cost, multiplier, gap in currency, largest price error, sum, worst miss of a bound, highest and lowest price.
+def _totals(
+    x: Float, smooth: Smooth, steps: Pair, bounds: Pair
+) -> tuple[float, float, float, float, float]:
+    """Cost, sum, worst miss of a bound, and the prices that decide whether x is optimal.
 
-    The highest price of a last share that could be left out and the lowest of a next one that could be added:
-    where they do not cross, any price between them leaves no gap. Where they do, the gap is that at `nu`.
+    They are the highest price of a last share that could be left out and the lowest of a next one
+    that could be added: where they do not cross, any price between them leaves no gap.
     """
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
-    cost, filled, gap, outside, highest, lowest = 0.0, 0.0, 0.0, 0.0, -np.inf, np.inf
+    cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
     for start in range(0, len(x), BLOCK):
         block_cost, block_filled = 0.0, 0.0
         for t in range(start, min(start + BLOCK, len(x))):
@@ -534,44 +527,76 @@ def _judge(
                 value, last, following = _price(x[t], t, smooth, steps)
             block_cost += value
             block_filled += x[t]
-            down, up = x[t] - lower[t], upper[t] - x[t]
-            outside = max(outside, -down, -up)
-            if down > 0.0:
-                highest = max(highest, last)
-                gap += (last - nu) * down if last > nu else 0.0
-            if up > 0.0:
-                lowest = min(lowest, following)
-                gap += (nu - following) * up if following < nu else 0.0
+            outside = max(outside, lower[t] - x[t], x[t] - upper[t])
+            highest = max(highest, last) if x[t] > lower[t] else highest
+            lowest = min(lowest, following) if x[t] < upper[t] else lowest
         cost += block_cost
         filled += block_filled
-    worst = max(highest - nu, nu - lowest, 0.0)
+    return cost, filled, outside, highest, lowest
+
+
+@compiled
+def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Judged:
+    """The numbers of a `Certificate`, its gap that at `nu` where prices cross.
+
+    By convexity an interval can save no more than what its price errs by, times the way to its best
+    shares at nu.
+    """
+    a, b, c, s, p = smooth
+    (lower, upper), stepped = bounds, steps[0].shape[1] > 0
+    cost, filled, outside, highest, lowest = _totals(x, smooth, steps, bounds)
     if highest <= lowest:
-        nu, gap, worst = lowest if math.isfinite(lowest) else highest, 0.0, 0.0
-    elif math.isnan(nu):
-        gap, worst = np.nan, np.nan
-    return cost, nu, gap, worst, filled, outside, highest, lowest
+        nu = lowest if math.isfinite(lowest) else highest
+        return cost, nu, 0.0, 0.0, filled, outside
+    if math.isnan(nu):
+        nu = 0.5 * (highest + lowest)
+    unit, gap, residual = max(abs(nu), SAME_PRICE * abs(cost) / shares), 0.0, 0.0
+    unit = unit if unit > 0.0 else 1.0
+    for t in range(len(x)):
+        last = _smooth_price(x[t], a[t], b[t], c[t], s[t], p[t])[1]
+        following = last
+        if stepped:
+            _, last, following = _price(x[t], t, smooth, steps)
+        down = last > nu and x[t] > lower[t]
+        error = last - nu if down else nu - following
+        if not (down or (following < nu and x[t] < upper[t])):
+            continue
+        if stepped:
+            least, most = _respond_stepped(nu, t, smooth, steps)[:2]
+        else:
+            least, most = _respond(nu, a[t], b[t], c[t], s[t], p[t])[:2]
+        best = min(max(min(max(x[t], least), most), lower[t]), upper[t])
+        if best != x[t]:
+            gap += error * abs(x[t] - best)
+            residual = max(residual, min(error / unit, abs(x[t] - best) * len(x) / shares))
+    return cost, nu, residual, gap / (abs(cost) if cost != 0.0 else 1.0), filled, outside
 
 
 @compiled
 def _solve_many(
     shares: Float, smooth: Smooth, steps: Pair, bounds: Pair, x: Float, found: Float
 ) -> None:
-    """`_solve` for m problems of n intervals that stand one after another, into `x` (m, n) and `found` (m, 8)."""
+    """`_solve` for m problems of n intervals that stand one after another, into `x` (m, n) and
+    `found` (m, 6).
+    """
     a, b, c, s, p = smooth
     for i in range(len(shares)):
         own = slice(i * x.shape[1], (i + 1) * x.shape[1])
         part = (a[own], b[own], c[own], s[own], p[own])
         part_steps, part_bounds = (steps[0][own], steps[1][own]), (bounds[0][own], bounds[1][own])
-        judged = _solve(shares[i], part, part_steps, part_bounds, MAX_SWEEPS, x[i])[2]
-        for j in range(8):
+        judged = _solve(shares[i], part, part_steps, part_bounds, MAX_SWEEPS, x[i])[1]
+        for j in range(6):
             found[i, j] = judged[j]
 
 
 # Compiled: whole lots
 #
-# Lots of one interval get more expensive one by one (the total is convex), so the cheapest K of all lots are taken
-# in order within each interval: greedy is optimal. Whatever the multiplier nu, lots above nu are taken only after
-# those below it: the greedy set is reached from there by a few exchanges, about one an interval at the optimum's nu.
+# Lots of one interval get more expensive one by one (the total is convex), so the cheapest K of all
+# lots are taken
+# in order within each interval: greedy is optimal. Whatever the multiplier nu, lots above nu are
+# taken only after
+# those below it: the greedy set is reached from there by a few exchanges, about one an interval at
+# the optimum's nu.
 
 
 @compiled
@@ -590,7 +615,9 @@ def round_to_lots(
     smooth: Smooth,
     steps: Pair,
 ) -> Lots:
-    """The cheapest `count` lots within their range, (n,): begun from the lots in x that nu pays for."""
+    """The cheapest `count` lots within their range, (n,): begun from the lots in x that nu pays
+    for.
+    """
     low, high = range_
     lots = np.empty(len(x), np.int64)
     for t in range(len(x)):
@@ -619,11 +646,13 @@ def round_to_lots(
 def place_odd_lot(
     lots: Lots, odd: float, lot: float, high: Lots, smooth: Smooth, steps: Pair, bounds: Pair
 ) -> tuple[int, int, int]:
-    """Where `odd` shares, less than a lot, are cheapest beside optimal `lots`; of an `odd` below 0, lots are one over.
+    """Where `odd` shares, less than a lot, are cheapest beside optimal `lots`; of an `odd` below
+    0, lots are one over.
 
-    In that interval they stand beside its lots, or beside one lot less, and that lot goes to the cheapest other
-    interval: with the odd shares there, marginal costs of lots move by at most one lot. Returns the interval, -1
-    if none admits them, the one that gives a lot and the one that takes it, -1 if none.
+    In that interval they stand beside its lots, or beside one lot less, and that lot goes to the
+    cheapest other interval: with the odd shares there, marginal costs of lots move by at most one
+    lot. Returns the interval, -1 if none admits them, the one that gives a lot and the one that
+    takes it, -1 if none.
     """
     over, odd = odd < 0.0, abs(odd)
     first, second, least, less = -1, -1, np.inf, np.inf

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from research_lib.checks import number
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError
 from research_lib.execution.exact import Certificate, certify_separable, exact_split
 from research_lib.execution.problem import Problem
+from research_lib.execution.quadratic import OutOfTimeError
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
@@ -26,7 +27,7 @@ Result = TypeVar("Result")
 
 CERTIFIED_GAP = 1e-6
 CERTIFIED_RESIDUAL = 1e-3
-SUM_TOLERANCE_SHARES = 1e-6
+SUM_TOLERANCE = 1e-11  # of the order
 MIN_SECONDS = 1e-3
 
 
@@ -37,6 +38,15 @@ class Limits:
     max_iterations: int
     tolerance: float
     timeout_seconds: float
+
+    @classmethod
+    def checked(cls, max_iterations: Any, tolerance: Any, timeout_seconds: Any) -> Limits:
+        """The limits, refused by name where they are out of range."""
+        return cls(
+            number("max_iterations", max_iterations, 1, integer=True),
+            number("tolerance", tolerance, above=0),
+            number("timeout_seconds", timeout_seconds, above=0),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Attempt(Record):
-    """One backend's try.
+    """One backend's try, as `Allocation.attempts` keeps it.
 
     Attributes
     ----------
@@ -88,8 +98,8 @@ class Attempt(Record):
 class Search:
     """The attempts on one problem, and the best that they found.
 
-    `solvers` are asked in their order; the time of `limits` is that of all together. `trust` takes the first finite
-    answer, certified or not.
+    `solvers` are asked in their order; the time of `limits` is that of all together. `trust` takes
+    the first finite answer, certified or not. `found` is what `run` returned.
     """
 
     problem: Problem
@@ -100,6 +110,7 @@ class Search:
     best: Found | None = None
     out_of_time: bool = False
     begin: float = field(default_factory=time.perf_counter)
+    found: Found = field(init=False)
 
     def run(self) -> Found:
         """The first certified answer; out of time, the best feasible one.
@@ -112,32 +123,36 @@ class Search:
         for solver in self.solvers:
             found = self._try(solver)
             if found is not None:
+                self.found = found
                 return found
         if self.out_of_time:
-            return self._best_feasible()
+            self.found = self._best_feasible()
+            return self.found
         trail = "; ".join(f"{a.solver}/{a.backend}: {a.reason}" for a in self.attempts)
         raise OptimizationError(
-            f"no solver gave a certified schedule ({trail}); raise max_iterations or timeout_seconds"
+            f"no solver gave a certified schedule ({trail}); raise max_iterations or "
+            "timeout_seconds"
         )
 
     def _left(self) -> float:
         return self.limits.timeout_seconds - (time.perf_counter() - self.begin)
 
     def _try(self, solver: SolverType) -> Found | None:
-        """The solver's first certified answer. The exact solver is asked even when time is up: it needs none."""
-        exact = solver is SolverType.ANALYTICAL
-        if self._left() <= 0 and not exact:
+        """The solver's first certified answer. The exact solver is asked even when time is up: it
+        needs none.
+        """
+        exact, left = solver is SolverType.ANALYTICAL, self._left()
+        if left <= 0 and not exact:
             late = Answer("none", None, "no time left", timed_out=True)
-            self._record(solver, late, time.perf_counter())
-            return None
-        limits = dataclasses.replace(self.limits, timeout_seconds=max(self._left(), MIN_SECONDS))
+            return self._record(solver, late, time.perf_counter())
+        # Compiled loops of bounded length: no thread is worth it.
+        direct = exact and self.problem.terms is None
+        limits = replace(self.limits, timeout_seconds=max(left, MIN_SECONDS))
         answers = self.solvers[solver](self.problem, limits)
         while True:
             begin = time.perf_counter()
             try:
-                if (
-                    exact and self.problem.terms is None
-                ):  # compiled loops of bounded length: no thread is worth it
+                if direct:
                     answer = next(answers, None)
                 else:
                     answer = within(max(self._left(), MIN_SECONDS), lambda: next(answers, None))
@@ -146,9 +161,8 @@ class Search:
             except (
                 Exception
             ) as error:  # whatever a backend raises is one more reason to ask the next
-                answer = Answer(
-                    "raised", None, f"{type(error).__name__}: {' '.join(str(error).split())}"
-                )
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                answer = Answer("raised", None, reason)
             if answer is None:
                 return None
             found = self._record(solver, answer, begin)
@@ -157,47 +171,46 @@ class Search:
 
     def _record(self, solver: SolverType, answer: Answer, begin: float) -> Found | None:
         """Note the answer; itself and its certificate if it is accepted."""
+        x, problem, known, reasons = (
+            answer.shares,
+            self.problem,
+            answer.certificate,
+            [answer.reason],
+        )
         self.out_of_time |= answer.timed_out
-        certificate, reason, accepted = None, answer.reason, False
-        if answer.shares is not None:
-            certificate = answer.certificate or certify(answer.shares, self.problem, answer.weights)
-            fault = fault_of(
-                certificate, self.problem.shares, len(answer.shares), self.limits.tolerance
-            )
+        numbers: tuple[float, ...] = ()
+        accepted = False
+        if x is not None:
+            known = known or certify(x, problem, answer.weights)
+            fault = fault_of(known, problem.shares, len(x), self.limits.tolerance)
             accepted = not fault or self.trust
-            reason = "; ".join(filter(None, [answer.reason, fault]))
-        known = (
-            (certificate.cost, certificate.duality_gap, certificate.kkt_residual)
-            if certificate
-            else ()
+            reasons.append(fault)
+            numbers = known.cost, known.duality_gap, known.kkt_residual
+        reason, elapsed = "; ".join(filter(None, reasons)), time.perf_counter() - begin
+        name, backend = solver.value, answer.backend
+        self.attempts.append(
+            Attempt(name, backend, accepted, reason, elapsed, answer.iterations, *numbers)
         )
-        elapsed = time.perf_counter() - begin
-        tried = Attempt(
-            solver.value, answer.backend, accepted, reason, elapsed, answer.iterations, *known
-        )
-        self.attempts.append(tried)
-        if answer.shares is None or certificate is None:
-            logger.warning("%s (%s) gave no schedule: %s", solver.value, answer.backend, reason)
-            return None
-        if accepted:
-            return answer.shares, certificate
-        logger.warning(
-            "%s (%s) gave no certified schedule: %s", solver.value, answer.backend, reason
-        )
-        self._keep(answer.shares, certificate)
+        if x is not None and known is not None and accepted:
+            return x, known
+        what = "no schedule" if x is None else "no certified schedule"
+        logger.warning("%s (%s) gave %s: %s", name, backend, what, reason)
+        if x is not None and known is not None:
+            self._keep(x, known)
         return None
 
-    def _keep(self, x: Float, certificate: Certificate) -> None:
+    def _keep(self, x: Float, known: Certificate) -> None:
         """Remember a feasible answer if it is the cheapest so far."""
-        filled = abs(certificate.filled - self.problem.shares) <= sum_tolerance(
-            self.problem.shares, len(x)
-        )
-        feasible = filled and certificate.outside <= 0 and np.isfinite(certificate.cost)
-        if feasible and (self.best is None or certificate.cost < self.best[1].cost):
-            self.best = x, certificate
+        order = self.problem.shares
+        filled = abs(known.filled - order) <= sum_tolerance(order, len(x))
+        feasible = filled and known.outside <= 0 and math.isfinite(known.cost)
+        if feasible and (self.best is None or known.cost < self.best[1].cost):
+            self.best = x, known
 
     def _best_feasible(self) -> Found:
-        """The cheapest of what was found, equal shares inside the bounds, and the optimum without coupling terms."""
+        """The cheapest of what was found, equal shares inside the bounds, and the optimum without
+        coupling terms.
+        """
         problem = self.problem
         uncoupled = exact_split(problem.total, problem.shares, problem.bounds)[0]
         for x in (problem.feasible(np.ones(len(uncoupled))), uncoupled):
@@ -212,15 +225,13 @@ class Search:
 def certify(x: Float, problem: Problem, weights: Float | None = None) -> Certificate:
     """Certificate of `x`, (n,) shares.
 
-    Where terms couple the intervals, the problem is replaced by a separable one that is nowhere more expensive and,
-    at x, cheaper by no more than `slack`: its optimum bounds theirs. `weights` are the scenario weights of the
-    solver, if any: they only tighten the bound.
+    Where terms couple the intervals, the problem is replaced by a separable one that is nowhere
+    more expensive and, at x, cheaper by no more than `slack`: its optimum bounds theirs. `weights`
+    are the scenario weights of the solver, if any: they only tighten the bound.
     """
     if problem.terms is None:
         found = certify_separable(x, problem.total, problem.shares, problem.bounds)
-        cost = found.cost + problem.constant
-        gap = found.duality_gap * abs(found.cost) / (abs(cost) or 1.0)
-        return found._replace(cost=cost, duality_gap=gap) if problem.constant else found
+        return found.plus(problem.constant)
     total, slack = problem.terms.minorant(problem.total, x, weights)
     below = certify_separable(x, total, problem.shares, problem.bounds)
     cost = problem.cost(x)
@@ -228,9 +239,11 @@ def certify(x: Float, problem: Problem, weights: Float | None = None) -> Certifi
     return below._replace(cost=cost, duality_gap=gap)
 
 
-def fault_of(certificate: Certificate, shares: float, n: int, tolerance: float) -> str:
+def fault_of(
+    certificate: Certificate, shares: float, n: int, tolerance: float, turnover: float = 0.0
+) -> str:
     """Why an answer of n child orders must not be trusted; empty if it may be."""
-    if not abs(certificate.filled - shares) <= sum_tolerance(shares, n):
+    if not abs(certificate.filled - shares) <= sum_tolerance(max(abs(shares), turnover), n):
         return f"shares sum to {certificate.filled:.9g} of {shares:.9g}"
     if not certificate.outside <= 0:
         return f"shares up to {certificate.outside:.3g} outside their bounds"
@@ -246,18 +259,14 @@ def fault_of(certificate: Certificate, shares: float, n: int, tolerance: float) 
 
 def sum_tolerance(shares: float, n: int) -> float:
     """Shares by which the sum of n child orders may miss the order."""
-    return min(max(SUM_TOLERANCE_SHARES, 1e-15 * shares * n), 1e-9 * shares)
-
-
-class OutOfTimeError(Exception):
-    """The call had not returned when its time was up."""
+    return max(SUM_TOLERANCE, 1e-15 * n) * abs(shares)
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
     """What `call` returns or raises, or OutOfTimeError after `seconds`.
 
-    The call runs in a daemon thread and is abandoned there if it is late: native code cannot be interrupted, but it
-    neither holds its caller up nor keeps the process from ending.
+    The call runs in a daemon thread and is abandoned there if it is late: native code cannot be
+    interrupted, but it neither holds its caller up nor keeps the process from ending.
     """
     results: list[Result] = []
     errors: list[BaseException] = []

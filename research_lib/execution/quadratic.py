@@ -1,14 +1,16 @@
 r"""Quadratic costs that couple the intervals: decaying impact, risk, and their exact optimum.
 
-.. math:: \min_x \sum_t b_t x_t^2 + c_t x_t + w_t \Big(S - \sum_{s \le t} x_s\Big)^2 + \tfrac12 x^\top G x
+.. math:: \min_x \sum_t b_t x_t^2 + c_t x_t + w_t \Big(S - \sum_{s \le t} x_s\Big)^2
+          + \tfrac12 x^\top G x
           \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by exchanging the set
-of intervals at a bound, which CVXPY finds where exchanges repeat.
+Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by
+exchanging the set of intervals at a bound, which CVXPY finds where exchanges repeat.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,9 +38,15 @@ SAME_PRICE = 1e-11
 SAME_SHARES = 1e-13
 
 
+class OutOfTimeError(Exception):
+    """The call had not returned when its time was up."""
+
+
 @dataclass(frozen=True, eq=False)
 class StateDecay:
-    """1/2 x'Gx of K exponentials: what is left of part k after gap i, (n - 1, K), and the scales, (K,)."""
+    """1/2 x'Gx of K exponentials: what is left of part k after gap i, (n - 1, K), and the scales,
+    (K,).
+    """
 
     factors: Float
     scales: Float
@@ -83,9 +91,12 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
     Raises
     ------
     ValidationError
-        Times that do not rise, a kernel that is not finite, more than 5,000 times without structure.
+        Times that do not rise, a kernel that is not finite, more than 5,000 times without
+        structure.
     """
     at = trade_times(times)
+    if not callable(kernel):
+        raise ValidationError(f"kernel must be callable, a function of lags, got {kernel!r}")
     if isinstance(kernel, ExponentialKernel):
         kernel = ExponentialSumKernel((kernel.decay,), (kernel.scale,))
     if isinstance(kernel, ExponentialSumKernel):
@@ -93,7 +104,8 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
         return StateDecay(factors, np.array(kernel.scales, float))
     if len(at) > MAX_DENSE:
         raise ValidationError(
-            f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB; take an ExponentialSumKernel, or "
+            f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB; take an "
+            "ExponentialSumKernel, or "
             f"{MAX_DENSE:,} times at most"
         )
     return DenseDecay(kernel_matrix(kernel, at))
@@ -101,7 +113,9 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """The problem above without bounds: b, c and w as `curvature`, `linear` and `holding`, (n,) each."""
+    """The problem above without bounds: b, c and w as `curvature`, `linear` and `holding`, (n,)
+    each.
+    """
 
     shares: float
     decay: StateDecay | DenseDecay
@@ -187,12 +201,18 @@ class Quadratic:
         return matrix
 
     def bounded(
-        self, lower: Float, upper: Float, start: Float | None = None
+        self, lower: Float, upper: Float, start: Float | None = None, end: float = np.inf
     ) -> tuple[Float | None, int]:
         """The optimum between bounds (n,), some of which may be infinite, and the solves it took.
 
-        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003), beginning with
-        those of `start`. None where the cost is not convex, or where sets repeat before the optimum is found.
+        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003),
+        beginning with those of `start`. None where the cost is not convex, or where sets repeat
+        before the optimum is found.
+
+        Raises
+        ------
+        OutOfTimeError
+            The clock, `time.perf_counter`, is past `end` after the first solve.
         """
         pinned = lower == upper
         low = pinned if start is None else pinned | (start <= lower)
@@ -217,6 +237,8 @@ class Quadratic:
             sums = abs(x.sum() - self.shares) <= 1e-9 * max(np.abs(x).sum(), abs(self.shares))
             if np.array_equal(new_low, low) and np.array_equal(new_high, high) and sums:
                 return np.clip(x, lower, upper), solves
+            if time.perf_counter() > end:
+                raise OutOfTimeError("exchanging sets of bounds took too long")
             low, high = new_low, new_high
             if (low | high).tobytes() + low.tobytes() in seen:
                 break
@@ -225,10 +247,11 @@ class Quadratic:
     def certificate(self, x: Float, lower: Float, upper: Float) -> Certificate:
         """How far x is from the optimum between bounds (n,), which may be infinite.
 
-        A strictly convex cost lies above its tangent by half the square of the distance in its own metric: where
-        r is what the price of a trade errs by, no schedule saves more than 1/2 r'H^-1 r, and a price on the right
-        side of the multiplier at a bound is no error. The KKT residual is relative to the highest price of a
-        trade, for under risk aversion the multiplier may be next to 0.
+        A strictly convex cost lies above its tangent by half the square of the distance in its own
+        metric: where r is what the price of a trade errs by, no schedule saves more than 1/2 r'H^-1
+        r, and a price on the right side of the multiplier at a bound is no error. The KKT residual
+        is relative to the highest price of a trade, for under risk aversion the multiplier may be
+        next to 0.
         """
         gradient = self.gradient(x)
         at_low, at_high = x <= lower, x >= upper
@@ -247,7 +270,9 @@ class Quadratic:
 
 
 def multiplier(gradient: Float, free: Mask, low: Mask, high: Mask) -> float:
-    """The price of the free intervals; where none is free, one between those at their floors and at their caps."""
+    """The price of the free intervals; where none is free, one between those at their floors and
+    at their caps.
+    """
     if free.any():
         return float(gradient[free].mean())
     lowest = gradient[low].min() if low.any() else np.inf
@@ -262,7 +287,8 @@ def _after(values: Float) -> Float:
     return np.cumsum(values[::-1])[::-1]
 
 
-# Compiled: before trade i the price is displaced by sum_k d_k; the trade adds scales_k x_i to each part, and until
+# Compiled: before trade i the price is displaced by sum_k d_k; the trade adds scales_k x_i to each
+# part, and until
 # the next one part k falls to factors_ik of it.
 
 
@@ -289,10 +315,12 @@ def _states_product(x: Float, factors: Float, scales: Float) -> Float:
 def _states_schedule(
     shares: float, factors: Float, scales: Float, model: Float, fixed: Mask, values: Float
 ) -> tuple[Float, bool]:
-    r"""Least sum_i b_i x_i^2 + c_i x_i + w_i (S - sum_{j <= i} x_j)^2 + 1/2 x'Gx with sum S, some x_i given.
+    r"""Least sum_i b_i x_i^2 + c_i x_i + w_i (S - sum_{j <= i} x_j)^2 + 1/2 x'Gx with sum S, some
+    x_i given.
 
-    `model` holds b, c and w, (3, n). By dynamic programming backwards over the states z = (shares left, d_1, ...,
-    d_K, 1): the cost to go is z'Pz, and the best trade is linear in z. False where it is not convex.
+    `model` holds b, c and w, (3, n). By dynamic programming backwards over the states z = (shares
+    left, d_1, ..., d_K, 1): the cost to go is z'Pz, and the best trade is linear in z. False where
+    it is not convex.
     """
     curvature, linear, holding = model
     n, parts = len(curvature), len(scales)

@@ -6,22 +6,27 @@ import logging
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from research_lib.checks import number, numbers
+from research_lib.checks import number, numbers, per_interval
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.execution.problem import ROUNDING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
+ROUNDING = 1e-9
 NO_VOLUME = "a share of nothing is no schedule"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Schedule(Record):
     """Shares of each child order.
 
@@ -33,6 +38,11 @@ class Schedule(Record):
         As reports and legends show it.
     unfilled : float
         Shares of the order that the schedule does not place.
+
+    Examples
+    --------
+    >>> Schedule([300, 100, 200], "by hand")
+    Schedule('by hand', 600 shares in 3 intervals)
     """
 
     shares: Float
@@ -42,8 +52,43 @@ class Schedule(Record):
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", _at_least_zero("scheduled shares", self.shares))
 
+    def __repr__(self) -> str:
+        total = ", ".join(f"{order:,.6g}" for order in np.atleast_1d(self.shares.sum(axis=0)))
+        n = len(self.shares)
+        return f"{type(self).__name__}({self.name!r}, {total} shares in {n} intervals)"
 
-@dataclass(frozen=True, eq=False)
+    def to_frame(self) -> pd.DataFrame:
+        """Index interval; columns shares, part_% of the order, left: shares still to trade after
+        it.
+        """
+        return table(self.shares)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Shares by interval, as steps."""
+        return drawn(self.shares, self.name, ax)
+
+
+def table(shares: Float, names: Any = None) -> pd.DataFrame:
+    """A schedule (n,), or (n, m) of assets with names, as people read it."""
+    index = pd.RangeIndex(len(shares), name="interval")
+    if shares.ndim == 2:
+        return pd.DataFrame(shares, index, names)
+    part = 100.0 * shares / (shares.sum() or 1.0)
+    columns = {"shares": shares, "part_%": part, "left": left_to_trade(shares)[1:]}
+    return pd.DataFrame(columns, index)
+
+
+def drawn(shares: Float, name: str, ax: Axes | None) -> Axes:
+    """The shares of each interval as steps, on `ax` or on new axes."""
+    import matplotlib.pyplot as plt
+
+    axes = plt.subplots()[1] if ax is None else ax
+    axes.step(np.arange(len(shares)), shares, where="mid", label=name)
+    axes.set(xlabel="interval", ylabel="shares", title=name)
+    return axes
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelledSchedule(Schedule):
     """A schedule with what its model expects of it.
 
@@ -77,7 +122,9 @@ class ModelledSchedule(Schedule):
         return left_to_trade(self.shares)
 
     def value_at_risk(self, p: float = 0.95) -> float:
-        r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`, currency (equation 22)."""
+        r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`,
+        currency (equation 22).
+        """
         level = number("p", p, above=0)
         if level >= 1:
             raise ValidationError(
@@ -107,30 +154,40 @@ def parts_of_day(shares: ArrayLike) -> dict[str, float]:
     Returns
     -------
     dict
-        `first_quarter_%`, `middle_half_%` and `last_quarter_%` of the order, by intervals (a quarter of n
-        rounded down), and `trading`, the number of intervals with more than a rounding of the order.
+        `first_quarter_%`, `middle_half_%` and `last_quarter_%` of the order, by intervals (a
+        quarter of n rounded down), and `trading`, the number of intervals with more than a rounding
+        of the order.
 
     Raises
     ------
     ValidationError
         Shares that are negative, not finite, or 0 everywhere.
+
+    Examples
+    --------
+    >>> parts_of_day([300, 100, 100, 0])["first_quarter_%"]
+    60.0
     """
     traded = _some("the schedule", shares, "nothing is traded")
     quarter, total = len(traded) // 4, float(traded.sum())
-    first, last = (
-        100.0 * traded[:quarter].sum() / total,
-        100.0 * traded[len(traded) - quarter :].sum() / total,
-    )
+    first = 100.0 * float(traded[:quarter].sum()) / total
+    last = 100.0 * float(traded[len(traded) - quarter :].sum()) / total
     return {
-        "first_quarter_%": float(first),
-        "middle_half_%": float(100.0 - first - last),
-        "last_quarter_%": float(last),
+        "first_quarter_%": first,
+        "middle_half_%": 100.0 - first - last,
+        "last_quarter_%": last,
         "trading": int(np.count_nonzero(traded > ROUNDING * total)),
     }
 
 
 def twap(total_shares: float, n_intervals: int) -> Schedule:
-    """Equal shares in every interval, total_shares / n_intervals each."""
+    """Equal shares in every interval, total_shares / n_intervals each.
+
+    Examples
+    --------
+    >>> twap(600, 3).shares.tolist()
+    [200.0, 200.0, 200.0]
+    """
     n = number("n_intervals", n_intervals, 1, integer=True)
     total = number("total_shares", total_shares, 0)
     return Schedule(np.full(n, total / n), "TWAP")
@@ -149,13 +206,19 @@ def vwap(total_shares: float, volume: ArrayLike) -> Schedule:
     ------
     ValidationError
         A volume that is negative or not finite, or none in any interval.
+
+    Examples
+    --------
+    >>> vwap(600, [100, 300, 200]).shares.tolist()
+    [100.0, 300.0, 200.0]
     """
     expected, total = _some("volume", volume, NO_VOLUME), number("total_shares", total_shares, 0)
     return Schedule(total * expected / expected.sum(), "VWAP")
 
 
 def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
-    r"""A fixed rate of the volume expected in each interval, from the first one until the order is done.
+    r"""A fixed rate of the volume expected in each interval, from the first one until the order is
+    done.
 
     .. math:: x_t = \min(r V_t, S - \sum_{s<t} x_s)
 
@@ -177,6 +240,11 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
     ------
     ValidationError
         A volume that is negative, not finite or 0 everywhere.
+
+    Examples
+    --------
+    >>> pov(50, [100, 300, 200], rate=0.1).shares.tolist()
+    [10.0, 30.0, 10.0]
     """
     expected, total = _some("volume", volume, NO_VOLUME), number("total_shares", total_shares, 0)
     admitted = number("rate", rate, above=0) * np.cumsum(expected)
@@ -185,15 +253,11 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
         unfilled = 0.0
     else:
         logger.warning(
-            "a rate of %g admits %s of %s shares; raise it to %.3g or lengthen the horizon",
-            rate,
-            f"{admitted[-1]:,.6g}",
-            f"{total:,.6g}",
-            total / expected.sum(),
+            f"a rate of {rate:g} admits {admitted[-1]:,.6g} of {total:,.6g} shares; "
+            f"raise it to {total / expected.sum():.3g} or lengthen the horizon"
         )
-    return Schedule(
-        np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0), "POV", unfilled=unfilled
-    )
+    shares = np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0)
+    return Schedule(shares, "POV", unfilled=unfilled)
 
 
 def _some(name: str, values: ArrayLike, without: str) -> Float:
@@ -203,16 +267,15 @@ def _some(name: str, values: ArrayLike, without: str) -> Float:
     return array
 
 
-def _at_least_zero(name: str, values: ArrayLike) -> Float:
-    array = np.array(numbers(name, values))
+def _at_least_zero(name: str, values: Any) -> Float:
+    array, rule = np.array(numbers(name, values)), "(n,), finite and at least 0"
     if array.ndim != 1 or not array.size:
-        raise ValidationError(
-            f"{name} must be (n,), finite and at least 0, got shape {array.shape}: {str(values)[:60]}"
-        )
+        what = f"{array.shape}: {str(values)[:60]}"
+        raise ValidationError(f"{name} must be {rule}, got shape {what}")
     bad = ~(np.isfinite(array) & (array >= 0))
     if bad.any():
         raise ValidationError(
-            f"{name} must be (n,), finite and at least 0; the first that is not is {array[bad][0]:g} "
+            f"{name} must be {rule}; the first that is not is {array[bad][0]:g} "
             f"in interval {int(np.argmax(bad))}"
         )
-    return array
+    return per_interval(name, values, len(array))  # a Series in the order of its labels

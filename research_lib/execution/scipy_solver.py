@@ -1,7 +1,7 @@
 """The allocation by SciPy: SLSQP, trust-constr, and HiGHS where every total is linear or stepped.
 
-Shares are in average child orders: a trust region wants variables near 1. Steps of a book become variables of
-their own, filled cheapest first.
+Shares are in average child orders: a trust region wants variables near 1. Steps of a book become
+variables of their own, filled cheapest first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ LARGEST_CURVATURE = 1e8  # powers below 2 have an infinite one at 0
 
 
 def solve_scipy(problem: Problem, limits: Limits) -> Iterator[Answer]:
-    """One answer: a linear programme by HiGHS, else SLSQP up to 78 variables and trust-constr above."""
+    """One answer: a linear programme by HiGHS, else SLSQP up to 78 variables and trust-constr
+    above.
+    """
     unit = problem.shares / len(problem.lower)
     if problem.terms is not None and problem.terms.scenarios:
         yield Answer("SLSQP", None, "CVaR over scenarios is not smooth")
@@ -86,7 +88,8 @@ class _Split:
         else:
             options = {"ftol": 1e-3 * limits.tolerance}
         with warnings.catch_warnings():
-            # scipy warns of a zero change of gradient, as flat stretches have it; the certificate decides.
+            # scipy warns of a zero change of gradient, as flat stretches have it; the certificate
+            # decides.
             warnings.filterwarnings("ignore", message="delta_grad == 0.0", category=UserWarning)
             found = minimize(
                 self._value,

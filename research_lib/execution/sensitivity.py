@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,12 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.execution.allocate import allocate
 from research_lib.execution.problem import bounds_of
-from research_lib.impact import CompositeImpact, ImpactCurve
+from research_lib.impact import CompositeImpact, ImpactCurve, SeparableTotal
 
 Float = NDArray[np.float64]
-BOTH_SIGNS = (1.0, -1.0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sensitivity(Record):
     """Derivatives of the optimal cost, and what errors cost.
 
@@ -72,6 +72,13 @@ def sensitivity(
     ------
     ValidationError
         An order that is not above 0; a composite curve: its coefficients are its parts'.
+
+    Examples
+    --------
+    >>> from research_lib.impact import LinearImpact
+    >>> found = sensitivity(LinearImpact([1e-5, 2e-5]), 300, max_shares=150)
+    >>> round(found.order, 6), round(float(found.cap[0]), 6)
+    (0.006, -0.003)
     """
     if isinstance(curve, CompositeImpact):
         raise ValidationError(
@@ -81,28 +88,29 @@ def sensitivity(
         raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
     size, total = number("error", error, 0, 1, above=0), curve.total(objective)
     shares = number("total_shares", total_shares, above=0)
+    options: Any = {"min_shares": min_shares, "max_shares": max_shares, "objective": objective}
 
-    def solved(believed: ImpactCurve) -> Float:
-        options = {"min_shares": min_shares, "max_shares": max_shares, "objective": objective}
-        return allocate(believed, shares, **options).shares  # type: ignore[call-overload]
+    def changed(name: str, factor: Any) -> ImpactCurve:
+        values = curve.parameters()[name]
+        return dataclasses.replace(curve, **{name: (values.T * factor).T})  # type: ignore[type-var]
 
-    base = allocate(
-        curve, shares, min_shares=min_shares, max_shares=max_shares, objective=objective
-    )
+    def excess(believed: ImpactCurve, true: SeparableTotal) -> float:
+        x = allocate(believed, shares, **options).shares
+        return (float(np.sum(true.value(x))) - base.cost) / unit
+
+    base = allocate(curve, shares, **options)
     x, nu, unit = base.shares, base.marginal_cost, 0.01 * abs(base.cost) or np.nan
     lower, upper = bounds_of(len(curve), shares, min_shares, max_shares)
     table = {}
     for name, values in curve.parameters().items():
-        larger = dataclasses.replace(curve, **{name: values * (1.0 + size)})  # type: ignore[type-var]
-        rise = float(np.sum(larger.total(objective).value(solved(larger)))) - base.cost
-        lost = 0.0
+        larger, lost = changed(name, 1.0 + size), 0.0
         for t in np.flatnonzero(values.reshape(len(values), -1).any(axis=1)):
-            for sign in BOTH_SIGNS:
+            for sign in (1.0, -1.0):
                 factor = np.ones(len(values))
                 factor[t] += sign * size
-                wrong = dataclasses.replace(curve, **{name: (values.T * factor).T})  # type: ignore[type-var]
-                lost += 0.5 * (float(np.sum(total.value(solved(wrong)))) - base.cost)
-        table[name] = {"error_%": 100 * size, "cost_%": rise / unit, "misjudged_%": lost / unit}
+                lost += 0.5 * excess(changed(name, factor), total)
+        rise = excess(larger, larger.total(objective))
+        table[name] = {"error_%": 100 * size, "cost_%": rise, "misjudged_%": lost}
     return Sensitivity(
         nu,
         np.where(x >= upper, -np.maximum(nu - total.marginal_last(x), 0.0), 0.0),

@@ -5,10 +5,10 @@ Users give :class:`ConvexTerms`, a kernel and a risk aversion; solvers take :cla
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,23 @@ from numpy.typing import NDArray
 from research_lib.checks import number, numbers, per_interval
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.execution.quadratic import DenseDecay, StateDecay
+from research_lib.execution.quadratic import DenseDecay, StateDecay, decay_of
 from research_lib.impact import (
     ImpactCurve,
+    Kernel,
     LinearImpact,
     PowerImpact,
     QuadraticImpact,
     SeparableTotal,
+    at_lags,
+    check_kernel,
     is_cost,
     polynomial_total,
+    trade_times,
 )
 
 Float = NDArray[np.float64]
+_totals: WeakKeyDictionary[ImpactCurve, dict[str, SeparableTotal]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,9 +51,9 @@ class ConvexTerms(Record):
     previous : (n,) shares
         The schedule to stay near.
     robust : none
-        kappa >= 0: the worst cost over the ellipsoid of kappa standard errors about the fitted coefficients,
-        intervals independent (Ben-Tal and Nemirovski 1999). Negative covariances count as 0, which can only
-        raise the worst case and keeps it convex.
+        kappa >= 0: the worst cost over the ellipsoid of kappa standard errors about the fitted
+        coefficients, intervals independent (Ben-Tal and Nemirovski 1999). Negative covariances
+        count as 0, which can only raise the worst case and keeps it convex.
     covariance : (n, p, p)
         Sigma_t as in `ImpactFit.cov`: of (beta), (alpha, beta) or (scale).
     scenarios : sequence of ImpactCurve, n intervals each
@@ -61,7 +66,7 @@ class ConvexTerms(Record):
     >>> from research_lib.execution import allocate
     >>> curve = LinearImpact([1e-5, 2e-5, 4e-5])
     >>> allocate(curve, 700, terms=ConvexTerms(smoothness=1e-4)).shares.round(1).tolist()
-    [269.0, 233.3, 197.7]
+    [260.5, 234.9, 204.7]
     """
 
     smoothness: float = 0.0
@@ -79,9 +84,8 @@ class ConvexTerms(Record):
             raise ValidationError(f"cvar_level must be in [0, 1), got {self.cvar_level!r}")
         curves = self.scenarios
         if not isinstance(curves, Sequence) or not all(isinstance(c, ImpactCurve) for c in curves):
-            raise ValidationError(
-                f"scenarios must be a sequence of ImpactCurve, got {str(curves)[:60]}"
-            )
+            what = f"got {str(curves)[:60]}"
+            raise ValidationError(f"scenarios must be a sequence of ImpactCurve, {what}")
         if self.cvar_level and not self.scenarios:
             raise ValidationError("cvar_level needs scenarios; give them, or leave cvar_level at 0")
         for weight, needs in (("turnover", "previous"), ("robust", "covariance")):
@@ -91,34 +95,33 @@ class ConvexTerms(Record):
     def loadings(
         self, curve: ImpactCurve, objective: str
     ) -> tuple[tuple[Float, ...], Float | None]:
-        """Powers of x that the coefficients multiply, and kappa times a root of their covariances."""
+        """Powers of x that the coefficients multiply; kappa times a root of their covariances."""
         if not self.robust:
             return (), None
         powers = _powers(curve, objective)
-        covariance, p = numbers("covariance", self.covariance), len(powers)
-        if covariance.shape != (len(curve), p, p):
+        covariance, shape = numbers("covariance", self.covariance), (len(curve), *2 * [len(powers)])
+        if covariance.shape != shape:
+            size = ", ".join(map(str, shape))
             raise ValidationError(
-                f"covariance must be ({len(curve)}, {p}, {p}) as ImpactFit.cov, got {covariance.shape}"
+                f"covariance must be ({size}) as ImpactFit.cov, got {covariance.shape}"
             )
         bad = ~np.isfinite(covariance).all(axis=(1, 2))
         bad |= (np.diagonal(covariance, axis1=1, axis2=2) < 0).any(axis=1)
         if bad.any():
             raise ValidationError(
-                f"covariance is not finite, or a variance is negative, in {int(bad.sum()):,} intervals, first in "
-                f"{int(np.argmax(bad))}; put 0 where a coefficient is held at its bound"
+                f"covariance is not finite, or a variance is negative, in {int(bad.sum()):,} "
+                "intervals, "
+                f"first in {int(np.argmax(bad))}; put 0 where a coefficient is held at its bound"
             )
         return powers, self.robust * _root(np.maximum(covariance, 0.0))
 
     def scenario_totals(self, n: int, objective: str) -> tuple[SeparableTotal, ...]:
         """The scenarios' totals, each checked to be a convex curve of n intervals."""
-        for j, believed in enumerate(self.scenarios):
-            for name, values in believed.parameters().items():
-                if np.isnan(values).any():
-                    raise ValidationError(
-                        f"scenario {j}: its {name} has {int(np.isnan(values).sum()):,} NaN; refit it"
-                    )
         totals = tuple(scenario.total(objective) for scenario in self.scenarios)
-        for j, total in enumerate(totals):
+        for j, (believed, total) in enumerate(zip(self.scenarios, totals, strict=True)):
+            for name, values in believed.parameters().items():
+                if missing := int(np.isnan(values).sum()):
+                    raise ValidationError(f"scenario {j}: its {name} has {missing:,} NaN; refit it")
             if len(total) != n or total.non_convex().any():
                 raise ValidationError(
                     f"scenario {j} must be a convex curve of {n} intervals; it has {len(total)}"
@@ -126,14 +129,107 @@ class ConvexTerms(Record):
         return totals
 
 
+def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
+    """The curve's total, kept while the curve lives: its arrays are read-only, and checks are
+    repeated less.
+    """
+    kept = _totals.setdefault(curve, {})
+    if not isinstance(objective, str) or objective not in kept:
+        total = curve.total(objective)
+        kept[objective] = total
+    return kept[objective]
+
+
+def coupled(
+    curve: ImpactCurve, objective: str, order: float, kernel: Kernel | None, times: Any,
+    risk_aversion: float, covariance: Any, terms: ConvexTerms | None,
+) -> tuple[SeparableTotal, Terms | None, float]:  # fmt: skip
+    """The separable total, what couples the intervals (None if nothing does), and a constant.
+
+    The arguments are those of `allocate`; see there.
+    """
+    n, weight = len(curve), number("risk_aversion", risk_aversion, 0)
+    if weight and covariance is None:
+        raise ValidationError(
+            "risk_aversion needs covariance, of the mid's change over an interval"
+        )
+    if kernel is None and times is not None:
+        raise ValidationError("times are of the kernel alone, and none is given: leave times out")
+    variance = None if covariance is None else per_interval("covariance", covariance, n)
+    holding = weight * variance if weight and variance is not None else None
+    total, constant = total_of(curve, objective), 0.0
+    if terms is None and kernel is None:
+        return total, None if holding is None else Terms(order, holding), constant
+    given = ConvexTerms() if terms is None else terms
+    if not isinstance(given, ConvexTerms):
+        raise ValidationError(f"terms must be ConvexTerms, got {type(given).__name__}")
+    decay, borrowed = _decay(kernel, times, n, objective, total.quadratic)
+    if given.scenarios:
+        total = polynomial_total(np.zeros(n), np.zeros(n), np.zeros(n))
+    if given.turnover:
+        previous = per_interval("previous", given.previous, n)
+        constant = given.turnover * float(previous.sum())
+        total = _with_turnover(total, previous, given.turnover)
+    others = given.smoothness or given.robust or given.scenarios
+    if holding is None and decay is None and not others:
+        return total, None, constant
+    powers, factor = given.loadings(curve, objective)
+    scenarios = given.scenario_totals(n, objective)
+    rest = (powers, factor, scenarios, given.cvar_level, decay, borrowed)
+    return total, Terms(order, holding, given.smoothness, *rest), constant
+
+
+def _decay(
+    kernel: Kernel | None, times: Any, n: int, objective: str, curvature: Float
+) -> tuple[StateDecay | DenseDecay | None, float]:
+    """The transient cost, and what curvature of the curve it needs to be convex, at most the least
+    there is.
+    """
+    if kernel is None:
+        return None, 0.0
+    if objective != "cost":
+        raise ValidationError("kernel needs objective='cost': transient impact is in currency")
+    at = np.arange(float(n)) if times is None else trade_times(times)
+    if len(at) != n:
+        raise ValidationError(f"times must be ({n},), one an interval, got ({len(at)},)")
+    decay = decay_of(kernel, at)
+    try:
+        check_kernel(kernel, at)
+    except ValidationError:
+        if not np.min(curvature) > 0.0:
+            raise
+        kernel_warnings(kernel, at, curvature)
+        return decay, float(np.min(curvature))
+    return decay, 0.0
+
+
+def kernel_warnings(kernel: Kernel, times: Float, curvature: Float) -> tuple[str, ...]:
+    """Warnings of `check_kernel`, the least of the trades' own impact, (n,), counted to its
+    immediate part.
+
+    Raises
+    ------
+    ValidationError
+        The kernel pays for round trips whose own impact does not cost more.
+    """
+    if getattr(kernel, "free_of_manipulation", False):
+        return ()
+    immediate = 2.0 * max(float(curvature.min()), 0.0)
+
+    def whole(lags: Any) -> Float:
+        return at_lags(kernel, lags) + immediate * (lags == 0)
+
+    return check_kernel(whole if immediate else kernel, times).warnings
+
+
 @dataclass(frozen=True, eq=False)
 class Terms:
     """Terms that couple intervals, ready to be solved: see `ConvexTerms` for the letters.
 
-    `holding` is risk aversion times variance, (n,), on the square of what is held after each child order; `decay`
-    the transient cost; `factor` L with kappa^2 Sigma = L L', (n, p, p), no entry below 0; `powers` those of phi, p
-    arrays (n,). `borrowed`, per share**2, is the part of the curve's own curvature without which the decay would
-    not be convex.
+    `holding` is risk aversion times variance, (n,), on the square of what is held after each child
+    order; `decay` the transient cost; `factor` L with kappa^2 Sigma = L L', (n, p, p), no entry
+    below 0; `powers` those of phi, p arrays (n,). `borrowed`, per share**2, is the part of the
+    curve's own curvature without which the decay would not be convex.
     """
 
     shares: float
@@ -163,7 +259,9 @@ class Terms:
         return value + (float(self._worst_weights(costs) @ costs) if self.scenarios else 0.0)
 
     def per_order(self, x: Float) -> float:
-        """d value / d S at given x, currency per share: what one more share held from the start adds."""
+        """d value / d S at given x, currency per share: what one more share held from the start
+        adds.
+        """
         if self.holding is None:
             return 0.0
         return 2.0 * float(self.holding @ (self.shares - np.cumsum(x)))
@@ -189,16 +287,17 @@ class Terms:
     def minorant(
         self, total: SeparableTotal, x: Float, weights: Float | None
     ) -> tuple[SeparableTotal, float]:
-        """A separable total nowhere above total + terms but for a constant, and its slack at x, currency.
+        """A separable total nowhere above total + terms but for a constant, and its slack at x,
+        currency.
 
-        Smooth terms by their tangent, with `borrowed` of the curvature where they lie below it; CVaR, the largest
-        of weighted means over the scenarios, by one mean.
+        Smooth terms by their tangent, with `borrowed` of the curvature where they lie below it;
+        CVaR, the largest of weighted means over the scenarios, by one mean.
         """
         linear = total.linear + self.gradient(x)
         if self.borrowed:
             linear = linear + 2.0 * self.borrowed * x
-            total = dataclasses.replace(total, quadratic=total.quadratic - self.borrowed)
-        below = dataclasses.replace(total, linear=linear)
+            total = replace(total, quadratic=total.quadratic - self.borrowed)
+        below = replace(total, linear=linear)
         if not self.scenarios:
             return below, 0.0
         costs = self._costs(x)
@@ -214,7 +313,7 @@ class Terms:
         if factor is not None:
             powers = np.stack([unit**p for p in self.powers], axis=1)
             factor = factor * powers[:, :, None] / currency
-        return dataclasses.replace(
+        return replace(
             self,
             shares=self.shares / unit,
             holding=None if self.holding is None else self.holding * square,
@@ -236,9 +335,8 @@ class Terms:
         """The scenarios' weights in CVaR: the most expensive first, each up to 1 / ((1 - q) m)."""
         limit = 1.0 / ((1.0 - self.level) * max(len(costs), 1))
         weights = np.empty(len(costs))
-        weights[np.argsort(-costs, kind="stable")] = np.clip(
-            1.0 - limit * np.arange(len(costs)), 0.0, limit
-        )
+        left = 1.0 - limit * np.arange(len(costs))
+        weights[np.argsort(-costs, kind="stable")] = np.clip(left, 0.0, limit)
         return weights / (weights.sum() or 1.0)
 
     def _admissible(self, weights: Float) -> Float:
@@ -250,8 +348,10 @@ class Terms:
         return np.asarray(moved + short * room / (room.sum() or 1.0))
 
 
-def with_turnover(total: SeparableTotal, previous: Float, price: float) -> SeparableTotal:
-    """total + price |x - previous| - price * previous: two steps an interval, so it stays separable."""
+def _with_turnover(total: SeparableTotal, previous: Float, price: float) -> SeparableTotal:
+    """total + price |x - previous| - price * previous: two steps an interval, so it stays
+    separable.
+    """
     n, k = total.depth.shape
     depth = total.depth if k else np.full((n, 1), np.inf)
     premium = total.premium if k else np.zeros((n, 1))
@@ -259,28 +359,19 @@ def with_turnover(total: SeparableTotal, previous: Float, price: float) -> Separ
     nearer = np.clip(previous[:, None] - before, 0.0, depth)
     split = np.stack([nearer, depth - nearer], axis=2).reshape(n, -1)
     priced = np.stack([premium - price, premium + price], axis=2).reshape(n, -1)
-    return dataclasses.replace(total, depth=split, premium=np.maximum.accumulate(priced, axis=1))
-
-
-def no_total(n: int) -> SeparableTotal:
-    """The total that costs nothing, (n,)."""
-    return polynomial_total(np.zeros(n), np.zeros(n), np.zeros(n))
-
-
-def previous_schedule(terms: ConvexTerms, n: int) -> Float:
-    """The schedule to stay near, (n,) shares."""
-    return per_interval("previous", terms.previous, n)
+    return replace(total, depth=split, premium=np.maximum.accumulate(priced, axis=1))
 
 
 def _weighted_sum(totals: Sequence[SeparableTotal], weights: Float, x: Float) -> SeparableTotal:
-    """sum_j weights_j C_j; powers unlike those of the last total by their tangents at x, but for a constant."""
+    """sum_j weights_j C_j; powers unlike those of the last total by their tangents at x, but for a
+    constant.
+    """
     power = totals[-1].power
     linear, scale, quadratic, cubic = np.zeros((4, len(x)))
     for weight, total in zip(weights, totals, strict=True):
         same = total.power == power
-        slope = (
-            total.scale * total.power * np.maximum(x, np.finfo(float).tiny) ** (total.power - 1.0)
-        )
+        rise = np.maximum(x, np.finfo(float).tiny) ** (total.power - 1.0)
+        slope = total.scale * total.power * rise
         scale += weight * np.where(same, total.scale, 0.0)
         linear += weight * (total.linear + np.where(same, 0.0, slope))
         quadratic += weight * total.quadratic
@@ -289,7 +380,9 @@ def _weighted_sum(totals: Sequence[SeparableTotal], weights: Float, x: Float) ->
 
 
 def _summed_steps(totals: Sequence[SeparableTotal], weights: Float) -> tuple[Float, Float]:
-    """Steps of the weighted sum: those of all totals, cut at each other's ends, (n, sum of K) each."""
+    """Steps of the weighted sum: those of all totals, cut at each other's ends, (n, sum of K)
+    each.
+    """
     stepped = [(w, c) for w, c in zip(weights, totals, strict=True) if c.depth.shape[1]]
     if not stepped:
         return totals[0].depth, totals[0].premium
@@ -314,9 +407,8 @@ def _powers(curve: ImpactCurve, objective: str) -> tuple[Float, ...]:
         return (2.0 + extra) * one, (1.0 + extra) * one
     if isinstance(curve, PowerImpact):
         return (curve.exponent + extra,)
-    raise ValidationError(
-        f"robust needs a linear, quadratic or power curve, got {type(curve).__name__}"
-    )
+    kind = type(curve).__name__
+    raise ValidationError(f"robust needs a linear, quadratic or power curve, got {kind}")
 
 
 def _root(covariance: Float) -> Float:

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number, per_interval
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.allocate import Allocation, kernel_warnings, least_between
+from research_lib.execution.allocate import Allocation, least_between
 from research_lib.execution.fallback import Attempt, Limits, fault_of
-from research_lib.execution.quadratic import Quadratic, decay_of
+from research_lib.execution.quadratic import OutOfTimeError, Quadratic, decay_of
+from research_lib.execution.terms import kernel_warnings
 from research_lib.impact import ExponentialKernel, Kernel, trade_times
 from research_lib.monitoring import timed
 
@@ -36,14 +37,15 @@ def transient_schedule(
     max_iterations: int = 1000,
     timeout_seconds: float = 300.0,
 ) -> Allocation:
-    r"""Least cost of trading `total_shares` at given times, each trade paying half of its own impact.
+    r"""Least cost of trading `total_shares` at given times, each trade paying half of its own
+    impact.
 
     .. math:: \min_x \tfrac12 x^\top G x + \sum_i \eta_i x_i^2 + \tfrac12 \gamma S^2
               + \lambda \sum_i \sigma_i^2 (t_{i+1} - t_i) \Big(S - \sum_{j \le i} x_j\Big)^2,
               \quad G_{ij} = G(|t_i - t_j|), \quad \sum_i x_i = S
 
-    Exponential kernels in closed form, and sums of them with any of the other terms by dynamic programming, in O(n)
-    on any grid; others by Cholesky. Bounds by an active set.
+    Exponential kernels in closed form, and sums of them with any of the other terms by dynamic
+    programming, in O(n) on any grid; others by Cholesky. Bounds by an active set.
 
     Parameters
     ----------
@@ -52,7 +54,8 @@ def transient_schedule(
         round trips on these times.
     times : (n,) strictly rising, unit of time of the kernel
     total_shares : float
-        S, shares; a sell may be positive too, for cost is positive where the price moves against it.
+        S, shares; a sell may be positive too, for cost is positive where the price moves against
+        it.
     min_shares, max_shares : scalar or (n,) shares, optional
         Bounds of each trade, of any sign; None (or an infinity) is no bound.
     temporary : scalar or (n,) currency per share**2
@@ -70,8 +73,8 @@ def transient_schedule(
     -------
     Allocation
         `cost` without the risk, which is `penalty`; `solver` names the method; gap and KKT residual
-        as in `Quadratic.certificate`, the residual relative to the most expensive trade's marginal price.
-        `warnings` say where the kernel makes schedules of any sign buy and sell in turn.
+        as in `Quadratic.certificate`, the residual relative to the most expensive trade's marginal
+        price. `warnings` say where the kernel makes schedules of any sign buy and sell in turn.
 
     Raises
     ------
@@ -84,46 +87,37 @@ def transient_schedule(
     ----------
     Alfonsi, Schied and Slynko (2012), Order book resilience, price manipulation, and the positive
     portfolio problem, SIAM Journal on Financial Mathematics 3, 511-533.
+
+    Examples
+    --------
+    >>> kernel = ExponentialKernel(0.5, 1e-5)
+    >>> transient_schedule(kernel, [0, 1, 2], 1_000).shares.round(1).tolist()
+    [417.8, 164.4, 417.8]
     """
     begin = time.perf_counter()
     at, shares = trade_times(times), number("total_shares", total_shares)
-    seconds = number("timeout_seconds", timeout_seconds, above=0)
-    limits = Limits(number("max_iterations", max_iterations, 1, integer=True), TOLERANCE, seconds)
-    curvature, lasting = (
-        per_interval("temporary", temporary, len(at)),
-        number("permanent", permanent, 0),
-    )
-    problem = Quadratic(
-        shares,
-        decay_of(kernel, at),
-        curvature,
-        np.zeros(len(at)),
-        _holding(risk_aversion, volatility, at),
-    )
+    limits = Limits.checked(max_iterations, TOLERANCE, timeout_seconds)
+    curvature = per_interval("temporary", temporary, len(at))
+    lasting, holding = number("permanent", permanent, 0), _holding(risk_aversion, volatility, at)
+    problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(len(at)), holding)
     warnings = kernel_warnings(kernel, at, curvature)
     lower, upper = _bounds(shares, len(at), min_shares, max_shares)
     x, method, solves = _least(kernel, at, problem, lower, upper, limits)
     found = problem.certificate(x, lower, upper)
-    if fault := fault_of(found, shares, len(at), TOLERANCE):
+    if fault := fault_of(found, shares, len(at), TOLERANCE, float(np.abs(x).sum())):
         raise OptimizationError(
-            f"no certified schedule by {method}: {fault}; trade less often, or raise timeout_seconds"
+            f"no certified schedule by {method}: {fault}; trade less often, or raise "
+            "timeout_seconds"
         )
     elapsed = time.perf_counter() - begin
     known = found.cost, found.duality_gap, found.kkt_residual
     penalty = float(problem.holding @ (shares - np.cumsum(x)) ** 2)
+    tried = Attempt("structured", method, True, "", elapsed, solves, *known)
     return Allocation(
-        shares=x,
-        cost=found.cost - penalty + 0.5 * lasting * shares**2,
-        marginal_cost=found.multiplier + lasting * shares,
-        kkt_residual=found.kkt_residual,
-        duality_gap=found.duality_gap,
-        objective="cost",
-        solver=method,
-        attempts=(Attempt("structured", method, True, "", elapsed, solves, *known),),
-        elapsed=elapsed,
-        warnings=warnings if np.any(lower < 0) else (),
-        penalty=penalty,
-    )
+        x, found.cost - penalty + 0.5 * lasting * shares**2, found.multiplier + lasting * shares,
+        found.kkt_residual, found.duality_gap, "cost", method, (tried,), elapsed,
+        warnings=warnings if np.any(lower < 0) else (), penalty=penalty,
+    )  # fmt: skip
 
 
 def _least(
@@ -136,10 +130,16 @@ def _least(
         closed = obizhaeva_wang(problem.shares, at, kernel.decay)
         if np.all((closed >= lower) & (closed <= upper)):
             return closed, "closed form", 1
-    x, solves = least_between(problem, lower, upper, limits)
+    try:
+        x, solves = least_between(problem, lower, upper, limits)
+    except OutOfTimeError as error:
+        raise OptimizationError(
+            f"out of time after {limits.timeout_seconds:g} s; raise timeout_seconds"
+        ) from error
     if x is None:
         raise OptimizationError(
-            "the kernel's matrix is singular to rounding on these times; trade less often, or add temporary impact"
+            "the kernel's matrix is singular to rounding on these times; trade less often, or add "
+            "temporary impact"
         )
     return x, problem.method + (" with an active set" if solves > 1 else ""), solves
 
@@ -148,9 +148,7 @@ def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> F
     """lambda sigma_i^2 (t_{i+1} - t_i), (n,); nothing is held after the last trade."""
     weight = number("risk_aversion", risk_aversion, 0)
     if weight and volatility is None:
-        raise ValidationError(
-            "risk_aversion needs volatility; give it, or leave risk_aversion at 0"
-        )
+        raise ValidationError("risk_aversion needs volatility; or leave risk_aversion at 0")
     sigma = per_interval("volatility", 0.0 if volatility is None else volatility, len(at))
     return np.asarray(weight * sigma**2 * np.append(np.diff(at), 0.0))
 
@@ -158,13 +156,13 @@ def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> F
 def _bounds(
     shares: float, n: int, min_shares: ArrayLike | None, max_shares: ArrayLike | None
 ) -> tuple[Float, Float]:
-    """Bounds of each trade, (n,), infinite where there is none; refused where they admit no schedule."""
-    lower = per_interval(
-        "min_shares", -np.inf if min_shares is None else min_shares, n, -np.inf, infinite=True
-    )
-    upper = per_interval(
-        "max_shares", np.inf if max_shares is None else max_shares, n, -np.inf, infinite=True
-    )
+    """Bounds of each trade, (n,), infinite where there is none; refused where they admit no
+    schedule.
+    """
+    least, most = -np.inf if min_shares is None else min_shares, max_shares
+    lower = per_interval("min_shares", least, n, -np.inf, infinite=True)
+    most = np.inf if most is None else most
+    upper = per_interval("max_shares", most, n, -np.inf, infinite=True)
     if np.any(lower > upper):
         i = int(np.argmax(lower > upper))
         raise OptimizationError(
@@ -173,7 +171,8 @@ def _bounds(
     slack = 1e-12 * abs(shares)
     if upper.sum() < shares - slack:
         raise OptimizationError(
-            f"cap admits {upper.sum():,.6g} of {shares:,.6g} shares; raise max_shares or lengthen the horizon"
+            f"cap admits {upper.sum():,.6g} of {shares:,.6g} shares; raise max_shares or lengthen "
+            "the horizon"
         )
     if lower.sum() > shares + slack:
         raise OptimizationError(
@@ -191,7 +190,8 @@ def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float
 
     which is G^-1 1 in proportion to the order: the inverse is tridiagonal. On a regular grid, with
     e = exp(-rho tau), the ends are x0 = S / (2 + (n - 2)(1 - e)) and all others x0 (1 - e). Without
-    decay every split costs the same, and its limit trades half at each end; at infinite decay it is TWAP.
+    decay every split costs the same, and its limit trades half at each end; at infinite decay it is
+    TWAP.
 
     Parameters
     ----------
@@ -215,6 +215,11 @@ def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float
     Obizhaeva and Wang (2013), Optimal trading strategy and supply/demand dynamics, Journal of
     Financial Markets 16, 1-32. Alfonsi, Fruth and Schied (2010), Optimal execution strategies in
     limit order books with general shape functions, Quantitative Finance 10, 143-157.
+
+    Examples
+    --------
+    >>> obizhaeva_wang(1_000, [0, 1, 2], decay=0.5).round(1).tolist()
+    [417.8, 164.4, 417.8]
     """
     at, shares = trade_times(times), number("total_shares", total_shares)
     rate = decay if decay == np.inf else number("decay", decay, 0)
@@ -245,11 +250,12 @@ class ContinuousSplit(Record):
 
 
 def obizhaeva_wang_limit(total_shares: float, horizon: float, decay: float) -> ContinuousSplit:
-    r"""The limit of continuous trading: blocks S / (2 + rho T) at both ends, rate rho block in between.
+    r"""The limit of continuous trading: blocks S / (2 + rho T) at both ends, rate rho block in
+    between.
 
-    The displacement of the price stays where the first block puts it, scale times block, and the cost
-    is scale S^2 / (2 + rho T). Without decay that is scale S^2 / 2, what the whole order in one block costs,
-    for each trade pays half of its own impact; it falls to none at infinite decay.
+    The displacement of the price stays where the first block puts it, scale times block, and the
+    cost is scale S^2 / (2 + rho T). Without decay that is scale S^2 / 2, what the whole order in
+    one block costs, for each trade pays half of its own impact; it falls to none at infinite decay.
 
     Parameters
     ----------
@@ -263,6 +269,11 @@ def obizhaeva_wang_limit(total_shares: float, horizon: float, decay: float) -> C
     References
     ----------
     Obizhaeva and Wang (2013), section 6.
+
+    Examples
+    --------
+    >>> round(obizhaeva_wang_limit(1_000, horizon=2, decay=0.5).block, 1)
+    333.3
     """
     shares, end = number("total_shares", total_shares), number("horizon", horizon, above=0)
     rho = number("decay", decay, 0)

@@ -1,9 +1,9 @@
 """A thousand problems of every family: the exact solver, a NumPy twin, CVXPY and SciPy agree.
 
-Tolerances. The exact solver and its twin differ by rounding: 1e-9 of the cost, 1e-12 where both sum the same shares.
-CVXPY and SciPy are asked for a gap of 1e-10 and may cost 1e-7 more: their feasibility is absolute, in parts of the
-order, and what they miss of it is closed at the price of the dearest share. Costs that are all rounding, of free
-liquidity, are compared with shares * price.
+Tolerances. The exact solver and its twin differ by rounding: 1e-9 of the cost, 1e-12 where both sum
+the same shares. CVXPY and SciPy are asked for a gap of 1e-10 and may cost 1e-7 more: their
+feasibility is absolute, in parts of the order, and what they miss of it is closed at the price of
+the dearest share. Costs that are all rounding, of free liquidity, are compared with shares * price.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The exact split: closed forms, agreement of the solvers, refusals.
 
-Tolerances. 1e-9 and below: rounding of closed forms, whose conditioning is at most that of the multiplier. 1e-4 in
-shares of a numerical solver: the root of the gap, 1e-8 or less, at which it stops, for costs are flat at their optimum.
+Tolerances. 1e-9 and below: rounding of closed forms, whose conditioning is at most that of the
+multiplier. 1e-4 in shares of a numerical solver: the root of the gap, 1e-8 or less, at which it
+stops, for costs are flat at their optimum.
 """
 
 from __future__ import annotations
@@ -248,7 +249,8 @@ def test_coefficients_from_tiny_to_huge_share_as_one_over_beta() -> None:
 
 
 def test_a_walked_book_takes_the_cheapest_shares_first_and_splits_ties_by_room() -> None:
-    # Pooled by hand: 100 + 300 at 0, then 200 at 0.01, split by room, 200 : 300, for no child exceeds the order.
+    # Pooled by hand: 100 + 300 at 0, then 200 at 0.01, split by room, 200 : 300, for no child
+    # exceeds the order.
     curve = PiecewiseLinearImpact(
         [[100, 200, 500], [300, 400, 0]], [[0, 0.01, 0.05], [0, 0.01, 0.01]], 0.02
     )

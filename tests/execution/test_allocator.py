@@ -83,7 +83,7 @@ def test_a_schedule_dearer_than_equal_shares_says_so(model: ImpactModel) -> None
     allocator = TradeAllocator(model, S)
     allocator.optimize("auto", risk_aversion=1e-3, covariance=1e-2)
     assert "% above equal shares'" in allocator.summary()
-    assert "no child above 15,000 shares (max_allocation_ratio 0.3)" in allocator.summary()
+    assert "no child order above 15,000 shares (max_allocation_ratio 0.3)" in allocator.summary()
     closed = TradeAllocator(model, S)
     closed.optimize("auto", blackout=[0])
     assert "which the caps do not admit" in closed.summary()
@@ -122,7 +122,7 @@ def test_summary_has_certificate_and_saving(model: ImpactModel) -> None:
     text = allocator.summary()
     assert "the next share costs" in text
     assert "% below equal shares'" in text
-    assert "children beyond the sizes that the fit saw" in text
+    assert "child orders beyond the sizes that the fit saw" in text
 
 
 def test_the_one_picture_shows_schedule_water_level_and_execution(

@@ -1,8 +1,9 @@
 """Almgren and Chriss against closed forms, brute force, dense systems and CVXPY.
 
-Tolerances. 1e-9 to 1e-12: rounding of sums over at most 390 trades, and of the dense systems of as many equations.
-1e-6 against hyperbolic functions written out, which lose half of their digits where kappa tau is 2e-4, and against
-CVXPY, which is asked for a gap of 1e-12: shares err by its root. 1e-4: interpolation between 4,000 holdings.
+Tolerances. 1e-9 to 1e-12: rounding of sums over at most 390 trades, and of the dense systems of as
+many equations. 1e-6 against hyperbolic functions written out, which lose half of their digits where
+kappa tau is 2e-4, and against CVXPY, which is asked for a gap of 1e-12: shares err by its root.
+1e-4: interpolation between 4,000 holdings.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def test_without_risk_aversion_it_is_twap_and_costs_the_papers_closed_form() -> 
     found = almgren_chriss(1e6, 5, **PAPER, risk_aversion=0.0)
     assert found.shares == pytest.approx(twap(1e6, 5).shares, rel=1e-12)
     assert found.kappa == 0
-    # Equation 14: gamma X^2 / 2 + epsilon X + (eta - gamma tau / 2) X^2 / T; equation 15 for the variance.
+    # Equation 14: gamma X^2 / 2 + epsilon X + (eta - gamma tau / 2) X^2 / T; equation 15 for the
+    # variance.
     assert found.expected_cost == pytest.approx(0.125e6 + 0.0625e6 + 2.375e-6 * 1e12 / 5, rel=1e-12)
     assert found.variance == pytest.approx(
         0.95**2 * 1e12 * 5 / 3 * (1 - 1 / 5) * (1 - 1 / 10), rel=1e-12
@@ -79,7 +81,8 @@ def test_no_other_schedule_has_less_cost_and_risk() -> None:
         step = rng.normal(size=8) * scale
         trades = found.shares + step - step.mean()
         held = 1e6 - np.cumsum(trades)
-        # By the definition: each trade pays the spread and its own rate; what is held pays the fall it caused.
+        # By the definition: each trade pays the spread and its own rate; what is held pays the fall
+        # it caused.
         cost = np.sum(trades * (0.0625 + 2.5e-6 * trades / tau)) + np.sum(2.5e-7 * trades * held)
         cost += -0.01 * tau * held.sum() + risk * 0.95**2 * tau * np.sum(held**2)
         assert cost >= best * (1 - 1e-12)
@@ -127,7 +130,9 @@ def _varying(n: int, rng: np.random.Generator) -> dict[str, Any]:
 def _value(
     trades: Any, x: float, risk: float, c: dict[str, Any], drift: float = 0.0, library: Any = np
 ) -> Any:
-    """Cost plus risk by its definition: each trade pays its own rate, what is held the fall that it caused."""
+    """Cost plus risk by its definition: each trade pays its own rate, what is held the fall that
+    it caused.
+    """
     tau, held = c["interval"], x - library.cumsum(trades)
     net = c["temporary"] / tau - c["permanent"] / 2
     cost = 0.5 * c["permanent"] * x**2 + library.sum(library.multiply(net, library.square(trades)))
@@ -310,7 +315,9 @@ def test_coefficients_of_the_wrong_length_or_sign_are_named() -> None:
 
 @pytest.mark.parametrize("risk", [1e-9, 1e-6, 1e-3, 1.0])
 def test_the_smallest_trades_keep_their_digits(risk: float) -> None:
-    """Trades fall as cosh(kappa (T - t)) at the intervals' middles; the difference of two holdings would lose them."""
+    """Trades fall as cosh(kappa (T - t)) at the intervals' middles; the difference of two holdings
+    would lose them.
+    """
     n, tau = 390, 1 / 390
     found = almgren_chriss(
         1e6, n, volatility=0.95, temporary=2.5e-6, risk_aversion=risk, interval=tau

@@ -54,13 +54,7 @@ def model() -> ImpactModel:
             lambda: allocate(CURVE, np.array([100.0])),
             r"total_shares must be a number, got array\(\[100",
         ),
-        (
-            lambda: allocate(None, 100),
-            "curve must be an ImpactCurve or a sequence of them, got NoneType",
-        ),  # type: ignore[call-overload]
-        (lambda: allocate([1.0, 2.0], 100), "several assets need LinearImpact curves, got float"),  # type: ignore[list-item]
-        (lambda: allocate(np.ones(3), 100), "several assets need LinearImpact curves"),  # type: ignore[call-overload]
-        (lambda: allocate([CURVE, CURVE], "x"), "total_shares must be numbers, got 'x'"),  # type: ignore[call-overload]
+        (lambda: allocate(None, 100), "curve must be an ImpactCurve, got NoneType"),  # type: ignore[call-overload]
         (lambda: allocate(CURVE, 100, terms={}), "terms must be ConvexTerms, got dict"),  # type: ignore[arg-type]
         (lambda: allocate(CURVE, 100, kernel="x"), "kernel must be callable"),  # type: ignore[arg-type]
         (
@@ -118,7 +112,6 @@ def model() -> ImpactModel:
         (lambda: sensitivity(None, 10), "curve must be an ImpactCurve, got NoneType"),  # type: ignore[arg-type]
         (lambda: vwap(100, "x"), "volume must be numbers"),
         (lambda: vwap(100, 5), r"volume must be \(n,\), .*got shape \(\): 5"),
-        (lambda: front_loaded(100, 5, "x"), "half_life must be above 0, got 'x'"),  # type: ignore[arg-type]
         (lambda: Schedule([1, "x"], "a"), "scheduled shares must be numbers"),  # type: ignore[arg-type]
         (lambda: share_caps(3, blackout=["a"]), "blackout must be a mask"),
         (lambda: share_caps(3, blackout=[1.7]), "blackout must be a mask"),

@@ -1,18 +1,18 @@
-"""Every failure of a solver, provoked in its backend: none is silent, none costs the user the schedule.
+"""Every failure of a solver, provoked in its backend: none is silent, none costs the user the
+schedule.
 
-The backends themselves misbehave here (`cvxpy.Problem.solve`, `scipy.optimize.minimize`): they raise, hang, or answer
-wrongly. What hangs waits for an event that the test sets at its end, so no outcome depends on how fast anything runs.
+The backends themselves misbehave here (`cvxpy.Problem.solve`, `scipy.optimize.minimize`): they
+raise, hang, or answer wrongly. What hangs waits for an event that the test sets at its end, so no
+outcome depends on how fast anything runs.
 
-Tolerances. 1e-6 of a cost is the gap at which an answer is certified; 1e-4 in shares is the root of the gap, 1e-8, at
-which the numerical solvers stop; 1e-9 is rounding.
+Tolerances. 1e-6 of a cost is the gap at which an answer is certified; 1e-4 in shares is the root of
+the gap, 1e-8, at which the numerical solvers stop; 1e-9 is rounding.
 """
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,14 +23,15 @@ import scipy.optimize
 
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import ConvexTerms, allocate
-from research_lib.impact import LinearImpact, PowerImpact, QuadraticImpact
+from research_lib.impact import LinearImpact, QuadraticImpact
 
 CURVE = LinearImpact(np.array([1e-5, 2e-5, 4e-5]), 0.01)
 # Only CVXPY solves the mean of the dearest half: no other solver comes to its help.
 CVAR = ConvexTerms(
     scenarios=[CURVE, LinearImpact(np.array([2e-5, 2e-5, 3e-5]), 0.01)], cvar_level=0.5
 )
-# A second is a thousand times what stands between the call and the backend; what hangs never ends by itself.
+# A second is a thousand times what stands between the call and the backend; what hangs never ends
+# by itself.
 PATIENCE = 1.0
 solve, minimize = cp.Problem.solve, scipy.optimize.minimize
 
@@ -110,7 +111,8 @@ def test_a_wrong_answer_is_refused_and_the_next_solver_asked(
 ) -> None:
     backend_does(monkeypatch, solver, answers(solver, change))
     result = allocate(CURVE, 700, solver=solver)
-    # A gap of at most 1e-8, the numerical solvers' stopping rule, is about the square of the error in shares.
+    # A gap of at most 1e-8, the numerical solvers' stopping rule, is about the square of the error
+    # in shares.
     assert result.shares == pytest.approx([400, 200, 100], rel=1e-4)
     assert result.solver != solver
     assert not result.attempts[0].accepted
@@ -277,7 +279,8 @@ def test_cross_check_records_a_second_solver_and_refuses_one_that_disagrees(
     assert result.cross_check.solver == "cvxpy"
     assert result.cross_check.cost == pytest.approx(result.cost, rel=1e-6)
     assert "cvxpy (CLARABEL) agrees" in result.summary()
-    # Half-spreads that pay for all but a four-hundredth of the impact: a misplaced child is much of the cost that is
+    # Half-spreads that pay for all but a four-hundredth of the impact: a misplaced child is much of
+    # the cost that is
     # left. Within a tolerance of 1e-3 both answers are certified, and they cost 2e-5 of it apart.
     gain = LinearImpact(CURVE.beta, -0.00399)
     backend_does(
@@ -294,37 +297,6 @@ def test_cross_check_fails_when_no_second_solver_is_certified(
         backend_does(monkeypatch, solver, answers(solver, fixed(700.0, 0.0, 0.0)))
     with pytest.raises(OptimizationError, match="no solver gave a certified schedule"):
         allocate(CURVE, 700, cross_check=True)
-
-
-def test_models_of_one_structure_are_compiled_once_and_few_are_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    built: list[weakref.ref[cp.Problem]] = []
-    init = cp.Problem.__init__
-
-    def counting(self: cp.Problem, *args: Any, **options: Any) -> None:
-        built.append(weakref.ref(self))
-        init(self, *args, **options)
-
-    monkeypatch.setattr(cp.Problem, "__init__", counting)
-    first = 0
-    for scale in (1.0, 2.0, 5.0):
-        curve = PowerImpact(
-            1e-3 * np.array([1.0, scale, 3.0]), 0.61, 0.01
-        )  # an exponent that no other test has
-        exact, numeric = (
-            allocate(curve, 700 * scale, solver=solver) for solver in ("analytical", "cvxpy")
-        )
-        assert numeric.solver == "cvxpy"
-        assert numeric.cost == pytest.approx(exact.cost, rel=1e-6)
-        first = first or len(built)
-        assert 0 < len(built) == first, "the second and third only exchange numbers"
-    for n in range(1, 13):
-        allocate(LinearImpact(np.linspace(1, 2, n)), 10, solver="cvxpy")
-    gc.collect()
-    assert not any(problem() for problem in built[:first]), (
-        "twelve other structures later its memory is free"
-    )
 
 
 def test_negative_and_missing_coefficients_are_named() -> None:

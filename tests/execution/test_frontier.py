@@ -1,7 +1,7 @@
 """The frontier of one asset and of several, and its point of least value at risk.
 
-Tolerances. 1e-6 of a slope, 1e-9 of a value: rounding; 1e-3 of a log risk aversion where the value is flat: the root
-of the value's. 1e-7: a quantile of eight printed digits.
+Tolerances. 1e-6 of a slope, 1e-9 of a value: rounding; 1e-3 of a log risk aversion where the value
+is flat: the root of the value's. 1e-7: a quantile of eight printed digits.
 """
 
 from __future__ import annotations

@@ -44,10 +44,12 @@ def test_children_of_mixed_powers_meet_one_price_over_all_magnitudes(
     traded = found.shares > 0
     price = 1.6 * scale * found.shares**0.6 + 2 * beta * found.shares
     assert found.solver == "analytical"
-    # Rounding of the root, of the power and of the closed sum: a few units in the last of sixteen digits.
+    # Rounding of the root, of the power and of the closed sum: a few units in the last of sixteen
+    # digits.
     assert price[traded] == pytest.approx(np.full(traded.sum(), found.marginal_cost), rel=1e-12)
     twin = np.array([bisected(found.marginal_cost, a, b) for a, b in zip(scale, beta, strict=True)])
-    # A root's relative error is at most 1 / 0.6 of its price's; shares below rounding of the order may be 0.
+    # A root's relative error is at most 1 / 0.6 of its price's; shares below rounding of the order
+    # may be 0.
     assert found.shares == pytest.approx(twin, rel=1e-11, abs=1e-15 * 10.0**order)
 
 
@@ -74,7 +76,9 @@ def calls(function: Dispatcher) -> Iterator[Dispatcher]:
 
 
 def test_what_is_cached_on_disk_knows_every_file_that_it_was_compiled_from() -> None:
-    """Numba itself looks at a function's own file only: an edit of another, which it calls, would go unseen."""
+    """Numba itself looks at a function's own file only: an edit of another, which it calls, would
+    go unseen.
+    """
     modules = [module for name, module in sys.modules.items() if name.startswith("research_lib.")]
     compiled = {f for module in modules for f in vars(module).values() if isinstance(f, Dispatcher)}
     assert len(compiled) > 10

@@ -1,7 +1,7 @@
 """`marginal_cost` is what one more share costs, by solving again; a cost must be a number.
 
-Tolerances. 1e-6: the gap at which numerical answers are certified; 1e-9: rounding; 1e-4: a difference of two costs,
-each certified to 1e-8 or so, over 20 of 10,000 shares.
+Tolerances. 1e-6: the gap at which numerical answers are certified; 1e-9: rounding; 1e-4: a
+difference of two costs, each certified to 1e-8 or so, over 20 of 10,000 shares.
 """
 
 from __future__ import annotations

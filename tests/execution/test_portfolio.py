@@ -1,7 +1,8 @@
 """Schedules of several assets against Almgren and Chriss, a dense KKT system, CVXPY and each other.
 
-Tolerances. 1e-9: rounding of the dense KKT system, of at most 180 trades in units of their own. 1e-6 against
-CVXPY: the residual at which the library accepts a backend's answer. 1e-10, 1e-12: sums of the same numbers.
+Tolerances. 1e-9: rounding of the dense KKT system, of at most 180 trades in units of their own.
+1e-6 against CVXPY: the residual at which the library accepts a backend's answer. 1e-10, 1e-12: sums
+of the same numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ ORDERS = np.array([1e5, -2e4, 3e3])
 
 
 def _market(rng: np.random.Generator, m: int = 3, twist: float = 0.0) -> dict[str, Any]:
-    """Correlated prices, temporary impact of its own each, permanent impact a tenth of it, twisted or not."""
+    """Correlated prices, temporary impact of its own each, permanent impact a tenth of it, twisted
+    or not.
+    """
     factor = rng.normal(size=(m, m + 2))
     correlation = np.corrcoef(factor)
     deviation = 0.02 * PRICES[:m] * rng.uniform(0.5, 2.0, m)
@@ -39,7 +42,9 @@ def _market(rng: np.random.Generator, m: int = 3, twist: float = 0.0) -> dict[st
 
 
 def _by_definition(trades: Float, orders: Float, market: dict[str, Any], risk: float) -> float:
-    """Each trade pays its own and the others' impact of the moment; what is held falls by what all sold."""
+    """Each trade pays its own and the others' impact of the moment; what is held falls by what all
+    sold.
+    """
     held, tau, total = np.array(orders, float), market["interval"], 0.0
     for trade in trades:
         held = held - trade
@@ -204,7 +209,9 @@ def test_risk_loved_too_much_is_refused_at_the_limit_that_is_named(
 def _by_cvxpy(
     n: int, market: dict[str, Any], risk: float, extra: Any, half_spread: float = 0.0
 ) -> float:
-    """Least cost plus risk, stated in fractions of the orders from the definition, symmetric permanent impact."""
+    """Least cost plus risk, stated in fractions of the orders from the definition, symmetric
+    permanent impact.
+    """
     part, tau = cp.Variable((n, 3)), market["interval"]
     unit = np.abs(ORDERS)
     held = np.tile(ORDERS / unit, (n, 1)) - cp.cumsum(part, axis=0)
@@ -417,7 +424,8 @@ def test_the_residual_of_an_exact_schedule_is_measured(
     found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk)
     assert found.solver == solver
     assert 0.0 < found.kkt_residual < 1e-12
-    # Written out here: of the exact schedule it is rounding as well, and it sees what is held in one asset 1 % off.
+    # Written out here: of the exact schedule it is rounding as well, and it sees what is held in
+    # one asset 1 % off.
     off = found.holdings.copy()
     off[7, 1] *= 1.01
     assert _stationarity(found.holdings, market, risk) < 1e-12
@@ -425,7 +433,9 @@ def test_the_residual_of_an_exact_schedule_is_measured(
 
 
 def _stationarity(holdings: Float, market: dict[str, Any], risk: float) -> float:
-    """Largest slope of cost plus risk in what is held between trades, relative to the largest part it is made of."""
+    """Largest slope of cost plus risk in what is held between trades, relative to the largest part
+    it is made of.
+    """
     tau, gamma = market["interval"], market["permanent"]
     net = (market["temporary"] + market["temporary"].T) / (2 * tau) - 0.25 * (gamma + gamma.T)
     twist = 0.5 * (gamma - gamma.T)

@@ -1,8 +1,8 @@
 """Derivatives against finite differences; errors in coefficients cost in their square.
 
-Tolerances. Central differences over 0.01 of a share: two costs of some 100, each right to 1e-13 of it, over 0.02
-shares are right to 1e-9 currency a share, a part in 1e-7 of the derivative. 0.2 and 0.05: third order in an error of
-2 %.
+Tolerances. Central differences over 0.01 of a share: two costs of some 100, each right to 1e-13 of
+it, over 0.02 shares are right to 1e-9 currency a share, a part in 1e-7 of the derivative. 0.2 and
+0.05: third order in an error of 2 %.
 """
 
 from __future__ import annotations

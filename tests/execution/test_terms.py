@@ -1,7 +1,8 @@
 """Risk, smoothness, turnover, robustness, CVaR: against closed forms and against brute force.
 
-Tolerances. 1e-9: rounding. 1e-7 of a cost: the gap of 1e-8 at which numerical solvers stop, and its rounding; 1e-3 and
-1e-4 in shares: its root, divided by how flat the total is. 1e-6: the gap at which an answer is certified.
+Tolerances. 1e-9: rounding. 1e-7 of a cost: the gap of 1e-8 at which numerical solvers stop, and its
+rounding; 1e-3 and 1e-4 in shares: its root, divided by how flat the total is. 1e-6: the gap at
+which an answer is certified.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def test_turnover_is_exact_and_keeps_the_schedule_where_moving_costs_more() -> N
     assert stay.penalty == pytest.approx(0, abs=1e-9)
     some = allocate(CURVE, S, terms=ConvexTerms(turnover=0.002, previous=previous))
     assert some.penalty == pytest.approx(0.002 * np.abs(some.shares - previous).sum(), rel=1e-9)
-    # No trade zone: where shares stay, the marginal cost is within the price of moving of the multiplier.
+    # No trade zone: where shares stay, the marginal cost is within the price of moving of the
+    # multiplier.
     kept = np.abs(some.shares - previous) < 1e-9
     assert 0 < kept.sum() < N
     slope = CURVE.marginal_cost(some.shares)

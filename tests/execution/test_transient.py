@@ -1,8 +1,9 @@
-"""Schedules under decaying impact: structured solvers against dense ones, closed forms, limits, refusals.
+"""Schedules under decaying impact: structured solvers against dense ones, closed forms, limits,
+refusals.
 
-Tolerances. 1e-9 of the largest trade: rounding of dense systems of up to 1,001 equations, whose matrices have
-condition numbers of up to 3e5. 1e-6 of the order against CVXPY: three times the root of its gap, 1e-13. Gaps and
-residuals of exact solutions are rounding alone, at most 1e-12 and 1e-9.
+Tolerances. 1e-9 of the largest trade: rounding of dense systems of up to 1,001 equations, whose
+matrices have condition numbers of up to 3e5. 1e-6 of the order against CVXPY: three times the root
+of its gap, 1e-13. Gaps and residuals of exact solutions are rounding alone, at most 1e-12 and 1e-9.
 """
 
 from __future__ import annotations
@@ -103,11 +104,10 @@ def test_every_structure_agrees_with_a_dense_solution(
 
 
 @pytest.mark.slow
-def test_long_regular_grids_take_conjugate_gradients_and_agree_with_levinson() -> None:
+def test_long_regular_grids_agree_with_a_dense_solution() -> None:
     times, kernel = np.arange(1001.0), PowerKernel(0.4, 1e-4)
     long = transient_schedule(kernel, times, S, temporary=1e-5)
     short = transient_schedule(kernel, times[:-1], S, temporary=1e-5)
-    assert (long.solver, short.solver) == ("conjugate gradients", "Levinson")
     for found, at in ((long, times), (short, times[:-1])):
         expected = dense(*hessian_of(kernel, at, {"temporary": 1e-5}))
         assert found.shares == pytest.approx(expected, rel=1e-9)
@@ -119,8 +119,8 @@ def test_long_regular_grids_take_conjugate_gradients_and_agree_with_levinson() -
         ("exponential", False, "alone", "closed form"),
         ("exponential", True, "risk", "dynamic programming"),
         ("sum", False, "alone", "dynamic programming"),
-        ("power", True, "risk", "Levinson"),
-        ("power", True, "varying", "conjugate gradients"),
+        ("power", True, "risk", "Cholesky"),
+        ("power", True, "varying", "Cholesky"),
         ("power", False, "alone", "Cholesky"),
     ],
 )
@@ -186,7 +186,9 @@ def test_no_exchange_between_two_trades_is_cheaper(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("seed", [59, 267, 287, 311])
 def test_where_sets_of_bounds_repeat_the_optimum_is_found_one_bound_at_a_time(seed: int) -> None:
-    """A Gaussian kernel under bounds of any sign: exchanging whole sets goes round in circles on these four."""
+    """A Gaussian kernel under bounds of any sign: exchanging whole sets goes round in circles on
+    these four.
+    """
     rng = np.random.default_rng(seed)
     n = int(rng.integers(3, 9))
     times = np.cumsum(rng.uniform(0.02, 2.0, n))
@@ -202,7 +204,8 @@ def test_where_sets_of_bounds_repeat_the_optimum_is_found_one_bound_at_a_time(se
     assert x.sum() == pytest.approx(shares, abs=1e-6)
     assert np.all((x >= lower) & (x <= upper))
     price = kernel_matrix(kernel, times) @ x + 2e-4 * x
-    # No exchange between two trades is cheaper; 1e-8 of a price bounds what the solves of 8 equations round.
+    # No exchange between two trades is cheaper; 1e-8 of a price bounds what the solves of 8
+    # equations round.
     assert price[x > lower].max() <= price[x < upper].min() + 1e-8 * np.abs(price).max()
 
 
@@ -230,7 +233,9 @@ def test_marginal_cost_is_what_one_more_share_costs() -> None:
 
 
 def test_without_decay_or_memory_the_schedule_is_that_of_temporary_impact() -> None:
-    """A kernel without memory is temporary impact of half its size: the separable optimum, x ~ 1 / eta."""
+    """A kernel without memory is temporary impact of half its size: the separable optimum, x ~ 1 /
+    eta.
+    """
     eta = np.linspace(1e-5, 4e-5, 30)
     forgetful = transient_schedule(ExponentialKernel(1e3, 2e-5), np.arange(30.0), S, temporary=eta)
     weights = 1 / (eta + 1e-5)
