@@ -197,6 +197,18 @@ def test_what_is_no_duration_is_refused(seconds: float) -> None:
         PerformanceMonitor().record("fit", seconds)
 
 
+def test_error_and_improvement_rates_are_of_the_calls_that_know_them() -> None:
+    monitor = PerformanceMonitor()
+    for improvement, failed in ((12.0, False), (0.0, False), (-1.0, False), (None, True)):
+        monitor.record_timing("optimize", 0.5, failed=failed, improvement_pct=improvement)
+    stats = PerformanceMonitor().merge(monitor).merge(monitor.to_dict()).get_stats("optimize")
+    assert (stats["count"], stats["error_rate"]) == (8, 0.25)
+    assert stats["improvement_rate"] == pytest.approx(1 / 3)
+    monitor.record_timing("fit", 0.5)
+    assert np.isnan(monitor.get_stats("fit")["improvement_rate"])
+    assert monitor.get_stats("never ran") == {}
+
+
 def test_records_that_no_monitor_wrote_are_refused() -> None:
     with pytest.raises(
         ValidationError,
@@ -223,6 +235,7 @@ def test_the_library_times_itself(tmp_path: Path) -> None:
         "fit_impact": (1, 0),
         "optimize": (1, 0),
     }
+    assert known["optimize"]["improvement_rate"] == 1.0
     assert known["fit_model"]["total"] >= known["fit_impact"]["total"] > 0
 
 

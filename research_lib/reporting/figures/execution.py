@@ -461,7 +461,7 @@ def plot_regret(
     >>> plot_regret(table).lines[0].get_xdata().tolist()
     [20, 200]
     """
-    ax = ax or fig.new_figure(width=5.4)[1][0]
+    ax = ax or fig.new_figure(width=7.0)[1][0]
     drawn = {"estimates drawn": (regret, "-")}
     if realised is not None and len(realised):
         drawn["the market's next days"] = realised, "--"

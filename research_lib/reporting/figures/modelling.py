@@ -154,10 +154,10 @@ def plot_specifications(
     >>> plot_specifications(table, "saving_out_%").get_title()
     '2 analyses'
     """
-    upper, lower = axes or fig.stacked_figure([3, 4], height=6.0)
     shown = table[table[value].notna()].sort_values(value, ignore_index=True)
     if shown.empty:
         raise ValidationError(f"no analysis has a value of {value}: all {len(table)} are NaN")
+    upper, lower = axes or fig.stacked_figure([3, 4], height=6.0)
     position = np.arange(len(shown))
     if value == "exponent":
         ends = {"color": fig.FITTED, "alpha": 0.4, "linewidth": 1.5}
