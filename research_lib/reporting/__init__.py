@@ -40,7 +40,7 @@ _NAMES = {
     "refresh": ("CHECKED_OUTPUT", "refresh_notebooks"),
     "runner": ("Options", "run_reports"),
     "supervision": ("Limits",),
-    "verification": ("differing", "made_elsewhere", "verify_files", "verify_reports"),
+    "verification": ("ABSENT", "differing", "made_elsewhere", "verify_files", "verify_reports"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
