@@ -113,6 +113,12 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     except ResearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (OSError, UnicodeError) as error:
+        # A folder that cannot be written; a path that the locale's encoding cannot spell.
+        unspelt = isinstance(error, UnicodeError)
+        remedy = "set PYTHONUTF8=1" if unspelt else "check the path and who may write there"
+        print(f"error: {error}; {remedy}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(
             "stopped; what is finished is whole, the unfinished is as it was before",

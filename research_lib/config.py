@@ -365,6 +365,13 @@ def data_file(relative: str) -> Path:
         Naming the file, where it was looked for, and RESEARCH_DATA as the remedy.
     """
     folder, path = data_folder(), data_folder() / relative
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ValidationError(
+            f"the locale's encoding, {error.encoding}, cannot spell data file {relative!a}; "
+            "set PYTHONUTF8=1"
+        ) from error
     if data_files(relative):
         return path
     if path.is_dir():
