@@ -14,7 +14,9 @@ _NAMES = {
     "index": ("render_index",),
     "markdown": ("render_summary",),
     "pages": ("write_pages",),
-    "parameters": ("NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of"),
+    "parameters": (
+        "NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of",
+    ),
     "figures.base": (
         "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval",
         "plot_lines", "plot_quality", "plot_slippage_fit", "plot_through_day", "quartiles",

@@ -150,7 +150,7 @@ def plot_liquidity_map(
     offered, edges = np.asarray(shares, float), np.asarray(edges_bps, float)
     x, known = np.arange(len(offered) + 1), np.ma.masked_less_equal(offered.T, 0.0)
     mesh = ax.pcolormesh(x, edges, known, norm=LogNorm(), cmap="Greys", rasterized=True)
-    ax.get_figure().colorbar(mesh, ax=ax, label="shares on display", pad=0.01)  # type: ignore[union-attr]
+    ax.figure.colorbar(mesh, ax=ax, label="shares on display", pad=0.01)
     largest = max((float(np.max(filled)) for filled, _ in fills.values()), default=1.0)
     for name, (filled, premium) in fills.items():
         taken = np.asarray(filled, float)
