@@ -334,8 +334,8 @@ def plot_holdings(
     --------
     >>> held = np.array([[10.0, -4.0], [5.0, -1.0], [0.0, 0.0]])
     >>> ax = plot_holdings({"portfolio": held}, ["A", "B"], Session(2))
-    >>> ax.lines[1].get_ydata().tolist()
-    [100.0, 25.0, 0.0]
+    >>> ax.lines[0].get_ydata().tolist()
+    [100.0, 50.0, 0.0]
     """
     ax = ax or fig.new_figure()[1][0]
     handles: list[Line2D] = []
