@@ -13,11 +13,10 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from research_lib.execution.solvers import Problem, optimal_shares
-from research_lib.execution.solvers.kernels import solve
 from timing import interleaved
 
 from research_lib.execution import allocate, allocate_many, almgren_chriss
+from research_lib.execution.exact import exact_split
 from research_lib.impact import (
     AlmgrenImpact,
     ImpactCurve,
@@ -33,7 +32,7 @@ SLSQP_LARGEST, CONIC_LARGEST = 78, 390
 PROBLEMS, PROBLEM_INTERVALS = 1_000, 390
 LEAST_PUBLIC, LEAST_KERNEL, MOST_OF_ROOF, LEAST_RISK_AVERSE = 300.0, 1_000.0, 6.0, 500.0
 CONIC_RISK, BANDED = "Almgren-Chriss by CVXPY, 390 intervals", "`almgren_chriss`, 390 intervals"
-PUBLIC, KERNEL, ROOF = "`allocate`", "compiled solver alone", "read and write its arrays"
+PUBLIC, KERNEL, ROOF = "`allocate`", "`exact_split` alone", "read and write its arrays"
 FRESH, DPP, SCIPY = "CVXPY, fresh", "CVXPY, DPP (`solver='cvxpy'`)", "SciPy (`solver='scipy'`)"
 
 
@@ -80,12 +79,11 @@ def measured(curve: ImpactCurve, n: int) -> tuple[dict[str, float], dict[str, fl
     shares, cap = n * CHILD, CAP * CHILD
     total = curve.total("cost")
     upper = np.minimum(np.full(n, cap), total.capacity)
-    problem = Problem(total, shares, np.zeros(n), upper)
-    form, x = problem.form, np.empty(n)
-    arrays = form.smooth, form.steps, problem.bounds
+    bounds = np.zeros(n), upper
+    arrays = *total.arrays, bounds
     calls: dict[str, Callable[[], object]] = {
         PUBLIC: lambda: allocate(curve, shares, max_shares=cap),
-        KERNEL: lambda: solve(shares, np.nan, form.kind, form.mixed, *arrays, 1_000, x),
+        KERNEL: lambda: exact_split(total, shares, bounds),
         ROOF: lambda: roof(*arrays),
     }
     if n <= CONIC_LARGEST:
@@ -93,7 +91,7 @@ def measured(curve: ImpactCurve, n: int) -> tuple[dict[str, float], dict[str, fl
         calls[DPP] = lambda: allocate(curve, shares, max_shares=cap, solver="cvxpy")
     if n <= SLSQP_LARGEST:
         calls[SCIPY] = lambda: allocate(curve, shares, max_shares=cap, solver="scipy")
-    exact = float(np.sum(total.value(optimal_shares(problem, 1_000)[0])))
+    exact = float(np.sum(total.value(exact_split(total, shares, bounds)[0])))
     gaps = {PUBLIC: allocate(curve, shares, max_shares=cap).duality_gap}
     for name, solver in ((DPP, "cvxpy"), (SCIPY, "scipy")):
         if name in calls:

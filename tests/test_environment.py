@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import io
+import subprocess
+import sys
 import tokenize
 import tomllib
 from pathlib import Path
@@ -15,7 +17,6 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from research_lib.config import PROJECT_ROOT
-
 
 DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 
@@ -168,3 +169,22 @@ def test_tests_speak_to_what_the_folders_export(path: Path) -> None:
             if parts[0] == "research_lib" and len(parts) > 1:
                 assert len(parts) == 2, f"line {node.lineno} imports from {module}"
                 assert parts[1] in PUBLIC | FOLDERS, f"line {node.lineno} imports from {module}"
+
+
+HEAVY = (
+    "arch", "cvxpy", "dask", "exchange_calendars", "matplotlib", "papermill", "pyarrow",
+    "scipy.signal", "scipy.stats", "seaborn", "sklearn", "statsmodels",
+)  # fmt: skip
+
+
+@pytest.mark.xfail(strict=False, reason="until the market folder loads pyarrow where it reads")
+@pytest.mark.parametrize(
+    "folder", ["market", "impact", "transient", "execution", "evaluation", "impact_model"]
+)
+def test_importing_a_folder_loads_nothing_heavy(folder: str) -> None:
+    """What takes a second to load is loaded by the function that uses it."""
+    code = f"import sys, research_lib.{folder}; print(*({set(HEAVY)!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
