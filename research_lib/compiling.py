@@ -18,7 +18,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     Compiled code calls only compiled functions of its own file: numba's cache looks at that file
     alone, so a change in another one would go unseen.
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
     # Neither the code's folder nor the home can be written, as in a read-only container.

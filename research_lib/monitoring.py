@@ -120,9 +120,8 @@ class PerformanceMonitor:
         if not isinstance(operation, str):
             raise ValidationError(f"operation must be a text, got {operation!r:.80}")
         seconds = number("seconds", seconds, low=0)
-        compared = improvement_pct is not None
         counts = Counter({float(f"{seconds:.4g}"): 1})
-        improved = compared and improvement_pct > 0
+        compared, improved = improvement_pct is not None, (improvement_pct or 0.0) > 0
         one = _Timings(int(failed), float(seconds), float(seconds), improved, compared, counts)
         with self._lock:
             self._timings.setdefault(operation, _Timings()).add(one)

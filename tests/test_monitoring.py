@@ -28,7 +28,8 @@ from research_lib import (
 from research_lib.errors import ValidationError
 from research_lib.monitoring import MONITOR
 
-OUTER_LIMIT = 300  # seconds; a program that ends by itself takes a second, this only keeps a hang from lasting
+# seconds; a program that ends by itself takes a second, this only keeps a hang from lasting
+OUTER_LIMIT = 300
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +80,8 @@ def test_an_unknown_level_is_refused() -> None:
 def test_importing_is_silent_and_loads_nothing_heavy() -> None:
     code = (
         "import sys, logging, research_lib, research_lib.config;"
-        "heavy = {'cvxpy', 'statsmodels', 'seaborn', 'matplotlib', 'numba', 'scipy'} & set(sys.modules);"
+        "heavy = {'cvxpy', 'statsmodels', 'seaborn', 'matplotlib', 'numba', 'scipy'};"
+        "heavy &= set(sys.modules);"
         "assert not heavy, heavy; assert not logging.getLogger('research_lib').handlers"
     )
     done = subprocess.run(
@@ -167,7 +169,9 @@ if __name__ == "__main__":
 def test_processes_merge_without_counting_the_parents_records_twice(
     tmp_path: Path, method: str
 ) -> None:
-    """From a program of one thread: a fork of the tests' own process may copy a lock that another thread holds."""
+    """From a program of one thread: a fork of the tests' own process may copy a lock that
+    another thread holds.
+    """
     script = tmp_path / "program.py"
     script.write_text(IN_PROCESSES)
     done = subprocess.run(
@@ -243,7 +247,8 @@ def test_the_library_times_itself(tmp_path: Path) -> None:
 def test_the_peak_is_this_process_and_grows_with_what_it_holds() -> None:
     code = (
         "import numpy as np; from research_lib.monitoring import peak_memory_mb as peak;"
-        "before = peak(); held = np.ones(25_000_000); assert 190 < peak() - before < 260, (before, peak())"
+        "before = peak(); held = np.ones(25_000_000);"
+        "assert 190 < peak() - before < 260, (before, peak())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

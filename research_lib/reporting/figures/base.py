@@ -20,6 +20,7 @@ from research_lib.errors import ValidationError
 from research_lib.market import Session
 
 Float = NDArray[np.float64]
+Style = dict[str, Any]
 
 # Okabe and Ito's colour-blind-safe palette; one colour a strategy in the whole project.
 STRATEGY_COLOURS = {
@@ -36,11 +37,11 @@ STRATEGY_COLOURS = {
 OBSERVED, FITTED, TRUTH, MUTED = "#000000", "#D55E00", "#009E73", "#999999"
 SERIES = ("#56B4E9", "#CC79A7", "#009E73", "#D55E00")
 # Places of a legend outside the panel, where it hides nothing.
-OUTSIDE: dict[str, dict[str, Any]] = {
+OUTSIDE: dict[str, Style] = {
     "above": {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "borderaxespad": 0.2},
     "right": {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)},
 }
-POINTS: dict[str, Any] = {"markersize": 4, "linewidth": 1.3}
+POINTS: Style = {"markersize": 4, "linewidth": 1.3}
 
 
 def new_figure(
@@ -144,7 +145,7 @@ def interval(ax: Axes, row: float, values: ArrayLike, colour: str, *, hollow: bo
     """A point and its interval, (3,): lower, middle, upper; NaN ends are not drawn."""
     lower, middle, upper = np.asarray(values, float)
     reach = np.maximum(np.nan_to_num([[middle - lower], [upper - middle]]), 0.0)
-    style = {"color": colour, "markerfacecolor": "white" if hollow else colour, "capsize": 3}
+    style: Style = {"color": colour, "markerfacecolor": "white" if hollow else colour, "capsize": 3}
     ax.errorbar(middle, row, xerr=reach, fmt="o", **style)
 
 
@@ -160,7 +161,7 @@ def note(
     ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float] = (4, 0), **how: Any
 ) -> None:
     """A small text beside a point, `offset` points away from it."""
-    style = {"textcoords": "offset points", "va": "center", "fontsize": 8, **how}
+    style: Style = {"textcoords": "offset points", "va": "center", "fontsize": 8, **how}
     ax.annotate(text, at, offset, **style)
 
 

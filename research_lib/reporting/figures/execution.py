@@ -305,7 +305,7 @@ def plot_correlation(names: Sequence[str], correlation: ArrayLike, ax: Axes | No
 
     ax = ax or fig.new_figure(width=4.5)[1][0]
     frame = pd.DataFrame(np.asarray(correlation, float), names, names)
-    colours = {"cmap": "RdBu_r", "vmin": -1.0, "vmax": 1.0}
+    colours: fig.Style = {"cmap": "RdBu_r", "vmin": -1.0, "vmax": 1.0}
     sns.heatmap(frame, annot=True, fmt=".2f", square=True, cbar=False, ax=ax, **colours)
     ax.tick_params(axis="x", rotation=20)
     ax.tick_params(axis="y", rotation=0)
@@ -341,7 +341,7 @@ def plot_holdings(
     handles: list[Line2D] = []
     for (way, held), style in zip(holdings.items(), ("-", "--", ":"), strict=False):
         assets = (100.0 * np.asarray(held, float) / np.asarray(held, float)[0]).T
-        line = {"linewidth": 1.5, "linestyle": style}
+        line: fig.Style = {"linewidth": 1.5, "linestyle": style}
         if len(assets) > 1 and np.allclose(assets, assets[0], atol=1e-6):
             handles += ax.plot(assets[0], color=WAYS.get(way, fig.OBSERVED), label=way, **line)
             continue
@@ -387,7 +387,7 @@ def plot_frontiers(
         ax.plot(x, y, color=WAYS.get(way, fig.OBSERVED), linewidth=1.6, label=way)
     if tangent is not None:
         limits, x = {"xlim": ax.get_xlim(), "ylim": ax.get_ylim()}, np.array(ax.get_xlim())
-        style = {"color": fig.MUTED, "linewidth": 1.0, "label": "equal value at risk"}
+        style: fig.Style = {"color": fig.MUTED, "linewidth": 1.0, "label": "equal value at risk"}
         ax.plot(x, tangent[1] - tangent[0] * x, "--", **style)
         ax.set(**limits)
     for (way, at), marker in zip((points or {}).items(), "os^Dv", strict=False):
@@ -412,7 +412,9 @@ def plot_net_value(
     ax = ax or fig.new_figure()[1][0]
     for way, value in values.items():
         neutral = way == "cash-neutral"  # equal child orders may be neutral as well: both are seen
-        line = {"linestyle": (0, (4, 4)), "linewidth": 1.5} if neutral else {"linewidth": 2.2}
+        line: fig.Style = (
+            {"linestyle": (0, (4, 4)), "linewidth": 1.5} if neutral else {"linewidth": 2.2}
+        )
         millions, colour = np.asarray(value, float) / 1e6, WAYS.get(way, fig.OBSERVED)
         ax.plot(millions, color=colour, label=way, zorder=2 + neutral, **line)
     return fig.finish(
@@ -469,14 +471,13 @@ def plot_regret(
         estimated = table.drop(index="none").astype(float)
         days, colour = estimated.index.astype(int), fig.colour_of("optimal")
         if line == "-":
-            band = {"color": colour, "alpha": 0.15, "linewidth": 0}
+            band: fig.Style = {"color": colour, "alpha": 0.15, "linewidth": 0}
             label = "to the 95 % quantile of drawn estimates"
             ax.fill_between(days, 0.0, estimated["upper"], label=label, **band)
-        style = {"linestyle": line, "label": f"mean, {kind}", **fig.POINTS}
+        style: fig.Style = {"linestyle": line, "label": f"mean, {kind}", **fig.POINTS}
         ax.plot(days, estimated["mean"], marker="o", color=colour, **style)
-        zero, style = float(table["mean"]["none"]), {"linestyle": line, "linewidth": 1.3}
-        colour = WAYS["asset by asset"]
-        ax.axhline(zero, color=colour, label=f"taken as 0, {kind}", **style)
+        zero, colour = float(table["mean"]["none"]), WAYS["asset by asset"]
+        ax.axhline(zero, color=colour, linestyle=line, linewidth=1.3, label=f"taken as 0, {kind}")
     ax.set(xscale="log", yscale="log")
     ax.set_xticks(days, [str(day) for day in days])
     ax.yaxis.set_major_formatter("{x:g}")

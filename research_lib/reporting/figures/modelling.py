@@ -42,7 +42,7 @@ def plot_residual_bias(
     x = table.index.to_numpy(dtype=float)
     if session is not None:
         x = x + 0.5 * np.diff(x, append=session.n_intervals)
-    band = {"color": fig.SERIES[0], "alpha": 0.25, "linewidth": 0}
+    band: fig.Style = {"color": fig.SERIES[0], "alpha": 0.25, "linewidth": 0}
     ax.fill_between(x, table["lower"], table["upper"], label="quartiles", **band)
     known = table["half_width"].notna().any()
     label = "mean, 95 % interval over days" if known else "mean"
@@ -160,7 +160,7 @@ def plot_specifications(
     upper, lower = axes or fig.stacked_figure([3, 4], height=6.0)
     position = np.arange(len(shown))
     if value == "exponent":
-        ends = {"color": fig.FITTED, "alpha": 0.4, "linewidth": 1.5}
+        ends: fig.Style = {"color": fig.FITTED, "alpha": 0.4, "linewidth": 1.5}
         upper.vlines(position, shown["lower"], shown["upper"], **ends)
     upper.plot(position, shown[value], "o", markersize=3, color=fig.FITTED)
     middle = float(shown[value].median())
@@ -223,7 +223,7 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: Axes | Non
         n_groups = len(shrinkage.weight)
         group = np.arange(len(raw)) * n_groups // len(raw)
         profile = shrinkage.smooth(np.array([raw[group == g].mean() for g in range(n_groups)]))
-        style = {"color": fig.SERIES[0], "linewidth": 4.0, "alpha": 0.6}
+        style: fig.Style = {"color": fig.SERIES[0], "linewidth": 4.0, "alpha": 0.6}
         ax.plot(x, profile[group], label="day profile", **style)
     ax.plot(x, fit.curve.impact(size), color=fig.FITTED, linewidth=1.0, label="shrunk (used)")
     ax.set_ylim(0.0, 1.25 * float(np.nanquantile(raw, 0.995)))
@@ -285,7 +285,7 @@ def plot_form_savings(table: pd.DataFrame, included: Iterable[str], ax: Axes | N
         colour = fig.colour_of(form, fig.FITTED)
         ends = [2 * saving - upper, saving, upper]
         fig.interval(ax, row, ends, colour, hollow=form not in best)
-        where = {"xycoords": ("axes fraction", "data"), "ha": "right"}
+        where: fig.Style = {"xycoords": ("axes fraction", "data"), "ha": "right"}
         fig.note(ax, f"{found['cost_bps']:.3g} bps", (1.0, row), (-4, 0), **where)
     fig.name_rows(ax, (f"{form}" if form in best else f"{form} (out)" for form in rows.index))
     low, high = ax.get_xlim()

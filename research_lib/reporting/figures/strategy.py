@@ -156,7 +156,7 @@ def plot_liquidity_map(
         taken = np.asarray(filled, float)
         done = np.flatnonzero(taken > 0)
         price = np.clip(np.asarray(premium, float)[done], edges[0], edges[-1])
-        ring = {"facecolors": "none", "edgecolors": fig.colour_of(name)}
+        ring: fig.Style = {"facecolors": "none", "edgecolors": fig.colour_of(name)}
         ax.scatter(done + 0.5, price, s=4 + 60 * taken[done] / largest, label=name, **ring)
     ax.set_yscale("log")
     ax.set_ylim(edges[0], edges[-1])
@@ -184,7 +184,7 @@ def plot_cost_calibration(
     both = np.concatenate([np.ravel(part) for pair in costs.values() for part in pair])
     ends = np.array([min(0.0, 1.1 * both.min()), 1.1 * both.max()])
     for name, (predicted, realised) in costs.items():
-        style = {"color": fig.colour_of(name), "markersize": 3.5, "alpha": 0.7}
+        style: fig.Style = {"color": fig.colour_of(name), "markersize": 3.5, "alpha": 0.7}
         ax.plot(predicted, realised, "o", label=name, **style)
     ax.plot(ends, ends, "--", color=fig.MUTED, linewidth=1.0, label="as predicted")
     ax.set(xlim=ends, ylim=ends)
@@ -241,7 +241,7 @@ def plot_runs(
     place, known = np.arange(len(names)), np.isfinite(low) & np.isfinite(high)
     colour, many = fig.colour_of("static optimal"), len(names) > MAX_NAMED
     ax.hlines(place[known], low[known], high[known], color=colour, linewidth=0.5 if many else 1.5)
-    style = {"color": colour, "markersize": 2 if many else 5}
+    style: fig.Style = {"color": colour, "markersize": 2 if many else 5}
     ax.plot(centre[known], place[known], "o", **style)
     ax.plot(centre[~known], place[~known], "o", markerfacecolor="white", **style)
     ax.axvline(0, color=fig.OBSERVED, linewidth=0.8)

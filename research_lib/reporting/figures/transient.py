@@ -91,7 +91,11 @@ def plot_half_lives(
     left, right = 0.5 * float(finite.min()), 3.0 * float(finite.max())
     for row, (_, span) in enumerate(spans.iloc[::-1].iterrows()):
         if span["p_value"] < REJECTED:
-            where = {"xycoords": ("axes fraction", "data"), "color": fig.MUTED, "fontsize": 10}
+            where: fig.Style = {
+                "xycoords": ("axes fraction", "data"),
+                "color": fig.MUTED,
+                "fontsize": 10,
+            }
             fig.note(ax, "shape rejected", (0.02, row), (0, 0), **where)
             continue
         ends, colour = np.clip([span["low"], span["high"]], left, right), fig.MUTED
@@ -99,7 +103,7 @@ def plot_half_lives(
             colour = fig.FITTED
             ax.plot(span["half_life"], row, "o", color=colour, markersize=6)
         ax.plot(ends, [row, row], color=colour, linewidth=2.5)
-    shade = {"color": fig.MUTED, "alpha": 0.15, "linewidth": 0}
+    shade: fig.Style = {"color": fig.MUTED, "alpha": 0.15, "linewidth": 0}
     ax.axvspan(last, right, label="beyond all lags measured", **shade)
     if truth is not None:
         ax.axvline(truth, color=fig.TRUTH, linewidth=1.4, label="truth")
@@ -136,10 +140,10 @@ def plot_savings_by_half_life(
     ax = ax or fig.new_figure()[1][0]
     left, right = float(table.index.min()), float(table.index.max())
     if span is not None:
-        shade = {"color": fig.FITTED, "alpha": 0.15, "linewidth": 0}
+        shade: fig.Style = {"color": fig.FITTED, "alpha": 0.15, "linewidth": 0}
         ax.axvspan(*np.clip(span[1:], left, right), label="95 % interval of the half-life", **shade)
         ax.axvline(span[0], color=fig.FITTED, linewidth=1.2, label="half-life of the spread")
-    style = {"color": fig.MUTED, "linestyle": "--", "linewidth": 1.0}
+    style: fig.Style = {"color": fig.MUTED, "linestyle": "--", "linewidth": 1.0}
     ax.axvline(interval, label="from one child order to the next", **style)
     ax.plot(table.index, table["saving_%"], "o-", color=fig.colour_of("optimal"), **fig.POINTS)
     ax.set_xscale("log")
