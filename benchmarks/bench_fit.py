@@ -21,10 +21,9 @@ import pandas as pd
 from bench_readers import FIRST_DAY, N_LEVELS, one_day
 from timing import interleaved
 
-from research_lib.impact import LinearImpact, fit_impact
-from research_lib.impact.moments import moments_of_books
+from research_lib.impact import LinearImpact, fit_impact, moments_of_books
 from research_lib.market import BookSnapshots, Session
-from research_lib.studies.coverage import simulated_slippage
+from research_lib.studies import simulated_slippage
 
 BATCH_ROWS = 1_000_000
 MEASURED, SCALED = (1, 10), 100

@@ -19,12 +19,12 @@ from research_lib.execution import allocate, transient_schedule
 from research_lib.impact import (
     ExponentialKernel,
     ExponentialSumKernel,
+    Kernel,
     LinearImpact,
     PowerImpact,
     PowerKernel,
     kernel_matrix,
 )
-from research_lib.impact.kernels import Kernel
 
 Float = NDArray[np.float64]
 LARGE, DAY, SHARES = 10_000, 390, 1e6

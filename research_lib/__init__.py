@@ -16,36 +16,28 @@ if TYPE_CHECKING:
     from research_lib.monitoring import PerformanceMonitor, configure_logging
     from research_lib.trade_allocator import TradeAllocator
 
-_MODULES = {
-    "ImpactModel": "impact_model",
-    "ModelConfig": "config",
-    "ModelFittingError": "errors",
-    "OptimizationError": "errors",
-    "OptimizerConfig": "config",
-    "PerformanceMonitor": "monitoring",
-    "SolverType": "config",
-    "TradeAllocator": "trade_allocator",
-    "ValidationError": "errors",
-    "configure_logging": "monitoring",
-    "health_check": "health",
+_NAMES = {
+    "config": ("ModelConfig", "OptimizerConfig", "SolverType"),
+    "errors": ("ModelFittingError", "OptimizationError", "ValidationError"),
+    "health": ("health_check",),
+    "impact_model": ("ImpactModel",),
+    "monitoring": ("PerformanceMonitor", "configure_logging"),
+    "trade_allocator": ("TradeAllocator",),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "ImpactModel",
-    "ModelConfig",
-    "ModelFittingError",
-    "OptimizationError",
-    "OptimizerConfig",
-    "PerformanceMonitor",
-    "SolverType",
-    "TradeAllocator",
-    "ValidationError",
-    "configure_logging",
+    "ImpactModel", "ModelConfig", "ModelFittingError", "OptimizationError", "OptimizerConfig",
+    "PerformanceMonitor", "SolverType", "TradeAllocator", "ValidationError", "configure_logging",
     "health_check",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'research_lib' has no attribute {name!r}")
     return getattr(import_module(f"research_lib.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,7 @@
-"""The checks of what users bring: numbers, arrays, labelled arrays and frames. Each names value, limit and remedy."""
+"""The checks of what users bring: numbers, arrays, labelled arrays and frames.
+
+Each names the value, the limit and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,7 @@ def numbers(name: str, values: ArrayLike) -> Float:
 def per_interval(
     name: str, values: Any, n: int, low: float = 0.0, *, infinite: bool = False
 ) -> Float:
-    """A number or (n,), one an interval, as a new (n,); a pandas Series is aligned by its labels 0 to n - 1.
+    """A number or (n,), one an interval, as a new (n,); a Series is aligned by labels 0 to n - 1.
 
     Parameters
     ----------
@@ -131,14 +134,14 @@ def _by_interval(name: str, values: Any, n: int) -> Any:
         return values
     if len(labels) != n or set(labels) != set(range(n)):
         raise ValidationError(
-            f"{name} is labelled {labels[0]!r} to {labels[-1]!r}; intervals are labelled 0 to {n - 1}: "
-            "reset_index(drop=True) if its order is theirs"
+            f"{name} is labelled {labels[0]!r} to {labels[-1]!r}; intervals are labelled 0 to "
+            f"{n - 1}: reset_index(drop=True) if its order is theirs"
         )
     return values.reindex(range(n))
 
 
 def same_labels(name: str, values: Any, labels: Any) -> Any:
-    """A Series or frame in the order of `labels` (on each axis); unlabelled values, or no labels, as they are.
+    """A Series or frame in the order of `labels`, on each axis; anything unlabelled as it is.
 
     Raises
     ------
@@ -158,8 +161,9 @@ def same_labels(name: str, values: Any, labels: Any) -> Any:
         if len(axis) != len(wanted) or set(axis) != set(wanted):
             missing = [label for label in wanted if label not in set(axis)] or list(axis)
             raise ValidationError(
-                f"{name} is labelled {', '.join(map(str, axis))}, the orders {', '.join(map(str, wanted))}; "
-                f"label both alike ({missing[0]} is in one only), or give arrays in one order"
+                f"{name} is labelled {', '.join(map(str, axis))}, the orders "
+                f"{', '.join(map(str, wanted))}; label both alike ({missing[0]} is in one only), "
+                "or give arrays in one order"
             )
     return (
         values.reindex(wanted) if values.ndim == 1 else values.reindex(index=wanted, columns=wanted)
@@ -195,11 +199,12 @@ def require_numbers(frame: Any, columns: tuple[str, ...], *, above: float | None
 
 
 def refuse_rows(bad: NDArray[np.bool_], column: str, values: Any, rule: str) -> None:
-    """Raise ValidationError naming column, number of bad rows, the first and its value, if any is bad."""
+    """Raise ValidationError naming column, number of bad rows, the first and its value."""
     if bad.any():
         row = int(np.argmax(bad))
         value = values.iloc[row]
+        shown = repr(value.item() if isinstance(value, np.generic) else value)
         raise ValidationError(
-            f"column {column} {rule}: {int(bad.sum()):,} of {len(bad):,} rows are not, first in row {row} "
-            f"({value.item() if isinstance(value, np.generic) else value!r}); correct or drop them"
+            f"column {column} {rule}: {int(bad.sum()):,} of {len(bad):,} rows are not, "
+            f"first in row {row} ({shown}); correct or drop them"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -9,25 +10,28 @@ from typing import Any
 from numba import njit
 
 logger = logging.getLogger(__name__)
-_warned: list[bool] = []
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """`function` compiled at its first call, without the interpreter's lock.
 
-    Compiled code calls only compiled functions of its own file: numba's cache looks at that file alone, so a
-    change in another one would go unseen.
+    Compiled code calls only compiled functions of its own file: numba's cache looks at that file
+    alone, so a change in another one would go unseen.
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
-    except (
-        RuntimeError
-    ) as error:  # neither the code's folder nor the home can be written: a read-only container
-        if not _warned:
-            logger.warning(
-                "%s; set NUMBA_CACHE_DIR to a folder that can be written, or each start compiles",
-                error,
-            )
-            _warned.append(True)
+    # Neither the code's folder nor the home can be written, as in a read-only container.
+    except RuntimeError as error:
+        _warn_uncached(str(error).split(" for file")[0].partition(": ")[2])
         return njit(**options)(function)
+
+
+@functools.cache
+def _warn_uncached(reason: str) -> None:
+    """Once, although every function meets the same fault."""
+    logger.warning(
+        "compiled code is not cached (%s); set NUMBA_CACHE_DIR to a folder that can be written, "
+        "or each start compiles anew",
+        reason,
+    )

@@ -1,26 +1,55 @@
-"""Settings: what may be chosen, its unit, its limits and its default."""
+"""Settings and results: what may be chosen, and how either is shown and read."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import html
+import inspect
+import itertools
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import yaml
 
 from research_lib.checks import nearest, number, refuse_unknown
-from research_lib.errors import MissingDataError, ValidationError
+from research_lib.errors import MissingDataError, ResearchError, ValidationError
 
-LARGEST_SETTINGS = 100_000  # bytes of a settings file
+MAX_SETTINGS_BYTES = 100_000
+MAX_REPR, MAX_ROWS = 200, 20  # characters; rows of a table in a notebook
+MAX_SHOWN_VALUES = 1_000_000  # a larger record is summarised: its table would take seconds to build
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
 class Record:
-    """Base of settings and results: a dataclass that also answers ``record["name"]``."""
+    """Base of settings and results: a dataclass that answers ``record["name"]`` and shows a table.
+
+    Alone in a notebook's cell it is a small table: its `to_frame()` where it has one, else a row
+    for each of its names. Its repr names the class, scalars and the shapes of arrays.
+
+    Examples
+    --------
+    >>> ModelConfig(base_price=20.0)["base_price"]
+    20.0
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # @dataclass writes a __repr__ that prints whole arrays, unless the class itself has one.
+        cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        if not settings.keys() <= getattr(cls, "__dataclass_fields__", settings).keys():
+            known = inspect.signature(cls.__init__).parameters  # some have an __init__ of their own
+            if not any(one.kind is one.VAR_KEYWORD for one in known.values()):
+                refuse_unknown(settings, list(known)[1:], f"{cls.__name__} setting")
+        return super().__new__(cls)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.keys():
@@ -31,19 +60,71 @@ class Record:
 
     def keys(self) -> list[str]:
         """Names that ``record[name]`` answers."""
-        return [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        return [f.name for f in dataclasses.fields(self)] if dataclasses.is_dataclass(self) else []
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """Build from a mapping; an unknown key is refused with the nearest valid one."""
-        refuse_unknown(
-            settings, [f.name for f in dataclasses.fields(cls)], f"{cls.__name__} setting"
-        )  # type: ignore[arg-type]
         return cls(**settings)
+
+    def __repr__(self) -> str:
+        given = {name: getattr(self, name) for name in Record.keys(self)}
+        # Scalars first: they say more than the shapes of arrays, and the end may be cut.
+        names = sorted(_filled(given), key=lambda name: not np.isscalar(given[name]))
+        text = ", ".join(f"{name}={_brief(given[name], 40)}" for name in names)
+        return f"{type(self).__name__}({_clipped(text, MAX_REPR - 50)})"
+
+    def _repr_html_(self) -> str:
+        values = {name: getattr(self, name) for name in Record.keys(self)}
+        size = sum(int(getattr(value, "size", 1)) for value in values.values())
+        if hasattr(self, "to_frame") and size <= MAX_SHOWN_VALUES:
+            with contextlib.suppress(ResearchError):  # one without a row still shows its names
+                table = self.to_frame().to_html(max_rows=MAX_ROWS, max_cols=MAX_ROWS)
+                return f"<p>{html.escape(repr(self))}</p>\n{table}"
+        values = {name: self[name] for name in self.keys()}
+        rows = "\n".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(_brief(values[name], 80))}</td></tr>"
+            for name in itertools.islice(_filled(values), MAX_ROWS)
+        )
+        return f"<b>{html.escape(type(self).__name__)}</b>\n<table>\n{rows}\n</table>"
+
+
+def _filled(values: Mapping[str, Any]) -> list[str]:
+    """Names of the values that say something: not None, nor an empty text or collection."""
+    sized = (str, tuple, list, Mapping)
+    return [k for k, v in values.items() if v is not None and not (isinstance(v, sized) and not v)]
+
+
+def _brief(value: Any, width: int) -> str:
+    """A value in at most `width` characters: an array by its shape, a record by its class."""
+    if shape := getattr(value, "shape", ()):
+        kind = "array" if isinstance(value, np.ndarray) else type(value).__name__
+        numeric = isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and value.size
+        span = f", {value.min():.6g} to {value.max():.6g}" if numeric and width > 60 else ""
+        return f"{kind} {shape}{span}"
+    if isinstance(value, Record):
+        return type(value).__name__
+    if isinstance(value, Mapping):
+        pairs = itertools.islice(value.items(), 8)
+        return _clipped(", ".join(f"{name} {_brief(one, 20)}" for name, one in pairs), width)
+    if isinstance(value, (list, tuple)):
+        return _clipped(f"{len(value)}: " + ", ".join(_brief(one, 20) for one in value[:8]), width)
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.6g}"
+    return _clipped(str(value) if isinstance(value, (str, np.generic)) else repr(value), width)
+
+
+def _clipped(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 class SolverType(StrEnum):
-    """How an allocation is solved; AUTO takes the exact method wherever it applies."""
+    """How an allocation is solved; AUTO takes the exact method wherever it applies.
+
+    >>> SolverType.parse("CVXPY").value
+    'cvxpy'
+    """
 
     AUTO = "auto"
     ANALYTICAL = "analytical"
@@ -119,6 +200,11 @@ class ModelConfig(_Settings):
         Log every batch at INFO.
     parallel_processing : bool
         Walk batches on all cores.
+
+    Examples
+    --------
+    >>> ModelConfig(base_price=20, memory_limit_mb=500)["base_price"]
+    20.0
     """
 
     base_price: float = _setting(100.0, "currency/share", above=0)
@@ -138,8 +224,8 @@ class ModelConfig(_Settings):
         super().__post_init__()
         if self.min_trade_size > self.max_trade_size:
             raise ValidationError(
-                f"min_trade_size {self.min_trade_size:g} is above max_trade_size {self.max_trade_size:g}; "
-                "lower the one or raise the other"
+                f"min_trade_size {self.min_trade_size:g} is above max_trade_size "
+                f"{self.max_trade_size:g}; lower the one or raise the other"
             )
 
 
@@ -152,11 +238,12 @@ class OptimizerConfig(_Settings):
     default_solver : SolverType
         Tried first; the others follow if it fails.
     max_iterations : int
-        Limit of each solver's own iterations; OSQP and SCS, whose steps are far cheaper, get 100 times as many.
+        Limit of each solver's own iterations; OSQP and SCS, whose steps are far cheaper, get
+        100 times as many.
     tolerance : float
         Relative duality gap each solver is asked to reach.
     min_trade_size : float
-        A child order of at least so many shares, or none, in an interval.
+        The least allocation of each interval, a floor.
     max_allocation_ratio : float
         Cap of each child order as a fraction of the parent order.
     timeout_seconds : float
@@ -165,6 +252,11 @@ class OptimizerConfig(_Settings):
         Check curves and order before solving.
     validate_outputs : bool
         Refuse an allocation whose certificate does not hold.
+
+    Examples
+    --------
+    >>> OptimizerConfig(default_solver="analytical").max_allocation_ratio
+    0.3
     """
 
     default_solver: SolverType = _setting(SolverType.CVXPY, "")
@@ -178,7 +270,20 @@ class OptimizerConfig(_Settings):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """No Python objects, no aliases (a few lines of them can stand for gigabytes), no key twice."""
+    """YAML with numbers as people write them, and without what a settings file has no use for.
+
+    No Python objects, no aliases (a few lines of them can stand for gigabytes), no key twice.
+    PyYAML follows YAML 1.1, where ``010000`` is 4096, ``1:30`` is 90, ``1e5`` and ``on`` are a
+    text and True. Here they are 10000, a text, 1e5 and a text, as in YAML 1.2.
+    """
+
+    # Dates keep their own rule: they have one meaning.
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [
+            rule for rule in rules if rule[0].rpartition(":")[2] not in ("bool", "int", "float")
+        ]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -193,30 +298,44 @@ class _StrictLoader(yaml.SafeLoader):
             raise yaml.YAMLError(f"key {twice[:80]!r} stands twice; keep one")
         return super().construct_mapping(node, deep)
 
+    def construct_decimal(self, node: yaml.ScalarNode) -> int | float:
+        """An integer or a float in base ten, whatever zeros it begins with."""
+        text = self.construct_scalar(node).replace("_", "").lower()
+        if text.lstrip("+-").isdigit():
+            return int(text)
+        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")
+)
+_StrictLoader.add_implicit_resolver(
+    "!decimal",
+    re.compile(
+        r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
+        r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+    ),
+    list("-+.0123456789"),
+)
+_StrictLoader.add_constructor("!decimal", _StrictLoader.construct_decimal)
+
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read one mapping from a YAML file, safely; files above 100 kB are no settings and refused."""
     file = Path(path)
     if not file.is_file():
         raise MissingDataError(f"settings file {file} does not exist; check the path")
-    if file.stat().st_size > LARGEST_SETTINGS:
-        raise ValidationError(
-            f"{file} has {file.stat().st_size:,} bytes, settings at most {LARGEST_SETTINGS:,}"
-        )
+    if (size := file.stat().st_size) > MAX_SETTINGS_BYTES:
+        raise ValidationError(f"{file} has {size:,} bytes, settings at most {MAX_SETTINGS_BYTES:,}")
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as error:  # such as a number of 5,000 digits, 5,000 brackets
-        raise ValidationError(
-            f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}"
-        ) from error
+    # ValueError: a number of 5,000 digits, bytes that are no UTF-8; RecursionError: 5,000 brackets.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValidationError(f"{file} is not valid YAML: {reason}") from error
     if not isinstance(content, dict):
-        raise ValidationError(
-            f"{file} must hold a mapping of names to values, got {type(content).__name__}"
-        )
+        got = type(content).__name__
+        raise ValidationError(f"{file} must hold a mapping of names to values, got {got}")
     return content
 
 
@@ -226,9 +345,10 @@ def data_folder() -> Path:
 
 
 def data_files(relative: str) -> dict[str, Path]:
-    """The files of real data that a name or a pattern stands for, by their names below the folder; none if absent.
+    """Files of real data that a name or pattern stands for, by their names below the folder.
 
-    A folder, such as ``store/symbol=FROG/date=2025-04-03``, stands for all files in it.
+    A folder, such as ``store/symbol=FROG/date=2025-04-03``, stands for all files in it. Empty
+    where there are none.
     """
     folder = data_folder()
     matches = [match.rglob("*") if match.is_dir() else [match] for match in folder.glob(relative)]
@@ -237,21 +357,29 @@ def data_files(relative: str) -> dict[str, Path]:
 
 
 def data_file(relative: str) -> Path:
-    """Path of one file of real data, of a folder of files, or of the files of a pattern such as "tick/ibm_*_quote.zip".
+    """Path of one file of real data, of a folder of them, or a pattern ("tick/ibm_*_quote.zip").
 
     Raises
     ------
     MissingDataError
         Naming the file, where it was looked for, and RESEARCH_DATA as the remedy.
     """
-    path = data_folder() / relative
-    if not data_files(relative):
-        if path.is_dir():
-            raise MissingDataError(
-                f"data folder {relative} in {data_folder()} holds no files; fill it, or name another"
-            )
-        lacking = "" if data_folder().is_dir() else ", which does not exist"
+    folder, path = data_folder(), data_folder() / relative
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ValidationError(
+            f"the locale's encoding, {error.encoding}, cannot spell data file {relative!a}; "
+            "set PYTHONUTF8=1"
+        ) from error
+    if data_files(relative):
+        return path
+    if path.is_dir():
         raise MissingDataError(
-            f"data file {relative} is not in {data_folder()}{lacking}; set RESEARCH_DATA to the folder of real data"
+            f"data folder {relative} in {folder} holds no files; fill it, or name another"
         )
-    return path
+    absent = "" if folder.is_dir() else ", which does not exist"
+    raise MissingDataError(
+        f"data file {relative} is not in {folder}{absent}; "
+        "set RESEARCH_DATA to the folder of real data"
+    )

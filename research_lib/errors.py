@@ -11,7 +11,13 @@ class ResearchError(Exception):
 
 
 class ValidationError(ResearchError, ValueError):
-    """Input, setting or parameter that cannot be used as it is."""
+    """Input, setting or parameter that cannot be used as it is.
+
+    >>> from research_lib.config import ModelConfig
+    >>> ModelConfig(base_price=-1)
+    Traceback (most recent call last):
+    research_lib.errors.ValidationError: base_price must be above 0, got -1
+    """
 
 
 class MissingDataError(ValidationError, FileNotFoundError):
@@ -23,7 +29,7 @@ class NoBooksError(ValidationError):
 
 
 class InsufficientDataError(ValidationError):
-    """Sound data that do not suffice for what is asked of them: too few days or books, too thin, on no price grid."""
+    """Sound data that do not suffice: too few days or books, too thin, on no price grid."""
 
 
 class MemoryLimitError(ValidationError, MemoryError):
@@ -31,8 +37,19 @@ class MemoryLimitError(ValidationError, MemoryError):
 
 
 class ModelFittingError(ResearchError, RuntimeError):
-    """Observations that do not determine the impact curve asked for."""
+    """Observations that do not determine the impact curve asked for.
+
+    >>> str(ModelFittingError("interval 3 has no observation; widen it"))
+    'interval 3 has no observation; widen it'
+    """
 
 
 class OptimizationError(ResearchError, RuntimeError):
-    """No admissible schedule exists, or none could be certified."""
+    """No admissible schedule exists, or none could be certified.
+
+    >>> from research_lib.execution import allocate
+    >>> from research_lib.impact import LinearImpact
+    >>> allocate(LinearImpact([1e-5, 2e-5]), 10_000, max_shares=4_100)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    research_lib.errors.OptimizationError: cap admits 8,200 of 10,000 shares...
+    """

@@ -16,21 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from research_lib.config import PROJECT_ROOT, ModelConfig, data_folder
+from research_lib.config import PROJECT_ROOT, ModelConfig, SolverType, data_folder
 from research_lib.errors import ResearchError
 from research_lib.monitoring import available_memory_mb
 
-LEAST_DISK_MB = 200.0  # several runs' figures and work folders
-LEAST_MEMORY_MB = 500.0  # a notebook's kernel with the library loaded
-KERNEL_SECONDS = 60.0
-SOLVE_SECONDS = 30.0
+MIN_DISK_MB = 200.0  # several runs' figures and work folders
+MIN_MEMORY_MB = 500.0  # a notebook's process with the library loaded
+STARTING_SECONDS, SOLVING_SECONDS = 60.0, 30.0
 SHARES, TOLERANCE = 1_000.0, 1e-8
 WRITTEN_BYTES = 65_536
 # Those that every installation has; others are checked where they are installed.
 BACKENDS = {"analytical": ["multiplier"], "cvxpy": ["CLARABEL", "OSQP", "SCS"], "scipy": ["SLSQP"]}
-CERTIFIED = "a tiny order solved and certified"
 HEALTHY, UNHEALTHY = "healthy", "unhealthy"
-NO_POINTS = {"data_points": 0}
+Checks = dict[str, dict[str, Any]]
 
 
 class UnhealthyError(ResearchError):
@@ -38,10 +36,10 @@ class UnhealthyError(ResearchError):
 
 
 def health_check(reports: str | Path | None = None) -> dict[str, Any]:
-    """Try every part that a report needs: a small fit, each solver backend, a kernel, disk, memory, data.
+    """Try every part that a report needs: a fit, each solver backend, Jupyter, disk, memory, data.
 
     Nothing is assumed from a version number: a tiny order is solved and certified on each
-    backend, a notebook kernel is started and loads the library, a file is written where reports go.
+    backend, Jupyter starts a process that loads the library, a file is written where reports go.
 
     Parameters
     ----------
@@ -55,44 +53,64 @@ def health_check(reports: str | Path | None = None) -> dict[str, Any]:
         observations that the small fit had), elapsed_seconds, and checks: by name ("model",
         "cvxpy/CLARABEL" and the other backends, "kernel", "disk", "memory", "data") healthy
         (bool) and detail (what was found, or why it is not healthy).
+
+    Examples
+    --------
+    >>> sorted(health_check())
+    ['checks', 'data_points', 'elapsed_seconds', 'status', 'timestamp']
     """
-    begin, found = time.perf_counter(), dict(NO_POINTS)
+    begin, points = time.perf_counter(), [0]
     folder = Path(reports) if reports is not None else PROJECT_ROOT / "reports"
-    with ThreadPoolExecutor(
-        1
-    ) as pool:  # the kernel is a process of its own and starts while the rest is checked
+    # Jupyter's process starts while the rest is checked.
+    with ThreadPoolExecutor(1) as pool:
         kernel = pool.submit(_checked, _kernel)
-        checks = {"model": _checked(lambda: _model(found))}
-        checks |= dict(_solvers())
-        checks |= {
-            "kernel": kernel.result(),
-            "disk": _checked(lambda: _disk(folder, Path(tempfile.gettempdir()))),
-            "memory": _checked(_memory),
-            "data": _checked(_data),
-        }
-    return _told(checks, found, begin)
+        checks = {"model": _checked(partial(_model, points)), **dict(_solvers())}
+        checks["kernel"] = kernel.result()
+        checks["disk"] = _checked(partial(_disk, folder, Path(tempfile.gettempdir())))
+        checks["memory"] = _checked(_memory)
+        checks["data"] = _checked(_data)
+    return _report(checks, points[0], begin)
 
 
 def alive_check() -> dict[str, Any]:
-    """Try only what a restart could mend, for liveness probes: whether Python computes, and has memory.
+    """Try only what a restart could mend, for liveness probes: computing, and memory.
 
-    Disk, data, solvers and kernels are left to `health_check`, the readiness: a full disk or a missing mount does
-    not go away with the process, whose runs a restart would lose. Keys as there; no data points.
+    Disk, data, solvers and notebooks are left to `health_check`, the readiness: a full disk or a
+    missing mount does not go away with the process, whose runs a restart would lose. Keys as
+    there; no data points.
     """
     begin = time.perf_counter()
-    return _told(
-        {"arithmetic": _checked(_arithmetic), "memory": _checked(_memory)}, NO_POINTS, begin
-    )
+    checks = {"arithmetic": _checked(_arithmetic), "memory": _checked(_memory)}
+    return _report(checks, 0, begin)
 
 
-def _told(checks: dict[str, dict[str, Any]], found: dict[str, int], begin: float) -> dict[str, Any]:
+def summary(health: dict[str, Any]) -> dict[str, Any]:
+    """What a probe may say to anybody: no details, which name folders and versions."""
+    failed = [name for name, check in health["checks"].items() if not check["healthy"]]
+    return {name: health[name] for name in ("status", "timestamp", "data_points")} | {
+        "failed": failed
+    }
+
+
+def _report(checks: Checks, points: int, begin: float) -> dict[str, Any]:
     return {
         "status": HEALTHY if all(check["healthy"] for check in checks.values()) else UNHEALTHY,
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
-        **found,
+        "data_points": points,
         "elapsed_seconds": round(time.perf_counter() - begin, 2),
         "checks": checks,
     }
+
+
+def _checked(check: Callable[[], str]) -> dict[str, Any]:
+    """The check's own words, or the error that it met: whatever a broken part raises."""
+    try:
+        return {"healthy": True, "detail": check()}
+    except ResearchError as error:
+        return {"healthy": False, "detail": str(error)}
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        return {"healthy": False, "detail": f"{type(error).__name__}: {reason}"}
 
 
 def _arithmetic() -> str:
@@ -103,78 +121,54 @@ def _arithmetic() -> str:
     return "a linear system solved"
 
 
-def summary(health: dict[str, Any]) -> dict[str, Any]:
-    """What a probe may tell anybody: without the details, which name folders and versions."""
-    told = {name: health[name] for name in ("status", "timestamp", "data_points")}
-    return told | {
-        "failed": [name for name, check in health["checks"].items() if not check["healthy"]]
-    }
-
-
-def _checked(check: Callable[[], str]) -> dict[str, Any]:
-    """The check's own words, or the error that it met: whatever a broken part raises is its reason."""
-    try:
-        return {"healthy": True, "detail": check()}
-    except ResearchError as error:
-        return {"healthy": False, "detail": str(error)}
-    except Exception as error:
-        return {
-            "healthy": False,
-            "detail": f"{type(error).__name__}: {' '.join(str(error).split())}",
-        }
-
-
-def _model(found: dict[str, int]) -> str:
-    """Thirteen books drawn, walked and fitted."""
+def _model(points: list[int]) -> str:
+    """Thirteen books drawn, walked and fitted; the number of observations goes into `points`."""
     from research_lib.impact_model import ImpactModel
 
     model = ImpactModel("linear", ModelConfig(progress_logging=False))
     slippage = model.estimate_slippage(model.generate_synthetic_orderbook(13, 5))
     fit = model.fit_model(slippage)
-    found["data_points"] = int((~slippage["censored"]).sum())
+    points[0] = int((~slippage["censored"]).sum())
     if not np.isfinite(fit.curve.slippage(1_000.0)).all():
         raise UnhealthyError("a linear fit to synthetic books has coefficients that are not finite")
-    return f"a linear fit to {found['data_points']} observations"
+    return f"a linear fit to {points[0]} observations"
 
 
 def _solvers() -> Iterator[tuple[str, dict[str, Any]]]:
-    """By solver and backend, what became of a tiny order: a certified schedule, or the reason why there is none."""
+    """By solver and backend, whether a tiny order was certified, and why not."""
     for solver, backends in BACKENDS.items():
-        answered: dict[str, str] = {}
-        lacking = _checked(partial(_solve, solver, answered))
-        for backend in dict.fromkeys([*backends, *answered]):
-            reason = answered.get(backend, lacking["detail"])
-            yield f"{solver}/{backend}", {"healthy": not reason, "detail": reason or CERTIFIED}
+        faults: dict[str, str] = {}
+        absent = _checked(partial(_solve, solver, faults))["detail"]
+        for backend in dict.fromkeys([*backends, *faults]):
+            fault = faults.get(backend, absent)
+            detail = fault or "a tiny order solved and certified"
+            yield f"{solver}/{backend}", {"healthy": not fault, "detail": detail}
 
 
-def _solve(solver: str, answered: dict[str, str]) -> str:
-    """Fill in each backend's fault, empty where its answer is certified; what to do where it gave none."""
-    from research_lib.config import SolverType
+def _solve(solver: str, faults: dict[str, str]) -> str:
+    """Fill in each backend's fault, empty where it is certified; what to do where it gave none."""
     from research_lib.execution.allocate import SOLVERS
     from research_lib.execution.fallback import Limits, certify, fault_of
     from research_lib.execution.problem import Problem
     from research_lib.impact import LinearImpact
 
     curve = LinearImpact(np.array([1e-4, 2e-4, 4e-4]), 0.01)
-    problem = Problem(
-        curve.total("cost"), SHARES, np.zeros(len(curve)), np.full(len(curve), 0.5 * SHARES)
-    )
-    limits = Limits(1_000, TOLERANCE, SOLVE_SECONDS)
+    n = len(curve)
+    problem = Problem(curve.total("cost"), SHARES, np.zeros(n), np.full(n, 0.5 * SHARES))
+    limits = Limits(1_000, TOLERANCE, SOLVING_SECONDS)
     for answer in SOLVERS[SolverType(solver)](problem, limits):
-        answered[answer.backend] = answer.reason
+        faults[answer.backend] = answer.reason
         if answer.shares is not None:
             certificate = answer.certificate or certify(answer.shares, problem, answer.weights)
-            answered[answer.backend] = fault_of(certificate, SHARES, len(curve), TOLERANCE)
+            faults[answer.backend] = fault_of(certificate, SHARES, n, TOLERANCE)
     return "not installed; install the packages of requirements.lock"
 
 
 def _kernel() -> str:
-    """Start a notebook kernel as papermill does, and have it load the library; one that dies is started again."""
+    """Start what runs notebooks, as papermill does, and have it load the library."""
     try:
         reply = _reply_of_kernel()
-    except (
-        RuntimeError
-    ):  # such as a port that another kernel has just taken: runs are started again too
+    except RuntimeError:  # such as a port that another process has just taken: runs retry too
         reply = _reply_of_kernel()
     if reply["status"] != "ok":
         raise UnhealthyError(
@@ -186,19 +180,15 @@ def _kernel() -> str:
 def _reply_of_kernel() -> dict[str, Any]:
     from jupyter_client.manager import KernelManager
 
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(
-        extra_arguments=["--log-level=ERROR"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=PROJECT_ROOT,
-    )
+    manager, quiet = KernelManager(kernel_name="python3"), subprocess.DEVNULL
+    level = ["--log-level=ERROR"]
+    manager.start_kernel(extra_arguments=level, stdout=quiet, stderr=quiet, cwd=PROJECT_ROOT)
     client = manager.blocking_client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=KERNEL_SECONDS)
-        answer = client.execute("import research_lib.config", reply=True, timeout=KERNEL_SECONDS)
-        return dict(answer["content"])
+        client.wait_for_ready(timeout=STARTING_SECONDS)
+        code = "import research_lib.config"
+        return dict(client.execute(code, reply=True, timeout=STARTING_SECONDS)["content"])
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -206,35 +196,31 @@ def _reply_of_kernel() -> dict[str, Any]:
 
 def _disk(*folders: Path) -> str:
     """Write a file where reports are written, and where runs work, and see what is left."""
-    return "; ".join(_written(folder) for folder in folders)
-
-
-def _written(folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder, prefix=".health-") as file:
-        file.write(bytes(WRITTEN_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    free = shutil.disk_usage(folder).free / 1e6
-    return _enough(
-        free,
-        LEAST_DISK_MB,
-        f"on the disk of {folder}",
-        "delete old reports, or mount a larger volume",
-    )
+    found = []
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, prefix=".health-") as file:
+            file.write(bytes(WRITTEN_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        free, remedy = (
+            shutil.disk_usage(folder).free / 1e6,
+            "delete old reports, or mount a larger volume",
+        )
+        found.append(_enough(free, MIN_DISK_MB, f"on the disk of {folder}", remedy))
+    return "; ".join(found)
 
 
 def _memory() -> str:
-    return _enough(
-        available_memory_mb(), LEAST_MEMORY_MB, "of memory", "end other work, or raise the limit"
-    )
+    remedy = "end other work, or raise the limit"
+    return _enough(available_memory_mb(), MIN_MEMORY_MB, "of memory", remedy)
 
 
 def _enough(free: float, least: float, where: str, remedy: str) -> str:
-    said = f"{free:,.0f} MB free {where}"
+    found = f"{free:,.0f} MB free {where}"
     if free < least:
-        raise UnhealthyError(f"{said}, a run needs {least:,.0f}; {remedy}")
-    return said
+        raise UnhealthyError(f"{found}, a run needs {least:,.0f}; {remedy}")
+    return found
 
 
 def _data() -> str:
@@ -244,6 +230,7 @@ def _data() -> str:
         return f"{sum(1 for _ in os.scandir(folder))} entries in {folder}"
     if os.environ.get("RESEARCH_DATA") and folder != PROJECT_ROOT / "data":
         raise UnhealthyError(
-            f"RESEARCH_DATA names {folder}, which is no folder; mount it there, or unset RESEARCH_DATA"
+            f"RESEARCH_DATA names {folder}, which is no folder; mount it there, "
+            "or unset RESEARCH_DATA"
         )
     return f"no real data in {folder}: configurations that need them are skipped"

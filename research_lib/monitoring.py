@@ -12,10 +12,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -23,27 +23,11 @@ from research_lib.checks import number
 from research_lib.errors import MemoryLimitError, ValidationError
 
 LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
-PROCESS_STATUS = Path("/proc/self/status")
-
-
-class _ControlGroup(NamedTuple):
-    """Where Linux tells a container's limit, what it uses, and how much of that are cached files."""
-
-    limit: Path
-    used: Path
-    stat: Path
-    reclaimable: str
-
-    @classmethod
-    def below(cls, folder: str, limit: str, used: str, reclaimable: str) -> _ControlGroup:
-        return cls(
-            Path(folder, limit), Path(folder, used), Path(folder, "memory.stat"), reclaimable
-        )
-
-
+# Of both generations of control groups: folder, files of the limit and the use, and the entry of
+# memory.stat that can be reclaimed.
 CONTROL_GROUPS = (
-    _ControlGroup.below("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    _ControlGroup.below(
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    (
         "/sys/fs/cgroup/memory",
         "memory.limit_in_bytes",
         "memory.usage_in_bytes",
@@ -55,28 +39,43 @@ R = TypeVar("R")
 
 
 @dataclass
-class _Durations:
+class _Timings:
     """What is known of one operation; sums and counts only, so that two add exactly."""
 
     failed: int = 0
     total: float = 0.0
-    longest: float = 0.0
+    max: float = 0.0
+    improved: int = 0
+    compared: int = 0
     counts: Counter[float] = field(default_factory=Counter)
 
-    def quantiles(self, probabilities: list[float]) -> list[float]:
-        """Between the two nearest durations by rank, as `numpy.quantile` gives them."""
-        values = np.array(sorted(self.counts))
-        reached = np.cumsum([self.counts[value] for value in values])
-        rank = np.array(probabilities) * (reached[-1] - 1)
-        low, high = (
-            values[np.searchsorted(reached, whole, side="right")]
-            for whole in (np.floor(rank), np.ceil(rank))
-        )
-        return [float(value) for value in low + (rank - np.floor(rank)) * (high - low)]
+    def add(self, other: _Timings) -> None:
+        self.failed += other.failed
+        self.total += other.total
+        self.max = max(self.max, other.max)
+        self.improved += other.improved
+        self.compared += other.compared
+        self.counts.update(other.counts)
+
+    def stats(self) -> dict[str, float]:
+        count = self.counts.total()
+        durations = np.repeat(list(self.counts), list(self.counts.values()))
+        median, p95 = np.quantile(durations, [0.5, 0.95]).tolist()
+        return {
+            "count": count,
+            "failed": self.failed,
+            "error_rate": self.failed / count,
+            "improvement_rate": self.improved / self.compared if self.compared else math.nan,
+            "total": self.total,
+            "mean": self.total / count,
+            "median": median,
+            "p95": p95,
+            "max": self.max,
+        }
 
 
 class PerformanceMonitor:
-    """How often each operation ran and how long it took.
+    """How often each operation ran, how long it took, how often it failed or improved.
 
     Durations are kept as counts of their value to four significant digits, so memory does not
     grow with the number of records, and monitors of threads, processes and machines add: count,
@@ -87,18 +86,31 @@ class PerformanceMonitor:
     --------
     >>> monitor = PerformanceMonitor()
     >>> for seconds in (1.0, 2.0, 6.0):
-    ...     monitor.record("fit", seconds)
-    >>> monitor.summary()["fit"]["mean"], monitor.summary()["fit"]["median"]
-    (3.0, 2.0)
+    ...     monitor.record_timing("fit", seconds)
+    >>> stats = monitor.get_stats("fit")
+    >>> stats["count"], stats["mean"], stats["median"], stats["max"], stats["error_rate"]
+    (3, 3.0, 2.0, 6.0, 0.0)
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._durations: dict[str, _Durations] = {}
+        self._timings: dict[str, _Timings] = {}
         self._peak_mb = 0.0
 
-    def record(self, operation: str, seconds: float, *, failed: bool = False) -> None:
+    def record_timing(
+        self,
+        operation: str,
+        seconds: float,
+        *,
+        failed: bool = False,
+        improvement_pct: float | None = None,
+    ) -> None:
         """Note that `operation` took so many seconds.
+
+        Parameters
+        ----------
+        improvement_pct : float, optional
+            Of an optimisation against its baseline, per cent: above 0 counts as improved.
 
         Raises
         ------
@@ -107,17 +119,14 @@ class PerformanceMonitor:
         """
         if not isinstance(operation, str):
             raise ValidationError(f"operation must be a text, got {operation!r:.80}")
-        if type(seconds) is not float or not 0 <= seconds < math.inf:
-            seconds = number("seconds", seconds, low=0)
-        rounded = float(f"{seconds:.4g}")
+        seconds = number("seconds", seconds, low=0)
+        counts = Counter({float(f"{seconds:.4g}"): 1})
+        compared, improved = improvement_pct is not None, (improvement_pct or 0.0) > 0
+        one = _Timings(int(failed), float(seconds), float(seconds), improved, compared, counts)
         with self._lock:
-            known = self._durations.get(operation)
-            if known is None:
-                known = self._durations[operation] = _Durations()
-            known.failed += failed
-            known.total += seconds
-            known.longest = max(known.longest, seconds)
-            known.counts[rounded] = known.counts.get(rounded, 0) + 1
+            self._timings.setdefault(operation, _Timings()).add(one)
+
+    record = record_timing
 
     @contextlib.contextmanager
     def timing(self, operation: str) -> Iterator[None]:
@@ -127,32 +136,39 @@ class PerformanceMonitor:
             yield
             failed = False
         finally:
-            self.record(operation, time.perf_counter() - begin, failed=failed)
+            self.record_timing(operation, time.perf_counter() - begin, failed=failed)
+
+    def get_stats(self, operation: str) -> dict[str, float]:
+        """Statistics of one operation; empty where it never ran.
+
+        Returns
+        -------
+        dict
+            count, failed, error_rate (failed / count), improvement_rate (of the calls that were
+            compared with a baseline; NaN without any), and in seconds total, mean, median, p95
+            and max.
+        """
+        return self.summary().get(operation, {})
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """By operation, sorted: count, failed, and in seconds total, mean, median, p95 and max."""
+        """`get_stats` of every operation, sorted by name."""
         with self._lock:
-            return {name: _summarised(known) for name, known in sorted(self._durations.items())}
+            return {name: known.stats() for name, known in sorted(self._timings.items())}
 
     def to_dict(self) -> dict[str, Any]:
         """All that is known, for JSON; with the peak memory of this process and of those merged."""
         with self._lock:
             operations = {
-                name: {
-                    "failed": known.failed,
-                    "total": known.total,
-                    "max": known.longest,
-                    "counts": sorted(known.counts.items()),
-                }
-                for name, known in sorted(self._durations.items())
+                name: {**asdict(known), "counts": sorted(known.counts.items())}
+                for name, known in sorted(self._timings.items())
             }
-            return {
-                "operations": operations,
-                "peak_memory_mb": max(self._peak_mb, peak_memory_mb()),
-            }
+            peak = max(self._peak_mb, peak_memory_mb())
+        return {"operations": operations, "peak_memory_mb": peak}
 
     def merge(self, records: PerformanceMonitor | Mapping[str, Any]) -> PerformanceMonitor:
-        """Add what another monitor knows, or what its `to_dict` said in another process; returns itself.
+        """Add what another monitor knows, or what its `to_dict` said in another process.
+
+        Returns itself.
 
         Raises
         ------
@@ -160,15 +176,24 @@ class PerformanceMonitor:
             Records that no `to_dict` made.
         """
         given = records.to_dict() if isinstance(records, PerformanceMonitor) else records
-        operations, peak = _parsed(given)
+        try:
+            operations = {str(name): _parsed(one) for name, one in given["operations"].items()}
+            peak = number("peak_memory_mb", given["peak_memory_mb"], low=0)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValidationError(
+                "timings are not as PerformanceMonitor.to_dict writes them "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        for name, one in operations.items():
+            count = one.counts.total()
+            possible = one.counts and min(one.counts.values()) > 0 and 0 <= one.failed <= count
+            seconds = (one.total, one.max, *one.counts)
+            if not possible or not all(0 <= value < math.inf for value in seconds):
+                raise ValidationError(f"timings of {name!r:.80} have values that no calls give")
         with self._lock:
             self._peak_mb = max(self._peak_mb, peak)
-            for name, other in operations.items():
-                known = self._durations.setdefault(name, _Durations())
-                known.failed += other.failed
-                known.total += other.total
-                known.longest = max(known.longest, other.longest)
-                known.counts.update(other.counts)
+            for name, one in operations.items():
+                self._timings.setdefault(name, _Timings()).add(one)
         return self
 
     def clear(self) -> None:
@@ -176,56 +201,12 @@ class PerformanceMonitor:
         self.__init__()  # type: ignore[misc]
 
 
-def _summarised(known: _Durations) -> dict[str, float]:
-    count = known.counts.total()
-    median, p95 = known.quantiles([0.5, 0.95])
-    return {
-        "count": count,
-        "failed": known.failed,
-        "total": known.total,
-        "mean": known.total / count,
-        "median": median,
-        "p95": p95,
-        "max": known.longest,
-    }
-
-
-def _parsed(records: Mapping[str, Any]) -> tuple[dict[str, _Durations], float]:
-    """Operations and peak memory of `to_dict`'s answer, which may have been a file meanwhile."""
-    try:
-        operations = {
-            str(name): _Durations(
-                int(known["failed"]),
-                float(known["total"]),
-                float(known["max"]),
-                Counter({float(value): int(count) for value, count in known["counts"]}),
-            )
-            for name, known in records["operations"].items()
-        }
-        for name, known in operations.items():
-            _refuse_impossible(name, known)
-        return operations, number("peak_memory_mb", records["peak_memory_mb"], low=0)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValidationError(
-            f"timings are not as PerformanceMonitor.to_dict writes them ({type(error).__name__}: {error})"
-        ) from error
-
-
-def _refuse_impossible(name: str, known: _Durations) -> None:
-    """Counts are at least one, failures at most as many as calls, durations finite and not negative."""
-    durations = [known.total, known.longest, *known.counts]
-    if (
-        not known.counts
-        or min(known.counts.values()) < 1
-        or not 0 <= known.failed <= known.counts.total()
-    ):
-        raise ValidationError(
-            f"timings of {name!r:.80} have counts that no calls give; leave the operation out"
-        )
-    if not all(0 <= seconds < math.inf for seconds in durations):
-        raise ValidationError(
-            f"timings of {name!r:.80} have a duration that is negative or no finite number"
-        )
+def _parsed(one: Mapping[str, Any]) -> _Timings:
+    """One operation of `to_dict`'s answer, which may have been a file meanwhile."""
+    failed, total, longest = int(one["failed"]), float(one["total"]), float(one["max"])
+    counts = Counter({float(value): int(count) for value, count in one["counts"]})
+    rates = int(one.get("improved", 0)), int(one.get("compared", 0))
+    return _Timings(failed, total, longest, *rates, counts)
 
 
 MONITOR = PerformanceMonitor()  # of this process
@@ -235,18 +216,24 @@ if hasattr(os, "register_at_fork"):
 
 
 def timed(operation: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator: record each call in `MONITOR` as `operation`, as `PerformanceMonitor.timing` does but faster."""
+    """Decorator: record each call in `MONITOR` as `operation`.
+
+    An answer that knows its `improvement_pct` counts in the improvement rate.
+    """
 
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            begin, failed = time.perf_counter(), True
+            begin, failed, improvement = time.perf_counter(), True, None
             try:
                 answer = function(*args, **kwargs)
-                failed = False
+                failed, improvement = False, getattr(answer, "improvement_pct", None)
                 return answer
             finally:
-                MONITOR.record(operation, time.perf_counter() - begin, failed=failed)
+                seconds = time.perf_counter() - begin
+                MONITOR.record_timing(
+                    operation, seconds, failed=failed, improvement_pct=improvement
+                )
 
         return call
 
@@ -255,14 +242,11 @@ def timed(operation: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def peak_memory_mb() -> float:
     """Largest resident memory that this process has had, MB of 1e6 bytes."""
-    with contextlib.suppress(
-        OSError, StopIteration
-    ):  # no /proc, or one that does not tell the peak
-        # Preferred: getrusage on Linux counts the parent before the program was started.
-        lines = PROCESS_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-        return next(
-            float(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:")
-        )
+    # First where Linux says it: its getrusage counts the parent before the program was started.
+    with contextlib.suppress(OSError, StopIteration):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return float(peak.split()[1]) * 1024 / 1e6
     try:
         import resource
     except ImportError:  # Windows
@@ -275,20 +259,17 @@ def peak_memory_mb() -> float:
 
 
 def available_memory_mb() -> float:
-    """Memory that can still be had, MB of 1e6 bytes: of the machine, or of the container where that has less."""
+    """Memory that can still be had, MB of 1e6 bytes: the machine's, or the container's if less."""
     import psutil
 
     free = float(psutil.virtual_memory().available)
-    for group in CONTROL_GROUPS:
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # no such group, one without a limit, or one that hides its use
-            limit = int(group.limit.read_text(encoding="ascii"))
-            stat = dict(
-                line.split() for line in group.stat.read_text(encoding="ascii").splitlines()
-            )
-            held = int(group.used.read_text(encoding="ascii")) - int(stat.get(group.reclaimable, 0))
-            free = min(free, limit - held)
+    for folder, limit, used, reclaimable in CONTROL_GROUPS:
+        # No such group, one without a limit ("max"), or one that hides its use.
+        with contextlib.suppress(OSError, ValueError):
+            texts = [Path(folder, name).read_text(encoding="ascii") for name in (limit, used)]
+            stat = Path(folder, "memory.stat").read_text(encoding="ascii")
+            cached = int(dict(line.split() for line in stat.splitlines()).get(reclaimable, 0))
+            free = min(free, int(texts[0]) - int(texts[1]) + cached)
     return free / 1e6
 
 
@@ -319,10 +300,25 @@ def configure_logging(
     Raises
     ------
     ValidationError
-        Unknown level; a file that cannot be written; limits of rotation that are no whole numbers,
-        `max_bytes` below 1, `backup_count` below 0.
+        Unknown level; a file that cannot be written; limits of rotation that are no whole
+        numbers, `max_bytes` below 1, `backup_count` below 0.
+
+    Examples
+    --------
+    >>> configure_logging("WARNING").name
+    'research_lib'
     """
-    handlers = _handlers(log_file, max_bytes, backup_count)
+    size = number("max_bytes", max_bytes, 1, integer=True)
+    kept = number("backup_count", backup_count, 0, integer=True)
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if log_file is not None:
+        try:
+            Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(RotatingFileHandler(log_file, "a", size, kept, encoding="utf-8"))
+        except OSError as error:
+            raise ValidationError(
+                f"log file {log_file} cannot be written: {error.strerror}; name another"
+            ) from error
     logger = logging.getLogger("research_lib")
     try:
         logger.setLevel(level.upper() if isinstance(level, str) else level)
@@ -340,25 +336,6 @@ def configure_logging(
     return logger
 
 
-def _handlers(
-    log_file: str | Path | None, max_bytes: int, backup_count: int
-) -> list[logging.Handler]:
-    size = int(number("max_bytes", max_bytes, 1, integer=True))
-    kept = int(number("backup_count", backup_count, 0, integer=True))
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if log_file is not None:
-        try:
-            Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(
-                RotatingFileHandler(log_file, maxBytes=size, backupCount=kept, encoding="utf-8")
-            )
-        except OSError as error:
-            raise ValidationError(
-                f"log file {log_file} cannot be written: {error.strerror}; name another"
-            ) from error
-    return handlers
-
-
 def require_memory(n_bytes: float, limit_mb: float, what: str, remedy: str) -> None:
     """Refuse work whose estimated size exceeds the limit, before anything is built.
 
@@ -366,6 +343,10 @@ def require_memory(n_bytes: float, limit_mb: float, what: str, remedy: str) -> N
     ------
     MemoryLimitError
         Naming the work, its estimated MB (1e6 bytes), the limit and the remedy.
+
+    Examples
+    --------
+    >>> require_memory(2e6, 500.0, "12 books", "read fewer")
     """
     needed = n_bytes / 1e6
     if needed > limit_mb:

@@ -10,7 +10,7 @@ ROUNDING = 1e-10  # reports have no unit in which less would be more than floati
 
 
 def significant(value: Any, digits: int = 3) -> str:
-    """A number with `digits` significant digits, thousands separated, rounding noise as 0; text as it is.
+    """A number with `digits` significant digits, thousands separated; rounding noise is 0.
 
     >>> significant(1234567), significant(0.0123456), significant(99.96), significant(None)
     ('1,230,000', '0.0123', '100', 'n/a')

@@ -1,4 +1,6 @@
-"""Hosted CI and the commit hooks run what the Makefile runs, on the machines that the project promises."""
+"""Hosted CI and the commit hooks run what the Makefile runs, on the machines that the project
+promises.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import datetime as dt
+import math
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +22,23 @@ from research_lib.config import (
     read_yaml,
 )
 from research_lib.errors import MissingDataError, ValidationError
+from research_lib.impact import LinearImpact
 
 
 def test_defaults_are_the_contracts() -> None:
     model, optimizer = ModelConfig(), OptimizerConfig()
     assert {name: model[name] for name in model.keys()} == {
         "base_price": 100.0, "volatility_factor": 0.5, "spread_factor": 0.01, "volume_decay": 0.1,
-        "min_observations": 5, "max_trade_size": 1e6, "min_trade_size": 100.0, "numerical_tolerance": 1e-8,
-        "batch_size": 1000, "memory_limit_mb": 1000, "progress_logging": True, "parallel_processing": False,
+        "min_observations": 5, "max_trade_size": 1e6, "min_trade_size": 100.0,
+        "numerical_tolerance": 1e-8,
+        "batch_size": 1000, "memory_limit_mb": 1000, "progress_logging": True,
+        "parallel_processing": False,
     }  # fmt: skip
     assert {name: optimizer[name] for name in optimizer.keys()} == {
-        "default_solver": SolverType.CVXPY, "max_iterations": 1000, "tolerance": 1e-8, "min_trade_size": 0.0,
-        "max_allocation_ratio": 0.3, "timeout_seconds": 300, "validate_inputs": True, "validate_outputs": True,
+        "default_solver": SolverType.CVXPY, "max_iterations": 1000, "tolerance": 1e-8,
+        "min_trade_size": 0.0,
+        "max_allocation_ratio": 0.3, "timeout_seconds": 300, "validate_inputs": True,
+        "validate_outputs": True,
     }  # fmt: skip
     assert [solver.name for solver in SolverType] == ["AUTO", "ANALYTICAL", "SCIPY", "CVXPY"]
 
@@ -87,6 +97,50 @@ def test_unknown_keys_are_refused_with_the_nearest_valid_one() -> None:
         match="OptimizerConfig setting 'zzz' is unknown; choose from default_solver",
     ):
         OptimizerConfig.from_dict({"zzz": 1})
+
+
+def test_a_misspelt_setting_given_by_keyword_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(
+        ValidationError, match=r"'base_prise' is unknown; did you mean 'base_price'"
+    ):
+        ModelConfig(base_prise=1)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match=r"'timeout' is unknown; did you mean 'timeout_sec"):
+        dataclasses.replace(OptimizerConfig(), timeout=5)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match=r"LinearImpact setting 'betta' .* mean 'beta'"):
+        LinearImpact(betta=1e-5)  # type: ignore[call-arg]
+
+
+def test_settings_survive_pickle_and_copy() -> None:
+    config = ModelConfig(base_price=7.0, min_observations=3)
+    assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == config
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("010000", 10000), ("-007", -7), ("1_000", 1000), ("+5", 5),
+        ("1e5", 1e5), ("2.5E-3", 0.0025), ("09.50", 9.5), (".5", 0.5), ("-.inf", -math.inf),
+        ("1:30", "1:30"), ("09:30", "09:30"), ("12:00:00", "12:00:00"), ("0x1F", "0x1F"),
+        ("1.2.3", "1.2.3"), ("ON", "ON"), ("no", "no"), ("true", True), ("False", False), ("~",
+        None),
+        ("[1e3, 08]", [1000.0, 8]), ("2024-03-04", dt.date(2024, 3, 4)),
+    ],
+)  # fmt: skip
+def test_yaml_holds_numbers_as_people_write_them(
+    tmp_path: Path, written: str, value: object
+) -> None:
+    path = tmp_path / "numbers.yml"
+    path.write_text(f"given: {written}\n")
+    found = read_yaml(path)["given"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_yaml_not_in_utf_8_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yml"
+    path.write_bytes("name: Zürich\n".encode("latin-1"))
+    with pytest.raises(ValidationError, match=r"latin.yml is not valid YAML: 'utf-8' codec"):
+        read_yaml(path)
 
 
 def test_settings_load_from_yaml(tmp_path: Path) -> None:

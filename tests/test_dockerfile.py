@@ -1,4 +1,6 @@
-"""The Dockerfile's own steps, run one by one in a clean virtual environment: no container engine is needed."""
+"""The Dockerfile's own steps, run one by one in a clean virtual environment: no container engine
+is needed.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def _arguments(instruction: str) -> list[str]:
 
 
 def _context() -> list[Path]:
-    """Files that .dockerignore lets into the build, relative to the project: the last pattern that matches decides."""
+    """Files that .dockerignore lets into the build, relative to the project: the last pattern
+    that matches decides.
+    """
     patterns = [
         line
         for line in (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
@@ -96,7 +100,9 @@ def test_no_registry_or_index_address_is_named() -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], str]:
-    """The folder that stands for the image's root, its environment, and what its health command said."""
+    """The folder that stands for the image's root, its environment, and what its health command
+    said.
+    """
     root = tmp_path_factory.mktemp("image")
     system = root / "system"
     subprocess.run(

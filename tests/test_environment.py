@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
+import subprocess
+import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -13,6 +17,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from research_lib.config import PROJECT_ROOT
+
+DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 
 
 def _declared() -> dict[str, Requirement]:
@@ -84,7 +90,7 @@ def test_no_address_in_the_environment_files() -> None:
 
 
 def test_every_part_of_the_library_has_its_place_in_the_import_rules() -> None:
-    """`make imports` holds the order itself; a part that it does not list would be free to import anything."""
+    """`make imports` holds the order itself; a part not listed there could import anything."""
     rules = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     (contract,) = (one for one in rules["contracts"] if one["type"] == "layers")
     parts = {path.name.removesuffix(".py") for path in (PROJECT_ROOT / "research_lib").iterdir()}
@@ -98,11 +104,16 @@ def _modules() -> list[Path]:
 
 @pytest.mark.parametrize("path", _modules(), ids=lambda p: p.relative_to(PROJECT_ROOT).as_posix())
 def test_modules_and_functions_stay_short_and_documented(path: Path) -> None:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 500
     tree = ast.parse(text)
+    code = _code_lines(text, tree)
+
+    def size(node: ast.FunctionDef) -> int:
+        return len(code & set(range(node.lineno, (node.end_lineno or 0) + 1)))
+
     for node in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        assert _body_lines(node) <= 60, f"{node.name} has {_body_lines(node)} lines"
+        assert size(node) <= 60, f"{node.name} has {size(node)} lines of code"
     classes = [
         node
         for node in tree.body
@@ -114,17 +125,24 @@ def test_modules_and_functions_stay_short_and_documented(path: Path) -> None:
         for child in parent.body
         if isinstance(child, ast.FunctionDef)
     ]:
-        documented = ast.get_docstring(node) or node.name.startswith("_") or _body_lines(node) <= 3
+        documented = ast.get_docstring(node) or node.name.startswith("_") or size(node) <= 4
         assert documented, f"{node.name} is public without a docstring"
 
 
-def _body_lines(node: ast.FunctionDef) -> int:
-    """Lines of a function without its docstring."""
-    doc = ast.get_docstring(node, clean=False) or ""
-    return (node.end_lineno or 0) - node.lineno - doc.count("\n") - bool(doc)
+def _code_lines(text: str, tree: ast.AST) -> set[int]:
+    """Numbers of the lines that hold code: no comments, no docstrings, no blank lines."""
+    blank = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in blank and token.string:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node):
+            lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return lines
 
 
-PUBLIC = {"__main__", "checks", "config", "checks", "errors", "health", "monitoring", "wording"}
+PUBLIC = {"__main__", "checks", "config", "errors", "health", "monitoring", "wording"}
 FOLDERS = {"evaluation", "execution", "impact", "market", "reporting", "studies", "transient"}
 
 
@@ -151,3 +169,22 @@ def test_tests_speak_to_what_the_folders_export(path: Path) -> None:
             if parts[0] == "research_lib" and len(parts) > 1:
                 assert len(parts) == 2, f"line {node.lineno} imports from {module}"
                 assert parts[1] in PUBLIC | FOLDERS, f"line {node.lineno} imports from {module}"
+
+
+HEAVY = (
+    "arch", "cvxpy", "dask", "exchange_calendars", "matplotlib", "papermill", "pyarrow",
+    "scipy.signal", "scipy.stats", "seaborn", "sklearn", "statsmodels",
+)  # fmt: skip
+
+
+@pytest.mark.xfail(strict=False, reason="until the market folder loads pyarrow where it reads")
+@pytest.mark.parametrize(
+    "folder", ["market", "impact", "transient", "execution", "evaluation", "impact_model"]
+)
+def test_importing_a_folder_loads_nothing_heavy(folder: str) -> None:
+    """What takes a second to load is loaded by the function that uses it."""
+    code = f"import sys, research_lib.{folder}; print(*({set(HEAVY)!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

@@ -1,6 +1,8 @@
-"""The health check is green where a report could be made, and red with the reason where it could not.
+"""The health check is green where a report could be made, and red with the reason where it could
+not.
 
-A check that starts a notebook kernel takes seconds. Where a test is about something else, Jupyter is given a kernel
+A check that starts a notebook kernel takes seconds. Where a test is about something else,
+Jupyter is given a kernel
 that cannot start (`no_kernel`): "kernel" is then red too, and says why at once.
 """
 
@@ -28,7 +30,8 @@ from research_lib import health_check
 from research_lib.__main__ import main
 from research_lib.config import PROJECT_ROOT
 
-OUTER_LIMIT = 300  # seconds; a command that ends by itself takes a few, this one only keeps a hang from lasting
+# seconds; a command that ends by itself takes a few, this one only keeps a hang from lasting
+OUTER_LIMIT = 300
 IN_NAMESPACE = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
 Usage = namedtuple("Usage", "total used free")
 
@@ -59,7 +62,9 @@ def no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _in_namespace(mounts: str, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run after mounts that end with the process; a machine that does not allow them skips the test."""
+    """Run after mounts that end with the process; a machine that does not allow them skips the
+    test.
+    """
     if (
         sys.platform != "linux"
         or subprocess.run([*IN_NAMESPACE, mounts], capture_output=True, check=False).returncode
@@ -112,7 +117,8 @@ def test_a_kernel_without_the_library_and_reports_and_data_that_are_no_folders_a
     )
     assert "Not a directory" in red["disk"]
     assert red["data"] == (
-        f"RESEARCH_DATA names {tmp_path}/absent, which is no folder; mount it there, or unset RESEARCH_DATA"
+        f"RESEARCH_DATA names {tmp_path}/absent, which is no folder; mount it there, "
+        "or unset RESEARCH_DATA"
     )
 
 
@@ -173,7 +179,9 @@ def test_too_little_disk_or_memory_is_red(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_container_s_own_limit_of_memory_counts(
     tmp_path: Path, below: str, limit: str, used: str, reclaimable: str
 ) -> None:
-    """Where Linux tells it, of both generations of control groups; cached files can be reclaimed."""
+    """Where Linux tells it, of both generations of control groups; cached files can be
+    reclaimed.
+    """
     folder = tmp_path / below
     folder.mkdir(exist_ok=True)
     (folder / limit).write_text("4294967296\n")
@@ -193,9 +201,11 @@ def test_a_container_s_own_limit_of_memory_counts(
 def test_a_solver_backend_that_is_not_installed_is_red_also_where_ctrl_c_is_ignored(
     tmp_path: Path,
 ) -> None:
-    """In a process that cannot import it, as when it was never installed; --verbose tells the reason.
+    """In a process that cannot import it, as when it was never installed; --verbose tells the
+    reason.
 
-    It is started as `nohup` or a job in the background would: SIGINT ignored, in it and in its kernel.
+    It is started as `nohup` or a job in the background would: SIGINT ignored, in it and in its
+    kernel.
     """
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['clarabel'] = None\n")
     before = signal.signal(
@@ -236,7 +246,9 @@ def test_without_verbose_only_the_names_of_failed_checks_are_told(
 def test_alive_is_not_asked_of_disk_or_data_but_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What liveness is for: a restart mends neither a full disk nor a missing mount, and loses runs."""
+    """What liveness is for: a restart mends neither a full disk nor a missing mount, and loses
+    runs.
+    """
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "not_mounted"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 0))
     assert main(["health", "--alive"]) == 0
@@ -263,8 +275,8 @@ def test_the_bench_door_runs_the_benchmarks_of_the_project(tmp_path: Path) -> No
     def bench(*options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "research_lib", "bench", *options],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
-            timeout=OUTER_LIMIT,
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True,
+            text=True, check=False, timeout=OUTER_LIMIT,
         )  # fmt: skip
 
     alone = bench()

@@ -126,7 +126,8 @@ def test_three_workers_with_the_resources_and_probes_that_were_asked_for() -> No
         "limits": {"cpu": "2", "memory": "4Gi"},
     }
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        # A full disk or a missing mount makes a worker not ready; a restart would only lose its runs.
+        # A full disk or a missing mount makes a worker not ready; a restart would only lose its
+        # runs.
         assert container[probe]["exec"]["command"] == HEALTH + ["--alive"] * (
             probe == "livenessProbe"
         )
@@ -246,7 +247,9 @@ def test_the_run_is_a_call_that_the_command_line_takes_of_a_grid_that_can_be_run
 
 
 def test_what_a_worker_s_pod_may_use_is_below_its_limit_and_said_beside_it() -> None:
-    """MB, the processes at rest as measured (unshared pages: 58 + 7, 182, 75; probes 238 + 24), rounded up."""
+    """MB, the processes at rest as measured (unshared pages: 58 + 7, 182, 75; probes 238 + 24),
+    rounded up.
+    """
     nanny, at_rest, beside_kernel, probes = 70, 200, 100, 350
     (run,) = (pod["args"] for pod in PODS["Job/report"]["spec"]["containers"])
     notebook = float(_after("--memory-limit", run))

@@ -28,7 +28,8 @@ from research_lib import (
 from research_lib.errors import ValidationError
 from research_lib.monitoring import MONITOR
 
-OUTER_LIMIT = 300  # seconds; a program that ends by itself takes a second, this only keeps a hang from lasting
+# seconds; a program that ends by itself takes a second, this only keeps a hang from lasting
+OUTER_LIMIT = 300
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +80,8 @@ def test_an_unknown_level_is_refused() -> None:
 def test_importing_is_silent_and_loads_nothing_heavy() -> None:
     code = (
         "import sys, logging, research_lib, research_lib.config;"
-        "heavy = {'cvxpy', 'statsmodels', 'seaborn', 'matplotlib', 'numba', 'scipy'} & set(sys.modules);"
+        "heavy = {'cvxpy', 'statsmodels', 'seaborn', 'matplotlib', 'numba', 'scipy'};"
+        "heavy &= set(sys.modules);"
         "assert not heavy, heavy; assert not logging.getLogger('research_lib').handlers"
     )
     done = subprocess.run(
@@ -167,7 +169,9 @@ if __name__ == "__main__":
 def test_processes_merge_without_counting_the_parents_records_twice(
     tmp_path: Path, method: str
 ) -> None:
-    """From a program of one thread: a fork of the tests' own process may copy a lock that another thread holds."""
+    """From a program of one thread: a fork of the tests' own process may copy a lock that
+    another thread holds.
+    """
     script = tmp_path / "program.py"
     script.write_text(IN_PROCESSES)
     done = subprocess.run(
@@ -197,6 +201,18 @@ def test_what_is_no_duration_is_refused(seconds: float) -> None:
         PerformanceMonitor().record("fit", seconds)
 
 
+def test_error_and_improvement_rates_are_of_the_calls_that_know_them() -> None:
+    monitor = PerformanceMonitor()
+    for improvement, failed in ((12.0, False), (0.0, False), (-1.0, False), (None, True)):
+        monitor.record_timing("optimize", 0.5, failed=failed, improvement_pct=improvement)
+    stats = PerformanceMonitor().merge(monitor).merge(monitor.to_dict()).get_stats("optimize")
+    assert (stats["count"], stats["error_rate"]) == (8, 0.25)
+    assert stats["improvement_rate"] == pytest.approx(1 / 3)
+    monitor.record_timing("fit", 0.5)
+    assert np.isnan(monitor.get_stats("fit")["improvement_rate"])
+    assert monitor.get_stats("never ran") == {}
+
+
 def test_records_that_no_monitor_wrote_are_refused() -> None:
     with pytest.raises(
         ValidationError,
@@ -223,6 +239,7 @@ def test_the_library_times_itself(tmp_path: Path) -> None:
         "fit_impact": (1, 0),
         "optimize": (1, 0),
     }
+    assert known["optimize"]["improvement_rate"] == 1.0
     assert known["fit_model"]["total"] >= known["fit_impact"]["total"] > 0
 
 
@@ -230,7 +247,8 @@ def test_the_library_times_itself(tmp_path: Path) -> None:
 def test_the_peak_is_this_process_and_grows_with_what_it_holds() -> None:
     code = (
         "import numpy as np; from research_lib.monitoring import peak_memory_mb as peak;"
-        "before = peak(); held = np.ones(25_000_000); assert 190 < peak() - before < 260, (before, peak())"
+        "before = peak(); held = np.ones(25_000_000);"
+        "assert 190 < peak() - before < 260, (before, peak())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -99,7 +99,9 @@ def _texts(output: Any) -> list[str]:
 
 @pytest.mark.slow
 def test_nbval_notices_one_changed_digit_of_a_stored_table(tmp_path: Path) -> None:
-    """As `make test` calls it; that the project's own cells are marked and store what they show is tested above."""
+    """As `make test` calls it; that the project's own cells are marked and store what they show
+    is tested above.
+    """
     assert re.search(r"-m .*--nbval-lax .*\bnotebooks\b", (PROJECT_ROOT / "Makefile").read_text())
     table = pd.DataFrame({"saving_%": [12.25, 3.5]})
     shown = {"text/plain": repr(table), "text/html": table._repr_html_()}
@@ -135,7 +137,8 @@ def test_nbval_notices_one_changed_digit_of_a_stored_table(tmp_path: Path) -> No
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=OUTER_LIMIT
     )
-    assert re.findall(r"^(PASSED|FAILED) tiny.ipynb::Cell (\d)", _plain(done.stdout), re.MULTILINE) == [
+    outcome = r"^(PASSED|FAILED) tiny.ipynb::Cell (\d)"
+    assert re.findall(outcome, _plain(done.stdout), re.MULTILINE) == [
         ("PASSED", "0"), ("PASSED", "1"), ("FAILED", "2"),
     ], done.stdout  # fmt: skip
 

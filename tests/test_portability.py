@@ -1,4 +1,6 @@
-"""Where a system lacks /proc, control groups or the resource module, memory is measured all the same."""
+"""Where a system lacks /proc, control groups or the resource module, memory is measured all the
+same.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ if "resource" in missing:
     sys.modules["resource"] = None
 here = psutil.virtual_memory().available / 1e6
 def absent(event, arguments):
-    if event == "open" and str(arguments[0]).startswith(tuple(name for name in missing if name[0] == "/")):
+    if event == "open" and str(arguments[0]).startswith(tuple(name for name in missing if
+    name[0] == "/")):
         raise FileNotFoundError(arguments[0])
 import numpy as np
 from research_lib.monitoring import available_memory_mb, peak_memory_mb
@@ -40,7 +43,8 @@ def test_memory_is_measured_without(missing: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     before, after, here, available = json.loads(done.stdout)
     assert 10 < before < 5_000, "MB, whatever the system's unit"
-    # 200 MB are held more; the peak at the start may be a parent's, so that only an upper end is sure.
+    # 200 MB are held more; the peak at the start may be a parent's, so that only an upper end is
+    # sure.
     assert before <= after < before + 260
     assert after > 200
     assert available == pytest.approx(here, rel=0.2)  # others take and give memory meanwhile

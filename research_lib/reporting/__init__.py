@@ -14,33 +14,35 @@ _NAMES = {
     "index": ("render_index",),
     "markdown": ("render_summary",),
     "pages": ("write_pages",),
-    "parameters": ("NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of"),
+    "parameters": (
+        "NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of",
+    ),
     "figures.base": (
-        "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval", "plot_lines",
-        "plot_quality", "plot_slippage_fit", "plot_through_day", "quartiles", "save_figure",
+        "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval",
+        "plot_lines", "plot_quality", "plot_slippage_fit", "plot_through_day", "quartiles",
+        "save_figure",
     ),
     "figures.execution": (
-        "plot_executed", "plot_frontier", "plot_order", "plot_schedule", "plot_sensitivity", "plot_water_level",
+        "WAYS", "plot_attribution", "plot_child_costs", "plot_correlation", "plot_executed",
+        "plot_frontier", "plot_frontiers", "plot_holdings", "plot_net_value", "plot_order",
+        "plot_regret", "plot_schedule", "plot_sensitivity", "plot_water_level",
     ),
     "figures.modelling": (
-        "plot_calibration", "plot_curve_bands", "plot_form_savings", "plot_residual_bias", "plot_shrinkage",
-        "plot_specifications", "plot_stability",
+        "plot_calibration", "plot_curve_bands", "plot_form_savings", "plot_residual_bias",
+        "plot_shrinkage", "plot_specifications", "plot_stability",
     ),
-    "figures.portfolio": (
-        "WAYS", "plot_attribution", "plot_child_costs", "plot_correlation", "plot_frontiers", "plot_holdings",
-        "plot_net_value", "plot_regret",
-    ),
-    "figures.runs": ("plot_runs",),
     "figures.strategy": (
-        "plot_cost_calibration", "plot_cost_distribution", "plot_liquidity_map", "plot_null", "plot_saving_against",
-        "plot_savings",
+        "plot_cost_calibration", "plot_cost_distribution", "plot_liquidity_map", "plot_null",
+        "plot_runs", "plot_saving_against", "plot_savings",
     ),
-    "figures.transient": ("plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life"),
+    "figures.transient": (
+        "plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life",
+    ),
     "provenance": ("ReportFolder", "environment_hash", "origin"),
     "refresh": ("CHECKED_OUTPUT", "refresh_notebooks"),
     "runner": ("Options", "run_reports"),
     "supervision": ("Limits",),
-    "verification": ("differing", "made_elsewhere", "verify_files", "verify_reports"),
+    "verification": ("ABSENT", "differing", "made_elsewhere", "verify_files", "verify_reports"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

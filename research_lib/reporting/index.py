@@ -115,9 +115,9 @@ def _overview(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:
         path.unlink(missing_ok=True)
         return False
     from research_lib.reporting.figures.base import new_figure, plt, save_figure
-    from research_lib.reporting.figures.runs import MOST_NAMED, plot_runs
+    from research_lib.reporting.figures.strategy import MAX_NAMED, plot_runs
 
-    figure, (ax,) = new_figure(1, height=1.2 + 0.28 * min(len(rows), MOST_NAMED))
+    figure, (ax,) = new_figure(1, height=1.2 + 0.28 * min(len(rows), MAX_NAMED))
     plot_runs({row["name"]: row["saving"] for row in rows}, ax)
     save_figure(figure, path)
     plt.close(figure)

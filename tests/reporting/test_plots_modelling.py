@@ -86,7 +86,8 @@ def specifications() -> pd.DataFrame:
         {
             "reference": ["touch", "mid", "mid"], "normalisation": "shares", "sampling": "events",
             "weight": ["equal", "equal", "1/size^2"], "side": "buy", "exponent": [0.9, 0.2, np.nan],
-            "lower": [0.8, 0.1, np.nan], "upper": [1.0, 0.3, np.nan], "saving_out_%": [3.0, -1.0, 2.0],
+            "lower": [0.8, 0.1, np.nan], "upper": [1.0, 0.3, np.nan],
+            "saving_out_%": [3.0, -1.0, 2.0],
         }
     )  # fmt: skip
 

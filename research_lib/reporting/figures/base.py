@@ -1,9 +1,13 @@
-"""Figures: each function takes `ax=None`, draws, labels with units and returns the Axes."""
+"""What figures share: colours, bands, intervals, legends, clock axes; and the plainest figures.
+
+Each function takes `ax=None`, draws, labels with units and returns the Axes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,6 +20,7 @@ from research_lib.errors import ValidationError
 from research_lib.market import Session
 
 Float = NDArray[np.float64]
+Style = dict[str, Any]
 
 # Okabe and Ito's colour-blind-safe palette; one colour a strategy in the whole project.
 STRATEGY_COLOURS = {
@@ -31,17 +36,82 @@ STRATEGY_COLOURS = {
 # The other colours of the palette are for everything that is no strategy.
 OBSERVED, FITTED, TRUTH, MUTED = "#000000", "#D55E00", "#009E73", "#999999"
 SERIES = ("#56B4E9", "#CC79A7", "#009E73", "#D55E00")
+# Places of a legend outside the panel, where it hides nothing.
+OUTSIDE: dict[str, Style] = {
+    "above": {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "borderaxespad": 0.2},
+    "right": {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)},
+}
+POINTS: Style = {"markersize": 4, "linewidth": 1.3}
 
 
 def new_figure(
     n_axes: int = 1, width: float = 9.0, height: float = 3.6
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `n_axes` panels side by side, laid out so that labels do not overlap."""
+    """A figure of `n_axes` panels side by side, laid out so that labels do not overlap.
+
+    Examples
+    --------
+    >>> figure, axes = new_figure(2)
+    >>> len(axes)
+    2
+    """
     figure, axes = plt.subplots(
         1, n_axes, figsize=(width, height), layout="constrained", squeeze=False
     )
     figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr, call-arg]
     return figure, list(axes[0])
+
+
+def stacked_figure(heights: Iterable[float], height: float) -> list[Axes]:
+    """Panels of one figure, one above the other, of these relative heights and one x axis."""
+    figure, ratios = plt.figure(figsize=(9.0, height), layout="constrained"), list(heights)
+    return list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
+
+
+def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
+    """Write a figure, or the one that an Axes is part of, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        Its ending names the format; png without one. The folder must exist.
+
+    Raises
+    ------
+    ValidationError
+        A folder that does not exist, an unknown format, Axes of no figure.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> figure, _ = new_figure()
+    >>> save_figure(figure, Path(tempfile.mkdtemp(), "empty.png")).name
+    'empty.png'
+    """
+    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+    if figure is None:
+        raise ValidationError(
+            "the Axes belong to no figure; draw them with ax=None or on a figure's Axes"
+        )
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise ValidationError(f"folder {target.parent} does not exist; make it first")
+    kind = target.suffix.lstrip(".") or "png"
+    kinds = figure.canvas.get_supported_filetypes()
+    if kind.lower() not in kinds:
+        raise ValidationError(
+            f"{target.name}: no figure is written as .{kind}; choose from {', '.join(kinds)}"
+        )
+    part = target.with_name(f".{target.name}.part")
+    # Without the name of the software: its version would change the file's bytes.
+    figure.savefig(part, format=kind, dpi=110, metadata={"Software": None})
+    part.replace(target)
+    return target
+
+
+def colour_of(name: Any, default: str = MUTED) -> str:
+    """A strategy's own colour; `default` of anything else."""
+    return STRATEGY_COLOURS.get(str(name), default)
 
 
 def quartiles(values: pd.Series, by: ArrayLike) -> pd.DataFrame:
@@ -51,33 +121,85 @@ def quartiles(values: pd.Series, by: ArrayLike) -> pd.DataFrame:
     -------
     DataFrame
         Index the sorted groups; columns lower, middle, upper; NaN values are left out.
+
+    Examples
+    --------
+    >>> quartiles(pd.Series([1.0, 2.0, 3.0, 7.0]), [0, 0, 0, 1]).loc[0].tolist()
+    [1.5, 2.0, 2.5]
     """
     groups = values.groupby(np.asarray(by))
     quantiles = {"lower": 0.25, "middle": 0.5, "upper": 0.75}
     return pd.DataFrame({name: groups.quantile(q) for name, q in quantiles.items()})
 
 
-def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
-    """Write a figure, or the one that an Axes is part of, to `path` (format by its ending), whole or not at all."""
-    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
-    if figure is None:
-        raise ValidationError(
-            "the Axes belong to no figure; draw them with ax=None or on a figure's Axes"
-        )
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise ValidationError(f"folder {target.parent} does not exist; make it first")
-    kinds = figure.canvas.get_supported_filetypes()
-    if target.suffix and target.suffix[1:].lower() not in kinds:
-        raise ValidationError(
-            f"{target.name}: no figure is written as {target.suffix}; choose from {', '.join(kinds)}"
-        )
-    part = target.with_name(f".{target.name}.part")
-    figure.savefig(
-        part, format=target.suffix.lstrip(".") or "png", dpi=110, metadata={"Software": None}
-    )
-    part.replace(target)
-    return target
+def band(
+    ax: Axes, x: ArrayLike, ends: ArrayLike, colour: str, label: str | None = None, fmt: str = "-"
+) -> None:
+    """A line between the ends of a band, which is (3, k): lower, middle, upper."""
+    lower, middle, upper = np.asarray(ends, float)
+    ax.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
+    ax.plot(x, middle, fmt, color=colour, markersize=3, linewidth=1.3, label=label)
+
+
+def interval(ax: Axes, row: float, values: ArrayLike, colour: str, *, hollow: bool = False) -> None:
+    """A point and its interval, (3,): lower, middle, upper; NaN ends are not drawn."""
+    lower, middle, upper = np.asarray(values, float)
+    reach = np.maximum(np.nan_to_num([[middle - lower], [upper - middle]]), 0.0)
+    style: Style = {"color": colour, "markerfacecolor": "white" if hollow else colour, "capsize": 3}
+    ax.errorbar(middle, row, xerr=reach, fmt="o", **style)
+
+
+def name_rows(ax: Axes, names: Iterable[Any]) -> None:
+    """Rows 0, 1, ... from below, named on the y axis, with a line at x = 0."""
+    shown = [str(name) for name in names]
+    ax.set_yticks(range(len(shown)), shown)
+    ax.set_ylim(-0.6, len(shown) - 0.35)
+    ax.axvline(0.0, color=MUTED, linewidth=0.8)
+
+
+def note(
+    ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float] = (4, 0), **how: Any
+) -> None:
+    """A small text beside a point, `offset` points away from it."""
+    style: Style = {"textcoords": "offset points", "va": "center", "fontsize": 8, **how}
+    ax.annotate(text, at, offset, **style)
+
+
+def finish(
+    ax: Axes,
+    xlabel: str = "",
+    ylabel: str = "",
+    *,
+    session: Session | None = None,
+    zero: bool = False,
+    legend: str = "",
+    **how: Any,
+) -> Axes:
+    """What most figures end with: labels, a line at 0, a legend, a session's clock as the x axis.
+
+    Parameters
+    ----------
+    legend : str
+        Its place in the panel, "above" or "right" of it; none where it is empty.
+    **how
+        Of the legend, as `Axes.legend` takes it.
+    """
+    if zero:
+        ax.axhline(0.0, color=MUTED, linewidth=0.8)
+    ax.set(xlabel=xlabel or ax.get_xlabel(), ylabel=ylabel or ax.get_ylabel())
+    if legend:
+        place = OUTSIDE.get(legend, {"loc": legend})
+        ax.legend(**{"frameon": False, "fontsize": 8, **place, **how})
+    return clock_axis(ax, session) if session else ax
+
+
+def clock_axis(ax: Axes, session: Session) -> Axes:
+    """Label the x axis, in intervals of the session, by time of day."""
+    hours, positions = session.whole_hours()
+    ax.set_xlim(0, session.n_intervals)
+    ax.set_xticks(positions, hours)
+    ax.set_xlabel(f"time of day ({session.timezone})")
+    return ax
 
 
 def plot_through_day(
@@ -89,17 +211,18 @@ def plot_through_day(
     ----------
     bands : mapping of label to DataFrame (n_intervals, 3)
         Index interval; columns lower, middle, upper, in the unit of `ylabel`.
+
+    Examples
+    --------
+    >>> band = quartiles(pd.Series([1.0, 2.0, 3.0, 4.0]), [0, 0, 1, 1])
+    >>> plot_through_day({"spread": band}, Session(2), "spread (bps)").get_ylabel()
+    'spread (bps)'
     """
     ax = ax or new_figure()[1][0]
-    for (label, band), colour in zip(bands.items(), SERIES, strict=False):
-        lower, middle, upper = band.to_numpy().T
-        ax.fill_between(band.index, lower, upper, color=colour, alpha=0.25, linewidth=0)
-        ax.plot(band.index, middle, color=colour, linewidth=1.2, label=label)
-    if len(bands) > 1:
-        ax.legend(frameon=False)
+    for (label, table), colour in zip(bands.items(), SERIES, strict=False):
+        band(ax, table.index, table.to_numpy().T, colour, label)
     ax.set_ylim(bottom=0)
-    ax.set_ylabel(ylabel)
-    return clock_axis(ax, session)
+    return finish(ax, session=session, ylabel=ylabel, legend="best" if len(bands) > 1 else "")
 
 
 def plot_quality(quality: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -109,25 +232,21 @@ def plot_quality(quality: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ----------
     quality : DataFrame
         As `BookQuality.to_frame`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"states": 3, "share_%": 0.5, "done": "drop"}, index=["crossed"])
+    >>> plot_quality(table).get_xlabel()
+    'share of states (%)'
     """
     ax = ax or new_figure()[1][0]
     colours = {"keep": SERIES[0], "drop": SERIES[1], "raise": SERIES[3]}
     shown = quality.iloc[::-1]
     ax.barh(shown.index, shown["share_%"], color=[colours[done] for done in shown["done"]])
-    for row, (share, states, done) in enumerate(
-        zip(shown["share_%"], shown["states"], shown["done"], strict=True)
-    ):
-        ax.annotate(
-            f"{states:,} ({done})",
-            (share, row),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
+    for row, (_, kind) in enumerate(shown.iterrows()):
+        note(ax, f"{kind['states']:,} ({kind['done']})", (kind["share_%"], row))
     ax.set_xlim(0, max(1.0, 1.35 * float(shown["share_%"].max())))
-    ax.set_xlabel("share of states (%)")
-    return ax
+    return finish(ax, "share of states (%)")
 
 
 def plot_lines(
@@ -136,19 +255,24 @@ def plot_lines(
     ylabel: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """Lines with points, one a label: (x (k,), y (k,)) in the units of the axis labels; a strategy has its colour."""
+    """Lines with points; a strategy has its own colour.
+
+    Parameters
+    ----------
+    lines : mapping of label to (x (k,), y (k,))
+        In the units of the axis labels.
+
+    Examples
+    --------
+    >>> plot_lines({"TWAP": ([1, 2], [3.0, 4.0])}, "size (shares)", "cost (bps)").get_xlabel()
+    'size (shares)'
+    """
     ax = ax or new_figure()[1][0]
     for (label, (x, y)), colour in zip(lines.items(), SERIES, strict=False):
-        own = STRATEGY_COLOURS.get(label, colour)
-        ax.plot(x, y, "o-", markersize=3, linewidth=1.2, color=own, label=label)
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
-    low, high = ax.get_ylim()
-    ax.set_ylim(
-        min(0.0, low), max(0.0, high) + 0.1 * (high - min(0.0, low))
-    )  # room for a flat line under the legend
-    ax.legend(frameon=False)
-    return ax
+        ax.plot(x, y, "o-", color=colour_of(label, colour), label=label, **POINTS)
+    low, high = min(0.0, ax.get_ylim()[0]), ax.get_ylim()[1]
+    ax.set_ylim(low, max(0.0, high) + 0.1 * (high - low))  # a flat line is not under the legend
+    return finish(ax, xlabel, ylabel, legend="best")
 
 
 def plot_slippage_fit(
@@ -164,55 +288,37 @@ def plot_slippage_fit(
     observed : DataFrame
         Index trade size, shares; columns lower, middle, upper, bps.
     fitted : mapping of label to (shares (k,), slippage (k,) bps)
+
+    Examples
+    --------
+    >>> seen = quartiles(pd.Series([1.0, 2.0, 3.0]), [100.0, 100.0, 200.0])
+    >>> plot_slippage_fit(seen, {"fitted": ([100, 200], [1.4, 2.9])}, "open").get_title()
+    'open'
     """
     ax = ax or new_figure()[1][0]
     lower, middle, upper = observed.to_numpy().T
-    reach = np.vstack([middle - lower, upper - middle])
-    ax.errorbar(
-        observed.index,
-        middle,
-        reach,
-        fmt="o",
-        markersize=4,
-        color=OBSERVED,
-        label="observed (median, quartiles)",
-    )
-    for (label, (shares, slippage)), colour in zip(
-        fitted.items(), (FITTED, TRUTH, MUTED), strict=False
-    ):
-        ax.plot(shares, slippage, color=colour, linewidth=1.6, label=label)
+    reach, label = np.vstack([middle - lower, upper - middle]), "observed (median, quartiles)"
+    ax.errorbar(observed.index, middle, reach, fmt="o", markersize=4, color=OBSERVED, label=label)
+    colours = (FITTED, TRUTH, MUTED)
+    for (name, (shares, slippage)), colour in zip(fitted.items(), colours, strict=False):
+        ax.plot(shares, slippage, color=colour, linewidth=1.6, label=name)
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("trade size (shares)")
-    ax.set_ylabel("slippage from mid (bps)")
     ax.set_title(title, fontsize=10)
-    return ax
+    return finish(ax, "trade size (shares)", "slippage from mid (bps)")
 
 
 def plot_by_interval(
     series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None
 ) -> Axes:
-    """A value of each interval, (n,) each, as steps, one colour a strategy, in the unit of `ylabel`."""
+    """A value of each interval, (n,) each, as steps, in the unit of `ylabel`.
+
+    Examples
+    --------
+    >>> plot_by_interval({"TWAP": [5.0, 5.0]}, Session(2), "shares").get_xlabel()
+    'time of day (America/New_York)'
+    """
     ax = ax or new_figure()[1][0]
     for name, values in series.items():
         steps = np.asarray(values, float)
-        ax.stairs(
-            steps,
-            np.arange(len(steps) + 1),
-            baseline=None,
-            color=STRATEGY_COLOURS.get(name, MUTED),
-            linewidth=1.0,
-            label=name,
-        )
-    ax.axhline(0.0, color=MUTED, linewidth=0.8)
-    ax.set_ylabel(ylabel)
-    ax.legend(frameon=False)
-    return clock_axis(ax, session)
-
-
-def clock_axis(ax: Axes, session: Session) -> Axes:
-    """Label the x axis, in intervals of the session, by time of day."""
-    hours, positions = session.whole_hours()
-    ax.set_xlim(0, session.n_intervals)
-    ax.set_xticks(positions, hours)
-    ax.set_xlabel(f"time of day ({session.timezone})")
-    return ax
+        ax.stairs(steps, baseline=None, color=colour_of(name), linewidth=1.0, label=name)
+    return finish(ax, session=session, ylabel=ylabel, zero=True, legend="best")

@@ -1,4 +1,4 @@
-"""Figures of what strategies cost and saved: each takes `ax=None`, draws, labels with units and returns the Axes."""
+"""Figures of what strategies cost and saved, and of runs side by side."""
 
 from __future__ import annotations
 
@@ -11,83 +11,74 @@ from matplotlib.colors import LogNorm
 from numpy.typing import ArrayLike
 
 from research_lib.market import Session
-from research_lib.reporting.figures.base import (
-    MUTED,
-    OBSERVED,
-    STRATEGY_COLOURS,
-    clock_axis,
-    new_figure,
-)
+from research_lib.reporting.figures import base as fig
+
+MAX_NAMED = 60  # runs that have room for their names
+MEASURES = {
+    "saving": "saving against TWAP (%)",
+    "attainable": "share of the perfect-foresight saving (%)",
+}
+
+
+def _columns(of: str) -> list[str]:
+    """Columns of `compare`: the lower end, the measure itself, the upper end."""
+    return [f"{of}_lower_%", f"{of}_%", f"{of}_upper_%"]
 
 
 def plot_cost_distribution(
     costs: pd.DataFrame, unit: str = "bps of the arrival price", ax: Axes | None = None
 ) -> Axes:
-    """Cost over the mid of every order: all points, quartile bar and mean, a row a strategy, the cheapest on top.
+    """Cost over the mid of every order: points, quartile bar and mean, the cheapest on top.
 
     Parameters
     ----------
     costs : DataFrame
         Columns strategy and cost_bps, as `tca_table`.
+
+    Examples
+    --------
+    >>> costs = pd.DataFrame({"strategy": ["TWAP"] * 3, "cost_bps": [4.0, 5.0, 6.0]})
+    >>> plot_cost_distribution(costs).get_yticklabels()[0].get_text()
+    'TWAP'
     """
-    ax = ax or new_figure()[1][0]
+    ax = ax or fig.new_figure()[1][0]
     groups = costs.groupby("strategy")["cost_bps"]
-    for row, name in enumerate(groups.mean().sort_values(ascending=False).index):
-        values = np.sort(groups.get_group(name).to_numpy())
+    names = groups.mean().sort_values(ascending=False).index
+    for row, name in enumerate(names):
+        values, colour = np.sort(groups.get_group(name)), fig.colour_of(name)
         lower, upper = np.quantile(values, [0.25, 0.75])
-        colour = STRATEGY_COLOURS.get(str(name), MUTED)
         ax.barh(row, upper - lower, left=lower, height=0.5, color=colour, alpha=0.25, linewidth=0)
+        # Golden-ratio steps spread neighbouring points without drawing random numbers.
         spread = row + 0.3 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
         ax.plot(values, spread, ".", color=colour, markersize=3, alpha=0.6)
         ax.plot(values.mean(), row, "D", color=colour, markersize=6, markeredgecolor="white")
-    ax.set_yticks(
-        range(len(groups)), [str(name) for name in groups.mean().sort_values(ascending=False).index]
-    )
-    ax.axvline(0.0, color=MUTED, linewidth=0.8)
-    ax.set_xlabel(f"cost over the mid ({unit}); bar: quartiles, diamond: mean")
-    return ax
+    fig.name_rows(ax, names)
+    return fig.finish(ax, f"cost over the mid ({unit}); bar: quartiles, diamond: mean")
 
 
 def plot_savings(comparison: pd.DataFrame, of: str = "saving", ax: Axes | None = None) -> Axes:
-    """Saving against the ruler, or share of the attainable saving, with 95 % intervals, per cent.
+    """Saving against the benchmark, or share of the perfect-foresight saving, 95 % intervals.
 
     Parameters
     ----------
     comparison : DataFrame
         As `compare`: index strategy; <of>_%, <of>_lower_%, <of>_upper_%.
     of : "saving" or "attainable"
+
+    Examples
+    --------
+    >>> row = {"saving_lower_%": 30.0, "saving_%": 40.0, "saving_upper_%": 45.0}
+    >>> plot_savings(pd.DataFrame(row, index=["adaptive"])).get_xlabel()
+    'saving against TWAP (%), 95 % interval'
     """
-    ax = ax or new_figure()[1][0]
-    shown = comparison.sort_values(f"{of}_%")
+    ax = ax or fig.new_figure()[1][0]
+    shown = comparison.sort_values(f"{of}_%")[_columns(of)]
     for row, (name, values) in enumerate(shown.iterrows()):
-        centre = float(values[f"{of}_%"])
-        reach = [
-            [max(centre - values[f"{of}_lower_%"], 0.0)],
-            [max(values[f"{of}_upper_%"] - centre, 0.0)],
-        ]
-        ax.errorbar(
-            centre,
-            row,
-            xerr=reach,
-            fmt="o",
-            color=STRATEGY_COLOURS.get(str(name), MUTED),
-            capsize=3,
-            markersize=5,
-        )
-        ax.annotate(
-            f"{centre:.3g}",
-            (centre, row),
-            (0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    ax.set_yticks(range(len(shown)), [str(name) for name in shown.index])
-    ax.set_ylim(-0.6, len(shown) - 0.3)
-    ax.axvline(0.0, color=MUTED, linewidth=0.8)
-    label = "saving against TWAP (%)" if of == "saving" else "share of the attainable saving (%)"
-    ax.set_xlabel(f"{label}, 95 % interval")
-    return ax
+        fig.interval(ax, row, values, fig.colour_of(name))
+        centre = float(values.iloc[1])
+        fig.note(ax, f"{centre:.3g}", (centre, row), (0, 7), ha="center", va="bottom")
+    fig.name_rows(ax, shown.index)
+    return fig.finish(ax, f"{MEASURES[of]}, 95 % interval")
 
 
 def plot_saving_against(
@@ -98,7 +89,7 @@ def plot_saving_against(
     log: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Saving with its 95 % band against order size, refill rate or anything else, a line a strategy.
+    """Saving with its 95 % band against order size, refill rate or anything else.
 
     Parameters
     ----------
@@ -109,27 +100,24 @@ def plot_saving_against(
     of : "saving" or "attainable"
     log : bool
         A logarithmic x axis.
+
+    Examples
+    --------
+    >>> row = {"saving_lower_%": 30.0, "saving_%": 40.0, "saving_upper_%": 45.0}
+    >>> table = pd.DataFrame(row, index=["adaptive"])
+    >>> plot_saving_against({1.0: table, 0.2: table}, "refill rate").lines[0].get_xdata().tolist()
+    [0.2, 1.0]
     """
-    ax = ax or new_figure()[1][0]
+    ax = ax or fig.new_figure()[1][0]
     x = np.array(sorted(comparisons))
     for name in dict.fromkeys(name for table in comparisons.values() for name in table.index):
-        columns = [f"{of}_%", f"{of}_lower_%", f"{of}_upper_%"]
-        rows = [comparisons[at].reindex([name])[columns].to_numpy(float)[0] for at in x]
-        centre, lower, upper = np.array(rows).T
-        colour = STRATEGY_COLOURS.get(str(name), MUTED)
-        ax.fill_between(x, lower, upper, color=colour, alpha=0.15, linewidth=0)
-        ax.plot(x, centre, "o-", color=colour, markersize=4, linewidth=1.3, label=str(name))
+        band = [comparisons[at].reindex([name])[_columns(of)].to_numpy(float)[0] for at in x]
+        fig.band(ax, x, np.transpose(band), fig.colour_of(name), str(name), "o-")
     if log:
         ax.set_xscale("log")
         ax.set_xticks(x, [f"{at:,g}" for at in x])
         ax.minorticks_off()
-    ax.axhline(0.0, color=MUTED, linewidth=0.8)
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(
-        "saving against TWAP (%)" if of == "saving" else "share of the attainable saving (%)"
-    )
-    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return ax
+    return fig.finish(ax, xlabel, MEASURES[of], zero=True, legend="right")
 
 
 def plot_liquidity_map(
@@ -150,34 +138,31 @@ def plot_liquidity_map(
     fills : mapping of strategy to (filled (n,) shares, average premium (n,) bps)
         Drawn as circles, their area in proportion to the shares.
     session : Session
+
+    Examples
+    --------
+    >>> fills = {"adaptive": ([0.0, 5.0], [0.0, 1.5])}
+    >>> ax = plot_liquidity_map([[1.0, 9.0], [5.0, 20.0]], [1.0, 2.0, 4.0], fills, Session(2))
+    >>> ax.get_ylabel()
+    'premium over the mid (bps)'
     """
-    ax = ax or new_figure()[1][0]
+    ax = ax or fig.new_figure()[1][0]
     offered, edges = np.asarray(shares, float), np.asarray(edges_bps, float)
-    known = np.ma.masked_less_equal(offered.T, 0.0)
-    mesh = ax.pcolormesh(
-        np.arange(len(offered) + 1), edges, known, norm=LogNorm(), cmap="Greys", rasterized=True
-    )
-    figure = ax.get_figure()
-    if figure is not None:
-        figure.colorbar(mesh, ax=ax, label="shares on display", pad=0.01)
+    x, known = np.arange(len(offered) + 1), np.ma.masked_less_equal(offered.T, 0.0)
+    mesh = ax.pcolormesh(x, edges, known, norm=LogNorm(), cmap="Greys", rasterized=True)
+    ax.figure.colorbar(mesh, ax=ax, label="shares on display", pad=0.01)
     largest = max((float(np.max(filled)) for filled, _ in fills.values()), default=1.0)
     for name, (filled, premium) in fills.items():
         taken = np.asarray(filled, float)
-        done = taken > 0
-        ax.scatter(
-            np.flatnonzero(done) + 0.5,
-            np.clip(np.asarray(premium, float)[done], edges[0], edges[-1]),
-            s=4 + 60 * taken[done] / largest,
-            facecolors="none",
-            edgecolors=STRATEGY_COLOURS.get(name, MUTED),
-            linewidths=0.9,
-            label=name,
-        )
+        done = np.flatnonzero(taken > 0)
+        price = np.clip(np.asarray(premium, float)[done], edges[0], edges[-1])
+        ring: fig.Style = {"facecolors": "none", "edgecolors": fig.colour_of(name)}
+        ax.scatter(done + 0.5, price, s=4 + 60 * taken[done] / largest, label=name, **ring)
     ax.set_yscale("log")
     ax.set_ylim(edges[0], edges[-1])
-    ax.set_ylabel("premium over the mid (bps)")
-    ax.legend(frameon=True, fontsize=8, loc="upper right")
-    return clock_axis(ax, session)
+    return fig.finish(
+        ax, session=session, ylabel="premium over the mid (bps)", legend="upper right", frameon=True
+    )
 
 
 def plot_cost_calibration(
@@ -189,56 +174,81 @@ def plot_cost_calibration(
     ----------
     costs : mapping of strategy to (predicted (m,), realised (m,))
         In `unit`.
+
+    Examples
+    --------
+    >>> plot_cost_calibration({"TWAP": ([1.0, 2.0], [1.5, 1.0])}).get_xlabel()
+    'predicted cost (bps)'
     """
-    ax = ax or new_figure(width=4.6, height=4.2)[1][0]
+    ax = ax or fig.new_figure(width=4.6, height=4.2)[1][0]
     both = np.concatenate([np.ravel(part) for pair in costs.values() for part in pair])
     ends = np.array([min(0.0, 1.1 * both.min()), 1.1 * both.max()])
     for name, (predicted, realised) in costs.items():
-        ax.plot(
-            predicted,
-            realised,
-            "o",
-            color=STRATEGY_COLOURS.get(name, MUTED),
-            markersize=3.5,
-            alpha=0.7,
-            label=name,
-        )
-    ax.plot(ends, ends, "--", color=MUTED, linewidth=1.0, label="as predicted")
+        style: fig.Style = {"color": fig.colour_of(name), "markersize": 3.5, "alpha": 0.7}
+        ax.plot(predicted, realised, "o", label=name, **style)
+    ax.plot(ends, ends, "--", color=fig.MUTED, linewidth=1.0, label="as predicted")
     ax.set(xlim=ends, ylim=ends)
-    ax.set_xlabel(f"predicted cost ({unit})")
-    ax.set_ylabel(f"realised cost ({unit})")
-    ax.legend(frameon=False, fontsize=8)
-    return ax
+    return fig.finish(ax, f"predicted cost ({unit})", f"realised cost ({unit})", legend="best")
 
 
 def plot_null(savings: pd.DataFrame, observed: pd.Series, ax: Axes | None = None) -> Axes:
-    """Savings under permuted labels, quartiles and the middle 95 %, beside the observed one, a row a strategy.
+    """Savings under permuted labels, quartiles and middle 95 %, beside the observed one.
 
     Parameters
     ----------
     savings : DataFrame (n_draws, strategies), per cent
     observed : Series, index strategy, per cent
+
+    Examples
+    --------
+    >>> null = pd.DataFrame({"adaptive": np.linspace(-30, -10, 41)})
+    >>> plot_null(null, pd.Series({"adaptive": 40.0})).get_yticklabels()[0].get_text()
+    'adaptive'
     """
-    ax = ax or new_figure()[1][0]
-    for row, name in enumerate(savings.columns):
+    ax = ax or fig.new_figure()[1][0]
+    for row, name in enumerate(savings):
         low, lower, upper, high = np.quantile(savings[name], [0.025, 0.25, 0.75, 0.975])
-        ax.plot(
-            [low, high],
-            [row, row],
-            color=MUTED,
-            linewidth=1.2,
-            label="permuted, middle 95 %" if row == 0 else None,
-        )
-        ax.barh(row, upper - lower, left=lower, height=0.4, color=MUTED, alpha=0.5, linewidth=0)
-        ax.plot(
-            observed[name],
-            row,
-            "D",
-            color=STRATEGY_COLOURS.get(str(name), MUTED),
-            markersize=7,
-            markeredgecolor="white",
-        )
-    ax.set_yticks(range(savings.shape[1]), [str(name) for name in savings.columns])
-    ax.axvline(0.0, color=OBSERVED, linewidth=0.8)
-    ax.set_xlabel("saving against TWAP (%); diamond: observed, grey: interval labels permuted")
-    return ax
+        ax.plot([low, high], [row, row], color=fig.MUTED, linewidth=1.2)
+        ax.barh(row, upper - lower, left=lower, height=0.4, color=fig.MUTED, alpha=0.5, linewidth=0)
+        colour = fig.colour_of(name)
+        ax.plot(observed[name], row, "D", color=colour, markersize=7, markeredgecolor="white")
+    fig.name_rows(ax, savings.columns)
+    return fig.finish(
+        ax, "saving against TWAP (%); diamond: observed, grey: interval labels permuted"
+    )
+
+
+def plot_runs(
+    savings: Mapping[str, tuple[float, float | None, float | None]], ax: Axes | None = None
+) -> Axes:
+    """Saving of each run with its interval, per cent, the largest on top.
+
+    A run without an interval is hollow. More than 60 runs stand closer and without their names.
+
+    Parameters
+    ----------
+    savings : mapping of run to (saving, lower end, upper end)
+
+    Examples
+    --------
+    >>> ax = plot_runs({"default": (5.0, 3.0, 7.0), "frog": (9.0, None, None)})
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['default', 'frog']
+    """
+    ax = ax or fig.new_figure()[1][0]
+    names = sorted(savings, key=lambda name: savings[name][0])
+    centre, low, high = np.array([savings[name] for name in names], float).T  # None becomes NaN
+    place, known = np.arange(len(names)), np.isfinite(low) & np.isfinite(high)
+    colour, many = fig.colour_of("static optimal"), len(names) > MAX_NAMED
+    ax.hlines(place[known], low[known], high[known], color=colour, linewidth=0.5 if many else 1.5)
+    style: fig.Style = {"color": colour, "markersize": 2 if many else 5}
+    ax.plot(centre[known], place[known], "o", **style)
+    ax.plot(centre[~known], place[~known], "o", markerfacecolor="white", **style)
+    ax.axvline(0, color=fig.OBSERVED, linewidth=0.8)
+    ax.set_yticks([] if many else place, [] if many else names)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    return fig.finish(
+        ax,
+        "saving against TWAP (%), with 95 % interval; hollow: no interval",
+        f"{len(names):,} runs, by their saving" if many else "",
+    )

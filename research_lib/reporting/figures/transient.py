@@ -8,22 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.reporting.figures.base import (
-    FITTED,
-    MUTED,
-    OBSERVED,
-    SERIES,
-    STRATEGY_COLOURS,
-    TRUTH,
-    new_figure,
-)
+from research_lib.reporting.figures import base as fig
 from research_lib.transient import LagEstimate
 from research_lib.transient.kernel_fit import REJECTED
 
-Float = NDArray[np.float64]
-Curve = Callable[[Float], Float]
+Curve = Callable[[fig.Float], fig.Float]
+HALF_LIFE = "half-life (seconds, log scale)"
 
 
 def plot_lag_estimates(
@@ -34,7 +26,7 @@ def plot_lag_estimates(
     xlabel: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Estimates by lag with their pointwise 95 % bands; curves over them, "truth" in its own colour.
+    """Estimates by lag with pointwise 95 % bands; curves over them, "truth" in its own colour.
 
     Parameters
     ----------
@@ -42,40 +34,34 @@ def plot_lag_estimates(
     curves : mapping of label to a function of lags
     xlabel : str
         By default the lag in the estimates' unit.
+
+    Examples
+    --------
+    >>> lags = np.arange(1.0, 4.0)
+    >>> estimate = LagEstimate(lags, 1 / lags, 0.01 * np.eye(3), 100, "trades")
+    >>> plot_lag_estimates({"G": estimate}, "impact (bps)").get_xlabel()
+    'lag (trades, log scale)'
     """
-    ax = ax or new_figure()[1][0]
-    colours = (OBSERVED, *SERIES) if curves else SERIES
+    ax = ax or fig.new_figure()[1][0]
+    colours = (fig.OBSERVED, *fig.SERIES) if curves else fig.SERIES
     for (label, estimate), colour in zip(estimates.items(), colours, strict=False):
         low, high = estimate.conf_int()
-        ax.fill_between(estimate.lags, low, high, color=colour, alpha=0.2, linewidth=0)
-        ax.plot(
-            estimate.lags,
-            estimate.values,
-            "o-",
-            markersize=2.5,
-            linewidth=0.9,
-            color=colour,
-            label=label,
-        )
-    lags = np.geomspace(
-        min(e.lags[0] for e in estimates.values()), max(e.lags[-1] for e in estimates.values()), 200
-    )
-    for (label, curve), colour in zip(
-        (curves or {}).items(), (FITTED, SERIES[0], SERIES[1], MUTED), strict=False
-    ):
-        ax.plot(
-            lags,
-            curve(lags),
-            color=TRUTH if label == "truth" else colour,
-            linewidth=1.6,
-            label=label,
-        )
-    ax.axhline(0.0, color=MUTED, linewidth=0.8)
+        fig.band(ax, estimate.lags, [low, estimate["values"], high], colour, label, "o-")
+    measured = np.concatenate([estimate.lags for estimate in estimates.values()])
+    lags = np.geomspace(measured.min(), measured.max(), 200)
+    colours = (fig.FITTED, *fig.SERIES[:2], fig.MUTED)
+    for (label, curve), colour in zip((curves or {}).items(), colours, strict=False):
+        own = fig.TRUTH if label == "truth" else colour
+        ax.plot(lags, curve(lags), color=own, linewidth=1.6, label=label)
     ax.set_xscale("log")
-    ax.set_xlabel(xlabel or f"lag ({next(iter(estimates.values())).unit}, log scale)")
-    ax.set_ylabel(ylabel)
-    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=9)
-    return ax
+    return fig.finish(
+        ax,
+        xlabel or f"lag ({next(iter(estimates.values())).unit}, log scale)",
+        ylabel,
+        zero=True,
+        legend="above",
+        ncols=3,
+    )
 
 
 def plot_half_lives(
@@ -86,46 +72,46 @@ def plot_half_lives(
     Parameters
     ----------
     spans : DataFrame
-        Index label; columns half_life, low, high (0 and inf where open), told, and p_value of
-        the shape: rejected ones are not drawn.
+        Index label; columns half_life, low, high (0 and inf where open), told (whether it is
+        identified), and p_value of the shape: rejected ones are not drawn.
     last : float
         Longest lag measured, seconds: beyond it is extrapolation, shaded.
     truth : float, optional
         Seconds, where it is known.
+
+    Examples
+    --------
+    >>> row = {"half_life": 3.0, "low": 2.0, "high": 4.0, "p_value": 0.5, "told": True}
+    >>> plot_half_lives(pd.DataFrame(row, index=["exponential"]), 20.0).get_xlabel()
+    'half-life (seconds, log scale); grey: not identified'
     """
-    ax = ax or new_figure()[1][0]
-    finite = spans[["half_life", "low", "high"]].to_numpy(dtype=float)
-    finite = np.append(finite[np.isfinite(finite) & (finite > 0)], last)
+    ax = ax or fig.new_figure()[1][0]
+    finite = np.append(spans[["half_life", "low", "high"]].to_numpy(dtype=float), last)
+    finite = finite[np.isfinite(finite) & (finite > 0)]
     left, right = 0.5 * float(finite.min()), 3.0 * float(finite.max())
     for row, (_, span) in enumerate(spans.iloc[::-1].iterrows()):
         if span["p_value"] < REJECTED:
-            ax.annotate(
-                "shape rejected",
-                (0.02, row),
-                xycoords=("axes fraction", "data"),
-                va="center",
-                color=MUTED,
-            )
+            where: fig.Style = {
+                "xycoords": ("axes fraction", "data"),
+                "color": fig.MUTED,
+                "fontsize": 10,
+            }
+            fig.note(ax, "shape rejected", (0.02, row), (0, 0), **where)
             continue
-        colour = FITTED if span["told"] else MUTED
-        ax.plot(
-            [max(span["low"], left), min(span["high"], right)],
-            [row, row],
-            color=colour,
-            linewidth=2.5,
-        )
+        ends, colour = np.clip([span["low"], span["high"]], left, right), fig.MUTED
         if span["told"]:
+            colour = fig.FITTED
             ax.plot(span["half_life"], row, "o", color=colour, markersize=6)
-    ax.axvspan(last, right, color=MUTED, alpha=0.15, linewidth=0, label="beyond all lags measured")
+        ax.plot(ends, [row, row], color=colour, linewidth=2.5)
+    shade: fig.Style = {"color": fig.MUTED, "alpha": 0.15, "linewidth": 0}
+    ax.axvspan(last, right, label="beyond all lags measured", **shade)
     if truth is not None:
-        ax.axvline(truth, color=TRUTH, linewidth=1.4, label="truth")
+        ax.axvline(truth, color=fig.TRUTH, linewidth=1.4, label="truth")
     ax.set_xscale("log")
     ax.set_xlim(left, right)
-    ax.set_ylim(-0.7, len(spans) - 0.3)
     ax.set_yticks(range(len(spans)), spans.index[::-1])
-    ax.set_xlabel("half-life (seconds, log scale); grey: not told")
-    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    return ax
+    ax.set_ylim(-0.7, len(spans) - 0.3)
+    return fig.finish(ax, f"{HALF_LIFE}; grey: not identified", legend="above", ncols=2)
 
 
 def plot_savings_by_half_life(
@@ -141,57 +127,65 @@ def plot_savings_by_half_life(
     table : DataFrame
         Index half-life, seconds; column "saving_%".
     span : (estimate, low, high) seconds
-        Of this market's half-life, shaded; None where it is not told.
+        Of this market's half-life, shaded; None where it is not identified.
     interval : float
         Seconds between child orders, marked.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"saving_%": [0.1, 5.0]}, index=[1.0, 100.0])
+    >>> plot_savings_by_half_life(table, None, 3.0).get_xlabel()
+    'half-life (seconds, log scale)'
     """
-    ax = ax or new_figure()[1][0]
+    ax = ax or fig.new_figure()[1][0]
     left, right = float(table.index.min()), float(table.index.max())
     if span is not None:
-        low, high = np.clip(span[1:], left, right)
-        ax.axvspan(
-            low, high, color=FITTED, alpha=0.15, linewidth=0, label="95 % interval of the half-life"
-        )
-        ax.axvline(span[0], color=FITTED, linewidth=1.2, label="half-life of the spread")
-    ax.axvline(
-        interval,
-        color=MUTED,
-        linestyle="--",
-        linewidth=1.0,
-        label="from one child order to the next",
-    )
-    ax.plot(table.index, table["saving_%"], "o-", markersize=3, color=STRATEGY_COLOURS["optimal"])
-    ax.axhline(0.0, color=MUTED, linewidth=0.8)
+        shade: fig.Style = {"color": fig.FITTED, "alpha": 0.15, "linewidth": 0}
+        ax.axvspan(*np.clip(span[1:], left, right), label="95 % interval of the half-life", **shade)
+        ax.axvline(span[0], color=fig.FITTED, linewidth=1.2, label="half-life of the spread")
+    style: fig.Style = {"color": fig.MUTED, "linestyle": "--", "linewidth": 1.0}
+    ax.axvline(interval, label="from one child order to the next", **style)
+    ax.plot(table.index, table["saving_%"], "o-", color=fig.colour_of("optimal"), **fig.POINTS)
     ax.set_xscale("log")
-    ax.set_xlim(left, right)
-    ax.set_ylim(0.0, 1.1 * float(table["saving_%"].max()))
-    ax.set_xlabel("half-life (seconds, log scale)")
-    ax.set_ylabel("saving against TWAP\n(% of the transient cost)")
-    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8)
-    return ax
+    ax.set(xlim=(left, right), ylim=(0.0, 1.1 * float(table["saving_%"].max())))
+    return fig.finish(
+        ax,
+        HALF_LIFE,
+        "saving against TWAP\n(% of the transient cost)",
+        zero=True,
+        legend="above",
+        ncols=2,
+    )
 
 
 def plot_child_orders(
     schedules: Mapping[str, ArrayLike], minutes: ArrayLike, ax: Axes | None = None
 ) -> Axes:
-    """Child orders over time, shares, log scale: the first and the last as points, a line through those between.
+    """Child orders over time, log scale: first and last as points, a line through those between.
 
     Parameters
     ----------
     schedules : mapping of label to (n,) shares
     minutes : (n,) since the first child order
+
+    Examples
+    --------
+    >>> plot_child_orders({"TWAP": [1.0, 1.0, 1.0]}, [0.0, 1.0, 2.0]).get_ylabel()
+    'child order (shares, log scale)'
     """
-    ax = ax or new_figure()[1][0]
-    at = np.asarray(minutes, float)
-    for (name, shares), colour in zip(
-        schedules.items(), (STRATEGY_COLOURS["TWAP"], *SERIES), strict=False
-    ):
-        ax.plot(at[1:-1], np.asarray(shares, float)[1:-1], color=colour, linewidth=1.3, label=name)
-        ax.plot(at[[0, -1]], np.asarray(shares, float)[[0, -1]], "o", color=colour, markersize=4)
+    ax, at = ax or fig.new_figure()[1][0], np.asarray(minutes, float)
+    colours = (fig.colour_of("TWAP"), *fig.SERIES)
+    for (name, shares), colour in zip(schedules.items(), colours, strict=False):
+        x = np.asarray(shares, float)
+        ax.plot(at[1:-1], x[1:-1], color=colour, linewidth=1.3, label=name)
+        ax.plot(at[[0, -1]], x[[0, -1]], "o", color=colour, markersize=4)
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(LogFormatter())  # plain numbers, also between the powers of ten
     ax.yaxis.set_minor_formatter(LogFormatter())
-    ax.set_xlabel("minutes since the first child order")
-    ax.set_ylabel("child order (shares, log scale)")
-    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8)
-    return ax
+    return fig.finish(
+        ax,
+        "minutes since the first child order",
+        "child order (shares, log scale)",
+        legend="above",
+        ncols=2,
+    )
