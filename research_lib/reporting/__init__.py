@@ -9,8 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _NAMES = {
-    "configurations": ("RunConfig", "chosen_runs", "configuration_names"),
-    "grids": ("load_grid",),
+    "configurations": ("RunConfig", "chosen_runs", "configuration_names", "load_grid"),
     "index": ("render_index",),
     "markdown": ("render_summary",),
     "pages": ("write_pages",),
