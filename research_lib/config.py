@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 
@@ -178,7 +179,17 @@ class OptimizerConfig(_Settings):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """No Python objects, no aliases (a few lines of them can stand for gigabytes), no key twice."""
+    """No Python objects, no aliases (a few lines of them can stand for gigabytes), no key twice.
+
+    Scalars are those of YAML 1.2, which are read as people write them. In YAML 1.1, PyYAML's own,
+    010000 is 4096, 1:30 is 90, 1e5 is a text, and the symbols ON and NO are truth values.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Decimal, whatever it begins with."""
+        return int(self.construct_scalar(node).replace("_", ""))
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -192,6 +203,23 @@ class _StrictLoader(yaml.SafeLoader):
         if twice is not None:
             raise yaml.YAMLError(f"key {twice[:80]!r} stands twice; keep one")
         return super().construct_mapping(node, deep)
+
+
+for _kind, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9][0-9_]*", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9][0-9_]*\.[0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+):
+    _StrictLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), _first
+    )
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from research_lib.__main__ import main
-from research_lib.config import PROJECT_ROOT, data_files
+from research_lib.config import PROJECT_ROOT, data_files, read_yaml
 from research_lib.errors import ValidationError
 from research_lib.reporting import (
     Project,
@@ -223,6 +224,58 @@ def test_shared_parameters_go_to_the_sections_that_declare_them(project: Project
     assert run.parameters["modeling"] == {"n_days": 30, "test_fraction": 0.5}
     assert run.parameters["strategy"] == {"n_days": 30, "refit_days": 2, **SMALL["strategy"]}
     assert run.effective["strategy"]["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "value"),
+    [
+        ("010000", "total_shares", 10000),
+        ("1e5", "total_shares", 1e5),
+        ("+2.5E+2", "total_shares", 250.0),
+        ("1_000", "total_shares", 1000),
+        ("007", "seed", 7),
+        ("08", "seed", 8),
+        ("1:30", "data_file_name", "1:30"),
+        ("ON", "data_file_name", "ON"),
+        ("no", "data_file_name", "no"),
+        ("2024-02-30", "data_file_name", "2024-02-30"),
+    ],
+)
+def test_numbers_and_words_are_read_as_people_write_them(
+    project: Project, written: str, name: str, value: Any
+) -> None:
+    """YAML 1.1 reads 4096, a text, a text, 1000, 7, a text, 90, two truth values and no such day."""
+    text = f"title: x\nsections: [strategy]\nstrategy: {{{name}: {written}}}\n"
+    (project.configurations / "one.yml").write_text(text)
+    read = RunConfig.load("one", project).parameters["strategy"][name]
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_a_truth_value_and_nothing_are_still_read(tmp_path: Path) -> None:
+    (tmp_path / "one.yml").write_text("a: true\nb: null\nc:\nd: -.inf\ne: -0x10\n")
+    read = read_yaml(tmp_path / "one.yml")
+    assert read == {"a": True, "b": None, "c": None, "d": -math.inf, "e": "-0x10"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shared": [1]}, "grid.yml: shared must map parameters to values"),
+        ({"strategy": [[1]]}, "grid.yml: strategy must map parameters to values"),
+        (
+            {
+                "shared": {"optimizer_settings": 5},
+                "axes": {"optimizer_settings.default_solver": ["auto"]},
+            },
+            "grid.yml: optimizer_settings must map parameters to values, got 5",
+        ),
+    ],
+)
+def test_a_grid_of_another_shape_is_refused_in_one_line(
+    project: Project, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        load_grid(_grid(project, **changes), project)
 
 
 HOSTILE = {
