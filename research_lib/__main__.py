@@ -194,7 +194,7 @@ def _report(options: argparse.Namespace) -> int:
     from research_lib.checks import number, refuse_unknown
     from research_lib.reporting.configurations import chosen_runs
     from research_lib.reporting.parameters import Project
-    from research_lib.reporting.runner import Options, run_reports
+    from research_lib.reporting.run import Options, run_reports
     from research_lib.reporting.supervision import Limits
 
     if options.all and options.names:
@@ -220,7 +220,7 @@ def _report(options: argparse.Namespace) -> int:
             + (f"failed, reports/{name}/failure.md tells" if quiet else _placed(name, what))
         )
     if options.html:
-        from research_lib.reporting.pages import write_pages
+        from research_lib.reporting.render import write_pages
 
         print(f"pages: {write_pages(project)}")
     words = {what.split(":")[0] for what in outcome.values()}
@@ -232,7 +232,7 @@ def _placed(name: str, what: str) -> str:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from research_lib.reporting.verification import ABSENT, made_elsewhere, verify_reports
+    from research_lib.reporting.verify import ABSENT, made_elsewhere, verify_reports
 
     culprits = verify_reports(
         options.names, options.project, rerun=not options.no_run, jobs=_jobs(options)

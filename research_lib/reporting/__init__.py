@@ -10,9 +10,7 @@ from typing import Any
 
 _NAMES = {
     "configurations": ("RunConfig", "chosen_runs", "configuration_names", "load_grid"),
-    "index": ("render_index",),
-    "markdown": ("render_summary",),
-    "pages": ("write_pages",),
+    "manifest": ("ReportFolder", "environment_hash", "origin"),
     "parameters": ("NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of"),
     "figures.base": (
         "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval", "plot_lines",
@@ -35,11 +33,11 @@ _NAMES = {
         "plot_savings",
     ),
     "figures.transient": ("plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life"),
-    "provenance": ("ReportFolder", "environment_hash", "origin"),
     "refresh": ("CHECKED_OUTPUT", "refresh_notebooks"),
-    "runner": ("Options", "run_reports"),
+    "run": ("Options", "run_reports"),
     "supervision": ("Limits",),
-    "verification": ("differing", "made_elsewhere", "verify_files", "verify_reports"),
+    "render": ("render_index", "render_summary", "write_pages"),
+    "verify": ("differing", "made_elsewhere", "verify_files", "verify_reports"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
