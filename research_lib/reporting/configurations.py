@@ -294,7 +294,7 @@ def _axis(axis: str, values: Any) -> Axis:
     group, _, setting = axis.partition(".")
     if not setting:
         return [(_label(value), {axis: value}) for value in values]
-    refuse_unknown([group], SETTINGS, "settings")
+    refuse_unknown([group], [*SETTINGS, "read_settings"], "settings")
     return [(_label(value), {group: {setting: value}}) for value in values]
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from research_lib.checks import nearest, number, refuse_unknown
+from research_lib.checks import nearest, number
 from research_lib.config import PROJECT_ROOT, ModelConfig, OptimizerConfig, Record
 from research_lib.errors import ValidationError
 from research_lib.impact import OBJECTIVES
@@ -42,7 +42,7 @@ CHOICES: dict[str, Any] = {
     "prior_preset": tuple(PRESETS),
 }
 # Limits by pydantic's names: gt is above, ge at least, le at most.
-LIMITS: dict[str, dict[str, float]] = {
+LIMITS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("n_days", "n_levels", "n_intervals", "refit_days"), {"ge": 1}),
     **dict.fromkeys(("test_days", "fit_days", "seed", "risk_aversion", "permanent"), {"ge": 0}),
     **dict.fromkeys(("total_shares", "block_depth", "resilience"), {"gt": 0}),
@@ -58,6 +58,8 @@ LIMITS: dict[str, dict[str, float]] = {
     "permanent_share": {"ge": 0, "le": 2},
     "n_steps": {"ge": 1000},
 }
+# Of read_books, for files in a layout of the user's own.
+READ_SETTINGS = ("columns", "symbol", "timezone", "time_unit", "where")
 MIN_INTERVALS = 6  # of a day that has an opening, a middle and a close
 # Parameters that change nothing where data files are given, and settings that presets decide.
 IDLE_WITH_DATA = {
@@ -185,8 +187,7 @@ def _annotation(name: str, kind: type) -> Any:
         check = functools.partial(_check_settings, name)
     elif name.endswith("_file_names"):
         check = functools.partial(_check_each, check_path)
-    # Parameterless `list` and `dict` are left strict by pydantic: a tuple is no YAML list.
-    rules: list[Any] = [pydantic.Field(**LIMITS.get(name, {}))]  # type: ignore[arg-type]
+    rules: list[Any] = [pydantic.Field(**LIMITS.get(name, {}))]
     return Annotated[(kind, *rules, *([pydantic.AfterValidator(check)] if check else []))]
 
 
@@ -202,9 +203,7 @@ def _refusal(problem: Any, declared: Mapping[str, Any]) -> str:
         return f"{name} must be {words} {problem['ctx'][limit]:g}, got {shown(value)}"
     if kind in KINDS:
         return f"parameter {name} must be {KINDS[kind]}, got {shown(value)}"
-    return (
-        f"{name} {problem['ctx']['error'] if 'error' in problem.get('ctx', {}) else problem['msg']}"
-    )
+    return f"{name} {problem.get('ctx', {}).get('error', problem['msg'])}"
 
 
 def shown(value: Any) -> str:
@@ -218,6 +217,13 @@ def _check_settings(name: str, value: dict[str, Any]) -> dict[str, Any]:
     for setting, why in DECIDED.get(name, {}).items():
         if setting in value:
             raise ValidationError(f"has {setting}, {why}")
+    return value
+
+
+def _check_reading(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if name not in READ_SETTINGS:
+            raise ValidationError(f"setting {name!r:.80} is unknown{nearest(name, READ_SETTINGS)}")
     return value
 
 
@@ -252,6 +258,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "size_multiples": _check_multiples,
     "order_windows": functools.partial(_check_each, _check_window),
     "data_file_name": check_path,
+    "read_settings": _check_reading,
 }
 
 
@@ -281,6 +288,10 @@ def check_together(section: str, effective: Mapping[str, Any]) -> None:
         number(f"{section}: n_intervals", effective["n_intervals"], MIN_INTERVALS, integer=True)
     if "order_windows" in effective:
         _check_orders(section, effective)
+    if effective.get("read_settings") and not real_data_of(effective):
+        raise ValidationError(
+            f"{section}: read_settings change nothing where no data_file_name is given; remove them"
+        )
     n_days, fit_days = effective.get("n_days", math.inf), effective.get("fit_days", 0)
     if fit_days >= n_days:
         raise ValidationError(

@@ -120,6 +120,15 @@ def _write(project: Project, name: str, **changes: Any) -> None:
             {"shared": {"preset_name": "thin"}},
             r"preset_name 'thin' is unknown; choose from thin_stock, wide_spread_stock",
         ),
+        (
+            {"shared": {"data_file_name": "a.csv", "read_settings": {"timezon": "UTC"}}},
+            r"modeling: read_settings setting 'timezon' is unknown; did you mean 'timezone'",
+        ),
+        (
+            {"shared": {"read_settings": {"timezone": "UTC"}}},
+            r"read_settings change nothing where no data_file_name is given",
+        ),
+        ({"shared": {"read_settings": ["UTC"]}}, r"parameter read_settings must be a mapping"),
         ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
         (
             {"shared": {"model_settings": {"volatilty": 1}}},
@@ -249,6 +258,14 @@ def test_numbers_and_words_are_read_as_people_write_them(
     (project.configurations / "one.yml").write_text(text)
     read = RunConfig.load("one", project).parameters["strategy"][name]
     assert (read, type(read)) == (value, type(value))
+
+
+def test_how_own_files_are_read_goes_to_the_notebooks_as_it_is_written(project: Project) -> None:
+    reading = {"columns": {"best_bid": "bid_price_1"}, "where": {"venue": "ON"}, "symbol": "007"}
+    _write(project, "own", shared={"data_file_name": "own.csv", "read_settings": reading})
+    run = RunConfig.load("own", project)
+    for section in ("modeling", "strategy"):
+        assert run.parameters[section]["read_settings"] == reading
 
 
 def test_a_truth_value_and_nothing_are_still_read(tmp_path: Path) -> None:
