@@ -1,4 +1,4 @@
-"""The configurations of runs: which notebooks, over which data, with which parameters; and grids of them."""
+"""The configurations of runs, and grids of them: which notebooks, data and parameters."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _share(
     given: Mapping[str, dict[str, Any]],
     declared: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Give each shared parameter to every section that declares it; a section's own value stands."""
+    """Give a shared parameter to each section that declares it; a section's own value stands."""
     known = {name for names in declared.values() for name in names}
     refuse_unknown(shared, known, "shared: parameter")
     for section, values in given.items():

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 PACKAGES = (
-    "numpy", "pandas", "scipy", "numba", "statsmodels", "cvxpy", "clarabel", "osqp", "scs", "matplotlib", "papermill",
+    "numpy", "pandas", "scipy", "numba", "statsmodels", "cvxpy", "clarabel", "osqp", "scs",
+    "matplotlib", "papermill",
 )  # fmt: skip
 # What a manifest says nothing of; nor of hidden files.
 UNLISTED = ("manifest.json", "failure.md", "failure.json")

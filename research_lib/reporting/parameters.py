@@ -43,20 +43,24 @@ CHOICES: dict[str, Any] = {
 }
 # Limits by pydantic's names: gt is above, ge at least, le at most.
 LIMITS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("n_days", "n_levels", "n_intervals", "refit_days"), {"ge": 1}),
-    **dict.fromkeys(("test_days", "fit_days", "seed", "risk_aversion", "permanent"), {"ge": 0}),
-    **dict.fromkeys(("total_shares", "block_depth", "resilience"), {"gt": 0}),
-    **dict.fromkeys(("step_seconds", "distance_bps", "order_minutes"), {"gt": 0}),
-    **dict.fromkeys(("cross_share", "cross_asymmetry"), {"ge": 0, "le": 1}),
-    **dict.fromkeys(("max_lag", "n_lags"), {"ge": 10}),
-    "test_fraction": {"ge": 0, "le": 0.9},
-    "participation_rate": {"gt": 0, "le": 1},
-    "correlation": {"ge": -1, "le": 1},
-    "correlation_days": {"ge": 2},
-    "history_days": {"ge": 320},
-    "confidence": {"gt": 0.5, "le": 0.9999},
-    "permanent_share": {"ge": 0, "le": 2},
-    "n_steps": {"ge": 1000},
+    name: limits
+    for names, limits in (
+        ("n_days n_levels n_intervals refit_days", {"ge": 1}),
+        ("test_days fit_days seed risk_aversion permanent", {"ge": 0}),
+        ("total_shares block_depth resilience step_seconds distance_bps", {"gt": 0}),
+        ("order_minutes", {"gt": 0}),
+        ("cross_share cross_asymmetry", {"ge": 0, "le": 1}),
+        ("max_lag n_lags", {"ge": 10}),
+        ("test_fraction", {"ge": 0, "le": 0.9}),
+        ("participation_rate", {"gt": 0, "le": 1}),
+        ("correlation", {"ge": -1, "le": 1}),
+        ("correlation_days", {"ge": 2}),
+        ("history_days", {"ge": 320}),
+        ("confidence", {"gt": 0.5, "le": 0.9999}),
+        ("permanent_share", {"ge": 0, "le": 2}),
+        ("n_steps", {"ge": 1000}),
+    )
+    for name in names.split()
 }
 # Of read_books, for files in a layout of the user's own.
 READ_SETTINGS = ("columns", "symbol", "timezone", "time_unit", "where")
@@ -153,9 +157,9 @@ def check_parameters(section: str, given: Mapping[str, Any], declared: Mapping[s
 
     Examples
     --------
-    >>> check_parameters("strategy", {"seeed": 1}, {"seed": 7})
+    >>> check_parameters("strategy", {"sed": 1}, {"seed": 7})
     Traceback (most recent call last):
-    research_lib.errors.ValidationError: strategy: parameter 'seeed' is unknown; did you mean 'seed'?
+    research_lib.errors.ValidationError: strategy: parameter 'sed' is unknown; did you mean 'seed'?
     """
     try:
         _model(tuple((name, type(value)) for name, value in declared.items()))(**given)
