@@ -12,10 +12,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from research_lib.reporting.configurations import RunConfig
-from research_lib.reporting.grids import load_grid
-from research_lib.reporting.parameters import Project
-from research_lib.reporting.runner import Options, run_reports
+from research_lib.reporting import Options, Project, RunConfig, load_grid, run_reports
 
 LEAST_RATIO = 1.3  # two workers on two cores; kernels also wait for the disk and for each other
 PARAMETERS = """side = "buy"  # or "sell"
@@ -26,7 +23,7 @@ output_dir = ""  # folder"""
 STORY = """import numpy as np
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import Session, preset
-from research_lib.reporting.provenance import ReportFolder
+from research_lib.reporting import ReportFolder
 books = preset(preset_name, Session(390)).books(10 * 390, 10, np.random.default_rng(seed))
 fit = fit_impact(slippage_curves(books, [100, 200, 500], side).to_frame(390), model_type)
 ReportFolder(output_dir, "strategy").results({"answer": fit.information, "r2": fit.metrics["test_r2"]})"""

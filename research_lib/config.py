@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import yaml
@@ -270,20 +270,17 @@ class OptimizerConfig(_Settings):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML with numbers as people write them, and without what a settings file has no use for.
+    """No Python objects, no aliases (a few lines of them can stand for gigabytes), no key twice.
 
-    No Python objects, no aliases (a few lines of them can stand for gigabytes), no key twice.
-    PyYAML follows YAML 1.1, where ``010000`` is 4096, ``1:30`` is 90, ``1e5`` and ``on`` are a
-    text and True. Here they are 10000, a text, 1e5 and a text, as in YAML 1.2.
+    Scalars are those of YAML 1.2, which are read as people write them. In YAML 1.1, PyYAML's own,
+    010000 is 4096, 1:30 is 90, 1e5 is a text, and the symbols ON and NO are truth values.
     """
 
-    # Dates keep their own rule: they have one meaning.
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [
-            rule for rule in rules if rule[0].rpartition(":")[2] not in ("bool", "int", "float")
-        ]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Decimal, whatever it begins with."""
+        return int(self.construct_scalar(node).replace("_", ""))
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -298,26 +295,22 @@ class _StrictLoader(yaml.SafeLoader):
             raise yaml.YAMLError(f"key {twice[:80]!r} stands twice; keep one")
         return super().construct_mapping(node, deep)
 
-    def construct_decimal(self, node: yaml.ScalarNode) -> int | float:
-        """An integer or a float in base ten, whatever zeros it begins with."""
-        text = self.construct_scalar(node).replace("_", "").lower()
-        if text.lstrip("+-").isdigit():
-            return int(text)
-        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
 
-
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")
-)
-_StrictLoader.add_implicit_resolver(
-    "!decimal",
-    re.compile(
-        r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
-        r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+for _kind, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9][0-9_]*", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9][0-9_]*\.[0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
     ),
-    list("-+.0123456789"),
-)
-_StrictLoader.add_constructor("!decimal", _StrictLoader.construct_decimal)
+):
+    _StrictLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), _first
+    )
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -9,11 +9,8 @@ from importlib import import_module
 from typing import Any
 
 _NAMES = {
-    "configurations": ("RunConfig", "chosen_runs", "configuration_names"),
-    "grids": ("load_grid",),
-    "index": ("render_index",),
-    "markdown": ("render_summary",),
-    "pages": ("write_pages",),
+    "configurations": ("RunConfig", "chosen_runs", "configuration_names", "load_grid"),
+    "manifest": ("ReportFolder", "environment_hash", "origin"),
     "parameters": (
         "NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of",
     ),
@@ -38,11 +35,11 @@ _NAMES = {
     "figures.transient": (
         "plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life",
     ),
-    "provenance": ("ReportFolder", "environment_hash", "origin"),
     "refresh": ("CHECKED_OUTPUT", "refresh_notebooks"),
-    "runner": ("Options", "run_reports"),
+    "run": ("Options", "run_reports"),
     "supervision": ("Limits",),
-    "verification": ("ABSENT", "differing", "made_elsewhere", "verify_files", "verify_reports"),
+    "render": ("render_index", "render_summary", "write_pages"),
+    "verify": ("ABSENT", "differing", "made_elsewhere", "verify_files", "verify_reports"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

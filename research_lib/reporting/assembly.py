@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from research_lib.monitoring import PerformanceMonitor
 from research_lib.reporting.configurations import RunConfig
-from research_lib.reporting.markdown import render_summary
-from research_lib.reporting.provenance import json_bytes, origin, read_json
+from research_lib.reporting.manifest import json_bytes, origin, read_json
+from research_lib.reporting.render import summary
 
 Record = dict[str, Any]
 
@@ -70,15 +70,6 @@ def assemble(
     for section in records:
         files[f"{section}_summary.md"] = summary(section, results, manifest, templates).encode()
     return Report(files, manifest)
-
-
-def summary(
-    section: str, results: Mapping[str, Any], manifest: Mapping[str, Any], templates: Path
-) -> str:
-    """The text of <section>_summary.md, given results.json and manifest.json."""
-    record = manifest["sections"][section]
-    provenance = {**record, **record["inputs"], "configuration": manifest["configuration"]}
-    return render_summary(section, results[section], provenance, templates)
 
 
 def _record(run: RunConfig, section: str, answer: Record) -> Record:

@@ -6,12 +6,14 @@ import ast
 import copy
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from research_lib.checks import number, refuse_unknown
+import pydantic
+
+from research_lib.checks import nearest, number
 from research_lib.config import PROJECT_ROOT, ModelConfig, OptimizerConfig, Record
 from research_lib.errors import ValidationError
 from research_lib.impact import OBJECTIVES
@@ -32,43 +34,37 @@ SETTINGS: dict[str, type[Record]] = {
     "session_settings": Session,
     "quality_settings": QualityPolicy,
 }
-CHOICES: dict[str, Iterable[str]] = {
+CHOICES: dict[str, Any] = {
     "side": ("buy", "sell"),
-    "model_type": MODEL_TYPES,
-    "objective": OBJECTIVES,
-    "preset_name": PRESETS,
-    "prior_preset": PRESETS,
+    "model_type": tuple(MODEL_TYPES),
+    "objective": tuple(OBJECTIVES),
+    "preset_name": tuple(PRESETS),
+    "prior_preset": tuple(PRESETS),
 }
-RANGES: dict[str, dict[str, Any]] = {
-    "n_days": {"low": 1, "integer": True},
-    "n_levels": {"low": 1, "integer": True},
-    "n_intervals": {"low": 1, "integer": True},
-    "test_days": {"low": 0, "integer": True},
-    "fit_days": {"low": 0, "integer": True},
-    "refit_days": {"low": 1, "integer": True},
-    "test_fraction": {"low": 0, "high": 0.9},
-    "total_shares": {"above": 0},
-    "participation_rate": {"above": 0, "high": 1},
-    "risk_aversion": {"low": 0},
-    "correlation": {"low": -1, "high": 1},
-    "correlation_days": {"low": 2, "integer": True},
-    "history_days": {"low": 320, "integer": True},
-    "confidence": {"above": 0.5, "high": 0.9999},
-    "permanent_share": {"low": 0, "high": 2},
-    "cross_share": {"low": 0, "high": 1},
-    "cross_asymmetry": {"low": 0, "high": 1},
-    "n_steps": {"low": 1000, "integer": True},
-    "block_depth": {"above": 0},
-    "resilience": {"above": 0},
-    "permanent": {"low": 0},
-    "max_lag": {"low": 10, "integer": True},
-    "step_seconds": {"above": 0},
-    "n_lags": {"low": 10, "integer": True},
-    "distance_bps": {"above": 0},
-    "order_minutes": {"above": 0},
-    "seed": {"low": 0, "integer": True},
+# Limits by pydantic's names: gt is above, ge at least, le at most.
+LIMITS: dict[str, dict[str, Any]] = {
+    name: limits
+    for names, limits in (
+        ("n_days n_levels n_intervals refit_days", {"ge": 1}),
+        ("test_days fit_days seed risk_aversion permanent", {"ge": 0}),
+        ("total_shares block_depth resilience step_seconds distance_bps", {"gt": 0}),
+        ("order_minutes", {"gt": 0}),
+        ("cross_share cross_asymmetry", {"ge": 0, "le": 1}),
+        ("max_lag n_lags", {"ge": 10}),
+        ("test_fraction", {"ge": 0, "le": 0.9}),
+        ("participation_rate", {"gt": 0, "le": 1}),
+        ("correlation", {"ge": -1, "le": 1}),
+        ("correlation_days", {"ge": 2}),
+        ("history_days", {"ge": 320}),
+        ("confidence", {"gt": 0.5, "le": 0.9999}),
+        ("permanent_share", {"ge": 0, "le": 2}),
+        ("n_steps", {"ge": 1000}),
+    )
+    for name in names.split()
 }
-FEWEST_PARTS = 6  # intervals of a day that has an opening, a middle and a close
+# Of read_books, for files in a layout of the user's own.
+READ_SETTINGS = ("columns", "symbol", "timezone", "time_unit", "where")
+MIN_INTERVALS = 6  # of a day that has an opening, a middle and a close
 # Parameters that change nothing where data files are given, and settings that presets decide.
 IDLE_WITH_DATA = {
     "modeling": ("n_levels",),
@@ -76,20 +72,23 @@ IDLE_WITH_DATA = {
     "portfolio": ("n_days", "preset_names", "correlation"),
     "transient": ("n_steps", "block_depth", "resilience", "permanent"),
 }
+PRESET_SETTINGS = ("base_price", "volatility_factor", "spread_factor", "volume_decay")
 DECIDED = {
     "model_settings": dict.fromkeys(
-        ("base_price", "volatility_factor", "spread_factor", "volume_decay"),
-        "which comes from the preset; choose preset_name instead",
+        PRESET_SETTINGS, "which comes from the preset; choose preset_name instead"
     ),
     "session_settings": {"n_intervals": "which is a parameter of its own"},
 }
+# Refusals in pydantic's names and in ours.
 KINDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    list: "a list",
-    dict: "a mapping",
+    "int_type": "a whole number", "float_type": "a number", "finite_number": "finite",
+    "string_type": "a text", "bool_type": "true or false", "list_type": "a list",
+    "dict_type": "a mapping",
+}  # fmt: skip
+BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than_equal": ("at most", "le"),
 }
 
 
@@ -103,6 +102,11 @@ class Project:
         Folders.
     sections : mapping of section to file name
         The notebooks that a configuration may run, in the order of a report.
+
+    Examples
+    --------
+    >>> Project().notebook("modeling").name
+    'impact_modeling.ipynb'
     """
 
     notebooks: Path = PROJECT_ROOT / "notebooks"
@@ -118,32 +122,20 @@ class Project:
     def declared(self, section: str) -> dict[str, Any]:
         """Names and defaults of the parameters of a section's notebook."""
         path = self.notebook(section)
-        status = path.stat()
-        return copy.deepcopy(_declared_once(path, status.st_size, status.st_mtime_ns))
+        return copy.deepcopy(_declared_once(path, path.stat().st_mtime_ns))
 
 
 @functools.lru_cache(maxsize=64)
-def _declared_once(path: Path, size: int, modified: int) -> dict[str, Any]:
-    """Of a notebook that a grid reads thousands of times: anew only when its size or its time of change is another."""
-    return declared_parameters(path)
+def _declared_once(path: Path, modified: int) -> dict[str, Any]:
+    """Of a notebook that a grid reads thousands of times; without the runner's `output_dir`."""
+    from papermill import inspect_notebook
 
-
-def declared_parameters(path: Path) -> dict[str, Any]:
-    """Names and defaults of a notebook's one cell tagged `parameters`, without the runner's own `output_dir`."""
-    import nbformat
-
-    notebook = nbformat.read(path, as_version=4)
-    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(tagged) != 1:
-        raise ValidationError(
-            f"{path.name} has {len(tagged)} cells tagged parameters, one is wanted"
-        )
-    assignments = [
-        node for node in ast.parse(tagged[0].source).body if isinstance(node, ast.Assign)
-    ]
-    names = {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}  # type: ignore[attr-defined]
-    del names["output_dir"]
-    return names
+    found = inspect_notebook(str(path))
+    if not found:
+        raise ValidationError(f"{path.name} has no cell tagged parameters; tag the one it needs")
+    defaults = {name: ast.literal_eval(one["default"]) for name, one in found.items()}
+    defaults.pop("output_dir", None)
+    return defaults
 
 
 def check_parameters(section: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
@@ -162,14 +154,18 @@ def check_parameters(section: str, given: Mapping[str, Any], declared: Mapping[s
     ------
     ValidationError
         Naming the section, the parameter, its value, and what it may be.
+
+    Examples
+    --------
+    >>> check_parameters("strategy", {"sed": 1}, {"seed": 7})
+    Traceback (most recent call last):
+    research_lib.errors.ValidationError: strategy: parameter 'sed' is unknown; did you mean 'seed'?
     """
-    refuse_unknown(given, declared, f"{section}: parameter")
-    for name, value in given.items():
-        _check_kind(f"{section}: parameter {name}", value, declared[name])
-        _check_value(section, name, value)
-    idle = [
-        name for name in IDLE_WITH_DATA.get(section, ()) if name in given and real_data_of(given)
-    ]
+    try:
+        _model(tuple((name, type(value)) for name, value in declared.items()))(**given)
+    except pydantic.ValidationError as error:
+        raise ValidationError(f"{section}: {_refusal(error.errors()[0], declared)}") from error
+    idle = [one for one in IDLE_WITH_DATA.get(section, ()) if one in given and real_data_of(given)]
     if idle:
         given_as = "data_file_name" if given.get("data_file_name") else "a list of data files"
         raise ValidationError(
@@ -177,56 +173,104 @@ def check_parameters(section: str, given: Mapping[str, Any], declared: Mapping[s
         )
 
 
-def _check_kind(what: str, value: Any, default: Any) -> None:
-    """Of the default's kind, and finite."""
-    wanted = (int, float) if isinstance(default, float) else (type(default),)
-    if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool):
-        raise ValidationError(f"{what} must be {KINDS[type(default)]}, got {_shown(value)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValidationError(f"{what} must be finite, got {value!r}")
+@functools.lru_cache(maxsize=64)
+def _model(declared: tuple[tuple[str, type], ...]) -> type[pydantic.BaseModel]:
+    """A model of a notebook's parameters: each of its default's type, within its limits."""
+    config = pydantic.ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+    fields: dict[str, Any] = {name: (_annotation(name, kind), None) for name, kind in declared}
+    return pydantic.create_model("Parameters", __config__=config, **fields)
 
 
-def _shown(value: Any) -> str:
+def _annotation(name: str, kind: type) -> Any:
+    if name in CHOICES:
+        return Literal[CHOICES[name]]
+    check = CHECKS.get(name)
+    if name in SETTINGS:
+        check = functools.partial(_check_settings, name)
+    elif name.endswith("_file_names"):
+        check = functools.partial(_check_each, check_path)
+    rules: list[Any] = [pydantic.Field(**LIMITS.get(name, {}))]
+    return Annotated[(kind, *rules, *([pydantic.AfterValidator(check)] if check else []))]
+
+
+def _refusal(problem: Any, declared: Mapping[str, Any]) -> str:
+    """One of pydantic's findings in this project's words."""
+    name, value, kind = str(problem["loc"][0]), problem["input"], problem["type"]
+    if kind == "extra_forbidden":
+        return f"parameter {name!r:.80} is unknown{nearest(name, declared)}"
+    if kind == "literal_error":
+        return f"{name} {value!r:.80} is unknown{nearest(str(value), CHOICES[name])}"
+    if kind in BOUNDS:
+        words, limit = BOUNDS[kind]
+        return f"{name} must be {words} {problem['ctx'][limit]:g}, got {shown(value)}"
+    if kind in KINDS:
+        return f"parameter {name} must be {KINDS[kind]}, got {shown(value)}"
+    return f"{name} {problem.get('ctx', {}).get('error', problem['msg'])}"
+
+
+def shown(value: Any) -> str:
     """A value as an error shows it: a hostile one does not fill the screen."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _check_value(section: str, name: str, value: Any) -> None:
-    if name in SETTINGS:
-        SETTINGS[name].from_dict(value)
-        decided = [setting for setting in DECIDED.get(name, {}) if setting in value]
-        if decided:
-            raise ValidationError(
-                f"{section}: {name} has {decided[0]}, {DECIDED[name][decided[0]]}"
-            )
-    elif name in CHOICES:
-        refuse_unknown([value], CHOICES[name], f"{section}: {name}")
-    elif name in RANGES:
-        number(f"{section}: {name}", value, **RANGES[name])
-    elif name == "trade_sizes":
-        checked_sizes(value)
-    elif name == "size_multiples":
-        _check_list(section, name, value, {"above": 0})
-    elif name == "order_windows":
-        for window in value:
-            _check_list(section, name, window, {"low": 0, "high": 1})
-            if len(window) != 2 or not window[0] < window[1]:
-                raise ValidationError(
-                    f"{section}: {name} has {_shown(window)}; give [first, last], first below last"
-                )
-    elif name == "data_file_name":
-        check_path(section, name, value)
-    elif name.endswith("_file_names"):
-        for file in value:
-            check_path(section, name, file)
+def _check_settings(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    SETTINGS[name].from_dict(value)
+    for setting, why in DECIDED.get(name, {}).items():
+        if setting in value:
+            raise ValidationError(f"has {setting}, {why}")
+    return value
+
+
+def _check_reading(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if name not in READ_SETTINGS:
+            raise ValidationError(f"setting {name!r:.80} is unknown{nearest(name, READ_SETTINGS)}")
+    return value
+
+
+def _check_each(check: Callable[[Any], Any], values: list[Any]) -> list[Any]:
+    return [check(value) for value in values]
+
+
+def _check_multiples(values: list[Any]) -> list[Any]:
+    if not values:
+        raise ValidationError("must be a list of numbers, got []")
+    return [number("each", value, above=0) for value in values]
+
+
+def _check_window(window: Any) -> Any:
+    pair = isinstance(window, list) and [number("each", end, 0, 1) for end in window]
+    if not pair or len(pair) != 2 or not pair[0] < pair[1]:
+        raise ValidationError(f"has {shown(window)}; give [first, last], first below last")
+    return window
+
+
+def check_path(value: Any) -> Any:
+    """Refuse what could be outside RESEARCH_DATA."""
+    path = PurePosixPath(value) if isinstance(value, str) else None
+    outside = path is None or path.is_absolute() or ".." in path.parts
+    if outside or "\\" in value or not value.isprintable():
+        raise ValidationError(f"{shown(value)} must be a path below RESEARCH_DATA")
+    return value
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "trade_sizes": checked_sizes,
+    "size_multiples": _check_multiples,
+    "order_windows": functools.partial(_check_each, _check_window),
+    "data_file_name": check_path,
+    "read_settings": _check_reading,
+}
 
 
 def check_together(section: str, effective: Mapping[str, Any]) -> None:
-    """Refuse parameters that are sound one by one and of which the notebook can make nothing together.
+    """Refuse parameters that are sound one by one and of which the notebook can make nothing.
 
-    Each rule holds for notebooks that declare its parameters. What only the data can tell, such as whether the books
-    show the order at all, is left to the notebook.
+    Each rule holds for notebooks that declare its parameters. What only the data can tell, such as
+    whether the books show the order at all, is left to the notebook.
 
     Parameters
     ----------
@@ -239,85 +283,61 @@ def check_together(section: str, effective: Mapping[str, Any]) -> None:
     ValidationError
         Naming the section, the values, and what they must be.
     """
-    if "test_fraction" in effective:
-        _check_forms(section, effective)
+    if "test_fraction" in effective:  # two coefficients, on a day that has parts
+        sizes = effective["trade_sizes"]
+        if len(set(sizes)) < 2:
+            raise ValidationError(
+                f"{section}: trade_sizes must be 2 sizes or more, got {shown(sizes)}"
+            )
+        number(f"{section}: n_intervals", effective["n_intervals"], MIN_INTERVALS, integer=True)
     if "order_windows" in effective:
         _check_orders(section, effective)
+    if effective.get("read_settings") and not real_data_of(effective):
+        raise ValidationError(
+            f"{section}: read_settings change nothing where no data_file_name is given; remove them"
+        )
     n_days, fit_days = effective.get("n_days", math.inf), effective.get("fit_days", 0)
     if fit_days >= n_days:
         raise ValidationError(
-            f"{section}: fit_days {fit_days} leaves none of n_days {n_days} to replay; lower it, or raise n_days"
+            f"{section}: fit_days {fit_days} leaves none of n_days {n_days} to replay; "
+            "lower it, or raise n_days"
         )
-
-
-def _check_forms(section: str, effective: Mapping[str, Any]) -> None:
-    """Sizes that tell two coefficients, and a day that has an opening, a middle and a close."""
-    if len(set(effective["trade_sizes"])) < 2:
-        raise ValidationError(
-            f"{section}: trade_sizes must be 2 sizes or more, got {_shown(effective['trade_sizes'])}"
-        )
-    number(f"{section}: n_intervals", effective["n_intervals"], FEWEST_PARTS, integer=True)
 
 
 def _check_orders(section: str, effective: Mapping[str, Any]) -> None:
-    """The headline order is among those replayed, and the cap on a child lets every order be completed."""
+    """The headline order is among those replayed, and the cap lets every order be completed."""
     windows, n = effective["order_windows"], effective["n_intervals"]
     number(f"{section}: n_intervals", n, 2, integer=True)  # one interval leaves nothing to split
-    number(
-        f"{section}: risk_aversion", effective["risk_aversion"], above=0
-    )  # of a strategy among those compared
-    if 1.0 not in effective["size_multiples"]:
-        raise ValidationError(
-            f"{section}: size_multiples must have 1.0, got {_shown(effective['size_multiples'])}"
-        )
-    if [0.0, 1.0] not in [list(map(float, window)) for window in windows]:
-        raise ValidationError(
-            f"{section}: order_windows must have [0.0, 1.0], got {_shown(windows)}"
-        )
-    ratio = OptimizerConfig.from_dict(effective["optimizer_settings"]).max_allocation_ratio
-    for length, window in sorted(
-        (round(last * n) - round(first * n), [first, last]) for first, last in windows
-    ):
-        if (
-            length * ratio < 1.0 - 1e-9
-        ):  # of the shortest window, so that what is enough for it is enough
-            enough = math.ceil(1e4 / max(length, 1)) / 1e4
-            least = (
-                f"raise it to at least {enough:g}, or raise n_intervals"
-                if length
-                else "raise n_intervals"
-            )
+    # Of a strategy among those compared.
+    number(f"{section}: risk_aversion", effective["risk_aversion"], above=0)
+    for name, due in (("size_multiples", 1.0), ("order_windows", [0.0, 1.0])):
+        if due not in effective[name]:
             raise ValidationError(
-                f"{section}: max_allocation_ratio {ratio:g} admits {100 * length * ratio:.3g} % of an order in the "
-                f"{length} intervals of order window {window}; {least}"
+                f"{section}: {name} must have {due}, got {shown(effective[name])}"
             )
-
-
-def check_path(section: str, name: str, value: Any) -> None:
-    """Refuse what could be outside RESEARCH_DATA."""
-    path = PurePosixPath(value) if isinstance(value, str) else None
-    if (
-        path is None
-        or path.is_absolute()
-        or ".." in path.parts
-        or "\\" in value
-        or not value.isprintable()
-    ):
+    ratio = OptimizerConfig.from_dict(effective["optimizer_settings"]).max_allocation_ratio
+    # Of the shortest window, so that what is enough for it is enough for all.
+    length, window = min(
+        (round(last * n) - round(first * n), [first, last]) for first, last in windows
+    )
+    if length * ratio < 1.0 - 1e-9:
+        enough = math.ceil(1e4 / max(length, 1)) / 1e4
+        least = f"raise it to at least {enough:g}, or raise n_intervals"
         raise ValidationError(
-            f"{section}: {name} {_shown(value)} must be a path below RESEARCH_DATA"
+            f"{section}: max_allocation_ratio {ratio:g} admits {100 * length * ratio:.3g} % of an "
+            f"order in the {length} intervals of order window {window}; "
+            f"{least if length else 'raise n_intervals'}"
         )
-
-
-def _check_list(section: str, name: str, values: Any, limits: Mapping[str, Any]) -> None:
-    """A list of numbers, not empty, each within its limits."""
-    if not isinstance(values, list) or not values:
-        raise ValidationError(f"{section}: {name} must be a list of numbers, got {_shown(values)}")
-    for value in values:
-        number(f"{section}: {name}", value, **limits)
 
 
 def real_data_of(values: Mapping[str, Any]) -> list[str]:
-    """Files below RESEARCH_DATA that a section's parameters name: data_file_name, and each list <kind>_file_names."""
+    """Files below RESEARCH_DATA that parameters name: data_file_name, each <kind>_file_names.
+
+    Examples
+    --------
+    >>> real_data_of({"data_file_name": "a.csv", "quote_file_names": ["b.csv"], "seed": 7})
+    ['a.csv', 'b.csv']
+    """
     single = values.get("data_file_name")
     lists = [files for name, files in values.items() if name.endswith("_file_names")]
     return [*([single] if single else []), *(file for files in lists for file in files)]
@@ -326,6 +346,12 @@ def real_data_of(values: Mapping[str, Any]) -> list[str]:
 def effective_parameters(
     section: str, given: Mapping[str, Any], declared: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The notebook's defaults with `given` in their place, without those that change nothing in this run."""
+    """The notebook's defaults with `given` in their place, without those idle in this run.
+
+    Examples
+    --------
+    >>> effective_parameters("modeling", {"seed": 1}, {"seed": 7, "side": "buy"})
+    {'seed': 1, 'side': 'buy'}
+    """
     idle = IDLE_WITH_DATA.get(section, ()) if real_data_of(given) else ()
     return {name: value for name, value in {**declared, **given}.items() if name not in idle}

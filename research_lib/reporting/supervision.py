@@ -23,7 +23,7 @@ import psutil
 from research_lib.config import PROJECT_ROOT, data_folder
 from research_lib.errors import MissingDataError
 from research_lib.reporting.kernels import running_cell
-from research_lib.reporting.provenance import section_inputs
+from research_lib.reporting.manifest import section_inputs
 
 TICK_SECONDS = 0.2  # between two looks at the clock and at the memory
 PIPE_BYTES = 65_536  # read at a time

@@ -127,7 +127,11 @@ def _half_life(fit: KernelFit, seconds: float) -> dict[str, float]:
         name: seconds * value
         for name, value in zip(("half_life", "low", "high"), known, strict=True)
     }
-    return times | {"p_value": fit.p_value, "decays": float(fit.decays), "told": float(fit.identified)}
+    return times | {
+        "p_value": fit.p_value,
+        "decays": float(fit.decays),
+        "told": float(fit.identified),
+    }
 
 
 def _schedules(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from research_lib.__main__ import main
-from research_lib.config import PROJECT_ROOT, data_files
+from research_lib.config import PROJECT_ROOT, data_files, read_yaml
 from research_lib.errors import ValidationError
 from research_lib.reporting import (
     Project,
@@ -119,6 +120,15 @@ def _write(project: Project, name: str, **changes: Any) -> None:
             {"shared": {"preset_name": "thin"}},
             r"preset_name 'thin' is unknown; choose from thin_stock, wide_spread_stock",
         ),
+        (
+            {"shared": {"data_file_name": "a.csv", "read_settings": {"timezon": "UTC"}}},
+            r"modeling: read_settings setting 'timezon' is unknown; did you mean 'timezone'",
+        ),
+        (
+            {"shared": {"read_settings": {"timezone": "UTC"}}},
+            r"read_settings change nothing where no data_file_name is given",
+        ),
+        ({"shared": {"read_settings": ["UTC"]}}, r"parameter read_settings must be a mapping"),
         ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
         (
             {"shared": {"model_settings": {"volatilty": 1}}},
@@ -223,6 +233,66 @@ def test_shared_parameters_go_to_the_sections_that_declare_them(project: Project
     assert run.parameters["modeling"] == {"n_days": 30, "test_fraction": 0.5}
     assert run.parameters["strategy"] == {"n_days": 30, "refit_days": 2, **SMALL["strategy"]}
     assert run.effective["strategy"]["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "value"),
+    [
+        ("010000", "total_shares", 10000),
+        ("1e5", "total_shares", 1e5),
+        ("+2.5E+2", "total_shares", 250.0),
+        ("1_000", "total_shares", 1000),
+        ("007", "seed", 7),
+        ("08", "seed", 8),
+        ("1:30", "data_file_name", "1:30"),
+        ("ON", "data_file_name", "ON"),
+        ("no", "data_file_name", "no"),
+        ("2024-02-30", "data_file_name", "2024-02-30"),
+    ],
+)
+def test_numbers_and_words_are_read_as_people_write_them(
+    project: Project, written: str, name: str, value: Any
+) -> None:
+    """YAML 1.1 reads 4096, a text, a text, 1000, 7, a text, 90, two truth values and no such day."""
+    text = f"title: x\nsections: [strategy]\nstrategy: {{{name}: {written}}}\n"
+    (project.configurations / "one.yml").write_text(text)
+    read = RunConfig.load("one", project).parameters["strategy"][name]
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_how_own_files_are_read_goes_to_the_notebooks_as_it_is_written(project: Project) -> None:
+    reading = {"columns": {"best_bid": "bid_price_1"}, "where": {"venue": "ON"}, "symbol": "007"}
+    _write(project, "own", shared={"data_file_name": "own.csv", "read_settings": reading})
+    run = RunConfig.load("own", project)
+    for section in ("modeling", "strategy"):
+        assert run.parameters[section]["read_settings"] == reading
+
+
+def test_a_truth_value_and_nothing_are_still_read(tmp_path: Path) -> None:
+    (tmp_path / "one.yml").write_text("a: true\nb: null\nc:\nd: -.inf\ne: -0x10\n")
+    read = read_yaml(tmp_path / "one.yml")
+    assert read == {"a": True, "b": None, "c": None, "d": -math.inf, "e": "-0x10"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shared": [1]}, "grid.yml: shared must map parameters to values"),
+        ({"strategy": [[1]]}, "grid.yml: strategy must map parameters to values"),
+        (
+            {
+                "shared": {"optimizer_settings": 5},
+                "axes": {"optimizer_settings.default_solver": ["auto"]},
+            },
+            "grid.yml: optimizer_settings must map parameters to values, got 5",
+        ),
+    ],
+)
+def test_a_grid_of_another_shape_is_refused_in_one_line(
+    project: Project, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        load_grid(_grid(project, **changes), project)
 
 
 HOSTILE = {

@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import LONGEST, Family
-from tiny_project import tiny_project, write_configuration
+from tiny_project import command, tiny_project, write_configuration
 
 from research_lib.__main__ import main
 from research_lib.errors import (
@@ -129,6 +130,39 @@ def test_progress_counts_what_became_of_runs_and_tells_the_time_left(
         r"notebooks:\s+33%.* 1/3 \[\d\d:\d\d<\d\d:\d\d, .*1 (made|failed)\]", "\n".join(bars)
     )
     assert re.search(r"notebooks: 100%.* 3/3 .*(2 made, 1 failed|1 failed, 2 made)\]", bars[-1])
+
+
+def test_a_reports_folder_that_cannot_be_written_is_named_in_one_line(
+    tiny: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "full").write_text("a file where a folder is meant")
+    nowhere = replace(tiny, reports=tmp_path / "full" / "reports")
+    with pytest.raises(ValidationError, match=r"reports cannot be written: .*full.*; make .*full/"):
+        run_reports([], nowhere)
+    (tiny.reports / "README.md").mkdir(parents=True)
+    with pytest.raises(ValidationError, match=r"reports cannot be written: .*README.md"):
+        run_reports([], tiny)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a locale decides how POSIX systems write names")
+def test_a_name_that_the_locale_cannot_write_is_one_line_with_a_remedy(
+    tmp_path: Path, family: Family
+) -> None:
+    project = tiny_project(tmp_path / "Bücher")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    call = family.start(
+        command(project, "report"),
+        environment=plain,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _, errors = call.communicate(timeout=LONGEST)
+    assert call.returncode == 2
+    assert errors.count("\n") == 1, errors
+    assert "error: folder '" in errors
+    assert "B\\udcc3\\udcbccher/reports' has letters that this locale's encoding" in errors
+    assert errors.endswith("set PYTHONUTF8=1\n")
 
 
 UNLUCKY = """

@@ -231,12 +231,20 @@ def test_a_scheduler_that_goes_away_before_a_worker_comes_is_an_error_with_a_rem
     address, _ = _scheduler(tmp_path, family)
     write_configuration(tiny, "one")
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(run_reports, chosen_runs([], None, tiny), tiny, Options(scheduler=address))
+        call = pool.submit(
+            run_reports, chosen_runs([], None, tiny), tiny, Options(scheduler=address)
+        )
         log = tmp_path / "scheduler.log"
-        wait_until(lambda: "Receive client connection" in log.read_text() or call.done(), "a client that waits")
+        wait_until(
+            lambda: "Receive client connection" in log.read_text() or call.done(),
+            "a client that waits",
+        )
         family.started[0].kill()
         # Which of the two depends on whether the client had heard of the scheduler yet.
-        with pytest.raises(ValidationError, match=r"is gone, or the runs|no Dask scheduler answers at .*; start one"):
+        with pytest.raises(
+            ValidationError,
+            match=r"is gone, or the runs|no Dask scheduler answers at .*; start one",
+        ):
             call.result(LONGEST)
 
 

@@ -18,12 +18,20 @@ from research_lib.config import PROJECT_ROOT
 from research_lib.errors import ValidationError
 from research_lib.reporting.assembly import assemble
 from research_lib.reporting.configurations import RunConfig
-from research_lib.reporting.index import render_index
-from research_lib.reporting.markdown import RenderError, render_failure
+from research_lib.reporting.manifest import (
+    changed_files,
+    code_hash,
+    exclusive,
+    forget_failure,
+    note_failure,
+    place,
+    read_json,
+    section_inputs,
+    text_hash,
+)
 from research_lib.reporting.parameters import Project
-from research_lib.reporting.placement import exclusive, forget_failure, note_failure, place, spoilt
 from research_lib.reporting.pools import Answer, run_locally, run_on_dask
-from research_lib.reporting.provenance import code_hash, read_json, section_inputs, text_hash
+from research_lib.reporting.render import RenderError, render, render_index
 from research_lib.reporting.supervision import Limits, Task, refused
 
 logger = logging.getLogger(__name__)
@@ -116,7 +124,7 @@ def run_reports(
 def _plan(run: RunConfig, project: Project, options: Options, code: str) -> _Plan:
     """Which notebooks must run: those whose inputs are not those of the sound report that is there."""
     folder = project.reports / run.name
-    manifest = {} if spoilt(folder) else read_json(folder / "manifest.json")
+    manifest = {} if changed_files(folder) else read_json(folder / "manifest.json")
     _refuse_other_source(run, manifest.get("configuration", {}))
     known = manifest.get("sections", {})
     kept, tasks = {}, []
@@ -284,9 +292,14 @@ def _note(run: RunConfig, project: Project, section: str, answer: Mapping[str, A
         "name": run.name,
         "title": run.title,
         "section": section,
-        "told": told(answer),
+        "reason": told(answer),
         "rerun": run.rerun,
         "parameters": run.parameters.get(section, {}),
         **{key: answer[key] for key in ("kind", "error", "cell", "attempts")},
     }
-    note_failure(project.reports, run.name, failure, render_failure(failure, project.templates))
+    note_failure(
+        project.reports,
+        run.name,
+        failure,
+        render("failure.md.j2", project.templates, failure=failure),
+    )

@@ -1,0 +1,393 @@
+"""Where a report came from, by hashes, and how it is put in place: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from research_lib.config import PROJECT_ROOT, data_file, data_files, data_folder
+from research_lib.errors import (
+    InsufficientDataError,
+    ModelFittingError,
+    ResearchError,
+    ValidationError,
+)
+from research_lib.monitoring import MONITOR
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+T = TypeVar("T")
+PACKAGES = (
+    "numpy", "pandas", "scipy", "numba", "statsmodels", "cvxpy", "clarabel", "osqp", "scs",
+    "matplotlib", "papermill",
+)  # fmt: skip
+# What a manifest says nothing of; nor of hidden files.
+UNLISTED = ("manifest.json", "failure.md", "failure.json")
+WORK, OLD = ".work", ".old"
+DAMAGED = "is damaged; make the report again"
+
+
+class ReportFolder:
+    """Where a notebook leaves its figures and results; with an empty path it keeps nothing.
+
+    Parameters
+    ----------
+    path : str
+        Folder of the run, or "" when the notebook is used by hand.
+    section : str
+        "modeling", "strategy", "transient" or "portfolio": prefix of its figures and key of its
+        results.
+
+    Attributes
+    ----------
+    left_out : dict of str to str
+        Parts that could not be made, and why.
+
+    Examples
+    --------
+    >>> report = ReportFolder("", "modeling")
+    >>> report.part("ratio", lambda a, b: a / b, 1, 2), report.left_out
+    (0.5, {})
+    """
+
+    def __init__(self, path: str, section: str) -> None:
+        self.path = Path(path) if path else None
+        self.section = section
+        self.left_out: dict[str, str] = {}
+
+    def part(
+        self, name: str, make: Callable[P, T], *arguments: P.args, **options: P.kwargs
+    ) -> T | None:
+        """What `make` gives; where the sample is too small, None and why in `left_out`.
+
+        Any other error is no matter of the sample: it ends the run.
+        """
+        try:
+            return make(*arguments, **options)
+        except (InsufficientDataError, ModelFittingError) as error:
+            self.left_out[name] = str(error)
+            return None
+
+    def figure(self, drawn: Axes | Figure, name: str) -> None:
+        """Keep a figure as figures/<section>_<name>.png."""
+        if self.path is not None:
+            from research_lib.reporting.figures.base import save_figure
+
+            save_figure(drawn, self.path / "figures" / f"{self.section}_{name}.png")
+
+    def table(self, table: pd.DataFrame, name: str) -> None:
+        """Keep a table that people take away as <section>_<name>.csv."""
+        if self.path is not None:
+            write_whole(self.path / f"{self.section}_{name}.csv", table.to_csv().encode())
+
+    def results(self, results: Mapping[str, Any]) -> None:
+        """Keep the numbers of the report as <section>.json, the library's timings beside it."""
+        if self.path is not None:
+            write_whole(self.path / f"{self.section}.json", json_bytes(results))
+            timings = json_bytes(MONITOR.to_dict())
+            write_whole(self.path / f"{self.section}.timings.json", timings)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, whenever the process ends."""
+    part = path.with_name(f".{path.name}.part")
+    _write_synced(part, content)
+    part.replace(path)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    """On the disk before any rename: a loss of power leaves no empty file."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """JSON as reports keep it: in the order given, NaN as null."""
+    return (json.dumps(_plain(content), indent=1, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of a JSON file; ValidationError where it is empty, no UTF-8 or something else."""
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8"))
+    except ValueError as error:  # of the encoding too
+        raise ValidationError(f"{path.name} {DAMAGED}") from error
+    if not isinstance(content, dict):
+        raise ValidationError(f"{path.name} {DAMAGED}")
+    return content
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON knows them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def section_inputs(
+    notebook: Path, parameters: Mapping[str, Any], data: Iterable[str]
+) -> dict[str, Any]:
+    """Hashes of all that decides a notebook's results; the same inputs need not run again.
+
+    Parameters
+    ----------
+    notebook : Path
+    parameters : mapping
+        All of them, defaults too.
+    data : iterable of str
+        Files or patterns below RESEARCH_DATA; MissingDataError where one stands for no file.
+    """
+    files = {}
+    for name in data:
+        data_file(name)
+        files.update(data_files(name))
+    return {
+        "notebook": file_hash(notebook),
+        "parameters": dict(parameters),
+        "data": {name: _hash_once(path, path.stat().st_mtime_ns) for name, path in files.items()},
+        "code": code_hash(),
+        "environment": environment_hash(),
+    }
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash_once(path: Path, modified: int) -> str:
+    """Of a data file, which may be large: anew only when its time of change is another."""
+    return file_hash(path)
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder that its manifest speaks of, by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: file_hash(path) for name, path in names.items() if name not in UNLISTED}
+
+
+def text_hash(content: Any) -> str:
+    """SHA-256 of anything JSON knows."""
+    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True).encode()).hexdigest()
+
+
+def code_hash() -> str:
+    """SHA-256 over the library's sources, by path."""
+    sources = sorted((PROJECT_ROOT / "research_lib").rglob("*.py"))
+    return text_hash(
+        [[path.relative_to(PROJECT_ROOT).as_posix(), file_hash(path)] for path in sources]
+    )
+
+
+@functools.cache
+def environment_hash() -> str:
+    """SHA-256 over Python's version, the machine's kind, and the installed packages.
+
+    Examples
+    --------
+    >>> len(environment_hash())
+    64
+    """
+    installed = sorted({f"{one.name.lower()}=={one.version}" for one in distributions()} - {""})
+    return text_hash([platform.python_version(), platform.system(), platform.machine(), installed])
+
+
+def origin() -> dict[str, Any]:
+    """What people want to know beside the hashes: commit, whether it was changed, packages.
+
+    Where there is no git, as in an image, the commit is RESEARCH_GIT_COMMIT, and whether it was
+    changed is None: unknown, which is not clean.
+
+    Examples
+    --------
+    >>> list(origin())
+    ['git_commit', 'git_dirty', 'python', 'packages']
+    """
+    commit = _git("rev-parse", "HEAD")
+    status = ("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
+    changed = _git(*status) if commit else None
+    return {
+        "git_commit": commit or os.environ.get("RESEARCH_GIT_COMMIT", ""),
+        "git_dirty": None if changed is None else bool(changed),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in the project; None where there is no git or no repository."""
+    command = ["git", *arguments]
+    try:
+        done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@contextlib.contextmanager
+def exclusive(reports: Path) -> Iterator[None]:
+    """Hold the reports folder, after putting right what a killed process left there.
+
+    Raises
+    ------
+    ValidationError
+        Another process is making reports there; the folder cannot be written; its name, or the
+        data folder's, is none that this locale can write down.
+    """
+    for folder in (reports, data_folder()):
+        if str(folder).encode(errors="replace").decode() != str(folder):  # has undecoded bytes
+            raise ValidationError(
+                f"folder {str(folder)!a} has letters that this locale's encoding, "
+                f"{sys.getfilesystemencoding()}, does not know; set PYTHONUTF8=1"
+            )
+    try:
+        (reports / WORK).mkdir(parents=True, exist_ok=True)
+        # The system lets the lock go when its process ends, however it ends.
+        with (reports / WORK / "lock").open("w") as lock:
+            _hold(lock, reports)
+            _heal(reports)
+            yield
+    except OSError as error:
+        if isinstance(error, ResearchError) or error.filename is None:
+            raise
+        raise ValidationError(
+            f"reports cannot be written: {error.filename}: {error.strerror}; make {reports} "
+            "a folder that this user may write, with space left"
+        ) from error
+
+
+def _hold(lock: IO[str], reports: Path) -> None:
+    """Take a file for this process alone, or raise at once."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise ValidationError(
+            f"another process is making reports in {reports}; wait for it, or stop it"
+        ) from error
+
+
+def _heal(reports: Path) -> None:
+    """Bring back a report that was moved aside for one that never came; drop the unfinished."""
+    for left in (reports / WORK).iterdir():
+        target = reports / left.name.removesuffix(OLD)
+        if left.suffix == OLD and not target.exists():
+            left.replace(target)
+        elif left.is_dir():
+            shutil.rmtree(left)
+
+
+def place(
+    reports: Path, name: str, files: Mapping[str, bytes], manifest: Mapping[str, Any]
+) -> None:
+    """Put a whole report in place of the one before.
+
+    Parameters
+    ----------
+    reports : Path
+    name : str
+        Of the run, and of its folder.
+    files : mapping of path to bytes
+        All files of the report but its manifest.
+    manifest : mapping
+        Gets `outputs`, the hash of each file, and `seal`, the hash of itself.
+    """
+    work = reports / WORK / name
+    work.mkdir()
+    for path, content in files.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(work / path, content)
+    sealed = {**manifest, "outputs": file_hashes(work)}
+    _write_synced(work / "manifest.json", json_bytes({**sealed, "seal": text_hash(sealed)}))
+    target, old = reports / name, reports / WORK / f"{name}{OLD}"
+    if target.exists():
+        target.replace(old)
+    # Killed between the two renames, nothing is half-written: `_heal` brings the old one back.
+    work.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A report's manifest; ValidationError where it is damaged, or of an older version."""
+    manifest = read_json(folder / "manifest.json")
+    configuration, sections, outputs = (
+        manifest.get(part, {}) for part in ("configuration", "sections", "outputs")
+    )
+    maps = all(isinstance(part, dict) for part in (configuration, sections, outputs))
+    if not maps or "configuration" not in manifest:
+        raise ValidationError(f"manifest.json {DAMAGED}")
+    due = [(manifest, {"sections", "outputs", "seal"})]
+    due += [(configuration, {"name", "source", "parameters"})]
+    due += [(record, {"inputs", "files", "run"}) for record in sections.values()]
+    if not all(isinstance(part, dict) and part.keys() >= names for part, names in due):
+        raise ValidationError("manifest.json was made by an older version; make the report again")
+    return manifest
+
+
+def changed_files(folder: Path) -> list[str]:
+    """What in a report is not as its manifest says: one line a file edited, lost or added."""
+    if not (folder / "manifest.json").is_file():
+        return ["manifest.json is missing"]
+    try:
+        manifest = read_manifest(folder)
+    except ValidationError as error:
+        return [str(error)]
+    listed, found, seal = manifest["outputs"], file_hashes(folder), manifest.pop("seal")
+    lines, made_as = [], manifest["configuration"]["name"]
+    if seal != text_hash(manifest):
+        lines.append("manifest.json was edited: its seal is of other contents")
+    if made_as != folder.name:
+        lines.append(f"manifest.json is of report {made_as}, copied or renamed to {folder.name}")
+    lines += [f"{name} is missing" for name in listed if name not in found]
+    lines += [f"{name} is not in the manifest" for name in found if name not in listed]
+    return lines + [
+        f"{name} was edited: its SHA-256 is {found[name][:12]}, the manifest's {known[:12]}"
+        for name, known in listed.items()
+        if found.get(name, known) != known
+    ]
+
+
+def note_failure(reports: Path, name: str, failure: Mapping[str, Any], text: str) -> None:
+    """Leave failure.md and failure.json, beside the last good report where there is one."""
+    (reports / name).mkdir(parents=True, exist_ok=True)
+    write_whole(reports / name / "failure.json", json_bytes(failure))
+    write_whole(reports / name / "failure.md", text.encode())
+
+
+def forget_failure(reports: Path, name: str) -> None:
+    """Remove the notes of a failure that no longer holds."""
+    for file in ("failure.md", "failure.json"):
+        (reports / name / file).unlink(missing_ok=True)
