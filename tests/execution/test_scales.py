@@ -96,7 +96,7 @@ def test_labels_of_other_assets_are_refused() -> None:
         {"exposures": pd.Series([1.0, 1.0], ["A", "C"]), "max_exposure": 1.0},
         {"max_shares": pd.DataFrame(np.full((6, 2), 9e9), columns=["A", "C"])},
     ):
-        with pytest.raises(ValidationError, match="is labelled .*C"):
+        with pytest.raises(ValidationError, match=r"is labelled .*C"):
             portfolio_schedule(ORDERS, n_intervals=6, risk_aversion=1e-4, **(SWAPPED | change))
 
 
