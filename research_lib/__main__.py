@@ -207,7 +207,7 @@ def _convert(options: argparse.Namespace) -> int:
     given |= {"opens_day_before": options.opens_day_before, "breaks": breaks or None}
     session = Session(**{name: value for name, value in given.items() if value is not None})
     file = {
-        "columns": _pairs("--column", options.column),
+        "columns": {theirs: ours for ours, theirs in _pairs("--column", options.column).items()},
         "where": {k: _value(v) for k, v in _pairs("--where", options.where).items()},
         "time_unit": options.time_unit,
         "timezone": options.times_in,

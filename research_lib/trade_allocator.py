@@ -31,7 +31,7 @@ COMPARED = [
 MARGINAL_UNITS = {"cost": "currency/share", "impact": "currency/share per share"}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class AllocationResult(Record):
     """What `TradeAllocator.optimize` returns.
 
@@ -54,9 +54,6 @@ class AllocationResult(Record):
     improvement_pct: float
     beyond_observed: int
     allocation: Allocation
-
-    def __repr__(self) -> str:
-        return f"AllocationResult(improvement_pct={self.improvement_pct:.3g}, {self.allocation!r})"
 
     def to_frame(self) -> pd.DataFrame:
         """The schedule by interval; see `Allocation.to_frame`."""

@@ -43,19 +43,12 @@ def sealed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-NOT_YET = pytest.mark.xfail(
-    strict=False, reason="until every folder's kernels are made by research_lib.compiling"
-)
-
-
-@NOT_YET
 def test_one_place_decides_how_code_is_compiled() -> None:
     files = (PROJECT_ROOT / "research_lib").rglob("*.py")
     users = [path.name for path in files if "import njit" in path.read_text(encoding="utf-8")]
     assert users == ["compiling.py"]
 
 
-@NOT_YET
 @pytest.mark.slow
 def test_without_a_place_for_a_cache_the_library_works_and_warns_once(sealed: Path) -> None:
     nowhere = str(sealed / "research_lib" / "__pycache__" / "home")  # below a file

@@ -78,7 +78,6 @@ def test_a_pair_that_is_none_is_refused(
     assert f"--column must be NAME=VALUE, got {given!r}" in capsys.readouterr().err
 
 
-@pytest.mark.xfail(strict=False, reason="until the readers take columns, where and time_unit")
 def test_convert_takes_an_own_layout(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text(OWN)
     layout = ["--column", "time=stamp", "--where", "publisher_id=39", "--time-unit", "ms"]

@@ -73,7 +73,6 @@ def test_the_example_runs(name: str) -> None:
     assert not runner.failures, "".join(lines)
 
 
-@pytest.mark.xfail(strict=False, reason="until every folder's examples are merged")
 def test_nearly_every_exported_name_has_an_example() -> None:
     """Counted as the structure check does: by the words of `__all__` and of the docstrings."""
     exported: set[str] = set()

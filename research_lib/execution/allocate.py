@@ -44,7 +44,7 @@ AGREEMENT = 1e-6
 BEST_FEASIBLE = "best feasible"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Allocation(Record):
     """A schedule with its certificate.
 
@@ -106,12 +106,6 @@ class Allocation(Record):
     discrete: str = ""
     odd_lot: int | None = None
     relaxed_caps: Float | None = None
-
-    def __repr__(self) -> str:
-        return (
-            f"Allocation({self.shares.sum():,.6g} shares in {len(self.shares)} intervals, "
-            f"cost {self.cost:,.6g}, gap {self.duality_gap:.1e}, {self.solver})"
-        )
 
     def to_frame(self) -> pd.DataFrame:
         """Index interval; columns shares, part_% of the order, left: shares still to trade after
@@ -474,7 +468,7 @@ def least_between(
     return (rough if polished is None else polished), solves + more
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Allocations(Record):
     """m schedules of n intervals and their certificates; see `Allocation` and `allocate_many`.
 

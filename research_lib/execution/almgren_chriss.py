@@ -24,7 +24,7 @@ Moments = tuple[float, float, float, float]
 PLAIN = (float, int)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class ArrivalPriceSchedule(ModelledSchedule):
     r"""The schedule of :func:`almgren_chriss`.
 
@@ -38,8 +38,8 @@ class ArrivalPriceSchedule(ModelledSchedule):
 
     Examples
     --------
-    >>> almgren_chriss(1e6, 5, volatility=0.95, temporary=2.5e-6, risk_aversion=0)
-    ArrivalPriceSchedule('Almgren-Chriss', 1e+06 shares in 5 intervals)
+    >>> almgren_chriss(1e6, 5, volatility=0.95, temporary=2.5e-6, risk_aversion=0).expected_cost
+    500000.0
     """
 
     kappa: float

@@ -25,7 +25,7 @@ Float = NDArray[np.float64]
 SEARCHED = 1e10
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Frontier(Record):
     """Schedules of least cost for their variance.
 

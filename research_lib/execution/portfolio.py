@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class PortfolioSchedule(ModelledSchedule):
     """The schedule of :func:`portfolio_schedule`; shares (n, m), holdings (n + 1, m).
 
@@ -42,8 +42,8 @@ class PortfolioSchedule(ModelledSchedule):
     Examples
     --------
     >>> market = {"covariance": [[4.0]], "temporary": [0.01], "risk_aversion": 0.0}
-    >>> portfolio_schedule([300], 3, **market)
-    PortfolioSchedule('portfolio', 300 shares in 3 intervals)
+    >>> portfolio_schedule([300], 3, **market).shares.ravel().round(6).tolist()
+    [100.0, 100.0, 100.0]
     """
 
     attribution: pd.DataFrame

@@ -229,7 +229,7 @@ class Quadratic:
                 return None, solves
             gradient = self.gradient(x)
             nu, unit = (
-                multiplier(gradient, ~fixed, low, high),
+                multiplier(gradient, ~fixed, low & ~pinned, high),
                 SAME_PRICE * float(np.max(np.abs(gradient))),
             )
             new_low = np.where(low, pinned | (gradient >= nu - unit), ~high & (x < lower - slack))
@@ -255,7 +255,8 @@ class Quadratic:
         """
         gradient = self.gradient(x)
         at_low, at_high = x <= lower, x >= upper
-        nu = multiplier(gradient, ~(at_low | at_high), at_low, at_high)
+        # A trade whose bounds leave it no choice has no price of its own.
+        nu = multiplier(gradient, ~(at_low | at_high), at_low & ~at_high, at_high & ~at_low)
         error = gradient - nu
         error = np.where(at_low, np.where(at_high, 0.0, np.minimum(error, 0.0)), error)
         error = np.where(at_high & ~at_low, np.maximum(error, 0.0), error)
@@ -275,6 +276,8 @@ def multiplier(gradient: Float, free: Mask, low: Mask, high: Mask) -> float:
     """
     if free.any():
         return float(gradient[free].mean())
+    if not (low.any() or high.any()):
+        return float(gradient.mean())
     lowest = gradient[low].min() if low.any() else np.inf
     highest = gradient[high].max() if high.any() else -np.inf
     if not np.isfinite(highest):

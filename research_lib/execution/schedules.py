@@ -26,7 +26,7 @@ ROUNDING = 1e-9
 NO_VOLUME = "a share of nothing is no schedule"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Schedule(Record):
     """Shares of each child order.
 
@@ -42,7 +42,7 @@ class Schedule(Record):
     Examples
     --------
     >>> Schedule([300, 100, 200], "by hand")
-    Schedule('by hand', 600 shares in 3 intervals)
+    Schedule(name=by hand, unfilled=0, shares=array (3,))
     """
 
     shares: Float
@@ -51,11 +51,6 @@ class Schedule(Record):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", _at_least_zero("scheduled shares", self.shares))
-
-    def __repr__(self) -> str:
-        total = ", ".join(f"{order:,.6g}" for order in np.atleast_1d(self.shares.sum(axis=0)))
-        n = len(self.shares)
-        return f"{type(self).__name__}({self.name!r}, {total} shares in {n} intervals)"
 
     def to_frame(self) -> pd.DataFrame:
         """Index interval; columns shares, part_% of the order, left: shares still to trade after
@@ -88,7 +83,7 @@ def drawn(shares: Float, name: str, ax: Axes | None) -> Axes:
     return axes
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class ModelledSchedule(Schedule):
     """A schedule with what its model expects of it.
 

@@ -20,7 +20,7 @@ from research_lib.impact import CompositeImpact, ImpactCurve, SeparableTotal
 Float = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Sensitivity(Record):
     """Derivatives of the optimal cost, and what errors cost.
 

@@ -71,7 +71,10 @@ def walk_levels(prices: Float, sizes: Float, shares: Float) -> tuple[Float, Floa
 
 def checked_sizes(shares: ArrayLike) -> Float:
     """Trade sizes as a new (K,), each finite and above 0; else the first that is not is named."""
-    sizes = np.array(numbers("trade_sizes", shares), ndmin=1, order="C")  # results keep the copy
+    try:
+        sizes = np.array(shares, float, ndmin=1, order="C")  # results keep the copy
+    except (TypeError, ValueError) as error:
+        raise ValidationError(f"trade_sizes must be numbers of shares, got {shares!r}") from error
     bad = ~(np.isfinite(sizes) & (sizes > 0))
     if sizes.ndim != 1 or not sizes.size:
         raise ValidationError(f"trade_sizes must be a list of shares, got shape {sizes.shape}")
