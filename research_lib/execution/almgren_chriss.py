@@ -38,7 +38,8 @@ class ArrivalPriceSchedule(ModelledSchedule):
 
     Examples
     --------
-    >>> almgren_chriss(1e6, 5, volatility=0.95, temporary=2.5e-6, risk_aversion=0).expected_cost
+    >>> equal = almgren_chriss(1e6, 5, volatility=0.95, temporary=2.5e-6, risk_aversion=0)
+    >>> round(equal.expected_cost, 6)
     500000.0
     """
 
