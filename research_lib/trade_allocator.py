@@ -155,9 +155,14 @@ class TradeAllocator:
                 "or "
                 "set on_infeasible='relax'"
             )
-        caps = {"participation_rate": participation_rate, "volume": volume, "blackout": blackout}
-        self.caps = share_caps(n, max_shares=ratio * order, **caps)  # type: ignore[arg-type]
-        fixed = {"max_shares": self.caps, "on_infeasible": on_infeasible}
+        self.caps = share_caps(
+            n,
+            max_shares=ratio * order,
+            participation_rate=participation_rate,
+            volume=volume,
+            blackout=blackout,
+        )
+        fixed: dict[str, Any] = {"max_shares": self.caps, "on_infeasible": on_infeasible}
         first = config.default_solver if solver is None else solver
         allocation = allocate(
             self.curve, order, solver=first, **self._settings(), **fixed, **options

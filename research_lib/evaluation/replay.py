@@ -236,8 +236,7 @@ def replay(
     session: Session | None = None,
     latency_seconds: float = 0.0,
     slices: int = 1,
-    refill: float = 1.0,
-    anchor: str = "price",
+    **refilling: Any,
 ) -> Execution:
     r"""Walk each child order through the recorded book of its interval.
 
@@ -269,11 +268,10 @@ def replay(
     slices : int
         Equal child orders of each interval, each on the book of its own time: the execution
         has n * slices of them.
-    refill : float
-        rho in [0, 1]: 1 replenishes all by the next child order, 0 never while the price is shown.
-    anchor : "price" or "level"
-        What depletion stays with: its price, or its rank in the book wherever that moves (the
-        worst case).
+    **refilling
+        `refill`, rho in [0, 1], 1 by default: 1 replenishes all by the next child order, 0 never
+        while the price is shown. `anchor`, what depletion stays with: its "price" (default), or
+        its "level", the rank in the book wherever that moves (the worst case).
 
     Raises
     ------
@@ -312,9 +310,7 @@ def replay(
             f"{len(ladder):,} books for {len(shares):,} intervals; sample the books of one day to "
             "one an interval"
         )
-    done = settled(
-        name, fill_schedule(shares, caps, ladder, refill_rule(refill=refill, anchor=anchor)), ladder
-    )
+    done = settled(name, fill_schedule(shares, caps, ladder, refill_rule(**refilling)), ladder)
     report_ages([done])
     return done
 

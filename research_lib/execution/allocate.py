@@ -404,10 +404,10 @@ def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
     intervals.
     """
     if problem.terms is None:
-        x, sweeps, found = exact_split(
+        split, sweeps, found = exact_split(
             problem.total, problem.shares, problem.bounds, limits.max_iterations
         )
-        yield Answer("multiplier", x, "", sweeps, certificate=found.plus(problem.constant))
+        yield Answer("multiplier", split, "", sweeps, certificate=found.plus(problem.constant))
         return
     quadratic = quadratic_of(problem)
     if quadratic is None:

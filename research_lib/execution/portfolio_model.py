@@ -352,7 +352,7 @@ class _Programme:
 
     def residual(self) -> float:
         """Largest of stationarity, violation and complementarity gap at the answer, relative."""
-        z = self.z.value
+        z = np.asarray(self.z.value)
         slope = self.p @ z + self.q
         pulled, violation, gap = np.zeros(len(z)), 0.0, 0.0
         for (a, sign, end), constraint in zip(self.sides, self.constraints, strict=True):

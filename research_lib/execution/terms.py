@@ -254,7 +254,7 @@ class Terms:
         value += self.smoothness * float(np.sum(np.diff(x) ** 2))
         value += self.decay.value(x) if self.decay is not None else 0.0
         if self.factor is not None:
-            value += float(np.linalg.norm(self._loaded([x**p for p in self.powers])))
+            value += float(np.linalg.norm(_loaded(self.factor, [x**p for p in self.powers])))
         costs = self._costs(x)
         return value + (float(self._worst_weights(costs) @ costs) if self.scenarios else 0.0)
 
@@ -278,8 +278,8 @@ class Terms:
         if self.decay is not None:
             gradient += self.decay.product(x)
         if self.factor is not None:
-            loadings = self._loaded([x**p for p in self.powers])
-            slopes = self._loaded([p * x ** (p - 1.0) for p in self.powers])
+            loadings = _loaded(self.factor, [x**p for p in self.powers])
+            slopes = _loaded(self.factor, [p * x ** (p - 1.0) for p in self.powers])
             size = float(np.linalg.norm(loadings))
             gradient += np.sum(slopes * loadings, axis=1) / size if size > 0 else 0.0
         return gradient
@@ -324,10 +324,6 @@ class Terms:
             borrowed=self.borrowed * square,
         )
 
-    def _loaded(self, features: list[Float]) -> Float:
-        """L' times p features, (n,) each -> (n, p)."""
-        return np.asarray(np.einsum("tij,ti->tj", self.factor, np.stack(features, axis=1)))
-
     def _costs(self, x: Float) -> Float:
         return np.array([np.sum(scenario.value(x)) for scenario in self.scenarios])
 
@@ -346,6 +342,11 @@ class Terms:
         short = 1.0 - moved.sum()
         room = limit - moved if short > 0 else moved
         return np.asarray(moved + short * room / (room.sum() or 1.0))
+
+
+def _loaded(factor: Float, features: list[Float]) -> Float:
+    """L' times p features, (n,) each -> (n, p)."""
+    return np.asarray(np.einsum("tij,ti->tj", factor, np.stack(features, axis=1)))
 
 
 def _with_turnover(total: SeparableTotal, previous: Float, price: float) -> SeparableTotal:

@@ -277,7 +277,8 @@ class SyntheticMarket(Record):
     spread_dispersion : float
         Variance over mean of the ticks beyond the first, minus one; 0 is Poisson.
     gap_ticks : tuple of float
-        Expected ticks from level 1 to 2, 2 to 3, ..., the last one repeated; 1 leaves no tick empty.
+        Expected ticks from level 1 to 2, 2 to 3, ..., the last one repeated; 1 leaves no tick
+        empty.
     lot_size : float
         Sizes are multiples of it, shares.
     level_shape : tuple of float

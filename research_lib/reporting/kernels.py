@@ -1,4 +1,4 @@
-"""The process beside each kernel: runs notebooks with papermill, one after the other, as it is told.
+"""The process beside each kernel: runs the notebooks it is sent with papermill, one by one.
 
 Started by `supervision`; a line of JSON on its standard input is a notebook to run, a line of
 JSON on its standard output what became of it. When the input ends, whoever started it is gone:
@@ -21,7 +21,7 @@ from typing import IO, Any
 KERNEL_ARGUMENTS = [
     "--log-level=ERROR"
 ]  # a kernel's warning about local TCP is no news to a report
-LONGEST_ERROR = 500  # characters of a notebook's error that are told
+LONGEST_ERROR = 500  # characters of a notebook's error that are reported
 
 
 def run_notebook(task: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,8 @@ def run_notebook(task: dict[str, Any]) -> dict[str, Any]:
     -------
     dict
         `status` "done" or "failed", `attempts`; where it failed also `kind` ("cell" or
-        "kernel"), `error`, and `cell` and `line`, the source of the cell and the line it stopped at.
+        "kernel"), `error`, and `cell` and `line`, the source of the cell and the line it
+        stopped at.
     """
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -96,13 +97,14 @@ def _profiling(path: str) -> list[str]:
         return []
     lines = (
         "import atexit, cProfile as _c",
-        f"_p = _c.Profile(); atexit.register(lambda: (_p.disable(), _p.dump_stats({path!r}))); _p.enable()",
+        f"_p = _c.Profile(); atexit.register(lambda: (_p.disable(), _p.dump_stats({path!r}))); "
+        "_p.enable()",
     )
     return [f"--IPKernelApp.exec_lines={line}" for line in lines]
 
 
 def running_cell(target: Path) -> str:
-    """Source of the cell that was running when papermill last saved; empty where none had begun, or a save was cut."""
+    """Source of the cell that ran when papermill last saved; empty if none had, or a cut save."""
     try:
         cells = json.loads(target.read_text(encoding="utf-8"))["cells"]
     except (FileNotFoundError, json.JSONDecodeError):
@@ -131,7 +133,7 @@ def main() -> None:
 
 
 def _listen(lines: IO[str], tasks: queue.SimpleQueue[dict[str, Any]], current: list[str]) -> None:
-    """Pass tasks on; at the end of the input leave nothing behind: no kernel, no work folder, no process."""
+    """Pass tasks on; at the end of the input leave no kernel, no work folder and no process."""
     for line in lines:
         tasks.put(json.loads(line))
     import psutil

@@ -272,7 +272,7 @@ def exclusive(reports: Path) -> Iterator[None]:
         # The system lets the lock go when its process ends, however it ends.
         with (reports / WORK / "lock").open("w") as lock:
             _hold(lock, reports)
-            _heal(reports)
+            _restore(reports)
             yield
     except OSError as error:
         if isinstance(error, ResearchError) or error.filename is None:
@@ -300,7 +300,7 @@ def _hold(lock: IO[str], reports: Path) -> None:
         ) from error
 
 
-def _heal(reports: Path) -> None:
+def _restore(reports: Path) -> None:
     """Bring back a report that was moved aside for one that never came; drop the unfinished."""
     for left in (reports / WORK).iterdir():
         target = reports / left.name.removesuffix(OLD)
@@ -335,7 +335,7 @@ def place(
     target, old = reports / name, reports / WORK / f"{name}{OLD}"
     if target.exists():
         target.replace(old)
-    # Killed between the two renames, nothing is half-written: `_heal` brings the old one back.
+    # Killed between the two renames, nothing is half-written: `_restore` brings the old one back.
     work.replace(target)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -387,7 +387,7 @@ def note_failure(reports: Path, name: str, failure: Mapping[str, Any], text: str
     write_whole(reports / name / "failure.md", text.encode())
 
 
-def forget_failure(reports: Path, name: str) -> None:
+def remove_failure(reports: Path, name: str) -> None:
     """Remove the notes of a failure that no longer holds."""
     for file in ("failure.md", "failure.json"):
         (reports / name / file).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ Answer = dict[str, Any]
 
 
 def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer]]:
-    """Each task and its answer as it is finished, `jobs` at a time; left early, what runs is ended."""
+    """Each task and its answer once finished, `jobs` at a time; left early, what runs is ended."""
     stop = threading.Event()
     executor = ThreadPoolExecutor(
         max_workers=min(number("jobs", jobs, 1, integer=True), len(tasks))
@@ -45,7 +45,8 @@ def run_on_dask(
     Raises
     ------
     ValidationError
-        Nobody answers at the address, no worker joins within `worker_seconds`, or the scheduler goes away.
+        Nobody answers at the address, no worker joins within `worker_seconds`, or the scheduler
+        goes away.
     """
     from distributed import Client, as_completed
     from distributed.client import FutureCancelledError
@@ -63,8 +64,8 @@ def run_on_dask(
             client.wait_for_workers(1, timeout=worker_seconds)
         except TimeoutError as error:
             raise ValidationError(
-                f"the Dask scheduler at {address} has no worker after {worker_seconds:g} s; start one with "
-                f"`dask worker {address}`, or leave out --scheduler"
+                f"the Dask scheduler at {address} has no worker after {worker_seconds:g} s; "
+                f"start one with `dask worker {address}`, or leave out --scheduler"
             ) from error
         except OSError as error:  # it went away before a worker came
             raise _gone(address) from error
@@ -90,6 +91,6 @@ def run_on_dask(
 
 def _gone(address: str) -> ValidationError:
     return ValidationError(
-        f"the Dask scheduler at {address} is gone, or the runs were cancelled; what is finished is kept; see that it "
-        "runs and repeat the call"
+        f"the Dask scheduler at {address} is gone, or the runs were cancelled; "
+        "what is finished is kept; see that it runs and repeat the call"
     )

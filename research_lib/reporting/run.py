@@ -22,10 +22,10 @@ from research_lib.reporting.manifest import (
     changed_files,
     code_hash,
     exclusive,
-    forget_failure,
     note_failure,
     place,
     read_json,
+    remove_failure,
     section_inputs,
     text_hash,
 )
@@ -56,7 +56,8 @@ class Options:
     limits : Limits
         Of each notebook.
     worker_seconds : float
-        How long a scheduler without a worker is waited for, such as while a cluster starts machines.
+        How long a scheduler without a worker is waited for, such as while a cluster starts
+        machines.
     """
 
     jobs: int | None = None
@@ -70,7 +71,7 @@ class Options:
 
 @dataclass
 class _Plan:
-    """What one run still needs: its tasks, how long each took before, the sections that stay, the answers so far."""
+    """One run: tasks to do, seconds each took before, sections that stay, answers so far."""
 
     run: RunConfig
     tasks: list[Task]
@@ -87,13 +88,15 @@ def run_reports(
     Returns
     -------
     dict of name to what became of it
-        "made", "unchanged" (its inputs are those of the report that is there), "skipped: <reason>" where
-        data are absent, or "failed: <reason>", which leaves failure.md and the report as it was.
+        "made", "unchanged" (its inputs are those of the report that is there), "skipped: <reason>"
+        where data are absent, or "failed: <reason>", which leaves failure.md and the report as it
+        was.
 
     Raises
     ------
     ValidationError
-        The reports folder is in use; no scheduler or worker answers; a report of that name is of another file.
+        The reports folder is in use; no scheduler or worker answers; a report of that name is of
+        another file.
     """
     project, options = project or Project(), options or Options()
     outcome: dict[str, str] = {}
@@ -122,7 +125,7 @@ def run_reports(
 
 
 def _plan(run: RunConfig, project: Project, options: Options, code: str) -> _Plan:
-    """Which notebooks must run: those whose inputs are not those of the sound report that is there."""
+    """Which notebooks must run: those whose inputs differ from those of the sound report there."""
     folder = project.reports / run.name
     manifest = {} if changed_files(folder) else read_json(folder / "manifest.json")
     _refuse_other_source(run, manifest.get("configuration", {}))
@@ -139,20 +142,20 @@ def _plan(run: RunConfig, project: Project, options: Options, code: str) -> _Pla
             kept[section] = known[section]
         else:
             tasks.append(_task(run, section, project, options, code))
-    seconds = {section: float(told["run"]["seconds"]) for section, told in known.items()}
+    seconds = {section: float(entry["run"]["seconds"]) for section, entry in known.items()}
     return _Plan(run, tasks, seconds, kept)
 
 
 def _refuse_other_source(run: RunConfig, before: Mapping[str, Any]) -> None:
-    """A report is not written over by another file's run of the same name, unless the two are one."""
+    """Another file's run of the same name does not replace a report, unless the two are one."""
     if (
         before
         and before["source"] != run.source
         and text_hash(before["parameters"]) != text_hash(run.effective)
     ):
         raise ValidationError(
-            f"report {run.name} is of {before['source']}, not of {run.source}, which has other parameters; "
-            f"rename one of the two files, or remove the report"
+            f"report {run.name} is of {before['source']}, not of {run.source}, "
+            "which has other parameters; rename one of the two files, or remove the report"
         )
 
 
@@ -207,9 +210,9 @@ def _work(
 
 
 def _longest_first(plans: Iterable[_Plan]) -> list[Task]:
-    """Tasks run by run: first those never run before, then by what they took, so that no long one ends alone.
+    """Tasks run by run: first those never run before, then the longest, so that none ends alone.
 
-    A run's own follow each other: its report is whole, and its files are let go, as early as can be.
+    A run's own follow each other, so that its report is whole and its files are let go early.
     """
 
     def took(plan: _Plan) -> float:
@@ -235,16 +238,16 @@ def available_cores() -> int:
 
 
 def _skip(run: RunConfig, project: Project, reason: str) -> str:
-    """Without its data a run is told in the index only where there is no report of it."""
+    """Without its data a run is noted in the index only where there is no report of it."""
     if not (project.reports / run.name / "manifest.json").is_file():
         _note(run, project, next(iter(run.parameters)), refused("data", reason))
     return f"skipped: {reason}"
 
 
 def _keep(plan: _Plan, project: Project) -> str:
-    """Nothing has to run; the summaries are written anew if their template or the title has changed."""
+    """Nothing has to run; summaries are written anew if their template or the title has changed."""
     folder = project.reports / plan.run.name
-    forget_failure(project.reports, plan.run.name)
+    remove_failure(project.reports, plan.run.name)
     report = assemble(plan.run, plan.kept, {}, folder, project.templates)
     if any(
         not (folder / path).is_file() or (folder / path).read_bytes() != text
@@ -262,7 +265,7 @@ def _finish(plan: _Plan, project: Project) -> str:
         section, answer = next(iter(failed.items()))
         if answer["kind"] != "stopped":
             _note(plan.run, project, section, answer)
-        return f"failed: {section}: {told(answer)}"
+        return f"failed: {section}: {failure_line(answer)}"
     try:
         report = assemble(
             plan.run, plan.kept, plan.answers, project.reports / plan.run.name, project.templates
@@ -275,14 +278,14 @@ def _finish(plan: _Plan, project: Project) -> str:
 
 
 def _became(answer: Answer) -> str:
-    """What the log says of a notebook that is in; an error's words may quote data, so only its class is logged."""
+    """What the log says of a finished notebook; an error may quote data, so only its class."""
     if answer["status"] == "done":
         return f"made in {answer['seconds']:.1f} s"
     named = re.match(r"\w+", answer["error"])
     return f"failed: {named[0] if named else answer['kind']}; failure.md tells"
 
 
-def told(answer: Mapping[str, Any]) -> str:
+def failure_line(answer: Mapping[str, Any]) -> str:
     """A failure in one line."""
     return (f"stopped at `{answer['line']}`: " if answer["line"] else "") + answer["error"]
 
@@ -292,7 +295,7 @@ def _note(run: RunConfig, project: Project, section: str, answer: Mapping[str, A
         "name": run.name,
         "title": run.title,
         "section": section,
-        "reason": told(answer),
+        "reason": failure_line(answer),
         "rerun": run.rerun,
         "parameters": run.parameters.get(section, {}),
         **{key: answer[key] for key in ("kind", "error", "cell", "attempts")},

@@ -1,4 +1,4 @@
-"""One notebook in a process of its own, within limits of time and memory; on this machine or a Dask worker."""
+"""One notebook in a process of its own, limited in time and memory; here or on a Dask worker."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ class _Helper:
     """A process that runs notebooks (`kernels`), and the eye on it."""
 
     def __init__(self) -> None:
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- as long as the process; closed in `end`
+        # Open as long as the process; closed in `end`.
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "research_lib.reporting.kernels"],
             stdin=subprocess.PIPE,
@@ -111,7 +112,7 @@ class _Helper:
     def ask(
         self, order: Mapping[str, Any], limits: Limits, stop: threading.Event
     ) -> dict[str, Any]:
-        """Have one notebook run; past a limit its kernel and this process are ended, whatever it has said by then."""
+        """Have one notebook run; past a limit, kernel and process are ended, whatever came."""
         assert self.process.stdout is not None
         begin, peak, said = time.monotonic(), 0.0, b""
         self._send(order)
@@ -206,7 +207,8 @@ def _beyond(
     return {}
 
 
-# Loading papermill takes a second, so helpers wait for the next notebook; they end with this process.
+# Loading papermill takes a second, so helpers wait for the next notebook; they end with this
+# process.
 _idle: queue.SimpleQueue[_Helper] = queue.SimpleQueue()
 _NEVER = threading.Event()
 
@@ -254,7 +256,8 @@ def supervise(task: Task, stop: threading.Event = _NEVER) -> dict[str, Any]:
     if task.code and task.code != inputs["code"]:
         return refused(
             "code",
-            f"this worker's library is {inputs['code'][:12]}, not {task.code[:12]}; give it the same version",
+            f"this worker's library is {inputs['code'][:12]}, not {task.code[:12]}; "
+            "give it the same version",
         )
     with tempfile.TemporaryDirectory(prefix="report-", ignore_cleanup_errors=True) as work:
         answer = _run(task, Path(work), stop)
