@@ -172,8 +172,19 @@ def test_tests_speak_to_what_the_folders_export(path: Path) -> None:
 
 
 HEAVY = (
-    "arch", "cvxpy", "dask", "exchange_calendars", "matplotlib", "papermill", "pyarrow.csv",
-    "pyarrow.parquet", "scipy.signal", "scipy.stats", "seaborn", "sklearn", "statsmodels",
+    "arch",
+    "cvxpy",
+    "dask",
+    "exchange_calendars",
+    "matplotlib",
+    "papermill",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "scipy.signal",
+    "scipy.stats",
+    "seaborn",
+    "sklearn",
+    "statsmodels",
 )  # fmt: skip -- pandas loads pyarrow itself
 
 
