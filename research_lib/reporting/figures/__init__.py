@@ -1,0 +1,1 @@
+"""Figures: functions that take `ax=None`, draw, label with units and return their Axes."""
