@@ -123,7 +123,6 @@ def test_settings_survive_pickle_and_copy() -> None:
         ("1:30", "1:30"), ("09:30", "09:30"), ("12:00:00", "12:00:00"), ("0x1F", "0x1F"),
         ("1.2.3", "1.2.3"), ("ON", "ON"), ("no", "no"), ("true", True), ("False", False), ("~",
         None),
-        ("[1e3, 08]", [1000.0, 8]), ("2024-03-04", dt.date(2024, 3, 4)),
     ],
 )  # fmt: skip
 def test_yaml_holds_numbers_as_people_write_them(
