@@ -97,10 +97,10 @@ def main() -> None:
     given = parser.parse_args()
     changed = refreeze(given.run, given.pattern)
     if changed:
-        with (ROOT / "CHANGELOG.md").open("a") as log:
-            log.write(
-                f"- Frozen numbers of `{given.run}` ({given.pattern}, {len(changed)} lines): {given.why}\n"
-            )
+        line = f"- Frozen numbers of `{given.run}` ({given.pattern}, {len(changed)} lines): {given.why}\n"
+        log = ROOT / "CHANGELOG.md"
+        before, heading, after = log.read_text().partition("### Changed numbers\n\n")
+        log.write_text(before + heading + line + after.removeprefix("None.\n"))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_the_note_has_the_cell_the_error_and_the_parameters(
     assert 'assert mode != "fail"' in text
     assert "| mode | `fail` |" in text
     assert "python -m research_lib report fail" in text
-    assert str(Path.home()) not in text
+    assert str(project.reports.parent) not in text
 
 
 def test_what_a_data_file_holds_is_quoted_in_the_note_and_in_no_log(
