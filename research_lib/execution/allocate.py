@@ -17,7 +17,13 @@ from research_lib.checks import number, numbers
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.cvxpy_solver import solve_cvxpy, solve_quadratic
-from research_lib.execution.exact import SUM_ROUNDING, Certificate, exact_split, solve_many
+from research_lib.execution.exact import (
+    SUM_ROUNDING,
+    Certificate,
+    close_sum,
+    exact_split,
+    solve_many,
+)
 from research_lib.execution.fallback import Answer, Attempt, Limits, Search, fault_of
 from research_lib.execution.lots import Discrete, in_lots, relaxed
 from research_lib.execution.problem import (
@@ -465,7 +471,11 @@ def least_between(
     near = SUM_ROUNDING**0.5 * float(np.max(np.abs(rough)))
     start = np.where(rough - lower <= near, lower, np.where(upper - rough <= near, upper, rough))
     polished, more = quadratic.bounded(lower, upper, start, end)
-    return (rough if polished is None else polished), solves + more
+    if polished is None:
+        span = abs(quadratic.shares) + float(np.max(np.abs(rough)))
+        room = np.maximum(lower, rough - span), np.minimum(upper, rough + span)
+        polished = quadratic.descended(close_sum(rough, quadratic.shares, *room), lower, upper)
+    return polished, solves + more
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,7 @@ Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 MAX_DENSE = 5_000
 MAX_EXCHANGES = 60
+MAX_DESCENT = 50
 SAME_PRICE = 1e-11
 SAME_SHARES = 1e-13
 
@@ -221,8 +222,6 @@ class Quadratic:
         slack, seen = SAME_SHARES * max(abs(self.shares), float(bounds.max())), set()
         for solves in range(1, MAX_EXCHANGES + 1):
             fixed = low | high
-            if fixed.all() and not np.array_equal(fixed, pinned):
-                return None, solves
             seen.add(fixed.tobytes() + low.tobytes())
             x = self.least(fixed, np.where(low, lower, np.where(high, upper, 0.0)))
             if x is None:
@@ -243,6 +242,44 @@ class Quadratic:
             if (low | high).tobytes() + low.tobytes() in seen:
                 break
         return None, MAX_EXCHANGES
+
+    def descended(self, x: Float, lower: Float, upper: Float) -> Float | None:
+        """The optimum between bounds from a feasible x (n,), one bound at a time, the cost falling.
+
+        The primal active-set method (Nocedal and Wright 2006, algorithm 16.3); None where the cost
+        is not convex.
+        """
+        fixed = (x <= lower) | (x >= upper)
+        for _ in range(MAX_DESCENT * len(self)):
+            target = self.least(fixed, x) if np.count_nonzero(~fixed) > 1 else x
+            if target is None:
+                return None
+            move = target - x
+            with np.errstate(divide="ignore", invalid="ignore"):
+                room = np.where(move < 0, (lower - x) / move, np.inf)
+                room = np.where(move > 0, (upper - x) / move, room)
+            room = np.where(fixed, np.inf, room)
+            first = int(np.argmin(room))
+            if room[first] < 1.0:
+                x = np.clip(x + max(room[first], 0.0) * move, lower, upper)
+                x[first] = upper[first] if move[first] > 0 else lower[first]
+                fixed = fixed.copy()
+                fixed[first] = True
+                continue
+            x = np.clip(target, lower, upper)
+            gradient, choice = self.gradient(x), lower < upper
+            low, high = fixed & (x <= lower) & choice, fixed & (x >= upper) & choice
+            nu = multiplier(gradient, ~fixed, low, high)
+            wrong = np.where(low, nu - gradient, np.where(high, gradient - nu, 0.0))
+            worst = int(np.argmax(wrong))
+            if wrong[worst] <= SAME_PRICE * float(np.max(np.abs(gradient))):
+                return x
+            fixed = fixed.copy()
+            fixed[worst] = False
+            if np.count_nonzero(~fixed) == 1:  # one alone cannot move: free the next that would pay
+                other = int(np.argmax(np.where(fixed & choice, wrong, -np.inf)))
+                fixed[other] = False
+        return x
 
     def certificate(self, x: Float, lower: Float, upper: Float) -> Certificate:
         """How far x is from the optimum between bounds (n,), which may be infinite.
