@@ -64,6 +64,7 @@ def _no_window(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     plt.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_the_example_runs(name: str) -> None:
     lines: list[str] = []

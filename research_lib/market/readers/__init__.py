@@ -22,7 +22,7 @@ import pandas as pd
 
 from research_lib.checks import number
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import BookSnapshots, refuse_disorder
 from research_lib.market.quality import QualityPolicy
 from research_lib.market.readers import store
 from research_lib.market.readers.frames import WANTED, likely_renames
@@ -225,23 +225,6 @@ def _named(books: BookSnapshots, symbol: str, source: Path) -> BookSnapshots:
         )
     trades = None if books.trades is None else dataclasses.replace(books.trades, symbol=symbol)
     return dataclasses.replace(books, symbol=symbol, trades=trades)
-
-
-def refuse_disorder(
-    before: BookSnapshots | None, batch: BookSnapshots, where: str = " from one batch to the next"
-) -> None:
-    """Raise where `batch` is of another symbol than that before it, or starts before that ends."""
-    if before is None or not len(batch):
-        return
-    if batch.symbol != before.symbol:
-        raise ValidationError(
-            f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}; read one at a time"
-        )
-    if batch.time[0] < before.time[-1]:
-        raise ValidationError(
-            f"time runs backwards{where} ({pd.Timestamp(batch.time[0])}Z after "
-            f"{pd.Timestamp(before.time[-1])}Z); give files and batches in time order"
-        )
 
 
 def format_of(path: Path) -> Any:
