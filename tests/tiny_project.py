@@ -21,7 +21,7 @@ seed = 7  # of the draws
 side = "buy"  # or "sell"
 model_type = "linear"  # form
 data_file_name = ""  # file below RESEARCH_DATA
-mode = ""  # "fail", "hang", "hang on seed 2", "hoard", "quote", "silent", "die", "orphan" or "stall": what goes wrong
+mode = ""  # "fail", "hang", "hang on seed 2", "hoard", "quote", "silent", "die" or "orphan": what goes wrong
 pause = 0.0  # seconds before the results
 output_dir = ""  # folder"""
 DOT = base64.b64decode(
@@ -32,8 +32,8 @@ STORY = f"""import json, os, random, signal, time
 time.sleep(pause)
 if mode == "hoard":
     kept = [bytearray(os.urandom(1)) * 20_000_000 for _ in range(30)]
-if mode in ("orphan", "stall"):
-    os.kill(os.getppid(), signal.SIGKILL if mode == "orphan" else signal.SIGSTOP)
+if mode == "orphan":
+    os.kill(os.getppid(), signal.SIGKILL)
 while mode in ("hang", f"hang on seed {{seed}}", "hoard", "orphan"):
     time.sleep(1)
 if mode == "die":

@@ -11,9 +11,8 @@ from typing import Any
 _NAMES = {
     "configurations": ("RunConfig", "chosen_runs", "configuration_names", "load_grid"),
     "manifest": ("ReportFolder", "environment_hash", "origin"),
-    "parameters": (
-        "NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of",
-    ),
+    "notebooks": ("Limits", "refresh_notebooks"),
+    "parameters": ("NOTEBOOKS", "Project", "real_data_of"),
     "figures.base": (
         "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval",
         "plot_lines", "plot_quality", "plot_slippage_fit", "plot_through_day", "quartiles",
@@ -35,9 +34,7 @@ _NAMES = {
     "figures.transient": (
         "plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life",
     ),
-    "refresh": ("CHECKED_OUTPUT", "refresh_notebooks"),
     "run": ("Options", "run_reports"),
-    "supervision": ("Limits",),
     "render": ("render_index", "render_summary", "write_pages"),
     "verify": ("ABSENT", "differing", "made_elsewhere", "verify_files", "verify_reports"),
 }  # fmt: skip

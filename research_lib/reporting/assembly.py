@@ -37,7 +37,7 @@ def assemble(
     kept : mapping of section to record
         Sections whose files stay, as the manifest in `folder` has them.
     answers : mapping of section to answer
-        Of `supervise`, all done.
+        Of `run_notebook`, all done.
     folder : Path
         The report that is there.
     templates : Path

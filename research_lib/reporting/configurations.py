@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 import re
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import pydantic
 
 from research_lib.checks import nearest, refuse_unknown
 from research_lib.config import PROJECT_ROOT, Record, data_file, data_folder, read_yaml
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.reporting.parameters import (
-    SETTINGS,
-    Project,
-    check_parameters,
-    check_path,
-    check_together,
-    effective_parameters,
-    real_data_of,
-)
+from research_lib.reporting.parameters import STRICT, Project, check_path, real_data_of, refusal
 
 DEFAULT_SECTIONS = ("modeling", "strategy")
-# Of a file and a folder: no separator, no dot, no option.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
-RESERVED = ("html",)  # folders of their own among the reports
+# Of a file and a folder: no separator, no dot, no option; "html" is a folder of its own.
+NAME = re.compile(r"(?!(?i:html)$)[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 TITLE = re.compile(r"[^<>|`\\]{1,200}")  # it stands in tables and pages
 MAX_RUNS = 10_000  # of a grid
-Axis = list[tuple[str, dict[str, Any]]]  # labels, each with the parameters it stands for
+Parameters = dict[str, Any]
+Axis = list[tuple[str, Parameters]]  # labels, each with the parameters it stands for
 
 
 @dataclass(frozen=True)
@@ -60,8 +54,8 @@ class RunConfig(Record):
 
     name: str
     title: str
-    parameters: dict[str, dict[str, Any]]
-    effective: dict[str, dict[str, Any]]
+    parameters: dict[str, Parameters]
+    effective: dict[str, Parameters]
     source: str = ""
 
     @classmethod
@@ -97,25 +91,20 @@ class RunConfig(Record):
         ValidationError
             Naming the configuration, the key or parameter, its value, and what it may be.
         """
-        if not NAME.fullmatch(name) or name.lower() in RESERVED:
+        if not NAME.fullmatch(name):
             raise ValidationError(
                 f"{name[:80]!r} is no name of a configuration: letters, digits, _ and -, at most 80"
             )
         try:
-            title, given = _title(content), _given(content, project)
-            declared = {section: project.declared(section) for section in given}
-            _share(_mapping(content, "shared"), given, declared)
-            effective = {}
-            for section, values in given.items():
-                check_parameters(section, values, declared[section])
-                effective[section] = effective_parameters(section, values, declared[section])
-                check_together(section, effective[section])
+            known = _known(content, project)
+            given = _shared_out(known, project)
+            effective = {one: project.parameters(one, values) for one, values in given.items()}
         except ValidationError as error:
             where = source.name if source.stem == name else f"{source.name}: {name}"
             raise ValidationError(f"{where}: {error}") from error
         inside = source.is_relative_to(PROJECT_ROOT)
         written = source.relative_to(PROJECT_ROOT) if inside else source
-        return cls(name, title, given, effective, written.as_posix())
+        return cls(name, known["title"], given, effective, written.as_posix())
 
     @property
     def rerun(self) -> str:
@@ -180,51 +169,51 @@ def chosen_runs(names: Sequence[str], grid: str | None, project: Project) -> lis
     return [runs[name] for name in names or runs]
 
 
-def _title(content: Mapping[str, Any]) -> str:
-    title = content.get("title")
-    if not isinstance(title, str):
-        raise ValidationError(f"title must be a text, got {title!r:.80}")
+def _known(content: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    """A configuration's content, or a grid's without its axes, with nothing missing."""
+    model = _model(tuple(project.sections))
+    try:
+        return model(**content).model_dump()
+    except pydantic.ValidationError as error:
+        raise ValidationError(refusal(error, model.model_fields)) from error
+
+
+@functools.cache
+def _model(sections: tuple[str, ...]) -> type[pydantic.BaseModel]:
+    """Of a configuration's file; what the parameters may be says each section's own."""
+    section: Any = Literal[sections]
+    fields: dict[str, Any] = {
+        "title": (Annotated[str, pydantic.AfterValidator(_title)], ...),
+        "sections": (
+            Annotated[list[section], pydantic.Field(min_length=1)],
+            [one for one in DEFAULT_SECTIONS if one in sections],
+        ),
+        **dict.fromkeys(("shared", *sections), (Parameters | None, None)),
+    }
+    return pydantic.create_model("Configuration", __config__=STRICT, **fields)
+
+
+def _title(title: str) -> str:
     if not TITLE.fullmatch(title) or not title.isprintable():
-        raise ValidationError(
-            "title must be one line of at most 200 characters without < > | ` and backslash"
-        )
+        raise ValueError("must be one line of at most 200 characters without < > | ` and backslash")
     return title
 
 
-def _given(content: Mapping[str, Any], project: Project) -> dict[str, dict[str, Any]]:
-    """Parameters of each of the run's sections, in the order of a report."""
-    refuse_unknown(content, ["title", "sections", "shared", *project.sections], "key")
-    usual = [name for name in DEFAULT_SECTIONS if name in project.sections]
-    sections = content.get("sections", usual)
-    if not isinstance(sections, list) or not sections:
-        raise ValidationError(f"sections must be a list of notebooks to run, got {sections!r:.80}")
-    refuse_unknown(sections, project.sections, "section")
-    for section in project.sections:
-        if content.get(section) and section not in sections:
-            raise ValidationError(
-                f"{section} has parameters but is not among sections; add it there or remove it"
-            )
-    return {name: dict(_mapping(content, name)) for name in project.sections if name in sections}
-
-
-def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = content.get(key) or {}
-    if not isinstance(value, dict):
-        raise ValidationError(f"{key} must map parameters to values, got {value!r:.80}")
-    return value
-
-
-def _share(
-    shared: Mapping[str, Any],
-    given: Mapping[str, dict[str, Any]],
-    declared: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Give a shared parameter to each section that declares it; a section's own value stands."""
-    known = {name for names in declared.values() for name in names}
-    refuse_unknown(shared, known, "shared: parameter")
-    for section, values in given.items():
-        own = {name: value for name, value in shared.items() if name in declared[section]}
-        values.update({**own, **values})
+def _shared_out(known: Mapping[str, Any], project: Project) -> dict[str, Parameters]:
+    """Parameters of each of the run's sections: shared ones that it declares, and its own."""
+    chosen, shared = known["sections"], known["shared"] or {}
+    idle = [one for one in project.sections if known[one] and one not in chosen]
+    if idle:
+        raise ValidationError(
+            f"{idle[0]} has parameters but is not among sections; add it there or remove it"
+        )
+    declared = {one: project.declared(one) for one in project.sections if one in chosen}
+    known_names = dict.fromkeys(itertools.chain(*declared.values()))
+    refuse_unknown(shared, known_names, "shared: parameter")
+    return {
+        section: {name: shared[name] for name in shared if name in names} | (known[section] or {})
+        for section, names in declared.items()
+    }
 
 
 def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfig]:
@@ -251,76 +240,56 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
     """
     project, file = project or Project(), Path(path).resolve()
     content = read_yaml(file)
+    given = content.pop("axes", None)
     try:
-        axes = _axes(content.pop("axes", None))
-        runs = [_run(file, content, chosen, project) for chosen in itertools.product(*axes)]
+        if not isinstance(given, dict) or not given:
+            raise ValidationError("axes must map each axis to its values")
+        axes = [_axis(str(axis), values) for axis, values in given.items()]
+        if (size := math.prod(map(len, axes))) > MAX_RUNS:
+            raise ValidationError(
+                f"the axes make {size:,} runs, at most {MAX_RUNS:,}; split the grid in files"
+            )
+        merged = [_merged(content, chosen, project) for chosen in itertools.product(*axes)]
     except ValidationError as error:
-        known = str(error).startswith(file.name)
-        raise error if known else ValidationError(f"{file.name}: {error}") from error
-    twice = [name for name, number in Counter(run.name for run in runs).items() if number > 1]
-    if twice:
-        raise ValidationError(
-            f"{file.name}: {len(twice)} names stand for several runs, such as {twice[0]}; "
-            "label the axes"
-        )
-    return runs
-
-
-def _axes(axes: Any) -> list[Axis]:
-    if not isinstance(axes, dict) or not axes:
-        raise ValidationError("axes must map each axis to its values")
-    labelled = {str(axis): _axis(str(axis), values) for axis, values in axes.items()}
-    size = math.prod(map(len, labelled.values()))
-    if size > MAX_RUNS:
-        counts = ", ".join(f"{len(values):,} of {axis}" for axis, values in labelled.items())
-        raise ValidationError(
-            f"the axes make {size:,} runs ({counts}), at most {MAX_RUNS:,}; "
-            "narrow one, or split the grid in files"
-        )
-    return list(labelled.values())
+        raise ValidationError(f"{file.name}: {error}") from error
+    runs: dict[str, RunConfig] = {}
+    for labels, one in merged:
+        name = "-".join([file.stem, *labels])
+        if name in runs:
+            raise ValidationError(f"{file.name}: {name} stands for several runs; label the axes")
+        runs[name] = RunConfig.from_content(name, one, project, file)
+    return list(runs.values())
 
 
 def _axis(axis: str, values: Any) -> Axis:
-    if isinstance(values, dict) and list(values) == ["every"] and isinstance(values["every"], str):
-        return _found(axis, values["every"])
-    if isinstance(values, dict) and values:
-        for label, parameters in values.items():
-            if not isinstance(parameters, dict):
-                raise ValidationError(f"axis {axis}: {label!r:.80} must map parameters to values")
-        return [(_label(label), parameters) for label, parameters in values.items()]
-    scalars = isinstance(values, list) and all(isinstance(one, str | int | float) for one in values)
-    if not values or not scalars:
-        raise ValidationError(f"axis {axis} must be a list of values, or map labels to parameters")
-    group, _, setting = axis.partition(".")
-    if not setting:
-        return [(_label(value), {axis: value}) for value in values]
-    refuse_unknown([group], [*SETTINGS, "read_settings"], "settings")
-    return [(_label(value), {group: {setting: value}}) for value in values]
+    match values:
+        case {"every": str(pattern)} if len(values) == 1:
+            return _found(axis, pattern)
+        case dict() if values and all(isinstance(one, dict) for one in values.values()):
+            return [(_label(label), parameters) for label, parameters in values.items()]
+        case [*_] if values and all(isinstance(one, str | int | float) for one in values):
+            group, _, setting = axis.partition(".")
+            return [
+                (_label(one), {group: {setting: one}} if setting else {axis: one}) for one in values
+            ]
+    raise ValidationError(f"axis {axis} must be a list of values, or map labels to parameters")
 
 
 def _found(axis: str, pattern: str) -> Axis:
     """What a pattern finds below RESEARCH_DATA, which it cannot leave, by what its stars are."""
     check_path(pattern)
-    odd_pattern = set("?[]") & set(pattern) or "**" in pattern or "*" not in pattern
-    if axis != "data_file_name" or odd_pattern:
+    if axis != "data_file_name" or "*" not in pattern or re.search(r"[][?]|[*]{2}", pattern):
         raise ValidationError(
             f"axis {axis}: every {pattern!r:.80} must be a pattern of data_file_name with * "
             "and no ?, [] or **"
         )
     folder = data_folder()
     below = [path.relative_to(folder) for path in sorted(folder.glob(pattern))]
-    hidden = (".", "_")
-    names = [one.as_posix() for one in below if not any(p.startswith(hidden) for p in one.parts)]
+    names = [one.as_posix() for one in below if not any(p[0] in "._" for p in one.parts)]
     if not names:
-        raise MissingDataError(
-            f"axis {axis}: nothing in {folder} matches {pattern} (what begins with . or _ is "
-            "passed over); check it, or set RESEARCH_DATA"
-        )
-    odd = [name for name in names if set("*?[]") & set(name)]
-    if odd:
-        raise ValidationError(
-            f"axis {axis}: {odd[0]!r:.80} has *, ?, [ or ] in its name; rename it"
-        )
+        raise MissingDataError(f"axis {axis}: nothing in {folder} matches {pattern}; check it")
+    if odd := next((name for name in names if set("*?[]") & set(name)), ""):
+        raise ValidationError(f"axis {axis}: {odd!r:.80} has *, ?, [ or ] in its name; rename it")
     stars = re.compile("([^/]*)".join(map(re.escape, Path(pattern).as_posix().split("*"))))
     labels = ["_".join(found.groups()) for found in map(stars.fullmatch, names) if found]
     return [(_label(label), {axis: name}) for label, name in zip(labels, names, strict=True)]
@@ -332,19 +301,19 @@ def _label(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", text.replace(".", "p").replace("+", "")).strip("_")[:40]
 
 
-def _run(
-    file: Path, content: Mapping[str, Any], chosen: Sequence[Any], project: Project
-) -> RunConfig:
-    merged = copy.deepcopy(dict(content))
-    shared = merged["shared"] = dict(_mapping(merged, "shared"))
-    labels = [label for label, _ in chosen]
-    own = {name for section in project.sections for name in _mapping(merged, section)}
-    for name, value in (pair for _, parameters in chosen for pair in parameters.items()):
+def _merged(
+    content: Mapping[str, Any], chosen: Sequence[tuple[str, Parameters]], project: Project
+) -> tuple[list[str], dict[str, Any]]:
+    """Labels and content of one run of a grid: what its axes choose is shared."""
+    merged = copy.deepcopy(_known(content, project))
+    shared = merged["shared"] = merged["shared"] or {}
+    own = {name for section in project.sections for name in merged[section] or {}}
+    for name, value in itertools.chain(*(parameters.items() for _, parameters in chosen)):
         if name in own:
-            raise ValidationError(
-                f"{name} is on an axis and in a section, which would win; remove one"
-            )
-        settings = isinstance(value, dict)
-        shared[name] = {**_mapping(shared, name), **value} if settings else value
-    merged["title"] = f"{content.get('title')}: {', '.join(labels)}"
-    return RunConfig.from_content("-".join([file.stem, *labels]), merged, project, file)
+            raise ValidationError(f"{name} is on an axis and in a section; remove one")
+        before = shared.get(name) or {}
+        if isinstance(value, dict) and not isinstance(before, dict):
+            raise ValidationError(f"{name} must map settings to values, got {before!r:.80}")
+        shared[name] = {**before, **value} if isinstance(value, dict) else value
+    labels = [label for label, _ in chosen]
+    return labels, {**merged, "title": f"{merged['title']}: {', '.join(labels)}"}

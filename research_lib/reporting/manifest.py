@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import distributions, version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -39,8 +39,8 @@ PACKAGES = (
     "numpy", "pandas", "scipy", "numba", "statsmodels", "cvxpy", "clarabel", "osqp", "scs",
     "matplotlib", "papermill",
 )  # fmt: skip
-# What a manifest says nothing of; nor of hidden files.
-UNLISTED = ("manifest.json", "failure.md", "failure.json")
+FAILURE = ("failure.md", "failure.json")
+UNLISTED = ("manifest.json", *FAILURE)  # what a manifest says nothing of; nor of hidden files
 WORK, OLD = ".work", ".old"
 DAMAGED = "is damaged; make the report again"
 
@@ -96,29 +96,21 @@ class ReportFolder:
     def table(self, table: pd.DataFrame, name: str) -> None:
         """Keep a table that people take away as <section>_<name>.csv."""
         if self.path is not None:
-            write_whole(self.path / f"{self.section}_{name}.csv", table.to_csv().encode())
+            table.to_csv(self.path / f"{self.section}_{name}.csv")
 
     def results(self, results: Mapping[str, Any]) -> None:
         """Keep the numbers of the report as <section>.json, the library's timings beside it."""
         if self.path is not None:
-            write_whole(self.path / f"{self.section}.json", json_bytes(results))
             timings = json_bytes(MONITOR.to_dict())
-            write_whole(self.path / f"{self.section}.timings.json", timings)
+            (self.path / f"{self.section}.timings.json").write_bytes(timings)
+            (self.path / f"{self.section}.json").write_bytes(json_bytes(results))
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all, whenever the process ends."""
     part = path.with_name(f".{path.name}.part")
-    _write_synced(part, content)
+    part.write_bytes(content)
     part.replace(path)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    """On the disk before any rename: a loss of power leaves no empty file."""
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
@@ -128,13 +120,11 @@ def json_bytes(content: Mapping[str, Any]) -> bytes:
 
 def read_json(path: Path) -> dict[str, Any]:
     """An object of a JSON file; ValidationError where it is empty, no UTF-8 or something else."""
-    try:
+    with contextlib.suppress(ValueError):  # of the encoding too
         content = json.loads(path.read_bytes().decode("utf-8"))
-    except ValueError as error:  # of the encoding too
-        raise ValidationError(f"{path.name} {DAMAGED}") from error
-    if not isinstance(content, dict):
-        raise ValidationError(f"{path.name} {DAMAGED}")
-    return content
+        if isinstance(content, dict):
+            return content
+    raise ValidationError(f"{path.name} {DAMAGED}")
 
 
 def _plain(value: Any) -> Any:
@@ -202,7 +192,7 @@ def code_hash() -> str:
     """SHA-256 over the library's sources, by path."""
     sources = sorted((PROJECT_ROOT / "research_lib").rglob("*.py"))
     return text_hash(
-        [[path.relative_to(PROJECT_ROOT).as_posix(), file_hash(path)] for path in sources]
+        [[one.relative_to(PROJECT_ROOT).as_posix(), file_hash(one)] for one in sources]
     )
 
 
@@ -231,8 +221,7 @@ def origin() -> dict[str, Any]:
     ['git_commit', 'git_dirty', 'python', 'packages']
     """
     commit = _git("rev-parse", "HEAD")
-    status = ("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
-    changed = _git(*status) if commit else None
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
     return {
         "git_commit": commit or os.environ.get("RESEARCH_GIT_COMMIT", ""),
         "git_dirty": None if changed is None else bool(changed),
@@ -243,12 +232,11 @@ def origin() -> dict[str, Any]:
 
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the project; None where there is no git or no repository."""
-    command = ["git", *arguments]
-    try:
-        done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    with contextlib.suppress(FileNotFoundError, subprocess.CalledProcessError):
+        command = ["git", *arguments]
+        done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+    return None
 
 
 @contextlib.contextmanager
@@ -261,6 +249,8 @@ def exclusive(reports: Path) -> Iterator[None]:
         Another process is making reports there; the folder cannot be written; its name, or the
         data folder's, is none that this locale can write down.
     """
+    from locket import LockError, lock_file
+
     for folder in (reports, data_folder()):
         if str(folder).encode(errors="replace").decode() != str(folder):  # has undecoded bytes
             raise ValidationError(
@@ -270,33 +260,19 @@ def exclusive(reports: Path) -> Iterator[None]:
     try:
         (reports / WORK).mkdir(parents=True, exist_ok=True)
         # The system lets the lock go when its process ends, however it ends.
-        with (reports / WORK / "lock").open("w") as lock:
-            _hold(lock, reports)
+        with lock_file(str(reports / WORK / "lock"), timeout=0):
             _restore(reports)
             yield
+    except LockError as error:
+        raise ValidationError(
+            f"another process is making reports in {reports}; wait for it, or stop it"
+        ) from error
     except OSError as error:
         if isinstance(error, ResearchError) or error.filename is None:
             raise
         raise ValidationError(
             f"reports cannot be written: {error.filename}: {error.strerror}; make {reports} "
             "a folder that this user may write, with space left"
-        ) from error
-
-
-def _hold(lock: IO[str], reports: Path) -> None:
-    """Take a file for this process alone, or raise at once."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        raise ValidationError(
-            f"another process is making reports in {reports}; wait for it, or stop it"
         ) from error
 
 
@@ -329,9 +305,9 @@ def place(
     work.mkdir()
     for path, content in files.items():
         (work / path).parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(work / path, content)
+        (work / path).write_bytes(content)
     sealed = {**manifest, "outputs": file_hashes(work)}
-    _write_synced(work / "manifest.json", json_bytes({**sealed, "seal": text_hash(sealed)}))
+    (work / "manifest.json").write_bytes(json_bytes({**sealed, "seal": text_hash(sealed)}))
     target, old = reports / name, reports / WORK / f"{name}{OLD}"
     if target.exists():
         target.replace(old)
@@ -343,16 +319,15 @@ def place(
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A report's manifest; ValidationError where it is damaged, or of an older version."""
     manifest = read_json(folder / "manifest.json")
-    configuration, sections, outputs = (
-        manifest.get(part, {}) for part in ("configuration", "sections", "outputs")
-    )
-    maps = all(isinstance(part, dict) for part in (configuration, sections, outputs))
-    if not maps or "configuration" not in manifest:
+    if not isinstance(manifest.get("configuration"), dict):
         raise ValidationError(f"manifest.json {DAMAGED}")
-    due = [(manifest, {"sections", "outputs", "seal"})]
-    due += [(configuration, {"name", "source", "parameters"})]
-    due += [(record, {"inputs", "files", "run"}) for record in sections.values()]
-    if not all(isinstance(part, dict) and part.keys() >= names for part, names in due):
+    try:
+        complete = {"seal", "outputs"} <= manifest.keys() and all(
+            record.keys() >= {"inputs", "files", "run"} for record in manifest["sections"].values()
+        )
+    except (AttributeError, KeyError):
+        complete = False
+    if not complete:
         raise ValidationError("manifest.json was made by an older version; make the report again")
     return manifest
 
@@ -373,21 +348,18 @@ def changed_files(folder: Path) -> list[str]:
         lines.append(f"manifest.json is of report {made_as}, copied or renamed to {folder.name}")
     lines += [f"{name} is missing" for name in listed if name not in found]
     lines += [f"{name} is not in the manifest" for name in found if name not in listed]
-    return lines + [
-        f"{name} was edited: its SHA-256 is {found[name][:12]}, the manifest's {known[:12]}"
-        for name, known in listed.items()
-        if found.get(name, known) != known
-    ]
+    edited = [name for name in listed if name in found and found[name] != listed[name]]
+    return lines + [f"{name} was edited: its SHA-256 is not the manifest's" for name in edited]
 
 
 def note_failure(reports: Path, name: str, failure: Mapping[str, Any], text: str) -> None:
     """Leave failure.md and failure.json, beside the last good report where there is one."""
     (reports / name).mkdir(parents=True, exist_ok=True)
-    write_whole(reports / name / "failure.json", json_bytes(failure))
-    write_whole(reports / name / "failure.md", text.encode())
+    for file, content in zip(FAILURE, (text.encode(), json_bytes(failure)), strict=True):
+        write_whole(reports / name / file, content)
 
 
 def remove_failure(reports: Path, name: str) -> None:
     """Remove the notes of a failure that no longer holds."""
-    for file in ("failure.md", "failure.json"):
+    for file in FAILURE:
         (reports / name / file).unlink(missing_ok=True)

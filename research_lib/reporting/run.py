@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,23 +16,12 @@ from tqdm import tqdm
 
 from research_lib.config import PROJECT_ROOT
 from research_lib.errors import ValidationError
+from research_lib.reporting import manifest as files
 from research_lib.reporting.assembly import assemble
 from research_lib.reporting.configurations import RunConfig
-from research_lib.reporting.manifest import (
-    changed_files,
-    code_hash,
-    exclusive,
-    note_failure,
-    place,
-    read_json,
-    remove_failure,
-    section_inputs,
-    text_hash,
-)
+from research_lib.reporting.notebooks import Answer, Limits, Task, refused, run_locally, run_on_dask
 from research_lib.reporting.parameters import Project
-from research_lib.reporting.pools import Answer, run_locally, run_on_dask
 from research_lib.reporting.render import RenderError, render, render_index
-from research_lib.reporting.supervision import Limits, Task, refused
 
 logger = logging.getLogger(__name__)
 
@@ -100,136 +89,105 @@ def run_reports(
     """
     project, options = project or Project(), options or Options()
     outcome: dict[str, str] = {}
-    with exclusive(project.reports):
-        plans, code = {}, code_hash() if options.scheduler else ""
+    with files.exclusive(project.reports):
+        plans = []
         for run in runs:
-            reason = run.missing_data()
             if options.only and options.only not in run.parameters:
                 outcome[run.name] = f"skipped: it runs no {options.only} notebook"
-            elif reason:
+            elif reason := run.missing_data():
                 outcome[run.name] = _skip(run, project, reason)
-                logger.info("%s: %s", run.name, outcome[run.name])
             else:
-                plans[run.name] = _plan(run, project, options, code)
+                plans.append(_plan(run, project, options))
         try:
-            outcome |= {
-                name: _keep(plan, project) for name, plan in plans.items() if not plan.tasks
-            }
-            for name, what in _work(
-                {name: plan for name, plan in plans.items() if plan.tasks}, project, options
-            ):
-                outcome[name] = what
+            outcome |= {plan.run.name: _keep(plan, project) for plan in plans if not plan.tasks}
+            for name, became in _work([plan for plan in plans if plan.tasks], project, options):
+                outcome[name] = became
         finally:
             render_index(project)
     return outcome
 
 
-def _plan(run: RunConfig, project: Project, options: Options, code: str) -> _Plan:
+def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
     """Which notebooks must run: those whose inputs differ from those of the sound report there."""
     folder = project.reports / run.name
-    manifest = {} if changed_files(folder) else read_json(folder / "manifest.json")
-    _refuse_other_source(run, manifest.get("configuration", {}))
-    known = manifest.get("sections", {})
-    kept, tasks = {}, []
+    sound = not files.changed_files(folder)
+    before = files.read_manifest(folder) if sound else {"configuration": {}, "sections": {}}
+    _refuse_other_source(run, before["configuration"])
+    known, kept, tasks = before["sections"], {}, []
     for section in run.parameters:
-        if options.only not in ("", section):
-            kept.update({section: known[section]} if section in known else {})
-        elif (
-            not options.force
-            and section in known
-            and _same_inputs(run, section, project, known[section]["inputs"])
-        ):
+        aside = options.only not in ("", section)
+        same = section in known and not options.force and _same_inputs(run, section, project, known)
+        if section in known and (aside or same):
             kept[section] = known[section]
-        else:
-            tasks.append(_task(run, section, project, options, code))
+        elif not aside:
+            tasks.append(_task(run, section, project, options))
     seconds = {section: float(entry["run"]["seconds"]) for section, entry in known.items()}
     return _Plan(run, tasks, seconds, kept)
 
 
 def _refuse_other_source(run: RunConfig, before: Mapping[str, Any]) -> None:
     """Another file's run of the same name does not replace a report, unless the two are one."""
-    if (
-        before
-        and before["source"] != run.source
-        and text_hash(before["parameters"]) != text_hash(run.effective)
-    ):
+    other = before and before["source"] != run.source
+    if other and files.text_hash(before["parameters"]) != files.text_hash(run.effective):
         raise ValidationError(
             f"report {run.name} is of {before['source']}, not of {run.source}, "
             "which has other parameters; rename one of the two files, or remove the report"
         )
 
 
-def _same_inputs(run: RunConfig, section: str, project: Project, before: Mapping[str, Any]) -> bool:
-    now = section_inputs(
-        project.notebook(section), run.effective[section], run.section_data(section)
-    )
-    return text_hash(now) == text_hash(before)
+def _same_inputs(run: RunConfig, section: str, project: Project, known: Mapping[str, Any]) -> bool:
+    data, parameters = run.section_data(section), run.effective[section]
+    now = files.section_inputs(project.notebook(section), parameters, data)
+    return files.text_hash(now) == files.text_hash(known[section]["inputs"])
 
 
-def _task(run: RunConfig, section: str, project: Project, options: Options, code: str) -> Task:
+def _task(run: RunConfig, section: str, project: Project, options: Options) -> Task:
     notebook = project.notebook(section)
-    if notebook.is_relative_to(
-        PROJECT_ROOT
-    ):  # the same on every machine, wherever the project is there
+    if notebook.is_relative_to(PROJECT_ROOT):  # the same on every machine, wherever that is there
         notebook = notebook.relative_to(PROJECT_ROOT)
-    return Task(
-        run.name,
-        section,
-        str(notebook),
-        run.parameters[section],
-        run.effective[section],
-        tuple(run.section_data(section)),
-        options.limits,
-        options.profile,
-        code,
-    )
+    code = files.code_hash() if options.scheduler else ""
+    return Task(run, section, str(notebook), options.limits, options.profile, code)
 
 
-def _work(
-    plans: Mapping[str, _Plan], project: Project, options: Options
-) -> Iterator[tuple[str, str]]:
+def _work(plans: list[_Plan], project: Project, options: Options) -> Iterator[tuple[str, str]]:
     """Have all tasks run; each run's report is placed when its last notebook is in."""
-    tasks = _longest_first(plans.values())
-    if not tasks:
+    if not plans:
         return
-    done: Counter[str] = Counter()
-    with tqdm(
-        total=len(tasks), desc="notebooks", unit="notebook", disable=not sys.stderr.isatty()
-    ) as bar:
-        for task, answer in _pool(tasks, options):
-            plan = plans[task.name]
+    by_name, done = {plan.run.name: plan for plan in plans}, Counter[str]()
+    tasks = _longest_first(plans)
+    if options.scheduler:
+        pool = run_on_dask(tasks, options.scheduler, options.worker_seconds)
+    else:
+        pool = run_locally(tasks, options.jobs or available_cores())
+    shown = {"desc": "notebooks", "unit": "notebook", "disable": not sys.stderr.isatty()}
+    with tqdm(total=len(tasks), **shown) as bar:
+        for task, answer in pool:
+            plan = by_name[task.run.name]
             plan.answers[task.section] = answer
-            logger.info("%s: %s: %s", task.name, task.section, _became(answer))
+            logger.info("%s: %s: %s", task.run.name, task.section, _became(answer))
             if len(plan.answers) == len(plan.tasks):
-                what = _finish(plan, project)
+                became = _finish(plan, project)
                 plan.answers.clear()  # ten thousand runs' files do not fit into memory
-                done[what.split(":")[0]] += 1
+                done[became.split(":")[0]] += 1
                 bar.set_postfix_str(", ".join(f"{number} {word}" for word, number in done.items()))
-                yield task.name, what
+                yield task.run.name, became
             bar.update()
 
 
-def _longest_first(plans: Iterable[_Plan]) -> list[Task]:
+def _longest_first(plans: list[_Plan]) -> list[Task]:
     """Tasks run by run: first those never run before, then the longest, so that none ends alone.
 
     A run's own follow each other, so that its report is whole and its files are let go early.
     """
 
-    def took(plan: _Plan) -> float:
-        return sum(plan.seconds.get(task.section, math.inf) for task in plan.tasks)
+    def took(plan: _Plan, *tasks: Task) -> float:
+        return -sum(plan.seconds.get(task.section, math.inf) for task in tasks)
 
-    def longest_task(plan: _Plan) -> list[Task]:
-        return sorted(
-            plan.tasks, key=lambda task: plan.seconds.get(task.section, math.inf), reverse=True
-        )
-
-    return [task for plan in sorted(plans, key=took, reverse=True) for task in longest_task(plan)]
-
-
-def _pool(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Answer]]:
-    if options.scheduler:
-        return run_on_dask(tasks, options.scheduler, options.worker_seconds)
-    return run_locally(tasks, options.jobs or available_cores())
+    return [
+        task
+        for plan in sorted(plans, key=lambda plan: took(plan, *plan.tasks))
+        for task in sorted(plan.tasks, key=lambda task, plan=plan: took(plan, task))  # type: ignore[misc]
+    ]
 
 
 def available_cores() -> int:
@@ -239,6 +197,7 @@ def available_cores() -> int:
 
 def _skip(run: RunConfig, project: Project, reason: str) -> str:
     """Without its data a run is noted in the index only where there is no report of it."""
+    logger.info("%s: skipped: %s", run.name, reason)
     if not (project.reports / run.name / "manifest.json").is_file():
         _note(run, project, next(iter(run.parameters)), refused("data", reason))
     return f"skipped: {reason}"
@@ -246,63 +205,49 @@ def _skip(run: RunConfig, project: Project, reason: str) -> str:
 
 def _keep(plan: _Plan, project: Project) -> str:
     """Nothing has to run; summaries are written anew if their template or the title has changed."""
-    folder = project.reports / plan.run.name
-    remove_failure(project.reports, plan.run.name)
+    name, folder = plan.run.name, project.reports / plan.run.name
+    files.remove_failure(project.reports, name)
     report = assemble(plan.run, plan.kept, {}, folder, project.templates)
-    if any(
-        not (folder / path).is_file() or (folder / path).read_bytes() != text
-        for path, text in report.files.items()
-    ):
-        place(project.reports, plan.run.name, report.files, report.manifest)
+    there = {one: (folder / one).read_bytes() for one in report.files if (folder / one).is_file()}
+    if there != report.files:
+        files.place(project.reports, name, report.files, report.manifest)
     return "unchanged"
 
 
 def _finish(plan: _Plan, project: Project) -> str:
-    failed = {
-        section: answer for section, answer in plan.answers.items() if answer["status"] != "done"
-    }
-    if failed:
-        section, answer = next(iter(failed.items()))
-        if answer["kind"] != "stopped":
-            _note(plan.run, project, section, answer)
-        return f"failed: {section}: {failure_line(answer)}"
+    """Place the report, or note the first of its notebooks that failed."""
+    run, folder = plan.run, project.reports / plan.run.name
+    failed = ((one, answer) for one, answer in plan.answers.items() if answer["kind"])
+    if failure := next(failed, None):
+        _note(run, project, *failure)
+        return f"failed: {failure[0]}: {failure_line(failure[1])}"
     try:
-        report = assemble(
-            plan.run, plan.kept, plan.answers, project.reports / plan.run.name, project.templates
-        )
+        report = assemble(run, plan.kept, plan.answers, folder, project.templates)
     except RenderError as error:
-        _note(plan.run, project, error.section, refused("template", str(error)))
+        _note(run, project, error.section, refused("template", str(error)))
         return f"failed: {error}"
-    place(project.reports, plan.run.name, report.files, report.manifest)
+    files.place(project.reports, run.name, report.files, report.manifest)
     return "made"
 
 
 def _became(answer: Answer) -> str:
     """What the log says of a finished notebook; an error may quote data, so only its class."""
-    if answer["status"] == "done":
+    if not answer["kind"]:
         return f"made in {answer['seconds']:.1f} s"
     named = re.match(r"\w+", answer["error"])
     return f"failed: {named[0] if named else answer['kind']}; failure.md tells"
 
 
-def failure_line(answer: Mapping[str, Any]) -> str:
+def failure_line(answer: Answer) -> str:
     """A failure in one line."""
     return (f"stopped at `{answer['line']}`: " if answer["line"] else "") + answer["error"]
 
 
-def _note(run: RunConfig, project: Project, section: str, answer: Mapping[str, Any]) -> None:
+def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> None:
     failure = {
-        "name": run.name,
-        "title": run.title,
-        "section": section,
-        "reason": failure_line(answer),
-        "rerun": run.rerun,
-        "parameters": run.parameters.get(section, {}),
+        "name": run.name, "title": run.title, "section": section, "rerun": run.rerun,
+        "reason": failure_line(answer), "parameters": run.parameters.get(section, {}),
         **{key: answer[key] for key in ("kind", "error", "cell", "attempts")},
-    }
-    note_failure(
-        project.reports,
-        run.name,
-        failure,
-        render("failure.md.j2", project.templates, failure=failure),
-    )
+    }  # fmt: skip
+    text = render("failure.md.j2", project.templates, failure=failure)
+    files.note_failure(project.reports, run.name, failure, text)

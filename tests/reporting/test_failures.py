@@ -252,28 +252,6 @@ def test_a_part_that_a_sample_does_not_allow_is_left_out_with_its_reason_and_a_f
     assert list(report.left_out) == ["tests"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="stops and kills processes by POSIX signals")
-@pytest.mark.parametrize(
-    ("mode", "seconds", "kind", "told"),
-    [
-        ("stall", 3.0, "time", "not finished after 3 s"),
-        ("orphan", LONGEST, "kernel", "the notebook died"),
-    ],
-)
-def test_a_process_beside_the_kernel_that_dies_or_stalls_holds_nobody_up(
-    tiny: Project, mode: str, seconds: float, kind: str, told: str
-) -> None:
-    """A notebook stops or kills the process that runs it: the limit of time is kept, and an end is told."""
-    write_configuration(tiny, mode, mode=mode)
-    outcome = run_reports(
-        chosen_runs([], None, tiny), tiny, Options(limits=Limits(seconds=seconds))
-    )
-    assert told in outcome[mode]
-    assert json.loads((tiny.reports / mode / "failure.json").read_text())["kind"] == kind
-    write_configuration(tiny, mode)
-    assert run_reports(chosen_runs([], None, tiny), tiny) == {mode: "made"}
-
-
 def test_the_note_of_a_limit_has_the_cell_that_was_running(
     troubled: tuple[Project, dict[str, str]],
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -129,17 +130,13 @@ def _dask(arguments: list[str], log: Path, family: Family) -> subprocess.Popen[b
         return family.start(command, stdout=said, stderr=said, cwd=log.parent)
 
 
-def _worker(file: Path, name: str, family: Family) -> subprocess.Popen[bytes]:
-    command = [
-        "worker",
-        "--scheduler-file",
-        str(file),
-        "--nthreads",
-        "1",
-        "--no-nanny",
-        "--no-dashboard",
-    ]
-    return _dask([*command, "--name", name], file.with_name(f"{name}.log"), family)
+def _worker(
+    file: Path, name: str, family: Family, *, nanny: bool = False
+) -> subprocess.Popen[bytes]:
+    """One with a nanny is started again whenever it dies."""
+    command = ["worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"]
+    command += ["--name", name, "--nanny" if nanny else "--no-nanny"]
+    return _dask(command, file.with_name(f"{name}.log"), family)
 
 
 def test_dask_gives_the_same_and_loses_nothing_when_a_worker_is_killed(
@@ -171,6 +168,20 @@ def test_dask_gives_the_same_and_loses_nothing_when_a_worker_is_killed(
     assert not alive, "a killed worker leaves no notebook running"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="kills processes by POSIX signals")
+def test_a_notebook_that_kills_every_worker_is_told_and_the_others_finish(
+    tiny: Project, scheduler: tuple[str, Path], family: Family
+) -> None:
+    address, file = scheduler
+    write_configuration(tiny, "fatal", mode="orphan")
+    write_configuration(tiny, "sound")
+    _worker(file, "started again and again", family, nanny=True)
+    outcome = run_reports(chosen_runs([], None, tiny), tiny, Options(scheduler=address))
+    assert outcome["sound"] == "made"
+    assert outcome["fatal"].startswith("failed: strategy: Attempted to run task")
+    assert json.loads((tiny.reports / "fatal" / "failure.json").read_text())["kind"] == "worker"
+
+
 def test_ctrl_c_cancels_what_waits_on_dask_and_keeps_what_is_finished(
     tiny: Project, scheduler: tuple[str, Path], family: Family
 ) -> None:
@@ -194,7 +205,7 @@ def test_ctrl_c_cancels_what_waits_on_dask_and_keeps_what_is_finished(
     assert left == [], "nothing waits, and nothing more is begun"
     made = _results(tiny)
     assert 1 <= len(made) <= 4
-    assert [name for name in made if verify_files(tiny.reports / name, tiny)] == []
+    assert [name for name in made if verify_files(tiny.reports / name)] == []
     assert {path.name for path in tiny.reports.glob("*/")} == {".work", *made}
 
 
@@ -230,15 +241,17 @@ def test_a_scheduler_that_goes_away_before_a_worker_comes_is_an_error_with_a_rem
 ) -> None:
     address, _ = _scheduler(tmp_path, family)
     write_configuration(tiny, "one")
+    runs = chosen_runs([], None, tiny)
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(
-            run_reports, chosen_runs([], None, tiny), tiny, Options(scheduler=address)
-        )
-        log = tmp_path / "scheduler.log"
-        wait_until(
-            lambda: "Receive client connection" in log.read_text() or call.done(),
-            "a client that waits",
-        )
+        with Client(address, set_as_default=False, timeout=LONGEST) as watcher:
+            call = pool.submit(run_reports, runs, tiny, Options(scheduler=address))
+
+            def is_waiting() -> bool:
+                clients = watcher.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.clients])
+                others = {*clients} - {"fire-and-forget", watcher.id}  # the first is Dask's own
+                return bool(others) or call.done()
+
+            wait_until(is_waiting, "a client that waits")
         family.started[0].kill()
         # Which of the two depends on whether the client had heard of the scheduler yet.
         with pytest.raises(
@@ -286,7 +299,7 @@ def test_a_run_is_repeated_only_when_its_inputs_or_its_report_changed(
     template.write_text(template.read_text() + "\nOne more sentence.\n")
     assert again() == "unchanged", "a new template needs no new run"
     assert summary.read_text().endswith("One more sentence.\n")
-    assert verify_files(tiny.reports / "one", tiny) == []
+    assert verify_files(tiny.reports / "one") == []
 
 
 def test_a_profile_is_left_when_asked_for(tiny: Project) -> None:

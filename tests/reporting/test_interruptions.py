@@ -31,7 +31,7 @@ def _whole(project: Project) -> dict[str, int]:
     """Time of making of each report; every one that can be seen must be whole."""
     folders = [path for path in project.reports.glob("*/") if path.name[0] != "."]
     for folder in folders:
-        assert verify_files(folder, project) == [], folder.name
+        assert verify_files(folder) == [], folder.name
     return {folder.name: (folder / "manifest.json").stat().st_mtime_ns for folder in folders}
 
 
@@ -131,7 +131,7 @@ def test_a_failure_leaves_the_report_and_is_forgotten_when_it_no_longer_holds(
         outcome()
         == 'failed: strategy: stopped at `assert mode != "fail", "it was told to"`: AssertionError: it was told to'
     )
-    assert verify_files(tiny.reports / "one", tiny) == [], "the last good report stays as it was"
+    assert verify_files(tiny.reports / "one") == [], "the last good report stays as it was"
     assert "it was told to" in (tiny.reports / "one" / "failure.md").read_text()
     write_configuration(tiny, "one")
     assert outcome() == "unchanged"

@@ -25,7 +25,7 @@ def test_a_run_leaves_summaries_figures_results_and_manifest(tmp_path: Path) -> 
     (tmp_path / "small.yml").write_text(yaml.safe_dump(SMALL))
     assert run_reports([RunConfig.load("small", project)], project) == {"small": "made"}
     folder = project.reports / "small"
-    assert verify_files(folder, project) == []
+    assert verify_files(folder) == []
     for section in ("modeling", "strategy"):
         text = (folder / f"{section}_summary.md").read_text()
         figures = re.findall(r"\]\((figures/[^)]+)\)", text)

@@ -84,8 +84,8 @@ def test_what_was_made_verifies_and_is_run_again(report: Project) -> None:
 @pytest.mark.parametrize(
     "folder", sorted(path.parent for path in Project().reports.glob("*/manifest.json"))
 )
-def test_a_committed_report_is_as_it_was_made_and_as_its_templates_have_it(folder: Path) -> None:
-    assert [line for line in verify_files(folder, Project()) if not line.startswith(ABSENT)] == []
+def test_a_committed_report_is_as_it_was_made(folder: Path) -> None:
+    assert [line for line in verify_files(folder) if not line.startswith(ABSENT)] == []
     sections = json.loads((folder / "manifest.json").read_text())["sections"]
     assert all(record["run"]["operations"] for record in sections.values()), (
         "the library's own timings"
@@ -115,7 +115,7 @@ def test_a_changed_manifest_a_lost_and_an_added_file_are_named(report: Project) 
     _change(folder / "manifest.json", b'"seed": 7', b'"seed": 8')
     (folder / "figures" / "strategy_dot.png").unlink()
     (folder / "figures" / "better.png").write_bytes(b"")
-    assert verify_files(folder, report) == [
+    assert verify_files(folder) == [
         "manifest.json was edited: its seal is of other contents",
         "figures/strategy_dot.png is missing",
         "figures/better.png is not in the manifest",
@@ -145,44 +145,25 @@ def test_a_forger_who_mends_every_hash_is_caught_by_the_second_run(report: Proje
     results["strategy"]["strategies"]["static optimal"]["saving_upper_%"] += 0.01
     (folder / "results.json").write_text(json.dumps(results))
     _mend_hashes(folder)
-    assert verify_files(folder, report) == []
+    assert verify_files(folder) == []
     (culprit,) = verify_reports(["one"], report)["one"]
     assert culprit.startswith("results.json: strategy.strategies.static optimal.saving_upper_% is ")
 
 
-@pytest.mark.slow
-def test_a_summary_that_says_other_than_its_results_is_named_with_the_line(report: Project) -> None:
-    template = report.templates / "strategy_summary.md.j2"
-    kept = template.read_text()
-    template.write_text(kept.replace("| order |", "| shares |"))
-    (culprit,) = verify_files(report.reports / "one", report)
-    template.write_text(kept)
-    assert (
-        culprit
-        == "strategy_summary.md is not what results.json gives, first in line 9; template or text was changed"
-    )
-
-
-def test_tolerances_are_those_stated() -> None:
+def test_tolerances_are_those_stated_and_prose_is_not_compared() -> None:
     said = {"a": 1.0, "b": [1e-17, None], "c": "saves 30.7 % on 1,000 shares", "d": True}
-    assert not list(
-        differing(
-            said, {**said, "a": 1 + 5e-7, "b": [-2e-16, None], "c": "saves 30.5 % on 1,000 shares"}
-        )
-    )
-    due = {"a": 1 + 2e-6, "b": [1e-17, 0.0], "c": "saves 35.7 % on 1,000 shares", "d": False}
+    near = {**said, "a": 1 + 5e-7, "b": [-2e-16, None], "c": "saves 30.5 %, on 1,000 shares"}
+    assert not list(differing(said, near))
+    due = {"a": 1 + 2e-6, "b": [1e-17, 0.0], "c": 35.7, "d": False}
     assert [line.split(" is ")[0] for line in differing(said, due)] == ["a", "b[1]", "c", "d"]
-    assert list(differing([["15:50:00"]], [["15:51:00"]], quoted=0.0)) == [
-        '[0][0] is "15:50:00", run again "15:51:00"'
-    ]
     assert list(differing({"a": 1}, {"b": 1})) == [
         '{"a": 1}'.join([" is ", ', run again {"b": 1}'])
     ]
 
 
 @pytest.mark.slow
-def test_a_table_that_a_second_run_does_not_give_is_named_with_its_cell(report: Project) -> None:
-    """A second run is compared cell by cell, within the tolerance of tables; a profile is no result."""
+def test_a_table_that_a_second_run_does_not_give_is_named_with_its_column(report: Project) -> None:
+    """Its numbers are compared within the tolerance of tables; a profile is no result."""
     folder = report.reports / "one"
     table = folder / "strategy_schedule.csv"
     shutil.copytree(folder, report.reports / "two")
@@ -194,13 +175,11 @@ def test_a_table_that_a_second_run_does_not_give_is_named_with_its_cell(report: 
     _change(table, b"51.5", b"51.50004")
     _change(table, b"0.012345", b"0.012346")
     _mend_hashes(table.parent, lambda manifest: manifest["configuration"].update(name="two"))
-    assert verify_reports((), report) == {
-        "one": [
-            "strategy_orders.csv is made by one run only",
-            "strategy_schedule.csv: [2][1] is 0.012349, run again 0.012345",
-        ],
-        "two": [],  # as good as the same
-    }
+    found = verify_reports((), report)
+    orders, schedule = found["one"]
+    assert orders == "strategy_orders.csv is made by one run only"
+    assert schedule.startswith('strategy_schedule.csv: DataFrame.iloc[:, 1] (column name="shares")')
+    assert found["two"] == [], "as good as the same"
 
 
 @pytest.mark.slow
@@ -233,7 +212,7 @@ def test_a_damaged_manifest_is_not_verified_and_the_report_is_made_again(
         "one": ["manifest.json is damaged; make the report again"]
     }
     assert run_reports(chosen_runs([], None, report), report) == {"one": "made"}
-    assert verify_files(report.reports / "one", report) == []
+    assert verify_files(report.reports / "one") == []
 
 
 @pytest.mark.slow
@@ -245,14 +224,14 @@ def test_a_manifest_of_an_older_version_is_said_to_be_one(
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({key: manifest[key] for key in kept}))
     why = "manifest.json was made by an older version; make the report again"
-    assert verify_files(path.parent, report) == [why]
+    assert verify_files(path.parent) == [why]
     assert f"| one | {why} |" in render_index(report).read_text()
 
 
 @pytest.mark.slow
 def test_a_report_copied_under_another_name_is_not_verified(report: Project) -> None:
     shutil.copytree(report.reports / "one", report.reports / "two")
-    (culprit,) = verify_files(report.reports / "two", report)
+    (culprit,) = verify_files(report.reports / "two")
     assert culprit == "manifest.json is of report one, copied or renamed to two"
 
 
@@ -268,10 +247,9 @@ def test_code_packages_and_commit_that_are_not_those_here_are_told(
     _mend_hashes(
         folder, lambda manifest: manifest["sections"]["strategy"]["inputs"].update(code="0" * 64)
     )
-    others = (
-        f"packages {environment_hash()[:12]}, commit {origin()['git_commit'][:12] or 'unknown'}"
-    )
-    difference = f"made by code {'0' * 12}, {others}; here code {here}, {others}"
+    others = f"{environment_hash()[:12]}, {origin()['git_commit'][:12] or 'unknown'}"
+    what = "made by code, packages and commit"
+    difference = f"{what} {'0' * 12}, {others}; here {here}, {others}"
     assert made_elsewhere("one", report) == difference
     assert main(["verify", "--no-run"], report) == 0
     assert capsys.readouterr().out == f"one: files verified\n  files agree; {difference}\n"

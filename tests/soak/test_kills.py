@@ -22,7 +22,7 @@ def _whole(project: Project) -> dict[str, int]:
     """Time of making of each report; every one that can be seen must be whole."""
     folders = [path for path in project.reports.glob("*/") if path.name[0] != "."]
     for folder in folders:
-        assert verify_files(folder, project) == [], folder.name
+        assert verify_files(folder) == [], folder.name
     return {folder.name: (folder / "manifest.json").stat().st_mtime_ns for folder in folders}
 
 
