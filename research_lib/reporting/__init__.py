@@ -36,7 +36,7 @@ _NAMES = {
     ),
     "run": ("Options", "run_reports"),
     "render": ("render_index", "render_summary", "write_pages"),
-    "verify": ("ABSENT", "differing", "made_elsewhere", "verify_files", "verify_reports"),
+    "verify": ("ABSENT", "differing", "verify_files", "verify_reports"),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

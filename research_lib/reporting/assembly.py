@@ -87,7 +87,6 @@ def _record(run: RunConfig, section: str, answer: Record) -> Record:
             "peak_memory_mb": round(
                 max(answer["peak_memory_mb"], timings.get("peak_memory_mb", 0.0)), 1
             ),
-            "attempts": answer["attempts"],
             "operations": monitor.summary(),
         },
     }

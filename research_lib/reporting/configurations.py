@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from research_lib.checks import nearest, refuse_unknown
-from research_lib.config import PROJECT_ROOT, Record, data_file, data_folder, read_yaml
+from research_lib.config import PROJECT_ROOT, Record, data_file, read_yaml
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.reporting.parameters import STRICT, Project, check_path, real_data_of, refusal
+from research_lib.reporting.parameters import STRICT, Project, real_data_of, refusal
 
 DEFAULT_SECTIONS = ("modeling", "strategy")
 # Of a file and a folder: no separator, no dot, no option; "html" is a folder of its own.
@@ -221,17 +221,13 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
 
     The file is a configuration (`title`, `sections`, `shared` and sections' parameters) with
     `axes`: each maps a parameter, or a setting such as `optimizer_settings.default_solver`, to a
-    list of values, or any name, such as `symbol`, to a mapping of labels to parameters, or
-    `data_file_name` to `{every: PATTERN}`: all files and folders that the pattern finds below
-    RESEARCH_DATA now, in the order of their names, each labelled by what its stars stand for;
-    those that begin with . or _ are left out. A run is named <file>-<label>-<label>..., so the
-    same file and data always give the same names.
+    list of values, or any name, such as `symbol`, to a mapping of labels to parameters. A run is
+    named <file>-<label>-<label>..., so the same file always gives the same names.
 
     Raises
     ------
     ValidationError
-        Naming the file, the axis and what it may be; a pattern that finds nothing; more than
-        10,000 runs; two runs of one name.
+        Naming the file, the axis and what it may be; more than 10,000 runs; two runs of one name.
 
     Examples
     --------
@@ -263,8 +259,6 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
 
 def _axis(axis: str, values: Any) -> Axis:
     match values:
-        case {"every": str(pattern)} if len(values) == 1:
-            return _found(axis, pattern)
         case dict() if values and all(isinstance(one, dict) for one in values.values()):
             return [(_label(label), parameters) for label, parameters in values.items()]
         case [*_] if values and all(isinstance(one, str | int | float) for one in values):
@@ -273,26 +267,6 @@ def _axis(axis: str, values: Any) -> Axis:
                 (_label(one), {group: {setting: one}} if setting else {axis: one}) for one in values
             ]
     raise ValidationError(f"axis {axis} must be a list of values, or map labels to parameters")
-
-
-def _found(axis: str, pattern: str) -> Axis:
-    """What a pattern finds below RESEARCH_DATA, which it cannot leave, by what its stars are."""
-    check_path(pattern)
-    if axis != "data_file_name" or "*" not in pattern or re.search(r"[][?]|[*]{2}", pattern):
-        raise ValidationError(
-            f"axis {axis}: every {pattern!r:.80} must be a pattern of data_file_name with * "
-            "and no ?, [] or **"
-        )
-    folder = data_folder()
-    below = [path.relative_to(folder) for path in sorted(folder.glob(pattern))]
-    names = [one.as_posix() for one in below if not any(p[0] in "._" for p in one.parts)]
-    if not names:
-        raise MissingDataError(f"axis {axis}: nothing in {folder} matches {pattern}; check it")
-    if odd := next((name for name in names if set("*?[]") & set(name)), ""):
-        raise ValidationError(f"axis {axis}: {odd!r:.80} has *, ?, [ or ] in its name; rename it")
-    stars = re.compile("([^/]*)".join(map(re.escape, Path(pattern).as_posix().split("*"))))
-    labels = ["_".join(found.groups()) for found in map(stars.fullmatch, names) if found]
-    return [(_label(label), {axis: name}) for label, name in zip(labels, names, strict=True)]
 
 
 def _label(value: Any) -> str:

@@ -20,12 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from research_lib.config import PROJECT_ROOT, data_file, data_files, data_folder
-from research_lib.errors import (
-    InsufficientDataError,
-    ModelFittingError,
-    ResearchError,
-    ValidationError,
-)
+from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.monitoring import MONITOR
 
 if TYPE_CHECKING:
@@ -42,7 +37,7 @@ PACKAGES = (
 FAILURE = ("failure.md", "failure.json")
 UNLISTED = ("manifest.json", *FAILURE)  # what a manifest says nothing of; nor of hidden files
 WORK, OLD = ".work", ".old"
-DAMAGED = "is damaged; make the report again"
+DAMAGED = "is damaged or of an older version; make the report again"
 
 
 class ReportFolder:
@@ -246,33 +241,25 @@ def exclusive(reports: Path) -> Iterator[None]:
     Raises
     ------
     ValidationError
-        Another process is making reports there; the folder cannot be written; its name, or the
-        data folder's, is none that this locale can write down.
+        Another process is making reports there; its name, or the data folder's, is none that
+        this locale can write down.
     """
     from locket import LockError, lock_file
 
     for folder in (reports, data_folder()):
         if str(folder).encode(errors="replace").decode() != str(folder):  # has undecoded bytes
-            raise ValidationError(
-                f"folder {str(folder)!a} has letters that this locale's encoding, "
-                f"{sys.getfilesystemencoding()}, does not know; set PYTHONUTF8=1"
-            )
+            why = f"has letters that this locale's encoding, {sys.getfilesystemencoding()}, lacks"
+            raise ValidationError(f"folder {str(folder)!a} {why}; set PYTHONUTF8=1")
+    (reports / WORK).mkdir(parents=True, exist_ok=True)
     try:
-        (reports / WORK).mkdir(parents=True, exist_ok=True)
         # The system lets the lock go when its process ends, however it ends.
         with lock_file(str(reports / WORK / "lock"), timeout=0):
             _restore(reports)
             yield
     except LockError as error:
+        remedy = "wait for it, or stop it"
         raise ValidationError(
-            f"another process is making reports in {reports}; wait for it, or stop it"
-        ) from error
-    except OSError as error:
-        if isinstance(error, ResearchError) or error.filename is None:
-            raise
-        raise ValidationError(
-            f"reports cannot be written: {error.filename}: {error.strerror}; make {reports} "
-            "a folder that this user may write, with space left"
+            f"another process is making reports in {reports}; {remedy}"
         ) from error
 
 
@@ -319,17 +306,13 @@ def place(
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A report's manifest; ValidationError where it is damaged, or of an older version."""
     manifest = read_json(folder / "manifest.json")
-    if not isinstance(manifest.get("configuration"), dict):
-        raise ValidationError(f"manifest.json {DAMAGED}")
-    try:
-        complete = {"seal", "outputs"} <= manifest.keys() and all(
-            record.keys() >= {"inputs", "files", "run"} for record in manifest["sections"].values()
-        )
-    except (AttributeError, KeyError):
-        complete = False
-    if not complete:
-        raise ValidationError("manifest.json was made by an older version; make the report again")
-    return manifest
+    with contextlib.suppress(AttributeError, KeyError, TypeError):
+        records, needed = manifest["sections"].values(), {"inputs", "files", "run"}
+        own = manifest["configuration"].keys() >= {"name", "parameters"}
+        sealed = manifest.keys() >= {"seal", "outputs"}
+        if own and sealed and all(record.keys() >= needed for record in records):
+            return manifest
+    raise ValidationError(f"manifest.json {DAMAGED}")
 
 
 def changed_files(folder: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import sys
 import tempfile
 import threading
@@ -29,6 +28,7 @@ from research_lib.reporting.parameters import Project
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2  # between two looks at a kernel's time and memory
+KERNEL_STARTS = 4  # of a notebook whose kernel does not come up
 LONGEST_ERROR = 500  # characters of a notebook's error that are reported
 CHECKED_OUTPUT = "# NBVAL_CHECK_OUTPUT"
 # One thread a kernel: runs share the cores, and sums come out the same however many run at a time.
@@ -54,13 +54,10 @@ class Limits:
         Of one notebook, from its kernel's start to its end.
     memory_mb : float
         Resident memory of the kernel and its children, MB of 1e6 bytes.
-    retries : int
-        How often a kernel that did not come up is started again.
     """
 
     seconds: float = 1800.0
     memory_mb: float = 4000.0
-    retries: int = 3
 
 
 @dataclass(frozen=True)
@@ -175,9 +172,9 @@ def run_notebook(task: Task, stop: threading.Event | None = None) -> Answer:
     -------
     dict
         `kind` "" where it is done, else "cell", "kernel", "memory", "time", "data", "code",
-        "results" or "stopped", with `error`, `cell` and `line`; `seconds`, `peak_memory_mb`,
-        `attempts`; where done, `files` (path to bytes) and `inputs`, the hashes of what it was
-        made from.
+        "results" or "stopped", with `error` and `cell`, the source of what ran; `seconds`,
+        `peak_memory_mb`; where done, `files` (path to bytes) and `inputs`, the hashes of what it
+        was made from.
     """
     logger.info("%s: %s: started", task.run.name, task.section)
     parameters, data = task.run.effective[task.section], task.run.section_data(task.section)
@@ -200,24 +197,20 @@ def run_notebook(task: Task, stop: threading.Event | None = None) -> Answer:
 
 def refused(kind: str, error: str) -> Answer:
     """The answer of a notebook that was not run, or did not end as one does."""
-    return {
-        "kind": kind, "error": error, "cell": "", "line": "",
-        "attempts": 0, "peak_memory_mb": 0.0,
-    }  # fmt: skip
+    return {"kind": kind, "error": error, "cell": "", "peak_memory_mb": 0.0}
 
 
 def _run_kernels(task: Task, work: Path, stop: threading.Event) -> Answer:
     """A kernel that does not come up is started again; a cell that fails is not repeated."""
     (work / "figures").mkdir()
-    for attempt in range(1, task.limits.retries + 2):
+    for start in range(1, KERNEL_STARTS + 1):
         with _Kernel(task.limits, stop) as kernel:
             failed = _papermill(task, work, kernel)
         if not failed or kernel.cell or kernel.killed_for:
             break
-        stop.wait(0.5 * attempt)  # such as a port that another kernel has just taken
-    answer = {**refused("", ""), **failed, **kernel.killed_for, "attempts": attempt}
-    cell = kernel.cell if answer["kind"] else ""
-    return {**answer, "cell": cell, "peak_memory_mb": kernel.peak_mb}
+        stop.wait(0.5 * start)  # such as a port that another kernel has just taken
+    answer = {**refused("", ""), **failed, **kernel.killed_for, "peak_memory_mb": kernel.peak_mb}
+    return {**answer, "cell": kernel.cell if answer["kind"] else ""}
 
 
 def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
@@ -242,18 +235,11 @@ def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
             extra_arguments=[QUIET, *(f"--IPKernelApp.exec_lines={line}" for line in lines)],
         )
     except PapermillExecutionError as error:
-        text, line = f"{error.ename}: {error.evalue}", _failing_line(error.traceback)
-        return {"kind": "cell", "error": " ".join(text.split())[:LONGEST_ERROR], "line": line}
+        text = " ".join(f"{error.ename}: {error.evalue}".split())
+        return {"kind": "cell", "error": text[:LONGEST_ERROR]}
     except (RuntimeError, OSError) as error:  # nbclient's, of a dead kernel and of timeouts
         return {"kind": "kernel", "error": f"{type(error).__name__}: {error}"[:LONGEST_ERROR]}
     return {}
-
-
-def _failing_line(traceback: Sequence[str]) -> str:
-    """The cell's line that IPython's arrow points to."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback))
-    found = re.search(r"^-+> +\d+ (.*)$", plain, re.MULTILINE)
-    return found.group(1).strip() if found else ""
 
 
 def run_locally(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer]]:
@@ -284,38 +270,26 @@ def run_on_dask(
     from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
 
-    gone = (
-        f"the Dask scheduler at {address} is gone, or the runs were cancelled; "
-        "what is finished is kept; see that it runs and repeat the call"
-    )
     try:
-        client = Client(address, set_as_default=False)
-    except (OSError, ValueError) as error:
-        why = f"{error}; start one, or leave out --scheduler"
-        raise ValidationError(f"no Dask scheduler answers at {address}: {why}") from error
-    with client:
-        try:
+        with Client(address, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=worker_seconds)
-        except TimeoutError as error:
-            raise ValidationError(
-                f"the Dask scheduler at {address} has no worker after {worker_seconds:g} s; "
-                f"start one with `dask worker {address}`, or leave out --scheduler"
-            ) from error
-        except OSError as error:  # it went away before a worker came
-            raise ValidationError(gone) from error
-        futures = {client.submit(run_notebook, task, pure=False): task for task in tasks}
-        try:
-            for future in as_completed(futures, loop=client.loop):
-                try:
-                    answer = future.result()
-                except KilledWorker as error:  # the run took several workers with it
-                    answer = refused("worker", str(error))
-                except FutureCancelledError as error:
-                    raise ValidationError(gone) from error
-                yield futures.pop(future), answer
-                future.release()  # its files need not stay on the cluster
-        finally:
-            client.cancel(list(futures))
+            futures = {client.submit(run_notebook, task, pure=False): task for task in tasks}
+            try:
+                for future in as_completed(futures, loop=client.loop):
+                    try:
+                        answer = future.result()
+                    except KilledWorker as error:  # the run took several workers with it
+                        answer = refused("worker", str(error))
+                    yield futures.pop(future), answer
+                    future.release()  # its files need not stay on the cluster
+            finally:
+                client.cancel(list(futures))
+    except (OSError, FutureCancelledError) as error:
+        raise ValidationError(
+            f"the Dask scheduler at {address} or its workers are not there, or the runs were "
+            f"cancelled ({error}); what is finished is kept; see that both run and repeat the "
+            "call, or leave out --scheduler"
+        ) from error
 
 
 def refresh_notebooks() -> list[Path]:

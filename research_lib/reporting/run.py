@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,8 +82,7 @@ def run_reports(
     Raises
     ------
     ValidationError
-        The reports folder is in use; no scheduler or worker answers; a report of that name is of
-        another file.
+        The reports folder is in use; no scheduler or worker answers.
     """
     project, options = project or Project(), options or Options()
     outcome: dict[str, str] = {}
@@ -111,9 +108,8 @@ def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
     """Which notebooks must run: those whose inputs differ from those of the sound report there."""
     folder = project.reports / run.name
     sound = not files.changed_files(folder)
-    before = files.read_manifest(folder) if sound else {"configuration": {}, "sections": {}}
-    _refuse_other_source(run, before["configuration"])
-    known, kept, tasks = before["sections"], {}, []
+    known = files.read_manifest(folder)["sections"] if sound else {}
+    kept, tasks = {}, []
     for section in run.parameters:
         aside = options.only not in ("", section)
         same = section in known and not options.force and _same_inputs(run, section, project, known)
@@ -123,16 +119,6 @@ def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
             tasks.append(_task(run, section, project, options))
     seconds = {section: float(entry["run"]["seconds"]) for section, entry in known.items()}
     return _Plan(run, tasks, seconds, kept)
-
-
-def _refuse_other_source(run: RunConfig, before: Mapping[str, Any]) -> None:
-    """Another file's run of the same name does not replace a report, unless the two are one."""
-    other = before and before["source"] != run.source
-    if other and files.text_hash(before["parameters"]) != files.text_hash(run.effective):
-        raise ValidationError(
-            f"report {run.name} is of {before['source']}, not of {run.source}, "
-            "which has other parameters; rename one of the two files, or remove the report"
-        )
 
 
 def _same_inputs(run: RunConfig, section: str, project: Project, known: Mapping[str, Any]) -> bool:
@@ -153,8 +139,7 @@ def _work(plans: list[_Plan], project: Project, options: Options) -> Iterator[tu
     """Have all tasks run; each run's report is placed when its last notebook is in."""
     if not plans:
         return
-    by_name, done = {plan.run.name: plan for plan in plans}, Counter[str]()
-    tasks = _longest_first(plans)
+    by_name, tasks = {plan.run.name: plan for plan in plans}, _longest_first(plans)
     if options.scheduler:
         pool = run_on_dask(tasks, options.scheduler, options.worker_seconds)
     else:
@@ -168,8 +153,6 @@ def _work(plans: list[_Plan], project: Project, options: Options) -> Iterator[tu
             if len(plan.answers) == len(plan.tasks):
                 became = _finish(plan, project)
                 plan.answers.clear()  # ten thousand runs' files do not fit into memory
-                done[became.split(":")[0]] += 1
-                bar.set_postfix_str(", ".join(f"{number} {word}" for word, number in done.items()))
                 yield task.run.name, became
             bar.update()
 
@@ -220,7 +203,7 @@ def _finish(plan: _Plan, project: Project) -> str:
     failed = ((one, answer) for one, answer in plan.answers.items() if answer["kind"])
     if failure := next(failed, None):
         _note(run, project, *failure)
-        return f"failed: {failure[0]}: {failure_line(failure[1])}"
+        return f"failed: {failure[0]}: {failure[1]['error']}"
     try:
         report = assemble(run, plan.kept, plan.answers, folder, project.templates)
     except RenderError as error:
@@ -232,22 +215,16 @@ def _finish(plan: _Plan, project: Project) -> str:
 
 def _became(answer: Answer) -> str:
     """What the log says of a finished notebook; an error may quote data, so only its class."""
-    if not answer["kind"]:
-        return f"made in {answer['seconds']:.1f} s"
-    named = re.match(r"\w+", answer["error"])
-    return f"failed: {named[0] if named else answer['kind']}; failure.md tells"
-
-
-def failure_line(answer: Answer) -> str:
-    """A failure in one line."""
-    return (f"stopped at `{answer['line']}`: " if answer["line"] else "") + answer["error"]
+    if answer["kind"]:
+        return f"failed: {answer['error'].split(':')[0]}; failure.md tells"
+    return f"made in {answer['seconds']:.1f} s"
 
 
 def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> None:
     failure = {
-        "name": run.name, "title": run.title, "section": section, "rerun": run.rerun,
-        "reason": failure_line(answer), "parameters": run.parameters.get(section, {}),
-        **{key: answer[key] for key in ("kind", "error", "cell", "attempts")},
-    }  # fmt: skip
+        **{"name": run.name, "title": run.title, "section": section, "rerun": run.rerun},
+        **{"kind": answer["kind"], "error": answer["error"], "cell": answer["cell"]},
+        **{"reason": answer["error"], "parameters": run.parameters.get(section, {})},
+    }
     text = render("failure.md.j2", project.templates, failure=failure)
     files.note_failure(project.reports, run.name, failure, text)

@@ -14,15 +14,7 @@ from research_lib.checks import refuse_unknown
 from research_lib.config import data_files
 from research_lib.errors import ValidationError
 from research_lib.reporting.configurations import RunConfig
-from research_lib.reporting.manifest import (
-    changed_files,
-    code_hash,
-    environment_hash,
-    file_hash,
-    file_hashes,
-    origin,
-    read_json,
-)
+from research_lib.reporting.manifest import changed_files, file_hash, file_hashes, read_json
 from research_lib.reporting.parameters import Project
 
 # Of the same inputs on another machine: solvers stop elsewhere, sums round otherwise.
@@ -78,18 +70,6 @@ def verify_files(folder: Path) -> list[str]:
             elif file_hash(path) != known:
                 found.append(f"data file {name} was changed: its SHA-256 is not the manifest's")
     return list(dict.fromkeys(found))
-
-
-def made_elsewhere(name: str, project: Project | None = None) -> str:
-    """In what a report's code, packages or commit are not those here; an empty text if in none."""
-    here = code_hash(), environment_hash(), origin()["git_commit"]
-    manifest = read_json((project or Project()).reports / name / "manifest.json")
-    for record in manifest["sections"].values():
-        made = record["inputs"]["code"], record["inputs"]["environment"], record["git_commit"]
-        if made != here:
-            both = [", ".join(one[:12] or "unknown" for one in hashes) for hashes in (made, here)]
-            return f"made by code, packages and commit {both[0]}; here {both[1]}"
-    return ""
 
 
 def _verify_results(
