@@ -1,4 +1,4 @@
-"""The command line: `python -m research_lib report|verify|convert|bench|health|refresh`."""
+"""The command line: `python -m research_lib report|verify|convert|bench|health`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,6 @@ COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         "--alive": {**FLAG, "help": "only whether this process can compute and has memory: "
             "for liveness probes"},
     }),
-    "refresh": ("for developers: store the outputs that tests compare", {}),
 }  # fmt: skip
 
 
@@ -132,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = {
         "report": _report, "verify": _verify, "convert": _convert,
-        "bench": _bench, "health": _health, "refresh": _refresh,
+        "bench": _bench, "health": _health,
     }  # fmt: skip
     for name, (line, arguments) in COMMANDS.items():
         about = COMPARED if name == "verify" else None
@@ -254,14 +253,6 @@ def _health(options: argparse.Namespace) -> int:
     health = alive_check() if options.alive else health_check()
     print(json.dumps(health, indent=2) if options.details else json.dumps(summary(health)))
     return int(health["status"] != HEALTHY)
-
-
-def _refresh(options: argparse.Namespace) -> int:
-    from research_lib.reporting import refresh_notebooks
-
-    for path in refresh_notebooks():
-        print(f"refreshed {path.name}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import Any
 
 _NAMES = {
-    "configurations": ("RunConfig", "chosen_runs", "configuration_names", "load_grid"),
     "manifest": ("ReportFolder", "environment_hash", "origin"),
-    "notebooks": ("Limits", "refresh_notebooks"),
-    "parameters": ("NOTEBOOKS", "Project", "real_data_of"),
+    "parameters": (
+        "NOTEBOOKS", "Project", "RunConfig", "chosen_runs", "configuration_names", "load_grid",
+        "real_data_of",
+    ),
     "figures.base": (
         "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval",
         "plot_lines", "plot_quality", "plot_slippage_fit", "plot_through_day", "quartiles",
@@ -34,7 +35,7 @@ _NAMES = {
     "figures.transient": (
         "plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life",
     ),
-    "run": ("Options", "run_reports"),
+    "run": ("Limits", "Options", "run_reports"),
     "render": ("render_index", "render_summary", "write_pages"),
     "verify": ("ABSENT", "differing", "verify_files", "verify_reports"),
 }  # fmt: skip

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research_lib.monitoring import PerformanceMonitor
-from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.manifest import json_bytes, origin, read_json
+from research_lib.reporting.parameters import RunConfig
 from research_lib.reporting.render import summary
 
 Record = dict[str, Any]

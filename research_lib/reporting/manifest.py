@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import distributions, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -23,17 +23,7 @@ from research_lib.config import PROJECT_ROOT, data_file, data_files, data_folder
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.monitoring import MONITOR
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-P = ParamSpec("P")
-T = TypeVar("T")
-PACKAGES = (
-    "numpy", "pandas", "scipy", "numba", "statsmodels", "cvxpy", "clarabel", "osqp", "scs",
-    "matplotlib", "papermill",
-)  # fmt: skip
+PACKAGES = "numpy pandas scipy numba statsmodels cvxpy clarabel osqp scs matplotlib papermill"
 FAILURE = ("failure.md", "failure.json")
 UNLISTED = ("manifest.json", *FAILURE)  # what a manifest says nothing of; nor of hidden files
 WORK, OLD = ".work", ".old"
@@ -68,28 +58,26 @@ class ReportFolder:
         self.section = section
         self.left_out: dict[str, str] = {}
 
-    def part(
-        self, name: str, make: Callable[P, T], *arguments: P.args, **options: P.kwargs
-    ) -> T | None:
+    def part(self, name: str, make: Callable[..., Any], *given: Any, **options: Any) -> Any:
         """What `make` gives; where the sample is too small, None and why in `left_out`.
 
         Any other error is no matter of the sample: it ends the run.
         """
         try:
-            return make(*arguments, **options)
+            return make(*given, **options)
         except (InsufficientDataError, ModelFittingError) as error:
             self.left_out[name] = str(error)
             return None
 
-    def figure(self, drawn: Axes | Figure, name: str) -> None:
-        """Keep a figure as figures/<section>_<name>.png."""
+    def figure(self, drawn: Any, name: str) -> None:
+        """Keep a figure, or the one that an Axes is part of, as figures/<section>_<name>.png."""
         if self.path is not None:
             from research_lib.reporting.figures.base import save_figure
 
             save_figure(drawn, self.path / "figures" / f"{self.section}_{name}.png")
 
-    def table(self, table: pd.DataFrame, name: str) -> None:
-        """Keep a table that people take away as <section>_<name>.csv."""
+    def table(self, table: Any, name: str) -> None:
+        """Keep a pandas table that people take away as <section>_<name>.csv."""
         if self.path is not None:
             table.to_csv(self.path / f"{self.section}_{name}.csv")
 
@@ -186,9 +174,7 @@ def text_hash(content: Any) -> str:
 def code_hash() -> str:
     """SHA-256 over the library's sources, by path."""
     sources = sorted((PROJECT_ROOT / "research_lib").rglob("*.py"))
-    return text_hash(
-        [[one.relative_to(PROJECT_ROOT).as_posix(), file_hash(one)] for one in sources]
-    )
+    return text_hash([[str(one.relative_to(PROJECT_ROOT)), file_hash(one)] for one in sources])
 
 
 @functools.cache
@@ -221,7 +207,7 @@ def origin() -> dict[str, Any]:
         "git_commit": commit or os.environ.get("RESEARCH_GIT_COMMIT", ""),
         "git_dirty": None if changed is None else bool(changed),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES.split()},
     }
 
 
@@ -257,10 +243,8 @@ def exclusive(reports: Path) -> Iterator[None]:
             _restore(reports)
             yield
     except LockError as error:
-        remedy = "wait for it, or stop it"
-        raise ValidationError(
-            f"another process is making reports in {reports}; {remedy}"
-        ) from error
+        why = f"another process is making reports in {reports}; wait for it, or stop it"
+        raise ValidationError(why) from error
 
 
 def _restore(reports: Path) -> None:
@@ -324,15 +308,13 @@ def changed_files(folder: Path) -> list[str]:
     except ValidationError as error:
         return [str(error)]
     listed, found, seal = manifest["outputs"], file_hashes(folder), manifest.pop("seal")
-    lines, made_as = [], manifest["configuration"]["name"]
-    if seal != text_hash(manifest):
-        lines.append("manifest.json was edited: its seal is of other contents")
-    if made_as != folder.name:
-        lines.append(f"manifest.json is of report {made_as}, copied or renamed to {folder.name}")
-    lines += [f"{name} is missing" for name in listed if name not in found]
-    lines += [f"{name} is not in the manifest" for name in found if name not in listed]
-    edited = [name for name in listed if name in found and found[name] != listed[name]]
-    return lines + [f"{name} was edited: its SHA-256 is not the manifest's" for name in edited]
+    edited = ["manifest.json"] if seal != text_hash(manifest) else []
+    edited += [name for name in listed if name in found and found[name] != listed[name]]
+    return [
+        *(f"{name} was edited: its SHA-256 is not the manifest's" for name in edited),
+        *(f"{name} is missing" for name in listed if name not in found),
+        *(f"{name} is not in the manifest" for name in found if name not in listed),
+    ]
 
 
 def note_failure(reports: Path, name: str, failure: Mapping[str, Any], text: str) -> None:

@@ -1,10 +1,15 @@
-"""What a run may choose: the notebooks, and the parameters that each declares."""
+"""What a run may choose: notebooks and their parameters, configurations, and grids of these."""
 
 from __future__ import annotations
 
 import ast
+import copy
 import functools
-from collections.abc import Iterable, Mapping
+import itertools
+import math
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -12,11 +17,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from research_lib.checks import nearest, refuse_unknown
-from research_lib.config import PROJECT_ROOT, ModelConfig, OptimizerConfig, Record
+from research_lib.config import PROJECT_ROOT, ModelConfig, OptimizerConfig, Record, read_yaml
 from research_lib.errors import ValidationError
-from research_lib.impact import OBJECTIVES
-from research_lib.impact.estimation import MODEL_TYPES
-from research_lib.market import PRESETS, QualityPolicy, Session
+from research_lib.market import QualityPolicy, Session
 
 # A section of a report is a notebook, <section>_summary.md.j2 and <section>_summary.md.
 NOTEBOOKS = {
@@ -31,18 +34,16 @@ SETTINGS: dict[str, type[Record]] = {
     "session_settings": Session,
     "quality_settings": QualityPolicy,
 }
-CHOICES: dict[str, Any] = {
-    "side": ("buy", "sell"),
-    "model_type": tuple(MODEL_TYPES),
-    "objective": tuple(OBJECTIVES),
-    "preset_name": tuple(PRESETS),
-    "prior_preset": tuple(PRESETS),
-}
-# Of read_books, for files in a layout of the user's own.
-READ_SETTINGS = ("columns", "symbol", "timezone", "time_unit", "where")
 STRICT = pydantic.ConfigDict(
     extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
 )
+# Of a file and a folder: no separator, no dot, no option; "html" is a folder of its own.
+NAME = re.compile(r"(?!(?i:html)$)[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+# One line, and it stands in tables and pages.
+TITLE = pydantic.Field(pattern=r"^[^<>|`\\\x00-\x1f]{1,200}$")
+MAX_RUNS = 10_000  # of a grid
+Parameters = dict[str, Any]
+Axis = list[tuple[str, Parameters]]  # labels, each with the parameters it stands for
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Project:
             default; naming the section, the parameter, its value, and what it may be.
         """
         try:
-            known = self._model(section)(**given).model_dump()
+            known = self._model(section).model_validate(dict(given)).model_dump()
         except pydantic.ValidationError as error:
             raise ValidationError(f"{section}: {refusal(error, self.declared(section))}") from error
         return {**known, **given}
@@ -123,8 +124,6 @@ def _annotation(name: str, kind: Any) -> Any:
     def check(value: Any) -> Any:
         if name in SETTINGS:
             SETTINGS[name].from_dict(value)
-        elif name == "read_settings":
-            refuse_unknown(value, READ_SETTINGS, "setting")
         elif name == "data_file_name":
             check_path(value)
         elif name.endswith("_file_names"):
@@ -132,7 +131,6 @@ def _annotation(name: str, kind: Any) -> Any:
                 check_path(path)
         return value
 
-    kind = Literal[CHOICES[name]] if name in CHOICES else kind
     return Annotated[kind, pydantic.AfterValidator(check)]
 
 
@@ -166,3 +164,246 @@ def real_data_of(values: Mapping[str, Any]) -> list[str]:
     single = values.get("data_file_name")
     lists = [files for name, files in values.items() if name.endswith("_file_names")]
     return [*([single] if single else []), *(file for files in lists for file in files)]
+
+
+@dataclass(frozen=True)
+class RunConfig(Record):
+    """One configuration: what it is, and the parameters of each notebook it runs.
+
+    Attributes
+    ----------
+    name : str
+        Name of its file and of its report folder.
+    title : str
+    parameters : mapping of section to mapping
+        What papermill injects into the notebook of that section.
+    effective : mapping of section to mapping
+        The same with the notebook's defaults for what is not given.
+    source : str
+        The file it came from, below the project's folder where it is there.
+
+    Examples
+    --------
+    >>> run = RunConfig.load("default")
+    >>> run.rerun, run.data
+    ('python -m research_lib report default', [])
+    """
+
+    name: str
+    title: str
+    parameters: dict[str, Parameters]
+    effective: dict[str, Parameters]
+    source: str = ""
+
+    @classmethod
+    def load(cls, name: str, project: Project | None = None) -> RunConfig:
+        """Read and check <configurations>/<name>.yml, as `from_content` describes it."""
+        project = project or Project()
+        names = configuration_names(project)
+        if name not in names:
+            raise ValidationError(f"configuration {name!r} is unknown{nearest(name, names)}")
+        path = project.configurations / f"{name}.yml"
+        return cls.from_content(name, read_yaml(path), project, path)
+
+    @classmethod
+    def from_content(
+        cls, name: str, content: Mapping[str, Any], project: Project, source: Path
+    ) -> RunConfig:
+        """Check one configuration before anything runs.
+
+        Parameters
+        ----------
+        name : str
+            Letters, digits, "_" and "-", at most 80: it becomes a folder.
+        content : mapping
+            `title`; `sections`, the notebooks to run (modeling and strategy where not given);
+            parameters by section; and `shared` ones, which go to each of the run's sections
+            that declares them.
+        project : Project
+        source : Path
+            The file that it stands in.
+
+        Raises
+        ------
+        ValidationError
+            Naming the configuration, the key or parameter, its value, and what it may be.
+        """
+        if not NAME.fullmatch(name):
+            why = "is no name of a configuration: letters, digits, _ and -, at most 80"
+            raise ValidationError(f"{name[:80]!r} {why}")
+        try:
+            known = _known(content, project)
+            given = _shared_out(known, project)
+            effective = {one: project.parameters(one, values) for one, values in given.items()}
+        except ValidationError as error:
+            where = source.name if source.stem == name else f"{source.name}: {name}"
+            raise ValidationError(f"{where}: {error}") from error
+        if source.is_relative_to(PROJECT_ROOT):
+            source = source.relative_to(PROJECT_ROOT)
+        return cls(name, known["title"], given, effective, source.as_posix())
+
+    @property
+    def rerun(self) -> str:
+        """The command that makes this report again."""
+        grid = "" if Path(self.source).stem == self.name else f"--grid {shlex.quote(self.source)} "
+        return f"python -m research_lib report {grid}{self.name}"
+
+    def identity(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        own = {"name": self.name, "title": self.title, "source": self.source, "rerun": self.rerun}
+        return {**own, "parameters": self.effective}
+
+    @property
+    def data(self) -> list[str]:
+        """Files below RESEARCH_DATA that its notebooks read."""
+        files = (file for section in self.parameters for file in self.section_data(section))
+        return list(dict.fromkeys(files))
+
+    def section_data(self, section: str) -> list[str]:
+        """Files below RESEARCH_DATA that one of its notebooks reads."""
+        return real_data_of(self.effective[section])
+
+
+def configuration_names(project: Project | None = None) -> list[str]:
+    """Names of the configurations, the embedded default first.
+
+    Examples
+    --------
+    >>> configuration_names()[0]
+    'default'
+    """
+    names = {path.stem for path in (project or Project()).configurations.glob("*.yml")}
+    return sorted(names, key=lambda name: (name != "default", name))
+
+
+def chosen_runs(names: Sequence[str], grid: str | None, project: Project) -> list[RunConfig]:
+    """The runs that are asked for, of a grid file or of the configurations; all without names.
+
+    Raises
+    ------
+    ValidationError
+        Unknown name; misspelt, mistyped or impossible parameter, before anything runs.
+
+    Examples
+    --------
+    >>> [run.title for run in chosen_runs(["default"], None, Project())]
+    ['embedded synthetic thin stock, sixty days of minutes']
+    """
+    if not grid:
+        return [RunConfig.load(name, project) for name in names or configuration_names(project)]
+    runs = {run.name: run for run in load_grid(grid, project)}
+    refuse_unknown(names, runs, "run of the grid")
+    return [runs[name] for name in names or runs]
+
+
+def _known(content: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    """A configuration's content, or a grid's without its axes, with nothing missing."""
+    model = _file_model(tuple(project.sections))
+    try:
+        return model.model_validate(dict(content)).model_dump()
+    except pydantic.ValidationError as error:
+        raise ValidationError(refusal(error, model.model_fields)) from error
+
+
+@functools.cache
+def _file_model(sections: tuple[str, ...]) -> type[pydantic.BaseModel]:
+    """Of a configuration's file; what the parameters may be says each section's own."""
+    section: Any = Literal[sections]
+    fields: dict[str, Any] = {
+        "title": (Annotated[str, TITLE], ...),
+        "sections": (
+            Annotated[list[section], pydantic.Field(min_length=1)],
+            [one for one in ("modeling", "strategy") if one in sections],
+        ),
+        **dict.fromkeys(("shared", *sections), (Parameters | None, None)),
+    }
+    return pydantic.create_model("Configuration", __config__=STRICT, **fields)
+
+
+def _shared_out(known: Mapping[str, Any], project: Project) -> dict[str, Parameters]:
+    """Parameters of each of the run's sections: shared ones that it declares, and its own."""
+    chosen, shared = known["sections"], known["shared"] or {}
+    for section in project.sections:
+        if known[section] and section not in chosen:
+            raise ValidationError(f"{section} has parameters but is not among sections; add it")
+    declared = {one: project.declared(one) for one in project.sections if one in chosen}
+    names = dict.fromkeys(itertools.chain(*declared.values()))
+    refuse_unknown(shared, names, "shared: parameter")
+    return {
+        section: {name: shared[name] for name in shared if name in names} | (known[section] or {})
+        for section, names in declared.items()
+    }
+
+
+def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfig]:
+    """The configurations of a grid file, checked, in the order of its axes.
+
+    The file is a configuration (`title`, `sections`, `shared` and sections' parameters) with
+    `axes`: each maps a parameter, or a setting such as `optimizer_settings.default_solver`, to a
+    list of values, or any name, such as `symbol`, to a mapping of labels to parameters. A run is
+    named <file>-<label>-<label>..., so the same file always gives the same names.
+
+    Raises
+    ------
+    ValidationError
+        Naming the file, the axis and what it may be; more than 10,000 runs; two runs of one name.
+
+    Examples
+    --------
+    >>> len(load_grid(PROJECT_ROOT / "notebooks" / "grids" / "small.yml"))
+    24
+    """
+    project, file = project or Project(), Path(path).resolve()
+    content = read_yaml(file)
+    given = content.pop("axes", None)
+    try:
+        if not isinstance(given, dict) or not given:
+            raise ValidationError("axes must map each axis to its values")
+        axes = [_axis(str(axis), values) for axis, values in given.items()]
+        if (size := math.prod(map(len, axes))) > MAX_RUNS:
+            raise ValidationError(f"the axes make {size:,} runs, at most {MAX_RUNS:,}; split it")
+        merged = [_merged(content, chosen, project) for chosen in itertools.product(*axes)]
+    except ValidationError as error:
+        raise ValidationError(f"{file.name}: {error}") from error
+    runs: dict[str, RunConfig] = {}
+    for labels, one in merged:
+        name = "-".join([file.stem, *labels])
+        if name in runs:
+            raise ValidationError(f"{file.name}: {name} stands for several runs; label the axes")
+        runs[name] = RunConfig.from_content(name, one, project, file)
+    return list(runs.values())
+
+
+def _axis(axis: str, values: Any) -> Axis:
+    group, _, setting = axis.partition(".")
+    match values:
+        case dict() if values and all(isinstance(one, dict) for one in values.values()):
+            return [(_label(label), parameters) for label, parameters in values.items()]
+        case [*_] if values and all(isinstance(one, str | int | float) for one in values):
+            named = [{group: {setting: one}} if setting else {axis: one} for one in values]
+            return list(zip(map(_label, values), named, strict=True))
+    raise ValidationError(f"axis {axis} must be a list of values, or map labels to parameters")
+
+
+def _label(value: Any) -> str:
+    """A value as part of a folder's name: 20000.0 is 20000, 0.05 is 0p05."""
+    text = f"{value:.12g}" if isinstance(value, float) else str(value)
+    return re.sub(r"[^A-Za-z0-9_]+", "_", text.replace(".", "p").replace("+", "")).strip("_")[:40]
+
+
+def _merged(
+    content: Mapping[str, Any], chosen: Sequence[tuple[str, Parameters]], project: Project
+) -> tuple[list[str], dict[str, Any]]:
+    """Labels and content of one run of a grid: what its axes choose is shared."""
+    merged = copy.deepcopy(_known(content, project))
+    shared = merged["shared"] = merged["shared"] or {}
+    own = {name for section in project.sections for name in merged[section] or {}}
+    for name, value in itertools.chain(*(parameters.items() for _, parameters in chosen)):
+        if name in own:
+            raise ValidationError(f"{name} is on an axis and in a section; remove one")
+        before = shared.get(name) or {}
+        if isinstance(value, dict) and not isinstance(before, dict):
+            raise ValidationError(f"{name} must map settings to values, got {before!r:.80}")
+        shared[name] = {**before, **value} if isinstance(value, dict) else value
+    labels = [label for label, _ in chosen]
+    return labels, {**merged, "title": f"{merged['title']}: {', '.join(labels)}"}

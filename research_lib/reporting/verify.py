@@ -13,9 +13,8 @@ from typing import Any
 from research_lib.checks import refuse_unknown
 from research_lib.config import data_files
 from research_lib.errors import ValidationError
-from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.manifest import changed_files, file_hash, file_hashes, read_json
-from research_lib.reporting.parameters import Project
+from research_lib.reporting.parameters import Project, RunConfig
 
 # Of the same inputs on another machine: solvers stop elsewhere, sums round otherwise.
 RELATIVE = 1e-6
@@ -88,9 +87,8 @@ def _verify_results(
     with tempfile.TemporaryDirectory(prefix="verify-") as elsewhere:
         again = replace(project, reports=Path(elsewhere))
         for name, what in run_reports(runs, again, Options(jobs=jobs)).items():
-            made = what == "made"
-            folders = project.reports / name, again.reports / name
-            found[name] = list(_compared(*folders)) if made else [what]
+            both = project.reports / name, again.reports / name
+            found[name] = list(_compared(*both)) if what == "made" else [what]
     return found
 
 
@@ -106,11 +104,10 @@ def _described(folder: Path, project: Project) -> RunConfig:
 def _compared(folder: Path, again: Path) -> Iterator[str]:
     import pandas as pd
 
+    mine, other = file_hashes(folder).keys(), file_hashes(again).keys()
     # A profile is no result: only --profile leaves it.
-    mine, other = (
-        {name for name in file_hashes(one) if not name.endswith(".prof")} for one in (folder, again)
-    )
-    yield from (f"{name} is made by one run only" for name in sorted(mine ^ other))
+    lone = sorted(name for name in mine ^ other if not name.endswith(".prof"))
+    yield from (f"{name} is made by one run only" for name in lone)
     results = differing(read_json(folder / "results.json"), read_json(again / "results.json"))
     yield from (f"results.json: {line}" for line in list(results)[:MAX_LINES])
     for name in sorted(name for name in mine & other if name.endswith(".csv")):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from research_lib.__main__ import main
-from research_lib.config import PROJECT_ROOT, data_files, read_yaml
+from research_lib.config import PROJECT_ROOT, read_yaml
 from research_lib.errors import ValidationError
 from research_lib.reporting import Project, RunConfig, chosen_runs, configuration_names, load_grid
 
@@ -58,8 +58,8 @@ def _write(project: Project, name: str, **changes: Any) -> None:
             {"shared": {"data_file_name": "/etc/passwd"}},
             r"data_file_name: '/etc/passwd' must be a path below",
         ),
-        ({"title": "<script>"}, r"title: must be one line"),
-        ({"title": "a\nb"}, r"title: must be one line"),
+        ({"title": "<script>"}, r"title: String should match pattern .*, got '"),
+        ({"title": "a\nb"}, r"title: String should match pattern .*, got '"),
         (
             {"sections": ["modelling"]},
             r"sections.0: Input should be 'modeling', .* or 'transient', got 'modelling'",
@@ -70,11 +70,7 @@ def _write(project: Project, name: str, **changes: Any) -> None:
             {"sections": ["modeling"], "strategy": {}, "shared": {"refit_days": 2}},
             r"'refit_days' is unknown",
         ),
-        ({"shared": {"side": "seel"}}, r"side: Input should be 'buy' or 'sell', got 'seel'"),
-        (
-            {"shared": {"model_type": "nonlinaer"}},
-            r"model_type: Input should be 'linear', 'nonlinear', .*, got 'nonlinaer'",
-        ),
+        ({"shared": {"side": 1}}, r"side: Input should be a valid string, got 1"),
         (
             {"shared": {"trade_sizes": "ten"}},
             r"trade_sizes: Input should be a valid list, got 'ten'",
@@ -95,14 +91,6 @@ def _write(project: Project, name: str, **changes: Any) -> None:
         (
             {"shared": {"quality_settings": {"crossed": "ignore"}}},
             r"policy for crossed: 'ignore' is unknown",
-        ),
-        (
-            {"shared": {"preset_name": "thin"}},
-            r"preset_name: Input should be 'thin_stock', 'wide_spread_stock'.*, got 'thin'",
-        ),
-        (
-            {"shared": {"data_file_name": "a.csv", "read_settings": {"timezon": "UTC"}}},
-            r"modeling: read_settings: setting 'timezon' is unknown; did you mean 'timezone'",
         ),
         (
             {"shared": {"read_settings": ["UTC"]}},
@@ -222,7 +210,6 @@ HOSTILE = {
     "bytes that are no text": b"title: \xff\xfe\n",
     "code in a name": "title: x\nshared: {{'seed = 1; import os': 1}}\n",
     "code in a number": 'title: x\nshared: {{seed: \'1; __import__("os").system("touch {flag}")\'}}\n',
-    "shell in a choice": "title: x\nshared: {{side: '$(touch {flag})'}}\n",
     "a folder above in a file": "title: x\nshared: {{data_file_name: ../../etc/passwd}}\n",
 }
 
@@ -307,59 +294,6 @@ def test_an_axis_may_be_a_setting_or_labels_of_several_parameters(project: Proje
     assert runs["grid-frog-auto"].data == ["frog.csv"]
 
 
-def test_an_axis_may_be_all_that_a_folder_or_a_store_holds(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
-    for symbol, day in (("MSFT", "2025-04-04"), ("FROG", "2025-04-03"), ("FROG", "2025-04-04")):
-        folder = tmp_path / "data" / "store" / f"symbol={symbol}" / f"date={day}"
-        folder.mkdir(parents=True)
-        for name in ("books.parquet", "trades.parquet"):
-            (folder / name).write_text(symbol + day + name)
-    (tmp_path / "data" / "store" / "_sources").mkdir()
-    axes = {"data_file_name": {"every": "store/symbol=*/date=*"}, "side": ["buy", "sell"]}
-    runs = load_grid(_grid(project, axes=axes), project)
-    assert [run.name for run in runs][::2] == [
-        f"grid-{one}-buy" for one in ("FROG_2025_04_03", "FROG_2025_04_04", "MSFT_2025_04_04")
-    ]
-    assert runs[0].data == ["store/symbol=FROG/date=2025-04-03"]
-    assert runs[0].missing_data() == ""
-    assert list(data_files(runs[0].data[0])) == [
-        f"{runs[0].data[0]}/{kind}.parquet" for kind in ("books", "trades")
-    ]
-    (tmp_path / "data" / ".notes").touch()
-    assert [
-        run.name
-        for run in load_grid(_grid(project, axes={"data_file_name": {"every": "*"}}), project)
-    ] == ["grid-store"]
-    by_symbol = load_grid(_grid(project, axes={"data_file_name": {"every": "store/*"}}), project)
-    assert [run.name for run in by_symbol] == ["grid-symbol_FROG", "grid-symbol_MSFT"]
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["a[1].csv", "b.csv"], r"'a\[1\].csv' has \*, \?, \[ or \] in its name; rename it"),
-        (["a?.csv"], r"'a\?.csv' has"),
-        (["a b.csv", "a-b.csv"], r"grid-a_b stands for several runs"),
-        (["_a.csv", ".b.csv"], r"nothing in .* matches \*.csv"),
-    ],
-)
-def test_files_that_would_be_other_files_or_share_a_name_are_refused(
-    project: Project,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    names: list[str],
-    message: str,
-) -> None:
-    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
-    (tmp_path / "data").mkdir()
-    for name in names:
-        (tmp_path / "data" / name).touch()
-    with pytest.raises(ValidationError, match=message):
-        load_grid(_grid(project, axes={"data_file_name": {"every": "*.csv"}}), project)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -367,40 +301,16 @@ def test_files_that_would_be_other_files_or_share_a_name_are_refused(
         ({"axes": {"side": "buy"}}, "axis side must be a list of values"),
         (
             {"axes": {"seed": list(range(101)), "n_days": list(range(1, 101))}},
-            r"the axes make 10,100 runs, at most 10,000; split the grid",
+            r"the axes make 10,100 runs, at most 10,000; split it",
         ),
         (
-            {"axes": {"side": ["buy", "seel"]}},
-            "grid.yml: grid-seel: .*side: Input should be 'buy' or 'sell', got 'seel'",
+            {"axes": {"seed": [1, "two"]}},
+            "grid.yml: grid-two: .*seed: Input should be a valid integer, got 'two'",
         ),
         ({"axes": {"side": ["buy", "buy"]}}, "grid-buy stands for several runs; label the axes"),
         ({"strategy": {"side": "buy"}}, "side is on an axis and in a section"),
         ({"axes": {"solver_settings.tolerance": [1e-8]}}, "parameter 'solver_settings' is unknown"),
         ({"axes": {"symbol": {"a": 1}}}, "axis symbol must be .* map labels to parameters"),
-        (
-            {"axes": {"data_file_name": {"every": "*.nil"}}},
-            r"grid.yml: axis data_file_name: nothing in .* matches",
-        ),
-        (
-            {"axes": {"data_file_name": {"every": "../*"}}},
-            "'../\\*' must be a path below RESEARCH_DATA",
-        ),
-        (
-            {"axes": {"data_file_name": {"every": "/etc/*"}}},
-            "'/etc/\\*' must be a path below RESEARCH_DATA",
-        ),
-        (
-            {"axes": {"data_file_name": {"every": "**/*.csv"}}},
-            r"pattern of data_file_name with \* and no",
-        ),
-        (
-            {"axes": {"data_file_name": {"every": "a.csv"}}},
-            r"pattern of data_file_name with \* and no",
-        ),
-        (
-            {"axes": {"side": {"every": "*"}}},
-            r"axis side: every '\*' must be a pattern of data_file_name",
-        ),
     ],
 )
 def test_a_grid_that_says_nothing_sound_is_refused(

@@ -104,7 +104,8 @@ def _scheduler(folder: Path, family: Family) -> tuple[str, Path]:
         "--scheduler-file",
         str(file),
     ]
-    process = _dask(arguments, folder / "scheduler.log", family)
+    once = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}  # 3 take minutes
+    process = _dask(arguments, folder / "scheduler.log", family, once)
 
     def is_there() -> bool:
         return process.poll() is not None or (file.is_file() and file.read_text().endswith("}"))
@@ -124,10 +125,12 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, P
         started.end()
 
 
-def _dask(arguments: list[str], log: Path, family: Family) -> subprocess.Popen[bytes]:
+def _dask(
+    arguments: list[str], log: Path, family: Family, environment: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     with log.open("wb") as said:
         command = [sys.executable, "-m", "dask", *arguments]
-        return family.start(command, stdout=said, stderr=said, cwd=log.parent)
+        return family.start(command, environment, stdout=said, stderr=said, cwd=log.parent)
 
 
 def _worker(
@@ -230,7 +233,7 @@ def test_a_scheduler_that_goes_away_is_an_error_with_a_remedy(
         finally:
             family.started[0].kill()
         with pytest.raises(
-            ValidationError, match=r"is gone, or the runs were cancelled; what is finished is kept"
+            ValidationError, match=r"not there, or runs were cancelled .*; what is finished is kept"
         ):
             call.result(LONGEST)
     assert (tiny.reports / "README.md").is_file(), "the index is written all the same"
@@ -253,10 +256,9 @@ def test_a_scheduler_that_goes_away_before_a_worker_comes_is_an_error_with_a_rem
 
             wait_until(is_waiting, "a client that waits")
         family.started[0].kill()
-        # Which of the two depends on whether the client had heard of the scheduler yet.
         with pytest.raises(
             ValidationError,
-            match=r"is gone, or the runs|no Dask scheduler answers at .*; start one",
+            match=r"scheduler or workers at tcp://.* are not there, or runs were cancelled",
         ):
             call.result(LONGEST)
 
@@ -268,7 +270,7 @@ def test_no_scheduler_is_an_error_with_a_remedy(tiny: Project) -> None:
     write_configuration(tiny, "one")
     runs, refused = (
         chosen_runs([], None, tiny),
-        r"no Dask scheduler answers at tcp://127.0.0.1:9.*leave out",
+        r"scheduler or workers at tcp://127.0.0.1:9 are not there.*leave out",
     )
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
@@ -311,23 +313,6 @@ def test_a_profile_is_left_when_asked_for(tiny: Project) -> None:
     assert any(name == "gauss" for _, _, name in stats.stats)  # type: ignore[attr-defined]
 
 
-def test_another_file_does_not_write_over_a_run_of_the_same_name(tiny: Project) -> None:
-    axes = {"title": "tiny grid", "sections": ["strategy"], "axes": {"seed": [1]}}
-    files = [
-        tiny.configurations.parent / folder / "grid.yml" for folder in ("mine", "yours", "moved")
-    ]
-    for file, shares in zip(files, (100.0, 400.0, 100.0), strict=True):
-        file.parent.mkdir()
-        file.write_text(json.dumps({**axes, "shared": {"total_shares": shares}}))
-    mine, yours, moved = (load_grid(file, tiny) for file in files)
-    assert run_reports(mine, tiny) == {"grid-1": "made"}
-    with pytest.raises(
-        ValidationError, match=r"report grid-1 is of .*mine/grid.yml, not of .*yours/grid.yml"
-    ):
-        run_reports(yours, tiny)
-    assert run_reports(moved, tiny) == {"grid-1": "unchanged"}
-
-
 def test_the_log_has_a_line_for_each_notebook(
     tiny: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -349,6 +334,8 @@ def test_a_scheduler_without_workers_is_not_waited_for_for_ever(tiny: Project) -
     )
     with (
         lonely as cluster,
-        pytest.raises(ValidationError, match=r"has no worker after 0\.5 s; start one with"),
+        pytest.raises(
+            ValidationError, match=r"are not there, .*0/1 workers.* after 0\.5.*; what is finished"
+        ),
     ):
         run_reports(runs, tiny, Options(scheduler=cluster.scheduler_address, worker_seconds=0.5))
