@@ -21,7 +21,7 @@ seed = 7  # of the draws
 side = "buy"  # or "sell"
 model_type = "linear"  # form
 data_file_name = ""  # file below RESEARCH_DATA
-mode = ""  # "fail", "hang", "hang on seed 2", "hoard", "quote", "silent", "die" or "orphan": what goes wrong
+mode = ""  # "fail", "hang", "hang on seed 2", "grind on seed 2", "hoard", "quote", "silent", "die" or "orphan": what goes wrong
 pause = 0.0  # seconds before the results
 output_dir = ""  # folder"""
 DOT = base64.b64decode(
@@ -36,6 +36,8 @@ if mode == "orphan":
     os.kill(os.getppid(), signal.SIGKILL)
 while mode in ("hang", f"hang on seed {{seed}}", "hoard", "orphan"):
     time.sleep(1)
+if mode == f"grind on seed {{seed}}":
+    sum(range(10**18))  # compiled, with the interpreter's lock: nothing else in the kernel runs
 if mode == "die":
     os._exit(3)
 assert mode != "fail", "it was told to"

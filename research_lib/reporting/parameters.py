@@ -185,7 +185,7 @@ class RunConfig(Record):
     Examples
     --------
     >>> run = RunConfig.load("default")
-    >>> run.rerun, run.data
+    >>> run.rerun, run.section_data("strategy")
     ('python -m research_lib report default', [])
     """
 
@@ -252,12 +252,6 @@ class RunConfig(Record):
         """What a manifest says of it."""
         own = {"name": self.name, "title": self.title, "source": self.source, "rerun": self.rerun}
         return {**own, "parameters": self.effective}
-
-    @property
-    def data(self) -> list[str]:
-        """Files below RESEARCH_DATA that its notebooks read."""
-        files = (file for section in self.parameters for file in self.section_data(section))
-        return list(dict.fromkeys(files))
 
     def section_data(self, section: str) -> list[str]:
         """Files below RESEARCH_DATA that one of its notebooks reads."""

@@ -405,6 +405,7 @@ def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
             parameters={**task.run.parameters[task.section], "output_dir": str(work)},
             kernel_name="python3",
             progress_bar=False,
+            start_timeout=int(task.limits.seconds),  # it may wait for a busy machine
             km=kernel.manager,
             on_cell_start=kernel.begins,
             extra_arguments=[QUIET, *(f"--IPKernelApp.exec_lines={line}" for line in lines)],

@@ -291,7 +291,7 @@ def test_an_axis_may_be_a_setting_or_labels_of_several_parameters(project: Proje
     ]
     settings = runs["grid-frog-cvxpy"].parameters["strategy"]["optimizer_settings"]
     assert settings == {"max_allocation_ratio": 0.1, "default_solver": "cvxpy"}
-    assert runs["grid-frog-auto"].data == ["frog.csv"]
+    assert runs["grid-frog-auto"].section_data("strategy") == ["frog.csv"]
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,16 @@ def test_a_reports_folder_that_cannot_be_written_is_named_in_one_line(
         ), said
 
 
+def test_data_that_are_not_there_are_skipped_and_an_error_when_asked_for_by_name(
+    tiny: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_configuration(tiny, "lone", data_file_name="nowhere/prices.csv")
+    calls = ("report",), ("report", "--strict"), ("report", "lone")
+    assert [main(arguments, tiny) for arguments in calls] == [0, 1, 3]
+    for line in capsys.readouterr().out.splitlines():
+        assert line.startswith("lone: skipped: data file nowhere/prices.csv is not in")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a locale decides how POSIX systems write names")
 def test_a_name_that_the_locale_cannot_write_is_one_line_with_a_remedy(
     tmp_path: Path, family: Family

@@ -58,8 +58,11 @@ def _made(project: Project) -> list[Path]:
 def test_killed_when_some_reports_are_made_these_are_whole_and_the_rest_is_made_once(
     tiny: Project, family: Family
 ) -> None:
-    """Runs of seed 2 hang, so that however fast the others are it is killed at work; others must wait until then."""
-    grid = write_grid(tiny, "grid", mode="hang on seed 2")
+    """Runs of seed 2 never end, so that however fast the others are it is killed at work; others must wait until then.
+
+    Their kernels are in compiled code, and so cannot see by themselves that nobody waits for them.
+    """
+    grid = write_grid(tiny, "grid", mode="grind on seed 2")
     maker = _begun(tiny, family, grid)
     runs = [run for run in load_grid(grid, tiny) if run.effective["strategy"]["seed"] == 1]
     with pytest.raises(ValidationError, match="another process is making reports"):
