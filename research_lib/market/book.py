@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,28 +80,26 @@ class BookSnapshots(Record):
 
     def __post_init__(self) -> None:
         time = nanoseconds(self.time)
-        n = len(time)
-        backwards = np.flatnonzero(np.diff(time) < 0)
+        n, backwards = len(time), np.flatnonzero(np.diff(time) < 0)
         if backwards.size:
             raise ValidationError(
                 f"time runs backwards in {backwards.size:,} rows, first in row "
                 f"{backwards[0] + 1}; sort by time"
             )
-        checked: dict[str, Any] = {
-            "time": time,
-            "complete": _flags("complete", self.complete, True, n),
-            "non_finite": _flags("non_finite", self.non_finite, False, n),
-            "age": np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64),
-        }
+        age = np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64)
+        checked: dict[str, Any] = {"time": time, "age": age}
+        for name, usual in (("complete", True), ("non_finite", False)):
+            flags = np.full(n, usual) if self[name] is None else np.asarray(self[name], bool)
+            if flags.shape != (n,):
+                raise ValidationError(f"{name} has shape {flags.shape}; give one flag a row, {n:,}")
+            checked[name] = flags
         for side in SIDES:
-            price, size = self[f"{side}_price"], self[f"{side}_size"]
-            checked |= _checked_side(side, price, size, n)
+            checked |= _checked_side(side, self[f"{side}_price"], self[f"{side}_size"], n)
+        shapes = checked["bid_price"].shape, checked["ask_price"].shape
+        if shapes[0] != shapes[1]:
+            raise ValidationError(f"bid has shape {shapes[0]}, ask {shapes[1]}; pad with NaN")
         for name, array in checked.items():
             object.__setattr__(self, name, array)
-        if self.bid_price.shape != self.ask_price.shape:
-            raise ValidationError(
-                f"bid has shape {self.bid_price.shape}, ask {self.ask_price.shape}; pad with NaN"
-            )
 
     def __len__(self) -> int:
         return len(self.time)
@@ -156,11 +155,8 @@ class BookSnapshots(Record):
 
     def levels(self, side: str) -> tuple[Float, Float]:
         """Prices and sizes, each (n, L), that an order of `side` ("buy" or "sell") walks."""
-        return (
-            (self.ask_price, self.ask_size)
-            if side_sign(side) > 0
-            else (self.bid_price, self.bid_size)
-        )
+        name = "ask" if side_sign(side) > 0 else "bid"
+        return self[f"{name}_price"], self[f"{name}_size"]
 
     def take(self, rows: ArrayLike) -> BookSnapshots:
         """Snapshots selected by a mask or by positions in time order; all trades are kept."""
@@ -172,8 +168,7 @@ class BookSnapshots(Record):
         """Snapshots and trades with start <= time < end; both need a time zone."""
         low = nanoseconds([pd.Timestamp(start)], "start")[0]
         high = nanoseconds([pd.Timestamp(end)], "end")[0]
-        books = self.take((self.time >= low) & (self.time < high))
-        trades = self.trades
+        books, trades = self.take((self.time >= low) & (self.time < high)), self.trades
         if trades is not None:
             trades = trades.take((trades.time >= low) & (trades.time < high))
         return dataclasses.replace(books, trades=trades)
@@ -278,20 +273,19 @@ class BookSnapshots(Record):
         ValidationError
             No part, two symbols, or a part that starts before the one before it ends.
         """
-        if not parts:
+        shown = [part for part in parts if len(part)] or list(parts[:1])
+        if not shown:
             raise ValidationError("no books to put together; give at least one part")
-        symbols = list(dict.fromkeys(part.symbol for part in parts))
-        if len(symbols) > 1:
-            raise ValidationError(
-                f"books of {len(symbols)} symbols ({', '.join(symbols[:5])}); read one at a time"
-            )
-        width = max(part.n_levels for part in parts)
-        arrays = {
-            name: np.concatenate([padded(getattr(part, name), name, width) for part in parts])
-            for name in ARRAYS
-        }
-        trades = [part.trades for part in parts if part.trades is not None]
-        return cls(symbol=symbols[0], trades=Trades.concat(trades) if trades else None, **arrays)
+        if len(shown) == 1:
+            return shown[0]
+        for before, part in pairwise(shown):
+            refuse_disorder(before, part)
+        width = max(part.n_levels for part in shown)
+        arrays = {name: np.concatenate([_padded(part[name], name, width) for part in shown])
+                  for name in ARRAYS}  # fmt: skip
+        trades = [part.trades for part in shown if part.trades is not None]
+        joined = Trades.concat(trades) if trades else None
+        return cls(symbol=shown[0].symbol, trades=joined, **arrays)
 
     @classmethod
     def from_frame(
@@ -362,17 +356,6 @@ def _unusable(price: Float, size: Float) -> list[tuple[NDArray[np.bool_], str]]:
     ]
 
 
-def _flags(name: str, flags: Any, default: bool, n: int) -> NDArray[np.bool_]:
-    if flags is None:
-        return np.full(n, default)
-    checked = np.asarray(flags, bool)
-    if checked.shape != (n,):
-        raise ValidationError(
-            f"{name} has shape {checked.shape}, time has {n:,} rows; give one flag a row"
-        )
-    return checked
-
-
 def side_sign(side: str) -> float:
     """1 for "buy", -1 for "sell"; ValidationError for any other."""
     if side not in ("buy", "sell"):
@@ -385,7 +368,7 @@ def empty_level(name: str) -> float:
     return np.nan if name.endswith("price") else 0.0
 
 
-def padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
+def _padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
     """Levels up to `width`, the added ones empty; arrays without levels as they are."""
     if array.ndim == 1 or array.shape[1] == width:
         return array
@@ -393,10 +376,10 @@ def padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
 
 
 def refuse_disorder(
-    before: BookSnapshots | None, batch: BookSnapshots, where: str = " from one batch to the next"
+    before: BookSnapshots, batch: BookSnapshots, where: str = " from one batch to the next"
 ) -> None:
     """Refuse a batch of another symbol than the one before it, or that starts before that ends."""
-    if before is None or not len(batch):
+    if not (len(batch) and len(before)):
         return
     if batch.symbol != before.symbol:
         raise ValidationError(
@@ -405,45 +388,8 @@ def refuse_disorder(
     if batch.time[0] < before.time[-1]:
         earlier, later = pd.Timestamp(batch.time[0]), pd.Timestamp(before.time[-1])
         raise ValidationError(
-            f"time runs backwards{where} ({earlier}Z after {later}Z); "
-            "give files and batches in time order"
+            f"time runs backwards{where} ({earlier}Z after {later}Z); give them in time order"
         )
-
-
-def microprice(books: BookSnapshots) -> Float:
-    r"""Mid weighted by the size on the other side, (n,) currency per share; NaN if a side is empty.
-
-    .. math:: \frac{P^a q^b + P^b q^a}{q^a + q^b}
-
-    It leans towards the side that is thinner. Source: Gatheral and Oomen (2010), "Zero-intelligence
-    realized variance estimation", section 2.
-
-    Examples
-    --------
-    >>> books = BookSnapshots([0], [[9.0, 8.0]], [[300, 100]], [[11.0, 12.0]], [[100, 500]])
-    >>> microprice(books).tolist()
-    [10.5]
-    """
-    bid, ask = books.bid_size[:, 0], books.ask_size[:, 0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (books.ask_price[:, 0] * bid + books.bid_price[:, 0] * ask) / (bid + ask)
-
-
-def imbalance(books: BookSnapshots, n_levels: int = 1) -> Float:
-    """(bid - ask) / (bid + ask) of the sizes on the first `n_levels`, (n,) in [-1, 1].
-
-    NaN for an empty book.
-
-    Examples
-    --------
-    >>> books = BookSnapshots([0], [[9.0, 8.0]], [[300, 100]], [[11.0, 12.0]], [[100, 500]])
-    >>> imbalance(books).tolist(), imbalance(books, 2).tolist()
-    ([0.5], [-0.2])
-    """
-    levels = number("n_levels", n_levels, 1, books.n_levels, integer=True)
-    bid, ask = books.bid_size[:, :levels].sum(axis=1), books.ask_size[:, :levels].sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (bid - ask) / (bid + ask)
 
 
 def depth_within(books: BookSnapshots, distance_bps: float, side: str) -> Float:

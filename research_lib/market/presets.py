@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from numpy.polynomial import hermite_e
 from numpy.typing import NDArray
 from scipy import special
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import refuse_unknown
 from research_lib.config import ModelConfig, Record
-from research_lib.errors import InsufficientDataError, ValidationError
+from research_lib.errors import InsufficientDataError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import (
@@ -32,13 +31,11 @@ from research_lib.market.synthetic import (
     on_grid,
 )
 
-logger = logging.getLogger(__name__)
-
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 LONGEST_LAG = 30
 MIN_BOOKS = 100
-STALE_SECONDS = 300.0
+N_PARTS = 13  # of the session, half-hours of the usual one
 SETTLING_TIMES = np.geomspace(0.01, 0.5, 60)
 STEEPNESS = np.geomspace(1.0, 64.0, 25)
 HERMITE_TERMS = 20
@@ -55,9 +52,6 @@ class MarketProfile(Record):
     session : Session
     n_books : int
         Intervals with a usable book: complete, both sides shown, not locked or crossed.
-    n_stale : int
-        Of these, books older than 300 s when they were sampled: a quiet market, or a pause of
-        the recording.
     tick, mid : float
         Currency per share; mid is the mean.
     volatility : float
@@ -66,8 +60,9 @@ class MarketProfile(Record):
         Quoted spread of every book.
     total_depth : (2m,) shares
         Visible shares of every book, bids then asks.
-    spread_by_time, depth_by_time : (P,) currency per share, shares
-        Means over P equally long parts of the session; NaN where a part has no book.
+    spread_by_time, depth_by_time : (13,) currency per share, shares
+        Means over equally long parts of the session, half-hours of the usual one; NaN where a
+        part has no book.
     day_shape : DayShape
         Least-squares fit to spread and to total depth over the time of day.
     spread_dispersion : float
@@ -93,7 +88,6 @@ class MarketProfile(Record):
     symbol: str
     session: Session
     n_books: int
-    n_stale: int
     tick: float
     mid: float
     volatility: float
@@ -120,39 +114,24 @@ class MarketProfile(Record):
         return bool(np.ptp(self.spread) > 1e-6 * self.tick)
 
 
-def measure_market(
-    books: BookSnapshots,
-    session: Session | None = None,
-    *,
-    tick: float | None = None,
-    n_parts: int = 13,
-    max_age: float | None = None,
-) -> MarketProfile:
+def measure_market(books: BookSnapshots, session: Session | None = None) -> MarketProfile:
     """Measure spread, depth, their day shape and their memory on real or synthetic books.
 
     The books are sampled at the start of every interval (`BookSnapshots.sample`): what is
     measured is what a trader there saw. Empty levels do not enter the level means. Memory
     is measured relative to the fitted day shape, else the opening's wide spread counts as memory.
+    The tick is found from the prices (`price_grid`).
 
     Parameters
     ----------
     books : BookSnapshots
         Any number of states and days.
     session : Session, optional
-    tick : float, optional
-        Currency per share; found from the prices by default (`price_grid`).
-    n_parts : int
-        Parts of the session of `spread_by_time` and `depth_by_time`; 13 are half-hours.
-    max_age : float, optional
-        Seconds; older books are not measured. No limit by default, but a logged warning says
-        how many are older than 300 s.
 
     Raises
     ------
     InsufficientDataError
         Fewer than 100 usable books, or prices on no grid.
-    ValidationError
-        Prices on another grid than that of `tick`.
 
     Examples
     --------
@@ -162,99 +141,74 @@ def measure_market(
     (False, 1.0)
     """
     session = session or Session()
-    sampled = books.sample(session, max_age)
+    sampled = books.sample(session)
     seen = sampled.take(sampled.complete & (sampled.half_spread > 0))
     if len(seen) < MIN_BOOKS:
         raise InsufficientDataError(
             f"{len(seen)} of {len(sampled)} intervals have a usable book, a profile needs "
             f"{MIN_BOOKS}; add days or cut the session into more intervals"
         )
-    tick, n_stale = price_grid(seen, tick), _warned_stale(seen)
-    interval, day = session.interval_of(seen.time), pd.factorize(session.days(seen.time))[0]
-    fraction = (interval + 0.5) / session.n_intervals
+    tick, n = price_grid(seen), session.n_intervals
+    at = session.interval_of(seen.time) + n * pd.factorize(session.days(seen.time))[0]
+    fraction = (at % n + 0.5) / n
     spread = on_grid(2.0 * seen.half_spread, tick)
-    depths = [seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)]
+    depths = seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)
     depth = 0.5 * (depths[0] + depths[1])
     shape, spread_fit, depth_fit = _fitted_day_shape(fraction, spread, depth)
-    part = np.minimum((fraction * n_parts).astype(np.int64), n_parts - 1)
+    memory = [_autocorrelation(d / depth_fit, at, n) for d in depths]
+    step = np.diff(np.log(seen.mid))[(np.diff(at) == 1) & (at[1:] % n > 0)]
+    by_part = pd.DataFrame({"spread": spread, "depth": depth}).groupby(
+        np.minimum((fraction * N_PARTS).astype(int), N_PARTS - 1)
+    )
+    by_part = by_part.mean().reindex(range(N_PARTS))
     return MarketProfile(
         symbol=seen.symbol,
         session=session,
         n_books=len(seen),
-        n_stale=n_stale,
         tick=tick,
         mid=float(seen.mid.mean()),
-        volatility=_volatility(seen.mid, day, interval, session),
+        volatility=float(np.sqrt(np.mean(step**2) * SESSIONS_A_YEAR * n)),
         spread=spread,
         total_depth=np.concatenate(depths),
-        spread_by_time=_mean_by(part, spread, n_parts),
-        depth_by_time=_mean_by(part, depth, n_parts),
+        spread_by_time=by_part["spread"].to_numpy(),
+        depth_by_time=by_part["depth"].to_numpy(),
         day_shape=shape,
         spread_dispersion=_overdispersion(spread / tick - 1.0, spread_fit / tick - 1.0),
         **_level_statistics(seen, depth_fit / depth_fit.mean(), tick),
-        spread_autocorrelation=_autocorrelation(spread / spread_fit, day, interval),
-        depth_autocorrelation=np.mean(
-            [_autocorrelation(d / depth_fit, day, interval) for d in depths], axis=0
-        ),
+        spread_autocorrelation=_autocorrelation(spread / spread_fit, at, n),
+        depth_autocorrelation=np.mean(memory, axis=0),
     )
 
 
-def price_grid(books: BookSnapshots, tick: float | None = None) -> float:
+def price_grid(books: BookSnapshots) -> float:
     """The tick of books, currency per share: the largest step that divides nearly all price steps.
 
     Steps are those from level to level, across the spread, and of the touch from one book to
     the next. The tick is the greatest common divisor of those that make at least 0.1 % of all, so
-    that stray prices do not count; nine digits are kept. A given `tick` is checked: 99 % of steps
-    must be its multiples, to a thousandth of it.
+    that stray prices do not count; nine digits are kept.
 
     Raises
     ------
     InsufficientDataError
         Prices on no grid (averaged or adjusted ones, for instance).
-    ValidationError
-        Prices not on the grid of `tick`.
-
-    Examples
-    --------
-    >>> price_grid(SyntheticMarket(tick=1 / 64).books(100, 3, np.random.default_rng(1)))
-    0.015625
     """
     touch = np.column_stack([books.bid_price[:, 0], books.ask_price[:, 0]])
     sides = np.diff(books.bid_price, axis=1), np.diff(books.ask_price, axis=1)
     parts = (*sides, np.diff(touch, axis=1), np.diff(touch, axis=0))
     moved = np.abs(np.concatenate([part.ravel() for part in parts]))
     rounding = 4 * np.spacing(np.nanmax(touch))  # of differences between prices, in binary
-    moved = moved[np.isfinite(moved) & (moved > rounding)]
-    if tick is not None:
-        tick = number("tick", tick, above=0)
-        off = np.abs(moved - np.rint(moved / tick) * tick) > 1e-3 * tick
-        if off.mean() > 0.01:
-            raise ValidationError(
-                f"{off.mean():.1%} of price steps are no multiples of the tick {tick:g}, e.g. "
-                f"{moved[off].min():.8g}; give the market's tick, or None to find it"
-            )
-        return float(tick)
-    step, count = _frequent_steps(moved, rounding)
+    moved = moved[moved > rounding]
+    # The distinct steps, each the mean of its like: fine against any step, coarse against rounding.
+    unit = max(1e-6 * 10.0 ** np.floor(np.log10(moved.min(initial=1.0))), 2 * rounding)
+    _, like, count = np.unique(np.rint(moved / unit), return_inverse=True, return_counts=True)
+    frequent = count >= 0.001 * len(moved)
+    step, count = (np.bincount(like, moved) / count)[frequent], count[frequent]
     found = reduce(lambda a, b: _common_divisor(a, b, 1e-4 * step.min()), step, 0.0)
     multiple = np.rint(step / found) if found else step
     if not found or np.any(np.abs(step / found - multiple) > 0.05):
-        raise InsufficientDataError(
-            "prices lie on no grid: their steps have no common divisor; give tick=, "
-            "currency per share"
-        )
+        raise InsufficientDataError("prices lie on no grid: their steps have no common divisor")
     weight = count * multiple
     return float(f"{weight @ step / (weight @ multiple):.9g}")
-
-
-def _frequent_steps(moved: Float, rounding: float) -> tuple[Float, Int64]:
-    """The distinct steps that make at least 0.1 % of all, each the mean of its like, and counts."""
-    if not len(moved):
-        return moved, np.zeros(0, np.int64)
-    # Fine against any step, coarse against rounding.
-    unit = max(1e-6 * 10.0 ** np.floor(np.log10(moved.min())), 2 * rounding)
-    _, like, count = np.unique(np.rint(moved / unit), return_inverse=True, return_counts=True)
-    frequent = count >= 0.001 * len(moved)
-    return (np.bincount(like, moved) / count)[frequent], count[frequent]
 
 
 def _common_divisor(a: float, b: float, tolerance: float) -> float:
@@ -264,36 +218,25 @@ def _common_divisor(a: float, b: float, tolerance: float) -> float:
     return a
 
 
-def _warned_stale(seen: BookSnapshots) -> int:
-    n_stale = int(seen.stale(STALE_SECONDS).sum())
-    if n_stale:
-        logger.warning(
-            "%s of %s sampled books are older than %g s, the oldest %.0f s; if the recording "
-            "paused, give max_age",
-            f"{n_stale:,}", f"{len(seen):,}", STALE_SECONDS, seen.age_seconds.max(),
-        )  # fmt: skip
-    return n_stale
-
-
 def _fitted_day_shape(
     fraction: Float, spread: Float, depth: Float
 ) -> tuple[DayShape, Float, Float]:
     """Day shape by least squares, and the fitted spread and depth at every book, (m,) each."""
     at, row, count = np.unique(fraction, return_inverse=True, return_counts=True)
     by_interval = [np.bincount(row, values) / count for values in (spread, depth)]
-    settled, spread_shape = _fitted_spread(at, by_interval[0], count)
-    midday, depth_shape = _fitted_depth(at, by_interval[1], count)
-    shape = DayShape(**spread_shape, **depth_shape)
+    settled, opening, settling = _fitted_spread(at, by_interval[0], count)
+    midday, (first, last), steepness = _fitted_depth(at, by_interval[1], count)
+    shape = DayShape(opening / settled, settling, first / midday, last / midday, *steepness)
     return shape, (settled * shape.spread(at))[row], (midday * shape.depth(at))[row]
 
 
-def _fitted_spread(fraction: Float, spread: Float, count: Int64) -> tuple[float, dict[str, float]]:
-    """Settled spread and its shape, the best of all settling times.
+def _fitted_spread(at: Float, spread: Float, count: Int64) -> tuple[float, float, float]:
+    """Settled spread, its excess at the opening and the best of all settling times.
 
     Counts vary the more the larger they are: weighed by one over a first fit.
     """
-    designs = np.exp(-fraction / SETTLING_TIMES[:, None])
-    designs = np.stack([np.ones_like(designs), designs], axis=-1)
+    excess = np.exp(-at / SETTLING_TIMES[:, None])
+    designs = np.stack([np.ones_like(excess), excess], axis=-1)
     weight = count
     for _ in range(2):
         coefficients, explained = _least_squares(designs, spread, weight)
@@ -304,31 +247,25 @@ def _fitted_spread(fraction: Float, spread: Float, count: Int64) -> tuple[float,
         weight = count / (designs[best] @ coefficients[best])
     if settled <= 0 or opening <= 1e-9 * settled:  # no wide opening: a flat day
         settled, opening = float(np.average(spread, weights=count)), 0.0
-    settling = float(SETTLING_TIMES[best])
-    return settled, {"spread_opening": opening / settled, "spread_settling": settling}
+    return settled, opening, float(SETTLING_TIMES[best])
 
 
-def _fitted_depth(fraction: Float, depth: Float, count: Int64) -> tuple[float, dict[str, float]]:
-    """Depth at midday and its shape, the best pair of steepnesses that keeps depth positive."""
-    from_midday = 2.0 * fraction - 1.0
-    early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (-from_midday, from_midday))
-    best, flat = -np.inf, float(np.average(depth, weights=count))
-    midday, shape = flat, {"depth_opening": 0.0, "depth_closing": 0.0}
-    for steepness, one in zip(STEEPNESS, early, strict=True):
-        designs = np.stack([np.ones_like(late), np.broadcast_to(one, late.shape), late], axis=-1)
-        coefficients, explained = _least_squares(designs, depth, count)
-        positive = (coefficients[:, 0] > 0) & (coefficients[:, 1:] > -coefficients[:, :1]).all(1)
-        explained[~positive] = -np.inf
-        q = int(np.argmax(explained))
-        if explained[q] > best:
-            best, (midday, opening, closing) = explained[q], coefficients[q].tolist()
-            shape = {
-                "depth_opening": opening / midday,
-                "depth_closing": closing / midday,
-                "opening_steepness": float(steepness),
-                "closing_steepness": float(STEEPNESS[q]),
-            }
-    return midday, shape
+def _fitted_depth(
+    at: Float, depth: Float, count: Int64
+) -> tuple[float, tuple[float, float], tuple[float, float]]:
+    """Depth at midday, its excess at both ends, and the best steepnesses that keep it above 0."""
+    early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (1 - 2 * at, 2 * at - 1))
+    same = np.ones_like(late)
+    designs = (np.stack([same, one * same, late], axis=-1) for one in early)
+    fits = [_least_squares(design, depth, count) for design in designs]
+    coefficients, explained = (np.concatenate(part) for part in zip(*fits, strict=True))
+    positive = (coefficients[:, 0] > 0) & (coefficients[:, 1:] > -coefficients[:, :1]).all(axis=1)
+    if not positive.any():
+        return float(np.average(depth, weights=count)), (0.0, 0.0), (2.0, 2.0)
+    best = int(np.argmax(np.where(positive, explained, -np.inf)))
+    midday, first, last = coefficients[best].tolist()
+    opening, closing = STEEPNESS[list(divmod(best, len(STEEPNESS)))].tolist()
+    return midday, (first, last), (opening, closing)
 
 
 def _least_squares(designs: Float, values: Float, weight: NDArray[Any]) -> tuple[Float, Float]:
@@ -337,12 +274,6 @@ def _least_squares(designs: Float, values: Float, weight: NDArray[Any]) -> tuple
     gram, moment = weighted.swapaxes(1, 2) @ designs, values @ weighted
     coefficients = (np.linalg.pinv(gram, hermitian=True) @ moment[..., None])[..., 0]
     return coefficients, (coefficients * moment).sum(axis=1)
-
-
-def _volatility(mid: Float, day: Int64, interval: Int64, session: Session) -> float:
-    neighbours = (np.diff(day) == 0) & (np.diff(interval) == 1)
-    steps = np.diff(np.log(mid))[neighbours]
-    return float(np.sqrt(np.mean(steps**2) * SESSIONS_A_YEAR * session.n_intervals))
 
 
 def _overdispersion(beyond: Float, expected: Float) -> float:
@@ -370,16 +301,12 @@ def _level_statistics(books: BookSnapshots, day_shape: Float, tick: float) -> di
     }
 
 
-def _mean_by(part: Int64, values: Float, n_parts: int) -> Float:
-    return pd.Series(values).groupby(part).mean().reindex(range(n_parts)).to_numpy()
-
-
-def _autocorrelation(values: Float, day: Int64, interval: Int64) -> Float:
+def _autocorrelation(values: Float, at: Int64, n: int) -> Float:
     """At lags 1..30 between intervals of one day, (30,); mean and variance are those of all."""
     deviation, variance = values - values.mean(), float(values.var())
     result = np.full(LONGEST_LAG, np.nan)
     for lag in range(1, LONGEST_LAG + 1):
-        pair = (day[lag:] == day[:-lag]) & (interval[lag:] - interval[:-lag] == lag)
+        pair = (at[lag:] - at[:-lag] == lag) & (at[lag:] % n >= lag)
         if pair.any() and variance > 1e-18:
             result[lag - 1] = np.mean((deviation[lag:] * deviation[:-lag])[pair]) / variance
     return result
@@ -408,23 +335,20 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
     """
     smallest = float(profile.level_size.min())
     lot = (1.0 if smallest >= 2 else 0.01 * smallest) if lot_size is None else lot_size
-    volatility = _without_rounding(profile)
+    n = profile.session.n_intervals
+    # Less the tick**2 / 6 that rounding adds to every step, half at least.
+    rounding = SESSIONS_A_YEAR * n * profile.tick**2 / (6.0 * profile.mid**2)
+    volatility = math.sqrt(max(profile.volatility**2 - rounding, 0.25 * profile.volatility**2))
     deviation = profile.mid * volatility / np.sqrt(SESSIONS_A_YEAR)
     mean_spread = float(profile.spread.mean())
-    n = profile.session.n_intervals
     day_depth = profile.day_shape.depth((np.arange(n) + 0.5) / n).mean()
     beyond = np.maximum(profile.level_size - lot, 0.01 * lot)
     dispersion = float(np.mean(profile.size_dispersion * profile.level_size / beyond))
     dispersion = max(dispersion - lot, 0.01 * lot)
     ticks_beyond = max(mean_spread / profile.tick - 1.0, 1e-9)
     return SyntheticMarket(
-        config=ModelConfig(
-            base_price=profile.mid,
-            volatility_factor=volatility,
-            spread_factor=mean_spread / deviation,
-            volume_decay=0.0,
-        ),
-        session=profile.session,
+        ModelConfig(profile.mid, volatility, mean_spread / deviation, 0.0),
+        profile.session,
         depth=float(beyond[0] / day_depth),
         dispersion=dispersion,
         tick=profile.tick,
@@ -443,13 +367,6 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
             lambda u: special.gammaincinv(beyond.mean() / dispersion, u),
         ),
     )
-
-
-def _without_rounding(profile: MarketProfile) -> float:
-    """Annual volatility less the tick**2 / 6 that rounding adds to every step, half at least."""
-    steps = SESSIONS_A_YEAR * profile.session.n_intervals
-    rounding = steps * profile.tick**2 / (6.0 * profile.mid**2)
-    return float(np.sqrt(max(profile.volatility**2 - rounding, 0.25 * profile.volatility**2)))
 
 
 def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[Any]]) -> Memory:
@@ -531,7 +448,7 @@ def thin_stock(session: Session | None = None) -> SyntheticMarket:
     # 0.05-0.09). By half-hours, one day does not tell the shape of depth from a flat day's noise:
     # 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
     market = SyntheticMarket(
-        _config(31.5, 0.411, 0.106),
+        ModelConfig(31.5, 0.411, 0.106, 0.0),
         depth=183.0,
         dispersion=156.0,
         day_shape=DayShape(10.2, 0.0491, 0.556, 3.87, 11.3, 64.0),
@@ -557,7 +474,7 @@ def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
     # chance up to that). The shape of depth by half-hours is within a flat day's noise as well:
     # 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
     market = SyntheticMarket(
-        _config(571.0, 0.153, 0.0490),
+        ModelConfig(571.0, 0.153, 0.0490, 0.0),
         depth=148.0,
         dispersion=245.0,
         day_shape=DayShape(1.56, 0.116, 0.937, 0.317, 16.0, 5.66),
@@ -582,7 +499,7 @@ def deep_stock(session: Session | None = None) -> SyntheticMarket:
     # one tick (0.0977), so that no draw is wider. The slow half-life is at its limit and its share
     # small: over minutes this depth remembers as one autoregression.
     market = SyntheticMarket(
-        _config(13.9, 0.117, 0.095),
+        ModelConfig(13.9, 0.117, 0.095, 0.0),
         depth=86_800.0,
         dispersion=29_000.0,
         day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73),
@@ -630,13 +547,4 @@ def _in_session(measured: SyntheticMarket, session: Session | None) -> Synthetic
         session=session,
         spread_memory=measured.spread_memory.per_interval(minutes),
         depth_memory=measured.depth_memory.per_interval(minutes),
-    )
-
-
-def _config(base_price: float, volatility: float, spread_factor: float) -> ModelConfig:
-    return ModelConfig(
-        base_price=base_price,
-        volatility_factor=volatility,
-        spread_factor=spread_factor,
-        volume_decay=0.0,
     )

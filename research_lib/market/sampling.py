@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from research_lib.checks import number
 from research_lib.errors import NoBooksError, ValidationError
 from research_lib.market.book import BookSnapshots, empty_level, refuse_disorder
-from research_lib.market.sessions import Session
+from research_lib.market.sessions import DAY, HOUR, Session
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,8 @@ def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookS
     Parameters
     ----------
     batches : iterable of BookSnapshots
-        Of one symbol, in time order, cut anywhere, also between rows of equal time.
+        Of one symbol, in time order, cut anywhere, also between rows of equal time; from
+        `iter_books`, for instance.
 
     Raises
     ------
@@ -47,24 +48,20 @@ def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookS
     [2, 1]
     """
     held: list[BookSnapshots] = []
-    day = before = None
     for batch in batches:
-        if not len(batch):
-            continue
-        refuse_disorder(before, batch)
-        before = batch.take([-1])
+        if held:
+            refuse_disorder(held[-1], batch)
         if batch.trades is not None:  # else they would be put together once a day and once a batch
             batch = dataclasses.replace(batch, trades=None)
         days = session.days(batch.time)
         cuts = (np.flatnonzero(days[1:] != days[:-1]) + 1).tolist()
-        for first, end in pairwise([0, *cuts, len(batch)]):
-            if held and days[first] != day:
-                yield BookSnapshots.concat(held) if len(held) > 1 else held[0]
+        for first, end in pairwise([0, *cuts, len(batch)] if len(batch) else ()):
+            if held and days[first] != session.days(held[-1].time[-1:])[0]:
+                yield BookSnapshots.concat(held)
                 held = []
-            day = days[first]
             held.append(batch.take(np.arange(first, end)) if cuts else batch)
     if held:
-        yield BookSnapshots.concat(held) if len(held) > 1 else held[0]
+        yield BookSnapshots.concat(held)
 
 
 def sample_batches(
@@ -75,7 +72,7 @@ def sample_batches(
     Parameters
     ----------
     batches : iterable of BookSnapshots
-        As of `by_day`; from `iter_books`, for instance. Fewer levels are padded with empty ones.
+        As of `by_day`. Fewer levels are padded with empty ones.
     session : Session
     max_age : float, optional
         Seconds; as in `BookSnapshots.sample`.
@@ -100,15 +97,14 @@ def sample_batches(
     26
     """
     if not isinstance(session, Session):
-        remedy = f"Session({session})" if isinstance(session, int) else "Session()"
-        raise ValidationError(f"session must be a Session, got {session!r:.40}; give {remedy}")
+        raise ValidationError(f"session must be a Session, got {session!r:.40}; give Session(390)")
     limit = np.inf if max_age is None else number("max_age", max_age, 0)
     sampled, spans, n_outside, n_rows = [], [], 0, 0
     for day in by_day(batches, session):
-        inside = session.interval_of(day.time) >= 0
-        n_rows, n_outside = n_rows + len(day), n_outside + int((~inside).sum())
+        outside = session.interval_of(day.time) < 0
+        n_rows, n_outside = n_rows + len(day), n_outside + int(outside.sum())
         spans.append(day.time[[0, -1]])
-        if inside.any():
+        if not outside.all():
             sampled.append(_sampled_day(day, session, limit))
     if not sampled:
         where = f": {_when(np.array(spans), session)}" if spans else ""
@@ -117,10 +113,10 @@ def sample_batches(
     n_empty = int((~books.complete).sum())
     if n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
         logger.warning(
-            "%s of %s states lie outside the session %s, of whose %s intervals %s have no book, "
-            "so its clock may not fit: %s", f"{n_outside:,}", f"{n_rows:,}", session.hours,
-            f"{len(books):,}", f"{n_empty:,}", _when(np.array(spans), session),
-        )  # fmt: skip
+            f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}, of whose "
+            f"{len(books):,} intervals {n_empty:,} have no book, so its clock may not fit: "
+            + _when(np.array(spans), session)
+        )
     return books
 
 
@@ -135,13 +131,11 @@ def _sampled_day(day: BookSnapshots, session: Session, limit: float) -> BookSnap
     usual = (day.time[-1] - day.time[0]) / max(len(day) - 1, 1)
     seen = day.complete[rows] & (age >= 0) & (day.time[rows] >= opened) & (age <= limit * 1e9)
     seen &= starts <= day.time[-1] + max(usual, ENDED_SECONDS * 1e9)
-    arrays: dict[str, Any] = {
+    levels: dict[str, Any] = {
         name: np.where(seen[:, None], day[name][rows], empty_level(name)) for name in LEVELS
     }
     age = np.where(seen, age, 0)
-    return dataclasses.replace(
-        day, time=starts, complete=seen, age=age, non_finite=None, trades=None, **arrays
-    )
+    return BookSnapshots(starts, symbol=day.symbol, complete=seen, age=age, **levels)
 
 
 def _when(spans: NDArray[np.int64], session: Session) -> str:
@@ -151,10 +145,10 @@ def _when(spans: NDArray[np.int64], session: Session) -> str:
     clock = local - local.normalize()
     opening, closing = clock[0::2].min().floor("h"), (clock[1::2].max() + pd.Timedelta(1)).ceil("h")
     if (local[0::2].date != local[1::2].date).any():  # the day begins on the evening before
-        opening, closing = pd.Timedelta(0), pd.Timedelta(days=1)
-    hours = [f"{int(one / pd.Timedelta(hours=1)):02d}:00" for one in (opening, closing)]
+        opening, closing = 0 * DAY, DAY
     return (
         f"they are from {local[0]} to {local[-1]} (UTC {utc[0]:%Y-%m-%d %H:%M:%S} to "
         f"{utc[-1]:%Y-%m-%d %H:%M:%S}); give the exchange's own hours and time zone, or "
-        f'Session(open="{hours[0]}", close="{hours[1]}", timezone="{session.timezone}")'
+        f'Session(open="{opening / HOUR:02.0f}:00", close="{closing / HOUR:02.0f}:00", '
+        f'timezone="{session.timezone}")'
     )

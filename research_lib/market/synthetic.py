@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from research_lib.checks import number
+from research_lib.checks import number, per_interval
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
@@ -63,10 +63,9 @@ class DayShape(Record):
     def __post_init__(self) -> None:
         number("spread_opening", self.spread_opening, low=0)
         number("spread_settling", self.spread_settling, above=0)
-        for name in ("depth_opening", "depth_closing"):
-            number(name, getattr(self, name), above=-1)
-        for name in ("opening_steepness", "closing_steepness"):
-            number(name, getattr(self, name), low=1)
+        for end in ("opening", "closing"):
+            number(f"depth_{end}", self[f"depth_{end}"], above=-1)
+            number(f"{end}_steepness", self[f"{end}_steepness"], low=1)
 
     def spread(self, fraction: ArrayLike) -> Float:
         """Spread relative to the settled spread at fractions of the session, shape kept."""
@@ -109,15 +108,9 @@ class Memory(Record):
     slow_share: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("half_life", "slow_half_life"):
-            number(name, getattr(self, name), low=0)
+        number("half_life", self.half_life, low=0)
+        number("slow_half_life", self.slow_half_life, low=0)
         number("slow_share", self.slow_share, 0, 1)
-
-    @property
-    def parts(self) -> list[tuple[float, float]]:
-        """Share of the variance, and correlation of neighbours, of each part that is there."""
-        both = (1.0 - self.slow_share, self.half_life), (self.slow_share, self.slow_half_life)
-        return [(share, float(correlation(half_life, 1))) for share, half_life in both if share > 0]
 
     def autocorrelation(self, lags: ArrayLike) -> Float:
         """rho(k) at lags k >= 1 in intervals, shape kept."""
@@ -132,11 +125,13 @@ class Memory(Record):
         """Independent stationary paths of N(0, 1), anew each day, (n_days, n_intervals, width)."""
         from scipy.signal import lfilter  # heavy to import
 
-        latent = np.zeros((n_days, n_intervals, width))
-        for share, phi in self.parts:
-            shocks = rng.standard_normal(latent.shape)
-            shocks[:, 1:] *= np.sqrt(1.0 - phi**2)
-            latent += np.sqrt(share) * lfilter([1.0], [1.0, -phi], shocks, axis=1)
+        latent, slow = np.zeros((n_days, n_intervals, width)), self.slow_share
+        for share, half_life in ((1.0 - slow, self.half_life), (slow, self.slow_half_life)):
+            if share > 0:
+                phi = float(correlation(half_life, 1))
+                shocks = rng.standard_normal(latent.shape)
+                shocks[:, 1:] *= np.sqrt(1.0 - phi**2)
+                latent += np.sqrt(share) * lfilter([1.0], [1.0, -phi], shocks, axis=1)
         return latent
 
 
@@ -201,7 +196,7 @@ class TrueCurve(Record):
         x is scalar or (n,). NaN above `largest_order`. Raises ValidationError for negative shares
         and for any other shape.
         """
-        shares = self._shares(x)
+        shares = per_interval("x", x, len(self.half_spread))
         beyond = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
         premium = self.lot_size * self._expected_excess(beyond) @ self.gap
         average = np.divide(premium, shares, out=np.zeros_like(premium), where=shares > 0)
@@ -214,21 +209,6 @@ class TrueCurve(Record):
     def cost(self, x: ArrayLike) -> Float:
         """Expected cost beyond the mid of x shares, as `impact`, (n,) currency."""
         return np.asarray(x, float) * self.slippage(x)
-
-    def _shares(self, x: ArrayLike) -> Float:
-        """Unsigned shares of every interval, (n,)."""
-        shares, n = np.asarray(x, float), len(self.half_spread)
-        if shares.shape not in ((), (1,), (n,)):
-            raise ValidationError(
-                f"x has shape {shares.shape}, the curve {n} intervals; give one size or {n}"
-            )
-        shares = np.broadcast_to(shares, (n,))
-        if (shares < 0).any():
-            t = int(np.argmax(shares < 0))
-            raise ValidationError(
-                f"x must be at least 0 shares, interval {t} has {shares[t]:g}; a sell costs alike"
-            )
-        return shares
 
     def _expected_excess(self, y: Float) -> Float:
         """E[(y - N)^+] in lots, N negative binomial with mean cumulative `level_mean`, (n, K)."""
@@ -258,7 +238,7 @@ class SyntheticMarket(Record):
     leaves the law of every single book, and with it `true_curve`, untouched. Spread,
     sides and levels have latents of their own, and the latents start anew each day:
     days are independent given the mid. Observed autocorrelation is a little below that
-    of the latents. Own trades leave no trace; `resilience.after_own_trades` adds one.
+    of the latents. Own trades leave no trace; `replay(..., refill=...)` adds one.
 
     Attributes
     ----------
@@ -319,23 +299,22 @@ class SyntheticMarket(Record):
         for name in ("depth", "dispersion", "tick", "lot_size"):
             number(name, getattr(self, name), above=0)
         number("spread_dispersion", self.spread_dispersion, low=0)
-        limits: dict[str, dict[str, Any]] = {"gap_ticks": {"low": 1}, "level_shape": {"above": 0}}
-        for name, limit in limits.items():
-            if not self[name]:
-                raise ValidationError(f"{name} is empty; give at least its first entry, as (1.0,)")
-            for level, value in enumerate(self[name], start=1):
-                number(f"{name} of level {level}", value, **limit)
+        if not (self.gap_ticks and self.level_shape):
+            raise ValidationError(
+                "gap_ticks or level_shape is empty; give a first entry, as (1.0,)"
+            )
+        for level, ticks in enumerate(self.gap_ticks, start=1):
+            number(f"gap_ticks of level {level}", ticks, low=1)
+        for level, size in enumerate(self.level_shape, start=1):
+            number(f"level_shape of level {level}", size, above=0)
 
     @property
     def true_curve(self) -> TrueCurve:
         """Expected slippage, impact and cost in every interval of the session."""
-        return TrueCurve(
-            half_spread=0.5 * self.tick * self._spread_ticks(),
-            level_mean=self._level_mean(DEEPEST_LEVEL),
-            dispersion=self.dispersion,
-            gap=self.tick * _extended(self.gap_ticks, DEEPEST_LEVEL),
-            lot_size=self.lot_size,
-        )
+        ticks, level_mean = self._through_the_day(DEEPEST_LEVEL)
+        gap = self.tick * _extended(self.gap_ticks, DEEPEST_LEVEL)
+        half_spread = 0.5 * self.tick * ticks
+        return TrueCurve(half_spread, level_mean, self.dispersion, gap, self.lot_size)
 
     def books(
         self,
@@ -353,7 +332,7 @@ class SyntheticMarket(Record):
             More than `session.n_intervals` go on on the next business day.
         n_levels : int
             Levels shown a side, at most 200.
-        rng : numpy.random.Generator
+        rng : numpy.random.Generator, or a seed of one
             The only source of randomness.
         flow : OrderFlow, optional
             Draws `trades` to go with the books; the books stay the same.
@@ -365,95 +344,81 @@ class SyntheticMarket(Record):
         """
         n = number("n_snapshots", n_snapshots, 1, integer=True)
         number("n_levels", n_levels, 1, DEEPEST_LEVEL, integer=True)
-        if not isinstance(rng, np.random.Generator):
-            raise ValidationError(
-                f"rng must be a numpy Generator, got {rng!r}; give np.random.default_rng({rng!r})"
-            )
-        spread = self._spread(n, rng)
-        bid = self._best_bid_ticks(n, spread, rng)[:, None] - self._below_touch(n, n_levels, rng)
+        rng = np.random.default_rng(rng)  # a generator is itself
+        interval = np.arange(n) % self.session.n_intervals
+        spread_ticks, level_mean = (part[interval] for part in self._through_the_day(n_levels))
+        # The order of the draws is fixed: frozen numbers rest on it.
+        spread = self._spread(spread_ticks - 1.0, rng)
+        bid = self._best_bid(spread, rng)[:, None] - self._below_touch(n, n_levels, rng)
         if bid.min() <= 0:
             raise ValidationError(
                 f"the synthetic price falls to {bid.min()} ticks at level {n_levels}; "
                 "raise base_price, lower volatility_factor or ask for fewer levels"
             )
         ask = (bid[:, 0] + spread)[:, None] + self._below_touch(n, n_levels, rng)
-        books = BookSnapshots(
-            time=self._times(n),
-            bid_price=self._price(bid),
-            bid_size=self._sizes(n, n_levels, rng),
-            ask_price=self._price(ask),
-            ask_size=self._sizes(n, n_levels, rng),
-            symbol="SYNTHETIC",
-        )
+        bid_price, ask_price = (on_grid(ticks * self.tick, self.tick) for ticks in (bid, ask))
+        bid_size, ask_size = (self._sizes(level_mean, rng) for _ in range(2))
+        time = self._times(n)
+        books = BookSnapshots(time, bid_price, bid_size, ask_price, ask_size, "SYNTHETIC")
         return books if flow is None else flow.attach(books, self.session, rng)
 
-    def _price(self, ticks: Int64) -> Float:
-        return on_grid(ticks * self.tick, self.tick)
-
     def _times(self, n: int) -> Int64:
-        n_days = -(-n // self.session.n_intervals)
-        if self.session.block is not None:
-            days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block)
-            return self.session.starts(days).ravel()[:n]
-        dates = np.busday_offset(np.datetime64(self.first_day), np.arange(n_days), roll="forward")
-        return self.session.starts(dates.astype(object)).ravel()[:n]
+        n_days, block = -(-n // self.session.n_intervals), self.session.block
+        if block is not None:
+            days = pd.date_range(self.first_day, periods=n_days, freq=block)
+        else:
+            first = np.datetime64(self.first_day)
+            days = pd.DatetimeIndex(np.busday_offset(first, np.arange(n_days), roll="forward"))
+        return self.session.starts(days).ravel()[:n]
 
-    def _interval(self, n: int) -> Int64:
-        return np.arange(n) % self.session.n_intervals
-
-    def _day_fraction(self) -> Float:
-        """Middle of each interval as a fraction of the session, (n_intervals,)."""
-        return (np.arange(self.session.n_intervals) + 0.5) / self.session.n_intervals
-
-    def _spread_ticks(self) -> Float:
-        """Expected spread of each interval, at least one tick, (n_intervals,)."""
-        config, shape = self.config, self.day_shape.spread(self._day_fraction())
+    def _through_the_day(self, n_levels: int) -> tuple[Float, Float]:
+        """Expected ticks of the spread, at least one, (n_intervals,); and size of each level beyond
+        its first lot, (n_intervals, n_levels).
+        """
+        config, n = self.config, self.session.n_intervals
+        fraction = (np.arange(n) + 0.5) / n
+        shape = self.day_shape.spread(fraction)
         deviation = config.base_price * config.volatility_factor / np.sqrt(SESSIONS_A_YEAR)
         ticks = config.spread_factor * deviation / self.tick * shape / shape.mean()
-        return np.maximum(1.0, ticks)
+        decay = np.exp(-config.volume_decay * np.arange(n_levels))
+        by_level = _extended(self.level_shape, n_levels) * decay
+        depth = self.depth * self.day_shape.depth(fraction)
+        return np.maximum(1.0, ticks), depth[:, None] * by_level
 
-    def _level_mean(self, n_levels: int) -> Float:
-        """Expected size of each level beyond its first lot, (n_intervals, n_levels)."""
-        by_level = _extended(self.level_shape, n_levels) * np.exp(
-            -self.config.volume_decay * np.arange(n_levels)
-        )
-        return self.depth * self.day_shape.depth(self._day_fraction())[:, None] * by_level
-
-    def _spread(self, n: int, rng: np.random.Generator) -> Int64:
-        """Spread in ticks, (n,)."""
-        uniform = self._uniforms(n, 1, self.spread_memory, rng)[:, 0]
-        mean = self._spread_ticks()[self._interval(n)] - 1.0
+    def _spread(self, mean: Float, rng: np.random.Generator) -> Int64:
+        """Spread in ticks, (n,), of so many expected beyond the first."""
+        uniform = self._uniforms(len(mean), 1, self.spread_memory, rng)[:, 0]
         wider = mean > 1e-9  # a spread of exactly one tick has nothing to draw
-        ticks = np.ones(n, np.int64)
+        ticks = np.ones(len(mean), np.int64)
         ticks[wider] += count_quantile(uniform[wider], mean[wider], self.spread_dispersion)
         return ticks
+
+    def _best_bid(self, spread: Int64, rng: np.random.Generator) -> Int64:
+        """Best bid in ticks, (n,), half a spread below a random walk."""
+        config, n = self.config, len(spread)
+        deviation = config.volatility_factor / np.sqrt(SESSIONS_A_YEAR * self.session.n_intervals)
+        steps = deviation * rng.standard_normal(n) - 0.5 * deviation**2
+        mid = config.base_price * np.exp(np.cumsum(steps) - steps[0])
+        return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
 
     def _below_touch(self, n: int, n_levels: int, rng: np.random.Generator) -> Int64:
         """Ticks from the touch to each level, (n, n_levels)."""
         gaps = rng.geometric(1.0 / _extended(self.gap_ticks, n_levels - 1), (n, n_levels - 1))
         return np.pad(np.cumsum(gaps, axis=1), ((0, 0), (1, 0)))
 
-    def _sizes(self, n: int, n_levels: int, rng: np.random.Generator) -> Float:
+    def _sizes(self, mean: Float, rng: np.random.Generator) -> Float:
         """One lot plus a negative binomial number of lots, as Poisson of a gamma, (n, n_levels)."""
-        dispersion = self.dispersion / self.lot_size
-        shape = self._level_mean(n_levels)[self._interval(n)] / self.dispersion
+        n, n_levels = mean.shape
         uniform = self._uniforms(n, n_levels, self.depth_memory, rng)
-        intensity = dispersion * special.gammaincinv(shape, uniform)
-        return self.lot_size * (1.0 + rng.poisson(intensity))
+        intensity = special.gammaincinv(mean / self.dispersion, uniform)
+        lots = rng.poisson(self.dispersion / self.lot_size * intensity)
+        return self.lot_size * (1.0 + lots)
 
     def _uniforms(self, n: int, width: int, memory: Memory, rng: np.random.Generator) -> Float:
         """Phi of latents that remember within the day, (n, width)."""
         n_days = -(-n // self.session.n_intervals)
         latent = memory.draw(n_days, self.session.n_intervals, width, rng)
         return np.minimum(special.ndtr(latent).reshape(-1, width)[:n], HIGHEST_UNIFORM)
-
-    def _best_bid_ticks(self, n: int, spread: Int64, rng: np.random.Generator) -> Int64:
-        deviation = self.config.volatility_factor / np.sqrt(
-            SESSIONS_A_YEAR * self.session.n_intervals
-        )
-        steps = deviation * rng.standard_normal(n) - 0.5 * deviation**2
-        mid = self.config.base_price * np.exp(np.cumsum(steps) - steps[0])
-        return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
 
 
 def correlation(half_life: ArrayLike, lags: ArrayLike) -> Float:

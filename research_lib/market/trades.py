@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
@@ -62,27 +61,23 @@ class Trades(Record):
     symbol: str = ""
 
     def __post_init__(self) -> None:
-        time, price = nanoseconds(self.time, "trade time"), np.asarray(self.price, float)
-        size, aggressor = np.asarray(self.size, float), np.asarray(self.aggressor, np.int8)
-        columns = (time, price, size, aggressor)
-        arrays: dict[str, Any] = dict(zip(COLUMNS, columns, strict=True))
-        shapes = {name: array.shape for name, array in arrays.items()}
-        if len(set(shapes.values())) > 1 or time.ndim != 1:
+        for name, dtype in (("price", float), ("size", float), ("aggressor", np.int8)):
+            object.__setattr__(self, name, np.asarray(self[name], dtype))
+        object.__setattr__(self, "time", nanoseconds(self.time, "trade time"))
+        shapes = {self[name].shape for name in COLUMNS}
+        if len(shapes) > 1 or self.time.ndim != 1:
             raise ValidationError(f"trade columns must all be (m,), got {shapes}")
         rules = {
-            "time must not run backwards": np.diff(time, prepend=time[:1]) < 0,
-            "price must be finite and above 0": ~(np.isfinite(price) & (price > 0)),
-            "size must be finite and above 0": ~(np.isfinite(size) & (size > 0)),
-            "aggressor must be 1 (buyer), -1 (seller) or 0 (not said)": np.abs(aggressor) > 1,
+            "time must not run backwards": np.diff(self.time, prepend=self.time[:1]) < 0,
+            "price must be finite and above 0": ~(np.isfinite(self.price) & (self.price > 0)),
+            "size must be finite and above 0": ~(np.isfinite(self.size) & (self.size > 0)),
+            "aggressor must be 1 (buyer), -1 (seller) or 0 (not said)": np.abs(self.aggressor) > 1,
         }
         for rule, bad in rules.items():
             if bad.any():
                 raise ValidationError(
-                    f"trade {rule}: {int(bad.sum()):,} trades are not so, "
-                    f"first in row {int(np.argmax(bad))}"
+                    f"trade {rule}: {bad.sum():,} are not so, first in row {np.argmax(bad)}"
                 )
-        for name, array in arrays.items():
-            object.__setattr__(self, name, array)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -103,13 +98,6 @@ class Trades(Record):
         """One after the other, in time order and of one symbol."""
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
         return cls(**arrays, symbol=parts[0].symbol)
-
-    def to_frame(self) -> pd.DataFrame:
-        """Columns time (UTC), price, size, aggressor."""
-        time = pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC")
-        return pd.DataFrame(
-            {"time": time, "price": self.price, "size": self.size, "aggressor": self.aggressor}
-        )
 
 
 @dataclass(frozen=True)
