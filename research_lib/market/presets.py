@@ -15,23 +15,14 @@ from numpy.polynomial import hermite_e
 from numpy.typing import NDArray
 from scipy import special
 
-from research_lib.checks import refuse_unknown
+from research_lib.checks import Float, refuse_unknown
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import InsufficientDataError
+from research_lib.market import synthetic
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
-from research_lib.market.synthetic import (
-    HIGHEST_UNIFORM,
-    SESSIONS_A_YEAR,
-    DayShape,
-    Memory,
-    SyntheticMarket,
-    correlation,
-    count_quantile,
-    on_grid,
-)
+from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket
 
-Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 LONGEST_LAG = 30
 MIN_BOOKS = 100
@@ -151,27 +142,26 @@ def measure_market(books: BookSnapshots, session: Session | None = None) -> Mark
     tick, n = price_grid(seen), session.n_intervals
     at = session.interval_of(seen.time) + n * pd.factorize(session.days(seen.time))[0]
     fraction = (at % n + 0.5) / n
-    spread = on_grid(2.0 * seen.half_spread, tick)
+    spread = synthetic.on_grid(2.0 * seen.half_spread, tick)
     depths = seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)
     depth = 0.5 * (depths[0] + depths[1])
     shape, spread_fit, depth_fit = _fitted_day_shape(fraction, spread, depth)
     memory = [_autocorrelation(d / depth_fit, at, n) for d in depths]
     step = np.diff(np.log(seen.mid))[(np.diff(at) == 1) & (at[1:] % n > 0)]
-    by_part = pd.DataFrame({"spread": spread, "depth": depth}).groupby(
-        np.minimum((fraction * N_PARTS).astype(int), N_PARTS - 1)
-    )
-    by_part = by_part.mean().reindex(range(N_PARTS))
+    part = np.minimum((fraction * N_PARTS).astype(int), N_PARTS - 1)
+    by_time = [pd.Series(values).groupby(part).mean().reindex(range(N_PARTS)).to_numpy()
+               for values in (spread, depth)]  # fmt: skip
     return MarketProfile(
         symbol=seen.symbol,
         session=session,
         n_books=len(seen),
         tick=tick,
         mid=float(seen.mid.mean()),
-        volatility=float(np.sqrt(np.mean(step**2) * SESSIONS_A_YEAR * n)),
+        volatility=float(np.sqrt(np.mean(step**2) * synthetic.SESSIONS_A_YEAR * n)),
         spread=spread,
         total_depth=np.concatenate(depths),
-        spread_by_time=by_part["spread"].to_numpy(),
-        depth_by_time=by_part["depth"].to_numpy(),
+        spread_by_time=by_time[0],
+        depth_by_time=by_time[1],
         day_shape=shape,
         spread_dispersion=_overdispersion(spread / tick - 1.0, spread_fit / tick - 1.0),
         **_level_statistics(seen, depth_fit / depth_fit.mean(), tick),
@@ -286,19 +276,16 @@ def _overdispersion(beyond: Float, expected: Float) -> float:
 
 def _level_statistics(books: BookSnapshots, day_shape: Float, tick: float) -> dict[str, Float]:
     """Mean size, variance over mean and mean gap of each level, empty levels left out."""
-    size = np.concatenate([books.bid_size, books.ask_size])
+    size, price = (np.concatenate([books[f"bid_{of}"], books[f"ask_{of}"]])
+                   for of in ("size", "price"))  # fmt: skip
     levels = int(np.flatnonzero((size > 0).any(axis=0))[-1]) + 1  # behind them all are empty
     shown = np.where(size > 0, size, np.nan)[:, :levels]
-    price = np.concatenate([books.bid_price, books.ask_price])[:, :levels]
     # To 1e-6 of a tick: a gap of one tick at a high price is 0.99999999 in binary.
-    gap = np.round(np.abs(np.diff(price, axis=1)) / tick, 6)
+    gap = np.nanmean(np.round(np.abs(np.diff(price[:, :levels], axis=1)) / tick, 6), axis=0)
     mean = np.nanmean(shown, axis=0)
     expected = mean * np.tile(day_shape, 2)[:, None]
-    return {
-        "level_size": mean,
-        "size_dispersion": np.nanmean((shown - expected) ** 2, axis=0) / mean,
-        "level_gap": np.nanmean(gap, axis=0),
-    }
+    dispersion = np.nanmean((shown - expected) ** 2, axis=0) / mean
+    return {"level_size": mean, "size_dispersion": dispersion, "level_gap": gap}
 
 
 def _autocorrelation(values: Float, at: Int64, n: int) -> Float:
@@ -337,9 +324,9 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
     lot = (1.0 if smallest >= 2 else 0.01 * smallest) if lot_size is None else lot_size
     n = profile.session.n_intervals
     # Less the tick**2 / 6 that rounding adds to every step, half at least.
-    rounding = SESSIONS_A_YEAR * n * profile.tick**2 / (6.0 * profile.mid**2)
+    rounding = synthetic.SESSIONS_A_YEAR * n * profile.tick**2 / (6.0 * profile.mid**2)
     volatility = math.sqrt(max(profile.volatility**2 - rounding, 0.25 * profile.volatility**2))
-    deviation = profile.mid * volatility / np.sqrt(SESSIONS_A_YEAR)
+    deviation = profile.mid * volatility / np.sqrt(synthetic.SESSIONS_A_YEAR)
     mean_spread = float(profile.spread.mean())
     day_depth = profile.day_shape.depth((np.arange(n) + 0.5) / n).mean()
     beyond = np.maximum(profile.level_size - lot, 0.01 * lot)
@@ -360,7 +347,9 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
         level_shape=tuple((beyond / beyond[0]).tolist()),
         spread_memory=latent_memory(
             profile.spread_autocorrelation,
-            lambda u: count_quantile(u, np.full(u.shape, ticks_beyond), profile.spread_dispersion),
+            lambda u: synthetic.count_quantile(
+                u, np.full(u.shape, ticks_beyond), profile.spread_dispersion
+            ),
         ),
         depth_memory=latent_memory(
             profile.depth_autocorrelation * (1.0 + lot / dispersion),
@@ -390,7 +379,7 @@ def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[An
         return Memory(0.0)
     lags, pairs = np.flatnonzero(known) + 1, np.triu_indices(len(HALF_LIVES), 1)
     target, weight = latent_correlation(autocorrelation[known], quantile), 1.0 / lags
-    fast, slow = (correlation(HALF_LIVES[part, None], lags) for part in pairs)
+    fast, slow = (synthetic.correlation(HALF_LIVES[part, None], lags) for part in pairs)
     apart = slow - fast  # (pairs, K)
     share = np.clip((target - fast) * apart @ weight / (apart**2 @ weight), 0.0, 1.0)
     best = int(np.argmin((target - fast - share[:, None] * apart) ** 2 @ weight))
@@ -414,7 +403,7 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
     variation has 0.
     """
     nodes, weights = hermite_e.hermegauss(200)
-    values = quantile(np.minimum(special.ndtr(nodes), HIGHEST_UNIFORM)).astype(float)
+    values = quantile(np.minimum(special.ndtr(nodes), synthetic.HIGHEST_UNIFORM)).astype(float)
     powers = np.arange(1, HERMITE_TERMS + 1)
     polynomials = hermite_e.hermevander(nodes, HERMITE_TERMS)[:, 1:]
     moments = (weights / weights.sum() * values) @ polynomials
@@ -448,16 +437,12 @@ def thin_stock(session: Session | None = None) -> SyntheticMarket:
     # 0.05-0.09). By half-hours, one day does not tell the shape of depth from a flat day's noise:
     # 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
     market = SyntheticMarket(
-        ModelConfig(31.5, 0.411, 0.106, 0.0),
-        depth=183.0,
-        dispersion=156.0,
-        day_shape=DayShape(10.2, 0.0491, 0.556, 3.87, 11.3, 64.0),
-        spread_dispersion=0.124,
+        ModelConfig(31.5, 0.411, 0.106, 0.0), depth=183.0, dispersion=156.0,
+        day_shape=DayShape(10.2, 0.0491, 0.556, 3.87, 11.3, 64.0), spread_dispersion=0.124,
         gap_ticks=(1.90, 1.83, 2.20, 2.52, 2.66, 3.10, 3.60, 3.43, 3.96),
         level_shape=(1.0, 0.663, 0.700, 0.732, 0.843, 0.844, 0.844, 0.783, 0.807, 1.002),
-        spread_memory=Memory(half_life=0.245, slow_half_life=1.06, slow_share=0.739),
-        depth_memory=Memory(half_life=0.674, slow_half_life=8.90, slow_share=0.506),
-    )
+        spread_memory=Memory(0.245, 1.06, 0.739), depth_memory=Memory(0.674, 8.90, 0.506),
+    )  # fmt: skip
     return _in_session(market, session)
 
 
@@ -474,16 +459,12 @@ def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
     # chance up to that). The shape of depth by half-hours is within a flat day's noise as well:
     # 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
     market = SyntheticMarket(
-        ModelConfig(571.0, 0.153, 0.0490, 0.0),
-        depth=148.0,
-        dispersion=245.0,
-        day_shape=DayShape(1.56, 0.116, 0.937, 0.317, 16.0, 5.66),
-        spread_dispersion=2.84,
+        ModelConfig(571.0, 0.153, 0.0490, 0.0), depth=148.0, dispersion=245.0,
+        day_shape=DayShape(1.56, 0.116, 0.937, 0.317, 16.0, 5.66), spread_dispersion=2.84,
         gap_ticks=(5.60, 4.53, 3.84, 3.79, 4.06, 3.76, 3.72, 3.68, 3.70),
         level_shape=(1.0, 0.620, 0.524, 0.483, 0.483, 0.594, 0.696, 0.775, 0.817, 0.871),
-        spread_memory=Memory(half_life=0.210, slow_half_life=10.4, slow_share=0.0473),
-        depth_memory=Memory(half_life=0.406, slow_half_life=8.46, slow_share=0.357),
-    )
+        spread_memory=Memory(0.210, 10.4, 0.0473), depth_memory=Memory(0.406, 8.46, 0.357),
+    )  # fmt: skip
     return _in_session(market, session)
 
 
@@ -499,14 +480,10 @@ def deep_stock(session: Session | None = None) -> SyntheticMarket:
     # one tick (0.0977), so that no draw is wider. The slow half-life is at its limit and its share
     # small: over minutes this depth remembers as one autoregression.
     market = SyntheticMarket(
-        ModelConfig(13.9, 0.117, 0.095, 0.0),
-        depth=86_800.0,
-        dispersion=29_000.0,
-        day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73),
-        lot_size=100.0,
-        spread_memory=Memory(half_life=0.0),
-        depth_memory=Memory(half_life=2.16, slow_half_life=30.0, slow_share=0.0456),
-    )
+        ModelConfig(13.9, 0.117, 0.095, 0.0), depth=86_800.0, dispersion=29_000.0,
+        day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73), lot_size=100.0,
+        spread_memory=Memory(0.0), depth_memory=Memory(2.16, 30.0, 0.0456),
+    )  # fmt: skip
     return _in_session(market, session)
 
 

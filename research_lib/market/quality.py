@@ -11,23 +11,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
 
 logger = logging.getLogger(__name__)
-Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 ACTIONS = ("raise", "drop", "keep")
-NOT_DROPPED = {
-    "gaps": "those before a silence grow old: sample with max_age, in seconds",
-    "price_jumps": "the state after a wrong one jumps as well: cut the wrong ones out with between",
-    "overnight_jumps": "the whole day is at another price: adjust it by the split, or start after",
-}
+NOT_DROPPED = ("gaps", "price_jumps", "overnight_jumps")  # a state less would not mend them
 # Shares after a split for one before, of the splits that companies make.
 SPLITS = np.array([5 / 4, 4 / 3, 3 / 2, 2, 5 / 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50])
 
@@ -45,7 +40,8 @@ class QualityPolicy(Record):
     books, unordered levels of one venue and what is no number mean that the data are broken, so
     they raise; what is a fact of the market (locked, one side empty, out of session, gaps) is
     kept and left to sampling. Dropping stub quotes empties the stub levels, not the snapshot;
-    gaps and jumps cannot be dropped (`NOT_DROPPED` says why, and what to do).
+    gaps and jumps cannot be dropped: the state that ends a silence is sound, the state after a
+    wrong one jumps as well, and after a split the whole day is at another price.
 
     Attributes
     ----------
@@ -89,7 +85,10 @@ class QualityPolicy(Record):
         for kind in MEANING:
             refuse_unknown([self[kind]], ACTIONS, f"policy for {kind}:")
             if self[kind] == "drop" and kind in NOT_DROPPED:
-                raise ValidationError(f"{kind} cannot be dropped, {NOT_DROPPED[kind]}")
+                raise ValidationError(
+                    f"{kind} cannot be dropped, what is left would jump or be silent too: cut it "
+                    "out with between, or sample with max_age"
+                )
         for name in ("stub_distance", "gap_seconds", "jump_fraction", "overnight_fraction"):
             number(name, self[name], above=0)
 
@@ -189,9 +188,8 @@ def assess(
     (390, 0)
     """
     if not isinstance(books, BookSnapshots):
-        raise ValidationError(
-            f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame"
-        )
+        kind = type(books).__name__
+        raise ValidationError(f"books must be BookSnapshots, got {kind}; see their from_frame")
     session, policy = session or Session(), policy or QualityPolicy()
     found, quality, usual = _counted(books, session, policy)
     gone = np.zeros(len(books), bool)
@@ -213,32 +211,29 @@ def _counted(
     books: BookSnapshots, session: Session, policy: QualityPolicy
 ) -> tuple[dict[str, Mask], BookQuality, Float]:
     """Which states are of each kind, (n,) each; the report; and the usual mid of each day, (n,)."""
-    days, mid = session.days(books.time), books.mid
-    new_day = np.append(True, days[1:] != days[:-1])[: len(days)]
-    day, dates = np.cumsum(new_day) - 1, days[new_day]
+    mid = books.mid
+    day, dates = pd.factorize(session.days(books.time))
     usual = _usual_mid(day, mid, books.half_spread <= policy.stub_distance * mid)
+    ratio = np.append(np.nan, usual[:-1])[: len(usual)] / usual
+    jumped = np.maximum(ratio, 1 / ratio) > 1 + policy.overnight_fraction
     outside = session.interval_of(books.time) < 0
     silent = _silences(books.time, day, ~outside, session)
     found = _masks(books, usual[day], policy) | {
         "out_of_session": outside,
         "price_jumps": _jumps(mid, day, policy.jump_fraction),
         "gaps": silent > policy.gap_seconds,
-        "overnight_jumps": new_day.copy(),
+        "overnight_jumps": jumped[day] & (np.diff(day, prepend=-1) != 0),
     }
-    ratio = np.append(np.nan, usual[:-1])[: len(usual)] / usual
-    jumped = np.maximum(ratio, 1 / ratio) > 1 + policy.overnight_fraction
-    found["overnight_jumps"][new_day] = jumped
     splits = {str(dates[k]): _likely_split(ratio[k]) for k in np.flatnonzero(jumped)}
     for date, likely in splits.items():
         logger.warning(f"{date}: prices jump overnight, likely a split: {likely:g} shares for one")
     expected = session.trading_days(dates[0], dates[-1]) if len(dates) else []
-    local = [_local(session, time, "s") for time in books.time[[0, -1]]] if len(days) else ["", ""]
-    spread = 2e4 * books.half_spread / mid
-    shown = np.isfinite(mid).any()
+    ends = [_local(session, time, "s") for time in books.time[[0, -1]]] if len(mid) else ["", ""]
+    shown, spread = np.isfinite(mid).any(), 2e4 * books.half_spread / mid
     quality = BookQuality(
         rows=len(books),
-        first=local[0],
-        last=local[1],
+        first=ends[0],
+        last=ends[1],
         longest_gap_seconds=float(silent.max(initial=0.0)),
         lowest_mid=float(np.nanmin(mid)) if shown else None,
         highest_mid=float(np.nanmax(mid)) if shown else None,

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from research_lib.checks import number, per_interval
+from research_lib.checks import Float, number, per_interval
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
-from research_lib.market.trades import OrderFlow
+from research_lib.market.trades import Trades
 
-Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 SESSIONS_A_YEAR = 252
 DEEPEST_LEVEL = 200
 HIGHEST_UNIFORM = 1.0 - 2.0**-53
 
 
+def _limited(default: Any, **limits: float) -> Any:
+    return field(default=default, metadata=limits)
+
+
+class _Limited(Record):
+    """Settings whose numbers, or every one of a tuple, are checked against the field's limits."""
+
+    def __post_init__(self) -> None:
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]
+            for value in np.ravel(self[one.name]).tolist() if one.metadata else ():
+                number(one.name, value, **one.metadata)
+
+
 @dataclass(frozen=True)
-class DayShape(Record):
+class DayShape(_Limited):
     r"""How spread and depth move through the session, u from 0 (open) to 1 (close).
 
     .. math::
@@ -53,19 +67,12 @@ class DayShape(Record):
     [1.5, 1.0, 3.0]
     """
 
-    spread_opening: float = 1.5
-    spread_settling: float = 0.1
-    depth_opening: float = 1.0
-    depth_closing: float = 1.0
-    opening_steepness: float = 2.0
-    closing_steepness: float = 2.0
-
-    def __post_init__(self) -> None:
-        number("spread_opening", self.spread_opening, low=0)
-        number("spread_settling", self.spread_settling, above=0)
-        for end in ("opening", "closing"):
-            number(f"depth_{end}", self[f"depth_{end}"], above=-1)
-            number(f"{end}_steepness", self[f"{end}_steepness"], low=1)
+    spread_opening: float = _limited(1.5, low=0)
+    spread_settling: float = _limited(0.1, above=0)
+    depth_opening: float = _limited(1.0, above=-1)
+    depth_closing: float = _limited(1.0, above=-1)
+    opening_steepness: float = _limited(2.0, low=1)
+    closing_steepness: float = _limited(2.0, low=1)
 
     def spread(self, fraction: ArrayLike) -> Float:
         """Spread relative to the settled spread at fractions of the session, shape kept."""
@@ -81,7 +88,7 @@ class DayShape(Record):
 
 
 @dataclass(frozen=True)
-class Memory(Record):
+class Memory(_Limited):
     r"""Autocorrelation of a stationary Gaussian process with a fast and a slow part.
 
     .. math:: \rho(k) = (1 - w) \, 2^{-k / h} + w \, 2^{-k / s},
@@ -103,14 +110,9 @@ class Memory(Record):
     [0.5, 0.25]
     """
 
-    half_life: float = 1.0
-    slow_half_life: float = 0.0
-    slow_share: float = 0.0
-
-    def __post_init__(self) -> None:
-        number("half_life", self.half_life, low=0)
-        number("slow_half_life", self.slow_half_life, low=0)
-        number("slow_share", self.slow_share, 0, 1)
+    half_life: float = _limited(1.0, low=0)
+    slow_half_life: float = _limited(0.0, low=0)
+    slow_share: float = _limited(0.0, low=0, high=1)
 
     def autocorrelation(self, lags: ArrayLike) -> Float:
         """rho(k) at lags k >= 1 in intervals, shape kept."""
@@ -121,7 +123,7 @@ class Memory(Record):
         """The same memory in intervals `duration` times as long."""
         return Memory(self.half_life / duration, self.slow_half_life / duration, self.slow_share)
 
-    def draw(self, n_days: int, n_intervals: int, width: int, rng: np.random.Generator) -> Float:
+    def draw(self, n_days: int, n_intervals: int, width: int, rng: Generator) -> Float:
         """Independent stationary paths of N(0, 1), anew each day, (n_days, n_intervals, width)."""
         from scipy.signal import lfilter  # heavy to import
 
@@ -196,9 +198,17 @@ class TrueCurve(Record):
         x is scalar or (n,). NaN above `largest_order`. Raises ValidationError for negative shares
         and for any other shape.
         """
+        from scipy import stats  # heavy to import
+
         shares = per_interval("x", x, len(self.half_spread))
-        beyond = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
-        premium = self.lot_size * self._expected_excess(beyond) @ self.gap
+        # E[(y - N)^+] in lots, N negative binomial with mean cumulative `level_mean`, (n, K).
+        y = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
+        mean = np.cumsum(self.level_mean, axis=1) / self.lot_size
+        dispersion = self.dispersion / self.lot_size
+        size, p, below = mean / dispersion, 1.0 / (1.0 + dispersion), np.floor(y)
+        excess = y * stats.nbinom.cdf(below, size, p)
+        excess -= mean * stats.nbinom.cdf(below - 1, size + 1, p)
+        premium = self.lot_size * np.where(y > 0, excess, 0.0) @ self.gap
         average = np.divide(premium, shares, out=np.zeros_like(premium), where=shares > 0)
         return np.where(shares <= self.largest_order, average, np.nan)
 
@@ -210,20 +220,99 @@ class TrueCurve(Record):
         """Expected cost beyond the mid of x shares, as `impact`, (n,) currency."""
         return np.asarray(x, float) * self.slippage(x)
 
-    def _expected_excess(self, y: Float) -> Float:
-        """E[(y - N)^+] in lots, N negative binomial with mean cumulative `level_mean`, (n, K)."""
-        from scipy import stats  # heavy to import
 
-        mean = np.cumsum(self.level_mean, axis=1) / self.lot_size
-        dispersion = self.dispersion / self.lot_size
-        size, p, below = mean / dispersion, 1.0 / (1.0 + dispersion), np.floor(y)
-        excess = y * stats.nbinom.cdf(below, size, p)
-        excess -= mean * stats.nbinom.cdf(below - 1, size + 1, p)
-        return np.where(y > 0, excess, 0.0)
+@dataclass(frozen=True)
+class OrderFlow(_Limited):
+    r"""Trades of long-memory signs.
+
+    Parent orders follow one another. Each has a sign of its own and is split into L
+    trades with P(L >= l) = l^-alpha, alpha = 1 + gamma; a trade is a child order of the
+    current parent with probability q, else its sign is a coin's. Then the signs'
+    autocorrelation is a closed form with a power-law tail,
+
+    .. math::
+        C(k) = q^2 \, \frac{E[(L - k)^+]}{E[L]}
+            = q^2 \, \frac{\zeta(\alpha, k + 1)}{\zeta(\alpha, 1)} \sim k^{-\gamma},
+
+    with zeta(s, a) Hurwitz's zeta function; gamma = alpha - 1 is the relation of Lillo,
+    Mike and Farmer (2005), here with one parent at a time instead of several.
+
+    Attributes
+    ----------
+    trades_per_interval : float
+        Expected number; the numbers are Poisson.
+    mean_size : float
+        Shares; sizes are geometric from 1 share.
+    sign_exponent : float
+        gamma, in (0, 1); 0.5 is typical of stocks.
+    split_share : float
+        q, the share of trades that are child orders of split orders, in [0, 1].
+
+    References
+    ----------
+    Lillo, F., Mike, S., Farmer, J. D. (2005), "Theory for long memory in supply and
+    demand", Physical Review E 71, 066122.
+
+    Examples
+    --------
+    >>> OrderFlow(sign_exponent=0.5, split_share=0.8).sign_autocorrelation([1, 100]).round(3)
+    array([0.395, 0.049])
+    """
+
+    trades_per_interval: float = _limited(20.0, above=0)
+    mean_size: float = _limited(100.0, low=1)
+    sign_exponent: float = _limited(0.5, above=0, high=np.nextafter(1, 0))
+    split_share: float = _limited(0.8, low=0, high=1)
+
+    def sign_autocorrelation(self, lags: ArrayLike) -> Float:
+        """C(k) at lags k >= 1 counted in trades, shape kept."""
+        return self.split_share**2 * self._longer(np.asarray(lags, float))
+
+    def signs(self, n: int, rng: Generator) -> NDArray[np.int8]:
+        """n consecutive signs, +1 a buyer, -1 a seller, (n,); stationary from the first."""
+        lengths = self._parent_lengths(n, rng)
+        parents = np.repeat(rng.choice(np.array([-1, 1], np.int8), len(lengths)), lengths)[:n]
+        coins = rng.choice(np.array([-1, 1], np.int8), n)
+        return np.where(rng.random(n) < self.split_share, parents, coins)
+
+    def attach(self, books: BookSnapshots, session: Session, rng: Generator) -> BookSnapshots:
+        """The books with trades in the interval that each of them opens.
+
+        Trades fall evenly over the interval, as long as those of the book's own day, or
+        until the next book where that comes first, and print at the touch shown at its
+        start: buyers at the ask, sellers at the bid. They do not move the books. Books
+        with an empty side get trades of the other side only.
+        """
+        row = np.repeat(np.arange(len(books)), rng.poisson(self.trades_per_interval, len(books)))
+        stands = session.traded_ns(books.time)[1] // session.n_intervals
+        stands[:-1] = np.minimum(stands[:-1], np.diff(books.time))
+        after = rng.integers(0, np.maximum(stands, 1)[row])
+        time = books.time[row] + after[np.lexsort((after, row))]  # in order; books do not overlap
+        aggressor = self.signs(len(row), rng)
+        price = np.where(aggressor > 0, books.ask_price[row, 0], books.bid_price[row, 0])
+        size = rng.geometric(1.0 / self.mean_size, len(row)).astype(float)
+        shown = np.isfinite(price)
+        trades = Trades(time[shown], price[shown], size[shown], aggressor[shown], books.symbol)
+        return dataclasses.replace(books, trades=trades)
+
+    def _parent_lengths(self, n: int, rng: Generator) -> Int64:
+        """Lengths of parents that cover n trades, the first already under way; none beyond n."""
+        alpha = 1.0 + self.sign_exponent
+        lengths = np.array([1 + np.count_nonzero(self._longer(np.arange(1, n)) > rng.random())])
+        while lengths.sum() < n:
+            uniform = 1.0 - rng.random(max(n // 2, 8))
+            drawn = np.minimum(np.floor(uniform ** (-1.0 / alpha)), n).astype(np.int64)
+            lengths = np.append(lengths, drawn)
+        return lengths
+
+    def _longer(self, r: ArrayLike) -> Float:
+        """P(R > r), R the trades left of the parent met at a random time."""
+        alpha = 1.0 + self.sign_exponent
+        return special.zeta(alpha, np.asarray(r) + 1.0) / special.zeta(alpha, 1.0)
 
 
 @dataclass(frozen=True)
-class SyntheticMarket(Record):
+class SyntheticMarket(_Limited):
     r"""Seeded order books with a day shape and memory, whose `true_curve` is known.
 
     Every interval shows one book. The mid is a random walk; the spread is 1 tick plus a
@@ -283,30 +372,17 @@ class SyntheticMarket(Record):
 
     config: ModelConfig = field(default_factory=ModelConfig)
     session: Session = field(default_factory=Session)
-    depth: float = 300.0
-    dispersion: float = 150.0
-    tick: float = 0.01
+    depth: float = _limited(300.0, above=0)
+    dispersion: float = _limited(150.0, above=0)
+    tick: float = _limited(0.01, above=0)
     first_day: dt.date = dt.date(2024, 1, 2)
     day_shape: DayShape = field(default_factory=DayShape)
-    spread_dispersion: float = 0.0
-    gap_ticks: tuple[float, ...] = (1.0,)
-    lot_size: float = 1.0
-    level_shape: tuple[float, ...] = (1.0,)
+    spread_dispersion: float = _limited(0.0, low=0)
+    gap_ticks: tuple[float, ...] = _limited((1.0,), low=1)
+    lot_size: float = _limited(1.0, above=0)
+    level_shape: tuple[float, ...] = _limited((1.0,), above=0)
     spread_memory: Memory = field(default_factory=Memory)
     depth_memory: Memory = field(default_factory=Memory)
-
-    def __post_init__(self) -> None:
-        for name in ("depth", "dispersion", "tick", "lot_size"):
-            number(name, getattr(self, name), above=0)
-        number("spread_dispersion", self.spread_dispersion, low=0)
-        if not (self.gap_ticks and self.level_shape):
-            raise ValidationError(
-                "gap_ticks or level_shape is empty; give a first entry, as (1.0,)"
-            )
-        for level, ticks in enumerate(self.gap_ticks, start=1):
-            number(f"gap_ticks of level {level}", ticks, low=1)
-        for level, size in enumerate(self.level_shape, start=1):
-            number(f"level_shape of level {level}", size, above=0)
 
     @property
     def true_curve(self) -> TrueCurve:
@@ -317,12 +393,7 @@ class SyntheticMarket(Record):
         return TrueCurve(half_spread, level_mean, self.dispersion, gap, self.lot_size)
 
     def books(
-        self,
-        n_snapshots: int,
-        n_levels: int,
-        rng: np.random.Generator,
-        *,
-        flow: OrderFlow | None = None,
+        self, n_snapshots: int, n_levels: int, rng: Generator, *, flow: OrderFlow | None = None
     ) -> BookSnapshots:
         """Draw one snapshot an interval, session after session, (n_snapshots, n_levels).
 
@@ -363,12 +434,8 @@ class SyntheticMarket(Record):
         return books if flow is None else flow.attach(books, self.session, rng)
 
     def _times(self, n: int) -> Int64:
-        n_days, block = -(-n // self.session.n_intervals), self.session.block
-        if block is not None:
-            days = pd.date_range(self.first_day, periods=n_days, freq=block)
-        else:
-            first = np.datetime64(self.first_day)
-            days = pd.DatetimeIndex(np.busday_offset(first, np.arange(n_days), roll="forward"))
+        n_days = -(-n // self.session.n_intervals)
+        days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block or "B")
         return self.session.starts(days).ravel()[:n]
 
     def _through_the_day(self, n_levels: int) -> tuple[Float, Float]:
@@ -385,7 +452,7 @@ class SyntheticMarket(Record):
         depth = self.depth * self.day_shape.depth(fraction)
         return np.maximum(1.0, ticks), depth[:, None] * by_level
 
-    def _spread(self, mean: Float, rng: np.random.Generator) -> Int64:
+    def _spread(self, mean: Float, rng: Generator) -> Int64:
         """Spread in ticks, (n,), of so many expected beyond the first."""
         uniform = self._uniforms(len(mean), 1, self.spread_memory, rng)[:, 0]
         wider = mean > 1e-9  # a spread of exactly one tick has nothing to draw
@@ -393,7 +460,7 @@ class SyntheticMarket(Record):
         ticks[wider] += count_quantile(uniform[wider], mean[wider], self.spread_dispersion)
         return ticks
 
-    def _best_bid(self, spread: Int64, rng: np.random.Generator) -> Int64:
+    def _best_bid(self, spread: Int64, rng: Generator) -> Int64:
         """Best bid in ticks, (n,), half a spread below a random walk."""
         config, n = self.config, len(spread)
         deviation = config.volatility_factor / np.sqrt(SESSIONS_A_YEAR * self.session.n_intervals)
@@ -401,12 +468,12 @@ class SyntheticMarket(Record):
         mid = config.base_price * np.exp(np.cumsum(steps) - steps[0])
         return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
 
-    def _below_touch(self, n: int, n_levels: int, rng: np.random.Generator) -> Int64:
+    def _below_touch(self, n: int, n_levels: int, rng: Generator) -> Int64:
         """Ticks from the touch to each level, (n, n_levels)."""
         gaps = rng.geometric(1.0 / _extended(self.gap_ticks, n_levels - 1), (n, n_levels - 1))
         return np.pad(np.cumsum(gaps, axis=1), ((0, 0), (1, 0)))
 
-    def _sizes(self, mean: Float, rng: np.random.Generator) -> Float:
+    def _sizes(self, mean: Float, rng: Generator) -> Float:
         """One lot plus a negative binomial number of lots, as Poisson of a gamma, (n, n_levels)."""
         n, n_levels = mean.shape
         uniform = self._uniforms(n, n_levels, self.depth_memory, rng)
@@ -414,7 +481,7 @@ class SyntheticMarket(Record):
         lots = rng.poisson(self.dispersion / self.lot_size * intensity)
         return self.lot_size * (1.0 + lots)
 
-    def _uniforms(self, n: int, width: int, memory: Memory, rng: np.random.Generator) -> Float:
+    def _uniforms(self, n: int, width: int, memory: Memory, rng: Generator) -> Float:
         """Phi of latents that remember within the day, (n, width)."""
         n_days = -(-n // self.session.n_intervals)
         latent = memory.draw(n_days, self.session.n_intervals, width, rng)

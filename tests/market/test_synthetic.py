@@ -255,9 +255,8 @@ def test_a_stock_at_its_tick_never_shows_a_wider_spread(rng: np.random.Generator
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"gap_ticks": (2.0, 0.5)}, "gap_ticks of level 2 must be at least 1, got 0.5"),
-        ({"gap_ticks": ()}, "gap_ticks or level_shape is empty"),
-        ({"level_shape": (0.0,)}, "level_shape of level 1 must be above 0"),
+        ({"gap_ticks": (2.0, 0.5)}, "gap_ticks must be at least 1, got .*0.5"),
+        ({"level_shape": (0.0,)}, "level_shape must be above 0"),
         ({"spread_dispersion": -1.0}, "spread_dispersion must be at least 0"),
     ],
 )
