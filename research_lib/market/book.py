@@ -485,8 +485,9 @@ def _sampled_day(day: BookSnapshots, session: Session, limit: float) -> BookSnap
     usual = (day.time[-1] - day.time[0]) / max(len(day) - 1, 1)
     seen = day.complete[rows] & (age >= 0) & (day.time[rows] >= opened) & (age <= limit * 1e9)
     seen &= starts <= day.time[-1] + max(usual, ENDED_SECONDS * 1e9)
-    levels = (np.where(seen[:, None], day[name][rows], 0.0) for name in LEVELS)
-    return BookSnapshots(starts, *levels, day.symbol, seen, np.where(seen, age, 0))
+    levels: Any = {name: np.where(seen[:, None], day[name][rows], 0.0) for name in LEVELS}
+    age = np.where(seen, age, 0)
+    return BookSnapshots(starts, symbol=day.symbol, complete=seen, age=age, **levels)
 
 
 def _when(spans: NDArray[np.int64], session: Session) -> str:

@@ -215,7 +215,7 @@ def _fitted_day_shape(
     at, row, count = np.unique(fraction, return_inverse=True, return_counts=True)
     by_interval = [np.bincount(row, values) / count for values in (spread, depth)]
     settled, opening, settling = _fitted_spread(at, by_interval[0], count)
-    midday, (first, last), steepness = _fitted_depth(at, by_interval[1], count)
+    midday, first, last, *steepness = _fitted_depth(at, by_interval[1], count)
     shape = DayShape(opening / settled, settling, first / midday, last / midday, *steepness)
     return shape, (settled * shape.spread(at))[row], (midday * shape.depth(at))[row]
 
@@ -240,9 +240,7 @@ def _fitted_spread(at: Float, spread: Float, count: Int64) -> tuple[float, float
     return settled, opening, float(SETTLING_TIMES[best])
 
 
-def _fitted_depth(
-    at: Float, depth: Float, count: Int64
-) -> tuple[float, tuple[float, float], tuple[float, float]]:
+def _fitted_depth(at: Float, depth: Float, count: Int64) -> tuple[float, ...]:
     """Depth at midday, its excess at both ends, and the best steepnesses that keep it above 0."""
     early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (1 - 2 * at, 2 * at - 1))
     same = np.ones_like(late)
@@ -251,11 +249,10 @@ def _fitted_depth(
     coefficients, explained = (np.concatenate(part) for part in zip(*fits, strict=True))
     positive = (coefficients[:, 0] > 0) & (coefficients[:, 1:] > -coefficients[:, :1]).all(axis=1)
     if not positive.any():
-        return float(np.average(depth, weights=count)), (0.0, 0.0), (2.0, 2.0)
+        return float(np.average(depth, weights=count)), 0.0, 0.0, 2.0, 2.0
     best = int(np.argmax(np.where(positive, explained, -np.inf)))
-    midday, first, last = coefficients[best].tolist()
-    opening, closing = STEEPNESS[list(divmod(best, len(STEEPNESS)))].tolist()
-    return midday, (first, last), (opening, closing)
+    steepness = STEEPNESS[list(divmod(best, len(STEEPNESS)))]
+    return *coefficients[best].tolist(), *steepness.tolist()
 
 
 def _least_squares(designs: Float, values: Float, weight: NDArray[Any]) -> tuple[Float, Float]:
@@ -332,7 +329,15 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
     beyond = np.maximum(profile.level_size - lot, 0.01 * lot)
     dispersion = float(np.mean(profile.size_dispersion * profile.level_size / beyond))
     dispersion = max(dispersion - lot, 0.01 * lot)
-    ticks_beyond = max(mean_spread / profile.tick - 1.0, 1e-9)
+    ticks = max(mean_spread / profile.tick - 1.0, 1e-9)  # beyond the first
+    depth_memory = profile.depth_autocorrelation * (1.0 + lot / dispersion)
+
+    def spread_quantile(u: Float) -> Int64:
+        return synthetic.count_quantile(u, np.full(u.shape, ticks), profile.spread_dispersion)
+
+    def depth_quantile(u: Float) -> Float:
+        return special.gammaincinv(beyond.mean() / dispersion, u)
+
     return SyntheticMarket(
         ModelConfig(profile.mid, volatility, mean_spread / deviation, 0.0),
         profile.session,
@@ -345,16 +350,8 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
         gap_ticks=tuple(np.maximum(profile.level_gap, 1.0).tolist()) or (1.0,),
         lot_size=lot,
         level_shape=tuple((beyond / beyond[0]).tolist()),
-        spread_memory=latent_memory(
-            profile.spread_autocorrelation,
-            lambda u: synthetic.count_quantile(
-                u, np.full(u.shape, ticks_beyond), profile.spread_dispersion
-            ),
-        ),
-        depth_memory=latent_memory(
-            profile.depth_autocorrelation * (1.0 + lot / dispersion),
-            lambda u: special.gammaincinv(beyond.mean() / dispersion, u),
-        ),
+        spread_memory=latent_memory(profile.spread_autocorrelation, spread_quantile),
+        depth_memory=latent_memory(depth_memory, depth_quantile),
     )
 
 
@@ -517,11 +514,8 @@ def preset(name: str, session: Session | None = None) -> SyntheticMarket:
 def _in_session(measured: SyntheticMarket, session: Session | None) -> SyntheticMarket:
     """The market in another session; its memory, measured between minutes, kept per minute."""
     session = session or Session()
-    opens, _ = session.bounds([measured.first_day])
+    opens = session.bounds([measured.first_day])[0]
     minutes = float(session.traded_ns(opens)[1][0]) / 60e9 / session.n_intervals
-    return dataclasses.replace(
-        measured,
-        session=session,
-        spread_memory=measured.spread_memory.per_interval(minutes),
-        depth_memory=measured.depth_memory.per_interval(minutes),
-    )
+    memories = ("spread_memory", "depth_memory")
+    kept: dict[str, Any] = {name: measured[name].per_interval(minutes) for name in memories}
+    return dataclasses.replace(measured, session=session, **kept)

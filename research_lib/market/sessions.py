@@ -110,13 +110,10 @@ class Session(Record):
                 f"session {self.hours}: open, breaks and close must follow one another within a "
                 "day; opens_day_before is for a session that opens on the evening before"
             )
-        zone = (
-            _calendar(str(self.calendar), 2024)[2] if self.calendar not in (None, "auto") else None
-        )
+        zone = _calendar(self.mic, 2024)[2] if self.mic and self.calendar != "auto" else None
         if zone not in (None, self.timezone):
             raise ValidationError(
-                f"calendar {self.calendar} is not of {self.timezone}; give it with its hours and "
-                f'timezone="{zone}"'
+                f'calendar {self.mic} is not of {self.timezone}; give its hours, timezone="{zone}"'
             )
 
     def _check_block(self) -> None:

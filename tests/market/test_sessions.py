@@ -295,8 +295,7 @@ def test_other_exchanges_are_known_by_their_mic() -> None:
     with pytest.raises(ValidationError, match="calendar 'XNYX' is unknown; did you mean 'XNYS'"):
         Session(calendar="XNYX")
     with pytest.raises(
-        ValidationError,
-        match=r'is not of America/New_York; give it with its hours and timezone="Asia/Tokyo"',
+        ValidationError, match=r'is not of America/New_York; give its hours, timezone="Asia/Tokyo"'
     ):
         Session(calendar="XTKS")
 
