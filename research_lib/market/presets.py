@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -211,56 +211,33 @@ def _common_divisor(a: float, b: float, tolerance: float) -> float:
 def _fitted_day_shape(
     fraction: Float, spread: Float, depth: Float
 ) -> tuple[DayShape, Float, Float]:
-    """Day shape by least squares, and the fitted spread and depth at every book, (m,) each."""
+    """Day shape by least squares, and the fitted spread and depth at every book, (m,) each.
+
+    Of all settling times and pairs of steepnesses the best; no spread or depth below 0.
+    """
     at, row, count = np.unique(fraction, return_inverse=True, return_counts=True)
-    by_interval = [np.bincount(row, values) / count for values in (spread, depth)]
-    settled, opening, settling = _fitted_spread(at, by_interval[0], count)
-    midday, first, last, *steepness = _fitted_depth(at, by_interval[1], count)
-    shape = DayShape(opening / settled, settling, first / midday, last / midday, *steepness)
+    spread, depth = (np.bincount(row, values) / count for values in (spread, depth))
+    designs = [np.column_stack([np.ones_like(at), np.exp(-at / time)]) for time in SETTLING_TIMES]
+    weight = count
+    for _ in range(2):  # counts vary the more the larger they are: one over a first fit
+        time, (settled, opening) = _best_fit(designs, spread, weight)
+        weight = count / (designs[time] @ (settled, opening))
+    early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (1 - 2 * at, 2 * at - 1))
+    pairs = (np.column_stack([1 - one - other, one, other]) for one in early for other in late)
+    pair, (midday, first, last) = _best_fit(pairs, depth, count)
+    ends = opening / settled, SETTLING_TIMES[time], first / midday - 1, last / midday - 1
+    shape = DayShape(*ends, *STEEPNESS[list(divmod(pair, len(STEEPNESS)))])
     return shape, (settled * shape.spread(at))[row], (midday * shape.depth(at))[row]
 
 
-def _fitted_spread(at: Float, spread: Float, count: Int64) -> tuple[float, float, float]:
-    """Settled spread, its excess at the opening and the best of all settling times.
+def _best_fit(designs: Iterable[Float], values: Float, weight: Any) -> tuple[int, Float]:
+    """Which of the designs fits best by weighted least squares; its coefficients, all above 0."""
+    from scipy import optimize  # heavy to import
 
-    Counts vary the more the larger they are: weighed by one over a first fit.
-    """
-    excess = np.exp(-at / SETTLING_TIMES[:, None])
-    designs = np.stack([np.ones_like(excess), excess], axis=-1)
-    weight = count
-    for _ in range(2):
-        coefficients, explained = _least_squares(designs, spread, weight)
-        best = int(np.argmax(explained))
-        settled, opening = coefficients[best].tolist()
-        if min(settled, settled + opening) <= 0:
-            break
-        weight = count / (designs[best] @ coefficients[best])
-    if settled <= 0 or opening <= 1e-9 * settled:  # no wide opening: a flat day
-        settled, opening = float(np.average(spread, weights=count)), 0.0
-    return settled, opening, float(SETTLING_TIMES[best])
-
-
-def _fitted_depth(at: Float, depth: Float, count: Int64) -> tuple[float, ...]:
-    """Depth at midday, its excess at both ends, and the best steepnesses that keep it above 0."""
-    early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (1 - 2 * at, 2 * at - 1))
-    same = np.ones_like(late)
-    designs = (np.stack([same, one * same, late], axis=-1) for one in early)
-    fits = [_least_squares(design, depth, count) for design in designs]
-    coefficients, explained = (np.concatenate(part) for part in zip(*fits, strict=True))
-    positive = (coefficients[:, 0] > 0) & (coefficients[:, 1:] > -coefficients[:, :1]).all(axis=1)
-    if not positive.any():
-        return float(np.average(depth, weights=count)), 0.0, 0.0, 2.0, 2.0
-    best = int(np.argmax(np.where(positive, explained, -np.inf)))
-    steepness = STEEPNESS[list(divmod(best, len(STEEPNESS)))]
-    return *coefficients[best].tolist(), *steepness.tolist()
-
-
-def _least_squares(designs: Float, values: Float, weight: NDArray[Any]) -> tuple[Float, Float]:
-    """Weighted fits of each of P designs (P, m, k): coefficients (P, k), squares explained (P,)."""
-    weighted = designs * weight[:, None]
-    gram, moment = weighted.swapaxes(1, 2) @ designs, values @ weighted
-    coefficients = (np.linalg.pinv(gram, hermitian=True) @ moment[..., None])[..., 0]
-    return coefficients, (coefficients * moment).sum(axis=1)
+    root = np.sqrt(weight)
+    fits = [optimize.nnls(design * root[:, None], values * root) for design in designs]
+    best = int(np.argmin([misfit for _, misfit in fits]))
+    return best, np.maximum(fits[best][0], 1e-15 * fits[best][0].max())
 
 
 def _overdispersion(beyond: Float, expected: Float) -> float:
