@@ -39,7 +39,6 @@ class MarketProfile(Record):
 
     Attributes
     ----------
-    symbol : str
     session : Session
     n_books : int
         Intervals with a usable book: complete, both sides shown, not locked or crossed.
@@ -76,7 +75,6 @@ class MarketProfile(Record):
     (390, 3, 0.01)
     """
 
-    symbol: str
     session: Session
     n_books: int
     tick: float
@@ -152,7 +150,6 @@ def measure_market(books: BookSnapshots, session: Session | None = None) -> Mark
     by_time = [pd.Series(values).groupby(part).mean().reindex(range(N_PARTS)).to_numpy()
                for values in (spread, depth)]  # fmt: skip
     return MarketProfile(
-        symbol=seen.symbol,
         session=session,
         n_books=len(seen),
         tick=tick,

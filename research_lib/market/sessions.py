@@ -215,13 +215,12 @@ class Session(Record):
 
     def whole_hours(self) -> tuple[list[str], list[float]]:
         """Whole hours of trading as local "HH:MM", and where they lie in units of intervals."""
-        begin, end = np.array(self._clocks).reshape(-1, 2).T
-        every = (k * HOUR for k in range(-24, 25))
-        hours = [h for h in every if any((begin <= h) & (h < end)) or h == end[-1]]
-        length = sum(end - begin, 0 * HOUR) / self.n_intervals
-        traded = [sum(np.clip(h, begin, end) - begin, 0 * HOUR) for h in hours]
-        names = [f"{int(h % DAY / HOUR) if h < DAY else 24:02d}:00" for h in hours]
-        return names, [float(one / length) for one in traded]
+        clocks = np.array([clock / HOUR for clock in self._clocks])
+        open_, close = clocks[0::2], clocks[1::2]
+        traded = np.cumsum(np.diff(clocks, prepend=clocks[0]) * (np.arange(len(clocks)) % 2))
+        hours = [h for h in range(-24, 25) if any((open_ <= h) & (h < close)) or h == clocks[-1]]
+        positions = np.interp(hours, clocks, traded) / traded[-1] * self.n_intervals
+        return [f"{h % 24 if h < 24 else 24:02d}:00" for h in hours], positions.tolist()
 
     def _segments(self, days: Iterable[dt.date]) -> tuple[Int64, Int64]:
         """Start and end of trading between breaks, each (n_days, n_breaks + 1) ns UTC.
@@ -278,12 +277,20 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
     Raises
     ------
     ValidationError
-        If date-times are naive, missing, or not times at all; if integers are those of another
-        unit, which it names.
+        If date-times are naive, missing, or not times at all; if all integers would lie in
+        1990-2100 as counts of a coarser unit, which it names.
     """
     values: Any = np.asarray(time) if isinstance(time, (list, tuple)) else time
     if pd.api.types.is_integer_dtype(values):
-        return _plausible(np.array(values, dtype=np.int64), what)
+        integers = np.array(values, dtype=np.int64)
+        for unit, (name, factor) in UNITS.items():  # pandas 3 has microseconds
+            coarse = (integers >= EARLIEST // factor) & (integers <= LATEST // factor)
+            if coarse.size and coarse.all():
+                raise ValidationError(
+                    f"{what} looks like {name} (first {integers[0]}), nanoseconds are due; convert "
+                    f'date-times with .as_unit("ns"), or read with time_unit="{unit}"'
+                )
+        return integers
     try:
         index = pd.DatetimeIndex(values)
     except (ValueError, TypeError) as error:
@@ -300,17 +307,6 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
             f"{what} is missing in {missing.sum():,} rows, first in row {missing.argmax()}"
         )
     return index.tz_convert("UTC").as_unit("ns").asi8
-
-
-def _plausible(time: Int64, what: str) -> Int64:
-    """Integer times, unless as counts of a coarser unit all lie in 1990-2100 (pandas 3 has us)."""
-    for unit, (name, factor) in UNITS.items():
-        if time.size and np.all((time >= EARLIEST // factor) & (time <= LATEST // factor)):
-            raise ValidationError(
-                f"{what} looks like {name} (first {time[0]}), nanoseconds are due; convert "
-                f'date-times with .as_unit("ns"), or read with time_unit="{unit}"'
-            )
-    return time
 
 
 def _clock(name: str, text: object) -> pd.Timedelta:
