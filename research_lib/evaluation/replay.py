@@ -248,7 +248,7 @@ def replay(
         S_t(p) = (V_t(p) - H_t(p))^+
 
     where book t + 1 shows the price p, else 0; V is what was recorded, S what can be taken.
-    With rho = 1 each book is as recorded.
+    It is the rule of `market.after_own_trades`. With rho = 1 each book is as recorded.
 
     Parameters
     ----------
