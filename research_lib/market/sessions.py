@@ -90,7 +90,12 @@ class Session(Record):
         n = number("n_intervals", self.n_intervals, 1, MAX_INTERVALS, integer=True)
         object.__setattr__(self, "n_intervals", n)
         if self.block is not None:
-            self._check_block()
+            length = pd.to_timedelta(self.block, errors="coerce")
+            hours = self.open, self.close, self.breaks
+            if not length > 0 * DAY or DAY % length or hours != (*NEW_YORK[:2], ()):
+                raise ValidationError(
+                    f'block {self.block!r} must divide a day, as "1h"; it has no hours or breaks'
+                )
             object.__setattr__(self, "timezone", "UTC")
         try:
             ZoneInfo(str(self.timezone))
@@ -108,22 +113,12 @@ class Session(Record):
         if any(a >= b for a, b in pairwise(clocks)) or clocks[-1] - clocks[0] > DAY:
             raise ValidationError(
                 f"session {self.hours}: open, breaks and close must follow one another within a "
-                "day; opens_day_before is for a session that opens on the evening before"
+                "day; set opens_day_before if it opens on the evening before"
             )
         zone = _calendar(self.mic, 2024)[2] if self.mic and self.calendar != "auto" else None
         if zone not in (None, self.timezone):
             raise ValidationError(
                 f'calendar {self.mic} is not of {self.timezone}; give its hours, timezone="{zone}"'
-            )
-
-    def _check_block(self) -> None:
-        try:
-            fits = DAY % pd.Timedelta(self.block) == 0 * DAY
-        except (ValueError, TypeError, ZeroDivisionError):
-            fits = False
-        if not fits or (self.open, self.close, self.breaks) != (*NEW_YORK[:2], ()):
-            raise ValidationError(
-                f'block {self.block!r} must divide a day, as "1h" does, and has no hours or breaks'
             )
 
     @property
@@ -198,8 +193,7 @@ class Session(Record):
 
     def traded_ns(self, time: Int64) -> tuple[Int64, Int64]:
         """Trading time of its day up to each time (n,) ns UTC, and in all of that day, ns."""
-        traded, length, _ = self._traded(time)
-        return traded, length
+        return self._traded(time)[:2]
 
     def interval_of(self, time: Int64) -> Int64:
         """Interval that each time (n,) ns UTC falls in; -1 outside the session and in its breaks.

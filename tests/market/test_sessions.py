@@ -81,7 +81,7 @@ def test_missing_times_are_refused_with_their_row() -> None:
         ({"timezone": None}, "timezone None is unknown"),
         (
             {"open": "16:00", "close": "09:30"},
-            "session 16:00-09:30 .* must follow one another within a day; opens_day_before is",
+            "session 16:00-09:30 .* must follow one another within a day; set opens_day_before",
         ),
         ({"open": "half past nine"}, "open 'half past nine' is not a time of day"),
         ({"open": "09:30+02:00"}, r"open '09:30\+02:00' is not a time of day"),
