@@ -26,10 +26,9 @@ from timing import interleaved
 
 from research_lib.config import data_folder
 from research_lib.impact.slippage import slippage_curves
-from research_lib.market import BookSnapshots, Session, iter_books, read_books
+from research_lib.market import BookSnapshots, Session, iter_books, read_books, sample_batches
 from research_lib.market.convert import convert
 from research_lib.market.readers import store
-from research_lib.market.sampling import sample_batches
 
 BOOKS_FILE = "generated.books.parquet"
 FROG = "databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz"

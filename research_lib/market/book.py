@@ -1,29 +1,34 @@
-"""Order-book snapshots: what the market showed, and when; and the state of the book they show."""
+"""Order-book snapshots: what the market showed, and when; its samples; the state of the book."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
-from research_lib.errors import ValidationError
-from research_lib.market.sessions import Session, nanoseconds
+from research_lib.errors import NoBooksError, ValidationError
+from research_lib.market.sessions import DAY, HOUR, Session, nanoseconds
 from research_lib.market.trades import Trades
 
 if TYPE_CHECKING:
     from research_lib.market.quality import BookQuality
 
-Float = NDArray[np.float64]
+logger = logging.getLogger(__name__)
 FRAME_COLUMNS = ("time", "side", "price", "size", "level")
 SIDES = ("bid", "ask")
-ARRAYS = ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete", "age", "non_finite")
+LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
+ARRAYS = ("time", *LEVELS, "complete", "age", "non_finite")
+ENDED_SECONDS = 300.0
+MISFIT = 0.1  # of the states outside and of the intervals without a book: the clock may be wrong
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,28 +84,25 @@ class BookSnapshots(Record):
 
     def __post_init__(self) -> None:
         time = nanoseconds(self.time)
-        n = len(time)
-        backwards = np.flatnonzero(np.diff(time) < 0)
-        if backwards.size:
+        n, late = len(time), np.flatnonzero(np.diff(time) < 0)
+        if late.size:
             raise ValidationError(
-                f"time runs backwards in {backwards.size:,} rows, first in row "
-                f"{backwards[0] + 1}; sort by time"
+                f"time runs backwards in {late.size:,} rows, first in row {late[0] + 1}; sort by it"
             )
-        checked: dict[str, Any] = {
-            "time": time,
-            "complete": _flags("complete", self.complete, True, n),
-            "non_finite": _flags("non_finite", self.non_finite, False, n),
-            "age": np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64),
-        }
+        age = np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64)
+        checked: dict[str, Any] = {"time": time, "age": age}
+        for name, usual in (("complete", True), ("non_finite", False)):
+            flags = np.full(n, usual) if self[name] is None else np.asarray(self[name], bool)
+            if flags.shape != (n,):
+                raise ValidationError(f"{name} has shape {flags.shape}; give one flag a row, {n:,}")
+            checked[name] = flags
         for side in SIDES:
-            price, size = self[f"{side}_price"], self[f"{side}_size"]
-            checked |= _checked_side(side, price, size, n)
+            checked |= _checked_side(side, self[f"{side}_price"], self[f"{side}_size"], n)
+        shapes = checked["bid_price"].shape, checked["ask_price"].shape
+        if shapes[0] != shapes[1]:
+            raise ValidationError(f"bid has shape {shapes[0]}, ask {shapes[1]}; pad with NaN")
         for name, array in checked.items():
             object.__setattr__(self, name, array)
-        if self.bid_price.shape != self.ask_price.shape:
-            raise ValidationError(
-                f"bid has shape {self.bid_price.shape}, ask {self.ask_price.shape}; pad with NaN"
-            )
 
     def __len__(self) -> int:
         return len(self.time)
@@ -134,18 +136,12 @@ class BookSnapshots(Record):
         return 0.5 * (self.best_ask - self.best_bid)
 
     @property
-    def age_seconds(self) -> Float:
-        """How long ago each state was shown, (n,) seconds; 0 as read, set by `sample`."""
-        return self.age / 1e9
-
-    @property
     def unordered(self) -> NDArray[np.bool_]:
         """Snapshots whose levels do not move away from the mid, (n,)."""
-        deepest_bid = np.fmin.accumulate(self.bid_price, axis=1)[:, :-1]
-        deepest_ask = np.fmax.accumulate(self.ask_price, axis=1)[:, :-1]
-        return np.any(self.bid_price[:, 1:] >= deepest_bid, axis=1) | np.any(
-            self.ask_price[:, 1:] <= deepest_ask, axis=1
-        )
+        sides = self.bid_price, -self.ask_price  # both fall from level to level
+        deepest = (np.fmin.accumulate(side, axis=1)[:, :-1] for side in sides)
+        rising = [side[:, 1:] >= before for side, before in zip(sides, deepest, strict=True)]
+        return (rising[0] | rising[1]).any(axis=1)
 
     @property
     def quality(self) -> BookQuality:
@@ -156,11 +152,8 @@ class BookSnapshots(Record):
 
     def levels(self, side: str) -> tuple[Float, Float]:
         """Prices and sizes, each (n, L), that an order of `side` ("buy" or "sell") walks."""
-        return (
-            (self.ask_price, self.ask_size)
-            if side_sign(side) > 0
-            else (self.bid_price, self.bid_size)
-        )
+        name = "ask" if side_sign(side) > 0 else "bid"
+        return self[f"{name}_price"], self[f"{name}_size"]
 
     def take(self, rows: ArrayLike) -> BookSnapshots:
         """Snapshots selected by a mask or by positions in time order; all trades are kept."""
@@ -170,10 +163,9 @@ class BookSnapshots(Record):
 
     def between(self, start: Any, end: Any) -> BookSnapshots:
         """Snapshots and trades with start <= time < end; both need a time zone."""
-        low = nanoseconds([pd.Timestamp(start)], "start")[0]
-        high = nanoseconds([pd.Timestamp(end)], "end")[0]
-        books = self.take((self.time >= low) & (self.time < high))
-        trades = self.trades
+        bounds = {"start": start, "end": end}
+        low, high = (nanoseconds([pd.Timestamp(at)], name)[0] for name, at in bounds.items())
+        books, trades = self.take((self.time >= low) & (self.time < high)), self.trades
         if trades is not None:
             trades = trades.take((trades.time >= low) & (trades.time < high))
         return dataclasses.replace(books, trades=trades)
@@ -199,7 +191,7 @@ class BookSnapshots(Record):
         ----------
         session : Session
         max_age : float, optional
-            Seconds; an older state is not used. No limit by default; `age_seconds` has the ages.
+            Seconds; an older state is not used. No limit by default; `age` has the ages.
 
         Returns
         -------
@@ -220,11 +212,9 @@ class BookSnapshots(Record):
         ...     pd.DatetimeIndex(["2025-04-03 13:30Z", "2025-04-03 16:44:40Z"]),
         ...     [[9.99], [9.98]], [[300], [200]], [[10.01], [10.0]], [[100], [400]],
         ... )
-        >>> books.sample(Session(2)).age_seconds.tolist()
+        >>> (books.sample(Session(2)).age / 1e9).tolist()
         [0.0, 20.0]
         """
-        from research_lib.market.sampling import sample_batches
-
         return dataclasses.replace(sample_batches([self], session, max_age), trades=self.trades)
 
     def stale(self, limit_seconds: float) -> NDArray[np.bool_]:
@@ -239,15 +229,14 @@ class BookSnapshots(Record):
         shown = (size > 0).ravel()
         codes = np.tile(np.repeat(np.array([0, 1], np.int8), n_levels), n)[shown]
         time = np.repeat(self.time, 2 * n_levels)[shown].astype("datetime64[ns]")
-        return pd.DataFrame(
-            {
-                "time": pd.DatetimeIndex(time, tz="UTC"),
-                "side": pd.Categorical.from_codes(codes, categories=list(SIDES)),
-                "price": price.ravel()[shown],
-                "size": size.ravel()[shown],
-                "level": np.tile(np.arange(1, n_levels + 1), 2 * n)[shown],
-            }
-        )
+        columns = {
+            "time": pd.DatetimeIndex(time, tz="UTC"),
+            "side": pd.Categorical.from_codes(codes, categories=list(SIDES)),
+            "price": price.ravel()[shown],
+            "size": size.ravel()[shown],
+            "level": np.tile(np.arange(1, n_levels + 1), 2 * n)[shown],
+        }
+        return pd.DataFrame(columns)
 
     @classmethod
     def flagging(cls, *, complete: Any = None, **arrays: Any) -> BookSnapshots:
@@ -260,12 +249,10 @@ class BookSnapshots(Record):
         """
         flagged = np.zeros(len(arrays["time"]), bool)
         for side in SIDES:
-            names = f"{side}_price", f"{side}_size"
-            price, size = (np.asarray(arrays[name], float) for name in names)
-            bad = np.logical_or(*(mask for mask, _ in _unusable(price, size)))
+            price, size = (np.asarray(arrays[f"{side}_{of}"], float) for of in ("price", "size"))
+            bad = np.logical_or(*_unusable(price, size).values())
             flagged |= bad.any(axis=1)
-            emptied = np.where(bad, np.nan, price), np.where(bad, 0.0, size)
-            arrays |= dict(zip(names, emptied, strict=True))
+            arrays[f"{side}_size"] = np.where(bad, 0.0, size)  # without size there is no price
         usable = ~flagged if complete is None else np.asarray(complete, bool) & ~flagged
         return cls(complete=usable, non_finite=flagged, **arrays)
 
@@ -278,20 +265,19 @@ class BookSnapshots(Record):
         ValidationError
             No part, two symbols, or a part that starts before the one before it ends.
         """
-        if not parts:
+        shown = [part for part in parts if len(part)] or list(parts[:1])
+        if not shown:
             raise ValidationError("no books to put together; give at least one part")
-        symbols = list(dict.fromkeys(part.symbol for part in parts))
-        if len(symbols) > 1:
-            raise ValidationError(
-                f"books of {len(symbols)} symbols ({', '.join(symbols[:5])}); read one at a time"
-            )
-        width = max(part.n_levels for part in parts)
-        arrays = {
-            name: np.concatenate([padded(getattr(part, name), name, width) for part in parts])
-            for name in ARRAYS
-        }
-        trades = [part.trades for part in parts if part.trades is not None]
-        return cls(symbol=symbols[0], trades=Trades.concat(trades) if trades else None, **arrays)
+        if len(shown) == 1:
+            return shown[0]
+        for before, part in pairwise(shown):
+            refuse_disorder(before, part)
+        width = max(part.n_levels for part in shown)
+        arrays = {name: np.concatenate([_padded(part[name], width) for part in shown])
+                  for name in ARRAYS}  # fmt: skip
+        trades = [part.trades for part in shown if part.trades is not None]
+        joined = Trades.concat(trades) if trades else None
+        return cls(symbol=shown[0].symbol, trades=joined, **arrays)
 
     @classmethod
     def from_frame(
@@ -343,7 +329,8 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[
             f"{side} price {price.shape} and size {size.shape} must both be ({n}, levels)"
         )
     shown = size > 0
-    for bad, rule in (*_unusable(price, size), (shown & (price <= 0), "price must be above 0")):
+    rules = _unusable(price, size) | {"price must be above 0": shown & (price <= 0)}
+    for rule, bad in rules.items():
         if bad.any():
             row, level = np.argwhere(bad)[0]
             raise ValidationError(
@@ -354,23 +341,12 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[
     return {f"{side}_price": price, f"{side}_size": size}
 
 
-def _unusable(price: Float, size: Float) -> list[tuple[NDArray[np.bool_], str]]:
+def _unusable(price: Float, size: Float) -> dict[str, NDArray[np.bool_]]:
     """Levels (n, L) that hold no numbers, with the rule that each breaks."""
-    return [
-        (~(size >= 0) | np.isinf(size), "size must be finite and at least 0"),
-        ((size > 0) & ~np.isfinite(price), "price must be finite where there is size"),
-    ]
-
-
-def _flags(name: str, flags: Any, default: bool, n: int) -> NDArray[np.bool_]:
-    if flags is None:
-        return np.full(n, default)
-    checked = np.asarray(flags, bool)
-    if checked.shape != (n,):
-        raise ValidationError(
-            f"{name} has shape {checked.shape}, time has {n:,} rows; give one flag a row"
-        )
-    return checked
+    return {
+        "size must be finite and at least 0": ~(size >= 0) | np.isinf(size),
+        "price must be finite where there is size": (size > 0) & ~np.isfinite(price),
+    }
 
 
 def side_sign(side: str) -> float:
@@ -380,23 +356,16 @@ def side_sign(side: str) -> float:
     return 1.0 if side == "buy" else -1.0
 
 
-def empty_level(name: str) -> float:
-    """What an empty level holds in the array of this name: NaN in prices, 0 in sizes."""
-    return np.nan if name.endswith("price") else 0.0
-
-
-def padded(array: NDArray[Any], name: str, width: int) -> NDArray[Any]:
+def _padded(array: NDArray[Any], width: int) -> NDArray[Any]:
     """Levels up to `width`, the added ones empty; arrays without levels as they are."""
-    if array.ndim == 1 or array.shape[1] == width:
-        return array
-    return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=empty_level(name))
+    return array if array.ndim == 1 else np.pad(array, ((0, 0), (0, width - array.shape[1])))
 
 
 def refuse_disorder(
-    before: BookSnapshots | None, batch: BookSnapshots, where: str = " from one batch to the next"
+    before: BookSnapshots, batch: BookSnapshots, where: str = " from one batch to the next"
 ) -> None:
     """Refuse a batch of another symbol than the one before it, or that starts before that ends."""
-    if before is None or not len(batch):
+    if not (len(batch) and len(before)):
         return
     if batch.symbol != before.symbol:
         raise ValidationError(
@@ -405,45 +374,136 @@ def refuse_disorder(
     if batch.time[0] < before.time[-1]:
         earlier, later = pd.Timestamp(batch.time[0]), pd.Timestamp(before.time[-1])
         raise ValidationError(
-            f"time runs backwards{where} ({earlier}Z after {later}Z); "
-            "give files and batches in time order"
+            f"time runs backwards{where} ({earlier}Z after {later}Z); give them in time order"
         )
 
 
-def microprice(books: BookSnapshots) -> Float:
-    r"""Mid weighted by the size on the other side, (n,) currency per share; NaN if a side is empty.
+def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookSnapshots]:
+    """The books of one trading day after the other, without trades; one day in memory at a time.
 
-    .. math:: \frac{P^a q^b + P^b q^a}{q^a + q^b}
+    Parameters
+    ----------
+    batches : iterable of BookSnapshots
+        Of one symbol, in time order, cut anywhere, also between rows of equal time; from
+        `iter_books`, for instance.
 
-    It leans towards the side that is thinner. Source: Gatheral and Oomen (2010), "Zero-intelligence
-    realized variance estimation", section 2.
-
-    Examples
-    --------
-    >>> books = BookSnapshots([0], [[9.0, 8.0]], [[300, 100]], [[11.0, 12.0]], [[100, 500]])
-    >>> microprice(books).tolist()
-    [10.5]
-    """
-    bid, ask = books.bid_size[:, 0], books.ask_size[:, 0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (books.ask_price[:, 0] * bid + books.bid_price[:, 0] * ask) / (bid + ask)
-
-
-def imbalance(books: BookSnapshots, n_levels: int = 1) -> Float:
-    """(bid - ask) / (bid + ask) of the sizes on the first `n_levels`, (n,) in [-1, 1].
-
-    NaN for an empty book.
+    Raises
+    ------
+    ValidationError
+        Two symbols, or a batch that starts before the one before it ends.
 
     Examples
     --------
-    >>> books = BookSnapshots([0], [[9.0, 8.0]], [[300, 100]], [[11.0, 12.0]], [[100, 500]])
-    >>> imbalance(books).tolist(), imbalance(books, 2).tolist()
-    ([0.5], [-0.2])
+    >>> books = BookSnapshots(
+    ...     pd.DatetimeIndex(["2025-04-03 14:00Z", "2025-04-03 15:00Z", "2025-04-04 14:00Z"]),
+    ...     *([[10.0]] * 3 for _ in range(4)),
+    ... )
+    >>> [len(day) for day in by_day([books.take([0]), books.take([1, 2])], Session())]
+    [2, 1]
     """
-    levels = number("n_levels", n_levels, 1, books.n_levels, integer=True)
-    bid, ask = books.bid_size[:, :levels].sum(axis=1), books.ask_size[:, :levels].sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (bid - ask) / (bid + ask)
+    held: list[BookSnapshots] = []
+    for batch in batches:
+        if held:
+            refuse_disorder(held[-1], batch)
+        if batch.trades is not None:  # else they would be put together once a day and once a batch
+            batch = dataclasses.replace(batch, trades=None)
+        days = session.days(batch.time)
+        cuts = (np.flatnonzero(days[1:] != days[:-1]) + 1).tolist()
+        for first, end in pairwise([0, *cuts, len(batch)] if len(batch) else ()):
+            if held and days[first] != session.days(held[-1].time[-1:])[0]:
+                yield BookSnapshots.concat(held)
+                held = []
+            held.append(batch.take(np.arange(first, end)) if cuts else batch)
+    if held:
+        yield BookSnapshots.concat(held)
+
+
+def sample_batches(
+    batches: Iterable[BookSnapshots], session: Session, max_age: float | None = None
+) -> BookSnapshots:
+    """The books of ``BookSnapshots.concat(batches).sample(session, max_age)``, a day at a time.
+
+    Parameters
+    ----------
+    batches : iterable of BookSnapshots
+        As of `by_day`. Fewer levels are padded with empty ones.
+    session : Session
+    max_age : float, optional
+        Seconds; as in `BookSnapshots.sample`.
+
+    Returns
+    -------
+    BookSnapshots
+        n_days * n_intervals snapshots as `BookSnapshots.sample` gives them, without trades.
+
+    Raises
+    ------
+    ValidationError
+        No `Session`, no batch, two symbols, a batch that starts before the one before it ends, or
+        no snapshot inside the session.
+
+    Examples
+    --------
+    >>> from research_lib.market import SyntheticMarket
+    >>> books = SyntheticMarket().books(780, 5, np.random.default_rng(1))
+    >>> parts = [books.take(np.arange(500)), books.take(np.arange(500, 780))]
+    >>> len(sample_batches(parts, Session(13)))
+    26
+    """
+    if not isinstance(session, Session):
+        raise ValidationError(f"session must be a Session, got {session!r:.40}; give Session(390)")
+    limit = np.inf if max_age is None else number("max_age", max_age, 0)
+    sampled, spans, n_outside, n_rows = [], [], 0, 0
+    for day in by_day(batches, session):
+        outside = session.interval_of(day.time) < 0
+        n_rows, n_outside = n_rows + len(day), n_outside + int(outside.sum())
+        spans.append(day.time[[0, -1]])
+        if not outside.all():
+            sampled.append(_sampled_day(day, session, limit))
+    if not sampled:
+        where = f": {_when(np.array(spans), session)}" if spans else ""
+        raise NoBooksError(f"none of {n_rows:,} snapshots falls inside {session.hours}{where}")
+    books = BookSnapshots.concat(sampled)
+    n_empty = int((~books.complete).sum())
+    if n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
+        logger.warning(
+            f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}, of whose "
+            f"{len(books):,} intervals {n_empty:,} have no book, so its clock may not fit: "
+            + _when(np.array(spans), session)
+        )
+    return books
+
+
+def _sampled_day(day: BookSnapshots, session: Session, limit: float) -> BookSnapshots:
+    """The last complete state at or before the start of each interval of one day."""
+    date = session.days(day.time[:1])
+    starts, opened = session.starts(date)[0], session.opened(date)[0]
+    usable = np.append(np.flatnonzero(day.complete), 0)  # so that there is one
+    rows = usable[np.searchsorted(day.time[usable[:-1]], starts, side="right") - 1]
+    age = starts - day.time[rows]
+    # After the last state the recording may have ended, so nothing is known once one is overdue.
+    usual = (day.time[-1] - day.time[0]) / max(len(day) - 1, 1)
+    seen = day.complete[rows] & (age >= 0) & (day.time[rows] >= opened) & (age <= limit * 1e9)
+    seen &= starts <= day.time[-1] + max(usual, ENDED_SECONDS * 1e9)
+    levels: Any = {name: np.where(seen[:, None], day[name][rows], 0.0) for name in LEVELS}
+    age = np.where(seen, age, 0)
+    return BookSnapshots(starts, symbol=day.symbol, complete=seen, age=age, **levels)
+
+
+def _when(spans: NDArray[np.int64], session: Session) -> str:
+    """When the states are, by first and last of each day (n_days, 2); which session holds them."""
+    utc = pd.DatetimeIndex(spans.ravel().astype("datetime64[ns]"), tz="UTC").floor("s")
+    local = utc.tz_convert(session.timezone)
+    clock = local - local.normalize()
+    opening, closing = clock[0::2].min().floor("h"), (clock[1::2].max() + pd.Timedelta(1)).ceil("h")
+    if (local[0::2].date != local[1::2].date).any():  # the day begins on the evening before
+        opening, closing = 0 * DAY, DAY
+    return (
+        f"they are from {local[0]} to {local[-1]} (UTC {utc[0]:%Y-%m-%d %H:%M:%S} to "
+        f"{utc[-1]:%Y-%m-%d %H:%M:%S}); give the exchange's own hours and time zone, or "
+        f'Session(open="{opening / HOUR:02.0f}:00", close="{closing / HOUR:02.0f}:00", '
+        f'timezone="{session.timezone}")'
+    )
 
 
 def depth_within(books: BookSnapshots, distance_bps: float, side: str) -> Float:

@@ -13,7 +13,7 @@ from research_lib.checks import number
 from research_lib.errors import MissingDataError, ValidationError
 
 PRICE_SCALE = 10_000
-BARS = ("open", "high", "low", "close", "volume")
+PRICES = ["open", "high", "low", "close"]
 
 
 def read_daily_bars(path: str | Path) -> pd.DataFrame:
@@ -58,29 +58,23 @@ def read_daily_bars(path: str | Path) -> pd.DataFrame:
     factors = file.with_name(f"{file.stem}_factor_file.csv")
     for wanted in (file, factors):
         if not wanted.is_file():
-            raise MissingDataError(
-                f"{wanted} does not exist; daily bars are unadjusted and need their factor file"
-            )
-    bars = pd.read_csv(file, header=None, names=["day", *BARS])
-    bars.index = pd.DatetimeIndex(
-        pd.to_datetime(bars.pop("day"), format="%Y%m%d %H:%M"), name="day"
-    )
-    bars[list(BARS[:4])] /= PRICE_SCALE
-    bad = ~(bars[list(BARS[:4])] > 0).all(axis=1)
-    if bad.any() or not bars.index.is_monotonic_increasing or not bars.index.is_unique:
-        where = f"{bad.idxmax():%Y-%m-%d}" if bad.any() else "days out of order or twice"
+            raise MissingDataError(f"{wanted} is not there; daily bars need their factor file")
+    bars = pd.read_csv(file, header=None, names=["day", *PRICES, "volume"], index_col="day")
+    bars.index = pd.to_datetime(bars.index, format="%Y%m%d %H:%M")
+    bars[PRICES] /= PRICE_SCALE
+    day = bars.index.strftime("%Y%m%d").astype(int).to_numpy()
+    bad = ~(bars[PRICES] > 0).all(axis=1) | (np.diff(day, prepend=0) <= 0)
+    if bad.any():
         raise ValidationError(
-            f"{file} must hold one bar a day, in order, of prices above 0; the first fault: {where}"
+            f"{file}: {bad.idxmax():%Y-%m-%d} has a price not above 0, or is out of order or twice"
         )
-    table = pd.read_csv(factors, header=None, usecols=[0, 1, 2], names=["until", "price", "split"])
-    until = pd.to_datetime(table["until"].astype(str), format="%Y%m%d").to_numpy()
-    at = np.searchsorted(until, bars.index.to_numpy())
-    if np.any(np.diff(until) <= np.timedelta64(0)) or at.max() >= len(until):
-        last = f"{bars.index[-1]:%Y-%m-%d}"
+    table = pd.read_csv(factors, header=None, usecols=[0, 1, 2]).to_numpy()
+    at = np.searchsorted(table[:, 0], day)
+    if np.any(np.diff(table[:, 0]) <= 0) or at.max() >= len(table):
         raise ValidationError(
-            f"{factors} must hold ascending dates that reach the last bar, {last}"
+            f"{factors} must hold ascending dates up to the last bar, {bars.index[-1]:%Y-%m-%d}"
         )
-    bars["factor"] = (table["price"] * table["split"]).to_numpy()[at]
+    bars["factor"] = table[at, 1:].prod(axis=1)
     bars["return"] = (bars["close"] * bars["factor"]).pct_change()
     return bars
 
@@ -104,12 +98,9 @@ def returns_before(bars: Mapping[str, pd.DataFrame], day: dt.date, n_days: int) 
     [0.01, 0.02]
     """
     n = number("n_days", n_days, 2, integer=True)
-    common = pd.concat(
-        {name: table["return"] for name, table in bars.items()}, axis=1, join="inner"
-    ).dropna()
+    returns = {name: table["return"] for name, table in bars.items()}
+    common = pd.concat(returns, axis=1, join="inner").dropna()
     known = common[common.index < pd.Timestamp(day)]
     if len(known) < n:
-        raise ValidationError(
-            f"{len(known)} common days before {day}, {n} are asked for; lower n_days"
-        )
+        raise ValidationError(f"{len(known)} common days before {day}, {n} are asked for")
     return known.iloc[-n:]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -16,29 +15,18 @@ from numpy.polynomial import hermite_e
 from numpy.typing import NDArray
 from scipy import special
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Float, refuse_unknown
 from research_lib.config import ModelConfig, Record
-from research_lib.errors import InsufficientDataError, ValidationError
+from research_lib.errors import InsufficientDataError
+from research_lib.market import synthetic
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
-from research_lib.market.synthetic import (
-    HIGHEST_UNIFORM,
-    SESSIONS_A_YEAR,
-    DayShape,
-    Memory,
-    SyntheticMarket,
-    correlation,
-    count_quantile,
-    on_grid,
-)
+from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket
 
-logger = logging.getLogger(__name__)
-
-Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 LONGEST_LAG = 30
 MIN_BOOKS = 100
-STALE_SECONDS = 300.0
+N_PARTS = 13  # of the session, half-hours of the usual one
 SETTLING_TIMES = np.geomspace(0.01, 0.5, 60)
 STEEPNESS = np.geomspace(1.0, 64.0, 25)
 HERMITE_TERMS = 20
@@ -51,13 +39,9 @@ class MarketProfile(Record):
 
     Attributes
     ----------
-    symbol : str
     session : Session
     n_books : int
         Intervals with a usable book: complete, both sides shown, not locked or crossed.
-    n_stale : int
-        Of these, books older than 300 s when they were sampled: a quiet market, or a pause of
-        the recording.
     tick, mid : float
         Currency per share; mid is the mean.
     volatility : float
@@ -66,8 +50,9 @@ class MarketProfile(Record):
         Quoted spread of every book.
     total_depth : (2m,) shares
         Visible shares of every book, bids then asks.
-    spread_by_time, depth_by_time : (P,) currency per share, shares
-        Means over P equally long parts of the session; NaN where a part has no book.
+    spread_by_time, depth_by_time : (13,) currency per share, shares
+        Means over equally long parts of the session, half-hours of the usual one; NaN where a
+        part has no book.
     day_shape : DayShape
         Least-squares fit to spread and to total depth over the time of day.
     spread_dispersion : float
@@ -90,10 +75,8 @@ class MarketProfile(Record):
     (390, 3, 0.01)
     """
 
-    symbol: str
     session: Session
     n_books: int
-    n_stale: int
     tick: float
     mid: float
     volatility: float
@@ -120,39 +103,24 @@ class MarketProfile(Record):
         return bool(np.ptp(self.spread) > 1e-6 * self.tick)
 
 
-def measure_market(
-    books: BookSnapshots,
-    session: Session | None = None,
-    *,
-    tick: float | None = None,
-    n_parts: int = 13,
-    max_age: float | None = None,
-) -> MarketProfile:
+def measure_market(books: BookSnapshots, session: Session | None = None) -> MarketProfile:
     """Measure spread, depth, their day shape and their memory on real or synthetic books.
 
     The books are sampled at the start of every interval (`BookSnapshots.sample`): what is
     measured is what a trader there saw. Empty levels do not enter the level means. Memory
     is measured relative to the fitted day shape, else the opening's wide spread counts as memory.
+    The tick is found from the prices (`price_grid`).
 
     Parameters
     ----------
     books : BookSnapshots
         Any number of states and days.
     session : Session, optional
-    tick : float, optional
-        Currency per share; found from the prices by default (`price_grid`).
-    n_parts : int
-        Parts of the session of `spread_by_time` and `depth_by_time`; 13 are half-hours.
-    max_age : float, optional
-        Seconds; older books are not measured. No limit by default, but a logged warning says
-        how many are older than 300 s.
 
     Raises
     ------
     InsufficientDataError
         Fewer than 100 usable books, or prices on no grid.
-    ValidationError
-        Prices on another grid than that of `tick`.
 
     Examples
     --------
@@ -162,99 +130,72 @@ def measure_market(
     (False, 1.0)
     """
     session = session or Session()
-    sampled = books.sample(session, max_age)
+    sampled = books.sample(session)
     seen = sampled.take(sampled.complete & (sampled.half_spread > 0))
     if len(seen) < MIN_BOOKS:
         raise InsufficientDataError(
             f"{len(seen)} of {len(sampled)} intervals have a usable book, a profile needs "
             f"{MIN_BOOKS}; add days or cut the session into more intervals"
         )
-    tick, n_stale = price_grid(seen, tick), _warned_stale(seen)
-    interval, day = session.interval_of(seen.time), pd.factorize(session.days(seen.time))[0]
-    fraction = (interval + 0.5) / session.n_intervals
-    spread = on_grid(2.0 * seen.half_spread, tick)
-    depths = [seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)]
+    tick, n = price_grid(seen), session.n_intervals
+    at = session.interval_of(seen.time) + n * pd.factorize(session.days(seen.time))[0]
+    fraction = (at % n + 0.5) / n
+    spread = synthetic.on_grid(2.0 * seen.half_spread, tick)
+    depths = seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)
     depth = 0.5 * (depths[0] + depths[1])
     shape, spread_fit, depth_fit = _fitted_day_shape(fraction, spread, depth)
-    part = np.minimum((fraction * n_parts).astype(np.int64), n_parts - 1)
+    memory = [_autocorrelation(d / depth_fit, at, n) for d in depths]
+    step = np.diff(np.log(seen.mid))[(np.diff(at) == 1) & (at[1:] % n > 0)]
+    part = np.minimum((fraction * N_PARTS).astype(int), N_PARTS - 1)
+    by_time = [pd.Series(values).groupby(part).mean().reindex(range(N_PARTS)).to_numpy()
+               for values in (spread, depth)]  # fmt: skip
     return MarketProfile(
-        symbol=seen.symbol,
         session=session,
         n_books=len(seen),
-        n_stale=n_stale,
         tick=tick,
         mid=float(seen.mid.mean()),
-        volatility=_volatility(seen.mid, day, interval, session),
+        volatility=float(np.sqrt(np.mean(step**2) * synthetic.SESSIONS_A_YEAR * n)),
         spread=spread,
         total_depth=np.concatenate(depths),
-        spread_by_time=_mean_by(part, spread, n_parts),
-        depth_by_time=_mean_by(part, depth, n_parts),
+        spread_by_time=by_time[0],
+        depth_by_time=by_time[1],
         day_shape=shape,
         spread_dispersion=_overdispersion(spread / tick - 1.0, spread_fit / tick - 1.0),
         **_level_statistics(seen, depth_fit / depth_fit.mean(), tick),
-        spread_autocorrelation=_autocorrelation(spread / spread_fit, day, interval),
-        depth_autocorrelation=np.mean(
-            [_autocorrelation(d / depth_fit, day, interval) for d in depths], axis=0
-        ),
+        spread_autocorrelation=_autocorrelation(spread / spread_fit, at, n),
+        depth_autocorrelation=np.mean(memory, axis=0),
     )
 
 
-def price_grid(books: BookSnapshots, tick: float | None = None) -> float:
+def price_grid(books: BookSnapshots) -> float:
     """The tick of books, currency per share: the largest step that divides nearly all price steps.
 
     Steps are those from level to level, across the spread, and of the touch from one book to
     the next. The tick is the greatest common divisor of those that make at least 0.1 % of all, so
-    that stray prices do not count; nine digits are kept. A given `tick` is checked: 99 % of steps
-    must be its multiples, to a thousandth of it.
+    that stray prices do not count; nine digits are kept.
 
     Raises
     ------
     InsufficientDataError
         Prices on no grid (averaged or adjusted ones, for instance).
-    ValidationError
-        Prices not on the grid of `tick`.
-
-    Examples
-    --------
-    >>> price_grid(SyntheticMarket(tick=1 / 64).books(100, 3, np.random.default_rng(1)))
-    0.015625
     """
     touch = np.column_stack([books.bid_price[:, 0], books.ask_price[:, 0]])
     sides = np.diff(books.bid_price, axis=1), np.diff(books.ask_price, axis=1)
     parts = (*sides, np.diff(touch, axis=1), np.diff(touch, axis=0))
     moved = np.abs(np.concatenate([part.ravel() for part in parts]))
     rounding = 4 * np.spacing(np.nanmax(touch))  # of differences between prices, in binary
-    moved = moved[np.isfinite(moved) & (moved > rounding)]
-    if tick is not None:
-        tick = number("tick", tick, above=0)
-        off = np.abs(moved - np.rint(moved / tick) * tick) > 1e-3 * tick
-        if off.mean() > 0.01:
-            raise ValidationError(
-                f"{off.mean():.1%} of price steps are no multiples of the tick {tick:g}, e.g. "
-                f"{moved[off].min():.8g}; give the market's tick, or None to find it"
-            )
-        return float(tick)
-    step, count = _frequent_steps(moved, rounding)
+    moved = moved[moved > rounding]
+    # The distinct steps, each the mean of its like: fine against any step, coarse against rounding.
+    unit = max(1e-6 * 10.0 ** np.floor(np.log10(moved.min(initial=1.0))), 2 * rounding)
+    _, like, count = np.unique(np.rint(moved / unit), return_inverse=True, return_counts=True)
+    frequent = count >= 0.001 * len(moved)
+    step, count = (np.bincount(like, moved) / count)[frequent], count[frequent]
     found = reduce(lambda a, b: _common_divisor(a, b, 1e-4 * step.min()), step, 0.0)
     multiple = np.rint(step / found) if found else step
     if not found or np.any(np.abs(step / found - multiple) > 0.05):
-        raise InsufficientDataError(
-            "prices lie on no grid: their steps have no common divisor; give tick=, "
-            "currency per share"
-        )
+        raise InsufficientDataError("prices lie on no grid: their steps have no common divisor")
     weight = count * multiple
     return float(f"{weight @ step / (weight @ multiple):.9g}")
-
-
-def _frequent_steps(moved: Float, rounding: float) -> tuple[Float, Int64]:
-    """The distinct steps that make at least 0.1 % of all, each the mean of its like, and counts."""
-    if not len(moved):
-        return moved, np.zeros(0, np.int64)
-    # Fine against any step, coarse against rounding.
-    unit = max(1e-6 * 10.0 ** np.floor(np.log10(moved.min())), 2 * rounding)
-    _, like, count = np.unique(np.rint(moved / unit), return_inverse=True, return_counts=True)
-    frequent = count >= 0.001 * len(moved)
-    return (np.bincount(like, moved) / count)[frequent], count[frequent]
 
 
 def _common_divisor(a: float, b: float, tolerance: float) -> float:
@@ -264,85 +205,36 @@ def _common_divisor(a: float, b: float, tolerance: float) -> float:
     return a
 
 
-def _warned_stale(seen: BookSnapshots) -> int:
-    n_stale = int(seen.stale(STALE_SECONDS).sum())
-    if n_stale:
-        logger.warning(
-            "%s of %s sampled books are older than %g s, the oldest %.0f s; if the recording "
-            "paused, give max_age",
-            f"{n_stale:,}", f"{len(seen):,}", STALE_SECONDS, seen.age_seconds.max(),
-        )  # fmt: skip
-    return n_stale
-
-
 def _fitted_day_shape(
     fraction: Float, spread: Float, depth: Float
 ) -> tuple[DayShape, Float, Float]:
-    """Day shape by least squares, and the fitted spread and depth at every book, (m,) each."""
+    """Day shape by least squares, and the fitted spread and depth at every book, (m,) each.
+
+    Of all settling times and pairs of steepnesses the best; no spread or depth below 0.
+    """
     at, row, count = np.unique(fraction, return_inverse=True, return_counts=True)
-    by_interval = [np.bincount(row, values) / count for values in (spread, depth)]
-    settled, spread_shape = _fitted_spread(at, by_interval[0], count)
-    midday, depth_shape = _fitted_depth(at, by_interval[1], count)
-    shape = DayShape(**spread_shape, **depth_shape)
+    spread, depth = (np.bincount(row, values) / count for values in (spread, depth))
+    designs = [np.column_stack([np.ones_like(at), np.exp(-at / time)]) for time in SETTLING_TIMES]
+    weight = count
+    for _ in range(2):  # counts vary the more the larger they are: one over a first fit
+        time, (settled, opening) = _best_fit(designs, spread, weight)
+        weight = count / (designs[time] @ (settled, opening))
+    early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (1 - 2 * at, 2 * at - 1))
+    pairs = (np.column_stack([1 - one - other, one, other]) for one in early for other in late)
+    pair, (midday, first, last) = _best_fit(pairs, depth, count)
+    ends = opening / settled, SETTLING_TIMES[time], first / midday - 1, last / midday - 1
+    shape = DayShape(*ends, *STEEPNESS[list(divmod(pair, len(STEEPNESS)))])
     return shape, (settled * shape.spread(at))[row], (midday * shape.depth(at))[row]
 
 
-def _fitted_spread(fraction: Float, spread: Float, count: Int64) -> tuple[float, dict[str, float]]:
-    """Settled spread and its shape, the best of all settling times.
+def _best_fit(designs: Iterable[Float], values: Float, weight: Any) -> tuple[int, Float]:
+    """Which of the designs fits best by weighted least squares; its coefficients, all above 0."""
+    from scipy import optimize  # heavy to import
 
-    Counts vary the more the larger they are: weighed by one over a first fit.
-    """
-    designs = np.exp(-fraction / SETTLING_TIMES[:, None])
-    designs = np.stack([np.ones_like(designs), designs], axis=-1)
-    weight = count
-    for _ in range(2):
-        coefficients, explained = _least_squares(designs, spread, weight)
-        best = int(np.argmax(explained))
-        settled, opening = coefficients[best].tolist()
-        if min(settled, settled + opening) <= 0:
-            break
-        weight = count / (designs[best] @ coefficients[best])
-    if settled <= 0 or opening <= 1e-9 * settled:  # no wide opening: a flat day
-        settled, opening = float(np.average(spread, weights=count)), 0.0
-    settling = float(SETTLING_TIMES[best])
-    return settled, {"spread_opening": opening / settled, "spread_settling": settling}
-
-
-def _fitted_depth(fraction: Float, depth: Float, count: Int64) -> tuple[float, dict[str, float]]:
-    """Depth at midday and its shape, the best pair of steepnesses that keeps depth positive."""
-    from_midday = 2.0 * fraction - 1.0
-    early, late = (np.maximum(d, 0.0) ** STEEPNESS[:, None] for d in (-from_midday, from_midday))
-    best, flat = -np.inf, float(np.average(depth, weights=count))
-    midday, shape = flat, {"depth_opening": 0.0, "depth_closing": 0.0}
-    for steepness, one in zip(STEEPNESS, early, strict=True):
-        designs = np.stack([np.ones_like(late), np.broadcast_to(one, late.shape), late], axis=-1)
-        coefficients, explained = _least_squares(designs, depth, count)
-        positive = (coefficients[:, 0] > 0) & (coefficients[:, 1:] > -coefficients[:, :1]).all(1)
-        explained[~positive] = -np.inf
-        q = int(np.argmax(explained))
-        if explained[q] > best:
-            best, (midday, opening, closing) = explained[q], coefficients[q].tolist()
-            shape = {
-                "depth_opening": opening / midday,
-                "depth_closing": closing / midday,
-                "opening_steepness": float(steepness),
-                "closing_steepness": float(STEEPNESS[q]),
-            }
-    return midday, shape
-
-
-def _least_squares(designs: Float, values: Float, weight: NDArray[Any]) -> tuple[Float, Float]:
-    """Weighted fits of each of P designs (P, m, k): coefficients (P, k), squares explained (P,)."""
-    weighted = designs * weight[:, None]
-    gram, moment = weighted.swapaxes(1, 2) @ designs, values @ weighted
-    coefficients = (np.linalg.pinv(gram, hermitian=True) @ moment[..., None])[..., 0]
-    return coefficients, (coefficients * moment).sum(axis=1)
-
-
-def _volatility(mid: Float, day: Int64, interval: Int64, session: Session) -> float:
-    neighbours = (np.diff(day) == 0) & (np.diff(interval) == 1)
-    steps = np.diff(np.log(mid))[neighbours]
-    return float(np.sqrt(np.mean(steps**2) * SESSIONS_A_YEAR * session.n_intervals))
+    root = np.sqrt(weight)
+    fits = [optimize.nnls(design * root[:, None], values * root) for design in designs]
+    best = int(np.argmin([misfit for _, misfit in fits]))
+    return best, np.maximum(fits[best][0], 1e-15 * fits[best][0].max())
 
 
 def _overdispersion(beyond: Float, expected: Float) -> float:
@@ -355,31 +247,24 @@ def _overdispersion(beyond: Float, expected: Float) -> float:
 
 def _level_statistics(books: BookSnapshots, day_shape: Float, tick: float) -> dict[str, Float]:
     """Mean size, variance over mean and mean gap of each level, empty levels left out."""
-    size = np.concatenate([books.bid_size, books.ask_size])
+    size, price = (np.concatenate([books[f"bid_{of}"], books[f"ask_{of}"]])
+                   for of in ("size", "price"))  # fmt: skip
     levels = int(np.flatnonzero((size > 0).any(axis=0))[-1]) + 1  # behind them all are empty
     shown = np.where(size > 0, size, np.nan)[:, :levels]
-    price = np.concatenate([books.bid_price, books.ask_price])[:, :levels]
     # To 1e-6 of a tick: a gap of one tick at a high price is 0.99999999 in binary.
-    gap = np.round(np.abs(np.diff(price, axis=1)) / tick, 6)
+    gap = np.nanmean(np.round(np.abs(np.diff(price[:, :levels], axis=1)) / tick, 6), axis=0)
     mean = np.nanmean(shown, axis=0)
     expected = mean * np.tile(day_shape, 2)[:, None]
-    return {
-        "level_size": mean,
-        "size_dispersion": np.nanmean((shown - expected) ** 2, axis=0) / mean,
-        "level_gap": np.nanmean(gap, axis=0),
-    }
+    dispersion = np.nanmean((shown - expected) ** 2, axis=0) / mean
+    return {"level_size": mean, "size_dispersion": dispersion, "level_gap": gap}
 
 
-def _mean_by(part: Int64, values: Float, n_parts: int) -> Float:
-    return pd.Series(values).groupby(part).mean().reindex(range(n_parts)).to_numpy()
-
-
-def _autocorrelation(values: Float, day: Int64, interval: Int64) -> Float:
+def _autocorrelation(values: Float, at: Int64, n: int) -> Float:
     """At lags 1..30 between intervals of one day, (30,); mean and variance are those of all."""
     deviation, variance = values - values.mean(), float(values.var())
     result = np.full(LONGEST_LAG, np.nan)
     for lag in range(1, LONGEST_LAG + 1):
-        pair = (day[lag:] == day[:-lag]) & (interval[lag:] - interval[:-lag] == lag)
+        pair = (at[lag:] - at[:-lag] == lag) & (at[lag:] % n >= lag)
         if pair.any() and variance > 1e-18:
             result[lag - 1] = np.mean((deviation[lag:] * deviation[:-lag])[pair]) / variance
     return result
@@ -408,23 +293,28 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
     """
     smallest = float(profile.level_size.min())
     lot = (1.0 if smallest >= 2 else 0.01 * smallest) if lot_size is None else lot_size
-    volatility = _without_rounding(profile)
-    deviation = profile.mid * volatility / np.sqrt(SESSIONS_A_YEAR)
-    mean_spread = float(profile.spread.mean())
     n = profile.session.n_intervals
+    # Less the tick**2 / 6 that rounding adds to every step, half at least.
+    rounding = synthetic.SESSIONS_A_YEAR * n * profile.tick**2 / (6.0 * profile.mid**2)
+    volatility = math.sqrt(max(profile.volatility**2 - rounding, 0.25 * profile.volatility**2))
+    deviation = profile.mid * volatility / np.sqrt(synthetic.SESSIONS_A_YEAR)
+    mean_spread = float(profile.spread.mean())
     day_depth = profile.day_shape.depth((np.arange(n) + 0.5) / n).mean()
     beyond = np.maximum(profile.level_size - lot, 0.01 * lot)
     dispersion = float(np.mean(profile.size_dispersion * profile.level_size / beyond))
     dispersion = max(dispersion - lot, 0.01 * lot)
-    ticks_beyond = max(mean_spread / profile.tick - 1.0, 1e-9)
+    ticks = max(mean_spread / profile.tick - 1.0, 1e-9)  # beyond the first
+    depth_memory = profile.depth_autocorrelation * (1.0 + lot / dispersion)
+
+    def spread_quantile(u: Float) -> Int64:
+        return synthetic.count_quantile(u, np.full(u.shape, ticks), profile.spread_dispersion)
+
+    def depth_quantile(u: Float) -> Float:
+        return special.gammaincinv(beyond.mean() / dispersion, u)
+
     return SyntheticMarket(
-        config=ModelConfig(
-            base_price=profile.mid,
-            volatility_factor=volatility,
-            spread_factor=mean_spread / deviation,
-            volume_decay=0.0,
-        ),
-        session=profile.session,
+        ModelConfig(profile.mid, volatility, mean_spread / deviation, 0.0),
+        profile.session,
         depth=float(beyond[0] / day_depth),
         dispersion=dispersion,
         tick=profile.tick,
@@ -434,22 +324,9 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
         gap_ticks=tuple(np.maximum(profile.level_gap, 1.0).tolist()) or (1.0,),
         lot_size=lot,
         level_shape=tuple((beyond / beyond[0]).tolist()),
-        spread_memory=latent_memory(
-            profile.spread_autocorrelation,
-            lambda u: count_quantile(u, np.full(u.shape, ticks_beyond), profile.spread_dispersion),
-        ),
-        depth_memory=latent_memory(
-            profile.depth_autocorrelation * (1.0 + lot / dispersion),
-            lambda u: special.gammaincinv(beyond.mean() / dispersion, u),
-        ),
+        spread_memory=latent_memory(profile.spread_autocorrelation, spread_quantile),
+        depth_memory=latent_memory(depth_memory, depth_quantile),
     )
-
-
-def _without_rounding(profile: MarketProfile) -> float:
-    """Annual volatility less the tick**2 / 6 that rounding adds to every step, half at least."""
-    steps = SESSIONS_A_YEAR * profile.session.n_intervals
-    rounding = steps * profile.tick**2 / (6.0 * profile.mid**2)
-    return float(np.sqrt(max(profile.volatility**2 - rounding, 0.25 * profile.volatility**2)))
 
 
 def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[Any]]) -> Memory:
@@ -473,7 +350,7 @@ def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[An
         return Memory(0.0)
     lags, pairs = np.flatnonzero(known) + 1, np.triu_indices(len(HALF_LIVES), 1)
     target, weight = latent_correlation(autocorrelation[known], quantile), 1.0 / lags
-    fast, slow = (correlation(HALF_LIVES[part, None], lags) for part in pairs)
+    fast, slow = (synthetic.correlation(HALF_LIVES[part, None], lags) for part in pairs)
     apart = slow - fast  # (pairs, K)
     share = np.clip((target - fast) * apart @ weight / (apart**2 @ weight), 0.0, 1.0)
     best = int(np.argmin((target - fast - share[:, None] * apart) ** 2 @ weight))
@@ -497,7 +374,7 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
     variation has 0.
     """
     nodes, weights = hermite_e.hermegauss(200)
-    values = quantile(np.minimum(special.ndtr(nodes), HIGHEST_UNIFORM)).astype(float)
+    values = quantile(np.minimum(special.ndtr(nodes), synthetic.HIGHEST_UNIFORM)).astype(float)
     powers = np.arange(1, HERMITE_TERMS + 1)
     polynomials = hermite_e.hermevander(nodes, HERMITE_TERMS)[:, 1:]
     moments = (weights / weights.sum() * values) @ polynomials
@@ -531,16 +408,12 @@ def thin_stock(session: Session | None = None) -> SyntheticMarket:
     # 0.05-0.09). By half-hours, one day does not tell the shape of depth from a flat day's noise:
     # 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
     market = SyntheticMarket(
-        _config(31.5, 0.411, 0.106),
-        depth=183.0,
-        dispersion=156.0,
-        day_shape=DayShape(10.2, 0.0491, 0.556, 3.87, 11.3, 64.0),
-        spread_dispersion=0.124,
+        ModelConfig(31.5, 0.411, 0.106, 0.0), depth=183.0, dispersion=156.0,
+        day_shape=DayShape(10.2, 0.0491, 0.556, 3.87, 11.3, 64.0), spread_dispersion=0.124,
         gap_ticks=(1.90, 1.83, 2.20, 2.52, 2.66, 3.10, 3.60, 3.43, 3.96),
         level_shape=(1.0, 0.663, 0.700, 0.732, 0.843, 0.844, 0.844, 0.783, 0.807, 1.002),
-        spread_memory=Memory(half_life=0.245, slow_half_life=1.06, slow_share=0.739),
-        depth_memory=Memory(half_life=0.674, slow_half_life=8.90, slow_share=0.506),
-    )
+        spread_memory=Memory(0.245, 1.06, 0.739), depth_memory=Memory(0.674, 8.90, 0.506),
+    )  # fmt: skip
     return _in_session(market, session)
 
 
@@ -557,16 +430,12 @@ def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
     # chance up to that). The shape of depth by half-hours is within a flat day's noise as well:
     # 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
     market = SyntheticMarket(
-        _config(571.0, 0.153, 0.0490),
-        depth=148.0,
-        dispersion=245.0,
-        day_shape=DayShape(1.56, 0.116, 0.937, 0.317, 16.0, 5.66),
-        spread_dispersion=2.84,
+        ModelConfig(571.0, 0.153, 0.0490, 0.0), depth=148.0, dispersion=245.0,
+        day_shape=DayShape(1.56, 0.116, 0.937, 0.317, 16.0, 5.66), spread_dispersion=2.84,
         gap_ticks=(5.60, 4.53, 3.84, 3.79, 4.06, 3.76, 3.72, 3.68, 3.70),
         level_shape=(1.0, 0.620, 0.524, 0.483, 0.483, 0.594, 0.696, 0.775, 0.817, 0.871),
-        spread_memory=Memory(half_life=0.210, slow_half_life=10.4, slow_share=0.0473),
-        depth_memory=Memory(half_life=0.406, slow_half_life=8.46, slow_share=0.357),
-    )
+        spread_memory=Memory(0.210, 10.4, 0.0473), depth_memory=Memory(0.406, 8.46, 0.357),
+    )  # fmt: skip
     return _in_session(market, session)
 
 
@@ -582,14 +451,10 @@ def deep_stock(session: Session | None = None) -> SyntheticMarket:
     # one tick (0.0977), so that no draw is wider. The slow half-life is at its limit and its share
     # small: over minutes this depth remembers as one autoregression.
     market = SyntheticMarket(
-        _config(13.9, 0.117, 0.095),
-        depth=86_800.0,
-        dispersion=29_000.0,
-        day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73),
-        lot_size=100.0,
-        spread_memory=Memory(half_life=0.0),
-        depth_memory=Memory(half_life=2.16, slow_half_life=30.0, slow_share=0.0456),
-    )
+        ModelConfig(13.9, 0.117, 0.095, 0.0), depth=86_800.0, dispersion=29_000.0,
+        day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73), lot_size=100.0,
+        spread_memory=Memory(0.0), depth_memory=Memory(2.16, 30.0, 0.0456),
+    )  # fmt: skip
     return _in_session(market, session)
 
 
@@ -623,20 +488,8 @@ def preset(name: str, session: Session | None = None) -> SyntheticMarket:
 def _in_session(measured: SyntheticMarket, session: Session | None) -> SyntheticMarket:
     """The market in another session; its memory, measured between minutes, kept per minute."""
     session = session or Session()
-    opens, _ = session.bounds([measured.first_day])
+    opens = session.bounds([measured.first_day])[0]
     minutes = float(session.traded_ns(opens)[1][0]) / 60e9 / session.n_intervals
-    return dataclasses.replace(
-        measured,
-        session=session,
-        spread_memory=measured.spread_memory.per_interval(minutes),
-        depth_memory=measured.depth_memory.per_interval(minutes),
-    )
-
-
-def _config(base_price: float, volatility: float, spread_factor: float) -> ModelConfig:
-    return ModelConfig(
-        base_price=base_price,
-        volatility_factor=volatility,
-        spread_factor=spread_factor,
-        volume_decay=0.0,
-    )
+    memories = ("spread_memory", "depth_memory")
+    kept: dict[str, Any] = {name: measured[name].per_interval(minutes) for name in memories}
+    return dataclasses.replace(measured, session=session, **kept)

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from research_lib.checks import number
+from research_lib.checks import Float, number, per_interval
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Session
-from research_lib.market.trades import OrderFlow
+from research_lib.market.trades import Trades
 
-Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 SESSIONS_A_YEAR = 252
 DEEPEST_LEVEL = 200
 HIGHEST_UNIFORM = 1.0 - 2.0**-53
 
 
+def _limited(default: Any, **limits: float) -> Any:
+    return field(default=default, metadata=limits)
+
+
+class _Limited(Record):
+    """Settings whose numbers, or every one of a tuple, are checked against the field's limits."""
+
+    def __post_init__(self) -> None:
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]
+            for value in np.ravel(self[one.name]).tolist() if one.metadata else ():
+                number(one.name, value, **one.metadata)
+
+
 @dataclass(frozen=True)
-class DayShape(Record):
+class DayShape(_Limited):
     r"""How spread and depth move through the session, u from 0 (open) to 1 (close).
 
     .. math::
@@ -53,20 +67,12 @@ class DayShape(Record):
     [1.5, 1.0, 3.0]
     """
 
-    spread_opening: float = 1.5
-    spread_settling: float = 0.1
-    depth_opening: float = 1.0
-    depth_closing: float = 1.0
-    opening_steepness: float = 2.0
-    closing_steepness: float = 2.0
-
-    def __post_init__(self) -> None:
-        number("spread_opening", self.spread_opening, low=0)
-        number("spread_settling", self.spread_settling, above=0)
-        for name in ("depth_opening", "depth_closing"):
-            number(name, getattr(self, name), above=-1)
-        for name in ("opening_steepness", "closing_steepness"):
-            number(name, getattr(self, name), low=1)
+    spread_opening: float = _limited(1.5, low=0)
+    spread_settling: float = _limited(0.1, above=0)
+    depth_opening: float = _limited(1.0, above=-1)
+    depth_closing: float = _limited(1.0, above=-1)
+    opening_steepness: float = _limited(2.0, low=1)
+    closing_steepness: float = _limited(2.0, low=1)
 
     def spread(self, fraction: ArrayLike) -> Float:
         """Spread relative to the settled spread at fractions of the session, shape kept."""
@@ -82,7 +88,7 @@ class DayShape(Record):
 
 
 @dataclass(frozen=True)
-class Memory(Record):
+class Memory(_Limited):
     r"""Autocorrelation of a stationary Gaussian process with a fast and a slow part.
 
     .. math:: \rho(k) = (1 - w) \, 2^{-k / h} + w \, 2^{-k / s},
@@ -104,20 +110,9 @@ class Memory(Record):
     [0.5, 0.25]
     """
 
-    half_life: float = 1.0
-    slow_half_life: float = 0.0
-    slow_share: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("half_life", "slow_half_life"):
-            number(name, getattr(self, name), low=0)
-        number("slow_share", self.slow_share, 0, 1)
-
-    @property
-    def parts(self) -> list[tuple[float, float]]:
-        """Share of the variance, and correlation of neighbours, of each part that is there."""
-        both = (1.0 - self.slow_share, self.half_life), (self.slow_share, self.slow_half_life)
-        return [(share, float(correlation(half_life, 1))) for share, half_life in both if share > 0]
+    half_life: float = _limited(1.0, low=0)
+    slow_half_life: float = _limited(0.0, low=0)
+    slow_share: float = _limited(0.0, low=0, high=1)
 
     def autocorrelation(self, lags: ArrayLike) -> Float:
         """rho(k) at lags k >= 1 in intervals, shape kept."""
@@ -128,15 +123,17 @@ class Memory(Record):
         """The same memory in intervals `duration` times as long."""
         return Memory(self.half_life / duration, self.slow_half_life / duration, self.slow_share)
 
-    def draw(self, n_days: int, n_intervals: int, width: int, rng: np.random.Generator) -> Float:
+    def draw(self, n_days: int, n_intervals: int, width: int, rng: Generator) -> Float:
         """Independent stationary paths of N(0, 1), anew each day, (n_days, n_intervals, width)."""
         from scipy.signal import lfilter  # heavy to import
 
-        latent = np.zeros((n_days, n_intervals, width))
-        for share, phi in self.parts:
-            shocks = rng.standard_normal(latent.shape)
-            shocks[:, 1:] *= np.sqrt(1.0 - phi**2)
-            latent += np.sqrt(share) * lfilter([1.0], [1.0, -phi], shocks, axis=1)
+        latent, slow = np.zeros((n_days, n_intervals, width)), self.slow_share
+        for share, half_life in ((1.0 - slow, self.half_life), (slow, self.slow_half_life)):
+            if share > 0:
+                phi = float(correlation(half_life, 1))
+                shocks = rng.standard_normal(latent.shape)
+                shocks[:, 1:] *= np.sqrt(1.0 - phi**2)
+                latent += np.sqrt(share) * lfilter([1.0], [1.0, -phi], shocks, axis=1)
         return latent
 
 
@@ -201,9 +198,17 @@ class TrueCurve(Record):
         x is scalar or (n,). NaN above `largest_order`. Raises ValidationError for negative shares
         and for any other shape.
         """
-        shares = self._shares(x)
-        beyond = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
-        premium = self.lot_size * self._expected_excess(beyond) @ self.gap
+        from scipy import stats  # heavy to import
+
+        shares = per_interval("x", x, len(self.half_spread))
+        # E[(y - N)^+] in lots, N negative binomial with mean cumulative `level_mean`, (n, K).
+        y = shares[:, None] / self.lot_size - np.arange(1, self.level_mean.shape[1] + 1)
+        mean = np.cumsum(self.level_mean, axis=1) / self.lot_size
+        dispersion = self.dispersion / self.lot_size
+        size, p, below = mean / dispersion, 1.0 / (1.0 + dispersion), np.floor(y)
+        excess = y * stats.nbinom.cdf(below, size, p)
+        excess -= mean * stats.nbinom.cdf(below - 1, size + 1, p)
+        premium = self.lot_size * np.where(y > 0, excess, 0.0) @ self.gap
         average = np.divide(premium, shares, out=np.zeros_like(premium), where=shares > 0)
         return np.where(shares <= self.largest_order, average, np.nan)
 
@@ -215,35 +220,99 @@ class TrueCurve(Record):
         """Expected cost beyond the mid of x shares, as `impact`, (n,) currency."""
         return np.asarray(x, float) * self.slippage(x)
 
-    def _shares(self, x: ArrayLike) -> Float:
-        """Unsigned shares of every interval, (n,)."""
-        shares, n = np.asarray(x, float), len(self.half_spread)
-        if shares.shape not in ((), (1,), (n,)):
-            raise ValidationError(
-                f"x has shape {shares.shape}, the curve {n} intervals; give one size or {n}"
-            )
-        shares = np.broadcast_to(shares, (n,))
-        if (shares < 0).any():
-            t = int(np.argmax(shares < 0))
-            raise ValidationError(
-                f"x must be at least 0 shares, interval {t} has {shares[t]:g}; a sell costs alike"
-            )
-        return shares
 
-    def _expected_excess(self, y: Float) -> Float:
-        """E[(y - N)^+] in lots, N negative binomial with mean cumulative `level_mean`, (n, K)."""
-        from scipy import stats  # heavy to import
+@dataclass(frozen=True)
+class OrderFlow(_Limited):
+    r"""Trades of long-memory signs.
 
-        mean = np.cumsum(self.level_mean, axis=1) / self.lot_size
-        dispersion = self.dispersion / self.lot_size
-        size, p, below = mean / dispersion, 1.0 / (1.0 + dispersion), np.floor(y)
-        excess = y * stats.nbinom.cdf(below, size, p)
-        excess -= mean * stats.nbinom.cdf(below - 1, size + 1, p)
-        return np.where(y > 0, excess, 0.0)
+    Parent orders follow one another. Each has a sign of its own and is split into L
+    trades with P(L >= l) = l^-alpha, alpha = 1 + gamma; a trade is a child order of the
+    current parent with probability q, else its sign is a coin's. Then the signs'
+    autocorrelation is a closed form with a power-law tail,
+
+    .. math::
+        C(k) = q^2 \, \frac{E[(L - k)^+]}{E[L]}
+            = q^2 \, \frac{\zeta(\alpha, k + 1)}{\zeta(\alpha, 1)} \sim k^{-\gamma},
+
+    with zeta(s, a) Hurwitz's zeta function; gamma = alpha - 1 is the relation of Lillo,
+    Mike and Farmer (2005), here with one parent at a time instead of several.
+
+    Attributes
+    ----------
+    trades_per_interval : float
+        Expected number; the numbers are Poisson.
+    mean_size : float
+        Shares; sizes are geometric from 1 share.
+    sign_exponent : float
+        gamma, in (0, 1); 0.5 is typical of stocks.
+    split_share : float
+        q, the share of trades that are child orders of split orders, in [0, 1].
+
+    References
+    ----------
+    Lillo, F., Mike, S., Farmer, J. D. (2005), "Theory for long memory in supply and
+    demand", Physical Review E 71, 066122.
+
+    Examples
+    --------
+    >>> OrderFlow(sign_exponent=0.5, split_share=0.8).sign_autocorrelation([1, 100]).round(3)
+    array([0.395, 0.049])
+    """
+
+    trades_per_interval: float = _limited(20.0, above=0)
+    mean_size: float = _limited(100.0, low=1)
+    sign_exponent: float = _limited(0.5, above=0, high=np.nextafter(1, 0))
+    split_share: float = _limited(0.8, low=0, high=1)
+
+    def sign_autocorrelation(self, lags: ArrayLike) -> Float:
+        """C(k) at lags k >= 1 counted in trades, shape kept."""
+        return self.split_share**2 * self._longer(np.asarray(lags, float))
+
+    def signs(self, n: int, rng: Generator) -> NDArray[np.int8]:
+        """n consecutive signs, +1 a buyer, -1 a seller, (n,); stationary from the first."""
+        lengths = self._parent_lengths(n, rng)
+        parents = np.repeat(rng.choice(np.array([-1, 1], np.int8), len(lengths)), lengths)[:n]
+        coins = rng.choice(np.array([-1, 1], np.int8), n)
+        return np.where(rng.random(n) < self.split_share, parents, coins)
+
+    def attach(self, books: BookSnapshots, session: Session, rng: Generator) -> BookSnapshots:
+        """The books with trades in the interval that each of them opens.
+
+        Trades fall evenly over the interval, as long as those of the book's own day, or
+        until the next book where that comes first, and print at the touch shown at its
+        start: buyers at the ask, sellers at the bid. They do not move the books. Books
+        with an empty side get trades of the other side only.
+        """
+        row = np.repeat(np.arange(len(books)), rng.poisson(self.trades_per_interval, len(books)))
+        stands = session.traded_ns(books.time)[1] // session.n_intervals
+        stands[:-1] = np.minimum(stands[:-1], np.diff(books.time))
+        after = rng.integers(0, np.maximum(stands, 1)[row])
+        time = books.time[row] + after[np.lexsort((after, row))]  # in order; books do not overlap
+        aggressor = self.signs(len(row), rng)
+        price = np.where(aggressor > 0, books.ask_price[row, 0], books.bid_price[row, 0])
+        size = rng.geometric(1.0 / self.mean_size, len(row)).astype(float)
+        shown = np.isfinite(price)
+        trades = Trades(time[shown], price[shown], size[shown], aggressor[shown], books.symbol)
+        return dataclasses.replace(books, trades=trades)
+
+    def _parent_lengths(self, n: int, rng: Generator) -> Int64:
+        """Lengths of parents that cover n trades, the first already under way; none beyond n."""
+        alpha = 1.0 + self.sign_exponent
+        lengths = np.array([1 + np.count_nonzero(self._longer(np.arange(1, n)) > rng.random())])
+        while lengths.sum() < n:
+            uniform = 1.0 - rng.random(max(n // 2, 8))
+            drawn = np.minimum(np.floor(uniform ** (-1.0 / alpha)), n).astype(np.int64)
+            lengths = np.append(lengths, drawn)
+        return lengths
+
+    def _longer(self, r: ArrayLike) -> Float:
+        """P(R > r), R the trades left of the parent met at a random time."""
+        alpha = 1.0 + self.sign_exponent
+        return special.zeta(alpha, np.asarray(r) + 1.0) / special.zeta(alpha, 1.0)
 
 
 @dataclass(frozen=True)
-class SyntheticMarket(Record):
+class SyntheticMarket(_Limited):
     r"""Seeded order books with a day shape and memory, whose `true_curve` is known.
 
     Every interval shows one book. The mid is a random walk; the spread is 1 tick plus a
@@ -258,7 +327,7 @@ class SyntheticMarket(Record):
     leaves the law of every single book, and with it `true_curve`, untouched. Spread,
     sides and levels have latents of their own, and the latents start anew each day:
     days are independent given the mid. Observed autocorrelation is a little below that
-    of the latents. Own trades leave no trace; `resilience.after_own_trades` adds one.
+    of the latents. Own trades leave no trace; `replay(..., refill=...)` adds one.
 
     Attributes
     ----------
@@ -303,47 +372,28 @@ class SyntheticMarket(Record):
 
     config: ModelConfig = field(default_factory=ModelConfig)
     session: Session = field(default_factory=Session)
-    depth: float = 300.0
-    dispersion: float = 150.0
-    tick: float = 0.01
+    depth: float = _limited(300.0, above=0)
+    dispersion: float = _limited(150.0, above=0)
+    tick: float = _limited(0.01, above=0)
     first_day: dt.date = dt.date(2024, 1, 2)
     day_shape: DayShape = field(default_factory=DayShape)
-    spread_dispersion: float = 0.0
-    gap_ticks: tuple[float, ...] = (1.0,)
-    lot_size: float = 1.0
-    level_shape: tuple[float, ...] = (1.0,)
+    spread_dispersion: float = _limited(0.0, low=0)
+    gap_ticks: tuple[float, ...] = _limited((1.0,), low=1)
+    lot_size: float = _limited(1.0, above=0)
+    level_shape: tuple[float, ...] = _limited((1.0,), above=0)
     spread_memory: Memory = field(default_factory=Memory)
     depth_memory: Memory = field(default_factory=Memory)
-
-    def __post_init__(self) -> None:
-        for name in ("depth", "dispersion", "tick", "lot_size"):
-            number(name, getattr(self, name), above=0)
-        number("spread_dispersion", self.spread_dispersion, low=0)
-        limits: dict[str, dict[str, Any]] = {"gap_ticks": {"low": 1}, "level_shape": {"above": 0}}
-        for name, limit in limits.items():
-            if not self[name]:
-                raise ValidationError(f"{name} is empty; give at least its first entry, as (1.0,)")
-            for level, value in enumerate(self[name], start=1):
-                number(f"{name} of level {level}", value, **limit)
 
     @property
     def true_curve(self) -> TrueCurve:
         """Expected slippage, impact and cost in every interval of the session."""
-        return TrueCurve(
-            half_spread=0.5 * self.tick * self._spread_ticks(),
-            level_mean=self._level_mean(DEEPEST_LEVEL),
-            dispersion=self.dispersion,
-            gap=self.tick * _extended(self.gap_ticks, DEEPEST_LEVEL),
-            lot_size=self.lot_size,
-        )
+        ticks, level_mean = self._through_the_day(DEEPEST_LEVEL)
+        gap = self.tick * _extended(self.gap_ticks, DEEPEST_LEVEL)
+        half_spread = 0.5 * self.tick * ticks
+        return TrueCurve(half_spread, level_mean, self.dispersion, gap, self.lot_size)
 
     def books(
-        self,
-        n_snapshots: int,
-        n_levels: int,
-        rng: np.random.Generator,
-        *,
-        flow: OrderFlow | None = None,
+        self, n_snapshots: int, n_levels: int, rng: Generator, *, flow: OrderFlow | None = None
     ) -> BookSnapshots:
         """Draw one snapshot an interval, session after session, (n_snapshots, n_levels).
 
@@ -353,7 +403,7 @@ class SyntheticMarket(Record):
             More than `session.n_intervals` go on on the next business day.
         n_levels : int
             Levels shown a side, at most 200.
-        rng : numpy.random.Generator
+        rng : numpy.random.Generator, or a seed of one
             The only source of randomness.
         flow : OrderFlow, optional
             Draws `trades` to go with the books; the books stay the same.
@@ -365,95 +415,77 @@ class SyntheticMarket(Record):
         """
         n = number("n_snapshots", n_snapshots, 1, integer=True)
         number("n_levels", n_levels, 1, DEEPEST_LEVEL, integer=True)
-        if not isinstance(rng, np.random.Generator):
-            raise ValidationError(
-                f"rng must be a numpy Generator, got {rng!r}; give np.random.default_rng({rng!r})"
-            )
-        spread = self._spread(n, rng)
-        bid = self._best_bid_ticks(n, spread, rng)[:, None] - self._below_touch(n, n_levels, rng)
+        rng = np.random.default_rng(rng)  # a generator is itself
+        interval = np.arange(n) % self.session.n_intervals
+        spread_ticks, level_mean = (part[interval] for part in self._through_the_day(n_levels))
+        # The order of the draws is fixed: frozen numbers rest on it.
+        spread = self._spread(spread_ticks - 1.0, rng)
+        bid = self._best_bid(spread, rng)[:, None] - self._below_touch(n, n_levels, rng)
         if bid.min() <= 0:
             raise ValidationError(
                 f"the synthetic price falls to {bid.min()} ticks at level {n_levels}; "
                 "raise base_price, lower volatility_factor or ask for fewer levels"
             )
         ask = (bid[:, 0] + spread)[:, None] + self._below_touch(n, n_levels, rng)
-        books = BookSnapshots(
-            time=self._times(n),
-            bid_price=self._price(bid),
-            bid_size=self._sizes(n, n_levels, rng),
-            ask_price=self._price(ask),
-            ask_size=self._sizes(n, n_levels, rng),
-            symbol="SYNTHETIC",
-        )
+        bid_price, ask_price = (on_grid(ticks * self.tick, self.tick) for ticks in (bid, ask))
+        bid_size, ask_size = (self._sizes(level_mean, rng) for _ in range(2))
+        time = self._times(n)
+        books = BookSnapshots(time, bid_price, bid_size, ask_price, ask_size, "SYNTHETIC")
         return books if flow is None else flow.attach(books, self.session, rng)
-
-    def _price(self, ticks: Int64) -> Float:
-        return on_grid(ticks * self.tick, self.tick)
 
     def _times(self, n: int) -> Int64:
         n_days = -(-n // self.session.n_intervals)
-        if self.session.block is not None:
-            days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block)
-            return self.session.starts(days).ravel()[:n]
-        dates = np.busday_offset(np.datetime64(self.first_day), np.arange(n_days), roll="forward")
-        return self.session.starts(dates.astype(object)).ravel()[:n]
+        days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block or "B")
+        return self.session.starts(days).ravel()[:n]
 
-    def _interval(self, n: int) -> Int64:
-        return np.arange(n) % self.session.n_intervals
-
-    def _day_fraction(self) -> Float:
-        """Middle of each interval as a fraction of the session, (n_intervals,)."""
-        return (np.arange(self.session.n_intervals) + 0.5) / self.session.n_intervals
-
-    def _spread_ticks(self) -> Float:
-        """Expected spread of each interval, at least one tick, (n_intervals,)."""
-        config, shape = self.config, self.day_shape.spread(self._day_fraction())
+    def _through_the_day(self, n_levels: int) -> tuple[Float, Float]:
+        """Expected ticks of the spread, at least one, (n_intervals,); and size of each level beyond
+        its first lot, (n_intervals, n_levels).
+        """
+        config, n = self.config, self.session.n_intervals
+        fraction = (np.arange(n) + 0.5) / n
+        shape = self.day_shape.spread(fraction)
         deviation = config.base_price * config.volatility_factor / np.sqrt(SESSIONS_A_YEAR)
         ticks = config.spread_factor * deviation / self.tick * shape / shape.mean()
-        return np.maximum(1.0, ticks)
+        decay = np.exp(-config.volume_decay * np.arange(n_levels))
+        by_level = _extended(self.level_shape, n_levels) * decay
+        depth = self.depth * self.day_shape.depth(fraction)
+        return np.maximum(1.0, ticks), depth[:, None] * by_level
 
-    def _level_mean(self, n_levels: int) -> Float:
-        """Expected size of each level beyond its first lot, (n_intervals, n_levels)."""
-        by_level = _extended(self.level_shape, n_levels) * np.exp(
-            -self.config.volume_decay * np.arange(n_levels)
-        )
-        return self.depth * self.day_shape.depth(self._day_fraction())[:, None] * by_level
-
-    def _spread(self, n: int, rng: np.random.Generator) -> Int64:
-        """Spread in ticks, (n,)."""
-        uniform = self._uniforms(n, 1, self.spread_memory, rng)[:, 0]
-        mean = self._spread_ticks()[self._interval(n)] - 1.0
+    def _spread(self, mean: Float, rng: Generator) -> Int64:
+        """Spread in ticks, (n,), of so many expected beyond the first."""
+        uniform = self._uniforms(len(mean), 1, self.spread_memory, rng)[:, 0]
         wider = mean > 1e-9  # a spread of exactly one tick has nothing to draw
-        ticks = np.ones(n, np.int64)
+        ticks = np.ones(len(mean), np.int64)
         ticks[wider] += count_quantile(uniform[wider], mean[wider], self.spread_dispersion)
         return ticks
 
-    def _below_touch(self, n: int, n_levels: int, rng: np.random.Generator) -> Int64:
+    def _best_bid(self, spread: Int64, rng: Generator) -> Int64:
+        """Best bid in ticks, (n,), half a spread below a random walk."""
+        config, n = self.config, len(spread)
+        deviation = config.volatility_factor / np.sqrt(SESSIONS_A_YEAR * self.session.n_intervals)
+        steps = deviation * rng.standard_normal(n) - 0.5 * deviation**2
+        mid = config.base_price * np.exp(np.cumsum(steps) - steps[0])
+        return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
+
+    def _below_touch(self, n: int, n_levels: int, rng: Generator) -> Int64:
         """Ticks from the touch to each level, (n, n_levels)."""
         gaps = rng.geometric(1.0 / _extended(self.gap_ticks, n_levels - 1), (n, n_levels - 1))
         return np.pad(np.cumsum(gaps, axis=1), ((0, 0), (1, 0)))
 
-    def _sizes(self, n: int, n_levels: int, rng: np.random.Generator) -> Float:
+    def _sizes(self, mean: Float, rng: Generator) -> Float:
         """One lot plus a negative binomial number of lots, as Poisson of a gamma, (n, n_levels)."""
-        dispersion = self.dispersion / self.lot_size
-        shape = self._level_mean(n_levels)[self._interval(n)] / self.dispersion
+        n, n_levels = mean.shape
         uniform = self._uniforms(n, n_levels, self.depth_memory, rng)
-        intensity = dispersion * special.gammaincinv(shape, uniform)
-        return self.lot_size * (1.0 + rng.poisson(intensity))
+        intensity = special.gammaincinv(mean / self.dispersion, uniform)
+        lots = rng.poisson(self.dispersion / self.lot_size * intensity)
+        return self.lot_size * (1.0 + lots)
 
-    def _uniforms(self, n: int, width: int, memory: Memory, rng: np.random.Generator) -> Float:
+    def _uniforms(self, n: int, width: int, memory: Memory, rng: Generator) -> Float:
         """Phi of latents that remember within the day, (n, width)."""
         n_days = -(-n // self.session.n_intervals)
         latent = memory.draw(n_days, self.session.n_intervals, width, rng)
         return np.minimum(special.ndtr(latent).reshape(-1, width)[:n], HIGHEST_UNIFORM)
-
-    def _best_bid_ticks(self, n: int, spread: Int64, rng: np.random.Generator) -> Int64:
-        deviation = self.config.volatility_factor / np.sqrt(
-            SESSIONS_A_YEAR * self.session.n_intervals
-        )
-        steps = deviation * rng.standard_normal(n) - 0.5 * deviation**2
-        mid = self.config.base_price * np.exp(np.cumsum(steps) - steps[0])
-        return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
 
 
 def correlation(half_life: ArrayLike, lags: ArrayLike) -> Float:

@@ -45,7 +45,7 @@ def test_bars_without_factors_out_of_order_or_without_price_are_refused(tmp_path
     twice = BARS.replace("20200831", "20200827")
     with pytest.raises(ValidationError, match="out of order or twice"):
         read_daily_bars(_written(tmp_path, "c", twice, "20501231,1,1,0\n"))
-    with pytest.raises(ValidationError, match="reach the last bar, 2020-08-31"):
+    with pytest.raises(ValidationError, match="up to the last bar, 2020-08-31"):
         read_daily_bars(_written(tmp_path, "d", BARS, "20200828,1,0.25,400\n"))
 
 

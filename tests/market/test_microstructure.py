@@ -13,8 +13,6 @@ from research_lib.market import (
     BookSnapshots,
     Session,
     depth_within,
-    imbalance,
-    microprice,
     order_flow_imbalance,
     summarise,
 )
@@ -29,20 +27,6 @@ def _quotes(rows: list[tuple[float, float, float, float]]) -> BookSnapshots:
     return BookSnapshots(
         start + 60 * 10**9 * np.arange(len(rows)), bid_price, bid_size, ask_price, ask_size
     )
-
-
-def test_microprice_leans_towards_the_thin_side() -> None:
-    books = _quotes([(99, 30, 101, 10), (99, 10, 101, 10), (99, 0, 101, 10)])
-    assert microprice(books)[:2].tolist() == [(101 * 30 + 99 * 10) / 40, 100.0]
-    assert np.isnan(microprice(books)[2])
-
-
-def test_imbalance_of_the_first_levels() -> None:
-    books = one_book([(99, 30), (98, 0)], [(101, 10), (102, 60)])
-    assert imbalance(books).tolist() == [0.5]
-    assert imbalance(books, 2).tolist() == [-0.4]
-    with pytest.raises(ValidationError, match="n_levels must be at most 2, got 3"):
-        imbalance(books, 3)
 
 
 def test_depth_within_a_distance_of_the_mid() -> None:

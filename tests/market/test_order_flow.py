@@ -89,7 +89,7 @@ def test_trades_on_half_days_print_in_their_own_interval_at_their_own_touch(
     first_day: dt.date, rng: np.random.Generator
 ) -> None:
     """Prices move by many ticks from book to book, so that a price of another book is found out."""
-    session = Session(13, half_days={"2024-07-03": "13:00"})
+    session = Session(13)  # 2024-07-03 closes at 13:00, as the calendar knows
     market = SyntheticMarket(ModelConfig(volatility_factor=1.0), session, first_day=first_day)
     books = market.books(3 * 13, 2, rng, flow=OrderFlow(trades_per_interval=200.0))
     trades = books.trades

@@ -266,22 +266,6 @@ def test_sampling_says_how_old_a_state_is(frog_file: Path) -> None:
     assert not sampled.stale(0)[0]  # the first minute has no state at all
 
 
-def test_a_half_day_closes_early() -> None:
-    session = Session(7, half_days={"2025-04-03": "13:00"})
-    opens, closes = session.bounds(
-        [pd.Timestamp("2025-04-03").date(), pd.Timestamp("2025-04-04").date()]
-    )
-    assert ((closes - opens) / 3.6e12).tolist() == [3.5, 6.5]
-    late = (
-        pd.DatetimeIndex(["2025-04-03 13:30", "2025-04-04 13:30"], tz="America/New_York")
-        .as_unit("ns")
-        .asi8
-    )
-    assert session.interval_of(late).tolist() == [-1, 4]
-    with pytest.raises(ValidationError, match="half day 2025-04-03 closes at 17:00, not between"):
-        Session(half_days={"2025-04-03": "17:00"})
-
-
 def test_days_at_other_price_levels_are_no_stubs() -> None:
     """A trend or a split moves a whole day; a stub is far from its own day's usual mid."""
     day = 24 * 3600 * 10**9 * np.repeat([0, 1, 4], 2)
@@ -317,18 +301,6 @@ def test_levels_out_of_order_across_an_empty_one_are_seen() -> None:
         [[1.0, 1.0, 1.0]],
     )
     assert books.unordered.tolist() == [True]
-
-
-@pytest.mark.parametrize("day", ["2024-7-3", "July 3rd", 7])
-def test_half_days_that_cannot_be_dates_are_refused(day: object) -> None:
-    with pytest.raises(ValidationError, match=r'is not "YYYY-MM-DD"'):
-        Session(half_days={day: "13:00"})  # type: ignore[dict-item]
-
-
-def test_half_days_may_be_dates() -> None:
-    day = pd.Timestamp("2024-07-03").date()
-    opens, closes = Session(half_days={day: "13:00"}).bounds([day])  # type: ignore[dict-item]
-    assert (closes - opens)[0] == 3.5 * 3600 * 10**9
 
 
 @pytest.mark.parametrize(
@@ -380,3 +352,22 @@ def test_counts_do_not_depend_on_the_units_of_price_and_size(kind: str, scale: f
         quality = assess(dataclasses.replace(books, **arrays), MINUTE, keep)[1]
         assert quality.counts == whole.counts
         assert quality.median_spread_bps == pytest.approx(whole.median_spread_bps)
+
+
+def test_days_without_a_usual_mid_take_the_nearest_before_or_the_first_after() -> None:
+    """One-sided books on the first and the third day; the fourth day's ask is a stub of the second's and third's."""
+    books = BookSnapshots(
+        _books(1).time + 24 * 3600 * 10**9 * np.arange(4),
+        bid_price=[[np.nan], [10.0], [np.nan], [20.0]],
+        bid_size=[[0.0], [1.0], [0.0], [1.0]],
+        ask_price=[[16.0], [10.1], [16.0], [20.1]],
+        ask_size=[[1.0], [1.0], [1.0], [1.0]],
+    )
+    assert assess(books)[1]["stub_quotes"] == 2
+    assert assess(books.take([0, 1]))[1]["stub_quotes"] == 1  # that of the first day that has one
+
+
+def test_no_book_has_an_empty_report() -> None:
+    kept, quality = assess(_books(0))
+    assert len(kept) == quality.rows == 0
+    assert (quality.first, quality.last, set(quality.counts.values())) == ("", "", {0})

@@ -157,8 +157,8 @@ def test_states_before_the_open_beside_a_whole_session_are_no_reason_to_warn(
 def test_a_halt_shows_in_the_age_of_the_books() -> None:
     minutes = np.r_[0:100, 191:390]  # nothing between 11:09 and 12:41
     sampled = _new_york_day().take(minutes).sample(Session(390))
-    assert sampled.age_seconds.max() == 91 * 60
-    assert sampled.age_seconds[:100].max() == 0
+    assert sampled.age.max() == 91 * MINUTE
+    assert sampled.age[:100].max() == 0
 
 
 @pytest.mark.parametrize("wrong", [390, None, "09:30"])

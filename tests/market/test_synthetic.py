@@ -255,9 +255,8 @@ def test_a_stock_at_its_tick_never_shows_a_wider_spread(rng: np.random.Generator
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"gap_ticks": (2.0, 0.5)}, "gap_ticks of level 2 must be at least 1, got 0.5"),
-        ({"gap_ticks": ()}, "gap_ticks is empty"),
-        ({"level_shape": (0.0,)}, "level_shape of level 1 must be above 0"),
+        ({"gap_ticks": (2.0, 0.5)}, "gap_ticks must be at least 1, got .*0.5"),
+        ({"level_shape": (0.0,)}, "level_shape must be above 0"),
         ({"spread_dispersion": -1.0}, "spread_dispersion must be at least 0"),
     ],
 )
@@ -299,18 +298,19 @@ def test_depth_is_a_power_on_either_side_of_midday() -> None:
         DayShape(closing_steepness=0.5)
 
 
-def test_shares_that_cannot_be_and_a_seed_for_a_generator_are_refused() -> None:
+def test_shares_that_cannot_be_are_refused() -> None:
     market = SyntheticMarket(session=Session(13))
     for cost in (market.true_curve.slippage, market.true_curve.impact, market.true_curve.cost):
-        with pytest.raises(ValidationError, match="x must be at least 0 shares, interval 0 has -1"):
+        with pytest.raises(ValidationError, match="x must be finite and at least 0, got -1"):
             cost(-1)
         with pytest.raises(
             ValidationError,
-            match=r"x has shape \(7,\), the curve 13 intervals; give one size or 13",
+            match=r"x must be a number or \(13,\), one an interval, got shape \(7,\)",
         ):
             cost(np.zeros(7))
-    with pytest.raises(
-        ValidationError,
-        match=r"rng must be a numpy Generator, got 1; give np\.random\.default_rng\(1\)",
-    ):
-        market.books(13, 10, 1)  # type: ignore[arg-type]
+
+
+def test_a_seed_stands_for_its_generator() -> None:
+    market = SyntheticMarket(session=Session(13))
+    from_seed, drawn = market.books(13, 10, 1), market.books(13, 10, np.random.default_rng(1))
+    assert np.array_equal(from_seed.ask_size, drawn.ask_size)
