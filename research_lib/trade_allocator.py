@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,24 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from research_lib.checks import number, numbers
+from research_lib.checks import number
 from research_lib.config import OptimizerConfig, Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import Allocation, allocate, share_caps, twap, vwap
+from research_lib.execution import Allocation, allocate, share_caps, twap
 from research_lib.impact import OBJECTIVES, recut
 from research_lib.impact_model import ImpactModel
-from research_lib.monitoring import timed
+from research_lib.monitoring import MONITOR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
-COMPARED = [
-    "solver", "backend", "cost", "gap", "residual", "seconds", "iterations", "certified", "reason",
-]  # fmt: skip
+# What `allocate` takes of the configuration as it is.
+SETTINGS = ("max_iterations", "tolerance", "timeout_seconds", "validate_inputs", "validate_outputs")
+LIMITS = ("participation_rate", "volume", "blackout")  # see `share_caps`
+COMPARED = {
+    "duality_gap": "gap",
+    "kkt_residual": "residual",
+    "elapsed": "seconds",
+    "accepted": "certified",
+}
 MARGINAL_UNITS = {"cost": "currency/share", "impact": "currency/share per share"}
 
 
@@ -105,17 +110,13 @@ class TradeAllocator:
             raise ValidationError(f"objective must be one of {choices}, got {objective!r}")
         self.total_shares = number("total_shares", total_shares, above=0)
         self.config = OptimizerConfig() if config is None else config
-        if not isinstance(self.config, OptimizerConfig):
-            got = type(config).__name__
-            raise ValidationError(
-                f"config must be an OptimizerConfig, got {got}; use its from_dict"
-            )
-        self.objective = objective
-        if not isinstance(impact_model, ImpactModel):
-            got = type(impact_model).__name__
-            raise ValidationError(f"impact_model must be an ImpactModel, got {got}")
-        self.model = impact_model
-        curve, n = impact_model.curve, n_intervals
+        for name, value, kind in (
+            ("config", self.config, OptimizerConfig), ("impact_model", impact_model, ImpactModel),
+        ):  # fmt: skip
+            if not isinstance(value, kind):
+                got = type(value).__name__
+                raise ValidationError(f"{name} must be an {kind.__name__}, got {got}")
+        self.objective, curve, n = objective, impact_model.curve, n_intervals
         self.n_intervals = len(curve) if n is None else number("n_intervals", n, 1, integer=True)
         self.curve = curve.recut(self.n_intervals)
         if impact_model.fit is not None:  # recut as the curve is: `allocate` warns beyond it
@@ -123,19 +124,9 @@ class TradeAllocator:
             object.__setattr__(self.curve, "largest_size", largest)
         self.result: AllocationResult | None = None
         self.caps = np.full(self.n_intervals, self.config.max_allocation_ratio * self.total_shares)
-        self._asked: dict[str, Any] = {"max_shares": self.caps}
+        self._problem: dict[str, Any] = {"max_shares": self.caps}
 
-    @timed("optimize")
-    def optimize(
-        self,
-        solver: SolverType | str | None = None,
-        *,
-        participation_rate: float | None = None,
-        volume: ArrayLike | None = None,
-        blackout: Any = None,
-        on_infeasible: str = "raise",
-        **options: Any,
-    ) -> AllocationResult:
+    def optimize(self, solver: SolverType | str | None = None, **options: Any) -> AllocationResult:
         """Solve with `solver`, by default `config.default_solver`.
 
         Parameters
@@ -143,36 +134,50 @@ class TradeAllocator:
         solver : SolverType or its text, optional
         participation_rate, volume, blackout
             Caps beside `config.max_allocation_ratio`; see `share_caps`.
-        on_infeasible, options
-            See `allocate`: lot_size, kernel, times, risk_aversion, covariance, terms, cross_check.
+        options
+            See `allocate`: on_infeasible, lot_size, kernel, times, risk_aversion, covariance,
+            terms, cross_check.
         """
-        config = self.config
-        ratio, n, order = config.max_allocation_ratio, self.n_intervals, self.total_shares
-        if on_infeasible == "raise" and ratio * n < 1.0 - 1e-12:
-            raise OptimizationError(
-                f"cap admits {ratio * n * order:,.6g} of {order:,.6g} shares: max_allocation_ratio "
-                f"{ratio:g} in {n} intervals; raise it to at least {math.ceil(1e4 / n) / 1e4:g}, "
-                "or "
-                "set on_infeasible='relax'"
-            )
-        self.caps = share_caps(
-            n,
-            max_shares=ratio * order,
-            participation_rate=participation_rate,
-            volume=volume,
-            blackout=blackout,
-        )
-        fixed: dict[str, Any] = {"max_shares": self.caps, "on_infeasible": on_infeasible}
-        first = config.default_solver if solver is None else solver
-        allocation = allocate(
-            self.curve, order, solver=first, **self._settings(), **fixed, **options
-        )
-        single = ("lot_size", "cross_check")  # of one answer, not of the problem
-        self._asked = fixed | {k: v for k, v in options.items() if k not in single}
+        with MONITOR.timing("optimize") as found:
+            self.result = self._optimized(solver, **options)
+            found["improvement_pct"] = self.result.improvement_pct
+        return self.result
+
+    def _optimized(self, solver: SolverType | str | None, **options: Any) -> AllocationResult:
+        limits = {name: options.pop(name, None) for name in LIMITS}
+        ratio, n, order = self.config.max_allocation_ratio, self.n_intervals, self.total_shares
+        if options.get("on_infeasible", "raise") == "raise" and ratio * n < 1.0 - 1e-12:
+            admitted = f"cap admits {ratio * n * order:,.6g} of {order:,.6g} shares"
+            limit = f"max_allocation_ratio {ratio:g} in {n} intervals"
+            remedy = f"raise it to at least {math.ceil(1e4 / n) / 1e4:g}, or relax on_infeasible"
+            raise OptimizationError(f"{admitted}: {limit}; {remedy}")
+        self.caps = share_caps(n, max_shares=ratio * order, **limits)
+        first = self.config.default_solver if solver is None else solver
+        # Lots and a second solver are of one answer, not of the problem.
+        single = {
+            name: options.pop(name) for name in ("lot_size", "cross_check") if name in options
+        }
+        self._problem = {"max_shares": self.caps, **options}
+        allocation = self._solved(first, **single)
         if allocation.relaxed_caps is not None:
             self.caps = allocation.relaxed_caps
-        self.result = self._result(allocation)
-        return self.result
+        equal = twap(self.total_shares, self.n_intervals).shares
+        naive = float(np.sum(self.curve.total(self.objective).value(equal)))
+        return AllocationResult(
+            allocation.shares,
+            allocation.cost,
+            naive,
+            100.0 * (naive - allocation.cost) / naive if naive else 0.0,
+            int(np.sum(allocation.shares > getattr(self.curve, "largest_size", np.inf))),
+            allocation,
+        )
+
+    def _solved(self, solver: SolverType | str, **single: Any) -> Allocation:
+        """The last problem under the configuration's settings."""
+        settings = {name: self.config[name] for name in SETTINGS}
+        bounds = {"objective": self.objective, "min_shares": self.config.min_trade_size}
+        given = settings | bounds | self._problem | single
+        return allocate(self.curve, self.total_shares, solver=solver, **given)
 
     def compare_solvers(self) -> pd.DataFrame:
         """Each solver's own answer to the last problem, not in lots; no other's in its place.
@@ -183,89 +188,48 @@ class TradeAllocator:
             Index solver; backend, cost, gap (relative, proven), residual (KKT, relative), seconds,
             iterations, certified, reason; NaN where it gave no schedule.
         """
-        rows = []
+        rows = {}
         for solver in (SolverType.ANALYTICAL, SolverType.CVXPY, SolverType.SCIPY):
-            settings = {**self._settings(), **self._asked}
-            attempts = allocate(self.curve, self.total_shares, solver=solver, **settings).attempts
-            a = ([a for a in attempts if a.solver == solver.value] or list(attempts))[-1]
-            rows.append((
-                solver.value, a.backend, a.cost, a.duality_gap, a.kkt_residual, a.elapsed,
-                a.iterations, a.accepted, a.reason,
-            ))  # fmt: skip
-        return pd.DataFrame(rows, columns=COMPARED).set_index("solver")
+            attempts = self._solved(solver).attempts
+            own = [one for one in attempts if one.solver == solver.value] or attempts
+            rows[solver.value] = dataclasses.asdict(own[-1])
+        table = pd.DataFrame.from_dict(rows, orient="index").drop(columns="solver")
+        return table.rename_axis("solver").rename(columns=COMPARED)
 
     def summary(self) -> str:
         """The last result and its certificate as text; solves first if need be."""
         result, equal = self.result or self.optimize(), self.total_shares / self.n_intervals
         side = "below" if result.improvement_pct >= 0 else "above"
-        apart, naive = abs(result.improvement_pct), result.naive_impact
-        saved = f"{apart:.3g} % {side} equal shares' {naive:,.6g} on the fitted curve"
-        if np.any(equal > self.caps * (1 + 1e-9)):
-            saved += ", which the caps do not admit"
-        eased = ", relaxed" if result.allocation.relaxed else ""
-        ratio = f"max_allocation_ratio {self.config.max_allocation_ratio:g}{eased}"
-        cap = f"no child order above {self.caps.max():,.6g} shares ({ratio})"
-        beyond = f"{result.beyond_observed} child orders beyond the sizes that the fit saw"
-        return "\n".join([result.allocation.summary(), cap, saved, beyond])
+        shown = (
+            f"{abs(result.improvement_pct):.3g} % {side} equal shares' {result.naive_impact:,.6g}"
+        )
+        admitted = np.all(equal <= self.caps * (1 + 1e-9))
+        ratio = f"max_allocation_ratio {self.config.max_allocation_ratio:g}"
+        lines = [
+            result.allocation.summary(),
+            f"no child order above {self.caps.max():,.6g} shares ({ratio})",
+            f"{shown} on the fitted curve" + ("" if admitted else ", which the caps do not admit"),
+            f"{result.beyond_observed} child orders beyond the sizes that the fit saw",
+        ]
+        return "\n".join(lines)
 
-    def plot_allocation(
-        self, save_path: str | Path | None = None, volume: ArrayLike | None = None
-    ) -> list[Axes]:
+    def plot_allocation(self, save_path: str | Path | None = None) -> list[Axes]:
         """One picture of the order: schedule against TWAP under its caps, water level, cumulative
         execution.
 
-        Solves first if need be. The one call upwards in the library: figures are drawn where all
-        are.
-
-        Parameters
-        ----------
-        save_path : path, optional
-        volume : (n,) shares, optional
-            Expected volume: VWAP is drawn too.
+        Solves first if need be, and saves the picture where a path is given.
         """
         from research_lib.reporting.figures.base import save_figure
         from research_lib.reporting.figures.execution import plot_order
 
         result = self.result or self.optimize()
         baselines = {"TWAP": twap(self.total_shares, self.n_intervals).shares}
-        if volume is not None:
-            expected = numbers("volume", volume)
-            if expected.shape != (self.n_intervals,):
-                rule = f"({self.n_intervals},), one an interval, got shape {expected.shape}"
-                raise ValidationError(f"volume must be {rule}")
-            baselines["VWAP"] = vwap(self.total_shares, volume).shares
         total, shares = self.curve.total(self.objective), result.optimal_allocation
-        coupled = any(self._asked.get(name) for name in ("kernel", "risk_aversion", "terms"))
-        axes = plot_order(
-            shares, baselines, self.caps, total.marginal_last(shares), total.marginal(0.0),
-            None if coupled else result.allocation.marginal_cost, MARGINAL_UNITS[self.objective],
-        )  # fmt: skip
+        coupled = any(self._problem.get(name) for name in ("kernel", "risk_aversion", "terms"))
+        level = None if coupled else result.allocation.marginal_cost
+        marginal = total.marginal_last(shares), total.marginal(0.0)
+        unit = MARGINAL_UNITS[self.objective]
+        axes = plot_order(shares, baselines, self.caps, *marginal, level, unit)
         if save_path is not None:
             save_figure(axes[0], save_path)
         return axes
-
-    def _settings(self) -> dict[str, Any]:
-        """What the configuration says to `allocate`."""
-        names = (
-            "max_iterations",
-            "tolerance",
-            "timeout_seconds",
-            "validate_inputs",
-            "validate_outputs",
-        )
-        settings = {name: self.config[name] for name in names}
-        return {**settings, "objective": self.objective, "min_shares": self.config.min_trade_size}
-
-    def _result(self, allocation: Allocation) -> AllocationResult:
-        """The allocation beside equal shares on the same curve."""
-        equal = twap(self.total_shares, self.n_intervals).shares
-        naive = float(np.sum(self.curve.total(self.objective).value(equal)))
-        largest = getattr(self.curve, "largest_size", np.inf)
-        return AllocationResult(
-            optimal_allocation=allocation.shares,
-            total_impact=allocation.cost,
-            naive_impact=naive,
-            improvement_pct=100.0 * (naive - allocation.cost) / naive if naive else 0.0,
-            beyond_observed=int(np.sum(allocation.shares > largest)),
-            allocation=allocation,
-        )

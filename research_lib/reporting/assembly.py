@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from research_lib.monitoring import PerformanceMonitor
 from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.manifest import json_bytes, origin, read_json
 from research_lib.reporting.render import summary
@@ -49,23 +48,20 @@ def assemble(
         A template does not fit its results.
     """
     made = {section: _record(run, section, answer) for section, answer in answers.items()}
-    records = {
-        section: {**kept, **made}[section]
-        for section in run.parameters
-        if section in {**kept, **made}
-    }
-    manifest = {"configuration": run.identity(), "sections": records}
+    known = {**kept, **made}
+    records = {section: known[section] for section in run.parameters if section in known}
     before = read_json(folder / "results.json") if kept else {}
-    results, files = {}, {}
+    files: dict[str, bytes] = {}
+    results = {section: before[section] for section in kept}
     for section, record in records.items():
-        brought = answers[section]["files"] if section in made else {}
-        results[section] = json.loads(brought[f"{section}.json"]) if brought else before[section]
-        files.update(
-            {
-                path: brought[path] if brought else (folder / path).read_bytes()
-                for path in record["files"]
-            }
-        )
+        if section in made:
+            brought = answers[section]["files"]
+            results[section] = json.loads(brought[f"{section}.json"])
+            files |= {path: brought[path] for path in record["files"]}
+        else:
+            files |= {path: (folder / path).read_bytes() for path in record["files"]}
+    results = {section: results[section] for section in records}
+    manifest = {"configuration": run.identity(), "sections": records}
     files["results.json"] = json_bytes(results)
     for section in records:
         files[f"{section}_summary.md"] = summary(section, results, manifest, templates).encode()
@@ -75,8 +71,6 @@ def assemble(
 def _record(run: RunConfig, section: str, answer: Record) -> Record:
     """What a manifest says of a section: what it was made from and, apart, how that went."""
     handed = (f"{section}.json", f"{section}.timings.json")
-    timings = json.loads(answer["files"].get(handed[1], b"{}"))
-    monitor = PerformanceMonitor().merge(timings) if timings else PerformanceMonitor()
     return {
         "inputs": answer["inputs"],
         "seed": run.effective[section].get("seed"),
@@ -84,10 +78,8 @@ def _record(run: RunConfig, section: str, answer: Record) -> Record:
         "files": sorted(path for path in answer["files"] if path not in handed),
         "run": {
             "seconds": round(answer["seconds"], 2),
-            "peak_memory_mb": round(
-                max(answer["peak_memory_mb"], timings.get("peak_memory_mb", 0.0)), 1
-            ),
+            "peak_memory_mb": round(answer["peak_memory_mb"], 1),
             "attempts": answer["attempts"],
-            "operations": monitor.summary(),
+            "operations": json.loads(answer["files"].get(handed[1], b"{}")),
         },
     }

@@ -102,7 +102,7 @@ class ReportFolder:
         """Keep the numbers of the report as <section>.json, the library's timings beside it."""
         if self.path is not None:
             write_whole(self.path / f"{self.section}.json", json_bytes(results))
-            timings = json_bytes(MONITOR.to_dict())
+            timings = json_bytes(MONITOR.summary())
             write_whole(self.path / f"{self.section}.timings.json", timings)
 
 
