@@ -53,7 +53,7 @@ bench: $(READY) ## measure what is claimed about speed and memory, into reports/
 	$(BIN)/python benchmarks
 
 refresh: $(READY) ## store the notebook outputs that the tests compare, after a change made on purpose
-	$(BIN)/python -m research_lib refresh
+	$(BIN)/python -c "from research_lib.reporting import refresh_notebooks; refresh_notebooks()"
 
 lock: $(READY) ## write requirements.lock anew from the bounds in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \

@@ -1,4 +1,4 @@
-"""The command line: `python -m research_lib report|verify|convert|bench|health|refresh`."""
+"""The command line: `python -m research_lib report|verify|convert|bench|health`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from research_lib.checks import number, refuse_unknown
 from research_lib.config import PROJECT_ROOT, data_folder, parse_yaml
-from research_lib.errors import ResearchError, ValidationError
+from research_lib.errors import ResearchError
 from research_lib.monitoring import configure_logging
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "health": ("try solvers, Jupyter, disk, memory and data; exits with 1 if red", {
         "--alive": {**FLAG, "help": "only memory, which a restart could mend: for liveness probes"},
     }),
-    "refresh": ("for developers: store the outputs that tests compare", {}),
 }  # fmt: skip
 
 
@@ -166,11 +165,8 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    scripts = PROJECT_ROOT / "benchmarks"
-    if not scripts.is_dir():
-        raise ValidationError(f"{scripts} holds no benchmarks: run this from a checkout")
     output = ["--output", options.output] if options.output else []
-    return subprocess.run([sys.executable, str(scripts), *output]).returncode
+    return subprocess.run([sys.executable, str(PROJECT_ROOT / "benchmarks"), *output]).returncode
 
 
 def _health(options: argparse.Namespace) -> int:
@@ -183,14 +179,6 @@ def _health(options: argparse.Namespace) -> int:
         health["failed"] = failed
     print(json.dumps(health, indent=2 if options.verbose else None))
     return int(health["status"] != "healthy")
-
-
-def _refresh(options: argparse.Namespace) -> int:
-    from research_lib.reporting import refresh_notebooks
-
-    for path in refresh_notebooks():
-        print(f"refreshed {path.name}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 Each names the value, the limit and the remedy.
 """
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """How numerical loops are compiled: by numba, cached on disk where that can be written."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Whether this installation can do its work now: `health_check`, for probes and for people."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -25,9 +23,9 @@ STARTING_SECONDS = 60.0
 def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) -> dict[str, Any]:
     """Try every part that a report needs: a fit, each solver backend, Jupyter, disk, memory, data.
 
-    Nothing is assumed from a version number: a tiny order is solved by each solver, a tiny
-    programme by each backend of CVXPY, Jupyter starts a process that loads the library, a file is
-    written where reports go.
+    Nothing is assumed from a version number: a tiny order is solved by each solver, each
+    backend of CVXPY is loaded, Jupyter starts a process that loads the library, a file is written
+    where reports go.
 
     Parameters
     ----------
@@ -54,7 +52,10 @@ def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) ->
     folder = Path(reports) if reports is not None else PROJECT_ROOT / "reports"
     known: dict[str, Callable[[], str]] = {
         "model": partial(_model, points),
-        **{name: partial(_solver, name) for name in ("analytical/multiplier", "scipy/SLSQP")},
+        **{
+            name: partial(_solver, name)
+            for name in ("analytical/multiplier", "cvxpy", "scipy/SLSQP")
+        },
         **{f"cvxpy/{name}": partial(_backend, name) for name in ("CLARABEL", "OSQP", "SCS")},
         "kernel": _kernel,
         "disk": partial(_disk, folder, Path(tempfile.gettempdir())),
@@ -106,15 +107,11 @@ def _solver(name: str) -> str:
 
 
 def _backend(name: str) -> str:
-    import cvxpy as cp
+    import cvxpy
 
-    if name not in cp.installed_solvers():
+    if name not in cvxpy.installed_solvers():
         raise ResearchError("not installed; install the packages of requirements.lock")
-    x = cp.Variable(3)
-    total = cp.Problem(cp.Minimize(cp.sum_squares(x)), [cp.sum(x) == 3.0]).solve(solver=name)
-    if abs(total - 3.0) > 1e-2:
-        raise ResearchError(f"a tiny programme is solved wrongly: {total} instead of 3")
-    return "a tiny programme solved"
+    return "installed, and loads"
 
 
 def _kernel() -> str:

@@ -1,7 +1,5 @@
 """`ImpactModel`: the modelling half of the facade, from books to a fitted curve."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from typing import Any
@@ -115,7 +113,7 @@ class ImpactModel:
             By default 10 sizes in equal ratios from `config.min_trade_size` to the
             median visible depth, `config.max_trade_size` at most.
         side : str
-            "buy", "sell" or "both".
+            "buy" or "sell".
         n_intervals : int, optional
             Intervals that the session is cut into; by default as many as there are
             distinct times of day, 390 at most. `fit_model` makes one curve of each.
@@ -134,29 +132,27 @@ class ImpactModel:
         MemoryLimitError
             Before it is built, if the work would exceed `config.memory_limit_mb`.
         """
-        if side not in ("buy", "sell", "both"):
-            raise ValidationError(f'side must be "buy", "sell" or "both", got {side!r}')
-        sides, config = ["buy", "sell"] if side == "both" else [side], self.config
-        snapshots = self._validate_orderbook_data(books)
+        snapshots, config = self._validate_orderbook_data(books), self.config
         if trade_sizes is None:
-            sizes = self._default_sizes(snapshots, sides)
+            sizes = self._default_sizes(snapshots, side)
         else:
             sizes = self._validate_trade_sizes(trade_sizes)
         n, k = len(snapshots), len(sizes)
-        needed = SLIPPAGE_BYTES_A_ROW * float(n) * len(sides) * k
-        what = f"slippage of {n:,} snapshots, {k} sizes, {len(sides)} sides"
+        what, needed = (
+            f"slippage of {n:,} snapshots, {k} sizes",
+            SLIPPAGE_BYTES_A_ROW * float(n) * k,
+        )
         require_memory(needed, config.memory_limit_mb, what, "use fewer trade sizes")
         self._n_intervals = n_intervals or count_intervals(snapshots.time, self.session)
-        how = {"parallel": config.parallel_processing, "log_batches": config.progress_logging}
-        walks = [
-            slippage_curves(snapshots, sizes, one, batch_size=config.batch_size, **how)
-            for one in sides
-        ]
-        frames = [walk.to_frame(self._n_intervals, self.session) for walk in walks]
-        if len(frames) == 1:
-            return frames[0]
-        both = pd.concat([one.astype({"side": str}) for one in frames]).astype({"side": "category"})
-        return both.sort_values(["time", "side"], kind="stable", ignore_index=True)
+        curves = slippage_curves(
+            snapshots,
+            sizes,
+            side,
+            batch_size=config.batch_size,
+            parallel=config.parallel_processing,
+            log_batches=config.progress_logging,
+        )
+        return curves.to_frame(self._n_intervals, self.session)
 
     def _validate_orderbook_data(self, books: pd.DataFrame | BookSnapshots) -> BookSnapshots:
         """Books, not crossed; those of a long frame are refused before they are built if too
@@ -214,9 +210,9 @@ class ImpactModel:
             logger.warning("%d trade sizes are below %s", small, limit)
         return sizes
 
-    def _default_sizes(self, books: BookSnapshots, sides: list[str]) -> NDArray[np.float64]:
+    def _default_sizes(self, books: BookSnapshots, side: str) -> NDArray[np.float64]:
         least, most = self.config.min_trade_size, self.config.max_trade_size
-        depth = min(float(np.median(books.levels(side)[1].sum(axis=1))) for side in sides)
+        depth = float(np.median(books.levels(side)[1].sum(axis=1)))
         sizes = np.geomspace(least, min(max(depth, 2.0 * least), most), DEFAULT_SIZES)
         # Whole shares, but where a size is a fraction of a coin or contract.
         return np.unique(np.round(sizes) if least >= 1.0 else sizes)

@@ -4,8 +4,6 @@ The stub beside a package, `__init__.pyi`, lists the names for type checkers, ed
 module alike (SPEC 1 of Scientific Python).
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable
 from importlib import import_module

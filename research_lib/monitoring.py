@@ -1,7 +1,5 @@
 """What happens while the library runs: timings, logs and the memory guard."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import math
@@ -41,7 +39,7 @@ class PerformanceMonitor:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         # Of each operation, by call: seconds, whether it failed, improvement.
-        self._calls: dict[str, deque[tuple[float, bool, float]]] = {}
+        self._calls: dict[str, deque[tuple[float, bool, float | None]]] = {}
 
     def record_timing(
         self,
@@ -60,9 +58,7 @@ class PerformanceMonitor:
         with self._lock:
             self._counts[operation] += 1
             calls = self._calls.setdefault(operation, deque(maxlen=RECENT))
-            calls.append(
-                (seconds, failed, math.nan if improvement_pct is None else improvement_pct)
-            )
+            calls.append((seconds, failed, improvement_pct))
 
     @contextlib.contextmanager
     def timing(self, operation: str) -> Iterator[dict[str, float | None]]:
@@ -87,10 +83,10 @@ class PerformanceMonitor:
             NaN without any), and in seconds total, mean, median, p95 and max.
         """
         with self._lock:
-            count, calls = self._counts[operation], np.array(self._calls.get(operation, ()))
+            count, calls = self._counts[operation], list(self._calls.get(operation, ()))
         if not count:
             return {}
-        seconds, failed, improvement = calls.T
+        seconds, failed, improvement = np.array(calls, float).T  # no improvement is NaN
         compared = improvement[~np.isnan(improvement)]
         stats = {
             "error_rate": failed.mean(),
@@ -106,11 +102,6 @@ class PerformanceMonitor:
     def summary(self) -> dict[str, dict[str, float]]:
         """`get_stats` of every operation, sorted by name."""
         return {name: self.get_stats(name) for name in sorted(self._counts)}
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._counts.clear()
-        self._calls.clear()
 
 
 MONITOR = PerformanceMonitor()  # of this process

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 
 from research_lib.checks import number
 from research_lib.config import OptimizerConfig, Record, SolverType
-from research_lib.errors import OptimizationError, ValidationError
+from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, allocate, share_caps, twap
 from research_lib.impact import OBJECTIVES, recut
 from research_lib.impact_model import ImpactModel
@@ -27,12 +25,11 @@ Float = NDArray[np.float64]
 # What `allocate` takes of the configuration as it is.
 SETTINGS = ("max_iterations", "tolerance", "timeout_seconds", "validate_inputs", "validate_outputs")
 LIMITS = ("participation_rate", "volume", "blackout")  # see `share_caps`
+# Fields of an `Attempt`, by their names in the table of solvers.
 COMPARED = {
-    "duality_gap": "gap",
-    "kkt_residual": "residual",
-    "elapsed": "seconds",
-    "accepted": "certified",
-}
+    "backend": "backend", "cost": "cost", "duality_gap": "gap", "kkt_residual": "residual",
+    "elapsed": "seconds", "iterations": "iterations", "accepted": "certified", "reason": "reason",
+}  # fmt: skip
 MARGINAL_UNITS = {"cost": "currency/share", "impact": "currency/share per share"}
 
 
@@ -59,10 +56,6 @@ class AllocationResult(Record):
     improvement_pct: float
     beyond_observed: int
     allocation: Allocation
-
-    def to_frame(self) -> pd.DataFrame:
-        """The schedule by interval; see `Allocation.to_frame`."""
-        return self.allocation.to_frame()
 
 
 class TradeAllocator:
@@ -110,12 +103,9 @@ class TradeAllocator:
             raise ValidationError(f"objective must be one of {choices}, got {objective!r}")
         self.total_shares = number("total_shares", total_shares, above=0)
         self.config = OptimizerConfig() if config is None else config
-        for name, value, kind in (
-            ("config", self.config, OptimizerConfig), ("impact_model", impact_model, ImpactModel),
-        ):  # fmt: skip
-            if not isinstance(value, kind):
-                got = type(value).__name__
-                raise ValidationError(f"{name} must be an {kind.__name__}, got {got}")
+        if not isinstance(self.config, OptimizerConfig):
+            got = type(config).__name__
+            raise ValidationError(f"config must be an OptimizerConfig, got {got}")
         self.objective, curve, n = objective, impact_model.curve, n_intervals
         self.n_intervals = len(curve) if n is None else number("n_intervals", n, 1, integer=True)
         self.curve = curve.recut(self.n_intervals)
@@ -138,49 +128,30 @@ class TradeAllocator:
             See `allocate`: on_infeasible, lot_size, kernel, times, risk_aversion, covariance,
             terms, cross_check.
         """
+        limits = {name: options.pop(name, None) for name in LIMITS}
+        cap = self.config.max_allocation_ratio * self.total_shares
+        self.caps = share_caps(self.n_intervals, max_shares=cap, **limits)
+        self._problem = {"max_shares": self.caps, **options}
         with MONITOR.timing("optimize") as found:
-            self.result = self._optimized(solver, **options)
-            found["improvement_pct"] = self.result.improvement_pct
+            done = self._solved(self.config.default_solver if solver is None else solver)
+            equal = twap(self.total_shares, self.n_intervals).shares
+            naive = float(np.sum(self.curve.total(self.objective).value(equal)))
+            saving = 100.0 * (naive - done.cost) / naive if naive else 0.0
+            found["improvement_pct"] = saving
+        if done.relaxed_caps is not None:
+            self.caps = done.relaxed_caps
+        beyond = int(np.sum(done.shares > getattr(self.curve, "largest_size", np.inf)))
+        self.result = AllocationResult(done.shares, done.cost, naive, saving, beyond, done)
         return self.result
 
-    def _optimized(self, solver: SolverType | str | None, **options: Any) -> AllocationResult:
-        limits = {name: options.pop(name, None) for name in LIMITS}
-        ratio, n, order = self.config.max_allocation_ratio, self.n_intervals, self.total_shares
-        if options.get("on_infeasible", "raise") == "raise" and ratio * n < 1.0 - 1e-12:
-            admitted = f"cap admits {ratio * n * order:,.6g} of {order:,.6g} shares"
-            limit = f"max_allocation_ratio {ratio:g} in {n} intervals"
-            remedy = f"raise it to at least {math.ceil(1e4 / n) / 1e4:g}, or relax on_infeasible"
-            raise OptimizationError(f"{admitted}: {limit}; {remedy}")
-        self.caps = share_caps(n, max_shares=ratio * order, **limits)
-        first = self.config.default_solver if solver is None else solver
-        # Lots and a second solver are of one answer, not of the problem.
-        single = {
-            name: options.pop(name) for name in ("lot_size", "cross_check") if name in options
-        }
-        self._problem = {"max_shares": self.caps, **options}
-        allocation = self._solved(first, **single)
-        if allocation.relaxed_caps is not None:
-            self.caps = allocation.relaxed_caps
-        equal = twap(self.total_shares, self.n_intervals).shares
-        naive = float(np.sum(self.curve.total(self.objective).value(equal)))
-        return AllocationResult(
-            allocation.shares,
-            allocation.cost,
-            naive,
-            100.0 * (naive - allocation.cost) / naive if naive else 0.0,
-            int(np.sum(allocation.shares > getattr(self.curve, "largest_size", np.inf))),
-            allocation,
-        )
-
-    def _solved(self, solver: SolverType | str, **single: Any) -> Allocation:
+    def _solved(self, solver: SolverType | str) -> Allocation:
         """The last problem under the configuration's settings."""
-        settings = {name: self.config[name] for name in SETTINGS}
-        bounds = {"objective": self.objective, "min_shares": self.config.min_trade_size}
-        given = settings | bounds | self._problem | single
+        given = {name: self.config[name] for name in SETTINGS} | self._problem
+        given |= {"objective": self.objective, "min_shares": self.config.min_trade_size}
         return allocate(self.curve, self.total_shares, solver=solver, **given)
 
     def compare_solvers(self) -> pd.DataFrame:
-        """Each solver's own answer to the last problem, not in lots; no other's in its place.
+        """Each solver's own answer to the last problem; no other's in its place.
 
         Returns
         -------
@@ -189,29 +160,20 @@ class TradeAllocator:
             iterations, certified, reason; NaN where it gave no schedule.
         """
         rows = {}
-        for solver in (SolverType.ANALYTICAL, SolverType.CVXPY, SolverType.SCIPY):
+        for solver in ("analytical", "cvxpy", "scipy"):
             attempts = self._solved(solver).attempts
-            own = [one for one in attempts if one.solver == solver.value] or attempts
-            rows[solver.value] = dataclasses.asdict(own[-1])
-        table = pd.DataFrame.from_dict(rows, orient="index").drop(columns="solver")
-        return table.rename_axis("solver").rename(columns=COMPARED)
+            own = [one for one in attempts if one.solver == solver] or attempts
+            rows[solver] = {name: own[-1][field] for field, name in COMPARED.items()}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver")
 
     def summary(self) -> str:
         """The last result and its certificate as text; solves first if need be."""
-        result, equal = self.result or self.optimize(), self.total_shares / self.n_intervals
-        side = "below" if result.improvement_pct >= 0 else "above"
-        shown = (
-            f"{abs(result.improvement_pct):.3g} % {side} equal shares' {result.naive_impact:,.6g}"
-        )
-        admitted = np.all(equal <= self.caps * (1 + 1e-9))
-        ratio = f"max_allocation_ratio {self.config.max_allocation_ratio:g}"
-        lines = [
-            result.allocation.summary(),
-            f"no child order above {self.caps.max():,.6g} shares ({ratio})",
-            f"{shown} on the fitted curve" + ("" if admitted else ", which the caps do not admit"),
-            f"{result.beyond_observed} child orders beyond the sizes that the fit saw",
-        ]
-        return "\n".join(lines)
+        result = self.result or self.optimize()
+        saving, naive = result.improvement_pct, result.naive_impact
+        against = f"{'below' if saving >= 0 else 'above'} equal shares' {naive:,.6g}"
+        beyond = f"{result.beyond_observed} child orders beyond the sizes that the fit saw"
+        certificate = result.allocation.summary()
+        return f"{certificate}\n{abs(saving):.3g} % {against} on the fitted curve\n{beyond}"
 
     def plot_allocation(self, save_path: str | Path | None = None) -> list[Axes]:
         """One picture of the order: schedule against TWAP under its caps, water level, cumulative

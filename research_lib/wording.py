@@ -1,7 +1,5 @@
 """Numbers as people read them, in sentences, tables and reports alike."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

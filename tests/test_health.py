@@ -252,7 +252,7 @@ def test_the_bench_door_runs_the_benchmarks_of_the_project(tmp_path: Path) -> No
 
     alone = bench()
     assert alone.returncode == 2
-    assert "holds no benchmarks" in alone.stderr
+    assert "benchmarks" in alone.stderr
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__main__.py").write_text(
         "import sys\nprint(sys.argv[1:])\nsys.exit(1)\n"
