@@ -115,12 +115,9 @@ def _report(options: argparse.Namespace) -> int:
     )
     outcome = run_reports(chosen_runs(options.names, options.grid, project), project, how)
     for name, became in outcome.items():
-        if became == "made":
-            became = f"made, reports/{name}/"
         # What is piped ends in a log, and an error's words may quote data.
-        elif became.startswith("failed") and not sys.stdout.isatty():
-            became = f"failed, reports/{name}/failure.md tells"
-        print(f"{name}: {became}")
+        hidden = became.startswith("failed") and not sys.stdout.isatty()
+        print(f"{name}: " + (f"failed, reports/{name}/failure.md tells" if hidden else became))
     if options.html:
         from research_lib.reporting import write_pages
 

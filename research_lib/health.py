@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from research_lib.config import PROJECT_ROOT, data_folder
 from research_lib.errors import ResearchError
 
@@ -135,22 +137,21 @@ def _disk(*folders: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, prefix=".health-") as file:
             file.write(bytes(65_536))
-        free = shutil.disk_usage(folder).free / 1e6
-        found.append(_enough(free, MIN_DISK_MB, f"on the disk of {folder}", remedy))
+        free, where = shutil.disk_usage(folder).free, f"on the disk of {folder}"
+        found.append(_enough(free, MIN_DISK_MB, where, remedy))
     return "; ".join(found)
 
 
 def _memory() -> str:
-    import psutil
-
-    free = psutil.virtual_memory().available / 1e6
-    return _enough(free, MIN_MEMORY_MB, "of memory", "end other work, or raise the limit")
+    free, remedy = psutil.virtual_memory().available, "end other work, or raise the limit"
+    return _enough(free, MIN_MEMORY_MB, "of memory", remedy)
 
 
 def _enough(free: float, least: float, where: str, remedy: str) -> str:
-    if free < least:
-        raise ResearchError(f"{free:,.0f} MB free {where}, a run needs {least:,.0f}; {remedy}")
-    return f"{free:,.0f} MB free {where}"
+    found = f"{free / 1e6:,.0f} MB free {where}"
+    if free / 1e6 < least:
+        raise ResearchError(f"{found}, a run needs {least:,.0f}; {remedy}")
+    return found
 
 
 def _data() -> str:

@@ -144,14 +144,8 @@ class ImpactModel:
         )
         require_memory(needed, config.memory_limit_mb, what, "use fewer trade sizes")
         self._n_intervals = n_intervals or count_intervals(snapshots.time, self.session)
-        curves = slippage_curves(
-            snapshots,
-            sizes,
-            side,
-            batch_size=config.batch_size,
-            parallel=config.parallel_processing,
-            log_batches=config.progress_logging,
-        )
+        how = {"parallel": config.parallel_processing, "log_batches": config.progress_logging}
+        curves = slippage_curves(snapshots, sizes, side, batch_size=config.batch_size, **how)
         return curves.to_frame(self._n_intervals, self.session)
 
     def _validate_orderbook_data(self, books: pd.DataFrame | BookSnapshots) -> BookSnapshots:
@@ -184,16 +178,10 @@ class ImpactModel:
         n, settings = self._n_intervals, self.config
         # Rows of the last estimate need not reach the day's last interval.
         known = n is not None and "interval" in slippage and slippage["interval"].max() < n
-        self.fit = fit_impact(
-            slippage,
-            self.model_type,
-            n_intervals=n if known else None,
-            test_fraction=test_fraction,
-            min_observations=settings.min_observations,
-            tolerance=settings.numerical_tolerance,
-            session=self.session,
-            **choices,
-        )
+        choices |= {"n_intervals": n if known else None, "test_fraction": test_fraction}
+        choices |= {"min_observations": settings.min_observations, "session": self.session}
+        choices |= {"tolerance": settings.numerical_tolerance}
+        self.fit = fit_impact(slippage, self.model_type, **choices)
         logger.info("fitted %s impact: %s", self.model_type, self.fit.information)
         return self.fit
 

@@ -166,6 +166,12 @@ def _renderer(folder: Path) -> Any:
     from nbconvert.filters.markdown_mistune import IPythonRenderer
 
     class Renderer(IPythonRenderer):
+        def inline_html(self, html: str) -> str:
+            return str(self.text(html))
+
+        def block_html(self, html: str) -> str:
+            return f"<p>{self.text(html)}</p>\n"
+
         def image(self, text: str, url: str, title: str | None = None) -> str:
             """A PNG of the report's folder becomes part of the page; else its text stays."""
             path = (folder / url).resolve()
