@@ -14,7 +14,7 @@ from research_lib.checks import number
 from research_lib.config import OptimizerConfig, Record, SolverType
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, allocate, share_caps, twap
-from research_lib.impact import OBJECTIVES, recut
+from research_lib.impact import recut
 from research_lib.impact_model import ImpactModel
 from research_lib.monitoring import MONITOR
 
@@ -98,9 +98,6 @@ class TradeAllocator:
         config: OptimizerConfig | None = None,
         objective: str = "cost",
     ) -> None:
-        if objective not in OBJECTIVES:
-            choices = ", ".join(OBJECTIVES)
-            raise ValidationError(f"objective must be one of {choices}, got {objective!r}")
         self.total_shares = number("total_shares", total_shares, above=0)
         self.config = OptimizerConfig() if config is None else config
         if not isinstance(self.config, OptimizerConfig):
@@ -109,6 +106,7 @@ class TradeAllocator:
         self.objective, curve, n = objective, impact_model.curve, n_intervals
         self.n_intervals = len(curve) if n is None else number("n_intervals", n, 1, integer=True)
         self.curve = curve.recut(self.n_intervals)
+        self.curve.total(objective)  # refuses an unknown one
         if impact_model.fit is not None:  # recut as the curve is: `allocate` warns beyond it
             largest = recut(impact_model.fit.diagnostics["largest_size"], self.n_intervals)
             object.__setattr__(self.curve, "largest_size", largest)

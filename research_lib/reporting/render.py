@@ -114,18 +114,19 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _overview(savings: Mapping[str, Any], path: Path) -> bool:
     """Draw the savings of all runs with their intervals; False where there is none to draw."""
-    path.unlink(missing_ok=True)
-    if savings:
-        import matplotlib.pyplot as plt
+    if not savings:
+        path.unlink(missing_ok=True)
+        return False
+    import matplotlib.pyplot as plt
 
-        from research_lib.reporting.figures.base import new_figure, save_figure
-        from research_lib.reporting.figures.strategy import plot_runs
+    from research_lib.reporting.figures.base import new_figure, save_figure
+    from research_lib.reporting.figures.strategy import plot_runs
 
-        figure, (ax,) = new_figure(1, height=1.2 + 0.28 * min(len(savings), MAX_ROWS_DRAWN))
-        plot_runs(savings, ax)
-        save_figure(figure, path)
-        plt.close(figure)
-    return bool(savings)
+    figure, (ax,) = new_figure(1, height=1.2 + 0.28 * min(len(savings), MAX_ROWS_DRAWN))
+    plot_runs(savings, ax)
+    save_figure(figure, path)
+    plt.close(figure)
+    return True
 
 
 def write_pages(project: Project) -> Path:
