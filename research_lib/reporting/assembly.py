@@ -11,7 +11,7 @@ from research_lib.reporting.configurations import RunConfig
 from research_lib.reporting.manifest import json_bytes, origin, read_json
 from research_lib.reporting.render import summary
 
-Record = dict[str, Any]
+Records = Mapping[str, dict[str, Any]]  # by section
 
 
 class Report(NamedTuple):
@@ -22,11 +22,7 @@ class Report(NamedTuple):
 
 
 def assemble(
-    run: RunConfig,
-    kept: Mapping[str, Record],
-    answers: Mapping[str, Record],
-    folder: Path,
-    templates: Path,
+    run: RunConfig, kept: Records, answers: Records, folder: Path, templates: Path
 ) -> Report:
     """Join new sections with those that stay; the summaries are written from the joined results.
 
@@ -47,39 +43,31 @@ def assemble(
     RenderError
         A template does not fit its results.
     """
-    made = {section: _record(run, section, answer) for section, answer in answers.items()}
-    known = {**kept, **made}
-    records = {section: known[section] for section in run.parameters if section in known}
-    before = read_json(folder / "results.json") if kept else {}
+    known = {**kept, **{section: _record(run, section, one) for section, one in answers.items()}}
+    sections = {section: known[section] for section in run.parameters if section in known}
+    manifest = {"configuration": run.identity(), "sections": sections}
+    before, results = read_json(folder / "results.json") if kept else {}, dict[str, Any]()
     files: dict[str, bytes] = {}
-    results = {section: before[section] for section in kept}
-    for section, record in records.items():
-        if section in made:
-            brought = answers[section]["files"]
-            results[section] = json.loads(brought[f"{section}.json"])
-            files |= {path: brought[path] for path in record["files"]}
-        else:
-            files |= {path: (folder / path).read_bytes() for path in record["files"]}
-    results = {section: results[section] for section in records}
-    manifest = {"configuration": run.identity(), "sections": records}
+    for section, record in sections.items():
+        brought = answers[section]["files"] if section in answers else {}
+        results[section] = json.loads(brought[f"{section}.json"]) if brought else before[section]
+        for path in record["files"]:
+            files[path] = brought[path] if brought else (folder / path).read_bytes()
     files["results.json"] = json_bytes(results)
-    for section in records:
+    for section in sections:
         files[f"{section}_summary.md"] = summary(section, results, manifest, templates).encode()
     return Report(files, manifest)
 
 
-def _record(run: RunConfig, section: str, answer: Record) -> Record:
+def _record(run: RunConfig, section: str, answer: Mapping[str, Any]) -> dict[str, Any]:
     """What a manifest says of a section: what it was made from and, apart, how that went."""
     handed = (f"{section}.json", f"{section}.timings.json")
-    return {
-        "inputs": answer["inputs"],
-        "seed": run.effective[section].get("seed"),
-        **origin(),
-        "files": sorted(path for path in answer["files"] if path not in handed),
-        "run": {
-            "seconds": round(answer["seconds"], 2),
-            "peak_memory_mb": round(answer["peak_memory_mb"], 1),
-            "attempts": answer["attempts"],
-            "operations": json.loads(answer["files"].get(handed[1], b"{}")),
-        },
+    went = {
+        "seconds": round(answer["seconds"], 2),
+        "peak_memory_mb": round(answer["peak_memory_mb"], 1),
+        "attempts": answer["attempts"],
+        "operations": json.loads(answer["files"].get(handed[1], b"{}")),
     }
+    made = {"inputs": answer["inputs"], "seed": run.effective[section].get("seed")}
+    files = sorted(path for path in answer["files"] if path not in handed)
+    return made | origin() | {"files": files, "run": went}

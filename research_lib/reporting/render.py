@@ -82,34 +82,28 @@ def render_index(project: Project) -> Path:
 
 def _row(folder: Path) -> dict[str, Any]:
     """What the index says of a run; a damaged file is named and stops nothing."""
-    read = {"results": read_json, "failure": read_json, "manifest": _read_manifest}
-    parts, flaws = {name: dict[str, Any]() for name in read}, []
-    for name in read:
+    results, failure, manifest, flaws = dict[str, Any](), dict[str, Any](), dict[str, Any](), []
+    for into, name in ((results, "results"), (failure, "failure"), (manifest, "manifest")):
         path = folder / f"{name}.json"
         try:
-            parts[name] = read[name](path) if path.is_file() else {}
+            if path.is_file():
+                into |= read_manifest(folder) if name == "manifest" else read_json(path)
         except ValidationError as error:
             flaws.append(str(error))
-    results, failure, manifest = parts.values()
     # What the index quotes: per cent, and the ends of its 95 % interval or None.
     claimed = results.get("strategy", {}).get("strategies", {}).get(HEADLINE, {})
     saving = tuple(claimed.get(f"saving{end}_%") for end in ("", "_lower", "_upper"))
+    quoted = [name for name in results if name not in TABLED]
     return {
         "name": folder.name,
         "results": results,
         "first": next((part for part in results.values() if "symbol" in part), {}),
-        "answers": {
-            name: part.get("answer", "") for name, part in results.items() if name not in TABLED
-        },
+        "answers": {name: results[name].get("answer", "") for name in quoted},
         "saving": None if saving[0] is None else saving,
         "failure": failure,
         "flaws": flaws,
         "seconds": sum(one["run"]["seconds"] for one in manifest.get("sections", {}).values()),
     }
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    return read_manifest(path.parent)
 
 
 def _overview(savings: Mapping[str, Any], path: Path) -> bool:
