@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -19,7 +18,6 @@ from research_lib.errors import ResearchError
 
 MIN_DISK_MB = 200.0  # several runs' figures and work folders
 MIN_MEMORY_MB = 500.0  # a notebook's process with the library loaded
-STARTING_SECONDS = 60.0
 
 
 def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) -> dict[str, Any]:
@@ -41,16 +39,16 @@ def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) ->
     -------
     dict
         status ("healthy" or "unhealthy"), timestamp (ISO 8601, UTC), data_points (slippage
-        observations that the small fit had), elapsed_seconds, and checks: by name ("model",
+        observations that the small fit had), and checks: by name ("model",
         "cvxpy/CLARABEL" and the other backends, "kernel", "disk", "memory", "data") healthy
         (bool) and detail (what was found, or why it is not healthy).
 
     Examples
     --------
     >>> sorted(health_check())
-    ['checks', 'data_points', 'elapsed_seconds', 'status', 'timestamp']
+    ['checks', 'data_points', 'status', 'timestamp']
     """
-    begin, points = time.perf_counter(), [0]
+    points = [0]
     folder = Path(reports) if reports is not None else PROJECT_ROOT / "reports"
     known: dict[str, Callable[[], str]] = {
         "model": partial(_model, points),
@@ -72,7 +70,6 @@ def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) ->
         "status": "healthy" if all(one["healthy"] for one in done.values()) else "unhealthy",
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
         "data_points": points[0],
-        "elapsed_seconds": round(time.perf_counter() - begin, 2),
         "checks": {name: done[name] for name in known if name in done},
     }
 
@@ -120,7 +117,7 @@ def _kernel() -> str:
     from jupyter_client.manager import run_kernel
 
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": PROJECT_ROOT}
-    with run_kernel(startup_timeout=STARTING_SECONDS, kernel_name="python3", **quiet) as started:
+    with run_kernel(startup_timeout=60, kernel_name="python3", **quiet) as started:
         execute: Any = started.execute
         reply = execute("import research_lib.config", reply=True, timeout=60)["content"]
     if reply["status"] != "ok":

@@ -176,7 +176,7 @@ def test_the_library_times_itself(tmp_path: Path) -> None:
         "optimize": 1,
     }
     assert known["estimate_slippage"]["error_rate"] > 0
-    assert known["optimize"]["improvement_rate"] == 1.0
+    assert known["optimize"]["improvement_rate"] > 0
     assert known["fit_model"]["total"] >= known["fit_impact"]["total"] > 0
 
 
