@@ -12,9 +12,6 @@ from research_lib.reporting.manifest import read_json, read_manifest, write_whol
 from research_lib.reporting.parameters import Project
 from research_lib.wording import p_value, residual, significant
 
-HEADLINE = "static optimal"
-# Sections whose numbers stand in the index's table; of others the answer is quoted.
-TABLED = ("modeling", "strategy")
 MAX_ROWS_DRAWN = 60  # that the figure of all runs makes room for
 SUMMARY = re.compile(r"(?:([A-Za-z0-9_-]+)/)?([a-z]+)_summary\.md")
 
@@ -91,9 +88,10 @@ def _row(folder: Path) -> dict[str, Any]:
         except ValidationError as error:
             flaws.append(str(error))
     # What the index quotes: per cent, and the ends of its 95 % interval or None.
-    claimed = results.get("strategy", {}).get("strategies", {}).get(HEADLINE, {})
+    claimed = results.get("strategy", {}).get("strategies", {}).get("static optimal", {})
     saving = tuple(claimed.get(f"saving{end}_%") for end in ("", "_lower", "_upper"))
-    quoted = [name for name in results if name not in TABLED]
+    # The table has numbers of the other two.
+    quoted = [name for name in results if name not in ("modeling", "strategy")]
     return {
         "name": folder.name,
         "results": results,
