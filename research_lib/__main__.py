@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 FLAG: dict[str, Any] = {"action": "store_true"}
 PAIRS: dict[str, Any] = {"nargs": "+", "default": [], "metavar": "NAME=VALUE"}
 JOBS = {"type": int, "help": "notebooks at a time on this machine (default: as many as cores)"}
-LOGGING: dict[str, dict[str, Any]] = {
-    "--verbose": {**FLAG, "help": "log at INFO instead of WARNING; of health, all it found"},
-    "--log-file": {"metavar": "FILE", "help": "also log to this file, rotated at 10 MB"},
-}
 # By command: its line in the help, and its arguments as `add_argument` takes them.
 COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "report": ("make the reports of configurations (all by default)", {
@@ -82,7 +78,9 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, (line, table) in COMMANDS.items():
         command = commands.add_parser(name, help=line)
-        for argument, how in (table | LOGGING).items():
+        command.add_argument("--verbose", **FLAG, help="log at INFO; of health, all that it found")
+        command.add_argument("--log-file", help="also log to this file, rotated at 10 MB")
+        for argument, how in table.items():
             command.add_argument(argument, **how)
     options = parser.parse_args(arguments)
     options.project = project

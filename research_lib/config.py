@@ -229,13 +229,18 @@ class OptimizerConfig(_Settings):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """No Python objects, no key twice.
+    """No Python objects, no aliases (a few lines of them can stand for gigabytes), no key twice.
 
     Scalars are those of YAML 1.2, which are read as people write them. In YAML 1.1, PyYAML's own,
     010000 is 4096, 1:30 is 90, 1e5 is a text, and the symbols ON and NO are truth values.
     """
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read here; write the value out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """As SafeLoader's, of keys that all differ."""
