@@ -1,7 +1,5 @@
 """How numerical loops are compiled: by numba, cached on disk where that can be written."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable
@@ -21,17 +19,15 @@ def compiled(function: Callable[..., Any]) -> Any:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
-    # Neither the code's folder nor the home can be written, as in a read-only container.
-    except RuntimeError as error:
-        _warn_uncached(str(error).split(" for file")[0].partition(": ")[2])
+    # Neither the code's folder nor the home can be written, as in a read-only container: numba
+    # has "no locator available".
+    except RuntimeError:
+        _warn_uncached()
         return njit(**options)(function)
 
 
 @functools.cache
-def _warn_uncached(reason: str) -> None:
+def _warn_uncached() -> None:
     """Once, although every function meets the same fault."""
-    logger.warning(
-        "compiled code is not cached (%s); set NUMBA_CACHE_DIR to a folder that can be written, "
-        "or each start compiles anew",
-        reason,
-    )
+    remedy = "set NUMBA_CACHE_DIR to a folder that can be written, or each start compiles anew"
+    logger.warning("compiled code is not cached (no locator available); %s", remedy)

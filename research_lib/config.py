@@ -6,9 +6,9 @@ import contextlib
 import dataclasses
 import html
 import inspect
-import itertools
 import os
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,8 +21,7 @@ import yaml
 from research_lib.checks import nearest, number, refuse_unknown
 from research_lib.errors import MissingDataError, ResearchError, ValidationError
 
-MAX_SETTINGS_BYTES = 100_000
-MAX_REPR, MAX_ROWS = 200, 20  # characters; rows of a table in a notebook
+MAX_ROWS = 20  # of a table in a notebook
 MAX_SHOWN_VALUES = 1_000_000  # a larger record is summarised: its table would take seconds to build
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -46,16 +45,13 @@ class Record:
 
     def __new__(cls, *args: Any, **settings: Any) -> Self:
         if not settings.keys() <= getattr(cls, "__dataclass_fields__", settings).keys():
-            known = inspect.signature(cls.__init__).parameters  # some have an __init__ of their own
-            if not any(one.kind is one.VAR_KEYWORD for one in known.values()):
-                refuse_unknown(settings, list(known)[1:], f"{cls.__name__} setting")
+            known = [*inspect.signature(cls.__init__).parameters][1:]
+            refuse_unknown(settings, known, f"{cls.__name__} setting")
         return super().__new__(cls)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.keys():
-            raise KeyError(
-                f"{type(self).__name__} has no {name!r}; it has {', '.join(self.keys())}"
-            )
+            raise KeyError(f"{type(self).__name__} has no {name!r}{nearest(name, self.keys())}")
         return getattr(self, name)
 
     def keys(self) -> list[str]:
@@ -70,53 +66,31 @@ class Record:
     def __repr__(self) -> str:
         given = {name: getattr(self, name) for name in Record.keys(self)}
         # Scalars first: they say more than the shapes of arrays, and the end may be cut.
-        names = sorted(_filled(given), key=lambda name: not np.isscalar(given[name]))
-        text = ", ".join(f"{name}={_brief(given[name], 40)}" for name in names)
-        return f"{type(self).__name__}({_clipped(text, MAX_REPR - 50)})"
+        names = sorted(given, key=lambda name: not np.isscalar(given[name]))
+        said = [f"{name}={_brief(given[name])}" for name in names if given[name] is not None]
+        return f"{type(self).__name__}({textwrap.shorten(', '.join(said), 150, placeholder='...')})"
 
     def _repr_html_(self) -> str:
-        values = {name: getattr(self, name) for name in Record.keys(self)}
-        size = sum(int(getattr(value, "size", 1)) for value in values.values())
+        import pandas as pd
+
+        table = pd.DataFrame({"value": {name: _brief(self[name]) for name in self.keys()}})
+        size = sum(int(getattr(getattr(self, name), "size", 1)) for name in Record.keys(self))
         if hasattr(self, "to_frame") and size <= MAX_SHOWN_VALUES:
             with contextlib.suppress(ResearchError):  # one without a row still shows its names
-                table = self.to_frame().to_html(max_rows=MAX_ROWS, max_cols=MAX_ROWS)
-                return f"<p>{html.escape(repr(self))}</p>\n{table}"
-        values = {name: self[name] for name in self.keys()}
-        rows = "\n".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(_brief(values[name], 80))}</td></tr>"
-            for name in itertools.islice(_filled(values), MAX_ROWS)
-        )
-        return f"<b>{html.escape(type(self).__name__)}</b>\n<table>\n{rows}\n</table>"
+                table = self.to_frame()
+        rows = table.to_html(max_rows=MAX_ROWS, max_cols=MAX_ROWS)
+        return f"<p>{html.escape(repr(self))}</p>\n{rows}"
 
 
-def _filled(values: Mapping[str, Any]) -> list[str]:
-    """Names of the values that say something: not None, nor an empty text or collection."""
-    sized = (str, tuple, list, Mapping)
-    return [k for k, v in values.items() if v is not None and not (isinstance(v, sized) and not v)]
-
-
-def _brief(value: Any, width: int) -> str:
-    """A value in at most `width` characters: an array by its shape, a record by its class."""
+def _brief(value: Any) -> str:
+    """A value in a few words: an array by its shape and range."""
     if shape := getattr(value, "shape", ()):
-        kind = "array" if isinstance(value, np.ndarray) else type(value).__name__
-        numeric = isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and value.size
-        span = f", {value.min():.6g} to {value.max():.6g}" if numeric and width > 60 else ""
-        return f"{kind} {shape}{span}"
-    if isinstance(value, Record):
-        return type(value).__name__
-    if isinstance(value, Mapping):
-        pairs = itertools.islice(value.items(), 8)
-        return _clipped(", ".join(f"{name} {_brief(one, 20)}" for name, one in pairs), width)
-    if isinstance(value, (list, tuple)):
-        return _clipped(f"{len(value)}: " + ", ".join(_brief(one, 20) for one in value[:8]), width)
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.6g}"
-    return _clipped(str(value) if isinstance(value, (str, np.generic)) else repr(value), width)
-
-
-def _clipped(text: str, width: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+        if not isinstance(value, np.ndarray):
+            return f"{type(value).__name__} {shape}"
+        numeric = value.dtype.kind in "iuf" and value.size
+        return f"array {shape}" + (f", {value.min():.6g} to {value.max():.6g}" if numeric else "")
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return textwrap.shorten(text, 40, placeholder="...")
 
 
 class SolverType(StrEnum):
@@ -134,41 +108,28 @@ class SolverType(StrEnum):
     @classmethod
     def parse(cls, solver: SolverType | str) -> SolverType:
         """Accept a member or its text in any case."""
-        text = solver.value if isinstance(solver, SolverType) else str(solver).lower()
-        if text not in {s.value for s in cls}:
-            raise ValidationError(
-                f"solver {solver!r} is unknown{nearest(text, [s.value for s in cls])}"
-            )
-        return cls(text)
+        refuse_unknown([str(solver).lower()], [one.value for one in cls], "solver")
+        return cls(str(solver).lower())
 
 
-def _setting(default: Any, unit: str, **limits: Any) -> Any:
-    return field(default=default, metadata={"unit": unit, "limits": limits})
+def _setting(default: Any, **limits: Any) -> Any:
+    return field(default=default, metadata=limits)
 
 
 class _Settings(Record):
-    """Validated on construction; readable from a mapping or a YAML file."""
+    """Validated on construction."""
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, spec.name)
-            object.__setattr__(self, spec.name, self._checked(spec, value))
-
-    @staticmethod
-    def _checked(spec: dataclasses.Field[Any], value: Any) -> Any:
-        if isinstance(spec.default, SolverType):
-            return SolverType.parse(value)
-        if isinstance(spec.default, bool):
-            if not isinstance(value, bool):
-                raise ValidationError(f"{spec.name} must be true or false, got {value!r}")
-            return value
-        limits = spec.metadata["limits"]
-        return number(spec.name, value, integer=isinstance(spec.default, int), **limits)
-
-    @classmethod
-    def from_yaml(cls, path: str | Path) -> Self:
-        """Build from a YAML file that holds one flat mapping of settings."""
-        return cls.from_dict(read_yaml(path))
+            name, value, default = spec.name, getattr(self, spec.name), spec.default
+            if isinstance(default, SolverType):
+                value = SolverType.parse(value)
+            elif not isinstance(default, bool):
+                whole = isinstance(default, int)
+                value = number(name, value, integer=whole, **spec.metadata)
+            elif not isinstance(value, bool):
+                raise ValidationError(f"{name} must be true or false, got {value!r}")
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -207,26 +168,24 @@ class ModelConfig(_Settings):
     20.0
     """
 
-    base_price: float = _setting(100.0, "currency/share", above=0)
-    volatility_factor: float = _setting(0.5, "per year**0.5", low=0, high=10)
-    spread_factor: float = _setting(0.01, "session standard deviations", low=0, high=10)
-    volume_decay: float = _setting(0.1, "per level", low=0, high=10)
-    min_observations: int = _setting(5, "observations", low=1)
-    max_trade_size: float = _setting(1e6, "shares", above=0)
-    min_trade_size: float = _setting(100.0, "shares", above=0)
-    numerical_tolerance: float = _setting(1e-8, "relative", above=0, high=1e-2)
-    batch_size: int = _setting(1000, "snapshots", low=1)
-    memory_limit_mb: float = _setting(1000.0, "MB", above=0)
-    progress_logging: bool = _setting(True, "")
-    parallel_processing: bool = _setting(False, "")
+    base_price: float = _setting(100.0, above=0)
+    volatility_factor: float = _setting(0.5, low=0, high=10)
+    spread_factor: float = _setting(0.01, low=0, high=10)
+    volume_decay: float = _setting(0.1, low=0, high=10)
+    min_observations: int = _setting(5, low=1)
+    max_trade_size: float = _setting(1e6, above=0)
+    min_trade_size: float = _setting(100.0, above=0)
+    numerical_tolerance: float = _setting(1e-8, above=0, high=1e-2)
+    batch_size: int = _setting(1000, low=1)
+    memory_limit_mb: float = _setting(1000.0, above=0)
+    progress_logging: bool = _setting(True)
+    parallel_processing: bool = _setting(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.min_trade_size > self.max_trade_size:
-            raise ValidationError(
-                f"min_trade_size {self.min_trade_size:g} is above max_trade_size "
-                f"{self.max_trade_size:g}; lower the one or raise the other"
-            )
+            sizes = f"{self.min_trade_size:g} is above max_trade_size {self.max_trade_size:g}"
+            raise ValidationError(f"min_trade_size {sizes}; lower the one or raise the other")
 
 
 @dataclass(frozen=True)
@@ -259,14 +218,14 @@ class OptimizerConfig(_Settings):
     0.3
     """
 
-    default_solver: SolverType = _setting(SolverType.CVXPY, "")
-    max_iterations: int = _setting(1000, "iterations", low=1)
-    tolerance: float = _setting(1e-8, "relative", above=0, high=1e-2)
-    min_trade_size: float = _setting(0.0, "shares", low=0)
-    max_allocation_ratio: float = _setting(0.3, "of the order", above=0, high=1)
-    timeout_seconds: float = _setting(300.0, "seconds", above=0)
-    validate_inputs: bool = _setting(True, "")
-    validate_outputs: bool = _setting(True, "")
+    default_solver: SolverType = _setting(SolverType.CVXPY)
+    max_iterations: int = _setting(1000, low=1)
+    tolerance: float = _setting(1e-8, above=0, high=1e-2)
+    min_trade_size: float = _setting(0.0, low=0)
+    max_allocation_ratio: float = _setting(0.3, above=0, high=1)
+    timeout_seconds: float = _setting(300.0, above=0)
+    validate_inputs: bool = _setting(True)
+    validate_outputs: bool = _setting(True)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -278,10 +237,6 @@ class _StrictLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Decimal, whatever it begins with."""
-        return int(self.construct_scalar(node).replace("_", ""))
-
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not read here; write the value out")
@@ -290,46 +245,47 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """As SafeLoader's, of keys that all differ."""
         keys = [str(key.value) for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.YAMLError(f"key {twice[:80]!r} stands twice; keep one")
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"key {twice[0][:80]!r} stands twice; keep one")
         return super().construct_mapping(node, deep)
 
 
-for _kind, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9][0-9_]*", list("-+0123456789")),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9][0-9_]*\.[0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        list("-+.0123456789"),
-    ),
-):
-    _StrictLoader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), _first
-    )
-_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+YAML_TAG = "tag:yaml.org,2002:"
+for _kind, _pattern in {
+    "null": r"~|null|",
+    "bool": r"true|True|false|False",
+    "int": r"[-+]?[0-9][0-9_]*",
+    "float": r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*|(?=[eE])))([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+}.items():
+    _StrictLoader.add_implicit_resolver(YAML_TAG + _kind, re.compile(f"(?:{_pattern})$"), None)
+_StrictLoader.add_constructor(f"{YAML_TAG}int", lambda _, node: int(node.value))
+
+
+def parse_yaml(text: str | bytes, what: str) -> dict[str, Any]:
+    """One mapping from YAML, safely; ValidationError names `what` it is of where it is none.
+
+    Examples
+    --------
+    >>> parse_yaml("open: 09:30", "session")
+    {'open': '09:30'}
+    """
+    try:
+        content = yaml.load(text, _StrictLoader)
+    # ValueError: a number of 5,000 digits; RecursionError: 5,000 brackets.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValidationError(f"{what} is not valid YAML: {reason}") from error
+    if not isinstance(content, dict):
+        got = type(content).__name__
+        raise ValidationError(f"{what} must hold a mapping of names to values, got {got}")
+    return content
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read one mapping from a YAML file, safely; files above 100 kB are no settings and refused."""
-    file = Path(path)
-    if not file.is_file():
-        raise MissingDataError(f"settings file {file} does not exist; check the path")
-    if (size := file.stat().st_size) > MAX_SETTINGS_BYTES:
-        raise ValidationError(f"{file} has {size:,} bytes, settings at most {MAX_SETTINGS_BYTES:,}")
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
-    # ValueError: a number of 5,000 digits, bytes that are no UTF-8; RecursionError: 5,000 brackets.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValidationError(f"{file} is not valid YAML: {reason}") from error
-    if not isinstance(content, dict):
-        got = type(content).__name__
-        raise ValidationError(f"{file} must hold a mapping of names to values, got {got}")
-    return content
+    """Read one mapping from a YAML file; see `parse_yaml`."""
+    if not Path(path).is_file():
+        raise MissingDataError(f"settings file {path} does not exist; check the path")
+    return parse_yaml(Path(path).read_bytes(), str(path))
 
 
 def data_folder() -> Path:
@@ -361,18 +317,10 @@ def data_file(relative: str) -> Path:
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
-        raise ValidationError(
-            f"the locale's encoding, {error.encoding}, cannot spell data file {relative!a}; "
-            "set PYTHONUTF8=1"
-        ) from error
-    if data_files(relative):
-        return path
-    if path.is_dir():
-        raise MissingDataError(
-            f"data folder {relative} in {folder} holds no files; fill it, or name another"
-        )
-    absent = "" if folder.is_dir() else ", which does not exist"
-    raise MissingDataError(
-        f"data file {relative} is not in {folder}{absent}; "
-        "set RESEARCH_DATA to the folder of real data"
-    )
+        spelling = f"the locale's encoding, {error.encoding}, cannot spell data file {relative!a}"
+        raise ValidationError(f"{spelling}; set PYTHONUTF8=1") from error
+    if not data_files(relative):
+        where = f"{folder}" if folder.is_dir() else f"{folder}, which does not exist"
+        remedy = "set RESEARCH_DATA to the folder of real data"
+        raise MissingDataError(f"data file {relative} is not in {where}; {remedy}")
+    return path

@@ -3,8 +3,6 @@
 Messages name the thing, its value, the limit and the remedy, on one line.
 """
 
-from __future__ import annotations
-
 
 class ResearchError(Exception):
     """Base of all errors raised on purpose by this library."""

@@ -1,7 +1,5 @@
 """`ImpactModel`: the modelling half of the facade, from books to a fitted curve."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from typing import Any
@@ -23,9 +21,8 @@ from research_lib.monitoring import require_memory, timed
 logger = logging.getLogger(__name__)
 
 # Measured peaks (tests/test_facade.py holds them): bytes per (snapshot, side, level) of drawing
-# books and
-# framing them, of a frame's arrays, per row of that frame, and per (snapshot, side, trade size) of
-# walking and framing.
+# books and framing them, of a frame's arrays, per row of that frame, and per (snapshot, side,
+# trade size) of walking and framing.
 BOOK_BYTES_A_ROW = 110
 ARRAY_BYTES_A_LEVEL = 40
 FRAME_BYTES_A_ROW = 75  # measured: a frame of 200,000 rows is read within 69 bytes a row
@@ -60,12 +57,12 @@ class ImpactModel:
         session: Session | None = None,
     ) -> None:
         refuse_unknown([model_type], MODEL_TYPES, "model_type")
-        if config is not None and not isinstance(config, ModelConfig):
-            got = type(config).__name__
-            raise ValidationError(f"config must be a ModelConfig, got {got}; use its from_dict")
         self.model_type = model_type
         self.config = config or ModelConfig()
         self.session = session or Session()
+        if not isinstance(self.config, ModelConfig):
+            got = type(config).__name__
+            raise ValidationError(f"config must be a ModelConfig, got {got}; use its from_dict")
         self.fit: ImpactFit | None = None
         self._n_intervals: int | None = None
 
@@ -116,7 +113,7 @@ class ImpactModel:
             By default 10 sizes in equal ratios from `config.min_trade_size` to the
             median visible depth, `config.max_trade_size` at most.
         side : str
-            "buy", "sell" or "both".
+            "buy" or "sell".
         n_intervals : int, optional
             Intervals that the session is cut into; by default as many as there are
             distinct times of day, 390 at most. `fit_model` makes one curve of each.
@@ -135,21 +132,21 @@ class ImpactModel:
         MemoryLimitError
             Before it is built, if the work would exceed `config.memory_limit_mb`.
         """
-        if side not in ("buy", "sell", "both"):
-            raise ValidationError(f'side must be "buy", "sell" or "both", got {side!r}')
-        sides = ["buy", "sell"] if side == "both" else [side]
-        snapshots = self._validate_orderbook_data(books)
+        snapshots, config = self._validate_orderbook_data(books), self.config
         if trade_sizes is None:
-            sizes = self._default_sizes(snapshots, sides)
+            sizes = self._default_sizes(snapshots, side)
         else:
             sizes = self._validate_trade_sizes(trade_sizes)
         n, k = len(snapshots), len(sizes)
-        needed = SLIPPAGE_BYTES_A_ROW * float(n) * len(sides) * k
-        what = f"slippage of {n:,} snapshots, {k} sizes, {len(sides)} sides"
-        require_memory(needed, self.config.memory_limit_mb, what, "use fewer trade sizes")
+        what, needed = (
+            f"slippage of {n:,} snapshots, {k} sizes",
+            SLIPPAGE_BYTES_A_ROW * float(n) * k,
+        )
+        require_memory(needed, config.memory_limit_mb, what, "use fewer trade sizes")
         self._n_intervals = n_intervals or count_intervals(snapshots.time, self.session)
-        frames = [self._walk(snapshots, sizes, one_side) for one_side in sides]
-        return frames[0] if len(frames) == 1 else _stacked(frames)
+        how = {"parallel": config.parallel_processing, "log_batches": config.progress_logging}
+        curves = slippage_curves(snapshots, sizes, side, batch_size=config.batch_size, **how)
+        return curves.to_frame(self._n_intervals, self.session)
 
     def _validate_orderbook_data(self, books: pd.DataFrame | BookSnapshots) -> BookSnapshots:
         """Books, not crossed; those of a long frame are refused before they are built if too
@@ -165,24 +162,10 @@ class ImpactModel:
             books = BookSnapshots.from_frame(books)
         crossed = books.half_spread < 0
         if crossed.any():
-            row = int(np.argmax(crossed))
-            raise ValidationError(
-                f"{int(crossed.sum()):,} of {len(books):,} books are crossed (best bid above best "
-                f"ask), first at {pd.Timestamp(books.time[row], tz='UTC')} "
-                f"(bid {books.bid_price[row, 0]:g}, ask {books.ask_price[row, 0]:g}); drop them"
-            )
+            count = f"{int(crossed.sum()):,} of {len(books):,} books are crossed"
+            first = pd.Timestamp(books.time[np.argmax(crossed)], tz="UTC")
+            raise ValidationError(f"{count} (bid above ask), first at {first}; drop them")
         return books
-
-    def _walk(self, books: BookSnapshots, sizes: NDArray[np.float64], side: str) -> pd.DataFrame:
-        curves = slippage_curves(
-            books,
-            sizes,
-            side,
-            batch_size=self.config.batch_size,
-            parallel=self.config.parallel_processing,
-            log_batches=self.config.progress_logging,
-        )
-        return curves.to_frame(self._n_intervals, self.session)
 
     @timed("fit_model")
     def fit_model(
@@ -192,57 +175,32 @@ class ImpactModel:
 
         `choices` are those of `fit_impact`: by, n_buckets, estimator, errors, censoring, shrinkage.
         """
-        self.fit = fit_impact(
-            slippage,
-            self.model_type,
-            n_intervals=self._known_intervals(slippage),
-            test_fraction=test_fraction,
-            min_observations=self.config.min_observations,
-            tolerance=self.config.numerical_tolerance,
-            session=self.session,
-            **choices,
-        )
+        n, settings = self._n_intervals, self.config
+        # Rows of the last estimate need not reach the day's last interval.
+        known = n is not None and "interval" in slippage and slippage["interval"].max() < n
+        choices |= {"n_intervals": n if known else None, "test_fraction": test_fraction}
+        choices |= {"min_observations": settings.min_observations, "session": self.session}
+        choices |= {"tolerance": settings.numerical_tolerance}
+        self.fit = fit_impact(slippage, self.model_type, **choices)
         logger.info("fitted %s impact: %s", self.model_type, self.fit.information)
         return self.fit
-
-    def _known_intervals(self, slippage: pd.DataFrame) -> int | None:
-        """Intervals of the last estimate, which the rows need not show to the last one, if they
-        are its rows.
-        """
-        require_columns(slippage, ("interval",), "slippage frame")
-        n = self._n_intervals
-        return n if n is not None and slippage["interval"].max() < n else None
 
     def _validate_trade_sizes(self, trade_sizes: ArrayLike) -> NDArray[np.float64]:
         """The sizes, sorted; above `config.max_trade_size` refused, below `min_trade_size` warned
         of.
         """
         sizes, config = np.sort(checked_sizes(trade_sizes)), self.config
-        large, small = sizes[sizes > config.max_trade_size], sizes[sizes < config.min_trade_size]
-        if large.size:
-            raise ValidationError(
-                f"trade size {large[0]:g} is above max_trade_size {config.max_trade_size:g}; "
-                "lower it or raise the limit"
-            )
-        if small.size:
-            logger.warning(
-                f"{small.size} trade sizes are below min_trade_size {config.min_trade_size:g}, the "
-                f"smallest is {small.min():g}: impact may be below one level"
-            )
+        if sizes[-1] > config.max_trade_size:
+            above = f"{sizes[-1]:g} is above max_trade_size {config.max_trade_size:g}"
+            raise ValidationError(f"trade size {above}; lower it or raise the limit")
+        if small := int(np.sum(sizes < config.min_trade_size)):
+            limit = f"min_trade_size {config.min_trade_size:g}, the smallest is {sizes[0]:g}"
+            logger.warning("%d trade sizes are below %s", small, limit)
         return sizes
 
-    def _default_sizes(self, books: BookSnapshots, sides: list[str]) -> NDArray[np.float64]:
-        least, config = self.config.min_trade_size, self.config
-        depth = min(float(np.median(books.levels(side)[1].sum(axis=1))) for side in sides)
-        sizes = np.geomspace(
-            least, min(max(depth, 2.0 * least), config.max_trade_size), DEFAULT_SIZES
-        )
+    def _default_sizes(self, books: BookSnapshots, side: str) -> NDArray[np.float64]:
+        least, most = self.config.min_trade_size, self.config.max_trade_size
+        depth = float(np.median(books.levels(side)[1].sum(axis=1)))
+        sizes = np.geomspace(least, min(max(depth, 2.0 * least), most), DEFAULT_SIZES)
         # Whole shares, but where a size is a fraction of a coin or contract.
         return np.unique(np.round(sizes) if least >= 1.0 else sizes)
-
-
-def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Buys and sells in one frame, in time order."""
-    both = pd.concat([frame.astype({"side": str}) for frame in frames], ignore_index=True)
-    both = both.astype({"side": "category"})
-    return both.sort_values(["time", "side"], kind="stable", ignore_index=True)

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from research_lib.checks import number, numbers
+from research_lib.checks import number
 from research_lib.config import OptimizerConfig, Record, SolverType
-from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import Allocation, allocate, share_caps, twap, vwap
-from research_lib.impact import OBJECTIVES, recut
+from research_lib.errors import ValidationError
+from research_lib.execution import Allocation, allocate, share_caps, twap
+from research_lib.impact import recut
 from research_lib.impact_model import ImpactModel
-from research_lib.monitoring import timed
+from research_lib.monitoring import MONITOR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
-COMPARED = [
-    "solver", "backend", "cost", "gap", "residual", "seconds", "iterations", "certified", "reason",
-]  # fmt: skip
+# What `allocate` takes of the configuration as it is.
+SETTINGS = ("max_iterations", "tolerance", "timeout_seconds", "validate_inputs", "validate_outputs")
+LIMITS = ("participation_rate", "volume", "blackout")  # see `share_caps`
+# Fields of an `Attempt`, by their names in the table of solvers.
+COMPARED = {
+    "backend": "backend", "cost": "cost", "duality_gap": "gap", "kkt_residual": "residual",
+    "elapsed": "seconds", "iterations": "iterations", "accepted": "certified", "reason": "reason",
+}  # fmt: skip
 MARGINAL_UNITS = {"cost": "currency/share", "impact": "currency/share per share"}
 
 
@@ -54,10 +56,6 @@ class AllocationResult(Record):
     improvement_pct: float
     beyond_observed: int
     allocation: Allocation
-
-    def to_frame(self) -> pd.DataFrame:
-        """The schedule by interval; see `Allocation.to_frame`."""
-        return self.allocation.to_frame()
 
 
 class TradeAllocator:
@@ -100,42 +98,23 @@ class TradeAllocator:
         config: OptimizerConfig | None = None,
         objective: str = "cost",
     ) -> None:
-        if objective not in OBJECTIVES:
-            choices = ", ".join(OBJECTIVES)
-            raise ValidationError(f"objective must be one of {choices}, got {objective!r}")
         self.total_shares = number("total_shares", total_shares, above=0)
         self.config = OptimizerConfig() if config is None else config
         if not isinstance(self.config, OptimizerConfig):
             got = type(config).__name__
-            raise ValidationError(
-                f"config must be an OptimizerConfig, got {got}; use its from_dict"
-            )
-        self.objective = objective
-        if not isinstance(impact_model, ImpactModel):
-            got = type(impact_model).__name__
-            raise ValidationError(f"impact_model must be an ImpactModel, got {got}")
-        self.model = impact_model
-        curve, n = impact_model.curve, n_intervals
+            raise ValidationError(f"config must be an OptimizerConfig, got {got}")
+        self.objective, curve, n = objective, impact_model.curve, n_intervals
         self.n_intervals = len(curve) if n is None else number("n_intervals", n, 1, integer=True)
         self.curve = curve.recut(self.n_intervals)
+        self.curve.total(objective)  # refuses an unknown one
         if impact_model.fit is not None:  # recut as the curve is: `allocate` warns beyond it
             largest = recut(impact_model.fit.diagnostics["largest_size"], self.n_intervals)
             object.__setattr__(self.curve, "largest_size", largest)
         self.result: AllocationResult | None = None
         self.caps = np.full(self.n_intervals, self.config.max_allocation_ratio * self.total_shares)
-        self._asked: dict[str, Any] = {"max_shares": self.caps}
+        self._problem: dict[str, Any] = {"max_shares": self.caps}
 
-    @timed("optimize")
-    def optimize(
-        self,
-        solver: SolverType | str | None = None,
-        *,
-        participation_rate: float | None = None,
-        volume: ArrayLike | None = None,
-        blackout: Any = None,
-        on_infeasible: str = "raise",
-        **options: Any,
-    ) -> AllocationResult:
+    def optimize(self, solver: SolverType | str | None = None, **options: Any) -> AllocationResult:
         """Solve with `solver`, by default `config.default_solver`.
 
         Parameters
@@ -143,39 +122,34 @@ class TradeAllocator:
         solver : SolverType or its text, optional
         participation_rate, volume, blackout
             Caps beside `config.max_allocation_ratio`; see `share_caps`.
-        on_infeasible, options
-            See `allocate`: lot_size, kernel, times, risk_aversion, covariance, terms, cross_check.
+        options
+            See `allocate`: on_infeasible, lot_size, kernel, times, risk_aversion, covariance,
+            terms, cross_check.
         """
-        config = self.config
-        ratio, n, order = config.max_allocation_ratio, self.n_intervals, self.total_shares
-        if on_infeasible == "raise" and ratio * n < 1.0 - 1e-12:
-            raise OptimizationError(
-                f"cap admits {ratio * n * order:,.6g} of {order:,.6g} shares: max_allocation_ratio "
-                f"{ratio:g} in {n} intervals; raise it to at least {math.ceil(1e4 / n) / 1e4:g}, "
-                "or "
-                "set on_infeasible='relax'"
-            )
-        self.caps = share_caps(
-            n,
-            max_shares=ratio * order,
-            participation_rate=participation_rate,
-            volume=volume,
-            blackout=blackout,
-        )
-        fixed: dict[str, Any] = {"max_shares": self.caps, "on_infeasible": on_infeasible}
-        first = config.default_solver if solver is None else solver
-        allocation = allocate(
-            self.curve, order, solver=first, **self._settings(), **fixed, **options
-        )
-        single = ("lot_size", "cross_check")  # of one answer, not of the problem
-        self._asked = fixed | {k: v for k, v in options.items() if k not in single}
-        if allocation.relaxed_caps is not None:
-            self.caps = allocation.relaxed_caps
-        self.result = self._result(allocation)
+        limits = {name: options.pop(name, None) for name in LIMITS}
+        cap = self.config.max_allocation_ratio * self.total_shares
+        self.caps = share_caps(self.n_intervals, max_shares=cap, **limits)
+        self._problem = {"max_shares": self.caps, **options}
+        with MONITOR.timing("optimize") as found:
+            done = self._solved(self.config.default_solver if solver is None else solver)
+            equal = twap(self.total_shares, self.n_intervals).shares
+            naive = float(np.sum(self.curve.total(self.objective).value(equal)))
+            saving = 100.0 * (naive - done.cost) / naive if naive else 0.0
+            found["improvement_pct"] = saving
+        if done.relaxed_caps is not None:
+            self.caps = done.relaxed_caps
+        beyond = int(np.sum(done.shares > getattr(self.curve, "largest_size", np.inf)))
+        self.result = AllocationResult(done.shares, done.cost, naive, saving, beyond, done)
         return self.result
 
+    def _solved(self, solver: SolverType | str) -> Allocation:
+        """The last problem under the configuration's settings."""
+        given = {name: self.config[name] for name in SETTINGS} | self._problem
+        given |= {"objective": self.objective, "min_shares": self.config.min_trade_size}
+        return allocate(self.curve, self.total_shares, solver=solver, **given)
+
     def compare_solvers(self) -> pd.DataFrame:
-        """Each solver's own answer to the last problem, not in lots; no other's in its place.
+        """Each solver's own answer to the last problem; no other's in its place.
 
         Returns
         -------
@@ -183,89 +157,39 @@ class TradeAllocator:
             Index solver; backend, cost, gap (relative, proven), residual (KKT, relative), seconds,
             iterations, certified, reason; NaN where it gave no schedule.
         """
-        rows = []
-        for solver in (SolverType.ANALYTICAL, SolverType.CVXPY, SolverType.SCIPY):
-            settings = {**self._settings(), **self._asked}
-            attempts = allocate(self.curve, self.total_shares, solver=solver, **settings).attempts
-            a = ([a for a in attempts if a.solver == solver.value] or list(attempts))[-1]
-            rows.append((
-                solver.value, a.backend, a.cost, a.duality_gap, a.kkt_residual, a.elapsed,
-                a.iterations, a.accepted, a.reason,
-            ))  # fmt: skip
-        return pd.DataFrame(rows, columns=COMPARED).set_index("solver")
+        rows = {}
+        for solver in ("analytical", "cvxpy", "scipy"):
+            attempts = self._solved(solver).attempts
+            own = [one for one in attempts if one.solver == solver] or attempts
+            rows[solver] = {name: own[-1][field] for field, name in COMPARED.items()}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver")
 
     def summary(self) -> str:
         """The last result and its certificate as text; solves first if need be."""
-        result, equal = self.result or self.optimize(), self.total_shares / self.n_intervals
-        side = "below" if result.improvement_pct >= 0 else "above"
-        apart, naive = abs(result.improvement_pct), result.naive_impact
-        saved = f"{apart:.3g} % {side} equal shares' {naive:,.6g} on the fitted curve"
-        if np.any(equal > self.caps * (1 + 1e-9)):
-            saved += ", which the caps do not admit"
-        eased = ", relaxed" if result.allocation.relaxed else ""
-        ratio = f"max_allocation_ratio {self.config.max_allocation_ratio:g}{eased}"
-        cap = f"no child order above {self.caps.max():,.6g} shares ({ratio})"
+        result = self.result or self.optimize()
+        saving, naive = result.improvement_pct, result.naive_impact
+        against = f"{'below' if saving >= 0 else 'above'} equal shares' {naive:,.6g}"
         beyond = f"{result.beyond_observed} child orders beyond the sizes that the fit saw"
-        return "\n".join([result.allocation.summary(), cap, saved, beyond])
+        certificate = result.allocation.summary()
+        return f"{certificate}\n{abs(saving):.3g} % {against} on the fitted curve\n{beyond}"
 
-    def plot_allocation(
-        self, save_path: str | Path | None = None, volume: ArrayLike | None = None
-    ) -> list[Axes]:
+    def plot_allocation(self, save_path: str | Path | None = None) -> list[Axes]:
         """One picture of the order: schedule against TWAP under its caps, water level, cumulative
         execution.
 
-        Solves first if need be. The one call upwards in the library: figures are drawn where all
-        are.
-
-        Parameters
-        ----------
-        save_path : path, optional
-        volume : (n,) shares, optional
-            Expected volume: VWAP is drawn too.
+        Solves first if need be, and saves the picture where a path is given.
         """
         from research_lib.reporting.figures.base import save_figure
         from research_lib.reporting.figures.execution import plot_order
 
         result = self.result or self.optimize()
         baselines = {"TWAP": twap(self.total_shares, self.n_intervals).shares}
-        if volume is not None:
-            expected = numbers("volume", volume)
-            if expected.shape != (self.n_intervals,):
-                rule = f"({self.n_intervals},), one an interval, got shape {expected.shape}"
-                raise ValidationError(f"volume must be {rule}")
-            baselines["VWAP"] = vwap(self.total_shares, volume).shares
         total, shares = self.curve.total(self.objective), result.optimal_allocation
-        coupled = any(self._asked.get(name) for name in ("kernel", "risk_aversion", "terms"))
-        axes = plot_order(
-            shares, baselines, self.caps, total.marginal_last(shares), total.marginal(0.0),
-            None if coupled else result.allocation.marginal_cost, MARGINAL_UNITS[self.objective],
-        )  # fmt: skip
+        coupled = any(self._problem.get(name) for name in ("kernel", "risk_aversion", "terms"))
+        level = None if coupled else result.allocation.marginal_cost
+        marginal = total.marginal_last(shares), total.marginal(0.0)
+        unit = MARGINAL_UNITS[self.objective]
+        axes = plot_order(shares, baselines, self.caps, *marginal, level, unit)
         if save_path is not None:
             save_figure(axes[0], save_path)
         return axes
-
-    def _settings(self) -> dict[str, Any]:
-        """What the configuration says to `allocate`."""
-        names = (
-            "max_iterations",
-            "tolerance",
-            "timeout_seconds",
-            "validate_inputs",
-            "validate_outputs",
-        )
-        settings = {name: self.config[name] for name in names}
-        return {**settings, "objective": self.objective, "min_shares": self.config.min_trade_size}
-
-    def _result(self, allocation: Allocation) -> AllocationResult:
-        """The allocation beside equal shares on the same curve."""
-        equal = twap(self.total_shares, self.n_intervals).shares
-        naive = float(np.sum(self.curve.total(self.objective).value(equal)))
-        largest = getattr(self.curve, "largest_size", np.inf)
-        return AllocationResult(
-            optimal_allocation=allocation.shares,
-            total_impact=allocation.cost,
-            naive_impact=naive,
-            improvement_pct=100.0 * (naive - allocation.cost) / naive if naive else 0.0,
-            beyond_observed=int(np.sum(allocation.shares > largest)),
-            allocation=allocation,
-        )

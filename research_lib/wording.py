@@ -1,11 +1,8 @@
 """Numbers as people read them, in sentences, tables and reports alike."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
-NOT_AVAILABLE = "n/a"
 ROUNDING = 1e-10  # reports have no unit in which less would be more than floating-point noise
 
 
@@ -15,33 +12,17 @@ def significant(value: Any, digits: int = 3) -> str:
     >>> significant(1234567), significant(0.0123456), significant(99.96), significant(None)
     ('1,230,000', '0.0123', '100', 'n/a')
     """
-    if value is None:
-        return NOT_AVAILABLE
-    if isinstance(value, (str, bool)):
+    if isinstance(value, str | bool):
         return str(value)
-    if not math.isfinite(value):
-        return NOT_AVAILABLE
+    if value is None or not math.isfinite(value):
+        return "n/a"
     if abs(value) < ROUNDING:
         return "0"
     rounded = float(f"{value:.{digits - 1}e}")
     if not 1e-4 <= abs(rounded) < 1e9:
         return f"{rounded:.{digits - 1}e}"
-    decimals = max(0, digits - 1 - _exponent(rounded))
-    return f"{rounded:,.{decimals}f}"
-
-
-def count(value: int) -> str:
-    """A count, exact, thousands separated."""
-    return f"{value:,d}"
-
-
-def percent(value: float) -> str:
-    """A percentage with one decimal.
-
-    >>> percent(0.06), percent(72.25)
-    ('0.1', '72.2')
-    """
-    return f"{value:.1f}"
+    exponent = int(f"{rounded:e}".split("e")[1])
+    return f"{rounded:,.{max(0, digits - 1 - exponent)}f}"
 
 
 def residual(value: float) -> str:
@@ -60,7 +41,3 @@ def p_value(value: float | None) -> str:
     ('0.0123', '< 0.001')
     """
     return "< 0.001" if value is not None and value < 0.001 else significant(value)
-
-
-def _exponent(value: float) -> int:
-    return int(f"{abs(value):e}".split("e")[1])

@@ -70,17 +70,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("given", ["time", "=x", "x="])
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("time", "--read must hold a mapping of names to values"),
+        ("=x", "--read is not valid YAML"),
+        ("colums={}", "--read 'colums' is unknown; did you mean 'columns'?"),
+    ],
+)
 def test_a_pair_that_is_none_is_refused(
-    given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    given: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["convert", "own.csv", str(tmp_path), "--column", given]) == 2
-    assert f"--column must be NAME=VALUE, got {given!r}" in capsys.readouterr().err
+    assert main(["convert", "own.csv", str(tmp_path), "--read", given]) == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_convert_takes_an_own_layout(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text(OWN)
-    layout = ["--column", "time=stamp", "--where", "publisher_id=39", "--time-unit", "ms"]
+    layout = ["--read", "columns={stamp: time}", "where={publisher_id: 39}", "time_unit=ms"]
     source, store = str(tmp_path / "own.csv"), tmp_path / "store"
     assert main(["convert", source, str(store), *layout]) == 0
     assert [path.name for path in store.glob("symbol=XYZ/*")] == ["date=2025-04-03"]

@@ -95,7 +95,8 @@ def test_what_a_user_named_is_escaped_and_cut() -> None:
     assert "<script>" not in shown
     assert "&lt;script&gt;&amp;" in shown
     assert "array (2,), 1 to 3" in shown
-    assert "&lt;b&gt; 0.25" in shown
+    assert "&lt;b&gt;" in shown
+    assert "0.25" in shown
     assert len(repr(_Named("x" * 10_000, np.zeros(3), {}))) <= MAX_REPR
 
 

@@ -225,7 +225,7 @@ def _converted(
         for books in batches_of(file, batch_rows, options, symbol):
             if not books.symbol:
                 raise ValidationError(
-                    f"{file} names no symbol, by which books are stored; give symbol= (--symbol)"
+                    f"{file} names no symbol, by which books are stored; give symbol= (--read)"
                 )
             for date, of_date, trades in _by_date(books, options.session):
                 writer.add(store.partition(books.symbol, date), of_date, trades)

@@ -1,50 +1,12 @@
 """Configurations, reports, and how notebooks run.
 
-The names below load their module when first used: a process that only runs kernels draws nothing.
+The stub beside this file lists its names; each loads its module when first used.
 """
 
-from __future__ import annotations
+from research_lib.lazy import names_of_stub
 
-from importlib import import_module
-from typing import Any
-
-_NAMES = {
-    "manifest": ("ReportFolder", "environment_hash", "origin"),
-    "parameters": (
-        "NOTEBOOKS", "Project", "RunConfig", "chosen_runs", "configuration_names", "load_grid",
-        "real_data_of",
-    ),
-    "figures.base": (
-        "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval",
-        "plot_lines", "plot_quality", "plot_slippage_fit", "plot_through_day", "quartiles",
-        "save_figure",
-    ),
-    "figures.execution": (
-        "WAYS", "plot_attribution", "plot_child_costs", "plot_correlation", "plot_executed",
-        "plot_frontier", "plot_frontiers", "plot_holdings", "plot_net_value", "plot_order",
-        "plot_regret", "plot_schedule", "plot_sensitivity", "plot_water_level",
-    ),
-    "figures.modelling": (
-        "plot_calibration", "plot_curve_bands", "plot_form_savings", "plot_residual_bias",
-        "plot_shrinkage", "plot_specifications", "plot_stability",
-    ),
-    "figures.strategy": (
-        "plot_cost_calibration", "plot_cost_distribution", "plot_liquidity_map", "plot_null",
-        "plot_runs", "plot_saving_against", "plot_savings",
-    ),
-    "figures.transient": (
-        "plot_child_orders", "plot_half_lives", "plot_lag_estimates", "plot_savings_by_half_life",
-    ),
-    "run": ("Limits", "Options", "run_reports"),
-    "render": ("render_index", "render_summary", "write_pages"),
-    "verify": ("ABSENT", "differing", "verify_files", "verify_reports"),
-}  # fmt: skip
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
-
-__all__ = sorted(_MODULES)
+__getattr__, __all__ = names_of_stub(__name__, __file__)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'research_lib.reporting' has no attribute {name!r}")
-    return getattr(import_module(f"research_lib.reporting.{_MODULES[name]}"), name)
+def __dir__() -> list[str]:
+    return __all__

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from research_lib.monitoring import PerformanceMonitor
 from research_lib.reporting.manifest import json_bytes, origin, read_json
 from research_lib.reporting.parameters import RunConfig
 from research_lib.reporting.render import summary
 
-Record = dict[str, Any]
+Records = Mapping[str, dict[str, Any]]  # by section
 
 
 class Report(NamedTuple):
@@ -23,11 +22,7 @@ class Report(NamedTuple):
 
 
 def assemble(
-    run: RunConfig,
-    kept: Mapping[str, Record],
-    answers: Mapping[str, Record],
-    folder: Path,
-    templates: Path,
+    run: RunConfig, kept: Records, answers: Records, folder: Path, templates: Path
 ) -> Report:
     """Join new sections with those that stay; the summaries are written from the joined results.
 
@@ -48,45 +43,30 @@ def assemble(
     RenderError
         A template does not fit its results.
     """
-    made = {section: _record(run, section, answer) for section, answer in answers.items()}
-    records = {
-        section: {**kept, **made}[section]
-        for section in run.parameters
-        if section in {**kept, **made}
-    }
-    manifest = {"configuration": run.identity(), "sections": records}
-    before = read_json(folder / "results.json") if kept else {}
-    results, files = {}, {}
-    for section, record in records.items():
-        brought = answers[section]["files"] if section in made else {}
+    known = {**kept, **{section: _record(run, section, one) for section, one in answers.items()}}
+    sections = {section: known[section] for section in run.parameters if section in known}
+    manifest = {"configuration": run.identity(), "sections": sections}
+    before, results = read_json(folder / "results.json") if kept else {}, dict[str, Any]()
+    files: dict[str, bytes] = {}
+    for section, record in sections.items():
+        brought = answers[section]["files"] if section in answers else {}
         results[section] = json.loads(brought[f"{section}.json"]) if brought else before[section]
-        files.update(
-            {
-                path: brought[path] if brought else (folder / path).read_bytes()
-                for path in record["files"]
-            }
-        )
+        for path in record["files"]:
+            files[path] = brought[path] if brought else (folder / path).read_bytes()
     files["results.json"] = json_bytes(results)
-    for section in records:
+    for section in sections:
         files[f"{section}_summary.md"] = summary(section, results, manifest, templates).encode()
     return Report(files, manifest)
 
 
-def _record(run: RunConfig, section: str, answer: Record) -> Record:
+def _record(run: RunConfig, section: str, answer: Mapping[str, Any]) -> dict[str, Any]:
     """What a manifest says of a section: what it was made from and, apart, how that went."""
     handed = (f"{section}.json", f"{section}.timings.json")
-    timings = json.loads(answer["files"].get(handed[1], b"{}"))
-    monitor = PerformanceMonitor().merge(timings) if timings else PerformanceMonitor()
-    return {
-        "inputs": answer["inputs"],
-        "seed": run.effective[section].get("seed"),
-        **origin(),
-        "files": sorted(path for path in answer["files"] if path not in handed),
-        "run": {
-            "seconds": round(answer["seconds"], 2),
-            "peak_memory_mb": round(
-                max(answer["peak_memory_mb"], timings.get("peak_memory_mb", 0.0)), 1
-            ),
-            "operations": monitor.summary(),
-        },
+    went = {
+        "seconds": round(answer["seconds"], 2),
+        "peak_memory_mb": round(answer["peak_memory_mb"], 1),
+        "operations": json.loads(answer["files"].get(handed[1], b"{}")),
     }
+    made = {"inputs": answer["inputs"], "seed": run.effective[section].get("seed")}
+    files = sorted(path for path in answer["files"] if path not in handed)
+    return made | origin() | {"files": files, "run": went}

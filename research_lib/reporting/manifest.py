@@ -84,9 +84,9 @@ class ReportFolder:
     def results(self, results: Mapping[str, Any]) -> None:
         """Keep the numbers of the report as <section>.json, the library's timings beside it."""
         if self.path is not None:
-            timings = json_bytes(MONITOR.to_dict())
-            (self.path / f"{self.section}.timings.json").write_bytes(timings)
             (self.path / f"{self.section}.json").write_bytes(json_bytes(results))
+            timings = json_bytes(MONITOR.summary())
+            (self.path / f"{self.section}.timings.json").write_bytes(timings)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -5,19 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from research_lib.errors import ResearchError, ValidationError
-from research_lib.reporting.manifest import DAMAGED, read_json, read_manifest, write_whole
+from research_lib.reporting.manifest import read_json, read_manifest, write_whole
 from research_lib.reporting.parameters import Project
-from research_lib.wording import count, p_value, percent, residual, significant
+from research_lib.wording import p_value, residual, significant
 
-if TYPE_CHECKING:
-    from nbconvert.filters.markdown_mistune import IPythonRenderer
-
-HEADLINE = "static optimal"
-# Sections whose numbers stand in the index's table; of others the answer is quoted.
-TABLED = ("modeling", "strategy")
 MAX_ROWS_DRAWN = 60  # that the figure of all runs makes room for
 SUMMARY = re.compile(r"(?:([A-Za-z0-9_-]+)/)?([a-z]+)_summary\.md")
 
@@ -35,24 +29,18 @@ def render(template: str, templates: Path, **values: Any) -> str:
     """Any template of the project's folder, or of the library's where it has none of that name."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader([templates, Path(__file__).with_name("templates")]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # markdown for people, made from our own numbers
-    )
-    environment.filters.update(
-        sig=significant, count=count, percent=percent, residual=residual, p_value=p_value
-    )
+    loader = FileSystemLoader([templates, Path(__file__).with_name("templates")])
+    how: Any = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = Environment(loader=loader, undefined=StrictUndefined, **how)
+    environment.filters |= {"sig": significant, "p_value": p_value, "residual": residual}
+    environment.filters |= {"count": "{:,d}".format, "percent": "{:.1f}".format}
     return environment.get_template(template).render(**values)
 
 
-def render_summary(
-    section: str, results: Mapping[str, Any], provenance: Mapping[str, Any], templates: Path
+def summary(
+    section: str, results: Mapping[str, Any], manifest: Mapping[str, Any], templates: Path
 ) -> str:
-    """The report of one section from its template, results.json's numbers and the manifest's.
+    """The text of <section>_summary.md: its template, given results.json and manifest.json.
 
     Raises
     ------
@@ -61,104 +49,64 @@ def render_summary(
     """
     from jinja2 import TemplateError
 
-    misfits = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-    try:
-        return render(f"{section}_summary.md.j2", templates, results=results, manifest=provenance)
-    except (TemplateError, *misfits) as error:
-        raise RenderError(section, error) from error
-
-
-def summary(
-    section: str, results: Mapping[str, Any], manifest: Mapping[str, Any], templates: Path
-) -> str:
-    """The text of <section>_summary.md, given results.json and manifest.json."""
+    misfits = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
     record = manifest["sections"][section]
-    provenance = {**record, **record["inputs"], "configuration": manifest["configuration"]}
-    return render_summary(section, results[section], provenance, templates)
-
-
-class Saving(NamedTuple):
-    """What a schedule saved against TWAP, per cent, with its 95 % interval or None."""
-
-    percent: float
-    low: float | None
-    high: float | None
-
-
-def headline(results: Mapping[str, Any]) -> Saving | None:
-    """The saving that a strategy section's results claim; None where there is no claim."""
-    row = results.get("strategy", {}).get("strategies", {}).get(HEADLINE, {})
-    if row.get("saving_%") is None:
-        return None
-    return Saving(row["saving_%"], row.get("saving_lower_%"), row.get("saving_upper_%"))
+    provenance = record | record["inputs"] | {"configuration": manifest["configuration"]}
+    values = {"results": results[section], "manifest": provenance}
+    try:
+        return render(f"{section}_summary.md.j2", templates, **values)
+    except misfits as error:
+        raise RenderError(section, error) from error
 
 
 def render_index(project: Project) -> Path:
     """Write reports/README.md, all runs beside each other and what failed, and its figure."""
-    names = ("results.json", "failure.json")
-    folders = sorted(one for one in project.reports.iterdir() if one.is_dir())
-    rows = [_row(one) for one in folders if any((one / name).is_file() for name in names)]
-    drawn = _overview([row for row in rows if row["saving"]], project.reports / "overview.png")
-    text = render("index.md.j2", project.templates, rows=rows, rates=_rates(rows), figure=drawn)
-    target = project.reports / "README.md"
-    write_whole(target, text.encode())
-    return target
-
-
-def _rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Counts over runs: all, failed, with a saving, it above 0, its whole interval above 0."""
-    savings = [row["saving"] for row in rows if row["saving"]]
-    return {
+    found = [*project.reports.glob("*/results.json"), *project.reports.glob("*/failure.json")]
+    rows = [_row(folder) for folder in sorted({path.parent for path in found})]
+    savings = {row["name"]: row["saving"] for row in rows if row["saving"]}
+    rates = {
         "runs": len(rows),
         "failed": sum(bool(row["failure"]) for row in rows),
         "compared": len(savings),
-        "saved": sum(saving.percent > 0 for saving in savings),
-        "surely": sum(saving.low is not None and saving.low > 0 for saving in savings),
+        "saved": sum(percent > 0 for percent, _, _ in savings.values()),
+        "surely": sum((low or 0.0) > 0 for _, low, _ in savings.values()),
     }
+    drawn = _overview(savings, project.reports / "overview.png")
+    text = render("index.md.j2", project.templates, rows=rows, rates=rates, figure=drawn)
+    write_whole(project.reports / "README.md", text.encode())
+    return project.reports / "README.md"
 
 
 def _row(folder: Path) -> dict[str, Any]:
     """What the index says of a run; a damaged file is named and stops nothing."""
-    flaws, parts = [], {}
-    for name, read in (
-        ("results", read_json),
-        ("failure", read_json),
-        ("manifest", _read_manifest),
-    ):
+    results, failure, manifest, flaws = dict[str, Any](), dict[str, Any](), dict[str, Any](), []
+    for into, name in ((results, "results"), (failure, "failure"), (manifest, "manifest")):
         path = folder / f"{name}.json"
         try:
-            parts[name] = read(path) if path.is_file() else {}
+            if path.is_file():
+                into |= read_manifest(folder) if name == "manifest" else read_json(path)
         except ValidationError as error:
             flaws.append(str(error))
-            parts[name] = {}
-    results, failure, manifest = parts["results"], parts["failure"], parts["manifest"]
-    if not all(isinstance(part, dict) for part in results.values()):
-        flaws.append(f"results.json {DAMAGED}")
-        results = {}
+    # What the index quotes: per cent, and the ends of its 95 % interval or None.
+    claimed = results.get("strategy", {}).get("strategies", {}).get("static optimal", {})
+    saving = tuple(claimed.get(f"saving{end}_%") for end in ("", "_lower", "_upper"))
+    # The table has numbers of the other two.
+    quoted = [name for name in results if name not in ("modeling", "strategy")]
     return {
         "name": folder.name,
         "results": results,
         "first": next((part for part in results.values() if "symbol" in part), {}),
-        "answers": {
-            section: part.get("answer", "")
-            for section, part in results.items()
-            if section not in TABLED
-        },
-        "title": (manifest.get("configuration") or failure).get("title", ""),
-        "saving": headline(results),
+        "answers": {name: results[name].get("answer", "") for name in quoted},
+        "saving": None if saving[0] is None else saving,
         "failure": failure,
         "flaws": flaws,
         "seconds": sum(one["run"]["seconds"] for one in manifest.get("sections", {}).values()),
     }
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    return read_manifest(path.parent)
-
-
-def _overview(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:
+def _overview(savings: Mapping[str, Any], path: Path) -> bool:
     """Draw the savings of all runs with their intervals; False where there is none to draw."""
-    if not rows:
+    if not savings:
         path.unlink(missing_ok=True)
         return False
     import matplotlib.pyplot as plt
@@ -166,8 +114,8 @@ def _overview(rows: Sequence[Mapping[str, Any]], path: Path) -> bool:
     from research_lib.reporting.figures.base import new_figure, save_figure
     from research_lib.reporting.figures.strategy import plot_runs
 
-    figure, (ax,) = new_figure(1, height=1.2 + 0.28 * min(len(rows), MAX_ROWS_DRAWN))
-    plot_runs({row["name"]: row["saving"] for row in rows}, ax)
+    figure, (ax,) = new_figure(1, height=1.2 + 0.28 * min(len(savings), MAX_ROWS_DRAWN))
+    plot_runs(savings, ax)
     save_figure(figure, path)
     plt.close(figure)
     return True
@@ -182,19 +130,18 @@ def write_pages(project: Project) -> Path:
     """
     pages = project.reports / "html"
     pages.mkdir(exist_ok=True)
-    for folder in sorted(one for one in project.reports.iterdir() if one.is_dir() and one != pages):
-        files = [f"{section}_summary.md" for section in project.sections] + ["failure.md"]
-        parts = [folder / name for name in files if (folder / name).is_file()]
-        if parts:
+    names = [*(f"{section}_summary.md" for section in project.sections), "failure.md"]
+    for folder in sorted(one for one in project.reports.iterdir() if one.is_dir()):
+        if parts := [folder / name for name in names if (folder / name).is_file()]:
             _write_page(pages / f"{folder.name}.html", parts, project)
     return _write_page(pages / "index.html", [project.reports / "README.md"], project)
 
 
 def _write_page(target: Path, parts: Sequence[Path], project: Project) -> Path:
     sections = [(path.stem.removesuffix("_summary"), _html(path)) for path in parts]
-    first = re.search(r"^# (.*)", parts[0].read_text(encoding="utf-8"), re.MULTILINE)
-    title, index = first[1] if first else target.stem, target.stem == "index"
-    text = render("page.html.j2", project.templates, sections=sections, title=title, index=index)
+    first = parts[0].read_text(encoding="utf-8").split("\n")[0].removeprefix("# ")
+    values = {"title": first or target.stem, "index": target.stem == "index"}
+    text = render("page.html.j2", project.templates, sections=sections, **values)
     write_whole(target, text.encode())
     return target
 
@@ -207,7 +154,7 @@ def _html(path: Path) -> str:
     return str(opened.replace("</table>", "</table></div>"))
 
 
-def _renderer(folder: Path) -> IPythonRenderer:
+def _renderer(folder: Path) -> Any:
     """nbconvert's, which puts figures into the page; markup in a text stays text."""
     from nbconvert.filters.markdown_mistune import IPythonRenderer
 
@@ -221,8 +168,7 @@ def _renderer(folder: Path) -> IPythonRenderer:
         def image(self, text: str, url: str, title: str | None = None) -> str:
             """A PNG of the report's folder becomes part of the page; else its text stays."""
             path = (folder / url).resolve()
-            inside = path.is_relative_to(folder.resolve()) and path.is_file()
-            if path.suffix != ".png" or not inside:
+            if path.suffix != ".png" or folder.resolve() not in path.parents or not path.is_file():
                 return str(self.text(text))
             return f'<span class="wide" tabindex="0">{super().image(text, url, title)}</span>'
 
@@ -237,6 +183,6 @@ def _renderer(folder: Path) -> IPythonRenderer:
         escape=True,
         allow_harmful_protocols=False,
         embed_images=True,
-        exclude_anchor_links=True,
         path=str(folder),
+        exclude_anchor_links=True,
     )

@@ -431,7 +431,7 @@ def test_books_without_a_symbol_are_stored_under_the_one_given(
         match=r"frame\.csv names no symbol, by which books are stored; give symbol=",
     ):
         _convert(source, root)
-    assert main(["convert", str(source), str(root), "--symbol", "XYZ"]) == 0
+    assert main(["convert", str(source), str(root), "--read", "symbol=XYZ"]) == 0
     assert read_books(root).symbol == "XYZ"
     with pytest.raises(
         ValidationError, match=r"was converted into .* as XYZ, not ABC; use another destination"
@@ -485,21 +485,21 @@ def test_the_command_line_takes_the_session(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = _mbp(tmp_path / "book.csv", DATES[:1], hour="21")  # 01:00 UTC of the day after
-    hours = ["--open", "00:00", "--close", "24:00", "--timezone", "UTC"]
+    hours = ["--session", "open=00:00", "close=24:00", "timezone=UTC"]
     assert main(["convert", str(source), str(tmp_path / "utc"), *hours]) == 0
     assert capsys.readouterr().out.endswith("date=2025-04-04\n")
-    evening = ["--open", "18:00", "--close", "17:00", "--opens-day-before"]
+    evening = ["--session", "open=18:00", "close=17:00", "opens_day_before=true"]
     assert main(["convert", str(source), str(tmp_path / "globex"), *evening]) == 0
     assert capsys.readouterr().out.endswith("date=2025-04-04\n")
-    lunch = [*hours, "--break", "11:30-12:30", "--break", "15:00-15:10"]
+    lunch = [*hours, "breaks=[[11:30, 12:30], [15:00, 15:10]]"]
     assert main(["convert", str(source), str(tmp_path / "lunch"), *lunch]) == 0
     with pytest.raises(
         ValidationError, match=r"with session 00:00-11:30, 12:30-15:00, 15:10-24:00 UTC, not 09:30"
     ):
         _convert(source, tmp_path / "lunch")
-    assert main(["convert", str(source), str(tmp_path / "none"), "--break", "noon"]) == 2
+    assert main(["convert", str(source), str(tmp_path / "none"), "--session", "breaks=noon"]) == 2
     assert "breaks must be a list" in capsys.readouterr().err
-    assert main(["convert", str(source), str(tmp_path / "none"), "--close", "25:00"]) == 2
+    assert main(["convert", str(source), str(tmp_path / "none"), "--session", "close=25:00"]) == 2
     assert "close '25:00' is not a time of day" in capsys.readouterr().err
 
 

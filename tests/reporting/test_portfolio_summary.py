@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from research_lib.reporting import Project, render_summary
+from research_lib.reporting import Project, summary
 
 
 @pytest.mark.parametrize(
@@ -27,10 +27,8 @@ def test_a_residual_is_told_as_measured(measured: float | None, said: str) -> No
         json.loads((project.reports / "portfolio" / f"{name}.json").read_text())
         for name in ("results", "manifest")
     )
-    record = manifest["sections"]["portfolio"]
-    provenance = {**record, **record["inputs"], "configuration": manifest["configuration"]}
     changed = {**results["portfolio"], "solver": "modes", "kkt_residual": measured}
-    text = render_summary("portfolio", changed, provenance, project.templates)
+    text = summary("portfolio", {"portfolio": changed}, manifest, project.templates)
     assert re.findall(r"^The portfolio's schedule was found by .*$", text, re.MULTILINE) == [
         f"The portfolio's schedule was found by modes, {said}"
     ]

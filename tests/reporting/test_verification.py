@@ -230,8 +230,3 @@ def test_without_git_the_commit_is_the_one_given_and_cleanness_unknown(
     monkeypatch.setenv("PATH", str(tmp_path))  # where there is no git
     monkeypatch.setenv("RESEARCH_GIT_COMMIT", "abc123")
     assert (origin()["git_commit"], origin()["git_dirty"]) == ("abc123", None)
-
-
-def test_all_and_a_name_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", "--all", "frog"]) == 2
-    assert "--all and frog exclude each other" in capsys.readouterr().err

@@ -1,0 +1,11 @@
+from research_lib.config import ModelConfig as ModelConfig
+from research_lib.config import OptimizerConfig as OptimizerConfig
+from research_lib.config import SolverType as SolverType
+from research_lib.errors import ModelFittingError as ModelFittingError
+from research_lib.errors import OptimizationError as OptimizationError
+from research_lib.errors import ValidationError as ValidationError
+from research_lib.health import health_check as health_check
+from research_lib.impact_model import ImpactModel as ImpactModel
+from research_lib.monitoring import PerformanceMonitor as PerformanceMonitor
+from research_lib.monitoring import configure_logging as configure_logging
+from research_lib.trade_allocator import TradeAllocator as TradeAllocator

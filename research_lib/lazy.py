@@ -1,0 +1,25 @@
+"""Packages whose names load their module when first used, so that importing the package is quick.
+
+The stub beside a package, `__init__.pyi`, lists the names for type checkers, editors and this
+module alike (SPEC 1 of Scientific Python).
+"""
+
+import ast
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+def names_of_stub(package: str, file: str) -> tuple[Callable[[str], Any], list[str]]:
+    """`__getattr__` and `__all__` of the package whose `__init__.py` is `file`."""
+    stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    modules = {alias.name: str(node.module) for node in imports for alias in node.names}
+
+    def load(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(modules[name]), name)
+
+    return load, sorted(modules)
