@@ -19,6 +19,7 @@ from research_lib.transient.flow import LagEstimate, SignedFlow, clock_flow, tra
 from research_lib.transient.kernel_fit import KernelFit, Span, Z, fit_kernel
 
 Float = NDArray[np.float64]
+Fitted = ImpactFit | ImpactCurve
 UNKNOWN: Span = (math.nan, math.nan, math.nan)
 STATE_WINDOWS = 10  # Newey-West bandwidths: displayed depth is a state that lasts, unlike flow
 
@@ -171,18 +172,19 @@ def _halving(span: Span) -> Span:
     return value, high, low
 
 
-def fit_block_book(
-    books: BookSnapshots,
-    *,
-    step_seconds: float = 1.0,
-    n_lags: int = 20,
-    price_lags: int = 40,
-    session: Session | None = None,
-) -> BlockBook:
+def fit_block_book(books: BookSnapshots, *, price_lags: int = 40, **settings: Any) -> BlockBook:
     """Obizhaeva and Wang's parameters from books and trades.
 
     q is measured in the book, rho in the spread (`recovery_after_trades`), lambda in the propagator
     of the mid by trade over `price_lags` trades, so each stands on evidence of its own.
+
+    Parameters
+    ----------
+    books : BookSnapshots with trades
+    price_lags : int
+        Trades over which the propagator is followed.
+    **settings
+        step_seconds, n_lags and session, as in `recovery_after_trades`.
 
     Raises
     ------
@@ -199,17 +201,19 @@ def fit_block_book(
     >>> found.resilience[1] < 0.1 < found.resilience[2]
     True
     """
-    settings: dict[str, Any] = {"step_seconds": step_seconds, "n_lags": n_lags, "session": session}
-    widening = recovery_after_trades(books, "spread", **settings)
-    spread = fit_kernel(widening, "exponential_permanent")
-    trades = trade_flow(books, session)
-    price = fit_kernel(flows.propagator(trades, price_lags), "exponential_permanent")
-    mean_shares = float(np.mean(np.abs(trades.shares)))
-    depth = _block_depth(books, clock_flow(books, step_seconds, session))
+    lasting = "exponential_permanent"
+    spread = fit_kernel(recovery_after_trades(books, "spread", **settings), lasting)
+    session, step = settings.get("session"), settings.get("step_seconds", 1.0)
+    trades, depth = (
+        trade_flow(books, session),
+        _block_depth(books, clock_flow(books, step, session)),
+    )
+    price = fit_kernel(flows.propagator(trades, price_lags), lasting)
+    size = float(np.mean(np.abs(trades.shares)))
     value, low, high = price.permanent if price.describes else UNKNOWN
-    lasting = value / mean_shares, low / mean_shares, high / mean_shares
     halving = (spread.half_life, *spread.interval) if spread.describes else UNKNOWN
-    return BlockBook(depth, lasting, _halving(halving), mean_shares, spread, price)
+    permanent = value / size, low / size, high / size
+    return BlockBook(depth, permanent, _halving(halving), size, spread, price)
 
 
 def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
@@ -218,11 +222,9 @@ def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
         raise ValidationError("these books show the touch only; depth behind it needs 2 levels")
     states = flows.usable_states(books)
     shown = states.take(flows.last_before(states, clock.time))
-    depth, distance = np.zeros(len(clock)), np.zeros(len(clock))
-    for side in ("buy", "sell"):
-        prices, sizes = shown.levels(side)
-        depth += sizes[:, 1:].sum(axis=1)
-        distance += np.nanmax(np.abs(prices - prices[:, :1]), axis=1)
+    ladders = [shown.levels(side) for side in ("buy", "sell")]
+    depth = sum(sizes[:, 1:].sum(axis=1) for _, sizes in ladders)
+    distance = sum(np.nanmax(np.abs(price - price[:, :1]), axis=1) for price, _ in ladders)
     value = float(depth.sum() / distance.sum())
     scores = ((depth - value * distance) / distance.mean())[:, None]
     width = STATE_WINDOWS * flows.bandwidth(len(clock))
@@ -285,12 +287,7 @@ class ArrivalPriceParameters(Record):
 
 
 def calibrate_almgren_chriss(
-    books: BookSnapshots,
-    fit: ImpactFit | ImpactCurve,
-    session: Session,
-    *,
-    interval: float = 1.0,
-    horizon: int = 30,
+    books: BookSnapshots, fit: Fitted, session: Session, *, interval: float = 1.0, horizon: int = 30
 ) -> ArrivalPriceParameters:
     r"""Measure sigma, eta and gamma on sampled books, their trades, and a linear impact.
 
@@ -338,24 +335,19 @@ def calibrate_almgren_chriss(
     """
     curve = fit.curve if isinstance(fit, ImpactFit) else fit
     if not isinstance(curve, LinearImpact):
-        raise ValidationError(
-            f"eta is a linear impact's slope, got {type(curve).__name__}; fit model_type='linear'"
-        )
+        raise ValidationError(f"got {type(curve).__name__}; fit model_type='linear', for its slope")
     tau, span = number("interval", interval, above=0), number("horizon", horizon, 1, integer=True)
     day = np.unique(session.days(books.time), return_inverse=True)[1]
     squares = _moves(books.mid, day, 1)[0] ** 2
     if len(squares) < 2:
         raise ValidationError(
-            f"{len(books)} books hold {len(squares)} moves of the mid within a day, 2 are needed"
+            f"{len(books)} books hold {len(squares)} moves within a day; 2 are needed"
         )
     flow, signed_share = _signed_volume(books)
     sigma = float(np.sqrt(squares.mean() / tau))
     error = float(squares.std() / np.sqrt(len(squares)) / (2.0 * tau * sigma)) if sigma else 0.0
-    permanent, half_spread = _response(books.mid, flow, day, span), float(curve.half_spread.mean())
-    temporary = curve.beta * tau
-    return ArrivalPriceParameters(
-        sigma, error, temporary, *permanent, half_spread, tau, signed_share
-    )
+    measured = sigma, error, curve.beta * tau, *_response(books.mid, flow, day, span)
+    return ArrivalPriceParameters(*measured, float(curve.half_spread.mean()), tau, signed_share)
 
 
 def _signed_volume(books: BookSnapshots) -> tuple[Float, float]:

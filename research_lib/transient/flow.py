@@ -81,11 +81,6 @@ class SignedFlow(Record):
     def __len__(self) -> int:
         return len(self.time)
 
-    def drive(self, measure: str) -> Float:
-        """`sign` or `shares`, (n,): what moves the price."""
-        refuse_unknown([measure], ("sign", "shares"), "measure of flow")
-        return np.asarray(self[measure])
-
     @property
     def days(self) -> list[slice]:
         """The steps of each day."""
@@ -274,9 +269,8 @@ def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> 
     >>> response_function(flow, 3).values.round(3).tolist()
     [0.007, 0.008, 0.01]
     """
-    count = _checked_lag(flow, max_lag)
-    drive = flow.drive(measure)[:, None]
-    mid = flow.mid[:, None]
+    count = _checked_lag(flow, max_lag, measure)
+    drive, mid = flow[measure][:, None], flow.mid[:, None]
     products = [(_ahead(flow.mid[day], count) - mid[day]) * drive[day] for day in flow.days]
     return lagged_means(products, flow.unit, flow.lags(count), count + bandwidth(len(flow)))
 
@@ -295,10 +289,10 @@ def flow_autocorrelation(flow: SignedFlow, max_lag: int, measure: str = "sign") 
     >>> flow_autocorrelation(flow, 3).values.round(2).tolist()
     [0.38, 0.31, 0.26]
     """
-    count = _checked_lag(flow, max_lag)
-    drives = [flow.drive(measure)[day][:, None] for day in flow.days]
+    count = _checked_lag(flow, max_lag, measure)
+    drives = [flow[measure][day][:, None] for day in flow.days]
     lags, width = np.arange(1.0, count + 1), bandwidth(len(flow)) + count
-    power = float(np.mean(flow.drive(measure) ** 2))
+    power = float(np.mean(flow[measure] ** 2))
     products = [_ahead(drive[:, 0], count) * drive for drive in drives]
     found = lagged_means(products, flow.unit, lags, width).scaled(1.0 / power)
     scores = [one - found["values"] * x**2 for one, x in zip(products, drives, strict=True)]
@@ -347,8 +341,8 @@ def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEsti
     >>> propagator(flow, 3).values.round(3).tolist()
     [0.007, 0.005, 0.006]
     """
-    count = _checked_lag(flow, max_lag)
-    return _propagators(flow, flow.drive(measure)[:, None], count)[0]
+    count = _checked_lag(flow, max_lag, measure)
+    return _propagators(flow, flow[measure][:, None], count)[0]
 
 
 def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, LagEstimate]:
@@ -388,9 +382,10 @@ def _ahead(values: Float, count: int) -> Float:
     return np.lib.stride_tricks.sliding_window_view(padded, count)
 
 
-def _checked_lag(flow: SignedFlow, max_lag: int) -> int:
+def _checked_lag(flow: SignedFlow, max_lag: int, measure: str = "sign") -> int:
     if not isinstance(flow, SignedFlow):
         raise ValidationError(f"flow: pass trade_flow(books), not {type(flow).__name__}")
+    refuse_unknown([measure], ("sign", "shares"), "measure of flow")
     longest = max(day.stop - day.start for day in flow.days) - 2
     return int(number("max_lag", max_lag, 1, longest, integer=True))
 

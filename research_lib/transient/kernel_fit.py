@@ -142,8 +142,7 @@ def fit_kernel(
 
     grid = np.log(np.geomspace(0.1 * lags[0], 100.0 * lags[-1], GRID))
     best = _minimum(chi2, grid)
-    life, least = math.exp(best), chi2(best)
-    kernel = problem.fitted(life)
+    life, least, kernel = math.exp(best), chi2(best), problem.fitted(math.exp(best))
     noise = (rng or np.random.default_rng(0)).standard_normal((NOISE_DRAWS, len(lags)))
     by_chance = np.max([problem.gain(math.exp(log_life), noise) for log_life in grid], axis=0)
     gain = float(target @ target) - least
@@ -153,8 +152,8 @@ def fit_kernel(
     decays = bool(gain - still > (CHI2[n_free - 1]))
     interval = _interval(chi2, np.sort(np.append(grid, best)), least + CHI2[1], decays)
     p_value = float(special.chdtrc(len(lags) - n_free, least))
-    bounded = interval[0] > 0.0 and interval[1] <= lags[-1]
-    identified = bool(p_value >= REJECTED and not is_noise and bounded)
+    seen = p_value >= REJECTED and not is_noise
+    identified = bool(seen and interval[0] > 0.0 and interval[1] <= lags[-1])
     found = kernel, life, interval, problem.permanent(kernel), least, len(lags) - n_free, p_value
     fit = KernelFit(family, *found, decays, identified, estimate.unit, "")
     return dataclasses.replace(fit, reading=_reading(fit, estimate, is_noise))

@@ -181,10 +181,8 @@ class TransientMarket(Record):
     tick: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("block_depth", "resilience"):
-            number(name, self[name], above=0)
-        for name in ("volatility", "noise", "tick"):
-            number(name, self[name], 0)
+        for name in ("volatility", "noise", "tick", "block_depth", "resilience"):
+            number(name, self[name], 0, above=0 if name in ("block_depth", "resilience") else None)
         number("permanent", self.permanent, 0, 1.0 / self.block_depth)
 
     @property
@@ -219,18 +217,16 @@ class TransientMarket(Record):
         mids = mid[step] + after * shares[step] * (1.0 / self.block_depth - self.widening)
         half = (HALF_SPREAD * self._scatter(rng, n) + excess)[step]
         half += after * np.abs(shares[step]) * self.widening
-        bid, ask = self._on_ticks(mids - half), self._on_ticks(mids + half)
-        ask = np.maximum(ask, bid + self.tick)
+        bid, ask = mids - half, mids + half
+        if self.tick:
+            bid, ask = (np.round(price / self.tick) * self.tick for price in (bid, ask))
+            ask = np.maximum(ask, bid + self.tick)
         gaps = LEVEL_GAP * np.arange(number("n_levels", n_levels, 1, integer=True))
-        depth = self.block_depth * LEVEL_GAP
-        bid_size, ask_size = (depth * self._scatter(rng, len(step), len(gaps)) for _ in range(2))
+        depth, shape = self.block_depth * LEVEL_GAP, (len(step), len(gaps))
+        bid_size, ask_size = (depth * self._scatter(rng, *shape) for _ in range(2))
         prices = bid[:, None] - gaps, bid_size, ask[:, None] + gaps, ask_size
         shown = time[step] + after * TRADE_DELAY
         return BookSnapshots(shown, *prices, symbol="SYNTHETIC", trades=trades)
-
-    def _on_ticks(self, price: Float) -> Float:
-        """The nearest price on display."""
-        return np.round(price / self.tick) * self.tick if self.tick else price
 
     def _scatter(self, rng: np.random.Generator, *shape: int) -> Float:
         """Lognormal factors of mean 1."""

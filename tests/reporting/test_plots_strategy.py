@@ -43,9 +43,7 @@ def test_savings_are_drawn_with_their_intervals_best_on_top() -> None:
 
 
 def test_savings_against_a_setting_are_in_its_order() -> None:
-    ax = plot_saving_against(
-        {1.0: _comparison(), 0.2: _comparison(-20)}, "refill rate", of="attainable"
-    )
+    ax = plot_saving_against({1.0: _comparison(), 0.2: _comparison(-20)}, "refill rate")
     (line,) = [line for line in ax.lines if line.get_label() == "adaptive"]
     assert line.get_xdata().tolist() == [0.2, 1.0]
     assert line.get_ydata().tolist() == [20.0, 40.0]
