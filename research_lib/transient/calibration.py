@@ -140,9 +140,7 @@ class BlockBook(Record):
                 raise ModelFittingError(f"the {what} is not that of a block book: {fit.reading}")
         decaying, lasting = self.decaying[0], self.permanent[0]
         if decaying <= 0:
-            raise ModelFittingError(
-                f"permanent impact {lasting:.3g} is all of 1 / q: nothing decays"
-            )
+            raise ModelFittingError(f"lambda {lasting:.3g} is all of 1 / q: nothing decays")
         return ExponentialSumKernel((self.resilience[0], 0.0), (decaying, lasting))
 
     @property
@@ -204,16 +202,13 @@ def fit_block_book(books: BookSnapshots, *, price_lags: int = 40, **settings: An
     lasting = "exponential_permanent"
     spread = fit_kernel(recovery_after_trades(books, "spread", **settings), lasting)
     session, step = settings.get("session"), settings.get("step_seconds", 1.0)
-    trades, depth = (
-        trade_flow(books, session),
-        _block_depth(books, clock_flow(books, step, session)),
-    )
+    trades, clock = trade_flow(books, session), clock_flow(books, step, session)
     price = fit_kernel(flows.propagator(trades, price_lags), lasting)
     size = float(np.mean(np.abs(trades.shares)))
     value, low, high = price.permanent if price.describes else UNKNOWN
     halving = (spread.half_life, *spread.interval) if spread.describes else UNKNOWN
     permanent = value / size, low / size, high / size
-    return BlockBook(depth, permanent, _halving(halving), size, spread, price)
+    return BlockBook(_block_depth(books, clock), permanent, _halving(halving), size, spread, price)
 
 
 def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
@@ -341,7 +336,7 @@ def calibrate_almgren_chriss(
     squares = _moves(books.mid, day, 1)[0] ** 2
     if len(squares) < 2:
         raise ValidationError(
-            f"{len(books)} books hold {len(squares)} moves within a day; 2 are needed"
+            f"{len(books)} books hold {len(squares)} moves in a day, 2 are needed"
         )
     flow, signed_share = _signed_volume(books)
     sigma = float(np.sqrt(squares.mean() / tau))

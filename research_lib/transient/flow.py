@@ -230,18 +230,17 @@ class LagEstimate(Record):
         """Standard errors, (k,)."""
         return np.sqrt(np.diag(self.cov))
 
-    def conf_int(self, level: float = 0.95, *, simultaneous: bool = False) -> tuple[Float, Float]:
-        """Lower and upper end at each lag, (k,) each; `simultaneous`: all lags at once (sup-t).
+    def conf_int(self, *, simultaneous: bool = False) -> tuple[Float, Float]:
+        """95 % interval at each lag, its ends (k,); `simultaneous`: of all lags at once (sup-t).
 
         The sup-t quantile, that of the largest |t| over the lags, is simulated, with the same draws
         each time.
         """
-        number("level", level, above=0, high=np.nextafter(1, 0))
-        width = float(special.ndtri(0.5 + 0.5 * level))
+        width = float(special.ndtri(0.975))
         if simultaneous:
             rng, none = np.random.default_rng(0), np.zeros(len(self.se))
             draws = rng.multivariate_normal(none, self.cov, SUP_T_DRAWS, method="eigh")
-            width = float(np.quantile(np.max(np.abs(draws) / self.se, axis=1), level))
+            width = float(np.quantile(np.max(np.abs(draws) / self.se, axis=1), 0.95))
         return self.values - width * self.se, self.values + width * self.se
 
     def to_frame(self) -> pd.DataFrame:
@@ -410,8 +409,6 @@ def long_run_sum(scores: Float, width: int) -> Float:
 def lagged_means(products: list[Float], unit: str, lags: Float, width: int) -> LagEstimate:
     """Means of products by lag, each day (n_d, k) with NaN where the lag leaves the day."""
     counts = sum(np.isfinite(day).sum(axis=0) for day in products)
-    if np.min(counts) < 2:
-        raise ValidationError(f"a lag of {len(lags)} steps leaves the data; ask for less")
     values = sum(np.nansum(day, axis=0) for day in products) / counts
     total = sum(long_run_sum(np.nan_to_num(day - values, nan=0.0), width) for day in products)
     return LagEstimate(lags, values, total / np.outer(counts, counts), int(np.max(counts)), unit)

@@ -149,7 +149,7 @@ def fit_kernel(
     is_noise = gain <= float(np.quantile(by_chance, LEVEL))
     n_free = 2 if family == "exponential" else 3
     still = max(float(problem.still @ target), 0.0) ** 2  # the gain of the kernel that stands still
-    decays = bool(gain - still > (CHI2[n_free - 1]))
+    decays = bool(gain - still > CHI2[n_free - 1])
     interval = _interval(chi2, np.sort(np.append(grid, best)), least + CHI2[1], decays)
     p_value = float(special.chdtrc(len(lags) - n_free, least))
     seen = p_value >= REJECTED and not is_noise
