@@ -15,22 +15,20 @@ _NAMES = {
         "NOTEBOOKS", "Project", "check_parameters", "effective_parameters", "real_data_of",
     ),
     "figures.base": (
-        "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_by_interval",
-        "plot_grouped_bars", "plot_lines", "plot_quality", "plot_slippage_fit",
-        "plot_through_day", "quartiles", "save_figure",
+        "FITTED", "SERIES", "STRATEGY_COLOURS", "TRUTH", "new_figure", "plot_bands",
+        "plot_grouped_bars", "plot_lines", "plot_slippage_fit", "quartiles", "save_figure",
     ),
     "figures.execution": (
         "WAYS", "plot_executed", "plot_frontiers", "plot_holdings", "plot_net_value",
         "plot_order", "plot_regret", "plot_schedule", "plot_water_level",
     ),
     "figures.modelling": (
-        "plot_calibration", "plot_child_orders", "plot_curve_bands", "plot_form_savings",
-        "plot_half_lives", "plot_lag_estimates", "plot_residual_bias", "plot_shrinkage",
-        "plot_specifications", "plot_stability",
+        "plot_child_orders", "plot_form_savings", "plot_half_lives", "plot_lag_estimates",
+        "plot_shrinkage", "plot_specifications",
     ),
     "figures.strategy": (
-        "plot_cost_calibration", "plot_cost_distribution", "plot_liquidity_map", "plot_null",
-        "plot_runs", "plot_saving_against", "plot_savings",
+        "plot_cost_calibration", "plot_cost_distribution", "plot_runs", "plot_saving_against",
+        "plot_savings",
     ),
     "refresh": ("CHECKED_OUTPUT", "refresh_notebooks"),
     "run": ("Options", "run_reports"),

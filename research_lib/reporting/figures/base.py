@@ -113,9 +113,7 @@ def colour_of(name: Any, default: str = MUTED) -> str:
     return STRATEGY_COLOURS.get(str(name), default)
 
 
-def coloured(
-    items: Mapping[Any, Any], colours: Sequence[str] = SERIES
-) -> Iterator[tuple[Any, ...]]:
+def coloured(items: Mapping[Any, Any], colours: Sequence[str] = SERIES) -> Iterator[Any]:
     """Name, value and colour of each: a strategy's own, else the next of `colours`."""
     for (name, value), colour in zip(items.items(), colours, strict=False):
         yield name, value, colour_of(name, colour)
@@ -197,48 +195,26 @@ def clock_axis(ax: Axes, session: Session) -> Axes:
     return ax
 
 
-def plot_through_day(bands: Tables, session: Session, ylabel: str, ax: Panel = None) -> Axes:
-    """Median and quartile range by interval.
+def plot_bands(bands: Tables, xlabel: str, ylabel: str, ax: Panel = None) -> Axes:
+    """Lines with bands, such as medians with quartile ranges or curves with their intervals.
 
     Parameters
     ----------
-    bands : mapping of label to DataFrame (n_intervals, 3)
-        Index interval; columns lower, middle, upper, in the unit of `ylabel`.
+    bands : mapping of label to DataFrame
+        Index x; columns lower, middle, upper, in the unit of `ylabel`.
 
     Examples
     --------
     >>> band = quartiles(pd.Series([1.0, 2.0, 3.0, 4.0]), [0, 0, 1, 1])
-    >>> plot_through_day({"spread": band}, Session(2), "spread (bps)").get_ylabel()
-    'spread (bps)'
+    >>> ax = plot_bands({"spread": band}, "interval", "spread (bps)")
+    >>> clock_axis(ax, Session(2)).get_xlabel()
+    'time of day (America/New_York)'
     """
     ax = axes_or(ax)
     for label, table, colour in coloured(bands):
-        band(ax, table.index, table.to_numpy().T, colour, label)
+        band(ax, table.index, table[["lower", "middle", "upper"]].T, colour, label)
     ax.set_ylim(bottom=0)
-    return clock_axis(finish(ax, y=ylabel, legend="best" if len(bands) > 1 else ""), session)
-
-
-def plot_quality(quality: pd.DataFrame, ax: Panel = None) -> Axes:
-    """Share of states of each doubtful kind, per cent, with its count and what was done.
-
-    Parameters
-    ----------
-    quality : DataFrame
-        As `BookQuality.to_frame`.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"states": 3, "share_%": 0.5, "done": "drop"}, index=["crossed"])
-    >>> plot_quality(table).get_xlabel()
-    'share of states (%)'
-    """
-    ax, shown = axes_or(ax), quality.iloc[::-1]
-    colours = {"keep": SERIES[0], "drop": SERIES[1], "raise": SERIES[3]}
-    bars = ax.barh(shown.index, shown["share_%"], color=shown["done"].map(colours))
-    labels = [f"{n:,} ({done})" for n, done in zip(shown["states"], shown["done"], strict=True)]
-    ax.bar_label(bars, labels, padding=4, fontsize=8)
-    ax.set_xlim(0, max(1.0, 1.35 * float(shown["share_%"].max())))
-    return finish(ax, "share of states (%)")
+    return finish(ax, xlabel, ylabel, "best" if len(bands) > 1 else "")
 
 
 def plot_lines(lines: Lines, xlabel: str, ylabel: str, ax: Panel = None, fmt: str = "o-") -> Axes:
@@ -314,18 +290,3 @@ def plot_grouped_bars(
     ax.invert_yaxis()
     ax.margins(x=0.15)
     return finish(ax, xlabel, legend="best")
-
-
-def plot_by_interval(series: Named, session: Session, ylabel: str, ax: Panel = None) -> Axes:
-    """A value of each interval, (n,) each, as steps, in the unit of `ylabel`.
-
-    Examples
-    --------
-    >>> plot_by_interval({"TWAP": [5.0, 5.0]}, Session(2), "shares").get_xlabel()
-    'time of day (America/New_York)'
-    """
-    ax = axes_or(ax)
-    for name, values in series.items():
-        steps = np.asarray(values, float)
-        ax.stairs(steps, baseline=None, color=colour_of(name), linewidth=1.0, label=name)
-    return clock_axis(finish(ax, y=ylabel, legend="best", zero=True), session)

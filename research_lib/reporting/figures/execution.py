@@ -208,8 +208,8 @@ def plot_holdings(
         for left, colour in zip(assets, fig.SERIES, strict=False):
             ax.plot(left, color=colour, **line)
         handles += ax.plot([], [], color=fig.OBSERVED, linestyle=style, label=way)
-    for name, colour in zip(names, fig.SERIES, strict=False):
-        handles.append(Line2D([], [], color=colour, label=name))
+    named = zip(names, fig.SERIES, strict=False)
+    handles += [Line2D([], [], color=colour, label=name) for name, colour in named]
     how: fig.Style = {"handles": handles, "ncols": 2, "legend": "best", "zero": True}
     return fig.clock_axis(fig.finish(ax, y="left to trade (% of the order)", **how), session)
 
@@ -252,20 +252,19 @@ def plot_frontiers(
         style = {"color": WAYS.get(way, fig.OBSERVED), "markersize": 6, "markeredgecolor": "white"}
         ax.plot(*point, marker, label=way, **style)
     ax.margins(0.06)
-    _name_points(ax, at, np.asarray(weights, float))
+    if np.size(weights):
+        _name_points(ax, at, weights)
     label = "standard deviation of the cost (bps)"
     return fig.finish(ax, label, "expected cost (bps)", "best")
 
 
-def _name_points(ax: Axes, at: fig.Float, weights: fig.Float) -> None:
+def _name_points(ax: Axes, at: fig.Float, weights: ArrayLike) -> None:
     """Points (k, 2) named by their risk aversion where there is room."""
-    if not len(weights):
-        return
     ax.margins(x=0.18, y=0.1)
     ax.autoscale_view()
     places = ax.transData.transform(at) * 72.0 / ax.figure.dpi  # points
     named: list[int] = []
-    for k, weight in enumerate(weights):
+    for k, weight in enumerate(np.asarray(weights, float)):
         if all(np.any(np.abs(places[k] - places[other]) > LABEL_ROOM) for other in named):
             fig.note(ax, f"{weight:.0e}", at[k], (5, 4), va="bottom")
             named.append(k)

@@ -22,100 +22,6 @@ Estimates = Mapping[str, LagEstimate]
 HALF_LIFE = "half-life (seconds, log scale)"
 
 
-def plot_residual_bias(
-    table: pd.DataFrame, session: Session | None = None, ax: fig.Panel = None
-) -> Axes:
-    """Residuals by trade size or, with a session, through the day: quartiles, means with interval.
-
-    Parameters
-    ----------
-    table : DataFrame
-        `by_size` or `by_time` of `ResidualBias`, bps.
-    session : Session, optional
-        That `by_time` is of; points stand at the middle of their part.
-
-    Examples
-    --------
-    >>> row = {"lower": -1.0, "upper": 1.0, "mean": 0.1, "half_width": 0.2}
-    >>> plot_residual_bias(pd.DataFrame(row, index=[100.0, 200.0])).get_xlabel()
-    'trade size (shares, log scale)'
-    """
-    ax, x = fig.axes_or(ax), table.index.to_numpy(dtype=float)
-    if session is not None:
-        x = x + 0.5 * np.diff(x, append=session.n_intervals)
-    shade: fig.Style = {"color": fig.SERIES[0], "alpha": 0.25, "linewidth": 0}
-    ax.fill_between(x, table["lower"], table["upper"], label="quartiles", **shade)
-    known = table["half_width"].notna().any()
-    label = "mean, 95 % interval over days" if known else "mean"
-    reach = table["half_width"].fillna(0.0)
-    ax.errorbar(x, table["mean"], reach, fmt="o", color=fig.FITTED, label=label, **fig.POINTS)
-    fig.finish(ax, "trade size (shares, log scale)", "observed - predicted slippage (bps)", "best")
-    ax.axhline(0.0, color=fig.MUTED, linewidth=0.8)
-    if session is not None:
-        return fig.clock_axis(ax, session)
-    ax.set_xscale("log")
-    return ax
-
-
-def plot_calibration(table: pd.DataFrame, forms: Iterable[str], ax: fig.Panel = None) -> Axes:
-    """Observed against predicted slippage by decile of the predicted, held out, with the diagonal.
-
-    Parameters
-    ----------
-    calibration : DataFrame
-        Of `Validation`.
-    forms : iterable of str
-        Model types to draw, four at most.
-
-    Examples
-    --------
-    >>> index = pd.MultiIndex.from_product([["linear"], [1, 2]])
-    >>> columns = {"predicted_bps": [1.0, 2.0], "observed_bps": [1.1, 1.9], "upper": 2.5}
-    >>> plot_calibration(pd.DataFrame(columns, index=index), ["linear"]).get_ylabel()
-    'observed slippage (bps)'
-    """
-    ax, shown = fig.axes_or(ax, 5.0, 4.2), {form: table.loc[form] for form in forms}
-    top = 1.05 * max(rows[["predicted_bps", "observed_bps"]].max().max() for rows in shown.values())
-    ax.plot([0, top], [0, top], color=fig.MUTED, linewidth=0.8, label="predicted = observed")
-    for form, rows, colour in fig.coloured(shown):
-        x, y = rows["predicted_bps"], rows["observed_bps"]
-        reach = (rows["upper"] - y).fillna(0.0)
-        ax.errorbar(x, y, reach, fmt="o-", color=colour, label=form, **fig.POINTS)
-    ax.set(xlim=(0, top), ylim=(0, top))
-    label = "predicted slippage, mean of the decile (bps)"
-    return fig.finish(ax, label, "observed slippage (bps)", "best")
-
-
-def plot_stability(table: pd.DataFrame, size: float, ax: fig.Panel = None) -> Axes:
-    """Pooled impact of each day with its 95 % interval; the line is the mean over days.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of `Stability`.
-    size : float
-        That the impact is of, shares.
-
-    Examples
-    --------
-    >>> days = pd.Index(["2024-03-04", "2024-03-05"], name="day")
-    >>> table = pd.DataFrame({"level": [1.0, 3.0], "lower": 0.5, "upper": 4.0}, index=days)
-    >>> plot_stability(table, 400.0).get_xlabel()
-    'day'
-    """
-    ax, position = fig.axes_or(ax), np.arange(len(table))
-    reach = (table["upper"] - table["level"]).fillna(0.0)
-    ax.errorbar(position, table["level"], reach, fmt="o", color=fig.FITTED, **fig.POINTS)
-    ax.axhline(float(table["level"].mean()), color=fig.MUTED, linewidth=0.8, label="mean over days")
-    every = -(-len(table) // 4)  # four names fit
-    names = [name.replace("intervals ", "") for name in table.index.astype(str)]
-    ax.set_xticks(position[::every], names[::every], fontsize=8)
-    ax.set_xlim(-0.5, len(table) - 0.5)
-    ax.set_ylim(bottom=min(0.0, float(np.nanmin(table["lower"].fillna(table["level"])))))
-    by, impact = str(table.index.name or "day"), f"impact of {size:,.0f} shares\n(currency/share)"
-    return fig.finish(ax, by if by == "day" else f"{by} (intervals)", impact, "lower left")
-
-
 def plot_specifications(table: pd.DataFrame, value: str = "exponent") -> Axes:
     """Specification curve: analyses sorted by their answer, and below each which choices it made.
 
@@ -143,11 +49,11 @@ def plot_specifications(table: pd.DataFrame, value: str = "exponent") -> Axes:
     if shown.empty:
         raise ValidationError(f"no analysis has a value of {value}: all {len(table)} are NaN")
     upper, lower = fig.stacked_figure([3, 4], height=6.0)
-    position, middle = np.arange(len(shown)), float(shown[value].median())
+    middle = float(shown[value].median())
     if value == "exponent":
         ends = shown["lower"], shown["upper"]
-        upper.vlines(position, *ends, color=fig.FITTED, alpha=0.4, linewidth=1.5)
-    upper.plot(position, shown[value], "o", markersize=3, color=fig.FITTED)
+        upper.vlines(shown.index, *ends, color=fig.FITTED, alpha=0.4, linewidth=1.5)
+    upper.plot(shown[value], "o", markersize=3, color=fig.FITTED)
     dashed: fig.Style = {"color": fig.MUTED, "linewidth": 0.8, "linestyle": "--"}
     upper.axhline(middle, label=f"median {middle:.3g}", **dashed)
     upper.set_ylim(bottom=min(0.0, upper.get_ylim()[0]))
@@ -157,9 +63,8 @@ def plot_specifications(table: pd.DataFrame, value: str = "exponent") -> Axes:
     upper.set_title(f"{len(shown)} analyses{ending}", fontsize=10)
     _draw_choices(shown, table.select_dtypes(exclude=["number", "bool"]), lower)
     upper.set_xlim(-1, len(shown))
-    return fig.finish(
-        upper, y={"exponent": "exponent of the power law"}.get(value, value), legend="upper left"
-    )
+    label = "exponent of the power law" if value == "exponent" else value
+    return fig.finish(upper, "", label, "upper left")
 
 
 def _draw_choices(shown: pd.DataFrame, choices: pd.DataFrame, ax: Axes) -> None:
@@ -211,27 +116,6 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: fig.Panel 
     ax.set_title(f"shrinkage factor {float(np.mean(shrinkage.weight)):.2f}", fontsize=10)
     label = f"impact of {size:,.0f} shares\n(currency/share)"
     return fig.clock_axis(fig.finish(ax, y=label, legend="upper right", ncols=3), session)
-
-
-def plot_curve_bands(bands: fig.Tables, ax: fig.Panel = None) -> Axes:
-    """Slippage g_t(x) of chosen intervals with 95 % bands.
-
-    Parameters
-    ----------
-    bands : mapping of label to DataFrame
-        As `ImpactFit.band` gives: index size (shares); slippage, lower, upper, currency per share.
-
-    Examples
-    --------
-    >>> band = pd.DataFrame({"slippage": 2.0, "lower": 1.0, "upper": 3.0}, index=[10.0, 500.0])
-    >>> plot_curve_bands({"open": band}).get_xlabel()
-    'trade size (shares)'
-    """
-    ax = fig.axes_or(ax)
-    for label, band, colour in fig.coloured(bands):
-        fig.band(ax, band.index, band[["lower", "slippage", "upper"]].T, colour, label)
-    ax.set(ylim=(0.0, None), xlim=(0.0, max(float(band.index.max()) for band in bands.values())))
-    return fig.finish(ax, "trade size (shares)", "slippage from mid (currency/share)", "upper left")
 
 
 def plot_form_savings(table: pd.DataFrame, included: Iterable[str], ax: fig.Panel = None) -> Axes:
@@ -318,9 +202,9 @@ def plot_half_lives(
     'half-life (seconds, log scale); grey: not identified'
     """
     ax = fig.axes_or(ax)
-    finite = np.append(spans[["half_life", "low", "high"]].to_numpy(dtype=float), last)
-    finite = finite[np.isfinite(finite) & (finite > 0)]
-    left, right = 0.5 * float(finite.min()), 3.0 * float(finite.max())
+    known = np.append(spans[["half_life", "low", "high"]].to_numpy(dtype=float), last)
+    known = known[np.isfinite(known) & (known > 0)]
+    left, right = 0.5 * float(known.min()), 3.0 * float(known.max())
     where: fig.Style = {"xycoords": ("axes fraction", "data"), "color": fig.MUTED, "fontsize": 10}
     for row, (_, span) in enumerate(spans.iloc[::-1].iterrows()):
         if span["p_value"] < REJECTED:
@@ -335,9 +219,8 @@ def plot_half_lives(
         ax.axvline(truth, color=fig.TRUTH, linewidth=1.4, label="truth")
     ax.set(xscale="log", xlim=(left, right), ylim=(-0.7, len(spans) - 0.3))
     ax.set_yticks(range(len(spans)), spans.index[::-1])
-    return fig.finish(
-        ax, "half-life (seconds, log scale); grey: not identified", legend="above", ncols=2
-    )
+    label = "half-life (seconds, log scale); grey: not identified"
+    return fig.finish(ax, label, legend="above", ncols=2)
 
 
 def plot_child_orders(schedules: fig.Named, minutes: ArrayLike, ax: fig.Panel = None) -> Axes:

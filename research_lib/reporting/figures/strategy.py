@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
-from numpy.typing import ArrayLike
 
-from research_lib.market import Session
 from research_lib.reporting.figures import base as fig
 
 MAX_NAMED = 60  # runs that have room for their names
@@ -46,7 +42,8 @@ def plot_cost_distribution(costs: pd.DataFrame, ax: fig.Panel = None) -> Axes:
     names = groups.mean().sort_values(ascending=False).index
     for row, name in enumerate(names):
         values, colour = np.sort(groups.get_group(name)), fig.colour_of(name)
-        _quartile_bar(ax, row, values, colour, height=0.5, alpha=0.25)
+        lower, upper = np.quantile(values, [0.25, 0.75])
+        ax.barh(row, upper - lower, left=lower, height=0.5, color=colour, alpha=0.25, linewidth=0)
         # Golden-ratio steps spread neighbouring points without drawing random numbers.
         spread = row + 0.3 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
         ax.plot(values, spread, ".", color=colour, markersize=3, alpha=0.6)
@@ -54,11 +51,6 @@ def plot_cost_distribution(costs: pd.DataFrame, ax: fig.Panel = None) -> Axes:
     fig.name_rows(ax, names)
     label = "cost over the mid (bps of the arrival price); bar: quartiles, diamond: mean"
     return fig.finish(ax, label)
-
-
-def _quartile_bar(ax: Axes, row: int, values: Any, colour: str, **how: Any) -> None:
-    lower, upper = np.quantile(values, [0.25, 0.75])
-    ax.barh(row, upper - lower, left=lower, color=colour, linewidth=0, **how)
 
 
 def plot_savings(comparison: pd.DataFrame, of: str = "saving", ax: fig.Panel = None) -> Axes:
@@ -117,49 +109,6 @@ def plot_saving_against(
     return fig.finish(ax, xlabel, MEASURES["saving"], "right", zero=True)
 
 
-def plot_liquidity_map(
-    shares: ArrayLike,
-    edges_bps: ArrayLike,
-    fills: fig.Lines,
-    session: Session,
-    ax: fig.Panel = None,
-) -> Axes:
-    """What the books offered, and where the strategies took it.
-
-    Parameters
-    ----------
-    shares : (n, K)
-        On display in each interval between premiums, as `Ladder.within`.
-    edges_bps : (K + 1,)
-        Premiums over the mid, bps, the first one above 0.
-    fills : mapping of strategy to (filled (n,) shares, average premium (n,) bps)
-        Drawn as circles, their area in proportion to the shares.
-    session : Session
-
-    Examples
-    --------
-    >>> fills = {"adaptive": ([0.0, 5.0], [0.0, 1.5])}
-    >>> ax = plot_liquidity_map([[1.0, 9.0], [5.0, 20.0]], [1.0, 2.0, 4.0], fills, Session(2))
-    >>> ax.get_ylabel()
-    'premium over the mid (bps)'
-    """
-    ax = fig.axes_or(ax)
-    offered, edges = np.asarray(shares, float), np.asarray(edges_bps, float)
-    x, known = np.arange(len(offered) + 1), np.ma.masked_less_equal(offered.T, 0.0)
-    mesh = ax.pcolormesh(x, edges, known, norm=LogNorm(), cmap="Greys", rasterized=True)
-    ax.figure.colorbar(mesh, ax=ax, label="shares on display", pad=0.01)
-    largest = max((float(np.max(filled)) for filled, _ in fills.values()), default=1.0)
-    for name, (filled, premium) in fills.items():
-        taken = np.asarray(filled, float)
-        done = np.flatnonzero(taken > 0)
-        price = np.clip(np.asarray(premium, float)[done], edges[0], edges[-1])
-        ring: fig.Style = {"facecolors": "none", "edgecolors": fig.colour_of(name)}
-        ax.scatter(done + 0.5, price, s=4 + 60 * taken[done] / largest, label=name, **ring)
-    ax.set(yscale="log", ylim=(edges[0], edges[-1]))
-    label = "premium over the mid (bps)"
-    return fig.clock_axis(fig.finish(ax, y=label, legend="upper right", frameon=True), session)
-
-
 def plot_cost_calibration(costs: fig.Lines, ax: fig.Panel = None) -> Axes:
     """Realised against predicted cost, a point an order, with the line on which they agree.
 
@@ -182,31 +131,6 @@ def plot_cost_calibration(costs: fig.Lines, ax: fig.Panel = None) -> Axes:
     ax.plot(ends, ends, "--", color=fig.MUTED, linewidth=1.0, label="as predicted")
     ax.set(xlim=ends, ylim=ends)
     return fig.finish(ax, "predicted cost (bps)", "realised cost (bps)", "best")
-
-
-def plot_null(savings: pd.DataFrame, observed: pd.Series, ax: fig.Panel = None) -> Axes:
-    """Savings under permuted labels, quartiles and middle 95 %, beside the observed one.
-
-    Parameters
-    ----------
-    savings : DataFrame (n_draws, strategies), per cent
-    observed : Series, index strategy, per cent
-
-    Examples
-    --------
-    >>> null = pd.DataFrame({"adaptive": np.linspace(-30, -10, 41)})
-    >>> plot_null(null, pd.Series({"adaptive": 40.0})).get_yticklabels()[0].get_text()
-    'adaptive'
-    """
-    ax = fig.axes_or(ax)
-    for row, name in enumerate(savings):
-        ends, colour = np.quantile(savings[name], [0.025, 0.975]), fig.colour_of(name)
-        ax.plot(ends, [row, row], color=fig.MUTED, linewidth=1.2)
-        _quartile_bar(ax, row, savings[name], fig.MUTED, height=0.4, alpha=0.5)
-        ax.plot(observed[name], row, "D", color=colour, markersize=7, markeredgecolor="white")
-    fig.name_rows(ax, savings.columns)
-    label = "saving against TWAP (%); diamond: observed, grey: interval labels permuted"
-    return fig.finish(ax, label)
 
 
 def plot_runs(savings: Mapping[str, Ends], ax: fig.Panel = None) -> Axes:
