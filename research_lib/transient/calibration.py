@@ -83,14 +83,16 @@ def recovery_after_trades(
         sides = [(asks, trades.sign > 0), (bids, trades.sign < 0)]
     at = flows.last_before(states, clock.time)
     step = np.searchsorted(clock.time, trades.time, "right")
-    series, drives = [], []
+    series, drives, n_days = [], [], clock.day[-1] + 1
     for level, own in sides:
         kinds = (own,) if own.all() else (own, ~own)
         # Place 0 counts the orders before the first step, which are none of the clock's.
         counts = [np.bincount(step[kind], minlength=len(clock) + 1)[1:] for kind in kinds]
-        series += [level[at][day] for day in clock.days]
-        drives += [np.stack(counts, axis=1)[day].astype(float) for day in clock.days]
-    return flows.cumulative_effects(series, drives, clock.lags(count), "seconds")[0]
+        series.append(level[at])
+        drives.append(np.stack(counts, axis=1).astype(float))
+    day = np.concatenate([clock.day + k * n_days for k in range(len(sides))])
+    joined = np.concatenate(series), np.concatenate(drives), day
+    return flows.cumulative_effects(*joined, clock.lags(count), "seconds")[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,8 +225,7 @@ def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
     value = float(depth.sum() / distance.sum())
     scores = ((depth - value * distance) / distance.mean())[:, None]
     width = STATE_WINDOWS * flows.bandwidth(len(clock))
-    variance = sum(float(flows.long_run_sum(scores[day], width)[0, 0]) for day in clock.days)
-    error = Z * math.sqrt(variance) / len(clock)
+    error = Z * math.sqrt(flows.long_run_sum(scores, width, clock.day)[0, 0]) / len(clock)
     return value, value - error, value + error
 
 
@@ -234,7 +235,7 @@ class ArrivalPriceParameters(Record):
 
     Attributes
     ----------
-    volatility, volatility_error : currency per share per sqrt(time)
+    volatility : currency per share per sqrt(time)
     temporary : (n,) currency per share per (share per time)
         eta_t = beta_t tau of the linear impact.
     permanent, permanent_error : currency per share**2
@@ -258,7 +259,6 @@ class ArrivalPriceParameters(Record):
     """
 
     volatility: float
-    volatility_error: float
     temporary: Float
     permanent: float
     permanent_error: float
@@ -340,8 +340,7 @@ def calibrate_almgren_chriss(
         )
     flow, signed_share = _signed_volume(books)
     sigma = float(np.sqrt(squares.mean() / tau))
-    error = float(squares.std() / np.sqrt(len(squares)) / (2.0 * tau * sigma)) if sigma else 0.0
-    measured = sigma, error, curve.beta * tau, *_response(books.mid, flow, day, span)
+    measured = sigma, curve.beta * tau, *_response(books.mid, flow, day, span)
     return ArrivalPriceParameters(*measured, float(curve.half_spread.mean()), tau, signed_share)
 
 
@@ -378,6 +377,5 @@ def _response(mid: Float, flow: Float, day: NDArray[Any], span: int) -> tuple[fl
     x, scores = volume - volume.mean(), np.zeros((len(kept), 1))
     slope = float(x @ move / (x @ x))
     scores[kept, 0] = x * (move - move.mean() - slope * x)
-    days = np.split(scores, np.flatnonzero(np.diff(day[: len(kept)])) + 1)
-    variance = sum(float(flows.long_run_sum(one, 2 * span + 1)[0, 0]) for one in days)
+    variance = flows.long_run_sum(scores, 2 * span + 1, day[: len(kept)])[0, 0]
     return slope, math.sqrt(variance) / float(x @ x)

@@ -12,12 +12,12 @@ All estimates along lags have bands that allow for dependence between steps.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import linalg, special
 
@@ -65,8 +65,8 @@ class SignedFlow(Record):
     --------
     >>> time, mid, sign = np.arange(3), np.array([10.0, 10.1, 10.1]), np.array([1.0, -1.0, 1.0])
     >>> flow = SignedFlow(time, mid, sign, 100 * sign, None, np.array([0, 0, 1]), 2.0, "seconds")
-    >>> flow.days, flow.lags(3).tolist()
-    ([slice(0, 2, None), slice(2, 3, None)], [1.0, 3.0, 5.0])
+    >>> len(flow), flow.lags(3).tolist()
+    (3, [1.0, 3.0, 5.0])
     """
 
     time: Int64
@@ -80,12 +80,6 @@ class SignedFlow(Record):
 
     def __len__(self) -> int:
         return len(self.time)
-
-    @property
-    def days(self) -> list[slice]:
-        """The steps of each day."""
-        edges = [0, *(np.flatnonzero(np.diff(self.day)) + 1).tolist(), len(self)]
-        return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
     def lags(self, count: int) -> Float:
         """Mean time since the flow after 1, 2, ... count steps, (count,) in `unit`."""
@@ -269,9 +263,9 @@ def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> 
     [0.007, 0.008, 0.01]
     """
     count = _checked_lag(flow, max_lag, measure)
-    drive, mid = flow[measure][:, None], flow.mid[:, None]
-    products = [(_ahead(flow.mid[day], count) - mid[day]) * drive[day] for day in flow.days]
-    return lagged_means(products, flow.unit, flow.lags(count), count + bandwidth(len(flow)))
+    moves = _ahead(flow.mid, flow.day, count) - flow.mid[:, None]
+    products = moves * flow[measure][:, None]
+    return _lagged_means(products, flow, flow.lags(count), count + bandwidth(len(flow)))
 
 
 def flow_autocorrelation(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
@@ -289,14 +283,12 @@ def flow_autocorrelation(flow: SignedFlow, max_lag: int, measure: str = "sign") 
     [0.38, 0.31, 0.26]
     """
     count = _checked_lag(flow, max_lag, measure)
-    drives = [flow[measure][day][:, None] for day in flow.days]
     lags, width = np.arange(1.0, count + 1), bandwidth(len(flow)) + count
-    power = float(np.mean(flow[measure] ** 2))
-    products = [_ahead(drive[:, 0], count) * drive for drive in drives]
-    found = lagged_means(products, flow.unit, lags, width).scaled(1.0 / power)
-    scores = [one - found["values"] * x**2 for one, x in zip(products, drives, strict=True)]
-    cov = lagged_means(scores, flow.unit, lags, width).cov / power**2
-    return dataclasses.replace(found, cov=cov)
+    drive = flow[measure][:, None]
+    products, power = _ahead(drive[:, 0], flow.day, count) * drive, float(np.mean(drive**2))
+    found = _lagged_means(products, flow, lags, width).scaled(1.0 / power)
+    scores = (products - found["values"] * drive**2) / power
+    return dataclasses.replace(found, cov=_lagged_means(scores, flow, lags, width).cov)
 
 
 def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
@@ -341,7 +333,8 @@ def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEsti
     [0.007, 0.005, 0.006]
     """
     count = _checked_lag(flow, max_lag, measure)
-    return _propagators(flow, flow[measure][:, None], count)[0]
+    drives = flow[measure][:, None]
+    return cumulative_effects(flow.mid, drives, flow.day, flow.lags(count), flow.unit)[0]
 
 
 def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, LagEstimate]:
@@ -365,27 +358,22 @@ def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, LagEstimat
     if flow.changing is None or len(np.unique(flow.changing)) < 2:
         raise ValidationError("trades that change the mid at once and others: use trade_flow")
     drives = np.stack([flow.sign * flow.changing, flow.sign * ~flow.changing], axis=1)
-    changing, unchanging = _propagators(flow, drives, count)
-    return {"changing": changing, "unchanging": unchanging}
+    found = cumulative_effects(flow.mid, drives, flow.day, flow.lags(count), flow.unit)
+    return {"changing": found[0], "unchanging": found[1]}
 
 
-def _propagators(flow: SignedFlow, drives: Float, count: int) -> list[LagEstimate]:
-    """One propagator for each column of the drives (n, m)."""
-    mids, by_day = ([values[day] for day in flow.days] for values in (flow.mid, drives))
-    return cumulative_effects(mids, by_day, flow.lags(count), flow.unit)
-
-
-def _ahead(values: Float, count: int) -> Float:
-    """values[t + lag] at lags 1 ... count, (n, count), NaN past the end."""
-    padded = np.append(values[1:], np.full(count, np.nan))
-    return np.lib.stride_tricks.sliding_window_view(padded, count)
+def _ahead(values: Float, day: Int64, count: int) -> Float:
+    """values[t + lag] at lags 1 ... count, (n, count), NaN past the end of the day."""
+    later = (np.append(part[1:], np.full(count, np.nan)) for part in (values, day))
+    ahead, day_ahead = (sliding_window_view(part, count) for part in later)
+    return np.where(day_ahead == day[:, None], ahead, np.nan)
 
 
 def _checked_lag(flow: SignedFlow, max_lag: int, measure: str = "sign") -> int:
     if not isinstance(flow, SignedFlow):
         raise ValidationError(f"flow: pass trade_flow(books), not {type(flow).__name__}")
     refuse_unknown([measure], ("sign", "shares"), "measure of flow")
-    longest = max(day.stop - day.start for day in flow.days) - 2
+    longest = int(np.bincount(flow.day).max()) - 2
     return int(number("max_lag", max_lag, 1, longest, integer=True))
 
 
@@ -394,28 +382,29 @@ def bandwidth(n: int) -> int:
     return math.ceil(4.0 * (n / 100.0) ** (2.0 / 9.0))
 
 
-def long_run_sum(scores: Float, width: int) -> Float:
-    """Variance of the sum of scores (n, k), (k, k): Bartlett-weighted products over all lags.
+def long_run_sum(scores: Float, width: int, day: Int64) -> Float:
+    """Variance of the sum of scores (n, k), (k, k): Bartlett-weighted products within each day.
 
     The weights 1 - |j| / width are those of sums over windows of `width` steps, so no lag is
-    looped over.
+    looped over; `width` zeros between two days keep them apart.
     """
-    padded = np.pad(scores, ((width, width - 1), (0, 0)))
-    running = np.cumsum(padded, axis=0)
+    place = width + np.arange(len(day)) + width * np.cumsum(np.diff(day, prepend=day[0]) != 0)
+    spread = np.zeros((place[-1] + width, scores.shape[1]))
+    spread[place] = scores
+    running = np.cumsum(spread, axis=0)
     windows = running[width:] - running[:-width]
     return windows.T @ windows / width
 
 
-def lagged_means(products: list[Float], unit: str, lags: Float, width: int) -> LagEstimate:
-    """Means of products by lag, each day (n_d, k) with NaN where the lag leaves the day."""
-    counts = sum(np.isfinite(day).sum(axis=0) for day in products)
-    values = sum(np.nansum(day, axis=0) for day in products) / counts
-    total = sum(long_run_sum(np.nan_to_num(day - values, nan=0.0), width) for day in products)
-    return LagEstimate(lags, values, total / np.outer(counts, counts), int(np.max(counts)), unit)
+def _lagged_means(products: Float, flow: SignedFlow, lags: Float, width: int) -> LagEstimate:
+    """Means of products (n, k) by lag, NaN where the lag leaves the day."""
+    counts, values = np.isfinite(products).sum(axis=0), np.nanmean(products, axis=0)
+    total = long_run_sum(np.nan_to_num(products - values, nan=0.0), width, flow.day)
+    return LagEstimate(lags, values, total / np.outer(counts, counts), int(counts[0]), flow.unit)
 
 
 def cumulative_effects(
-    levels: list[Float], drives: list[Float], lags: Float, unit: str
+    level: Float, drives: Float, day: Int64, lags: Float, unit: str
 ) -> list[LagEstimate]:
     r"""What each of m drives has done to the level after 1 ... k steps, by least squares.
 
@@ -427,39 +416,35 @@ def cumulative_effects(
 
     Parameters
     ----------
-    levels : list of (n_d,)
-    drives : list of (n_d, m)
+    level : (n,)
+    drives : (n, m)
+    day : (n,) int
     lags : (k,) in `unit`
         Of 1 ... k steps.
     """
-    count, n_drives = len(lags), drives[0].shape[1]
-    n_lags = count + round(GUARD * count)
-    size, pairs = 1 + n_drives * n_lags, zip(levels, drives, strict=True)
-    rows = [_lagged_rows(np.diff(y), x[:-1], n_lags) for y, x in pairs if len(y) > n_lags]
-    n = sum(len(y) for y, _ in rows)
-    gram = sum((x.T @ x for _, x in rows), np.zeros((size, size)))
+    count, n_lags = len(lags), len(lags) + round(GUARD * len(lags))
+    size = 1 + drives.shape[1] * n_lags
+    told = f"{len(level):,} steps cannot tell {size - 1} lagged effects"
+    too_few = ModelFittingError(f"{told}, which need {STEPS_A_LAG} steps each; take fewer lags")
+    if len(level) < STEPS_A_LAG * size:
+        raise too_few
+    targets = np.diff(level)[n_lags - 1 :]
+    kept = np.isfinite(targets) & (day[n_lags:] == day[:-n_lags])
+    y, n = targets[kept], int(kept.sum())
+    past = sliding_window_view(drives[:-1], n_lags, axis=0)[kept][:, :, ::-1]
+    x = np.column_stack([np.ones(n), past.reshape(n, size - 1)])
+    gram = x.T @ x
     if n < STEPS_A_LAG * size or np.linalg.matrix_rank(gram, hermitian=True) < size:
-        told = f"{sum(map(len, levels)):,} steps cannot tell {n_drives * n_lags} lagged effects"
-        raise ModelFittingError(f"{told}, which need {STEPS_A_LAG} steps each; take fewer lags")
+        raise too_few
     factor = linalg.cho_factor(gram)
-    beta = linalg.cho_solve(factor, sum(x.T @ y for y, x in rows))
-    bread = linalg.cho_solve(factor, np.eye(size))
-    residuals = [y - x @ beta for y, x in rows]
-    scores = [x * u[:, None] for u, (_, x) in zip(residuals, rows, strict=True)]
-    cov = bread @ sum(long_run_sum(day, bandwidth(n)) for day in scores) @ bread * n / (n - size)
-    left, whole = np.concatenate(residuals), np.concatenate([y for y, _ in rows])
-    r2 = 1.0 - float(left @ left / np.sum((whole - whole.mean()) ** 2))
+    beta, bread = linalg.cho_solve(factor, x.T @ y), linalg.cho_solve(factor, np.eye(size))
+    left = y - x @ beta
+    meat = long_run_sum(x * left[:, None], bandwidth(n), day[n_lags:][kept])
+    cov = bread @ meat @ bread * n / (n - size)
+    r2 = 1.0 - float(left @ left / np.sum((y - y.mean()) ** 2))
     effects = []
     for first in range(1, size, n_lags):
         own = slice(first, first + count)
         summed = np.cumsum(np.cumsum(cov[own, own], axis=0), axis=1)
         effects.append(LagEstimate(lags, np.cumsum(beta[own]), summed, n, unit, r2))
     return effects
-
-
-def _lagged_rows(target: Float, drives: Float, n_lags: int) -> tuple[Float, Float]:
-    """Targets (r,), and a constant beside their drives at lags 0 to n_lags - 1, (r, 1 + m k)."""
-    windows = np.lib.stride_tricks.sliding_window_view(drives, n_lags, axis=0)[:, :, ::-1]
-    kept = np.isfinite(target[n_lags - 1 :])
-    x = windows[kept].reshape(int(kept.sum()), -1)
-    return target[n_lags - 1 :][kept], np.column_stack([np.ones(len(x)), x])

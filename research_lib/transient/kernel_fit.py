@@ -79,7 +79,6 @@ class KernelFit(Record):
     p_value: float
     decays: bool
     identified: bool
-    unit: str
     reading: str
 
     @property
@@ -89,9 +88,7 @@ class KernelFit(Record):
         return self.p_value >= REJECTED
 
 
-def fit_kernel(
-    estimate: LagEstimate, family: str = "exponential", *, rng: np.random.Generator | None = None
-) -> KernelFit:
+def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
     r"""Fit a kernel by generalised least squares, its half-life by profile likelihood.
 
     .. math:: Q(h) = \min_\theta (\hat G - G_{h, \theta})' V^{-1} (\hat G - G_{h, \theta})
@@ -104,8 +101,8 @@ def fit_kernel(
     end alone does not mean no decay. A kernel that the data reject at 1 % has no half-life.
 
     The impact is distinguished from noise where the family takes more of chi2 away than from 95 %
-    of draws of noise alone: the half-life and the shift are chosen too, so no chi2 quantile of the
-    scales would do.
+    of draws of noise alone, the same draws each time: the half-life and the shift are chosen too,
+    so no chi2 quantile of the scales would do.
 
     Parameters
     ----------
@@ -114,9 +111,6 @@ def fit_kernel(
     family : str
         "exponential", "exponential_permanent" (the mid of Obizhaeva and Wang) or "power" (its shift
         among 9 between 0.1 and 10 first lags).
-    rng : numpy.random.Generator, optional
-        Of the draws of noise; `numpy.random.default_rng(0)` by default, so that the same estimate
-        is always read alike.
 
     Raises
     ------
@@ -143,7 +137,7 @@ def fit_kernel(
     grid = np.log(np.geomspace(0.1 * lags[0], 100.0 * lags[-1], GRID))
     best = _minimum(chi2, grid)
     life, least, kernel = math.exp(best), chi2(best), problem.fitted(math.exp(best))
-    noise = (rng or np.random.default_rng(0)).standard_normal((NOISE_DRAWS, len(lags)))
+    noise = np.random.default_rng(0).standard_normal((NOISE_DRAWS, len(lags)))
     by_chance = np.max([problem.gain(math.exp(log_life), noise) for log_life in grid], axis=0)
     gain = float(target @ target) - least
     is_noise = gain <= float(np.quantile(by_chance, LEVEL))
@@ -155,7 +149,7 @@ def fit_kernel(
     seen = p_value >= REJECTED and not is_noise
     identified = bool(seen and interval[0] > 0.0 and interval[1] <= lags[-1])
     found = kernel, life, interval, problem.permanent(kernel), least, len(lags) - n_free, p_value
-    fit = KernelFit(family, *found, decays, identified, estimate.unit, "")
+    fit = KernelFit(family, *found, decays, identified, "")
     return dataclasses.replace(fit, reading=_reading(fit, estimate, is_noise))
 
 
@@ -281,7 +275,7 @@ class _Problem:
 
 def _reading(fit: KernelFit, estimate: LagEstimate, is_noise: bool) -> str:
     """The half-life, or why none is known, as part of a sentence."""
-    (low, high), unit, (first, last) = fit.interval, fit.unit, estimate.lags[[0, -1]]
+    (low, high), unit, (first, last) = fit.interval, estimate.unit, estimate.lags[[0, -1]]
     life, least, most, start, end = map(significant, (fit.half_life, low, high, first, last))
     agrees = f"every half-life{f' above {least} {unit}' if low > 0 else ''} agrees with the data"
     if not fit.describes:

@@ -202,8 +202,7 @@ class TransientMarket(Record):
         A trade prints at the average price of its shares, half way from the touch before to the
         touch after.
         """
-        n = number("n_steps", n_steps, 2, integer=True)
-        shares, lags = _signed_shares(n, rng), np.arange(float(n))
+        n, shares, lags = n_steps, _signed_shares(n_steps, rng), np.arange(float(n_steps))
         moved = displaced(self.kernel(lags), shares)
         excess = displaced(self.widening * np.exp(-self.resilience * lags), np.abs(shares))
         mid = BASE_PRICE + np.cumsum(self.volatility * rng.standard_normal(n)) + moved
@@ -221,9 +220,8 @@ class TransientMarket(Record):
         if self.tick:
             bid, ask = (np.round(price / self.tick) * self.tick for price in (bid, ask))
             ask = np.maximum(ask, bid + self.tick)
-        gaps = LEVEL_GAP * np.arange(number("n_levels", n_levels, 1, integer=True))
-        depth, shape = self.block_depth * LEVEL_GAP, (len(step), len(gaps))
-        bid_size, ask_size = (depth * self._scatter(rng, *shape) for _ in range(2))
+        gaps, depth = LEVEL_GAP * np.arange(n_levels), self.block_depth * LEVEL_GAP
+        bid_size, ask_size = (depth * self._scatter(rng, len(step), n_levels) for _ in range(2))
         prices = bid[:, None] - gaps, bid_size, ask[:, None] + gaps, ask_size
         shown = time[step] + after * TRADE_DELAY
         return BookSnapshots(shown, *prices, symbol="SYNTHETIC", trades=trades)

@@ -77,7 +77,9 @@ def test_volatility_and_the_units_of_time() -> None:
     )
     # Rounding to the tick adds tick^2 / 6 to every step's variance.
     expected = np.sqrt(per_interval**2 + 0.01**2 / 6)
-    assert found.volatility == pytest.approx(expected, abs=3 * found.volatility_error)
+    squares = np.diff(books.mid.reshape(5, 78)) ** 2
+    error = squares.std() / np.sqrt(squares.size) / (2.0 * found.volatility)
+    assert found.volatility == pytest.approx(expected, abs=3 * error)
     assert hourly.volatility == pytest.approx(found.volatility * np.sqrt(12))
     assert hourly.temporary == pytest.approx(found.temporary / 12)
     assert hourly.permanent == found.permanent
