@@ -47,7 +47,7 @@ LIMITS: dict[str, dict[str, Any]] = {
     for names, limits in (
         ("n_days n_levels n_intervals refit_days", {"ge": 1}),
         ("test_days fit_days seed risk_aversion permanent", {"ge": 0}),
-        ("total_shares block_depth resilience step_seconds distance_bps", {"gt": 0}),
+        ("total_shares block_depth resilience step_seconds", {"gt": 0}),
         ("order_minutes", {"gt": 0}),
         ("cross_share cross_asymmetry", {"ge": 0, "le": 1}),
         ("max_lag n_lags", {"ge": 10}),

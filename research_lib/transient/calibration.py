@@ -9,59 +9,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import number
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import ExponentialSumKernel, ImpactCurve, ImpactFit, LinearImpact
-from research_lib.market import BookSnapshots, Session, depth_within
+from research_lib.market import BookSnapshots, Session
 from research_lib.transient import flow as flows
 from research_lib.transient.flow import LagEstimate, SignedFlow, clock_flow, trade_flow
 from research_lib.transient.kernel_fit import KernelFit, Span, Z, fit_kernel
 
 Float = NDArray[np.float64]
+Hours = Session | None
 Fitted = ImpactFit | ImpactCurve
 UNKNOWN: Span = (math.nan, math.nan, math.nan)
 STATE_WINDOWS = 10  # Newey-West bandwidths: displayed depth is a state that lasts, unlike flow
 
 
 def recovery_after_trades(
-    books: BookSnapshots,
-    quantity: str,
-    *,
-    step_seconds: float = 1.0,
-    n_lags: int = 20,
-    distance_bps: float = 10.0,
-    session: Session | None = None,
+    books: BookSnapshots, *, step_seconds: float = 1.0, n_lags: int = 20, session: Hours = None
 ) -> LagEstimate:
-    r"""Change of the spread or the depth by lag after one trade by itself, with bands.
+    r"""Change of the spread by lag after one trade by itself, with bands: an event study.
 
-    With y the quoted spread, or the shares within `distance_bps` of the mid, of the last complete
-    state before each step of the clock, and n_t the market orders in a step, the effect of one of
-    them is the sum of the first b_k of
+    With y the quoted spread of the last complete state before each step of the clock, currency per
+    share, and n_t the market orders in a step, the effect of one of them is the sum of the first
+    b_k of
 
     .. math:: y_{t+1} - y_t = a + \sum_k b_k \, n_{t-k} + u_t,
 
-    which neither later trades nor slow changes of the day's spread and depth touch. For the depth,
-    orders that take the side and orders that take the other side enter separately; both sides are
-    pooled.
+    which neither later trades nor slow changes of the day's spread touch.
 
     Parameters
     ----------
     books : BookSnapshots with trades
-    quantity : str
-        "spread" (currency per share) or "depth" (shares).
     step_seconds : float
     n_lags : int
         Steps after a trade.
-    distance_bps : float
-        Of the mid, for the depth.
     session : Session, optional
         As in `trade_flow`.
 
     Raises
     ------
     ValidationError
-        Unknown quantity; books without trades.
+        Books without trades.
     ModelFittingError
         Fewer than five steps a fitted lag.
 
@@ -69,30 +58,17 @@ def recovery_after_trades(
     --------
     >>> from research_lib.transient import TransientMarket
     >>> market = TransientMarket(5000.0, 0.1, 5e-5)
-    >>> books = market.books(4000, np.random.default_rng(3))
-    >>> found = recovery_after_trades(books, "spread")
+    >>> found = recovery_after_trades(market.books(4000, np.random.default_rng(3)))
     >>> bool(found.values[0] > 2 * found.values[-1])
     True
     """
-    refuse_unknown([quantity], ("spread", "depth"), "quantity")
     count, states = number("n_lags", n_lags, 4, integer=True), flows.usable_states(books)
     clock, trades = clock_flow(books, step_seconds, session), trade_flow(books, session)
-    sides = [(2.0 * states.half_spread, trades.sign != 0)]  # all orders act on one spread
-    if quantity == "depth":
-        asks, bids = (depth_within(states, distance_bps, side) for side in ("buy", "sell"))
-        sides = [(asks, trades.sign > 0), (bids, trades.sign < 0)]
-    at = flows.last_before(states, clock.time)
+    spread = 2.0 * states.half_spread[flows.last_before(states, clock.time)]
     step = np.searchsorted(clock.time, trades.time, "right")
-    series, drives, n_days = [], [], clock.day[-1] + 1
-    for level, own in sides:
-        kinds = (own,) if own.all() else (own, ~own)
-        # Place 0 counts the orders before the first step, which are none of the clock's.
-        counts = [np.bincount(step[kind], minlength=len(clock) + 1)[1:] for kind in kinds]
-        series.append(level[at])
-        drives.append(np.stack(counts, axis=1).astype(float))
-    day = np.concatenate([clock.day + k * n_days for k in range(len(sides))])
-    joined = np.concatenate(series), np.concatenate(drives), day
-    return flows.cumulative_effects(*joined, clock.lags(count), "seconds")[0]
+    # Place 0 counts the orders before the first step, which are none of the clock's.
+    orders = np.bincount(step, minlength=len(clock) + 1)[1:, None].astype(float)
+    return flows.cumulative_effects(spread, orders, clock.day, clock.lags(count), "seconds")[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +178,7 @@ def fit_block_book(books: BookSnapshots, *, price_lags: int = 40, **settings: An
     True
     """
     lasting = "exponential_permanent"
-    spread = fit_kernel(recovery_after_trades(books, "spread", **settings), lasting)
+    spread = fit_kernel(recovery_after_trades(books, **settings), lasting)
     session, step = settings.get("session"), settings.get("step_seconds", 1.0)
     trades, clock = trade_flow(books, session), clock_flow(books, step, session)
     price = fit_kernel(flows.propagator(trades, price_lags), lasting)

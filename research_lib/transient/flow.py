@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,8 +114,7 @@ def trade_flow(books: BookSnapshots, session: Session | None = None) -> SignedFl
     >>> len(flow), flow.shares[:3].tolist()
     (253, [-94.0, -21.0, -74.0])
     """
-    states = usable_states(books)
-    time, sign, shares, day = _market_orders(books, states, session)
+    states, time, sign, shares, day = _market_orders(books, session)
     mid = states.mid[last_before(states, time)]
     after = np.searchsorted(states.time, time, "right") - 1
     after += states.time[after] < time
@@ -139,8 +139,7 @@ def clock_flow(books: BookSnapshots, seconds: float, session: Session | None = N
     (100, [-3.0, 0.0, -2.0, -1.0, -1.0])
     """
     step = round(number("seconds", seconds, above=0) * 1e9)
-    states = usable_states(books)
-    order_time, *drives, order_day = _market_orders(books, states, session)
+    states, order_time, *drives, order_day = _market_orders(books, session)
     by_day = np.split(order_time, np.flatnonzero(np.diff(order_day)) + 1)
     steps = [np.arange(times[0], times[-1] + 1, step) for times in by_day]
     time, day = np.concatenate(steps), np.repeat(np.arange(len(steps)), [*map(len, steps)])
@@ -165,11 +164,9 @@ def last_before(states: BookSnapshots, time: Int64) -> NDArray[np.intp]:
     return np.searchsorted(states.time, time, "left") - 1
 
 
-def _market_orders(
-    books: BookSnapshots, states: BookSnapshots, session: Session | None
-) -> tuple[Int64, Float, Float, Int64]:
-    """Time, sign, signed shares and day number of the market orders between two states."""
-    trades = books.trades
+def _market_orders(books: BookSnapshots, session: Session | None) -> tuple[Any, ...]:
+    """Usable states; time, sign, signed shares and day of the market orders between two of them."""
+    states, trades = usable_states(books), books.trades
     if trades is None:
         raise ValidationError("these books have no trades; read a format with them, such as MBP-10")
     used = (trades.aggressor != 0) & (last_before(states, trades.time) >= 0)
@@ -185,7 +182,7 @@ def _market_orders(
     time, sign = trades.time[first], trades.aggressor[first].astype(float)
     days = np.zeros(len(time)) if session is None else session.days(time)
     day = np.unique(days, return_inverse=True)[1].astype(np.int64)
-    return time, sign, np.add.reduceat(trades.signed_size, first), day
+    return states, time, sign, np.add.reduceat(trades.signed_size, first), day
 
 
 @dataclass(frozen=True, eq=False)
@@ -426,15 +423,15 @@ def cumulative_effects(
     size = 1 + drives.shape[1] * n_lags
     told = f"{len(level):,} steps cannot tell {size - 1} lagged effects"
     too_few = ModelFittingError(f"{told}, which need {STEPS_A_LAG} steps each; take fewer lags")
-    if len(level) < STEPS_A_LAG * size:
+    kept = day[n_lags:] == day[:-n_lags]
+    n = int(kept.sum())
+    if n < STEPS_A_LAG * size:
         raise too_few
-    targets = np.diff(level)[n_lags - 1 :]
-    kept = np.isfinite(targets) & (day[n_lags:] == day[:-n_lags])
-    y, n = targets[kept], int(kept.sum())
+    y = np.diff(level)[n_lags - 1 :][kept]
     past = sliding_window_view(drives[:-1], n_lags, axis=0)[kept][:, :, ::-1]
     x = np.column_stack([np.ones(n), past.reshape(n, size - 1)])
     gram = x.T @ x
-    if n < STEPS_A_LAG * size or np.linalg.matrix_rank(gram, hermitian=True) < size:
+    if np.linalg.matrix_rank(gram, hermitian=True) < size:
         raise too_few
     factor = linalg.cho_factor(gram)
     beta, bread = linalg.cho_solve(factor, x.T @ y), linalg.cho_solve(factor, np.eye(size))

@@ -128,28 +128,30 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
     'half-life of 3.47 trades (95 % interval 3.07 to 3.94)'
     """
     refuse_unknown([family], FAMILIES, "kernel family")
-    problem = _Problem.of(estimate, family)
-    lags, target = problem.lags, problem.target
+    lags, white, target = _whitened(estimate)
+    total, flat = float(target @ target), float(_unit(white.sum(axis=1)) @ target)
+
+    def gain(log_life: float, targets: Float = target[None]) -> Float:
+        return _gain(family, lags, white, math.exp(log_life), targets)
 
     def chi2(log_life: float) -> float:
-        return float(target @ target - problem.gain(math.exp(log_life), target[None])[0])
+        return total - float(gain(log_life)[0])
 
     grid = np.log(np.geomspace(0.1 * lags[0], 100.0 * lags[-1], GRID))
     best = _minimum(chi2, grid)
-    life, least, kernel = math.exp(best), chi2(best), problem.fitted(math.exp(best))
-    noise = np.random.default_rng(0).standard_normal((NOISE_DRAWS, len(lags)))
-    by_chance = np.max([problem.gain(math.exp(log_life), noise) for log_life in grid], axis=0)
-    gain = float(target @ target) - least
-    is_noise = gain <= float(np.quantile(by_chance, LEVEL))
-    n_free = 2 if family == "exponential" else 3
-    still = max(float(problem.still @ target), 0.0) ** 2  # the gain of the kernel that stands still
-    decays = bool(gain - still > CHI2[n_free - 1])
+    life, least, n_free = math.exp(best), chi2(best), 2 if family == "exponential" else 3
+    kernel = _fitted(family, lags, white, life, target)
+    decays = total - least - max(flat, 0.0) ** 2 > CHI2[n_free - 1]  # beside one that stands still
     interval = _interval(chi2, np.sort(np.append(grid, best)), least + CHI2[1], decays)
+    noise = np.random.default_rng(0).standard_normal((NOISE_DRAWS, len(lags)))
+    by_chance = np.max([gain(log_life, noise) for log_life in grid], axis=0)
+    is_noise = total - least <= float(np.quantile(by_chance, LEVEL))
     p_value = float(special.chdtrc(len(lags) - n_free, least))
     seen = p_value >= REJECTED and not is_noise
     identified = bool(seen and interval[0] > 0.0 and interval[1] <= lags[-1])
-    found = kernel, life, interval, problem.permanent(kernel), least, len(lags) - n_free, p_value
-    fit = KernelFit(family, *found, decays, identified, "")
+    lasting = _permanent(kernel, lags, white)
+    found = kernel, life, interval, lasting, least, len(lags) - n_free, p_value
+    fit = KernelFit(family, *found, bool(decays), identified, "")
     return dataclasses.replace(fit, reading=_reading(fit, estimate, is_noise))
 
 
@@ -195,82 +197,78 @@ def _interval(
     return low, math.inf if last == len(known) - 1 or not decays else end(last + 1, last)
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """A family at few lags; `white` C^-1 with cov = C C' gives errors of variance 1."""
+def _whitened(estimate: LagEstimate) -> tuple[Float, Float, Float]:
+    """Lags, C^-1 with cov = C C', and C^-1 G, whose errors have variance 1.
 
-    family: str
-    lags: Float
-    white: Float
-    target: Float
-    still: Float  # the kernel that never decays, of length 1
+    At 16 lags at most, in steps that grow with the lag.
+    """
+    count = len(estimate.values)
+    if count < 4:
+        raise ValidationError(f"{count} lags cannot tell a kernel; estimate 4 or more")
+    kept = np.unique(np.round(np.geomspace(1, count, min(MAX_LAGS, count)))).astype(int) - 1
+    try:
+        factor = linalg.cholesky(estimate.cov[np.ix_(kept, kept)], lower=True)
+    except linalg.LinAlgError as error:
+        raise ModelFittingError("the covariance is singular; take fewer lags") from error
+    white = linalg.solve_triangular(factor, np.eye(len(kept)), lower=True)
+    return estimate.lags[kept], white, white @ estimate.values[kept]
 
-    @classmethod
-    def of(cls, estimate: LagEstimate, family: str) -> _Problem:
-        """At 16 lags at most, in steps that grow with the lag."""
-        count = len(estimate.values)
-        if count < 4:
-            raise ValidationError(f"{count} lags cannot tell a kernel; estimate 4 or more")
-        kept = np.unique(np.round(np.geomspace(1, count, min(MAX_LAGS, count)))).astype(int) - 1
-        try:
-            factor = linalg.cholesky(estimate.cov[np.ix_(kept, kept)], lower=True)
-        except linalg.LinAlgError as error:
-            raise ModelFittingError("the covariance is singular; take fewer lags") from error
-        white = linalg.solve_triangular(factor, np.eye(len(kept)), lower=True)
-        still = white.sum(axis=1)
-        target = white @ estimate.values[kept]
-        return cls(family, estimate.lags[kept], white, target, still / np.linalg.norm(still))
 
-    def shapes(self, life: float) -> Float:
-        """Kernels of this half-life, (k, s): the exponential, or a power law for each shift."""
-        if self.family != "power":
-            return np.exp(-LN2 / life * self.lags)[:, None]
-        shifts = self.lags[0] * SHIFTS
-        return (1.0 + self.lags[:, None] / shifts) ** (-LN2 / np.log1p(life / shifts))
+def _unit(shapes: Float) -> Float:
+    """Columns of length 1."""
+    return np.asarray(shapes / np.linalg.norm(shapes, axis=0))
 
-    def gain(self, life: float, targets: Float) -> Float:
-        """What the best kernel of this half-life takes off |y|^2, (d,), for each y of (d, k)."""
-        shapes = self.white @ self.shapes(life)
-        norms = np.linalg.norm(shapes, axis=0)
-        alone = np.max(np.maximum(targets @ (shapes / norms), 0.0) ** 2, axis=1)
-        if self.family != "exponential_permanent":
-            return alone
-        # exp(-x) - 1 spans the same plane beside the constant, and keeps its digits where x is
-        # small; both parts where both help, else the better one.
-        rest = self.white @ np.expm1(-LN2 / life * self.lags)
-        rest -= self.still * (self.still @ rest)
-        length, shared = np.linalg.norm(rest), self.still @ shapes[:, 0]
-        across, flat = targets @ rest / length, targets @ self.still
-        both = (across > 0) & (length * flat > shared * across)
-        alone = np.maximum(alone, np.maximum(flat, 0.0) ** 2)
-        return np.where(both, across**2 + flat**2, alone)
 
-    def fitted(self, life: float) -> DecayKernel:
-        """The best kernel of this half-life."""
-        shapes = self.white @ self.shapes(life)
-        best = int(np.argmax(self.target @ shapes / np.linalg.norm(shapes, axis=0)))
-        columns = np.stack([shapes[:, best], self.white.sum(axis=1)], axis=1)
-        parts = 2 if self.family == "exponential_permanent" else 1
-        coef = optimize.nnls(columns[:, :parts], self.target)[0].tolist()
-        if not any(coef):
-            raise ModelFittingError("no impact in the flow's direction: only a kernel of 0 fits")
-        if self.family == "exponential":
-            return ExponentialKernel(LN2 / life, *coef)
-        if self.family == "exponential_permanent":
-            return ExponentialSumKernel((LN2 / life, 0.0), tuple(coef))
-        shift = float(self.lags[0] * SHIFTS[best])
-        return PowerKernel(LN2 / math.log1p(life / shift), coef[0], shift)
+def _shapes(family: str, lags: Float, life: float) -> Float:
+    """Kernels of this half-life, (k, s): the exponential, or a power law for each shift."""
+    if family != "power":
+        return np.exp(-LN2 / life * lags)[:, None]
+    shifts = lags[0] * SHIFTS
+    return (1.0 + lags[:, None] / shifts) ** (-LN2 / np.log1p(life / shifts))
 
-    def permanent(self, kernel: DecayKernel) -> Span:
-        """The constant with its Wald interval, by all three parameters linearised at the fit."""
-        if not isinstance(kernel, ExponentialSumKernel):
-            return 0.0, 0.0, 0.0
-        (decay, _), (scale, value) = kernel.decays, kernel.scales
-        shape = np.exp(-decay * self.lags)
-        slope = np.stack([shape, np.ones(len(shape)), -scale * self.lags * shape], axis=1)
-        white = self.white @ slope
-        half = Z * math.sqrt(max(linalg.pinvh(white.T @ white)[1, 1], 0.0))
-        return value, max(value - half, 0.0), value + half
+
+def _gain(family: str, lags: Float, white: Float, life: float, targets: Float) -> Float:
+    """What the best kernel of this half-life takes off |y|^2, (d,), for each y of (d, k)."""
+    shapes = white @ _shapes(family, lags, life)
+    alone = np.max(np.maximum(targets @ _unit(shapes), 0.0) ** 2, axis=1)
+    if family != "exponential_permanent":
+        return alone
+    # exp(-x) - 1 spans the same plane beside the constant, and keeps its digits where x is small;
+    # both parts where both help, else the better one.
+    still, rest = _unit(white.sum(axis=1)), white @ np.expm1(-LN2 / life * lags)
+    rest -= still * (still @ rest)
+    across, flat = targets @ _unit(rest), targets @ still
+    both = (across > 0) & (np.linalg.norm(rest) * flat > still @ shapes[:, 0] * across)
+    alone = np.maximum(alone, np.maximum(flat, 0.0) ** 2)
+    return np.where(both, across**2 + flat**2, alone)
+
+
+def _fitted(family: str, lags: Float, white: Float, life: float, target: Float) -> DecayKernel:
+    """The best kernel of this half-life."""
+    shapes = white @ _shapes(family, lags, life)
+    best = int(np.argmax(target @ _unit(shapes)))
+    columns = np.stack([shapes[:, best], white.sum(axis=1)], axis=1)
+    parts = 2 if family == "exponential_permanent" else 1
+    coef = optimize.nnls(columns[:, :parts], target)[0].tolist()
+    if not any(coef):
+        raise ModelFittingError("no impact in the flow's own direction: only a kernel of 0 fits")
+    if family == "exponential":
+        return ExponentialKernel(LN2 / life, *coef)
+    if family == "exponential_permanent":
+        return ExponentialSumKernel((LN2 / life, 0.0), tuple(coef))
+    shift = float(lags[0] * SHIFTS[best])
+    return PowerKernel(LN2 / math.log1p(life / shift), coef[0], shift)
+
+
+def _permanent(kernel: DecayKernel, lags: Float, white: Float) -> Span:
+    """The constant with its Wald interval, by all three parameters linearised at the fit."""
+    if not isinstance(kernel, ExponentialSumKernel):
+        return 0.0, 0.0, 0.0
+    (decay, _), (scale, value) = kernel.decays, kernel.scales
+    shape = np.exp(-decay * lags)
+    slope = white @ np.stack([shape, np.ones(len(shape)), -scale * lags * shape], axis=1)
+    half = Z * math.sqrt(max(linalg.pinvh(slope.T @ slope)[1, 1], 0.0))
+    return value, max(value - half, 0.0), value + half
 
 
 def _reading(fit: KernelFit, estimate: LagEstimate, is_noise: bool) -> str:

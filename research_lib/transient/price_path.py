@@ -20,7 +20,6 @@ from research_lib.market import BookSnapshots, OrderFlow, Trades
 Float = NDArray[np.float64]
 OPENING = 1_704_205_800_000_000_000  # 2024-01-02 09:30 New York
 BASE_PRICE, HALF_SPREAD, LEVEL_GAP = 100.0, 0.02, 0.02  # of the market below, currency
-TRADE_RATE = 0.25  # chance of a trade in a second
 TRADE_DELAY = 1_000_000  # a trade, and the book after it, come 1 ms after the book that it met
 
 
@@ -233,7 +232,7 @@ class TransientMarket(Record):
 
 def _signed_shares(n: int, rng: np.random.Generator) -> Float:
     """Signed shares at each step, 0 where nothing trades."""
-    traded, flow, shares = rng.random(n) < TRADE_RATE, OrderFlow(), np.zeros(n)
+    traded, flow, shares = rng.random(n) < 0.25, OrderFlow(), np.zeros(n)
     count = int(traded.sum())
     shares[traded] = flow.signs(count, rng) * rng.geometric(1.0 / flow.mean_size, count)
     return shares

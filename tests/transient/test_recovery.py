@@ -66,20 +66,12 @@ def test_its_kernel_is_that_of_the_touch(books: BookSnapshots) -> None:
 
 
 def test_the_spread_closes_as_the_market_was_made(books: BookSnapshots) -> None:
-    found = recovery_after_trades(books, "spread")
+    found = recovery_after_trades(books)
     # Trades come right at the beginning of a step: a whole step older than its middle says.
     per_order = 2 * MARKET.widening * np.mean(np.abs(trade_flow(books).shares))
     truth = per_order * np.exp(-RATE * (found.lags + 0.5))
     low, high = found.conf_int(simultaneous=True)
     assert np.all((low < truth) & (truth < high))
-
-
-def test_depth_near_the_mid_leaves_and_comes_back(books: BookSnapshots) -> None:
-    found = recovery_after_trades(books, "depth", distance_bps=8.0)
-    assert found.conf_int()[1][0] < 0
-    assert np.all(np.diff(found.values[[0, 4, 9, 19]]) > 0)
-    low, high = fit_kernel(found.scaled(-1.0), "exponential_permanent").interval
-    assert low <= np.log(2) / RATE <= high
 
 
 def test_the_mid_follows_the_markets_kernel(books: BookSnapshots) -> None:
@@ -110,8 +102,6 @@ def test_a_trade_moves_its_own_touch_by_its_size_over_the_depth() -> None:
 
 
 def test_what_the_data_cannot_say_is_refused(books: BookSnapshots) -> None:
-    with pytest.raises(ValidationError, match="did you mean 'spread'"):
-        recovery_after_trades(books, "spreads")
     with pytest.raises(ValidationError, match="touch only"):
         fit_block_book(MARKET.books(2000, np.random.default_rng(0), n_levels=1))
     with pytest.raises(ValidationError, match=r"permanent must be at most 0\.0002"):
@@ -126,7 +116,7 @@ def test_what_the_data_cannot_say_is_refused(books: BookSnapshots) -> None:
 
 @pytest.mark.slow
 def test_google_spreads_widen_after_trades_and_close_again(goog_books: BookSnapshots) -> None:
-    found = recovery_after_trades(goog_books, "spread", n_lags=40, session=Session())
+    found = recovery_after_trades(goog_books, n_lags=40, session=Session())
     low, _ = found.conf_int()
     assert low[0] > 0
     assert found.values[-1] < 0.6 * found.values[0]
@@ -169,7 +159,7 @@ def test_what_decays_is_an_interval_over_both_ends(books: BookSnapshots) -> None
 @pytest.mark.slow
 def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapshots) -> None:
     for window in (30, 60, 120):
-        found = recovery_after_trades(books, "spread", n_lags=window)
+        found = recovery_after_trades(books, n_lags=window)
         fit = fit_kernel(found, "exponential_permanent")
         assert fit.identified
         assert fit.interval[0] <= np.log(2) / RATE <= fit.interval[1]
@@ -179,7 +169,7 @@ def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapsho
 def test_the_half_life_of_googles_spread_depends_on_the_window(goog_books: BookSnapshots) -> None:
     short, long = (
         fit_kernel(
-            recovery_after_trades(goog_books, "spread", n_lags=window, session=Session()),
+            recovery_after_trades(goog_books, n_lags=window, session=Session()),
             "exponential_permanent",
         )
         for window in (60, 120)
