@@ -430,10 +430,10 @@ def cumulative_effects(
     y = np.diff(level)[n_lags - 1 :][kept]
     past = sliding_window_view(drives[:-1], n_lags, axis=0)[kept][:, :, ::-1]
     x = np.column_stack([np.ones(n), past.reshape(n, size - 1)])
-    gram = x.T @ x
-    if np.linalg.matrix_rank(gram, hermitian=True) < size:
-        raise too_few
-    factor = linalg.cho_factor(gram)
+    try:
+        factor = linalg.cho_factor(x.T @ x)
+    except linalg.LinAlgError as error:
+        raise too_few from error
     beta, bread = linalg.cho_solve(factor, x.T @ y), linalg.cho_solve(factor, np.eye(size))
     left = y - x @ beta
     meat = long_run_sum(x * left[:, None], bandwidth(n), day[n_lags:][kept])
