@@ -131,7 +131,7 @@ class BlockBook(Record):
     def refill_rate(self, seconds: float) -> Span:
         """1 - exp(-rho seconds), the share of consumed liquidity that is replenished meanwhile.
 
-        It is the `refill_rate` of `after_own_trades`.
+        It is the `refill` of `evaluation.replay`.
         """
         rate, low, high = (-math.expm1(-rho * seconds) for rho in self.resilience)
         return rate, low, high

@@ -12,7 +12,7 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.market import BookSnapshots, Session, after_own_trades, read_books
+from research_lib.market import BookSnapshots, Session, read_books
 from research_lib.transient import (
     BlockBook,
     TransientMarket,
@@ -59,10 +59,7 @@ def test_its_kernel_is_that_of_the_touch(books: BookSnapshots) -> None:
     assert found.half_life[0] == pytest.approx(np.log(2) / found.resilience[0])
     assert found.half_life[1] < found.half_life[0] < found.half_life[2]
     assert found.refill_rate(found.half_life[0])[0] == pytest.approx(0.5)
-    assert (
-        after_own_trades(books.take([0, 1]), 10.0, "buy", found.refill_rate(60.0)[0]).n_levels
-        == books.n_levels
-    )
+    assert 0.0 < found.refill_rate(60.0)[0] < 1.0
 
 
 def test_the_spread_closes_as_the_market_was_made(books: BookSnapshots) -> None:
