@@ -22,49 +22,46 @@ Estimates = Mapping[str, LagEstimate]
 HALF_LIFE = "half-life (seconds, log scale)"
 
 
-def plot_specifications(table: pd.DataFrame, value: str = "exponent") -> Axes:
-    """Specification curve: analyses sorted by their answer, and below each which choices it made.
+def plot_specifications(table: pd.DataFrame) -> Axes:
+    """Specification curve: analyses sorted by their exponent, and below each its choices.
 
     Parameters
     ----------
     table : DataFrame
-        Of `multiverse`.
-    value : str
-        Column to sort by; the exponent is drawn with its 95 % interval.
-    axes : two Axes, optional
-        Above the other, of one figure; the upper one is returned.
+        Of `multiverse`; the exponent is drawn with its 95 % interval.
+
+    Returns
+    -------
+    Axes
+        The upper of two.
 
     Raises
     ------
     ValidationError
-        Where no analysis has a value.
+        Where no analysis has an exponent.
 
     Examples
     --------
-    >>> table = pd.DataFrame({"side": ["buy", "sell"], "saving_out_%": [3.0, -1.0]})
-    >>> plot_specifications(table, "saving_out_%").get_title()
+    >>> found = {"exponent": [0.9, 0.2], "lower": [0.8, 0.1], "upper": [1.0, 0.3]}
+    >>> plot_specifications(pd.DataFrame({"side": ["buy", "sell"], **found})).get_title()
     '2 analyses'
     """
-    shown = table[table[value].notna()].sort_values(value, ignore_index=True)
+    shown = table[table["exponent"].notna()].sort_values("exponent", ignore_index=True)
     if shown.empty:
-        raise ValidationError(f"no analysis has a value of {value}: all {len(table)} are NaN")
+        raise ValidationError(f"no analysis has a value of exponent: all {len(table)} are NaN")
     upper, lower = fig.stacked_figure([3, 4], height=6.0)
-    middle = float(shown[value].median())
-    if value == "exponent":
-        ends = shown["lower"], shown["upper"]
-        upper.vlines(shown.index, *ends, color=fig.FITTED, alpha=0.4, linewidth=1.5)
-    upper.plot(shown[value], "o", markersize=3, color=fig.FITTED)
+    middle, ends = float(shown["exponent"].median()), (shown["lower"], shown["upper"])
+    upper.vlines(shown.index, *ends, color=fig.FITTED, alpha=0.4, linewidth=1.5)
+    upper.plot(shown["exponent"], "o", markersize=3, color=fig.FITTED)
     dashed: fig.Style = {"color": fig.MUTED, "linewidth": 0.8, "linestyle": "--"}
     upper.axhline(middle, label=f"median {middle:.3g}", **dashed)
-    upper.set_ylim(bottom=min(0.0, upper.get_ylim()[0]))
+    upper.set(xlim=(-1, len(shown)), ylim=(min(0.0, upper.get_ylim()[0]), None))
     upper.tick_params(labelbottom=False)
     without = len(table) - len(shown)
     ending = f"; {without} without a value" if without else ""
     upper.set_title(f"{len(shown)} analyses{ending}", fontsize=10)
     _draw_choices(shown, table.select_dtypes(exclude=["number", "bool"]), lower)
-    upper.set_xlim(-1, len(shown))
-    label = "exponent of the power law" if value == "exponent" else value
-    return fig.finish(upper, "", label, "upper left")
+    return fig.finish(upper, "", "exponent of the power law", "upper left")
 
 
 def _draw_choices(shown: pd.DataFrame, choices: pd.DataFrame, ax: Axes) -> None:
