@@ -31,8 +31,7 @@ from research_lib.impact import DecayKernel, ExponentialSumKernel, fit_impact, s
 from research_lib.impact.estimation import ERRORS
 from research_lib.impact.observations import CENSORING
 from research_lib.market import BookSnapshots, OrderFlow, Session
-from research_lib.transient import SignedFlow, fit_kernel, propagator, simulate_mids
-from research_lib.transient.kernel_fit import FAMILIES
+from research_lib.transient import FAMILIES, SignedFlow, fit_kernel, price_path, propagator
 
 Float = NDArray[np.float64]
 
@@ -261,8 +260,9 @@ def _held(
 ) -> dict[str, float]:
     """What holds the truth in one market: share of the lags, all of them at once, the half-life."""
     signs = OrderFlow().signs(n_trades, rng).astype(float)
-    mids = simulate_mids(kernel, signs, MID_NOISE * float(kernel(0.0)), rng)
     time, day = np.arange(n_trades), np.zeros(n_trades, np.int64)
+    noise = MID_NOISE * float(kernel(0.0)) * rng.standard_normal(n_trades)
+    mids = 100.0 + price_path(kernel, time, signs).before + np.cumsum(noise)
     estimate = propagator(SignedFlow(time, mids, signs, signs, None, day, 1.0, "trades"), max_lag)
     truth, fit = kernel(estimate.lags), fit_kernel(estimate, family)
     bands = (estimate.conf_int(simultaneous=at_once) for at_once in (False, True))

@@ -172,8 +172,8 @@ def _calibrated(
     n = session.n_intervals
     frame = slippage_curves(books, sizes, side).to_frame(n, session)
     fit = fit_impact(frame, "linear", n_intervals=n, test_fraction=0.0, session=session)
-    horizons = (1, RESPONSE_INTERVALS)
-    return calibrate_almgren_chriss(books, fit, session, interval=1.0 / n, horizons=horizons)
+    span = RESPONSE_INTERVALS
+    return calibrate_almgren_chriss(books, fit, session, interval=1.0 / n, horizon=span)
 
 
 def permanent_response(books: BookSnapshots, session: Session) -> pd.Series:

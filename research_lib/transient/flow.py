@@ -1,24 +1,42 @@
-"""Signed order flow and the mid that it meets: one step a trade, or one step of the clock."""
+r"""How the price answers to signed order flow: responses, and the propagators behind them.
+
+Responses mix what a trade does with what the trades after it do, since signs remember.
+The propagator separates them (Bouchaud et al. 2004): with the flow x_t and the mid m_t just
+before step t,
+
+.. math:: m_t = m_{-\infty} + \sum_{s < t} G(t - s) \, x_s + \mathrm{noise}.
+
+All estimates along lags have bands that allow for dependence between steps.
+"""
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy import linalg, special
 
 from research_lib.checks import number, refuse_unknown
 from research_lib.config import Record
-from research_lib.errors import ValidationError
+from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.market import BookSnapshots, Session
 
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-MEASURES = ("sign", "shares")
 # Two mids further apart than this are different: mids of the same ticks agree to 4e-16 of the
 # price, and a tick is never so small that an absolute limit could stand in for it.
 SAME_PRICE = 1e-14
+SUP_T_DRAWS = 10_000
+STEPS_A_LAG = 5
+# What is left out beyond the last lag bends the effects next to it: half as many lags again are
+# fitted and not reported.
+GUARD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +66,8 @@ class SignedFlow(Record):
     --------
     >>> time, mid, sign = np.arange(3), np.array([10.0, 10.1, 10.1]), np.array([1.0, -1.0, 1.0])
     >>> flow = SignedFlow(time, mid, sign, 100 * sign, None, np.array([0, 0, 1]), 2.0, "seconds")
-    >>> flow.days, flow.lags(3).tolist()
-    ([slice(0, 2, None), slice(2, 3, None)], [1.0, 3.0, 5.0])
+    >>> len(flow), flow.lags(3).tolist()
+    (3, [1.0, 3.0, 5.0])
     """
 
     time: Int64
@@ -63,17 +81,6 @@ class SignedFlow(Record):
 
     def __len__(self) -> int:
         return len(self.time)
-
-    def drive(self, measure: str) -> Float:
-        """`sign` or `shares`, (n,): what moves the price."""
-        refuse_unknown([measure], MEASURES, "measure of flow")
-        return self.sign if measure == "sign" else self.shares
-
-    @property
-    def days(self) -> list[slice]:
-        """The steps of each day."""
-        edges = [0, *(np.flatnonzero(np.diff(self.day)) + 1).tolist(), len(self)]
-        return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
     def lags(self, count: int) -> Float:
         """Mean time since the flow after 1, 2, ... count steps, (count,) in `unit`."""
@@ -102,17 +109,16 @@ def trade_flow(books: BookSnapshots, session: Session | None = None) -> SignedFl
     Examples
     --------
     >>> from research_lib.transient import TransientMarket
-    >>> market = TransientMarket.block_book(5000.0, 0.1, 5e-5)
+    >>> market = TransientMarket(5000.0, 0.1, 5e-5)
     >>> flow = trade_flow(market.books(1000, np.random.default_rng(3)))
     >>> len(flow), flow.shares[:3].tolist()
     (253, [-94.0, -21.0, -74.0])
     """
-    states = usable_states(books)
-    time, sign, shares, day = _market_orders(books, states, session)
+    states, time, sign, shares, day = _market_orders(books, session)
     mid = states.mid[last_before(states, time)]
     after = np.searchsorted(states.time, time, "right") - 1
-    mid_after = states.mid[np.where(states.time[after] < time, after + 1, after)]
-    changing = np.abs(mid_after - mid) > SAME_PRICE * mid
+    after += states.time[after] < time
+    changing = np.abs(states.mid[after] - mid) > SAME_PRICE * mid
     gaps = np.diff(time)[np.diff(day) == 0]
     seconds = float(np.mean(gaps)) / 1e9 if gaps.size else np.nan
     return SignedFlow(time, mid, sign, shares, changing, day, seconds, "trades")
@@ -127,26 +133,20 @@ def clock_flow(books: BookSnapshots, seconds: float, session: Session | None = N
     Examples
     --------
     >>> from research_lib.transient import TransientMarket
-    >>> market = TransientMarket.block_book(5000.0, 0.1, 5e-5)
+    >>> market = TransientMarket(5000.0, 0.1, 5e-5)
     >>> flow = clock_flow(market.books(1000, np.random.default_rng(3)), 10.0)
     >>> len(flow), flow.sign[:5].tolist()
     (100, [-3.0, 0.0, -2.0, -1.0, -1.0])
     """
     step = round(number("seconds", seconds, above=0) * 1e9)
-    states = usable_states(books)
-    order_time, *drives, order_day = _market_orders(books, states, session)
-    numbers = np.unique(order_day)
-    within = [order_time[order_day == k] for k in numbers]
-    edges = [np.arange(times[0], times[-1] + 1, step) for times in within]
-    time, day = np.concatenate(edges), np.repeat(numbers, [len(steps) for steps in edges])
+    states, order_time, *drives, order_day = _market_orders(books, session)
+    by_day = np.split(order_time, np.flatnonzero(np.diff(order_day)) + 1)
+    steps = [np.arange(times[0], times[-1] + 1, step) for times in by_day]
+    time, day = np.concatenate(steps), np.repeat(np.arange(len(steps)), [*map(len, steps)])
     if len(time) < 2:
-        raise ValidationError(
-            f"the trades span less than 2 steps of {seconds:g} s; take a shorter step"
-        )
+        raise ValidationError(f"the trades span less than 2 steps of {seconds:g} s; take less")
     at = np.searchsorted(time, order_time, "right") - 1
-    sign, shares = (
-        np.bincount(at, weights=drive, minlength=len(time)).astype(float) for drive in drives
-    )
+    sign, shares = (np.bincount(at, drive, len(time)).astype(float) for drive in drives)
     mid = states.mid[last_before(states, time)]
     return SignedFlow(time, mid, sign, shares, None, day, step / 1e9, "seconds")
 
@@ -155,9 +155,7 @@ def usable_states(books: BookSnapshots) -> BookSnapshots:
     """Complete states with both sides."""
     states = books.take(books.complete & np.isfinite(books.mid))
     if not len(states):
-        raise ValidationError(
-            "no book is complete with both sides; there is no mid to set trades against"
-        )
+        raise ValidationError("no book is complete with both sides: there is no mid to trade at")
     return states
 
 
@@ -166,33 +164,284 @@ def last_before(states: BookSnapshots, time: Int64) -> NDArray[np.intp]:
     return np.searchsorted(states.time, time, "left") - 1
 
 
-def _market_orders(
-    books: BookSnapshots, states: BookSnapshots, session: Session | None
-) -> tuple[Int64, Float, Float, Int64]:
-    """Time, sign, signed shares and day number of the market orders between two states."""
-    trades = books.trades
+def _market_orders(books: BookSnapshots, session: Session | None) -> tuple[Any, ...]:
+    """Usable states; time, sign, signed shares and day of the market orders between two of them."""
+    states, trades = usable_states(books), books.trades
     if trades is None:
-        raise ValidationError(
-            "these books have no trades; read a format that has them, such as LOBSTER or MBP-10"
-        )
-    signed = trades.aggressor != 0
+        raise ValidationError("these books have no trades; read a format with them, such as MBP-10")
+    used = (trades.aggressor != 0) & (last_before(states, trades.time) >= 0)
+    used &= trades.time <= states.time[-1]
     if session is not None:
-        signed &= session.interval_of(trades.time) >= 0
-    if signed.sum() < 2:
-        raise ValidationError(
-            f"{int(signed.sum())} of {len(trades):,} trades are signed and in the session; "
-            "2 are needed"
-        )
-    trades = trades.take(signed)
+        used &= session.interval_of(trades.time) >= 0
+    n_all, trades = len(trades), trades.take(used)
     changes = (np.diff(trades.time) > 0) | (np.diff(trades.aggressor) != 0)
     first = np.flatnonzero(np.append(True, changes))
-    time, shares = trades.time[first], np.add.reduceat(trades.signed_size, first)
-    kept = (time > states.time[0]) & (time <= states.time[-1])
-    if kept.sum() < 2:
-        raise ValidationError(
-            f"{int(kept.sum())} signed trades have a book before and after; 2 or more are needed"
-        )
-    time = time[kept]
+    if len(first) < 2:
+        used_for = f"{len(trades)} of {n_all:,} are signed, in the session and between two books"
+        raise ValidationError(f"2 trades are needed, {used_for}")
+    time, sign = trades.time[first], trades.aggressor[first].astype(float)
     days = np.zeros(len(time)) if session is None else session.days(time)
     day = np.unique(days, return_inverse=True)[1].astype(np.int64)
-    return time, trades.aggressor[first][kept].astype(float), shares[kept], day
+    return states, time, sign, np.add.reduceat(trades.signed_size, first), day
+
+
+@dataclass(frozen=True, eq=False)
+class LagEstimate(Record):
+    """A function of the lag, estimated at k lags.
+
+    Attributes
+    ----------
+    lags : (k,) in `unit`
+    values : (k,)
+    cov : (k, k)
+        Of the estimates, robust to heteroscedasticity and autocorrelation (Bartlett weights).
+    n : int
+        Steps that they rest on.
+    unit : str
+        "trades" or "seconds".
+    r2 : float
+        Share of the variance of changes that the flow explains, where they are regressed on it.
+
+    Examples
+    --------
+    >>> found = LagEstimate(np.array([1.0, 2.0]), np.array([3.0, 2.0]), np.eye(2), 100, "trades")
+    >>> found.to_frame().round(2).loc[1.0].tolist()
+    [3.0, 1.04, 4.96]
+    """
+
+    lags: Float
+    values: Float
+    cov: Float
+    n: int
+    unit: str
+    r2: float = np.nan
+
+    @property
+    def se(self) -> Float:
+        """Standard errors, (k,)."""
+        return np.sqrt(np.diag(self.cov))
+
+    def conf_int(self, *, simultaneous: bool = False) -> tuple[Float, Float]:
+        """95 % interval at each lag, its ends (k,); `simultaneous`: of all lags at once (sup-t).
+
+        The sup-t quantile, that of the largest |t| over the lags, is simulated, with the same draws
+        each time.
+        """
+        width = float(special.ndtri(0.975))
+        if simultaneous:
+            rng, none = np.random.default_rng(0), np.zeros(len(self.se))
+            draws = rng.multivariate_normal(none, self.cov, SUP_T_DRAWS, method="eigh")
+            width = float(np.quantile(np.max(np.abs(draws) / self.se, axis=1), 0.95))
+        return self.values - width * self.se, self.values + width * self.se
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns estimate, low, high (95 %) by lag."""
+        low, high = self.conf_int()
+        index = pd.Index(self.lags, name=f"lag ({self.unit})")
+        return pd.DataFrame({"estimate": self.values, "low": low, "high": high}, index)
+
+    def scaled(self, factor: float) -> LagEstimate:
+        """In another unit of the values: all times `factor`."""
+        values, cov = factor * self.values, factor**2 * self.cov
+        return dataclasses.replace(self, values=values, cov=cov)
+
+
+def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
+    r"""R(l) = E[x_t (m_{t+l} - m_t)] for l = 1 ... max_lag, with x the sign or the signed shares.
+
+    Bartlett windows reach l steps beyond `bandwidth`: price changes over l steps overlap.
+
+    Examples
+    --------
+    >>> from research_lib.transient import TransientMarket, trade_flow
+    >>> market = TransientMarket(5000.0, 0.1, 5e-5)
+    >>> flow = trade_flow(market.books(1000, np.random.default_rng(3)))
+    >>> response_function(flow, 3).values.round(3).tolist()
+    [0.007, 0.008, 0.01]
+    """
+    count = _checked_lag(flow, max_lag, measure)
+    moves = _ahead(flow.mid, flow.day, count) - flow.mid[:, None]
+    products = moves * flow[measure][:, None]
+    return _lagged_means(products, flow, flow.lags(count), count + bandwidth(len(flow)))
+
+
+def flow_autocorrelation(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
+    """C(l) = E[x_t x_{t+l}] / E[x_t^2] for l = 1 ... max_lag steps, taking E[x] as 0.
+
+    Lags are counted in steps. Bands are of the ratio (delta method): E[x^2] is estimated too, so
+    the scores are (x_t x_{t+l} - C(l) x_t^2) / E[x^2].
+
+    Examples
+    --------
+    >>> from research_lib.transient import TransientMarket, trade_flow
+    >>> market = TransientMarket(5000.0, 0.1, 5e-5)
+    >>> flow = trade_flow(market.books(1000, np.random.default_rng(3)))
+    >>> flow_autocorrelation(flow, 3).values.round(2).tolist()
+    [0.38, 0.31, 0.26]
+    """
+    count = _checked_lag(flow, max_lag, measure)
+    lags, width = np.arange(1.0, count + 1), bandwidth(len(flow)) + count
+    drive = flow[measure][:, None]
+    products, power = _ahead(drive[:, 0], flow.day, count) * drive, float(np.mean(drive**2))
+    found = _lagged_means(products, flow, lags, width).scaled(1.0 / power)
+    scores = (products - found["values"] * drive**2) / power
+    return dataclasses.replace(found, cov=_lagged_means(scores, flow, lags, width).cov)
+
+
+def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
+    r"""TIM1: one propagator for all trades, with bands.
+
+    Price changes are r_t = sum_k g_k x_{t-k} + u_t with g_0 = G(1), g_k = G(k + 1) - G(k). The
+    normal equations are the linear system of Bouchaud et al., S(l) = sum_k C(l - k) g_k with
+    S(l) = E[r_{t+l} x_t], in its differenced form, which the ends of the lags disturb less
+    (Eisler, Bouchaud and Kockelkoren 2012); half as many lags again are fitted and not reported.
+
+    G is in currency per share where the flow is signs, per share**2 where it is shares.
+
+    Parameters
+    ----------
+    flow : SignedFlow
+        Of `trade_flow` or `clock_flow`.
+    max_lag : int
+        k, in steps.
+    measure : str
+        "sign" or "shares".
+
+    Raises
+    ------
+    ValidationError
+        Lags longer than the data.
+    ModelFittingError
+        Fewer than five steps a fitted lag.
+
+    References
+    ----------
+    Bouchaud, Gefen, Potters and Wyart (2004), Fluctuations and response in financial markets: the
+    subtle nature of random price changes, Quantitative Finance 4, 176-190.
+    Eisler, Bouchaud and Kockelkoren (2012), The price impact of order book events: market orders,
+    limit orders and cancellations, Quantitative Finance 12, 1395-1419.
+
+    Examples
+    --------
+    >>> from research_lib.transient import TransientMarket, trade_flow
+    >>> market = TransientMarket(5000.0, 0.1, 5e-5)
+    >>> flow = trade_flow(market.books(1000, np.random.default_rng(3)))
+    >>> propagator(flow, 3).values.round(3).tolist()
+    [0.007, 0.005, 0.006]
+    """
+    count = _checked_lag(flow, max_lag, measure)
+    drives = flow[measure][:, None]
+    return cumulative_effects(flow.mid, drives, flow.day, flow.lags(count), flow.unit)[0]
+
+
+def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, LagEstimate]:
+    """TIM2: one propagator for trades that move the mid at once, one for those that do not.
+
+    They are called "changing" and "unchanging"; signs drive both (Eisler, Bouchaud and
+    Kockelkoren 2012; Taranto, Bormetti, Bouchaud, Lillo and Toth 2018, Linear models for the
+    impact of order flow on prices I, Quantitative Finance 18). Arguments and errors as
+    `propagator`; a flow by the clock is refused.
+
+    Examples
+    --------
+    >>> from research_lib.transient import TransientMarket, trade_flow
+    >>> market = TransientMarket(5000.0, 0.1, 5e-5)
+    >>> flow = trade_flow(market.books(1000, np.random.default_rng(3)))
+    >>> found = propagators_by_event(flow, 2)
+    >>> bool(found["changing"].values[0] > found["unchanging"].values[0])
+    True
+    """
+    count = _checked_lag(flow, max_lag)
+    if flow.changing is None or len(np.unique(flow.changing)) < 2:
+        raise ValidationError("trades that change the mid at once and others: use trade_flow")
+    drives = np.stack([flow.sign * flow.changing, flow.sign * ~flow.changing], axis=1)
+    found = cumulative_effects(flow.mid, drives, flow.day, flow.lags(count), flow.unit)
+    return {"changing": found[0], "unchanging": found[1]}
+
+
+def _ahead(values: Float, day: Int64, count: int) -> Float:
+    """values[t + lag] at lags 1 ... count, (n, count), NaN past the end of the day."""
+    later = (np.append(part[1:], np.full(count, np.nan)) for part in (values, day))
+    ahead, day_ahead = (sliding_window_view(part, count) for part in later)
+    return np.where(day_ahead == day[:, None], ahead, np.nan)
+
+
+def _checked_lag(flow: SignedFlow, max_lag: int, measure: str = "sign") -> int:
+    if not isinstance(flow, SignedFlow):
+        raise ValidationError(f"flow: pass trade_flow(books), not {type(flow).__name__}")
+    refuse_unknown([measure], ("sign", "shares"), "measure of flow")
+    longest = int(np.bincount(flow.day).max()) - 2
+    return int(number("max_lag", max_lag, 1, longest, integer=True))
+
+
+def bandwidth(n: int) -> int:
+    """Bartlett bandwidth of Newey and West (1994) for n steps: 4 (n / 100)^(2/9), rounded up."""
+    return math.ceil(4.0 * (n / 100.0) ** (2.0 / 9.0))
+
+
+def long_run_sum(scores: Float, width: int, day: Int64) -> Float:
+    """Variance of the sum of scores (n, k), (k, k): Bartlett-weighted products within each day.
+
+    The weights 1 - |j| / width are those of sums over windows of `width` steps, so no lag is
+    looped over; `width` zeros between two days keep them apart.
+    """
+    place = width + np.arange(len(day)) + width * np.cumsum(np.diff(day, prepend=day[0]) != 0)
+    spread = np.zeros((place[-1] + width, scores.shape[1]))
+    spread[place] = scores
+    running = np.cumsum(spread, axis=0)
+    windows = running[width:] - running[:-width]
+    return windows.T @ windows / width
+
+
+def _lagged_means(products: Float, flow: SignedFlow, lags: Float, width: int) -> LagEstimate:
+    """Means of products (n, k) by lag, NaN where the lag leaves the day."""
+    counts, values = np.isfinite(products).sum(axis=0), np.nanmean(products, axis=0)
+    total = long_run_sum(np.nan_to_num(products - values, nan=0.0), width, flow.day)
+    return LagEstimate(lags, values, total / np.outer(counts, counts), int(counts[0]), flow.unit)
+
+
+def cumulative_effects(
+    level: Float, drives: Float, day: Int64, lags: Float, unit: str
+) -> list[LagEstimate]:
+    r"""What each of m drives has done to the level after 1 ... k steps, by least squares.
+
+    .. math:: y_{t+1} - y_t = a + \sum_j \sum_k b_{jk} \, x_{j, t-k} + u_t, \qquad
+              \mathrm{effect}_j(l) = \sum_{k < l} b_{jk}
+
+    Days are regressed together; rows whose lags or target leave the day are dropped. The covariance
+    is robust by Newey and West.
+
+    Parameters
+    ----------
+    level : (n,)
+    drives : (n, m)
+    day : (n,) int
+    lags : (k,) in `unit`
+        Of 1 ... k steps.
+    """
+    count, n_lags = len(lags), len(lags) + round(GUARD * len(lags))
+    size = 1 + drives.shape[1] * n_lags
+    told = f"{len(level):,} steps cannot tell {size - 1} lagged effects"
+    too_few = ModelFittingError(f"{told}, which need {STEPS_A_LAG} steps each; take fewer lags")
+    kept = day[n_lags:] == day[:-n_lags]
+    n = int(kept.sum())
+    if n < STEPS_A_LAG * size:
+        raise too_few
+    y = np.diff(level)[n_lags - 1 :][kept]
+    past = sliding_window_view(drives[:-1], n_lags, axis=0)[kept][:, :, ::-1]
+    x = np.column_stack([np.ones(n), past.reshape(n, size - 1)])
+    try:
+        factor = linalg.cho_factor(x.T @ x)
+    except linalg.LinAlgError as error:
+        raise too_few from error
+    beta, bread = linalg.cho_solve(factor, x.T @ y), linalg.cho_solve(factor, np.eye(size))
+    left = y - x @ beta
+    meat = long_run_sum(x * left[:, None], bandwidth(n), day[n_lags:][kept])
+    cov = bread @ meat @ bread * n / (n - size)
+    r2 = 1.0 - float(left @ left / np.sum((y - y.mean()) ** 2))
+    effects = []
+    for first in range(1, size, n_lags):
+        own = slice(first, first + count)
+        summed = np.cumsum(np.cumsum(cov[own, own], axis=0), axis=1)
+        effects.append(LagEstimate(lags, np.cumsum(beta[own]), summed, n, unit, r2))
+    return effects

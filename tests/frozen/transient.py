@@ -36,7 +36,7 @@ def compute(p: dict[str, Any]) -> dict[str, Any]:
     if p["data_file_name"]:
         books = read_books(data_file(p["data_file_name"]), session=session)
     else:
-        market = TransientMarket.block_book(p["block_depth"], p["resilience"], p["permanent"])
+        market = TransientMarket(p["block_depth"], p["resilience"], p["permanent"])
         books = market.books(p["n_steps"], np.random.default_rng(p["seed"]))
     orders, clock = trade_flow(books, session), clock_flow(books, step, session)
     bps = 1e4 / float(np.mean(orders.mid))

@@ -163,9 +163,12 @@ def test_a_schedule_pays_half_of_its_own_displacement(rng: np.random.Generator) 
         shares = rng.normal(size=30)
         path = price_path(KERNELS[2], times, shares, permanent=0.3, temporary=0.2)
         matrix = kernel_matrix(KERNELS[2], times)
-        assert path.transient_cost == pytest.approx(0.5 * shares @ matrix @ shares, rel=1e-12)
-        assert path.permanent_cost == pytest.approx(0.15 * shares.sum() ** 2, rel=1e-12)
-        assert path.temporary_cost == pytest.approx(0.2 * shares @ shares, rel=1e-12)
+        parts = (
+            0.5 * shares @ matrix @ shares,  # transient
+            0.15 * shares.sum() ** 2,  # permanent
+            0.2 * shares @ shares,  # temporary
+        )
+        assert path.cost == pytest.approx(sum(parts), rel=1e-12)
         assert path.cost == pytest.approx(shares @ path.paid, rel=1e-12)
         # Displacements one by one.
         for i in (0, 7, 29):

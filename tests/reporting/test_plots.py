@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.market import Session
-from research_lib.reporting import (
-    STRATEGY_COLOURS,
-    new_figure,
-    plot_by_interval,
-    quartiles,
-    save_figure,
-)
+from research_lib.reporting import STRATEGY_COLOURS, new_figure, plot_lines, quartiles, save_figure
 
 
 def test_quartiles_leave_missing_values_out() -> None:
@@ -26,13 +18,10 @@ def test_quartiles_leave_missing_values_out() -> None:
     assert band.loc[1].tolist() == [7.0, 7.0, 7.0]
 
 
-def test_values_by_interval_are_steps_on_the_sessions_clock() -> None:
-    ax = plot_by_interval({"TWAP": [1.0, 3.0]}, Session(2), "cost (currency)")
-    (drawn,) = ax.patches
-    assert list(drawn.get_data().values) == [1.0, 3.0]
-    assert matplotlib.colors.to_hex(drawn.get_edgecolor()) == STRATEGY_COLOURS["TWAP"].lower()
-    assert ax.get_ylabel() == "cost (currency)"
-    assert "America/New_York" in ax.get_xlabel()
+def test_lines_have_their_strategys_colour() -> None:
+    (drawn,) = plot_lines({"TWAP": ([0, 1], [1.0, 3.0])}, "interval", "cost (currency)").lines
+    assert drawn.get_ydata().tolist() == [1.0, 3.0]
+    assert drawn.get_color() == STRATEGY_COLOURS["TWAP"]
 
 
 def test_saving_leaves_no_part_behind(tmp_path: Path) -> None:

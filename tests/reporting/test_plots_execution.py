@@ -12,9 +12,9 @@ from research_lib.execution import allocate, almgren_chriss, twap
 from research_lib.impact import LinearImpact
 from research_lib.reporting import (
     plot_executed,
-    plot_frontier,
+    plot_frontiers,
+    plot_grouped_bars,
     plot_schedule,
-    plot_sensitivity,
     plot_water_level,
 )
 
@@ -43,17 +43,15 @@ def test_execution_ends_at_all_of_the_order() -> None:
     assert ax.lines[0].get_color() != ax.lines[1].get_color()
 
 
-def test_frontier_and_sensitivity_draw_every_row() -> None:
-    frontier = plot_frontier(np.arange(8.0), np.arange(8.0)[::-1], 10.0 ** np.arange(-8, 0))
+def test_frontier_and_bars_draw_every_row() -> None:
+    line = {"optimal": (np.arange(8.0), np.arange(8.0)[::-1])}
+    frontier = plot_frontiers(line, weights=10.0 ** np.arange(-8, 0))
     assert len(frontier.lines[0].get_xdata()) == 8
     assert len(frontier.texts) > 3
-    table = pd.DataFrame(
-        {"error_%": [10.0, 10.0], "cost_%": [4.0, -1.0], "misjudged_%": [0.2, 0.1]},
-        index=["beta", "half_spread"],
-    )
-    bars = plot_sensitivity(table)
+    table = pd.DataFrame({"true": [4.0, -1.0], "misled": [0.2, 0.1]}, index=["beta", "spread"])
+    bars = plot_grouped_bars(table, "rise of the cost (%)", "{:.2g}")
     assert sorted(bar.get_width() for bar in bars.patches) == [-1.0, 0.1, 0.2, 4.0]
-    assert [label.get_text() for label in bars.get_yticklabels()] == ["half spread", "beta"]
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["beta", "spread"]
 
 
 @pytest.mark.slow
@@ -62,9 +60,8 @@ def test_labels_of_a_dense_frontier_do_not_overlap() -> None:
     points = [
         almgren_chriss(1e5, 20, volatility=0.1, temporary=1e-5, risk_aversion=w) for w in weights
     ]
-    ax = plot_frontier(
-        [p.variance**0.5 for p in points], [p.expected_cost for p in points], weights
-    )
+    line = [p.variance**0.5 for p in points], [p.expected_cost for p in points]
+    ax = plot_frontiers({"optimal": line}, weights=weights)
     ax.figure.canvas.draw()
     boxes = [text.get_window_extent() for text in ax.texts]
     assert len(boxes) > 2

@@ -13,72 +13,15 @@ from research_lib.impact import LinearImpact, fit_impact
 from research_lib.market import Session
 from research_lib.reporting import (
     FITTED,
-    plot_calibration,
-    plot_curve_bands,
+    plot_bands,
     plot_form_savings,
-    plot_residual_bias,
     plot_shrinkage,
     plot_specifications,
-    plot_stability,
 )
 
 
 def labels(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
-def bias(index: list[float], half_width: float) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "lower": -1.0,
-            "middle": 0.1,
-            "upper": 1.0,
-            "mean": [0.2, -0.3],
-            "n": 5,
-            "half_width": half_width,
-        },
-        index=index,
-    )
-
-
-def test_mean_residuals_carry_their_interval_where_there_is_one() -> None:
-    ax = plot_residual_bias(bias([100.0, 200.0], 0.25))
-    assert "mean, 95 % interval over days" in labels(ax)
-    assert ax.get_xscale() == "log"
-    ends = ax.collections[-1].get_segments()
-    assert np.array([segment[:, 1] for segment in ends]).ravel() == pytest.approx(
-        [-0.05, 0.45, -0.55, -0.05]
-    )
-    assert labels(plot_residual_bias(bias([100.0, 200.0], np.nan)))[-1] == "mean"
-
-
-def test_residuals_through_the_day_stand_in_the_middle_of_their_part() -> None:
-    ax = plot_residual_bias(bias([0.0, 6.0], 0.25), Session(13))
-    assert ax.lines[0].get_xdata().tolist() == [3.0, 9.5]
-    assert "America/New_York" in ax.get_xlabel()
-
-
-def test_calibration_is_drawn_against_the_diagonal() -> None:
-    index = pd.MultiIndex.from_product([["linear", "sqrt"], [1, 2]], names=["model_type", "decile"])
-    table = pd.DataFrame(
-        {"predicted_bps": [1.0, 4.0, 2.0, 3.0], "observed_bps": [1.5, 3.0, 2.0, 2.5], "upper": 5.0},
-        index=index,
-    )
-    ax = plot_calibration(table, ["linear", "sqrt"])
-    assert ax.lines[0].get_xdata().tolist() == ax.lines[0].get_ydata().tolist()
-    assert labels(ax) == ["predicted = observed", "linear", "sqrt"]
-    assert ax.get_xlim() == ax.get_ylim()
-
-
-def test_days_are_drawn_with_their_mean() -> None:
-    table = pd.DataFrame(
-        {"level": [1.0, 3.0], "lower": [0.5, 2.0], "upper": [1.5, 4.0]},
-        index=pd.Index(["2024-03-04", "2024-03-05"], name="day"),
-    )
-    ax = plot_stability(table, 400.0)
-    assert 2.0 in [line.get_ydata()[0] for line in ax.lines]
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["2024-03-04", "2024-03-05"]
-    assert ax.get_ylabel() == "impact of 400 shares\n(currency/share)"
 
 
 def specifications() -> pd.DataFrame:
@@ -103,10 +46,7 @@ def test_the_specification_curve_is_sorted_and_marks_the_choices() -> None:
     assert lower.lines[1].get_xdata().tolist() == [0]
 
 
-def test_losses_show_below_zero_in_the_specification_curve() -> None:
-    upper = plot_specifications(specifications(), "saving_out_%")
-    assert upper.lines[0].get_ydata().tolist() == [-1.0, 2.0, 3.0]
-    assert upper.get_ylim()[0] < -1.0
+def test_a_curve_of_nothing_is_refused() -> None:
     with pytest.raises(ValidationError, match="no analysis has a value of exponent: all 1 are NaN"):
         plot_specifications(specifications().iloc[2:])
 
@@ -126,11 +66,12 @@ def test_shrunk_and_raw_impact_are_drawn_as_fitted() -> None:
 
 def test_curve_bands_reach_the_largest_size() -> None:
     band = pd.DataFrame(
-        {"slippage": [1.0, 2.0], "lower": [0.9, 1.8], "upper": [1.1, 2.2]}, index=[10.0, 500.0]
+        {"middle": [1.0, 2.0], "lower": [0.9, 1.8], "upper": [1.1, 2.2]}, index=[10.0, 500.0]
     )
-    ax = plot_curve_bands({"open": band, "close": 0.5 * band})
+    ax = plot_bands({"open": band, "close": 0.5 * band}, "trade size (shares)", "slippage (bps)")
     assert labels(ax) == ["open", "close"]
-    assert ax.get_xlim() == (0.0, 500.0)
+    assert ax.lines[0].get_xdata().tolist() == [10.0, 500.0]
+    assert ax.lines[0].get_ydata().tolist() == [1.0, 2.0]
 
 
 def test_forms_outside_the_confidence_set_are_hollow_and_named() -> None:

@@ -11,11 +11,10 @@ from research_lib.market import Session
 from research_lib.reporting import (
     SERIES,
     WAYS,
-    plot_attribution,
-    plot_child_costs,
-    plot_correlation,
     plot_frontiers,
+    plot_grouped_bars,
     plot_holdings,
+    plot_lines,
     plot_net_value,
     plot_regret,
 )
@@ -25,15 +24,11 @@ NAMES = ["A", "B"]
 
 
 def test_child_costs_are_a_line_an_asset() -> None:
-    ax = plot_child_costs([0, 1, 2], {"A": [1, 2, 3], "B": [2, 2, 2]})
+    costs = {"A": ([0, 1, 2], [1, 2, 3]), "B": ([0, 1, 2], [2, 2, 2])}
+    ax = plot_lines(costs, "size (times the mean child)", "cost (bps)", fmt="-")
     assert ax.lines[0].get_ydata().tolist() == [1, 2, 3]
     assert [line.get_color() for line in ax.lines[:2]] == list(SERIES[:2])
     assert "bps" in ax.get_ylabel()
-
-
-def test_correlations_stand_in_their_cells() -> None:
-    ax = plot_correlation(NAMES, [[1.0, -0.25], [-0.25, 1.0]])
-    assert [text.get_text() for text in ax.texts] == ["1.00", "-0.25", "-0.25", "1.00"]
 
 
 def test_holdings_are_per_cent_of_each_order_whatever_its_sign() -> None:
@@ -73,7 +68,7 @@ def test_net_value_is_in_the_unit_named() -> None:
 
 def test_attribution_shows_negative_shares_to_the_left() -> None:
     shares = pd.DataFrame({"cost": [60.0, 40.0], "variance": [130.0, -30.0]}, index=NAMES)
-    ax = plot_attribution(shares)
+    ax = plot_grouped_bars(shares, "part of the portfolio's cost or variance (%)")
     assert sorted(bar.get_width() for bar in ax.patches) == [-30.0, 40.0, 60.0, 130.0]
     assert {text.get_text(): text.get_ha() for text in ax.texts}["-30"] == "right"
 
@@ -83,9 +78,6 @@ def test_regret_stands_beside_that_of_no_correlation() -> None:
         {"mean": [4.0, 0.4, 30.0], "median": [3.0, 0.3, 30.0], "upper": [9.0, 0.9, 30.0]},
         index=["20", "200", "none"],
     )
-    both = plot_regret(regret, 2.0 * regret)
-    assert [line.get_linestyle() for line in both.lines] == ["-", "-", "--", "--"]
-    assert both.lines[2].get_ydata().tolist() == [8.0, 0.8]
-    ax = plot_regret(regret, regret.iloc[:0])
+    ax = plot_regret(regret)
     assert ax.lines[0].get_data()[0].tolist() == [20, 200]
     assert ax.lines[1].get_ydata() == pytest.approx([30.0, 30.0])

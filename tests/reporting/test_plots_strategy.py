@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-import pytest
 
-from research_lib.market import Session
 from research_lib.reporting import (
     STRATEGY_COLOURS,
     plot_cost_calibration,
     plot_cost_distribution,
-    plot_liquidity_map,
-    plot_null,
     plot_saving_against,
     plot_savings,
 )
@@ -43,9 +38,7 @@ def test_savings_are_drawn_with_their_intervals_best_on_top() -> None:
 
 
 def test_savings_against_a_setting_are_in_its_order() -> None:
-    ax = plot_saving_against(
-        {1.0: _comparison(), 0.2: _comparison(-20)}, "refill rate", of="attainable"
-    )
+    ax = plot_saving_against({1.0: _comparison(), 0.2: _comparison(-20)}, "refill rate")
     (line,) = [line for line in ax.lines if line.get_label() == "adaptive"]
     assert line.get_xdata().tolist() == [0.2, 1.0]
     assert line.get_ydata().tolist() == [20.0, 40.0]
@@ -63,24 +56,7 @@ def test_costs_show_all_orders_and_their_mean_the_cheapest_on_top() -> None:
     assert list(mean.get_xdata()) == [5.0]
 
 
-def test_the_liquidity_map_shows_offers_and_fills() -> None:
-    shares = np.array([[0.0, 10.0], [5.0, 20.0]])
-    fills = {"adaptive": (np.array([0.0, 5.0]), np.array([0.0, 1.5]))}
-    ax = plot_liquidity_map(shares, [1.0, 2.0, 4.0], fills, Session(2))
-    mesh, circles = ax.collections
-    assert mesh.get_array().compressed().tolist() == [5.0, 10.0, 20.0]
-    assert circles.get_offsets().tolist() == [[1.5, 1.5]]
-    assert "America/New_York" in ax.get_xlabel()
-
-
 def test_calibration_has_equal_axes_and_the_line_of_agreement() -> None:
     ax = plot_cost_calibration({"TWAP": ([1.0, 2.0], [1.5, 1.0])})
     assert ax.get_xlim() == ax.get_ylim()
     assert ax.lines[-1].get_xdata().tolist() == ax.lines[-1].get_ydata().tolist()
-
-
-def test_the_null_is_drawn_beside_the_observed_saving() -> None:
-    null = pd.DataFrame({"adaptive": np.linspace(-30, -10, 41)})
-    ax = plot_null(null, pd.Series({"adaptive": 40.0}))
-    assert list(ax.lines[0].get_xdata()) == pytest.approx([-29.5, -10.5])
-    assert list(ax.lines[1].get_xdata()) == [40.0]

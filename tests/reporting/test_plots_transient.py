@@ -16,7 +16,6 @@ from research_lib.reporting import (
     plot_child_orders,
     plot_half_lives,
     plot_lag_estimates,
-    plot_savings_by_half_life,
 )
 from research_lib.transient import LagEstimate
 
@@ -73,16 +72,6 @@ def test_where_every_shape_is_rejected_the_frame_is_that_of_the_lags() -> None:
     ax = plot_half_lives(pd.DataFrame(nothing, index=["a", "b"]).assign(told=False), 4.0)
     assert [text.get_text() for text in ax.texts] == ["shape rejected"] * 2
     assert ax.get_xlim() == (2.0, 12.0)
-
-
-@pytest.mark.parametrize("span", [None, (9.0, 5.0, np.inf)])
-def test_savings_shade_the_half_life_only_where_it_is_told(
-    span: tuple[float, float, float] | None,
-) -> None:
-    table = pd.DataFrame({"saving_%": [0.1, 5.0, 2.0]}, index=[1.0, 10.0, 100.0])
-    ax = plot_savings_by_half_life(table, span, 3.0)
-    labels = ax.get_legend_handles_labels()[1]
-    assert ("half-life of the spread" in labels) == (span is not None)
 
 
 def test_child_orders_keep_twaps_colour() -> None:

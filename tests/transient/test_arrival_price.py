@@ -14,7 +14,7 @@ from research_lib.errors import ValidationError
 from research_lib.execution import almgren_chriss
 from research_lib.impact import LinearImpact, PowerImpact
 from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, assess, thin_stock
-from research_lib.transient import calibrate_almgren_chriss
+from research_lib.transient import ArrivalPriceParameters, calibrate_almgren_chriss
 
 SESSION = Session(78)
 CURVE = LinearImpact(np.full(78, 2e-5), 0.02)
@@ -39,9 +39,9 @@ def _books(seed: int, gamma: float = GAMMA, fading: float = 0.0) -> BookSnapshot
 def test_a_known_permanent_impact_lies_in_its_band_as_often_as_it_says() -> None:
     hits = {1: 0, 5: 0}
     for seed in range(60):
-        response = calibrate_almgren_chriss(_books(seed), CURVE, SESSION, horizons=(1, 5)).response
         for span in hits:
-            hits[span] += abs(response["permanent"][span] - GAMMA) < 1.96 * response["error"][span]
+            found = calibrate_almgren_chriss(_books(seed), CURVE, SESSION, horizon=span)
+            hits[span] += abs(found.permanent - GAMMA) < 1.96 * found.permanent_error
     # Binomial(60, 0.95): fewer than 51 with probability 0.001; Newey-West is known to be a
     # little short at H = 5.
     assert hits[1] >= 51
@@ -49,14 +49,12 @@ def test_a_known_permanent_impact_lies_in_its_band_as_often_as_it_says() -> None
 
 
 def test_what_fades_is_not_permanent() -> None:
-    responses = [
-        calibrate_almgren_chriss(
-            _books(seed, GAMMA, fading=10 * GAMMA), CURVE, SESSION, horizons=(1, 15)
-        ).response
-        for seed in range(20)
-    ]
+    books = [_books(seed, GAMMA, fading=10 * GAMMA) for seed in range(20)]
     at_once, later = (
-        np.mean([response["permanent"][span] for response in responses]) for span in (1, 15)
+        np.mean(
+            [calibrate_almgren_chriss(b, CURVE, SESSION, horizon=span).permanent for b in books]
+        )
+        for span in (1, 15)
     )
     assert at_once == pytest.approx(11 * GAMMA, rel=0.1)
     # One interval of fifteen still shows all of it: gamma + fading / H.
@@ -79,7 +77,9 @@ def test_volatility_and_the_units_of_time() -> None:
     )
     # Rounding to the tick adds tick^2 / 6 to every step's variance.
     expected = np.sqrt(per_interval**2 + 0.01**2 / 6)
-    assert found.volatility == pytest.approx(expected, abs=3 * found.volatility_error)
+    squares = np.diff(books.mid.reshape(5, 78)) ** 2
+    error = squares.std() / np.sqrt(squares.size) / (2.0 * found.volatility)
+    assert found.volatility == pytest.approx(expected, abs=3 * error)
     assert hourly.volatility == pytest.approx(found.volatility * np.sqrt(12))
     assert hourly.temporary == pytest.approx(found.temporary / 12)
     assert hourly.permanent == found.permanent
@@ -94,7 +94,7 @@ def test_the_cost_of_a_child_is_the_linear_impacts() -> None:
     found = calibrate_almgren_chriss(_books(1), CURVE, SESSION, interval=0.25)
     alone = almgren_chriss(500.0, 1, **{**found.market(), "permanent": 0.0}, risk_aversion=0)
     assert alone.expected_cost == pytest.approx(float(CURVE.cost(500.0)[0]), rel=1e-12)
-    assert found.market(varying=True)["temporary"] == pytest.approx(np.full(78, 2e-5 * 0.25))
+    assert found.temporary == pytest.approx(np.full(78, 2e-5 * 0.25))
 
 
 def test_what_is_missing_is_said() -> None:
@@ -105,8 +105,8 @@ def test_what_is_missing_is_said() -> None:
         silent.market()
     with pytest.raises(ValidationError, match="got PowerImpact; fit model_type='linear'"):
         calibrate_almgren_chriss(books, PowerImpact(1e-3, 0.5), SESSION)
-    with pytest.raises(ValidationError, match=r"horizons must ascend, got \[5, 1\]"):
-        calibrate_almgren_chriss(books, CURVE, SESSION, horizons=(5, 1))
+    with pytest.raises(ValidationError, match="horizon must be at least 1"):
+        calibrate_almgren_chriss(books, CURVE, SESSION, horizon=0)
     with pytest.raises(ValidationError, match="1 books hold 0 moves"):
         calibrate_almgren_chriss(books.take([0]), CURVE, SESSION)
 
@@ -122,12 +122,10 @@ def test_on_a_real_day_flow_moves_the_mid_and_only_on_one_of_them_for_good(
     fit = model.fit_model(
         model.estimate_slippage(books, np.array([50, 100, 200, 300, 500.0]), "sell", 390)
     )
-    found = calibrate_almgren_chriss(books, fit, session)
-    now, later = found.response.iloc[0], found.response.iloc[-1]
-    assert now["permanent"] > 3 * now["error"]
-    assert (later["permanent"] > 3 * later["error"]) == lasting
+    now, found = (calibrate_almgren_chriss(books, fit, session, horizon=span) for span in (1, 30))
+    assert now.permanent > 3 * now.permanent_error
+    assert (found.permanent > 3 * found.permanent_error) == lasting
     assert np.all(found.temporary >= 0)
-    assert 0.5 < found.variance_ratio < 1.5
     assert 0.4 < found.signed_share < 0.8
 
 
@@ -142,7 +140,7 @@ def test_errors_are_newey_west_within_days_and_know_nothing_of_nights() -> None:
     flow = rng.normal(size=200)
     mid = 100 + np.cumsum(np.append(0.0, 0.3 * flow[:-1] + rng.normal(size=199)))
 
-    def response(n_days: int) -> pd.Series:
+    def response(n_days: int) -> ArrivalPriceParameters:
         """Of days that all show these mids, a trade of the flow's size and sign at each of them."""
         time = session.starts(pd.bdate_range("2024-03-04", periods=n_days).date).ravel()
         price, size, signed = (
@@ -152,14 +150,12 @@ def test_errors_are_newey_west_within_days_and_know_nothing_of_nights() -> None:
         )
         trades = Trades(time, price[:, 0], np.abs(signed), np.sign(signed).astype(np.int8))
         books = BookSnapshots(time, price - 0.5, size, price + 0.5, size, trades=trades)
-        return calibrate_almgren_chriss(
-            books, LinearImpact(np.full(200, 1e-5)), session, horizons=(5,)
-        ).response.loc[5]
+        return calibrate_almgren_chriss(books, LinearImpact(np.full(200, 1e-5)), session, horizon=5)
 
     one = response(1)
     move, sums = mid[5:] - mid[:-5], np.convolve(flow, np.ones(5), "valid")[:195]
     fitted = sm.OLS(move, sm.add_constant(sums)).fit(cov_type="HAC", cov_kwds={"maxlags": 10})
-    assert one["error"] == pytest.approx(fitted.bse[1], rel=1e-9)
+    assert one.permanent_error == pytest.approx(fitted.bse[1], rel=1e-9)
     two = response(2)
-    assert two["permanent"] == pytest.approx(one["permanent"])
-    assert two["error"] == pytest.approx(one["error"] / np.sqrt(2), rel=1e-9)
+    assert two.permanent == pytest.approx(one.permanent)
+    assert two.permanent_error == pytest.approx(one.permanent_error / np.sqrt(2), rel=1e-9)

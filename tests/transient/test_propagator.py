@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from scipy import signal
+from scipy import linalg, signal
 
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import ExponentialKernel, Kernel, PowerKernel
@@ -16,11 +16,10 @@ from research_lib.transient import (
     SignedFlow,
     clock_flow,
     flow_autocorrelation,
-    implied_response,
+    price_path,
     propagator,
     propagators_by_event,
     response_function,
-    simulate_mids,
     trade_flow,
 )
 
@@ -37,6 +36,20 @@ def flow_of(
     return SignedFlow(
         SECOND * np.arange(n), mid, sign.astype(float), 100.0 * sign, changing, days, 1.0, "trades"
     )
+
+
+def simulate_mids(
+    kernel: Kernel, flow: Float, volatility: float, rng: np.random.Generator, start: float = 100.0
+) -> Float:
+    """Mids just before each trade: those of the price path, and a random walk."""
+    moved = price_path(kernel, np.arange(len(flow)), flow).before
+    return start + moved + np.cumsum(volatility * rng.standard_normal(len(flow)))
+
+
+def implied_response(propagated: Float, memory: Float) -> Float:
+    """R(l) = sum_{i<l} sum_k C(|i - k|) g_k with g_k = G(k + 1) - G(k), over the lags known."""
+    correlation = np.append(1.0, memory[: len(propagated) - 1])
+    return np.cumsum(linalg.toeplitz(correlation) @ np.diff(propagated, prepend=0.0))
 
 
 def synthetic(kernel: Kernel, n: int, rng: np.random.Generator) -> SignedFlow:
@@ -113,7 +126,7 @@ def test_signs_remember_as_the_order_splitting_model_says() -> None:
 def test_the_response_follows_from_propagator_and_memory() -> None:
     rng = np.random.default_rng(5)
     flow = synthetic(ExponentialKernel(0.3, 0.02), 60_000, rng)
-    implied = implied_response(propagator(flow, 40), flow_autocorrelation(flow, 40).values)
+    implied = implied_response(propagator(flow, 40).values, flow_autocorrelation(flow, 40).values)
     response = response_function(flow, 40)
     assert np.all(np.abs(implied - response.values)[:20] < 3 * response.se[:20])
 

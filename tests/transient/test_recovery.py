@@ -12,23 +12,21 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import ExponentialKernel
 from research_lib.market import BookSnapshots, Session, read_books
 from research_lib.transient import (
     BlockBook,
     TransientMarket,
     clock_flow,
-    depends_on_window,
     fit_block_book,
+    fit_kernel,
     propagator,
     recovery_after_trades,
-    recovery_windows,
     trade_flow,
 )
 
 DEPTH, RATE, STAYS = 5_000.0, 0.1, 5e-5
 UTC_DAY = Session(1, open="00:00", close="24:00", timezone="UTC")
-MARKET = TransientMarket.block_book(DEPTH, RATE, STAYS)
+MARKET = TransientMarket(DEPTH, RATE, STAYS)
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +63,12 @@ def test_its_kernel_is_that_of_the_touch(books: BookSnapshots) -> None:
 
 
 def test_the_spread_closes_as_the_market_was_made(books: BookSnapshots) -> None:
-    found = recovery_after_trades(books, "spread")
+    found = recovery_after_trades(books)
     # Trades come right at the beginning of a step: a whole step older than its middle says.
     per_order = 2 * MARKET.widening * np.mean(np.abs(trade_flow(books).shares))
-    truth = per_order * np.exp(-RATE * (found.alone.lags + 0.5))
-    low, high = found.alone.conf_int(simultaneous=True)
+    truth = per_order * np.exp(-RATE * (found.lags + 0.5))
+    low, high = found.conf_int(simultaneous=True)
     assert np.all((low < truth) & (truth < high))
-    # The plain event study also sees the trades that follow, of one sign more often than not.
-    assert np.all(found.seen.values > found.alone.conf_int()[1])
-
-
-def test_depth_near_the_mid_leaves_and_comes_back(books: BookSnapshots) -> None:
-    found = recovery_after_trades(books, "depth", distance_bps=8.0)
-    assert found.alone.conf_int()[1][0] < 0
-    assert np.all(np.diff(found.alone.values[[0, 4, 9, 19]]) > 0)
-    assert found.fit().interval[0] <= np.log(2) / RATE <= found.fit().interval[1]
 
 
 def test_the_mid_follows_the_markets_kernel(books: BookSnapshots) -> None:
@@ -92,7 +81,7 @@ def test_the_mid_follows_the_markets_kernel(books: BookSnapshots) -> None:
 
 def test_a_trade_moves_its_own_touch_by_its_size_over_the_depth() -> None:
     """Without noise: the touch taken moves by x / q, the other by the permanent part only."""
-    quiet = TransientMarket.block_book(DEPTH, RATE, STAYS, noise=0.0, volatility=0.0, tick=0.0)
+    quiet = TransientMarket(DEPTH, RATE, STAYS, noise=0.0, volatility=0.0, tick=0.0)
     books = quiet.books(200, np.random.default_rng(1))
     at = np.searchsorted(books.time, books.trades.time)
     size, buyer = books.trades.size, books.trades.aggressor > 0
@@ -110,12 +99,10 @@ def test_a_trade_moves_its_own_touch_by_its_size_over_the_depth() -> None:
 
 
 def test_what_the_data_cannot_say_is_refused(books: BookSnapshots) -> None:
-    with pytest.raises(ValidationError, match="did you mean 'spread'"):
-        recovery_after_trades(books, "spreads")
     with pytest.raises(ValidationError, match="touch only"):
         fit_block_book(MARKET.books(2000, np.random.default_rng(0), n_levels=1))
-    with pytest.raises(ValidationError, match="lower the kernel or block_depth"):
-        TransientMarket(ExponentialKernel(0.1, 1.0))
+    with pytest.raises(ValidationError, match=r"permanent must be at most 0\.0002"):
+        TransientMarket(DEPTH, RATE, 1.0)
     found = fit_block_book(books)
     stiff = BlockBook(
         found.block_depth, (1.0, 0.9, 1.1), found.resilience, 100.0, found.spread, found.price
@@ -126,10 +113,10 @@ def test_what_the_data_cannot_say_is_refused(books: BookSnapshots) -> None:
 
 @pytest.mark.slow
 def test_google_spreads_widen_after_trades_and_close_again(goog_books: BookSnapshots) -> None:
-    found = recovery_after_trades(goog_books, "spread", n_lags=40, session=Session())
-    low, _ = found.alone.conf_int()
+    found = recovery_after_trades(goog_books, n_lags=40, session=Session())
+    low, _ = found.conf_int()
     assert low[0] > 0
-    assert found.alone.values[-1] < 0.6 * found.alone.values[0]
+    assert found.values[-1] < 0.6 * found.values[0]
 
 
 def test_a_rejected_fit_gives_no_permanent_part(books: BookSnapshots) -> None:
@@ -168,23 +155,22 @@ def test_what_decays_is_an_interval_over_both_ends(books: BookSnapshots) -> None
 
 @pytest.mark.slow
 def test_the_same_half_life_over_every_window_of_a_block_book(books: BookSnapshots) -> None:
-    table = recovery_windows(books, "spread", (30, 60, 120))
-    assert list(table.index) == [30.0, 60.0, 120.0]
-    assert table["told"].all()
-    assert ((table["low"] <= np.log(2) / RATE) & (np.log(2) / RATE <= table["high"])).all()
-    assert not depends_on_window(table, 60.0)
-    assert depends_on_window(
-        table.assign(told=[True, True, False]), 60.0
-    )  # a longer window tells none
-    assert not depends_on_window(
-        table.assign(told=[False, True, True]), 60.0
-    )  # a window too short is no contradiction
-    assert depends_on_window(table.assign(told=[True, False, False]), 60.0)
+    for window in (30, 60, 120):
+        found = recovery_after_trades(books, n_lags=window)
+        fit = fit_kernel(found, "exponential_permanent")
+        assert fit.identified
+        assert fit.interval[0] <= np.log(2) / RATE <= fit.interval[1]
 
 
 @pytest.mark.slow
 def test_the_half_life_of_googles_spread_depends_on_the_window(goog_books: BookSnapshots) -> None:
-    table = recovery_windows(goog_books, "spread", (60, 120), session=Session())
-    assert table["told"].all()
-    assert table["half_life"].iloc[1] > table["high"].iloc[0]
-    assert depends_on_window(table, 60.0)
+    short, long = (
+        fit_kernel(
+            recovery_after_trades(goog_books, n_lags=window, session=Session()),
+            "exponential_permanent",
+        )
+        for window in (60, 120)
+    )
+    assert short.identified
+    assert long.identified
+    assert long.half_life > short.interval[1]

@@ -5,7 +5,7 @@ Each function takes `ax=None`, draws, labels with units and returns the Axes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from research_lib.market import Session
 
 Float = NDArray[np.float64]
 Style = dict[str, Any]
+Panel = Axes | None
+Named = Mapping[str, ArrayLike]
+Lines = Mapping[str, tuple[ArrayLike, ArrayLike]]
+Tables = Mapping[str, pd.DataFrame]
 
 # Okabe and Ito's colour-blind-safe palette; one colour a strategy in the whole project.
 STRATEGY_COLOURS = {
@@ -42,11 +46,10 @@ OUTSIDE: dict[str, Style] = {
     "right": {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)},
 }
 POINTS: Style = {"markersize": 4, "linewidth": 1.3}
+SHADE: Style = {"alpha": 0.15, "linewidth": 0}
 
 
-def new_figure(
-    n_axes: int = 1, width: float = 9.0, height: float = 3.6
-) -> tuple[Figure, list[Axes]]:
+def new_figure(n_axes: int = 1, width: float = 9.0, height: float = 3.6) -> tuple[Figure, Any]:
     """A figure of `n_axes` panels side by side, laid out so that labels do not overlap.
 
     Examples
@@ -55,17 +58,21 @@ def new_figure(
     >>> len(axes)
     2
     """
-    figure, axes = plt.subplots(
-        1, n_axes, figsize=(width, height), layout="constrained", squeeze=False
-    )
+    size = (width, height)
+    figure, axes = plt.subplots(1, n_axes, figsize=size, layout="constrained", squeeze=False)
     figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr, call-arg]
     return figure, list(axes[0])
 
 
-def stacked_figure(heights: Iterable[float], height: float) -> list[Axes]:
+def axes_or(ax: Panel, width: float = 9.0, height: float = 3.6) -> Axes:
+    """These Axes, or those of a new figure of this size."""
+    return ax or new_figure(1, width, height)[1][0]
+
+
+def stacked_figure(heights: Sequence[float], height: float) -> list[Axes]:
     """Panels of one figure, one above the other, of these relative heights and one x axis."""
-    figure, ratios = plt.figure(figsize=(9.0, height), layout="constrained"), list(heights)
-    return list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
+    figure = plt.figure(figsize=(9.0, height), layout="constrained")
+    return list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
 
 
 def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
@@ -88,30 +95,28 @@ def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
     >>> save_figure(figure, Path(tempfile.mkdtemp(), "empty.png")).name
     'empty.png'
     """
-    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
-    if figure is None:
-        raise ValidationError(
-            "the Axes belong to no figure; draw them with ax=None or on a figure's Axes"
-        )
+    figure: Any = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
     target = Path(path)
     if not target.parent.is_dir():
         raise ValidationError(f"folder {target.parent} does not exist; make it first")
-    kind = target.suffix.lstrip(".") or "png"
-    kinds = figure.canvas.get_supported_filetypes()
+    kind, kinds = target.suffix.lstrip(".") or "png", figure.canvas.get_supported_filetypes()
     if kind.lower() not in kinds:
-        raise ValidationError(
-            f"{target.name}: no figure is written as .{kind}; choose from {', '.join(kinds)}"
-        )
+        raise ValidationError(f"no figure is written as .{kind}; choose from {', '.join(kinds)}")
     part = target.with_name(f".{target.name}.part")
     # Without the name of the software: its version would change the file's bytes.
     figure.savefig(part, format=kind, dpi=110, metadata={"Software": None})
-    part.replace(target)
-    return target
+    return part.replace(target)
 
 
 def colour_of(name: Any, default: str = MUTED) -> str:
     """A strategy's own colour; `default` of anything else."""
     return STRATEGY_COLOURS.get(str(name), default)
+
+
+def coloured(items: Mapping[Any, Any], colours: Sequence[str] = SERIES) -> Iterator[Any]:
+    """Name, value and colour of each: a strategy's own, else the next of `colours`."""
+    for (name, value), colour in zip(items.items(), colours, strict=False):
+        yield name, value, colour_of(name, colour)
 
 
 def quartiles(values: pd.Series, by: ArrayLike) -> pd.DataFrame:
@@ -127,21 +132,18 @@ def quartiles(values: pd.Series, by: ArrayLike) -> pd.DataFrame:
     >>> quartiles(pd.Series([1.0, 2.0, 3.0, 7.0]), [0, 0, 0, 1]).loc[0].tolist()
     [1.5, 2.0, 2.5]
     """
-    groups = values.groupby(np.asarray(by))
-    quantiles = {"lower": 0.25, "middle": 0.5, "upper": 0.75}
-    return pd.DataFrame({name: groups.quantile(q) for name, q in quantiles.items()})
+    groups, ends = values.groupby(np.asarray(by)), {"lower": 0.25, "middle": 0.5, "upper": 0.75}
+    return pd.DataFrame({name: groups.quantile(q) for name, q in ends.items()})
 
 
-def band(
-    ax: Axes, x: ArrayLike, ends: ArrayLike, colour: str, label: str | None = None, fmt: str = "-"
-) -> None:
+def band(ax: Axes, x: Any, ends: Any, colour: str, label: Any = None, fmt: str = "-") -> None:
     """A line between the ends of a band, which is (3, k): lower, middle, upper."""
     lower, middle, upper = np.asarray(ends, float)
     ax.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
     ax.plot(x, middle, fmt, color=colour, markersize=3, linewidth=1.3, label=label)
 
 
-def interval(ax: Axes, row: float, values: ArrayLike, colour: str, *, hollow: bool = False) -> None:
+def interval(ax: Axes, row: float, values: Any, colour: str, *, hollow: bool = False) -> None:
     """A point and its interval, (3,): lower, middle, upper; NaN ends are not drawn."""
     lower, middle, upper = np.asarray(values, float)
     reach = np.maximum(np.nan_to_num([[middle - lower], [upper - middle]]), 0.0)
@@ -157,25 +159,16 @@ def name_rows(ax: Axes, names: Iterable[Any]) -> None:
     ax.axvline(0.0, color=MUTED, linewidth=0.8)
 
 
-def note(
-    ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float] = (4, 0), **how: Any
-) -> None:
+def note(ax: Axes, text: str, at: Any, offset: tuple[float, float] = (4, 0), **how: Any) -> None:
     """A small text beside a point, `offset` points away from it."""
     style: Style = {"textcoords": "offset points", "va": "center", "fontsize": 8, **how}
     ax.annotate(text, at, offset, **style)
 
 
 def finish(
-    ax: Axes,
-    xlabel: str = "",
-    ylabel: str = "",
-    *,
-    session: Session | None = None,
-    zero: bool = False,
-    legend: str = "",
-    **how: Any,
+    ax: Axes, x: str = "", y: str = "", legend: str = "", *, zero: bool = False, **how: Any
 ) -> Axes:
-    """What most figures end with: labels, a line at 0, a legend, a session's clock as the x axis.
+    """What most figures end with: labels, a line at 0, a legend.
 
     Parameters
     ----------
@@ -186,11 +179,11 @@ def finish(
     """
     if zero:
         ax.axhline(0.0, color=MUTED, linewidth=0.8)
-    ax.set(xlabel=xlabel or ax.get_xlabel(), ylabel=ylabel or ax.get_ylabel())
+    ax.set(xlabel=x or ax.get_xlabel(), ylabel=y or ax.get_ylabel())
     if legend:
         place = OUTSIDE.get(legend, {"loc": legend})
         ax.legend(**{"frameon": False, "fontsize": 8, **place, **how})
-    return clock_axis(ax, session) if session else ax
+    return ax
 
 
 def clock_axis(ax: Axes, session: Session) -> Axes:
@@ -202,60 +195,30 @@ def clock_axis(ax: Axes, session: Session) -> Axes:
     return ax
 
 
-def plot_through_day(
-    bands: Mapping[str, pd.DataFrame], session: Session, ylabel: str, ax: Axes | None = None
-) -> Axes:
-    """Median and quartile range by interval.
+def plot_bands(bands: Tables, xlabel: str, ylabel: str, ax: Panel = None) -> Axes:
+    """Lines with bands, such as medians with quartile ranges or curves with their intervals.
 
     Parameters
     ----------
-    bands : mapping of label to DataFrame (n_intervals, 3)
-        Index interval; columns lower, middle, upper, in the unit of `ylabel`.
+    bands : mapping of label to DataFrame
+        Index x; columns lower, middle, upper, in the unit of `ylabel`.
 
     Examples
     --------
     >>> band = quartiles(pd.Series([1.0, 2.0, 3.0, 4.0]), [0, 0, 1, 1])
-    >>> plot_through_day({"spread": band}, Session(2), "spread (bps)").get_ylabel()
-    'spread (bps)'
+    >>> ax = plot_bands({"spread": band}, "interval", "spread (bps)")
+    >>> clock_axis(ax, Session(2)).get_xlabel()
+    'time of day (America/New_York)'
     """
-    ax = ax or new_figure()[1][0]
-    for (label, table), colour in zip(bands.items(), SERIES, strict=False):
-        band(ax, table.index, table.to_numpy().T, colour, label)
+    ax = axes_or(ax)
+    for label, table, colour in coloured(bands):
+        band(ax, table.index, table[["lower", "middle", "upper"]].T, colour, label)
     ax.set_ylim(bottom=0)
-    return finish(ax, session=session, ylabel=ylabel, legend="best" if len(bands) > 1 else "")
+    return finish(ax, xlabel, ylabel, "best" if len(bands) > 1 else "")
 
 
-def plot_quality(quality: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Share of states of each doubtful kind, per cent, with its count and what was done.
-
-    Parameters
-    ----------
-    quality : DataFrame
-        As `BookQuality.to_frame`.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"states": 3, "share_%": 0.5, "done": "drop"}, index=["crossed"])
-    >>> plot_quality(table).get_xlabel()
-    'share of states (%)'
-    """
-    ax = ax or new_figure()[1][0]
-    colours = {"keep": SERIES[0], "drop": SERIES[1], "raise": SERIES[3]}
-    shown = quality.iloc[::-1]
-    ax.barh(shown.index, shown["share_%"], color=[colours[done] for done in shown["done"]])
-    for row, (_, kind) in enumerate(shown.iterrows()):
-        note(ax, f"{kind['states']:,} ({kind['done']})", (kind["share_%"], row))
-    ax.set_xlim(0, max(1.0, 1.35 * float(shown["share_%"].max())))
-    return finish(ax, "share of states (%)")
-
-
-def plot_lines(
-    lines: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    xlabel: str,
-    ylabel: str,
-    ax: Axes | None = None,
-) -> Axes:
-    """Lines with points; a strategy has its own colour.
+def plot_lines(lines: Lines, xlabel: str, ylabel: str, ax: Panel = None, fmt: str = "o-") -> Axes:
+    """Lines, with points unless `fmt` is "-"; a strategy has its own colour.
 
     Parameters
     ----------
@@ -267,20 +230,15 @@ def plot_lines(
     >>> plot_lines({"TWAP": ([1, 2], [3.0, 4.0])}, "size (shares)", "cost (bps)").get_xlabel()
     'size (shares)'
     """
-    ax = ax or new_figure()[1][0]
-    for (label, (x, y)), colour in zip(lines.items(), SERIES, strict=False):
-        ax.plot(x, y, "o-", color=colour_of(label, colour), label=label, **POINTS)
+    ax = axes_or(ax)
+    for label, (x, y), colour in coloured(lines):
+        ax.plot(x, y, fmt, color=colour, label=label, **POINTS)
     low, high = min(0.0, ax.get_ylim()[0]), ax.get_ylim()[1]
     ax.set_ylim(low, max(0.0, high) + 0.1 * (high - low))  # a flat line is not under the legend
-    return finish(ax, xlabel, ylabel, legend="best")
+    return finish(ax, xlabel, ylabel, "best")
 
 
-def plot_slippage_fit(
-    observed: pd.DataFrame,
-    fitted: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    title: str,
-    ax: Axes | None = None,
-) -> Axes:
+def plot_slippage_fit(observed: pd.DataFrame, fitted: Lines, title: str, ax: Panel = None) -> Axes:
     """Observed slippage by trade size, quartile bars, with fitted and true curves.
 
     Parameters
@@ -295,30 +253,40 @@ def plot_slippage_fit(
     >>> plot_slippage_fit(seen, {"fitted": ([100, 200], [1.4, 2.9])}, "open").get_title()
     'open'
     """
-    ax = ax or new_figure()[1][0]
+    ax = axes_or(ax)
     lower, middle, upper = observed.to_numpy().T
     reach, label = np.vstack([middle - lower, upper - middle]), "observed (median, quartiles)"
     ax.errorbar(observed.index, middle, reach, fmt="o", markersize=4, color=OBSERVED, label=label)
-    colours = (FITTED, TRUTH, MUTED)
-    for (name, (shares, slippage)), colour in zip(fitted.items(), colours, strict=False):
+    for name, (shares, slippage), colour in coloured(fitted, (FITTED, TRUTH, MUTED)):
         ax.plot(shares, slippage, color=colour, linewidth=1.6, label=name)
     ax.set_ylim(bottom=0)
     ax.set_title(title, fontsize=10)
     return finish(ax, "trade size (shares)", "slippage from mid (bps)")
 
 
-def plot_by_interval(
-    series: Mapping[str, ArrayLike], session: Session, ylabel: str, ax: Axes | None = None
+def plot_grouped_bars(
+    table: pd.DataFrame, xlabel: str, number: str = "{:.0f}", ax: Panel = None
 ) -> Axes:
-    """A value of each interval, (n,) each, as steps, in the unit of `ylabel`.
+    """A row of bars for each of the table's rows, the first on top, with its numbers at their ends.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Index the rows' names, a column a measure, in the unit of `xlabel`.
+    number : str
+        Format of the numbers.
 
     Examples
     --------
-    >>> plot_by_interval({"TWAP": [5.0, 5.0]}, Session(2), "shares").get_xlabel()
-    'time of day (America/New_York)'
+    >>> shares = pd.DataFrame({"cost": [60.0, 40.0]}, index=["A", "B"])
+    >>> plot_grouped_bars(shares, "part of the cost (%)").texts[0].get_text()
+    '60'
     """
-    ax = ax or new_figure()[1][0]
-    for name, values in series.items():
-        steps = np.asarray(values, float)
-        ax.stairs(steps, baseline=None, color=colour_of(name), linewidth=1.0, label=name)
-    return finish(ax, session=session, ylabel=ylabel, zero=True, legend="best")
+    ax = axes_or(ax, 6.4)
+    table.plot.barh(ax=ax, width=0.8, color=list(SERIES))
+    for bars in ax.containers:
+        ax.bar_label(bars, fmt=number, padding=3, fontsize=8)  # type: ignore[arg-type]
+    ax.axvline(0.0, color=MUTED, linewidth=0.8)
+    ax.invert_yaxis()
+    ax.margins(x=0.15)
+    return finish(ax, xlabel, legend="best")

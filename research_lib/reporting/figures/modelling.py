@@ -1,201 +1,84 @@
-"""Figures on the choice of a form: validation, residuals, stability, multiverse, shrinkage."""
+"""Figures of what is estimated: the form of the impact, its residuals, and how it decays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
+from numpy.typing import ArrayLike
 
 from research_lib.errors import ValidationError
 from research_lib.impact import ImpactFit
 from research_lib.market import Session
 from research_lib.reporting.figures import base as fig
+from research_lib.transient import LagEstimate
+from research_lib.transient.kernel_fit import REJECTED
 
-VALUE_LABELS = {
-    "exponent": "exponent of the power law",
-    "saving_in_%": "saving against TWAP,\nin sample (%)",
-    "saving_out_%": "saving against TWAP,\nheld-out days (%)",
-}
+Curves = Mapping[str, Callable[[fig.Float], fig.Float]]
+Estimates = Mapping[str, LagEstimate]
+HALF_LIFE = "half-life (seconds, log scale)"
 
 
-def plot_residual_bias(
-    table: pd.DataFrame, session: Session | None = None, ax: Axes | None = None
-) -> Axes:
-    """Residuals by trade size or, with a session, through the day: quartiles, means with interval.
+def plot_specifications(table: pd.DataFrame) -> Axes:
+    """Specification curve: analyses sorted by their exponent, and below each its choices.
 
     Parameters
     ----------
     table : DataFrame
-        `by_size` or `by_time` of `ResidualBias`, bps.
-    session : Session, optional
-        That `by_time` is of; points stand at the middle of their part.
+        Of `multiverse`; the exponent is drawn with its 95 % interval.
 
-    Examples
-    --------
-    >>> row = {"lower": -1.0, "upper": 1.0, "mean": 0.1, "half_width": 0.2}
-    >>> plot_residual_bias(pd.DataFrame(row, index=[100.0, 200.0])).get_xlabel()
-    'trade size (shares, log scale)'
-    """
-    ax = ax or fig.new_figure()[1][0]
-    x = table.index.to_numpy(dtype=float)
-    if session is not None:
-        x = x + 0.5 * np.diff(x, append=session.n_intervals)
-    band: fig.Style = {"color": fig.SERIES[0], "alpha": 0.25, "linewidth": 0}
-    ax.fill_between(x, table["lower"], table["upper"], label="quartiles", **band)
-    known = table["half_width"].notna().any()
-    label = "mean, 95 % interval over days" if known else "mean"
-    reach = table["half_width"].fillna(0.0)
-    ax.errorbar(x, table["mean"], reach, fmt="o", color=fig.FITTED, label=label, **fig.POINTS)
-    ax.axhline(0.0, color=fig.MUTED, linewidth=0.8)
-    ax.set_ylabel("observed - predicted slippage (bps)")
-    fig.finish(ax, legend="best")
-    if session is not None:
-        return fig.clock_axis(ax, session)
-    ax.set_xscale("log")
-    ax.set_xlabel("trade size (shares, log scale)")
-    return ax
-
-
-def plot_calibration(
-    calibration: pd.DataFrame, forms: Iterable[str], ax: Axes | None = None
-) -> Axes:
-    """Observed against predicted slippage by decile of the predicted, held out, with the diagonal.
-
-    Parameters
-    ----------
-    calibration : DataFrame
-        Of `Validation`.
-    forms : iterable of str
-        Model types to draw, four at most.
-
-    Examples
-    --------
-    >>> index = pd.MultiIndex.from_product([["linear"], [1, 2]])
-    >>> columns = {"predicted_bps": [1.0, 2.0], "observed_bps": [1.1, 1.9], "upper": 2.5}
-    >>> plot_calibration(pd.DataFrame(columns, index=index), ["linear"]).get_ylabel()
-    'observed slippage (bps)'
-    """
-    ax = ax or fig.new_figure(width=5.0, height=4.2)[1][0]
-    shown = list(forms)
-    top = 1.05 * float(calibration.loc[shown, ["predicted_bps", "observed_bps"]].max().max())
-    ax.plot([0, top], [0, top], color=fig.MUTED, linewidth=0.8, label="predicted = observed")
-    for form, colour in zip(shown, fig.SERIES, strict=False):
-        predicted, observed, upper = (
-            calibration.loc[form, name] for name in ("predicted_bps", "observed_bps", "upper")
-        )
-        reach = (upper - observed).fillna(0.0)
-        ax.errorbar(predicted, observed, reach, fmt="o-", color=colour, label=form, **fig.POINTS)
-    ax.set(xlim=(0, top), ylim=(0, top))
-    return fig.finish(
-        ax, "predicted slippage, mean of the decile (bps)", "observed slippage (bps)", legend="best"
-    )
-
-
-def plot_stability(table: pd.DataFrame, size: float, ax: Axes | None = None) -> Axes:
-    """Pooled impact of each day with its 95 % interval; the line is the mean over days.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of `Stability`.
-    size : float
-        That the impact is of, shares.
-
-    Examples
-    --------
-    >>> days = pd.Index(["2024-03-04", "2024-03-05"], name="day")
-    >>> table = pd.DataFrame({"level": [1.0, 3.0], "lower": 0.5, "upper": 4.0}, index=days)
-    >>> plot_stability(table, 400.0).get_xlabel()
-    'day'
-    """
-    ax = ax or fig.new_figure()[1][0]
-    position = np.arange(len(table))
-    reach = (table["upper"] - table["level"]).fillna(0.0)
-    ax.errorbar(position, table["level"], reach, fmt="o", color=fig.FITTED, **fig.POINTS)
-    ax.axhline(float(table["level"].mean()), color=fig.MUTED, linewidth=0.8, label="mean over days")
-    every = -(-len(table) // 4)  # four names fit
-    names = [name.replace("intervals ", "") for name in table.index.astype(str)]
-    ax.set_xticks(position[::every], names[::every], fontsize=8)
-    ax.set_xlim(-0.5, len(table) - 0.5)
-    ax.set_ylim(bottom=min(0.0, float(np.nanmin(table["lower"].fillna(table["level"])))))
-    by = str(table.index.name or "day")
-    return fig.finish(
-        ax,
-        by if by == "day" else f"{by} (intervals)",
-        f"impact of {size:,.0f} shares\n(currency/share)",
-        legend="lower left",
-    )
-
-
-def plot_specifications(
-    table: pd.DataFrame, value: str = "exponent", axes: Iterable[Axes] | None = None
-) -> Axes:
-    """Specification curve: analyses sorted by their answer, and below each which choices it made.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of `multiverse`.
-    value : str
-        Column to sort by; the exponent is drawn with its 95 % interval.
-    axes : two Axes, optional
-        Above the other, of one figure; the upper one is returned.
+    Returns
+    -------
+    Axes
+        The upper of two.
 
     Raises
     ------
     ValidationError
-        Where no analysis has a value.
+        Where no analysis has an exponent.
 
     Examples
     --------
-    >>> table = pd.DataFrame({"side": ["buy", "sell"], "saving_out_%": [3.0, -1.0]})
-    >>> plot_specifications(table, "saving_out_%").get_title()
+    >>> found = {"exponent": [0.9, 0.2], "lower": [0.8, 0.1], "upper": [1.0, 0.3]}
+    >>> plot_specifications(pd.DataFrame({"side": ["buy", "sell"], **found})).get_title()
     '2 analyses'
     """
-    shown = table[table[value].notna()].sort_values(value, ignore_index=True)
+    shown = table[table["exponent"].notna()].sort_values("exponent", ignore_index=True)
     if shown.empty:
-        raise ValidationError(f"no analysis has a value of {value}: all {len(table)} are NaN")
-    upper, lower = axes or fig.stacked_figure([3, 4], height=6.0)
-    position = np.arange(len(shown))
-    if value == "exponent":
-        ends: fig.Style = {"color": fig.FITTED, "alpha": 0.4, "linewidth": 1.5}
-        upper.vlines(position, shown["lower"], shown["upper"], **ends)
-    upper.plot(position, shown[value], "o", markersize=3, color=fig.FITTED)
-    middle = float(shown[value].median())
-    upper.axhline(
-        middle, color=fig.MUTED, linewidth=0.8, linestyle="--", label=f"median {middle:.3g}"
-    )
-    upper.set_ylabel(VALUE_LABELS.get(value, value))
-    upper.set_ylim(bottom=min(0.0, upper.get_ylim()[0]))
+        raise ValidationError(f"no analysis has a value of exponent: all {len(table)} are NaN")
+    upper, lower = fig.stacked_figure([3, 4], height=6.0)
+    middle, ends = float(shown["exponent"].median()), (shown["lower"], shown["upper"])
+    upper.vlines(shown.index, *ends, color=fig.FITTED, alpha=0.4, linewidth=1.5)
+    upper.plot(shown["exponent"], "o", markersize=3, color=fig.FITTED)
+    dashed: fig.Style = {"color": fig.MUTED, "linewidth": 0.8, "linestyle": "--"}
+    upper.axhline(middle, label=f"median {middle:.3g}", **dashed)
+    upper.set(xlim=(-1, len(shown)), ylim=(min(0.0, upper.get_ylim()[0]), None))
     upper.tick_params(labelbottom=False)
-    fig.finish(upper, legend="upper left")
     without = len(table) - len(shown)
-    title = f"{len(shown)} analyses" + (f"; {without} without a value" if without else "")
-    upper.set_title(title, fontsize=10)
+    ending = f"; {without} without a value" if without else ""
+    upper.set_title(f"{len(shown)} analyses{ending}", fontsize=10)
     _draw_choices(shown, table.select_dtypes(exclude=["number", "bool"]), lower)
-    upper.set_xlim(-1, len(shown))
-    return upper
+    return fig.finish(upper, "", "exponent of the power law", "upper left")
 
 
 def _draw_choices(shown: pd.DataFrame, choices: pd.DataFrame, ax: Axes) -> None:
     """A mark in each analysis' column for each of its choices, a gap between kinds of choice."""
-    row, ticks, names = 0.0, [], []
+    row, ticks = 0.0, {}
     for choice in choices:
         for option in choices[choice].unique():
             row += 1.0
             chosen = np.flatnonzero(shown[choice] == option)
             ax.plot(chosen, np.full(len(chosen), row), "|", markersize=7, color=fig.OBSERVED)
-            ticks.append(row)
-            names.append(f"{choice}: {option}")
+            ticks[f"{choice}: {option}"] = row
         row += 0.6
-    ax.set_yticks(ticks, names, fontsize=8)
-    ax.set_ylim(row + 0.2, 0.2)
-    ax.set_xlabel("analyses, sorted")
+    ax.set_yticks([*ticks.values()], [*ticks], fontsize=8)
+    ax.set(ylim=(row + 0.2, 0.2), xlabel="analyses, sorted")
 
 
-def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: Axes | None = None) -> Axes:
+def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: fig.Panel = None) -> Axes:
     """Impact of one size through the day: interval estimates, smooth profile, shrunk values.
 
     Parameters
@@ -215,7 +98,7 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: Axes | Non
     >>> plot_shrinkage(fit, 400.0, Session(13)).lines[0].get_label()
     'own estimate'
     """
-    ax = ax or fig.new_figure()[1][0]
+    ax = fig.axes_or(ax)
     raw, shrinkage = fit.raw_curve.impact(size), fit.shrinkage["impact"]
     x = np.arange(len(raw)) + 0.5
     ax.plot(x, raw, ".", markersize=3, color=fig.MUTED, label="own estimate")
@@ -228,40 +111,11 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: Axes | Non
     ax.plot(x, fit.curve.impact(size), color=fig.FITTED, linewidth=1.0, label="shrunk (used)")
     ax.set_ylim(0.0, 1.25 * float(np.nanquantile(raw, 0.995)))
     ax.set_title(f"shrinkage factor {float(np.mean(shrinkage.weight)):.2f}", fontsize=10)
-    return fig.finish(
-        ax,
-        session=session,
-        ylabel=f"impact of {size:,.0f} shares\n(currency/share)",
-        legend="upper right",
-        ncols=3,
-    )
+    label = f"impact of {size:,.0f} shares\n(currency/share)"
+    return fig.clock_axis(fig.finish(ax, y=label, legend="upper right", ncols=3), session)
 
 
-def plot_curve_bands(bands: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
-    """Slippage g_t(x) of chosen intervals with 95 % bands.
-
-    Parameters
-    ----------
-    bands : mapping of label to DataFrame
-        As `ImpactFit.band` gives: index size (shares); slippage, lower, upper, currency per share.
-
-    Examples
-    --------
-    >>> band = pd.DataFrame({"slippage": 2.0, "lower": 1.0, "upper": 3.0}, index=[10.0, 500.0])
-    >>> plot_curve_bands({"open": band}).get_xlabel()
-    'trade size (shares)'
-    """
-    ax = ax or fig.new_figure()[1][0]
-    for (label, band), colour in zip(bands.items(), fig.SERIES, strict=False):
-        fig.band(ax, band.index, band[["lower", "slippage", "upper"]].T, colour, label)
-    ax.set_ylim(bottom=0.0)
-    ax.set_xlim(0.0, max(float(band.index.max()) for band in bands.values()))
-    return fig.finish(
-        ax, "trade size (shares)", "slippage from mid (currency/share)", legend="upper left"
-    )
-
-
-def plot_form_savings(table: pd.DataFrame, included: Iterable[str], ax: Axes | None = None) -> Axes:
+def plot_form_savings(table: pd.DataFrame, included: Iterable[str], ax: fig.Panel = None) -> Axes:
     """Saving of each form's schedule against TWAP on held-out days, with 95 % intervals.
 
     Parameters
@@ -278,16 +132,114 @@ def plot_form_savings(table: pd.DataFrame, included: Iterable[str], ax: Axes | N
     >>> ax.get_yticklabels()[0].get_text()
     'linear (out)'
     """
-    ax = ax or fig.new_figure(width=7.0)[1][0]
-    best, rows = set(included), table.iloc[::-1]
+    ax, best, rows = fig.axes_or(ax, 7.0), set(included), table.iloc[::-1]
+    where: fig.Style = {"xycoords": ("axes fraction", "data"), "ha": "right"}
     for row, (form, found) in enumerate(rows.iterrows()):
         saving, upper = found["saving_bps"], found["upper"]
-        colour = fig.colour_of(form, fig.FITTED)
-        ends = [2 * saving - upper, saving, upper]
+        ends, colour = [2 * saving - upper, saving, upper], fig.colour_of(form, fig.FITTED)
         fig.interval(ax, row, ends, colour, hollow=form not in best)
-        where: fig.Style = {"xycoords": ("axes fraction", "data"), "ha": "right"}
         fig.note(ax, f"{found['cost_bps']:.3g} bps", (1.0, row), (-4, 0), **where)
     fig.name_rows(ax, (f"{form}" if form in best else f"{form} (out)" for form in rows.index))
     low, high = ax.get_xlim()
     ax.set_xlim(low, high + 0.2 * (high - low))  # room for the costs
     return fig.finish(ax, "saving against TWAP, held-out days (bps); right: cost")
+
+
+def plot_lag_estimates(
+    estimates: Estimates, ylabel: str, *, curves: Curves | None = None, ax: fig.Panel = None
+) -> Axes:
+    """Estimates by lag with pointwise 95 % bands; curves over them, "truth" in its own colour.
+
+    Parameters
+    ----------
+    estimates : mapping of label to LagEstimate, in the unit of `ylabel`
+    curves : mapping of label to a function of lags
+
+    Examples
+    --------
+    >>> lags = np.arange(1.0, 4.0)
+    >>> estimate = LagEstimate(lags, 1 / lags, 0.01 * np.eye(3), 100, "trades")
+    >>> plot_lag_estimates({"G": estimate}, "impact (bps)").get_xlabel()
+    'lag (trades, log scale)'
+    """
+    ax, curves = fig.axes_or(ax), curves or {}
+    colours = (fig.OBSERVED, *fig.SERIES) if curves else fig.SERIES
+    for label, estimate, colour in fig.coloured(estimates, colours):
+        low, high = estimate.conf_int()
+        fig.band(ax, estimate.lags, [low, estimate["values"], high], colour, label, "o-")
+    measured = np.concatenate([estimate.lags for estimate in estimates.values()])
+    lags = np.geomspace(measured.min(), measured.max(), 200)
+    for label, curve, colour in fig.coloured(curves, (fig.FITTED, *fig.SERIES[:2], fig.MUTED)):
+        own = fig.TRUTH if label == "truth" else colour
+        ax.plot(lags, curve(lags), color=own, linewidth=1.6, label=label)
+    ax.set_xscale("log")
+    xlabel = f"lag ({next(iter(estimates.values())).unit}, log scale)"
+    return fig.finish(ax, xlabel, ylabel, "above", zero=True, ncols=3)
+
+
+def plot_half_lives(
+    spans: pd.DataFrame, last: float, *, truth: float | None = None, ax: fig.Panel = None
+) -> Axes:
+    """Half-lives with their 95 % intervals, seconds, one a line; open ends run out of the frame.
+
+    Parameters
+    ----------
+    spans : DataFrame
+        Index label; columns half_life, low, high (0 and inf where open), told (whether it is
+        identified), and p_value of the shape: rejected ones are not drawn.
+    last : float
+        Longest lag measured, seconds: beyond it is extrapolation, shaded.
+    truth : float, optional
+        Seconds, where it is known.
+
+    Examples
+    --------
+    >>> row = {"half_life": 3.0, "low": 2.0, "high": 4.0, "p_value": 0.5, "told": True}
+    >>> plot_half_lives(pd.DataFrame(row, index=["exponential"]), 20.0).get_xlabel()
+    'half-life (seconds, log scale); grey: not identified'
+    """
+    ax = fig.axes_or(ax)
+    known = np.append(spans[["half_life", "low", "high"]].to_numpy(dtype=float), last)
+    known = known[np.isfinite(known) & (known > 0)]
+    left, right = 0.5 * float(known.min()), 3.0 * float(known.max())
+    where: fig.Style = {"xycoords": ("axes fraction", "data"), "color": fig.MUTED, "fontsize": 10}
+    for row, (_, span) in enumerate(spans.iloc[::-1].iterrows()):
+        if span["p_value"] < REJECTED:
+            fig.note(ax, "shape rejected", (0.02, row), (0, 0), **where)
+            continue
+        told, ends = bool(span["told"]), np.clip([span["low"], span["high"]], left, right)
+        ax.plot(ends, [row, row], color=fig.FITTED if told else fig.MUTED, linewidth=2.5)
+        if told:
+            ax.plot(span["half_life"], row, "o", color=fig.FITTED, markersize=6)
+    ax.axvspan(last, right, color=fig.MUTED, label="beyond all lags measured", **fig.SHADE)
+    if truth is not None:
+        ax.axvline(truth, color=fig.TRUTH, linewidth=1.4, label="truth")
+    ax.set(xscale="log", xlim=(left, right), ylim=(-0.7, len(spans) - 0.3))
+    ax.set_yticks(range(len(spans)), spans.index[::-1])
+    label = "half-life (seconds, log scale); grey: not identified"
+    return fig.finish(ax, label, legend="above", ncols=2)
+
+
+def plot_child_orders(schedules: fig.Named, minutes: ArrayLike, ax: fig.Panel = None) -> Axes:
+    """Child orders over time, log scale: first and last as points, a line through those between.
+
+    Parameters
+    ----------
+    schedules : mapping of label to (n,) shares
+    minutes : (n,) since the first child order
+
+    Examples
+    --------
+    >>> plot_child_orders({"TWAP": [1.0, 1.0, 1.0]}, [0.0, 1.0, 2.0]).get_ylabel()
+    'child order (shares, log scale)'
+    """
+    ax, at = fig.axes_or(ax), np.asarray(minutes, float)
+    for name, shares, colour in fig.coloured(schedules, (fig.OBSERVED, *fig.SERIES)):
+        x = np.asarray(shares, float)
+        ax.plot(at[1:-1], x[1:-1], color=colour, linewidth=1.3, label=name)
+        ax.plot(at[[0, -1]], x[[0, -1]], "o", color=colour, markersize=4)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(LogFormatter())  # plain numbers, also between the powers of ten
+    ax.yaxis.set_minor_formatter(LogFormatter())
+    label = "child order (shares, log scale)"
+    return fig.finish(ax, "minutes since the first child order", label, "above", ncols=2)

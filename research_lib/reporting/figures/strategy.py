@@ -7,10 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
-from numpy.typing import ArrayLike
 
-from research_lib.market import Session
 from research_lib.reporting.figures import base as fig
 
 MAX_NAMED = 60  # runs that have room for their names
@@ -18,6 +15,8 @@ MEASURES = {
     "saving": "saving against TWAP (%)",
     "attainable": "share of the perfect-foresight saving (%)",
 }
+Comparisons = Mapping[float, pd.DataFrame]
+Ends = tuple[float, float | None, float | None]
 
 
 def _columns(of: str) -> list[str]:
@@ -25,9 +24,7 @@ def _columns(of: str) -> list[str]:
     return [f"{of}_lower_%", f"{of}_%", f"{of}_upper_%"]
 
 
-def plot_cost_distribution(
-    costs: pd.DataFrame, unit: str = "bps of the arrival price", ax: Axes | None = None
-) -> Axes:
+def plot_cost_distribution(costs: pd.DataFrame, ax: fig.Panel = None) -> Axes:
     """Cost over the mid of every order: points, quartile bar and mean, the cheapest on top.
 
     Parameters
@@ -41,8 +38,7 @@ def plot_cost_distribution(
     >>> plot_cost_distribution(costs).get_yticklabels()[0].get_text()
     'TWAP'
     """
-    ax = ax or fig.new_figure()[1][0]
-    groups = costs.groupby("strategy")["cost_bps"]
+    ax, groups = fig.axes_or(ax), costs.groupby("strategy")["cost_bps"]
     names = groups.mean().sort_values(ascending=False).index
     for row, name in enumerate(names):
         values, colour = np.sort(groups.get_group(name)), fig.colour_of(name)
@@ -53,10 +49,11 @@ def plot_cost_distribution(
         ax.plot(values, spread, ".", color=colour, markersize=3, alpha=0.6)
         ax.plot(values.mean(), row, "D", color=colour, markersize=6, markeredgecolor="white")
     fig.name_rows(ax, names)
-    return fig.finish(ax, f"cost over the mid ({unit}); bar: quartiles, diamond: mean")
+    label = "cost over the mid (bps of the arrival price); bar: quartiles, diamond: mean"
+    return fig.finish(ax, label)
 
 
-def plot_savings(comparison: pd.DataFrame, of: str = "saving", ax: Axes | None = None) -> Axes:
+def plot_savings(comparison: pd.DataFrame, of: str = "saving", ax: fig.Panel = None) -> Axes:
     """Saving against the benchmark, or share of the perfect-foresight saving, 95 % intervals.
 
     Parameters
@@ -71,8 +68,7 @@ def plot_savings(comparison: pd.DataFrame, of: str = "saving", ax: Axes | None =
     >>> plot_savings(pd.DataFrame(row, index=["adaptive"])).get_xlabel()
     'saving against TWAP (%), 95 % interval'
     """
-    ax = ax or fig.new_figure()[1][0]
-    shown = comparison.sort_values(f"{of}_%")[_columns(of)]
+    ax, shown = fig.axes_or(ax), comparison.sort_values(f"{of}_%")[_columns(of)]
     for row, (name, values) in enumerate(shown.iterrows()):
         fig.interval(ax, row, values, fig.colour_of(name))
         centre = float(values.iloc[1])
@@ -82,12 +78,7 @@ def plot_savings(comparison: pd.DataFrame, of: str = "saving", ax: Axes | None =
 
 
 def plot_saving_against(
-    comparisons: Mapping[float, pd.DataFrame],
-    xlabel: str,
-    *,
-    of: str = "saving",
-    log: bool = False,
-    ax: Axes | None = None,
+    comparisons: Comparisons, xlabel: str, *, log: bool = False, ax: fig.Panel = None
 ) -> Axes:
     """Saving with its 95 % band against order size, refill rate or anything else.
 
@@ -97,7 +88,6 @@ def plot_saving_against(
         As `compare`, one a value of x.
     xlabel : str
         With its unit.
-    of : "saving" or "attainable"
     log : bool
         A logarithmic x axis.
 
@@ -108,66 +98,18 @@ def plot_saving_against(
     >>> plot_saving_against({1.0: table, 0.2: table}, "refill rate").lines[0].get_xdata().tolist()
     [0.2, 1.0]
     """
-    ax = ax or fig.new_figure()[1][0]
-    x = np.array(sorted(comparisons))
+    ax, x = fig.axes_or(ax), np.array(sorted(comparisons))
     for name in dict.fromkeys(name for table in comparisons.values() for name in table.index):
-        band = [comparisons[at].reindex([name])[_columns(of)].to_numpy(float)[0] for at in x]
+        band = [comparisons[at].reindex([name])[_columns("saving")].to_numpy(float)[0] for at in x]
         fig.band(ax, x, np.transpose(band), fig.colour_of(name), str(name), "o-")
     if log:
         ax.set_xscale("log")
         ax.set_xticks(x, [f"{at:,g}" for at in x])
         ax.minorticks_off()
-    return fig.finish(ax, xlabel, MEASURES[of], zero=True, legend="right")
+    return fig.finish(ax, xlabel, MEASURES["saving"], "right", zero=True)
 
 
-def plot_liquidity_map(
-    shares: ArrayLike,
-    edges_bps: ArrayLike,
-    fills: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    session: Session,
-    ax: Axes | None = None,
-) -> Axes:
-    """What the books offered, and where the strategies took it.
-
-    Parameters
-    ----------
-    shares : (n, K)
-        On display in each interval between premiums, as `Ladder.within`.
-    edges_bps : (K + 1,)
-        Premiums over the mid, bps, the first one above 0.
-    fills : mapping of strategy to (filled (n,) shares, average premium (n,) bps)
-        Drawn as circles, their area in proportion to the shares.
-    session : Session
-
-    Examples
-    --------
-    >>> fills = {"adaptive": ([0.0, 5.0], [0.0, 1.5])}
-    >>> ax = plot_liquidity_map([[1.0, 9.0], [5.0, 20.0]], [1.0, 2.0, 4.0], fills, Session(2))
-    >>> ax.get_ylabel()
-    'premium over the mid (bps)'
-    """
-    ax = ax or fig.new_figure()[1][0]
-    offered, edges = np.asarray(shares, float), np.asarray(edges_bps, float)
-    x, known = np.arange(len(offered) + 1), np.ma.masked_less_equal(offered.T, 0.0)
-    mesh = ax.pcolormesh(x, edges, known, norm=LogNorm(), cmap="Greys", rasterized=True)
-    ax.figure.colorbar(mesh, ax=ax, label="shares on display", pad=0.01)
-    largest = max((float(np.max(filled)) for filled, _ in fills.values()), default=1.0)
-    for name, (filled, premium) in fills.items():
-        taken = np.asarray(filled, float)
-        done = np.flatnonzero(taken > 0)
-        price = np.clip(np.asarray(premium, float)[done], edges[0], edges[-1])
-        ring: fig.Style = {"facecolors": "none", "edgecolors": fig.colour_of(name)}
-        ax.scatter(done + 0.5, price, s=4 + 60 * taken[done] / largest, label=name, **ring)
-    ax.set_yscale("log")
-    ax.set_ylim(edges[0], edges[-1])
-    return fig.finish(
-        ax, session=session, ylabel="premium over the mid (bps)", legend="upper right", frameon=True
-    )
-
-
-def plot_cost_calibration(
-    costs: Mapping[str, tuple[ArrayLike, ArrayLike]], unit: str = "bps", ax: Axes | None = None
-) -> Axes:
+def plot_cost_calibration(costs: fig.Lines, ax: fig.Panel = None) -> Axes:
     """Realised against predicted cost, a point an order, with the line on which they agree.
 
     Parameters
@@ -180,7 +122,7 @@ def plot_cost_calibration(
     >>> plot_cost_calibration({"TWAP": ([1.0, 2.0], [1.5, 1.0])}).get_xlabel()
     'predicted cost (bps)'
     """
-    ax = ax or fig.new_figure(width=4.6, height=4.2)[1][0]
+    ax = fig.axes_or(ax, 4.6, 4.2)
     both = np.concatenate([np.ravel(part) for pair in costs.values() for part in pair])
     ends = np.array([min(0.0, 1.1 * both.min()), 1.1 * both.max()])
     for name, (predicted, realised) in costs.items():
@@ -188,39 +130,10 @@ def plot_cost_calibration(
         ax.plot(predicted, realised, "o", label=name, **style)
     ax.plot(ends, ends, "--", color=fig.MUTED, linewidth=1.0, label="as predicted")
     ax.set(xlim=ends, ylim=ends)
-    return fig.finish(ax, f"predicted cost ({unit})", f"realised cost ({unit})", legend="best")
+    return fig.finish(ax, "predicted cost (bps)", "realised cost (bps)", "best")
 
 
-def plot_null(savings: pd.DataFrame, observed: pd.Series, ax: Axes | None = None) -> Axes:
-    """Savings under permuted labels, quartiles and middle 95 %, beside the observed one.
-
-    Parameters
-    ----------
-    savings : DataFrame (n_draws, strategies), per cent
-    observed : Series, index strategy, per cent
-
-    Examples
-    --------
-    >>> null = pd.DataFrame({"adaptive": np.linspace(-30, -10, 41)})
-    >>> plot_null(null, pd.Series({"adaptive": 40.0})).get_yticklabels()[0].get_text()
-    'adaptive'
-    """
-    ax = ax or fig.new_figure()[1][0]
-    for row, name in enumerate(savings):
-        low, lower, upper, high = np.quantile(savings[name], [0.025, 0.25, 0.75, 0.975])
-        ax.plot([low, high], [row, row], color=fig.MUTED, linewidth=1.2)
-        ax.barh(row, upper - lower, left=lower, height=0.4, color=fig.MUTED, alpha=0.5, linewidth=0)
-        colour = fig.colour_of(name)
-        ax.plot(observed[name], row, "D", color=colour, markersize=7, markeredgecolor="white")
-    fig.name_rows(ax, savings.columns)
-    return fig.finish(
-        ax, "saving against TWAP (%); diamond: observed, grey: interval labels permuted"
-    )
-
-
-def plot_runs(
-    savings: Mapping[str, tuple[float, float | None, float | None]], ax: Axes | None = None
-) -> Axes:
+def plot_runs(savings: Mapping[str, Ends], ax: fig.Panel = None) -> Axes:
     """Saving of each run with its interval, per cent, the largest on top.
 
     A run without an interval is hollow. More than 60 runs stand closer and without their names.
@@ -235,8 +148,7 @@ def plot_runs(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['default', 'frog']
     """
-    ax = ax or fig.new_figure()[1][0]
-    names = sorted(savings, key=lambda name: savings[name][0])
+    ax, names = fig.axes_or(ax), sorted(savings, key=lambda name: savings[name][0])
     centre, low, high = np.array([savings[name] for name in names], float).T  # None becomes NaN
     place, known = np.arange(len(names)), np.isfinite(low) & np.isfinite(high)
     colour, many = fig.colour_of("static optimal"), len(names) > MAX_NAMED
@@ -244,11 +156,7 @@ def plot_runs(
     style: fig.Style = {"color": colour, "markersize": 2 if many else 5}
     ax.plot(centre[known], place[known], "o", **style)
     ax.plot(centre[~known], place[~known], "o", markerfacecolor="white", **style)
-    ax.axvline(0, color=fig.OBSERVED, linewidth=0.8)
-    ax.set_yticks([] if many else place, [] if many else names)
+    fig.name_rows(ax, [] if many else names)
     ax.set_ylim(-0.6, len(names) - 0.4)
-    return fig.finish(
-        ax,
-        "saving against TWAP (%), with 95 % interval; hollow: no interval",
-        f"{len(names):,} runs, by their saving" if many else "",
-    )
+    label = "saving against TWAP (%), with 95 % interval; hollow: no interval"
+    return fig.finish(ax, label, f"{len(names):,} runs, by their saving" if many else "")

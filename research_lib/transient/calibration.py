@@ -1,0 +1,357 @@
+"""Market models measured on books and trades: resilience, the block-shaped book, Almgren-Chriss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research_lib.checks import number
+from research_lib.config import Record
+from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.impact import ExponentialSumKernel, ImpactCurve, ImpactFit, LinearImpact
+from research_lib.market import BookSnapshots, Session
+from research_lib.transient import flow as flows
+from research_lib.transient.flow import LagEstimate, SignedFlow, clock_flow, trade_flow
+from research_lib.transient.kernel_fit import KernelFit, Span, Z, fit_kernel
+
+Float = NDArray[np.float64]
+Hours = Session | None
+Fitted = ImpactFit | ImpactCurve
+UNKNOWN: Span = (math.nan, math.nan, math.nan)
+STATE_WINDOWS = 10  # Newey-West bandwidths: displayed depth is a state that lasts, unlike flow
+
+
+def recovery_after_trades(
+    books: BookSnapshots, *, step_seconds: float = 1.0, n_lags: int = 20, session: Hours = None
+) -> LagEstimate:
+    r"""Change of the spread by lag after one trade by itself, with bands: an event study.
+
+    With y the quoted spread of the last complete state before each step of the clock, currency per
+    share, and n_t the market orders in a step, the effect of one of them is the sum of the first
+    b_k of
+
+    .. math:: y_{t+1} - y_t = a + \sum_k b_k \, n_{t-k} + u_t,
+
+    which neither later trades nor slow changes of the day's spread touch.
+
+    Parameters
+    ----------
+    books : BookSnapshots with trades
+    step_seconds : float
+    n_lags : int
+        Steps after a trade.
+    session : Session, optional
+        As in `trade_flow`.
+
+    Raises
+    ------
+    ValidationError
+        Books without trades.
+    ModelFittingError
+        Fewer than five steps a fitted lag.
+
+    Examples
+    --------
+    >>> from research_lib.transient import TransientMarket
+    >>> market = TransientMarket(5000.0, 0.1, 5e-5)
+    >>> found = recovery_after_trades(market.books(4000, np.random.default_rng(3)))
+    >>> bool(found.values[0] > 2 * found.values[-1])
+    True
+    """
+    count, states = number("n_lags", n_lags, 4, integer=True), flows.usable_states(books)
+    clock, trades = clock_flow(books, step_seconds, session), trade_flow(books, session)
+    spread = 2.0 * states.half_spread[flows.last_before(states, clock.time)]
+    step = np.searchsorted(clock.time, trades.time, "right")
+    # Place 0 counts the orders before the first step, which are none of the clock's.
+    orders = np.bincount(step, minlength=len(clock) + 1)[1:, None].astype(float)
+    return flows.cumulative_effects(spread, orders, clock.day, clock.lags(count), "seconds")[0]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockBook(Record):
+    r"""The block-shaped order book of Obizhaeva and Wang (2013).
+
+    Each parameter is (estimate, low, high) at 95 %. After x shares the touch has moved by x / q;
+    the permanent component lambda x of it remains, the rest decays at the resilience rho:
+    G(lag) = lambda + (1 / q - lambda) exp(-rho lag).
+
+    Attributes
+    ----------
+    block_depth : (estimate, low, high) shares per currency
+        q, from the depth on display behind the touch.
+    permanent : (estimate, low, high) currency per share**2
+        lambda, the permanent component of the propagator, per share of the mean market order; NaN
+        where the propagator rejects the shape at 1 %.
+    resilience : (estimate, low, high) per second
+        rho, from the decay of the spread after a trade; 0 and inf where the data set no bound, NaN
+        where the spread rejects the shape.
+    mean_shares : float
+        Of a market order.
+    spread, price : KernelFit
+        Behind the resilience and the permanent component.
+
+    Examples
+    --------
+    >>> from research_lib.transient import TransientMarket
+    >>> market = TransientMarket(5000.0, 0.1, 5e-5)
+    >>> found = fit_block_book(market.books(8000, np.random.default_rng(3)))
+    >>> [round(value, 2) for value in found.refill_rate(10.0)], round(found.half_life[0], 1)
+    ([0.72, 0.61, 0.82], 5.4)
+    """
+
+    block_depth: Span
+    permanent: Span
+    resilience: Span
+    mean_shares: float
+    spread: KernelFit
+    price: KernelFit
+
+    @property
+    def kernel(self) -> ExponentialSumKernel:
+        """G by the second; refused where a fit is rejected or nothing of 1/q decays."""
+        for fit, what in ((self.price, "propagator"), (self.spread, "spread")):
+            if not fit.describes:
+                raise ModelFittingError(f"the {what} is not that of a block book: {fit.reading}")
+        decaying, lasting = self.decaying[0], self.permanent[0]
+        if decaying <= 0:
+            raise ModelFittingError(f"lambda {lasting:.3g} is all of 1 / q: nothing decays")
+        return ExponentialSumKernel((self.resilience[0], 0.0), (decaying, lasting))
+
+    @property
+    def decaying(self) -> Span:
+        """1 / q - lambda, currency per share**2, over the ends of both intervals; NaN where lambda
+        is."""
+        (q, low, high), (value, least, most) = self.block_depth, self.permanent
+        return 1.0 / q - value, 1.0 / high - most, 1.0 / low - least
+
+    def refill_rate(self, seconds: float) -> Span:
+        """1 - exp(-rho seconds), the share of consumed liquidity that is replenished meanwhile.
+
+        It is the `refill` of `evaluation.replay`.
+        """
+        rate, low, high = (-math.expm1(-rho * seconds) for rho in self.resilience)
+        return rate, low, high
+
+    @property
+    def half_life(self) -> Span:
+        """ln 2 / rho, seconds: of the part that decays."""
+        return _halving(self.resilience)
+
+
+def _halving(span: Span) -> Span:
+    """The rate of a half-life, or the half-life of a rate, with its interval; NaN stays."""
+    value, low, high = (math.inf if end == 0.0 else math.log(2.0) / end for end in span)
+    return value, high, low
+
+
+def fit_block_book(books: BookSnapshots, *, price_lags: int = 40, **settings: Any) -> BlockBook:
+    """Obizhaeva and Wang's parameters from books and trades.
+
+    q is measured in the book, rho in the spread (`recovery_after_trades`), lambda in the propagator
+    of the mid by trade over `price_lags` trades, so each stands on evidence of its own.
+
+    Parameters
+    ----------
+    books : BookSnapshots with trades
+    price_lags : int
+        Trades over which the propagator is followed.
+    **settings
+        step_seconds, n_lags and session, as in `recovery_after_trades`.
+
+    Raises
+    ------
+    ValidationError
+        Books of one level: the depth behind the touch is not on display.
+    ModelFittingError
+        The spread does not widen after trades, or the price does not follow them.
+
+    Examples
+    --------
+    >>> from research_lib.transient import TransientMarket
+    >>> market = TransientMarket(5000.0, 0.1, 5e-5)
+    >>> found = fit_block_book(market.books(8000, np.random.default_rng(3)))
+    >>> found.resilience[1] < 0.1 < found.resilience[2]
+    True
+    """
+    lasting = "exponential_permanent"
+    spread = fit_kernel(recovery_after_trades(books, **settings), lasting)
+    session, step = settings.get("session"), settings.get("step_seconds", 1.0)
+    trades, clock = trade_flow(books, session), clock_flow(books, step, session)
+    price = fit_kernel(flows.propagator(trades, price_lags), lasting)
+    size = float(np.mean(np.abs(trades.shares)))
+    value, low, high = price.permanent if price.describes else UNKNOWN
+    halving = (spread.half_life, *spread.interval) if spread.describes else UNKNOWN
+    permanent = value / size, low / size, high / size
+    return BlockBook(_block_depth(books, clock), permanent, _halving(halving), size, spread, price)
+
+
+def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
+    """Shares behind the touch over the distance to the last level, both sides: a ratio of means."""
+    if books.n_levels < 2:
+        raise ValidationError("these books show the touch only; depth behind it needs 2 levels")
+    states = flows.usable_states(books)
+    shown = states.take(flows.last_before(states, clock.time))
+    ladders = [shown.levels(side) for side in ("buy", "sell")]
+    depth = sum(sizes[:, 1:].sum(axis=1) for _, sizes in ladders)
+    distance = sum(np.nanmax(np.abs(price - price[:, :1]), axis=1) for price, _ in ladders)
+    value = float(depth.sum() / distance.sum())
+    scores = ((depth - value * distance) / distance.mean())[:, None]
+    width = STATE_WINDOWS * flows.bandwidth(len(clock))
+    error = Z * math.sqrt(flows.long_run_sum(scores, width, clock.day)[0, 0]) / len(clock)
+    return value, value - error, value + error
+
+
+@dataclass(frozen=True, eq=False)
+class ArrivalPriceParameters(Record):
+    """What `almgren_chriss` needs to know of a market, with standard errors.
+
+    Attributes
+    ----------
+    volatility : currency per share per sqrt(time)
+    temporary : (n,) currency per share per (share per time)
+        eta_t = beta_t tau of the linear impact.
+    permanent, permanent_error : currency per share**2
+        gamma; NaN without signed trades.
+    half_spread : float
+        Mean of the intervals, currency per share.
+    interval : float
+        tau.
+    signed_share : float
+        Part of the traded shares whose aggressor is known, in [0, 1]; NaN without trades.
+
+    Examples
+    --------
+    >>> from research_lib.market import OrderFlow, thin_stock
+    >>> session = Session(78)
+    >>> books = thin_stock(session).books(156, 2, np.random.default_rng(7), flow=OrderFlow())
+    >>> curve = LinearImpact(np.full(78, 2e-5), 0.02)
+    >>> found = calibrate_almgren_chriss(books, curve, session, interval=0.5)
+    >>> round(found.market()["temporary"], 9), found.half_spread, found.signed_share
+    (1e-05, 0.02, 1.0)
+    """
+
+    volatility: float
+    temporary: Float
+    permanent: float
+    permanent_error: float
+    half_spread: float
+    interval: float
+    signed_share: float
+
+    def market(self) -> dict[str, Any]:
+        """The arguments of `almgren_chriss`; permanent impact measured below 0 enters as 0.
+
+        Raises
+        ------
+        ValidationError
+            Permanent impact that could not be measured.
+        """
+        if np.isnan(self.permanent):
+            raise ValidationError("permanent is NaN: no signed trades; give permanent yourself")
+        known = {name: self[name] for name in ("volatility", "half_spread", "interval")}
+        temporary, permanent = float(self.temporary.mean()), max(self.permanent, 0.0)
+        return {**known, "temporary": temporary, "permanent": permanent}
+
+
+def calibrate_almgren_chriss(
+    books: BookSnapshots, fit: Fitted, session: Session, *, interval: float = 1.0, horizon: int = 30
+) -> ArrivalPriceParameters:
+    r"""Measure sigma, eta and gamma on sampled books, their trades, and a linear impact.
+
+    .. math:: \hat\sigma^2 = \frac{\overline{(m_{k+1} - m_k)^2}}{\tau}, \qquad
+              \hat\eta_t = \hat\beta_t \tau, \qquad
+              m_{k+H} - m_k = c + \gamma \, Q_{k,k+H} + \mathrm{noise}
+
+    A child order of x shares that walks the book costs beta x^2 beyond the half-spread, which
+    Almgren and Chriss write (eta / tau) x^2. Q is the signed volume (buyers' less sellers') of the
+    H intervals over which the mid m moved. At H = 1 gamma holds whatever transient impact has not
+    faded yet; at a long horizon that washes out, and the error grows: Bartlett weights (Newey-West)
+    reach over 2 H windows, for windows of H intervals overlap, and never over a night.
+
+    Parameters
+    ----------
+    books : BookSnapshots
+        One an interval, as `sample` gives them, with `trades`.
+    fit : ImpactFit or LinearImpact
+        Of the linear form; a level-1 book, which shows no impact, has none to give.
+    session : Session
+        Windows stay inside its days.
+    interval : float
+        tau, the length of an interval in the unit of time wanted.
+    horizon : int
+        H, intervals.
+
+    Returns
+    -------
+    ArrivalPriceParameters
+
+    Raises
+    ------
+    ValidationError
+        Another form than the linear one, books without two neighbouring mids in a day.
+
+    Examples
+    --------
+    >>> from research_lib.market import OrderFlow, thin_stock
+    >>> session = Session(78)
+    >>> books = thin_stock(session).books(156, 2, np.random.default_rng(7), flow=OrderFlow())
+    >>> curve = LinearImpact(np.full(78, 2e-5), 0.02)
+    >>> found = calibrate_almgren_chriss(books, curve, session, horizon=5)
+    >>> abs(found.permanent) < 3 * found.permanent_error  # this market has none
+    True
+    """
+    curve = fit.curve if isinstance(fit, ImpactFit) else fit
+    if not isinstance(curve, LinearImpact):
+        raise ValidationError(f"got {type(curve).__name__}; fit model_type='linear', for its slope")
+    tau, span = number("interval", interval, above=0), number("horizon", horizon, 1, integer=True)
+    day = np.unique(session.days(books.time), return_inverse=True)[1]
+    squares = _moves(books.mid, day, 1)[0] ** 2
+    if len(squares) < 2:
+        raise ValidationError(
+            f"{len(books)} books hold {len(squares)} moves in a day, 2 are needed"
+        )
+    flow, signed_share = _signed_volume(books)
+    sigma = float(np.sqrt(squares.mean() / tau))
+    measured = sigma, curve.beta * tau, *_response(books.mid, flow, day, span)
+    return ArrivalPriceParameters(*measured, float(curve.half_spread.mean()), tau, signed_share)
+
+
+def _signed_volume(books: BookSnapshots) -> tuple[Float, float]:
+    """Signed shares between each book and the next, (n,), the last open-ended; part signed.
+
+    NaN, NaN where the books come without a signed trade.
+    """
+    trades = books.trades
+    if trades is None or not np.any(trades.aggressor):
+        return np.full(len(books), np.nan), np.nan
+    at = np.searchsorted(books.time, trades.time, side="right")
+    # Place 0 holds what was traded before the first book.
+    flow = np.bincount(at, trades.signed_size, len(books) + 1)[1:].astype(float)
+    return flow, float(np.abs(trades.signed_size).sum() / trades.size.sum())
+
+
+def _moves(mid: Float, day: NDArray[Any], span: int) -> tuple[Float, NDArray[np.bool_]]:
+    """Moves of the mid over `span` intervals of one day, and which of (n - span,) they are."""
+    move = mid[span:] - mid[:-span]
+    kept = np.isfinite(move) & (day[span:] == day[:-span])
+    return move[kept], kept
+
+
+def _response(mid: Float, flow: Float, day: NDArray[Any], span: int) -> tuple[float, float]:
+    """Slope of the mid's moves over `span` intervals against their signed volume, and its error.
+
+    The error is added up day by day; NaN, NaN of fewer than three windows' length.
+    """
+    move, kept = _moves(mid, day, span)
+    volume = np.convolve(flow, np.ones(span), "valid")[: len(kept)][kept]
+    if len(move) < 3 * span or not np.ptp(volume) > 0:
+        return np.nan, np.nan
+    x, scores = volume - volume.mean(), np.zeros((len(kept), 1))
+    slope = float(x @ move / (x @ x))
+    scores[kept, 0] = x * (move - move.mean() - slope * x)
+    variance = flows.long_run_sum(scores, 2 * span + 1, day[: len(kept)])[0, 0]
+    return slope, math.sqrt(variance) / float(x @ x)
