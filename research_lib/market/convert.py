@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
 from research_lib.checks import number
 from research_lib.errors import ValidationError
-from research_lib.market.readers import batches_of, format_of, leading, source_files, store
+from research_lib.market.readers import batches_of, source_files, store
 from research_lib.market.readers.pairs import partner_of
 from research_lib.market.readers.tabular import Options
 from research_lib.market.sessions import Session
@@ -36,11 +35,7 @@ def convert(
     session: Session | None = None,
     batch_rows: int = 100_000,
     progress: bool = True,
-    symbol: str = "",
-    columns: Mapping[str, str] | None = None,
-    timezone: str | None = None,
-    time_unit: str | None = None,
-    where: Mapping[str, Any] | None = None,
+    **reading: Any,
 ) -> list[Path]:
     """Write books and trades of any format as ``destination/symbol=XXX/date=YYYY-MM-DD/``.
 
@@ -65,10 +60,8 @@ def convert(
         Snapshots read at a time.
     progress : bool
         Show a bar, counted in rows.
-    symbol : str
-        Of sources that name none, which cannot be stored without.
-    columns, timezone, time_unit, where : optional
-        As in `read_books`.
+    symbol, columns, timezone, time_unit, where : optional
+        As in `read_books`; a source that names no symbol cannot be stored without.
 
     Returns
     -------
@@ -96,49 +89,36 @@ def convert(
     ['date=2025-04-03']
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
-    root, options = (
-        Path(destination).resolve(),
-        Options(session or Session(), columns or {}, timezone, time_unit, where or {}),
-    )
+    options = Options(session or Session(), **reading)
+    source, root, failed = Path(source), Path(destination).resolve(), list[str]()
     if root.exists() and not root.is_dir():
         raise ValidationError(f"{root} is a file; give a folder to convert into")
-    files = _sources(Path(source), root, options)
+    if store.matches(source):
+        raise ValidationError(f"{source} is a folder made by convert already; use read_books")
+    files = source_files(source, root, any_format=bool(options.columns))
     root.mkdir(parents=True, exist_ok=True)
     done: set[Path] = set()
-    failed: dict[Path, ValidationError] = {}
     with tqdm(desc="convert", unit=" rows", unit_scale=True, disable=not progress) as bar:
         for file in files:
             bar.set_description(file.name)
             try:
-                done |= set(_converted(file, root, options, rows, bar, symbol))
+                done |= set(_converted(file, root, options, rows, bar))
             except ValidationError as error:
                 if len(files) == 1:
                     raise
                 logger.warning("not converted: %s; why is said at the end", file)
-                failed[file] = error
+                failed.append(str(error))
     if failed:
-        reasons = "; ".join(map(str, failed.values()))
         raise ValidationError(
-            f"{len(failed)} of {len(files)} files could not be converted, the others are: {reasons}"
-        ) from next(iter(failed.values()))
+            f"{len(failed)} of {len(files)} files could not be converted, the others are: "
+            f"{'; '.join(failed)}"
+        )
     return sorted(done)
 
 
-def _sources(source: Path, root: Path, options: Options) -> list[Path]:
-    if store.matches(source, b""):
-        raise ValidationError(f"{source} is a folder made by convert already; use read_books")
-    if source.is_dir():
-        return source_files(source.resolve(), root, any_format=bool(options.columns))
-    if not options.columns:
-        format_of(source)
-    return [leading(source)]
-
-
-def _converted(
-    file: Path, root: Path, options: Options, batch_rows: int, bar: Any, symbol: str
-) -> list[Path]:
+def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: Any) -> list[Path]:
     """Convert one file; what an earlier call finished of it is passed over."""
-    source, key = _source(file, options, symbol)
+    source, key = _source(file, options)
     before = {
         path: store.footer_of(path)
         for path in root.glob(f"{store.SYMBOL_PREFIX}*/{store.DATE_PREFIX}*/{escape(key)}.parquet")
@@ -151,7 +131,7 @@ def _converted(
     writer: store.TableFile | None = None
     unfinished = root / f"_unfinished-{key}.parquet"
     try:
-        for date, table in _by_date(file, root, options, batch_rows, bar, symbol):
+        for date, table in _by_date(file, root, options, batch_rows, bar):
             path = date / f"{key}.parquet"
             if path not in made:
                 if writer is not None:
@@ -164,13 +144,15 @@ def _converted(
             names = [path.parent.relative_to(root).as_posix() for path in made]
             _place(writer, made[-1], source, names)
     finally:
+        if writer is not None:
+            writer.close()
         unfinished.unlink(missing_ok=True)
     for path in set(before) - set(made):  # of an earlier version of the source
         path.unlink()
     return [path.parent for path in made]
 
 
-def _source(file: Path, options: Options, symbol: str) -> tuple[dict[str, Any], str]:
+def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
     """A file and the one read along with it, as they are now, and how they are read; its key."""
     states = [one.stat() for one in (file, partner_of(file)) if one is not None]
     where = json.dumps(dict(options.where), sort_keys=True, default=str)
@@ -179,7 +161,8 @@ def _source(file: Path, options: Options, symbol: str) -> tuple[dict[str, Any], 
         "sizes": [state.st_size for state in states],
         "modified_ns": [state.st_mtime_ns for state in states],
         "session": options.session.hours,
-        "reading": [dict(options.columns), options.timezone, options.time_unit, where, symbol],
+        "reading": [dict(options.columns), options.timezone, options.time_unit, options.symbol],
+        "where": where,
     }
     # Names that the locale cannot decode are bytes behind a mask.
     named = f"{source['path']}{where}".encode(errors="surrogateescape")
@@ -187,10 +170,10 @@ def _source(file: Path, options: Options, symbol: str) -> tuple[dict[str, Any], 
 
 
 def _by_date(
-    file: Path, root: Path, options: Options, batch_rows: int, bar: Any, symbol: str
+    file: Path, root: Path, options: Options, batch_rows: int, bar: Any
 ) -> Iterator[tuple[Path, pa.Table]]:
     """The books of a file, cut where dates begin, and the folder of each date."""
-    for books in batches_of(file, batch_rows, options, symbol):
+    for books in batches_of(file, batch_rows, options):
         if not books.symbol:
             raise ValidationError(
                 f"{file} names no symbol, by which books are stored; give symbol= (--symbol)"
@@ -206,23 +189,7 @@ def _by_date(
 def _place(
     writer: store.TableFile, path: Path, source: Mapping[str, Any], dates: list[str]
 ) -> None:
-    """Put a file in place; the footer of the last one of a source names all its dates.
-
-    Two sources of one date must not overlap: which of two rows came first could not be said.
-    """
-    new = writer.close({"source": source, "dates": dates})
-    for other in path.parent.glob("*.parquet"):
-        old = store.footer_of(other)
-        if other != path and old["last"] >= new["first"] and new["last"] >= old["first"]:
-            pair = sorted([old, new], key=lambda footer: footer["first"])
-            paths = " and ".join(footer["source"]["path"] for footer in pair)
-            spans = " and ".join(
-                f"{pd.Timestamp(footer['first'])}Z to {pd.Timestamp(footer['last'])}Z"
-                for footer in pair
-            )
-            raise ValidationError(
-                f"{paths} both hold {path.parent.parent.name}/{path.parent.name}, and their times "
-                f"overlap: {spans}; convert one of them, or each into its own folder"
-            )
+    """Put a file in place; the footer of the last one of a source names all its dates."""
+    writer.close({"source": source, "dates": dates})
     path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(writer.path, path)

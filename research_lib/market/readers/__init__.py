@@ -24,7 +24,7 @@ from research_lib.market.readers.databento import DATABENTO
 from research_lib.market.readers.frames import FRAMES, suggestion
 from research_lib.market.readers.pairs import LEAN, LOBSTER, kind_of, partner_of
 from research_lib.market.readers.store import DATE_PREFIX, STORE
-from research_lib.market.readers.tabular import Format, Options, column_names, head, missing
+from research_lib.market.readers.tabular import Format, Options, column_names, head
 from research_lib.market.sessions import Session
 from research_lib.monitoring import timed
 
@@ -94,31 +94,20 @@ def read_books(
     >>> read_books(path, columns={"t": "time"}, time_unit="ms", symbol="XYZ")
     BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
-    parts = list(
-        iter_books(
-            path, WHOLE_FILE_ROWS, session=session, symbol=symbol, columns=columns,
-            timezone=timezone, time_unit=time_unit, where=where,
-        )
-    )  # fmt: skip
+    given = {"session": session, "columns": columns, "timezone": timezone, "time_unit": time_unit}
+    given |= {"symbol": symbol, "where": where}
+    parts = list(iter_books(path, WHOLE_FILE_ROWS, **given))
     return parts[0] if len(parts) == 1 else BookSnapshots.concat(parts)
 
 
 def iter_books(
-    paths: str | Path | Iterable[str | Path],
-    batch_rows: int = 100_000,
-    *,
-    session: Session | None = None,
-    symbol: str = "",
-    columns: Mapping[str, str] | None = None,
-    timezone: str | None = None,
-    time_unit: str | None = None,
-    where: Mapping[str, Any] | None = None,
+    paths: str | Path | Iterable[str | Path], batch_rows: int = 100_000, **reading: Any
 ) -> Iterator[BookSnapshots]:
     """The books of files one after the other, `batch_rows` snapshots at a time.
 
     Memory is bounded by the batch, not by the files. The last batch of a file may be
     smaller; formats that must look ahead (an opening cross) may make one larger. `paths` is
-    one or more of what `read_books` takes; the other arguments are those of `read_books`.
+    one or more of what `read_books` takes; `reading` are the other arguments of `read_books`.
 
     Raises
     ------
@@ -137,19 +126,17 @@ def iter_books(
     [2, 1]
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
-    options = Options(session or Session(), columns or {}, timezone, time_unit, where or {})
+    options = Options(**{name: value for name, value in reading.items() if value is not None})
     before: tuple[BookSnapshots, Path] | None = None
     for file in _files(paths, options):
-        for books in batches_of(file, rows, options, symbol):
+        for books in batches_of(file, rows, options):
             if before is not None:
                 refuse_disorder(before[0], books, f" from {before[1]} to {file}")
             before = books.take([-1]), file
             yield books
 
 
-def batches_of(
-    file: Path, batch_rows: int, options: Options, symbol: str = ""
-) -> Iterator[BookSnapshots]:
+def batches_of(file: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
     """Books of one file, under the symbol given where the file names none.
 
     Raises
@@ -162,10 +149,13 @@ def batches_of(
         if getattr(options, name) and name not in kind.takes:
             raise ValidationError(f"{name} does not apply to {file}, a {kind.name}; leave it out")
     for books in kind.batches(file, batch_rows, options):
-        if symbol and books.symbol not in ("", symbol):
-            raise ValidationError(f"{file} holds {books.symbol}, not {symbol}; leave symbol out")
-        name, trades = symbol or books.symbol, books.trades
-        yield replace(books, symbol=name, trades=trades and replace(trades, symbol=name))
+        name, trades = options.symbol or books.symbol, books.trades
+        if books.symbol not in ("", name):
+            raise ValidationError(f"{file} holds {books.symbol}, not {name}; leave symbol out")
+        if name != books.symbol:
+            trades = trades and replace(trades, symbol=name)
+            books = replace(books, symbol=name, trades=trades)
+        yield books
 
 
 def _files(paths: Any, options: Options) -> Iterator[Path]:
@@ -177,7 +167,7 @@ def _files(paths: Any, options: Options) -> Iterator[Path]:
             found = sorted(map(Path, glob(str(path), recursive=True)))
             if not found:
                 raise MissingDataError(f"no file matches {path}; check the pattern")
-            yield from dict.fromkeys(filter(None, map(leading, found)))
+            yield from dict.fromkeys(leading(one, known_format(one)) or one for one in found)
         elif path.is_dir() and not STORE.matches(path, b""):
             yield from source_files(path, any_format=bool(options.columns))
         else:
@@ -187,14 +177,18 @@ def _files(paths: Any, options: Options) -> Iterator[Path]:
 def source_files(source: Path, root: Path | None = None, *, any_format: bool = False) -> list[Path]:
     """The files of books of a folder and its subfolders, sorted; those below `root` are left out.
 
-    With `any_format` files whose format is not recognised are among them: their columns are named.
+    A file is the one with its books. With `any_format` files whose format is not recognised are
+    among them: their columns are named.
     """
+    if not source.is_dir():
+        return [source if any_format else leading(source, format_of(source)) or source]
     found: set[Path] = set()
     for path in source.rglob("*"):
-        if not path.is_file() or root in path.parents or not path.stat().st_size:
+        if not path.is_file() or root in path.resolve().parents or not path.stat().st_size:
             continue
         try:
-            file = leading(path) if any_format or known_format(path) else None
+            kind = known_format(path)
+            file = leading(path, kind) if any_format or kind else None
         except ValidationError:  # damaged: reading it says so
             file = path
         if file is None:
@@ -208,9 +202,9 @@ def source_files(source: Path, root: Path | None = None, *, any_format: bool = F
     return sorted(found)
 
 
-def leading(path: Path) -> Path | None:
+def leading(path: Path, kind: Format | None) -> Path | None:
     """The file with the books of a path: of LOBSTER's messages or Lean's trades the one beside."""
-    along = kind_of(path) in ("message", "trade") and known_format(path) in (LOBSTER, LEAN)
+    along = kind in (LOBSTER, LEAN) and kind_of(path) in ("message", "trade")
     return partner_of(path) if along else path
 
 
@@ -249,7 +243,7 @@ def known_format(path: Path) -> Format | None:
         If the file is empty or cannot be decompressed.
     """
     if not path.exists():
-        raise missing(path)
+        raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
     start = head(path) if path.is_file() else b""
     fits = (one for one in FORMATS if (one is STORE or start) and one.matches(path, start))
     return next(fits, None)

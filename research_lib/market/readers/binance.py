@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,8 @@ def read_binance(path: str | Path, *, n_levels: int = N_LEVELS) -> BookSnapshots
     >>> read_binance(path, n_levels=1).bid_size.tolist()
     [[5.0]]
     """
-    return BookSnapshots.concat(
-        list(batches(Path(path), ALL_ROWS, tabular.Options(), n_levels=n_levels))
-    )
+    parts = batches(Path(path), ALL_ROWS, tabular.Options(), n_levels=n_levels)
+    return BookSnapshots.concat(list(parts))
 
 
 def _matches(path: Path, head: bytes) -> bool:
@@ -101,31 +100,40 @@ def batches(
     file without a snapshot goes on from the one read before it, if that is the day before.
     """
     number("n_levels", n_levels, 1, integer=True)
-    snapshot = next((message for _, message in _messages(path) if "lastUpdateId" in message), None)
-    replay = options.carried.get("binance") if snapshot is None else _Replay(snapshot, n_levels)
+    replay: _Replay | None = options.carried.get("binance")
+    for line, message in _messages(path):
+        if "lastUpdateId" in message:
+            with _naming(path, line):
+                replay = _Replay(message, n_levels)
+            break
     if replay is None:
         raise ValidationError(
             f"{path} holds no REST snapshot (lastUpdateId, bids, asks); record one with the "
             "stream, or read it after the recording that it continues: read_books([before, this])"
         )
     for line, message in _messages(path):
-        try:
+        with _naming(path, line):
             if message.get("e") == "depthUpdate" and replay.continues(message):
                 if len(replay.time) == batch_rows:
                     yield replay.taken()
                 replay.apply(message)
             elif message.get("e") == "trade":
                 replay.trade(message)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValidationError(
-                f"{path}: line {line}: it is no {message['e']} as documented: {error!r}"
-            ) from error
     if not replay.time:
         raise ValidationError(
             f"{path} holds no depth update after its snapshot (lastUpdateId {replay.last_id})"
         )
     yield replay.taken()
     options.carried["binance"] = replay
+
+
+@contextmanager
+def _naming(path: Path, line: int) -> Iterator[None]:
+    """Name file and line where a message is not as documented."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValidationError(f"{path}: line {line} is not as documented: {error!r}") from error
 
 
 class _Side:
@@ -178,10 +186,8 @@ class _Replay:
         before = update["pu"] if "pu" in update else first - 1
         joined = before == self.last_id if self.started else before <= self.last_id
         if not joined or last < first:
-            raise ValueError(
-                f"a gap in the update ids: {self.last_id} was the last, this update continues "
-                f"{before} and covers {first} to {last}"
-            )
+            ids = f"{self.last_id} was the last, {before} is continued by {first} to {last}"
+            raise ValueError(f"a gap in the update ids: {ids}")
         self.started, self.last_id = True, last
         return True
 
@@ -207,8 +213,10 @@ class _Replay:
         """The states and trades since the last call."""
         rows = np.array(self.trades, [("t", "i8"), ("p", "f8"), ("q", "f8"), ("a", "i1")])
         trades = Trades(rows["t"], rows["p"], rows["q"], rows["a"], self.symbol)
-        levels = np.stack(self.states, axis=1)
-        books = BookSnapshots(self.time, *levels, self.symbol, trades=trades)
+        bid_price, bid_size, ask_price, ask_size = np.stack(self.states, axis=1)
+        books = BookSnapshots(
+            self.time, bid_price, bid_size, ask_price, ask_size, self.symbol, trades=trades
+        )
         self.time, self.states, self.trades = [], [], []
         return books
 
@@ -218,9 +226,7 @@ class _Replay:
         if self.symbol not in ("", symbol):
             raise ValueError(f"symbol {symbol} after {self.symbol}; record one a file")
         if not tabular.EARLIEST_NS <= time * NS_A_MS <= tabular.LATEST_NS:
-            raise ValueError(
-                f"event time E must be milliseconds, between 1990 and 2100, not {time}"
-            )
+            raise ValueError(f"event time E must be ms, between 1990 and 2100, not {time}")
         if time < before - CLOCK_STEP_BACK_MS:
             raise ValueError(f"event time E {time} runs back {before - time:,} ms, from {before}")
         self.symbol, self.clock[message["e"]] = symbol, max(time, before)
@@ -238,17 +244,12 @@ def _number(text: str) -> float:
 def _messages(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and message of every line, taken out of its combined-stream envelope."""
     with tabular.damage(path), tabular.open_bytes(path) as stream:
-        for line, text in enumerate(io.BufferedReader(stream), start=1):
+        for line, text in enumerate(stream, start=1):
             received, _, content = text.partition(b" ")
-            try:
-                message = json.loads(content) if received.isdigit() else None
+            with _naming(path, line):
+                message = json.loads(content if received.isdigit() else b"")
                 message = message.get("data", message)
                 message.get("e")
-            except (AttributeError, ValueError) as error:
-                raise ValidationError(
-                    f"{path}: line {line}: it is no receive time and JSON object ({text[:40]!r}); "
-                    "correct the line or fetch the file again"
-                ) from error
             yield line, message
 
 

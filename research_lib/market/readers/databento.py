@@ -176,26 +176,16 @@ def _records(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[
         before = rows.refuse_backwards("ts_event", time, before)
         traded = rows.codes("action", ACTIONS) == ACTIONS.index("T")
         aggressor = np.array(list(AGGRESSOR.values()))[rows.codes("side", tuple(AGGRESSOR))]
-        trades = _trades(rows, time, traded, aggressor, symbol) if of_trade else None
+        trades = None
+        if of_trade:  # its price and size are checked as a level's
+            price, size = MBP.price(rows, ["price"]), rows.numbers(["size"])
+            size = np.where(traded[:, None], size, 0.0)
+            price, size = (x[traded, 0] for x in rows.levels((["price"], ["size"]), price, size))
+            trades = Trades(time[traded], price, size, aggressor[traded], symbol)
         complete = ((flags & F_LAST) != 0) & of_now & ~(traded & (aggressor != 0))
         levels = MBP.levels(rows, n_levels)
         books = BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
         yield _Part(books, traded, aggressor == 0)
-
-
-def _trades(
-    rows: tabular.Rows,
-    time: tabular.Int64,
-    traded: tabular.Bool,
-    aggressor: tabular.Int64,
-    symbol: str,
-) -> Trades:
-    """The records of action T, whose price and size are checked as a level's."""
-    names = ["price"], ["size"]
-    size = np.where(traded[:, None], rows.numbers(names[1]), 0.0)
-    price, size = rows.levels(names, MBP.price(rows, names[0]), size)
-    rows.require("size", ~traded | (size[:, 0] > 0), "of a trade must be above 0")
-    return Trades(time[traded], price[traded, 0], size[traded, 0], aggressor[traded], symbol)
 
 
 DATABENTO = tabular.Format(

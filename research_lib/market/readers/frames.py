@@ -1,22 +1,20 @@
 """Tables of books: one snapshot a row (vendors' layouts, wide frames), or one level a row (long).
 
-A vendor's CSV or Parquet with one snapshot a row is one entry of `LAYOUTS`. `{}` stands for the
-level, counted from `first_level`; files are recognised by their columns, compression by content,
-and all checks, filters, batches and errors come along:
+A vendor's CSV or Parquet with one snapshot a row is one entry of `LAYOUTS`; files are recognised by
+their columns, compression by content, and all checks, filters, batches and errors come along:
 
     Layout(
         name="Tardis book_snapshot",
         time=("timestamp",),
         time_unit="us",
-        bid_price="bids[{}].price",
-        bid_size="bids[{}].amount",
-        ask_price="asks[{}].price",
-        ask_size="asks[{}].amount",
+        level="{side}[{k}].{kind}",  # bids[0].price, ...
+        sides=("bids", "asks"),
+        kinds=("price", "amount"),
         first_level=0,
     )
 
-What is no such table has a file of its own: Databento's events and binary records, LOBSTER's
-pairs, Lean's one-sided quotes, Binance's streams. A DataFrame goes the same way as a file.
+What is no such table has a `tabular.Format` of its own: Databento's events, LOBSTER's and Lean's
+pairs, Binance's streams. A DataFrame goes the same way as a file.
 """
 
 from __future__ import annotations
@@ -24,8 +22,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,6 +57,8 @@ WORDS = {
     "side": "side direction",
 }
 MEANT = {word: name for name, words in WORDS.items() for word in words.split()}
+KIND = "|".join([*WORDS["price"].split(), *WORDS["size"].split()])
+TOGETHER = re.compile(rf"\b(bid|ask|offer)(?=({KIND})(?![a-z]))", re.IGNORECASE)  # "bidpx"
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,12 @@ class Layout:
     name : str
     time : tuple of str
         The column of times; of several, the first that the file has.
-    bid_price, bid_size, ask_price, ask_size : str
-        Of a level; `{}` is its number.
+    level : str
+        A column of a level: `{side}` and `{kind}` are its words for them, `{k}` the number.
+    sides : tuple of str
+        Its words for bid and ask.
+    kinds : tuple of str
+        Its words for price and size.
     first_level : int
         Number of the best level.
     time_unit : str
@@ -84,10 +88,9 @@ class Layout:
 
     name: str
     time: tuple[str, ...]
-    bid_price: str
-    bid_size: str
-    ask_price: str
-    ask_size: str
+    level: str
+    sides: tuple[str, str] = SIDES
+    kinds: tuple[str, str] = ("price", "size")
     first_level: int = 1
     time_unit: str | None = None
     fixed_prices: bool = False
@@ -95,9 +98,10 @@ class Layout:
 
     def side(self, side: str, n_levels: int) -> tuple[list[str], list[str]]:
         """Names of the prices and of the sizes of a side, best level first."""
-        numbers = range(self.first_level, self.first_level + n_levels)
+        word, numbers = self.sides[SIDES.index(side)], range(self.first_level, MAX_LEVELS + 1)
         price, size = (
-            [getattr(self, f"{side}_{kind}").format(k) for k in numbers] for kind in KINDS
+            [self.level.format(side=word, kind=kind, k=k) for k in numbers[:n_levels]]
+            for kind in self.kinds
         )
         return price, size
 
@@ -107,8 +111,8 @@ class Layout:
 
     def depth(self, names: Iterable[str]) -> int:
         """Levels of a table with these columns; 0 where it has none."""
-        found = [list(map(set(names).__contains__, self.columns(MAX_LEVELS)))]
-        return int(np.max(np.reshape(found, (4, -1)) * np.arange(1, MAX_LEVELS + 1)))
+        given = np.isin(self.columns(MAX_LEVELS), list(names)).reshape(4, -1).any(axis=0)
+        return int(np.max(np.flatnonzero(given) + 1, initial=0))
 
     def fits(self, names: Sequence[str]) -> bool:
         """Whether these are columns of the layout."""
@@ -135,9 +139,9 @@ class Layout:
             return price / FIXED_PRICE_SCALE if highest >= FIXED_FROM else price
         return price / FIXED_PRICE_SCALE
 
-    def levels(self, rows: tabular.Rows, n_levels: int) -> dict[str, tabular.Float]:
+    def levels(self, rows: tabular.Rows, n_levels: int) -> dict[str, Any]:
         """Checked prices and sizes of both sides by the names of `BookSnapshots`."""
-        levels: dict[str, tabular.Float] = {}
+        levels: dict[str, Any] = {}
         for side in SIDES:
             names = self.side(side, n_levels)
             checked = rows.levels(names, self.price(rows, names[0]), rows.numbers(names[1]))
@@ -145,21 +149,12 @@ class Layout:
         return levels
 
 
-WIDE = Layout(
-    name="wide frame",
-    time=("time", "timestamp"),
-    bid_price="bid_price_{}",
-    bid_size="bid_size_{}",
-    ask_price="ask_price_{}",
-    ask_size="ask_size_{}",
-)
+WIDE = Layout("wide frame", ("time", "timestamp"), "{side}_{kind}_{k}")
 MBP = Layout(
     name="Databento MBP",
     time=("ts_event",),
-    bid_price="bid_px_{:02d}",
-    bid_size="bid_sz_{:02d}",
-    ask_price="ask_px_{:02d}",
-    ask_size="ask_sz_{:02d}",
+    level="{side}_{kind}_{k:02d}",
+    kinds=("px", "sz"),
     first_level=0,
     fixed_prices=True,
 )
@@ -172,10 +167,9 @@ LAYOUTS = (
         name="Tardis book_snapshot",
         time=("timestamp",),
         time_unit="us",
-        bid_price="bids[{}].price",
-        bid_size="bids[{}].amount",
-        ask_price="asks[{}].price",
-        ask_size="asks[{}].amount",
+        level="{side}[{k}].{kind}",
+        sides=("bids", "asks"),
+        kinds=("price", "amount"),
         first_level=0,
     ),
 )
@@ -217,24 +211,38 @@ def batches(
         is above the best ask in most of its first snapshots: it is not an order book.
     """
     names = list(tabular.renamed(source, options))
-    layout = layout_of(names)
-    n_levels = layout.depth(names) if layout else 0
-    due = layout.due(names, n_levels) if layout else list(FRAME_COLUMNS)
-    absent = [name for name in due if name not in names]
-    if absent:
-        raise ValidationError(
-            f"{tabular.label(source)} is no {layout.name if layout else 'long frame'}: it lacks "
-            f"column {', '.join(absent[:5])} ({len(absent)} in all); it has "
-            f"{', '.join(names[:8])}{suggestion(names)}"
-        )
-    due += tabular.identities(names)
-    if layout:
-        yield from _wide(source, due, layout, n_levels, batch_rows, options)
+    layout, ids = layout_of(names), tabular.identities(names)
+    if layout is None:
+        if not set(FRAME_COLUMNS) <= set(names):
+            has = f"it has {', '.join(names[:8])}{suggestion(names)}"
+            raise ValidationError(f"{tabular.label(source)} has other columns than wanted: {has}")
+        books = _long(source, [*FRAME_COLUMNS, *ids], ids, options)
+        _refuse_crossed(source, books.best_bid > books.best_ask)
+        yield from in_batches(books, batch_rows)
         return
-    books = _long(source, due, options)
-    _refuse_crossed(source, books.best_bid > books.best_ask)
+    n_levels = layout.depth(names)
+    due = [*layout.due(names, n_levels), *ids]
+    best = [layout.side(side, 1)[0][0] for side in SIDES]
+    bid, ask = next(tabular.read(source, best, SURVEY_ROWS, options)).numbers(best).T
+    _refuse_crossed(source, bid > ask)
+    before, seen = 0, dict[str, str]()
+    for rows in tabular.read(source, due, batch_rows, options):
+        symbol = rows.one_value(ids, seen)
+        time = rows.times(due[0], options.time_unit or layout.time_unit, options.timezone)
+        before = rows.refuse_backwards(due[0], time, before)
+        yield BookSnapshots(time, symbol=symbol, **layout.levels(rows, n_levels))
+
+
+def in_batches(books: BookSnapshots, batch_rows: int) -> Iterator[BookSnapshots]:
+    """Books in parts, each with the trades up to its end, the last one with the rest."""
+    first, trades = 0, books.trades
     for k in range(0, len(books), batch_rows):
-        yield books.take(np.arange(k, min(k + batch_rows, len(books))))
+        part = books.take(np.arange(k, min(k + batch_rows, len(books))))
+        if trades is not None:
+            is_last = k + batch_rows >= len(books)
+            end = len(trades) if is_last else np.searchsorted(trades.time, part.time[-1], "right")
+            part, first = replace(part, trades=trades.take(np.arange(first, end))), end
+        yield part
 
 
 def _refuse_crossed(source: tabular.Source, crossed: tabular.Bool) -> None:
@@ -246,40 +254,22 @@ def _refuse_crossed(source: tabular.Source, crossed: tabular.Bool) -> None:
         )
 
 
-def _wide(
-    source: tabular.Source,
-    names: list[str],
-    layout: Layout,
-    n_levels: int,
-    batch_rows: int,
-    options: tabular.Options,
-) -> Iterator[BookSnapshots]:
-    best = [layout.side(side, 1)[0][0] for side in SIDES]
-    bid, ask = next(tabular.read(source, best, SURVEY_ROWS, options)).numbers(best).T
-    _refuse_crossed(source, bid > ask)
-    before, seen = 0, dict[str, str]()
-    for rows in tabular.read(source, names, batch_rows, options):
-        symbol = rows.one_value(tabular.identities(names), seen)
-        unit = options.time_unit or layout.time_unit
-        time = rows.times(names[0], unit, options.timezone)
-        before = rows.refuse_backwards(names[0], time, before)
-        yield BookSnapshots(time, symbol=symbol, **layout.levels(rows, n_levels))
-
-
-def _long(source: tabular.Source, names: list[str], options: tabular.Options) -> BookSnapshots:
-    before, seen, parts = 0, dict[str, str](), []
+def _long(
+    source: tabular.Source, names: list[str], ids: list[str], options: tabular.Options
+) -> BookSnapshots:
+    before, first, symbol, seen = 0, 1, "", dict[str, str]()
+    parts: list[pd.DataFrame] = []
     for rows in tabular.read(source, names, LONG_ROWS, options):
-        symbol = rows.one_value(tabular.identities(names), seen)
+        symbol = rows.one_value(ids, seen)
         time = rows.times("time", options.time_unit, options.timezone)
         if isinstance(source, Path):  # the rows of a frame come in any order
             before = rows.refuse_backwards("time", time, before)
         price, size, level = rows.numbers(["price", "size", "level"]).T
-        # 0 is the best level where there are as many levels 0 as levels 1.
-        if not parts:
+        if not parts:  # 0 is the best level where there are as many levels 0 as levels 1
             first = int(not 0 < np.sum(level == 0) >= np.sum(level == 1))
-        limit = tabular.price_limit(price)
         rule = f"must be a whole number from {first} to {MAX_LEVELS:,}"
         rows.require("level", (level >= first) & (level <= MAX_LEVELS) & (level % 1 == 0), rule)
+        limit = tabular.price_limit(price)
         rows.require("price", (price > 0) & (price < limit), f"must be above 0 and below {limit:g}")
         rows.require("size", (size > 0) & (size < np.inf), "must be above 0 and finite")
         side, level = rows.codes("side", SIDES), level.astype(int) - first
@@ -340,18 +330,10 @@ def likely_renames(names: Iterable[str]) -> dict[str, str]:
 
 def _meant(name: str) -> tuple[set[str], int | None]:
     """The words of a column's name as those of `WORDS`, others as they are, and its number."""
-    apart = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
-    joined = [_parts(word.lower()) for word in apart if not word.isdigit()]
+    apart = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", TOGETHER.sub(r"\1 ", name))
+    words = {MEANT.get(word.lower(), word.lower()) for word in apart if not word.isdigit()}
     number = next((int(part) for part in reversed(apart) if part.isdigit()), None)
-    return {MEANT.get(word, word) for word in chain.from_iterable(joined)}, number
-
-
-def _parts(word: str) -> list[str]:
-    """ "bidpx" as "bid" and "px": words that were written together."""
-    for first in ("bid", "ask", "offer"):
-        if word.startswith(first) and word.removeprefix(first) in MEANT:
-            return [first, word.removeprefix(first)]
-    return [word]
+    return words, number
 
 
 FRAMES = tabular.Format(

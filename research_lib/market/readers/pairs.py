@@ -6,7 +6,6 @@ import datetime as dt
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import SIDES, BookSnapshots
 from research_lib.market.readers import tabular
+from research_lib.market.readers.frames import in_batches
 from research_lib.market.trades import UNSIGNED, Trades
 
 logger = logging.getLogger(__name__)
@@ -158,13 +158,11 @@ def _lobster(
     halted, done, names = False, 0, ("time", *EVENT)
     of_events = tabular.read(message, names, batch_rows, tabular.Options(), names)
     of_books = tabular.read(orderbook, columns, batch_rows, tabular.Options(), columns)
+    events: Any
+    books: Any
     for events, books in zip_longest(of_events, of_books, fillvalue=()):
         done += min(len(events), len(books))
-        if not (
-            isinstance(events, tabular.Rows)
-            and isinstance(books, tabular.Rows)
-            and len(events) == len(books)
-        ):
+        if len(events) != len(books):
             raise ValidationError(
                 f"{message} and {orderbook} have {done:,} rows in common, and one has more; row i "
                 "of both belong together, so one is cut off or they are not a pair"
@@ -206,7 +204,7 @@ def _executions(event: dict[str, tabular.Int64], symbol: str) -> Trades:
 
 def _levels(
     rows: tabular.Rows, columns: list[str], emptied: tabular.Bool
-) -> tuple[tabular.Float, tabular.Float, tabular.Float, tabular.Float]:
+) -> tuple[Any, Any, Any, Any]:
     """Prices in dollars and sizes, bid then ask, (n, L); nothing in the rows `emptied`, (n,)."""
     table = rows.integers(columns)
     price, size = table[:, 0::2], table[:, 1::2]
@@ -215,8 +213,8 @@ def _levels(
     rule = f"must be above 0, or 0 where the price is +-{EMPTY_PRICE}, an empty level"
     rows.require_all(columns[1::2], np.where(empty, size == 0, size > 0), rule)
     empty |= emptied[:, None]
-    price, size = np.where(empty, np.nan, price / PRICE_SCALE), np.where(empty, 0.0, size)
-    return price[:, 1::2], size[:, 1::2], price[:, 0::2], size[:, 0::2]
+    dollars, shares = np.where(empty, np.nan, price / PRICE_SCALE), np.where(empty, 0, size)
+    return dollars[:, 1::2], shares[:, 1::2], dollars[:, 0::2], shares[:, 0::2]
 
 
 def _is_lean(path: Path, start: bytes) -> bool:
@@ -255,38 +253,26 @@ def _lean_batches(path: Path, batch_rows: int, options: tabular.Options) -> Iter
     symbol, date, _ = LEAN_NAME.fullmatch(path.name).groups()  # type: ignore[union-attr]
     symbol = (symbol or path.resolve().parent.name).upper()
     partner, midnight = partner_of(path), _midnight_ns(path, date)
-    quote, first = _cells(path, QUOTE, midnight), 0
-    trades = None if partner is None else _lean_trades(partner, symbol, midnight)
+    trades = None
+    if partner is not None:
+        cells = _cells(partner, TRADE, midnight)
+        time, price, size = (cells[name][cells["suspicious"] == 0] for name in TRADE[:3])
+        trades = Trades(time, price / PRICE_SCALE, size, np.full(len(time), UNSIGNED), symbol)
+        n_dropped = len(cells["time"]) - len(time)
+        logger.info("dropped %d suspicious trades of %s", n_dropped, symbol)
+    quote = _cells(path, QUOTE, midnight)
     believed = quote["suspicious"] == 0
-    for name in QUOTE[1:5]:
-        quote[name] = _carried(quote[name], believed & quote[name[:3]])
-    for k in range(0, len(believed), batch_rows):
-        part = {name: column[k : k + batch_rows] for name, column in quote.items()}
-        bid_px, bid_sz, ask_px, ask_sz = (part[name][:, None] for name in QUOTE[1:5])
-        books = BookSnapshots(
-            part["time"], bid_px / PRICE_SCALE, bid_sz, ask_px / PRICE_SCALE, ask_sz, symbol,
-            part["suspicious"] == 0,
-        )  # fmt: skip
-        if trades is not None:
-            ahead = trades.time > books.time[-1]
-            last = len(trades) if k + batch_rows >= len(believed) else len(trades) - ahead.sum()
-            books = replace(books, trades=trades.take(np.arange(first, last)))
-            first = last
-        yield books
-
-
-def _lean_trades(path: Path, symbol: str, midnight: int) -> Trades:
-    """The trades of a file, without the suspicious ones, which are counted in the log."""
-    cells = _cells(path, TRADE, midnight)
-    kept = cells["suspicious"] == 0
-    if not kept.all():
-        logger.info("dropped %d suspicious trades of %s", np.sum(~kept), symbol)
-    time, price, size = (cells[name][kept] for name in TRADE[:3])
-    return Trades(time, price / PRICE_SCALE, size, np.full(len(time), UNSIGNED), symbol)
+    levels: dict[str, Any] = {}
+    for side in SIDES:
+        given = believed & (quote[f"{side}_px"] > 0)
+        for kind, name, scale in (("price", "px", PRICE_SCALE), ("size", "sz", 1)):
+            levels[f"{side}_{kind}"] = _carried(quote[f"{side}_{name}"], given)[:, None] / scale
+    books = BookSnapshots(quote["time"], symbol=symbol, complete=believed, trades=trades, **levels)
+    yield from in_batches(books, batch_rows)
 
 
 def _cells(path: Path, names: tuple[str, ...], midnight: int) -> dict[str, NDArray[Any]]:
-    """The numbers of a day, each (n,): time in ns UTC; of quotes also which sides a row gives."""
+    """The numbers of a day, each (n,), time in ns UTC; a row has price and size of a side or both."""
     columns, before, parts = (*names[:-3], "suspicious"), midnight, []
     for rows in tabular.read(path, columns, ALL_ROWS, tabular.Options(), names):
         table = rows.integers(columns)
@@ -294,15 +280,10 @@ def _cells(path: Path, names: tuple[str, ...], midnight: int) -> dict[str, NDArr
         rows.require_all(columns, table >= 0, "must be at least 0")
         rows.require("time", cells["time"] < 1_000 * DAY_SECONDS, "must be milliseconds of a day")
         rows.require("suspicious", cells["suspicious"] <= 1, "must be 0 or 1")
-        if names == QUOTE:
-            cells |= {side: cells[f"{side}_px"] > 0 for side in ("bid", "ask")}
-            whole = (cells["bid"] == (cells["bid_sz"] > 0)) & (
-                cells["ask"] == (cells["ask_sz"] > 0)
-            )
-            rule = "and what follows must be price and size of the bid, of the ask or of both"
-            rows.require("bid_px", whole & (cells["bid"] | cells["ask"]), rule)
-        else:
-            rows.require_all(columns[1:3], table[:, 1:3] > 0, "must be above 0")
+        # A quote's sides are given by price and size, or both cells are 0.
+        given = (table[:, 1:-1] > 0).reshape(len(rows), -1, 2)
+        whole = (given[:, :, 0] == given[:, :, 1]).all(axis=1) & given.any(axis=(1, 2))
+        rows.require(names[1], whole, "and what follows must be price and size above 0")
         cells["time"] = midnight + cells["time"] * NS_A_MS
         before = rows.refuse_backwards("time", cells["time"], before)
         parts.append(cells)

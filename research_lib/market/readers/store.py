@@ -3,13 +3,14 @@
 ``symbol=XXX/date=YYYY-MM-DD/<source>.parquet``, one file for each source, has a row a snapshot:
 time (ns, UTC), complete, and bid_px_NN, bid_sz_NN, ask_px_NN, ask_sz_NN of levels 00 to L-1 (an
 empty level is NaN and 0); and, where the source has trades, a list of those since the one before:
-time, price, size, aggressor (1, -1, 0). The footer of a file says what it was made of.
+time (ns), price, size, aggressor (1, -1, 0). The footer of a file says what it was made of.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -26,27 +27,11 @@ from research_lib.market.trades import COLUMNS, Trades
 SYMBOL_PREFIX, DATE_PREFIX = "symbol=", "date="
 FOOTER_KEY = b"research_lib.source"
 ROW_GROUP_ROWS = 100_000
-TRADE = pa.struct(
-    list(zip(COLUMNS, (tabular.UTC_NS, pa.float64(), pa.float64(), pa.int8()), strict=True))
-)
 
 
-def matches(path: Path, head: bytes) -> bool:
+def matches(path: Path, head: bytes = b"") -> bool:
     """Whether a folder is a store, one symbol of it, or one date of a symbol."""
     return path.is_dir() and bool(_dates(path))
-
-
-def _dates(path: Path) -> dict[str, list[Path]]:
-    """The date folders with books, in order, of each symbol of a store, of a symbol, or a date."""
-    folder = path.absolute()
-    pattern = f"{DATE_PREFIX}*/*.parquet"
-    files = [*folder.glob(pattern), *folder.glob(f"{SYMBOL_PREFIX}*/{pattern}")]
-    if folder.name.startswith(DATE_PREFIX):
-        files = list(folder.glob("*.parquet"))
-    found: dict[str, list[Path]] = {}
-    for date in sorted({file.parent for file in files}):
-        found.setdefault(symbol_of(date.parent), []).append(date)
-    return found
 
 
 def books_by_symbol(path: Path) -> dict[str, list[Path]]:
@@ -57,12 +42,21 @@ def books_by_symbol(path: Path) -> dict[str, list[Path]]:
     ValidationError
         A folder that no `convert` made, or without books.
     """
-    found = _dates(path)
+    found: dict[str, list[Path]] = {}
+    for date in _dates(path):
+        found.setdefault(symbol_of(date.parent), []).append(date)
     if not found:
-        raise ValidationError(
-            f"{path} is no folder made by convert, or holds no books; convert some into it"
-        )
+        raise ValidationError(f"{path} is no folder made by convert, or holds no books")
     return found
+
+
+def _dates(path: Path) -> list[Path]:
+    folder = path.absolute()
+    pattern = f"{DATE_PREFIX}*/*.parquet"
+    files = [*folder.glob(pattern), *folder.glob(f"{SYMBOL_PREFIX}*/{pattern}")]
+    if folder.name.startswith(DATE_PREFIX):
+        files = list(folder.glob("*.parquet"))
+    return sorted({file.parent for file in files})
 
 
 def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
@@ -74,12 +68,13 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     found = books_by_symbol(path)
     if len(found) > 1:
         raise ValidationError(
-            f"{path} holds {len(found)} symbols ({', '.join(list(found)[:10])}); read one at a "
-            f"time, e.g. {path / SYMBOL_PREFIX}{quote(next(iter(found)), safe=' ')}"
+            f"{path} holds {len(found)} symbols ({', '.join(found)}); read one at a time, e.g. "
+            f"{next(iter(found.values()))[0].parent}"
         )
     ((symbol, dates),) = found.items()
     before = 0
-    for file in (file for date in dates for file in in_time_order(date)):
+    files = (sorted(date.glob("*.parquet"), key=_first) for date in dates)
+    for file in chain.from_iterable(files):
         names = tabular.column_names(file)
         trades = ["trades"] if "trades" in names else []
         n_levels = MBP.depth(names)
@@ -95,14 +90,12 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
 
 def _trades(rows: tabular.Rows, symbol: str) -> Trades:
     struct = rows.batch["trades"].flatten()
-    time, *rest = (struct.field(name) for name in COLUMNS)
-    columns = (column.to_numpy(False) for column in (time.cast(pa.int64()), *rest))
-    return Trades(*columns, symbol)
+    time, price, size, aggressor = (struct.field(name).to_numpy(False) for name in COLUMNS)
+    return Trades(time, price, size, aggressor, symbol)
 
 
-def in_time_order(date: Path) -> list[Path]:
-    """The files of a date."""
-    return sorted(date.glob("*.parquet"), key=lambda file: footer_of(file).get("first", 0))
+def _first(file: Path) -> int:
+    return int(footer_of(file).get("first", 0))
 
 
 def partition(symbol: str, date: Any) -> Path:
@@ -117,21 +110,19 @@ def symbol_of(folder: Path) -> str:
 
 def table_of(books: BookSnapshots) -> pa.Table:
     """Books, and with each the trades up to it that are not with one before, as a table."""
-    columns: dict[str, Any] = {
-        "time": pa.array(books.time, tabular.UTC_NS),
-        "complete": books.complete,
-    }
+    time = pa.array(books.time, tabular.UTC_NS)
+    columns: dict[str, Any] = {"time": time, "complete": books.complete}
     for k in range(books.n_levels):
         for side in SIDES:
             for kind, name in (("price", "px"), ("size", "sz")):
                 columns[f"{side}_{name}_{k:02d}"] = books[f"{side}_{kind}"][:, k]
     trades = books.trades
     if trades is not None:
-        arrays = [pa.array(trades[field.name], field.type) for field in TRADE]
-        starts = np.searchsorted(trades.time, books.time[:-1], "right")
-        starts = pa.array([0, *starts, len(trades)], pa.int32())
-        struct = pa.StructArray.from_arrays(arrays, fields=list(TRADE))
-        columns["trades"] = pa.ListArray.from_arrays(starts, struct)
+        of_trade = [pa.array(trades[name]) for name in COLUMNS]
+        starts = [0, *np.searchsorted(trades.time, books.time[:-1], "right"), len(trades)]
+        columns["trades"] = pa.ListArray.from_arrays(
+            pa.array(starts, pa.int32()), pa.StructArray.from_arrays(of_trade, COLUMNS)
+        )
     return pa.table(columns)
 
 
@@ -139,7 +130,7 @@ class TableFile:
     """A file being written: no more than one table in memory."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.first, self.last = path, 0, 0
+        self.path, self.first = path, 0
         self._stream: Any = path.open("wb")
         self._writer: Any = None
 
@@ -148,19 +139,19 @@ class TableFile:
         import pyarrow.parquet as pq
 
         self.first = self.first or table["time"][0].value
-        self.last = table["time"][-1].value
         self._writer = self._writer or pq.ParquetWriter(
             self._stream, table.schema, compression="zstd", write_page_checksum=True
         )
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
-    def close(self, footer: Mapping[str, Any]) -> dict[str, Any]:
-        """End the file by what it was made of, and when its rows begin and end."""
-        said = {**footer, "first": self.first, "last": self.last}
-        self._writer.add_key_value_metadata({FOOTER_KEY: json.dumps(said).encode()})
-        self._writer.close()
+    def close(self, footer: Mapping[str, Any] | None = None) -> None:
+        """End the file by what it was made of, and when its rows begin; or leave it, for None."""
+        if footer is not None:
+            said = json.dumps({**footer, "first": self.first})
+            self._writer.add_key_value_metadata({FOOTER_KEY: said.encode()})
+        if self._writer is not None:
+            self._writer.close()
         self._stream.close()
-        return said
 
 
 def footer_of(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from zoneinfo import available_timezones
 
 import numpy as np
@@ -27,14 +27,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from research_lib.checks import refuse_unknown
-from research_lib.config import data_folder
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.sessions import Session
 
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-Source = Path | pd.DataFrame
+Source: TypeAlias = Path | pd.DataFrame
 
 HEAD_BYTES = 1 << 18  # holds the header of a thousand levels
 BLOCK_BYTES = 1 << 20  # pyarrow reads 32 blocks ahead of a slower consumer: 32 MB a file
@@ -44,7 +43,6 @@ NULLS = ["", "NaN", "nan", "null"]
 DAMAGE = (pa.ArrowException, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError)
 UTC_NS = pa.timestamp("ns", tz="UTC")
 TIME_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 # Room for more decimals than nanoseconds have: some exporters write binary fractions in full.
 DECIMALS = {10**9: 15, 10**6: 12, 10**3: 9, 1: 9}
 NUMBER = re.compile(r"\d+(\.\d*)?")
@@ -68,6 +66,7 @@ class Options:
     """How a source is to be read; the arguments of `read_books`, by the same names."""
 
     session: Session = field(default_factory=Session)
+    symbol: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     timezone: str | None = None
     time_unit: str | None = None
@@ -113,7 +112,7 @@ def open_bytes(path: Path) -> io.BufferedReader:
     Databento's binary records (DBN) come as the text of its CSV files.
     """
     if not path.is_file():
-        raise missing(path)
+        raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
     # Opened by Python: pyarrow takes every name for UTF-8, whatever the locale.
     stream: Any = path.open("rb")
     start = stream.peek(4)[:4]
@@ -124,72 +123,57 @@ def open_bytes(path: Path) -> io.BufferedReader:
         members = archive.namelist()
         if len(members) != 1:
             raise ValidationError(f"{path} holds {len(members)} files; one is wanted")
-        stream = io.BufferedReader(archive.open(members[0]))  # type: ignore[arg-type]
+        stream = io.BufferedReader(archive.open(members[0]))
     for magic, codec in CODECS.items():
         if start.startswith(magic):
             packed = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec)
             stream = io.BufferedReader(packed)
     is_dbn = stream.peek(3).startswith(DBN)
-    return io.BufferedReader(_DbnAsCsv(stream)) if is_dbn else stream
+    return io.BufferedReader(_Pieces(_dbn_as_csv(stream))) if is_dbn else stream
 
 
-class _DbnAsCsv(io.RawIOBase):
-    """Databento's binary records as CSV, by its own transcoder."""
+class _Pieces(io.RawIOBase):
+    """Bytes that come in pieces, as a stream."""
 
-    def __init__(self, stream: io.BufferedReader) -> None:
-        import databento_dbn as dbn
-
-        self.stream, self.text, self.waiting = stream, io.BytesIO(), b""
-        self.n_bytes, self.n_lines, self.begin = 0, -1, b""
-        self.transcoder = dbn.Transcoder(
-            self.text, dbn.Encoding.CSV, dbn.Compression.NONE,
-            pretty_px=True, pretty_ts=False, map_symbols=True,
-        )  # fmt: skip
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces, self.waiting = pieces, b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self.waiting and (data := self.stream.read(BLOCK_BYTES)):
-            self.waiting = self._transcoded(data)
-        if not self.waiting:
-            self._refuse_lost_records()
+        self.waiting = self.waiting or next(filter(None, self.pieces), b"")
         n = min(len(buffer), len(self.waiting))
         buffer[:n], self.waiting = self.waiting[:n], self.waiting[n:]
         return n
 
-    def _transcoded(self, data: bytes) -> bytes:
-        self.n_bytes += len(data)
-        self.begin += data if len(self.begin) <= BLOCK_BYTES else b""
+
+def _dbn_as_csv(stream: io.BufferedReader) -> Iterator[bytes]:
+    """Databento's binary records as CSV, by its own transcoder."""
+    import databento_dbn as dbn
+
+    text, begin, n_bytes, n_lines = io.BytesIO(), b"", 0, -1
+    as_csv: Any = {"encoding": dbn.Encoding.CSV, "compression": dbn.Compression.NONE}
+    transcoder = dbn.Transcoder(text, **as_csv, pretty_ts=False, map_symbols=True)
+    while data := stream.read(BLOCK_BYTES):
         try:
-            self.transcoder.write(data)
-            self.transcoder.flush()
-        except BaseException as error:  # the transcoder panics at a record of no known length
+            transcoder.write(data)
+            transcoder.flush()
+        except BaseException as error:  # it panics at a record that is too short
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise OSError(str(error)) from error
-        text = self.text.getvalue()
-        self.text.seek(0)
-        self.text.truncate()
-        self.n_lines += text.count(b"\n")
-        return text
-
-    def _refuse_lost_records(self) -> None:
-        """The transcoder leaves out records of another kind, and half a record at the end."""
-        metadata = 8 + int.from_bytes(self.begin[4:8], "little")
-        # A record begins with its length in units of four bytes.
-        due = self.n_lines * 4 * self.begin[metadata] if self.n_bytes > metadata else 0
-        if self.n_bytes - metadata != due:
-            raise OSError(f"its {self.n_bytes:,} bytes are not {self.n_lines:,} whole records")
-
-
-def missing(path: Path) -> MissingDataError:
-    """Says that there is nothing at the path, and where there is something."""
-    if not path.is_absolute() and (data_folder() / path).exists():
-        return MissingDataError(
-            f'{path} does not exist here, but in RESEARCH_DATA; use data_file("{path.as_posix()}")'
-        )
-    return MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
+        yield text.getvalue()
+        n_bytes, n_lines = n_bytes + len(data), n_lines + text.getvalue().count(b"\n")
+        begin = begin if len(begin) > BLOCK_BYTES else begin + data
+        text.seek(0)
+        text.truncate()
+    # It leaves out records of another kind, and half a record at the end. A record begins with its
+    # length in units of four bytes.
+    first = 8 + int.from_bytes(begin[4:8], "little")
+    due = first + n_lines * 4 * begin[first] if n_bytes > first else first
+    if n_bytes != due:
+        raise OSError(f"its {n_bytes:,} bytes are not {n_lines:,} whole records")
 
 
 def head(path: Path) -> bytes:
@@ -297,10 +281,8 @@ def _batches(
     if isinstance(source, pd.DataFrame):
         frame = source[wanted]
         # What pandas keeps as objects is taken as text.
-        texts = {
-            name: frame[name].map(str, na_action="ignore")
-            for name in frame.select_dtypes("object").columns
-        }
+        objects = frame.columns[frame.dtypes == np.dtype("O")]
+        texts = {name: frame[name].map(str, na_action="ignore") for name in objects}
         yield from pa.Table.from_pandas(frame.assign(**texts), preserve_index=False).to_batches()
         return
     with damage(source), open_bytes(source) as stream:
@@ -484,7 +466,7 @@ class Rows:
         whole = pa.types.is_integer(column.type) or (is_text and not dotted)
         count = self.cast(name, pa.int64() if whole else pa.float64()).to_numpy()
         likely = (count >= EARLIEST_NS / factor) & (count <= LATEST_NS / factor)
-        rule = f"must be {UNIT_NAMES[unit]} since 1970, between 1990 and 2100"
+        rule = f"must be {unit} since 1970, between 1990 and 2100"
         self.require(name, likely, rule, _likely_unit(float(count[np.argmin(likely)])))
         return np.asarray(count * factor, np.int64) if whole else self.exact_ns(name, factor)
 
@@ -566,5 +548,5 @@ def identities(names: Iterable[str]) -> list[str]:
 def _likely_unit(count: float) -> str:
     for unit, factor in TIME_UNITS.items():
         if EARLIEST_NS <= count * factor <= LATEST_NS:
-            return f'it looks like {UNIT_NAMES[unit]}: give time_unit="{unit}"'
+            return f'it looks like {unit}: give time_unit="{unit}"'
     return "correct or drop it"
