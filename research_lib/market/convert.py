@@ -95,7 +95,7 @@ def convert(
         raise ValidationError(f"{root} is a file; give a folder to convert into")
     if store.matches(source):
         raise ValidationError(f"{source} is a folder made by convert already; use read_books")
-    files = source_files(source, root, any_format=bool(options.columns))
+    files = source_files(source, options, root)
     root.mkdir(parents=True, exist_ok=True)
     done: set[Path] = set()
     with tqdm(desc="convert", unit=" rows", unit_scale=True, disable=not progress) as bar:

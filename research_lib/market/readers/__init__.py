@@ -159,36 +159,30 @@ def batches_of(file: Path, batch_rows: int, options: Options) -> Iterator[BookSn
 
 
 def _files(paths: Any, options: Options) -> Iterator[Path]:
-    """The files that are meant, and folders made by convert; those of a folder sorted by name."""
+    """The files that are meant, and folders made by convert."""
     if isinstance(paths, pd.DataFrame):
         raise ValidationError("make books of a DataFrame by BookSnapshots.from_frame(frame)")
     for path in [Path(paths)] if isinstance(paths, (str, Path)) else map(Path, paths):
-        if not path.exists() and has_magic(str(path)):
-            found = sorted(map(Path, glob(str(path), recursive=True)))
-            if not found:
-                raise MissingDataError(f"no file matches {path}; check the pattern")
-            yield from dict.fromkeys(leading(one, known_format(one)) or one for one in found)
-        elif path.is_dir() and not STORE.matches(path, b""):
-            yield from source_files(path, any_format=bool(options.columns))
-        else:
-            yield path
+        yield from [path] if STORE.matches(path, b"") else source_files(path, options)
 
 
-def source_files(source: Path, root: Path | None = None, *, any_format: bool = False) -> list[Path]:
-    """The files of books of a folder and its subfolders, sorted; those below `root` are left out.
+def source_files(source: Path, options: Options, root: Path | None = None) -> list[Path]:
+    """The files of books of a file, a pattern, or a folder and its subfolders, sorted.
 
-    A file is the one with its books. With `any_format` files whose format is not recognised are
-    among them: their columns are named.
+    Those below `root` are left out. Where `options` rename columns, files of a folder whose format
+    is not recognised are among them: their columns are named.
     """
-    if not source.is_dir():
-        return [source if any_format else leading(source, format_of(source)) or source]
+    if source.is_file() or not (source.exists() or has_magic(str(source))):
+        kind = FRAMES if options.columns else format_of(source)
+        return [_leading(source, kind) or source]
+    inside = source.rglob("*") if source.is_dir() else map(Path, glob(str(source), recursive=True))
     found: set[Path] = set()
-    for path in source.rglob("*"):
+    for path in inside:
         if not path.is_file() or root in path.resolve().parents or not path.stat().st_size:
             continue
         try:
-            kind = known_format(path)
-            file = leading(path, kind) if any_format or kind else None
+            kind_or_none = known_format(path) or (FRAMES if options.columns else None)
+            file = kind_or_none and _leading(path, kind_or_none)
         except ValidationError:  # damaged: reading it says so
             file = path
         if file is None:
@@ -196,13 +190,13 @@ def source_files(source: Path, root: Path | None = None, *, any_format: bool = F
         else:
             found.add(file)
     if not found:
-        raise ValidationError(
+        raise MissingDataError(
             f"{source} holds no file of a known format; give one file, and the error says why"
         )
     return sorted(found)
 
 
-def leading(path: Path, kind: Format | None) -> Path | None:
+def _leading(path: Path, kind: Format) -> Path | None:
     """The file with the books of a path: of LOBSTER's messages or Lean's trades the one beside."""
     along = kind in (LOBSTER, LEAN) and kind_of(path) in ("message", "trade")
     return partner_of(path) if along else path
