@@ -158,11 +158,10 @@ def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
     where = json.dumps(dict(options.where), sort_keys=True, default=str)
     source = {
         "path": str(file.resolve()),
-        "sizes": [state.st_size for state in states],
-        "modified_ns": [state.st_mtime_ns for state in states],
+        "files": [[state.st_size, state.st_mtime_ns] for state in states],
         "session": options.session.hours,
-        "reading": [dict(options.columns), options.timezone, options.time_unit, options.symbol],
-        "where": where,
+        "columns": dict(options.columns),
+        "reading": [options.timezone, options.time_unit, options.symbol, where],
     }
     # Names that the locale cannot decode are bytes behind a mask.
     named = f"{source['path']}{where}".encode(errors="surrogateescape")

@@ -105,8 +105,9 @@ def iter_books(
 ) -> Iterator[BookSnapshots]:
     """The books of files one after the other, `batch_rows` snapshots at a time.
 
-    Memory is bounded by the batch, not by the files. The last batch of a file may be
-    smaller; formats that must look ahead (an opening cross) may make one larger. `paths` is
+    Memory is bounded by the batch, not by the files; only a long table and a day of Lean's quotes
+    are held whole. The last batch of a file may be smaller; formats that must look ahead (an
+    opening cross) may make one larger. `paths` is
     one or more of what `read_books` takes; `reading` are the other arguments of `read_books`.
 
     Raises

@@ -157,16 +157,17 @@ def _records(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[
             f"{path} lacks column bid_px_00: it holds no levels; fetch schema mbp-10 or mbp-1"
         )
     ids = tabular.identities(names) or ["symbol"]
-    first = next(tabular.read(path, ["action", *ids], 1_000, tabular.Options())).batch
-    if set(first["action"].to_pylist()) == {"T"}:
+    peek = ["action", *ids, *MBP.columns(1)]
+    first = next(tabular.read(path, peek, 1_000, tabular.Options()))
+    if set(first.batch["action"].to_pylist()) == {"T"}:
         raise ValidationError(
             f"{path} is of schema tbbo: every record is a trade with the book before it, and none "
             "shows a book that stands; fetch schema mbp-1 or bbo-1s"
         )
     # DBN without a symbol for its instrument has the instrument alone.
-    ids = [name for name in ids if first[name][0].is_valid]
+    ids = [name for name in ids if first.batch[name][0].is_valid]
     due = [*MBP.due(names, n_levels), "action", "side", "flags", *of_trade, *ids]
-    before, seen = 0, dict[str, str]()
+    before, seen, scale = 0, dict[str, str](), MBP.scale(first)
     for rows in tabular.read(path, due, batch_rows, options):
         symbol = rows.one_value(ids, seen) or seen[ids[0]]
         flags, time = rows.integers(["flags"])[:, 0], rows.times("ts_event")
@@ -178,12 +179,12 @@ def _records(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[
         aggressor = np.array(list(AGGRESSOR.values()))[rows.codes("side", tuple(AGGRESSOR))]
         trades = None
         if of_trade:  # its price and size are checked as a level's
-            price, size = MBP.price(rows, ["price"]), rows.numbers(["size"])
+            price, size = rows.numbers(["price"]) / scale, rows.numbers(["size"])
             size = np.where(traded[:, None], size, 0.0)
             price, size = (x[traded, 0] for x in rows.levels((["price"], ["size"]), price, size))
             trades = Trades(time[traded], price, size, aggressor[traded], symbol)
         complete = ((flags & F_LAST) != 0) & of_now & ~(traded & (aggressor != 0))
-        levels = MBP.levels(rows, n_levels)
+        levels = MBP.levels(rows, n_levels, scale)
         books = BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
         yield _Part(books, traded, aggressor == 0)
 

@@ -124,27 +124,29 @@ class Layout:
         time = next((name for name in self.time if name in names), " or ".join(self.time))
         return [time, *self.columns(n_levels)]
 
-    def price(self, rows: tabular.Rows, names: Sequence[str]) -> tabular.Float:
-        """Price columns in currency, (n, k), NaN where empty."""
-        price, columns = rows.numbers(names), [rows.batch[name] for name in names]
-        if not self.fixed_prices or pa.types.is_floating(columns[0].type):
-            return price
-        highest = price[price < UNDEF_PRICE].max(initial=0.0)
-        if pa.types.is_string(columns[0].type):
-            if any(pc.any(pc.match_substring(column, ".")).as_py() for column in columns):
-                return price
-            if AMBIGUOUS_FROM <= highest < FIXED_FROM:
-                rule = f"is whole, up to {highest:,.0f}, which may be currency or units of 1e-9"
-                raise rows.error(names[0], 0, rule, f"write it as decimals, {highest}", len(rows))
-            return price / FIXED_PRICE_SCALE if highest >= FIXED_FROM else price
-        return price / FIXED_PRICE_SCALE
+    def scale(self, rows: tabular.Rows) -> float:
+        """What prices are divided by: 1e9 where the first best prices are fixed-point."""
+        names = [self.side(side, 1)[0][0] for side in SIDES]
+        columns = [rows.batch[name] for name in names]
+        texts = [column for column in columns if pa.types.is_string(column.type)]
+        dotted = any(pc.any(pc.match_substring(text, ".")).as_py() for text in texts)
+        if not self.fixed_prices or dotted or pa.types.is_floating(columns[0].type):
+            return 1.0
+        known = rows.numbers(names)
+        known = known[known > 0]
+        whole = known[known < UNDEF_PRICE]
+        highest = whole.max() if whole.size else known.max(initial=0.0)
+        if texts and AMBIGUOUS_FROM <= highest < FIXED_FROM:
+            rule = f"is whole, up to {highest:,.0f}, which may be currency or units of 1e-9"
+            raise rows.error(names[0], 0, rule, f"write it as decimals, {highest}", len(rows))
+        return FIXED_PRICE_SCALE if not texts or highest >= FIXED_FROM else 1.0
 
-    def levels(self, rows: tabular.Rows, n_levels: int) -> dict[str, Any]:
+    def levels(self, rows: tabular.Rows, n_levels: int, scale: float = 1.0) -> dict[str, Any]:
         """Checked prices and sizes of both sides by the names of `BookSnapshots`."""
         levels: dict[str, Any] = {}
         for side in SIDES:
             names = self.side(side, n_levels)
-            checked = rows.levels(names, self.price(rows, names[0]), rows.numbers(names[1]))
+            checked = rows.levels(names, rows.numbers(names[0]) / scale, rows.numbers(names[1]))
             levels |= dict(zip((f"{side}_price", f"{side}_size"), checked, strict=True))
         return levels
 
@@ -223,14 +225,15 @@ def batches(
     n_levels = layout.depth(names)
     due = [*layout.due(names, n_levels), *ids]
     best = [layout.side(side, 1)[0][0] for side in SIDES]
-    bid, ask = next(tabular.read(source, best, SURVEY_ROWS, options)).numbers(best).T
+    first = next(tabular.read(source, best, SURVEY_ROWS, options))
+    bid, ask = first.numbers(best).T
     _refuse_crossed(source, bid > ask)
-    before, seen = 0, dict[str, str]()
+    before, seen, scale = 0, dict[str, str](), layout.scale(first)
     for rows in tabular.read(source, due, batch_rows, options):
         symbol = rows.one_value(ids, seen)
         time = rows.times(due[0], options.time_unit or layout.time_unit, options.timezone)
         before = rows.refuse_backwards(due[0], time, before)
-        yield BookSnapshots(time, symbol=symbol, **layout.levels(rows, n_levels))
+        yield BookSnapshots(time, symbol=symbol, **layout.levels(rows, n_levels, scale))
 
 
 def in_batches(books: BookSnapshots, batch_rows: int) -> Iterator[BookSnapshots]:

@@ -272,7 +272,7 @@ def _lean_batches(path: Path, batch_rows: int, options: tabular.Options) -> Iter
 
 
 def _cells(path: Path, names: tuple[str, ...], midnight: int) -> dict[str, NDArray[Any]]:
-    """The numbers of a day, each (n,), time in ns UTC; a row has price and size, or of one side 0."""
+    """The numbers of a day, each (n,), time in ns UTC."""
     columns, before, parts = (*names[:-3], "suspicious"), midnight, []
     for rows in tabular.read(path, columns, ALL_ROWS, tabular.Options(), names):
         table = rows.integers(columns)

@@ -73,8 +73,8 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         )
     ((symbol, dates),) = found.items()
     before = 0
-    files = (sorted(date.glob("*.parquet"), key=_first) for date in dates)
-    for file in chain.from_iterable(files):
+    in_order = (sorted(date.glob("*.parquet"), key=_first) for date in dates)
+    for file in chain.from_iterable(in_order):
         names = tabular.column_names(file)
         trades = ["trades"] if "trades" in names else []
         n_levels = MBP.depth(names)
@@ -95,6 +95,7 @@ def _trades(rows: tabular.Rows, symbol: str) -> Trades:
 
 
 def _first(file: Path) -> int:
+    """When the rows of a file begin; two files of a date are read one after the other."""
     return int(footer_of(file).get("first", 0))
 
 

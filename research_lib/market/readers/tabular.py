@@ -466,8 +466,10 @@ class Rows:
         whole = pa.types.is_integer(column.type) or (is_text and not dotted)
         count = self.cast(name, pa.int64() if whole else pa.float64()).to_numpy()
         likely = (count >= EARLIEST_NS / factor) & (count <= LATEST_NS / factor)
-        rule = f"must be {unit} since 1970, between 1990 and 2100"
-        self.require(name, likely, rule, _likely_unit(float(count[np.argmin(likely)])))
+        first = float(count[np.argmin(likely)])
+        units = (u for u, ns in TIME_UNITS.items() if EARLIEST_NS <= first * ns <= LATEST_NS)
+        remedy = f'perhaps it is time_unit="{next(units, "")}"'
+        self.require(name, likely, f"must be {unit} since 1970, between 1990 and 2100", remedy)
         return np.asarray(count * factor, np.int64) if whole else self.exact_ns(name, factor)
 
     def _localised(self, name: str, timezone: str) -> pa.Array:
@@ -543,10 +545,3 @@ def identities(names: Iterable[str]) -> list[str]:
     """The columns, however capitalised, that say whose book a row is; the symbol's first."""
     found = [name for name in names if name.lower() in IDENTITIES]
     return sorted(found, key=lambda name: IDENTITIES.index(name.lower()))
-
-
-def _likely_unit(count: float) -> str:
-    for unit, factor in TIME_UNITS.items():
-        if EARLIEST_NS <= count * factor <= LATEST_NS:
-            return f'it looks like {unit}: give time_unit="{unit}"'
-    return "correct or drop it"
