@@ -89,7 +89,7 @@ def convert(
     ['date=2025-04-03']
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
-    options = Options(session or Session(), **reading)
+    options = Options.of(session=session, **reading)
     source, root, failed = Path(source), Path(destination).resolve(), list[str]()
     if root.exists() and not root.is_dir():
         raise ValidationError(f"{root} is a file; give a folder to convert into")

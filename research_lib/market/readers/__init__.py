@@ -127,7 +127,7 @@ def iter_books(
     [2, 1]
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
-    options = Options(**{name: value for name, value in reading.items() if value is not None})
+    options = Options.of(**reading)
     before: tuple[BookSnapshots, Path] | None = None
     for file in _files(paths, options):
         for books in batches_of(file, rows, options):

@@ -80,7 +80,7 @@ def read_mbp10(
     BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
     paths = [path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths
-    options = tabular.Options(session or Session())
+    options = tabular.Options.of(session=session)
     parts = [part for path in paths for part in batches(Path(path), READ_ROWS, options)]
     return BookSnapshots.concat(parts)
 

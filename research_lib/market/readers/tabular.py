@@ -74,6 +74,11 @@ class Options:
     # What one file of a series leaves to the next: a recording that goes on over midnight.
     carried: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, **given: Any) -> Options:
+        """Of arguments that may be None, for the default."""
+        return cls(**{name: value for name, value in given.items() if value is not None})
+
     def __post_init__(self) -> None:
         refuse_unknown([self.time_unit or "ns"], TIME_UNITS, "time_unit")
         if self.timezone is not None and self.timezone not in available_timezones():
@@ -468,7 +473,7 @@ class Rows:
         likely = (count >= EARLIEST_NS / factor) & (count <= LATEST_NS / factor)
         first = float(count[np.argmin(likely)])
         units = (u for u, ns in TIME_UNITS.items() if EARLIEST_NS <= first * ns <= LATEST_NS)
-        remedy = f'perhaps it is time_unit="{next(units, "")}"'
+        remedy = next((f'perhaps give time_unit="{u}"' for u in units), "correct or drop it")
         self.require(name, likely, f"must be {unit} since 1970, between 1990 and 2100", remedy)
         return np.asarray(count * factor, np.int64) if whole else self.exact_ns(name, factor)
 
