@@ -26,11 +26,12 @@ from timing import interleaved
 
 from research_lib.config import data_folder
 from research_lib.impact.slippage import slippage_curves
-from research_lib.market import BookSnapshots, Session, iter_books, read_books, sample_batches
-from research_lib.market.convert import convert
+from research_lib.market import (
+    BookSnapshots, Session, convert, iter_books, read_books, sample_batches,
+)  # fmt: skip
 from research_lib.market.readers import store
 
-BOOKS_FILE = "generated.books.parquet"
+BOOKS_FILE = "generated.parquet"
 FROG = "databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz"
 FIRST_DAY = dt.date(2025, 1, 6)
 DAY_ROWS = 500_000
@@ -73,7 +74,7 @@ def generate(folder: Path, n_days: int) -> None:
         file = store.TableFile(partition / BOOKS_FILE)
         for start in range(0, len(books), store.ROW_GROUP_ROWS):
             rows = books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books))))
-            file.add(dataclasses.replace(rows, time=rows.time + shift))
+            file.add(store.table_of(dataclasses.replace(rows, time=rows.time + shift)))
         file.close({})
 
 
@@ -144,10 +145,10 @@ def speed_figures(folder: Path, rounds: int) -> dict[str, Any]:
     if not source.is_file():
         source = generated_csv(folder / "generated.csv.gz")
     (partition,) = convert(source, folder / "converted", progress=False)
-    (parquet,) = partition.glob("*.books.parquet")
+    (parquet,) = partition.glob("*.parquet")
     csv = folder / "same_columns.csv.gz"
     with pa.CompressedOutputStream(str(csv), "gzip") as stream:
-        pcsv.write_csv(pq.read_table(parquet), stream)
+        pcsv.write_csv(pq.read_table(parquet).drop_columns(["trades"]), stream)
     return {
         "name": source.name,
         "books": compared(lambda: read_books(source), lambda: read_books(partition), rounds),

@@ -88,9 +88,10 @@ def write(folder: Path, books: BookSnapshots, date: dt.date) -> None:
     """One date of the store."""
     partition = folder / store.partition(books.symbol, date)
     partition.mkdir(parents=True)
-    file = store.TableFile(partition / "generated.books.parquet")
+    file = store.TableFile(partition / "generated.parquet")
     for start in range(0, len(books), store.ROW_GROUP_ROWS):
-        file.add(books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))))
+        rows = np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))
+        file.add(store.table_of(books.take(rows)))
     file.close({})
 
 

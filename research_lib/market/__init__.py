@@ -15,7 +15,7 @@ from research_lib.market.quality import BookQuality, QualityPolicy, assess
 from research_lib.market.readers import iter_books, read_books
 from research_lib.market.readers.binance import read_binance
 from research_lib.market.readers.databento import read_mbp10
-from research_lib.market.readers.lobster import read_lobster
+from research_lib.market.readers.pairs import read_lobster
 from research_lib.market.sessions import Session
 from research_lib.market.synthetic import (
     DayShape, Memory, OrderFlow, SyntheticMarket, TrueCurve, count_quantile,

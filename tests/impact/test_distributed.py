@@ -204,7 +204,7 @@ def test_damage_is_named_from_the_worker_that_met_it(
     dates: dict[str, list[Path]], client: Client, tmp_path: Path
 ) -> None:
     copied = shutil.copytree(dates["CCC"][0].parent, tmp_path / "symbol=CCC")
-    file = sorted(copied.glob("*/*books.parquet"))[1]
+    file = sorted(copied.glob("*/*.parquet"))[1]
     content = bytearray(file.read_bytes())
     content[200] ^= 255
     file.write_bytes(content)

@@ -58,15 +58,15 @@ def test_frame_leaves_empty_levels_out_and_takes_ragged_books_back() -> None:
         (
             "price",
             np.nan,
-            "column price must be a finite number: 1 of 48 rows are not, first in row 7",
+            r"column price must be above 0 .*, row 7 holds None \(1 of 48 rows read\)",
         ),
-        ("price", 0.0, "column price must be above 0: 1 of 48 rows are not, first in row 7"),
-        ("size", -1.0, "column size must be above 0: 1 of 48 rows are not, first in row 7"),
+        ("price", 0.0, r"column price must be above 0 .*, row 7 holds 0\.0 \(1 of 48 rows read\)"),
+        ("size", -1.0, r"column size must be above 0 .*, row 7 holds -1\.0 \(1 of 48 rows read\)"),
         ("level", 1.5, "column level must be a whole number"),
         (
             "side",
             "offer",
-            'column side must be "bid" or "ask": 1 of 48 rows are not, first in row 7',
+            r"column side must be one of bid, ask, row 7 holds 'offer' \(1 of 48 rows read\)",
         ),
     ],
 )
@@ -83,9 +83,7 @@ def test_bad_cells_are_refused_by_column_count_and_row(
 def test_text_in_numbers_is_refused() -> None:
     frame = _frame().astype({"price": object})
     frame.loc[3, "price"] = "n/a"
-    with pytest.raises(
-        ValidationError, match=r"column price must be a finite number.*first in row 3 \('n/a'\)"
-    ):
+    with pytest.raises(ValidationError, match=r"column price must hold numbers, row 3 holds 'n/a'"):
         BookSnapshots.from_frame(frame)
 
 
@@ -93,9 +91,9 @@ def test_empty_frame_missing_column_and_repeated_level_are_refused() -> None:
     frame = _frame()
     with pytest.raises(ValidationError, match="book frame is empty"):
         BookSnapshots.from_frame(frame.iloc[:0])
-    with pytest.raises(ValidationError, match="book frame lacks column size, level"):
+    with pytest.raises(ValidationError, match="book frame has other columns than wanted"):
         BookSnapshots.from_frame(frame.drop(columns=["size", "level"]))
-    with pytest.raises(ValidationError, match=r"given twice in 1 rows, first in row 48"):
+    with pytest.raises(ValidationError, match=r"given twice, row 48 repeats a level \(1 rows do\)"):
         BookSnapshots.from_frame(pd.concat([frame, frame.iloc[[5]]], ignore_index=True))
 
 
@@ -255,15 +253,15 @@ def test_a_wide_frame_becomes_books() -> None:
     assert np.isnan(books.bid_price).tolist() == [[False, True], [False, False]]
     assert books.ask_price[0].tolist() == [11.0, 12.0]
     assert np.isnan(books.ask_price[1]).all()
-    with pytest.raises(ValidationError, match="wide book frame lacks column ask_size_2"):
+    with pytest.raises(ValidationError, match="book frame lacks column ask_size_2"):
         BookSnapshots.from_frame(_wide().drop(columns="ask_size_2"))
-    with pytest.raises(ValidationError, match=r"column bid_price_1 holds .*, not numbers"):
-        BookSnapshots.from_frame(_wide().astype({"bid_price_1": str}))
+    with pytest.raises(ValidationError, match=r"column bid_price_1 must hold numbers, row 0"):
+        BookSnapshots.from_frame(_wide().assign(bid_price_1="none"))
     with pytest.raises(
-        ValidationError, match="price must be finite where there is size: 1 entries"
+        ValidationError, match=r"column ask_price_1 must be above 0 .* where there is size, row 0"
     ):
         BookSnapshots.from_frame(_wide().assign(ask_price_1=[np.nan, 12.0]))
-    with pytest.raises(ValidationError, match="time runs backwards"):
+    with pytest.raises(ValidationError, match="runs backwards in time"):
         BookSnapshots.from_frame(_wide().iloc[::-1])
 
 
@@ -280,7 +278,7 @@ def test_other_names_are_guessed_and_the_guess_works(names: list[str]) -> None:
     one = _wide()[["time", "bid_price_1", "bid_size_1", "ask_price_1", "ask_size_1"]]
     frame = one.set_axis(names, axis=1).assign(venue=1.0)
     with pytest.raises(
-        ValidationError, match=r"other columns than wanted, long: .* or wide: .*rename"
+        ValidationError, match=r"other columns than wanted: .*columns=.* long: .* or wide: "
     ):
         BookSnapshots.from_frame(frame)
     books = BookSnapshots.from_frame(frame.rename(columns=_told_renames(frame)))
@@ -292,7 +290,7 @@ def _told_renames(frame: pd.DataFrame) -> dict[str, str]:
     """What `BookSnapshots.from_frame` says the columns may have been meant to be; {} where it has no guess."""
     with pytest.raises(ValidationError) as refused:
         BookSnapshots.from_frame(frame)
-    said = re.search(r"frame\.rename\(columns=(\{.*?\})\)", str(refused.value))
+    said = re.search(r"columns=(\{.*?\})", str(refused.value))
     return ast.literal_eval(said[1]) if said else {}
 
 
@@ -339,7 +337,7 @@ def test_a_frame_of_two_symbols_is_refused_and_one_is_kept() -> None:
     assert BookSnapshots.from_frame(frame).symbol == "A"
     frame.loc[30:, "Symbol"] = "B"
     with pytest.raises(
-        ValidationError, match=r"column Symbol names 2 symbols \(A, B, ...\); keep one"
+        ValidationError, match=r"column Symbol must hold one value, 'A', row 30 holds 'B'"
     ):
         BookSnapshots.from_frame(frame)
 

@@ -1,20 +1,16 @@
 """Vendors' files, as they come, to `BookSnapshots`.
 
-A table with one snapshot a row is an entry of `layouts.LAYOUTS`: about ten lines. Any other
-format is a module with
-
-- ``NAME``: what a user calls it; ``TAKES``: which arguments of `read_books` apply to it;
-- ``matches(path, head)``: whether the file, whose first decompressed bytes are `head`, is of it;
-- ``batches(path, batch_rows, options)``: its books and trades, in file order, `batch_rows`
-  snapshots at a time, in bounded memory.
+A table with one snapshot a row is an entry of `frames.LAYOUTS`: about ten lines. Any other format
+is a `tabular.Format` in `FORMATS`: how it is recognised, and its books and trades, in file order
+and in bounded memory.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from glob import glob, has_magic
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +19,18 @@ import pandas as pd
 from research_lib.checks import number
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots, refuse_disorder
-from research_lib.market.quality import QualityPolicy
-from research_lib.market.readers import store
-from research_lib.market.readers.frames import WANTED, likely_renames
-from research_lib.market.readers.pairs import READ_ALONG, kind_of, partner_of
-from research_lib.market.readers.tabular import Options, guessed_names, head, missing
+from research_lib.market.readers.binance import BINANCE
+from research_lib.market.readers.databento import DATABENTO
+from research_lib.market.readers.frames import FRAMES, suggestion
+from research_lib.market.readers.pairs import LEAN, LOBSTER, kind_of, partner_of
+from research_lib.market.readers.store import DATE_PREFIX, STORE
+from research_lib.market.readers.tabular import Format, Options, column_names, head
 from research_lib.market.sessions import Session
 from research_lib.monitoring import timed
 
-FORMATS = ("store", "databento", "lobster", "binance", "lean", "frames")
+logger = logging.getLogger(__name__)
+
+FORMATS = (STORE, DATABENTO, LOBSTER, BINANCE, LEAN, FRAMES)
 WHOLE_FILE_ROWS = 500_000
 
 
@@ -40,7 +39,6 @@ def read_books(
     path: str | Path | Iterable[str | Path],
     *,
     session: Session | None = None,
-    policy: QualityPolicy | None = None,
     symbol: str = "",
     columns: Mapping[str, str] | None = None,
     timezone: str | None = None,
@@ -62,11 +60,6 @@ def read_books(
         "2025-04-*.csv" in the order of their names.
     session : Session, optional
         Whose opening cross and dates count; 09:30-16:00 America/New_York by default.
-    policy : QualityPolicy, optional
-        Of its kinds only `non_finite` is a matter of reading: "raise", the default, refuses a
-        file with a level whose price or size is no number; else such levels are emptied and
-        their states flagged, for `assess` to count and to drop or keep. Databento records and
-        frames can be flagged; the other formats have no empty numbers, and refuse them.
     symbol : str
         Names the books of a source that does not.
     columns : mapping of str to str, optional
@@ -101,32 +94,21 @@ def read_books(
     >>> read_books(path, columns={"t": "time"}, time_unit="ms", symbol="XYZ")
     BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
-    parts = list(
-        iter_books(
-            path, WHOLE_FILE_ROWS, session=session, policy=policy, symbol=symbol, columns=columns,
-            timezone=timezone, time_unit=time_unit, where=where,
-        )
-    )  # fmt: skip
+    given = {"session": session, "columns": columns, "timezone": timezone, "time_unit": time_unit}
+    given |= {"symbol": symbol, "where": where}
+    parts = list(iter_books(path, WHOLE_FILE_ROWS, **given))
     return parts[0] if len(parts) == 1 else BookSnapshots.concat(parts)
 
 
 def iter_books(
-    paths: str | Path | Iterable[str | Path],
-    batch_rows: int = 100_000,
-    *,
-    session: Session | None = None,
-    policy: QualityPolicy | None = None,
-    symbol: str = "",
-    columns: Mapping[str, str] | None = None,
-    timezone: str | None = None,
-    time_unit: str | None = None,
-    where: Mapping[str, Any] | None = None,
+    paths: str | Path | Iterable[str | Path], batch_rows: int = 100_000, **reading: Any
 ) -> Iterator[BookSnapshots]:
     """The books of files one after the other, `batch_rows` snapshots at a time.
 
-    Memory is bounded by the batch, not by the files. The last batch of a file may be
-    smaller; formats that must look ahead (an opening cross) may make one larger. `paths` is
-    one or more of what `read_books` takes; the other arguments are those of `read_books`.
+    Memory is bounded by the batch, not by the files; only a long table and a day of Lean's quotes
+    are held whole. The last batch of a file may be smaller; formats that must look ahead (an
+    opening cross) may make one larger. `paths` is
+    one or more of what `read_books` takes; `reading` are the other arguments of `read_books`.
 
     Raises
     ------
@@ -145,22 +127,17 @@ def iter_books(
     [2, 1]
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
-    flag = (policy or QualityPolicy()).non_finite != "raise"
-    options = Options(
-        session or Session(), flag, columns or {}, timezone, time_unit, where or {}
-    )  # fmt: skip
+    options = Options.of(**reading)
     before: tuple[BookSnapshots, Path] | None = None
     for file in _files(paths, options):
-        for books in batches_of(file, rows, options, symbol):
+        for books in batches_of(file, rows, options):
             if before is not None:
                 refuse_disorder(before[0], books, f" from {before[1]} to {file}")
-            before = (books.take([-1]), file) if len(books) else before
+            before = books.take([-1]), file
             yield books
 
 
-def batches_of(
-    file: Path, batch_rows: int, options: Options, symbol: str = ""
-) -> Iterator[BookSnapshots]:
+def batches_of(file: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
     """Books of one file, under the symbol given where the file names none.
 
     Raises
@@ -168,67 +145,66 @@ def batches_of(
     ValidationError
         An option that does not apply to the file's format; another symbol than `symbol`.
     """
-    module: Any = import_module(f"{__name__}.frames") if options.columns else format_of(file)
+    kind = FRAMES if options.columns else format_of(file)
     for name in ("columns", "timezone", "time_unit", "where"):
-        if getattr(options, name) and name not in module.TAKES:
-            raise ValidationError(f"{name} does not apply to {file}, a {module.NAME}; leave it out")
-    for batch in module.batches(file, batch_rows, options):
-        yield _named(batch, symbol, file)
+        if getattr(options, name) and name not in kind.takes:
+            raise ValidationError(f"{name} does not apply to {file}, a {kind.name}; leave it out")
+    for books in kind.batches(file, batch_rows, options):
+        name, trades = options.symbol or books.symbol, books.trades
+        if books.symbol not in ("", name):
+            raise ValidationError(f"{file} holds {books.symbol}, not {name}; leave symbol out")
+        if name != books.symbol:
+            trades = trades and replace(trades, symbol=name)
+            books = replace(books, symbol=name, trades=trades)
+        yield books
 
 
 def _files(paths: Any, options: Options) -> Iterator[Path]:
-    """The files that are meant, and folders made by convert; those of a folder sorted by name."""
+    """The files that are meant, and folders made by convert."""
     if isinstance(paths, pd.DataFrame):
-        raise ValidationError(
-            "books are read from files; make them of a DataFrame by BookSnapshots.from_frame(frame)"
-        )
+        raise ValidationError("make books of a DataFrame by BookSnapshots.from_frame(frame)")
     for path in [Path(paths)] if isinstance(paths, (str, Path)) else map(Path, paths):
-        if not path.exists() and has_magic(str(path)):
-            found = sorted(map(Path, glob(str(path), recursive=True)))
-            if not found:
-                raise MissingDataError(f"no file matches {path}; check the pattern")
-            yield from found if options.columns else dict.fromkeys(map(leading, found))
-        elif not path.is_dir() or known_format(path)[0] is not None:
-            yield path
-        elif options.columns:
-            yield from sorted(filter(Path.is_file, path.iterdir()))
+        yield from [path] if STORE.matches(path, b"") else source_files(path, options)
+
+
+def source_files(source: Path, options: Options, root: Path | None = None) -> list[Path]:
+    """The files of books of a file, a pattern, or a folder and its subfolders, sorted.
+
+    Those below `root` are left out. Where `options` rename columns, files of a folder whose format
+    is not recognised are among them: their columns are named.
+    """
+    if source.is_file() or not (source.exists() or has_magic(str(source))):
+        kind = FRAMES if options.columns else format_of(source)
+        return [_leading(source, kind) or source]
+    inside = source.rglob("*") if source.is_dir() else map(Path, glob(str(source), recursive=True))
+    found: set[Path] = set()
+    for path in inside:
+        if not path.is_file() or root in path.resolve().parents or not path.stat().st_size:
+            continue
+        try:
+            kind_or_none = known_format(path) or (FRAMES if options.columns else None)
+            file = kind_or_none and _leading(path, kind_or_none)
+        except ValidationError:  # damaged: reading it says so
+            file = path
+        if file is None:
+            logger.warning("not read: %s is of no known format, or its books are missing", path)
         else:
-            from research_lib.market.convert import source_files
-
-            yield from source_files(path)
-
-
-def leading(path: Path) -> Path:
-    """The file of books of the pair that `path` belongs to: LOBSTER's orderbook, Lean's quotes."""
-    partner = partner_of(path)
-    return partner if partner is not None and is_read_along(path) else path
-
-
-def is_read_along(path: Path) -> bool:
-    """Whether a file has no books of its own: LOBSTER's messages, Lean's trades."""
-    if kind_of(path) not in READ_ALONG:
-        return False
-    try:
-        module = known_format(path)[0]
-    except ValidationError:  # damaged: reading it says why, and others are not held up
-        return False
-    return module is not None and module.__name__.endswith((".lobster", ".lean"))
-
-
-def _named(books: BookSnapshots, symbol: str, source: Path) -> BookSnapshots:
-    """The books under the symbol given; refused where their source names another."""
-    if not symbol or books.symbol == symbol:
-        return books
-    if books.symbol:
-        raise ValidationError(
-            f"{source} holds {books.symbol}, not {symbol}; leave symbol out, or read another file"
+            found.add(file)
+    if not found:
+        raise MissingDataError(
+            f"{source} holds no file of a known format; give one file, and the error says why"
         )
-    trades = None if books.trades is None else dataclasses.replace(books.trades, symbol=symbol)
-    return dataclasses.replace(books, symbol=symbol, trades=trades)
+    return sorted(found)
 
 
-def format_of(path: Path) -> Any:
-    """The module that reads `path`.
+def _leading(path: Path, kind: Format) -> Path | None:
+    """The file with the books of a path: of LOBSTER's messages or Lean's trades the one beside."""
+    along = kind in (LOBSTER, LEAN) and kind_of(path) in ("message", "trade")
+    return partner_of(path) if along else path
+
+
+def format_of(path: Path) -> Format:
+    """The format of a path.
 
     Raises
     ------
@@ -238,26 +214,21 @@ def format_of(path: Path) -> Any:
         If no format matches; names the known ones, how the file begins, and which of its
         columns were probably meant to be which.
     """
-    module, start = known_format(path)
-    if module is not None:
-        return module
-    if path.suffix == ".parquet" and path.resolve().parent.name.startswith(store.DATE_PREFIX):
-        raise ValidationError(
-            f"{path} is part of a folder made by convert; give that folder, {path.parent}"
-        )
-    known = ", ".join(known.NAME for known in _modules())
-    began = f"it begins {start[:60]!r}" if path.is_file() else "it is a folder"
-    message = f"{path} is of no known format ({began}); known are {known}"
-    names = sorted(guessed_names(path, start)) if start else []
-    renames = likely_renames(names)
-    if renames:
-        message += f"; perhaps its columns are meant so: read_books(path, columns={renames})"
-    wanted = f"; a frame of your own has columns {WANTED}" if len(names) > 1 else ""
-    raise ValidationError(message + wanted)
+    found = known_format(path)
+    if found is not None:
+        return found
+    date = path.absolute().parent
+    if date.name.startswith(DATE_PREFIX):
+        raise ValidationError(f"{path} is part of a folder made by convert; give {date}")
+    known, begins = ", ".join(one.name for one in FORMATS), head(path)[:60]
+    raise ValidationError(
+        f"{path} is of no known format (it begins {begins!r}); known are {known}"
+        f"{suggestion(column_names(path))}"
+    )
 
 
-def known_format(path: Path) -> tuple[Any | None, bytes]:
-    """The module that reads `path`, None without one, and how it begins (a folder has nothing).
+def known_format(path: Path) -> Format | None:
+    """The format of a path, None without one.
 
     Raises
     ------
@@ -267,10 +238,7 @@ def known_format(path: Path) -> tuple[Any | None, bytes]:
         If the file is empty or cannot be decompressed.
     """
     if not path.exists():
-        raise missing(path)
+        raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
     start = head(path) if path.is_file() else b""
-    return next((module for module in _modules() if module.matches(path, start)), None), start
-
-
-def _modules() -> list[Any]:
-    return [import_module(f"{__name__}.{name}") for name in FORMATS]
+    fits = (one for one in FORMATS if (one is STORE or start) and one.matches(path, start))
+    return next(fits, None)

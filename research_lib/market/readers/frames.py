@@ -1,42 +1,48 @@
-"""A user's own frame, long or wide, and what its columns may have been meant to be called."""
+"""Tables of books: one snapshot a row (vendors' layouts, wide frames), or one level a row (long).
+
+A vendor's CSV or Parquet with one snapshot a row is one entry of `LAYOUTS`; files are recognised by
+their columns, compression by content, and all checks, filters, batches and errors come along:
+
+    Layout(
+        name="Tardis book_snapshot",
+        time=("timestamp",),
+        time_unit="us",
+        level="{side}[{k}].{kind}",  # bids[0].price, ...
+        sides=("bids", "asks"),
+        kinds=("price", "amount"),
+        first_level=0,
+    )
+
+What is no such table has a `tabular.Format` of its own: Databento's events, LOBSTER's and Lean's
+pairs, Binance's streams. A DataFrame goes the same way as a file.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
-from research_lib.checks import refuse_rows, require_columns, require_numbers
+from research_lib.checks import require_columns
 from research_lib.errors import ValidationError
 from research_lib.market.book import FRAME_COLUMNS, SIDES, BookSnapshots
-from research_lib.market.readers import layouts
-from research_lib.market.readers.layouts import KINDS, MAX_LEVELS, SURVEY_ROWS, WIDE, renamed
-from research_lib.market.readers.tabular import (
-    IDENTITIES,
-    THOUSANDS,
-    Options,
-    Rows,
-    column_names,
-    guessed_names,
-    identities,
-    price_limit,
-    read,
-)
-from research_lib.market.sessions import nanoseconds
+from research_lib.market.readers import tabular
 
-Float = NDArray[np.float64]
-Int64 = NDArray[np.int64]
-
-NAME = f"long or wide frame, {', '.join(one.name for one in layouts.LAYOUTS[2:])} (CSV, Parquet)"
-TAKES = ("columns", "timezone", "time_unit", "where", "policy")
-LONG_ROWS_PER_SNAPSHOT, LONG_ROWS = 20, 500_000
-WIDE_COLUMN = re.compile(r"(bid|ask)_(price|size)_(\d+)")
+KINDS = ("price", "size")
+MAX_LEVELS = 1_000
+SURVEY_ROWS = 200_000
+LONG_ROWS = 500_000
+FIXED_PRICE_SCALE = 1e9
+# Where all prices of a CSV are whole numbers, the highest decides: from here on they may be
+# dollars, or 0.001 and more in units of 1e-9; and from there on they are units of 1e-9.
+AMBIGUOUS_FROM, FIXED_FROM, UNDEF_PRICE = 1_000_000, 10_000_000, 2.0**63
 WANTED = (
     "long: time, side (bid or ask), price, size, level (1 is best); "
     "or wide: time, bid_price_1, bid_size_1, ask_price_1, ask_size_1, bid_price_2, ..."
@@ -51,272 +57,251 @@ WORDS = {
     "side": "side direction",
 }
 MEANT = {word: name for name, words in WORDS.items() for word in words.split()}
+KIND = "|".join([*WORDS["price"].split(), *WORDS["size"].split()])
+TOGETHER = re.compile(rf"\b(bid|ask|offer)(?=({KIND})(?![a-z]))", re.IGNORECASE)  # "bidpx"
 
 
-def matches(path: Path, head: bytes) -> bool:
+@dataclass(frozen=True)
+class Layout:
+    """Names and units of the columns of a table with one snapshot a row.
+
+    Attributes
+    ----------
+    name : str
+    time : tuple of str
+        The column of times; of several, the first that the file has.
+    level : str
+        A column of a level: `{side}` and `{kind}` are its words for them, `{k}` the number.
+    sides : tuple of str
+        Its words for bid and ask.
+    kinds : tuple of str
+        Its words for price and size.
+    first_level : int
+        Number of the best level.
+    time_unit : str
+        Of times that are numbers: "s", "ms", "us", "ns".
+    fixed_prices : bool
+        Whether whole numbers may be Databento's fixed-point prices, units of 1e-9.
+    required : str
+        A further column by which the layout is recognised.
+    """
+
+    name: str
+    time: tuple[str, ...]
+    level: str
+    sides: tuple[str, str] = SIDES
+    kinds: tuple[str, str] = ("price", "size")
+    first_level: int = 1
+    time_unit: str | None = None
+    fixed_prices: bool = False
+    required: str = ""
+
+    def side(self, side: str, n_levels: int) -> tuple[list[str], list[str]]:
+        """Names of the prices and of the sizes of a side, best level first."""
+        word, numbers = self.sides[SIDES.index(side)], range(self.first_level, MAX_LEVELS + 1)
+        price, size = (
+            [self.level.format(side=word, kind=kind, k=k) for k in numbers[:n_levels]]
+            for kind in self.kinds
+        )
+        return price, size
+
+    def columns(self, n_levels: int) -> list[str]:
+        """All columns of levels."""
+        return [name for side in SIDES for names in self.side(side, n_levels) for name in names]
+
+    def depth(self, names: Iterable[str]) -> int:
+        """Levels of a table with these columns; 0 where it has none."""
+        given = np.isin(self.columns(MAX_LEVELS), list(names)).reshape(4, -1).any(axis=0)
+        return int(np.max(np.flatnonzero(given) + 1, initial=0))
+
+    def fits(self, names: Sequence[str]) -> bool:
+        """Whether these are columns of the layout."""
+        has_level = not set(self.columns(1)).isdisjoint(names)
+        return has_level and (not self.required or self.required in names)
+
+    def due(self, names: Sequence[str], n_levels: int) -> list[str]:
+        """The columns that a table with these must have: the time, then those of levels."""
+        time = next((name for name in self.time if name in names), " or ".join(self.time))
+        return [time, *self.columns(n_levels)]
+
+    def scale(self, rows: tabular.Rows) -> float:
+        """What prices are divided by: 1e9 where the first best prices are fixed-point."""
+        names = [self.side(side, 1)[0][0] for side in SIDES]
+        columns = [rows.batch[name] for name in names]
+        texts = [column for column in columns if pa.types.is_string(column.type)]
+        dotted = any(pc.any(pc.match_substring(text, ".")).as_py() for text in texts)
+        if not self.fixed_prices or dotted or pa.types.is_floating(columns[0].type):
+            return 1.0
+        known = rows.numbers(names)
+        known = known[known > 0]
+        whole = known[known < UNDEF_PRICE]
+        highest = whole.max() if whole.size else known.max(initial=0.0)
+        if texts and AMBIGUOUS_FROM <= highest < FIXED_FROM:
+            rule = f"is whole, up to {highest:,.0f}, which may be currency or units of 1e-9"
+            raise rows.error(names[0], 0, rule, f"write it as decimals, {highest}", len(rows))
+        return FIXED_PRICE_SCALE if not texts or highest >= FIXED_FROM else 1.0
+
+    def levels(self, rows: tabular.Rows, n_levels: int, scale: float = 1.0) -> dict[str, Any]:
+        """Checked prices and sizes of both sides by the names of `BookSnapshots`."""
+        levels: dict[str, Any] = {}
+        for side in SIDES:
+            names = self.side(side, n_levels)
+            checked = rows.levels(names, rows.numbers(names[0]) / scale, rows.numbers(names[1]))
+            levels |= dict(zip((f"{side}_price", f"{side}_size"), checked, strict=True))
+        return levels
+
+
+WIDE = Layout("wide frame", ("time", "timestamp"), "{side}_{kind}_{k}")
+MBP = Layout(
+    name="Databento MBP",
+    time=("ts_event",),
+    level="{side}_{kind}_{k:02d}",
+    kinds=("px", "sz"),
+    first_level=0,
+    fixed_prices=True,
+)
+LAYOUTS = (
+    replace(WIDE, first_level=0),  # before the other: its best level must not be thrown away
+    WIDE,
+    # A book sampled each second or minute: `ts_event` is the last trade's time, not the sample's.
+    replace(MBP, name="Databento BBO", time=("ts_recv",), required="ts_recv"),
+    Layout(
+        name="Tardis book_snapshot",
+        time=("timestamp",),
+        time_unit="us",
+        level="{side}[{k}].{kind}",
+        sides=("bids", "asks"),
+        kinds=("price", "amount"),
+        first_level=0,
+    ),
+)
+
+
+def layout_of(names: Sequence[str]) -> Layout | None:
+    """The layout with these columns."""
+    return next((layout for layout in LAYOUTS if layout.fits(names)), None)
+
+
+def _matches(path: Path, head: bytes) -> bool:
     """Whether a CSV or Parquet file has most columns of the long frame, or those of a layout."""
-    names = guessed_names(path, head)
+    names = tabular.column_names(path)
     long = len(set(names) & set(FRAME_COLUMNS[1:])) >= 3
-    return long or layouts.layout_of(names) is not None
+    return long or layout_of(names) is not None
 
 
-def batches(path: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
-    """Books of a long or a wide file of a user's own, `batch_rows` snapshots at a time.
+def books_of_frame(frame: pd.DataFrame, symbol: str, options: tabular.Options) -> BookSnapshots:
+    """Books from a long or a wide frame; see `BookSnapshots.from_frame`."""
+    require_columns(frame, (), "book frame")
+    books = next(batches(frame, len(frame), options))
+    return replace(books, symbol=symbol or books.symbol)
+
+
+def batches(
+    source: tabular.Source, batch_rows: int, options: tabular.Options
+) -> Iterator[BookSnapshots]:
+    """Books of a table, `batch_rows` snapshots at a time, or of a DataFrame.
 
     Long: time, side ("bid" or "ask"), price, size, level, as `BookSnapshots.to_frame` writes
     them; the rows of one time are one snapshot, in any order among themselves. The best level
-    is 1, or 0 where no best level is called 1. The file is read twice, as `layouts.batches` does.
+    is 1, or 0 where no best level is called 1. A long table is held in memory whole.
 
     Raises
     ------
     ValidationError
-        As `layouts.batches`; a (time, side, level) given twice.
+        A missing column, a cell that cannot be, times without a time zone or that run backwards,
+        two symbols, venues or products, a (time, side, level) given twice, a file whose best bid
+        is above the best ask in most of its first snapshots: it is not an order book.
     """
-    own = renamed(path, column_names(path), options.columns)
-    if layouts.layout_of(list(own)) is not None:
-        yield from layouts.batches(path, batch_rows, options)
+    names = list(tabular.renamed(source, options))
+    layout, ids = layout_of(names), tabular.identities(names)
+    if layout is None:
+        if not set(FRAME_COLUMNS) <= set(names):
+            has = f"it has {', '.join(names[:8])}{suggestion(names)}"
+            raise ValidationError(f"{tabular.label(source)} has other columns than wanted: {has}")
+        books = _long(source, [*FRAME_COLUMNS, *ids], ids, options)
+        _refuse_crossed(source, books.best_bid > books.best_ask)
+        yield from in_batches(books, batch_rows)
         return
-    absent = [name for name in FRAME_COLUMNS if name not in own]
-    if absent:
-        raise ValidationError(
-            f"{path} is no long frame: it lacks column {', '.join(absent[:5])} "
-            f"({len(absent)} in all); it has {', '.join(list(own)[:8])}"
-        )
-    survey = _Survey()
-    touch = survey.touch(_read(path, own, SURVEY_ROWS, options), options)
-    layouts.refuse_crossed(path, touch, lambda: survey.n_empty)
-    yield from _books(path, own, batch_rows, options, survey)
-
-
-def _read(path: Path, own: Mapping[str, str], batch_rows: int, options: Options) -> Iterator[Rows]:
-    names = list(dict.fromkeys([*FRAME_COLUMNS, *identities(own)]))
-    columns = [own[name] for name in names]
-    for rows in read(path, columns, batch_rows, where=options.where):
-        yield Rows(path, rows.number, rows.batch.select(columns).rename_columns(names))
-
-
-class _Survey:
-    """What one pass over a long file tells: its levels, its touch, its empty cells."""
-
-    def __init__(self) -> None:
-        self.first_level, self.deepest, self.n_empty = 1, 0, 0
-
-    def touch(self, parts: Iterable[Rows], options: Options) -> Iterator[tuple[Float, Float]]:
-        """Best bid and ask of each time of which both are in one part."""
-        for k, rows in enumerate(parts):
-            price, level = rows.numbers(["price", "level"]).T
-            self.n_empty += sum(column.null_count for column in rows.batch.columns)
-            if k == 0:
-                self.first_level = first_level(level)
-            counted = (level >= self.first_level) & (level <= MAX_LEVELS) & (level % 1 == 0)
-            rule = f"must be a whole number from {self.first_level} to {MAX_LEVELS:,}"
-            rows.refuse("level", ~counted, level, rule)
-            self.deepest = max(self.deepest, int(level.max()) + 1 - self.first_level)
-            time = rows.times("time", options.time_unit, options.timezone)
-            side = rows.text("side").to_numpy(zero_copy_only=False)
-            bid, ask = ((level == self.first_level) & (side == name) for name in SIDES)
-            _, of_bid, of_ask = np.intersect1d(time[bid], time[ask], return_indices=True)
-            yield price[bid][of_bid], price[ask][of_ask]
-
-
-def first_level(level: Float) -> int:
-    """0 where the best level is called 0: there are at least as many levels 0 as levels 1."""
-    n_zero = np.sum(level == 0)
-    return 0 if n_zero and n_zero >= np.sum(level == 1) else 1
-
-
-def _books(
-    path: Path, own: Mapping[str, str], batch_rows: int, options: Options, survey: _Survey
-) -> Iterator[BookSnapshots]:
-    """Whole snapshots only: the rows of the last time wait for the next batch."""
-    before, symbol, seen = 0, "", dict[str, str]()
-    waiting: dict[str, NDArray[Any]] = {}
-    for rows in _read(path, own, min(batch_rows * LONG_ROWS_PER_SNAPSHOT, LONG_ROWS), options):
-        symbol = rows.one_value(identities(own), seen)
-        time = rows.times("time", options.time_unit, options.timezone)
-        before = rows.refuse_backwards("time", time, before)
-        new = {"row": rows.number, "time": time, **_checked(rows, options.flag, survey.first_level)}
-        waiting = {k: np.concatenate([waiting[k], new[k]]) for k in new} if waiting else new
-        starts = np.flatnonzero(np.diff(waiting["time"], prepend=-1))
-        whole = (len(starts) - 1) // batch_rows * batch_rows
-        for first in range(0, whole, batch_rows):
-            part = slice(starts[first], starts[first + batch_rows])
-            yield _snapshots(path, {k: v[part] for k, v in waiting.items()}, survey.deepest, symbol)
-        waiting = {k: v[starts[whole] :] for k, v in waiting.items()}
-    yield _snapshots(path, waiting, survey.deepest, symbol)
-
-
-def _checked(rows: Rows, flag: bool, first: int) -> dict[str, NDArray[Any]]:
-    """Columns of a long file, (m,) each; `side` is 1 for asks, `level` counts from 0."""
-    side = rows.text("side")
-    known = np.isin(np.asarray(side.fill_null(""), object).astype(str), SIDES)
-    rows.refuse("side", ~known, side, 'must be "bid" or "ask"')
-    price, size, level = rows.numbers(["price", "size", "level"]).T
-    limit = price_limit(price)
-    for name, values, rule in (
-        ("price", price, f"must be above 0 and below {limit:g}"),
-        ("size", size, "must be above 0 and finite"),
-    ):
-        bad = ~((values > 0) & (values < (limit if name == "price" else np.inf)))
-        if flag:
-            bad &= np.isfinite(values) & ~((values < 0) & (name == "size"))
-        rows.refuse(name, bad, values, rule)
-    asks = np.asarray(side.to_numpy(zero_copy_only=False) == "ask", np.int64)
-    return {"side": asks, "level": level.astype(np.int64) - first, "price": price, "size": size}
-
-
-def _snapshots(
-    path: Path, part: Mapping[str, NDArray[Any]], deepest: int, symbol: str
-) -> BookSnapshots:
-    time, levels, again = _assembled(part, deepest)
-    if len(again):
-        k = again[0]
-        raise ValidationError(
-            f"{path}: columns time, side, level are given twice, row {part['row'][k]} repeats "
-            f"{SIDES[part['side'][k]]} level {part['level'][k] + 1}; keep one state a time"
-        )
-    return BookSnapshots.flagging(time=time, symbol=symbol, **levels)
-
-
-def _assembled(
-    part: Mapping[str, NDArray[Any]], deepest: int = 0
-) -> tuple[Int64, dict[str, Any], NDArray[np.intp]]:
-    """Times and levels of long rows, and the rows that repeat a (time, side, level)."""
-    times, snapshot = np.unique(part["time"], return_inverse=True)
-    shape = (len(times), 2, max(deepest, int(part["level"].max()) + 1))
-    flat = np.ravel_multi_index((snapshot, part["side"], part["level"]), shape)
-    once = np.unique(flat, return_index=True)[1]
-    price, size = np.full(shape, np.nan), np.zeros(shape)
-    price.ravel()[flat] = part["price"]
-    size.ravel()[flat] = part["size"]
-    levels = {
-        f"{side}_{kind}": table[:, k]
-        for k, side in enumerate(SIDES)
-        for kind, table in zip(KINDS, (price, size), strict=True)
-    }
-    return times, levels, np.setdiff1d(np.arange(len(flat)), once)
-
-
-def books_of_frame(frame: pd.DataFrame, symbol: str, options: Options) -> BookSnapshots:
-    """Books from a long or a wide frame; see `BookSnapshots.from_frame`."""
-    if isinstance(frame, pd.DataFrame):
-        renamed("book frame", [str(name) for name in frame.columns], options.columns)
-        frame = _kept(frame.rename(columns=dict(options.columns)), options.where)
-        names = [str(name) for name in frame.columns]
-        if any(map(WIDE_COLUMN.fullmatch, names)):
-            return _from_wide(frame, symbol, options)
-        guess = likely_renames(names)
-        if guess and not set(FRAME_COLUMNS) <= set(names):
-            raise ValidationError(
-                f"book frame has other columns than wanted, {WANTED}; "
-                f"try frame.rename(columns={guess})"
-            )
-    return _from_long(frame, symbol, options)
-
-
-def _kept(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows that hold the wanted values."""
-    for name, value in where.items():
-        require_columns(frame, (name,), "book frame")
-        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
-        kept = frame[name].astype(str).isin([str(one) for one in values])
-        if not kept.any():
-            held = ", ".join(map(str, frame[name].unique()[:5]))
-            raise ValidationError(f"no row of the book frame has {name} {value!r}; it holds {held}")
-        frame = frame[kept]
-    return frame
-
-
-def _from_wide(frame: pd.DataFrame, symbol: str, options: Options) -> BookSnapshots:
-    names = [str(name) for name in frame.columns]
-    layouts.refuse_deep("book frame", names)
-    layout = layouts.layout_of(names) or WIDE
-    time = next((name for name in layout.time if name in names), layout.time[0])
     n_levels = layout.depth(names)
-    require_columns(frame, (time, *layout.columns(n_levels)), "wide book frame")
-    levels: dict[str, Any] = {}
-    for side in SIDES:
-        columns = layout.side(side, n_levels)
-        for name in (*columns[0], *columns[1]):
-            if frame[name].dtype.kind not in "iuf":
-                raise ValidationError(
-                    f"column {name} holds {frame[name].dtype}, not numbers; "
-                    f"{_to_numbers(frame, name)}"
-                )
-        price, size = (frame[list(of_kind)].to_numpy(dtype=float) for of_kind in columns)
-        empty = np.isnan(price) & np.isnan(size)
-        levels |= {f"{side}_price": price, f"{side}_size": np.where(empty, 0.0, size)}
-    stamps = _frame_times(frame[time], time, options)
-    return BookSnapshots(stamps, symbol=symbol or _one_symbol(frame), **levels)
+    due = [*layout.due(names, n_levels), *ids]
+    best = [layout.side(side, 1)[0][0] for side in SIDES]
+    first = next(tabular.read(source, best, SURVEY_ROWS, options))
+    bid, ask = first.numbers(best).T
+    _refuse_crossed(source, bid > ask)
+    before, seen, scale = 0, dict[str, str](), layout.scale(first)
+    for rows in tabular.read(source, due, batch_rows, options):
+        symbol = rows.one_value(ids, seen)
+        time = rows.times(due[0], options.time_unit or layout.time_unit, options.timezone)
+        before = rows.refuse_backwards(due[0], time, before)
+        yield BookSnapshots(time, symbol=symbol, **layout.levels(rows, n_levels, scale))
 
 
-def _to_numbers(frame: pd.DataFrame, name: str) -> str:
-    """How to make numbers of a column."""
-    texts = frame[name].dropna().astype(str).str.strip()
-    if texts.str.fullmatch(THOUSANDS.pattern).any():
-        return f'convert with frame["{name}"].str.replace(",", "").astype(float)'
-    return "convert with .astype(float)"
+def in_batches(books: BookSnapshots, batch_rows: int) -> Iterator[BookSnapshots]:
+    """Books in parts, each with the trades up to its end, the last one with the rest."""
+    first, trades = 0, books.trades
+    for k in range(0, len(books), batch_rows):
+        part = books.take(np.arange(k, min(k + batch_rows, len(books))))
+        if trades is not None:
+            is_last = k + batch_rows >= len(books)
+            end = len(trades) if is_last else np.searchsorted(trades.time, part.time[-1], "right")
+            part, first = replace(part, trades=trades.take(np.arange(first, end))), end
+        yield part
 
 
-def _frame_times(column: pd.Series, name: str, options: Options) -> Int64:
-    """Times of a frame, read as those of a file are: texts, numbers of any unit, time stamps."""
-    if column.dtype.kind not in "iufOUT" and not pd.api.types.is_string_dtype(column.dtype):
-        if options.timezone and getattr(column.dt, "tz", None) is None:
-            column = column.astype(str)
-        else:
-            return nanoseconds(column, f"column {name}")
-    texts = column.dtype.kind not in "iuf"
-    values = [None if pd.isna(value) else str(value) for value in column] if texts else column
-    batch = pa.RecordBatch.from_arrays([pa.array(values)], names=[name])
-    rows = Rows(Path("book frame"), np.arange(len(column)), batch)
-    return rows.times(name, options.time_unit, options.timezone)
+def _refuse_crossed(source: tabular.Source, crossed: tabular.Bool) -> None:
+    if 2 * np.sum(crossed) > len(crossed) and isinstance(source, Path):
+        raise ValidationError(
+            f"{source}: the best bid is above the best ask in {np.sum(crossed):,} of the first "
+            f"{len(crossed):,} snapshots ({np.mean(crossed):.1%}), so it is no order book: look "
+            "whether bid and ask are exchanged, or use another source"
+        )
 
 
-def _from_long(frame: pd.DataFrame, symbol: str, options: Options) -> BookSnapshots:
-    require_columns(frame, FRAME_COLUMNS, "book frame")
-    for name in ("price", "size", "level"):
-        texts = frame[name].dtype.kind not in "iuf"
-        if texts and "replace" in (remedy := _to_numbers(frame, name)):
-            raise ValidationError(f"column {name} holds numbers as text; {remedy}")
-    require_numbers(frame, ("price", "size"), above=0)
-    require_numbers(frame, ("level",))
-    first = first_level(frame["level"].to_numpy(dtype=float))
-    for bad, name, rule in (
-        (frame["level"] < first, "level", "must be above 0"),
-        (frame["level"] > MAX_LEVELS, "level", f"must be at most {MAX_LEVELS:,}"),
-        (frame["level"] % 1 != 0, "level", "must be a whole number"),
-        (~frame["side"].isin(SIDES), "side", 'must be "bid" or "ask"'),
-    ):
-        refuse_rows(bad.to_numpy(), name, frame[name], rule)
-    part = {
-        "time": _frame_times(frame["time"], "time", options),
-        "side": (frame["side"] == "ask").to_numpy().astype(np.int64),
-        "level": frame["level"].to_numpy().astype(np.int64) - first,
-        "price": frame["price"].to_numpy(dtype=float),
-        "size": frame["size"].to_numpy(dtype=float),
-    }
-    symbol = symbol or _one_symbol(frame)
-    time, levels, again = _assembled(part)
+def _long(
+    source: tabular.Source, names: list[str], ids: list[str], options: tabular.Options
+) -> BookSnapshots:
+    before, first, symbol, seen = 0, 1, "", dict[str, str]()
+    parts: list[pd.DataFrame] = []
+    for rows in tabular.read(source, names, LONG_ROWS, options):
+        symbol = rows.one_value(ids, seen)
+        time = rows.times("time", options.time_unit, options.timezone)
+        if isinstance(source, Path):  # the rows of a frame come in any order
+            before = rows.refuse_backwards("time", time, before)
+        price, size, level = rows.numbers(["price", "size", "level"]).T
+        if not parts:  # 0 is the best level where there are as many levels 0 as levels 1
+            first = int(not 0 < np.sum(level == 0) >= np.sum(level == 1))
+        rule = f"must be a whole number from {first} to {MAX_LEVELS:,}"
+        rows.require("level", (level >= first) & (level <= MAX_LEVELS) & (level % 1 == 0), rule)
+        limit = tabular.price_limit(price)
+        rows.require("price", (price > 0) & (price < limit), f"must be above 0 and below {limit:g}")
+        rows.require("size", (size > 0) & (size < np.inf), "must be above 0 and finite")
+        side, level = rows.codes("side", SIDES), level.astype(int) - first
+        columns = {"time": time, "side": side, "level": level, "price": price, "size": size}
+        parts.append(pd.DataFrame(columns, index=rows.number))
+    return _snapshots(source, pd.concat(parts), symbol)
+
+
+def _snapshots(source: tabular.Source, rows: pd.DataFrame, symbol: str) -> BookSnapshots:
+    again = rows.index[rows.duplicated(["time", "side", "level"])]
     if len(again):
         raise ValidationError(
-            f"(time, side, level) is given twice in {len(again):,} rows, first in row {again[0]}; "
-            "keep one state a time, e.g. by BookSnapshots.sample"
+            f"{tabular.label(source)}: time, side and level are given twice, row {again[0]} "
+            f"repeats a level ({len(again):,} rows do); keep one state a time"
         )
-    return BookSnapshots(time, symbol=symbol, **levels)
+    times, snapshot = np.unique(rows["time"], return_inverse=True)
+    empty = np.array([np.nan, 0.0])[:, None, None]
+    table = np.tile(empty, (2, 1, len(times), int(rows["level"].max()) + 1))
+    for kind, name in enumerate(KINDS):
+        table[rows["side"], kind, snapshot, rows["level"]] = rows[name]
+    (bid_price, bid_size), (ask_price, ask_size) = table
+    return BookSnapshots(times, bid_price, bid_size, ask_price, ask_size, symbol)
 
 
-def _one_symbol(frame: pd.DataFrame) -> str:
-    """The one symbol that a frame names, "" without one; of a second venue or product no word."""
-    symbol = ""
-    for column in reversed(identities(map(str, frame.columns))):
-        values = frame[column].unique()
-        if len(values) > 1:
-            raise ValidationError(
-                f"column {column} names {len(values)} symbols ({values[0]}, {values[1]}, ...); "
-                f"keep one, e.g. where={{{column!r}: {values[0]!r}}}"
-            )
-        symbol = str(values[0]) if column.lower() in IDENTITIES[:2] else symbol
-    return symbol
+def suggestion(names: Iterable[str]) -> str:
+    """What the columns of a source were probably meant to be, and which are wanted."""
+    renames = likely_renames(names)
+    perhaps = f"; perhaps its columns are meant so: columns={renames}" if renames else ""
+    return f"{perhaps}; a frame has columns {WANTED}"
 
 
 def likely_renames(names: Iterable[str]) -> dict[str, str]:
@@ -326,14 +311,12 @@ def likely_renames(names: Iterable[str]) -> dict[str, str]:
     understood; levels counted from 0 are counted from 1. A price may go without the word.
     """
     found = {name: _meant(name) for name in names}
-    numbered = [
-        level for words, level in found.values() if level is not None and words & set(SIDES)
-    ]
-    shift = int(min(numbered, default=1) == 0)
+    sided = [level for words, level in found.values() if words & set(SIDES)]
+    shift = int(min((level for level in sided if level is not None), default=1) == 0)
     renames: dict[str, str] = {}
     for name, (words, level) in found.items():
         side = next((one for one in SIDES if one in words), None)
-        if side is not None and not words - {*SIDES, *KINDS}:
+        if side is not None and words <= {*SIDES, *KINDS}:
             kind = "size" if "size" in words else "price"
             new = f"{side}_{kind}_{1 if level is None else level + shift}"
         else:
@@ -341,28 +324,24 @@ def likely_renames(names: Iterable[str]) -> dict[str, str]:
         if new and new not in renames.values():
             renames[name] = new
     made = set(renames.values())
-    wide = {"time", *(f"{side}_{kind}_1" for side in SIDES for kind in KINDS)} <= made
-    whole = wide or set(FRAME_COLUMNS) <= made
-    kept = {
-        name: new
-        for name, new in renames.items()
-        if not wide or new == "time" or WIDE_COLUMN.fullmatch(new)
-    }
-    return {name: new for name, new in kept.items() if name != new} if whole else {}
+    if {"time", *WIDE.columns(1)} <= made:
+        renames = {k: new for k, new in renames.items() if new == "time" or new[-1].isdigit()}
+    elif not set(FRAME_COLUMNS) <= made:
+        return {}
+    return {name: new for name, new in renames.items() if name != new}
 
 
 def _meant(name: str) -> tuple[set[str], int | None]:
     """The words of a column's name as those of `WORDS`, others as they are, and its number."""
-    apart = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
-    words = [word.lower() for word in apart if not word.isdigit()]
-    joined = [part for word in words for part in _parts(word)]
+    apart = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", TOGETHER.sub(r"\1 ", name))
+    words = {MEANT.get(word.lower(), word.lower()) for word in apart if not word.isdigit()}
     number = next((int(part) for part in reversed(apart) if part.isdigit()), None)
-    return {MEANT.get(word, word) for word in joined}, number
+    return words, number
 
 
-def _parts(word: str) -> list[str]:
-    """ "bidpx" as "bid" and "px": words that were written together."""
-    for first in ("bid", "ask", "offer"):
-        if word.startswith(first) and word.removeprefix(first) in MEANT:
-            return [first, word.removeprefix(first)]
-    return [word]
+FRAMES = tabular.Format(
+    f"long or wide frame, {', '.join(one.name for one in LAYOUTS[2:])} (CSV, Parquet)",
+    _matches,
+    batches,
+    ("columns", "timezone", "time_unit", "where"),
+)

@@ -1,10 +1,12 @@
-"""Files that belong together, and values that go on from row to row or come with the books."""
+"""Files that come in pairs: LOBSTER's events and books, Lean's quotes and trades (QuantConnect)."""
 
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,76 +14,281 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.errors import ValidationError
-from research_lib.market.trades import Trades
+from research_lib.errors import MissingDataError, ValidationError
+from research_lib.market.book import SIDES, BookSnapshots
+from research_lib.market.readers import tabular
+from research_lib.market.readers.frames import in_batches
+from research_lib.market.trades import UNSIGNED, Trades
 
-KIND = re.compile(r"orderbook|message|quote|trade", re.IGNORECASE)
+logger = logging.getLogger(__name__)
+
+KIND = re.compile(r"(.*)(orderbook|message|quote|trade)(.*)", re.IGNORECASE)
 PARTNER = {"orderbook": "message", "message": "orderbook", "quote": "trade", "trade": "quote"}
-READ_ALONG = ("message", "trade")  # without books of their own
+LOBSTER_NAME = re.compile(r"(.+)_(\d{4}-\d\d-\d\d)_\d+_\d+_(message|orderbook)_\d+", re.IGNORECASE)
+LEAN_NAME = re.compile(r"(?:([^_]+)_)?(\d{8})_(quote|trade)\.zip", re.IGNORECASE)
+NUMBERS = re.compile(rb"-?\d+(\.\d+)?,-?\d+,")
+ALL_ROWS = 500_000
+PRICE_SCALE = 10_000
+EVENT = ("type", "order_id", "size", "price", "direction")
+VISIBLE_EXECUTION, HIDDEN_EXECUTION, CROSS, HALT = 4, 5, 6, 7
+TRADING_RESUMES = 1
+EMPTY_PRICE = 9_999_999_999
+NS_A_SECOND, NS_A_MS, DAY_SECONDS = 10**9, 10**6, 86_400
+QUOTE = ("time", "bid_px", "bid_sz", "ask_px", "ask_sz", "exchange", "condition", "suspicious")
+TRADE = ("time", "price", "size", "exchange", "condition", "suspicious")
 
 
-def kind_of(path: Path) -> str | None:
-    """The last of "orderbook", "message", "quote", "trade" in a file's name; None without one."""
-    found = KIND.findall(path.name)
-    return str(found[-1]).lower() if found else None
-
-
-def partner_name(path: Path) -> str | None:
-    """Name of the other file of the pair, LOBSTER's or Lean's; None where the name says no kind."""
-    found = list(KIND.finditer(path.name))
-    if not found:
-        return None
-    last = found[-1]
-    return path.name[: last.start()] + PARTNER[last[0].lower()] + path.name[last.end() :]
+def kind_of(path: Path) -> str:
+    """The last of "orderbook", "message", "quote", "trade" in a file's name; "" without one."""
+    named = KIND.match(path.name)
+    return named[2].lower() if named else ""
 
 
 def partner_of(path: Path) -> Path | None:
-    """The file that belongs to `path` by its name, under any compression; None without one."""
-    name = partner_name(path)
-    if name is None:
+    """The other file of the pair, under any compression; None without one."""
+    named = KIND.match(path.name)
+    if named is None:
         return None
+    name = named[1] + PARTNER[named[2].lower()] + named[3]
     stem = re.sub(r"\.(gz|zst)$", "", name)
     candidates = [path.with_name(one) for one in (name, stem, stem + ".gz", stem + ".zst")]
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
-def carried(values: NDArray[Any], given: NDArray[np.bool_], before: Any) -> NDArray[Any]:
+def _carried(values: NDArray[Any], given: tabular.Bool, before: Any = 0) -> NDArray[Any]:
     """The last given value at or before each row, (n,); `before` where none was given yet."""
     last = np.maximum.accumulate(np.where(given, np.arange(len(given)), -1))
     return np.where(last >= 0, values[np.maximum(last, 0)], before)
 
 
-def parsed_date(path: Path, text: str) -> dt.date:
-    """A date written YYYY-MM-DD or YYYYMMDD; ValidationError naming the file if there is none."""
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError as error:
-        raise ValidationError(f"{path}: {text!r} is not a date; write it YYYY-MM-DD") from error
-
-
-def midnight_ns(date: dt.date) -> int:
+def _midnight_ns(path: Path, date: dt.date | str) -> int:
     """Midnight in New York of a date, ns UTC."""
-    return int(pd.Timestamp(date).normalize().tz_localize("America/New_York").as_unit("ns").value)
+    try:
+        day = date if isinstance(date, dt.date) else dt.date.fromisoformat(date)
+    except ValueError as error:
+        raise ValidationError(f"{path}: {date!r} is not a date; write it YYYY-MM-DD") from error
+    return int(pd.Timestamp(day, tz="America/New_York").as_unit("ns").value)
 
 
-class TradeFeed:
-    """Trades of a source, read on as far as they are asked for; None where it has none."""
+def read_lobster(
+    orderbook: str | Path, message: str | Path, date: dt.date | str | None = None
+) -> BookSnapshots:
+    """Read one LOBSTER pair of any depth: row i is the book AFTER event i.
 
-    def __init__(self, batches: Iterator[Trades] | None, symbol: str) -> None:
-        self._batches = batches
-        self._waiting = Trades(np.empty(0, np.int64), [], [], [], symbol)
+    Every row is a single event and kept, in file order, and all are complete. Halt messages
+    (type 7) and the rows from a halt until trading resumes show empty levels whatever the
+    file holds: no order can trade against them, so a sample taken then finds no market.
+    The first event after the resumption shows the file's book again.
 
-    def until(self, time: int | None) -> Trades | None:
-        """The trades not yet handed out, up to and including `time` (ns UTC), all for None."""
-        if self._batches is None:
-            return None
-        parts = [self._waiting]
-        while time is None or not len(parts[-1]) or parts[-1].time[-1] <= time:
-            batch = next(self._batches, None)
-            if batch is None:
-                break
-            parts.append(batch)
-        found = Trades.concat(parts)
-        n_due = len(found) if time is None else np.searchsorted(found.time, time, side="right")
-        self._waiting = found.take(np.arange(n_due, len(found)))
-        return found.take(np.arange(n_due))
+    Parameters
+    ----------
+    orderbook, message : path
+        The two files of one symbol and day, plain or compressed (gzip, zstd).
+    date : datetime.date or "YYYY-MM-DD", optional
+        Day that the seconds after midnight, New York, belong to; by default the one in the
+        orderbook's name, SYMBOL_YYYY-MM-DD_start_end_orderbook_L.
+
+    Returns
+    -------
+    BookSnapshots
+        (n, L) prices in dollars, sizes in shares; levels written +-9999999999 are empty (NaN,
+        0); `time` keeps nine decimals, further ones are rounded. `trades` holds executions of
+        visible orders (type 4: aggressor 1, a buyer, where the resting order was a sale,
+        direction -1) and, with aggressor 0, of hidden orders (type 5) and crosses (type 6).
+
+    Raises
+    ------
+    MissingDataError
+        A file that does not exist.
+    ValidationError
+        No date in the name and none given, files of different symbols, days or row counts, a
+        damaged file, an unknown event type, a size or price at or below zero, a half-empty
+        level, times out of order; names file, row and column.
+
+    References
+    ----------
+    LOBSTER, "Limit Order Book System: the efficient reconstructor", sample files readme, 2013.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "orderbook.csv").write_text("1000100,10,1000000,20\\n")
+    >>> _ = (folder / "message.csv").write_text("34200.5,1,11,20,1000000,1\\n")
+    >>> read_lobster(folder / "orderbook.csv", folder / "message.csv", "2012-06-21").mid.tolist()
+    [100.005]
+    """
+    return BookSnapshots.concat(list(_lobster(Path(orderbook), Path(message), date, ALL_ROWS)))
+
+
+def _is_lobster(path: Path, start: bytes) -> bool:
+    """Whether the name says message or orderbook and the content is numbers without a header."""
+    return kind_of(path) in ("orderbook", "message") and NUMBERS.match(start) is not None
+
+
+def _lobster_batches(
+    path: Path, batch_rows: int, options: tabular.Options
+) -> Iterator[BookSnapshots]:
+    """Books of the pair that `path`, either of its two files, belongs to, as `read_lobster`."""
+    partner = partner_of(path)
+    if partner is None:
+        raise MissingDataError(
+            f"{path} has no partner: its {PARTNER[kind_of(path)]} file does not exist beside it"
+        )
+    pair = (path, partner) if kind_of(path) == "orderbook" else (partner, path)
+    return _lobster(*pair, None, batch_rows)
+
+
+def _lobster(
+    orderbook: Path, message: Path, date: dt.date | str | None, batch_rows: int
+) -> Iterator[BookSnapshots]:
+    named, other = LOBSTER_NAME.match(orderbook.name), LOBSTER_NAME.match(message.name)
+    if named and other and named.group(1, 2) != other.group(1, 2):
+        raise ValidationError(f"{orderbook} and {message} are not of one symbol and day")
+    if not (date or named):
+        raise ValidationError(
+            f"{orderbook} has no date in its name (SYMBOL_YYYY-MM-DD_start_end_orderbook_L); "
+            "rename it or give date= to read_lobster"
+        )
+    symbol = named[1] if named else ""
+    before = midnight = _midnight_ns(orderbook, date or named[2])  # type: ignore[index]
+    n_levels = (tabular.head(orderbook).partition(b"\n")[0].count(b",") + 1) // 4
+    kinds = ("ask_px", "ask_sz", "bid_px", "bid_sz")
+    columns = [f"{kind}_{k + 1}" for k in range(n_levels) for kind in kinds]
+    halted, done, names = False, 0, ("time", *EVENT)
+    of_events = tabular.read(message, names, batch_rows, tabular.Options(), names)
+    of_books = tabular.read(orderbook, columns, batch_rows, tabular.Options(), columns)
+    events: Any
+    books: Any
+    for events, books in zip_longest(of_events, of_books, fillvalue=()):
+        done += min(len(events), len(books))
+        if len(events) != len(books):
+            raise ValidationError(
+                f"{message} and {orderbook} have {done:,} rows in common, and one has more; row i "
+                "of both belong together, so one is cut off or they are not a pair"
+            )
+        event = _events(events, midnight)
+        before = events.refuse_backwards("time", event["time"], before)
+        is_halt = event["type"] == HALT
+        in_halt = _carried(event["price"] != TRADING_RESUMES, is_halt, halted)
+        halted = bool(in_halt[-1])
+        levels = _levels(books, columns, in_halt | is_halt)
+        yield BookSnapshots(event["time"], *levels, symbol, trades=_executions(event, symbol))
+
+
+def _events(rows: tabular.Rows, midnight: int) -> dict[str, tabular.Int64]:
+    """Checked message rows, each (n,): time in ns UTC, the others as in the file."""
+    rows.given("time")
+    since = rows.exact_ns("time", NS_A_SECOND)
+    event = dict(zip(EVENT, rows.integers(EVENT).T, strict=True))
+    halt, unsigned = event["type"] == HALT, event["type"] >= CROSS
+    in_day = (since >= 0) & (since < DAY_SECONDS * NS_A_SECOND)
+    for name, good, rule in (
+        ("time", in_day, f"must be seconds after midnight, below {DAY_SECONDS}"),
+        ("type", (event["type"] >= 1) & (event["type"] <= HALT), "must be 1 to 7"),
+        ("size", halt | (event["size"] > 0), "must be above 0"),
+        ("price", halt | (event["price"] > 0), "must be above 0"),
+        ("price", ~halt | (np.abs(event["price"]) <= 1), "of a halt (type 7) must be -1, 0 or 1"),
+        ("direction", unsigned | (np.abs(event["direction"]) == 1), "must be -1 or 1"),
+    ):
+        rows.require(name, good, rule)
+    return {"time": midnight + since, **event}
+
+
+def _executions(event: dict[str, tabular.Int64], symbol: str) -> Trades:
+    executed = np.isin(event["type"], (VISIBLE_EXECUTION, HIDDEN_EXECUTION, CROSS))
+    time, kind, _, size, price, direction = (column[executed] for column in event.values())
+    aggressor = np.where(kind == VISIBLE_EXECUTION, -direction, UNSIGNED)
+    return Trades(time, price / PRICE_SCALE, size, aggressor, symbol)
+
+
+def _levels(
+    rows: tabular.Rows, columns: list[str], emptied: tabular.Bool
+) -> tuple[Any, Any, Any, Any]:
+    """Prices in dollars and sizes, bid then ask, (n, L); nothing in the rows `emptied`, (n,)."""
+    table = rows.integers(columns)
+    price, size = table[:, 0::2], table[:, 1::2]
+    empty = np.abs(price) == EMPTY_PRICE
+    rows.require_all(columns[0::2], empty | (price > 0), "must be above 0")
+    rule = f"must be above 0, or 0 where the price is +-{EMPTY_PRICE}, an empty level"
+    rows.require_all(columns[1::2], np.where(empty, size == 0, size > 0), rule)
+    empty |= emptied[:, None]
+    dollars, shares = np.where(empty, np.nan, price / PRICE_SCALE), np.where(empty, 0, size)
+    return dollars[:, 1::2], shares[:, 1::2], dollars[:, 0::2], shares[:, 0::2]
+
+
+def _is_lean(path: Path, start: bytes) -> bool:
+    """Whether the name is SYMBOL_YYYYMMDD_quote.zip (or _trade), its content without a header."""
+    return LEAN_NAME.fullmatch(path.name) is not None and NUMBERS.match(start) is not None
+
+
+def _lean_batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
+    """One-level books of a quote zip, with the trades beside it.
+
+    A row gives one side (the other is 0, 0) or both; the last bid and the last ask are carried
+    along, so row i is the quote after row i. A side is empty until its first row. All rows are
+    kept, of extended hours too, and so are locked and crossed ones: quotes of several venues,
+    that the book's quality counts. Rows marked suspicious are not complete, and their quote is
+    left out: they repeat the state before.
+
+    The name is SYMBOL_YYYYMMDD_quote.zip, or YYYYMMDD_quote.zip in a folder named after the
+    symbol; times are milliseconds after that day's midnight in New York, whatever the session.
+
+    Yields
+    ------
+    BookSnapshots
+        (n, 1); dollars and shares. `trades` have aggressor 0, the format has no sign; those
+        marked suspicious are dropped and counted in the log; conditions are not interpreted, so
+        auctions are among them. A trade goes with the batch whose last quote is the first at or
+        after it; the day's trades are held in memory.
+
+    References
+    ----------
+    QuantConnect Lean, Data/equity/readme.md: tick resolution, quote and trade files.
+    """
+    if kind_of(path) == "trade":
+        raise ValidationError(
+            f"{path} holds trades, no books; give the _quote.zip, its trades come along"
+        )
+    symbol, date, _ = LEAN_NAME.fullmatch(path.name).groups()  # type: ignore[union-attr]
+    symbol = (symbol or path.resolve().parent.name).upper()
+    partner, midnight = partner_of(path), _midnight_ns(path, date)
+    trades = None
+    if partner is not None:
+        cells = _cells(partner, TRADE, midnight)
+        time, price, size = (cells[name][cells["suspicious"] == 0] for name in TRADE[:3])
+        trades = Trades(time, price / PRICE_SCALE, size, np.full(len(time), UNSIGNED), symbol)
+        n_dropped = len(cells["time"]) - len(time)
+        logger.info("dropped %d suspicious trades of %s", n_dropped, symbol)
+    quote = _cells(path, QUOTE, midnight)
+    believed = quote["suspicious"] == 0
+    levels: dict[str, Any] = {}
+    for side in SIDES:
+        given = believed & (quote[f"{side}_px"] > 0)
+        for kind, name, scale in (("price", "px", PRICE_SCALE), ("size", "sz", 1)):
+            levels[f"{side}_{kind}"] = _carried(quote[f"{side}_{name}"], given)[:, None] / scale
+    books = BookSnapshots(quote["time"], symbol=symbol, complete=believed, trades=trades, **levels)
+    yield from in_batches(books, batch_rows)
+
+
+def _cells(path: Path, names: tuple[str, ...], midnight: int) -> dict[str, NDArray[Any]]:
+    """The numbers of a day, each (n,), time in ns UTC."""
+    columns, before, parts = (*names[:-3], "suspicious"), midnight, []
+    for rows in tabular.read(path, columns, ALL_ROWS, tabular.Options(), names):
+        table = rows.integers(columns)
+        cells: dict[str, NDArray[Any]] = dict(zip(columns, table.T, strict=True))
+        rows.require_all(columns, table >= 0, "must be at least 0")
+        rows.require("time", cells["time"] < 1_000 * DAY_SECONDS, "must be milliseconds of a day")
+        rows.require("suspicious", cells["suspicious"] <= 1, "must be 0 or 1")
+        # A quote's sides are given by price and size, or both cells are 0.
+        given = (table[:, 1:-1] > 0).reshape(len(rows), -1, 2)
+        whole = (given[:, :, 0] == given[:, :, 1]).all(axis=1) & given.any(axis=(1, 2))
+        rows.require(names[1], whole, "and what follows must be price and size above 0")
+        cells["time"] = midnight + cells["time"] * NS_A_MS
+        before = rows.refuse_backwards("time", cells["time"], before)
+        parts.append(cells)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+LOBSTER = tabular.Format("LOBSTER message and orderbook pair", _is_lobster, _lobster_batches)
+LEAN = tabular.Format("Lean level-1 quote zip", _is_lean, _lean_batches)

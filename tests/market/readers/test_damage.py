@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, QualityPolicy, iter_books
+from research_lib.market import BookSnapshots, iter_books
 
 START_NS = 1_743_690_600_000_000_000  # 2025-04-03 10:30 New York
 LAYOUTS = ("mbp", "long", "wide")
@@ -84,10 +84,8 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _read(
-    path: Path, batch_rows: int = 1_000, policy: QualityPolicy | None = None
-) -> BookSnapshots:
-    return BookSnapshots.concat(list(iter_books(path, batch_rows, policy=policy)))
+def _read(path: Path, batch_rows: int = 1_000) -> BookSnapshots:
+    return BookSnapshots.concat(list(iter_books(path, batch_rows)))
 
 
 def _read_or_refused(path: Path) -> BookSnapshots | None:
@@ -201,18 +199,19 @@ def test_a_missing_column_is_named(
     ):
         _read(path)
     assert str(path) in str(refused.value)
-    assert "no known format" in str(refused.value) or f"lacks column {wanted}" in str(refused.value)
+    said = ("no known format", "other columns than wanted", f"lacks column {wanted}")
+    assert any(text in str(refused.value) for text in said)
 
 
 @damaged
 @given(books(), layouts, st.sampled_from([";", "\t", "|"]))
-def test_another_delimiter_is_named(known: BookSnapshots, layout: str, delimiter: str) -> None:
+def test_another_delimiter_is_refused(known: BookSnapshots, layout: str, delimiter: str) -> None:
     with (
         _file(_frame(known, layout), ".csv", sep=delimiter) as path,
         pytest.raises(ValidationError) as refused,
     ):
         _read(path)
-    assert f"{path} is delimited by {delimiter!r}" in str(refused.value)
+    assert f"{path} is of no known format" in str(refused.value)
 
 
 @damaged
@@ -260,7 +259,7 @@ def test_a_sentinel_is_an_empty_level_or_refused(
     st.data(),
 )
 @pytest.mark.slow
-def test_what_is_no_number_is_refused_by_name_or_flagged(
+def test_what_is_no_number_is_refused_by_name(
     known: BookSnapshots,
     layout: str,
     encoding: str,
@@ -283,26 +282,6 @@ def test_what_is_no_number_is_refused_by_name_or_flagged(
         assert all(
             part in str(refused.value) for part in (str(path), f"column {column}", f"row {row}")
         )
-        if (
-            kind == "price" and value < 0 and np.isfinite(value)
-        ):  # a number, and no price: never a matter of policy
-            with pytest.raises(ValidationError, match="must be above 0"):
-                _read(path, batch_rows, policy=QualityPolicy(non_finite="drop"))
-            return
-        read = _read(path, batch_rows, policy=QualityPolicy(non_finite="drop"))
-    side, level = (frame["side"][row], frame["level"][row] - 1) if layout == "long" else ("ask", 0)
-    snapshot = int(
-        np.searchsorted(known.time, frame[TIME[layout]].dt.as_unit("ns").astype("int64")[row])
-    )
-    assert np.flatnonzero(read.non_finite).tolist() == [snapshot]
-    assert not read.complete[snapshot]
-    emptied = {name: known[name].copy() for name in ARRAYS}
-    emptied[f"{side}_price"][snapshot, level], emptied[f"{side}_size"][snapshot, level] = (
-        np.nan,
-        0.0,
-    )
-    assert len(read) == len(known)
-    assert _same(read, BookSnapshots(*(emptied[name] for name in ARRAYS), symbol="XYZ"))
 
 
 @damaged
@@ -320,7 +299,7 @@ def test_times_that_run_backwards_name_the_row(
         pytest.raises(ValidationError) as refused,
     ):
         _read(path, batch_rows)
-    assert f"{path}: time runs backwards in column {TIME[layout]}, row {row} " in str(refused.value)
+    assert f"{path}: column {TIME[layout]} runs backwards in time, row {row} " in str(refused.value)
 
 
 @damaged
@@ -333,7 +312,7 @@ def test_two_symbols_name_the_row(
     frame.loc[row:, "symbol"] = "ABC"
     with _file(frame, encoding) as path, pytest.raises(ValidationError) as refused:
         _read(path, batch_rows)
-    assert f"{path}: column symbol must hold one symbol, row {row} holds 'ABC'" in str(
+    assert f"{path}: column symbol must hold one value, 'XYZ', row {row} holds 'ABC'" in str(
         refused.value
     )
 
@@ -353,7 +332,7 @@ def test_microsecond_times_are_never_taken_for_nanoseconds(
     micro = frame[TIME[layout]].dt.as_unit("us")
     with _file(frame.assign(**{TIME[layout]: micro}), encoding) as path:
         assert _same(_read(path), coarse)
-    message = rf"column {TIME[layout]} must be nanoseconds since 1970.*row 0 holds"
+    message = rf"column {TIME[layout]} must be ns since 1970.*row 0 holds"
     integers = frame.assign(**{TIME[layout]: micro.astype("int64")})
     with _file(integers, encoding) as path, pytest.raises(ValidationError, match=message):
         _read(path)
@@ -370,7 +349,9 @@ def test_times_without_a_zone_are_refused(known: BookSnapshots, layout: str, enc
     naive = frame.assign(**{TIME[layout]: frame[TIME[layout]].dt.tz_localize(None)})
     with (
         _file(naive, encoding) as path,
-        pytest.raises(ValidationError, match=rf"{TIME[layout]}.*no time zone; localise"),
+        pytest.raises(
+            ValidationError, match=rf"column {TIME[layout]} has no time zone, row 0 .*localise"
+        ),
     ):
         _read(path)
 
@@ -381,9 +362,7 @@ def test_times_without_a_zone_are_refused(known: BookSnapshots, layout: str, enc
 @given(known=books())
 def test_files_without_rows_are_refused(layout: str, encoding: str, known: BookSnapshots) -> None:
     with _file(_frame(known, layout).iloc[:0], encoding) as path:
-        with pytest.raises(
-            ValidationError, match=rf"book{encoding} is empty: it has a header and 0 rows"
-        ):
+        with pytest.raises(ValidationError, match=rf"book{encoding} is empty: it has 0 rows"):
             _read(path)
         path.write_bytes(b"")
         with pytest.raises(ValidationError, match=rf"book{encoding} is empty: it has 0 bytes"):

@@ -99,8 +99,7 @@ def test_a_symbol_column_names_the_books(tmp_path: Path) -> None:
     assert _read(_write(_long(symbol="XYZ"), tmp_path / "long.parquet")).symbol == "XYZ"
     path = _write(_long(symbol=["A"] * 4 + ["B"] * 4), tmp_path / "two.csv")
     with pytest.raises(
-        ValidationError,
-        match=r"two.csv: column symbol must hold one symbol, row 4 holds 'B' after 'A'",
+        ValidationError, match=r"two.csv: column symbol must hold one value, 'A', row 4 holds 'B'"
     ):
         _read(path)
 
@@ -110,7 +109,7 @@ def test_times_without_a_time_zone_are_refused_with_the_remedy(tmp_path: Path, n
     frame = _wide(timestamp=TIMES.tz_localize(None))
     with pytest.raises(
         ValidationError,
-        match=r"column timestamp .*has no time zone; localise it first.*tz_localize",
+        match=r"column timestamp has no time zone, row 0 holds .*; localise it first, or give timezone=",
     ):
         _read(_write(frame, tmp_path / name))
 
@@ -120,58 +119,55 @@ def test_times_without_a_time_zone_are_refused_with_the_remedy(tmp_path: Path, n
     [
         (
             _long(side=["bid", "bid", "ask", "sell"] * 2),
-            r'column side must be "bid" or "ask", row 3 holds \'sell\'',
+            r"column side must be one of bid, ask, row 3 holds 'sell'",
         ),
         (
             _long(price=[10.0, 9.99, 10.02, np.nan] * 2),
-            r"column price must be above 0 .*, row 3 holds nan",
+            r"column price must be above 0 .*, row 3 holds None",
         ),
-        (_long(size=[1, 2, 3, 4, 5, 0, 7, 8]), r"column size must be above 0 .*, row 5 holds 0.0"),
+        (_long(size=[1, 2, 3, 4, 5, 0, 7, 8]), r"column size must be above 0 .*, row 5 holds '?0"),
         (
             _long(level=[1, 2, 1, 2, 1, 0, 1, 2]),
-            r"column level must be a whole number .*, row 5 holds 0.0",
+            r"column level must be a whole number .*, row 5 holds '?0",
         ),
         (
             _long(level=[1, 2, 1, 2.5, 1, 2, 1, 2]),
-            r"column level must be a whole number .*, row 3 holds 2.5",
+            r"column level must be a whole number .*, row 3 holds '?2\.5",
         ),
         (
             _long(level=[1, 2, 1, 1, 1, 2, 1, 2]),
-            r"time, side, level are given twice, row 3 repeats ask level 1",
+            r"time, side and level are given twice, row 3 repeats a level",
         ),
         (
             _long(time=np.repeat(TIMES[[1, 0]], 4)),
-            r"time runs backwards in column time, row 4 holds 2025-04-03 13:30:00",
+            r"column time runs backwards in time, row 4 holds .*2025-04-03 09:30:00",
         ),
         (
             _wide(bid_size_2=[1.0, np.nan, 1.0, 1.0]),
-            r"column bid_size_2 must not be empty where .*, row 1",
+            r"column bid_size_2 must be a finite number of at least 0, row 1 holds None",
         ),
         (
             _wide(ask_price_1=[10.1, 10.1, np.nan, 10.1]),
-            r"column ask_price_1 must not be empty where .*, row 2",
+            r"column ask_price_1 must be above 0 .* where there is size, row 2 holds None",
         ),
         (
             _wide(ask_price_1=[10.1, 10.1, 9_999_999_999, 10.1]),
-            r"column ask_price_1 must be below 1e\+09, row 2",
+            r"column ask_price_1 must be above 0 and below 1e\+09 where .*, row 2",
         ),
         (
             _wide(bid_size_1=[1.0, 1.0, 1.0, -1.0]),
-            r"column bid_size_1 must be at least 0, row 3 holds -1.0",
+            r"column bid_size_1 must be a finite number of at least 0, row 3 holds '?-1\.0",
         ),
         (
             _wide(bid_size_1=[1.0, 1.0, 1.0, np.inf]),
-            r"column bid_size_1 must be finite, row 3 holds inf",
+            r"column bid_size_1 must be a finite number of at least 0, row 3 holds '?inf",
         ),
+        (_wide().drop(columns="bid_size_1"), r"lacks column bid_size_1 \(1 in all\)"),
         (
-            _wide().drop(columns="bid_size_1"),
-            r"is no wide frame: it lacks column bid_size_1 \(1 in all\)",
+            _long().drop(columns="level"),
+            "has other columns than wanted: it has time, side, price, size",
         ),
-        (_long().drop(columns="level"), r"is no long frame: it lacks column level \(1 in all\)"),
-        (
-            _wide().rename(columns={"bid_size_2": "bid_size_20000"}),
-            r"has levels up to 20,000; keep at most 1,000",
-        ),
+        (_wide().rename(columns={"bid_size_2": "bid_size_20000"}), "lacks column bid_size_2"),
     ],
 )
 @pytest.mark.parametrize("name", ["book.csv", "book.parquet"])
@@ -188,7 +184,8 @@ def test_exchanged_sides_are_refused_before_any_book_is_given(tmp_path: Path) ->
     for frame, n in ((long, 2), (wide, 4)):
         path = _write(frame, tmp_path / "book.csv")
         with pytest.raises(
-            ValidationError, match=rf"above the best ask in {n} of {n} rows \(100.0%\), and 0 cells"
+            ValidationError,
+            match=rf"above the best ask in {n} of the first {n} snapshots \(100.0%\)",
         ):
             next(iter_books(path, 1))
 
@@ -212,9 +209,9 @@ def test_frog_survives_the_long_frame(frog_file: Path, tmp_path: Path) -> None:
             assert np.array_equal(again[array], kept[array], equal_nan=True)
 
 
-def test_dirty_quotes_are_refused_with_both_counts() -> None:
+def test_dirty_quotes_are_refused_with_the_count() -> None:
     path = real_data("dirty_top5_quotes/AAPL_Quotes_Data.csv.gz")
-    message = r"AAPL_Quotes_Data.csv.gz: .* 17,007 of 17,126 rows \(99.3%\), and 908 cells are NaN; .* is not an order book"
+    message = r"AAPL_Quotes_Data.csv.gz: .* 17,007 of the first 17,126 snapshots \(99.3%\), so it is no order book"
     with pytest.raises(ValidationError, match=message):
         next(iter_books(path, 1_000))
 
@@ -226,7 +223,7 @@ def test_two_symbols_are_refused_however_the_column_is_capitalised(
     assert _read(_write(_wide(**{name: "XYZ"}), tmp_path / "one.csv")).symbol == "XYZ"
     path = _write(_long(**{name: ["A"] * 4 + ["B"] * 4}), tmp_path / "two.csv")
     with pytest.raises(
-        ValidationError, match=f"column {name} must hold one symbol, row 4 holds 'B' after 'A'"
+        ValidationError, match=f"column {name} must hold one value, 'A', row 4 holds 'B'"
     ):
         _read(path)
 
@@ -238,15 +235,6 @@ def test_a_header_longer_than_8_kib_is_read_whole(tmp_path: Path) -> None:
     books = _read(_write(wide, tmp_path / "wide.csv"))
     assert books.n_levels == 2
     assert books.time.tolist() == TIMES.astype("int64").tolist()
-
-
-def test_a_first_line_without_end_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "line.csv"
-    path.write_text("time,side,price,size,level," + "x" * (1 << 20))
-    with pytest.raises(
-        ValidationError, match=r"line.csv: its first line is longer than 1,048,576 bytes"
-    ):
-        _read(path)
 
 
 OWN = {
@@ -274,7 +262,9 @@ def test_own_names_are_read_by_a_mapping(tmp_path: Path, name: str) -> None:
     assert books.symbol == "XYZ"
     with pytest.raises(ValidationError, match=r"has no column 'BidPrice1' to rename; it has when"):
         read_books(path, columns={"BidPrice1": "bid_price_1"})
-    with pytest.raises(ValidationError, match="2 columns would be bid_price_1; rename one only"):
+    with pytest.raises(
+        ValidationError, match="2 columns would be bid_price_1; rename or remove one"
+    ):
         read_books(path, columns={**OWN, "venue": "bid_price_1"})
 
 
@@ -282,7 +272,8 @@ def test_an_unknown_frame_is_told_the_columns_wanted_and_a_guess_that_works(tmp_
     frame = _wide().rename(columns=lambda name: name.replace("price_", "Px").replace("size_", "Sz"))
     path = _write(frame, tmp_path / "book.csv")
     with pytest.raises(
-        ValidationError, match=r"of no known format .*own has columns long: time, .* or wide: time"
+        ValidationError,
+        match=r"of no known format .*a frame has columns long: time, .* or wide: time",
     ) as said:
         read_books(path)
     guess = re.search(r"columns=(\{.*?\})", str(said.value))
@@ -301,7 +292,7 @@ def test_the_files_of_a_folder_or_pattern_are_read_in_order(tmp_path: Path) -> N
         assert len(books) == 8
         assert (np.diff(books.time) > 0).all()
         assert [len(part) for part in iter_books(source, 3)] == [3, 1, 3, 1]
-    with pytest.raises(MissingDataError, match=r"no file matches .*\*\.parquet"):
+    with pytest.raises(MissingDataError, match=r"\*\.parquet holds no file of a known format"):
         read_books(tmp_path / "*.parquet")
     order = r"time runs backwards from .*04-04\.csv to .*04-03\.csv \(2025-04-03 13:30:00Z after 2025-04-04 13:30:03Z\)"
     with pytest.raises(ValidationError, match=order):
@@ -313,20 +304,11 @@ def test_the_files_of_a_folder_or_pattern_are_read_in_order(tmp_path: Path) -> N
         read_books(tmp_path)
 
 
-def test_what_is_no_path_or_lies_elsewhere_is_told_where_to_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_path_is_told_where_to_go() -> None:
     with pytest.raises(
-        ValidationError, match=r"make them of a DataFrame by BookSnapshots\.from_frame"
+        ValidationError, match=r"make books of a DataFrame by BookSnapshots\.from_frame"
     ):
         read_books(_wide())  # type: ignore[arg-type]
-    _write(_wide(), tmp_path / "book.csv")
-    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
-    with pytest.raises(
-        MissingDataError,
-        match=r'book\.csv does not exist here, but in RESEARCH_DATA; use data_file\("book',
-    ):
-        read_books("book.csv")
 
 
 def test_a_column_given_twice_must_say_the_same(tmp_path: Path) -> None:
@@ -343,7 +325,7 @@ def test_a_column_given_twice_must_say_the_same(tmp_path: Path) -> None:
     path.write_text("\n".join(repeat) + "\n")
     with pytest.raises(
         ValidationError,
-        match=r"column bid_price_1 twice and they differ: row 2 holds 10\.0 and 10\.01 \(line 4\); rename",
+        match=r"column bid_price_1\.1 must hold the same as column bid_price_1, row 2 holds '10\.01'",
     ):
         read_books(path)
     table = pa.Table.from_pandas(_wide())
@@ -351,21 +333,21 @@ def test_a_column_given_twice_must_say_the_same(tmp_path: Path) -> None:
         table.append_column("bid_price_1", table["bid_price_2"]), tmp_path / "book.parquet"
     )
     with pytest.raises(
-        ValidationError, match=r"has column bid_price_1 2 times; rename or remove one"
+        ValidationError, match=r"2 columns would be bid_price_1; rename or remove one"
     ):
         read_books(tmp_path / "book.parquet")
 
 
-def test_rows_are_named_with_their_line_and_times_with_an_example(tmp_path: Path) -> None:
+def test_rows_are_named_and_times_with_an_example(tmp_path: Path) -> None:
     path = tmp_path / "book.csv"
     text = (
         _wide(bid_size_1=[1.0, 2.0, -3.0, 4.0]).to_csv(index=False).replace("\n", "\n\n", 1)
     )  # an empty line
     path.write_text(text)
-    with pytest.raises(ValidationError, match=r"row 2 holds -3\.0 \(line 5\); correct"):
+    with pytest.raises(ValidationError, match=r"row 2 holds '-3\.0' \(1 of 4 rows read\); correct"):
         read_books(path)
     _write(_wide(bid_size_1=[1.0, 2.0, -3.0, 4.0]), tmp_path / "book.parquet")
-    with pytest.raises(ValidationError, match=r"row 2 holds -3\.0; correct"):
+    with pytest.raises(ValidationError, match=r"row 2 holds -3\.0 \(1 of 4 rows read\); correct"):
         read_books(tmp_path / "book.parquet")
     path.write_text(_wide(timestamp=["03/04/2025 09:30"] * 4).to_csv(index=False))
     with pytest.raises(
@@ -375,7 +357,5 @@ def test_rows_are_named_with_their_line_and_times_with_an_example(tmp_path: Path
         read_books(path)
     for ending in ("", "\n", "\n\n"):
         path.write_text(",".join(_wide().columns) + ending)
-        with pytest.raises(
-            ValidationError, match=r"book\.csv is empty: it has a header and 0 rows"
-        ):
+        with pytest.raises(ValidationError, match=r"book\.csv is empty: it has 0 rows"):
             read_books(path)

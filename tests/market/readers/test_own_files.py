@@ -96,7 +96,9 @@ def test_integer_times_of_another_unit_are_refused_until_it_is_given(
             _read(counted, form, tmp_path)
         _same(_read(counted, form, tmp_path, time_unit=unit), KNOWN)
         _same(_read(frame.assign(time=ns), form, tmp_path), KNOWN)
-    with pytest.raises(ValidationError, match="time_unit must be one of s, ms, us, ns, got 'min'"):
+    with pytest.raises(
+        ValidationError, match="time_unit 'min' is unknown; choose from s, ms, us, ns"
+    ):
         _read(counted, form, tmp_path, time_unit="min")
 
 
@@ -228,7 +230,9 @@ def test_two_publishers_of_databento_are_refused_and_one_is_read(tmp_path: Path)
     )  # fmt: skip
     path = tmp_path / "mbp-1.csv"
     frame.to_csv(path, index=False)
-    with pytest.raises(ValidationError, match=r"column publisher_id .*row 1 holds '2' after '39'"):
+    with pytest.raises(
+        ValidationError, match=r"column publisher_id must hold one value, '39', row 1 holds '2'"
+    ):
         read_books(path)
     assert read_books(path, where={"publisher_id": 39}).time.tolist() == TIMES.asi8[::2].tolist()
 
