@@ -1,24 +1,28 @@
-"""Who may know what: priors from elsewhere, and orders worked on days that were not fitted on."""
+"""Who may know what: priors from elsewhere, days not fitted on, and a placebo."""
+
+# ruff: noqa: I001  (several names a line)
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from research_lib.checks import number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.adaptive import Adaptive
-from research_lib.evaluation.forecast import LiquidityProfile, TiltedShape, mid_volatility
-from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.replay import Execution, clairvoyant, report_ages
-from research_lib.evaluation.strategies import Pov, StaticOptimal, Strategy, Twap, Vwap, run
+from research_lib.evaluation.adaptive import Adaptive, LiquidityProfile, TiltedShape, mid_volatility
+from research_lib.evaluation.replay import Execution, Ladder, clairvoyant, report_ages
+from research_lib.evaluation.strategies import (
+    Pov, StaticOptimal, Strategy, Twap, Vwap, one_an_interval, run,
+)  # fmt: skip
 from research_lib.impact import ImpactCurve, PiecewiseLinearImpact
 from research_lib.impact.walk import walk_levels
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
@@ -190,7 +194,7 @@ def evaluate(
     windows: Iterable[tuple[int, int]] | None = None,
     make: Maker = standard_strategies,
     max_shares: float | None = None,
-    **refilling: Any,
+    refill: float = 1.0,
 ) -> list[Execution]:
     """Every order on every day by every strategy, and by perfect foresight.
 
@@ -209,8 +213,8 @@ def evaluate(
         Gives the strategies.
     max_shares : float, optional
         Cap of each interval, shares.
-    **refilling
-        `refill` and `anchor`, as in `replay`.
+    refill : float
+        As in `replay`.
 
     Returns
     -------
@@ -235,16 +239,15 @@ def evaluate(
     for side, prior in priors.items():
         strategies = make(prior)
         for day in Ladder.of(books, side).by_day(session.n_intervals):
-            for size, (start, stop) in ((size, span) for size in orders for span in spans):
-                how = {"start": start, "stop": stop, "max_shares": max_shares, **refilling}
+            for size, span in itertools.product(orders, spans):
+                how: dict[str, Any] = {"window": span, "max_shares": max_shares, "refill": refill}
                 done += [run(one, day, size, side, **how) for one in strategies]
-                done.append(clairvoyant(day.take(slice(start, stop)), size, side, max_shares))
+                done.append(clairvoyant(day.take(slice(*span)), size, side, max_shares))
     report_ages(done)
     return done
 
 
-@dataclass(frozen=True, eq=False)
-class Known(Record):
+class Known(NamedTuple):
     """Books to trade on, and what is known before them.
 
     Attributes
@@ -356,7 +359,7 @@ def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
             continue
         last, opening = mids[k - 1][-1], mids[k][0]
         if max(last / opening, opening / last) >= MAX_OVERNIGHT:
-            ratio = Fraction(last / opening if last > opening else opening / last)
+            ratio = Fraction(max(last / opening, opening / last))
             likely = ratio.limit_denominator(10 if ratio < 10 else 1)
             pair = (likely.numerator, likely.denominator)
             old, new = pair[::-1] if last > opening else pair
@@ -370,23 +373,19 @@ def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
 def _sizes(sizes: Iterable[float]) -> list[float]:
     found = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
     if not found:
-        raise ValidationError(
-            f"sizes must be a sequence of shares, got {sizes!r}; one size is sizes=[5000]"
-        )
+        raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
     return [number("each of sizes", size, above=0) for size in found]
 
 
 def _spans(windows: Iterable[tuple[int, int]] | None, n: int) -> list[tuple[int, int]]:
+    refusal = f"windows must be pairs (start, stop) with 0 <= start < stop <= {n}, got {windows!r}"
     try:
         spans = [(0, n)] if windows is None else [(start, stop) for start, stop in windows]
-        good = len(spans) > 0 and all(0 <= start < stop <= n for start, stop in spans)
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise ValidationError(
-            f"windows must be pairs (start, stop) with 0 <= start < stop <= {n}, got {windows!r}"
-        )
-    return spans
+        if spans and all(0 <= start < stop <= n for start, stop in spans):
+            return spans
+    except (TypeError, ValueError) as error:
+        raise ValidationError(refusal) from error
+    raise ValidationError(refusal)
 
 
 def _volume(
@@ -407,3 +406,80 @@ def _volume(
     window = np.ones(max(1, n // 13))
     known = np.convolve(np.ones(n), window, "same")
     return np.convolve(mean, window, "same") / known, "volumes of trades"
+
+
+def null_savings(
+    books: BookSnapshots | Ladder,
+    prior: Prior,
+    total_shares: float,
+    side: str,
+    *,
+    rng: np.random.Generator,
+    n_draws: int = 200,
+    make: Maker = standard_strategies,
+    max_shares: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Permute the labels of the intervals, decide again, and trade on other books.
+
+    All that a strategy goes by is permuted: its prior's intervals by one random order, the
+    books that it sees by another; the books that it trades on by a third, or one that happens
+    to trade late would gain from a day that grows cheaper. What it then saves is no skill, and
+    since a child order's cost is convex in its size, it is a loss on average.
+
+    Parameters
+    ----------
+    books : BookSnapshots or Ladder
+        One an interval of one day.
+    prior : Prior
+        As for `evaluate`, of as many intervals.
+    total_shares : float
+        An order that TWAP completes: costs of different amounts do not compare.
+    side : "buy" or "sell"
+    rng : numpy.random.Generator
+    n_draws : int
+        Permutations.
+    make : callable of a Prior
+        Gives the strategies.
+    max_shares : scalar or (n,) shares, optional
+
+    Returns
+    -------
+    DataFrame, index strategy
+        Savings of TWAP's cost, per cent: observed_% (labels as they are), null_mean_%, null_sd_%,
+        null_lower_% and null_upper_% (the middle 95 %), p_value: the share of permutations, the
+        observed labels among them, that save as much. NaN where the order was not completed.
+
+    Examples
+    --------
+    >>> from research_lib.market import Session, preset
+    >>> market, rng = preset("thin_stock", Session(13)), np.random.default_rng(0)
+    >>> prior = Prior.from_market(market, "buy", rng, n_days=3)
+    >>> null = null_savings(market.books(13, 5, rng), prior, 500, "buy", rng=rng, n_draws=19)
+    >>> float(null.loc["TWAP", "observed_%"])
+    0.0
+    """
+    ladder = Ladder.of(books, side)
+    one_an_interval(len(prior.profile), len(ladder), "the prior")
+    if not run(Twap(), ladder, total_shares, side, max_shares=max_shares).completed:
+        raise ValidationError(
+            f"TWAP leaves some of {total_shares:,.6g} shares unfilled; lower total_shares"
+        )
+
+    def savings(known: Prior, traded: Ladder, shown: Ladder) -> dict[str, float]:
+        how: dict[str, Any] = {"max_shares": max_shares, "shown": shown}
+        done = [run(one, traded, total_shares, side, **how) for one in [Twap(), *make(known)]]
+        paid = [one.cost_per_share if one.completed else np.nan for one in done]
+        return {one.name: 100 * (1 - own / paid[0]) for one, own in zip(done, paid, strict=True)}
+
+    observed = pd.Series(savings(prior, ladder, ladder))
+    null = pd.DataFrame(
+        savings(prior.permuted(rng), *(ladder.take(rng.permutation(len(ladder))) for _ in range(2)))
+        for _ in range(number("n_draws", n_draws, 19, integer=True))
+    )
+    table = null.describe(percentiles=[0.025, 0.975]).T[["mean", "std", "2.5%", "97.5%"]]
+    table.columns = ["null_mean_%", "null_sd_%", "null_lower_%", "null_upper_%"]
+    table.insert(0, "observed_%", observed)
+    known = null.count().where(observed.notna())
+    return table.assign(p_value=(1 + (null >= observed).sum()) / (1 + known)).rename_axis(
+        "strategy"
+    )

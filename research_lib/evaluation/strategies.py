@@ -1,5 +1,7 @@
 """Strategies under one interface: at each interval, how many shares, knowing the books up to it."""
 
+# ruff: noqa: I001  (several names a line)
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,19 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.checks import number, per_interval
 from research_lib.errors import ValidationError
-from research_lib.evaluation.ladder import ROWS, Ladder
 from research_lib.evaluation.replay import (
-    Execution,
-    Filled,
-    Refill,
-    as_caps,
-    depletion,
-    fill_schedule,
-    refill_rule,
-    settled,
-    walk,
-    with_rest,
-)
+    ROWS, Execution, Filled, Ladder, as_caps, fill_schedule, settled, walk, with_rest,
+)  # fmt: skip
 from research_lib.execution import Schedule, allocate, pov, twap, vwap
 from research_lib.impact import ImpactCurve
 from research_lib.market import BookSnapshots
@@ -51,23 +43,9 @@ class Order:
     caps: Float
 
     @property
-    def rows(self) -> slice:
-        """The order's own intervals."""
-        return slice(self.start, self.stop)
-
-    @property
     def day_caps(self) -> Float:
         """Caps of the day's intervals up to the last of the order, (stop,); 0 before the order."""
         return np.concatenate([np.zeros(self.start), self.caps])
-
-
-@dataclass(frozen=True, eq=False)
-class Venue:
-    """Where an order is filled: books traded on, books decided on, and how depletion recovers."""
-
-    books: Ladder
-    seen: Ladder
-    rule: Refill
 
 
 class Strategy(ABC):
@@ -115,27 +93,24 @@ class Strategy(ABC):
         order : Order
         """
 
-    def fill(self, order: Order, venue: Venue) -> Filled:
-        """Fill the order step by step.
+    def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
+        """Fill the order step by step in `books`, deciding on those `seen`.
 
         What is decided is kept between 0, what remains and the cap, and in the last interval all
         that is left is sent. A decision that is no finite number is a ValidationError.
         """
-        books, seen, rule = venue.books, venue.seen, venue.rule
-        price, seen_price, visible = books.price, seen.price, seen.size.copy()
+        visible, kept, remaining = seen.size.copy(), 1.0 - refill, order.total_shares
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
-        consumed, remaining = np.zeros(books.size.shape[1]), order.total_shares
+        consumed = np.zeros(books.size.shape[1])
         for k, t in enumerate(range(order.start, order.stop)):
-            before, want = price[max(t - 1, 0)], remaining
-            missing = depletion(before, consumed, seen_price[t], seen.size[t], rule)
-            visible[t] = np.maximum(seen.size[t] - missing, 0.0)
+            want = remaining
+            visible[t] = np.maximum(seen.size[t] - kept * consumed, 0.0)
             if t + 1 < order.stop:
                 what = f"the shares that {self.name} decides on in interval {t}"
                 answer = self.decide(t, remaining, _shown_until(seen, visible, t), order)
                 want = min(max(number(what, answer), 0.0), remaining)
-            missing = depletion(before, consumed, price[t], books.size[t], rule)
             want = min(float(want), order.caps[k])
-            filled[k], cost[k] = walk(books.premium[t], books.size[t], consumed, missing, want)
+            filled[k], cost[k] = walk(books.premium[t], books.size[t], consumed, kept, want)
             remaining -= filled[k]
         return with_rest(filled, cost, remaining)
 
@@ -164,11 +139,11 @@ class Scheduled(Strategy):
         due = float(self.schedule(order).shares[: t - order.start + 1].sum())
         return due - (order.total_shares - remaining)
 
-    def fill(self, order: Order, venue: Venue) -> Filled:
+    def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """The steps of `Strategy.fill`, compiled; refuses a schedule of another length."""
-        books, shares = venue.books.take(order.rows), self.schedule(order).shares
-        one_an_interval(len(shares), len(books), f"the schedule of {self.name}")
-        return fill_schedule(shares, order.caps, books, venue.rule)
+        shares, own = self.schedule(order).shares, books.take(slice(order.start, order.stop))
+        one_an_interval(len(shares), len(own), f"the schedule of {self.name}")
+        return fill_schedule(shares, order.caps, own, refill)
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,8 +230,8 @@ class StaticOptimal(Scheduled):
         """The allocation of the order's intervals."""
         one_an_interval(len(self.curve), order.n_intervals, f"the curve of {self.name}")
         curve = self.curve.take(np.arange(order.start, order.stop))
-        limits: dict[str, Any] = {"max_shares": order.caps, "objective": self.objective}
-        return Schedule(allocate(curve, order.total_shares, **limits).shares, self.name)
+        how: dict[str, Any] = {"max_shares": order.caps, "objective": self.objective}
+        return Schedule(allocate(curve, order.total_shares, **how).shares, self.name)
 
 
 def run(
@@ -265,11 +240,10 @@ def run(
     total_shares: float,
     side: str,
     *,
-    start: int = 0,
-    stop: int | None = None,
+    window: tuple[int, int] | None = None,
     max_shares: ArrayLike | None = None,
     shown: BookSnapshots | Ladder | None = None,
-    **refilling: Any,
+    refill: float = 1.0,
 ) -> Execution:
     """Let a strategy work an order on one day's books.
 
@@ -277,19 +251,19 @@ def run(
     ----------
     strategy : Strategy
     books : BookSnapshots or Ladder
-        One an interval, all of one day: what came before `start` may be looked at.
+        One an interval, all of one day: what came before the order may be looked at.
         `Ladder.by_day` parts days.
     total_shares : float
     side : "buy" or "sell"
-    start, stop : int
+    window : (start, stop), optional
         The order's intervals are start .. stop - 1; all by default.
     max_shares : scalar or (stop - start,) shares, optional
         Cap of each interval.
     shown : BookSnapshots or Ladder, optional
         Books to decide on, where they are not those that are traded on: earlier ones, by a
         latency, or permuted ones, for the placebo.
-    **refilling
-        `refill` and `anchor`, as in `replay`.
+    refill : float
+        As in `replay`.
 
     Returns
     -------
@@ -307,31 +281,27 @@ def run(
     ladder = Ladder.of(books, side)
     seen = ladder if shown is None else Ladder.of(shown, side)
     if len(seen) != len(ladder):
-        raise ValidationError(
-            f"{len(seen)} books are shown and {len(ladder)} traded on; there must be as many"
-        )
-    end = number("stop", len(ladder) if stop is None else stop, 1, len(ladder), integer=True)
-    first = number("start", start, 0, end - 1, integer=True)
-    total = number("total_shares", total_shares, 0)
-    order = Order(total, first, end, len(ladder), as_caps(max_shares, end - first))
-    done = strategy.fill(order, Venue(ladder, seen, refill_rule(**refilling)))
-    return settled(strategy.name, done, ladder.take(order.rows), strategy.fitted_on)
+        raise ValidationError(f"{len(seen)} books are shown and {len(ladder)} traded on; show all")
+    first, last = window or (0, len(ladder))
+    stop = number("stop", last, 1, len(ladder), integer=True)
+    start = number("start", first, 0, stop - 1, integer=True)
+    total, rho = number("total_shares", total_shares, 0), number("refill", refill, 0, 1)
+    order = Order(total, start, stop, len(ladder), as_caps(max_shares, stop - start))
+    done = strategy.fill(order, ladder, seen, rho)
+    return settled(strategy.name, done, ladder.take(slice(start, stop)), strategy.fitted_on)
 
 
 def one_an_interval(n: int, expected: int, what: str) -> None:
     """Refuse n values where the order, or the day, has another number of intervals."""
     if n != expected:
-        raise ValidationError(
-            f"{what} has {n} intervals for {expected}; give one value an interval, "
-            "one day at a time"
-        )
+        raise ValidationError(f"{what} has {n} intervals for {expected}; give one day at a time")
 
 
 def _part_of_day(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
     """The order's intervals of a day's volume."""
     what = f"the volume of {strategy.name}"
     one_an_interval(np.size(volume), order.n_intervals, what)
-    return per_interval(what, volume, order.n_intervals)[order.rows]
+    return per_interval(what, volume, order.n_intervals)[order.start : order.stop]
 
 
 def _shown_until(seen: Ladder, visible: Float, t: int) -> Ladder:
