@@ -52,15 +52,11 @@ class LiquidityProfile(Record):
     def __post_init__(self) -> None:
         for name in ("spread", "depth"):
             shape = np.array(self[name], float)
-            if shape.ndim != 1 or not (np.isfinite(shape) & (shape > 0)).all():
+            if shape.shape != (len(self.spread),) or not (np.isfinite(shape) & (shape > 0)).all():
                 raise ValidationError(
                     f"{name} of the profile of {self.source} must be (n,), finite and above 0"
                 )
             object.__setattr__(self, name, shape / shape.mean())
-        if self.spread.shape != self.depth.shape:
-            raise ValidationError(
-                f"profile has {len(self.spread)} spreads and {len(self.depth)} depths"
-            )
 
     def __len__(self) -> int:
         return len(self.spread)

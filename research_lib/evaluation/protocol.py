@@ -23,12 +23,11 @@ from research_lib.evaluation.replay import Execution, Ladder, clairvoyant, repor
 from research_lib.evaluation.strategies import (
     Pov, StaticOptimal, Strategy, Twap, Vwap, one_an_interval, run,
 )  # fmt: skip
-from research_lib.impact import ImpactCurve, PiecewiseLinearImpact
-from research_lib.impact.walk import walk_levels
+from research_lib.impact import ImpactCurve, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
 Float = NDArray[np.float64]
-CURVE_STEPS = 25
+DEFAULT_SIZES = np.array([0.05, 0.1, 0.2, 0.3, 0.5])  # parts of the mean depth that are walked
 SIDES = ("buy", "sell")
 MAX_OVERNIGHT = 1.2  # below the smallest usual split, 5 for 4; few stocks move as much on news
 Fit = Callable[[BookSnapshots, str], ImpactCurve]
@@ -81,12 +80,18 @@ class Prior(Record):
         session : Session
         source : str
         fit : callable of books and side, optional
-            Gives the curve; `expected_curve` where there is none.
+            Gives the curve; by default a linear fit to walks of up to half of the mean depth.
         """
         days = Ladder.of(books, side).by_day(session.n_intervals)
         profile = LiquidityProfile.from_ladders(days, source)
         volume, kind = _volume(books, days, profile, session)
-        curve = expected_curve(days, profile) if fit is None else fit(books, side)
+        if fit is None:
+            sizes = DEFAULT_SIZES * float(np.mean(np.concatenate([day.depth for day in days])))
+            walked, n = slippage_curves(books, sizes, side), session.n_intervals
+            how: dict[str, Any] = {"n_intervals": n, "session": session, "test_fraction": 0.0}
+            curve: ImpactCurve = fit_impact(walked, "linear", **how).curve
+        else:
+            curve = fit(books, side)
         volatility = mid_volatility(days) / float(np.nanmean(books.mid))
         return cls(profile, volume, curve, volatility, f"{source} ({kind})")
 
@@ -104,38 +109,6 @@ class Prior(Record):
         profile = LiquidityProfile(known.spread[order], known.depth[order], known.source)
         volume, curve = self.volume[order], self.curve.take(order)
         return Prior(profile, volume, curve, self.volatility, f"{self.source}, intervals permuted")
-
-
-def expected_curve(days: Sequence[Ladder], profile: LiquidityProfile) -> PiecewiseLinearImpact:
-    """The mean cost of walking the books of some days, in the profile's shape.
-
-    Books are made comparable by the profile: prices are divided by its spread and sizes by its
-    depth, averaged, and stretched again. At the end of each step the cost is the mean over all
-    books; beyond its depth a book counts with its last level, a lower bound. The last step ends
-    at the depth of the deepest book.
-
-    Examples
-    --------
-    >>> size, time = np.full((3, 1), 100.0), 10**18 + np.arange(3) * 60 * 10**9
-    >>> books = BookSnapshots(time, np.full((3, 1), 99.0), size, np.full((3, 1), 101.0), size)
-    >>> curve = expected_curve([Ladder.of(books, "buy")], LiquidityProfile.flat(3))
-    >>> curve.cost(50.0).round(9).tolist()  # the half-spread of 1, 50 times
-    [50.0, 50.0, 50.0]
-    """
-    quoted = [np.isfinite(day.mid) for day in days]
-    pairs = list(zip(days, quoted, strict=True))
-    size = np.concatenate([day.size[q] / profile.depth[q, None] for day, q in pairs])
-    premium = np.concatenate([day.premium[q] / profile.spread[q, None] for day, q in pairs])
-    ends = size.sum(axis=1).max() * np.linspace(0.0, 1.0, CURVE_STEPS + 1)[1:] ** 2
-    cost = walk_levels(premium, size, ends)[0].mean(axis=0) * ends
-    depth = np.diff(ends, prepend=0.0)
-    # A mean of rising premiums rises, but for rounding.
-    marginal = np.maximum.accumulate(np.diff(cost, prepend=0.0) / depth)
-    return PiecewiseLinearImpact(
-        profile.depth[:, None] * depth,
-        profile.spread[:, None] * (marginal - marginal[0]),
-        profile.spread * max(float(marginal[0]), 0.0),
-    )
 
 
 def standard_strategies(
@@ -378,14 +351,12 @@ def _sizes(sizes: Iterable[float]) -> list[float]:
 
 
 def _spans(windows: Iterable[tuple[int, int]] | None, n: int) -> list[tuple[int, int]]:
-    refusal = f"windows must be pairs (start, stop) with 0 <= start < stop <= {n}, got {windows!r}"
-    try:
-        spans = [(0, n)] if windows is None else [(start, stop) for start, stop in windows]
-        if spans and all(0 <= start < stop <= n for start, stop in spans):
-            return spans
-    except (TypeError, ValueError) as error:
-        raise ValidationError(refusal) from error
-    raise ValidationError(refusal)
+    spans = [(0, n)] if windows is None else list(windows)
+    if not spans or not all(len(one) == 2 and 0 <= one[0] < one[1] <= n for one in spans):
+        raise ValidationError(
+            f"windows must be pairs (start, stop) with 0 <= start < stop <= {n}, got {windows!r}"
+        )
+    return spans
 
 
 def _volume(

@@ -7,6 +7,7 @@ errors of a claim of 8.6 % over 390 intervals, one of which is 0.57 % in 2,000 d
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from research_lib.errors import ValidationError
@@ -45,9 +46,8 @@ def test_trading_late_on_a_day_that_grows_cheaper_is_no_skill() -> None:
     n, rng = 78, np.random.default_rng(4)
     half_spread = np.linspace(0.10, 0.02, n) * np.exp(0.2 * rng.standard_normal(n))
     size = np.full((n, 1), 500.0)
-    books = BookSnapshots(
-        np.arange(n), 100 - half_spread[:, None], size, 100 + half_spread[:, None], size
-    )
+    time = SESSION.starts([pd.Timestamp("2024-01-02").date()]).ravel()
+    books = BookSnapshots(time, 100 - half_spread[:, None], size, 100 + half_spread[:, None], size)
     prior = Prior.from_books(books, "buy", SESSION, "the day itself")
     null = null_savings(books, prior, 3_000, "buy", rng=rng, n_draws=200)
     assert np.all(null["null_mean_%"] <= 3 * null["null_sd_%"] / np.sqrt(200)), null

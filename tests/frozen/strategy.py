@@ -10,13 +10,7 @@ from frozen.lines import FIRST_DAYS, ORDER_COLUMNS
 from frozen.modeling import books_of, curve_facts, spread_out
 
 from research_lib import ImpactModel, ModelConfig, OptimizerConfig
-from research_lib.evaluation import (
-    Execution,
-    Prior,
-    compare,
-    evaluate,
-    standard_strategies,
-)
+from research_lib.evaluation import Execution, Prior, compare, evaluate, standard_strategies
 from research_lib.execution import Allocation, allocate, parts_of_day, sensitivity
 from research_lib.impact import ExponentialKernel, ImpactCurve, LinearImpact
 from research_lib.market import BookSnapshots, Session, preset
