@@ -377,8 +377,8 @@ def replay(
         S_t(l) = (V_t(l) - H_t(l))^+
 
     with V what was recorded, S what can be taken: depletion stays with the rank in the book
-    wherever that moves, the worst case of a block-shaped book (Obizhaeva and Wang, 2013). It is
-    the rule of `market.after_own_trades`. With rho = 1 each book is as recorded.
+    wherever that moves, the worst case of a block-shaped book (Obizhaeva and Wang, 2013).
+    With rho = 1 each book is as recorded.
 
     Parameters
     ----------

@@ -55,6 +55,7 @@ LIMITS: dict[str, dict[str, Any]] = {
         ("participation_rate", {"gt": 0, "le": 1}),
         ("correlation", {"ge": -1, "le": 1}),
         ("correlation_days", {"ge": 2}),
+        ("history_days", {"ge": 320}),
         ("confidence", {"gt": 0.5, "le": 0.9999}),
         ("permanent_share", {"ge": 0, "le": 2}),
         ("n_steps", {"ge": 1000}),

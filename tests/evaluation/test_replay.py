@@ -11,18 +11,13 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from own_trades import after_own_trades
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation import Ladder, replay, sample_states
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import LinearImpact
-from research_lib.market import (
-    BookSnapshots,
-    Session,
-    SyntheticMarket,
-    after_own_trades,
-    read_mbp10,
-)
+from research_lib.market import BookSnapshots, Session, SyntheticMarket, read_mbp10
 
 
 def _books(ask_size: list[float]) -> BookSnapshots:

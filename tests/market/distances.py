@@ -106,10 +106,10 @@ def chance_distances(
 
     """
     n, session = real.session.n_intervals, real.session
-    n_parts, runs = len(real.spread_by_time), []
+    runs = []
     for _ in range(n_runs):
         books = market.books(-(-real.n_books // n) * n, real.n_levels, rng)
-        drawn = measure_market(books, session, tick=real.tick, n_parts=n_parts)
+        drawn = measure_market(books, session)
         runs.append(profile_distances(drawn, synthetic)["distance"])
     distances = pd.concat(runs, axis=1)
     return pd.DataFrame({"chance": distances.median(axis=1), "chance_high": distances.max(axis=1)})
