@@ -348,13 +348,12 @@ class Execution(Record):
 def report_ages(executions: Iterable[Execution]) -> None:
     """Log how many child orders were filled on books older than five minutes, if any were."""
     done = list(executions)
-    stale = sum(one.n_stale() for one in done)
-    if stale:
+    if stale := sum(one.n_stale() for one in done):
         filled = sum(int(np.sum(one.filled > 0)) for one in done)
+        oldest = max(one.oldest_fill_seconds for one in done) / 60
         logger.warning(
             f"{stale} of {filled} child orders are filled on books older than {STALE_SECONDS:g} s, "
-            f"the oldest {max(one.oldest_fill_seconds for one in done) / 60:.0f} min: a halt, or a "
-            "recording that stopped; see Execution.age and max_age of BookSnapshots.sample"
+            f"the oldest {oldest:.0f} min: a halt, or a recording that stopped; see Execution.age"
         )
 
 

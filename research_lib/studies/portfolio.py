@@ -25,14 +25,12 @@ from research_lib.transient import calibrate_almgren_chriss
 
 Float = NDArray[np.float64]
 DAYS_OF_VOLUME = 21  # trading days of a month
-TICK = 0.01  # of the stocks that daily bars are read for
-ONE_PERCENT = 0.01
+TICK, ONE_PERCENT = 0.01, 0.01  # the tick is that of the stocks that daily bars are read for
 # Sizes walked: evenly to a multiple of the best level, beyond which a walk first costs anything, or
 # of the mean child order, which a schedule front-loads. A quarter of that is the least, so that the
 # touch alone does not set the slope.
 WALKED_SIZES = np.linspace(0.25, 1.0, 6)
 WALKED_LEVELS, WALKED_CHILD_ORDERS = 1.5, 4.0
-NONE = "none"
 COLUMNS = (
     "price", "volatility", "half_spread", "temporary", "daily_volume", "spread_from", "impact_from"
 )  # fmt: skip
@@ -70,12 +68,8 @@ class Assets(Record):
 
     def market(self, session: Session) -> dict[str, Any]:
         """The arguments of `portfolio_schedule`, without permanent impact."""
-        return {
-            "covariance": self.covariance,
-            "temporary": self.table["temporary"].to_numpy(),
-            "half_spread": self.table["half_spread"].to_numpy(),
-            "interval": 1.0 / session.n_intervals,
-        }
+        costs = {name: self.table[name].to_numpy() for name in ("temporary", "half_spread")}
+        return {"covariance": self.covariance, "interval": 1.0 / session.n_intervals, **costs}
 
 
 def synthetic_assets(
@@ -122,10 +116,7 @@ def synthetic_assets(
     }
     matrix = np.full((len(presets),) * 2, number("correlation", correlation, -1, 1))
     np.fill_diagonal(matrix, 1.0)
-    known = (
-        f"books: {n_days} synthetic sessions a stock; the correlation is stated, "
-        f"{correlation:g} for every pair"
-    )
+    known = f"{n_days} synthetic sessions of books a stock; every correlation is stated"
     return Assets(pd.DataFrame(rows).T.infer_objects(), matrix, known, correlation_days)
 
 
@@ -204,8 +195,7 @@ def quoted_assets(
         slope = spread / (ONE_PERCENT * volume)
         rows[name] = _row(price, within.std() * price, spread / 2, slope, volume, source, RULE)
     known_from = (
-        f"daily bars of the {correlation_days} days up to {returns.index[-1]:%Y-%m-%d}, "
-        "adjusted for splits"
+        f"daily bars of {correlation_days} days to {returns.index[-1]:%Y-%m-%d}, split-adjusted"
     )
     measured = pd.DataFrame(rows).T.infer_objects()
     return Assets(measured, returns.corr().to_numpy(), known_from, correlation_days)
@@ -313,10 +303,9 @@ def correlation_regret(
         deviation = np.sqrt(np.diagonal(drawn, axis1=1, axis2=2))
         scaled = drawn / (deviation[:, :, None] * deviation[:, None, :])
         rows[str(span)] = [regret(estimate) for estimate in scaled]
-    rows[NONE] = [regret(np.eye(len(truth)))]
-    table = {name: [np.mean(s), np.median(s), np.quantile(s, 0.95)] for name, s in rows.items()}
-    columns = ["mean", "median", "upper"]
-    return pd.DataFrame.from_dict(table, orient="index", columns=columns).rename_axis("days")
+    rows["none"] = [regret(np.eye(len(truth)))]
+    table = {k: [np.mean(one), np.median(one), np.quantile(one, 0.95)] for k, one in rows.items()}
+    return pd.DataFrame(table, index=["mean", "median", "upper"]).T.rename_axis("days")
 
 
 def _regret(

@@ -128,7 +128,7 @@ def compare_forms(
     model_types: Sequence[str] = MODEL_TYPES,
     scheme: str = "walk_forward",
     session: Session | None = None,
-    **settings: Any,
+    max_shares: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Fit each form on some days, allocate, and replay the schedule on a day held out.
 
@@ -148,8 +148,8 @@ def compare_forms(
         Fit on the earlier days only, as a desk could have, or on all other days.
     session : Session, optional
         Hours and intervals of the books; 390 minutes by default.
-    **settings
-        max_shares and objective as for `allocate`, the others of `fit_impact`.
+    max_shares : scalar or (n,) shares, optional
+        Cap of each interval.
 
     Returns
     -------
@@ -192,19 +192,17 @@ def compare_forms(
             f"{len(parts.labels)} days, {len(missing)} of them without books; sample the same days"
         )
     by_day = dict(zip(days, Ladder.of(books, side).by_day(n), strict=True))
-    limits = {name: settings.pop(name) for name in ("max_shares", "objective") if name in settings}
-    settings |= {"session": window, "n_intervals": n, "test_fraction": 0.0}
+    how: dict[str, Any] = {"session": window, "n_intervals": n, "test_fraction": 0.0}
     rows = {}
     for fold in parts.folds(scheme):
         day = parts.labels[int(fold.held_out[0])]
         plans = {"TWAP": np.full(n, total_shares / n)}
-        for form, fit in fit_forms(parts.take(fold.fitted), model_types, **settings).items():
-            plans[form] = allocate(fit.curve, total_shares, **limits).shares
+        for form, fit in fit_forms(parts.take(fold.fitted), model_types, **how).items():
+            plans[form] = allocate(fit.curve, total_shares, max_shares=max_shares).shares
         done = {name: replay(shares, by_day[day], side) for name, shares in plans.items()}
         least = done["TWAP"].unfilled + UNFILLED * total_shares
-        rows[day] = {
-            k: one.cost_bps if one.unfilled <= least else np.nan for k, one in done.items()
-        }
+        costs = {name: one.cost_bps for name, one in done.items() if one.unfilled <= least}
+        rows[day] = {name: costs.get(name, np.nan) for name in done}
     losses = pd.DataFrame(rows).T.rename_axis("day")
     if losses.notna().all().sum() < 2:
         raise InsufficientDataError(
