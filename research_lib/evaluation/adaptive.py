@@ -16,10 +16,8 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation.replay import Filled, Ladder, with_rest
 from research_lib.evaluation.strategies import Order, Strategy
-from research_lib.market import SyntheticMarket
 
 Float = NDArray[np.float64]
-DEPTH_LEVELS = 10  # of a synthetic market, that its profile counts
 # The supply curve stands in bins of premium, each half a per cent above the one before, from a
 # thousandth to a thousand times a reference premium.
 STEP, LOWEST, HIGHEST = 0.005, 1e-3, 1e3
@@ -62,11 +60,6 @@ class LiquidityProfile(Record):
         return len(self.spread)
 
     @classmethod
-    def flat(cls, n_intervals: int) -> LiquidityProfile:
-        """A day without shape."""
-        return cls(np.ones(n_intervals), np.ones(n_intervals), "flat")
-
-    @classmethod
     def from_ladders(
         cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05
     ) -> LiquidityProfile:
@@ -83,13 +76,6 @@ class LiquidityProfile(Record):
         series = [[_relative(day.half_spread, day), _relative(day.depth, day)] for day in days]
         spread, depth = (_smooth(np.array([one[k] for one in series]), bandwidth) for k in (0, 1))
         return cls(spread, depth, source)
-
-    @classmethod
-    def from_market(cls, market: SyntheticMarket, source: str) -> LiquidityProfile:
-        """The expected shape of a synthetic market, in closed form."""
-        curve = market.true_curve
-        depth = curve.lot_size + curve.level_mean[:, :DEPTH_LEVELS]
-        return cls(curve.half_spread, depth.sum(axis=1), source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,7 +251,8 @@ class Adaptive(Strategy):
     >>> spread, size = np.array([[1.0], [4.0], [1.0], [1.0]]), np.full((4, 1), 100.0)
     >>> time = 10**18 + np.arange(4) * 60 * 10**9
     >>> books = BookSnapshots(time, 50 - spread, size, 50 + spread, size)
-    >>> strategy = Adaptive(TiltedShape(LiquidityProfile.flat(4)), "nothing")
+    >>> flat = LiquidityProfile(np.ones(4), np.ones(4), "no shape")
+    >>> strategy = Adaptive(TiltedShape(flat), "nothing")
     >>> run(strategy, books, 150, "buy").filled.tolist()
     [100.0, 0.0, 50.0, 0.0]
     """
@@ -286,7 +273,7 @@ class Adaptive(Strategy):
 
     def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
         """What is cheaper than the multiplier."""
-        log_spread, depth = self.forecast.paths(seen, order.n_intervals)
+        log_spread, depth = self.forecast.paths(seen, len(order.caps))
         plan = self._plan(log_spread[-1:], depth[-1:], order)
         return float(_decide(t, remaining, _books(seen), plan))
 
@@ -297,20 +284,19 @@ class Adaptive(Strategy):
         """
         if refill < 1.0:
             return super().fill(order, books, seen, refill)
-        plan = self._plan(*self.forecast.paths(seen, order.n_intervals), order)
-        own = slice(order.start, order.stop)
-        walked = books.premium[own], books.size[own]
-        return with_rest(*_fill(order.start, order.total_shares, _books(seen), plan, *walked))
+        plan = self._plan(*self.forecast.paths(seen, len(order.caps)), order)
+        walked = books.premium, books.size
+        return with_rest(*_fill(order.total_shares, _books(seen), plan, *walked))
 
     def _plan(self, log_spread: Float, depth: Float, order: Order) -> _Plan:
         risk = 2.0 * self.risk_aversion * self.volatility**2
-        return _Plan(log_spread, depth, self.weights, order.day_caps, risk, float(self.caution))
+        return _Plan(log_spread, depth, self.weights, order.caps, risk, float(self.caution))
 
 
 class _Plan(NamedTuple):
     """Forecasts (m, n), the one made at t in row min(t, m - 1), and what the order asks.
 
-    `caps` is (stop,), `risk` is 2 lambda sigma^2, currency per share, share and interval.
+    `caps` is (n,), `risk` is 2 lambda sigma^2, currency per share, share and interval.
     """
 
     log_spread: Float
@@ -345,13 +331,13 @@ def _books(seen: Ladder) -> _Books:
 
 @compiled
 def _fill(
-    start: int, total: float, seen: _Books, plan: _Plan, premium: Float, size: Float
+    total: float, seen: _Books, plan: _Plan, premium: Float, size: Float
 ) -> tuple[Float, Float, float]:
-    """Decide on the books seen and trade on the others, all refilled; (stop - start,) each."""
+    """Decide on the books seen and trade on the others, all refilled; (n,) each."""
     n, n_levels = size.shape
     filled, cost, remaining = np.zeros(n), np.zeros(n), total
     for k in range(n):
-        left = want = _decide(start + k, remaining, seen, plan)
+        left = want = _decide(k, remaining, seen, plan)
         for level in range(n_levels):
             taken = min(left, size[k, level])
             if taken > 0.0:

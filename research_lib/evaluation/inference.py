@@ -76,7 +76,6 @@ def compare(
     executions: Iterable[Execution],
     *,
     benchmark: str = BENCHMARK,
-    level: float = 0.95,
     n_draws: int = 999,
     seed: int = 0,
     session: Session | None = None,
@@ -96,8 +95,6 @@ def compare(
     executions : iterable of Execution
         Of all strategies, the benchmark and the bound (`clairvoyant`), as `evaluate` gives.
     benchmark : str
-    level : float
-        Of the intervals.
     n_draws : int
     seed : int
     session : Session, optional
@@ -132,11 +129,10 @@ def compare(
     >>> table["attainable_%"].round(6).to_dict()
     {'clairvoyant': 100.0, 'early': 50.0, 'TWAP': 0.0}
     """
-    number("level", level, above=0, high=0.9999)
     number("n_draws", n_draws, 99, integer=True)
     paired = pair(executions, benchmark, session)
     trios = {name: paired[[name, benchmark, BOUND]].dropna() for name in paired}
-    rows = {name: _summary(trio, level, n_draws, seed) for name, trio in trios.items()}
+    rows = {name: _summary(trio, n_draws, seed) for name, trio in trios.items()}
     if not rows[benchmark]["orders"]:
         raise InsufficientDataError(
             f"none of {len(paired)} orders was completed by {benchmark} and the bound; lower their "
@@ -146,7 +142,7 @@ def compare(
     return table.sort_values("cost_bps")
 
 
-def _summary(trios: pd.DataFrame, level: float, n_draws: int, seed: int) -> dict[str, float]:
+def _summary(trios: pd.DataFrame, n_draws: int, seed: int) -> dict[str, float]:
     """A row of `compare`, of (strategy, benchmark, bound) by day and order."""
     whole = trios[[all(one.completed for one in trio) for trio in trios.to_numpy()]]
     days, own = whole.index.get_level_values("day"), list(whole.to_numpy()[:, 0])
@@ -157,7 +153,7 @@ def _summary(trios: pd.DataFrame, level: float, n_draws: int, seed: int) -> dict
         [x for one in trio for x in (one.cost, one.filled.sum())] for trio in whole.to_numpy()
     ]
     sums = pd.DataFrame(values).groupby(days).sum().to_numpy()
-    limits = saving_interval(sums, level=level, n_draws=n_draws, seed=seed)
+    limits = saving_interval(sums, n_draws=n_draws, seed=seed)
     names = [f"{of}{limit}_%" for of in ("saving", "attainable") for limit in LIMITS]
     over_arrival = [one.shortfall_bps for one in own]
     return {
@@ -169,16 +165,14 @@ def _summary(trios: pd.DataFrame, level: float, n_draws: int, seed: int) -> dict
     }
 
 
-def saving_interval(
-    sums: Float, *, level: float = 0.95, n_draws: int = 999, seed: int = 0
-) -> Float:
-    """Saving and share of the perfect-foresight saving with their limits, (2, 3), as fractions.
+def saving_interval(sums: Float, *, n_draws: int = 999, seed: int = 0) -> Float:
+    """Saving and share of the perfect-foresight saving, with 95 % limits, (2, 3), as fractions.
 
     Parameters
     ----------
     sums : (n_days, 6)
         Cost and shares of strategy, benchmark and bound; below 8 days the limits are NaN.
-    level, n_draws, seed
+    n_draws, seed
         As in `compare`.
 
     Examples
@@ -193,7 +187,7 @@ def saving_interval(
     limits: Float = np.full((2, 2), np.nan)
     if len(sums) >= MIN_DAYS:
         limits = IIDBootstrap(sums, seed=np.random.default_rng(seed)).conf_int(
-            _estimates, n_draws, method="studentized", size=level, std_err_func=_standard_errors
+            _estimates, n_draws, method="studentized", std_err_func=_standard_errors
         )
     return np.column_stack([_estimates(sums), limits.T])
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -164,7 +163,6 @@ def evaluate(
     priors: Mapping[str, Prior],
     *,
     sizes: Iterable[float],
-    windows: Iterable[tuple[int, int]] | None = None,
     make: Maker = standard_strategies,
     max_shares: float | None = None,
     refill: float = 1.0,
@@ -180,8 +178,6 @@ def evaluate(
         Measured on other days or another stock, never on `books`; its keys are the sides traded.
     sizes : iterable of float
         Orders, shares.
-    windows : iterable of (start, stop), optional
-        First interval of an order and the one after its last; the whole day by default.
     make : callable of a Prior
         Gives the strategies.
     max_shares : float, optional
@@ -192,12 +188,12 @@ def evaluate(
     Returns
     -------
     list of Execution
-        In order of side, day, size, window, strategy; the bound last.
+        In order of side, day, size, strategy; the bound last.
 
     Raises
     ------
     ValidationError
-        No sizes or windows, a size not above 0, a window that is empty or beyond the day.
+        No sizes, or a size not above 0.
 
     Examples
     --------
@@ -207,15 +203,14 @@ def evaluate(
     >>> len(done), done[-1].name  # five strategies and the bound
     (6, 'clairvoyant')
     """
-    spans, orders = _spans(windows, session.n_intervals), _sizes(sizes)
-    done = []
+    orders, done = _sizes(sizes), []
     for side, prior in priors.items():
         strategies = make(prior)
         for day in Ladder.of(books, side).by_day(session.n_intervals):
-            for size, span in itertools.product(orders, spans):
-                how: dict[str, Any] = {"window": span, "max_shares": max_shares, "refill": refill}
+            for size in orders:
+                how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}
                 done += [run(one, day, size, side, **how) for one in strategies]
-                done.append(clairvoyant(day.take(slice(*span)), size, side, max_shares))
+                done.append(clairvoyant(day, size, side, max_shares))
     report_ages(done)
     return done
 
@@ -311,7 +306,7 @@ def known_before(
 
 
 def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> list[Execution]:
-    """`evaluate` of each day with what was known before it; sizes, windows, make are its own.
+    """`evaluate` of each day with what was known before it; sizes and make are its own.
 
     Examples
     --------
@@ -348,15 +343,6 @@ def _sizes(sizes: Iterable[float]) -> list[float]:
     if not found:
         raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
     return [number("each of sizes", size, above=0) for size in found]
-
-
-def _spans(windows: Iterable[tuple[int, int]] | None, n: int) -> list[tuple[int, int]]:
-    spans = [(0, n)] if windows is None else list(windows)
-    if not spans or not all(len(one) == 2 and 0 <= one[0] < one[1] <= n for one in spans):
-        raise ValidationError(
-            f"windows must be pairs (start, stop) with 0 <= start < stop <= {n}, got {windows!r}"
-        )
-    return spans
 
 
 def _volume(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,28 +24,19 @@ from research_lib.market import BookSnapshots
 Float = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Order:
-    """Shares to fill in intervals start .. stop - 1 of the day's n, at most `caps` in each.
+class Order(NamedTuple):
+    """Shares to fill in the n intervals of a day, at most `caps` (n,) shares in each.
 
-    `caps` is (stop - start,) shares.
+    An order for a part of the day has a session of its own: ``Session(open="13:00")``.
 
     Examples
     --------
-    >>> Order(1_000.0, 2, 4, 5, np.array([600.0, 600.0])).day_caps.tolist()
-    [0.0, 0.0, 600.0, 600.0]
+    >>> len(Order(1_000.0, np.full(390, 50.0)).caps)
+    390
     """
 
     total_shares: float
-    start: int
-    stop: int
-    n_intervals: int
     caps: Float
-
-    @property
-    def day_caps(self) -> Float:
-        """Caps of the day's intervals up to the last of the order, (stop,); 0 before the order."""
-        return np.concatenate([np.zeros(self.start), self.caps])
 
 
 class Strategy(ABC):
@@ -102,16 +93,16 @@ class Strategy(ABC):
         visible, kept, remaining = seen.size.copy(), 1.0 - refill, order.total_shares
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
         consumed = np.zeros(books.size.shape[1])
-        for k, t in enumerate(range(order.start, order.stop)):
+        for t, cap in enumerate(order.caps):
             want = remaining
             visible[t] = np.maximum(seen.size[t] - kept * consumed, 0.0)
-            if t + 1 < order.stop:
+            if t + 1 < len(order.caps):
                 what = f"the shares that {self.name} decides on in interval {t}"
                 answer = self.decide(t, remaining, _shown_until(seen, visible, t), order)
                 want = min(max(number(what, answer), 0.0), remaining)
-            want = min(float(want), order.caps[k])
-            filled[k], cost[k] = walk(books.premium[t], books.size[t], consumed, kept, want)
-            remaining -= filled[k]
+            want = min(float(want), cap)
+            filled[t], cost[t] = walk(books.premium[t], books.size[t], consumed, kept, want)
+            remaining -= filled[t]
         return with_rest(filled, cost, remaining)
 
 
@@ -124,26 +115,26 @@ class Scheduled(Strategy):
     ...     name, fitted_on = "early", "nothing"
     ...
     ...     def schedule(self, order):
-    ...         weight = np.arange(order.stop - order.start, 0.0, -1.0)
+    ...         weight = np.arange(len(order.caps), 0.0, -1.0)
     ...         return Schedule(order.total_shares * weight / weight.sum(), self.name)
-    >>> Early().schedule(Order(60.0, 0, 3, 3, np.full(3, np.inf))).shares.tolist()
+    >>> Early().schedule(Order(60.0, np.full(3, np.inf))).shares.tolist()
     [30.0, 20.0, 10.0]
     """
 
     @abstractmethod
     def schedule(self, order: Order) -> Schedule:
-        """Shares of each interval of the order, (stop - start,)."""
+        """Shares of each interval, (n,)."""
 
     def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
         """What is scheduled up to t and not filled yet."""
-        due = float(self.schedule(order).shares[: t - order.start + 1].sum())
+        due = float(self.schedule(order).shares[: t + 1].sum())
         return due - (order.total_shares - remaining)
 
     def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """The steps of `Strategy.fill`, compiled; refuses a schedule of another length."""
-        shares, own = self.schedule(order).shares, books.take(slice(order.start, order.stop))
-        one_an_interval(len(shares), len(own), f"the schedule of {self.name}")
-        return fill_schedule(shares, order.caps, own, refill)
+        shares = self.schedule(order).shares
+        one_an_interval(len(shares), len(books), f"the schedule of {self.name}")
+        return fill_schedule(shares, order.caps, books, refill)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +143,7 @@ class Twap(Scheduled):
 
     Examples
     --------
-    >>> Twap().schedule(Order(60.0, 0, 3, 3, np.full(3, np.inf))).shares.tolist()
+    >>> Twap().schedule(Order(60.0, np.full(3, np.inf))).shares.tolist()
     [20.0, 20.0, 20.0]
     """
 
@@ -161,7 +152,7 @@ class Twap(Scheduled):
 
     def schedule(self, order: Order) -> Schedule:
         """Equal shares."""
-        return twap(order.total_shares, order.stop - order.start)
+        return twap(order.total_shares, len(order.caps))
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +161,9 @@ class Vwap(Scheduled):
 
     Examples
     --------
-    >>> order = Order(60.0, 1, 3, 3, np.full(2, np.inf))
-    >>> Vwap([9.0, 2.0, 1.0], "earlier days").schedule(order).shares.tolist()
-    [40.0, 20.0]
+    >>> order = Order(60.0, np.full(3, np.inf))
+    >>> Vwap([3.0, 2.0, 1.0], "earlier days").schedule(order).shares.tolist()
+    [30.0, 20.0, 10.0]
     """
 
     volume: Float
@@ -180,8 +171,8 @@ class Vwap(Scheduled):
     name: str = "VWAP"
 
     def schedule(self, order: Order) -> Schedule:
-        """Shares in proportion to the order's part of the volume."""
-        return vwap(order.total_shares, _part_of_day(self, self.volume, order))
+        """Shares in proportion to the volume."""
+        return vwap(order.total_shares, _checked(self, self.volume, order))
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +183,7 @@ class Pov(Scheduled):
 
     Examples
     --------
-    >>> order = Order(60.0, 0, 3, 3, np.full(3, np.inf))
+    >>> order = Order(60.0, np.full(3, np.inf))
     >>> Pov([400.0, 400.0, 400.0], "earlier days").schedule(order).shares.tolist()
     [40.0, 20.0, 0.0]
     """
@@ -203,8 +194,8 @@ class Pov(Scheduled):
     name: str = "POV"
 
     def schedule(self, order: Order) -> Schedule:
-        """The rate of the order's part of the volume."""
-        volume = _part_of_day(self, self.volume, order)
+        """The rate of the volume."""
+        volume = _checked(self, self.volume, order)
         rate = max(self.rate, order.total_shares / float(volume.sum()))
         return pov(order.total_shares, volume, rate)
 
@@ -217,7 +208,7 @@ class StaticOptimal(Scheduled):
     --------
     >>> from research_lib.impact import LinearImpact
     >>> known = StaticOptimal(LinearImpact(np.array([1.0, 2.0, 2.0])), "earlier days")
-    >>> known.schedule(Order(60.0, 0, 3, 3, np.full(3, np.inf))).shares.round(9).tolist()
+    >>> known.schedule(Order(60.0, np.full(3, np.inf))).shares.round(9).tolist()
     [30.0, 15.0, 15.0]
     """
 
@@ -227,11 +218,10 @@ class StaticOptimal(Scheduled):
     objective: str = "cost"
 
     def schedule(self, order: Order) -> Schedule:
-        """The allocation of the order's intervals."""
-        one_an_interval(len(self.curve), order.n_intervals, f"the curve of {self.name}")
-        curve = self.curve.take(np.arange(order.start, order.stop))
+        """The allocation."""
+        one_an_interval(len(self.curve), len(order.caps), f"the curve of {self.name}")
         how: dict[str, Any] = {"max_shares": order.caps, "objective": self.objective}
-        return Schedule(allocate(curve, order.total_shares, **how).shares, self.name)
+        return Schedule(allocate(self.curve, order.total_shares, **how).shares, self.name)
 
 
 def run(
@@ -240,7 +230,6 @@ def run(
     total_shares: float,
     side: str,
     *,
-    window: tuple[int, int] | None = None,
     max_shares: ArrayLike | None = None,
     shown: BookSnapshots | Ladder | None = None,
     refill: float = 1.0,
@@ -251,13 +240,10 @@ def run(
     ----------
     strategy : Strategy
     books : BookSnapshots or Ladder
-        One an interval, all of one day: what came before the order may be looked at.
-        `Ladder.by_day` parts days.
+        One an interval of one day. `Ladder.by_day` parts days.
     total_shares : float
     side : "buy" or "sell"
-    window : (start, stop), optional
-        The order's intervals are start .. stop - 1; all by default.
-    max_shares : scalar or (stop - start,) shares, optional
+    max_shares : scalar or (n,) shares, optional
         Cap of each interval.
     shown : BookSnapshots or Ladder, optional
         Books to decide on, where they are not those that are traded on: earlier ones, by a
@@ -268,7 +254,7 @@ def run(
     Returns
     -------
     Execution
-        Of stop - start child orders.
+        Of n child orders.
 
     Examples
     --------
@@ -282,13 +268,10 @@ def run(
     seen = ladder if shown is None else Ladder.of(shown, side)
     if len(seen) != len(ladder):
         raise ValidationError(f"{len(seen)} books are shown and {len(ladder)} traded on; show all")
-    first, last = window or (0, len(ladder))
-    stop = number("stop", last, 1, len(ladder), integer=True)
-    start = number("start", first, 0, stop - 1, integer=True)
     total, rho = number("total_shares", total_shares, 0), number("refill", refill, 0, 1)
-    order = Order(total, start, stop, len(ladder), as_caps(max_shares, stop - start))
+    order = Order(total, as_caps(max_shares, len(ladder)))
     done = strategy.fill(order, ladder, seen, rho)
-    return settled(strategy.name, done, ladder.take(slice(start, stop)), strategy.fitted_on)
+    return settled(strategy.name, done, ladder, strategy.fitted_on)
 
 
 def one_an_interval(n: int, expected: int, what: str) -> None:
@@ -297,11 +280,11 @@ def one_an_interval(n: int, expected: int, what: str) -> None:
         raise ValidationError(f"{what} has {n} intervals for {expected}; give one day at a time")
 
 
-def _part_of_day(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
-    """The order's intervals of a day's volume."""
+def _checked(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
+    """A day's volume, (n,)."""
     what = f"the volume of {strategy.name}"
-    one_an_interval(np.size(volume), order.n_intervals, what)
-    return per_interval(what, volume, order.n_intervals)[order.start : order.stop]
+    one_an_interval(np.size(volume), len(order.caps), what)
+    return per_interval(what, volume, len(order.caps))
 
 
 def _shown_until(seen: Ladder, visible: Float, t: int) -> Ladder:

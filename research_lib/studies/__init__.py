@@ -3,7 +3,7 @@
 # ruff: noqa: I001  (several names a line)
 # fmt: off
 from research_lib.market.presets import latent_correlation, latent_memory, price_grid
-from research_lib.studies.coverage import KNOWN, coverage, simulated_slippage
+from research_lib.studies.coverage import coverage, simulated_slippage
 from research_lib.studies.multiverse import CHOICES, multiverse
 from research_lib.studies.portfolio import (
     correlation_regret, cross_impact, quoted_assets, synthetic_assets,
@@ -14,7 +14,7 @@ from research_lib.studies.savings import (
 )
 
 __all__ = [
-    "CHOICES", "KNOWN", "QUOTED_SAVINGS", "compare_forms",
+    "CHOICES", "QUOTED_SAVINGS", "compare_forms",
     "correlation_regret", "coverage", "cross_impact", "dispersion_needed", "dispersion_table",
     "latent_correlation", "latent_memory", "lognormal_saving", "multiverse", "price_grid",
     "quoted_assets", "rank_forms", "simulated_slippage", "synthetic_assets",

@@ -26,13 +26,7 @@ Float = NDArray[np.float64]
 
 AUTOREGRESSION = 0.5
 HALF_SPREAD, MID = 0.01, 50.0
-# For each dependence, the errors that allow for it: their intervals must keep the level.
-KNOWN = {
-    "rows": ("day", "snapshot", "newey-west", "hc3"),
-    "snapshots": ("day", "snapshot", "newey-west"),
-    "autocorrelated": ("day", "newey-west"),
-    "days": ("day",),
-}
+DEPENDENCES = ("rows", "snapshots", "autocorrelated", "days")
 SIZES = np.array([1000.0, 2000.0, 3000.0])
 
 
@@ -71,7 +65,7 @@ def coverage(
     beta = np.exp(rng.normal(-11.5, 0.5, repetitions))
     drawn: dict[str, Any] = {"n_days": n_days, "n_snapshots": n_snapshots, "noise": noise}
     table: dict[str, dict[str, float]] = {}
-    for dependence in KNOWN:
+    for dependence in DEPENDENCES:
         frame, held = simulated_slippage(beta, dependence, rng, **drawn), {}
         for errors in ERRORS:
             fit = fit_impact(frame, errors=errors, shrinkage="none", test_fraction=0)
@@ -96,7 +90,7 @@ def simulated_slippage(
     ----------
     beta : (n_intervals,) currency per share**2
     dependence : str
-        Of `KNOWN`.
+        "rows", "snapshots", "autocorrelated" or "days".
     rng, n_days, n_snapshots, noise
         As in `coverage`.
 
@@ -106,7 +100,7 @@ def simulated_slippage(
     >>> simulated_slippage(np.full(4, 1e-5), "days", np.random.default_rng(0), **drawn).shape
     (72, 7)
     """
-    refuse_unknown([dependence], KNOWN, "dependence")
+    refuse_unknown([dependence], DEPENDENCES, "dependence")
     n, k = len(beta), len(SIZES)
     shape = (n_days, n, n_snapshots, k)
     error = np.broadcast_to(_errors(dependence, shape, rng), shape)

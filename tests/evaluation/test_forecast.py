@@ -11,6 +11,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from evaluation.profiles import of_market
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation import Ladder, LiquidityProfile, TiltedShape, decaying, mid_volatility
@@ -27,7 +28,7 @@ def _days(name: str, n_days: int, seed: int = 0, side: str = "buy") -> list[Ladd
 
 @pytest.fixture(scope="module")
 def profile() -> LiquidityProfile:
-    return LiquidityProfile.from_market(preset("thin_stock", SESSION), "itself")
+    return of_market(preset("thin_stock", SESSION), "itself")
 
 
 def test_a_profile_measured_on_days_is_the_markets_own(profile: LiquidityProfile) -> None:

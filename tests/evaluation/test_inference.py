@@ -11,13 +11,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from evaluation.profiles import of_market
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation import (
     Adaptive,
     Execution,
     Ladder,
-    LiquidityProfile,
     TiltedShape,
     Twap,
     clairvoyant,
@@ -93,7 +93,7 @@ def test_the_intervals_cover_the_true_saving_in_92_to_98_per_cent_of_repetitions
     """
     market = preset("thin_stock", HALF_HOURS)
     days = Ladder.of(market.books(13 * 6_050, 6, np.random.default_rng(0)), "buy").by_day(13)
-    adaptive = Adaptive(TiltedShape(LiquidityProfile.from_market(market, "itself")), "itself")
+    adaptive = Adaptive(TiltedShape(of_market(market, "itself")), "itself")
     done = [
         [*(run(one, day, 1500, "buy") for one in (adaptive, Twap())), clairvoyant(day, 1500, "buy")]
         for day in days

@@ -58,20 +58,12 @@ def test_later_days_change_nothing_before_them() -> None:
     assert any(not np.array_equal(a.filled, b.filled) for a, b in zip(one, two, strict=True))
 
 
-def test_windows_sizes_sides_and_caps_are_all_run() -> None:
+def test_sizes_sides_and_caps_are_all_run() -> None:
     priors = {
         side: Prior.from_books(_books(3, 1), side, SESSION, "3 days") for side in ("buy", "sell")
     }
-    done = evaluate(
-        _books(1),
-        SESSION,
-        priors,
-        sizes=[1_000, 4_000],
-        windows=[(0, 20), (10, 39)],
-        max_shares=400,
-    )
-    assert len(done) == 2 * 2 * 2 * 6
-    assert {len(one.filled) for one in done} == {20, 29}
+    done = evaluate(_books(1), SESSION, priors, sizes=[1_000, 4_000], max_shares=400)
+    assert len(done) == 2 * 2 * 6
     assert max(one.filled.max() for one in done) <= 400 + 1e-9
 
 
@@ -138,12 +130,6 @@ def test_one_day_leaves_none_to_evaluate() -> None:
 def test_sizes_that_are_no_orders_are_refused(sizes: object) -> None:
     with pytest.raises(ValidationError, match="sizes"):
         walk_forward(known_before(_books(2), SESSION), SESSION, sizes=sizes)
-
-
-@pytest.mark.parametrize("windows", [[], [(10, 5)], [(0, 40)], [(-1, 5)], [(1, 2, 3)]])
-def test_windows_outside_the_day_are_refused(windows: object) -> None:
-    with pytest.raises(ValidationError, match="windows must be"):
-        walk_forward(known_before(_books(2), SESSION), SESSION, sizes=[100], windows=windows)
 
 
 def test_days_and_sides_that_cannot_be_fitted_are_refused() -> None:

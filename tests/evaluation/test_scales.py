@@ -83,8 +83,7 @@ def test_walk_forward_comparisons_and_placebos_scale(
 ) -> None:
     def everything(known: BookSnapshots, q: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         days = known_before(known, SESSION, sides=["sell"], first=1)
-        orders = {"sizes": [3_000 * q, 16_000 * q], "windows": [(0, 39), (10, 35)]}
-        done = walk_forward(days, SESSION, **orders)
+        done = walk_forward(days, SESSION, sizes=[3_000 * q, 16_000 * q, 22_000 * q])
         table = compare(done, n_draws=99, session=SESSION)
         # Which of equally cheap levels the bound takes, and so when, is a matter of rounding.
         by_bound = ["attainable_lower_%", "attainable_upper_%"]
@@ -100,7 +99,7 @@ def test_walk_forward_comparisons_and_placebos_scale(
         return table, placebo
 
     before, after = everything(books, 1.0), everything(_scaled(books, price, size), size)
-    # Some books of the shorter window are too thin for what is scheduled.
+    # Some books are too thin for what is scheduled of the largest order.
     assert 0 < before[0]["incomplete"].max() < before[0]["orders"].max()
     for one, other in zip(after, before, strict=True):
         pd.testing.assert_frame_equal(one, other, rtol=1e-9, atol=1e-6)
