@@ -181,9 +181,14 @@ def compare_forms(
     if isinstance(slippage, pd.DataFrame) and "side" in slippage:
         slippage = slippage[slippage["side"] == side]
     parts = cut(slippage, n_intervals=n, session=window)
-    held_out = len(parts.labels) - (scheme == "walk_forward") if parts.by_day else 0
+    n_days = len(parts.labels) if parts.by_day else 1
+    held_out = n_days - (scheme == "walk_forward" or n_days == 1)
     if held_out < MIN_HELD_OUT:
-        raise InsufficientDataError(f"{held_out} days to hold out, {MIN_HELD_OUT} are needed")
+        leave = f"{n_days} days of slippage leave {held_out}"
+        raise InsufficientDataError(
+            f"{leave if n_days > 1 else '1 day of slippage leaves none'} to hold out, "
+            f"{MIN_HELD_OUT} are needed for an error; add days"
+        )
     days = [str(day) for day in books.days(window)]
     missing = [label for label in parts.labels if label not in days]
     if missing or len(books) != n * len(days):

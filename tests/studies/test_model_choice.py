@@ -148,9 +148,13 @@ def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapsho
 @pytest.mark.parametrize(
     ("n_days", "scheme", "why"),
     [
-        (1, "walk_forward", "0 days to hold out, 2 are needed"),
-        (1, "leave_one_day_out", "0 days to hold out, 2 are needed"),
-        (2, "walk_forward", "1 days to hold out, 2 are needed"),
+        (
+            1,
+            "walk_forward",
+            "1 day of slippage leaves none to hold out, 2 are needed for an error; add days",
+        ),
+        (1, "leave_one_day_out", "1 day of slippage leaves none to hold out"),
+        (2, "walk_forward", "2 days of slippage leave 1 to hold out"),
     ],
 )
 def test_fewer_than_two_days_held_out_do_not_suffice(
