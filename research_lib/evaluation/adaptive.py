@@ -10,14 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.checks import number
+from research_lib.checks import Float, number
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation.replay import Filled, Ladder, with_rest
 from research_lib.evaluation.strategies import Order, Strategy
 
-Float = NDArray[np.float64]
 # The supply curve stands in bins of premium, each half a per cent above the one before, from a
 # thousandth to a thousand times a reference premium.
 STEP, LOWEST, HIGHEST = 0.005, 1e-3, 1e3

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from research_lib.checks import number
+from research_lib.checks import Float, number
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.replay import BOUND, ROUNDING, Execution
 from research_lib.market import Session
 
-Float = NDArray[np.float64]
 BENCHMARK = "TWAP"
 MIN_DAYS = 8  # fewer days are not drawn: their bootstrap covers far less than it says
 MIN_ERROR = 1e-12

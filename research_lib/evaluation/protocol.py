@@ -4,17 +4,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation.adaptive import Adaptive, LiquidityProfile, TiltedShape, mid_volatility
@@ -25,7 +24,6 @@ from research_lib.evaluation.strategies import (
 from research_lib.impact import ImpactCurve, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
-Float = NDArray[np.float64]
 DEFAULT_SIZES = np.array([0.05, 0.1, 0.2, 0.3, 0.5])  # parts of the mean depth that are walked
 SIDES = ("buy", "sell")
 MAX_OVERNIGHT = 1.2  # below the smallest usual split, 5 for 4; few stocks move as much on news
@@ -150,7 +148,7 @@ def standard_strategies(
     if number("risk_aversion", risk_aversion, 0) > 0:
         sigma = prior.volatility * number("price", price, above=0)
         averse = Adaptive(forecast, source, risk_aversion=risk_aversion, volatility=sigma)
-        strategies.append(dataclasses.replace(averse, name="risk-averse adaptive"))
+        strategies.append(replace(averse, name="risk-averse adaptive"))
     return strategies
 
 

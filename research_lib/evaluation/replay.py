@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number, per_interval
+from research_lib.checks import Float, number, per_interval
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
@@ -23,7 +22,6 @@ from research_lib.market.book import side_sign
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
-Float = NDArray[np.float64]
 BOUND = "clairvoyant"
 # Relative to the order and to a cost: what sums over a day of walks round.
 UNFILLED, ROUNDING = 1e-6, 1e-9
@@ -112,7 +110,7 @@ class Ladder(Record):
     def take(self, rows: ArrayLike | slice) -> Ladder:
         """The books selected by a mask, a slice or positions."""
         index = rows if isinstance(rows, slice) else np.asarray(rows)
-        return dataclasses.replace(self, **{name: self[name][index] for name in ROWS})
+        return replace(self, **{name: self[name][index] for name in ROWS})
 
     def by_day(self, n_intervals: int) -> list[Ladder]:
         """One ladder a day of books sampled `n_intervals` a day, day after day.
@@ -162,8 +160,8 @@ def sample_states(
     # What is shown between the opening and the latency after it is met by the first child order,
     # and does not stand before the open.
     sent = np.where(states.time >= opens, np.maximum(states.time - lag, opens), states.time - lag)
-    sampled = dataclasses.replace(states, time=sent).sample(session)
-    return dataclasses.replace(sampled, time=sampled.time + lag)
+    sampled = replace(states, time=sent).sample(session)
+    return replace(sampled, time=sampled.time + lag)
 
 
 @dataclass(frozen=True, eq=False)

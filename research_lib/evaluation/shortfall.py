@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from research_lib.checks import number, require_columns, require_numbers
 from research_lib.config import Record
@@ -14,7 +12,6 @@ from research_lib.errors import ValidationError
 from research_lib.evaluation.replay import ROUNDING
 from research_lib.market.book import side_sign
 
-Float = NDArray[np.float64]
 PARTS = ("delay", "trading", "opportunity", "fees", "total")
 
 

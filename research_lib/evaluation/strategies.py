@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, per_interval
+from research_lib.checks import Float, number, per_interval
 from research_lib.errors import ValidationError
 from research_lib.evaluation.replay import (
     ROWS, Execution, Filled, Ladder, as_caps, fill_schedule, settled, walk, with_rest,
@@ -20,8 +19,6 @@ from research_lib.evaluation.replay import (
 from research_lib.execution import Schedule, allocate, pov, twap, vwap
 from research_lib.impact import ImpactCurve
 from research_lib.market import BookSnapshots
-
-Float = NDArray[np.float64]
 
 
 class Order(NamedTuple):
@@ -289,8 +286,8 @@ def _checked(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
 
 def _shown_until(seen: Ladder, visible: Float, t: int) -> Ladder:
     """Copies of the first t + 1 books, which cannot be written to and hide no later book."""
-    shown = dataclasses.replace(seen.take(slice(t + 1)), size=visible[: t + 1])
+    shown = replace(seen.take(slice(t + 1)), size=visible[: t + 1])
     rows: dict[str, Any] = {name: shown[name].copy() for name in ROWS}
     for array in rows.values():
         array.setflags(write=False)
-    return dataclasses.replace(shown, **rows)
+    return replace(shown, **rows)

@@ -15,14 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from research_lib.checks import refuse_unknown
+from research_lib.checks import Float, refuse_unknown
 from research_lib.impact import fit_impact
 from research_lib.impact.estimation import ERRORS
 from research_lib.market import Session
-
-Float = NDArray[np.float64]
 
 AUTOREGRESSION = 0.5
 HALF_SPREAD, MID = 0.01, 50.0

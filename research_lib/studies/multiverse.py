@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from research_lib.checks import number
 from research_lib.errors import ValidationError
@@ -31,7 +31,6 @@ from research_lib.impact import (
 )  # fmt: skip
 from research_lib.market import BookSnapshots, Session
 
-Float = NDArray[np.float64]
 NORMALISATIONS = ("shares", "visible depth")
 WEIGHTS = {"equal": "least_squares", "1/size^2": "weighted"}
 CHOICES = ["reference", "normalisation", "sampling", "weight", "side"]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, same_labels
+from research_lib.checks import Float, number, same_labels
 from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.execution import portfolio_schedule, price_portfolio
@@ -23,7 +23,6 @@ from research_lib.market import (
 )  # fmt: skip
 from research_lib.transient import calibrate_almgren_chriss
 
-Float = NDArray[np.float64]
 DAYS_OF_VOLUME = 21  # trading days of a month
 TICK, ONE_PERCENT = 0.01, 0.01  # the tick is that of the stocks that daily bars are read for
 # Sizes walked: evenly to a multiple of the best level, beyond which a walk first costs anything, or
