@@ -1,29 +1,206 @@
-"""The adaptive strategy: take what is cheaper than the multiplier of all supply."""
+"""The adaptive strategy, and its forecast of spread and depth through the day."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.checks import number
+from research_lib.checks import Float, number
 from research_lib.compiling import compiled
+from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.forecast import Forecast, decaying, observed
-from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.replay import Filled, with_rest
-from research_lib.evaluation.strategies import Order, Strategy, Venue
+from research_lib.evaluation.replay import Filled, Ladder, with_rest
+from research_lib.evaluation.strategies import Order, Strategy
 
-Float = NDArray[np.float64]
 # The supply curve stands in bins of premium, each half a per cent above the one before, from a
 # thousandth to a thousand times a reference premium.
 STEP, LOWEST, HIGHEST = 0.005, 1e-3, 1e3
 N_BINS = 1 + math.ceil(math.log(HIGHEST / LOWEST) / STEP)
 PER_STEP = 1.0 / STEP
 ROUNDING = 1e-9  # of a bin: a premium at its edge stays inside
+
+
+@dataclass(frozen=True, eq=False)
+class LiquidityProfile(Record):
+    """How spread and depth move through a day, each relative to its mean over the day.
+
+    Attributes
+    ----------
+    spread, depth : (n,)
+        Above 0; scaled to mean 1.
+    source : str
+        Where it was measured.
+
+    Examples
+    --------
+    >>> LiquidityProfile([3.0, 1.0, 2.0], [10.0, 30.0, 20.0], "by hand").spread.tolist()
+    [1.5, 0.5, 1.0]
+    """
+
+    spread: Float
+    depth: Float
+    source: str
+
+    def __post_init__(self) -> None:
+        for name in ("spread", "depth"):
+            shape = np.array(self[name], float)
+            if shape.shape != (len(self.spread),) or not (np.isfinite(shape) & (shape > 0)).all():
+                raise ValidationError(
+                    f"{name} of the profile of {self.source} must be (n,), finite and above 0"
+                )
+            object.__setattr__(self, name, shape / shape.mean())
+
+    def __len__(self) -> int:
+        return len(self.spread)
+
+    @classmethod
+    def from_ladders(
+        cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05
+    ) -> LiquidityProfile:
+        """The mean shape of some days, smoothed by a Gaussian kernel.
+
+        Parameters
+        ----------
+        days : sequence of Ladder
+            Each of one day and of n books; days count alike, whatever their level.
+        source : str
+        bandwidth : float
+            Standard deviation of the kernel as a fraction of the day: 0.05 is 20 minutes.
+        """
+        series = [[_relative(day.half_spread, day), _relative(day.depth, day)] for day in days]
+        spread, depth = (_smooth(np.array([one[k] for one in series]), bandwidth) for k in (0, 1))
+        return cls(spread, depth, source)
+
+
+@dataclass(frozen=True, eq=False)
+class TiltedShape:
+    r"""The profile made steeper or flatter, as today's books suggest.
+
+    .. math:: y_k = a + \kappa x_k + e_k, \qquad
+        \hat\kappa = \frac{w + \sum_k \tilde x_k \tilde y_k}{w + \sum_k \tilde x_k^2}, \qquad
+        w = m \, \widehat{\mathrm{var}}(y - x) / \tau^2
+
+    over the books seen, with y the log of what was seen, x the log shape, both centred. It is the
+    posterior mean under the prior kappa ~ N(1, tau^2), where m neighbouring books count as one
+    since their errors are alike. kappa is kept in [0, 2]; spread and depth have one each.
+
+    Attributes
+    ----------
+    profile : LiquidityProfile
+    deviation : float
+        tau; 0 keeps the profile as it is, whatever is seen.
+    memory : float
+        m, books.
+
+    Examples
+    --------
+    Spreads that stay flat where the profile falls make it flatter:
+
+    >>> from research_lib.market import BookSnapshots
+    >>> spread, size = np.full((5, 1), 0.1), np.full((5, 1), 9.0)
+    >>> books = BookSnapshots(10**18 + np.arange(5), 50 - spread, size, 50 + spread, size)
+    >>> profile = LiquidityProfile(np.linspace(3, 1, 5), np.ones(5), "by hand")
+    >>> log_spread, _ = TiltedShape(profile, memory=1.0).paths(Ladder.of(books, "buy"), 5)
+    >>> bool(np.ptp(log_spread[-1]) < np.ptp(log_spread[0]))
+    True
+    """
+
+    profile: LiquidityProfile
+    deviation: float = 0.5
+    memory: float = 20.0
+
+    def paths(self, seen: Ladder, n_intervals: int) -> tuple[Float, Float]:
+        """Log spread and depth of the day's n intervals, (t, n) each: row k knows books 0 to k."""
+        known = self.profile
+        if len(known) != n_intervals:
+            raise ValidationError(
+                f"the profile of {known.source} has {len(known)} intervals, the day has "
+                f"{n_intervals}; measure it in the same session"
+            )
+        log_spread, log_depth = np.log(known.spread), np.log(known.depth)
+        spread, depth = observed(seen)
+        steeper = self._exponents(log_spread, spread), self._exponents(log_depth, depth)
+        return np.outer(steeper[0], log_spread), np.exp(np.outer(steeper[1], log_depth))
+
+    def _exponents(self, log_shape: Float, seen: Float) -> Float:
+        """kappa after each book, (t,)."""
+        if self.deviation == 0:
+            return np.ones(len(seen))
+        known = np.isfinite(seen) & (seen > 0)
+        x = np.where(known, log_shape[: len(seen)], 0.0)
+        y = np.log(np.where(known, seen, 1.0))
+        n = np.maximum(np.cumsum(known), 1)
+        sums = (np.cumsum(part) for part in (x, y, x * x, x * y, (y - x) ** 2))
+        sum_x, sum_y, sum_xx, sum_xy, sum_ee = sums
+        xx, xy = sum_xx - sum_x**2 / n, sum_xy - sum_x * sum_y / n
+        variance = np.maximum(sum_ee - (sum_y - sum_x) ** 2 / n, 0.0) / n
+        weight = self.memory * variance / self.deviation**2
+        kappa, identified = np.ones(len(seen)), weight + xx > 1e-12
+        np.divide(weight + xy, weight + xx, out=kappa, where=identified)
+        return np.clip(kappa, 0.0, 2.0)
+
+
+def decaying(half_life: float, n_books: int = 390) -> Float:
+    """Weights of the last `n_books` books that halve every `half_life` intervals, (n_books,).
+
+    Examples
+    --------
+    >>> decaying(1.0, 3).tolist()
+    [1.0, 0.5, 0.25]
+    """
+    return np.exp2(-np.arange(n_books) / number("half_life", half_life, above=0))
+
+
+def mid_volatility(days: Sequence[Ladder]) -> float:
+    """Standard deviation of the mid's change over one interval, currency per share, days pooled.
+
+    Examples
+    --------
+    >>> from research_lib.market import BookSnapshots
+    >>> bid, size = np.array([[99.0], [102.0], [98.0]]), np.ones((3, 1))
+    >>> books = BookSnapshots(10**18 + np.arange(3), bid, size, bid + 2, size)
+    >>> round(mid_volatility([Ladder.of(books, "buy")]), 3)  # sqrt((9 + 16) / 2)
+    3.536
+    """
+    steps = np.concatenate([np.diff(day.mid[np.isfinite(day.mid)]) for day in days])
+    return float(np.sqrt(np.mean(steps**2)))
+
+
+def observed(ladder: Ladder) -> tuple[Float, Float]:
+    """Half-spread and depth, (n,) each, NaN where a side is empty or the spread is not above 0.
+
+    Examples
+    --------
+    >>> from research_lib.market import BookSnapshots
+    >>> bid, bid_size, ask, size = [[99.0], [99.0]], [[5.0], [0.0]], [[101.0]] * 2, [[7.0]] * 2
+    >>> books = BookSnapshots([10**18, 2 * 10**18], bid, bid_size, ask, size)
+    >>> [array.tolist() for array in observed(Ladder.of(books, "buy"))]
+    [[1.0, nan], [7.0, nan]]
+    """
+    quoted = np.isfinite(ladder.mid)
+    half_spread = np.where(quoted & (ladder.half_spread > 0), ladder.half_spread, np.nan)
+    return half_spread, np.where(quoted, ladder.depth, np.nan)
+
+
+def _relative(values: Float, day: Ladder) -> Float:
+    """Values of the quoted books over their mean, NaN elsewhere, (n,)."""
+    quoted = np.where(np.isfinite(day.mid), values, np.nan)
+    return quoted / np.nanmean(quoted)
+
+
+def _smooth(values: Float, bandwidth: float) -> Float:
+    """Kernel mean of (days, n) values, NaN left out, (n,)."""
+    n = values.shape[1]
+    at = np.arange(n)
+    width = number("bandwidth", bandwidth, above=0) * n
+    kernel = np.exp(-0.5 * ((at[:, None] - at) / width) ** 2)
+    known = np.isfinite(values)
+    return (kernel @ np.where(known, values, 0.0).sum(axis=0)) / (kernel @ known.sum(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +229,10 @@ class Adaptive(Strategy):
 
     Attributes
     ----------
-    forecast : Forecast
+    forecast : TiltedShape
         The day's shape.
     weights : (K,)
-        By age of a book: see `rolling` and `decaying`.
+        By age of a book, see `decaying`; equal ones are a rolling mean.
     risk_aversion : float
         lambda, 1 / currency; 0 minimises the expected cost alone.
     volatility : float
@@ -68,17 +245,18 @@ class Adaptive(Strategy):
     --------
     The second book has a spread four times as wide as the others, and is left out:
 
-    >>> from research_lib.evaluation import LiquidityProfile, PriorShape, run
+    >>> from research_lib.evaluation import LiquidityProfile, TiltedShape, run
     >>> from research_lib.market import BookSnapshots
     >>> spread, size = np.array([[1.0], [4.0], [1.0], [1.0]]), np.full((4, 1), 100.0)
     >>> time = 10**18 + np.arange(4) * 60 * 10**9
     >>> books = BookSnapshots(time, 50 - spread, size, 50 + spread, size)
-    >>> strategy = Adaptive(PriorShape(LiquidityProfile.flat(4)), "nothing")
+    >>> flat = LiquidityProfile(np.ones(4), np.ones(4), "no shape")
+    >>> strategy = Adaptive(TiltedShape(flat), "nothing")
     >>> run(strategy, books, 150, "buy").filled.tolist()
     [100.0, 0.0, 50.0, 0.0]
     """
 
-    forecast: Forecast
+    forecast: TiltedShape
     fitted_on: str
     name: str = "adaptive"
     weights: Float = field(default_factory=lambda: decaying(60.0))
@@ -90,38 +268,34 @@ class Adaptive(Strategy):
         for name in ("risk_aversion", "volatility", "caution"):
             number(name, getattr(self, name), 0)
         if self.risk_aversion > 0 and self.volatility == 0:
-            raise ValidationError(
-                "risk_aversion without volatility changes nothing; give the mid's, see "
-                "mid_volatility"
-            )
+            raise ValidationError("risk_aversion without volatility changes nothing; give sigma")
 
     def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
         """What is cheaper than the multiplier."""
-        spread, depth = self.forecast.shape(*observed(seen), order.n_intervals)
-        plan = self._plan(np.log(spread)[None], depth[None], order)
+        log_spread, depth = self.forecast.paths(seen, len(order.caps))
+        plan = self._plan(log_spread[-1:], depth[-1:], order)
         return float(_decide(t, remaining, _books(seen), plan))
 
-    def fill(self, order: Order, venue: Venue) -> Filled:
+    def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """The steps of `Strategy.fill`, compiled where books refill.
 
         Else what is seen depends on every fill before.
         """
-        if venue.rule.rate < 1.0:
-            return super().fill(order, venue)
-        plan = self._plan(*self.forecast.paths(venue.seen), order)
-        traded = venue.books.take(order.rows)
-        seen, books = _books(venue.seen), (traded.premium, traded.size)
-        return with_rest(*_fill(order.start, order.total_shares, seen, plan, *books))
+        if refill < 1.0:
+            return super().fill(order, books, seen, refill)
+        plan = self._plan(*self.forecast.paths(seen, len(order.caps)), order)
+        walked = books.premium, books.size
+        return with_rest(*_fill(order.total_shares, _books(seen), plan, *walked))
 
     def _plan(self, log_spread: Float, depth: Float, order: Order) -> _Plan:
         risk = 2.0 * self.risk_aversion * self.volatility**2
-        return _Plan(log_spread, depth, self.weights, order.day_caps, risk, float(self.caution))
+        return _Plan(log_spread, depth, self.weights, order.caps, risk, float(self.caution))
 
 
 class _Plan(NamedTuple):
     """Forecasts (m, n), the one made at t in row min(t, m - 1), and what the order asks.
 
-    `caps` is (stop,), `risk` is 2 lambda sigma^2, currency per share, share and interval.
+    `caps` is (n,), `risk` is 2 lambda sigma^2, currency per share, share and interval.
     """
 
     log_spread: Float
@@ -156,13 +330,13 @@ def _books(seen: Ladder) -> _Books:
 
 @compiled
 def _fill(
-    start: int, total: float, seen: _Books, plan: _Plan, premium: Float, size: Float
+    total: float, seen: _Books, plan: _Plan, premium: Float, size: Float
 ) -> tuple[Float, Float, float]:
-    """Decide on the books seen and trade on the others, all refilled; (stop - start,) each."""
+    """Decide on the books seen and trade on the others, all refilled; (n,) each."""
     n, n_levels = size.shape
     filled, cost, remaining = np.zeros(n), np.zeros(n), total
     for k in range(n):
-        left = want = _decide(start + k, remaining, seen, plan)
+        left = want = _decide(k, remaining, seen, plan)
         for level in range(n_levels):
             taken = min(left, size[k, level])
             if taken > 0.0:

@@ -1,30 +1,30 @@
-"""Who may know what: priors from elsewhere, and orders worked on days that were not fitted on."""
+"""Who may know what: priors from elsewhere, days not fitted on, and a placebo."""
+
+# ruff: noqa: I001  (several names a line)
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.adaptive import Adaptive
-from research_lib.evaluation.forecast import LiquidityProfile, TiltedShape, mid_volatility
-from research_lib.evaluation.ladder import Ladder
-from research_lib.evaluation.replay import Execution, clairvoyant, report_ages
-from research_lib.evaluation.strategies import Pov, StaticOptimal, Strategy, Twap, Vwap, run
-from research_lib.impact import ImpactCurve, PiecewiseLinearImpact
-from research_lib.impact.walk import walk_levels
+from research_lib.evaluation.adaptive import Adaptive, LiquidityProfile, TiltedShape, mid_volatility
+from research_lib.evaluation.replay import Execution, Ladder, clairvoyant, report_ages
+from research_lib.evaluation.strategies import (
+    Pov, StaticOptimal, Strategy, Twap, Vwap, one_an_interval, run,
+)  # fmt: skip
+from research_lib.impact import ImpactCurve, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
-Float = NDArray[np.float64]
-CURVE_STEPS = 25
+DEFAULT_SIZES = np.array([0.05, 0.1, 0.2, 0.3, 0.5])  # parts of the mean depth that are walked
 SIDES = ("buy", "sell")
 MAX_OVERNIGHT = 1.2  # below the smallest usual split, 5 for 4; few stocks move as much on news
 Fit = Callable[[BookSnapshots, str], ImpactCurve]
@@ -77,12 +77,18 @@ class Prior(Record):
         session : Session
         source : str
         fit : callable of books and side, optional
-            Gives the curve; `expected_curve` where there is none.
+            Gives the curve; by default a linear fit to walks of up to half of the mean depth.
         """
         days = Ladder.of(books, side).by_day(session.n_intervals)
         profile = LiquidityProfile.from_ladders(days, source)
         volume, kind = _volume(books, days, profile, session)
-        curve = expected_curve(days, profile) if fit is None else fit(books, side)
+        if fit is None:
+            sizes = DEFAULT_SIZES * float(np.mean(np.concatenate([day.depth for day in days])))
+            walked, n = slippage_curves(books, sizes, side), session.n_intervals
+            how: dict[str, Any] = {"n_intervals": n, "session": session, "test_fraction": 0.0}
+            curve: ImpactCurve = fit_impact(walked, "linear", **how).curve
+        else:
+            curve = fit(books, side)
         volatility = mid_volatility(days) / float(np.nanmean(books.mid))
         return cls(profile, volume, curve, volatility, f"{source} ({kind})")
 
@@ -100,38 +106,6 @@ class Prior(Record):
         profile = LiquidityProfile(known.spread[order], known.depth[order], known.source)
         volume, curve = self.volume[order], self.curve.take(order)
         return Prior(profile, volume, curve, self.volatility, f"{self.source}, intervals permuted")
-
-
-def expected_curve(days: Sequence[Ladder], profile: LiquidityProfile) -> PiecewiseLinearImpact:
-    """The mean cost of walking the books of some days, in the profile's shape.
-
-    Books are made comparable by the profile: prices are divided by its spread and sizes by its
-    depth, averaged, and stretched again. At the end of each step the cost is the mean over all
-    books; beyond its depth a book counts with its last level, a lower bound. The last step ends
-    at the depth of the deepest book.
-
-    Examples
-    --------
-    >>> size, time = np.full((3, 1), 100.0), 10**18 + np.arange(3) * 60 * 10**9
-    >>> books = BookSnapshots(time, np.full((3, 1), 99.0), size, np.full((3, 1), 101.0), size)
-    >>> curve = expected_curve([Ladder.of(books, "buy")], LiquidityProfile.flat(3))
-    >>> curve.cost(50.0).round(9).tolist()  # the half-spread of 1, 50 times
-    [50.0, 50.0, 50.0]
-    """
-    quoted = [np.isfinite(day.mid) for day in days]
-    pairs = list(zip(days, quoted, strict=True))
-    size = np.concatenate([day.size[q] / profile.depth[q, None] for day, q in pairs])
-    premium = np.concatenate([day.premium[q] / profile.spread[q, None] for day, q in pairs])
-    ends = size.sum(axis=1).max() * np.linspace(0.0, 1.0, CURVE_STEPS + 1)[1:] ** 2
-    cost = walk_levels(premium, size, ends)[0].mean(axis=0) * ends
-    depth = np.diff(ends, prepend=0.0)
-    # A mean of rising premiums rises, but for rounding.
-    marginal = np.maximum.accumulate(np.diff(cost, prepend=0.0) / depth)
-    return PiecewiseLinearImpact(
-        profile.depth[:, None] * depth,
-        profile.spread[:, None] * (marginal - marginal[0]),
-        profile.spread * max(float(marginal[0]), 0.0),
-    )
 
 
 def standard_strategies(
@@ -174,7 +148,7 @@ def standard_strategies(
     if number("risk_aversion", risk_aversion, 0) > 0:
         sigma = prior.volatility * number("price", price, above=0)
         averse = Adaptive(forecast, source, risk_aversion=risk_aversion, volatility=sigma)
-        strategies.append(dataclasses.replace(averse, name="risk-averse adaptive"))
+        strategies.append(replace(averse, name="risk-averse adaptive"))
     return strategies
 
 
@@ -187,10 +161,9 @@ def evaluate(
     priors: Mapping[str, Prior],
     *,
     sizes: Iterable[float],
-    windows: Iterable[tuple[int, int]] | None = None,
     make: Maker = standard_strategies,
     max_shares: float | None = None,
-    **refilling: Any,
+    refill: float = 1.0,
 ) -> list[Execution]:
     """Every order on every day by every strategy, and by perfect foresight.
 
@@ -203,24 +176,22 @@ def evaluate(
         Measured on other days or another stock, never on `books`; its keys are the sides traded.
     sizes : iterable of float
         Orders, shares.
-    windows : iterable of (start, stop), optional
-        First interval of an order and the one after its last; the whole day by default.
     make : callable of a Prior
         Gives the strategies.
     max_shares : float, optional
         Cap of each interval, shares.
-    **refilling
-        `refill` and `anchor`, as in `replay`.
+    refill : float
+        As in `replay`.
 
     Returns
     -------
     list of Execution
-        In order of side, day, size, window, strategy; the bound last.
+        In order of side, day, size, strategy; the bound last.
 
     Raises
     ------
     ValidationError
-        No sizes or windows, a size not above 0, a window that is empty or beyond the day.
+        No sizes, or a size not above 0.
 
     Examples
     --------
@@ -230,21 +201,19 @@ def evaluate(
     >>> len(done), done[-1].name  # five strategies and the bound
     (6, 'clairvoyant')
     """
-    spans, orders = _spans(windows, session.n_intervals), _sizes(sizes)
-    done = []
+    orders, done = _sizes(sizes), []
     for side, prior in priors.items():
         strategies = make(prior)
         for day in Ladder.of(books, side).by_day(session.n_intervals):
-            for size, (start, stop) in ((size, span) for size in orders for span in spans):
-                how = {"start": start, "stop": stop, "max_shares": max_shares, **refilling}
+            for size in orders:
+                how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}
                 done += [run(one, day, size, side, **how) for one in strategies]
-                done.append(clairvoyant(day.take(slice(start, stop)), size, side, max_shares))
+                done.append(clairvoyant(day, size, side, max_shares))
     report_ages(done)
     return done
 
 
-@dataclass(frozen=True, eq=False)
-class Known(Record):
+class Known(NamedTuple):
     """Books to trade on, and what is known before them.
 
     Attributes
@@ -335,7 +304,7 @@ def known_before(
 
 
 def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> list[Execution]:
-    """`evaluate` of each day with what was known before it; sizes, windows, make are its own.
+    """`evaluate` of each day with what was known before it; sizes and make are its own.
 
     Examples
     --------
@@ -356,7 +325,7 @@ def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
             continue
         last, opening = mids[k - 1][-1], mids[k][0]
         if max(last / opening, opening / last) >= MAX_OVERNIGHT:
-            ratio = Fraction(last / opening if last > opening else opening / last)
+            ratio = Fraction(max(last / opening, opening / last))
             likely = ratio.limit_denominator(10 if ratio < 10 else 1)
             pair = (likely.numerator, likely.denominator)
             old, new = pair[::-1] if last > opening else pair
@@ -370,23 +339,8 @@ def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
 def _sizes(sizes: Iterable[float]) -> list[float]:
     found = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
     if not found:
-        raise ValidationError(
-            f"sizes must be a sequence of shares, got {sizes!r}; one size is sizes=[5000]"
-        )
+        raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
     return [number("each of sizes", size, above=0) for size in found]
-
-
-def _spans(windows: Iterable[tuple[int, int]] | None, n: int) -> list[tuple[int, int]]:
-    try:
-        spans = [(0, n)] if windows is None else [(start, stop) for start, stop in windows]
-        good = len(spans) > 0 and all(0 <= start < stop <= n for start, stop in spans)
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise ValidationError(
-            f"windows must be pairs (start, stop) with 0 <= start < stop <= {n}, got {windows!r}"
-        )
-    return spans
 
 
 def _volume(
@@ -407,3 +361,80 @@ def _volume(
     window = np.ones(max(1, n // 13))
     known = np.convolve(np.ones(n), window, "same")
     return np.convolve(mean, window, "same") / known, "volumes of trades"
+
+
+def null_savings(
+    books: BookSnapshots | Ladder,
+    prior: Prior,
+    total_shares: float,
+    side: str,
+    *,
+    rng: np.random.Generator,
+    n_draws: int = 200,
+    make: Maker = standard_strategies,
+    max_shares: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Permute the labels of the intervals, decide again, and trade on other books.
+
+    All that a strategy goes by is permuted: its prior's intervals by one random order, the
+    books that it sees by another; the books that it trades on by a third, or one that happens
+    to trade late would gain from a day that grows cheaper. What it then saves is no skill, and
+    since a child order's cost is convex in its size, it is a loss on average.
+
+    Parameters
+    ----------
+    books : BookSnapshots or Ladder
+        One an interval of one day.
+    prior : Prior
+        As for `evaluate`, of as many intervals.
+    total_shares : float
+        An order that TWAP completes: costs of different amounts do not compare.
+    side : "buy" or "sell"
+    rng : numpy.random.Generator
+    n_draws : int
+        Permutations.
+    make : callable of a Prior
+        Gives the strategies.
+    max_shares : scalar or (n,) shares, optional
+
+    Returns
+    -------
+    DataFrame, index strategy
+        Savings of TWAP's cost, per cent: observed_% (labels as they are), null_mean_%, null_sd_%,
+        null_lower_% and null_upper_% (the middle 95 %), p_value: the share of permutations, the
+        observed labels among them, that save as much. NaN where the order was not completed.
+
+    Examples
+    --------
+    >>> from research_lib.market import Session, preset
+    >>> market, rng = preset("thin_stock", Session(13)), np.random.default_rng(0)
+    >>> prior = Prior.from_market(market, "buy", rng, n_days=3)
+    >>> null = null_savings(market.books(13, 5, rng), prior, 500, "buy", rng=rng, n_draws=19)
+    >>> float(null.loc["TWAP", "observed_%"])
+    0.0
+    """
+    ladder = Ladder.of(books, side)
+    one_an_interval(len(prior.profile), len(ladder), "the prior")
+    if not run(Twap(), ladder, total_shares, side, max_shares=max_shares).completed:
+        raise ValidationError(
+            f"TWAP leaves some of {total_shares:,.6g} shares unfilled; lower total_shares"
+        )
+
+    def savings(known: Prior, traded: Ladder, shown: Ladder) -> dict[str, float]:
+        how: dict[str, Any] = {"max_shares": max_shares, "shown": shown}
+        done = [run(one, traded, total_shares, side, **how) for one in [Twap(), *make(known)]]
+        paid = [one.cost_per_share if one.completed else np.nan for one in done]
+        return {one.name: 100 * (1 - own / paid[0]) for one, own in zip(done, paid, strict=True)}
+
+    observed = pd.Series(savings(prior, ladder, ladder))
+    null = pd.DataFrame(
+        savings(prior.permuted(rng), *(ladder.take(rng.permutation(len(ladder))) for _ in range(2)))
+        for _ in range(number("n_draws", n_draws, 19, integer=True))
+    )
+    table = null.describe(percentiles=[0.025, 0.975]).T[["mean", "std", "2.5%", "97.5%"]]
+    table.columns = ["null_mean_%", "null_sd_%", "null_lower_%", "null_upper_%"]
+    table.insert(0, "observed_%", observed)
+    known = null.count().where(observed.notna())
+    return table.assign(p_value=(1 + (null >= observed).sum()) / (1 + known)).rename_axis(
+        "strategy"
+    )

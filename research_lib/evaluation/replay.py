@@ -4,31 +4,164 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number, per_interval, refuse_unknown
+from research_lib.checks import Float, number, per_interval
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.ladder import Ladder, sample_states
 from research_lib.execution import Allocation, Schedule
+from research_lib.impact import PiecewiseLinearImpact
 from research_lib.market import BookSnapshots, Session
 from research_lib.market.book import side_sign
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
-Float = NDArray[np.float64]
 BOUND = "clairvoyant"
-# Relative to the order, to a cost and to a price: what sums over a day of walks round.
-UNFILLED, ROUNDING, SAME_PRICE = 1e-6, 1e-9, 1e-12
+# Relative to the order and to a cost: what sums over a day of walks round.
+UNFILLED, ROUNDING = 1e-6, 1e-9
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
+ROWS = ("time", "age", "mid", "half_spread", "premium", "size")
+TOTALS = (
+    "total_shares", "arrival_price", "average_price", "completed", "cost", "cost_per_share",
+    "cost_bps", "spread_cost", "touch_cost", "arrival_cost", "opportunity_cost", "shortfall_bps",
+    "timing_risk_bps", "oldest_fill_seconds",
+)  # fmt: skip
 # Shares scheduled, shares filled and cost over the mid, (n,) each; shares left.
 Filled = tuple[Float, Float, Float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder(Record):
+    """The side of n books that an order walks, cheapest level first.
+
+    The mid lies between the best levels that hold shares, wherever they stand in the row.
+
+    Attributes
+    ----------
+    side : str
+        "buy" walks the asks, "sell" the bids.
+    time : (n,) int64 ns UTC
+    age : (n,) int64 ns
+        How long before `time` the book was last recorded.
+    mid : (n,) currency per share
+        NaN where a side is empty: nothing can be traded then.
+    half_spread : (n,) currency per share
+        0 where there is no mid; negative where the book is crossed.
+    premium : (n, L) currency per share
+        Price beyond the mid, cost positive, not falling along the row.
+    size : (n, L) shares
+        0 at an empty level.
+    symbol : str
+        Of the books.
+
+    Examples
+    --------
+    >>> from research_lib.market import BookSnapshots
+    >>> bid, ask, size = [[99.0, 98.0]], [[101.0, 103.0]], [[20.0, 20.0]]
+    >>> books = BookSnapshots([10**18], bid, size, ask, size)
+    >>> Ladder.of(books, "buy").premium
+    array([[1., 3.]])
+    """
+
+    side: str
+    time: NDArray[np.int64]
+    age: NDArray[np.int64]
+    mid: Float
+    half_spread: Float
+    premium: Float
+    size: Float
+    symbol: str = ""
+
+    @classmethod
+    def of(cls, books: BookSnapshots | Ladder, side: str) -> Ladder:
+        """The ladder of some books; one of the same side is taken as it is.
+
+        Raises
+        ------
+        ValidationError
+            Neither books nor a ladder, a ladder of the other side, or no book with two sides.
+        """
+        if isinstance(books, Ladder):
+            if books.side != side:
+                raise ValidationError(f"the ladder is that of a {books.side}, not of a {side}")
+            return books
+        if not isinstance(books, BookSnapshots):
+            raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}")
+        curve, mid = PiecewiseLinearImpact.from_books(books, side), books.mid
+        if not np.isfinite(mid).any():
+            raise ValidationError(f"none of {len(books):,} books has two sides")
+        spread, premium = curve.half_spread, curve.half_spread[:, None] + curve.premium
+        return cls(side, books.time, books.age, mid, spread, premium, curve.depth, books.symbol)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @property
+    def depth(self) -> Float:
+        """Shares on display, (n,)."""
+        return self.size.sum(axis=1)
+
+    def take(self, rows: ArrayLike | slice) -> Ladder:
+        """The books selected by a mask, a slice or positions."""
+        index = rows if isinstance(rows, slice) else np.asarray(rows)
+        return replace(self, **{name: self[name][index] for name in ROWS})
+
+    def by_day(self, n_intervals: int) -> list[Ladder]:
+        """One ladder a day of books sampled `n_intervals` a day, day after day.
+
+        Raises
+        ------
+        ValidationError
+            If the books are not a whole number of days.
+        """
+        if len(self) % n_intervals:
+            raise ValidationError(
+                f"{len(self):,} books are no whole number of days of {n_intervals}; sample them"
+            )
+        starts = range(0, len(self), n_intervals)
+        return [self.take(slice(start, start + n_intervals)) for start in starts]
+
+
+def sample_states(
+    states: BookSnapshots, session: Session, latency_seconds: float = 0.0
+) -> BookSnapshots:
+    """The books that child orders sent at the start of each interval arrive at.
+
+    Parameters
+    ----------
+    states : BookSnapshots
+        As read, in time order.
+    session : Session
+    latency_seconds : float
+        From sending to arrival: the book is the last complete state at or before the interval's
+        start plus the latency.
+
+    Returns
+    -------
+    BookSnapshots
+        n_days * n_intervals books; `time` is that of the arrival.
+
+    Examples
+    --------
+    >>> from research_lib.market import SyntheticMarket
+    >>> states = SyntheticMarket(session=Session(78)).books(78, 5, np.random.default_rng(0))
+    >>> late = sample_states(states, Session(13), latency_seconds=400)
+    >>> int(late.time[0] - states.time[0]), late.mid[0] == states.mid[1]
+    (400000000000, True)
+    """
+    lag = np.int64(round(1e9 * number("latency_seconds", latency_seconds, 0)))
+    opens = session.bounds(session.days(states.time))[0]
+    # What is shown between the opening and the latency after it is met by the first child order,
+    # and does not stand before the open.
+    sent = np.where(states.time >= opens, np.maximum(states.time - lag, opens), states.time - lag)
+    sampled = replace(states, time=sent).sample(session)
+    return replace(sampled, time=sampled.time + lag)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +213,11 @@ class Execution(Record):
     half_spread: Float
     fitted_on: str = ""
     symbol: str = ""
-    age: NDArray[np.int64] = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        if self.age is None:
-            object.__setattr__(self, "age", np.zeros(len(self.time), np.int64))
+    age: NDArray[np.int64] | int = 0
 
     def keys(self) -> list[str]:
         """Names that ``execution[name]`` answers."""
-        totals = "total_shares arrival_price completed cost cost_per_share cost_bps spread_cost"
-        more = "touch_cost arrival_cost opportunity_cost oldest_fill_seconds"
-        return [*super().keys(), *totals.split(), *more.split()]
+        return [*super().keys(), *TOTALS]
 
     @property
     def total_shares(self) -> float:
@@ -101,6 +228,12 @@ class Execution(Record):
     def arrival_price(self) -> float:
         """First mid of the order's intervals, currency per share."""
         return float(self.mid[np.isfinite(self.mid)][0])
+
+    @property
+    def average_price(self) -> float:
+        """Of the filled shares, currency per share; NaN where none is filled."""
+        fills, filled = self.fills, float(self.filled.sum())
+        return float(fills["shares"] @ fills["price"]) / filled if filled > 0 else float("nan")
 
     @property
     def completed(self) -> bool:
@@ -146,10 +279,15 @@ class Execution(Record):
         return side_sign(self.side) * moved * self.unfilled if self.unfilled > 0 else 0.0
 
     @property
-    def volatility(self) -> float:
-        """Root mean squared change of the mid over an interval of the order, currency per share."""
-        steps = np.diff(self.mid[np.isfinite(self.mid)])
-        return float(np.sqrt(np.mean(steps**2))) if steps.size else 0.0
+    def shortfall_bps(self) -> float:
+        """Perold's implementation shortfall, decided on arrival, bps of the whole order."""
+        paper = self.total_shares * self.arrival_price
+        return 1e4 * (self.arrival_cost + self.opportunity_cost) / paper
+
+    @property
+    def timing_risk_bps(self) -> float:
+        """`timing_risk` at the volatility of the order's own intervals, bps of the whole order."""
+        return 1e4 * self.timing_risk() / (self.total_shares * self.arrival_price)
 
     def timing_risk(self, volatility: float | None = None) -> float:
         r"""Standard deviation of the cost over arrival from the mid alone, currency.
@@ -161,13 +299,15 @@ class Execution(Record):
         intervals, known only afterwards. Almgren and Chriss (2000), equation (5).
         """
         left = self.total_shares - np.cumsum(self.filled)
-        sigma = self.volatility if volatility is None else number("volatility", volatility, 0)
+        steps = np.diff(self.mid[np.isfinite(self.mid)])
+        own = float(np.sqrt(np.mean(steps**2))) if steps.size else 0.0
+        sigma = own if volatility is None else number("volatility", volatility, 0)
         return sigma * float(np.sqrt(np.sum(left[:-1] ** 2)))
 
     @property
     def oldest_fill_seconds(self) -> float:
         """Age of the oldest book that filled anything, seconds; 0 where nothing is filled."""
-        return 1e-9 * float(np.max(self.age[self.filled > 0], initial=0))
+        return 1e-9 * float(np.max(np.where(self.filled > 0, self.age, 0)))
 
     def n_stale(self, limit_seconds: float = STALE_SECONDS) -> int:
         """Child orders filled on a book older than a limit, seconds."""
@@ -193,37 +333,26 @@ class Execution(Record):
         frame = self.to_frame()[self.filled > 0].reset_index(drop=True)
         return frame.assign(shares=frame["filled"])[["time", "shares", "price"]]
 
+    @property
+    def totals(self) -> dict[str, Any]:
+        """What is one number or text of the whole order: a row of a table of orders."""
+        return {name: self[name] for name in self.keys() if np.ndim(self[name]) == 0}
+
     def _repr_html_(self) -> str:
-        shown = {name: self[name] for name in self.keys() if np.ndim(self[name]) == 0}
-        table = pd.Series(shown, dtype=object).to_frame(self.name)
+        table = pd.Series(self.totals, dtype=object).to_frame(self.name)
         return str(table.to_html(float_format="{:,.6g}".format))
 
 
 def report_ages(executions: Iterable[Execution]) -> None:
     """Log how many child orders were filled on books older than five minutes, if any were."""
     done = list(executions)
-    stale = sum(one.n_stale() for one in done)
-    if stale:
+    if stale := sum(one.n_stale() for one in done):
         filled = sum(int(np.sum(one.filled > 0)) for one in done)
+        oldest = max(one.oldest_fill_seconds for one in done) / 60
         logger.warning(
             f"{stale} of {filled} child orders are filled on books older than {STALE_SECONDS:g} s, "
-            f"the oldest {max(one.oldest_fill_seconds for one in done) / 60:.0f} min: a halt, or a "
-            "recording that stopped; see Execution.age and max_age of BookSnapshots.sample"
+            f"the oldest {oldest:.0f} min: a halt, or a recording that stopped; see Execution.age"
         )
-
-
-class Refill(NamedTuple):
-    """How depleted liquidity comes back: rho, and whether depletion stays with the level."""
-
-    rate: float
-    by_level: bool
-
-
-def refill_rule(**how: Any) -> Refill:
-    """Checked `refill` and `anchor` of `replay`, and no other argument."""
-    refuse_unknown(how, ("refill", "anchor"), "argument")
-    refuse_unknown([how.get("anchor", "price")], ("price", "level"), "anchor")
-    return Refill(number("refill", how.get("refill", 1.0), 0, 1), how.get("anchor") == "level")
 
 
 @timed("replay")
@@ -233,51 +362,39 @@ def replay(
     side: str,
     *,
     max_shares: ArrayLike | None = None,
-    session: Session | None = None,
-    latency_seconds: float = 0.0,
-    slices: int = 1,
-    **refilling: Any,
+    refill: float = 1.0,
 ) -> Execution:
     r"""Walk each child order through the recorded book of its interval.
 
     What a book, or the cap, does not fill is carried on to the next interval and added to
     its child order; what is left after the last one is `unfilled`. Own trades deplete each
-    price p that they take from by H_t(p), which is replenished at rate rho:
+    level l that they take from by H_t(l), which is replenished at rate rho:
 
-    .. math:: H_{t+1}(p) = (1 - \rho) \, (H_t(p) + \mathrm{taken}_t(p)), \qquad
-        S_t(p) = (V_t(p) - H_t(p))^+
+    .. math:: H_{t+1}(l) = (1 - \rho) \, (H_t(l) + \mathrm{taken}_t(l)), \qquad
+        S_t(l) = (V_t(l) - H_t(l))^+
 
-    where book t + 1 shows the price p, else 0; V is what was recorded, S what can be taken.
-    It is the rule of `market.after_own_trades`. With rho = 1 each book is as recorded.
+    with V what was recorded, S what can be taken: depletion stays with the rank in the book
+    wherever that moves, the worst case of a block-shaped book (Obizhaeva and Wang, 2013).
+    With rho = 1 each book is as recorded.
 
     Parameters
     ----------
     schedule : Schedule, Allocation or (n,) shares
         n child orders, finite and at least 0; a Series is labelled by its intervals 0 to n - 1.
     books : BookSnapshots or Ladder
-        n snapshots, one an interval, as `BookSnapshots.sample` gives for one day; with a
-        `session`, all states of that day. A snapshot without two sides fills nothing. Without
-        a session n books of several days would be one order.
+        n snapshots, one an interval, as `BookSnapshots.sample` gives for one day, or
+        `sample_states` with a latency. A snapshot without two sides fills nothing. n books of
+        several days would be one order.
     side : "buy" or "sell"
     max_shares : scalar or (n,) shares, optional
         Cap of what is taken in each interval, carried shares included.
-    session : Session, optional
-        Samples `books`, then states; needed for latency and slices.
-    latency_seconds : float
-        From the decision to the book that is walked.
-    slices : int
-        Equal child orders of each interval, each on the book of its own time: the execution
-        has n * slices of them.
-    **refilling
-        `refill`, rho in [0, 1], 1 by default: 1 replenishes all by the next child order, 0 never
-        while the price is shown. `anchor`, what depletion stays with: its "price" (default), or
-        its "level", the rank in the book wherever that moves (the worst case).
+    refill : float
+        rho in [0, 1]: 1 replenishes all by the next child order, 0 nothing.
 
     Raises
     ------
     ValidationError
-        If there is not one book an interval, or none has two sides; latency or slices without a
-        session, or on books already sampled to one an interval; states of more than one day.
+        If there is not one book an interval, or none has two sides.
 
     Examples
     --------
@@ -294,75 +411,51 @@ def replay(
     if isinstance(schedule, Schedule | Allocation):
         given, name = schedule.shares, getattr(schedule, "name", "allocation")
     shares = per_interval("scheduled shares", given, np.size(given))
-    caps = as_caps(max_shares, len(shares))
-    if session is not None and isinstance(books, BookSnapshots):
-        _refuse_other_states(books, session, latency_seconds != 0 or slices != 1)
-        books = sample_states(books, session, latency_seconds=latency_seconds, slices=slices)
-        shares, caps = np.repeat(shares / slices, slices), np.repeat(caps / slices, slices)
-    elif latency_seconds != 0 or slices != 1:
-        raise ValidationError(
-            f"latency_seconds={latency_seconds:g} and slices={slices} need all states of the day "
-            "and their session"
-        )
     ladder = Ladder.of(books, side)
     if len(ladder) != len(shares):
         raise ValidationError(
             f"{len(ladder):,} books for {len(shares):,} intervals; sample the books of one day to "
             "one an interval"
         )
-    done = settled(name, fill_schedule(shares, caps, ladder, refill_rule(**refilling)), ladder)
+    caps, rho = as_caps(max_shares, len(shares)), number("refill", refill, 0, 1)
+    done = settled(name, fill_schedule(shares, caps, ladder, rho), ladder)
     report_ages([done])
     return done
 
 
-def fill_schedule(shares: Float, caps: Float, ladder: Ladder, rule: Refill) -> Filled:
+def fill_schedule(shares: Float, caps: Float, ladder: Ladder, refill: float) -> Filled:
     """Walk each child order, and what the one before it left, through its book."""
-    books = (ladder.price, ladder.premium, ladder.size)
-    return shares, *_fill_schedule(shares, caps, *books, rule)
-
-
-@compiled
-def depletion(
-    price_before: Float, consumed: Float, price: Float, size: Float, rule: Refill
-) -> Float:
-    """What is missing at each level, (L,), given what was consumed of the book before, (L,)."""
-    missing, n_levels = np.zeros(len(size)), len(size)
-    if rule.rate == 1.0:
-        return missing
-    for level in range(n_levels):
-        for before in range(n_levels):
-            near = abs(price[level] - price_before[before]) <= SAME_PRICE * price[level]
-            same = level == before if rule.by_level else near
-            if same and size[level] > 0.0 and consumed[before] > 0.0:
-                missing[level] = (1.0 - rule.rate) * consumed[before]
-    return missing
+    return shares, *_fill_schedule(shares, caps, ladder.premium, ladder.size, 1.0 - refill)
 
 
 @compiled
 def walk(
-    premium: Float, size: Float, consumed: Float, depleted: Float, want: float
+    premium: Float, size: Float, consumed: Float, kept: float, want: float
 ) -> tuple[float, float]:
-    """Shares filled and their cost over the mid; `consumed` becomes what is missing afterwards."""
+    """Shares filled and their cost over the mid, where `kept` of what was consumed is missing.
+
+    `consumed` (L,) becomes what is missing afterwards.
+    """
     left, cost = want, 0.0
     for level in range(len(size)):
-        taken = max(min(left, size[level] - depleted[level]), 0.0)
+        missing = kept * consumed[level] if size[level] > 0.0 else 0.0
+        taken = max(min(left, size[level] - missing), 0.0)
         cost += taken * premium[level]
-        consumed[level] = depleted[level] + taken
+        consumed[level] = missing + taken
         left -= taken
     return want - left, cost
 
 
 @compiled
 def _fill_schedule(
-    shares: Float, caps: Float, price: Float, premium: Float, size: Float, rule: Refill
+    shares: Float, caps: Float, premium: Float, size: Float, kept: float
 ) -> tuple[Float, Float, float]:
     n, n_levels = size.shape
     filled, cost, consumed = np.zeros(n), np.zeros(n), np.zeros(n_levels)
     carried = 0.0
     for t in range(n):
-        depleted = depletion(price[max(t - 1, 0)], consumed, price[t], size[t], rule)
         order = shares[t] + carried
-        filled[t], cost[t] = walk(premium[t], size[t], consumed, depleted, min(order, caps[t]))
+        filled[t], cost[t] = walk(premium[t], size[t], consumed, kept, min(order, caps[t]))
         carried = order - filled[t]
     return filled, cost, carried
 
@@ -436,55 +529,3 @@ def clairvoyant(
 def with_rest(filled: Float, cost: Float, left: float) -> Filled:
     """Of an order without a schedule: its shares are those filled, and last what is left."""
     return np.append(filled[:-1], filled[-1] + left), filled, cost, float(left)
-
-
-def foresight_share(execution: Execution, benchmark: Execution, bound: Execution) -> float:
-    """Share of the perfect-foresight saving: (benchmark - own) / (benchmark - bound), of costs.
-
-    1 is perfect foresight, 0 the benchmark, NaN where nothing could be saved.
-
-    Raises
-    ------
-    ValidationError
-        If the three did not fill the same number of shares: their costs do not compare.
-
-    Examples
-    --------
-    >>> from research_lib.market import BookSnapshots
-    >>> time, size = [10**18, 2 * 10**18], [[20.0], [20.0]]
-    >>> books = BookSnapshots(time, [[99.0], [98.0]], size, [[101.0], [102.0]], size)
-    >>> best = clairvoyant(books, 20, "buy")
-    >>> equal, early = (replay(shares, books, "buy") for shares in ([10, 10], [15, 5]))
-    >>> foresight_share(early, equal, best)
-    0.5
-    """
-    trio = (execution, benchmark, bound)
-    filled = [one.filled.sum() for one in trio]
-    if max(filled) - min(filled) > UNFILLED * max(filled):
-        names, shares = (one.name for one in trio), (f"{one:,.6g}" for one in filled)
-        raise ValidationError(
-            f"{', '.join(names)} filled {', '.join(shares)} shares; costs compare only where the "
-            "same order is filled: lower total_shares"
-        )
-    return (benchmark.cost - execution.cost) / foresight_saving(benchmark.cost, bound.cost)
-
-
-def foresight_saving(benchmark: float, bound: float) -> float:
-    """What could be saved, benchmark - bound; NaN where that is nothing but rounding."""
-    saving = benchmark - bound
-    return saving if saving > ROUNDING * abs(benchmark) else float("nan")
-
-
-def _refuse_other_states(states: BookSnapshots, session: Session, finer: bool) -> None:
-    """Refuse states of several days, and books one an interval where `finer` ones are needed."""
-    days = states.days(session)
-    if len(days) > 1:
-        raise ValidationError(
-            f"states of {len(days)} days, {days[0]} to {days[-1]}, for an order of one; replay "
-            "them day by day"
-        )
-    if finer and np.array_equal(session.interval_of(states.time), np.arange(session.n_intervals)):
-        raise ValidationError(
-            "latency and slices need the states within each interval, got one an interval; give "
-            "the books as read"
-        )

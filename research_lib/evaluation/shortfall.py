@@ -1,22 +1,17 @@
-"""Implementation shortfall and transaction cost analysis: where the money of an order went."""
+"""Implementation shortfall: where the money of an order went."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from research_lib.checks import number, require_columns, require_numbers
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.replay import ROUNDING, Execution
-from research_lib.market import Session, Trades
+from research_lib.evaluation.replay import ROUNDING
 from research_lib.market.book import side_sign
 
-Float = NDArray[np.float64]
 PARTS = ("delay", "trading", "opportunity", "fees", "total")
 
 
@@ -122,137 +117,25 @@ def implementation_shortfall(
     >>> {part: round(bps, 6) for part, bps in done.bps.items()}
     {'delay': 32.0, 'trading': 34.0, 'opportunity': 40.0, 'fees': 0.0, 'total': 106.0}
     """
-    sign = side_sign(side)
-    total = number("total_shares", total_shares, above=0)
+    sign, total = side_sign(side), number("total_shares", total_shares, above=0)
     decided = number("decision_price", decision_price, above=0)
     arrived = number("arrival_price", arrival_price, above=0)
     closed = number("closing_price", closing_price, above=0)
-    shares, price = _checked_fills(fills)
+    if not isinstance(fills, pd.DataFrame) or len(fills):  # no row: nothing was filled
+        require_columns(fills, ("shares", "price"), "fills")
+        require_numbers(fills, ("shares", "price"), above=0)
+    shares, price = fills["shares"].to_numpy(float), fills["price"].to_numpy(float)
     filled = float(shares.sum())
     if filled > total * (1 + ROUNDING):
         raise ValidationError(
             f"{filled:,.6g} shares are filled of an order of {total:,.6g}; give the whole order"
         )
-    unfilled = max(total - filled, 0.0)
+    unfilled, charged = max(total - filled, 0.0), number("fees", fees)
     delay = sign * (arrived - decided) * filled
     trading = sign * float(shares @ (price - arrived))
     opportunity = sign * (closed - decided) * unfilled
-    charged = number("fees", fees)
     average = float(shares @ price) / filled if filled > 0 else float("nan")
     return Shortfall(
         side, total, filled, unfilled, decided, average, delay, trading, opportunity, charged,
         delay + trading + opportunity + charged,
     )  # fmt: skip
-
-
-def vwap_slippage(fills: pd.DataFrame, market: Trades, side: str) -> float:
-    """Average fill beyond the market's volume-weighted average price, bps of it.
-
-    Cost positive; NaN without fills or trades.
-
-    Parameters
-    ----------
-    fills : DataFrame
-        Columns shares and price.
-    market : Trades
-        Of the order's own time.
-    side : "buy" or "sell"
-
-    Examples
-    --------
-    >>> market = Trades([10**18, 2 * 10**18], [100.0, 102.0], [300.0, 100.0], [1, -1])
-    >>> fills = pd.DataFrame({"shares": [10.0], "price": [101.0]})
-    >>> round(vwap_slippage(fills, market, "buy"), 2)  # 101 against 100.50
-    49.75
-    """
-    sign = side_sign(side)
-    shares, price = _checked_fills(fills)
-    if not len(market) or not shares.sum() > 0:
-        return float("nan")
-    vwap = float(market.size @ market.price / market.size.sum())
-    return 1e4 * sign * (float(shares @ price / shares.sum()) - vwap) / vwap
-
-
-def tca_table(
-    executions: Iterable[Execution], trades: Trades | None = None, session: Session | None = None
-) -> pd.DataFrame:
-    """Transaction cost analysis, one row an order and strategy.
-
-    Columns: strategy, day, start (UTC), side, total_shares, filled, unfilled, arrival_price,
-    average_price; in bps of the filled shares at the arrival price: cost_bps (over each
-    interval's mid) = spread_bps + impact_bps, drift_bps (how far the mid moved); in bps of
-    the whole order: opportunity_bps, shortfall_bps (Perold's total, decided on arrival) and
-    timing_risk_bps (standard deviation from the mid's moves, at the volatility of the
-    order's own intervals); with `trades`, participation_% (of what the market traded in the
-    order's intervals) and vwap_slippage_bps; fitted_on.
-
-    Parameters
-    ----------
-    executions : iterable of Execution
-    trades : Trades, optional
-        The market's, of all the time of the executions.
-    session : Session, optional
-        Whose time zone says which day it is.
-
-    Examples
-    --------
-    >>> from research_lib.evaluation import replay
-    >>> from research_lib.market import BookSnapshots
-    >>> time, size = [10**18, 2 * 10**18], [[20.0], [20.0]]
-    >>> books = BookSnapshots(time, [[99.0], [98.0]], size, [[101.0], [102.0]], size)
-    >>> table = tca_table([replay([10, 10], books, "buy")])
-    >>> table[["cost_bps", "spread_bps", "impact_bps"]].iloc[0].tolist()
-    [150.0, 150.0, 0.0]
-    """
-    rows = [_row(one, trades, session or Session()) for one in executions]
-    if not rows:
-        raise ValidationError("no executions to tabulate; give at least one")
-    return pd.DataFrame(rows)
-
-
-def _row(one: Execution, trades: Trades | None, session: Session) -> dict[str, object]:
-    filled = float(one.filled.sum())
-    per_filled, per_order = (
-        1e4 / (shares * one.arrival_price) if shares > 0 else float("nan")
-        for shares in (filled, one.total_shares)
-    )
-    fills = one.fills
-    paid = float(fills["shares"] @ fills["price"])
-    row: dict[str, object] = {
-        "strategy": one.name,
-        "day": session.days(one.time[:1])[0],
-        "start": pd.Timestamp(one.time[0], unit="ns", tz="UTC"),
-        "side": one.side,
-        "total_shares": one.total_shares,
-        "filled": filled,
-        "unfilled": one.unfilled,
-        "arrival_price": one.arrival_price,
-        "average_price": paid / filled if filled > 0 else float("nan"),
-        "cost_bps": per_filled * one.cost,
-        "spread_bps": per_filled * one.spread_cost,
-        "impact_bps": per_filled * one.touch_cost,
-        "drift_bps": per_filled * (one.arrival_cost - one.cost),
-        "opportunity_bps": per_order * one.opportunity_cost,
-        "shortfall_bps": per_order * (one.arrival_cost + one.opportunity_cost),
-        "timing_risk_bps": per_order * one.timing_risk(),
-    }
-    if trades is not None:
-        market = _during(trades, one)
-        volume = float(market.size.sum())
-        row["participation_%"] = 100.0 * filled / volume if volume > 0 else float("nan")
-        row["vwap_slippage_bps"] = vwap_slippage(fills, market, one.side)
-    return row | {"fitted_on": one.fitted_on}
-
-
-def _during(trades: Trades, one: Execution) -> Trades:
-    """Trades of the order's intervals; the last one is as long as the one before it."""
-    last = max(one.time[-1] - one.time[-2], 1) if len(one.time) > 1 else 1
-    return trades.take((trades.time >= one.time[0]) & (trades.time < one.time[-1] + last))
-
-
-def _checked_fills(fills: pd.DataFrame) -> tuple[Float, Float]:
-    if isinstance(fills, pd.DataFrame) and not len(fills):
-        return np.zeros(0), np.zeros(0)
-    require_columns(fills, ("shares", "price"), "fills")
-    require_numbers(fills, ("shares", "price"), above=0)
-    return fills["shares"].to_numpy(float), fills["price"].to_numpy(float)

@@ -1,73 +1,39 @@
 """Strategies under one interface: at each interval, how many shares, knowing the books up to it."""
 
+# ruff: noqa: I001  (several names a line)
+
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, per_interval
+from research_lib.checks import Float, number, per_interval
 from research_lib.errors import ValidationError
-from research_lib.evaluation.ladder import ROWS, Ladder
 from research_lib.evaluation.replay import (
-    Execution,
-    Filled,
-    Refill,
-    as_caps,
-    depletion,
-    fill_schedule,
-    refill_rule,
-    settled,
-    walk,
-    with_rest,
-)
+    ROWS, Execution, Filled, Ladder, as_caps, fill_schedule, settled, walk, with_rest,
+)  # fmt: skip
 from research_lib.execution import Schedule, allocate, pov, twap, vwap
 from research_lib.impact import ImpactCurve
 from research_lib.market import BookSnapshots
 
-Float = NDArray[np.float64]
 
+class Order(NamedTuple):
+    """Shares to fill in the n intervals of a day, at most `caps` (n,) shares in each.
 
-@dataclass(frozen=True, eq=False)
-class Order:
-    """Shares to fill in intervals start .. stop - 1 of the day's n, at most `caps` in each.
-
-    `caps` is (stop - start,) shares.
+    An order for a part of the day has a session of its own: ``Session(open="13:00")``.
 
     Examples
     --------
-    >>> Order(1_000.0, 2, 4, 5, np.array([600.0, 600.0])).day_caps.tolist()
-    [0.0, 0.0, 600.0, 600.0]
+    >>> len(Order(1_000.0, np.full(390, 50.0)).caps)
+    390
     """
 
     total_shares: float
-    start: int
-    stop: int
-    n_intervals: int
     caps: Float
-
-    @property
-    def rows(self) -> slice:
-        """The order's own intervals."""
-        return slice(self.start, self.stop)
-
-    @property
-    def day_caps(self) -> Float:
-        """Caps of the day's intervals up to the last of the order, (stop,); 0 before the order."""
-        return np.concatenate([np.zeros(self.start), self.caps])
-
-
-@dataclass(frozen=True, eq=False)
-class Venue:
-    """Where an order is filled: books traded on, books decided on, and how depletion recovers."""
-
-    books: Ladder
-    seen: Ladder
-    rule: Refill
 
 
 class Strategy(ABC):
@@ -115,28 +81,25 @@ class Strategy(ABC):
         order : Order
         """
 
-    def fill(self, order: Order, venue: Venue) -> Filled:
-        """Fill the order step by step.
+    def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
+        """Fill the order step by step in `books`, deciding on those `seen`.
 
         What is decided is kept between 0, what remains and the cap, and in the last interval all
         that is left is sent. A decision that is no finite number is a ValidationError.
         """
-        books, seen, rule = venue.books, venue.seen, venue.rule
-        price, seen_price, visible = books.price, seen.price, seen.size.copy()
+        visible, kept, remaining = seen.size.copy(), 1.0 - refill, order.total_shares
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
-        consumed, remaining = np.zeros(books.size.shape[1]), order.total_shares
-        for k, t in enumerate(range(order.start, order.stop)):
-            before, want = price[max(t - 1, 0)], remaining
-            missing = depletion(before, consumed, seen_price[t], seen.size[t], rule)
-            visible[t] = np.maximum(seen.size[t] - missing, 0.0)
-            if t + 1 < order.stop:
+        consumed = np.zeros(books.size.shape[1])
+        for t, cap in enumerate(order.caps):
+            want = remaining
+            visible[t] = np.maximum(seen.size[t] - kept * consumed, 0.0)
+            if t + 1 < len(order.caps):
                 what = f"the shares that {self.name} decides on in interval {t}"
                 answer = self.decide(t, remaining, _shown_until(seen, visible, t), order)
                 want = min(max(number(what, answer), 0.0), remaining)
-            missing = depletion(before, consumed, price[t], books.size[t], rule)
-            want = min(float(want), order.caps[k])
-            filled[k], cost[k] = walk(books.premium[t], books.size[t], consumed, missing, want)
-            remaining -= filled[k]
+            want = min(float(want), cap)
+            filled[t], cost[t] = walk(books.premium[t], books.size[t], consumed, kept, want)
+            remaining -= filled[t]
         return with_rest(filled, cost, remaining)
 
 
@@ -149,26 +112,26 @@ class Scheduled(Strategy):
     ...     name, fitted_on = "early", "nothing"
     ...
     ...     def schedule(self, order):
-    ...         weight = np.arange(order.stop - order.start, 0.0, -1.0)
+    ...         weight = np.arange(len(order.caps), 0.0, -1.0)
     ...         return Schedule(order.total_shares * weight / weight.sum(), self.name)
-    >>> Early().schedule(Order(60.0, 0, 3, 3, np.full(3, np.inf))).shares.tolist()
+    >>> Early().schedule(Order(60.0, np.full(3, np.inf))).shares.tolist()
     [30.0, 20.0, 10.0]
     """
 
     @abstractmethod
     def schedule(self, order: Order) -> Schedule:
-        """Shares of each interval of the order, (stop - start,)."""
+        """Shares of each interval, (n,)."""
 
     def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
         """What is scheduled up to t and not filled yet."""
-        due = float(self.schedule(order).shares[: t - order.start + 1].sum())
+        due = float(self.schedule(order).shares[: t + 1].sum())
         return due - (order.total_shares - remaining)
 
-    def fill(self, order: Order, venue: Venue) -> Filled:
+    def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """The steps of `Strategy.fill`, compiled; refuses a schedule of another length."""
-        books, shares = venue.books.take(order.rows), self.schedule(order).shares
+        shares = self.schedule(order).shares
         one_an_interval(len(shares), len(books), f"the schedule of {self.name}")
-        return fill_schedule(shares, order.caps, books, venue.rule)
+        return fill_schedule(shares, order.caps, books, refill)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +140,7 @@ class Twap(Scheduled):
 
     Examples
     --------
-    >>> Twap().schedule(Order(60.0, 0, 3, 3, np.full(3, np.inf))).shares.tolist()
+    >>> Twap().schedule(Order(60.0, np.full(3, np.inf))).shares.tolist()
     [20.0, 20.0, 20.0]
     """
 
@@ -186,7 +149,7 @@ class Twap(Scheduled):
 
     def schedule(self, order: Order) -> Schedule:
         """Equal shares."""
-        return twap(order.total_shares, order.stop - order.start)
+        return twap(order.total_shares, len(order.caps))
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,9 +158,9 @@ class Vwap(Scheduled):
 
     Examples
     --------
-    >>> order = Order(60.0, 1, 3, 3, np.full(2, np.inf))
-    >>> Vwap([9.0, 2.0, 1.0], "earlier days").schedule(order).shares.tolist()
-    [40.0, 20.0]
+    >>> order = Order(60.0, np.full(3, np.inf))
+    >>> Vwap([3.0, 2.0, 1.0], "earlier days").schedule(order).shares.tolist()
+    [30.0, 20.0, 10.0]
     """
 
     volume: Float
@@ -205,8 +168,8 @@ class Vwap(Scheduled):
     name: str = "VWAP"
 
     def schedule(self, order: Order) -> Schedule:
-        """Shares in proportion to the order's part of the volume."""
-        return vwap(order.total_shares, _part_of_day(self, self.volume, order))
+        """Shares in proportion to the volume."""
+        return vwap(order.total_shares, _checked(self, self.volume, order))
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +180,7 @@ class Pov(Scheduled):
 
     Examples
     --------
-    >>> order = Order(60.0, 0, 3, 3, np.full(3, np.inf))
+    >>> order = Order(60.0, np.full(3, np.inf))
     >>> Pov([400.0, 400.0, 400.0], "earlier days").schedule(order).shares.tolist()
     [40.0, 20.0, 0.0]
     """
@@ -228,8 +191,8 @@ class Pov(Scheduled):
     name: str = "POV"
 
     def schedule(self, order: Order) -> Schedule:
-        """The rate of the order's part of the volume."""
-        volume = _part_of_day(self, self.volume, order)
+        """The rate of the volume."""
+        volume = _checked(self, self.volume, order)
         rate = max(self.rate, order.total_shares / float(volume.sum()))
         return pov(order.total_shares, volume, rate)
 
@@ -242,7 +205,7 @@ class StaticOptimal(Scheduled):
     --------
     >>> from research_lib.impact import LinearImpact
     >>> known = StaticOptimal(LinearImpact(np.array([1.0, 2.0, 2.0])), "earlier days")
-    >>> known.schedule(Order(60.0, 0, 3, 3, np.full(3, np.inf))).shares.round(9).tolist()
+    >>> known.schedule(Order(60.0, np.full(3, np.inf))).shares.round(9).tolist()
     [30.0, 15.0, 15.0]
     """
 
@@ -252,11 +215,10 @@ class StaticOptimal(Scheduled):
     objective: str = "cost"
 
     def schedule(self, order: Order) -> Schedule:
-        """The allocation of the order's intervals."""
-        one_an_interval(len(self.curve), order.n_intervals, f"the curve of {self.name}")
-        curve = self.curve.take(np.arange(order.start, order.stop))
-        limits: dict[str, Any] = {"max_shares": order.caps, "objective": self.objective}
-        return Schedule(allocate(curve, order.total_shares, **limits).shares, self.name)
+        """The allocation."""
+        one_an_interval(len(self.curve), len(order.caps), f"the curve of {self.name}")
+        how: dict[str, Any] = {"max_shares": order.caps, "objective": self.objective}
+        return Schedule(allocate(self.curve, order.total_shares, **how).shares, self.name)
 
 
 def run(
@@ -265,11 +227,9 @@ def run(
     total_shares: float,
     side: str,
     *,
-    start: int = 0,
-    stop: int | None = None,
     max_shares: ArrayLike | None = None,
     shown: BookSnapshots | Ladder | None = None,
-    **refilling: Any,
+    refill: float = 1.0,
 ) -> Execution:
     """Let a strategy work an order on one day's books.
 
@@ -277,24 +237,21 @@ def run(
     ----------
     strategy : Strategy
     books : BookSnapshots or Ladder
-        One an interval, all of one day: what came before `start` may be looked at.
-        `Ladder.by_day` parts days.
+        One an interval of one day. `Ladder.by_day` parts days.
     total_shares : float
     side : "buy" or "sell"
-    start, stop : int
-        The order's intervals are start .. stop - 1; all by default.
-    max_shares : scalar or (stop - start,) shares, optional
+    max_shares : scalar or (n,) shares, optional
         Cap of each interval.
     shown : BookSnapshots or Ladder, optional
         Books to decide on, where they are not those that are traded on: earlier ones, by a
         latency, or permuted ones, for the placebo.
-    **refilling
-        `refill` and `anchor`, as in `replay`.
+    refill : float
+        As in `replay`.
 
     Returns
     -------
     Execution
-        Of stop - start child orders.
+        Of n child orders.
 
     Examples
     --------
@@ -307,37 +264,30 @@ def run(
     ladder = Ladder.of(books, side)
     seen = ladder if shown is None else Ladder.of(shown, side)
     if len(seen) != len(ladder):
-        raise ValidationError(
-            f"{len(seen)} books are shown and {len(ladder)} traded on; there must be as many"
-        )
-    end = number("stop", len(ladder) if stop is None else stop, 1, len(ladder), integer=True)
-    first = number("start", start, 0, end - 1, integer=True)
-    total = number("total_shares", total_shares, 0)
-    order = Order(total, first, end, len(ladder), as_caps(max_shares, end - first))
-    done = strategy.fill(order, Venue(ladder, seen, refill_rule(**refilling)))
-    return settled(strategy.name, done, ladder.take(order.rows), strategy.fitted_on)
+        raise ValidationError(f"{len(seen)} books are shown and {len(ladder)} traded on; show all")
+    total, rho = number("total_shares", total_shares, 0), number("refill", refill, 0, 1)
+    order = Order(total, as_caps(max_shares, len(ladder)))
+    done = strategy.fill(order, ladder, seen, rho)
+    return settled(strategy.name, done, ladder, strategy.fitted_on)
 
 
 def one_an_interval(n: int, expected: int, what: str) -> None:
     """Refuse n values where the order, or the day, has another number of intervals."""
     if n != expected:
-        raise ValidationError(
-            f"{what} has {n} intervals for {expected}; give one value an interval, "
-            "one day at a time"
-        )
+        raise ValidationError(f"{what} has {n} intervals for {expected}; give one day at a time")
 
 
-def _part_of_day(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
-    """The order's intervals of a day's volume."""
+def _checked(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
+    """A day's volume, (n,)."""
     what = f"the volume of {strategy.name}"
-    one_an_interval(np.size(volume), order.n_intervals, what)
-    return per_interval(what, volume, order.n_intervals)[order.rows]
+    one_an_interval(np.size(volume), len(order.caps), what)
+    return per_interval(what, volume, len(order.caps))
 
 
 def _shown_until(seen: Ladder, visible: Float, t: int) -> Ladder:
     """Copies of the first t + 1 books, which cannot be written to and hide no later book."""
-    shown = dataclasses.replace(seen.take(slice(t + 1)), size=visible[: t + 1])
+    shown = replace(seen.take(slice(t + 1)), size=visible[: t + 1])
     rows: dict[str, Any] = {name: shown[name].copy() for name in ROWS}
     for array in rows.values():
         array.setflags(write=False)
-    return dataclasses.replace(shown, **rows)
+    return replace(shown, **rows)

@@ -1,5 +1,7 @@
 """What a portfolio schedule needs to know of its assets, and what an error of it costs."""
 
+# ruff: noqa: I001  (several names a line)
+
 from __future__ import annotations
 
 import datetime as dt
@@ -9,36 +11,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, same_labels
+from research_lib.checks import Float, number, same_labels
 from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.execution import portfolio_schedule, price_portfolio
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import (
-    BookSnapshots,
-    OrderFlow,
-    Session,
-    assess,
-    preset,
-    returns_before,
-    summarise,
-)
-from research_lib.transient import ArrivalPriceParameters, calibrate_almgren_chriss
+    BookSnapshots, OrderFlow, Session, preset, returns_before, summarise,
+)  # fmt: skip
+from research_lib.transient import calibrate_almgren_chriss
 
-Float = NDArray[np.float64]
 DAYS_OF_VOLUME = 21  # trading days of a month
-TICK = 0.01  # of the stocks that daily bars are read for
-ONE_PERCENT = 0.01
+TICK, ONE_PERCENT = 0.01, 0.01  # the tick is that of the stocks that daily bars are read for
 # Sizes walked: evenly to a multiple of the best level, beyond which a walk first costs anything, or
 # of the mean child order, which a schedule front-loads. A quarter of that is the least, so that the
 # touch alone does not set the slope.
 WALKED_SIZES = np.linspace(0.25, 1.0, 6)
 WALKED_LEVELS, WALKED_CHILD_ORDERS = 1.5, 4.0
-# Half an hour of 78 intervals: later the transient impact has faded, and the error grows.
-RESPONSE_INTERVALS = 6
-NONE = "none"
+COLUMNS = (
+    "price", "volatility", "half_spread", "temporary", "daily_volume", "spread_from", "impact_from"
+)  # fmt: skip
+RULE = "rule: a rate of 1 % of daily volume costs one spread"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +44,8 @@ class Assets(Record):
     ----------
     table : DataFrame (m rows), index the assets' names
         price (currency per share), volatility (currency per share per sqrt(day)), half_spread
-        (currency per share), temporary (currency per share per (share per day)), permanent and
-        permanent_error (currency per share**2, NaN where nothing measures it), depth (shares at the
-        best level, of the side that the order takes; NaN without books), daily_volume (shares; NaN
-        where unknown), spread_from, impact_from (texts).
+        (currency per share), temporary (currency per share per (share per day)), daily_volume
+        (shares; NaN where unknown), spread_from, impact_from (texts).
     correlation : (m, m)
         Of returns.
     known : str
@@ -74,12 +67,8 @@ class Assets(Record):
 
     def market(self, session: Session) -> dict[str, Any]:
         """The arguments of `portfolio_schedule`, without permanent impact."""
-        return {
-            "covariance": self.covariance,
-            "temporary": self.table["temporary"].to_numpy(),
-            "half_spread": self.table["half_spread"].to_numpy(),
-            "interval": 1.0 / session.n_intervals,
-        }
+        costs = {name: self.table[name].to_numpy() for name in ("temporary", "half_spread")}
+        return {"covariance": self.covariance, "interval": 1.0 / session.n_intervals, **costs}
 
 
 def synthetic_assets(
@@ -126,10 +115,7 @@ def synthetic_assets(
     }
     matrix = np.full((len(presets),) * 2, number("correlation", correlation, -1, 1))
     np.fill_diagonal(matrix, 1.0)
-    known = (
-        f"books: {n_days} synthetic sessions a stock; the correlation is stated, "
-        f"{correlation:g} for every pair"
-    )
+    known = f"{n_days} synthetic sessions of books a stock; every correlation is stated"
     return Assets(pd.DataFrame(rows).T.infer_objects(), matrix, known, correlation_days)
 
 
@@ -137,76 +123,27 @@ def _measured(
     name: str, value: float, session: Session, n_days: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     """One row of `Assets.table`, from books of a preset."""
-    books = preset(name, session).books(n_days * session.n_intervals, 10, rng, flow=OrderFlow())
-    side = "sell" if value >= 0 else "buy"
-    depth = float(np.median(books.levels(side)[1][:, 0]))
-    price = float(books.mid[-1])
-    child = abs(value) / price / session.n_intervals
+    n, side = session.n_intervals, "sell" if value >= 0 else "buy"
+    books = preset(name, session).books(n_days * n, 10, rng, flow=OrderFlow())
+    depth, price = float(np.median(books.levels(side)[1][:, 0])), float(books.mid[-1])
+    child = abs(value) / price / n
     sizes = WALKED_SIZES * max(WALKED_CHILD_ORDERS * child, WALKED_LEVELS * depth)
     walks = f"walks of {sizes[0]:,.0f} to {sizes[-1]:,.0f} shares"
+    frame = slippage_curves(books, sizes, side).to_frame(n, session)
     try:
-        found = _calibrated(books, sizes, side, session)
+        fit = fit_impact(frame, "linear", n_intervals=n, test_fraction=0.0, session=session)
     except ModelFittingError as error:
         raise InsufficientDataError(
             f"{name}: too few books fill {walks}, made for a mean child of {child:,.0f}; "
             "lower order_values, raise n_intervals or n_days"
         ) from error
-    return {
-        "price": price,
-        "volatility": found.volatility,
-        "half_spread": found.half_spread,
-        "temporary": float(found.temporary.mean()),
-        "permanent": found.permanent,
-        "permanent_error": found.permanent_error,
-        "depth": depth,
-        "daily_volume": np.nan,
-        "spread_from": "books",
-        "impact_from": walks,
-    }
+    found = calibrate_almgren_chriss(books, fit, session, interval=1.0 / n)
+    spread, slope = found.half_spread, float(found.temporary.mean())
+    return _row(price, found.volatility, spread, slope, np.nan, "books", walks)
 
 
-def _calibrated(
-    books: BookSnapshots, sizes: Float, side: str, session: Session
-) -> ArrivalPriceParameters:
-    """Parameters in days, from sampled books."""
-    n = session.n_intervals
-    frame = slippage_curves(books, sizes, side).to_frame(n, session)
-    fit = fit_impact(frame, "linear", n_intervals=n, test_fraction=0.0, session=session)
-    span = RESPONSE_INTERVALS
-    return calibrate_almgren_chriss(books, fit, session, interval=1.0 / n, horizon=span)
-
-
-def permanent_response(books: BookSnapshots, session: Session) -> pd.Series:
-    """Permanent impact of one stock's signed trades, in parts of the slope of its own book walk.
-
-    The slope is that of walks up to one and a half times the median best level, on the bids; the
-    response is that of the mid to the signed volume of six intervals.
-
-    Returns
-    -------
-    Series
-        permanent, permanent_error (over the slope); signed_%: of the traded shares.
-
-    Examples
-    --------
-    >>> session = Session(26)
-    >>> market = preset("thin_stock", session)
-    >>> books = market.books(260, 5, np.random.default_rng(9), flow=OrderFlow())
-    >>> found = permanent_response(books, session)
-    >>> bool(abs(found["permanent"]) < 3 * found["permanent_error"])  # this market has none
-    True
-    """
-    sampled = assess(books, session)[0].sample(session)
-    depth = float(np.nanmedian(sampled.bid_size[:, 0]))
-    found = _calibrated(sampled, WALKED_SIZES * WALKED_LEVELS * depth, "sell", session)
-    slope = float(found.temporary.mean()) * session.n_intervals
-    return pd.Series(
-        {
-            "permanent": found.permanent / slope,
-            "permanent_error": found.permanent_error / slope,
-            "signed_%": 100.0 * found.signed_share,
-        }
-    )
+def _row(*values: Any) -> dict[str, Any]:
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def quoted_assets(
@@ -222,9 +159,9 @@ def quoted_assets(
     Volatility is of the session, from open to close; the correlation is of whole days, nights among
     them. Level-1 quotes show no impact beyond their best level, so the temporary impact is Almgren
     and Chriss's rule of thumb: to trade at a rate of 1 % of the usual volume a day costs one spread
-    a share. Spreads are of the last day of quotes before `day`; where there are only those of `day`
-    itself they are taken, which nobody knows before the close, and `known` and `spread_from` say
-    so. A stock without quotes is given the least spread there is, one tick.
+    a share. Spreads are of the last day of quotes up to `day`: quotes of `day` itself are known
+    only after its close, and `spread_from` names their day. A stock without quotes is given the
+    least spread there is, one tick.
 
     Parameters
     ----------
@@ -233,11 +170,6 @@ def quoted_assets(
     quotes : mapping of name to BookSnapshots
         For spreads; of the day before, or of `day` itself where nothing earlier is to be had.
     day : date
-
-    Raises
-    ------
-    ValidationError
-        Quotes that are all of later days.
 
     Examples
     --------
@@ -250,57 +182,32 @@ def quoted_assets(
     [0.005, 1e-06]
     """
     returns = returns_before(bars, day, correlation_days)
-    shown = {name: _last_known(books, day, session) for name, books in quotes.items()}
     rows = {}
     for name, table in bars.items():
         known = table[table.index < pd.Timestamp(day)]
         price = float(known["close"].iloc[-1])
         volume = float(known["volume"].iloc[-DAYS_OF_VOLUME:].mean())
-        spread, depth, spread_from = TICK, np.nan, "one tick, the least there is"
-        if name in shown:
-            books, quoted = shown[name]
-            spread = float(summarise(books, session)["spread"])
-            depth, spread_from = float(np.nanmedian(books.bid_size[:, 0])), f"quotes of {quoted}"
+        spread, source = TICK, "one tick, the least there is"
+        if name in quotes:
+            spread, source = _quoted(quotes[name], day, session)
         within = (table["close"] / table["open"] - 1.0)[returns.index]
-        rows[name] = {
-            "price": price,
-            "volatility": float(within.std()) * price,
-            "half_spread": 0.5 * spread,
-            "temporary": spread / (ONE_PERCENT * volume),
-            "permanent": np.nan,
-            "permanent_error": np.nan,
-            "depth": depth,
-            "daily_volume": volume,
-            "spread_from": spread_from,
-            "impact_from": "rule: a rate of 1 % of daily volume costs one spread",
-        }
-    source = (
-        f"daily bars of the {correlation_days} days up to {returns.index[-1]:%Y-%m-%d}, "
-        "adjusted for splits"
+        slope = spread / (ONE_PERCENT * volume)
+        rows[name] = _row(price, within.std() * price, spread / 2, slope, volume, source, RULE)
+    known_from = (
+        f"daily bars of {correlation_days} days to {returns.index[-1]:%Y-%m-%d}, split-adjusted"
     )
-    ahead = [name for name in bars if name in shown and shown[name][1] == day]
-    if ahead:
-        source += (
-            f"; the spreads of {', '.join(ahead)} from quotes of {day} itself, "
-            "there being no earlier ones"
-        )
     measured = pd.DataFrame(rows).T.infer_objects()
-    return Assets(measured, returns.corr().to_numpy(), source, correlation_days)
+    return Assets(measured, returns.corr().to_numpy(), known_from, correlation_days)
 
 
-def _last_known(
-    quotes: BookSnapshots, day: dt.date, session: Session
-) -> tuple[BookSnapshots, dt.date]:
-    """Quotes of the last day before `day`, else of `day` itself, and which day that is."""
+def _quoted(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[float, str]:
+    """Spread of the last day before `day`, else of `day` itself; and which that is."""
     dates = session.days(quotes.time)
     usable = dates[dates < day] if np.any(dates < day) else dates[dates == day]
     if not len(usable):
-        raise ValidationError(
-            f"quotes of {quotes.symbol} begin on {dates.min()}, after {day}; "
-            "give those of the day before"
-        )
-    last = usable.max()
-    return quotes.take(np.flatnonzero(dates == last)), last
+        raise ValidationError(f"quotes of {quotes.symbol} begin on {dates.min()}, after {day}")
+    books = quotes.take(np.flatnonzero(dates == usable.max()))
+    return float(summarise(books, session)["spread"]), f"quotes of {usable.max()}"
 
 
 def cross_impact(
@@ -329,10 +236,9 @@ def cross_impact(
     [[1.0, 1.5], [0.5, 4.0]]
     """
     own = number("share", share, 0, 2) * assets.table["temporary"].to_numpy() * session.n_intervals
-    above = np.sign(np.subtract.outer(-np.arange(len(own)), -np.arange(len(own))))
-    lean = 1.0 + number("asymmetry", asymmetry, 0, 1) * above
-    scale = number("cross", cross, 0, 1) * assets.correlation
-    gamma = scale * np.sqrt(np.outer(own, own)) * lean
+    at = np.arange(len(own))
+    lean = 1.0 + number("asymmetry", asymmetry, 0, 1) * np.sign(at[None, :] - at[:, None])
+    gamma = number("cross", cross, 0, 1) * assets.correlation * np.sqrt(np.outer(own, own)) * lean
     np.fill_diagonal(gamma, own)
     return np.asarray(gamma)
 
@@ -382,89 +288,23 @@ def correlation_regret(
     """
     from scipy import stats
 
-    names = getattr(correlation, "columns", None)
-    orders, market, names = _aligned(orders, market, names)
+    names = orders.index if isinstance(orders, pd.Series) else getattr(correlation, "columns", None)
     truth = np.asarray(same_labels("correlation", correlation, names), float)
+    known = {name: same_labels(name, value, names) for name, value in market.items()}
+    known = {k: v.to_numpy() if hasattr(v, "to_numpy") else v for k, v in known.items()}
     if min(days) < len(truth):
         raise ValidationError(f"days must be at least {len(truth)}, one an asset, got {min(days)}")
-    regret = _regret(orders, n_intervals, market, truth)
-    samples = {}
+    regret = _regret(np.asarray(orders, float), n_intervals, known, truth)
+    rows = {}
     for span in days:
         drawn = stats.wishart(span, truth / span).rvs(draws, random_state=rng)
         drawn = drawn.reshape(draws, *truth.shape)  # one draw comes without its axis
         deviation = np.sqrt(np.diagonal(drawn, axis1=1, axis2=2))
         scaled = drawn / (deviation[:, :, None] * deviation[:, None, :])
-        samples[str(span)] = [regret(estimate) for estimate in scaled]
-    return _summary({**samples, NONE: [regret(np.eye(len(truth)))]})
-
-
-def realised_regret(
-    orders: ArrayLike,
-    n_intervals: int,
-    returns: pd.DataFrame,
-    market: Mapping[str, Any],
-    days: Sequence[int],
-    ahead: int = 60,
-) -> pd.DataFrame:
-    """The same where the truth is the market's own.
-
-    Plans are made with the last T days and priced with the `ahead` next ones. Volatilities are
-    those of `market` throughout, so that only the correlation is at stake. The windows of the
-    future do not overlap. Their correlation is an estimate as well: even who knew the law that they
-    are drawn from would have regret.
-
-    Parameters
-    ----------
-    returns : DataFrame (d, m)
-        In time order; d above the longest T. Labelled orders and markets are aligned with its
-        columns.
-    days, ahead : int
-        T, above m; the length of the windows that price.
-
-    Returns
-    -------
-    DataFrame, as `correlation_regret`
-
-    Examples
-    --------
-    >>> drawn = np.random.default_rng(4).multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], 90)
-    >>> returns = pd.DataFrame(drawn, columns=["A", "B"])
-    >>> market = {"covariance": np.eye(2), "temporary": [1e-6, 2e-6], "risk_aversion": 1e-6}
-    >>> realised_regret([1e5, -1e5], 5, returns, market, [30], ahead=30).index.tolist()
-    ['30', 'none']
-    """
-    n, m = returns.shape
-    ahead = number("ahead", ahead, m + 1, integer=True)
-    starts = range(max(days), n - ahead + 1, ahead)
-    if min(days) <= m or not len(starts):
-        raise ValidationError(
-            f"{n} days of {m} returns hold no window of {ahead} after {max(days)}, "
-            f"or days are below {m + 1}"
-        )
-    orders, market, names = _aligned(orders, market, returns.columns)
-    returns = returns[names]
-    samples: dict[str, list[float]] = {**{str(span): [] for span in days}, NONE: []}
-    for start in starts:
-        truth = returns.iloc[start : start + ahead].corr().to_numpy()
-        regret = _regret(orders, n_intervals, market, truth)
-        for span in days:
-            past = returns.iloc[start - span : start].corr().to_numpy()
-            samples[str(span)].append(regret(past))
-        samples[NONE].append(regret(np.eye(m)))
-    return _summary(samples)
-
-
-def _aligned(
-    orders: ArrayLike, market: Mapping[str, Any], names: Any
-) -> tuple[Float, dict[str, Any], Any]:
-    """Orders and market without labels, in the order of the orders' own, else of `names`."""
-    own = getattr(orders, "index", None)
-    if own is not None and not callable(own):
-        same_labels("orders", orders, names)
-        names = own
-    plain = {name: same_labels(name, value, names) for name, value in market.items()}
-    plain = {k: v.to_numpy() if hasattr(v, "to_numpy") else v for k, v in plain.items()}
-    return np.asarray(orders, float), plain, names
+        rows[str(span)] = [regret(estimate) for estimate in scaled]
+    rows["none"] = [regret(np.eye(len(truth)))]
+    table = {k: [np.mean(one), np.median(one), np.quantile(one, 0.95)] for k, one in rows.items()}
+    return pd.DataFrame(table, index=["mean", "median", "upper"]).T.rename_axis("days")
 
 
 def _regret(
@@ -482,9 +322,3 @@ def _regret(
 
     best = objective(truth)
     return lambda believed: 100.0 * (objective(believed) / best - 1.0)
-
-
-def _summary(samples: Mapping[str, Sequence[float]]) -> pd.DataFrame:
-    rows = {name: [np.mean(s), np.median(s), np.quantile(s, 0.95)] for name, s in samples.items()}
-    columns = ["mean", "median", "upper"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("days")

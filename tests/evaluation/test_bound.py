@@ -12,17 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, sparse
 
-from research_lib.errors import ValidationError
-from research_lib.evaluation import (
-    Ladder,
-    Prior,
-    clairvoyant,
-    foresight_share,
-    replay,
-    run,
-    standard_strategies,
-)
-from research_lib.execution import twap
+from research_lib.evaluation import Ladder, Prior, clairvoyant, run, standard_strategies
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
 
@@ -85,15 +75,6 @@ def test_no_strategy_beats_the_bound_on_frog(
         assert done.filled.sum() + done.unfilled == pytest.approx(size, abs=1e-6)
         best = clairvoyant(ladder, done.filled.sum(), side)
         assert done.cost >= best.cost - 1e-9 * abs(best.cost), strategy.name
-
-
-def test_the_share_of_the_attainable_is_0_for_the_ruler_and_1_for_the_bound() -> None:
-    books = SyntheticMarket(session=Session(13)).books(13, 6, np.random.default_rng(0))
-    ruler, best = replay(twap(2_000, 13), books, "buy"), clairvoyant(books, 2_000, "buy")
-    assert foresight_share(ruler, ruler, best) == 0.0
-    assert foresight_share(best, ruler, best) == 1.0
-    with pytest.raises(ValidationError, match="costs compare only where the same order is filled"):
-        foresight_share(replay(twap(1_000, 13), books, "buy"), ruler, best)
 
 
 def test_a_bound_that_all_books_cannot_fill_says_what_is_left() -> None:

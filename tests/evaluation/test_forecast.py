@@ -1,4 +1,4 @@
-"""Forecasts of the day's shape: what they know, and that the right one wins.
+"""Forecasts of the day's shape, and what they know.
 
 Tolerances. 1e-12: rounding of the same sums taken in another order. 0.08 and 0.98: sampling error
 of 30 days, which is 0.04 in the median depth of four other seeds. 0.1 and 0.35 in an exponent:
@@ -11,24 +11,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from evaluation.profiles import of_market
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import (
-    Adaptive,
-    Forecast,
-    Ladder,
-    LiquidityProfile,
-    PriorShape,
-    TiltedShape,
-    TodayShape,
-    decaying,
-    forecast_scores,
-    mid_volatility,
-    observed,
-    rolling,
-)
+from research_lib.evaluation import Ladder, LiquidityProfile, TiltedShape, decaying, mid_volatility
 from research_lib.market import BookSnapshots, Session, preset
-from research_lib.studies import STANDARD, candidate_forecasts, compare_forecasts
 
 SESSION = Session(78)
 
@@ -41,7 +28,7 @@ def _days(name: str, n_days: int, seed: int = 0, side: str = "buy") -> list[Ladd
 
 @pytest.fixture(scope="module")
 def profile() -> LiquidityProfile:
-    return LiquidityProfile.from_market(preset("thin_stock", SESSION), "itself")
+    return of_market(preset("thin_stock", SESSION), "itself")
 
 
 def test_a_profile_measured_on_days_is_the_markets_own(profile: LiquidityProfile) -> None:
@@ -60,18 +47,20 @@ def test_days_count_alike_whatever_their_level() -> None:
     assert b.depth == pytest.approx(a.depth, rel=1e-12)
 
 
-@pytest.mark.parametrize("forecast", ["tilted", "today"])
-def test_rows_of_the_paths_are_the_shapes_known_then(
-    profile: LiquidityProfile, forecast: str
-) -> None:
-    made: Forecast = TiltedShape(profile) if forecast == "tilted" else TodayShape()
+def test_rows_of_the_paths_are_the_shapes_known_then(profile: LiquidityProfile) -> None:
+    made = TiltedShape(profile)
     day = _days("thin_stock", 1, 4)[0]
-    log_spread, depth = made.paths(day)
-    half_spread, shown = observed(day)
+    log_spread, depth = made.paths(day, 78)
     for t in (0, 1, 40, 77):
-        spread, size = made.shape(half_spread[: t + 1], shown[: t + 1], 78)
-        assert np.exp(log_spread[t]) == pytest.approx(spread, rel=1e-12)
-        assert depth[t] == pytest.approx(size, rel=1e-12)
+        spread, size = made.paths(day.take(slice(t + 1)), 78)
+        assert log_spread[t] == pytest.approx(spread[-1], rel=1e-12)
+        assert depth[t] == pytest.approx(size[-1], rel=1e-12)
+
+
+def test_without_deviation_the_profile_is_kept_whatever_is_seen(profile: LiquidityProfile) -> None:
+    log_spread, depth = TiltedShape(profile, deviation=0).paths(_days("thin_stock", 1, 4)[0], 78)
+    assert np.exp(log_spread) == pytest.approx(np.tile(profile.spread, (78, 1)), rel=1e-12)
+    assert depth == pytest.approx(np.tile(profile.depth, (78, 1)), rel=1e-12)
 
 
 def test_the_tilt_finds_a_profile_twice_as_steep_and_leaves_a_right_one(
@@ -86,7 +75,7 @@ def test_the_tilt_finds_a_profile_twice_as_steep_and_leaves_a_right_one(
         day = Ladder.of(
             BookSnapshots(np.arange(n), 100 - half_spread, size, 100 + half_spread, size), "buy"
         )
-        log_spread, _ = TiltedShape(wide).paths(day)
+        log_spread, _ = TiltedShape(wide).paths(day, n)
         found = (
             log_spread @ np.log(wide.spread) / np.sum(np.log(wide.spread) ** 2)
         )  # the power of the profile, by time
@@ -98,57 +87,14 @@ def test_the_tilt_ignores_books_without_two_sides(profile: LiquidityProfile) -> 
     day = _days("thin_stock", 1, 5)[0]
     gone = np.isin(np.arange(78), [3, 20, 21])
     mid, size = np.where(gone, np.nan, day.mid), np.where(gone[:, None], 0.0, day.size)
-    log_spread, _ = TiltedShape(profile).paths(dataclasses.replace(day, mid=mid, size=size))
+    gapped = dataclasses.replace(day, mid=mid, size=size)
+    log_spread, _ = TiltedShape(profile).paths(gapped, 78)
     assert np.isfinite(log_spread).all()
     assert np.array_equal(log_spread[3], log_spread[2])
 
 
-def test_the_true_shape_has_the_least_error(profile: LiquidityProfile) -> None:
-    wrong = LiquidityProfile(profile.spread[::-1], profile.depth[::-1], "the day backwards")
-    scores = forecast_scores(
-        {
-            "true": (PriorShape(profile), decaying(60, 78)),
-            "backwards": (PriorShape(wrong), decaying(60, 78)),
-        },
-        _days("thin_stock", 10, 2),
-        horizons=(1, 10, 30),
-    )["mean"]
-    assert scores.index[0] == "true"
-    assert scores["backwards"] > scores["flat"]
-    assert set(scores.index) == {"true", "backwards", "flat", "last value", "day so far"}
-
-
-def test_scores_of_an_exact_forecast_are_0(profile: LiquidityProfile) -> None:
-    n = len(profile)
-    time = np.arange(n)
-    ask = 100 + 0.01 * profile.spread[:, None]
-    books = BookSnapshots(
-        time, 200 - ask, 1000 * profile.depth[:, None], ask, 1000 * profile.depth[:, None]
-    )  # fmt: skip
-    exact = forecast_scores({"exact": (PriorShape(profile), rolling(3))}, [Ladder.of(books, "buy")])
-    assert exact.loc["exact", "mean"] == pytest.approx(0.0, abs=1e-9)
-
-
-def test_the_standard_forecast_is_the_standard_strategys() -> None:
-    forecast, weights = candidate_forecasts(LiquidityProfile.flat(39))[STANDARD]
-    adaptive = Adaptive(forecast, "nothing")
-    assert type(forecast) is TiltedShape
-    assert weights.tolist() == adaptive.weights[:39].tolist()
-
-
-def test_the_right_shape_wins_and_no_shape_loses(profile: LiquidityProfile) -> None:
-    table = compare_forecasts(_days("thin_stock", 6, 3), profile, 9_000)
-    assert set(table.index) == set(candidate_forecasts(profile))
-    assert table["behind_%"].iloc[0] == 0.0
-    assert table.loc["flat, half-life 60", "behind_%"] > 30
-    assert table.loc["prior, half-life 60", "attainable_%"] > 80
-    with pytest.raises(ValidationError, match="choose an order that it completes"):
-        compare_forecasts(_days("thin_stock", 1), profile, 1e7)
-
-
 def test_weights_and_volatility_by_hand() -> None:
     assert decaying(2.0, 5)[[0, 2, 4]].tolist() == [1.0, 0.5, 0.25]
-    assert rolling(3).tolist() == [1, 1, 1]
     books = BookSnapshots(
         np.arange(3),
         [[99.0], [102.0], [98.0]],

@@ -12,17 +12,8 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import (
-    Ladder,
-    LiquidityProfile,
-    Prior,
-    evaluate,
-    expected_curve,
-    known_before,
-    standard_strategies,
-    walk_forward,
-)
-from research_lib.impact import LinearImpact, walk_book
+from research_lib.evaluation import Prior, evaluate, known_before, standard_strategies, walk_forward
+from research_lib.impact import LinearImpact
 from research_lib.market import BookSnapshots, OrderFlow, Session, preset
 
 SESSION = Session(39)
@@ -67,20 +58,12 @@ def test_later_days_change_nothing_before_them() -> None:
     assert any(not np.array_equal(a.filled, b.filled) for a, b in zip(one, two, strict=True))
 
 
-def test_windows_sizes_sides_and_caps_are_all_run() -> None:
+def test_sizes_sides_and_caps_are_all_run() -> None:
     priors = {
         side: Prior.from_books(_books(3, 1), side, SESSION, "3 days") for side in ("buy", "sell")
     }
-    done = evaluate(
-        _books(1),
-        SESSION,
-        priors,
-        sizes=[1_000, 4_000],
-        windows=[(0, 20), (10, 39)],
-        max_shares=400,
-    )
-    assert len(done) == 2 * 2 * 2 * 6
-    assert {len(one.filled) for one in done} == {20, 29}
+    done = evaluate(_books(1), SESSION, priors, sizes=[1_000, 4_000], max_shares=400)
+    assert len(done) == 2 * 2 * 6
     assert max(one.filled.max() for one in done) <= 400 + 1e-9
 
 
@@ -98,31 +81,6 @@ def test_volume_is_that_of_signed_trades_where_there_are_any() -> None:
     shown = Prior.from_books(dataclasses.replace(books, trades=None), "buy", SESSION, "2 days")
     assert shown.source == f"2 days ({BY_DEPTH})"
     assert shown.volume.mean() == pytest.approx(books.ask_size.sum(axis=1).mean())
-
-
-def test_the_expected_curve_of_one_book_repeated_is_that_book() -> None:
-    n = 10
-    ask, size = np.tile([101.0, 102.0, 104.0], (n, 1)), np.tile([100.0, 100.0, 200.0], (n, 1))
-    books = BookSnapshots(np.arange(n), 200 - ask, size, ask, size)
-    curve = expected_curve([Ladder.of(books, "buy")], LiquidityProfile.flat(n))
-    assert curve.half_spread == pytest.approx(np.ones(n))
-    for shares in np.cumsum(curve.depth[0])[[2, 9, 17, 24]]:
-        assert curve.cost(shares) == pytest.approx(
-            np.full(n, walk_book(ask[0] - 100, size[0], shares)[0] * shares)
-        )
-
-
-def test_the_expected_curve_gets_the_profiles_shape() -> None:
-    days = Ladder.of(_books(4), "buy").by_day(39)
-    profile = LiquidityProfile.from_ladders(days, "4 days")
-    shaped, flat = expected_curve(days, profile), expected_curve(days, LiquidityProfile.flat(39))
-    stretched = profile.spread * profile.depth * shaped.take([0]).cost(50.0 * profile.depth[0])
-    assert shaped.cost(50.0 * profile.depth) == pytest.approx(
-        stretched / (profile.spread[0] * profile.depth[0])
-    )
-    cost = flat.cost(50.0)
-    # The same book 39 times; its sum over levels may be taken in another order from row to row.
-    assert cost == pytest.approx(np.full(39, cost[0]), rel=1e-14)
 
 
 def test_permuting_a_prior_moves_all_that_is_known_of_an_interval_together() -> None:
@@ -172,14 +130,6 @@ def test_one_day_leaves_none_to_evaluate() -> None:
 def test_sizes_that_are_no_orders_are_refused(sizes: object) -> None:
     with pytest.raises(ValidationError, match="sizes"):
         walk_forward(known_before(_books(2), SESSION), SESSION, sizes=sizes)
-
-
-@pytest.mark.parametrize(
-    "windows", [[], [(10, 5)], [(0, 40)], [(-1, 5)], [(1, 2, 3)], [5], 5, [("a", "b")]]
-)
-def test_windows_outside_the_day_are_refused(windows: object) -> None:
-    with pytest.raises(ValidationError, match="windows must be"):
-        walk_forward(known_before(_books(2), SESSION), SESSION, sizes=[100], windows=windows)
 
 
 def test_days_and_sides_that_cannot_be_fitted_are_refused() -> None:

@@ -14,7 +14,7 @@ import pytest
 from own_trades import after_own_trades
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Ladder, replay
+from research_lib.evaluation import Ladder, replay, sample_states
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import LinearImpact
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, read_mbp10
@@ -179,22 +179,17 @@ def test_a_cap_holds_for_carried_shares_too() -> None:
     assert done.unfilled == 5.0
 
 
-@pytest.mark.parametrize("anchor", ["price", "level"])
-def test_full_refill_equals_independent_books(anchor: str) -> None:
+def test_full_refill_equals_independent_books() -> None:
     books = SyntheticMarket(session=Session(26)).books(26, 6, np.random.default_rng(4))
     schedule = twap(20_000, 26)
-    assert (
-        replay(schedule, books, "buy", refill=1.0, anchor=anchor).cost
-        == replay(schedule, books, "buy").cost
-    )
+    assert replay(schedule, books, "buy", refill=1.0).cost == replay(schedule, books, "buy").cost
 
 
-@pytest.mark.parametrize("anchor", ["price", "level"])
 @pytest.mark.parametrize("refill", [0.0, 0.4, 0.9])
-def test_depleted_books_are_those_of_after_own_trades(anchor: str, refill: float) -> None:
+def test_depleted_books_are_those_of_after_own_trades(refill: float) -> None:
     books = SyntheticMarket(session=Session(26)).books(26, 6, np.random.default_rng(5))
-    done = replay(twap(9_000, 26), books, "sell", refill=refill, anchor=anchor)
-    left = after_own_trades(books, done.filled, "sell", refill, anchor=anchor)
+    done = replay(twap(9_000, 26), books, "sell", refill=refill)
+    left = after_own_trades(books, done.filled, "sell", refill, anchor="level")
     again = Ladder.of(left, "sell")
     premium = done.mid[:, None] - left.bid_price  # over the mid of the books as recorded
     before = np.cumsum(again.size, axis=1) - again.size
@@ -205,10 +200,7 @@ def test_depleted_books_are_those_of_after_own_trades(anchor: str, refill: float
 
 def test_cost_does_not_fall_as_books_refill_slower() -> None:
     books = SyntheticMarket(session=Session(26)).books(26, 6, np.random.default_rng(6))
-    costs = [
-        replay(twap(9_000, 26), books, "buy", refill=rho, anchor="level").cost
-        for rho in (1, 0.8, 0.5, 0.2)
-    ]
+    costs = [replay(twap(9_000, 26), books, "buy", refill=rho).cost for rho in (1, 0.8, 0.5, 0.2)]
     assert np.all(np.diff(costs) > 0)
 
 
@@ -220,7 +212,7 @@ def test_no_refill_of_a_book_that_stays_is_one_walk_down_it() -> None:
     assert done.unfilled == 10.0
 
 
-def test_slices_and_latency_walk_the_books_of_their_own_times() -> None:
+def test_a_latency_walks_the_books_of_its_own_times() -> None:
     session = Session(2, open="09:30", close="09:32")
     opens = int(session.bounds([np.datetime64("2024-01-02").astype(object)])[0][0])
     seconds = np.array([0, 20, 45, 61, 100])
@@ -232,14 +224,10 @@ def test_slices_and_latency_walk_the_books_of_their_own_times() -> None:
         asks[:, None],
         np.full((5, 1), 10.0),
     )
-    whole = replay(Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session)
+    schedule = Schedule(np.array([2.0, 4.0]), "s")
+    whole = replay(schedule, sample_states(states, session), "buy")
     assert whole.fills["price"].tolist() == [101.0, 103.0]  # shown at 0 and 60 seconds
-    halves = replay(Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session, slices=2)
-    assert halves.fills["price"].tolist() == [101.0, 102.0, 103.0, 104.0]  # at 0, 30, 60, 90
-    assert halves.filled.tolist() == [1.0, 1.0, 2.0, 2.0]
-    late = replay(
-        Schedule(np.array([2.0, 4.0]), "s"), states, "buy", session=session, latency_seconds=20
-    )
+    late = replay(schedule, sample_states(states, session, latency_seconds=20), "buy")
     assert late.fills["price"].tolist() == [102.0, 104.0]  # at 20 and 80
     assert late.time.tolist() == [opens + 20 * 10**9, opens + 80 * 10**9]
 
@@ -247,7 +235,7 @@ def test_slices_and_latency_walk_the_books_of_their_own_times() -> None:
 def test_no_latency_samples_as_the_books_do() -> None:
     session = Session(13)
     states = SyntheticMarket(session=Session(52)).books(52, 5, np.random.default_rng(3))
-    one = replay(twap(900, 13), states, "buy", session=session, latency_seconds=0.0)
+    one = replay(twap(900, 13), sample_states(states, session), "buy")
     other = replay(twap(900, 13), states.sample(session), "buy")
     assert np.array_equal(one.time, other.time)
     assert np.array_equal(one.mid, other.mid, equal_nan=True)
@@ -256,47 +244,14 @@ def test_no_latency_samples_as_the_books_do() -> None:
 
 def test_what_cannot_be_replayed_is_refused() -> None:
     books = _books([20, 20])
-    with pytest.raises(ValidationError, match="slices=3 need all states"):
-        replay(twap(10, 2), books, "buy", slices=3)
     with pytest.raises(ValidationError, match="refill must be at most 1"):
         replay(twap(10, 2), books, "buy", refill=1.5)
-    with pytest.raises(ValidationError, match="anchor 'prise' is unknown; did you mean 'price'"):
-        replay(twap(10, 2), books, "buy", anchor="prise")
     with pytest.raises(
         ValidationError, match="max_shares must be at least 0, got -1 in interval 0"
     ):
         replay(twap(10, 2), books, "buy", max_shares=[-1.0, 2.0])
     with pytest.raises(ValidationError, match="the ladder is that of a buy, not of a sell"):
         replay(twap(10, 2), Ladder.of(books, "buy"), "sell")
-
-
-def test_shares_between_premiums_by_hand() -> None:
-    """Asks 101 and 103 over a mid of 100: 100 and 300 bps."""
-    offered = Ladder.of(_books([40, 20]), "buy").within([50, 100, 299, 300])
-    assert offered.tolist() == [[20.0, 0.0, 20.0], [10.0, 0.0, 10.0]]
-
-
-def test_sampled_books_have_no_states_to_be_late_on() -> None:
-    session = Session(13)
-    sampled = (
-        SyntheticMarket(session=session).books(13, 5, np.random.default_rng(3)).sample(session)
-    )
-    for finer in ({"latency_seconds": 1.0}, {"slices": 2}):
-        with pytest.raises(
-            ValidationError, match="latency and slices need the states within each interval"
-        ):
-            replay(twap(100, 13), sampled, "buy", session=session, **finer)  # type: ignore[arg-type]
-    assert (
-        replay(twap(100, 13), sampled, "buy", session=session).cost
-        == replay(twap(100, 13), sampled, "buy").cost
-    )
-
-
-def test_states_of_two_days_are_not_one_order() -> None:
-    session = Session(13)
-    states = SyntheticMarket(session=session).books(26, 5, np.random.default_rng(3))
-    with pytest.raises(ValidationError, match=r"states of 2 days, .* replay them day by day"):
-        replay(twap(100, 26), states, "buy", session=session)
 
 
 def test_an_allocation_and_an_array_are_replayed_as_a_schedule_is() -> None:
@@ -330,7 +285,7 @@ def test_a_fill_on_a_book_of_before_a_halt_is_counted_and_logged(
     minutes = np.concatenate([np.arange(31), np.arange(121, 391)])
     price, size = np.full((len(minutes), 1), 99.0), np.full((len(minutes), 1), 100.0)
     states = BookSnapshots(opens + minutes * 60 * 10**9, price, size, price + 2, size)
-    done = replay(np.full(30, 10.0), states, "buy", session=session)
+    done = replay(np.full(30, 10.0), states.sample(session), "buy")
     assert done.age[:11] / 60e9 == pytest.approx([0, 0, 0, 9, 22, 35, 48, 61, 74, 87, 0])
     assert done.oldest_fill_seconds == pytest.approx(87 * 60)
     assert done.n_stale() == 7

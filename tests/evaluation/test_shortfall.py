@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import implementation_shortfall, replay, tca_table, vwap_slippage
+from research_lib.evaluation import implementation_shortfall, replay
 from research_lib.execution import twap
-from research_lib.market import OrderFlow, Session, SyntheticMarket, Trades
+from research_lib.market import Session, SyntheticMarket
 
 PRICES = {"decision_price": 50.0, "arrival_price": 50.2, "closing_price": 51.0}
 price = st.floats(1, 500)
@@ -100,31 +100,20 @@ def test_refusals() -> None:
         )
 
 
-def test_vwap_slippage_by_hand() -> None:
-    market = Trades(np.arange(2), [100.0, 102.0], [300.0, 100.0], [1, -1])  # VWAP 100.5
-    assert vwap_slippage(_fills((10, 101.0)), market, "buy") == pytest.approx(1e4 * 0.5 / 100.5)
-    assert vwap_slippage(_fills((10, 101.0)), market, "sell") == pytest.approx(-1e4 * 0.5 / 100.5)
-
-
 @pytest.mark.parametrize("side", ["buy", "sell"])
-def test_the_tca_tables_parts_sum_to_perolds_total(side: str) -> None:
+def test_an_executions_shortfall_is_perolds_total(side: str) -> None:
     session, rng = Session(13), np.random.default_rng(3)
-    books = SyntheticMarket(session=session).books(13, 5, rng, flow=OrderFlow())
-    done = replay(twap(40_000, 13), books, side)
+    done = replay(twap(40_000, 13), SyntheticMarket(session=session).books(13, 5, rng), side)
     assert done.unfilled > 0
-    row = tca_table([done], books.trades).iloc[0]
     whole = implementation_shortfall(
         done.fills, side=side, total_shares=40_000, decision_price=done.arrival_price,
         arrival_price=done.arrival_price, closing_price=done.mid[-1],
     )  # fmt: skip
-    assert row["shortfall_bps"] == pytest.approx(whole.bps["total"], abs=1e-9)
-    assert row["opportunity_bps"] == pytest.approx(whole.bps["opportunity"], abs=1e-9)
-    assert row["cost_bps"] == pytest.approx(row["spread_bps"] + row["impact_bps"], abs=1e-9)
-    share = row["filled"] / row["total_shares"]
-    parts = share * (row["cost_bps"] + row["drift_bps"]) + row["opportunity_bps"]
-    assert parts == pytest.approx(row["shortfall_bps"], abs=1e-9)
-    inside = books.trades.size.sum()
-    assert row["participation_%"] == pytest.approx(100 * row["filled"] / inside)
+    assert done.shortfall_bps == pytest.approx(whole.bps["total"], abs=1e-9)
+    assert done.average_price == pytest.approx(whole.average_price, rel=1e-12)
+    assert done.opportunity_cost == pytest.approx(whole.opportunity, rel=1e-9)
+    assert done.cost == pytest.approx(done.spread_cost + done.touch_cost, rel=1e-12)
+    assert done.totals["shortfall_bps"] == done.shortfall_bps
 
 
 def test_a_shortfall_is_a_table_of_its_parts() -> None:

@@ -40,12 +40,7 @@ LEFT_OUT = re.compile(
 RULES: tuple[tuple[str, float, float, str], ...] = (
     (r"orders/.*", 1e-9, 1e-6, "the report's table has six decimals"),
     (r"strategy/null/.*/p_value", 0.0, 0.01, "one of 100 draws ties or does not"),
-    (
-        r"modeling/schedules/.*/p_value|strategy/confidence_set/spa",
-        0.0,
-        2e-3,
-        "one of at least 500 draws does",
-    ),
+    (r"modeling/schedules/.*/p_value", 0.0, 2e-3, "one of at least 500 draws does"),
     (
         r".*(p_value|_p)",
         1e-4,
@@ -53,12 +48,6 @@ RULES: tuple[tuple[str, float, float, str], ...] = (
         "a fit's p-value is a tail: an error of 1e-9 in its statistic is 1e-7 of it, or more far out",
     ),
     (r"modeling/coverage/.*", 0.0, 2.001e-3, "one of 500 simulated intervals changes sides"),
-    (
-        r"transient/believed/.*",
-        0.0,
-        0.2,
-        "one of 1000 simulated intervals changes sides, in per cent",
-    ),
     (
         r"transient/half_lives/.*|transient/lives/.*|transient/windows/.*",
         1e-5,
@@ -90,7 +79,7 @@ RULES: tuple[tuple[str, float, float, str], ...] = (
         "the KKT residual that the notebook admits, 1e-6",
     ),
     (
-        r"portfolio/(alone/.*L_VaR|regret|realised).*",
+        r"portfolio/(alone/.*L_VaR|regret).*",
         1e-6,
         1e-6,
         "a one-dimensional search; plans solved to 1e-6",

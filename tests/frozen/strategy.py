@@ -10,14 +10,7 @@ from frozen.lines import FIRST_DAYS, ORDER_COLUMNS
 from frozen.modeling import books_of, curve_facts, spread_out
 
 from research_lib import ImpactModel, ModelConfig, OptimizerConfig
-from research_lib.evaluation import (
-    Execution,
-    Prior,
-    compare,
-    evaluate,
-    standard_strategies,
-    tca_table,
-)
+from research_lib.evaluation import Execution, Prior, compare, evaluate, standard_strategies
 from research_lib.execution import Allocation, allocate, parts_of_day, sensitivity
 from research_lib.impact import ExponentialKernel, ImpactCurve, LinearImpact
 from research_lib.market import BookSnapshots, Session, preset
@@ -91,9 +84,11 @@ def compute(p: dict[str, Any]) -> dict[str, Any]:
             [one for day in executions for one in day], session=k.session
         ).T.to_dict()
     orders = {
-        str(day): tca_table(one, None, k.session)
-        .set_index("strategy")[list(ORDER_COLUMNS)]
-        .T.to_dict()
+        str(day): {
+            done.name: {"filled": float(done.filled.sum())}
+            | {name: done[name] for name in ORDER_COLUMNS[1:]}
+            for done in one
+        }
         for day, one in enumerate(executions[:FIRST_DAYS])
     }
     return {"strategy": facts, "orders": orders, "shares": allocation.shares}

@@ -4,6 +4,8 @@ stays.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,12 +13,30 @@ import pytest
 from research_lib.config import ModelConfig
 from research_lib.impact import ImpactMoments, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, deep_stock, thin_stock
-from research_lib.studies import censoring_bias
 
 Float = np.ndarray
 BETA = 1e-5
 SIZES = np.array([200.0, 500.0, 1000.0, 2000.0, 4000.0])
 SESSION = Session(13)
+
+
+def censoring_bias(
+    books: BookSnapshots, n_levels: int, sizes: Float, session: Session | None = None
+) -> dict[str, float]:
+    """Relative error of the pooled linear coefficient if only the first levels are seen."""
+    names = ("bid_price", "bid_size", "ask_price", "ask_size")
+    shown = dataclasses.replace(books, **{name: books[name][:, :n_levels] for name in names})
+    whole, frame = (
+        slippage_curves(seen, sizes, "buy").to_frame(session=session) for seen in (books, shown)
+    )
+
+    def beta(rows: pd.DataFrame, way: str) -> float:
+        fit = fit_impact(rows, by="pooled", censoring=way, test_fraction=0, session=session)
+        return float(fit.params["beta"].iloc[0])
+
+    true = beta(whole, "complete")
+    bias = {way: beta(frame, way) / true - 1.0 for way in ("complete", "drop", "face_value")}
+    return {"censored": float(frame["censored"].mean()), **bias}
 
 
 def linear_books(

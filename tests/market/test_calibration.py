@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import real_data
+from market.distances import chance_distances, profile_distances
 from scipy import optimize, special
 
 from research_lib.config import ModelConfig
@@ -18,23 +19,17 @@ from research_lib.market import (
     PRESETS,
     BookSnapshots,
     DayShape,
+    MarketProfile,
     Memory,
     Session,
     SyntheticMarket,
     count_quantile,
+    market_like,
+    measure_market,
     preset,
     read_books,
 )
-from research_lib.studies import (
-    MarketProfile,
-    chance_distances,
-    latent_correlation,
-    latent_memory,
-    market_like,
-    measure_market,
-    price_grid,
-    profile_distances,
-)
+from research_lib.studies import latent_correlation, latent_memory, price_grid
 
 LOTS = {"thin_stock": 1.0, "wide_spread_stock": 1.0, "deep_stock": 100.0}
 

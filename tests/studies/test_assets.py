@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,15 +12,8 @@ from helpers import real_data
 
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.execution import portfolio_schedule, price_portfolio
-from research_lib.market import (
-    BookSnapshots,
-    OrderFlow,
-    Session,
-    preset,
-    read_books,
-    read_daily_bars,
-)
-from research_lib.studies import cross_impact, permanent_response, quoted_assets, synthetic_assets
+from research_lib.market import BookSnapshots, Session, preset, read_books, read_daily_bars
+from research_lib.studies import cross_impact, quoted_assets, synthetic_assets
 
 SESSION = Session(26)
 MARKET = {
@@ -46,12 +40,12 @@ def test_synthetic_assets_are_as_their_presets() -> None:
         daily = market.config.base_price * market.config.volatility_factor / np.sqrt(252)
         assert row["volatility"] == pytest.approx(daily, rel=0.2)
         assert row["half_spread"] == pytest.approx(market.true_curve.half_spread.mean(), rel=0.1)
-        size = 0.625 * max(
-            4 * 1e6 / row["price"] / 26, 1.5 * row["depth"]
-        )  # the middle of those walked
+        lowest, highest = re.findall(r"[\d,]+", row["impact_from"])
+        size = 0.5 * (
+            float(lowest.replace(",", "")) + float(highest.replace(",", ""))
+        )  # the middle
         truth = float(market.true_curve.impact(size).mean())
         assert row["temporary"] * 26 * size == pytest.approx(truth, rel=0.15)
-        assert abs(row["permanent"]) < 4 * row["permanent_error"]  # these markets have none
     assert np.linalg.eigvalsh(found.covariance).min() > 0
     assert found.covariance[0, 1] == pytest.approx(0.5 * np.prod(found.table["volatility"]))
 
@@ -118,10 +112,8 @@ def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
     assert found.table["price"].tolist() == [14.05, 184.10]
     assert 0.2 < found.correlation[0, 1] < 0.4
     assert "2013-10-04" in found.known
-    # Quotes of the day before are taken where there are any; where there are none, it is said.
-    assert found.known.endswith(
-        "; the spreads of BAC from quotes of 2013-10-07 itself, there being no earlier ones"
-    )
+    # Quotes of the day before are taken where there are any; else of the day, and it is said.
+    assert found.table["spread_from"]["BAC"] == "quotes of 2013-10-07"
     days = [read_books(folder / "tick" / f"ibm_2013100{day}_quote.zip") for day in (7, 8)]
     tomorrow = dt.date(2013, 10, 8)
     both, first = (
@@ -130,7 +122,6 @@ def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
     )
     pd.testing.assert_frame_equal(both.table, first.table)
     assert both.table["spread_from"]["IBM"] == "quotes of 2013-10-07"
-    assert "no earlier ones" not in both.known
     with pytest.raises(ValidationError, match="IBM begin on 2013-10-08, after 2013-10-07"):
         quoted_assets(
             bars, {"IBM": days[1]}, dt.date(2013, 10, 7), Session(78), correlation_days=250
@@ -158,21 +149,3 @@ def test_pricing_a_given_schedule_is_what_its_maker_expected() -> None:
     assert given.variance == pytest.approx(best.variance, rel=1e-12)
     with pytest.raises(ValidationError, match=r"shares must be \(n, m\) and finite"):
         price_portfolio([[np.nan, 1.0]], **prices)
-
-
-@pytest.mark.slow
-def test_flow_moves_goog_for_half_an_hour_by_less_than_twice_its_walks_slope(
-    goog_books: BookSnapshots,
-) -> None:
-    found = permanent_response(goog_books, Session(78))
-    assert 2 * found["permanent_error"] < found["permanent"] < 2
-    assert 50 < found["signed_%"] < 100
-
-
-def test_books_whose_mid_answers_to_nothing_show_no_response() -> None:
-    books = preset("thin_stock", SESSION).books(
-        20 * 26, 5, np.random.default_rng(9), flow=OrderFlow()
-    )
-    found = permanent_response(books, SESSION)
-    assert abs(found["permanent"]) < 3 * found["permanent_error"]
-    assert found["signed_%"] == 100

@@ -15,7 +15,6 @@ from research_lib.studies import (
     dispersion_needed,
     dispersion_table,
     lognormal_saving,
-    without_spread,
 )
 
 
@@ -61,9 +60,10 @@ def test_an_equal_spread_takes_saving_away_and_an_unequal_one_adds_its_own() -> 
     assert table.loc["spread alone", "cost_%"] > 1.0
 
 
-def test_without_spread_reaches_into_composites_and_flat_curves_save_nothing() -> None:
+def test_the_spread_of_composites_is_left_out_too_and_flat_curves_save_nothing() -> None:
     mixed = CompositeImpact([LinearImpact([1e-3], [0.1]), PowerImpact([1e-3], 0.5, [0.2])])
-    assert without_spread(mixed).half_spread.tolist() == [0.0, 0.0]
-    assert without_spread(mixed).impact(10.0).tolist() == mixed.impact(10.0).tolist()
+    bare = CompositeImpact([LinearImpact([1e-3]), PowerImpact([1e-3], 0.5)])
+    table = dispersion_table({"mixed": mixed, "bare": bare}, 10.0)
+    assert table.loc["mixed", "impact_%"] == table.loc["bare", "cost_%"]
     free = dispersion_table({"free": LinearImpact(np.zeros(3))}, 10.0).loc["free"]
     assert free.isna().all()

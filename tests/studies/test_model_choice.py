@@ -18,7 +18,7 @@ from research_lib.evaluation import replay
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, thin_stock
-from research_lib.studies import compare_forms, model_confidence_set
+from research_lib.studies import compare_forms, rank_forms
 
 SESSION = Session(13)
 SIZES = [50.0, 100.0, 200.0, 400.0]
@@ -45,7 +45,7 @@ def test_losses_equal_an_explicit_loop(scheme: str, synthetic_books: BookSnapsho
     for k, d in list(enumerate(sorted(day.unique())))[scheme == "walk_forward" :]:
         training = frame[day < d] if scheme == "walk_forward" else frame[day != d]
         books = synthetic_books.take(np.arange(13 * k, 13 * (k + 1)))
-        row = found.losses.loc[str(d)]
+        row = found.loc[str(d)]
         assert row["TWAP"] == replay(twap(ORDER, 13), books, "buy").cost_bps
         for form in ("linear", "sqrt"):
             curve = fit_impact(
@@ -55,11 +55,10 @@ def test_losses_equal_an_explicit_loop(scheme: str, synthetic_books: BookSnapsho
             assert row[form] == pytest.approx(
                 replay(Schedule(shares, form), books, "buy").cost_bps, rel=1e-9
             )
-    assert len(found.losses) == 4 - (scheme == "walk_forward")
-    assert found.table.loc["sqrt", "saving_bps"] == pytest.approx(
-        (found.losses["TWAP"] - found.losses["sqrt"]).mean()
-    )
-    assert "cannot tell the 3 apart" in found.reading
+    assert len(found) == 4 - (scheme == "walk_forward")
+    table = rank_forms(found)
+    assert table.loc["sqrt", "saving_bps"] == pytest.approx((found["TWAP"] - found["sqrt"]).mean())
+    assert table["p_value"].isna().all()  # too few days
 
 
 def test_the_sell_side_of_a_frame_of_both_is_used(synthetic_books: BookSnapshots) -> None:
@@ -76,20 +75,18 @@ def test_the_sell_side_of_a_frame_of_both_is_used(synthetic_books: BookSnapshots
         )
         for f in (both, sells)
     )
-    pd.testing.assert_frame_equal(ours.losses, theirs.losses)
+    pd.testing.assert_frame_equal(ours, theirs)
 
 
-def test_losers_are_named_and_the_table_is_sorted_by_cost(nine_days: BookSnapshots) -> None:
+def test_losers_are_out_and_the_table_is_sorted_by_cost(nine_days: BookSnapshots) -> None:
     found = compare_forms(
         frame_of(nine_days), nine_days, side="buy", total_shares=ORDER, model_types=["linear"],
-        scheme="leave_one_day_out", session=SESSION, confidence={"n_draws": 500, "seed": 2},
+        scheme="leave_one_day_out", session=SESSION,
     )  # fmt: skip
-    assert found.table["cost_bps"].is_monotonic_increasing
-    assert found.table.index[0] == "linear"
-    assert found.confidence.excluded == ("TWAP",)
-    assert "worse than the best: TWAP" in found.reading
-    again = model_confidence_set(found.losses, n_draws=500, seed=2)
-    assert again.p_values.tolist() == found.confidence.p_values.tolist()
+    table = rank_forms(found, n_draws=500, seed=2)
+    assert table["cost_bps"].is_monotonic_increasing
+    assert table.index[0] == "linear"
+    assert table["p_value"].to_dict() == {"linear": 1.0, "TWAP": pytest.approx(0.0, abs=0.1)}
 
 
 def test_schedules_that_books_fill_less_than_twap_are_left_out(
@@ -105,9 +102,8 @@ def test_schedules_that_books_fill_less_than_twap_are_left_out(
     found = compare_forms(
         frame_of(synthetic_books), synthetic_books, model_types=["linear", "nonlinear"], **choice
     )
-    assert list(found.losses) == ["TWAP", "nonlinear"]
-    assert found.incomplete == ("linear",)
-    assert found.reading.endswith("on some day the books could not fill its schedule: linear.")
+    assert found.columns[found.notna().all()].tolist() == ["TWAP", "nonlinear"]
+    assert rank_forms(found).loc["linear"].isna().all()
 
 
 @pytest.mark.parametrize("unit", [2.0**-50, 1.0, 2.0**50])
@@ -124,13 +120,13 @@ def test_what_is_left_unfilled_is_judged_by_the_order_at_any_unit_of_size(
         frame, books, side="buy", total_shares=0.6 * depth, scheme="leave_one_day_out",
         model_types=["linear", "nonlinear"], session=SESSION,
     )  # fmt: skip
-    assert found.incomplete == ("linear",)
+    assert found.columns[found.isna().any()].tolist() == ["linear"]
 
 
 def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapshots) -> None:
     frame = frame_of(synthetic_books)
     with pytest.raises(
-        ValidationError, match=r"1 days of slippage have no books, first 2024-01-05"
+        ValidationError, match=r"of slippage 4 days, 1 of them without books; sample the same days"
     ):
         compare_forms(
             frame,
@@ -139,9 +135,7 @@ def test_days_without_books_and_one_day_are_refused(synthetic_books: BookSnapsho
             total_shares=1.0,
             session=SESSION,
         )
-    with pytest.raises(
-        ValidationError, match=r"51 books for 4 days of 13 intervals; use books.sample"
-    ):
+    with pytest.raises(ValidationError, match=r"51 books for 4 days of 13 intervals"):
         compare_forms(
             frame,
             synthetic_books.take(np.arange(51)),
@@ -174,13 +168,13 @@ def test_fewer_than_two_days_held_out_do_not_suffice(
     with pytest.raises(InsufficientDataError, match=why):
         compare_forms(frame, books, scheme=scheme, **choice)
     if n_days == 2:
-        assert len(compare_forms(frame, books, scheme="leave_one_day_out", **choice).losses) == 2
+        assert len(compare_forms(frame, books, scheme="leave_one_day_out", **choice)) == 2
 
 
 def losses(means: list[float], n_days: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Losses of models a, b, ... on days that move them all alike."""
+    """Losses of TWAP and models b, c, ... on days that move them all alike."""
     noise = rng.normal(0, 1.0, (n_days, 1)) + rng.normal(0, 0.5, (n_days, len(means)))
-    return pd.DataFrame(np.array(means) + noise, columns=list("abcdef"[: len(means)]))
+    return pd.DataFrame(np.array(means) + noise, columns=["TWAP", *"bcdef"[: len(means) - 1]])
 
 
 @pytest.mark.slow
@@ -189,51 +183,33 @@ def test_the_best_model_stays_in_the_set_as_often_as_it_says(rng: np.random.Gene
 
     Fewer than 64 has a chance below 0.001 at 90 %.
     """
-    kept = sum(
-        "a"
-        in model_confidence_set(losses([1.0, 1.1, 1.2], 60, rng), n_draws=200, seed=seed).included
-        for seed in range(80)
-    )
-    assert kept >= 64
+    ranked = [
+        rank_forms(losses([1.0, 1.1, 1.2], 60, rng), n_draws=200, seed=seed) for seed in range(80)
+    ]
+    assert sum(table.loc["TWAP", "p_value"] > 0.1 for table in ranked) >= 64
 
 
 def test_clearly_worse_models_are_out_and_equal_ones_in(rng: np.random.Generator) -> None:
-    found = model_confidence_set(losses([1.0, 1.0, 3.0], 60, rng))
-    assert found.included == ("a", "b")
-    assert found.excluded == ("c",)
-    assert found.reading.startswith(
-        "a, b cannot be told apart; worse than the best: c (90% model confidence set, 60"
-    )
+    p_values = rank_forms(losses([1.0, 1.0, 3.0], 60, rng))["p_value"]
+    assert (p_values > 0.1).to_dict() == {"TWAP": True, "b": True, "c": False}
 
 
 def test_p_values_are_archs(rng: np.random.Generator) -> None:
-    table = losses([1.0, 1.2, 1.4], 40, rng)
-    found = model_confidence_set(table, block_size=3, n_draws=300, seed=9)
+    table = losses([1.0, 1.2, 1.4], 27, rng)
+    found = rank_forms(table, n_draws=300, seed=9)["p_value"]
     by_arch = MCS(table, 0.1, reps=300, block_size=3, seed=9)
     by_arch.compute()
-    assert found.p_values.to_dict() == by_arch.pvalues["Pvalue"].to_dict()
-    assert found.included == tuple(sorted(by_arch.included))
+    assert found.to_dict() == by_arch.pvalues["Pvalue"].to_dict()
 
 
 def test_models_of_the_same_losses_stand_or_fall_together(rng: np.random.Generator) -> None:
     table = losses([1.0, 3.0], 30, rng)
-    found = model_confidence_set(table.assign(c=table["b"], d=table["a"]))
-    assert found.included == ("a", "d")
-    assert found.excluded == ("b", "c")
-    assert model_confidence_set(table[["a"]].assign(d=table["a"])).included == ("a", "d")
+    p_values = rank_forms(table.assign(c=table["b"], d=table["TWAP"]))["p_value"]
+    assert (p_values > 0.1).to_dict() == {"TWAP": True, "d": True, "b": False, "c": False}
+    assert p_values["b"] == p_values["c"]
+    assert (rank_forms(table[["TWAP"]].assign(d=table["TWAP"]))["p_value"] == 1).all()
 
 
-def test_too_few_days_tell_nothing_and_say_so(rng: np.random.Generator) -> None:
-    found = model_confidence_set(losses([1.0, 9.0], 7, rng))
-    assert found.included == ("a", "b")
-    assert found.p_values.isna().all()
-    assert found.reading == "7 days cannot tell the 2 apart: at least 8 are needed."
-    assert model_confidence_set(losses([1.0, 9.0], 8, rng)).excluded == ("b",)
-
-
-def test_missing_losses_and_one_model_are_refused(rng: np.random.Generator) -> None:
-    table = losses([1.0, 2.0], 20, rng)
-    with pytest.raises(ValidationError, match="losses must be finite and of 2 models or more"):
-        model_confidence_set(table.mask(table > 2.0))
-    with pytest.raises(ValidationError, match="got 1 with 20 days"):
-        model_confidence_set(table[["a"]])
+def test_too_few_days_tell_nothing(rng: np.random.Generator) -> None:
+    assert rank_forms(losses([1.0, 9.0], 7, rng))["p_value"].isna().all()
+    assert rank_forms(losses([1.0, 9.0], 8, rng)).loc["b", "p_value"] <= 0.1

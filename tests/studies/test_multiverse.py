@@ -17,9 +17,9 @@ from research_lib.evaluation import replay
 from research_lib.execution import Schedule, allocate, twap
 from research_lib.impact import PowerImpact, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, read_mbp10, thin_stock
-from research_lib.studies import CHOICES, multiverse, multiverse_reading
+from research_lib.studies import CHOICES, multiverse
 
-pytestmark = pytest.mark.slow  # one table of 72 fits serves most of this module
+pytestmark = pytest.mark.slow  # one table of 32 fits serves most of this module
 SESSION = Session(13)
 SIZES = [50.0, 100.0, 200.0, 400.0, 800.0]
 ORDER = 1_000.0
@@ -70,7 +70,7 @@ def hand_run(frame: pd.DataFrame, estimator: str) -> tuple[float, float]:
 
 
 def test_there_is_one_row_for_every_combination_of_choices(table: pd.DataFrame) -> None:
-    assert len(table) == 2 * 3 * 3 * 2 * 2
+    assert len(table) == 2 * 2 * 2 * 2 * 2
     assert not table.duplicated(CHOICES).any()
 
 
@@ -151,7 +151,6 @@ def test_the_saving_is_that_of_the_schedule_replayed(
 def test_missing_the_half_spread_fakes_a_lower_exponent(table: pd.DataFrame) -> None:
     equal = table[table["weight"] == "equal"].groupby("reference")["exponent"]
     assert equal.max()["mid"] < equal.min()["touch"] - 0.2
-    assert "moved most by the reference" in multiverse_reading(table)
 
 
 def test_books_that_are_all_alike_save_nothing(states: BookSnapshots) -> None:
@@ -161,9 +160,7 @@ def test_books_that_are_all_alike_save_nothing(states: BookSnapshots) -> None:
         for name in ("bid_price", "bid_size", "ask_price", "ask_size")
     }
     same = dataclasses.replace(starts, **alike)
-    found = multiverse(
-        same, total_shares=500.0, trade_sizes=SIZES[:3], ticks_per_interval=1, session=SESSION
-    )
+    found = multiverse(same, total_shares=500.0, trade_sizes=SIZES[:3], session=SESSION)
     assert found["saving_in_%"].abs().max() < 1e-6
     assert found["saving_out_%"].abs().max() < 1e-6
 
@@ -176,7 +173,6 @@ def test_one_day_has_no_saving_out_of_sample_but_errors(states: BookSnapshots) -
     assert found["saving_out_%"].isna().all()
     assert found["saving_in_%"].notna().all()
     assert found.loc[found["exponent"].notna(), "error"].gt(0).all()
-    assert "savings in sample" in multiverse_reading(found)
 
 
 def test_no_day_left_to_fit_is_refused(states: BookSnapshots) -> None:
