@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.linalg import eigh, solveh_banded
 
 from research_lib.checks import number, same_labels
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.fallback import Limits
-from research_lib.execution.portfolio_model import TOLERANCE, PortfolioBounds, PortfolioModel, solve
+from research_lib.execution.cvxpy_solver import BACKENDS, solved
+from research_lib.execution.problem import Limits
 from research_lib.execution.schedules import ROUNDING, ModelledSchedule, drawn, left_to_trade, table
 from research_lib.monitoring import timed
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Float = NDArray[np.float64]
+TOLERANCE = 1e-10  # asked of the backends
+ACCEPTED = 1e-6
+MAX_ITERATIONS = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +39,10 @@ class PortfolioSchedule(ModelledSchedule):
         own trades cost all assets), in currency; variance (its covariance with the whole),
         currency**2.
     solver : str
-        "modes" or "block-tridiagonal" (exact), the backend that CVXPY used, or "given".
+        "block-tridiagonal" (exact), the backend that CVXPY used, or "given".
     kkt_residual : float
-        Largest of stationarity, violation and duality gap, relative, as measured on the schedule;
-        NaN of a given one, which claims no optimum.
+        Largest of stationarity, violation and complementarity, relative, as measured on the
+        schedule; NaN of a given one, which claims no optimum.
 
     Examples
     --------
@@ -82,7 +87,6 @@ def portfolio_schedule(
     max_exposure: ArrayLike = np.inf,
     prices: ArrayLike | None = None,
     max_value: ArrayLike = np.inf,
-    max_iterations: int = 1000,
     timeout_seconds: float = 300.0,
 ) -> PortfolioSchedule:
     r"""Least expected cost plus risk aversion times variance of trading m assets.
@@ -92,9 +96,13 @@ def portfolio_schedule(
 
     x_k is held after the trades n_k. Of H its symmetric part matters; Gamma is not symmetrised:
     with Gamma^A its antisymmetric part, x_k' Gamma^A n_k costs according to which asset goes first.
-    Without bounds the optimum is exact: by the modes of C against H - tau Gamma / 2 where Gamma is
-    symmetric, from one block-tridiagonal system where it is not. CVXPY solves the rest, in
-    fractions of the orders, and its answer is taken only with a KKT residual below 1e-6.
+    In what is held between the trades, with :math:`\tilde H = H^S - \tau \Gamma^S / 2`, that is
+    a constant, the spreads, and the quadratic form
+
+    .. math:: \sum_k n_k' \tfrac1\tau \tilde H n_k + x_k' \Gamma^A x_{k-1} + \lambda \tau x_k' C x_k
+
+    Without bounds the optimum is exact, from its block-tridiagonal system. CVXPY solves the rest,
+    in fractions of the orders, and its answer is taken only with a KKT residual below 1e-6.
 
     Labelled arguments (Series and frames by asset) are put in the order of the labels of
     `total_shares`, or of the first that has labels, and refused where theirs are others.
@@ -127,9 +135,8 @@ def portfolio_schedule(
     prices, max_value : (m,) currency per share, scalar or (n,) currency
         A common cap on what is traded in an interval: prices @ \|shares\| <= max_value. Both or
         neither.
-
-    max_iterations, timeout_seconds
-        Of each backend, and of all together.
+    timeout_seconds
+        Of all backends together.
 
     Returns
     -------
@@ -154,22 +161,22 @@ def portfolio_schedule(
     >>> pair = {"covariance": [[0.9, 0.4], [0.4, 1.0]], "temporary": [2.5e-6, 6e-7]}
     >>> best = portfolio_schedule([1e6, -5e5], 4, risk_aversion=1e-6, **pair)
     >>> best.shares.sum(axis=0).round(3).tolist(), best.solver
-    ([1000000.0, -500000.0], 'modes')
+    ([1000000.0, -500000.0], 'block-tridiagonal')
     """
     n = number("n_intervals", n_intervals, 1, integer=True)
-    inputs = {
+    limits = Limits.checked(MAX_ITERATIONS, TOLERANCE, timeout_seconds)
+    given, labels = _aligned({
         "total_shares": total_shares, "covariance": covariance, "temporary": temporary,
         "permanent": permanent, "half_spread": half_spread, "min_shares": min_shares,
         "max_shares": max_shares, "exposures": exposures, "prices": prices,
-    }  # fmt: skip
-    given, labels = _aligned(inputs)
+    })  # fmt: skip
     orders = _array("total_shares", given["total_shares"], None)
     m = len(orders)
-    model = _model(m, given, risk_aversion, interval)
+    market = _Market.checked(m, given, risk_aversion, interval)
     _refuse_idle(exposures, min_exposure, max_exposure, prices, max_value)
     weights = np.zeros((0, m)) if exposures is None else _rows("exposures", given["exposures"], m)
     least, most = given["min_shares"], given["max_shares"]
-    bounds = PortfolioBounds(
+    bounds = _Bounds(
         _limits("min_shares", -np.inf if least is None else least, (n, m)),
         _limits("max_shares", np.inf if most is None else most, (n, m)),
         weights,
@@ -178,9 +185,8 @@ def portfolio_schedule(
         _array("prices", np.zeros(m) if prices is None else given["prices"], m, 0.0),
         _limits("max_value", max_value, (n,)),
     )
-    _refuse_short(orders, bounds)
-    limits = Limits.checked(max_iterations, TOLERANCE, timeout_seconds)
-    return _schedule(model, labels, *_solved(model, orders, bounds, limits))
+    bounds.refuse_short(orders)
+    return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
 
 
 def price_portfolio(
@@ -213,16 +219,15 @@ def price_portfolio(
     >>> even.expected_cost, even.variance
     (200.0, 40000.0)
     """
-    inputs = {
+    given, labels = _aligned({
         "shares": shares, "covariance": covariance, "temporary": temporary,
         "permanent": permanent, "half_spread": half_spread,
-    }  # fmt: skip
-    given, labels = _aligned(inputs)
+    })  # fmt: skip
     trades = np.atleast_2d(np.array(given["shares"], float))
     if trades.ndim != 2 or not np.isfinite(trades).all():
         raise ValidationError(f"shares must be (n, m) and finite, got shape {trades.shape}")
-    model = _model(trades.shape[1], given, 0.0, interval)
-    return _schedule(model, labels, trades, "given", np.nan)
+    market = _Market.checked(trades.shape[1], given, 0.0, interval)
+    return _schedule(market, labels, trades, "given", np.nan)
 
 
 def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
@@ -241,50 +246,309 @@ def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
     return given, labels
 
 
-def _model(m: int, given: dict[str, Any], risk_aversion: float, interval: float) -> PortfolioModel:
-    spread, lasting = given["half_spread"], given["permanent"]
-    return PortfolioModel(
-        _matrix("covariance", given["covariance"], m),
-        _matrix("temporary", given["temporary"], m),
-        np.zeros((m, m)) if lasting is None else _matrix("permanent", lasting, m),
-        _array("half_spread", np.full(m, spread) if np.ndim(spread) == 0 else spread, m, 0.0),
-        number("risk_aversion", risk_aversion),
-        number("interval", interval, above=0),
-    )
+@dataclass(frozen=True, eq=False)
+class _Market:
+    """What m assets cost and risk, with the letters of `portfolio_schedule`, checked."""
+
+    covariance: Float
+    temporary: Float
+    permanent: Float
+    half_spread: Float
+    risk_aversion: float
+    interval: float
+
+    @classmethod
+    def checked(cls, m: int, given: dict[str, Any], risk: float, interval: float) -> _Market:
+        """The market of what the user gave, aligned."""
+        spread, lasting = given["half_spread"], given["permanent"]
+        market = cls(
+            _matrix("covariance", given["covariance"], m),
+            _matrix("temporary", given["temporary"], m),
+            np.zeros((m, m)) if lasting is None else _matrix("permanent", lasting, m),
+            _array("half_spread", np.full(m, spread) if np.ndim(spread) == 0 else spread, m, 0.0),
+            number("risk_aversion", risk),
+            number("interval", interval, above=0),
+        )
+        lowest, highest = np.linalg.eigvalsh(market.covariance)[[0, -1]]
+        if lowest < -1e-10 * highest:
+            raise ValidationError(
+                "covariance must be positive semi-definite, its lowest eigenvalue is "
+                f"{lowest:.3g}; shrink the correlations, or estimate them on common days"
+            )
+        unit = 1.0 / np.sqrt(np.abs(np.diag(market.net)))
+        scaled = market.net * np.outer(unit, unit)
+        if (np.diag(market.net) <= 0).any() or np.linalg.eigvalsh(scaled)[0] <= 1e-12:
+            raise ValidationError(
+                "temporary less permanent * interval / 2 must be positive definite in its "
+                "symmetric part, or trades would be paid for; shorten the interval, or lower the "
+                "cross impact"
+            )
+        return market
+
+    @property
+    def net(self) -> Float:
+        """H~, (m, m), symmetric."""
+        return _symmetric(self.temporary - 0.5 * self.interval * self.permanent)
+
+    def form(self, orders: Float, n: int, unit: Float) -> tuple[sparse.csr_array, Float]:
+        """P and q of cost plus risk, 1/2 z'Pz + q'z but for a constant, of what is held between n
+        trades, z (n - 1 times m), each asset in its unit.
+        """
+        net = self.net / self.interval
+        inside = 2.0 * net + self.risk_aversion * self.interval * self.covariance
+        beside = -net - 0.25 * (self.permanent - self.permanent.T)  # rows x_(k-1), columns x_k
+        inside, beside = (2.0 * block * np.outer(unit, unit) for block in (inside, beside))
+        following = sparse.kron(sparse.eye_array(n - 1, k=1), beside)
+        form = sparse.kron(sparse.eye_array(n - 1), inside) + following + following.T
+        return sparse.csr_array(form), np.append(
+            orders / unit @ beside, np.zeros((n - 2) * len(unit))
+        )
+
+    def least(self, orders: Float, n: int) -> tuple[Float, float]:
+        """Trades, (n, m), without bounds or spreads, and their stationarity: the largest slope in
+        what is held, relative to its parts.
+
+        Raises
+        ------
+        OptimizationError
+            No least value: too risk-seeking, or permanent impact whose round trips gain.
+        """
+        if n == 1:
+            return orders[None], 0.0
+        unit, last = 1.0 / np.sqrt(np.diag(self.net)), 2 * len(orders) - 1
+        form, linear = self.form(orders, n, unit)
+        bands = np.array(
+            [
+                np.pad(form.diagonal(k), (min(k, len(linear)), 0))[: len(linear)]
+                for k in range(last, -1, -1)
+            ]
+        )
+        try:
+            held = solveh_banded(bands[-len(linear) :], -linear)
+        except np.linalg.LinAlgError as error:
+            raise OptimizationError(self._why_unbounded(n)) from error
+        slope, size = form @ held + linear, abs(form) @ np.abs(held) + np.abs(linear)
+        path = held.reshape(n - 1, -1) * unit
+        trades = -np.diff(path, axis=0, prepend=orders[None], append=np.zeros((1, len(orders))))
+        return trades, float(np.abs(slope).max()) / (float(size.max()) or 1.0)
+
+    def _why_unbounded(self, n: int) -> str:
+        if np.any(self.permanent != self.permanent.T):
+            return (
+                "cost plus risk falls without limit: the antisymmetric part of permanent, "
+                f"{0.5 * np.abs(self.permanent - self.permanent.T).max():.3g} at most, lets round "
+                "trips across assets gain more than temporary impact takes; lower it, or raise "
+                "risk_aversion"
+            )
+        risk = eigh(self.covariance, self.net, eigvals_only=True)[-1] * self.interval**2
+        least = -4.0 * np.sin(np.pi / (2 * n)) ** 2 / risk
+        return (
+            f"risk_aversion {self.risk_aversion:.6g} must be above {least:.6g}: at or below it, "
+            "cost plus risk falls without limit; raise it or shorten the horizon"
+        )
+
+    def attribution(self, shares: Float) -> pd.DataFrame:
+        """Cost and variance by asset, each column summing to the portfolio's: see
+        PortfolioSchedule.
+        """
+        after, tau = left_to_trade(shares)[1:], self.interval
+        spread = self.half_spread * np.abs(shares).sum(axis=0)
+        paid = np.sum(shares * (shares @ self.temporary.T), axis=0) / tau
+        lasting = np.sum(after * (shares @ self.permanent.T), axis=0)
+        caused = np.sum(shares * (shares @ self.temporary / tau + after @ self.permanent), axis=0)
+        columns = {
+            "temporary": paid,
+            "permanent": lasting,
+            "spread": spread,
+            "cost": paid + lasting + spread,
+            "caused": caused + spread,
+            "variance": tau * np.sum(after * (after @ self.covariance), axis=0),
+        }
+        return pd.DataFrame(columns)
+
+    def variance(self, shares: Float) -> float:
+        """Of the cost, currency**2: 0 where a hedge leaves nothing but rounding, of either sign."""
+        after = left_to_trade(shares)[1:]
+        value = float(np.sum(after * (after @ self.covariance)))
+        gross = float(np.sum(np.abs(after) * (np.abs(after) @ np.abs(self.covariance))))
+        return self.interval * value if value > 1e-14 * gross else 0.0
 
 
-def _solved(
-    model: PortfolioModel, orders: Float, bounds: PortfolioBounds, limits: Limits
+def _symmetric(matrix: Float) -> Float:
+    return 0.5 * (matrix + matrix.T)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bounds:
+    """What trades and holdings must keep, for n intervals and m assets; infinite: no bound.
+
+    Trades lower, upper (n, m) shares; exposures (k, m) of what is held after each trade but the
+    last, least and most (n - 1, k); prices (m,) and value (n,), of all that is traded.
+    """
+
+    lower: Float
+    upper: Float
+    exposures: Float
+    least: Float
+    most: Float
+    prices: Float
+    value: Float
+
+    def misses(self, shares: Float) -> float:
+        """Largest violation, relative to the size of what is bounded."""
+        holdings = left_to_trade(shares)
+        held, sizes = holdings[1:-1] @ self.exposures.T, np.abs(holdings).max(axis=0)
+        unit, traded = np.abs(self.exposures) @ sizes, np.abs(shares) @ self.prices
+        parts = [
+            np.maximum(self.lower - shares, shares - self.upper) / np.where(sizes > 0, sizes, 1.0),
+            np.maximum(self.least - held, held - self.most) / np.where(unit > 0, unit, 1.0),
+            (traded - self.value) / (traded.max() or 1.0),
+        ]
+        return max(float(part.max(initial=0.0)) for part in parts)
+
+    def refuse_short(self, orders: Float) -> None:
+        """Say which bounds cannot hold the orders, before a solver says only that some cannot."""
+        for name, low, high, where in (
+            ("shares", self.lower, self.upper, "for asset {1} in interval {0}"),
+            ("exposure", self.least, self.most, "of exposure {1} after trade {0}"),
+        ):
+            if np.any(low > high):
+                at = tuple(int(index) for index in np.argwhere(low > high)[0])
+                raise OptimizationError(
+                    f"min_{name} {low[at]:g} is above max_{name} {high[at]:g} {where.format(*at)}; "
+                    "lower the one or raise the other"
+                )
+        least, most = self.lower.sum(axis=0), self.upper.sum(axis=0)
+        missed = np.maximum(least - orders, orders - most)
+        with np.errstate(invalid="ignore"):
+            short = missed > ROUNDING * np.maximum(
+                np.abs(np.where(orders > most, most, least)), np.abs(orders)
+            )
+        if short.any():
+            i = int(np.argmax(short))
+            raise OptimizationError(
+                f"caps admit {least[i]:,.6g} to {most[i]:,.6g} shares of asset {i}, whose order is "
+                f"{orders[i]:,.6g}; widen min_shares and max_shares, or change the horizon"
+            )
+
+
+def _optimum(
+    market: _Market, orders: Float, bounds: _Bounds, limits: Limits
 ) -> tuple[Float, str, float]:
     """Trades (n, m), by whom, their KKT residual: the free optimum where it keeps the bounds."""
     n = len(bounds.lower)
-    trades, solver = model.optimum(orders, n)
+    trades, residual = market.least(orders, n)
     sizes = np.abs(trades).sum(axis=0)
     one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
     # A spread on trades one way is the same for all schedules.
-    priced = np.all(one_way | (model.half_spread == 0))
-    holdings = left_to_trade(trades)
-    missed = bounds.misses(trades, holdings)
+    priced = np.all(one_way | (market.half_spread == 0))
+    missed = bounds.misses(trades)
     if missed <= ROUNDING and (priced or n == 1):
-        return trades, solver, max(missed, model.stationarity(holdings))
+        return trades, "block-tridiagonal", max(missed, residual)
     if n == 1:
         raise OptimizationError(
             "one interval must trade everything, which the caps forbid; raise n_intervals"
         )
-    free = model.attribution(trades, holdings)
-    risk = abs(model.risk_aversion) * free["variance"].sum()
-    scale = float(np.abs(free["temporary"].sum()) + risk) or 1.0
-    return solve(model, orders, bounds, scale, limits)
+    free = market.attribution(trades)
+    scale = abs(free["temporary"].sum()) + abs(market.risk_aversion) * free["variance"].sum()
+    program, tried = _Program(market, orders, bounds, float(scale) or 1.0), []
+    for backend in BACKENDS:
+        if backend not in program.installed:
+            continue
+        status = solved(program.problem, backend, limits)
+        if "infeasible" in status:
+            raise OptimizationError(
+                "the orders cannot be traded within the caps and exposures together; widen "
+                "min_exposure and max_exposure, raise the caps, or lengthen the horizon"
+            )
+        if program.held.value is not None:
+            residual = program.residual()
+            if residual <= ACCEPTED:
+                return -np.diff(program.path.value * program.unit, axis=0), backend, residual
+            status = f"KKT residual {residual:.1e}"
+        tried.append(f"{backend}: {status}")
+    late = f"out of time after {limits.timeout_seconds:g} s, raise timeout_seconds; "
+    raise OptimizationError(
+        f"no backend's answer is certified to {ACCEPTED:g} "
+        f"({late if limits.left <= 0 else ''}{'; '.join(tried)})"
+    )
+
+
+class _Program:
+    """Cost plus risk under bounds, in what is held; each asset in a unit of its own, cost in units
+    of what the free optimum costs.
+    """
+
+    def __init__(self, market: _Market, orders: Float, bounds: _Bounds, scale: float) -> None:
+        import cvxpy as cp
+
+        (n, m), self.installed = bounds.lower.shape, cp.installed_solvers()
+        size = float(np.sqrt(orders @ market.net @ orders / m)) or 1.0
+        self.unit = unit = np.maximum(np.abs(orders), size / np.sqrt(np.diag(market.net)))
+        form, linear = market.form(orders, n, unit)
+        self.form, self.linear = form / scale, linear / scale
+        self.held = cp.Variable((n - 1) * m)
+        inner = cp.reshape(self.held, (n - 1, m), order="C")
+        self.path = cp.vstack([orders[None] / unit, inner, np.zeros((1, m))])
+        sold = self.path[:-1] - self.path[1:]
+        exposed, norm = bounds.exposures * unit, np.linalg.norm(bounds.exposures * unit, axis=1)
+        self.constraints = [
+            *_within(sold, bounds.lower / unit, bounds.upper / unit),
+            *_within(inner @ (exposed.T / norm), bounds.least / norm, bounds.most / norm),
+        ]
+        # Convex as a whole, which its parts do not show where permanent impact is not symmetric.
+        cost = 0.5 * cp.quad_form(self.held, cp.psd_wrap(self.form)) + self.linear @ self.held
+        self.spread, self.gross = market.half_spread * unit / scale, None
+        if np.any(market.half_spread) or np.isfinite(bounds.value).any():
+            self.gross = cp.Variable((n, m))  # at least what is traded, either way
+            self.constraints += [sold <= self.gross, -sold <= self.gross]
+            cost = cost + cp.sum(self.gross @ self.spread)
+            worth = np.linalg.norm(bounds.prices * unit) or 1.0
+            traded, most = self.gross @ (bounds.prices * unit / worth), bounds.value / worth
+            self.constraints += _within(traded, np.full(n, -np.inf), most)
+        self.problem = cp.Problem(cp.Minimize(cost), self.constraints)
+
+    def residual(self) -> float:
+        """Largest of stationarity, violation and complementarity gap at the answer, relative."""
+        z = np.asarray(self.held.value)
+        slopes = {self.held: self.form @ z + self.linear}
+        if self.gross is not None:
+            slopes[self.gross] = np.tile(self.spread, (len(self.path.value) - 1, 1)).ravel(
+                order="F"
+            )
+        pulled = {variable: np.zeros(len(slope)) for variable, slope in slopes.items()}
+        violation, gap = 0.0, 0.0
+        for constraint in self.constraints:
+            price, miss = (
+                np.ravel(constraint.dual_value, order="F"),
+                np.ravel(constraint.expr.value, order="F"),
+            )
+            for variable, matrix in constraint.expr.grad.items():
+                pulled[variable] += matrix @ price
+            violation = max(violation, float(np.max(np.abs(miss) if constraint.is_eq else miss)))
+            gap += abs(float(price @ miss))
+        slope, pull = np.concatenate([*slopes.values()]), np.concatenate([*pulled.values()])
+        cost = abs(0.5 * float(z @ (slopes[self.held] + self.linear)))
+        size = max(float(np.abs(slope).max()), float(np.abs(pull).max()), 1e-9)
+        return max(float(np.abs(slope + pull).max()) / size, violation, gap / max(cost, 1e-3))
+
+
+def _within(expression: Any, low: Float, high: Float) -> list[Any]:
+    """low <= expression <= high where they are finite, as equalities where they meet."""
+    same = np.isfinite(low) & (low == high)
+    below, above = np.isfinite(high) & ~same, np.isfinite(low) & ~same
+    constraints = [expression[same] == low[same]] if same.any() else []
+    constraints += [expression[below] <= high[below]] if below.any() else []
+    return constraints + ([low[above] <= expression[above]] if above.any() else [])
 
 
 def _schedule(
-    model: PortfolioModel, labels: pd.Index | None, trades: Float, solver: str, residual: float
+    market: _Market, labels: pd.Index | None, trades: Float, solver: str, residual: float
 ) -> PortfolioSchedule:
-    holdings = left_to_trade(trades)
-    parts = model.attribution(trades, holdings)
+    parts = market.attribution(trades)
     if labels is not None:
         parts.index = labels
-    cost, variance = float(parts["cost"].sum()), model.variance(holdings)
+    cost, variance = float(parts["cost"].sum()), market.variance(trades)
     return PortfolioSchedule(trades, "portfolio", cost, variance, parts, solver, residual)
 
 
@@ -305,43 +569,6 @@ def _refuse_idle(
         message = "prices are for max_value, what may be traded in an interval: give it as well"
     if message:
         raise ValidationError(message)
-
-
-def _refuse_short(orders: Float, bounds: PortfolioBounds) -> None:
-    """Say which bounds cannot hold the orders, before a solver says only that some cannot."""
-    for name, low, high, where in (
-        ("shares", bounds.lower, bounds.upper, "for asset {1} in interval {0}"),
-        ("exposure", bounds.least, bounds.most, "of exposure {1} after trade {0}"),
-    ):
-        if np.any(low > high):
-            at = tuple(int(index) for index in np.argwhere(low > high)[0])
-            raise OptimizationError(
-                f"min_{name} {low[at]:g} is above max_{name} {high[at]:g} {where.format(*at)}; "
-                "lower the one or raise the other"
-            )
-    for most, way in ((bounds.upper.sum(axis=0), 1.0), (-bounds.lower.sum(axis=0), -1.0)):
-        short = way * orders > most + ROUNDING * np.maximum(np.abs(most), np.abs(orders))
-        if not short.any():
-            continue
-        i = int(np.argmax(short))
-        name, up = ("max_shares", "raise") if way > 0 else ("min_shares", "lower")
-        cap = "max_shares" if way > 0 else "-min_shares"
-        if most[i] >= 0:
-            raise OptimizationError(
-                f"caps admit {most[i]:,.6g} of {way * orders[i]:,.6g} shares of asset {i}; raise "
-                f"{cap} "
-                "or lengthen the horizon"
-            )
-        raise OptimizationError(
-            f"{name} force a total of {way * most[i]:,.6g} shares of asset {i}, whose order is "
-            f"{orders[i]:,.6g}; {up} them or shorten the horizon"
-        )
-    needed, admitted = float(np.abs(orders) @ bounds.prices), float(bounds.value.sum())
-    if needed > admitted * (1.0 + ROUNDING):
-        raise OptimizationError(
-            f"max_value admits {admitted:,.6g} of {needed:,.6g} currency; raise it or lengthen the "
-            "horizon"
-        )
 
 
 def _array(name: str, values: Any, m: int | None, low: float = -np.inf) -> Float:

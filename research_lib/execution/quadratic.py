@@ -4,13 +4,13 @@ r"""Quadratic costs that couple the intervals: decaying impact, risk, and their 
           + \tfrac12 x^\top G x
           \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by
-exchanging the set of intervals at a bound, which CVXPY finds where exchanges repeat.
+Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by an
+active set: whole sets of intervals are exchanged as long as that helps, else one at a time.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,14 +33,10 @@ from research_lib.impact import (
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 MAX_DENSE = 5_000
-MAX_EXCHANGES = 60
-MAX_DESCENT = 50
+MAX_EXCHANGES = 200
+PATIENCE = 3  # exchanges of whole sets that may fail to help
 SAME_PRICE = 1e-11
 SAME_SHARES = 1e-13
-
-
-class OutOfTimeError(Exception):
-    """The call had not returned when its time was up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +50,11 @@ class StateDecay:
 
     def product(self, x: Float) -> Float:
         """G x, (n,) currency per share, in O(n K)."""
+        if not len(self.scales):
+            return np.zeros(len(x))
         return np.asarray(
             _states_product(np.ascontiguousarray(x, float), self.factors, self.scales)
         )
-
-    def value(self, x: Float) -> float:
-        """1/2 x'Gx, currency: a trade pays half of its own displacement."""
-        return 0.5 * float(x @ self.product(x))
 
     def scaled(self, square: float) -> StateDecay:
         """The same with G in units of 1 / `square`."""
@@ -77,13 +71,14 @@ class DenseDecay:
         """G x, (n,) currency per share."""
         return np.asarray(self.matrix @ x)
 
-    def value(self, x: Float) -> float:
-        """1/2 x'Gx, currency."""
-        return 0.5 * float(x @ self.product(x))
-
     def scaled(self, square: float) -> DenseDecay:
         """The same with G in units of 1 / `square`."""
         return DenseDecay(self.matrix * square)
+
+
+def no_decay(n: int) -> StateDecay:
+    """That of n intervals that forget everything."""
+    return StateDecay(np.zeros((n - 1, 0)), np.zeros(0))
 
 
 def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
@@ -106,8 +101,7 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
     if len(at) > MAX_DENSE:
         raise ValidationError(
             f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB; take an "
-            "ExponentialSumKernel, or "
-            f"{MAX_DENSE:,} times at most"
+            f"ExponentialSumKernel, or {MAX_DENSE:,} times at most"
         )
     return DenseDecay(kernel_matrix(kernel, at))
 
@@ -132,21 +126,34 @@ class Quadratic:
         """How `least` finds it."""
         return "dynamic programming" if isinstance(self.decay, StateDecay) else "Cholesky"
 
+    def scaled(self, unit: float, currency: float) -> Quadratic:
+        """The same with shares in `unit` and cost in `currency`."""
+        square = unit**2 / currency
+        return Quadratic(
+            self.shares / unit,
+            self.decay.scaled(square),
+            self.curvature * square,
+            self.linear * unit / currency,
+            self.holding * square,
+        )
+
+    def risk(self, x: Float) -> float:
+        """The part of the cost that is held shares', currency."""
+        return float(self.holding @ (self.shares - np.cumsum(x)) ** 2)
+
+    def next_share_held(self, x: Float) -> float:
+        """What one more share, held from the start, adds to the risk, currency per share."""
+        return 2.0 * float(self.holding @ (self.shares - np.cumsum(x)))
+
     def value(self, x: Float) -> float:
-        """The cost at x, currency."""
-        held = self.shares - np.cumsum(x)
-        own = (self.curvature * x + self.linear) @ x + self.holding @ held**2
-        return float(own) + self.decay.value(x)
+        """The cost at x, currency: a trade pays half of its own displacement."""
+        own = self.curvature * x + self.linear + 0.5 * self.decay.product(x)
+        return float(own @ x) + self.risk(x)
 
     def gradient(self, x: Float) -> Float:
         """d cost / d x, (n,) currency per share."""
-        held = self.shares - np.cumsum(x)
-        return (
-            self.linear
-            + 2.0 * self.curvature * x
-            - _after(2.0 * self.holding * held)
-            + self.decay.product(x)
-        )
+        later = _after(2.0 * self.holding * (self.shares - np.cumsum(x)))
+        return self.linear + 2.0 * self.curvature * x - later + self.decay.product(x)
 
     def least(self, fixed: Mask, values: Float) -> Float | None:
         """The optimum with x = `values` where `fixed`, (n,); None where the cost is not convex."""
@@ -174,17 +181,13 @@ class Quadratic:
         if len(free) < 2:
             return x
         downhill = _after(2.0 * self.holding) * shares - linear - self._hessian @ x
+        right = np.column_stack([downhill[free], np.ones(len(free))])
         try:
-            factor = (
-                self._factor
-                if len(free) == len(x)
-                else linalg.cho_factor(self._hessian[np.ix_(free, free)])
-            )
+            part = self._hessian[np.ix_(free, free)]
+            factor = self._factor if len(free) == len(x) else linalg.cho_factor(part)
         except linalg.LinAlgError:
             return None
-        newton, shift = linalg.cho_solve(
-            factor, np.column_stack([downhill[free], np.ones(len(free))])
-        ).T
+        newton, shift = linalg.cho_solve(factor, right).T
         x[free] += newton - shift * (newton.sum() / shift.sum())
         return x
 
@@ -202,84 +205,49 @@ class Quadratic:
         return matrix
 
     def bounded(
-        self, lower: Float, upper: Float, start: Float | None = None, end: float = np.inf
+        self, lower: Float, upper: Float, in_time: Callable[[], bool]
     ) -> tuple[Float | None, int]:
         """The optimum between bounds (n,), some of which may be infinite, and the solves it took.
 
-        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003),
-        beginning with those of `start`. None where the cost is not convex, or where sets repeat
-        before the optimum is found.
-
-        Raises
-        ------
-        OutOfTimeError
-            The clock, `time.perf_counter`, is past `end` after the first solve.
+        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003) until
+        that no longer leaves fewer of them wrong, then one at a time until it does (Judice and
+        Pires 1994). None where the cost is not convex, or out of time or exchanges.
         """
         pinned = lower == upper
-        low = pinned if start is None else pinned | (start <= lower)
-        high = np.zeros(len(self), bool) if start is None else (start >= upper) & ~low
+        low, high = pinned, np.zeros(len(self), bool)
         bounds = np.abs(np.where(np.isfinite(lower), lower, 0.0))
-        slack, seen = SAME_SHARES * max(abs(self.shares), float(bounds.max())), set()
-        for solves in range(1, MAX_EXCHANGES + 1):
+        slack = SAME_SHARES * max(abs(self.shares), float(bounds.max()))
+        fewest, patience = len(self) + 1, PATIENCE
+        for solves in range(1, MAX_EXCHANGES + len(self)):
             fixed = low | high
-            seen.add(fixed.tobytes() + low.tobytes())
             x = self.least(fixed, np.where(low, lower, np.where(high, upper, 0.0)))
             if x is None:
                 return None, solves
             gradient = self.gradient(x)
-            nu, unit = (
-                multiplier(gradient, ~fixed, low & ~pinned, high),
-                SAME_PRICE * float(np.max(np.abs(gradient))),
-            )
+            nu = multiplier(gradient, ~fixed, low & ~pinned, high)
+            unit = SAME_PRICE * float(np.max(np.abs(gradient)))
             new_low = np.where(low, pinned | (gradient >= nu - unit), ~high & (x < lower - slack))
             new_high = np.where(high, gradient <= nu + unit, ~low & (x > upper + slack))
-            sums = abs(x.sum() - self.shares) <= 1e-9 * max(np.abs(x).sum(), abs(self.shares))
-            if np.array_equal(new_low, low) and np.array_equal(new_high, high) and sums:
+            missing = self.shares - x.sum()
+            if abs(missing) > 1e-9 * max(np.abs(x).sum(), abs(self.shares)):
+                # All are at a bound: the one that leaves it at the least price.
+                leaves = (low & ~pinned) if missing > 0 else high
+                price = np.where(leaves, gradient if missing > 0 else -gradient, np.inf)
+                new_low[np.argmin(price)] = new_high[np.argmin(price)] = False
+            wrong = np.flatnonzero((new_low != low) | (new_high != high))
+            if not len(wrong):
                 return np.clip(x, lower, upper), solves
-            if time.perf_counter() > end:
-                raise OutOfTimeError("exchanging sets of bounds took too long")
-            low, high = new_low, new_high
-            if (low | high).tobytes() + low.tobytes() in seen:
+            if not in_time():
                 break
-        return None, MAX_EXCHANGES
-
-    def descended(self, x: Float, lower: Float, upper: Float) -> Float | None:
-        """The optimum between bounds from a feasible x (n,), one bound at a time, the cost falling.
-
-        The primal active-set method (Nocedal and Wright 2006, algorithm 16.3); None where the cost
-        is not convex.
-        """
-        fixed = (x <= lower) | (x >= upper)
-        for _ in range(MAX_DESCENT * len(self)):
-            target = self.least(fixed, x) if np.count_nonzero(~fixed) > 1 else x
-            if target is None:
-                return None
-            move = target - x
-            with np.errstate(divide="ignore", invalid="ignore"):
-                room = np.where(move < 0, (lower - x) / move, np.inf)
-                room = np.where(move > 0, (upper - x) / move, room)
-            room = np.where(fixed, np.inf, room)
-            first = int(np.argmin(room))
-            if room[first] < 1.0:
-                x = np.clip(x + max(room[first], 0.0) * move, lower, upper)
-                x[first] = upper[first] if move[first] > 0 else lower[first]
-                fixed = fixed.copy()
-                fixed[first] = True
-                continue
-            x = np.clip(target, lower, upper)
-            gradient, choice = self.gradient(x), lower < upper
-            low, high = fixed & (x <= lower) & choice, fixed & (x >= upper) & choice
-            nu = multiplier(gradient, ~fixed, low, high)
-            wrong = np.where(low, nu - gradient, np.where(high, gradient - nu, 0.0))
-            worst = int(np.argmax(wrong))
-            if wrong[worst] <= SAME_PRICE * float(np.max(np.abs(gradient))):
-                return x
-            fixed = fixed.copy()
-            fixed[worst] = False
-            if np.count_nonzero(~fixed) == 1:  # one alone cannot move: free the next that would pay
-                other = int(np.argmax(np.where(fixed & choice, wrong, -np.inf)))
-                fixed[other] = False
-        return x
+            if len(wrong) < fewest:
+                fewest, patience = len(wrong), PATIENCE
+            elif patience:
+                patience -= 1
+            else:
+                wrong = wrong[-1:]
+            low, high = low.copy(), high.copy()
+            low[wrong], high[wrong] = new_low[wrong], new_high[wrong]
+        return None, solves
 
     def certificate(self, x: Float, lower: Float, upper: Float) -> Certificate:
         """How far x is from the optimum between bounds (n,), which may be infinite.

@@ -7,7 +7,6 @@ variables of their own, filled cheapest first.
 from __future__ import annotations
 
 import dataclasses
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.execution.fallback import Answer, Limits
-from research_lib.execution.problem import Problem
+from research_lib.execution.problem import Answer, Limits, Problem
 
 Float = NDArray[np.float64]
 SLSQP_LARGEST = 78  # variables: its dense least squares take 30 s at 390
@@ -28,14 +26,11 @@ def solve_scipy(problem: Problem, limits: Limits) -> Iterator[Answer]:
     above.
     """
     unit = problem.shares / len(problem.lower)
-    if problem.terms is not None and problem.terms.scenarios:
-        yield Answer("SLSQP", None, "CVaR over scenarios is not smooth")
-        return
     split = _Split(problem.scaled(unit))
-    answer = split.linear(limits) if split.is_linear else split.smooth(limits)
-    shares = problem.repaired(answer.shares, unit)
-    reason = answer.reason if shares is not None else f"no finite answer, {answer.reason}"
-    yield dataclasses.replace(answer, shares=shares, reason=reason)
+    backend, found = split.linear(limits) if split.is_linear else split.smooth(limits)
+    shares = problem.repaired(None if found.x is None else split.sum @ found.x, unit)
+    reason = str(found.message) if shares is not None else f"no finite answer, {found.message}"
+    yield Answer(backend, shares, reason, int(found.nit or 0))
 
 
 class _Split:
@@ -54,39 +49,43 @@ class _Split:
         self.sum = kron(eye_array(self.n), np.ones((1, k)), format="csr")
         self.stepped = k > 1
         curved = total.quadratic.any() or total.cubic.any() or total.scale.any()
-        self.is_linear = not curved and problem.terms is None
+        self.is_linear = not curved and problem.coupling is None
 
-    def linear(self, limits: Limits) -> Answer:
+    def linear(self, limits: Limits) -> tuple[str, Any]:
         """Prices that do not rise within a level: a linear programme, by HiGHS."""
         from scipy.optimize import linprog
         from scipy.sparse import vstack
 
-        found = linprog(
+        return "HiGHS", linprog(
             self.premium + self.sum.T @ self.total.linear,
             A_ub=vstack([self.sum, -self.sum]),
             b_ub=np.concatenate([self.problem.upper, -self.problem.lower]),
             A_eq=np.ones((1, len(self.upper))),
             b_eq=[self.n],
             bounds=np.column_stack([np.zeros(len(self.upper)), self.upper]),
-            method="highs",
-            options={"time_limit": limits.timeout_seconds, "maxiter": 100 * limits.max_iterations},
+            options={"time_limit": max(limits.left, 0.0), "maxiter": 100 * limits.max_iterations},
         )
-        x = None if found.x is None else self.sum @ found.x
-        return Answer("HiGHS", x, str(found.message), int(found.nit or 0), found.status == 1)
 
-    def smooth(self, limits: Limits) -> Answer:
+    def smooth(self, limits: Limits) -> tuple[str, Any]:
         """Prices that rise: SLSQP, or trust-constr where there are many variables."""
-        from scipy.optimize import minimize
+        from scipy.optimize import LinearConstraint, minimize
+        from scipy.sparse import csr_array
 
         trust = len(self.upper) > SLSQP_LARGEST
-        deadline = _Deadline(limits.timeout_seconds)
-        terms = self.problem.terms
-        exact = trust and not self.stepped and (terms is None or terms.quadratic)
-        lower = np.zeros(len(self.upper)) if self.stepped else self.problem.lower
+        options: dict[str, float] = {"ftol": 1e-3 * limits.tolerance}
         if trust:
             options = dict.fromkeys(("gtol", "barrier_tol", "xtol"), limits.tolerance)
-        else:
-            options = {"ftol": 1e-3 * limits.tolerance}
+        lower, form = self.problem.lower, csr_array if trust else np.asarray
+        constraints = [LinearConstraint(form(np.ones((1, len(self.upper)))), self.n, self.n)]
+        if self.stepped:
+            rows = self.sum if trust else self.sum.toarray()
+            constraints.append(LinearConstraint(rows, lower, self.problem.upper))
+            lower = np.zeros(len(self.upper))
+
+        def stop_in_time(intermediate_result: Any) -> None:
+            if limits.left <= 0:
+                raise StopIteration
+
         with warnings.catch_warnings():
             # scipy warns of a zero change of gradient, as flat stretches have it; the certificate
             # decides.
@@ -95,41 +94,38 @@ class _Split:
                 self._value,
                 self._start(),
                 jac=self._gradient,
-                hess=self._hessian if exact else None,
+                hess=self._hessian if trust and not self.stepped else None,
                 method="trust-constr" if trust else "SLSQP",
                 bounds=np.column_stack([lower, self.upper]),
-                constraints=self._constraints(trust),
-                callback=deadline,
+                constraints=constraints,
+                callback=stop_in_time,
                 options={"maxiter": limits.max_iterations, **options},
             )
-        name, x = ("trust-constr" if trust else "SLSQP"), self.sum @ found.x
-        return Answer(name, x, str(found.message), int(found.nit), deadline.passed)
+        return "trust-constr" if trust else "SLSQP", found
 
     def _value(self, z: Float) -> float:
-        x = np.maximum(self.sum @ z, 0.0)
-        terms = self.problem.terms
-        return float(np.sum(self.total.value(x)) + self.premium @ z) + (
-            terms.value(x) if terms else 0.0
-        )
+        x, joint = np.maximum(self.sum @ z, 0.0), self.problem.coupling
+        value = float(np.sum(self.total.value(x)) + self.premium @ z)
+        return value + (joint.value(x) if joint is not None else 0.0)
 
     def _gradient(self, z: Float) -> Float:
-        x = np.maximum(self.sum @ z, 0.0)
+        x, joint = np.maximum(self.sum @ z, 0.0), self.problem.coupling
         slope = self.total.marginal(x)
-        if self.problem.terms:
-            slope = slope + self.problem.terms.gradient(x)
+        if joint is not None:
+            slope = slope + joint.gradient(x)
         return np.asarray(self.sum.T @ slope + self.premium)
 
     def _hessian(self, z: Float) -> Any:
-        """Diagonal; with quadratic terms as a product, for their own is dense."""
+        """Diagonal, and the coupling's as a product, for its own is dense."""
         from scipy.sparse.linalg import LinearOperator
 
         own = np.minimum(np.nan_to_num(self.total.curvature(z), posinf=np.inf), LARGEST_CURVATURE)
-        terms, n = self.problem.terms, self.n
-        at_zero = terms.gradient(np.zeros(n)) if terms else np.zeros(n)
+        joint, n = self.problem.coupling, self.n
+        at_zero = joint.gradient(np.zeros(n)) if joint is not None else np.zeros(n)
 
         def product(d: Float) -> Float:
             d = np.ravel(d)
-            return own * d + (terms.gradient(d) - at_zero if terms else 0.0)
+            return own * d + (joint.gradient(d) - at_zero if joint is not None else 0.0)
 
         return LinearOperator((n, n), matvec=product, dtype=float)
 
@@ -139,27 +135,3 @@ class _Split:
         depth = self.upper.reshape(self.n, -1)
         before = np.hstack([np.zeros((self.n, 1)), np.cumsum(depth[:, :-1], axis=1)])
         return np.asarray(np.clip(x[:, None] - before, 0.0, depth).ravel())
-
-    def _constraints(self, sparse: bool) -> list[Any]:
-        from scipy.optimize import LinearConstraint
-        from scipy.sparse import csr_array
-
-        row = np.ones((1, len(self.upper)))
-        constraints = [LinearConstraint(csr_array(row) if sparse else row, self.n, self.n)]
-        if self.stepped:
-            rows = self.sum if sparse else self.sum.toarray()
-            constraints.append(LinearConstraint(rows, self.problem.lower, self.problem.upper))
-        return constraints
-
-
-class _Deadline:
-    """Callback of `scipy.optimize.minimize` that stops it when the time is up."""
-
-    def __init__(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
-        self.passed = False
-
-    def __call__(self, intermediate_result: Any) -> None:
-        if time.monotonic() > self.end:
-            self.passed = True
-            raise StopIteration

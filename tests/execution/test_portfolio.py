@@ -131,7 +131,7 @@ def test_it_solves_the_dense_system(
 ) -> None:
     market = _market(rng, twist=twist)
     found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk)
-    assert found.solver == ("block-tridiagonal" if twist else "modes")
+    assert found.solver == "block-tridiagonal"
     expected = _dense(ORDERS, n, market, risk)
     assert found.shares / np.abs(ORDERS) == pytest.approx(
         expected / np.abs(ORDERS), rel=1e-9, abs=1e-9
@@ -146,7 +146,7 @@ def test_a_vanishing_twist_joins_the_two_exact_methods(rng: np.random.Generator)
     one, other = (
         portfolio_schedule(ORDERS, 30, **market, risk_aversion=1e-5) for market in (plain, nearly)
     )
-    assert (one.solver, other.solver) == ("modes", "block-tridiagonal")
+    assert one.solver == other.solver == "block-tridiagonal"
     assert other.shares / np.abs(ORDERS) == pytest.approx(
         one.shares / np.abs(ORDERS), rel=1e-9, abs=1e-9
     )
@@ -307,7 +307,7 @@ def test_bounds_that_do_not_bind_change_nothing(rng: np.random.Generator) -> Non
             },
         )
     )
-    assert wide.solver == "modes"
+    assert wide.solver == "block-tridiagonal"
     assert np.array_equal(free.shares, wide.shares)
 
 
@@ -416,7 +416,7 @@ def test_wrong_shapes_and_matrices_are_named(rng: np.random.Generator) -> None:
         portfolio_schedule(1e5, 10, **market)
 
 
-@pytest.mark.parametrize(("twist", "solver"), [(0.0, "modes"), (0.5, "block-tridiagonal")])
+@pytest.mark.parametrize(("twist", "solver"), [(0.0, "block-tridiagonal"), (0.5, "block-tridiagonal")])
 def test_the_residual_of_an_exact_schedule_is_measured(
     twist: float, solver: str, rng: np.random.Generator
 ) -> None:
