@@ -142,19 +142,28 @@ def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
     return x
 
 
-# Compiled: prices and shares of one interval
+# Compiled: prices and shares of one interval. Those without steps take numbers only, for a call
+# counts references to each of its arrays, which takes ten times as long as the arithmetic.
+
+
+@compiled
+def _smooth_price(
+    x: float, a: float, b: float, c: float, s: float, p: float
+) -> tuple[float, float]:
+    """a x + b x^2 + c x^3 + s x^p and its derivative."""
+    value, slope = x * (a + x * (b + x * c)), a + x * (2.0 * b + 3.0 * c * x)
+    if s != 0.0 and x > 0.0:
+        rise = s * x ** (p - 1.0)
+        value += rise * x
+        slope += p * rise
+    return value, slope
 
 
 @compiled
 def _price(x: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
     """C_t(x), prices of the last share and of the next; inf beyond the last step."""
     a, b, c, s, p = smooth
-    value = x * (a[t] + x * (b[t] + x * c[t]))
-    slope = a[t] + x * (2.0 * b[t] + 3.0 * c[t] * x)
-    if s[t] != 0.0 and x > 0.0:
-        rise = s[t] * x ** (p[t] - 1.0)
-        value += rise * x
-        slope += p[t] * rise
+    value, slope = _smooth_price(x, a[t], b[t], c[t], s[t], p[t])
     depth, premium = steps
     if depth.shape[1] == 0:
         return value, slope, slope
@@ -207,36 +216,34 @@ def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float,
 
 
 @compiled
-def _respond(nu: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
-    """Least and most shares at the multiplier nu, without bounds, and d shares / d nu.
+def _respond(
+    nu: float, a: float, b: float, c: float, s: float, p: float
+) -> tuple[float, float, float]:
+    """Least and most shares at the multiplier nu, without steps or bounds, and d shares / d nu.
 
-    Least and most differ where a marginal cost is nu over a stretch of shares. A step of the book
-    is taken as far as the smooth part's price leaves it below nu.
+    Least and most differ where a marginal cost is nu over a stretch of shares.
+    """
+    if b == 0.0 and c == 0.0 and s == 0.0:
+        return np.inf if a < nu else 0.0, np.inf if a <= nu else 0.0, 0.0
+    x, grows = _root(nu - a, b, c, s, p) if nu > a else (0.0, 0.0)
+    return x, x, grows
+
+
+@compiled
+def _respond_stepped(nu: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
+    """`_respond` of interval t, each step of whose book is taken as far as the smooth part's price
+    leaves it below nu.
     """
     a, b, c, s, p = smooth[0][t], smooth[1][t], smooth[2][t], smooth[3][t], smooth[4][t]
-    flat, (depth, premium) = b == 0.0 and c == 0.0 and s == 0.0, steps
-    if depth.shape[1] == 0:
-        if flat:
-            return np.inf if a < nu else 0.0, np.inf if a <= nu else 0.0, 0.0
-        x, grows = _root(nu - a, b, c, s, p) if nu > a else (0.0, 0.0)
-        return x, x, grows
+    depth, premium = steps
     least, most, response = 0.0, 0.0, 0.0
     for k in range(depth.shape[1]):
-        price, size = a + premium[t, k], depth[t, k]
-        if size == 0.0:
-            continue
-        if price > nu:
-            break
-        if flat:
-            most += size
-            least += size if price < nu else 0.0
-            continue
-        reach, grows = _root(nu - price, b, c, s, p) if price < nu else (0.0, 0.0)
-        if reach < least + size:
-            least, response = (reach, grows) if reach > least else (least, 0.0)
-            break
-        least += size
-    return least, most if flat else least, response
+        low, high, grows = _respond(nu, a + premium[t, k], b, c, s, p)
+        if least < low < least + depth[t, k]:
+            response = grows
+        most = max(most, min(high, most + depth[t, k]))
+        least = max(least, min(low, least + depth[t, k]))
+    return least, most, response
 
 
 # Compiled: all intervals
@@ -245,10 +252,13 @@ def _respond(nu: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, flo
 @compiled
 def _sweep(nu: float, smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, float, float]:
     """Sums of the least and of the most shares that are optimal at nu, and d sum / d nu."""
-    lower, upper = bounds
+    a, b, c, s, p = smooth
+    (lower, upper), stepped = bounds, steps[0].shape[1] > 0
     least_sum, most_sum, slope = 0.0, 0.0, 0.0
     for t in range(len(lower)):
-        least, most, response = _respond(nu, t, smooth, steps)
+        least, most, response = _respond(nu, a[t], b[t], c[t], s[t], p[t])
+        if stepped:
+            least, most, response = _respond_stepped(nu, t, smooth, steps)
         slope += response if lower[t] < least < upper[t] else 0.0
         least_sum += min(max(least, lower[t]), upper[t])
         most_sum += min(max(most, lower[t]), upper[t])
@@ -260,13 +270,17 @@ def _fill(
     low: float, high: float, part: float, smooth: Smooth, steps: Pair, bounds: Pair, x: Float
 ) -> None:
     """Shares into `x`, `part` of the way between the two sides of the multiplier's bracket."""
-    lower, upper = bounds
+    a, b, c, s, p = smooth
+    (lower, upper), stepped = bounds, steps[0].shape[1] > 0
     for t in range(len(x)):
-        least, most, _ = _respond(low, t, smooth, steps)
-        if low < high:
-            least, most = most, _respond(high, t, smooth, steps)[0]
-        least, most = min(max(least, lower[t]), upper[t]), min(max(most, lower[t]), upper[t])
-        x[t] = least + part * (most - least) if part < 1.0 else most
+        least, most, _ = _respond(low, a[t], b[t], c[t], s[t], p[t])
+        above = _respond(high, a[t], b[t], c[t], s[t], p[t])[0] if low < high else most
+        if stepped:
+            least, most, _ = _respond_stepped(low, t, smooth, steps)
+            above = _respond_stepped(high, t, smooth, steps)[0] if low < high else most
+        least = min(max(most if low < high else least, lower[t]), upper[t])
+        above = min(max(above, lower[t]), upper[t])
+        x[t] = least + part * (above - least) if part < 1.0 else above
 
 
 @compiled
@@ -282,10 +296,12 @@ def _price_range(smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, floa
 
 @compiled
 def _equal_price(shares: float, smooth: Smooth, steps: Pair) -> float:
-    """Mean marginal cost of equal shares, where it is known: the first multiplier."""
+    """Mean marginal cost of equal shares, where it is known, of some thousand intervals: the first
+    multiplier.
+    """
     n = len(smooth[0])
     price, known = 0.0, 0
-    for t in range(n):
+    for t in range(0, n, n // 1_000 + 1):
         last = _price(shares / n, t, smooth, steps)[1]
         if math.isfinite(last):
             price, known = price + last, known + 1
@@ -354,10 +370,10 @@ def _solve(
         nu, high, part, sweeps = _search(shares, smooth, steps, bounds, limit)
         _fill(nu, high, part, smooth, steps, bounds, x)
         # Where all are equal to rounding, as of equal curves, they are TWAP to the last digit.
-        level = True
-        for t in range(len(x)):
-            level &= abs(x[t] - equal) <= 8.0 * EPSILON * equal and lower[t] <= equal <= upper[t]
-        if level:
+        near, t = 8.0 * EPSILON * equal, 0
+        while t < len(x) and abs(x[t] - equal) <= near and lower[t] <= equal <= upper[t]:
+            t += 1
+        if t == len(x):
             x[:] = equal
     return sweeps, _judge(x, nu, shares, smooth, steps, bounds)
 
@@ -370,11 +386,15 @@ def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, boun
     added do not cross, any price between them leaves no gap. Else, by convexity, an interval can
     save no more than what its price errs by at nu, times the way to its best shares there.
     """
-    lower, upper = bounds
+    a, b, c, s, p = smooth
+    (lower, upper), stepped = bounds, steps[0].shape[1] > 0
     cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
     gap, residual, unit = 0.0, 0.0, abs(nu) if nu != 0.0 else 1e-300
     for t in range(len(x)):
-        value, last, following = _price(x[t], t, smooth, steps)
+        value, last = _smooth_price(x[t], a[t], b[t], c[t], s[t], p[t])
+        following = last
+        if stepped:
+            value, last, following = _price(x[t], t, smooth, steps)
         cost += value
         filled += x[t]
         outside = max(outside, lower[t] - x[t], x[t] - upper[t])
@@ -386,7 +406,9 @@ def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, boun
             lowest = min(lowest, following)
             error = max(error, nu - following)
         if error > 0.0:
-            least, most, _ = _respond(nu, t, smooth, steps)
+            least, most, _ = _respond(nu, a[t], b[t], c[t], s[t], p[t])
+            if stepped:
+                least, most, _ = _respond_stepped(nu, t, smooth, steps)
             best = min(max(min(max(x[t], least), most), lower[t]), upper[t])
             gap += error * abs(x[t] - best)
             residual = max(residual, min(error / unit, abs(x[t] - best) * len(x) / shares))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.linalg import eigh, solveh_banded
+from scipy.linalg import solveh_banded
 
 from research_lib.checks import number, same_labels
 from research_lib.errors import OptimizationError, ValidationError
@@ -170,22 +170,27 @@ def portfolio_schedule(
         "permanent": permanent, "half_spread": half_spread, "min_shares": min_shares,
         "max_shares": max_shares, "exposures": exposures, "prices": prices,
     })  # fmt: skip
-    orders = _array("total_shares", given["total_shares"], None)
+    orders = _finite("total_shares", given["total_shares"], (None,))
     m = len(orders)
-    market = _Market.checked(m, given, risk_aversion, interval)
-    _refuse_idle(exposures, min_exposure, max_exposure, prices, max_value)
-    weights = np.zeros((0, m)) if exposures is None else _rows("exposures", given["exposures"], m)
+    market = _market(m, given, number("risk_aversion", risk_aversion), interval)
+    limited = not np.all(np.equal(min_exposure, -np.inf) & np.equal(max_exposure, np.inf))
+    for name, there, limit, asked in (
+        ("exposures", exposures is not None, "min_exposure or max_exposure", limited),
+        ("prices", prices is not None, "max_value", not np.all(np.equal(max_value, np.inf))),
+    ):
+        if there != asked:
+            raise ValidationError(f"{name} and {limit} go together: give both or neither")
+    weights = np.zeros((0, m)) if exposures is None else np.atleast_2d(given["exposures"])
     least, most = given["min_shares"], given["max_shares"]
     bounds = _Bounds(
         _limits("min_shares", -np.inf if least is None else least, (n, m)),
         _limits("max_shares", np.inf if most is None else most, (n, m)),
-        weights,
+        _finite("exposures", weights, (len(weights), m)),
         _limits("min_exposure", min_exposure, (n - 1, len(weights))),
         _limits("max_exposure", max_exposure, (n - 1, len(weights))),
-        _array("prices", np.zeros(m) if prices is None else given["prices"], m, 0.0),
+        _finite("prices", np.zeros(m) if prices is None else given["prices"], (m,), 0.0),
         _limits("max_value", max_value, (n,)),
     )
-    bounds.refuse_short(orders)
     return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
 
 
@@ -226,7 +231,7 @@ def price_portfolio(
     trades = np.atleast_2d(np.array(given["shares"], float))
     if trades.ndim != 2 or not np.isfinite(trades).all():
         raise ValidationError(f"shares must be (n, m) and finite, got shape {trades.shape}")
-    market = _Market.checked(trades.shape[1], given, 0.0, interval)
+    market = _market(trades.shape[1], given, 0.0, interval)
     return _schedule(market, labels, trades, "given", np.nan)
 
 
@@ -246,9 +251,8 @@ def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
     return given, labels
 
 
-@dataclass(frozen=True, eq=False)
-class _Market:
-    """What m assets cost and risk, with the letters of `portfolio_schedule`, checked."""
+class _Market(NamedTuple):
+    """What m assets cost and risk, with the letters of `portfolio_schedule`; net is H~."""
 
     covariance: Float
     temporary: Float
@@ -256,130 +260,63 @@ class _Market:
     half_spread: Float
     risk_aversion: float
     interval: float
+    net: Float
 
-    @classmethod
-    def checked(cls, m: int, given: dict[str, Any], risk: float, interval: float) -> _Market:
-        """The market of what the user gave, aligned."""
-        spread, lasting = given["half_spread"], given["permanent"]
-        market = cls(
-            _matrix("covariance", given["covariance"], m),
-            _matrix("temporary", given["temporary"], m),
-            np.zeros((m, m)) if lasting is None else _matrix("permanent", lasting, m),
-            _array("half_spread", np.full(m, spread) if np.ndim(spread) == 0 else spread, m, 0.0),
-            number("risk_aversion", risk),
-            number("interval", interval, above=0),
+
+def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Market:
+    """The market of what the user gave, aligned, checked."""
+    tau, square = number("interval", interval, above=0), (m, m)
+    covariance = _finite("covariance", given["covariance"], square)
+    temporary, permanent = (
+        np.zeros(square) if values is None else np.diag(_finite(name, values, (m,)))
+        if np.ndim(values) == 1 else _finite(name, values, square)
+        for name, values in ((name, given[name]) for name in ("temporary", "permanent"))
+    )  # fmt: skip
+    spread = given["half_spread"]
+    spread = _finite("half_spread", np.full(m, spread) if np.ndim(spread) == 0 else spread, (m,), 0)
+    lowest, highest = np.linalg.eigvalsh(covariance)[[0, -1]]
+    apart = np.abs(covariance - covariance.T).max()
+    if apart > 1e-8 * np.abs(covariance).max() or lowest < -1e-10 * highest:
+        raise ValidationError(
+            "covariance must be symmetric and positive semi-definite, its lowest eigenvalue is "
+            f"{lowest:.3g}; shrink the correlations, or estimate them on common days"
         )
-        lowest, highest = np.linalg.eigvalsh(market.covariance)[[0, -1]]
-        if lowest < -1e-10 * highest:
-            raise ValidationError(
-                "covariance must be positive semi-definite, its lowest eigenvalue is "
-                f"{lowest:.3g}; shrink the correlations, or estimate them on common days"
-            )
-        unit = 1.0 / np.sqrt(np.abs(np.diag(market.net)))
-        scaled = market.net * np.outer(unit, unit)
-        if (np.diag(market.net) <= 0).any() or np.linalg.eigvalsh(scaled)[0] <= 1e-12:
-            raise ValidationError(
-                "temporary less permanent * interval / 2 must be positive definite in its "
-                "symmetric part, or trades would be paid for; shorten the interval, or lower the "
-                "cross impact"
-            )
-        return market
-
-    @property
-    def net(self) -> Float:
-        """H~, (m, m), symmetric."""
-        return _symmetric(self.temporary - 0.5 * self.interval * self.permanent)
-
-    def form(self, orders: Float, n: int, unit: Float) -> tuple[sparse.csr_array, Float]:
-        """P and q of cost plus risk, 1/2 z'Pz + q'z but for a constant, of what is held between n
-        trades, z (n - 1 times m), each asset in its unit.
-        """
-        net = self.net / self.interval
-        inside = 2.0 * net + self.risk_aversion * self.interval * self.covariance
-        beside = -net - 0.25 * (self.permanent - self.permanent.T)  # rows x_(k-1), columns x_k
-        inside, beside = (2.0 * block * np.outer(unit, unit) for block in (inside, beside))
-        following = sparse.kron(sparse.eye_array(n - 1, k=1), beside)
-        form = sparse.kron(sparse.eye_array(n - 1), inside) + following + following.T
-        return sparse.csr_array(form), np.append(
-            orders / unit @ beside, np.zeros((n - 2) * len(unit))
+    net = temporary - 0.5 * tau * permanent
+    net = 0.5 * (net + net.T)
+    unit = 1.0 / np.sqrt(np.abs(np.diag(net)) + 1e-300)
+    if np.linalg.eigvalsh(net * np.outer(unit, unit))[0] <= 1e-12:
+        raise ValidationError(
+            "temporary less permanent * interval / 2 must be positive definite in its symmetric "
+            "part, or trades would be paid for; shorten the interval, or lower the cross impact"
         )
+    return _Market(covariance, temporary, permanent, spread, risk, tau, net)
 
-    def least(self, orders: Float, n: int) -> tuple[Float, float]:
-        """Trades, (n, m), without bounds or spreads, and their stationarity: the largest slope in
-        what is held, relative to its parts.
 
-        Raises
-        ------
-        OptimizationError
-            No least value: too risk-seeking, or permanent impact whose round trips gain.
-        """
-        if n == 1:
-            return orders[None], 0.0
-        unit, last = 1.0 / np.sqrt(np.diag(self.net)), 2 * len(orders) - 1
-        form, linear = self.form(orders, n, unit)
-        bands = np.array(
-            [
-                np.pad(form.diagonal(k), (min(k, len(linear)), 0))[: len(linear)]
-                for k in range(last, -1, -1)
-            ]
+def _finite(name: str, values: Any, shape: tuple[int | None, ...], low: float = -np.inf) -> Float:
+    """An array of finite numbers of that shape, whose None is any length, at least `low`."""
+    array = np.array(values, float)
+    wanted = tuple(len(array) if size is None and array.ndim else size for size in shape)
+    if array.shape != wanted or not np.all(np.isfinite(array) & (array >= low)):
+        sizes = ", ".join("m" if size is None else str(size) for size in shape)
+        raise ValidationError(
+            f"{name} must be ({sizes}{',' * (len(shape) == 1)}) and finite, at least {low:g}, got "
+            f"shape {array.shape}: {str(values)[:60]}"
         )
-        try:
-            held = solveh_banded(bands[-len(linear) :], -linear)
-        except np.linalg.LinAlgError as error:
-            raise OptimizationError(self._why_unbounded(n)) from error
-        slope, size = form @ held + linear, abs(form) @ np.abs(held) + np.abs(linear)
-        path = held.reshape(n - 1, -1) * unit
-        trades = -np.diff(path, axis=0, prepend=orders[None], append=np.zeros((1, len(orders))))
-        return trades, float(np.abs(slope).max()) / (float(size.max()) or 1.0)
-
-    def _why_unbounded(self, n: int) -> str:
-        if np.any(self.permanent != self.permanent.T):
-            return (
-                "cost plus risk falls without limit: the antisymmetric part of permanent, "
-                f"{0.5 * np.abs(self.permanent - self.permanent.T).max():.3g} at most, lets round "
-                "trips across assets gain more than temporary impact takes; lower it, or raise "
-                "risk_aversion"
-            )
-        risk = eigh(self.covariance, self.net, eigvals_only=True)[-1] * self.interval**2
-        least = -4.0 * np.sin(np.pi / (2 * n)) ** 2 / risk
-        return (
-            f"risk_aversion {self.risk_aversion:.6g} must be above {least:.6g}: at or below it, "
-            "cost plus risk falls without limit; raise it or shorten the horizon"
-        )
-
-    def attribution(self, shares: Float) -> pd.DataFrame:
-        """Cost and variance by asset, each column summing to the portfolio's: see
-        PortfolioSchedule.
-        """
-        after, tau = left_to_trade(shares)[1:], self.interval
-        spread = self.half_spread * np.abs(shares).sum(axis=0)
-        paid = np.sum(shares * (shares @ self.temporary.T), axis=0) / tau
-        lasting = np.sum(after * (shares @ self.permanent.T), axis=0)
-        caused = np.sum(shares * (shares @ self.temporary / tau + after @ self.permanent), axis=0)
-        columns = {
-            "temporary": paid,
-            "permanent": lasting,
-            "spread": spread,
-            "cost": paid + lasting + spread,
-            "caused": caused + spread,
-            "variance": tau * np.sum(after * (after @ self.covariance), axis=0),
-        }
-        return pd.DataFrame(columns)
-
-    def variance(self, shares: Float) -> float:
-        """Of the cost, currency**2: 0 where a hedge leaves nothing but rounding, of either sign."""
-        after = left_to_trade(shares)[1:]
-        value = float(np.sum(after * (after @ self.covariance)))
-        gross = float(np.sum(np.abs(after) * (np.abs(after) @ np.abs(self.covariance))))
-        return self.interval * value if value > 1e-14 * gross else 0.0
+    return array
 
 
-def _symmetric(matrix: Float) -> Float:
-    return 0.5 * (matrix + matrix.T)
+def _limits(name: str, values: Any, shape: tuple[int, ...]) -> Float:
+    try:
+        array = np.broadcast_to(np.asarray(values, float), shape)
+    except ValueError as error:
+        what = f"must broadcast to {shape}, got shape {np.shape(values)}"
+        raise ValidationError(f"{name} {what}") from error
+    if np.isnan(array).any():
+        raise ValidationError(f"{name} holds NaN; use inf where there is no limit")
+    return array
 
 
-@dataclass(frozen=True, eq=False)
-class _Bounds:
+class _Bounds(NamedTuple):
     """What trades and holdings must keep, for n intervals and m assets; infinite: no bound.
 
     Trades lower, upper (n, m) shares; exposures (k, m) of what is held after each trade but the
@@ -394,77 +331,122 @@ class _Bounds:
     prices: Float
     value: Float
 
-    def misses(self, shares: Float) -> float:
+    def missed(self, shares: Float) -> float:
         """Largest violation, relative to the size of what is bounded."""
-        holdings = left_to_trade(shares)
+        holdings, traded = left_to_trade(shares), np.abs(shares) @ self.prices
         held, sizes = holdings[1:-1] @ self.exposures.T, np.abs(holdings).max(axis=0)
-        unit, traded = np.abs(self.exposures) @ sizes, np.abs(shares) @ self.prices
-        parts = [
-            np.maximum(self.lower - shares, shares - self.upper) / np.where(sizes > 0, sizes, 1.0),
-            np.maximum(self.least - held, held - self.most) / np.where(unit > 0, unit, 1.0),
-            (traded - self.value) / (traded.max() or 1.0),
-        ]
-        return max(float(part.max(initial=0.0)) for part in parts)
+        parts = (
+            (np.maximum(self.lower - shares, shares - self.upper), sizes),
+            (np.maximum(self.least - held, held - self.most), np.abs(self.exposures) @ sizes),
+            (traded - self.value, traded.max()),
+        )
+        return max(float(np.max(p / np.where(u > 0, u, 1.0), initial=0.0)) for p, u in parts)
 
-    def refuse_short(self, orders: Float) -> None:
-        """Say which bounds cannot hold the orders, before a solver says only that some cannot."""
-        for name, low, high, where in (
-            ("shares", self.lower, self.upper, "for asset {1} in interval {0}"),
-            ("exposure", self.least, self.most, "of exposure {1} after trade {0}"),
-        ):
-            if np.any(low > high):
-                at = tuple(int(index) for index in np.argwhere(low > high)[0])
-                raise OptimizationError(
-                    f"min_{name} {low[at]:g} is above max_{name} {high[at]:g} {where.format(*at)}; "
-                    "lower the one or raise the other"
-                )
-        least, most = self.lower.sum(axis=0), self.upper.sum(axis=0)
-        missed = np.maximum(least - orders, orders - most)
-        with np.errstate(invalid="ignore"):
-            short = missed > ROUNDING * np.maximum(
-                np.abs(np.where(orders > most, most, least)), np.abs(orders)
-            )
-        if short.any():
-            i = int(np.argmax(short))
-            raise OptimizationError(
-                f"caps admit {least[i]:,.6g} to {most[i]:,.6g} shares of asset {i}, whose order is "
-                f"{orders[i]:,.6g}; widen min_shares and max_shares, or change the horizon"
-            )
+
+def _form(market: _Market, orders: Float, n: int, unit: Float) -> tuple[sparse.csr_array, Float]:
+    """P and q of cost plus risk, 1/2 z'Pz + q'z but for a constant, of what is held between n
+    trades, z (n - 1 times m), each asset in its unit.
+    """
+    square, net = 2.0 * np.outer(unit, unit), market.net / market.interval
+    inside = square * (2.0 * net + market.risk_aversion * market.interval * market.covariance)
+    # rows x_(k-1), columns x_k
+    beside = square * (-net - 0.25 * (market.permanent - market.permanent.T))
+    following = sparse.kron(sparse.eye_array(n - 1, k=1), beside)
+    form = sparse.kron(sparse.eye_array(n - 1), inside) + following + following.T
+    return sparse.csr_array(form), np.append(orders / unit @ beside, np.zeros((n - 2) * len(unit)))
+
+
+def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
+    """Trades, (n, m), without bounds or spreads, and their stationarity: the largest slope in what
+    is held, relative to its parts.
+    """
+    if n == 1:
+        return orders[None], 0.0
+    unit = 1.0 / np.sqrt(np.diag(market.net))
+    form, linear = _form(market, orders, n, unit)
+    width = min(2 * len(orders), len(linear))
+    bands = [np.pad(form.diagonal(k), (k, 0)) for k in range(width - 1, -1, -1)]
+    try:
+        held = solveh_banded(np.array(bands), -linear)
+    except np.linalg.LinAlgError as error:
+        raise OptimizationError(
+            "cost plus risk falls without limit: risk_aversion below 0, or the antisymmetric part "
+            "of permanent, lets round trips gain more than temporary impact takes; raise "
+            "risk_aversion, lower permanent, or shorten the horizon"
+        ) from error
+    slope, size = form @ held + linear, abs(form) @ np.abs(held) + np.abs(linear)
+    path = held.reshape(n - 1, -1) * unit
+    trades = -np.diff(path, axis=0, prepend=orders[None], append=np.zeros((1, len(orders))))
+    return trades, float(np.abs(slope).max()) / (float(size.max()) or 1.0)
 
 
 def _optimum(
     market: _Market, orders: Float, bounds: _Bounds, limits: Limits
 ) -> tuple[Float, str, float]:
     """Trades (n, m), by whom, their KKT residual: the free optimum where it keeps the bounds."""
-    n = len(bounds.lower)
-    trades, residual = market.least(orders, n)
-    sizes = np.abs(trades).sum(axis=0)
+    trades, residual = _free(market, orders, len(bounds.lower))
+    sizes, missed = np.abs(trades).sum(axis=0), bounds.missed(trades)
     one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
     # A spread on trades one way is the same for all schedules.
-    priced = np.all(one_way | (market.half_spread == 0))
-    missed = bounds.misses(trades)
-    if missed <= ROUNDING and (priced or n == 1):
+    if missed <= ROUNDING and np.all(one_way | (market.half_spread == 0)):
         return trades, "block-tridiagonal", max(missed, residual)
-    if n == 1:
+    least, most = bounds.lower.sum(axis=0), bounds.upper.sum(axis=0)
+    short = (least > orders + ROUNDING * np.abs(orders)) | (
+        most < orders - ROUNDING * np.abs(orders)
+    )
+    if short.any() or len(trades) == 1:
+        i = int(np.argmax(short))
         raise OptimizationError(
-            "one interval must trade everything, which the caps forbid; raise n_intervals"
+            f"caps admit {least[i]:,.6g} to {most[i]:,.6g} shares of asset {i}, whose order is "
+            f"{orders[i]:,.6g}; widen min_shares and max_shares, or lengthen the horizon"
         )
-    free = market.attribution(trades)
-    scale = abs(free["temporary"].sum()) + abs(market.risk_aversion) * free["variance"].sum()
-    program, tried = _Program(market, orders, bounds, float(scale) or 1.0), []
-    for backend in BACKENDS:
-        if backend not in program.installed:
-            continue
-        status = solved(program.problem, backend, limits)
+    return _bounded(market, orders, bounds, trades, limits)
+
+
+def _bounded(
+    market: _Market, orders: Float, bounds: _Bounds, free: Float, limits: Limits
+) -> tuple[Float, str, float]:
+    """Trades (n, m), the backend, and the KKT residual, by CVXPY: each asset in a unit of its own,
+    cost in units of what the free optimum costs.
+    """
+    import cvxpy as cp
+
+    n, m = bounds.lower.shape
+    parts = _attribution(market, free)
+    scale = abs(parts["temporary"].sum()) + abs(market.risk_aversion) * parts["variance"].sum()
+    size = float(np.sqrt(orders @ market.net @ orders / m)) or 1.0
+    unit = np.maximum(np.abs(orders), size / np.sqrt(np.diag(market.net)))
+    form, linear = (part / (scale or 1.0) for part in _form(market, orders, n, unit))
+    z, gross = cp.Variable((n - 1) * m), cp.Variable((n, m))
+    held = cp.reshape(z, (n - 1, m), order="C")
+    path = cp.vstack([orders[None] / unit, held, np.zeros((1, m))])
+    sold = path[:-1] - path[1:]
+    norm = np.linalg.norm(bounds.exposures * unit, axis=1)
+    worth = float(np.linalg.norm(bounds.prices * unit)) or 1.0
+    constraints = [
+        *_within(sold, bounds.lower / unit, bounds.upper / unit),
+        *_within(
+            held @ (bounds.exposures * unit).T / norm, bounds.least / norm, bounds.most / norm
+        ),
+        *_within(gross @ (bounds.prices * unit / worth), np.full(n, -np.inf), bounds.value / worth),
+        sold <= gross,
+        -sold <= gross,
+    ]
+    # Convex as a whole, which its parts do not show where permanent impact is not symmetric.
+    cost = 0.5 * cp.quad_form(z, cp.psd_wrap(form)) + linear @ z
+    cost = cost + cp.sum(gross @ (market.half_spread * unit / (scale or 1.0)))
+    program, tried = cp.Problem(cp.Minimize(cost), constraints), []
+    for backend in (name for name in BACKENDS if name in cp.installed_solvers()):
+        status = solved(program, backend, limits)
         if "infeasible" in status:
             raise OptimizationError(
                 "the orders cannot be traded within the caps and exposures together; widen "
                 "min_exposure and max_exposure, raise the caps, or lengthen the horizon"
             )
-        if program.held.value is not None:
-            residual = program.residual()
+        if z.value is not None:
+            residual = _residual(program)
             if residual <= ACCEPTED:
-                return -np.diff(program.path.value * program.unit, axis=0), backend, residual
+                return -np.diff(path.value * unit, axis=0), backend, residual
             status = f"KKT residual {residual:.1e}"
         tried.append(f"{backend}: {status}")
     late = f"out of time after {limits.timeout_seconds:g} s, raise timeout_seconds; "
@@ -472,65 +454,6 @@ def _optimum(
         f"no backend's answer is certified to {ACCEPTED:g} "
         f"({late if limits.left <= 0 else ''}{'; '.join(tried)})"
     )
-
-
-class _Program:
-    """Cost plus risk under bounds, in what is held; each asset in a unit of its own, cost in units
-    of what the free optimum costs.
-    """
-
-    def __init__(self, market: _Market, orders: Float, bounds: _Bounds, scale: float) -> None:
-        import cvxpy as cp
-
-        (n, m), self.installed = bounds.lower.shape, cp.installed_solvers()
-        size = float(np.sqrt(orders @ market.net @ orders / m)) or 1.0
-        self.unit = unit = np.maximum(np.abs(orders), size / np.sqrt(np.diag(market.net)))
-        form, linear = market.form(orders, n, unit)
-        self.form, self.linear = form / scale, linear / scale
-        self.held = cp.Variable((n - 1) * m)
-        inner = cp.reshape(self.held, (n - 1, m), order="C")
-        self.path = cp.vstack([orders[None] / unit, inner, np.zeros((1, m))])
-        sold = self.path[:-1] - self.path[1:]
-        exposed, norm = bounds.exposures * unit, np.linalg.norm(bounds.exposures * unit, axis=1)
-        self.constraints = [
-            *_within(sold, bounds.lower / unit, bounds.upper / unit),
-            *_within(inner @ (exposed.T / norm), bounds.least / norm, bounds.most / norm),
-        ]
-        # Convex as a whole, which its parts do not show where permanent impact is not symmetric.
-        cost = 0.5 * cp.quad_form(self.held, cp.psd_wrap(self.form)) + self.linear @ self.held
-        self.spread, self.gross = market.half_spread * unit / scale, None
-        if np.any(market.half_spread) or np.isfinite(bounds.value).any():
-            self.gross = cp.Variable((n, m))  # at least what is traded, either way
-            self.constraints += [sold <= self.gross, -sold <= self.gross]
-            cost = cost + cp.sum(self.gross @ self.spread)
-            worth = np.linalg.norm(bounds.prices * unit) or 1.0
-            traded, most = self.gross @ (bounds.prices * unit / worth), bounds.value / worth
-            self.constraints += _within(traded, np.full(n, -np.inf), most)
-        self.problem = cp.Problem(cp.Minimize(cost), self.constraints)
-
-    def residual(self) -> float:
-        """Largest of stationarity, violation and complementarity gap at the answer, relative."""
-        z = np.asarray(self.held.value)
-        slopes = {self.held: self.form @ z + self.linear}
-        if self.gross is not None:
-            slopes[self.gross] = np.tile(self.spread, (len(self.path.value) - 1, 1)).ravel(
-                order="F"
-            )
-        pulled = {variable: np.zeros(len(slope)) for variable, slope in slopes.items()}
-        violation, gap = 0.0, 0.0
-        for constraint in self.constraints:
-            price, miss = (
-                np.ravel(constraint.dual_value, order="F"),
-                np.ravel(constraint.expr.value, order="F"),
-            )
-            for variable, matrix in constraint.expr.grad.items():
-                pulled[variable] += matrix @ price
-            violation = max(violation, float(np.max(np.abs(miss) if constraint.is_eq else miss)))
-            gap += abs(float(price @ miss))
-        slope, pull = np.concatenate([*slopes.values()]), np.concatenate([*pulled.values()])
-        cost = abs(0.5 * float(z @ (slopes[self.held] + self.linear)))
-        size = max(float(np.abs(slope).max()), float(np.abs(pull).max()), 1e-9)
-        return max(float(np.abs(slope + pull).max()) / size, violation, gap / max(cost, 1e-3))
 
 
 def _within(expression: Any, low: Float, high: Float) -> list[Any]:
@@ -542,79 +465,52 @@ def _within(expression: Any, low: Float, high: Float) -> list[Any]:
     return constraints + ([low[above] <= expression[above]] if above.any() else [])
 
 
+def _residual(program: Any) -> float:
+    """Largest of stationarity, violation and complementarity gap at the answer, relative."""
+    slopes = {v: np.asarray(g.toarray()).ravel() for v, g in program.objective.expr.grad.items()}
+    pulled = {variable: np.zeros(variable.size) for variable in slopes}
+    violation, gap = 0.0, 0.0
+    for constraint in program.constraints:
+        price, miss = (
+            np.ravel(v, order="F") for v in (constraint.dual_value, constraint.expr.value)
+        )
+        for variable, matrix in constraint.expr.grad.items():
+            pulled[variable] += matrix @ price
+        violation = max(violation, float(np.max(constraint.violation())))
+        gap += abs(float(price @ miss))
+    slope, pull = (np.concatenate([part[v] for v in slopes]) for part in (slopes, pulled))
+    size = max(float(np.abs(slope).max()), float(np.abs(pull).max()), 1e-9)
+    stationarity = float(np.abs(slope + pull).max()) / size
+    return max(stationarity, violation, gap / max(abs(program.value), 1e-3))
+
+
+def _attribution(market: _Market, shares: Float) -> pd.DataFrame:
+    """Cost and variance by asset, each column summing to the portfolio's: see
+    PortfolioSchedule.
+    """
+    after, tau, lasting = left_to_trade(shares)[1:], market.interval, market.permanent
+    table = pd.DataFrame({
+        "temporary": np.sum(shares * (shares @ market.temporary.T), axis=0) / tau,
+        "permanent": np.sum(after * (shares @ lasting.T), axis=0),
+        "spread": market.half_spread * np.abs(shares).sum(axis=0),
+    })  # fmt: skip
+    table["cost"] = table.sum(axis=1)
+    caused = np.sum(shares * (shares @ market.temporary / tau + after @ lasting), axis=0)
+    table["caused"] = caused + table["spread"]
+    table["variance"] = tau * np.sum(after * (after @ market.covariance), axis=0)
+    return table
+
+
 def _schedule(
     market: _Market, labels: pd.Index | None, trades: Float, solver: str, residual: float
 ) -> PortfolioSchedule:
-    parts = market.attribution(trades)
+    """The trades with what is expected of them; the variance is 0 where a hedge leaves nothing but
+    rounding, of either sign.
+    """
+    parts, after = _attribution(market, trades), left_to_trade(trades)[1:]
     if labels is not None:
         parts.index = labels
-    cost, variance = float(parts["cost"].sum()), market.variance(trades)
+    cost, variance = float(parts["cost"].sum()), float(parts["variance"].sum())
+    gross = market.interval * np.sum(np.abs(after) * (np.abs(after) @ np.abs(market.covariance)))
+    variance = variance if variance > 1e-14 * gross else 0.0
     return PortfolioSchedule(trades, "portfolio", cost, variance, parts, solver, residual)
-
-
-def _refuse_idle(
-    exposures: Any, min_exposure: ArrayLike, max_exposure: ArrayLike, prices: Any, max_value: Any
-) -> None:
-    """What goes together is given together, or one of the two would change nothing."""
-    free = np.all(np.equal(min_exposure, -np.inf)) and np.all(np.equal(max_exposure, np.inf))
-    capped = not np.all(np.equal(max_value, np.inf))
-    message = ""
-    if not free and exposures is None:
-        message = "min_exposure and max_exposure limit exposures @ holdings: give exposures as well"
-    elif free and exposures is not None:
-        message = "exposures are limited by min_exposure, max_exposure: give one of them as well"
-    elif capped and prices is None:
-        message = "max_value caps what is traded in currency: give prices as well"
-    elif prices is not None and not capped:
-        message = "prices are for max_value, what may be traded in an interval: give it as well"
-    if message:
-        raise ValidationError(message)
-
-
-def _array(name: str, values: Any, m: int | None, low: float = -np.inf) -> Float:
-    array = np.array(values, float)
-    if array.ndim != 1 or len(array) != (m or len(array)) or not len(array):
-        size = f"({'m' if m is None else m},)"
-        raise ValidationError(f"{name} must be {size}, one an asset, got shape {array.shape}")
-    bad = ~(np.isfinite(array) & (array >= low))
-    if bad.any():
-        i = int(np.argmax(bad))
-        rule = f"must be finite and at least {low:g}, got {array[i]:g}"
-        raise ValidationError(f"{name} of asset {i} {rule}")
-    return array
-
-
-def _matrix(name: str, values: Any, m: int) -> Float:
-    """(m, m) of (m, m), or of its diagonal where the name allows one; the covariance must be
-    symmetric.
-    """
-    array = np.array(values, float)
-    if array.shape == (m,) and name != "covariance":
-        array = np.diag(array)
-    if array.shape != (m, m) or not np.isfinite(array).all():
-        raise ValidationError(f"{name} must be ({m}, {m}) and finite, got shape {array.shape}")
-    if name == "covariance":
-        apart = np.abs(array - array.T).max()
-        if apart > 1e-8 * np.abs(array).max():
-            raise ValidationError(f"{name} must be symmetric, got a difference of {apart:.3g}")
-    return array
-
-
-def _rows(name: str, values: Any, m: int) -> Float:
-    array = np.atleast_2d(np.array(values, float))
-    shaped = array.ndim == 2 and array.shape[1] == m
-    if not shaped or not np.isfinite(array).all() or not np.all(array.any(axis=1)):
-        rule = f"(k, {m}), finite and no row of zeros"
-        raise ValidationError(f"{name} must be {rule}, got shape {array.shape}")
-    return array
-
-
-def _limits(name: str, values: Any, shape: tuple[int, ...]) -> Float:
-    try:
-        array = np.broadcast_to(np.asarray(values, float), shape)
-    except ValueError as error:
-        what = f"must broadcast to {shape}, got shape {np.shape(values)}"
-        raise ValidationError(f"{name} {what}") from error
-    if np.isnan(array).any():
-        raise ValidationError(f"{name} holds NaN; use inf where there is no limit")
-    return array

@@ -4,7 +4,7 @@ r"""Quadratic costs that couple the intervals: decaying impact, risk, and their 
           + \tfrac12 x^\top G x
           \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by an
+Exponential kernels, and none, from a sparse system in O(n); others by Cholesky. Bounds by an
 active set: whole sets of intervals are exchanged as long as that helps, else one at a time.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg
+from scipy import linalg, sparse
+from scipy.sparse.linalg import splu
 
-from research_lib.compiling import compiled
 from research_lib.errors import ValidationError
 from research_lib.execution.exact import Certificate
 from research_lib.impact import (
@@ -49,12 +49,16 @@ class StateDecay:
     scales: Float
 
     def product(self, x: Float) -> Float:
-        """G x, (n,) currency per share, in O(n K)."""
-        if not len(self.scales):
-            return np.zeros(len(x))
-        return np.asarray(
-            _states_product(np.ascontiguousarray(x, float), self.factors, self.scales)
-        )
+        """G x, (n,) currency per share, in O(n K): each part's state just after the trades, and,
+        of the trades in reverse, just before.
+        """
+        total = np.zeros(len(x))
+        for kept, scale in zip(self.factors.T, self.scales, strict=True):
+            falls = np.vstack([np.ones(len(x)), np.append(-kept, 0.0)])
+            state = linalg.solve_banded((1, 0), falls, x)
+            rises = np.vstack([np.append(0.0, -kept), np.ones(len(x))])
+            total += scale * (state + linalg.solve_banded((0, 1), rises, x) - x)
+        return total
 
     def scaled(self, square: float) -> StateDecay:
         """The same with G in units of 1 / `square`."""
@@ -124,7 +128,7 @@ class Quadratic:
     @property
     def method(self) -> str:
         """How `least` finds it."""
-        return "dynamic programming" if isinstance(self.decay, StateDecay) else "Cholesky"
+        return "sparse system" if isinstance(self.decay, StateDecay) else "Cholesky"
 
     def scaled(self, unit: float, currency: float) -> Quadratic:
         """The same with shares in `unit` and cost in `currency`."""
@@ -169,17 +173,13 @@ class Quadratic:
 
     def _least(self, linear: Float, shares: float, fixed: Mask, values: Float) -> Float | None:
         """`least`, unrefined; for shares 0 what is held is - sum x."""
-        if isinstance(self.decay, StateDecay):
-            model = np.stack([self.curvature, linear, self.holding])
-            x, convex = _states_schedule(
-                shares, self.decay.factors, self.decay.scales, model, fixed, values
-            )
-            return np.asarray(x) if convex else None
         x = np.where(fixed, values, 0.0)
         free = np.flatnonzero(~fixed)
         x[free] = (shares - x.sum()) / max(len(free), 1)
         if len(free) < 2:
             return x
+        if isinstance(self.decay, StateDecay):
+            return self._least_of_states(self.decay, linear, shares, fixed, values)
         downhill = _after(2.0 * self.holding) * shares - linear - self._hessian @ x
         right = np.column_stack([downhill[free], np.ones(len(free))])
         try:
@@ -190,6 +190,32 @@ class Quadratic:
         newton, shift = linalg.cho_solve(factor, right).T
         x[free] += newton - shift * (newton.sum() / shift.sum())
         return x
+
+    def _least_of_states(
+        self, decay: StateDecay, linear: Float, shares: float, fixed: Mask, values: Float
+    ) -> Float | None:
+        """From the sparse first-order conditions in the trades, what is held after them, and each
+        part's state after them, which loses 1 - kept^2 of its square in each gap.
+        """
+        n, parts, one = len(linear), decay.factors.T, sparse.eye_array(len(linear))
+        moves = [_falling(kept) for kept in (np.ones(n - 1), *parts)]
+        trades = sparse.vstack([one, *[-one] * len(parts)])
+        size = (len(parts) + 2) * n
+        given = np.append(np.flatnonzero(fixed), 2 * n - 1)  # some trades; at last nothing is held
+        equations = sparse.vstack([
+            sparse.hstack([trades, sparse.block_diag(moves)]),
+            sparse.eye_array(size, format="csr")[given],
+        ])  # fmt: skip
+        lost = [c * np.append(1.0 - k**2, 1.0) for c, k in zip(decay.scales, parts, strict=True)]
+        weights = np.concatenate([2.0 * self.curvature, 2.0 * self.holding, *lost])
+        right = np.zeros(size + equations.shape[0])
+        right[:n], right[size] = -linear, shares
+        right[len(right) - len(given) : -1] = values[fixed]
+        system = sparse.block_array([[sparse.diags_array(weights), equations.T], [equations, None]])
+        try:
+            return np.where(fixed, values, splu(system.tocsc()).solve(right)[:n])
+        except RuntimeError:  # singular
+            return None
 
     @cached_property
     def _factor(self) -> Any:
@@ -295,95 +321,7 @@ def _after(values: Float) -> Float:
     return np.cumsum(values[::-1])[::-1]
 
 
-# Compiled: before trade i the price is displaced by sum_k d_k; the trade adds scales_k x_i to each
-# part, and until
-# the next one part k falls to factors_ik of it.
-
-
-@compiled
-def _states_product(x: Float, factors: Float, scales: Float) -> Float:
-    """sum_j G_ij x_j, (n,), for decay factors (n - 1, K) and scales (K,)."""
-    n, parts = len(x), len(scales)
-    product, state = np.empty(n), np.zeros(parts)
-    for i in range(n):
-        total = 0.0
-        for k in range(parts):
-            state[k] = scales[k] * x[i] + (factors[i - 1, k] * state[k] if i else 0.0)
-            total += state[k]
-        product[i] = total
-    state[:] = 0.0
-    for i in range(n - 2, -1, -1):
-        for k in range(parts):
-            state[k] = factors[i, k] * (state[k] + scales[k] * x[i + 1])
-            product[i] += state[k]
-    return product
-
-
-@compiled
-def _states_schedule(
-    shares: float, factors: Float, scales: Float, model: Float, fixed: Mask, values: Float
-) -> tuple[Float, bool]:
-    r"""Least sum_i b_i x_i^2 + c_i x_i + w_i (S - sum_{j <= i} x_j)^2 + 1/2 x'Gx with sum S, some
-    x_i given.
-
-    `model` holds b, c and w, (3, n). By dynamic programming backwards over the states z = (shares
-    left, d_1, ..., d_K, 1): the cost to go is z'Pz, and the best trade is linear in z. False where
-    it is not convex.
-    """
-    curvature, linear, holding = model
-    n, parts = len(curvature), len(scales)
-    m = parts + 2
-    own = 0.5 * scales.sum()
-    policy, value = np.zeros((n, m)), np.zeros((m, m))
-    mixed, moved, push, keep = np.empty(m), np.empty(m), np.zeros(m), np.ones(m)
-    last, after = n - 1, 0.0
-    while last >= 0 and fixed[last]:  # the last trade that is not given takes what is left
-        after += values[last]
-        last -= 1
-    push[0] = -1.0
-    for i in range(n - 1, -1, -1):
-        for k in range(parts):
-            keep[k + 1] = factors[i, k] if i < n - 1 else 0.0
-            push[k + 1] = keep[k + 1] * scales[k]
-        curve = own + curvature[i] + holding[i]
-        for p in range(m):
-            moved[p] = 0.0
-            for q in range(m):
-                moved[p] += value[p, q] * push[q]
-            curve += push[p] * moved[p]
-        for k in range(1, m - 1):
-            mixed[k] = keep[k] * moved[k] + 0.5
-        mixed[0], mixed[m - 1] = moved[0] - holding[i], moved[m - 1] + 0.5 * linear[i]
-        trade = policy[i]
-        if fixed[i]:
-            trade[m - 1] = values[i]
-        elif i == last:
-            trade[0], trade[m - 1] = 1.0, -after
-        elif not curve > 0.0:
-            return np.empty(n), False
-        else:
-            trade[:] = -mixed / curve
-        for p in range(m):
-            for q in range(p + 1):
-                bent = trade[p] * mixed[q] + mixed[p] * trade[q] + curve * trade[p] * trade[q]
-                value[p, q] = keep[p] * keep[q] * value[p, q] + bent
-                value[q, p] = value[p, q]
-        value[0, 0] += holding[i]
-    return _followed(shares, factors, scales, policy), True
-
-
-@compiled
-def _followed(shares: float, factors: Float, scales: Float, policy: Float) -> Float:
-    """Trades, (n,), of a policy linear in the states, (n, K + 2)."""
-    n, m = policy.shape
-    x, state = np.empty(n), np.zeros(m)
-    state[0], state[m - 1] = shares, 1.0
-    for i in range(n):
-        trade = 0.0
-        for p in range(m):
-            trade += policy[i, p] * state[p]
-        x[i] = trade
-        state[0] -= trade
-        for k in range(m - 2):
-            state[k + 1] = factors[i, k] * (state[k + 1] + scales[k] * trade) if i < n - 1 else 0.0
-    return x
+def _falling(kept: Float) -> sparse.dia_array:
+    """What a state is after each trade less what is left of it from the one before, (n, n)."""
+    n = len(kept) + 1
+    return sparse.diags_array([np.ones(n), -kept], offsets=[0, -1], shape=(n, n))

@@ -43,8 +43,8 @@ def transient_schedule(
               + \lambda \sum_i \sigma_i^2 (t_{i+1} - t_i) \Big(S - \sum_{j \le i} x_j\Big)^2,
               \quad G_{ij} = G(|t_i - t_j|), \quad \sum_i x_i = S
 
-    Exponential kernels in closed form, and sums of them with any of the other terms by dynamic
-    programming, in O(n) on any grid; others by Cholesky. Bounds by an active set.
+    Exponential kernels in closed form, and sums of them with any of the other terms from a sparse
+    system, in O(n) on any grid; others by Cholesky. Bounds by an active set.
 
     Parameters
     ----------
