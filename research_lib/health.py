@@ -147,9 +147,8 @@ def _solvers() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _solve(solver: str, faults: dict[str, str]) -> str:
     """Fill in each backend's fault, empty where it is certified; what to do where it gave none."""
-    from research_lib.execution.allocate import SOLVERS
-    from research_lib.execution.fallback import Limits, certify, fault_of
-    from research_lib.execution.problem import Problem
+    from research_lib.execution.fallback import SOLVERS, certify, fault_of
+    from research_lib.execution.problem import Limits, Problem
     from research_lib.impact import LinearImpact
 
     curve = LinearImpact(np.array([1e-4, 2e-4, 4e-4]), 0.01)
@@ -159,7 +158,7 @@ def _solve(solver: str, faults: dict[str, str]) -> str:
     for answer in SOLVERS[SolverType(solver)](problem, limits):
         faults[answer.backend] = answer.reason
         if answer.shares is not None:
-            certificate = answer.certificate or certify(answer.shares, problem, answer.weights)
+            certificate = answer.certificate or certify(answer.shares, problem)
             faults[answer.backend] = fault_of(certificate, SHARES, n, TOLERANCE)
     return "not installed; install the packages of requirements.lock"
 

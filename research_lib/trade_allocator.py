@@ -144,7 +144,7 @@ class TradeAllocator:
         participation_rate, volume, blackout
             Caps beside `config.max_allocation_ratio`; see `share_caps`.
         on_infeasible, options
-            See `allocate`: lot_size, kernel, times, risk_aversion, covariance, terms, cross_check.
+            See `allocate`: lot_size, kernel, times, risk_aversion, covariance, cross_check.
         """
         config = self.config
         ratio, n, order = config.max_allocation_ratio, self.n_intervals, self.total_shares
@@ -235,7 +235,7 @@ class TradeAllocator:
                 raise ValidationError(f"volume must be {rule}")
             baselines["VWAP"] = vwap(self.total_shares, volume).shares
         total, shares = self.curve.total(self.objective), result.optimal_allocation
-        coupled = any(self._asked.get(name) for name in ("kernel", "risk_aversion", "terms"))
+        coupled = any(self._asked.get(name) for name in ("kernel", "risk_aversion"))
         axes = plot_order(
             shares, baselines, self.caps, total.marginal_last(shares), total.marginal(0.0),
             None if coupled else result.allocation.marginal_cost, MARGINAL_UNITS[self.objective],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number, numbers
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.exact import SUM_ROUNDING, Certificate, Lots, round_to_lots, solve_many
+from research_lib.execution import problem as problems
+from research_lib.execution.exact import SUM_ROUNDING, Certificate, round_to_lots, solve_many
 from research_lib.execution.fallback import SOLVERS, Attempt, Found, certify, fault_of, search
-from research_lib.execution.problem import (
-    HEADROOM,
-    Limits,
-    Problem,
-    bounds_of,
-    check_convex,
-    check_finite,
-    coupling_of,
-)
+from research_lib.execution.problem import HEADROOM, Limits, Problem, why_infeasible
 from research_lib.execution.schedules import ROUNDING, drawn, table
 from research_lib.impact import CompositeImpact, ImpactCurve, Kernel, SeparableTotal
 
@@ -220,30 +214,23 @@ def allocate(
     """
     first = SolverType.parse(solver)
     limits = Limits.checked(max_iterations, tolerance, timeout_seconds)
-    for name, switch in (
-        ("validate_inputs", validate_inputs),
-        ("validate_outputs", validate_outputs),
-        ("cross_check", cross_check),
-    ):
-        if not isinstance(switch, bool | np.bool_):
-            raise ValidationError(f"{name} must be True or False, got {switch!r}")
     if on_infeasible not in ("raise", "relax"):
         raise ValidationError(f"on_infeasible must be 'raise' or 'relax', got {on_infeasible!r}")
     lot = None if lot_size is None else number("lot_size", lot_size, above=0)
     order = number("total_shares", total_shares, 0)
     total = total_of(curve, objective)
     if validate_inputs and not total.finite:
-        check_finite(curve)
+        problems.check_finite(curve)
     n = len(curve)
-    coupling = coupling_of(n, order, kernel, times, risk_aversion, covariance, objective)
-    lower, upper = bounds_of(n, order, min_shares, max_shares)
+    coupling = problems.coupling_of(n, order, kernel, times, risk_aversion, covariance, objective)
+    lower, upper = problems.bounds_of(n, order, min_shares, max_shares)
     if total.depth.shape[1]:
         upper = np.minimum(upper, total.capacity)
     problem, relaxed = Problem(total, order, lower, upper, coupling), ""
     if on_infeasible == "relax":
         problem, relaxed = problem.relaxed()
-    check_convex(problem)
-    if reason := problem.why_infeasible():
+    problems.check_convex(problem)
+    if reason := why_infeasible(problem):
         raise OptimizationError(reason)
     if order == 0:
         nu = float(total.marginal(lower).min())
@@ -252,18 +239,39 @@ def allocate(
     found = search(problem, limits, solvers, trust=not validate_outputs)
     second = _agreed(problem, limits, solvers, found) if cross_check else None
     x, proof = (found.shares, found.certificate) if lot is None else in_lots(problem, found, lot)
-    notes = _notes(problem, found, relaxed, lot, x, getattr(curve, "largest_size", None), limits)
-    for note in notes:
-        logger.warning(note)
-    penalty = coupling.risk(x) if coupling is not None else 0.0
-    held = coupling.next_share_held(x) if coupling is not None else 0.0
-    last = found.attempts[-1]
+    largest = getattr(curve, "largest_size", None)
+    beyond = 0 if largest is None else int(np.sum(x > np.asarray(largest) * (1.0 + ROUNDING)))
+    warnings = tuple(_warnings(found, limits, relaxed, lot and coupling, beyond))
+    (penalty, held), last = problem.risk(x), found.attempts[-1]
     return Allocation(
         x, proof.cost - penalty, proof.multiplier + held, proof.kkt_residual, proof.duality_gap,
         objective, last.solver if found.in_time else BEST_FEASIBLE, found.attempts,
-        time.perf_counter() - limits.begin, relaxed, notes, penalty, second,
+        time.perf_counter() - limits.begin, relaxed, warnings, penalty, second,
         problem.upper if relaxed else None,
     )  # fmt: skip
+
+
+def _warnings(
+    found: Found, limits: Limits, relaxed: str, rounded_jointly: Any, beyond: int
+) -> Iterator[str]:
+    """What a careful reader should know, which is logged as well."""
+    for applies, text in (
+        (relaxed, f"bounds relaxed: {relaxed}"),
+        (rounded_jointly, "lots are a heuristic: coupled intervals are rounded by their tangents"),
+        (
+            not found.in_time,
+            f"out of time after {limits.timeout_seconds:g} s: best feasible schedule, at most "
+            f"{found.certificate.duality_gap:.1e} of its cost above the optimum",
+        ),
+        (
+            beyond,
+            f"{beyond} child orders exceed the largest size that their interval's fit saw: their "
+            "cost is extrapolated",
+        ),
+    ):
+        if applies:
+            logger.warning(text)
+            yield text
 
 
 def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
@@ -303,118 +311,48 @@ def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: 
     return by
 
 
-def _notes(
-    problem: Problem, found: Found, relaxed: str, lot: float | None, x: Float, largest: Any,
-    limits: Limits,
-) -> tuple[str, ...]:  # fmt: skip
-    """What a careful reader should know of the schedule x."""
-    notes = [f"bounds relaxed: {relaxed}"] if relaxed else []
-    if lot is not None and lot > problem.shares:
-        order = f"the order of {problem.shares:,.6g}: all of it is one odd lot"
-        notes.append(f"lot_size {lot:g} is above {order}")
-    if lot is not None and problem.coupling is not None:
-        notes.append("lots are a heuristic: intervals are coupled, and rounded by their tangents")
-    if not found.in_time:
-        notes.append(
-            f"out of time after {limits.timeout_seconds:g} s: best feasible schedule, at most "
-            f"{found.certificate.duality_gap:.1e} of its cost above the optimum"
-        )
-    beyond = 0 if largest is None else int(np.sum(x > np.asarray(largest) * (1.0 + ROUNDING)))
-    if beyond:
-        notes.append(
-            f"{beyond} child orders exceed the largest size that their interval's fit saw: "
-            "their cost is extrapolated"
-        )
-    return tuple(notes)
-
-
 def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certificate]:
     """The cheapest whole lots, begun from the continuous optimum, and their certificate against it.
 
-    The rest of the order below one lot stands beside the lots of one interval, or in place of one
-    of them, which then goes to the cheapest other: with it there, marginal costs of lots move by at
-    most one lot.
+    The rest of the order below one lot then goes to the interval where it costs least.
 
     Raises
     ------
     OptimizationError
         No whole lots meet the bounds.
     """
-    total, order = problem.tangent(found.shares), problem.shares
+    total, order, slack = problem.tangent(found.shares), problem.shares, ROUNDING * lot
     if order / lot > 2.0**53:
         raise OptimizationError(
             f"lot_size {lot:g} is too small for an order of {order:,.6g} shares: floats do not "
             "count its lots; leave it out"
         )
     count = int(order / lot + ROUNDING)
-    odd = order - count * lot if order - count * lot > ROUNDING * lot else 0.0
-    low = np.maximum(np.ceil(problem.lower / lot - ROUNDING), 0.0).astype(np.int64)
+    low = np.ceil(problem.lower / lot - ROUNDING).astype(np.int64)
     high = np.floor(problem.upper / lot + ROUNDING).astype(np.int64)
-    over = bool(odd) and low.sum() == count + 1  # the odd shares are the last of a floor
-    _check_lots(lot, count + over, low, high)
-    smooth, steps = total.arrays
-    nu = found.certificate.multiplier
-    if problem.coupling is not None:
-        nu = certify(found.shares, problem).multiplier
-    lots = round_to_lots(
-        np.ascontiguousarray(found.shares), nu, lot, count + over, low, high, smooth, steps
-    )
-    shares = lots * lot
-    if odd:
-        shares = _with_odd(problem, total, lots, high, lot, odd, over)
+    if np.any(low > high) or not low.sum() <= count <= high.sum():
+        raise OptimizationError(
+            f"in lots of {lot:g}, floors need {low.sum():,} and caps admit {high.sum():,} of "
+            f"{count:,}; lower min_shares, raise max_shares, or trade smaller lots"
+        )
+    nu = certify(found.shares, problem).multiplier
+    at_first = np.ascontiguousarray(found.shares)
+    shares = lot * round_to_lots(at_first, nu, lot, count, low, high, *total.arrays)
+    odd = order - count * lot
+    if odd > slack:
+        more = np.minimum(shares + odd, total.capacity)
+        room = (shares + odd <= problem.upper + slack) & (shares + odd <= more + slack)
+        if not room.any():
+            raise OptimizationError(
+                f"no bounds admit the odd {odd:g} shares beside lots of {lot:g}; widen them or "
+                "trade a multiple of it"
+            )
+        added = np.where(room, total.value(more) - total.value(shares), np.inf)
+        shares[np.argmin(added)] += odd
     shares = np.clip(shares, problem.lower, problem.upper)
     bound = found.certificate.cost - abs(found.certificate.cost) * found.certificate.duality_gap
     proof = certify(shares, problem)
     return shares, proof._replace(duality_gap=(proof.cost - bound) / (abs(proof.cost) or 1.0))
-
-
-def _check_lots(lot: float, count: int, low: Lots, high: Lots) -> None:
-    """Refuse bounds that admit no such number of lots."""
-    if high.sum() < count or np.any(low > high):
-        raise OptimizationError(
-            f"caps in lots of {lot:g} admit {np.maximum(high, 0).sum() * lot:,.6g} of "
-            f"{count * lot:,.6g} shares, or lie below floors in {int(np.sum(low > high))} "
-            "intervals; raise max_shares or trade smaller lots"
-        )
-    if low.sum() > count:
-        raise OptimizationError(
-            f"floors in lots of {lot:g} need {low.sum() * lot:,.6g} of {count * lot:,.6g} shares; "
-            "lower min_shares or trade smaller lots"
-        )
-
-
-def _with_odd(
-    problem: Problem, total: SeparableTotal, lots: Lots, high: Lots, lot: float, odd: float,
-    over: bool,
-) -> Float:  # fmt: skip
-    """Shares of the lots with the odd ones where they are cheapest; `over`: lots are one too
-    many.
-    """
-
-    def added(shares: Float, admitted: Any) -> Float:
-        within = (shares >= problem.lower - slack) & (shares <= problem.upper + slack) & admitted
-        inside = np.clip(shares, 0.0, total.capacity)
-        return np.where(within, total.value(inside) - total.value(lots * lot), np.inf)
-
-    slack = ROUNDING * lot
-    following = added((lots + 1) * lot, lots < high)
-    first, second = np.argsort(following, kind="stable")[[0, -1 if len(lots) == 1 else 1]]
-    takes = np.where(np.arange(len(lots)) == first, second, first)
-    beside = added(lots * lot + odd, not over)
-    moved = np.where(np.arange(len(lots)) == takes, np.inf, following[takes])
-    instead = added((lots - 1) * lot + odd, lots >= 1) + (0.0 if over else moved)
-    at = int(np.argmin(np.minimum(beside, instead)))
-    if not np.isfinite(min(beside[at], instead[at])):
-        raise OptimizationError(
-            f"no bounds admit the odd {odd:g} shares beside lots of {lot:g}; widen them or trade "
-            "a multiple of it"
-        )
-    if instead[at] < beside[at]:
-        lots[at] -= 1
-        lots[takes[at]] += not over
-    shares = lots * lot
-    shares[at] += odd
-    return shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -475,8 +413,7 @@ def allocate_many(
     >>> allocate_many(curve, [700, 1400]).shares.round(6).tolist()
     [[400.0, 200.0, 100.0], [800.0, 400.0, 200.0]]
     """
-    total = total_of(curve, objective)
-    orders = np.atleast_1d(numbers("total_shares", total_shares))
+    total, orders = total_of(curve, objective), np.atleast_1d(numbers("total_shares", total_shares))
     m, n = len(orders), len(curve) // max(len(orders), 1)
     good = orders.ndim == 1 and m * n == len(curve) and m > 0
     if not good or not np.all((orders > 0) & np.isfinite(orders)):
@@ -490,21 +427,13 @@ def allocate_many(
     upper = _broadcast("max_shares", np.inf if max_shares is None else max_shares, (m, n))
     upper = np.minimum(upper, np.maximum(orders[:, None] * (1.0 + HEADROOM), lower))
     upper = np.minimum(upper, total.capacity.reshape(m, n))
-    bad = Problem(total, 1.0, lower.ravel(), upper.ravel()).non_convex
-    if bad.any():
-        i, t = divmod(int(np.argmax(bad)), n)
-        message = f"the total is not convex in interval {t} of problem {i}; use allocate"
-        raise OptimizationError(message)
-    infeasible = (lower > upper).any(axis=1)
+    problems.check_convex(Problem(total, 1.0, lower.ravel(), upper.ravel()))
+    infeasible = (lower > upper).any(axis=1) | (lower.sum(axis=1) > orders * (1.0 + SUM_ROUNDING))
     infeasible |= upper.sum(axis=1) < orders * (1.0 - SUM_ROUNDING)
-    infeasible |= lower.sum(axis=1) > orders * (1.0 + SUM_ROUNDING)
-
-    def problem(i: int) -> Problem:
-        return Problem(total.take(slice(i * n, (i + 1) * n)), float(orders[i]), lower[i], upper[i])
-
     if infeasible.any():
         i = int(np.argmax(infeasible))
-        reason = problem(i).why_infeasible()
+        own = total.take(slice(i * n, (i + 1) * n))
+        reason = why_infeasible(Problem(own, float(orders[i]), lower[i], upper[i]))
         raise OptimizationError(f"problem {i}, first of {int(infeasible.sum()):,}: {reason}")
     x, known = solve_many(total, orders, (lower.ravel(), upper.ravel()))
     for i, found in enumerate(known.tolist()):
@@ -602,7 +531,7 @@ def sensitivity(
 
     base = allocate(curve, shares, **options)
     x, nu, unit = base.shares, base.marginal_cost, 0.01 * abs(base.cost) or np.nan
-    lower, upper = bounds_of(len(curve), shares, min_shares, max_shares)
+    lower, upper = problems.bounds_of(len(curve), shares, min_shares, max_shares)
     table = {}
     for name, values in curve.parameters().items():
         larger, lost = changed(name, 1.0 + size), 0.0

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eig_banded
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
@@ -152,9 +151,8 @@ def almgren_chriss(
     trades, convex = _trajectory(shares, net / tau, risk * variance, 0.5 * alpha * tau)
     if not convex:
         raise OptimizationError(
-            f"risk_aversion {risk:.6g} must be above {_least_risk(net / tau, variance):.6g}: at or "
-            "below it, cost plus risk falls without limit as the round trip grows; raise it or "
-            "shorten the horizon"
+            f"risk_aversion {risk:.6g} is too far below 0: cost plus risk falls without limit as "
+            "the round trip grows; raise it or shorten the horizon"
         )
     if min_shares is not None:
         curve = LinearImpact(net / tau, spread + alpha * tau * np.arange(n, 0, -1.0))
@@ -217,17 +215,6 @@ def _trajectory(shares: float, cost: Float, risk: Float, push: float) -> tuple[F
         trades[k] = sold[k] * held - rest[k]
         held = keep[k] * held + rest[k]
     return trades, convex
-
-
-def _least_risk(cost: Float, variance: Float) -> float:
-    """The risk aversion below 0 at which cost plus risk stops being convex in what is held: minus
-    the least eigenvalue of the tridiagonal cost, relative to the variance.
-    """
-    scale = 1.0 / np.sqrt(np.maximum(variance[:-1], 1e-12 * variance.max()))
-    bands = np.vstack([np.append(0.0, -cost[1:-1]), cost[:-1] + cost[1:]])
-    scaled = bands * scale * np.vstack([np.append(0.0, scale[:-1]), scale])
-    scaled = scaled[-len(scale) :]  # one unknown has no neighbour
-    return -float(eig_banded(scaled, eigvals_only=True, select="i", select_range=(0, 0))[0])
 
 
 def _floored(

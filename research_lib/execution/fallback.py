@@ -79,16 +79,15 @@ def search(
     OptimizationError
         No certified answer, though there was time.
     """
-    attempts, candidates = [], []
+    attempts, candidates = [], [problem.feasible(np.ones(len(problem.lower)))]
     for solver in solvers:
         begin = time.perf_counter()
         for answer in _answers(solver, problem, limits):
             attempt, certificate = _judged(solver, answer, problem, limits, trust, begin)
             attempts.append(attempt)
-            if answer.shares is not None and certificate is not None:
-                if attempt.accepted:
-                    return Found(answer.shares, certificate, tuple(attempts))
-                candidates.append(answer.shares)
+            if attempt.accepted and certificate is not None and answer.shares is not None:
+                return Found(answer.shares, certificate, tuple(attempts))
+            candidates += [] if answer.shares is None else [answer.shares]
             logger.warning(
                 "%s (%s) gave no certified schedule: %s", solver, answer.backend, attempt.reason
             )
@@ -99,8 +98,10 @@ def search(
             f"no solver gave a certified schedule ({trail}); raise max_iterations or "
             "timeout_seconds"
         )
-    x, certificate = _best(problem, candidates)
-    return Found(x, certificate, tuple(attempts), in_time=False)
+    candidates.append(exact_split(problem.total, problem.shares, problem.bounds)[0])
+    known = [(certify(x, problem), x) for x in candidates]
+    best, x = min(known, key=lambda one: one[0].cost if math.isfinite(one[0].cost) else math.inf)
+    return Found(x, best, tuple(attempts), in_time=False)
 
 
 def _answers(solver: SolverType, problem: Problem, limits: Limits) -> Iterator[Answer]:
@@ -123,37 +124,10 @@ def _judged(
         known = known or certify(answer.shares, problem)
         fault = fault_of(known, problem.shares, len(answer.shares), limits.tolerance)
         numbers = {name: getattr(known, name) for name in ("cost", "duality_gap", "kkt_residual")}
-    attempt = Attempt(
-        solver.value,
-        answer.backend,
-        known is not None and (not fault or trust),
-        "; ".join(filter(None, (answer.reason, fault))),
-        time.perf_counter() - begin,
-        answer.iterations,
-        **numbers,
-    )
-    return attempt, known
-
-
-def _best(problem: Problem, candidates: list[Float]) -> tuple[Float, Certificate]:
-    """The cheapest feasible one of what was found, equal shares inside the bounds, and the optimum
-    without coupling.
-    """
-    equal = problem.feasible(np.ones(len(problem.lower)))
-    uncoupled = exact_split(problem.total, problem.shares, problem.bounds)[0]
-    known = [(x, certify(x, problem)) for x in (*candidates, equal, uncoupled)]
-    feasible = [
-        (x, found)
-        for x, found in known
-        if abs(found.filled - problem.shares) <= sum_tolerance(problem.shares, len(x))
-        and found.outside <= 0
-        and math.isfinite(found.cost)
-    ]
-    if not feasible:
-        raise OptimizationError(
-            "out of time, and no feasible schedule with a finite cost; raise timeout_seconds"
-        )
-    return min(feasible, key=lambda one: one[1].cost)
+    accepted = known is not None and (not fault or trust)
+    reason, elapsed = "; ".join(filter(None, (answer.reason, fault))), time.perf_counter() - begin
+    name, backend = solver.value, answer.backend
+    return Attempt(name, backend, accepted, reason, elapsed, answer.iterations, **numbers), known
 
 
 def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:

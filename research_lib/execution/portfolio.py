@@ -370,9 +370,9 @@ def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
         held = solveh_banded(np.array(bands), -linear)
     except np.linalg.LinAlgError as error:
         raise OptimizationError(
-            "cost plus risk falls without limit: risk_aversion below 0, or the antisymmetric part "
-            "of permanent, lets round trips gain more than temporary impact takes; raise "
-            "risk_aversion, lower permanent, or shorten the horizon"
+            f"cost plus risk falls without limit: risk_aversion {market.risk_aversion:g} below 0, "
+            "or the antisymmetric part of permanent, lets round trips gain more than temporary "
+            "impact takes; raise it, lower permanent, or shorten the horizon"
         ) from error
     slope, size = form @ held + linear, abs(form) @ np.abs(held) + np.abs(linear)
     path = held.reshape(n - 1, -1) * unit
@@ -420,21 +420,20 @@ def _bounded(
     z, gross = cp.Variable((n - 1) * m), cp.Variable((n, m))
     held = cp.reshape(z, (n - 1, m), order="C")
     path = cp.vstack([orders[None] / unit, held, np.zeros((1, m))])
-    sold = path[:-1] - path[1:]
-    norm = np.linalg.norm(bounds.exposures * unit, axis=1)
-    worth = float(np.linalg.norm(bounds.prices * unit)) or 1.0
+    sold, spread = path[:-1] - path[1:], market.half_spread * unit / (scale or 1.0)
+    norm, worth = (_norm(weights * unit) for weights in (bounds.exposures, bounds.prices))
+    exposed = held @ (bounds.exposures * unit).T / norm
     constraints = [
         *_within(sold, bounds.lower / unit, bounds.upper / unit),
-        *_within(
-            held @ (bounds.exposures * unit).T / norm, bounds.least / norm, bounds.most / norm
-        ),
-        *_within(gross @ (bounds.prices * unit / worth), np.full(n, -np.inf), bounds.value / worth),
-        sold <= gross,
-        -sold <= gross,
+        *_within(exposed, bounds.least / norm, bounds.most / norm),
     ]
     # Convex as a whole, which its parts do not show where permanent impact is not symmetric.
     cost = 0.5 * cp.quad_form(z, cp.psd_wrap(form)) + linear @ z
-    cost = cost + cp.sum(gross @ (market.half_spread * unit / (scale or 1.0)))
+    if spread.any() or np.isfinite(bounds.value).any():  # gross of what is traded either way
+        cost = cost + cp.sum(gross @ spread)
+        traded = gross @ (bounds.prices * unit / worth)
+        constraints += [sold <= gross, -sold <= gross]
+        constraints += _within(traded, np.full(n, -np.inf), bounds.value / worth)
     program, tried = cp.Problem(cp.Minimize(cost), constraints), []
     for backend in (name for name in BACKENDS if name in cp.installed_solvers()):
         status = solved(program, backend, limits)
@@ -444,7 +443,8 @@ def _bounded(
                 "min_exposure and max_exposure, raise the caps, or lengthen the horizon"
             )
         if z.value is not None:
-            residual = _residual(program)
+            slopes = {z: form @ z.value + linear, gross: np.repeat(spread, n)}
+            residual = _residual(program, slopes)
             if residual <= ACCEPTED:
                 return -np.diff(path.value * unit, axis=0), backend, residual
             status = f"KKT residual {residual:.1e}"
@@ -456,6 +456,12 @@ def _bounded(
     )
 
 
+def _norm(weights: Float) -> Float:
+    """Of each row; 1 where all are 0."""
+    norm = np.linalg.norm(weights, axis=-1)
+    return np.where(norm > 0, norm, 1.0)
+
+
 def _within(expression: Any, low: Float, high: Float) -> list[Any]:
     """low <= expression <= high where they are finite, as equalities where they meet."""
     same = np.isfinite(low) & (low == high)
@@ -465,20 +471,20 @@ def _within(expression: Any, low: Float, high: Float) -> list[Any]:
     return constraints + ([low[above] <= expression[above]] if above.any() else [])
 
 
-def _residual(program: Any) -> float:
-    """Largest of stationarity, violation and complementarity gap at the answer, relative."""
-    slopes = {v: np.asarray(g.toarray()).ravel() for v, g in program.objective.expr.grad.items()}
-    pulled = {variable: np.zeros(variable.size) for variable in slopes}
+def _residual(program: Any, slopes: dict[Any, Float]) -> float:
+    """Largest of stationarity, violation and complementarity gap at the answer, relative; slopes
+    are those of the cost.
+    """
+    slope = np.concatenate([slopes[v] for v in program.variables()])
+    pulled = {variable: np.zeros(variable.size) for variable in program.variables()}
     violation, gap = 0.0, 0.0
     for constraint in program.constraints:
-        price, miss = (
-            np.ravel(v, order="F") for v in (constraint.dual_value, constraint.expr.value)
-        )
+        price, miss = np.ravel(constraint.dual_value, "F"), np.ravel(constraint.expr.value, "F")
         for variable, matrix in constraint.expr.grad.items():
             pulled[variable] += matrix @ price
         violation = max(violation, float(np.max(constraint.violation())))
         gap += abs(float(price @ miss))
-    slope, pull = (np.concatenate([part[v] for v in slopes]) for part in (slopes, pulled))
+    pull = np.concatenate(list(pulled.values()))
     size = max(float(np.abs(slope).max()), float(np.abs(pull).max()), 1e-9)
     stationarity = float(np.abs(slope + pull).max()) / size
     return max(stationarity, violation, gap / max(abs(program.value), 1e-3))

@@ -114,6 +114,10 @@ class Problem:
             return None
         return replace(self.coupling, curvature=total.quadratic, linear=total.linear)
 
+    def risk(self, x: Float) -> tuple[float, float]:
+        """The part of the cost that is held shares', and what one more from the start adds."""
+        return (0.0, 0.0) if self.coupling is None else self.coupling.risk(x)
+
     def feasible(self, weights: Float) -> Float:
         """Shares in proportion to `weights`, moved inside the bounds with the sum kept."""
         x = np.clip(self.shares * weights / weights.sum(), self.lower, self.upper)
@@ -155,39 +159,13 @@ class Problem:
             return equal
         return x
 
-    def why_infeasible(self) -> str:
-        """The numbers and the remedy where no schedule meets the bounds; empty where one does."""
-        lower, upper, order = self.lower, self.upper, self.shares
-        if np.any(lower > upper):
-            t = int(np.argmax(lower > upper))
-            return (
-                f"min_shares {lower[t]:g} is above max_shares {upper[t]:g} in interval {t}; "
-                "lower the one or raise the other"
-            )
-        most, least = float(upper.sum()), float(lower.sum())
-        if most < order * (1.0 - SUM_ROUNDING):
-            shown = float(np.sum(np.minimum(self.total.capacity, order)))
-            if shown < order:
-                part = f"the books show {shown:,.6g} of {order:,.6g} shares"
-                return part + "; order less or lengthen the horizon"
-            return (
-                f"cap admits {most:,.12g} of {order:,.12g} shares; "
-                "raise max_shares (max_allocation_ratio) or lengthen the horizon"
-            )
-        if least > order * (1.0 + SUM_ROUNDING):
-            return (
-                f"floors need {least:,.12g} of {order:,.12g} shares; "
-                "lower min_shares or shorten the horizon"
-            )
-        return ""
-
     def relaxed(self) -> tuple[Problem, str]:
         """The problem with its caps raised, or its floors lowered, by the one factor that just
         admits the order, and how; as it is, with no text, where nothing needs or helps.
 
         Caps stop at what the curve knows the price of; caps of 0 stay.
         """
-        order, upper, reason = self.shares, self.upper, self.why_infeasible()
+        order, upper, reason = self.shares, self.upper, why_infeasible(self)
         if not reason or np.any(self.lower > upper):
             return self, ""
         if reason.startswith("floors"):
@@ -212,6 +190,32 @@ class Problem:
         return replace(self, upper=raised), f"max_shares raised to {factor:.6g} times it"
 
 
+def why_infeasible(problem: Problem) -> str:
+    """The numbers and the remedy where no schedule meets the bounds; empty where one does."""
+    lower, upper, order = problem.lower, problem.upper, problem.shares
+    if np.any(lower > upper):
+        t = int(np.argmax(lower > upper))
+        return (
+            f"min_shares {lower[t]:g} is above max_shares {upper[t]:g} in interval {t}; lower the "
+            "one or raise the other"
+        )
+    most, least, slack = float(upper.sum()), float(lower.sum()), SUM_ROUNDING * abs(order)
+    shown = float(np.sum(np.minimum(problem.total.capacity, abs(order))))
+    if most < order - slack and shown < order:
+        return f"the books show {shown:,.6g} of {order:,.6g} shares; order less or trade longer"
+    if most < order - slack:
+        return (
+            f"cap admits {most:,.12g} of {order:,.12g} shares; raise max_shares "
+            "(max_allocation_ratio) or lengthen the horizon"
+        )
+    if least > order + slack:
+        return (
+            f"floors need {least:,.12g} of {order:,.12g} shares; lower min_shares or shorten the "
+            "horizon"
+        )
+    return ""
+
+
 def coupling_of(
     n: int, order: float, kernel: Kernel | None, times: ArrayLike | None,
     risk_aversion: float, covariance: ArrayLike | None, objective: str,
@@ -219,9 +223,7 @@ def coupling_of(
     """What couples n intervals, None if nothing does; the arguments are those of `allocate`."""
     weight = number("risk_aversion", risk_aversion, 0)
     if weight and covariance is None:
-        raise ValidationError(
-            "risk_aversion needs covariance, of the mid's change over an interval"
-        )
+        raise ValidationError("risk_aversion needs covariance, of the mid's change an interval")
     if kernel is None and times is not None:
         raise ValidationError("times are of the kernel alone, and none is given: leave times out")
     variance = np.zeros(n) if covariance is None else per_interval("covariance", covariance, n)
@@ -249,9 +251,8 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
     """
     lower = per_interval("min_shares", min_shares, n, infinite=True)
     most = order * (1.0 + HEADROOM)
-    if max_shares is None:
-        return lower, np.maximum(lower, most)
-    upper = per_interval("max_shares", max_shares, n, infinite=True)
+    asked = np.inf if max_shares is None else max_shares
+    upper = per_interval("max_shares", asked, n, infinite=True)
     np.minimum(upper, np.maximum(lower, most), out=upper)
     if getattr(max_shares, "dtype", None) == np.float32:
         short = order / (float(upper.sum()) or 1.0)
@@ -310,11 +311,11 @@ def share_caps(
 
 def _closed(blackout: Any, n: int) -> NDArray[Any]:
     """The intervals without trading, as an index of (n,)."""
+    given: Any = list(blackout) if isinstance(blackout, set | frozenset) else blackout
     try:
-        chosen = np.asarray(list(blackout) if isinstance(blackout, set | frozenset) else blackout)
-    except ValueError as error:
-        message = f"blackout must be one list of intervals, got {blackout!r}"
-        raise ValidationError(message) from error
+        chosen = np.asarray(given)
+    except ValueError:  # lists of lists
+        chosen = np.array([-1])
     if chosen.dtype == bool and chosen.shape == (n,):
         return per_interval("blackout", blackout, n).astype(bool)
     whole = chosen.ndim == 1 and (chosen.size == 0 or np.issubdtype(chosen.dtype, np.integer))
@@ -346,10 +347,10 @@ def check_convex(problem: Problem) -> None:
     t = int(np.argmax(bad))
     shape = f"{total.scale[t]:.3g} x^{total.power[t]:.3g}"
     for name in ("cubic", "quadratic"):
-        if (coefficient := getattr(total, name)[t]) < 0:
-            shape = f"{name} coefficient {coefficient:.3g} below 0"
+        if total[name][t] < 0:
+            shape = f"{name} coefficient {total[name][t]:.3g} below 0"
     raise OptimizationError(
-        f"the total is not convex in {int(bad.sum()):,} intervals, first in {t} ({shape}): larger "
-        "orders get cheaper by the share, and a stationary point need not be a minimum. Refit "
-        'with coefficients held at 0 or above, or use objective "cost"'
+        f"the total is not convex in {int(bad.sum()):,} intervals, first in {t} ({shape}): a "
+        "stationary point need not be a minimum. Refit with coefficients held at 0 or above, or "
+        'use objective "cost"'
     )

@@ -141,18 +141,17 @@ class Quadratic:
             self.holding * square,
         )
 
-    def risk(self, x: Float) -> float:
-        """The part of the cost that is held shares', currency."""
-        return float(self.holding @ (self.shares - np.cumsum(x)) ** 2)
-
-    def next_share_held(self, x: Float) -> float:
-        """What one more share, held from the start, adds to the risk, currency per share."""
-        return 2.0 * float(self.holding @ (self.shares - np.cumsum(x)))
+    def risk(self, x: Float) -> tuple[float, float]:
+        """The part of the cost that is held shares', currency, and what one more share, held from
+        the start, adds to it.
+        """
+        held = self.shares - np.cumsum(x)
+        return float(self.holding @ held**2), 2.0 * float(self.holding @ held)
 
     def value(self, x: Float) -> float:
         """The cost at x, currency: a trade pays half of its own displacement."""
         own = self.curvature * x + self.linear + 0.5 * self.decay.product(x)
-        return float(own @ x) + self.risk(x)
+        return float(own @ x) + self.risk(x)[0]
 
     def gradient(self, x: Float) -> Float:
         """d cost / d x, (n,) currency per share."""

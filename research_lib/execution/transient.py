@@ -13,9 +13,15 @@ from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import Allocation
 from research_lib.execution.fallback import Attempt, fault_of
-from research_lib.execution.problem import Limits
+from research_lib.execution.problem import Limits, Problem, why_infeasible
 from research_lib.execution.quadratic import Quadratic, decay_of
-from research_lib.impact import ExponentialKernel, Kernel, check_kernel, trade_times
+from research_lib.impact import (
+    ExponentialKernel,
+    Kernel,
+    check_kernel,
+    polynomial_total,
+    trade_times,
+)
 from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
@@ -99,12 +105,18 @@ def transient_schedule(
     lasting, holding = number("permanent", permanent, 0), _holding(risk_aversion, volatility, at)
     problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(len(at)), holding)
     warnings = check_kernel(kernel, at).warnings
-    lower, upper = _bounds(shares, len(at), min_shares, max_shares)
+    least, most = (-np.inf if min_shares is None else min_shares), max_shares
+    lower = per_interval("min_shares", least, len(at), -np.inf, infinite=True)
+    most = np.inf if most is None else most
+    upper = per_interval("max_shares", most, len(at), -np.inf, infinite=True)
+    zero = np.zeros(len(at))
+    if reason := why_infeasible(Problem(polynomial_total(zero, zero, zero), shares, lower, upper)):
+        raise OptimizationError(reason)
     x, method, solves = _least(kernel, at, problem, lower, upper, limits)
     found = problem.certificate(x, lower, upper)
     if fault := fault_of(found, shares, len(at), TOLERANCE, float(np.abs(x).sum())):
         raise OptimizationError(f"no certified schedule by {method}: {fault}; trade less often")
-    elapsed, penalty = time.perf_counter() - limits.begin, problem.risk(x)
+    elapsed, penalty = time.perf_counter() - limits.begin, problem.risk(x)[0]
     known = found.cost, found.duality_gap, found.kkt_residual
     tried = Attempt("structured", method, True, "", elapsed, solves, *known)
     return Allocation(
@@ -143,34 +155,6 @@ def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> F
         raise ValidationError("risk_aversion needs volatility; or leave risk_aversion at 0")
     sigma = per_interval("volatility", 0.0 if volatility is None else volatility, len(at))
     return np.asarray(weight * sigma**2 * np.append(np.diff(at), 0.0))
-
-
-def _bounds(
-    shares: float, n: int, min_shares: ArrayLike | None, max_shares: ArrayLike | None
-) -> tuple[Float, Float]:
-    """Bounds of each trade, (n,), infinite where there is none; refused where they admit no
-    schedule.
-    """
-    least, most = -np.inf if min_shares is None else min_shares, max_shares
-    lower = per_interval("min_shares", least, n, -np.inf, infinite=True)
-    most = np.inf if most is None else most
-    upper = per_interval("max_shares", most, n, -np.inf, infinite=True)
-    if np.any(lower > upper):
-        i = int(np.argmax(lower > upper))
-        raise OptimizationError(
-            f"min_shares {lower[i]:g} is above max_shares {upper[i]:g} at time {i}; lower the one"
-        )
-    slack = 1e-12 * abs(shares)
-    if upper.sum() < shares - slack:
-        raise OptimizationError(
-            f"cap admits {upper.sum():,.6g} of {shares:,.6g} shares; raise max_shares or lengthen "
-            "the horizon"
-        )
-    if lower.sum() > shares + slack:
-        raise OptimizationError(
-            f"floors need {lower.sum():,.6g} of {shares:,.6g} shares; lower min_shares"
-        )
-    return lower, upper
 
 
 def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float:
