@@ -124,7 +124,7 @@ class TradeAllocator:
             Caps beside `config.max_allocation_ratio`; see `share_caps`.
         options
             See `allocate`: on_infeasible, lot_size, kernel, times, risk_aversion, covariance,
-            terms, cross_check.
+            cross_check.
         """
         limits = {name: options.pop(name, None) for name in LIMITS}
         cap = self.config.max_allocation_ratio * self.total_shares
@@ -185,7 +185,7 @@ class TradeAllocator:
         result = self.result or self.optimize()
         baselines = {"TWAP": twap(self.total_shares, self.n_intervals).shares}
         total, shares = self.curve.total(self.objective), result.optimal_allocation
-        coupled = any(self._problem.get(name) for name in ("kernel", "risk_aversion", "terms"))
+        coupled = any(self._problem.get(name) for name in ("kernel", "risk_aversion"))
         level = None if coupled else result.allocation.marginal_cost
         marginal = total.marginal_last(shares), total.marginal(0.0)
         unit = MARGINAL_UNITS[self.objective]

@@ -5,27 +5,26 @@ Shares of `allocate` are in the order's direction. Where they are signed, `almgr
 interval in `allocate`, per time in `portfolio_schedule`, and a `volatility` per root of time in
 `almgren_chriss` and `transient_schedule`. README.md has the table.
 """
+# ruff: noqa: I001
 
-from research_lib.execution.allocate import Allocation, Allocations, allocate, allocate_many
-from research_lib.execution.almgren_chriss import ArrivalPriceSchedule, almgren_chriss
+from research_lib.execution.allocate import (
+    Allocation, Allocations, Sensitivity, allocate, allocate_many, sensitivity,
+)  # fmt: skip
+from research_lib.execution.almgren_chriss import (
+    ArrivalPriceSchedule, Frontier, almgren_chriss, efficient_frontier, least_value_at_risk,
+)  # fmt: skip
 from research_lib.execution.fallback import Attempt
-from research_lib.execution.frontier import Frontier, efficient_frontier, least_value_at_risk
 from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedule, price_portfolio
 from research_lib.execution.problem import share_caps
 from research_lib.execution.schedules import Schedule, parts_of_day, pov, twap, vwap
-from research_lib.execution.sensitivity import Sensitivity, sensitivity
-from research_lib.execution.terms import ConvexTerms
 from research_lib.execution.transient import (
-    ContinuousSplit,
-    obizhaeva_wang,
-    obizhaeva_wang_limit,
-    transient_schedule,
-)
+    ContinuousSplit, obizhaeva_wang, obizhaeva_wang_limit, transient_schedule,
+)  # fmt: skip
 
 __all__ = [
-    "Allocation", "Allocations", "ArrivalPriceSchedule", "Attempt", "ContinuousSplit",
-    "ConvexTerms", "Frontier", "PortfolioSchedule", "Schedule", "Sensitivity", "allocate",
-    "allocate_many", "almgren_chriss", "efficient_frontier", "least_value_at_risk",
-    "obizhaeva_wang", "obizhaeva_wang_limit", "parts_of_day", "portfolio_schedule", "pov",
-    "price_portfolio", "sensitivity", "share_caps", "transient_schedule", "twap", "vwap",
+    "Allocation", "Allocations", "ArrivalPriceSchedule", "Attempt", "ContinuousSplit", "Frontier",
+    "PortfolioSchedule", "Schedule", "Sensitivity", "allocate", "allocate_many", "almgren_chriss",
+    "efficient_frontier", "least_value_at_risk", "obizhaeva_wang", "obizhaeva_wang_limit",
+    "parts_of_day", "portfolio_schedule", "pov", "price_portfolio", "sensitivity", "share_caps",
+    "transient_schedule", "twap", "vwap",
 ]  # fmt: skip

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,36 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number, numbers
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.cvxpy_solver import solve_cvxpy, solve_quadratic
-from research_lib.execution.exact import (
-    SUM_ROUNDING,
-    Certificate,
-    close_sum,
-    exact_split,
-    solve_many,
-)
-from research_lib.execution.fallback import Answer, Attempt, Limits, Search, fault_of
-from research_lib.execution.lots import Discrete, in_lots, relaxed
-from research_lib.execution.problem import (
-    HEADROOM,
-    Problem,
-    bounds_of,
-    check_concave,
-    check_finite,
-    solve_vertex,
-)
-from research_lib.execution.quadratic import OutOfTimeError, Quadratic, StateDecay
+from research_lib.execution import problem as problems
+from research_lib.execution.exact import SUM_ROUNDING, Certificate, round_to_lots, solve_many
+from research_lib.execution.fallback import SOLVERS, Attempt, Found, certify, fault_of, search
+from research_lib.execution.problem import HEADROOM, Limits, Problem, why_infeasible
 from research_lib.execution.schedules import ROUNDING, drawn, table
-from research_lib.execution.scipy_solver import solve_scipy
-from research_lib.execution.terms import ConvexTerms, coupled, total_of
-from research_lib.impact import ImpactCurve, Kernel
+from research_lib.impact import CompositeImpact, ImpactCurve, Kernel, SeparableTotal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
-Solver = Callable[[Problem, Limits], Iterator[Answer]]
 AGREEMENT = 1e-6
 BEST_FEASIBLE = "best feasible"
 
@@ -59,15 +41,16 @@ class Allocation(Record):
     shares : (n,) shares
         Sums to the order, inside the bounds.
     cost : float
-        sum_t C_t(x_t), currency (under "impact": currency per share).
+        sum_t C_t(x_t), and the transient cost, currency (under "impact": currency per share).
     marginal_cost : float
         What one more share would cost, of what was minimised: the multiplier, and under risk
         aversion what holding that share from the start adds.
     kkt_residual, duality_gap : float
-        Relative; see `Certificate`. What was minimised exceeds its optimum by no more than the gap.
+        Relative; see `Certificate`. What was minimised exceeds its optimum by no more than the gap;
+        of whole lots, the optimum without lots.
     objective : str
     solver : str
-        The one whose answer this is; "vertex" where totals are concave.
+        The one whose answer this is.
     attempts : tuple of Attempt
         Every backend tried, in order; their gaps and residuals are those of the continuous
         schedule.
@@ -79,13 +62,9 @@ class Allocation(Record):
         What a careful reader should know: time ran out, bounds were relaxed, child orders beyond
         what a fit saw.
     penalty : float
-        What further terms add to the cost, in what was minimised.
+        Risk aversion times variance, in what was minimised beside the cost.
     cross_check : Attempt, optional
         The second solver that agreed.
-    discrete : str
-        How shares were made whole lots. Gap and residual are then against the continuous problem.
-    odd_lot : int, optional
-        The interval that takes the rest of the order below one lot.
     relaxed_caps : (n,) shares, optional
         The caps that the order was solved under, where bounds were relaxed.
 
@@ -109,8 +88,6 @@ class Allocation(Record):
     warnings: tuple[str, ...] = ()
     penalty: float = 0.0
     cross_check: Attempt | None = None
-    discrete: str = ""
-    odd_lot: int | None = None
     relaxed_caps: Float | None = None
 
     def to_frame(self) -> pd.DataFrame:
@@ -125,25 +102,16 @@ class Allocation(Record):
 
     def summary(self) -> str:
         """The certificate as text."""
-        x, residual, proof = self.shares, self.kkt_residual, "the optimum"
-        unit = "currency" + " per share, summed over the intervals" * (self.objective != "cost")
-        if self.discrete and self.attempts:
-            proof, residual = (
-                "what is proven to be the least; before rounding",
-                self.attempts[-1].kkt_residual,
-            )
-        further = f", further terms {self.penalty:,.6g}" if self.penalty else ""
+        x, penalty = self.shares, f", risk {self.penalty:,.6g}" if self.penalty else ""
         lines = [
             f"{x.sum():,.6g} shares in {len(x)} intervals, objective {self.objective!r}, "
             f"solver {self.solver}",
-            f"cost {self.cost:,.6g} {unit}{further}",
-            f"the next share costs {self.marginal_cost:,.6g}",
-            f"at most {max(self.duality_gap, 0.0):.1e} of the cost above {proof}, "
-            f"KKT residual {residual:.1e}",
+            f"cost {self.cost:,.6g}{penalty}; the next share costs {self.marginal_cost:,.6g}",
+            f"at most {max(self.duality_gap, 0.0):.1e} of the cost above the optimum, "
+            f"KKT residual {self.kkt_residual:.1e}",
             f"child orders from {x.min():,.6g} to {x.max():,.6g} shares, "
             f"{int(np.sum(x > 0))} intervals traded",
         ]
-        lines += [self.discrete] if self.discrete else []
         if (check := self.cross_check) is not None:
             lines.append(f"{check.solver} ({check.backend}) agrees: {check.cost:,.6g}")
         for tried in self.attempts:
@@ -164,7 +132,6 @@ def allocate(
     times: ArrayLike | None = None,
     risk_aversion: float = 0.0,
     covariance: ArrayLike | None = None,
-    terms: ConvexTerms | None = None,
     on_infeasible: str = "raise",
     cross_check: bool = False,
     max_iterations: int = 1000,
@@ -187,8 +154,7 @@ def allocate(
     Parameters
     ----------
     curve : ImpactCurve
-        n intervals, convex totals (coefficients at or above 0). Where all totals are concave under
-        equal bounds, the optimum is a vertex and is found by enumeration.
+        n intervals, convex totals (coefficients at or above 0).
     total_shares : float
         S >= 0, shares; 0 gives zeros.
     min_shares, max_shares : scalar or (n,) shares
@@ -198,7 +164,7 @@ def allocate(
     objective : "cost" or "impact"
     solver : SolverType or its text
         Tried first; the others follow where its answer cannot be certified. AUTO is the exact
-        method, and CVXPY where the terms have none.
+        method, and CVXPY where coupled intervals have none: a curve that is not linear.
     kernel : callable, optional
         G, currency per share**2 of an array of lags: what a child order displaces the price by for
         itself (half of G(0)) and for all later ones, beside the curve, whose impact lasts for one
@@ -211,13 +177,11 @@ def allocate(
     covariance : scalar or (n,) (currency per share)**2
         v_t, variance of the mid's change from child order t to the next, on what is then still
         held.
-    terms : ConvexTerms, optional
-        Smoothness, turnover, robustness, CVaR: added to the total.
     on_infeasible : "raise" or "relax"
-        "relax" raises all caps, or lowers all floors, by the one factor that just admits the order,
-        in whole lots if `lot_size` is given; caps of 0 stay.
+        "relax" raises all caps, or lowers all floors, by the one factor that just admits the order;
+        caps of 0 stay.
     cross_check : bool
-        Solve again by another solver; costs must agree within 1e-6 of it. CVaR has only one.
+        Solve again by another solver; costs must agree within 1e-6 of it.
     max_iterations, tolerance, timeout_seconds
         Iterations of each backend, relative duality gap, seconds for all attempts together.
     validate_inputs, validate_outputs : bool
@@ -225,12 +189,12 @@ def allocate(
         bounds or certificate do not hold after.
     lot_size : shares, optional
         Child orders in whole lots (1 for whole shares), the rest of the order below one lot in one
-        of them; optimal by greedy on marginal cost. With `terms` a heuristic.
+        of them; optimal by greedy on marginal cost, where intervals are coupled a heuristic.
 
     Returns
     -------
     Allocation
-        `cost` holds the transient part, `penalty` risk and terms. Out of time: the best feasible
+        `cost` holds the transient part, `penalty` the risk. Out of time: the best feasible
         schedule found, with its gap and a warning.
 
     Raises
@@ -238,8 +202,8 @@ def allocate(
     ValidationError
         Negative or non-finite order, bounds or coefficients.
     OptimizationError
-        Bounds that admit no schedule, a total that is neither convex nor easily solved, no
-        certified answer, a cost that is not finite, or two solvers that disagree.
+        Bounds that admit no schedule, a total that is not convex, no certified answer, a cost that
+        is not finite, or two solvers that disagree.
 
     Examples
     --------
@@ -248,126 +212,86 @@ def allocate(
     >>> best.shares.round(6).tolist(), round(best.cost, 6)
     ([350.0, 233.333333, 116.666667], 2.858333)
     """
-    begin = time.perf_counter()
-    first = solver if isinstance(solver, SolverType) else SolverType.parse(solver)
+    first = SolverType.parse(solver)
     limits = Limits.checked(max_iterations, tolerance, timeout_seconds)
-    for name, switch in (
-        ("validate_inputs", validate_inputs),
-        ("validate_outputs", validate_outputs),
-        ("cross_check", cross_check),
-    ):
-        if not isinstance(switch, bool | np.bool_):
-            raise ValidationError(f"{name} must be True or False, got {switch!r}")
-    lot = None if lot_size is None else number("lot_size", lot_size, above=0)
-    order = number("total_shares", total_shares, 0)
-    if not isinstance(curve, ImpactCurve):
-        raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
-    total, joint, constant = coupled(
-        curve, objective, order, kernel, times, risk_aversion, covariance, terms
-    )
-    bounds = bounds_of(len(curve), order, min_shares, max_shares)
-    problem = Problem(total, order, *bounds, joint, constant).within_capacity()
-    if validate_inputs and not total.finite:
-        check_finite(curve)
-    problem, relaxation = _admissible(problem, on_infeasible, lot)
-    if order == 0:
-        nu = float(total.marginal(problem.lower).min())
-        return Allocation(np.zeros(len(curve)), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
-    search = Search(problem, limits, _solvers(first, problem), trust=not validate_outputs)
-    done = _solved(search, lot)
-    return _reported(
-        search, done, curve, objective, _agreed(search) if cross_check else None, relaxation, begin
-    )
-
-
-def _admissible(problem: Problem, on_infeasible: str, lot: float | None) -> tuple[Problem, str]:
-    """The problem, its bounds relaxed if that is asked for, with how; or the reason why there is
-    no answer.
-    """
-    relaxation = ""
     if on_infeasible not in ("raise", "relax"):
         raise ValidationError(f"on_infeasible must be 'raise' or 'relax', got {on_infeasible!r}")
+    lot = None if lot_size is None else number("lot_size", lot_size, above=0)
+    order = number("total_shares", total_shares, 0)
+    total = total_of(curve, objective)
+    if validate_inputs and not total.finite:
+        problems.check_finite(curve)
+    n = len(curve)
+    coupling = problems.coupling_of(n, order, kernel, times, risk_aversion, covariance, objective)
+    lower, upper = problems.bounds_of(n, order, min_shares, max_shares)
+    if total.depth.shape[1]:
+        upper = np.minimum(upper, total.capacity)
+    problem, relaxed = Problem(total, order, lower, upper, coupling), ""
     if on_infeasible == "relax":
-        problem, relaxation = relaxed(problem, lot)
-        if problem.why_infeasible().startswith(("cap", "the books")):
-            raise OptimizationError(
-                f"cap admits {problem.upper.sum():,.6g} of {problem.shares:,.6g} shares, and no "
-                "relaxation admits them: caps of 0 stay, and none exceeds what the books show; "
-                "open "
-                "intervals or lengthen the horizon"
-            )
-    if problem.non_convex.any():
-        check_concave(problem)
-    if reason := problem.why_infeasible():
+        problem, relaxed = problem.relaxed()
+    problems.check_convex(problem)
+    if reason := why_infeasible(problem):
         raise OptimizationError(reason)
-    return problem, relaxation
-
-
-def _solved(search: Search, lot: float | None) -> Discrete:
-    """The split and its certificate, in whole lots if that is asked for; `search` keeps the
-    attempts.
-    """
-    problem = search.problem
-    if not problem.non_convex.any():
-        found = search.run()
-        return Discrete(*found) if lot is None else in_lots(problem, *found, lot)
-    if lot is not None:
-        raise OptimizationError("lots need a convex total: greedy on marginal cost errs here")
-    begin = time.perf_counter()
-    shares, certificate = solve_vertex(problem)
-    if not math.isfinite(certificate.cost):
-        raise OptimizationError(
-            f"the cost of the best vertex is {certificate.cost}; check units of order and curve"
-        )
-    known = certificate.cost, certificate.duality_gap, certificate.kkt_residual
-    reason, elapsed = "concave total: the optimum is a vertex", time.perf_counter() - begin
-    search.attempts.append(
-        Attempt("vertex", "enumeration", True, reason, elapsed, len(shares), *known)
-    )
-    search.found = shares, certificate
-    return Discrete(shares, certificate)
-
-
-def _reported(
-    search: Search, done: Discrete, curve: ImpactCurve, objective: str,
-    second: Attempt | None, relaxation: str, begin: float,
-) -> Allocation:  # fmt: skip
-    """What was found, priced, with what a careful reader should know of it, which is logged as
-    well.
-    """
-    problem, last, certificate = search.problem, search.attempts[-1], done.certificate
-    x, cost, held = done.shares, certificate.cost, 0.0
-    if problem.terms is not None or problem.constant:
-        cost = float(np.sum(total_of(curve, objective).value(x)))
-    if (joint := problem.terms) is not None:
-        cost += joint.decay.value(x) if joint.decay is not None else 0.0
-        held = joint.per_order(x)
-    notes = [f"bounds relaxed: {relaxation}"] if relaxation else []
-    notes += [done.warning] if done.warning else []
-    if not last.accepted:
-        notes.append(
-            f"out of time after {search.limits.timeout_seconds:g} s: best feasible schedule, at "
-            "most "
-            f"{search.found[1].duality_gap:.1e} of its cost above the optimum"
-        )
+    if order == 0:
+        nu = float(total.marginal(lower).min())
+        return Allocation(np.zeros(n), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
+    solvers = _in_turn(first, problem)
+    found = search(problem, limits, solvers, trust=not validate_outputs)
+    second = _agreed(problem, limits, solvers, found) if cross_check else None
+    x, proof = (found.shares, found.certificate) if lot is None else in_lots(problem, found, lot)
     largest = getattr(curve, "largest_size", None)
     beyond = 0 if largest is None else int(np.sum(x > np.asarray(largest) * (1.0 + ROUNDING)))
-    if beyond:
-        notes.append(
-            f"{beyond} child orders exceed the largest size that their interval's fit saw: "
-            "their cost is extrapolated"
-        )
-    for note in notes:
-        logger.warning(note)
+    warnings = tuple(_warnings(found, limits, relaxed, lot and coupling, beyond))
+    (penalty, held), last = problem.risk(x), found.attempts[-1]
     return Allocation(
-        x, cost, certificate.multiplier + held, certificate.kkt_residual, certificate.duality_gap,
-        objective, last.solver if last.accepted else BEST_FEASIBLE, tuple(search.attempts),
-        time.perf_counter() - begin, relaxation, tuple(notes), certificate.cost - cost, second,
-        done.note, done.odd_lot, problem.upper if relaxation else None,
+        x, proof.cost - penalty, proof.multiplier + held, proof.kkt_residual, proof.duality_gap,
+        objective, last.solver if found.in_time else BEST_FEASIBLE, found.attempts,
+        time.perf_counter() - limits.begin, relaxed, warnings, penalty, second,
+        problem.upper if relaxed else None,
     )  # fmt: skip
 
 
-def _agreed(search: Search) -> Attempt:
+def _warnings(
+    found: Found, limits: Limits, relaxed: str, rounded_jointly: Any, beyond: int
+) -> Iterator[str]:
+    """What a careful reader should know, which is logged as well."""
+    for applies, text in (
+        (relaxed, f"bounds relaxed: {relaxed}"),
+        (rounded_jointly, "lots are a heuristic: coupled intervals are rounded by their tangents"),
+        (
+            not found.in_time,
+            f"out of time after {limits.timeout_seconds:g} s: best feasible schedule, at most "
+            f"{found.certificate.duality_gap:.1e} of its cost above the optimum",
+        ),
+        (
+            beyond,
+            f"{beyond} child orders exceed the largest size that their interval's fit saw: their "
+            "cost is extrapolated",
+        ),
+    ):
+        if applies:
+            logger.warning(text)
+            yield text
+
+
+def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
+    """The curve's total; anything but a curve is refused."""
+    if not isinstance(curve, ImpactCurve):
+        raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
+    return curve.total(objective)
+
+
+def _in_turn(first: SolverType, problem: Problem) -> list[SolverType]:
+    """The solver asked for, then the others; AUTO begins with the exact one, or CVXPY where it has
+    none.
+    """
+    if first is SolverType.AUTO:
+        exact = problem.coupling is None or problem.quadratic is not None
+        first = SolverType.ANALYTICAL if exact else SolverType.CVXPY
+    return [first, *(solver for solver in SOLVERS if solver is not first)]
+
+
+def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: Found) -> Attempt:
     """A second solver's certified attempt whose cost is the same.
 
     Raises
@@ -375,107 +299,60 @@ def _agreed(search: Search) -> Attempt:
     OptimizationError
         The costs differ, or no second solver gave a certified answer.
     """
-    used, problem, cost = search.attempts[-1].solver, search.problem, search.found[1].cost
-    if used == "vertex":
-        raise OptimizationError(
-            "cross_check needs a convex total, a concave one has one solver here"
-        )
-    if problem.terms is not None and problem.terms.scenarios:
-        raise ValidationError(
-            "cross_check needs two solvers, and CVaR over scenarios has only CVXPY; leave it out"
-        )
-    others = {solver: solve for solver, solve in search.solvers.items() if solver.value != used}
-    second = Search(problem, search.limits, others)
-    other = second.run()[1].cost
+    used, cost = found.attempts[-1].solver, found.certificate.cost
+    others = [solver for solver in solvers if solver.value != used]
+    second = search(problem, limits, others)
+    other, by = second.certificate.cost, second.attempts[-1]
     if abs(other - cost) > AGREEMENT * max(abs(cost), abs(other)):
         raise OptimizationError(
-            f"{used} and {second.attempts[-1].solver} disagree: {cost:.10g} against {other:.10g}, "
+            f"{used} and {by.solver} disagree: {cost:.10g} against {other:.10g}, "
             f"more than {AGREEMENT:g} apart; tighten tolerance or raise max_iterations"
         )
-    return second.attempts[-1]
+    return by
 
 
-def _solvers(first: SolverType, problem: Problem) -> dict[SolverType, Solver]:
-    """The solver asked for, then the others; AUTO begins with the exact one, or CVXPY where it has
-    none.
+def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certificate]:
+    """The cheapest whole lots, begun from the continuous optimum, and their certificate against it.
+
+    The rest of the order below one lot then goes to the interval where it costs least.
+
+    Raises
+    ------
+    OptimizationError
+        No whole lots meet the bounds.
     """
-    if first is SolverType.AUTO:
-        exact = problem.terms is None or quadratic_of(problem) is not None
-        first = SolverType.ANALYTICAL if exact else SolverType.CVXPY
-    return {first: SOLVERS[first]} | SOLVERS
-
-
-def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
-    """The exact optimum: by the multiplier, or by the structure of quadratic terms that couple the
-    intervals.
-    """
-    if problem.terms is None:
-        split, sweeps, found = exact_split(
-            problem.total, problem.shares, problem.bounds, limits.max_iterations
+    total, order, slack = problem.tangent(found.shares), problem.shares, ROUNDING * lot
+    if order / lot > 2.0**53:
+        raise OptimizationError(
+            f"lot_size {lot:g} is too small for an order of {order:,.6g} shares: floats do not "
+            "count its lots; leave it out"
         )
-        yield Answer("multiplier", split, "", sweeps, certificate=found.plus(problem.constant))
-        return
-    quadratic = quadratic_of(problem)
-    if quadratic is None:
-        yield Answer("structured", None, "the terms have no structured solver")
-        return
-    try:
-        x, solves = least_between(quadratic, problem.lower, problem.upper, limits)
-    except OutOfTimeError as error:
-        yield Answer(quadratic.method, None, str(error), timed_out=True)
-        return
-    if x is None:
-        yield Answer(quadratic.method, None, "cost is not convex, or singular to rounding")
-        return
-    found = quadratic.certificate(x, problem.lower, problem.upper).plus(problem.constant)
-    method = quadratic.method + (" with an active set" if solves > 1 else "")
-    yield Answer(method, x, "", solves, certificate=found)
-
-
-def quadratic_of(problem: Problem) -> Quadratic | None:
-    """The problem's cost as a structured quadratic function, if it is one."""
-    total, terms = problem.total, problem.terms
-    if terms is None or not terms.quadratic or terms.smoothness or total.depth.shape[1]:
-        return None
-    if total.cubic.any() or total.scale.any() or np.any(total.quadratic < 0):
-        return None
-    n = len(total)
-    decay = StateDecay(np.zeros((n - 1, 0)), np.zeros(0)) if terms.decay is None else terms.decay
-    holding = np.zeros(n) if terms.holding is None else np.append(terms.holding[:-1], 0.0)
-    return Quadratic(problem.shares, decay, total.quadratic, total.linear, holding)
-
-
-SOLVERS: dict[SolverType, Solver] = {
-    SolverType.ANALYTICAL: solve_analytical,
-    SolverType.CVXPY: solve_cvxpy,
-    SolverType.SCIPY: solve_scipy,
-}
-
-
-def least_between(
-    quadratic: Quadratic, lower: Float, upper: Float, limits: Limits
-) -> tuple[Float | None, int]:
-    """The optimum between bounds (n,), some of which may be infinite, and the solves it took; None
-    if not convex.
-
-    Where exchanging whole sets of bounds repeats itself, CVXPY finds the set, and one exact solve
-    polishes it.
-    """
-    end = time.perf_counter() + limits.timeout_seconds
-    x, solves = quadratic.bounded(lower, upper, end=end)
-    if x is not None or quadratic.least(lower == upper, lower) is None:
-        return x, solves
-    rough = solve_quadratic(quadratic, lower, upper, limits)
-    if rough is None:
-        return None, solves
-    near = SUM_ROUNDING**0.5 * float(np.max(np.abs(rough)))
-    start = np.where(rough - lower <= near, lower, np.where(upper - rough <= near, upper, rough))
-    polished, more = quadratic.bounded(lower, upper, start, end)
-    if polished is None:
-        span = abs(quadratic.shares) + float(np.max(np.abs(rough)))
-        room = np.maximum(lower, rough - span), np.minimum(upper, rough + span)
-        polished = quadratic.descended(close_sum(rough, quadratic.shares, *room), lower, upper)
-    return polished, solves + more
+    count = int(order / lot + ROUNDING)
+    low = np.ceil(problem.lower / lot - ROUNDING).astype(np.int64)
+    high = np.floor(problem.upper / lot + ROUNDING).astype(np.int64)
+    if np.any(low > high) or not low.sum() <= count <= high.sum():
+        raise OptimizationError(
+            f"in lots of {lot:g}, floors need {low.sum():,} and caps admit {high.sum():,} of "
+            f"{count:,}; lower min_shares, raise max_shares, or trade smaller lots"
+        )
+    nu = certify(found.shares, problem).multiplier
+    at_first = np.ascontiguousarray(found.shares)
+    shares = lot * round_to_lots(at_first, nu, lot, count, low, high, *total.arrays)
+    odd = order - count * lot
+    if odd > slack:
+        more = np.minimum(shares + odd, total.capacity)
+        room = (shares + odd <= problem.upper + slack) & (shares + odd <= more + slack)
+        if not room.any():
+            raise OptimizationError(
+                f"no bounds admit the odd {odd:g} shares beside lots of {lot:g}; widen them or "
+                "trade a multiple of it"
+            )
+        added = np.where(room, total.value(more) - total.value(shares), np.inf)
+        shares[np.argmin(added)] += odd
+    shares = np.clip(shares, problem.lower, problem.upper)
+    bound = found.certificate.cost - abs(found.certificate.cost) * found.certificate.duality_gap
+    proof = certify(shares, problem)
+    return shares, proof._replace(duality_gap=(proof.cost - bound) / (abs(proof.cost) or 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -536,9 +413,7 @@ def allocate_many(
     >>> allocate_many(curve, [700, 1400]).shares.round(6).tolist()
     [[400.0, 200.0, 100.0], [800.0, 400.0, 200.0]]
     """
-    if not isinstance(curve, ImpactCurve):
-        raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
-    orders = np.atleast_1d(numbers("total_shares", total_shares))
+    total, orders = total_of(curve, objective), np.atleast_1d(numbers("total_shares", total_shares))
     m, n = len(orders), len(curve) // max(len(orders), 1)
     good = orders.ndim == 1 and m * n == len(curve) and m > 0
     if not good or not np.all((orders > 0) & np.isfinite(orders)):
@@ -546,28 +421,19 @@ def allocate_many(
             "total_shares must be (m,), finite and above 0, with m a divisor of the curve's "
             f"{len(curve)} intervals; got shape {orders.shape}"
         )
-    total = curve.total(objective)
     if not total.finite:
         raise ValidationError("the curve has coefficients that are not finite; refit or drop them")
     lower = _broadcast("min_shares", min_shares, (m, n))
     upper = _broadcast("max_shares", np.inf if max_shares is None else max_shares, (m, n))
     upper = np.minimum(upper, np.maximum(orders[:, None] * (1.0 + HEADROOM), lower))
     upper = np.minimum(upper, total.capacity.reshape(m, n))
-    bad = Problem(total, 1.0, lower.ravel(), upper.ravel()).non_convex
-    if bad.any():
-        i, t = divmod(int(np.argmax(bad)), n)
-        message = f"the total is not convex in interval {t} of problem {i}; use allocate"
-        raise OptimizationError(message)
-    infeasible = (lower > upper).any(axis=1)
+    problems.check_convex(Problem(total, 1.0, lower.ravel(), upper.ravel()))
+    infeasible = (lower > upper).any(axis=1) | (lower.sum(axis=1) > orders * (1.0 + SUM_ROUNDING))
     infeasible |= upper.sum(axis=1) < orders * (1.0 - SUM_ROUNDING)
-    infeasible |= lower.sum(axis=1) > orders * (1.0 + SUM_ROUNDING)
-
-    def problem(i: int) -> Problem:
-        return Problem(total.take(slice(i * n, (i + 1) * n)), float(orders[i]), lower[i], upper[i])
-
     if infeasible.any():
         i = int(np.argmax(infeasible))
-        reason = problem(i).why_infeasible()
+        own = total.take(slice(i * n, (i + 1) * n))
+        reason = why_infeasible(Problem(own, float(orders[i]), lower[i], upper[i]))
         raise OptimizationError(f"problem {i}, first of {int(infeasible.sum()):,}: {reason}")
     x, known = solve_many(total, orders, (lower.ravel(), upper.ravel()))
     for i, found in enumerate(known.tolist()):
@@ -585,3 +451,100 @@ def _broadcast(name: str, shares: ArrayLike, shape: tuple[int, int]) -> Float:
     if not np.all(array >= 0):
         raise ValidationError(f"{name} must be at least 0, got {array[~(array >= 0)][0]:g}")
     return array
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity(Record):
+    """Derivatives of the optimal cost, and what errors cost.
+
+    Attributes
+    ----------
+    order : currency per share
+        d cost / d S: the multiplier, what the next share costs.
+    cap : (n,) currency per share
+        d cost / d cap_t, 0 or below: what one more share of room in interval t would save.
+    floor : (n,) currency per share
+        d cost / d floor_t, 0 or above.
+    coefficients : DataFrame
+        Index the curve's coefficients; error_%; cost_%: how much the optimal cost rises where the
+        coefficient is larger by that in all intervals (first order); misjudged_%: what trading on
+        estimates with independent errors of that size costs over trading on the truth (second
+        order: a flat optimum). Relative to the cost's size, NaN where that is 0; misjudged_% of a
+        book is NaN where an estimate in error sends more than the true book shows.
+    """
+
+    order: float
+    cap: Float
+    floor: Float
+    coefficients: pd.DataFrame
+
+
+def sensitivity(
+    curve: ImpactCurve,
+    total_shares: float,
+    *,
+    min_shares: ArrayLike = 0.0,
+    max_shares: ArrayLike | None = None,
+    objective: str = "cost",
+    error: float = 0.1,
+) -> Sensitivity:
+    r"""Derivatives of the least cost by the envelope theorem, and the cost of wrong coefficients.
+
+    .. math:: \partial C^* / \partial u_t = -\max(\nu - C_t'(u_t), 0)
+
+    Independent errors cost, to second order, the sum of what each alone costs, the mean of
+    both signs: 2 n solutions a coefficient.
+
+    Parameters
+    ----------
+    curve, total_shares, min_shares, max_shares, objective
+        As `allocate`; n intervals.
+    error : fraction, in (0, 1)
+
+    Raises
+    ------
+    ValidationError
+        An order that is not above 0; a composite curve: its coefficients are its parts'.
+
+    Examples
+    --------
+    >>> from research_lib.impact import LinearImpact
+    >>> found = sensitivity(LinearImpact([1e-5, 2e-5]), 300, max_shares=150)
+    >>> round(found.order, 6), round(float(found.cap[0]), 6)
+    (0.006, -0.003)
+    """
+    if isinstance(curve, CompositeImpact):
+        raise ValidationError(
+            "a composite curve has the coefficients of its parts; ask for theirs one by one"
+        )
+    size, total = number("error", error, 0, 1, above=0), total_of(curve, objective)
+    shares = number("total_shares", total_shares, above=0)
+    options: Any = {"min_shares": min_shares, "max_shares": max_shares, "objective": objective}
+
+    def changed(name: str, factor: Any) -> ImpactCurve:
+        values = curve.parameters()[name]
+        return dataclasses.replace(curve, **{name: (values.T * factor).T})  # type: ignore[type-var]
+
+    def excess(believed: ImpactCurve, true: SeparableTotal) -> float:
+        x = allocate(believed, shares, **options).shares
+        return (float(np.sum(true.value(x))) - base.cost) / unit
+
+    base = allocate(curve, shares, **options)
+    x, nu, unit = base.shares, base.marginal_cost, 0.01 * abs(base.cost) or np.nan
+    lower, upper = problems.bounds_of(len(curve), shares, min_shares, max_shares)
+    table = {}
+    for name, values in curve.parameters().items():
+        larger, lost = changed(name, 1.0 + size), 0.0
+        for t in np.flatnonzero(values.reshape(len(values), -1).any(axis=1)):
+            for sign in (1.0, -1.0):
+                factor = np.ones(len(values))
+                factor[t] += sign * size
+                lost += 0.5 * excess(changed(name, factor), total)
+        rise = excess(larger, larger.total(objective))
+        table[name] = {"error_%": 100 * size, "cost_%": rise, "misjudged_%": lost}
+    return Sensitivity(
+        nu,
+        np.where(x >= upper, -np.maximum(nu - total.marginal_last(x), 0.0), 0.0),
+        np.where(x <= lower, np.maximum(total.marginal(x) - nu, 0.0), 0.0),
+        pd.DataFrame(table).T.rename_axis("coefficient"),
+    )

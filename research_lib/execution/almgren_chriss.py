@@ -1,27 +1,31 @@
-"""Almgren and Chriss's arrival price: least expected cost plus risk aversion times variance."""
+"""Almgren and Chriss's arrival price: least expected cost plus risk aversion times variance, its
+efficient frontier, of one asset or of several, and its point of least value at risk.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eig_banded, solveh_banded
+from scipy.optimize import brentq
+from scipy.special import ndtri
 
 from research_lib.checks import number, numbers, per_interval
 from research_lib.compiling import compiled
+from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import allocate
+from research_lib.execution.portfolio import portfolio_schedule
 from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade
 from research_lib.impact import LinearImpact
 
 Float = NDArray[np.float64]
 LARGEST_VOLATILITY = 1e100  # whose square is a number
-LARGEST_SUM = 1e250  # of trades, whose inverse is still a normal number times any order
-Moments = tuple[float, float, float, float]
-PLAIN = (float, int)
+SEARCHED = 1e10
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,34 +136,46 @@ def almgren_chriss(
     ([458000.0, 262000.0, 161000.0, 118000.0], 1.17)
     """
     n = number("n_intervals", n_intervals, 1, integer=True)
-    shares = number("total_shares", total_shares)
-    model = _Model(
-        n,
-        _coefficient("volatility", volatility, n, low=0.0, high=LARGEST_VOLATILITY),
-        _coefficient("temporary", temporary, n, above=0.0),
-        number("risk_aversion", risk_aversion),
-        number("permanent", permanent, 0),
-        number("half_spread", half_spread, 0),
-        number("drift", drift),
-        number("interval", interval, above=0),
-    )
-    trades, found = model.optimum(shares)
+    shares, tau = number("total_shares", total_shares), number("interval", interval, above=0)
+    sigma = _coefficient("volatility", volatility, n, low=0.0, high=LARGEST_VOLATILITY)
+    eta = _coefficient("temporary", temporary, n, above=0.0)
+    risk, gamma = number("risk_aversion", risk_aversion), number("permanent", permanent, 0)
+    spread, alpha = number("half_spread", half_spread, 0), number("drift", drift)
+    net = eta - 0.5 * gamma * tau
+    if net.min() <= 0:
+        raise ValidationError(
+            f"temporary {eta.min():g} must be above permanent * interval / 2 = "
+            f"{gamma * tau / 2:g}; shorten the interval"
+        )
+    variance = sigma * sigma * tau
+    trades, convex = _trajectory(shares, net / tau, risk * variance, 0.5 * alpha * tau)
+    if not convex:
+        raise OptimizationError(
+            f"risk_aversion {risk:.6g} is too far below 0: cost plus risk falls without limit as "
+            "the round trip grows; raise it or shorten the horizon"
+        )
     if min_shares is not None:
-        trades = _floored(model, shares, trades, min_shares)
-        found = moments(trades)
-    if model.half_spread and np.abs(trades).sum() > abs(trades.sum()) * (1.0 + ROUNDING):
+        curve = LinearImpact(net / tau, spread + alpha * tau * np.arange(n, 0, -1.0))
+        trades = _floored(curve, shares, trades, min_shares, risk, variance)
+    sizes = float(np.abs(trades).sum())
+    if spread and sizes > abs(trades.sum()) * (1.0 + ROUNDING):
         raise OptimizationError(
             "the optimum trades against the order's direction, which half_spread prices by its "
-            "sign; "
-            "set min_shares=0, or half_spread=0"
+            "sign; set min_shares=0, or half_spread=0"
         )
-    return model.schedule(shares, trades, *found)
+    held = left_to_trade(trades)[1:]
+    cost = 0.5 * gamma * shares**2 + spread * sizes + float(net @ (trades * trades)) / tau
+    cost -= alpha * tau * float(held.sum())
+    pull = risk * float(np.mean(sigma * sigma)) * tau**2 / float(np.mean(net))
+    return ArrivalPriceSchedule(
+        trades, "Almgren-Chriss", cost, float(variance @ (held * held)), _rate(pull) / tau
+    )
 
 
-def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | Float:
-    """One number where it does not vary, else (n,), checked."""
-    if isinstance(value, PLAIN) or np.ndim(value) == 0:
-        return float(number(name, value, **limits))
+def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> Float:
+    """One number an interval, (n,), checked."""
+    if np.ndim(value) == 0:
+        return np.full(n, number(name, value, **limits))
     array = np.array(numbers(name, value))
     if array.shape != (n,):
         raise ValidationError(
@@ -167,209 +183,170 @@ def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> float | 
         )
     for at in (int(np.argmin(array)), int(np.argmax(array))):  # NaN is either
         number(f"{name} of interval {at}", array[at], **limits)
-    return array if np.ptp(array) else float(array[0])
+    return array
 
 
-@dataclass(slots=True)
-class _Model:
-    """The market, checked: `net_temporary` is eta - gamma tau / 2, `pull` lambda sigma^2 tau^2
-    over it, of means.
-
-    Not frozen, for the time that takes.
+def _rate(pull: float) -> float:
+    """kappa tau: asinh of half the root, the arccosh of 1 + pull / 2 without its loss of digits
+    near 1.
     """
-
-    n: int
-    volatility: float | Float
-    temporary: float | Float
-    risk_aversion: float
-    permanent: float
-    half_spread: float
-    drift: float
-    interval: float
-    net_temporary: float | Float = field(init=False)
-    pull: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        net = self.temporary - 0.5 * self.permanent * self.interval
-        if (net if isinstance(net, float) else net.min()) <= 0:
-            raise ValidationError(
-                f"temporary {np.min(self.temporary):g} must be above permanent * interval / 2 = "
-                f"{self.permanent * self.interval / 2:g}; shorten the interval"
-            )
-        squared, mean = np.mean(np.square(self.volatility)), np.mean(net)
-        self.net_temporary = net
-        self.pull = float(self.risk_aversion * squared * self.interval**2 / mean)
-
-    def optimum(self, shares: float) -> tuple[Float, Any]:
-        """Trades without floors, (n,), and their `moments`."""
-        if not (isinstance(self.volatility, float) and isinstance(self.net_temporary, float)):
-            trades = self._varying(shares)
-            return trades, moments(trades)
-        if (
-            self.risk_aversion < 0
-            and self.pull <= -4.0 * math.sin(math.pi / (2 * self.n)) ** 2
-            and self.n > 1
-        ):
-            least = -4.0 * math.sin(math.pi / (2 * self.n)) ** 2 * self.risk_aversion / self.pull
-            raise _unbounded(self.risk_aversion, least)
-        push = 0.5 * self.drift * self.interval**2 / self.net_temporary
-        trades, found = with_moments(shares, self.n, self.pull, push)
-        return trades, found
-
-    def _varying(self, shares: float) -> Float:
-        """From the tridiagonal system a_k (x_k - x_(k-1)) + a_(k+1) (x_k - x_(k+1)) + risk_k x_k =
-        alpha tau / 2.
-        """
-        cost = np.broadcast_to(self.net_temporary / self.interval, self.n)
-        risk = np.broadcast_to(self.interval * np.square(self.volatility), self.n)[:-1]
-        if self.n == 1:
-            return np.array([shares])
-        bands = np.zeros((2, self.n - 1))
-        bands[0, 1:], bands[1] = -cost[1:-1], cost[:-1] + cost[1:]
-        bands = bands[-(self.n - 1) :]  # one unknown has no neighbour
-        right = np.full(self.n - 1, 0.5 * self.drift * self.interval)
-        right[0] += cost[0] * shares
-        try:
-            held = solveh_banded(
-                np.vstack([bands[:-1], bands[-1] + self.risk_aversion * risk]), right
-            )
-        except np.linalg.LinAlgError as error:
-            raise _unbounded(self.risk_aversion, -_smallest_ratio(bands, risk)) from error
-        return -np.diff(held, prepend=shares, append=0.0)
-
-    def schedule(
-        self,
-        shares: float,
-        trades: Float,
-        sizes: float,
-        squares: float,
-        held: float,
-        held_squares: float,
-    ) -> ArrivalPriceSchedule:
-        """The trades with what is expected of them."""
-        if isinstance(self.net_temporary, float):
-            temporary = self.net_temporary / self.interval * squares
-        else:
-            temporary = float(self.net_temporary @ trades**2) / self.interval
-        if isinstance(self.volatility, float):
-            variance = self.volatility**2 * self.interval * held_squares
-        else:
-            variance = (
-                float(np.sum(np.square(self.volatility * left_to_trade(trades)[1:])))
-                * self.interval
-            )
-        cost = 0.5 * self.permanent * shares**2 + self.half_spread * sizes + temporary
-        cost -= self.drift * self.interval * held
-        return ArrivalPriceSchedule(trades, "Almgren-Chriss", cost, variance, self._rate())
-
-    def _rate(self) -> float:
-        # asinh of half the root: the arccosh of 1 + pull / 2 without its loss of digits near 1.
-        half = 0.5 * math.sqrt(abs(self.pull))
-        angle = math.asinh(half) if self.pull >= 0 else -math.asin(min(half, 1.0))
-        return 2.0 * angle / self.interval
+    half = 0.5 * math.sqrt(abs(pull))
+    return 2.0 * (math.asinh(half) if pull >= 0 else -math.asin(min(half, 1.0)))
 
 
-def _smallest_ratio(bands: Float, risk: Float) -> float:
-    """Least x'Lx / x'Dx of the tridiagonal L, as upper bands, and the diagonal D of `risk`, (n -
-    1,).
+@compiled
+def _trajectory(shares: float, cost: Float, risk: Float, push: float) -> tuple[Float, bool]:
+    r"""Trades, (n,), of least sum_k cost_k n_k^2 + risk_k x_k^2 - 2 push x_k, and whether there is
+    a least value.
+
+    By elimination from the end: x_k = keep_k x_(k-1) + rest_k. Beside keep_k stands sold_k, 1 less
+    it: the difference would lose the digits of trades that are small beside what is held.
     """
-    scale = 1.0 / np.sqrt(np.maximum(risk, 1e-12 * risk.max()))
-    scaled = bands * scale * np.vstack([np.append(0.0, scale[:-1]), scale])[-len(bands) :]
-    return float(eig_banded(scaled, eigvals_only=True, select="i", select_range=(0, 0))[0])
+    n = len(cost)
+    keep, sold, rest, convex = np.zeros(n), np.ones(n), np.zeros(n), True
+    for k in range(n - 2, -1, -1):
+        stays = risk[k] + cost[k + 1] * sold[k + 1]
+        pivot = cost[k] + stays
+        convex &= pivot > 0.0
+        keep[k], sold[k] = cost[k] / pivot, stays / pivot
+        rest[k] = (push + cost[k + 1] * rest[k + 1]) / pivot
+    trades, held = np.empty(n), shares
+    for k in range(n):
+        trades[k] = sold[k] * held - rest[k]
+        held = keep[k] * held + rest[k]
+    return trades, convex
 
 
-def _unbounded(risk_aversion: float, least: float) -> OptimizationError:
-    return OptimizationError(
-        f"risk_aversion {risk_aversion:.6g} must be above {least:.6g}: at or below it, cost plus "
-        "risk falls without "
-        "limit as the round trip grows; raise it or shorten the horizon"
-    )
-
-
-def _floored(model: _Model, shares: float, trades: Float, min_shares: ArrayLike) -> Float:
+def _floored(
+    curve: LinearImpact, shares: float, trades: Float, min_shares: ArrayLike, risk: float,
+    variance: Float,
+) -> Float:  # fmt: skip
     """The trades if they keep the floors, else those of the same problem with floors, by
     `allocate`.
     """
-    floor = per_interval("min_shares", min_shares, model.n, infinite=True)
+    floor = per_interval("min_shares", min_shares, len(curve), infinite=True)
     if np.all(trades >= floor - ROUNDING * abs(shares)):
-        return np.maximum(trades, floor) if np.any(trades < floor) else trades
-    if model.risk_aversion < 0:
+        return np.maximum(trades, floor)
+    if risk < 0:
         raise OptimizationError(
-            f"risk_aversion {model.risk_aversion:g} is below 0 and min_shares binds, a case "
-            "without an exact method "
-            "here; leave min_shares out, or take risk_aversion=0"
+            f"risk_aversion {risk:g} is below 0 and min_shares binds, a case without an exact "
+            "method here; leave min_shares out, or take risk_aversion=0"
         )
-    held = model.drift * model.interval * np.arange(model.n, 0, -1.0)
-    curve = LinearImpact(
-        np.broadcast_to(model.net_temporary / model.interval, model.n), model.half_spread + held
+    limits = {"min_shares": floor, "risk_aversion": risk, "covariance": variance}
+    return allocate(curve, shares, **limits).shares
+
+
+@dataclass(frozen=True, eq=False)
+class Frontier(Record):
+    """Schedules of least cost for their variance.
+
+    Attributes
+    ----------
+    risk_aversion : (k,) per currency
+    schedules : tuple of k ModelledSchedule
+
+    Examples
+    --------
+    >>> market = {"volatility": 0.95, "temporary": 2.5e-6}
+    >>> efficient_frontier(1e6, 5, [0, 1e-6], **market).to_frame().columns.tolist()
+    ['expected_cost', 'deviation', 'value_at_risk']
+    """
+
+    risk_aversion: Float
+    schedules: tuple[ModelledSchedule, ...]
+
+    @property
+    def expected_cost(self) -> Float:
+        """Currency, (k,)."""
+        return np.array([schedule.expected_cost for schedule in self.schedules])
+
+    @property
+    def deviation(self) -> Float:
+        """Standard deviation of the cost, currency, (k,)."""
+        return np.sqrt([schedule.variance for schedule in self.schedules])
+
+    def to_frame(self, p: float = 0.95) -> pd.DataFrame:
+        """Index risk_aversion; columns expected_cost, deviation, value_at_risk of probability p,
+        currency.
+        """
+        at_risk = [schedule.value_at_risk(p) for schedule in self.schedules]
+        rows = {"expected_cost": self.expected_cost, "deviation": self.deviation}
+        index = pd.Index(self.risk_aversion, name="risk_aversion")
+        return pd.DataFrame(rows | {"value_at_risk": at_risk}, index)
+
+
+def efficient_frontier(
+    total_shares: ArrayLike, n_intervals: int, risk_aversions: ArrayLike, **market: Any
+) -> Frontier:
+    """The optimal schedule at each risk aversion, (k,) per currency.
+
+    Parameters
+    ----------
+    total_shares : scalar or (m,) shares
+        A number is one asset, for `almgren_chriss`; an array is a portfolio, for
+        `portfolio_schedule`.
+    market
+        The other arguments of that function.
+
+    Examples
+    --------
+    >>> market = {"volatility": 0.95, "temporary": 2.5e-6}
+    >>> efficient_frontier(1e6, 5, [0, 1e-6], **market).deviation.round(-4).tolist()
+    [1040000.0, 610000.0]
+    """
+    weights = np.atleast_1d(np.array(risk_aversions, float))
+    make: Any = almgren_chriss if np.ndim(total_shares) == 0 else portfolio_schedule
+    return Frontier(
+        weights,
+        tuple(make(total_shares, n_intervals, risk_aversion=w, **market) for w in weights.tolist()),
     )
-    variance = np.square(model.volatility) * model.interval
-    return allocate(
-        curve, shares, min_shares=floor, risk_aversion=model.risk_aversion, covariance=variance
-    ).shares
 
 
-# Compiled: a tridiagonal system with one number on its diagonal, -1 beside it
+def least_value_at_risk(
+    total_shares: ArrayLike, n_intervals: int, p: float = 0.95, **market: Any
+) -> tuple[ModelledSchedule, float]:
+    r"""The schedule whose value at risk is least, what Almgren and Chriss call L-VaR, and its risk
+    aversion.
 
+    On the frontier a change of variance costs lambda times it, so the tangent of slope
+    :math:`z_p = \Phi^{-1}(p)` to cost against deviation touches where :math:`2 \lambda \sqrt V =
+    z_p`.
 
-@compiled
-def trajectory(shares: float, n: int, pull: float, push: float = 0.0) -> Float:
-    """Trades, (n,), whose holdings solve (2 + pull) x_k - x_(k-1) - x_(k+1) = push, x_0 = shares,
-    x_n = 0.
+    Parameters
+    ----------
+    total_shares, n_intervals, market
+        As `efficient_frontier`.
+    p : float
+        Above 0.5 and below 1.
+
+    Returns
+    -------
+    ModelledSchedule, float
+        Where even trading at once has too little risk to pay for waiting, the risk aversion is that
+        of the search's end, 1e10 times its beginning.
+
+    Examples
+    --------
+    >>> best, aversion = least_value_at_risk(1e6, 5, volatility=0.95, temporary=2.5e-6)
+    >>> bool(2 * aversion * best.variance**0.5 - 1.645 < 1e-3)
+    True
     """
-    if push == 0.0 and pull >= 0.0:
-        trades, held = _growing(n, pull)
-        if held < LARGEST_SUM:
-            trades *= shares / held
-            return trades
-    return _eliminated(shares, n, pull, push)
+    quantile = float(ndtri(number("p", p, above=0.5)))
+    if p >= 1:
+        raise ValidationError(f"p must be below 1, got {p!r}: a normal cost has no largest value")
 
+    def at(risk: float) -> ModelledSchedule:
+        return efficient_frontier(total_shares, n_intervals, risk, **market).schedules[0]
 
-@compiled
-def with_moments(shares: float, n: int, pull: float, push: float) -> tuple[Float, Moments]:
-    """`trajectory`, and the `moments` of it."""
-    trades = trajectory(shares, n, pull, push)
-    return trades, moments(trades)
+    def slope(log_risk: float) -> float:
+        variance = max(at(math.exp(log_risk)).variance, 1e-300)
+        return log_risk + 0.5 * math.log(variance) - math.log(quantile / 2.0)
 
-
-@compiled
-def _growing(n: int, pull: float) -> tuple[Float, float]:
-    """Trades in units of about the last one, from which they grow backwards, and their sum.
-
-    Sums of what is not negative lose no digit, but no number holds them where the first is too many
-    times the last.
-    """
-    trades, held, traded = np.empty(n), 0.0, 1.0
-    for k in range(n - 1, -1, -1):
-        traded += pull * held
-        held += traded
-        trades[k] = traded
-    return trades, held
-
-
-@compiled
-def _eliminated(shares: float, n: int, pull: float, push: float) -> Float:
-    """By elimination from the end: x_k = keep_k x_(k-1) + rest_k."""
-    keep, rest = np.zeros(n), np.zeros(n)
-    for k in range(n - 2, -1, -1):
-        keep[k] = 1.0 / (2.0 + pull - keep[k + 1])
-        rest[k] = (push + rest[k + 1]) * keep[k]
-    trades, held = np.empty(n), shares
-    for k in range(n):
-        left = keep[k] * held + rest[k]
-        trades[k] = held - left
-        held = left
-    return trades
-
-
-@compiled
-def moments(trades: Float) -> Moments:
-    """Sums of |trades|, of their squares, of what is held after each, of its squares."""
-    sizes, squares, held, held_squares, left = 0.0, 0.0, 0.0, 0.0, 0.0
-    for k in range(len(trades) - 1, -1, -1):
-        sizes += abs(trades[k])
-        squares += trades[k] * trades[k]
-        held += left
-        held_squares += left * left
-        left += trades[k]
-    return sizes, squares, held, held_squares
+    indifferent = at(0.0)
+    if indifferent.variance == 0:
+        return indifferent, 0.0
+    # No schedule has more variance than that.
+    first = math.log(quantile / 2.0) - 0.5 * math.log(indifferent.variance)
+    last = first + math.log(SEARCHED)
+    found = brentq(slope, first, last, xtol=1e-10) if slope(last) > 0 > slope(first) else last
+    return at(math.exp(found)), math.exp(found)

@@ -6,8 +6,7 @@ a split.
 At the optimum x_t = clip(shares_at_marginal_t(nu), l_t, u_t) for one multiplier nu, and the sum of
 the right-hand side rises with nu (water-filling: Boyd and Vandenberghe 2004, section 5.5.3). The
 search for nu is Newton's inside a shrinking bracket. Where the sum jumps (linear totals, steps of a
-book) the jump itself is tried and its two sides are mixed, in proportion to the room each interval
-has.
+book) its two sides are mixed, in proportion to the room each interval has.
 
 This is the one file of compiled code for allocations. Arrays come in tuples: smooth (a, b, c, s,
 p), (n,) each, and steps (depth, premium), (n, K) each, with the letters of
@@ -33,7 +32,6 @@ Smooth = tuple[Float, Float, Float, Float, Float]
 Judged = tuple[float, float, float, float, float, float]
 
 EPSILON = float(np.finfo(float).eps)
-BLOCK = 1024  # sums are taken in blocks: a plain running sum of a million loses three digits
 MAX_SWEEPS = 500
 MAX_NEWTON_STEPS = 60
 SUM_ROUNDING = 1e-12  # of the order: what n rounded shares may miss it by
@@ -68,19 +66,11 @@ class Certificate(NamedTuple):
     filled: float
     outside: float
 
-    def plus(self, constant: float) -> Certificate:
-        """The same of a cost that is larger by `constant`."""
-        if not constant:
-            return self
-        cost = self.cost + constant
-        gap = self.duality_gap * abs(self.cost) / (abs(cost) or 1.0)
-        return self._replace(cost=cost, duality_gap=gap)
-
 
 def exact_split(
     total: SeparableTotal, shares: float, bounds: Pair, max_sweeps: int = MAX_SWEEPS
 ) -> tuple[Float, int, Certificate]:
-    """The optimal split of S = `shares` between bounds that admit it.
+    """The optimal split of S = `shares` between finite bounds that admit it.
 
     Parameters
     ----------
@@ -101,13 +91,12 @@ def exact_split(
     >>> import numpy as np
     >>> from research_lib.impact import LinearImpact
     >>> total = LinearImpact([1e-5, 2e-5, 4e-5]).total("cost")
-    >>> x, sweeps, proof = exact_split(total, 700.0, (np.zeros(3), np.full(3, np.inf)))
+    >>> x, sweeps, proof = exact_split(total, 700.0, (np.zeros(3), np.full(3, 700.0)))
     >>> x.round(6).tolist(), bool(proof.duality_gap < 1e-12)
     ([400.0, 200.0, 100.0], True)
     """
-    smooth, steps = total.arrays
     x = np.empty(len(total))
-    sweeps, found = _solve(shares, smooth, steps, bounds, max_sweeps, x)
+    sweeps, found = _solve(shares, *total.arrays, bounds, max_sweeps, x)
     if abs(found[4] - shares) <= SUM_ROUNDING * shares:
         return x, sweeps, Certificate(*found)
     x = close_sum(x, shares, *bounds)  # out of sweeps
@@ -130,17 +119,12 @@ def certify_separable(x: Float, total: SeparableTotal, shares: float, bounds: Pa
 
     .. math:: \nu S + \sum_t \min_{l_t \le y \le u_t} \big(C_t(y) - \nu y\big)
 
-    Nothing here trusts a solver (Boyd and Vandenberghe 2004, section 5.5.1).
+    which is tightest at the optimum's. Nothing here trusts a solver (Boyd and Vandenberghe 2004,
+    section 5.5.1).
     """
-    smooth, steps = total.arrays
-    x = np.ascontiguousarray(x)
-    _, _, _, highest, lowest = _totals(x, smooth, steps, bounds)
-    nu = 0.5 * (highest + lowest)
-    if highest - lowest > SAME_PRICE * abs(highest):
-        # Any multiplier gives a valid bound, the optimum's the tightest.
-        best = _solve(shares, smooth, steps, bounds, MAX_SWEEPS, np.empty(len(x)))[1][1]
-        nu = best if math.isfinite(best) else nu
-    return Certificate(*_judge(x, nu, shares, smooth, steps, bounds))
+    arrays, x = (*total.arrays, bounds), np.ascontiguousarray(x)
+    nu = _solve(shares, *arrays, MAX_SWEEPS, np.empty(len(x)))[1][1]
+    return Certificate(*_judge(x, nu, shares, *arrays))
 
 
 def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
@@ -158,60 +142,46 @@ def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
     return x
 
 
-# Compiled: prices of one interval
+# Compiled: prices and shares of one interval. Those without steps take numbers only, for a call
+# counts references to each of its arrays, which takes ten times as long as the arithmetic.
 
 
 @compiled
 def _smooth_price(
     x: float, a: float, b: float, c: float, s: float, p: float
 ) -> tuple[float, float]:
-    """a x + b x^2 + c x^3 + s x^p and its derivative. Numbers only: a call counts references to
-    each array.
-    """
-    value = x * (a + x * (b + x * c))
-    slope = a + x * (2.0 * b + 3.0 * c * x)
-    if s != 0.0:
-        if x > 0.0:
-            rise = s * math.sqrt(x) if p == 1.5 else s * x ** (p - 1.0)
-            value += rise * x
-            slope += p * rise
-        elif p < 1.0:
-            slope = math.copysign(np.inf, s)
+    """a x + b x^2 + c x^3 + s x^p and its derivative."""
+    value, slope = x * (a + x * (b + x * c)), a + x * (2.0 * b + 3.0 * c * x)
+    if s != 0.0 and x > 0.0:
+        rise = s * x ** (p - 1.0)
+        value += rise * x
+        slope += p * rise
     return value, slope
 
 
 @compiled
-def _walk_price(x: float, t: int, steps: Pair) -> tuple[float, float, float]:
-    """Cost of x shares of interval t's steps, prices of the last share and of the next; inf beyond
-    the last step.
-    """
+def _price(x: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
+    """C_t(x), prices of the last share and of the next; inf beyond the last step."""
+    a, b, c, s, p = smooth
+    value, slope = _smooth_price(x, a[t], b[t], c[t], s[t], p[t])
     depth, premium = steps
-    walked, before, last, following = 0.0, 0.0, premium[t, 0], np.inf
+    if depth.shape[1] == 0:
+        return value, slope, slope
+    before, last, following = 0.0, premium[t, 0], np.inf
     for k in range(depth.shape[1]):
         if depth[t, k] == 0.0:
             continue
         if x > before or before == 0.0:  # nothing comes before the first share
             last = premium[t, k]
         if x < before + depth[t, k]:
-            walked += premium[t, k] * (x - before)
+            value += premium[t, k] * (x - before)
             following = premium[t, k]
             break
-        walked += premium[t, k] * depth[t, k]
+        value += premium[t, k] * depth[t, k]
         before += depth[t, k]
     if following == np.inf and x > before * (1.0 + 4.0 * EPSILON):
-        walked = last = np.inf
-    return walked, last, following
-
-
-@compiled
-def _price(x: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
-    """C_t(x), its left and its right derivative; inf beyond the last step."""
-    a, b, c, s, p = smooth
-    value, slope = _smooth_price(x, a[t], b[t], c[t], s[t], p[t])
-    if steps[0].shape[1] == 0:
-        return value, slope, slope
-    walked, last, following = _walk_price(x, t, steps)
-    return value + walked, slope + last, slope + following
+        value = last = np.inf
+    return value, slope + last, slope + following
 
 
 @compiled
@@ -228,8 +198,7 @@ def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float,
             return np.inf, 0.0
         bend = math.sqrt(under)
         return excess / (b + bend), 0.5 / bend
-    ratio = excess / (s * p)
-    x = ratio * ratio if p == 1.5 else ratio ** (1.0 / (p - 1.0))
+    x = (excess / (s * p)) ** (1.0 / (p - 1.0))
     if b == 0.0 and c == 0.0:
         return x, x / (excess * (p - 1.0))
     # Newton in logarithms, where the slope is convex: from the least of each term's own root it
@@ -237,8 +206,7 @@ def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float,
     x = min(x, excess / (b + math.sqrt(b * b + 3.0 * c * excess)))
     lift = 0.0
     for _ in range(MAX_NEWTON_STEPS):
-        first, second = 2.0 * b * x, 3.0 * c * x * x
-        third = s * p * (math.sqrt(x) if p == 1.5 else x ** (p - 1.0))
+        first, second, third = 2.0 * b * x, 3.0 * c * x * x, s * p * x ** (p - 1.0)
         slope, lift = first + second + third, first + 2.0 * second + (p - 1.0) * third
         step = math.log1p((slope - excess) / excess) * slope / lift
         x *= math.exp(-step)
@@ -250,138 +218,69 @@ def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float,
 @compiled
 def _respond(
     nu: float, a: float, b: float, c: float, s: float, p: float
-) -> tuple[float, float, float, float, float]:
-    """Least and most shares at the multiplier nu, without steps or bounds; d shares / d nu; jumps
-    beside nu.
+) -> tuple[float, float, float]:
+    """Least and most shares at the multiplier nu, without steps or bounds, and d shares / d nu.
 
     Least and most differ where a marginal cost is nu over a stretch of shares.
     """
     if b == 0.0 and c == 0.0 and s == 0.0:
-        least, most = np.inf if a < nu else 0.0, np.inf if a <= nu else 0.0
-        return least, most, 0.0, a if a < nu else -np.inf, a if a > nu else np.inf
-    x, response = _root(nu - a, b, c, s, p) if nu > a else (0.0, 0.0)
-    return x, x, response, -np.inf, np.inf
+        return np.inf if a < nu else 0.0, np.inf if a <= nu else 0.0, 0.0
+    x, grows = _root(nu - a, b, c, s, p) if nu > a else (0.0, 0.0)
+    return x, x, grows
 
 
 @compiled
-def _respond_stepped(
-    nu: float, t: int, smooth: Smooth, steps: Pair
-) -> tuple[float, float, float, float, float]:
-    """`_respond` of interval t, whose steps are filled from the cheapest on."""
+def _respond_stepped(nu: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
+    """`_respond` of interval t, each step of whose book is taken as far as the smooth part's price
+    leaves it below nu.
+    """
     a, b, c, s, p = smooth[0][t], smooth[1][t], smooth[2][t], smooth[3][t], smooth[4][t]
     depth, premium = steps
-    flat = b == 0.0 and c == 0.0 and s == 0.0
-    least, most, response, below, above = 0.0, 0.0, 0.0, -np.inf, np.inf
+    least, most, response = 0.0, 0.0, 0.0
     for k in range(depth.shape[1]):
-        price, size = a + premium[t, k], depth[t, k]
-        if size == 0.0:
-            continue
-        if price > nu:
-            above = price if flat else above
-            break
-        if flat:
-            most += size
-            least += size if price < nu else 0.0
-            below = price if price < nu else below
-            continue
-        reach, grows = _root(nu - price, b, c, s, p) if price < nu else (0.0, 0.0)
-        if reach < least + size:
-            least, response = (reach, grows) if reach > least else (least, 0.0)
-            break
-        least += size
-    return least, most if flat else least, response, below, above
+        low, high, grows = _respond(nu, a + premium[t, k], b, c, s, p)
+        if least < low < least + depth[t, k]:
+            response = grows
+        most = max(most, min(high, most + depth[t, k]))
+        least = max(least, min(low, least + depth[t, k]))
+    return least, most, response
 
 
 # Compiled: all intervals
 
 
 @compiled
-def _sweep(
-    nu: float, part: float, smooth: Smooth, steps: Pair, bounds: Pair, x: Float
-) -> tuple[float, float, float, float, float]:
-    """Optimal shares at nu into `x`, `part` of the way from the least to the most of them.
-
-    Returns the sums of the least and of the most, d sum / d nu, and the nearest jumps below and
-    above nu.
-    """
+def _sweep(nu: float, smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, float, float]:
+    """Sums of the least and of the most shares that are optimal at nu, and d sum / d nu."""
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
-    least_sum, most_sum, slope, below, above = 0.0, 0.0, 0.0, -np.inf, np.inf
-    for start in range(0, len(x), BLOCK):
-        block_least, block_most, block_slope = 0.0, 0.0, 0.0
-        for t in range(start, min(start + BLOCK, len(x))):
-            if stepped:
-                least, most, response, down, up = _respond_stepped(nu, t, smooth, steps)
-            else:
-                least, most, response, down, up = _respond(nu, a[t], b[t], c[t], s[t], p[t])
-            block_slope += response if lower[t] < least < upper[t] else 0.0
-            least, most = min(max(least, lower[t]), upper[t]), min(max(most, lower[t]), upper[t])
-            x[t] = least + part * (most - least) if part < 1.0 else most
-            block_least += least
-            block_most += most
-            below, above = max(below, down), min(above, up)
-        least_sum += block_least
-        most_sum += block_most
-        slope += block_slope
-    return least_sum, most_sum, slope, below, above
+    least_sum, most_sum, slope = 0.0, 0.0, 0.0
+    for t in range(len(lower)):
+        least, most, response = _respond(nu, a[t], b[t], c[t], s[t], p[t])
+        if stepped:
+            least, most, response = _respond_stepped(nu, t, smooth, steps)
+        slope += response if lower[t] < least < upper[t] else 0.0
+        least_sum += min(max(least, lower[t]), upper[t])
+        most_sum += min(max(most, lower[t]), upper[t])
+    return least_sum, most_sum, slope
 
 
 @compiled
-def _is_plain(smooth: Smooth, steps: Pair) -> bool:
-    """Whether marginal costs are straight lines that rise: a million intervals then read half of
-    the memory.
-    """
-    _, b, c, s, _ = smooth
-    if steps[0].shape[1] > 0:
-        return False
-    plain = True
-    for t in range(len(b)):
-        plain &= b[t] > 0.0 and c[t] == 0.0 and s[t] == 0.0
-    return plain
-
-
-@compiled
-def _sweep_plain(nu: float, a: Float, b: Float, bounds: Pair) -> tuple[float, float]:
-    """Sum of the optimal shares at nu and d sum / d nu, where marginal costs are straight lines."""
-    lower, upper = bounds
-    filled, slope = 0.0, 0.0
-    for start in range(0, len(a), BLOCK):
-        block_filled, block_slope = 0.0, 0.0
-        for t in range(start, min(start + BLOCK, len(a))):
-            response = 0.5 / b[t]
-            x = (nu - a[t]) * response
-            block_slope += response if lower[t] < x < upper[t] else 0.0
-            block_filled += min(max(x, lower[t]), upper[t])
-        filled += block_filled
-        slope += block_slope
-    return filled, slope
-
-
-@compiled
-def _first_multiplier(shares: float, smooth: Smooth, steps: Pair, straight: bool) -> float:
-    """Newton's first step from equal shares without bounds: marginal costs weighted by 1 /
-    curvature.
-    """
+def _fill(
+    low: float, high: float, part: float, smooth: Smooth, steps: Pair, bounds: Pair, x: Float
+) -> None:
+    """Shares into `x`, `part` of the way between the two sides of the multiplier's bracket."""
     a, b, c, s, p = smooth
-    x, stepped = shares / len(b), steps[0].shape[1] > 0
-    weights, weighted, plain, known = 0.0, 0.0, 0.0, 0
-    for t in range(len(b)):
-        if straight:
-            weights += 0.5 / b[t]
-            weighted += 0.5 * a[t] / b[t] + x
-            continue
-        slope = _smooth_price(x, a[t], b[t], c[t], s[t], p[t])[1]
-        slope += _walk_price(x, t, steps)[1] if stepped else 0.0
-        curvature = 2.0 * b[t] + 6.0 * c[t] * x
-        if s[t] != 0.0:
-            bend = 1.0 / math.sqrt(x) if p[t] == 1.5 else x ** (p[t] - 2.0)
-            curvature += s[t] * p[t] * (p[t] - 1.0) * bend
-        if math.isfinite(slope):
-            plain, known = plain + slope, known + 1
-            if 0.0 < curvature < np.inf:
-                weights += 1.0 / curvature
-                weighted += slope / curvature
-    return weighted / weights if 0.0 < weights < np.inf else plain / max(known, 1)
+    (lower, upper), stepped = bounds, steps[0].shape[1] > 0
+    for t in range(len(x)):
+        least, most, _ = _respond(low, a[t], b[t], c[t], s[t], p[t])
+        above = _respond(high, a[t], b[t], c[t], s[t], p[t])[0] if low < high else most
+        if stepped:
+            least, most, _ = _respond_stepped(low, t, smooth, steps)
+            above = _respond_stepped(high, t, smooth, steps)[0] if low < high else most
+        least = min(max(most if low < high else least, lower[t]), upper[t])
+        above = min(max(above, lower[t]), upper[t])
+        x[t] = least + part * (above - least) if part < 1.0 else above
 
 
 @compiled
@@ -396,12 +295,26 @@ def _price_range(smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, floa
 
 
 @compiled
-def _between(low: float, high: float, at_low: float, at_high: float, missing: float) -> float:
-    """A multiplier inside (low, high): by interpolation, or halfway, geometrically if they are far
-    apart.
+def _equal_price(shares: float, smooth: Smooth, steps: Pair) -> float:
+    """Mean marginal cost of equal shares, where it is known, of some thousand intervals: the first
+    multiplier.
     """
-    if missing > 0.0:
-        return low + (high - low) * missing / (at_high - at_low)
+    n = len(smooth[0])
+    price, known = 0.0, 0
+    for t in range(0, n, n // 1_000 + 1):
+        last = _price(shares / n, t, smooth, steps)[1]
+        if math.isfinite(last):
+            price, known = price + last, known + 1
+    return price / max(known, 1)
+
+
+@compiled
+def _middle(low: float, high: float) -> float:
+    """Inside (low, high): 0 where it is, for free liquidity is met exactly there, else halfway,
+    geometrically if the two are far apart.
+    """
+    if low < 0.0 < high:
+        return 0.0
     if low > 0.0 and high > 4.0 * low:
         return math.sqrt(low) * math.sqrt(high)
     return low + 0.5 * (high - low)
@@ -409,63 +322,37 @@ def _between(low: float, high: float, at_low: float, at_high: float, missing: fl
 
 @compiled
 def _search(
-    shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float, plain: bool
+    shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int
 ) -> tuple[float, float, float, int]:
     """Bracket (low, high) of the multiplier, the part of the way between its ends, and the sweeps.
 
     low == high where the sum is met at one multiplier, or within its jump.
     """
-    low, high, at_low, at_high = -np.inf, np.inf, np.nan, np.nan
-    above_low, below_high = -np.inf, np.inf  # jumps next to the ends, if they lie inside
-    tolerance, nudge, previous, run = 4.0 * EPSILON * shares, 4.0 * EPSILON, np.inf, 0
-    nu = swept = _first_multiplier(shares, smooth, steps, plain)
+    low, high, at_low, at_high = -np.inf, np.inf, bounds[0].sum(), bounds[1].sum()
+    tolerance, previous = (4.0 + math.sqrt(len(bounds[0]))) * EPSILON * shares, np.inf
+    nu = _equal_price(shares, smooth, steps)
     for sweeps in range(1, limit + 1):
-        swept = nu
-        if plain:
-            least, slope = _sweep_plain(nu, smooth[0], smooth[1], bounds)
-            most, below, above = least, -np.inf, np.inf
-        else:
-            least, most, slope, below, above = _sweep(nu, 0.0, smooth, steps, bounds, x)
+        least, most, slope = _sweep(nu, smooth, steps, bounds)
         if least - tolerance <= shares <= most + tolerance:
             part = (shares - least) / (most - least) if most > least else 0.0
             return nu, nu, min(max(part, 0.0), 1.0), sweeps
-        excess = least - shares if shares < least else shares - most
-        step, tiny = excess / slope if 0.0 < slope < np.inf else np.inf, nudge * abs(nu)
-        slow, previous = excess > 0.5 * previous, excess
-        if step < tiny:  # the sum's own rounding, or a multiplier that floats resolve no finer
-            step, nudge, previous = tiny, 4.0 * nudge, np.inf
-        if shares > most:
-            low, at_low, above_low, run = nu, most, above, max(run, 0) + 1
-            trial, blocked = nu + step, nu + step >= above
+        missing = shares - most if most < shares else shares - least
+        if missing > 0.0:
+            low, at_low = nu, most
         else:
-            high, at_high, below_high, run = nu, least, below, min(run, 0) - 1
-            trial, blocked = nu - step, nu - step <= below
-        if blocked or slow or not low < trial < high:
-            if math.isnan(at_low) or math.isnan(at_high):
+            high, at_high = nu, least
+        trial = nu + missing / slope if slope > 0.0 else np.nan
+        if abs(missing) > 0.5 * previous or not low < trial < high:
+            if not math.isfinite(high - low):
                 first, last = _price_range(smooth, steps, bounds)
-                low, at_low = (
-                    (min(first, high), bounds[0].sum()) if math.isnan(at_low) else (low, at_low)
-                )
-                high, at_high = (
-                    (max(last, low), bounds[1].sum()) if math.isnan(at_high) else (high, at_high)
-                )
-            trial = _between(
-                low, high, at_low, at_high, 0.0 if slow or abs(run) > 1 else shares - at_low
-            )
-            trial = above_low if low < above_low < high and trial < above_low else trial
-            trial = below_high if low < below_high < high and trial > below_high else trial
-        narrow = math.isfinite(high - low) and high - low <= 8.0 * EPSILON * max(
-            abs(low), abs(high)
-        )
-        if narrow or not low < trial < high:
-            return (
-                low,
-                high,
-                (shares - at_low) / (at_high - at_low) if at_high > at_low else 0.0,
-                sweeps,
-            )
+                low, high = max(low, min(first, high)), min(high, max(last, low))
+            trial = _middle(low, high)
+        previous = abs(missing)
+        if not low < trial < high:  # no number is between: the sum jumps here
+            part = (shares - at_low) / (at_high - at_low) if at_high > at_low else 0.0
+            return low, high, part, sweeps
         nu = trial
-    return swept, swept, 0.0, limit
+    return nu, nu, 0.0, limit
 
 
 @compiled
@@ -474,101 +361,59 @@ def _solve(
 ) -> tuple[int, Judged]:
     """Optimal shares into `x` (n,); the sweeps taken, and `_judge` of them."""
     lower, upper = bounds
-    nu, sweeps = np.nan, 0
+    nu, sweeps, equal = np.nan, 0, shares / len(x)
     if shares >= upper.sum() * (1.0 - EPSILON):
         x[:] = upper
     elif shares <= lower.sum() * (1.0 + EPSILON):
         x[:] = lower
     else:
-        plain = _is_plain(smooth, steps)
-        nu, high, part, sweeps = _search(shares, smooth, steps, bounds, limit, x, plain)
-        if nu < high:
-            other = np.empty(len(x))
-            _sweep(nu, 1.0, smooth, steps, bounds, x)
-            _sweep(high, 0.0, smooth, steps, bounds, other)
-            for t in range(len(x)):
-                x[t] = min(max(x[t] + part * (other[t] - x[t]), lower[t]), upper[t])
-        elif plain or part > 0.0:
-            _sweep(nu, part, smooth, steps, bounds, x)
-        _level(shares, bounds, x)
+        nu, high, part, sweeps = _search(shares, smooth, steps, bounds, limit)
+        _fill(nu, high, part, smooth, steps, bounds, x)
+        # Where all are equal to rounding, as of equal curves, they are TWAP to the last digit.
+        near, t = 8.0 * EPSILON * equal, 0
+        while t < len(x) and abs(x[t] - equal) <= near and lower[t] <= equal <= upper[t]:
+            t += 1
+        if t == len(x):
+            x[:] = equal
     return sweeps, _judge(x, nu, shares, smooth, steps, bounds)
 
 
 @compiled
-def _level(shares: float, bounds: Pair, x: Float) -> None:
-    """Where all child orders are equal to rounding, as of equal curves, make them S / n: TWAP to
-    the last digit.
-    """
-    equal = shares / len(x)
-    for t in range(len(x)):
-        if abs(x[t] - equal) > 8.0 * EPSILON * equal or not bounds[0][t] <= equal <= bounds[1][t]:
-            return
-    x[:] = equal
+def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Judged:
+    """The numbers of a `Certificate`.
 
-
-@compiled
-def _totals(
-    x: Float, smooth: Smooth, steps: Pair, bounds: Pair
-) -> tuple[float, float, float, float, float]:
-    """Cost, sum, worst miss of a bound, and the prices that decide whether x is optimal.
-
-    They are the highest price of a last share that could be left out and the lowest of a next one
-    that could be added: where they do not cross, any price between them leaves no gap.
+    Where the highest price of a share that could be left out and the lowest of one that could be
+    added do not cross, any price between them leaves no gap. Else, by convexity, an interval can
+    save no more than what its price errs by at nu, times the way to its best shares there.
     """
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
     cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
-    for start in range(0, len(x), BLOCK):
-        block_cost, block_filled = 0.0, 0.0
-        for t in range(start, min(start + BLOCK, len(x))):
-            value, last = _smooth_price(x[t], a[t], b[t], c[t], s[t], p[t])
-            following = last
-            if stepped:
-                value, last, following = _price(x[t], t, smooth, steps)
-            block_cost += value
-            block_filled += x[t]
-            outside = max(outside, lower[t] - x[t], x[t] - upper[t])
-            highest = max(highest, last) if x[t] > lower[t] else highest
-            lowest = min(lowest, following) if x[t] < upper[t] else lowest
-        cost += block_cost
-        filled += block_filled
-    return cost, filled, outside, highest, lowest
-
-
-@compiled
-def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Judged:
-    """The numbers of a `Certificate`, its gap that at `nu` where prices cross.
-
-    By convexity an interval can save no more than what its price errs by, times the way to its best
-    shares at nu.
-    """
-    a, b, c, s, p = smooth
-    (lower, upper), stepped = bounds, steps[0].shape[1] > 0
-    cost, filled, outside, highest, lowest = _totals(x, smooth, steps, bounds)
-    if highest <= lowest:
-        nu = lowest if math.isfinite(lowest) else highest
-        return cost, nu, 0.0, 0.0, filled, outside
-    if math.isnan(nu):
-        nu = 0.5 * (highest + lowest)
-    unit, gap, residual = max(abs(nu), SAME_PRICE * abs(cost) / shares), 0.0, 0.0
-    unit = unit if unit > 0.0 else 1.0
+    gap, residual, unit = 0.0, 0.0, abs(nu) if nu != 0.0 else 1e-300
     for t in range(len(x)):
-        last = _smooth_price(x[t], a[t], b[t], c[t], s[t], p[t])[1]
+        value, last = _smooth_price(x[t], a[t], b[t], c[t], s[t], p[t])
         following = last
         if stepped:
-            _, last, following = _price(x[t], t, smooth, steps)
-        down = last > nu and x[t] > lower[t]
-        error = last - nu if down else nu - following
-        if not (down or (following < nu and x[t] < upper[t])):
-            continue
-        if stepped:
-            least, most = _respond_stepped(nu, t, smooth, steps)[:2]
-        else:
-            least, most = _respond(nu, a[t], b[t], c[t], s[t], p[t])[:2]
-        best = min(max(min(max(x[t], least), most), lower[t]), upper[t])
-        if best != x[t]:
+            value, last, following = _price(x[t], t, smooth, steps)
+        cost += value
+        filled += x[t]
+        outside = max(outside, lower[t] - x[t], x[t] - upper[t])
+        error = 0.0
+        if x[t] > lower[t]:
+            highest = max(highest, last)
+            error = max(error, last - nu)
+        if x[t] < upper[t]:
+            lowest = min(lowest, following)
+            error = max(error, nu - following)
+        if error > 0.0:
+            least, most, _ = _respond(nu, a[t], b[t], c[t], s[t], p[t])
+            if stepped:
+                least, most, _ = _respond_stepped(nu, t, smooth, steps)
+            best = min(max(min(max(x[t], least), most), lower[t]), upper[t])
             gap += error * abs(x[t] - best)
             residual = max(residual, min(error / unit, abs(x[t] - best) * len(x) / shares))
+    if highest <= lowest:
+        nu, gap, residual = lowest if math.isfinite(lowest) else highest, 0.0, 0.0
     return cost, nu, residual, gap / (abs(cost) if cost != 0.0 else 1.0), filled, outside
 
 
@@ -589,90 +434,37 @@ def _solve_many(
             found[i, j] = judged[j]
 
 
-# Compiled: whole lots
-#
-# Lots of one interval get more expensive one by one (the total is convex), so the cheapest K of all
-# lots are taken
-# in order within each interval: greedy is optimal. Whatever the multiplier nu, lots above nu are
-# taken only after
-# those below it: the greedy set is reached from there by a few exchanges, about one an interval at
-# the optimum's nu.
+# Compiled: whole lots. Lots of one interval get more expensive one by one (the total is convex), so
+# the cheapest K of all lots are taken in order within each interval: greedy is optimal.
+
+
+@compiled
+def round_to_lots(
+    x: Float, nu: float, lot: float, count: int, low: Lots, high: Lots, smooth: Smooth, steps: Pair
+) -> Lots:
+    """The cheapest `count` lots between low and high, (n,): begun from the lots in x that nu pays
+    for, which leaves about one exchange an interval.
+    """
+    lots = np.empty(len(x), np.int64)
+    for t in range(len(x)):
+        lots[t] = min(max(int(x[t] / lot), low[t]), high[t])
+        lots[t] += lots[t] < high[t] and _lot_cost(lots[t], t, lot, smooth, steps) < nu * lot
+    step = 1 if count > lots.sum() else -1
+    heap = [(0.0, 0) for _ in range(0)]
+    for t in range(-len(x), abs(count - lots.sum())):
+        if t < 0:  # each interval offers its next lot first
+            at = t + len(x)
+        else:
+            at = heapq.heappop(heap)[1]
+            lots[at] += step
+        if step > 0 and lots[at] < high[at]:
+            heapq.heappush(heap, (_lot_cost(lots[at], at, lot, smooth, steps), at))
+        elif step < 0 and lots[at] > low[at]:
+            heapq.heappush(heap, (-_lot_cost(lots[at] - 1, at, lot, smooth, steps), at))
+    return lots
 
 
 @compiled
 def _lot_cost(k: int, t: int, lot: float, smooth: Smooth, steps: Pair) -> float:
     """What lot k of interval t, counted from 0, adds to its cost."""
     return _price((k + 1) * lot, t, smooth, steps)[0] - _price(k * lot, t, smooth, steps)[0]
-
-
-@compiled
-def round_to_lots(
-    x: Float,
-    nu: float,
-    lot: float,
-    count: int,
-    range_: tuple[Lots, Lots],
-    smooth: Smooth,
-    steps: Pair,
-) -> Lots:
-    """The cheapest `count` lots within their range, (n,): begun from the lots in x that nu pays
-    for.
-    """
-    low, high = range_
-    lots = np.empty(len(x), np.int64)
-    for t in range(len(x)):
-        k = min(max(int(x[t] / lot), low[t]), high[t])
-        while k < high[t] and _lot_cost(k, t, lot, smooth, steps) < nu * lot:
-            k += 1
-        while k > low[t] and _lot_cost(k - 1, t, lot, smooth, steps) > nu * lot:
-            k -= 1
-        lots[t] = k
-    missing = count - lots.sum()
-    step = 1 if missing > 0 else -1
-    heap = [(0.0, 0) for _ in range(0)]
-    for taken in range(-len(x), abs(missing)):
-        t = (
-            taken + len(x) if taken < 0 else heapq.heappop(heap)[1]
-        )  # each interval offers its next lot first
-        lots[t] += step if taken >= 0 else 0
-        if step > 0 and lots[t] < high[t]:
-            heapq.heappush(heap, (_lot_cost(lots[t], t, lot, smooth, steps), t))
-        elif step < 0 and lots[t] > low[t]:
-            heapq.heappush(heap, (-_lot_cost(lots[t] - 1, t, lot, smooth, steps), t))
-    return lots
-
-
-@compiled
-def place_odd_lot(
-    lots: Lots, odd: float, lot: float, high: Lots, smooth: Smooth, steps: Pair, bounds: Pair
-) -> tuple[int, int, int]:
-    """Where `odd` shares, less than a lot, are cheapest beside optimal `lots`; of an `odd` below
-    0, lots are one over.
-
-    In that interval they stand beside its lots, or beside one lot less, and that lot goes to the
-    cheapest other interval: with the odd shares there, marginal costs of lots move by at most one
-    lot. Returns the interval, -1 if none admits them, the one that gives a lot and the one that
-    takes it, -1 if none.
-    """
-    over, odd = odd < 0.0, abs(odd)
-    first, second, least, less = -1, -1, np.inf, np.inf
-    for t in range(len(lots)):
-        price = _lot_cost(lots[t], t, lot, smooth, steps) if lots[t] < high[t] else np.inf
-        if price < least:
-            first, second, least, less = t, first, price, least
-        elif price < less:
-            second, less = t, price
-    best, chosen, gives, takes, tiny = np.inf, -1, -1, -1, 1e-9 * lot
-    for t in range(len(lots)):
-        now = _price(lots[t] * lot, t, smooth, steps)[0]
-        if not over and lots[t] * lot + odd <= bounds[1][t] + tiny:
-            added = _price(lots[t] * lot + odd, t, smooth, steps)[0] - now
-            if added < best:
-                best, chosen, gives, takes = added, t, -1, -1
-        if lots[t] >= 1 and (lots[t] - 1) * lot + odd >= bounds[0][t] - tiny:
-            other, price = (second, less) if t == first else (first, least)
-            added = _price((lots[t] - 1) * lot + odd, t, smooth, steps)[0] - now
-            added += 0.0 if over else price
-            if added < best:
-                best, chosen, gives, takes = added, t, t, -1 if over else other
-    return chosen, gives, takes

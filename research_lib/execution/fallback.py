@@ -4,65 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.checks import number
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError
+from research_lib.execution.cvxpy_solver import solve_cvxpy
 from research_lib.execution.exact import Certificate, certify_separable, exact_split
-from research_lib.execution.problem import Problem
-from research_lib.execution.quadratic import OutOfTimeError
+from research_lib.execution.problem import Answer, Limits, Problem
+from research_lib.execution.scipy_solver import solve_scipy
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
-Found = tuple[Float, Certificate]
-Result = TypeVar("Result")
 
 CERTIFIED_GAP = 1e-6
 CERTIFIED_RESIDUAL = 1e-3
 SUM_TOLERANCE = 1e-11  # of the order
-MIN_SECONDS = 1e-3
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a solver may use: its own iterations, the gap to reach, seconds from its start."""
-
-    max_iterations: int
-    tolerance: float
-    timeout_seconds: float
-
-    @classmethod
-    def checked(cls, max_iterations: Any, tolerance: Any, timeout_seconds: Any) -> Limits:
-        """The limits, refused by name where they are out of range."""
-        return cls(
-            number("max_iterations", max_iterations, 1, integer=True),
-            number("tolerance", tolerance, above=0),
-            number("timeout_seconds", timeout_seconds, above=0),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What one backend returned: shares (n,), or None and why; whether it was stopped by the clock.
-
-    `weights` are its scenario weights, `certificate` is what was judged with the solution.
-    """
-
-    backend: str
-    shares: Float | None
-    reason: str = ""
-    iterations: int = 0
-    timed_out: bool = False
-    weights: Float | None = None
-    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True)
@@ -94,148 +55,122 @@ class Attempt(Record):
     kkt_residual: float = np.nan
 
 
-@dataclass(eq=False)
-class Search:
-    """The attempts on one problem, and the best that they found.
-
-    `solvers` are asked in their order; the time of `limits` is that of all together. `trust` takes
-    the first finite answer, certified or not. `found` is what `run` returned.
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Shares (n,), their certificate, and how they were found; `in_time` is whether they are
+    certified, or what was found by the end of the time.
     """
 
-    problem: Problem
-    limits: Limits
-    solvers: dict[SolverType, Callable[[Problem, Limits], Iterator[Answer]]]
-    trust: bool = False
-    attempts: list[Attempt] = field(default_factory=list)
-    best: Found | None = None
-    out_of_time: bool = False
-    begin: float = field(default_factory=time.perf_counter)
-    found: Found = field(init=False)
+    shares: Float
+    certificate: Certificate
+    attempts: tuple[Attempt, ...]
+    in_time: bool = True
 
-    def run(self) -> Found:
-        """The first certified answer; out of time, the best feasible one.
 
-        Raises
-        ------
-        OptimizationError
-            No certified answer, though there was time.
-        """
-        for solver in self.solvers:
-            found = self._try(solver)
-            if found is not None:
-                self.found = found
-                return found
-        if self.out_of_time:
-            self.found = self._best_feasible()
-            return self.found
-        trail = "; ".join(f"{a.solver}/{a.backend}: {a.reason}" for a in self.attempts)
+def search(
+    problem: Problem, limits: Limits, solvers: Iterable[SolverType], trust: bool = False
+) -> Found:
+    """The first certified answer, or finite one with `trust`; out of time, the best feasible one.
+
+    The exact solver is asked even when time is up: it needs next to none.
+
+    Raises
+    ------
+    OptimizationError
+        No certified answer, though there was time.
+    """
+    attempts, candidates = [], [problem.feasible(np.ones(len(problem.lower)))]
+    for solver in solvers:
+        begin = time.perf_counter()
+        for answer in _answers(solver, problem, limits):
+            attempt, certificate = _judged(solver, answer, problem, limits, trust, begin)
+            attempts.append(attempt)
+            if attempt.accepted and certificate is not None and answer.shares is not None:
+                return Found(answer.shares, certificate, tuple(attempts))
+            candidates += [] if answer.shares is None else [answer.shares]
+            logger.warning(
+                "%s (%s) gave no certified schedule: %s", solver, answer.backend, attempt.reason
+            )
+            begin = time.perf_counter()
+    if limits.left > 0:
+        trail = "; ".join(f"{a.solver}/{a.backend}: {a.reason}" for a in attempts)
         raise OptimizationError(
             f"no solver gave a certified schedule ({trail}); raise max_iterations or "
             "timeout_seconds"
         )
+    candidates.append(exact_split(problem.total, problem.shares, problem.bounds)[0])
+    known = [(certify(x, problem), x) for x in candidates]
+    best, x = min(known, key=lambda one: one[0].cost if math.isfinite(one[0].cost) else math.inf)
+    return Found(x, best, tuple(attempts), in_time=False)
 
-    def _left(self) -> float:
-        return self.limits.timeout_seconds - (time.perf_counter() - self.begin)
 
-    def _try(self, solver: SolverType) -> Found | None:
-        """The solver's first certified answer. The exact solver is asked even when time is up: it
-        needs none.
-        """
-        exact, left = solver is SolverType.ANALYTICAL, self._left()
-        if left <= 0 and not exact:
-            late = Answer("none", None, "no time left", timed_out=True)
-            return self._record(solver, late, time.perf_counter())
-        # Compiled loops of bounded length: no thread is worth it.
-        direct = exact and self.problem.terms is None
-        limits = replace(self.limits, timeout_seconds=max(left, MIN_SECONDS))
-        answers = self.solvers[solver](self.problem, limits)
-        while True:
-            begin = time.perf_counter()
-            try:
-                if direct:
-                    answer = next(answers, None)
-                else:
-                    answer = within(max(self._left(), MIN_SECONDS), lambda: next(answers, None))
-            except OutOfTimeError as error:
-                answer = Answer("abandoned", None, str(error), timed_out=True)
-            except (
-                Exception
-            ) as error:  # whatever a backend raises is one more reason to ask the next
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                answer = Answer("raised", None, reason)
-            if answer is None:
-                return None
-            found = self._record(solver, answer, begin)
-            if found is not None or answer.backend in ("abandoned", "raised"):
-                return found
+def _answers(solver: SolverType, problem: Problem, limits: Limits) -> Iterator[Answer]:
+    """The solver's answers; whatever its backend raises is one more reason to ask the next."""
+    if limits.left <= 0 and solver is not SolverType.ANALYTICAL:
+        yield Answer("none", None, "no time left")
+        return
+    try:
+        yield from SOLVERS[solver](problem, limits)
+    except Exception as error:
+        yield Answer("raised", None, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
-    def _record(self, solver: SolverType, answer: Answer, begin: float) -> Found | None:
-        """Note the answer; itself and its certificate if it is accepted."""
-        x, problem, known, reasons = (
-            answer.shares,
-            self.problem,
-            answer.certificate,
-            [answer.reason],
+
+def _judged(
+    solver: SolverType, answer: Answer, problem: Problem, limits: Limits, trust: bool, begin: float
+) -> tuple[Attempt, Certificate | None]:
+    """The answer as an attempt, accepted if its certificate, given or made here, is trusted."""
+    known, fault, numbers = answer.certificate, "", {}
+    if answer.shares is not None:
+        known = known or certify(answer.shares, problem)
+        fault = fault_of(known, problem.shares, len(answer.shares), limits.tolerance)
+        numbers = {name: getattr(known, name) for name in ("cost", "duality_gap", "kkt_residual")}
+    accepted = known is not None and (not fault or trust)
+    reason, elapsed = "; ".join(filter(None, (answer.reason, fault))), time.perf_counter() - begin
+    name, backend = solver.value, answer.backend
+    return Attempt(name, backend, accepted, reason, elapsed, answer.iterations, **numbers), known
+
+
+def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
+    """The exact optimum: by the multiplier, or by the structure of a quadratic cost that couples
+    the intervals.
+    """
+    if problem.coupling is None:
+        split, sweeps, found = exact_split(
+            problem.total, problem.shares, problem.bounds, limits.max_iterations
         )
-        self.out_of_time |= answer.timed_out
-        numbers: tuple[float, ...] = ()
-        accepted = False
-        if x is not None:
-            known = known or certify(x, problem, answer.weights)
-            fault = fault_of(known, problem.shares, len(x), self.limits.tolerance)
-            accepted = not fault or self.trust
-            reasons.append(fault)
-            numbers = known.cost, known.duality_gap, known.kkt_residual
-        reason, elapsed = "; ".join(filter(None, reasons)), time.perf_counter() - begin
-        name, backend = solver.value, answer.backend
-        self.attempts.append(
-            Attempt(name, backend, accepted, reason, elapsed, answer.iterations, *numbers)
-        )
-        if x is not None and known is not None and accepted:
-            return x, known
-        what = "no schedule" if x is None else "no certified schedule"
-        logger.warning("%s (%s) gave %s: %s", name, backend, what, reason)
-        if x is not None and known is not None:
-            self._keep(x, known)
-        return None
-
-    def _keep(self, x: Float, known: Certificate) -> None:
-        """Remember a feasible answer if it is the cheapest so far."""
-        order = self.problem.shares
-        filled = abs(known.filled - order) <= sum_tolerance(order, len(x))
-        feasible = filled and known.outside <= 0 and math.isfinite(known.cost)
-        if feasible and (self.best is None or known.cost < self.best[1].cost):
-            self.best = x, known
-
-    def _best_feasible(self) -> Found:
-        """The cheapest of what was found, equal shares inside the bounds, and the optimum without
-        coupling terms.
-        """
-        problem = self.problem
-        uncoupled = exact_split(problem.total, problem.shares, problem.bounds)[0]
-        for x in (problem.feasible(np.ones(len(uncoupled))), uncoupled):
-            self._keep(x, certify(x, problem))
-        if self.best is None:
-            raise OptimizationError(
-                "out of time, and no feasible schedule with a finite cost; raise timeout_seconds"
-            )
-        return self.best
+        yield Answer("multiplier", split, "", sweeps, found)
+        return
+    quadratic = problem.quadratic
+    if quadratic is None:
+        yield Answer("structured", None, "the curve is not linear: no structured solver")
+        return
+    x, solves = quadratic.bounded(problem.lower, problem.upper, lambda: limits.left > 0)
+    method = quadratic.method + (" with an active set" if solves > 1 else "")
+    if x is None:
+        reason = "out of time" if limits.left <= 0 else "not convex, or singular to rounding"
+        yield Answer(method, None, reason)
+        return
+    yield Answer(method, x, "", solves, quadratic.certificate(x, problem.lower, problem.upper))
 
 
-def certify(x: Float, problem: Problem, weights: Float | None = None) -> Certificate:
+SOLVERS = {
+    SolverType.ANALYTICAL: solve_analytical,
+    SolverType.CVXPY: solve_cvxpy,
+    SolverType.SCIPY: solve_scipy,
+}
+
+
+def certify(x: Float, problem: Problem) -> Certificate:
     """Certificate of `x`, (n,) shares.
 
-    Where terms couple the intervals, the problem is replaced by a separable one that is nowhere
-    more expensive and, at x, cheaper by no more than `slack`: its optimum bounds theirs. `weights`
-    are the scenario weights of the solver, if any: they only tighten the bound.
+    Where intervals are coupled, the problem is replaced by its tangent at x, which is nowhere more
+    expensive and the same at x: its optimum bounds theirs.
     """
-    if problem.terms is None:
-        found = certify_separable(x, problem.total, problem.shares, problem.bounds)
-        return found.plus(problem.constant)
-    total, slack = problem.terms.minorant(problem.total, x, weights)
-    below = certify_separable(x, total, problem.shares, problem.bounds)
+    below = certify_separable(x, problem.tangent(x), problem.shares, problem.bounds)
+    if problem.coupling is None:
+        return below
     cost = problem.cost(x)
-    gap = (below.duality_gap * (abs(below.cost) or 1.0) + slack) / (abs(cost) or 1.0)
+    gap = below.duality_gap * (abs(below.cost) or 1.0) / (abs(cost) or 1.0)
     return below._replace(cost=cost, duality_gap=gap)
 
 
@@ -260,28 +195,3 @@ def fault_of(
 def sum_tolerance(shares: float, n: int) -> float:
     """Shares by which the sum of n child orders may miss the order."""
     return max(SUM_TOLERANCE, 1e-15 * n) * abs(shares)
-
-
-def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """What `call` returns or raises, or OutOfTimeError after `seconds`.
-
-    The call runs in a daemon thread and is abandoned there if it is late: native code cannot be
-    interrupted, but it neither holds its caller up nor keeps the process from ending.
-    """
-    results: list[Result] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(max(seconds, 0.0))
-    if errors:
-        raise errors[0]
-    if not results:
-        raise OutOfTimeError(f"out of time after {seconds:.3g} s")
-    return results[0]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.linalg import solveh_banded
 
 from research_lib.checks import number, same_labels
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.fallback import Limits
-from research_lib.execution.portfolio_model import TOLERANCE, PortfolioBounds, PortfolioModel, solve
+from research_lib.execution.cvxpy_solver import BACKENDS, solved
+from research_lib.execution.problem import Limits
 from research_lib.execution.schedules import ROUNDING, ModelledSchedule, drawn, left_to_trade, table
 from research_lib.monitoring import timed
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Float = NDArray[np.float64]
+TOLERANCE = 1e-10  # asked of the backends
+ACCEPTED = 1e-6
+MAX_ITERATIONS = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +39,10 @@ class PortfolioSchedule(ModelledSchedule):
         own trades cost all assets), in currency; variance (its covariance with the whole),
         currency**2.
     solver : str
-        "modes" or "block-tridiagonal" (exact), the backend that CVXPY used, or "given".
+        "block-tridiagonal" (exact), the backend that CVXPY used, or "given".
     kkt_residual : float
-        Largest of stationarity, violation and duality gap, relative, as measured on the schedule;
-        NaN of a given one, which claims no optimum.
+        Largest of stationarity, violation and complementarity, relative, as measured on the
+        schedule; NaN of a given one, which claims no optimum.
 
     Examples
     --------
@@ -82,7 +87,6 @@ def portfolio_schedule(
     max_exposure: ArrayLike = np.inf,
     prices: ArrayLike | None = None,
     max_value: ArrayLike = np.inf,
-    max_iterations: int = 1000,
     timeout_seconds: float = 300.0,
 ) -> PortfolioSchedule:
     r"""Least expected cost plus risk aversion times variance of trading m assets.
@@ -92,9 +96,13 @@ def portfolio_schedule(
 
     x_k is held after the trades n_k. Of H its symmetric part matters; Gamma is not symmetrised:
     with Gamma^A its antisymmetric part, x_k' Gamma^A n_k costs according to which asset goes first.
-    Without bounds the optimum is exact: by the modes of C against H - tau Gamma / 2 where Gamma is
-    symmetric, from one block-tridiagonal system where it is not. CVXPY solves the rest, in
-    fractions of the orders, and its answer is taken only with a KKT residual below 1e-6.
+    In what is held between the trades, with :math:`\tilde H = H^S - \tau \Gamma^S / 2`, that is
+    a constant, the spreads, and the quadratic form
+
+    .. math:: \sum_k n_k' \tfrac1\tau \tilde H n_k + x_k' \Gamma^A x_{k-1} + \lambda \tau x_k' C x_k
+
+    Without bounds the optimum is exact, from its block-tridiagonal system. CVXPY solves the rest,
+    in fractions of the orders, and its answer is taken only with a KKT residual below 1e-6.
 
     Labelled arguments (Series and frames by asset) are put in the order of the labels of
     `total_shares`, or of the first that has labels, and refused where theirs are others.
@@ -127,9 +135,8 @@ def portfolio_schedule(
     prices, max_value : (m,) currency per share, scalar or (n,) currency
         A common cap on what is traded in an interval: prices @ \|shares\| <= max_value. Both or
         neither.
-
-    max_iterations, timeout_seconds
-        Of each backend, and of all together.
+    timeout_seconds
+        Of all backends together.
 
     Returns
     -------
@@ -154,33 +161,37 @@ def portfolio_schedule(
     >>> pair = {"covariance": [[0.9, 0.4], [0.4, 1.0]], "temporary": [2.5e-6, 6e-7]}
     >>> best = portfolio_schedule([1e6, -5e5], 4, risk_aversion=1e-6, **pair)
     >>> best.shares.sum(axis=0).round(3).tolist(), best.solver
-    ([1000000.0, -500000.0], 'modes')
+    ([1000000.0, -500000.0], 'block-tridiagonal')
     """
     n = number("n_intervals", n_intervals, 1, integer=True)
-    inputs = {
+    limits = Limits.checked(MAX_ITERATIONS, TOLERANCE, timeout_seconds)
+    given, labels = _aligned({
         "total_shares": total_shares, "covariance": covariance, "temporary": temporary,
         "permanent": permanent, "half_spread": half_spread, "min_shares": min_shares,
         "max_shares": max_shares, "exposures": exposures, "prices": prices,
-    }  # fmt: skip
-    given, labels = _aligned(inputs)
-    orders = _array("total_shares", given["total_shares"], None)
+    })  # fmt: skip
+    orders = _finite("total_shares", given["total_shares"], (None,))
     m = len(orders)
-    model = _model(m, given, risk_aversion, interval)
-    _refuse_idle(exposures, min_exposure, max_exposure, prices, max_value)
-    weights = np.zeros((0, m)) if exposures is None else _rows("exposures", given["exposures"], m)
+    market = _market(m, given, number("risk_aversion", risk_aversion), interval)
+    limited = not np.all(np.equal(min_exposure, -np.inf) & np.equal(max_exposure, np.inf))
+    for name, there, limit, asked in (
+        ("exposures", exposures is not None, "min_exposure or max_exposure", limited),
+        ("prices", prices is not None, "max_value", not np.all(np.equal(max_value, np.inf))),
+    ):
+        if there != asked:
+            raise ValidationError(f"{name} and {limit} go together: give both or neither")
+    weights = np.zeros((0, m)) if exposures is None else np.atleast_2d(given["exposures"])
     least, most = given["min_shares"], given["max_shares"]
-    bounds = PortfolioBounds(
+    bounds = _Bounds(
         _limits("min_shares", -np.inf if least is None else least, (n, m)),
         _limits("max_shares", np.inf if most is None else most, (n, m)),
-        weights,
+        _finite("exposures", weights, (len(weights), m)),
         _limits("min_exposure", min_exposure, (n - 1, len(weights))),
         _limits("max_exposure", max_exposure, (n - 1, len(weights))),
-        _array("prices", np.zeros(m) if prices is None else given["prices"], m, 0.0),
+        _finite("prices", np.zeros(m) if prices is None else given["prices"], (m,), 0.0),
         _limits("max_value", max_value, (n,)),
     )
-    _refuse_short(orders, bounds)
-    limits = Limits.checked(max_iterations, TOLERANCE, timeout_seconds)
-    return _schedule(model, labels, *_solved(model, orders, bounds, limits))
+    return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
 
 
 def price_portfolio(
@@ -213,16 +224,15 @@ def price_portfolio(
     >>> even.expected_cost, even.variance
     (200.0, 40000.0)
     """
-    inputs = {
+    given, labels = _aligned({
         "shares": shares, "covariance": covariance, "temporary": temporary,
         "permanent": permanent, "half_spread": half_spread,
-    }  # fmt: skip
-    given, labels = _aligned(inputs)
+    })  # fmt: skip
     trades = np.atleast_2d(np.array(given["shares"], float))
     if trades.ndim != 2 or not np.isfinite(trades).all():
         raise ValidationError(f"shares must be (n, m) and finite, got shape {trades.shape}")
-    model = _model(trades.shape[1], given, 0.0, interval)
-    return _schedule(model, labels, trades, "given", np.nan)
+    market = _market(trades.shape[1], given, 0.0, interval)
+    return _schedule(market, labels, trades, "given", np.nan)
 
 
 def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
@@ -241,144 +251,57 @@ def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
     return given, labels
 
 
-def _model(m: int, given: dict[str, Any], risk_aversion: float, interval: float) -> PortfolioModel:
-    spread, lasting = given["half_spread"], given["permanent"]
-    return PortfolioModel(
-        _matrix("covariance", given["covariance"], m),
-        _matrix("temporary", given["temporary"], m),
-        np.zeros((m, m)) if lasting is None else _matrix("permanent", lasting, m),
-        _array("half_spread", np.full(m, spread) if np.ndim(spread) == 0 else spread, m, 0.0),
-        number("risk_aversion", risk_aversion),
-        number("interval", interval, above=0),
-    )
+class _Market(NamedTuple):
+    """What m assets cost and risk, with the letters of `portfolio_schedule`; net is H~."""
+
+    covariance: Float
+    temporary: Float
+    permanent: Float
+    half_spread: Float
+    risk_aversion: float
+    interval: float
+    net: Float
 
 
-def _solved(
-    model: PortfolioModel, orders: Float, bounds: PortfolioBounds, limits: Limits
-) -> tuple[Float, str, float]:
-    """Trades (n, m), by whom, their KKT residual: the free optimum where it keeps the bounds."""
-    n = len(bounds.lower)
-    trades, solver = model.optimum(orders, n)
-    sizes = np.abs(trades).sum(axis=0)
-    one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
-    # A spread on trades one way is the same for all schedules.
-    priced = np.all(one_way | (model.half_spread == 0))
-    holdings = left_to_trade(trades)
-    missed = bounds.misses(trades, holdings)
-    if missed <= ROUNDING and (priced or n == 1):
-        return trades, solver, max(missed, model.stationarity(holdings))
-    if n == 1:
-        raise OptimizationError(
-            "one interval must trade everything, which the caps forbid; raise n_intervals"
+def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Market:
+    """The market of what the user gave, aligned, checked."""
+    tau, square = number("interval", interval, above=0), (m, m)
+    covariance = _finite("covariance", given["covariance"], square)
+    temporary, permanent = (
+        np.zeros(square) if values is None else np.diag(_finite(name, values, (m,)))
+        if np.ndim(values) == 1 else _finite(name, values, square)
+        for name, values in ((name, given[name]) for name in ("temporary", "permanent"))
+    )  # fmt: skip
+    spread = given["half_spread"]
+    spread = _finite("half_spread", np.full(m, spread) if np.ndim(spread) == 0 else spread, (m,), 0)
+    lowest, highest = np.linalg.eigvalsh(covariance)[[0, -1]]
+    apart = np.abs(covariance - covariance.T).max()
+    if apart > 1e-8 * np.abs(covariance).max() or lowest < -1e-10 * highest:
+        raise ValidationError(
+            "covariance must be symmetric and positive semi-definite, its lowest eigenvalue is "
+            f"{lowest:.3g}; shrink the correlations, or estimate them on common days"
         )
-    free = model.attribution(trades, holdings)
-    risk = abs(model.risk_aversion) * free["variance"].sum()
-    scale = float(np.abs(free["temporary"].sum()) + risk) or 1.0
-    return solve(model, orders, bounds, scale, limits)
-
-
-def _schedule(
-    model: PortfolioModel, labels: pd.Index | None, trades: Float, solver: str, residual: float
-) -> PortfolioSchedule:
-    holdings = left_to_trade(trades)
-    parts = model.attribution(trades, holdings)
-    if labels is not None:
-        parts.index = labels
-    cost, variance = float(parts["cost"].sum()), model.variance(holdings)
-    return PortfolioSchedule(trades, "portfolio", cost, variance, parts, solver, residual)
-
-
-def _refuse_idle(
-    exposures: Any, min_exposure: ArrayLike, max_exposure: ArrayLike, prices: Any, max_value: Any
-) -> None:
-    """What goes together is given together, or one of the two would change nothing."""
-    free = np.all(np.equal(min_exposure, -np.inf)) and np.all(np.equal(max_exposure, np.inf))
-    capped = not np.all(np.equal(max_value, np.inf))
-    message = ""
-    if not free and exposures is None:
-        message = "min_exposure and max_exposure limit exposures @ holdings: give exposures as well"
-    elif free and exposures is not None:
-        message = "exposures are limited by min_exposure, max_exposure: give one of them as well"
-    elif capped and prices is None:
-        message = "max_value caps what is traded in currency: give prices as well"
-    elif prices is not None and not capped:
-        message = "prices are for max_value, what may be traded in an interval: give it as well"
-    if message:
-        raise ValidationError(message)
-
-
-def _refuse_short(orders: Float, bounds: PortfolioBounds) -> None:
-    """Say which bounds cannot hold the orders, before a solver says only that some cannot."""
-    for name, low, high, where in (
-        ("shares", bounds.lower, bounds.upper, "for asset {1} in interval {0}"),
-        ("exposure", bounds.least, bounds.most, "of exposure {1} after trade {0}"),
-    ):
-        if np.any(low > high):
-            at = tuple(int(index) for index in np.argwhere(low > high)[0])
-            raise OptimizationError(
-                f"min_{name} {low[at]:g} is above max_{name} {high[at]:g} {where.format(*at)}; "
-                "lower the one or raise the other"
-            )
-    for most, way in ((bounds.upper.sum(axis=0), 1.0), (-bounds.lower.sum(axis=0), -1.0)):
-        short = way * orders > most + ROUNDING * np.maximum(np.abs(most), np.abs(orders))
-        if not short.any():
-            continue
-        i = int(np.argmax(short))
-        name, up = ("max_shares", "raise") if way > 0 else ("min_shares", "lower")
-        cap = "max_shares" if way > 0 else "-min_shares"
-        if most[i] >= 0:
-            raise OptimizationError(
-                f"caps admit {most[i]:,.6g} of {way * orders[i]:,.6g} shares of asset {i}; raise "
-                f"{cap} "
-                "or lengthen the horizon"
-            )
-        raise OptimizationError(
-            f"{name} force a total of {way * most[i]:,.6g} shares of asset {i}, whose order is "
-            f"{orders[i]:,.6g}; {up} them or shorten the horizon"
+    net = temporary - 0.5 * tau * permanent
+    net = 0.5 * (net + net.T)
+    unit = 1.0 / np.sqrt(np.abs(np.diag(net)) + 1e-300)
+    if np.linalg.eigvalsh(net * np.outer(unit, unit))[0] <= 1e-12:
+        raise ValidationError(
+            "temporary less permanent * interval / 2 must be positive definite in its symmetric "
+            "part, or trades would be paid for; shorten the interval, or lower the cross impact"
         )
-    needed, admitted = float(np.abs(orders) @ bounds.prices), float(bounds.value.sum())
-    if needed > admitted * (1.0 + ROUNDING):
-        raise OptimizationError(
-            f"max_value admits {admitted:,.6g} of {needed:,.6g} currency; raise it or lengthen the "
-            "horizon"
-        )
+    return _Market(covariance, temporary, permanent, spread, risk, tau, net)
 
 
-def _array(name: str, values: Any, m: int | None, low: float = -np.inf) -> Float:
+def _finite(name: str, values: Any, shape: tuple[int | None, ...], low: float = -np.inf) -> Float:
+    """An array of finite numbers of that shape, whose None is any length, at least `low`."""
     array = np.array(values, float)
-    if array.ndim != 1 or len(array) != (m or len(array)) or not len(array):
-        size = f"({'m' if m is None else m},)"
-        raise ValidationError(f"{name} must be {size}, one an asset, got shape {array.shape}")
-    bad = ~(np.isfinite(array) & (array >= low))
-    if bad.any():
-        i = int(np.argmax(bad))
-        rule = f"must be finite and at least {low:g}, got {array[i]:g}"
-        raise ValidationError(f"{name} of asset {i} {rule}")
-    return array
-
-
-def _matrix(name: str, values: Any, m: int) -> Float:
-    """(m, m) of (m, m), or of its diagonal where the name allows one; the covariance must be
-    symmetric.
-    """
-    array = np.array(values, float)
-    if array.shape == (m,) and name != "covariance":
-        array = np.diag(array)
-    if array.shape != (m, m) or not np.isfinite(array).all():
-        raise ValidationError(f"{name} must be ({m}, {m}) and finite, got shape {array.shape}")
-    if name == "covariance":
-        apart = np.abs(array - array.T).max()
-        if apart > 1e-8 * np.abs(array).max():
-            raise ValidationError(f"{name} must be symmetric, got a difference of {apart:.3g}")
-    return array
-
-
-def _rows(name: str, values: Any, m: int) -> Float:
-    array = np.atleast_2d(np.array(values, float))
-    shaped = array.ndim == 2 and array.shape[1] == m
-    if not shaped or not np.isfinite(array).all() or not np.all(array.any(axis=1)):
-        rule = f"(k, {m}), finite and no row of zeros"
-        raise ValidationError(f"{name} must be {rule}, got shape {array.shape}")
+    wanted = tuple(len(array) if size is None and array.ndim else size for size in shape)
+    if array.shape != wanted or not np.all(np.isfinite(array) & (array >= low)):
+        sizes = ", ".join("m" if size is None else str(size) for size in shape)
+        raise ValidationError(
+            f"{name} must be ({sizes}{',' * (len(shape) == 1)}) and finite, at least {low:g}, got "
+            f"shape {array.shape}: {str(values)[:60]}"
+        )
     return array
 
 
@@ -391,3 +314,209 @@ def _limits(name: str, values: Any, shape: tuple[int, ...]) -> Float:
     if np.isnan(array).any():
         raise ValidationError(f"{name} holds NaN; use inf where there is no limit")
     return array
+
+
+class _Bounds(NamedTuple):
+    """What trades and holdings must keep, for n intervals and m assets; infinite: no bound.
+
+    Trades lower, upper (n, m) shares; exposures (k, m) of what is held after each trade but the
+    last, least and most (n - 1, k); prices (m,) and value (n,), of all that is traded.
+    """
+
+    lower: Float
+    upper: Float
+    exposures: Float
+    least: Float
+    most: Float
+    prices: Float
+    value: Float
+
+    def missed(self, shares: Float) -> float:
+        """Largest violation, relative to the size of what is bounded."""
+        holdings, traded = left_to_trade(shares), np.abs(shares) @ self.prices
+        held, sizes = holdings[1:-1] @ self.exposures.T, np.abs(holdings).max(axis=0)
+        parts = (
+            (np.maximum(self.lower - shares, shares - self.upper), sizes),
+            (np.maximum(self.least - held, held - self.most), np.abs(self.exposures) @ sizes),
+            (traded - self.value, traded.max()),
+        )
+        return max(float(np.max(p / np.where(u > 0, u, 1.0), initial=0.0)) for p, u in parts)
+
+
+def _form(market: _Market, orders: Float, n: int, unit: Float) -> tuple[sparse.csr_array, Float]:
+    """P and q of cost plus risk, 1/2 z'Pz + q'z but for a constant, of what is held between n
+    trades, z (n - 1 times m), each asset in its unit.
+    """
+    square, net = 2.0 * np.outer(unit, unit), market.net / market.interval
+    inside = square * (2.0 * net + market.risk_aversion * market.interval * market.covariance)
+    # rows x_(k-1), columns x_k
+    beside = square * (-net - 0.25 * (market.permanent - market.permanent.T))
+    following = sparse.kron(sparse.eye_array(n - 1, k=1), beside)
+    form = sparse.kron(sparse.eye_array(n - 1), inside) + following + following.T
+    return sparse.csr_array(form), np.append(orders / unit @ beside, np.zeros((n - 2) * len(unit)))
+
+
+def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
+    """Trades, (n, m), without bounds or spreads, and their stationarity: the largest slope in what
+    is held, relative to its parts.
+    """
+    if n == 1:
+        return orders[None], 0.0
+    unit = 1.0 / np.sqrt(np.diag(market.net))
+    form, linear = _form(market, orders, n, unit)
+    width = min(2 * len(orders), len(linear))
+    bands = [np.pad(form.diagonal(k), (k, 0)) for k in range(width - 1, -1, -1)]
+    try:
+        held = solveh_banded(np.array(bands), -linear)
+    except np.linalg.LinAlgError as error:
+        raise OptimizationError(
+            f"cost plus risk falls without limit: risk_aversion {market.risk_aversion:g} below 0, "
+            "or the antisymmetric part of permanent, lets round trips gain more than temporary "
+            "impact takes; raise it, lower permanent, or shorten the horizon"
+        ) from error
+    slope, size = form @ held + linear, abs(form) @ np.abs(held) + np.abs(linear)
+    path = held.reshape(n - 1, -1) * unit
+    trades = -np.diff(path, axis=0, prepend=orders[None], append=np.zeros((1, len(orders))))
+    return trades, float(np.abs(slope).max()) / (float(size.max()) or 1.0)
+
+
+def _optimum(
+    market: _Market, orders: Float, bounds: _Bounds, limits: Limits
+) -> tuple[Float, str, float]:
+    """Trades (n, m), by whom, their KKT residual: the free optimum where it keeps the bounds."""
+    trades, residual = _free(market, orders, len(bounds.lower))
+    sizes, missed = np.abs(trades).sum(axis=0), bounds.missed(trades)
+    one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
+    # A spread on trades one way is the same for all schedules.
+    if missed <= ROUNDING and np.all(one_way | (market.half_spread == 0)):
+        return trades, "block-tridiagonal", max(missed, residual)
+    least, most = bounds.lower.sum(axis=0), bounds.upper.sum(axis=0)
+    short = (least > orders + ROUNDING * np.abs(orders)) | (
+        most < orders - ROUNDING * np.abs(orders)
+    )
+    if short.any() or len(trades) == 1:
+        i = int(np.argmax(short))
+        raise OptimizationError(
+            f"caps admit {least[i]:,.6g} to {most[i]:,.6g} shares of asset {i}, whose order is "
+            f"{orders[i]:,.6g}; widen min_shares and max_shares, or lengthen the horizon"
+        )
+    return _bounded(market, orders, bounds, trades, limits)
+
+
+def _bounded(
+    market: _Market, orders: Float, bounds: _Bounds, free: Float, limits: Limits
+) -> tuple[Float, str, float]:
+    """Trades (n, m), the backend, and the KKT residual, by CVXPY: each asset in a unit of its own,
+    cost in units of what the free optimum costs.
+    """
+    import cvxpy as cp
+
+    n, m = bounds.lower.shape
+    parts = _attribution(market, free)
+    scale = abs(parts["temporary"].sum()) + abs(market.risk_aversion) * parts["variance"].sum()
+    size = float(np.sqrt(orders @ market.net @ orders / m)) or 1.0
+    unit = np.maximum(np.abs(orders), size / np.sqrt(np.diag(market.net)))
+    form, linear = (part / (scale or 1.0) for part in _form(market, orders, n, unit))
+    z, gross = cp.Variable((n - 1) * m), cp.Variable((n, m))
+    held = cp.reshape(z, (n - 1, m), order="C")
+    path = cp.vstack([orders[None] / unit, held, np.zeros((1, m))])
+    sold, spread = path[:-1] - path[1:], market.half_spread * unit / (scale or 1.0)
+    norm, worth = (_norm(weights * unit) for weights in (bounds.exposures, bounds.prices))
+    exposed = held @ (bounds.exposures * unit).T / norm
+    constraints = [
+        *_within(sold, bounds.lower / unit, bounds.upper / unit),
+        *_within(exposed, bounds.least / norm, bounds.most / norm),
+    ]
+    # Convex as a whole, which its parts do not show where permanent impact is not symmetric.
+    cost = 0.5 * cp.quad_form(z, cp.psd_wrap(form)) + linear @ z
+    if spread.any() or np.isfinite(bounds.value).any():  # gross of what is traded either way
+        cost = cost + cp.sum(gross @ spread)
+        traded = gross @ (bounds.prices * unit / worth)
+        constraints += [sold <= gross, -sold <= gross]
+        constraints += _within(traded, np.full(n, -np.inf), bounds.value / worth)
+    program, tried = cp.Problem(cp.Minimize(cost), constraints), []
+    for backend in (name for name in BACKENDS if name in cp.installed_solvers()):
+        status = solved(program, backend, limits)
+        if "infeasible" in status:
+            raise OptimizationError(
+                "the orders cannot be traded within the caps and exposures together; widen "
+                "min_exposure and max_exposure, raise the caps, or lengthen the horizon"
+            )
+        if z.value is not None:
+            slopes = {z: form @ z.value + linear, gross: np.repeat(spread, n)}
+            residual = _residual(program, slopes)
+            if residual <= ACCEPTED:
+                return -np.diff(path.value * unit, axis=0), backend, residual
+            status = f"KKT residual {residual:.1e}"
+        tried.append(f"{backend}: {status}")
+    late = f"out of time after {limits.timeout_seconds:g} s, raise timeout_seconds; "
+    raise OptimizationError(
+        f"no backend's answer is certified to {ACCEPTED:g} "
+        f"({late if limits.left <= 0 else ''}{'; '.join(tried)})"
+    )
+
+
+def _norm(weights: Float) -> Float:
+    """Of each row; 1 where all are 0."""
+    norm = np.linalg.norm(weights, axis=-1)
+    return np.where(norm > 0, norm, 1.0)
+
+
+def _within(expression: Any, low: Float, high: Float) -> list[Any]:
+    """low <= expression <= high where they are finite, as equalities where they meet."""
+    same = np.isfinite(low) & (low == high)
+    below, above = np.isfinite(high) & ~same, np.isfinite(low) & ~same
+    constraints = [expression[same] == low[same]] if same.any() else []
+    constraints += [expression[below] <= high[below]] if below.any() else []
+    return constraints + ([low[above] <= expression[above]] if above.any() else [])
+
+
+def _residual(program: Any, slopes: dict[Any, Float]) -> float:
+    """Largest of stationarity, violation and complementarity gap at the answer, relative; slopes
+    are those of the cost.
+    """
+    slope = np.concatenate([slopes[v] for v in program.variables()])
+    pulled = {variable: np.zeros(variable.size) for variable in program.variables()}
+    violation, gap = 0.0, 0.0
+    for constraint in program.constraints:
+        price, miss = np.ravel(constraint.dual_value, "F"), np.ravel(constraint.expr.value, "F")
+        for variable, matrix in constraint.expr.grad.items():
+            pulled[variable] += matrix @ price
+        violation = max(violation, float(np.max(constraint.violation())))
+        gap += abs(float(price @ miss))
+    pull = np.concatenate(list(pulled.values()))
+    size = max(float(np.abs(slope).max()), float(np.abs(pull).max()), 1e-9)
+    stationarity = float(np.abs(slope + pull).max()) / size
+    return max(stationarity, violation, gap / max(abs(program.value), 1e-3))
+
+
+def _attribution(market: _Market, shares: Float) -> pd.DataFrame:
+    """Cost and variance by asset, each column summing to the portfolio's: see
+    PortfolioSchedule.
+    """
+    after, tau, lasting = left_to_trade(shares)[1:], market.interval, market.permanent
+    table = pd.DataFrame({
+        "temporary": np.sum(shares * (shares @ market.temporary.T), axis=0) / tau,
+        "permanent": np.sum(after * (shares @ lasting.T), axis=0),
+        "spread": market.half_spread * np.abs(shares).sum(axis=0),
+    })  # fmt: skip
+    table["cost"] = table.sum(axis=1)
+    caused = np.sum(shares * (shares @ market.temporary / tau + after @ lasting), axis=0)
+    table["caused"] = caused + table["spread"]
+    table["variance"] = tau * np.sum(after * (after @ market.covariance), axis=0)
+    return table
+
+
+def _schedule(
+    market: _Market, labels: pd.Index | None, trades: Float, solver: str, residual: float
+) -> PortfolioSchedule:
+    """The trades with what is expected of them; the variance is 0 where a hedge leaves nothing but
+    rounding, of either sign.
+    """
+    parts, after = _attribution(market, trades), left_to_trade(trades)[1:]
+    if labels is not None:
+        parts.index = labels
+    cost, variance = float(parts["cost"].sum()), float(parts["variance"].sum())
+    gross = market.interval * np.sum(np.abs(after) * (np.abs(after) @ np.abs(market.covariance)))
+    variance = variance if variance > 1e-14 * gross else 0.0
+    return PortfolioSchedule(trades, "portfolio", cost, variance, parts, solver, residual)

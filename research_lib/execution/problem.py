@@ -1,17 +1,15 @@
-r"""The problem that `allocate` solves: totals, bounds, what couples the intervals, and what it
-lacks.
+r"""The problem that `allocate` solves: totals, bounds, and what couples the intervals.
 
-.. math:: \min_x \sum_t C_t(x_t) + T(x)
+.. math:: \min_x \sum_t C_t(x_t) + Q(x)
           \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-Totals that are concave under equal bounds have their optimum at a vertex, found by looking at all
-that matter.
+with Q the decaying impact and the risk of :mod:`research_lib.execution.quadratic`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,33 +19,68 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number, per_interval
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, Pair, close_sum
-from research_lib.execution.terms import Terms
-from research_lib.impact import ImpactCurve, SeparableTotal
+from research_lib.execution.quadratic import DenseDecay, Quadratic, StateDecay, decay_of, no_decay
+from research_lib.impact import ImpactCurve, Kernel, SeparableTotal, check_kernel, trade_times
 
 Float = NDArray[np.float64]
 HEADROOM = 1e-13  # a cap that the whole order does not reach must not seem to bind
 DUST = 1e-6
 SAME_COST = 1e-12
 SINGLE = 2e-7  # relative rounding of float32
+MAX_ROUNDS = 60
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a solver may use: its own iterations, the gap to reach, the seconds of all solvers."""
+
+    max_iterations: int
+    tolerance: float
+    timeout_seconds: float
+    begin: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def checked(cls, max_iterations: Any, tolerance: Any, timeout_seconds: Any) -> Limits:
+        """The limits, refused by name where they are out of range."""
+        return cls(
+            number("max_iterations", max_iterations, 1, integer=True),
+            number("tolerance", tolerance, above=0),
+            number("timeout_seconds", timeout_seconds, above=0),
+        )
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.timeout_seconds - (time.perf_counter() - self.begin)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one backend returned: shares (n,), or None and why; its own certificate if it has
+    one.
+    """
+
+    backend: str
+    shares: Float | None
+    reason: str = ""
+    iterations: int = 0
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One allocation: totals C_t, S, bounds (n,) in shares, coupling terms, and a constant."""
+    """One allocation: totals C_t, S, bounds (n,) in shares, and Q, None where nothing couples."""
 
     total: SeparableTotal
     shares: float
     lower: Float
     upper: Float
-    terms: Terms | None = None
-    constant: float = 0.0
+    coupling: Quadratic | None = None
 
-    @cached_property
+    @property
     def bounds(self) -> Pair:
-        """(lower, upper), contiguous and read-only, as compiled code takes them."""
-        lower, upper = np.ascontiguousarray(self.lower)[:], np.ascontiguousarray(self.upper)[:]
-        lower.flags.writeable = upper.flags.writeable = False
-        return lower, upper
+        """(lower, upper)."""
+        return self.lower, self.upper
 
     @cached_property
     def non_convex(self) -> NDArray[np.bool_]:
@@ -58,23 +91,32 @@ class Problem:
         rises = (c.quadratic >= 0) & (c.quadratic + 3.0 * c.cubic * self.upper >= 0)
         return np.asarray(bad & ~((c.scale == 0) & rises))
 
-    @cached_property
-    def capacity(self) -> Float:
-        """Largest x whose cost is known, (n,) shares."""
-        scenarios = self.terms.scenarios if self.terms is not None else ()
-        return np.minimum.reduce([total.capacity for total in (self.total, *scenarios)])
-
-    def within_capacity(self) -> Problem:
-        """The problem with no cap above what the books show."""
-        scenarios = self.terms.scenarios if self.terms is not None else ()
-        if not any(total.depth.shape[1] for total in (self.total, *scenarios)):
-            return self
-        return dataclasses.replace(self, upper=np.minimum(self.upper, self.capacity))
-
     def cost(self, x: Float) -> float:
         """The objective at x, currency."""
-        terms = self.terms.value(x) if self.terms is not None else 0.0
-        return float(np.sum(self.total.value(x))) + self.constant + terms
+        joint = self.coupling.value(x) if self.coupling is not None else 0.0
+        return float(np.sum(self.total.value(x))) + joint
+
+    def tangent(self, x: Float) -> SeparableTotal:
+        """A separable total whose every split costs no more than here, but for a constant, and x
+        the same: Q, which is convex, lies above its tangent.
+        """
+        if self.coupling is None:
+            return self.total
+        return replace(self.total, linear=self.total.linear + self.coupling.gradient(x))
+
+    @property
+    def quadratic(self) -> Quadratic | None:
+        """The whole cost as one quadratic function, if that is what couples the intervals."""
+        total = self.total
+        if self.coupling is None or total.depth.shape[1] or np.any(total.quadratic < 0):
+            return None
+        if total.cubic.any() or total.scale.any():
+            return None
+        return replace(self.coupling, curvature=total.quadratic, linear=total.linear)
+
+    def risk(self, x: Float) -> tuple[float, float]:
+        """The part of the cost that is held shares', and what one more from the start adds."""
+        return (0.0, 0.0) if self.coupling is None else self.coupling.risk(x)
 
     def feasible(self, weights: Float) -> Float:
         """Shares in proportion to `weights`, moved inside the bounds with the sum kept."""
@@ -91,12 +133,12 @@ class Problem:
         equal = np.minimum(self.shares / len(self.lower), self.total.capacity)
         price = np.abs(self.total.marginal_last(equal))
         fair = self.feasible(1.0 / np.maximum(price, 1e-6 * price.max() or 1.0))
-        terms = self.terms.value(fair) if self.terms is not None else 0.0
-        cost = float(np.sum(np.abs(self.total.value(fair)))) + terms
+        joint = self.coupling.value(fair) if self.coupling is not None else 0.0
+        cost = float(np.sum(np.abs(self.total.value(fair)))) + joint
         currency = (cost or 1.0) * unit / self.shares
-        coupled = self.terms.scaled(unit, currency) if self.terms is not None else None
+        coupling = self.coupling.scaled(unit, currency) if self.coupling is not None else None
         parts = self.shares / unit, self.lower / unit, self.upper / unit
-        return Problem(self.total.scaled(unit, currency), *parts, coupled)
+        return Problem(self.total.scaled(unit, currency), *parts, coupling)
 
     def repaired(self, scaled: Float | None, unit: float) -> Float | None:
         """A solver's answer in `unit` as shares inside the bounds that sum to the order; None if
@@ -117,39 +159,88 @@ class Problem:
             return equal
         return x
 
-    def why_infeasible(self) -> str:
-        """The numbers and the remedy where no schedule meets the bounds; empty where one does."""
-        lower, upper, order = self.lower, self.upper, self.shares
-        if np.any(lower > upper):
-            t = int(np.argmax(lower > upper))
-            return (
-                f"min_shares {lower[t]:g} is above max_shares {upper[t]:g} in interval {t}; "
-                "lower the one or raise the other"
+    def relaxed(self) -> tuple[Problem, str]:
+        """The problem with its caps raised, or its floors lowered, by the one factor that just
+        admits the order, and how; as it is, with no text, where nothing needs or helps.
+
+        Caps stop at what the curve knows the price of; caps of 0 stay.
+        """
+        order, upper, reason = self.shares, self.upper, why_infeasible(self)
+        if not reason or np.any(self.lower > upper):
+            return self, ""
+        if reason.startswith("floors"):
+            factor = order / self.lower.sum()
+            return replace(
+                self, lower=self.lower * factor
+            ), f"min_shares lowered to {factor:.6g} of it"
+        reach = np.where(upper > 0, np.minimum(self.total.capacity, order * (1.0 + HEADROOM)), 0.0)
+        if reach.sum() < order * (1.0 - SUM_ROUNDING):
+            raise OptimizationError(
+                f"cap admits {upper.sum():,.6g} of {order:,.6g} shares, and no relaxation admits "
+                "them: caps of 0 stay, and none exceeds what the books show; open intervals or "
+                "lengthen the horizon"
             )
-        most, least = float(upper.sum()), float(lower.sum())
-        if most < order * (1.0 - SUM_ROUNDING):
-            shown = float(np.sum(np.minimum(self.capacity, order)))
-            if shown < order:
-                part = f"the books show {shown:,.6g} of {order:,.6g} shares"
-                return part + "; order less or lengthen the horizon"
-            return (
-                f"cap admits {amount(most, order)} of {amount(order, most)} shares; "
-                "raise max_shares (max_allocation_ratio) or lengthen the horizon"
-            )
-        if least > order * (1.0 + SUM_ROUNDING):
-            return (
-                f"floors need {amount(least, order)} of {amount(order, least)} shares; "
-                "lower min_shares or shorten the horizon"
-            )
-        return ""
+        factor = 1.0
+        for _ in range(MAX_ROUNDS):  # each round one more cap meets its limit, or the sum is met
+            raised = np.minimum(upper * factor, reach)
+            free, short = raised < reach, order - raised.sum()
+            if short <= SUM_ROUNDING * order or not free.any():
+                break
+            factor += float(short / upper[free].sum())
+        return replace(self, upper=raised), f"max_shares raised to {factor:.6g} times it"
 
 
-def amount(value: float, beside: float) -> str:
-    """A number of shares with as many digits as tell it from the one `beside` it."""
-    digits = 6
-    while digits < 17 and value != beside and f"{value:.{digits}g}" == f"{beside:.{digits}g}":
-        digits += 1
-    return f"{value:,.{digits}g}"
+def why_infeasible(problem: Problem) -> str:
+    """The numbers and the remedy where no schedule meets the bounds; empty where one does."""
+    lower, upper, order = problem.lower, problem.upper, problem.shares
+    if np.any(lower > upper):
+        t = int(np.argmax(lower > upper))
+        return (
+            f"min_shares {lower[t]:g} is above max_shares {upper[t]:g} in interval {t}; lower the "
+            "one or raise the other"
+        )
+    most, least, slack = float(upper.sum()), float(lower.sum()), SUM_ROUNDING * abs(order)
+    shown = float(np.sum(np.minimum(problem.total.capacity, abs(order))))
+    if most < order - slack and shown < order:
+        return f"the books show {shown:,.6g} of {order:,.6g} shares; order less or trade longer"
+    if most < order - slack:
+        return (
+            f"cap admits {most:,.12g} of {order:,.12g} shares; raise max_shares "
+            "(max_allocation_ratio) or lengthen the horizon"
+        )
+    if least > order + slack:
+        return (
+            f"floors need {least:,.12g} of {order:,.12g} shares; lower min_shares or shorten the "
+            "horizon"
+        )
+    return ""
+
+
+def coupling_of(
+    n: int, order: float, kernel: Kernel | None, times: ArrayLike | None,
+    risk_aversion: float, covariance: ArrayLike | None, objective: str,
+) -> Quadratic | None:  # fmt: skip
+    """What couples n intervals, None if nothing does; the arguments are those of `allocate`."""
+    weight = number("risk_aversion", risk_aversion, 0)
+    if weight and covariance is None:
+        raise ValidationError("risk_aversion needs covariance, of the mid's change an interval")
+    if kernel is None and times is not None:
+        raise ValidationError("times are of the kernel alone, and none is given: leave times out")
+    variance = np.zeros(n) if covariance is None else per_interval("covariance", covariance, n)
+    decay: StateDecay | DenseDecay = no_decay(n)
+    if kernel is not None:
+        if objective != "cost":
+            raise ValidationError("kernel needs objective='cost': transient impact is in currency")
+        at = np.arange(float(n)) if times is None else trade_times(times)
+        if len(at) != n:
+            raise ValidationError(f"times must be ({n},), one an interval, got ({len(at)},)")
+        decay = decay_of(kernel, at)
+        check_kernel(kernel, at)
+    elif not weight:
+        return None
+    holding = weight * variance
+    holding[-1] = 0.0  # nothing is left after the last child order
+    return Quadratic(order, decay, np.zeros(n), np.zeros(n), holding)
 
 
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:
@@ -160,11 +251,9 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
     """
     lower = per_interval("min_shares", min_shares, n, infinite=True)
     most = order * (1.0 + HEADROOM)
-    if max_shares is None:
-        upper = np.maximum(lower, most) if lower.any() else np.full(n, most)
-    else:
-        upper = per_interval("max_shares", max_shares, n, infinite=True)
-        np.minimum(upper, np.maximum(lower, most), out=upper)
+    asked = np.inf if max_shares is None else max_shares
+    upper = per_interval("max_shares", asked, n, infinite=True)
+    np.minimum(upper, np.maximum(lower, most), out=upper)
     if getattr(max_shares, "dtype", None) == np.float32:
         short = order / (float(upper.sum()) or 1.0)
         upper *= short if 1.0 < short < 1.0 + SINGLE else 1.0
@@ -222,19 +311,18 @@ def share_caps(
 
 def _closed(blackout: Any, n: int) -> NDArray[Any]:
     """The intervals without trading, as an index of (n,)."""
+    given: Any = list(blackout) if isinstance(blackout, set | frozenset) else blackout
     try:
-        chosen = np.asarray(list(blackout) if isinstance(blackout, set | frozenset) else blackout)
-    except ValueError as error:
-        message = f"blackout must be one list of intervals, got {blackout!r}"
-        raise ValidationError(message) from error
+        chosen = np.asarray(given)
+    except ValueError:  # lists of lists
+        chosen = np.array([-1])
     if chosen.dtype == bool and chosen.shape == (n,):
         return per_interval("blackout", blackout, n).astype(bool)
     whole = chosen.ndim == 1 and (chosen.size == 0 or np.issubdtype(chosen.dtype, np.integer))
     if not whole or np.any((chosen < 0) | (chosen >= n)) or len(np.unique(chosen)) < len(chosen):
         raise ValidationError(
             f"blackout must be a mask ({n},) of booleans, or intervals from 0 to {n - 1}, each "
-            "once, "
-            f"got {blackout!r}"
+            f"once, got {blackout!r}"
         )
     return chosen.astype(np.int64)
 
@@ -247,96 +335,22 @@ def check_finite(curve: ImpactCurve) -> None:
             t = int(np.argmax(bad))
             raise ValidationError(
                 f"curve {name} is not finite in {int(bad.sum()):,} of {len(bad):,} intervals, "
-                "first in "
-                f"{t} ({values[t]}); refit or drop these intervals"
+                f"first in {t} ({values[t]}); refit or drop these intervals"
             )
 
 
-def check_concave(problem: Problem) -> None:
-    """Refuse a total that is neither convex nor concave under equal bounds, naming the first
-    interval.
-
-    Raises
-    ------
-    OptimizationError
-    """
-    reason = _why_not_vertex(problem)
-    if not reason:
-        return
+def check_convex(problem: Problem) -> None:
+    """Refuse a total that is not convex, naming the first interval."""
     bad, total = problem.non_convex, problem.total
+    if not bad.any():
+        return
     t = int(np.argmax(bad))
     shape = f"{total.scale[t]:.3g} x^{total.power[t]:.3g}"
     for name in ("cubic", "quadratic"):
-        if (coefficient := getattr(total, name)[t]) < 0:
-            shape = f"{name} coefficient {coefficient:.3g} below 0"
+        if total[name][t] < 0:
+            shape = f"{name} coefficient {total[name][t]:.3g} below 0"
     raise OptimizationError(
-        f"the total is not convex in {int(bad.sum()):,} intervals, first in {t} ({shape}): larger "
-        "orders "
-        "get cheaper by the share, and a stationary point need not be a minimum; it is solved "
-        "globally "
-        f"only if all totals are concave under equal bounds, but {reason}. Refit with "
-        "coefficients held "
-        'at 0 or above, or use objective "cost"'
+        f"the total is not convex in {int(bad.sum()):,} intervals, first in {t} ({shape}): a "
+        "stationary point need not be a minimum. Refit with coefficients held at 0 or above, or "
+        'use objective "cost"'
     )
-
-
-def _why_not_vertex(problem: Problem) -> str:
-    """Why the optimum of a total that is not convex need not be a vertex; empty if it is one."""
-    total = problem.total
-    if problem.terms is not None:
-        return "terms are added to it"
-    bends_up = (total.quadratic > 0) | (total.cubic > 0)
-    bends_up |= (total.scale != 0) & ((total.scale < 0) != (total.power > 1))
-    if total.depth.shape[1]:
-        first = np.argmax(total.depth > 0, axis=1)
-        lowest = np.take_along_axis(total.premium, first[:, None], axis=1)
-        bends_up |= np.any((total.premium > lowest) & (total.depth > 0), axis=1)
-    if bends_up.any():
-        return f"interval {int(np.argmax(bends_up))} is not concave"
-    if total.depth.shape[1]:
-        return "steps of a book stand beside it"
-    unequal = np.ptp(problem.lower) > 0 or np.ptp(problem.upper) > 0
-    return "bounds differ between the intervals" if unequal else ""
-
-
-def solve_vertex(problem: Problem) -> tuple[Float, Certificate]:
-    """The global optimum of concave totals under equal bounds; its gap is 0 by enumeration.
-
-    At a vertex every child order is at its floor l or cap u but one, which takes the remainder. For
-    each choice of that one, the rest is best filled where C_t(u) - C_t(l) is least: sorted once,
-    all are compared in O(n log n).
-    """
-    low, n = float(problem.lower[0]), len(problem.lower)
-    left = problem.shares - n * low
-    high = min(float(problem.upper[0]), low + left)
-    room = high - low
-    full = min(int(np.floor(left / room * (1 + 1e-12))), n) if room > 0 else 0
-    rest = max(left - full * room, 0.0)
-    value = problem.total.value
-    rise, part = value(high) - value(low), value(low + rest) - value(low)
-    order = np.argsort(rise, kind="stable")
-    x = np.full(n, low)
-    if rest <= 1e-12 * problem.shares or full == n:
-        x[order[:full]] = high
-    else:
-        # Where the remainder's interval would itself be filled, the next cheapest is filled
-        # instead.
-        swap = np.zeros(n)
-        swap[order[:full]] = rise[order[full]] - rise[order[:full]]
-        chosen = int(np.argmin(rise[order[:full]].sum() + swap + part))
-        x[[t for t in order[: full + 1] if t != chosen][:full]] = high
-        x[chosen] = low + rest
-    return x, _vertex_certificate(x, problem)
-
-
-def _vertex_certificate(x: Float, problem: Problem) -> Certificate:
-    """First-order conditions at the vertex; the multiplier is the remainder's marginal cost."""
-    with np.errstate(divide="ignore"):
-        slope = problem.total.marginal(x)
-    down, up = x > problem.lower, x < problem.upper
-    highest, lowest = slope[down].max(initial=-np.inf), slope[up].min(initial=np.inf)
-    ends = lowest if np.isfinite(lowest) else highest
-    nu = float(slope[down & up][0]) if (down & up).any() else float(ends)
-    worst = max(float(highest) - nu, nu - float(lowest), 0.0)
-    cost = float(np.sum(problem.total.value(x)))
-    return Certificate(cost, nu, worst / (abs(nu) or 1.0), 0.0, float(x.sum()), 0.0)

@@ -4,22 +4,22 @@ r"""Quadratic costs that couple the intervals: decaying impact, risk, and their 
           + \tfrac12 x^\top G x
           \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-Exponential kernels, and none, by dynamic programming in O(n); others by Cholesky. Bounds by
-exchanging the set of intervals at a bound, which CVXPY finds where exchanges repeat.
+Exponential kernels, and none, from a sparse system in O(n); others by Cholesky. Bounds by an
+active set: whole sets of intervals are exchanged as long as that helps, else one at a time.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg
+from scipy import linalg, sparse
+from scipy.sparse.linalg import splu
 
-from research_lib.compiling import compiled
 from research_lib.errors import ValidationError
 from research_lib.execution.exact import Certificate
 from research_lib.impact import (
@@ -33,14 +33,10 @@ from research_lib.impact import (
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 MAX_DENSE = 5_000
-MAX_EXCHANGES = 60
-MAX_DESCENT = 50
+MAX_EXCHANGES = 200
+PATIENCE = 3  # exchanges of whole sets that may fail to help
 SAME_PRICE = 1e-11
 SAME_SHARES = 1e-13
-
-
-class OutOfTimeError(Exception):
-    """The call had not returned when its time was up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +49,16 @@ class StateDecay:
     scales: Float
 
     def product(self, x: Float) -> Float:
-        """G x, (n,) currency per share, in O(n K)."""
-        return np.asarray(
-            _states_product(np.ascontiguousarray(x, float), self.factors, self.scales)
-        )
-
-    def value(self, x: Float) -> float:
-        """1/2 x'Gx, currency: a trade pays half of its own displacement."""
-        return 0.5 * float(x @ self.product(x))
+        """G x, (n,) currency per share, in O(n K): each part's state just after the trades, and,
+        of the trades in reverse, just before.
+        """
+        total = np.zeros(len(x))
+        for kept, scale in zip(self.factors.T, self.scales, strict=True):
+            falls = np.vstack([np.ones(len(x)), np.append(-kept, 0.0)])
+            state = linalg.solve_banded((1, 0), falls, x)
+            rises = np.vstack([np.append(0.0, -kept), np.ones(len(x))])
+            total += scale * (state + linalg.solve_banded((0, 1), rises, x) - x)
+        return total
 
     def scaled(self, square: float) -> StateDecay:
         """The same with G in units of 1 / `square`."""
@@ -77,13 +75,14 @@ class DenseDecay:
         """G x, (n,) currency per share."""
         return np.asarray(self.matrix @ x)
 
-    def value(self, x: Float) -> float:
-        """1/2 x'Gx, currency."""
-        return 0.5 * float(x @ self.product(x))
-
     def scaled(self, square: float) -> DenseDecay:
         """The same with G in units of 1 / `square`."""
         return DenseDecay(self.matrix * square)
+
+
+def no_decay(n: int) -> StateDecay:
+    """That of n intervals that forget everything."""
+    return StateDecay(np.zeros((n - 1, 0)), np.zeros(0))
 
 
 def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
@@ -106,8 +105,7 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
     if len(at) > MAX_DENSE:
         raise ValidationError(
             f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB; take an "
-            "ExponentialSumKernel, or "
-            f"{MAX_DENSE:,} times at most"
+            f"ExponentialSumKernel, or {MAX_DENSE:,} times at most"
         )
     return DenseDecay(kernel_matrix(kernel, at))
 
@@ -130,23 +128,35 @@ class Quadratic:
     @property
     def method(self) -> str:
         """How `least` finds it."""
-        return "dynamic programming" if isinstance(self.decay, StateDecay) else "Cholesky"
+        return "sparse system" if isinstance(self.decay, StateDecay) else "Cholesky"
+
+    def scaled(self, unit: float, currency: float) -> Quadratic:
+        """The same with shares in `unit` and cost in `currency`."""
+        square = unit**2 / currency
+        return Quadratic(
+            self.shares / unit,
+            self.decay.scaled(square),
+            self.curvature * square,
+            self.linear * unit / currency,
+            self.holding * square,
+        )
+
+    def risk(self, x: Float) -> tuple[float, float]:
+        """The part of the cost that is held shares', currency, and what one more share, held from
+        the start, adds to it.
+        """
+        held = self.shares - np.cumsum(x)
+        return float(self.holding @ held**2), 2.0 * float(self.holding @ held)
 
     def value(self, x: Float) -> float:
-        """The cost at x, currency."""
-        held = self.shares - np.cumsum(x)
-        own = (self.curvature * x + self.linear) @ x + self.holding @ held**2
-        return float(own) + self.decay.value(x)
+        """The cost at x, currency: a trade pays half of its own displacement."""
+        own = self.curvature * x + self.linear + 0.5 * self.decay.product(x)
+        return float(own @ x) + self.risk(x)[0]
 
     def gradient(self, x: Float) -> Float:
         """d cost / d x, (n,) currency per share."""
-        held = self.shares - np.cumsum(x)
-        return (
-            self.linear
-            + 2.0 * self.curvature * x
-            - _after(2.0 * self.holding * held)
-            + self.decay.product(x)
-        )
+        later = _after(2.0 * self.holding * (self.shares - np.cumsum(x)))
+        return self.linear + 2.0 * self.curvature * x - later + self.decay.product(x)
 
     def least(self, fixed: Mask, values: Float) -> Float | None:
         """The optimum with x = `values` where `fixed`, (n,); None where the cost is not convex."""
@@ -162,31 +172,49 @@ class Quadratic:
 
     def _least(self, linear: Float, shares: float, fixed: Mask, values: Float) -> Float | None:
         """`least`, unrefined; for shares 0 what is held is - sum x."""
-        if isinstance(self.decay, StateDecay):
-            model = np.stack([self.curvature, linear, self.holding])
-            x, convex = _states_schedule(
-                shares, self.decay.factors, self.decay.scales, model, fixed, values
-            )
-            return np.asarray(x) if convex else None
         x = np.where(fixed, values, 0.0)
         free = np.flatnonzero(~fixed)
         x[free] = (shares - x.sum()) / max(len(free), 1)
         if len(free) < 2:
             return x
+        if isinstance(self.decay, StateDecay):
+            return self._least_of_states(self.decay, linear, shares, fixed, values)
         downhill = _after(2.0 * self.holding) * shares - linear - self._hessian @ x
+        right = np.column_stack([downhill[free], np.ones(len(free))])
         try:
-            factor = (
-                self._factor
-                if len(free) == len(x)
-                else linalg.cho_factor(self._hessian[np.ix_(free, free)])
-            )
+            part = self._hessian[np.ix_(free, free)]
+            factor = self._factor if len(free) == len(x) else linalg.cho_factor(part)
         except linalg.LinAlgError:
             return None
-        newton, shift = linalg.cho_solve(
-            factor, np.column_stack([downhill[free], np.ones(len(free))])
-        ).T
+        newton, shift = linalg.cho_solve(factor, right).T
         x[free] += newton - shift * (newton.sum() / shift.sum())
         return x
+
+    def _least_of_states(
+        self, decay: StateDecay, linear: Float, shares: float, fixed: Mask, values: Float
+    ) -> Float | None:
+        """From the sparse first-order conditions in the trades, what is held after them, and each
+        part's state after them, which loses 1 - kept^2 of its square in each gap.
+        """
+        n, parts, one = len(linear), decay.factors.T, sparse.eye_array(len(linear))
+        moves = [_falling(kept) for kept in (np.ones(n - 1), *parts)]
+        trades = sparse.vstack([one, *[-one] * len(parts)])
+        size = (len(parts) + 2) * n
+        given = np.append(np.flatnonzero(fixed), 2 * n - 1)  # some trades; at last nothing is held
+        equations = sparse.vstack([
+            sparse.hstack([trades, sparse.block_diag(moves)]),
+            sparse.eye_array(size, format="csr")[given],
+        ])  # fmt: skip
+        lost = [c * np.append(1.0 - k**2, 1.0) for c, k in zip(decay.scales, parts, strict=True)]
+        weights = np.concatenate([2.0 * self.curvature, 2.0 * self.holding, *lost])
+        right = np.zeros(size + equations.shape[0])
+        right[:n], right[size] = -linear, shares
+        right[len(right) - len(given) : -1] = values[fixed]
+        system = sparse.block_array([[sparse.diags_array(weights), equations.T], [equations, None]])
+        try:
+            return np.where(fixed, values, splu(system.tocsc()).solve(right)[:n])
+        except RuntimeError:  # singular
+            return None
 
     @cached_property
     def _factor(self) -> Any:
@@ -202,84 +230,49 @@ class Quadratic:
         return matrix
 
     def bounded(
-        self, lower: Float, upper: Float, start: Float | None = None, end: float = np.inf
+        self, lower: Float, upper: Float, in_time: Callable[[], bool]
     ) -> tuple[Float | None, int]:
         """The optimum between bounds (n,), some of which may be infinite, and the solves it took.
 
-        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003),
-        beginning with those of `start`. None where the cost is not convex, or where sets repeat
-        before the optimum is found.
-
-        Raises
-        ------
-        OutOfTimeError
-            The clock, `time.perf_counter`, is past `end` after the first solve.
+        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003) until
+        that no longer leaves fewer of them wrong, then one at a time until it does (Judice and
+        Pires 1994). None where the cost is not convex, or out of time or exchanges.
         """
         pinned = lower == upper
-        low = pinned if start is None else pinned | (start <= lower)
-        high = np.zeros(len(self), bool) if start is None else (start >= upper) & ~low
+        low, high = pinned, np.zeros(len(self), bool)
         bounds = np.abs(np.where(np.isfinite(lower), lower, 0.0))
-        slack, seen = SAME_SHARES * max(abs(self.shares), float(bounds.max())), set()
-        for solves in range(1, MAX_EXCHANGES + 1):
+        slack = SAME_SHARES * max(abs(self.shares), float(bounds.max()))
+        fewest, patience = len(self) + 1, PATIENCE
+        for solves in range(1, MAX_EXCHANGES + len(self)):
             fixed = low | high
-            seen.add(fixed.tobytes() + low.tobytes())
             x = self.least(fixed, np.where(low, lower, np.where(high, upper, 0.0)))
             if x is None:
                 return None, solves
             gradient = self.gradient(x)
-            nu, unit = (
-                multiplier(gradient, ~fixed, low & ~pinned, high),
-                SAME_PRICE * float(np.max(np.abs(gradient))),
-            )
+            nu = multiplier(gradient, ~fixed, low & ~pinned, high)
+            unit = SAME_PRICE * float(np.max(np.abs(gradient)))
             new_low = np.where(low, pinned | (gradient >= nu - unit), ~high & (x < lower - slack))
             new_high = np.where(high, gradient <= nu + unit, ~low & (x > upper + slack))
-            sums = abs(x.sum() - self.shares) <= 1e-9 * max(np.abs(x).sum(), abs(self.shares))
-            if np.array_equal(new_low, low) and np.array_equal(new_high, high) and sums:
+            missing = self.shares - x.sum()
+            if abs(missing) > 1e-9 * max(np.abs(x).sum(), abs(self.shares)):
+                # All are at a bound: the one that leaves it at the least price.
+                leaves = (low & ~pinned) if missing > 0 else high
+                price = np.where(leaves, gradient if missing > 0 else -gradient, np.inf)
+                new_low[np.argmin(price)] = new_high[np.argmin(price)] = False
+            wrong = np.flatnonzero((new_low != low) | (new_high != high))
+            if not len(wrong):
                 return np.clip(x, lower, upper), solves
-            if time.perf_counter() > end:
-                raise OutOfTimeError("exchanging sets of bounds took too long")
-            low, high = new_low, new_high
-            if (low | high).tobytes() + low.tobytes() in seen:
+            if not in_time():
                 break
-        return None, MAX_EXCHANGES
-
-    def descended(self, x: Float, lower: Float, upper: Float) -> Float | None:
-        """The optimum between bounds from a feasible x (n,), one bound at a time, the cost falling.
-
-        The primal active-set method (Nocedal and Wright 2006, algorithm 16.3); None where the cost
-        is not convex.
-        """
-        fixed = (x <= lower) | (x >= upper)
-        for _ in range(MAX_DESCENT * len(self)):
-            target = self.least(fixed, x) if np.count_nonzero(~fixed) > 1 else x
-            if target is None:
-                return None
-            move = target - x
-            with np.errstate(divide="ignore", invalid="ignore"):
-                room = np.where(move < 0, (lower - x) / move, np.inf)
-                room = np.where(move > 0, (upper - x) / move, room)
-            room = np.where(fixed, np.inf, room)
-            first = int(np.argmin(room))
-            if room[first] < 1.0:
-                x = np.clip(x + max(room[first], 0.0) * move, lower, upper)
-                x[first] = upper[first] if move[first] > 0 else lower[first]
-                fixed = fixed.copy()
-                fixed[first] = True
-                continue
-            x = np.clip(target, lower, upper)
-            gradient, choice = self.gradient(x), lower < upper
-            low, high = fixed & (x <= lower) & choice, fixed & (x >= upper) & choice
-            nu = multiplier(gradient, ~fixed, low, high)
-            wrong = np.where(low, nu - gradient, np.where(high, gradient - nu, 0.0))
-            worst = int(np.argmax(wrong))
-            if wrong[worst] <= SAME_PRICE * float(np.max(np.abs(gradient))):
-                return x
-            fixed = fixed.copy()
-            fixed[worst] = False
-            if np.count_nonzero(~fixed) == 1:  # one alone cannot move: free the next that would pay
-                other = int(np.argmax(np.where(fixed & choice, wrong, -np.inf)))
-                fixed[other] = False
-        return x
+            if len(wrong) < fewest:
+                fewest, patience = len(wrong), PATIENCE
+            elif patience:
+                patience -= 1
+            else:
+                wrong = wrong[-1:]
+            low, high = low.copy(), high.copy()
+            low[wrong], high[wrong] = new_low[wrong], new_high[wrong]
+        return None, solves
 
     def certificate(self, x: Float, lower: Float, upper: Float) -> Certificate:
         """How far x is from the optimum between bounds (n,), which may be infinite.
@@ -327,95 +320,7 @@ def _after(values: Float) -> Float:
     return np.cumsum(values[::-1])[::-1]
 
 
-# Compiled: before trade i the price is displaced by sum_k d_k; the trade adds scales_k x_i to each
-# part, and until
-# the next one part k falls to factors_ik of it.
-
-
-@compiled
-def _states_product(x: Float, factors: Float, scales: Float) -> Float:
-    """sum_j G_ij x_j, (n,), for decay factors (n - 1, K) and scales (K,)."""
-    n, parts = len(x), len(scales)
-    product, state = np.empty(n), np.zeros(parts)
-    for i in range(n):
-        total = 0.0
-        for k in range(parts):
-            state[k] = scales[k] * x[i] + (factors[i - 1, k] * state[k] if i else 0.0)
-            total += state[k]
-        product[i] = total
-    state[:] = 0.0
-    for i in range(n - 2, -1, -1):
-        for k in range(parts):
-            state[k] = factors[i, k] * (state[k] + scales[k] * x[i + 1])
-            product[i] += state[k]
-    return product
-
-
-@compiled
-def _states_schedule(
-    shares: float, factors: Float, scales: Float, model: Float, fixed: Mask, values: Float
-) -> tuple[Float, bool]:
-    r"""Least sum_i b_i x_i^2 + c_i x_i + w_i (S - sum_{j <= i} x_j)^2 + 1/2 x'Gx with sum S, some
-    x_i given.
-
-    `model` holds b, c and w, (3, n). By dynamic programming backwards over the states z = (shares
-    left, d_1, ..., d_K, 1): the cost to go is z'Pz, and the best trade is linear in z. False where
-    it is not convex.
-    """
-    curvature, linear, holding = model
-    n, parts = len(curvature), len(scales)
-    m = parts + 2
-    own = 0.5 * scales.sum()
-    policy, value = np.zeros((n, m)), np.zeros((m, m))
-    mixed, moved, push, keep = np.empty(m), np.empty(m), np.zeros(m), np.ones(m)
-    last, after = n - 1, 0.0
-    while last >= 0 and fixed[last]:  # the last trade that is not given takes what is left
-        after += values[last]
-        last -= 1
-    push[0] = -1.0
-    for i in range(n - 1, -1, -1):
-        for k in range(parts):
-            keep[k + 1] = factors[i, k] if i < n - 1 else 0.0
-            push[k + 1] = keep[k + 1] * scales[k]
-        curve = own + curvature[i] + holding[i]
-        for p in range(m):
-            moved[p] = 0.0
-            for q in range(m):
-                moved[p] += value[p, q] * push[q]
-            curve += push[p] * moved[p]
-        for k in range(1, m - 1):
-            mixed[k] = keep[k] * moved[k] + 0.5
-        mixed[0], mixed[m - 1] = moved[0] - holding[i], moved[m - 1] + 0.5 * linear[i]
-        trade = policy[i]
-        if fixed[i]:
-            trade[m - 1] = values[i]
-        elif i == last:
-            trade[0], trade[m - 1] = 1.0, -after
-        elif not curve > 0.0:
-            return np.empty(n), False
-        else:
-            trade[:] = -mixed / curve
-        for p in range(m):
-            for q in range(p + 1):
-                bent = trade[p] * mixed[q] + mixed[p] * trade[q] + curve * trade[p] * trade[q]
-                value[p, q] = keep[p] * keep[q] * value[p, q] + bent
-                value[q, p] = value[p, q]
-        value[0, 0] += holding[i]
-    return _followed(shares, factors, scales, policy), True
-
-
-@compiled
-def _followed(shares: float, factors: Float, scales: Float, policy: Float) -> Float:
-    """Trades, (n,), of a policy linear in the states, (n, K + 2)."""
-    n, m = policy.shape
-    x, state = np.empty(n), np.zeros(m)
-    state[0], state[m - 1] = shares, 1.0
-    for i in range(n):
-        trade = 0.0
-        for p in range(m):
-            trade += policy[i, p] * state[p]
-        x[i] = trade
-        state[0] -= trade
-        for k in range(m - 2):
-            state[k + 1] = factors[i, k] * (state[k + 1] + scales[k] * trade) if i < n - 1 else 0.0
-    return x
+def _falling(kept: Float) -> sparse.dia_array:
+    """What a state is after each trade less what is left of it from the one before, (n, n)."""
+    n = len(kept) + 1
+    return sparse.diags_array([np.ones(n), -kept], offsets=[0, -1], shape=(n, n))

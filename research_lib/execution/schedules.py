@@ -101,15 +101,7 @@ class ModelledSchedule(Schedule):
     variance: float
 
     def __post_init__(self) -> None:
-        """Any sign is meant, but every share must be a number."""
-        array = numbers("shares", self.shares)
-        if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
-            at = int(np.argwhere(~np.isfinite(array))[0, 0])
-            raise ValidationError(
-                f"shares of the {self.name} schedule must be finite; row {at} has {array[at]}"
-            )
-        if array is not self.shares:
-            object.__setattr__(self, "shares", array)
+        """Any sign is meant: its maker has checked that every share is a number."""
 
     @cached_property
     def holdings(self) -> Float:
@@ -120,12 +112,9 @@ class ModelledSchedule(Schedule):
         r"""Cost that is not exceeded with probability p: :math:`E + \Phi^{-1}(p) \sqrt V`,
         currency (equation 22).
         """
-        level = number("p", p, above=0)
-        if level >= 1:
-            raise ValidationError(
-                f"p must be below 1, got {p!r}: a normal cost has no largest value"
-            )
-        return float(self.expected_cost + ndtri(level) * math.sqrt(self.variance))
+        if not 0 < number("p", p) < 1:
+            raise ValidationError(f"p must be below 1 and above 0, got {p!r}")
+        return float(self.expected_cost + ndtri(p) * math.sqrt(self.variance))
 
 
 def left_to_trade(shares: Float) -> Float:

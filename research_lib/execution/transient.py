@@ -11,11 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import number, per_interval
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.allocate import Allocation, least_between
-from research_lib.execution.fallback import Attempt, Limits, fault_of
-from research_lib.execution.quadratic import OutOfTimeError, Quadratic, decay_of
-from research_lib.execution.terms import kernel_warnings
-from research_lib.impact import ExponentialKernel, Kernel, trade_times
+from research_lib.execution.allocate import Allocation
+from research_lib.execution.fallback import Attempt, fault_of
+from research_lib.execution.problem import Limits, Problem, why_infeasible
+from research_lib.execution.quadratic import Quadratic, decay_of
+from research_lib.impact import (
+    ExponentialKernel,
+    Kernel,
+    check_kernel,
+    polynomial_total,
+    trade_times,
+)
 from research_lib.monitoring import timed
 
 Float = NDArray[np.float64]
@@ -34,7 +40,6 @@ def transient_schedule(
     permanent: float = 0.0,
     risk_aversion: float = 0.0,
     volatility: ArrayLike | None = None,
-    max_iterations: int = 1000,
     timeout_seconds: float = 300.0,
 ) -> Allocation:
     r"""Least cost of trading `total_shares` at given times, each trade paying half of its own
@@ -44,8 +49,8 @@ def transient_schedule(
               + \lambda \sum_i \sigma_i^2 (t_{i+1} - t_i) \Big(S - \sum_{j \le i} x_j\Big)^2,
               \quad G_{ij} = G(|t_i - t_j|), \quad \sum_i x_i = S
 
-    Exponential kernels in closed form, and sums of them with any of the other terms by dynamic
-    programming, in O(n) on any grid; others by Cholesky. Bounds by an active set.
+    Exponential kernels in closed form, and sums of them with any of the other terms from a sparse
+    system, in O(n) on any grid; others by Cholesky. Bounds by an active set.
 
     Parameters
     ----------
@@ -66,8 +71,8 @@ def transient_schedule(
         lambda >= 0, on the variance of the cost.
     volatility : scalar or (n,) currency per share per sqrt(time), optional
         sigma_i of the price from trade i to the next; the last one does not matter.
-    max_iterations, timeout_seconds
-        Limits of the search for the trades at a bound.
+    timeout_seconds
+        Limit of the search for the trades at a bound.
 
     Returns
     -------
@@ -94,24 +99,25 @@ def transient_schedule(
     >>> transient_schedule(kernel, [0, 1, 2], 1_000).shares.round(1).tolist()
     [417.8, 164.4, 417.8]
     """
-    begin = time.perf_counter()
+    limits = Limits.checked(1, TOLERANCE, timeout_seconds)
     at, shares = trade_times(times), number("total_shares", total_shares)
-    limits = Limits.checked(max_iterations, TOLERANCE, timeout_seconds)
     curvature = per_interval("temporary", temporary, len(at))
     lasting, holding = number("permanent", permanent, 0), _holding(risk_aversion, volatility, at)
     problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(len(at)), holding)
-    warnings = kernel_warnings(kernel, at, curvature)
-    lower, upper = _bounds(shares, len(at), min_shares, max_shares)
+    warnings = check_kernel(kernel, at).warnings
+    least, most = (-np.inf if min_shares is None else min_shares), max_shares
+    lower = per_interval("min_shares", least, len(at), -np.inf, infinite=True)
+    most = np.inf if most is None else most
+    upper = per_interval("max_shares", most, len(at), -np.inf, infinite=True)
+    zero = np.zeros(len(at))
+    if reason := why_infeasible(Problem(polynomial_total(zero, zero, zero), shares, lower, upper)):
+        raise OptimizationError(reason)
     x, method, solves = _least(kernel, at, problem, lower, upper, limits)
     found = problem.certificate(x, lower, upper)
     if fault := fault_of(found, shares, len(at), TOLERANCE, float(np.abs(x).sum())):
-        raise OptimizationError(
-            f"no certified schedule by {method}: {fault}; trade less often, or raise "
-            "timeout_seconds"
-        )
-    elapsed = time.perf_counter() - begin
+        raise OptimizationError(f"no certified schedule by {method}: {fault}; trade less often")
+    elapsed, penalty = time.perf_counter() - limits.begin, problem.risk(x)[0]
     known = found.cost, found.duality_gap, found.kkt_residual
-    penalty = float(problem.holding @ (shares - np.cumsum(x)) ** 2)
     tried = Attempt("structured", method, True, "", elapsed, solves, *known)
     return Allocation(
         x, found.cost - penalty + 0.5 * lasting * shares**2, found.multiplier + lasting * shares,
@@ -124,18 +130,16 @@ def _least(
     kernel: Kernel, at: Float, problem: Quadratic, lower: Float, upper: Float, limits: Limits
 ) -> tuple[Float, str, int]:
     """The optimum, the name of the method, and the systems solved."""
-    if isinstance(kernel, ExponentialKernel) and not (
-        problem.curvature.any() or problem.holding.any()
-    ):
+    alone = not (problem.curvature.any() or problem.holding.any())
+    if isinstance(kernel, ExponentialKernel) and alone:
         closed = obizhaeva_wang(problem.shares, at, kernel.decay)
         if np.all((closed >= lower) & (closed <= upper)):
             return closed, "closed form", 1
-    try:
-        x, solves = least_between(problem, lower, upper, limits)
-    except OutOfTimeError as error:
+    x, solves = problem.bounded(lower, upper, lambda: limits.left > 0)
+    if x is None and limits.left <= 0:
         raise OptimizationError(
             f"out of time after {limits.timeout_seconds:g} s; raise timeout_seconds"
-        ) from error
+        )
     if x is None:
         raise OptimizationError(
             "the kernel's matrix is singular to rounding on these times; trade less often, or add "
@@ -151,34 +155,6 @@ def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> F
         raise ValidationError("risk_aversion needs volatility; or leave risk_aversion at 0")
     sigma = per_interval("volatility", 0.0 if volatility is None else volatility, len(at))
     return np.asarray(weight * sigma**2 * np.append(np.diff(at), 0.0))
-
-
-def _bounds(
-    shares: float, n: int, min_shares: ArrayLike | None, max_shares: ArrayLike | None
-) -> tuple[Float, Float]:
-    """Bounds of each trade, (n,), infinite where there is none; refused where they admit no
-    schedule.
-    """
-    least, most = -np.inf if min_shares is None else min_shares, max_shares
-    lower = per_interval("min_shares", least, n, -np.inf, infinite=True)
-    most = np.inf if most is None else most
-    upper = per_interval("max_shares", most, n, -np.inf, infinite=True)
-    if np.any(lower > upper):
-        i = int(np.argmax(lower > upper))
-        raise OptimizationError(
-            f"min_shares {lower[i]:g} is above max_shares {upper[i]:g} at time {i}; lower the one"
-        )
-    slack = 1e-12 * abs(shares)
-    if upper.sum() < shares - slack:
-        raise OptimizationError(
-            f"cap admits {upper.sum():,.6g} of {shares:,.6g} shares; raise max_shares or lengthen "
-            "the horizon"
-        )
-    if lower.sum() > shares + slack:
-        raise OptimizationError(
-            f"floors need {lower.sum():,.6g} of {shares:,.6g} shares; lower min_shares"
-        )
-    return lower, upper
 
 
 def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float:

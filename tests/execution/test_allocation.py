@@ -261,44 +261,13 @@ def test_a_walked_book_takes_the_cheapest_shares_first_and_splits_ties_by_room()
     assert allocate(curve, 1_000).marginal_cost == pytest.approx(
         0.07, rel=1e-12
     )  # the next share is a step up
-    with pytest.raises(
-        OptimizationError, match="the books show 1,500 of 1,600 shares; order less or lengthen"
-    ):
+    with pytest.raises(OptimizationError, match="the books show 1,500 of 1,600 shares; order less"):
         allocate(curve, 1_600)
 
 
-def test_concave_totals_are_solved_at_a_vertex_equal_to_brute_force(
-    rng: np.random.Generator,
-) -> None:
-    for _ in range(40):
-        n, cap = int(rng.integers(2, 6)), float(rng.uniform(150, 400))
-        shares = float(rng.uniform(0.2, 0.98)) * n * cap
-        curve = PowerImpact(rng.lognormal(-5, 0.5, n), 0.5)
-        result = allocate(curve, shares, max_shares=cap, objective="impact")
-        assert result.solver == "vertex"
-        assert result.shares.sum() == pytest.approx(shares, rel=1e-12)
-        full = int(shares // cap)
-        vertices = []
-        for mask in range(2**n):
-            at_cap = np.array([bool(mask >> t & 1) for t in range(n)])
-            if at_cap.sum() != full:
-                continue
-            for rest in np.flatnonzero(~at_cap):
-                x = cap * at_cap
-                x[rest] = shares - full * cap
-                vertices.append(float(curve.impact(x).sum()))
-        assert result.cost == pytest.approx(min(vertices), rel=1e-12)
-        assert result.kkt_residual <= 1e-9
-
-
-def test_a_falling_slope_under_the_literal_sum_is_solved_at_a_vertex() -> None:
-    result = allocate(QuadraticImpact(np.array([-1e-9, -2e-9]), 1e-5), 1_000, objective="impact")
-    assert result.shares.tolist() == [0, 1_000]
-
-
-def test_concave_totals_under_unequal_caps_are_refused() -> None:
-    with pytest.raises(OptimizationError, match=r"first in 0 \(0\.001 x\^0\.5\).*bounds differ"):
-        allocate(PowerImpact(np.full(3, 1e-3), 0.5), 10, max_shares=[5, 6, 7], objective="impact")
+def test_concave_totals_are_refused_with_the_reason() -> None:
+    with pytest.raises(OptimizationError, match=r"first in 0 \(0\.001 x\^0\.5\).*stationary point"):
+        allocate(PowerImpact(np.full(3, 1e-3), 0.5), 10, objective="impact")
 
 
 def test_caps_from_participation_and_blackouts() -> None:
@@ -390,7 +359,7 @@ def test_a_batch_names_the_problem_that_has_no_schedule() -> None:
         OptimizationError, match="problem 1, first of 1: cap admits 30 of 50 shares"
     ):
         allocate_many(curve, [20, 50], max_shares=10)
-    with pytest.raises(OptimizationError, match="not convex in interval 1 of problem 1"):
+    with pytest.raises(OptimizationError, match="not convex in 1 intervals, first in 4"):
         allocate_many(LinearImpact(np.array([1.0, 1, 1, 1, -1, 1])), [20, 50])
     with pytest.raises(ValidationError, match="with m a divisor of the curve's 6 intervals"):
         allocate_many(curve, [1.0, 2, 3, 4])

@@ -11,7 +11,6 @@ import pytest
 from research_lib import ImpactModel, OptimizerConfig, TradeAllocator
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import (
-    ConvexTerms,
     Schedule,
     allocate,
     allocate_many,
@@ -34,10 +33,6 @@ def chriss(**changed: Any) -> object:
     )
 
 
-def with_terms(**terms: Any) -> object:
-    return allocate(CURVE, 100, terms=ConvexTerms(**terms))
-
-
 @pytest.fixture(scope="module")
 def model() -> ImpactModel:
     model = ImpactModel("linear")
@@ -55,7 +50,6 @@ def model() -> ImpactModel:
             r"total_shares must be a number, got array\(\[100",
         ),
         (lambda: allocate(None, 100), "curve must be an ImpactCurve, got NoneType"),  # type: ignore[call-overload]
-        (lambda: allocate(CURVE, 100, terms={}), "terms must be ConvexTerms, got dict"),  # type: ignore[arg-type]
         (lambda: allocate(CURVE, 100, kernel="x"), "kernel must be callable"),  # type: ignore[arg-type]
         (
             lambda: allocate(CURVE, 100, kernel=ExponentialKernel(1.0, 1e-5), times="x"),
@@ -78,34 +72,7 @@ def model() -> ImpactModel:
             "got -2 in interval 1",
         ),
         (lambda: allocate(CURVE, 100, objective=["cost"]), "objective must be one of cost, impact"),  # type: ignore[arg-type]
-        (
-            lambda: allocate(CURVE, 100, validate_inputs="no"),
-            "validate_inputs must be True or False, got 'no'",
-        ),  # type: ignore[arg-type]
-        (
-            lambda: allocate(CURVE, 100, cross_check="yes"),
-            "cross_check must be True or False, got 'yes'",
-        ),  # type: ignore[arg-type]
         (lambda: allocate(CURVE, 100, max_iterations=[1]), "max_iterations must be an integer"),  # type: ignore[arg-type]
-        (lambda: with_terms(cvar_level=0.5), "cvar_level needs scenarios"),
-        (
-            lambda: with_terms(scenarios=CURVE),
-            "scenarios must be a sequence of ImpactCurve, got LinearImpact",
-        ),
-        (
-            lambda: with_terms(scenarios=[1]),
-            r"scenarios must be a sequence of ImpactCurve, got \[1\]",
-        ),
-        (
-            lambda: with_terms(scenarios=[CURVE, LinearImpact([np.nan, 1, 1])]),
-            "scenario 1: its beta has 1 NaN",
-        ),
-        (lambda: with_terms(turnover=1, previous="x"), "previous must be numbers"),
-        (lambda: with_terms(robust=1, covariance="x"), "covariance must be numbers"),
-        (
-            lambda: allocate(CURVE, 100, cross_check=True, terms=ConvexTerms(scenarios=[CURVE])),
-            "CVaR over scenarios has only CVXPY",
-        ),
         (lambda: allocate_many(CURVE, "x"), "total_shares must be numbers"),
         (lambda: allocate_many(None, [1.0]), "curve must be an ImpactCurve, got NoneType"),  # type: ignore[arg-type]
         (lambda: sensitivity(CURVE, 0), "total_shares must be above 0"),
@@ -119,7 +86,7 @@ def model() -> ImpactModel:
             lambda: share_caps(20, blackout=[0, 1] * 10),
             "of booleans, or intervals from 0 to 19, each once",
         ),
-        (lambda: share_caps(3, blackout=[[1], [2, 3]]), "blackout must be one list"),
+        (lambda: share_caps(3, blackout=[[1], [2, 3]]), "blackout must be a mask"),
         (lambda: chriss(min_shares="x"), "min_shares must be a number or"),
         (lambda: chriss(min_shares=[1, 2]), "min_shares must be a number or"),
         (lambda: chriss(min_shares=-100), "min_shares must be at least 0, got -100"),

@@ -117,8 +117,8 @@ def test_long_regular_grids_agree_with_a_dense_solution() -> None:
     ("kernel", "even", "terms", "method"),
     [
         ("exponential", False, "alone", "closed form"),
-        ("exponential", True, "risk", "dynamic programming"),
-        ("sum", False, "alone", "dynamic programming"),
+        ("exponential", True, "risk", "sparse system"),
+        ("sum", False, "alone", "sparse system"),
         ("power", True, "risk", "Cholesky"),
         ("power", True, "varying", "Cholesky"),
         ("power", False, "alone", "Cholesky"),
