@@ -27,7 +27,12 @@ from timing import interleaved
 from research_lib.config import data_folder
 from research_lib.impact.slippage import slippage_curves
 from research_lib.market import (
-    BookSnapshots, Session, convert, iter_books, read_books, sample_batches,
+    BookSnapshots,
+    Session,
+    convert,
+    iter_books,
+    read_books,
+    sample_batches,
 )  # fmt: skip
 from research_lib.market.readers import store
 

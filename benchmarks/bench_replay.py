@@ -124,7 +124,9 @@ def check(day: Ladder, profile: LiquidityProfile, sizes: np.ndarray) -> None:
         np.testing.assert_allclose(
             plain(day, size), replay(twap(size, INTERVALS), day, "buy").cost, rtol=1e-9
         )
-    binned = run(Adaptive(TiltedShape(profile, 0), "prior", caution=0.0), day, sizes[-1], "buy").cost
+    binned = run(
+        Adaptive(TiltedShape(profile, 0), "prior", caution=0.0), day, sizes[-1], "buy"
+    ).cost
     np.testing.assert_allclose(sorting(day, profile, sizes[-1]), binned, rtol=0.02)
 
 

@@ -131,6 +131,8 @@ def _verify(options: argparse.Namespace) -> int:
     rerun, bad = not options.no_run, False
     found = verify_reports(options.names, options.project, rerun=rerun, jobs=_jobs(options))
     for name, lines in found.items():
+        wrong = any(not line.startswith(ABSENT) for line in lines)
+        bad, files = bad or wrong, "files " if lines or not rerun else ""
         print(f"{name}: {'NOT ' if wrong else files}verified")
         print(*(f"  {line}\n" for line in lines), sep="", end="")
     return int(bad)

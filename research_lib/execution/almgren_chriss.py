@@ -232,8 +232,8 @@ def _floored(
             f"risk_aversion {risk:g} is below 0 and min_shares binds, a case without an exact "
             "method here; leave min_shares out, or take risk_aversion=0"
         )
-    limits = {"min_shares": floor, "risk_aversion": risk, "covariance": variance}
-    return allocate(curve, shares, **limits).shares
+    averse: dict[str, Any] = {"risk_aversion": risk, "covariance": variance}
+    return allocate(curve, shares, min_shares=floor, **averse).shares
 
 
 @dataclass(frozen=True, eq=False)

@@ -180,8 +180,10 @@ class TransientMarket(Record):
     tick: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("volatility", "noise", "tick", "block_depth", "resilience"):
-            number(name, self[name], 0, above=0 if name in ("block_depth", "resilience") else None)
+        for name in ("volatility", "noise", "tick"):
+            number(name, self[name], 0)
+        for name in ("block_depth", "resilience"):
+            number(name, self[name], above=0)
         number("permanent", self.permanent, 0, 1.0 / self.block_depth)
 
     @property

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from tiny_project import tiny_project, write_configuration
 
-from research_lib.__main__ import main
 from research_lib.errors import ValidationError
 from research_lib.reporting import (
     Project,
