@@ -231,10 +231,11 @@ def _best_fit(designs: Iterable[Float], values: Float, weight: Any) -> tuple[int
     """Which of the designs fits best by weighted least squares; its coefficients, all above 0."""
     from scipy import optimize  # heavy to import
 
-    root = np.sqrt(weight)
-    fits = [optimize.nnls(design * root[:, None], values * root) for design in designs]
+    # Its tolerance is absolute: values and weights are brought to the order of 1.
+    root, unit = np.sqrt(weight / np.mean(weight)), values.mean()
+    fits = [optimize.nnls(design * root[:, None], values / unit * root) for design in designs]
     best = int(np.argmin([misfit for _, misfit in fits]))
-    return best, np.maximum(fits[best][0], 1e-15 * fits[best][0].max())
+    return best, unit * np.maximum(fits[best][0], 1e-15)
 
 
 def _overdispersion(beyond: Float, expected: Float) -> float:
