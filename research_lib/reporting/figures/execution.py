@@ -218,8 +218,8 @@ def plot_frontiers(
     frontiers: fig.Lines,
     points: Mapping[str, tuple[float, float]] | None = None,
     tangent: tuple[float, float] | None = None,
-    weights: ArrayLike = (),
     ax: fig.Panel = None,
+    weights: ArrayLike = (),
 ) -> Axes:
     """Expected cost against its standard deviation, bps: lines of best schedules, and single ones.
 
