@@ -120,7 +120,7 @@ def _coupled(x: cp.Variable, joint: Quadratic, constraints: list[Any]) -> cp.Exp
         constraints += [held[0] == joint.shares - x[0], held[1:] == held[:-1] - x[1:]]
         cost = cost + joint.holding @ cp.square(held)
     if not isinstance(joint.decay, StateDecay):
-        return cost + 0.5 * cp.quad_form(x, cp.psd_wrap(joint.decay.matrix))
+        return cost + 0.5 * cp.quad_form(x, cp.psd_wrap(joint.decay))
     for kept, scale in zip(joint.decay.factors.T, joint.decay.scales, strict=True):
         state = cp.Variable(n)
         constraints += [state[0] == x[0], state[1:] == cp.multiply(kept, state[:-1]) + x[1:]]
