@@ -90,7 +90,7 @@ def measured(curve: ImpactCurve, n: int) -> tuple[dict[str, float], dict[str, fl
     if n <= CONIC_LARGEST:
         calls[FRESH] = lambda: fresh(curve, shares, upper)
         calls[CONIC] = lambda: allocate(curve, shares, max_shares=cap, solver="cvxpy")
-    if n <= SLSQP_LARGEST:
+    if n <= SLSQP_LARGEST and not total.depth.shape[1]:  # steps of a book are not smooth
         calls[SCIPY] = lambda: allocate(curve, shares, max_shares=cap, solver="scipy")
     exact = float(np.sum(total.value(exact_split(total, shares, problem.bounds, 1_000)[0])))
     gaps = {PUBLIC: allocate(curve, shares, max_shares=cap).duality_gap}

@@ -17,7 +17,7 @@ from research_lib.checks import number, numbers
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import problem as problems
-from research_lib.execution.exact import SUM_ROUNDING, Certificate, round_to_lots, solve_many
+from research_lib.execution.exact import SUM_ROUNDING, Certificate, solve_many
 from research_lib.execution.fallback import SOLVERS, Attempt, Found, certify, fault_of, search
 from research_lib.execution.problem import HEADROOM, Limits, Problem, why_infeasible
 from research_lib.execution.schedules import ROUNDING, drawn, table
@@ -109,8 +109,6 @@ class Allocation(Record):
             f"cost {self.cost:,.6g}{penalty}; the next share costs {self.marginal_cost:,.6g}",
             f"at most {max(self.duality_gap, 0.0):.1e} of the cost above the optimum, "
             f"KKT residual {self.kkt_residual:.1e}",
-            f"child orders from {x.min():,.6g} to {x.max():,.6g} shares, "
-            f"{int(np.sum(x > 0))} intervals traded",
         ]
         if (check := self.cross_check) is not None:
             lines.append(f"{check.solver} ({check.backend}) agrees: {check.cost:,.6g}")
@@ -213,7 +211,7 @@ def allocate(
     ([350.0, 233.333333, 116.666667], 2.858333)
     """
     first = SolverType.parse(solver)
-    limits = Limits.checked(max_iterations, tolerance, timeout_seconds)
+    limits = Limits(max_iterations, tolerance, timeout_seconds)
     if on_infeasible not in ("raise", "relax"):
         raise ValidationError(f"on_infeasible must be 'raise' or 'relax', got {on_infeasible!r}")
     lot = None if lot_size is None else number("lot_size", lot_size, above=0)
@@ -255,19 +253,14 @@ def _warnings(
     found: Found, limits: Limits, relaxed: str, rounded_jointly: Any, beyond: int
 ) -> Iterator[str]:
     """What a careful reader should know, which is logged as well."""
+    late = f"out of time after {limits.timeout_seconds:g} s: best feasible schedule, at most "
+    above = f"{found.certificate.duality_gap:.1e} of its cost above the optimum"
+    fit = "child orders exceed the largest size that their interval's fit saw: their cost is"
     for applies, text in (
         (relaxed, f"bounds relaxed: {relaxed}"),
         (rounded_jointly, "lots are a heuristic: coupled intervals are rounded by their tangents"),
-        (
-            not found.in_time,
-            f"out of time after {limits.timeout_seconds:g} s: best feasible schedule, at most "
-            f"{found.certificate.duality_gap:.1e} of its cost above the optimum",
-        ),
-        (
-            beyond,
-            f"{beyond} child orders exceed the largest size that their interval's fit saw: their "
-            "cost is extrapolated",
-        ),
+        (not found.in_time, late + above),
+        (beyond, f"{beyond} {fit} extrapolated"),
     ):
         if applies:
             logger.warning(text)
@@ -335,9 +328,20 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
             f"in lots of {lot:g}, floors need {low.sum():,} and caps admit {high.sum():,} of "
             f"{count:,}; lower min_shares, raise max_shares, or trade smaller lots"
         )
-    nu = certify(found.shares, problem).multiplier
-    at_first = np.ascontiguousarray(found.shares)
-    shares = lot * round_to_lots(at_first, nu, lot, count, low, high, *total.arrays)
+    lots = np.clip(np.floor(found.shares / lot).astype(np.int64), low, high)
+    # Lots of one interval get more expensive one by one, so greedy is optimal, from whichever lots
+    # are surely taken: those cheaper than the multiplier.
+    price = certify(found.shares, problem).multiplier * lot
+    lots += _lot_costs(total, lots, 1, high, lot) < price
+    step = 1 if count > lots.sum() else -1
+    end = high if step > 0 else low
+    offers = _lot_costs(total, lots, step, end, lot)
+    for _ in range(abs(count - lots.sum())):
+        t = int(np.argmin(offers))
+        lots[t] += step
+        one = slice(t, t + 1)
+        offers[one] = _lot_costs(total.take(one), lots[one], step, end[one], lot)
+    shares = lots * lot
     odd = order - count * lot
     if odd > slack:
         more = np.minimum(shares + odd, total.capacity)
@@ -353,6 +357,12 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
     bound = found.certificate.cost - abs(found.certificate.cost) * found.certificate.duality_gap
     proof = certify(shares, problem)
     return shares, proof._replace(duality_gap=(proof.cost - bound) / (abs(proof.cost) or 1.0))
+
+
+def _lot_costs(total: SeparableTotal, lots: Any, step: int, end: Any, lot: float) -> Float:
+    """What one more (or less) lot costs in each interval; inf at the end of its lots."""
+    moved = np.where(lots == end, lots, lots + step)
+    return np.where(lots == end, np.inf, total.value(moved * lot) - total.value(lots * lot))
 
 
 @dataclass(frozen=True, eq=False)
@@ -421,10 +431,10 @@ def allocate_many(
             "total_shares must be (m,), finite and above 0, with m a divisor of the curve's "
             f"{len(curve)} intervals; got shape {orders.shape}"
         )
-    if not total.finite:
-        raise ValidationError("the curve has coefficients that are not finite; refit or drop them")
-    lower = _broadcast("min_shares", min_shares, (m, n))
-    upper = _broadcast("max_shares", np.inf if max_shares is None else max_shares, (m, n))
+    problems.check_finite(curve)
+    most = np.inf if max_shares is None else max_shares
+    lower = problems.broadcast("min_shares", min_shares, (m, n), 0.0)
+    upper = problems.broadcast("max_shares", most, (m, n), 0.0)
     upper = np.minimum(upper, np.maximum(orders[:, None] * (1.0 + HEADROOM), lower))
     upper = np.minimum(upper, total.capacity.reshape(m, n))
     problems.check_convex(Problem(total, 1.0, lower.ravel(), upper.ravel()))
@@ -440,17 +450,6 @@ def allocate_many(
         if fault := fault_of(Certificate(*found), float(orders[i]), n, 0.0):
             raise OptimizationError(f"problem {i} is not certified: {fault}; solve it by allocate")
     return Allocations(x, *known.T[:4])
-
-
-def _broadcast(name: str, shares: ArrayLike, shape: tuple[int, int]) -> Float:
-    try:
-        array = np.ascontiguousarray(np.broadcast_to(np.asarray(shares, float), shape))
-    except (TypeError, ValueError) as error:
-        message = f"{name} must broadcast to {shape} shares, got {np.shape(shares)}"
-        raise ValidationError(message) from error
-    if not np.all(array >= 0):
-        raise ValidationError(f"{name} must be at least 0, got {array[~(array >= 0)][0]:g}")
-    return array
 
 
 @dataclass(frozen=True, eq=False)

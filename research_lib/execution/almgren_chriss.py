@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from research_lib.checks import number, numbers, per_interval
+from research_lib.checks import number, per_interval
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
@@ -24,7 +24,6 @@ from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to
 from research_lib.impact import LinearImpact
 
 Float = NDArray[np.float64]
-LARGEST_VOLATILITY = 1e100  # whose square is a number
 SEARCHED = 1e10
 
 
@@ -137,8 +136,7 @@ def almgren_chriss(
     """
     n = number("n_intervals", n_intervals, 1, integer=True)
     shares, tau = number("total_shares", total_shares), number("interval", interval, above=0)
-    sigma = _coefficient("volatility", volatility, n, low=0.0, high=LARGEST_VOLATILITY)
-    eta = _coefficient("temporary", temporary, n, above=0.0)
+    sigma, eta = per_interval("volatility", volatility, n), per_interval("temporary", temporary, n)
     risk, gamma = number("risk_aversion", risk_aversion), number("permanent", permanent, 0)
     spread, alpha = number("half_spread", half_spread, 0), number("drift", drift)
     net = eta - 0.5 * gamma * tau
@@ -151,8 +149,8 @@ def almgren_chriss(
     trades, convex = _trajectory(shares, net / tau, risk * variance, 0.5 * alpha * tau)
     if not convex:
         raise OptimizationError(
-            f"risk_aversion {risk:.6g} is too far below 0: cost plus risk falls without limit as "
-            "the round trip grows; raise it or shorten the horizon"
+            f"risk_aversion {risk:.6g} leaves no least value, below 0 because cost plus risk falls "
+            "without limit as the round trip grows; raise it or shorten the horizon"
         )
     if min_shares is not None:
         curve = LinearImpact(net / tau, spread + alpha * tau * np.arange(n, 0, -1.0))
@@ -170,20 +168,6 @@ def almgren_chriss(
     return ArrivalPriceSchedule(
         trades, "Almgren-Chriss", cost, float(variance @ (held * held)), _rate(pull) / tau
     )
-
-
-def _coefficient(name: str, value: ArrayLike, n: int, **limits: Any) -> Float:
-    """One number an interval, (n,), checked."""
-    if np.ndim(value) == 0:
-        return np.full(n, number(name, value, **limits))
-    array = np.array(numbers(name, value))
-    if array.shape != (n,):
-        raise ValidationError(
-            f"{name} must be a number or ({n},), one an interval, got shape {array.shape}"
-        )
-    for at in (int(np.argmin(array)), int(np.argmax(array))):  # NaN is either
-        number(f"{name} of interval {at}", array[at], **limits)
-    return array
 
 
 def _rate(pull: float) -> float:
@@ -207,7 +191,7 @@ def _trajectory(shares: float, cost: Float, risk: Float, push: float) -> tuple[F
     for k in range(n - 2, -1, -1):
         stays = risk[k] + cost[k + 1] * sold[k + 1]
         pivot = cost[k] + stays
-        convex &= pivot > 0.0
+        convex &= 0.0 < pivot < np.inf
         keep[k], sold[k] = cost[k] / pivot, stays / pivot
         rest[k] = (push + cost[k + 1] * rest[k + 1]) / pivot
     trades, held = np.empty(n), shares
@@ -232,8 +216,8 @@ def _floored(
             f"risk_aversion {risk:g} is below 0 and min_shares binds, a case without an exact "
             "method here; leave min_shares out, or take risk_aversion=0"
         )
-    averse: dict[str, Any] = {"risk_aversion": risk, "covariance": variance}
-    return allocate(curve, shares, min_shares=floor, **averse).shares
+    limits: dict[str, Any] = {"min_shares": floor, "risk_aversion": risk, "covariance": variance}
+    return allocate(curve, shares, **limits).shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,9 +315,9 @@ def least_value_at_risk(
     >>> bool(2 * aversion * best.variance**0.5 - 1.645 < 1e-3)
     True
     """
-    quantile = float(ndtri(number("p", p, above=0.5)))
-    if p >= 1:
-        raise ValidationError(f"p must be below 1, got {p!r}: a normal cost has no largest value")
+    if not 0.5 < number("p", p) < 1:
+        raise ValidationError(f"p must be above 0.5 and below 1, got {p!r}")
+    quantile = float(ndtri(p))
 
     def at(risk: float) -> ModelledSchedule:
         return efficient_frontier(total_shares, n_intervals, risk, **market).schedules[0]

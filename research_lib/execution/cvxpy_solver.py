@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     import cvxpy as cp
 
 Float = NDArray[np.float64]
-BACKENDS = ("CLARABEL", "OSQP", "SCS", "ECOS")
+# What each calls its tolerances, iterations and time (ECOS knows none), and how many of its steps
+# cost what an interior point's does.
+BACKENDS = {
+    "CLARABEL": (("tol_gap_rel", "tol_gap_abs", "tol_feas"), "max_iter", "time_limit", 1),
+    "OSQP": (("eps_abs", "eps_rel"), "max_iter", "time_limit", 100),
+    "SCS": (("eps_abs", "eps_rel"), "max_iters", "time_limit_secs", 100),
+    "ECOS": (("abstol", "reltol", "feastol"), "max_iters", "", 1),
+}
 MIN_SECONDS = 1e-3
 
 
@@ -67,20 +74,10 @@ def _iterations(program: cp.Problem) -> int:
 
 
 def _options(backend: str, limits: Limits) -> dict[str, Any]:
-    """Tolerance, iterations and time in each backend's own words; ECOS knows no time."""
-    tolerance, iterations = limits.tolerance, limits.max_iterations
-    seconds = max(limits.left, MIN_SECONDS)
-    if backend == "CLARABEL":
-        gaps = dict.fromkeys(("tol_gap_rel", "tol_gap_abs", "tol_feas"), tolerance)
-        return {**gaps, "max_iter": iterations, "time_limit": seconds}
-    if backend == "ECOS":
-        gaps = dict.fromkeys(("abstol", "reltol", "feastol"), tolerance)
-        return {**gaps, "max_iters": iterations}
-    # OSQP's and SCS's steps are far cheaper than an interior point's
-    steps, gaps = 100 * iterations, {"eps_abs": tolerance, "eps_rel": tolerance}
-    if backend == "OSQP":
-        return {**gaps, "max_iter": steps, "time_limit": seconds, "polishing": True}
-    return {**gaps, "max_iters": steps, "time_limit_secs": seconds}
+    gaps, steps, seconds, cheaper = BACKENDS[backend]
+    options = dict.fromkeys(gaps, limits.tolerance) | {steps: cheaper * limits.max_iterations}
+    options |= {seconds: max(limits.left, MIN_SECONDS)} if seconds else {}
+    return options | ({"polishing": True} if backend == "OSQP" else {})
 
 
 def _cost(x: cp.Variable, total: SeparableTotal, constraints: list[Any]) -> cp.Expression:
@@ -120,7 +117,7 @@ def _coupled(x: cp.Variable, joint: Quadratic, constraints: list[Any]) -> cp.Exp
         constraints += [held[0] == joint.shares - x[0], held[1:] == held[:-1] - x[1:]]
         cost = cost + joint.holding @ cp.square(held)
     if not isinstance(joint.decay, StateDecay):
-        return cost + 0.5 * cp.quad_form(x, cp.psd_wrap(joint.decay.matrix))
+        return cost + 0.5 * cp.quad_form(x, cp.psd_wrap(joint.decay))
     for kept, scale in zip(joint.decay.factors.T, joint.decay.scales, strict=True):
         state = cp.Variable(n)
         constraints += [state[0] == x[0], state[1:] == cp.multiply(kept, state[:-1]) + x[1:]]

@@ -15,7 +15,6 @@ p), (n,) each, and steps (depth, premium), (n, K) each, with the letters of
 
 from __future__ import annotations
 
-import heapq
 import math
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ from research_lib.compiling import compiled
 from research_lib.impact import SeparableTotal
 
 Float = NDArray[np.float64]
-Lots = NDArray[np.int64]
 Pair = tuple[Float, Float]
 Smooth = tuple[Float, Float, Float, Float, Float]
 Judged = tuple[float, float, float, float, float, float]
@@ -432,39 +430,3 @@ def _solve_many(
         judged = _solve(shares[i], part, part_steps, part_bounds, MAX_SWEEPS, x[i])[1]
         for j in range(6):
             found[i, j] = judged[j]
-
-
-# Compiled: whole lots. Lots of one interval get more expensive one by one (the total is convex), so
-# the cheapest K of all lots are taken in order within each interval: greedy is optimal.
-
-
-@compiled
-def round_to_lots(
-    x: Float, nu: float, lot: float, count: int, low: Lots, high: Lots, smooth: Smooth, steps: Pair
-) -> Lots:
-    """The cheapest `count` lots between low and high, (n,): begun from the lots in x that nu pays
-    for, which leaves about one exchange an interval.
-    """
-    lots = np.empty(len(x), np.int64)
-    for t in range(len(x)):
-        lots[t] = min(max(int(x[t] / lot), low[t]), high[t])
-        lots[t] += lots[t] < high[t] and _lot_cost(lots[t], t, lot, smooth, steps) < nu * lot
-    step = 1 if count > lots.sum() else -1
-    heap = [(0.0, 0) for _ in range(0)]
-    for t in range(-len(x), abs(count - lots.sum())):
-        if t < 0:  # each interval offers its next lot first
-            at = t + len(x)
-        else:
-            at = heapq.heappop(heap)[1]
-            lots[at] += step
-        if step > 0 and lots[at] < high[at]:
-            heapq.heappush(heap, (_lot_cost(lots[at], at, lot, smooth, steps), at))
-        elif step < 0 and lots[at] > low[at]:
-            heapq.heappush(heap, (-_lot_cost(lots[at] - 1, at, lot, smooth, steps), at))
-    return lots
-
-
-@compiled
-def _lot_cost(k: int, t: int, lot: float, smooth: Smooth, steps: Pair) -> float:
-    """What lot k of interval t, counted from 0, adds to its cost."""
-    return _price((k + 1) * lot, t, smooth, steps)[0] - _price(k * lot, t, smooth, steps)[0]

@@ -178,7 +178,8 @@ def fault_of(
     certificate: Certificate, shares: float, n: int, tolerance: float, turnover: float = 0.0
 ) -> str:
     """Why an answer of n child orders must not be trusted; empty if it may be."""
-    if not abs(certificate.filled - shares) <= sum_tolerance(max(abs(shares), turnover), n):
+    rounding = max(SUM_TOLERANCE, 1e-15 * n) * max(abs(shares), turnover)
+    if not abs(certificate.filled - shares) <= rounding:
         return f"shares sum to {certificate.filled:.9g} of {shares:.9g}"
     if not certificate.outside <= 0:
         return f"shares up to {certificate.outside:.3g} outside their bounds"
@@ -190,8 +191,3 @@ def fault_of(
     if not certificate.kkt_residual <= CERTIFIED_RESIDUAL:
         return f"KKT residual {certificate.kkt_residual:.1e} above {CERTIFIED_RESIDUAL:.0e}"
     return ""
-
-
-def sum_tolerance(shares: float, n: int) -> float:
-    """Shares by which the sum of n child orders may miss the order."""
-    return max(SUM_TOLERANCE, 1e-15 * n) * abs(shares)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,9 @@ from scipy.linalg import solveh_banded
 from research_lib.checks import number, same_labels
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.cvxpy_solver import BACKENDS, solved
-from research_lib.execution.problem import Limits
-from research_lib.execution.schedules import ROUNDING, ModelledSchedule, drawn, left_to_trade, table
+from research_lib.execution.problem import Limits, broadcast
+from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade, table
 from research_lib.monitoring import timed
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Float = NDArray[np.float64]
 TOLERANCE = 1e-10  # asked of the backends
@@ -58,15 +55,6 @@ class PortfolioSchedule(ModelledSchedule):
     def to_frame(self) -> pd.DataFrame:
         """Signed shares; index interval, one column an asset."""
         return table(self.shares, self.attribution.index)
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """What is held of each asset before each interval, as part of its largest position."""
-        for name, held in zip(self.attribution.index, self.holdings.T, strict=True):
-            ax = drawn(held / (np.abs(held).max() or 1.0), str(name), ax)
-        assert ax is not None
-        ax.set(ylabel="held (part of the largest)", title=self.name)
-        ax.legend(title="asset")
-        return ax
 
 
 @timed("portfolio_schedule")
@@ -164,7 +152,7 @@ def portfolio_schedule(
     ([1000000.0, -500000.0], 'block-tridiagonal')
     """
     n = number("n_intervals", n_intervals, 1, integer=True)
-    limits = Limits.checked(MAX_ITERATIONS, TOLERANCE, timeout_seconds)
+    limits = Limits(MAX_ITERATIONS, TOLERANCE, timeout_seconds)
     given, labels = _aligned({
         "total_shares": total_shares, "covariance": covariance, "temporary": temporary,
         "permanent": permanent, "half_spread": half_spread, "min_shares": min_shares,
@@ -183,13 +171,13 @@ def portfolio_schedule(
     weights = np.zeros((0, m)) if exposures is None else np.atleast_2d(given["exposures"])
     least, most = given["min_shares"], given["max_shares"]
     bounds = _Bounds(
-        _limits("min_shares", -np.inf if least is None else least, (n, m)),
-        _limits("max_shares", np.inf if most is None else most, (n, m)),
+        broadcast("min_shares", -np.inf if least is None else least, (n, m)),
+        broadcast("max_shares", np.inf if most is None else most, (n, m)),
         _finite("exposures", weights, (len(weights), m)),
-        _limits("min_exposure", min_exposure, (n - 1, len(weights))),
-        _limits("max_exposure", max_exposure, (n - 1, len(weights))),
+        broadcast("min_exposure", min_exposure, (n - 1, len(weights))),
+        broadcast("max_exposure", max_exposure, (n - 1, len(weights))),
         _finite("prices", np.zeros(m) if prices is None else given["prices"], (m,), 0.0),
-        _limits("max_value", max_value, (n,)),
+        broadcast("max_value", max_value, (n,)),
     )
     return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
 
@@ -305,17 +293,6 @@ def _finite(name: str, values: Any, shape: tuple[int | None, ...], low: float = 
     return array
 
 
-def _limits(name: str, values: Any, shape: tuple[int, ...]) -> Float:
-    try:
-        array = np.broadcast_to(np.asarray(values, float), shape)
-    except ValueError as error:
-        what = f"must broadcast to {shape}, got shape {np.shape(values)}"
-        raise ValidationError(f"{name} {what}") from error
-    if np.isnan(array).any():
-        raise ValidationError(f"{name} holds NaN; use inf where there is no limit")
-    return array
-
-
 class _Bounds(NamedTuple):
     """What trades and holdings must keep, for n intervals and m assets; infinite: no bound.
 
@@ -330,17 +307,6 @@ class _Bounds(NamedTuple):
     most: Float
     prices: Float
     value: Float
-
-    def missed(self, shares: Float) -> float:
-        """Largest violation, relative to the size of what is bounded."""
-        holdings, traded = left_to_trade(shares), np.abs(shares) @ self.prices
-        held, sizes = holdings[1:-1] @ self.exposures.T, np.abs(holdings).max(axis=0)
-        parts = (
-            (np.maximum(self.lower - shares, shares - self.upper), sizes),
-            (np.maximum(self.least - held, held - self.most), np.abs(self.exposures) @ sizes),
-            (traded - self.value, traded.max()),
-        )
-        return max(float(np.max(p / np.where(u > 0, u, 1.0), initial=0.0)) for p, u in parts)
 
 
 def _form(market: _Market, orders: Float, n: int, unit: Float) -> tuple[sparse.csr_array, Float]:
@@ -383,18 +349,21 @@ def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
 def _optimum(
     market: _Market, orders: Float, bounds: _Bounds, limits: Limits
 ) -> tuple[Float, str, float]:
-    """Trades (n, m), by whom, their KKT residual: the free optimum where it keeps the bounds."""
+    """Trades (n, m), by whom, their KKT residual: the free optimum where nothing else is asked."""
     trades, residual = _free(market, orders, len(bounds.lower))
-    sizes, missed = np.abs(trades).sum(axis=0), bounds.missed(trades)
+    limits_given = bounds.lower, bounds.upper, bounds.least, bounds.most, bounds.value
+    asked = any(np.isfinite(limit).any() for limit in limits_given)
+    sizes = np.abs(trades).sum(axis=0)
     one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
     # A spread on trades one way is the same for all schedules.
-    if missed <= ROUNDING and np.all(one_way | (market.half_spread == 0)):
-        return trades, "block-tridiagonal", max(missed, residual)
+    if not asked and np.all(one_way | (market.half_spread == 0)):
+        return trades, "block-tridiagonal", residual
+    if len(trades) == 1:
+        raise OptimizationError("one interval trades everything: raise n_intervals, or no bounds")
     least, most = bounds.lower.sum(axis=0), bounds.upper.sum(axis=0)
-    short = (least > orders + ROUNDING * np.abs(orders)) | (
-        most < orders - ROUNDING * np.abs(orders)
-    )
-    if short.any() or len(trades) == 1:
+    slack = ROUNDING * np.abs(orders)
+    short = (least > orders + slack) | (most < orders - slack)
+    if short.any():
         i = int(np.argmax(short))
         raise OptimizationError(
             f"caps admit {least[i]:,.6g} to {most[i]:,.6g} shares of asset {i}, whose order is "

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 
 from research_lib.checks import number, per_interval
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, Pair, close_sum
-from research_lib.execution.quadratic import DenseDecay, Quadratic, StateDecay, decay_of, no_decay
+from research_lib.execution.quadratic import Decay, Quadratic, decay_of, no_decay
 from research_lib.impact import ImpactCurve, Kernel, SeparableTotal, check_kernel, trade_times
 
 Float = NDArray[np.float64]
@@ -27,7 +28,6 @@ HEADROOM = 1e-13  # a cap that the whole order does not reach must not seem to b
 DUST = 1e-6
 SAME_COST = 1e-12
 SINGLE = 2e-7  # relative rounding of float32
-MAX_ROUNDS = 60
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,10 @@ class Limits:
     timeout_seconds: float
     begin: float = field(default_factory=time.perf_counter)
 
-    @classmethod
-    def checked(cls, max_iterations: Any, tolerance: Any, timeout_seconds: Any) -> Limits:
-        """The limits, refused by name where they are out of range."""
-        return cls(
-            number("max_iterations", max_iterations, 1, integer=True),
-            number("tolerance", tolerance, above=0),
-            number("timeout_seconds", timeout_seconds, above=0),
-        )
+    def __post_init__(self) -> None:
+        number("max_iterations", self.max_iterations, 1, integer=True)
+        number("tolerance", self.tolerance, above=0)
+        number("timeout_seconds", self.timeout_seconds, above=0)
 
     @property
     def left(self) -> float:
@@ -170,9 +166,8 @@ class Problem:
             return self, ""
         if reason.startswith("floors"):
             factor = order / self.lower.sum()
-            return replace(
-                self, lower=self.lower * factor
-            ), f"min_shares lowered to {factor:.6g} of it"
+            eased = replace(self, lower=self.lower * factor)
+            return eased, f"min_shares lowered to {factor:.6g} of it"
         reach = np.where(upper > 0, np.minimum(self.total.capacity, order * (1.0 + HEADROOM)), 0.0)
         if reach.sum() < order * (1.0 - SUM_ROUNDING):
             raise OptimizationError(
@@ -180,13 +175,13 @@ class Problem:
                 "them: caps of 0 stay, and none exceeds what the books show; open intervals or "
                 "lengthen the horizon"
             )
-        factor = 1.0
-        for _ in range(MAX_ROUNDS):  # each round one more cap meets its limit, or the sum is met
-            raised = np.minimum(upper * factor, reach)
-            free, short = raised < reach, order - raised.sum()
-            if short <= SUM_ROUNDING * order or not free.any():
-                break
-            factor += float(short / upper[free].sum())
+        ratio = np.divide(reach, upper, out=np.ones(len(reach)), where=upper > 0)
+
+        def missing(factor: float) -> float:
+            return float(order - np.minimum(upper * factor, reach).sum())
+
+        factor = brentq(missing, 1.0, float(ratio.max()) * 2.0, xtol=1e-15) * (1.0 + HEADROOM)
+        raised = np.minimum(upper * factor, reach)
         return replace(self, upper=raised), f"max_shares raised to {factor:.6g} times it"
 
 
@@ -227,7 +222,7 @@ def coupling_of(
     if kernel is None and times is not None:
         raise ValidationError("times are of the kernel alone, and none is given: leave times out")
     variance = np.zeros(n) if covariance is None else per_interval("covariance", covariance, n)
-    decay: StateDecay | DenseDecay = no_decay(n)
+    decay: Decay = no_decay(n)
     if kernel is not None:
         if objective != "cost":
             raise ValidationError("kernel needs objective='cost': transient impact is in currency")
@@ -261,6 +256,18 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
         over = order / (float(lower.sum()) or 1.0)
         lower *= over if 1.0 - SINGLE < over < 1.0 else 1.0
     return lower, upper
+
+
+def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.inf) -> Float:
+    """Limits as an array of that shape, none NaN or below `low`; infinite where there is none."""
+    try:
+        array = np.array(np.broadcast_to(np.asarray(values, float), shape))
+    except (TypeError, ValueError) as error:
+        what = f"{name} must broadcast to {shape}, got {str(values)[:60]}"
+        raise ValidationError(what) from error
+    if not np.all(array >= low):
+        raise ValidationError(f"{name} must be at least {low:g}, got {array[~(array >= low)][0]:g}")
+    return array
 
 
 def share_caps(

@@ -16,19 +16,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.sparse.linalg import splu
 
 from research_lib.errors import ValidationError
 from research_lib.execution.exact import Certificate
-from research_lib.impact import (
-    ExponentialKernel,
-    ExponentialSumKernel,
-    Kernel,
-    kernel_matrix,
-    trade_times,
-)
+from research_lib.impact import ExponentialKernel, ExponentialSumKernel, Kernel, kernel_matrix
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -48,7 +42,7 @@ class StateDecay:
     factors: Float
     scales: Float
 
-    def product(self, x: Float) -> Float:
+    def __matmul__(self, x: Float) -> Float:
         """G x, (n,) currency per share, in O(n K): each part's state just after the trades, and,
         of the trades in reverse, just before.
         """
@@ -60,24 +54,12 @@ class StateDecay:
             total += scale * (state + linalg.solve_banded((0, 1), rises, x) - x)
         return total
 
-    def scaled(self, square: float) -> StateDecay:
-        """The same with G in units of 1 / `square`."""
-        return StateDecay(self.factors, self.scales * square)
+    def __mul__(self, unit: float) -> StateDecay:
+        """The same with G in units of 1 / `unit`."""
+        return StateDecay(self.factors, self.scales * unit)
 
 
-@dataclass(frozen=True, eq=False)
-class DenseDecay:
-    """1/2 x'Gx of any kernel: the whole matrix, (n, n)."""
-
-    matrix: Float
-
-    def product(self, x: Float) -> Float:
-        """G x, (n,) currency per share."""
-        return np.asarray(self.matrix @ x)
-
-    def scaled(self, square: float) -> DenseDecay:
-        """The same with G in units of 1 / `square`."""
-        return DenseDecay(self.matrix * square)
+Decay = StateDecay | Float  # the matrix (n, n) itself where it has no structure
 
 
 def no_decay(n: int) -> StateDecay:
@@ -85,16 +67,14 @@ def no_decay(n: int) -> StateDecay:
     return StateDecay(np.zeros((n - 1, 0)), np.zeros(0))
 
 
-def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
-    """The kernel on strictly rising times (n,), in the cheapest structure that is exact.
+def decay_of(kernel: Kernel, at: Float) -> Decay:
+    """The kernel on rising times (n,), in the cheapest structure that is exact.
 
     Raises
     ------
     ValidationError
-        Times that do not rise, a kernel that is not finite, more than 5,000 times without
-        structure.
+        A kernel that is not finite, more than 5,000 times without structure.
     """
-    at = trade_times(times)
     if not callable(kernel):
         raise ValidationError(f"kernel must be callable, a function of lags, got {kernel!r}")
     if isinstance(kernel, ExponentialKernel):
@@ -107,7 +87,7 @@ def decay_of(kernel: Kernel, times: ArrayLike) -> StateDecay | DenseDecay:
             f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB; take an "
             f"ExponentialSumKernel, or {MAX_DENSE:,} times at most"
         )
-    return DenseDecay(kernel_matrix(kernel, at))
+    return kernel_matrix(kernel, at)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +97,7 @@ class Quadratic:
     """
 
     shares: float
-    decay: StateDecay | DenseDecay
+    decay: Decay
     curvature: Float
     linear: Float
     holding: Float
@@ -133,13 +113,8 @@ class Quadratic:
     def scaled(self, unit: float, currency: float) -> Quadratic:
         """The same with shares in `unit` and cost in `currency`."""
         square = unit**2 / currency
-        return Quadratic(
-            self.shares / unit,
-            self.decay.scaled(square),
-            self.curvature * square,
-            self.linear * unit / currency,
-            self.holding * square,
-        )
+        own = self.curvature * square, self.linear * unit / currency
+        return Quadratic(self.shares / unit, self.decay * square, *own, self.holding * square)
 
     def risk(self, x: Float) -> tuple[float, float]:
         """The part of the cost that is held shares', currency, and what one more share, held from
@@ -150,13 +125,13 @@ class Quadratic:
 
     def value(self, x: Float) -> float:
         """The cost at x, currency: a trade pays half of its own displacement."""
-        own = self.curvature * x + self.linear + 0.5 * self.decay.product(x)
+        own = self.curvature * x + self.linear + 0.5 * (self.decay @ x)
         return float(own @ x) + self.risk(x)[0]
 
     def gradient(self, x: Float) -> Float:
         """d cost / d x, (n,) currency per share."""
         later = _after(2.0 * self.holding * (self.shares - np.cumsum(x)))
-        return self.linear + 2.0 * self.curvature * x - later + self.decay.product(x)
+        return self.linear + 2.0 * self.curvature * x - later + self.decay @ x
 
     def least(self, fixed: Mask, values: Float) -> Float | None:
         """The optimum with x = `values` where `fixed`, (n,); None where the cost is not convex."""
@@ -222,7 +197,7 @@ class Quadratic:
 
     @cached_property
     def _hessian(self) -> Float:
-        matrix = np.array(self.decay.matrix)  # type: ignore[union-attr]
+        matrix = np.array(self.decay)
         later = np.arange(len(self))
         if self.holding.any():
             matrix += _after(2.0 * self.holding)[np.maximum.outer(later, later)]
@@ -294,7 +269,7 @@ class Quadratic:
         saved = np.inf if step is None else max(-0.5 * float(error @ step), 0.0)
         cost = self.value(x)
         outside = float(max(np.max(lower - x), np.max(x - upper), 0.0))
-        own = self.linear + 2.0 * self.curvature * x + self.decay.product(x)
+        own = self.linear + 2.0 * self.curvature * x + self.decay @ x
         unit = max(abs(nu), float(np.max(np.abs(own)))) or 1.0
         residual = float(np.max(np.abs(error))) / unit
         return Certificate(cost, nu, residual, saved / (abs(cost) or 1.0), float(x.sum()), outside)

@@ -99,7 +99,7 @@ def transient_schedule(
     >>> transient_schedule(kernel, [0, 1, 2], 1_000).shares.round(1).tolist()
     [417.8, 164.4, 417.8]
     """
-    limits = Limits.checked(1, TOLERANCE, timeout_seconds)
+    limits = Limits(1, TOLERANCE, timeout_seconds)
     at, shares = trade_times(times), number("total_shares", total_shares)
     curvature = per_interval("temporary", temporary, len(at))
     lasting, holding = number("permanent", permanent, 0), _holding(risk_aversion, volatility, at)

@@ -293,10 +293,12 @@ def test_coefficients_of_the_wrong_length_or_sign_are_named() -> None:
         match=r"volatility must be a number or \(5,\), one an interval, got shape \(4,\)",
     ):
         almgren_chriss(1e6, 5, volatility=np.ones(4), temporary=1e-6, risk_aversion=0)
-    with pytest.raises(ValidationError, match="temporary of interval 2 must be above 0"):
+    with pytest.raises(
+        ValidationError, match="temporary must be finite and at least 0, got -1e-06 in interval 2"
+    ):
         almgren_chriss(1e6, 3, volatility=1, temporary=[1e-6, 2e-6, -1e-6], risk_aversion=0)
     with pytest.raises(
-        ValidationError, match="volatility of interval 1 must be a number and finite"
+        ValidationError, match="volatility must be finite and at least 0, got nan in interval 1"
     ):
         almgren_chriss(1e6, 3, volatility=[1, np.nan, 2], temporary=1e-6, risk_aversion=0)
 

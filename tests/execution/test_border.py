@@ -91,7 +91,6 @@ def model() -> ImpactModel:
         (lambda: chriss(min_shares=[1, 2]), "min_shares must be a number or"),
         (lambda: chriss(min_shares=-100), "min_shares must be at least 0, got -100"),
         (lambda: chriss(min_shares=-100, drift=0.0), "min_shares must be at least 0, got -100"),
-        (lambda: chriss(volatility=1e200), "volatility must be at most 1e"),
         (lambda: chriss(volatility=["x"] * 10), "volatility must be numbers"),
     ],
 )

@@ -51,7 +51,9 @@ def test_what_the_rate_does_not_admit_is_reported(caplog: pytest.LogCaptureFixtu
 def test_refusals_name_value_limit_and_remedy() -> None:
     with pytest.raises(ValidationError, match="volume is 0 in all of 2 intervals"):
         vwap(50, [0, 0])
-    with pytest.raises(ValidationError, match="the first that is not is -1 in interval 1"):
+    with pytest.raises(
+        ValidationError, match="volume must be finite and at least 0, got -1 in interval 1"
+    ):
         vwap(50, [3, -1])
     with pytest.raises(ValidationError, match="rate must be above 0"):
         pov(50, [100, 100], 0)
@@ -94,6 +96,6 @@ def test_parts_of_a_day_are_those_of_its_intervals() -> None:
     )
     assert parts_of_day([2.0, 1.0])["middle_half_%"] == 100.0
     with pytest.raises(
-        ValidationError, match="the schedule is 0 in all of 2 intervals; nothing is traded"
+        ValidationError, match="the schedule is 0 in all of 2 intervals: nothing is traded"
     ):
         parts_of_day([0.0, 0.0])

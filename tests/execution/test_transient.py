@@ -345,7 +345,7 @@ def test_what_cannot_be_used_is_refused(settings_: dict[str, object], message: s
         ({"min_shares": 4.0}, "floors need 12 of 10 shares"),
         (
             {"min_shares": [1, 9, 0], "max_shares": 5.0},
-            "min_shares 9 is above max_shares 5 at time 1",
+            "min_shares 9 is above max_shares 5 in interval 1",
         ),
     ],
 )
