@@ -20,7 +20,7 @@ from research_lib.evaluation.ladder import Ladder
 from research_lib.evaluation.replay import Execution, clairvoyant, report_ages
 from research_lib.evaluation.strategies import Pov, StaticOptimal, Strategy, Twap, Vwap, run
 from research_lib.impact import ImpactCurve, PiecewiseLinearImpact
-from research_lib.impact.walk import walk_levels
+from research_lib.impact.slippage import walk_levels
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
 Float = NDArray[np.float64]

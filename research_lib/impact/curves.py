@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number, numbers
+from research_lib.checks import numbers
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.impact.separable import SeparableTotal, polynomial_total, smooth_total, stacked
@@ -29,7 +29,6 @@ from research_lib.market.book import side_sign
 
 Float = NDArray[np.float64]
 OBJECTIVES = ("cost", "impact")
-SAME_TIME = 1e-9  # of an interval: two cuts of the session that differ by less are one
 
 
 class ImpactCurve(Record):
@@ -144,12 +143,6 @@ class ImpactCurve(Record):
         """The curves of the chosen intervals, in that order; one may be chosen many times."""
         return type(self)(*(getattr(self, name)[np.asarray(intervals)] for name in self.keys()))
 
-    def recut(self, n_intervals: int) -> ImpactCurve:
-        """The curve of a session cut into `n_intervals`: coefficients averaged over their time."""
-        if n_intervals == len(self):
-            return self
-        return type(self)(*(recut(getattr(self, name), n_intervals) for name in self.keys()))
-
 
 @dataclass(frozen=True, eq=False)
 class LinearImpact(ImpactCurve):
@@ -247,29 +240,6 @@ class PowerImpact(ImpactCurve):
         if is_cost(objective):
             return smooth_total(self.half_spread, zero, zero, self.scale, 1.0 + self.exponent)
         return smooth_total(zero, zero, zero, self.scale, self.exponent)
-
-    def recut(self, n_intervals: int) -> ImpactCurve:
-        """As the base class; where exponents differ, the geometric mean, itself a power law.
-
-        Raises
-        ------
-        ValidationError
-            Exponents that differ beside a scale at or below 0, which has no geometric mean.
-        """
-        if n_intervals == len(self):
-            return self
-        half_spread = recut(self.half_spread, n_intervals)
-        if np.ptp(self.exponent) == 0:
-            # Kept to the digit: an exponent of 1 stays convex under "impact".
-            return PowerImpact(recut(self.scale, n_intervals), self.exponent[0], half_spread)
-        if np.any(self.scale <= 0):
-            raise ValidationError(
-                "power laws of different exponents have no mean where a scale is at or below 0 "
-                f"(interval {int(np.argmax(self.scale <= 0))}); fit one exponent for the session, "
-                f"or keep {len(self)} intervals"
-            )
-        scale = np.exp(recut(np.log(self.scale), n_intervals))
-        return PowerImpact(scale, recut(self.exponent, n_intervals), half_spread)
 
 
 def square_root_impact(scale: ArrayLike, half_spread: ArrayLike = 0.0) -> PowerImpact:
@@ -465,29 +435,6 @@ class PiecewiseLinearImpact(ImpactCurve):
         at_zero = np.take_along_axis(self.premium, first, axis=1)[:, 0]
         return np.divide(self._cost.walked(shares), shares, out=at_zero, where=shares > 0)
 
-    def recut(self, n_intervals: int) -> ImpactCurve:
-        """The mean of the walked costs over each new interval's time, as deep as its least deep."""
-        if n_intervals == len(self):
-            return self
-        parts = [self._average(weights) for weights in shared_time(len(self), n_intervals)]
-        longest = max(len(depth) for depth, _ in parts)
-        pad = [(0, longest - len(depth)) for depth, _ in parts]
-        depths = [np.pad(depth, k) for (depth, _), k in zip(parts, pad, strict=True)]
-        premiums = [np.pad(p, k, mode="edge") for (_, p), k in zip(parts, pad, strict=True)]
-        half_spread = recut(self.half_spread, n_intervals)
-        return PiecewiseLinearImpact(np.array(depths), np.array(premiums), half_spread)
-
-    def _average(self, weights: Float) -> tuple[Float, Float]:
-        """Steps of the weighted mean of the intervals' walked costs."""
-        chosen = np.flatnonzero(weights)
-        ends = np.cumsum(self.depth[chosen], axis=1)
-        breaks = np.unique(np.minimum(ends, ends[:, -1].min()))
-        middles = breaks - np.diff(breaks, prepend=0.0) / 2
-        step = np.minimum([np.searchsorted(row, middles) for row in ends], ends.shape[1] - 1)
-        premium = np.take_along_axis(self.premium[chosen], step, axis=1)
-        # Averages of equal premiums may fall by a rounding.
-        return np.diff(breaks, prepend=0.0), np.maximum.accumulate(weights[chosen] @ premium)
-
 
 @dataclass(frozen=True, eq=False, init=False)
 class CompositeImpact(ImpactCurve):
@@ -554,20 +501,6 @@ class CompositeImpact(ImpactCurve):
         """First interval of each part."""
         return np.cumsum([0, *(len(curve) for curve in self.curves[:-1])])
 
-    def recut(self, n_intervals: int) -> ImpactCurve:
-        """Refused, unless nothing changes: families do not average.
-
-        Raises
-        ------
-        ValidationError
-        """
-        if n_intervals != len(self):
-            raise ValidationError(
-                f"a composite curve of {len(self)} intervals cannot be cut into {n_intervals}: "
-                "families do not average; recut its parts and compose them again"
-            )
-        return self
-
 
 def is_cost(objective: str) -> bool:
     """Whether the objective is "cost"; one that is neither is refused.
@@ -582,29 +515,6 @@ def is_cost(objective: str) -> bool:
             f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}"
         )
     return objective == "cost"
-
-
-def recut(values: ArrayLike, n_intervals: int) -> Float:
-    """Values (n,) of a session's intervals averaged over `n_intervals` by the time they share.
-
-    Examples
-    --------
-    >>> recut([1.0, 2.0, 3.0, 4.0], 2).tolist()
-    [1.5, 3.5]
-    """
-    old = _by_interval("values", values)
-    averaged: Float = shared_time(len(old), n_intervals) @ old
-    return averaged
-
-
-def shared_time(n_old: int, n_new: int) -> Float:
-    """Part of each new interval's time in each old one, (n_new, n_old); rows sum to 1."""
-    number("n_intervals", n_new, 1, integer=True)
-    old, new = np.arange(n_old + 1) / n_old, np.arange(n_new + 1) / n_new
-    left = np.maximum(new[:-1, None], old[None, :-1])
-    right = np.minimum(new[1:, None], old[None, 1:])
-    shared = np.where(right - left > SAME_TIME / max(n_old, n_new), right - left, 0.0)
-    return np.asarray(shared / shared.sum(axis=1, keepdims=True))
 
 
 def _by_interval(name: str, values: Any, n: int | None = None) -> Float:

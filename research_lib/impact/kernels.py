@@ -64,7 +64,17 @@ class DecayKernel(Record):
     @property
     def half_life(self) -> float:
         """The lag at which half of the immediate impact is left, G(0) / 2; inf if never."""
-        raise NotImplementedError
+
+        half = 0.5 * float(self(0.0))
+        late = self._below(half) if half > 0.0 else math.inf
+        if math.isinf(late):
+            return late
+        root = optimize.brentq(lambda lag: self(lag) - half, 0.0, late, xtol=1e-300, rtol=1e-14)
+        return float(root)
+
+    def _below(self, level: float) -> float:
+        """A lag at which the kernel is below a level, inf if there is none."""
+        return next((lag for lag in np.exp2(np.arange(-60.0, 200.0)) if self(lag) < level), np.inf)
 
 
 @dataclass(frozen=True)
@@ -91,11 +101,6 @@ class ExponentialKernel(DecayKernel):
 
     def _at(self, lags: Float) -> Float:
         return self.scale * np.exp(-self.decay * lags)
-
-    @property
-    def half_life(self) -> float:
-        """ln 2 / decay."""
-        return math.log(2.0) / self.decay
 
 
 @dataclass(frozen=True)
@@ -132,18 +137,6 @@ class ExponentialSumKernel(DecayKernel):
     def _at(self, lags: Float) -> Float:
         return np.exp(-np.multiply.outer(lags, self.decays)) @ np.array(self.scales)
 
-    @property
-    def half_life(self) -> float:
-        """The lag at which half of the whole sum is left; inf if half or more never decays."""
-        half, parts = 0.5 * sum(self.scales), list(zip(self.decays, self.scales, strict=True))
-        if sum(scale for decay, scale in parts if decay == 0) >= half:
-            return math.inf
-        moving = [decay for decay, scale in parts if decay > 0 and scale > 0]
-        late = math.log(4.0 * len(self.decays)) / min(moving)
-        while self(late) >= half:
-            late *= 2.0
-        return float(optimize.brentq(lambda lag: self(lag) - half, 0.0, late, xtol=1e-12 * late))
-
 
 @dataclass(frozen=True)
 class PowerKernel(DecayKernel):
@@ -172,11 +165,6 @@ class PowerKernel(DecayKernel):
     def _at(self, lags: Float) -> Float:
         return self.scale * (1.0 + lags / self.shift) ** -self.exponent
 
-    @property
-    def half_life(self) -> float:
-        """shift (2^(1 / exponent) - 1)."""
-        return self.shift * math.expm1(math.log(2.0) / self.exponent)
-
 
 @dataclass(frozen=True)
 class GaussianKernel(DecayKernel):
@@ -204,11 +192,6 @@ class GaussianKernel(DecayKernel):
     def _at(self, lags: Float) -> Float:
         return self.scale * np.exp(-((lags / self.width) ** 2))
 
-    @property
-    def half_life(self) -> float:
-        """width sqrt(ln 2)."""
-        return self.width * math.sqrt(math.log(2.0))
-
 
 @dataclass(frozen=True, eq=False)
 class TabulatedKernel(DecayKernel):
@@ -233,17 +216,11 @@ class TabulatedKernel(DecayKernel):
         labels = self.lags.index if isinstance(self.lags, pd.Series) else None
         lags = np.array(self.lags, float)
         values = np.array(same_labels("values", self.values, labels), float)
-        if lags.ndim != 1 or lags.shape != values.shape or len(lags) < 2:
+        known = lags.ndim == 1 and lags.shape == values.shape and np.isfinite([lags, values]).all()
+        if not known or len(lags) < 2 or lags[0] != 0 or not np.all(np.diff(lags) > 0):
             raise ValidationError(
-                f"lags and values must be (k,), k >= 2, got shapes {lags.shape} and {values.shape}"
-            )
-        if lags[0] != 0 or not np.all(np.diff(lags) > 0):
-            raise ValidationError(
-                f"lags must rise strictly from 0, got {lags[0]:g}, {lags[1]:g}, ..."
-            )
-        if not (np.isfinite(lags).all() and np.isfinite(values).all()):
-            raise ValidationError(
-                "lags and values must be finite; leave out the lags that were not measured"
+                f"lags and values must be (k,), k >= 2, and finite, and lags rise strictly from 0; "
+                f"got shapes {lags.shape} and {values.shape}; leave out lags that were not measured"
             )
         for name, array in (("lags", lags), ("values", values)):
             array.setflags(write=False)
@@ -257,16 +234,8 @@ class TabulatedKernel(DecayKernel):
             )
         return np.interp(lags, self.lags, self.values)
 
-    @property
-    def half_life(self) -> float:
-        """The first lag at which half of the value at 0 is left; inf if not within the table."""
-        below = np.flatnonzero(self.values <= 0.5 * self.values[0])
-        if not below.size or below[0] == 0:
-            return math.inf
-        after = below[0]
-        drop = self.values[after - 1] - self.values[after]
-        part = (self.values[after - 1] - 0.5 * self.values[0]) / drop
-        return float(self.lags[after - 1] + part * (self.lags[after] - self.lags[after - 1]))
+    def _below(self, level: float) -> float:
+        return next((lag for lag in self.lags if self(lag) <= level), np.inf)
 
 
 def kernel_matrix(kernel: Kernel, times: ArrayLike) -> Float:
@@ -367,16 +336,15 @@ class KernelCheck(Record):
 
     Attributes
     ----------
-    nonnegative, nonincreasing, convex : bool
-        Of G on the lags of the grid. All three: no price manipulation of either kind.
-    smallest_eigenvalue : float
-        Of the (n, n) kernel matrix, over the largest magnitude; NaN where the shape alone proves
-        it positive.
+    safe : bool
+        Nonnegative, nonincreasing and convex on the lags of the grid: no price manipulation of
+        either kind.
+    convex : bool
     alternating : bool
         Whether the cheapest schedule on the grid, of any sign, buys and sells in turn, or is left
         undetermined by a matrix that is singular to rounding.
     warnings : tuple of str
-        Reasons to distrust schedules under the kernel; empty where there are none.
+        The reason to distrust schedules under the kernel; empty where there is none.
 
     Examples
     --------
@@ -384,17 +352,10 @@ class KernelCheck(Record):
     True
     """
 
-    nonnegative: bool
-    nonincreasing: bool
+    safe: bool
     convex: bool
-    smallest_eigenvalue: float
-    alternating: bool
-    warnings: tuple[str, ...]
-
-    @property
-    def safe(self) -> bool:
-        """Nonnegative, nonincreasing and convex."""
-        return self.nonnegative and self.nonincreasing and self.convex
+    alternating: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
@@ -417,7 +378,7 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     Returns
     -------
     KernelCheck
-        Its warnings are logged too.
+        Its warning is logged too.
 
     Raises
     ------
@@ -437,20 +398,30 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     (True, False, ())
     """
     at = trade_times(times)
-    proven = isinstance(kernel, DecayKernel) and kernel.free_of_manipulation
-    shape = (True, True, True) if proven else _shape(kernel, at)
-    if all(shape):
-        return KernelCheck(*shape, np.nan, False, ())
+    if getattr(kernel, "free_of_manipulation", False):
+        return KernelCheck(True, True)
+    lacking = _lacking(kernel, at)
+    if not lacking:
+        return KernelCheck(True, True)
     _refuse_many(at)
     matrix = kernel_matrix(kernel, at)
-    values, vectors = linalg.eigh(matrix)
+    values = linalg.eigvalsh(matrix)
     smallest = float(values[0] / max(np.max(np.abs(values)), np.finfo(float).tiny))
     if smallest < -ROUNDING * len(at):
-        raise ValidationError(_refusal(matrix, smallest, vectors[:, 0], at))
-    alternating, warnings = _doubts(matrix, shape, smallest)
-    for text in warnings:
-        logger.warning("kernel on %d times: %s", len(at), text)
-    return KernelCheck(*shape, smallest, alternating, warnings)
+        raise ValidationError(_refusal(matrix, smallest))
+    alternating, warning = True, f"its matrix is singular to rounding ({smallest:.2g} of its scale)"
+    if smallest > ROUNDING * len(at):
+        schedule = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
+        schedule /= schedule.sum()
+        wrong = int(np.count_nonzero(schedule < -ROUNDING))
+        alternating = wrong > 0
+        warning = (
+            f"it is not {' nor '.join(lacking)}: the cheapest way to buy 1 share sells in {wrong} "
+            f"of {len(schedule)} trades and turns over {np.abs(schedule).sum():.3g} shares "
+            "(transaction-triggered price manipulation); set min_shares=0 or fit a convex kernel"
+        )
+    logger.warning("kernel on %d times: %s", len(at), warning)
+    return KernelCheck(False, "convex" not in lacking, alternating, (warning,))
 
 
 def _refuse_many(times: Float) -> None:
@@ -461,8 +432,8 @@ def _refuse_many(times: Float) -> None:
         )
 
 
-def _shape(kernel: Kernel, times: Float) -> tuple[bool, bool, bool]:
-    """Nonnegative, nonincreasing, convex on the lags between the times."""
+def _lacking(kernel: Kernel, times: Float) -> list[str]:
+    """Which of nonnegative, nonincreasing, convex fails on the lags between the times."""
     if evenly_spaced(times):
         lags = times - times[0]
     else:
@@ -471,67 +442,34 @@ def _shape(kernel: Kernel, times: Float) -> tuple[bool, bool, bool]:
         # Equal gaps may differ by rounding.
         lags = lags[np.append(True, np.diff(lags) > ROUNDING * lags[-1])]
     values = at_lags(kernel, lags)
-    small = ROUNDING * np.max(np.abs(values))
-    falls = -np.diff(values)
-    slopes = falls / np.diff(lags)
-    convex = np.diff(slopes) * np.diff(lags)[1:] <= 4 * small
-    return bool(np.all(values >= -small)), bool(np.all(falls >= -small)), bool(np.all(convex))
+    small, falls = ROUNDING * np.max(np.abs(values)), -np.diff(values)
+    bends = np.diff(falls / np.diff(lags)) * np.diff(lags)[1:]
+    holds = {
+        "nonnegative": np.all(values >= -small),
+        "nonincreasing": np.all(falls >= -small),
+        "convex": np.all(bends <= 4 * small),
+    }
+    return [name for name, true in holds.items() if not true]
 
 
-def _refusal(matrix: Float, smallest: float, worst: Float, times: Float) -> str:
-    """Why the kernel is refused, with the round trip that earns if there is one."""
-    trip = _cheapest_round_trip(matrix)
-    gain = -0.5 * float(trip @ matrix @ trip)
-    found = (
-        f"kernel is not positive definite on the {len(times)} times: smallest eigenvalue "
-        f"{smallest:.2g} of the largest"
-    )
-    if gain <= ROUNDING * abs(matrix[0, 0]):
-        return (
-            f"{found}; no round trip earns, but trades in proportion "
-            f"{_listed(worst / np.max(np.abs(worst)))} cost less than nothing; add a permanent "
-            "part or fit a kernel that stays at 0 or above"
-        )
-    return (
-        f"{found}; the round trip {_listed(trip)} shares earns {gain:.3g} (price manipulation); "
-        "fit a nonincreasing convex kernel"
-    )
-
-
-def _cheapest_round_trip(matrix: Float) -> Float:
-    """Trades that sum to 0 of least x'Gx / x'x, largest trade 1 share."""
+def _refusal(matrix: Float, smallest: float) -> str:
+    """Why the kernel is refused, with the round trip of least x'Gx / x'x if it earns."""
     n = len(matrix)
     centre = np.eye(n) - 1.0 / n
     # Shift the constant vector, which is no round trip, above all others.
     shift = np.full((n, n), np.abs(matrix).sum(axis=1).max() / n)
     trip = linalg.eigh(centre @ matrix @ centre + shift, subset_by_index=(0, 0))[1][:, 0]
     trip /= trip[np.argmax(np.abs(trip))]
-    return trip - trip.mean()
-
-
-def _listed(trades: Float) -> str:
-    """The first trades of a schedule as text."""
-    shown = ", ".join(f"{trade:.3g}" for trade in np.round(trades[:6], 9) + 0.0)
-    return f"({shown}{', ...' if len(trades) > 6 else ''})"
-
-
-def _doubts(
-    matrix: Float, shape: tuple[bool, bool, bool], smallest: float
-) -> tuple[bool, tuple[str, ...]]:
-    """Whether the cheapest schedule changes sign, and what to warn of."""
-    if smallest <= ROUNDING * len(matrix):
-        flat = f"smallest eigenvalue {smallest:.2g} of the largest"
-        return True, (f"its matrix is singular to rounding ({flat}): trade less often",)
-    direction = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
-    schedule = direction / direction.sum()
-    wrong = int(np.count_nonzero(schedule < -ROUNDING))
-    names = ("nonnegative", "nonincreasing", "convex")
-    lacking = " nor ".join(name for name, holds in zip(names, shape, strict=True) if not holds)
-    if not wrong:
-        return False, (f"it is not {lacking}, so other grids may ask to buy and sell in turn",)
-    text = (
-        f"it is not {lacking}: the cheapest way to buy 1 share sells in {wrong} of "
-        f"{len(schedule)} trades and turns over {np.abs(schedule).sum():.3g} shares "
-        "(transaction-triggered price manipulation); set min_shares=0 or fit a convex kernel"
+    trip -= trip.mean()
+    gain = -0.5 * float(trip @ matrix @ trip)
+    shown = ", ".join(f"{trade:.3g}" for trade in np.round(trip[:6], 9) + 0.0)
+    earns = "no round trip earns, but some trades cost less than nothing; add a permanent part"
+    if gain > ROUNDING * abs(matrix[0, 0]):
+        earns = (
+            f"the round trip ({shown}{', ...' if n > 6 else ''}) shares earns {gain:.3g} "
+            "(price manipulation); fit a nonincreasing convex kernel"
+        )
+    return (
+        f"kernel is not positive definite on the {n} times: smallest eigenvalue "
+        f"{smallest:.2g} of the largest; {earns}"
     )
-    return True, (text,)

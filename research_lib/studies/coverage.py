@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import refuse_unknown
 from research_lib.impact import DecayKernel, ExponentialSumKernel, fit_impact, slippage_curves
 from research_lib.impact.estimation import ERRORS
-from research_lib.impact.observations import CENSORING
+from research_lib.impact.moments import CENSORING
 from research_lib.market import BookSnapshots, OrderFlow, Session
 from research_lib.transient import SignedFlow, fit_kernel, propagator, simulate_mids
 from research_lib.transient.kernel_fit import FAMILIES

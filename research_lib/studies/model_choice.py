@@ -225,12 +225,12 @@ def compare_forms(
     _require_days(parts, scheme)
     by_day = _books_by_day(books, parts, window)
     limits = {name: settings.pop(name) for name in ("max_shares", "objective") if name in settings}
-    settings |= {"session": window, "n_intervals": parts.n_intervals, "test_fraction": 0.0}
+    settings |= {"session": window, "n_intervals": window.n_intervals, "test_fraction": 0.0}
     rows = {}
-    for fold in parts.folds(scheme):
-        day = parts.labels[int(fold.held_out[0])]
+    for out, fitted in parts.folds(scheme):
+        day = parts.labels[out]
         schedules = [twap(total_shares, window.n_intervals)]
-        for form, fit in fit_forms(parts.take(fold.fitted), model_types, **settings).items():
+        for form, fit in fit_forms(parts.take(fitted), model_types, **settings).items():
             shares = allocate(fit.curve, total_shares, **limits).shares
             schedules.append(Schedule(shares, form))
         rows[day] = _costs(schedules, by_day[day], side, UNFILLED * total_shares)
@@ -244,7 +244,8 @@ def compare_forms(
     losses, incomplete = losses.loc[:, filled], tuple(losses.columns[~filled])
     found = model_confidence_set(losses, **(confidence or {}))
     table = _savings(losses).assign(p_value=found.p_values).sort_values("cost_bps")
-    learned = parts.others(scheme)
+    forward = scheme == "walk_forward"
+    learned = "the earlier days only" if forward else "all other days, later ones too"
     information = f"each of {len(losses)} days replayed with curves fitted on {learned}"
     reading = f"{_reading(table)} {found.reading}"
     if incomplete:
@@ -256,7 +257,7 @@ def compare_forms(
 
 
 def _require_days(parts: Parts, scheme: str) -> None:
-    n_days = len(parts.labels) if parts.by_day else 1
+    n_days = len(parts.labels) if parts.kind == "day" else 1
     held_out = n_days - (scheme == "walk_forward" or n_days == 1)
     if held_out < MIN_HELD_OUT:
         raise InsufficientDataError(
