@@ -81,10 +81,8 @@ class Points(Record):
         return self.total / self.count
 
     def summed(self, values: Float) -> Float:
-        """Sum of (m,) or (m, p) values over each group."""
-        if values.ndim == 1:
-            return sums(self.group, values, self.n_groups)
-        return np.column_stack([self.summed(column) for column in values.T])
+        """Sum of (m,) values over each group."""
+        return sums(self.group, values, self.n_groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,17 +117,11 @@ class Estimate(Record):
         theta = self.coefficients[group]
         if "exponent" in self.names:
             return theta[:, 0] * size ** theta[:, 1]
-        return np.sum(theta * self._basis(size), axis=1)
+        return np.sum(theta * self._slopes(theta, size), axis=1)
 
     def jacobian(self, group: Index, size: Float) -> Float:
         """Derivative of impact by each coefficient, (m, p); 0 where it is not free."""
-        theta = self.coefficients[group]
-        if "exponent" in self.names:
-            power = size ** theta[:, 1]
-            columns = np.column_stack([power, theta[:, 0] * power * np.log(size)])
-        else:
-            columns = self._basis(size)
-        return np.where(self.free[group], columns, 0.0)
+        return np.where(self.free[group], self._slopes(self.coefficients[group], size), 0.0)
 
     def standard_error(self, group: Index, size: Float, covariance: Float) -> Float:
         """Of the impact at (m,) sizes of the groups, by the delta method.
@@ -141,8 +133,11 @@ class Estimate(Record):
         unknown = np.any(np.isnan(np.einsum("mii->mi", own)) & self.free[group], axis=1)
         return np.where(unknown, np.nan, np.sqrt(np.maximum(variance, 0.0)))
 
-    def _basis(self, size: Float) -> Float:
-        """Functions of size, (m, p); of a piecewise curve, shares of each step over the size."""
+    def _slopes(self, theta: Float, size: Float) -> Float:
+        """Derivatives: of a piecewise curve the shares of each step over the size."""
+        if "exponent" in self.names:
+            power = size ** theta[:, 1]
+            return np.column_stack([power, theta[:, 0] * power * np.log(size)])
         if len(self.knots):
             widths = np.append(self.knots[1:], np.inf) - self.knots
             return np.clip(size[:, None] - self.knots, 0.0, widths) / size[:, None]
@@ -156,23 +151,19 @@ def coefficient_count(model_type: str, sizes: Float) -> int:
 
 def estimate(points: Points, model_type: str, tolerance: float) -> Estimate:
     """Least squares of a form in every group; `tolerance` as in `fit_impact`."""
-    if model_type == "piecewise":
-        return _piecewise(points, tolerance)
     if model_type == "power":
         return _power_law(points)
+    if model_type == "piecewise":
+        knots = _knots(points.size)
+        hinges = np.maximum(points.size[:, None] - knots, 0.0) / points.size[:, None]
+        premium = np.cumsum(_non_negative(points, hinges, tolerance), axis=1)
+        names = [f"premium_{k + 1}" for k in range(len(knots))]
+        return Estimate(names, premium, premium > 0, [], knots)
     names, basis = FORMS[model_type]
     unit = points.size.max()
     scaled = _non_negative(points, basis(points.size / unit), tolerance)
     coefficients = scaled / basis(np.array([unit]))
     return Estimate(names, coefficients, coefficients > 0, [], np.empty(0))
-
-
-def _piecewise(points: Points, tolerance: float) -> Estimate:
-    knots = _knots(points.size)
-    hinges = np.maximum(points.size[:, None] - knots, 0.0) / points.size[:, None]
-    premium = np.cumsum(_non_negative(points, hinges, tolerance), axis=1)
-    names = [f"premium_{k + 1}" for k in range(len(knots))]
-    return Estimate(names, premium, premium > 0, [], knots)
 
 
 def _knots(sizes: Float) -> Float:
@@ -189,11 +180,10 @@ def _non_negative(points: Points, design: Float, tolerance: float) -> Float:
 
     Those that add less than `tolerance` of the mean impact are 0.
     """
-    p = design.shape[1]
     products = points.weight[:, None] * design
-    gram = np.stack([points.summed(products * design[:, [j]]) for j in range(p)], axis=1)
-    moment = points.summed(products * points.mean[:, None])
-    theta = np.full((points.n_groups, p), -1.0)
+    gram = _products(design, products, points.group, points.n_groups)
+    moment = np.column_stack([points.summed(column * points.mean) for column in products.T])
+    theta = np.full(moment.shape, -1.0)
     regular = np.linalg.cond(gram) < 1e13
     theta[regular] = np.linalg.solve(gram[regular], moment[regular][:, :, None])[:, :, 0]
     scale = points.summed(points.weight * np.abs(points.mean)) / points.summed(points.weight)
@@ -300,7 +290,9 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
         scores = scores / np.where(left > 1e-10, left, np.nan)[:, None]
         known, dof, correction = count > free, count - free, np.ones(n_groups)
     else:
-        group, scores = _cluster_sums(points, scores)
+        clusters = int(points.cluster.max()) + 1
+        cells, of = np.unique(group * clusters + points.cluster, return_inverse=True)
+        group, scores = cells // clusters, np.column_stack([sums(of, s) for s in scores.T])
         number = np.bincount(group, minlength=n_groups)
         reach = np.ceil(1.3 * np.sqrt(np.maximum(number, 1)))
         share = reach / np.maximum(number, 1)
@@ -316,13 +308,6 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
     measured = known[:, None] & fit.free
     both = measured[:, :, None] & measured[:, None, :]
     return np.where(both, covariance * correction[:, None, None], np.nan), np.asarray(dof, float)
-
-
-def _cluster_sums(points: Points, scores: Float) -> tuple[Index, Float]:
-    """Group of every cluster in a group, (C,), in order, and its rows' summed scores, (C, p)."""
-    clusters = int(points.cluster.max()) + 1
-    cells, of = np.unique(points.group * clusters + points.cluster, return_inverse=True)
-    return cells // clusters, np.column_stack([sums(of, column) for column in scores.T])
 
 
 def _lagged_products(influence: Float, group: Index, reach: Float) -> Float:
@@ -470,17 +455,15 @@ def shrink(
     if variance <= np.finfo(float).eps:
         return _none(level, "none: the levels do not scatter")
     if error is None:
-        lag = apart + 1
-        shared, source = float(np.mean(deviation[lag:] * deviation[:-lag])), "autocovariance"
-        noise, source = variance - min(max(shared, 0.0), variance), f"lag-{lag} {source}"
+        lag, source = apart + 1, f"lag-{apart + 1} autocovariance"
+        shared = float(np.mean(deviation[lag:] * deviation[:-lag]))
+        noise = variance - min(max(shared, 0.0), variance)
     else:
         known, source = np.isfinite(error), "standard errors"
         noise = float(np.sum(error[known] ** 2) / np.sum(profile[known] ** 2))
     between = max(variance - noise, 0.0) if daily is None else _shared(daily / others - 1.0)
     weight = np.full(t, between / (between + noise) if noise > 0 else 1.0)
-    return Shrinkage(
-        weight, profile, float(np.sqrt(between)), float(np.sqrt(noise)), smoother, source
-    )
+    return Shrinkage(weight, profile, between**0.5, noise**0.5, smoother, source)
 
 
 def _shared(deviation: Float) -> float:

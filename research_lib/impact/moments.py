@@ -20,22 +20,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import (
-    number,
-    refuse_rows,
-    refuse_unknown,
-    require_columns,
-    require_numbers,
-)
+from research_lib import checks
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
+from research_lib.impact import slippage as walks
 from research_lib.impact.censoring import CONTINUED, GAMMAS, MAX_SIZES, complete, continued
-from research_lib.impact.slippage import (
-    SlippageCurves,
-    checked_sizes,
-    session_intervals,
-    slippage_curves,
-)
+from research_lib.impact.slippage import SlippageCurves
 from research_lib.market import BookSnapshots, Session, iter_books, sample_batches
 from research_lib.market.book import side_sign
 from research_lib.market.readers import store
@@ -48,11 +38,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
-Index = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 CENSORING = ("complete", "drop", "face_value")
-NUMBER_COLUMNS = ["trade_size", "mid_price", "half_spread", "avg_slippage"]
+NUMBER_COLUMNS = ("interval", "trade_size", "mid_price", "half_spread", "avg_slippage")
 CELL = ["date", "interval", "lacking", "size"]
 BOOK = ["date", "interval"]
 MAX_HELD = 32  # parts kept before they are summed: memory does not grow with their number
@@ -123,27 +111,25 @@ def observations_of(
 
 def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Observations:
     """Validate a frame as made by `SlippageCurves.to_frame`: rows of one book each."""
-    require_columns(frame, ("time", "interval", *NUMBER_COLUMNS, "censored"), "slippage frame")
-    require_numbers(frame, (*NUMBER_COLUMNS, "interval"))
-    require_numbers(frame, ("trade_size", "mid_price"), above=0)
-    whole = (frame["interval"] >= 0) & (frame["interval"] % 1 == 0)
-    refuse_rows(
-        ~whole.to_numpy(), "interval", frame["interval"], "must be a whole number, 0 or more"
-    )
-    negative = (frame["half_spread"] < 0).to_numpy()
-    refuse_rows(negative, "half_spread", frame["half_spread"], "must be 0 or more")
+    checks.require_columns(frame, ("time", *NUMBER_COLUMNS, "censored"), "slippage frame")
+    checks.require_numbers(frame, NUMBER_COLUMNS)
+    checks.require_numbers(frame, ("trade_size", "mid_price"), above=0)
+    steps, spreads = frame["interval"], frame["half_spread"]
+    whole, negative = (steps >= 0) & (steps % 1 == 0), (spreads < 0).to_numpy()
+    checks.refuse_rows(~whole.to_numpy(), "interval", steps, "must be a whole number, 0 or more")
+    checks.refuse_rows(negative, "half_spread", spreads, "must be 0 or more")
     if frame["censored"].dtype != bool:
         raise ValidationError(
-            f"column censored must be true or false, it holds {frame['censored'].dtype}"
+            f"column censored must be true or false, not {frame['censored'].dtype}"
         )
-    needed = int(frame["interval"].max()) + 1
-    if n_intervals is not None and n_intervals < needed:
-        raise ValidationError(
-            f"n_intervals is {n_intervals}, the frame has interval {needed - 1}; "
-            f"give {needed} or more"
-        )
+    last = int(steps.max())
+    if n_intervals is not None and n_intervals <= last:
+        seen = f"n_intervals is {n_intervals}, the frame has interval {last}"
+        raise ValidationError(f"{seen}; give {last + 1} or more")
     time = nanoseconds(frame["time"], "column time")
-    shares, mid, spread, slippage = (frame[c].to_numpy(dtype=float) for c in NUMBER_COLUMNS)
+    interval, shares, mid, spread, slippage = (
+        frame[c].to_numpy(dtype=float) for c in NUMBER_COLUMNS
+    )
     censored, impact = frame["censored"].to_numpy(dtype=bool), slippage - spread
     sizes, size = np.unique(shares, return_inverse=True)
     dates, day = np.unique(session.days(time), return_inverse=True)
@@ -153,18 +139,17 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
         ahead = continued(book, shares, depth, impact, censored)
     _, first, snapshot = np.unique(time, return_index=True, return_inverse=True)
     rows = pd.DataFrame({
-        "day": day, "interval": frame["interval"].to_numpy(dtype=np.int64), "cluster": snapshot,
+        "day": day, "interval": interval.astype(np.int64), "cluster": snapshot,
         "book": book, "size": size, "n": 1.0, "total": impact, "censored": censored,
         "slippage": slippage, "mid": mid, "within": 0.0, "impact_within": 0.0,
         **dict(zip(CONTINUED, ahead.T, strict=True)),
     })  # fmt: skip
-    spreads = rows.loc[first, ["day", "interval", "n"]].assign(
-        total=spread[first], square=spread[first] ** 2
-    )
-    return Observations(rows, spreads, sizes, n_intervals or needed, [str(date) for date in dates])
+    seen = rows.loc[first, ["day", "interval", "n"]]
+    seen = seen.assign(total=spread[first], square=spread[first] ** 2)
+    return Observations(rows, seen, sizes, n_intervals or last + 1, list(map(str, dates)))
 
 
-def _books(frame: pd.DataFrame, time: Index) -> Index:
+def _books(frame: pd.DataFrame, time: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of the book of each row: its time and side, and which one of several at that time."""
     side = pd.factorize(frame["side"])[0] if "side" in frame else np.zeros(len(frame), np.int64)
     keys = pd.DataFrame({"time": time, "side": side, "size": frame["trade_size"].to_numpy()})
@@ -195,6 +180,7 @@ class ImpactMoments(Record):
 
     Examples
     --------
+    >>> from research_lib.impact import slippage_curves
     >>> from research_lib.market import Session, thin_stock
     >>> books = thin_stock(Session(13)).books(26, 10, np.random.default_rng(0))
     >>> moments = ImpactMoments.from_curves(slippage_curves(books, [200, 500], "buy"), 13)
@@ -221,16 +207,14 @@ class ImpactMoments(Record):
         sizes, columns = np.unique(curves.trade_sizes, return_index=True)
         k, given, window = len(sizes), len(curves.trade_sizes), session or Session()
         if k > MAX_SIZES or k < given:
-            raise ValidationError(
-                f"moments need different trade sizes, {MAX_SIZES} at most; got {given}, "
-                f"{k} different"
-            )
+            rule = f"moments need different trade sizes, {MAX_SIZES} at most"
+            raise ValidationError(f"{rule}; got {given}, {k} different")
         walked = curves.take(np.isfinite(curves.mid))
         n, mid, spread = len(walked.mid), walked.mid, walked.half_spread
         if np.any(spread < 0):
             crossed = int(np.sum(spread < 0))
             raise ValidationError(f"{crossed:,} books are crossed (bid above ask); drop them")
-        interval = session_intervals(walked.time, n_intervals, window)
+        interval = walks.session_intervals(walked.time, n_intervals, window)
         day, dates = pd.factorize(window.days(walked.time), sort=True)
         books = pd.DataFrame({
             "date": np.array([str(date) for date in dates], object)[day], "interval": interval,
@@ -267,11 +251,9 @@ class ImpactMoments(Record):
             held.append(part)
             one = held[0]
             if part.n_intervals != one.n_intervals or not np.array_equal(part.sizes, one.sizes):
-                raise ValidationError(
-                    f"moments of {one.n_intervals} intervals, sizes {one.sizes.tolist()} and of "
-                    f"{part.n_intervals}, {part.sizes.tolist()} do not add; give all the same "
-                    "n_intervals and sizes"
-                )
+                mine, its = (f"{m.n_intervals}, sizes {m.sizes.tolist()}" for m in (one, part))
+                rule = "do not add; give all the same n_intervals and sizes"
+                raise ValidationError(f"moments of {mine} and of {its} {rule}")
             if len(held) == MAX_HELD:
                 held = [cls._sum(held)]
         if not held:
@@ -357,7 +339,7 @@ def moments_of_books(
         for first in range(0, len(batch), MAX_BOOKS)
     )
     usable = (_usable(piece, window) for piece in pieces)
-    curves = (slippage_curves(part, trade_sizes, side) for part in usable if len(part))
+    curves = (walks.slippage_curves(part, trade_sizes, side) for part in usable if len(part))
     return ImpactMoments.merge(
         ImpactMoments.from_curves(one, window.n_intervals, window) for one in curves
     )
@@ -368,10 +350,8 @@ def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
     inside = session.interval_of(books.time) >= 0
     kept = inside & (books.half_spread >= 0)
     if kept.sum() < inside.sum():
-        left_out = f"{(inside & ~kept).sum():,}"
-        logger.info(
-            "%s of %s books lack a side or are crossed: left out", left_out, f"{len(books):,}"
-        )
+        left_out = f"{(inside & ~kept).sum():,} of {len(books):,}"
+        logger.info("%s books lack a side or are crossed: left out", left_out)
     return books.take(np.flatnonzero(kept))
 
 
@@ -430,33 +410,22 @@ def moments_of_store(
     side_sign(side)
     found = store.books_by_symbol(Path(folder))
     asked = sorted(found if symbols is None else set(symbols))
-    refuse_unknown(asked, found, f"{folder}: symbol")
-    walk = partial(
-        _moments_of_date,
-        trade_sizes=checked_sizes(trade_sizes),
-        side=side,
-        session=session,
-        sample=sample,
-        batch_rows=number("batch_rows", batch_rows, 1, integer=True),
-    )
+    checks.refuse_unknown(asked, found, f"{folder}: symbol")
+    how = {"trade_sizes": walks.checked_sizes(trade_sizes), "side": side, "sample": sample}
+    rows = checks.number("batch_rows", batch_rows, 1, integer=True)
+    walk = partial(_moments_of_date, session=session, batch_rows=rows, **how)
     return ((symbol, _of_symbol(symbol, found[symbol], walk, then, client)) for symbol in asked)
 
 
 def _of_symbol(
-    symbol: str,
-    folders: list[Path],
-    walk: Callable[[Path], ImpactMoments | None],
-    then: Callable[[ImpactMoments], Any] | None,
-    client: Client | None,
+    symbol: str, folders: list[Path], walk: Any, then: Any, client: Client | None
 ) -> Any:
     """One symbol's answer: its dates side by side, merged in their order where they were walked."""
     from dask import delayed
 
     parts = [delayed(walk, pure=False)(folder) for folder in folders]
     task = delayed(_merged, pure=False)(symbol, parts, then)
-    return (
-        task.compute(scheduler="synchronous") if client is None else client.compute(task).result()
-    )
+    return client.compute(task).result() if client else task.compute(scheduler="synchronous")
 
 
 def _moments_of_date(
@@ -472,19 +441,16 @@ def _moments_of_date(
     days = sorted(set(found.books["date"]))
     if days != [folder.name.removeprefix(store.DATE_PREFIX)]:
         raise ValidationError(
-            f"{folder} holds books of {', '.join(days)} under session {session.hours}, and another "
-            "folder may hold more of them; give the session that the store was converted by"
+            f"{folder} holds books of {', '.join(days)} under session {session.hours}: they may be "
+            "in two folders; give the session that the store was converted by"
         )
     return found
 
 
-def _merged(
-    symbol: str, parts: list[ImpactMoments | None], then: Callable[[ImpactMoments], Any] | None
-) -> Any:
+def _merged(symbol: str, parts: list[ImpactMoments | None], then: Any) -> Any:
     held = [part for part in parts if part is not None]
     if not held:
-        raise NoBooksError(
-            f"{symbol} has no usable book inside the session on any of its {len(parts)} dates"
-        )
+        none = f"{symbol} has no usable book inside the session"
+        raise NoBooksError(f"{none} on any of its {len(parts)} dates")
     moments = ImpactMoments.merge(held)
     return moments if then is None else then(moments)
