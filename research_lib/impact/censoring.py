@@ -60,7 +60,7 @@ def continued(book: Index, shares: Float, depth: Float, impact: Float, censored:
     taken back from the next bound. Other rows: 0. `depth` (m,) is read where censored.
     """
     said = np.zeros((len(book), len(GAMMAS)))
-    rows = np.flatnonzero(sums(book, censored)[book] > 0)
+    rows = np.flatnonzero(sums(book, censored.astype(float))[book] > 0)
     rows = rows[np.lexsort((shares[rows], book[rows]))]
     below, above = rows[:-1], rows[1:]
     edge = (book[below] == book[above]) & ~censored[below] & censored[above]

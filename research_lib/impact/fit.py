@@ -426,7 +426,7 @@ def _fit(
         own = rows.assign(own=rows["interval"] * g // n)
         return _points(own.merge(pairs, on="own"), sizes, g, weighted)
 
-    errors = how["errors"] if how["errors"] != "auto" else _independent(data)
+    errors = _independent(data) if how["errors"] == "auto" else how["errors"]
     by_day = usable.rows.groupby(["day", "interval", "size"])[["n", "total"]].sum().reset_index()
     daily = grouped(by_day.assign(cluster=by_day["day"]))
     points = daily if errors == "day" else grouped(usable.rows)
@@ -448,28 +448,19 @@ def _fit(
         pd.DataFrame(values[group], columns=names).rename_axis("interval")
         for values in (np.column_stack([found.coefficients, half_spread]), bse)
     )
+    bounded = np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist()
     return ImpactFit(
-        model_type=form,
+        model_type=form, params=params, bse=bse, cov=covariance[group], dof=dof[group],
         curve=_curve_of(found, mixed, spread.apply(half_spread), largest).take(group),
         raw_curve=_curve_of(found, found.coefficients, half_spread, largest).take(group),
-        shrinkage={"impact": impact, "half_spread": spread},
-        params=params,
-        bse=bse,
-        cov=covariance[group],
-        dof=dof[group],
+        shrinkage={"impact": impact, "half_spread": spread}, estimate=found.take(group),
+        warnings=_warnings(g, widened, found.fell_back, how["min_observations"]),
         diagnostics={
             "censored": int(data.rows.loc[data.rows["censored"], "n"].sum()),
-            "widened": widened,
-            "pooled": pooled,
-            "bounded": np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist(),
-            "fell_back": found.fell_back,
-            "errors": ERRORS[errors],
-            "completion": completion,
-            "largest_size": largest[group],
+            "widened": widened, "pooled": pooled, "bounded": bounded, "fell_back": found.fell_back,
+            "errors": ERRORS[errors], "completion": completion, "largest_size": largest[group],
         },
-        warnings=_warnings(g, widened, found.fell_back, how["min_observations"]),
-        estimate=found.take(group),
-    )
+    )  # fmt: skip
 
 
 def _independent(data: Observations) -> str:
@@ -565,15 +556,13 @@ def metrics_of(observations: pd.DataFrame, sample: str) -> dict[str, float]:
     """Metrics of one sample ("train" or "test"), as `ImpactFit.metrics`; NaN where it is empty."""
     rows = observations[observations["sample"] == sample]
     books = float(rows["n"].sum())
-    rounding = books * (ROUNDING * float(rows["observed"].abs().max())) ** 2 if books else 0.0
-    r2 = {
-        "r2": _r2(rows, "observed", "predicted", "within", rounding),
-        "impact_r2": _r2(rows, "impact", "predicted_impact", "impact_within", rounding),
-    }
     squares = _squared(rows, "observed", rows["predicted"], "within") / rows["mid"] ** 2
-    rmse = float(np.sqrt(1e8 * squares.sum() / books)) if books else np.nan
-    found = {**r2, "rmse_bps": rmse, "observations": int(books)}
-    return {f"{sample}_{name}": value for name, value in found.items()}
+    return {
+        f"{sample}_r2": _r2(rows, "observed", "predicted", "within"),
+        f"{sample}_impact_r2": _r2(rows, "impact", "predicted_impact", "impact_within"),
+        f"{sample}_rmse_bps": float(np.sqrt(1e8 * squares.sum() / books)) if books else np.nan,
+        f"{sample}_observations": int(books),
+    }
 
 
 def _squared(rows: pd.DataFrame, observed: str, predicted: Any, within: str) -> pd.Series:
@@ -581,11 +570,12 @@ def _squared(rows: pd.DataFrame, observed: str, predicted: Any, within: str) -> 
     return rows["n"] * (rows[observed] - predicted) ** 2 + rows[within]
 
 
-def _r2(rows: pd.DataFrame, observed: str, predicted: str, within: str, rounding: float) -> float:
+def _r2(rows: pd.DataFrame, observed: str, predicted: str, within: str) -> float:
     """1 - SSE / SST about the mean of `observed`; NaN where that varies by rounding only."""
     if rows.empty:
         return np.nan
     mean = float(np.average(rows[observed], weights=rows["n"]))
     variation = float(_squared(rows, observed, mean, within).sum())
     missed = float(_squared(rows, observed, rows[predicted], within).sum())
+    rounding = rows["n"].sum() * (ROUNDING * rows["observed"].abs().max()) ** 2
     return 1.0 - missed / variation if variation > rounding else np.nan

@@ -411,7 +411,11 @@ def moments_of_store(
     found = store.books_by_symbol(Path(folder))
     asked = sorted(found if symbols is None else set(symbols))
     checks.refuse_unknown(asked, found, f"{folder}: symbol")
-    how = {"trade_sizes": walks.checked_sizes(trade_sizes), "side": side, "sample": sample}
+    how: dict[str, Any] = {
+        "trade_sizes": walks.checked_sizes(trade_sizes),
+        "side": side,
+        "sample": sample,
+    }
     rows = checks.number("batch_rows", batch_rows, 1, integer=True)
     walk = partial(_moments_of_date, session=session, batch_rows=rows, **how)
     return ((symbol, _of_symbol(symbol, found[symbol], walk, then, client)) for symbol in asked)

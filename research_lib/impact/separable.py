@@ -34,7 +34,7 @@ class SeparableTotal(Record):
     linear, quadratic, cubic : (n,) currency per share, per share**2, per share**3
         a, b and c.
     scale, power : (n,) currency per share**p, none
-        s and p. Powers 1, 2 and 3 stand in a, b and c: see `smooth_total`.
+        s and p. Powers 1, 2 and 3 stand in a, b and c: see `polynomial_total`.
     depth, premium : (n, K) shares, currency per share
         Size and price of each step, premiums non-decreasing; K is 0 where no interval has
         steps. An interval without steps among others has one of infinite depth and premium 0.
@@ -237,55 +237,43 @@ def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) 
     return root
 
 
-def smooth_total(
-    linear: Float, quadratic: Float, cubic: Float, scale: Float, power: Float,
-    depth: Float | None = None, premium: Float | None = None,
-) -> SeparableTotal:  # fmt: skip
-    """A total of (n,) coefficients, by default without steps.
+def polynomial_total(
+    linear: ArrayLike,
+    quadratic: ArrayLike = 0.0,
+    cubic: ArrayLike = 0.0,
+    scale: ArrayLike = 0.0,
+    power: ArrayLike = UNUSED_POWER,
+    steps: tuple[Float, Float] | None = None,
+) -> SeparableTotal:
+    """linear x + quadratic x^2 + cubic x^3 + scale x^power, numbers or (n,), by default no steps.
 
     Powers 1, 2 and 3 join the polynomial, where the inverse is closed.
-    """
-    a, b, c = (
-        own + np.where(power == k, scale, 0.0)
-        for k, own in enumerate((linear, quadratic, cubic), start=1)
-    )
-    rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
-    used = np.where(rest != 0, power, UNUSED_POWER)
-    empty = np.empty((len(linear), 0))
-    steps = (empty, empty) if depth is None or premium is None else (depth, premium)
-    return SeparableTotal(a, b, c, rest, used, *steps)
-
-
-def polynomial_total(linear: Float, quadratic: Float, cubic: Float) -> SeparableTotal:
-    """linear x + quadratic x^2 + cubic x^3, (n,) each.
 
     Examples
     --------
     >>> import numpy as np
-    >>> polynomial_total(np.array([0.5]), np.array([2.0]), np.array([0.0])).value(3.0).tolist()
+    >>> polynomial_total(np.array([0.5]), 2.0).value(3.0).tolist()
     [19.5]
     """
-    zero, empty = np.zeros_like(linear), np.empty((len(linear), 0))
-    unused = np.full_like(linear, UNUSED_POWER)
-    return SeparableTotal(linear, quadratic, cubic, zero, unused, empty, empty)
+    *parts, scale, power = np.broadcast_arrays(linear, quadratic, cubic, scale, power)
+    joined = (own + np.where(power == k, scale, 0.0) for k, own in enumerate(parts, start=1))
+    rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
+    used, empty = np.where(rest != 0, power, UNUSED_POWER), np.empty((len(rest), 0))
+    a, b, c = joined
+    return SeparableTotal(a, b, c, rest, used, *(steps or (empty, empty)))
 
 
 def stacked(totals: list[SeparableTotal]) -> SeparableTotal:
-    """Totals one after another over the intervals, steps padded to the longest."""
-    longest = max(total.depth.shape[1] for total in totals)
-    smooth = {name: np.concatenate([total[name] for total in totals]) for name in SMOOTH}
-    steps = [_padded(total, longest) for total in totals]
-    depth, premium = (np.vstack(parts) for parts in zip(*steps, strict=True))
-    return SeparableTotal(**smooth, depth=depth, premium=premium)
+    """Totals one after another over the intervals, steps padded to the longest.
 
-
-def _padded(total: SeparableTotal, longest: int) -> tuple[Float, Float]:
-    """Steps with empty ones behind them; a total without steps gets one of infinite depth."""
-    n, own = total.premium.shape
-    depth, premium = np.zeros((n, longest)), np.zeros((n, longest))
-    depth[:, :own], premium[:, :own] = total.depth, total.premium
-    if own:
-        premium[:, own:] = total.premium[:, -1:]
-    else:
-        depth[:, :1] = np.inf
-    return depth, premium
+    One without steps among others gets one of infinite depth.
+    """
+    longest, steps = max(total.depth.shape[1] for total in totals), []
+    for total in totals:
+        depth, premium = total.depth, total.premium
+        if longest and not depth.shape[1]:
+            depth, premium = np.full((len(total), 1), np.inf), np.zeros((len(total), 1))
+        behind = [(0, 0), (0, longest - depth.shape[1])]
+        steps.append((np.pad(depth, behind), np.pad(premium, behind, mode="edge")))
+    smooth = (np.concatenate([total[name] for total in totals]) for name in SMOOTH)
+    return SeparableTotal(*smooth, *(np.vstack(parts) for parts in zip(*steps, strict=True)))

@@ -62,9 +62,7 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     price = np.atleast_2d(numbers("prices", prices))
     size = np.atleast_2d(numbers("sizes", same_labels("sizes", sizes, labels)))
     if price.shape != size.shape or len(price) != 1:
-        raise ValidationError(
-            f"prices {np.shape(prices)} and sizes {np.shape(sizes)} must be one book, (L,) each"
-        )
+        raise ValidationError(f"prices {price.shape} and sizes {size.shape} must be one book, (L,)")
     orders = checked_sizes(shares)
     lower_bound, depth = walk_levels(price, size, orders)
     return np.where(orders > depth, np.nan, lower_bound[0])
@@ -93,10 +91,9 @@ def checked_sizes(shares: ArrayLike) -> Float:
     if sizes.ndim != 1 or not sizes.size:
         raise ValidationError(f"trade_sizes must be a list of shares, got shape {sizes.shape}")
     if bad.any():
-        raise ValidationError(
-            f"trade_sizes must be finite and above 0: {int(bad.sum())} of {len(sizes)} are not, "
-            f"first {sizes[bad][0]:g} at position {int(np.argmax(bad))}"
-        )
+        first = f"first {sizes[bad][0]:g} at position {int(np.argmax(bad))}"
+        some = f"{int(bad.sum())} of {len(sizes)} are not, {first}"
+        raise ValidationError(f"trade_sizes must be finite and above 0: {some}")
     return sizes
 
 
@@ -199,12 +196,9 @@ class SlippageCurves(Record):
         """
         quoted, n = np.isfinite(self.mid), len(self.mid)
         if not quoted.any():
-            raise ValidationError(
-                f"none of {n:,} books has both sides; slippage from the mid needs them"
-            )
+            raise ValidationError(f"none of {n:,} books has both sides, which slippage needs")
         if not quoted.all():
-            lacking = f"{n - quoted.sum():,}"
-            logger.info("%s of %s snapshots lack a side and are left out", lacking, f"{n:,}")
+            logger.info("%d of %d snapshots lack a side: left out", n - quoted.sum(), n)
         interval = session_intervals(self.time, n_intervals, session or Session())
         row = np.repeat(np.flatnonzero(quoted), len(self.trade_sizes))
         time, mid, depth = self.time[row], self.mid[row], self.depth[row]
@@ -215,15 +209,10 @@ class SlippageCurves(Record):
             "time": pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC"),
             "interval": interval[row],
             "side": pd.Categorical.from_codes(np.zeros(len(mid), np.int8), [self.side]),
-            "trade_size": trade_size,
-            "filled": np.minimum(trade_size, depth),
-            "avg_price": price,
-            "mid_price": mid,
-            "half_spread": self.half_spread[row],
-            "avg_slippage": slippage,
-            "slippage_bps": 1e4 * slippage / mid,
-            "impact": sign * (price - self.touch[row]),
-            "censored": trade_size > depth,
+            "trade_size": trade_size, "filled": np.minimum(trade_size, depth),
+            "avg_price": price, "mid_price": mid, "half_spread": self.half_spread[row],
+            "avg_slippage": slippage, "slippage_bps": 1e4 * slippage / mid,
+            "impact": sign * (price - self.touch[row]), "censored": trade_size > depth,
         })  # fmt: skip
 
 
@@ -278,9 +267,8 @@ def slippage_curves(
     [[1.0, 2.0, nan]]
     """
     if not isinstance(books, BookSnapshots):
-        raise ValidationError(
-            f"books must be BookSnapshots, got {type(books).__name__}; see BookSnapshots.from_frame"
-        )
+        got = type(books).__name__
+        raise ValidationError(f"books must be BookSnapshots, got {got}; see their from_frame")
     shares, sign, n = checked_sizes(trade_sizes), side_sign(side), len(books)
     rows_at_once = number("batch_size", batch_size, 1, integer=True)
     levels = [np.ascontiguousarray(array) for array in books.levels(side)]
@@ -382,10 +370,10 @@ def session_intervals(
     outside = interval < 0
     if outside.any():
         first = pd.Timestamp(time[np.argmax(outside)], tz="UTC")
+        hours = f"{session.open}-{session.close} {session.timezone}"
         raise ValidationError(
-            f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session "
-            f"{session.open}-{session.close} {session.timezone}, first at {first}; "
-            "select with BookSnapshots.between or .sample"
+            f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session {hours}, "
+            f"first at {first}; select with BookSnapshots.between or .sample"
         )
     return interval
 

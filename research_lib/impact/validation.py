@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,13 @@ SCHEMES = ("leave_one_day_out", "walk_forward")
 MIN_BOOKS = 20
 
 
+class Fold(NamedTuple):
+    """Units fitted and units held out, by number, with no unit in both."""
+
+    fitted: list[int]
+    held_out: list[int]
+
+
 @dataclass(frozen=True, eq=False)
 class Parts(Record):
     """Observations cut into units in time order.
@@ -42,14 +49,20 @@ class Parts(Record):
         Unit of each row, and of each half-spread.
     labels : list of str
         Days as "YYYY-MM-DD", or blocks of the one day as "intervals a to b".
-    kind : "day" or "block"
+    by_day : bool
+        False where the units are blocks of one day.
     """
 
     data: Observations
     unit: pd.Series
     spread_unit: pd.Series
     labels: list[str]
-    kind: str
+    by_day: bool
+
+    @property
+    def kind(self) -> str:
+        """What a unit is called."""
+        return "day" if self.by_day else "block"
 
     def take(self, units: Iterable[int], among: Any = True) -> Observations:
         """The observations of the chosen units, those in `among` (m,) only, for `fit_forms`."""
@@ -57,7 +70,7 @@ class Parts(Record):
         rows = self.unit.isin(chosen) & np.asarray(among)
         return self.data.take(rows, self.spread_unit.isin(chosen))
 
-    def folds(self, scheme: str) -> Iterator[tuple[int, list[int]]]:
+    def folds(self, scheme: str) -> Iterator[Fold]:
         """Every unit held out once, with the units to fit: all others, or the earlier ones only.
 
         Raises
@@ -74,7 +87,7 @@ class Parts(Record):
                 f"1 {self.kind} cannot be fitted and held out; give 2 days or raise n_blocks"
             )
         for out in range(forward, n):
-            yield out, [u for u in range(n) if u < out or (u > out and not forward)]
+            yield Fold([u for u in range(n) if u < out or (u > out and not forward)], [out])
 
 
 def cut(
@@ -88,12 +101,12 @@ def cut(
     data = observations_of(slippage, n_intervals, session)
     rows, spreads, n = data.rows, data.spreads, data.n_intervals
     if len(data.dates) > 1:
-        return Parts(data, rows["day"], spreads["day"], data.dates, "day")
+        return Parts(data, rows["day"], spreads["day"], data.dates, True)
     blocks = min(number("n_blocks", n_blocks, 2, integer=True), n)
     edges = -(-np.arange(blocks + 1) * n // blocks)
     names = [f"intervals {first} to {end - 1}" for first, end in itertools.pairwise(edges)]
     of_rows, of_spreads = (part["interval"] * blocks // n for part in (rows, spreads))
-    return Parts(data, of_rows, of_spreads, names, "block")
+    return Parts(data, of_rows, of_spreads, names, False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +180,12 @@ def cross_validate(
     """
     parts = cut(slippage, n_intervals=n_intervals, n_blocks=n_blocks, session=session)
     held_out: dict[str, list[pd.DataFrame]] = {form: [] for form in model_types}
-    for out, fitted in parts.folds(scheme):
-        unseen = parts.take([out])
+    for fitted, out in parts.folds(scheme):
+        unseen = parts.take(out)
         fits = fitting.fit_forms(parts.take(fitted), held_out, **{**settings, "test_fraction": 0.0})
         for form, fit in fits.items():
             rows = fitting.score(unseen, fit.curve, True)
-            held_out[form].append(rows.assign(unit=parts.labels[out]))
+            held_out[form].append(rows.assign(unit=parts.labels[out[0]]))
     predictions = {form: pd.concat(rows, ignore_index=True) for form, rows in held_out.items()}
     rows = next(iter(predictions.values()))
     most = number("most_censored", most_censored, 0, 1)

@@ -227,10 +227,10 @@ def compare_forms(
     limits = {name: settings.pop(name) for name in ("max_shares", "objective") if name in settings}
     settings |= {"session": window, "n_intervals": window.n_intervals, "test_fraction": 0.0}
     rows = {}
-    for out, fitted in parts.folds(scheme):
-        day = parts.labels[out]
+    for fold in parts.folds(scheme):
+        day = parts.labels[int(fold.held_out[0])]
         schedules = [twap(total_shares, window.n_intervals)]
-        for form, fit in fit_forms(parts.take(fitted), model_types, **settings).items():
+        for form, fit in fit_forms(parts.take(fold.fitted), model_types, **settings).items():
             shares = allocate(fit.curve, total_shares, **limits).shares
             schedules.append(Schedule(shares, form))
         rows[day] = _costs(schedules, by_day[day], side, UNFILLED * total_shares)
@@ -257,7 +257,7 @@ def compare_forms(
 
 
 def _require_days(parts: Parts, scheme: str) -> None:
-    n_days = len(parts.labels) if parts.kind == "day" else 1
+    n_days = len(parts.labels) if parts.by_day else 1
     held_out = n_days - (scheme == "walk_forward" or n_days == 1)
     if held_out < MIN_HELD_OUT:
         raise InsufficientDataError(

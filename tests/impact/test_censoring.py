@@ -4,6 +4,8 @@ stays.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,6 @@ import pytest
 from research_lib.config import ModelConfig
 from research_lib.impact import ImpactMoments, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, deep_stock, thin_stock
-from research_lib.studies import censoring_bias
 
 Float = np.ndarray
 BETA = 1e-5
@@ -44,6 +45,18 @@ def beta(frame: pd.DataFrame, censoring: str = "complete") -> float:
     return float(
         fit_impact(frame, by="pooled", censoring=censoring, test_fraction=0).params["beta"].iloc[0]
     )
+
+
+def censoring_bias(books: BookSnapshots, n_levels: int, trade_sizes: Float) -> pd.Series:
+    """Share of censored rows, and the error of the coefficient under each way to treat them, if
+    only the first levels of books are seen that are deep enough: their own fit is the truth.
+    """
+    names = ("bid_price", "bid_size", "ask_price", "ask_size")
+    shown = dataclasses.replace(books, **{name: books[name][:, :n_levels] for name in names})
+    whole, frame = (slippage_curves(b, trade_sizes, "buy").to_frame() for b in (books, shown))
+    ways = ("complete", "drop", "face_value")
+    bias = {way: beta(frame, way) / beta(whole) - 1.0 for way in ways}
+    return pd.Series({"censored": float(frame["censored"].mean()), **bias})
 
 
 def test_half_of_the_large_sizes_beyond_an_informative_depth_leave_the_coefficient(
@@ -99,9 +112,7 @@ def test_ten_visible_levels_of_two_hundred_give_the_coefficient_of_all(
 ) -> None:
     books = market.books(13 * 200, 200, np.random.default_rng(4))
     median = float(np.median(books.ask_size[:, :10].sum(axis=1)))
-    bias = censoring_bias(
-        books, 10, median * np.array([0.25, 0.5, 0.75, 1.0, 1.25]), session=SESSION
-    )
+    bias = censoring_bias(books, 10, median * np.array([0.25, 0.5, 0.75, 1.0, 1.25]))
     assert bias["censored"] > 0.25
     assert abs(bias["complete"]) < limit
     assert bias["drop"] < -0.15
