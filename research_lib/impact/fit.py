@@ -61,7 +61,8 @@ class ImpactFit(Record):
     dof : (n,)
         Degrees of freedom of the t intervals.
     observations : DataFrame, one row a row of the slippage frame, same order
-        interval, trade_size, observed and predicted slippage (currency per share),
+        day, interval, snapshot and book (numbers), trade_size, observed and predicted slippage
+        (currency per share),
         residual_bps (observed - predicted, of the mid), impact and predicted_impact
         (beyond the touch, currency per share), sample ("train", "test" or "censored"), n (books
         in the row, whose means the others are), mid, and sums of squares of slippage and impact
@@ -403,11 +404,11 @@ def _half_spreads(
     borrowed = pairs[~pairs["group"].isin(spreads["own"].unique())]
     rows = spreads.assign(group=spreads["own"])
     rows = pd.concat([rows, spreads.merge(borrowed, on="own")])
-    by_day = rows.pivot_table(["n", "total"], "day", "group", aggfunc="sum")
-    daily = by_day["total"] / by_day["n"]
-    sums = rows.groupby("group")[["n", "total", "square"]].sum()
-    mean, n = sums["total"] / sums["n"], sums["n"]
-    within = (sums["square"] / n - mean**2).clip(lower=0.0) / (n - 1).where(n > 1)
+    by_day = rows.pivot_table(["n", "half_spread"], "day", "group", aggfunc="sum")
+    daily = by_day["half_spread"] / by_day["n"]
+    sums = rows.groupby("group")[["n", "half_spread", "half_spread_square"]].sum()
+    mean, n = sums["half_spread"] / sums["n"], sums["n"]
+    within = (sums["half_spread_square"] / n - mean**2).clip(lower=0.0) / (n - 1).where(n > 1)
     error = daily.sem().where(daily.count() > 1, np.sqrt(within))
     daily[borrowed["group"].unique()] = np.nan
     return mean.to_numpy(), error.to_numpy(), daily.to_numpy()
@@ -544,7 +545,8 @@ def score(data: Observations, curve: ImpactCurve, test: Any) -> pd.DataFrame:
     impact = of_row.impact(size)
     predicted = of_row.half_spread + impact
     sample = np.where(rows["censored"], "censored", np.where(test, "test", "train"))
-    columns = rows[["interval", "n", "mid", "within", "impact_within"]].assign(
+    columns = rows[["interval", "book", "n", "mid", "within", "impact_within"]].assign(
+        day=np.array(data.dates)[rows["day"]], snapshot=rows["cluster"],
         trade_size=size, observed=rows["slippage"], predicted=predicted, sample=sample,
         residual_bps=1e4 * (rows["slippage"] - predicted) / rows["mid"],
         impact=rows["total"] / rows["n"], predicted_impact=impact,

@@ -60,7 +60,7 @@ class Observations(Record):
         per share), within and impact_within (sums of squares of slippage and impact about their
         means), and what `censoring.continued` says, NaN where no depth is known.
     spreads : DataFrame
-        Sums of the half-spread over the same books: day, interval, n, total, square.
+        Sums over the same books: day, interval, n, half_spread, half_spread_square and mid.
     sizes : (K,) shares, ascending
     n_intervals : int
     dates : list of str
@@ -133,28 +133,25 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
     censored, impact = frame["censored"].to_numpy(dtype=bool), slippage - spread
     sizes, size = np.unique(shares, return_inverse=True)
     dates, day = np.unique(session.days(time), return_inverse=True)
-    book, ahead = _books(frame, time), np.full((len(time), len(GAMMAS)), np.nan)
+    keys = pd.DataFrame({"time": time, "size": size, "side": 0})
+    if "side" in frame:
+        keys["side"] = pd.factorize(frame["side"])[0]
+    # Which one of several books of a side at a time.
+    keys["repeat"] = keys.groupby(["time", "side", "size"], sort=False).cumcount()
+    book = keys.groupby(["time", "side", "repeat"], sort=False).ngroup().to_numpy()
+    ahead = np.full((len(time), len(GAMMAS)), np.nan)
     depth = frame["filled"].to_numpy(dtype=float) if "filled" in frame else np.zeros(len(time))
     if np.all(((depth > 0) & (depth < shares))[censored]):
         ahead = continued(book, shares, depth, impact, censored)
-    _, first, snapshot = np.unique(time, return_index=True, return_inverse=True)
     rows = pd.DataFrame({
-        "day": day, "interval": interval.astype(np.int64), "cluster": snapshot,
+        "day": day, "interval": interval.astype(np.int64), "cluster": keys.groupby("time").ngroup(),
         "book": book, "size": size, "n": 1.0, "total": impact, "censored": censored,
         "slippage": slippage, "mid": mid, "within": 0.0, "impact_within": 0.0,
         **dict(zip(CONTINUED, ahead.T, strict=True)),
     })  # fmt: skip
-    seen = rows.loc[first, ["day", "interval", "n"]]
-    seen = seen.assign(total=spread[first], square=spread[first] ** 2)
+    one = rows[["day", "interval", "n", "mid"]].assign(half_spread=spread)
+    seen = one.assign(half_spread_square=spread**2)[~keys.duplicated(["time", "repeat"])]
     return Observations(rows, seen, sizes, n_intervals or last + 1, list(map(str, dates)))
-
-
-def _books(frame: pd.DataFrame, time: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of the book of each row: its time and side, and which one of several at that time."""
-    side = pd.factorize(frame["side"])[0] if "side" in frame else np.zeros(len(frame), np.int64)
-    keys = pd.DataFrame({"time": time, "side": side, "size": frame["trade_size"].to_numpy()})
-    keys["repeat"] = keys.groupby(["time", "side", "size"], sort=False).cumcount()
-    return keys.groupby(["time", "side", "repeat"], sort=False).ngroup().to_numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,35 +201,21 @@ class ImpactMoments(Record):
         ValidationError
             Crossed books, times outside the session, more than 62 trade sizes or one given twice.
         """
-        sizes, columns = np.unique(curves.trade_sizes, return_index=True)
-        k, given, window = len(sizes), len(curves.trade_sizes), session or Session()
-        if k > MAX_SIZES or k < given:
+        sizes, given = np.unique(curves.trade_sizes), len(curves.trade_sizes)
+        if len(sizes) > MAX_SIZES or len(sizes) < given:
             rule = f"moments need different trade sizes, {MAX_SIZES} at most"
-            raise ValidationError(f"{rule}; got {given}, {k} different")
-        walked = curves.take(np.isfinite(curves.mid))
-        n, mid, spread = len(walked.mid), walked.mid, walked.half_spread
-        if np.any(spread < 0):
-            crossed = int(np.sum(spread < 0))
-            raise ValidationError(f"{crossed:,} books are crossed (bid above ask); drop them")
-        interval = walks.session_intervals(walked.time, n_intervals, window)
-        day, dates = pd.factorize(window.days(walked.time), sort=True)
-        books = pd.DataFrame({
-            "date": np.array([str(date) for date in dates], object)[day], "interval": interval,
-            "n": 1.0, "half_spread": spread, "half_spread_square": spread**2, "mid": mid,
-        })  # fmt: skip
-        lacking = walked.censored[:, columns]
-        flat = lacking.ravel()
-        impact = side_sign(curves.side) * (walked.lower_bound[:, columns] - mid[:, None])
-        impact = (impact - spread[:, None]).ravel()
-        book, size = np.repeat(np.arange(n), k), np.tile(sizes, n)
-        ahead = continued(book, size, np.repeat(walked.depth, k), impact, flat)
-        cells = books.drop(columns="mid").loc[book].assign(
-            lacking=np.repeat(lacking @ (np.int64(1) << np.arange(k)), k), size=size,
-            total=impact, square=impact**2, cross=impact * spread[book],
-            **dict(zip(CONTINUED, ahead.T, strict=True)),
+            raise ValidationError(f"{rule}; got {given}, {len(sizes)} different")
+        seen = observations_of(curves, n_intervals, session)
+        rows, dates = seen.rows, np.array(seen.dates, object)
+        spread = rows["slippage"] - rows["total"]
+        bits = rows["censored"] * (np.int64(1) << rows["size"].to_numpy())
+        cells = rows[["interval", "n", "total", *CONTINUED]].assign(
+            date=dates[rows["day"]], lacking=bits.groupby(rows["book"]).transform("sum"),
+            size=sizes[rows["size"]], square=rows["total"] ** 2, cross=rows["total"] * spread,
+            half_spread=spread, half_spread_square=spread**2,
         )  # fmt: skip
-        count = int(n_intervals or (interval.max() + 1 if n else 1))
-        return cls._sum([cls(cells, books, sizes, count)])
+        books = seen.spreads.assign(date=dates[seen.spreads["day"]]).drop(columns="day")
+        return cls._sum([cls(cells, books, sizes, seen.n_intervals)])
 
     def __add__(self, other: ImpactMoments) -> ImpactMoments:
         return ImpactMoments.merge([self, other])
@@ -251,9 +234,10 @@ class ImpactMoments(Record):
             held.append(part)
             one = held[0]
             if part.n_intervals != one.n_intervals or not np.array_equal(part.sizes, one.sizes):
-                mine, its = (f"{m.n_intervals}, sizes {m.sizes.tolist()}" for m in (one, part))
-                rule = "do not add; give all the same n_intervals and sizes"
-                raise ValidationError(f"moments of {mine} and of {its} {rule}")
+                raise ValidationError(
+                    f"moments of {one.n_intervals} intervals, sizes {one.sizes.tolist()} and of "
+                    f"{part.n_intervals}, {part.sizes.tolist()} do not add; give all the same"
+                )
             if len(held) == MAX_HELD:
                 held = [cls._sum(held)]
         if not held:
@@ -286,8 +270,7 @@ class ImpactMoments(Record):
             within=(square - slippage**2 / n).clip(lower=0.0),
             impact_within=(cells["square"] - impact**2 / n).clip(lower=0.0),
         )  # fmt: skip
-        names = {"half_spread": "total", "half_spread_square": "square"}
-        spreads = books.assign(day=day[m:]).rename(columns=names)
+        spreads = books.assign(day=day[m:])
         return Observations(rows, spreads, self.sizes, self.n_intervals, list(map(str, dates)))
 
 

@@ -72,27 +72,16 @@ class SeparableTotal(Record):
     def value(self, x: ArrayLike) -> Float:
         """C_t(x_t), scalar or (n,) of x >= 0 -> (n,); NaN beyond the capacity."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
-        value = shares * self.cubic
-        value += self.quadratic
-        value *= shares
-        value += self.linear
-        value *= shares
-        if self._has_power:
-            value += self.scale * shares**self.power
-        if self.depth.shape[1]:
-            value += self.walked(shares)
-        return value
+        value: Float = ((self.cubic * shares + self.quadratic) * shares + self.linear) * shares
+        value += self.scale * shares**self.power
+        return value + self.walked(shares) if self.depth.shape[1] else value
 
     def walked(self, shares: Float) -> Float:
         """The steps' part of C_t(x_t) alone, (n,) -> (n,); NaN beyond the capacity."""
-        ends = self._ends
-        taken = np.zeros_like(ends)
-        np.subtract(shares[:, None], ends[:, :-1], out=taken[:, 1:])
-        taken[:, 0] = shares
-        np.clip(taken, 0.0, self.depth, out=taken)
-        paid: Float = np.einsum("tk,tk->t", taken, self.premium)
-        paid[shares > ends[:, -1]] = np.nan
-        return paid
+        before = np.pad(self._ends[:, :-1], [(0, 0), (1, 0)])
+        taken = np.clip(shares[:, None] - before, 0.0, self.depth)
+        paid = np.einsum("tk,tk->t", taken, self.premium)
+        return np.where(shares > self._ends[:, -1], np.nan, paid)
 
     def marginal(self, x: ArrayLike) -> Float:
         """C_t'(x_t+), what the next share costs, (n,); inf at the capacity, NaN beyond."""
@@ -105,12 +94,10 @@ class SeparableTotal(Record):
     def curvature(self, x: ArrayLike) -> Float:
         """C_t''(x_t) of the smooth part, (n,); inf at 0 for powers between 1 and 2."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
-        curvature: Float = 2.0 * self.quadratic + 6.0 * self.cubic * shares
-        if self._has_power:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                bend = self.scale * self.power * (self.power - 1.0) * shares ** (self.power - 2.0)
-            curvature += np.where(self.scale != 0, bend, 0.0)
-        return curvature
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bend = self.scale * self.power * (self.power - 1.0) * shares ** (self.power - 2.0)
+        polynomial: Float = 2.0 * self.quadratic + 6.0 * self.cubic * shares
+        return polynomial + np.where(self.scale != 0, bend, 0.0)
 
     def shares_at_marginal(self, price: ArrayLike) -> Float:
         """Least x >= 0 at which C_t'(x+) reaches `price`, scalar or (n,) -> (n,).
@@ -124,10 +111,7 @@ class SeparableTotal(Record):
         # The same sum as in `_slope`: a price that is exactly a step's leaves no rounding behind.
         excess = nu[:, None] - (self.linear[:, None] + self.premium)
         # Step k is cheaper than the price up to x = reach_k, within the step: the last is it.
-        if self._has_smooth:
-            reach = np.minimum(_inverse(excess, *(part[:, None] for part in smooth)), self._ends)
-        else:
-            reach = np.where(excess > 0.0, self._ends, 0.0)
+        reach = np.minimum(_inverse(excess, *(part[:, None] for part in smooth)), self._ends)
         found: Float = reach.max(axis=1)
         found[np.isnan(excess[:, 0])] = np.nan
         return found
@@ -161,31 +145,20 @@ class SeparableTotal(Record):
         """Shares in each step and those before it, (n, K)."""
         return np.cumsum(self.depth, axis=1)
 
-    @cached_property
-    def _has_power(self) -> bool:
-        return bool(self.scale.any())
-
-    @cached_property
-    def _has_smooth(self) -> bool:
-        return bool(self._has_power or self.quadratic.any() or self.cubic.any())
-
     def _slope(self, x: ArrayLike, following: bool) -> Float:
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rise = self.scale * self.power * shares ** (self.power - 1.0)
         slope: Float = self.linear + shares * (2.0 * self.quadratic + 3.0 * shares * self.cubic)
-        if self._has_power:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                rise = self.scale * self.power * shares ** (self.power - 1.0)
-            slope += np.where(self.scale != 0, rise, 0.0)
+        slope += np.where(self.scale != 0, rise, 0.0)
         if not self.depth.shape[1]:
             return slope
-        ends = self._ends
-        passed = ends <= shares[:, None] if following else ends < shares[:, None]
-        step = passed.sum(axis=1)
+        compare = np.less_equal if following else np.less
+        step = compare(self._ends, shares[:, None]).sum(axis=1)
         last = np.minimum(step, self.depth.shape[1] - 1)
         price = slope + np.take_along_axis(self.premium, last[:, None], axis=1)[:, 0]
         price[step > last] = np.inf
-        price[shares > ends[:, -1]] = np.nan
-        return price
+        return np.where(shares > self._ends[:, -1], np.nan, price)
 
 
 def _read_only(array: Float) -> Float:

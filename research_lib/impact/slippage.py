@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -171,11 +170,6 @@ class SlippageCurves(Record):
         beyond *= sign
         beyond[self.censored] = np.nan
         return beyond
-
-    def take(self, rows: NDArray[Any]) -> SlippageCurves:
-        """The chosen snapshots."""
-        arrays = ("time", "mid", "half_spread", "touch", "depth", "lower_bound")
-        return dataclasses.replace(self, **{name: self[name][rows] for name in arrays})
 
     def to_frame(
         self, n_intervals: int | None = None, session: Session | None = None

@@ -188,14 +188,13 @@ def cross_validate(
             held_out[form].append(rows.assign(unit=parts.labels[out[0]]))
     predictions = {form: pd.concat(rows, ignore_index=True) for form, rows in held_out.items()}
     rows = next(iter(predictions.values()))
-    most = number("most_censored", most_censored, 0, 1)
-    known = _seldom_censored(rows["trade_size"], rows["sample"] == "censored", rows["n"], most)
+    known = _seldom_censored(rows, most_censored)
     for form in predictions.values():  # a piecewise curve ends somewhere
         known &= np.isfinite(form["predicted"])
     if not known.any():
         raise ModelFittingError(
             f"none of {len(known):,} held-out observations is uncensored, of a size that at most "
-            f"{most:.0%} of the books cannot fill, and predicted by every form; use smaller sizes"
+            f"{most_censored:.0%} of the books cannot fill, and predicted by every form"
         )
     scored = {form: rows[known] for form, rows in predictions.items()}
     table = pd.DataFrame({form: _scores(rows) for form, rows in scored.items()}).T
@@ -212,13 +211,12 @@ def _scores(rows: pd.DataFrame) -> dict[str, float]:
     return {name.removeprefix("test_"): value for name, value in found.items()}
 
 
-def _seldom_censored(
-    size: pd.Series, censored: ArrayLike, books: ArrayLike, most: float
-) -> pd.Series:
+def _seldom_censored(rows: pd.DataFrame, most: float) -> pd.Series:
     """Rows (m,) uncensored and of a size that at most `most` of the books cannot fill."""
-    rows = pd.DataFrame({"n": books, "lacking": np.where(censored, books, 0.0)}, index=size.index)
-    sums = rows.groupby(size).transform("sum")
-    return ~np.asarray(censored, bool) & (sums["lacking"] / sums["n"] <= most)
+    most, censored = number("most_censored", most, 0, 1), rows["sample"] == "censored"
+    books = pd.DataFrame({"all": rows["n"], "lacking": rows["n"].where(censored, 0.0)})
+    books = books.groupby(rows["trade_size"]).transform("sum")
+    return ~censored & (books["lacking"] / books["all"] <= most)
 
 
 def half_width(deviation: ArrayLike, count: ArrayLike) -> Float:
@@ -233,20 +231,13 @@ def half_width(deviation: ArrayLike, count: ArrayLike) -> Float:
     return np.asarray(stats.t.ppf(0.975, dof) * np.asarray(deviation, float) / np.sqrt(n))
 
 
-def residual_rows(
-    slippage: pd.DataFrame,
-    fit: ImpactFit,
-    *,
-    most_censored: float = 0.05,
-    session: Session | None = None,
-) -> pd.DataFrame:
+def residual_rows(fit: ImpactFit, *, most_censored: float = 0.05) -> pd.DataFrame:
     """Uncensored residuals of a fit beside what they may depend on.
 
     Parameters
     ----------
-    slippage : DataFrame
-        The frame that was fitted.
     fit : ImpactFit
+        To rows of books, not to moments.
     most_censored : float
         Sizes that a larger part of the books cannot fill are left out: what is left of them
         are the deep books, whose residuals are below 0 under the right curve.
@@ -254,13 +245,7 @@ def residual_rows(
     Returns
     -------
     DataFrame, in time order
-        snapshot and book (numbers), day, interval, trade_size (shares), sample,
-        residual_bps (observed - predicted, of the mid).
-
-    Raises
-    ------
-    ValidationError
-        A frame that is not the fitted one.
+        Those of `ImpactFit.observations`.
 
     Examples
     --------
@@ -268,22 +253,12 @@ def residual_rows(
     >>> from research_lib.impact import fit_impact, slippage_curves
     >>> books = thin_stock(Session(13)).books(39, 10, np.random.default_rng(0))
     >>> frame = slippage_curves(books, [200, 500, 1000], "buy").to_frame(13)
-    >>> rows = residual_rows(frame, fit_impact(frame, n_intervals=13))
+    >>> rows = residual_rows(fit_impact(frame, n_intervals=13))
     >>> len(rows), rows["trade_size"].unique().tolist()
     (78, [200.0, 500.0])
     """
-    seen = fit.observations[["interval", "trade_size", "sample", "residual_bps"]]
-    if len(seen) != len(slippage) or not np.array_equal(seen["trade_size"], slippage["trade_size"]):
-        raise ValidationError(
-            f"the fit has {len(seen):,} observations, the frame {len(slippage):,} rows or other "
-            "sizes; give the frame that was fitted"
-        )
-    data = observations_of(slippage, len(fit.curve), session)
-    day = np.array(data.dates)[data.rows["day"]]
-    rows = seen.assign(snapshot=data.rows["cluster"], book=data.rows["book"], day=day)
-    most = number("most_censored", most_censored, 0, 1)
-    known = _seldom_censored(seen["trade_size"], data.rows["censored"], data.rows["n"], most)
-    rows = rows[known & np.isfinite(rows["residual_bps"])]
+    rows = fit.observations
+    rows = rows[_seldom_censored(rows, most_censored) & np.isfinite(rows["residual_bps"])]
     return rows.sort_values(["snapshot", "book", "trade_size"], ignore_index=True)
 
 

@@ -102,7 +102,7 @@ def test_validation_and_diagnostics_give_the_same_numbers_in_bps(
     before, after = (cross_validate(f, ["linear", "sqrt"], **settings) for f in (plain, frame))
     pd.testing.assert_frame_equal(before.table, after.table, rtol=1e-7)
     rows = [
-        residual_rows(f, fit_forms(f, ["linear"], n_intervals=N)["linear"]) for f in (plain, frame)
+        residual_rows(fit_forms(f, ["linear"], n_intervals=N)["linear"]) for f in (plain, frame)
     ]
     tests = [residual_tests(one) for one in rows]
     pd.testing.assert_frame_equal(*tests, rtol=1e-6)
