@@ -20,6 +20,25 @@ SIZES = np.array([200.0, 500.0, 1000.0, 2000.0, 4000.0])
 SESSION = Session(13)
 
 
+def censoring_bias(
+    books: BookSnapshots, n_levels: int, sizes: Float, session: Session | None = None
+) -> dict[str, float]:
+    """Relative error of the pooled linear coefficient if only the first levels are seen."""
+    names = ("bid_price", "bid_size", "ask_price", "ask_size")
+    shown = dataclasses.replace(books, **{name: books[name][:, :n_levels] for name in names})
+    whole, frame = (
+        slippage_curves(seen, sizes, "buy").to_frame(session=session) for seen in (books, shown)
+    )
+
+    def beta(rows: pd.DataFrame, way: str) -> float:
+        fit = fit_impact(rows, by="pooled", censoring=way, test_fraction=0, session=session)
+        return float(fit.params["beta"].iloc[0])
+
+    true = beta(whole, "complete")
+    bias = {way: beta(frame, way) / true - 1.0 for way in ("complete", "drop", "face_value")}
+    return {"censored": float(frame["censored"].mean()), **bias}
+
+
 def linear_books(
     depth: Float, level: Float, *, capped: bool = False, sizes: Float = SIZES
 ) -> pd.DataFrame:
@@ -45,18 +64,6 @@ def beta(frame: pd.DataFrame, censoring: str = "complete") -> float:
     return float(
         fit_impact(frame, by="pooled", censoring=censoring, test_fraction=0).params["beta"].iloc[0]
     )
-
-
-def censoring_bias(books: BookSnapshots, n_levels: int, trade_sizes: Float) -> pd.Series:
-    """Share of censored rows, and the error of the coefficient under each way to treat them, if
-    only the first levels of books are seen that are deep enough: their own fit is the truth.
-    """
-    names = ("bid_price", "bid_size", "ask_price", "ask_size")
-    shown = dataclasses.replace(books, **{name: books[name][:, :n_levels] for name in names})
-    whole, frame = (slippage_curves(b, trade_sizes, "buy").to_frame() for b in (books, shown))
-    ways = ("complete", "drop", "face_value")
-    bias = {way: beta(frame, way) / beta(whole) - 1.0 for way in ways}
-    return pd.Series({"censored": float(frame["censored"].mean()), **bias})
 
 
 def test_half_of_the_large_sizes_beyond_an_informative_depth_leave_the_coefficient(
@@ -112,7 +119,9 @@ def test_ten_visible_levels_of_two_hundred_give_the_coefficient_of_all(
 ) -> None:
     books = market.books(13 * 200, 200, np.random.default_rng(4))
     median = float(np.median(books.ask_size[:, :10].sum(axis=1)))
-    bias = censoring_bias(books, 10, median * np.array([0.25, 0.5, 0.75, 1.0, 1.25]))
+    bias = censoring_bias(
+        books, 10, median * np.array([0.25, 0.5, 0.75, 1.0, 1.25]), session=SESSION
+    )
     assert bias["censored"] > 0.25
     assert abs(bias["complete"]) < limit
     assert bias["drop"] < -0.15
