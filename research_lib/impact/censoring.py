@@ -36,7 +36,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from research_lib.checks import Float
+
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 

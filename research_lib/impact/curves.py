@@ -20,14 +20,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import numbers
+from research_lib.checks import Float, numbers
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.impact.separable import SeparableTotal, polynomial_total, stacked
 from research_lib.market import BookSnapshots
 from research_lib.market.book import side_sign
 
-Float = NDArray[np.float64]
 OBJECTIVES = ("cost", "impact")
 
 

@@ -15,17 +15,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import numbers, same_labels
+from research_lib.checks import Float, numbers, same_labels
 from research_lib.config import Record
 from research_lib.impact.censoring import sums
 
-Float = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 MAX_KNOTS = 10
@@ -60,7 +59,7 @@ class Points(Record):
     group : (m,) interval, bucket, or 0 for all, numbered from 0
     size : (m,) shares
     count : (m,) number of books
-    total : (m,) currency per share, summed over the books
+    mean : (m,) impact, currency per share
     cluster : (m,)
         What errors are clustered by: days or snapshots.
     n_groups : int
@@ -70,15 +69,10 @@ class Points(Record):
     group: Index
     size: Float
     count: Float
-    total: Float
+    mean: Float
     cluster: Index
     n_groups: int
     weight: Float
-
-    @cached_property
-    def mean(self) -> Float:
-        """Mean impact, (m,) currency per share."""
-        return self.total / self.count
 
     def summed(self, values: Float) -> Float:
         """Sum of (m,) values over each group."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import curves, estimation
@@ -25,7 +25,6 @@ from research_lib.monitoring import timed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Float = NDArray[np.float64]
 Slippage: TypeAlias = pd.DataFrame | SlippageCurves | ImpactMoments | Observations
 ROUNDING = 1e-10  # of the largest slippage: what varies by less has no R2
 DEFAULTS = {"n_buckets": 13, "min_observations": 5, "tolerance": 1e-8}
@@ -390,7 +389,8 @@ def _points(rows: pd.DataFrame, sizes: Float, n_groups: int, weighted: bool) -> 
     names = ("group", "n", "total", "cluster")
     group, n, total, cluster = (rows[name].to_numpy() for name in names)
     size = sizes[rows["size"]]
-    return Points(group, size, n, total, cluster, n_groups, n / size**2 if weighted else n)
+    weight = n / size**2 if weighted else n
+    return Points(group, size, n, total / n, cluster, n_groups, weight)
 
 
 def _half_spreads(

@@ -15,14 +15,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import linalg, optimize
 
-from research_lib.checks import number, numbers, same_labels
+from research_lib.checks import Float, number, numbers, same_labels
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
-Float = NDArray[np.float64]
 Kernel = Callable[[Any], Any]
 EVENLY_SPACED = 1e-9  # of the widest gap
 ROUNDING = 1e-12  # of the kernel's largest value, or of the largest eigenvalue

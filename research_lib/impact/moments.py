@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from research_lib import checks
+from research_lib.checks import Float
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
 from research_lib.impact import slippage as walks
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Float = NDArray[np.float64]
 
 CENSORING = ("complete", "drop", "face_value")
 NUMBER_COLUMNS = ("interval", "trade_size", "mid_price", "half_spread", "avg_slippage")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from research_lib.checks import Float
 from research_lib.config import Record
 
-Float = NDArray[np.float64]
 MAX_STEPS = 100
 ROUNDING = 8.0 * np.finfo(float).eps
 UNUSED_POWER = 1.5

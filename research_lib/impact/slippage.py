@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number, numbers, same_labels
+from research_lib.checks import Float, number, numbers, same_labels
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
@@ -24,7 +24,6 @@ from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
 
-Float = NDArray[np.float64]
 LONGEST_INTERVALS = 390
 
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.impact import fit as fitting
@@ -26,7 +26,6 @@ from research_lib.impact.moments import Observations, observations_of
 from research_lib.market import Session
 from research_lib.monitoring import timed
 
-Float = NDArray[np.float64]
 SCHEMES = ("leave_one_day_out", "walk_forward")
 MIN_BOOKS = 20
 
