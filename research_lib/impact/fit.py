@@ -393,6 +393,15 @@ def _points(rows: pd.DataFrame, sizes: Float, n_groups: int, weighted: bool) -> 
     return Points(group, size, n, total / n, cluster, n_groups, weight)
 
 
+def _by_day(rows: Any, value: str, weight: str, n_groups: int) -> Float:
+    """Sum of values over sum of weights of each day and group, (D, G); NaN where there is none."""
+    days, day = np.unique(rows["day"], return_inverse=True)
+    cell, cells = day * n_groups + rows["group"], len(days) * n_groups
+    total, weights = (np.bincount(cell, rows[name], cells) for name in (value, weight))
+    means = np.divide(total, weights, out=np.full(cells, np.nan), where=weights > 0)
+    return np.asarray(means.reshape(len(days), n_groups))
+
+
 def _half_spreads(
     spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int
 ) -> tuple[Float, Float, Float]:
@@ -401,17 +410,15 @@ def _half_spreads(
     A group without a book of its own takes those that it borrows. The error is over the means of
     days, within one day over books.
     """
-    borrowed = pairs[~pairs["group"].isin(spreads["own"].unique())]
-    rows = spreads.assign(group=spreads["own"])
-    rows = pd.concat([rows, spreads.merge(borrowed, on="own")])
-    by_day = rows.pivot_table(["n", "half_spread"], "day", "group", aggfunc="sum")
-    daily = by_day["half_spread"] / by_day["n"]
-    sums = rows.groupby("group")[["n", "half_spread", "half_spread_square"]].sum()
-    mean, n = sums["half_spread"] / sums["n"], sums["n"]
-    within = (sums["half_spread_square"] / n - mean**2).clip(lower=0.0) / (n - 1).where(n > 1)
-    error = daily.sem().where(daily.count() > 1, np.sqrt(within))
+    own, borrowed = spreads["own"], pairs[~pairs["group"].isin(spreads["own"].unique())]
+    rows = pd.concat([spreads.assign(group=own), spreads.merge(borrowed, on="own")])
+    daily = pd.DataFrame(_by_day(rows, "half_spread", "n", n_groups))
+    names = ("n", "half_spread", "half_spread_square")
+    n, total, square = (np.bincount(rows["group"], rows[name], n_groups) for name in names)
+    within = np.maximum(square / n - (total / n) ** 2, 0.0) / np.where(n > 1, n - 1, np.nan)
+    error = np.where(daily.count() > 1, daily.sem(), np.sqrt(within))
     daily[borrowed["group"].unique()] = np.nan
-    return mean.to_numpy(), error.to_numpy(), daily.to_numpy()
+    return total / n, error, daily.to_numpy()
 
 
 def _fit(
@@ -424,8 +431,10 @@ def _fit(
     pairs, widened, pooled = _groups(usable, g, how["min_observations"], needed)
 
     def grouped(rows: pd.DataFrame) -> Points:
-        own = rows.assign(own=rows["interval"] * g // n)
-        return _points(own.merge(pairs, on="own"), sizes, g, weighted)
+        own = rows["interval"] * g // n
+        if len(pairs) > g:
+            return _points(rows.assign(own=own).merge(pairs, on="own"), sizes, g, weighted)
+        return _points(rows.assign(group=own), sizes, g, weighted)
 
     errors = _independent(data) if how["errors"] == "auto" else how["errors"]
     by_day = usable.rows.groupby(["day", "interval", "size"])[["n", "total"]].sum().reset_index()
@@ -489,14 +498,14 @@ def _daily_levels(daily: Points, level: Float) -> Float:
 
     NaN where a day has no line.
     """
-    weighted = pd.DataFrame({"day": daily.cluster, "group": daily.group})
-    weighted["product"] = daily.weight * daily.size * daily.mean
-    weighted["square"] = daily.weight * daily.size**2
-    sums = weighted.pivot_table(index="day", columns="group", aggfunc="sum")
-    slope = sums["product"] / sums["square"]
-    mean = slope.mean().to_numpy()
-    relative = np.where(slope.notna(), 1.0, np.nan)
-    return np.divide(slope.to_numpy(), mean, out=relative, where=mean > 0) * level
+    weight = daily.weight * daily.size
+    rows = {"day": daily.cluster, "group": daily.group}
+    rows |= {"product": weight * daily.mean, "square": weight * daily.size}
+    slope = _by_day(rows, "product", "square", daily.n_groups)
+    known = np.isfinite(slope)
+    mean = np.nansum(slope, axis=0) / np.maximum(known.sum(axis=0), 1)
+    relative = np.where(known, 1.0, np.nan)
+    return np.divide(slope, mean, out=relative, where=mean > 0) * level
 
 
 def _shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:

@@ -73,7 +73,8 @@ class SeparableTotal(Record):
         """C_t(x_t), scalar or (n,) of x >= 0 -> (n,); NaN beyond the capacity."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
         value: Float = ((self.cubic * shares + self.quadratic) * shares + self.linear) * shares
-        value += self.scale * shares**self.power
+        if self.scale.any():
+            value += self.scale * shares**self.power
         return value + self.walked(shares) if self.depth.shape[1] else value
 
     def walked(self, shares: Float) -> Float:
