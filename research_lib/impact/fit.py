@@ -499,7 +499,7 @@ def _daily_levels(daily: Points, level: Float) -> Float:
     NaN where a day has no line.
     """
     weight = daily.weight * daily.size
-    rows = {"day": daily.cluster, "group": daily.group}
+    rows: dict[str, Any] = {"day": daily.cluster, "group": daily.group}
     rows |= {"product": weight * daily.mean, "square": weight * daily.size}
     slope = _by_day(rows, "product", "square", daily.n_groups)
     known = np.isfinite(slope)
