@@ -266,14 +266,9 @@ class AlmgrenImpact(ImpactCurve):
 
     @classmethod
     def from_market(
-        cls,
-        price: ArrayLike,
-        volatility: ArrayLike,
-        volume: ArrayLike,
-        shares_outstanding: ArrayLike,
-        duration: ArrayLike,
-        half_spread: ArrayLike = 0.0,
-    ) -> Self:
+        cls, price: ArrayLike, volatility: ArrayLike, volume: ArrayLike,
+        shares_outstanding: ArrayLike, duration: ArrayLike, half_spread: ArrayLike = 0.0,
+    ) -> Self:  # fmt: skip
         r"""The curve that the paper's universal coefficients give.
 
         .. math:: \frac{I}{P} = 0.314\,\sigma \frac XV \Big(\frac\Theta V\Big)^{1/4}, \qquad
@@ -287,25 +282,14 @@ class AlmgrenImpact(ImpactCurve):
         shares_outstanding : shares (Theta)
         duration : days that each interval lasts (T)
 
-        Raises
-        ------
-        ValidationError
-            A value that is not finite and above 0.
-
         References
         ----------
         Almgren, Thum, Hauptmann, Li: Direct estimation of equity market impact, Risk 18(7), 2005,
         coefficients of section 4.3.
         """
-        given = {"price": price, "volatility": volatility, "volume": volume}
-        given |= {"shares_outstanding": shares_outstanding, "duration": duration}
-        market = {name: _by_interval(name, values) for name, values in given.items()}
-        for name, array in market.items():
-            bad = ~((array > 0) & np.isfinite(array))
-            if bad.any():
-                got = f"{array[bad].flat[0]:g}"
-                raise ValidationError(f"{name} must be finite and above 0, got {got}")
-        p, sigma, v, theta, t = market.values()
+        names = ("price", "volatility", "volume", "shares_outstanding", "duration")
+        given = (price, volatility, volume, shares_outstanding, duration)
+        p, sigma, v, theta, t = map(_by_interval, names, given)
         temporary = 0.142 * p * sigma * (v * t) ** -0.6
         return cls(temporary, 0.314 * p * sigma / v * (theta / v) ** 0.25, half_spread)
 

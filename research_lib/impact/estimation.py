@@ -401,12 +401,9 @@ class Shrinkage(Record):
 
 
 def shrink(
-    level: ArrayLike,
-    error: ArrayLike | None,
-    reason: str = "",
-    overlap: int = 0,
+    level: ArrayLike, error: ArrayLike | None, reason: str = "", overlap: int = 0,
     daily: Float | None = None,
-) -> Shrinkage:
+) -> Shrinkage:  # fmt: skip
     """Estimate the shrinkage of (T,) levels with their standard errors.
 
     Parameters

@@ -187,14 +187,9 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
 
 @timed("fit_impact")
 def fit_impact(
-    slippage: Slippage,
-    model_type: str = "linear",
-    *,
-    n_intervals: int | None = None,
-    test_fraction: float = 0.2,
-    session: Session | None = None,
-    **settings: Any,
-) -> ImpactFit:
+    slippage: Slippage, model_type: str = "linear", *, n_intervals: int | None = None,
+    test_fraction: float = 0.2, session: Session | None = None, **settings: Any,
+) -> ImpactFit:  # fmt: skip
     r"""Fit impact_t(x) in every interval, the half-spread measured apart.
 
     .. math:: \min_{\theta_t \ge 0} \sum_i w_i (s_i - h_i - \mathrm{impact}(x_i; \theta_t))^2
@@ -264,14 +259,9 @@ def fit_impact(
 
 
 def fit_forms(
-    slippage: Slippage,
-    model_types: Iterable[str] = MODEL_TYPES,
-    *,
-    n_intervals: int | None = None,
-    test_fraction: float = 0.2,
-    session: Session | None = None,
-    **settings: Any,
-) -> dict[str, ImpactFit]:
+    slippage: Slippage, model_types: Iterable[str] = MODEL_TYPES, *, n_intervals: int | None = None,
+    test_fraction: float = 0.2, session: Session | None = None, **settings: Any,
+) -> dict[str, ImpactFit]:  # fmt: skip
     """`fit_impact` of several forms to the same observations, read and completed once.
 
     Returns

@@ -276,14 +276,9 @@ class ImpactMoments(Record):
 
 @timed("moments_of_books")
 def moments_of_books(
-    batches: Iterable[BookSnapshots],
-    trade_sizes: ArrayLike,
-    side: str,
-    session: Session,
-    n_intervals: int | None = None,
-    *,
-    sample: bool = True,
-) -> ImpactMoments:
+    batches: Iterable[BookSnapshots], trade_sizes: ArrayLike, side: str, session: Session,
+    n_intervals: int | None = None, *, sample: bool = True,
+) -> ImpactMoments:  # fmt: skip
     """Moments of books that are too many to hold, one batch in memory at a time.
 
     Parameters
@@ -339,17 +334,10 @@ def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
 
 
 def moments_of_store(
-    folder: str | Path,
-    trade_sizes: ArrayLike,
-    side: str,
-    session: Session,
-    *,
-    symbols: Iterable[str] | None = None,
-    sample: bool = True,
-    batch_rows: int = 100_000,
-    then: Callable[[ImpactMoments], Any] | None = None,
-    client: Client | None = None,
-) -> Iterator[tuple[str, Any]]:
+    folder: str | Path, trade_sizes: ArrayLike, side: str, session: Session, *,
+    sample: bool = True, batch_rows: int = 100_000,
+    then: Callable[[ImpactMoments], Any] | None = None, client: Client | None = None,
+) -> Iterator[tuple[str, Any]]:  # fmt: skip
     """Moments of each symbol of a store made by `convert`, or what `then` makes of them.
 
     Parameters
@@ -358,8 +346,6 @@ def moments_of_store(
         A store, one symbol of it, or one date. All workers must see it under this path.
     trade_sizes, side, session, sample
         As in `moments_of_books`; the session's days must be those that the store was converted by.
-    symbols : iterable of str, optional
-        All by default.
     batch_rows : int
         Books in memory at a time, for each thread of each worker.
     then : callable, optional
@@ -379,7 +365,7 @@ def moments_of_store(
     NoBooksError
         A symbol without any.
     ValidationError
-        No store, unknown symbol, a damaged partition, one that holds several days of the session.
+        No store, a damaged partition, one that holds several days of the session.
 
     Examples
     --------
@@ -392,16 +378,10 @@ def moments_of_store(
     """
     side_sign(side)
     found = store.books_by_symbol(Path(folder))
-    asked = sorted(found if symbols is None else set(symbols))
-    checks.refuse_unknown(asked, found, f"{folder}: symbol")
-    how: dict[str, Any] = {
-        "trade_sizes": walks.checked_sizes(trade_sizes),
-        "side": side,
-        "sample": sample,
-    }
-    rows = checks.number("batch_rows", batch_rows, 1, integer=True)
-    walk = partial(_moments_of_date, session=session, batch_rows=rows, **how)
-    return ((symbol, _of_symbol(symbol, found[symbol], walk, then, client)) for symbol in asked)
+    rows, sizes = checks.number("batch_rows", batch_rows, 1, integer=True), trade_sizes
+    how: dict[str, Any] = {"side": side, "sample": sample, "batch_rows": rows, "session": session}
+    walk = partial(_moments_of_date, trade_sizes=walks.checked_sizes(sizes), **how)
+    return ((one, _of_symbol(one, found[one], walk, then, client)) for one in sorted(found))
 
 
 def _of_symbol(

@@ -212,13 +212,9 @@ def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) 
 
 
 def polynomial_total(
-    linear: ArrayLike,
-    quadratic: ArrayLike = 0.0,
-    cubic: ArrayLike = 0.0,
-    scale: ArrayLike = 0.0,
-    power: ArrayLike = UNUSED_POWER,
-    steps: tuple[Float, Float] | None = None,
-) -> SeparableTotal:
+    linear: ArrayLike, quadratic: ArrayLike = 0.0, cubic: ArrayLike = 0.0, scale: ArrayLike = 0.0,
+    power: ArrayLike = UNUSED_POWER, steps: tuple[Float, Float] | None = None,
+) -> SeparableTotal:  # fmt: skip
     """linear x + quadratic x^2 + cubic x^3 + scale x^power, numbers or (n,), by default no steps.
 
     Powers 1, 2 and 3 join the polynomial, where the inverse is closed.

@@ -211,14 +211,9 @@ class SlippageCurves(Record):
 
 @timed("slippage_curves")
 def slippage_curves(
-    books: BookSnapshots,
-    trade_sizes: ArrayLike,
-    side: str,
-    *,
-    batch_size: int = 100_000,
-    parallel: bool = False,
-    log_batches: bool = False,
-) -> SlippageCurves:
+    books: BookSnapshots, trade_sizes: ArrayLike, side: str, *, batch_size: int = 100_000,
+    parallel: bool = False, log_batches: bool = False,
+) -> SlippageCurves:  # fmt: skip
     """Walk every snapshot for every trade size.
 
     Slippage is (average price - mid) for a buy and (mid - average price) for a sell,

@@ -90,12 +90,9 @@ class Parts(Record):
 
 
 def cut(
-    slippage: Slippage,
-    *,
-    n_intervals: int | None = None,
-    n_blocks: int = 5,
+    slippage: Slippage, *, n_intervals: int | None = None, n_blocks: int = 5,
     session: Session | None = None,
-) -> Parts:
+) -> Parts:  # fmt: skip
     """Cut observations into days or, where there is one day only, into `n_blocks` equal blocks."""
     data = observations_of(slippage, n_intervals, session)
     rows, spreads, n = data.rows, data.spreads, data.n_intervals
@@ -134,16 +131,10 @@ class Validation(Record):
 
 @timed("cross_validate")
 def cross_validate(
-    slippage: Slippage,
-    model_types: Sequence[str] = MODEL_TYPES,
-    *,
-    scheme: str = "leave_one_day_out",
-    n_blocks: int = 5,
-    most_censored: float = 0.05,
-    n_intervals: int | None = None,
-    session: Session | None = None,
-    **settings: Any,
-) -> Validation:
+    slippage: Slippage, model_types: Sequence[str] = MODEL_TYPES, *,
+    scheme: str = "leave_one_day_out", n_blocks: int = 5, most_censored: float = 0.05,
+    n_intervals: int | None = None, session: Session | None = None, **settings: Any,
+) -> Validation:  # fmt: skip
     """Fit every form on some days, predict the others, and compare.
 
     Parameters
@@ -334,13 +325,9 @@ def residual_tests(
 
 
 def buy_against_sell(
-    slippage: pd.DataFrame,
-    model_type: str = "linear",
-    *,
-    n_blocks: int = 5,
-    session: Session | None = None,
-    **settings: Any,
-) -> pd.DataFrame:
+    slippage: pd.DataFrame, model_type: str = "linear", *, n_blocks: int = 5,
+    session: Session | None = None, **settings: Any,
+) -> pd.DataFrame:  # fmt: skip
     """Whether one curve may serve both sides: the paired difference of their pooled impact.
 
     Parameters

@@ -195,16 +195,6 @@ def test_an_exponent_at_or_below_0_is_refused(exponent: float) -> None:
         PowerImpact(1.0, [0.5, exponent])
 
 
-@pytest.mark.parametrize(
-    "name", ["price", "volatility", "volume", "shares_outstanding", "duration"]
-)
-@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
-def test_market_values_must_be_finite_and_above_0(name: str, value: float) -> None:
-    market = dict(price=50.0, volatility=0.02, volume=1e6, shares_outstanding=1e8, duration=0.1)
-    with pytest.raises(ValidationError, match=f"{name} must be finite and above 0, got {value:g}"):
-        AlmgrenImpact.from_market(**{**market, name: value})
-
-
 @every_curve
 def test_taken_intervals_are_the_chosen_ones_in_their_order(curve: ImpactCurve) -> None:
     last = len(curve) - 1
