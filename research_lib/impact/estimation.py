@@ -1,4 +1,6 @@
-r"""Coefficients of every family by least squares, many intervals at once, and their errors.
+r"""Coefficients of every family by least squares, their errors, and their shrinkage.
+
+Many intervals at once.
 
 All families but the power law are sums of given functions of size with coefficients at or
 above 0, so that curves rise and their cost is convex:

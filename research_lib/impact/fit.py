@@ -350,19 +350,16 @@ def _groups(
     shown[own, filled["size"]] = 1.0
     needed, sizes = max(minimum, n_coefficients + 1), int(shown.any(axis=0).sum())
     if count.sum() < needed:
-        raise ModelFittingError(
-            f"{int(count.sum())} uncensored training observations for intervals 0 to "
-            f"{data.n_intervals - 1}, at least {needed} are needed; add snapshots, use smaller "
-            "trade sizes or lower min_observations"
-        )
+        few = f"{int(count.sum())} uncensored training observations for intervals 0 to "
+        few += f"{data.n_intervals - 1}, at least {needed} are needed"
+        raise ModelFittingError(f"{few}; add snapshots, use smaller sizes, lower min_observations")
     if sizes < n_coefficients:
         short = f"{sizes} distinct trade size does not determine {n_coefficients} coefficients"
         raise ModelFittingError(f"{short}; add trade sizes")
 
     def enough(groups: Any) -> bool:
-        return bool(
-            count[groups].sum() >= minimum and shown[groups].any(axis=0).sum() >= n_coefficients
-        )
+        different = shown[groups].any(axis=0).sum()
+        return bool(count[groups].sum() >= minimum and different >= n_coefficients)
 
     end = int(np.flatnonzero(count)[-1]) + 1
     taken = [np.array([g]) for g in range(end)] + [np.arange(end)] * (n_groups - end)

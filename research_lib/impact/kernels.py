@@ -123,8 +123,8 @@ class ExponentialSumKernel(DecayKernel):
 
     def __post_init__(self) -> None:
         for name in ("decays", "scales"):
-            values = tuple(number(name, value, 0) for value in np.atleast_1d(getattr(self, name)))
-            object.__setattr__(self, name, values)
+            values = (number(name, value, 0) for value in np.atleast_1d(self[name]))
+            object.__setattr__(self, name, tuple(values))
         if len(self.decays) != len(self.scales) or not self.decays:
             counts = f"{len(self.decays)} decays and {len(self.scales)} scales"
             raise ValidationError(f"give one scale a decay: {counts}")
