@@ -14,7 +14,6 @@ from research_lib.checks import number
 from research_lib.config import OptimizerConfig, Record, SolverType
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, allocate, share_caps, twap
-from research_lib.impact import recut
 from research_lib.impact_model import ImpactModel
 from research_lib.monitoring import MONITOR
 
@@ -105,10 +104,12 @@ class TradeAllocator:
             raise ValidationError(f"config must be an OptimizerConfig, got {got}")
         self.objective, curve, n = objective, impact_model.curve, n_intervals
         self.n_intervals = len(curve) if n is None else number("n_intervals", n, 1, integer=True)
-        self.curve = curve.recut(self.n_intervals)
+        # Another cut of the session takes the curve in force in the middle of each interval.
+        at = (2 * np.arange(self.n_intervals) + 1) * len(curve) // (2 * self.n_intervals)
+        self.curve = curve.take(at)
         self.curve.total(objective)  # refuses an unknown one
-        if impact_model.fit is not None:  # recut as the curve is: `allocate` warns beyond it
-            largest = recut(impact_model.fit.diagnostics["largest_size"], self.n_intervals)
+        if impact_model.fit is not None:  # `allocate` warns beyond it
+            largest = impact_model.fit.diagnostics["largest_size"][at]
             object.__setattr__(self.curve, "largest_size", largest)
         self.result: AllocationResult | None = None
         self.caps = np.full(self.n_intervals, self.config.max_allocation_ratio * self.total_shares)

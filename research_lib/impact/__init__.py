@@ -3,12 +3,9 @@
 
 from research_lib.impact.curves import (
     OBJECTIVES, AlmgrenImpact, CompositeImpact, ImpactCurve, LinearImpact, PiecewiseLinearImpact,
-    PowerImpact, QuadraticImpact, is_cost, recut, square_root_impact,
+    PowerImpact, QuadraticImpact, is_cost, square_root_impact,
 )  # fmt: skip
-from research_lib.impact.diagnostics import (
-    buy_against_sell, coefficient_stability, impact_level, influence_by_day, residual_bias,
-    residual_rows, residual_tests,
-)  # fmt: skip
+from research_lib.impact.estimation import shrink
 from research_lib.impact.fit import ImpactFit, fit_forms, fit_impact
 from research_lib.impact.kernels import (
     DecayKernel, ExponentialKernel, ExponentialSumKernel, GaussianKernel, Kernel, KernelCheck,
@@ -16,10 +13,10 @@ from research_lib.impact.kernels import (
 )  # fmt: skip
 from research_lib.impact.moments import ImpactMoments, moments_of_books, moments_of_store
 from research_lib.impact.separable import SeparableTotal, polynomial_total
-from research_lib.impact.shrinkage import shrink
-from research_lib.impact.slippage import SlippageCurves, slippage_curves
-from research_lib.impact.validation import cross_validate
-from research_lib.impact.walk import walk_book
+from research_lib.impact.slippage import SlippageCurves, slippage_curves, walk_book
+from research_lib.impact.validation import (
+    buy_against_sell, cross_validate, residual_rows, residual_tests,
+)  # fmt: skip
 from research_lib.market.book import order_flow_imbalance
 
 __all__ = [
@@ -27,9 +24,8 @@ __all__ = [
     "ExponentialSumKernel", "GaussianKernel", "ImpactCurve", "ImpactFit", "ImpactMoments",
     "Kernel", "KernelCheck", "LinearImpact", "PiecewiseLinearImpact", "PowerImpact",
     "PowerKernel", "QuadraticImpact", "SeparableTotal", "SlippageCurves", "TabulatedKernel",
-    "at_lags", "buy_against_sell", "check_kernel", "coefficient_stability", "cross_validate",
-    "fit_forms", "fit_impact", "impact_level", "influence_by_day", "is_cost", "kernel_matrix",
-    "moments_of_books", "moments_of_store", "order_flow_imbalance", "polynomial_total", "recut",
-    "residual_bias", "residual_rows", "residual_tests", "shrink", "slippage_curves",
+    "at_lags", "buy_against_sell", "check_kernel", "cross_validate", "fit_forms", "fit_impact",
+    "is_cost", "kernel_matrix", "moments_of_books", "moments_of_store", "order_flow_imbalance",
+    "polynomial_total", "residual_rows", "residual_tests", "shrink", "slippage_curves",
     "square_root_impact", "trade_times", "walk_book",
 ]  # fmt: skip

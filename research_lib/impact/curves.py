@@ -20,16 +20,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number, numbers
+from research_lib.checks import Float, numbers
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.impact.separable import SeparableTotal, polynomial_total, smooth_total, stacked
+from research_lib.impact.separable import SeparableTotal, polynomial_total, stacked
 from research_lib.market import BookSnapshots
 from research_lib.market.book import side_sign
 
-Float = NDArray[np.float64]
 OBJECTIVES = ("cost", "impact")
-SAME_TIME = 1e-9  # of an interval: two cuts of the session that differ by less are one
 
 
 class ImpactCurve(Record):
@@ -58,18 +56,15 @@ class ImpactCurve(Record):
     def __post_init__(self) -> None:
         names = self.keys()
         arrays = [np.atleast_1d(_by_interval(name, getattr(self, name))) for name in names]
+        for name, array in zip(names, arrays, strict=True):
+            if array.ndim != 1 or not array.size:
+                rule = f"{name} must be a number or (n,) with n >= 1"
+                raise ValidationError(f"{rule}, got shape {array.shape}")
         try:
             arrays = [np.array(a) for a in np.broadcast_arrays(*arrays)]
         except ValueError as error:
             shapes = ", ".join(f"{name} {a.shape}" for name, a in zip(names, arrays, strict=True))
-            raise ValidationError(
-                f"curve parameters do not broadcast to one length: {shapes}"
-            ) from error
-        for name, array in zip(names, arrays, strict=True):
-            if array.ndim != 1 or not array.size:
-                raise ValidationError(
-                    f"{name} must be a number or (n,) with n >= 1, got shape {array.shape}"
-                )
+            raise ValidationError(f"curve parameters are not one length: {shapes}") from error
         self._keep(dict(zip(names, arrays, strict=True)))
 
     def _keep(self, arrays: dict[str, Float]) -> None:
@@ -80,9 +75,16 @@ class ImpactCurve(Record):
     def __len__(self) -> int:
         return len(self.half_spread)
 
+    def _terms(self) -> tuple[Any, ...]:
+        """Impact as b x + c x^2 + s x^p: b, c, s and p."""
+        raise NotImplementedError
+
     def total(self, objective: str = "cost") -> SeparableTotal:
         """What an allocation minimises, by interval: "cost" or "impact" (see the module)."""
-        raise NotImplementedError
+        linear, quadratic, scale, power = self._terms()
+        if is_cost(objective):
+            return polynomial_total(self.half_spread, linear, quadratic, scale, 1.0 + power)
+        return polynomial_total(linear, quadratic, np.zeros(len(self)), scale, power)
 
     @cached_property
     def _cost(self) -> SeparableTotal:
@@ -131,24 +133,16 @@ class ImpactCurve(Record):
         """Orders as (n,) shares, each at least 0."""
         shares = _by_interval("shares", x, len(self))
         if shares.shape not in ((), self.half_spread.shape):
-            raise ValidationError(
-                f"shares must be a number or ({len(self)},), got shape {shares.shape}"
-            )
+            rule = f"shares must be a number or ({len(self)},)"
+            raise ValidationError(f"{rule}, got shape {shares.shape}")
         if np.any(shares < 0):
-            raise ValidationError(
-                f"shares must be at least 0, got {np.min(shares):g}; a sell is unsigned too"
-            )
+            least = np.min(shares)
+            raise ValidationError(f"shares must be at least 0, got {least:g}; sells too")
         return np.broadcast_to(shares, self.half_spread.shape)
 
     def take(self, intervals: ArrayLike) -> Self:
         """The curves of the chosen intervals, in that order; one may be chosen many times."""
         return type(self)(*(getattr(self, name)[np.asarray(intervals)] for name in self.keys()))
-
-    def recut(self, n_intervals: int) -> ImpactCurve:
-        """The curve of a session cut into `n_intervals`: coefficients averaged over their time."""
-        if n_intervals == len(self):
-            return self
-        return type(self)(*(recut(getattr(self, name), n_intervals) for name in self.keys()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,12 +165,8 @@ class LinearImpact(ImpactCurve):
     beta: Any
     half_spread: Any = 0.0
 
-    def total(self, objective: str = "cost") -> SeparableTotal:
-        """Quadratic under "cost", linear under "impact"."""
-        zero = np.zeros(len(self))
-        if is_cost(objective):
-            return polynomial_total(self.half_spread, self.beta, zero)
-        return polynomial_total(self.beta, zero, zero)
+    def _terms(self) -> tuple[Any, ...]:
+        return self.beta, 0.0, 0.0, 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,11 +191,8 @@ class QuadraticImpact(ImpactCurve):
     beta: Any
     half_spread: Any = 0.0
 
-    def total(self, objective: str = "cost") -> SeparableTotal:
-        """Cubic under "cost", quadratic under "impact"."""
-        if is_cost(objective):
-            return polynomial_total(self.half_spread, self.beta, self.alpha)
-        return polynomial_total(self.beta, self.alpha, np.zeros(len(self)))
+    def _terms(self) -> tuple[Any, ...]:
+        return self.beta, self.alpha, 0.0, 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,40 +223,11 @@ class PowerImpact(ImpactCurve):
         super().__post_init__()
         bad = self.exponent <= 0
         if bad.any():
-            raise ValidationError(
-                f"exponent must be above 0, got {self.exponent[bad][0]:g} in interval "
-                f"{int(np.argmax(bad))}: impact must vanish at x -> 0"
-            )
+            got = f"{self.exponent[bad][0]:g} in interval {int(np.argmax(bad))}"
+            raise ValidationError(f"exponent must be above 0, got {got}: no impact at x -> 0")
 
-    def total(self, objective: str = "cost") -> SeparableTotal:
-        """Power 1 + exponent under "cost", exponent under "impact"."""
-        zero = np.zeros(len(self))
-        if is_cost(objective):
-            return smooth_total(self.half_spread, zero, zero, self.scale, 1.0 + self.exponent)
-        return smooth_total(zero, zero, zero, self.scale, self.exponent)
-
-    def recut(self, n_intervals: int) -> ImpactCurve:
-        """As the base class; where exponents differ, the geometric mean, itself a power law.
-
-        Raises
-        ------
-        ValidationError
-            Exponents that differ beside a scale at or below 0, which has no geometric mean.
-        """
-        if n_intervals == len(self):
-            return self
-        half_spread = recut(self.half_spread, n_intervals)
-        if np.ptp(self.exponent) == 0:
-            # Kept to the digit: an exponent of 1 stays convex under "impact".
-            return PowerImpact(recut(self.scale, n_intervals), self.exponent[0], half_spread)
-        if np.any(self.scale <= 0):
-            raise ValidationError(
-                "power laws of different exponents have no mean where a scale is at or below 0 "
-                f"(interval {int(np.argmax(self.scale <= 0))}); fit one exponent for the session, "
-                f"or keep {len(self)} intervals"
-            )
-        scale = np.exp(recut(np.log(self.scale), n_intervals))
-        return PowerImpact(scale, recut(self.exponent, n_intervals), half_spread)
+    def _terms(self) -> tuple[Any, ...]:
+        return 0.0, 0.0, self.scale, self.exponent
 
 
 def square_root_impact(scale: ArrayLike, half_spread: ArrayLike = 0.0) -> PowerImpact:
@@ -308,14 +266,9 @@ class AlmgrenImpact(ImpactCurve):
 
     @classmethod
     def from_market(
-        cls,
-        price: ArrayLike,
-        volatility: ArrayLike,
-        volume: ArrayLike,
-        shares_outstanding: ArrayLike,
-        duration: ArrayLike,
-        half_spread: ArrayLike = 0.0,
-    ) -> Self:
+        cls, price: ArrayLike, volatility: ArrayLike, volume: ArrayLike,
+        shares_outstanding: ArrayLike, duration: ArrayLike, half_spread: ArrayLike = 0.0,
+    ) -> Self:  # fmt: skip
         r"""The curve that the paper's universal coefficients give.
 
         .. math:: \frac{I}{P} = 0.314\,\sigma \frac XV \Big(\frac\Theta V\Big)^{1/4}, \qquad
@@ -329,28 +282,19 @@ class AlmgrenImpact(ImpactCurve):
         shares_outstanding : shares (Theta)
         duration : days that each interval lasts (T)
 
-        Raises
-        ------
-        ValidationError
-            A value that is not finite and above 0.
-
         References
         ----------
         Almgren, Thum, Hauptmann, Li: Direct estimation of equity market impact, Risk 18(7), 2005,
         coefficients of section 4.3.
         """
-        p, sigma = _positive("price", price), _positive("volatility", volatility)
-        v, t = _positive("volume", volume), _positive("duration", duration)
-        theta = _positive("shares_outstanding", shares_outstanding)
+        names = ("price", "volatility", "volume", "shares_outstanding", "duration")
+        given = (price, volatility, volume, shares_outstanding, duration)
+        p, sigma, v, theta, t = map(_by_interval, names, given)
         temporary = 0.142 * p * sigma * (v * t) ** -0.6
         return cls(temporary, 0.314 * p * sigma / v * (theta / v) ** 0.25, half_spread)
 
-    def total(self, objective: str = "cost") -> SeparableTotal:
-        """Powers 2 and 1.6 under "cost"; 1 and 0.6, which is concave, under "impact"."""
-        zero, power, half = np.zeros(len(self)), np.full(len(self), 0.6), self.permanent / 2.0
-        if is_cost(objective):
-            return smooth_total(self.half_spread, half, zero, self.temporary, 1.0 + power)
-        return smooth_total(half, zero, zero, self.temporary, power)
+    def _terms(self) -> tuple[Any, ...]:
+        return self.permanent / 2.0, 0.0, self.temporary, 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,14 +331,10 @@ class PiecewiseLinearImpact(ImpactCurve):
         spread = np.atleast_1d(_by_interval("half_spread", self.half_spread))
         one_each = depth.shape == premium.shape and depth.ndim == 2
         if not one_each or spread.shape not in ((1,), depth.shape[:1]):
-            raise ValidationError(
-                f"depth {depth.shape} and premium {premium.shape} must both be (n, K), "
-                f"half_spread (n,) {spread.shape}"
-            )
+            shapes = f"depth {depth.shape} and premium {premium.shape}"
+            raise ValidationError(f"{shapes} must both be (n, K), half_spread (n,) {spread.shape}")
         if not depth.size:
-            raise ValidationError(
-                f"depth {depth.shape} has no step; an empty book has one of depth 0 and premium 0"
-            )
+            raise ValidationError("depth has no step; an empty book has one of depth 0")
         bad = ~((depth >= 0) & (depth < np.inf) & np.isfinite(premium))
         bad[:, 1:] |= premium[:, 1:] < premium[:, :-1]
         if bad.any():
@@ -448,12 +388,10 @@ class PiecewiseLinearImpact(ImpactCurve):
         """
         if not is_cost(objective):
             raise OptimizationError(
-                'the average price of a walked book is not convex in x: objective "impact" has no '
-                'safe optimum for a piecewise-linear curve; use objective "cost", or fit '
-                'model_type "linear" or "nonlinear"'
+                'the average price of a walked book is not convex in x: use objective "cost" for a '
+                'piecewise-linear curve, or fit model_type "linear" or "nonlinear"'
             )
-        zero = np.zeros(len(self))
-        return smooth_total(self.half_spread, zero, zero, zero, zero, self.depth, self.premium)
+        return polynomial_total(self.half_spread, steps=(self.depth, self.premium))
 
     def impact(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the touch, currency per share; NaN beyond the depth.
@@ -464,29 +402,6 @@ class PiecewiseLinearImpact(ImpactCurve):
         first = np.argmax(self.depth > 0, axis=1)[:, None]
         at_zero = np.take_along_axis(self.premium, first, axis=1)[:, 0]
         return np.divide(self._cost.walked(shares), shares, out=at_zero, where=shares > 0)
-
-    def recut(self, n_intervals: int) -> ImpactCurve:
-        """The mean of the walked costs over each new interval's time, as deep as its least deep."""
-        if n_intervals == len(self):
-            return self
-        parts = [self._average(weights) for weights in shared_time(len(self), n_intervals)]
-        longest = max(len(depth) for depth, _ in parts)
-        pad = [(0, longest - len(depth)) for depth, _ in parts]
-        depths = [np.pad(depth, k) for (depth, _), k in zip(parts, pad, strict=True)]
-        premiums = [np.pad(p, k, mode="edge") for (_, p), k in zip(parts, pad, strict=True)]
-        half_spread = recut(self.half_spread, n_intervals)
-        return PiecewiseLinearImpact(np.array(depths), np.array(premiums), half_spread)
-
-    def _average(self, weights: Float) -> tuple[Float, Float]:
-        """Steps of the weighted mean of the intervals' walked costs."""
-        chosen = np.flatnonzero(weights)
-        ends = np.cumsum(self.depth[chosen], axis=1)
-        breaks = np.unique(np.minimum(ends, ends[:, -1].min()))
-        middles = breaks - np.diff(breaks, prepend=0.0) / 2
-        step = np.minimum([np.searchsorted(row, middles) for row in ends], ends.shape[1] - 1)
-        premium = np.take_along_axis(self.premium[chosen], step, axis=1)
-        # Averages of equal premiums may fall by a rounding.
-        return np.diff(breaks, prepend=0.0), np.maximum.accumulate(weights[chosen] @ premium)
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -510,9 +425,8 @@ class CompositeImpact(ImpactCurve):
     def __init__(self, curves: Sequence[ImpactCurve]) -> None:
         parts = tuple(curves)
         if not parts or not all(isinstance(curve, ImpactCurve) for curve in parts):
-            raise ValidationError(
-                f"curves must be a list of impact curves, got {[type(c).__name__ for c in parts]}"
-            )
+            got = [type(one).__name__ for one in parts]
+            raise ValidationError(f"curves must be a list of impact curves, got {got}")
         object.__setattr__(self, "curves", parts)
         self._keep({"half_spread": np.concatenate([curve.half_spread for curve in parts])})
 
@@ -554,20 +468,6 @@ class CompositeImpact(ImpactCurve):
         """First interval of each part."""
         return np.cumsum([0, *(len(curve) for curve in self.curves[:-1])])
 
-    def recut(self, n_intervals: int) -> ImpactCurve:
-        """Refused, unless nothing changes: families do not average.
-
-        Raises
-        ------
-        ValidationError
-        """
-        if n_intervals != len(self):
-            raise ValidationError(
-                f"a composite curve of {len(self)} intervals cannot be cut into {n_intervals}: "
-                "families do not average; recut its parts and compose them again"
-            )
-        return self
-
 
 def is_cost(objective: str) -> bool:
     """Whether the objective is "cost"; one that is neither is refused.
@@ -578,51 +478,16 @@ def is_cost(objective: str) -> bool:
     (True, False)
     """
     if objective not in OBJECTIVES:
-        raise ValidationError(
-            f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}"
-        )
+        raise ValidationError(f"objective must be one of cost, impact, got {objective!r}")
     return objective == "cost"
-
-
-def recut(values: ArrayLike, n_intervals: int) -> Float:
-    """Values (n,) of a session's intervals averaged over `n_intervals` by the time they share.
-
-    Examples
-    --------
-    >>> recut([1.0, 2.0, 3.0, 4.0], 2).tolist()
-    [1.5, 3.5]
-    """
-    old = _by_interval("values", values)
-    averaged: Float = shared_time(len(old), n_intervals) @ old
-    return averaged
-
-
-def shared_time(n_old: int, n_new: int) -> Float:
-    """Part of each new interval's time in each old one, (n_new, n_old); rows sum to 1."""
-    number("n_intervals", n_new, 1, integer=True)
-    old, new = np.arange(n_old + 1) / n_old, np.arange(n_new + 1) / n_new
-    left = np.maximum(new[:-1, None], old[None, :-1])
-    right = np.minimum(new[1:, None], old[None, 1:])
-    shared = np.where(right - left > SAME_TIME / max(n_old, n_new), right - left, 0.0)
-    return np.asarray(shared / shared.sum(axis=1, keepdims=True))
 
 
 def _by_interval(name: str, values: Any, n: int | None = None) -> Float:
     """Values as floats; pandas objects in the order of their labels, the intervals 0 to n - 1."""
     if isinstance(values, pd.Series | pd.DataFrame):
-        n = len(values) if n is None else n
-        if len(values) != n or set(values.index) != set(range(n)):
-            raise ValidationError(
-                f"{name} is labelled {values.index[0]!r} to {values.index[-1]!r}; intervals are "
-                f"labelled 0 to {n - 1}: reset_index(drop=True) if its order is theirs"
-            )
+        n, labels = len(values) if n is None else n, values.index
+        if len(labels) != n or set(labels) != set(range(n)):
+            due = f"intervals are labelled 0 to {n - 1}: reset_index(drop=True) if in their order"
+            raise ValidationError(f"{name} is labelled {labels[0]!r} to {labels[-1]!r}; {due}")
         values = values.reindex(range(n))
     return numbers(name, values)
-
-
-def _positive(name: str, values: ArrayLike) -> Float:
-    array = _by_interval(name, values)
-    bad = ~((array > 0) & np.isfinite(array))
-    if bad.any():
-        raise ValidationError(f"{name} must be finite and above 0, got {array[bad].flat[0]:g}")
-    return array

@@ -1,4 +1,6 @@
-r"""Coefficients of every family by least squares, many intervals at once, and their errors.
+r"""Coefficients of every family by least squares, their errors, and their shrinkage.
+
+Many intervals at once.
 
 All families but the power law are sums of given functions of size with coefficients at or
 above 0, so that curves rise and their cost is convex:
@@ -15,18 +17,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
+from research_lib.checks import Float, numbers, same_labels
 from research_lib.config import Record
 from research_lib.impact.censoring import sums
 
-Float = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 MAX_KNOTS = 10
+MIN_INTERVALS = 8
+MAX_CACHED = 1_000  # intervals of which the weights of a profile are kept: 8 MB each
+BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
+REACH = 6.0
 EXPONENTS = np.linspace(0.05, 3.0, 60)
 ROUNDING = 1e-13  # of the terms of a sum: what is less is left by their rounding
 ERRORS = {
@@ -54,7 +61,7 @@ class Points(Record):
     group : (m,) interval, bucket, or 0 for all, numbered from 0
     size : (m,) shares
     count : (m,) number of books
-    total : (m,) currency per share, summed over the books
+    mean : (m,) impact, currency per share
     cluster : (m,)
         What errors are clustered by: days or snapshots.
     n_groups : int
@@ -64,21 +71,14 @@ class Points(Record):
     group: Index
     size: Float
     count: Float
-    total: Float
+    mean: Float
     cluster: Index
     n_groups: int
     weight: Float
 
-    @cached_property
-    def mean(self) -> Float:
-        """Mean impact, (m,) currency per share."""
-        return self.total / self.count
-
     def summed(self, values: Float) -> Float:
-        """Sum of (m,) or (m, p) values over each group."""
-        if values.ndim == 1:
-            return sums(self.group, values, self.n_groups)
-        return np.column_stack([self.summed(column) for column in values.T])
+        """Sum of (m,) values over each group."""
+        return sums(self.group, values, self.n_groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,17 +113,11 @@ class Estimate(Record):
         theta = self.coefficients[group]
         if "exponent" in self.names:
             return theta[:, 0] * size ** theta[:, 1]
-        return np.sum(theta * self._basis(size), axis=1)
+        return np.sum(theta * self._slopes(theta, size), axis=1)
 
     def jacobian(self, group: Index, size: Float) -> Float:
         """Derivative of impact by each coefficient, (m, p); 0 where it is not free."""
-        theta = self.coefficients[group]
-        if "exponent" in self.names:
-            power = size ** theta[:, 1]
-            columns = np.column_stack([power, theta[:, 0] * power * np.log(size)])
-        else:
-            columns = self._basis(size)
-        return np.where(self.free[group], columns, 0.0)
+        return np.where(self.free[group], self._slopes(self.coefficients[group], size), 0.0)
 
     def standard_error(self, group: Index, size: Float, covariance: Float) -> Float:
         """Of the impact at (m,) sizes of the groups, by the delta method.
@@ -135,8 +129,11 @@ class Estimate(Record):
         unknown = np.any(np.isnan(np.einsum("mii->mi", own)) & self.free[group], axis=1)
         return np.where(unknown, np.nan, np.sqrt(np.maximum(variance, 0.0)))
 
-    def _basis(self, size: Float) -> Float:
-        """Functions of size, (m, p); of a piecewise curve, shares of each step over the size."""
+    def _slopes(self, theta: Float, size: Float) -> Float:
+        """Derivatives: of a piecewise curve the shares of each step over the size."""
+        if "exponent" in self.names:
+            power = size ** theta[:, 1]
+            return np.column_stack([power, theta[:, 0] * power * np.log(size)])
         if len(self.knots):
             widths = np.append(self.knots[1:], np.inf) - self.knots
             return np.clip(size[:, None] - self.knots, 0.0, widths) / size[:, None]
@@ -150,23 +147,19 @@ def coefficient_count(model_type: str, sizes: Float) -> int:
 
 def estimate(points: Points, model_type: str, tolerance: float) -> Estimate:
     """Least squares of a form in every group; `tolerance` as in `fit_impact`."""
-    if model_type == "piecewise":
-        return _piecewise(points, tolerance)
     if model_type == "power":
         return _power_law(points)
+    if model_type == "piecewise":
+        knots = _knots(points.size)
+        hinges = np.maximum(points.size[:, None] - knots, 0.0) / points.size[:, None]
+        premium = np.cumsum(_non_negative(points, hinges, tolerance), axis=1)
+        names = [f"premium_{k + 1}" for k in range(len(knots))]
+        return Estimate(names, premium, premium > 0, [], knots)
     names, basis = FORMS[model_type]
     unit = points.size.max()
     scaled = _non_negative(points, basis(points.size / unit), tolerance)
     coefficients = scaled / basis(np.array([unit]))
     return Estimate(names, coefficients, coefficients > 0, [], np.empty(0))
-
-
-def _piecewise(points: Points, tolerance: float) -> Estimate:
-    knots = _knots(points.size)
-    hinges = np.maximum(points.size[:, None] - knots, 0.0) / points.size[:, None]
-    premium = np.cumsum(_non_negative(points, hinges, tolerance), axis=1)
-    names = [f"premium_{k + 1}" for k in range(len(knots))]
-    return Estimate(names, premium, premium > 0, [], knots)
 
 
 def _knots(sizes: Float) -> Float:
@@ -183,11 +176,10 @@ def _non_negative(points: Points, design: Float, tolerance: float) -> Float:
 
     Those that add less than `tolerance` of the mean impact are 0.
     """
-    p = design.shape[1]
     products = points.weight[:, None] * design
-    gram = np.stack([points.summed(products * design[:, [j]]) for j in range(p)], axis=1)
-    moment = points.summed(products * points.mean[:, None])
-    theta = np.full((points.n_groups, p), -1.0)
+    gram = _products(design, products, points.group, points.n_groups)
+    moment = np.column_stack([points.summed(column * points.mean) for column in products.T])
+    theta = np.full(moment.shape, -1.0)
     regular = np.linalg.cond(gram) < 1e13
     theta[regular] = np.linalg.solve(gram[regular], moment[regular][:, :, None])[:, :, 0]
     scale = points.summed(points.weight * np.abs(points.mean)) / points.summed(points.weight)
@@ -284,64 +276,51 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
     freedom at fixed b: Kiefer and Vogelsang (2005), Sun (2014); HC3: MacKinnon and White (1985).
     """
     jacobian, n_groups = fit.jacobian(points.group, points.size), points.n_groups
-    weight = points.weight[:, None]
-    inverse = _inverse(_products(jacobian, weight * jacobian, points.group, n_groups))
-    residual = points.mean - fit.impact(points.group, points.size)
+    weight, group = points.weight[:, None], points.group
+    inverse = _inverse(_products(jacobian, weight * jacobian, group, n_groups))
+    residual = points.mean - fit.impact(group, points.size)
     scores = weight * residual[:, None] * jacobian
     count, free = points.summed(points.count), fit.free.sum(axis=1)
     if errors == "hc3":
-        own = _transformed(jacobian, inverse, points.group) * jacobian
-        left = 1.0 - np.sum(own, axis=1) * points.weight
+        left = 1.0 - points.weight * np.sum(_transformed(jacobian, inverse, group) * jacobian, 1)
         scores = scores / np.where(left > 1e-10, left, np.nan)[:, None]
-        influence = _transformed(scores, inverse, points.group)
-        covariance = _products(influence, influence, points.group, n_groups)
-        known, dof = count > free, count - free
+        known, dof, correction = count > free, count - free, np.ones(n_groups)
     else:
-        group, scores = _cluster_sums(points, scores)
-        influence = _transformed(scores, inverse, group)
+        clusters = int(points.cluster.max()) + 1
+        cells, of = np.unique(group * clusters + points.cluster, return_inverse=True)
+        group, scores = cells // clusters, np.column_stack([sums(of, s) for s in scores.T])
         number = np.bincount(group, minlength=n_groups)
-        covariance = _products(influence, influence, group, n_groups)
+        reach = np.ceil(1.3 * np.sqrt(np.maximum(number, 1)))
+        share = reach / np.maximum(number, 1)
         known, dof = (number > 1) & (count > free), number - 1.0
         kept = 1.0 - 1.0 / np.maximum(number, 2)
         if errors == "newey-west":
-            reach = np.ceil(1.3 * np.sqrt(np.maximum(number, 1)))
-            covariance += _lagged_products(influence, group, reach)
-            share = reach / np.maximum(number, 1)
             dof, kept = 1.5 / share, 1.0 - share + share**2 / 3.0
-        correction = np.full(len(count), np.nan)
-        np.divide(count - 1.0, count - free, out=correction, where=known)
-        covariance *= (correction / kept)[:, None, None]
+        correction = (count - 1.0) / np.where(known, count - free, np.nan) / kept
+    influence = _transformed(scores, inverse, group)
+    covariance = _products(influence, influence, group, n_groups)
+    if errors == "newey-west":
+        covariance += _lagged_products(influence, group, reach)
     measured = known[:, None] & fit.free
     both = measured[:, :, None] & measured[:, None, :]
-    return np.where(both, covariance, np.nan), np.asarray(dof, float)
-
-
-def _cluster_sums(points: Points, scores: Float) -> tuple[Index, Float]:
-    """Group of every cluster in a group, (C,), in order, and its rows' summed scores, (C, p)."""
-    clusters = int(points.cluster.max()) + 1
-    cells, of = np.unique(points.group * clusters + points.cluster, return_inverse=True)
-    return cells // clusters, np.column_stack([sums(of, column) for column in scores.T])
+    return np.where(both, covariance * correction[:, None, None], np.nan), np.asarray(dof, float)
 
 
 def _lagged_products(influence: Float, group: Index, reach: Float) -> Float:
     """Bartlett-weighted products of influences (C, p) summed over lags below `reach`, (G, p, p)."""
-    n_groups, p = len(reach), influence.shape[1]
-    total = np.zeros((n_groups, p, p))
+    total = np.zeros((len(reach), influence.shape[1], influence.shape[1]))
     for lag in range(1, int(reach.max(initial=1.0))):
         later = np.flatnonzero(group[lag:] == group[:-lag]) + lag
         weight = np.maximum(1.0 - lag / reach[group[later]], 0.0)[:, None]
-        products = _products(
-            weight * influence[later], influence[later - lag], group[later], n_groups
-        )
-        total += products + products.transpose(0, 2, 1)
-    return total
+        earlier = influence[later - lag]
+        total += _products(weight * influence[later], earlier, group[later], len(reach))
+    return total + total.transpose(0, 2, 1)
 
 
 def _products(left: Float, right: Float, group: Index, n_groups: int) -> Float:
     """Sum of left_i right_i' over the rows (m, p) of each group, (G, p, p)."""
-    p = left.shape[1]
-    columns = [sums(group, left[:, a] * right[:, b], n_groups) for a in range(p) for b in range(p)]
-    return np.column_stack(columns).reshape(n_groups, p, p)
+    rows = [[sums(group, a * b, n_groups) for b in right.T] for a in left.T]
+    return np.moveaxis(np.array(rows), 2, 0)
 
 
 def _transformed(rows: Float, matrix: Float, group: Index) -> Float:
@@ -356,3 +335,202 @@ def _inverse(bread: Float) -> Float:
     unit = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
     scale = unit[:, :, None] * unit[:, None, :]  # columns of like size keep them accurate
     return np.asarray(np.linalg.pinv(bread * scale, hermitian=True) * scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Shrinkage(Record):
+    r"""How much of an interval's own estimate to believe, for one quantity over T intervals.
+
+    Empirical Bayes: an interval's level is its true level plus an error, the true levels
+    scatter about a smooth profile of the day,
+
+    .. math:: \hat L_t = L_t + e_t, \quad L_t = P_t + u_t, \quad
+              w = \frac{\tau^2}{\tau^2 + s^2}, \quad \tilde L_t = w \hat L_t + (1 - w) P_t
+
+    with s and tau in units of the profile. Where days repeat, s comes from the standard errors
+    (pooled over the intervals: each alone has few days), tau^2 is what two days share in the same
+    interval beyond the profile, and the profile is the one that predicts an interval of one day
+    best from the other intervals of the other days.
+    One day shows every interval once: there, what the next interval does not share is error, so
+    tau^2 is the lag-1 autocovariance of the deviations. Without shrinkage, picking the intervals
+    that look cheap is picking errors.
+
+    Attributes
+    ----------
+    weight : (T,)
+        Of each interval's own estimate; the rest is the profile's.
+    profile : (T,) the smooth day profile, in the quantity's unit
+    between : float
+        tau, standard deviation of the true levels about the profile, relative to it.
+    error : float
+        s, standard deviation of the estimates about the true levels, relative to the profile.
+    smoother : Smoother
+        That made the profile.
+    source : str
+        Where s comes from: "standard errors", "lag-1 autocovariance", or why nothing is shrunk.
+
+    References
+    ----------
+    Efron and Morris, JASA 70 (1975); method of moments as DerSimonian and Laird (1986).
+    """
+
+    weight: Float
+    profile: Float
+    between: float
+    error: float
+    smoother: Smoother
+    source: str
+
+    def smooth(self, values: Float) -> Float:
+        """The day profile of (T,) or (T, p) values: averages, no weight below 0."""
+        return self.smoother.smooth(values)
+
+    def apply(self, values: Float) -> Float:
+        """(T,) or (T, p) values of the same intervals, shrunk with the same weights and profile."""
+        weight = self.weight if values.ndim == 1 else self.weight[:, None]
+        return weight * values + (1.0 - weight) * self.smooth(values)
+
+    def summary(self) -> str:
+        """One sentence: the weight, the two standard deviations, the source."""
+        if not np.isfinite(self.error):
+            return self.source
+        tapered = ", less near the open and the close" if self.smoother.tapered else ""
+        return (
+            f"shrinkage factor {np.mean(self.weight):.2f} (between-interval standard deviation "
+            f"{self.between:.1%}, error {self.error:.1%} of the profile, from {self.source}; "
+            f"profile bandwidth {self.smoother.bandwidth:g} intervals{tapered})"
+        )
+
+
+def shrink(
+    level: ArrayLike, error: ArrayLike | None, reason: str = "", overlap: int = 0,
+    daily: Float | None = None,
+) -> Shrinkage:  # fmt: skip
+    """Estimate the shrinkage of (T,) levels with their standard errors.
+
+    Parameters
+    ----------
+    level : (T,)
+    error : (T,) or None
+        None where days do not repeat. A Series of both is aligned by label.
+    reason : str
+        Why nothing is to be shrunk, if so. Fewer than 8 intervals or levels without scatter
+        are not shrunk either, and `source` says so.
+    overlap : int
+        Levels up to so many intervals apart share observations: they are no evidence on each other.
+    daily : (D, T), optional
+        The levels of each day, NaN where it has none. Days judge the profile and the true
+        scatter better than neighbours do, whose errors are alike where books have memory.
+
+    Examples
+    --------
+    >>> level = np.tile([1.0, 1.1], 20)
+    >>> found = shrink(level, np.full(40, 0.05))
+    >>> found.source, found.apply(level).round(3).tolist()[:2]
+    ('standard errors', [1.048, 1.052])
+    """
+    labels = level.index if isinstance(level, pd.Series) else None
+    level = numbers("level", level)
+    if error is not None:
+        error = numbers("error", same_labels("error", error, labels))
+    t = len(level)
+    if reason or t < MIN_INTERVALS:
+        return _none(level, reason or f"none: {t} intervals are too few for a profile")
+    apart = min(overlap, t // 4) if daily is None else 0
+    seen, rest = (level[None],) * 2 if daily is None else (daily, _other_days(daily, level))
+    smoother = _smoothest(seen, rest.T, apart)
+    others, profile = smoother.smooth(level, apart), smoother.smooth(level)
+    if np.min(profile) <= 0 or np.min(others) <= 0:
+        return _none(level, "none: the profile is not positive")
+    # What the others predict makes an interval's deviation that of a new one.
+    deviation = (level - others) / others
+    variance = float(np.mean(deviation**2))
+    if variance <= np.finfo(float).eps:
+        return _none(level, "none: the levels do not scatter")
+    if error is None:
+        lag, source = apart + 1, f"lag-{apart + 1} autocovariance"
+        shared = float(np.mean(deviation[lag:] * deviation[:-lag]))
+        noise = variance - min(max(shared, 0.0), variance)
+    else:
+        known, source = np.isfinite(error), "standard errors"
+        noise = float(np.sum(error[known] ** 2) / np.sum(profile[known] ** 2))
+    between = max(variance - noise, 0.0) if daily is None else _shared(daily / others - 1.0)
+    weight = np.full(t, between / (between + noise) if noise > 0 else 1.0)
+    return Shrinkage(weight, profile, between**0.5, noise**0.5, smoother, source)
+
+
+def _shared(deviation: Float) -> float:
+    """What two days share in an interval: the mean product of (D, T) deviations, at least 0."""
+    n = np.sum(np.isfinite(deviation), axis=0)
+    sums, squares = np.nansum(deviation, axis=0), np.nansum(deviation**2, axis=0)
+    pairs = (n * (n - 1))[n > 1]
+    return max(float(np.mean((sums**2 - squares)[n > 1] / pairs)), 0.0) if len(pairs) else 0.0
+
+
+def _other_days(daily: Float, level: Float) -> Float:
+    """For each day the mean of the other days, (D, T).
+
+    Where no other has the interval, the level of all.
+    """
+    known = np.isfinite(daily)
+    n = known.sum(axis=0) - known
+    rest = np.nansum(daily, axis=0) - np.where(known, daily, 0.0)
+    return np.divide(rest, n, out=np.tile(level, (len(daily), 1)), where=n > 0)
+
+
+def _none(level: Float, source: str) -> Shrinkage:
+    return Shrinkage(np.ones(len(level)), level, np.nan, np.nan, Smoother(0.0), source)
+
+
+def _smoothest(seen: Float, rest: Float, apart: int) -> Smoother:
+    """The smoothest kernel that predicts (D, T) within one error of the least squared error."""
+    smoothers = [
+        Smoother(h, tapered) for h in BANDWIDTHS if h >= apart for tapered in (True, False)
+    ]
+    errors = [np.nanmean((seen - s.smooth(rest, apart).T) ** 2, axis=0) for s in smoothers]
+    scores = np.array([np.nanmean(e) for e in errors])
+    best = errors[int(np.argmin(scores))]
+    spread = np.array([np.nanstd(e - best) / np.sqrt(len(best)) for e in errors])
+    return smoothers[int(np.flatnonzero(scores <= scores.min() + spread)[-1])]
+
+
+@dataclass(frozen=True)
+class Smoother(Record):
+    """A Gaussian kernel average over the day: it keeps curves that rise and are convex so.
+
+    Attributes
+    ----------
+    bandwidth : float
+        Intervals; inf is one level for the whole day, 0 every interval its own.
+    tapered : bool
+        Whether the bandwidth is at most half the distance to the nearer end of the session:
+        liquidity changes fastest just after the open and before the close.
+    """
+
+    bandwidth: float
+    tapered: bool = False
+
+    def smooth(self, values: Float, leave_out: int = -1) -> Float:
+        """Averages of (T,) or (T, p) values.
+
+        Without those `leave_out` intervals away or less, 0 being itself.
+        """
+        if self.bandwidth == 0:
+            return values
+        weights = _weights if len(values) <= MAX_CACHED else _weights.__wrapped__
+        tapered = self.tapered and bool(np.isfinite(self.bandwidth))
+        return np.asarray(weights(len(values), self.bandwidth, tapered, leave_out) @ values)
+
+
+@lru_cache(maxsize=32)
+def _weights(n: int, bandwidth: float, tapered: bool, leave_out: int) -> Float:
+    """Weight of each interval, in columns, in the average of each, in rows, (n, n)."""
+    index = np.arange(n)
+    distance, from_end = np.abs(index[:, None] - index), np.minimum(index, index[::-1])
+    local = np.full(n, bandwidth)
+    if tapered:
+        ends = from_end < min(int(2 * bandwidth), n // 2)
+        local[ends] = np.maximum(0.5 * (from_end[ends] + 1.0), 0.5 + max(leave_out, 0))
+    near = distance <= np.ceil(REACH * bandwidth) + max(leave_out, 0)
+    kernel = np.exp(-0.5 * (distance / local[:, None]) ** 2) * (near & (distance > leave_out))
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))

@@ -4,44 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
-from research_lib.errors import ValidationError
-from research_lib.impact.curves import (
-    ImpactCurve,
-    LinearImpact,
-    PiecewiseLinearImpact,
-    PowerImpact,
-    QuadraticImpact,
-)
-from research_lib.impact.estimation import (
-    ERRORS,
-    MODEL_TYPES,
-    Estimate,
-    Points,
-    coefficient_count,
-    covariances,
-    estimate,
-)
-from research_lib.impact.moments import ImpactMoments
-from research_lib.impact.observations import (
-    CENSORING,
-    Borrowed,
-    Observations,
-    borrow,
-    metrics_of,
-    read_observations,
-    score,
-    split_by_time,
-)
-from research_lib.impact.shrinkage import Shrinkage, shrink
+from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.impact import curves, estimation
+from research_lib.impact.curves import ImpactCurve
+from research_lib.impact.estimation import ERRORS, MODEL_TYPES, Estimate, Points, Shrinkage
+from research_lib.impact.moments import CENSORING, ImpactMoments, Observations, observations_of
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market import Session
 from research_lib.monitoring import timed
@@ -49,10 +25,10 @@ from research_lib.monitoring import timed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Float = NDArray[np.float64]
 Slippage: TypeAlias = pd.DataFrame | SlippageCurves | ImpactMoments | Observations
-CHOICES = {
-    "model_type": MODEL_TYPES,
+ROUNDING = 1e-10  # of the largest slippage: what varies by less has no R2
+DEFAULTS = {"n_buckets": 13, "min_observations": 5, "tolerance": 1e-8}
+CHOICES = {  # the first of each is the default
     "by": ("interval", "bucket", "pooled"),
     "estimator": ("least_squares", "weighted"),
     "errors": ("auto", *ERRORS),
@@ -84,7 +60,8 @@ class ImpactFit(Record):
     dof : (n,)
         Degrees of freedom of the t intervals.
     observations : DataFrame, one row a row of the slippage frame, same order
-        interval, trade_size, observed and predicted slippage (currency per share),
+        day, interval, snapshot and book (numbers), trade_size, observed and predicted slippage
+        (currency per share),
         residual_bps (observed - predicted, of the mid), impact and predicted_impact
         (beyond the touch, currency per share), sample ("train", "test" or "censored"), n (books
         in the row, whose means the others are), mid, and sums of squares of slippage and impact
@@ -124,12 +101,12 @@ class ImpactFit(Record):
     bse: pd.DataFrame
     cov: Float
     dof: Float
-    observations: pd.DataFrame
-    metrics: dict[str, float]
     diagnostics: dict[str, Any]
     warnings: tuple[str, ...]
-    information: str
     estimate: Estimate
+    observations: pd.DataFrame = field(default_factory=pd.DataFrame)
+    metrics: dict[str, float] = field(default_factory=dict)
+    information: str = ""
 
     def conf_int(self, alpha: float = 0.05) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Lower and upper ends of the 1 - alpha t intervals, each shaped as `params`."""
@@ -153,7 +130,7 @@ class ImpactFit(Record):
         reach = self._quantile(alpha)[interval] * np.hypot(error, spread_error)
         slippage = self.params["half_spread"].iloc[interval] + self.estimate.impact(where, size)
         ends = {"slippage": slippage, "lower": slippage - reach, "upper": slippage + reach}
-        return pd.DataFrame(ends).set_axis(pd.Index(size, name="size"))
+        return pd.DataFrame(ends, index=pd.Index(size, name="size"))
 
     def to_frame(self) -> pd.DataFrame:
         """Coefficients and standard errors (suffix _se) of every interval, before shrinkage."""
@@ -163,18 +140,17 @@ class ImpactFit(Record):
         """Text table: quartiles of the coefficients, the metrics, what was known."""
         quartiles = self.params.describe().loc[["min", "25%", "50%", "75%", "max"]]
         censored = self.diagnostics["censored"]
-        completed = f"{censored:,} censored rows: {self.diagnostics['completion']}"
         lines = [
             f"{self.model_type} impact, {len(self.curve)} intervals",
             self.information,
             quartiles.to_string(float_format=lambda v: f"{v:.3g}"),
             "  ".join(f"{name} {value:.3g}" for name, value in self.metrics.items()),
             f"standard errors: {self.diagnostics['errors']}",
-            *([completed] if censored else []),
+            f"{censored:,} censored rows: {self.diagnostics['completion']}" if censored else "",
             *(f"shrinkage of {name}: {s.summary()}" for name, s in self.shrinkage.items()),
             *(f"warning: {warning}" for warning in self.warnings),
         ]
-        return "\n".join(lines)
+        return "\n".join(line for line in lines if line)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Slippage of the median size through the session: the estimates and the shrunk curve."""
@@ -197,50 +173,23 @@ class ImpactFit(Record):
         return np.asarray(stats.t.ppf(1 - alpha / 2, self.dof))
 
 
-@dataclass(frozen=True)
-class FitSettings(Record):
-    """How to fit; the arguments of `fit_impact`, which explains them."""
-
-    model_type: str = "linear"
-    by: str = "interval"
-    n_buckets: int = 13
-    estimator: str = "least_squares"
-    errors: str = "auto"
-    censoring: str = "complete"
-    shrinkage: str = "profile"
-    min_observations: int = 5
-    tolerance: float = 1e-8
-
-    def __post_init__(self) -> None:
-        for name, valid in CHOICES.items():
-            refuse_unknown([self[name]], valid, name)
-        for name in ("n_buckets", "min_observations"):
-            object.__setattr__(self, name, number(name, self[name], 1, integer=True))
-        number("tolerance", self.tolerance, above=0)
-
-    def n_groups(self, n_intervals: int) -> int:
-        """Curves to fit."""
-        buckets = min(self.n_buckets, n_intervals)
-        return {"interval": n_intervals, "bucket": buckets, "pooled": 1}[self.by]
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """How to fit; `fit_impact` explains the settings."""
+    refuse_unknown(given, [*CHOICES, *DEFAULTS], "fit setting")
+    how = {**{name: valid[0] for name, valid in CHOICES.items()}, **DEFAULTS, **given}
+    for name, valid in CHOICES.items():
+        refuse_unknown([how[name]], valid, name)
+    for name in ("n_buckets", "min_observations"):
+        how[name] = number(name, how[name], 1, integer=True)
+    number("tolerance", how["tolerance"], above=0)
+    return how
 
 
 @timed("fit_impact")
 def fit_impact(
-    slippage: Slippage,
-    model_type: str = "linear",
-    *,
-    by: str = "interval",
-    n_buckets: int = 13,
-    estimator: str = "least_squares",
-    errors: str = "auto",
-    censoring: str = "complete",
-    shrinkage: str = "profile",
-    n_intervals: int | None = None,
-    test_fraction: float = 0.2,
-    min_observations: int = 5,
-    tolerance: float = 1e-8,
-    session: Session | None = None,
-) -> ImpactFit:
+    slippage: Slippage, model_type: str = "linear", *, n_intervals: int | None = None,
+    test_fraction: float = 0.2, session: Session | None = None, **settings: Any,
+) -> ImpactFit:  # fmt: skip
     r"""Fit impact_t(x) in every interval, the half-spread measured apart.
 
     .. math:: \min_{\theta_t \ge 0} \sum_i w_i (s_i - h_i - \mathrm{impact}(x_i; \theta_t))^2
@@ -261,8 +210,15 @@ def fit_impact(
     model_type : str
         "linear" (beta), "nonlinear" (alpha, beta), "power" (scale, exponent), "sqrt"
         (scale) or "piecewise" (the average book, a premium a step).
+    n_intervals : int, optional
+        Length of the curve; needed only if the last intervals have no row.
+    test_fraction : float
+        Part of the days (or of the session) kept for the test; 0 makes no test.
+    session : Session, optional
+        Hours and time zone, for the days of the rows.
     by : "interval", "bucket" or "pooled"
-        One curve for each interval, for each of `n_buckets` equal parts of the session, or one.
+        One curve for each interval, for each of `n_buckets` equal parts of the session (13), or
+        one.
     estimator : str
         "least_squares"; "weighted", by 1 / size^2, so that relative errors count alike.
     errors : str
@@ -271,19 +227,13 @@ def fit_impact(
     censoring : "complete", "drop" or "face_value"
         Censored rows as lower bounds (see `censoring`), or one of the two biased ways.
     shrinkage : "profile" or "none"
-        Whether `curve` mixes each interval with a smooth profile of the day (see `shrinkage`).
-    n_intervals : int, optional
-        Length of the curve; needed only if the last intervals have no row.
-    test_fraction : float
-        Part of the days (or of the session) kept for the test; 0 makes no test.
-    min_observations : int
+        Whether `curve` mixes each interval with a smooth profile of the day (see `Shrinkage`).
+    min_observations : int, 5 by default
         An interval with fewer uncensored, or with fewer distinct sizes than coefficients,
         borrows those of its neighbours, nearest first.
-    tolerance : float
+    tolerance : float, 1e-8 by default
         A coefficient that adds less than this at the largest size, relative to the mean
         impact, is 0.
-    session : Session, optional
-        Hours and time zone, for the days of the rows.
 
     Raises
     ------
@@ -304,23 +254,14 @@ def fit_impact(
     >>> len(fit.curve), list(fit.params), fit.diagnostics["errors"]
     (13, ['scale', 'exponent', 'half_spread'], 'clustered by day')
     """
-    return fit_forms(
-        slippage, [model_type], by=by, n_buckets=n_buckets, estimator=estimator, errors=errors,
-        censoring=censoring, shrinkage=shrinkage, n_intervals=n_intervals,
-        test_fraction=test_fraction, min_observations=min_observations, tolerance=tolerance,
-        session=session,
-    )[model_type]  # fmt: skip
+    settings |= {"n_intervals": n_intervals, "test_fraction": test_fraction}
+    return fit_forms(slippage, [model_type], session=session, **settings)[model_type]
 
 
 def fit_forms(
-    slippage: Slippage,
-    model_types: Iterable[str] = MODEL_TYPES,
-    *,
-    n_intervals: int | None = None,
-    test_fraction: float = 0.2,
-    session: Session | None = None,
-    **settings: Any,
-) -> dict[str, ImpactFit]:
+    slippage: Slippage, model_types: Iterable[str] = MODEL_TYPES, *, n_intervals: int | None = None,
+    test_fraction: float = 0.2, session: Session | None = None, **settings: Any,
+) -> dict[str, ImpactFit]:  # fmt: skip
     """`fit_impact` of several forms to the same observations, read and completed once.
 
     Returns
@@ -337,133 +278,206 @@ def fit_forms(
     >>> {form: fit.metrics["test_r2"] > 0 for form, fit in fits.items()}
     {'linear': True, 'sqrt': True}
     """
-    choices = [FitSettings(model_type, **settings) for model_type in model_types]
+    forms, how = list(model_types), _settings(settings)
+    refuse_unknown(forms, MODEL_TYPES, "model_type")
     number("test_fraction", test_fraction, 0, 0.9)
-    rows_wanted = [c.errors for c in choices if c.errors not in ("auto", "day")]
-    if isinstance(slippage, ImpactMoments) and rows_wanted:
-        raise ValidationError(f'errors "{rows_wanted[0]}" need rows; moments give "day"')
-    data = observed(slippage, n_intervals, session)
-    is_test, later, information = split_by_time(data, test_fraction)
-    everything = _Sample.of(data, choices[0].censoring)
-    training = everything
-    if is_test.any():
-        training = _Sample.of(data.take(~is_test, ~later), choices[0].censoring)
+    if isinstance(slippage, ImpactMoments) and how["errors"] not in ("auto", "day"):
+        raise ValidationError(f'errors "{how["errors"]}" need rows; moments give "day"')
+    data = observations_of(slippage, n_intervals, session)
+    is_test, later, information = _split_by_time(data, test_fraction)
+    samples = [data, data.take(~is_test, ~later)] if is_test.any() else [data]
+    completed = [(sample, *sample.usable(how["censoring"])) for sample in samples]
     fits = {}
-    for choice in choices:
-        fit = _fit(everything, choice)
-        curve = _fit(training, choice).curve if is_test.any() else fit.curve
-        scored = score(data, curve, is_test)
+    for form in forms:
+        fit, *known = [_fit(*sample, form, how) for sample in completed]
+        scored = score(data, known[0].curve if known else fit.curve, is_test)
         metrics = {**metrics_of(scored, "train"), **metrics_of(scored, "test")}
-        fits[choice.model_type] = dataclasses.replace(
-            fit, observations=scored, metrics=metrics, information=information
-        )
+        told = {"observations": scored, "metrics": metrics, "information": information}
+        fits[form] = dataclasses.replace(fit, **told)
     return fits
 
 
-def observed(slippage: Slippage, n_intervals: int | None, session: Session | None) -> Observations:
-    """What a fit sees, whatever it is given as."""
-    if isinstance(slippage, Observations):
-        return slippage
-    if isinstance(slippage, ImpactMoments):
-        return slippage.observations()
-    if isinstance(slippage, SlippageCurves):
-        slippage = slippage.to_frame(n_intervals, session)
-    return read_observations(slippage, n_intervals, session or Session())
+def _split_by_time(data: Observations, test_fraction: float) -> tuple[pd.Series, pd.Series, str]:
+    """Which rows and which spreads are the test, and what is fitted and tested on what, in words.
+
+    Training comes before testing: the last days are the test where there are several; within
+    one day, the last part of the session.
+    """
+    dates, n = data.dates, data.n_intervals
+    all_of = f"fitted on all of {_span(dates)}"
+    unit, count = ("day", len(dates)) if len(dates) > 1 else ("interval", n)
+    held_out = max(1, round(test_fraction * count))
+    first = count - (min(count - 1, held_out) if unit == "day" else held_out)
+    if test_fraction == 0:
+        first, information = count, all_of
+    elif unit == "day":
+        tested = f"fitted on {_span(dates[:first])} and tested on {_span(dates[first:])}"
+        information = f"{all_of}; the metrics {tested}"
+    else:
+        information = (
+            f"{all_of}; the metrics fitted on intervals 0 to {first - 1} and tested on intervals "
+            f"{first} to {n - 1}, predicted by one curve from all the earlier ones"
+        )
+    return data.rows[unit] >= first, data.spreads[unit] >= first, information
 
 
-@dataclass(frozen=True, eq=False)
-class _Sample(Record):
-    """Observations, those that are usable, and these as points, by row and by day."""
-
-    data: Observations
-    usable: Observations
-    completion: str
-    rows: Points
-    daily: Points
-
-    @classmethod
-    def of(cls, data: Observations, censoring: str) -> _Sample:
-        usable, total, how = data.usable(censoring)
-        return cls(data, usable, how, usable.points(total), usable.daily_points(total))
+def _span(dates: list[str]) -> str:
+    return dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]} ({len(dates)} days)"
 
 
-def _fit(sample: _Sample, choice: FitSettings) -> ImpactFit:
+def _groups(
+    data: Observations, n_groups: int, minimum: int, n_coefficients: int
+) -> tuple[pd.DataFrame, list[int], list[int]]:
+    """From which groups of rows each group (interval or bucket) takes its observations.
+
+    A group with fewer than `minimum` filled rows or fewer sizes than coefficients borrows those of
+    its neighbours, nearest first; groups after the last observed one take all.
+
+    Returns
+    -------
+    pairs : DataFrame of group, and each `own` group whose rows it uses
+    widened, pooled : list of int
+        Groups that borrow, and those that take all rows.
+
+    Raises
+    ------
+    ModelFittingError
+        If all rows together are too few, or have too few sizes.
+    """
+    filled = data.rows[~data.rows["censored"]]
+    own = (filled["interval"] * n_groups // data.n_intervals).to_numpy()
+    count, shown = np.bincount(own, filled["n"], n_groups), np.zeros((n_groups, len(data.sizes)))
+    shown[own, filled["size"]] = 1.0
+    needed, sizes = max(minimum, n_coefficients + 1), int(shown.any(axis=0).sum())
+    if count.sum() < needed:
+        few = f"{int(count.sum())} uncensored training observations for intervals 0 to "
+        few += f"{data.n_intervals - 1}, at least {needed} are needed"
+        raise ModelFittingError(f"{few}; add snapshots, use smaller sizes, lower min_observations")
+    if sizes < n_coefficients:
+        short = f"{sizes} distinct trade size does not determine {n_coefficients} coefficients"
+        raise ModelFittingError(f"{short}; add trade sizes")
+
+    def enough(groups: Any) -> bool:
+        different = shown[groups].any(axis=0).sum()
+        return bool(count[groups].sum() >= minimum and different >= n_coefficients)
+
+    end = int(np.flatnonzero(count)[-1]) + 1
+    taken = [np.array([g]) for g in range(end)] + [np.arange(end)] * (n_groups - end)
+    widened = [g for g in range(end) if not enough([g])]
+    for g in widened:
+        near = (np.arange(max(g - reach, 0), min(g + reach + 1, end)) for reach in range(1, end))
+        taken[g] = next((groups for groups in near if enough(groups)), np.arange(end))
+    group = np.repeat(np.arange(n_groups), [len(one) for one in taken])
+    pairs = pd.DataFrame({"group": group, "own": np.concatenate(taken)})
+    return pairs, widened, list(range(end, n_groups))
+
+
+def _points(rows: pd.DataFrame, sizes: Float, n_groups: int, weighted: bool) -> Points:
+    names = ("group", "n", "total", "cluster")
+    group, n, total, cluster = (rows[name].to_numpy() for name in names)
+    size = sizes[rows["size"]]
+    weight = n / size**2 if weighted else n
+    return Points(group, size, n, total / n, cluster, n_groups, weight)
+
+
+def _by_day(rows: Any, value: str, weight: str, n_groups: int) -> Float:
+    """Sum of values over sum of weights of each day and group, (D, G); NaN where there is none."""
+    days, day = np.unique(rows["day"], return_inverse=True)
+    cell, cells = day * n_groups + rows["group"], len(days) * n_groups
+    total, weights = (np.bincount(cell, rows[name], cells) for name in (value, weight))
+    means = np.divide(total, weights, out=np.full(cells, np.nan), where=weights > 0)
+    return np.asarray(means.reshape(len(days), n_groups))
+
+
+def _half_spreads(
+    spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int
+) -> tuple[Float, Float, Float]:
+    """Mean half-spread of each group and its standard error, (G,), and by day, (D, G).
+
+    A group without a book of its own takes those that it borrows. The error is over the means of
+    days, within one day over books.
+    """
+    own, borrowed = spreads["own"], pairs[~pairs["group"].isin(spreads["own"].unique())]
+    rows = pd.concat([spreads.assign(group=own), spreads.merge(borrowed, on="own")])
+    daily = pd.DataFrame(_by_day(rows, "half_spread", "n", n_groups))
+    names = ("n", "half_spread", "half_spread_square")
+    n, total, square = (np.bincount(rows["group"], rows[name], n_groups) for name in names)
+    within = np.maximum(square / n - (total / n) ** 2, 0.0) / np.where(n > 1, n - 1, np.nan)
+    error = np.where(daily.count() > 1, daily.sem(), np.sqrt(within))
+    daily[borrowed["group"].unique()] = np.nan
+    return total / n, error, daily.to_numpy()
+
+
+def _fit(
+    data: Observations, usable: Observations, completion: str, form: str, how: dict[str, Any]
+) -> ImpactFit:
     """Curves of all intervals from one sample, not yet scored."""
-    data, usable, n = sample.data, sample.usable, sample.data.n_intervals
-    n_groups = choice.n_groups(n)
-    needed = coefficient_count(choice.model_type, usable.sizes[usable.size])
-    borrowed = borrow(usable, n_groups, choice.min_observations, needed)
-    errors = _resolved(choice.errors, data)
-    daily = borrowed.regrouped(sample.daily, choice.estimator == "weighted")
-    points = daily
-    if errors != "day":
-        points = borrowed.regrouped(sample.rows, choice.estimator == "weighted")
-    found = estimate(points, choice.model_type, choice.tolerance)
-    covariance, dof = covariances(points, found, errors)
-    half_spread, spread_error = borrowed.half_spread(data.spreads, n)
-    between_days = covariance if errors == "day" else covariances(daily, found, "day")[0]
-    shrinkage = _shrinkage(daily, found, between_days, choice.shrinkage, borrowed.overlap)
-    days = data.spreads.by_day(data.spreads.interval * n_groups // n, n_groups)
-    reason = "none: switched off" if choice.shrinkage == "none" else ""
-    several = len(np.unique(daily.cluster)) > 1
-    of_spread = (spread_error, reason, 0, days) if several else (None, reason)
-    spreads = shrink(half_spread, *of_spread)
-    largest = np.zeros(n_groups)
-    np.maximum.at(largest, points.group, points.size)
-    mixed = _shrunk(found, shrinkage, float(np.median(points.size)))
-    group = np.arange(n) * n_groups // n
-    names, variances = [*found.names, "half_spread"], np.einsum("gii->gi", covariance)
-    params = np.column_stack([found.coefficients, half_spread])[group]
-    bse = np.column_stack([np.sqrt(variances), spread_error])[group]
-    return ImpactFit(
-        model_type=choice.model_type,
-        curve=_curve_of(found, mixed, spreads.apply(half_spread), largest).take(group),
-        raw_curve=_curve_of(found, found.coefficients, half_spread, largest).take(group),
-        shrinkage={"impact": shrinkage, "half_spread": spreads},
-        params=pd.DataFrame(params, columns=names).rename_axis("interval"),
-        bse=pd.DataFrame(bse, columns=names).rename_axis("interval"),
-        cov=covariance[group],
-        dof=dof[group],
-        observations=pd.DataFrame(),
-        metrics={},
-        diagnostics={
-            "censored": int(np.sum(data.n[data.censored])),
-            "widened": borrowed.widened,
-            "pooled": borrowed.pooled,
-            "bounded": np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist(),
-            "fell_back": found.fell_back,
-            "errors": ERRORS[errors],
-            "completion": sample.completion,
-            "largest_size": largest[group],
-        },
-        warnings=_warnings(found, borrowed, choice),
-        information="",
-        estimate=found.take(group),
+    n, sizes, weighted = data.n_intervals, data.sizes, how["estimator"] == "weighted"
+    g = {"interval": n, "bucket": min(how["n_buckets"], n), "pooled": 1}[how["by"]]
+    needed = estimation.coefficient_count(form, sizes[usable.rows["size"].unique()])
+    pairs, widened, pooled = _groups(usable, g, how["min_observations"], needed)
+
+    def grouped(rows: pd.DataFrame) -> Points:
+        own = rows["interval"] * g // n
+        if len(pairs) > g:
+            return _points(rows.assign(own=own).merge(pairs, on="own"), sizes, g, weighted)
+        return _points(rows.assign(group=own), sizes, g, weighted)
+
+    errors = _independent(data) if how["errors"] == "auto" else how["errors"]
+    by_day = usable.rows.groupby(["day", "interval", "size"])[["n", "total"]].sum().reset_index()
+    daily = grouped(by_day.assign(cluster=by_day["day"]))
+    points = daily if errors == "day" else grouped(usable.rows)
+    found = estimation.estimate(points, form, how["tolerance"])
+    covariance, dof = estimation.covariances(points, found, errors)
+    spreads = data.spreads.assign(own=data.spreads["interval"] * g // n)
+    half_spread, spread_error, spread_daily = _half_spreads(spreads, pairs, g)
+    reason = "none: switched off" if how["shrinkage"] == "none" else ""
+    used = pairs[~pairs["group"].isin(pooled)]
+    overlap = int(2 * (used["group"] - used["own"]).abs().max())
+    impact = _shrinkage(daily, found, reason, overlap)
+    known = (spread_error, reason, 0, spread_daily) if len(spread_daily) > 1 else (None, reason)
+    spread = estimation.shrink(half_spread, *known)
+    largest = pd.Series(points.size).groupby(points.group).max().to_numpy()
+    mixed = _shrunk(found, impact, float(np.median(points.size)))
+    group, names = np.arange(n) * g // n, [*found.names, "half_spread"]
+    bse = np.column_stack([np.sqrt(np.einsum("gii->gi", covariance)), spread_error])
+    params, bse = (
+        pd.DataFrame(values[group], columns=names).rename_axis("interval")
+        for values in (np.column_stack([found.coefficients, half_spread]), bse)
     )
+    bounded = np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist()
+    return ImpactFit(
+        model_type=form, params=params, bse=bse, cov=covariance[group], dof=dof[group],
+        curve=_curve_of(found, mixed, spread.apply(half_spread), largest).take(group),
+        raw_curve=_curve_of(found, found.coefficients, half_spread, largest).take(group),
+        shrinkage={"impact": impact, "half_spread": spread}, estimate=found.take(group),
+        warnings=_warnings(g, widened, found.fell_back, how["min_observations"]),
+        diagnostics={
+            "censored": int(data.rows.loc[data.rows["censored"], "n"].sum()),
+            "widened": widened, "pooled": pooled, "bounded": bounded, "fell_back": found.fell_back,
+            "errors": ERRORS[errors], "completion": completion, "largest_size": largest[group],
+        },
+    )  # fmt: skip
 
 
-def _resolved(errors: str, data: Observations) -> str:
+def _independent(data: Observations) -> str:
     """What is taken as independent, where the caller leaves it open."""
-    if errors != "auto":
-        return errors
-    if len(np.unique(data.day)) > 1:
+    if np.ptp(data.rows["day"]) > 0:
         return "day"
-    snapshots = np.unique(np.column_stack([data.interval, data.cluster]), axis=0)[:, 0]
-    return "snapshot" if len(snapshots) > len(np.unique(snapshots)) else "hc3"
+    snapshots = data.rows.groupby("interval")["cluster"].nunique()
+    return "snapshot" if snapshots.max() > 1 else "hc3"
 
 
-def _shrinkage(
-    daily: Points, found: Estimate, covariance: Float, shrinkage: str, overlap: int
-) -> Shrinkage:
+def _shrinkage(daily: Points, found: Estimate, reason: str, overlap: int) -> Shrinkage:
     """Shrinkage of the impact at the median size; errors are those between days."""
     group, size = np.arange(daily.n_groups), np.full(daily.n_groups, np.median(daily.size))
     level = found.impact(group, size)
-    reason = "none: switched off" if shrinkage == "none" else ""
     if len(np.unique(daily.cluster)) == 1:
-        return shrink(level, None, reason, overlap)
+        return estimation.shrink(level, None, reason, overlap)
+    covariance = estimation.covariances(daily, found, "day")[0]
     error = found.standard_error(group, size, covariance)
     error[~found.free.any(axis=1)] = np.nan
-    return shrink(level, error, reason, overlap, _daily_levels(daily, level))
+    return estimation.shrink(level, error, reason, overlap, _daily_levels(daily, level))
 
 
 def _daily_levels(daily: Points, level: Float) -> Float:
@@ -471,16 +485,13 @@ def _daily_levels(daily: Points, level: Float) -> Float:
 
     NaN where a day has no line.
     """
-    shape = int(daily.cluster.max()) + 1, daily.n_groups
-    cell = daily.cluster * daily.n_groups + daily.group
-    product, square = (
-        np.bincount(cell, daily.weight * daily.size * values, shape[0] * shape[1]).reshape(shape)
-        for values in (daily.mean, daily.size)
-    )
-    slope = np.divide(product, square, out=np.full(shape, np.nan), where=square > 0)
-    slope = slope[square.any(axis=1)]
-    mean = np.nansum(slope, axis=0) / np.maximum(np.isfinite(slope).sum(axis=0), 1)
-    relative = np.where(np.isfinite(slope), 1.0, np.nan)
+    weight = daily.weight * daily.size
+    rows: dict[str, Any] = {"day": daily.cluster, "group": daily.group}
+    rows |= {"product": weight * daily.mean, "square": weight * daily.size}
+    slope = _by_day(rows, "product", "square", daily.n_groups)
+    known = np.isfinite(slope)
+    mean = np.nansum(slope, axis=0) / np.maximum(known.sum(axis=0), 1)
+    relative = np.where(known, 1.0, np.nan)
     return np.divide(slope, mean, out=relative, where=mean > 0) * level
 
 
@@ -508,26 +519,61 @@ def _curve_of(
     if len(found.knots):
         ends = np.maximum(np.append(found.knots[1:], np.inf), found.knots)
         depth = np.minimum(ends, np.maximum(largest[:, None], found.knots)) - found.knots
-        return PiecewiseLinearImpact(depth, coefficients, half_spread)
-    if found.names == ["beta"]:
-        return LinearImpact(coefficients[:, 0], half_spread)
-    if found.names == ["alpha", "beta"]:
-        return QuadraticImpact(coefficients[:, 0], coefficients[:, 1], half_spread)
-    scale, exponent = coefficients.T if len(found.names) == 2 else (coefficients[:, 0], 0.5)
-    return PowerImpact(scale, exponent, half_spread)
+        return curves.PiecewiseLinearImpact(depth, coefficients, half_spread)
+    if found.names == ["scale"]:
+        return curves.square_root_impact(coefficients[:, 0], half_spread)
+    families = {1: curves.LinearImpact, 2: curves.QuadraticImpact}
+    family = curves.PowerImpact if "exponent" in found.names else families[len(found.names)]
+    return family(*coefficients.T, half_spread)
 
 
-def _warnings(found: Estimate, borrowed: Borrowed, choice: FitSettings) -> tuple[str, ...]:
-    n, said = len(borrowed.first), []
-    if borrowed.widened:
-        said.append(
-            f"under {choice.min_observations} observations or too few sizes in "
-            f"{len(borrowed.widened)} of {n} curves, first {borrowed.widened[0]}: they borrow "
-            "their neighbours'"
-        )
-    if found.fell_back:
-        said.append(
-            f"the power law did not converge in {len(found.fell_back)} of {n} curves, first "
-            f"{found.fell_back[0]}: linear there (exponent 1)"
-        )
-    return tuple(said)
+def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) -> tuple[str, ...]:
+    few = f"under {minimum} observations or too few sizes in {len(widened)} of {n} curves, first "
+    failed = f"the power law did not converge in {len(fell_back)} of {n} curves, first "
+    said = [f"{few}{g}: they borrow their neighbours'" for g in widened[:1]]
+    return (*said, *(f"{failed}{g}: linear there (exponent 1)" for g in fell_back[:1]))
+
+
+def score(data: Observations, curve: ImpactCurve, test: Any) -> pd.DataFrame:
+    """Every row with its prediction, as `ImpactFit.observations`."""
+    rows = data.rows
+    of_row, size = curve.take(rows["interval"].to_numpy()), data.sizes[rows["size"]]
+    impact = of_row.impact(size)
+    predicted = of_row.half_spread + impact
+    sample = np.where(rows["censored"], "censored", np.where(test, "test", "train"))
+    columns = rows[["interval", "book", "n", "mid", "within", "impact_within"]].assign(
+        day=np.array(data.dates)[rows["day"]], snapshot=rows["cluster"],
+        trade_size=size, observed=rows["slippage"], predicted=predicted, sample=sample,
+        residual_bps=1e4 * (rows["slippage"] - predicted) / rows["mid"],
+        impact=rows["total"] / rows["n"], predicted_impact=impact,
+    )  # fmt: skip
+    return columns.reset_index(drop=True)
+
+
+def metrics_of(observations: pd.DataFrame, sample: str) -> dict[str, float]:
+    """Metrics of one sample ("train" or "test"), as `ImpactFit.metrics`; NaN where it is empty."""
+    rows = observations[observations["sample"] == sample]
+    books = float(rows["n"].sum())
+    squares = _squared(rows, "observed", rows["predicted"], "within") / rows["mid"] ** 2
+    return {
+        f"{sample}_r2": _r2(rows, "observed", "predicted", "within"),
+        f"{sample}_impact_r2": _r2(rows, "impact", "predicted_impact", "impact_within"),
+        f"{sample}_rmse_bps": float(np.sqrt(1e8 * squares.sum() / books)) if books else np.nan,
+        f"{sample}_observations": int(books),
+    }
+
+
+def _squared(rows: pd.DataFrame, observed: str, predicted: Any, within: str) -> pd.Series:
+    """Sum of squared errors over the books of each row: of their mean, and of them about it."""
+    return rows["n"] * (rows[observed] - predicted) ** 2 + rows[within]
+
+
+def _r2(rows: pd.DataFrame, observed: str, predicted: str, within: str) -> float:
+    """1 - SSE / SST about the mean of `observed`; NaN where that varies by rounding only."""
+    if rows.empty:
+        return np.nan
+    mean = float(np.average(rows[observed], weights=rows["n"]))
+    variation = float(_squared(rows, observed, mean, within).sum())
+    missed = float(_squared(rows, observed, rows[predicted], within).sum())
+    rounding = rows["n"].sum() * (ROUNDING * rows["observed"].abs().max()) ** 2
+    return 1.0 - missed / variation if variation > rounding else np.nan

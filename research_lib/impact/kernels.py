@@ -11,19 +11,17 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import linalg, optimize
 
-from research_lib.checks import number, numbers, same_labels
+from research_lib.checks import Float, number, numbers, same_labels
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
-Float = NDArray[np.float64]
 Kernel = Callable[[Any], Any]
 EVENLY_SPACED = 1e-9  # of the widest gap
 ROUNDING = 1e-12  # of the kernel's largest value, or of the largest eigenvalue
@@ -64,7 +62,16 @@ class DecayKernel(Record):
     @property
     def half_life(self) -> float:
         """The lag at which half of the immediate impact is left, G(0) / 2; inf if never."""
-        raise NotImplementedError
+        half = 0.5 * float(self(0.0))
+        late = float(self._below(half)) if half > 0.0 else math.inf
+        if math.isinf(late):
+            return late
+        root = optimize.brentq(lambda lag: self(lag) - half, 0.0, late, xtol=1e-300, rtol=1e-14)
+        return float(root)
+
+    def _below(self, level: float) -> float:
+        """A lag at which the kernel is below a level, inf if there is none."""
+        return next((lag for lag in np.exp2(np.arange(-60.0, 200.0)) if self(lag) < level), np.inf)
 
 
 @dataclass(frozen=True)
@@ -92,11 +99,6 @@ class ExponentialKernel(DecayKernel):
     def _at(self, lags: Float) -> Float:
         return self.scale * np.exp(-self.decay * lags)
 
-    @property
-    def half_life(self) -> float:
-        """ln 2 / decay."""
-        return math.log(2.0) / self.decay
-
 
 @dataclass(frozen=True)
 class ExponentialSumKernel(DecayKernel):
@@ -121,28 +123,15 @@ class ExponentialSumKernel(DecayKernel):
 
     def __post_init__(self) -> None:
         for name in ("decays", "scales"):
-            values = tuple(number(name, value, 0) for value in np.atleast_1d(getattr(self, name)))
-            object.__setattr__(self, name, values)
+            values = (number(name, value, 0) for value in np.atleast_1d(self[name]))
+            object.__setattr__(self, name, tuple(values))
         if len(self.decays) != len(self.scales) or not self.decays:
-            raise ValidationError(
-                f"give one scale a decay: {len(self.decays)} decays and {len(self.scales)} scales"
-            )
+            counts = f"{len(self.decays)} decays and {len(self.scales)} scales"
+            raise ValidationError(f"give one scale a decay: {counts}")
         number("sum of the scales", sum(self.scales), above=0)
 
     def _at(self, lags: Float) -> Float:
         return np.exp(-np.multiply.outer(lags, self.decays)) @ np.array(self.scales)
-
-    @property
-    def half_life(self) -> float:
-        """The lag at which half of the whole sum is left; inf if half or more never decays."""
-        half, parts = 0.5 * sum(self.scales), list(zip(self.decays, self.scales, strict=True))
-        if sum(scale for decay, scale in parts if decay == 0) >= half:
-            return math.inf
-        moving = [decay for decay, scale in parts if decay > 0 and scale > 0]
-        late = math.log(4.0 * len(self.decays)) / min(moving)
-        while self(late) >= half:
-            late *= 2.0
-        return float(optimize.brentq(lambda lag: self(lag) - half, 0.0, late, xtol=1e-12 * late))
 
 
 @dataclass(frozen=True)
@@ -172,11 +161,6 @@ class PowerKernel(DecayKernel):
     def _at(self, lags: Float) -> Float:
         return self.scale * (1.0 + lags / self.shift) ** -self.exponent
 
-    @property
-    def half_life(self) -> float:
-        """shift (2^(1 / exponent) - 1)."""
-        return self.shift * math.expm1(math.log(2.0) / self.exponent)
-
 
 @dataclass(frozen=True)
 class GaussianKernel(DecayKernel):
@@ -204,11 +188,6 @@ class GaussianKernel(DecayKernel):
     def _at(self, lags: Float) -> Float:
         return self.scale * np.exp(-((lags / self.width) ** 2))
 
-    @property
-    def half_life(self) -> float:
-        """width sqrt(ln 2)."""
-        return self.width * math.sqrt(math.log(2.0))
-
 
 @dataclass(frozen=True, eq=False)
 class TabulatedKernel(DecayKernel):
@@ -233,18 +212,10 @@ class TabulatedKernel(DecayKernel):
         labels = self.lags.index if isinstance(self.lags, pd.Series) else None
         lags = np.array(self.lags, float)
         values = np.array(same_labels("values", self.values, labels), float)
-        if lags.ndim != 1 or lags.shape != values.shape or len(lags) < 2:
-            raise ValidationError(
-                f"lags and values must be (k,), k >= 2, got shapes {lags.shape} and {values.shape}"
-            )
-        if lags[0] != 0 or not np.all(np.diff(lags) > 0):
-            raise ValidationError(
-                f"lags must rise strictly from 0, got {lags[0]:g}, {lags[1]:g}, ..."
-            )
-        if not (np.isfinite(lags).all() and np.isfinite(values).all()):
-            raise ValidationError(
-                "lags and values must be finite; leave out the lags that were not measured"
-            )
+        if lags.shape != values.shape or lags.ndim != 1 or not np.isfinite([lags, values]).all():
+            raise ValidationError(f"lags and values must be (k,) and finite, got {lags.shape}")
+        if len(lags) < 2 or lags[0] != 0 or not np.all(np.diff(lags) > 0):
+            raise ValidationError(f"lags must be two or more and rise strictly from 0, got {lags}")
         for name, array in (("lags", lags), ("values", values)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -252,21 +223,11 @@ class TabulatedKernel(DecayKernel):
     def _at(self, lags: Float) -> Float:
         last = float(self.lags[-1])
         if lags.size and np.max(lags) > last * (1 + EVENLY_SPACED):
-            raise ValidationError(
-                f"lag {np.max(lags):g} is past the table's last, {last:g}; fit a kernel to it"
-            )
+            raise ValidationError(f"lag {np.max(lags):g} is past the table's last, {last:g}")
         return np.interp(lags, self.lags, self.values)
 
-    @property
-    def half_life(self) -> float:
-        """The first lag at which half of the value at 0 is left; inf if not within the table."""
-        below = np.flatnonzero(self.values <= 0.5 * self.values[0])
-        if not below.size or below[0] == 0:
-            return math.inf
-        after = below[0]
-        drop = self.values[after - 1] - self.values[after]
-        part = (self.values[after - 1] - 0.5 * self.values[0]) / drop
-        return float(self.lags[after - 1] + part * (self.lags[after] - self.lags[after - 1]))
+    def _below(self, level: float) -> float:
+        return next((lag for lag in self.lags if self(lag) <= level), np.inf)
 
 
 def kernel_matrix(kernel: Kernel, times: ArrayLike) -> Float:
@@ -304,19 +265,14 @@ def at_lags(kernel: Kernel, lags: Float) -> Float:
     """
     if isinstance(kernel, type) or not callable(kernel):
         got = kernel.__name__ + " itself" if isinstance(kernel, type) else repr(kernel)
-        raise ValidationError(
-            f"kernel must be a function of lags such as ExponentialKernel(decay=0.1), got {got}"
-        )
+        rule = "kernel must be a function of lags such as ExponentialKernel(decay=0.1)"
+        raise ValidationError(f"{rule}, got {got}")
     values = numbers("what the kernel returns", kernel(lags))
     if values.shape != lags.shape:
-        raise ValidationError(
-            f"kernel returns shape {values.shape} for lags {lags.shape}; it must keep the shape"
-        )
+        raise ValidationError(f"kernel returns shape {values.shape} for lags {lags.shape}")
     if not np.isfinite(values).all():
-        raise ValidationError(
-            f"kernel is not finite at lag {lags[~np.isfinite(values)][0]:g}; a shift keeps a power "
-            "law finite at 0"
-        )
+        lag = lags[~np.isfinite(values)][0]
+        raise ValidationError(f"kernel is not finite at lag {lag:g}; shift a power law")
     return values
 
 
@@ -330,29 +286,17 @@ def trade_times(times: ArrayLike) -> Float:
     >>> trade_times([0, 60, 120]).tolist()
     [0.0, 60.0, 120.0]
     """
-    if _dated(times):
+    if pd.Series(times).dtype.kind in "mM":  # NumPy would count them in their own resolution
         raise ValidationError(
             "times must be numbers in the kernel's unit of time, not dates; for a kernel by the "
             "second give (times - times[0]).total_seconds()"
         )
     at = numbers("times", times)
-    if at.ndim != 1 or not at.size or not np.isfinite(at).all():
+    if at.ndim != 1 or not at.size or not np.isfinite(at).all() or np.any(np.diff(at) <= 0):
         raise ValidationError(
-            f"times must be (n,) finite numbers with n >= 1, got shape {at.shape}"
-        )
-    if not np.all(np.diff(at) > 0):
-        raise ValidationError(
-            f"times must rise strictly, they do not after {at[int(np.argmin(np.diff(at)))]:g}"
+            f"times must be (n,) finite numbers that rise strictly, got {at!s:.60}"
         )
     return at
-
-
-def _dated(times: Any) -> bool:
-    """Dates or durations, which NumPy would read as a count of their own resolution."""
-    kind = getattr(getattr(times, "dtype", None), "kind", "")
-    first = next(iter(times), None) if kind in ("", "O") and hasattr(times, "__iter__") else None
-    dates = date | timedelta | np.datetime64 | np.timedelta64
-    return kind in tuple("mM") or isinstance(first, dates)
 
 
 def evenly_spaced(times: Float) -> bool:
@@ -367,16 +311,15 @@ class KernelCheck(Record):
 
     Attributes
     ----------
-    nonnegative, nonincreasing, convex : bool
-        Of G on the lags of the grid. All three: no price manipulation of either kind.
-    smallest_eigenvalue : float
-        Of the (n, n) kernel matrix, over the largest magnitude; NaN where the shape alone proves
-        it positive.
+    safe : bool
+        Nonnegative, nonincreasing and convex on the lags of the grid: no price manipulation of
+        either kind.
+    convex : bool
     alternating : bool
         Whether the cheapest schedule on the grid, of any sign, buys and sells in turn, or is left
         undetermined by a matrix that is singular to rounding.
     warnings : tuple of str
-        Reasons to distrust schedules under the kernel; empty where there are none.
+        The reason to distrust schedules under the kernel; empty where there is none.
 
     Examples
     --------
@@ -384,17 +327,10 @@ class KernelCheck(Record):
     True
     """
 
-    nonnegative: bool
-    nonincreasing: bool
+    safe: bool
     convex: bool
-    smallest_eigenvalue: float
-    alternating: bool
-    warnings: tuple[str, ...]
-
-    @property
-    def safe(self) -> bool:
-        """Nonnegative, nonincreasing and convex."""
-        return self.nonnegative and self.nonincreasing and self.convex
+    alternating: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
@@ -417,7 +353,7 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     Returns
     -------
     KernelCheck
-        Its warnings are logged too.
+        Its warning is logged too.
 
     Raises
     ------
@@ -437,32 +373,44 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     (True, False, ())
     """
     at = trade_times(times)
-    proven = isinstance(kernel, DecayKernel) and kernel.free_of_manipulation
-    shape = (True, True, True) if proven else _shape(kernel, at)
-    if all(shape):
-        return KernelCheck(*shape, np.nan, False, ())
+    if getattr(kernel, "free_of_manipulation", False):
+        return KernelCheck(True, True)
+    lacking = _lacking(kernel, at)
+    if not lacking:
+        return KernelCheck(True, True)
     _refuse_many(at)
     matrix = kernel_matrix(kernel, at)
-    values, vectors = linalg.eigh(matrix)
+    values = linalg.eigvalsh(matrix)
     smallest = float(values[0] / max(np.max(np.abs(values)), np.finfo(float).tiny))
     if smallest < -ROUNDING * len(at):
-        raise ValidationError(_refusal(matrix, smallest, vectors[:, 0], at))
-    alternating, warnings = _doubts(matrix, shape, smallest)
-    for text in warnings:
-        logger.warning("kernel on %d times: %s", len(at), text)
-    return KernelCheck(*shape, smallest, alternating, warnings)
+        raise ValidationError(
+            f"kernel is not positive definite on the {len(at)} times, smallest eigenvalue "
+            f"{smallest:.2g} of the largest: some trades cost less than nothing (price "
+            "manipulation); fit a nonincreasing convex kernel"
+        )
+    alternating, warning = True, f"its matrix is singular to rounding ({smallest:.2g} of its scale)"
+    if smallest > ROUNDING * len(at):
+        schedule = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
+        schedule /= schedule.sum()
+        wrong = int(np.count_nonzero(schedule < -ROUNDING))
+        alternating = wrong > 0
+        warning = (
+            f"it is not {' nor '.join(lacking)}: the cheapest way to buy 1 share sells in {wrong} "
+            f"of {len(schedule)} trades and turns over {np.abs(schedule).sum():.3g} shares "
+            "(transaction-triggered price manipulation); set min_shares=0 or fit a convex kernel"
+        )
+    logger.warning("kernel on %d times: %s", len(at), warning)
+    return KernelCheck(False, "convex" not in lacking, alternating, (warning,))
 
 
 def _refuse_many(times: Float) -> None:
     if len(times) > MAX_TIMES:
-        raise ValidationError(
-            f"{len(times):,} times are too many to check a kernel that is not nonnegative, "
-            f"nonincreasing and convex; check it on {MAX_TIMES:,} times at most"
-        )
+        n = f"{len(times):,} times are too many to check a kernel that is not convex"
+        raise ValidationError(f"{n}; check it on {MAX_TIMES:,} times at most")
 
 
-def _shape(kernel: Kernel, times: Float) -> tuple[bool, bool, bool]:
-    """Nonnegative, nonincreasing, convex on the lags between the times."""
+def _lacking(kernel: Kernel, times: Float) -> list[str]:
+    """Which of nonnegative, nonincreasing, convex fails on the lags between the times."""
     if evenly_spaced(times):
         lags = times - times[0]
     else:
@@ -471,67 +419,11 @@ def _shape(kernel: Kernel, times: Float) -> tuple[bool, bool, bool]:
         # Equal gaps may differ by rounding.
         lags = lags[np.append(True, np.diff(lags) > ROUNDING * lags[-1])]
     values = at_lags(kernel, lags)
-    small = ROUNDING * np.max(np.abs(values))
-    falls = -np.diff(values)
-    slopes = falls / np.diff(lags)
-    convex = np.diff(slopes) * np.diff(lags)[1:] <= 4 * small
-    return bool(np.all(values >= -small)), bool(np.all(falls >= -small)), bool(np.all(convex))
-
-
-def _refusal(matrix: Float, smallest: float, worst: Float, times: Float) -> str:
-    """Why the kernel is refused, with the round trip that earns if there is one."""
-    trip = _cheapest_round_trip(matrix)
-    gain = -0.5 * float(trip @ matrix @ trip)
-    found = (
-        f"kernel is not positive definite on the {len(times)} times: smallest eigenvalue "
-        f"{smallest:.2g} of the largest"
-    )
-    if gain <= ROUNDING * abs(matrix[0, 0]):
-        return (
-            f"{found}; no round trip earns, but trades in proportion "
-            f"{_listed(worst / np.max(np.abs(worst)))} cost less than nothing; add a permanent "
-            "part or fit a kernel that stays at 0 or above"
-        )
-    return (
-        f"{found}; the round trip {_listed(trip)} shares earns {gain:.3g} (price manipulation); "
-        "fit a nonincreasing convex kernel"
-    )
-
-
-def _cheapest_round_trip(matrix: Float) -> Float:
-    """Trades that sum to 0 of least x'Gx / x'x, largest trade 1 share."""
-    n = len(matrix)
-    centre = np.eye(n) - 1.0 / n
-    # Shift the constant vector, which is no round trip, above all others.
-    shift = np.full((n, n), np.abs(matrix).sum(axis=1).max() / n)
-    trip = linalg.eigh(centre @ matrix @ centre + shift, subset_by_index=(0, 0))[1][:, 0]
-    trip /= trip[np.argmax(np.abs(trip))]
-    return trip - trip.mean()
-
-
-def _listed(trades: Float) -> str:
-    """The first trades of a schedule as text."""
-    shown = ", ".join(f"{trade:.3g}" for trade in np.round(trades[:6], 9) + 0.0)
-    return f"({shown}{', ...' if len(trades) > 6 else ''})"
-
-
-def _doubts(
-    matrix: Float, shape: tuple[bool, bool, bool], smallest: float
-) -> tuple[bool, tuple[str, ...]]:
-    """Whether the cheapest schedule changes sign, and what to warn of."""
-    if smallest <= ROUNDING * len(matrix):
-        flat = f"smallest eigenvalue {smallest:.2g} of the largest"
-        return True, (f"its matrix is singular to rounding ({flat}): trade less often",)
-    direction = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
-    schedule = direction / direction.sum()
-    wrong = int(np.count_nonzero(schedule < -ROUNDING))
-    names = ("nonnegative", "nonincreasing", "convex")
-    lacking = " nor ".join(name for name, holds in zip(names, shape, strict=True) if not holds)
-    if not wrong:
-        return False, (f"it is not {lacking}, so other grids may ask to buy and sell in turn",)
-    text = (
-        f"it is not {lacking}: the cheapest way to buy 1 share sells in {wrong} of "
-        f"{len(schedule)} trades and turns over {np.abs(schedule).sum():.3g} shares "
-        "(transaction-triggered price manipulation); set min_shares=0 or fit a convex kernel"
-    )
-    return True, (text,)
+    small, falls = ROUNDING * np.max(np.abs(values)), -np.diff(values)
+    bends = np.diff(falls / np.diff(lags)) * np.diff(lags)[1:]
+    holds = {
+        "nonnegative": np.all(values >= -small),
+        "nonincreasing": np.all(falls >= -small),
+        "convex": np.all(bends <= 4 * small),
+    }
+    return [name for name, true in holds.items() if not true]

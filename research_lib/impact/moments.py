@@ -1,4 +1,4 @@
-"""Additive sufficient statistics of the fit: batches, days, files and workers merge exactly.
+"""What a fit sees: rows of books, or their sums by day, which add up exactly.
 
 Over a store of partitioned Parquet, here or on a Dask cluster, one task walks the books of one
 symbol and date, in batches, and keeps only their moments; a symbol's dates are merged in their
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,18 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, refuse_unknown
+from research_lib import checks
+from research_lib.checks import Float
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
-from research_lib.impact.censoring import GAMMAS, MAX_SIZES, continued, sums
-from research_lib.impact.observations import Observations, Spreads
-from research_lib.impact.slippage import SlippageCurves, session_intervals, slippage_curves
-from research_lib.impact.walk import checked_sizes
+from research_lib.impact import slippage as walks
+from research_lib.impact.censoring import CONTINUED, GAMMAS, MAX_SIZES, complete, continued
+from research_lib.impact.slippage import SlippageCurves
 from research_lib.market import BookSnapshots, Session, iter_books, sample_batches
 from research_lib.market.book import side_sign
 from research_lib.market.readers import store
+from research_lib.market.sessions import nanoseconds
 from research_lib.monitoring import timed
 
 if TYPE_CHECKING:
@@ -38,14 +38,120 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Float = NDArray[np.float64]
-Index = NDArray[np.int64]
 
-CELL = ["date", "interval", "seen", "lacking", "size"]
+CENSORING = ("complete", "drop", "face_value")
+NUMBER_COLUMNS = ("interval", "trade_size", "mid_price", "half_spread", "avg_slippage")
+CELL = ["date", "interval", "lacking", "size"]
 BOOK = ["date", "interval"]
-CONTINUED = [f"continued_{gamma:g}" for gamma in GAMMAS]
 MAX_HELD = 32  # parts kept before they are summed: memory does not grow with their number
-MAX_BOOKS = 100_000  # walked at a time, so that what is made of them is small beside a batch
+MAX_BOOKS = 20_000  # walked at a time, so that what is made of them is small beside a batch
+
+
+@dataclass(frozen=True, eq=False)
+class Observations(Record):
+    """Rows of impact, each of one book or summed over books of one day and interval.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        day (numbered in time order), interval, cluster (snapshot, or day of summed books), book,
+        size (position in `sizes`), n (books), total (sum over them of the impact, of its lower
+        bound where censored; currency per share), censored, slippage and mid (means, currency
+        per share), within and impact_within (sums of squares of slippage and impact about their
+        means), and what `censoring.continued` says, NaN where no depth is known.
+    spreads : DataFrame
+        Sums over the same books: day, interval, n, half_spread, half_spread_square and mid.
+    sizes : (K,) shares, ascending
+    n_intervals : int
+    dates : list of str
+        The days that `day` numbers.
+    """
+
+    rows: pd.DataFrame
+    spreads: pd.DataFrame
+    sizes: Float
+    n_intervals: int
+    dates: list[str]
+
+    def take(self, rows: Any, spreads: Any) -> Observations:
+        """The chosen rows and spreads; days keep their numbers."""
+        chosen, kept = self.rows[rows], self.spreads[spreads]
+        book = np.unique(chosen["book"], return_inverse=True)[1]
+        return dataclasses.replace(self, rows=chosen.assign(book=book), spreads=kept)
+
+    def usable(self, censoring: str) -> tuple[Observations, str]:
+        """The rows that enter a fit, censored ones completed, and how that was done.
+
+        "complete": see `censoring`; sizes that no book filled are left out. "drop" leaves
+        censored rows out and "face_value" takes the bound as if it were the impact: both
+        are biased, and here so that the bias can be shown.
+        """
+        rows, how = self.rows, "bounds taken as the impact"
+        if censoring == "drop":
+            rows, how = rows[~rows["censored"]], "censored rows left out"
+        elif censoring == "complete":
+            total, how = complete(rows, self.sizes)
+            filled = rows.loc[~rows["censored"], "size"].unique()
+            rows = rows.assign(total=total)[rows["size"].isin(filled)]
+        return dataclasses.replace(self, rows=rows), how
+
+
+def observations_of(
+    slippage: Any, n_intervals: int | None = None, session: Session | None = None
+) -> Observations:
+    """What a fit sees of walked books, of their frame, or of moments."""
+    if isinstance(slippage, Observations):
+        return slippage
+    if isinstance(slippage, ImpactMoments):
+        return slippage.observations()
+    if isinstance(slippage, SlippageCurves):
+        slippage = slippage.to_frame(n_intervals, session)
+    return _read(slippage, n_intervals, session or Session())
+
+
+def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Observations:
+    """Validate a frame as made by `SlippageCurves.to_frame`: rows of one book each."""
+    checks.require_columns(frame, ("time", *NUMBER_COLUMNS, "censored"), "slippage frame")
+    checks.require_numbers(frame, NUMBER_COLUMNS)
+    checks.require_numbers(frame, ("trade_size", "mid_price"), above=0)
+    steps, spreads = frame["interval"], frame["half_spread"]
+    whole, negative = (steps >= 0) & (steps % 1 == 0), (spreads < 0).to_numpy()
+    checks.refuse_rows(~whole.to_numpy(), "interval", steps, "must be a whole number, 0 or more")
+    checks.refuse_rows(negative, "half_spread", spreads, "must be 0 or more")
+    if frame["censored"].dtype != bool:
+        raise ValidationError(
+            f"column censored must be true or false, not {frame['censored'].dtype}"
+        )
+    last = int(steps.max())
+    if n_intervals is not None and n_intervals <= last:
+        seen = f"n_intervals is {n_intervals}, the frame has interval {last}"
+        raise ValidationError(f"{seen}; give {last + 1} or more")
+    time = nanoseconds(frame["time"], "column time")
+    interval, shares, mid, spread, slippage = (
+        frame[c].to_numpy(dtype=float) for c in NUMBER_COLUMNS
+    )
+    censored, impact = frame["censored"].to_numpy(dtype=bool), slippage - spread
+    sizes, size = np.unique(shares, return_inverse=True)
+    dates, day = np.unique(session.days(time), return_inverse=True)
+    keys = pd.DataFrame({"time": time, "size": size, "side": 0})
+    if "side" in frame:
+        keys["side"] = pd.factorize(frame["side"])[0]
+    # Which one of several books of a side at a time.
+    keys["repeat"] = keys.groupby(["time", "side", "size"], sort=False).cumcount()
+    book = keys.groupby(["time", "side", "repeat"], sort=False).ngroup().to_numpy()
+    ahead = np.full((len(time), len(GAMMAS)), np.nan)
+    depth = frame["filled"].to_numpy(dtype=float) if "filled" in frame else np.zeros(len(time))
+    if np.all(((depth > 0) & (depth < shares))[censored]):
+        ahead = continued(book, shares, depth, impact, censored)
+    rows = pd.DataFrame({
+        "day": day, "interval": interval.astype(np.int64), "cluster": keys.groupby("time").ngroup(),
+        "book": book, "size": size, "n": 1.0, "total": impact, "censored": censored,
+        "slippage": slippage, "mid": mid, "within": 0.0, "impact_within": 0.0,
+        **dict(zip(CONTINUED, ahead.T, strict=True)),
+    })  # fmt: skip
+    one = rows[["day", "interval", "n", "mid"]].assign(half_spread=spread)
+    seen = one.assign(half_spread_square=spread**2)[~keys.duplicated(["time", "repeat"])]
+    return Observations(rows, seen, sizes, n_intervals or last + 1, list(map(str, dates)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +166,10 @@ class ImpactMoments(Record):
     Attributes
     ----------
     cells : DataFrame
-        date, interval, seen and lacking (bits of the sizes filled and censored), size
-        (shares), n (books), total and square (sums of impact, or of its lower bound where
-        censored, and of its square), cross (impact times half-spread), half_spread and
-        half_spread_square (sums), and the sums of `censoring.continued`.
+        date, interval, lacking (bits of the sizes censored), size (shares), n (books), total and
+        square (sums of impact, or of its lower bound where censored, and of its square), cross
+        (impact times half-spread), half_spread and half_spread_square (sums), and the sums of
+        `censoring.continued`.
     books : DataFrame
         date, interval, n (books), half_spread, half_spread_square and mid (sums).
     sizes : (K,) shares, ascending
@@ -71,6 +177,7 @@ class ImpactMoments(Record):
 
     Examples
     --------
+    >>> from research_lib.impact import slippage_curves
     >>> from research_lib.market import Session, thin_stock
     >>> books = thin_stock(Session(13)).books(26, 10, np.random.default_rng(0))
     >>> moments = ImpactMoments.from_curves(slippage_curves(books, [200, 500], "buy"), 13)
@@ -94,34 +201,21 @@ class ImpactMoments(Record):
         ValidationError
             Crossed books, times outside the session, more than 62 trade sizes or one given twice.
         """
-        sizes, columns = np.unique(curves.trade_sizes, return_index=True)
-        k, given, window = len(sizes), len(curves.trade_sizes), session or Session()
-        if k > MAX_SIZES or k < given:
-            raise ValidationError(
-                f"moments need different trade sizes, {MAX_SIZES} at most; got {given}, "
-                f"{k} different"
-            )
-        walked = curves.take(np.isfinite(curves.mid))
-        half_spread, mid = walked.half_spread, walked.mid
-        if np.any(half_spread < 0):
-            crossed = int(np.sum(half_spread < 0))
-            raise ValidationError(f"{crossed:,} books are crossed (bid above ask); drop them")
-        interval = session_intervals(walked.time, n_intervals, window)
-        beyond_mid = side_sign(curves.side) * (walked.lower_bound[:, columns] - mid[:, None])
-        impact, lacking = beyond_mid - half_spread[:, None], walked.censored[:, columns]
-        count = int(n_intervals or (interval.max() + 1 if len(interval) else 1))
-        days, dates = pd.factorize(window.days(walked.time), sort=True)
-        of, keys = pd.factorize(days * count + interval, sort=True)
-        names = np.array([str(day) for day in dates])
-        place = pd.DataFrame({"date": names[keys // count], "interval": keys % count})
-        cells = _cells(of, place, lacking, sizes, impact, half_spread, walked.depth)
-        books = place.assign(
-            n=np.bincount(of, minlength=len(keys)).astype(float),
-            half_spread=sums(of, half_spread, len(keys)),
-            half_spread_square=sums(of, half_spread**2, len(keys)),
-            mid=sums(of, mid, len(keys)),
-        )
-        return cls(cells, books, sizes, count)
+        sizes, given = np.unique(curves.trade_sizes), len(curves.trade_sizes)
+        if len(sizes) > MAX_SIZES or len(sizes) < given:
+            rule = f"moments need different trade sizes, {MAX_SIZES} at most"
+            raise ValidationError(f"{rule}; got {given}, {len(sizes)} different")
+        seen = observations_of(curves, n_intervals, session)
+        rows, dates = seen.rows, np.array(seen.dates, object)
+        spread = rows["slippage"] - rows["total"]
+        bits = rows["censored"] * (np.int64(1) << rows["size"].to_numpy())
+        cells = rows[["interval", "n", "total", *CONTINUED]].assign(
+            date=dates[rows["day"]], lacking=bits.groupby(rows["book"]).transform("sum"),
+            size=sizes[rows["size"]], square=rows["total"] ** 2, cross=rows["total"] * spread,
+            half_spread=spread, half_spread_square=spread**2,
+        )  # fmt: skip
+        books = seen.spreads.assign(date=dates[seen.spreads["day"]]).drop(columns="day")
+        return cls._sum([cls(cells, books, sizes, seen.n_intervals)])
 
     def __add__(self, other: ImpactMoments) -> ImpactMoments:
         return ImpactMoments.merge([self, other])
@@ -138,20 +232,17 @@ class ImpactMoments(Record):
         held: list[ImpactMoments] = []
         for part in parts:
             held.append(part)
-            held[0]._refuse_other(part)
+            one = held[0]
+            if part.n_intervals != one.n_intervals or not np.array_equal(part.sizes, one.sizes):
+                raise ValidationError(
+                    f"moments of {one.n_intervals} intervals, sizes {one.sizes.tolist()} and of "
+                    f"{part.n_intervals}, {part.sizes.tolist()} do not add; give all the same"
+                )
             if len(held) == MAX_HELD:
                 held = [cls._sum(held)]
         if not held:
             raise NoBooksError("no moments to merge; the batches held no book")
         return cls._sum(held)
-
-    def _refuse_other(self, part: ImpactMoments) -> None:
-        if part.n_intervals != self.n_intervals or not np.array_equal(part.sizes, self.sizes):
-            raise ValidationError(
-                f"moments of {self.n_intervals} intervals, sizes {self.sizes.tolist()} and of "
-                f"{part.n_intervals}, {part.sizes.tolist()} do not add; give all the same "
-                "n_intervals and sizes"
-            )
 
     @classmethod
     def _sum(cls, parts: list[ImpactMoments]) -> ImpactMoments:
@@ -167,75 +258,27 @@ class ImpactMoments(Record):
         """The cells as a fit sees them."""
         cells, books, m = self.cells, self.books, len(self.cells)
         dates, day = np.unique(pd.concat([cells["date"], books["date"]]), return_inverse=True)
-        size, n = np.searchsorted(self.sizes, cells["size"]), cells["n"].to_numpy()
-        impact, square = cells["total"], cells["square"]
+        size, n, impact = np.searchsorted(self.sizes, cells["size"]), cells["n"], cells["total"]
         slippage = impact + cells["half_spread"]
-        slippage_square = square + 2.0 * cells["cross"] + cells["half_spread_square"]
-        within, impact_within = (
-            np.maximum(squares - totals**2 / n, 0.0).to_numpy()
-            for squares, totals in ((slippage_square, slippage), (square, impact))
-        )
+        square = cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"]
         mids = books[BOOK].assign(mid=books["mid"] / books["n"])
-        spreads = (books[name].to_numpy() for name in ("n", "half_spread", "half_spread_square"))
-        return Observations(
-            book=cells.groupby(CELL[:4], sort=False).ngroup().to_numpy(),
-            size=size, sizes=self.sizes, n=n, total=impact.to_numpy(),
+        rows = cells[["interval", "n", "total", *CONTINUED]].assign(
+            day=day[:m], cluster=day[:m], size=size,
+            book=cells.groupby(CELL[:3], sort=False).ngroup(),
             censored=(cells["lacking"].to_numpy() >> size) & 1 > 0,
-            continued=cells[CONTINUED].to_numpy(),
-            day=day[:m], interval=cells["interval"].to_numpy(), cluster=day[:m],
-            slippage=slippage.to_numpy() / n,
-            mid=cells[BOOK].merge(mids, on=BOOK, how="left")["mid"].to_numpy(),
-            within=within, impact_within=impact_within,
-            spreads=Spreads(day[m:], books["interval"].to_numpy(), *spreads),
-            n_intervals=self.n_intervals, dates=list(map(str, dates)),
+            slippage=slippage / n, mid=cells[BOOK].merge(mids, on=BOOK, how="left")["mid"],
+            within=(square - slippage**2 / n).clip(lower=0.0),
+            impact_within=(cells["square"] - impact**2 / n).clip(lower=0.0),
         )  # fmt: skip
-
-
-def _cells(
-    place_of: Index, place: pd.DataFrame, lacking: NDArray[np.bool_], sizes: Float,
-    impact: Float, half_spread: Float, depth: Float,
-) -> pd.DataFrame:  # fmt: skip
-    """Books of one date and interval that lack the same sizes, summed; one row a size."""
-    k, places = len(sizes), place.to_dict("series")
-    which, patterns = pd.factorize(lacking @ (np.int64(1) << np.arange(k)), sort=True)
-    of, keys = pd.factorize(place_of * len(patterns) + which, sort=True)
-    groups, lacks = len(keys), np.repeat(patterns[keys % len(patterns)], k)
-
-    def summed(values: Float, rows: Any = slice(None)) -> Float:
-        """Column sums of (n, K) values over the books of each cell."""
-        return np.column_stack([sums(of[rows], column, groups) for column in values.T]).ravel()
-
-    partly = np.flatnonzero(lacking.any(axis=1))
-    flat = np.repeat(np.arange(len(partly)), k), np.tile(sizes, len(partly))
-    ahead = continued(
-        *flat, np.repeat(depth[partly], k), impact[partly].ravel(), lacking[partly].ravel()
-    ).reshape(len(partly), k, len(GAMMAS))
-    spread = half_spread[:, None]
-    return pd.DataFrame({
-        **{name: np.repeat(v.to_numpy()[keys // len(patterns)], k) for name, v in places.items()},
-        "seen": ((np.int64(1) << k) - 1) & ~lacks,
-        "lacking": lacks,
-        "size": np.tile(sizes, groups),
-        "n": np.repeat(np.bincount(of, minlength=groups).astype(float), k),
-        "total": summed(impact),
-        "square": summed(impact**2),
-        "cross": summed(impact * spread),
-        "half_spread": np.repeat(sums(of, half_spread, groups), k),
-        "half_spread_square": np.repeat(sums(of, half_spread**2, groups), k),
-        **{name: summed(ahead[:, :, g], partly) for g, name in enumerate(CONTINUED)},
-    })  # fmt: skip
+        spreads = books.assign(day=day[m:])
+        return Observations(rows, spreads, self.sizes, self.n_intervals, list(map(str, dates)))
 
 
 @timed("moments_of_books")
 def moments_of_books(
-    batches: Iterable[BookSnapshots],
-    trade_sizes: ArrayLike,
-    side: str,
-    session: Session,
-    n_intervals: int | None = None,
-    *,
-    sample: bool = True,
-) -> ImpactMoments:
+    batches: Iterable[BookSnapshots], trade_sizes: ArrayLike, side: str, session: Session,
+    n_intervals: int | None = None, *, sample: bool = True,
+) -> ImpactMoments:  # fmt: skip
     """Moments of books that are too many to hold, one batch in memory at a time.
 
     Parameters
@@ -266,20 +309,18 @@ def moments_of_books(
     >>> found.books["n"].sum().item()
     26.0
     """
-    window = session
-    if n_intervals is not None:
-        window = dataclasses.replace(session, n_intervals=n_intervals)
+    window = dataclasses.replace(session, n_intervals=n_intervals or session.n_intervals)
     books = [sample_batches(batches, window)] if sample else batches
-    parts = (_usable(piece, window) for batch in books for piece in _pieces(batch))
-    curves = (slippage_curves(part, trade_sizes, side) for part in parts if len(part))
+    pieces = (
+        batch.take(np.arange(first, min(first + MAX_BOOKS, len(batch))))
+        for batch in books
+        for first in range(0, len(batch), MAX_BOOKS)
+    )
+    usable = (_usable(piece, window) for piece in pieces)
+    curves = (walks.slippage_curves(part, trade_sizes, side) for part in usable if len(part))
     return ImpactMoments.merge(
         ImpactMoments.from_curves(one, window.n_intervals, window) for one in curves
     )
-
-
-def _pieces(books: BookSnapshots) -> Iterator[BookSnapshots]:
-    for start in range(0, len(books), MAX_BOOKS):
-        yield books.take(np.arange(start, min(start + MAX_BOOKS, len(books))))
 
 
 def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
@@ -287,25 +328,16 @@ def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
     inside = session.interval_of(books.time) >= 0
     kept = inside & (books.half_spread >= 0)
     if kept.sum() < inside.sum():
-        left_out = f"{(inside & ~kept).sum():,}"
-        logger.info(
-            "%s of %s books lack a side or are crossed: left out", left_out, f"{len(books):,}"
-        )
-    return books if kept.all() else books.take(np.flatnonzero(kept))
+        left_out = f"{(inside & ~kept).sum():,} of {len(books):,}"
+        logger.info("%s books lack a side or are crossed: left out", left_out)
+    return books.take(np.flatnonzero(kept))
 
 
 def moments_of_store(
-    folder: str | Path,
-    trade_sizes: ArrayLike,
-    side: str,
-    session: Session,
-    *,
-    symbols: Iterable[str] | None = None,
-    sample: bool = True,
-    batch_rows: int = 100_000,
-    then: Callable[[ImpactMoments], Any] | None = None,
-    client: Client | None = None,
-) -> Iterator[tuple[str, Any]]:
+    folder: str | Path, trade_sizes: ArrayLike, side: str, session: Session, *,
+    sample: bool = True, batch_rows: int = 100_000,
+    then: Callable[[ImpactMoments], Any] | None = None, client: Client | None = None,
+) -> Iterator[tuple[str, Any]]:  # fmt: skip
     """Moments of each symbol of a store made by `convert`, or what `then` makes of them.
 
     Parameters
@@ -314,8 +346,6 @@ def moments_of_store(
         A store, one symbol of it, or one date. All workers must see it under this path.
     trade_sizes, side, session, sample
         As in `moments_of_books`; the session's days must be those that the store was converted by.
-    symbols : iterable of str, optional
-        All by default.
     batch_rows : int
         Books in memory at a time, for each thread of each worker.
     then : callable, optional
@@ -335,7 +365,7 @@ def moments_of_store(
     NoBooksError
         A symbol without any.
     ValidationError
-        No store, unknown symbol, a damaged partition, one that holds several days of the session.
+        No store, a damaged partition, one that holds several days of the session.
 
     Examples
     --------
@@ -348,42 +378,21 @@ def moments_of_store(
     """
     side_sign(side)
     found = store.books_by_symbol(Path(folder))
-    asked = sorted(found if symbols is None else set(symbols))
-    refuse_unknown(asked, found, f"{folder}: symbol")
-    walk = partial(
-        _moments_of_date,
-        trade_sizes=checked_sizes(trade_sizes),
-        side=side,
-        session=session,
-        sample=sample,
-        batch_rows=number("batch_rows", batch_rows, 1, integer=True),
-    )
-    return _in_turn({symbol: found[symbol] for symbol in asked}, walk, then, client)
+    rows, sizes = checks.number("batch_rows", batch_rows, 1, integer=True), trade_sizes
+    how: dict[str, Any] = {"side": side, "sample": sample, "batch_rows": rows, "session": session}
+    walk = partial(_moments_of_date, trade_sizes=walks.checked_sizes(sizes), **how)
+    return ((one, _of_symbol(one, found[one], walk, then, client)) for one in sorted(found))
 
 
-def _in_turn(
-    dates: dict[str, list[Path]],
-    walk: Callable[[Path], Any],
-    then: Callable[[ImpactMoments], Any] | None,
-    client: Client | None,
-) -> Iterator[tuple[str, Any]]:
-    """Each symbol's answer in turn; a cluster works on as many more symbols as it has threads."""
+def _of_symbol(
+    symbol: str, folders: list[Path], walk: Any, then: Any, client: Client | None
+) -> Any:
+    """One symbol's answer: its dates side by side, merged in their order where they were walked."""
     from dask import delayed
 
-    ahead: deque[tuple[str, Any]] = deque()
-    for symbol, folders in dates.items():
-        parts = [delayed(walk, pure=False)(folder) for folder in folders]
-        task = delayed(_merged, pure=False)(symbol, parts)
-        task = task if then is None else delayed(then, pure=False)(task)
-        if client is None:
-            yield symbol, task.compute(scheduler="synchronous")
-            continue
-        ahead.append((symbol, client.compute(task)))
-        if len(ahead) > max(sum(client.nthreads().values()), 1):
-            first, future = ahead.popleft()
-            yield first, future.result()
-    for symbol, future in ahead:
-        yield symbol, future.result()
+    parts = [delayed(walk, pure=False)(folder) for folder in folders]
+    task = delayed(_merged, pure=False)(symbol, parts, then)
+    return client.compute(task).result() if client else task.compute(scheduler="synchronous")
 
 
 def _moments_of_date(
@@ -399,16 +408,16 @@ def _moments_of_date(
     days = sorted(set(found.books["date"]))
     if days != [folder.name.removeprefix(store.DATE_PREFIX)]:
         raise ValidationError(
-            f"{folder} holds books of {', '.join(days)} under session {session.hours}, and another "
-            "folder may hold more of them; give the session that the store was converted by"
+            f"{folder} holds books of {', '.join(days)} under session {session.hours}: they may be "
+            "in two folders; give the session that the store was converted by"
         )
     return found
 
 
-def _merged(symbol: str, parts: list[ImpactMoments | None]) -> ImpactMoments:
+def _merged(symbol: str, parts: list[ImpactMoments | None], then: Any) -> Any:
     held = [part for part in parts if part is not None]
     if not held:
-        raise NoBooksError(
-            f"{symbol} has no usable book inside the session on any of its {len(parts)} dates"
-        )
-    return ImpactMoments.merge(held)
+        none = f"{symbol} has no usable book inside the session"
+        raise NoBooksError(f"{none} on any of its {len(parts)} dates")
+    moments = ImpactMoments.merge(held)
+    return moments if then is None else then(moments)

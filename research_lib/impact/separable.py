@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from research_lib.checks import Float
 from research_lib.config import Record
 
-Float = NDArray[np.float64]
 MAX_STEPS = 100
 ROUNDING = 8.0 * np.finfo(float).eps
 UNUSED_POWER = 1.5
@@ -34,7 +34,7 @@ class SeparableTotal(Record):
     linear, quadratic, cubic : (n,) currency per share, per share**2, per share**3
         a, b and c.
     scale, power : (n,) currency per share**p, none
-        s and p. Powers 1, 2 and 3 stand in a, b and c: see `smooth_total`.
+        s and p. Powers 1, 2 and 3 stand in a, b and c: see `polynomial_total`.
     depth, premium : (n, K) shares, currency per share
         Size and price of each step, premiums non-decreasing; K is 0 where no interval has
         steps. An interval without steps among others has one of infinite depth and premium 0.
@@ -72,27 +72,17 @@ class SeparableTotal(Record):
     def value(self, x: ArrayLike) -> Float:
         """C_t(x_t), scalar or (n,) of x >= 0 -> (n,); NaN beyond the capacity."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
-        value = shares * self.cubic
-        value += self.quadratic
-        value *= shares
-        value += self.linear
-        value *= shares
-        if self._has_power:
+        value: Float = ((self.cubic * shares + self.quadratic) * shares + self.linear) * shares
+        if self.scale.any():
             value += self.scale * shares**self.power
-        if self.depth.shape[1]:
-            value += self.walked(shares)
-        return value
+        return value + self.walked(shares) if self.depth.shape[1] else value
 
     def walked(self, shares: Float) -> Float:
         """The steps' part of C_t(x_t) alone, (n,) -> (n,); NaN beyond the capacity."""
-        ends = self._ends
-        taken = np.zeros_like(ends)
-        np.subtract(shares[:, None], ends[:, :-1], out=taken[:, 1:])
-        taken[:, 0] = shares
-        np.clip(taken, 0.0, self.depth, out=taken)
-        paid: Float = np.einsum("tk,tk->t", taken, self.premium)
-        paid[shares > ends[:, -1]] = np.nan
-        return paid
+        before = np.pad(self._ends[:, :-1], [(0, 0), (1, 0)])
+        taken = np.clip(shares[:, None] - before, 0.0, self.depth)
+        paid = np.einsum("tk,tk->t", taken, self.premium)
+        return np.where(shares > self._ends[:, -1], np.nan, paid)
 
     def marginal(self, x: ArrayLike) -> Float:
         """C_t'(x_t+), what the next share costs, (n,); inf at the capacity, NaN beyond."""
@@ -105,12 +95,10 @@ class SeparableTotal(Record):
     def curvature(self, x: ArrayLike) -> Float:
         """C_t''(x_t) of the smooth part, (n,); inf at 0 for powers between 1 and 2."""
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
-        curvature: Float = 2.0 * self.quadratic + 6.0 * self.cubic * shares
-        if self._has_power:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                bend = self.scale * self.power * (self.power - 1.0) * shares ** (self.power - 2.0)
-            curvature += np.where(self.scale != 0, bend, 0.0)
-        return curvature
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bend = self.scale * self.power * (self.power - 1.0) * shares ** (self.power - 2.0)
+        polynomial: Float = 2.0 * self.quadratic + 6.0 * self.cubic * shares
+        return polynomial + np.where(self.scale != 0, bend, 0.0)
 
     def shares_at_marginal(self, price: ArrayLike) -> Float:
         """Least x >= 0 at which C_t'(x+) reaches `price`, scalar or (n,) -> (n,).
@@ -124,10 +112,7 @@ class SeparableTotal(Record):
         # The same sum as in `_slope`: a price that is exactly a step's leaves no rounding behind.
         excess = nu[:, None] - (self.linear[:, None] + self.premium)
         # Step k is cheaper than the price up to x = reach_k, within the step: the last is it.
-        if self._has_smooth:
-            reach = np.minimum(_inverse(excess, *(part[:, None] for part in smooth)), self._ends)
-        else:
-            reach = np.where(excess > 0.0, self._ends, 0.0)
+        reach = np.minimum(_inverse(excess, *(part[:, None] for part in smooth)), self._ends)
         found: Float = reach.max(axis=1)
         found[np.isnan(excess[:, 0])] = np.nan
         return found
@@ -161,31 +146,20 @@ class SeparableTotal(Record):
         """Shares in each step and those before it, (n, K)."""
         return np.cumsum(self.depth, axis=1)
 
-    @cached_property
-    def _has_power(self) -> bool:
-        return bool(self.scale.any())
-
-    @cached_property
-    def _has_smooth(self) -> bool:
-        return bool(self._has_power or self.quadratic.any() or self.cubic.any())
-
     def _slope(self, x: ArrayLike, following: bool) -> Float:
         shares = np.broadcast_to(np.asarray(x, float), self.linear.shape)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rise = self.scale * self.power * shares ** (self.power - 1.0)
         slope: Float = self.linear + shares * (2.0 * self.quadratic + 3.0 * shares * self.cubic)
-        if self._has_power:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                rise = self.scale * self.power * shares ** (self.power - 1.0)
-            slope += np.where(self.scale != 0, rise, 0.0)
+        slope += np.where(self.scale != 0, rise, 0.0)
         if not self.depth.shape[1]:
             return slope
-        ends = self._ends
-        passed = ends <= shares[:, None] if following else ends < shares[:, None]
-        step = passed.sum(axis=1)
+        compare = np.less_equal if following else np.less
+        step = compare(self._ends, shares[:, None]).sum(axis=1)
         last = np.minimum(step, self.depth.shape[1] - 1)
         price = slope + np.take_along_axis(self.premium, last[:, None], axis=1)[:, 0]
         price[step > last] = np.inf
-        price[shares > ends[:, -1]] = np.nan
-        return price
+        return np.where(shares > self._ends[:, -1], np.nan, price)
 
 
 def _read_only(array: Float) -> Float:
@@ -237,55 +211,39 @@ def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) 
     return root
 
 
-def smooth_total(
-    linear: Float, quadratic: Float, cubic: Float, scale: Float, power: Float,
-    depth: Float | None = None, premium: Float | None = None,
+def polynomial_total(
+    linear: ArrayLike, quadratic: ArrayLike = 0.0, cubic: ArrayLike = 0.0, scale: ArrayLike = 0.0,
+    power: ArrayLike = UNUSED_POWER, steps: tuple[Float, Float] | None = None,
 ) -> SeparableTotal:  # fmt: skip
-    """A total of (n,) coefficients, by default without steps.
+    """linear x + quadratic x^2 + cubic x^3 + scale x^power, numbers or (n,), by default no steps.
 
     Powers 1, 2 and 3 join the polynomial, where the inverse is closed.
-    """
-    a, b, c = (
-        own + np.where(power == k, scale, 0.0)
-        for k, own in enumerate((linear, quadratic, cubic), start=1)
-    )
-    rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
-    used = np.where(rest != 0, power, UNUSED_POWER)
-    empty = np.empty((len(linear), 0))
-    steps = (empty, empty) if depth is None or premium is None else (depth, premium)
-    return SeparableTotal(a, b, c, rest, used, *steps)
-
-
-def polynomial_total(linear: Float, quadratic: Float, cubic: Float) -> SeparableTotal:
-    """linear x + quadratic x^2 + cubic x^3, (n,) each.
 
     Examples
     --------
     >>> import numpy as np
-    >>> polynomial_total(np.array([0.5]), np.array([2.0]), np.array([0.0])).value(3.0).tolist()
+    >>> polynomial_total(np.array([0.5]), 2.0).value(3.0).tolist()
     [19.5]
     """
-    zero, empty = np.zeros_like(linear), np.empty((len(linear), 0))
-    unused = np.full_like(linear, UNUSED_POWER)
-    return SeparableTotal(linear, quadratic, cubic, zero, unused, empty, empty)
+    *parts, scale, power = np.broadcast_arrays(linear, quadratic, cubic, scale, power)
+    joined = (own + np.where(power == k, scale, 0.0) for k, own in enumerate(parts, start=1))
+    rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
+    used, empty = np.where(rest != 0, power, UNUSED_POWER), np.empty((len(rest), 0))
+    a, b, c = joined
+    return SeparableTotal(a, b, c, rest, used, *(steps or (empty, empty)))
 
 
 def stacked(totals: list[SeparableTotal]) -> SeparableTotal:
-    """Totals one after another over the intervals, steps padded to the longest."""
-    longest = max(total.depth.shape[1] for total in totals)
-    smooth = {name: np.concatenate([total[name] for total in totals]) for name in SMOOTH}
-    steps = [_padded(total, longest) for total in totals]
-    depth, premium = (np.vstack(parts) for parts in zip(*steps, strict=True))
-    return SeparableTotal(**smooth, depth=depth, premium=premium)
+    """Totals one after another over the intervals, steps padded to the longest.
 
-
-def _padded(total: SeparableTotal, longest: int) -> tuple[Float, Float]:
-    """Steps with empty ones behind them; a total without steps gets one of infinite depth."""
-    n, own = total.premium.shape
-    depth, premium = np.zeros((n, longest)), np.zeros((n, longest))
-    depth[:, :own], premium[:, :own] = total.depth, total.premium
-    if own:
-        premium[:, own:] = total.premium[:, -1:]
-    else:
-        depth[:, :1] = np.inf
-    return depth, premium
+    One without steps among others gets one of infinite depth.
+    """
+    longest, steps = max(total.depth.shape[1] for total in totals), []
+    for total in totals:
+        depth, premium = total.depth, total.premium
+        if longest and not depth.shape[1]:
+            depth, premium = np.full((len(total), 1), np.inf), np.zeros((len(total), 1))
+        behind = [(0, 0), (0, longest - depth.shape[1])]
+        steps.append((np.pad(depth, behind), np.pad(premium, behind, mode="edge")))
+    smooth = (np.concatenate([total[name] for total in totals]) for name in SMOOTH)
+    return SeparableTotal(*smooth, *(np.vstack(parts) for parts in zip(*steps, strict=True)))

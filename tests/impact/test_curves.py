@@ -195,16 +195,6 @@ def test_an_exponent_at_or_below_0_is_refused(exponent: float) -> None:
         PowerImpact(1.0, [0.5, exponent])
 
 
-@pytest.mark.parametrize(
-    "name", ["price", "volatility", "volume", "shares_outstanding", "duration"]
-)
-@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
-def test_market_values_must_be_finite_and_above_0(name: str, value: float) -> None:
-    market = dict(price=50.0, volatility=0.02, volume=1e6, shares_outstanding=1e8, duration=0.1)
-    with pytest.raises(ValidationError, match=f"{name} must be finite and above 0, got {value:g}"):
-        AlmgrenImpact.from_market(**{**market, name: value})
-
-
 @every_curve
 def test_taken_intervals_are_the_chosen_ones_in_their_order(curve: ImpactCurve) -> None:
     last = len(curve) - 1
@@ -250,55 +240,6 @@ def test_the_literal_sum_of_a_composite_with_a_book_is_refused_with_the_reason()
 def test_a_composite_of_what_is_no_curve_is_refused(parts: list[object]) -> None:
     with pytest.raises(ValidationError, match="curves must be a list of impact curves"):
         CompositeImpact(parts)
-
-
-@pytest.mark.parametrize("name", ["linear", "quadratic", "square root", "power above 1", "Almgren"])
-def test_recut_averages_the_cost_over_the_time_covered(name: str) -> None:
-    curve = SMOOTH[name].take([0, 1, 1])  # three thirds of a session
-    halves, sixths = curve.recut(2), curve.recut(6)
-    for x in (1.0, 300.0, 1e5):
-        cost = curve.cost(x)
-        # The first half covers one whole third and half of the second.
-        assert halves.cost(x) == pytest.approx(
-            [(2 * cost[0] + cost[1]) / 3, (cost[1] + 2 * cost[2]) / 3], rel=1e-14
-        )
-        assert curve.recut(1).cost(x) == pytest.approx([cost.mean()], rel=1e-14)
-        assert sixths.cost(x) == pytest.approx(np.repeat(cost, 2), rel=1e-14)
-    assert curve.recut(3) is curve
-
-
-def test_recut_power_laws_of_different_exponents_give_the_geometric_mean_impact() -> None:
-    curve = PowerImpact(np.array([1e-4, 3e-4]), np.array([0.4, 0.7]), np.array([0.01, 0.03]))
-    once = curve.recut(1)
-    assert once.half_spread.tolist() == [0.02]
-    for x in (1.0, 300.0, 1e5):
-        assert once.impact(x)[0] == pytest.approx(np.sqrt(np.prod(curve.impact(x))), rel=1e-13)
-    with pytest.raises(ValidationError, match=r"scale is at or below 0 \(interval 1\)"):
-        PowerImpact([1e-4, 0.0], [0.4, 0.7]).recut(1)
-
-
-@pytest.mark.parametrize("n_intervals", [1, 3, 6, 390])
-def test_recut_keeps_an_exponent_to_the_digit(n_intervals: int) -> None:
-    curve = PowerImpact(np.linspace(1, 2, 13), 1.0).recut(n_intervals)
-    assert set(curve.exponent) == {1.0}
-    assert not curve.total("impact").non_convex().any()
-
-
-@every_curve
-@pytest.mark.parametrize("n_intervals", [0, -1, 2.5, "two"])
-def test_a_session_is_cut_into_a_whole_number_of_intervals(
-    curve: ImpactCurve, n_intervals: int
-) -> None:
-    with pytest.raises(ValidationError, match=r"n_intervals must be|cannot be cut into"):
-        curve.recut(n_intervals)
-
-
-def test_families_do_not_average() -> None:
-    assert MIXED.recut(6) is MIXED
-    with pytest.raises(
-        ValidationError, match="composite curve of 6 intervals cannot be cut into 3"
-    ):
-        MIXED.recut(3)
 
 
 def test_every_parameter_is_named() -> None:

@@ -13,9 +13,8 @@ from statsmodels.stats.diagnostic import het_breuschpagan, het_white
 from research_lib.errors import ValidationError
 from research_lib.impact import (
     LinearImpact,
-    QuadraticImpact,
+    buy_against_sell,
     fit_impact,
-    residual_bias,
     residual_rows,
     residual_tests,
 )
@@ -44,9 +43,7 @@ def test_independent_books_of_one_variance_pass_at_the_tests_level(
         [
             residual_tests(
                 residuals(rng.normal(0, 1, (200, 1)) + rng.normal(0, 0.3, (200, 5))), rng=rng
-            )
-            .table["p_value"]
-            .to_numpy()[:3]
+            )["p_value"].to_numpy()[:3]
             for _ in range(REPETITIONS)
         ]
     )
@@ -58,13 +55,9 @@ def test_independent_books_of_one_variance_pass_at_the_tests_level(
 
 def test_noise_that_grows_with_size_is_found(rng: np.random.Generator) -> None:
     found = residual_tests(residuals(rng.normal(0, 1, (400, 5)) * SIZES / 100.0))
-    assert found.table.loc["Breusch-Pagan", "p_value"] < 1e-6
-    assert found.table.loc["White", "p_value"] < 1e-6
-    assert found.table["p_value"].iloc[2] > 0.001
-    assert found.reading.startswith("The variance depends on size (Breusch-Pagan p-value < 0.001")
-    assert found.spread_by_size.iloc[-1] == pytest.approx(
-        16 * found.spread_by_size.iloc[0], rel=0.2
-    )
+    assert found.loc["Breusch-Pagan", "p_value"] < 1e-6
+    assert found.loc["White", "p_value"] < 1e-6
+    assert found["p_value"].iloc[2] > 0.001
 
 
 def test_books_that_remember_are_found(rng: np.random.Generator) -> None:
@@ -72,20 +65,16 @@ def test_books_that_remember_are_found(rng: np.random.Generator) -> None:
     for t in range(1, 2000):
         noise[t] += 0.5 * noise[t - 1]
     found = residual_tests(residuals(np.repeat(noise[:, None], 4, axis=1)))
-    assert found.table["p_value"].iloc[2] < 1e-6
-    assert found.lag_1 == pytest.approx(0.5, abs=4 * np.sqrt(0.75 / 2000))
-    assert found.table.loc["Durbin-Watson", "statistic"] == pytest.approx(
-        2 * (1 - found.lag_1), abs=0.01
-    )
-    assert "are alike (Ljung-Box p-value < 0.001" in found.reading
-    assert "cluster them by day" in found.reading
+    assert found["p_value"].iloc[2] < 1e-6
+    lag_1 = 1.0 - found.loc["Durbin-Watson", "statistic"] / 2.0
+    assert lag_1 == pytest.approx(0.5, abs=4 * np.sqrt(0.75 / 2000))
 
 
 def test_with_one_row_a_book_the_tests_are_statsmodels(rng: np.random.Generator) -> None:
     rows = residuals(rng.normal(0, 1, (300, 3)))
     rows = rows[np.tile([0, 1, 2], 300) == rows["book"] % 3].reset_index(drop=True)
     design = sm.add_constant(rows["trade_size"] / rows["trade_size"].max())
-    table = residual_tests(rows).table
+    table = residual_tests(rows)
     for name, test in (("Breusch-Pagan", het_breuschpagan), ("White", het_white)):
         assert table.loc[name].tolist() == pytest.approx(
             test(rows["residual_bps"], design)[:2], rel=1e-9
@@ -106,7 +95,7 @@ def test_too_few_sizes_or_snapshots_are_refused(rng: np.random.Generator) -> Non
 def test_residuals_are_observed_less_predicted_in_bps(rng: np.random.Generator) -> None:
     frame = slippage_frame(CURVE, 3, row_noise=rng.normal(0, 1e-3, (3, 13, 5)))
     fit = fit_impact(frame, n_intervals=13, test_fraction=0)
-    rows = residual_rows(frame, fit)
+    rows = residual_rows(fit)
     by_hand = (
         1e4
         * (frame["avg_slippage"] - fit.curve.take(frame["interval"]).slippage(frame["trade_size"]))
@@ -119,49 +108,20 @@ def test_residuals_are_observed_less_predicted_in_bps(rng: np.random.Generator) 
 def test_sizes_that_books_often_cannot_fill_leave_no_residual() -> None:
     frame = slippage_frame(CURVE, 3)
     frame.loc[np.flatnonzero(frame["trade_size"] == SIZES[-1])[::3], "censored"] = True
-    rows = residual_rows(frame, fit_impact(frame, n_intervals=13, test_fraction=0))
+    rows = residual_rows(fit_impact(frame, n_intervals=13, test_fraction=0))
     assert sorted(rows["trade_size"].unique()) == SIZES[:-1].tolist()
 
 
-def test_another_frame_than_the_fitted_one_is_refused() -> None:
-    frame = slippage_frame(CURVE, 3)
-    fit = fit_impact(frame, n_intervals=13)
-    with pytest.raises(
-        ValidationError, match="195 observations, the frame 130 rows or other sizes"
-    ):
-        residual_rows(frame.iloc[:130], fit)
+def test_more_expensive_sells_are_measured() -> None:
+    buys = slippage_frame(CURVE, 5)
+    sells = slippage_frame(LinearImpact(1.2 * CURVE.beta, 0.01), 5, side="sell")
+    found = buy_against_sell(pd.concat([buys, sells], ignore_index=True))
+    assert found["difference_%"].to_numpy() == pytest.approx(100 * (1 - 1.2) / 1.1, rel=1e-9)
+    assert found["buy"].to_numpy() == pytest.approx(np.full(5, 400.0 * 2e-5), rel=1e-9)
+    same = pd.concat([buys, buys.assign(side="sell")], ignore_index=True)
+    assert buy_against_sell(same)["difference_%"].abs().max() == 0
 
 
-def test_a_line_through_a_convex_truth_is_too_high_in_the_middle_and_too_low_at_the_end(
-    rng: np.random.Generator,
-) -> None:
-    truth = QuadraticImpact(np.full(13, 2e-8), 1e-5, 0.01)
-    frame = slippage_frame(truth, 6, row_noise=rng.normal(0, 1e-4, (6, 13, 5)))
-    found = residual_bias(
-        residual_rows(frame, fit_impact(frame, n_intervals=13, test_fraction=0)), 13
-    )
-    assert np.sign(found.by_size["mean"]).tolist() == [-1, -1, -1, -1, 1]
-    assert (found.by_size["mean"].abs() > found.by_size["half_width"]).all()
-    assert "excludes zero (unadjusted) in 5 of 5 groups, most at 800" in found.reading
-
-
-def test_a_part_of_the_day_that_the_curve_misses_is_named() -> None:
-    frame = slippage_frame(CURVE, 4)
-    late = frame["interval"] >= 11
-    wobble = np.repeat([0.999, 1.001, 0.999, 1.001], 65)
-    frame.loc[late, "avg_slippage"] += 0.05 * wobble[late]
-    fit = fit_impact(frame, n_intervals=13, by="pooled", test_fraction=0)
-    found = residual_bias(residual_rows(frame, fit), 13, n_parts=4)
-    assert found.by_time.index.tolist() == [0, 4, 7, 10]
-    assert found.by_time["mean"].idxmax() == 10
-    assert "bps too low" in found.reading
-
-
-def test_one_day_gives_no_interval_and_says_so() -> None:
-    frame = slippage_frame(CURVE, 1)
-    frame["avg_slippage"] *= np.linspace(0.9, 1.1, len(frame))
-    found = residual_bias(
-        residual_rows(frame, fit_impact(frame, n_intervals=13, test_fraction=0)), 13
-    )
-    assert found.by_size["half_width"].isna().all()
-    assert "one day, no interval" in found.reading
+def test_one_side_alone_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"sides \['buy'\], both buy and sell are needed"):
+        buy_against_sell(slippage_frame(CURVE, 3))

@@ -191,8 +191,6 @@ def test_a_session_of_other_hours_or_days_is_refused_where_it_would_count_wrongl
 
 @pytest.mark.usefixtures("dates")
 def test_what_cannot_be_is_refused_before_any_work(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="symbol 'AAB' is unknown; did you mean 'AAA'"):
-        moments_of_store(folder, SIZES, "buy", SESSION, symbols=["AAB"])
     with pytest.raises(ValidationError, match="is no folder made by convert"):
         moments_of_store(tmp_path, SIZES, "buy", SESSION)
     with pytest.raises(ValidationError, match="side must be"):

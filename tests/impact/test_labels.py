@@ -13,7 +13,6 @@ from research_lib.impact import (
     PiecewiseLinearImpact,
     PowerImpact,
     TabulatedKernel,
-    recut,
     shrink,
     walk_book,
 )
@@ -31,7 +30,6 @@ def test_parameters_of_a_curve_are_aligned_by_interval() -> None:
     prices = pd.Series([30.0, 20.0, 10.0], index=BACKWARDS)
     market = AlmgrenImpact.from_market(prices, 0.02, 1e6, 1e8, 0.1)
     assert market.permanent[2] == pytest.approx(3 * market.permanent[0])
-    assert recut(prices, 1).tolist() == [20.0]
 
 
 def test_shares_and_prices_are_aligned_by_interval() -> None:

@@ -154,41 +154,6 @@ def test_impact_at_zero_is_the_price_of_the_first_step_with_shares() -> None:
     assert curve.impact(1.0)[0] == 0.25
 
 
-@pytest.mark.parametrize("n_intervals", [1, 2, 5, 13, 26])
-def test_recut_is_the_mean_of_the_walked_costs(n_intervals: int, rng: np.random.Generator) -> None:
-    n = 13
-    depth = rng.exponential(100, (n, 6)) * (rng.random((n, 6)) > 0.2)
-    premium = np.cumsum(rng.exponential(0.02, (n, 6)), axis=1)
-    curve = PiecewiseLinearImpact(depth, premium, rng.uniform(0.01, 0.05, n))
-    cut = curve.recut(n_intervals)
-    # Minute by minute on the finest common grid, without the library's table of shared times.
-    old = np.repeat(np.arange(n), n_intervals).reshape(n_intervals, n)
-    deepest = np.array([curve.depth.sum(axis=1)[covered].min() for covered in old])
-    assert cut.depth.sum(axis=1) == pytest.approx(deepest, rel=1e-12)
-    for part in (0.1, 0.5, 0.9, 0.999):
-        costs = [
-            np.mean(
-                [
-                    walked(depth[t], premium[t], curve.half_spread[t], part * deepest[new])
-                    for t in covered
-                ]
-            )
-            for new, covered in enumerate(old)
-        ]
-        assert cut.cost(part * deepest) == pytest.approx(costs, rel=1e-12)
-    assert np.isnan(cut.cost(1.001 * deepest + 1e-9)).all()
-
-
-def test_recut_with_an_interval_without_depth_trades_nothing_there() -> None:
-    curve = PiecewiseLinearImpact(
-        [[5.0, 5.0], [0.0, 0.0], [5.0, 5.0], [5.0, 5.0]], [[0.0, 1.0]] * 4, 0.01
-    )
-    halves = curve.recut(2)
-    assert halves.depth.sum(axis=1).tolist() == [0.0, 10.0]
-    assert halves.cost(0.0).tolist() == [0.0, 0.0]
-    assert halves.cost(7.0)[1] == pytest.approx(7 * 0.01 + 2.0)
-
-
 @pytest.mark.parametrize(
     ("depth", "premium", "message"),
     [

@@ -10,11 +10,8 @@ from research_lib import ImpactModel, ModelConfig
 from research_lib.impact import (
     ImpactMoments,
     LinearImpact,
-    coefficient_stability,
     cross_validate,
     fit_forms,
-    influence_by_day,
-    residual_bias,
     residual_rows,
     residual_tests,
     slippage_curves,
@@ -103,33 +100,12 @@ def test_validation_and_diagnostics_give_the_same_numbers_in_bps(
 ) -> None:
     frame, settings = scaled(price, size), {"n_intervals": N, "session": SESSION}
     before, after = (cross_validate(f, ["linear", "sqrt"], **settings) for f in (plain, frame))
-    columns = ["r2", "impact_r2", "rmse_bps", "observations", "coefficients"]
-    pd.testing.assert_frame_equal(before.table[columns], after.table[columns], rtol=1e-7)
-    pd.testing.assert_frame_equal(before.calibration, after.calibration, rtol=1e-7)
-    assert before.reading == after.reading
+    pd.testing.assert_frame_equal(before.table, after.table, rtol=1e-7)
     rows = [
-        residual_rows(f, fit_forms(f, ["linear"], n_intervals=N)["linear"]) for f in (plain, frame)
+        residual_rows(fit_forms(f, ["linear"], n_intervals=N)["linear"]) for f in (plain, frame)
     ]
     tests = [residual_tests(one) for one in rows]
-    pd.testing.assert_frame_equal(tests[0].table, tests[1].table, rtol=1e-6)
-    bias = [residual_bias(one, N) for one in rows]
-    pd.testing.assert_frame_equal(bias[0].by_time, bias[1].by_time, rtol=1e-6, atol=1e-9)
-    moved, drifted = (
-        [study(f, session=SESSION) for f in (plain, frame)]
-        for study in (influence_by_day, coefficient_stability)
-    )
-    relative = ["change_%", "change_in_errors", "leverage"]
-    pd.testing.assert_frame_equal(moved[0].table[relative], moved[1].table[relative], rtol=1e-6)
-    assert drifted[1].heterogeneity_p == pytest.approx(drifted[0].heterogeneity_p, rel=1e-6)
-    assert drifted[1].between == pytest.approx(drifted[0].between, rel=1e-6, abs=1e-12)
-
-
-def test_readings_name_fractions_of_a_coin() -> None:
-    """Sizes of 3e-8 to 4.1e-7 are not 0 shares."""
-    frame = scaled(1e9, 1e-8)
-    assert "3e-08 to 1.9e-07 shares" in cross_validate(frame, ["linear"], n_intervals=N).information
-    assert "at 1.3e-07 shares" in influence_by_day(frame).reading
-    assert "at 1.3e-07 shares" in coefficient_stability(frame).reading
+    pd.testing.assert_frame_equal(*tests, rtol=1e-6)
 
 
 def test_float32_input_is_read_as_the_numbers_it_holds(plain: pd.DataFrame) -> None:
