@@ -9,11 +9,11 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from interval_coverage import coverage, simulated_slippage
 from scipy import stats
 
 from research_lib.errors import ValidationError
 from research_lib.impact import fit_impact
-from research_lib.studies import coverage, simulated_slippage
 
 # For each dependence, the errors that allow for it: their intervals must keep the level.
 KNOWN = {
