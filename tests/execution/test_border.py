@@ -126,5 +126,5 @@ def test_the_facade_names_its_own_settings(model: ImpactModel) -> None:
     assert raised.optimize("auto").optimal_allocation.sum() == pytest.approx(5e4)
     with pytest.raises(ValidationError, match="solver '' is unknown"):
         raised.optimize("")
-    with pytest.raises(ValidationError, match=r"order\.foo: no figure is written as \.foo"):
+    with pytest.raises(ValidationError, match=r"no figure is written as \.foo"):
         raised.plot_allocation(save_path="order.foo")
