@@ -195,10 +195,10 @@ def why_infeasible(problem: Problem) -> str:
             "one or raise the other"
         )
     most, least, slack = float(upper.sum()), float(lower.sum()), SUM_ROUNDING * abs(order)
-    shown = float(np.sum(np.minimum(problem.total.capacity, abs(order))))
-    if most < order - slack and shown < order:
-        return f"the books show {shown:,.6g} of {order:,.6g} shares; order less or trade longer"
     if most < order - slack:
+        shown = float(np.sum(np.minimum(problem.total.capacity, abs(order))))
+        if shown < order:
+            return f"the books show {shown:,.6g} of {order:,.6g} shares; order less or trade longer"
         return (
             f"cap admits {most:,.12g} of {order:,.12g} shares; raise max_shares "
             "(max_allocation_ratio) or lengthen the horizon"
