@@ -262,8 +262,8 @@ def _warnings(
     if rounded_jointly:
         yield "lots are a heuristic: coupled intervals are rounded by their tangents"
     if not found.in_time:
-        gap = f"{found.certificate.duality_gap:.1e} of its cost above the optimum"
-        yield f"out of time after {limits.timeout_seconds:g} s: best feasible schedule, at most {gap}"
+        late = f"out of time after {limits.timeout_seconds:g} s: best feasible schedule"
+        yield f"{late}, at most {found.certificate.duality_gap:.1e} of its cost above the optimum"
     if beyond:
         fit = "child orders exceed the largest size that their interval's fit saw: their cost is"
         yield f"{beyond} {fit} extrapolated"

@@ -164,7 +164,7 @@ def almgren_chriss(
     held = left_to_trade(trades)[1:]
     cost = 0.5 * gamma * shares**2 + spread * sizes + float(net @ (trades * trades)) / tau
     cost -= alpha * tau * float(held.sum())
-    pull = risk * float(np.mean(sigma * sigma)) * tau**2 / float(np.mean(net))
+    pull = risk * tau * float(variance.sum() / net.sum())
     return ArrivalPriceSchedule(
         trades, "Almgren-Chriss", cost, float(variance @ (held * held)), _rate(pull) / tau
     )
