@@ -210,15 +210,15 @@ class Quadratic:
         """The optimum between bounds (n,), some of which may be infinite, and the solves it took.
 
         Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003) until
-        that no longer leaves fewer of them wrong, then one at a time until it does (Judice and
-        Pires 1994). None where the cost is not convex, or out of time or exchanges.
+        that no longer leaves fewer of them wrong, then one at a time, drawn with a fixed seed, until it does
+        (Judice and Pires 1994). None where the cost is not convex, or out of time or exchanges.
         """
         pinned = lower == upper
         low, high = pinned, np.zeros(len(self), bool)
         bounds = np.abs(np.where(np.isfinite(lower), lower, 0.0))
         slack = SAME_SHARES * max(abs(self.shares), float(bounds.max()))
-        fewest, patience = len(self) + 1, PATIENCE
-        for solves in range(1, MAX_EXCHANGES + len(self)):
+        fewest, patience, rng = len(self) + 1, PATIENCE, np.random.default_rng(0)
+        for solves in range(1, MAX_EXCHANGES + 10 * len(self)):
             fixed = low | high
             x = self.least(fixed, np.where(low, lower, np.where(high, upper, 0.0)))
             if x is None:
@@ -244,7 +244,7 @@ class Quadratic:
             elif patience:
                 patience -= 1
             else:
-                wrong = wrong[-1:]
+                wrong = wrong[[rng.integers(len(wrong))]]  # a fixed order may go in circles
             low, high = low.copy(), high.copy()
             low[wrong], high[wrong] = new_low[wrong], new_high[wrong]
         return None, solves
