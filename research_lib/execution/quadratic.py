@@ -211,7 +211,7 @@ class Quadratic:
 
         Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003) until
         that no longer leaves fewer of them wrong, then one at a time in a drawn order until it does
-        order (Judice and Pires 1994). None where the cost is not convex, or out of time or exchanges.
+        (Judice and Pires 1994). None where the cost is not convex, or out of time or exchanges.
         """
         pinned = lower == upper
         low, high = pinned, np.zeros(len(self), bool)
