@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 AGREEMENT = 1e-6
 BEST_FEASIBLE = "best feasible"
+_totals: WeakKeyDictionary[ImpactCurve, dict[str, SeparableTotal]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +241,8 @@ def allocate(
     largest = getattr(curve, "largest_size", None)
     beyond = 0 if largest is None else int(np.sum(x > np.asarray(largest) * (1.0 + ROUNDING)))
     warnings = tuple(_warnings(found, limits, relaxed, lot and coupling, beyond))
+    for text in warnings:
+        logger.warning(text)
     (penalty, held), last = problem.risk(x), found.attempts[-1]
     return Allocation(
         x, proof.cost - penalty, proof.multiplier + held, proof.kkt_residual, proof.duality_gap,
@@ -251,26 +255,27 @@ def allocate(
 def _warnings(
     found: Found, limits: Limits, relaxed: str, rounded_jointly: Any, beyond: int
 ) -> Iterator[str]:
-    """What a careful reader should know, which is logged as well."""
-    late = f"out of time after {limits.timeout_seconds:g} s: best feasible schedule, at most "
-    above = f"{found.certificate.duality_gap:.1e} of its cost above the optimum"
-    fit = "child orders exceed the largest size that their interval's fit saw: their cost is"
-    for applies, text in (
-        (relaxed, f"bounds relaxed: {relaxed}"),
-        (rounded_jointly, "lots are a heuristic: coupled intervals are rounded by their tangents"),
-        (not found.in_time, late + above),
-        (beyond, f"{beyond} {fit} extrapolated"),
-    ):
-        if applies:
-            logger.warning(text)
-            yield text
+    """What a careful reader should know."""
+    if relaxed:
+        yield f"bounds relaxed: {relaxed}"
+    if rounded_jointly:
+        yield "lots are a heuristic: coupled intervals are rounded by their tangents"
+    if not found.in_time:
+        late = f"out of time after {limits.timeout_seconds:g} s: best feasible schedule"
+        yield f"{late}, at most {found.certificate.duality_gap:.1e} of its cost above the optimum"
+    if beyond:
+        fit = "child orders exceed the largest size that their interval's fit saw: their cost is"
+        yield f"{beyond} {fit} extrapolated"
 
 
 def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
-    """The curve's total; anything but a curve is refused."""
+    """The curve's total, kept while the curve lives; anything but a curve is refused."""
     if not isinstance(curve, ImpactCurve):
         raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
-    return curve.total(objective)
+    kept = _totals.setdefault(curve, {})
+    if str(objective) not in kept:
+        kept[str(objective)] = curve.total(objective)
+    return kept[str(objective)]
 
 
 def _in_turn(first: SolverType, problem: Problem) -> list[SolverType]:
@@ -330,8 +335,7 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
     lots = np.clip(np.floor(found.shares / lot).astype(np.int64), low, high)
     # Lots of one interval get more expensive one by one, so greedy is optimal, from whichever lots
     # are surely taken: those cheaper than the multiplier.
-    price = certify(found.shares, problem).multiplier * lot
-    lots += _lot_costs(total, lots, 1, high, lot) < price
+    lots += _lot_costs(total, lots, 1, high, lot) < found.certificate.multiplier * lot
     step = 1 if count > lots.sum() else -1
     end = high if step > 0 else low
     offers = _lot_costs(total, lots, step, end, lot)
@@ -340,7 +344,7 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
         lots[t] += step
         one = slice(t, t + 1)
         offers[one] = _lot_costs(total.take(one), lots[one], step, end[one], lot)
-    shares = lots * lot
+    shares = np.minimum(lots * lot, total.capacity)
     odd = order - count * lot
     if odd > slack:
         more = np.minimum(shares + odd, total.capacity)
@@ -360,8 +364,9 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
 
 def _lot_costs(total: SeparableTotal, lots: Any, step: int, end: Any, lot: float) -> Float:
     """What one more (or less) lot costs in each interval; inf at the end of its lots."""
-    moved = np.where(lots == end, lots, lots + step)
-    return np.where(lots == end, np.inf, total.value(moved * lot) - total.value(lots * lot))
+    moved = np.minimum(np.where(lots == end, lots, lots + step) * lot, total.capacity)
+    added = total.value(moved) - total.value(np.minimum(lots * lot, total.capacity))
+    return np.where(lots == end, np.inf, added)
 
 
 @dataclass(frozen=True, eq=False)
