@@ -117,7 +117,6 @@ def test_a_profile_counts_by_hand() -> None:
     assert profile.size_dispersion == pytest.approx([0.0, 0.0], abs=1e-9)
     assert profile.level_gap == pytest.approx([3.0])
     assert profile.volatility == pytest.approx(0.0, abs=1e-9)
-    assert profile.spread_by_time == pytest.approx(np.full(13, 0.02))
     assert np.isnan(profile.spread_autocorrelation).all()
     assert profile.spread_dispersion == 0.0
 

@@ -386,22 +386,6 @@ def test_of_a_lobster_pair_the_orderbook_is_converted_and_the_messages_are_watch
         _convert(raw, root)
 
 
-def test_a_bad_file_of_a_folder_is_named_when_the_others_are_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    raw, root = tmp_path / "raw", tmp_path / "store"
-    for name, symbol in (("a.csv", "AAA"), ("c.csv", "CCC")):
-        _mbp(raw / name, symbol=symbol)
-    (raw / "b.csv").write_text((raw / "a.csv").read_text().replace(",128,", ",text,"))
-    (raw / "d.csv.gz").write_bytes(b"\x1f\x8b\x08 cut off")
-    reason = r"2 of 4 files could not be converted, the others are: .*b\.csv: column flags .*; .*d\.csv\.gz cannot be read"
-    with pytest.raises(ValidationError, match=reason):
-        _convert(raw, root)
-    assert {path.name for path in root.glob("symbol=*")} == {"symbol=AAA", "symbol=CCC"}
-    assert main(["convert", str(raw), str(root)]) == 2
-    assert "2 of 4 files could not be converted" in capsys.readouterr().err
-
-
 def test_books_without_a_symbol_are_stored_under_the_one_given(
     tmp_path: Path, synthetic_books: BookSnapshots
 ) -> None:
@@ -418,14 +402,6 @@ def test_books_without_a_symbol_are_stored_under_the_one_given(
     assert read_books(root).symbol == "ABC"
     with pytest.raises(ValidationError, match=r"holds XYZ, not ABC; leave symbol out"):
         _convert(_mbp(tmp_path / "named.csv"), root, symbol="ABC")
-
-
-def test_a_file_of_the_store_points_to_its_folder(tmp_path: Path) -> None:
-    (partition, *_) = _convert(_mbp(tmp_path / "book.csv"), tmp_path / "store")
-    with pytest.raises(
-        ValidationError, match=rf"\.parquet is part of a folder made by convert; give {partition}"
-    ):
-        read_books(_file(partition))
 
 
 def test_damaged_partitions_and_sources_are_named(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Binance depth recordings: one REST snapshot and the differences streamed after it."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -13,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from research_lib.checks import number
+from research_lib.checks import Float, number
 from research_lib.errors import ValidationError
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import LEVELS, BookSnapshots
 from research_lib.market.readers import tabular
+from research_lib.market.sessions import EARLIEST, LATEST
 from research_lib.market.trades import BUY, SELL, UNSIGNED, Trades
 
 FIRST_LINE = re.compile(rb'\d{16,19} \{"(stream|lastUpdateId|e)"')
 N_LEVELS = 20
-ALL_ROWS = 500_000
 NS_A_MS = 10**6
 CLOCK_STEP_BACK_MS = 1_000
 
@@ -82,13 +80,8 @@ def read_binance(path: str | Path, *, n_levels: int = N_LEVELS) -> BookSnapshots
     >>> read_binance(path, n_levels=1).bid_size.tolist()
     [[5.0]]
     """
-    parts = batches(Path(path), ALL_ROWS, tabular.Options(), n_levels=n_levels)
+    parts = batches(Path(path), tabular.ALL_ROWS, tabular.Options(), n_levels=n_levels)
     return BookSnapshots.concat(list(parts))
-
-
-def _matches(path: Path, head: bytes) -> bool:
-    """Whether the first line is a receive time and a stream message or snapshot."""
-    return FIRST_LINE.match(head) is not None
 
 
 def batches(
@@ -107,10 +100,8 @@ def batches(
                 replay = _Replay(message, n_levels)
             break
     if replay is None:
-        raise ValidationError(
-            f"{path} holds no REST snapshot (lastUpdateId, bids, asks); record one with the "
-            "stream, or read it after the recording that it continues: read_books([before, this])"
-        )
+        remedy = "read it after the recording that it continues: read_books([before, this])"
+        raise ValidationError(f"{path} holds no REST snapshot (lastUpdateId, bids, asks); {remedy}")
     for line, message in _messages(path):
         with _naming(path, line):
             if message.get("e") == "depthUpdate" and replay.continues(message):
@@ -120,9 +111,8 @@ def batches(
             elif message.get("e") == "trade":
                 replay.trade(message)
     if not replay.time:
-        raise ValidationError(
-            f"{path} holds no depth update after its snapshot (lastUpdateId {replay.last_id})"
-        )
+        where = f"after its snapshot (lastUpdateId {replay.last_id})"
+        raise ValidationError(f"{path} holds no depth update {where}")
     yield replay.taken()
     options.carried["binance"] = replay
 
@@ -156,7 +146,7 @@ class _Side:
             elif self.size.pop(price, None) is not None:
                 del self.prices[bisect_left(self.prices, price)]
 
-    def best(self, n_levels: int, highest: bool) -> tabular.Float:
+    def best(self, n_levels: int, highest: bool) -> Float:
         """(2, n_levels) prices and sizes, best first; empty levels are NaN and 0."""
         prices = self.prices[: -n_levels - 1 : -1] if highest else self.prices[:n_levels]
         levels = np.vstack([np.full(n_levels, np.nan), np.zeros(n_levels)])
@@ -174,7 +164,7 @@ class _Replay:
         self.bid.set(snapshot["bids"])
         self.ask.set(snapshot["asks"])
         self.time: list[int] = []
-        self.states: list[tabular.Float] = []
+        self.states: list[Float] = []
         self.trades: list[tuple[int, float, float, int]] = []
 
     def continues(self, update: dict[str, Any]) -> bool:
@@ -213,10 +203,8 @@ class _Replay:
         """The states and trades since the last call."""
         rows = np.array(self.trades, [("t", "i8"), ("p", "f8"), ("q", "f8"), ("a", "i1")])
         trades = Trades(rows["t"], rows["p"], rows["q"], rows["a"], self.symbol)
-        bid_price, bid_size, ask_price, ask_size = np.stack(self.states, axis=1)
-        books = BookSnapshots(
-            self.time, bid_price, bid_size, ask_price, ask_size, self.symbol, trades=trades
-        )
+        levels: Any = dict(zip(LEVELS, np.stack(self.states, axis=1), strict=True))
+        books = BookSnapshots(self.time, symbol=self.symbol, trades=trades, **levels)
         self.time, self.states, self.trades = [], [], []
         return books
 
@@ -225,7 +213,7 @@ class _Replay:
         symbol, time, before = message["s"], message["E"], self.clock[message["e"]]
         if self.symbol not in ("", symbol):
             raise ValueError(f"symbol {symbol} after {self.symbol}; record one a file")
-        if not tabular.EARLIEST_NS <= time * NS_A_MS <= tabular.LATEST_NS:
+        if not EARLIEST <= time * NS_A_MS <= LATEST:
             raise ValueError(f"event time E must be ms, between 1990 and 2100, not {time}")
         if time < before - CLOCK_STEP_BACK_MS:
             raise ValueError(f"event time E {time} runs back {before - time:,} ms, from {before}")
@@ -253,4 +241,6 @@ def _messages(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield line, message
 
 
-BINANCE = tabular.Format("Binance depth recording", _matches, batches)
+BINANCE = tabular.Format(
+    "Binance depth recording", lambda _, head: FIRST_LINE.match(head) is not None, batches
+)

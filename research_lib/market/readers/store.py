@@ -6,8 +6,6 @@ empty level is NaN and 0); and, where the source has trades, a list of those sin
 time (ns), price, size, aggressor (1, -1, 0). The footer of a file says what it was made of.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -67,10 +65,9 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     """
     found = books_by_symbol(path)
     if len(found) > 1:
-        raise ValidationError(
-            f"{path} holds {len(found)} symbols ({', '.join(found)}); read one at a time, e.g. "
-            f"{next(iter(found.values()))[0].parent}"
-        )
+        one = next(iter(found.values()))[0].parent
+        held = f"{path} holds {len(found)} symbols ({', '.join(found)})"
+        raise ValidationError(f"{held}; read one at a time, e.g. {one}")
     ((symbol, dates),) = found.items()
     before = 0
     in_order = (sorted(date.glob("*.parquet"), key=_first) for date in dates)
@@ -79,7 +76,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         trades = ["trades"] if "trades" in names else []
         n_levels = MBP.depth(names)
         wanted = ["time", "complete", *MBP.columns(max(n_levels, 1)), *trades]
-        for rows in tabular.read(file, wanted, batch_rows, tabular.Options()):
+        for rows in tabular.read(file, wanted, batch_rows):
             time = rows.times("time")
             before = rows.refuse_backwards("time", time, before)
             complete = rows.given("complete").to_numpy(False)

@@ -296,14 +296,6 @@ def test_a_second_hidden_trade_in_the_first_minute_is_no_cross(
     assert BookSnapshots.concat(parts).complete.tolist() == [True, False, True, True, True, True]
 
 
-def test_nothing_is_held_back_after_the_first_minute(tmp_path: Path) -> None:
-    times = [f"2025-04-03T13:30:{s:02d}Z" for s in (0, 30, 59)] + [
-        f"2025-04-03T13:3{m}:00Z" for m in (1, 2, 3)
-    ]
-    path = _write(_mbp10(ts_event=times), tmp_path / "book.csv")
-    assert [len(part) for part in iter_books(path, 1)] == [4, 1, 1]
-
-
 def _equal(one: BookSnapshots, other: BookSnapshots) -> bool:
     names = ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete")
     trades = ("time", "price", "size", "aggressor")
