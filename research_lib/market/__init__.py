@@ -12,7 +12,6 @@ from research_lib.market.presets import (
 )  # fmt: skip
 from research_lib.market.quality import BookQuality, QualityPolicy, assess
 from research_lib.market.readers import iter_books, read_books
-from research_lib.market.readers.binance import read_binance
 from research_lib.market.readers.databento import read_mbp10
 from research_lib.market.readers.pairs import read_lobster
 from research_lib.market.sessions import Session
@@ -25,7 +24,7 @@ __all__ = [
     "PRESETS", "BookQuality", "BookSnapshots", "DayShape", "MarketProfile", "Memory", "OrderFlow",
     "QualityPolicy", "Session", "SyntheticMarket", "Trades", "TrueCurve", "assess", "by_day",
     "convert", "count_quantile", "deep_stock", "iter_books", "market_like",
-    "measure_market", "order_flow_imbalance", "preset", "read_binance", "read_books",
+    "measure_market", "order_flow_imbalance", "preset", "read_books",
     "read_daily_bars", "read_lobster", "read_mbp10", "returns_before", "sample_batches",
     "summarise", "thin_stock", "wide_spread_stock",
 ]  # fmt: skip

@@ -76,9 +76,8 @@ class BookSnapshots(Record):
         time = nanoseconds(self.time)
         n, late = len(time), np.flatnonzero(np.diff(time) < 0)
         if late.size:
-            raise ValidationError(
-                f"time runs backwards in {late.size:,} rows, first in row {late[0] + 1}; sort by it"
-            )
+            where = f"{late.size:,} rows, first in row {late[0] + 1}"
+            raise ValidationError(f"time runs backwards in {where}; sort by it")
         age = np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64)
         flags = np.ones(n, bool) if self.complete is None else np.asarray(self.complete, bool)
         if flags.shape != (n,):
@@ -104,24 +103,17 @@ class BookSnapshots(Record):
         return int(self.bid_price.shape[1])
 
     @property
-    def best_bid(self) -> Float:
-        """Highest bid that holds shares, wherever in the row, (n,); NaN where the side is empty."""
-        return np.fmax.reduce(self.bid_price, axis=1)
-
-    @property
-    def best_ask(self) -> Float:
-        """Lowest ask that holds shares, wherever in the row, (n,); NaN where the side is empty."""
-        return np.fmin.reduce(self.ask_price, axis=1)
-
-    @property
     def mid(self) -> Float:
-        """(best bid + best ask) / 2, (n,) currency per share; NaN where a side is empty."""
-        return 0.5 * (self.best_bid + self.best_ask)
+        """(best bid + best ask) / 2, (n,) currency per share; NaN where a side is empty.
+
+        The best is the highest bid and the lowest ask that hold shares, wherever in the row.
+        """
+        return 0.5 * (np.fmin.reduce(self.ask_price, 1) + np.fmax.reduce(self.bid_price, 1))
 
     @property
     def half_spread(self) -> Float:
         """(best ask - best bid) / 2, (n,) currency per share; negative if crossed, NaN as `mid`."""
-        return 0.5 * (self.best_ask - self.best_bid)
+        return 0.5 * (np.fmin.reduce(self.ask_price, 1) - np.fmax.reduce(self.bid_price, 1))
 
     @property
     def unordered(self) -> NDArray[np.bool_]:
@@ -150,7 +142,8 @@ class BookSnapshots(Record):
 
     def between(self, start: Any, end: Any) -> Self:
         """Snapshots and trades with start <= time < end; both need a time zone."""
-        low, high = (nanoseconds([pd.Timestamp(at)], "start or end")[0] for at in (start, end))
+        low = nanoseconds([pd.Timestamp(start)], "start")[0]
+        high = nanoseconds([pd.Timestamp(end)], "end")[0]
         books, trades = self.take((self.time >= low) & (self.time < high)), self.trades
         if trades is not None:
             trades = trades.take((trades.time >= low) & (trades.time < high))
@@ -277,9 +270,8 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[
     """Prices and sizes of one side as (n, L) floats; an empty level is NaN and 0."""
     price, size = np.array(price, float, ndmin=2), np.array(size, float, ndmin=2)
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
-        raise ValidationError(
-            f"{side} price {price.shape} and size {size.shape} must both be ({n}, levels)"
-        )
+        found = f"{side} price {price.shape} and size {size.shape}"
+        raise ValidationError(f"{found} must both be ({n}, levels)")
     shown = size > 0
     for rule, bad in (
         ("size must be finite and at least 0", ~(size >= 0) | np.isinf(size)),
@@ -288,10 +280,9 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[
     ):
         if bad.any():
             row, level = np.argwhere(bad)[0]
-            raise ValidationError(
-                f"{side} {rule}: {int(bad.sum()):,} entries are not, first in row {row}, "
-                f"level {level + 1} (price {price[row, level]:g}, size {size[row, level]:g})"
-            )
+            where = f"{int(bad.sum()):,} entries are not, first in row {row}, level {level + 1}"
+            held = f"(price {price[row, level]:g}, size {size[row, level]:g})"
+            raise ValidationError(f"{side} {rule}: {where} {held}")
     price[~shown] = np.nan
     return {f"{side}_price": price, f"{side}_size": size}
 
@@ -315,14 +306,12 @@ def refuse_disorder(
     if not (len(batch) and len(before)):
         return
     if batch.symbol != before.symbol:
-        raise ValidationError(
-            f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}; read one at a time"
-        )
+        found = f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}"
+        raise ValidationError(f"{found}; read one at a time")
     if batch.time[0] < before.time[-1]:
         earlier, later = pd.Timestamp(batch.time[0]), pd.Timestamp(before.time[-1])
-        raise ValidationError(
-            f"time runs backwards{where} ({earlier}Z after {later}Z); give them in time order"
-        )
+        found = f"time runs backwards{where} ({earlier}Z after {later}Z)"
+        raise ValidationError(f"{found}; give them in time order")
 
 
 def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookSnapshots]:
@@ -413,11 +402,10 @@ def sample_batches(
     books = BookSnapshots.concat(sampled)
     n_empty = int((~books.complete).sum())
     if n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
-        logging.getLogger(__name__).warning(
-            f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}, of whose "
-            f"{len(books):,} intervals {n_empty:,} have no book, so its clock may not fit: "
-            + _when(np.array(spans), session)
-        )
+        found = f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}"
+        empty = f"of whose {len(books):,} intervals {n_empty:,} have no book"
+        why = f"so its clock may not fit: {_when(np.array(spans), session)}"
+        logging.getLogger(__name__).warning(f"{found}, {empty}, {why}")
     return books
 
 
@@ -445,12 +433,10 @@ def _when(spans: NDArray[np.int64], session: Session) -> str:
     opening, closing = clock[0::2].min().floor("h"), (clock[1::2].max() + pd.Timedelta(1)).ceil("h")
     if (local[0::2].date != local[1::2].date).any():  # the day begins on the evening before
         opening, closing = 0 * DAY, DAY
-    return (
-        f"they are from {local[0]} to {local[-1]} (UTC {utc[0]:%Y-%m-%d %H:%M:%S} to "
-        f"{utc[-1]:%Y-%m-%d %H:%M:%S}); give the exchange's own hours and time zone, or "
-        f'Session(open="{opening / HOUR:02.0f}:00", close="{closing / HOUR:02.0f}:00", '
-        f'timezone="{session.timezone}")'
-    )
+    found = f"they are from {local[0]} to {local[-1]} (UTC {utc[0]:%F %T} to {utc[-1]:%F %T})"
+    hours = f'open="{opening / HOUR:02.0f}:00", close="{closing / HOUR:02.0f}:00"'
+    remedy = f'Session({hours}, timezone="{session.timezone}")'
+    return f"{found}; give the exchange's own hours and time zone, or {remedy}"
 
 
 def order_flow_imbalance(books: BookSnapshots) -> Float:
@@ -511,9 +497,8 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
     quoted = np.isfinite(standing.mid)
     usable, weights = standing.take(quoted), weights[quoted]
     if not weights.sum() > 0:
-        raise ValidationError(
-            f"none of {len(books):,} states is complete, in the session and quoted on both sides"
-        )
+        due = "is complete, in the session and quoted on both sides"
+        raise ValidationError(f"none of {len(books):,} states {due}")
     spread = 2.0 * usable.half_spread
     columns = {"spread_bps": 1e4 * spread / usable.mid, "spread": spread}
     columns |= {f"{side}_depth": usable[f"{side}_size"].sum(axis=1) for side in SIDES}

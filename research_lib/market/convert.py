@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from glob import escape
 from itertools import pairwise
@@ -87,8 +86,6 @@ def convert(
     source, root = Path(source), Path(destination).resolve()
     if root.exists() and not root.is_dir():
         raise ValidationError(f"{root} is a file; give a folder to convert into")
-    if store.matches(source):
-        raise ValidationError(f"{source} is a folder made by convert already; use read_books")
     files = source_files(source, options, root)
     root.mkdir(parents=True, exist_ok=True)
     done: set[Path] = set()
@@ -116,14 +113,14 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
             path = date / f"{key}.parquet"
             if path not in made:
                 if writer is not None:
-                    _place(writer, made[-1], source, [])
+                    writer.close(made[-1], {"source": source, "dates": []})
                 writer = None if path in kept else store.TableFile(unfinished)
                 made.append(path)
             if writer is not None:
                 writer.add(table)
         if writer is not None:
             names = [path.parent.relative_to(root).as_posix() for path in made]
-            _place(writer, made[-1], source, names)
+            writer.close(made[-1], {"source": source, "dates": names})
     finally:
         if writer is not None:
             writer.close()
@@ -161,10 +158,3 @@ def _by_date(
             date = str(days[low])[:10]  # of blocks too
             yield root / store.partition(books.symbol, date), table.slice(low, high - low)
         bar.update(len(books))
-
-
-def _place(writer: store.TableFile, path: Path, source: dict[str, Any], dates: list[str]) -> None:
-    """Put a file in place; the footer of the last one of a source names all its dates."""
-    writer.close({"source": source, "dates": dates})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(writer.path, path)

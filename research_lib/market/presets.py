@@ -65,7 +65,7 @@ class MarketProfile(Record):
     --------
     >>> books = SyntheticMarket().books(390, 3, np.random.default_rng(1))
     >>> profile = measure_market(books)
-    >>> profile.n_books, profile.n_levels, profile.tick
+    >>> profile.n_books, len(profile.level_size), profile.tick
     (390, 3, 0.01)
     """
 
@@ -84,11 +84,6 @@ class MarketProfile(Record):
     level_gap: Float
     spread_autocorrelation: Float
     depth_autocorrelation: Float
-
-    @property
-    def n_levels(self) -> int:
-        """Levels a side; level-1 data have nothing to say by level and no gaps."""
-        return len(self.level_size)
 
 
 def measure_market(books: BookSnapshots, session: Session | None = None) -> MarketProfile:
@@ -460,7 +455,6 @@ def _in_session(session: Session | None, config: ModelConfig, **measured: Any) -
     market, session = SyntheticMarket(config, **measured), session or Session()
     opens = session.bounds([market.first_day])[0]
     minutes = float(session.traded_ns(opens)[1][0]) / 60e9 / session.n_intervals
-    spread, depth = (
-        one.per_interval(minutes) for one in (market.spread_memory, market.depth_memory)
-    )
+    spread = market.spread_memory.per_interval(minutes)
+    depth = market.depth_memory.per_interval(minutes)
     return replace(market, session=session, spread_memory=spread, depth_memory=depth)

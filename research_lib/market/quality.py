@@ -292,11 +292,10 @@ def _silences(time: Int64, day: Int64, in_session: Mask, session: Session) -> Fl
 def _refusal(books: BookSnapshots, session: Session, kind: str, bad: Mask) -> ValidationError:
     """Says how many states of how many are of a kind, and where the first is."""
     row, other = int(np.argmax(bad)), '"keep"' if kind in NOT_DROPPED else '"drop" or "keep"'
-    return ValidationError(
-        f"{books.symbol or 'books'}: {bad.sum():,} of {len(bad):,} states ({bad.mean():.1%}) are "
-        f"{kind} ({MEANING[kind]}), first in row {row} at {_local(session, books.time[row])}; "
-        f"correct the data, or set the policy for {kind} to {other}"
-    )
+    count = f"{books.symbol or 'books'}: {bad.sum():,} of {len(bad):,} states ({bad.mean():.1%})"
+    where = f"first in row {row} at {_local(session, books.time[row])}"
+    remedy = f"correct the data, or set the policy for {kind} to {other}"
+    return ValidationError(f"{count} are {kind} ({MEANING[kind]}), {where}; {remedy}")
 
 
 def _local(session: Session, time: np.int64, unit: str = "ns") -> str:

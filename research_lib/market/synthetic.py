@@ -425,14 +425,11 @@ class SyntheticMarket(_Limited):
         ask = (bid[:, 0] + spread)[:, None] + self._below_touch(n, n_levels, rng)
         bid_price, ask_price = (on_grid(ticks * self.tick, self.tick) for ticks in (bid, ask))
         bid_size, ask_size = (self._sizes(level_mean, rng) for _ in range(2))
-        time = self._times(n)
-        books = BookSnapshots(time, bid_price, bid_size, ask_price, ask_size, "SYNTHETIC")
-        return books if flow is None else flow.attach(books, self.session, rng)
-
-    def _times(self, n: int) -> Int64:
         n_days = -(-n // self.session.n_intervals)
         days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block or "B")
-        return self.session.starts(days).ravel()[:n]
+        time = self.session.starts(days).ravel()[:n]
+        books = BookSnapshots(time, bid_price, bid_size, ask_price, ask_size, "SYNTHETIC")
+        return books if flow is None else flow.attach(books, self.session, rng)
 
     def _through_the_day(self, n_levels: int) -> tuple[Float, Float]:
         """Expected ticks of the spread, at least one, (n_intervals,); and size of each level beyond

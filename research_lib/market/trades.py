@@ -1,9 +1,8 @@
 """Trades: what was done while the books were shown, and what remains of a day, its bar."""
 
-import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,10 +66,11 @@ class Trades(Record):
         sound &= (self.size > 0) & (np.abs(self.aggressor) <= 1)
         sound &= np.diff(self.time, prepend=self.time[:1]) >= 0
         if not sound.all():
-            raise ValidationError(
-                "trades must be in time order, their price and size finite and above 0, their "
-                f"aggressor 1, -1 or 0; {np.sum(~sound):,} are not, first in row {np.argmin(sound)}"
+            due = (
+                "in time order, their price and size finite and above 0, their aggressor 1, -1 or 0"
             )
+            where = f"{np.sum(~sound):,} are not, first in row {np.argmin(sound)}"
+            raise ValidationError(f"trades must be {due}; {where}")
 
     def __len__(self) -> int:
         return len(self.time)
@@ -83,8 +83,7 @@ class Trades(Record):
     def take(self, rows: ArrayLike) -> Self:
         """The trades selected by a boolean mask or by positions in time order."""
         index = np.asarray(rows)
-        arrays: dict[str, Any] = {name: self[name][index] for name in COLUMNS}
-        return dataclasses.replace(self, **arrays)
+        return replace(self, **{name: self[name][index] for name in COLUMNS})
 
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
@@ -142,15 +141,13 @@ def read_daily_bars(path: str | Path) -> pd.DataFrame:
     day = bars.index.strftime("%Y%m%d").astype(int).to_numpy()
     bad = ~(bars[BAR_PRICES] > 0).all(axis=1) | (np.diff(day, prepend=0) <= 0)
     if bad.any():
-        raise ValidationError(
-            f"{file}: {bad.idxmax():%Y-%m-%d} has a price not above 0, or is out of order or twice"
-        )
+        rule = "has a price not above 0, or is out of order or twice"
+        raise ValidationError(f"{file}: {bad.idxmax():%Y-%m-%d} {rule}")
     table = pd.read_csv(factors, header=None, usecols=[0, 1, 2]).to_numpy()
     at = np.searchsorted(table[:, 0], day)
     if np.any(np.diff(table[:, 0]) <= 0) or at.max() >= len(table):
-        raise ValidationError(
-            f"{factors} must hold ascending dates up to the last bar, {bars.index[-1]:%Y-%m-%d}"
-        )
+        due = f"ascending dates up to the last bar, {bars.index[-1]:%Y-%m-%d}"
+        raise ValidationError(f"{factors} must hold {due}")
     bars["factor"] = table[at, 1:].prod(axis=1)
     bars["return"] = (bars["close"] * bars["factor"]).pct_change()
     return bars

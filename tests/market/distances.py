@@ -119,7 +119,7 @@ def chance_distances(
     n, session = real.session.n_intervals, real.session
     runs = []
     for _ in range(n_runs):
-        books = market.books(-(-real.n_books // n) * n, real.n_levels, rng)
+        books = market.books(-(-real.n_books // n) * n, len(real.level_size), rng)
         drawn = measure_market(books, session)
         runs.append(profile_distances(drawn, synthetic)["distance"])
     distances = pd.concat(runs, axis=1)

@@ -415,8 +415,6 @@ def test_damaged_partitions_and_sources_are_named(tmp_path: Path) -> None:
         _convert(source, root)
     with pytest.raises(MissingDataError, match=r"nowhere.csv does not exist"):
         _convert(tmp_path / "nowhere.csv", root)
-    with pytest.raises(ValidationError, match=r"is a folder made by convert already"):
-        _convert(root, tmp_path / "again")
     with pytest.raises(ValidationError, match=r"book.csv is a file; give a folder"):
         _convert(source, source)
     empty = tmp_path / "empty"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from research_lib.checks import Float, number
+from research_lib.checks import Float
 from research_lib.errors import ValidationError
 from research_lib.market.book import LEVELS, BookSnapshots
 from research_lib.market.readers import tabular
@@ -24,8 +24,11 @@ NS_A_MS = 10**6
 CLOCK_STEP_BACK_MS = 1_000
 
 
-def read_binance(path: str | Path, *, n_levels: int = N_LEVELS) -> BookSnapshots:
+def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
     """Replay one recording: a book after every depth update that continues the snapshot.
+
+    The file is read twice, up to the snapshot and then whole, so that nothing is buffered. A
+    file without a snapshot goes on from the one read before it, if that is the day before.
 
     A line is ``<local receive time, ns> <raw JSON>``: a stream message (`depthUpdate`, `trade`;
     others are passed over) or the REST snapshot, whose place in the file does not matter.
@@ -42,13 +45,11 @@ def read_binance(path: str | Path, *, n_levels: int = N_LEVELS) -> BookSnapshots
     ----------
     path : path
         Recording of one symbol, plain or compressed (gzip, zstd).
-    n_levels : int
-        Best levels kept a side.
 
-    Returns
-    -------
+    Yields
+    ------
     BookSnapshots
-        (n, n_levels); prices in quote currency, sizes in base currency; empty levels are NaN, 0.
+        The best 20 levels; prices in quote currency, sizes in base; empty levels are NaN, 0.
         `time` is the exchange's event time E (ms): books and trades then share one clock, free
         of the network's delay and of the recorder's own clock (1.27 s behind in the samples).
         A clock that steps back by up to a second is held at its last value.
@@ -67,37 +68,12 @@ def read_binance(path: str | Path, *, n_levels: int = N_LEVELS) -> BookSnapshots
     References
     ----------
     Binance API documentation, "How to manage a local order book correctly", spot and futures.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> book = {"lastUpdateId": 7, "bids": [["10.0", "1"]], "asks": [["10.1", "3"]]}
-    >>> update = {"e": "depthUpdate", "E": 1723161255000, "s": "XYZ", "U": 8, "u": 8,
-    ...           "b": [["10.0", "5"]], "a": []}
-    >>> path = Path(tempfile.mkdtemp(), "recording.jsonl")
-    >>> lines = [f"1723161253937085768 {json.dumps(one)}" for one in (book, update)]
-    >>> _ = path.write_text("\\n".join(lines) + "\\n")
-    >>> read_binance(path, n_levels=1).bid_size.tolist()
-    [[5.0]]
     """
-    parts = batches(Path(path), tabular.ALL_ROWS, tabular.Options(), n_levels=n_levels)
-    return BookSnapshots.concat(list(parts))
-
-
-def batches(
-    path: Path, batch_rows: int, options: tabular.Options, *, n_levels: int = N_LEVELS
-) -> Iterator[BookSnapshots]:
-    """Books and trades of a recording, `batch_rows` books at a time; rules as `read_binance`.
-
-    The file is read twice, up to the snapshot and then whole, so that nothing is buffered. A
-    file without a snapshot goes on from the one read before it, if that is the day before.
-    """
-    number("n_levels", n_levels, 1, integer=True)
     replay: _Replay | None = options.carried.get("binance")
     for line, message in _messages(path):
         if "lastUpdateId" in message:
             with _naming(path, line):
-                replay = _Replay(message, n_levels)
+                replay = _Replay(message)
             break
     if replay is None:
         remedy = "read it after the recording that it continues: read_books([before, this])"
@@ -157,8 +133,8 @@ class _Side:
 class _Replay:
     """The book between two messages, and the states and trades not yet handed out."""
 
-    def __init__(self, snapshot: dict[str, Any], n_levels: int) -> None:
-        self.n_levels, self.last_id, self.started = n_levels, snapshot["lastUpdateId"], False
+    def __init__(self, snapshot: dict[str, Any]) -> None:
+        self.last_id, self.started = snapshot["lastUpdateId"], False
         self.symbol, self.clock = "", {"depthUpdate": 0, "trade": 0}
         self.bid, self.ask = _Side(), _Side()
         self.bid.set(snapshot["bids"])
@@ -186,7 +162,7 @@ class _Replay:
         self.bid.set(update["b"])
         self.ask.set(update["a"])
         self.time.append(self._event_time(update))
-        best = self.bid.best(self.n_levels, True), self.ask.best(self.n_levels, False)
+        best = self.bid.best(N_LEVELS, True), self.ask.best(N_LEVELS, False)
         self.states.append(np.concatenate(best))
 
     def trade(self, trade: dict[str, Any]) -> None:

@@ -39,10 +39,8 @@ FIXED_PRICE_SCALE = 1e9
 # Where all prices of a CSV are whole numbers, the highest decides: from here on they may be
 # dollars, or 0.001 and more in units of 1e-9; and from there on they are units of 1e-9.
 AMBIGUOUS_FROM, FIXED_FROM, UNDEF_PRICE = 1_000_000, 10_000_000, 2.0**63
-WANTED = (
-    "long: time, side (bid or ask), price, size, level (1 is best); "
-    "or wide: time, bid_price_1, bid_size_1, ask_price_1, ask_size_1, bid_price_2, ..."
-)
+LONG = "long: time, side (bid or ask), price, size, level (1 is best)"
+WIDE_NAMES = "time, bid_price_1, bid_size_1, ask_price_1, ask_size_1, bid_price_2, ..."
 WORDS = {
     "bid": "bid bids b buy", "ask": "ask asks a offer offers ofr sell",
     "price": "price prices px prc p",
@@ -245,21 +243,18 @@ def _long(source: tabular.Source, ids: list[str], options: tabular.Options) -> B
         side, level = rows.codes("side", SIDES), level.astype(int) - first
         columns = {"time": time, "side": side, "level": level, "price": price, "size": size}
         parts.append(pd.DataFrame(columns, index=rows.number))
-    return _snapshots(source, pd.concat(parts), symbol)
-
-
-def _snapshots(source: tabular.Source, rows: pd.DataFrame, symbol: str) -> BookSnapshots:
-    again = rows.index[rows.duplicated(["time", "side", "level"])]
+    table = pd.concat(parts)
+    again = table.index[table.duplicated(["time", "side", "level"])]
     if len(again):
         found = f"row {again[0]} repeats a level ({len(again):,} rows do); keep one state a time"
         twice = "time, side and level are given twice"
         raise ValidationError(f"{tabular.label(source)}: {twice}, {found}")
-    times, snapshot = np.unique(rows["time"], return_inverse=True)
+    times, snapshot = np.unique(table["time"], return_inverse=True)
     empty = np.array([np.nan, 0.0])[:, None, None]
-    table = np.tile(empty, (2, 1, len(times), int(rows["level"].max()) + 1))
+    levels = np.tile(empty, (2, 1, len(times), int(table["level"].max()) + 1))
     for kind, name in enumerate(KINDS):
-        table[rows["side"], kind, snapshot, rows["level"]] = rows[name]
-    (bid_price, bid_size), (ask_price, ask_size) = table
+        levels[table["side"], kind, snapshot, table["level"]] = table[name]
+    (bid_price, bid_size), (ask_price, ask_size) = levels
     return BookSnapshots(times, bid_price, bid_size, ask_price, ask_size, symbol)
 
 
@@ -267,7 +262,7 @@ def suggestion(names: Iterable[str]) -> str:
     """What the columns of a source were probably meant to be, and which are wanted."""
     renames = likely_renames(names)
     perhaps = f"; perhaps its columns are meant so: columns={renames}" if renames else ""
-    return f"{perhaps}; a frame has columns {WANTED}"
+    return f"{perhaps}; a frame has columns {LONG}; or wide: {WIDE_NAMES}"
 
 
 def likely_renames(names: Iterable[str]) -> dict[str, str]:

@@ -52,7 +52,7 @@ def _carried(values: NDArray[Any], given: tabular.Bool, before: Any = 0) -> NDAr
 def _midnight_ns(path: Path, date: dt.date | str) -> int:
     """Midnight in New York of a date, ns UTC."""
     try:
-        day = date if isinstance(date, dt.date) else dt.date.fromisoformat(date)
+        day = dt.date.fromisoformat(str(date))
     except ValueError as error:
         raise ValidationError(f"{path}: {date!r} is not a date; write it YYYY-MM-DD") from error
     return int(pd.Timestamp(day, tz="America/New_York").as_unit("ns").value)

@@ -42,7 +42,8 @@ def books_by_symbol(path: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for date in _dates(path):
-        found.setdefault(symbol_of(date.parent), []).append(date)
+        symbol = unquote(date.parent.name.removeprefix(SYMBOL_PREFIX))
+        found.setdefault(symbol, []).append(date)
     if not found:
         raise ValidationError(f"{path} is no folder made by convert, or holds no books")
     return found
@@ -101,11 +102,6 @@ def partition(symbol: str, date: Any) -> Path:
     return Path(SYMBOL_PREFIX + quote(symbol, safe=" "), f"{DATE_PREFIX}{date}")
 
 
-def symbol_of(folder: Path) -> str:
-    """The symbol whose folder of a store it is."""
-    return unquote(folder.name.removeprefix(SYMBOL_PREFIX))
-
-
 def table_of(books: BookSnapshots) -> pa.Table:
     """Books, and with each the trades up to it that are not with one before, as a table."""
     time = pa.array(books.time, tabular.UTC_NS)
@@ -142,14 +138,20 @@ class TableFile:
         )
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
-    def close(self, footer: Mapping[str, Any] | None = None) -> None:
-        """End the file by what it was made of, and when its rows begin; or leave it, for None."""
+    def close(self, place: Path | None = None, footer: Mapping[str, Any] | None = None) -> None:
+        """End the file by what it was made of, and when its rows begin, and put it in its place.
+
+        The footer of the last file of a source names all its dates. Without a place it is left.
+        """
         if footer is not None:
             said = json.dumps({**footer, "first": self.first})
             self._writer.add_key_value_metadata({FOOTER_KEY: said.encode()})
         if self._writer is not None:
             self._writer.close()
         self._stream.close()
+        if place is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self.path.replace(place)
 
 
 def footer_of(path: Path) -> dict[str, Any]:

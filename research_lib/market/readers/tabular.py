@@ -244,12 +244,14 @@ def read(
     if absent:
         lacks = f"{label(source)} lacks column {', '.join(absent[:5])} ({len(absent)} in all)"
         raise ValidationError(f"{lacks}; it has {', '.join(list(own)[:8])}")
-    done, kept = 0, 0
+    done, kept, held = 0, 0, ""
     for batch in _batches(source, [own[name] for name in every], batch_rows, names):
         plain = [_plain(column) for column in batch.columns]
         batch = pa.RecordBatch.from_arrays(plain, names=every)
         rows = Rows(source, np.arange(done, done + len(batch)), batch)
         done += len(rows)
+        for name in options.where:
+            held = f": {name} holds {', '.join(map(str, batch[name].unique().to_pylist()[:5]))}"
         rows = rows.matching(options.where) if options.where else rows
         kept += len(rows)
         if len(rows):
@@ -257,7 +259,7 @@ def read(
     if not done:
         raise ValidationError(f"{label(source)} is empty: it has 0 rows; fetch it again")
     if not kept:
-        raise ValidationError(f"{label(source)} has no row where {dict(options.where)}")
+        raise ValidationError(f"{label(source)} has no row where {dict(options.where)}{held}")
 
 
 def _plain(column: pa.Array) -> pa.Array:
@@ -300,9 +302,8 @@ def _csv(
     reader = pcsv.open_csv(
         stream,
         # Without threads the parser names the row in its errors.
-        pcsv.ReadOptions(
-            use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=not names
-        ),
+        pcsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=columns,
+                         skip_rows=not names),
         convert_options=pcsv.ConvertOptions(
             column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted,
             null_values=NULLS, strings_can_be_null=True,
@@ -455,10 +456,8 @@ class Rows:
     def _localised(self, name: str, timezone: str) -> pa.Array:
         """Times of a zone's own clock, which must not be those that a change of clocks repeats."""
         local = self.cast(name, pa.timestamp("ns"), "must hold times all without or all with zone")
-        earliest, latest = (
-            pc.assume_timezone(local, timezone, ambiguous=choice, nonexistent=choice)
-            for choice in ("earliest", "latest")
-        )
+        earliest, latest = (pc.assume_timezone(local, timezone, ambiguous=one, nonexistent=one)
+                            for one in ("earliest", "latest"))  # fmt: skip
         rule = f"is not one time where clocks change in {timezone}"
         remedy = "write times in UTC, or with their offset (-04:00)"
         self.require(name, pc.equal(earliest, latest).to_numpy(False), rule, remedy)
