@@ -1,4 +1,7 @@
-"""Databento's market-by-price records, as text, Parquet and binary (DBN), to books and trades."""
+"""Databento's market-by-price records, as text and Parquet, to books and trades.
+
+Of its binary files (DBN) its own client makes either: `databento.DBNStore.from_file(path).to_csv(...)`.
+"""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -95,7 +98,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
 
     References
     ----------
-    Databento, "Market by price" schemas and "Databento Binary Encoding".
+    Databento, "Market by price" schemas.
     """
     names = tabular.column_names(path)
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
@@ -108,7 +111,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     if set(first.batch["action"].to_pylist()) == {"T"}:
         why = "every record is a trade with the book before it, and none shows a book that stands"
         raise ValidationError(f"{path} is of schema tbbo: {why}; fetch schema mbp-1 or bbo-1s")
-    # DBN without a symbol for its instrument has the instrument alone.
+    # Records without a symbol for their instrument have the instrument alone.
     ids = [name for name in ids if first.batch[name][0].is_valid]
     due = [*MBP.due(names, n_levels), "action", "side", "flags", *of_trade, *ids]
     before, seen, scale = 0, dict[str, str](), MBP.scale(first)
@@ -151,5 +154,5 @@ def _opening_crosses(path: Path, options: tabular.Options) -> list[tuple[int, in
     return crosses
 
 
-NAME = "Databento MBP-10 and MBP-1 (CSV, Parquet, DBN)"
+NAME = "Databento MBP-10 and MBP-1 (CSV, Parquet)"
 DATABENTO = tabular.Format(NAME, _matches, batches, ("where",))
