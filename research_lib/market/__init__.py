@@ -2,22 +2,18 @@
 
 # isort: skip_file
 
-from research_lib.market.book import (
-    BookSnapshots, by_day, order_flow_imbalance, sample_batches, summarise,
-)  # fmt: skip
+from research_lib.market.book import BookSnapshots, by_day, order_flow_imbalance
+from research_lib.market.book import sample_batches, summarise
 from research_lib.market.convert import convert
-from research_lib.market.presets import (
-    PRESETS, MarketProfile, deep_stock, market_like, measure_market, preset, thin_stock,
-    wide_spread_stock,
-)  # fmt: skip
+from research_lib.market.presets import PRESETS, deep_stock, preset, thin_stock, wide_spread_stock
+from research_lib.market.presets import MarketProfile, market_like, measure_market
 from research_lib.market.quality import BookQuality, QualityPolicy, assess
 from research_lib.market.readers import iter_books, read_books
 from research_lib.market.readers.databento import read_mbp10
 from research_lib.market.readers.pairs import read_lobster
 from research_lib.market.sessions import Session
-from research_lib.market.synthetic import (
-    DayShape, Memory, OrderFlow, SyntheticMarket, TrueCurve, count_quantile,
-)  # fmt: skip
+from research_lib.market.synthetic import DayShape, Memory, OrderFlow, SyntheticMarket
+from research_lib.market.synthetic import TrueCurve, count_quantile
 from research_lib.market.trades import Trades, read_daily_bars, returns_before
 
 __all__ = [

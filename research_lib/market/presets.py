@@ -20,8 +20,7 @@ from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Int64, Session
 from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket
 
-LONGEST_LAG = 30
-MIN_BOOKS = 100
+LONGEST_LAG, MIN_BOOKS = 30, 100
 SETTLING_TIMES = np.geomspace(0.01, 0.5, 60)
 STEEPNESS = np.geomspace(1.0, 64.0, 25)
 HERMITE_TERMS = 20

@@ -17,7 +17,6 @@ from research_lib.market.sessions import Int64, Session
 logger = logging.getLogger(__name__)
 Mask = NDArray[np.bool_]
 
-ACTIONS = ("raise", "drop", "keep")
 NOT_DROPPED = ("gaps", "price_jumps", "overnight_jumps")  # a state less would not mend them
 # Shares after a split for one before, of the splits that companies make.
 SPLITS = np.array([5 / 4, 4 / 3, 3 / 2, 2, 5 / 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50])
@@ -78,7 +77,7 @@ class QualityPolicy(Record):
 
     def __post_init__(self) -> None:
         for kind in MEANING:
-            refuse_unknown([self[kind]], ACTIONS, f"policy for {kind}:")
+            refuse_unknown([self[kind]], ("raise", "drop", "keep"), f"policy for {kind}:")
             if self[kind] == "drop" and kind in NOT_DROPPED:
                 why = "what is left would jump or be silent too"
                 remedy = "cut it out with between, or sample with max_age"

@@ -21,7 +21,6 @@ from research_lib.errors import ValidationError
 Int64 = NDArray[np.int64]
 CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?|24:00")
 HOUR, DAY = pd.Timedelta(hours=1), pd.Timedelta(days=1)
-MAX_INTERVALS = 100_000  # times the nanoseconds of a day of 25 hours: int64 holds no more
 UNITS = {"s": ("seconds", 10**9), "ms": ("milliseconds", 10**6), "us": ("microseconds", 10**3)}
 EARLIEST, LATEST = (pd.Timestamp(day).as_unit("ns").value for day in ("1990-01-01", "2100-01-01"))
 NEW_YORK = ("09:30", "16:00", "America/New_York")
@@ -85,7 +84,8 @@ class Session(Record):
     block: str | None = None
 
     def __post_init__(self) -> None:
-        n = number("n_intervals", self.n_intervals, 1, MAX_INTERVALS, integer=True)
+        # More of them times the nanoseconds of a day of 25 hours is more than int64 holds.
+        n = number("n_intervals", self.n_intervals, 1, 100_000, integer=True)
         object.__setattr__(self, "n_intervals", n)
         if self.block is not None:
             length = pd.to_timedelta(self.block, errors="coerce")

@@ -18,10 +18,8 @@ from research_lib.market.readers import tabular
 from research_lib.market.sessions import EARLIEST, LATEST
 from research_lib.market.trades import BUY, SELL, UNSIGNED, Trades
 
-FIRST_LINE = re.compile(rb'\d{16,19} \{"(stream|lastUpdateId|e)"')
-N_LEVELS = 20
-NS_A_MS = 10**6
-CLOCK_STEP_BACK_MS = 1_000
+HEAD = re.compile(rb'\d{16,19} \{"(stream|lastUpdateId|e)"')
+N_LEVELS, CLOCK_STEP_BACK_MS, NS_A_MS = 20, 1_000, 10**6
 
 
 def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
@@ -217,6 +215,4 @@ def _messages(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield line, message
 
 
-BINANCE = tabular.Format(
-    "Binance depth recording", lambda _, head: FIRST_LINE.match(head) is not None, batches
-)
+BINANCE = tabular.Format("Binance depth recording", lambda _, head: bool(HEAD.match(head)), batches)

@@ -1,6 +1,7 @@
 """Databento's market-by-price records, as text and Parquet, to books and trades.
 
-Of its binary files (DBN) its own client makes either: `databento.DBNStore.from_file(path).to_csv(...)`.
+Of its binary files (DBN) its own client makes either:
+`databento.DBNStore.from_file(path).to_csv(...)`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,6 @@ from research_lib.market.trades import Trades
 F_LAST, F_SNAPSHOT, F_BAD_TS_RECV = 128, 32, 8
 ACTIONS = ("A", "C", "M", "R", "T", "F", "N")
 AGGRESSOR = {"B": 1, "A": -1, "N": 0}
-OPENING_CROSS_WITHIN_NS = 60 * 10**9
 
 
 def _matches(path: Path, start: bytes) -> bool:
@@ -148,7 +148,7 @@ def _opening_crosses(path: Path, options: tabular.Options) -> list[tuple[int, in
         days, first = np.unique(session.days(time[traded]), return_index=True)
         for day, k in zip(days, traded[first], strict=True):
             opening = int(session.bounds([day])[0][0])
-            if day not in seen and hidden[k] and time[k] < opening + OPENING_CROSS_WITHIN_NS:
+            if day not in seen and hidden[k] and time[k] < opening + 60 * 10**9:
                 crosses.append((opening, int(rows.number[k])))
             seen.add(day)
     return crosses

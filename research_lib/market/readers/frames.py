@@ -35,7 +35,6 @@ from research_lib.market.readers import tabular
 
 KINDS = ("price", "size")
 MAX_LEVELS = 1_000
-FIXED_PRICE_SCALE = 1e9
 # Where all prices of a CSV are whole numbers, the highest decides: from here on they may be
 # dollars, or 0.001 and more in units of 1e-9; and from there on they are units of 1e-9.
 AMBIGUOUS_FROM, FIXED_FROM, UNDEF_PRICE = 1_000_000, 10_000_000, 2.0**63
@@ -129,7 +128,7 @@ class Layout:
         if texts and AMBIGUOUS_FROM <= highest < FIXED_FROM:
             rule = f"is whole, up to {highest:,.0f}, which may be currency or units of 1e-9"
             raise rows.error(names[0], 0, rule, f"write it as decimals, {highest}", len(rows))
-        return FIXED_PRICE_SCALE if not texts or highest >= FIXED_FROM else 1.0
+        return 1e9 if not texts or highest >= FIXED_FROM else 1.0
 
     def levels(self, rows: tabular.Rows, n_levels: int, scale: float = 1.0) -> dict[str, Any]:
         """Checked prices and sizes of both sides by the names of `BookSnapshots`."""

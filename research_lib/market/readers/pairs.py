@@ -106,9 +106,7 @@ def read_lobster(
     >>> read_lobster(folder / "orderbook.csv", folder / "message.csv", "2012-06-21").mid.tolist()
     [100.005]
     """
-    return BookSnapshots.concat(
-        list(_lobster(Path(orderbook), Path(message), date, tabular.ALL_ROWS))
-    )
+    return BookSnapshots.concat(list(_lobster(Path(orderbook), Path(message), date)))
 
 
 def _is_lobster(path: Path, start: bytes) -> bool:
@@ -129,7 +127,7 @@ def _lobster_batches(
 
 
 def _lobster(
-    orderbook: Path, message: Path, date: dt.date | str | None, batch_rows: int
+    orderbook: Path, message: Path, date: Any, batch_rows: int = tabular.ALL_ROWS
 ) -> Iterator[BookSnapshots]:
     named, other = LOBSTER_NAME.match(orderbook.name), LOBSTER_NAME.match(message.name)
     if named and other and named.group(1, 2) != other.group(1, 2):

@@ -23,8 +23,7 @@ from research_lib.market.readers.frames import MBP
 from research_lib.market.trades import COLUMNS, Trades
 
 SYMBOL_PREFIX, DATE_PREFIX = "symbol=", "date="
-FOOTER_KEY = b"research_lib.source"
-ROW_GROUP_ROWS = 100_000
+FOOTER_KEY, ROW_GROUP_ROWS = b"research_lib.source", 100_000
 
 
 def matches(path: Path, head: bytes = b"") -> bool:

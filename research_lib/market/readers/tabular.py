@@ -50,8 +50,7 @@ NAIVE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?")
 ISO = "must hold ISO 8601 times with a time zone, such as 2025-04-03T09:30:00.125-04:00"
 # Vendors' marks of an empty level, in currency: LOBSTER's, and Databento's in two scales.
 SENTINELS = (9_999_999_999.0, 2.0**63 / 1e9, 2.0**63)
-HIGH_PRICE = 1e9  # beyond it a price must be like the others beside it
-ALIKE = 1e3
+HIGH_PRICE, ALIKE = 1e9, 1e3  # beyond the one a price must be like the others beside it
 # Columns that say whose book a row is: with two values in one, two books alternate.
 IDENTITIES = (
     "symbol", "ticker", "product", "instrument", "instrument_id", "exchange", "venue", "market",
