@@ -142,7 +142,7 @@ def _opening_crosses(path: Path, options: tabular.Options) -> list[tuple[int, in
     """When each session that has an opening cross opens, ns UTC, and the row of its cross."""
     session, crosses, seen = options.session, list[tuple[int, int]](), set[object]()
     for rows in tabular.read(path, ["ts_event", "action", "side"], tabular.ALL_ROWS, options):
-        time, hidden = rows.times("ts_event"), rows.codes("side", tuple(AGGRESSOR)) == 2
+        time, hidden = rows.times("ts_event"), rows.codes("side", tuple(AGGRESSOR)) == 2  # N
         traded = rows.codes("action", ACTIONS) == ACTIONS.index("T")
         traded = np.flatnonzero(traded & (session.interval_of(time) >= 0))
         days, first = np.unique(session.days(time[traded]), return_index=True)
