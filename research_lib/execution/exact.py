@@ -223,8 +223,8 @@ def _respond(
         x = 0.5 * excess / b
         return x, x, 0.5 / b
     under = b * b + 3.0 * c * excess
-    if not under > 0.0:
-        return np.inf, np.inf, 0.0
+    if excess == 0.0 or not under > 0.0:
+        return (0.0, 0.0, 0.0) if excess == 0.0 else (np.inf, np.inf, 0.0)
     bend = math.sqrt(under)
     return excess / (b + bend), excess / (b + bend), 0.5 / bend
 
