@@ -149,6 +149,7 @@ def test_frog_is_read_back_as_it_was(tmp_path: Path, frog_file: Path, batch_rows
         "lobster/AMZN_2012-06-21_34200000_57600000_message_1.csv.gz",
         "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz",
         "databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbp10_reconstructed.csv.gz",
+        "databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst",
     ],
 )
 @pytest.mark.slow
@@ -450,8 +451,9 @@ def test_the_command_line_takes_the_session(
     assert "close '25:00' is not a time of day" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_night_of_futures_belongs_to_its_trading_date(tmp_path: Path) -> None:
-    source = _mbp(tmp_path / "night.csv", ("2024-07-01",), hour="21")
+    source = real_data("databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst")
     globex = Session(23, "18:00", "17:00", opens_day_before=True)
     local_dates = {path.name for path in _convert(source, tmp_path / "local")}
     assert [path.name for path in _convert(source, tmp_path / "globex", session=globex)] == [

@@ -32,7 +32,7 @@ FORMATS = (STORE, DATABENTO, LOBSTER, BINANCE, LEAN, FRAMES)
 def read_books(path: str | Path | Iterable[str | Path], **reading: Any) -> BookSnapshots:
     """Read all books of one file, its format found by content.
 
-    Known are Databento MBP-10, MBP-1 (CSV, CSV.gz, CSV.zst, Parquet) and BBO,
+    Known are Databento MBP-10, MBP-1 (CSV, CSV.gz, CSV.zst, Parquet, DBN, DBN.zst) and BBO,
     LOBSTER message and orderbook pairs, Binance depth recordings, Lean level-1 quote zips,
     Tardis book snapshots, long and wide frames as CSV or Parquet, and folders made by `convert`.
     A DataFrame goes to `BookSnapshots.from_frame`.

@@ -1,8 +1,4 @@
-"""Databento's market-by-price records, as text and Parquet, to books and trades.
-
-Of its binary files (DBN) its own client makes either:
-`databento.DBNStore.from_file(path).to_csv(...)`.
-"""
+"""Databento's market-by-price records, as text, Parquet and binary (DBN), to books and trades."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -98,7 +94,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
 
     References
     ----------
-    Databento, "Market by price" schemas.
+    Databento, "Market by price" schemas and "Databento Binary Encoding".
     """
     names = tabular.column_names(path)
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
@@ -111,7 +107,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     if set(first.batch["action"].to_pylist()) == {"T"}:
         why = "every record is a trade with the book before it, and none shows a book that stands"
         raise ValidationError(f"{path} is of schema tbbo: {why}; fetch schema mbp-1 or bbo-1s")
-    # Records without a symbol for their instrument have the instrument alone.
+    # DBN without a symbol for its instrument has the instrument alone.
     ids = [name for name in ids if first.batch[name][0].is_valid]
     due = [*MBP.due(names, n_levels), "action", "side", "flags", *of_trade, *ids]
     before, seen, scale = 0, dict[str, str](), MBP.scale(first)
@@ -154,5 +150,5 @@ def _opening_crosses(path: Path, options: tabular.Options) -> list[tuple[int, in
     return crosses
 
 
-NAME = "Databento MBP-10 and MBP-1 (CSV, Parquet)"
+NAME = "Databento MBP-10 and MBP-1 (CSV, Parquet, DBN)"
 DATABENTO = tabular.Format(NAME, _matches, batches, ("where",))

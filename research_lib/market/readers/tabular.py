@@ -1,4 +1,4 @@
-"""Tables from files and frames: any compression, CSV or Parquet, in batches of bounded size.
+"""Tables from files and frames: any compression, CSV, Parquet or DBN, in batches of bounded size.
 
 Every failure has one form: the source, the column, what is expected of it, and the first row that
 does not comply, with its cell. Rows are counted from 0 at the first row of data. The cells of a CSV
@@ -37,7 +37,7 @@ HEAD_BYTES = 1 << 18  # holds the header of a thousand levels
 ALL_ROWS = 500_000  # at once, where a source is read whole
 BLOCK_BYTES = 1 << 20  # pyarrow reads 32 blocks ahead of a slower consumer: 32 MB a file
 CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-ZIP, PARQUET = b"PK", b"PAR1"
+ZIP, PARQUET, DBN = b"PK", b"PAR1", b"DBN"
 NULLS = ["", "NaN", "nan", "null"]
 DAMAGE = (pa.ArrowException, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError)
 UTC_NS = pa.timestamp("ns", tz="UTC")
@@ -106,7 +106,10 @@ def damage(path: Source) -> Iterator[None]:
 
 
 def open_bytes(path: Path) -> io.BufferedReader:
-    """Content decompressed, if its first bytes say gzip, zstd, or zip with one member."""
+    """Content decompressed, if its first bytes say gzip, zstd, or zip with one member.
+
+    Databento's binary records (DBN) come as the text of its CSV files.
+    """
     if not path.is_file():
         raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
     # Opened by Python: pyarrow takes every name for UTF-8, whatever the locale.
@@ -124,7 +127,52 @@ def open_bytes(path: Path) -> io.BufferedReader:
         if start.startswith(magic):
             packed = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec)
             stream = io.BufferedReader(packed)
-    return stream
+    is_dbn = stream.peek(3).startswith(DBN)
+    return io.BufferedReader(_Pieces(_dbn_as_csv(stream))) if is_dbn else stream
+
+
+class _Pieces(io.RawIOBase):
+    """Bytes that come in pieces, as a stream."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces, self.waiting = pieces, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.waiting = self.waiting or next(filter(None, self.pieces), b"")
+        n = min(len(buffer), len(self.waiting))
+        buffer[:n], self.waiting = self.waiting[:n], self.waiting[n:]
+        return n
+
+
+def _dbn_as_csv(stream: io.BufferedReader) -> Iterator[bytes]:
+    """Databento's binary records as CSV, by its own transcoder."""
+    import databento_dbn as dbn
+
+    text, begin, n_bytes, n_lines = io.BytesIO(), b"", 0, -1
+    as_csv: Any = {"encoding": dbn.Encoding.CSV, "compression": dbn.Compression.NONE}
+    transcoder = dbn.Transcoder(text, **as_csv, pretty_ts=False, map_symbols=True)
+    while data := stream.read(BLOCK_BYTES):
+        try:
+            transcoder.write(data)
+            transcoder.flush()
+        except BaseException as error:  # it panics at a record that is too short
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise OSError(str(error)) from error
+        yield text.getvalue()
+        n_bytes, n_lines = n_bytes + len(data), n_lines + text.getvalue().count(b"\n")
+        begin = begin if len(begin) > BLOCK_BYTES else begin + data
+        text.seek(0)
+        text.truncate()
+    # It leaves out records of another kind, and half a record at the end. A record begins with its
+    # length in units of four bytes.
+    first = 8 + int.from_bytes(begin[4:8], "little")
+    due = first + n_lines * 4 * begin[first] if n_bytes > first else first
+    if n_bytes != due:
+        raise OSError(f"its {n_bytes:,} bytes are not {n_lines:,} whole records")
 
 
 def head(path: Path) -> bytes:
@@ -264,7 +312,7 @@ def _csv(
     )  # fmt: skip
     yield from _rebatched(reader, batch_rows)
     with path.open("rb") as raw:
-        packed = raw.read(4).startswith((ZIP, *CODECS))  # which names a cut itself
+        packed = raw.read(4).startswith((ZIP, DBN, *CODECS))  # which names a cut itself
         raw.seek(-1, io.SEEK_END)
         if not packed and raw.read(1) in b"0123456789.":
             found = f"{path}: the last row has no end of line, so its last number may be cut off"

@@ -296,17 +296,6 @@ def test_a_second_hidden_trade_in_the_first_minute_is_no_cross(
     assert BookSnapshots.concat(parts).complete.tolist() == [True, False, True, True, True, True]
 
 
-def test_an_older_time_of_a_snapshot_takes_the_greatest_time_so_far(tmp_path: Path) -> None:
-    opening = pd.Timestamp("2025-04-03T13:30:00Z")
-    times = [(opening + pd.Timedelta(s, "s")).isoformat() for s in (5, -3_600, 4, 6, 7, 8)]
-    frame = _mbp10(ts_event=times, flags=[128, 168, 136, 128, 128, 128])
-    parts = list(iter_books(_write(frame, tmp_path / "book.csv"), 2))
-    books = BookSnapshots.concat(parts)
-    seconds = (books.time - opening.as_unit("ns").value) // 10**9
-    assert seconds.tolist() == [5, 5, 5, 6, 7, 8]
-    assert books.complete[:4].tolist() == [True, False, False, True]
-
-
 def _equal(one: BookSnapshots, other: BookSnapshots) -> bool:
     names = ("time", "bid_price", "bid_size", "ask_price", "ask_size", "complete")
     trades = ("time", "price", "size", "aggressor")
