@@ -18,6 +18,7 @@ from research_lib.errors import ResearchError
 
 MIN_DISK_MB = 200.0  # several runs' figures and work folders
 MIN_MEMORY_MB = 500.0  # a notebook's process with the library loaded
+SOLVERS = "analytical/multiplier", "scipy/SLSQP", "cvxpy/CLARABEL", "cvxpy/OSQP", "cvxpy/SCS"
 
 
 def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) -> dict[str, Any]:
@@ -48,15 +49,10 @@ def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) ->
     >>> sorted(health_check())
     ['checks', 'data_points', 'status', 'timestamp']
     """
-    points = [0]
-    folder = Path(reports) if reports is not None else PROJECT_ROOT / "reports"
+    points, folder = [0], Path(reports) if reports is not None else PROJECT_ROOT / "reports"
     known: dict[str, Callable[[], str]] = {
         "model": partial(_model, points),
-        **{
-            name: partial(_solver, name)
-            for name in ("analytical/multiplier", "cvxpy", "scipy/SLSQP")
-        },
-        **{f"cvxpy/{name}": partial(_backend, name) for name in ("CLARABEL", "OSQP", "SCS")},
+        **{name: partial(_solver, name) for name in SOLVERS},
         "kernel": _kernel,
         "disk": partial(_disk, folder, Path(tempfile.gettempdir())),
         "memory": _memory,
@@ -98,18 +94,16 @@ def _solver(name: str) -> str:
     from research_lib.execution import allocate
     from research_lib.impact import LinearImpact
 
-    done = allocate(LinearImpact([1e-4, 2e-4, 4e-4]), 1_000.0, solver=name.split("/")[0])
-    if done.solver != name.split("/")[0]:
+    solver, backend = name.split("/")
+    if solver == "cvxpy":
+        import cvxpy
+
+        if backend not in cvxpy.installed_solvers():
+            raise ResearchError("not installed; install the packages of requirements.lock")
+    done = allocate(LinearImpact([1e-4, 2e-4, 4e-4]), 1_000.0, solver=solver)
+    if done.solver != solver:
         raise ResearchError(f"a tiny order was not solved: {done.attempts[0].reason}")
     return "a tiny order solved and certified"
-
-
-def _backend(name: str) -> str:
-    import cvxpy
-
-    if name not in cvxpy.installed_solvers():
-        raise ResearchError("not installed; install the packages of requirements.lock")
-    return "installed, and loads"
 
 
 def _kernel() -> str:
@@ -128,13 +122,16 @@ def _kernel() -> str:
 
 def _disk(*folders: Path) -> str:
     """Write a file where reports are written, and where runs work, and see what is left."""
-    found, remedy = [], "delete old reports, or mount a larger volume"
+    found = []
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, prefix=".health-") as file:
             file.write(bytes(65_536))
-        free, where = shutil.disk_usage(folder).free, f"on the disk of {folder}"
-        found.append(_enough(free, MIN_DISK_MB, where, remedy))
+        free, remedy = (
+            shutil.disk_usage(folder).free,
+            "delete old reports, or mount a larger volume",
+        )
+        found.append(_enough(free, MIN_DISK_MB, f"on the disk of {folder}", remedy))
     return "; ".join(found)
 
 
