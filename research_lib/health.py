@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -58,15 +57,12 @@ def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) ->
         "memory": _memory,
         "data": _data,
     }
-    # Jupyter's process starts while the rest is checked.
-    due = sorted(only or known, key=lambda name: name != "kernel")
-    with ThreadPoolExecutor(2) as pool:
-        done = dict(zip(due, pool.map(lambda name: _checked(known[name]), due), strict=True))
+    done = {name: _checked(check) for name, check in known.items() if name in (only or known)}
     return {
         "status": "healthy" if all(one["healthy"] for one in done.values()) else "unhealthy",
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
         "data_points": points[0],
-        "checks": {name: done[name] for name in known if name in done},
+        "checks": done,
     }
 
 
@@ -115,8 +111,8 @@ def _kernel() -> str:
         execute: Any = started.execute
         reply = execute("import research_lib.config", reply=True, timeout=60)["content"]
     if reply["status"] != "ok":
-        reason = f"{reply['ename']}: {reply['evalue']}"
-        raise ResearchError(f"the kernel cannot load the library: {reason}")
+        why = "the kernel cannot load the library"
+        raise ResearchError(f"{why}: {reply['ename']}: {reply['evalue']}")
     return "python3 started and loaded the library"
 
 

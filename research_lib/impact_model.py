@@ -134,9 +134,8 @@ class ImpactModel:
         """
         snapshots, config = self._validate_orderbook_data(books), self.config
         if trade_sizes is None:
-            sizes = self._default_sizes(snapshots, side)
-        else:
-            sizes = self._validate_trade_sizes(trade_sizes)
+            trade_sizes = self._default_sizes(snapshots, side)
+        sizes = self._validate_trade_sizes(trade_sizes)
         n, k = len(snapshots), len(sizes)
         what, needed = (
             f"slippage of {n:,} snapshots, {k} sizes",
