@@ -3,6 +3,7 @@
 Each function takes `ax=None`, draws, labels with units and returns the Axes.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def colour_of(name: Any, default: str = MUTED) -> str:
 
 def coloured(items: Mapping[Any, Any], colours: Sequence[str] = SERIES) -> Iterator[Any]:
     """Name, value and colour of each: a strategy's own, else the next of `colours`."""
-    for (name, value), colour in zip(items.items(), colours, strict=False):
+    for (name, value), colour in zip(items.items(), itertools.cycle(colours), strict=False):
         yield name, value, colour_of(name, colour)
 
 
