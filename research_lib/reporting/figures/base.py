@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.errors import ValidationError
@@ -229,6 +230,8 @@ def plot_lines(
     for label, (x, y), colour in coloured(lines):
         ax.plot(x, y, fmt, color=colour, label=label, **POINTS)
     ax.set(**{f"{axis}scale": "log" for axis in log})
+    for axis in [getattr(ax, f"{name}axis") for name in log]:  # plain numbers, thinned out
+        axis.set(major_formatter=LogFormatter(), minor_formatter=LogFormatter())
     low, high = min(0.0, ax.get_ylim()[0]), ax.get_ylim()[1]
     if "y" not in log:  # a flat line is not under the legend
         ax.set_ylim(low, max(0.0, high) + 0.1 * (high - low))
