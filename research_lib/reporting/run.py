@@ -425,8 +425,7 @@ def run_on_dask(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task,
             finally:
                 client.cancel(list(futures))
     except (OSError, FutureCancelledError) as error:
-        why = (
-            f"{options.scheduler} are not there, or runs were cancelled ({error}); what is finished"
-        )
-        remedy = "is kept; repeat the call, or leave out --scheduler"
-        raise ValidationError(f"scheduler or workers at {why} {remedy}") from error
+        why = f"are not there, or runs were cancelled ({' '.join(str(error).split())})"
+        remedy = "what is finished is kept; repeat the call, or leave out --scheduler"
+        where = f"scheduler or workers at {options.scheduler}"
+        raise ValidationError(f"{where} {why}; {remedy}") from error
