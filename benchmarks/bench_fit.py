@@ -23,7 +23,6 @@ from timing import interleaved
 
 from research_lib.impact import LinearImpact, fit_impact, moments_of_books
 from research_lib.market import BookSnapshots, Session
-from research_lib.studies import simulated_slippage
 
 BATCH_ROWS = 1_000_000
 MEASURED, SCALED = (1, 10), 100
@@ -89,9 +88,16 @@ def refits() -> dict[str, float]:
     """Median seconds of fitting a frame of 20 days x 390 intervals x 10 sizes in every family."""
     rng = np.random.default_rng(9)
     beta = rng.lognormal(-11, 0.3, FRAME_INTERVALS)
-    frame = simulated_slippage(
-        beta, "snapshots", rng, n_days=FRAME_DAYS, n_snapshots=1, noise=0.3, sizes=TRADE_SIZES
-    )
+    days = pd.bdate_range("2024-01-02", periods=FRAME_DAYS).date
+    noise = 1 + 0.3 * rng.standard_normal((FRAME_DAYS, FRAME_INTERVALS, 1))
+    slippage = 0.01 + beta[:, None] * TRADE_SIZES * noise
+    at = np.repeat(Session(FRAME_INTERVALS).starts(days).ravel(), len(TRADE_SIZES))
+    frame = pd.DataFrame({
+        "time": pd.DatetimeIndex(at.astype("datetime64[ns]"), tz="UTC"),
+        "interval": np.tile(np.repeat(np.arange(FRAME_INTERVALS), len(TRADE_SIZES)), FRAME_DAYS),
+        "trade_size": np.tile(TRADE_SIZES, FRAME_DAYS * FRAME_INTERVALS), "mid_price": 50.0,
+        "half_spread": 0.01, "avg_slippage": slippage.ravel(), "censored": False,
+    })  # fmt: skip
     return interleaved(
         {family: lambda family=family: fit_impact(frame, family) for family in FAMILIES}, ROUNDS
     )

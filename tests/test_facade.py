@@ -281,8 +281,12 @@ def test_parallel_processing_walks_in_other_threads_and_changes_nothing() -> Non
     for on in (False, True):
         threads: set[int] = set()
         threading.setprofile(
-            lambda *_, seen=threads: seen.add(threading.get_ident())
-        )  # of threads started from here on
+            lambda *_, seen=threads: (
+                seen.add(threading.get_ident())
+                if threading.current_thread().name.startswith("ThreadPoolExecutor")
+                else None
+            )
+        )  # of pools started from here on
         try:
             frames.append(
                 ImpactModel(

@@ -7,7 +7,7 @@ from research_lib.evaluation.adaptive import (
 )
 from research_lib.evaluation.inference import compare, pair, panel, saving_interval
 from research_lib.evaluation.protocol import (
-    Known, Prior, evaluate, known_before, null_savings, standard_strategies, walk_forward,
+    Known, Prior, evaluate, known_before, standard_strategies, walk_forward,
 )
 from research_lib.evaluation.replay import Execution, Ladder, clairvoyant, replay, sample_states
 from research_lib.evaluation.shortfall import Shortfall, implementation_shortfall
@@ -19,7 +19,7 @@ __all__ = [
     "Adaptive", "Execution", "Known", "Ladder", "LiquidityProfile", "Order", "Pov", "Prior",
     "Scheduled", "Shortfall", "StaticOptimal", "Strategy", "TiltedShape", "Twap", "Vwap",
     "clairvoyant", "compare", "decaying", "evaluate",
-    "implementation_shortfall", "known_before", "mid_volatility", "null_savings",
+    "implementation_shortfall", "known_before", "mid_volatility",
     "pair", "panel", "replay", "run", "sample_states", "saving_interval", "standard_strategies",
     "walk_forward",
 ]

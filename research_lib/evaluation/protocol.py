@@ -10,8 +10,6 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike
 
 from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
@@ -19,7 +17,7 @@ from research_lib.errors import ValidationError
 from research_lib.evaluation.adaptive import Adaptive, LiquidityProfile, TiltedShape, mid_volatility
 from research_lib.evaluation.replay import Execution, Ladder, clairvoyant, report_ages
 from research_lib.evaluation.strategies import (
-    Pov, StaticOptimal, Strategy, Twap, Vwap, one_an_interval, run,
+    Pov, StaticOptimal, Strategy, Twap, Vwap, run,
 )  # fmt: skip
 from research_lib.impact import ImpactCurve, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
@@ -99,13 +97,6 @@ class Prior(Record):
         """What is known from days of ten levels drawn from a synthetic market."""
         books = market.books(n_days * market.session.n_intervals, 10, rng)
         return cls.from_books(books, side, market.session, f"{n_days} synthetic days")
-
-    def permuted(self, rng: np.random.Generator) -> Prior:
-        """The same intervals in random order, one order for all that is known."""
-        order, known = rng.permutation(len(self.profile)), self.profile
-        profile = LiquidityProfile(known.spread[order], known.depth[order], known.source)
-        volume, curve = self.volume[order], self.curve.take(order)
-        return Prior(profile, volume, curve, self.volatility, f"{self.source}, intervals permuted")
 
 
 def standard_strategies(
@@ -361,80 +352,3 @@ def _volume(
     window = np.ones(max(1, n // 13))
     known = np.convolve(np.ones(n), window, "same")
     return np.convolve(mean, window, "same") / known, "volumes of trades"
-
-
-def null_savings(
-    books: BookSnapshots | Ladder,
-    prior: Prior,
-    total_shares: float,
-    side: str,
-    *,
-    rng: np.random.Generator,
-    n_draws: int = 200,
-    make: Maker = standard_strategies,
-    max_shares: ArrayLike | None = None,
-) -> pd.DataFrame:
-    """Permute the labels of the intervals, decide again, and trade on other books.
-
-    All that a strategy goes by is permuted: its prior's intervals by one random order, the
-    books that it sees by another; the books that it trades on by a third, or one that happens
-    to trade late would gain from a day that grows cheaper. What it then saves is no skill, and
-    since a child order's cost is convex in its size, it is a loss on average.
-
-    Parameters
-    ----------
-    books : BookSnapshots or Ladder
-        One an interval of one day.
-    prior : Prior
-        As for `evaluate`, of as many intervals.
-    total_shares : float
-        An order that TWAP completes: costs of different amounts do not compare.
-    side : "buy" or "sell"
-    rng : numpy.random.Generator
-    n_draws : int
-        Permutations.
-    make : callable of a Prior
-        Gives the strategies.
-    max_shares : scalar or (n,) shares, optional
-
-    Returns
-    -------
-    DataFrame, index strategy
-        Savings of TWAP's cost, per cent: observed_% (labels as they are), null_mean_%, null_sd_%,
-        null_lower_% and null_upper_% (the middle 95 %), p_value: the share of permutations, the
-        observed labels among them, that save as much. NaN where the order was not completed.
-
-    Examples
-    --------
-    >>> from research_lib.market import Session, preset
-    >>> market, rng = preset("thin_stock", Session(13)), np.random.default_rng(0)
-    >>> prior = Prior.from_market(market, "buy", rng, n_days=3)
-    >>> null = null_savings(market.books(13, 5, rng), prior, 500, "buy", rng=rng, n_draws=19)
-    >>> float(null.loc["TWAP", "observed_%"])
-    0.0
-    """
-    ladder = Ladder.of(books, side)
-    one_an_interval(len(prior.profile), len(ladder), "the prior")
-    if not run(Twap(), ladder, total_shares, side, max_shares=max_shares).completed:
-        raise ValidationError(
-            f"TWAP leaves some of {total_shares:,.6g} shares unfilled; lower total_shares"
-        )
-
-    def savings(known: Prior, traded: Ladder, shown: Ladder) -> dict[str, float]:
-        how: dict[str, Any] = {"max_shares": max_shares, "shown": shown}
-        done = [run(one, traded, total_shares, side, **how) for one in [Twap(), *make(known)]]
-        paid = [one.cost_per_share if one.completed else np.nan for one in done]
-        return {one.name: 100 * (1 - own / paid[0]) for one, own in zip(done, paid, strict=True)}
-
-    observed = pd.Series(savings(prior, ladder, ladder))
-    null = pd.DataFrame(
-        savings(prior.permuted(rng), *(ladder.take(rng.permutation(len(ladder))) for _ in range(2)))
-        for _ in range(number("n_draws", n_draws, 19, integer=True))
-    )
-    table = null.describe(percentiles=[0.025, 0.975]).T[["mean", "std", "2.5%", "97.5%"]]
-    table.columns = ["null_mean_%", "null_sd_%", "null_lower_%", "null_upper_%"]
-    table.insert(0, "observed_%", observed)
-    known = null.count().where(observed.notna())
-    return table.assign(p_value=(1 + (null >= observed).sum()) / (1 + known)).rename_axis(
-        "strategy"
-    )

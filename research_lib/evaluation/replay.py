@@ -152,7 +152,7 @@ def sample_states(
     >>> from research_lib.market import SyntheticMarket
     >>> states = SyntheticMarket(session=Session(78)).books(78, 5, np.random.default_rng(0))
     >>> late = sample_states(states, Session(13), latency_seconds=400)
-    >>> int(late.time[0] - states.time[0]), late.mid[0] == states.mid[1]
+    >>> int(late.time[0] - states.time[0]), bool(late.mid[0] == states.mid[1])
     (400000000000, True)
     """
     lag = np.int64(round(1e9 * number("latency_seconds", latency_seconds, 0)))

@@ -8,7 +8,7 @@ interval in `allocate`, per time in `portfolio_schedule`, and a `volatility` per
 # ruff: noqa: I001
 
 from research_lib.execution.allocate import (
-    Allocation, Allocations, Sensitivity, allocate, allocate_many, sensitivity,
+    Allocation, Allocations, allocate, allocate_many,
 )  # fmt: skip
 from research_lib.execution.almgren_chriss import (
     ArrivalPriceSchedule, Frontier, almgren_chriss, efficient_frontier, least_value_at_risk,
@@ -23,8 +23,8 @@ from research_lib.execution.transient import (
 
 __all__ = [
     "Allocation", "Allocations", "ArrivalPriceSchedule", "Attempt", "ContinuousSplit", "Frontier",
-    "PortfolioSchedule", "Schedule", "Sensitivity", "allocate", "allocate_many", "almgren_chriss",
+    "PortfolioSchedule", "Schedule", "allocate", "allocate_many", "almgren_chriss",
     "efficient_frontier", "least_value_at_risk", "obizhaeva_wang", "obizhaeva_wang_limit",
-    "parts_of_day", "portfolio_schedule", "pov", "price_portfolio", "sensitivity", "share_caps",
+    "parts_of_day", "portfolio_schedule", "pov", "price_portfolio", "share_caps",
     "transient_schedule", "twap", "vwap",
 ]  # fmt: skip

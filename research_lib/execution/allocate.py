@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from research_lib.execution.exact import SUM_ROUNDING, Certificate, solve_many
 from research_lib.execution.fallback import SOLVERS, Attempt, Found, certify, fault_of, search
 from research_lib.execution.problem import HEADROOM, Limits, Problem, why_infeasible
 from research_lib.execution.schedules import ROUNDING, drawn, table
-from research_lib.impact import CompositeImpact, ImpactCurve, Kernel, SeparableTotal
+from research_lib.impact import ImpactCurve, Kernel, SeparableTotal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 AGREEMENT = 1e-6
 BEST_FEASIBLE = "best feasible"
+_totals: WeakKeyDictionary[ImpactCurve, dict[str, SeparableTotal]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +241,8 @@ def allocate(
     largest = getattr(curve, "largest_size", None)
     beyond = 0 if largest is None else int(np.sum(x > np.asarray(largest) * (1.0 + ROUNDING)))
     warnings = tuple(_warnings(found, limits, relaxed, lot and coupling, beyond))
+    for text in warnings:
+        logger.warning(text)
     (penalty, held), last = problem.risk(x), found.attempts[-1]
     return Allocation(
         x, proof.cost - penalty, proof.multiplier + held, proof.kkt_residual, proof.duality_gap,
@@ -252,26 +255,27 @@ def allocate(
 def _warnings(
     found: Found, limits: Limits, relaxed: str, rounded_jointly: Any, beyond: int
 ) -> Iterator[str]:
-    """What a careful reader should know, which is logged as well."""
-    late = f"out of time after {limits.timeout_seconds:g} s: best feasible schedule, at most "
-    above = f"{found.certificate.duality_gap:.1e} of its cost above the optimum"
-    fit = "child orders exceed the largest size that their interval's fit saw: their cost is"
-    for applies, text in (
-        (relaxed, f"bounds relaxed: {relaxed}"),
-        (rounded_jointly, "lots are a heuristic: coupled intervals are rounded by their tangents"),
-        (not found.in_time, late + above),
-        (beyond, f"{beyond} {fit} extrapolated"),
-    ):
-        if applies:
-            logger.warning(text)
-            yield text
+    """What a careful reader should know."""
+    if relaxed:
+        yield f"bounds relaxed: {relaxed}"
+    if rounded_jointly:
+        yield "lots are a heuristic: coupled intervals are rounded by their tangents"
+    if not found.in_time:
+        late = f"out of time after {limits.timeout_seconds:g} s: best feasible schedule"
+        yield f"{late}, at most {found.certificate.duality_gap:.1e} of its cost above the optimum"
+    if beyond:
+        fit = "child orders exceed the largest size that their interval's fit saw: their cost is"
+        yield f"{beyond} {fit} extrapolated"
 
 
 def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
-    """The curve's total; anything but a curve is refused."""
+    """The curve's total, kept while the curve lives; anything but a curve is refused."""
     if not isinstance(curve, ImpactCurve):
         raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
-    return curve.total(objective)
+    kept = _totals.setdefault(curve, {})
+    if str(objective) not in kept:
+        kept[str(objective)] = curve.total(objective)
+    return kept[str(objective)]
 
 
 def _in_turn(first: SolverType, problem: Problem) -> list[SolverType]:
@@ -331,8 +335,7 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
     lots = np.clip(np.floor(found.shares / lot).astype(np.int64), low, high)
     # Lots of one interval get more expensive one by one, so greedy is optimal, from whichever lots
     # are surely taken: those cheaper than the multiplier.
-    price = certify(found.shares, problem).multiplier * lot
-    lots += _lot_costs(total, lots, 1, high, lot) < price
+    lots += _lot_costs(total, lots, 1, high, lot) < found.certificate.multiplier * lot
     step = 1 if count > lots.sum() else -1
     end = high if step > 0 else low
     offers = _lot_costs(total, lots, step, end, lot)
@@ -341,7 +344,7 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
         lots[t] += step
         one = slice(t, t + 1)
         offers[one] = _lot_costs(total.take(one), lots[one], step, end[one], lot)
-    shares = lots * lot
+    shares = np.minimum(lots * lot, total.capacity)
     odd = order - count * lot
     if odd > slack:
         more = np.minimum(shares + odd, total.capacity)
@@ -361,8 +364,9 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
 
 def _lot_costs(total: SeparableTotal, lots: Any, step: int, end: Any, lot: float) -> Float:
     """What one more (or less) lot costs in each interval; inf at the end of its lots."""
-    moved = np.where(lots == end, lots, lots + step)
-    return np.where(lots == end, np.inf, total.value(moved * lot) - total.value(lots * lot))
+    moved = np.minimum(np.where(lots == end, lots, lots + step) * lot, total.capacity)
+    added = total.value(moved) - total.value(np.minimum(lots * lot, total.capacity))
+    return np.where(lots == end, np.inf, added)
 
 
 @dataclass(frozen=True, eq=False)
@@ -450,100 +454,3 @@ def allocate_many(
         if fault := fault_of(Certificate(*found), float(orders[i]), n, 0.0):
             raise OptimizationError(f"problem {i} is not certified: {fault}; solve it by allocate")
     return Allocations(x, *known.T[:4])
-
-
-@dataclass(frozen=True, eq=False)
-class Sensitivity(Record):
-    """Derivatives of the optimal cost, and what errors cost.
-
-    Attributes
-    ----------
-    order : currency per share
-        d cost / d S: the multiplier, what the next share costs.
-    cap : (n,) currency per share
-        d cost / d cap_t, 0 or below: what one more share of room in interval t would save.
-    floor : (n,) currency per share
-        d cost / d floor_t, 0 or above.
-    coefficients : DataFrame
-        Index the curve's coefficients; error_%; cost_%: how much the optimal cost rises where the
-        coefficient is larger by that in all intervals (first order); misjudged_%: what trading on
-        estimates with independent errors of that size costs over trading on the truth (second
-        order: a flat optimum). Relative to the cost's size, NaN where that is 0; misjudged_% of a
-        book is NaN where an estimate in error sends more than the true book shows.
-    """
-
-    order: float
-    cap: Float
-    floor: Float
-    coefficients: pd.DataFrame
-
-
-def sensitivity(
-    curve: ImpactCurve,
-    total_shares: float,
-    *,
-    min_shares: ArrayLike = 0.0,
-    max_shares: ArrayLike | None = None,
-    objective: str = "cost",
-    error: float = 0.1,
-) -> Sensitivity:
-    r"""Derivatives of the least cost by the envelope theorem, and the cost of wrong coefficients.
-
-    .. math:: \partial C^* / \partial u_t = -\max(\nu - C_t'(u_t), 0)
-
-    Independent errors cost, to second order, the sum of what each alone costs, the mean of
-    both signs: 2 n solutions a coefficient.
-
-    Parameters
-    ----------
-    curve, total_shares, min_shares, max_shares, objective
-        As `allocate`; n intervals.
-    error : fraction, in (0, 1)
-
-    Raises
-    ------
-    ValidationError
-        An order that is not above 0; a composite curve: its coefficients are its parts'.
-
-    Examples
-    --------
-    >>> from research_lib.impact import LinearImpact
-    >>> found = sensitivity(LinearImpact([1e-5, 2e-5]), 300, max_shares=150)
-    >>> round(found.order, 6), round(float(found.cap[0]), 6)
-    (0.006, -0.003)
-    """
-    if isinstance(curve, CompositeImpact):
-        raise ValidationError(
-            "a composite curve has the coefficients of its parts; ask for theirs one by one"
-        )
-    size, total = number("error", error, 0, 1, above=0), total_of(curve, objective)
-    shares = number("total_shares", total_shares, above=0)
-    options: Any = {"min_shares": min_shares, "max_shares": max_shares, "objective": objective}
-
-    def changed(name: str, factor: Any) -> ImpactCurve:
-        values = curve.parameters()[name]
-        return dataclasses.replace(curve, **{name: (values.T * factor).T})  # type: ignore[type-var]
-
-    def excess(believed: ImpactCurve, true: SeparableTotal) -> float:
-        x = allocate(believed, shares, **options).shares
-        return (float(np.sum(true.value(x))) - base.cost) / unit
-
-    base = allocate(curve, shares, **options)
-    x, nu, unit = base.shares, base.marginal_cost, 0.01 * abs(base.cost) or np.nan
-    lower, upper = problems.bounds_of(len(curve), shares, min_shares, max_shares)
-    table = {}
-    for name, values in curve.parameters().items():
-        larger, lost = changed(name, 1.0 + size), 0.0
-        for t in np.flatnonzero(values.reshape(len(values), -1).any(axis=1)):
-            for sign in (1.0, -1.0):
-                factor = np.ones(len(values))
-                factor[t] += sign * size
-                lost += 0.5 * excess(changed(name, factor), total)
-        rise = excess(larger, larger.total(objective))
-        table[name] = {"error_%": 100 * size, "cost_%": rise, "misjudged_%": lost}
-    return Sensitivity(
-        nu,
-        np.where(x >= upper, -np.maximum(nu - total.marginal_last(x), 0.0), 0.0),
-        np.where(x <= lower, np.maximum(total.marginal(x) - nu, 0.0), 0.0),
-        pd.DataFrame(table).T.rename_axis("coefficient"),
-    )

@@ -20,6 +20,7 @@ from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import allocate
 from research_lib.execution.portfolio import portfolio_schedule
+from research_lib.execution.problem import each
 from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade
 from research_lib.impact import LinearImpact
 
@@ -136,7 +137,7 @@ def almgren_chriss(
     """
     n = number("n_intervals", n_intervals, 1, integer=True)
     shares, tau = number("total_shares", total_shares), number("interval", interval, above=0)
-    sigma, eta = per_interval("volatility", volatility, n), per_interval("temporary", temporary, n)
+    sigma, eta = each("volatility", volatility, n), each("temporary", temporary, n)
     risk, gamma = number("risk_aversion", risk_aversion), number("permanent", permanent, 0)
     spread, alpha = number("half_spread", half_spread, 0), number("drift", drift)
     net = eta - 0.5 * gamma * tau
@@ -164,7 +165,7 @@ def almgren_chriss(
     held = left_to_trade(trades)[1:]
     cost = 0.5 * gamma * shares**2 + spread * sizes + float(net @ (trades * trades)) / tau
     cost -= alpha * tau * float(held.sum())
-    pull = risk * float(np.mean(sigma * sigma)) * tau**2 / float(np.mean(net))
+    pull = risk * tau * float(variance.sum() / net.sum())
     return ArrivalPriceSchedule(
         trades, "Almgren-Chriss", cost, float(variance @ (held * held)), _rate(pull) / tau
     )

@@ -254,9 +254,13 @@ def _sweep(nu: float, smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float,
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
     least_sum, most_sum, slope = 0.0, 0.0, 0.0
     for t in range(len(lower)):
-        least, most, response = _respond(nu, a[t], b[t], c[t], s[t], p[t])
         if stepped:
             least, most, response = _respond_stepped(nu, t, smooth, steps)
+        elif b[t] > 0.0 and c[t] == 0.0 and s[t] == 0.0:  # the usual case, without a call
+            response = 0.5 / b[t]
+            least = most = (nu - a[t]) * response
+        else:
+            least, most, response = _respond(nu, a[t], b[t], c[t], s[t], p[t])
         slope += response if lower[t] < least < upper[t] else 0.0
         least_sum += min(max(least, lower[t]), upper[t])
         most_sum += min(max(most, lower[t]), upper[t])

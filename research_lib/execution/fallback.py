@@ -79,7 +79,7 @@ def search(
     OptimizationError
         No certified answer, though there was time.
     """
-    attempts, candidates = [], [problem.feasible(np.ones(len(problem.lower)))]
+    attempts, candidates = [], []
     for solver in solvers:
         begin = time.perf_counter()
         for answer in _answers(solver, problem, limits):
@@ -98,6 +98,7 @@ def search(
             f"no solver gave a certified schedule ({trail}); raise max_iterations or "
             "timeout_seconds"
         )
+    candidates.append(problem.feasible(np.ones(len(problem.lower))))
     candidates.append(exact_split(problem.total, problem.shares, problem.bounds)[0])
     known = [(certify(x, problem), x) for x in candidates]
     best, x = min(known, key=lambda one: one[0].cost if math.isfinite(one[0].cost) else math.inf)

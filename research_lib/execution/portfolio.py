@@ -386,7 +386,7 @@ def _bounded(
     size = float(np.sqrt(orders @ market.net @ orders / m)) or 1.0
     unit = np.maximum(np.abs(orders), size / np.sqrt(np.diag(market.net)))
     form, linear = (part / (scale or 1.0) for part in _form(market, orders, n, unit))
-    z, gross = cp.Variable((n - 1) * m), cp.Variable((n, m))
+    z, sells, buys = cp.Variable((n - 1) * m), cp.Variable((n, m)), cp.Variable((n, m))
     held = cp.reshape(z, (n - 1, m), order="C")
     path = cp.vstack([orders[None] / unit, held, np.zeros((1, m))])
     sold, spread = path[:-1] - path[1:], market.half_spread * unit / (scale or 1.0)
@@ -398,10 +398,10 @@ def _bounded(
     ]
     # Convex as a whole, which its parts do not show where permanent impact is not symmetric.
     cost = 0.5 * cp.quad_form(z, cp.psd_wrap(form)) + linear @ z
-    if spread.any() or np.isfinite(bounds.value).any():  # gross of what is traded either way
-        cost = cost + cp.sum(gross @ spread)
-        traded = gross @ (bounds.prices * unit / worth)
-        constraints += [sold <= gross, -sold <= gross]
+    if spread.any() or np.isfinite(bounds.value).any():
+        cost = cost + cp.sum((sells + buys) @ spread)
+        traded = (sells + buys) @ (bounds.prices * unit / worth)
+        constraints += [sold == sells - buys, sells >= 0, buys >= 0]
         constraints += _within(traded, np.full(n, -np.inf), bounds.value / worth)
     program, tried = cp.Problem(cp.Minimize(cost), constraints), []
     for backend in (name for name in BACKENDS if name in cp.installed_solvers()):
@@ -412,7 +412,8 @@ def _bounded(
                 "min_exposure and max_exposure, raise the caps, or lengthen the horizon"
             )
         if z.value is not None:
-            slopes = {z: form @ z.value + linear, gross: np.repeat(spread, n)}
+            own = np.repeat(spread, n)
+            slopes = {z: form @ z.value + linear, sells: own, buys: own}
             residual = _residual(program, slopes)
             if residual <= ACCEPTED:
                 return -np.diff(path.value * unit, axis=0), backend, residual

@@ -195,10 +195,10 @@ def why_infeasible(problem: Problem) -> str:
             "one or raise the other"
         )
     most, least, slack = float(upper.sum()), float(lower.sum()), SUM_ROUNDING * abs(order)
-    shown = float(np.sum(np.minimum(problem.total.capacity, abs(order))))
-    if most < order - slack and shown < order:
-        return f"the books show {shown:,.6g} of {order:,.6g} shares; order less or trade longer"
     if most < order - slack:
+        shown = float(np.sum(np.minimum(problem.total.capacity, abs(order))))
+        if shown < order:
+            return f"the books show {shown:,.6g} of {order:,.6g} shares; order less or trade longer"
         return (
             f"cap admits {most:,.12g} of {order:,.12g} shares; raise max_shares "
             "(max_allocation_ratio) or lengthen the horizon"
@@ -244,10 +244,10 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
 
     Caps and floors in float32 that admit the order but for their own rounding are moved by that.
     """
-    lower = per_interval("min_shares", min_shares, n, infinite=True)
+    lower = each("min_shares", min_shares, n, infinite=True)
     most = order * (1.0 + HEADROOM)
     asked = np.inf if max_shares is None else max_shares
-    upper = per_interval("max_shares", asked, n, infinite=True)
+    upper = each("max_shares", asked, n, infinite=True)
     np.minimum(upper, np.maximum(lower, most), out=upper)
     if getattr(max_shares, "dtype", None) == np.float32:
         short = order / (float(upper.sum()) or 1.0)
@@ -256,6 +256,13 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
         over = order / (float(lower.sum()) or 1.0)
         lower *= over if 1.0 - SINGLE < over < 1.0 else 1.0
     return lower, upper
+
+
+def each(name: str, value: Any, n: int, *, infinite: bool = False) -> Float:
+    """`per_interval`, without its time where one number is plainly meant."""
+    if type(value) is float and value >= 0.0:
+        return np.full(n, value)
+    return per_interval(name, value, n, infinite=infinite)
 
 
 def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.inf) -> Float:

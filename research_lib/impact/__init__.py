@@ -14,9 +14,7 @@ from research_lib.impact.kernels import (
 from research_lib.impact.moments import ImpactMoments, moments_of_books, moments_of_store
 from research_lib.impact.separable import SeparableTotal, polynomial_total
 from research_lib.impact.slippage import SlippageCurves, slippage_curves, walk_book
-from research_lib.impact.validation import (
-    buy_against_sell, cross_validate, residual_rows, residual_tests,
-)  # fmt: skip
+from research_lib.impact.validation import cross_validate, residual_rows, residual_tests
 from research_lib.market.book import order_flow_imbalance
 
 __all__ = [
@@ -24,7 +22,7 @@ __all__ = [
     "ExponentialSumKernel", "GaussianKernel", "ImpactCurve", "ImpactFit", "ImpactMoments",
     "Kernel", "KernelCheck", "LinearImpact", "PiecewiseLinearImpact", "PowerImpact",
     "PowerKernel", "QuadraticImpact", "SeparableTotal", "SlippageCurves", "TabulatedKernel",
-    "at_lags", "buy_against_sell", "check_kernel", "cross_validate", "fit_forms", "fit_impact",
+    "at_lags", "check_kernel", "cross_validate", "fit_forms", "fit_impact",
     "is_cost", "kernel_matrix", "moments_of_books", "moments_of_store", "order_flow_imbalance",
     "polynomial_total", "residual_rows", "residual_tests", "shrink", "slippage_curves",
     "square_root_impact", "trade_times", "walk_book",

@@ -292,10 +292,10 @@ def trade_times(times: ArrayLike) -> Float:
             "second give (times - times[0]).total_seconds()"
         )
     at = numbers("times", times)
-    if at.ndim != 1 or not at.size or not np.isfinite(at).all() or np.any(np.diff(at) <= 0):
-        raise ValidationError(
-            f"times must be (n,) finite numbers that rise strictly, got {at!s:.60}"
-        )
+    if at.ndim != 1 or not at.size or not np.isfinite(at).all():
+        raise ValidationError(f"times must be (n,) finite numbers, n >= 1, got shape {at.shape}")
+    if np.any(np.diff(at) <= 0):
+        raise ValidationError(f"times must rise strictly, got {at}")
     return at
 
 

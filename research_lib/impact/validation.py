@@ -8,17 +8,16 @@ more: tests that suppose independence see one row of each book, or one value of 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
-from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
+from research_lib.errors import InsufficientDataError, ModelFittingError
 from research_lib.impact import fit as fitting
 from research_lib.impact.estimation import MODEL_TYPES
 from research_lib.impact.fit import ImpactFit, Slippage
@@ -28,81 +27,6 @@ from research_lib.monitoring import timed
 
 SCHEMES = ("leave_one_day_out", "walk_forward")
 MIN_BOOKS = 20
-
-
-class Fold(NamedTuple):
-    """Units fitted and units held out, by number, with no unit in both."""
-
-    fitted: list[int]
-    held_out: list[int]
-
-
-@dataclass(frozen=True, eq=False)
-class Parts(Record):
-    """Observations cut into units in time order.
-
-    Attributes
-    ----------
-    data : Observations
-    unit, spread_unit : (m,), (k,)
-        Unit of each row, and of each half-spread.
-    labels : list of str
-        Days as "YYYY-MM-DD", or blocks of the one day as "intervals a to b".
-    by_day : bool
-        False where the units are blocks of one day.
-    """
-
-    data: Observations
-    unit: pd.Series
-    spread_unit: pd.Series
-    labels: list[str]
-    by_day: bool
-
-    @property
-    def kind(self) -> str:
-        """What a unit is called."""
-        return "day" if self.by_day else "block"
-
-    def take(self, units: Iterable[int], among: Any = True) -> Observations:
-        """The observations of the chosen units, those in `among` (m,) only, for `fit_forms`."""
-        chosen = list(units)
-        rows = self.unit.isin(chosen) & np.asarray(among)
-        return self.data.take(rows, self.spread_unit.isin(chosen))
-
-    def folds(self, scheme: str) -> Iterator[Fold]:
-        """Every unit held out once, with the units to fit: all others, or the earlier ones only.
-
-        Raises
-        ------
-        ValidationError
-            An unknown scheme.
-        InsufficientDataError
-            One unit alone.
-        """
-        refuse_unknown([scheme], SCHEMES, "scheme")
-        n, forward = len(self.labels), scheme == "walk_forward"
-        if n < 2:
-            raise InsufficientDataError(
-                f"1 {self.kind} cannot be fitted and held out; give 2 days or raise n_blocks"
-            )
-        for out in range(forward, n):
-            yield Fold([u for u in range(n) if u < out or (u > out and not forward)], [out])
-
-
-def cut(
-    slippage: Slippage, *, n_intervals: int | None = None, n_blocks: int = 5,
-    session: Session | None = None,
-) -> Parts:  # fmt: skip
-    """Cut observations into days or, where there is one day only, into `n_blocks` equal blocks."""
-    data = observations_of(slippage, n_intervals, session)
-    rows, spreads, n = data.rows, data.spreads, data.n_intervals
-    if len(data.dates) > 1:
-        return Parts(data, rows["day"], spreads["day"], data.dates, True)
-    blocks = min(number("n_blocks", n_blocks, 2, integer=True), n)
-    edges = -(-np.arange(blocks + 1) * n // blocks)
-    names = [f"intervals {first} to {end - 1}" for first, end in itertools.pairwise(edges)]
-    of_rows, of_spreads = (part["interval"] * blocks // n for part in (rows, spreads))
-    return Parts(data, of_rows, of_spreads, names, False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,14 +92,19 @@ def cross_validate(
     >>> sorted(found.table.index), len(found.by_unit)
     (['linear', 'sqrt'], 5)
     """
-    parts = cut(slippage, n_intervals=n_intervals, n_blocks=n_blocks, session=session)
+    refuse_unknown([scheme], SCHEMES, "scheme")
+    data = observations_of(slippage, n_intervals, session)
+    kind, unit, spread_unit, labels = _units(data, n_blocks)
     held_out: dict[str, list[pd.DataFrame]] = {form: [] for form in model_types}
-    for fitted, out in parts.folds(scheme):
-        unseen = parts.take(out)
-        fits = fitting.fit_forms(parts.take(fitted), held_out, **{**settings, "test_fraction": 0.0})
-        for form, fit in fits.items():
+    for out in range(scheme == "walk_forward", len(labels)):
+        known, of_spreads = (
+            (one < out) if scheme == "walk_forward" else (one != out) for one in (unit, spread_unit)
+        )
+        unseen = data.take(unit == out, spread_unit == out)
+        how = {**settings, "test_fraction": 0.0}
+        for form, fit in fitting.fit_forms(data.take(known, of_spreads), held_out, **how).items():
             rows = fitting.score(unseen, fit.curve, True)
-            held_out[form].append(rows.assign(unit=parts.labels[out[0]]))
+            held_out[form].append(rows.assign(unit=labels[out]))
     predictions = {form: pd.concat(rows, ignore_index=True) for form, rows in held_out.items()}
     rows = next(iter(predictions.values()))
     known = _seldom_censored(rows, most_censored)
@@ -193,7 +122,25 @@ def cross_validate(
         for form, rows in scored.items()
     })  # fmt: skip
     table = table.astype({"observations": int}).rename_axis("model_type").sort_values("rmse_bps")
-    return Validation(table, by_unit.rename_axis(parts.kind), rows["trade_size"][known].unique())
+    return Validation(table, by_unit.rename_axis(kind), rows["trade_size"][known].unique())
+
+
+def _units(data: Observations, n_blocks: int) -> tuple[str, pd.Series, pd.Series, list[str]]:
+    """Days in time order or, of one day, equal blocks of it: what a unit is called, those of rows
+    and of spreads, and their labels.
+    """
+    if len(data.dates) > 1:
+        return "day", data.rows["day"], data.spreads["day"], data.dates
+    n = data.n_intervals
+    blocks = min(number("n_blocks", n_blocks, 2, integer=True), n)
+    if blocks < 2:
+        raise InsufficientDataError(
+            "1 block cannot be fitted and held out; give 2 days or raise n_blocks"
+        )
+    edges = -(-np.arange(blocks + 1) * n // blocks)
+    names = [f"intervals {first} to {end - 1}" for first, end in itertools.pairwise(edges)]
+    of_rows, of_spreads = (part["interval"] * blocks // n for part in (data.rows, data.spreads))
+    return "block", of_rows, of_spreads, names
 
 
 def _scores(rows: pd.DataFrame) -> dict[str, float]:
@@ -207,18 +154,6 @@ def _seldom_censored(rows: pd.DataFrame, most: float) -> pd.Series:
     books = pd.DataFrame({"all": rows["n"], "lacking": rows["n"].where(censored, 0.0)})
     books = books.groupby(rows["trade_size"]).transform("sum")
     return ~censored & (books["lacking"] / books["all"] <= most)
-
-
-def half_width(deviation: ArrayLike, count: ArrayLike) -> Float:
-    """Half of the 95 % t interval of the mean of `count` independent values; NaN for one.
-
-    `deviation` is their standard deviation.
-    """
-    from scipy import stats
-
-    n = np.asarray(count, float)
-    dof = np.where(n > 1, n - 1, np.nan)
-    return np.asarray(stats.t.ppf(0.975, dof) * np.asarray(deviation, float) / np.sqrt(n))
 
 
 def residual_rows(fit: ImpactFit, *, most_censored: float = 0.05) -> pd.DataFrame:
@@ -322,56 +257,3 @@ def residual_tests(
         "Durbin-Watson": (durbin_watson(series), np.nan),
     }
     return pd.DataFrame(statistics, index=["statistic", "p_value"]).T.rename_axis("test")
-
-
-def buy_against_sell(
-    slippage: pd.DataFrame, model_type: str = "linear", *, n_blocks: int = 5,
-    session: Session | None = None, **settings: Any,
-) -> pd.DataFrame:  # fmt: skip
-    """Whether one curve may serve both sides: the paired difference of their pooled impact.
-
-    Parameters
-    ----------
-    slippage : DataFrame
-        Rows of both sides of the same books, as
-        ``pd.concat([buys.to_frame(n), sells.to_frame(n)])``.
-
-    Returns
-    -------
-    DataFrame, index day, or block of the one day
-        buy and sell (pooled impact at the median size, currency per share), difference_%
-        (buy - sell, of their mean). Days differ where `half_width` of the differences excludes
-        0; blocks of one day are not independent.
-
-    Raises
-    ------
-    ValidationError
-        One side alone.
-    ModelFittingError
-        As `fit_impact`, for any day and side.
-
-    Examples
-    --------
-    >>> from research_lib.market import Session, thin_stock
-    >>> from research_lib.impact import slippage_curves
-    >>> books = thin_stock(Session(13)).books(39, 10, np.random.default_rng(0))
-    >>> sides = [slippage_curves(books, [200, 500], side).to_frame(13) for side in ("buy", "sell")]
-    >>> len(buy_against_sell(pd.concat(sides)))
-    3
-    """
-    sides = sorted(set(slippage["side"])) if "side" in slippage else []
-    if sides != ["buy", "sell"]:
-        raise ValidationError(
-            f"the frame has sides {sides}, both buy and sell are needed; walk the books both ways"
-        )
-    parts, levels = cut(slippage, n_blocks=n_blocks, session=session), {}
-    size = float(np.median(parts.data.sizes))
-    how = {**settings, "by": "pooled", "shrinkage": "none", "test_fraction": 0.0}
-    for side in sides:
-        among = (slippage["side"] == side).to_numpy()
-        seen = (parts.take([u], among) for u in range(len(parts.labels)))
-        fits = (fitting.fit_impact(one, model_type, **how) for one in seen)
-        levels[side] = [float(fit.raw_curve.impact(size)[0]) for fit in fits]
-    table = pd.DataFrame(levels, index=pd.Index(parts.labels, name=parts.kind))
-    gap, mean = table["buy"] - table["sell"], (table["buy"] + table["sell"]) / 2.0
-    return table.assign(**{"difference_%": 100.0 * gap / mean})

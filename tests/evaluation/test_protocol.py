@@ -83,15 +83,6 @@ def test_volume_is_that_of_signed_trades_where_there_are_any() -> None:
     assert shown.volume.mean() == pytest.approx(books.ask_size.sum(axis=1).mean())
 
 
-def test_permuting_a_prior_moves_all_that_is_known_of_an_interval_together() -> None:
-    prior = Prior.from_books(_books(3), "buy", SESSION, "3 days")
-    shuffled = prior.permuted(np.random.default_rng(0))
-    order = np.array([int(np.argmin(np.abs(prior.volume - value))) for value in shuffled.volume])
-    assert sorted(order) == list(range(39))
-    assert shuffled.profile.spread == pytest.approx(prior.profile.spread[order])
-    assert shuffled.curve.cost(50.0) == pytest.approx(prior.curve.cost(50.0)[order])
-
-
 def test_a_prior_serves_its_days_and_may_bring_a_fitted_curve() -> None:
     books, calls = _books(5), []
 

@@ -93,7 +93,7 @@ def test_books_and_schedule_must_have_one_length() -> None:
 @pytest.mark.parametrize("shares", [[1.0, np.nan], [1.0, -5.0], [[1.0]]])
 def test_impossible_schedules_are_refused(shares: list[float]) -> None:
     with pytest.raises(
-        ValidationError, match=r"scheduled shares must be \(n,\), finite and at least 0"
+        ValidationError, match=r"scheduled shares must be (.*, )?finite and at least 0"
     ):
         Schedule(np.array(shares), "s")
     with pytest.raises(ValidationError, match="scheduled shares must be"):

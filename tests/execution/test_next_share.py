@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from research_lib.errors import OptimizationError
-from research_lib.execution import allocate, allocate_many, sensitivity
+from research_lib.execution import allocate, allocate_many
 from research_lib.impact import LinearImpact, PowerImpact
 
 SPIKE = LinearImpact(np.full(2, 1e-5), [0.01, 0.05])
@@ -28,12 +28,8 @@ def test_an_interval_that_takes_the_whole_order_takes_the_next_share_too(
 
 
 def test_no_cap_binds_that_is_not_there() -> None:
-    found = sensitivity(SPIKE, 100)
-    assert found.order == pytest.approx(0.012, rel=1e-9)
-    assert found.cap.tolist() == [0, 0]
+    assert allocate(SPIKE, 100).marginal_cost == pytest.approx(0.012, rel=1e-9)
     assert allocate_many(SPIKE, [100.0]).marginal_cost == pytest.approx([0.012], rel=1e-9)
-    capped = sensitivity(SPIKE, 100, max_shares=100)
-    assert capped.cap == pytest.approx([0.012 - 0.05, 0], rel=1e-9)
 
 
 @pytest.mark.parametrize("weight", [1e-6, 1e-3])

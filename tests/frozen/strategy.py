@@ -11,7 +11,7 @@ from frozen.modeling import books_of, curve_facts, spread_out
 
 from research_lib import ImpactModel, ModelConfig, OptimizerConfig
 from research_lib.evaluation import Execution, Prior, compare, evaluate, standard_strategies
-from research_lib.execution import Allocation, allocate, parts_of_day, sensitivity
+from research_lib.execution import Allocation, allocate, parts_of_day
 from research_lib.impact import ExponentialKernel, ImpactCurve, LinearImpact
 from research_lib.market import BookSnapshots, Session, preset
 from research_lib.studies import dispersion_needed
@@ -59,13 +59,11 @@ def compute(p: dict[str, Any]) -> dict[str, Any]:
     allocation = allocate(curve, total, max_shares=cap, objective=p["objective"])
     equal = np.full(n, total / n)
     naive, price = float(curve.cost(equal).sum()), _arrival(k, n)
-    answers = sensitivity(curve, total, max_shares=cap, objective=p["objective"])
     facts = {
         "certificate": {"cost": allocation.cost, "marginal_cost": allocation.marginal_cost},
         "saved_in_sample": 100 * (naive - allocation.cost) / naive,
         "at_cap": int(np.sum(allocation.shares > cap - 0.5)),
         "idle": int(np.sum(allocation.shares < 0.5)),
-        "coefficients": answers.coefficients.T.to_dict(),
         "memory": _memory(curve, allocation, cap, price),
         "parts_of_twap": parts_of_day(equal),
         "needed_sd": [dispersion_needed(saving) for saving in (0.15, 0.17)],

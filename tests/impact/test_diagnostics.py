@@ -11,13 +11,7 @@ from scipy import stats
 from statsmodels.stats.diagnostic import het_breuschpagan, het_white
 
 from research_lib.errors import ValidationError
-from research_lib.impact import (
-    LinearImpact,
-    buy_against_sell,
-    fit_impact,
-    residual_rows,
-    residual_tests,
-)
+from research_lib.impact import LinearImpact, fit_impact, residual_rows, residual_tests
 
 REPETITIONS = 300
 CURVE = LinearImpact(np.full(13, 2e-5), 0.01)
@@ -110,18 +104,3 @@ def test_sizes_that_books_often_cannot_fill_leave_no_residual() -> None:
     frame.loc[np.flatnonzero(frame["trade_size"] == SIZES[-1])[::3], "censored"] = True
     rows = residual_rows(fit_impact(frame, n_intervals=13, test_fraction=0))
     assert sorted(rows["trade_size"].unique()) == SIZES[:-1].tolist()
-
-
-def test_more_expensive_sells_are_measured() -> None:
-    buys = slippage_frame(CURVE, 5)
-    sells = slippage_frame(LinearImpact(1.2 * CURVE.beta, 0.01), 5, side="sell")
-    found = buy_against_sell(pd.concat([buys, sells], ignore_index=True))
-    assert found["difference_%"].to_numpy() == pytest.approx(100 * (1 - 1.2) / 1.1, rel=1e-9)
-    assert found["buy"].to_numpy() == pytest.approx(np.full(5, 400.0 * 2e-5), rel=1e-9)
-    same = pd.concat([buys, buys.assign(side="sell")], ignore_index=True)
-    assert buy_against_sell(same)["difference_%"].abs().max() == 0
-
-
-def test_one_side_alone_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"sides \['buy'\], both buy and sell are needed"):
-        buy_against_sell(slippage_frame(CURVE, 3))

@@ -65,5 +65,5 @@ def test_labelled_orders_and_markets_are_aligned_by_label_or_refused() -> None:
     )  # fmt: skip
     assert own["none"] == pytest.approx(by_hand["none"], rel=1e-9)
     other = pd.Series([1.0, 2.0], ["A", "C"])
-    with pytest.raises(ValidationError, match="is labelled A, B, the orders A, C"):
+    with pytest.raises(ValidationError, match="is labelled A, B; the orders A, C"):
         correlation_regret(other, 10, truth, labelled, [9], np.random.default_rng(2), 1)

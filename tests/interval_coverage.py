@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from research_lib.checks import Float, refuse_unknown
 from research_lib.impact import fit_impact
-from research_lib.impact.estimation import ERRORS
 from research_lib.market import Session
 
+Float = np.ndarray
+ERRORS = ("day", "snapshot", "newey-west", "hc3")
 AUTOREGRESSION = 0.5
 HALF_SPREAD, MID = 0.01, 50.0
 DEPENDENCES = ("rows", "snapshots", "autocorrelated", "days")
@@ -97,7 +97,6 @@ def simulated_slippage(
     >>> simulated_slippage(np.full(4, 1e-5), "days", np.random.default_rng(0), **drawn).shape
     (72, 7)
     """
-    refuse_unknown([dependence], DEPENDENCES, "dependence")
     n, k = len(beta), len(SIZES)
     shape = (n_days, n, n_snapshots, k)
     error = np.broadcast_to(_errors(dependence, shape, rng), shape)
