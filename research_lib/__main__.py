@@ -92,10 +92,8 @@ def main(arguments: Sequence[str] | None = None, project: "Project | None" = Non
         print(f"error: {error}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "stopped; what is finished is whole, the unfinished is as it was before",
-            file=sys.stderr,
-        )
+        kept = "what is finished is whole, the unfinished is as it was before"
+        print(f"stopped; {kept}", file=sys.stderr)
         return 130
 
 

@@ -118,16 +118,13 @@ def _kernel() -> str:
 
 def _disk(*folders: Path) -> str:
     """Write a file where reports are written, and where runs work, and see what is left."""
-    found = []
+    found, remedy = [], "delete old reports, or mount a larger volume"
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, prefix=".health-") as file:
             file.write(bytes(65_536))
-        free, remedy = (
-            shutil.disk_usage(folder).free,
-            "delete old reports, or mount a larger volume",
-        )
-        found.append(_enough(free, MIN_DISK_MB, f"on the disk of {folder}", remedy))
+        free, where = shutil.disk_usage(folder).free, f"on the disk of {folder}"
+        found.append(_enough(free, MIN_DISK_MB, where, remedy))
     return "; ".join(found)
 
 

@@ -56,12 +56,9 @@ def render_index(project: Project) -> Path:
     """Write reports/README.md: all runs beside each other, and what failed."""
     paths = [*project.reports.glob("*/results.json"), *project.reports.glob("*/failure.json")]
     rows = [_row(folder) for folder in sorted({path.parent for path in paths})]
-    target, text = (
-        project.reports / "README.md",
-        render("index.md.j2", project.templates, rows=rows),
-    )
-    write_whole(target, text.encode())
-    return target
+    index = project.reports / "README.md"
+    write_whole(index, render("index.md.j2", project.templates, rows=rows).encode())
+    return index
 
 
 def _row(folder: Path) -> dict[str, Any]:
