@@ -80,7 +80,7 @@ def generate(folder: Path, n_days: int) -> None:
         for start in range(0, len(books), store.ROW_GROUP_ROWS):
             rows = books.take(np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books))))
             file.add(store.table_of(dataclasses.replace(rows, time=rows.time + shift)))
-        file.close({})
+        file.close(footer={})
 
 
 def one_day(n_rows: int, rng: np.random.Generator) -> BookSnapshots:

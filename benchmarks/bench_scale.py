@@ -92,7 +92,7 @@ def write(folder: Path, books: BookSnapshots, date: dt.date) -> None:
     for start in range(0, len(books), store.ROW_GROUP_ROWS):
         rows = np.arange(start, min(start + store.ROW_GROUP_ROWS, len(books)))
         file.add(store.table_of(books.take(rows)))
-    file.close({})
+    file.close(footer={})
 
 
 @contextmanager

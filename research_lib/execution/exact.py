@@ -34,6 +34,8 @@ MAX_SWEEPS = 500
 MAX_NEWTON_STEPS = 60
 SUM_ROUNDING = 1e-12  # of the order: what n rounded shares may miss it by
 SAME_PRICE = 1e-9
+PRICE_ROUNDING = 4.0 * EPSILON  # of the multiplier: what a price at it may err by
+SAMPLE = 1_000  # intervals, evenly taken, that the first multiplier of very many is found on
 
 
 class Certificate(NamedTuple):
@@ -183,19 +185,8 @@ def _price(x: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float,
 
 
 @compiled
-def _root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float, float]:
-    """The x >= 0 with 2 b x + 3 c x^2 + s p x^(p - 1) = excess > 0, and dx / d excess.
-
-    Where c is below 0 the answer is on the rising side; inf where no x of it reaches `excess`.
-    """
-    if s == 0.0:
-        if c == 0.0:
-            return 0.5 * excess / b, 0.5 / b
-        under = b * b + 3.0 * c * excess
-        if not under > 0.0:
-            return np.inf, 0.0
-        bend = math.sqrt(under)
-        return excess / (b + bend), 0.5 / bend
+def _power_root(excess: float, b: float, c: float, s: float, p: float) -> tuple[float, float]:
+    """The x >= 0 with 2 b x + 3 c x^2 + s p x^(p - 1) = excess > 0, and dx / d excess."""
     x = (excess / (s * p)) ** (1.0 / (p - 1.0))
     if b == 0.0 and c == 0.0:
         return x, x / (excess * (p - 1.0))
@@ -219,12 +210,23 @@ def _respond(
 ) -> tuple[float, float, float]:
     """Least and most shares at the multiplier nu, without steps or bounds, and d shares / d nu.
 
-    Least and most differ where a marginal cost is nu over a stretch of shares.
+    Least and most differ where a marginal cost is nu over a stretch of shares. Where c is below 0
+    they are on the rising side; inf where no share of it costs nu.
     """
-    if b == 0.0 and c == 0.0 and s == 0.0:
-        return np.inf if a < nu else 0.0, np.inf if a <= nu else 0.0, 0.0
-    x, grows = _root(nu - a, b, c, s, p) if nu > a else (0.0, 0.0)
-    return x, x, grows
+    excess = max(nu - a, 0.0)
+    if s != 0.0:
+        x, grows = _power_root(excess, b, c, s, p) if excess > 0.0 else (0.0, 0.0)
+        return x, x, grows
+    if c == 0.0:
+        if b == 0.0:
+            return np.inf if excess > 0.0 else 0.0, np.inf if a <= nu else 0.0, 0.0
+        x = 0.5 * excess / b
+        return x, x, 0.5 / b
+    under = b * b + 3.0 * c * excess
+    if not under > 0.0:
+        return np.inf, np.inf, 0.0
+    bend = math.sqrt(under)
+    return excess / (b + bend), excess / (b + bend), 0.5 / bend
 
 
 @compiled
@@ -261,7 +263,7 @@ def _sweep(nu: float, smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float,
             least = most = (nu - a[t]) * response
         else:
             least, most, response = _respond(nu, a[t], b[t], c[t], s[t], p[t])
-        slope += response if lower[t] < least < upper[t] else 0.0
+        slope += response * ((least > lower[t]) & (least < upper[t]))  # no branch: it is a coin's
         least_sum += min(max(least, lower[t]), upper[t])
         most_sum += min(max(most, lower[t]), upper[t])
     return least_sum, most_sum, slope
@@ -297,20 +299,6 @@ def _price_range(smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, floa
 
 
 @compiled
-def _equal_price(shares: float, smooth: Smooth, steps: Pair) -> float:
-    """Mean marginal cost of equal shares, where it is known, of some thousand intervals: the first
-    multiplier.
-    """
-    n = len(smooth[0])
-    price, known = 0.0, 0
-    for t in range(0, n, n // 1_000 + 1):
-        last = _price(shares / n, t, smooth, steps)[1]
-        if math.isfinite(last):
-            price, known = price + last, known + 1
-    return price / max(known, 1)
-
-
-@compiled
 def _middle(low: float, high: float) -> float:
     """Inside (low, high): 0 where it is, for free liquidity is met exactly there, else halfway,
     geometrically if the two are far apart.
@@ -324,15 +312,15 @@ def _middle(low: float, high: float) -> float:
 
 @compiled
 def _search(
-    shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int
+    nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int
 ) -> tuple[float, float, float, int]:
-    """Bracket (low, high) of the multiplier, the part of the way between its ends, and the sweeps.
+    """Bracket (low, high) of the multiplier, the part of the way between its ends, and the sweeps,
+    from the multiplier nu on.
 
     low == high where the sum is met at one multiplier, or within its jump.
     """
     low, high, at_low, at_high = -np.inf, np.inf, bounds[0].sum(), bounds[1].sum()
     tolerance, previous = (4.0 + math.sqrt(len(bounds[0]))) * EPSILON * shares, np.inf
-    nu = _equal_price(shares, smooth, steps)
     for sweeps in range(1, limit + 1):
         least, most, slope = _sweep(nu, smooth, steps, bounds)
         if least - tolerance <= shares <= most + tolerance:
@@ -358,6 +346,30 @@ def _search(
 
 
 @compiled
+def _first_price(shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> float:
+    """The multiplier to begin with: the mean marginal cost of equal shares, where it is known; of
+    very many intervals the multiplier of a sample.
+    """
+    a, b, c, s, p = smooth
+    n, price, known = len(a), 0.0, 0
+    for t in range(0, n, n // SAMPLE + 1):
+        last = _price(shares / n, t, smooth, steps)[1]
+        if math.isfinite(last):
+            price, known = price + last, known + 1
+    price /= max(known, 1)
+    if n < 10 * SAMPLE:
+        return price
+    k = slice(0, n, n // SAMPLE + 1)
+    some = (a[k].copy(), b[k].copy(), c[k].copy(), s[k].copy(), p[k].copy())
+    levels, limits = (
+        (steps[0][k].copy(), steps[1][k].copy()),
+        (bounds[0][k].copy(), bounds[1][k].copy()),
+    )
+    part = min(max(shares * len(some[0]) / n, limits[0].sum()), limits[1].sum())
+    return _search(price, part, some, levels, limits, MAX_NEWTON_STEPS)[0]
+
+
+@compiled
 def _solve(
     shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float
 ) -> tuple[int, Judged]:
@@ -369,7 +381,8 @@ def _solve(
     elif shares <= lower.sum() * (1.0 + EPSILON):
         x[:] = lower
     else:
-        nu, high, part, sweeps = _search(shares, smooth, steps, bounds, limit)
+        nu = _first_price(shares, smooth, steps, bounds)
+        nu, high, part, sweeps = _search(nu, shares, smooth, steps, bounds, limit)
         _fill(nu, high, part, smooth, steps, bounds, x)
         # Where all are equal to rounding, as of equal curves, they are TWAP to the last digit.
         near, t = 8.0 * EPSILON * equal, 0
@@ -400,14 +413,13 @@ def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, boun
         cost += value
         filled += x[t]
         outside = max(outside, lower[t] - x[t], x[t] - upper[t])
-        error = 0.0
-        if x[t] > lower[t]:
-            highest = max(highest, last)
-            error = max(error, last - nu)
-        if x[t] < upper[t]:
-            lowest = min(lowest, following)
-            error = max(error, nu - following)
-        if error > 0.0:
+        left_out, added = (
+            last if x[t] > lower[t] else -np.inf,
+            following if x[t] < upper[t] else np.inf,
+        )
+        highest, lowest = max(highest, left_out), min(lowest, added)
+        error = max(left_out - nu, nu - added)
+        if error > PRICE_ROUNDING * unit:
             least, most, _ = _respond(nu, a[t], b[t], c[t], s[t], p[t])
             if stepped:
                 least, most, _ = _respond_stepped(nu, t, smooth, steps)

@@ -129,8 +129,10 @@ class SeparableTotal(Record):
 
     def non_convex(self) -> NDArray[np.bool_]:
         """Intervals, (n,), whose total is not known to be convex on x >= 0."""
-        concave = (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))
-        return (self.quadratic < 0) | (self.cubic < 0) | concave
+        bad: NDArray[np.bool_] = (self.quadratic < 0) | (self.cubic < 0)
+        if self.scale.any():
+            bad |= (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))
+        return bad
 
     def scaled(self, shares: float, currency: float) -> SeparableTotal:
         """The same totals with x in units of `shares` and C in units of `currency`."""

@@ -1,13 +1,10 @@
 """Order-book snapshots: what the market showed, and when; its samples; the state of the book."""
 
-from __future__ import annotations
-
-import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -19,14 +16,10 @@ from research_lib.errors import NoBooksError, ValidationError
 from research_lib.market.sessions import DAY, HOUR, Session, nanoseconds
 from research_lib.market.trades import Trades
 
-if TYPE_CHECKING:
-    from research_lib.market.quality import BookQuality
-
-logger = logging.getLogger(__name__)
 FRAME_COLUMNS = ("time", "side", "price", "size", "level")
 SIDES = ("bid", "ask")
 LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
-ARRAYS = ("time", *LEVELS, "complete", "age", "non_finite")
+ARRAYS = ("time", *LEVELS, "complete", "age")
 ENDED_SECONDS = 300.0
 MISFIT = 0.1  # of the states outside and of the intervals without a book: the clock may be wrong
 
@@ -49,8 +42,6 @@ class BookSnapshots(Record):
         event, or before the opening cross. All True by default.
     age : (n,) int64 ns, optional
         How long ago each state was shown; 0 as read, set by `sample`.
-    non_finite : (n,) bool, optional
-        True where the source had an unusable level, that `flagging` emptied; none by default.
     trades : Trades, optional
         What was traded while these books were shown, where the source has it.
 
@@ -80,22 +71,18 @@ class BookSnapshots(Record):
     complete: Any = None
     age: Any = None
     trades: Trades | None = None
-    non_finite: Any = None
 
     def __post_init__(self) -> None:
         time = nanoseconds(self.time)
         n, late = len(time), np.flatnonzero(np.diff(time) < 0)
         if late.size:
-            raise ValidationError(
-                f"time runs backwards in {late.size:,} rows, first in row {late[0] + 1}; sort by it"
-            )
+            where = f"{late.size:,} rows, first in row {late[0] + 1}"
+            raise ValidationError(f"time runs backwards in {where}; sort by it")
         age = np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64)
-        checked: dict[str, Any] = {"time": time, "age": age}
-        for name, usual in (("complete", True), ("non_finite", False)):
-            flags = np.full(n, usual) if self[name] is None else np.asarray(self[name], bool)
-            if flags.shape != (n,):
-                raise ValidationError(f"{name} has shape {flags.shape}; give one flag a row, {n:,}")
-            checked[name] = flags
+        flags = np.ones(n, bool) if self.complete is None else np.asarray(self.complete, bool)
+        if flags.shape != (n,):
+            raise ValidationError(f"complete has shape {flags.shape}; give one flag a row, {n:,}")
+        checked: dict[str, Any] = {"time": time, "age": age, "complete": flags}
         for side in SIDES:
             checked |= _checked_side(side, self[f"{side}_price"], self[f"{side}_size"], n)
         shapes = checked["bid_price"].shape, checked["ask_price"].shape
@@ -116,24 +103,17 @@ class BookSnapshots(Record):
         return int(self.bid_price.shape[1])
 
     @property
-    def best_bid(self) -> Float:
-        """Highest bid that holds shares, wherever in the row, (n,); NaN where the side is empty."""
-        return np.fmax.reduce(self.bid_price, axis=1)
-
-    @property
-    def best_ask(self) -> Float:
-        """Lowest ask that holds shares, wherever in the row, (n,); NaN where the side is empty."""
-        return np.fmin.reduce(self.ask_price, axis=1)
-
-    @property
     def mid(self) -> Float:
-        """(best bid + best ask) / 2, (n,) currency per share; NaN where a side is empty."""
-        return 0.5 * (self.best_bid + self.best_ask)
+        """(best bid + best ask) / 2, (n,) currency per share; NaN where a side is empty.
+
+        The best is the highest bid and the lowest ask that hold shares, wherever in the row.
+        """
+        return 0.5 * (np.fmin.reduce(self.ask_price, 1) + np.fmax.reduce(self.bid_price, 1))
 
     @property
     def half_spread(self) -> Float:
         """(best ask - best bid) / 2, (n,) currency per share; negative if crossed, NaN as `mid`."""
-        return 0.5 * (self.best_ask - self.best_bid)
+        return 0.5 * (np.fmin.reduce(self.ask_price, 1) - np.fmax.reduce(self.bid_price, 1))
 
     @property
     def unordered(self) -> NDArray[np.bool_]:
@@ -144,8 +124,8 @@ class BookSnapshots(Record):
         return (rising[0] | rising[1]).any(axis=1)
 
     @property
-    def quality(self) -> BookQuality:
-        """Counts of what a careful reader looks at first, nothing dropped; see `assess`."""
+    def quality(self) -> Record:
+        """A `BookQuality`: counts of what is doubtful, nothing dropped; see `assess`."""
         from research_lib.market.quality import KEEP_ALL, assess
 
         return assess(self, policy=KEEP_ALL)[1]
@@ -155,26 +135,25 @@ class BookSnapshots(Record):
         name = "ask" if side_sign(side) > 0 else "bid"
         return self[f"{name}_price"], self[f"{name}_size"]
 
-    def take(self, rows: ArrayLike) -> BookSnapshots:
+    def take(self, rows: ArrayLike) -> Self:
         """Snapshots selected by a mask or by positions in time order; all trades are kept."""
         index = np.asarray(rows)
-        arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in ARRAYS}
-        return dataclasses.replace(self, **arrays)
+        return replace(self, **{name: self[name][index] for name in ARRAYS})
 
-    def between(self, start: Any, end: Any) -> BookSnapshots:
+    def between(self, start: Any, end: Any) -> Self:
         """Snapshots and trades with start <= time < end; both need a time zone."""
-        bounds = {"start": start, "end": end}
-        low, high = (nanoseconds([pd.Timestamp(at)], name)[0] for name, at in bounds.items())
+        low = nanoseconds([pd.Timestamp(start)], "start")[0]
+        high = nanoseconds([pd.Timestamp(end)], "end")[0]
         books, trades = self.take((self.time >= low) & (self.time < high)), self.trades
         if trades is not None:
             trades = trades.take((trades.time >= low) & (trades.time < high))
-        return dataclasses.replace(books, trades=trades)
+        return replace(books, trades=trades)
 
     def days(self, session: Session) -> list[Any]:
         """Dates with at least one snapshot inside the session, in order."""
         return list(np.unique(session.days(self.time)[session.interval_of(self.time) >= 0]))
 
-    def sample(self, session: Session, max_age: float | None = None) -> BookSnapshots:
+    def sample(self, session: Session, max_age: float | None = None) -> "BookSnapshots":
         """The book that a trader saw at the start of each interval of each day.
 
         A warning is logged where the clock does not seem to fit: many states outside the
@@ -215,7 +194,7 @@ class BookSnapshots(Record):
         >>> (books.sample(Session(2)).age / 1e9).tolist()
         [0.0, 20.0]
         """
-        return dataclasses.replace(sample_batches([self], session, max_age), trades=self.trades)
+        return replace(sample_batches([self], session, max_age), trades=self.trades)
 
     def stale(self, limit_seconds: float) -> NDArray[np.bool_]:
         """Snapshots whose state was older when sampled, (n,); an empty one is absent, not stale."""
@@ -229,35 +208,14 @@ class BookSnapshots(Record):
         shown = (size > 0).ravel()
         codes = np.tile(np.repeat(np.array([0, 1], np.int8), n_levels), n)[shown]
         time = np.repeat(self.time, 2 * n_levels)[shown].astype("datetime64[ns]")
-        columns = {
-            "time": pd.DatetimeIndex(time, tz="UTC"),
-            "side": pd.Categorical.from_codes(codes, categories=list(SIDES)),
-            "price": price.ravel()[shown],
-            "size": size.ravel()[shown],
-            "level": np.tile(np.arange(1, n_levels + 1), 2 * n)[shown],
-        }
-        return pd.DataFrame(columns)
+        stamps = pd.DatetimeIndex(time, tz="UTC")
+        side = pd.Categorical.from_codes(codes, categories=list(SIDES))
+        level = np.tile(np.arange(1, n_levels + 1), 2 * n)[shown]
+        columns = stamps, side, price.ravel()[shown], size.ravel()[shown], level
+        return pd.DataFrame(dict(zip(FRAME_COLUMNS, columns, strict=True)))
 
     @classmethod
-    def flagging(cls, *, complete: Any = None, **arrays: Any) -> BookSnapshots:
-        """Books of a source with unusable levels.
-
-        A level whose size is no number or negative, or that has size but no price, is emptied,
-        and its snapshot marked `non_finite` and not complete, hence never sampled: the touch may
-        be what is missing. `assess` counts these snapshots, and refuses, drops or keeps them.
-        Other arguments and errors are those of the constructor.
-        """
-        flagged = np.zeros(len(arrays["time"]), bool)
-        for side in SIDES:
-            price, size = (np.asarray(arrays[f"{side}_{of}"], float) for of in ("price", "size"))
-            bad = np.logical_or(*_unusable(price, size).values())
-            flagged |= bad.any(axis=1)
-            arrays[f"{side}_size"] = np.where(bad, 0.0, size)  # without size there is no price
-        usable = ~flagged if complete is None else np.asarray(complete, bool) & ~flagged
-        return cls(complete=usable, non_finite=flagged, **arrays)
-
-    @classmethod
-    def concat(cls, parts: Sequence[BookSnapshots]) -> BookSnapshots:
+    def concat(cls, parts: Sequence["BookSnapshots"]) -> "BookSnapshots":
         """One after the other, in time order, of one symbol; fewer levels are padded by empty ones.
 
         Raises
@@ -280,22 +238,13 @@ class BookSnapshots(Record):
         return cls(symbol=shown[0].symbol, trades=joined, **arrays)
 
     @classmethod
-    def from_frame(
-        cls,
-        frame: pd.DataFrame,
-        symbol: str = "",
-        *,
-        columns: Mapping[str, str] | None = None,
-        timezone: str | None = None,
-        time_unit: str | None = None,
-        where: Mapping[str, Any] | None = None,
-    ) -> BookSnapshots:
+    def from_frame(cls, frame: pd.DataFrame, symbol: str = "", **reading: Any) -> "BookSnapshots":
         """Books from a long frame (columns as `to_frame`), its rows in any order, or a wide one.
 
         A wide frame has a column time or timestamp, and bid_price_k, bid_size_k, ask_price_k,
         ask_size_k of levels 1 to L (or 0 to L - 1), one snapshot a row in time order; a level of
-        size 0, or without price and size, is empty. `columns`, `timezone`, `time_unit` and
-        `where` are those of `read_books`.
+        size 0, or without price and size, is empty. `reading` are `columns`, `timezone`,
+        `time_unit` and `where`, those of `read_books`.
 
         Raises
         ------
@@ -313,40 +262,29 @@ class BookSnapshots(Record):
         BookSnapshots('XYZ', 1 snapshots x 1 levels)
         """
         from research_lib.market.readers.frames import books_of_frame
-        from research_lib.market.readers.tabular import Options
 
-        options = Options(
-            columns=columns or {}, timezone=timezone, time_unit=time_unit, where=where or {}
-        )
-        return books_of_frame(frame, symbol, options)
+        return books_of_frame(frame, symbol, **reading)
 
 
 def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[str, Float]:
     """Prices and sizes of one side as (n, L) floats; an empty level is NaN and 0."""
     price, size = np.array(price, float, ndmin=2), np.array(size, float, ndmin=2)
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
-        raise ValidationError(
-            f"{side} price {price.shape} and size {size.shape} must both be ({n}, levels)"
-        )
+        found = f"{side} price {price.shape} and size {size.shape}"
+        raise ValidationError(f"{found} must both be ({n}, levels)")
     shown = size > 0
-    rules = _unusable(price, size) | {"price must be above 0": shown & (price <= 0)}
-    for rule, bad in rules.items():
+    for rule, bad in (
+        ("size must be finite and at least 0", ~(size >= 0) | np.isinf(size)),
+        ("price must be finite where there is size", shown & ~np.isfinite(price)),
+        ("price must be above 0", shown & (price <= 0)),
+    ):
         if bad.any():
             row, level = np.argwhere(bad)[0]
-            raise ValidationError(
-                f"{side} {rule}: {int(bad.sum()):,} entries are not, first in row {row}, "
-                f"level {level + 1} (price {price[row, level]:g}, size {size[row, level]:g})"
-            )
+            where = f"{int(bad.sum()):,} entries are not, first in row {row}, level {level + 1}"
+            held = f"(price {price[row, level]:g}, size {size[row, level]:g})"
+            raise ValidationError(f"{side} {rule}: {where} {held}")
     price[~shown] = np.nan
     return {f"{side}_price": price, f"{side}_size": size}
-
-
-def _unusable(price: Float, size: Float) -> dict[str, NDArray[np.bool_]]:
-    """Levels (n, L) that hold no numbers, with the rule that each breaks."""
-    return {
-        "size must be finite and at least 0": ~(size >= 0) | np.isinf(size),
-        "price must be finite where there is size": (size > 0) & ~np.isfinite(price),
-    }
 
 
 def side_sign(side: str) -> float:
@@ -368,14 +306,12 @@ def refuse_disorder(
     if not (len(batch) and len(before)):
         return
     if batch.symbol != before.symbol:
-        raise ValidationError(
-            f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}; read one at a time"
-        )
+        found = f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}"
+        raise ValidationError(f"{found}; read one at a time")
     if batch.time[0] < before.time[-1]:
         earlier, later = pd.Timestamp(batch.time[0]), pd.Timestamp(before.time[-1])
-        raise ValidationError(
-            f"time runs backwards{where} ({earlier}Z after {later}Z); give them in time order"
-        )
+        found = f"time runs backwards{where} ({earlier}Z after {later}Z)"
+        raise ValidationError(f"{found}; give them in time order")
 
 
 def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookSnapshots]:
@@ -406,7 +342,7 @@ def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookS
         if held:
             refuse_disorder(held[-1], batch)
         if batch.trades is not None:  # else they would be put together once a day and once a batch
-            batch = dataclasses.replace(batch, trades=None)
+            batch = replace(batch, trades=None)
         days = session.days(batch.time)
         cuts = (np.flatnonzero(days[1:] != days[:-1]) + 1).tolist()
         for first, end in pairwise([0, *cuts, len(batch)] if len(batch) else ()):
@@ -466,11 +402,10 @@ def sample_batches(
     books = BookSnapshots.concat(sampled)
     n_empty = int((~books.complete).sum())
     if n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
-        logger.warning(
-            f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}, of whose "
-            f"{len(books):,} intervals {n_empty:,} have no book, so its clock may not fit: "
-            + _when(np.array(spans), session)
-        )
+        found = f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}"
+        empty = f"of whose {len(books):,} intervals {n_empty:,} have no book"
+        why = f"so its clock may not fit: {_when(np.array(spans), session)}"
+        logging.getLogger(__name__).warning(f"{found}, {empty}, {why}")
     return books
 
 
@@ -498,32 +433,10 @@ def _when(spans: NDArray[np.int64], session: Session) -> str:
     opening, closing = clock[0::2].min().floor("h"), (clock[1::2].max() + pd.Timedelta(1)).ceil("h")
     if (local[0::2].date != local[1::2].date).any():  # the day begins on the evening before
         opening, closing = 0 * DAY, DAY
-    return (
-        f"they are from {local[0]} to {local[-1]} (UTC {utc[0]:%Y-%m-%d %H:%M:%S} to "
-        f"{utc[-1]:%Y-%m-%d %H:%M:%S}); give the exchange's own hours and time zone, or "
-        f'Session(open="{opening / HOUR:02.0f}:00", close="{closing / HOUR:02.0f}:00", '
-        f'timezone="{session.timezone}")'
-    )
-
-
-def depth_within(books: BookSnapshots, distance_bps: float, side: str) -> Float:
-    """Shares that an order of `side` finds within `distance_bps` of the mid, (n,).
-
-    NaN where a side is empty. What lies beyond the levels on display is not counted: where the
-    last level is nearer than the distance this is a lower bound.
-
-    Examples
-    --------
-    >>> books = BookSnapshots([0], [[9.0, 8.0]], [[300, 100]], [[11.0, 12.0]], [[100, 500]])
-    >>> depth_within(books, 1_000, "buy").tolist(), depth_within(books, 2_000, "buy").tolist()
-    ([100.0], [600.0])
-    """
-    reach = number("distance_bps", distance_bps, 0) * 1e-4 * books.mid[:, None]
-    prices, sizes = books.levels(side)
-    with np.errstate(invalid="ignore"):
-        # A level at the distance counts, whatever its price's last binary digit.
-        near = np.abs(prices - books.mid[:, None]) <= reach * (1 + 1e-9)
-    return np.where(np.isnan(books.mid), np.nan, np.sum(np.where(near, sizes, 0.0), axis=1))
+    found = f"they are from {local[0]} to {local[-1]} (UTC {utc[0]:%F %T} to {utc[-1]:%F %T})"
+    hours = f'open="{opening / HOUR:02.0f}:00", close="{closing / HOUR:02.0f}:00"'
+    remedy = f'Session({hours}, timezone="{session.timezone}")'
+    return f"{found}; give the exchange's own hours and time zone, or {remedy}"
 
 
 def order_flow_imbalance(books: BookSnapshots) -> Float:
@@ -543,14 +456,12 @@ def order_flow_imbalance(books: BookSnapshots) -> Float:
     >>> order_flow_imbalance(BookSnapshots([0, 1], bid, [[100], [130]], ask, size)).tolist()
     [30.0]
     """
-    bid_price, ask_price = books.bid_price[:, 0], books.ask_price[:, 0]
-    bid_size, ask_size = books.bid_size[:, 0], books.ask_size[:, 0]
-    bid = np.where(bid_price[1:] >= bid_price[:-1], bid_size[1:], 0.0)
-    bid -= np.where(bid_price[1:] <= bid_price[:-1], bid_size[:-1], 0.0)
-    ask = np.where(ask_price[1:] <= ask_price[:-1], ask_size[1:], 0.0)
-    ask -= np.where(ask_price[1:] >= ask_price[:-1], ask_size[:-1], 0.0)
-    quoted = np.isfinite(books.mid)
-    return np.where(quoted[1:] & quoted[:-1], bid - ask, np.nan)
+    flow, quoted = np.zeros(max(len(books) - 1, 0)), np.isfinite(books.mid)
+    for side, sign in (("bid", 1), ("ask", -1)):  # what lies nearer to the mid is greater
+        price, size = sign * books[f"{side}_price"][:, 0], books[f"{side}_size"][:, 0]
+        flow += sign * np.where(price[1:] >= price[:-1], size[1:], 0.0)
+        flow -= sign * np.where(price[1:] <= price[:-1], size[:-1], 0.0)
+    return np.where(quoted[1:] & quoted[:-1], flow, np.nan)
 
 
 def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> pd.Series:
@@ -578,26 +489,18 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
     """
     refuse_unknown([weight], ("time", "event"), "weight")
     standing = books.take(books.complete & (session.interval_of(books.time) >= 0))
-    weights = _standing_seconds(standing, session) if weight == "time" else np.ones(len(standing))
+    weights = np.ones(len(standing))
+    if weight == "time":  # how long each state stood inside its session
+        traded, length = session.traded_ns(standing.time)
+        is_last = np.diff(pd.factorize(session.days(standing.time))[0], append=-1) != 0
+        weights = (np.where(is_last, length, np.append(traded[1:], 0)) - traded) / 1e9
     quoted = np.isfinite(standing.mid)
     usable, weights = standing.take(quoted), weights[quoted]
     if not weights.sum() > 0:
-        raise ValidationError(
-            f"none of {len(books):,} states is complete, in the session and quoted on both sides"
-        )
-    columns = {
-        "spread_bps": 2e4 * usable.half_spread / usable.mid,
-        "spread": 2.0 * usable.half_spread,
-        "bid_depth": usable.bid_size.sum(axis=1),
-        "ask_depth": usable.ask_size.sum(axis=1),
-    }
+        due = "is complete, in the session and quoted on both sides"
+        raise ValidationError(f"none of {len(books):,} states {due}")
+    spread = 2.0 * usable.half_spread
+    columns = {"spread_bps": 1e4 * spread / usable.mid, "spread": spread}
+    columns |= {f"{side}_depth": usable[f"{side}_size"].sum(axis=1) for side in SIDES}
     means = {name: float(np.average(values, weights=weights)) for name, values in columns.items()}
     return pd.Series({**means, "states": len(usable)}, name=f"{weight}-weighted")
-
-
-def _standing_seconds(books: BookSnapshots, session: Session) -> Float:
-    """How long each state stood inside its session, (n,) seconds."""
-    traded, length = session.traded_ns(books.time)
-    days = session.days(books.time)
-    next_of_day = np.append(days[1:] == days[:-1], False) if len(days) else np.zeros(0, bool)
-    return (np.where(next_of_day, np.append(traded[1:], 0), length) - traded) / 1e9

@@ -1,12 +1,8 @@
 """Any format to Parquet, once: a file of books and trades for each source, symbol and date."""
 
-from __future__ import annotations
-
 import hashlib
 import json
-import logging
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from glob import escape
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +19,6 @@ from research_lib.market.readers.pairs import partner_of
 from research_lib.market.readers.tabular import Options
 from research_lib.market.sessions import Session
 from research_lib.monitoring import timed
-
-logger = logging.getLogger(__name__)
 
 
 @timed("convert")
@@ -74,8 +68,7 @@ def convert(
         A source that does not exist.
     ValidationError
         A source of no known format, without a symbol or with damaged content; two sources of
-        one symbol and date whose times overlap. Of a folder, the other files are converted first,
-        and all failures named at the end.
+        one symbol and date whose times overlap. Of a folder, the files before it are converted.
 
     Examples
     --------
@@ -90,39 +83,24 @@ def convert(
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
     options = Options.of(session=session, **reading)
-    source, root, failed = Path(source), Path(destination).resolve(), list[str]()
+    source, root = Path(source), Path(destination).resolve()
     if root.exists() and not root.is_dir():
         raise ValidationError(f"{root} is a file; give a folder to convert into")
-    if store.matches(source):
-        raise ValidationError(f"{source} is a folder made by convert already; use read_books")
     files = source_files(source, options, root)
     root.mkdir(parents=True, exist_ok=True)
     done: set[Path] = set()
     with tqdm(desc="convert", unit=" rows", unit_scale=True, disable=not progress) as bar:
         for file in files:
             bar.set_description(file.name)
-            try:
-                done |= set(_converted(file, root, options, rows, bar))
-            except ValidationError as error:
-                if len(files) == 1:
-                    raise
-                logger.warning("not converted: %s; why is said at the end", file)
-                failed.append(str(error))
-    if failed:
-        raise ValidationError(
-            f"{len(failed)} of {len(files)} files could not be converted, the others are: "
-            f"{'; '.join(failed)}"
-        )
+            done |= set(_converted(file, root, options, rows, bar))
     return sorted(done)
 
 
 def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: Any) -> list[Path]:
     """Convert one file; what an earlier call finished of it is passed over."""
     source, key = _source(file, options)
-    before = {
-        path: store.footer_of(path)
-        for path in root.glob(f"{store.SYMBOL_PREFIX}*/{store.DATE_PREFIX}*/{escape(key)}.parquet")
-    }
+    place = f"{store.SYMBOL_PREFIX}*/{store.DATE_PREFIX}*/{escape(key)}.parquet"
+    before = {path: store.footer_of(path) for path in root.glob(place)}
     kept = [path for path, footer in before.items() if footer["source"] == source]
     dates = [root / name for path in kept for name in before[path]["dates"]]
     if dates and set(dates) <= {path.parent for path in kept}:
@@ -135,14 +113,14 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
             path = date / f"{key}.parquet"
             if path not in made:
                 if writer is not None:
-                    _place(writer, made[-1], source, [])
+                    writer.close(made[-1], {"source": source, "dates": []})
                 writer = None if path in kept else store.TableFile(unfinished)
                 made.append(path)
             if writer is not None:
                 writer.add(table)
         if writer is not None:
             names = [path.parent.relative_to(root).as_posix() for path in made]
-            _place(writer, made[-1], source, names)
+            writer.close(made[-1], {"source": source, "dates": names})
     finally:
         if writer is not None:
             writer.close()
@@ -157,12 +135,10 @@ def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
     states = [one.stat() for one in (file, partner_of(file)) if one is not None]
     where = json.dumps(dict(options.where), sort_keys=True, default=str)
     source = {
-        "path": str(file.resolve()),
-        "files": [[state.st_size, state.st_mtime_ns] for state in states],
-        "session": options.session.hours,
-        "columns": dict(options.columns),
+        "path": str(file.resolve()), "files": [[one.st_size, one.st_mtime_ns] for one in states],
+        "session": options.session.hours, "columns": dict(options.columns),
         "reading": [options.timezone, options.time_unit, options.symbol, where],
-    }
+    }  # fmt: skip
     # Names that the locale cannot decode are bytes behind a mask.
     named = f"{source['path']}{where}".encode(errors="surrogateescape")
     return source, f"{file.name}-{hashlib.sha256(named).hexdigest()[:12]}"
@@ -174,21 +150,11 @@ def _by_date(
     """The books of a file, cut where dates begin, and the folder of each date."""
     for books in batches_of(file, batch_rows, options):
         if not books.symbol:
-            raise ValidationError(
-                f"{file} names no symbol, by which books are stored; give symbol= (--read)"
-            )
+            remedy = "give symbol= (--read)"
+            raise ValidationError(f"{file} names no symbol, by which books are stored; {remedy}")
         days, table = options.session.days(books.time), store.table_of(books)
         edges = [0, *np.flatnonzero(days[1:] != days[:-1]) + 1, len(days)]
         for low, high in pairwise(edges):
             date = str(days[low])[:10]  # of blocks too
             yield root / store.partition(books.symbol, date), table.slice(low, high - low)
         bar.update(len(books))
-
-
-def _place(
-    writer: store.TableFile, path: Path, source: Mapping[str, Any], dates: list[str]
-) -> None:
-    """Put a file in place; the footer of the last one of a source names all its dates."""
-    writer.close({"source": source, "dates": dates})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(writer.path, path)

@@ -1,11 +1,8 @@
 """What a market looks like in numbers, and synthetic markets that look like real stocks."""
 
-from __future__ import annotations
-
-import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -20,13 +17,10 @@ from research_lib.config import ModelConfig, Record
 from research_lib.errors import InsufficientDataError
 from research_lib.market import synthetic
 from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Session
+from research_lib.market.sessions import Int64, Session
 from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket
 
-Int64 = NDArray[np.int64]
-LONGEST_LAG = 30
-MIN_BOOKS = 100
-N_PARTS = 13  # of the session, half-hours of the usual one
+LONGEST_LAG, MIN_BOOKS = 30, 100
 SETTLING_TIMES = np.geomspace(0.01, 0.5, 60)
 STEEPNESS = np.geomspace(1.0, 64.0, 25)
 HERMITE_TERMS = 20
@@ -46,13 +40,12 @@ class MarketProfile(Record):
         Currency per share; mid is the mean.
     volatility : float
         Annual standard deviation of the log mid from interval to interval within days.
+    fraction : (m,)
+        Of the session that has passed in the middle of every book's interval.
     spread : (m,) currency per share
         Quoted spread of every book.
     total_depth : (2m,) shares
         Visible shares of every book, bids then asks.
-    spread_by_time, depth_by_time : (13,) currency per share, shares
-        Means over equally long parts of the session, half-hours of the usual one; NaN where a
-        part has no book.
     day_shape : DayShape
         Least-squares fit to spread and to total depth over the time of day.
     spread_dispersion : float
@@ -71,7 +64,7 @@ class MarketProfile(Record):
     --------
     >>> books = SyntheticMarket().books(390, 3, np.random.default_rng(1))
     >>> profile = measure_market(books)
-    >>> profile.n_books, profile.n_levels, profile.tick
+    >>> profile.n_books, len(profile.level_size), profile.tick
     (390, 3, 0.01)
     """
 
@@ -80,10 +73,9 @@ class MarketProfile(Record):
     tick: float
     mid: float
     volatility: float
+    fraction: Float
     spread: Float
     total_depth: Float
-    spread_by_time: Float
-    depth_by_time: Float
     day_shape: DayShape
     spread_dispersion: float
     level_size: Float
@@ -91,16 +83,6 @@ class MarketProfile(Record):
     level_gap: Float
     spread_autocorrelation: Float
     depth_autocorrelation: Float
-
-    @property
-    def n_levels(self) -> int:
-        """Levels a side; level-1 data have nothing to say by level and no gaps."""
-        return len(self.level_size)
-
-    @property
-    def spread_varies(self) -> bool:
-        """False where every book has the same spread: no day shape, no memory of it."""
-        return bool(np.ptp(self.spread) > 1e-6 * self.tick)
 
 
 def measure_market(books: BookSnapshots, session: Session | None = None) -> MarketProfile:
@@ -126,17 +108,16 @@ def measure_market(books: BookSnapshots, session: Session | None = None) -> Mark
     --------
     >>> books = deep_stock().books(390, 1, np.random.default_rng(1))
     >>> profile = measure_market(books)
-    >>> profile.spread_varies, round(float(profile.spread.mean() / profile.tick), 6)
-    (False, 1.0)
+    >>> round(float(profile.spread.mean() / profile.tick), 6)
+    1.0
     """
     session = session or Session()
     sampled = books.sample(session)
     seen = sampled.take(sampled.complete & (sampled.half_spread > 0))
     if len(seen) < MIN_BOOKS:
-        raise InsufficientDataError(
-            f"{len(seen)} of {len(sampled)} intervals have a usable book, a profile needs "
-            f"{MIN_BOOKS}; add days or cut the session into more intervals"
-        )
+        usable = f"{len(seen)} of {len(sampled)} intervals have a usable book, a profile needs"
+        remedy = "add days or cut the session into more intervals"
+        raise InsufficientDataError(f"{usable} {MIN_BOOKS}; {remedy}")
     tick, n = price_grid(seen), session.n_intervals
     at = session.interval_of(seen.time) + n * pd.factorize(session.days(seen.time))[0]
     fraction = (at % n + 0.5) / n
@@ -146,25 +127,15 @@ def measure_market(books: BookSnapshots, session: Session | None = None) -> Mark
     shape, spread_fit, depth_fit = _fitted_day_shape(fraction, spread, depth)
     memory = [_autocorrelation(d / depth_fit, at, n) for d in depths]
     step = np.diff(np.log(seen.mid))[(np.diff(at) == 1) & (at[1:] % n > 0)]
-    part = np.minimum((fraction * N_PARTS).astype(int), N_PARTS - 1)
-    by_time = [pd.Series(values).groupby(part).mean().reindex(range(N_PARTS)).to_numpy()
-               for values in (spread, depth)]  # fmt: skip
     return MarketProfile(
-        session=session,
-        n_books=len(seen),
-        tick=tick,
-        mid=float(seen.mid.mean()),
+        session=session, n_books=len(seen), tick=tick, mid=float(seen.mid.mean()),
         volatility=float(np.sqrt(np.mean(step**2) * synthetic.SESSIONS_A_YEAR * n)),
-        spread=spread,
-        total_depth=np.concatenate(depths),
-        spread_by_time=by_time[0],
-        depth_by_time=by_time[1],
-        day_shape=shape,
+        fraction=fraction, spread=spread, total_depth=np.concatenate(depths), day_shape=shape,
         spread_dispersion=_overdispersion(spread / tick - 1.0, spread_fit / tick - 1.0),
         **_level_statistics(seen, depth_fit / depth_fit.mean(), tick),
         spread_autocorrelation=_autocorrelation(spread / spread_fit, at, n),
         depth_autocorrelation=np.mean(memory, axis=0),
-    )
+    )  # fmt: skip
 
 
 def price_grid(books: BookSnapshots) -> float:
@@ -314,20 +285,15 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
         return special.gammaincinv(beyond.mean() / dispersion, u)
 
     return SyntheticMarket(
-        ModelConfig(profile.mid, volatility, mean_spread / deviation, 0.0),
-        profile.session,
-        depth=float(beyond[0] / day_depth),
-        dispersion=dispersion,
-        tick=profile.tick,
-        day_shape=profile.day_shape,
-        spread_dispersion=profile.spread_dispersion,
+        ModelConfig(profile.mid, volatility, mean_spread / deviation, 0.0), profile.session,
+        depth=float(beyond[0] / day_depth), dispersion=dispersion, tick=profile.tick,
+        day_shape=profile.day_shape, spread_dispersion=profile.spread_dispersion, lot_size=lot,
         # At least one tick, whatever stray prices between the ticks do to the mean.
         gap_ticks=tuple(np.maximum(profile.level_gap, 1.0).tolist()) or (1.0,),
-        lot_size=lot,
         level_shape=tuple((beyond / beyond[0]).tolist()),
         spread_memory=latent_memory(profile.spread_autocorrelation, spread_quantile),
         depth_memory=latent_memory(depth_memory, depth_quantile),
-    )
+    )  # fmt: skip
 
 
 def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[Any]]) -> Memory:
@@ -408,14 +374,13 @@ def thin_stock(session: Session | None = None) -> SyntheticMarket:
     # as steep as is tried). Not caught: the spread's distribution (0.08 apart, chance up to
     # 0.05-0.09). By half-hours, one day does not tell the shape of depth from a flat day's noise:
     # 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
-    market = SyntheticMarket(
-        ModelConfig(31.5, 0.411, 0.106, 0.0), depth=183.0, dispersion=156.0,
+    return _in_session(
+        session, ModelConfig(31.5, 0.411, 0.106, 0.0), depth=183.0, dispersion=156.0,
         day_shape=DayShape(10.2, 0.0491, 0.556, 3.87, 11.3, 64.0), spread_dispersion=0.124,
         gap_ticks=(1.90, 1.83, 2.20, 2.52, 2.66, 3.10, 3.60, 3.43, 3.96),
         level_shape=(1.0, 0.663, 0.700, 0.732, 0.843, 0.844, 0.844, 0.783, 0.807, 1.002),
         spread_memory=Memory(0.245, 1.06, 0.739), depth_memory=Memory(0.674, 8.90, 0.506),
     )  # fmt: skip
-    return _in_session(market, session)
 
 
 def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
@@ -430,14 +395,13 @@ def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
     # a side. Not caught: the tail of depth is heavier than a negative binomial's (0.09-0.10 apart,
     # chance up to that). The shape of depth by half-hours is within a flat day's noise as well:
     # 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
-    market = SyntheticMarket(
-        ModelConfig(571.0, 0.153, 0.0490, 0.0), depth=148.0, dispersion=245.0,
+    return _in_session(
+        session, ModelConfig(571.0, 0.153, 0.0490, 0.0), depth=148.0, dispersion=245.0,
         day_shape=DayShape(1.56, 0.116, 0.937, 0.317, 16.0, 5.66), spread_dispersion=2.84,
         gap_ticks=(5.60, 4.53, 3.84, 3.79, 4.06, 3.76, 3.72, 3.68, 3.70),
         level_shape=(1.0, 0.620, 0.524, 0.483, 0.483, 0.594, 0.696, 0.775, 0.817, 0.871),
         spread_memory=Memory(0.210, 10.4, 0.0473), depth_memory=Memory(0.406, 8.46, 0.357),
     )  # fmt: skip
-    return _in_session(market, session)
 
 
 def deep_stock(session: Session | None = None) -> SyntheticMarket:
@@ -451,12 +415,11 @@ def deep_stock(session: Session | None = None) -> SyntheticMarket:
     # those behind are assumed to be like it, one tick apart. The spread factor stays below that of
     # one tick (0.0977), so that no draw is wider. The slow half-life is at its limit and its share
     # small: over minutes this depth remembers as one autoregression.
-    market = SyntheticMarket(
-        ModelConfig(13.9, 0.117, 0.095, 0.0), depth=86_800.0, dispersion=29_000.0,
+    return _in_session(
+        session, ModelConfig(13.9, 0.117, 0.095, 0.0), depth=86_800.0, dispersion=29_000.0,
         day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73), lot_size=100.0,
         spread_memory=Memory(0.0), depth_memory=Memory(2.16, 30.0, 0.0456),
     )  # fmt: skip
-    return _in_session(market, session)
 
 
 PRESETS = {maker.__name__: maker for maker in (thin_stock, wide_spread_stock, deep_stock)}
@@ -486,11 +449,11 @@ def preset(name: str, session: Session | None = None) -> SyntheticMarket:
     return PRESETS[name](session)
 
 
-def _in_session(measured: SyntheticMarket, session: Session | None) -> SyntheticMarket:
-    """The market in another session; its memory, measured between minutes, kept per minute."""
-    session = session or Session()
-    opens = session.bounds([measured.first_day])[0]
+def _in_session(session: Session | None, config: ModelConfig, **measured: Any) -> SyntheticMarket:
+    """A market in a session; its memory, measured between minutes, kept per minute."""
+    market, session = SyntheticMarket(config, **measured), session or Session()
+    opens = session.bounds([market.first_day])[0]
     minutes = float(session.traded_ns(opens)[1][0]) / 60e9 / session.n_intervals
-    memories = ("spread_memory", "depth_memory")
-    kept: dict[str, Any] = {name: measured[name].per_interval(minutes) for name in memories}
-    return dataclasses.replace(measured, session=session, **kept)
+    spread = market.spread_memory.per_interval(minutes)
+    depth = market.depth_memory.per_interval(minutes)
+    return replace(market, session=session, spread_memory=spread, depth_memory=depth)

@@ -1,10 +1,7 @@
 """What is wrong with books, counted; and what is done about it, by a policy the user can see."""
 
-from __future__ import annotations
-
-import dataclasses
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +12,11 @@ from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Session
+from research_lib.market.sessions import Int64, Session
 
 logger = logging.getLogger(__name__)
-Int64 = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-ACTIONS = ("raise", "drop", "keep")
 NOT_DROPPED = ("gaps", "price_jumps", "overnight_jumps")  # a state less would not mend them
 # Shares after a split for one before, of the splits that companies make.
 SPLITS = np.array([5 / 4, 4 / 3, 3 / 2, 2, 5 / 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50])
@@ -45,7 +40,7 @@ class QualityPolicy(Record):
 
     Attributes
     ----------
-    non_finite, out_of_session, incomplete, duplicate_times, crossed, locked, one_side_empty,
+    out_of_session, incomplete, duplicate_times, crossed, locked, one_side_empty,
     empty_levels, unordered_levels, stub_quotes, price_jumps, gaps, overnight_jumps : str
         One of "raise", "drop", "keep".
     stub_distance : float
@@ -63,7 +58,6 @@ class QualityPolicy(Record):
     'drop'
     """
 
-    non_finite: str = _kind("raise", "a level that is no number; emptied, and never sampled")
     out_of_session: str = _kind("keep", "states before the open or after the close")
     incomplete: str = _kind("keep", "mid-event or before the opening cross; never sampled")
     duplicate_times: str = _kind("keep", "the time of the state before; file order decides")
@@ -83,19 +77,16 @@ class QualityPolicy(Record):
 
     def __post_init__(self) -> None:
         for kind in MEANING:
-            refuse_unknown([self[kind]], ACTIONS, f"policy for {kind}:")
+            refuse_unknown([self[kind]], ("raise", "drop", "keep"), f"policy for {kind}:")
             if self[kind] == "drop" and kind in NOT_DROPPED:
-                raise ValidationError(
-                    f"{kind} cannot be dropped, what is left would jump or be silent too: cut it "
-                    "out with between, or sample with max_age"
-                )
+                why = "what is left would jump or be silent too"
+                remedy = "cut it out with between, or sample with max_age"
+                raise ValidationError(f"{kind} cannot be dropped, {why}: {remedy}")
         for name in ("stub_distance", "gap_seconds", "jump_fraction", "overnight_fraction"):
             number(name, self[name], above=0)
 
 
-MEANING = {
-    one.name: one.metadata["meaning"] for one in dataclasses.fields(QualityPolicy) if one.metadata
-}
+MEANING = {one.name: one.metadata["meaning"] for one in fields(QualityPolicy) if one.metadata}
 KEEP_ALL = QualityPolicy(**dict.fromkeys(MEANING, "keep"))  # type: ignore[arg-type]
 
 
@@ -203,7 +194,7 @@ def assess(
     if quality["stub_quotes"] and policy.stub_quotes == "drop":
         bid, ask = _stubs(books.bid_price, books.ask_price, usual[:, None], policy.stub_distance)
         bid_size, ask_size = np.where(bid, 0.0, books.bid_size), np.where(ask, 0.0, books.ask_size)
-        kept = dataclasses.replace(books, bid_size=bid_size, ask_size=ask_size)
+        kept = replace(books, bid_size=bid_size, ask_size=ask_size)
     return (kept.take(~gone) if gone.any() else kept), quality
 
 
@@ -231,18 +222,15 @@ def _counted(
     ends = [_local(session, time, "s") for time in books.time[[0, -1]]] if len(mid) else ["", ""]
     shown, spread = np.isfinite(mid).any(), 2e4 * books.half_spread / mid
     quality = BookQuality(
-        rows=len(books),
-        first=ends[0],
-        last=ends[1],
+        rows=len(books), first=ends[0], last=ends[1],
         longest_gap_seconds=float(silent.max(initial=0.0)),
         lowest_mid=float(np.nanmin(mid)) if shown else None,
         highest_mid=float(np.nanmax(mid)) if shown else None,
         median_spread_bps=float(np.nanmedian(spread)) if shown else None,
         counts={kind: int(found[kind].sum()) for kind in MEANING},
-        done={kind: policy[kind] for kind in MEANING},
-        splits=splits,
+        done={kind: policy[kind] for kind in MEANING}, splits=splits,
         missing_days=tuple(str(date) for date in sorted({*expected} - {*dates})),
-    )
+    )  # fmt: skip
     return found, quality, usual[day]
 
 
@@ -261,7 +249,6 @@ def _masks(books: BookSnapshots, usual: Float, policy: QualityPolicy) -> dict[st
     spread = books.half_spread
     lowest, highest = np.fmin.reduce(books.bid_price, 1), np.fmax.reduce(books.ask_price, 1)
     return {
-        "non_finite": books.non_finite,
         "incomplete": ~books.complete,
         "duplicate_times": np.diff(books.time, prepend=-1) == 0,
         "crossed": spread < 0,
@@ -304,11 +291,10 @@ def _silences(time: Int64, day: Int64, in_session: Mask, session: Session) -> Fl
 def _refusal(books: BookSnapshots, session: Session, kind: str, bad: Mask) -> ValidationError:
     """Says how many states of how many are of a kind, and where the first is."""
     row, other = int(np.argmax(bad)), '"keep"' if kind in NOT_DROPPED else '"drop" or "keep"'
-    return ValidationError(
-        f"{books.symbol or 'books'}: {bad.sum():,} of {len(bad):,} states ({bad.mean():.1%}) are "
-        f"{kind} ({MEANING[kind]}), first in row {row} at {_local(session, books.time[row])}; "
-        f"correct the data, or set the policy for {kind} to {other}"
-    )
+    count = f"{books.symbol or 'books'}: {bad.sum():,} of {len(bad):,} states ({bad.mean():.1%})"
+    where = f"first in row {row} at {_local(session, books.time[row])}"
+    remedy = f"correct the data, or set the policy for {kind} to {other}"
+    return ValidationError(f"{count} are {kind} ({MEANING[kind]}), {where}; {remedy}")
 
 
 def _local(session: Session, time: np.int64, unit: str = "ns") -> str:

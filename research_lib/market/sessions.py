@@ -1,7 +1,5 @@
 """The exchange's clock: which day and which interval of the session a time falls in."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 import warnings
@@ -23,7 +21,6 @@ from research_lib.errors import ValidationError
 Int64 = NDArray[np.int64]
 CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?|24:00")
 HOUR, DAY = pd.Timedelta(hours=1), pd.Timedelta(days=1)
-MAX_INTERVALS = 100_000  # times the nanoseconds of a day of 25 hours: int64 holds no more
 UNITS = {"s": ("seconds", 10**9), "ms": ("milliseconds", 10**6), "us": ("microseconds", 10**3)}
 EARLIEST, LATEST = (pd.Timestamp(day).as_unit("ns").value for day in ("1990-01-01", "2100-01-01"))
 NEW_YORK = ("09:30", "16:00", "America/New_York")
@@ -87,39 +84,31 @@ class Session(Record):
     block: str | None = None
 
     def __post_init__(self) -> None:
-        n = number("n_intervals", self.n_intervals, 1, MAX_INTERVALS, integer=True)
+        # More of them times the nanoseconds of a day of 25 hours is more than int64 holds.
+        n = number("n_intervals", self.n_intervals, 1, 100_000, integer=True)
         object.__setattr__(self, "n_intervals", n)
         if self.block is not None:
             length = pd.to_timedelta(self.block, errors="coerce")
             hours = self.open, self.close, self.breaks
             if not length > 0 * DAY or DAY % length or hours != (*NEW_YORK[:2], ()):
-                raise ValidationError(
-                    f'block {self.block!r} must divide a day, as "1h"; it has no hours or breaks'
-                )
+                rule = 'must divide a day, as "1h"; it has no hours or breaks'
+                raise ValidationError(f"block {self.block!r} {rule}")
             object.__setattr__(self, "timezone", "UTC")
-        try:
-            ZoneInfo(str(self.timezone))
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones
-            raise ValidationError(
-                f"timezone {self.timezone!r} is unknown; use a name like America/New_York"
-            ) from error
+        refuse_unknown_zone(self.timezone)
         try:
             object.__setattr__(self, "breaks", tuple((start, end) for start, end in self.breaks))
         except (TypeError, ValueError) as error:
-            raise ValidationError(
-                f'breaks must be a list of ("HH:MM", "HH:MM"), got {self.breaks!r}'
-            ) from error
+            due = 'a list of ("HH:MM", "HH:MM")'
+            raise ValidationError(f"breaks must be {due}, got {self.breaks!r}") from error
         clocks = self._clocks
         if any(a >= b for a, b in pairwise(clocks)) or clocks[-1] - clocks[0] > DAY:
-            raise ValidationError(
-                f"session {self.hours}: open, breaks and close must follow one another within a "
-                "day; set opens_day_before if it opens on the evening before"
-            )
+            rule = "open, breaks and close must follow one another within a day"
+            remedy = "set opens_day_before if it opens on the evening before"
+            raise ValidationError(f"session {self.hours}: {rule}; {remedy}")
         zone = _calendar(self.mic, 2024)[2] if self.mic and self.calendar != "auto" else None
         if zone not in (None, self.timezone):
-            raise ValidationError(
-                f'calendar {self.mic} is not of {self.timezone}; give its hours, timezone="{zone}"'
-            )
+            remedy = f'give its hours, timezone="{zone}"'
+            raise ValidationError(f"calendar {self.mic} is not of {self.timezone}; {remedy}")
 
     @property
     def hours(self) -> str:
@@ -152,10 +141,6 @@ class Session(Record):
         """Opening and closing times of `days`, each (n_days,) ns UTC."""
         starts, ends = self._segments(days)
         return starts[:, 0], ends[:, -1]
-
-    def day_starts(self, days: Iterable[dt.date]) -> Int64:
-        """When each of `days` begins, (n_days,) ns UTC: at midnight, or at the open before it."""
-        return self._utc_ns(pd.DatetimeIndex(list(days)) + min(self._clocks[0], 0 * DAY))
 
     def trading_days(self, first: dt.date, last: dt.date) -> list[dt.date]:
         """Days on which the calendar's exchange opens, both ends included; none where it has none.
@@ -263,6 +248,15 @@ def _calendar(mic: str, year: int) -> tuple[list[dt.date], dict[dt.date, int], s
     return list(known.sessions.date), early, str(known.tz)
 
 
+def refuse_unknown_zone(name: str) -> None:
+    """Raise ValidationError for what is no IANA name of a time zone."""
+    try:
+        ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones
+        remedy = "use a name like America/New_York"
+        raise ValidationError(f"timezone {name!r} is unknown; {remedy}") from error
+
+
 def nanoseconds(time: object, what: str = "time") -> Int64:
     """Times as int64 nanoseconds UTC, (n,).
 
@@ -280,34 +274,27 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
         for unit, (name, factor) in UNITS.items():  # pandas 3 has microseconds
             coarse = (integers >= EARLIEST // factor) & (integers <= LATEST // factor)
             if coarse.size and coarse.all():
-                raise ValidationError(
-                    f"{what} looks like {name} (first {integers[0]}), nanoseconds are due; convert "
-                    f'date-times with .as_unit("ns"), or read with time_unit="{unit}"'
-                )
+                remedy = f'date-times with .as_unit("ns"), or read with time_unit="{unit}"'
+                found = f"{what} looks like {name} (first {integers[0]}), nanoseconds are due"
+                raise ValidationError(f"{found}; convert {remedy}")
         return integers
     try:
         index = pd.DatetimeIndex(values)
     except (ValueError, TypeError) as error:
-        raise ValidationError(
-            f"{what} must hold date-times with a time zone or integer nanoseconds"
-        ) from error
-    missing = index.isna()
+        due = "date-times with a time zone or integer nanoseconds"
+        raise ValidationError(f"{what} must hold {due}") from error
     if index.tz is None:
-        raise ValidationError(
-            f'{what} has no time zone; localise it first, e.g. .tz_localize("America/New_York")'
-        )
-    if missing.any():
-        raise ValidationError(
-            f"{what} is missing in {missing.sum():,} rows, first in row {missing.argmax()}"
-        )
+        remedy = 'localise it first, e.g. .tz_localize("America/New_York")'
+        raise ValidationError(f"{what} has no time zone; {remedy}")
+    if (missing := index.isna()).any():
+        where = f"{missing.sum():,} rows, first in row {missing.argmax()}"
+        raise ValidationError(f"{what} is missing in {where}")
     return index.tz_convert("UTC").as_unit("ns").asi8
 
 
 def _clock(name: str, text: object) -> pd.Timedelta:
     """From midnight to a local time of day."""
     if not isinstance(text, str) or not CLOCK.fullmatch(text):
-        raise ValidationError(
-            f'{name} {text!r} is not a time of day "HH:MM" from 00:00 to 24:00, e.g. "09:00"; '
-            "in YAML it is quoted"
-        )
+        due = '"HH:MM" from 00:00 to 24:00, e.g. "09:00"; in YAML it is quoted'
+        raise ValidationError(f"{name} {text!r} is not a time of day {due}")
     return pd.Timedelta(f"{text}:00"[:8])

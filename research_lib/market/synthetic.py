@@ -1,11 +1,8 @@
 """A market whose expected cost of trading is known exactly, in closed form."""
 
-from __future__ import annotations
-
-import dataclasses
 import datetime as dt
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -17,10 +14,9 @@ from research_lib.checks import Float, number, per_interval
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Session
+from research_lib.market.sessions import Int64, Session
 from research_lib.market.trades import Trades
 
-Int64 = NDArray[np.int64]
 SESSIONS_A_YEAR = 252
 DEEPEST_LEVEL = 200
 HIGHEST_UNIFORM = 1.0 - 2.0**-53
@@ -34,7 +30,7 @@ class _Limited(Record):
     """Settings whose numbers, or every one of a tuple, are checked against the field's limits."""
 
     def __post_init__(self) -> None:
-        for one in dataclasses.fields(self):  # type: ignore[arg-type]
+        for one in fields(self):  # type: ignore[arg-type]
             for value in np.ravel(self[one.name]).tolist() if one.metadata else ():
                 number(one.name, value, **one.metadata)
 
@@ -119,9 +115,10 @@ class Memory(_Limited):
         slow = self.slow_share * correlation(self.slow_half_life, lags)
         return (1.0 - self.slow_share) * correlation(self.half_life, lags) + slow
 
-    def per_interval(self, duration: float) -> Memory:
+    def per_interval(self, duration: float) -> Self:
         """The same memory in intervals `duration` times as long."""
-        return Memory(self.half_life / duration, self.slow_half_life / duration, self.slow_share)
+        half_life, slow = self.half_life / duration, self.slow_half_life / duration
+        return replace(self, half_life=half_life, slow_half_life=slow)
 
     def draw(self, n_days: int, n_intervals: int, width: int, rng: Generator) -> Float:
         """Independent stationary paths of N(0, 1), anew each day, (n_days, n_intervals, width)."""
@@ -293,7 +290,7 @@ class OrderFlow(_Limited):
         size = rng.geometric(1.0 / self.mean_size, len(row)).astype(float)
         shown = np.isfinite(price)
         trades = Trades(time[shown], price[shown], size[shown], aggressor[shown], books.symbol)
-        return dataclasses.replace(books, trades=trades)
+        return replace(books, trades=trades)
 
     def _parent_lengths(self, n: int, rng: Generator) -> Int64:
         """Lengths of parents that cover n trades, the first already under way; none beyond n."""
@@ -422,21 +419,17 @@ class SyntheticMarket(_Limited):
         spread = self._spread(spread_ticks - 1.0, rng)
         bid = self._best_bid(spread, rng)[:, None] - self._below_touch(n, n_levels, rng)
         if bid.min() <= 0:
-            raise ValidationError(
-                f"the synthetic price falls to {bid.min()} ticks at level {n_levels}; "
-                "raise base_price, lower volatility_factor or ask for fewer levels"
-            )
+            remedy = "raise base_price, lower volatility_factor or ask for fewer levels"
+            found = f"the synthetic price falls to {bid.min()} ticks at level {n_levels}"
+            raise ValidationError(f"{found}; {remedy}")
         ask = (bid[:, 0] + spread)[:, None] + self._below_touch(n, n_levels, rng)
         bid_price, ask_price = (on_grid(ticks * self.tick, self.tick) for ticks in (bid, ask))
         bid_size, ask_size = (self._sizes(level_mean, rng) for _ in range(2))
-        time = self._times(n)
-        books = BookSnapshots(time, bid_price, bid_size, ask_price, ask_size, "SYNTHETIC")
-        return books if flow is None else flow.attach(books, self.session, rng)
-
-    def _times(self, n: int) -> Int64:
         n_days = -(-n // self.session.n_intervals)
         days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block or "B")
-        return self.session.starts(days).ravel()[:n]
+        time = self.session.starts(days).ravel()[:n]
+        books = BookSnapshots(time, bid_price, bid_size, ask_price, ask_size, "SYNTHETIC")
+        return books if flow is None else flow.attach(books, self.session, rng)
 
     def _through_the_day(self, n_levels: int) -> tuple[Float, Float]:
         """Expected ticks of the spread, at least one, (n_intervals,); and size of each level beyond

@@ -1,22 +1,24 @@
-"""Trades: what was done while the books were shown."""
+"""Trades: what was done while the books were shown, and what remains of a day, its bar."""
 
-from __future__ import annotations
-
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
-from research_lib.checks import Float
+from research_lib.checks import Float, number
 from research_lib.config import Record
-from research_lib.errors import ValidationError
+from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.sessions import nanoseconds
 
 COLUMNS = ("time", "price", "size", "aggressor")
 BUY, SELL, UNSIGNED = 1, -1, 0
+PRICE_SCALE = 10_000  # of Lean's and LOBSTER's whole numbers
+BAR_PRICES = ["open", "high", "low", "close"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +66,11 @@ class Trades(Record):
         sound &= (self.size > 0) & (np.abs(self.aggressor) <= 1)
         sound &= np.diff(self.time, prepend=self.time[:1]) >= 0
         if not sound.all():
-            raise ValidationError(
-                "trades must be in time order, their price and size finite and above 0, their "
-                f"aggressor 1, -1 or 0; {np.sum(~sound):,} are not, first in row {np.argmin(sound)}"
+            due = (
+                "in time order, their price and size finite and above 0, their aggressor 1, -1 or 0"
             )
+            where = f"{np.sum(~sound):,} are not, first in row {np.argmin(sound)}"
+            raise ValidationError(f"trades must be {due}; {where}")
 
     def __len__(self) -> int:
         return len(self.time)
@@ -77,14 +80,101 @@ class Trades(Record):
         """size * aggressor, (m,) shares; 0 where the aggressor is not known."""
         return self.size * self.aggressor
 
-    def take(self, rows: ArrayLike) -> Trades:
+    def take(self, rows: ArrayLike) -> Self:
         """The trades selected by a boolean mask or by positions in time order."""
         index = np.asarray(rows)
-        arrays: dict[str, Any] = {name: self[name][index] for name in COLUMNS}
-        return dataclasses.replace(self, **arrays)
+        return replace(self, **{name: self[name][index] for name in COLUMNS})
 
     @classmethod
-    def concat(cls, parts: Sequence[Trades]) -> Trades:
+    def concat(cls, parts: Sequence[Self]) -> Self:
         """One after the other, in time order and of one symbol."""
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
         return cls(**arrays, symbol=parts[0].symbol)
+
+
+def read_daily_bars(path: str | Path) -> pd.DataFrame:
+    """Daily bars of one stock.
+
+    Prices and volumes are as they were traded on the day: neither is adjusted. What splits and
+    dividends did between two days stands in the factor file beside the bars, without which returns
+    would count a split of 4 to 1 as a loss of 75 %; so it must be there.
+
+    Parameters
+    ----------
+    path : path
+        <symbol>.zip of Lean; <symbol>_factor_file.csv lies beside it: date, price factor
+        (dividends), split factor, of all days up to that date and after the one before.
+
+    Returns
+    -------
+    DataFrame, index day (datetime64, one a session)
+        open, high, low, close (currency per share, unadjusted), volume (shares), factor: price
+        times it is in shares and dividends of the file's last day; return: of the day before's
+        close, dividends in.
+
+    Raises
+    ------
+    MissingDataError
+        Bars without their factor file.
+    ValidationError
+        Columns that are not these, days out of order, prices at or below 0.
+
+    Examples
+    --------
+    >>> import tempfile, zipfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with zipfile.ZipFile(folder / "xyz.zip", "w") as archive:  # a split of 2 to 1 in between
+    ...     bars = "20250401 00:00,4e5,4e5,4e5,4e5,9\\n20250402 00:00,2e5,2e5,2e5,2e5,9"
+    ...     archive.writestr("xyz.csv", bars)
+    >>> _ = (folder / "xyz_factor_file.csv").write_text("20250401,1,0.5,0\\n20501231,1,1,0\\n")
+    >>> read_daily_bars(folder / "xyz.zip")["return"].tolist()
+    [nan, 0.0]
+    """
+    file = Path(path)
+    factors = file.with_name(f"{file.stem}_factor_file.csv")
+    for wanted in (file, factors):
+        if not wanted.is_file():
+            raise MissingDataError(f"{wanted} is not there; daily bars need their factor file")
+    bars = pd.read_csv(file, header=None, names=["day", *BAR_PRICES, "volume"], index_col="day")
+    bars.index = pd.to_datetime(bars.index, format="%Y%m%d %H:%M")
+    bars[BAR_PRICES] /= PRICE_SCALE
+    day = bars.index.strftime("%Y%m%d").astype(int).to_numpy()
+    bad = ~(bars[BAR_PRICES] > 0).all(axis=1) | (np.diff(day, prepend=0) <= 0)
+    if bad.any():
+        rule = "has a price not above 0, or is out of order or twice"
+        raise ValidationError(f"{file}: {bad.idxmax():%Y-%m-%d} {rule}")
+    table = pd.read_csv(factors, header=None, usecols=[0, 1, 2]).to_numpy()
+    at = np.searchsorted(table[:, 0], day)
+    if np.any(np.diff(table[:, 0]) <= 0) or at.max() >= len(table):
+        due = f"ascending dates up to the last bar, {bars.index[-1]:%Y-%m-%d}"
+        raise ValidationError(f"{factors} must hold {due}")
+    bars["factor"] = table[at, 1:].prod(axis=1)
+    bars["return"] = (bars["close"] * bars["factor"]).pct_change()
+    return bars
+
+
+def returns_before(bars: Mapping[str, pd.DataFrame], day: dt.date, n_days: int) -> pd.DataFrame:
+    """The last returns of several stocks known before `day`, of days on which all of them traded.
+
+    Returns
+    -------
+    DataFrame (n_days, m)
+
+    Raises
+    ------
+    ValidationError
+        Fewer common days than that.
+
+    Examples
+    --------
+    >>> bars = pd.DataFrame({"return": [0.01, 0.02, 0.03]}, pd.date_range("2025-04-01", periods=3))
+    >>> returns_before({"XYZ": bars}, dt.date(2025, 4, 3), 2)["XYZ"].tolist()
+    [0.01, 0.02]
+    """
+    n = number("n_days", n_days, 2, integer=True)
+    returns = {name: table["return"] for name, table in bars.items()}
+    common = pd.concat(returns, axis=1, join="inner").dropna()
+    known = common[common.index < pd.Timestamp(day)]
+    if len(known) < n:
+        raise ValidationError(f"{len(known)} common days before {day}, {n} are asked for")
+    return known.iloc[-n:]

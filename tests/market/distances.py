@@ -17,9 +17,10 @@ MEANS = {
 }  # fmt: skip
 SAMPLES = {"spread distribution": "spread", "depth distribution": "total_depth"}
 SHAPES = {
-    "spread over the day": "spread_by_time", "depth over the day": "depth_by_time",
+    "spread over the day": "spread", "depth over the day": "total_depth",
     "size by level": "level_size", "gap by level": "level_gap",
 }  # fmt: skip
+N_PARTS = 13  # of the session, half-hours of the usual one
 MEMORIES = {"spread memory": "spread_autocorrelation", "depth memory": "depth_autocorrelation"}
 
 
@@ -58,8 +59,9 @@ def profile_distances(real: MarketProfile, synthetic: MarketProfile) -> pd.DataF
         rows[fact] = a, b, float(distance), "Kolmogorov-Smirnov, medians shown"
     for fact, name in SHAPES.items():
         if len(real[name]) > 1:
-            a, b = (float(np.nanmax(one[name]) / np.nanmin(one[name])) for one in (real, synthetic))
-            distance = np.nanstd(np.log(synthetic[name] / real[name]))
+            one, other = (_shape(each, name) for each in (real, synthetic))
+            a, b = (float(np.nanmax(each) / np.nanmin(each)) for each in (one, other))
+            distance = np.nanstd(np.log(other / one))
             rows[fact] = a, b, float(distance), "rms log ratio of the shape"
     for fact, name in MEMORIES.items():  # a series without variation has none
         one, other = (np.nan_to_num(each[name][:MIDDLE_LAG]) for each in (real, synthetic))
@@ -68,9 +70,18 @@ def profile_distances(real: MarketProfile, synthetic: MarketProfile) -> pd.DataF
         rows[f"{fact}, longer"] = a, b, further, f"rms difference, lags 2 to {MIDDLE_LAG}"
     columns = ["real", "synthetic", "distance", "measure"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).dropna()
-    if not (real.spread_varies or synthetic.spread_varies):
+    if all(np.ptp(one.spread) <= 1e-6 * one.tick for one in (real, synthetic)):
         table = table.drop(["spread over the day", "spread memory", "spread memory, longer"])
     return table
+
+
+def _shape(profile: MarketProfile, name: str) -> Float:
+    """A fact by level as it is; of every book its mean over equal parts of the session."""
+    if name.startswith("level"):
+        return profile[name]
+    part = np.minimum((profile.fraction * N_PARTS).astype(int), N_PARTS - 1)
+    values = profile[name].reshape(-1, len(part)).mean(axis=0)  # of depth, both sides
+    return pd.Series(values).groupby(part).mean().reindex(range(N_PARTS)).to_numpy()
 
 
 def chance_distances(
@@ -108,7 +119,7 @@ def chance_distances(
     n, session = real.session.n_intervals, real.session
     runs = []
     for _ in range(n_runs):
-        books = market.books(-(-real.n_books // n) * n, real.n_levels, rng)
+        books = market.books(-(-real.n_books // n) * n, len(real.level_size), rng)
         drawn = measure_market(books, session)
         runs.append(profile_distances(drawn, synthetic)["distance"])
     distances = pd.concat(runs, axis=1)

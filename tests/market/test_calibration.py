@@ -117,7 +117,6 @@ def test_a_profile_counts_by_hand() -> None:
     assert profile.size_dispersion == pytest.approx([0.0, 0.0], abs=1e-9)
     assert profile.level_gap == pytest.approx([3.0])
     assert profile.volatility == pytest.approx(0.0, abs=1e-9)
-    assert profile.spread_by_time == pytest.approx(np.full(13, 0.02))
     assert np.isnan(profile.spread_autocorrelation).all()
     assert profile.spread_dispersion == 0.0
 
@@ -292,7 +291,7 @@ def test_a_preset_is_no_further_from_its_stock_than_from_itself(
     """
     real, synthetic = (
         real_profile(name, profiles),
-        drawn(preset(name), real_profile(name, profiles).n_levels),
+        drawn(preset(name), len(real_profile(name, profiles).level_size)),
     )
     distance = profile_distances(real, synthetic)["distance"]
     limit = chance_distances(preset(name), real, synthetic, np.random.default_rng(2))["chance_high"]
@@ -316,14 +315,14 @@ def test_a_preset_remembers_for_minutes_as_its_stock_does(
     """
     real = real_profile(name, profiles)
     target = real.depth_autocorrelation[1:10].mean()
-    assert drawn(preset(name), real.n_levels).depth_autocorrelation[1:10].mean() == pytest.approx(
-        target, abs=0.05
-    )
+    assert drawn(preset(name), len(real.level_size)).depth_autocorrelation[
+        1:10
+    ].mean() == pytest.approx(target, abs=0.05)
     if name == "deep_stock":
         return
     one = Memory(-1.0 / np.log2(preset(name).depth_memory.autocorrelation(1)))
     forgetful = dataclasses.replace(preset(name), depth_memory=one)
-    assert drawn(forgetful, real.n_levels).depth_autocorrelation[1:10].mean() < target - 0.08
+    assert drawn(forgetful, len(real.level_size)).depth_autocorrelation[1:10].mean() < target - 0.08
 
 
 # Of the day's shape and of memory: the facts in which a preset comes closer to its stock than a market without either.
@@ -373,7 +372,7 @@ def test_day_shape_and_memory_bring_a_preset_closer_where_it_says_so(
     """
     real = real_profile(name, profiles)
     kept, plain = (
-        profile_distances(real, drawn(market, real.n_levels))["distance"]
+        profile_distances(real, drawn(market, len(real.level_size)))["distance"]
         for market in (preset(name), without(preset(name)))
     )
     facts = sorted(beaten[name])
@@ -387,7 +386,7 @@ def test_one_day_by_half_hours_does_not_tell_depth_from_a_flat_day(
 ) -> None:
     """The limit of the claim above: the real distance to a flat market is one that a flat market has to itself."""
     real, flat = real_profile(name, profiles), flat_day(preset(name))
-    synthetic = drawn(flat, real.n_levels)
+    synthetic = drawn(flat, len(real.level_size))
     limit = chance_distances(flat, real, synthetic, np.random.default_rng(3)).loc[
         "depth over the day", "chance_high"
     ]

@@ -149,7 +149,6 @@ def test_frog_is_read_back_as_it_was(tmp_path: Path, frog_file: Path, batch_rows
         "lobster/AMZN_2012-06-21_34200000_57600000_message_1.csv.gz",
         "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz",
         "databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbp10_reconstructed.csv.gz",
-        "databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst",
     ],
 )
 @pytest.mark.slow
@@ -386,22 +385,6 @@ def test_of_a_lobster_pair_the_orderbook_is_converted_and_the_messages_are_watch
         _convert(raw, root)
 
 
-def test_a_bad_file_of_a_folder_is_named_when_the_others_are_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    raw, root = tmp_path / "raw", tmp_path / "store"
-    for name, symbol in (("a.csv", "AAA"), ("c.csv", "CCC")):
-        _mbp(raw / name, symbol=symbol)
-    (raw / "b.csv").write_text((raw / "a.csv").read_text().replace(",128,", ",text,"))
-    (raw / "d.csv.gz").write_bytes(b"\x1f\x8b\x08 cut off")
-    reason = r"2 of 4 files could not be converted, the others are: .*b\.csv: column flags .*; .*d\.csv\.gz cannot be read"
-    with pytest.raises(ValidationError, match=reason):
-        _convert(raw, root)
-    assert {path.name for path in root.glob("symbol=*")} == {"symbol=AAA", "symbol=CCC"}
-    assert main(["convert", str(raw), str(root)]) == 2
-    assert "2 of 4 files could not be converted" in capsys.readouterr().err
-
-
 def test_books_without_a_symbol_are_stored_under_the_one_given(
     tmp_path: Path, synthetic_books: BookSnapshots
 ) -> None:
@@ -420,14 +403,6 @@ def test_books_without_a_symbol_are_stored_under_the_one_given(
         _convert(_mbp(tmp_path / "named.csv"), root, symbol="ABC")
 
 
-def test_a_file_of_the_store_points_to_its_folder(tmp_path: Path) -> None:
-    (partition, *_) = _convert(_mbp(tmp_path / "book.csv"), tmp_path / "store")
-    with pytest.raises(
-        ValidationError, match=rf"\.parquet is part of a folder made by convert; give {partition}"
-    ):
-        read_books(_file(partition))
-
-
 def test_damaged_partitions_and_sources_are_named(tmp_path: Path) -> None:
     source, root = _mbp(tmp_path / "book.csv"), tmp_path / "store"
     books = _file(_convert(source, root)[0])
@@ -439,8 +414,6 @@ def test_damaged_partitions_and_sources_are_named(tmp_path: Path) -> None:
         _convert(source, root)
     with pytest.raises(MissingDataError, match=r"nowhere.csv does not exist"):
         _convert(tmp_path / "nowhere.csv", root)
-    with pytest.raises(ValidationError, match=r"is a folder made by convert already"):
-        _convert(root, tmp_path / "again")
     with pytest.raises(ValidationError, match=r"book.csv is a file; give a folder"):
         _convert(source, source)
     empty = tmp_path / "empty"
@@ -477,9 +450,8 @@ def test_the_command_line_takes_the_session(
     assert "close '25:00' is not a time of day" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_night_of_futures_belongs_to_its_trading_date(tmp_path: Path) -> None:
-    source = real_data("databento_glbx_dbn/futures_mbp-1_2024-07-01.dbn.zst")
+    source = _mbp(tmp_path / "night.csv", ("2024-07-01",), hour="21")
     globex = Session(23, "18:00", "17:00", opens_day_before=True)
     local_dates = {path.name for path in _convert(source, tmp_path / "local")}
     assert [path.name for path in _convert(source, tmp_path / "globex", session=globex)] == [

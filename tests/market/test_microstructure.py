@@ -1,21 +1,14 @@
-"""Microprice, imbalance, near depth, order flow, weighted means: by hand."""
+"""Order flow and weighted means: by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import one_book
 
 from research_lib.errors import ValidationError
 from research_lib.impact import order_flow_imbalance as exported
-from research_lib.market import (
-    BookSnapshots,
-    Session,
-    depth_within,
-    order_flow_imbalance,
-    summarise,
-)
+from research_lib.market import BookSnapshots, Session, order_flow_imbalance, summarise
 
 
 def _quotes(rows: list[tuple[float, float, float, float]]) -> BookSnapshots:
@@ -27,14 +20,6 @@ def _quotes(rows: list[tuple[float, float, float, float]]) -> BookSnapshots:
     return BookSnapshots(
         start + 60 * 10**9 * np.arange(len(rows)), bid_price, bid_size, ask_price, ask_size
     )
-
-
-def test_depth_within_a_distance_of_the_mid() -> None:
-    books = one_book([(99.9, 5), (99, 7)], [(100.1, 3), (101, 8)])
-    assert depth_within(books, 10.01, "buy").tolist() == [3]
-    assert depth_within(books, 100.01, "buy").tolist() == [11]
-    assert depth_within(books, 100.01, "sell").tolist() == [12]
-    assert depth_within(books, 5, "buy").tolist() == [0]
 
 
 def test_order_flow_by_the_papers_cases() -> None:
@@ -89,9 +74,3 @@ def test_time_without_a_quote_counts_for_no_state() -> None:
         ValidationError, match="none of 1 states is complete, in the session and quoted"
     ):
         summarise(books.take([1]), Session())
-
-
-def test_a_level_exactly_at_the_distance_counts() -> None:
-    books = one_book([(99.99, 5)], [(100.01, 7)])
-    assert depth_within(books, 1, "buy").tolist() == [7]
-    assert depth_within(books, 1, "sell").tolist() == [5]

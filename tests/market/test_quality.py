@@ -41,23 +41,10 @@ def _changed(name: str, row: int, level: int, value: float) -> BookSnapshots:
     return dataclasses.replace(books, **{name: array})
 
 
-def _flagged(**values: float) -> BookSnapshots:
-    """Books of a source whose third state has unusable cells on its second level."""
-    books = _books()
-    arrays = {
-        name: books[name].copy()
-        for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size")
-    }
-    for name, value in values.items():
-        arrays[name][2, 1] = value
-    return BookSnapshots.flagging(symbol="XYZ", **arrays)
-
-
 KINDS = list(_books().quality.counts)
 NOT_DROPPED = {"gaps", "price_jumps", "overnight_jumps"}  # a state less would not mend either
 JUMP = np.where(np.arange(6) >= 2, 1.06, 1.0)[:, None]
 CASES = {
-    "non_finite": _flagged(ask_price=np.nan),
     "crossed": _changed("bid_price", 2, 0, 101.5),
     "locked": _changed("bid_price", 2, 0, 101.0),
     "one_side_empty": _books(ask_size=np.where(np.arange(6)[:, None] == 2, 0.0, 10.0) * np.ones(2)),
@@ -113,7 +100,7 @@ def _all(action: str) -> dict[str, str]:
 
 
 def test_the_defaults_refuse_what_cannot_be_one_venue() -> None:
-    for kind in ("non_finite", "crossed", "unordered_levels"):
+    for kind in ("crossed", "unordered_levels"):
         with pytest.raises(ValidationError, match=kind):
             assess(CASES[kind])
     for kind in ("locked", "one_side_empty", "gaps", "duplicate_times", "out_of_session"):
@@ -135,41 +122,6 @@ def test_a_clean_book_has_no_counts_and_its_span() -> None:
 def test_the_night_is_no_gap() -> None:
     days = _books(time=_books().time + 24 * 3600 * 10**9 * (np.arange(6) >= 3))
     assert assess(days, MINUTE)[1]["gaps"] == 0
-
-
-@pytest.mark.parametrize(
-    "cells",
-    [
-        {"ask_price": np.nan},
-        {"ask_price": np.inf},
-        {"ask_size": np.nan},
-        {"ask_size": np.inf},
-        {"ask_size": -1.0},
-        {"bid_price": -np.inf},
-        {"ask_price": np.nan, "ask_size": np.nan, "bid_size": -np.inf},
-    ],
-)
-def test_what_is_no_number_is_emptied_flagged_and_never_sampled(cells: dict[str, float]) -> None:
-    books = _flagged(**cells)
-    assert books.non_finite.tolist() == [False, False, True, False, False, False]
-    assert books.complete.tolist() == [True, True, False, True, True, True]
-    for side in {name[:3] for name in cells}:
-        assert np.isnan(books[f"{side}_price"][2, 1])
-        assert books[f"{side}_size"][2, 1] == 0
-    sampled = books.sample(
-        Session(4, "10:00", "10:01")
-    )  # every 15 seconds: the third state stands from 10:00:20
-    assert sampled.age.tolist() == [0, 5 * 10**9, 0, 5 * 10**9]
-    at_third = books.take(np.arange(3)).sample(Session(3, "10:00", "10:01"))
-    assert at_third.age.tolist() == [0, 10 * 10**9, 30 * 10**9]
-    assert not sampled.non_finite.any()
-    assert BookSnapshots.concat([books, books.take([-1])]).non_finite.sum() == 1
-
-
-def test_an_empty_level_and_usable_ones_are_not_flagged() -> None:
-    empty = _flagged(ask_price=np.nan, ask_size=0.0)
-    assert not empty.non_finite.any()
-    assert empty.complete.all()
 
 
 @pytest.mark.parametrize(

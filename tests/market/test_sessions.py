@@ -177,8 +177,6 @@ def test_a_session_of_futures_belongs_to_the_date_of_its_close() -> None:
     )
     assert globex.days(times).tolist() == [monday] * 4 + [dt.date(2024, 6, 30)]
     assert globex.interval_of(times).tolist() == [0, 6, 22, -1, -1]
-    assert globex.day_starts([monday]).tolist() == opens.tolist()
-    assert Session().day_starts([monday]).tolist() == [_ns("2024-07-01 04:00Z")]
     assert globex.whole_hours()[0][:8] == [
         "18:00",
         "19:00",

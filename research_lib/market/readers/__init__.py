@@ -5,10 +5,8 @@ is a `tabular.Format` in `FORMATS`: how it is recognised, and its books and trad
 and in bounded memory.
 """
 
-from __future__ import annotations
-
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
@@ -23,31 +21,18 @@ from research_lib.market.readers.binance import BINANCE
 from research_lib.market.readers.databento import DATABENTO
 from research_lib.market.readers.frames import FRAMES, suggestion
 from research_lib.market.readers.pairs import LEAN, LOBSTER, kind_of, partner_of
-from research_lib.market.readers.store import DATE_PREFIX, STORE
-from research_lib.market.readers.tabular import Format, Options, column_names, head
-from research_lib.market.sessions import Session
+from research_lib.market.readers.store import STORE
+from research_lib.market.readers.tabular import ALL_ROWS, Format, Options, column_names, head
 from research_lib.monitoring import timed
 
-logger = logging.getLogger(__name__)
-
 FORMATS = (STORE, DATABENTO, LOBSTER, BINANCE, LEAN, FRAMES)
-WHOLE_FILE_ROWS = 500_000
 
 
 @timed("read_books")
-def read_books(
-    path: str | Path | Iterable[str | Path],
-    *,
-    session: Session | None = None,
-    symbol: str = "",
-    columns: Mapping[str, str] | None = None,
-    timezone: str | None = None,
-    time_unit: str | None = None,
-    where: Mapping[str, Any] | None = None,
-) -> BookSnapshots:
+def read_books(path: str | Path | Iterable[str | Path], **reading: Any) -> BookSnapshots:
     """Read all books of one file, its format found by content.
 
-    Known are Databento MBP-10, MBP-1 (CSV, CSV.gz, CSV.zst, Parquet, DBN, DBN.zst) and BBO,
+    Known are Databento MBP-10, MBP-1 (CSV, CSV.gz, CSV.zst, Parquet) and BBO,
     LOBSTER message and orderbook pairs, Binance depth recordings, Lean level-1 quote zips,
     Tardis book snapshots, long and wide frames as CSV or Parquet, and folders made by `convert`.
     A DataFrame goes to `BookSnapshots.from_frame`.
@@ -94,10 +79,7 @@ def read_books(
     >>> read_books(path, columns={"t": "time"}, time_unit="ms", symbol="XYZ")
     BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
-    given = {"session": session, "columns": columns, "timezone": timezone, "time_unit": time_unit}
-    given |= {"symbol": symbol, "where": where}
-    parts = list(iter_books(path, WHOLE_FILE_ROWS, **given))
-    return parts[0] if len(parts) == 1 else BookSnapshots.concat(parts)
+    return BookSnapshots.concat(list(iter_books(path, ALL_ROWS, **reading)))
 
 
 def iter_books(
@@ -187,13 +169,13 @@ def source_files(source: Path, options: Options, root: Path | None = None) -> li
         except ValidationError:  # damaged: reading it says so
             file = path
         if file is None:
-            logger.warning("not read: %s is of no known format, or its books are missing", path)
+            why = f"not read: {path} is of no known format, or its books are missing"
+            logging.getLogger(__name__).warning(why)
         else:
             found.add(file)
     if not found:
-        raise MissingDataError(
-            f"{source} holds no file of a known format; give one file, and the error says why"
-        )
+        remedy = "give one file, and the error says why"
+        raise MissingDataError(f"{source} holds no file of a known format; {remedy}")
     return sorted(found)
 
 
@@ -217,14 +199,9 @@ def format_of(path: Path) -> Format:
     found = known_format(path)
     if found is not None:
         return found
-    date = path.absolute().parent
-    if date.name.startswith(DATE_PREFIX):
-        raise ValidationError(f"{path} is part of a folder made by convert; give {date}")
-    known, begins = ", ".join(one.name for one in FORMATS), head(path)[:60]
-    raise ValidationError(
-        f"{path} is of no known format (it begins {begins!r}); known are {known}"
-        f"{suggestion(column_names(path))}"
-    )
+    known = ", ".join(one.name for one in FORMATS) + suggestion(column_names(path))
+    begins = f"{path} is of no known format (it begins {head(path)[:60]!r})"
+    raise ValidationError(f"{begins}; known are {known}")
 
 
 def known_format(path: Path) -> Format | None:

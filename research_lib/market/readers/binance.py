@@ -1,7 +1,5 @@
 """Binance depth recordings: one REST snapshot and the differences streamed after it."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -13,21 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from research_lib.checks import number
+from research_lib.checks import Float
 from research_lib.errors import ValidationError
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import LEVELS, BookSnapshots
 from research_lib.market.readers import tabular
+from research_lib.market.sessions import EARLIEST, LATEST
 from research_lib.market.trades import BUY, SELL, UNSIGNED, Trades
 
-FIRST_LINE = re.compile(rb'\d{16,19} \{"(stream|lastUpdateId|e)"')
-N_LEVELS = 20
-ALL_ROWS = 500_000
-NS_A_MS = 10**6
-CLOCK_STEP_BACK_MS = 1_000
+HEAD = re.compile(rb'\d{16,19} \{"(stream|lastUpdateId|e)"')
+N_LEVELS, CLOCK_STEP_BACK_MS, NS_A_MS = 20, 1_000, 10**6
 
 
-def read_binance(path: str | Path, *, n_levels: int = N_LEVELS) -> BookSnapshots:
+def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
     """Replay one recording: a book after every depth update that continues the snapshot.
+
+    The file is read twice, up to the snapshot and then whole, so that nothing is buffered. A
+    file without a snapshot goes on from the one read before it, if that is the day before.
 
     A line is ``<local receive time, ns> <raw JSON>``: a stream message (`depthUpdate`, `trade`;
     others are passed over) or the REST snapshot, whose place in the file does not matter.
@@ -44,13 +43,11 @@ def read_binance(path: str | Path, *, n_levels: int = N_LEVELS) -> BookSnapshots
     ----------
     path : path
         Recording of one symbol, plain or compressed (gzip, zstd).
-    n_levels : int
-        Best levels kept a side.
 
-    Returns
-    -------
+    Yields
+    ------
     BookSnapshots
-        (n, n_levels); prices in quote currency, sizes in base currency; empty levels are NaN, 0.
+        The best 20 levels; prices in quote currency, sizes in base; empty levels are NaN, 0.
         `time` is the exchange's event time E (ms): books and trades then share one clock, free
         of the network's delay and of the recorder's own clock (1.27 s behind in the samples).
         A clock that steps back by up to a second is held at its last value.
@@ -69,48 +66,16 @@ def read_binance(path: str | Path, *, n_levels: int = N_LEVELS) -> BookSnapshots
     References
     ----------
     Binance API documentation, "How to manage a local order book correctly", spot and futures.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> book = {"lastUpdateId": 7, "bids": [["10.0", "1"]], "asks": [["10.1", "3"]]}
-    >>> update = {"e": "depthUpdate", "E": 1723161255000, "s": "XYZ", "U": 8, "u": 8,
-    ...           "b": [["10.0", "5"]], "a": []}
-    >>> path = Path(tempfile.mkdtemp(), "recording.jsonl")
-    >>> lines = [f"1723161253937085768 {json.dumps(one)}" for one in (book, update)]
-    >>> _ = path.write_text("\\n".join(lines) + "\\n")
-    >>> read_binance(path, n_levels=1).bid_size.tolist()
-    [[5.0]]
     """
-    parts = batches(Path(path), ALL_ROWS, tabular.Options(), n_levels=n_levels)
-    return BookSnapshots.concat(list(parts))
-
-
-def _matches(path: Path, head: bytes) -> bool:
-    """Whether the first line is a receive time and a stream message or snapshot."""
-    return FIRST_LINE.match(head) is not None
-
-
-def batches(
-    path: Path, batch_rows: int, options: tabular.Options, *, n_levels: int = N_LEVELS
-) -> Iterator[BookSnapshots]:
-    """Books and trades of a recording, `batch_rows` books at a time; rules as `read_binance`.
-
-    The file is read twice, up to the snapshot and then whole, so that nothing is buffered. A
-    file without a snapshot goes on from the one read before it, if that is the day before.
-    """
-    number("n_levels", n_levels, 1, integer=True)
     replay: _Replay | None = options.carried.get("binance")
     for line, message in _messages(path):
         if "lastUpdateId" in message:
             with _naming(path, line):
-                replay = _Replay(message, n_levels)
+                replay = _Replay(message)
             break
     if replay is None:
-        raise ValidationError(
-            f"{path} holds no REST snapshot (lastUpdateId, bids, asks); record one with the "
-            "stream, or read it after the recording that it continues: read_books([before, this])"
-        )
+        remedy = "read it after the recording that it continues: read_books([before, this])"
+        raise ValidationError(f"{path} holds no REST snapshot (lastUpdateId, bids, asks); {remedy}")
     for line, message in _messages(path):
         with _naming(path, line):
             if message.get("e") == "depthUpdate" and replay.continues(message):
@@ -120,9 +85,8 @@ def batches(
             elif message.get("e") == "trade":
                 replay.trade(message)
     if not replay.time:
-        raise ValidationError(
-            f"{path} holds no depth update after its snapshot (lastUpdateId {replay.last_id})"
-        )
+        where = f"after its snapshot (lastUpdateId {replay.last_id})"
+        raise ValidationError(f"{path} holds no depth update {where}")
     yield replay.taken()
     options.carried["binance"] = replay
 
@@ -156,7 +120,7 @@ class _Side:
             elif self.size.pop(price, None) is not None:
                 del self.prices[bisect_left(self.prices, price)]
 
-    def best(self, n_levels: int, highest: bool) -> tabular.Float:
+    def best(self, n_levels: int, highest: bool) -> Float:
         """(2, n_levels) prices and sizes, best first; empty levels are NaN and 0."""
         prices = self.prices[: -n_levels - 1 : -1] if highest else self.prices[:n_levels]
         levels = np.vstack([np.full(n_levels, np.nan), np.zeros(n_levels)])
@@ -167,14 +131,14 @@ class _Side:
 class _Replay:
     """The book between two messages, and the states and trades not yet handed out."""
 
-    def __init__(self, snapshot: dict[str, Any], n_levels: int) -> None:
-        self.n_levels, self.last_id, self.started = n_levels, snapshot["lastUpdateId"], False
+    def __init__(self, snapshot: dict[str, Any]) -> None:
+        self.last_id, self.started = snapshot["lastUpdateId"], False
         self.symbol, self.clock = "", {"depthUpdate": 0, "trade": 0}
         self.bid, self.ask = _Side(), _Side()
         self.bid.set(snapshot["bids"])
         self.ask.set(snapshot["asks"])
         self.time: list[int] = []
-        self.states: list[tabular.Float] = []
+        self.states: list[Float] = []
         self.trades: list[tuple[int, float, float, int]] = []
 
     def continues(self, update: dict[str, Any]) -> bool:
@@ -196,7 +160,7 @@ class _Replay:
         self.bid.set(update["b"])
         self.ask.set(update["a"])
         self.time.append(self._event_time(update))
-        best = self.bid.best(self.n_levels, True), self.ask.best(self.n_levels, False)
+        best = self.bid.best(N_LEVELS, True), self.ask.best(N_LEVELS, False)
         self.states.append(np.concatenate(best))
 
     def trade(self, trade: dict[str, Any]) -> None:
@@ -213,10 +177,8 @@ class _Replay:
         """The states and trades since the last call."""
         rows = np.array(self.trades, [("t", "i8"), ("p", "f8"), ("q", "f8"), ("a", "i1")])
         trades = Trades(rows["t"], rows["p"], rows["q"], rows["a"], self.symbol)
-        bid_price, bid_size, ask_price, ask_size = np.stack(self.states, axis=1)
-        books = BookSnapshots(
-            self.time, bid_price, bid_size, ask_price, ask_size, self.symbol, trades=trades
-        )
+        levels: Any = dict(zip(LEVELS, np.stack(self.states, axis=1), strict=True))
+        books = BookSnapshots(self.time, symbol=self.symbol, trades=trades, **levels)
         self.time, self.states, self.trades = [], [], []
         return books
 
@@ -225,7 +187,7 @@ class _Replay:
         symbol, time, before = message["s"], message["E"], self.clock[message["e"]]
         if self.symbol not in ("", symbol):
             raise ValueError(f"symbol {symbol} after {self.symbol}; record one a file")
-        if not tabular.EARLIEST_NS <= time * NS_A_MS <= tabular.LATEST_NS:
+        if not EARLIEST <= time * NS_A_MS <= LATEST:
             raise ValueError(f"event time E must be ms, between 1990 and 2100, not {time}")
         if time < before - CLOCK_STEP_BACK_MS:
             raise ValueError(f"event time E {time} runs back {before - time:,} ms, from {before}")
@@ -253,4 +215,4 @@ def _messages(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield line, message
 
 
-BINANCE = tabular.Format("Binance depth recording", _matches, batches)
+BINANCE = tabular.Format("Binance depth recording", lambda _, head: bool(HEAD.match(head)), batches)

@@ -1,10 +1,10 @@
-"""Databento's market-by-price records, as text, Parquet and binary (DBN), to books and trades."""
+"""Databento's market-by-price records, as text and Parquet, to books and trades.
 
-from __future__ import annotations
+Of its binary files (DBN) its own client makes either:
+`databento.DBNStore.from_file(path).to_csv(...)`.
+"""
 
-import dataclasses
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,6 @@ from research_lib.market.trades import Trades
 F_LAST, F_SNAPSHOT, F_BAD_TS_RECV = 128, 32, 8
 ACTIONS = ("A", "C", "M", "R", "T", "F", "N")
 AGGRESSOR = {"B": 1, "A": -1, "N": 0}
-OPENING_CROSS_WITHIN_NS = 60 * 10**9
-READ_ROWS = 500_000
 
 
 def _matches(path: Path, start: bytes) -> bool:
@@ -81,24 +79,15 @@ def read_mbp10(
     """
     paths = [path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths
     options = tabular.Options.of(session=session)
-    parts = [part for path in paths for part in batches(Path(path), READ_ROWS, options)]
+    parts = [part for path in paths for part in batches(Path(path), tabular.ALL_ROWS, options)]
     return BookSnapshots.concat(parts)
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Records of one symbol: their books with trades, and which of them are (hidden) trades."""
-
-    books: BookSnapshots
-    traded: tabular.Bool
-    hidden: tabular.Bool
 
 
 def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
     """Books and trades of one file, `batch_rows` records at a time, `complete` as `read_mbp10`.
 
-    A batch may be larger where the first trade of a session is waited for, at most the records
-    of the session's first minute.
+    The file is read twice: first for the opening crosses, which come after the books that they
+    make incomplete.
 
     CSV and Parquet have columns by name, in any order: ts_event, action, side, flags, symbol (or
     instrument_id), price and size (without both there are no trades), and bid_px_NN, bid_sz_NN,
@@ -109,65 +98,24 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
 
     References
     ----------
-    Databento, "Market by price" schemas and "Databento Binary Encoding".
+    Databento, "Market by price" schemas.
     """
-    waiting: list[_Part] = []
-    opened = None
-    for part in _records(path, batch_rows, options):
-        waiting.append(part)
-        last = part.books.time[-1]
-        day = options.session.days(np.array([last]))[0]
-        opening = int(options.session.bounds([day])[0][0])
-        traded = (np.any(one.traded & (one.books.time >= opening)) for one in waiting)
-        seen = day == opened or any(traded)
-        # What arrives in a session's first minute waits for its first trade, or the minute's end.
-        if seen or not opening <= last < opening + OPENING_CROSS_WITHIN_NS:
-            yield _joined(waiting, options.session, opened)
-            waiting, opened = [], day if seen else opened
-    if waiting:
-        yield _joined(waiting, options.session, opened)
-
-
-def _joined(parts: list[_Part], session: Session, opened: object) -> BookSnapshots:
-    """Books of all parts, not complete up to and including each session's opening cross.
-
-    `opened` is the day whose first trade came in an earlier part.
-    """
-    books = BookSnapshots.concat([part.books for part in parts])
-    traded, hidden = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("traded", "hidden")
-    )
-    complete = books.complete.copy()
-    for day in np.unique(session.days(books.time)):
-        opening, closing = (int(bound[0]) for bound in session.bounds([day]))
-        low, high = np.searchsorted(books.time, [opening, closing])
-        first = low + np.flatnonzero(traded[low:high])[:1]
-        early = books.time[first] < opening + OPENING_CROSS_WITHIN_NS
-        if day != opened and np.any(early & hidden[first]):
-            complete[low : first[0] + 1] = False
-    return dataclasses.replace(books, complete=complete)
-
-
-def _records(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[_Part]:
-    """Checked records of one file."""
     names = tabular.column_names(path)
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
     if not n_levels:
-        raise ValidationError(
-            f"{path} lacks column bid_px_00: it holds no levels; fetch schema mbp-10 or mbp-1"
-        )
+        remedy = "fetch schema mbp-10 or mbp-1"
+        raise ValidationError(f"{path} lacks column bid_px_00: it holds no levels; {remedy}")
     ids = tabular.identities(names) or ["symbol"]
     peek = ["action", *ids, *MBP.columns(1)]
-    first = next(tabular.read(path, peek, 1_000, tabular.Options()))
+    first = next(tabular.read(path, peek, 1_000))
     if set(first.batch["action"].to_pylist()) == {"T"}:
-        raise ValidationError(
-            f"{path} is of schema tbbo: every record is a trade with the book before it, and none "
-            "shows a book that stands; fetch schema mbp-1 or bbo-1s"
-        )
-    # DBN without a symbol for its instrument has the instrument alone.
+        why = "every record is a trade with the book before it, and none shows a book that stands"
+        raise ValidationError(f"{path} is of schema tbbo: {why}; fetch schema mbp-1 or bbo-1s")
+    # Records without a symbol for their instrument have the instrument alone.
     ids = [name for name in ids if first.batch[name][0].is_valid]
     due = [*MBP.due(names, n_levels), "action", "side", "flags", *of_trade, *ids]
     before, seen, scale = 0, dict[str, str](), MBP.scale(first)
+    crosses = _opening_crosses(path, options)
     for rows in tabular.read(path, due, batch_rows, options):
         symbol = rows.one_value(ids, seen) or seen[ids[0]]
         flags, time = rows.integers(["flags"])[:, 0], rows.times("ts_event")
@@ -184,11 +132,27 @@ def _records(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[
             price, size = (x[traded, 0] for x in rows.levels((["price"], ["size"]), price, size))
             trades = Trades(time[traded], price, size, aggressor[traded], symbol)
         complete = ((flags & F_LAST) != 0) & of_now & ~(traded & (aggressor != 0))
+        for opening, row in crosses:
+            complete &= (time < opening) | (rows.number > row)
         levels = MBP.levels(rows, n_levels, scale)
-        books = BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
-        yield _Part(books, traded, aggressor == 0)
+        yield BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
 
 
-DATABENTO = tabular.Format(
-    "Databento MBP-10 and MBP-1 (CSV, Parquet, DBN)", _matches, batches, ("where",)
-)
+def _opening_crosses(path: Path, options: tabular.Options) -> list[tuple[int, int]]:
+    """When each session that has an opening cross opens, ns UTC, and the row of its cross."""
+    session, crosses, seen = options.session, list[tuple[int, int]](), set[object]()
+    for rows in tabular.read(path, ["ts_event", "action", "side"], tabular.ALL_ROWS, options):
+        time, hidden = rows.times("ts_event"), rows.codes("side", tuple(AGGRESSOR)) == 2  # N
+        traded = rows.codes("action", ACTIONS) == ACTIONS.index("T")
+        traded = np.flatnonzero(traded & (session.interval_of(time) >= 0))
+        days, first = np.unique(session.days(time[traded]), return_index=True)
+        for day, k in zip(days, traded[first], strict=True):
+            opening = int(session.bounds([day])[0][0])
+            if day not in seen and hidden[k] and time[k] < opening + 60 * 10**9:
+                crosses.append((opening, int(rows.number[k])))
+            seen.add(day)
+    return crosses
+
+
+NAME = "Databento MBP-10 and MBP-1 (CSV, Parquet)"
+DATABENTO = tabular.Format(NAME, _matches, batches, ("where",))

@@ -17,8 +17,6 @@ What is no such table has a `tabular.Format` of its own: Databento's events, LOB
 pairs, Binance's streams. A DataFrame goes the same way as a file.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -37,25 +35,18 @@ from research_lib.market.readers import tabular
 
 KINDS = ("price", "size")
 MAX_LEVELS = 1_000
-SURVEY_ROWS = 200_000
-LONG_ROWS = 500_000
-FIXED_PRICE_SCALE = 1e9
 # Where all prices of a CSV are whole numbers, the highest decides: from here on they may be
 # dollars, or 0.001 and more in units of 1e-9; and from there on they are units of 1e-9.
 AMBIGUOUS_FROM, FIXED_FROM, UNDEF_PRICE = 1_000_000, 10_000_000, 2.0**63
-WANTED = (
-    "long: time, side (bid or ask), price, size, level (1 is best); "
-    "or wide: time, bid_price_1, bid_size_1, ask_price_1, ask_size_1, bid_price_2, ..."
-)
+LONG = "long: time, side (bid or ask), price, size, level (1 is best)"
+WIDE_NAMES = "time, bid_price_1, bid_size_1, ask_price_1, ask_size_1, bid_price_2, ..."
 WORDS = {
-    "bid": "bid bids b buy",
-    "ask": "ask asks a offer offers ofr sell",
+    "bid": "bid bids b buy", "ask": "ask asks a offer offers ofr sell",
     "price": "price prices px prc p",
     "size": "size sizes sz qty quantity volume vol amount v q shares",
     "time": "time timestamp ts datetime date_time t event",
-    "level": "level lvl depth position",
-    "side": "side direction",
-}
+    "level": "level lvl depth position", "side": "side direction",
+}  # fmt: skip
 MEANT = {word: name for name, words in WORDS.items() for word in words.split()}
 KIND = "|".join([*WORDS["price"].split(), *WORDS["size"].split()])
 TOGETHER = re.compile(rf"\b(bid|ask|offer)(?=({KIND})(?![a-z]))", re.IGNORECASE)  # "bidpx"
@@ -99,10 +90,8 @@ class Layout:
     def side(self, side: str, n_levels: int) -> tuple[list[str], list[str]]:
         """Names of the prices and of the sizes of a side, best level first."""
         word, numbers = self.sides[SIDES.index(side)], range(self.first_level, MAX_LEVELS + 1)
-        price, size = (
-            [self.level.format(side=word, kind=kind, k=k) for k in numbers[:n_levels]]
-            for kind in self.kinds
-        )
+        price, size = ([self.level.format(side=word, kind=kind, k=k) for k in numbers[:n_levels]]
+                       for kind in self.kinds)  # fmt: skip
         return price, size
 
     def columns(self, n_levels: int) -> list[str]:
@@ -139,7 +128,7 @@ class Layout:
         if texts and AMBIGUOUS_FROM <= highest < FIXED_FROM:
             rule = f"is whole, up to {highest:,.0f}, which may be currency or units of 1e-9"
             raise rows.error(names[0], 0, rule, f"write it as decimals, {highest}", len(rows))
-        return FIXED_PRICE_SCALE if not texts or highest >= FIXED_FROM else 1.0
+        return 1e9 if not texts or highest >= FIXED_FROM else 1.0
 
     def levels(self, rows: tabular.Rows, n_levels: int, scale: float = 1.0) -> dict[str, Any]:
         """Checked prices and sizes of both sides by the names of `BookSnapshots`."""
@@ -153,28 +142,19 @@ class Layout:
 
 WIDE = Layout("wide frame", ("time", "timestamp"), "{side}_{kind}_{k}")
 MBP = Layout(
-    name="Databento MBP",
-    time=("ts_event",),
-    level="{side}_{kind}_{k:02d}",
-    kinds=("px", "sz"),
-    first_level=0,
-    fixed_prices=True,
-)
+    "Databento MBP", time=("ts_event",), level="{side}_{kind}_{k:02d}", kinds=("px", "sz"),
+    first_level=0, fixed_prices=True,
+)  # fmt: skip
 LAYOUTS = (
     replace(WIDE, first_level=0),  # before the other: its best level must not be thrown away
     WIDE,
     # A book sampled each second or minute: `ts_event` is the last trade's time, not the sample's.
     replace(MBP, name="Databento BBO", time=("ts_recv",), required="ts_recv"),
     Layout(
-        name="Tardis book_snapshot",
-        time=("timestamp",),
-        time_unit="us",
-        level="{side}[{k}].{kind}",
-        sides=("bids", "asks"),
-        kinds=("price", "amount"),
-        first_level=0,
+        "Tardis book_snapshot", time=("timestamp",), time_unit="us", level="{side}[{k}].{kind}",
+        sides=("bids", "asks"), kinds=("price", "amount"), first_level=0,
     ),
-)
+)  # fmt: skip
 
 
 def layout_of(names: Sequence[str]) -> Layout | None:
@@ -189,10 +169,10 @@ def _matches(path: Path, head: bytes) -> bool:
     return long or layout_of(names) is not None
 
 
-def books_of_frame(frame: pd.DataFrame, symbol: str, options: tabular.Options) -> BookSnapshots:
+def books_of_frame(frame: pd.DataFrame, symbol: str, **reading: Any) -> BookSnapshots:
     """Books from a long or a wide frame; see `BookSnapshots.from_frame`."""
     require_columns(frame, (), "book frame")
-    books = next(batches(frame, len(frame), options))
+    books = next(batches(frame, len(frame), tabular.Options.of(**reading)))
     return replace(books, symbol=symbol or books.symbol)
 
 
@@ -209,8 +189,7 @@ def batches(
     ------
     ValidationError
         A missing column, a cell that cannot be, times without a time zone or that run backwards,
-        two symbols, venues or products, a (time, side, level) given twice, a file whose best bid
-        is above the best ask in most of its first snapshots: it is not an order book.
+        two symbols, venues or products, a (time, side, level) given twice.
     """
     names = list(tabular.renamed(source, options))
     layout, ids = layout_of(names), tabular.identities(names)
@@ -218,17 +197,13 @@ def batches(
         if not set(FRAME_COLUMNS) <= set(names):
             has = f"it has {', '.join(names[:8])}{suggestion(names)}"
             raise ValidationError(f"{tabular.label(source)} has other columns than wanted: {has}")
-        books = _long(source, [*FRAME_COLUMNS, *ids], ids, options)
-        _refuse_crossed(source, books.best_bid > books.best_ask)
-        yield from in_batches(books, batch_rows)
+        yield from in_batches(_long(source, ids, options), batch_rows)
         return
     n_levels = layout.depth(names)
     due = [*layout.due(names, n_levels), *ids]
     best = [layout.side(side, 1)[0][0] for side in SIDES]
-    first = next(tabular.read(source, best, SURVEY_ROWS, options))
-    bid, ask = first.numbers(best).T
-    _refuse_crossed(source, bid > ask)
-    before, seen, scale = 0, dict[str, str](), layout.scale(first)
+    scale = layout.scale(next(tabular.read(source, best, tabular.ALL_ROWS, options)))
+    before, seen = 0, dict[str, str]()
     for rows in tabular.read(source, due, batch_rows, options):
         symbol = rows.one_value(ids, seen)
         time = rows.times(due[0], options.time_unit or layout.time_unit, options.timezone)
@@ -248,21 +223,10 @@ def in_batches(books: BookSnapshots, batch_rows: int) -> Iterator[BookSnapshots]
         yield part
 
 
-def _refuse_crossed(source: tabular.Source, crossed: tabular.Bool) -> None:
-    if 2 * np.sum(crossed) > len(crossed) and isinstance(source, Path):
-        raise ValidationError(
-            f"{source}: the best bid is above the best ask in {np.sum(crossed):,} of the first "
-            f"{len(crossed):,} snapshots ({np.mean(crossed):.1%}), so it is no order book: look "
-            "whether bid and ask are exchanged, or use another source"
-        )
-
-
-def _long(
-    source: tabular.Source, names: list[str], ids: list[str], options: tabular.Options
-) -> BookSnapshots:
+def _long(source: tabular.Source, ids: list[str], options: tabular.Options) -> BookSnapshots:
     before, first, symbol, seen = 0, 1, "", dict[str, str]()
     parts: list[pd.DataFrame] = []
-    for rows in tabular.read(source, names, LONG_ROWS, options):
+    for rows in tabular.read(source, [*FRAME_COLUMNS, *ids], tabular.ALL_ROWS, options):
         symbol = rows.one_value(ids, seen)
         time = rows.times("time", options.time_unit, options.timezone)
         if isinstance(source, Path):  # the rows of a frame come in any order
@@ -278,22 +242,18 @@ def _long(
         side, level = rows.codes("side", SIDES), level.astype(int) - first
         columns = {"time": time, "side": side, "level": level, "price": price, "size": size}
         parts.append(pd.DataFrame(columns, index=rows.number))
-    return _snapshots(source, pd.concat(parts), symbol)
-
-
-def _snapshots(source: tabular.Source, rows: pd.DataFrame, symbol: str) -> BookSnapshots:
-    again = rows.index[rows.duplicated(["time", "side", "level"])]
+    table = pd.concat(parts)
+    again = table.index[table.duplicated(["time", "side", "level"])]
     if len(again):
-        raise ValidationError(
-            f"{tabular.label(source)}: time, side and level are given twice, row {again[0]} "
-            f"repeats a level ({len(again):,} rows do); keep one state a time"
-        )
-    times, snapshot = np.unique(rows["time"], return_inverse=True)
+        found = f"row {again[0]} repeats a level ({len(again):,} rows do); keep one state a time"
+        twice = "time, side and level are given twice"
+        raise ValidationError(f"{tabular.label(source)}: {twice}, {found}")
+    times, snapshot = np.unique(table["time"], return_inverse=True)
     empty = np.array([np.nan, 0.0])[:, None, None]
-    table = np.tile(empty, (2, 1, len(times), int(rows["level"].max()) + 1))
+    levels = np.tile(empty, (2, 1, len(times), int(table["level"].max()) + 1))
     for kind, name in enumerate(KINDS):
-        table[rows["side"], kind, snapshot, rows["level"]] = rows[name]
-    (bid_price, bid_size), (ask_price, ask_size) = table
+        levels[table["side"], kind, snapshot, table["level"]] = table[name]
+    (bid_price, bid_size), (ask_price, ask_size) = levels
     return BookSnapshots(times, bid_price, bid_size, ask_price, ask_size, symbol)
 
 
@@ -301,7 +261,7 @@ def suggestion(names: Iterable[str]) -> str:
     """What the columns of a source were probably meant to be, and which are wanted."""
     renames = likely_renames(names)
     perhaps = f"; perhaps its columns are meant so: columns={renames}" if renames else ""
-    return f"{perhaps}; a frame has columns {WANTED}"
+    return f"{perhaps}; a frame has columns {LONG}; or wide: {WIDE_NAMES}"
 
 
 def likely_renames(names: Iterable[str]) -> dict[str, str]:
@@ -339,9 +299,5 @@ def _meant(name: str) -> tuple[set[str], int | None]:
     return words, number
 
 
-FRAMES = tabular.Format(
-    f"long or wide frame, {', '.join(one.name for one in LAYOUTS[2:])} (CSV, Parquet)",
-    _matches,
-    batches,
-    ("columns", "timezone", "time_unit", "where"),
-)
+NAME = f"long or wide frame, {', '.join(one.name for one in LAYOUTS[2:])} (CSV, Parquet)"
+FRAMES = tabular.Format(NAME, _matches, batches, ("columns", "timezone", "time_unit", "where"))

@@ -1,9 +1,6 @@
 """Files that come in pairs: LOBSTER's events and books, Lean's quotes and trades (QuantConnect)."""
 
-from __future__ import annotations
-
 import datetime as dt
-import logging
 import re
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -15,24 +12,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.book import SIDES, BookSnapshots
+from research_lib.market.book import LEVELS, SIDES, BookSnapshots
 from research_lib.market.readers import tabular
 from research_lib.market.readers.frames import in_batches
-from research_lib.market.trades import UNSIGNED, Trades
-
-logger = logging.getLogger(__name__)
+from research_lib.market.trades import PRICE_SCALE, UNSIGNED, Trades
 
 KIND = re.compile(r"(.*)(orderbook|message|quote|trade)(.*)", re.IGNORECASE)
 PARTNER = {"orderbook": "message", "message": "orderbook", "quote": "trade", "trade": "quote"}
 LOBSTER_NAME = re.compile(r"(.+)_(\d{4}-\d\d-\d\d)_\d+_\d+_(message|orderbook)_\d+", re.IGNORECASE)
 LEAN_NAME = re.compile(r"(?:([^_]+)_)?(\d{8})_(quote|trade)\.zip", re.IGNORECASE)
 NUMBERS = re.compile(rb"-?\d+(\.\d+)?,-?\d+,")
-ALL_ROWS = 500_000
-PRICE_SCALE = 10_000
 EVENT = ("type", "order_id", "size", "price", "direction")
 VISIBLE_EXECUTION, HIDDEN_EXECUTION, CROSS, HALT = 4, 5, 6, 7
-TRADING_RESUMES = 1
-EMPTY_PRICE = 9_999_999_999
+TRADING_RESUMES, EMPTY_PRICE = 1, 9_999_999_999
 NS_A_SECOND, NS_A_MS, DAY_SECONDS = 10**9, 10**6, 86_400
 QUOTE = ("time", "bid_px", "bid_sz", "ask_px", "ask_sz", "exchange", "condition", "suspicious")
 TRADE = ("time", "price", "size", "exchange", "condition", "suspicious")
@@ -45,14 +37,10 @@ def kind_of(path: Path) -> str:
 
 
 def partner_of(path: Path) -> Path | None:
-    """The other file of the pair, under any compression; None without one."""
+    """The other file of the pair, compressed alike; None without one."""
     named = KIND.match(path.name)
-    if named is None:
-        return None
-    name = named[1] + PARTNER[named[2].lower()] + named[3]
-    stem = re.sub(r"\.(gz|zst)$", "", name)
-    candidates = [path.with_name(one) for one in (name, stem, stem + ".gz", stem + ".zst")]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    name = named[1] + PARTNER[named[2].lower()] + named[3] if named else path.name
+    return path.with_name(name) if named and path.with_name(name).is_file() else None
 
 
 def _carried(values: NDArray[Any], given: tabular.Bool, before: Any = 0) -> NDArray[Any]:
@@ -64,7 +52,7 @@ def _carried(values: NDArray[Any], given: tabular.Bool, before: Any = 0) -> NDAr
 def _midnight_ns(path: Path, date: dt.date | str) -> int:
     """Midnight in New York of a date, ns UTC."""
     try:
-        day = date if isinstance(date, dt.date) else dt.date.fromisoformat(date)
+        day = dt.date.fromisoformat(str(date))
     except ValueError as error:
         raise ValidationError(f"{path}: {date!r} is not a date; write it YYYY-MM-DD") from error
     return int(pd.Timestamp(day, tz="America/New_York").as_unit("ns").value)
@@ -118,7 +106,7 @@ def read_lobster(
     >>> read_lobster(folder / "orderbook.csv", folder / "message.csv", "2012-06-21").mid.tolist()
     [100.005]
     """
-    return BookSnapshots.concat(list(_lobster(Path(orderbook), Path(message), date, ALL_ROWS)))
+    return BookSnapshots.concat(list(_lobster(Path(orderbook), Path(message), date)))
 
 
 def _is_lobster(path: Path, start: bytes) -> bool:
@@ -132,48 +120,44 @@ def _lobster_batches(
     """Books of the pair that `path`, either of its two files, belongs to, as `read_lobster`."""
     partner = partner_of(path)
     if partner is None:
-        raise MissingDataError(
-            f"{path} has no partner: its {PARTNER[kind_of(path)]} file does not exist beside it"
-        )
+        due = f"its {PARTNER[kind_of(path)]} file does not exist beside it"
+        raise MissingDataError(f"{path} has no partner: {due}")
     pair = (path, partner) if kind_of(path) == "orderbook" else (partner, path)
     return _lobster(*pair, None, batch_rows)
 
 
 def _lobster(
-    orderbook: Path, message: Path, date: dt.date | str | None, batch_rows: int
+    orderbook: Path, message: Path, date: Any, batch_rows: int = tabular.ALL_ROWS
 ) -> Iterator[BookSnapshots]:
     named, other = LOBSTER_NAME.match(orderbook.name), LOBSTER_NAME.match(message.name)
     if named and other and named.group(1, 2) != other.group(1, 2):
         raise ValidationError(f"{orderbook} and {message} are not of one symbol and day")
     if not (date or named):
-        raise ValidationError(
-            f"{orderbook} has no date in its name (SYMBOL_YYYY-MM-DD_start_end_orderbook_L); "
-            "rename it or give date= to read_lobster"
-        )
+        due = "SYMBOL_YYYY-MM-DD_start_end_orderbook_L; rename it or give date= to read_lobster"
+        raise ValidationError(f"{orderbook} has no date in its name, {due}")
     symbol = named[1] if named else ""
     before = midnight = _midnight_ns(orderbook, date or named[2])  # type: ignore[index]
     n_levels = (tabular.head(orderbook).partition(b"\n")[0].count(b",") + 1) // 4
     kinds = ("ask_px", "ask_sz", "bid_px", "bid_sz")
     columns = [f"{kind}_{k + 1}" for k in range(n_levels) for kind in kinds]
     halted, done, names = False, 0, ("time", *EVENT)
-    of_events = tabular.read(message, names, batch_rows, tabular.Options(), names)
-    of_books = tabular.read(orderbook, columns, batch_rows, tabular.Options(), columns)
+    of_events = tabular.read(message, names, batch_rows, names=names)
+    of_books = tabular.read(orderbook, columns, batch_rows, names=columns)
     events: Any
     books: Any
     for events, books in zip_longest(of_events, of_books, fillvalue=()):
         done += min(len(events), len(books))
         if len(events) != len(books):
-            raise ValidationError(
-                f"{message} and {orderbook} have {done:,} rows in common, and one has more; row i "
-                "of both belong together, so one is cut off or they are not a pair"
-            )
+            found = f"{message} and {orderbook} have {done:,} rows in common, and one has more"
+            raise ValidationError(f"{found}; one is cut off, or they are not a pair")
         event = _events(events, midnight)
         before = events.refuse_backwards("time", event["time"], before)
         is_halt = event["type"] == HALT
         in_halt = _carried(event["price"] != TRADING_RESUMES, is_halt, halted)
         halted = bool(in_halt[-1])
         levels = _levels(books, columns, in_halt | is_halt)
-        yield BookSnapshots(event["time"], *levels, symbol, trades=_executions(event, symbol))
+        trades = _executions(event, symbol)
+        yield BookSnapshots(event["time"], symbol=symbol, trades=trades, **levels)
 
 
 def _events(rows: tabular.Rows, midnight: int) -> dict[str, tabular.Int64]:
@@ -202,9 +186,7 @@ def _executions(event: dict[str, tabular.Int64], symbol: str) -> Trades:
     return Trades(time, price / PRICE_SCALE, size, aggressor, symbol)
 
 
-def _levels(
-    rows: tabular.Rows, columns: list[str], emptied: tabular.Bool
-) -> tuple[Any, Any, Any, Any]:
+def _levels(rows: tabular.Rows, columns: list[str], emptied: tabular.Bool) -> dict[str, Any]:
     """Prices in dollars and sizes, bid then ask, (n, L); nothing in the rows `emptied`, (n,)."""
     table = rows.integers(columns)
     price, size = table[:, 0::2], table[:, 1::2]
@@ -214,7 +196,8 @@ def _levels(
     rows.require_all(columns[1::2], np.where(empty, size == 0, size > 0), rule)
     empty |= emptied[:, None]
     dollars, shares = np.where(empty, np.nan, price / PRICE_SCALE), np.where(empty, 0, size)
-    return dollars[:, 1::2], shares[:, 1::2], dollars[:, 0::2], shares[:, 0::2]
+    sides = dollars[:, 1::2], shares[:, 1::2], dollars[:, 0::2], shares[:, 0::2]
+    return dict(zip(LEVELS, sides, strict=True))
 
 
 def _is_lean(path: Path, start: bytes) -> bool:
@@ -238,7 +221,7 @@ def _lean_batches(path: Path, batch_rows: int, options: tabular.Options) -> Iter
     ------
     BookSnapshots
         (n, 1); dollars and shares. `trades` have aggressor 0, the format has no sign; those
-        marked suspicious are dropped and counted in the log; conditions are not interpreted, so
+        marked suspicious are dropped; conditions are not interpreted, so
         auctions are among them. A trade goes with the batch whose last quote is the first at or
         after it; the day's trades are held in memory.
 
@@ -247,9 +230,8 @@ def _lean_batches(path: Path, batch_rows: int, options: tabular.Options) -> Iter
     QuantConnect Lean, Data/equity/readme.md: tick resolution, quote and trade files.
     """
     if kind_of(path) == "trade":
-        raise ValidationError(
-            f"{path} holds trades, no books; give the _quote.zip, its trades come along"
-        )
+        remedy = "give the _quote.zip, its trades come along"
+        raise ValidationError(f"{path} holds trades, no books; {remedy}")
     symbol, date, _ = LEAN_NAME.fullmatch(path.name).groups()  # type: ignore[union-attr]
     symbol = (symbol or path.resolve().parent.name).upper()
     partner, midnight = partner_of(path), _midnight_ns(path, date)
@@ -258,15 +240,13 @@ def _lean_batches(path: Path, batch_rows: int, options: tabular.Options) -> Iter
         cells = _cells(partner, TRADE, midnight)
         time, price, size = (cells[name][cells["suspicious"] == 0] for name in TRADE[:3])
         trades = Trades(time, price / PRICE_SCALE, size, np.full(len(time), UNSIGNED), symbol)
-        n_dropped = len(cells["time"]) - len(time)
-        logger.info("dropped %d suspicious trades of %s", n_dropped, symbol)
     quote = _cells(path, QUOTE, midnight)
     believed = quote["suspicious"] == 0
     levels: dict[str, Any] = {}
     for side in SIDES:
         given = believed & (quote[f"{side}_px"] > 0)
-        for kind, name, scale in (("price", "px", PRICE_SCALE), ("size", "sz", 1)):
-            levels[f"{side}_{kind}"] = _carried(quote[f"{side}_{name}"], given)[:, None] / scale
+        levels[f"{side}_price"] = _carried(quote[f"{side}_px"], given)[:, None] / PRICE_SCALE
+        levels[f"{side}_size"] = _carried(quote[f"{side}_sz"], given)[:, None]
     books = BookSnapshots(quote["time"], symbol=symbol, complete=believed, trades=trades, **levels)
     yield from in_batches(books, batch_rows)
 
@@ -274,7 +254,7 @@ def _lean_batches(path: Path, batch_rows: int, options: tabular.Options) -> Iter
 def _cells(path: Path, names: tuple[str, ...], midnight: int) -> dict[str, NDArray[Any]]:
     """The numbers of a day, each (n,), time in ns UTC."""
     columns, before, parts = (*names[:-3], "suspicious"), midnight, []
-    for rows in tabular.read(path, columns, ALL_ROWS, tabular.Options(), names):
+    for rows in tabular.read(path, columns, tabular.ALL_ROWS, names=names):
         table = rows.integers(columns)
         cells: dict[str, NDArray[Any]] = dict(zip(columns, table.T, strict=True))
         rows.require_all(columns, table >= 0, "must be at least 0")

@@ -6,8 +6,6 @@ empty level is NaN and 0); and, where the source has trades, a list of those sin
 time (ns), price, size, aggressor (1, -1, 0). The footer of a file says what it was made of.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -25,8 +23,7 @@ from research_lib.market.readers.frames import MBP
 from research_lib.market.trades import COLUMNS, Trades
 
 SYMBOL_PREFIX, DATE_PREFIX = "symbol=", "date="
-FOOTER_KEY = b"research_lib.source"
-ROW_GROUP_ROWS = 100_000
+FOOTER_KEY, ROW_GROUP_ROWS = b"research_lib.source", 100_000
 
 
 def matches(path: Path, head: bytes = b"") -> bool:
@@ -44,7 +41,8 @@ def books_by_symbol(path: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for date in _dates(path):
-        found.setdefault(symbol_of(date.parent), []).append(date)
+        symbol = unquote(date.parent.name.removeprefix(SYMBOL_PREFIX))
+        found.setdefault(symbol, []).append(date)
     if not found:
         raise ValidationError(f"{path} is no folder made by convert, or holds no books")
     return found
@@ -67,10 +65,9 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     """
     found = books_by_symbol(path)
     if len(found) > 1:
-        raise ValidationError(
-            f"{path} holds {len(found)} symbols ({', '.join(found)}); read one at a time, e.g. "
-            f"{next(iter(found.values()))[0].parent}"
-        )
+        one = next(iter(found.values()))[0].parent
+        held = f"{path} holds {len(found)} symbols ({', '.join(found)})"
+        raise ValidationError(f"{held}; read one at a time, e.g. {one}")
     ((symbol, dates),) = found.items()
     before = 0
     in_order = (sorted(date.glob("*.parquet"), key=_first) for date in dates)
@@ -79,7 +76,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         trades = ["trades"] if "trades" in names else []
         n_levels = MBP.depth(names)
         wanted = ["time", "complete", *MBP.columns(max(n_levels, 1)), *trades]
-        for rows in tabular.read(file, wanted, batch_rows, tabular.Options()):
+        for rows in tabular.read(file, wanted, batch_rows):
             time = rows.times("time")
             before = rows.refuse_backwards("time", time, before)
             complete = rows.given("complete").to_numpy(False)
@@ -102,11 +99,6 @@ def _first(file: Path) -> int:
 def partition(symbol: str, date: Any) -> Path:
     """Where a symbol and date lie within a store; unusual letters of the symbol are %-escaped."""
     return Path(SYMBOL_PREFIX + quote(symbol, safe=" "), f"{DATE_PREFIX}{date}")
-
-
-def symbol_of(folder: Path) -> str:
-    """The symbol whose folder of a store it is."""
-    return unquote(folder.name.removeprefix(SYMBOL_PREFIX))
 
 
 def table_of(books: BookSnapshots) -> pa.Table:
@@ -145,14 +137,20 @@ class TableFile:
         )
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
-    def close(self, footer: Mapping[str, Any] | None = None) -> None:
-        """End the file by what it was made of, and when its rows begin; or leave it, for None."""
+    def close(self, place: Path | None = None, footer: Mapping[str, Any] | None = None) -> None:
+        """End the file by what it was made of, and when its rows begin, and put it in its place.
+
+        The footer of the last file of a source names all its dates. Without a place it is left.
+        """
         if footer is not None:
             said = json.dumps({**footer, "first": self.first})
             self._writer.add_key_value_metadata({FOOTER_KEY: said.encode()})
         if self._writer is not None:
             self._writer.close()
         self._stream.close()
+        if place is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self.path.replace(place)
 
 
 def footer_of(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tables from files and frames: any compression, CSV, Parquet or DBN, in batches of bounded size.
+"""Tables from files and frames: any compression, CSV or Parquet, in batches of bounded size.
 
 Every failure has one form: the source, the column, what is expected of it, and the first row that
 does not comply, with its cell. Rows are counted from 0 at the first row of data. The cells of a CSV
@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
-from zoneinfo import available_timezones
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -26,19 +25,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from research_lib.checks import refuse_unknown
+from research_lib.checks import Float, refuse_unknown
+from research_lib.config import Record
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.sessions import Session
+from research_lib.market.sessions import EARLIEST, LATEST, Int64, Session, refuse_unknown_zone
 
 Bool = NDArray[np.bool_]
-Float = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 Source: TypeAlias = Path | pd.DataFrame
 
 HEAD_BYTES = 1 << 18  # holds the header of a thousand levels
+ALL_ROWS = 500_000  # at once, where a source is read whole
 BLOCK_BYTES = 1 << 20  # pyarrow reads 32 blocks ahead of a slower consumer: 32 MB a file
 CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-ZIP, PARQUET, DBN = b"PK", b"PAR1", b"DBN"
+ZIP, PARQUET = b"PK", b"PAR1"
 NULLS = ["", "NaN", "nan", "null"]
 DAMAGE = (pa.ArrowException, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError)
 UTC_NS = pa.timestamp("ns", tz="UTC")
@@ -49,11 +48,9 @@ NUMBER = re.compile(r"\d+(\.\d*)?")
 THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 NAIVE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?")
 ISO = "must hold ISO 8601 times with a time zone, such as 2025-04-03T09:30:00.125-04:00"
-EARLIEST_NS, LATEST_NS = 631_152_000 * 10**9, 4_102_444_800 * 10**9  # 1990 and 2100
 # Vendors' marks of an empty level, in currency: LOBSTER's, and Databento's in two scales.
 SENTINELS = (9_999_999_999.0, 2.0**63 / 1e9, 2.0**63)
-HIGH_PRICE = 1e9  # beyond it a price must be like the others beside it
-ALIKE = 1e3
+HIGH_PRICE, ALIKE = 1e9, 1e3  # beyond the one a price must be like the others beside it
 # Columns that say whose book a row is: with two values in one, two books alternate.
 IDENTITIES = (
     "symbol", "ticker", "product", "instrument", "instrument_id", "exchange", "venue", "market",
@@ -62,7 +59,7 @@ IDENTITIES = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Record):
     """How a source is to be read; the arguments of `read_books`, by the same names."""
 
     session: Session = field(default_factory=Session)
@@ -75,16 +72,13 @@ class Options:
     carried: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, **given: Any) -> Options:
+    def of(cls, **given: Any) -> Self:
         """Of arguments that may be None, for the default."""
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
         refuse_unknown([self.time_unit or "ns"], TIME_UNITS, "time_unit")
-        if self.timezone is not None and self.timezone not in available_timezones():
-            raise ValidationError(
-                f'timezone {self.timezone!r} is unknown; give an IANA name, "America/New_York"'
-            )
+        refuse_unknown_zone(self.timezone or "UTC")
 
 
 class Format(NamedTuple):
@@ -112,10 +106,7 @@ def damage(path: Source) -> Iterator[None]:
 
 
 def open_bytes(path: Path) -> io.BufferedReader:
-    """Content decompressed, if its first bytes say gzip, zstd, or zip with one member.
-
-    Databento's binary records (DBN) come as the text of its CSV files.
-    """
+    """Content decompressed, if its first bytes say gzip, zstd, or zip with one member."""
     if not path.is_file():
         raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
     # Opened by Python: pyarrow takes every name for UTF-8, whatever the locale.
@@ -133,52 +124,7 @@ def open_bytes(path: Path) -> io.BufferedReader:
         if start.startswith(magic):
             packed = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec)
             stream = io.BufferedReader(packed)
-    is_dbn = stream.peek(3).startswith(DBN)
-    return io.BufferedReader(_Pieces(_dbn_as_csv(stream))) if is_dbn else stream
-
-
-class _Pieces(io.RawIOBase):
-    """Bytes that come in pieces, as a stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self.pieces, self.waiting = pieces, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self.waiting = self.waiting or next(filter(None, self.pieces), b"")
-        n = min(len(buffer), len(self.waiting))
-        buffer[:n], self.waiting = self.waiting[:n], self.waiting[n:]
-        return n
-
-
-def _dbn_as_csv(stream: io.BufferedReader) -> Iterator[bytes]:
-    """Databento's binary records as CSV, by its own transcoder."""
-    import databento_dbn as dbn
-
-    text, begin, n_bytes, n_lines = io.BytesIO(), b"", 0, -1
-    as_csv: Any = {"encoding": dbn.Encoding.CSV, "compression": dbn.Compression.NONE}
-    transcoder = dbn.Transcoder(text, **as_csv, pretty_ts=False, map_symbols=True)
-    while data := stream.read(BLOCK_BYTES):
-        try:
-            transcoder.write(data)
-            transcoder.flush()
-        except BaseException as error:  # it panics at a record that is too short
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            raise OSError(str(error)) from error
-        yield text.getvalue()
-        n_bytes, n_lines = n_bytes + len(data), n_lines + text.getvalue().count(b"\n")
-        begin = begin if len(begin) > BLOCK_BYTES else begin + data
-        text.seek(0)
-        text.truncate()
-    # It leaves out records of another kind, and half a record at the end. A record begins with its
-    # length in units of four bytes.
-    first = 8 + int.from_bytes(begin[4:8], "little")
-    due = first + n_lines * 4 * begin[first] if n_bytes > first else first
-    if n_bytes != due:
-        raise OSError(f"its {n_bytes:,} bytes are not {n_lines:,} whole records")
+    return stream
 
 
 def head(path: Path) -> bytes:
@@ -216,26 +162,22 @@ def renamed(source: Source, options: Options) -> dict[str, str]:
     given = [str(options.columns.get(name, name)) for name in names]
     twice = [name for name in given if given.count(name) > 1]
     if twice:
-        raise ValidationError(
-            f"{label(source)}: {len(twice)} columns would be {twice[0]}; rename or remove one"
-        )
+        found = f"{len(twice)} columns would be {twice[0]}"
+        raise ValidationError(f"{label(source)}: {found}; rename or remove one")
     return dict(zip(given, names, strict=True))
 
 
 def read(
-    source: Source,
-    wanted: Iterable[str],
-    batch_rows: int,
-    options: Options,
+    source: Source, wanted: Iterable[str], batch_rows: int, options: Options | None = None,
     names: Sequence[str] = (),
-) -> Iterator[Rows]:
+) -> Iterator[Rows]:  # fmt: skip
     """Columns of a file, `batch_rows` rows at a time, or all of a frame, in the source's order.
 
     Parameters
     ----------
     wanted : iterable of str
         The columns to read, by the names that `options.columns` gives them.
-    options : Options
+    options : Options, optional
         Of which `columns` and `where`, which rows are kept, count here.
     names : sequence of str, optional
         All column names in order, where a CSV has no header line.
@@ -243,17 +185,16 @@ def read(
     Raises
     ------
     ValidationError
-        A column that is missing, or there twice with different content, a line with too few or
-        too many cells, a damaged file, no rows, no row that `where` keeps.
+        A column that is missing, a line with too few or too many cells, a damaged file, no rows,
+        no row that `where` keeps.
     """
+    options = options or Options()
     own = dict(zip(names, names, strict=True)) if names else renamed(source, options)
     every = list(dict.fromkeys([*wanted, *options.where]))
     absent = [name for name in every if name not in own]
     if absent:
-        raise ValidationError(
-            f"{label(source)} lacks column {', '.join(absent[:5])} ({len(absent)} in all); "
-            f"it has {', '.join(list(own)[:8])}"
-        )
+        lacks = f"{label(source)} lacks column {', '.join(absent[:5])} ({len(absent)} in all)"
+        raise ValidationError(f"{lacks}; it has {', '.join(list(own)[:8])}")
     done, kept, held = 0, 0, ""
     for batch in _batches(source, [own[name] for name in every], batch_rows, names):
         plain = [_plain(column) for column in batch.columns]
@@ -303,41 +244,29 @@ def _batches(
 def _csv(
     path: Path, stream: Any, wanted: list[str], batch_rows: int, names: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Columns of a CSV as text; a column that is there twice must say the same twice."""
+    """Columns of a CSV as text; of one that is there twice the first."""
     import pyarrow.csv as pcsv
 
     columns = list(names or column_names(path))
     if not names and not head(path).partition(b"\n")[2].strip():
         return  # a header only, which the parser cannot skip
-    twins = {f"{name}.1": name for name in wanted if f"{name}.1" in columns}
-    every = list(dict.fromkeys([*wanted, *twins]))
     reader = pcsv.open_csv(
         stream,
         # Without threads the parser names the row in its errors.
-        pcsv.ReadOptions(
-            use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=not names
-        ),
+        pcsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=columns,
+                         skip_rows=not names),
         convert_options=pcsv.ConvertOptions(
-            column_types=dict.fromkeys(every, pa.string()), include_columns=every,
+            column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted,
             null_values=NULLS, strings_can_be_null=True,
         ),
     )  # fmt: skip
-    done = 0
-    for batch in _rebatched(reader, batch_rows):
-        rows = Rows(path, np.arange(done, done + len(batch)), batch)
-        done += len(rows)
-        for twin, name in twins.items():
-            same = pc.equal(batch[twin].fill_null(""), batch[name].fill_null(""))
-            rows.require(twin, same.to_numpy(False), f"must hold the same as column {name}")
-        yield batch.select(wanted)
+    yield from _rebatched(reader, batch_rows)
     with path.open("rb") as raw:
-        packed = raw.read(4).startswith((ZIP, DBN, *CODECS))  # which names a cut itself
+        packed = raw.read(4).startswith((ZIP, *CODECS))  # which names a cut itself
         raw.seek(-1, io.SEEK_END)
         if not packed and raw.read(1) in b"0123456789.":
-            raise ValidationError(
-                f"{path}: row {done - 1} has no end of line, so its last number may be cut off; "
-                "fetch the file again, or end its last line if it is whole"
-            )
+            found = f"{path}: the last row has no end of line, so its last number may be cut off"
+            raise ValidationError(f"{found}; fetch the file again, or end the line if it is whole")
 
 
 def _rebatched(reader: Iterable[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -368,11 +297,9 @@ class Rows:
 
     def error(self, name: str, k: int, rule: str, remedy: str, n: int = 1) -> ValidationError:
         """Says that the `k`-th of these rows, and `n` in all, break the rule of a column."""
-        return ValidationError(
-            f"{label(self.source)}: column {name} {rule}, row {self.number[k]} holds "
-            f"{self.batch[name][k].as_py()!r} ({n:,} of {self.number[-1] + 1:,} rows read); "
-            f"{remedy}"
-        )
+        held = f"row {self.number[k]} holds {self.batch[name][k].as_py()!r}"
+        held = f"{held} ({n:,} of {self.number[-1] + 1:,} rows read)"
+        return ValidationError(f"{label(self.source)}: column {name} {rule}, {held}; {remedy}")
 
     def require(self, name: str, good: Bool, rule: str, remedy: str = "correct or drop it") -> None:
         """Raise for the first row in which `good`, (n,), is False."""
@@ -459,8 +386,8 @@ class Rows:
             raise self.error(name, 0, "has no time zone", remedy, len(self))
         stamps = self._localised(name, str(timezone)) if naive else self.cast(name, UTC_NS, ISO)
         time = np.asarray(stamps.cast(pa.int64()).to_numpy(False), np.int64)
-        likely = (time >= EARLIEST_NS) & (time <= LATEST_NS)
-        self.require(name, likely, "must lie between 1990 and 2100")
+        rule = "must lie between 1990 and 2100"
+        self.require(name, (time >= EARLIEST) & (time <= LATEST), rule)
         return time
 
     def _counted(self, name: str, unit: str) -> Int64:
@@ -470,9 +397,9 @@ class Rows:
         dotted = is_text and pc.any(pc.match_substring(column, ".")).as_py()
         whole = pa.types.is_integer(column.type) or (is_text and not dotted)
         count = self.cast(name, pa.int64() if whole else pa.float64()).to_numpy()
-        likely = (count >= EARLIEST_NS / factor) & (count <= LATEST_NS / factor)
+        likely = (count >= EARLIEST / factor) & (count <= LATEST / factor)
         first = float(count[np.argmin(likely)])
-        units = (u for u, ns in TIME_UNITS.items() if EARLIEST_NS <= first * ns <= LATEST_NS)
+        units = (u for u, ns in TIME_UNITS.items() if EARLIEST <= first * ns <= LATEST)
         remedy = next((f'perhaps give time_unit="{u}"' for u in units), "correct or drop it")
         self.require(name, likely, f"must be {unit} since 1970, between 1990 and 2100", remedy)
         return np.asarray(count * factor, np.int64) if whole else self.exact_ns(name, factor)
@@ -480,10 +407,8 @@ class Rows:
     def _localised(self, name: str, timezone: str) -> pa.Array:
         """Times of a zone's own clock, which must not be those that a change of clocks repeats."""
         local = self.cast(name, pa.timestamp("ns"), "must hold times all without or all with zone")
-        earliest, latest = (
-            pc.assume_timezone(local, timezone, ambiguous=choice, nonexistent=choice)
-            for choice in ("earliest", "latest")
-        )
+        earliest, latest = (pc.assume_timezone(local, timezone, ambiguous=one, nonexistent=one)
+                            for one in ("earliest", "latest"))  # fmt: skip
         rule = f"is not one time where clocks change in {timezone}"
         remedy = "write times in UTC, or with their offset (-04:00)"
         self.require(name, pc.equal(earliest, latest).to_numpy(False), rule, remedy)

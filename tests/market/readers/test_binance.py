@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, iter_books, read_binance, read_books
+from research_lib.market import BookSnapshots, iter_books, read_books
 
 SPOT_BTC = "binance_raw_stream/spot_btcusdt_20240808.jsonl.gz"
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
@@ -44,7 +44,7 @@ def replays() -> Iterator[dict[str, BookSnapshots]]:
 
 def replay(replays: dict[str, BookSnapshots], name: str) -> BookSnapshots:
     if name not in replays:
-        replays[name] = read_binance(real_data(name))
+        replays[name] = read_books(real_data(name))
     return replays[name]
 
 
@@ -193,11 +193,6 @@ def test_batches_equal_the_whole(replays: dict[str, BookSnapshots], batch_rows: 
     np.testing.assert_array_equal(joined.trades.signed_size, books.trades.signed_size)
 
 
-def test_fewer_levels_are_the_best_of_more(replays: dict[str, BookSnapshots]) -> None:
-    few = read_binance(real_data(SPOT_ETH), n_levels=3)
-    np.testing.assert_array_equal(few.ask_price, replay(replays, SPOT_ETH).ask_price[:, :3])
-
-
 def test_quantities_are_absolute_and_zero_deletes(tmp_path: Path) -> None:
     path = write(
         tmp_path,
@@ -205,10 +200,10 @@ def test_quantities_are_absolute_and_zero_deletes(tmp_path: Path) -> None:
         depth(99, 101, [["10.0", "5"]], [["10.1", "0"]], time=START_MS + 1_000),
         depth(102, 102, [["10.05", "7"], ["8", "0"]], [], time=START_MS + 1_100),
     )
-    books = read_binance(path, n_levels=3)
-    np.testing.assert_array_equal(books.bid_price, [[10.0, 9.9, np.nan], [10.05, 10.0, 9.9]])
-    np.testing.assert_array_equal(books.bid_size, [[5, 2, 0], [7, 5, 2]])
-    np.testing.assert_array_equal(books.ask_price, [[10.2, np.nan, np.nan]] * 2)
+    books = read_books(path)
+    np.testing.assert_array_equal(books.bid_price[:, :3], [[10.0, 9.9, np.nan], [10.05, 10.0, 9.9]])
+    np.testing.assert_array_equal(books.bid_size[:, :3], [[5, 2, 0], [7, 5, 2]])
+    np.testing.assert_array_equal(books.ask_price[:, :3], [[10.2, np.nan, np.nan]] * 2)
     np.testing.assert_array_equal(
         books.time, [(START_MS + 1_000) * 10**6, (START_MS + 1_100) * 10**6]
     )
@@ -224,11 +219,11 @@ def test_updates_recorded_before_the_snapshot_are_applied_by_id_not_by_place(
         depth(104, 104, [["9.9", "0"]]),
     ]
     books = [
-        read_binance(write(tmp_path, *updates[:place], SNAPSHOT, *updates[place:]), n_levels=2)
+        read_books(write(tmp_path, *updates[:place], SNAPSHOT, *updates[place:]))
         for place in range(4)
     ]
     for other in books:
-        np.testing.assert_array_equal(other.bid_size, [[6, 2], [6, 0]])
+        np.testing.assert_array_equal(other.bid_size[:, :2], [[6, 2], [6, 0]])
 
 
 def test_futures_join_by_the_previous_id(tmp_path: Path) -> None:
@@ -239,7 +234,7 @@ def test_futures_join_by_the_previous_id(tmp_path: Path) -> None:
         depth(99, 120, [["10.0", "6"]], pu=98),
         depth(150, 160, pu=120),
     )
-    np.testing.assert_array_equal(read_binance(path, n_levels=1).bid_size, [[6], [6]])
+    np.testing.assert_array_equal(read_books(path).bid_size[:, :1], [[6], [6]])
 
 
 @pytest.mark.parametrize(
@@ -268,19 +263,19 @@ def test_gap_in_the_update_ids_names_file_line_and_ids(
     tmp_path: Path, updates: list[dict[str, Any]], said: str
 ) -> None:
     with pytest.raises(ValidationError, match=rf"recording\.jsonl: {said}"):
-        read_binance(write(tmp_path, SNAPSHOT, *updates))
+        read_books(write(tmp_path, SNAPSHOT, *updates))
 
 
 def test_missing_snapshot_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"recording\.jsonl holds no REST snapshot"):
-        read_binance(write(tmp_path, depth(99, 101)))
+        read_books(write(tmp_path, depth(99, 101)))
 
 
 def test_recording_that_ends_with_its_snapshot_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValidationError, match=r"no depth update after its snapshot \(lastUpdateId 100\)"
     ):
-        read_binance(write(tmp_path, depth(90, 99), SNAPSHOT, trade()))
+        read_books(write(tmp_path, depth(90, 99), SNAPSHOT, trade()))
 
 
 @pytest.mark.parametrize(
@@ -319,7 +314,7 @@ def test_damaged_line_is_refused_with_file_and_line(
     with pytest.raises(
         ValidationError, match=rf"recording\.jsonl: line 3 is not as documented: .*{said}"
     ):
-        read_binance(path)
+        read_books(path)
 
 
 def test_clock_that_steps_back_a_little_is_held(tmp_path: Path) -> None:
@@ -331,7 +326,7 @@ def test_clock_that_steps_back_a_little_is_held(tmp_path: Path) -> None:
         depth(104, 104, time=START_MS + 2_100),
     )
     np.testing.assert_array_equal(
-        read_binance(path).time, [(START_MS + ms) * 10**6 for ms in (2_000, 2_000, 2_100)]
+        read_books(path).time, [(START_MS + ms) * 10**6 for ms in (2_000, 2_000, 2_100)]
     )
 
 
@@ -347,7 +342,7 @@ def test_futures_trades_outside_the_book_have_no_aggressor_and_empty_ones_are_dr
         trade(X="NA", price="0", size="0"),
         trade(maker=False),
     )
-    trades = read_binance(path).trades
+    trades = read_books(path).trades
     assert trades is not None
     np.testing.assert_array_equal(trades.aggressor, [-1, 0, 1])
 
@@ -356,7 +351,7 @@ def test_cut_gzip_is_refused(tmp_path: Path) -> None:
     packed = tmp_path / "recording.jsonl.gz"
     packed.write_bytes(gzip.compress(write(tmp_path, SNAPSHOT, depth(99, 101)).read_bytes())[:-12])
     with pytest.raises(ValidationError, match=r"recording\.jsonl\.gz cannot be read"):
-        read_binance(packed)
+        read_books(packed)
 
 
 @given(data=st.data())
@@ -369,10 +364,10 @@ def test_a_recording_cut_anywhere_gives_the_first_states_or_an_error(
         SNAPSHOT,
         *(depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in range(101, 106)),
     )
-    true, content = read_binance(path), path.read_bytes()
+    true, content = read_books(path), path.read_bytes()
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
-        books = read_binance(path)
+        books = read_books(path)
     except ValidationError as error:
         assert path.name in str(error)  # noqa: PT017 - an error is allowed, not due
         return
@@ -403,7 +398,7 @@ def test_a_lost_repeated_or_exchanged_update_names_its_line(
     with pytest.raises(
         ValidationError, match=rf"recording\.jsonl: line {line} .*a gap in the update ids"
     ):
-        read_binance(write(tmp_path_factory.mktemp("gap"), SNAPSHOT, *order))
+        read_books(write(tmp_path_factory.mktemp("gap"), SNAPSHOT, *order))
 
 
 @given(position=st.integers(1, len(UPDATES) - 1), back_ms=st.integers(1, 20_000))
@@ -422,9 +417,9 @@ def test_a_clock_that_steps_back_is_held_or_refused(
             ValidationError,
             match=rf"line {position + 2} .*event time E .* runs back {back_ms:,} ms",
         ):
-            read_binance(path)
+            read_books(path)
         return
-    assert read_binance(path).time[position] == before * 10**6
+    assert read_books(path).time[position] == before * 10**6
 
 
 @given(position=st.integers(0, len(UPDATES) - 1), data=st.data())
@@ -440,7 +435,7 @@ def test_half_a_message_names_its_line(
     with pytest.raises(
         ValidationError, match=rf"recording\.jsonl: line {position + 2} is not as documented"
     ):
-        read_binance(path)
+        read_books(path)
 
 
 def test_recordings_are_known_by_their_first_line_whatever_their_name(tmp_path: Path) -> None:
@@ -455,7 +450,7 @@ def test_recordings_are_known_by_their_first_line_whatever_their_name(tmp_path: 
 
 def test_a_recording_that_goes_on_over_midnight_continues_the_day_before(tmp_path: Path) -> None:
     updates = [depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in range(101, 107)]
-    whole = read_binance(write(tmp_path, SNAPSHOT, *updates))
+    whole = read_books(write(tmp_path, SNAPSHOT, *updates))
     days = tmp_path / "days"
     days.mkdir()
     for day, content in (("1", [SNAPSHOT, *updates[:3]]), ("2", updates[3:])):

@@ -296,12 +296,15 @@ def test_a_second_hidden_trade_in_the_first_minute_is_no_cross(
     assert BookSnapshots.concat(parts).complete.tolist() == [True, False, True, True, True, True]
 
 
-def test_nothing_is_held_back_after_the_first_minute(tmp_path: Path) -> None:
-    times = [f"2025-04-03T13:30:{s:02d}Z" for s in (0, 30, 59)] + [
-        f"2025-04-03T13:3{m}:00Z" for m in (1, 2, 3)
-    ]
-    path = _write(_mbp10(ts_event=times), tmp_path / "book.csv")
-    assert [len(part) for part in iter_books(path, 1)] == [4, 1, 1]
+def test_an_older_time_of_a_snapshot_takes_the_greatest_time_so_far(tmp_path: Path) -> None:
+    opening = pd.Timestamp("2025-04-03T13:30:00Z")
+    times = [(opening + pd.Timedelta(s, "s")).isoformat() for s in (5, -3_600, 4, 6, 7, 8)]
+    frame = _mbp10(ts_event=times, flags=[128, 168, 136, 128, 128, 128])
+    parts = list(iter_books(_write(frame, tmp_path / "book.csv"), 2))
+    books = BookSnapshots.concat(parts)
+    seconds = (books.time - opening.as_unit("ns").value) // 10**9
+    assert seconds.tolist() == [5, 5, 5, 6, 7, 8]
+    assert books.complete[:4].tolist() == [True, False, False, True]
 
 
 def _equal(one: BookSnapshots, other: BookSnapshots) -> bool:

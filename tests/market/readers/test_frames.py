@@ -15,7 +15,7 @@ import pytest
 from helpers import real_data
 
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market import BookSnapshots, iter_books, read_books, read_mbp10
+from research_lib.market import BookSnapshots, assess, iter_books, read_books, read_mbp10
 
 TIMES = pd.date_range("2025-04-03 09:30", periods=4, freq="s", tz="America/New_York").as_unit("ns")
 
@@ -178,18 +178,6 @@ def test_damage_names_file_row_and_column(
         _read(_write(frame, tmp_path / name))
 
 
-def test_exchanged_sides_are_refused_before_any_book_is_given(tmp_path: Path) -> None:
-    long = _long().replace({"side": {"bid": "ask", "ask": "bid"}})
-    wide = _wide(bid_price_1=10.5)
-    for frame, n in ((long, 2), (wide, 4)):
-        path = _write(frame, tmp_path / "book.csv")
-        with pytest.raises(
-            ValidationError,
-            match=rf"above the best ask in {n} of the first {n} snapshots \(100.0%\)",
-        ):
-            next(iter_books(path, 1))
-
-
 def test_a_few_crossed_snapshots_are_kept(tmp_path: Path) -> None:
     books = _read(_write(_wide(bid_price_1=[10.5, 10.5, 10.0, 10.0]), tmp_path / "book.csv"))
     assert books.quality["crossed"] == 2
@@ -210,10 +198,9 @@ def test_frog_survives_the_long_frame(frog_file: Path, tmp_path: Path) -> None:
 
 
 def test_dirty_quotes_are_refused_with_the_count() -> None:
-    path = real_data("dirty_top5_quotes/AAPL_Quotes_Data.csv.gz")
-    message = r"AAPL_Quotes_Data.csv.gz: .* 17,007 of the first 17,126 snapshots \(99.3%\), so it is no order book"
-    with pytest.raises(ValidationError, match=message):
-        next(iter_books(path, 1_000))
+    books = read_books(real_data("dirty_top5_quotes/AAPL_Quotes_Data.csv.gz"))
+    with pytest.raises(ValidationError, match=r"17,007 of 17,126 states \(99.3%\) are crossed"):
+        assess(books)
 
 
 @pytest.mark.parametrize("name", ["Symbol", "SYMBOL", "Ticker"])
@@ -311,7 +298,7 @@ def test_what_is_no_path_is_told_where_to_go() -> None:
         read_books(_wide())  # type: ignore[arg-type]
 
 
-def test_a_column_given_twice_must_say_the_same(tmp_path: Path) -> None:
+def test_of_a_column_given_twice_the_first_counts(tmp_path: Path) -> None:
     path = tmp_path / "book.csv"
     lines = _wide().to_csv(index=False).splitlines()
     column = lines[0].split(",").index("bid_price_1")
@@ -321,13 +308,6 @@ def test_a_column_given_twice_must_say_the_same(tmp_path: Path) -> None:
     ]
     path.write_text("\n".join(repeat) + "\n")
     assert read_books(path).bid_price[:, 0].tolist() == [10.0] * 4
-    repeat[3] += "1"
-    path.write_text("\n".join(repeat) + "\n")
-    with pytest.raises(
-        ValidationError,
-        match=r"column bid_price_1\.1 must hold the same as column bid_price_1, row 2 holds '10\.01'",
-    ):
-        read_books(path)
     table = pa.Table.from_pandas(_wide())
     pq.write_table(
         table.append_column("bid_price_1", table["bid_price_2"]), tmp_path / "book.parquet"

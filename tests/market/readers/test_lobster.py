@@ -195,18 +195,6 @@ def test_either_file_and_the_named_pair_give_the_same_books(tmp_path: Path) -> N
     assert_same(whole(message, 100), books)
 
 
-def test_partner_is_found_under_another_compression(tmp_path: Path) -> None:
-    orderbook = write(tmp_path, MESSAGES)
-    packed = orderbook.with_name(orderbook.name + ".gz")
-    packed.write_bytes(gzip.compress(orderbook.read_bytes()))
-    orderbook.unlink()
-    assert (
-        len(whole(packed, 100))
-        == len(whole(tmp_path / NAME.format("message"), 100))
-        == len(MESSAGES)
-    )
-
-
 def test_rows_become_dollars_shares_and_signed_trades(tmp_path: Path) -> None:
     books = whole(write(tmp_path, MESSAGES), 100)
     assert books.symbol == "TEST"
