@@ -1,7 +1,5 @@
 """The command line: `python -m research_lib report|verify|convert|bench|health`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging
@@ -21,26 +19,21 @@ if TYPE_CHECKING:
 
 FLAG: dict[str, Any] = {"action": "store_true"}
 PAIRS: dict[str, Any] = {"nargs": "+", "default": [], "metavar": "NAME=VALUE"}
-JOBS = {"type": int, "help": "notebooks at a time on this machine (default: as many as cores)"}
 # By command: its line in the help, and its arguments as `add_argument` takes them.
 COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "report": ("make the reports of configurations (all by default)", {
         "names": {"nargs": "*", "help": "of notebooks/configs/*.yml, or of runs of --grid"},
         "--grid": {"metavar": "FILE", "help": "run every combination of its axes instead"},
-        "--jobs": JOBS,
+        "--jobs": {"type": int, "help": "notebooks at a time (default: as many as cores)"},
         "--scheduler": {"metavar": "ADDRESS", "default": "", "help": "a Dask scheduler to run on"},
         "--force": {**FLAG, "help": "run also what is unchanged"},
         "--strict": {**FLAG, "help": "exit with 1 if a configuration was skipped"},
-        "--only": {"metavar": "SECTION", "default": "", "help": "one notebook, such as modeling"},
-        "--html": {**FLAG, "help": "also write every report as one page, reports/html/"},
         "--profile": {**FLAG, "help": "leave cProfile's records as <section>.prof"},
         "--time-limit": {"type": float, "default": 1800.0, "help": "s of one notebook (1800)"},
         "--memory-limit": {"type": float, "default": 4000.0, "help": "MB of one notebook (4000)"},
     }),
     "verify": ("run reports again and compare; names what was edited or changed", {
         "names": {"nargs": "*", "help": "folders of reports (all by default)"},
-        "--no-run": {**FLAG, "help": "check files and data only, run nothing"},
-        "--jobs": JOBS,
     }),
     "convert": ("write order books of any format as Parquet by symbol and date, once", {
         "source": {"help": "a file, or a folder of files: one that fails is named at the end"},
@@ -57,7 +50,7 @@ COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, project: "Project | None" = None) -> int:
     """Run one command.
 
     Parameters
@@ -94,32 +87,30 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         return int(globals()[f"_{options.command}"](options))
     except (ResearchError, OSError, UnicodeError) as error:
         remedy = "; set PYTHONUTF8=1" if isinstance(error, UnicodeError) else ""
+        if isinstance(error, OSError) and not isinstance(error, ResearchError):
+            remedy = "; check the path and who may write there"
         print(f"error: {error}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; what is finished is whole, the rest is as it was before", file=sys.stderr)
+        kept = "what is finished is whole, the unfinished is as it was before"
+        print(f"stopped; {kept}", file=sys.stderr)
         return 130
 
 
 def _report(options: argparse.Namespace) -> int:
-    from research_lib.reporting import Limits, Options, Project, chosen_runs, run_reports
+    from research_lib.reporting import Options, Project, chosen_runs, run_reports
 
-    project = options.project or Project()
-    refuse_unknown([options.only] if options.only else [], project.sections, "section")
+    project, jobs = options.project or Project(), options.jobs
+    if jobs is not None:  # 0 is refused and not taken for all cores
+        number("--jobs", jobs, 1)
     seconds = number("--time-limit", options.time_limit, above=0)
-    limits = Limits(seconds, number("--memory-limit", options.memory_limit, 1))
-    how = Options(
-        _jobs(options), options.scheduler, options.force, options.only, options.profile, limits
-    )
+    memory_mb = number("--memory-limit", options.memory_limit, 1)
+    how = Options(jobs, options.scheduler, options.force, options.profile, seconds, memory_mb)
     outcome = run_reports(chosen_runs(options.names, options.grid, project), project, how)
     for name, became in outcome.items():
         # What is piped ends in a log, and an error's words may quote data.
         hidden = became.startswith("failed") and not sys.stdout.isatty()
         print(f"{name}: " + (f"failed, reports/{name}/failure.md tells" if hidden else became))
-    if options.html:
-        from research_lib.reporting import write_pages
-
-        print(f"pages: {write_pages(project)}")
     words = {became.split(":")[0] for became in outcome.values()}
     skipped = 3 if options.names else int(options.strict)  # 3: what was asked for by name
     return 2 if "failed" in words else skipped * ("skipped" in words)
@@ -128,19 +119,13 @@ def _report(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from research_lib.reporting import ABSENT, verify_reports
 
-    rerun, bad = not options.no_run, False
-    found = verify_reports(options.names, options.project, rerun=rerun, jobs=_jobs(options))
-    for name, lines in found.items():
+    bad = False
+    for name, lines in verify_reports(options.names, options.project).items():
         wrong = any(not line.startswith(ABSENT) for line in lines)
-        bad, files = bad or wrong, "files " if lines or not rerun else ""
-        print(f"{name}: {'NOT ' if wrong else files}verified")
+        print(f"{name}: {'NOT ' if wrong else 'files ' if lines else ''}verified")
         print(*(f"  {line}\n" for line in lines), sep="", end="")
+        bad |= wrong
     return int(bad)
-
-
-def _jobs(options: argparse.Namespace) -> int | None:
-    """--jobs, None where it is left out; 0 is refused and not taken for all cores."""
-    return None if options.jobs is None else int(number("--jobs", options.jobs, 1, integer=True))
 
 
 def _convert(options: argparse.Namespace) -> int:
@@ -168,9 +153,8 @@ def _health(options: argparse.Namespace) -> int:
 
     health = health_check(only=["memory"] if options.alive else ())
     if not options.verbose:  # what a probe may say to anybody: no folders, no versions
-        failed = [name for name, check in health["checks"].items() if not check["healthy"]]
-        health = {key: health[key] for key in ("status", "timestamp", "data_points")}
-        health["failed"] = failed
+        checks = health.pop("checks")
+        health["failed"] = [name for name, check in checks.items() if not check["healthy"]]
     print(json.dumps(health, indent=2 if options.verbose else None))
     return int(health["status"] != "healthy")
 

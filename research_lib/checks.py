@@ -148,9 +148,8 @@ def require_numbers(frame: Any, columns: Sequence[str], *, above: float = -math.
         refuse_rows(~np.isfinite(values), name, frame[name], "must be a finite number")
         refuse_rows(values <= above, name, frame[name], f"must be above {above:g}")
         if (kind := frame[name].dtype).kind not in "iuf":
-            raise ValidationError(
-                f"column {name} holds numbers as {kind}; convert with .astype(float)"
-            )
+            held = f"column {name} holds numbers as {kind}"
+            raise ValidationError(f"{held}; convert with .astype(float)")
 
 
 def refuse_rows(bad: NDArray[np.bool_], column: str, values: Any, rule: str) -> None:

@@ -1,7 +1,5 @@
 """Settings and results: what may be chosen, and how either is shown and read."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import html
@@ -106,7 +104,7 @@ class SolverType(StrEnum):
     CVXPY = "cvxpy"
 
     @classmethod
-    def parse(cls, solver: SolverType | str) -> SolverType:
+    def parse(cls, solver: "SolverType | str") -> "SolverType":
         """Accept a member or its text in any case."""
         refuse_unknown([str(solver).lower()], [one.value for one in cls], "solver")
         return cls(str(solver).lower())

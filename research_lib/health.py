@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from research_lib.errors import ResearchError
 
 MIN_DISK_MB = 200.0  # several runs' figures and work folders
 MIN_MEMORY_MB = 500.0  # a notebook's process with the library loaded
+SOLVERS = "analytical/multiplier", "scipy/SLSQP", "cvxpy/CLARABEL", "cvxpy/OSQP", "cvxpy/SCS"
 
 
 def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) -> dict[str, Any]:
@@ -48,29 +48,21 @@ def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) ->
     >>> sorted(health_check())
     ['checks', 'data_points', 'status', 'timestamp']
     """
-    points = [0]
-    folder = Path(reports) if reports is not None else PROJECT_ROOT / "reports"
+    points, folder = [0], Path(reports) if reports is not None else PROJECT_ROOT / "reports"
     known: dict[str, Callable[[], str]] = {
         "model": partial(_model, points),
-        **{
-            name: partial(_solver, name)
-            for name in ("analytical/multiplier", "cvxpy", "scipy/SLSQP")
-        },
-        **{f"cvxpy/{name}": partial(_backend, name) for name in ("CLARABEL", "OSQP", "SCS")},
+        **{name: partial(_solver, name) for name in SOLVERS},
         "kernel": _kernel,
         "disk": partial(_disk, folder, Path(tempfile.gettempdir())),
         "memory": _memory,
         "data": _data,
     }
-    # Jupyter's process starts while the rest is checked.
-    due = sorted(only or known, key=lambda name: name != "kernel")
-    with ThreadPoolExecutor(2) as pool:
-        done = dict(zip(due, pool.map(lambda name: _checked(known[name]), due), strict=True))
+    done = {name: _checked(check) for name, check in known.items() if name in (only or known)}
     return {
         "status": "healthy" if all(one["healthy"] for one in done.values()) else "unhealthy",
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
         "data_points": points[0],
-        "checks": {name: done[name] for name in known if name in done},
+        "checks": done,
     }
 
 
@@ -98,18 +90,16 @@ def _solver(name: str) -> str:
     from research_lib.execution import allocate
     from research_lib.impact import LinearImpact
 
-    done = allocate(LinearImpact([1e-4, 2e-4, 4e-4]), 1_000.0, solver=name.split("/")[0])
-    if done.solver != name.split("/")[0]:
+    solver, backend = name.split("/")
+    if solver == "cvxpy":
+        import cvxpy
+
+        if backend not in cvxpy.installed_solvers():
+            raise ResearchError("not installed; install the packages of requirements.lock")
+    done = allocate(LinearImpact([1e-4, 2e-4, 4e-4]), 1_000.0, solver=solver)
+    if done.solver != solver:
         raise ResearchError(f"a tiny order was not solved: {done.attempts[0].reason}")
     return "a tiny order solved and certified"
-
-
-def _backend(name: str) -> str:
-    import cvxpy
-
-    if name not in cvxpy.installed_solvers():
-        raise ResearchError("not installed; install the packages of requirements.lock")
-    return "installed, and loads"
 
 
 def _kernel() -> str:
@@ -121,8 +111,8 @@ def _kernel() -> str:
         execute: Any = started.execute
         reply = execute("import research_lib.config", reply=True, timeout=60)["content"]
     if reply["status"] != "ok":
-        reason = f"{reply['ename']}: {reply['evalue']}"
-        raise ResearchError(f"the kernel cannot load the library: {reason}")
+        why = "the kernel cannot load the library"
+        raise ResearchError(f"{why}: {reply['ename']}: {reply['evalue']}")
     return "python3 started and loaded the library"
 
 

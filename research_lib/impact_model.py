@@ -134,14 +134,10 @@ class ImpactModel:
         """
         snapshots, config = self._validate_orderbook_data(books), self.config
         if trade_sizes is None:
-            sizes = self._default_sizes(snapshots, side)
-        else:
-            sizes = self._validate_trade_sizes(trade_sizes)
+            trade_sizes = self._default_sizes(snapshots, side)
+        sizes = self._validate_trade_sizes(trade_sizes)
         n, k = len(snapshots), len(sizes)
-        what, needed = (
-            f"slippage of {n:,} snapshots, {k} sizes",
-            SLIPPAGE_BYTES_A_ROW * float(n) * k,
-        )
+        what, needed = f"slippage of {n:,} snapshots, {k} sizes", SLIPPAGE_BYTES_A_ROW * n * k
         require_memory(needed, config.memory_limit_mb, what, "use fewer trade sizes")
         self._n_intervals = n_intervals or count_intervals(snapshots.time, self.session)
         how = {"parallel": config.parallel_processing, "log_batches": config.progress_logging}

@@ -1,7 +1,5 @@
 """`TradeAllocator`: the allocation half of the facade, from a fitted model to a schedule."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,7 +172,7 @@ class TradeAllocator:
         certificate = result.allocation.summary()
         return f"{certificate}\n{abs(saving):.3g} % {against} on the fitted curve\n{beyond}"
 
-    def plot_allocation(self, save_path: str | Path | None = None) -> list[Axes]:
+    def plot_allocation(self, save_path: str | Path | None = None) -> "list[Axes]":
         """One picture of the order: schedule against TWAP under its caps, water level, cumulative
         execution.
 

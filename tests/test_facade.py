@@ -276,8 +276,8 @@ def test_batches_are_logged_when_asked(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_parallel_processing_walks_in_other_threads_and_changes_nothing() -> None:
-    books = ImpactModel("linear").generate_synthetic_orderbook(60, 10)
-    ImpactModel("linear").estimate_slippage(books)  # what a library starts when it is loaded
+    frame = ImpactModel("linear").generate_synthetic_orderbook(60, 10)
+    books = BookSnapshots.from_frame(frame)  # pyarrow reads frames with threads of its own
     frames, used, before = [], [], threading.getprofile()
     for on in (False, True):
         threads: set[int] = set()

@@ -2,35 +2,30 @@ from research_lib.reporting.figures.base import FITTED as FITTED
 from research_lib.reporting.figures.base import SERIES as SERIES
 from research_lib.reporting.figures.base import STRATEGY_COLOURS as STRATEGY_COLOURS
 from research_lib.reporting.figures.base import TRUTH as TRUTH
+from research_lib.reporting.figures.base import WAYS as WAYS
 from research_lib.reporting.figures.base import new_figure as new_figure
 from research_lib.reporting.figures.base import plot_bands as plot_bands
 from research_lib.reporting.figures.base import plot_grouped_bars as plot_grouped_bars
+from research_lib.reporting.figures.base import plot_intervals as plot_intervals
 from research_lib.reporting.figures.base import plot_lines as plot_lines
 from research_lib.reporting.figures.base import plot_slippage_fit as plot_slippage_fit
 from research_lib.reporting.figures.base import quartiles as quartiles
 from research_lib.reporting.figures.base import save_figure as save_figure
-from research_lib.reporting.figures.execution import WAYS as WAYS
+from research_lib.reporting.figures.execution import (
+    plot_cost_distribution as plot_cost_distribution,
+)
 from research_lib.reporting.figures.execution import plot_executed as plot_executed
 from research_lib.reporting.figures.execution import plot_frontiers as plot_frontiers
 from research_lib.reporting.figures.execution import plot_holdings as plot_holdings
-from research_lib.reporting.figures.execution import plot_net_value as plot_net_value
 from research_lib.reporting.figures.execution import plot_order as plot_order
-from research_lib.reporting.figures.execution import plot_regret as plot_regret
+from research_lib.reporting.figures.execution import plot_saving_against as plot_saving_against
 from research_lib.reporting.figures.execution import plot_schedule as plot_schedule
 from research_lib.reporting.figures.execution import plot_water_level as plot_water_level
-from research_lib.reporting.figures.modelling import plot_child_orders as plot_child_orders
-from research_lib.reporting.figures.modelling import plot_form_savings as plot_form_savings
 from research_lib.reporting.figures.modelling import plot_half_lives as plot_half_lives
 from research_lib.reporting.figures.modelling import plot_lag_estimates as plot_lag_estimates
 from research_lib.reporting.figures.modelling import plot_shrinkage as plot_shrinkage
 from research_lib.reporting.figures.modelling import plot_specifications as plot_specifications
-from research_lib.reporting.figures.strategy import plot_cost_calibration as plot_cost_calibration
-from research_lib.reporting.figures.strategy import plot_cost_distribution as plot_cost_distribution
-from research_lib.reporting.figures.strategy import plot_runs as plot_runs
-from research_lib.reporting.figures.strategy import plot_saving_against as plot_saving_against
-from research_lib.reporting.figures.strategy import plot_savings as plot_savings
 from research_lib.reporting.manifest import ReportFolder as ReportFolder
-from research_lib.reporting.manifest import environment_hash as environment_hash
 from research_lib.reporting.manifest import origin as origin
 from research_lib.reporting.parameters import NOTEBOOKS as NOTEBOOKS
 from research_lib.reporting.parameters import Project as Project
@@ -38,11 +33,8 @@ from research_lib.reporting.parameters import RunConfig as RunConfig
 from research_lib.reporting.parameters import chosen_runs as chosen_runs
 from research_lib.reporting.parameters import configuration_names as configuration_names
 from research_lib.reporting.parameters import load_grid as load_grid
-from research_lib.reporting.parameters import real_data_of as real_data_of
 from research_lib.reporting.render import render_index as render_index
 from research_lib.reporting.render import summary as summary
-from research_lib.reporting.render import write_pages as write_pages
-from research_lib.reporting.run import Limits as Limits
 from research_lib.reporting.run import Options as Options
 from research_lib.reporting.run import run_reports as run_reports
 from research_lib.reporting.verify import ABSENT as ABSENT

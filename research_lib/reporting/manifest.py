@@ -1,7 +1,5 @@
 """Where a report came from, by hashes, and how it is put in place: whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib
@@ -179,45 +177,27 @@ def code_hash() -> str:
 
 @functools.cache
 def environment_hash() -> str:
-    """SHA-256 over Python's version, the machine's kind, and the installed packages.
-
-    Examples
-    --------
-    >>> len(environment_hash())
-    64
-    """
+    """SHA-256 over Python's version, the machine's kind, and the installed packages."""
     installed = sorted({f"{one.name.lower()}=={one.version}" for one in distributions()} - {""})
     return text_hash([platform.python_version(), platform.system(), platform.machine(), installed])
 
 
 def origin() -> dict[str, Any]:
-    """What people want to know beside the hashes: commit, whether it was changed, packages.
+    """What people want to know beside the hashes: commit and packages.
 
-    Where there is no git, as in an image, the commit is RESEARCH_GIT_COMMIT, and whether it was
-    changed is None: unknown, which is not clean.
+    Where there is no git, as in an image, the commit is RESEARCH_GIT_COMMIT.
 
     Examples
     --------
     >>> list(origin())
-    ['git_commit', 'git_dirty', 'python', 'packages']
+    ['git_commit', 'python', 'packages']
     """
-    commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
-    return {
-        "git_commit": commit or os.environ.get("RESEARCH_GIT_COMMIT", ""),
-        "git_dirty": None if changed is None else bool(changed),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES.split()},
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    """Output of a git command in the project; None where there is no git or no repository."""
+    commit, git = os.environ.get("RESEARCH_GIT_COMMIT", ""), ["git", "rev-parse", "HEAD"]
     with contextlib.suppress(FileNotFoundError, subprocess.CalledProcessError):
-        command = ["git", *arguments]
-        done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-    return None
+        how: Any = {"cwd": PROJECT_ROOT, "stderr": subprocess.DEVNULL, "text": True}
+        commit = subprocess.check_output(git, **how).strip()
+    packages = {name: version(name) for name in PACKAGES.split()}
+    return {"git_commit": commit, "python": platform.python_version(), "packages": packages}
 
 
 @contextlib.contextmanager
@@ -270,15 +250,14 @@ def place(
     files : mapping of path to bytes
         All files of the report but its manifest.
     manifest : mapping
-        Gets `outputs`, the hash of each file, and `seal`, the hash of itself.
+        Gets `outputs`, the hash of each file.
     """
     work = reports / WORK / name
     work.mkdir()
     for path, content in files.items():
         (work / path).parent.mkdir(parents=True, exist_ok=True)
         (work / path).write_bytes(content)
-    sealed = {**manifest, "outputs": file_hashes(work)}
-    (work / "manifest.json").write_bytes(json_bytes({**sealed, "seal": text_hash(sealed)}))
+    (work / "manifest.json").write_bytes(json_bytes({**manifest, "outputs": file_hashes(work)}))
     target, old = reports / name, reports / WORK / f"{name}{OLD}"
     if target.exists():
         target.replace(old)
@@ -290,12 +269,8 @@ def place(
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A report's manifest; ValidationError where it is damaged, or of an older version."""
     manifest = read_json(folder / "manifest.json")
-    with contextlib.suppress(AttributeError, KeyError, TypeError):
-        records, needed = manifest["sections"].values(), {"inputs", "files", "run"}
-        own = manifest["configuration"].keys() >= {"name", "parameters"}
-        sealed = manifest.keys() >= {"seal", "outputs"}
-        if own and sealed and all(record.keys() >= needed for record in records):
-            return manifest
+    if manifest.keys() >= {"configuration", "sections", "outputs"}:
+        return manifest
     raise ValidationError(f"manifest.json {DAMAGED}")
 
 
@@ -304,27 +279,12 @@ def changed_files(folder: Path) -> list[str]:
     if not (folder / "manifest.json").is_file():
         return ["manifest.json is missing"]
     try:
-        manifest = read_manifest(folder)
+        listed, found = read_manifest(folder)["outputs"], file_hashes(folder)
     except ValidationError as error:
         return [str(error)]
-    listed, found, seal = manifest["outputs"], file_hashes(folder), manifest.pop("seal")
-    edited = ["manifest.json"] if seal != text_hash(manifest) else []
-    edited += [name for name in listed if name in found and found[name] != listed[name]]
+    edited = [name for name in listed if name in found and found[name] != listed[name]]
     return [
         *(f"{name} was edited: its SHA-256 is not the manifest's" for name in edited),
         *(f"{name} is missing" for name in listed if name not in found),
         *(f"{name} is not in the manifest" for name in found if name not in listed),
     ]
-
-
-def note_failure(reports: Path, name: str, failure: Mapping[str, Any], text: str) -> None:
-    """Leave failure.md and failure.json, beside the last good report where there is one."""
-    (reports / name).mkdir(parents=True, exist_ok=True)
-    for file, content in zip(FAILURE, (text.encode(), json_bytes(failure)), strict=True):
-        write_whole(reports / name / file, content)
-
-
-def remove_failure(reports: Path, name: str) -> None:
-    """Remove the notes of a failure that no longer holds."""
-    for file in FAILURE:
-        (reports / name / file).unlink(missing_ok=True)

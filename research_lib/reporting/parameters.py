@@ -1,9 +1,6 @@
 """What a run may choose: notebooks and their parameters, configurations, and grids of these."""
 
-from __future__ import annotations
-
 import ast
-import copy
 import functools
 import itertools
 import math
@@ -12,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
@@ -37,8 +34,8 @@ SETTINGS: dict[str, type[Record]] = {
 STRICT = pydantic.ConfigDict(
     extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
 )
-# Of a file and a folder: no separator, no dot, no option; "html" is a folder of its own.
-NAME = re.compile(r"(?!(?i:html)$)[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+# Of a file and a folder: no separator, no dot, no option.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 # One line, and it stands in tables and pages.
 TITLE = pydantic.Field(pattern=r"^[^<>|`\\\x00-\x1f]{1,200}$")
 MAX_RUNS = 10_000  # of a grid
@@ -112,9 +109,7 @@ def _model(path: Path, modified: int) -> type[pydantic.BaseModel]:
         raise ValidationError(f"{path.name} has no cell tagged parameters; tag the one it needs")
     defaults = {name: ast.literal_eval(one["default"]) for name, one in found.items()}
     defaults.pop("output_dir", None)
-    fields: dict[str, Any] = {
-        name: (_annotation(name, type(value)), value) for name, value in defaults.items()
-    }
+    fields: Any = {name: (_annotation(name, type(one)), one) for name, one in defaults.items()}
     return pydantic.create_model("Parameters", __config__=STRICT, **fields)
 
 
@@ -124,10 +119,8 @@ def _annotation(name: str, kind: Any) -> Any:
     def check(value: Any) -> Any:
         if name in SETTINGS:
             SETTINGS[name].from_dict(value)
-        elif name == "data_file_name":
-            check_path(value)
-        elif name.endswith("_file_names"):
-            for path in value:
+        elif name.endswith(("_file_name", "_file_names")):
+            for path in [value] if isinstance(value, str) else value:
                 check_path(path)
         return value
 
@@ -136,9 +129,8 @@ def _annotation(name: str, kind: Any) -> Any:
 
 def check_path(value: Any) -> None:
     """Refuse what could be outside RESEARCH_DATA."""
-    path = PurePosixPath(value) if isinstance(value, str) else None
-    outside = path is None or path.is_absolute() or ".." in path.parts
-    if outside or "\\" in value or not value.isprintable():
+    path = PurePosixPath(value if isinstance(value, str) else "/")
+    if path.is_absolute() or ".." in path.parts or "\\" in value or not value.isprintable():
         raise ValidationError(f"{value!r:.80} must be a path below RESEARCH_DATA")
 
 
@@ -151,19 +143,6 @@ def refusal(error: pydantic.ValidationError, known: Iterable[str]) -> str:
     if problem["type"] == "value_error":
         return f"{where}: {problem['ctx']['error']}"
     return f"{where}: {problem['msg']}, got {problem['input']!r:.80}"
-
-
-def real_data_of(values: Mapping[str, Any]) -> list[str]:
-    """Files below RESEARCH_DATA that parameters name: data_file_name, each <kind>_file_names.
-
-    Examples
-    --------
-    >>> real_data_of({"data_file_name": "a.csv", "quote_file_names": ["b.csv"], "seed": 7})
-    ['a.csv', 'b.csv']
-    """
-    single = values.get("data_file_name")
-    lists = [files for name, files in values.items() if name.endswith("_file_names")]
-    return [*([single] if single else []), *(file for files in lists for file in files)]
 
 
 @dataclass(frozen=True)
@@ -196,7 +175,7 @@ class RunConfig(Record):
     source: str = ""
 
     @classmethod
-    def load(cls, name: str, project: Project | None = None) -> RunConfig:
+    def load(cls, name: str, project: Project | None = None) -> Self:
         """Read and check <configurations>/<name>.yml, as `from_content` describes it."""
         project = project or Project()
         names = configuration_names(project)
@@ -208,7 +187,7 @@ class RunConfig(Record):
     @classmethod
     def from_content(
         cls, name: str, content: Mapping[str, Any], project: Project, source: Path
-    ) -> RunConfig:
+    ) -> Self:
         """Check one configuration before anything runs.
 
         Parameters
@@ -254,8 +233,10 @@ class RunConfig(Record):
         return {**own, "parameters": self.effective}
 
     def section_data(self, section: str) -> list[str]:
-        """Files below RESEARCH_DATA that one of its notebooks reads."""
-        return real_data_of(self.effective[section])
+        """Files below RESEARCH_DATA that a notebook's data_file_name and *_file_names name."""
+        values = self.effective[section]
+        lists = [files for name, files in values.items() if name.endswith("_file_names")]
+        return [name for name in [values.get("data_file_name"), *itertools.chain(*lists)] if name]
 
 
 def configuration_names(project: Project | None = None) -> list[str]:
@@ -333,9 +314,9 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
     """The configurations of a grid file, checked, in the order of its axes.
 
     The file is a configuration (`title`, `sections`, `shared` and sections' parameters) with
-    `axes`: each maps a parameter, or a setting such as `optimizer_settings.default_solver`, to a
-    list of values, or any name, such as `symbol`, to a mapping of labels to parameters. A run is
-    named <file>-<label>-<label>..., so the same file always gives the same names.
+    `axes`: each maps a parameter to a list of values, or any name, such as `symbol`, to a mapping
+    of labels to parameters. A run is named <file>-<label>-<label>..., so the same file always
+    gives the same names.
 
     Raises
     ------
@@ -356,7 +337,8 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
         axes = [_axis(str(axis), values) for axis, values in given.items()]
         if (size := math.prod(map(len, axes))) > MAX_RUNS:
             raise ValidationError(f"the axes make {size:,} runs, at most {MAX_RUNS:,}; split it")
-        merged = [_merged(content, chosen, project) for chosen in itertools.product(*axes)]
+        known = _known(content, project)
+        merged = [_merged(known, chosen, project) for chosen in itertools.product(*axes)]
     except ValidationError as error:
         raise ValidationError(f"{file.name}: {error}") from error
     runs: dict[str, RunConfig] = {}
@@ -369,13 +351,11 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
 
 
 def _axis(axis: str, values: Any) -> Axis:
-    group, _, setting = axis.partition(".")
     match values:
         case dict() if values and all(isinstance(one, dict) for one in values.values()):
             return [(_label(label), parameters) for label, parameters in values.items()]
         case [*_] if values and all(isinstance(one, str | int | float) for one in values):
-            named = [{group: {setting: one}} if setting else {axis: one} for one in values]
-            return list(zip(map(_label, values), named, strict=True))
+            return [(_label(one), {axis: one}) for one in values]
     raise ValidationError(f"axis {axis} must be a list of values, or map labels to parameters")
 
 
@@ -386,18 +366,15 @@ def _label(value: Any) -> str:
 
 
 def _merged(
-    content: Mapping[str, Any], chosen: Sequence[tuple[str, Parameters]], project: Project
+    known: Mapping[str, Any], chosen: Sequence[tuple[str, Parameters]], project: Project
 ) -> tuple[list[str], dict[str, Any]]:
     """Labels and content of one run of a grid: what its axes choose is shared."""
-    merged = copy.deepcopy(_known(content, project))
-    shared = merged["shared"] = merged["shared"] or {}
-    own = {name for section in project.sections for name in merged[section] or {}}
-    for name, value in itertools.chain(*(parameters.items() for _, parameters in chosen)):
+    labels, parameters = zip(*chosen, strict=True)
+    own = {name for section in project.sections for name in known[section] or {}}
+    shared = dict(known["shared"] or {})
+    for name, value in itertools.chain(*(one.items() for one in parameters)):
         if name in own:
             raise ValidationError(f"{name} is on an axis and in a section; remove one")
-        before = shared.get(name) or {}
-        if isinstance(value, dict) and not isinstance(before, dict):
-            raise ValidationError(f"{name} must map settings to values, got {before!r:.80}")
-        shared[name] = {**before, **value} if isinstance(value, dict) else value
-    labels = [label for label, _ in chosen]
-    return labels, {**merged, "title": f"{merged['title']}: {', '.join(labels)}"}
+        shared[name] = value
+    title = f"{known['title']}: {', '.join(labels)}"
+    return [*labels], {**known, "shared": shared, "title": title}

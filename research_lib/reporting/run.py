@@ -1,19 +1,18 @@
 """Makes reports: plans what must run, has papermill run it within limits, and places reports."""
 
-from __future__ import annotations
-
 import contextlib
+import json
 import logging
-import math
+import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 from jupyter_client.manager import AsyncKernelManager
@@ -23,15 +22,13 @@ from tqdm import tqdm
 from research_lib.config import PROJECT_ROOT
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.reporting import manifest as files
-from research_lib.reporting.assembly import assemble
 from research_lib.reporting.parameters import Project, RunConfig
-from research_lib.reporting.render import RenderError, render, render_index
+from research_lib.reporting.render import RenderError, render, render_index, summary
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2  # between two looks at a kernel's time and memory
 KERNEL_STARTS = 4  # of a notebook whose kernel does not come up
-LONGEST_ERROR = 500  # characters of a notebook's error that are reported
 # One thread a kernel: runs share the cores, and sums come out the same however many run at a time.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
@@ -41,50 +38,6 @@ QUIET = "--log-level=CRITICAL"  # a kernel's warnings about local TCP and its en
 # A kernel ends itself when its parent is gone, but not while it is in compiled code: Linux does it.
 DIE_WITH_PARENT = "_p = __import__('ctypes').CDLL(None).prctl(1, 9)"  # PR_SET_PDEATHSIG, SIGKILL
 Answer = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a run may take.
-
-    Attributes
-    ----------
-    seconds : float
-        Of one notebook, from its kernel's start to its end.
-    memory_mb : float
-        Resident memory of the kernel and its children, MB of 1e6 bytes.
-    """
-
-    seconds: float = 1800.0
-    memory_mb: float = 4000.0
-
-
-@dataclass(frozen=True)
-class Task:
-    """One notebook of one run.
-
-    Attributes
-    ----------
-    run : RunConfig
-    section : str
-    notebook : str
-        Path; below the project's folder where that is the same on every machine.
-    took : float
-        Seconds, when it ran before.
-    limits : Limits
-    profile : bool
-        Leave cProfile's records as <section>.prof.
-    code : str
-        Hash of the library that must run it, or "" for whichever is here.
-    """
-
-    run: RunConfig
-    section: str
-    notebook: str
-    took: float = math.inf
-    limits: Limits = Limits()
-    profile: bool = False
-    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,12 +52,11 @@ class Options:
         Address of a Dask scheduler whose workers run them instead, such as "tcp://host:8786".
     force : bool
         Run also what is unchanged.
-    only : str
-        Run this section alone; the others of a report stay as they are.
     profile : bool
         Leave cProfile's records as <section>.prof in the report.
-    limits : Limits
-        Of each notebook.
+    seconds, memory_mb : float
+        Limits of one notebook: from its kernel's start to its end, and resident memory of the
+        kernel and its children, MB of 1e6 bytes.
     worker_seconds : float
         How long a scheduler without a worker is waited for, such as while a cluster starts
         machines.
@@ -113,20 +65,20 @@ class Options:
     jobs: int | None = None
     scheduler: str = ""
     force: bool = False
-    only: str = ""
     profile: bool = False
-    limits: Limits = field(default_factory=Limits)
+    seconds: float = 1800.0
+    memory_mb: float = 4000.0
     worker_seconds: float = 300.0
 
 
-@dataclass
-class _Plan:
-    """One run: tasks to do, sections that stay, answers so far."""
+@dataclass(frozen=True)
+class Task:
+    """One notebook of one run; its path is below the project's folder where it is there."""
 
     run: RunConfig
-    tasks: list[Task]
-    kept: dict[str, Any]
-    answers: dict[str, Answer] = field(default_factory=dict)
+    section: str
+    notebook: str
+    options: Options
 
 
 def run_reports(
@@ -147,69 +99,58 @@ def run_reports(
         The reports folder is in use; no scheduler or worker answers.
     """
     project, options = project or Project(), options or Options()
-    outcome: dict[str, str] = {}
+    outcome, due = dict[str, str](), list[RunConfig]()
     with files.exclusive(project.reports):
-        plans = []
-        for run in runs:
-            try:
-                if options.only in ("", *run.parameters):
-                    plans.append(_plan(run, project, options))
-                else:
-                    outcome[run.name] = f"skipped: it runs no {options.only} notebook"
-            except MissingDataError as error:
-                outcome[run.name] = _skip(run, project, str(error))
         try:
-            outcome |= {plan.run.name: _finish(plan, project) for plan in plans if not plan.tasks}
-            for name, became in _work([plan for plan in plans if plan.tasks], project, options):
-                outcome[name] = became
+            for run in runs:
+                try:
+                    changed = options.force or not _is_current(run, project)
+                except MissingDataError as error:
+                    outcome[run.name] = _skip(run, project, str(error))
+                    continue
+                if changed:
+                    due.append(run)
+                else:
+                    outcome[run.name] = _finish(run, {}, project)
+            outcome |= _work(due, project, options)
         finally:
             render_index(project)
     return outcome
 
 
-def _plan(run: RunConfig, project: Project, options: Options) -> _Plan:
-    """Which notebooks must run: those whose inputs differ from those of the sound report there."""
+def _is_current(run: RunConfig, project: Project) -> bool:
+    """Whether the report that is there is sound and made from the same inputs."""
+    now = {one: _inputs(run, one, project.notebook(one)) for one in run.parameters}
     folder = project.reports / run.name
     sound = not files.changed_files(folder)
     known = files.read_manifest(folder)["sections"] if sound else {}
-    tasks, kept = [], {}
-    for section in run.parameters:
-        notebook, parameters = project.notebook(section), run.effective[section]
-        inputs = files.section_inputs(notebook, parameters, run.section_data(section))
-        before, aside = known.get(section), options.only not in ("", section)
-        same = before and files.text_hash(before["inputs"]) == files.text_hash(inputs)
-        if before and (aside or (same and not options.force)):
-            kept[section] = before
-        elif not aside:
-            if notebook.is_relative_to(PROJECT_ROOT):  # the same wherever the project is
-                notebook = notebook.relative_to(PROJECT_ROOT)
-            took = before["run"]["seconds"] if before else math.inf
-            how = options.limits, options.profile, inputs["code"]
-            tasks.append(Task(run, section, str(notebook), took, *how))
-    return _Plan(run, sorted(tasks, key=lambda task: -task.took), kept)
+    before = {section: record["inputs"] for section, record in known.items()}
+    return files.text_hash(before) == files.text_hash(now)
 
 
-def _work(plans: list[_Plan], project: Project, options: Options) -> Iterator[tuple[str, str]]:
-    """Have all tasks run; each run's report is placed when its last notebook is in.
+def _inputs(run: RunConfig, section: str, notebook: Path) -> dict[str, Any]:
+    return files.section_inputs(notebook, run.effective[section], run.section_data(section))
 
-    First those never run before, then the longest, so that none ends alone. A run's own follow
-    each other, so that its report is whole and its files are let go early.
-    """
-    if not plans:
-        return
-    plans = sorted(plans, key=lambda plan: -sum(task.took for task in plan.tasks))
-    tasks, by_name = [one for plan in plans for one in plan.tasks], {p.run.name: p for p in plans}
-    if options.scheduler:
-        pool = run_on_dask(tasks, options.scheduler, options.worker_seconds)
-    else:
-        pool = run_locally(tasks, options.jobs)
+
+def _work(
+    runs: Sequence[RunConfig], project: Project, options: Options
+) -> Iterator[tuple[str, str]]:
+    """Have all notebooks run; each run's report is placed when its last one is in."""
+    # Below the project's folder a path is relative, and so the same wherever the project is.
+    root = f"{PROJECT_ROOT}{os.sep}"
+    paths = {one: str(project.notebook(one)).removeprefix(root) for one in project.sections}
+    tasks = [Task(run, one, paths[one], options) for run in runs for one in run.parameters]
+    answers: dict[str, dict[str, Answer]] = {run.name: {} for run in runs}
+    pool = (run_on_dask if options.scheduler else run_locally)(tasks, options) if tasks else []
     for task, answer in tqdm(pool, "notebooks", len(tasks), disable=not sys.stderr.isatty()):
-        plan = by_name[task.run.name]
-        plan.answers[task.section] = answer
-        logger.info("%s: %s: %s", task.run.name, task.section, _became(answer))
-        if len(plan.answers) == len(plan.tasks):
-            yield task.run.name, _finish(plan, project)
-            plan.answers.clear()  # ten thousand runs' files do not fit into memory
+        run, became = task.run, f"made in {answer.get('seconds', 0.0):.1f} s"
+        if answer["kind"]:  # an error may quote data, so only its class
+            became = f"failed: {answer['error'].split(':')[0]}; failure.md tells"
+        logger.info("%s: %s: %s", run.name, task.section, became)
+        answers[run.name][task.section] = answer
+        if len(answers[run.name]) == len(run.parameters):
+            # Taken out: ten thousand runs' files do not fit into memory.
+            yield run.name, _finish(run, answers.pop(run.name), project)
 
 
 def _skip(run: RunConfig, project: Project, reason: str) -> str:
@@ -220,43 +161,72 @@ def _skip(run: RunConfig, project: Project, reason: str) -> str:
     return f"skipped: {reason}"
 
 
-def _finish(plan: _Plan, project: Project) -> str:
-    """Place the report of what is new and what stays, or note the notebook that failed.
+def _finish(run: RunConfig, answers: Mapping[str, Answer], project: Project) -> str:
+    """Place the report, or note the notebook that failed.
 
     Where nothing had to run, summaries are written anew if their template or the title changed.
     """
-    run, folder = plan.run, project.reports / plan.run.name
-    for section, answer in plan.answers.items():
+    folder = project.reports / run.name
+    for section, answer in answers.items():
         if answer["kind"]:
-            _note(run, project, section, answer)
-            return f"failed: {section}: {answer['error']}"
-    try:
-        report = assemble(run, plan.kept, plan.answers, folder, project.templates)
-    except RenderError as error:
-        _note(run, project, error.section, refused("template", str(error)))
-        return f"failed: {error}"
-    files.remove_failure(project.reports, run.name)
-    there = {one: (folder / one).read_bytes() for one in report.files if (folder / one).is_file()}
-    if plan.tasks or there != report.files:
-        files.place(project.reports, run.name, report.files, report.manifest)
-    return "made" if plan.tasks else "unchanged"
+            return _note(run, project, section, answer)
+    sections, results, content = _joined(run, answers) if answers else _kept(folder)
+    manifest = {"configuration": run.identity(), "sections": sections}
+    content["results.json"] = files.json_bytes(results)
+    for section in sections:
+        try:
+            text = summary(section, results, manifest, project.templates)
+        except RenderError as error:
+            return _note(run, project, section, refused("template", str(error)))
+        content[f"{section}_summary.md"] = text.encode()
+    for name in files.FAILURE:  # notes of a failure that no longer holds
+        (folder / name).unlink(missing_ok=True)
+    there = {one: (folder / one).read_bytes() for one in content if (folder / one).is_file()}
+    if answers or there != content:
+        files.place(project.reports, run.name, content, manifest)
+    return "made" if answers else "unchanged"
 
 
-def _became(answer: Answer) -> str:
-    """What the log says of a finished notebook; an error may quote data, so only its class."""
-    if answer["kind"]:
-        return f"failed: {answer['error'].split(':')[0]}; failure.md tells"
-    return f"made in {answer['seconds']:.1f} s"
+def _joined(run: RunConfig, answers: Mapping[str, Answer]) -> tuple[dict[str, Any], ...]:
+    """Records of the sections for the manifest, their results, and their files."""
+    records, results, content = dict[str, Any](), dict[str, Any](), dict[str, bytes]()
+    for section in run.parameters:
+        answer = answers[section]
+        left = dict(answer["files"])
+        results[section] = json.loads(left.pop(f"{section}.json"))
+        went = {
+            "seconds": round(answer["seconds"], 2),
+            "peak_memory_mb": round(answer["peak_memory_mb"], 1),
+            "operations": json.loads(left.pop(f"{section}.timings.json", b"{}")),
+        }
+        made = {"inputs": answer["inputs"], "seed": run.effective[section].get("seed")}
+        records[section] = made | files.origin() | {"files": sorted(left), "run": went}
+        content |= left
+    return records, results, content
 
 
-def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> None:
+def _kept(folder: Path) -> tuple[dict[str, Any], ...]:
+    """The same of the report that is there."""
+    sections = files.read_manifest(folder)["sections"]
+    names = [name for record in sections.values() for name in record["files"]]
+    content = {name: (folder / name).read_bytes() for name in names}
+    return sections, files.read_json(folder / "results.json"), content
+
+
+def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> str:
+    """Leave failure.md and failure.json, beside the last good report where there is one."""
     failure = {
         **{"name": run.name, "title": run.title, "section": section, "rerun": run.rerun},
-        **{"kind": answer["kind"], "error": answer["error"], "cell": answer["cell"]},
+        **{name: answer[name] for name in ("kind", "error", "cell")},
         "parameters": run.parameters.get(section, {}),
     }
+    folder = project.reports / run.name
     text = render("failure.md.j2", project.templates, failure=failure)
-    files.note_failure(project.reports, run.name, failure, text)
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_whole(folder / "failure.md", text.encode())
+    files.write_whole(folder / "failure.json", files.json_bytes(failure))
+    where = "" if answer["kind"] == "template" else f"{section}: "
+    return f"failed: {where}{answer['error']}"
 
 
 class _Manager(AsyncKernelManager):
@@ -273,16 +243,16 @@ class _Manager(AsyncKernelManager):
 class _Kernel:
     """A kernel to be started, and the eye on it: past a limit it is killed with all it started."""
 
-    def __init__(self, limits: Limits, stop: threading.Event) -> None:
+    def __init__(self, options: Options, stop: threading.Event) -> None:
         self.manager = _Manager(kernel_name="python3")
         assert self.manager.kernel_spec is not None
         self.manager.kernel_spec.env.update(ENVIRONMENT)  # beside that of this process
-        self.limits, self.stop = limits, stop
+        self.options, self.stop = options, stop
         self.cell, self.killed_for, self.peak_mb = "", Answer(), 0.0
         self._over = threading.Event()
         self._eye = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> _Kernel:
+    def __enter__(self) -> Self:
         self._eye.start()
         return self
 
@@ -323,13 +293,13 @@ class _Kernel:
         return []
 
     def _exceeded(self, seconds: float) -> Answer:
-        used, limits = f"used {self.peak_mb:,.0f} MB", self.limits
+        used, options = f"used {self.peak_mb:,.0f} MB", self.options
         if self.stop.is_set():
             return refused("stopped", "stopped before it was finished")
-        if self.peak_mb > limits.memory_mb:
-            return refused("memory", f"{used}; the limit is {limits.memory_mb:,.0f} MB")
-        if seconds > limits.seconds:
-            return refused("time", f"not finished after {limits.seconds:,.0f} s, the limit")
+        if self.peak_mb > options.memory_mb:
+            return refused("memory", f"{used}; the limit is {options.memory_mb:,.0f} MB")
+        if seconds > options.seconds:
+            return refused("time", f"not finished after {options.seconds:,.0f} s, the limit")
         return {}
 
 
@@ -345,20 +315,16 @@ def run_notebook(task: Task, stop: threading.Event | None = None) -> Answer:
     Returns
     -------
     dict
-        `kind` "" where it is done, else "cell", "kernel", "memory", "time", "data", "code",
+        `kind` "" where it is done, else "cell", "kernel", "memory", "time", "data",
         "results" or "stopped", with `error` and `cell`, the source of what ran; `seconds`,
         `peak_memory_mb`; where done, `files` (path to bytes) and `inputs`, the hashes of what it
         was made from.
     """
     logger.info("%s: %s: started", task.run.name, task.section)
-    parameters, data = task.run.effective[task.section], task.run.section_data(task.section)
     try:
-        inputs = files.section_inputs(PROJECT_ROOT / task.notebook, parameters, data)
+        inputs = _inputs(task.run, task.section, PROJECT_ROOT / task.notebook)
     except MissingDataError as error:
         return refused("data", str(error))
-    if task.code not in ("", inputs["code"]):
-        versions = f"{inputs['code'][:12]}, not {task.code[:12]}"
-        return refused("code", f"this worker's library is {versions}; give it the same version")
     with tempfile.TemporaryDirectory(prefix="report-", ignore_cleanup_errors=True) as folder:
         work, begin = Path(folder), time.monotonic()
         answer = _run_kernels(task, work, stop or threading.Event())
@@ -371,7 +337,7 @@ def run_notebook(task: Task, stop: threading.Event | None = None) -> Answer:
 
 def refused(kind: str, error: str) -> Answer:
     """The answer of a notebook that was not run, or did not end as one does."""
-    text = " ".join(error.split())[:LONGEST_ERROR]
+    text = " ".join(error.split())[:500]
     return {"kind": kind, "error": text, "cell": "", "peak_memory_mb": 0.0}
 
 
@@ -379,7 +345,7 @@ def _run_kernels(task: Task, work: Path, stop: threading.Event) -> Answer:
     """A kernel that does not come up is started again; a cell that fails is not repeated."""
     (work / "figures").mkdir()
     for start in range(1, KERNEL_STARTS + 1):
-        with _Kernel(task.limits, stop) as kernel:
+        with _Kernel(task.options, stop) as kernel:
             failed = _papermill(task, work, kernel)
         if not failed or kernel.cell or kernel.killed_for:
             break
@@ -394,7 +360,7 @@ def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
     from papermill.exceptions import PapermillExecutionError
 
     lines = [DIE_WITH_PARENT] if sys.platform == "linux" else []
-    if task.profile:
+    if task.options.profile:
         dump = f"(_p.disable(), _p.dump_stats({str(work / f'{task.section}.prof')!r}))"
         lines.append("import atexit, cProfile; _p = cProfile.Profile()")
         lines.append(f"atexit.register(lambda: {dump}); _p.enable()")
@@ -405,7 +371,7 @@ def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
             parameters={**task.run.parameters[task.section], "output_dir": str(work)},
             kernel_name="python3",
             progress_bar=False,
-            start_timeout=int(task.limits.seconds),  # it may wait for a busy machine
+            start_timeout=int(task.options.seconds),  # it may wait for a busy machine
             km=kernel.manager,
             on_cell_start=kernel.begins,
             extra_arguments=[QUIET, *(f"--IPKernelApp.exec_lines={line}" for line in lines)],
@@ -417,11 +383,12 @@ def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
     return {}
 
 
-def run_locally(tasks: Sequence[Task], jobs: int | None) -> Iterator[tuple[Task, Answer]]:
-    """Each task and its answer once finished, `jobs` at a time; left early, what runs is ended."""
+def run_locally(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Answer]]:
+    """Each task and its answer once finished; left early, what runs is ended."""
     from dask.system import CPU_COUNT
 
-    stop, executor = threading.Event(), ThreadPoolExecutor(jobs or CPU_COUNT)  # kernels do the work
+    stop = threading.Event()
+    executor = ThreadPoolExecutor(options.jobs or CPU_COUNT)  # kernels do the work
     try:
         futures = {executor.submit(run_notebook, task, stop): task for task in tasks}
         for future in as_completed(list(futures)):
@@ -431,24 +398,21 @@ def run_locally(tasks: Sequence[Task], jobs: int | None) -> Iterator[tuple[Task,
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def run_on_dask(
-    tasks: Sequence[Task], address: str, worker_seconds: float
-) -> Iterator[tuple[Task, Answer]]:
+def run_on_dask(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Answer]]:
     """The same on a Dask scheduler's workers; a task whose worker dies is given to another.
 
     Raises
     ------
     ValidationError
-        Nobody answers at the address, no worker joins within `worker_seconds`, or the scheduler
-        goes away.
+        Nobody answers at the address, no worker joins in time, or the scheduler goes away.
     """
     from distributed import Client, as_completed
     from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
 
     try:
-        with Client(address, set_as_default=False) as client:
-            client.wait_for_workers(1, timeout=worker_seconds)
+        with Client(options.scheduler, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=options.worker_seconds)
             futures = {client.submit(run_notebook, task, pure=False): task for task in tasks}
             try:
                 for future in as_completed(futures, loop=client.loop):
@@ -461,7 +425,7 @@ def run_on_dask(
             finally:
                 client.cancel(list(futures))
     except (OSError, FutureCancelledError) as error:
-        raise ValidationError(
-            f"scheduler or workers at {address} are not there, or runs were cancelled ({error}); "
-            "what is finished is kept; repeat the call, or leave out --scheduler"
-        ) from error
+        why = f"are not there, or runs were cancelled ({' '.join(str(error).split())})"
+        remedy = "what is finished is kept; repeat the call, or leave out --scheduler"
+        where = f"scheduler or workers at {options.scheduler}"
+        raise ValidationError(f"{where} {why}; {remedy}") from error

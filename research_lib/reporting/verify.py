@@ -1,7 +1,5 @@
 """Verifies reports: as their manifests say, and as a second run says."""
 
-from __future__ import annotations
-
 import json
 import math
 import tempfile
@@ -13,7 +11,7 @@ from typing import Any
 from research_lib.checks import refuse_unknown
 from research_lib.config import data_files
 from research_lib.errors import ValidationError
-from research_lib.reporting.manifest import changed_files, file_hash, file_hashes, read_json
+from research_lib.reporting import manifest as files
 from research_lib.reporting.parameters import Project, RunConfig
 
 # Of the same inputs on another machine: solvers stop elsewhere, sums round otherwise.
@@ -25,11 +23,7 @@ MAX_LINES = 10  # differences named of results.json
 
 
 def verify_reports(
-    names: Sequence[str] = (),
-    project: Project | None = None,
-    *,
-    rerun: bool = True,
-    jobs: int | None = None,
+    names: Sequence[str] = (), project: Project | None = None
 ) -> dict[str, list[str]]:
     """Check reports against their manifests, their data, and a second run of their parameters.
 
@@ -49,52 +43,43 @@ def verify_reports(
     ValidationError
         A name without a report.
     """
+    from research_lib.reporting.run import run_reports
+
     project = project or Project()
     known = sorted(path.parent.name for path in project.reports.glob("*/manifest.json"))
     refuse_unknown(names, known, "report")
     found = {name: verify_files(project.reports / name) for name in names or known}
-    sound = [name for name, differences in found.items() if not differences]
-    return {**found, **(_verify_results(sound, project, jobs) if rerun else {})}
-
-
-def verify_files(folder: Path) -> list[str]:
-    """What is wrong with a report as it lies there, found without running anything."""
-    if found := changed_files(folder):
-        return found
-    for record in read_json(folder / "manifest.json")["sections"].values():
-        for name, known in record["inputs"]["data"].items():
-            path = data_files(name).get(name)
-            if path is None:
-                found.append(f"{ABSENT}: data file {name} is not in RESEARCH_DATA: no second run")
-            elif file_hash(path) != known:
-                found.append(f"data file {name} was changed: its SHA-256 is not the manifest's")
-    return list(dict.fromkeys(found))
-
-
-def _verify_results(
-    names: Sequence[str], project: Project, jobs: int | None
-) -> dict[str, list[str]]:
-    """Run again, elsewhere, what each manifest describes, and compare the results."""
-    from research_lib.reporting.run import Options, run_reports
-
-    found: dict[str, list[str]] = {}
     runs = []
-    for name in names:
+    for name in (name for name, differences in found.items() if not differences):
         try:
             runs.append(_described(project.reports / name, project))
         except ValidationError as error:
             found[name] = [f"its configuration no longer holds: {error}"]
     with tempfile.TemporaryDirectory(prefix="verify-") as elsewhere:
         again = replace(project, reports=Path(elsewhere))
-        for name, what in run_reports(runs, again, Options(jobs=jobs)).items():
+        for name, what in run_reports(runs, again).items():
             both = project.reports / name, again.reports / name
             found[name] = list(_compared(*both)) if what == "made" else [what]
     return found
 
 
+def verify_files(folder: Path) -> list[str]:
+    """What is wrong with a report as it lies there, found without running anything."""
+    if found := files.changed_files(folder):
+        return found
+    for record in files.read_manifest(folder)["sections"].values():
+        for name, known in record["inputs"]["data"].items():
+            path = data_files(name).get(name)
+            if path is None:
+                found.append(f"{ABSENT}: data file {name} is not in RESEARCH_DATA: no second run")
+            elif files.file_hash(path) != known:
+                found.append(f"data file {name} was changed: its SHA-256 is not the manifest's")
+    return list(dict.fromkeys(found))
+
+
 def _described(folder: Path, project: Project) -> RunConfig:
     """The configuration that a manifest describes, checked like any other."""
-    manifest = read_json(folder / "manifest.json")
+    manifest = files.read_manifest(folder)
     own, sections = manifest["configuration"], manifest["sections"]
     parameters = {section: record["inputs"]["parameters"] for section, record in sections.items()}
     content = {"title": own["title"], "sections": list(sections), **parameters}
@@ -104,12 +89,12 @@ def _described(folder: Path, project: Project) -> RunConfig:
 def _compared(folder: Path, again: Path) -> Iterator[str]:
     import pandas as pd
 
-    mine, other = file_hashes(folder).keys(), file_hashes(again).keys()
+    mine, other = files.file_hashes(folder).keys(), files.file_hashes(again).keys()
     # A profile is no result: only --profile leaves it.
     lone = sorted(name for name in mine ^ other if not name.endswith(".prof"))
     yield from (f"{name} is made by one run only" for name in lone)
-    results = differing(read_json(folder / "results.json"), read_json(again / "results.json"))
-    yield from (f"results.json: {line}" for line in list(results)[:MAX_LINES])
+    stated, due = (files.read_json(one / "results.json") for one in (folder, again))
+    yield from (f"results.json: {line}" for line in list(differing(stated, due))[:MAX_LINES])
     for name in sorted(name for name in mine & other if name.endswith(".csv")):
         tables = pd.read_csv(folder / name), pd.read_csv(again / name)
         try:
@@ -126,17 +111,15 @@ def differing(stated: Any, due: Any, where: str = "") -> Iterator[str]:
     >>> list(differing({"cost": 1.0, "n": 3}, {"cost": 1.0 + 1e-9, "n": 4}))
     ['n is 3, run again 4']
     """
-    if isinstance(stated, dict) and isinstance(due, dict) and stated.keys() == due.keys():
+    kinds = {type(stated), type(due)}
+    if kinds == {dict} and stated.keys() == due.keys():
         for key in stated:
             yield from differing(stated[key], due[key], f"{where}.{key}" if where else key)
-    elif isinstance(stated, list) and isinstance(due, list) and len(stated) == len(due):
+    elif kinds == {list} and len(stated) == len(due):
         for i, pair in enumerate(zip(stated, due, strict=True)):
             yield from differing(*pair, f"{where}[{i}]")
-    elif not _alike(stated, due):
+    elif kinds <= {int, float}:
+        if not math.isclose(stated, due, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
+            yield f"{where} is {stated}, run again {due}"
+    elif kinds != {str} and stated != due:
         yield f"{where} is {json.dumps(stated):.60}, run again {json.dumps(due):.60}"
-
-
-def _alike(stated: Any, due: Any) -> bool:
-    if {type(stated), type(due)} <= {int, float}:
-        return math.isclose(stated, due, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
-    return bool(stated == due) or (isinstance(stated, str) and isinstance(due, str))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.reporting import Project, RunConfig, real_data_of
+from research_lib.reporting import Project, RunConfig
 
 
 def test_all_lists_of_files_are_data_of_the_run() -> None:
@@ -15,7 +15,6 @@ def test_all_lists_of_files_are_data_of_the_run() -> None:
     assert len(run.section_data("portfolio")) == 6
     assert sum(name.startswith("lean_us_equity/") for name in run.section_data("portfolio")) == 6
     assert RunConfig.load("portfolio").section_data("portfolio") == []
-    assert real_data_of({"data_file_name": "a", "b_file_names": ["c", "d"]}) == ["a", "c", "d"]
 
 
 @pytest.mark.parametrize(

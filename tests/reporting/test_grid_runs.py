@@ -20,7 +20,6 @@ from tiny_project import command, write_configuration, write_grid
 
 from research_lib.errors import ValidationError
 from research_lib.reporting import (
-    Limits,
     Options,
     Project,
     chosen_runs,
@@ -51,44 +50,6 @@ def test_two_workers_give_what_one_by_one_gives_bit_for_bit(
     assert len(together) == 8
     assert len(set(together.values())) == 8, "every run has a result of its own"
     assert _results(serial) == {run.name: together[run.name] for run in runs}
-
-
-def test_what_took_longest_goes_first_and_the_notebooks_of_a_run_follow_each_other(
-    tiny: Project, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A run is whole as early as can be, and its files do not wait for all others.
-
-    Each pause is longer than what was measured before, so the order of durations is known on any machine.
-    """
-
-    def seconds(name: str, section: str) -> float:
-        sections = json.loads((tiny.reports / name / "manifest.json").read_text())["sections"]
-        return float(sections[section]["run"]["seconds"])
-
-    def make(name: str, only: str, **parameters: float) -> None:
-        write_configuration(
-            tiny, name, ["strategy", "portfolio"] if name == "long" else ["strategy"], **parameters
-        )
-        assert run_reports(chosen_runs([name], None, tiny), tiny, Options(jobs=1, only=only)) == {
-            name: "made"
-        }
-
-    make("long", "portfolio")
-    make(
-        "brief", "strategy", pause=seconds("long", "portfolio")
-    )  # longer than one of the long run's two notebooks
-    make("long", "strategy", pause=seconds("brief", "strategy"))
-    write_configuration(tiny, "new")
-    runs = chosen_runs(["brief", "long", "new"], None, tiny)
-    caplog.clear()
-    with caplog.at_level("INFO", "research_lib.reporting"):
-        outcome = run_reports(runs, tiny, Options(jobs=1, force=True))
-    started = [
-        message.split(": ")[:2] for message in caplog.messages if message.endswith(": started")
-    ]
-    assert started[0] == ["new", "strategy"], "what is not known to be brief may be long"
-    assert started[1:] == [["long", "strategy"], ["long", "portfolio"], ["brief", "strategy"]]
-    assert list(outcome) == ["new", "long", "brief"]
 
 
 def _scheduler(folder: Path, family: Family) -> tuple[str, Path]:
@@ -219,10 +180,7 @@ def test_a_scheduler_that_goes_away_is_an_error_with_a_remedy(
     write_configuration(tiny, "long", mode="hang")
     worker = _worker(file, "first", family)
 
-    runs, options = (
-        chosen_runs([], None, tiny),
-        Options(scheduler=address, limits=Limits(seconds=LONGEST)),
-    )
+    runs, options = (chosen_runs([], None, tiny), Options(scheduler=address, seconds=LONGEST))
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(run_reports, runs, tiny, options)
         try:

@@ -24,6 +24,12 @@ def test_lines_have_their_strategys_colour() -> None:
     assert drawn.get_color() == STRATEGY_COLOURS["TWAP"]
 
 
+def test_logarithmic_axes_leave_no_room_below_zero() -> None:
+    ax = plot_lines({"TWAP": ([1, 2], [1.0, 3.0])}, "minutes", "child order (shares)", log="y")
+    assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "log")
+    assert ax.get_ylim()[0] > 0
+
+
 def test_saving_leaves_no_part_behind(tmp_path: Path) -> None:
     figure, _ = new_figure()
     (tmp_path / "figures").mkdir()

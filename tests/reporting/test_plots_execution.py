@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from research_lib.execution import allocate, almgren_chriss, twap
-from research_lib.impact import LinearImpact
 from research_lib.reporting import (
     plot_executed,
     plot_frontiers,
@@ -44,38 +40,12 @@ def test_execution_ends_at_all_of_the_order() -> None:
 
 
 def test_frontier_and_bars_draw_every_row() -> None:
-    line = {"optimal": (np.arange(8.0), np.arange(8.0)[::-1])}
-    frontier = plot_frontiers(line, weights=10.0 ** np.arange(-8, 0))
+    frontier = plot_frontiers({"optimal": (np.arange(8.0), np.arange(8.0)[::-1])})
     assert len(frontier.lines[0].get_xdata()) == 8
-    assert len(frontier.texts) > 3
     table = pd.DataFrame({"true": [4.0, -1.0], "misled": [0.2, 0.1]}, index=["beta", "spread"])
     bars = plot_grouped_bars(table, "rise of the cost (%)", "{:.2g}")
     assert sorted(bar.get_width() for bar in bars.patches) == [-1.0, 0.1, 0.2, 4.0]
     assert [label.get_text() for label in bars.get_yticklabels()] == ["beta", "spread"]
-
-
-@pytest.mark.slow
-def test_labels_of_a_dense_frontier_do_not_overlap() -> None:
-    weights = 10.0 ** np.linspace(-9, -4, 21)
-    points = [
-        almgren_chriss(1e5, 20, volatility=0.1, temporary=1e-5, risk_aversion=w) for w in weights
-    ]
-    line = [p.variance**0.5 for p in points], [p.expected_cost for p in points]
-    ax = plot_frontiers({"optimal": line}, weights=weights)
-    ax.figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in ax.texts]
-    assert len(boxes) > 2
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-
-
-@pytest.mark.slow
-def test_schedules_without_a_colour_of_their_own_differ_by_line() -> None:
-    best = allocate(LinearImpact([1, 2]), 3)
-    schedules = {"front-loaded": twap(10, 2), "Almgren-Chriss": twap(10, 2), "optimal": best}
-    lines = plot_executed(schedules).lines
-    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 3
-    stairs = plot_schedule(schedules["optimal"], {"front-loaded": schedules["front-loaded"]})
-    assert stairs.get_xticks().tolist() == [0, 1, 2]
 
 
 def test_a_cap_just_off_the_scale_is_told_not_shaded() -> None:

@@ -11,13 +11,7 @@ from matplotlib.axes import Axes
 from research_lib.errors import ValidationError
 from research_lib.impact import LinearImpact, fit_impact
 from research_lib.market import Session
-from research_lib.reporting import (
-    FITTED,
-    plot_bands,
-    plot_form_savings,
-    plot_shrinkage,
-    plot_specifications,
-)
+from research_lib.reporting import plot_bands, plot_intervals, plot_shrinkage, plot_specifications
 
 
 def labels(ax: Axes) -> list[str]:
@@ -74,13 +68,13 @@ def test_curve_bands_reach_the_largest_size() -> None:
     assert ax.lines[0].get_ydata().tolist() == [1.0, 2.0]
 
 
-def test_forms_outside_the_confidence_set_are_hollow_and_named() -> None:
+def test_intervals_are_drawn_whole_and_estimates_without_one_as_points() -> None:
     table = pd.DataFrame(
-        {"cost_bps": [9.3, 13.3], "saving_bps": [4.0, 0.0], "upper": [4.2, 0.0]},
-        index=["linear", "TWAP"],
+        {"saving": [4.0, 0.0], "lower": [3.8, np.nan], "upper": [4.2, np.nan]},
+        index=["linear", "TWAP (out)"],
     )
-    ax = plot_form_savings(table, ["linear"])
+    ax = plot_intervals(table, "saving (bps)")
     assert [text.get_text() for text in ax.get_yticklabels()] == ["TWAP (out)", "linear"]
-    faces = [line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"]
-    assert faces == ["white", FITTED]
-    assert [text.get_text() for text in ax.texts] == ["13.3 bps", "9.3 bps"]
+    point, interval = (bar.get_segments()[0][:, 0].tolist() for bar in ax.collections)
+    assert (point, interval) == ([0.0, 0.0], pytest.approx([3.8, 4.2]))
+    assert [text.get_text() for text in ax.texts] == ["0", "4"]

@@ -15,8 +15,6 @@ from research_lib.reporting import (
     plot_grouped_bars,
     plot_holdings,
     plot_lines,
-    plot_net_value,
-    plot_regret,
 )
 
 matplotlib.use("Agg")
@@ -60,24 +58,8 @@ def test_the_tangent_of_equal_value_at_risk_falls_by_its_slope() -> None:
     assert [line.get_label() for line in ax.lines] == ["portfolio", "equal value at risk", "TWAP"]
 
 
-def test_net_value_is_in_the_unit_named() -> None:
-    ax = plot_net_value({"portfolio": [2e6, 1e6, 0.0]}, Session(2))
-    assert ax.lines[0].get_ydata().tolist() == [2.0, 1.0, 0.0]
-    assert "million" in ax.get_ylabel()
-
-
 def test_attribution_shows_negative_shares_to_the_left() -> None:
     shares = pd.DataFrame({"cost": [60.0, 40.0], "variance": [130.0, -30.0]}, index=NAMES)
     ax = plot_grouped_bars(shares, "part of the portfolio's cost or variance (%)")
     assert sorted(bar.get_width() for bar in ax.patches) == [-30.0, 40.0, 60.0, 130.0]
     assert {text.get_text(): text.get_ha() for text in ax.texts}["-30"] == "right"
-
-
-def test_regret_stands_beside_that_of_no_correlation() -> None:
-    regret = pd.DataFrame(
-        {"mean": [4.0, 0.4, 30.0], "median": [3.0, 0.3, 30.0], "upper": [9.0, 0.9, 30.0]},
-        index=["20", "200", "none"],
-    )
-    ax = plot_regret(regret)
-    assert ax.lines[0].get_data()[0].tolist() == [20, 200]
-    assert ax.lines[1].get_ydata() == pytest.approx([30.0, 30.0])

@@ -6,10 +6,9 @@ import pandas as pd
 
 from research_lib.reporting import (
     STRATEGY_COLOURS,
-    plot_cost_calibration,
     plot_cost_distribution,
+    plot_intervals,
     plot_saving_against,
-    plot_savings,
 )
 
 
@@ -30,7 +29,8 @@ def test_every_strategy_has_a_colour_of_its_own() -> None:
 
 
 def test_savings_are_drawn_with_their_intervals_best_on_top() -> None:
-    ax = plot_savings(_comparison())
+    ends = ["saving_%", "saving_lower_%", "saving_upper_%"]
+    ax = plot_intervals(_comparison()[ends], "saving against TWAP (%), 95 % interval")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["TWAP", "adaptive"]
     (segment,) = ax.collections[1].get_segments()
     assert segment[:, 0].tolist() == [30.0, 45.0]
@@ -54,9 +54,3 @@ def test_costs_show_all_orders_and_their_mean_the_cheapest_on_top() -> None:
     points, mean = ax.lines[0], ax.lines[1]
     assert points.get_xdata().tolist() == [4.0, 5.0, 6.0]
     assert list(mean.get_xdata()) == [5.0]
-
-
-def test_calibration_has_equal_axes_and_the_line_of_agreement() -> None:
-    ax = plot_cost_calibration({"TWAP": ([1.0, 2.0], [1.5, 1.0])})
-    assert ax.get_xlim() == ax.get_ylim()
-    assert ax.lines[-1].get_xdata().tolist() == ax.lines[-1].get_ydata().tolist()

@@ -10,13 +10,7 @@ import pandas as pd
 import pytest
 
 from research_lib.impact import ExponentialKernel
-from research_lib.reporting import (
-    STRATEGY_COLOURS,
-    TRUTH,
-    plot_child_orders,
-    plot_half_lives,
-    plot_lag_estimates,
-)
+from research_lib.reporting import TRUTH, plot_half_lives, plot_lag_estimates
 from research_lib.transient import LagEstimate
 
 
@@ -72,15 +66,3 @@ def test_where_every_shape_is_rejected_the_frame_is_that_of_the_lags() -> None:
     ax = plot_half_lives(pd.DataFrame(nothing, index=["a", "b"]).assign(told=False), 4.0)
     assert [text.get_text() for text in ax.texts] == ["shape rejected"] * 2
     assert ax.get_xlim() == (2.0, 12.0)
-
-
-def test_child_orders_keep_twaps_colour() -> None:
-    ax = plot_child_orders(
-        {"TWAP": [1.0, 1.0, 1.0], "half-life 3 s": [1.4, 0.2, 1.4]}, [0.0, 1.0, 2.0]
-    )
-    assert ax.lines[0].get_color() == STRATEGY_COLOURS["TWAP"]
-    inner, ends = ax.lines[2:]  # no drop from the first child order to the second is drawn
-    assert list(inner.get_ydata()) == [0.2]
-    assert list(ends.get_ydata()) == [1.4, 1.4]
-    assert ax.get_yscale() == "log"
-    assert "shares" in ax.get_ylabel()

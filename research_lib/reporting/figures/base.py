@@ -3,8 +3,7 @@
 Each function takes `ax=None`, draws, labels with units and returns the Axes.
 """
 
-from __future__ import annotations
-
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.errors import ValidationError
@@ -28,15 +28,15 @@ Tables = Mapping[str, pd.DataFrame]
 
 # Okabe and Ito's colour-blind-safe palette; one colour a strategy in the whole project.
 STRATEGY_COLOURS = {
-    "TWAP": "#E69F00",
-    "VWAP": "#CC79A7",
-    "POV": "#56B4E9",
-    "optimal": "#0072B2",
-    "static optimal": "#0072B2",
-    "adaptive": "#009E73",
-    "risk-averse adaptive": "#D55E00",
+    "TWAP": "#E69F00", "VWAP": "#CC79A7", "POV": "#56B4E9", "optimal": "#0072B2",
+    "static optimal": "#0072B2", "adaptive": "#009E73", "risk-averse adaptive": "#D55E00",
     "clairvoyant": "#000000",
-}
+}  # fmt: skip
+# Ways to trade a portfolio, and the point of least value at risk.
+WAYS = {
+    "portfolio": "#0072B2", "asset by asset": "#D55E00", "TWAP": "#E69F00",
+    "cash-neutral": "#009E73", "L-VaR": "#000000",
+}  # fmt: skip
 # The other colours of the palette are for everything that is no strategy.
 OBSERVED, FITTED, TRUTH, MUTED = "#000000", "#D55E00", "#009E73", "#999999"
 SERIES = ("#56B4E9", "#CC79A7", "#009E73", "#D55E00")
@@ -109,13 +109,13 @@ def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
 
 
 def colour_of(name: Any, default: str = MUTED) -> str:
-    """A strategy's own colour; `default` of anything else."""
-    return STRATEGY_COLOURS.get(str(name), default)
+    """The own colour of a strategy or of a way to trade a portfolio; `default` of anything else."""
+    return (WAYS | STRATEGY_COLOURS).get(str(name), default)
 
 
 def coloured(items: Mapping[Any, Any], colours: Sequence[str] = SERIES) -> Iterator[Any]:
     """Name, value and colour of each: a strategy's own, else the next of `colours`."""
-    for (name, value), colour in zip(items.items(), colours, strict=False):
+    for (name, value), colour in zip(items.items(), itertools.cycle(colours), strict=False):
         yield name, value, colour_of(name, colour)
 
 
@@ -141,14 +141,6 @@ def band(ax: Axes, x: Any, ends: Any, colour: str, label: Any = None, fmt: str =
     lower, middle, upper = np.asarray(ends, float)
     ax.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
     ax.plot(x, middle, fmt, color=colour, markersize=3, linewidth=1.3, label=label)
-
-
-def interval(ax: Axes, row: float, values: Any, colour: str, *, hollow: bool = False) -> None:
-    """A point and its interval, (3,): lower, middle, upper; NaN ends are not drawn."""
-    lower, middle, upper = np.asarray(values, float)
-    reach = np.maximum(np.nan_to_num([[middle - lower], [upper - middle]]), 0.0)
-    style: Style = {"color": colour, "markerfacecolor": "white" if hollow else colour, "capsize": 3}
-    ax.errorbar(middle, row, xerr=reach, fmt="o", **style)
 
 
 def name_rows(ax: Axes, names: Iterable[Any]) -> None:
@@ -217,13 +209,17 @@ def plot_bands(bands: Tables, xlabel: str, ylabel: str, ax: Panel = None) -> Axe
     return finish(ax, xlabel, ylabel, "best" if len(bands) > 1 else "")
 
 
-def plot_lines(lines: Lines, xlabel: str, ylabel: str, ax: Panel = None, fmt: str = "o-") -> Axes:
+def plot_lines(
+    lines: Lines, xlabel: str, ylabel: str, ax: Panel = None, fmt: str = "o-", log: str = ""
+) -> Axes:
     """Lines, with points unless `fmt` is "-"; a strategy has its own colour.
 
     Parameters
     ----------
     lines : mapping of label to (x (k,), y (k,))
         In the units of the axis labels.
+    log : "", "x", "y" or "xy"
+        The axes that are logarithmic.
 
     Examples
     --------
@@ -233,9 +229,38 @@ def plot_lines(lines: Lines, xlabel: str, ylabel: str, ax: Panel = None, fmt: st
     ax = axes_or(ax)
     for label, (x, y), colour in coloured(lines):
         ax.plot(x, y, fmt, color=colour, label=label, **POINTS)
+    ax.set(**{f"{axis}scale": "log" for axis in log})
+    for axis in [getattr(ax, f"{name}axis") for name in log]:  # plain numbers, thinned out
+        axis.set(major_formatter=LogFormatter(), minor_formatter=LogFormatter())
     low, high = min(0.0, ax.get_ylim()[0]), ax.get_ylim()[1]
-    ax.set_ylim(low, max(0.0, high) + 0.1 * (high - low))  # a flat line is not under the legend
+    if "y" not in log:  # a flat line is not under the legend
+        ax.set_ylim(low, max(0.0, high) + 0.1 * (high - low))
     return finish(ax, xlabel, ylabel, "best")
+
+
+def plot_intervals(table: pd.DataFrame, xlabel: str, ax: Panel = None) -> Axes:
+    """Estimates with their intervals, the largest on top; NaN ends are not drawn.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Index the rows' names; columns the estimate, its lower and its upper end, in the unit of
+        `xlabel`.
+
+    Examples
+    --------
+    >>> row = {"saving_%": 40.0, "saving_lower_%": 30.0, "saving_upper_%": 45.0}
+    >>> ax = plot_intervals(pd.DataFrame(row, index=["adaptive"]), "saving (%)")
+    >>> ax.get_yticklabels()[0].get_text()
+    'adaptive'
+    """
+    ax, shown = axes_or(ax), table.astype(float).sort_values(table.columns[0])
+    for row, (name, (middle, lower, upper)) in enumerate(shown.iterrows()):
+        reach = np.maximum(np.nan_to_num([[middle - lower], [upper - middle]]), 0.0)
+        ax.errorbar(middle, row, xerr=reach, fmt="o", color=colour_of(name), capsize=3)
+        note(ax, f"{middle:.3g}", (middle, row), (0, 7), ha="center", va="bottom")
+    name_rows(ax, shown.index)
+    return finish(ax, xlabel)
 
 
 def plot_slippage_fit(observed: pd.DataFrame, fitted: Lines, title: str, ax: Panel = None) -> Axes:

@@ -1,9 +1,6 @@
-"""Figures of schedules: one order, and the orders of a portfolio."""
+"""Figures of schedules and of what they cost: one order, and the orders of a portfolio."""
 
-from __future__ import annotations
-
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,31 +15,12 @@ from research_lib.reporting.figures import base as fig
 
 HEADROOM = 1.2
 Named = fig.Named | None
-LABEL_ROOM = 48.0, 14.0  # points, that a risk aversion's label takes
-UNNAMED = "#666666"
-# Of schedules that the palette does not name.
-LINES = ("-", (0, (5, 2)), ":", "-.", (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)))
-WAYS = {
-    "portfolio": fig.colour_of("optimal"),
-    "asset by asset": fig.colour_of("risk-averse adaptive"),
-    "TWAP": fig.colour_of("TWAP"),
-    "cash-neutral": fig.colour_of("adaptive"),
-    "L-VaR": fig.OBSERVED,
-}
+Comparisons = Mapping[float, pd.DataFrame]
 
 
 def _shares(schedule: Any) -> fig.Float:
     """(n,) shares of an array, a `Schedule` or an `Allocation`."""
     return np.asarray(getattr(schedule, "shares", schedule), float)
-
-
-def _styles(names: Iterable[str]) -> dict[str, fig.Style]:
-    """Colour and line of each schedule: its own colour, or grey with a line of its own."""
-    lines, styles = itertools.cycle(LINES), {}
-    for name in names:
-        line = "-" if name in fig.STRATEGY_COLOURS else next(lines)
-        styles[name] = {"color": fig.colour_of(name, UNNAMED), "linestyle": line}
-    return styles
 
 
 def _interval_axis(ax: Axes, n: int, ylabel: str) -> Axes:
@@ -77,8 +55,8 @@ def plot_schedule(
     drawn = {name: _shares(one) for name, one in {**(baselines or {}), "optimal": x}.items()}
     top = HEADROOM * max(float(part.max()) for part in drawn.values())
     ax.stairs(x, color=fig.colour_of("optimal"), fill=True, alpha=0.25)
-    for name, style in _styles(drawn).items():
-        ax.stairs(drawn[name], **style, linewidth=1.3, label=name, baseline=None)
+    for name, part, colour in fig.coloured(drawn):
+        ax.stairs(part, color=colour, linewidth=1.3, label=name, baseline=None)
     limit = np.broadcast_to(np.asarray(caps, float), x.shape)
     if limit.min() < top:
         _filled_steps(ax, np.full(len(x), top), np.minimum(limit, top), fig.MUTED, "above the cap")
@@ -143,9 +121,9 @@ def plot_executed(schedules: fig.Named, ax: fig.Panel = None) -> Axes:
     [0.0, 25.0, 100.0]
     """
     ax, done = fig.axes_or(ax), np.zeros(1)
-    for name, style in _styles(schedules).items():
-        done = np.append(0.0, np.cumsum(_shares(schedules[name])))
-        ax.plot(100.0 * done / done[-1], **style, linewidth=1.5, label=name)
+    for name, schedule, colour in fig.coloured(schedules):
+        done = np.append(0.0, np.cumsum(_shares(schedule)))
+        ax.plot(100.0 * done / done[-1], color=colour, linewidth=1.5, label=name)
     ax.set_ylim(0, 102)
     return _interval_axis(ax, len(done) - 1, "executed (%)")
 
@@ -203,7 +181,7 @@ def plot_holdings(
         assets = (100.0 * np.asarray(held, float) / np.asarray(held, float)[0]).T
         line: fig.Style = {"linewidth": 1.5, "linestyle": style}
         if len(assets) > 1 and np.allclose(assets, assets[0], atol=1e-6):
-            handles += ax.plot(assets[0], color=WAYS.get(way, fig.OBSERVED), label=way, **line)
+            handles += ax.plot(assets[0], color=fig.colour_of(way, fig.OBSERVED), label=way, **line)
             continue
         for left, colour in zip(assets, fig.SERIES, strict=False):
             ax.plot(left, color=colour, **line)
@@ -219,7 +197,6 @@ def plot_frontiers(
     points: Mapping[str, tuple[float, float]] | None = None,
     tangent: tuple[float, float] | None = None,
     ax: fig.Panel = None,
-    weights: ArrayLike = (),
 ) -> Axes:
     """Expected cost against its standard deviation, bps: lines of best schedules, and single ones.
 
@@ -229,94 +206,88 @@ def plot_frontiers(
     points : mapping of way to (deviation, cost), optional
     tangent : (slope, value at deviation 0), optional
         The line of equal value at risk that touches a frontier.
-    weights : (k,) risk aversions, optional
-        Of the last frontier: its points are named by them where there is room.
 
     Examples
     --------
     >>> plot_frontiers({"portfolio": ([1.0, 3.0], [4.0, 1.0])}).get_ylabel()
     'expected cost (bps)'
     """
-    ax, at = fig.axes_or(ax, 5.4, 4.0), np.empty((0, 2))
+    ax = fig.axes_or(ax, 5.4, 4.0)
     for way, line in frontiers.items():
-        at = np.column_stack([np.asarray(part, float) for part in line])
-        colour = WAYS.get(way, fig.colour_of(way, fig.OBSERVED))
-        style: fig.Style = {"color": colour, "linewidth": 1.6, "label": way}
-        ax.plot(*at.T, "o-" if np.size(weights) else "-", markersize=4, **style)
+        ax.plot(*line, color=fig.colour_of(way, fig.OBSERVED), linewidth=1.6, label=way)
     if tangent is not None:
         limits, x = {"xlim": ax.get_xlim(), "ylim": ax.get_ylim()}, np.array(ax.get_xlim())
-        style = {"color": fig.MUTED, "linewidth": 1.0, "label": "equal value at risk"}
+        style: fig.Style = {"color": fig.MUTED, "linewidth": 1.0, "label": "equal value at risk"}
         ax.plot(x, tangent[1] - tangent[0] * x, "--", **style)
         ax.set(**limits)
     for (way, point), marker in zip((points or {}).items(), "os^Dv", strict=False):
-        style = {"color": WAYS.get(way, fig.OBSERVED), "markersize": 6, "markeredgecolor": "white"}
-        ax.plot(*point, marker, label=way, **style)
+        style = {"color": fig.colour_of(way, fig.OBSERVED), "markersize": 6}
+        ax.plot(*point, marker, label=way, markeredgecolor="white", **style)
     ax.margins(0.06)
-    if np.size(weights):
-        _name_points(ax, at, weights)
-    label = "standard deviation of the cost (bps)"
-    return fig.finish(ax, label, "expected cost (bps)", "best")
+    return fig.finish(ax, "standard deviation of the cost (bps)", "expected cost (bps)", "best")
 
 
-def _name_points(ax: Axes, at: fig.Float, weights: ArrayLike) -> None:
-    """Points (k, 2) named by their risk aversion where there is room."""
-    ax.margins(x=0.18, y=0.1)
-    ax.autoscale_view()
-    places = ax.transData.transform(at) * 72.0 / ax.figure.dpi  # points
-    named: list[int] = []
-    for k, weight in enumerate(np.asarray(weights, float)):
-        if all(np.any(np.abs(places[k] - places[other]) > LABEL_ROOM) for other in named):
-            fig.note(ax, f"{weight:.0e}", at[k], (5, 4), va="bottom")
-            named.append(k)
-    ax.set_title("labels: risk aversion (per currency)", fontsize=9)
-
-
-def plot_net_value(values: fig.Named, session: Session, ax: fig.Panel = None) -> Axes:
-    """Value left to sell less value left to buy, a line a way of trading, (n + 1,) currency each.
-
-    Examples
-    --------
-    >>> plot_net_value({"portfolio": [2e6, 1e6, 0.0]}, Session(2)).lines[0].get_ydata().tolist()
-    [2.0, 1.0, 0.0]
-    """
-    ax = fig.axes_or(ax)
-    for way, value in values.items():
-        neutral = way == "cash-neutral"  # equal child orders may be neutral as well: both are seen
-        line: fig.Style = {"linestyle": (0, (4, 4))} if neutral else {"linewidth": 2.2}
-        millions, colour = np.asarray(value, float) / 1e6, WAYS.get(way, fig.OBSERVED)
-        ax.plot(millions, color=colour, label=way, zorder=2 + neutral, **line)
-    label = "net value left to trade (million)"
-    return fig.clock_axis(fig.finish(ax, y=label, legend="best", zero=True), session)
-
-
-def plot_regret(regret: pd.DataFrame, ax: fig.Panel = None) -> Axes:
-    """Cost of a correlation estimated over few days, and of taking it as 0, above the best.
-
-    The mean, and up to the 95 % quantile of drawn estimates.
+def plot_cost_distribution(costs: pd.DataFrame, ax: fig.Panel = None) -> Axes:
+    """Cost over the mid of every order: points, quartile bar and mean, the cheapest on top.
 
     Parameters
     ----------
-    regret : DataFrame
-        As `correlation_regret`, of drawn estimates.
+    costs : DataFrame
+        Columns strategy and cost_bps, as `tca_table`.
 
     Examples
     --------
-    >>> days = ["20", "200", "none"]
-    >>> table = pd.DataFrame({"mean": [4.0, 0.4, 30.0], "upper": [9.0, 0.9, 30.0]}, index=days)
-    >>> plot_regret(table).lines[0].get_xdata().tolist()
-    [20, 200]
+    >>> costs = pd.DataFrame({"strategy": ["TWAP"] * 3, "cost_bps": [4.0, 5.0, 6.0]})
+    >>> plot_cost_distribution(costs).get_yticklabels()[0].get_text()
+    'TWAP'
     """
-    ax, known = fig.axes_or(ax, 7.0), regret.drop(index="none").astype(float)
-    days, colour = known.index.astype(int), fig.colour_of("optimal")
-    label = "to the 95 % quantile of drawn estimates"
-    ax.fill_between(days, 0.0, known["upper"], color=colour, label=label, **fig.SHADE)
-    ax.plot(days, known["mean"], "o-", color=colour, label="mean, estimates drawn", **fig.POINTS)
-    style: fig.Style = {"color": WAYS["asset by asset"], "linewidth": 1.3, "label": "taken as 0"}
-    ax.axhline(float(regret["mean"]["none"]), **style)
-    ax.set(xscale="log", yscale="log")
-    ax.set_xticks(days, [str(day) for day in days])
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.minorticks_off()
-    ax.set_ylim(top=3.0 * ax.get_ylim()[1])  # room for the legend
-    label = "days that the correlation is estimated on"
-    return fig.finish(ax, label, "cost plus risk above the best (%)", "upper right")
+    ax, groups = fig.axes_or(ax), costs.groupby("strategy")["cost_bps"]
+    names = groups.mean().sort_values(ascending=False).index
+    for row, name in enumerate(names):
+        values, colour = np.sort(groups.get_group(name)), fig.colour_of(name)
+        lower, upper = np.quantile(values, [0.25, 0.75])
+        ax.barh(row, upper - lower, left=lower, height=0.5, color=colour, alpha=0.25, linewidth=0)
+        # Golden-ratio steps spread neighbouring points without drawing random numbers.
+        spread = row + 0.3 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
+        ax.plot(values, spread, ".", color=colour, markersize=3, alpha=0.6)
+        ax.plot(values.mean(), row, "D", color=colour, markersize=6, markeredgecolor="white")
+    fig.name_rows(ax, names)
+    label = "cost over the mid (bps of the arrival price); bar: quartiles, diamond: mean"
+    return fig.finish(ax, label)
+
+
+def plot_saving_against(
+    comparisons: Mapping[float, pd.DataFrame],
+    xlabel: str,
+    *,
+    log: bool = False,
+    ax: fig.Panel = None,
+) -> Axes:
+    """Saving with its 95 % band against order size, refill rate or anything else.
+
+    Parameters
+    ----------
+    comparisons : mapping of x to DataFrame
+        As `compare`, one a value of x.
+    xlabel : str
+        With its unit.
+    log : bool
+        A logarithmic x axis.
+
+    Examples
+    --------
+    >>> row = {"saving_lower_%": 30.0, "saving_%": 40.0, "saving_upper_%": 45.0}
+    >>> table = pd.DataFrame(row, index=["adaptive"])
+    >>> plot_saving_against({1.0: table, 0.2: table}, "refill rate").lines[0].get_xdata().tolist()
+    [0.2, 1.0]
+    """
+    ax, x = fig.axes_or(ax), np.array(sorted(comparisons))
+    columns = ["saving_lower_%", "saving_%", "saving_upper_%"]
+    for name in dict.fromkeys(name for table in comparisons.values() for name in table.index):
+        rows = [comparisons[at].reindex([name])[columns].to_numpy(float)[0] for at in x]
+        fig.band(ax, x, np.transpose(rows), fig.colour_of(name), str(name), "o-")
+    if log:
+        ax.set_xscale("log")
+        ax.set_xticks(x, [f"{at:,g}" for at in x])
+        ax.minorticks_off()
+    return fig.finish(ax, xlabel, "saving against TWAP (%)", "right", zero=True)

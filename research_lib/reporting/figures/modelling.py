@@ -1,14 +1,10 @@
 """Figures of what is estimated: the form of the impact, its residuals, and how it decays."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatter
-from numpy.typing import ArrayLike
 
 from research_lib.errors import ValidationError
 from research_lib.impact import ImpactFit
@@ -19,7 +15,6 @@ from research_lib.transient.kernel_fit import REJECTED
 
 Curves = Mapping[str, Callable[[fig.Float], fig.Float]]
 Estimates = Mapping[str, LagEstimate]
-HALF_LIFE = "half-life (seconds, log scale)"
 
 
 def plot_specifications(table: pd.DataFrame) -> Axes:
@@ -115,36 +110,6 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: fig.Panel 
     return fig.clock_axis(fig.finish(ax, y=label, legend="upper right", ncols=3), session)
 
 
-def plot_form_savings(table: pd.DataFrame, included: Iterable[str], ax: fig.Panel = None) -> Axes:
-    """Saving of each form's schedule against TWAP on held-out days, with 95 % intervals.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of `FormComparison`.
-    included : iterable of str
-        Its confidence set, which is filled; forms outside are hollow.
-
-    Examples
-    --------
-    >>> row = {"cost_bps": 9.0, "saving_bps": 4.0, "upper": 4.2}
-    >>> ax = plot_form_savings(pd.DataFrame(row, index=["linear"]), [])
-    >>> ax.get_yticklabels()[0].get_text()
-    'linear (out)'
-    """
-    ax, best, rows = fig.axes_or(ax, 7.0), set(included), table.iloc[::-1]
-    where: fig.Style = {"xycoords": ("axes fraction", "data"), "ha": "right"}
-    for row, (form, found) in enumerate(rows.iterrows()):
-        saving, upper = found["saving_bps"], found["upper"]
-        ends, colour = [2 * saving - upper, saving, upper], fig.colour_of(form, fig.FITTED)
-        fig.interval(ax, row, ends, colour, hollow=form not in best)
-        fig.note(ax, f"{found['cost_bps']:.3g} bps", (1.0, row), (-4, 0), **where)
-    fig.name_rows(ax, (f"{form}" if form in best else f"{form} (out)" for form in rows.index))
-    low, high = ax.get_xlim()
-    ax.set_xlim(low, high + 0.2 * (high - low))  # room for the costs
-    return fig.finish(ax, "saving against TWAP, held-out days (bps); right: cost")
-
-
 def plot_lag_estimates(
     estimates: Estimates, ylabel: str, *, curves: Curves | None = None, ax: fig.Panel = None
 ) -> Axes:
@@ -218,28 +183,3 @@ def plot_half_lives(
     ax.set_yticks(range(len(spans)), spans.index[::-1])
     label = "half-life (seconds, log scale); grey: not identified"
     return fig.finish(ax, label, legend="above", ncols=2)
-
-
-def plot_child_orders(schedules: fig.Named, minutes: ArrayLike, ax: fig.Panel = None) -> Axes:
-    """Child orders over time, log scale: first and last as points, a line through those between.
-
-    Parameters
-    ----------
-    schedules : mapping of label to (n,) shares
-    minutes : (n,) since the first child order
-
-    Examples
-    --------
-    >>> plot_child_orders({"TWAP": [1.0, 1.0, 1.0]}, [0.0, 1.0, 2.0]).get_ylabel()
-    'child order (shares, log scale)'
-    """
-    ax, at = fig.axes_or(ax), np.asarray(minutes, float)
-    for name, shares, colour in fig.coloured(schedules, (fig.OBSERVED, *fig.SERIES)):
-        x = np.asarray(shares, float)
-        ax.plot(at[1:-1], x[1:-1], color=colour, linewidth=1.3, label=name)
-        ax.plot(at[[0, -1]], x[[0, -1]], "o", color=colour, markersize=4)
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(LogFormatter())  # plain numbers, also between the powers of ten
-    ax.yaxis.set_minor_formatter(LogFormatter())
-    label = "child order (shares, log scale)"
-    return fig.finish(ax, "minutes since the first child order", label, "above", ncols=2)
