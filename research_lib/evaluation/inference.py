@@ -1,7 +1,5 @@
 """How sure a saving is: the same orders paired, their differences, and intervals over days."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Implementation shortfall: where the money of an order went."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pandas as pd

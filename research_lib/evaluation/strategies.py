@@ -2,8 +2,6 @@
 
 # ruff: noqa: I001  (several names a line)
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple

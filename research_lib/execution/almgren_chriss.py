@@ -2,8 +2,6 @@
 efficient frontier, of one asset or of several, and its point of least value at risk.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -13,8 +13,6 @@ p), (n,) each, and steps (depth, premium), (n, K) each, with the letters of
 :class:`research_lib.impact.SeparableTotal`; bounds (lower, upper), (n,) each.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

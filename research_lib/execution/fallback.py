@@ -1,7 +1,5 @@
 """Solvers in turn until one gives a certified split, within the time allowed."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time

@@ -1,7 +1,5 @@
 """Schedules of several assets at once: covariance, cross impact, neutrality and caps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 

@@ -3,8 +3,6 @@
 Shares are in average child orders: a trust region wants variables near 1.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The cheapest schedule where impact decays: one order, its own past displacing its price."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 

@@ -28,8 +28,6 @@ There, where the bounds of books with the same rows censored exceed the complete
 on average, the bounds stand instead.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -9,8 +9,6 @@ and vanishes at x -> 0. A schedule x has one of two totals, and they have differ
 Each family gives its totals as a :class:`SeparableTotal`; everything else follows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

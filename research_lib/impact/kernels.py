@@ -5,8 +5,6 @@ array of lags that returns an array of that shape is a kernel; lags are in the u
 the times given with it, G in currency per share**2.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Walking the book: what an order of x shares would have paid, on one book or on many."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import math

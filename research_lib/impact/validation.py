@@ -5,8 +5,6 @@ blocks of the session instead. Books of one day resemble each other and rows of 
 more: tests that suppose independence see one row of each book, or one value of each snapshot.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What splitting by liquidity saves by the curves alone: does 15 to 17 % hold?"""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 

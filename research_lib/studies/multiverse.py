@@ -11,8 +11,6 @@ schedule is then replayed on recorded books against TWAP.
 
 # ruff: noqa: I001  (several names a line)
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence

@@ -2,8 +2,6 @@
 
 # ruff: noqa: I001  (several names a line)
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

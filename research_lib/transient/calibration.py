@@ -1,7 +1,5 @@
 """Market models measured on books and trades: resilience, the block-shaped book, Almgren-Chriss."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Which kernel decays like the propagator, its half-life with an interval, or why none is known."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable

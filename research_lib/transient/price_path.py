@@ -1,7 +1,5 @@
 """Prices under decaying impact: the path of a schedule, and a market whose kernel is known."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
