@@ -100,13 +100,9 @@ class Prior(Record):
 
 
 def standard_strategies(
-    prior: Prior,
-    *,
-    rate: float = 0.1,
-    objective: str = "cost",
-    risk_aversion: float = 0.0,
-    price: float = 0.0,
-) -> list[Strategy]:
+    prior: Prior, *, rate: float = 0.1, objective: str = "cost",
+    risk_aversion: float = 0.0, price: float = 0.0,
+) -> list[Strategy]:  # fmt: skip
     """TWAP, VWAP, POV, static optimal and adaptive; with a `risk_aversion` a second adaptive one.
 
     Parameters
@@ -277,10 +273,9 @@ def known_before(
     fitted = number("n_fitted", n_fitted, 1, integer=True)
     n, days = session.n_intervals, books.days(session)
     if len(books) != n * len(days) or len(days) <= number("first", first, 1, integer=True):
-        raise ValidationError(
-            f"{len(books):,} books of {len(days)} days of {n} leave no day after the first "
-            f"{first}; sample more days, or evaluate one day with a prior from elsewhere"
-        )
+        found = f"{len(books):,} books of {len(days)} days of {n} leave no day after the first"
+        remedy = "sample more days, or evaluate one day with a prior from elsewhere"
+        raise ValidationError(f"{found} {first}; {remedy}")
     known, step = [], number("refit_every", refit_every, 1, integer=True)
     by_day = [books.take(np.arange(d * n, (d + 1) * n)) for d in range(len(days))]
     for d in range(first, len(days), step):

@@ -115,9 +115,8 @@ class Ladder(Record):
             If the books are not a whole number of days.
         """
         if len(self) % n_intervals:
-            raise ValidationError(
-                f"{len(self):,} books are no whole number of days of {n_intervals}; sample them"
-            )
+            whole = f"no whole number of days of {n_intervals}"
+            raise ValidationError(f"{len(self):,} books are {whole}; sample them")
         starts = range(0, len(self), n_intervals)
         return [self.take(slice(start, start + n_intervals)) for start in starts]
 
@@ -321,13 +320,9 @@ def report_ages(executions: Iterable[Execution]) -> None:
 
 @timed("replay")
 def replay(
-    schedule: Schedule | Allocation | ArrayLike,
-    books: BookSnapshots | Ladder,
-    side: str,
-    *,
-    max_shares: ArrayLike | None = None,
-    refill: float = 1.0,
-) -> Execution:
+    schedule: Schedule | Allocation | ArrayLike, books: BookSnapshots | Ladder, side: str,
+    *, max_shares: ArrayLike | None = None, refill: float = 1.0,
+) -> Execution:  # fmt: skip
     r"""Walk each child order through the recorded book of its interval.
 
     What a book, or the cap, does not fill is carried on to the next interval and added to
@@ -437,11 +432,9 @@ def as_caps(max_shares: ArrayLike | None, n: int) -> Float:
 
 
 def clairvoyant(
-    books: BookSnapshots | Ladder,
-    total_shares: float,
-    side: str,
+    books: BookSnapshots | Ladder, total_shares: float, side: str,
     max_shares: ArrayLike | None = None,
-) -> Execution:
+) -> Execution:  # fmt: skip
     r"""The S cheapest shares of all books together: what perfect foresight would have paid.
 
     .. math:: \min_y \sum_{t,l} c_{tl} y_{tl} \quad \mathrm{s.t.} \quad
