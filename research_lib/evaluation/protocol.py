@@ -143,15 +143,10 @@ Maker = Callable[[Prior], Sequence[Strategy]]
 
 
 def evaluate(
-    books: BookSnapshots,
-    session: Session,
-    priors: Mapping[str, Prior],
-    *,
-    sizes: Iterable[float],
-    make: Maker = standard_strategies,
-    max_shares: float | None = None,
-    refill: float = 1.0,
-) -> list[Execution]:
+    books: BookSnapshots, session: Session, priors: Mapping[str, Prior], *,
+    sizes: Iterable[float], make: Maker = standard_strategies,
+    max_shares: float | None = None, refill: float = 1.0,
+) -> list[Execution]:  # fmt: skip
     """Every order on every day by every strategy, and by perfect foresight.
 
     Parameters
@@ -223,16 +218,9 @@ class Known(NamedTuple):
 
 
 def known_before(
-    books: BookSnapshots,
-    session: Session,
-    *,
-    sides: Sequence[str] = SIDES,
-    n_fitted: int = 20,
-    first: int = 1,
-    refit_every: int = 1,
-    fit: Fit | None = None,
-    on_jump: str = "raise",
-) -> list[Known]:
+    books: BookSnapshots, session: Session, *, sides: Sequence[str] = SIDES, n_fitted: int = 20,
+    first: int = 1, refit_every: int = 1, fit: Fit | None = None, on_jump: str = "raise",
+) -> list[Known]:  # fmt: skip
     """Each day after the first ones, with priors from the days before it.
 
     Parameters

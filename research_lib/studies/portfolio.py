@@ -69,15 +69,9 @@ class Assets(Record):
 
 
 def synthetic_assets(
-    presets: Sequence[str],
-    order_values: ArrayLike,
-    session: Session,
-    *,
-    correlation: float,
-    n_days: int,
-    correlation_days: int,
-    rng: np.random.Generator,
-) -> Assets:
+    presets: Sequence[str], order_values: ArrayLike, session: Session, *,
+    correlation: float, n_days: int, correlation_days: int, rng: np.random.Generator,
+) -> Assets:  # fmt: skip
     """Synthetic stocks, measured on drawn books; their correlation is stated.
 
     Parameters
@@ -134,22 +128,17 @@ def _measured(
     try:
         fit = fit_impact(frame, "linear", n_intervals=n, test_fraction=0.0, session=session)
     except ModelFittingError as error:
-        raise InsufficientDataError(
-            f"{name}: too few books fill {walks}, made for a mean child of {child:,.0f}; "
-            "lower order_values, raise n_intervals or n_days"
-        ) from error
+        found = f"{name}: too few books fill {walks}, made for a mean child of {child:,.0f}"
+        remedy = "lower order_values, raise n_intervals or n_days"
+        raise InsufficientDataError(f"{found}; {remedy}") from error
     found = calibrate_almgren_chriss(books, fit, session, interval=1.0 / n)
     return price, *(found[name] for name in COLUMNS[1:4]), np.nan, "books", walks
 
 
 def quoted_assets(
-    bars: Mapping[str, pd.DataFrame],
-    quotes: Mapping[str, BookSnapshots],
-    day: dt.date,
-    session: Session,
-    *,
-    correlation_days: int,
-) -> Assets:
+    bars: Mapping[str, pd.DataFrame], quotes: Mapping[str, BookSnapshots], day: dt.date,
+    session: Session, *, correlation_days: int,
+) -> Assets:  # fmt: skip
     """Real stocks before `day`: prices, volatility, correlation and volume of daily bars.
 
     Volatility is of the session, from open to close; the correlation is of whole days, nights among
