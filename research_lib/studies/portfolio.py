@@ -128,9 +128,9 @@ def _measured(
     try:
         fit = fit_impact(frame, "linear", n_intervals=n, test_fraction=0.0, session=session)
     except ModelFittingError as error:
-        found = f"{name}: too few books fill {walks}, made for a mean child of {child:,.0f}"
+        lacks = f"{name}: too few books fill {walks}, made for a mean child of {child:,.0f}"
         remedy = "lower order_values, raise n_intervals or n_days"
-        raise InsufficientDataError(f"{found}; {remedy}") from error
+        raise InsufficientDataError(f"{lacks}; {remedy}") from error
     found = calibrate_almgren_chriss(books, fit, session, interval=1.0 / n)
     return price, *(found[name] for name in COLUMNS[1:4]), np.nan, "books", walks
 
