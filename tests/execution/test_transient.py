@@ -29,7 +29,6 @@ from research_lib.impact import (
     ExponentialSumKernel,
     GaussianKernel,
     PowerKernel,
-    TabulatedKernel,
     kernel_matrix,
 )
 from research_lib.transient import price_path
@@ -39,8 +38,8 @@ KERNELS = {
     "exponential": ExponentialKernel(0.3, 2e-4),
     "sum": ExponentialSumKernel((0.0, 0.05, 1.0), (1e-5, 1e-4, 2e-4)),
     "power": PowerKernel(0.5, 3e-4, 0.7),
-    "tabulated": TabulatedKernel(
-        np.arange(0, 4000.0, 4.0), 2e-4 / (1 + np.arange(0, 4000.0, 4.0)) ** 0.3
+    "tabulated": lambda lags: np.interp(
+        lags, np.arange(0, 4000.0, 4.0), 2e-4 / (1 + np.arange(0, 4000.0, 4.0)) ** 0.3
     ),
     "function": lambda lags: 1e-4 * np.exp(-np.sqrt(lags)),
 }
