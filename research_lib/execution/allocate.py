@@ -236,8 +236,8 @@ def _warnings(
         late = f"out of time after {limits.timeout_seconds:g} s: best feasible schedule"
         yield f"{late}, at most {found.certificate.duality_gap:.1e} of its cost above the optimum"
     if beyond:
-        fit = "child orders exceed the largest size that their interval's fit saw: their cost is"
-        yield f"{beyond} {fit} extrapolated"
+        seen = "the largest size that their interval's fit saw"
+        yield f"{beyond} child orders exceed {seen}: their cost is extrapolated"
 
 
 def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:

@@ -151,8 +151,8 @@ def almgren_chriss(
     cost = 0.5 * gamma * shares**2 + spread * sizes + float(net @ (trades * trades)) / tau
     cost -= alpha * tau * float(held.sum())
     pull = risk * tau * float(variance.sum() / net.sum())
-    spread_of_cost = float(variance @ (held * held))
-    return ArrivalPriceSchedule(trades, "Almgren-Chriss", cost, spread_of_cost, _rate(pull) / tau)
+    of_cost = float(variance @ (held * held))
+    return ArrivalPriceSchedule(trades, "Almgren-Chriss", cost, of_cost, _rate(pull) / tau)
 
 
 def _rate(pull: float) -> float:
@@ -187,15 +187,14 @@ def _trajectory(shares: float, cost: Float, risk: Float, push: float) -> tuple[F
 
 
 def _floored(
-    curve: LinearImpact, shares: float, trades: Float, min_shares: ArrayLike, risk: float,
-    variance: Float,
+    curve: LinearImpact, shares: float, free: Float, floors: ArrayLike, risk: float, variance: Float
 ) -> Float:  # fmt: skip
     """The trades if they keep the floors, else those of the same problem with floors, by
     `allocate`.
     """
-    floor = per_interval("min_shares", min_shares, len(curve), infinite=True)
-    if np.all(trades >= floor - ROUNDING * abs(shares)):
-        return np.maximum(trades, floor)
+    floor = per_interval("min_shares", floors, len(curve), infinite=True)
+    if np.all(free >= floor - ROUNDING * abs(shares)):
+        return np.maximum(free, floor)
     if risk < 0:
         rule = "min_shares binds, a case without an exact method; leave min_shares out"
         raise OptimizationError(f"risk_aversion {risk:g} is below 0 and {rule}")
@@ -263,8 +262,8 @@ def efficient_frontier(
     """
     weights = np.atleast_1d(np.array(risk_aversions, float))
     make: Any = almgren_chriss if np.ndim(total_shares) == 0 else portfolio_schedule
-    each = (make(total_shares, n_intervals, risk_aversion=w, **market) for w in weights.tolist())
-    return Frontier(weights, tuple(each))
+    plans = (make(total_shares, n_intervals, risk_aversion=w, **market) for w in weights.tolist())
+    return Frontier(weights, tuple(plans))
 
 
 def least_value_at_risk(

@@ -116,7 +116,7 @@ def portfolio_schedule(
     ------
     ValidationError
         Shapes that disagree, a covariance that is not positive semi-definite, temporary impact that
-        pays, a limit without its weights or prices, or the reverse.
+        pays, a limit without its weights, or the reverse.
     OptimizationError
         No least value (too risk-seeking, or round trips across assets that gain), bounds that admit
         no schedule, or no certified answer.
@@ -242,10 +242,8 @@ def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Mar
     net = 0.5 * (net + net.T)
     unit = 1.0 / np.sqrt(np.abs(np.diag(net)) + 1e-300)
     if np.linalg.eigvalsh(net * np.outer(unit, unit))[0] <= 1e-12:
-        raise ValidationError(
-            "the symmetric part of temporary less permanent * interval / 2 must be positive "
-            "definite; shorten the interval, or lower the cross impact"
-        )
+        what = "the symmetric part of temporary less permanent * interval / 2"
+        raise ValidationError(f"{what} must be positive definite; shorten the interval")
     return _Market(covariance, temporary, permanent, spread, risk, tau, net)
 
 
@@ -256,8 +254,7 @@ def _finite(name: str, values: Any, shape: tuple[int | None, ...], low: float = 
     if array.shape != wanted or not np.all(np.isfinite(array) & (array >= low)):
         sizes = ", ".join("m" if size is None else str(size) for size in shape)
         rule = f"({sizes}{',' * (len(shape) == 1)}) and finite, at least {low:g}"
-        got = f"got shape {array.shape}: {str(values)[:60]}"
-        raise ValidationError(f"{name} must be {rule}, {got}")
+        raise ValidationError(f"{name} must be {rule}, got shape {array.shape}: {str(values)[:60]}")
     return array
 
 
@@ -301,10 +298,9 @@ def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
     try:
         held = solveh_banded(np.array(bands), -linear)
     except np.linalg.LinAlgError as error:
-        raise OptimizationError(
-            f"cost plus risk falls without limit: risk_aversion {market.risk_aversion:g} is below "
-            "0, or the antisymmetric part of permanent large; raise the one, or lower the other"
-        ) from error
+        why = f"risk_aversion {market.risk_aversion:g} is below 0, or the antisymmetric part of"
+        why = f"cost plus risk falls without limit: {why} permanent large"
+        raise OptimizationError(f"{why}; raise the one, or lower the other") from error
     slope, size = form @ held + linear, abs(form) @ np.abs(held) + np.abs(linear)
     path = held.reshape(n - 1, -1) * unit
     trades = -np.diff(path, axis=0, prepend=orders[None], append=np.zeros((1, len(orders))))

@@ -236,14 +236,13 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
     Caps and floors in float32 that sum to the order but for their own rounding are taken to.
     """
     lower = each("min_shares", min_shares, n, infinite=True)
-    most = order * (1.0 + HEADROOM)
     asked = np.inf if max_shares is None else max_shares
     upper = each("max_shares", asked, n, infinite=True)
-    np.minimum(upper, np.maximum(lower, most), out=upper)
+    upper = np.minimum(upper, np.maximum(lower, order * (1.0 + HEADROOM)))
     for given, bounds in ((min_shares, lower), (max_shares, upper)):
-        missed = order / (float(bounds.sum()) or 1.0)
-        if getattr(given, "dtype", None) == np.float32 and abs(missed - 1.0) < SINGLE:
-            bounds *= missed
+        if getattr(given, "dtype", None) == np.float32:
+            missed = order / (float(bounds.sum()) or 1.0)
+            bounds *= missed if abs(missed - 1.0) < SINGLE else 1.0
     return lower, upper
 
 
@@ -341,8 +340,7 @@ def check_convex(problem: Problem) -> None:
     for name in ("cubic", "quadratic"):
         if total[name][t] < 0:
             shape = f"{name} coefficient {total[name][t]:.3g} below 0"
-    raise OptimizationError(
-        f"the total is not convex in {int(bad.sum()):,} intervals, first in {t} ({shape}): a "
-        "stationary point need not be a minimum. Refit with coefficients held at 0 or above, or "
-        'use objective "cost"'
-    )
+    where = f"{int(bad.sum()):,} intervals, first in {t} ({shape})"
+    why = "a stationary point need not be a minimum"
+    remedy = 'refit with coefficients held at 0 or above, or use objective "cost"'
+    raise OptimizationError(f"the total is not convex in {where}: {why}; {remedy}")

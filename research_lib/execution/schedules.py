@@ -41,10 +41,8 @@ class Split(Record):
         """Shares by interval, as steps, on `ax` or on new axes."""
         import matplotlib.pyplot as plt
 
-        axes, name = (
-            plt.subplots()[1] if ax is None else ax,
-            getattr(self, "name", type(self).__name__),
-        )
+        axes = plt.subplots()[1] if ax is None else ax
+        name = getattr(self, "name", type(self).__name__)
         axes.step(np.arange(len(self.shares)), self.shares, where="mid", label=name)
         axes.set(xlabel="interval", ylabel="shares", title=name)
         return axes
@@ -224,13 +222,10 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
     expected, total = _some("volume", volume), number("total_shares", total_shares, 0)
     admitted = number("rate", rate, above=0) * np.cumsum(expected)
     unfilled = total - float(admitted[-1])
-    if unfilled <= 1e-12 * total:
-        unfilled = 0.0
-    else:
-        logger.warning(
-            f"a rate of {rate:g} admits {admitted[-1]:,.6g} of {total:,.6g} shares; "
-            f"raise it to {total / expected.sum():.3g} or lengthen the horizon"
-        )
+    unfilled = unfilled if unfilled > 1e-12 * total else 0.0
+    if unfilled:
+        known = f"a rate of {rate:g} admits {admitted[-1]:,.6g} of {total:,.6g} shares"
+        logger.warning(f"{known}; raise it to {total / expected.sum():.3g}")
     shares = np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0)
     return Schedule(shares, "POV", unfilled=unfilled)
 
