@@ -225,7 +225,7 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
     unfilled = unfilled if unfilled > 1e-12 * total else 0.0
     if unfilled:
         known = f"a rate of {rate:g} admits {admitted[-1]:,.6g} of {total:,.6g} shares"
-        logger.warning(f"{known}; raise it to {total / expected.sum():.3g}")
+        logger.warning(f"{known}; raise it to {total / expected.sum():.3g} or lengthen the horizon")
     shares = np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0)
     return Schedule(shares, "POV", unfilled=unfilled)
 
