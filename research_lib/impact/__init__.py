@@ -2,14 +2,14 @@
 # ruff: noqa: I001
 
 from research_lib.impact.curves import (
-    OBJECTIVES, AlmgrenImpact, CompositeImpact, ImpactCurve, LinearImpact, PiecewiseLinearImpact,
-    PowerImpact, QuadraticImpact, is_cost, square_root_impact,
+    AlmgrenImpact, CompositeImpact, ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact,
+    QuadraticImpact, square_root_impact,
 )  # fmt: skip
 from research_lib.impact.estimation import shrink
 from research_lib.impact.fit import ImpactFit, fit_forms, fit_impact
 from research_lib.impact.kernels import (
     DecayKernel, ExponentialKernel, ExponentialSumKernel, GaussianKernel, Kernel, KernelCheck,
-    PowerKernel, TabulatedKernel, at_lags, check_kernel, kernel_matrix, trade_times,
+    PowerKernel, at_lags, check_kernel, kernel_matrix, trade_times,
 )  # fmt: skip
 from research_lib.impact.moments import ImpactMoments, moments_of_books, moments_of_store
 from research_lib.impact.separable import SeparableTotal, polynomial_total
@@ -18,12 +18,12 @@ from research_lib.impact.validation import cross_validate, residual_rows, residu
 from research_lib.market.book import order_flow_imbalance
 
 __all__ = [
-    "OBJECTIVES", "AlmgrenImpact", "CompositeImpact", "DecayKernel", "ExponentialKernel",
+    "AlmgrenImpact", "CompositeImpact", "DecayKernel", "ExponentialKernel",
     "ExponentialSumKernel", "GaussianKernel", "ImpactCurve", "ImpactFit", "ImpactMoments",
     "Kernel", "KernelCheck", "LinearImpact", "PiecewiseLinearImpact", "PowerImpact",
-    "PowerKernel", "QuadraticImpact", "SeparableTotal", "SlippageCurves", "TabulatedKernel",
-    "at_lags", "check_kernel", "cross_validate", "fit_forms", "fit_impact",
-    "is_cost", "kernel_matrix", "moments_of_books", "moments_of_store", "order_flow_imbalance",
-    "polynomial_total", "residual_rows", "residual_tests", "shrink", "slippage_curves",
-    "square_root_impact", "trade_times", "walk_book",
+    "PowerKernel", "QuadraticImpact", "SeparableTotal", "SlippageCurves", "at_lags",
+    "check_kernel", "cross_validate", "fit_forms", "fit_impact", "kernel_matrix",
+    "moments_of_books", "moments_of_store", "order_flow_imbalance", "polynomial_total",
+    "residual_rows", "residual_tests", "shrink", "slippage_curves", "square_root_impact",
+    "trade_times", "walk_book",
 ]  # fmt: skip

@@ -39,12 +39,10 @@ from research_lib.checks import Float
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-MAX_SIZES = 62
-PASSES = 2_000
+MAX_SIZES, PASSES, CLEARLY_LESS = 62, 2_000, 0.3
 GAMMAS = np.array([0.5, 1.0, 1.5, 2.0])
 CONTINUED = [f"continued_{gamma:g}" for gamma in GAMMAS]
 MIN_GAMMA, MAX_GAMMA = 0.25, 2.25
-CLEARLY_LESS = 0.3
 
 
 def sums(group: Index, values: Float, n_groups: int = 0) -> Float:

@@ -25,8 +25,6 @@ from research_lib.impact.separable import SeparableTotal, polynomial_total, stac
 from research_lib.market import BookSnapshots
 from research_lib.market.book import side_sign
 
-OBJECTIVES = ("cost", "impact")
-
 
 class ImpactCurve(Record):
     """Base of the families: n intervals, each method takes a scalar or (n,) and returns (n,).
@@ -52,23 +50,22 @@ class ImpactCurve(Record):
     half_spread: Any
 
     def __post_init__(self) -> None:
-        names = self.keys()
-        arrays = [np.atleast_1d(_by_interval(name, getattr(self, name))) for name in names]
-        for name, array in zip(names, arrays, strict=True):
+        arrays = {name: np.atleast_1d(_by_interval(name, self[name])) for name in self.keys()}
+        for name, array in arrays.items():
             if array.ndim != 1 or not array.size:
                 rule = f"{name} must be a number or (n,) with n >= 1"
                 raise ValidationError(f"{rule}, got shape {array.shape}")
-        try:
-            arrays = [np.array(a) for a in np.broadcast_arrays(*arrays)]
-        except ValueError as error:
-            shapes = ", ".join(f"{name} {a.shape}" for name, a in zip(names, arrays, strict=True))
-            raise ValidationError(f"curve parameters are not one length: {shapes}") from error
-        self._keep(dict(zip(names, arrays, strict=True)))
+        n = max(map(len, arrays.values()))
+        if any(len(array) not in (1, n) for array in arrays.values()):
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            raise ValidationError(f"curve parameters are not one length: {shapes}")
+        self._keep({name: np.broadcast_to(array, n) for name, array in arrays.items()})
 
     def _keep(self, arrays: dict[str, Float]) -> None:
         for name, array in arrays.items():
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+            own = np.array(array)
+            own.setflags(write=False)
+            object.__setattr__(self, name, own)
 
     def __len__(self) -> int:
         return len(self.half_spread)
@@ -80,7 +77,7 @@ class ImpactCurve(Record):
     def total(self, objective: str = "cost") -> SeparableTotal:
         """What an allocation minimises, by interval: "cost" or "impact" (see the module)."""
         linear, quadratic, scale, power = self._terms()
-        if is_cost(objective):
+        if _is_cost(objective):
             return polynomial_total(self.half_spread, linear, quadratic, scale, 1.0 + power)
         return polynomial_total(linear, quadratic, np.zeros(len(self)), scale, power)
 
@@ -98,8 +95,7 @@ class ImpactCurve(Record):
 
     def slippage(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the mid: half_spread + impact, currency per share."""
-        slippage: Float = self.half_spread + self.impact(x)
-        return slippage
+        return np.asarray(self.half_spread + self.impact(x))
 
     def cost(self, x: ArrayLike) -> Float:
         """x * slippage(x), currency."""
@@ -121,10 +117,8 @@ class ImpactCurve(Record):
         """The parameters, one row an interval; those of K steps as name_1 to name_K."""
         columns: dict[str, Float] = {}
         for name, values in self.parameters().items():
-            if values.ndim == 1:
-                columns[name] = values
-            else:
-                columns |= {f"{name}_{k + 1}": step for k, step in enumerate(values.T)}
+            steps = {f"{name}_{k}": step for k, step in enumerate(np.atleast_2d(values.T), 1)}
+            columns |= steps if values.ndim > 1 else {name: values}
         return pd.DataFrame(columns).rename_axis("interval")
 
     def _shares(self, x: ArrayLike) -> Float:
@@ -134,8 +128,7 @@ class ImpactCurve(Record):
             rule = f"shares must be a number or ({len(self)},)"
             raise ValidationError(f"{rule}, got shape {shares.shape}")
         if np.any(shares < 0):
-            least = np.min(shares)
-            raise ValidationError(f"shares must be at least 0, got {least:g}; sells too")
+            raise ValidationError(f"shares must be at least 0, got {np.min(shares):g}; sells too")
         return np.broadcast_to(shares, self.half_spread.shape)
 
     def take(self, intervals: ArrayLike) -> Self:
@@ -323,26 +316,21 @@ class PiecewiseLinearImpact(ImpactCurve):
     half_spread: Any = 0.0
 
     def __post_init__(self) -> None:
-        depth, premium = (
-            np.atleast_2d(np.array(_by_interval(name, self[name]))) for name in ("depth", "premium")
-        )
+        depth, premium = (np.atleast_2d(_by_interval(k, self[k])) for k in ("depth", "premium"))
         spread = np.atleast_1d(_by_interval("half_spread", self.half_spread))
         one_each = depth.shape == premium.shape and depth.ndim == 2
-        if not one_each or spread.shape not in ((1,), depth.shape[:1]):
-            shapes = f"depth {depth.shape} and premium {premium.shape}"
-            raise ValidationError(f"{shapes} must both be (n, K), half_spread (n,) {spread.shape}")
-        if not depth.size:
-            raise ValidationError("depth has no step; an empty book has one of depth 0")
+        if not one_each or not depth.size or spread.shape not in ((1,), depth.shape[:1]):
+            shapes = f"depth {depth.shape} and premium {premium.shape} must both be (n, K)"
+            raise ValidationError(f"{shapes}, half_spread (n,); an empty book has one of depth 0")
         bad = ~((depth >= 0) & (depth < np.inf) & np.isfinite(premium))
         bad[:, 1:] |= premium[:, 1:] < premium[:, :-1]
         if bad.any():
             t, k = np.argwhere(bad)[0]
-            raise ValidationError(
-                "depth must be finite and 0 or more, premium finite and non-decreasing; interval "
-                f"{t}, step {k} has depth {depth[t, k]:g} and premium {premium[t, k]:g}; give an "
-                "empty step depth 0 and the premium before it"
-            )
-        half_spread = np.array(np.broadcast_to(spread, len(depth)))
+            rule = "depth must be finite and 0 or more, premium finite and non-decreasing"
+            got = f"interval {t}, step {k} has depth {depth[t, k]:g} and premium {premium[t, k]:g}"
+            remedy = "give an empty step depth 0 and the premium before it"
+            raise ValidationError(f"{rule}; {got}; {remedy}")
+        half_spread = np.broadcast_to(spread, len(depth))
         self._keep({"depth": depth, "premium": premium, "half_spread": half_spread})
 
     @classmethod
@@ -371,11 +359,9 @@ class PiecewiseLinearImpact(ImpactCurve):
         away = np.take_along_axis(outwards, order, axis=1)
         quoted = np.isfinite(books.bid_price).any(axis=1) & np.isfinite(books.ask_price).any(axis=1)
         premium = np.fmax.accumulate(away - away[:, :1], axis=1)
-        return cls(
-            np.where(quoted[:, None], np.take_along_axis(sizes, order, axis=1), 0.0),
-            np.where(quoted[:, None], premium, 0.0),
-            np.where(quoted, books.half_spread, 0.0),
-        )
+        depth = np.take_along_axis(sizes, order, axis=1)
+        depth, premium = (np.where(quoted[:, None], one, 0.0) for one in (depth, premium))
+        return cls(depth, premium, np.where(quoted, books.half_spread, 0.0))
 
     def total(self, objective: str = "cost") -> SeparableTotal:
         """The steps under "cost"; refused under "impact", where an average price is not convex.
@@ -384,11 +370,9 @@ class PiecewiseLinearImpact(ImpactCurve):
         ------
         OptimizationError
         """
-        if not is_cost(objective):
-            raise OptimizationError(
-                'the average price of a walked book is not convex in x: use objective "cost" for a '
-                'piecewise-linear curve, or fit model_type "linear" or "nonlinear"'
-            )
+        if not _is_cost(objective):
+            rule = "the average price of a walked book is not convex in x"
+            raise OptimizationError(f'{rule}: use objective "cost", or fit another model_type')
         return polynomial_total(self.half_spread, steps=(self.depth, self.premium))
 
     def impact(self, x: ArrayLike) -> Float:
@@ -434,10 +418,8 @@ class CompositeImpact(ImpactCurve):
 
     def impact(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the touch, currency per share."""
-        pieces = np.split(self._shares(x), self._starts[1:])
-        return np.concatenate(
-            [curve.impact(piece) for curve, piece in zip(self.curves, pieces, strict=True)]
-        )
+        pieces = zip(self.curves, np.split(self._shares(x), self._starts[1:]), strict=True)
+        return np.concatenate([curve.impact(piece) for curve, piece in pieces])
 
     def parameters(self) -> dict[str, Float]:
         """Every part's parameters, named as curves[0].beta."""
@@ -457,9 +439,8 @@ class CompositeImpact(ImpactCurve):
         chosen = np.atleast_1d(np.arange(len(self))[np.asarray(intervals)])
         of = np.searchsorted(self._starts, chosen, side="right") - 1
         runs = np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(of)) + 1)
-        return type(self)(
-            [self.curves[of[run[0]]].take(chosen[run] - self._starts[of[run[0]]]) for run in runs]
-        )
+        within = chosen - self._starts[of]
+        return type(self)([self.curves[of[run[0]]].take(within[run]) for run in runs])
 
     @property
     def _starts(self) -> NDArray[np.int64]:
@@ -467,15 +448,9 @@ class CompositeImpact(ImpactCurve):
         return np.cumsum([0, *(len(curve) for curve in self.curves[:-1])])
 
 
-def is_cost(objective: str) -> bool:
-    """Whether the objective is "cost"; one that is neither is refused.
-
-    Examples
-    --------
-    >>> is_cost("cost"), is_cost("impact")
-    (True, False)
-    """
-    if objective not in OBJECTIVES:
+def _is_cost(objective: str) -> bool:
+    """Whether the objective is "cost"; one that is neither is refused."""
+    if objective not in ("cost", "impact"):
         raise ValidationError(f"objective must be one of cost, impact, got {objective!r}")
     return objective == "cost"
 

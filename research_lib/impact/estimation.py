@@ -25,15 +25,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.checks import Float, numbers, same_labels
 from research_lib.config import Record
-from research_lib.impact.censoring import sums
+from research_lib.impact.censoring import Index, sums
 
-Index = NDArray[np.int64]
-
-MAX_KNOTS = 10
-MIN_INTERVALS = 8
+MAX_KNOTS, MIN_INTERVALS, REACH = 10, 8, 6.0
 MAX_CACHED = 1_000  # intervals of which the weights of a profile are kept: 8 MB each
 BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
-REACH = 6.0
 EXPONENTS = np.linspace(0.05, 3.0, 60)
 ROUNDING = 1e-13  # of the terms of a sum: what is less is left by their rounding
 ERRORS = {
@@ -364,8 +360,12 @@ class Shrinkage(Record):
         tau, standard deviation of the true levels about the profile, relative to it.
     error : float
         s, standard deviation of the estimates about the true levels, relative to the profile.
-    smoother : Smoother
-        That made the profile.
+    bandwidth : float
+        Intervals that the profile averages over; inf is one level for the whole day, 0 every
+        interval its own.
+    tapered : bool
+        Whether the bandwidth is at most half the distance to the nearer end of the session:
+        liquidity changes fastest just after the open and before the close.
     source : str
         Where s comes from: "standard errors", "lag-1 autocovariance", or why nothing is shrunk.
 
@@ -378,12 +378,13 @@ class Shrinkage(Record):
     profile: Float
     between: float
     error: float
-    smoother: Smoother
+    bandwidth: float
+    tapered: bool
     source: str
 
     def smooth(self, values: Float) -> Float:
         """The day profile of (T,) or (T, p) values: averages, no weight below 0."""
-        return self.smoother.smooth(values)
+        return _smooth(values, self.bandwidth, self.tapered)
 
     def apply(self, values: Float) -> Float:
         """(T,) or (T, p) values of the same intervals, shrunk with the same weights and profile."""
@@ -394,11 +395,11 @@ class Shrinkage(Record):
         """One sentence: the weight, the two standard deviations, the source."""
         if not np.isfinite(self.error):
             return self.source
-        tapered = ", less near the open and the close" if self.smoother.tapered else ""
+        tapered = ", less near the open and the close" if self.tapered else ""
         return (
             f"shrinkage factor {np.mean(self.weight):.2f} (between-interval standard deviation "
             f"{self.between:.1%}, error {self.error:.1%} of the profile, from {self.source}; "
-            f"profile bandwidth {self.smoother.bandwidth:g} intervals{tapered})"
+            f"profile bandwidth {self.bandwidth:g} intervals{tapered})"
         )
 
 
@@ -438,8 +439,8 @@ def shrink(
         return _none(level, reason or f"none: {t} intervals are too few for a profile")
     apart = min(overlap, t // 4) if daily is None else 0
     seen, rest = (level[None],) * 2 if daily is None else (daily, _other_days(daily, level))
-    smoother = _smoothest(seen, rest.T, apart)
-    others, profile = smoother.smooth(level, apart), smoother.smooth(level)
+    how = _smoothest(seen, rest.T, apart)
+    others, profile = _smooth(level, *how, apart), _smooth(level, *how)
     if np.min(profile) <= 0 or np.min(others) <= 0:
         return _none(level, "none: the profile is not positive")
     # What the others predict makes an interval's deviation that of a new one.
@@ -456,7 +457,7 @@ def shrink(
         noise = float(np.sum(error[known] ** 2) / np.sum(profile[known] ** 2))
     between = max(variance - noise, 0.0) if daily is None else _shared(daily / others - 1.0)
     weight = np.full(t, between / (between + noise) if noise > 0 else 1.0)
-    return Shrinkage(weight, profile, between**0.5, noise**0.5, smoother, source)
+    return Shrinkage(weight, profile, between**0.5, noise**0.5, *how, source)
 
 
 def _shared(deviation: Float) -> float:
@@ -479,47 +480,28 @@ def _other_days(daily: Float, level: Float) -> Float:
 
 
 def _none(level: Float, source: str) -> Shrinkage:
-    return Shrinkage(np.ones(len(level)), level, np.nan, np.nan, Smoother(0.0), source)
+    return Shrinkage(np.ones(len(level)), level, np.nan, np.nan, 0.0, False, source)
 
 
-def _smoothest(seen: Float, rest: Float, apart: int) -> Smoother:
-    """The smoothest kernel that predicts (D, T) within one error of the least squared error."""
-    smoothers = [
-        Smoother(h, tapered) for h in BANDWIDTHS if h >= apart for tapered in (True, False)
-    ]
-    errors = [np.nanmean((seen - s.smooth(rest, apart).T) ** 2, axis=0) for s in smoothers]
+def _smoothest(seen: Float, rest: Float, apart: int) -> tuple[float, bool]:
+    """The smoothest average that predicts (D, T) within one error of the least squared error."""
+    ways = [(h, tapered) for h in BANDWIDTHS if h >= apart for tapered in (True, False)]
+    errors = [np.nanmean((seen - _smooth(rest, *way, apart).T) ** 2, axis=0) for way in ways]
     scores = np.array([np.nanmean(e) for e in errors])
     best = errors[int(np.argmin(scores))]
     spread = np.array([np.nanstd(e - best) / np.sqrt(len(best)) for e in errors])
-    return smoothers[int(np.flatnonzero(scores <= scores.min() + spread)[-1])]
+    return ways[int(np.flatnonzero(scores <= scores.min() + spread)[-1])]
 
 
-@dataclass(frozen=True)
-class Smoother(Record):
-    """A Gaussian kernel average over the day: it keeps curves that rise and are convex so.
+def _smooth(values: Float, bandwidth: float, tapered: bool, leave_out: int = -1) -> Float:
+    """Gaussian averages of (T,) or (T, p) values: curves that rise and are convex stay so.
 
-    Attributes
-    ----------
-    bandwidth : float
-        Intervals; inf is one level for the whole day, 0 every interval its own.
-    tapered : bool
-        Whether the bandwidth is at most half the distance to the nearer end of the session:
-        liquidity changes fastest just after the open and before the close.
+    Without those `leave_out` intervals away or less, 0 being itself.
     """
-
-    bandwidth: float
-    tapered: bool = False
-
-    def smooth(self, values: Float, leave_out: int = -1) -> Float:
-        """Averages of (T,) or (T, p) values.
-
-        Without those `leave_out` intervals away or less, 0 being itself.
-        """
-        if self.bandwidth == 0:
-            return values
-        weights = _weights if len(values) <= MAX_CACHED else _weights.__wrapped__
-        tapered = self.tapered and bool(np.isfinite(self.bandwidth))
-        return np.asarray(weights(len(values), self.bandwidth, tapered, leave_out) @ values)
+    if bandwidth == 0:
+        return values
+    weights = _weights if len(values) <= MAX_CACHED else _weights.__wrapped__
+    return np.asarray(weights(len(values), bandwidth, tapered, leave_out) @ values)
 
 
 @lru_cache(maxsize=32)
@@ -528,7 +510,7 @@ def _weights(n: int, bandwidth: float, tapered: bool, leave_out: int) -> Float:
     index = np.arange(n)
     distance, from_end = np.abs(index[:, None] - index), np.minimum(index, index[::-1])
     local = np.full(n, bandwidth)
-    if tapered:
+    if tapered and np.isfinite(bandwidth):
         ends = from_end < min(int(2 * bandwidth), n // 2)
         local[ends] = np.maximum(0.5 * (from_end[ends] + 1.0), 0.5 + max(leave_out, 0))
     near = distance <= np.ceil(REACH * bandwidth) + max(leave_out, 0)

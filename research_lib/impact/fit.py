@@ -1,11 +1,9 @@
 """From observed slippage to one impact curve an interval, with honest errors."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,26 +13,19 @@ from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import curves, estimation
-from research_lib.impact.curves import ImpactCurve
 from research_lib.impact.estimation import ERRORS, MODEL_TYPES, Estimate, Points, Shrinkage
 from research_lib.impact.moments import CENSORING, ImpactMoments, Observations, observations_of
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market import Session
 from research_lib.monitoring import timed
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 Slippage: TypeAlias = pd.DataFrame | SlippageCurves | ImpactMoments | Observations
 ROUNDING = 1e-10  # of the largest slippage: what varies by less has no R2
 DEFAULTS = {"n_buckets": 13, "min_observations": 5, "tolerance": 1e-8}
 CHOICES = {  # the first of each is the default
-    "by": ("interval", "bucket", "pooled"),
-    "estimator": ("least_squares", "weighted"),
-    "errors": ("auto", *ERRORS),
-    "censoring": CENSORING,
-    "shrinkage": ("profile", "none"),
-}
+    "by": ("interval", "bucket", "pooled"), "estimator": ("least_squares", "weighted"),
+    "errors": ("auto", *ERRORS), "censoring": CENSORING, "shrinkage": ("profile", "none"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +85,8 @@ class ImpactFit(Record):
     """
 
     model_type: str
-    curve: ImpactCurve
-    raw_curve: ImpactCurve
+    curve: curves.ImpactCurve
+    raw_curve: curves.ImpactCurve
     shrinkage: dict[str, Shrinkage]
     params: pd.DataFrame
     bse: pd.DataFrame
@@ -152,20 +143,14 @@ class ImpactFit(Record):
         ]
         return "\n".join(line for line in lines if line)
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Slippage of the median size through the session: the estimates and the shrunk curve."""
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(figsize=(6.4, 3.2), layout="constrained").subplots()
+    def plot(self, ax: Any = None) -> Any:
+        """Slippage of the median size by interval: estimates and the shrunk curve; the Axes."""
         size = float(np.median(self.observations["trade_size"]))
-        interval = np.arange(len(self.curve))
-        ax.plot(interval, self.raw_curve.slippage(size), ".", color="0.6", label="own estimate")
-        ax.plot(interval, self.curve.slippage(size), color="C0", label="curve")
-        ax.set_xlabel("interval of the session")
-        ax.set_ylabel(f"slippage of {size:,.6g} shares\n(currency per share)")
-        ax.legend(frameon=False)
-        return ax
+        raw, shrunk = (one.slippage(size) for one in (self.raw_curve, self.curve))
+        return pd.DataFrame({"own estimate": raw, "curve": shrunk}).plot(
+            ax=ax, style=[".", "-"], color=["0.6", "C0"], xlabel="interval of the session",
+            ylabel=f"slippage of {size:,.6g} shares\n(currency per share)",
+        )  # fmt: skip
 
     def _quantile(self, alpha: float) -> Float:
         from scipy import stats
@@ -304,20 +289,18 @@ def _split_by_time(data: Observations, test_fraction: float) -> tuple[pd.Series,
     one day, the last part of the session.
     """
     dates, n = data.dates, data.n_intervals
-    all_of = f"fitted on all of {_span(dates)}"
+    information = f"fitted on all of {_span(dates)}"
     unit, count = ("day", len(dates)) if len(dates) > 1 else ("interval", n)
     held_out = max(1, round(test_fraction * count))
     first = count - (min(count - 1, held_out) if unit == "day" else held_out)
     if test_fraction == 0:
-        first, information = count, all_of
+        first = count
     elif unit == "day":
-        tested = f"fitted on {_span(dates[:first])} and tested on {_span(dates[first:])}"
-        information = f"{all_of}; the metrics {tested}"
+        known, tested = _span(dates[:first]), _span(dates[first:])
+        information += f"; the metrics fitted on {known} and tested on {tested}"
     else:
-        information = (
-            f"{all_of}; the metrics fitted on intervals 0 to {first - 1} and tested on intervals "
-            f"{first} to {n - 1}, predicted by one curve from all the earlier ones"
-        )
+        parts = f"fitted on intervals 0 to {first - 1} and tested on intervals {first} to {n - 1}"
+        information += f"; the metrics {parts}, predicted by one curve from all the earlier ones"
     return data.rows[unit] >= first, data.spreads[unit] >= first, information
 
 
@@ -325,9 +308,7 @@ def _span(dates: list[str]) -> str:
     return dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]} ({len(dates)} days)"
 
 
-def _groups(
-    data: Observations, n_groups: int, minimum: int, n_coefficients: int
-) -> tuple[pd.DataFrame, list[int], list[int]]:
+def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tuple[Any, ...]:
     """From which groups of rows each group (interval or bucket) takes its observations.
 
     A group with fewer than `minimum` filled rows or fewer sizes than coefficients borrows those of
@@ -348,18 +329,18 @@ def _groups(
     own = (filled["interval"] * n_groups // data.n_intervals).to_numpy()
     count, shown = np.bincount(own, filled["n"], n_groups), np.zeros((n_groups, len(data.sizes)))
     shown[own, filled["size"]] = 1.0
-    needed, sizes = max(minimum, n_coefficients + 1), int(shown.any(axis=0).sum())
+    needed, sizes = max(minimum, n_terms + 1), int(shown.any(axis=0).sum())
     if count.sum() < needed:
         few = f"{int(count.sum())} uncensored training observations for intervals 0 to "
         few += f"{data.n_intervals - 1}, at least {needed} are needed"
         raise ModelFittingError(f"{few}; add snapshots, use smaller sizes, lower min_observations")
-    if sizes < n_coefficients:
-        short = f"{sizes} distinct trade size does not determine {n_coefficients} coefficients"
+    if sizes < n_terms:
+        short = f"{sizes} distinct trade size does not determine {n_terms} coefficients"
         raise ModelFittingError(f"{short}; add trade sizes")
 
     def enough(groups: Any) -> bool:
         different = shown[groups].any(axis=0).sum()
-        return bool(count[groups].sum() >= minimum and different >= n_coefficients)
+        return bool(count[groups].sum() >= minimum and different >= n_terms)
 
     end = int(np.flatnonzero(count)[-1]) + 1
     taken = [np.array([g]) for g in range(end)] + [np.arange(end)] * (n_groups - end)
@@ -372,14 +353,6 @@ def _groups(
     return pairs, widened, list(range(end, n_groups))
 
 
-def _points(rows: pd.DataFrame, sizes: Float, n_groups: int, weighted: bool) -> Points:
-    names = ("group", "n", "total", "cluster")
-    group, n, total, cluster = (rows[name].to_numpy() for name in names)
-    size = sizes[rows["size"]]
-    weight = n / size**2 if weighted else n
-    return Points(group, size, n, total / n, cluster, n_groups, weight)
-
-
 def _by_day(rows: Any, value: str, weight: str, n_groups: int) -> Float:
     """Sum of values over sum of weights of each day and group, (D, G); NaN where there is none."""
     days, day = np.unique(rows["day"], return_inverse=True)
@@ -389,9 +362,7 @@ def _by_day(rows: Any, value: str, weight: str, n_groups: int) -> Float:
     return np.asarray(means.reshape(len(days), n_groups))
 
 
-def _half_spreads(
-    spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int
-) -> tuple[Float, Float, Float]:
+def _half_spreads(spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int) -> tuple[Float, ...]:
     """Mean half-spread of each group and its standard error, (G,), and by day, (D, G).
 
     A group without a book of its own takes those that it borrows. The error is over the means of
@@ -418,10 +389,12 @@ def _fit(
     pairs, widened, pooled = _groups(usable, g, how["min_observations"], needed)
 
     def grouped(rows: pd.DataFrame) -> Points:
-        own = rows["interval"] * g // n
-        if len(pairs) > g:
-            return _points(rows.assign(own=own).merge(pairs, on="own"), sizes, g, weighted)
-        return _points(rows.assign(group=own), sizes, g, weighted)
+        rows = rows.assign(own=rows["interval"] * g // n)
+        rows = rows.merge(pairs, on="own") if len(pairs) > g else rows.assign(group=rows["own"])
+        names = ("group", "n", "total", "cluster", "size")
+        group, count, total, cluster, size = (rows[name].to_numpy() for name in names)
+        weight = count / sizes[size] ** 2 if weighted else count
+        return Points(group, sizes[size], count, total / count, cluster, g, weight)
 
     errors = _independent(data) if how["errors"] == "auto" else how["errors"]
     by_day = usable.rows.groupby(["day", "interval", "size"])[["n", "total"]].sum().reset_index()
@@ -441,10 +414,9 @@ def _fit(
     mixed = _shrunk(found, impact, float(np.median(points.size)))
     group, names = np.arange(n) * g // n, [*found.names, "half_spread"]
     bse = np.column_stack([np.sqrt(np.einsum("gii->gi", covariance)), spread_error])
-    params, bse = (
-        pd.DataFrame(values[group], columns=names).rename_axis("interval")
-        for values in (np.column_stack([found.coefficients, half_spread]), bse)
-    )
+    params = np.column_stack([found.coefficients, half_spread])
+    index = pd.RangeIndex(n, name="interval")
+    params, bse = (pd.DataFrame(values[group], index, names) for values in (params, bse))
     bounded = np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist()
     return ImpactFit(
         model_type=form, params=params, bse=bse, cov=covariance[group], dof=dof[group],
@@ -485,9 +457,8 @@ def _daily_levels(daily: Points, level: Float) -> Float:
 
     NaN where a day has no line.
     """
-    weight = daily.weight * daily.size
-    rows: dict[str, Any] = {"day": daily.cluster, "group": daily.group}
-    rows |= {"product": weight * daily.mean, "square": weight * daily.size}
+    product, square = (daily.weight * daily.size * of for of in (daily.mean, daily.size))
+    rows = {"day": daily.cluster, "group": daily.group, "product": product, "square": square}
     slope = _by_day(rows, "product", "square", daily.n_groups)
     known = np.isfinite(slope)
     mean = np.nansum(slope, axis=0) / np.maximum(known.sum(axis=0), 1)
@@ -512,19 +483,17 @@ def _shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:
     return np.column_stack([level * size**-mixed, mixed])
 
 
-def _curve_of(
-    found: Estimate, coefficients: Float, half_spread: Float, largest: Float
-) -> ImpactCurve:
+def _curve_of(found: Estimate, theta: Float, spread: Float, largest: Float) -> curves.ImpactCurve:
     """The form's curve from (G, p) coefficients; a piecewise one ends at the `largest` sizes."""
     if len(found.knots):
         ends = np.maximum(np.append(found.knots[1:], np.inf), found.knots)
         depth = np.minimum(ends, np.maximum(largest[:, None], found.knots)) - found.knots
-        return curves.PiecewiseLinearImpact(depth, coefficients, half_spread)
+        return curves.PiecewiseLinearImpact(depth, theta, spread)
     if found.names == ["scale"]:
-        return curves.square_root_impact(coefficients[:, 0], half_spread)
+        return curves.square_root_impact(theta[:, 0], spread)
     families = {1: curves.LinearImpact, 2: curves.QuadraticImpact}
     family = curves.PowerImpact if "exponent" in found.names else families[len(found.names)]
-    return family(*coefficients.T, half_spread)
+    return family(*theta.T, spread)
 
 
 def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) -> tuple[str, ...]:
@@ -534,7 +503,7 @@ def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) ->
     return (*said, *(f"{failed}{g}: linear there (exponent 1)" for g in fell_back[:1]))
 
 
-def score(data: Observations, curve: ImpactCurve, test: Any) -> pd.DataFrame:
+def score(data: Observations, curve: curves.ImpactCurve, test: Any) -> pd.DataFrame:
     """Every row with its prediction, as `ImpactFit.observations`."""
     rows = data.rows
     of_row, size = curve.take(rows["interval"].to_numpy()), data.sizes[rows["size"]]

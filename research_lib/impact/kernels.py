@@ -6,7 +6,6 @@ the times given with it, G in currency per share**2.
 """
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import linalg, optimize
 
-from research_lib.checks import Float, number, numbers, same_labels
+from research_lib.checks import Float, number, numbers
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
@@ -61,15 +60,10 @@ class DecayKernel(Record):
     def half_life(self) -> float:
         """The lag at which half of the immediate impact is left, G(0) / 2; inf if never."""
         half = 0.5 * float(self(0.0))
-        late = float(self._below(half)) if half > 0.0 else math.inf
-        if math.isinf(late):
+        late = next((lag for lag in np.exp2(np.arange(-60.0, 200.0)) if self(lag) < half), np.inf)
+        if np.isinf(late):
             return late
-        root = optimize.brentq(lambda lag: self(lag) - half, 0.0, late, xtol=1e-300, rtol=1e-14)
-        return float(root)
-
-    def _below(self, level: float) -> float:
-        """A lag at which the kernel is below a level, inf if there is none."""
-        return next((lag for lag in np.exp2(np.arange(-60.0, 200.0)) if self(lag) < level), np.inf)
+        return float(optimize.brentq(lambda t: self(t) - half, 0.0, late, xtol=1e-300, rtol=1e-14))
 
 
 @dataclass(frozen=True)
@@ -187,47 +181,6 @@ class GaussianKernel(DecayKernel):
         return self.scale * np.exp(-((lags / self.width) ** 2))
 
 
-@dataclass(frozen=True, eq=False)
-class TabulatedKernel(DecayKernel):
-    """G on a grid of lags, straight lines between them; lags past the last are refused.
-
-    Attributes
-    ----------
-    lags : (k,) unit of time, from 0 upwards
-    values : (k,) currency per share**2, finite
-        A Series beside a Series of lags is aligned by its labels.
-
-    Examples
-    --------
-    >>> TabulatedKernel(lags=[0.0, 10.0], values=[1.0, 0.5])(4.0).item()
-    0.8
-    """
-
-    lags: Any
-    values: Any
-
-    def __post_init__(self) -> None:
-        labels = self.lags.index if isinstance(self.lags, pd.Series) else None
-        lags = np.array(self.lags, float)
-        values = np.array(same_labels("values", self.values, labels), float)
-        if lags.shape != values.shape or lags.ndim != 1 or not np.isfinite([lags, values]).all():
-            raise ValidationError(f"lags and values must be (k,) and finite, got {lags.shape}")
-        if len(lags) < 2 or lags[0] != 0 or not np.all(np.diff(lags) > 0):
-            raise ValidationError(f"lags must be two or more and rise strictly from 0, got {lags}")
-        for name, array in (("lags", lags), ("values", values)):
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
-
-    def _at(self, lags: Float) -> Float:
-        last = float(self.lags[-1])
-        if lags.size and np.max(lags) > last * (1 + EVENLY_SPACED):
-            raise ValidationError(f"lag {np.max(lags):g} is past the table's last, {last:g}")
-        return np.interp(lags, self.lags, self.values)
-
-    def _below(self, level: float) -> float:
-        return next((lag for lag in self.lags if self(lag) <= level), np.inf)
-
-
 def kernel_matrix(kernel: Kernel, times: ArrayLike) -> Float:
     """G_ij = kernel(|t_i - t_j|), (n, n), for strictly rising times (n,).
 
@@ -285,15 +238,11 @@ def trade_times(times: ArrayLike) -> Float:
     [0.0, 60.0, 120.0]
     """
     if pd.Series(times).dtype.kind in "mM":  # NumPy would count them in their own resolution
-        raise ValidationError(
-            "times must be numbers in the kernel's unit of time, not dates; for a kernel by the "
-            "second give (times - times[0]).total_seconds()"
-        )
+        rule = "times must be numbers in the kernel's unit of time, not dates"
+        raise ValidationError(f"{rule}; in seconds (times - times[0]).total_seconds()")
     at = numbers("times", times)
-    if at.ndim != 1 or not at.size or not np.isfinite(at).all():
-        raise ValidationError(f"times must be (n,) finite numbers, n >= 1, got shape {at.shape}")
-    if np.any(np.diff(at) <= 0):
-        raise ValidationError(f"times must rise strictly, got {at}")
+    if at.ndim != 1 or not at.size or not np.isfinite(at).all() or np.any(np.diff(at) <= 0):
+        raise ValidationError(f"times must rise strictly, (n,) finite numbers, got {at}")
     return at
 
 
@@ -373,19 +322,20 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     at = trade_times(times)
     if getattr(kernel, "free_of_manipulation", False):
         return KernelCheck(True, True)
-    lacking = _lacking(kernel, at)
+    few = len(at) <= MAX_TIMES
+    lacking = _lacking(kernel, at) if few or evenly_spaced(at) else ["convex"]
     if not lacking:
         return KernelCheck(True, True)
-    _refuse_many(at)
+    if not few:
+        n = f"{len(at):,} times are too many to check a kernel that is not convex"
+        raise ValidationError(f"{n}; check it on {MAX_TIMES:,} times at most")
     matrix = kernel_matrix(kernel, at)
     values = linalg.eigvalsh(matrix)
     smallest = float(values[0] / max(np.max(np.abs(values)), np.finfo(float).tiny))
     if smallest < -ROUNDING * len(at):
-        raise ValidationError(
-            f"kernel is not positive definite on the {len(at)} times, smallest eigenvalue "
-            f"{smallest:.2g} of the largest: some trades cost less than nothing (price "
-            "manipulation); fit a nonincreasing convex kernel"
-        )
+        rule = f"kernel is not positive definite, smallest eigenvalue {smallest:.2g} of the largest"
+        loss = "some trades cost less than nothing (price manipulation)"
+        raise ValidationError(f"{rule}: {loss}; fit a nonincreasing convex kernel")
     alternating, warning = True, f"its matrix is singular to rounding ({smallest:.2g} of its scale)"
     if smallest > ROUNDING * len(at):
         schedule = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
@@ -401,27 +351,17 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     return KernelCheck(False, "convex" not in lacking, alternating, (warning,))
 
 
-def _refuse_many(times: Float) -> None:
-    if len(times) > MAX_TIMES:
-        n = f"{len(times):,} times are too many to check a kernel that is not convex"
-        raise ValidationError(f"{n}; check it on {MAX_TIMES:,} times at most")
-
-
 def _lacking(kernel: Kernel, times: Float) -> list[str]:
     """Which of nonnegative, nonincreasing, convex fails on the lags between the times."""
     if evenly_spaced(times):
         lags = times - times[0]
     else:
-        _refuse_many(times)
         lags = np.unique(np.abs(times[:, None] - times))
         # Equal gaps may differ by rounding.
         lags = lags[np.append(True, np.diff(lags) > ROUNDING * lags[-1])]
     values = at_lags(kernel, lags)
     small, falls = ROUNDING * np.max(np.abs(values)), -np.diff(values)
     bends = np.diff(falls / np.diff(lags)) * np.diff(lags)[1:]
-    holds = {
-        "nonnegative": np.all(values >= -small),
-        "nonincreasing": np.all(falls >= -small),
-        "convex": np.all(bends <= 4 * small),
-    }
-    return [name for name, true in holds.items() if not true]
+    fails = values < -small, falls < -small, bends > 4 * small
+    names = ("nonnegative", "nonincreasing", "convex")
+    return [name for name, where in zip(names, fails, strict=True) if np.any(where)]

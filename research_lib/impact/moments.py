@@ -14,35 +14,27 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from research_lib import checks
-from research_lib.checks import Float
+from research_lib.checks import Float, number, refuse_rows, require_columns, require_numbers
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
-from research_lib.impact import slippage as walks
 from research_lib.impact.censoring import CONTINUED, GAMMAS, MAX_SIZES, complete, continued
-from research_lib.impact.slippage import SlippageCurves
+from research_lib.impact.slippage import SlippageCurves, checked_sizes, slippage_curves
 from research_lib.market import BookSnapshots, Session, iter_books, sample_batches
 from research_lib.market.book import side_sign
 from research_lib.market.readers import store
 from research_lib.market.sessions import nanoseconds
 from research_lib.monitoring import timed
 
-if TYPE_CHECKING:
-    from distributed import Client
-
 logger = logging.getLogger(__name__)
-
-
 CENSORING = ("complete", "drop", "face_value")
 NUMBER_COLUMNS = ("interval", "trade_size", "mid_price", "half_spread", "avg_slippage")
-CELL = ["date", "interval", "lacking", "size"]
-BOOK = ["date", "interval"]
+CELL, BOOK = ["date", "interval", "lacking", "size"], ["date", "interval"]
 MAX_HELD = 32  # parts kept before they are summed: memory does not grow with their number
 MAX_BOOKS = 20_000  # walked at a time, so that what is made of them is small beside a batch
 
@@ -96,46 +88,39 @@ class Observations(Record):
         return dataclasses.replace(self, rows=rows), how
 
 
-def observations_of(
-    slippage: Any, n_intervals: int | None = None, session: Session | None = None
-) -> Observations:
+def observations_of(given: Any, n_intervals: int | None, session: Session | None) -> Observations:
     """What a fit sees of walked books, of their frame, or of moments."""
-    if isinstance(slippage, Observations):
-        return slippage
-    if isinstance(slippage, ImpactMoments):
-        return slippage.observations()
-    if isinstance(slippage, SlippageCurves):
-        slippage = slippage.to_frame(n_intervals, session)
-    return _read(slippage, n_intervals, session or Session())
+    if isinstance(given, Observations):
+        return given
+    if isinstance(given, ImpactMoments):
+        return given.observations()
+    if isinstance(given, SlippageCurves):
+        given = given.to_frame(n_intervals, session)
+    return _read(given, n_intervals, session or Session())
 
 
 def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Observations:
     """Validate a frame as made by `SlippageCurves.to_frame`: rows of one book each."""
-    checks.require_columns(frame, ("time", *NUMBER_COLUMNS, "censored"), "slippage frame")
-    checks.require_numbers(frame, NUMBER_COLUMNS)
-    checks.require_numbers(frame, ("trade_size", "mid_price"), above=0)
+    require_columns(frame, ("time", *NUMBER_COLUMNS, "censored"), "slippage frame")
+    require_numbers(frame, NUMBER_COLUMNS)
+    require_numbers(frame, ("trade_size", "mid_price"), above=0)
     steps, spreads = frame["interval"], frame["half_spread"]
     whole, negative = (steps >= 0) & (steps % 1 == 0), (spreads < 0).to_numpy()
-    checks.refuse_rows(~whole.to_numpy(), "interval", steps, "must be a whole number, 0 or more")
-    checks.refuse_rows(negative, "half_spread", spreads, "must be 0 or more")
-    if frame["censored"].dtype != bool:
-        raise ValidationError(
-            f"column censored must be true or false, not {frame['censored'].dtype}"
-        )
+    refuse_rows(~whole.to_numpy(), "interval", steps, "must be a whole number, 0 or more")
+    refuse_rows(negative, "half_spread", spreads, "must be 0 or more")
+    if (kind := str(frame["censored"].dtype)) != "bool":
+        raise ValidationError(f"column censored must be true or false, not {kind}")
     last = int(steps.max())
     if n_intervals is not None and n_intervals <= last:
         seen = f"n_intervals is {n_intervals}, the frame has interval {last}"
         raise ValidationError(f"{seen}; give {last + 1} or more")
     time = nanoseconds(frame["time"], "column time")
-    interval, shares, mid, spread, slippage = (
-        frame[c].to_numpy(dtype=float) for c in NUMBER_COLUMNS
-    )
+    interval, shares, mid, spread, slippage = (frame[c].to_numpy(float) for c in NUMBER_COLUMNS)
     censored, impact = frame["censored"].to_numpy(dtype=bool), slippage - spread
     sizes, size = np.unique(shares, return_inverse=True)
     dates, day = np.unique(session.days(time), return_inverse=True)
-    keys = pd.DataFrame({"time": time, "size": size, "side": 0})
-    if "side" in frame:
-        keys["side"] = pd.factorize(frame["side"])[0]
+    side = pd.factorize(frame["side"])[0] if "side" in frame else 0
+    keys = pd.DataFrame({"time": time, "size": size, "side": side})
     # Which one of several books of a side at a time.
     keys["repeat"] = keys.groupby(["time", "side", "size"], sort=False).cumcount()
     book = keys.groupby(["time", "side", "repeat"], sort=False).ngroup().to_numpy()
@@ -234,10 +219,8 @@ class ImpactMoments(Record):
             held.append(part)
             one = held[0]
             if part.n_intervals != one.n_intervals or not np.array_equal(part.sizes, one.sizes):
-                raise ValidationError(
-                    f"moments of {one.n_intervals} intervals, sizes {one.sizes.tolist()} and of "
-                    f"{part.n_intervals}, {part.sizes.tolist()} do not add; give all the same"
-                )
+                a, b = (f"{x.n_intervals} intervals, sizes {x.sizes}" for x in (one, part))
+                raise ValidationError(f"moments of {a} and of {b} do not add; give all the same")
             if len(held) == MAX_HELD:
                 held = [cls._sum(held)]
         if not held:
@@ -246,13 +229,9 @@ class ImpactMoments(Record):
 
     @classmethod
     def _sum(cls, parts: list[ImpactMoments]) -> ImpactMoments:
-        cells, books = (
-            pd.concat([part[name] for part in parts], ignore_index=True)
-            .groupby(by, sort=True, as_index=False)
-            .sum()
-            for name, by in (("cells", CELL), ("books", BOOK))
-        )
-        return cls(cells, books, parts[0].sizes, parts[0].n_intervals)
+        cells, books = (pd.concat([part[name] for part in parts]) for name in ("cells", "books"))
+        sums = cells.groupby(CELL, as_index=False).sum(), books.groupby(BOOK, as_index=False).sum()
+        return cls(*sums, parts[0].sizes, parts[0].n_intervals)
 
     def observations(self) -> Observations:
         """The cells as a fit sees them."""
@@ -311,32 +290,26 @@ def moments_of_books(
     """
     window = dataclasses.replace(session, n_intervals=n_intervals or session.n_intervals)
     books = [sample_batches(batches, window)] if sample else batches
-    pieces = (
-        batch.take(np.arange(first, min(first + MAX_BOOKS, len(batch))))
-        for batch in books
-        for first in range(0, len(batch), MAX_BOOKS)
-    )
-    usable = (_usable(piece, window) for piece in pieces)
-    curves = (walks.slippage_curves(part, trade_sizes, side) for part in usable if len(part))
-    return ImpactMoments.merge(
-        ImpactMoments.from_curves(one, window.n_intervals, window) for one in curves
-    )
+    usable = (part for batch in books for part in _usable(batch, window))
+    curves = (slippage_curves(part, trade_sizes, side) for part in usable)
+    counted = (ImpactMoments.from_curves(one, window.n_intervals, window) for one in curves)
+    return ImpactMoments.merge(counted)
 
 
-def _usable(books: BookSnapshots, session: Session) -> BookSnapshots:
-    """The books inside the session that have two sides and are not crossed."""
+def _usable(books: BookSnapshots, session: Session) -> Iterator[BookSnapshots]:
+    """The books inside the session that have two sides and are not crossed, in parts."""
     inside = session.interval_of(books.time) >= 0
     kept = inside & (books.half_spread >= 0)
-    if kept.sum() < inside.sum():
-        left_out = f"{(inside & ~kept).sum():,} of {len(books):,}"
-        logger.info("%s books lack a side or are crossed: left out", left_out)
-    return books.take(np.flatnonzero(kept))
+    if n := int((inside & ~kept).sum()):
+        logger.info("%d of %d books lack a side or are crossed: left out", n, len(books))
+    rows = np.flatnonzero(kept)
+    return (books.take(rows[k : k + MAX_BOOKS]) for k in range(0, len(rows), MAX_BOOKS))
 
 
 def moments_of_store(
     folder: str | Path, trade_sizes: ArrayLike, side: str, session: Session, *,
     sample: bool = True, batch_rows: int = 100_000,
-    then: Callable[[ImpactMoments], Any] | None = None, client: Client | None = None,
+    then: Callable[[ImpactMoments], Any] | None = None, client: Any = None,
 ) -> Iterator[tuple[str, Any]]:  # fmt: skip
     """Moments of each symbol of a store made by `convert`, or what `then` makes of them.
 
@@ -378,15 +351,13 @@ def moments_of_store(
     """
     side_sign(side)
     found = store.books_by_symbol(Path(folder))
-    rows, sizes = checks.number("batch_rows", batch_rows, 1, integer=True), trade_sizes
+    rows, sizes = number("batch_rows", batch_rows, 1, integer=True), trade_sizes
     how: dict[str, Any] = {"side": side, "sample": sample, "batch_rows": rows, "session": session}
-    walk = partial(_moments_of_date, trade_sizes=walks.checked_sizes(sizes), **how)
+    walk = partial(_of_date, trade_sizes=checked_sizes(sizes), **how)
     return ((one, _of_symbol(one, found[one], walk, then, client)) for one in sorted(found))
 
 
-def _of_symbol(
-    symbol: str, folders: list[Path], walk: Any, then: Any, client: Client | None
-) -> Any:
+def _of_symbol(symbol: str, folders: list[Path], walk: Any, then: Any, client: Any) -> Any:
     """One symbol's answer: its dates side by side, merged in their order where they were walked."""
     from dask import delayed
 
@@ -395,22 +366,18 @@ def _of_symbol(
     return client.compute(task).result() if client else task.compute(scheduler="synchronous")
 
 
-def _moments_of_date(
-    folder: Path, *, session: Session, batch_rows: int, **of_books: Any
-) -> ImpactMoments | None:
+def _of_date(folder: Path, session: Session, batch_rows: int, **how: Any) -> ImpactMoments | None:
     """Moments of one date folder, None if no book of it counts."""
     try:
         books = iter_books(folder, batch_rows, session=session)
-        found = moments_of_books(books, session=session, **of_books)
+        found = moments_of_books(books, session=session, **how)
     except NoBooksError as error:
         logger.warning("%s adds nothing: %s", folder, error)
         return None
     days = sorted(set(found.books["date"]))
     if days != [folder.name.removeprefix(store.DATE_PREFIX)]:
-        raise ValidationError(
-            f"{folder} holds books of {', '.join(days)} under session {session.hours}: they may be "
-            "in two folders; give the session that the store was converted by"
-        )
+        held = f"{folder} holds books of {', '.join(days)} under session {session.hours}"
+        raise ValidationError(f"{held}; give the session that the store was converted by")
     return found
 
 

@@ -1,10 +1,8 @@
 """The totals that an allocation minimises: one convex function an interval, all families alike."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,9 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import Float
 from research_lib.config import Record
 
-MAX_STEPS = 100
-ROUNDING = 8.0 * np.finfo(float).eps
-UNUSED_POWER = 1.5
+MAX_STEPS, UNUSED_POWER, ROUNDING = 100, 1.5, 8.0 * np.finfo(float).eps
 SMOOTH = ("linear", "quadratic", "cubic", "scale", "power")
 
 
@@ -66,8 +62,11 @@ class SeparableTotal(Record):
     @cached_property
     def arrays(self) -> tuple[tuple[Float, ...], tuple[Float, Float]]:
         """What compiled code takes: (a, b, c, s, p) and (depth, premium), read-only."""
-        smooth = tuple(_read_only(getattr(self, name)) for name in SMOOTH)
-        return smooth, (_read_only(self.depth), _read_only(self.premium))
+        # Contiguous views that are not written to: one type for compiled code to know.
+        *smooth, depth, premium = (np.ascontiguousarray(self[name])[:] for name in self.keys())
+        for view in (*smooth, depth, premium):
+            view.flags.writeable = False
+        return tuple(smooth), (depth, premium)
 
     def value(self, x: ArrayLike) -> Float:
         """C_t(x_t), scalar or (n,) of x >= 0 -> (n,); NaN beyond the capacity."""
@@ -123,9 +122,9 @@ class SeparableTotal(Record):
         smooth = all(np.isfinite(getattr(self, name)).all() for name in (*SMOOTH, "premium"))
         return bool(smooth and np.all(self.depth >= 0))
 
-    def take(self, intervals: Any) -> SeparableTotal:
+    def take(self, intervals: Any) -> Self:
         """The totals of the chosen intervals."""
-        return SeparableTotal(*(getattr(self, name)[intervals] for name in self.keys()))
+        return type(self)(*(getattr(self, name)[intervals] for name in self.keys()))
 
     def non_convex(self) -> NDArray[np.bool_]:
         """Intervals, (n,), whose total is not known to be convex on x >= 0."""
@@ -134,10 +133,10 @@ class SeparableTotal(Record):
             bad |= (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))
         return bad
 
-    def scaled(self, shares: float, currency: float) -> SeparableTotal:
+    def scaled(self, shares: float, currency: float) -> Self:
         """The same totals with x in units of `shares` and C in units of `currency`."""
         unit = shares / currency
-        return SeparableTotal(
+        return type(self)(
             self.linear * unit, self.quadratic * unit * shares, self.cubic * unit * shares**2,
             self.scale * shares**self.power / currency, self.power,
             self.depth / shares, self.premium * unit,
@@ -162,13 +161,6 @@ class SeparableTotal(Record):
         price = slope + np.take_along_axis(self.premium, last[:, None], axis=1)[:, 0]
         price[step > last] = np.inf
         return np.where(shares > self._ends[:, -1], np.nan, price)
-
-
-def _read_only(array: Float) -> Float:
-    """A contiguous view that is not written to: one type for compiled code to know."""
-    view = np.ascontiguousarray(array)[:]
-    view.flags.writeable = False
-    return view
 
 
 def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:

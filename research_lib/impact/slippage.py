@@ -4,9 +4,10 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,36 +61,22 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     if price.shape != size.shape or len(price) != 1:
         raise ValidationError(f"prices {price.shape} and sizes {size.shape} must be one book, (L,)")
     orders = checked_sizes(shares)
-    lower_bound, depth = walk_levels(price, size, orders)
+    lower_bound, depth, touch = np.empty((1, len(orders))), np.empty(1), np.empty(1)
+    levels = np.ascontiguousarray(price), np.ascontiguousarray(size)
+    walk_rows(*levels, orders, 0.0, lower_bound, depth, touch)
     return np.where(orders > depth, np.nan, lower_bound[0])
-
-
-def walk_levels(prices: Float, sizes: Float, shares: Float) -> tuple[Float, Float]:
-    """Lower bound of the average price, (n, K), and visible depth, (n,), of (n, L) levels as given.
-
-    The bound is the exact average where the order is filled; beyond the visible depth it
-    prices the rest at the last visible level. NaN where a book shows no level at all.
-    """
-    n = len(prices)
-    lower_bound, depth, touch = np.empty((n, len(shares))), np.empty(n), np.empty(n)
-    levels = np.ascontiguousarray(prices), np.ascontiguousarray(sizes)
-    walk_rows(*levels, shares, 0.0, lower_bound, depth, touch)
-    return lower_bound, depth
 
 
 def checked_sizes(shares: ArrayLike) -> Float:
     """Trade sizes as a new (K,), each finite and above 0; else the first that is not is named."""
-    try:
-        sizes = np.array(shares, float, ndmin=1, order="C")  # results keep the copy
-    except (TypeError, ValueError) as error:
-        raise ValidationError(f"trade_sizes must be numbers of shares, got {shares!r}") from error
+    # A copy, which results keep.
+    sizes = np.array(numbers("trade_sizes", shares, "numbers of shares"), ndmin=1, order="C")
     bad = ~(np.isfinite(sizes) & (sizes > 0))
     if sizes.ndim != 1 or not sizes.size:
         raise ValidationError(f"trade_sizes must be a list of shares, got shape {sizes.shape}")
     if bad.any():
         first = f"first {sizes[bad][0]:g} at position {int(np.argmax(bad))}"
-        some = f"{int(bad.sum())} of {len(sizes)} are not, {first}"
-        raise ValidationError(f"trade_sizes must be finite and above 0: {some}")
+        raise ValidationError(f"trade_sizes must be finite and above 0: {bad.sum()} not, {first}")
     return sizes
 
 
@@ -164,7 +151,7 @@ class SlippageCurves(Record):
 
     def _beyond(self, reference: Float | float, sign: float) -> Float:
         beyond: Float = self.lower_bound - np.reshape(reference, (-1, 1))
-        beyond *= sign
+        beyond *= sign  # in place: these arrays are large
         beyond[self.censored] = np.nan
         return beyond
 
@@ -190,7 +177,7 @@ class SlippageCurves(Record):
             raise ValidationError(f"none of {n:,} books has both sides, which slippage needs")
         if not quoted.all():
             logger.info("%d of %d snapshots lack a side: left out", n - quoted.sum(), n)
-        interval = session_intervals(self.time, n_intervals, session or Session())
+        interval = _intervals(self.time, n_intervals, session or Session())
         row = np.repeat(np.flatnonzero(quoted), len(self.trade_sizes))
         time, mid, depth = self.time[row], self.mid[row], self.depth[row]
         trade_size, sign = np.tile(self.trade_sizes, int(quoted.sum())), side_sign(self.side)
@@ -253,8 +240,7 @@ def slippage_curves(
     [[1.0, 2.0, nan]]
     """
     if not isinstance(books, BookSnapshots):
-        got = type(books).__name__
-        raise ValidationError(f"books must be BookSnapshots, got {got}; see their from_frame")
+        raise ValidationError(f"books must be BookSnapshots, got {type(books).__name__}")
     shares, sign, n = checked_sizes(trade_sizes), side_sign(side), len(books)
     rows_at_once = number("batch_size", batch_size, 1, integer=True)
     levels = [np.ascontiguousarray(array) for array in books.levels(side)]
@@ -275,15 +261,10 @@ def slippage_curves(
     return SlippageCurves(books.time, side, shares, mid, half_spread, touch, depth, lower_bound)
 
 
-def _in_batches(
-    walk: Callable[[slice], slice], n: int, batch_size: int, parallel: bool
-) -> Iterator[slice]:
+def _in_batches(walk: Any, n: int, batch_size: int, parallel: bool) -> Iterator[slice]:
     threads = (os.cpu_count() or 1) if parallel else 1
     rows = max(1, min(batch_size, -(-n // threads)))
     batches = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
-    if not parallel:
-        yield from map(walk, batches)
-        return
     pool = ThreadPoolExecutor(threads)
     try:
         yield from pool.map(walk, batches)
@@ -339,9 +320,7 @@ def walk_rows(
             lower_bound[row, k] = touch[row] + beyond[k] / shares[k]
 
 
-def session_intervals(
-    time: NDArray[np.int64], n_intervals: int | None, session: Session
-) -> NDArray[np.int64]:
+def _intervals(time: NDArray[np.int64], n: int | None, session: Session) -> NDArray[np.int64]:
     """Interval of each time (n,).
 
     By default the session is cut as finely as there are times of day, 390 at most.
@@ -351,16 +330,15 @@ def session_intervals(
     ValidationError
         Naming how many times are outside the session, the first of them and the remedy.
     """
-    cut = dataclasses.replace(session, n_intervals=n_intervals or count_intervals(time, session))
+    cut = dataclasses.replace(session, n_intervals=n or count_intervals(time, session))
     interval = cut.interval_of(time)
     outside = interval < 0
     if outside.any():
         first = pd.Timestamp(time[np.argmax(outside)], tz="UTC")
         hours = f"{session.open}-{session.close} {session.timezone}"
-        raise ValidationError(
-            f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session {hours}, "
-            f"first at {first}; select with BookSnapshots.between or .sample"
-        )
+        some = f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session {hours}"
+        remedy = "select with BookSnapshots.between or .sample"
+        raise ValidationError(f"{some}, first at {first}; {remedy}")
     return interval
 
 

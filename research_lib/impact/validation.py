@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from research_lib.checks import Float, number, refuse_unknown
+from research_lib.checks import Float, number
 from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError
-from research_lib.impact import fit as fitting
 from research_lib.impact.estimation import MODEL_TYPES
-from research_lib.impact.fit import ImpactFit, Slippage
+from research_lib.impact.fit import ImpactFit, Slippage, fit_forms, metrics_of, score
 from research_lib.impact.moments import Observations, observations_of
 from research_lib.market import Session
 from research_lib.monitoring import timed
 
-SCHEMES = ("leave_one_day_out", "walk_forward")
 MIN_BOOKS = 20
 
 
@@ -54,10 +52,10 @@ class Validation(Record):
 @timed("cross_validate")
 def cross_validate(
     slippage: Slippage, model_types: Sequence[str] = MODEL_TYPES, *,
-    scheme: str = "leave_one_day_out", n_blocks: int = 5, most_censored: float = 0.05,
-    n_intervals: int | None = None, session: Session | None = None, **settings: Any,
+    n_blocks: int = 5, most_censored: float = 0.05, n_intervals: int | None = None,
+    session: Session | None = None, **settings: Any,
 ) -> Validation:  # fmt: skip
-    """Fit every form on some days, predict the others, and compare.
+    """Fit every form on all days but one, predict that day, and compare.
 
     Parameters
     ----------
@@ -65,8 +63,6 @@ def cross_validate(
         As for `fit_impact`. Moments are quicker where many books share a day and interval;
         their rmse_bps takes the mean mid of each.
     model_types : sequence of str
-    scheme : "leave_one_day_out" or "walk_forward"
-        Fit on all other days, or on the earlier days only: what could have been known.
     n_blocks : int
         Blocks of the session, used where there is one day only.
     most_censored : float
@@ -90,37 +86,31 @@ def cross_validate(
     >>> sorted(found.table.index), len(found.by_unit)
     (['linear', 'sqrt'], 5)
     """
-    refuse_unknown([scheme], SCHEMES, "scheme")
     data = observations_of(slippage, n_intervals, session)
     kind, unit, spread_unit, labels = _units(data, n_blocks)
     held_out: dict[str, list[pd.DataFrame]] = {form: [] for form in model_types}
-    for out in range(scheme == "walk_forward", len(labels)):
-        known, of_spreads = (
-            (one < out) if scheme == "walk_forward" else (one != out) for one in (unit, spread_unit)
-        )
+    settings["test_fraction"] = 0.0
+    for out, label in enumerate(labels):
+        known = data.take(unit != out, spread_unit != out)
         unseen = data.take(unit == out, spread_unit == out)
-        how = {**settings, "test_fraction": 0.0}
-        for form, fit in fitting.fit_forms(data.take(known, of_spreads), held_out, **how).items():
-            rows = fitting.score(unseen, fit.curve, True)
-            held_out[form].append(rows.assign(unit=labels[out]))
+        for form, fit in fit_forms(known, held_out, **settings).items():
+            held_out[form].append(score(unseen, fit.curve, True).assign(unit=label))
     predictions = {form: pd.concat(rows, ignore_index=True) for form, rows in held_out.items()}
     rows = next(iter(predictions.values()))
-    known = _seldom_censored(rows, most_censored)
+    usable = _seldom_censored(rows, most_censored)
     for form in predictions.values():  # a piecewise curve ends somewhere
-        known &= np.isfinite(form["predicted"])
-    if not known.any():
-        raise ModelFittingError(
-            f"none of {len(known):,} held-out observations is uncensored, of a size that at most "
-            f"{most_censored:.0%} of the books cannot fill, and predicted by every form"
-        )
-    scored = {form: rows[known] for form, rows in predictions.items()}
+        usable &= np.isfinite(form["predicted"])
+    if not usable.any():
+        rule = f"of a size that at most {most_censored:.0%} of the books cannot fill"
+        raise ModelFittingError(f"none of {len(rows):,} held-out rows is filled and {rule}")
+    scored = {form: rows[usable] for form, rows in predictions.items()}
     table = pd.DataFrame({form: _scores(rows) for form, rows in scored.items()}).T
     by_unit = pd.DataFrame({
         form: {unit: _scores(one)["rmse_bps"] for unit, one in rows.groupby("unit", sort=False)}
         for form, rows in scored.items()
     })  # fmt: skip
     table = table.astype({"observations": int}).rename_axis("model_type").sort_values("rmse_bps")
-    return Validation(table, by_unit.rename_axis(kind), rows["trade_size"][known].unique())
+    return Validation(table, by_unit.rename_axis(kind), rows["trade_size"][usable].unique())
 
 
 def _units(data: Observations, n_blocks: int) -> tuple[str, pd.Series, pd.Series, list[str]]:
@@ -132,9 +122,7 @@ def _units(data: Observations, n_blocks: int) -> tuple[str, pd.Series, pd.Series
     n = data.n_intervals
     blocks = min(number("n_blocks", n_blocks, 2, integer=True), n)
     if blocks < 2:
-        raise InsufficientDataError(
-            "1 block cannot be fitted and held out; give 2 days or raise n_blocks"
-        )
+        raise InsufficientDataError("1 block cannot be fitted and held out; give 2 days")
     edges = -(-np.arange(blocks + 1) * n // blocks)
     names = [f"intervals {first} to {end - 1}" for first, end in itertools.pairwise(edges)]
     of_rows, of_spreads = (part["interval"] * blocks // n for part in (data.rows, data.spreads))
@@ -142,8 +130,7 @@ def _units(data: Observations, n_blocks: int) -> tuple[str, pd.Series, pd.Series
 
 
 def _scores(rows: pd.DataFrame) -> dict[str, float]:
-    found = fitting.metrics_of(rows, "test")
-    return {name.removeprefix("test_"): value for name, value in found.items()}
+    return {name.removeprefix("test_"): x for name, x in metrics_of(rows, "test").items()}
 
 
 def _seldom_censored(rows: pd.DataFrame, most: float) -> pd.Series:
@@ -239,10 +226,8 @@ def residual_tests(
     series = unit.groupby(residuals["snapshot"]).mean().to_numpy()
     sizes, least = residuals["trade_size"].nunique(), max(MIN_BOOKS, 2 * n_lags)
     if sizes < 3 or len(series) < least:
-        raise InsufficientDataError(
-            f"{sizes} trade sizes on {len(series)} snapshots; the tests need 3 and {least}: "
-            "measure more sizes or lower lags"
-        )
+        few = f"{sizes} trade sizes on {len(series)} snapshots; the tests need 3 and {least}"
+        raise InsufficientDataError(f"{few}: measure more sizes or lower lags")
     shuffled = residuals.sample(frac=1.0, random_state=rng or np.random.default_rng(0))
     one = shuffled.drop_duplicates("book")
     design = np.column_stack([np.ones(len(one)), one["trade_size"] / one["trade_size"].max()])

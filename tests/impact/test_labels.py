@@ -12,7 +12,6 @@ from research_lib.impact import (
     LinearImpact,
     PiecewiseLinearImpact,
     PowerImpact,
-    TabulatedKernel,
     shrink,
     walk_book,
 )
@@ -61,13 +60,6 @@ def test_levels_of_a_book_are_aligned_by_label() -> None:
     assert walk_book(prices, sizes, [150.0]).tolist() == walk_book([10, 11], [100, 80], [150])
     with pytest.raises(ValidationError, match="sizes is labelled"):
         walk_book(prices, sizes.rename({"next": "last"}), [150.0])
-
-
-def test_a_tabulated_kernels_values_are_aligned_to_its_lags() -> None:
-    lags, values = pd.Series([0.0, 1.0], ["a", "b"]), pd.Series([0.5, 1.0], ["b", "a"])
-    assert TabulatedKernel(lags, values)["values"].tolist() == [1.0, 0.5]
-    with pytest.raises(ValidationError, match="values is labelled"):
-        TabulatedKernel(lags, values.rename({"a": "z"}))
 
 
 def test_levels_and_errors_to_shrink_are_aligned() -> None:

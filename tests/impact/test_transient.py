@@ -20,7 +20,6 @@ from research_lib.impact import (
     ExponentialSumKernel,
     GaussianKernel,
     PowerKernel,
-    TabulatedKernel,
     check_kernel,
     kernel_matrix,
 )
@@ -31,7 +30,6 @@ KERNELS = [
     ExponentialSumKernel((0.0, 0.2, 3.0), (0.1, 0.5, 1.0)),
     PowerKernel(0.4, 2.0, 1.5),
     GaussianKernel(2.0, 0.5),
-    TabulatedKernel([0.0, 1.0, 3.0], [4.0, 1.0, 0.5]),
 ]
 
 
@@ -42,7 +40,6 @@ def test_kernels_are_their_formulas() -> None:
         lambda t: 0.1 + 0.5 * np.exp(-0.2 * t) + np.exp(-3.0 * t),
         lambda t: 2.0 * (1.0 + t / 1.5) ** -0.4,
         lambda t: 0.5 * np.exp(-((t / 2.0) ** 2)),
-        lambda t: np.where(t <= 1.0, 4.0 - 3.0 * t, 1.0 - 0.25 * (t - 1.0)),
     ]
     for kernel, formula in zip(KERNELS, by_hand, strict=True):
         assert np.allclose(kernel(lags), formula(lags), rtol=1e-14)
@@ -55,7 +52,6 @@ def test_half_of_the_immediate_impact_is_left_at_the_half_life(kernel: DecayKern
 
 def test_a_kernel_that_keeps_half_has_no_half_life() -> None:
     assert math.isinf(ExponentialSumKernel((0.0, 1.0), (0.5, 0.5)).half_life)
-    assert math.isinf(TabulatedKernel([0.0, 1.0], [1.0, 0.6]).half_life)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +61,6 @@ def test_a_kernel_that_keeps_half_has_no_half_life() -> None:
         (lambda: PowerKernel(0.5, shift=0.0), "shift must be above 0"),
         (lambda: ExponentialSumKernel((1.0, 2.0), (1.0,)), "2 decays and 1 scales"),
         (lambda: ExponentialSumKernel((1.0,), (0.0,)), "sum of the scales must be above 0"),
-        (lambda: TabulatedKernel([1.0, 2.0], [1.0, 0.5]), "rise strictly from 0"),
-        (lambda: KERNELS[-1](4.0), "lag 4 is past the table's last, 3"),
         (lambda: KERNELS[0](-1.0), "at least 0, got -1"),
         (lambda: kernel_matrix(lambda lags: lags**-0.5, [0.0, 1.0]), "not finite at lag 0"),
         (lambda: kernel_matrix(KERNELS[0], [0.0, 1.0, 1.0]), "rise strictly"),

@@ -24,15 +24,13 @@ def noisy(n_days: int, rng: np.random.Generator, sd: float = 0.004) -> pd.DataFr
     return slippage_frame(CURVE, n_days, book_noise=rng.normal(0, sd, (n_days, 6, 1)))
 
 
-@pytest.mark.parametrize("scheme", ["leave_one_day_out", "walk_forward"])
-def test_scores_equal_an_explicit_loop(scheme: str, rng: np.random.Generator) -> None:
+def test_scores_equal_an_explicit_loop(rng: np.random.Generator) -> None:
     frame = noisy(5, rng)
     day = frame["time"].dt.tz_convert("America/New_York").dt.date
     days = sorted(day.unique())
     held, predicted, beyond = [], [], []
-    for d in days[scheme == "walk_forward" :]:
-        training = frame[day < d] if scheme == "walk_forward" else frame[day != d]
-        curve = fit_impact(training, "linear", n_intervals=6, test_fraction=0).curve
+    for d in days:
+        curve = fit_impact(frame[day != d], "linear", n_intervals=6, test_fraction=0).curve
         out = frame[day == d]
         held.append(out)
         predicted.append(curve.take(out["interval"]).slippage(out["trade_size"].to_numpy()))
@@ -44,7 +42,7 @@ def test_scores_equal_an_explicit_loop(scheme: str, rng: np.random.Generator) ->
     )
     impact = observed["avg_slippage"] - observed["half_spread"]
     missed = impact - np.concatenate(beyond)
-    found = cross_validate(frame, ["linear"], scheme=scheme)
+    found = cross_validate(frame, ["linear"])
     row = found.table.loc["linear"]
     assert row["r2"] == pytest.approx(1 - (error**2).sum() / (centred**2).sum(), abs=1e-12)
     assert row["rmse_bps"] == pytest.approx(1e4 * np.sqrt(np.mean((error / 50.0) ** 2)), rel=1e-12)
@@ -54,18 +52,6 @@ def test_scores_equal_an_explicit_loop(scheme: str, rng: np.random.Generator) ->
     assert row["observations"] == len(observed)
     last = 1e4 * np.sqrt(np.mean((error.iloc[-30:] / 50.0) ** 2))
     assert found.by_unit["linear"].iloc[-1] == pytest.approx(last, rel=1e-12)
-
-
-def test_walking_forward_sees_nothing_of_later_days(rng: np.random.Generator) -> None:
-    frame = noisy(5, rng)
-    spoilt = frame.copy()
-    spoilt.loc[spoilt.index[-30:], "avg_slippage"] *= 7.0
-    before, after = (
-        cross_validate(f, ["linear"], scheme="walk_forward").by_unit["linear"]
-        for f in (frame, spoilt)
-    )
-    assert before.iloc[:-1].tolist() == after.iloc[:-1].tolist()
-    assert after.iloc[-1] > 2 * before.iloc[-1]
 
 
 def test_noise_free_observations_of_the_form_are_predicted_exactly() -> None:
@@ -93,10 +79,8 @@ def test_moments_give_the_scores_of_rows(synthetic_books: BookSnapshots) -> None
 
 
 def test_within_one_day_blocks_are_predicted(rng: np.random.Generator) -> None:
-    found = cross_validate(
-        noisy(1, rng), ["linear", "nonlinear"], scheme="walk_forward", n_blocks=3
-    )
-    assert found.by_unit.index.tolist() == ["intervals 2 to 3", "intervals 4 to 5"]
+    found = cross_validate(noisy(1, rng), ["linear", "nonlinear"], n_blocks=3)
+    assert found.by_unit.index.tolist()[1:] == ["intervals 2 to 3", "intervals 4 to 5"]
 
 
 def test_sizes_that_books_often_cannot_fill_are_not_scored(rng: np.random.Generator) -> None:

@@ -21,7 +21,7 @@ from scipy.linalg import solve
 
 from research_lib.errors import ValidationError
 from research_lib.execution import transient_schedule
-from research_lib.impact import ExponentialKernel, GaussianKernel, PowerKernel, TabulatedKernel
+from research_lib.impact import ExponentialKernel, GaussianKernel, PowerKernel
 
 S = 100_000.0
 
@@ -70,7 +70,7 @@ def test_far_apart_a_gaussian_kernels_trades_are_all_buys() -> None:
     [
         PowerKernel(0.5),
         lambda lags: 1 / (1 + lags) ** 2,
-        TabulatedKernel([0, 1, 2, 4, 100], [1.0, 0.6, 0.4, 0.2, 0.0]),
+        lambda lags: np.interp(lags, [0, 1, 2, 4, 100], [1.0, 0.6, 0.4, 0.2, 0.0]),
         lambda lags: np.maximum(1 - lags / 6, 0),
     ],
 )
