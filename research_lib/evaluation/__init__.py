@@ -5,7 +5,7 @@
 from research_lib.evaluation.adaptive import (
     Adaptive, LiquidityProfile, TiltedShape, decaying, mid_volatility,
 )
-from research_lib.evaluation.inference import compare, pair, panel, saving_interval
+from research_lib.evaluation.inference import compare, pair, saving_interval
 from research_lib.evaluation.protocol import (
     Known, Prior, evaluate, known_before, standard_strategies, walk_forward,
 )
@@ -20,6 +20,6 @@ __all__ = [
     "Scheduled", "Shortfall", "StaticOptimal", "Strategy", "TiltedShape", "Twap", "Vwap",
     "clairvoyant", "compare", "decaying", "evaluate",
     "implementation_shortfall", "known_before", "mid_volatility",
-    "pair", "panel", "replay", "run", "sample_states", "saving_interval", "standard_strategies",
+    "pair", "replay", "run", "sample_states", "saving_interval", "standard_strategies",
     "walk_forward",
 ]

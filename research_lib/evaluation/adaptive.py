@@ -50,9 +50,8 @@ class LiquidityProfile(Record):
         for name in ("spread", "depth"):
             shape = np.array(self[name], float)
             if shape.shape != (len(self.spread),) or not (np.isfinite(shape) & (shape > 0)).all():
-                raise ValidationError(
-                    f"{name} of the profile of {self.source} must be (n,), finite and above 0"
-                )
+                of = f"{name} of the profile of {self.source}"
+                raise ValidationError(f"{of} must be (n,), finite and above 0")
             object.__setattr__(self, name, shape / shape.mean())
 
     def __len__(self) -> int:
@@ -118,12 +117,12 @@ class TiltedShape:
         """Log spread and depth of the day's n intervals, (t, n) each: row k knows books 0 to k."""
         known = self.profile
         if len(known) != n_intervals:
-            raise ValidationError(
-                f"the profile of {known.source} has {len(known)} intervals, the day has "
-                f"{n_intervals}; measure it in the same session"
-            )
+            found = f"the profile of {known.source} has {len(known)} intervals"
+            due = f"the day has {n_intervals}; measure it in the same session"
+            raise ValidationError(f"{found}, {due}")
         log_spread, log_depth = np.log(known.spread), np.log(known.depth)
-        spread, depth = observed(seen)
+        quoted = np.isfinite(seen.mid)  # elsewhere, and where it is crossed, a book says nothing
+        spread, depth = (np.where(quoted, part, np.nan) for part in (seen.half_spread, seen.depth))
         steeper = self._exponents(log_spread, spread), self._exponents(log_depth, depth)
         return np.outer(steeper[0], log_spread), np.exp(np.outer(steeper[1], log_depth))
 
@@ -169,22 +168,6 @@ def mid_volatility(days: Sequence[Ladder]) -> float:
     """
     steps = np.concatenate([np.diff(day.mid[np.isfinite(day.mid)]) for day in days])
     return float(np.sqrt(np.mean(steps**2)))
-
-
-def observed(ladder: Ladder) -> tuple[Float, Float]:
-    """Half-spread and depth, (n,) each, NaN where a side is empty or the spread is not above 0.
-
-    Examples
-    --------
-    >>> from research_lib.market import BookSnapshots
-    >>> bid, bid_size, ask, size = [[99.0], [99.0]], [[5.0], [0.0]], [[101.0]] * 2, [[7.0]] * 2
-    >>> books = BookSnapshots([10**18, 2 * 10**18], bid, bid_size, ask, size)
-    >>> [array.tolist() for array in observed(Ladder.of(books, "buy"))]
-    [[1.0, nan], [7.0, nan]]
-    """
-    quoted = np.isfinite(ladder.mid)
-    half_spread = np.where(quoted & (ladder.half_spread > 0), ladder.half_spread, np.nan)
-    return half_spread, np.where(quoted, ladder.depth, np.nan)
 
 
 def _relative(values: Float, day: Ladder) -> Float:

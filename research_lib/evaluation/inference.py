@@ -1,6 +1,6 @@
 """How sure a saving is: the same orders paired, their differences, and intervals over days."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,7 @@ from research_lib.market import Session
 
 BENCHMARK = "TWAP"
 MIN_DAYS = 8  # fewer days are not drawn: their bootstrap covers far less than it says
-MIN_ERROR = 1e-12
-LIMITS = ("", "_lower", "_upper")
+MIN_ERROR, ENDS = 1e-12, ("", "_lower", "_upper")
 
 
 def pair(
@@ -61,10 +60,8 @@ def pair(
     paired = rows.set_index(["day", "order", "strategy"])["done"].unstack()  # noqa: PD010
     lacking = paired.reindex(columns=[benchmark, BOUND]).isna().any(axis=1)
     if lacking.any():
-        raise ValidationError(
-            f"the {paired.index[lacking][0][1]} has no {benchmark} or no {BOUND} to be compared "
-            "with; run them too"
-        )
+        lacks = f"has no {benchmark} or no {BOUND} to be compared with; run them too"
+        raise ValidationError(f"the {paired.index[lacking][0][1]} {lacks}")
     return paired
 
 
@@ -130,10 +127,8 @@ def compare(
     trios = {name: paired[[name, benchmark, BOUND]].dropna() for name in paired}
     rows = {name: _summary(trio, n_draws, seed) for name, trio in trios.items()}
     if not rows[benchmark]["orders"]:
-        raise InsufficientDataError(
-            f"none of {len(paired)} orders was completed by {benchmark} and the bound; lower their "
-            "size"
-        )
+        lacking = f"none of {len(paired)} orders was completed by {benchmark} and the bound"
+        raise InsufficientDataError(f"{lacking}; lower their size")
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")
     return table.sort_values("cost_bps")
 
@@ -150,7 +145,7 @@ def _summary(trios: pd.DataFrame, n_draws: int, seed: int) -> dict[str, float]:
     ]
     sums = pd.DataFrame(values).groupby(days).sum().to_numpy()
     limits = saving_interval(sums, n_draws=n_draws, seed=seed)
-    names = [f"{of}{limit}_%" for of in ("saving", "attainable") for limit in LIMITS]
+    names = [f"{of}{limit}_%" for of in ("saving", "attainable") for limit in ENDS]
     over_arrival = [one.shortfall_bps for one in own]
     return {
         **counts,
@@ -186,32 +181,6 @@ def saving_interval(sums: Float, *, n_draws: int = 999, seed: int = 0) -> Float:
             _estimates, n_draws, method="studentized", std_err_func=_standard_errors
         )
     return np.column_stack([_estimates(sums), limits.T])
-
-
-def panel(compared: Mapping[str, pd.DataFrame], strategies: Sequence[str]) -> pd.DataFrame:
-    """Savings of some strategies in each group, per cent, with limits.
-
-    Returns
-    -------
-    DataFrame
-        Index group; columns <strategy>, <strategy>_lower, <strategy>_upper. NaN where the
-        strategy completed no order.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"saving_%": [5.0], "saving_lower_%": [1.0], "saving_upper_%": [9.0]})
-    >>> panel({"all": table.set_index(pd.Index(["new"]))}, ["new"]).loc["all"].to_dict()
-    {'new': 5.0, 'new_lower': 1.0, 'new_upper': 9.0}
-    """
-    rows = {
-        label: {
-            f"{name}{limit}": table[f"saving{limit}_%"].get(name, np.nan)
-            for name in strategies
-            for limit in LIMITS
-        }
-        for label, table in compared.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("orders")
 
 
 def _per_share(sums: Float) -> Float:

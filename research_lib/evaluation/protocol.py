@@ -100,13 +100,9 @@ class Prior(Record):
 
 
 def standard_strategies(
-    prior: Prior,
-    *,
-    rate: float = 0.1,
-    objective: str = "cost",
-    risk_aversion: float = 0.0,
-    price: float = 0.0,
-) -> list[Strategy]:
+    prior: Prior, *, rate: float = 0.1, objective: str = "cost",
+    risk_aversion: float = 0.0, price: float = 0.0,
+) -> list[Strategy]:  # fmt: skip
     """TWAP, VWAP, POV, static optimal and adaptive; with a `risk_aversion` a second adaptive one.
 
     Parameters
@@ -147,15 +143,10 @@ Maker = Callable[[Prior], Sequence[Strategy]]
 
 
 def evaluate(
-    books: BookSnapshots,
-    session: Session,
-    priors: Mapping[str, Prior],
-    *,
-    sizes: Iterable[float],
-    make: Maker = standard_strategies,
-    max_shares: float | None = None,
-    refill: float = 1.0,
-) -> list[Execution]:
+    books: BookSnapshots, session: Session, priors: Mapping[str, Prior], *,
+    sizes: Iterable[float], make: Maker = standard_strategies,
+    max_shares: float | None = None, refill: float = 1.0,
+) -> list[Execution]:  # fmt: skip
     """Every order on every day by every strategy, and by perfect foresight.
 
     Parameters
@@ -227,16 +218,9 @@ class Known(NamedTuple):
 
 
 def known_before(
-    books: BookSnapshots,
-    session: Session,
-    *,
-    sides: Sequence[str] = SIDES,
-    n_fitted: int = 20,
-    first: int = 1,
-    refit_every: int = 1,
-    fit: Fit | None = None,
-    on_jump: str = "raise",
-) -> list[Known]:
+    books: BookSnapshots, session: Session, *, sides: Sequence[str] = SIDES, n_fitted: int = 20,
+    first: int = 1, refit_every: int = 1, fit: Fit | None = None, on_jump: str = "raise",
+) -> list[Known]:  # fmt: skip
     """Each day after the first ones, with priors from the days before it.
 
     Parameters
@@ -277,10 +261,9 @@ def known_before(
     fitted = number("n_fitted", n_fitted, 1, integer=True)
     n, days = session.n_intervals, books.days(session)
     if len(books) != n * len(days) or len(days) <= number("first", first, 1, integer=True):
-        raise ValidationError(
-            f"{len(books):,} books of {len(days)} days of {n} leave no day after the first "
-            f"{first}; sample more days, or evaluate one day with a prior from elsewhere"
-        )
+        found = f"{len(books):,} books of {len(days)} days of {n} leave no day after the first"
+        remedy = "sample more days, or evaluate one day with a prior from elsewhere"
+        raise ValidationError(f"{found} {first}; {remedy}")
     known, step = [], number("refit_every", refit_every, 1, integer=True)
     by_day = [books.take(np.arange(d * n, (d + 1) * n)) for d in range(len(days))]
     for d in range(first, len(days), step):

@@ -27,11 +27,6 @@ BOUND = "clairvoyant"
 UNFILLED, ROUNDING = 1e-6, 1e-9
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
 ROWS = ("time", "age", "mid", "half_spread", "premium", "size")
-TOTALS = (
-    "total_shares", "arrival_price", "average_price", "completed", "cost", "cost_per_share",
-    "cost_bps", "spread_cost", "touch_cost", "arrival_cost", "opportunity_cost", "shortfall_bps",
-    "timing_risk_bps", "oldest_fill_seconds",
-)  # fmt: skip
 # Shares scheduled, shares filled and cost over the mid, (n,) each; shares left.
 Filled = tuple[Float, Float, Float, float]
 
@@ -107,10 +102,9 @@ class Ladder(Record):
         """Shares on display, (n,)."""
         return self.size.sum(axis=1)
 
-    def take(self, rows: ArrayLike | slice) -> Ladder:
+    def take(self, rows: Any) -> Ladder:
         """The books selected by a mask, a slice or positions."""
-        index = rows if isinstance(rows, slice) else np.asarray(rows)
-        return replace(self, **{name: self[name][index] for name in ROWS})
+        return replace(self, **{name: self[name][rows] for name in ROWS})
 
     def by_day(self, n_intervals: int) -> list[Ladder]:
         """One ladder a day of books sampled `n_intervals` a day, day after day.
@@ -121,9 +115,8 @@ class Ladder(Record):
             If the books are not a whole number of days.
         """
         if len(self) % n_intervals:
-            raise ValidationError(
-                f"{len(self):,} books are no whole number of days of {n_intervals}; sample them"
-            )
+            whole = f"no whole number of days of {n_intervals}"
+            raise ValidationError(f"{len(self):,} books are {whole}; sample them")
         starts = range(0, len(self), n_intervals)
         return [self.take(slice(start, start + n_intervals)) for start in starts]
 
@@ -190,7 +183,7 @@ class Execution(Record):
     symbol : str
         Of the books.
     age : (n,) int64 ns
-        How long the book that filled had stood: beyond minutes it is a halt's, see `n_stale`.
+        How long the book that filled had stood: beyond minutes it is a halt's.
 
     Examples
     --------
@@ -216,8 +209,9 @@ class Execution(Record):
     age: NDArray[np.int64] | int = 0
 
     def keys(self) -> list[str]:
-        """Names that ``execution[name]`` answers."""
-        return [*super().keys(), *TOTALS]
+        """Names that ``execution[name]`` answers: its attributes and properties."""
+        properties = (name for name, one in vars(Execution).items() if isinstance(one, property))
+        return [*super().keys(), *properties]
 
     @property
     def total_shares(self) -> float:
@@ -258,74 +252,44 @@ class Execution(Record):
 
     @property
     def spread_cost(self) -> float:
-        """Half-spreads paid, currency: cost = spread_cost + touch_cost."""
+        """Half-spreads paid, currency: the rest of the cost is beyond the recorded touch."""
         return float(self.filled @ self.half_spread)
 
     @property
-    def touch_cost(self) -> float:
-        """Total over each interval's recorded touch, currency."""
-        return self.cost - self.spread_cost
-
-    @property
-    def arrival_cost(self) -> float:
-        """Filled shares over the arrival price, currency: the cost and the move of the mid."""
-        moved = np.where(np.isfinite(self.mid), self.mid - self.arrival_price, 0.0)
-        return self.cost + side_sign(self.side) * float(self.filled @ moved)
-
-    @property
-    def opportunity_cost(self) -> float:
-        """Unfilled shares at the last mid over the arrival price, currency."""
-        moved = float(self.mid[np.isfinite(self.mid)][-1]) - self.arrival_price
-        return side_sign(self.side) * moved * self.unfilled if self.unfilled > 0 else 0.0
-
-    @property
     def shortfall_bps(self) -> float:
-        """Perold's implementation shortfall, decided on arrival, bps of the whole order."""
+        """Perold's implementation shortfall, decided on arrival, bps of the whole order.
+
+        The cost, the move of the mid from arrival to each fill, and that to the last mid on what is
+        not filled.
+        """
+        moved = self.mid[known := np.isfinite(self.mid)] - self.arrival_price
+        drift = float(self.filled[known] @ moved + self.unfilled * moved[-1])
         paper = self.total_shares * self.arrival_price
-        return 1e4 * (self.arrival_cost + self.opportunity_cost) / paper
+        return 1e4 * (self.cost + side_sign(self.side) * drift) / paper
 
     @property
     def timing_risk_bps(self) -> float:
-        """`timing_risk` at the volatility of the order's own intervals, bps of the whole order."""
-        return 1e4 * self.timing_risk() / (self.total_shares * self.arrival_price)
-
-    def timing_risk(self, volatility: float | None = None) -> float:
-        r"""Standard deviation of the cost over arrival from the mid alone, currency.
+        r"""Standard deviation of the cost over arrival from the mid alone, bps of the whole order.
 
         .. math:: \sigma \sqrt{\sum_t X_t^2}
 
-        with X_t the shares still to fill after interval t and sigma the mid's standard
-        deviation over one interval, currency per share; by default that of the order's own
-        intervals, known only afterwards. Almgren and Chriss (2000), equation (5).
+        with X_t the shares still to fill after interval t and sigma the mid's standard deviation
+        over one of the order's own intervals, currency per share, known only afterwards. Almgren
+        and Chriss (2000), equation (5).
         """
-        left = self.total_shares - np.cumsum(self.filled)
+        left = self.total_shares - np.cumsum(self.filled)[:-1]
         steps = np.diff(self.mid[np.isfinite(self.mid)])
-        own = float(np.sqrt(np.mean(steps**2))) if steps.size else 0.0
-        sigma = own if volatility is None else number("volatility", volatility, 0)
-        return sigma * float(np.sqrt(np.sum(left[:-1] ** 2)))
-
-    @property
-    def oldest_fill_seconds(self) -> float:
-        """Age of the oldest book that filled anything, seconds; 0 where nothing is filled."""
-        return 1e-9 * float(np.max(np.where(self.filled > 0, self.age, 0)))
-
-    def n_stale(self, limit_seconds: float = STALE_SECONDS) -> int:
-        """Child orders filled on a book older than a limit, seconds."""
-        return int(np.sum((self.filled > 0) & (self.age > 1e9 * limit_seconds)))
+        sigma = float(np.sqrt(np.mean(steps**2))) if steps.size else 0.0
+        return 1e4 * sigma * float(np.linalg.norm(left)) / (self.total_shares * self.arrival_price)
 
     def to_frame(self) -> pd.DataFrame:
         """One row an interval: time (UTC), shares, filled, price, cost, mid, age_seconds."""
         paid = pd.Series(self.cost_by_interval).where(self.filled > 0) / self.filled
-        columns = {
-            "time": pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC"),
-            "shares": self.shares,
-            "filled": self.filled,
-            "price": self.mid + side_sign(self.side) * paid,
-            "cost": self.cost_by_interval,
-            "mid": self.mid,
-            "age_seconds": 1e-9 * self.age,
-        }
-        return pd.DataFrame(columns).rename_axis("interval")
+        time = pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC")
+        traded = {"shares": self.shares, "filled": self.filled}
+        priced = {"price": self.mid + side_sign(self.side) * paid, "cost": self.cost_by_interval}
+        shown = {"mid": self.mid, "age_seconds": 1e-9 * self.age}
+        return pd.DataFrame({"time": time} | traded | priced | shown).rename_axis("interval")
 
     @property
     def fills(self) -> pd.DataFrame:
@@ -333,37 +297,32 @@ class Execution(Record):
         frame = self.to_frame()[self.filled > 0].reset_index(drop=True)
         return frame.assign(shares=frame["filled"])[["time", "shares", "price"]]
 
-    @property
     def totals(self) -> dict[str, Any]:
         """What is one number or text of the whole order: a row of a table of orders."""
         return {name: self[name] for name in self.keys() if np.ndim(self[name]) == 0}
 
     def _repr_html_(self) -> str:
-        table = pd.Series(self.totals, dtype=object).to_frame(self.name)
+        table = pd.Series(self.totals(), dtype=object).to_frame(self.name)
         return str(table.to_html(float_format="{:,.6g}".format))
 
 
 def report_ages(executions: Iterable[Execution]) -> None:
     """Log how many child orders were filled on books older than five minutes, if any were."""
-    done = list(executions)
-    if stale := sum(one.n_stale() for one in done):
-        filled = sum(int(np.sum(one.filled > 0)) for one in done)
-        oldest = max(one.oldest_fill_seconds for one in done) / 60
+    stood = (np.broadcast_to(one.age, len(one.time))[one.filled > 0] for one in executions)
+    ages = 1e-9 * np.concatenate([[], *stood])
+    if stale := int(np.sum(ages > STALE_SECONDS)):
         logger.warning(
-            f"{stale} of {filled} child orders are filled on books older than {STALE_SECONDS:g} s, "
-            f"the oldest {oldest:.0f} min: a halt, or a recording that stopped; see Execution.age"
+            f"{stale} of {len(ages)} child orders are filled on books older than {STALE_SECONDS:g} "
+            f"s, the oldest {ages.max() / 60:.0f} min: a halt or a stopped recording, see "
+            "Execution.age"
         )
 
 
 @timed("replay")
 def replay(
-    schedule: Schedule | Allocation | ArrayLike,
-    books: BookSnapshots | Ladder,
-    side: str,
-    *,
-    max_shares: ArrayLike | None = None,
-    refill: float = 1.0,
-) -> Execution:
+    schedule: Schedule | Allocation | ArrayLike, books: BookSnapshots | Ladder, side: str,
+    *, max_shares: ArrayLike | None = None, refill: float = 1.0,
+) -> Execution:  # fmt: skip
     r"""Walk each child order through the recorded book of its interval.
 
     What a book, or the cap, does not fill is carried on to the next interval and added to
@@ -413,10 +372,8 @@ def replay(
     shares = per_interval("scheduled shares", given, np.size(given))
     ladder = Ladder.of(books, side)
     if len(ladder) != len(shares):
-        raise ValidationError(
-            f"{len(ladder):,} books for {len(shares):,} intervals; sample the books of one day to "
-            "one an interval"
-        )
+        found = f"{len(ladder):,} books for {len(shares):,} intervals"
+        raise ValidationError(f"{found}; sample the books of one day to one an interval")
     caps, rho = as_caps(max_shares, len(shares)), number("refill", refill, 0, 1)
     done = settled(name, fill_schedule(shares, caps, ladder, rho), ladder)
     report_ages([done])
@@ -475,11 +432,9 @@ def as_caps(max_shares: ArrayLike | None, n: int) -> Float:
 
 
 def clairvoyant(
-    books: BookSnapshots | Ladder,
-    total_shares: float,
-    side: str,
+    books: BookSnapshots | Ladder, total_shares: float, side: str,
     max_shares: ArrayLike | None = None,
-) -> Execution:
+) -> Execution:  # fmt: skip
     r"""The S cheapest shares of all books together: what perfect foresight would have paid.
 
     .. math:: \min_y \sum_{t,l} c_{tl} y_{tl} \quad \mathrm{s.t.} \quad

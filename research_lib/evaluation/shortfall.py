@@ -64,15 +64,9 @@ class Shortfall(Record):
 
 
 def implementation_shortfall(
-    fills: pd.DataFrame,
-    *,
-    side: str,
-    total_shares: float,
-    decision_price: float,
-    arrival_price: float,
-    closing_price: float,
-    fees: float = 0.0,
-) -> Shortfall:
+    fills: pd.DataFrame, *, side: str, total_shares: float,
+    decision_price: float, arrival_price: float, closing_price: float, fees: float = 0.0,
+) -> Shortfall:  # fmt: skip
     r"""The paper portfolio's gain less the real one's.
 
     .. math::
@@ -125,9 +119,8 @@ def implementation_shortfall(
     shares, price = fills["shares"].to_numpy(float), fills["price"].to_numpy(float)
     filled = float(shares.sum())
     if filled > total * (1 + ROUNDING):
-        raise ValidationError(
-            f"{filled:,.6g} shares are filled of an order of {total:,.6g}; give the whole order"
-        )
+        found = f"{filled:,.6g} shares are filled of an order of {total:,.6g}"
+        raise ValidationError(f"{found}; give the whole order")
     unfilled, charged = max(total - filled, 0.0), number("fees", fees)
     delay = sign * (arrived - decided) * filled
     trading = sign * float(shares @ (price - arrived))

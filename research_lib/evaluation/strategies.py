@@ -220,15 +220,10 @@ class StaticOptimal(Scheduled):
 
 
 def run(
-    strategy: Strategy,
-    books: BookSnapshots | Ladder,
-    total_shares: float,
-    side: str,
-    *,
-    max_shares: ArrayLike | None = None,
-    shown: BookSnapshots | Ladder | None = None,
+    strategy: Strategy, books: BookSnapshots | Ladder, total_shares: float, side: str, *,
+    max_shares: ArrayLike | None = None, shown: BookSnapshots | Ladder | None = None,
     refill: float = 1.0,
-) -> Execution:
+) -> Execution:  # fmt: skip
     """Let a strategy work an order on one day's books.
 
     Parameters

@@ -6,35 +6,29 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, numbers
+from research_lib.checks import Float, number, numbers
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import problem as problems
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, solve_many
 from research_lib.execution.fallback import SOLVERS, Attempt, Found, certify, fault_of, search
-from research_lib.execution.problem import HEADROOM, Limits, Problem, why_infeasible
-from research_lib.execution.schedules import ROUNDING, drawn, table
+from research_lib.execution.problem import HEADROOM, Limits, Problem
+from research_lib.execution.schedules import ROUNDING, Split
 from research_lib.impact import ImpactCurve, Kernel, SeparableTotal
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 logger = logging.getLogger(__name__)
-Float = NDArray[np.float64]
 AGREEMENT = 1e-6
-BEST_FEASIBLE = "best feasible"
 _totals: WeakKeyDictionary[ImpactCurve, dict[str, SeparableTotal]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
-class Allocation(Record):
+class Allocation(Split):
     """A schedule with its certificate.
 
     Attributes
@@ -91,16 +85,6 @@ class Allocation(Record):
     cross_check: Attempt | None = None
     relaxed_caps: Float | None = None
 
-    def to_frame(self) -> pd.DataFrame:
-        """Index interval; columns shares, part_% of the order, left: shares still to trade after
-        it.
-        """
-        return table(self.shares)
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Shares by interval, as steps."""
-        return drawn(self.shares, self.solver, ax)
-
     def summary(self) -> str:
         """The certificate as text."""
         x, penalty = self.shares, f", risk {self.penalty:,.6g}" if self.penalty else ""
@@ -120,26 +104,14 @@ class Allocation(Record):
 
 
 def allocate(
-    curve: ImpactCurve,
-    total_shares: float,
-    *,
-    min_shares: ArrayLike = 0.0,
-    max_shares: ArrayLike | None = None,
-    objective: str = "cost",
-    solver: SolverType | str = SolverType.AUTO,
-    kernel: Kernel | None = None,
-    times: ArrayLike | None = None,
-    risk_aversion: float = 0.0,
-    covariance: ArrayLike | None = None,
-    on_infeasible: str = "raise",
-    cross_check: bool = False,
-    max_iterations: int = 1000,
-    tolerance: float = 1e-8,
-    timeout_seconds: float = 300.0,
-    validate_inputs: bool = True,
-    validate_outputs: bool = True,
-    lot_size: float | None = None,
-) -> Allocation:
+    curve: ImpactCurve, total_shares: float, *, min_shares: ArrayLike = 0.0,
+    max_shares: ArrayLike | None = None, objective: str = "cost",
+    solver: SolverType | str = SolverType.AUTO, kernel: Kernel | None = None,
+    times: ArrayLike | None = None, risk_aversion: float = 0.0, covariance: ArrayLike | None = None,
+    on_infeasible: str = "raise", cross_check: bool = False, max_iterations: int = 1000,
+    tolerance: float = 1e-8, timeout_seconds: float = 300.0, validate_inputs: bool = True,
+    validate_outputs: bool = True, lot_size: float | None = None,
+) -> Allocation:  # fmt: skip
     r"""Split `total_shares` over the intervals of `curve` at the least total.
 
     .. math:: \min_x \sum_t C_t(x_t) + \tfrac12 x^\top G x + \lambda \sum_t v_t
@@ -229,8 +201,8 @@ def allocate(
     if on_infeasible == "relax":
         problem, relaxed = problem.relaxed()
     problems.check_convex(problem)
-    if reason := why_infeasible(problem):
-        raise OptimizationError(reason)
+    if problem.fault:
+        raise OptimizationError(problem.fault)
     if order == 0:
         nu = float(total.marginal(lower).min())
         return Allocation(np.zeros(n), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
@@ -246,7 +218,7 @@ def allocate(
     (penalty, held), last = problem.risk(x), found.attempts[-1]
     return Allocation(
         x, proof.cost - penalty, proof.multiplier + held, proof.kkt_residual, proof.duality_gap,
-        objective, last.solver if found.in_time else BEST_FEASIBLE, found.attempts,
+        objective, last.solver if found.in_time else "best feasible", found.attempts,
         time.perf_counter() - limits.begin, relaxed, warnings, penalty, second,
         problem.upper if relaxed else None,
     )  # fmt: skip
@@ -264,8 +236,8 @@ def _warnings(
         late = f"out of time after {limits.timeout_seconds:g} s: best feasible schedule"
         yield f"{late}, at most {found.certificate.duality_gap:.1e} of its cost above the optimum"
     if beyond:
-        fit = "child orders exceed the largest size that their interval's fit saw: their cost is"
-        yield f"{beyond} {fit} extrapolated"
+        seen = "the largest size that their interval's fit saw"
+        yield f"{beyond} child orders exceed {seen}: their cost is extrapolated"
 
 
 def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
@@ -301,10 +273,8 @@ def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: 
     second = search(problem, limits, others)
     other, by = second.certificate.cost, second.attempts[-1]
     if abs(other - cost) > AGREEMENT * max(abs(cost), abs(other)):
-        raise OptimizationError(
-            f"{used} and {by.solver} disagree: {cost:.10g} against {other:.10g}, "
-            f"more than {AGREEMENT:g} apart; tighten tolerance or raise max_iterations"
-        )
+        costs = f"{cost:.10g} against {other:.10g}; tighten tolerance or raise max_iterations"
+        raise OptimizationError(f"{used} and {by.solver} disagree: {costs}")
     return by
 
 
@@ -319,19 +289,14 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
         No whole lots meet the bounds.
     """
     total, order, slack = problem.tangent(found.shares), problem.shares, ROUNDING * lot
-    if order / lot > 2.0**53:
-        raise OptimizationError(
-            f"lot_size {lot:g} is too small for an order of {order:,.6g} shares: floats do not "
-            "count its lots; leave it out"
-        )
+    if order / lot > 2.0**53:  # more than floats count
+        raise OptimizationError(f"lot_size {lot:g} is too small for an order of {order:,.6g}")
     count = int(order / lot + ROUNDING)
     low = np.ceil(problem.lower / lot - ROUNDING).astype(np.int64)
     high = np.floor(problem.upper / lot + ROUNDING).astype(np.int64)
     if np.any(low > high) or not low.sum() <= count <= high.sum():
-        raise OptimizationError(
-            f"in lots of {lot:g}, floors need {low.sum():,} and caps admit {high.sum():,} of "
-            f"{count:,}; lower min_shares, raise max_shares, or trade smaller lots"
-        )
+        admitted = f"floors need {low.sum():,} and caps admit {high.sum():,} of {count:,}"
+        raise OptimizationError(f"in lots of {lot:g}, {admitted}; trade smaller lots")
     lots = np.clip(np.floor(found.shares / lot).astype(np.int64), low, high)
     # Lots of one interval get more expensive one by one, so greedy is optimal, from whichever lots
     # are surely taken: those cheaper than the multiplier.
@@ -347,13 +312,10 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
     shares = np.minimum(lots * lot, total.capacity)
     odd = order - count * lot
     if odd > slack:
-        more = np.minimum(shares + odd, total.capacity)
-        room = (shares + odd <= problem.upper + slack) & (shares + odd <= more + slack)
+        room = shares + odd <= problem.upper + slack
         if not room.any():
-            raise OptimizationError(
-                f"no bounds admit the odd {odd:g} shares beside lots of {lot:g}; widen them or "
-                "trade a multiple of it"
-            )
+            raise OptimizationError(f"no bounds admit the odd {odd:g} shares; widen them")
+        more = np.minimum(shares + odd, total.capacity)
         added = np.where(room, total.value(more) - total.value(shares), np.inf)
         shares[np.argmin(added)] += odd
     shares = np.clip(shares, problem.lower, problem.upper)
@@ -393,13 +355,9 @@ class Allocations(Record):
 
 
 def allocate_many(
-    curve: ImpactCurve,
-    total_shares: ArrayLike,
-    *,
-    min_shares: ArrayLike = 0.0,
-    max_shares: ArrayLike | None = None,
-    objective: str = "cost",
-) -> Allocations:
+    curve: ImpactCurve, total_shares: ArrayLike, *, min_shares: ArrayLike = 0.0,
+    max_shares: ArrayLike | None = None, objective: str = "cost",
+) -> Allocations:  # fmt: skip
     """The exact split of m orders over n intervals each, as `allocate` with the analytical solver,
     in one call.
 
@@ -431,10 +389,8 @@ def allocate_many(
     m, n = len(orders), len(curve) // max(len(orders), 1)
     good = orders.ndim == 1 and m * n == len(curve) and m > 0
     if not good or not np.all((orders > 0) & np.isfinite(orders)):
-        raise ValidationError(
-            "total_shares must be (m,), finite and above 0, with m a divisor of the curve's "
-            f"{len(curve)} intervals; got shape {orders.shape}"
-        )
+        rule = f"finite and above 0, with m a divisor of the curve's {len(curve)} intervals"
+        raise ValidationError(f"total_shares must be (m,), {rule}; got shape {orders.shape}")
     problems.check_finite(curve)
     most = np.inf if max_shares is None else max_shares
     lower = problems.broadcast("min_shares", min_shares, (m, n), 0.0)
@@ -446,8 +402,8 @@ def allocate_many(
     infeasible |= upper.sum(axis=1) < orders * (1.0 - SUM_ROUNDING)
     if infeasible.any():
         i = int(np.argmax(infeasible))
-        own = total.take(slice(i * n, (i + 1) * n))
-        reason = why_infeasible(Problem(own, float(orders[i]), lower[i], upper[i]))
+        shown = total.capacity[i * n : (i + 1) * n]
+        reason = problems.why_infeasible(float(orders[i]), lower[i], upper[i], shown)
         raise OptimizationError(f"problem {i}, first of {int(infeasible.sum()):,}: {reason}")
     x, known = solve_many(total, orders, (lower.ravel(), upper.ravel()))
     for i, found in enumerate(known.tolist()):

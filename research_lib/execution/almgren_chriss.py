@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from research_lib.checks import number, per_interval
+from research_lib.checks import Float, number, per_interval
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
@@ -22,7 +22,6 @@ from research_lib.execution.problem import each
 from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade
 from research_lib.impact import LinearImpact
 
-Float = NDArray[np.float64]
 SEARCHED = 1e10
 
 
@@ -63,18 +62,10 @@ class ArrivalPriceSchedule(ModelledSchedule):
 
 
 def almgren_chriss(
-    total_shares: float,
-    n_intervals: int,
-    *,
-    volatility: ArrayLike,
-    temporary: ArrayLike,
-    risk_aversion: float,
-    permanent: float = 0.0,
-    half_spread: float = 0.0,
-    drift: float = 0.0,
-    interval: float = 1.0,
-    min_shares: ArrayLike | None = None,
-) -> ArrivalPriceSchedule:
+    total_shares: float, n_intervals: int, *, volatility: ArrayLike, temporary: ArrayLike,
+    risk_aversion: float, permanent: float = 0.0, half_spread: float = 0.0, drift: float = 0.0,
+    interval: float = 1.0, min_shares: ArrayLike | None = None,
+) -> ArrivalPriceSchedule:  # fmt: skip
     r"""Least expected cost plus risk aversion times variance, against the arrival price.
 
     .. math:: \tfrac12 \gamma X^2 + \epsilon \sum_k |n_k| + \sum_k \frac{\tilde\eta_k}{\tau} n_k^2
@@ -140,33 +131,28 @@ def almgren_chriss(
     spread, alpha = number("half_spread", half_spread, 0), number("drift", drift)
     net = eta - 0.5 * gamma * tau
     if net.min() <= 0:
+        least = f"permanent * interval / 2 = {gamma * tau / 2:g}"
         raise ValidationError(
-            f"temporary {eta.min():g} must be above permanent * interval / 2 = "
-            f"{gamma * tau / 2:g}; shorten the interval"
+            f"temporary {eta.min():g} must be above {least}; shorten the interval"
         )
     variance = sigma * sigma * tau
     trades, convex = _trajectory(shares, net / tau, risk * variance, 0.5 * alpha * tau)
     if not convex:
-        raise OptimizationError(
-            f"risk_aversion {risk:.6g} leaves no least value, below 0 because cost plus risk falls "
-            "without limit as the round trip grows; raise it or shorten the horizon"
-        )
+        why = "below 0 because cost plus risk falls without limit; raise it or shorten the horizon"
+        raise OptimizationError(f"risk_aversion {risk:.6g} leaves no least value, {why}")
     if min_shares is not None:
         curve = LinearImpact(net / tau, spread + alpha * tau * np.arange(n, 0, -1.0))
         trades = _floored(curve, shares, trades, min_shares, risk, variance)
     sizes = float(np.abs(trades).sum())
     if spread and sizes > abs(trades.sum()) * (1.0 + ROUNDING):
-        raise OptimizationError(
-            "the optimum trades against the order's direction, which half_spread prices by its "
-            "sign; set min_shares=0, or half_spread=0"
-        )
+        what = "the optimum trades against the order's direction, which half_spread prices"
+        raise OptimizationError(f"{what} by its sign; set min_shares=0, or half_spread=0")
     held = left_to_trade(trades)[1:]
     cost = 0.5 * gamma * shares**2 + spread * sizes + float(net @ (trades * trades)) / tau
     cost -= alpha * tau * float(held.sum())
     pull = risk * tau * float(variance.sum() / net.sum())
-    return ArrivalPriceSchedule(
-        trades, "Almgren-Chriss", cost, float(variance @ (held * held)), _rate(pull) / tau
-    )
+    of_cost = float(variance @ (held * held))
+    return ArrivalPriceSchedule(trades, "Almgren-Chriss", cost, of_cost, _rate(pull) / tau)
 
 
 def _rate(pull: float) -> float:
@@ -201,20 +187,17 @@ def _trajectory(shares: float, cost: Float, risk: Float, push: float) -> tuple[F
 
 
 def _floored(
-    curve: LinearImpact, shares: float, trades: Float, min_shares: ArrayLike, risk: float,
-    variance: Float,
+    curve: LinearImpact, shares: float, free: Float, floors: ArrayLike, risk: float, variance: Float
 ) -> Float:  # fmt: skip
     """The trades if they keep the floors, else those of the same problem with floors, by
     `allocate`.
     """
-    floor = per_interval("min_shares", min_shares, len(curve), infinite=True)
-    if np.all(trades >= floor - ROUNDING * abs(shares)):
-        return np.maximum(trades, floor)
+    floor = per_interval("min_shares", floors, len(curve), infinite=True)
+    if np.all(free >= floor - ROUNDING * abs(shares)):
+        return np.maximum(free, floor)
     if risk < 0:
-        raise OptimizationError(
-            f"risk_aversion {risk:g} is below 0 and min_shares binds, a case without an exact "
-            "method here; leave min_shares out, or take risk_aversion=0"
-        )
+        rule = "min_shares binds, a case without an exact method; leave min_shares out"
+        raise OptimizationError(f"risk_aversion {risk:g} is below 0 and {rule}")
     limits: dict[str, Any] = {"min_shares": floor, "risk_aversion": risk, "covariance": variance}
     return allocate(curve, shares, **limits).shares
 
@@ -279,10 +262,8 @@ def efficient_frontier(
     """
     weights = np.atleast_1d(np.array(risk_aversions, float))
     make: Any = almgren_chriss if np.ndim(total_shares) == 0 else portfolio_schedule
-    return Frontier(
-        weights,
-        tuple(make(total_shares, n_intervals, risk_aversion=w, **market) for w in weights.tolist()),
-    )
+    plans = (make(total_shares, n_intervals, risk_aversion=w, **market) for w in weights.tolist())
+    return Frontier(weights, tuple(plans))
 
 
 def least_value_at_risk(

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from research_lib.execution.problem import Answer, Limits, Problem
 from research_lib.execution.quadratic import Quadratic, StateDecay
@@ -20,7 +19,6 @@ from research_lib.impact import SeparableTotal
 if TYPE_CHECKING:
     import cvxpy as cp
 
-Float = NDArray[np.float64]
 # What each calls its tolerances, iterations and time (ECOS knows none), and how many of its steps
 # cost what an interior point's does.
 BACKENDS = {
@@ -29,7 +27,6 @@ BACKENDS = {
     "SCS": (("eps_abs", "eps_rel"), "max_iters", "time_limit_secs", 100),
     "ECOS": (("abstol", "reltol", "feastol"), "max_iters", "", 1),
 }
-MIN_SECONDS = 1e-3
 
 
 def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
@@ -49,7 +46,8 @@ def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
             reason = solved(program, backend, limits)
             shares = problem.repaired(x.value, problem.shares)
             reason = reason if shares is not None else f"no finite answer, {reason}"
-            yield Answer(backend, shares, reason, _iterations(program))
+            steps = program.solver_stats and program.solver_stats.num_iters
+            yield Answer(backend, shares, reason, int(steps or 0))
 
 
 def solved(program: cp.Problem, backend: str, limits: Limits) -> str:
@@ -69,14 +67,10 @@ def solved(program: cp.Problem, backend: str, limits: Limits) -> str:
     return f"status {program.status}"
 
 
-def _iterations(program: cp.Problem) -> int:
-    return int((program.solver_stats and program.solver_stats.num_iters) or 0)
-
-
 def _options(backend: str, limits: Limits) -> dict[str, Any]:
     gaps, steps, seconds, cheaper = BACKENDS[backend]
     options = dict.fromkeys(gaps, limits.tolerance) | {steps: cheaper * limits.max_iterations}
-    options |= {seconds: max(limits.left, MIN_SECONDS)} if seconds else {}
+    options |= {seconds: max(limits.left, 1e-3)} if seconds else {}
     return options | ({"polishing": True} if backend == "OSQP" else {})
 
 

@@ -17,19 +17,17 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from research_lib.checks import Float
 from research_lib.compiling import compiled
 from research_lib.impact import SeparableTotal
 
-Float = NDArray[np.float64]
 Pair = tuple[Float, Float]
 Smooth = tuple[Float, Float, Float, Float, Float]
 Judged = tuple[float, float, float, float, float, float]
 
 EPSILON = float(np.finfo(float).eps)
-MAX_SWEEPS = 500
-MAX_NEWTON_STEPS = 60
+MAX_SWEEPS, MAX_NEWTON_STEPS = 500, 60
 SUM_ROUNDING = 1e-12  # of the order: what n rounded shares may miss it by
 SAME_PRICE = 1e-9
 PRICE_ROUNDING = 4.0 * EPSILON  # of the multiplier: what a price at it may err by

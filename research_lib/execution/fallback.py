@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from research_lib.checks import Float
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError
 from research_lib.execution.cvxpy_solver import solve_cvxpy
@@ -17,10 +17,8 @@ from research_lib.execution.problem import Answer, Limits, Problem
 from research_lib.execution.scipy_solver import solve_scipy
 
 logger = logging.getLogger(__name__)
-Float = NDArray[np.float64]
 
-CERTIFIED_GAP = 1e-6
-CERTIFIED_RESIDUAL = 1e-3
+CERTIFIED_GAP, CERTIFIED_RESIDUAL = 1e-6, 1e-3
 SUM_TOLERANCE = 1e-11  # of the order
 
 
@@ -86,16 +84,13 @@ def search(
             if attempt.accepted and certificate is not None and answer.shares is not None:
                 return Found(answer.shares, certificate, tuple(attempts))
             candidates += [] if answer.shares is None else [answer.shares]
-            logger.warning(
-                "%s (%s) gave no certified schedule: %s", solver, answer.backend, attempt.reason
-            )
+            by = f"{solver} ({answer.backend})"
+            logger.warning("%s gave no certified schedule: %s", by, attempt.reason)
             begin = time.perf_counter()
     if limits.left > 0:
         trail = "; ".join(f"{a.solver}/{a.backend}: {a.reason}" for a in attempts)
-        raise OptimizationError(
-            f"no solver gave a certified schedule ({trail}); raise max_iterations or "
-            "timeout_seconds"
-        )
+        remedy = "raise max_iterations or timeout_seconds"
+        raise OptimizationError(f"no solver gave a certified schedule ({trail}); {remedy}")
     candidates.append(problem.feasible(np.ones(len(problem.lower))))
     candidates.append(exact_split(problem.total, problem.shares, problem.bounds)[0])
     known = [(certify(x, problem), x) for x in candidates]
@@ -134,17 +129,15 @@ def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
     the intervals.
     """
     if problem.coupling is None:
-        split, sweeps, found = exact_split(
-            problem.total, problem.shares, problem.bounds, limits.max_iterations
-        )
+        parts = problem.total, problem.shares, problem.bounds
+        split, sweeps, found = exact_split(*parts, limits.max_iterations)
         yield Answer("multiplier", split, "", sweeps, found)
         return
     quadratic = problem.quadratic
     if quadratic is None:
         yield Answer("structured", None, "the curve is not linear: no structured solver")
         return
-    x, solves = quadratic.bounded(problem.lower, problem.upper, lambda: limits.left > 0)
-    method = quadratic.method + (" with an active set" if solves > 1 else "")
+    x, method, solves = quadratic.bounded(problem.lower, problem.upper, lambda: limits.left > 0)
     if x is None:
         reason = "out of time" if limits.left <= 0 else "not convex, or singular to rounding"
         yield Answer(method, None, reason)

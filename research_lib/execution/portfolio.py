@@ -5,21 +5,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.linalg import solveh_banded
 
-from research_lib.checks import number, same_labels
+from research_lib.checks import Float, number, same_labels
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.cvxpy_solver import BACKENDS, solved
 from research_lib.execution.problem import Limits, broadcast
-from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade, table
+from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade
 from research_lib.monitoring import timed
 
-Float = NDArray[np.float64]
-TOLERANCE = 1e-10  # asked of the backends
+TOLERANCE, MAX_ITERATIONS = 1e-10, 1_000  # asked of the backends
 ACCEPTED = 1e-6
-MAX_ITERATIONS = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,29 +50,18 @@ class PortfolioSchedule(ModelledSchedule):
 
     def to_frame(self) -> pd.DataFrame:
         """Signed shares; index interval, one column an asset."""
-        return table(self.shares, self.attribution.index)
+        index = pd.RangeIndex(len(self.shares), name="interval")
+        return pd.DataFrame(self.shares, index, self.attribution.index)
 
 
 @timed("portfolio_schedule")
 def portfolio_schedule(
-    total_shares: ArrayLike,
-    n_intervals: int,
-    *,
-    covariance: ArrayLike,
-    temporary: ArrayLike,
-    risk_aversion: float,
-    permanent: ArrayLike | None = None,
-    half_spread: ArrayLike = 0.0,
-    interval: float = 1.0,
-    min_shares: ArrayLike | None = None,
-    max_shares: ArrayLike | None = None,
-    exposures: ArrayLike | None = None,
-    min_exposure: ArrayLike = -np.inf,
-    max_exposure: ArrayLike = np.inf,
-    prices: ArrayLike | None = None,
-    max_value: ArrayLike = np.inf,
-    timeout_seconds: float = 300.0,
-) -> PortfolioSchedule:
+    total_shares: ArrayLike, n_intervals: int, *, covariance: ArrayLike, temporary: ArrayLike,
+    risk_aversion: float, permanent: ArrayLike | None = None, half_spread: ArrayLike = 0.0,
+    interval: float = 1.0, min_shares: ArrayLike | None = None, max_shares: ArrayLike | None = None,
+    exposures: ArrayLike | None = None, min_exposure: ArrayLike = -np.inf,
+    max_exposure: ArrayLike = np.inf, timeout_seconds: float = 300.0,
+) -> PortfolioSchedule:  # fmt: skip
     r"""Least expected cost plus risk aversion times variance of trading m assets.
 
     .. math:: \sum_k \epsilon' |n_k| + \tfrac1\tau n_k' H n_k + x_k' \Gamma n_k
@@ -118,9 +105,6 @@ def portfolio_schedule(
         sector. They and the limits below go together.
     min_exposure, max_exposure : scalar, (k,) or (n - 1, k)
         min <= exposures @ holdings <= max after each trade but the last; 0 and 0 are neutral.
-    prices, max_value : (m,) currency per share, scalar or (n,) currency
-        A common cap on what is traded in an interval: prices @ \|shares\| <= max_value. Both or
-        neither.
     timeout_seconds
         Of all backends together.
 
@@ -132,7 +116,7 @@ def portfolio_schedule(
     ------
     ValidationError
         Shapes that disagree, a covariance that is not positive semi-definite, temporary impact that
-        pays, a limit without its weights or prices, or the reverse.
+        pays, a limit without its weights, or the reverse.
     OptimizationError
         No least value (too risk-seeking, or round trips across assets that gain), bounds that admit
         no schedule, or no certified answer.
@@ -154,18 +138,14 @@ def portfolio_schedule(
     given, labels = _aligned({
         "total_shares": total_shares, "covariance": covariance, "temporary": temporary,
         "permanent": permanent, "half_spread": half_spread, "min_shares": min_shares,
-        "max_shares": max_shares, "exposures": exposures, "prices": prices,
+        "max_shares": max_shares, "exposures": exposures,
     })  # fmt: skip
     orders = _finite("total_shares", given["total_shares"], (None,))
     m = len(orders)
     market = _market(m, given, number("risk_aversion", risk_aversion), interval)
     limited = not np.all(np.equal(min_exposure, -np.inf) & np.equal(max_exposure, np.inf))
-    for name, there, limit, asked in (
-        ("exposures", exposures is not None, "min_exposure or max_exposure", limited),
-        ("prices", prices is not None, "max_value", not np.all(np.equal(max_value, np.inf))),
-    ):
-        if there != asked:
-            raise ValidationError(f"{name} and {limit} go together: give both or neither")
+    if (exposures is not None) != limited:
+        raise ValidationError("exposures and min_exposure or max_exposure go together")
     weights = np.zeros((0, m)) if exposures is None else np.atleast_2d(given["exposures"])
     least, most = given["min_shares"], given["max_shares"]
     bounds = _Bounds(
@@ -174,21 +154,14 @@ def portfolio_schedule(
         _finite("exposures", weights, (len(weights), m)),
         broadcast("min_exposure", min_exposure, (n - 1, len(weights))),
         broadcast("max_exposure", max_exposure, (n - 1, len(weights))),
-        _finite("prices", np.zeros(m) if prices is None else given["prices"], (m,), 0.0),
-        broadcast("max_value", max_value, (n,)),
     )
     return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
 
 
 def price_portfolio(
-    shares: ArrayLike,
-    *,
-    covariance: ArrayLike,
-    temporary: ArrayLike,
-    permanent: ArrayLike | None = None,
-    half_spread: ArrayLike = 0.0,
-    interval: float = 1.0,
-) -> PortfolioSchedule:
+    shares: ArrayLike, *, covariance: ArrayLike, temporary: ArrayLike,
+    permanent: ArrayLike | None = None, half_spread: ArrayLike = 0.0, interval: float = 1.0,
+) -> PortfolioSchedule:  # fmt: skip
     """What any schedule of several assets is expected to cost and to risk, whoever made it.
 
     Parameters
@@ -263,18 +236,14 @@ def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Mar
     lowest, highest = np.linalg.eigvalsh(covariance)[[0, -1]]
     apart = np.abs(covariance - covariance.T).max()
     if apart > 1e-8 * np.abs(covariance).max() or lowest < -1e-10 * highest:
-        raise ValidationError(
-            "covariance must be symmetric and positive semi-definite, its lowest eigenvalue is "
-            f"{lowest:.3g}; shrink the correlations, or estimate them on common days"
-        )
+        rule = "covariance must be symmetric and positive semi-definite, its lowest eigenvalue is"
+        raise ValidationError(f"{rule} {lowest:.3g}; shrink the correlations")
     net = temporary - 0.5 * tau * permanent
     net = 0.5 * (net + net.T)
     unit = 1.0 / np.sqrt(np.abs(np.diag(net)) + 1e-300)
     if np.linalg.eigvalsh(net * np.outer(unit, unit))[0] <= 1e-12:
-        raise ValidationError(
-            "temporary less permanent * interval / 2 must be positive definite in its symmetric "
-            "part, or trades would be paid for; shorten the interval, or lower the cross impact"
-        )
+        what = "the symmetric part of temporary less permanent * interval / 2"
+        raise ValidationError(f"{what} must be positive definite; shorten the interval")
     return _Market(covariance, temporary, permanent, spread, risk, tau, net)
 
 
@@ -284,10 +253,8 @@ def _finite(name: str, values: Any, shape: tuple[int | None, ...], low: float = 
     wanted = tuple(len(array) if size is None and array.ndim else size for size in shape)
     if array.shape != wanted or not np.all(np.isfinite(array) & (array >= low)):
         sizes = ", ".join("m" if size is None else str(size) for size in shape)
-        raise ValidationError(
-            f"{name} must be ({sizes}{',' * (len(shape) == 1)}) and finite, at least {low:g}, got "
-            f"shape {array.shape}: {str(values)[:60]}"
-        )
+        rule = f"({sizes}{',' * (len(shape) == 1)}) and finite, at least {low:g}"
+        raise ValidationError(f"{name} must be {rule}, got shape {array.shape}: {str(values)[:60]}")
     return array
 
 
@@ -295,7 +262,7 @@ class _Bounds(NamedTuple):
     """What trades and holdings must keep, for n intervals and m assets; infinite: no bound.
 
     Trades lower, upper (n, m) shares; exposures (k, m) of what is held after each trade but the
-    last, least and most (n - 1, k); prices (m,) and value (n,), of all that is traded.
+    last, least and most (n - 1, k).
     """
 
     lower: Float
@@ -303,8 +270,6 @@ class _Bounds(NamedTuple):
     exposures: Float
     least: Float
     most: Float
-    prices: Float
-    value: Float
 
 
 def _form(market: _Market, orders: Float, n: int, unit: Float) -> tuple[sparse.csr_array, Float]:
@@ -333,11 +298,9 @@ def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
     try:
         held = solveh_banded(np.array(bands), -linear)
     except np.linalg.LinAlgError as error:
-        raise OptimizationError(
-            f"cost plus risk falls without limit: risk_aversion {market.risk_aversion:g} below 0, "
-            "or the antisymmetric part of permanent, lets round trips gain more than temporary "
-            "impact takes; raise it, lower permanent, or shorten the horizon"
-        ) from error
+        why = f"risk_aversion {market.risk_aversion:g} is below 0, or the antisymmetric part of"
+        why = f"cost plus risk falls without limit: {why} permanent large"
+        raise OptimizationError(f"{why}; raise the one, or lower the other") from error
     slope, size = form @ held + linear, abs(form) @ np.abs(held) + np.abs(linear)
     path = held.reshape(n - 1, -1) * unit
     trades = -np.diff(path, axis=0, prepend=orders[None], append=np.zeros((1, len(orders))))
@@ -349,8 +312,8 @@ def _optimum(
 ) -> tuple[Float, str, float]:
     """Trades (n, m), by whom, their KKT residual: the free optimum where nothing else is asked."""
     trades, residual = _free(market, orders, len(bounds.lower))
-    limits_given = bounds.lower, bounds.upper, bounds.least, bounds.most, bounds.value
-    asked = any(np.isfinite(limit).any() for limit in limits_given)
+    limited = bounds.lower, bounds.upper, bounds.least, bounds.most
+    asked = any(np.isfinite(limit).any() for limit in limited)
     sizes = np.abs(trades).sum(axis=0)
     one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
     # A spread on trades one way is the same for all schedules.
@@ -363,10 +326,8 @@ def _optimum(
     short = (least > orders + slack) | (most < orders - slack)
     if short.any():
         i = int(np.argmax(short))
-        raise OptimizationError(
-            f"caps admit {least[i]:,.6g} to {most[i]:,.6g} shares of asset {i}, whose order is "
-            f"{orders[i]:,.6g}; widen min_shares and max_shares, or lengthen the horizon"
-        )
+        admitted = f"caps admit {least[i]:,.6g} to {most[i]:,.6g} shares of asset {i}"
+        raise OptimizationError(f"{admitted}, whose order is {orders[i]:,.6g}; widen the caps")
     return _bounded(market, orders, bounds, trades, limits)
 
 
@@ -388,7 +349,8 @@ def _bounded(
     held = cp.reshape(z, (n - 1, m), order="C")
     path = cp.vstack([orders[None] / unit, held, np.zeros((1, m))])
     sold, spread = path[:-1] - path[1:], market.half_spread * unit / (scale or 1.0)
-    norm, worth = (_norm(weights * unit) for weights in (bounds.exposures, bounds.prices))
+    norm = np.linalg.norm(bounds.exposures * unit, axis=1)
+    norm = np.where(norm > 0, norm, 1.0)
     exposed = held @ (bounds.exposures * unit).T / norm
     constraints = [
         *_within(sold, bounds.lower / unit, bounds.upper / unit),
@@ -396,19 +358,15 @@ def _bounded(
     ]
     # Convex as a whole, which its parts do not show where permanent impact is not symmetric.
     cost = 0.5 * cp.quad_form(z, cp.psd_wrap(form)) + linear @ z
-    if spread.any() or np.isfinite(bounds.value).any():
+    if spread.any():
         cost = cost + cp.sum((sells + buys) @ spread)
-        traded = (sells + buys) @ (bounds.prices * unit / worth)
         constraints += [sold == sells - buys, sells >= 0, buys >= 0]
-        constraints += _within(traded, np.full(n, -np.inf), bounds.value / worth)
     program, tried = cp.Problem(cp.Minimize(cost), constraints), []
     for backend in (name for name in BACKENDS if name in cp.installed_solvers()):
         status = solved(program, backend, limits)
         if "infeasible" in status:
-            raise OptimizationError(
-                "the orders cannot be traded within the caps and exposures together; widen "
-                "min_exposure and max_exposure, raise the caps, or lengthen the horizon"
-            )
+            what = "the orders cannot be traded within the caps and exposures together"
+            raise OptimizationError(f"{what}; widen them, or lengthen the horizon")
         if z.value is not None:
             own = np.repeat(spread, n)
             slopes = {z: form @ z.value + linear, sells: own, buys: own}
@@ -418,16 +376,8 @@ def _bounded(
             status = f"KKT residual {residual:.1e}"
         tried.append(f"{backend}: {status}")
     late = f"out of time after {limits.timeout_seconds:g} s, raise timeout_seconds; "
-    raise OptimizationError(
-        f"no backend's answer is certified to {ACCEPTED:g} "
-        f"({late if limits.left <= 0 else ''}{'; '.join(tried)})"
-    )
-
-
-def _norm(weights: Float) -> Float:
-    """Of each row; 1 where all are 0."""
-    norm = np.linalg.norm(weights, axis=-1)
-    return np.where(norm > 0, norm, 1.0)
+    reasons = (late if limits.left <= 0 else "") + "; ".join(tried)
+    raise OptimizationError(f"no backend's answer is certified to {ACCEPTED:g} ({reasons})")
 
 
 def _within(expression: Any, low: Float, high: Float) -> list[Any]:

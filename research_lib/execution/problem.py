@@ -17,17 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from research_lib.checks import number, per_interval
+from research_lib.checks import Float, number, numbers, per_interval
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, Pair, close_sum
 from research_lib.execution.quadratic import Decay, Quadratic, decay_of, no_decay
 from research_lib.impact import ImpactCurve, Kernel, SeparableTotal, check_kernel, trade_times
 
-Float = NDArray[np.float64]
-HEADROOM = 1e-13  # a cap that the whole order does not reach must not seem to bind
-DUST = 1e-6
-SAME_COST = 1e-12
-SINGLE = 2e-7  # relative rounding of float32
+# A cap that the whole order does not reach must not seem to bind; SINGLE is float32's rounding.
+HEADROOM, DUST, SAME_COST, SINGLE = 1e-13, 1e-6, 1e-12, 2e-7
 
 
 @dataclass(frozen=True)
@@ -155,13 +152,18 @@ class Problem:
             return equal
         return x
 
+    @property
+    def fault(self) -> str:
+        """`why_infeasible`."""
+        return why_infeasible(self.shares, self.lower, self.upper, self.total.capacity)
+
     def relaxed(self) -> tuple[Problem, str]:
         """The problem with its caps raised, or its floors lowered, by the one factor that just
         admits the order, and how; as it is, with no text, where nothing needs or helps.
 
         Caps stop at what the curve knows the price of; caps of 0 stay.
         """
-        order, upper, reason = self.shares, self.upper, why_infeasible(self)
+        order, upper, reason = self.shares, self.upper, self.fault
         if not reason or np.any(self.lower > upper):
             return self, ""
         if reason.startswith("floors"):
@@ -170,11 +172,9 @@ class Problem:
             return eased, f"min_shares lowered to {factor:.6g} of it"
         reach = np.where(upper > 0, np.minimum(self.total.capacity, order * (1.0 + HEADROOM)), 0.0)
         if reach.sum() < order * (1.0 - SUM_ROUNDING):
-            raise OptimizationError(
-                f"cap admits {upper.sum():,.6g} of {order:,.6g} shares, and no relaxation admits "
-                "them: caps of 0 stay, and none exceeds what the books show; open intervals or "
-                "lengthen the horizon"
-            )
+            why = "caps of 0 stay, and none exceeds what the books show; open intervals"
+            known = f"cap admits {upper.sum():,.6g} of {order:,.6g} shares"
+            raise OptimizationError(f"{known}, and no relaxation admits them: {why}")
         ratio = np.divide(reach, upper, out=np.ones(len(reach)), where=upper > 0)
 
         def missing(factor: float) -> float:
@@ -185,29 +185,20 @@ class Problem:
         return replace(self, upper=raised), f"max_shares raised to {factor:.6g} times it"
 
 
-def why_infeasible(problem: Problem) -> str:
+def why_infeasible(order: float, lower: Float, upper: Float, capacity: Any = np.inf) -> str:
     """The numbers and the remedy where no schedule meets the bounds; empty where one does."""
-    lower, upper, order = problem.lower, problem.upper, problem.shares
     if np.any(lower > upper):
         t = int(np.argmax(lower > upper))
-        return (
-            f"min_shares {lower[t]:g} is above max_shares {upper[t]:g} in interval {t}; lower the "
-            "one or raise the other"
-        )
+        return f"min_shares {lower[t]:g} is above max_shares {upper[t]:g} in interval {t}"
     most, least, slack = float(upper.sum()), float(lower.sum()), SUM_ROUNDING * abs(order)
     if most < order - slack:
-        shown = float(np.sum(np.minimum(problem.total.capacity, abs(order))))
+        shown = float(np.minimum(np.broadcast_to(capacity, len(upper)), abs(order)).sum())
         if shown < order:
             return f"the books show {shown:,.6g} of {order:,.6g} shares; order less or trade longer"
-        return (
-            f"cap admits {most:,.12g} of {order:,.12g} shares; raise max_shares "
-            "(max_allocation_ratio) or lengthen the horizon"
-        )
+        admitted = f"cap admits {most:,.12g} of {order:,.12g} shares"
+        return f"{admitted}; raise max_shares (max_allocation_ratio) or lengthen the horizon"
     if least > order + slack:
-        return (
-            f"floors need {least:,.12g} of {order:,.12g} shares; lower min_shares or shorten the "
-            "horizon"
-        )
+        return f"floors need {least:,.12g} of {order:,.12g} shares; lower min_shares"
     return ""
 
 
@@ -242,19 +233,16 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
     """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the
     floor.
 
-    Caps and floors in float32 that admit the order but for their own rounding are moved by that.
+    Caps and floors in float32 that sum to the order but for their own rounding are taken to.
     """
     lower = each("min_shares", min_shares, n, infinite=True)
-    most = order * (1.0 + HEADROOM)
     asked = np.inf if max_shares is None else max_shares
     upper = each("max_shares", asked, n, infinite=True)
-    np.minimum(upper, np.maximum(lower, most), out=upper)
-    if getattr(max_shares, "dtype", None) == np.float32:
-        short = order / (float(upper.sum()) or 1.0)
-        upper *= short if 1.0 < short < 1.0 + SINGLE else 1.0
-    if getattr(min_shares, "dtype", None) == np.float32:
-        over = order / (float(lower.sum()) or 1.0)
-        lower *= over if 1.0 - SINGLE < over < 1.0 else 1.0
+    upper = np.minimum(upper, np.maximum(lower, order * (1.0 + HEADROOM)))
+    for given, bounds in ((min_shares, lower), (max_shares, upper)):
+        if getattr(given, "dtype", None) == np.float32:
+            missed = order / (float(bounds.sum()) or 1.0)
+            bounds *= missed if abs(missed - 1.0) < SINGLE else 1.0
     return lower, upper
 
 
@@ -278,13 +266,9 @@ def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.i
 
 
 def share_caps(
-    n_intervals: int,
-    *,
-    max_shares: ArrayLike = np.inf,
-    participation_rate: float | None = None,
-    volume: ArrayLike | None = None,
-    blackout: Any = None,
-) -> Float:
+    n_intervals: int, *, max_shares: ArrayLike = np.inf, participation_rate: float | None = None,
+    volume: ArrayLike | None = None, blackout: Any = None,
+) -> Float:  # fmt: skip
     """Largest child order of each interval, for `allocate(max_shares=...)`: the least of what is
     given.
 
@@ -326,18 +310,13 @@ def share_caps(
 def _closed(blackout: Any, n: int) -> NDArray[Any]:
     """The intervals without trading, as an index of (n,)."""
     given: Any = list(blackout) if isinstance(blackout, set | frozenset) else blackout
-    try:
-        chosen = np.asarray(given)
-    except ValueError:  # lists of lists
-        chosen = np.array([-1])
-    if chosen.dtype == bool and chosen.shape == (n,):
+    rule = f"a mask ({n},) of booleans, or intervals from 0 to {n - 1}, each once"
+    chosen = numbers("blackout", given, rule)
+    mask = np.asarray(given).dtype == bool
+    if mask and chosen.shape == (n,):
         return per_interval("blackout", blackout, n).astype(bool)
-    whole = chosen.ndim == 1 and (chosen.size == 0 or np.issubdtype(chosen.dtype, np.integer))
-    if not whole or np.any((chosen < 0) | (chosen >= n)) or len(np.unique(chosen)) < len(chosen):
-        raise ValidationError(
-            f"blackout must be a mask ({n},) of booleans, or intervals from 0 to {n - 1}, each "
-            f"once, got {blackout!r}"
-        )
+    if mask or chosen.ndim != 1 or np.isin(np.arange(n), chosen).sum() < len(chosen):
+        raise ValidationError(f"blackout must be {rule}, got {blackout!r}")
     return chosen.astype(np.int64)
 
 
@@ -347,10 +326,8 @@ def check_finite(curve: ImpactCurve) -> None:
         bad = np.asarray(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
         if bad.any():
             t = int(np.argmax(bad))
-            raise ValidationError(
-                f"curve {name} is not finite in {int(bad.sum()):,} of {len(bad):,} intervals, "
-                f"first in {t} ({values[t]}); refit or drop these intervals"
-            )
+            where = f"{int(bad.sum()):,} of {len(bad):,} intervals, first in {t} ({values[t]})"
+            raise ValidationError(f"curve {name} is not finite in {where}; refit or drop these")
 
 
 def check_convex(problem: Problem) -> None:
@@ -363,8 +340,7 @@ def check_convex(problem: Problem) -> None:
     for name in ("cubic", "quadratic"):
         if total[name][t] < 0:
             shape = f"{name} coefficient {total[name][t]:.3g} below 0"
-    raise OptimizationError(
-        f"the total is not convex in {int(bad.sum()):,} intervals, first in {t} ({shape}): a "
-        "stationary point need not be a minimum. Refit with coefficients held at 0 or above, or "
-        'use objective "cost"'
-    )
+    where = f"{int(bad.sum()):,} intervals, first in {t} ({shape})"
+    why = "a stationary point need not be a minimum"
+    remedy = 'refit with coefficients held at 0 or above, or use objective "cost"'
+    raise OptimizationError(f"the total is not convex in {where}: {why}; {remedy}")

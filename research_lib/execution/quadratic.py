@@ -20,17 +20,15 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.sparse.linalg import splu
 
+from research_lib.checks import Float
 from research_lib.errors import ValidationError
 from research_lib.execution.exact import Certificate
 from research_lib.impact import ExponentialKernel, ExponentialSumKernel, Kernel, kernel_matrix
 
-Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-MAX_DENSE = 5_000
-MAX_EXCHANGES = 200
+MAX_DENSE, MAX_EXCHANGES = 5_000, 200
 PATIENCE = 3  # exchanges of whole sets that may fail to help
-SAME_PRICE = 1e-11
-SAME_SHARES = 1e-13
+SAME_PRICE, SAME_SHARES = 1e-11, 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +81,9 @@ def decay_of(kernel: Kernel, at: Float) -> Decay:
         factors = np.exp(-np.multiply.outer(np.diff(at), np.array(kernel.decays)))
         return StateDecay(factors, np.array(kernel.scales, float))
     if len(at) > MAX_DENSE:
-        raise ValidationError(
-            f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB; take an "
-            f"ExponentialSumKernel, or {MAX_DENSE:,} times at most"
-        )
+        size = f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB"
+        remedy = f"take an ExponentialSumKernel, or {MAX_DENSE:,} times at most"
+        raise ValidationError(f"{size}; {remedy}")
     return kernel_matrix(kernel, at)
 
 
@@ -104,11 +101,6 @@ class Quadratic:
 
     def __len__(self) -> int:
         return len(self.linear)
-
-    @property
-    def method(self) -> str:
-        """How `least` finds it."""
-        return "sparse system" if isinstance(self.decay, StateDecay) else "Cholesky"
 
     def scaled(self, unit: float, currency: float) -> Quadratic:
         """The same with shares in `unit` and cost in `currency`."""
@@ -206,8 +198,8 @@ class Quadratic:
 
     def bounded(
         self, lower: Float, upper: Float, in_time: Callable[[], bool]
-    ) -> tuple[Float | None, int]:
-        """The optimum between bounds (n,), some of which may be infinite, and the solves it took.
+    ) -> tuple[Float | None, str, int]:
+        """The optimum between bounds (n,), some of which may be infinite, how, and the solves.
 
         Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003) until
         that no longer leaves fewer of them wrong, then one at a time in a drawn order until it does
@@ -217,12 +209,13 @@ class Quadratic:
         low, high = pinned, np.zeros(len(self), bool)
         bounds = np.abs(np.where(np.isfinite(lower), lower, 0.0))
         slack = SAME_SHARES * max(abs(self.shares), float(bounds.max()))
+        method = "sparse system" if isinstance(self.decay, StateDecay) else "Cholesky"
         fewest, patience, rng = len(self) + 1, PATIENCE, np.random.default_rng(0)
         for solves in range(1, MAX_EXCHANGES + 10 * len(self)):
-            fixed = low | high
+            fixed, how = low | high, method + (" with an active set" if solves > 1 else "")
             x = self.least(fixed, np.where(low, lower, np.where(high, upper, 0.0)))
             if x is None:
-                return None, solves
+                return None, how, solves
             gradient = self.gradient(x)
             nu = multiplier(gradient, ~fixed, low & ~pinned, high)
             unit = SAME_PRICE * float(np.max(np.abs(gradient)))
@@ -236,7 +229,7 @@ class Quadratic:
                 new_low[np.argmin(price)] = new_high[np.argmin(price)] = False
             wrong = np.flatnonzero((new_low != low) | (new_high != high))
             if not len(wrong):
-                return np.clip(x, lower, upper), solves
+                return np.clip(x, lower, upper), how, solves
             if not in_time():
                 break
             if len(wrong) < fewest:
@@ -247,7 +240,7 @@ class Quadratic:
                 wrong = wrong[[rng.integers(len(wrong))]]  # a fixed order may go in circles
             low, high = low.copy(), high.copy()
             low[wrong], high[wrong] = new_low[wrong], new_high[wrong]
-        return None, solves
+        return None, how, solves
 
     def _most_saved(self, error: Float) -> float:
         """1/2 r'H^-1 r, or under one exponential 1/2 r'G^-1 r, which is no less, in O(n)."""
@@ -291,13 +284,9 @@ def multiplier(gradient: Float, free: Mask, low: Mask, high: Mask) -> float:
     """
     if free.any():
         return float(gradient[free].mean())
-    if not (low.any() or high.any()):
-        return float(gradient.mean())
-    lowest = gradient[low].min() if low.any() else np.inf
-    highest = gradient[high].max() if high.any() else -np.inf
-    if not np.isfinite(highest):
-        return float(lowest)
-    return float(highest) if not np.isfinite(lowest) else float(0.5 * (lowest + highest))
+    ends = [gradient[low].min()] if low.any() else []
+    ends += [gradient[high].max()] if high.any() else []
+    return float(np.mean(ends or gradient))
 
 
 def _after(values: Float) -> Float:

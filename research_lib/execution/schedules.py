@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from research_lib.checks import number, numbers, per_interval
+from research_lib.checks import Float, number, numbers, per_interval
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
@@ -21,12 +21,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
-Float = NDArray[np.float64]
 ROUNDING = 1e-9
 
 
+class Split(Record):
+    """Shares by interval, as people read them."""
+
+    shares: Float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Index interval; columns shares, part_% of the order, left: shares still to trade after
+        it.
+        """
+        part = 100.0 * self.shares / (self.shares.sum() or 1.0)
+        columns = {"shares": self.shares, "part_%": part, "left": left_to_trade(self.shares)[1:]}
+        return pd.DataFrame(columns, pd.RangeIndex(len(part), name="interval"))
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Shares by interval, as steps, on `ax` or on new axes."""
+        import matplotlib.pyplot as plt
+
+        axes = plt.subplots()[1] if ax is None else ax
+        name = getattr(self, "name", type(self).__name__)
+        axes.step(np.arange(len(self.shares)), self.shares, where="mid", label=name)
+        axes.set(xlabel="interval", ylabel="shares", title=name)
+        return axes
+
+
 @dataclass(frozen=True, eq=False)
-class Schedule(Record):
+class Schedule(Split):
     """Shares of each child order.
 
     Attributes
@@ -41,7 +64,7 @@ class Schedule(Record):
     Examples
     --------
     >>> Schedule([300, 100, 200], "by hand")
-    Schedule(name=by hand, unfilled=0, shares=array (3,))
+    Schedule(name=by hand, unfilled=0, shares=array (3,), 100 to 300)
     """
 
     shares: Float
@@ -50,36 +73,6 @@ class Schedule(Record):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", _at_least_zero("scheduled shares", self.shares))
-
-    def to_frame(self) -> pd.DataFrame:
-        """Index interval; columns shares, part_% of the order, left: shares still to trade after
-        it.
-        """
-        return table(self.shares)
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Shares by interval, as steps."""
-        return drawn(self.shares, self.name, ax)
-
-
-def table(shares: Float, names: Any = None) -> pd.DataFrame:
-    """A schedule (n,), or (n, m) of assets with names, as people read it."""
-    index = pd.RangeIndex(len(shares), name="interval")
-    if shares.ndim == 2:
-        return pd.DataFrame(shares, index, names)
-    part = 100.0 * shares / (shares.sum() or 1.0)
-    columns = {"shares": shares, "part_%": part, "left": left_to_trade(shares)[1:]}
-    return pd.DataFrame(columns, index)
-
-
-def drawn(shares: Float, name: str, ax: Axes | None) -> Axes:
-    """The shares of each interval as steps, on `ax` or on new axes."""
-    import matplotlib.pyplot as plt
-
-    axes = plt.subplots()[1] if ax is None else ax
-    axes.step(np.arange(len(shares)), shares, where="mid", label=name)
-    axes.set(xlabel="interval", ylabel="shares", title=name)
-    return axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,12 +148,9 @@ def parts_of_day(shares: ArrayLike) -> dict[str, float]:
     quarter, total = len(traded) // 4, float(traded.sum())
     first = 100.0 * float(traded[:quarter].sum()) / total
     last = 100.0 * float(traded[len(traded) - quarter :].sum()) / total
-    return {
-        "first_quarter_%": first,
-        "middle_half_%": 100.0 - first - last,
-        "last_quarter_%": last,
-        "trading": int(np.count_nonzero(traded > ROUNDING * total)),
-    }
+    trading = int(np.count_nonzero(traded > ROUNDING * total))
+    parts = {"first_quarter_%": first, "middle_half_%": 100.0 - first - last}
+    return parts | {"last_quarter_%": last, "trading": trading}
 
 
 def twap(total_shares: float, n_intervals: int) -> Schedule:
@@ -232,13 +222,10 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
     expected, total = _some("volume", volume), number("total_shares", total_shares, 0)
     admitted = number("rate", rate, above=0) * np.cumsum(expected)
     unfilled = total - float(admitted[-1])
-    if unfilled <= 1e-12 * total:
-        unfilled = 0.0
-    else:
-        logger.warning(
-            f"a rate of {rate:g} admits {admitted[-1]:,.6g} of {total:,.6g} shares; "
-            f"raise it to {total / expected.sum():.3g} or lengthen the horizon"
-        )
+    unfilled = unfilled if unfilled > 1e-12 * total else 0.0
+    if unfilled:
+        known = f"a rate of {rate:g} admits {admitted[-1]:,.6g} of {total:,.6g} shares"
+        logger.warning(f"{known}; raise it to {total / expected.sum():.3g} or lengthen the horizon")
     shares = np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0)
     return Schedule(shares, "POV", unfilled=unfilled)
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from research_lib.checks import Float
 from research_lib.execution.problem import Answer, Limits, Problem
 
-Float = NDArray[np.float64]
 SLSQP_LARGEST = 78  # intervals: its dense least squares take 30 s at 390
 LARGEST_CURVATURE = 1e8  # powers below 2 have an infinite one at 0
 

@@ -1,45 +1,28 @@
 """The cheapest schedule where impact decays: one order, its own past displacing its price."""
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, per_interval
-from research_lib.config import Record
+from research_lib.checks import Float, number, per_interval
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import Allocation
 from research_lib.execution.fallback import Attempt, fault_of
-from research_lib.execution.problem import Limits, Problem, why_infeasible
+from research_lib.execution.problem import Limits, why_infeasible
 from research_lib.execution.quadratic import Quadratic, decay_of
-from research_lib.impact import (
-    ExponentialKernel,
-    Kernel,
-    check_kernel,
-    polynomial_total,
-    trade_times,
-)
+from research_lib.impact import ExponentialKernel, Kernel, check_kernel, trade_times
 from research_lib.monitoring import timed
 
-Float = NDArray[np.float64]
 TOLERANCE = 1e-8
 
 
 @timed("transient_schedule")
 def transient_schedule(
-    kernel: Kernel,
-    times: ArrayLike,
-    total_shares: float,
-    *,
-    min_shares: ArrayLike | None = None,
-    max_shares: ArrayLike | None = None,
-    temporary: ArrayLike = 0.0,
-    permanent: float = 0.0,
-    risk_aversion: float = 0.0,
-    volatility: ArrayLike | None = None,
-    timeout_seconds: float = 300.0,
-) -> Allocation:
+    kernel: Kernel, times: ArrayLike, total_shares: float, *, min_shares: ArrayLike | None = None,
+    max_shares: ArrayLike | None = None, temporary: ArrayLike = 0.0, permanent: float = 0.0,
+    risk_aversion: float = 0.0, volatility: ArrayLike | None = None, timeout_seconds: float = 300.0,
+) -> Allocation:  # fmt: skip
     r"""Least cost of trading `total_shares` at given times, each trade paying half of its own
     impact.
 
@@ -107,8 +90,7 @@ def transient_schedule(
     lower = per_interval("min_shares", least, len(at), -np.inf, infinite=True)
     most = np.inf if most is None else most
     upper = per_interval("max_shares", most, len(at), -np.inf, infinite=True)
-    zero = np.zeros(len(at))
-    if reason := why_infeasible(Problem(polynomial_total(zero, zero, zero), shares, lower, upper)):
+    if reason := why_infeasible(shares, lower, upper):
         raise OptimizationError(reason)
     x, method, solves = _least(kernel, at, problem, lower, upper, limits)
     found = problem.certificate(x, lower, upper)
@@ -133,17 +115,14 @@ def _least(
         closed = obizhaeva_wang(problem.shares, at, kernel.decay)
         if np.all((closed >= lower) & (closed <= upper)):
             return closed, "closed form", 1
-    x, solves = problem.bounded(lower, upper, lambda: limits.left > 0)
+    x, method, solves = problem.bounded(lower, upper, lambda: limits.left > 0)
     if x is None and limits.left <= 0:
-        raise OptimizationError(
-            f"out of time after {limits.timeout_seconds:g} s; raise timeout_seconds"
-        )
+        late = f"out of time after {limits.timeout_seconds:g} s"
+        raise OptimizationError(f"{late}; raise timeout_seconds")
     if x is None:
-        raise OptimizationError(
-            "the kernel's matrix is singular to rounding on these times; trade less often, or add "
-            "temporary impact"
-        )
-    return x, problem.method + (" with an active set" if solves > 1 else ""), solves
+        what = "the kernel's matrix is singular to rounding on these times"
+        raise OptimizationError(f"{what}; trade less often, or add temporary impact")
+    return x, method, solves
 
 
 def _holding(risk_aversion: float, volatility: ArrayLike | None, at: Float) -> Float:
@@ -204,27 +183,10 @@ def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float
     return np.asarray(shares * (weights / weights.sum()))
 
 
-@dataclass(frozen=True)
-class ContinuousSplit(Record):
-    """`obizhaeva_wang` in the limit of ever more trades.
-
-    Attributes
-    ----------
-    block : shares
-        Traded at once at the start, and again at the end.
-    rate : shares per unit of time
-        Traded in between, without pause.
-    cost : currency per (currency per share**2)
-        1/2 x'Gx for a kernel of scale 1.
-    """
-
-    block: float
-    rate: float
-    cost: float
-
-
-def obizhaeva_wang_limit(total_shares: float, horizon: float, decay: float) -> ContinuousSplit:
-    r"""The limit of continuous trading: blocks S / (2 + rho T) at both ends, rate rho block in
+def obizhaeva_wang_limit(
+    total_shares: float, horizon: float, decay: float
+) -> tuple[float, float, float]:
+    r"""The limit of ever more trades: blocks S / (2 + rho T) at both ends, rate rho block in
     between.
 
     The displacement of the price stays where the first block puts it, scale times block, and the
@@ -240,16 +202,21 @@ def obizhaeva_wang_limit(total_shares: float, horizon: float, decay: float) -> C
     decay : float
         rho >= 0, per unit of time.
 
+    Returns
+    -------
+    The block, shares, at the start and again at the end; the rate, shares per unit of time; the
+    cost 1/2 x'Gx for a kernel of scale 1.
+
     References
     ----------
     Obizhaeva and Wang (2013), section 6.
 
     Examples
     --------
-    >>> round(obizhaeva_wang_limit(1_000, horizon=2, decay=0.5).block, 1)
+    >>> round(obizhaeva_wang_limit(1_000, horizon=2, decay=0.5)[0], 1)
     333.3
     """
     shares, end = number("total_shares", total_shares), number("horizon", horizon, above=0)
     rho = number("decay", decay, 0)
     block = shares / (2.0 + rho * end)
-    return ContinuousSplit(block, rho * block, shares * block)
+    return block, rho * block, shares * block

@@ -99,9 +99,8 @@ def multiverse(
     n, dates = window.n_intervals, books.days(window)
     held_out = number("test_days", test_days, 0, integer=True) * (len(dates) > 1)
     if held_out >= len(dates):
-        raise ValidationError(
-            f"test_days {test_days} leaves none of {len(dates)} days to fit; lower it"
-        )
+        left = f"leaves none of {len(dates)} days to fit; lower it"
+        raise ValidationError(f"test_days {test_days} {left}")
     fitted, rows = dates[: len(dates) - held_out], []
     starts = dataclasses.replace(books, trades=None).sample(window)
     inside = books.complete & (window.interval_of(books.time) >= 0)

@@ -28,9 +28,8 @@ TICK, ONE_PERCENT = 0.01, 0.01  # the tick is that of the stocks that daily bars
 # touch alone does not set the slope.
 WALKED_SIZES = np.linspace(0.25, 1.0, 6)
 WALKED_LEVELS, WALKED_CHILD_ORDERS = 1.5, 4.0
-COLUMNS = (
-    "price", "volatility", "half_spread", "temporary", "daily_volume", "spread_from", "impact_from"
-)  # fmt: skip
+COLUMNS = ["price", "volatility", "half_spread", "temporary"]
+COLUMNS += ["daily_volume", "spread_from", "impact_from"]
 RULE = "rule: a rate of 1 % of daily volume costs one spread"
 
 
@@ -70,15 +69,9 @@ class Assets(Record):
 
 
 def synthetic_assets(
-    presets: Sequence[str],
-    order_values: ArrayLike,
-    session: Session,
-    *,
-    correlation: float,
-    n_days: int,
-    correlation_days: int,
-    rng: np.random.Generator,
-) -> Assets:
+    presets: Sequence[str], order_values: ArrayLike, session: Session, *,
+    correlation: float, n_days: int, correlation_days: int, rng: np.random.Generator,
+) -> Assets:  # fmt: skip
     """Synthetic stocks, measured on drawn books; their correlation is stated.
 
     Parameters
@@ -114,12 +107,16 @@ def synthetic_assets(
     matrix = np.full((len(presets),) * 2, number("correlation", correlation, -1, 1))
     np.fill_diagonal(matrix, 1.0)
     known = f"{n_days} synthetic sessions of books a stock; every correlation is stated"
-    return Assets(pd.DataFrame(rows).T.infer_objects(), matrix, known, correlation_days)
+    return Assets(_table(rows), matrix, known, correlation_days)
+
+
+def _table(rows: Mapping[str, tuple[Any, ...]]) -> pd.DataFrame:
+    return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
 
 
 def _measured(
     name: str, value: float, session: Session, n_days: int, rng: np.random.Generator
-) -> dict[str, Any]:
+) -> tuple[Any, ...]:
     """One row of `Assets.table`, from books of a preset."""
     n, side = session.n_intervals, "sell" if value >= 0 else "buy"
     books = preset(name, session).books(n_days * n, 10, rng, flow=OrderFlow())
@@ -131,27 +128,17 @@ def _measured(
     try:
         fit = fit_impact(frame, "linear", n_intervals=n, test_fraction=0.0, session=session)
     except ModelFittingError as error:
-        raise InsufficientDataError(
-            f"{name}: too few books fill {walks}, made for a mean child of {child:,.0f}; "
-            "lower order_values, raise n_intervals or n_days"
-        ) from error
+        found = f"{name}: too few books fill {walks}, made for a mean child of {child:,.0f}"
+        remedy = "lower order_values, raise n_intervals or n_days"
+        raise InsufficientDataError(f"{found}; {remedy}") from error
     found = calibrate_almgren_chriss(books, fit, session, interval=1.0 / n)
-    spread, slope = found.half_spread, float(found.temporary.mean())
-    return _row(price, found.volatility, spread, slope, np.nan, "books", walks)
-
-
-def _row(*values: Any) -> dict[str, Any]:
-    return dict(zip(COLUMNS, values, strict=True))
+    return price, *(found[name] for name in COLUMNS[1:4]), np.nan, "books", walks
 
 
 def quoted_assets(
-    bars: Mapping[str, pd.DataFrame],
-    quotes: Mapping[str, BookSnapshots],
-    day: dt.date,
-    session: Session,
-    *,
-    correlation_days: int,
-) -> Assets:
+    bars: Mapping[str, pd.DataFrame], quotes: Mapping[str, BookSnapshots], day: dt.date,
+    session: Session, *, correlation_days: int,
+) -> Assets:  # fmt: skip
     """Real stocks before `day`: prices, volatility, correlation and volume of daily bars.
 
     Volatility is of the session, from open to close; the correlation is of whole days, nights among
@@ -190,12 +177,10 @@ def quoted_assets(
             spread, source = _quoted(quotes[name], day, session)
         within = (table["close"] / table["open"] - 1.0)[returns.index]
         slope = spread / (ONE_PERCENT * volume)
-        rows[name] = _row(price, within.std() * price, spread / 2, slope, volume, source, RULE)
-    known_from = (
-        f"daily bars of {correlation_days} days to {returns.index[-1]:%Y-%m-%d}, split-adjusted"
-    )
-    measured = pd.DataFrame(rows).T.infer_objects()
-    return Assets(measured, returns.corr().to_numpy(), known_from, correlation_days)
+        rows[name] = price, within.std() * price, spread / 2, slope, volume, source, RULE
+    last = f"{returns.index[-1]:%Y-%m-%d}"
+    known_from = f"daily bars of {correlation_days} days to {last}, split-adjusted"
+    return Assets(_table(rows), returns.corr().to_numpy(), known_from, correlation_days)
 
 
 def _quoted(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[float, str]:
@@ -206,39 +191,6 @@ def _quoted(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[floa
         raise ValidationError(f"quotes of {quotes.symbol} begin on {dates.min()}, after {day}")
     books = quotes.take(np.flatnonzero(dates == usable.max()))
     return float(summarise(books, session)["spread"]), f"quotes of {usable.max()}"
-
-
-def cross_impact(
-    assets: Assets, session: Session, *, share: float, cross: float, asymmetry: float
-) -> Float:
-    r"""An assumed permanent impact, (m, m) currency per share**2, not symmetric.
-
-    .. math:: \Gamma_{ii} = s \, \eta_i / \tau, \qquad
-              \Gamma_{ij} = c \, \rho_{ij} \sqrt{\Gamma_{ii} \Gamma_{jj}} \, (1 \pm a)
-
-    with plus above the diagonal: asset i answers to the sale of a later asset j more than the
-    reverse.
-
-    Parameters
-    ----------
-    share : float
-        s, of what a share adds to the average price of its own book walk.
-    cross, asymmetry : float
-        c and a, in [0, 1].
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"temporary": [1.0, 4.0]}, index=["A", "B"])
-    >>> assets = Assets(table, np.array([[1.0, 0.5], [0.5, 1.0]]), "by hand", 0)
-    >>> cross_impact(assets, Session(1), share=1.0, cross=1.0, asymmetry=0.5).tolist()
-    [[1.0, 1.5], [0.5, 4.0]]
-    """
-    own = number("share", share, 0, 2) * assets.table["temporary"].to_numpy() * session.n_intervals
-    at = np.arange(len(own))
-    lean = 1.0 + number("asymmetry", asymmetry, 0, 1) * np.sign(at[None, :] - at[:, None])
-    gamma = number("cross", cross, 0, 1) * assets.correlation * np.sqrt(np.outer(own, own)) * lean
-    np.fill_diagonal(gamma, own)
-    return np.asarray(gamma)
 
 
 def correlation_regret(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from research_lib.checks import number
 from research_lib.config import Record
@@ -16,9 +15,7 @@ from research_lib.transient import flow as flows
 from research_lib.transient.flow import LagEstimate, SignedFlow, clock_flow, trade_flow
 from research_lib.transient.kernel_fit import KernelFit, Span, Z, fit_kernel
 
-Float = NDArray[np.float64]
 Hours = Session | None
-Fitted = ImpactFit | ImpactCurve
 UNKNOWN: Span = (math.nan, math.nan, math.nan)
 STATE_WINDOWS = 10  # Newey-West bandwidths: displayed depth is a state that lasts, unlike flow
 
@@ -203,89 +200,28 @@ def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
     return value, value - error, value + error
 
 
-@dataclass(frozen=True, eq=False)
-class ArrivalPriceParameters(Record):
-    """What `almgren_chriss` needs to know of a market, with standard errors.
-
-    Attributes
-    ----------
-    volatility : currency per share per sqrt(time)
-    temporary : (n,) currency per share per (share per time)
-        eta_t = beta_t tau of the linear impact.
-    permanent, permanent_error : currency per share**2
-        gamma; NaN without signed trades.
-    half_spread : float
-        Mean of the intervals, currency per share.
-    interval : float
-        tau.
-    signed_share : float
-        Part of the traded shares whose aggressor is known, in [0, 1]; NaN without trades.
-
-    Examples
-    --------
-    >>> from research_lib.market import OrderFlow, thin_stock
-    >>> session = Session(78)
-    >>> books = thin_stock(session).books(156, 2, np.random.default_rng(7), flow=OrderFlow())
-    >>> curve = LinearImpact(np.full(78, 2e-5), 0.02)
-    >>> found = calibrate_almgren_chriss(books, curve, session, interval=0.5)
-    >>> round(found.market()["temporary"], 9), found.half_spread, found.signed_share
-    (1e-05, 0.02, 1.0)
-    """
-
-    volatility: float
-    temporary: Float
-    permanent: float
-    permanent_error: float
-    half_spread: float
-    interval: float
-    signed_share: float
-
-    def market(self) -> dict[str, Any]:
-        """The arguments of `almgren_chriss`; permanent impact measured below 0 enters as 0.
-
-        Raises
-        ------
-        ValidationError
-            Permanent impact that could not be measured.
-        """
-        if np.isnan(self.permanent):
-            raise ValidationError("permanent is NaN: no signed trades; give permanent yourself")
-        known = {name: self[name] for name in ("volatility", "half_spread", "interval")}
-        temporary, permanent = float(self.temporary.mean()), max(self.permanent, 0.0)
-        return {**known, "temporary": temporary, "permanent": permanent}
-
-
 def calibrate_almgren_chriss(
-    books: BookSnapshots, fit: Fitted, session: Session, *, interval: float = 1.0, horizon: int = 30
-) -> ArrivalPriceParameters:
-    r"""Measure sigma, eta and gamma on sampled books, their trades, and a linear impact.
+    books: BookSnapshots, fit: ImpactFit | ImpactCurve, session: Session, *, interval: float = 1.0
+) -> dict[str, float]:
+    r"""Volatility, temporary impact, half_spread and interval of `almgren_chriss`, from books.
 
     .. math:: \hat\sigma^2 = \frac{\overline{(m_{k+1} - m_k)^2}}{\tau}, \qquad
-              \hat\eta_t = \hat\beta_t \tau, \qquad
-              m_{k+H} - m_k = c + \gamma \, Q_{k,k+H} + \mathrm{noise}
+              \hat\eta = \bar\beta \tau
 
-    A child order of x shares that walks the book costs beta x^2 beyond the half-spread, which
-    Almgren and Chriss write (eta / tau) x^2. Q is the signed volume (buyers' less sellers') of the
-    H intervals over which the mid m moved. At H = 1 gamma holds whatever transient impact has not
-    faded yet; at a long horizon that washes out, and the error grows: Bartlett weights (Newey-West)
-    reach over 2 H windows, for windows of H intervals overlap, and never over a night.
+    over the moves of the mid within days and the intervals of a linear impact. A child order of x
+    shares that walks the book costs beta x^2 beyond the half-spread, which Almgren and Chriss
+    write (eta / tau) x^2. What never comes back of an impact is in `fit_block_book`.
 
     Parameters
     ----------
     books : BookSnapshots
-        One an interval, as `sample` gives them, with `trades`.
+        One an interval, as `sample` gives them.
     fit : ImpactFit or LinearImpact
         Of the linear form; a level-1 book, which shows no impact, has none to give.
     session : Session
-        Windows stay inside its days.
+        Moves stay inside its days.
     interval : float
         tau, the length of an interval in the unit of time wanted.
-    horizon : int
-        H, intervals.
-
-    Returns
-    -------
-    ArrivalPriceParameters
 
     Raises
     ------
@@ -294,62 +230,22 @@ def calibrate_almgren_chriss(
 
     Examples
     --------
-    >>> from research_lib.market import OrderFlow, thin_stock
+    >>> from research_lib.market import thin_stock
     >>> session = Session(78)
-    >>> books = thin_stock(session).books(156, 2, np.random.default_rng(7), flow=OrderFlow())
+    >>> books = thin_stock(session).books(156, 2, np.random.default_rng(7))
     >>> curve = LinearImpact(np.full(78, 2e-5), 0.02)
-    >>> found = calibrate_almgren_chriss(books, curve, session, horizon=5)
-    >>> abs(found.permanent) < 3 * found.permanent_error  # this market has none
-    True
+    >>> found = calibrate_almgren_chriss(books, curve, session, interval=0.5)
+    >>> round(found["temporary"], 9), found["half_spread"]
+    (1e-05, 0.02)
     """
     curve = fit.curve if isinstance(fit, ImpactFit) else fit
     if not isinstance(curve, LinearImpact):
         raise ValidationError(f"got {type(curve).__name__}; fit model_type='linear', for its slope")
-    tau, span = number("interval", interval, above=0), number("horizon", horizon, 1, integer=True)
-    day = np.unique(session.days(books.time), return_inverse=True)[1]
-    squares = _moves(books.mid, day, 1)[0] ** 2
+    tau, day = number("interval", interval, above=0), session.days(books.time)
+    squares = np.diff(books.mid)[day[1:] == day[:-1]] ** 2
+    squares = squares[np.isfinite(squares)]
     if len(squares) < 2:
-        raise ValidationError(
-            f"{len(books)} books hold {len(squares)} moves in a day, 2 are needed"
-        )
-    flow, signed_share = _signed_volume(books)
-    sigma = float(np.sqrt(squares.mean() / tau))
-    measured = sigma, curve.beta * tau, *_response(books.mid, flow, day, span)
-    return ArrivalPriceParameters(*measured, float(curve.half_spread.mean()), tau, signed_share)
-
-
-def _signed_volume(books: BookSnapshots) -> tuple[Float, float]:
-    """Signed shares between each book and the next, (n,), the last open-ended; part signed.
-
-    NaN, NaN where the books come without a signed trade.
-    """
-    trades = books.trades
-    if trades is None or not np.any(trades.aggressor):
-        return np.full(len(books), np.nan), np.nan
-    at = np.searchsorted(books.time, trades.time, side="right")
-    # Place 0 holds what was traded before the first book.
-    flow = np.bincount(at, trades.signed_size, len(books) + 1)[1:].astype(float)
-    return flow, float(np.abs(trades.signed_size).sum() / trades.size.sum())
-
-
-def _moves(mid: Float, day: NDArray[Any], span: int) -> tuple[Float, NDArray[np.bool_]]:
-    """Moves of the mid over `span` intervals of one day, and which of (n - span,) they are."""
-    move = mid[span:] - mid[:-span]
-    kept = np.isfinite(move) & (day[span:] == day[:-span])
-    return move[kept], kept
-
-
-def _response(mid: Float, flow: Float, day: NDArray[Any], span: int) -> tuple[float, float]:
-    """Slope of the mid's moves over `span` intervals against their signed volume, and its error.
-
-    The error is added up day by day; NaN, NaN of fewer than three windows' length.
-    """
-    move, kept = _moves(mid, day, span)
-    volume = np.convolve(flow, np.ones(span), "valid")[: len(kept)][kept]
-    if len(move) < 3 * span or not np.ptp(volume) > 0:
-        return np.nan, np.nan
-    x, scores = volume - volume.mean(), np.zeros((len(kept), 1))
-    slope = float(x @ move / (x @ x))
-    scores[kept, 0] = x * (move - move.mean() - slope * x)
-    variance = flows.long_run_sum(scores, 2 * span + 1, day[: len(kept)])[0, 0]
-    return slope, math.sqrt(variance) / float(x @ x)
+        raise ValidationError(f"{len(books)} books hold {len(squares)} moves in a day, of 2")
+    sigma, eta = float(np.sqrt(squares.mean() / tau)), float(curve.beta.mean() * tau)
+    spread = float(curve.half_spread.mean())
+    return {"volatility": sigma, "temporary": eta, "half_spread": spread, "interval": tau}

@@ -22,12 +22,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import linalg, special
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.market import BookSnapshots, Session
 
-Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 # Two mids further apart than this are different: mids of the same ticks agree to 4e-16 of the
 # price, and a tick is never so small that an absolute limit could stand in for it.

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import linalg, optimize, special
 
-from research_lib.checks import refuse_unknown
+from research_lib.checks import Float, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import DecayKernel, ExponentialKernel, ExponentialSumKernel, PowerKernel
 from research_lib.transient.flow import LagEstimate
 from research_lib.wording import significant
 
-Float = NDArray[np.float64]
 Span = tuple[float, float, float]
 FAMILIES = ("exponential", "exponential_permanent", "power")
 LEVEL = 0.95

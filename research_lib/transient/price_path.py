@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, numbers, same_labels
+from research_lib.checks import Float, number, numbers, same_labels
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.impact import ExponentialSumKernel, Kernel, at_lags, kernel_matrix, trade_times
 from research_lib.impact.kernels import displaced, evenly_spaced
 from research_lib.market import BookSnapshots, OrderFlow, Trades
 
-Float = NDArray[np.float64]
 OPENING = 1_704_205_800_000_000_000  # 2024-01-02 09:30 New York
 BASE_PRICE, HALF_SPREAD, LEVEL_GAP = 100.0, 0.02, 0.02  # of the market below, currency
 TRADE_DELAY = 1_000_000  # a trade, and the book after it, come 1 ms after the book that it met

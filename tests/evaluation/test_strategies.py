@@ -249,7 +249,7 @@ def test_risk_aversion_buys_less_timing_risk_at_a_higher_cost(
         )
         for a in (1e-5, 1e-4, 1e-3)
     ]
-    assert np.all(np.diff([one.timing_risk(sigma) for one in done]) < 0)
+    assert np.all(np.diff([one.timing_risk_bps for one in done]) < 0)
     assert np.all(np.diff([one.cost for one in done]) > 0)
 
 

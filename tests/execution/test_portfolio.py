@@ -239,11 +239,6 @@ CONSTRAINED: dict[str, tuple[dict[str, Any], Any, float]] = {
         ],
         0.0,
     ),
-    "common cap": (
-        {"prices": PRICES, "max_value": 6e5},
-        lambda x, held: [cp.abs(x) @ (PRICES / 1e5) <= 6.0],
-        0.0,
-    ),
     "spread on hedges": ({"half_spread": 0.02}, lambda x, held: [], 0.02),
 }
 
@@ -277,7 +272,6 @@ def test_bounds_are_kept(rng: np.random.Generator) -> None:
     found = portfolio_schedule(ORDERS, 15, **market, risk_aversion=3e-5, **given)
     assert np.abs(found.holdings[:, :2] @ PRICES[:2]).max() < 1e-6 * np.abs(ORDERS * PRICES).sum()
     assert np.abs(found.shares).max() < 12e3 * (1 + 1e-6)
-    assert (np.abs(found.shares) @ PRICES).max() < 6e5 * (1 + 1e-6)
 
 
 def test_an_asset_without_an_order_hedges_until_its_spread_is_too_dear(
@@ -323,8 +317,6 @@ def test_infeasible_bounds_say_which_and_by_how_much(rng: np.random.Generator) -
     ):
         portfolio_schedule(ORDERS, 10, **market, min_shares=-1e3)
     with pytest.raises(OptimizationError, match="caps and exposures together"):
-        portfolio_schedule(ORDERS, 10, **market, prices=PRICES, max_value=1e5)
-    with pytest.raises(OptimizationError, match="caps and exposures together"):
         # What must still be held before the last trade is more than the last trade may be.
         portfolio_schedule(
             ORDERS, 10, **market, max_shares=5e4, exposures=[1.0, 0.0, 0.0], min_exposure=9.9e4
@@ -361,10 +353,7 @@ def test_wrong_shapes_and_matrices_are_named(rng: np.random.Generator) -> None:
             {"exposures": np.ones(3), "max_exposure": np.nan},
             "max_exposure must be at least -inf, got nan",
         ),
-        ({"max_value": 1.0}, "go together"),
-        ({"max_value": -np.inf}, "go together"),
         ({"min_exposure": np.inf}, "go together"),
-        ({"prices": PRICES}, "go together"),
         ({"max_shares": np.nan}, "max_shares must be at least -inf, got nan"),
     ):
         with pytest.raises(ValidationError, match=message):

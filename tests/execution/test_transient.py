@@ -280,14 +280,14 @@ def test_obizhaeva_wang_has_its_limits(decay: float) -> None:
 
 
 def test_ever_more_trades_reach_the_continuous_split() -> None:
-    limit = obizhaeva_wang_limit(S, 2.0, 1.5)
-    assert 2 * limit.block + 2.0 * limit.rate == pytest.approx(S)
+    block, rate, cost = obizhaeva_wang_limit(S, 2.0, 1.5)
+    assert 2 * block + 2.0 * rate == pytest.approx(S)
     times = np.linspace(0, 2, 20_001)
     found = transient_schedule(ExponentialKernel(1.5), times, S)
     # The first trade holds half an interval's flow as well.
-    assert found.shares[0] == pytest.approx(limit.block, rel=1e-4)
-    assert found.shares[10_000] / 1e-4 == pytest.approx(limit.rate, rel=1e-4)
-    assert found.cost == pytest.approx(limit.cost, rel=1e-8)
+    assert found.shares[0] == pytest.approx(block, rel=1e-4)
+    assert found.shares[10_000] / 1e-4 == pytest.approx(rate, rel=1e-4)
+    assert found.cost == pytest.approx(cost, rel=1e-8)
 
 
 def test_an_order_of_nothing_trades_nothing_and_a_buy_mirrors_a_sell() -> None:

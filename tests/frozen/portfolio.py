@@ -38,15 +38,14 @@ def measure(p: dict[str, Any]) -> dict[str, Any]:
         sizes = np.linspace(0.25, 1.0, 6) * max(4.0 * child, 1.5 * depth)
         slippage = slippage_curves(books, sizes, side).to_frame(n, session)
         fit = fit_impact(slippage, "linear", n_intervals=n, test_fraction=0.0, session=session)
-        known = calibrate_almgren_chriss(books, fit, session, interval=1.0 / n, horizon=6)
+        known = calibrate_almgren_chriss(books, fit, session, interval=1.0 / n)
         rows[name] = {
             "price": price,
             "order_shares": value / price,
             "mean_child_shares": child,
-            "volatility_bps": 1e4 * known.volatility / price,
-            "half_spread_bps": 1e4 * known.half_spread / price,
-            "its_impact_bps": 1e4 * float(known.temporary.mean()) * n * child / price,
-            "permanent": known.permanent,
+            "volatility_bps": 1e4 * known["volatility"] / price,
+            "half_spread_bps": 1e4 * known["half_spread"] / price,
+            "its_impact_bps": 1e4 * known["temporary"] * n * child / price,
         }
     return {"stocks": rows}
 

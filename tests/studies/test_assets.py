@@ -13,7 +13,7 @@ from helpers import real_data
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.execution import portfolio_schedule, price_portfolio
 from research_lib.market import BookSnapshots, Session, preset, read_books, read_daily_bars
-from research_lib.studies import cross_impact, quoted_assets, synthetic_assets
+from research_lib.studies import quoted_assets, synthetic_assets
 
 SESSION = Session(26)
 MARKET = {
@@ -126,19 +126,6 @@ def test_real_quotes_give_the_spread_and_bars_the_rest() -> None:
         quoted_assets(
             bars, {"IBM": days[1]}, dt.date(2013, 10, 7), Session(78), correlation_days=250
         )
-
-
-def test_cross_impact_is_positive_definite_and_leans_one_way() -> None:
-    assets = synthetic_assets(
-        ["thin_stock", "deep_stock"], [1e6, 1e6], SESSION, correlation=0.5, n_days=2,
-        correlation_days=60, rng=np.random.default_rng(5),
-    )  # fmt: skip
-    gamma = cross_impact(assets, SESSION, share=0.1, cross=0.5, asymmetry=0.4)
-    own = np.sqrt(gamma[0, 0] * gamma[1, 1])
-    assert [gamma[0, 1], gamma[1, 0]] == pytest.approx([0.25 * 1.4 * own, 0.25 * 0.6 * own])
-    assert np.diag(gamma) == pytest.approx(0.1 * assets.table["temporary"] * 26)
-    even = cross_impact(assets, SESSION, share=0.1, cross=0.5, asymmetry=0.0)
-    assert np.array_equal(even, even.T)
 
 
 def test_pricing_a_given_schedule_is_what_its_maker_expected() -> None:
