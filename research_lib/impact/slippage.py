@@ -265,6 +265,9 @@ def _in_batches(walk: Any, n: int, batch_size: int, parallel: bool) -> Iterator[
     threads = (os.cpu_count() or 1) if parallel else 1
     rows = max(1, min(batch_size, -(-n // threads)))
     batches = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+    if not parallel:
+        yield from map(walk, batches)
+        return
     pool = ThreadPoolExecutor(threads)
     try:
         yield from pool.map(walk, batches)

@@ -159,7 +159,7 @@ def test_a_tapered_bandwidth_is_half_the_distance_to_the_nearer_end(
     values, index = rng.lognormal(0, 1, 60), np.arange(60)
     ends = np.exp(-(index + 0.5) / 6) + np.exp(-(59.5 - index) / 6)
     found = shrink((1 + ends) * np.random.default_rng(0).lognormal(0, 0.1, 60), np.full(60, 0.05))
-    assert (found.smoother.bandwidth, found.smoother.tapered) == (4.0, True)
+    assert (found.bandwidth, found.tapered) == (4.0, True)
     local = np.minimum(4.0, 0.5 * (np.minimum(index, 59 - index) + 1.0))
     kernel = np.exp(-0.5 * (np.subtract.outer(index, index) / local[:, None]) ** 2)
     expected = kernel @ values / kernel.sum(axis=1)
@@ -176,8 +176,8 @@ def test_memory_of_the_books_is_not_taken_for_the_days_shape(rng: np.random.Gene
     daily = np.exp(noise - 0.045)
     level, error = daily.mean(axis=0), daily.std(axis=0, ddof=1) / np.sqrt(20)
     by_neighbours, by_days = shrink(level, error), shrink(level, error, daily=daily)
-    assert by_neighbours.smoother.bandwidth <= 4
-    assert by_days.smoother.bandwidth >= 32
+    assert by_neighbours.bandwidth <= 4
+    assert by_days.bandwidth >= 32
     assert by_days.apply(level).std() < 0.3 * level.std()
 
 
