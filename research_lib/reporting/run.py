@@ -414,14 +414,23 @@ def run_on_dask(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task,
         with Client(options.scheduler, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=options.worker_seconds)
             futures = {client.submit(run_notebook, task, pure=False): task for task in tasks}
+            suspects = []
             try:
                 for future in as_completed(futures, loop=client.loop):
+                    task = futures.pop(future)
                     try:
-                        answer = future.result()
-                    except KilledWorker as error:  # the run took several workers with it
-                        answer = refused("worker", str(error))
-                    yield futures.pop(future), answer
+                        yield task, future.result()
+                    except KilledWorker:  # it took workers with it, or waited beside who did
+                        suspects.append(task)
                     future.release()  # its files need not stay on the cluster
+                for task in suspects:  # one at a time, so that who is to blame shows
+                    alone = client.submit(run_notebook, task, pure=False)
+                    futures[alone] = task
+                    try:
+                        answer = alone.result()
+                    except KilledWorker as error:
+                        answer = refused("worker", str(error))
+                    yield futures.pop(alone), answer
             finally:
                 client.cancel(list(futures))
     except (OSError, FutureCancelledError) as error:
