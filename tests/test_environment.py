@@ -188,6 +188,7 @@ HEAVY = (
 )  # fmt: skip -- pandas loads pyarrow itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "folder", ["market", "impact", "transient", "execution", "evaluation", "impact_model"]
 )

@@ -155,6 +155,7 @@ def test_bounded_schedules_agree_with_cvxpy(name: str, even: bool, extra: str, c
     assert found.duality_gap <= 1e-10
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_no_exchange_between_two_trades_is_cheaper(data: st.DataObject) -> None:

@@ -54,6 +54,7 @@ def test_errors_that_ignore_a_dependence_are_too_short(
     assert table.loc[errors, dependence] < 0.9
 
 
+@pytest.mark.slow
 def test_coverage_is_reproducible() -> None:
     few = [coverage(np.random.default_rng(5), 20, n_days=4, n_snapshots=3) for _ in range(2)]
     pd.testing.assert_frame_equal(*few)

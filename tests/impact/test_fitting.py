@@ -286,6 +286,7 @@ OTHER_CHOICES = [
 ]
 
 
+@pytest.mark.slow
 def test_fit_impact_and_fit_forms_have_the_same_defaults(rng: np.random.Generator) -> None:
     """On data where every default matters: another choice would change the fit."""
 

@@ -33,6 +33,7 @@ def test_every_day_is_held_out_once_and_never_beside_itself(n_days: int) -> None
     assert found.to_numpy() == pytest.approx(bps * np.array(missed), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_one_day_is_cut_into_blocks_that_cover_the_session_in_order() -> None:
     """Without impact the spread is predicted; an interval below it is missed in its own block
     alone.

@@ -57,6 +57,7 @@ def assert_same(one: ImpactFit, other: ImpactFit, rtol: float = 1e-10) -> None:
         assert other.metrics[name] == pytest.approx(value, rel=1e-7, nan_ok=True), name
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), n_parts=st.integers(2, 7))
 @settings(max_examples=10, deadline=None)
 def test_random_splits_merge_to_the_fit_of_one_pass(

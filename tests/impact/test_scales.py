@@ -61,6 +61,7 @@ def test_slippage_scales_with_the_price_alone(
     assert bps == pytest.approx(plain["slippage_bps"].to_numpy(), rel=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["interval", "pooled"])
 @pytest.mark.parametrize(("price", "size"), UNITS)
 def test_fits_of_every_form_scale_with_price_and_size(
@@ -94,6 +95,7 @@ def test_moments_scale_too(price: float, size: float) -> None:
         assert got == pytest.approx(one[form].curve.slippage(11.0), rel=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("price", "size"), UNITS)
 def test_validation_and_diagnostics_give_the_same_numbers_in_bps(
     plain: pd.DataFrame, price: float, size: float

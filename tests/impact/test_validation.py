@@ -61,6 +61,7 @@ def test_noise_free_observations_of_the_form_are_predicted_exactly() -> None:
     assert found.table.index[0] == "nonlinear"
 
 
+@pytest.mark.slow
 def test_the_true_form_wins_and_is_named(rng: np.random.Generator) -> None:
     found = cross_validate(noisy(12, rng), ["linear", "nonlinear", "sqrt"])
     assert found.table.index.tolist() == ["nonlinear", "linear", "sqrt"]

@@ -131,6 +131,7 @@ def test_shuffled_and_further_columns_give_the_same_books(
     assert read.symbol == "XYZ"
 
 
+@pytest.mark.slow
 @damaged
 @given(books(), layouts, st.data())
 def test_half_a_file_gives_whole_lines_or_an_error(

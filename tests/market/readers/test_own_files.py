@@ -267,6 +267,7 @@ assert len(read_books(date)) == 4
 """
 
 
+@pytest.mark.slow
 def test_a_path_that_is_not_ascii_is_read_in_any_locale(tmp_path: Path) -> None:
     csv, parquet = tmp_path / "bücher.csv", tmp_path / "bücher.parquet"
     _wide().to_csv(csv, index=False)
