@@ -3,7 +3,7 @@
 Shares of `allocate` are in the order's direction. Where they are signed, `almgren_chriss` and
 `portfolio_schedule` count a sale as positive, `price_path` a purchase. Risk is a `covariance` an
 interval in `allocate`, per time in `portfolio_schedule`, and a `volatility` per root of time in
-`almgren_chriss` and `transient_schedule`. README.md has the table.
+`almgren_chriss` and `transient_schedule`.
 """
 # ruff: noqa: I001
 

@@ -259,7 +259,9 @@ def _sweep(nu: float, smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float,
             least = most = (nu - a[t]) * response
         else:
             least, most, response = _respond(nu, a[t], b[t], c[t], s[t], p[t])
-        slope += response * ((least > lower[t]) & (least < upper[t]))  # no branch: it is a coin's
+        slope += response * (
+            (least > lower[t]) & (least < upper[t])
+        )  # branchless: half go either way
         least_sum += min(max(least, lower[t]), upper[t])
         most_sum += min(max(most, lower[t]), upper[t])
     return least_sum, most_sum, slope

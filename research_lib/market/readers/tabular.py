@@ -294,23 +294,29 @@ def _batches(
 def _csv(
     path: Path, stream: Any, wanted: list[str], batch_rows: int, names: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Columns of a CSV as text; of one that is there twice the first."""
+    """Columns of a CSV as text; one that is there twice must say the same twice."""
     import pyarrow.csv as pcsv
 
     columns = list(names or column_names(path))
     if not names and not head(path).partition(b"\n")[2].strip():
         return  # a header only, which the parser cannot skip
+    twins = {f"{name}.1": name for name in wanted if f"{name}.1" in columns}
     reader = pcsv.open_csv(
         stream,
         # Without threads the parser names the row in its errors.
         pcsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=columns,
                          skip_rows=not names),
         convert_options=pcsv.ConvertOptions(
-            column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted,
+            column_types=dict.fromkeys([*wanted, *twins], pa.string()),
+            include_columns=[*wanted, *twins],
             null_values=NULLS, strings_can_be_null=True,
         ),
     )  # fmt: skip
-    yield from _rebatched(reader, batch_rows)
+    for batch in _rebatched(reader, batch_rows):
+        for twin, name in twins.items():
+            if not batch[twin].equals(batch[name]):
+                raise ValidationError(f"{path}: column {name} is there twice and differs; drop one")
+        yield batch.select(wanted)
     with path.open("rb") as raw:
         packed = raw.read(4).startswith((ZIP, DBN, *CODECS))  # which names a cut itself
         raw.seek(-1, io.SEEK_END)

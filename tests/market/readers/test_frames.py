@@ -298,7 +298,7 @@ def test_what_is_no_path_is_told_where_to_go() -> None:
         read_books(_wide())  # type: ignore[arg-type]
 
 
-def test_of_a_column_given_twice_the_first_counts(tmp_path: Path) -> None:
+def test_a_column_given_twice_must_say_the_same(tmp_path: Path) -> None:
     path = tmp_path / "book.csv"
     lines = _wide().to_csv(index=False).splitlines()
     column = lines[0].split(",").index("bid_price_1")
@@ -308,6 +308,9 @@ def test_of_a_column_given_twice_the_first_counts(tmp_path: Path) -> None:
     ]
     path.write_text("\n".join(repeat) + "\n")
     assert read_books(path).bid_price[:, 0].tolist() == [10.0] * 4
+    path.write_text("\n".join([*repeat[:-1], repeat[-1] + "5"]) + "\n")
+    with pytest.raises(ValidationError, match="column bid_price_1 is there twice and differs"):
+        read_books(path)
     table = pa.Table.from_pandas(_wide())
     pq.write_table(
         table.append_column("bid_price_1", table["bid_price_2"]), tmp_path / "book.parquet"
