@@ -87,6 +87,8 @@ def per_interval(
     ValidationError
         Another shape, labels that are not the intervals', NaN, or a value below `low`.
     """
+    if type(values) is float and low <= values < np.inf:  # a number, plainly: in no time
+        return np.full(n, values)
     kind = f"a number or ({n},)" + (" shares" if infinite else ", one an interval")
     aligned = same_labels(name, values, range(n), f"intervals are labelled 0 to {n - 1}")
     array = numbers(name, aligned, kind if infinite else "numbers")

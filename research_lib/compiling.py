@@ -16,7 +16,19 @@ def compiled(function: Callable[..., Any]) -> Any:
     Compiled code calls only compiled functions of its own file: numba's cache looks at that file
     alone, so a change in another one would go unseen.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    return _compiled(function, {})
+
+
+def vectorised(function: Callable[..., Any]) -> Any:
+    """`compiled`, with sums taken in the order that the processor's vectors like.
+
+    Their last digits then depend on the processor. No number may be NaN.
+    """
+    return _compiled(function, {"fastmath": {"reassoc", "nnan", "nsz"}})
+
+
+def _compiled(function: Callable[..., Any], more: dict[str, Any]) -> Any:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
     try:
         return njit(cache=True, **options)(function)
     # Neither the code's folder nor the home can be written, as in a read-only container: numba

@@ -18,7 +18,6 @@ from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import allocate
 from research_lib.execution.portfolio import portfolio_schedule
-from research_lib.execution.problem import each
 from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade
 from research_lib.impact import LinearImpact
 
@@ -126,7 +125,8 @@ def almgren_chriss(
     """
     n = number("n_intervals", n_intervals, 1, integer=True)
     shares, tau = number("total_shares", total_shares), number("interval", interval, above=0)
-    sigma, eta = each("volatility", volatility, n), each("temporary", temporary, n)
+    sigma = per_interval("volatility", volatility, n)
+    eta = per_interval("temporary", temporary, n)
     risk, gamma = number("risk_aversion", risk_aversion), number("permanent", permanent, 0)
     spread, alpha = number("half_spread", half_spread, 0), number("drift", drift)
     net = eta - 0.5 * gamma * tau

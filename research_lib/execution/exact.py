@@ -10,7 +10,8 @@ book) its two sides are mixed, in proportion to the room each interval has.
 
 This is the one file of compiled code for allocations. Arrays come in tuples: smooth (a, b, c, s,
 p), (n,) each, and steps (depth, premium), (n, K) each, with the letters of
-:class:`research_lib.impact.SeparableTotal`; bounds (lower, upper), (n,) each.
+:class:`research_lib.impact.SeparableTotal`; bounds (lower, upper), (n,) each. Where every marginal
+cost is a rising line, the usual case, steps are (0, 0) and the loops `_lines` are vectorised.
 """
 
 import math
@@ -19,12 +20,13 @@ from typing import NamedTuple
 import numpy as np
 
 from research_lib.checks import Float
-from research_lib.compiling import compiled
+from research_lib.compiling import compiled, vectorised
 from research_lib.impact import SeparableTotal
 
 Pair = tuple[Float, Float]
 Smooth = tuple[Float, Float, Float, Float, Float]
 Judged = tuple[float, float, float, float, float, float]
+Prices = tuple[float, float, float, float, float]
 
 EPSILON = float(np.finfo(float).eps)
 MAX_SWEEPS, MAX_NEWTON_STEPS = 500, 60
@@ -245,23 +247,43 @@ def _respond_stepped(nu: float, t: int, smooth: Smooth, steps: Pair) -> tuple[fl
 # Compiled: all intervals
 
 
+@vectorised
+def _sums(lower: Float, upper: Float) -> tuple[float, float]:
+    """Sums of the floors and of the caps."""
+    least, most = 0.0, 0.0
+    for t in range(len(lower)):
+        least += lower[t]
+        most += upper[t]
+    return least, most
+
+
+@vectorised
+def _sweep_lines(nu: float, a: Float, b: Float, bounds: Pair) -> tuple[float, float]:
+    """The sum of the shares that are optimal at nu, and d sum / d nu, of rising lines."""
+    filled, slope, (lower, upper) = 0.0, 0.0, bounds
+    for t in range(len(a)):
+        response = 0.5 / b[t]
+        x = (nu - a[t]) * response
+        slope += response if lower[t] < x < upper[t] else 0.0
+        filled += min(max(x, lower[t]), upper[t])
+    return filled, slope
+
+
 @compiled
 def _sweep(nu: float, smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, float, float]:
     """Sums of the least and of the most shares that are optimal at nu, and d sum / d nu."""
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
     least_sum, most_sum, slope = 0.0, 0.0, 0.0
+    if len(steps[0]) == 0:
+        least_sum, slope = _sweep_lines(nu, a, b, bounds)
+        return least_sum, least_sum, slope
     for t in range(len(lower)):
         if stepped:
             least, most, response = _respond_stepped(nu, t, smooth, steps)
-        elif b[t] > 0.0 and c[t] == 0.0 and s[t] == 0.0:  # the usual case, without a call
-            response = 0.5 / b[t]
-            least = most = (nu - a[t]) * response
         else:
             least, most, response = _respond(nu, a[t], b[t], c[t], s[t], p[t])
-        slope += response * (
-            (least > lower[t]) & (least < upper[t])
-        )  # branchless: half go either way
+        slope += response * ((least > lower[t]) & (least < upper[t]))
         least_sum += min(max(least, lower[t]), upper[t])
         most_sum += min(max(most, lower[t]), upper[t])
     return least_sum, most_sum, slope
@@ -274,6 +296,13 @@ def _fill(
     """Shares into `x`, `part` of the way between the two sides of the multiplier's bracket."""
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
+    if len(steps[0]) == 0:
+        for t in range(len(x)):
+            response = 0.5 / b[t]
+            least = min(max((low - a[t]) * response, lower[t]), upper[t])
+            above = min(max((high - a[t]) * response, lower[t]), upper[t])
+            x[t] = least + part * (above - least)
+        return
     for t in range(len(x)):
         least, most, _ = _respond(low, a[t], b[t], c[t], s[t], p[t])
         above = _respond(high, a[t], b[t], c[t], s[t], p[t])[0] if low < high else most
@@ -317,7 +346,7 @@ def _search(
 
     low == high where the sum is met at one multiplier, or within its jump.
     """
-    low, high, at_low, at_high = -np.inf, np.inf, bounds[0].sum(), bounds[1].sum()
+    low, high, (at_low, at_high) = -np.inf, np.inf, _sums(*bounds)
     tolerance, previous = (4.0 + math.sqrt(len(bounds[0]))) * EPSILON * shares, np.inf
     for sweeps in range(1, limit + 1):
         least, most, slope = _sweep(nu, smooth, steps, bounds)
@@ -372,11 +401,11 @@ def _solve(
     shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float
 ) -> tuple[int, Judged]:
     """Optimal shares into `x` (n,); the sweeps taken, and `_judge` of them."""
-    lower, upper = bounds
+    (lower, upper), (least, most) = bounds, _sums(*bounds)
     nu, sweeps, equal = np.nan, 0, shares / len(x)
-    if shares >= upper.sum() * (1.0 - EPSILON):
+    if shares >= most * (1.0 - EPSILON):
         x[:] = upper
-    elif shares <= lower.sum() * (1.0 + EPSILON):
+    elif shares <= least * (1.0 + EPSILON):
         x[:] = lower
     else:
         nu = _first_price(shares, smooth, steps, bounds)
@@ -391,6 +420,38 @@ def _solve(
     return sweeps, _judge(x, nu, shares, smooth, steps, bounds)
 
 
+@vectorised
+def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> Prices:
+    """`_prices` of rising lines."""
+    cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
+    lower, upper = bounds
+    for t in range(len(x)):
+        bend, last = b[t] * x[t], a[t] + 2.0 * b[t] * x[t]
+        cost += x[t] * (a[t] + bend)
+        filled += x[t]
+        outside = max(outside, max(lower[t] - x[t], x[t] - upper[t]))
+        highest = max(highest, last if x[t] > lower[t] else -np.inf)
+        lowest = min(lowest, last if x[t] < upper[t] else np.inf)
+    return cost, filled, outside, highest, lowest
+
+
+@compiled
+def _prices(x: Float, smooth: Smooth, steps: Pair, bounds: Pair) -> Prices:
+    """Cost and sum of the shares, the largest distance beyond a bound, the highest price of a share
+    that could be left out and the lowest of one that could be added.
+    """
+    cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
+    lower, upper = bounds
+    for t in range(len(x)):
+        value, last, following = _price(x[t], t, smooth, steps)
+        cost += value
+        filled += x[t]
+        outside = max(outside, lower[t] - x[t], x[t] - upper[t])
+        highest = max(highest, last if x[t] > lower[t] else -np.inf)
+        lowest = min(lowest, following if x[t] < upper[t] else np.inf)
+    return cost, filled, outside, highest, lowest
+
+
 @compiled
 def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Judged:
     """The numbers of a `Certificate`.
@@ -400,32 +461,26 @@ def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, boun
     save no more than what its price errs by at nu, times the way to its best shares there.
     """
     a, b, c, s, p = smooth
-    (lower, upper), stepped = bounds, steps[0].shape[1] > 0
-    cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
+    lower, upper = bounds
+    if len(steps[0]) == 0:
+        cost, filled, outside, highest, lowest = _prices_lines(x, a, b, bounds)
+    else:
+        cost, filled, outside, highest, lowest = _prices(x, smooth, steps, bounds)
     gap, residual, unit = 0.0, 0.0, abs(nu) if nu != 0.0 else 1e-300
-    for t in range(len(x)):
-        value, last = _smooth_price(x[t], a[t], b[t], c[t], s[t], p[t])
-        following = last
-        if stepped:
-            value, last, following = _price(x[t], t, smooth, steps)
-        cost += value
-        filled += x[t]
-        outside = max(outside, lower[t] - x[t], x[t] - upper[t])
-        left_out, added = (
-            last if x[t] > lower[t] else -np.inf,
-            following if x[t] < upper[t] else np.inf,
-        )
-        highest, lowest = max(highest, left_out), min(lowest, added)
-        error = max(left_out - nu, nu - added)
-        if error > PRICE_ROUNDING * unit:
-            least, most, _ = _respond(nu, a[t], b[t], c[t], s[t], p[t])
-            if stepped:
-                least, most, _ = _respond_stepped(nu, t, smooth, steps)
-            best = min(max(min(max(x[t], least), most), lower[t]), upper[t])
-            gap += error * abs(x[t] - best)
-            residual = max(residual, min(error / unit, abs(x[t] - best) * len(x) / shares))
     if highest <= lowest:
-        nu, gap, residual = lowest if math.isfinite(lowest) else highest, 0.0, 0.0
+        nu = lowest if math.isfinite(lowest) else highest
+    elif max(highest - nu, nu - lowest) > PRICE_ROUNDING * unit:
+        for t in range(len(x)):
+            _, last, following = _price(x[t], t, smooth, steps)
+            too_high = last - nu if x[t] > lower[t] else 0.0
+            error = max(too_high, nu - following if x[t] < upper[t] else 0.0)
+            if error > PRICE_ROUNDING * unit:
+                least, most, _ = _respond(nu, a[t], b[t], c[t], s[t], p[t])
+                if steps[0].shape[1] > 0:
+                    least, most, _ = _respond_stepped(nu, t, smooth, steps)
+                best = min(max(min(max(x[t], least), most), lower[t]), upper[t])
+                gap += error * abs(x[t] - best)
+                residual = max(residual, min(error / unit, abs(x[t] - best) * len(x) / shares))
     return cost, nu, residual, gap / (abs(cost) if cost != 0.0 else 1.0), filled, outside
 
 

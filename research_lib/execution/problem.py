@@ -235,10 +235,10 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
 
     Caps and floors in float32 that sum to the order but for their own rounding are taken to.
     """
-    lower = each("min_shares", min_shares, n, infinite=True)
-    asked = np.inf if max_shares is None else max_shares
-    upper = each("max_shares", asked, n, infinite=True)
+    lower = _plain("min_shares", min_shares, n)
+    upper = _plain("max_shares", np.inf if max_shares is None else max_shares, n)
     upper = np.minimum(upper, np.maximum(lower, order * (1.0 + HEADROOM)))
+    lower, upper = np.full(n, lower), np.full(n, upper)
     for given, bounds in ((min_shares, lower), (max_shares, upper)):
         if getattr(given, "dtype", None) == np.float32:
             missed = order / (float(bounds.sum()) or 1.0)
@@ -246,11 +246,10 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
     return lower, upper
 
 
-def each(name: str, value: Any, n: int, *, infinite: bool = False) -> Float:
-    """`per_interval`, without its time where one number is plainly meant."""
-    if type(value) is float and value >= 0.0:
-        return np.full(n, value)
-    return per_interval(name, value, n, infinite=infinite)
+def _plain(name: str, value: Any, n: int) -> Any:
+    """Bounds by `per_interval`, or as they are where one number is plainly meant: in no time."""
+    plain = type(value) is float and value >= 0.0
+    return value if plain else per_interval(name, value, n, infinite=True)
 
 
 def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.inf) -> Float:

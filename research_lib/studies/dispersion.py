@@ -103,6 +103,7 @@ def _log_deviation(values: NDArray[np.float64]) -> float:
 def _saving(curve: ImpactCurve, total_shares: float, max_shares: ArrayLike | None) -> float:
     """Of the exact split against equal shares, per cent; NaN where equal shares cost nothing."""
     equal = float(curve.cost(total_shares / len(curve)).sum())
+    best = allocate(curve, total_shares, max_shares=max_shares).shares
     # Equal shares are one of the splits: an optimum above them is rounding of the two sums.
-    least = min(allocate(curve, total_shares, max_shares=max_shares).cost, equal)
+    least = min(float(curve.cost(best).sum()), equal)
     return 100.0 * (1.0 - least / equal) if equal > 0 else float("nan")

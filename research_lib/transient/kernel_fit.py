@@ -135,8 +135,11 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
 
     grid = np.log(np.geomspace(0.1 * lags[0], 100.0 * lags[-1], GRID))
     best = _minimum(chi2, grid)
-    life, least, n_free = math.exp(best), chi2(best), 2 if family == "exponential" else 3
+    life, n_free = math.exp(best), 2 if family == "exponential" else 3
     kernel = _fitted(family, lags, white, life, target)
+    # Not chi2(best): next to no noise its difference of large sums rounds to either side of 0.
+    residual = target - white @ kernel(lags)
+    least = float(residual @ residual)
     decays = total - least - max(flat, 0.0) ** 2 > CHI2[n_free - 1]  # beside one that stands still
     interval = _interval(chi2, np.sort(np.append(grid, best)), least + CHI2[1], decays)
     noise = np.random.default_rng(0).standard_normal((NOISE_DRAWS, len(lags)))
