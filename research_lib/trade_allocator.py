@@ -132,13 +132,14 @@ class TradeAllocator:
         with MONITOR.timing("optimize") as found:
             done = self._solved(self.config.default_solver if solver is None else solver)
             equal = twap(self.total_shares, self.n_intervals).shares
-            naive = float(np.sum(self.curve.total(self.objective).value(equal)))
-            saving = 100.0 * (naive - done.cost) / naive if naive else 0.0
+            total = self.curve.total(self.objective)  # one function of both, without what couples
+            naive, own = (float(np.sum(total.value(x))) for x in (equal, done.shares))
+            saving = 100.0 * (naive - own) / naive if naive else 0.0
             found["improvement_pct"] = saving
         if done.relaxed_caps is not None:
             self.caps = done.relaxed_caps
         beyond = int(np.sum(done.shares > getattr(self.curve, "largest_size", np.inf)))
-        self.result = AllocationResult(done.shares, done.cost, naive, saving, beyond, done)
+        self.result = AllocationResult(done.shares, own, naive, saving, beyond, done)
         return self.result
 
     def _solved(self, solver: SolverType | str) -> Allocation:

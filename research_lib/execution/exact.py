@@ -412,7 +412,7 @@ def _solve(
         nu, high, part, sweeps = _search(nu, shares, smooth, steps, bounds, limit)
         _fill(nu, high, part, smooth, steps, bounds, x)
         # Where all are equal to rounding, as of equal curves, they are TWAP to the last digit.
-        near, t = 8.0 * EPSILON * equal, 0
+        near, t = (8.0 + math.sqrt(len(x))) * EPSILON * equal, 0  # what the search may miss
         while t < len(x) and abs(x[t] - equal) <= near and lower[t] <= equal <= upper[t]:
             t += 1
         if t == len(x):
