@@ -10,24 +10,12 @@ from numba import njit
 logger = logging.getLogger(__name__)
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any], **more: Any) -> Any:
     """`function` compiled at its first call, without the interpreter's lock.
 
     Compiled code calls only compiled functions of its own file: numba's cache looks at that file
     alone, so a change in another one would go unseen.
     """
-    return _compiled(function, {})
-
-
-def vectorised(function: Callable[..., Any]) -> Any:
-    """`compiled`, with sums taken in the order that the processor's vectors like.
-
-    Their last digits then depend on the processor. No number may be NaN.
-    """
-    return _compiled(function, {"fastmath": {"reassoc", "nnan", "nsz"}})
-
-
-def _compiled(function: Callable[..., Any], more: dict[str, Any]) -> Any:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
     try:
         return njit(cache=True, **options)(function)
@@ -36,6 +24,11 @@ def _compiled(function: Callable[..., Any], more: dict[str, Any]) -> Any:
     except RuntimeError:
         _warn_uncached()
         return njit(**options)(function)
+
+
+# Sums are taken in the order that the processor's vectors like, so that their last digits depend on
+# it. No number may be NaN.
+vectorised = functools.partial(compiled, fastmath={"reassoc", "nnan", "nsz"})
 
 
 @functools.cache

@@ -201,8 +201,8 @@ def allocate(
     if on_infeasible == "relax":
         problem, relaxed = problem.relaxed()
     problems.check_convex(problem)
-    if problem.fault:
-        raise OptimizationError(problem.fault)
+    if fault := problems.why_infeasible(order, problem.lower, problem.upper, total.capacity):
+        raise OptimizationError(fault)
     if order == 0:
         nu = float(total.marginal(lower).min())
         return Allocation(np.zeros(n), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)

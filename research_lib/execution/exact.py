@@ -388,10 +388,8 @@ def _first_price(shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> fl
         return price
     k = slice(0, n, n // SAMPLE + 1)
     some = (a[k].copy(), b[k].copy(), c[k].copy(), s[k].copy(), p[k].copy())
-    levels, limits = (
-        (steps[0][k].copy(), steps[1][k].copy()),
-        (bounds[0][k].copy(), bounds[1][k].copy()),
-    )
+    levels = steps[0][k].copy(), steps[1][k].copy()
+    limits = bounds[0][k].copy(), bounds[1][k].copy()
     part = min(max(shares * len(some[0]) / n, limits[0].sum()), limits[1].sum())
     return _search(price, part, some, levels, limits, MAX_NEWTON_STEPS)[0]
 

@@ -152,18 +152,14 @@ class Problem:
             return equal
         return x
 
-    @property
-    def fault(self) -> str:
-        """`why_infeasible`."""
-        return why_infeasible(self.shares, self.lower, self.upper, self.total.capacity)
-
     def relaxed(self) -> tuple[Problem, str]:
         """The problem with its caps raised, or its floors lowered, by the one factor that just
         admits the order, and how; as it is, with no text, where nothing needs or helps.
 
         Caps stop at what the curve knows the price of; caps of 0 stay.
         """
-        order, upper, reason = self.shares, self.upper, self.fault
+        order, upper = self.shares, self.upper
+        reason = why_infeasible(order, self.lower, upper, self.total.capacity)
         if not reason or np.any(self.lower > upper):
             return self, ""
         if reason.startswith("floors"):
