@@ -32,14 +32,9 @@ def refuse_unknown(names: Iterable[str], valid: Iterable[str], what: str) -> Non
 
 
 def number(
-    name: str,
-    value: Any,
-    low: float = -math.inf,
-    high: float = math.inf,
-    *,
-    above: float = -math.inf,
-    integer: bool = False,
-) -> Any:
+    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *,
+    above: float = -math.inf, integer: bool = False,
+) -> Any:  # fmt: skip
     """Check one number: finite, in [low, high], strictly above `above`; return it as float or int.
 
     Raises

@@ -42,13 +42,9 @@ class PerformanceMonitor:
         self._calls: dict[str, deque[tuple[float, bool, float | None]]] = {}
 
     def record_timing(
-        self,
-        operation: str,
-        seconds: float,
-        *,
-        failed: bool = False,
+        self, operation: str, seconds: float, *, failed: bool = False,
         improvement_pct: float | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Note that `operation` took so many seconds, at least 0.
 
         `improvement_pct` is of an optimisation against its baseline, per cent: above 0 counts as
@@ -122,12 +118,9 @@ def peak_memory_mb() -> float:
 
 
 def configure_logging(
-    level: int | str = logging.INFO,
-    log_file: str | Path | None = None,
-    *,
-    max_bytes: int = 10_000_000,
-    backup_count: int = 5,
-) -> logging.Logger:
+    level: int | str = logging.INFO, log_file: str | Path | None = None, *,
+    max_bytes: int = 10_000_000, backup_count: int = 5,
+) -> logging.Logger:  # fmt: skip
     """Send the library's log to the error stream and, if asked, to a rotating file.
 
     Only doors (command line, notebooks, services) call this; importing the library

@@ -66,13 +66,9 @@ def pair(
 
 
 def compare(
-    executions: Iterable[Execution],
-    *,
-    benchmark: str = BENCHMARK,
-    n_draws: int = 999,
-    seed: int = 0,
-    session: Session | None = None,
-) -> pd.DataFrame:
+    executions: Iterable[Execution], *, benchmark: str = BENCHMARK, n_draws: int = 999,
+    seed: int = 0, session: Session | None = None,
+) -> pd.DataFrame:  # fmt: skip
     r"""What each strategy saved against the benchmark, order by order, with an interval.
 
     .. math:: saving = 1 - \frac{\sum_i C_i / \sum_i x_i}{\sum_i C^{TWAP}_i / \sum_i x^{TWAP}_i},

@@ -143,13 +143,13 @@ def almgren_chriss(
     if min_shares is not None:
         curve = LinearImpact(net / tau, spread + alpha * tau * np.arange(n, 0, -1.0))
         trades = _floored(curve, shares, trades, min_shares, risk, variance)
-    sizes = float(np.abs(trades).sum())
+    sizes = float(np.abs(trades).sum()) if spread else 0.0
     if spread and sizes > abs(trades.sum()) * (1.0 + ROUNDING):
         what = "the optimum trades against the order's direction, which half_spread prices"
         raise OptimizationError(f"{what} by its sign; set min_shares=0, or half_spread=0")
     held = left_to_trade(trades)[1:]
     cost = 0.5 * gamma * shares**2 + spread * sizes + float(net @ (trades * trades)) / tau
-    cost -= alpha * tau * float(held.sum())
+    cost -= alpha * tau * float(held.sum()) if alpha else 0.0
     pull = risk * tau * float(variance.sum() / net.sum())
     of_cost = float(variance @ (held * held))
     return ArrivalPriceSchedule(trades, "Almgren-Chriss", cost, of_cost, _rate(pull) / tau)

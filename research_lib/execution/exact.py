@@ -106,7 +106,10 @@ def solve_many(total: SeparableTotal, shares: Float, bounds: Pair) -> tuple[Floa
     (m, 6).
     """
     x, found = np.zeros((len(shares), len(total) // len(shares))), np.zeros((len(shares), 6))
-    _solve_many(shares, *total.arrays, bounds, x, found)
+    for i, order in enumerate(shares.tolist()):
+        own = slice(i * x.shape[1], (i + 1) * x.shape[1])
+        parts = (tuple(part[own] for part in parts) for parts in (*total.arrays, bounds))
+        found[i] = _solve(order, *parts, MAX_SWEEPS, x[i])[1]
     return x, found
 
 
@@ -420,7 +423,9 @@ def _solve(
 
 @vectorised
 def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> Prices:
-    """`_prices` of rising lines."""
+    """Cost and sum of the shares, the largest distance beyond a bound, the highest price of a share
+    that could be left out and the lowest of one that could be added, of rising lines.
+    """
     cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
     lower, upper = bounds
     for t in range(len(x)):
@@ -434,23 +439,6 @@ def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> Prices:
 
 
 @compiled
-def _prices(x: Float, smooth: Smooth, steps: Pair, bounds: Pair) -> Prices:
-    """Cost and sum of the shares, the largest distance beyond a bound, the highest price of a share
-    that could be left out and the lowest of one that could be added.
-    """
-    cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
-    lower, upper = bounds
-    for t in range(len(x)):
-        value, last, following = _price(x[t], t, smooth, steps)
-        cost += value
-        filled += x[t]
-        outside = max(outside, lower[t] - x[t], x[t] - upper[t])
-        highest = max(highest, last if x[t] > lower[t] else -np.inf)
-        lowest = min(lowest, following if x[t] < upper[t] else np.inf)
-    return cost, filled, outside, highest, lowest
-
-
-@compiled
 def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Judged:
     """The numbers of a `Certificate`.
 
@@ -460,10 +448,16 @@ def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, boun
     """
     a, b, c, s, p = smooth
     lower, upper = bounds
+    cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
     if len(steps[0]) == 0:
         cost, filled, outside, highest, lowest = _prices_lines(x, a, b, bounds)
-    else:
-        cost, filled, outside, highest, lowest = _prices(x, smooth, steps, bounds)
+    for t in range(len(steps[0])):
+        value, last, following = _price(x[t], t, smooth, steps)
+        cost += value
+        filled += x[t]
+        outside = max(outside, lower[t] - x[t], x[t] - upper[t])
+        highest = max(highest, last if x[t] > lower[t] else -np.inf)
+        lowest = min(lowest, following if x[t] < upper[t] else np.inf)
     gap, residual, unit = 0.0, 0.0, abs(nu) if nu != 0.0 else 1e-300
     if highest <= lowest:
         nu = lowest if math.isfinite(lowest) else highest
@@ -480,20 +474,3 @@ def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, boun
                 gap += error * abs(x[t] - best)
                 residual = max(residual, min(error / unit, abs(x[t] - best) * len(x) / shares))
     return cost, nu, residual, gap / (abs(cost) if cost != 0.0 else 1.0), filled, outside
-
-
-@compiled
-def _solve_many(
-    shares: Float, smooth: Smooth, steps: Pair, bounds: Pair, x: Float, found: Float
-) -> None:
-    """`_solve` for m problems of n intervals that stand one after another, into `x` (m, n) and
-    `found` (m, 6).
-    """
-    a, b, c, s, p = smooth
-    for i in range(len(shares)):
-        own = slice(i * x.shape[1], (i + 1) * x.shape[1])
-        part = (a[own], b[own], c[own], s[own], p[own])
-        part_steps, part_bounds = (steps[0][own], steps[1][own]), (bounds[0][own], bounds[1][own])
-        judged = _solve(shares[i], part, part_steps, part_bounds, MAX_SWEEPS, x[i])[1]
-        for j in range(6):
-            found[i, j] = judged[j]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -281,9 +281,6 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
     def spread_quantile(u: Float) -> Int64:
         return synthetic.count_quantile(u, np.full(u.shape, ticks), profile.spread_dispersion)
 
-    def depth_quantile(u: Float) -> Float:
-        return special.gammaincinv(beyond.mean() / dispersion, u)
-
     return SyntheticMarket(
         ModelConfig(profile.mid, volatility, mean_spread / deviation, 0.0), profile.session,
         depth=float(beyond[0] / day_depth), dispersion=dispersion, tick=profile.tick,
@@ -292,7 +289,9 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
         gap_ticks=tuple(np.maximum(profile.level_gap, 1.0).tolist()) or (1.0,),
         level_shape=tuple((beyond / beyond[0]).tolist()),
         spread_memory=latent_memory(profile.spread_autocorrelation, spread_quantile),
-        depth_memory=latent_memory(depth_memory, depth_quantile),
+        depth_memory=latent_memory(
+            depth_memory, partial(special.gammaincinv, beyond.mean() / dispersion)
+        ),
     )  # fmt: skip
 
 

@@ -194,14 +194,9 @@ def _quoted(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[floa
 
 
 def correlation_regret(
-    orders: ArrayLike,
-    n_intervals: int,
-    correlation: ArrayLike,
-    market: Mapping[str, Any],
-    days: Sequence[int],
-    rng: np.random.Generator,
-    draws: int = 100,
-) -> pd.DataFrame:
+    orders: ArrayLike, n_intervals: int, correlation: ArrayLike, market: Mapping[str, Any],
+    days: Sequence[int], rng: np.random.Generator, draws: int = 100,
+) -> pd.DataFrame:  # fmt: skip
     r"""What a correlation estimated over few days costs, where returns are normal and it stays.
 
     Volatilities are taken as known. The estimate over T days is drawn from the Wishart law about

@@ -277,9 +277,8 @@ def _batches(
         # What pandas keeps as objects is taken as text.
         objects = frame.columns[frame.dtypes == np.dtype("O")]
         texts = {name: frame[name].map(str, na_action="ignore") for name in objects}
-        yield from pa.Table.from_pandas(
-            frame.assign(**texts), preserve_index=False, nthreads=1
-        ).to_batches()
+        frame = frame.assign(**texts)
+        yield from pa.Table.from_pandas(frame, preserve_index=False, nthreads=1).to_batches()
         return
     with damage(source), open_bytes(source) as stream:
         if stream.peek(4).startswith(PARQUET):
