@@ -159,7 +159,7 @@ def evaluate(
     sizes : iterable of float
         Orders, shares.
     make : callable of a Prior
-        Gives the strategies.
+        Gives the strategies: ``lambda prior: [Twap(), Mine()]`` for one's own beside TWAP.
     max_shares : float, optional
         Cap of each interval, shares.
     refill : float
@@ -185,7 +185,10 @@ def evaluate(
     """
     orders, done = _sizes(sizes), []
     for side, prior in priors.items():
-        strategies = make(prior)
+        strategies = make(prior) if callable(make) else []
+        if isinstance(strategies, Strategy) or not strategies:
+            rule = "a function that gives a list of strategies, as lambda prior: [Twap(), Mine()]"
+            raise ValidationError(f"make must be {rule}, got {make!r}")
         for day in Ladder.of(books, side).by_day(session.n_intervals):
             for size in orders:
                 how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}
@@ -278,7 +281,8 @@ def known_before(
 
 
 def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> list[Execution]:
-    """`evaluate` of each day with what was known before it; sizes and make are its own.
+    """`evaluate` of each day with what was known before it; `orders` are its sizes, make,
+    max_shares and refill.
 
     Examples
     --------

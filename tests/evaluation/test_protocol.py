@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.evaluation import Prior, evaluate, known_before, standard_strategies, walk_forward
+from research_lib.evaluation import (
+    Prior,
+    Twap,
+    evaluate,
+    known_before,
+    standard_strategies,
+    walk_forward,
+)
 from research_lib.impact import LinearImpact
 from research_lib.market import BookSnapshots, OrderFlow, Session, preset
 
@@ -131,3 +138,11 @@ def test_days_and_sides_that_cannot_be_fitted_are_refused() -> None:
             known_before(_books(2), SESSION, sides=sides)
     with pytest.raises(ValidationError, match="side 'hold' is unknown"):
         known_before(_books(2), SESSION, sides=["hold"])
+
+
+@pytest.mark.parametrize("make", [Twap(), [Twap()], lambda prior: Twap(), lambda prior: []])
+def test_what_makes_no_list_of_strategies_is_refused(make: object) -> None:
+    books = _books(3)
+    known = known_before(books, SESSION, sides=["buy"])
+    with pytest.raises(ValidationError, match=r"make must be a function .*lambda prior"):
+        walk_forward(known, SESSION, sizes=[500.0], make=make)

@@ -52,10 +52,8 @@ ISO = "must hold ISO 8601 times with a time zone, such as 2025-04-03T09:30:00.12
 SENTINELS = (9_999_999_999.0, 2.0**63 / 1e9, 2.0**63)
 HIGH_PRICE, ALIKE = 1e9, 1e3  # beyond the one a price must be like the others beside it
 # Columns that say whose book a row is: with two values in one, two books alternate.
-IDENTITIES = (
-    "symbol", "ticker", "product", "instrument", "instrument_id", "exchange", "venue", "market",
-    "publisher_id",
-)  # fmt: skip
+SYMBOLS = "symbol", "ticker", "sym", "instr", "instrument", "security", "contract", "ric", "isin"
+IDENTITIES = *SYMBOLS, "product", "instrument_id", "exchange", "venue", "market", "publisher_id"
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,10 @@ class Options(Record):
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
+        for name in ("columns", "where"):
+            if not isinstance(self[name], Mapping):
+                rule = "must map names, as columns={'ts': 'time'} or where={'venue': 'X'}"
+                raise ValidationError(f"{name} {rule}, got {self[name]!r}")
         refuse_unknown([self.time_unit or "ns"], TIME_UNITS, "time_unit")
         refuse_unknown_zone(self.timezone or "UTC")
 
@@ -504,7 +506,7 @@ class Rows:
             remedy = f"split the source, or read one: where={{{name!r}: {known!r}}}"
             same = pc.equal(column, known).to_numpy(False)
             self.require(name, same, f"must hold one value, {known!r}", remedy)
-        return next((seen[name] for name in names if name.lower() in IDENTITIES[:2]), "")
+        return next((seen[name] for name in names if name.lower() in SYMBOLS), "")
 
     def matching(self, where: Mapping[str, Any]) -> Rows:
         """The rows that hold the wanted values."""

@@ -66,6 +66,8 @@ def test_levels_numbered_from_zero_keep_the_best(tmp_path: Path, form: str) -> N
         ("instrument_id", [7, 8]),
         ("publisher_id", [39, 2]),
         ("symbol", ["X", "Y"]),
+        ("instr", ["X", "Y"]),
+        ("Security", ["X", "Y"]),
     ],
 )
 def test_two_of_a_kind_are_refused_and_one_is_read_by_where(
@@ -278,3 +280,16 @@ def test_a_path_that_is_not_ascii_is_read_in_any_locale(tmp_path: Path) -> None:
         env=os.environ | plain, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("column", ["sym", "Instr", "instrument", "RIC"])
+def test_the_symbol_is_read_from_whatever_its_column_is_called(tmp_path: Path, column: str) -> None:
+    assert _read(_wide(**{column: "XYZ"}), "book.csv", tmp_path).symbol == "XYZ"
+    other = _wide(desk_name="XYZ")
+    assert _read(other, "book.csv", tmp_path, columns={"desk_name": "symbol"}).symbol == "XYZ"
+
+
+@pytest.mark.parametrize(("name", "value"), [("columns", "ts:time"), ("where", ["venue", "X"])])
+def test_a_word_that_is_no_mapping_is_refused(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=rf"{name} must map names, .* got .*{value[0]}"):
+        _read(_wide(), "book.csv", tmp_path, **{name: value})
