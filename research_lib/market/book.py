@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
-from research_lib.market.sessions import DAY, HOUR, Session, nanoseconds
+from research_lib.market.sessions import DAY, HOUR, Session, as_session, nanoseconds
 from research_lib.market.trades import Trades
 
+logger = logging.getLogger(__name__)
 FRAME_COLUMNS = ("time", "side", "price", "size", "level")
 SIDES = ("bid", "ask")
 LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
@@ -151,7 +152,8 @@ class BookSnapshots(Record):
 
     def days(self, session: Session) -> list[Any]:
         """Dates with at least one snapshot inside the session, in order."""
-        return list(np.unique(session.days(self.time)[session.interval_of(self.time) >= 0]))
+        inside = as_session(session).interval_of(self.time) >= 0
+        return list(np.unique(session.days(self.time)[inside]))
 
     def sample(self, session: Session, max_age: float | None = None) -> "BookSnapshots":
         """The book that a trader saw at the start of each interval of each day.
@@ -261,7 +263,7 @@ class BookSnapshots(Record):
         >>> BookSnapshots.from_frame(frame, "XYZ", time_unit="s")
         BookSnapshots('XYZ', 1 snapshots x 1 levels)
         """
-        from research_lib.market.readers.frames import books_of_frame
+        from research_lib.market.readers import books_of_frame
 
         return books_of_frame(frame, symbol, **reading)
 
@@ -386,14 +388,18 @@ def sample_batches(
     >>> len(sample_batches(parts, Session(13)))
     26
     """
-    if not isinstance(session, Session):
-        raise ValidationError(f"session must be a Session, got {session!r:.40}; give Session(390)")
+    if session is None:
+        raise ValidationError("session must be a Session, got None; give Session(390)")
+    session = as_session(session)
     limit = np.inf if max_age is None else number("max_age", max_age, 0)
     sampled, spans, n_outside, n_rows = [], [], 0, 0
     for day in by_day(batches, session):
         outside = session.interval_of(day.time) < 0
         n_rows, n_outside = n_rows + len(day), n_outside + int(outside.sum())
         spans.append(day.time[[0, -1]])
+        date = session.days(day.time[:1])[0]
+        if session.mic and not session.trading_days(date, date):
+            logger.warning(f"{date} is no trading day of {session.mic}; its states are sampled too")
         if not outside.all():
             sampled.append(_sampled_day(day, session, limit))
     if not sampled:
@@ -401,11 +407,14 @@ def sample_batches(
         raise NoBooksError(f"none of {n_rows:,} snapshots falls inside {session.hours}{where}")
     books = BookSnapshots.concat(sampled)
     n_empty = int((~books.complete).sum())
-    if n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
+    if n_empty == len(books) and n_outside < n_rows:
+        what = "flags that call none complete, or books of a stopped recording"
+        logger.warning(f"none of {n_empty:,} intervals has a book that is complete: {what}")
+    elif n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
         found = f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}"
         empty = f"of whose {len(books):,} intervals {n_empty:,} have no book"
         why = f"so its clock may not fit: {_when(np.array(spans), session)}"
-        logging.getLogger(__name__).warning(f"{found}, {empty}, {why}")
+        logger.warning(f"{found}, {empty}, {why}")
     return books
 
 
@@ -488,6 +497,7 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
     110.0
     """
     refuse_unknown([weight], ("time", "event"), "weight")
+    session = as_session(session)
     standing = books.take(books.complete & (session.interval_of(books.time) >= 0))
     weights = np.ones(len(standing))
     if weight == "time":  # how long each state stood inside its session

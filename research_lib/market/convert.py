@@ -23,14 +23,9 @@ from research_lib.monitoring import timed
 
 @timed("convert")
 def convert(
-    source: str | Path,
-    destination: str | Path,
-    *,
-    session: Session | None = None,
-    batch_rows: int = 100_000,
-    progress: bool = True,
-    **reading: Any,
-) -> list[Path]:
+    source: str | Path, destination: str | Path, *, session: Session | None = None,
+    batch_rows: int = 100_000, progress: bool = True, **reading: Any,
+) -> list[Path]:  # fmt: skip
     """Write books and trades of any format as ``destination/symbol=XXX/date=YYYY-MM-DD/``.
 
     Each source has a file of its own there, which appears when it is whole: an interruption
@@ -148,6 +143,7 @@ def _by_date(
     file: Path, root: Path, options: Options, batch_rows: int, bar: Any
 ) -> Iterator[tuple[Path, pa.Table]]:
     """The books of a file, cut where dates begin, and the folder of each date."""
+    options.seen.clear()  # files of other symbols may follow one another
     for books in batches_of(file, batch_rows, options):
         if not books.symbol:
             remedy = "give symbol= (--read)"

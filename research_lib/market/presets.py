@@ -17,7 +17,7 @@ from research_lib.config import ModelConfig, Record
 from research_lib.errors import InsufficientDataError
 from research_lib.market import synthetic
 from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Int64, Session
+from research_lib.market.sessions import Int64, Session, as_session
 from research_lib.market.synthetic import DayShape, Memory, SyntheticMarket
 
 LONGEST_LAG, MIN_BOOKS = 30, 100
@@ -111,7 +111,7 @@ def measure_market(books: BookSnapshots, session: Session | None = None) -> Mark
     >>> round(float(profile.spread.mean() / profile.tick), 6)
     1.0
     """
-    session = session or Session()
+    session = as_session(session)
     sampled = books.sample(session)
     seen = sampled.take(sampled.complete & (sampled.half_spread > 0))
     if len(seen) < MIN_BOOKS:
@@ -278,9 +278,7 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
     ticks = max(mean_spread / profile.tick - 1.0, 1e-9)  # beyond the first
     depth_memory = profile.depth_autocorrelation * (1.0 + lot / dispersion)
 
-    def spread_quantile(u: Float) -> Int64:
-        return synthetic.count_quantile(u, np.full(u.shape, ticks), profile.spread_dispersion)
-
+    spread_law = partial(synthetic.count_quantile, mean=ticks, dispersion=profile.spread_dispersion)
     return SyntheticMarket(
         ModelConfig(profile.mid, volatility, mean_spread / deviation, 0.0), profile.session,
         depth=float(beyond[0] / day_depth), dispersion=dispersion, tick=profile.tick,
@@ -288,7 +286,7 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
         # At least one tick, whatever stray prices between the ticks do to the mean.
         gap_ticks=tuple(np.maximum(profile.level_gap, 1.0).tolist()) or (1.0,),
         level_shape=tuple((beyond / beyond[0]).tolist()),
-        spread_memory=latent_memory(profile.spread_autocorrelation, spread_quantile),
+        spread_memory=latent_memory(profile.spread_autocorrelation, spread_law),
         depth_memory=latent_memory(
             depth_memory, partial(special.gammaincinv, beyond.mean() / dispersion)
         ),
@@ -450,7 +448,7 @@ def preset(name: str, session: Session | None = None) -> SyntheticMarket:
 
 def _in_session(session: Session | None, config: ModelConfig, **measured: Any) -> SyntheticMarket:
     """A market in a session; its memory, measured between minutes, kept per minute."""
-    market, session = SyntheticMarket(config, **measured), session or Session()
+    market, session = SyntheticMarket(config, **measured), as_session(session)
     opens = session.bounds([market.first_day])[0]
     minutes = float(session.traded_ns(opens)[1][0]) / 60e9 / session.n_intervals
     spread = market.spread_memory.per_interval(minutes)

@@ -12,7 +12,7 @@ from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Int64, Session
+from research_lib.market.sessions import Int64, Session, as_session
 
 logger = logging.getLogger(__name__)
 Mask = NDArray[np.bool_]
@@ -181,7 +181,7 @@ def assess(
     if not isinstance(books, BookSnapshots):
         kind = type(books).__name__
         raise ValidationError(f"books must be BookSnapshots, got {kind}; see their from_frame")
-    session, policy = session or Session(), policy or QualityPolicy()
+    session, policy = as_session(session), policy or QualityPolicy()
     found, quality, usual = _counted(books, session, policy)
     gone = np.zeros(len(books), bool)
     for kind, count in quality.counts.items():
@@ -206,7 +206,7 @@ def _counted(
     day, dates = pd.factorize(session.days(books.time))
     usual = _usual_mid(day, mid, books.half_spread <= policy.stub_distance * mid)
     ratio = np.append(np.nan, usual[:-1])[: len(usual)] / usual
-    jumped = np.maximum(ratio, 1 / ratio) > 1 + policy.overnight_fraction
+    jumped = np.maximum(ratio, 1 / ratio) >= 1 + policy.overnight_fraction
     outside = session.interval_of(books.time) < 0
     silent = _silences(books.time, day, ~outside, session)
     found = _masks(books, usual[day], policy) | {
@@ -249,15 +249,12 @@ def _masks(books: BookSnapshots, usual: Float, policy: QualityPolicy) -> dict[st
     spread = books.half_spread
     lowest, highest = np.fmin.reduce(books.bid_price, 1), np.fmax.reduce(books.ask_price, 1)
     return {
-        "incomplete": ~books.complete,
-        "duplicate_times": np.diff(books.time, prepend=-1) == 0,
-        "crossed": spread < 0,
-        "locked": spread == 0,
-        "one_side_empty": np.isnan(spread),
+        "incomplete": ~books.complete, "duplicate_times": np.diff(books.time, prepend=-1) == 0,
+        "crossed": spread < 0, "locked": spread == 0, "one_side_empty": np.isnan(spread),
         "empty_levels": (np.minimum(books.bid_size, books.ask_size)[:, 1:] == 0).any(axis=1),
         "unordered_levels": books.unordered,
         "stub_quotes": np.logical_or(*_stubs(lowest, highest, usual, policy.stub_distance)),
-    }
+    }  # fmt: skip
 
 
 def _stubs(bid: Float, ask: Float, usual: Float, distance: float) -> tuple[Mask, Mask]:

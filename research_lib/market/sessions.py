@@ -248,6 +248,13 @@ def _calendar(mic: str, year: int) -> tuple[list[dt.date], dict[dt.date, int], s
     return list(known.sessions.date), early, str(known.tz)
 
 
+def as_session(session: Any) -> Session:
+    """The session given, the default one for None; anything else is refused."""
+    if not isinstance(session, Session | None):
+        raise ValidationError(f"session must be a Session, got {session!r:.40}; give Session(390)")
+    return session or Session()
+
+
 def refuse_unknown_zone(name: str) -> None:
     """Raise ValidationError for what is no IANA name of a time zone."""
     try:

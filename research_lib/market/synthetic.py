@@ -492,7 +492,7 @@ def _extended(values: tuple[float, ...], n: int) -> Float:
     return np.asarray(values, float)[np.minimum(np.arange(n), len(values) - 1)]
 
 
-def count_quantile(uniform: Float, mean: Float, dispersion: float) -> Int64:
+def count_quantile(uniform: Float, mean: Any, dispersion: float) -> Int64:
     """Quantiles of negative binomials of variance mean * (1 + dispersion), Poisson for 0; (n,).
 
     >>> count_quantile(np.array([0.1, 0.5, 0.9]), np.full(3, 5.0), 1.0).tolist()

@@ -17,20 +17,17 @@ from research_lib.checks import nearest, refuse_unknown
 from research_lib.config import PROJECT_ROOT, ModelConfig, OptimizerConfig, Record, read_yaml
 from research_lib.errors import ValidationError
 from research_lib.market import QualityPolicy, Session
+from research_lib.market.readers.tabular import Options
 
 # A section of a report is a notebook, <section>_summary.md.j2 and <section>_summary.md.
 NOTEBOOKS = {
-    "modeling": "impact_modeling.ipynb",
-    "strategy": "trade_allocation_strategy.ipynb",
-    "portfolio": "portfolio_execution.ipynb",
-    "transient": "transient_impact.ipynb",
-}
+    "modeling": "impact_modeling.ipynb", "strategy": "trade_allocation_strategy.ipynb",
+    "portfolio": "portfolio_execution.ipynb", "transient": "transient_impact.ipynb",
+}  # fmt: skip
 SETTINGS: dict[str, type[Record]] = {
-    "model_settings": ModelConfig,
-    "optimizer_settings": OptimizerConfig,
-    "session_settings": Session,
-    "quality_settings": QualityPolicy,
-}
+    "model_settings": ModelConfig, "optimizer_settings": OptimizerConfig,
+    "session_settings": Session, "quality_settings": QualityPolicy, "read_settings": Options,
+}  # fmt: skip
 STRICT = pydantic.ConfigDict(
     extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
 )
@@ -285,13 +282,11 @@ def _file_model(sections: tuple[str, ...]) -> type[pydantic.BaseModel]:
     """Of a configuration's file; what the parameters may be says each section's own."""
     section: Any = Literal[sections]
     fields: dict[str, Any] = {
-        "title": (Annotated[str, TITLE], ...),
-        "sections": (
-            Annotated[list[section], pydantic.Field(min_length=1)],
-            [one for one in ("modeling", "strategy") if one in sections],
-        ),
+        "title": (Annotated[str, TITLE], ...), "sections": (
+        Annotated[list[section], pydantic.Field(min_length=1)],
+        [one for one in ("modeling", "strategy") if one in sections], ),
         **dict.fromkeys(("shared", *sections), (Parameters | None, None)),
-    }
+    }  # fmt: skip
     return pydantic.create_model("Configuration", __config__=STRICT, **fields)
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, Session, iter_books, read_books, sample_batches
+from research_lib.market import (
+    BookSnapshots,
+    Session,
+    assess,
+    iter_books,
+    read_books,
+    sample_batches,
+    summarise,
+)
 
 SESSION = Session(13)
 BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")
@@ -165,3 +173,25 @@ def test_a_halt_shows_in_the_age_of_the_books() -> None:
 def test_what_is_no_session_is_refused_with_the_remedy(wrong: object) -> None:
     with pytest.raises(ValidationError, match=r"session must be a Session, got .*; give Session\("):
         _new_york_day().sample(wrong)  # type: ignore[arg-type]
+
+
+def test_a_day_on_which_the_exchange_is_closed_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    fourth = BookSnapshots([1_751_637_600 * 10**9], *([[10.0]] * 4))  # 2025-07-04 10:00 New York
+    assert len(fourth.sample(SESSION)) == 13
+    assert "2025-07-04 is no trading day of XNYS" in caplog.text
+
+
+def test_books_none_of_which_is_complete_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    books = BookSnapshots(
+        MONDAY_OPEN + MINUTE * np.arange(9), *([[10.0]] * 9 for _ in range(4)), complete=[False] * 9
+    )
+    assert not books.sample(SESSION).complete.any()
+    assert "none of 13 intervals has a book that is complete" in caplog.text
+
+
+@pytest.mark.parametrize("call", [BookSnapshots.days, assess, summarise])
+def test_a_number_in_place_of_a_session_is_refused(call: Callable[..., object]) -> None:
+    with pytest.raises(
+        ValidationError, match=r"session must be a Session, got 390; give Session\("
+    ):
+        call(BookSnapshots([MONDAY_OPEN], *([[10.0]] * 4)), 390)

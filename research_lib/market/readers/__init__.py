@@ -5,6 +5,8 @@ is a `tabular.Format` in `FORMATS`: how it is recognised, and its books and trad
 and in bounded memory.
 """
 
+# ruff: noqa: I001  (several names a line)
+
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -14,15 +16,17 @@ from typing import Any
 
 import pandas as pd
 
-from research_lib.checks import number
+from research_lib.checks import number, require_columns
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots, refuse_disorder
 from research_lib.market.readers.binance import BINANCE
 from research_lib.market.readers.databento import DATABENTO
-from research_lib.market.readers.frames import FRAMES, suggestion
+from research_lib.market.readers.frames import FRAMES, MBP, suggestion
 from research_lib.market.readers.pairs import LEAN, LOBSTER, kind_of, partner_of
 from research_lib.market.readers.store import STORE
-from research_lib.market.readers.tabular import ALL_ROWS, Format, Options, column_names, head
+from research_lib.market.readers.tabular import (
+    ALL_ROWS, Format, Options, column_names, head, renamed,
+)  # fmt: skip
 from research_lib.monitoring import timed
 
 FORMATS = (STORE, DATABENTO, LOBSTER, BINANCE, LEAN, FRAMES)
@@ -119,6 +123,25 @@ def iter_books(
             yield books
 
 
+def books_of_frame(frame: pd.DataFrame, symbol: str, **reading: Any) -> BookSnapshots:
+    """Books of a long or a wide frame, or of Databento's events: `BookSnapshots.from_frame`."""
+    require_columns(frame, (), "book frame")
+    options = Options.of(symbol=symbol, **reading)
+    names = list(renamed(frame, options))
+    kind = DATABENTO if "action" in names and MBP.fits(names) else FRAMES
+    batches = kind.batches(frame, ALL_ROWS, options)
+    return BookSnapshots.concat([_called(symbol, books, "book frame") for books in batches])
+
+
+def _called(symbol: str, books: BookSnapshots, source: Any) -> BookSnapshots:
+    """The books under the symbol given, where the source names none."""
+    name, trades = symbol or books.symbol, books.trades
+    if books.symbol not in ("", name):
+        raise ValidationError(f"{source} holds {books.symbol}, not {name}; leave symbol out")
+    trades = trades and replace(trades, symbol=name)
+    return books if name == books.symbol else replace(books, symbol=name, trades=trades)
+
+
 def batches_of(file: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
     """Books of one file, under the symbol given where the file names none.
 
@@ -131,14 +154,7 @@ def batches_of(file: Path, batch_rows: int, options: Options) -> Iterator[BookSn
     for name in ("columns", "timezone", "time_unit", "where"):
         if getattr(options, name) and name not in kind.takes:
             raise ValidationError(f"{name} does not apply to {file}, a {kind.name}; leave it out")
-    for books in kind.batches(file, batch_rows, options):
-        name, trades = options.symbol or books.symbol, books.trades
-        if books.symbol not in ("", name):
-            raise ValidationError(f"{file} holds {books.symbol}, not {name}; leave symbol out")
-        if name != books.symbol:
-            trades = trades and replace(trades, symbol=name)
-            books = replace(books, symbol=name, trades=trades)
-        yield books
+    yield from (_called(options.symbol, b, file) for b in kind.batches(file, batch_rows, options))
 
 
 def _files(paths: Any, options: Options) -> Iterator[Path]:

@@ -79,10 +79,13 @@ def read_mbp10(
     return BookSnapshots.concat(parts)
 
 
-def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
-    """Books and trades of one file, `batch_rows` records at a time, `complete` as `read_mbp10`.
+def batches(
+    path: tabular.Source, batch_rows: int, options: tabular.Options
+) -> Iterator[BookSnapshots]:
+    """Books and trades of a file, `batch_rows` records at a time, or of a frame with its columns,
+    `complete` as in `read_mbp10`.
 
-    The file is read twice: first for the opening crosses, which come after the books that they
+    The source is read twice: first for the opening crosses, which come after the books that they
     make incomplete.
 
     CSV and Parquet have columns by name, in any order: ts_event, action, side, flags, symbol (or
@@ -96,21 +99,24 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     ----------
     Databento, "Market by price" schemas and "Databento Binary Encoding".
     """
-    names = tabular.column_names(path)
+    names = list(tabular.renamed(path, options))
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
     if not n_levels:
         remedy = "fetch schema mbp-10 or mbp-1"
-        raise ValidationError(f"{path} lacks column bid_px_00: it holds no levels; {remedy}")
+        raise ValidationError(
+            f"{tabular.label(path)} lacks column bid_px_00: it holds no levels; {remedy}"
+        )
     ids = tabular.identities(names) or ["symbol"]
     peek = ["action", *ids, *MBP.columns(1)]
-    first = next(tabular.read(path, peek, 1_000))
+    first = next(tabular.read(path, peek, 1_000, options))
     if set(first.batch["action"].to_pylist()) == {"T"}:
         why = "every record is a trade with the book before it, and none shows a book that stands"
-        raise ValidationError(f"{path} is of schema tbbo: {why}; fetch schema mbp-1 or bbo-1s")
+        what = f"{tabular.label(path)} is of schema tbbo"
+        raise ValidationError(f"{what}: {why}; fetch schema mbp-1 or bbo-1s")
     # DBN without a symbol for its instrument has the instrument alone.
     ids = [name for name in ids if first.batch[name][0].is_valid]
     due = [*MBP.due(names, n_levels), "action", "side", "flags", *of_trade, *ids]
-    before, seen, scale = 0, dict[str, str](), MBP.scale(first)
+    before, seen, scale = 0, options.seen, MBP.scale(first)
     crosses = _opening_crosses(path, options)
     for rows in tabular.read(path, due, batch_rows, options):
         symbol = rows.one_value(ids, seen) or seen[ids[0]]
@@ -134,7 +140,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         yield BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
 
 
-def _opening_crosses(path: Path, options: tabular.Options) -> list[tuple[int, int]]:
+def _opening_crosses(path: tabular.Source, options: tabular.Options) -> list[tuple[int, int]]:
     """When each session that has an opening cross opens, ns UTC, and the row of its cross."""
     session, crosses, seen = options.session, list[tuple[int, int]](), set[object]()
     for rows in tabular.read(path, ["ts_event", "action", "side"], tabular.ALL_ROWS, options):

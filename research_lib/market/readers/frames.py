@@ -28,7 +28,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from research_lib.checks import require_columns
 from research_lib.errors import ValidationError
 from research_lib.market.book import FRAME_COLUMNS, SIDES, BookSnapshots
 from research_lib.market.readers import tabular
@@ -169,13 +168,6 @@ def _matches(path: Path, head: bytes) -> bool:
     return long or layout_of(names) is not None
 
 
-def books_of_frame(frame: pd.DataFrame, symbol: str, **reading: Any) -> BookSnapshots:
-    """Books from a long or a wide frame; see `BookSnapshots.from_frame`."""
-    require_columns(frame, (), "book frame")
-    books = next(batches(frame, len(frame), tabular.Options.of(**reading)))
-    return replace(books, symbol=symbol or books.symbol)
-
-
 def batches(
     source: tabular.Source, batch_rows: int, options: tabular.Options
 ) -> Iterator[BookSnapshots]:
@@ -203,9 +195,9 @@ def batches(
     due = [*layout.due(names, n_levels), *ids]
     best = [layout.side(side, 1)[0][0] for side in SIDES]
     scale = layout.scale(next(tabular.read(source, best, tabular.ALL_ROWS, options)))
-    before, seen = 0, dict[str, str]()
+    before = 0
     for rows in tabular.read(source, due, batch_rows, options):
-        symbol = rows.one_value(ids, seen)
+        symbol = rows.one_value(ids, options.seen)
         time = rows.times(due[0], options.time_unit or layout.time_unit, options.timezone)
         before = rows.refuse_backwards(due[0], time, before)
         yield BookSnapshots(time, symbol=symbol, **layout.levels(rows, n_levels, scale))
@@ -224,10 +216,10 @@ def in_batches(books: BookSnapshots, batch_rows: int) -> Iterator[BookSnapshots]
 
 
 def _long(source: tabular.Source, ids: list[str], options: tabular.Options) -> BookSnapshots:
-    before, first, symbol, seen = 0, 1, "", dict[str, str]()
+    before, first, symbol = 0, 1, ""
     parts: list[pd.DataFrame] = []
     for rows in tabular.read(source, [*FRAME_COLUMNS, *ids], tabular.ALL_ROWS, options):
-        symbol = rows.one_value(ids, seen)
+        symbol = rows.one_value(ids, options.seen)
         time = rows.times("time", options.time_unit, options.timezone)
         if isinstance(source, Path):  # the rows of a frame come in any order
             before = rows.refuse_backwards("time", time, before)

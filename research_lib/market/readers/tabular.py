@@ -5,6 +5,8 @@ does not comply, with its cell. Rows are counted from 0 at the first row of data
 are read as text and parsed here, so that what cannot be parsed can be named.
 """
 
+# ruff: noqa: I001  (several names a line)
+
 from __future__ import annotations
 
 import io
@@ -28,7 +30,9 @@ from numpy.typing import NDArray
 from research_lib.checks import Float, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.sessions import EARLIEST, LATEST, Int64, Session, refuse_unknown_zone
+from research_lib.market.sessions import (
+    EARLIEST, LATEST, Int64, Session, as_session, refuse_unknown_zone,
+)  # fmt: skip
 
 Bool = NDArray[np.bool_]
 Source: TypeAlias = Path | pd.DataFrame
@@ -43,7 +47,7 @@ DAMAGE = (pa.ArrowException, zipfile.BadZipFile, zlib.error, RuntimeError, EOFEr
 UTC_NS = pa.timestamp("ns", tz="UTC")
 TIME_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 # Room for more decimals than nanoseconds have: some exporters write binary fractions in full.
-DECIMALS = {10**9: 15, 10**6: 12, 10**3: 9, 1: 9}
+DECIMALS = {10**9: 15, 10**6: 12, 10**3: 9, 1: 6}
 NUMBER = re.compile(r"\d+(\.\d*)?")
 THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 NAIVE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?")
@@ -53,7 +57,8 @@ SENTINELS = (9_999_999_999.0, 2.0**63 / 1e9, 2.0**63)
 HIGH_PRICE, ALIKE = 1e9, 1e3  # beyond the one a price must be like the others beside it
 # Columns that say whose book a row is: with two values in one, two books alternate.
 SYMBOLS = "symbol", "ticker", "sym", "instr", "instrument", "security", "contract", "ric", "isin"
-IDENTITIES = *SYMBOLS, "product", "instrument_id", "exchange", "venue", "market", "publisher_id"
+IDENTITIES = [*SYMBOLS, "product", "exchange", "exch", "ex", "venue", "mic", "market", "publisher"]
+IDENTITIES += ["feed", "cusip", "figi", "permno", "pair", "expiry"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,14 @@ class Options(Record):
         """Of arguments that may be None, for the default."""
         return cls(**{name: value for name, value in given.items() if value is not None})
 
+    @property
+    def seen(self) -> dict[str, str]:
+        """What each column that says whose book a row is held before, in this file or another."""
+        return self.carried.setdefault("seen", {})
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "symbol", str(self.symbol))
+        as_session(self.session)
         for name in ("columns", "where"):
             if not isinstance(self[name], Mapping):
                 rule = "must map names, as columns={'ts': 'time'} or where={'venue': 'X'}"
@@ -396,6 +408,7 @@ class Rows:
             remedy = f'convert with frame["{name}"].str.replace(",", "").astype(float)'
             if isinstance(self.source, Path):
                 remedy = 'write it without separators: pandas.read_csv(path, thousands=",")'
+            remedy = f"if its comma separates thousands, {remedy}"
         raise self.error(name, k, rule, remedy)
 
     def numbers(self, names: Sequence[str]) -> Float:
@@ -506,7 +519,7 @@ class Rows:
             remedy = f"split the source, or read one: where={{{name!r}: {known!r}}}"
             same = pc.equal(column, known).to_numpy(False)
             self.require(name, same, f"must hold one value, {known!r}", remedy)
-        return next((seen[name] for name in names if name.lower() in SYMBOLS), "")
+        return next((seen[name] for name in names if name.lower().strip("#_ ") in SYMBOLS), "")
 
     def matching(self, where: Mapping[str, Any]) -> Rows:
         """The rows that hold the wanted values."""
@@ -529,6 +542,11 @@ def price_limit(prices: Float) -> float:
 
 
 def identities(names: Iterable[str]) -> list[str]:
-    """The columns, however capitalised, that say whose book a row is; the symbol's first."""
-    found = [name for name in names if name.lower() in IDENTITIES]
-    return sorted(found, key=lambda name: IDENTITIES.index(name.lower()))
+    """The columns that say whose book a row is, as InstrumentID or #RIC; the symbol's first."""
+    found = [name for name in names if _stem(name) in IDENTITIES]
+    return sorted(found, key=lambda name: IDENTITIES.index(_stem(name)))
+
+
+def _stem(name: str) -> str:
+    """Letters of a column's name, without what says how its values are written."""
+    return re.sub("(id|code|name|root)$", "", re.sub("[^a-z]", "", name.lower()))

@@ -293,3 +293,50 @@ def test_the_symbol_is_read_from_whatever_its_column_is_called(tmp_path: Path, c
 def test_a_word_that_is_no_mapping_is_refused(tmp_path: Path, name: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=rf"{name} must map names, .* got .*{value[0]}"):
         _read(_wide(), "book.csv", tmp_path, **{name: value})
+
+
+def test_a_frame_in_pieces_is_read_whole() -> None:
+    """pandas keeps the parts that a frame was put together from; real files come in them too."""
+    days = [_wide(time=TIMES + pd.Timedelta(days=k), symbol="XYZ") for k in range(3)]
+    assert len(BookSnapshots.from_frame(pd.concat(days, ignore_index=True))) == 12
+    other = _wide(time=TIMES + pd.Timedelta(days=1), venue="B", symbol="XYZ")
+    with pytest.raises(ValidationError, match="column venue must hold one value"):
+        BookSnapshots.from_frame(pd.concat([_wide(venue="A", symbol="XYZ"), other]))
+
+
+@pytest.mark.parametrize("column", ["product", "InstrumentID", "venue_id", "#RIC", "exch", "pair"])
+def test_two_of_a_kind_in_two_files_are_refused(tmp_path: Path, column: str) -> None:
+    for k, value in enumerate("AB"):
+        later = _wide(time=TIMES + pd.Timedelta(days=k), **{column: value})
+        later.to_csv(tmp_path / f"{k}.csv", index=False)
+    with pytest.raises(ValidationError, match=rf"1\.csv: column {column} must hold one value, 'A'"):
+        read_books([tmp_path / "0.csv", tmp_path / "1.csv"])
+
+
+def test_a_frame_of_another_symbol_is_not_renamed() -> None:
+    with pytest.raises(ValidationError, match="book frame holds ABC, not XYZ"):
+        BookSnapshots.from_frame(_wide(symbol="ABC"), "XYZ")
+
+
+def test_a_frame_of_databentos_events_is_read_as_their_file(tmp_path: Path) -> None:
+    events = pd.DataFrame({
+        "ts_recv": TIMES, "ts_event": TIMES, "action": ["A", "T", "C", "A"], "side": ["B", "A"] * 2,
+        "flags": [128, 128, 128, 0], "symbol": "XYZ", "price": 50.0, "size": 5,
+        "bid_px_00": 50.0, "bid_sz_00": 7, "ask_px_00": 50.02, "ask_sz_00": 3,
+    })  # fmt: skip
+    events.to_csv(tmp_path / "events.csv", index=False)
+    known, framed = read_books(tmp_path / "events.csv"), BookSnapshots.from_frame(events)
+    _same(framed, known)
+    assert framed.complete.tolist() == known.complete.tolist() == [True, False, True, False]
+    with pytest.raises(ValidationError, match="book frame is of schema tbbo"):
+        BookSnapshots.from_frame(events.assign(action="T"))
+
+
+def test_a_symbol_of_digits_stays_a_text(tmp_path: Path) -> None:
+    _wide().to_csv(tmp_path / "own.csv", index=False)
+    command = [sys.executable, "-m", "research_lib", "convert", "own.csv", "store"]
+    words = ["--read", "symbol=0700"]
+    done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert read_books(tmp_path / "store").symbol == "0700"
+    assert read_books(tmp_path / "own.csv", symbol=7203).symbol == "7203"
