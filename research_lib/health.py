@@ -50,20 +50,16 @@ def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) ->
     """
     points, folder = [0], Path(reports) if reports is not None else PROJECT_ROOT / "reports"
     known: dict[str, Callable[[], str]] = {
-        "model": partial(_model, points),
-        **{name: partial(_solver, name) for name in SOLVERS},
-        "kernel": _kernel,
-        "disk": partial(_disk, folder, Path(tempfile.gettempdir())),
-        "memory": _memory,
-        "data": _data,
-    }
+        "model": partial(_model, points), **{name: partial(_solver, name) for name in SOLVERS},
+        "kernel": _kernel, "disk": partial(_disk, folder, Path(tempfile.gettempdir())),
+        "memory": _memory, "data": _data,
+    }  # fmt: skip
     done = {name: _checked(check) for name, check in known.items() if name in (only or known)}
     return {
         "status": "healthy" if all(one["healthy"] for one in done.values()) else "unhealthy",
-        "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data_points": points[0],
+        "timestamp": datetime.now(UTC).isoformat(timespec="seconds"), "data_points": points[0],
         "checks": done,
-    }
+    }  # fmt: skip
 
 
 def _checked(check: Callable[[], str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from research_lib.impact.estimation import MODEL_TYPES
 from research_lib.impact.slippage import LONGEST_INTERVALS, checked_sizes, count_intervals
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 from research_lib.market.book import FRAME_COLUMNS
+from research_lib.market.sessions import as_session
 from research_lib.monitoring import require_memory, timed
 
 logger = logging.getLogger(__name__)
@@ -51,15 +52,13 @@ class ImpactModel:
     """
 
     def __init__(
-        self,
-        model_type: str = "linear",
-        config: ModelConfig | None = None,
+        self, model_type: str = "linear", config: ModelConfig | None = None,
         session: Session | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         refuse_unknown([model_type], MODEL_TYPES, "model_type")
         self.model_type = model_type
         self.config = config or ModelConfig()
-        self.session = session or Session()
+        self.session = as_session(session)
         if not isinstance(self.config, ModelConfig):
             got = type(config).__name__
             raise ValidationError(f"config must be a ModelConfig, got {got}; use its from_dict")
@@ -97,12 +96,9 @@ class ImpactModel:
 
     @timed("estimate_slippage")
     def estimate_slippage(
-        self,
-        books: pd.DataFrame | BookSnapshots,
-        trade_sizes: ArrayLike | None = None,
-        side: str = "buy",
-        n_intervals: int | None = None,
-    ) -> pd.DataFrame:
+        self, books: pd.DataFrame | BookSnapshots, trade_sizes: ArrayLike | None = None,
+        side: str = "buy", n_intervals: int | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
         """Walk every book for every trade size.
 
         Parameters

@@ -87,12 +87,9 @@ class PerformanceMonitor:
         stats = {
             "error_rate": failed.mean(),
             "improvement_rate": (compared > 0).mean() if len(compared) else math.nan,
-            "total": seconds.sum(),
-            "mean": seconds.mean(),
-            "median": np.median(seconds),
-            "p95": np.quantile(seconds, 0.95),
-            "max": seconds.max(),
-        }
+            "total": seconds.sum(), "mean": seconds.mean(), "median": np.median(seconds),
+            "p95": np.quantile(seconds, 0.95), "max": seconds.max(),
+        }  # fmt: skip
         return {"count": count} | {name: float(value) for name, value in stats.items()}
 
     def summary(self) -> dict[str, dict[str, float]]:

@@ -12,6 +12,7 @@ from research_lib.checks import number
 from research_lib.config import OptimizerConfig, Record, SolverType
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, allocate, share_caps, twap
+from research_lib.execution.problem import coupling_of
 from research_lib.impact_model import ImpactModel
 from research_lib.monitoring import MONITOR
 
@@ -88,13 +89,9 @@ class TradeAllocator:
     """
 
     def __init__(
-        self,
-        impact_model: ImpactModel,
-        total_shares: float,
-        n_intervals: int | None = None,
-        config: OptimizerConfig | None = None,
-        objective: str = "cost",
-    ) -> None:
+        self, impact_model: ImpactModel, total_shares: float, n_intervals: int | None = None,
+        config: OptimizerConfig | None = None, objective: str = "cost",
+    ) -> None:  # fmt: skip
         self.total_shares = number("total_shares", total_shares, above=0)
         self.config = OptimizerConfig() if config is None else config
         if not isinstance(self.config, OptimizerConfig):
@@ -106,9 +103,6 @@ class TradeAllocator:
         at = (2 * np.arange(self.n_intervals) + 1) * len(curve) // (2 * self.n_intervals)
         self.curve = curve.take(at)
         self.curve.total(objective)  # refuses an unknown one
-        if impact_model.fit is not None:  # `allocate` warns beyond it
-            largest = impact_model.fit.diagnostics["largest_size"][at]
-            object.__setattr__(self.curve, "largest_size", largest)
         self.result: AllocationResult | None = None
         self.caps = np.full(self.n_intervals, self.config.max_allocation_ratio * self.total_shares)
         self._problem: dict[str, Any] = {"max_shares": self.caps}
@@ -132,15 +126,22 @@ class TradeAllocator:
         with MONITOR.timing("optimize") as found:
             done = self._solved(self.config.default_solver if solver is None else solver)
             equal = twap(self.total_shares, self.n_intervals).shares
-            total = self.curve.total(self.objective)  # one function of both, without what couples
-            naive, own = (float(np.sum(total.value(x))) for x in (equal, done.shares))
+            naive, own = self._cost(equal), self._cost(done.shares)
             saving = 100.0 * (naive - own) / naive if naive else 0.0
             found["improvement_pct"] = saving
         if done.relaxed_caps is not None:
             self.caps = done.relaxed_caps
-        beyond = int(np.sum(done.shares > getattr(self.curve, "largest_size", np.inf)))
+        beyond = int(np.sum(done.shares > self.curve.largest_size))
         self.result = AllocationResult(done.shares, own, naive, saving, beyond, done)
         return self.result
+
+    def _cost(self, x: Float) -> float:
+        """What the last problem's objective says of x without its risk, currency."""
+        n, order, option = self.n_intervals, self.total_shares, self._problem.get
+        risk = option("risk_aversion", 0.0), option("covariance")
+        joint = coupling_of(n, order, option("kernel"), option("times"), *risk, self.objective)
+        later = joint.value(x) - joint.risk(x)[0] if joint else 0.0
+        return float(np.sum(self.curve.total(self.objective).value(x))) + later
 
     def _solved(self, solver: SolverType | str) -> Allocation:
         """The last problem under the configuration's settings."""

@@ -9,6 +9,7 @@ from research_lib.checks import Float, number
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.replay import BOUND, ROUNDING, Execution
 from research_lib.market import Session
+from research_lib.market.sessions import as_session
 
 BENCHMARK = "TWAP"
 MIN_DAYS = 8  # fewer days are not drawn: their bootstrap covers far less than it says
@@ -45,7 +46,7 @@ def pair(
     done = list(executions) if isinstance(executions, Iterable) else []
     if not done or not all(isinstance(one, Execution) for one in done):
         raise ValidationError("executions must be one Execution or more, as `evaluate` gives")
-    days = (session or Session()).days(np.array([one.time[0] for one in done])).astype(str)
+    days = as_session(session).days(np.array([one.time[0] for one in done])).astype(str)
     # Sizes are sums: what is beyond nine digits is rounding.
     orders = [
         f"{one.side} of {one.total_shares:.9g} {one.symbol or 'shares'} on {day}: "

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from research_lib.evaluation.strategies import (
     Pov, StaticOptimal, Strategy, Twap, Vwap, run,
 )  # fmt: skip
 from research_lib.impact import ImpactCurve, fit_impact, slippage_curves
+from research_lib.market.sessions import as_session
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
 DEFAULT_SIZES = np.array([0.05, 0.1, 0.2, 0.3, 0.5])  # parts of the mean depth that are walked
@@ -126,12 +128,9 @@ def standard_strategies(
     """
     forecast, source = TiltedShape(prior.profile), prior.source
     strategies: list[Strategy] = [
-        Twap(),
-        Vwap(prior.volume, source),
-        Pov(prior.volume, source, rate),
-        StaticOptimal(prior.curve, source, objective=objective),
-        Adaptive(forecast, source),
-    ]
+        Twap(), Vwap(prior.volume, source), Pov(prior.volume, source, rate),
+        StaticOptimal(prior.curve, source, objective=objective), Adaptive(forecast, source),
+    ]  # fmt: skip
     if number("risk_aversion", risk_aversion, 0) > 0:
         sigma = prior.volatility * number("price", price, above=0)
         averse = Adaptive(forecast, source, risk_aversion=risk_aversion, volatility=sigma)
@@ -262,7 +261,7 @@ def known_before(
     refuse_unknown(sides, SIDES, "side")
     refuse_unknown([on_jump], ("raise", "carry"), "on_jump")
     fitted = number("n_fitted", n_fitted, 1, integer=True)
-    n, days = session.n_intervals, books.days(session)
+    n, days = as_session(session).n_intervals, books.days(session)
     if len(books) != n * len(days) or len(days) <= number("first", first, 1, integer=True):
         found = f"{len(books):,} books of {len(days)} days of {n} leave no day after the first"
         remedy = "sample more days, or evaluate one day with a prior from elsewhere"
@@ -298,17 +297,16 @@ def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> lis
 def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
     """Refuse days between which the mid jumps as by a split."""
     mids = [day.mid[np.isfinite(day.mid)] for day in by_day]
-    for k in range(1, len(mids)):
-        if not (len(mids[k - 1]) and len(mids[k])):
-            continue
-        last, opening = mids[k - 1][-1], mids[k][0]
+    shown = [k for k in range(len(mids)) if len(mids[k])]  # a day of a halt has none
+    for before, k in pairwise(shown):
+        last, opening = mids[before][-1], mids[k][0]
         if max(last / opening, opening / last) >= MAX_OVERNIGHT:
             ratio = Fraction(max(last / opening, opening / last))
             likely = ratio.limit_denominator(10 if ratio < 10 else 1)
             pair = (likely.numerator, likely.denominator)
             old, new = pair[::-1] if last > opening else pair
             raise ValidationError(
-                f"the mid jumps from {last:,.6g} ({dates[k - 1]}) to {opening:,.6g} ({dates[k]}), "
+                f"the mid jumps from {last:,.6g} ({dates[before]}) to {opening:,.6g} ({dates[k]}), "
                 f"as if {old} old were {new} new shares; rescale what is earlier by that ratio, "
                 'start after it, or carry the prior with on_jump="carry"'
             )

@@ -19,12 +19,14 @@ from research_lib.execution import Allocation, Schedule
 from research_lib.impact import PiecewiseLinearImpact
 from research_lib.market import BookSnapshots, Session
 from research_lib.market.book import side_sign
+from research_lib.market.sessions import as_session
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
 BOUND = "clairvoyant"
 # Relative to the order and to a cost: what sums over a day of walks round.
 UNFILLED, ROUNDING = 1e-6, 1e-9
+TIED = 1e-12  # of the price
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
 ROWS = ("time", "age", "mid", "half_spread", "premium", "size")
 # Shares scheduled, shares filled and cost over the mid, (n,) each; shares left.
@@ -149,7 +151,7 @@ def sample_states(
     (400000000000, True)
     """
     lag = np.int64(round(1e9 * number("latency_seconds", latency_seconds, 0)))
-    opens = session.bounds(session.days(states.time))[0]
+    opens = as_session(session).bounds(session.days(states.time))[0]
     # What is shown between the opening and the latency after it is met by the first child order,
     # and does not stand before the open.
     sent = np.where(states.time >= opens, np.maximum(states.time - lag, opens), states.time - lag)
@@ -264,7 +266,7 @@ class Execution(Record):
         """
         moved = self.mid[known := np.isfinite(self.mid)] - self.arrival_price
         drift = float(self.filled[known] @ moved + self.unfilled * moved[-1])
-        paper = self.total_shares * self.arrival_price
+        paper = self.total_shares * self.arrival_price or np.nan
         return 1e4 * (self.cost + side_sign(self.side) * drift) / paper
 
     @property
@@ -280,7 +282,8 @@ class Execution(Record):
         left = self.total_shares - np.cumsum(self.filled)[:-1]
         steps = np.diff(self.mid[np.isfinite(self.mid)])
         sigma = float(np.sqrt(np.mean(steps**2))) if steps.size else 0.0
-        return 1e4 * sigma * float(np.linalg.norm(left)) / (self.total_shares * self.arrival_price)
+        paper = self.total_shares * self.arrival_price or np.nan
+        return 1e4 * sigma * float(np.linalg.norm(left)) / paper
 
     def to_frame(self) -> pd.DataFrame:
         """One row an interval: time (UTC), shares, filled, price, cost, mid, age_seconds."""
@@ -471,7 +474,9 @@ def clairvoyant(
     # Levels stand in order of premium, so a cap cuts off the last ones of a book.
     before = np.cumsum(ladder.size, axis=1) - ladder.size
     offered = np.clip(as_caps(max_shares, len(ladder))[:, None] - before, 0.0, ladder.size)
-    order = np.argsort(ladder.premium, axis=None, kind="stable")
+    # Premiums that differ by rounding alone are one: the earliest is taken, whatever the unit.
+    tied = np.round(ladder.premium / (TIED * np.nanmedian(ladder.mid)))
+    order = np.argsort(tied, axis=None, kind="stable")
     cheapest = offered.ravel()[order]
     taken = np.zeros(offered.size)
     taken[order] = np.clip(total - (np.cumsum(cheapest) - cheapest), 0.0, cheapest)

@@ -39,7 +39,7 @@ class Allocation(Split):
         sum_t C_t(x_t), and the transient cost, currency (under "impact": currency per share).
     marginal_cost : float
         What one more share would cost, of what was minimised: the multiplier, and under risk
-        aversion what holding that share from the start adds.
+        aversion what holding that share from the start adds. NaN where bounds fix all shares.
     kkt_residual, duality_gap : float
         Relative; see `Certificate`. What was minimised exceeds its optimum by no more than the gap;
         of whole lots, the optimum without lots.
@@ -210,8 +210,7 @@ def allocate(
     found = search(problem, limits, solvers, trust=not validate_outputs)
     second = _agreed(problem, limits, solvers, found) if cross_check else None
     x, proof = (found.shares, found.certificate) if lot is None else in_lots(problem, found, lot)
-    largest = getattr(curve, "largest_size", None)
-    beyond = 0 if largest is None else int(np.sum(x > np.asarray(largest) * (1.0 + ROUNDING)))
+    beyond = int(np.sum(x > curve.largest_size * (1.0 + ROUNDING)))
     warnings = tuple(_warnings(found, limits, relaxed, lot and coupling, beyond))
     for text in warnings:
         logger.warning(text)

@@ -413,7 +413,7 @@ def _solve(
         nu, high, part, sweeps = _search(nu, shares, smooth, steps, bounds, limit)
         _fill(nu, high, part, smooth, steps, bounds, x)
         # Where all are equal to rounding, as of equal curves, they are TWAP to the last digit.
-        near, t = (8.0 + math.sqrt(len(x))) * EPSILON * equal, 0  # what the search may miss
+        near, t = (8.0 + len(x)) * EPSILON * equal, 0  # what a sum of them may err by
         while t < len(x) and abs(x[t] - equal) <= near and lower[t] <= equal <= upper[t]:
             t += 1
         if t == len(x):
@@ -459,8 +459,8 @@ def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, boun
         highest = max(highest, last if x[t] > lower[t] else -np.inf)
         lowest = min(lowest, following if x[t] < upper[t] else np.inf)
     gap, residual, unit = 0.0, 0.0, abs(nu) if nu != 0.0 else 1e-300
-    if highest <= lowest:
-        nu = lowest if math.isfinite(lowest) else highest
+    if highest <= lowest:  # NaN where the bounds leave no share to be added or left out
+        nu = lowest if math.isfinite(lowest) else highest if math.isfinite(highest) else np.nan
     elif max(highest - nu, nu - lowest) > PRICE_ROUNDING * unit:
         for t in range(len(x)):
             _, last, following = _price(x[t], t, smooth, steps)

@@ -137,19 +137,20 @@ def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
     if quadratic is None:
         yield Answer("structured", None, "the curve is not linear: no structured solver")
         return
-    x, method, solves = quadratic.bounded(problem.lower, problem.upper, lambda: limits.left > 0)
+    # A cap that the whole order does not reach is none: it must not seem to set the price.
+    upper = np.where(problem.upper > problem.shares, np.inf, problem.upper)
+    x, method, solves = quadratic.bounded(problem.lower, upper, lambda: limits.left > 0)
     if x is None:
         reason = "out of time" if limits.left <= 0 else "not convex, or singular to rounding"
         yield Answer(method, None, reason)
         return
-    yield Answer(method, x, "", solves, quadratic.certificate(x, problem.lower, problem.upper))
+    yield Answer(method, x, "", solves, quadratic.certificate(x, problem.lower, upper))
 
 
 SOLVERS = {
-    SolverType.ANALYTICAL: solve_analytical,
-    SolverType.CVXPY: solve_cvxpy,
+    SolverType.ANALYTICAL: solve_analytical, SolverType.CVXPY: solve_cvxpy,
     SolverType.SCIPY: solve_scipy,
-}
+}  # fmt: skip
 
 
 def certify(x: Float, problem: Problem) -> Certificate:

@@ -143,6 +143,11 @@ def portfolio_schedule(
     orders = _finite("total_shares", given["total_shares"], (None,))
     m = len(orders)
     market = _market(m, given, number("risk_aversion", risk_aversion), interval)
+    if isinstance(exposures, pd.DataFrame):
+        min_exposure, max_exposure = (
+            same_labels("limits of exposures", one, exposures.index, "those are of its rows")
+            if isinstance(one, pd.Series) else one for one in (min_exposure, max_exposure)
+        )  # fmt: skip
     limited = not np.all(np.equal(min_exposure, -np.inf) & np.equal(max_exposure, np.inf))
     if (exposures is not None) != limited:
         raise ValidationError("exposures and min_exposure or max_exposure go together")
@@ -154,7 +159,7 @@ def portfolio_schedule(
         _finite("exposures", weights, (len(weights), m)),
         broadcast("min_exposure", min_exposure, (n - 1, len(weights))),
         broadcast("max_exposure", max_exposure, (n - 1, len(weights))),
-    )
+    )  # fmt: skip
     return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
 
 
@@ -202,8 +207,11 @@ def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
             square = name in ("covariance", "temporary", "permanent")
             labels = values.columns if labels is None else labels
             columns = same_labels(name, pd.Series(values.columns, values.columns), labels)
-            given[name] = values.sort_index() if name == "shares" else values
-            given[name] = same_labels(name, values, labels) if square else given[name][columns]
+            if name in ("min_shares", "max_shares"):  # a row an interval
+                rows = pd.Series(values.index, values.index)
+                same_labels(name, rows, range(len(rows)), "rows are labelled by interval")
+            rows = values if name == "exposures" else values.sort_index()
+            given[name] = same_labels(name, values, labels) if square else rows[columns]
         elif isinstance(values, pd.Series):
             labels = values.index if labels is None else labels
             given[name] = same_labels(name, values, labels)
@@ -312,12 +320,13 @@ def _optimum(
 ) -> tuple[Float, str, float]:
     """Trades (n, m), by whom, their KKT residual: the free optimum where nothing else is asked."""
     trades, residual = _free(market, orders, len(bounds.lower))
-    limited = bounds.lower, bounds.upper, bounds.least, bounds.most
-    asked = any(np.isfinite(limit).any() for limit in limited)
+    exposed = left_to_trade(trades)[1:-1] @ bounds.exposures.T
+    inside = np.all((trades >= bounds.lower) & (trades <= bounds.upper))
+    inside &= np.all((exposed >= bounds.least) & (exposed <= bounds.most))
     sizes = np.abs(trades).sum(axis=0)
     one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
     # A spread on trades one way is the same for all schedules.
-    if not asked and np.all(one_way | (market.half_spread == 0)):
+    if inside and np.all(one_way | (market.half_spread == 0)):
         return trades, "block-tridiagonal", residual
     if len(trades) == 1:
         raise OptimizationError("one interval trades everything: raise n_intervals, or no bounds")

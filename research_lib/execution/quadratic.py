@@ -73,8 +73,6 @@ def decay_of(kernel: Kernel, at: Float) -> Decay:
     ValidationError
         A kernel that is not finite, more than 5,000 times without structure.
     """
-    if not callable(kernel):
-        raise ValidationError(f"kernel must be callable, a function of lags, got {kernel!r}")
     if isinstance(kernel, ExponentialKernel):
         kernel = ExponentialSumKernel((kernel.decay,), (kernel.scale,))
     if isinstance(kernel, ExponentialSumKernel):

@@ -43,16 +43,12 @@ def solve_scipy(problem: Problem, limits: Limits) -> Iterator[Answer]:
         # decides.
         warnings.filterwarnings("ignore", message="delta_grad == 0.0", category=UserWarning)
         found = minimize(
-            lambda x: scaled.cost(np.maximum(x, 0.0)),
-            scaled.feasible(np.ones(n)),
+            lambda x: scaled.cost(np.maximum(x, 0.0)), scaled.feasible(np.ones(n)),
             jac=lambda x: scaled.tangent(np.maximum(x, 0.0)).marginal(np.maximum(x, 0.0)),
-            hess=_hessian(scaled) if method == "trust-constr" else None,
-            method=method,
-            bounds=np.column_stack(scaled.bounds),
-            constraints=LinearConstraint(row, n, n),
-            callback=stop_in_time,
-            options={"maxiter": limits.max_iterations, **options},
-        )
+            hess=_hessian(scaled) if method == "trust-constr" else None, method=method,
+            bounds=np.column_stack(scaled.bounds), constraints=LinearConstraint(row, n, n),
+            callback=stop_in_time, options={"maxiter": limits.max_iterations, **options},
+        )  # fmt: skip
     shares = problem.repaired(found.x, unit)
     reason = str(found.message) if shares is not None else f"no finite answer, {found.message}"
     yield Answer(method, shares, reason, int(found.nit))

@@ -12,7 +12,7 @@ Each family gives its totals as a :class:`SeparableTotal`; everything else follo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,7 @@ class ImpactCurve(Record):
     """
 
     half_spread: Any
+    largest_size: ClassVar[Any] = np.inf  # of a fitted curve: (n,) shares, the largest it saw
 
     def __post_init__(self) -> None:
         arrays = {name: np.atleast_1d(_by_interval(name, self[name])) for name in self.keys()}
@@ -133,7 +134,14 @@ class ImpactCurve(Record):
 
     def take(self, intervals: ArrayLike) -> Self:
         """The curves of the chosen intervals, in that order; one may be chosen many times."""
-        return type(self)(*(getattr(self, name)[np.asarray(intervals)] for name in self.keys()))
+        at = np.asarray(intervals)
+        taken = type(self)(*(getattr(self, name)[at] for name in self.keys()))
+        return taken.fitted_up_to(np.broadcast_to(self.largest_size, len(self))[at])
+
+    def fitted_up_to(self, sizes: Float) -> Self:
+        """The curve itself, noting the largest size, (n,) shares, that its fit saw."""
+        object.__setattr__(self, "largest_size", sizes)
+        return self
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,15 +132,14 @@ class ImpactFit(Record):
         quartiles = self.params.describe().loc[["min", "25%", "50%", "75%", "max"]]
         censored = self.diagnostics["censored"]
         lines = [
-            f"{self.model_type} impact, {len(self.curve)} intervals",
-            self.information,
+            f"{self.model_type} impact, {len(self.curve)} intervals", self.information,
             quartiles.to_string(float_format=lambda v: f"{v:.3g}"),
             "  ".join(f"{name} {value:.3g}" for name, value in self.metrics.items()),
             f"standard errors: {self.diagnostics['errors']}",
             f"{censored:,} censored rows: {self.diagnostics['completion']}" if censored else "",
             *(f"shrinkage of {name}: {s.summary()}" for name, s in self.shrinkage.items()),
             *(f"warning: {warning}" for warning in self.warnings),
-        ]
+        ]  # fmt: skip
         return "\n".join(line for line in lines if line)
 
     def plot(self, ax: Any = None) -> Any:
@@ -485,15 +484,16 @@ def _shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:
 
 def _curve_of(found: Estimate, theta: Float, spread: Float, largest: Float) -> curves.ImpactCurve:
     """The form's curve from (G, p) coefficients; a piecewise one ends at the `largest` sizes."""
+    families = {1: curves.LinearImpact, 2: curves.QuadraticImpact}
+    family: Any = curves.PowerImpact if "exponent" in found.names else families.get(theta.shape[1])
+    given: tuple[Any, ...] = tuple(theta.T)
     if len(found.knots):
         ends = np.maximum(np.append(found.knots[1:], np.inf), found.knots)
         depth = np.minimum(ends, np.maximum(largest[:, None], found.knots)) - found.knots
-        return curves.PiecewiseLinearImpact(depth, theta, spread)
-    if found.names == ["scale"]:
-        return curves.square_root_impact(theta[:, 0], spread)
-    families = {1: curves.LinearImpact, 2: curves.QuadraticImpact}
-    family = curves.PowerImpact if "exponent" in found.names else families[len(found.names)]
-    return family(*theta.T, spread)
+        family, given = curves.PiecewiseLinearImpact, (depth, theta)
+    elif found.names == ["scale"]:
+        family = curves.square_root_impact
+    return family(*given, spread).fitted_up_to(largest)
 
 
 def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) -> tuple[str, ...]:

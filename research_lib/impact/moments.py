@@ -28,7 +28,7 @@ from research_lib.impact.slippage import SlippageCurves, checked_sizes, slippage
 from research_lib.market import BookSnapshots, Session, iter_books, sample_batches
 from research_lib.market.book import side_sign
 from research_lib.market.readers import store
-from research_lib.market.sessions import nanoseconds
+from research_lib.market.sessions import as_session, nanoseconds
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def observations_of(given: Any, n_intervals: int | None, session: Session | None
         return given.observations()
     if isinstance(given, SlippageCurves):
         given = given.to_frame(n_intervals, session)
-    return _read(given, n_intervals, session or Session())
+    return _read(given, n_intervals, as_session(session))
 
 
 def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Observations:

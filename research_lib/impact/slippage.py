@@ -19,6 +19,7 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, Session
 from research_lib.market.book import side_sign
+from research_lib.market.sessions import as_session
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ class SlippageCurves(Record):
             raise ValidationError(f"none of {n:,} books has both sides, which slippage needs")
         if not quoted.all():
             logger.info("%d of %d snapshots lack a side: left out", n - quoted.sum(), n)
-        interval = _intervals(self.time, n_intervals, session or Session())
+        interval = _intervals(self.time, n_intervals, as_session(session))
         row = np.repeat(np.flatnonzero(quoted), len(self.trade_sizes))
         time, mid, depth = self.time[row], self.mid[row], self.depth[row]
         trade_size, sign = np.tile(self.trade_sizes, int(quoted.sum())), side_sign(self.side)

@@ -137,12 +137,10 @@ def section_inputs(
         data_file(name)
         files.update(data_files(name))
     return {
-        "notebook": file_hash(notebook),
-        "parameters": dict(parameters),
+        "notebook": file_hash(notebook), "parameters": dict(parameters),
         "data": {name: _hash_once(path, path.stat().st_mtime_ns) for name, path in files.items()},
-        "code": code_hash(),
-        "environment": environment_hash(),
-    }
+        "code": code_hash(), "environment": environment_hash(),
+    }  # fmt: skip
 
 
 def file_hash(path: Path) -> str:

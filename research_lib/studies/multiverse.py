@@ -27,6 +27,7 @@ from research_lib.execution import allocate
 from research_lib.impact import (
     ImpactFit, ImpactMoments, PowerImpact, SlippageCurves, fit_impact, slippage_curves,
 )  # fmt: skip
+from research_lib.market.sessions import as_session
 from research_lib.market import BookSnapshots, Session
 
 NORMALISATIONS = ("shares", "visible depth")
@@ -36,15 +37,10 @@ UNFILLED = 1e-9  # of the order: what rounding alone leaves
 
 
 def multiverse(
-    books: BookSnapshots,
-    *,
-    total_shares: float,
-    trade_sizes: Sequence[float],
-    test_days: int = 1,
-    sides: Sequence[str] = ("buy", "sell"),
-    max_shares: ArrayLike | None = None,
+    books: BookSnapshots, *, total_shares: float, trade_sizes: Sequence[float], test_days: int = 1,
+    sides: Sequence[str] = ("buy", "sell"), max_shares: ArrayLike | None = None,
     session: Session | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Exponent and saving under every combination of five choices, one row each.
 
     - reference: impact beyond the "touch", the half-spread measured; or beyond the "mid",
@@ -95,7 +91,7 @@ def multiverse(
     >>> len(table), set(table["n_books"])
     (16, {26})
     """
-    window = session or Session()
+    window = as_session(session)
     n, dates = window.n_intervals, books.days(window)
     held_out = number("test_days", test_days, 0, integer=True) * (len(dates) > 1)
     if held_out >= len(dates):

@@ -51,14 +51,9 @@ class PricePath(Record):
 
 
 def price_path(
-    kernel: Kernel,
-    times: ArrayLike,
-    shares: ArrayLike,
-    *,
-    permanent: float = 0.0,
-    temporary: float = 0.0,
-    response: Callable[[Float], Any] | None = None,
-) -> PricePath:
+    kernel: Kernel, times: ArrayLike, shares: ArrayLike, *, permanent: float = 0.0,
+    temporary: float = 0.0, response: Callable[[Float], Any] | None = None,
+) -> PricePath:  # fmt: skip
     r"""The mid under a schedule, and what the schedule pays.
 
     .. math::

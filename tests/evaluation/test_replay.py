@@ -310,3 +310,11 @@ def test_an_execution_is_a_table_of_its_child_orders_and_a_summary_in_a_cell() -
     assert "early" in shown
     assert "cost_bps" in shown
     assert len(shown) < 3_000
+
+
+def test_an_order_of_nothing_shows_a_table() -> None:
+    size = [[5.0]] * 2
+    books = BookSnapshots([10**18, 10**18 + 1], [[99.0]] * 2, size, [[101.0]] * 2, size)
+    done = replay(np.zeros(2), books, "buy")
+    assert np.isnan(done.timing_risk_bps)
+    assert "total_shares" in done._repr_html_()

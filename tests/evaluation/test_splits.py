@@ -59,3 +59,11 @@ def test_a_usual_night_is_no_split() -> None:
         books, bid_price=books.bid_price * night, ask_price=books.ask_price * night
     )
     assert len(known_before(fallen, SESSION)) == 3
+
+
+def test_a_halt_between_the_days_does_not_hide_the_split() -> None:
+    books = _split_on_the_third_day(10.0)
+    halted = np.where((np.arange(52) >= 26) & (np.arange(52) < 39), 0.0, 1.0)[:, None]
+    books = dataclasses.replace(books, bid_size=books.bid_size * halted)
+    with pytest.raises(ValidationError, match="as if 1 old were 10 new shares"):
+        known_before(books, SESSION)

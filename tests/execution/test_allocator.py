@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import matplotlib
@@ -9,8 +10,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from research_lib import ImpactModel, OptimizerConfig, TradeAllocator
+from research_lib import ImpactModel, ModelConfig, OptimizerConfig, TradeAllocator
 from research_lib.errors import OptimizationError, ValidationError
+from research_lib.impact import ExponentialKernel, ImpactCurve, LinearImpact, square_root_impact
+from research_lib.transient import price_path
 
 matplotlib.use("Agg")
 N, S = 26, 50_000.0
@@ -142,3 +145,29 @@ def test_the_one_picture_shows_schedule_water_level_and_execution(
 def test_caps_that_contradict_are_refused(model: ImpactModel) -> None:
     with pytest.raises(ValidationError, match="go together"):
         TradeAllocator(model, S).optimize("auto", participation_rate=0.1)
+
+
+def with_curve(curve: ImpactCurve) -> ImpactModel:
+    """A fitted model, with another curve in place of its own."""
+    model = ImpactModel("linear", ModelConfig(progress_logging=False))
+    fit = model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(13, 5)))
+    model.fit = dataclasses.replace(fit, curve=curve)
+    return model
+
+
+@pytest.mark.parametrize("n", [12, 390])
+def test_equal_curves_save_nothing_whatever_is_asked_beside(n: int) -> None:
+    for curve in (LinearImpact(np.full(n, 1.7e-6), 0.013), square_root_impact(np.full(n, 1e-4))):
+        model = with_curve(curve)
+        assert TradeAllocator(model, 777.7).optimize("analytical").improvement_pct == 0.0
+
+
+def test_a_saving_counts_the_kernel_on_both_sides() -> None:
+    model = with_curve(LinearImpact(np.full(12, 1.7e-6), 0.013))
+    kernel = ExponentialKernel(0.3, 1e-6)
+    result = TradeAllocator(model, 777.7).optimize("analytical", kernel=kernel)
+    equal = np.full(12, 777.7 / 12)
+    naive = float(model.curve.cost(equal).sum()) + price_path(kernel, np.arange(12.0), equal).cost
+    assert result.naive_impact == pytest.approx(naive, rel=1e-12)  # sums of twelve
+    assert result.total_impact == pytest.approx(result.allocation.cost, rel=1e-12)
+    assert result.improvement_pct > 0

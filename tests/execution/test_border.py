@@ -49,7 +49,7 @@ def model() -> ImpactModel:
             r"total_shares must be a number, got array\(\[100",
         ),
         (lambda: allocate(None, 100), "curve must be an ImpactCurve, got NoneType"),  # type: ignore[call-overload]
-        (lambda: allocate(CURVE, 100, kernel="x"), "kernel must be callable"),  # type: ignore[arg-type]
+        (lambda: allocate(CURVE, 100, kernel="x"), "kernel must be a function"),  # type: ignore[arg-type]
         (
             lambda: allocate(CURVE, 100, kernel=ExponentialKernel(1.0, 1e-5), times="x"),
             "times must be numbers",

@@ -54,3 +54,10 @@ def test_an_infinite_cost_is_no_answer() -> None:
         OptimizationError, match="problem 0 is not certified: cost inf is not finite"
     ):
         allocate_many(SPIKE, [1e160])
+
+
+def test_bounds_that_fix_every_child_order_leave_no_price() -> None:
+    found = allocate(LinearImpact([1e-5, 2e-5]), 300, min_shares=[100, 200], max_shares=[100, 200])
+    assert found.shares.tolist() == [100.0, 200.0]
+    assert np.isnan(found.marginal_cost)
+    assert found.duality_gap == 0.0

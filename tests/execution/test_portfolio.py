@@ -11,6 +11,7 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -405,3 +406,38 @@ def test_all_backends_together_keep_to_the_time(rng: np.random.Generator) -> Non
     with pytest.raises(OptimizationError, match="out of time after 1e-09 s, raise timeout_seconds"):
         portfolio_schedule(ORDERS, 15, **_market(rng), risk_aversion=3e-5, max_shares=12e3, min_shares=-12e3,
                            timeout_seconds=1e-9)  # fmt: skip
+
+
+def test_limits_of_exposures_and_caps_by_interval_are_aligned_by_label() -> None:
+    market = {"covariance": np.eye(2) * 1e-4, "temporary": [1e-5, 1e-5], "risk_aversion": 1e-4}
+    weights = pd.DataFrame([[1.0, 0.0], [0.0, 1.0]], ["of A", "of B"], ["A", "B"])
+    least = pd.Series({"of A": 600.0, "of B": 350.0})
+    orders = pd.Series({"A": 1_000.0, "B": 500.0})
+    how = {"exposures": weights, "max_exposure": least}
+    found, turned = (
+        portfolio_schedule(orders, 4, **market, **{**how, "max_exposure": one})
+        for one in (least, least[::-1])
+    )
+    assert np.allclose(found.shares, turned.shares, rtol=1e-6)
+    other = {**how, "max_exposure": pd.Series({"x": 600.0, "y": 350.0})}
+    with pytest.raises(ValidationError, match="limits of exposures is labelled x, y"):
+        portfolio_schedule(orders, 4, **market, **other)
+    caps = pd.DataFrame({"A": [100.0, 400.0, 400.0, 400.0], "B": 500.0})
+    found, turned = (
+        portfolio_schedule(orders, 4, **market, min_shares=0.0, max_shares=one)
+        for one in (caps, caps[::-1])
+    )
+    assert np.allclose(found.shares, turned.shares, rtol=1e-6)
+    assert found.shares[0, 0] == pytest.approx(100.0)
+    with pytest.raises(ValidationError, match="max_shares is labelled 10, 11, 12, 13"):
+        portfolio_schedule(orders, 4, **market, max_shares=caps.set_axis(range(10, 14)))
+
+
+def test_bounds_that_the_free_optimum_keeps_change_nothing() -> None:
+    market = {"covariance": [[1e-3, 5e-4], [5e-4, 1e-3]], "temporary": [1e-6, 1e-6]}
+    free = portfolio_schedule([1_000, -1_000], 5, **market, risk_aversion=0.0)
+    capped = portfolio_schedule(
+        [1_000, -1_000], 5, **market, risk_aversion=0.0, max_shares=300, min_shares=-300
+    )
+    assert capped.solver == free.solver == "block-tridiagonal"
+    assert np.array_equal(capped.shares, free.shares)

@@ -14,7 +14,7 @@ import pytest
 from scipy.linalg import solve
 
 from research_lib.execution import allocate
-from research_lib.impact import ImpactCurve, LinearImpact, PowerImpact
+from research_lib.impact import ExponentialKernel, ImpactCurve, LinearImpact, PowerImpact
 
 N, S = 8, 1_000.0
 RNG = np.random.default_rng(4)
@@ -79,3 +79,13 @@ def test_terms_that_outweigh_the_cost_have_an_answer(
     result = allocate(curve, shares, **settings)
     assert result.attempts[-1].accepted
     assert result.duality_gap < 1e-6
+
+
+def test_the_next_share_costs_the_same_where_one_interval_takes_all() -> None:
+    """A cap above the order is none, so it does not set the price: by a finite difference."""
+    curve, kernel = LinearImpact([1e-6, 1e-6], [0.0, 0.1]), ExponentialKernel(0.5, 1e-6)
+    for how in ({"kernel": kernel}, {"risk_aversion": 1e-3, "covariance": 1e-3}):
+        found, more = (allocate(curve, shares, **how) for shares in (1_000.0, 1_000.001))
+        assert found.shares.tolist() == [1_000.0, 0.0]
+        rise = (more.cost + more.penalty - found.cost - found.penalty) / 0.001
+        assert found.marginal_cost == pytest.approx(rise, rel=1e-5)  # the difference is of 1e-3

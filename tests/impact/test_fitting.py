@@ -10,6 +10,7 @@ import pytest
 import statsmodels.api as sm
 
 from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.execution import allocate
 from research_lib.impact import (
     ImpactCurve,
     ImpactFit,
@@ -17,7 +18,9 @@ from research_lib.impact import (
     QuadraticImpact,
     fit_forms,
     fit_impact,
+    slippage_curves,
 )
+from research_lib.market import Session, preset
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0])
 
@@ -334,3 +337,14 @@ def test_a_fit_shows_itself_as_a_table_and_a_plot(rng: np.random.Generator) -> N
     assert np.array_equal(drawn["own estimate"], fit.raw_curve.slippage(400.0))
     assert "slippage of 400 shares" in ax.get_ylabel()
     assert fit.plot(ax) is ax
+
+
+def test_a_schedule_beyond_the_sizes_that_a_fit_saw_is_warned_about() -> None:
+    session = Session(13)
+    books = preset("thin_stock", session).books(52, 6, np.random.default_rng(0))
+    walked = slippage_curves(books, [100, 300, 1_000], "buy")
+    for form in ("linear", "sqrt", "power", "nonlinear"):
+        curve = fit_impact(walked, form, n_intervals=13, session=session).curve
+        assert "exceed the largest size" in allocate(curve, 1e6).warnings[0]
+        assert not allocate(curve, 1_000).warnings
+        assert allocate(curve.take([0, 1]), 1e6).warnings

@@ -67,13 +67,9 @@ def plot_schedule(
 
 
 def plot_water_level(
-    marginal: ArrayLike,
-    at_zero: ArrayLike,
-    multiplier: float | None,
-    shares: ArrayLike,
-    unit: str = "currency/share",
-    ax: fig.Panel = None,
-) -> Axes:
+    marginal: ArrayLike, at_zero: ArrayLike, multiplier: float | None, shares: ArrayLike,
+    unit: str = "currency/share", ax: fig.Panel = None,
+) -> Axes:  # fmt: skip
     """What the last share costs in each interval against the multiplier.
 
     The order fills each interval up to one level.
@@ -193,11 +189,9 @@ def plot_holdings(
 
 
 def plot_frontiers(
-    frontiers: fig.Lines,
-    points: Mapping[str, tuple[float, float]] | None = None,
-    tangent: tuple[float, float] | None = None,
-    ax: fig.Panel = None,
-) -> Axes:
+    frontiers: fig.Lines, points: Mapping[str, tuple[float, float]] | None = None,
+    tangent: tuple[float, float] | None = None, ax: fig.Panel = None,
+) -> Axes:  # fmt: skip
     """Expected cost against its standard deviation, bps: lines of best schedules, and single ones.
 
     Parameters
@@ -257,12 +251,9 @@ def plot_cost_distribution(costs: pd.DataFrame, ax: fig.Panel = None) -> Axes:
 
 
 def plot_saving_against(
-    comparisons: Mapping[float, pd.DataFrame],
-    xlabel: str,
-    *,
-    log: bool = False,
+    comparisons: Mapping[float, pd.DataFrame], xlabel: str, *, log: bool = False,
     ax: fig.Panel = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Saving with its 95 % band against order size, refill rate or anything else.
 
     Parameters
