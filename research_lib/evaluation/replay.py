@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 BOUND = "clairvoyant"
 # Relative to the order and to a cost: what sums over a day of walks round.
 UNFILLED, ROUNDING = 1e-6, 1e-9
-TIED = 1e-12  # of the price
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
 ROWS = ("time", "age", "mid", "half_spread", "premium", "size")
 # Shares scheduled, shares filled and cost over the mid, (n,) each; shares left.
@@ -474,9 +473,7 @@ def clairvoyant(
     # Levels stand in order of premium, so a cap cuts off the last ones of a book.
     before = np.cumsum(ladder.size, axis=1) - ladder.size
     offered = np.clip(as_caps(max_shares, len(ladder))[:, None] - before, 0.0, ladder.size)
-    # Premiums that differ by rounding alone are one: the earliest is taken, whatever the unit.
-    tied = np.round(ladder.premium / (TIED * np.nanmedian(ladder.mid)))
-    order = np.argsort(tied, axis=None, kind="stable")
+    order = np.argsort(ladder.premium, axis=None, kind="stable")
     cheapest = offered.ravel()[order]
     taken = np.zeros(offered.size)
     taken[order] = np.clip(total - (np.cumsum(cheapest) - cheapest), 0.0, cheapest)

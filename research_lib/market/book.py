@@ -398,7 +398,8 @@ def sample_batches(
         n_rows, n_outside = n_rows + len(day), n_outside + int(outside.sum())
         spans.append(day.time[[0, -1]])
         date = session.days(day.time[:1])[0]
-        if session.mic and not session.trading_days(date, date):
+        drawn = day.symbol == "SYNTHETIC"  # its days are all that are no weekend
+        if session.mic and not drawn and not session.trading_days(date, date):
             logger.warning(f"{date} is no trading day of {session.mic}; its states are sampled too")
         if not outside.all():
             sampled.append(_sampled_day(day, session, limit))

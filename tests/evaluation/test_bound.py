@@ -81,12 +81,3 @@ def test_a_bound_that_all_books_cannot_fill_says_what_is_left() -> None:
     books = SyntheticMarket(session=Session(13)).books(13, 2, np.random.default_rng(0))
     depth = books.ask_size.sum()
     assert clairvoyant(books, depth + 100, "buy").unfilled == pytest.approx(100, abs=1e-6)
-
-
-@pytest.mark.parametrize("unit", [1.0, 1e-8, 1e9])
-def test_ties_are_taken_as_they_come_in_any_unit_of_price(unit: float) -> None:
-    """Spreads of two cents at three prices differ in binary alone."""
-    ask = np.array([[26.37], [28.37], [28.32]])
-    bid, size = ask - 0.02, np.full((3, 1), 100.0)
-    books = BookSnapshots(10**18 + 10**9 * np.arange(3), bid * unit, size, ask * unit, size)
-    assert clairvoyant(books, 100, "buy").filled.tolist() == [100.0, 0.0, 0.0]
