@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from research_lib.checks import number
+from research_lib.checks import Float, number
 from research_lib.config import OptimizerConfig, Record, SolverType
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, allocate, share_caps, twap
@@ -19,7 +18,6 @@ from research_lib.monitoring import MONITOR
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Float = NDArray[np.float64]
 # What `allocate` takes of the configuration as it is.
 SETTINGS = ("max_iterations", "tolerance", "timeout_seconds", "validate_inputs", "validate_outputs")
 LIMITS = ("participation_rate", "volume", "blackout")  # see `share_caps`

@@ -22,4 +22,4 @@ __all__ = [
     "implementation_shortfall", "known_before", "mid_volatility",
     "pair", "replay", "run", "sample_states", "saving_interval", "standard_strategies",
     "walk_forward",
-]
+]  # fmt: skip

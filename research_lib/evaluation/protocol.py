@@ -89,6 +89,8 @@ class Prior(Record):
             curve: ImpactCurve = fit_impact(walked, "linear", **how).curve
         else:
             curve = fit(books, side)
+        # Apart from the sizes that it saw: `allocate` would warn of each order of each day.
+        curve = curve.take(np.arange(len(curve))).fitted_up_to(np.inf)
         volatility = mid_volatility(days) / float(np.nanmean(books.mid))
         return cls(profile, volume, curve, volatility, f"{source} ({kind})")
 

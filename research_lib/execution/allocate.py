@@ -94,7 +94,7 @@ class Allocation(Split):
             f"cost {self.cost:,.6g}{penalty}; the next share costs {self.marginal_cost:,.6g}",
             f"at most {max(self.duality_gap, 0.0):.1e} of the cost above the optimum, "
             f"KKT residual {self.kkt_residual:.1e}",
-        ]
+        ]  # fmt: skip
         if (check := self.cross_check) is not None:
             lines.append(f"{check.solver} ({check.backend}) agrees: {check.cost:,.6g}")
         for tried in self.attempts:
@@ -210,7 +210,8 @@ def allocate(
     found = search(problem, limits, solvers, trust=not validate_outputs)
     second = _agreed(problem, limits, solvers, found) if cross_check else None
     x, proof = (found.shares, found.certificate) if lot is None else in_lots(problem, found, lot)
-    beyond = int(np.sum(x > curve.largest_size * (1.0 + ROUNDING)))
+    most = curve.largest_size  # a number, inf, where nothing was fitted
+    beyond = int(np.sum(x > most * (1.0 + ROUNDING))) if np.ndim(most) else 0
     warnings = tuple(_warnings(found, limits, relaxed, lot and coupling, beyond))
     for text in warnings:
         logger.warning(text)

@@ -208,7 +208,7 @@ def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
             labels = values.columns if labels is None else labels
             columns = same_labels(name, pd.Series(values.columns, values.columns), labels)
             if name in ("min_shares", "max_shares"):  # a row an interval
-                rows = pd.Series(values.index, values.index)
+                rows = values.iloc[:, 0]
                 same_labels(name, rows, range(len(rows)), "rows are labelled by interval")
             rows = values if name == "exposures" else values.sort_index()
             given[name] = same_labels(name, values, labels) if square else rows[columns]

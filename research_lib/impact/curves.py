@@ -138,7 +138,7 @@ class ImpactCurve(Record):
         taken = type(self)(*(getattr(self, name)[at] for name in self.keys()))
         return taken.fitted_up_to(np.broadcast_to(self.largest_size, len(self))[at])
 
-    def fitted_up_to(self, sizes: Float) -> Self:
+    def fitted_up_to(self, sizes: Any) -> Self:
         """The curve itself, noting the largest size, (n,) shares, that its fit saw."""
         object.__setattr__(self, "largest_size", sizes)
         return self

@@ -33,11 +33,10 @@ BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
 EXPONENTS = np.linspace(0.05, 3.0, 60)
 ROUNDING = 1e-13  # of the terms of a sum: what is less is left by their rounding
 ERRORS = {
-    "day": "clustered by day",
-    "snapshot": "clustered by snapshot",
+    "day": "clustered by day", "snapshot": "clustered by snapshot",
     "newey-west": "Newey-West over snapshots",
     "hc3": "HC3 (misfit of the form over sizes, not sampling error, where there is one snapshot)",
-}
+}  # fmt: skip
 # Coefficients of each form, and the functions of size that they multiply.
 FORMS: dict[str, tuple[list[str], Callable[[Float], Float]]] = {
     "linear": (["beta"], lambda x: x[:, None]),

@@ -18,7 +18,7 @@ from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market import BookSnapshots, Session
-from research_lib.market.book import side_sign
+from research_lib.market.book import best_of, side_sign
 from research_lib.market.sessions import as_session
 from research_lib.monitoring import timed
 
@@ -255,9 +255,7 @@ def slippage_curves(
         if log_batches:
             logger.info("walked %s snapshots %s to %s of %s", side, done.start, done.stop, n)
     lower_bound, depth, touch = found
-    # fmax and fmin pass over the NaN of empty levels.
-    best = (np.fmax if side == "buy" else np.fmin).reduce
-    opposite = best(books.levels("sell" if side == "buy" else "buy")[0], axis=1)
+    opposite = best_of(books.levels("sell" if side == "buy" else "buy")[0], sign)
     mid, half_spread = 0.5 * (touch + opposite), 0.5 * sign * (touch - opposite)
     return SlippageCurves(books.time, side, shares, mid, half_spread, touch, depth, lower_bound)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from research_lib.checks import Float, number, refuse_unknown
+from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
 from research_lib.market.sessions import DAY, HOUR, Session, as_session, nanoseconds
@@ -109,12 +110,12 @@ class BookSnapshots(Record):
 
         The best is the highest bid and the lowest ask that hold shares, wherever in the row.
         """
-        return 0.5 * (np.fmin.reduce(self.ask_price, 1) + np.fmax.reduce(self.bid_price, 1))
+        return 0.5 * (best_of(self.ask_price, -1.0) + best_of(self.bid_price, 1.0))
 
     @property
     def half_spread(self) -> Float:
         """(best ask - best bid) / 2, (n,) currency per share; negative if crossed, NaN as `mid`."""
-        return 0.5 * (np.fmin.reduce(self.ask_price, 1) - np.fmax.reduce(self.bid_price, 1))
+        return 0.5 * (best_of(self.ask_price, -1.0) - best_of(self.bid_price, 1.0))
 
     @property
     def unordered(self) -> NDArray[np.bool_]:
@@ -296,6 +297,18 @@ def side_sign(side: str) -> float:
     return 1.0 if side == "buy" else -1.0
 
 
+@compiled
+def best_of(prices: Float, sign: float) -> Float:
+    """The highest price of each row (n, L) for sign 1, the lowest for -1; NaN levels are empty."""
+    best = np.full(len(prices), np.nan)
+    for row in range(len(prices)):
+        for level in range(prices.shape[1]):
+            price = prices[row, level]
+            if price == price and not sign * price <= sign * best[row]:
+                best[row] = price
+    return best
+
+
 def _padded(array: NDArray[Any], width: int) -> NDArray[Any]:
     """Levels up to `width`, the added ones empty; arrays without levels as they are."""
     return array if array.ndim == 1 else np.pad(array, ((0, 0), (0, width - array.shape[1])))
@@ -388,9 +401,7 @@ def sample_batches(
     >>> len(sample_batches(parts, Session(13)))
     26
     """
-    if session is None:
-        raise ValidationError("session must be a Session, got None; give Session(390)")
-    session = as_session(session)
+    session = as_session("None" if session is None else session)
     limit = np.inf if max_age is None else number("max_age", max_age, 0)
     sampled, spans, n_outside, n_rows = [], [], 0, 0
     for day in by_day(batches, session):
@@ -409,8 +420,7 @@ def sample_batches(
     books = BookSnapshots.concat(sampled)
     n_empty = int((~books.complete).sum())
     if n_empty == len(books) and n_outside < n_rows:
-        what = "flags that call none complete, or books of a stopped recording"
-        logger.warning(f"none of {n_empty:,} intervals has a book that is complete: {what}")
+        logger.warning(f"none of {n_empty:,} intervals has a book that is complete: see its flags")
     elif n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
         found = f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}"
         empty = f"of whose {len(books):,} intervals {n_empty:,} have no book"

@@ -210,11 +210,10 @@ def _counted(
     outside = session.interval_of(books.time) < 0
     silent = _silences(books.time, day, ~outside, session)
     found = _masks(books, usual[day], policy) | {
-        "out_of_session": outside,
-        "price_jumps": _jumps(mid, day, policy.jump_fraction),
+        "out_of_session": outside, "price_jumps": _jumps(mid, day, policy.jump_fraction),
         "gaps": silent > policy.gap_seconds,
         "overnight_jumps": jumped[day] & (np.diff(day, prepend=-1) != 0),
-    }
+    }  # fmt: skip
     splits = {str(dates[k]): _likely_split(ratio[k]) for k in np.flatnonzero(jumped)}
     for date, likely in splits.items():
         logger.warning(f"{date}: prices jump overnight, likely a split: {likely:g} shares for one")

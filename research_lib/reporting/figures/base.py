@@ -14,12 +14,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from research_lib.errors import ValidationError
 from research_lib.market import Session
 
-Float = NDArray[np.float64]
 Style = dict[str, Any]
 Panel = Axes | None
 Named = Mapping[str, ArrayLike]
