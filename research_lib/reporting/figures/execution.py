@@ -10,15 +10,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from research_lib.checks import Float
 from research_lib.market import Session
 from research_lib.reporting.figures import base as fig
 
-HEADROOM = 1.2
 Named = fig.Named | None
-Comparisons = Mapping[float, pd.DataFrame]
 
 
-def _shares(schedule: Any) -> fig.Float:
+def _shares(schedule: Any) -> Float:
     """(n,) shares of an array, a `Schedule` or an `Allocation`."""
     return np.asarray(getattr(schedule, "shares", schedule), float)
 
@@ -30,7 +29,7 @@ def _interval_axis(ax: Axes, n: int, ylabel: str) -> Axes:
     return fig.finish(ax, "interval", ylabel, "above", ncols=4)
 
 
-def _filled_steps(ax: Axes, high: fig.Float, low: fig.Float, colour: str, label: str) -> None:
+def _filled_steps(ax: Axes, high: Float, low: Float, colour: str, label: str) -> None:
     ax.stairs(high, baseline=low, fill=True, color=colour, alpha=0.3, linewidth=0, label=label)
 
 
@@ -53,7 +52,7 @@ def plot_schedule(
     """
     ax, x = fig.axes_or(ax), _shares(shares)
     drawn = {name: _shares(one) for name, one in {**(baselines or {}), "optimal": x}.items()}
-    top = HEADROOM * max(float(part.max()) for part in drawn.values())
+    top = 1.2 * max(float(part.max()) for part in drawn.values())
     ax.stairs(x, color=fig.colour_of("optimal"), fill=True, alpha=0.25)
     for name, part, colour in fig.coloured(drawn):
         ax.stairs(part, color=colour, linewidth=1.3, label=name, baseline=None)

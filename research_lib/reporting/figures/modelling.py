@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from research_lib.checks import Float
 from research_lib.errors import ValidationError
 from research_lib.impact import ImpactFit
 from research_lib.market import Session
@@ -13,7 +14,7 @@ from research_lib.reporting.figures import base as fig
 from research_lib.transient import LagEstimate
 from research_lib.transient.kernel_fit import REJECTED
 
-Curves = Mapping[str, Callable[[fig.Float], fig.Float]]
+Curves = Mapping[str, Callable[[Float], Float]]
 Estimates = Mapping[str, LagEstimate]
 
 
