@@ -146,7 +146,7 @@ class ImpactModel:
         """
         if not isinstance(books, BookSnapshots):
             require_columns(books, FRAME_COLUMNS, "book frame")
-            require_numbers(books, ("level",), above=0)
+            require_numbers(books, ("level",), above=-1)  # they may count from 0
             n, levels = books["time"].nunique(), int(books["level"].max())
             needed = ARRAY_BYTES_A_LEVEL * 2.0 * n * levels + FRAME_BYTES_A_ROW * len(books)
             what = f"a frame of {n:,} times and {levels:,} levels"

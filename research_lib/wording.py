@@ -25,13 +25,13 @@ def significant(value: Any, digits: int = 3) -> str:
     return f"{rounded:,.{max(0, digits - 1 - exponent)}f}"
 
 
-def residual(value: float) -> str:
+def residual(value: float | None) -> str:
     """A relative residual by its order of magnitude; below 1e-12 it is rounding.
 
-    >>> residual(2e-16), residual(3.4e-7)
-    ('below 1e-12', '3e-07')
+    >>> residual(2e-16), residual(3.4e-7), residual(None)
+    ('below 1e-12', '3e-07', 'n/a')
     """
-    return "below 1e-12" if abs(value) < 1e-12 else f"{abs(value):.0e}"
+    return "n/a" if value is None else "below 1e-12" if abs(value) < 1e-12 else f"{abs(value):.0e}"
 
 
 def p_value(value: float | None) -> str:

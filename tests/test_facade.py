@@ -413,3 +413,10 @@ def test_an_unfitted_model_and_an_empty_order_are_refused(fitted: ImpactModel) -
 def test_the_model_is_the_function_it_wraps(fitted: ImpactModel) -> None:
     slippage = fitted.estimate_slippage(fitted.generate_synthetic_orderbook())
     assert fit_impact(slippage, "linear").params.equals(fitted.fit["params"])  # type: ignore[index]
+
+
+def test_levels_that_count_from_zero_keep_the_best() -> None:
+    model = ImpactModel("linear", ModelConfig(progress_logging=False))
+    books = model.generate_synthetic_orderbook(13, 5)
+    from_zero = books.assign(level=books["level"] - 1)
+    assert model.estimate_slippage(from_zero).equals(model.estimate_slippage(books))
