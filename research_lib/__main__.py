@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -141,8 +140,9 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
     """NAME=VALUE arguments; values as in a configuration's YAML, but a symbol is a text: 0700."""
-    lines = [re.sub("^symbol=(.*)", r"symbol: '\1'", text, count=1) for text in texts]
-    return parse_yaml("\n".join(text.replace("=", ": ", 1) for text in lines) or "{}", option)
+    pairs = (text.partition("=") for text in texts)
+    lines = [f"{n}{is_ and ': '}{json.dumps(v) if n == 'symbol' else v}" for n, is_, v in pairs]
+    return parse_yaml("\n".join(lines) or "{}", option)
 
 
 def _bench(options: argparse.Namespace) -> int:

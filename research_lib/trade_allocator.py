@@ -123,8 +123,7 @@ class TradeAllocator:
         self._problem = {"max_shares": self.caps, **options}
         with MONITOR.timing("optimize") as found:
             done = self._solved(self.config.default_solver if solver is None else solver)
-            equal = twap(self.total_shares, self.n_intervals).shares
-            naive, own = self._cost(equal), self._cost(done.shares)
+            naive, own = self._costs(twap(self.total_shares, self.n_intervals).shares, done.shares)
             saving = 100.0 * (naive - own) / naive if naive else 0.0
             found["improvement_pct"] = saving
         if done.relaxed_caps is not None:
@@ -133,13 +132,14 @@ class TradeAllocator:
         self.result = AllocationResult(done.shares, own, naive, saving, beyond, done)
         return self.result
 
-    def _cost(self, x: Float) -> float:
-        """What the last problem's objective says of x without its risk, currency."""
+    def _costs(self, *schedules: Float) -> list[float]:
+        """What the last problem's objective says of each schedule without its risk, currency."""
         n, order, option = self.n_intervals, self.total_shares, self._problem.get
         risk = option("risk_aversion", 0.0), option("covariance")
         joint = coupling_of(n, order, option("kernel"), option("times"), *risk, self.objective)
-        later = joint.value(x) - joint.risk(x)[0] if joint else 0.0
-        return float(np.sum(self.curve.total(self.objective).value(x))) + later
+        later = [joint.value(x) - joint.risk(x)[0] if joint else 0.0 for x in schedules]
+        now = (self.curve.total(self.objective).value(x).sum() for x in schedules)
+        return [float(part) + more for part, more in zip(now, later, strict=True)]
 
     def _solved(self, solver: SolverType | str) -> Allocation:
         """The last problem under the configuration's settings."""

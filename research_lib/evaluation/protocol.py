@@ -188,8 +188,9 @@ def evaluate(
     for side, prior in priors.items():
         strategies = make(prior) if callable(make) else []
         if isinstance(strategies, Strategy) or not strategies:
-            rule = "a function that gives a list of strategies, as lambda prior: [Twap(), Mine()]"
-            raise ValidationError(f"make must be {rule}, got {make!r}")
+            raise ValidationError(
+                f"make must be a function as lambda prior: [Twap()], got {make!r}"
+            )
         for day in Ladder.of(books, side).by_day(session.n_intervals):
             for size in orders:
                 how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}

@@ -39,7 +39,8 @@ class Allocation(Split):
         sum_t C_t(x_t), and the transient cost, currency (under "impact": currency per share).
     marginal_cost : float
         What one more share would cost, of what was minimised: the multiplier, and under risk
-        aversion what holding that share from the start adds. NaN where bounds fix all shares.
+        aversion what holding that share from the start adds. NaN where bounds fix all shares and
+        nothing couples the intervals.
     kkt_residual, duality_gap : float
         Relative; see `Certificate`. What was minimised exceeds its optimum by no more than the gap;
         of whole lots, the optimum without lots.
@@ -210,8 +211,7 @@ def allocate(
     found = search(problem, limits, solvers, trust=not validate_outputs)
     second = _agreed(problem, limits, solvers, found) if cross_check else None
     x, proof = (found.shares, found.certificate) if lot is None else in_lots(problem, found, lot)
-    most = curve.largest_size  # a number, inf, where nothing was fitted
-    beyond = int(np.sum(x > most * (1.0 + ROUNDING))) if np.ndim(most) else 0
+    beyond = int(np.sum(x > curve.largest_size * (1.0 + ROUNDING)))
     warnings = tuple(_warnings(found, limits, relaxed, lot and coupling, beyond))
     for text in warnings:
         logger.warning(text)

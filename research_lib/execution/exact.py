@@ -446,8 +446,7 @@ def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, boun
     added do not cross, any price between them leaves no gap. Else, by convexity, an interval can
     save no more than what its price errs by at nu, times the way to its best shares there.
     """
-    a, b, c, s, p = smooth
-    lower, upper = bounds
+    (a, b, c, s, p), (lower, upper) = smooth, bounds
     cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
     if len(steps[0]) == 0:
         cost, filled, outside, highest, lowest = _prices_lines(x, a, b, bounds)

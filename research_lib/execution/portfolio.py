@@ -210,7 +210,7 @@ def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
             if name in ("min_shares", "max_shares"):  # a row an interval
                 rows = values.iloc[:, 0]
                 same_labels(name, rows, range(len(rows)), "rows are labelled by interval")
-            rows = values if name == "exposures" else values.sort_index()
+            rows = values if square or name == "exposures" else values.sort_index()
             given[name] = same_labels(name, values, labels) if square else rows[columns]
         elif isinstance(values, pd.Series):
             labels = values.index if labels is None else labels

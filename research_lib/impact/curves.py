@@ -134,7 +134,7 @@ class ImpactCurve(Record):
 
     def take(self, intervals: ArrayLike) -> Self:
         """The curves of the chosen intervals, in that order; one may be chosen many times."""
-        at = np.asarray(intervals)
+        at = np.atleast_1d(intervals)
         taken = type(self)(*(getattr(self, name)[at] for name in self.keys()))
         return taken.fitted_up_to(np.broadcast_to(self.largest_size, len(self))[at])
 
@@ -418,6 +418,7 @@ class CompositeImpact(ImpactCurve):
             got = [type(one).__name__ for one in parts]
             raise ValidationError(f"curves must be a list of impact curves, got {got}")
         object.__setattr__(self, "curves", parts)
+        self.fitted_up_to(np.hstack([np.broadcast_to(c.largest_size, len(c)) for c in parts]))
         self._keep({"half_spread": np.concatenate([curve.half_spread for curve in parts])})
 
     def total(self, objective: str = "cost") -> SeparableTotal:

@@ -153,8 +153,8 @@ class BookSnapshots(Record):
 
     def days(self, session: Session) -> list[Any]:
         """Dates with at least one snapshot inside the session, in order."""
-        inside = as_session(session).interval_of(self.time) >= 0
-        return list(np.unique(session.days(self.time)[inside]))
+        session = as_session(session)
+        return list(np.unique(session.days(self.time)[session.interval_of(self.time) >= 0]))
 
     def sample(self, session: Session, max_age: float | None = None) -> "BookSnapshots":
         """The book that a trader saw at the start of each interval of each day.
@@ -403,14 +403,15 @@ def sample_batches(
     """
     session = as_session("None" if session is None else session)
     limit = np.inf if max_age is None else number("max_age", max_age, 0)
-    sampled, spans, n_outside, n_rows = [], [], 0, 0
+    sampled, spans, n_outside, n_rows, usable = [], [], 0, 0, False
     for day in by_day(batches, session):
         outside = session.interval_of(day.time) < 0
         n_rows, n_outside = n_rows + len(day), n_outside + int(outside.sum())
+        usable |= bool((day.complete & ~outside).any())
         spans.append(day.time[[0, -1]])
         date = session.days(day.time[:1])[0]
-        drawn = day.symbol == "SYNTHETIC"  # its days are all that are no weekend
-        if session.mic and not drawn and not session.trading_days(date, date):
+        # Synthetic days are all that are no weekend.
+        if session.mic and day.symbol != "SYNTHETIC" and not session.trading_days(date, date):
             logger.warning(f"{date} is no trading day of {session.mic}; its states are sampled too")
         if not outside.all():
             sampled.append(_sampled_day(day, session, limit))
@@ -419,7 +420,7 @@ def sample_batches(
         raise NoBooksError(f"none of {n_rows:,} snapshots falls inside {session.hours}{where}")
     books = BookSnapshots.concat(sampled)
     n_empty = int((~books.complete).sum())
-    if n_empty == len(books) and n_outside < n_rows:
+    if not usable:
         logger.warning(f"none of {n_empty:,} intervals has a book that is complete: see its flags")
     elif n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
         found = f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}"

@@ -195,3 +195,11 @@ def test_a_number_in_place_of_a_session_is_refused(call: Callable[..., object]) 
         ValidationError, match=r"session must be a Session, got 390; give Session\("
     ):
         call(BookSnapshots([MONDAY_OPEN], *([[10.0]] * 4)), 390)
+
+
+def test_states_that_are_complete_but_late_are_a_matter_of_the_clock(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    evening = MONDAY_OPEN + 615 * MINUTE - 5 * 60 * MINUTE + MINUTE * np.arange(400)  # from 14:45
+    BookSnapshots(evening, *([[10.0]] * 400 for _ in range(4))).sample(SESSION)
+    assert "its clock may not fit" in caplog.text

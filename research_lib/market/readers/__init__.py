@@ -25,7 +25,7 @@ from research_lib.market.readers.frames import FRAMES, MBP, suggestion
 from research_lib.market.readers.pairs import LEAN, LOBSTER, kind_of, partner_of
 from research_lib.market.readers.store import STORE
 from research_lib.market.readers.tabular import (
-    ALL_ROWS, Format, Options, column_names, head, renamed,
+    ALL_ROWS, Format, Options, column_names, head, label, renamed,
 )  # fmt: skip
 from research_lib.monitoring import timed
 
@@ -129,32 +129,27 @@ def books_of_frame(frame: pd.DataFrame, symbol: str, **reading: Any) -> BookSnap
     options = Options.of(symbol=symbol, **reading)
     names = list(renamed(frame, options))
     kind = DATABENTO if "action" in names and MBP.fits(names) else FRAMES
-    batches = kind.batches(frame, ALL_ROWS, options)
-    return BookSnapshots.concat([_called(symbol, books, "book frame") for books in batches])
+    return BookSnapshots.concat(list(batches_of(frame, ALL_ROWS, options, kind)))
 
 
-def _called(symbol: str, books: BookSnapshots, source: Any) -> BookSnapshots:
-    """The books under the symbol given, where the source names none."""
-    name, trades = symbol or books.symbol, books.trades
-    if books.symbol not in ("", name):
-        raise ValidationError(f"{source} holds {books.symbol}, not {name}; leave symbol out")
-    trades = trades and replace(trades, symbol=name)
-    return books if name == books.symbol else replace(books, symbol=name, trades=trades)
-
-
-def batches_of(file: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
-    """Books of one file, under the symbol given where the file names none.
+def batches_of(source: Any, batch_rows: int, options: Options, kind: Any = None) -> Iterator[Any]:
+    """Books of one source, under the symbol given where it names none.
 
     Raises
     ------
     ValidationError
-        An option that does not apply to the file's format; another symbol than `symbol`.
+        An option that does not apply to the source's format; another symbol than `symbol`.
     """
-    kind = FRAMES if options.columns else format_of(file)
+    kind, called = kind or (FRAMES if options.columns else format_of(source)), label(source)
     for name in ("columns", "timezone", "time_unit", "where"):
         if getattr(options, name) and name not in kind.takes:
-            raise ValidationError(f"{name} does not apply to {file}, a {kind.name}; leave it out")
-    yield from (_called(options.symbol, b, file) for b in kind.batches(file, batch_rows, options))
+            raise ValidationError(f"{name} does not apply to {called}, a {kind.name}; leave it out")
+    for books in kind.batches(source, batch_rows, options):
+        name, trades = options.symbol or books.symbol, books.trades
+        if books.symbol not in ("", name):
+            raise ValidationError(f"{called} holds {books.symbol}, not {name}; leave symbol out")
+        trades = trades and replace(trades, symbol=name)
+        yield books if name == books.symbol else replace(books, symbol=name, trades=trades)
 
 
 def _files(paths: Any, options: Options) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Databento's market-by-price records, as text, Parquet and binary (DBN), to books and trades."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,7 @@ def batches(
     ----------
     Databento, "Market by price" schemas and "Databento Binary Encoding".
     """
+    options.seen.pop("instrument_id", None)  # which venues give anew each day
     names = list(tabular.renamed(path, options))
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
     if not n_levels:
@@ -108,7 +110,7 @@ def batches(
         )
     ids = tabular.identities(names) or ["symbol"]
     peek = ["action", *ids, *MBP.columns(1)]
-    first = next(tabular.read(path, peek, 1_000, options))
+    first = next(tabular.read(path, peek, 1_000, replace(options, where={})))
     if set(first.batch["action"].to_pylist()) == {"T"}:
         why = "every record is a trade with the book before it, and none shows a book that stands"
         what = f"{tabular.label(path)} is of schema tbbo"

@@ -56,9 +56,8 @@ ISO = "must hold ISO 8601 times with a time zone, such as 2025-04-03T09:30:00.12
 SENTINELS = (9_999_999_999.0, 2.0**63 / 1e9, 2.0**63)
 HIGH_PRICE, ALIKE = 1e9, 1e3  # beyond the one a price must be like the others beside it
 # Columns that say whose book a row is: with two values in one, two books alternate.
-SYMBOLS = "symbol", "ticker", "sym", "instr", "instrument", "security", "contract", "ric", "isin"
-IDENTITIES = [*SYMBOLS, "product", "exchange", "exch", "ex", "venue", "mic", "market", "publisher"]
-IDENTITIES += ["feed", "cusip", "figi", "permno", "pair", "expiry"]
+SYMBOLS = "symbol", "ticker", "sym", "instr", "ric"
+WHOSE = "instrument security contract isin product exchange exch venue mic market publisher"
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ class Options(Record):
         as_session(self.session)
         for name in ("columns", "where"):
             if not isinstance(self[name], Mapping):
-                rule = "must map names, as columns={'ts': 'time'} or where={'venue': 'X'}"
-                raise ValidationError(f"{name} {rule}, got {self[name]!r}")
+                raise ValidationError(f"{name} must map names, {{'a': 'b'}}, got {self[name]!r}")
         refuse_unknown([self.time_unit or "ns"], TIME_UNITS, "time_unit")
         refuse_unknown_zone(self.timezone or "UTC")
 
@@ -514,6 +512,8 @@ class Rows:
         `seen` has the values of the rows before, and is brought up to date.
         """
         for name in names:
+            if self.batch[name].null_count == len(self) and name.lower() not in SYMBOLS:
+                continue
             column = self.given(name).cast(pa.string())
             known = seen.setdefault(name, column[0].as_py())
             remedy = f"split the source, or read one: where={{{name!r}: {known!r}}}"
@@ -543,10 +543,10 @@ def price_limit(prices: Float) -> float:
 
 def identities(names: Iterable[str]) -> list[str]:
     """The columns that say whose book a row is, as InstrumentID or #RIC; the symbol's first."""
-    found = [name for name in names if _stem(name) in IDENTITIES]
-    return sorted(found, key=lambda name: IDENTITIES.index(_stem(name)))
+    found = [name for name in names if _stem(name) in (*SYMBOLS, *WHOSE.split())]
+    return sorted(found, key=lambda name: _stem(name) not in SYMBOLS)
 
 
 def _stem(name: str) -> str:
-    """Letters of a column's name, without what says how its values are written."""
-    return re.sub("(id|code|name|root)$", "", re.sub("[^a-z]", "", name.lower()))
+    """A column's name, without separators and what says how its values are written."""
+    return re.sub("(id|code|name|root)$", "", re.sub("[^a-z0-9]", "", name.lower()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -282,7 +283,7 @@ def test_a_path_that_is_not_ascii_is_read_in_any_locale(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.parametrize("column", ["sym", "Instr", "instrument", "RIC"])
+@pytest.mark.parametrize("column", ["sym", "Instr", "Ticker", "#RIC"])
 def test_the_symbol_is_read_from_whatever_its_column_is_called(tmp_path: Path, column: str) -> None:
     assert _read(_wide(**{column: "XYZ"}), "book.csv", tmp_path).symbol == "XYZ"
     other = _wide(desk_name="XYZ")
@@ -304,7 +305,7 @@ def test_a_frame_in_pieces_is_read_whole() -> None:
         BookSnapshots.from_frame(pd.concat([_wide(venue="A", symbol="XYZ"), other]))
 
 
-@pytest.mark.parametrize("column", ["product", "InstrumentID", "venue_id", "#RIC", "exch", "pair"])
+@pytest.mark.parametrize("column", ["product", "SecurityID", "venue_id", "#RIC", "exch", "isin"])
 def test_two_of_a_kind_in_two_files_are_refused(tmp_path: Path, column: str) -> None:
     for k, value in enumerate("AB"):
         later = _wide(time=TIMES + pd.Timedelta(days=k), **{column: value})
@@ -335,8 +336,34 @@ def test_a_frame_of_databentos_events_is_read_as_their_file(tmp_path: Path) -> N
 def test_a_symbol_of_digits_stays_a_text(tmp_path: Path) -> None:
     _wide().to_csv(tmp_path / "own.csv", index=False)
     command = [sys.executable, "-m", "research_lib", "convert", "own.csv", "store"]
-    words = ["--read", "symbol=0700"]
-    done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert read_books(tmp_path / "store").symbol == "0700"
+    for symbol in ("0700", "EUR=", "O'N"):
+        words = ["--read", f"symbol={symbol}"]
+        done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert read_books(next((tmp_path / "store").glob("symbol=*"))).symbol == symbol
+        shutil.rmtree(tmp_path / "store")
     assert read_books(tmp_path / "own.csv", symbol=7203).symbol == "7203"
+
+
+def test_ids_given_anew_and_columns_that_say_nothing_are_no_other_book(tmp_path: Path) -> None:
+    for k, number in enumerate((38, 41)):  # the venue numbers its instruments anew each day
+        events = pd.DataFrame({
+            "ts_event": TIMES + pd.Timedelta(days=k), "action": "A", "side": "B", "flags": 128,
+            "symbol": "XYZ", "instrument_id": number, "price": 50.0, "size": 5,
+            "bid_px_00": 50.0, "bid_sz_00": 7, "ask_px_00": 50.02, "ask_sz_00": 3,
+        })  # fmt: skip
+        events.to_csv(tmp_path / f"{k}.csv", index=False)
+    assert len(read_books([tmp_path / "0.csv", tmp_path / "1.csv"])) == 8
+    plain = _wide(symbol="XYZ", isin=None, ex=[0, 1, 0, 1], mic_2=list("ABAB"), exchange_time=0)
+    _same(_read(plain, "book.csv", tmp_path), KNOWN)
+    _same(BookSnapshots.from_frame(_wide(**{"7203": 1, "symbol": "7203"}), 7203), KNOWN)
+
+
+def test_one_trade_first_among_the_rows_that_are_wanted_is_no_tbbo(tmp_path: Path) -> None:
+    events = pd.DataFrame({
+        "ts_event": TIMES, "action": ["A", "T", "A", "A"], "side": "B", "flags": 128,
+        "symbol": ["AAA", "BBB", "BBB", "BBB"], "price": 50.0, "size": 5,
+        "bid_px_00": 50.0, "bid_sz_00": 7, "ask_px_00": 50.02, "ask_sz_00": 3,
+    })  # fmt: skip
+    events.to_csv(tmp_path / "events.csv", index=False)
+    assert len(read_books(tmp_path / "events.csv", where={"symbol": "BBB"})) == 3
