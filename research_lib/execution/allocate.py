@@ -211,7 +211,7 @@ def allocate(
     found = search(problem, limits, solvers, trust=not validate_outputs)
     second = _agreed(problem, limits, solvers, found) if cross_check else None
     x, proof = (found.shares, found.certificate) if lot is None else in_lots(problem, found, lot)
-    beyond = int(np.sum(x > curve.largest_size * (1.0 + ROUNDING)))
+    beyond = int(np.sum(x > most * (1.0 + ROUNDING))) if np.ndim(most := curve.largest_size) else 0
     warnings = tuple(_warnings(found, limits, relaxed, lot and coupling, beyond))
     for text in warnings:
         logger.warning(text)
