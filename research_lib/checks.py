@@ -125,6 +125,34 @@ def same_labels(name: str, values: Any, labels: Sequence[Any] | None, due: str =
     return values.reindex(**{name: wanted for name in ("index", "columns")[: values.ndim]})
 
 
+def same_rows(**given: Any) -> dict[str, Any]:
+    """Columns that go together, the labelled ones in the row order of the first of them.
+
+    Raises
+    ------
+    ValidationError
+        Rows labelled otherwise, or in another order with a label that stands twice.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> price, size = pd.Series({"a": 9.0, "b": 8.0}), pd.Series({"b": 20, "a": 10})
+    >>> same_rows(price=price, size=size)["size"].tolist()
+    [10, 20]
+    """
+    labelled = {name: values for name, values in given.items() if hasattr(values, "axes")}
+    first = next(iter(labelled), "")
+    for name, values in labelled.items():
+        rows = labelled[first].index
+        if values.index.equals(rows):
+            continue
+        if not (values.index.is_unique and set(values.index) == set(rows)):
+            differ = f"{name} and {first} have rows of different labels"
+            raise ValidationError(f"{differ}; label both alike, or give .to_numpy() of both")
+        given[name] = values.loc[rows]
+    return given
+
+
 def require_columns(frame: Any, columns: Sequence[str], what: str) -> None:
     """Raise ValidationError unless `frame` is a DataFrame with rows and all of `columns`."""
     if not hasattr(frame, "columns"):

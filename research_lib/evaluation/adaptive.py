@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from research_lib.checks import Float, number
+from research_lib.checks import Float, number, per_interval
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
@@ -32,7 +32,7 @@ class LiquidityProfile(Record):
     Attributes
     ----------
     spread, depth : (n,)
-        Above 0; scaled to mean 1.
+        Above 0; scaled to mean 1. A Series is aligned by its labels 0 to n - 1.
     source : str
         Where it was measured.
 
@@ -48,9 +48,9 @@ class LiquidityProfile(Record):
 
     def __post_init__(self) -> None:
         for name in ("spread", "depth"):
-            shape = np.array(self[name], float)
-            if shape.shape != (len(self.spread),) or not (np.isfinite(shape) & (shape > 0)).all():
-                of = f"{name} of the profile of {self.source}"
+            of = f"{name} of the profile of {self.source}"
+            shape = per_interval(of, self[name], np.size(self.spread))
+            if np.ndim(self[name]) != 1 or not (shape > 0).all():
                 raise ValidationError(f"{of} must be (n,), finite and above 0")
             object.__setattr__(self, name, shape / shape.mean())
 

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike
 
-from research_lib.checks import Float, number, numbers
+from research_lib.checks import Float, number, numbers, same_labels
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import problem as problems
@@ -366,9 +366,9 @@ def allocate_many(
     curve : ImpactCurve of m * n intervals
         Problem after problem; `curve.take(np.tile(np.arange(n), m))` gives m orders the same curve.
     total_shares : (m,) shares
-        Each above 0.
+        Each above 0; a Series is aligned by its labels 0 to m - 1.
     min_shares, max_shares : scalar, (m, n), or what broadcasts to it, shares
-        No cap by default.
+        No cap by default. Labels other than the positions are refused.
     objective : "cost" or "impact"
 
     Raises
@@ -385,14 +385,21 @@ def allocate_many(
     >>> allocate_many(curve, [700, 1400]).shares.round(6).tolist()
     [[400.0, 200.0, 100.0], [800.0, 400.0, 200.0]]
     """
-    total, orders = total_of(curve, objective), np.atleast_1d(numbers("total_shares", total_shares))
-    m, n = len(orders), len(curve) // max(len(orders), 1)
+    m = np.size(total_shares)
+    given = same_labels("total_shares", total_shares, range(m), f"orders are labelled 0 to {m - 1}")
+    total, orders = total_of(curve, objective), np.atleast_1d(numbers("total_shares", given))
+    n = len(curve) // max(m, 1)
     good = orders.ndim == 1 and m * n == len(curve) and m > 0
     if not good or not np.all((orders > 0) & np.isfinite(orders)):
         rule = f"finite and above 0, with m a divisor of the curve's {len(curve)} intervals"
         raise ValidationError(f"total_shares must be (m,), {rule}; got shape {orders.shape}")
     problems.check_finite(curve)
     most = np.inf if max_shares is None else max_shares
+    for name, limits in (("min_shares", min_shares), ("max_shares", most)):
+        axes = getattr(limits, "axes", ())  # of a Series, its intervals
+        if any(list(axis) != list(range(k)) for axis, k in zip(axes[::-1], (n, m), strict=False)):
+            due = f"intervals 0 to {n - 1}, and orders 0 to {m - 1} by row, in that order"
+            raise ValidationError(f"{name} must be labelled by {due}; or give .to_numpy()")
     lower = problems.broadcast("min_shares", min_shares, (m, n), 0.0)
     upper = problems.broadcast("max_shares", most, (m, n), 0.0)
     upper = np.minimum(upper, np.maximum(orders[:, None] * (1.0 + HEADROOM), lower))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from research_lib.checks import Float, number, numbers, per_interval
+from research_lib.checks import Float, number, numbers, per_interval, same_labels
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, Pair, close_sum
 from research_lib.execution.quadratic import Decay, Quadratic, decay_of, no_decay
@@ -213,7 +213,7 @@ def coupling_of(
     if kernel is not None:
         if objective != "cost":
             raise ValidationError("kernel needs objective='cost': transient impact is in currency")
-        at = np.arange(float(n)) if times is None else trade_times(times)
+        at = np.arange(float(n)) if times is None else interval_times(times)
         if len(at) != n:
             raise ValidationError(f"times must be ({n},), one an interval, got ({len(at)},)")
         decay = decay_of(kernel, at)
@@ -223,6 +223,13 @@ def coupling_of(
     holding = weight * variance
     holding[-1] = 0.0  # nothing is left after the last child order
     return Quadratic(order, decay, np.zeros(n), np.zeros(n), holding)
+
+
+def interval_times(times: ArrayLike) -> Float:
+    """`trade_times` of intervals 0 to n - 1, by whose labels a Series is aligned."""
+    last = np.size(times) - 1
+    due = f"intervals are labelled 0 to {last}"
+    return trade_times(same_labels("times", times, range(last + 1), due))
 
 
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:

@@ -9,7 +9,7 @@ from research_lib.checks import Float, number, per_interval
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import Allocation
 from research_lib.execution.fallback import Attempt, fault_of
-from research_lib.execution.problem import Limits, why_infeasible
+from research_lib.execution.problem import Limits, interval_times, why_infeasible
 from research_lib.execution.quadratic import Quadratic, decay_of
 from research_lib.impact import ExponentialKernel, Kernel, check_kernel, trade_times
 from research_lib.monitoring import timed
@@ -39,6 +39,7 @@ def transient_schedule(
         G, currency per share**2 of an array of lags: refused by `check_kernel` where it pays for
         round trips on these times.
     times : (n,) strictly rising, unit of time of the kernel
+        A Series is aligned by its labels 0 to n - 1, as all that has one value a trade.
     total_shares : float
         S, shares; a sell may be positive too, for cost is positive where the price moves against
         it.
@@ -81,7 +82,7 @@ def transient_schedule(
     [417.8, 164.4, 417.8]
     """
     limits = Limits(1, TOLERANCE, timeout_seconds)
-    at, shares = trade_times(times), number("total_shares", total_shares)
+    at, shares = interval_times(times), number("total_shares", total_shares)
     curvature = per_interval("temporary", temporary, len(at))
     lasting, holding = number("permanent", permanent, 0), _holding(risk_aversion, volatility, at)
     problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(len(at)), holding)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import Float, number, refuse_unknown
+from research_lib.checks import Float, number, refuse_unknown, same_rows
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
@@ -47,10 +47,13 @@ class BookSnapshots(Record):
     trades : Trades, optional
         What was traded while these books were shown, where the source has it.
 
+    Labelled arrays (Series, frames) are put in the row order of the first of them, and the
+    columns of sizes in that of the prices where they are named alike.
+
     Raises
     ------
     ValidationError
-        Shapes that disagree, times out of order, negative or infinite sizes,
+        Shapes or labels that disagree, times out of order, negative or infinite sizes,
         prices at or below zero, a size without a price.
 
     Examples
@@ -75,18 +78,19 @@ class BookSnapshots(Record):
     trades: Trades | None = None
 
     def __post_init__(self) -> None:
-        time = nanoseconds(self.time)
+        given = same_rows(**{name: self[name] for name in ARRAYS})
+        time = nanoseconds(given["time"])
         n, late = len(time), np.flatnonzero(np.diff(time) < 0)
         if late.size:
             where = f"{late.size:,} rows, first in row {late[0] + 1}"
             raise ValidationError(f"time runs backwards in {where}; sort by it")
-        age = np.zeros(n, np.int64) if self.age is None else np.asarray(self.age, np.int64)
-        flags = np.ones(n, bool) if self.complete is None else np.asarray(self.complete, bool)
+        age = np.zeros(n, np.int64) if self.age is None else np.asarray(given["age"], np.int64)
+        flags = np.ones(n, bool) if self.complete is None else np.asarray(given["complete"], bool)
         if flags.shape != (n,):
             raise ValidationError(f"complete has shape {flags.shape}; give one flag a row, {n:,}")
         checked: dict[str, Any] = {"time": time, "age": age, "complete": flags}
         for side in SIDES:
-            checked |= _checked_side(side, self[f"{side}_price"], self[f"{side}_size"], n)
+            checked |= _checked_side(side, given[f"{side}_price"], given[f"{side}_size"], n)
         shapes = checked["bid_price"].shape, checked["ask_price"].shape
         if shapes[0] != shapes[1]:
             raise ValidationError(f"bid has shape {shapes[0]}, ask {shapes[1]}; pad with NaN")
@@ -271,6 +275,9 @@ class BookSnapshots(Record):
 
 def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[str, Float]:
     """Prices and sizes of one side as (n, L) floats; an empty level is NaN and 0."""
+    levels = list(getattr(price, "columns", ()))
+    if levels and set(levels) == set(getattr(size, "columns", ())):
+        size = pd.DataFrame(size)[levels]
     price, size = np.array(price, float, ndmin=2), np.array(size, float, ndmin=2)
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
         found = f"{side} price {price.shape} and size {size.shape}"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from research_lib.checks import Float, number
+from research_lib.checks import Float, number, same_rows
 from research_lib.config import Record
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.sessions import nanoseconds
@@ -36,10 +36,12 @@ class Trades(Record):
         hidden executions, crosses and auctions, kept apart from the signed ones.
     symbol : str
 
+    Labelled columns (Series) are put in the row order of the first of them.
+
     Raises
     ------
     ValidationError
-        Shapes that disagree, times out of order, prices or sizes at or below zero,
+        Shapes or labels that disagree, times out of order, prices or sizes at or below zero,
         an aggressor other than -1, 0, 1.
 
     Examples
@@ -56,9 +58,10 @@ class Trades(Record):
     symbol: str = ""
 
     def __post_init__(self) -> None:
+        given = same_rows(**{name: self[name] for name in COLUMNS})
         for name, dtype in (("price", float), ("size", float), ("aggressor", np.int8)):
-            object.__setattr__(self, name, np.asarray(self[name], dtype))
-        object.__setattr__(self, "time", nanoseconds(self.time, "trade time"))
+            object.__setattr__(self, name, np.asarray(given[name], dtype))
+        object.__setattr__(self, "time", nanoseconds(given["time"], "trade time"))
         shapes = {self[name].shape for name in COLUMNS}
         if len(shapes) > 1 or self.time.ndim != 1:
             raise ValidationError(f"trade columns must all be (m,), got {shapes}")

@@ -49,6 +49,13 @@ class Assets(Record):
         What was known when, and from where.
     n_days : int
         Days behind the correlation.
+
+    Examples
+    --------
+    >>> table = {"volatility": [1.0, 2.0], "temporary": [1e-6, 2e-6], "half_spread": 0.01}
+    >>> assets = Assets(pd.DataFrame(table, ["A", "B"]), np.eye(2), "by hand", 60)
+    >>> assets.market(Session(26))["covariance"].loc["B"].tolist()
+    [0.0, 4.0]
     """
 
     table: pd.DataFrame
@@ -63,9 +70,11 @@ class Assets(Record):
         return np.asarray(self.correlation * np.outer(volatility, volatility))
 
     def market(self, session: Session) -> dict[str, Any]:
-        """The arguments of `portfolio_schedule`, without permanent impact."""
-        costs = {name: self.table[name].to_numpy() for name in ("temporary", "half_spread")}
-        return {"covariance": self.covariance, "interval": 1.0 / session.n_intervals, **costs}
+        """The arguments of `portfolio_schedule`, labelled, without permanent impact."""
+        names = self.table.index
+        costs = {name: self.table[name] for name in ("temporary", "half_spread")}
+        costs["covariance"] = pd.DataFrame(self.covariance, names, names)
+        return {"interval": 1.0 / session.n_intervals, **costs}
 
 
 def synthetic_assets(
@@ -233,13 +242,15 @@ def correlation_regret(
     """
     from scipy import stats
 
-    names = orders.index if isinstance(orders, pd.Series) else getattr(correlation, "columns", None)
-    truth = np.asarray(same_labels("correlation", correlation, names), float)
-    known = {name: same_labels(name, value, names) for name, value in market.items()}
+    given = {"orders": orders, "correlation": correlation, **market}
+    labelled = (one.axes[-1] for one in given.values() if hasattr(one, "axes"))
+    names = next(labelled, None)
+    known = {name: same_labels(name, value, names) for name, value in given.items()}
     known = {k: v.to_numpy() if hasattr(v, "to_numpy") else v for k, v in known.items()}
+    amounts, truth = (np.asarray(known.pop(k), float) for k in ("orders", "correlation"))
     if min(days) < len(truth):
         raise ValidationError(f"days must be at least {len(truth)}, one an asset, got {min(days)}")
-    regret = _regret(np.asarray(orders, float), n_intervals, known, truth)
+    regret = _regret(amounts, n_intervals, known, truth)
     rows = {}
     for span in days:
         drawn = stats.wishart(span, truth / span).rvs(draws, random_state=rng)

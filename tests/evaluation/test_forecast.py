@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from evaluation.profiles import of_market
 
@@ -108,3 +109,10 @@ def test_weights_and_volatility_by_hand() -> None:
 def test_a_profile_is_above_0() -> None:
     with pytest.raises(ValidationError, match="depth of the profile of here must be"):
         LiquidityProfile(np.ones(3), np.array([1.0, 0.0, 1.0]), "here")
+
+
+def test_a_labelled_profile_is_put_together_by_label() -> None:
+    depth = pd.Series({1: 30.0, 0: 10.0})
+    assert LiquidityProfile([3.0, 1.0], depth, "here").depth.tolist() == [0.5, 1.5]
+    with pytest.raises(ValidationError, match="intervals are labelled 0 to 1"):
+        LiquidityProfile([3.0, 1.0], depth.rename({1: 2}), "here")

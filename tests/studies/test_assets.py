@@ -13,7 +13,7 @@ from helpers import real_data
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.execution import portfolio_schedule, price_portfolio
 from research_lib.market import BookSnapshots, Session, preset, read_books, read_daily_bars
-from research_lib.studies import quoted_assets, synthetic_assets
+from research_lib.studies import Assets, quoted_assets, synthetic_assets
 
 SESSION = Session(26)
 MARKET = {
@@ -64,6 +64,20 @@ def test_order_values_are_aligned_with_the_presets_by_label_or_refused() -> None
     other = values.rename({"deep_stock": "wide_spread_stock"})
     with pytest.raises(ValidationError, match="order_values is labelled"):
         synthetic_assets(names, other, SESSION, rng=np.random.default_rng(5), **drawn)
+
+
+def test_the_market_of_assets_keeps_their_names() -> None:
+    table = pd.DataFrame({"volatility": [1.0, 2.0], "temporary": [1e-6, 2e-6]}, ["A", "B"])
+    table["half_spread"] = 0.01
+    assets = Assets(table, np.array([[1.0, 0.6], [0.6, 1.0]]), "by hand", 60)
+    market = {**assets.market(SESSION), "risk_aversion": 1e-5}
+    turned, plain = (
+        portfolio_schedule(orders, 26, **market)
+        for orders in (pd.Series({"B": -2e5, "A": 1e5}), [1e5, -2e5])
+    )
+    np.testing.assert_allclose(turned.to_frame()[["A", "B"]], plain.to_frame(), rtol=1e-9, atol=1e-12 * 2e5)
+    with pytest.raises(ValidationError, match="covariance is labelled A, B; the orders A, C"):
+        portfolio_schedule(pd.Series({"A": 1e5, "C": 1.0}), 26, **market)
 
 
 def test_children_that_no_book_fills_are_refused_by_the_stock_s_name() -> None:

@@ -67,3 +67,19 @@ def test_labelled_orders_and_markets_are_aligned_by_label_or_refused() -> None:
     other = pd.Series([1.0, 2.0], ["A", "C"])
     with pytest.raises(ValidationError, match="is labelled A, B; the orders A, C"):
         correlation_regret(other, 10, truth, labelled, [9], np.random.default_rng(2), 1)
+
+
+def test_a_market_labelled_by_itself_goes_with_a_labelled_correlation() -> None:
+    """Orders without labels stand in the order of the first thing that has them."""
+    truth = pd.DataFrame([[1.0, 0.6], [0.6, 1.0]], ["A", "B"], ["A", "B"])
+    turned = {
+        **MARKET,
+        "covariance": pd.DataFrame([[4.0, 1.2], [1.2, 1.0]], ["B", "A"], ["B", "A"]),
+        "temporary": pd.Series([2e-6, 1e-6], ["B", "A"]),
+    }
+    plain = {**MARKET, "covariance": np.array([[1.0, 1.2], [1.2, 4.0]])}
+    found, by_hand = (
+        correlation_regret([1e5, -2e5], 10, known, market, [9], np.random.default_rng(2), 1)
+        for known, market in ((truth, turned), (truth.to_numpy(), plain))
+    )
+    assert found["mean"]["none"] == pytest.approx(by_hand["mean"]["none"], rel=1e-9)
