@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 BOUND = "clairvoyant"
 # Relative to the order and to a cost: what sums over a day of walks round.
 UNFILLED, ROUNDING = 1e-6, 1e-9
+SAME_PREMIUM = 1e-12  # of a price: premiums of a tick differ by 1e-16 of it
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
 ROWS = ("time", "age", "mid", "half_spread", "premium", "size")
 # Shares scheduled, shares filled and cost over the mid, (n,) each; shares left.
@@ -443,8 +444,8 @@ def clairvoyant(
         0 \le y_{tl} \le v_{tl},\; \sum_l y_{tl} \le u_t,\; \sum_{t,l} y_{tl} = S
 
     with c_tl the premium of level l of book t over its mid and v_tl its shares. The
-    constraints are nested, so taking levels in order of their premium is exact. Cost is
-    over each interval's mid, as everywhere: where the price will go is not foreseen. The
+    constraints are nested, so taking levels in order of their premium is exact; of equal
+    ones, the earliest. Cost is over each interval's mid, as everywhere: where the price will go is not foreseen. The
     bound holds for every refill rate, since own trades only take supply away.
 
     Parameters
@@ -473,7 +474,12 @@ def clairvoyant(
     # Levels stand in order of premium, so a cap cuts off the last ones of a book.
     before = np.cumsum(ladder.size, axis=1) - ladder.size
     offered = np.clip(as_caps(max_shares, len(ladder))[:, None] - before, 0.0, ladder.size)
-    order = np.argsort(ladder.premium, axis=None, kind="stable")
+    order = np.argsort(ladder.premium, axis=None)
+    # Levels of one premium differ by its rounding, which follows the unit of price: the first
+    # interval's go first.
+    rises = np.diff(ladder.premium.ravel()[order], prepend=-np.inf)
+    place = np.cumsum(rises > SAME_PREMIUM * np.nanmax(ladder.mid))
+    order = order[np.lexsort([order, place])]
     cheapest = offered.ravel()[order]
     taken = np.zeros(offered.size)
     taken[order] = np.clip(total - (np.cumsum(cheapest) - cheapest), 0.0, cheapest)
