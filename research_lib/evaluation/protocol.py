@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,12 +19,12 @@ from research_lib.evaluation.strategies import (
     Pov, StaticOptimal, Strategy, Twap, Vwap, run,
 )  # fmt: skip
 from research_lib.impact import ImpactCurve, fit_impact, slippage_curves
+from research_lib.market.quality import overnight_jump
 from research_lib.market.sessions import as_session
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
 DEFAULT_SIZES = np.array([0.05, 0.1, 0.2, 0.3, 0.5])  # parts of the mean depth that are walked
 SIDES = ("buy", "sell")
-MAX_OVERNIGHT = 1.2  # below the smallest usual split, 5 for 4; few stocks move as much on news
 Fit = Callable[[BookSnapshots, str], ImpactCurve]
 
 
@@ -300,19 +298,10 @@ def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> lis
 def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
     """Refuse days between which the mid jumps as by a split."""
     mids = [day.mid[np.isfinite(day.mid)] for day in by_day]
-    shown = [k for k in range(len(mids)) if len(mids[k])]  # a day of a halt has none
-    for before, k in pairwise(shown):
-        last, opening = mids[before][-1], mids[k][0]
-        if max(last / opening, opening / last) >= MAX_OVERNIGHT:
-            ratio = Fraction(max(last / opening, opening / last))
-            likely = ratio.limit_denominator(10 if ratio < 10 else 1)
-            pair = (likely.numerator, likely.denominator)
-            old, new = pair[::-1] if last > opening else pair
-            raise ValidationError(
-                f"the mid jumps from {last:,.6g} ({dates[before]}) to {opening:,.6g} ({dates[k]}), "
-                f"as if {old} old were {new} new shares; rescale what is earlier by that ratio, "
-                'start after it, or carry the prior with on_jump="carry"'
-            )
+    ends = np.array([mid[[0, -1]] if len(mid) else [np.nan, np.nan] for mid in mids])
+    if jump := overnight_jump(dates, *ends.T):
+        remedy = 'start after it, or carry the prior with on_jump="carry"'
+        raise ValidationError(f"{jump}; rescale what is earlier by that ratio, {remedy}")
 
 
 def _sizes(sizes: Iterable[float]) -> list[float]:

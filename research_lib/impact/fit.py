@@ -1,6 +1,7 @@
 """From observed slippage to one impact curve an interval, with honest errors."""
 
 import dataclasses
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -17,8 +18,10 @@ from research_lib.impact.estimation import ERRORS, MODEL_TYPES, Estimate, Points
 from research_lib.impact.moments import CENSORING, ImpactMoments, Observations, observations_of
 from research_lib.impact.slippage import SlippageCurves
 from research_lib.market import Session
+from research_lib.market.quality import overnight_jump
 from research_lib.monitoring import timed
 
+logger = logging.getLogger(__name__)
 Slippage: TypeAlias = pd.DataFrame | SlippageCurves | ImpactMoments | Observations
 ROUNDING = 1e-10  # of the largest slippage: what varies by less has no R2
 DEFAULTS = {"n_buckets": 13, "min_observations": 5, "tolerance": 1e-8}
@@ -269,6 +272,11 @@ def fit_forms(
         raise ValidationError(f'errors "{how["errors"]}" need rows; moments give "day"')
     data = observations_of(slippage, n_intervals, session)
     is_test, later, information = _split_by_time(data, test_fraction)
+    daily = data.spreads.groupby("day")[["mid", "n"]].sum()
+    mids = (daily["mid"] / daily["n"]).reindex(range(len(data.dates))).to_numpy()
+    if jump := overnight_jump(data.dates, mids, mids):
+        information += f"; {jump}, and both sides of it are pooled"
+        logger.warning("%s: the fit pools both sides of it; rescale what is earlier", jump)
     samples = [data, data.take(~is_test, ~later)] if is_test.any() else [data]
     completed = [(sample, *sample.usable(how["censoring"])) for sample in samples]
     fits = {}

@@ -1,7 +1,10 @@
 """What is wrong with books, counted; and what is done about it, by a policy the user can see."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from research_lib.market.sessions import Int64, Session, as_session
 logger = logging.getLogger(__name__)
 Mask = NDArray[np.bool_]
 
+MAX_OVERNIGHT = 1.2  # below the smallest usual split, 5 for 4; few stocks move as much on news
 NOT_DROPPED = ("gaps", "price_jumps", "overnight_jumps")  # a state less would not mend them
 # Shares after a split for one before, of the splits that companies make.
 SPLITS = np.array([5 / 4, 4 / 3, 3 / 2, 2, 5 / 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50])
@@ -291,6 +295,24 @@ def _refusal(books: BookSnapshots, session: Session, kind: str, bad: Mask) -> Va
     where = f"first in row {row} at {_local(session, books.time[row])}"
     remedy = f"correct the data, or set the policy for {kind} to {other}"
     return ValidationError(f"{count} are {kind} ({MEANING[kind]}), {where}; {remedy}")
+
+
+def overnight_jump(dates: Sequence[Any], opening: Float, closing: Float) -> str:
+    """The first jump of the mid from one day to the next as by a split, in words; "" without one.
+
+    `opening` and `closing` are the mids (n_days,) at the ends of each day, or its mean twice; a day
+    of NaN, as one of a halt, is passed over.
+    """
+    for before, k in pairwise(np.flatnonzero(np.isfinite(opening))):
+        last, first = closing[before], opening[k]
+        ratio = Fraction(max(last / first, first / last))
+        if ratio >= MAX_OVERNIGHT:
+            likely = ratio.limit_denominator(10 if ratio < 10 else 1)
+            pair = (likely.numerator, likely.denominator)
+            old, new = pair[::-1] if last > first else pair
+            moved = f"from {last:,.6g} ({dates[before]}) to {first:,.6g} ({dates[k]})"
+            return f"the mid jumps {moved}, as if {old} old were {new} new shares"
+    return ""
 
 
 def _local(session: Session, time: np.int64, unit: str = "ns") -> str:

@@ -1,14 +1,17 @@
-"""A prior is not carried across a split, unless that is asked for."""
+"""A prior is not carried across a split, unless that is asked for; nothing pools it in silence."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from research_lib import ImpactModel
 from research_lib.errors import ValidationError
-from research_lib.evaluation import known_before, walk_forward
+from research_lib.evaluation import Prior, known_before, walk_forward
+from research_lib.impact import fit_impact, moments_of_books
 from research_lib.market import BookSnapshots, Session, preset
 
 SESSION = Session(13)
@@ -67,3 +70,30 @@ def test_a_halt_between_the_days_does_not_hide_the_split() -> None:
     books = dataclasses.replace(books, bid_size=books.bid_size * halted)
     with pytest.raises(ValidationError, match="as if 1 old were 10 new shares"):
         known_before(books, SESSION)
+
+
+def _fit_of_frame(books: BookSnapshots) -> str:
+    model = ImpactModel("linear", session=SESSION)
+    return model.fit_model(model.estimate_slippage(books, [200.0, 500.0])).information
+
+
+def _fit_of_moments(books: BookSnapshots) -> str:
+    days = (books.take(np.arange(k, k + 13)) for k in range(0, len(books), 13))
+    moments = moments_of_books(days, [200.0, 500.0], "buy", SESSION)
+    return fit_impact(moments, "linear").information
+
+
+def _prior(books: BookSnapshots) -> str:
+    return Prior.from_books(books, "buy", SESSION, "four days").source
+
+
+@pytest.mark.parametrize("pooled", [_fit_of_frame, _fit_of_moments, _prior])
+def test_days_on_both_sides_of_a_split_are_not_pooled_without_a_word(
+    pooled: Callable[[BookSnapshots], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "as if 1 old were 10 new shares"
+    pooled(preset("thin_stock", SESSION).books(13 * 4, 6, np.random.default_rng(1)))
+    assert "old were" not in caplog.text
+    told = pooled(_split_on_the_third_day(10.0))
+    assert f"{words}: the fit pools both sides of it" in caplog.text
+    assert words in told or pooled is _prior

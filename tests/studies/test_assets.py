@@ -75,7 +75,9 @@ def test_the_market_of_assets_keeps_their_names() -> None:
         portfolio_schedule(orders, 26, **market)
         for orders in (pd.Series({"B": -2e5, "A": 1e5}), [1e5, -2e5])
     )
-    np.testing.assert_allclose(turned.to_frame()[["A", "B"]], plain.to_frame(), rtol=1e-9, atol=1e-12 * 2e5)
+    np.testing.assert_allclose(
+        turned.to_frame()[["A", "B"]], plain.to_frame(), rtol=1e-9, atol=1e-12 * 2e5
+    )
     with pytest.raises(ValidationError, match="covariance is labelled A, B; the orders A, C"):
         portfolio_schedule(pd.Series({"A": 1e5, "C": 1.0}), 26, **market)
 
