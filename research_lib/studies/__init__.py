@@ -12,7 +12,7 @@ from research_lib.studies.dispersion import (
 )
 
 __all__ = [
-    "Assets", "CHOICES", "QUOTED_SAVINGS", "correlation_regret", "dispersion_needed",
+    "CHOICES", "QUOTED_SAVINGS", "Assets", "correlation_regret", "dispersion_needed",
     "dispersion_table", "latent_correlation", "latent_memory", "lognormal_saving", "multiverse",
     "price_grid", "quoted_assets", "synthetic_assets",
 ]
