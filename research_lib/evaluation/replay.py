@@ -446,7 +446,8 @@ def clairvoyant(
     with c_tl the premium of level l of book t over its mid and v_tl its shares. The
     constraints are nested, so taking levels in order of their premium is exact; of equal
     ones, the earliest. Cost is over each interval's mid, as everywhere: where the price will
-    go is not foreseen. The bound holds for every refill rate, since own trades only take supply away.
+    go is not foreseen. The bound holds for every refill rate, since own trades only take supply
+    away.
 
     Parameters
     ----------

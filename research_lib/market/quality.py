@@ -303,7 +303,7 @@ def overnight_jump(dates: Sequence[Any], opening: Float, closing: Float) -> str:
     `opening` and `closing` are the mids (n_days,) at the ends of each day, or its mean twice; a day
     of NaN, as one of a halt, is passed over.
     """
-    for before, k in pairwise(np.flatnonzero(np.isfinite(opening))):
+    for before, k in pairwise(np.flatnonzero(np.isfinite(opening)).tolist()):
         last, first = closing[before], opening[k]
         ratio = Fraction(max(last / first, first / last))
         if ratio >= MAX_OVERNIGHT:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     """Replay one recording: a book after every depth update that continues the snapshot.
 
     The file is read twice, up to the snapshot and then whole, so that nothing is buffered. A
-    file without a snapshot goes on from the one read before it, if that is the day before.
+    file without a snapshot goes on from the one of its symbol read before it, or passed over by
+    `convert`, which had done it, if that is the day before.
 
     A line is ``<local receive time, ns> <raw JSON>``: a stream message (`depthUpdate`, `trade`;
     others are passed over) or the REST snapshot, whose place in the file does not matter.
@@ -67,15 +69,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     ----------
     Binance API documentation, "How to manage a local order book correctly", spot and futures.
     """
-    replay: _Replay | None = options.carried.get("binance")
-    for line, message in _messages(path):
-        if "lastUpdateId" in message:
-            with _naming(path, line):
-                replay = _Replay(message)
-            break
-    if replay is None:
-        remedy = "read it after the recording that it continues: read_books([before, this])"
-        raise ValidationError(f"{path} holds no REST snapshot (lastUpdateId, bids, asks); {remedy}")
+    replay = _begun(path, batch_rows, options)
     for line, message in _messages(path):
         with _naming(path, line):
             if message.get("e") == "depthUpdate" and replay.continues(message):
@@ -88,7 +82,27 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         where = f"after its snapshot (lastUpdateId {replay.last_id})"
         raise ValidationError(f"{path} holds no depth update {where}")
     yield replay.taken()
-    options.carried["binance"] = replay
+    options.carried[replay.symbol] = replay
+
+
+def _begun(path: Path, batch_rows: int, options: tabular.Options) -> "_Replay":
+    """The book at the file's snapshot, or at the end of the recording of its symbol before it."""
+    symbol = ""
+    for line, message in _messages(path):
+        if "lastUpdateId" in message:
+            with _naming(path, line):
+                return _Replay(message)
+        symbol = symbol or message.get("s", "")
+    earlier = options.carried.get("passed_over", [])
+    while symbol not in options.carried and earlier:
+        before = earlier.pop()
+        if HEAD.match(tabular.head(before)):
+            deque(batches(before, batch_rows, options), maxlen=0)
+    if symbol not in options.carried:
+        remedy = "read it after the recording that it continues: read_books([before, this])"
+        remedy += ", convert(folder of both)"
+        raise ValidationError(f"{path} holds no REST snapshot (lastUpdateId, bids, asks); {remedy}")
+    return options.carried[symbol]
 
 
 @contextmanager

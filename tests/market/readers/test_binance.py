@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, iter_books, read_books
+from research_lib.market import BookSnapshots, convert, iter_books, read_books
 
 SPOT_BTC = "binance_raw_stream/spot_btcusdt_20240808.jsonl.gz"
 SPOT_ETH = "binance_raw_stream/spot_ethusdt_20240808.jsonl.gz"
@@ -464,3 +464,29 @@ def test_a_recording_that_goes_on_over_midnight_continues_the_day_before(tmp_pat
     write(tmp_path, *updates[4:]).rename(days / "2.jsonl")
     with pytest.raises(ValidationError, match=r"2\.jsonl: line 1 .*a gap in the update ids"):
         read_books(days)
+
+
+@pytest.mark.parametrize("days_at_first", [1, 2, 4])
+def test_a_store_grows_by_the_days_that_a_recording_goes_on(
+    tmp_path: Path, days_at_first: int
+) -> None:
+    """Of two symbols, whose days follow one another by name; only the first has a snapshot."""
+    days, store, times = tmp_path / "days", tmp_path / "store", range(101, 109)
+    days.mkdir()
+    updates = [depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in times]
+    others = [update | {"s": "ZW"} for update in updates]
+    contents = {}
+    for day in range(4):
+        for symbol, lines in (("a", updates), ("b", others)):
+            begin = [] if day else [SNAPSHOT]
+            contents[f"{day}{symbol}.jsonl"] = begin + lines[2 * day : 2 * day + 2]
+    for n_days in (days_at_first, 4):
+        for name in sorted(contents)[: 2 * n_days]:
+            if not (days / name).exists():
+                write(tmp_path, *contents[name]).rename(days / name)
+        convert(days, store, progress=False)
+    for symbol, lines in (("XY", updates), ("ZW", others)):
+        whole = read_books(write(tmp_path, SNAPSHOT, *lines))
+        stored = read_books(store / f"symbol={symbol}")
+        for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"):
+            np.testing.assert_array_equal(stored[name], whole[name])
