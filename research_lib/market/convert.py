@@ -13,6 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from research_lib.checks import number
+from research_lib.config import spellable
 from research_lib.errors import ValidationError
 from research_lib.market.readers import batches_of, source_files, store
 from research_lib.market.readers.pairs import partner_of
@@ -78,7 +79,7 @@ def convert(
     """
     rows = number("batch_rows", batch_rows, 1, integer=True)
     options = Options.of(session=session, **reading)
-    source, root = Path(source), Path(destination).resolve()
+    source, root = spellable(source), spellable(destination).resolve()
     if root.exists() and not root.is_dir():
         raise ValidationError(f"{root} is a file; give a folder to convert into")
     files = source_files(source, options, root)
