@@ -59,6 +59,8 @@ class Record:
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """Build from a mapping; an unknown key is refused with the nearest valid one."""
+        if not isinstance(settings, Mapping):
+            raise ValidationError(f"{cls.__name__} needs a mapping of settings, got {settings!r}")
         return cls(**settings)
 
     def __repr__(self) -> str:

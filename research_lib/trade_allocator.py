@@ -1,13 +1,14 @@
 """`TradeAllocator`: the allocation half of the facade, from a fitted model to a schedule."""
 
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from research_lib.checks import Float, number
+from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import OptimizerConfig, Record, SolverType
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, allocate, share_caps, twap
@@ -117,6 +118,7 @@ class TradeAllocator:
             See `allocate`: on_infeasible, lot_size, kernel, times, risk_aversion, covariance,
             cross_check.
         """
+        refuse_unknown(options, (*LIMITS, *list(signature(allocate).parameters)[2:]), "option")
         limits = {name: options.pop(name, None) for name in LIMITS}
         cap = self.config.max_allocation_ratio * self.total_shares
         self.caps = share_caps(self.n_intervals, max_shares=cap, **limits)

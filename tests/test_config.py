@@ -184,3 +184,8 @@ def test_real_data_is_looked_for_where_research_data_says(
     monkeypatch.setenv("RESEARCH_DATA", "")
     assert data_folder().name == "data"
     assert os.environ["RESEARCH_DATA"] == ""
+
+
+def test_settings_from_what_is_no_mapping_are_refused() -> None:
+    with pytest.raises(ValidationError, match="ModelConfig needs a mapping of settings, got None"):
+        ModelConfig.from_dict(None)

@@ -262,7 +262,8 @@ def known_before(
     refuse_unknown(sides, SIDES, "side")
     refuse_unknown([on_jump], ("raise", "carry"), "on_jump")
     fitted = number("n_fitted", n_fitted, 1, integer=True)
-    n, days = as_session(session).n_intervals, books.days(session)
+    session = as_session(session)
+    n, days = session.n_intervals, books.days(session)
     if len(books) != n * len(days) or len(days) <= number("first", first, 1, integer=True):
         found = f"{len(books):,} books of {len(days)} days of {n} leave no day after the first"
         remedy = "sample more days, or evaluate one day with a prior from elsewhere"

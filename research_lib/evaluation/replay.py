@@ -151,7 +151,8 @@ def sample_states(
     (400000000000, True)
     """
     lag = np.int64(round(1e9 * number("latency_seconds", latency_seconds, 0)))
-    opens = as_session(session).bounds(session.days(states.time))[0]
+    session = as_session(session)
+    opens = session.bounds(session.days(states.time))[0]
     # What is shown between the opening and the latency after it is met by the first child order,
     # and does not stand before the open.
     sent = np.where(states.time >= opens, np.maximum(states.time - lag, opens), states.time - lag)

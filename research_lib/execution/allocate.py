@@ -279,9 +279,8 @@ def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: 
 
 
 def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certificate]:
-    """The cheapest whole lots, begun from the continuous optimum, and their certificate against it.
-
-    The rest of the order below one lot then goes to the interval where it costs least.
+    """The cheapest whole lots, begun from the continuous optimum, and their certificate against it;
+    one interval trades the rest of the order below one lot beside its lots.
 
     Raises
     ------
@@ -309,19 +308,45 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
         lots[t] += step
         one = slice(t, t + 1)
         offers[one] = _lot_costs(total.take(one), lots[one], step, end[one], lot)
-    shares = np.minimum(lots * lot, total.capacity)
+    shares: Float = lots.astype(float) * lot
     odd = order - count * lot
     if odd > slack:
-        room = shares + odd <= problem.upper + slack
-        if not room.any():
-            raise OptimizationError(f"no bounds admit the odd {odd:g} shares; widen them")
-        more = np.minimum(shares + odd, total.capacity)
-        added = np.where(room, total.value(more) - total.value(shares), np.inf)
-        shares[np.argmin(added)] += odd
+        shares = _with_odd(problem, total, shares, lot, odd)
     shares = np.clip(shares, problem.lower, problem.upper)
     bound = found.certificate.cost - abs(found.certificate.cost) * found.certificate.duality_gap
     proof = certify(shares, problem)
     return shares, proof._replace(duality_gap=(proof.cost - bound) / (abs(proof.cost) or 1.0))
+
+
+def _with_odd(
+    problem: Problem, total: SeparableTotal, shares: Float, lot: float, odd: float
+) -> Float:
+    """The cheapest schedule with `odd` < lot more in one interval, from the cheapest whole lots.
+
+    There it costs less than another lot would, so that interval keeps all of its lots or gives one
+    to the interval where one more costs least.
+    """
+    slack = ROUNDING * lot
+
+    def priced(x: Float) -> Float:
+        inside = (x >= problem.lower - slack) & (x <= problem.upper + slack) & (x >= -slack)
+        return np.where(inside, total.value(np.clip(x, 0.0, total.capacity)), np.inf)
+
+    held, another = total.value(np.minimum(shares, total.capacity)), priced(shares + lot)
+    first, *others = np.argsort(another - held)
+    elsewhere = np.full(len(shares), first)
+    elsewhere[first] = others[0] if others else first
+    moved = priced(shares - lot + odd) + (another - held)[elsewhere]
+    moved[elsewhere == np.arange(len(shares))] = np.inf
+    kept = priced(shares + odd)
+    t = int(np.argmin(np.minimum(kept, moved) - held))
+    if not np.isfinite(min(kept[t], moved[t])):
+        raise OptimizationError(f"no bounds admit the odd {odd:g} shares; widen them")
+    if moved[t] < kept[t]:
+        shares[t] -= lot
+        shares[elsewhere[t]] += lot
+    shares[t] += odd
+    return shares
 
 
 def _lot_costs(total: SeparableTotal, lots: Any, step: int, end: Any, lot: float) -> Float:

@@ -17,6 +17,7 @@ from research_lib.evaluation import (
     Twap,
     evaluate,
     known_before,
+    sample_states,
     standard_strategies,
     walk_forward,
 )
@@ -146,3 +147,13 @@ def test_what_makes_no_list_of_strategies_is_refused(make: object) -> None:
     known = known_before(books, SESSION, sides=["buy"])
     with pytest.raises(ValidationError, match=r"make must be a function .*lambda prior"):
         walk_forward(known, SESSION, sizes=[500.0], make=make)
+
+
+def test_without_a_session_the_default_one_is_meant() -> None:
+    minutes = Session()
+    books = preset("thin_stock", minutes).books(390 * 2, 5, np.random.default_rng(0))
+    known = known_before(books, None)
+    assert known[0].priors["buy"].source == known_before(books, minutes)[0].priors["buy"].source
+    np.testing.assert_array_equal(sample_states(books, None).mid, books.mid)
+    with pytest.raises(ValidationError, match="session must be a Session, got 390"):
+        sample_states(books, 390)

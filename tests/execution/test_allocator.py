@@ -171,3 +171,9 @@ def test_a_saving_counts_the_kernel_on_both_sides() -> None:
     assert result.naive_impact == pytest.approx(naive, rel=1e-12)  # sums of twelve
     assert result.total_impact == pytest.approx(result.allocation.cost, rel=1e-12)
     assert result.improvement_pct > 0
+
+
+def test_a_misspelt_option_is_refused_with_the_nearest(model: ImpactModel) -> None:
+    allocator = TradeAllocator(model, 20_000, 13)
+    with pytest.raises(ValidationError, match=r"'particpation_rate'.*'participation_rate'"):
+        allocator.optimize(particpation_rate=0.1)

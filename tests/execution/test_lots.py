@@ -97,6 +97,31 @@ def test_whole_shares_and_a_remainder_in_one_child_where_it_costs_least() -> Non
     assert sorted(small.shares.tolist()) == [0, 0, 40]
 
 
+@settings(max_examples=250, deadline=None)
+@given(st.sampled_from(["linear", "power", "almgren", "book"]), st.integers(0, 2**32 - 1))
+def test_an_odd_rest_lies_where_the_cheapest_of_all_schedules_has_it(
+    family: str, seed: int
+) -> None:
+    """Some of them take a lot from the interval that trades the rest: greedy costs up to 1 % more."""
+    rng = np.random.default_rng(seed)
+    n, odd = int(rng.integers(1, 5)), float(rng.choice([10.0, 50.0, 90.0]))
+    curve, upper = curve_of(family, n, rng), rng.choice([150.0, 240.0, 300.0, 700.0], n)
+    shares = LOT * float(rng.integers(0, 7)) + odd
+    whole = [[k * LOT for k in range(8) if k * LOT <= cap] for cap in upper]
+    expected = np.inf
+    for t in range(n):
+        rest = [k * LOT + odd for k in range(8) if k * LOT + odd <= upper[t]]
+        expected = min(expected, cheapest(curve, shares, [*whole[:t], rest, *whole[t + 1 :]]))
+    try:
+        result = allocate(curve, shares, max_shares=upper, lot_size=LOT)
+    except OptimizationError:
+        room = np.floor(np.minimum(upper, curve.total().capacity) / LOT).sum()
+        assert expected == np.inf or LOT * room < shares - odd
+        return
+    assert result.cost == pytest.approx(expected, rel=1e-12)
+    assert result.shares.sum() == pytest.approx(shares, rel=1e-12)
+
+
 def test_a_full_day_of_lots_costs_less_than_a_basis_point_more(rng: np.random.Generator) -> None:
     curve = PowerImpact(rng.lognormal(-6, 0.5, 390), 0.5, rng.uniform(0.01, 0.03, 390))
     result = allocate(curve, 4_000_000, max_shares=40_000, lot_size=100)
