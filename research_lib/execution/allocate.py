@@ -425,8 +425,10 @@ def allocate_many(
         if any(list(axis) != list(range(k)) for axis, k in zip(axes[::-1], (n, m), strict=False)):
             due = f"intervals 0 to {n - 1}, and orders 0 to {m - 1} by row, in that order"
             raise ValidationError(f"{name} must be labelled by {due}; or give .to_numpy()")
-    lower = problems.broadcast("min_shares", min_shares, (m, n), 0.0)
-    upper = problems.broadcast("max_shares", most, (m, n), 0.0)
+    lower, upper = (
+        problems.unrounded(given, problems.broadcast(name, given, (m, n), 0.0), orders)
+        for name, given in (("min_shares", min_shares), ("max_shares", most))
+    )
     upper = np.minimum(upper, np.maximum(orders[:, None] * (1.0 + HEADROOM), lower))
     upper = np.minimum(upper, total.capacity.reshape(m, n))
     problems.check_convex(Problem(total, 1.0, lower.ravel(), upper.ravel()))

@@ -235,18 +235,21 @@ def interval_times(times: ArrayLike) -> Float:
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:
     """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the
     floor.
-
-    Caps and floors in float32 that sum to the order but for their own rounding are taken to.
     """
     lower = _plain("min_shares", min_shares, n)
     upper = _plain("max_shares", np.inf if max_shares is None else max_shares, n)
     upper = np.minimum(upper, np.maximum(lower, order * (1.0 + HEADROOM)))
     lower, upper = np.full(n, lower), np.full(n, upper)
-    for given, bounds in ((min_shares, lower), (max_shares, upper)):
-        if getattr(given, "dtype", None) == np.float32:
-            missed = order / (float(bounds.sum()) or 1.0)
-            bounds *= missed if abs(missed - 1.0) < SINGLE else 1.0
-    return lower, upper
+    return unrounded(min_shares, lower, order), unrounded(max_shares, upper, order)
+
+
+def unrounded(given: Any, bounds: Float, order: float | Float) -> Float:
+    """Bounds (..., n); in float32 those that sum to the order but for their own rounding do so."""
+    if getattr(given, "dtype", None) != np.float32:
+        return bounds
+    total = bounds.sum(axis=-1)
+    missed = order / np.where(total > 0, total, 1.0)
+    return bounds * np.where(np.abs(missed - 1.0) < SINGLE, missed, 1.0)[..., None]
 
 
 def _plain(name: str, value: Any, n: int) -> Any:
@@ -306,7 +309,8 @@ def share_caps(
         caps = np.minimum(caps, rate * per_interval("volume", volume, n, infinite=True))
     if blackout is not None:
         caps[_closed(blackout, n)] = 0.0
-    return caps
+    single = any(getattr(one, "dtype", None) == np.float32 for one in (max_shares, volume))
+    return caps.astype(np.float32) if single else caps  # which `allocate` knows are rounded
 
 
 def _closed(blackout: Any, n: int) -> NDArray[Any]:
