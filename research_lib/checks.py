@@ -47,6 +47,8 @@ def number(
     >>> number("total_shares", 20_000, 0)
     20000.0
     """
+    if type(value) is float and not integer and low <= value <= high and above < value < math.inf:
+        return value  # most are so, and seven of them cost a fifth of a closed form
     kind, rule = "an integer" if integer else "a number", ""
     single = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
     if not single or isinstance(value, bool | str):
