@@ -1,11 +1,9 @@
 """The adaptive strategy, and its forecast of spread and depth through the day."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +12,7 @@ from research_lib.checks import Float, number
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.replay import Filled, Ladder, with_rest
+from research_lib.evaluation.replay import Filled, Ladder, Walked, with_rest
 from research_lib.evaluation.strategies import Order, Strategy
 
 # The supply curve stands in bins of premium, each half a per cent above the one before, from a
@@ -58,9 +56,7 @@ class LiquidityProfile(Record):
         return len(self.spread)
 
     @classmethod
-    def from_ladders(
-        cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05
-    ) -> LiquidityProfile:
+    def from_ladders(cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05) -> Self:
         """The mean shape of some days, smoothed by a Gaussian kernel.
 
         Parameters
@@ -71,9 +67,9 @@ class LiquidityProfile(Record):
         bandwidth : float
             Standard deviation of the kernel as a fraction of the day: 0.05 is 20 minutes.
         """
-        series = [[_relative(day.half_spread, day), _relative(day.depth, day)] for day in days]
-        spread, depth = (_smooth(np.array([one[k] for one in series]), bandwidth) for k in (0, 1))
-        return cls(spread, depth, source)
+        spread = np.array([_relative(day.half_spread, day) for day in days])
+        depth = np.array([_relative(day.depth, day) for day in days])
+        return cls(_smooth(spread, bandwidth), _smooth(depth, bandwidth), source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +130,7 @@ class TiltedShape:
         x = np.where(known, log_shape[: len(seen)], 0.0)
         y = np.log(np.where(known, seen, 1.0))
         n = np.maximum(np.cumsum(known), 1)
-        sums = (np.cumsum(part) for part in (x, y, x * x, x * y, (y - x) ** 2))
-        sum_x, sum_y, sum_xx, sum_xy, sum_ee = sums
+        sum_x, sum_y, sum_xx, sum_xy, sum_ee = np.cumsum([x, y, x * x, x * y, (y - x) ** 2], axis=1)
         xx, xy = sum_xx - sum_x**2 / n, sum_xy - sum_x * sum_y / n
         variance = np.maximum(sum_ee - (sum_y - sum_x) ** 2 / n, 0.0) / n
         weight = self.memory * variance / self.deviation**2
@@ -184,6 +179,36 @@ def _smooth(values: Float, bandwidth: float) -> Float:
     kernel = np.exp(-0.5 * ((at[:, None] - at) / width) ** 2)
     known = np.isfinite(values)
     return (kernel @ np.where(known, values, 0.0).sum(axis=0)) / (kernel @ known.sum(axis=0))
+
+
+class _Plan(NamedTuple):
+    """Forecasts (m, n), the one made at t in row min(t, m - 1), and what the order asks.
+
+    `caps` is (n,), `risk` is 2 lambda sigma^2, currency per share, share and interval.
+    """
+
+    log_spread: Float
+    depth: Float
+    weights: Float
+    caps: Float
+    risk: float
+    caution: float
+
+
+class _Books(NamedTuple):
+    """Books seen; the logarithm of a premium that is not above 0 is -inf."""
+
+    premium: Float
+    log_premium: Float
+    size: Float
+    quoted: NDArray[np.bool_]
+
+
+class _Supply(NamedTuple):
+    """Shares over depth within premium over spread, (bins,), and the logarithm of the first bin."""
+
+    curve: Float
+    log_lowest: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,42 +292,11 @@ class Adaptive(Strategy):
         if refill < 1.0:
             return super().fill(order, books, seen, refill)
         plan = self._plan(*self.forecast.paths(seen, len(order.caps)), order)
-        walked = books.premium, books.size
-        return with_rest(*_fill(order.total_shares, _books(seen), plan, *walked))
+        return with_rest(*_fill(order.total_shares, _books(seen), plan, books.premium, books.size))
 
     def _plan(self, log_spread: Float, depth: Float, order: Order) -> _Plan:
         risk = 2.0 * self.risk_aversion * self.volatility**2
         return _Plan(log_spread, depth, self.weights, order.caps, risk, float(self.caution))
-
-
-class _Plan(NamedTuple):
-    """Forecasts (m, n), the one made at t in row min(t, m - 1), and what the order asks.
-
-    `caps` is (n,), `risk` is 2 lambda sigma^2, currency per share, share and interval.
-    """
-
-    log_spread: Float
-    depth: Float
-    weights: Float
-    caps: Float
-    risk: float
-    caution: float
-
-
-class _Books(NamedTuple):
-    """Books seen; the logarithm of a premium that is not above 0 is -inf."""
-
-    premium: Float
-    log_premium: Float
-    size: Float
-    quoted: NDArray[np.bool_]
-
-
-class _Supply(NamedTuple):
-    """Shares over depth within premium over spread, (bins,), and the logarithm of the first bin."""
-
-    curve: Float
-    log_lowest: float
 
 
 def _books(seen: Ladder) -> _Books:
@@ -312,9 +306,7 @@ def _books(seen: Ladder) -> _Books:
 
 
 @compiled
-def _fill(
-    total: float, seen: _Books, plan: _Plan, premium: Float, size: Float
-) -> tuple[Float, Float, float]:
+def _fill(total: float, seen: _Books, plan: _Plan, premium: Float, size: Float) -> Walked:
     """Decide on the books seen and trade on the others, all refilled; (n,) each."""
     n, n_levels = size.shape
     filled, cost, remaining = np.zeros(n), np.zeros(n), total
