@@ -13,7 +13,7 @@ from research_lib.market.sessions import as_session
 
 BENCHMARK = "TWAP"
 MIN_DAYS = 8  # fewer days are not drawn: their bootstrap covers far less than it says
-MIN_ERROR, ENDS = 1e-12, ("", "_lower", "_upper")
+MIN_ERROR = 1e-12
 
 
 def pair(
@@ -137,12 +137,10 @@ def _summary(trios: pd.DataFrame, n_draws: int, seed: int) -> dict[str, float]:
     counts = {"orders": len(whole), "incomplete": len(trios) - len(whole), "days": days.nunique()}
     if whole.empty:
         return counts
-    values = [
-        [x for one in trio for x in (one.cost, one.filled.sum())] for trio in whole.to_numpy()
-    ]
-    sums = pd.DataFrame(values).groupby(days).sum().to_numpy()
+    values = [[(one.cost, one.filled.sum()) for one in trio] for trio in whole.to_numpy()]
+    sums = pd.DataFrame(np.reshape(values, (-1, 6))).groupby(days).sum().to_numpy()
     limits = saving_interval(sums, n_draws=n_draws, seed=seed)
-    names = [f"{of}{limit}_%" for of in ("saving", "attainable") for limit in ENDS]
+    names = [f"{of}{end}_%" for of in ("saving", "attainable") for end in ("", "_lower", "_upper")]
     over_arrival = [one.shortfall_bps for one in own]
     return {
         **counts, "cost_bps": float(np.mean([one.cost_bps for one in own])),
