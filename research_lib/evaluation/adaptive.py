@@ -196,19 +196,18 @@ class _Plan(NamedTuple):
 
 
 class _Books(NamedTuple):
-    """Books seen; the logarithm of a premium that is not above 0 is -inf."""
+    """Books seen; the logarithm of a premium that is not above 0 is -inf.
+
+    `log_lowest` (n,) is that of the first bin of the supply curve, as known from each book and
+    those before it: its reference is the lowest premium above 0 on display in the first book that
+    has one, and 1 before that book.
+    """
 
     premium: Float
     log_premium: Float
     size: Float
     quoted: NDArray[np.bool_]
-
-
-class _Supply(NamedTuple):
-    """Shares over depth within premium over spread, (bins,), and the logarithm of the first bin."""
-
-    curve: Float
-    log_lowest: float
+    log_lowest: Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +301,12 @@ class Adaptive(Strategy):
 def _books(seen: Ladder) -> _Books:
     log_premium = np.full(seen.premium.shape, -np.inf)
     np.log(seen.premium, out=log_premium, where=seen.premium > 0)
-    return _Books(seen.premium, log_premium, seen.size, np.isfinite(seen.mid))
+    log_lowest = np.full(len(seen), math.log(LOWEST))
+    books, levels = np.nonzero((seen.size > 0) & (seen.premium > 0))
+    if len(books):
+        first = books[0]
+        log_lowest[first:] = math.log(LOWEST * seen.premium[first, levels[0]])
+    return _Books(seen.premium, log_premium, seen.size, np.isfinite(seen.mid), log_lowest)
 
 
 @compiled
@@ -339,51 +343,43 @@ def _decide(t: int, remaining: float, seen: _Books, plan: _Plan) -> float:
     low, high = -1, 2 * N_BINS  # at `low` there is too little; at `high` all that there is counts
     while high - low > 1:
         middle = (low + high) // 2
-        lacking = remaining - min(_on_display(t, middle, seen, supply), cap)
-        if lacking <= _to_come(middle, t, remaining, lacking, supply, plan):
+        lacking = remaining - min(_on_display(t, middle, seen), cap)
+        if lacking <= _to_come(middle, t, remaining, lacking, supply, seen, plan):
             high = middle
         else:
             low = middle
-    cheap = _on_display(t, high, seen, supply)
+    cheap = _on_display(t, high, seen)
     reliable, reliance = 0.0, max(1.0 - plan.caution / math.sqrt(stop - t - 1), 0.0)
     depth = plan.depth[min(t, len(plan.depth) - 1)]
     for s in range(t + 1, stop):
-        reliable += min(plan.caps[s], reliance * depth[s] * supply.curve[N_BINS - 1])
+        reliable += min(plan.caps[s], reliance * depth[s] * supply[N_BINS - 1])
     return min(min(remaining, cap), max(cheap, remaining - reliable))
 
 
 @compiled
-def _seen_supply(t: int, seen: _Books, plan: _Plan) -> _Supply:
-    """Weighted mean over quoted books up to t of shares / depth_k within premium / spread_k."""
-    log_lowest = math.log(LOWEST * _reference_premium(t, seen))
+def _seen_supply(t: int, seen: _Books, plan: _Plan) -> Float:
+    """Weighted mean over quoted books up to t of shares / depth_k within premium / spread_k.
+
+    (bins,), the first at `seen.log_lowest[t]`.
+    """
     row, curve, total = min(t, len(plan.depth) - 1), np.zeros(N_BINS), 0.0
     for lag in range(min(t + 1, len(plan.weights))):
         k, weight = t - lag, plan.weights[lag]
         if seen.quoted[k]:
             total += weight
-            scale, origin = weight / plan.depth[row, k], plan.log_spread[row, k] + log_lowest
+            scale = weight / plan.depth[row, k]
+            origin = plan.log_spread[row, k] + seen.log_lowest[t]
             for level in range(seen.size.shape[1]):
                 if seen.size[k, level] > 0.0:
                     steps = (seen.log_premium[k, level] - origin) * PER_STEP
                     at = math.ceil(max(steps - ROUNDING, 0.0))
                     curve[min(at, N_BINS - 1)] += scale * seen.size[k, level]
-    curve = np.cumsum(curve)
-    return _Supply(curve / total if total > 0.0 else np.zeros(N_BINS), log_lowest)
-
-
-@compiled
-def _reference_premium(last: int, seen: _Books) -> float:
-    """Lowest premium above 0 on display in the first book, up to `last`, that has one; else 1."""
-    for t in range(last + 1):
-        for level in range(seen.size.shape[1]):
-            if seen.size[t, level] > 0.0 and seen.premium[t, level] > 0.0:
-                return float(seen.premium[t, level])
-    return 1.0
+    return np.cumsum(curve) / total if total > 0.0 else np.zeros(N_BINS)
 
 
 @compiled
 def _to_come(
-    position: int, t: int, remaining: float, enough: float, supply: _Supply, plan: _Plan
+    position: int, t: int, remaining: float, enough: float, supply: Float, seen: _Books, plan: _Plan
 ) -> float:
     """Shares expected after t at the premium of a bin, less the risk of waiting; up to `enough`.
 
@@ -391,7 +387,7 @@ def _to_come(
     risk * ((s - t) - (s - t)^2 / (2 (stop - t))) more.
     """
     row, stop, found = min(t, len(plan.depth) - 1), len(plan.caps), 0.0
-    log_premium = supply.log_lowest + position * STEP
+    log_premium = seen.log_lowest[t] + position * STEP
     premium, risk = math.exp(log_premium), plan.risk * remaining
     for s in range(t + 1, stop):
         left = log_premium
@@ -401,18 +397,18 @@ def _to_come(
             if surplus <= 0.0:
                 break  # the cost of waiting rises with s
             left = math.log(surplus)
-        at = math.floor((left - plan.log_spread[row, s] - supply.log_lowest) * PER_STEP + ROUNDING)
+        at = math.floor((left - plan.log_spread[row, s] - seen.log_lowest[t]) * PER_STEP + ROUNDING)
         if at >= 0:
-            found += min(plan.caps[s], plan.depth[row, s] * supply.curve[min(at, N_BINS - 1)])
+            found += min(plan.caps[s], plan.depth[row, s] * supply[min(at, N_BINS - 1)])
             if found >= enough:
                 break
     return found
 
 
 @compiled
-def _on_display(t: int, position: int, seen: _Books, supply: _Supply) -> float:
+def _on_display(t: int, position: int, seen: _Books) -> float:
     """Shares of book t at a premium of at most that of a bin."""
-    found, highest = 0.0, math.exp(supply.log_lowest + (position + ROUNDING) * STEP)
+    found, highest = 0.0, math.exp(seen.log_lowest[t] + (position + ROUNDING) * STEP)
     for level in range(seen.size.shape[1]):
         if seen.premium[t, level] <= highest:
             found += seen.size[t, level]
