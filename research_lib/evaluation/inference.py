@@ -8,8 +8,7 @@ import pandas as pd
 from research_lib.checks import Float, number
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.replay import BOUND, ROUNDING, Execution
-from research_lib.market import Session
-from research_lib.market.sessions import as_session
+from research_lib.market.sessions import Session, as_session
 
 BENCHMARK = "TWAP"
 MIN_DAYS = 8  # fewer days are not drawn: their bootstrap covers far less than it says
@@ -171,9 +170,8 @@ def saving_interval(sums: Float, *, n_draws: int = 999, seed: int = 0) -> Float:
 
     limits: Float = np.full((2, 2), np.nan)
     if len(sums) >= MIN_DAYS:
-        limits = IIDBootstrap(sums, seed=np.random.default_rng(seed)).conf_int(
-            _estimates, n_draws, method="studentized", std_err_func=_standard_errors
-        )
+        drawn = IIDBootstrap(sums, seed=np.random.default_rng(seed))
+        limits = drawn.conf_int(_estimates, n_draws, "studentized", std_err_func=_standard_errors)
     return np.column_stack([_estimates(sums), limits.T])
 
 

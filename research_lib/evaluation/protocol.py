@@ -305,11 +305,10 @@ def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
             likely = Fraction(ratio).limit_denominator(10 if ratio < 10 else 1)
             pair = likely.as_integer_ratio()
             old, new = pair[::-1] if last > opening else pair
-            raise ValidationError(
-                f"the mid jumps from {last:,.6g} ({dates[before]}) to {opening:,.6g} ({dates[k]}), "
-                f"as if {old} old were {new} new shares; rescale what is earlier by that ratio, "
-                'start after it, or carry the prior with on_jump="carry"'
-            )
+            jump = f"from {last:,.6g} ({dates[before]}) to {opening:,.6g} ({dates[k]})"
+            split = f"as if {old} old were {new} new shares; rescale what is earlier by that ratio"
+            remedy = 'start after it, or carry the prior with on_jump="carry"'
+            raise ValidationError(f"the mid jumps {jump}, {split}, {remedy}")
 
 
 def _volume(

@@ -17,9 +17,8 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, Schedule
 from research_lib.impact import PiecewiseLinearImpact
-from research_lib.market import BookSnapshots, Session
-from research_lib.market.book import side_sign
-from research_lib.market.sessions import as_session
+from research_lib.market.book import BookSnapshots, side_sign
+from research_lib.market.sessions import Session, as_session
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
