@@ -177,8 +177,7 @@ class TradeAllocator:
 
         Solves first if need be, and saves the picture where a path is given.
         """
-        from research_lib.reporting.figures.base import save_figure
-        from research_lib.reporting.figures.execution import plot_order
+        from research_lib.reporting import plot_order, save_figure
 
         result = self.result or self.optimize()
         baselines = {"TWAP": twap(self.total_shares, self.n_intervals).shares}

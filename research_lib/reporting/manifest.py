@@ -176,7 +176,7 @@ def code_hash() -> str:
 @functools.cache
 def environment_hash() -> str:
     """SHA-256 over Python's version, the machine's kind, and the installed packages."""
-    installed = sorted({f"{one.name.lower()}=={one.version}" for one in distributions()} - {""})
+    installed = sorted({f"{one.name.lower()}=={one.version}" for one in distributions()})
     return text_hash([platform.python_version(), platform.system(), platform.machine(), installed])
 
 
