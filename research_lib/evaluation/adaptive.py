@@ -113,9 +113,8 @@ class TiltedShape:
         """Log spread and depth of the day's n intervals, (t, n) each: row k knows books 0 to k."""
         known = self.profile
         if len(known) != n_intervals:
-            found = f"the profile of {known.source} has {len(known)} intervals"
-            due = f"the day has {n_intervals}; measure it in the same session"
-            raise ValidationError(f"{found}, {due}")
+            found = f"the profile of {known.source} has {len(known)} intervals, the day has"
+            raise ValidationError(f"{found} {n_intervals}; measure it in the same session")
         log_spread, log_depth = np.log(known.spread), np.log(known.depth)
         quoted = np.isfinite(seen.mid)  # elsewhere, and where it is crossed, a book says nothing
         spread, depth = (np.where(quoted, part, np.nan) for part in (seen.half_spread, seen.depth))
@@ -343,12 +342,12 @@ def _decide(t: int, remaining: float, seen: _Books, plan: _Plan) -> float:
     low, high = -1, 2 * N_BINS  # at `low` there is too little; at `high` all that there is counts
     while high - low > 1:
         middle = (low + high) // 2
-        lacking = remaining - min(_on_display(t, middle, seen), cap)
-        if lacking <= _to_come(middle, t, remaining, lacking, supply, seen, plan):
+        lacking = remaining - min(_displayed(t, middle, seen), cap)
+        if lacking <= _expected(middle, t, remaining, lacking, supply, seen, plan):
             high = middle
         else:
             low = middle
-    cheap = _on_display(t, high, seen)
+    cheap = _displayed(t, high, seen)
     reliable, reliance = 0.0, max(1.0 - plan.caution / math.sqrt(stop - t - 1), 0.0)
     depth = plan.depth[min(t, len(plan.depth) - 1)]
     for s in range(t + 1, stop):
@@ -378,7 +377,7 @@ def _seen_supply(t: int, seen: _Books, plan: _Plan) -> Float:
 
 
 @compiled
-def _to_come(
+def _expected(
     position: int, t: int, remaining: float, enough: float, supply: Float, seen: _Books, plan: _Plan
 ) -> float:
     """Shares expected after t at the premium of a bin, less the risk of waiting; up to `enough`.
@@ -406,7 +405,7 @@ def _to_come(
 
 
 @compiled
-def _on_display(t: int, position: int, seen: _Books) -> float:
+def _displayed(t: int, position: int, seen: _Books) -> float:
     """Shares of book t at a premium of at most that of a bin."""
     found, highest = 0.0, math.exp(seen.log_lowest[t] + (position + ROUNDING) * STEP)
     for level in range(seen.size.shape[1]):
