@@ -142,11 +142,12 @@ def _summary(trios: pd.DataFrame, n_draws: int, seed: int) -> dict[str, float]:
     names = [f"{of}{end}_%" for of in ("saving", "attainable") for end in ("", "_lower", "_upper")]
     over_arrival = [one.shortfall_bps for one in own]
     return {
-        **counts, "cost_bps": float(np.mean([one.cost_bps for one in own])),
+        **counts,
+        "cost_bps": float(np.mean([one.cost_bps for one in own])),
         **dict(zip(names, 100.0 * limits.ravel(), strict=True)),
         "timing_risk_bps": float(np.mean([one.timing_risk_bps for one in own])),
         "arrival_sd_bps": float(np.std(over_arrival, ddof=1)) if len(own) > 1 else np.nan,
-    }  # fmt: skip
+    }
 
 
 def saving_interval(sums: Float, *, n_draws: int = 999, seed: int = 0) -> Float:

@@ -289,11 +289,16 @@ class Execution(Record):
     def to_frame(self) -> pd.DataFrame:
         """One row an interval: time (UTC), shares, filled, price, cost, mid, age_seconds."""
         paid = pd.Series(self.cost_by_interval).where(self.filled > 0) / self.filled
-        time = pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC")
-        traded = {"shares": self.shares, "filled": self.filled}
-        priced = {"price": self.mid + side_sign(self.side) * paid, "cost": self.cost_by_interval}
-        shown = {"mid": self.mid, "age_seconds": 1e-9 * self.age}
-        return pd.DataFrame({"time": time} | traded | priced | shown).rename_axis("interval")
+        columns = {
+            "time": pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC"),
+            "shares": self.shares,
+            "filled": self.filled,
+            "price": self.mid + side_sign(self.side) * paid,
+            "cost": self.cost_by_interval,
+            "mid": self.mid,
+            "age_seconds": 1e-9 * self.age,
+        }
+        return pd.DataFrame(columns).rename_axis("interval")
 
     @property
     def fills(self) -> pd.DataFrame:

@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike
 
 from research_lib.checks import Float, number, per_interval
 from research_lib.errors import ValidationError
-from research_lib.evaluation.replay import (
-    ROWS, Books, Execution, Filled, Ladder, as_caps, fill_schedule, settled, walk, with_rest,
-)  # fmt: skip
+from research_lib.evaluation.replay import ROWS, Books, Execution, Filled, Ladder, as_caps
+from research_lib.evaluation.replay import fill_schedule, settled, walk, with_rest
 from research_lib.execution import Schedule, allocate, pov, twap, vwap
 from research_lib.impact import ImpactCurve
 
