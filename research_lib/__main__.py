@@ -75,8 +75,7 @@ def main(arguments: Sequence[str] | None = None, project: "Project | None" = Non
         command.add_argument("--log-file", help="also log to this file, rotated at 10 MB")
         for argument, how in table.items():
             command.add_argument(argument, **how)
-    options = parser.parse_args(arguments)
-    options.project = project
+    options = parser.parse_args(arguments, argparse.Namespace(project=project))
     # Without a terminal nobody sees a progress bar: the log has a line for each notebook instead.
     unseen = options.command == "report" and not sys.stderr.isatty()
     logged = unseen or (options.verbose and options.command != "health")

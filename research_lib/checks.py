@@ -123,8 +123,7 @@ def same_labels(name: str, values: Any, labels: Sequence[Any] | None, due: str =
             due = due or f"the orders {', '.join(map(str, labels))}"
             found = ", ".join(map(str, axis[:20]))
             raise ValidationError(f"{name} is labelled {found}; {due}: label both alike")
-    wanted = list(labels)
-    return values.reindex(**{name: wanted for name in ("index", "columns")[: values.ndim]})
+    return values.reindex(**{key: list(labels) for key in ("index", "columns")[: values.ndim]})
 
 
 def same_rows(**given: Any) -> dict[str, Any]:

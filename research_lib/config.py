@@ -1,14 +1,13 @@
 """Settings and results: what may be chosen, and how either is shown and read."""
 
 import contextlib
-import dataclasses
 import html
 import inspect
 import os
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,6 +21,7 @@ from research_lib.errors import MissingDataError, ResearchError, ValidationError
 MAX_ROWS = 20  # of a table in a notebook
 MAX_SHOWN_VALUES = 1_000_000  # a larger record is summarised: its table would take seconds to build
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+Json = Mapping[str, Any]  # an object of JSON or YAML
 
 
 class Record:
@@ -54,7 +54,7 @@ class Record:
 
     def keys(self) -> list[str]:
         """Names that ``record[name]`` answers."""
-        return [f.name for f in dataclasses.fields(self)] if dataclasses.is_dataclass(self) else []
+        return [one.name for one in fields(self)] if is_dataclass(self) else []
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
@@ -122,13 +122,12 @@ class _Settings(Record):
     """Validated on construction."""
 
     def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):  # type: ignore[arg-type]
+        for spec in fields(self):  # type: ignore[arg-type]
             name, value, default = spec.name, getattr(self, spec.name), spec.default
             if isinstance(default, SolverType):
                 value = SolverType.parse(value)
             elif not isinstance(default, bool):
-                whole = isinstance(default, int)
-                value = number(name, value, integer=whole, **spec.metadata)
+                value = number(name, value, integer=isinstance(default, int), **spec.metadata)
             elif not isinstance(value, bool):
                 raise ValidationError(f"{name} must be true or false, got {value!r}")
             object.__setattr__(self, name, value)

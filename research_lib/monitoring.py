@@ -87,9 +87,12 @@ class PerformanceMonitor:
         stats = {
             "error_rate": failed.mean(),
             "improvement_rate": (compared > 0).mean() if len(compared) else math.nan,
-            "total": seconds.sum(), "mean": seconds.mean(), "median": np.median(seconds),
-            "p95": np.quantile(seconds, 0.95), "max": seconds.max(),
-        }  # fmt: skip
+            "total": seconds.sum(),
+            "mean": seconds.mean(),
+            "median": np.median(seconds),
+            "p95": np.quantile(seconds, 0.95),
+            "max": seconds.max(),
+        }
         return {"count": count} | {name: float(value) for name, value in stats.items()}
 
     def summary(self) -> dict[str, dict[str, float]]:
@@ -174,6 +177,5 @@ def require_memory(n_bytes: float, limit_mb: float, what: str, remedy: str) -> N
     >>> require_memory(2e6, 500.0, "12 books", "read fewer")
     """
     if (needed := n_bytes / 1e6) > limit_mb:
-        limit = f"memory_limit_mb is {limit_mb:,.0f}"
-        remedies = f"{remedy} or raise memory_limit_mb"
-        raise MemoryLimitError(f"{what} would need about {needed:,.0f} MB, {limit}; {remedies}")
+        found = f"{what} would need about {needed:,.0f} MB, memory_limit_mb is {limit_mb:,.0f}"
+        raise MemoryLimitError(f"{found}; {remedy} or raise memory_limit_mb")

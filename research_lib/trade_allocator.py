@@ -94,8 +94,7 @@ class TradeAllocator:
         self.total_shares = number("total_shares", total_shares, above=0)
         self.config = OptimizerConfig() if config is None else config
         if not isinstance(self.config, OptimizerConfig):
-            got = type(config).__name__
-            raise ValidationError(f"config must be an OptimizerConfig, got {got}")
+            raise ValidationError(f"config must be an OptimizerConfig, got {type(config).__name__}")
         self.objective, curve, n = objective, impact_model.curve, n_intervals
         self.n_intervals = len(curve) if n is None else number("n_intervals", n, 1, integer=True)
         # Another cut of the session takes the curve in force in the middle of each interval.
@@ -180,8 +179,7 @@ class TradeAllocator:
 
         Solves first if need be, and saves the picture where a path is given.
         """
-        from research_lib.reporting.figures.base import save_figure
-        from research_lib.reporting.figures.execution import plot_order
+        from research_lib.reporting import plot_order, save_figure
 
         result = self.result or self.optimize()
         baselines = {"TWAP": twap(self.total_shares, self.n_intervals).shares}

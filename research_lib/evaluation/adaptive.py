@@ -1,11 +1,9 @@
 """The adaptive strategy, and its forecast of spread and depth through the day."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +12,7 @@ from research_lib.checks import Float, number, per_interval
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.replay import Filled, Ladder, with_rest
+from research_lib.evaluation.replay import Filled, Ladder, Walked, with_rest
 from research_lib.evaluation.strategies import Order, Strategy
 
 # The supply curve stands in bins of premium, each half a per cent above the one before, from a
@@ -58,9 +56,7 @@ class LiquidityProfile(Record):
         return len(self.spread)
 
     @classmethod
-    def from_ladders(
-        cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05
-    ) -> LiquidityProfile:
+    def from_ladders(cls, days: Sequence[Ladder], source: str, bandwidth: float = 0.05) -> Self:
         """The mean shape of some days, smoothed by a Gaussian kernel.
 
         Parameters
@@ -71,9 +67,9 @@ class LiquidityProfile(Record):
         bandwidth : float
             Standard deviation of the kernel as a fraction of the day: 0.05 is 20 minutes.
         """
-        series = [[_relative(day.half_spread, day), _relative(day.depth, day)] for day in days]
-        spread, depth = (_smooth(np.array([one[k] for one in series]), bandwidth) for k in (0, 1))
-        return cls(spread, depth, source)
+        spread = np.array([_relative(day.half_spread, day) for day in days])
+        depth = np.array([_relative(day.depth, day) for day in days])
+        return cls(_smooth(spread, bandwidth), _smooth(depth, bandwidth), source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +113,8 @@ class TiltedShape:
         """Log spread and depth of the day's n intervals, (t, n) each: row k knows books 0 to k."""
         known = self.profile
         if len(known) != n_intervals:
-            found = f"the profile of {known.source} has {len(known)} intervals"
-            due = f"the day has {n_intervals}; measure it in the same session"
-            raise ValidationError(f"{found}, {due}")
+            found = f"the profile of {known.source} has {len(known)} intervals, the day has"
+            raise ValidationError(f"{found} {n_intervals}; measure it in the same session")
         log_spread, log_depth = np.log(known.spread), np.log(known.depth)
         quoted = np.isfinite(seen.mid)  # elsewhere, and where it is crossed, a book says nothing
         spread, depth = (np.where(quoted, part, np.nan) for part in (seen.half_spread, seen.depth))
@@ -134,8 +129,7 @@ class TiltedShape:
         x = np.where(known, log_shape[: len(seen)], 0.0)
         y = np.log(np.where(known, seen, 1.0))
         n = np.maximum(np.cumsum(known), 1)
-        sums = (np.cumsum(part) for part in (x, y, x * x, x * y, (y - x) ** 2))
-        sum_x, sum_y, sum_xx, sum_xy, sum_ee = sums
+        sum_x, sum_y, sum_xx, sum_xy, sum_ee = np.cumsum([x, y, x * x, x * y, (y - x) ** 2], axis=1)
         xx, xy = sum_xx - sum_x**2 / n, sum_xy - sum_x * sum_y / n
         variance = np.maximum(sum_ee - (sum_y - sum_x) ** 2 / n, 0.0) / n
         weight = self.memory * variance / self.deviation**2
@@ -184,6 +178,35 @@ def _smooth(values: Float, bandwidth: float) -> Float:
     kernel = np.exp(-0.5 * ((at[:, None] - at) / width) ** 2)
     known = np.isfinite(values)
     return (kernel @ np.where(known, values, 0.0).sum(axis=0)) / (kernel @ known.sum(axis=0))
+
+
+class _Plan(NamedTuple):
+    """Forecasts (m, n), the one made at t in row min(t, m - 1), and what the order asks.
+
+    `caps` is (n,), `risk` is 2 lambda sigma^2, currency per share, share and interval.
+    """
+
+    log_spread: Float
+    depth: Float
+    weights: Float
+    caps: Float
+    risk: float
+    caution: float
+
+
+class _Books(NamedTuple):
+    """Books seen; the logarithm of a premium that is not above 0 is -inf.
+
+    `log_lowest` (n,) is that of the first bin of the supply curve, as known from each book and
+    those before it: its reference is the lowest premium above 0 on display in the first book that
+    has one, and 1 before that book.
+    """
+
+    premium: Float
+    log_premium: Float
+    size: Float
+    quoted: NDArray[np.bool_]
+    log_lowest: Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,54 +290,26 @@ class Adaptive(Strategy):
         if refill < 1.0:
             return super().fill(order, books, seen, refill)
         plan = self._plan(*self.forecast.paths(seen, len(order.caps)), order)
-        walked = books.premium, books.size
-        return with_rest(*_fill(order.total_shares, _books(seen), plan, *walked))
+        return with_rest(*_fill(order.total_shares, _books(seen), plan, books.premium, books.size))
 
     def _plan(self, log_spread: Float, depth: Float, order: Order) -> _Plan:
         risk = 2.0 * self.risk_aversion * self.volatility**2
         return _Plan(log_spread, depth, self.weights, order.caps, risk, float(self.caution))
 
 
-class _Plan(NamedTuple):
-    """Forecasts (m, n), the one made at t in row min(t, m - 1), and what the order asks.
-
-    `caps` is (n,), `risk` is 2 lambda sigma^2, currency per share, share and interval.
-    """
-
-    log_spread: Float
-    depth: Float
-    weights: Float
-    caps: Float
-    risk: float
-    caution: float
-
-
-class _Books(NamedTuple):
-    """Books seen; the logarithm of a premium that is not above 0 is -inf."""
-
-    premium: Float
-    log_premium: Float
-    size: Float
-    quoted: NDArray[np.bool_]
-
-
-class _Supply(NamedTuple):
-    """Shares over depth within premium over spread, (bins,), and the logarithm of the first bin."""
-
-    curve: Float
-    log_lowest: float
-
-
 def _books(seen: Ladder) -> _Books:
     log_premium = np.full(seen.premium.shape, -np.inf)
     np.log(seen.premium, out=log_premium, where=seen.premium > 0)
-    return _Books(seen.premium, log_premium, seen.size, np.isfinite(seen.mid))
+    log_lowest = np.full(len(seen), math.log(LOWEST))
+    books, levels = np.nonzero((seen.size > 0) & (seen.premium > 0))
+    if len(books):
+        first = books[0]
+        log_lowest[first:] = math.log(LOWEST * seen.premium[first, levels[0]])
+    return _Books(seen.premium, log_premium, seen.size, np.isfinite(seen.mid), log_lowest)
 
 
 @compiled
-def _fill(
-    total: float, seen: _Books, plan: _Plan, premium: Float, size: Float
-) -> tuple[Float, Float, float]:
+def _fill(total: float, seen: _Books, plan: _Plan, premium: Float, size: Float) -> Walked:
     """Decide on the books seen and trade on the others, all refilled; (n,) each."""
     n, n_levels = size.shape
     filled, cost, remaining = np.zeros(n), np.zeros(n), total
@@ -347,51 +342,43 @@ def _decide(t: int, remaining: float, seen: _Books, plan: _Plan) -> float:
     low, high = -1, 2 * N_BINS  # at `low` there is too little; at `high` all that there is counts
     while high - low > 1:
         middle = (low + high) // 2
-        lacking = remaining - min(_on_display(t, middle, seen, supply), cap)
-        if lacking <= _to_come(middle, t, remaining, lacking, supply, plan):
+        lacking = remaining - min(_displayed(t, middle, seen), cap)
+        if lacking <= _expected(middle, t, remaining, lacking, supply, seen, plan):
             high = middle
         else:
             low = middle
-    cheap = _on_display(t, high, seen, supply)
+    cheap = _displayed(t, high, seen)
     reliable, reliance = 0.0, max(1.0 - plan.caution / math.sqrt(stop - t - 1), 0.0)
     depth = plan.depth[min(t, len(plan.depth) - 1)]
     for s in range(t + 1, stop):
-        reliable += min(plan.caps[s], reliance * depth[s] * supply.curve[N_BINS - 1])
+        reliable += min(plan.caps[s], reliance * depth[s] * supply[N_BINS - 1])
     return min(min(remaining, cap), max(cheap, remaining - reliable))
 
 
 @compiled
-def _seen_supply(t: int, seen: _Books, plan: _Plan) -> _Supply:
-    """Weighted mean over quoted books up to t of shares / depth_k within premium / spread_k."""
-    log_lowest = math.log(LOWEST * _reference_premium(t, seen))
+def _seen_supply(t: int, seen: _Books, plan: _Plan) -> Float:
+    """Weighted mean over quoted books up to t of shares / depth_k within premium / spread_k.
+
+    (bins,), the first at `seen.log_lowest[t]`.
+    """
     row, curve, total = min(t, len(plan.depth) - 1), np.zeros(N_BINS), 0.0
     for lag in range(min(t + 1, len(plan.weights))):
         k, weight = t - lag, plan.weights[lag]
         if seen.quoted[k]:
             total += weight
-            scale, origin = weight / plan.depth[row, k], plan.log_spread[row, k] + log_lowest
+            scale = weight / plan.depth[row, k]
+            origin = plan.log_spread[row, k] + seen.log_lowest[t]
             for level in range(seen.size.shape[1]):
                 if seen.size[k, level] > 0.0:
                     steps = (seen.log_premium[k, level] - origin) * PER_STEP
                     at = math.ceil(max(steps - ROUNDING, 0.0))
                     curve[min(at, N_BINS - 1)] += scale * seen.size[k, level]
-    curve = np.cumsum(curve)
-    return _Supply(curve / total if total > 0.0 else np.zeros(N_BINS), log_lowest)
+    return np.cumsum(curve) / total if total > 0.0 else np.zeros(N_BINS)
 
 
 @compiled
-def _reference_premium(last: int, seen: _Books) -> float:
-    """Lowest premium above 0 on display in the first book, up to `last`, that has one; else 1."""
-    for t in range(last + 1):
-        for level in range(seen.size.shape[1]):
-            if seen.size[t, level] > 0.0 and seen.premium[t, level] > 0.0:
-                return float(seen.premium[t, level])
-    return 1.0
-
-
-@compiled
-def _to_come(
-    position: int, t: int, remaining: float, enough: float, supply: _Supply, plan: _Plan
+def _expected(
+    position: int, t: int, remaining: float, enough: float, supply: Float, seen: _Books, plan: _Plan
 ) -> float:
     """Shares expected after t at the premium of a bin, less the risk of waiting; up to `enough`.
 
@@ -399,7 +386,7 @@ def _to_come(
     risk * ((s - t) - (s - t)^2 / (2 (stop - t))) more.
     """
     row, stop, found = min(t, len(plan.depth) - 1), len(plan.caps), 0.0
-    log_premium = supply.log_lowest + position * STEP
+    log_premium = seen.log_lowest[t] + position * STEP
     premium, risk = math.exp(log_premium), plan.risk * remaining
     for s in range(t + 1, stop):
         left = log_premium
@@ -409,18 +396,18 @@ def _to_come(
             if surplus <= 0.0:
                 break  # the cost of waiting rises with s
             left = math.log(surplus)
-        at = math.floor((left - plan.log_spread[row, s] - supply.log_lowest) * PER_STEP + ROUNDING)
+        at = math.floor((left - plan.log_spread[row, s] - seen.log_lowest[t]) * PER_STEP + ROUNDING)
         if at >= 0:
-            found += min(plan.caps[s], plan.depth[row, s] * supply.curve[min(at, N_BINS - 1)])
+            found += min(plan.caps[s], plan.depth[row, s] * supply[min(at, N_BINS - 1)])
             if found >= enough:
                 break
     return found
 
 
 @compiled
-def _on_display(t: int, position: int, seen: _Books, supply: _Supply) -> float:
+def _displayed(t: int, position: int, seen: _Books) -> float:
     """Shares of book t at a premium of at most that of a bin."""
-    found, highest = 0.0, math.exp(supply.log_lowest + (position + ROUNDING) * STEP)
+    found, highest = 0.0, math.exp(seen.log_lowest[t] + (position + ROUNDING) * STEP)
     for level in range(seen.size.shape[1]):
         if seen.premium[t, level] <= highest:
             found += seen.size[t, level]

@@ -8,12 +8,11 @@ import pandas as pd
 from research_lib.checks import Float, number
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.replay import BOUND, ROUNDING, Execution
-from research_lib.market import Session
-from research_lib.market.sessions import as_session
+from research_lib.market.sessions import Session, as_session
 
 BENCHMARK = "TWAP"
 MIN_DAYS = 8  # fewer days are not drawn: their bootstrap covers far less than it says
-MIN_ERROR, ENDS = 1e-12, ("", "_lower", "_upper")
+MIN_ERROR = 1e-12
 
 
 def pair(
@@ -137,19 +136,18 @@ def _summary(trios: pd.DataFrame, n_draws: int, seed: int) -> dict[str, float]:
     counts = {"orders": len(whole), "incomplete": len(trios) - len(whole), "days": days.nunique()}
     if whole.empty:
         return counts
-    values = [
-        [x for one in trio for x in (one.cost, one.filled.sum())] for trio in whole.to_numpy()
-    ]
-    sums = pd.DataFrame(values).groupby(days).sum().to_numpy()
+    values = [[(one.cost, one.filled.sum()) for one in trio] for trio in whole.to_numpy()]
+    sums = pd.DataFrame(np.reshape(values, (-1, 6))).groupby(days).sum().to_numpy()
     limits = saving_interval(sums, n_draws=n_draws, seed=seed)
-    names = [f"{of}{limit}_%" for of in ("saving", "attainable") for limit in ENDS]
+    names = [f"{of}{end}_%" for of in ("saving", "attainable") for end in ("", "_lower", "_upper")]
     over_arrival = [one.shortfall_bps for one in own]
     return {
-        **counts, "cost_bps": float(np.mean([one.cost_bps for one in own])),
+        **counts,
+        "cost_bps": float(np.mean([one.cost_bps for one in own])),
         **dict(zip(names, 100.0 * limits.ravel(), strict=True)),
         "timing_risk_bps": float(np.mean([one.timing_risk_bps for one in own])),
         "arrival_sd_bps": float(np.std(over_arrival, ddof=1)) if len(own) > 1 else np.nan,
-    }  # fmt: skip
+    }
 
 
 def saving_interval(sums: Float, *, n_draws: int = 999, seed: int = 0) -> Float:
@@ -173,9 +171,8 @@ def saving_interval(sums: Float, *, n_draws: int = 999, seed: int = 0) -> Float:
 
     limits: Float = np.full((2, 2), np.nan)
     if len(sums) >= MIN_DAYS:
-        limits = IIDBootstrap(sums, seed=np.random.default_rng(seed)).conf_int(
-            _estimates, n_draws, method="studentized", std_err_func=_standard_errors
-        )
+        drawn = IIDBootstrap(sums, seed=np.random.default_rng(seed))
+        limits = drawn.conf_int(_estimates, n_draws, "studentized", std_err_func=_standard_errors)
     return np.column_stack([_estimates(sums), limits.T])
 
 

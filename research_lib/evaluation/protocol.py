@@ -1,12 +1,8 @@
 """Who may know what: priors from elsewhere, days not fitted on, and a placebo."""
 
-# ruff: noqa: I001  (several names a line)
-
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -15,13 +11,11 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.evaluation.adaptive import Adaptive, LiquidityProfile, TiltedShape, mid_volatility
 from research_lib.evaluation.replay import Execution, Ladder, clairvoyant, report_ages
-from research_lib.evaluation.strategies import (
-    Pov, StaticOptimal, Strategy, Twap, Vwap, run,
-)  # fmt: skip
+from research_lib.evaluation.strategies import Pov, StaticOptimal, Strategy, Twap, Vwap, run
 from research_lib.impact import ImpactCurve, fit_impact, slippage_curves
+from research_lib.market import BookSnapshots, Session, SyntheticMarket
 from research_lib.market.quality import overnight_jump
 from research_lib.market.sessions import as_session
-from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
 DEFAULT_SIZES = np.array([0.05, 0.1, 0.2, 0.3, 0.5])  # parts of the mean depth that are walked
 SIDES = ("buy", "sell")
@@ -62,7 +56,7 @@ class Prior(Record):
     @classmethod
     def from_books(
         cls, books: BookSnapshots, side: str, session: Session, source: str, fit: Fit | None = None
-    ) -> Prior:
+    ) -> Self:
         """What is known from some days.
 
         Parameters
@@ -95,7 +89,7 @@ class Prior(Record):
     @classmethod
     def from_market(
         cls, market: SyntheticMarket, side: str, rng: np.random.Generator, n_days: int = 10
-    ) -> Prior:
+    ) -> Self:
         """What is known from days of ten levels drawn from a synthetic market."""
         books = market.books(n_days * market.session.n_intervals, 10, rng)
         return cls.from_books(books, side, market.session, f"{n_days} synthetic days")
@@ -128,22 +122,22 @@ def standard_strategies(
     """
     forecast, source = TiltedShape(prior.profile), prior.source
     strategies: list[Strategy] = [
-        Twap(), Vwap(prior.volume, source), Pov(prior.volume, source, rate),
-        StaticOptimal(prior.curve, source, objective=objective), Adaptive(forecast, source),
-    ]  # fmt: skip
+        Twap(),
+        Vwap(prior.volume, source),
+        Pov(prior.volume, source, rate),
+        StaticOptimal(prior.curve, source, objective=objective),
+        Adaptive(forecast, source),
+    ]
     if number("risk_aversion", risk_aversion, 0) > 0:
         sigma = prior.volatility * number("price", price, above=0)
-        averse = Adaptive(forecast, source, risk_aversion=risk_aversion, volatility=sigma)
-        strategies.append(replace(averse, name="risk-averse adaptive"))
+        averse = {"risk_aversion": risk_aversion, "volatility": sigma}
+        strategies.append(Adaptive(forecast, source, "risk-averse adaptive", **averse))
     return strategies
-
-
-Maker = Callable[[Prior], Sequence[Strategy]]
 
 
 def evaluate(
     books: BookSnapshots, session: Session, priors: Mapping[str, Prior], *,
-    sizes: Iterable[float], make: Maker = standard_strategies,
+    sizes: Iterable[float], make: Callable[[Prior], Sequence[Strategy]] = standard_strategies,
     max_shares: float | None = None, refill: float = 1.0,
 ) -> list[Execution]:  # fmt: skip
     """Every order on every day by every strategy, and by perfect foresight.
@@ -182,16 +176,19 @@ def evaluate(
     >>> len(done), done[-1].name  # five strategies and the bound
     (6, 'clairvoyant')
     """
-    orders, done = _sizes(sizes), []
+    given = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
+    if not given:
+        raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
+    orders = [number("each of sizes", size, above=0) for size in given]
+    how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}
+    done: list[Execution] = []
     for side, prior in priors.items():
         strategies = make(prior) if callable(make) else []
         if isinstance(strategies, Strategy) or not strategies:
-            raise ValidationError(
-                f"make must be a function as lambda prior: [Twap()], got {make!r}"
-            )
+            due = "make must be a function as lambda prior: [Twap()]"
+            raise ValidationError(f"{due}, got {make!r}")
         for day in Ladder.of(books, side).by_day(session.n_intervals):
             for size in orders:
-                how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}
                 done += [run(one, day, size, side, **how) for one in strategies]
                 done.append(clairvoyant(day, size, side, max_shares))
     report_ages(done)
@@ -271,13 +268,13 @@ def known_before(
     known, step = [], number("refit_every", refit_every, 1, integer=True)
     by_day = [books.take(np.arange(d * n, (d + 1) * n)) for d in range(len(days))]
     for d in range(first, len(days), step):
-        earliest, served = max(0, d - fitted), by_day[d : d + step]
+        earliest = max(0, d - fitted)
         if on_jump == "raise":
             _refuse_jump(by_day[earliest : d + step], days[earliest:])
         source = " to ".join(dict.fromkeys(str(days[at]) for at in (earliest, d - 1)))
         before = books.take(np.arange(earliest * n, d * n))
         priors = {side: Prior.from_books(before, side, session, source, fit) for side in sides}
-        known += [Known(day, priors) for day in served]
+        known += [Known(day, priors) for day in by_day[d : d + step]]
     return known
 
 
@@ -303,13 +300,6 @@ def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
     if jump := overnight_jump(dates, *ends.T):
         remedy = 'start after it, or carry the prior with on_jump="carry"'
         raise ValidationError(f"{jump}; rescale what is earlier by that ratio, {remedy}")
-
-
-def _sizes(sizes: Iterable[float]) -> list[float]:
-    found = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
-    if not found:
-        raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
-    return [number("each of sizes", size, above=0) for size in found]
 
 
 def _volume(

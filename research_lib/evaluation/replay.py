@@ -17,9 +17,8 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, Schedule
 from research_lib.impact import PiecewiseLinearImpact
-from research_lib.market import BookSnapshots, Session
-from research_lib.market.book import side_sign
-from research_lib.market.sessions import as_session
+from research_lib.market.book import BookSnapshots, side_sign
+from research_lib.market.sessions import Session, as_session
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
@@ -29,8 +28,8 @@ UNFILLED, ROUNDING = 1e-6, 1e-9
 SAME_PREMIUM = 1e-12  # of a price: premiums of a tick differ by 1e-16 of it
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
 ROWS = ("time", "age", "mid", "half_spread", "premium", "size")
-# Shares scheduled, shares filled and cost over the mid, (n,) each; shares left.
-Filled = tuple[Float, Float, Float, float]
+Walked = tuple[Float, Float, float]  # shares filled and cost over the mid, (n,) each; shares left
+Filled = tuple[Float, Float, Float, float]  # shares scheduled, (n,), before the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +120,9 @@ class Ladder(Record):
             raise ValidationError(f"{len(self):,} books are {whole}; sample them")
         starts = range(0, len(self), n_intervals)
         return [self.take(slice(start, start + n_intervals)) for start in starts]
+
+
+Books = BookSnapshots | Ladder  # one an interval
 
 
 def sample_states(
@@ -289,11 +291,16 @@ class Execution(Record):
     def to_frame(self) -> pd.DataFrame:
         """One row an interval: time (UTC), shares, filled, price, cost, mid, age_seconds."""
         paid = pd.Series(self.cost_by_interval).where(self.filled > 0) / self.filled
-        time = pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC")
-        traded = {"shares": self.shares, "filled": self.filled}
-        priced = {"price": self.mid + side_sign(self.side) * paid, "cost": self.cost_by_interval}
-        shown = {"mid": self.mid, "age_seconds": 1e-9 * self.age}
-        return pd.DataFrame({"time": time} | traded | priced | shown).rename_axis("interval")
+        columns = {
+            "time": pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC"),
+            "shares": self.shares,
+            "filled": self.filled,
+            "price": self.mid + side_sign(self.side) * paid,
+            "cost": self.cost_by_interval,
+            "mid": self.mid,
+            "age_seconds": 1e-9 * self.age,
+        }
+        return pd.DataFrame(columns).rename_axis("interval")
 
     @property
     def fills(self) -> pd.DataFrame:
@@ -315,17 +322,15 @@ def report_ages(executions: Iterable[Execution]) -> None:
     stood = (np.broadcast_to(one.age, len(one.time))[one.filled > 0] for one in executions)
     ages = 1e-9 * np.concatenate([[], *stood])
     if stale := int(np.sum(ages > STALE_SECONDS)):
-        logger.warning(
-            f"{stale} of {len(ages)} child orders are filled on books older than {STALE_SECONDS:g} "
-            f"s, the oldest {ages.max() / 60:.0f} min: a halt or a stopped recording, see "
-            "Execution.age"
-        )
+        filled = f"{stale} of {len(ages)} child orders are filled on books"
+        older = f"older than {STALE_SECONDS:g} s, the oldest {ages.max() / 60:.0f} min"
+        logger.warning(f"{filled} {older}: a halt or a stopped recording, see Execution.age")
 
 
 @timed("replay")
 def replay(
-    schedule: Schedule | Allocation | ArrayLike, books: BookSnapshots | Ladder, side: str,
-    *, max_shares: ArrayLike | None = None, refill: float = 1.0,
+    schedule: Schedule | Allocation | ArrayLike, books: Books, side: str, *,
+    max_shares: ArrayLike | None = None, refill: float = 1.0,
 ) -> Execution:  # fmt: skip
     r"""Walk each child order through the recorded book of its interval.
 
@@ -408,9 +413,7 @@ def walk(
 
 
 @compiled
-def _fill_schedule(
-    shares: Float, caps: Float, premium: Float, size: Float, kept: float
-) -> tuple[Float, Float, float]:
+def _fill_schedule(shares: Float, caps: Float, premium: Float, size: Float, kept: float) -> Walked:
     n, n_levels = size.shape
     filled, cost, consumed = np.zeros(n), np.zeros(n), np.zeros(n_levels)
     carried = 0.0
@@ -436,9 +439,8 @@ def as_caps(max_shares: ArrayLike | None, n: int) -> Float:
 
 
 def clairvoyant(
-    books: BookSnapshots | Ladder, total_shares: float, side: str,
-    max_shares: ArrayLike | None = None,
-) -> Execution:  # fmt: skip
+    books: Books, total_shares: float, side: str, max_shares: ArrayLike | None = None
+) -> Execution:
     r"""The S cheapest shares of all books together: what perfect foresight would have paid.
 
     .. math:: \min_y \sum_{t,l} c_{tl} y_{tl} \quad \mathrm{s.t.} \quad

@@ -11,12 +11,10 @@ from numpy.typing import ArrayLike
 
 from research_lib.checks import Float, number, per_interval
 from research_lib.errors import ValidationError
-from research_lib.evaluation.replay import (
-    ROWS, Execution, Filled, Ladder, as_caps, fill_schedule, settled, walk, with_rest,
-)  # fmt: skip
+from research_lib.evaluation.replay import ROWS, Books, Execution, Filled, Ladder, as_caps
+from research_lib.evaluation.replay import fill_schedule, settled, walk, with_rest
 from research_lib.execution import Schedule, allocate, pov, twap, vwap
 from research_lib.impact import ImpactCurve
-from research_lib.market import BookSnapshots
 
 
 class Order(NamedTuple):
@@ -220,9 +218,8 @@ class StaticOptimal(Scheduled):
 
 
 def run(
-    strategy: Strategy, books: BookSnapshots | Ladder, total_shares: float, side: str, *,
-    max_shares: ArrayLike | None = None, shown: BookSnapshots | Ladder | None = None,
-    refill: float = 1.0,
+    strategy: Strategy, books: Books, total_shares: float, side: str, *,
+    max_shares: ArrayLike | None = None, shown: Books | None = None, refill: float = 1.0,
 ) -> Execution:  # fmt: skip
     """Let a strategy work an order on one day's books.
 
@@ -259,8 +256,7 @@ def run(
     if len(seen) != len(ladder):
         raise ValidationError(f"{len(seen)} books are shown and {len(ladder)} traded on; show all")
     total, rho = number("total_shares", total_shares, 0), number("refill", refill, 0, 1)
-    order = Order(total, as_caps(max_shares, len(ladder)))
-    done = strategy.fill(order, ladder, seen, rho)
+    done = strategy.fill(Order(total, as_caps(max_shares, len(ladder))), ladder, seen, rho)
     return settled(strategy.name, done, ladder, strategy.fitted_on)
 
 

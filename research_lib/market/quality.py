@@ -308,7 +308,7 @@ def overnight_jump(dates: Sequence[Any], opening: Float, closing: Float) -> str:
         ratio = Fraction(max(last / first, first / last))
         if ratio >= MAX_OVERNIGHT:
             likely = ratio.limit_denominator(10 if ratio < 10 else 1)
-            pair = (likely.numerator, likely.denominator)
+            pair = likely.as_integer_ratio()
             old, new = pair[::-1] if last > first else pair
             moved = f"from {last:,.6g} ({dates[before]}) to {first:,.6g} ({dates[k]})"
             return f"the mid jumps {moved}, as if {old} old were {new} new shares"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from research_lib.config import PROJECT_ROOT, data_file, data_files, data_folder
+from research_lib.config import PROJECT_ROOT, Json, data_file, data_files, data_folder
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.monitoring import MONITOR
 
@@ -79,12 +79,12 @@ class ReportFolder:
         if self.path is not None:
             table.to_csv(self.path / f"{self.section}_{name}.csv")
 
-    def results(self, results: Mapping[str, Any]) -> None:
+    def results(self, results: Json) -> None:
         """Keep the numbers of the report as <section>.json, the library's timings beside it."""
         if self.path is not None:
             (self.path / f"{self.section}.json").write_bytes(json_bytes(results))
-            timings = json_bytes(MONITOR.summary())
-            (self.path / f"{self.section}.timings.json").write_bytes(timings)
+            timings = self.path / f"{self.section}.timings.json"
+            timings.write_bytes(json_bytes(MONITOR.summary()))
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -94,7 +94,7 @@ def write_whole(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def json_bytes(content: Mapping[str, Any]) -> bytes:
+def json_bytes(content: Json) -> bytes:
     """JSON as reports keep it: in the order given, NaN as null."""
     return (json.dumps(_plain(content), indent=1, allow_nan=False) + "\n").encode()
 
@@ -119,9 +119,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def section_inputs(
-    notebook: Path, parameters: Mapping[str, Any], data: Iterable[str]
-) -> dict[str, Any]:
+def section_inputs(notebook: Path, parameters: Json, data: Iterable[str]) -> dict[str, Any]:
     """Hashes of all that decides a notebook's results; the same inputs need not run again.
 
     Parameters
@@ -137,10 +135,12 @@ def section_inputs(
         data_file(name)
         files.update(data_files(name))
     return {
-        "notebook": file_hash(notebook), "parameters": dict(parameters),
+        "notebook": file_hash(notebook),
+        "parameters": dict(parameters),
         "data": {name: _hash_once(path, path.stat().st_mtime_ns) for name, path in files.items()},
-        "code": code_hash(), "environment": environment_hash(),
-    }  # fmt: skip
+        "code": code_hash(),
+        "environment": environment_hash(),
+    }
 
 
 def file_hash(path: Path) -> str:
@@ -176,7 +176,7 @@ def code_hash() -> str:
 @functools.cache
 def environment_hash() -> str:
     """SHA-256 over Python's version, the machine's kind, and the installed packages."""
-    installed = sorted({f"{one.name.lower()}=={one.version}" for one in distributions()} - {""})
+    installed = sorted({f"{one.name.lower()}=={one.version}" for one in distributions()})
     return text_hash([platform.python_version(), platform.system(), platform.machine(), installed])
 
 
@@ -190,10 +190,10 @@ def origin() -> dict[str, Any]:
     >>> list(origin())
     ['git_commit', 'python', 'packages']
     """
-    commit, git = os.environ.get("RESEARCH_GIT_COMMIT", ""), ["git", "rev-parse", "HEAD"]
+    commit = os.environ.get("RESEARCH_GIT_COMMIT", "")
+    head = ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"]
     with contextlib.suppress(FileNotFoundError, subprocess.CalledProcessError):
-        how: Any = {"cwd": PROJECT_ROOT, "stderr": subprocess.DEVNULL, "text": True}
-        commit = subprocess.check_output(git, **how).strip()
+        commit = subprocess.check_output(head, stderr=subprocess.DEVNULL, text=True).strip()
     packages = {name: version(name) for name in PACKAGES.split()}
     return {"git_commit": commit, "python": platform.python_version(), "packages": packages}
 
@@ -235,9 +235,7 @@ def _restore(reports: Path) -> None:
             shutil.rmtree(left)
 
 
-def place(
-    reports: Path, name: str, files: Mapping[str, bytes], manifest: Mapping[str, Any]
-) -> None:
+def place(reports: Path, name: str, files: Mapping[str, bytes], manifest: Json) -> None:
     """Put a whole report in place of the one before.
 
     Parameters

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from research_lib.checks import nearest, refuse_unknown
-from research_lib.config import PROJECT_ROOT, ModelConfig, OptimizerConfig, Record, read_yaml
+from research_lib.config import PROJECT_ROOT, Json, ModelConfig, OptimizerConfig, Record, read_yaml
 from research_lib.errors import ValidationError
 from research_lib.market import QualityPolicy, Session
 from research_lib.market.readers.tabular import Options
@@ -28,16 +28,14 @@ SETTINGS: dict[str, type[Record]] = {
     "model_settings": ModelConfig, "optimizer_settings": OptimizerConfig,
     "session_settings": Session, "quality_settings": QualityPolicy, "read_settings": Options,
 }  # fmt: skip
-STRICT = pydantic.ConfigDict(
-    extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
-)
+STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 # Of a file and a folder: no separator, no dot, no option.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 # One line, and it stands in tables and pages.
 TITLE = pydantic.Field(pattern=r"^[^<>|`\\\x00-\x1f]{1,200}$")
 MAX_RUNS = 10_000  # of a grid
 Parameters = dict[str, Any]
-Axis = list[tuple[str, Parameters]]  # labels, each with the parameters it stands for
+Labelled = Sequence[tuple[str, Parameters]]  # labels, each with the parameters it stands for
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Project:
         """Names of the parameters of a section's notebook."""
         return list(self._model(section).model_fields)
 
-    def parameters(self, section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    def parameters(self, section: str, given: Json) -> dict[str, Any]:
         """All parameters of a section: what is given, and the notebook's defaults.
 
         papermill itself only logs an unknown parameter and runs on with the defaults.
@@ -85,11 +83,7 @@ class Project:
             A parameter that the notebook does not declare, or that is of another type than its
             default; naming the section, the parameter, its value, and what it may be.
         """
-        try:
-            known = self._model(section).model_validate(dict(given)).model_dump()
-        except pydantic.ValidationError as error:
-            raise ValidationError(f"{section}: {refusal(error, self.declared(section))}") from error
-        return {**known, **given}
+        return {**validated(self._model(section), given, f"{section}: "), **given}
 
     def _model(self, section: str) -> type[pydantic.BaseModel]:
         path = self.notebook(section)
@@ -131,7 +125,15 @@ def check_path(value: Any) -> None:
         raise ValidationError(f"{value!r:.80} must be a path below RESEARCH_DATA")
 
 
-def refusal(error: pydantic.ValidationError, known: Iterable[str]) -> str:
+def validated(model: type[pydantic.BaseModel], content: Json, what: str = "") -> Parameters:
+    """The content, with the model's defaults for what is missing; `what` begins a refusal."""
+    try:
+        return model.model_validate(dict(content)).model_dump()
+    except pydantic.ValidationError as error:
+        raise ValidationError(f"{what}{_refusal(error, model.model_fields)}") from error
+
+
+def _refusal(error: pydantic.ValidationError, known: Iterable[str]) -> str:
     """The first of pydantic's findings in a line: where, what is due, and what was given."""
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"]))
@@ -175,16 +177,12 @@ class RunConfig(Record):
     def load(cls, name: str, project: Project | None = None) -> Self:
         """Read and check <configurations>/<name>.yml, as `from_content` describes it."""
         project = project or Project()
-        names = configuration_names(project)
-        if name not in names:
-            raise ValidationError(f"configuration {name!r} is unknown{nearest(name, names)}")
+        refuse_unknown([name], configuration_names(project), "configuration")
         path = project.configurations / f"{name}.yml"
         return cls.from_content(name, read_yaml(path), project, path)
 
     @classmethod
-    def from_content(
-        cls, name: str, content: Mapping[str, Any], project: Project, source: Path
-    ) -> Self:
+    def from_content(cls, name: str, content: Json, project: Project, source: Path) -> Self:
         """Check one configuration before anything runs.
 
         Parameters
@@ -208,7 +206,7 @@ class RunConfig(Record):
             why = "is no name of a configuration: letters, digits, _ and -, at most 80"
             raise ValidationError(f"{name[:80]!r} {why}")
         try:
-            known = _known(content, project)
+            known = validated(_file_model(tuple(project.sections)), content)
             given = _shared_out(known, project)
             effective = {one: project.parameters(one, values) for one, values in given.items()}
         except ValidationError as error:
@@ -268,29 +266,22 @@ def chosen_runs(names: Sequence[str], grid: str | None, project: Project) -> lis
     return [runs[name] for name in names or runs]
 
 
-def _known(content: Mapping[str, Any], project: Project) -> dict[str, Any]:
-    """A configuration's content, or a grid's without its axes, with nothing missing."""
-    model = _file_model(tuple(project.sections))
-    try:
-        return model.model_validate(dict(content)).model_dump()
-    except pydantic.ValidationError as error:
-        raise ValidationError(refusal(error, model.model_fields)) from error
-
-
 @functools.cache
 def _file_model(sections: tuple[str, ...]) -> type[pydantic.BaseModel]:
-    """Of a configuration's file; what the parameters may be says each section's own."""
+    """Of a configuration's file, or a grid's without its axes.
+
+    What the parameters may be says each section's own model.
+    """
     section: Any = Literal[sections]
-    fields: dict[str, Any] = {
-        "title": (Annotated[str, TITLE], ...), "sections": (
-        Annotated[list[section], pydantic.Field(min_length=1)],
-        [one for one in ("modeling", "strategy") if one in sections], ),
-        **dict.fromkeys(("shared", *sections), (Parameters | None, None)),
-    }  # fmt: skip
+    chosen = Annotated[list[section], pydantic.Field(min_length=1)]
+    usual = [one for one in ("modeling", "strategy") if one in sections]
+    fields: dict[str, Any] = {"title": (Annotated[str, TITLE], ...), "sections": (chosen, usual)}
+    for name in ("shared", *sections):
+        fields[name] = (Parameters | None, None)
     return pydantic.create_model("Configuration", __config__=STRICT, **fields)
 
 
-def _shared_out(known: Mapping[str, Any], project: Project) -> dict[str, Parameters]:
+def _shared_out(known: Json, project: Project) -> dict[str, Parameters]:
     """Parameters of each of the run's sections: shared ones that it declares, and its own."""
     chosen, shared = known["sections"], known["shared"] or {}
     for section in project.sections:
@@ -332,7 +323,7 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
         axes = [_axis(str(axis), values) for axis, values in given.items()]
         if (size := math.prod(map(len, axes))) > MAX_RUNS:
             raise ValidationError(f"the axes make {size:,} runs, at most {MAX_RUNS:,}; split it")
-        known = _known(content, project)
+        known = validated(_file_model(tuple(project.sections)), content)
         merged = [_merged(known, chosen, project) for chosen in itertools.product(*axes)]
     except ValidationError as error:
         raise ValidationError(f"{file.name}: {error}") from error
@@ -345,7 +336,7 @@ def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfi
     return list(runs.values())
 
 
-def _axis(axis: str, values: Any) -> Axis:
+def _axis(axis: str, values: Any) -> Labelled:
     match values:
         case dict() if values and all(isinstance(one, dict) for one in values.values()):
             return [(_label(label), parameters) for label, parameters in values.items()]
@@ -360,9 +351,7 @@ def _label(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", text.replace(".", "p").replace("+", "")).strip("_")[:40]
 
 
-def _merged(
-    known: Mapping[str, Any], chosen: Sequence[tuple[str, Parameters]], project: Project
-) -> tuple[list[str], dict[str, Any]]:
+def _merged(known: Json, chosen: Labelled, project: Project) -> tuple[list[str], Parameters]:
     """Labels and content of one run of a grid: what its axes choose is shared."""
     labels, parameters = zip(*chosen, strict=True)
     own = {name for section in project.sections for name in known[section] or {}}

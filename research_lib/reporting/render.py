@@ -1,9 +1,9 @@
 """Reports as people read them: summaries from templates, and the index over all."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from research_lib.config import Json
 from research_lib.errors import ResearchError, ValidationError
 from research_lib.reporting.manifest import read_json, read_manifest, write_whole
 from research_lib.reporting.parameters import Project
@@ -12,10 +12,6 @@ from research_lib.wording import p_value, residual, significant
 
 class RenderError(ResearchError):
     """Results that a template does not fit; names the template and what it misses."""
-
-    def __init__(self, section: str, error: Exception) -> None:
-        what = f"does not fit its results: {type(error).__name__}: {error}"
-        super().__init__(f"{section}_summary.md.j2 {what}")
 
 
 def render(template: str, templates: Path, **values: Any) -> str:
@@ -30,9 +26,7 @@ def render(template: str, templates: Path, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def summary(
-    section: str, results: Mapping[str, Any], manifest: Mapping[str, Any], templates: Path
-) -> str:
+def summary(section: str, results: Json, manifest: Json, templates: Path) -> str:
     """The text of <section>_summary.md: its template, given results.json and manifest.json.
 
     Raises
@@ -49,7 +43,8 @@ def summary(
     try:
         return render(f"{section}_summary.md.j2", templates, **values)
     except misfits as error:
-        raise RenderError(section, error) from error
+        what = f"does not fit its results: {type(error).__name__}: {error}"
+        raise RenderError(f"{section}_summary.md.j2 {what}") from error
 
 
 def render_index(project: Project) -> Path:

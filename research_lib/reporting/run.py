@@ -30,10 +30,8 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.2  # between two looks at a kernel's time and memory
 KERNEL_STARTS = 4  # of a notebook whose kernel does not come up
 # One thread a kernel: runs share the cores, and sums come out the same however many run at a time.
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1",
-}  # fmt: skip
+ONE_THREAD = {f"{pool}_NUM_THREADS": "1" for pool in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+ENVIRONMENT = {**ONE_THREAD, "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
 QUIET = "--log-level=CRITICAL"  # a kernel's warnings about local TCP and its end are no news
 # A kernel ends itself when its parent is gone, but not while it is in compiled code: Linux does it.
 DIE_WITH_PARENT = "_p = __import__('ctypes').CDLL(None).prctl(1, 9)"  # PR_SET_PDEATHSIG, SIGKILL
@@ -104,14 +102,12 @@ def run_reports(
         try:
             for run in runs:
                 try:
-                    changed = options.force or not _is_current(run, project)
+                    if options.force or not _is_current(run, project):
+                        due.append(run)
+                    else:
+                        outcome[run.name] = _finish(run, {}, project)
                 except MissingDataError as error:
                     outcome[run.name] = _skip(run, project, str(error))
-                    continue
-                if changed:
-                    due.append(run)
-                else:
-                    outcome[run.name] = _finish(run, {}, project)
             outcome |= _work(due, project, options)
         finally:
             render_index(project)
@@ -122,9 +118,10 @@ def _is_current(run: RunConfig, project: Project) -> bool:
     """Whether the report that is there is sound and made from the same inputs."""
     now = {one: _inputs(run, one, project.notebook(one)) for one in run.parameters}
     folder = project.reports / run.name
-    sound = not files.changed_files(folder)
-    known = files.read_manifest(folder)["sections"] if sound else {}
-    before = {section: record["inputs"] for section, record in known.items()}
+    if files.changed_files(folder):
+        return False
+    sections = files.read_manifest(folder)["sections"]
+    before = {section: record["inputs"] for section, record in sections.items()}
     return files.text_hash(before) == files.text_hash(now)
 
 
@@ -132,9 +129,7 @@ def _inputs(run: RunConfig, section: str, notebook: Path) -> dict[str, Any]:
     return files.section_inputs(notebook, run.effective[section], run.section_data(section))
 
 
-def _work(
-    runs: Sequence[RunConfig], project: Project, options: Options
-) -> Iterator[tuple[str, str]]:
+def _work(runs: list[RunConfig], project: Project, options: Options) -> Iterator[tuple[str, str]]:
     """Have all notebooks run; each run's report is placed when its last one is in."""
     # Below the project's folder a path is relative, and so the same wherever the project is.
     root = f"{PROJECT_ROOT}{os.sep}"
@@ -337,8 +332,7 @@ def run_notebook(task: Task, stop: threading.Event | None = None) -> Answer:
 
 def refused(kind: str, error: str) -> Answer:
     """The answer of a notebook that was not run, or did not end as one does."""
-    text = " ".join(error.split())[:500]
-    return {"kind": kind, "error": text, "cell": "", "peak_memory_mb": 0.0}
+    return {"kind": kind, "error": " ".join(error.split())[:500], "cell": "", "peak_memory_mb": 0.0}
 
 
 def _run_kernels(task: Task, work: Path, stop: threading.Event) -> Answer:

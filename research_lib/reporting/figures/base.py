@@ -23,7 +23,7 @@ Style = dict[str, Any]
 Panel = Axes | None
 Named = Mapping[str, ArrayLike]
 Lines = Mapping[str, tuple[ArrayLike, ArrayLike]]
-Tables = Mapping[str, pd.DataFrame]
+Tables = Mapping[Any, pd.DataFrame]
 
 # Okabe and Ito's colour-blind-safe palette; one colour a strategy in the whole project.
 STRATEGY_COLOURS = {
@@ -44,7 +44,6 @@ OUTSIDE: dict[str, Style] = {
     "above": {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "borderaxespad": 0.2},
     "right": {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)},
 }
-POINTS: Style = {"markersize": 4, "linewidth": 1.3}
 SHADE: Style = {"alpha": 0.15, "linewidth": 0}
 
 
@@ -227,7 +226,7 @@ def plot_lines(
     """
     ax = axes_or(ax)
     for label, (x, y), colour in coloured(lines):
-        ax.plot(x, y, fmt, color=colour, label=label, **POINTS)
+        ax.plot(x, y, fmt, color=colour, label=label, markersize=4, linewidth=1.3)
     ax.set(**{f"{axis}scale": "log" for axis in log})
     for axis in [getattr(ax, f"{name}axis") for name in log]:  # plain numbers, thinned out
         axis.set(major_formatter=LogFormatter(), minor_formatter=LogFormatter())

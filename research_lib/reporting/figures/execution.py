@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
@@ -181,8 +180,8 @@ def plot_holdings(
         for left, colour in zip(assets, fig.SERIES, strict=False):
             ax.plot(left, color=colour, **line)
         handles += ax.plot([], [], color=fig.OBSERVED, linestyle=style, label=way)
-    named = zip(names, fig.SERIES, strict=False)
-    handles += [Line2D([], [], color=colour, label=name) for name, colour in named]
+    for name, colour in zip(names, fig.SERIES, strict=False):
+        handles += ax.plot([], [], color=colour, label=name)
     how: fig.Style = {"handles": handles, "ncols": 2, "legend": "best", "zero": True}
     return fig.clock_axis(fig.finish(ax, y="left to trade (% of the order)", **how), session)
 
@@ -250,9 +249,8 @@ def plot_cost_distribution(costs: pd.DataFrame, ax: fig.Panel = None) -> Axes:
 
 
 def plot_saving_against(
-    comparisons: Mapping[float, pd.DataFrame], xlabel: str, *, log: bool = False,
-    ax: fig.Panel = None,
-) -> Axes:  # fmt: skip
+    comparisons: fig.Tables, xlabel: str, *, log: bool = False, ax: fig.Panel = None
+) -> Axes:
     """Saving with its 95 % band against order size, refill rate or anything else.
 
     Parameters

@@ -49,8 +49,8 @@ def plot_specifications(table: pd.DataFrame) -> Axes:
     middle, ends = float(shown["exponent"].median()), (shown["lower"], shown["upper"])
     upper.vlines(shown.index, *ends, color=fig.FITTED, alpha=0.4, linewidth=1.5)
     upper.plot(shown["exponent"], "o", markersize=3, color=fig.FITTED)
-    dashed: fig.Style = {"color": fig.MUTED, "linewidth": 0.8, "linestyle": "--"}
-    upper.axhline(middle, label=f"median {middle:.3g}", **dashed)
+    label = f"median {middle:.3g}"
+    upper.axhline(middle, color=fig.MUTED, linewidth=0.8, linestyle="--", label=label)
     upper.set(xlim=(-1, len(shown)), ylim=(min(0.0, upper.get_ylim()[0]), None))
     upper.tick_params(labelbottom=False)
     without = len(table) - len(shown)
@@ -102,8 +102,7 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: fig.Panel 
         n_groups = len(shrinkage.weight)
         group = np.arange(len(raw)) * n_groups // len(raw)
         profile = shrinkage.smooth(np.array([raw[group == g].mean() for g in range(n_groups)]))
-        style: fig.Style = {"color": fig.SERIES[0], "linewidth": 4.0, "alpha": 0.6}
-        ax.plot(x, profile[group], label="day profile", **style)
+        ax.plot(x, profile[group], color=fig.SERIES[0], linewidth=4, alpha=0.6, label="day profile")
     ax.plot(x, fit.curve.impact(size), color=fig.FITTED, linewidth=1.0, label="shrunk (used)")
     ax.set_ylim(0.0, 1.25 * float(np.nanquantile(raw, 0.995)))
     ax.set_title(f"shrinkage factor {float(np.mean(shrinkage.weight)):.2f}", fontsize=10)
