@@ -51,7 +51,7 @@ def number(
         return value  # most are so, and seven of them cost a fifth of a closed form
     kind, rule = "an integer" if integer else "a number", ""
     single = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
-    if not single or isinstance(value, bool | str):
+    if not single or isinstance(value, bool | np.bool_ | str):
         rule = kind
     elif not math.isfinite(value) or (integer and value != int(value)):
         rule = f"{kind} and finite"

@@ -102,7 +102,7 @@ def run_reports(
         try:
             for run in runs:
                 try:
-                    if options.force or not _is_current(run, project):
+                    if not _is_current(run, project) or options.force:  # first, for absent data
                         due.append(run)
                     else:
                         outcome[run.name] = _finish(run, {}, project)

@@ -149,8 +149,8 @@ def test_data_that_are_not_there_are_skipped_and_an_error_when_asked_for_by_name
     tiny: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_configuration(tiny, "lone", data_file_name="nowhere/prices.csv")
-    calls = ("report",), ("report", "--strict"), ("report", "lone")
-    assert [main(arguments, tiny) for arguments in calls] == [0, 1, 3]
+    calls = ("report",), ("report", "--strict"), ("report", "lone"), ("report", "--force")
+    assert [main(arguments, tiny) for arguments in calls] == [0, 1, 3, 0]
     for line in capsys.readouterr().out.splitlines():
         assert line.startswith("lone: skipped: data file nowhere/prices.csv is not in")
 

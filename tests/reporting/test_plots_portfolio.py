@@ -39,6 +39,17 @@ def test_holdings_are_per_cent_of_each_order_whatever_its_sign() -> None:
     assert labels == ["portfolio", "asset by asset", "A", "B"]
 
 
+def test_no_asset_and_no_way_is_left_out_however_many_there_are() -> None:
+    held = np.vstack([np.arange(1.0, 7.0), np.arange(6.0, 0.0, -1.0) / 4, np.zeros(6)])
+    ways = {f"way {k}": held for k in range(5)}
+    ax = plot_holdings(ways, list("ABCDEF"), Session(2))
+    assert len([line for line in ax.lines if len(line.get_xdata()) == 3]) == 5 * 6
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [*ways, *"ABCDEF"]
+    points = {f"way {k}": (float(k), 1.0) for k in range(7)}
+    assert len(plot_frontiers({}, points).lines) == 7
+
+
 def test_assets_that_go_alike_are_one_line_of_the_ways_colour() -> None:
     held = np.array([[10.0, -4.0], [5.0, -2.0], [0.0, 0.0]])
     ax = plot_holdings({"TWAP": held}, NAMES, Session(2))

@@ -1,6 +1,7 @@
 """Figures of schedules and of what they cost: one order, and the orders of a portfolio."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -171,16 +172,16 @@ def plot_holdings(
     [100.0, 50.0, 0.0]
     """
     ax, handles = fig.axes_or(ax), []
-    for (way, held), style in zip(holdings.items(), ("-", "--", ":"), strict=False):
+    for (way, held), style in zip(holdings.items(), cycle(("-", "--", ":", "-.")), strict=False):
         assets = (100.0 * np.asarray(held, float) / np.asarray(held, float)[0]).T
         line: fig.Style = {"linewidth": 1.5, "linestyle": style}
         if len(assets) > 1 and np.allclose(assets, assets[0], atol=1e-6):
             handles += ax.plot(assets[0], color=fig.colour_of(way, fig.OBSERVED), label=way, **line)
             continue
-        for left, colour in zip(assets, fig.SERIES, strict=False):
+        for left, colour in zip(assets, cycle(fig.SERIES), strict=False):
             ax.plot(left, color=colour, **line)
         handles += ax.plot([], [], color=fig.OBSERVED, linestyle=style, label=way)
-    for name, colour in zip(names, fig.SERIES, strict=False):
+    for name, colour in zip(names, cycle(fig.SERIES), strict=False):
         handles += ax.plot([], [], color=colour, label=name)
     how: fig.Style = {"handles": handles, "ncols": 2, "legend": "best", "zero": True}
     return fig.clock_axis(fig.finish(ax, y="left to trade (% of the order)", **how), session)
@@ -212,7 +213,7 @@ def plot_frontiers(
         style: fig.Style = {"color": fig.MUTED, "linewidth": 1.0, "label": "equal value at risk"}
         ax.plot(x, tangent[1] - tangent[0] * x, "--", **style)
         ax.set(**limits)
-    for (way, point), marker in zip((points or {}).items(), "os^Dv", strict=False):
+    for (way, point), marker in zip((points or {}).items(), cycle("os^Dv"), strict=False):
         style = {"color": fig.colour_of(way, fig.OBSERVED), "markersize": 6}
         ax.plot(*point, marker, label=way, markeredgecolor="white", **style)
     ax.margins(0.06)
