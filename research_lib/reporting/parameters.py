@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 import shlex
+from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -355,10 +356,12 @@ def _merged(known: Json, chosen: Labelled, project: Project) -> tuple[list[str],
     """Labels and content of one run of a grid: what its axes choose is shared."""
     labels, parameters = zip(*chosen, strict=True)
     own = {name for section in project.sections for name in known[section] or {}}
-    shared = dict(known["shared"] or {})
-    for name, value in itertools.chain(*(one.items() for one in parameters)):
+    given = list(itertools.chain(*parameters))
+    for k, name in enumerate(given):
         if name in own:
             raise ValidationError(f"{name} is on an axis and in a section; remove one")
-        shared[name] = value
+        if name in given[:k]:
+            raise ValidationError(f"{name} is on two axes; remove one")
+    shared = dict(ChainMap(*parameters, known["shared"] or {}))
     title = f"{known['title']}: {', '.join(labels)}"
     return [*labels], {**known, "shared": shared, "title": title}

@@ -302,6 +302,7 @@ def test_an_axis_may_be_labels_of_several_parameters(project: Project) -> None:
         ),
         ({"axes": {"side": ["buy", "buy"]}}, "grid-buy stands for several runs; label the axes"),
         ({"strategy": {"side": "buy"}}, "side is on an axis and in a section"),
+        ({"axes": {"seed": [1, 2], "kind": {"a": {"seed": 7}}}}, "seed is on two axes; remove one"),
         ({"axes": {"symbol": {"a": 1}}}, "axis symbol must be .* map labels to parameters"),
     ],
 )
