@@ -205,16 +205,13 @@ class BookSnapshots(Record):
 
     def to_frame(self) -> pd.DataFrame:
         """Long frame: time (UTC), side, price, size, level (1 = best); empty levels left out."""
-        n, n_levels = self.bid_price.shape
         price = np.stack([self.bid_price, self.ask_price], axis=1)
         size = np.stack([self.bid_size, self.ask_size], axis=1)
-        shown = (size > 0).ravel()
-        codes = np.tile(np.repeat(np.array([0, 1], np.int8), n_levels), n)[shown]
-        time = np.repeat(self.time, 2 * n_levels)[shown].astype("datetime64[ns]")
-        stamps = pd.DatetimeIndex(time, tz="UTC")
+        shown = size > 0
+        row, codes, level = np.nonzero(shown)
+        time = pd.DatetimeIndex(self.time[row].astype("datetime64[ns]"), tz="UTC")
         side = pd.Categorical.from_codes(codes, categories=list(SIDES))
-        level = np.tile(np.arange(1, n_levels + 1), 2 * n)[shown]
-        columns = stamps, side, price.ravel()[shown], size.ravel()[shown], level
+        columns = time, side, price[shown], size[shown], level + 1
         return pd.DataFrame(dict(zip(FRAME_COLUMNS, columns, strict=True)))
 
     @classmethod
