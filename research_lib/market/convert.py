@@ -104,8 +104,8 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
     writer: store.TableFile | None = None
     unfinished = root / f"_unfinished-{key}.parquet"
     try:
-        for date, table in _by_date(file, root, options, batch_rows, bar):
-            path = date / f"{key}.parquet"
+        for date, table in _by_date(file, options, batch_rows, bar):
+            path = root / date / f"{key}.parquet"
             if path not in made:
                 if writer is not None:
                     writer.close(made[-1], {"source": source, "dates": []})
@@ -139,12 +139,10 @@ def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
     return source, f"{file.name}-{hashlib.sha256(named).hexdigest()[:12]}"
 
 
-def _by_date(
-    file: Path, root: Path, options: Options, batch_rows: int, bar: Any
-) -> Iterator[tuple[Path, pa.Table]]:
-    """The books of a file, cut where dates begin, and the folder of each date."""
+def _by_date(file: Path, options: Options, rows: int, bar: Any) -> Iterator[tuple[Path, pa.Table]]:
+    """The books of a file, cut where dates begin, and the folder of each date in the store."""
     options.seen.clear()  # files of other symbols may follow one another
-    for books in batches_of(file, batch_rows, options):
+    for books in batches_of(file, rows, options):
         if not books.symbol:
             remedy = "give symbol= (--read)"
             raise ValidationError(f"{file} names no symbol, by which books are stored; {remedy}")
@@ -152,5 +150,5 @@ def _by_date(
         edges = [0, *np.flatnonzero(days[1:] != days[:-1]) + 1, len(days)]
         for low, high in pairwise(edges):
             date = str(days[low])[:10]  # of blocks too
-            yield root / store.partition(books.symbol, date), table.slice(low, high - low)
+            yield store.partition(books.symbol, date), table.slice(low, high - low)
         bar.update(len(books))
