@@ -10,6 +10,7 @@ from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.readers import tabular
 from research_lib.market.readers.frames import MBP
+from research_lib.market.readers.tabular import Options, Source
 from research_lib.market.sessions import Session
 from research_lib.market.trades import Trades
 
@@ -75,14 +76,12 @@ def read_mbp10(
     BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
     paths = [path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths
-    options = tabular.Options.of(session=session)
+    options = Options.of(session=session)
     parts = [part for path in paths for part in batches(Path(path), tabular.ALL_ROWS, options)]
     return BookSnapshots.concat(parts)
 
 
-def batches(
-    path: tabular.Source, batch_rows: int, options: tabular.Options
-) -> Iterator[BookSnapshots]:
+def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
     """Books and trades of a file, `batch_rows` records at a time, or of a frame with its columns,
     `complete` as in `read_mbp10`.
 
@@ -104,10 +103,8 @@ def batches(
     names = list(tabular.renamed(path, options))
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
     if not n_levels:
-        remedy = "fetch schema mbp-10 or mbp-1"
-        raise ValidationError(
-            f"{tabular.label(path)} lacks column bid_px_00: it holds no levels; {remedy}"
-        )
+        lacks = f"{tabular.label(path)} lacks column bid_px_00: it holds no levels"
+        raise ValidationError(f"{lacks}; fetch schema mbp-10 or mbp-1")
     ids = tabular.identities(names) or ["symbol"]
     peek = ["action", *ids, *MBP.columns(1)]
     first = next(tabular.read(path, peek, 1_000, replace(options, where={})))
@@ -142,7 +139,7 @@ def batches(
         yield BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
 
 
-def _opening_crosses(path: tabular.Source, options: tabular.Options) -> list[tuple[int, int]]:
+def _opening_crosses(path: Source, options: Options) -> list[tuple[int, int]]:
     """When each session that has an opening cross opens, ns UTC, and the row of its cross."""
     session, crosses, seen = options.session, list[tuple[int, int]](), set[object]()
     for rows in tabular.read(path, ["ts_event", "action", "side"], tabular.ALL_ROWS, options):
