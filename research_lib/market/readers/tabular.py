@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -30,9 +30,8 @@ from numpy.typing import NDArray
 from research_lib.checks import Float, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.sessions import (
-    EARLIEST, LATEST, Int64, Session, as_session, refuse_unknown_zone,
-)  # fmt: skip
+from research_lib.market.sessions import EARLIEST, LATEST, Int64, Session
+from research_lib.market.sessions import as_session, refuse_unknown_zone
 
 Bool = NDArray[np.bool_]
 Source: TypeAlias = Path | pd.DataFrame
@@ -46,8 +45,6 @@ NULLS = ["", "NaN", "nan", "null"]
 DAMAGE = (pa.ArrowException, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError)
 UTC_NS = pa.timestamp("ns", tz="UTC")
 TIME_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-# Room for more decimals than nanoseconds have: some exporters write binary fractions in full.
-DECIMALS = {10**9: 15, 10**6: 12, 10**3: 9, 1: 6}
 NUMBER = re.compile(r"\d+(\.\d*)?")
 THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 NAIVE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?")
@@ -220,8 +217,7 @@ def renamed(source: Source, options: Options) -> dict[str, str]:
         if name not in names:
             raise ValidationError(f"{label(source)} has no column {name!r} to rename; it has {has}")
     given = [str(options.columns.get(name, name)) for name in names]
-    twice = [name for name in given if given.count(name) > 1]
-    if twice:
+    if twice := [name for name in given if given.count(name) > 1]:
         found = f"{len(twice)} columns would be {twice[0]}"
         raise ValidationError(f"{label(source)}: {found}; rename or remove one")
     return dict(zip(given, names, strict=True))
@@ -251,8 +247,7 @@ def read(
     options = options or Options()
     own = dict(zip(names, names, strict=True)) if names else renamed(source, options)
     every = list(dict.fromkeys([*wanted, *options.where]))
-    absent = [name for name in every if name not in own]
-    if absent:
+    if absent := [name for name in every if name not in own]:
         lacks = f"{label(source)} lacks column {', '.join(absent[:5])} ({len(absent)} in all)"
         raise ValidationError(f"{lacks}; it has {', '.join(list(own)[:8])}")
     done, kept, held = 0, 0, ""
@@ -336,19 +331,16 @@ def _csv(
             raise ValidationError(f"{found}; fetch the file again, or end the line if it is whole")
 
 
-def _rebatched(reader: Iterable[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _rebatched(reader: pa.RecordBatchReader, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of exactly `batch_rows`, the last one excepted."""
-    waiting: list[pa.RecordBatch] = []
+    waiting = reader.schema.empty_table()
     for batch in reader:
-        waiting.append(batch)
-        if sum(part.num_rows for part in waiting) >= batch_rows:
-            joined = pa.concat_batches(waiting)
-            whole = joined.num_rows // batch_rows * batch_rows
-            yield from (joined.slice(k, batch_rows) for k in range(0, whole, batch_rows))
-            waiting = [joined.slice(whole)]
-    rest = pa.concat_batches(waiting) if waiting else []
-    if len(rest):
-        yield rest
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
+        while len(waiting) >= batch_rows:
+            yield pa.concat_batches(waiting.slice(0, batch_rows).to_batches())
+            waiting = waiting.slice(batch_rows)
+    if len(waiting):
+        yield pa.concat_batches(waiting.to_batches())
 
 
 @dataclass(frozen=True, eq=False)
@@ -391,16 +383,15 @@ class Rows:
         column = pc.utf8_trim_whitespace(column) if is_text else column
         safe = is_text or not pa.types.is_floating(kind)
 
-        def fails(n: int) -> bool:
-            try:
-                pc.cast(column.slice(0, n + 1), kind, safe=safe)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                return True
-            return False
+        def first(n: int) -> pa.Array | None:
+            """The first n cells as the other type; None where one of them is not of it."""
+            with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                return pc.cast(column.slice(0, n), kind, safe=safe)
+            return None
 
-        if not fails(len(column)):
-            return pc.cast(column, kind, safe=safe)
-        k = bisect_left(range(len(column)), True, key=fails)
+        if (whole := first(len(column))) is not None:
+            return whole
+        k = bisect_left(range(len(column)), True, key=lambda row: first(row + 1) is None)
         remedy = "correct it or fetch the source again"
         if THOUSANDS.fullmatch(str(column[k])):
             remedy = f'convert with frame["{name}"].str.replace(",", "").astype(float)'
@@ -428,7 +419,8 @@ class Rows:
 
     def exact_ns(self, name: str, unit_ns: int) -> Int64:
         """Decimal times as whole nanoseconds, rounded: no digit passes through a float."""
-        exact = self.cast(name, pa.decimal128(27, DECIMALS[unit_ns]))
+        # Six decimals more than nanoseconds have: some exporters write binary fractions in full.
+        exact = self.cast(name, pa.decimal128(27, len(str(unit_ns)) + 5))
         rounded = pc.round(pc.multiply(exact, pa.scalar(Decimal(unit_ns))), 0)
         return np.asarray(rounded.cast(pa.int64()).to_numpy(), np.int64)
 
@@ -475,8 +467,8 @@ class Rows:
     def _localised(self, name: str, timezone: str) -> pa.Array:
         """Times of a zone's own clock, which must not be those that a change of clocks repeats."""
         local = self.cast(name, pa.timestamp("ns"), "must hold times all without or all with zone")
-        earliest, latest = (pc.assume_timezone(local, timezone, ambiguous=one, nonexistent=one)
-                            for one in ("earliest", "latest"))  # fmt: skip
+        earliest = pc.assume_timezone(local, timezone, ambiguous="earliest", nonexistent="earliest")
+        latest = pc.assume_timezone(local, timezone, ambiguous="latest", nonexistent="latest")
         rule = f"is not one time where clocks change in {timezone}"
         remedy = "write times in UTC, or with their offset (-04:00)"
         self.require(name, pc.equal(earliest, latest).to_numpy(False), rule, remedy)
