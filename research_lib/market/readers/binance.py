@@ -103,9 +103,10 @@ def _naming(path: Path, line: int) -> Iterator[None]:
 class _Side:
     """Price levels of one side: sizes by price, and the prices in rising order."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: Any) -> None:
         self.size: dict[float, float] = {}
         self.prices: list[float] = []
+        self.set(levels)
 
     def set(self, levels: Any) -> None:
         """Replace the sizes at prices; 0 deletes, also where there is nothing to delete."""
@@ -134,9 +135,7 @@ class _Replay:
     def __init__(self, snapshot: dict[str, Any]) -> None:
         self.last_id, self.started = snapshot["lastUpdateId"], False
         self.symbol, self.clock = "", {"depthUpdate": 0, "trade": 0}
-        self.bid, self.ask = _Side(), _Side()
-        self.bid.set(snapshot["bids"])
-        self.ask.set(snapshot["asks"])
+        self.bid, self.ask = _Side(snapshot["bids"]), _Side(snapshot["asks"])
         self.time: list[int] = []
         self.states: list[Float] = []
         self.trades: list[tuple[int, float, float, int]] = []
