@@ -208,11 +208,11 @@ def _counted(
     jumped = np.maximum(ratio, 1 / ratio) >= 1 + policy.overnight_fraction
     outside = session.interval_of(books.time) < 0
     silent = _silences(books.time, day, ~outside, session)
-    found = _masks(books, usual[day], policy) | {
-        "out_of_session": outside, "price_jumps": _jumps(mid, day, policy.jump_fraction),
-        "gaps": silent > policy.gap_seconds,
-        "overnight_jumps": jumped[day] & (np.diff(day, prepend=-1) != 0),
-    }  # fmt: skip
+    found = _masks(books, usual[day], policy)
+    found["out_of_session"] = outside
+    found["price_jumps"] = _jumps(mid, day, policy.jump_fraction)
+    found["gaps"] = silent > policy.gap_seconds
+    found["overnight_jumps"] = jumped[day] & (np.diff(day, prepend=-1) != 0)
     splits = {str(dates[k]): _likely_split(ratio[k]) for k in np.flatnonzero(jumped)}
     for date, likely in splits.items():
         logger.warning(f"{date}: prices jump overnight, likely a split: {likely:g} shares for one")
@@ -246,12 +246,15 @@ def _masks(books: BookSnapshots, usual: Float, policy: QualityPolicy) -> dict[st
     """Which states are of the kinds that a state shows by itself; it may be of several."""
     spread, (bid, ask) = books.half_spread, _stubs(books, usual, policy.stub_distance)
     return {
-        "incomplete": ~books.complete, "duplicate_times": np.diff(books.time, prepend=-1) == 0,
-        "crossed": spread < 0, "locked": spread == 0, "one_side_empty": np.isnan(spread),
+        "incomplete": ~books.complete,
+        "duplicate_times": np.diff(books.time, prepend=-1) == 0,
+        "crossed": spread < 0,
+        "locked": spread == 0,
+        "one_side_empty": np.isnan(spread),
         "empty_levels": (np.minimum(books.bid_size, books.ask_size)[:, 1:] == 0).any(axis=1),
         "unordered_levels": books.unordered,
         "stub_quotes": (bid | ask).any(axis=1),
-    }  # fmt: skip
+    }
 
 
 def _stubs(books: BookSnapshots, usual: Float, distance: float) -> tuple[Mask, Mask]:
