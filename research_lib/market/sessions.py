@@ -245,6 +245,13 @@ def _calendar(mic: str, year: int) -> tuple[list[dt.date], dict[dt.date, int], s
     return list(known.sessions.date), early, str(known.tz)
 
 
+def day_slices(session: Session, time: Int64) -> list[tuple[Any, int, int]]:
+    """Each day of times (n,) in order, with the position of its first time and past its last."""
+    days = session.days(time)
+    edges = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(days)]
+    return [(days[first], first, end) for first, end in pairwise(edges) if first < end]
+
+
 def as_session(session: Any) -> Session:
     """The session given, the default one for None; anything else is refused."""
     if not isinstance(session, Session | None):
