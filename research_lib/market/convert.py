@@ -141,7 +141,7 @@ def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
 
 def _by_date(file: Path, options: Options, rows: int, bar: Any) -> Iterator[tuple[Path, pa.Table]]:
     """The books of a file, cut where dates begin, and the folder of each date in the store."""
-    options.seen.clear()  # files of other symbols may follow one another
+    options.carried["seen"].clear()  # files of other symbols may follow one another
     for books in batches_of(file, rows, options):
         if not books.symbol:
             remedy = "give symbol= (--read)"

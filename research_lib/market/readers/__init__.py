@@ -220,8 +220,6 @@ def known_format(path: Path) -> Format | None:
     ValidationError
         If the file is empty or cannot be decompressed.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
-    start = tabular.head(path) if path.is_file() else b""
+    start = b"" if path.is_dir() else tabular.head(path)
     fits = (one for one in FORMATS if (one is STORE or start) and one.matches(path, start))
     return next(fits, None)

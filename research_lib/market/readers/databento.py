@@ -99,7 +99,8 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
     ----------
     Databento, "Market by price" schemas and "Databento Binary Encoding".
     """
-    options.seen.pop("instrument_id", None)  # which venues give anew each day
+    seen = options.carried["seen"]
+    seen.pop("instrument_id", None)  # which venues give anew each day
     names = list(tabular.renamed(path, options))
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
     if not n_levels:
@@ -115,7 +116,7 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
     # DBN without a symbol for its instrument has the instrument alone.
     ids = [name for name in ids if first.batch[name][0].is_valid]
     due = [*MBP.due(names, n_levels), "action", "side", "flags", *of_trade, *ids]
-    before, seen, scale = 0, options.seen, MBP.scale(first)
+    before, scale = 0, MBP.scale(first)
     crosses = _opening_crosses(path, options)
     for rows in tabular.read(path, due, batch_rows, options):
         symbol = rows.one_value(ids, seen) or seen[ids[0]]
@@ -129,9 +130,9 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
         trades = None
         if of_trade:  # its price and size are checked as a level's
             price, size = rows.numbers(["price"]) / scale, rows.numbers(["size"])
-            size = np.where(traded[:, None], size, 0.0)
-            price, size = (x[traded, 0] for x in rows.levels((["price"], ["size"]), price, size))
-            trades = Trades(time[traded], price, size, aggressor[traded], symbol)
+            size = rows.sizes((["price"], ["size"]), price, np.where(traded[:, None], size, 0.0))
+            print_price, print_size = price[traded, 0], size[traded, 0]
+            trades = Trades(time[traded], print_price, print_size, aggressor[traded], symbol)
         complete = ((flags & F_LAST) != 0) & of_now & ~(traded & (aggressor != 0))
         for opening, row in crosses:
             complete &= (time < opening) | (rows.number > row)

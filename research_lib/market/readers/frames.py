@@ -136,8 +136,8 @@ class Layout:
         levels: dict[str, Any] = {}
         for side in SIDES:
             names = self.side(side, n_levels)
-            checked = rows.levels(names, rows.numbers(names[0]) / scale, rows.numbers(names[1]))
-            levels |= dict(zip((f"{side}_price", f"{side}_size"), checked, strict=True))
+            price, size = rows.numbers(names[0]) / scale, rows.numbers(names[1])
+            levels |= {f"{side}_price": price, f"{side}_size": rows.sizes(names, price, size)}
         return levels
 
 
@@ -197,7 +197,7 @@ def batches(source: Source, batch_rows: int, options: Options) -> Iterator[BookS
     scale = layout.scale(next(tabular.read(source, best, tabular.ALL_ROWS, options)))
     before = 0
     for rows in tabular.read(source, due, batch_rows, options):
-        symbol = rows.one_value(ids, options.seen)
+        symbol = rows.one_value(ids, options.carried["seen"])
         time = rows.times(due[0], options.time_unit or layout.time_unit, options.timezone)
         before = rows.refuse_backwards(due[0], time, before)
         yield BookSnapshots(time, symbol=symbol, **layout.levels(rows, n_levels, scale))
@@ -219,7 +219,7 @@ def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:
     before, first, symbol = 0, 1, ""
     parts: list[pd.DataFrame] = []
     for rows in tabular.read(source, [*FRAME_COLUMNS, *ids], tabular.ALL_ROWS, options):
-        symbol = rows.one_value(ids, options.seen)
+        symbol = rows.one_value(ids, options.carried["seen"])
         time = rows.times("time", options.time_unit, options.timezone)
         if isinstance(source, Path):  # the rows of a frame come in any order
             before = rows.refuse_backwards("time", time, before)

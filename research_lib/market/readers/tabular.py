@@ -67,18 +67,14 @@ class Options(Record):
     timezone: str | None = None
     time_unit: str | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
-    # What one file of a series leaves to the next: a recording that goes on over midnight.
-    carried: dict[str, Any] = field(default_factory=dict)
+    # What one file of a series leaves to the next: what each column that says whose book a row is
+    # has held, and a recording that goes on over midnight.
+    carried: dict[str, Any] = field(default_factory=lambda: {"seen": {}})
 
     @classmethod
     def of(cls, **given: Any) -> Self:
         """Of arguments that may be None, for the default."""
         return cls(**{name: value for name, value in given.items() if value is not None})
-
-    @property
-    def seen(self) -> dict[str, str]:
-        """What each column that says whose book a row is held before, in this file or another."""
-        return self.carried.setdefault("seen", {})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbol", str(self.symbol))
@@ -480,10 +476,8 @@ class Rows:
         self.require(name, ahead, "runs backwards in time", "sort by time")
         return int(time[-1])
 
-    def levels(
-        self, names: tuple[Sequence[str], Sequence[str]], price: Float, size: Float
-    ) -> tuple[Float, Float]:
-        """Prices and sizes of one side, each (n, L), checked; empty levels are NaN and 0.
+    def sizes(self, names: tuple[list[str], list[str]], price: Float, size: Float) -> Float:
+        """Sizes of one side, (n, L), checked with their prices; 0 where the level is empty.
 
         Empty is a level of size 0, or without price and size. A price that is a vendor's mark of
         an empty level is refused where there is size.
@@ -496,7 +490,7 @@ class Rows:
         usable = (price > 0) & (price < limit) & ~np.isin(price, SENTINELS)
         rule = f"must be above 0 and below {limit:g} where there is size"
         self.require_all(names[0], usable | ~shown, rule)
-        return np.where(shown, price, np.nan), size
+        return size
 
     def one_value(self, names: Iterable[str], seen: dict[str, str]) -> str:
         """The symbol, "" without one; every column that says whose book it is has one value.
