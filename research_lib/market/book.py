@@ -410,8 +410,7 @@ def sample_batches(
         usable |= bool((day.complete & ~outside).any())
         spans.append(day.time[[0, -1]])
         date = session.days(day.time[:1])[0]
-        of_calendar = session.mic and day.symbol != SYNTHETIC
-        if of_calendar and not session.trading_days(date, date):
+        if session.mic and day.symbol != SYNTHETIC and not session.trading_days(date, date):
             logger.warning(f"{date} is no trading day of {session.mic}; its states are sampled too")
         if not outside.all():
             sampled.append(_sampled_day(day, session, limit))
