@@ -277,10 +277,9 @@ def _silences(time: Int64, day: Int64, in_session: Mask, session: Session) -> Fl
     silent, inside = np.zeros(len(time)), np.flatnonzero(in_session)
     traded, length = session.traded_ns(time[inside])
     first = np.diff(day[inside], prepend=-1) != 0
-    silent[inside] = np.where(first, traded, np.diff(traded, prepend=0)) / 1e9
-    last = np.append(first[1:], True)[: len(first)]
-    to_close = (length - traded)[last] / 1e9
-    silent[inside[last]] = np.maximum(silent[inside[last]], to_close)
+    last = np.diff(day[inside], append=-1) != 0
+    before = np.where(first, traded, np.diff(traded, prepend=0))
+    silent[inside] = np.maximum(before, np.where(last, length - traded, 0)) / 1e9
     return silent
 
 
