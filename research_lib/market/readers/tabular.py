@@ -303,17 +303,18 @@ def _csv(
     if not names and not head(path).partition(b"\n")[2].strip():
         return  # a header only, which the parser cannot skip
     twins = {f"{name}.1": name for name in wanted if f"{name}.1" in columns}
-    reader = pcsv.open_csv(
-        stream,
-        # Without threads the parser names the row in its errors.
-        pcsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=columns,
-                         skip_rows=not names),
-        convert_options=pcsv.ConvertOptions(
-            column_types=dict.fromkeys([*wanted, *twins], pa.string()),
-            include_columns=[*wanted, *twins],
-            null_values=NULLS, strings_can_be_null=True,
-        ),
-    )  # fmt: skip
+    texts = [*wanted, *twins]
+    # Without threads the parser names the row in its errors.
+    reading = pcsv.ReadOptions(
+        use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=not names
+    )
+    converting = pcsv.ConvertOptions(
+        column_types=dict.fromkeys(texts, pa.string()),
+        include_columns=texts,
+        null_values=NULLS,
+        strings_can_be_null=True,
+    )
+    reader = pcsv.open_csv(stream, reading, convert_options=converting)
     for batch in _rebatched(reader, batch_rows):
         for twin, name in twins.items():
             if not batch[twin].equals(batch[name]):
