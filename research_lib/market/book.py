@@ -14,7 +14,7 @@ from research_lib.checks import Float, number, refuse_unknown, same_rows
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
-from research_lib.market.sessions import DAY, HOUR, Session, as_session, nanoseconds
+from research_lib.market.sessions import DAY, HOUR, Session, as_session, day_slices, nanoseconds
 from research_lib.market.trades import Trades
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ SIDES = ("bid", "ask")
 LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
 ARRAYS = ("time", *LEVELS, "complete", "age")
 ENDED_SECONDS = 300.0
+SYNTHETIC = "SYNTHETIC"  # symbol of drawn books, whose days are all that are no weekend
 MISFIT = 0.1  # of the states outside and of the intervals without a book: the clock may be wrong
 
 
@@ -209,16 +210,13 @@ class BookSnapshots(Record):
 
     def to_frame(self) -> pd.DataFrame:
         """Long frame: time (UTC), side, price, size, level (1 = best); empty levels left out."""
-        n, n_levels = self.bid_price.shape
         price = np.stack([self.bid_price, self.ask_price], axis=1)
         size = np.stack([self.bid_size, self.ask_size], axis=1)
-        shown = (size > 0).ravel()
-        codes = np.tile(np.repeat(np.array([0, 1], np.int8), n_levels), n)[shown]
-        time = np.repeat(self.time, 2 * n_levels)[shown].astype("datetime64[ns]")
-        stamps = pd.DatetimeIndex(time, tz="UTC")
+        shown = size > 0
+        row, codes, level = np.nonzero(shown)
+        time = pd.DatetimeIndex(self.time[row].astype("datetime64[ns]"), tz="UTC")
         side = pd.Categorical.from_codes(codes, categories=list(SIDES))
-        level = np.tile(np.arange(1, n_levels + 1), 2 * n)[shown]
-        columns = stamps, side, price.ravel()[shown], size.ravel()[shown], level
+        columns = time, side, price[shown], size[shown], level + 1
         return pd.DataFrame(dict(zip(FRAME_COLUMNS, columns, strict=True)))
 
     @classmethod
@@ -238,8 +236,9 @@ class BookSnapshots(Record):
         for before, part in pairwise(shown):
             refuse_disorder(before, part)
         width = max(part.n_levels for part in shown)
-        arrays = {name: np.concatenate([_padded(part[name], width) for part in shown])
-                  for name in ARRAYS}  # fmt: skip
+        arrays = {}
+        for name in ARRAYS:
+            arrays[name] = np.concatenate([_padded(part[name], width) for part in shown])
         trades = [part.trades for part in shown if part.trades is not None]
         joined = Trades.concat(trades) if trades else None
         return cls(symbol=shown[0].symbol, trades=joined, **arrays)
@@ -324,9 +323,10 @@ def _padded(array: NDArray[Any], width: int) -> NDArray[Any]:
 def refuse_disorder(
     before: BookSnapshots, batch: BookSnapshots, where: str = " from one batch to the next"
 ) -> None:
-    """Refuse a batch of another symbol than the one before it, or that starts before that ends."""
-    if not (len(batch) and len(before)):
-        return
+    """Refuse a batch of another symbol than the one before it, or that starts before that ends.
+
+    Neither is empty.
+    """
     if batch.symbol != before.symbol:
         found = f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}"
         raise ValidationError(f"{found}; read one at a time")
@@ -361,17 +361,15 @@ def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookS
     """
     held: list[BookSnapshots] = []
     for batch in batches:
-        if held:
+        if held and len(batch):
             refuse_disorder(held[-1], batch)
         if batch.trades is not None:  # else they would be put together once a day and once a batch
             batch = replace(batch, trades=None)
-        days = session.days(batch.time)
-        cuts = (np.flatnonzero(days[1:] != days[:-1]) + 1).tolist()
-        for first, end in pairwise([0, *cuts, len(batch)] if len(batch) else ()):
-            if held and days[first] != session.days(held[-1].time[-1:])[0]:
+        for day, first, end in day_slices(session, batch.time):
+            if held and day != session.days(held[-1].time[-1:])[0]:
                 yield BookSnapshots.concat(held)
                 held = []
-            held.append(batch.take(np.arange(first, end)) if cuts else batch)
+            held.append(batch.take(np.arange(first, end)) if end - first < len(batch) else batch)
     if held:
         yield BookSnapshots.concat(held)
 
@@ -408,7 +406,9 @@ def sample_batches(
     >>> len(sample_batches(parts, Session(13)))
     26
     """
-    session = as_session("None" if session is None else session)
+    if session is None:
+        raise ValidationError("session must be a Session, got 'None'; give Session(390)")
+    session = as_session(session)
     limit = np.inf if max_age is None else number("max_age", max_age, 0)
     sampled, spans, n_outside, n_rows, usable = [], [], 0, 0, False
     for day in by_day(batches, session):
@@ -417,8 +417,7 @@ def sample_batches(
         usable |= bool((day.complete & ~outside).any())
         spans.append(day.time[[0, -1]])
         date = session.days(day.time[:1])[0]
-        # Synthetic days are all that are no weekend.
-        if session.mic and day.symbol != "SYNTHETIC" and not session.trading_days(date, date):
+        if session.mic and day.symbol != SYNTHETIC and not session.trading_days(date, date):
             logger.warning(f"{date} is no trading day of {session.mic}; its states are sampled too")
         if not outside.all():
             sampled.append(_sampled_day(day, session, limit))

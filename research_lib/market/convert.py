@@ -4,11 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterator
 from glob import escape
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
@@ -18,7 +16,7 @@ from research_lib.errors import ValidationError
 from research_lib.market.readers import batches_of, source_files, store
 from research_lib.market.readers.pairs import partner_of
 from research_lib.market.readers.tabular import Options
-from research_lib.market.sessions import Session
+from research_lib.market.sessions import Session, day_slices
 from research_lib.monitoring import timed
 
 
@@ -106,8 +104,8 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
     writer: store.TableFile | None = None
     unfinished = root / f"_unfinished-{key}.parquet"
     try:
-        for date, table in _by_date(file, root, options, batch_rows, bar):
-            path = date / f"{key}.parquet"
+        for date, table in _by_date(file, options, batch_rows, bar):
+            path = root / date / f"{key}.parquet"
             if path not in made:
                 if writer is not None:
                     writer.close(made[-1], {"source": source, "dates": []})
@@ -132,27 +130,26 @@ def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
     states = [one.stat() for one in (file, partner_of(file)) if one is not None]
     where = json.dumps(dict(options.where), sort_keys=True, default=str)
     source = {
-        "path": str(file.resolve()), "files": [[one.st_size, one.st_mtime_ns] for one in states],
-        "session": options.session.hours, "columns": dict(options.columns),
+        "path": str(file.resolve()),
+        "files": [[one.st_size, one.st_mtime_ns] for one in states],
+        "session": options.session.hours,
+        "columns": dict(options.columns),
         "reading": [options.timezone, options.time_unit, options.symbol, where],
-    }  # fmt: skip
+    }
     # Names that the locale cannot decode are bytes behind a mask.
     named = f"{source['path']}{where}".encode(errors="surrogateescape")
     return source, f"{file.name}-{hashlib.sha256(named).hexdigest()[:12]}"
 
 
-def _by_date(
-    file: Path, root: Path, options: Options, batch_rows: int, bar: Any
-) -> Iterator[tuple[Path, pa.Table]]:
-    """The books of a file, cut where dates begin, and the folder of each date."""
-    options.seen.clear()  # files of other symbols may follow one another
-    for books in batches_of(file, batch_rows, options):
+def _by_date(file: Path, options: Options, rows: int, bar: Any) -> Iterator[tuple[Path, pa.Table]]:
+    """The books of a file, cut where dates begin, and the folder of each date in the store."""
+    options.carried["seen"].clear()  # files of other symbols may follow one another
+    for books in batches_of(file, rows, options):
         if not books.symbol:
             remedy = "give symbol= (--read)"
             raise ValidationError(f"{file} names no symbol, by which books are stored; {remedy}")
-        days, table = options.session.days(books.time), store.table_of(books)
-        edges = [0, *np.flatnonzero(days[1:] != days[:-1]) + 1, len(days)]
-        for low, high in pairwise(edges):
-            date = str(days[low])[:10]  # of blocks too
-            yield root / store.partition(books.symbol, date), table.slice(low, high - low)
+        table = store.table_of(books)
+        for day, first, end in day_slices(options.session, books.time):
+            date = str(day)[:10]  # of blocks too
+            yield store.partition(books.symbol, date), table.slice(first, end - first)
         bar.update(len(books))

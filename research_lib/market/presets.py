@@ -219,8 +219,8 @@ def _overdispersion(beyond: Float, expected: Float) -> float:
 
 def _level_statistics(books: BookSnapshots, day_shape: Float, tick: float) -> dict[str, Float]:
     """Mean size, variance over mean and mean gap of each level, empty levels left out."""
-    size, price = (np.concatenate([books[f"bid_{of}"], books[f"ask_{of}"]])
-                   for of in ("size", "price"))  # fmt: skip
+    size = np.concatenate([books.bid_size, books.ask_size])
+    price = np.concatenate([books.bid_price, books.ask_price])
     levels = int(np.flatnonzero((size > 0).any(axis=0))[-1]) + 1  # behind them all are empty
     shown = np.where(size > 0, size, np.nan)[:, :levels]
     # To 1e-6 of a tick: a gap of one tick at a high price is 0.99999999 in binary.

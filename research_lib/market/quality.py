@@ -187,18 +187,17 @@ def assess(
         raise ValidationError(f"books must be BookSnapshots, got {kind}; see their from_frame")
     session, policy = as_session(session), policy or QualityPolicy()
     found, quality, usual = _counted(books, session, policy)
-    gone = np.zeros(len(books), bool)
+    kept, gone = books, np.zeros(len(books), bool)
     for kind, count in quality.counts.items():
         if count and policy[kind] == "raise":
             raise _refusal(books, session, kind, found[kind])
         if count and policy[kind] == "drop":
             logger.info(f"dropping {count:,} of {len(books):,} states: {MEANING[kind]}")
-            gone |= found[kind] if kind != "stub_quotes" else False
-    kept = books
-    if quality["stub_quotes"] and policy.stub_quotes == "drop":
-        bid, ask = _stubs(books.bid_price, books.ask_price, usual[:, None], policy.stub_distance)
-        bid_size, ask_size = np.where(bid, 0.0, books.bid_size), np.where(ask, 0.0, books.ask_size)
-        kept = replace(books, bid_size=bid_size, ask_size=ask_size)
+            if kind == "stub_quotes":
+                bid, ask = (~stub for stub in _stubs(books, usual, policy.stub_distance))
+                kept = replace(books, bid_size=books.bid_size * bid, ask_size=books.ask_size * ask)
+            else:
+                gone |= found[kind]
     return (kept.take(~gone) if gone.any() else kept), quality
 
 
@@ -213,11 +212,11 @@ def _counted(
     jumped = np.maximum(ratio, 1 / ratio) >= 1 + policy.overnight_fraction
     outside = session.interval_of(books.time) < 0
     silent = _silences(books.time, day, ~outside, session)
-    found = _masks(books, usual[day], policy) | {
-        "out_of_session": outside, "price_jumps": _jumps(mid, day, policy.jump_fraction),
-        "gaps": silent > policy.gap_seconds,
-        "overnight_jumps": jumped[day] & (np.diff(day, prepend=-1) != 0),
-    }  # fmt: skip
+    found = _masks(books, usual[day], policy)
+    found["out_of_session"] = outside
+    found["price_jumps"] = _jumps(mid, day, policy.jump_fraction)
+    found["gaps"] = silent > policy.gap_seconds
+    found["overnight_jumps"] = jumped[day] & (np.diff(day, prepend=-1) != 0)
     splits = {str(dates[k]): _likely_split(ratio[k]) for k in np.flatnonzero(jumped)}
     for date, likely in splits.items():
         logger.warning(f"{date}: prices jump overnight, likely a split: {likely:g} shares for one")
@@ -249,28 +248,29 @@ def _usual_mid(day: Int64, mid: Float, sound: Mask) -> Float:
 
 def _masks(books: BookSnapshots, usual: Float, policy: QualityPolicy) -> dict[str, Mask]:
     """Which states are of the kinds that a state shows by itself; it may be of several."""
-    spread = books.half_spread
-    lowest, highest = np.fmin.reduce(books.bid_price, 1), np.fmax.reduce(books.ask_price, 1)
+    spread, (bid, ask) = books.half_spread, _stubs(books, usual, policy.stub_distance)
     return {
-        "incomplete": ~books.complete, "duplicate_times": np.diff(books.time, prepend=-1) == 0,
-        "crossed": spread < 0, "locked": spread == 0, "one_side_empty": np.isnan(spread),
+        "incomplete": ~books.complete,
+        "duplicate_times": np.diff(books.time, prepend=-1) == 0,
+        "crossed": spread < 0,
+        "locked": spread == 0,
+        "one_side_empty": np.isnan(spread),
         "empty_levels": (np.minimum(books.bid_size, books.ask_size)[:, 1:] == 0).any(axis=1),
         "unordered_levels": books.unordered,
-        "stub_quotes": np.logical_or(*_stubs(lowest, highest, usual, policy.stub_distance)),
-    }  # fmt: skip
+        "stub_quotes": (bid | ask).any(axis=1),
+    }
 
 
-def _stubs(bid: Float, ask: Float, usual: Float, distance: float) -> tuple[Mask, Mask]:
-    """Bids and asks further from the usual mid than `distance` times it."""
-    return bid < (1.0 - distance) * usual, ask > (1.0 + distance) * usual
+def _stubs(books: BookSnapshots, usual: Float, distance: float) -> tuple[Mask, Mask]:
+    """Bids and asks further from the usual mid, (n,), than `distance` times it; (n, L) each."""
+    lowest, highest = (1.0 - distance) * usual[:, None], (1.0 + distance) * usual[:, None]
+    return books.bid_price < lowest, books.ask_price > highest
 
 
 def _jumps(mid: Float, day: Int64, fraction: float) -> Mask:
     """States whose mid is further than `fraction` from the one shown before on that day."""
-    jumps, shown = np.zeros(len(mid), bool), np.flatnonzero(np.isfinite(mid))
-    moved = np.abs(np.diff(mid[shown])) > fraction * mid[shown[:-1]]
-    jumps[shown[1:]] = moved & (np.diff(day[shown]) == 0)
-    return jumps
+    before = pd.Series(mid).groupby(day).ffill().groupby(day).shift().to_numpy()
+    return np.abs(mid - before) > fraction * before
 
 
 def _silences(time: Int64, day: Int64, in_session: Mask, session: Session) -> Float:
@@ -281,10 +281,9 @@ def _silences(time: Int64, day: Int64, in_session: Mask, session: Session) -> Fl
     silent, inside = np.zeros(len(time)), np.flatnonzero(in_session)
     traded, length = session.traded_ns(time[inside])
     first = np.diff(day[inside], prepend=-1) != 0
-    silent[inside] = np.where(first, traded, np.diff(traded, prepend=0)) / 1e9
-    last = np.append(first[1:], True)[: len(first)]
-    to_close = (length - traded)[last] / 1e9
-    silent[inside[last]] = np.maximum(silent[inside[last]], to_close)
+    last = np.diff(day[inside], append=-1) != 0
+    before = np.where(first, traded, np.diff(traded, prepend=0))
+    silent[inside] = np.maximum(before, np.where(last, length - traded, 0)) / 1e9
     return silent
 
 

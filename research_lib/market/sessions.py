@@ -208,7 +208,9 @@ class Session(Record):
         none, as of a session of extended hours.
         """
         local = pd.DatetimeIndex(list(days))
-        times = np.array([self._utc_ns(local + clock) for clock in self._clocks]).T
+        rules: Any = {"ambiguous": np.ones(len(local), bool), "nonexistent": "shift_forward"}
+        utc = [(local + clock).tz_localize(self.timezone, **rules) for clock in self._clocks]
+        times = np.array([clock.as_unit("ns").asi8 for clock in utc]).T
         for row, day in zip(times, local if self.mic else (), strict=False):
             early = _calendar(str(self.mic), day.year)[1].get(day.date(), row[-1])
             np.minimum(row, early if early > row[0] else row[-1], out=row)
@@ -224,11 +226,6 @@ class Session(Record):
             traded += np.clip(time, first[index], last[index]) - first[index]
             inside |= (time >= first[index]) & (time < last[index])
         return traded, length, inside
-
-    def _utc_ns(self, local: pd.DatetimeIndex) -> Int64:
-        first = np.ones(len(local), bool)
-        utc = local.tz_localize(self.timezone, ambiguous=first, nonexistent="shift_forward")
-        return utc.as_unit("ns").asi8
 
 
 @lru_cache(maxsize=256)
@@ -246,6 +243,13 @@ def _calendar(mic: str, year: int) -> tuple[list[dt.date], dict[dt.date, int], s
             return list(pd.date_range(start, end, freq="B").date), {}, ""
     early = {day.date(): known.closes[day].as_unit("ns").value for day in known.early_closes}
     return list(known.sessions.date), early, str(known.tz)
+
+
+def day_slices(session: Session, time: Int64) -> list[tuple[Any, int, int]]:
+    """Each day of times (n,) in order, with the position of its first time and past its last."""
+    days = session.days(time)
+    edges = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(days)]
+    return [(days[first], first, end) for first, end in pairwise(edges) if first < end]
 
 
 def as_session(session: Any) -> Session:

@@ -13,7 +13,7 @@ from scipy import special
 from research_lib.checks import Float, number, per_interval
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import SYNTHETIC, BookSnapshots
 from research_lib.market.sessions import Int64, Session
 from research_lib.market.trades import Trades
 
@@ -428,7 +428,7 @@ class SyntheticMarket(_Limited):
         n_days = -(-n // self.session.n_intervals)
         days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block or "B")
         time = self.session.starts(days).ravel()[:n]
-        books = BookSnapshots(time, bid_price, bid_size, ask_price, ask_size, "SYNTHETIC")
+        books = BookSnapshots(time, bid_price, bid_size, ask_price, ask_size, SYNTHETIC)
         return books if flow is None else flow.attach(books, self.session, rng)
 
     def _through_the_day(self, n_levels: int) -> tuple[Float, Float]:

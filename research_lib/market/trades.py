@@ -69,11 +69,9 @@ class Trades(Record):
         sound &= (self.size > 0) & (np.abs(self.aggressor) <= 1)
         sound &= np.diff(self.time, prepend=self.time[:1]) >= 0
         if not sound.all():
-            due = (
-                "in time order, their price and size finite and above 0, their aggressor 1, -1 or 0"
-            )
+            due = "in time order, their price and size finite and above 0"
             where = f"{np.sum(~sound):,} are not, first in row {np.argmin(sound)}"
-            raise ValidationError(f"trades must be {due}; {where}")
+            raise ValidationError(f"trades must be {due}, their aggressor 1, -1 or 0; {where}")
 
     def __len__(self) -> int:
         return len(self.time)

@@ -5,8 +5,6 @@ is a `tabular.Format` in `FORMATS`: how it is recognised, and its books and trad
 and in bounded memory.
 """
 
-# ruff: noqa: I001  (several names a line)
-
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -20,14 +18,13 @@ from research_lib.checks import number, require_columns
 from research_lib.config import spellable
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots, refuse_disorder
+from research_lib.market.readers import tabular
 from research_lib.market.readers.binance import BINANCE
 from research_lib.market.readers.databento import DATABENTO
 from research_lib.market.readers.frames import FRAMES, MBP, suggestion
 from research_lib.market.readers.pairs import LEAN, LOBSTER, kind_of, partner_of
 from research_lib.market.readers.store import STORE
-from research_lib.market.readers.tabular import (
-    ALL_ROWS, Format, Options, column_names, head, label, renamed,
-)  # fmt: skip
+from research_lib.market.readers.tabular import Format, Options
 from research_lib.monitoring import timed
 
 FORMATS = (STORE, DATABENTO, LOBSTER, BINANCE, LEAN, FRAMES)
@@ -84,7 +81,7 @@ def read_books(path: str | Path | Iterable[str | Path], **reading: Any) -> BookS
     >>> read_books(path, columns={"t": "time"}, time_unit="ms", symbol="XYZ")
     BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
-    return BookSnapshots.concat(list(iter_books(path, ALL_ROWS, **reading)))
+    return BookSnapshots.concat(list(iter_books(path, tabular.ALL_ROWS, **reading)))
 
 
 def iter_books(
@@ -128,9 +125,9 @@ def books_of_frame(frame: pd.DataFrame, symbol: str, **reading: Any) -> BookSnap
     """Books of a long or a wide frame, or of Databento's events: `BookSnapshots.from_frame`."""
     require_columns(frame, (), "book frame")
     options = Options.of(symbol=symbol, **reading)
-    names = list(renamed(frame, options))
+    names = list(tabular.renamed(frame, options))
     kind = DATABENTO if "action" in names and MBP.fits(names) else FRAMES
-    return BookSnapshots.concat(list(batches_of(frame, ALL_ROWS, options, kind)))
+    return BookSnapshots.concat(list(batches_of(frame, tabular.ALL_ROWS, options, kind)))
 
 
 def batches_of(source: Any, batch_rows: int, options: Options, kind: Any = None) -> Iterator[Any]:
@@ -141,7 +138,7 @@ def batches_of(source: Any, batch_rows: int, options: Options, kind: Any = None)
     ValidationError
         An option that does not apply to the source's format; another symbol than `symbol`.
     """
-    kind, called = kind or (FRAMES if options.columns else format_of(source)), label(source)
+    kind, called = kind or (FRAMES if options.columns else format_of(source)), tabular.label(source)
     for name in ("columns", "timezone", "time_unit", "where"):
         if getattr(options, name) and name not in kind.takes:
             raise ValidationError(f"{name} does not apply to {called}, a {kind.name}; leave it out")
@@ -168,16 +165,15 @@ def source_files(source: Path, options: Options, root: Path | None = None) -> li
     is not recognised are among them: their columns are named.
     """
     if source.is_file() or not (source.exists() or has_magic(str(source))):
-        kind = FRAMES if options.columns else format_of(source)
-        return [_leading(source, kind) or source]
+        return [_leading(source, FRAMES if options.columns else format_of(source)) or source]
     inside = source.rglob("*") if source.is_dir() else map(Path, glob(str(source), recursive=True))
     found: set[Path] = set()
     for path in inside:
         if not path.is_file() or root in path.resolve().parents or not path.stat().st_size:
             continue
         try:
-            kind_or_none = known_format(path) or (FRAMES if options.columns else None)
-            file = kind_or_none and _leading(path, kind_or_none)
+            kind = known_format(path) or (FRAMES if options.columns else None)
+            file = kind and _leading(path, kind)
         except ValidationError:  # damaged: reading it says so
             file = path
         if file is None:
@@ -208,11 +204,10 @@ def format_of(path: Path) -> Format:
         If no format matches; names the known ones, how the file begins, and which of its
         columns were probably meant to be which.
     """
-    found = known_format(path)
-    if found is not None:
+    if (found := known_format(path)) is not None:
         return found
-    known = ", ".join(one.name for one in FORMATS) + suggestion(column_names(path))
-    begins = f"{path} is of no known format (it begins {head(path)[:60]!r})"
+    known = ", ".join(one.name for one in FORMATS) + suggestion(tabular.column_names(path))
+    begins = f"{path} is of no known format (it begins {tabular.head(path)[:60]!r})"
     raise ValidationError(f"{begins}; known are {known}")
 
 
@@ -226,8 +221,6 @@ def known_format(path: Path) -> Format | None:
     ValidationError
         If the file is empty or cannot be decompressed.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
-    start = head(path) if path.is_file() else b""
+    start = b"" if path.is_dir() else tabular.head(path)
     fits = (one for one in FORMATS if (one is STORE or start) and one.matches(path, start))
     return next(fits, None)

@@ -117,9 +117,10 @@ def _naming(path: Path, line: int) -> Iterator[None]:
 class _Side:
     """Price levels of one side: sizes by price, and the prices in rising order."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: Any) -> None:
         self.size: dict[float, float] = {}
         self.prices: list[float] = []
+        self.set(levels)
 
     def set(self, levels: Any) -> None:
         """Replace the sizes at prices; 0 deletes, also where there is nothing to delete."""
@@ -134,10 +135,10 @@ class _Side:
             elif self.size.pop(price, None) is not None:
                 del self.prices[bisect_left(self.prices, price)]
 
-    def best(self, n_levels: int, highest: bool) -> Float:
-        """(2, n_levels) prices and sizes, best first; empty levels are NaN and 0."""
-        prices = self.prices[: -n_levels - 1 : -1] if highest else self.prices[:n_levels]
-        levels = np.vstack([np.full(n_levels, np.nan), np.zeros(n_levels)])
+    def best(self, highest: bool) -> Float:
+        """(2, N_LEVELS) prices and sizes, best first; empty levels are 0."""
+        prices = self.prices[: -N_LEVELS - 1 : -1] if highest else self.prices[:N_LEVELS]
+        levels = np.zeros((2, N_LEVELS))
         levels[:, : len(prices)] = prices, [self.size[price] for price in prices]
         return levels
 
@@ -148,9 +149,7 @@ class _Replay:
     def __init__(self, snapshot: dict[str, Any]) -> None:
         self.last_id, self.started = snapshot["lastUpdateId"], False
         self.symbol, self.clock = "", {"depthUpdate": 0, "trade": 0}
-        self.bid, self.ask = _Side(), _Side()
-        self.bid.set(snapshot["bids"])
-        self.ask.set(snapshot["asks"])
+        self.bid, self.ask = _Side(snapshot["bids"]), _Side(snapshot["asks"])
         self.time: list[int] = []
         self.states: list[Float] = []
         self.trades: list[tuple[int, float, float, int]] = []
@@ -174,8 +173,7 @@ class _Replay:
         self.bid.set(update["b"])
         self.ask.set(update["a"])
         self.time.append(self._event_time(update))
-        best = self.bid.best(N_LEVELS, True), self.ask.best(N_LEVELS, False)
-        self.states.append(np.concatenate(best))
+        self.states.append(np.concatenate([self.bid.best(True), self.ask.best(False)]))
 
     def trade(self, trade: dict[str, Any]) -> None:
         """Keep a trade; one that met no order in the book has no aggressor."""

@@ -10,6 +10,7 @@ from research_lib.errors import ValidationError
 from research_lib.market.book import BookSnapshots
 from research_lib.market.readers import tabular
 from research_lib.market.readers.frames import MBP
+from research_lib.market.readers.tabular import Options, Source
 from research_lib.market.sessions import Session
 from research_lib.market.trades import Trades
 
@@ -75,14 +76,12 @@ def read_mbp10(
     BookSnapshots('XYZ', 1 snapshots x 1 levels)
     """
     paths = [path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths
-    options = tabular.Options.of(session=session)
+    options = Options.of(session=session)
     parts = [part for path in paths for part in batches(Path(path), tabular.ALL_ROWS, options)]
     return BookSnapshots.concat(parts)
 
 
-def batches(
-    path: tabular.Source, batch_rows: int, options: tabular.Options
-) -> Iterator[BookSnapshots]:
+def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
     """Books and trades of a file, `batch_rows` records at a time, or of a frame with its columns,
     `complete` as in `read_mbp10`.
 
@@ -100,14 +99,13 @@ def batches(
     ----------
     Databento, "Market by price" schemas and "Databento Binary Encoding".
     """
-    options.seen.pop("instrument_id", None)  # which venues give anew each day
+    seen = options.carried["seen"]
+    seen.pop("instrument_id", None)  # which venues give anew each day
     names = list(tabular.renamed(path, options))
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
     if not n_levels:
-        remedy = "fetch schema mbp-10 or mbp-1"
-        raise ValidationError(
-            f"{tabular.label(path)} lacks column bid_px_00: it holds no levels; {remedy}"
-        )
+        lacks = f"{tabular.label(path)} lacks column bid_px_00: it holds no levels"
+        raise ValidationError(f"{lacks}; fetch schema mbp-10 or mbp-1")
     ids = tabular.identities(names) or ["symbol"]
     peek = ["action", *ids, *MBP.columns(1)]
     first = next(tabular.read(path, peek, 1_000, replace(options, where={})))
@@ -118,7 +116,7 @@ def batches(
     # DBN without a symbol for its instrument has the instrument alone.
     ids = [name for name in ids if first.batch[name][0].is_valid]
     due = [*MBP.due(names, n_levels), "action", "side", "flags", *of_trade, *ids]
-    before, seen, scale = 0, options.seen, MBP.scale(first)
+    before, scale = 0, MBP.scale(first)
     crosses = _opening_crosses(path, options)
     for rows in tabular.read(path, due, batch_rows, options):
         symbol = rows.one_value(ids, seen) or seen[ids[0]]
@@ -132,9 +130,9 @@ def batches(
         trades = None
         if of_trade:  # its price and size are checked as a level's
             price, size = rows.numbers(["price"]) / scale, rows.numbers(["size"])
-            size = np.where(traded[:, None], size, 0.0)
-            price, size = (x[traded, 0] for x in rows.levels((["price"], ["size"]), price, size))
-            trades = Trades(time[traded], price, size, aggressor[traded], symbol)
+            size = rows.sizes((["price"], ["size"]), price, np.where(traded[:, None], size, 0.0))
+            print_price, print_size = price[traded, 0], size[traded, 0]
+            trades = Trades(time[traded], print_price, print_size, aggressor[traded], symbol)
         complete = ((flags & F_LAST) != 0) & of_now & ~(traded & (aggressor != 0))
         for opening, row in crosses:
             complete &= (time < opening) | (rows.number > row)
@@ -142,7 +140,7 @@ def batches(
         yield BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
 
 
-def _opening_crosses(path: tabular.Source, options: tabular.Options) -> list[tuple[int, int]]:
+def _opening_crosses(path: Source, options: Options) -> list[tuple[int, int]]:
     """When each session that has an opening cross opens, ns UTC, and the row of its cross."""
     session, crosses, seen = options.session, list[tuple[int, int]](), set[object]()
     for rows in tabular.read(path, ["ts_event", "action", "side"], tabular.ALL_ROWS, options):

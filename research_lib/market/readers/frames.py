@@ -31,6 +31,7 @@ import pyarrow.compute as pc
 from research_lib.errors import ValidationError
 from research_lib.market.book import FRAME_COLUMNS, SIDES, BookSnapshots
 from research_lib.market.readers import tabular
+from research_lib.market.readers.tabular import Options, Source
 
 KINDS = ("price", "size")
 MAX_LEVELS = 1_000
@@ -88,10 +89,11 @@ class Layout:
 
     def side(self, side: str, n_levels: int) -> tuple[list[str], list[str]]:
         """Names of the prices and of the sizes of a side, best level first."""
-        word, numbers = self.sides[SIDES.index(side)], range(self.first_level, MAX_LEVELS + 1)
-        price, size = ([self.level.format(side=word, kind=kind, k=k) for k in numbers[:n_levels]]
-                       for kind in self.kinds)  # fmt: skip
-        return price, size
+        word, (price, size) = self.sides[SIDES.index(side)], self.kinds
+        numbers = range(self.first_level, MAX_LEVELS + 1)[:n_levels]
+        prices = [self.level.format(side=word, kind=price, k=k) for k in numbers]
+        sizes = [self.level.format(side=word, kind=size, k=k) for k in numbers]
+        return prices, sizes
 
     def columns(self, n_levels: int) -> list[str]:
         """All columns of levels."""
@@ -134,8 +136,8 @@ class Layout:
         levels: dict[str, Any] = {}
         for side in SIDES:
             names = self.side(side, n_levels)
-            checked = rows.levels(names, rows.numbers(names[0]) / scale, rows.numbers(names[1]))
-            levels |= dict(zip((f"{side}_price", f"{side}_size"), checked, strict=True))
+            price, size = rows.numbers(names[0]) / scale, rows.numbers(names[1])
+            levels |= {f"{side}_price": price, f"{side}_size": rows.sizes(names, price, size)}
         return levels
 
 
@@ -168,9 +170,7 @@ def _matches(path: Path, head: bytes) -> bool:
     return long or layout_of(names) is not None
 
 
-def batches(
-    source: tabular.Source, batch_rows: int, options: tabular.Options
-) -> Iterator[BookSnapshots]:
+def batches(source: Source, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
     """Books of a table, `batch_rows` snapshots at a time, or of a DataFrame.
 
     Long: time, side ("bid" or "ask"), price, size, level, as `BookSnapshots.to_frame` writes
@@ -197,7 +197,7 @@ def batches(
     scale = layout.scale(next(tabular.read(source, best, tabular.ALL_ROWS, options)))
     before = 0
     for rows in tabular.read(source, due, batch_rows, options):
-        symbol = rows.one_value(ids, options.seen)
+        symbol = rows.one_value(ids, options.carried["seen"])
         time = rows.times(due[0], options.time_unit or layout.time_unit, options.timezone)
         before = rows.refuse_backwards(due[0], time, before)
         yield BookSnapshots(time, symbol=symbol, **layout.levels(rows, n_levels, scale))
@@ -215,11 +215,11 @@ def in_batches(books: BookSnapshots, batch_rows: int) -> Iterator[BookSnapshots]
         yield part
 
 
-def _long(source: tabular.Source, ids: list[str], options: tabular.Options) -> BookSnapshots:
+def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:
     before, first, symbol = 0, 1, ""
     parts: list[pd.DataFrame] = []
     for rows in tabular.read(source, [*FRAME_COLUMNS, *ids], tabular.ALL_ROWS, options):
-        symbol = rows.one_value(ids, options.seen)
+        symbol = rows.one_value(ids, options.carried["seen"])
         time = rows.times("time", options.time_unit, options.timezone)
         if isinstance(source, Path):  # the rows of a frame come in any order
             before = rows.refuse_backwards("time", time, before)
@@ -241,10 +241,8 @@ def _long(source: tabular.Source, ids: list[str], options: tabular.Options) -> B
         twice = "time, side and level are given twice"
         raise ValidationError(f"{tabular.label(source)}: {twice}, {found}")
     times, snapshot = np.unique(table["time"], return_inverse=True)
-    empty = np.array([np.nan, 0.0])[:, None, None]
-    levels = np.tile(empty, (2, 1, len(times), int(table["level"].max()) + 1))
-    for kind, name in enumerate(KINDS):
-        levels[table["side"], kind, snapshot, table["level"]] = table[name]
+    levels = np.zeros((2, 2, len(times), int(table["level"].max()) + 1))  # size 0: an empty level
+    levels[table["side"], :, snapshot, table["level"]] = table[[*KINDS]]
     (bid_price, bid_size), (ask_price, ask_size) = levels
     return BookSnapshots(times, bid_price, bid_size, ask_price, ask_size, symbol)
 

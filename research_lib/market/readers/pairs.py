@@ -15,6 +15,7 @@ from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import LEVELS, SIDES, BookSnapshots
 from research_lib.market.readers import tabular
 from research_lib.market.readers.frames import in_batches
+from research_lib.market.readers.tabular import Bool, Int64, Options, Rows
 from research_lib.market.trades import PRICE_SCALE, UNSIGNED, Trades
 
 KIND = re.compile(r"(.*)(orderbook|message|quote|trade)(.*)", re.IGNORECASE)
@@ -43,7 +44,7 @@ def partner_of(path: Path) -> Path | None:
     return path.with_name(name) if named and path.with_name(name).is_file() else None
 
 
-def _carried(values: NDArray[Any], given: tabular.Bool, before: Any = 0) -> NDArray[Any]:
+def _carried(values: NDArray[Any], given: Bool, before: Any = 0) -> NDArray[Any]:
     """The last given value at or before each row, (n,); `before` where none was given yet."""
     last = np.maximum.accumulate(np.where(given, np.arange(len(given)), -1))
     return np.where(last >= 0, values[np.maximum(last, 0)], before)
@@ -114,16 +115,13 @@ def _is_lobster(path: Path, start: bytes) -> bool:
     return kind_of(path) in ("orderbook", "message") and NUMBERS.match(start) is not None
 
 
-def _lobster_batches(
-    path: Path, batch_rows: int, options: tabular.Options
-) -> Iterator[BookSnapshots]:
-    """Books of the pair that `path`, either of its two files, belongs to, as `read_lobster`."""
+def _lobster_batches(path: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
+    """Books of the pair whose file of books is `path`, as `read_lobster`."""
     partner = partner_of(path)
     if partner is None:
         due = f"its {PARTNER[kind_of(path)]} file does not exist beside it"
         raise MissingDataError(f"{path} has no partner: {due}")
-    pair = (path, partner) if kind_of(path) == "orderbook" else (partner, path)
-    return _lobster(*pair, None, batch_rows)
+    return _lobster(path, partner, None, batch_rows)
 
 
 def _lobster(
@@ -143,9 +141,8 @@ def _lobster(
     halted, done, names = False, 0, ("time", *EVENT)
     of_events = tabular.read(message, names, batch_rows, names=names)
     of_books = tabular.read(orderbook, columns, batch_rows, names=columns)
-    events: Any
-    books: Any
-    for events, books in zip_longest(of_events, of_books, fillvalue=()):
+    both: Any = zip_longest(of_events, of_books, fillvalue=())
+    for events, books in both:
         done += min(len(events), len(books))
         if len(events) != len(books):
             found = f"{message} and {orderbook} have {done:,} rows in common, and one has more"
@@ -160,7 +157,7 @@ def _lobster(
         yield BookSnapshots(event["time"], symbol=symbol, trades=trades, **levels)
 
 
-def _events(rows: tabular.Rows, midnight: int) -> dict[str, tabular.Int64]:
+def _events(rows: Rows, midnight: int) -> dict[str, Int64]:
     """Checked message rows, each (n,): time in ns UTC, the others as in the file."""
     rows.given("time")
     since = rows.exact_ns("time", NS_A_SECOND)
@@ -179,14 +176,14 @@ def _events(rows: tabular.Rows, midnight: int) -> dict[str, tabular.Int64]:
     return {"time": midnight + since, **event}
 
 
-def _executions(event: dict[str, tabular.Int64], symbol: str) -> Trades:
+def _executions(event: dict[str, Int64], symbol: str) -> Trades:
     executed = np.isin(event["type"], (VISIBLE_EXECUTION, HIDDEN_EXECUTION, CROSS))
     time, kind, _, size, price, direction = (column[executed] for column in event.values())
     aggressor = np.where(kind == VISIBLE_EXECUTION, -direction, UNSIGNED)
     return Trades(time, price / PRICE_SCALE, size, aggressor, symbol)
 
 
-def _levels(rows: tabular.Rows, columns: list[str], emptied: tabular.Bool) -> dict[str, Any]:
+def _levels(rows: Rows, columns: list[str], emptied: Bool) -> dict[str, Any]:
     """Prices in dollars and sizes, bid then ask, (n, L); nothing in the rows `emptied`, (n,)."""
     table = rows.integers(columns)
     price, size = table[:, 0::2], table[:, 1::2]
@@ -194,8 +191,7 @@ def _levels(rows: tabular.Rows, columns: list[str], emptied: tabular.Bool) -> di
     rows.require_all(columns[0::2], empty | (price > 0), "must be above 0")
     rule = f"must be above 0, or 0 where the price is +-{EMPTY_PRICE}, an empty level"
     rows.require_all(columns[1::2], np.where(empty, size == 0, size > 0), rule)
-    empty |= emptied[:, None]
-    dollars, shares = np.where(empty, np.nan, price / PRICE_SCALE), np.where(empty, 0, size)
+    dollars, shares = price / PRICE_SCALE, np.where(emptied[:, None], 0, size)
     sides = dollars[:, 1::2], shares[:, 1::2], dollars[:, 0::2], shares[:, 0::2]
     return dict(zip(LEVELS, sides, strict=True))
 
@@ -205,7 +201,7 @@ def _is_lean(path: Path, start: bytes) -> bool:
     return LEAN_NAME.fullmatch(path.name) is not None and NUMBERS.match(start) is not None
 
 
-def _lean_batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
+def _lean_batches(path: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
     """One-level books of a quote zip, with the trades beside it.
 
     A row gives one side (the other is 0, 0) or both; the last bid and the last ask are carried

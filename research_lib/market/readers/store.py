@@ -8,7 +8,6 @@ time (ns), price, size, aggressor (1, -1, 0). The footer of a file says what it 
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -70,8 +69,8 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         raise ValidationError(f"{held}; read one at a time, e.g. {one}")
     ((symbol, dates),) = found.items()
     before = 0
-    in_order = (sorted(date.glob("*.parquet"), key=_first) for date in dates)
-    for file in chain.from_iterable(in_order):
+    in_order = (file for date in dates for file in sorted(date.glob("*.parquet"), key=_first))
+    for file in in_order:
         names = tabular.column_names(file)
         trades = ["trades"] if "trades" in names else []
         n_levels = MBP.depth(names)

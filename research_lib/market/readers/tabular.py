@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -30,9 +30,8 @@ from numpy.typing import NDArray
 from research_lib.checks import Float, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import MissingDataError, ValidationError
-from research_lib.market.sessions import (
-    EARLIEST, LATEST, Int64, Session, as_session, refuse_unknown_zone,
-)  # fmt: skip
+from research_lib.market.sessions import EARLIEST, LATEST, Int64, Session
+from research_lib.market.sessions import as_session, refuse_unknown_zone
 
 Bool = NDArray[np.bool_]
 Source: TypeAlias = Path | pd.DataFrame
@@ -46,8 +45,6 @@ NULLS = ["", "NaN", "nan", "null"]
 DAMAGE = (pa.ArrowException, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError)
 UTC_NS = pa.timestamp("ns", tz="UTC")
 TIME_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-# Room for more decimals than nanoseconds have: some exporters write binary fractions in full.
-DECIMALS = {10**9: 15, 10**6: 12, 10**3: 9, 1: 6}
 NUMBER = re.compile(r"\d+(\.\d*)?")
 THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 NAIVE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?")
@@ -70,18 +67,14 @@ class Options(Record):
     timezone: str | None = None
     time_unit: str | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
-    # What one file of a series leaves to the next: a recording that goes on over midnight.
-    carried: dict[str, Any] = field(default_factory=dict)
+    # What one file of a series leaves to the next: what each column that says whose book a row is
+    # has held, and a recording that goes on over midnight.
+    carried: dict[str, Any] = field(default_factory=lambda: {"seen": {}})
 
     @classmethod
     def of(cls, **given: Any) -> Self:
         """Of arguments that may be None, for the default."""
         return cls(**{name: value for name, value in given.items() if value is not None})
-
-    @property
-    def seen(self) -> dict[str, str]:
-        """What each column that says whose book a row is held before, in this file or another."""
-        return self.carried.setdefault("seen", {})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbol", str(self.symbol))
@@ -220,8 +213,7 @@ def renamed(source: Source, options: Options) -> dict[str, str]:
         if name not in names:
             raise ValidationError(f"{label(source)} has no column {name!r} to rename; it has {has}")
     given = [str(options.columns.get(name, name)) for name in names]
-    twice = [name for name in given if given.count(name) > 1]
-    if twice:
+    if twice := [name for name in given if given.count(name) > 1]:
         found = f"{len(twice)} columns would be {twice[0]}"
         raise ValidationError(f"{label(source)}: {found}; rename or remove one")
     return dict(zip(given, names, strict=True))
@@ -251,8 +243,7 @@ def read(
     options = options or Options()
     own = dict(zip(names, names, strict=True)) if names else renamed(source, options)
     every = list(dict.fromkeys([*wanted, *options.where]))
-    absent = [name for name in every if name not in own]
-    if absent:
+    if absent := [name for name in every if name not in own]:
         lacks = f"{label(source)} lacks column {', '.join(absent[:5])} ({len(absent)} in all)"
         raise ValidationError(f"{lacks}; it has {', '.join(list(own)[:8])}")
     done, kept, held = 0, 0, ""
@@ -312,17 +303,18 @@ def _csv(
     if not names and not head(path).partition(b"\n")[2].strip():
         return  # a header only, which the parser cannot skip
     twins = {f"{name}.1": name for name in wanted if f"{name}.1" in columns}
-    reader = pcsv.open_csv(
-        stream,
-        # Without threads the parser names the row in its errors.
-        pcsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=columns,
-                         skip_rows=not names),
-        convert_options=pcsv.ConvertOptions(
-            column_types=dict.fromkeys([*wanted, *twins], pa.string()),
-            include_columns=[*wanted, *twins],
-            null_values=NULLS, strings_can_be_null=True,
-        ),
-    )  # fmt: skip
+    texts = [*wanted, *twins]
+    # Without threads the parser names the row in its errors.
+    reading = pcsv.ReadOptions(
+        use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=not names
+    )
+    converting = pcsv.ConvertOptions(
+        column_types=dict.fromkeys(texts, pa.string()),
+        include_columns=texts,
+        null_values=NULLS,
+        strings_can_be_null=True,
+    )
+    reader = pcsv.open_csv(stream, reading, convert_options=converting)
     for batch in _rebatched(reader, batch_rows):
         for twin, name in twins.items():
             if not batch[twin].equals(batch[name]):
@@ -336,19 +328,16 @@ def _csv(
             raise ValidationError(f"{found}; fetch the file again, or end the line if it is whole")
 
 
-def _rebatched(reader: Iterable[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _rebatched(reader: pa.RecordBatchReader, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of exactly `batch_rows`, the last one excepted."""
-    waiting: list[pa.RecordBatch] = []
+    waiting = reader.schema.empty_table()
     for batch in reader:
-        waiting.append(batch)
-        if sum(part.num_rows for part in waiting) >= batch_rows:
-            joined = pa.concat_batches(waiting)
-            whole = joined.num_rows // batch_rows * batch_rows
-            yield from (joined.slice(k, batch_rows) for k in range(0, whole, batch_rows))
-            waiting = [joined.slice(whole)]
-    rest = pa.concat_batches(waiting) if waiting else []
-    if len(rest):
-        yield rest
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
+        while len(waiting) >= batch_rows:
+            yield pa.concat_batches(waiting.slice(0, batch_rows).to_batches())
+            waiting = waiting.slice(batch_rows)
+    if len(waiting):
+        yield pa.concat_batches(waiting.to_batches())
 
 
 @dataclass(frozen=True, eq=False)
@@ -391,16 +380,15 @@ class Rows:
         column = pc.utf8_trim_whitespace(column) if is_text else column
         safe = is_text or not pa.types.is_floating(kind)
 
-        def fails(n: int) -> bool:
-            try:
-                pc.cast(column.slice(0, n + 1), kind, safe=safe)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                return True
-            return False
+        def first(n: int) -> pa.Array | None:
+            """The first n cells as the other type; None where one of them is not of it."""
+            with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                return pc.cast(column.slice(0, n), kind, safe=safe)
+            return None
 
-        if not fails(len(column)):
-            return pc.cast(column, kind, safe=safe)
-        k = bisect_left(range(len(column)), True, key=fails)
+        if (whole := first(len(column))) is not None:
+            return whole
+        k = bisect_left(range(len(column)), True, key=lambda row: first(row + 1) is None)
         remedy = "correct it or fetch the source again"
         if THOUSANDS.fullmatch(str(column[k])):
             remedy = f'convert with frame["{name}"].str.replace(",", "").astype(float)'
@@ -428,7 +416,8 @@ class Rows:
 
     def exact_ns(self, name: str, unit_ns: int) -> Int64:
         """Decimal times as whole nanoseconds, rounded: no digit passes through a float."""
-        exact = self.cast(name, pa.decimal128(27, DECIMALS[unit_ns]))
+        # Six decimals more than nanoseconds have: some exporters write binary fractions in full.
+        exact = self.cast(name, pa.decimal128(27, len(str(unit_ns)) + 5))
         rounded = pc.round(pc.multiply(exact, pa.scalar(Decimal(unit_ns))), 0)
         return np.asarray(rounded.cast(pa.int64()).to_numpy(), np.int64)
 
@@ -475,8 +464,8 @@ class Rows:
     def _localised(self, name: str, timezone: str) -> pa.Array:
         """Times of a zone's own clock, which must not be those that a change of clocks repeats."""
         local = self.cast(name, pa.timestamp("ns"), "must hold times all without or all with zone")
-        earliest, latest = (pc.assume_timezone(local, timezone, ambiguous=one, nonexistent=one)
-                            for one in ("earliest", "latest"))  # fmt: skip
+        earliest = pc.assume_timezone(local, timezone, ambiguous="earliest", nonexistent="earliest")
+        latest = pc.assume_timezone(local, timezone, ambiguous="latest", nonexistent="latest")
         rule = f"is not one time where clocks change in {timezone}"
         remedy = "write times in UTC, or with their offset (-04:00)"
         self.require(name, pc.equal(earliest, latest).to_numpy(False), rule, remedy)
@@ -488,10 +477,8 @@ class Rows:
         self.require(name, ahead, "runs backwards in time", "sort by time")
         return int(time[-1])
 
-    def levels(
-        self, names: tuple[Sequence[str], Sequence[str]], price: Float, size: Float
-    ) -> tuple[Float, Float]:
-        """Prices and sizes of one side, each (n, L), checked; empty levels are NaN and 0.
+    def sizes(self, names: tuple[list[str], list[str]], price: Float, size: Float) -> Float:
+        """Sizes of one side, (n, L), checked with their prices; 0 where the level is empty.
 
         Empty is a level of size 0, or without price and size. A price that is a vendor's mark of
         an empty level is refused where there is size.
@@ -504,7 +491,7 @@ class Rows:
         usable = (price > 0) & (price < limit) & ~np.isin(price, SENTINELS)
         rule = f"must be above 0 and below {limit:g} where there is size"
         self.require_all(names[0], usable | ~shown, rule)
-        return np.where(shown, price, np.nan), size
+        return size
 
     def one_value(self, names: Iterable[str], seen: dict[str, str]) -> str:
         """The symbol, "" without one; every column that says whose book it is has one value.
