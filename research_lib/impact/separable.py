@@ -141,10 +141,8 @@ class SeparableTotal(Record):
         """Intervals, (n,), whose total is not known to be convex on x >= 0."""
         if self.lines:  # known once: three passes fewer of very many intervals
             return np.zeros(len(self), bool)
-        bad: NDArray[np.bool_] = (self.quadratic < 0) | (self.cubic < 0)
-        if self.scale.any():
-            bad |= (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))
-        return bad
+        concave_power = (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))
+        return (self.quadratic < 0) | (self.cubic < 0) | concave_power
 
     def scaled(self, shares: float, currency: float) -> Self:
         """The same totals with x in units of `shares` and C in units of `currency`."""
@@ -196,9 +194,8 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
         x = np.where(s != 0, np.minimum(x, alone), x)
     mixed = (s != 0) & (slope > 0.0) & (x > 0.0) & (x < np.inf)
     if mixed.any():
-        x[mixed] = _search(
-            x[mixed], above[mixed], *(np.broadcast_to(v, x.shape)[mixed] for v in (b, c, s, p))
-        )
+        parts = (np.broadcast_to(part, x.shape)[mixed] for part in (above, b, c, s, p))
+        x[mixed] = _search(x[mixed], *parts)
     return x
 
 
