@@ -14,9 +14,8 @@ whose sum is any convex walked cost. The power law is nonlinear least squares.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -101,7 +100,7 @@ class Estimate(Record):
     def take(self, group: Index) -> Estimate:
         """The coefficients of the groups given."""
         free = self.free[group]
-        return dataclasses.replace(self, coefficients=self.coefficients[group], free=free)
+        return replace(self, coefficients=self.coefficients[group], free=free)
 
     def impact(self, group: Index, size: Float) -> Float:
         """Impact at (m,) sizes of the groups given."""
@@ -213,7 +212,7 @@ def _power_law(points: Points) -> Estimate:
     from scipy.optimize.elementwise import find_root
 
     unit, index = points.size.max(), np.arange(points.n_groups)
-    points = dataclasses.replace(points, size=points.size / unit)  # no exponent overflows
+    points = replace(points, size=points.size / unit)  # no exponent overflows
     explained = [_profiled(points, np.full(points.n_groups, p))[1] for p in EXPONENTS]
     best = EXPONENTS[np.argmax(explained, axis=0)]
 
@@ -437,8 +436,8 @@ def shrink(
     if reason or t < MIN_INTERVALS:
         return _none(level, reason or f"none: {t} intervals are too few for a profile")
     apart = min(overlap, t // 4) if daily is None else 0
-    seen, rest = (level[None],) * 2 if daily is None else (daily, _other_days(daily, level))
-    how = _smoothest(seen, rest.T, apart)
+    seen = level[None] if daily is None else daily
+    how = _smoothest(seen, _other_days(seen, level).T, apart)
     others, profile = _smooth(level, *how, apart), _smooth(level, *how)
     if np.min(profile) <= 0 or np.min(others) <= 0:
         return _none(level, "none: the profile is not positive")

@@ -1,8 +1,7 @@
 """From observed slippage to one impact curve an interval, with honest errors."""
 
-import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -275,9 +274,8 @@ def fit_forms(
     for form in forms:
         fit, *known = [_fit(*sample, form, how) for sample in completed]
         scored = score(data, known[0].curve if known else fit.curve, is_test)
-        metrics = {**metrics_of(scored, "train"), **metrics_of(scored, "test")}
-        told = {"observations": scored, "metrics": metrics, "information": information}
-        fits[form] = dataclasses.replace(fit, **told)
+        metrics = metrics_of(scored, "train") | metrics_of(scored, "test")
+        fits[form] = replace(fit, observations=scored, metrics=metrics, information=information)
     return fits
 
 
@@ -290,14 +288,12 @@ def _split_by_time(data: Observations, test_fraction: float) -> tuple[pd.Series,
     dates, n = data.dates, data.n_intervals
     information = f"fitted on all of {_span(dates)}"
     unit, count = ("day", len(dates)) if len(dates) > 1 else ("interval", n)
-    held_out = max(1, round(test_fraction * count))
+    held_out = max(1, round(test_fraction * count)) if test_fraction else 0
     first = count - (min(count - 1, held_out) if unit == "day" else held_out)
-    if test_fraction == 0:
-        first = count
-    elif unit == "day":
+    if held_out and unit == "day":
         known, tested = _span(dates[:first]), _span(dates[first:])
         information += f"; the metrics fitted on {known} and tested on {tested}"
-    else:
+    elif held_out:
         parts = f"fitted on intervals 0 to {first - 1} and tested on intervals {first} to {n - 1}"
         information += f"; the metrics {parts}, predicted by one curve from all the earlier ones"
     return data.rows[unit] >= first, data.spreads[unit] >= first, information
@@ -346,7 +342,7 @@ def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tu
     widened = [g for g in range(end) if not enough([g])]
     for g in widened:
         near = (np.arange(max(g - reach, 0), min(g + reach + 1, end)) for reach in range(1, end))
-        taken[g] = next((groups for groups in near if enough(groups)), np.arange(end))
+        taken[g] = next(groups for groups in near if enough(groups))  # at the latest all
     group = np.repeat(np.arange(n_groups), [len(one) for one in taken])
     pairs = pd.DataFrame({"group": group, "own": np.concatenate(taken)})
     return pairs, widened, list(range(end, n_groups))
@@ -459,9 +455,8 @@ def _daily_levels(daily: Points, level: Float) -> Float:
     product, square = (daily.weight * daily.size * of for of in (daily.mean, daily.size))
     rows = {"day": daily.cluster, "group": daily.group, "product": product, "square": square}
     slope = _by_day(rows, "product", "square", daily.n_groups)
-    known = np.isfinite(slope)
-    mean = np.nansum(slope, axis=0) / np.maximum(known.sum(axis=0), 1)
-    relative = np.where(known, 1.0, np.nan)
+    mean = pd.DataFrame(slope).mean().to_numpy()
+    relative = np.where(np.isfinite(slope), 1.0, np.nan)
     return np.divide(slope, mean, out=relative, where=mean > 0) * level
 
 
