@@ -105,10 +105,8 @@ def cross_validate(
         raise ModelFittingError(f"none of {len(rows):,} held-out rows is filled and {rule}")
     scored = {form: rows[usable] for form, rows in predictions.items()}
     table = pd.DataFrame({form: _scores(rows) for form, rows in scored.items()}).T
-    by_unit = pd.DataFrame({
-        form: {unit: _scores(one)["rmse_bps"] for unit, one in rows.groupby("unit", sort=False)}
-        for form, rows in scored.items()
-    })  # fmt: skip
+    units = {form: rows.groupby("unit", sort=False).apply(_scores) for form, rows in scored.items()}
+    by_unit = pd.DataFrame({form: scores["rmse_bps"] for form, scores in units.items()})
     table = table.astype({"observations": int}).rename_axis("model_type").sort_values("rmse_bps")
     return Validation(table, by_unit.rename_axis(kind), rows["trade_size"][usable].unique())
 
@@ -129,8 +127,8 @@ def _units(data: Observations, n_blocks: int) -> tuple[str, pd.Series, pd.Series
     return "block", of_rows, of_spreads, names
 
 
-def _scores(rows: pd.DataFrame) -> dict[str, float]:
-    return {name.removeprefix("test_"): x for name, x in metrics_of(rows, "test").items()}
+def _scores(rows: pd.DataFrame) -> pd.Series:
+    return pd.Series(metrics_of(rows, "test")).rename(lambda name: name.removeprefix("test_"))
 
 
 def _seldom_censored(rows: pd.DataFrame, most: float) -> pd.Series:
