@@ -112,8 +112,7 @@ def multiverse(
                 done = [replay(shares, day, side) for day in days]
                 saved = _savings(done, benchmark, len(fitted))
                 rows.append({**named, **choice, **saved, "n_books": len(seen)})
-    table = pd.DataFrame(rows)
-    return table[[*CHOICES, *(name for name in table if name not in CHOICES)]]
+    return pd.DataFrame(rows).set_index(CHOICES).reset_index()
 
 
 def _analyses(
@@ -151,10 +150,9 @@ def _moments(curves: SlippageCurves, power: float, session: Session) -> ImpactMo
 def _exponent(fit: ImpactFit) -> dict[str, float]:
     """The exponent with its error and interval; NaN where no power law fits."""
     known = np.nan if fit.diagnostics["fell_back"] else 1.0
-    lower, upper = (float(end["exponent"].iloc[0]) for end in fit.conf_int())
-    exponent, error = float(fit.params["exponent"].iloc[0]), float(fit.bse["exponent"].iloc[0])
-    names = ("exponent", "error", "lower", "upper")
-    return dict(zip(names, known * np.array([exponent, error, lower, upper]), strict=True))
+    names, tables = ("exponent", "error", "lower", "upper"), (fit.params, fit.bse, *fit.conf_int())
+    said = (known * float(table["exponent"].iloc[0]) for table in tables)
+    return dict(zip(names, said, strict=True))
 
 
 def _savings(
