@@ -99,8 +99,7 @@ class Estimate(Record):
 
     def take(self, group: Index) -> Estimate:
         """The coefficients of the groups given."""
-        free = self.free[group]
-        return replace(self, coefficients=self.coefficients[group], free=free)
+        return replace(self, coefficients=self.coefficients[group], free=self.free[group])
 
     def impact(self, group: Index, size: Float) -> Float:
         """Impact at (m,) sizes of the groups given."""

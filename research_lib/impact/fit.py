@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import special  # scipy.stats takes a second to import
 
 from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
@@ -100,7 +101,7 @@ class ImpactFit(Record):
 
     def conf_int(self, alpha: float = 0.05) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Lower and upper ends of the 1 - alpha t intervals, each shaped as `params`."""
-        reach = self.bse.mul(self._quantile(alpha), axis=0)
+        reach = self.bse.mul(special.stdtrit(self.dof, 1 - alpha / 2), axis=0)
         return self.params - reach, self.params + reach
 
     def band(self, sizes: ArrayLike, interval: int, alpha: float = 0.05) -> pd.DataFrame:
@@ -117,7 +118,8 @@ class ImpactFit(Record):
         where = np.full(len(size), interval)
         error = self.estimate.standard_error(where, size, self.cov)
         spread_error = np.nan_to_num(self.bse["half_spread"].iloc[interval])
-        reach = self._quantile(alpha)[interval] * np.hypot(error, spread_error)
+        quantile = special.stdtrit(self.dof[interval], 1 - alpha / 2)
+        reach = quantile * np.hypot(error, spread_error)
         slippage = self.params["half_spread"].iloc[interval] + self.estimate.impact(where, size)
         ends = {"slippage": slippage, "lower": slippage - reach, "upper": slippage + reach}
         return pd.DataFrame(ends, index=pd.Index(size, name="size"))
@@ -149,11 +151,6 @@ class ImpactFit(Record):
             ax=ax, style=[".", "-"], color=["0.6", "C0"], xlabel="interval of the session",
             ylabel=f"slippage of {size:,.6g} shares\n(currency per share)",
         )  # fmt: skip
-
-    def _quantile(self, alpha: float) -> Float:
-        from scipy import stats
-
-        return np.asarray(stats.t.ppf(1 - alpha / 2, self.dof))
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -500,18 +497,17 @@ def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) ->
 
 def score(data: Observations, curve: curves.ImpactCurve, test: Any) -> pd.DataFrame:
     """Every row with its prediction, as `ImpactFit.observations`."""
-    rows = data.rows
+    rows = data.rows.reset_index(drop=True)
     of_row, size = curve.take(rows["interval"].to_numpy()), data.sizes[rows["size"]]
     impact = of_row.impact(size)
     predicted = of_row.half_spread + impact
     sample = np.where(rows["censored"], "censored", np.where(test, "test", "train"))
-    columns = rows[["interval", "book", "n", "mid", "within", "impact_within"]].assign(
+    return rows[["interval", "book", "n", "mid", "within", "impact_within"]].assign(
         day=np.array(data.dates)[rows["day"]], snapshot=rows["cluster"],
         trade_size=size, observed=rows["slippage"], predicted=predicted, sample=sample,
         residual_bps=1e4 * (rows["slippage"] - predicted) / rows["mid"],
         impact=rows["total"] / rows["n"], predicted_impact=impact,
     )  # fmt: skip
-    return columns.reset_index(drop=True)
 
 
 def metrics_of(observations: pd.DataFrame, sample: str) -> dict[str, float]:

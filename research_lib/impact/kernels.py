@@ -360,8 +360,7 @@ def _lacking(kernel: Kernel, times: Float) -> list[str]:
         # Equal gaps may differ by rounding.
         lags = lags[np.append(True, np.diff(lags) > ROUNDING * lags[-1])]
     values = at_lags(kernel, lags)
-    small, falls = ROUNDING * np.max(np.abs(values)), -np.diff(values)
+    eps, falls = ROUNDING * np.max(np.abs(values)), -np.diff(values)
     bends = np.diff(falls / np.diff(lags)) * np.diff(lags)[1:]
-    fails = values < -small, falls < -small, bends > 4 * small
-    names = ("nonnegative", "nonincreasing", "convex")
-    return [name for name, where in zip(names, fails, strict=True) if np.any(where)]
+    fails = {"nonnegative": values < -eps, "nonincreasing": falls < -eps, "convex": bends > 4 * eps}
+    return [name for name, where in fails.items() if np.any(where)]

@@ -64,9 +64,9 @@ class Observations(Record):
 
     def take(self, rows: Any, spreads: Any) -> Self:
         """The chosen rows and spreads; days keep their numbers."""
-        chosen, kept = self.rows[rows], self.spreads[spreads]
+        chosen = self.rows[rows]
         book = np.unique(chosen["book"], return_inverse=True)[1]
-        return replace(self, rows=chosen.assign(book=book), spreads=kept)
+        return replace(self, rows=chosen.assign(book=book), spreads=self.spreads[spreads])
 
     def usable(self, censoring: str) -> tuple[Self, str]:
         """The rows that enter a fit, censored ones completed, and how that was done.

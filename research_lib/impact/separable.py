@@ -230,10 +230,9 @@ def polynomial_total(
     [19.5]
     """
     *parts, scale, power = np.broadcast_arrays(linear, quadratic, cubic, scale, power)
-    joined = (own + np.where(power == k, scale, 0.0) for k, own in enumerate(parts, start=1))
+    a, b, c = (own + np.where(power == k, scale, 0.0) for k, own in enumerate(parts, start=1))
     rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
     used, empty = np.where(rest != 0, power, UNUSED_POWER), np.empty((len(rest), 0))
-    a, b, c = joined
     return SeparableTotal(a, b, c, rest, used, *(steps or (empty, empty)))
 
 

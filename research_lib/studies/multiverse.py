@@ -11,9 +11,9 @@ schedule is then replayed on recorded books against TWAP.
 
 # ruff: noqa: I001  (several names a line)
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def multiverse(
         left = f"leaves none of {len(dates)} days to fit; lower it"
         raise ValidationError(f"test_days {test_days} {left}")
     fitted, rows = dates[: len(dates) - held_out], []
-    starts = dataclasses.replace(books, trades=None).sample(window)
+    starts = replace(books, trades=None).sample(window)
     inside = books.complete & (window.interval_of(books.time) >= 0)
     sampled = {"interval start": starts, "events": books.take(inside)}
     for side in sides:
@@ -124,8 +124,8 @@ def _analyses(
         depth = seen.levels(side)[1].sum(axis=1)
         factor = depth.mean() / depth
     sizes = {name: seen[name] * factor[:, None] for name in ("bid_size", "ask_size")}
-    walked = slippage_curves(dataclasses.replace(seen, **sizes), trade_sizes, side)
-    no_spread = dataclasses.replace(walked, half_spread=0.0 * walked.mid, touch=walked.mid)
+    walked = slippage_curves(replace(seen, **sizes), trade_sizes, side)
+    no_spread = replace(walked, half_spread=0.0 * walked.mid, touch=walked.mid)
     interval = window.interval_of(seen.time)
     for curves, (weight, estimator) in itertools.product((walked, no_spread), WEIGHTS.items()):
         how: dict[str, Any] = {"estimator": estimator, "test_fraction": 0.0}
@@ -142,8 +142,7 @@ def _analyses(
 
 def _moments(curves: SlippageCurves, power: float, session: Session) -> ImpactMoments:
     """Of sizes to a power: in those of the exponent the power law is a line."""
-    sizes, depth = curves.trade_sizes**power, curves.depth**power
-    bent = dataclasses.replace(curves, trade_sizes=sizes, depth=depth)
+    bent = replace(curves, trade_sizes=curves.trade_sizes**power, depth=curves.depth**power)
     return ImpactMoments.from_curves(bent, session.n_intervals, session)
 
 

@@ -238,8 +238,7 @@ class LagEstimate(Record):
 
     def scaled(self, factor: float) -> Self:
         """In another unit of the values: all times `factor`."""
-        values, cov = factor * self.values, factor**2 * self.cov
-        return replace(self, values=values, cov=cov)
+        return replace(self, values=factor * self.values, cov=factor**2 * self.cov)
 
 
 def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
