@@ -318,8 +318,7 @@ def _products(left: Float, right: Float, group: Index, n_groups: int) -> Float:
 
 def _transformed(rows: Float, matrix: Float, group: Index) -> Float:
     """Each row (m, p) times the symmetric matrix of its group (G, p, p)."""
-    columns = [np.sum(rows * matrix[:, :, b][group], axis=1) for b in range(rows.shape[1])]
-    return np.column_stack(columns)
+    return np.column_stack([np.sum(rows * one[group], axis=1) for one in matrix.transpose(2, 0, 1)])
 
 
 def _inverse(bread: Float) -> Float:

@@ -118,8 +118,7 @@ class ImpactFit(Record):
         where = np.full(len(size), interval)
         error = self.estimate.standard_error(where, size, self.cov)
         spread_error = np.nan_to_num(self.bse["half_spread"].iloc[interval])
-        quantile = special.stdtrit(self.dof[interval], 1 - alpha / 2)
-        reach = quantile * np.hypot(error, spread_error)
+        reach = special.stdtrit(self.dof[interval], 1 - alpha / 2) * np.hypot(error, spread_error)
         slippage = self.params["half_spread"].iloc[interval] + self.estimate.impact(where, size)
         ends = {"slippage": slippage, "lower": slippage - reach, "upper": slippage + reach}
         return pd.DataFrame(ends, index=pd.Index(size, name="size"))
@@ -349,9 +348,8 @@ def _by_day(rows: Any, value: str, weight: str, n_groups: int) -> Float:
     """Sum of values over sum of weights of each day and group, (D, G); NaN where there is none."""
     days, day = np.unique(rows["day"], return_inverse=True)
     cell, cells = day * n_groups + rows["group"], len(days) * n_groups
-    total, weights = (np.bincount(cell, rows[name], cells) for name in (value, weight))
-    means = np.divide(total, weights, out=np.full(cells, np.nan), where=weights > 0)
-    return np.asarray(means.reshape(len(days), n_groups))
+    total, weights = (pd.Series(np.bincount(cell, rows[name], cells)) for name in (value, weight))
+    return (total / weights).to_numpy().reshape(len(days), n_groups)
 
 
 def _half_spreads(spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int) -> tuple[Float, ...]:
@@ -480,8 +478,8 @@ def _curve_of(found: Estimate, theta: Float, spread: Float, largest: Float) -> c
     family: Any = curves.PowerImpact if "exponent" in found.names else families.get(theta.shape[1])
     given: tuple[Any, ...] = tuple(theta.T)
     if len(found.knots):
-        ends = np.maximum(np.append(found.knots[1:], np.inf), found.knots)
-        depth = np.minimum(ends, np.maximum(largest[:, None], found.knots)) - found.knots
+        ends = np.append(found.knots[1:], np.inf)
+        depth = np.clip(largest[:, None], found.knots, ends) - found.knots
         family, given = curves.PiecewiseLinearImpact, (depth, theta)
     elif found.names == ["scale"]:
         family = curves.square_root_impact

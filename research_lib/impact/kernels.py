@@ -191,9 +191,7 @@ def kernel_matrix(kernel: Kernel, times: ArrayLike) -> Float:
     """
     at = trade_times(times)
     lags = np.abs(at[:, None] - at)
-    if evenly_spaced(at):
-        return linalg.toeplitz(at_lags(kernel, lags[0]))
-    return at_lags(kernel, lags)
+    return linalg.toeplitz(at_lags(kernel, lags[0])) if evenly_spaced(at) else at_lags(kernel, lags)
 
 
 def displaced(values: Float, shares: Float) -> Float:
@@ -353,9 +351,8 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
 
 def _lacking(kernel: Kernel, times: Float) -> list[str]:
     """Which of nonnegative, nonincreasing, convex fails on the lags between the times."""
-    if evenly_spaced(times):
-        lags = times - times[0]
-    else:
+    lags = times - times[0]
+    if not evenly_spaced(times):
         lags = np.unique(np.abs(times[:, None] - times))
         # Equal gaps may differ by rounding.
         lags = lags[np.append(True, np.diff(lags) > ROUNDING * lags[-1])]

@@ -318,8 +318,7 @@ def _intervals(time: NDArray[np.int64], n: int | None, session: Session) -> NDAr
     ValidationError
         Naming how many times are outside the session, the first of them and the remedy.
     """
-    cut = replace(session, n_intervals=n or count_intervals(time, session))
-    interval = cut.interval_of(time)
+    interval = replace(session, n_intervals=n or count_intervals(time, session)).interval_of(time)
     outside = interval < 0
     if outside.any():
         first = pd.Timestamp(time[np.argmax(outside)], tz="UTC")

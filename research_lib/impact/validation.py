@@ -91,15 +91,15 @@ def cross_validate(
     held_out: dict[str, list[pd.DataFrame]] = {form: [] for form in model_types}
     settings["test_fraction"] = 0.0
     for out, label in enumerate(labels):
-        known = data.take(unit != out, spread_unit != out)
+        seen = data.take(unit != out, spread_unit != out)
         unseen = data.take(unit == out, spread_unit == out)
-        for form, fit in fit_forms(known, held_out, **settings).items():
+        for form, fit in fit_forms(seen, held_out, **settings).items():
             held_out[form].append(score(unseen, fit.curve, True).assign(unit=label))
     predictions = {form: pd.concat(rows, ignore_index=True) for form, rows in held_out.items()}
     rows = next(iter(predictions.values()))
-    usable = _seldom_censored(rows, most_censored)
-    for form in predictions.values():  # a piecewise curve ends somewhere
-        usable &= np.isfinite(form["predicted"])
+    # A piecewise curve ends somewhere.
+    known = np.isfinite([form["predicted"] for form in predictions.values()]).all(axis=0)
+    usable = _seldom_censored(rows, most_censored) & known
     if not usable.any():
         rule = f"of a size that at most {most_censored:.0%} of the books cannot fill"
         raise ModelFittingError(f"none of {len(rows):,} held-out rows is filled and {rule}")
