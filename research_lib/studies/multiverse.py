@@ -103,14 +103,14 @@ def multiverse(
     sampled = {"interval start": starts, "events": books.take(inside)}
     for side in sides:
         days = Ladder.of(starts, side).by_day(n)
-        benchmark = [replay(np.full(n, total_shares / n), day, side) for day in days]
+        twap = [replay(np.full(n, total_shares / n), day, side) for day in days]
         for (sampling, seen), relative in itertools.product(sampled.items(), NORMALISATIONS):
             seen = seen.take(np.isin(window.days(seen.time), fitted) & np.isfinite(seen.mid))
             named = {"normalisation": relative, "sampling": sampling, "side": side}
             for choice, curve in _analyses(seen, side, relative, trade_sizes, window):
                 shares = allocate(curve, total_shares, max_shares=max_shares).shares
                 done = [replay(shares, day, side) for day in days]
-                saved = _savings(done, benchmark, len(fitted))
+                saved = _savings(list(zip(done, twap, strict=True)), len(fitted))
                 rows.append({**named, **choice, **saved, "n_books": len(seen)})
     return pd.DataFrame(rows).set_index(CHOICES).reset_index()
 
@@ -129,8 +129,7 @@ def _analyses(
     interval = window.interval_of(seen.time)
     for curves, (weight, estimator) in itertools.product((walked, no_spread), WEIGHTS.items()):
         how: dict[str, Any] = {"estimator": estimator, "test_fraction": 0.0}
-        pooled: dict[str, Any] = {"by": "pooled", "shrinkage": "none", **how}
-        fit = fit_impact(_moments(curves, 1.0, window), "power", **pooled)
+        fit = fit_impact(_moments(curves, 1, window), "power", by="pooled", shrinkage="none", **how)
         power = float(fit.params["exponent"].iloc[0])
         straight = fit_impact(_moments(curves, power, window), "linear", **how).curve
         effect = pd.Series(factor**power).groupby(interval).mean()
@@ -154,15 +153,12 @@ def _exponent(fit: ImpactFit) -> dict[str, float]:
     return dict(zip(names, said, strict=True))
 
 
-def _savings(
-    done: Sequence[Execution], benchmark: Sequence[Execution], n_fitted: int
-) -> dict[str, float]:
+def _savings(pairs: list[tuple[Execution, Execution]], n_fitted: int) -> dict[str, float]:
     """Of TWAP's cost in and out of sample, per cent; NaN where the two fill different amounts."""
     found = {}
-    for name, days in (("in", slice(n_fitted)), ("out", slice(n_fitted, None))):
-        pairs = list(zip(done[days], benchmark[days], strict=True))
-        alike = [abs(a.unfilled - b.unfilled) <= UNFILLED * b.total_shares for a, b in pairs]
-        known = bool(pairs) and all(alike)
-        own, equal = (sum(one.cost for one in side) for side in (done[days], benchmark[days]))
+    for name, days in (("in", pairs[:n_fitted]), ("out", pairs[n_fitted:])):
+        alike = [abs(a.unfilled - b.unfilled) <= UNFILLED * b.total_shares for a, b in days]
+        known = bool(days) and all(alike)
+        own, equal = sum(a.cost for a, _ in days), sum(b.cost for _, b in days)
         found[f"saving_{name}_%"] = 100 * (1 - own / equal) if known else np.nan
     return found
