@@ -32,10 +32,11 @@ BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
 EXPONENTS = np.linspace(0.05, 3.0, 60)
 ROUNDING = 1e-13  # of the terms of a sum: what is less is left by their rounding
 ERRORS = {
-    "day": "clustered by day", "snapshot": "clustered by snapshot",
+    "day": "clustered by day",
+    "snapshot": "clustered by snapshot",
     "newey-west": "Newey-West over snapshots",
     "hc3": "HC3 (misfit of the form over sizes, not sampling error, where there is one snapshot)",
-}  # fmt: skip
+}
 # Coefficients of each form, and the functions of size that they multiply.
 FORMS: dict[str, tuple[list[str], Callable[[Float], Float]]] = {
     "linear": (["beta"], lambda x: x[:, None]),
@@ -159,8 +160,7 @@ def _knots(sizes: Float) -> Float:
     """Lower ends of the steps of a piecewise curve: 0 and the sizes but the last, 10 at most."""
     ends = np.unique(sizes)
     if len(ends) > MAX_KNOTS:
-        parts = np.linspace(0, 1, MAX_KNOTS + 1)[1:]
-        ends = np.unique(np.quantile(ends, parts, method="nearest"))
+        ends = np.unique(np.quantile(ends, np.linspace(0, 1, MAX_KNOTS + 1)[1:], method="nearest"))
     return np.concatenate([[0.0], ends[:-1]])
 
 

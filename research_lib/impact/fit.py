@@ -132,14 +132,15 @@ class ImpactFit(Record):
         quartiles = self.params.describe().loc[["min", "25%", "50%", "75%", "max"]]
         censored = self.diagnostics["censored"]
         lines = [
-            f"{self.model_type} impact, {len(self.curve)} intervals", self.information,
+            f"{self.model_type} impact, {len(self.curve)} intervals",
+            self.information,
             quartiles.to_string(float_format=lambda v: f"{v:.3g}"),
             "  ".join(f"{name} {value:.3g}" for name, value in self.metrics.items()),
             f"standard errors: {self.diagnostics['errors']}",
             f"{censored:,} censored rows: {self.diagnostics['completion']}" if censored else "",
             *(f"shrinkage of {name}: {s.summary()}" for name, s in self.shrinkage.items()),
             *(f"warning: {warning}" for warning in self.warnings),
-        ]  # fmt: skip
+        ]
         return "\n".join(line for line in lines if line)
 
     def plot(self, ax: Any = None) -> Any:
@@ -330,8 +331,7 @@ def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tu
         raise ModelFittingError(f"{short}; add trade sizes")
 
     def enough(groups: Any) -> bool:
-        different = shown[groups].any(axis=0).sum()
-        return bool(count[groups].sum() >= minimum and different >= n_terms)
+        return bool(count[groups].sum() >= minimum and shown[groups].any(axis=0).sum() >= n_terms)
 
     end = int(np.flatnonzero(count)[-1]) + 1
     taken = [np.array([g]) for g in range(end)] + [np.arange(end)] * (n_groups - end)
@@ -426,8 +426,7 @@ def _independent(data: Observations) -> str:
     """What is taken as independent, where the caller leaves it open."""
     if np.ptp(data.rows["day"]) > 0:
         return "day"
-    snapshots = data.rows.groupby("interval")["cluster"].nunique()
-    return "snapshot" if snapshots.max() > 1 else "hc3"
+    return "snapshot" if data.rows.groupby("interval")["cluster"].nunique().max() > 1 else "hc3"
 
 
 def _shrinkage(daily: Points, found: Estimate, reason: str, overlap: int) -> Shrinkage:
@@ -436,8 +435,7 @@ def _shrinkage(daily: Points, found: Estimate, reason: str, overlap: int) -> Shr
     level = found.impact(group, size)
     if len(np.unique(daily.cluster)) == 1:
         return estimation.shrink(level, None, reason, overlap)
-    covariance = estimation.covariances(daily, found, "day")[0]
-    error = found.standard_error(group, size, covariance)
+    error = found.standard_error(group, size, estimation.covariances(daily, found, "day")[0])
     error[~found.free.any(axis=1)] = np.nan
     return estimation.shrink(level, error, reason, overlap, _daily_levels(daily, level))
 
@@ -474,16 +472,13 @@ def _shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:
 
 def _curve_of(found: Estimate, theta: Float, spread: Float, largest: Float) -> curves.ImpactCurve:
     """The form's curve from (G, p) coefficients; a piecewise one ends at the `largest` sizes."""
-    families = {1: curves.LinearImpact, 2: curves.QuadraticImpact}
-    family: Any = curves.PowerImpact if "exponent" in found.names else families.get(theta.shape[1])
-    given: tuple[Any, ...] = tuple(theta.T)
     if len(found.knots):
         ends = np.append(found.knots[1:], np.inf)
         depth = np.clip(largest[:, None], found.knots, ends) - found.knots
-        family, given = curves.PiecewiseLinearImpact, (depth, theta)
-    elif found.names == ["scale"]:
-        family = curves.square_root_impact
-    return family(*given, spread).fitted_up_to(largest)
+        return curves.PiecewiseLinearImpact(depth, theta, spread).fitted_up_to(largest)
+    power: Any = curves.PowerImpact if "exponent" in found.names else curves.square_root_impact
+    families = {"beta": curves.LinearImpact, "alpha": curves.QuadraticImpact, "scale": power}
+    return families[found.names[0]](*theta.T, spread).fitted_up_to(largest)
 
 
 def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) -> tuple[str, ...]:

@@ -191,10 +191,14 @@ class ImpactMoments(Record):
         spread = rows["slippage"] - rows["total"]
         bits = rows["censored"] * (np.int64(1) << rows["size"].to_numpy())
         cells = rows[["interval", "n", "total", *CONTINUED]].assign(
-            date=dates[rows["day"]], lacking=bits.groupby(rows["book"]).transform("sum"),
-            size=sizes[rows["size"]], square=rows["total"] ** 2, cross=rows["total"] * spread,
-            half_spread=spread, half_spread_square=spread**2,
-        )  # fmt: skip
+            date=dates[rows["day"]],
+            lacking=bits.groupby(rows["book"]).transform("sum"),
+            size=sizes[rows["size"]],
+            square=rows["total"] ** 2,
+            cross=rows["total"] * spread,
+            half_spread=spread,
+            half_spread_square=spread**2,
+        )
         books = seen.spreads.assign(date=dates[seen.spreads["day"]]).drop(columns="day")
         return cls._sum([cls(cells, books, sizes, seen.n_intervals)])
 
@@ -238,13 +242,16 @@ class ImpactMoments(Record):
         square = cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"]
         mids = books[BOOK].assign(mid=books["mid"] / books["n"])
         rows = cells[["interval", "n", "total", *CONTINUED]].assign(
-            day=day[:m], cluster=day[:m], size=size,
+            day=day[:m],
+            cluster=day[:m],
+            size=size,
             book=cells.groupby(CELL[:3], sort=False).ngroup(),
             censored=(cells["lacking"].to_numpy() >> size) & 1 > 0,
-            slippage=slippage / n, mid=cells[BOOK].merge(mids, on=BOOK, how="left")["mid"],
+            slippage=slippage / n,
+            mid=cells[BOOK].merge(mids, on=BOOK, how="left")["mid"],
             within=(square - slippage**2 / n).clip(lower=0.0),
             impact_within=(cells["square"] - impact**2 / n).clip(lower=0.0),
-        )  # fmt: skip
+        )
         spreads = books.assign(day=day[m:])
         return Observations(rows, spreads, self.sizes, self.n_intervals, list(map(str, dates)))
 

@@ -148,10 +148,14 @@ class SeparableTotal(Record):
         """The same totals with x in units of `shares` and C in units of `currency`."""
         unit = shares / currency
         return type(self)(
-            self.linear * unit, self.quadratic * unit * shares, self.cubic * unit * shares**2,
-            self.scale * shares**self.power / currency, self.power,
-            self.depth / shares, self.premium * unit,
-        )  # fmt: skip
+            self.linear * unit,
+            self.quadratic * unit * shares,
+            self.cubic * unit * shares**2,
+            self.scale * shares**self.power / currency,
+            self.power,
+            self.depth / shares,
+            self.premium * unit,
+        )
 
     @cached_property
     def _ends(self) -> Float:

@@ -236,5 +236,5 @@ def residual_tests(
         "White": het_white(values, design)[:2],
         f"Ljung-Box ({n_lags} lags)": (ljung["lb_stat"], ljung["lb_pvalue"]),
         "Durbin-Watson": (durbin_watson(series), np.nan),
-    }  # fmt: skip
+    }
     return pd.DataFrame(statistics, index=["statistic", "p_value"]).T.rename_axis("test")
