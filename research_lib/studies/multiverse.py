@@ -158,7 +158,6 @@ def _savings(pairs: list[tuple[Execution, Execution]], n_fitted: int) -> dict[st
     found = {}
     for name, days in (("in", pairs[:n_fitted]), ("out", pairs[n_fitted:])):
         alike = [abs(a.unfilled - b.unfilled) <= UNFILLED * b.total_shares for a, b in days]
-        known = bool(days) and all(alike)
         own, equal = sum(a.cost for a, _ in days), sum(b.cost for _, b in days)
-        found[f"saving_{name}_%"] = 100 * (1 - own / equal) if known else np.nan
+        found[f"saving_{name}_%"] = 100 * (1 - own / equal) if days and all(alike) else np.nan
     return found

@@ -171,9 +171,8 @@ def quoted_assets(
         within = (table["close"] / table["open"] - 1.0)[returns.index]
         slope = spread / (ONE_PERCENT * volume)
         rows[name] = price, within.std() * price, spread / 2, slope, volume, source, RULE
-    last = f"{returns.index[-1]:%Y-%m-%d}"
-    known_from = f"daily bars of {correlation_days} days to {last}, split-adjusted"
-    return Assets(_table(rows), returns.corr().to_numpy(), known_from, correlation_days)
+    note = f"daily bars of {correlation_days} days to {returns.index[-1]:%Y-%m-%d}, split-adjusted"
+    return Assets(_table(rows), returns.corr().to_numpy(), note, correlation_days)
 
 
 def _quoted(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[float, str]:

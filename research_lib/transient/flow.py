@@ -365,8 +365,7 @@ def _checked_lag(flow: SignedFlow, max_lag: int, measure: str = "sign") -> int:
     if not isinstance(flow, SignedFlow):
         raise ValidationError(f"flow: pass trade_flow(books), not {type(flow).__name__}")
     refuse_unknown([measure], ("sign", "shares"), "measure of flow")
-    longest = int(np.bincount(flow.day).max()) - 2
-    return int(number("max_lag", max_lag, 1, longest, integer=True))
+    return int(number("max_lag", max_lag, 1, np.bincount(flow.day).max() - 2, integer=True))
 
 
 def bandwidth(n: int) -> int:
