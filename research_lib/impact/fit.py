@@ -146,11 +146,11 @@ class ImpactFit(Record):
     def plot(self, ax: Any = None) -> Any:
         """Slippage of the median size by interval: estimates and the shrunk curve; the Axes."""
         size = float(np.median(self.observations["trade_size"]))
-        raw, shrunk = (one.slippage(size) for one in (self.raw_curve, self.curve))
-        return pd.DataFrame({"own estimate": raw, "curve": shrunk}).plot(
-            ax=ax, style=[".", "-"], color=["0.6", "C0"], xlabel="interval of the session",
-            ylabel=f"slippage of {size:,.6g} shares\n(currency per share)",
-        )  # fmt: skip
+        levels = {"own estimate": self.raw_curve.slippage(size), "curve": self.curve.slippage(size)}
+        ax = pd.DataFrame(levels).plot(ax=ax, style=[".", "-"], color=["0.6", "C0"])
+        label = f"slippage of {size:,.6g} shares\n(currency per share)"
+        ax.set(xlabel="interval of the session", ylabel=label)
+        return ax
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
