@@ -154,9 +154,8 @@ def _shape(rows: pd.DataFrame, sizes: Float) -> Float:
         level = _levels(rows, shape)[book]
         own = level * shape[size]
         filled = np.where(rows["censored"] & (own > total), own, total)
-        weight = sums(size, level, len(shape))
-        new = sums(size, filled, len(shape))
-        new = np.divide(new, weight, out=shape.copy(), where=weight > 0)
+        reached, weight = (sums(size, values, len(shape)) for values in (filled, level))
+        new = np.divide(reached, weight, out=shape.copy(), where=weight > 0)
         new = new / new.max() if new.max() > 0 else straight
         if np.max(np.abs(new - shape)) <= 1e-13:
             break
@@ -170,13 +169,11 @@ def _levels(rows: pd.DataFrame, shape: Float) -> Float:
     Else its interval's average, else the average.
     """
     book, interval, n = (rows[name].to_numpy() for name in ("book", "interval", "n"))
-    books, m = int(book.max()) + 1, np.where(rows["censored"], 0.0, shape[rows["size"]])
-    squares, level = sums(book, m**2, books), sums(book, m * rows["total"].to_numpy(), books)
+    m = np.where(rows["censored"], 0.0, shape[rows["size"]])
+    squares, products = sums(book, m**2), sums(book, m * rows["total"].to_numpy())
     known = squares > 0
-    level = np.divide(level, squares, out=np.zeros(books), where=known)
-    if known.all():
-        return level
-    count, where = np.zeros(books), np.zeros(books, np.int64)
+    level = np.divide(products, squares, out=np.zeros(len(squares)), where=known)
+    count, where = np.zeros(len(level)), np.zeros(len(level), np.int64)
     count[book], where[book] = n, interval
     seen, levels = sums(where, count * known), sums(where, level)
     average = np.full(len(seen), level.sum() / max(float(seen.sum()), 1.0))

@@ -86,13 +86,9 @@ class ImpactCurve(Record):
     def _cost(self) -> SeparableTotal:
         return self.total("cost")
 
-    @cached_property
-    def _impact(self) -> SeparableTotal:
-        return self.total("impact")
-
     def impact(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the touch, currency per share."""
-        return self._impact.value(self._shares(x))
+        return self.total("impact").value(self._shares(x))
 
     def slippage(self, x: ArrayLike) -> Float:
         """Average price of x shares beyond the mid: half_spread + impact, currency per share."""
@@ -124,13 +120,12 @@ class ImpactCurve(Record):
 
     def _shares(self, x: ArrayLike) -> Float:
         """Orders as (n,) shares, each at least 0."""
-        shares = _by_interval("shares", x, len(self))
-        if shares.shape not in ((), self.half_spread.shape):
-            rule = f"shares must be a number or ({len(self)},)"
-            raise ValidationError(f"{rule}, got shape {shares.shape}")
-        if np.any(shares < 0):
-            raise ValidationError(f"shares must be at least 0, got {np.min(shares):g}; sells too")
-        return np.broadcast_to(shares, self.half_spread.shape)
+        x = _by_interval("shares", x, len(self))
+        if x.shape not in ((), self.half_spread.shape):
+            raise ValidationError(f"shares must be a number or ({len(self)},), got shape {x.shape}")
+        if np.any(x < 0):
+            raise ValidationError(f"shares must be at least 0, got {np.min(x):g}; sells too")
+        return np.broadcast_to(x, self.half_spread.shape)
 
     def take(self, intervals: ArrayLike) -> Self:
         """The curves of the chosen intervals, in that order; one may be chosen many times."""
@@ -364,10 +359,9 @@ class PiecewiseLinearImpact(ImpactCurve):
         prices, sizes = books.levels(side)
         outwards = side_sign(side) * prices
         order = np.argsort(outwards, axis=1, kind="stable")  # the NaN of empty levels come last
-        away = np.take_along_axis(outwards, order, axis=1)
-        quoted = np.isfinite(books.bid_price).any(axis=1) & np.isfinite(books.ask_price).any(axis=1)
+        away, depth = (np.take_along_axis(part, order, axis=1) for part in (outwards, sizes))
         premium = np.fmax.accumulate(away - away[:, :1], axis=1)
-        depth = np.take_along_axis(sizes, order, axis=1)
+        quoted = np.isfinite(books.mid)
         depth, premium = (np.where(quoted[:, None], one, 0.0) for one in (depth, premium))
         return cls(depth, premium, np.where(quoted, books.half_spread, 0.0))
 
@@ -432,11 +426,8 @@ class CompositeImpact(ImpactCurve):
 
     def parameters(self) -> dict[str, Float]:
         """Every part's parameters, named as curves[0].beta."""
-        return {
-            f"curves[{k}].{name}": values
-            for k, curve in enumerate(self.curves)
-            for name, values in curve.parameters().items()
-        }
+        parts = enumerate(curve.parameters() for curve in self.curves)
+        return {f"curves[{k}].{name}": part[name] for k, part in parts for name in part}
 
     def to_frame(self) -> pd.DataFrame:
         """The parts' frames one below another; NaN where a part has no such parameter."""

@@ -14,9 +14,8 @@ whose sum is any convex walked cost. The power law is nonlinear least squares.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -33,10 +32,11 @@ BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
 EXPONENTS = np.linspace(0.05, 3.0, 60)
 ROUNDING = 1e-13  # of the terms of a sum: what is less is left by their rounding
 ERRORS = {
-    "day": "clustered by day", "snapshot": "clustered by snapshot",
+    "day": "clustered by day",
+    "snapshot": "clustered by snapshot",
     "newey-west": "Newey-West over snapshots",
     "hc3": "HC3 (misfit of the form over sizes, not sampling error, where there is one snapshot)",
-}  # fmt: skip
+}
 # Coefficients of each form, and the functions of size that they multiply.
 FORMS: dict[str, tuple[list[str], Callable[[Float], Float]]] = {
     "linear": (["beta"], lambda x: x[:, None]),
@@ -100,8 +100,7 @@ class Estimate(Record):
 
     def take(self, group: Index) -> Estimate:
         """The coefficients of the groups given."""
-        free = self.free[group]
-        return dataclasses.replace(self, coefficients=self.coefficients[group], free=free)
+        return replace(self, coefficients=self.coefficients[group], free=self.free[group])
 
     def impact(self, group: Index, size: Float) -> Float:
         """Impact at (m,) sizes of the groups given."""
@@ -161,8 +160,7 @@ def _knots(sizes: Float) -> Float:
     """Lower ends of the steps of a piecewise curve: 0 and the sizes but the last, 10 at most."""
     ends = np.unique(sizes)
     if len(ends) > MAX_KNOTS:
-        parts = np.linspace(0, 1, MAX_KNOTS + 1)[1:]
-        ends = np.unique(np.quantile(ends, parts, method="nearest"))
+        ends = np.unique(np.quantile(ends, np.linspace(0, 1, MAX_KNOTS + 1)[1:], method="nearest"))
     return np.concatenate([[0.0], ends[:-1]])
 
 
@@ -213,7 +211,7 @@ def _power_law(points: Points) -> Estimate:
     from scipy.optimize.elementwise import find_root
 
     unit, index = points.size.max(), np.arange(points.n_groups)
-    points = dataclasses.replace(points, size=points.size / unit)  # no exponent overflows
+    points = replace(points, size=points.size / unit)  # no exponent overflows
     explained = [_profiled(points, np.full(points.n_groups, p))[1] for p in EXPONENTS]
     best = EXPONENTS[np.argmax(explained, axis=0)]
 
@@ -320,8 +318,7 @@ def _products(left: Float, right: Float, group: Index, n_groups: int) -> Float:
 
 def _transformed(rows: Float, matrix: Float, group: Index) -> Float:
     """Each row (m, p) times the symmetric matrix of its group (G, p, p)."""
-    columns = [np.sum(rows * matrix[:, :, b][group], axis=1) for b in range(rows.shape[1])]
-    return np.column_stack(columns)
+    return np.column_stack([np.sum(rows * one[group], axis=1) for one in matrix.transpose(2, 0, 1)])
 
 
 def _inverse(bread: Float) -> Float:
@@ -437,8 +434,8 @@ def shrink(
     if reason or t < MIN_INTERVALS:
         return _none(level, reason or f"none: {t} intervals are too few for a profile")
     apart = min(overlap, t // 4) if daily is None else 0
-    seen, rest = (level[None],) * 2 if daily is None else (daily, _other_days(daily, level))
-    how = _smoothest(seen, rest.T, apart)
+    seen = level[None] if daily is None else daily
+    how = _smoothest(seen, _other_days(seen, level).T, apart)
     others, profile = _smooth(level, *how, apart), _smooth(level, *how)
     if np.min(profile) <= 0 or np.min(others) <= 0:
         return _none(level, "none: the profile is not positive")

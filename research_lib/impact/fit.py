@@ -1,14 +1,14 @@
 """From observed slippage to one impact curve an interval, with honest errors."""
 
-import dataclasses
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import special  # scipy.stats takes a second to import
 
 from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
@@ -104,7 +104,7 @@ class ImpactFit(Record):
 
     def conf_int(self, alpha: float = 0.05) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Lower and upper ends of the 1 - alpha t intervals, each shaped as `params`."""
-        reach = self.bse.mul(self._quantile(alpha), axis=0)
+        reach = self.bse.mul(special.stdtrit(self.dof, 1 - alpha / 2), axis=0)
         return self.params - reach, self.params + reach
 
     def band(self, sizes: ArrayLike, interval: int, alpha: float = 0.05) -> pd.DataFrame:
@@ -121,7 +121,7 @@ class ImpactFit(Record):
         where = np.full(len(size), interval)
         error = self.estimate.standard_error(where, size, self.cov)
         spread_error = np.nan_to_num(self.bse["half_spread"].iloc[interval])
-        reach = self._quantile(alpha)[interval] * np.hypot(error, spread_error)
+        reach = special.stdtrit(self.dof[interval], 1 - alpha / 2) * np.hypot(error, spread_error)
         slippage = self.params["half_spread"].iloc[interval] + self.estimate.impact(where, size)
         ends = {"slippage": slippage, "lower": slippage - reach, "upper": slippage + reach}
         return pd.DataFrame(ends, index=pd.Index(size, name="size"))
@@ -135,29 +135,25 @@ class ImpactFit(Record):
         quartiles = self.params.describe().loc[["min", "25%", "50%", "75%", "max"]]
         censored = self.diagnostics["censored"]
         lines = [
-            f"{self.model_type} impact, {len(self.curve)} intervals", self.information,
+            f"{self.model_type} impact, {len(self.curve)} intervals",
+            self.information,
             quartiles.to_string(float_format=lambda v: f"{v:.3g}"),
             "  ".join(f"{name} {value:.3g}" for name, value in self.metrics.items()),
             f"standard errors: {self.diagnostics['errors']}",
             f"{censored:,} censored rows: {self.diagnostics['completion']}" if censored else "",
             *(f"shrinkage of {name}: {s.summary()}" for name, s in self.shrinkage.items()),
             *(f"warning: {warning}" for warning in self.warnings),
-        ]  # fmt: skip
+        ]
         return "\n".join(line for line in lines if line)
 
     def plot(self, ax: Any = None) -> Any:
         """Slippage of the median size by interval: estimates and the shrunk curve; the Axes."""
         size = float(np.median(self.observations["trade_size"]))
-        raw, shrunk = (one.slippage(size) for one in (self.raw_curve, self.curve))
-        return pd.DataFrame({"own estimate": raw, "curve": shrunk}).plot(
-            ax=ax, style=[".", "-"], color=["0.6", "C0"], xlabel="interval of the session",
-            ylabel=f"slippage of {size:,.6g} shares\n(currency per share)",
-        )  # fmt: skip
-
-    def _quantile(self, alpha: float) -> Float:
-        from scipy import stats
-
-        return np.asarray(stats.t.ppf(1 - alpha / 2, self.dof))
+        levels = {"own estimate": self.raw_curve.slippage(size), "curve": self.curve.slippage(size)}
+        ax = pd.DataFrame(levels).plot(ax=ax, style=[".", "-"], color=["0.6", "C0"])
+        label = f"slippage of {size:,.6g} shares\n(currency per share)"
+        ax.set(xlabel="interval of the session", ylabel=label)
+        return ax
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -283,9 +279,8 @@ def fit_forms(
     for form in forms:
         fit, *known = [_fit(*sample, form, how) for sample in completed]
         scored = score(data, known[0].curve if known else fit.curve, is_test)
-        metrics = {**metrics_of(scored, "train"), **metrics_of(scored, "test")}
-        told = {"observations": scored, "metrics": metrics, "information": information}
-        fits[form] = dataclasses.replace(fit, **told)
+        metrics = metrics_of(scored, "train") | metrics_of(scored, "test")
+        fits[form] = replace(fit, observations=scored, metrics=metrics, information=information)
     return fits
 
 
@@ -298,14 +293,12 @@ def _split_by_time(data: Observations, test_fraction: float) -> tuple[pd.Series,
     dates, n = data.dates, data.n_intervals
     information = f"fitted on all of {_span(dates)}"
     unit, count = ("day", len(dates)) if len(dates) > 1 else ("interval", n)
-    held_out = max(1, round(test_fraction * count))
+    held_out = max(1, round(test_fraction * count)) if test_fraction else 0
     first = count - (min(count - 1, held_out) if unit == "day" else held_out)
-    if test_fraction == 0:
-        first = count
-    elif unit == "day":
+    if held_out and unit == "day":
         known, tested = _span(dates[:first]), _span(dates[first:])
         information += f"; the metrics fitted on {known} and tested on {tested}"
-    else:
+    elif held_out:
         parts = f"fitted on intervals 0 to {first - 1} and tested on intervals {first} to {n - 1}"
         information += f"; the metrics {parts}, predicted by one curve from all the earlier ones"
     return data.rows[unit] >= first, data.spreads[unit] >= first, information
@@ -346,15 +339,14 @@ def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tu
         raise ModelFittingError(f"{short}; add trade sizes")
 
     def enough(groups: Any) -> bool:
-        different = shown[groups].any(axis=0).sum()
-        return bool(count[groups].sum() >= minimum and different >= n_terms)
+        return bool(count[groups].sum() >= minimum and shown[groups].any(axis=0).sum() >= n_terms)
 
     end = int(np.flatnonzero(count)[-1]) + 1
     taken = [np.array([g]) for g in range(end)] + [np.arange(end)] * (n_groups - end)
     widened = [g for g in range(end) if not enough([g])]
     for g in widened:
         near = (np.arange(max(g - reach, 0), min(g + reach + 1, end)) for reach in range(1, end))
-        taken[g] = next((groups for groups in near if enough(groups)), np.arange(end))
+        taken[g] = next(groups for groups in near if enough(groups))  # at the latest all
     group = np.repeat(np.arange(n_groups), [len(one) for one in taken])
     pairs = pd.DataFrame({"group": group, "own": np.concatenate(taken)})
     return pairs, widened, list(range(end, n_groups))
@@ -364,9 +356,8 @@ def _by_day(rows: Any, value: str, weight: str, n_groups: int) -> Float:
     """Sum of values over sum of weights of each day and group, (D, G); NaN where there is none."""
     days, day = np.unique(rows["day"], return_inverse=True)
     cell, cells = day * n_groups + rows["group"], len(days) * n_groups
-    total, weights = (np.bincount(cell, rows[name], cells) for name in (value, weight))
-    means = np.divide(total, weights, out=np.full(cells, np.nan), where=weights > 0)
-    return np.asarray(means.reshape(len(days), n_groups))
+    total, weights = (pd.Series(np.bincount(cell, rows[name], cells)) for name in (value, weight))
+    return (total / weights).to_numpy().reshape(len(days), n_groups)
 
 
 def _half_spreads(spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int) -> tuple[Float, ...]:
@@ -443,8 +434,7 @@ def _independent(data: Observations) -> str:
     """What is taken as independent, where the caller leaves it open."""
     if np.ptp(data.rows["day"]) > 0:
         return "day"
-    snapshots = data.rows.groupby("interval")["cluster"].nunique()
-    return "snapshot" if snapshots.max() > 1 else "hc3"
+    return "snapshot" if data.rows.groupby("interval")["cluster"].nunique().max() > 1 else "hc3"
 
 
 def _shrinkage(daily: Points, found: Estimate, reason: str, overlap: int) -> Shrinkage:
@@ -453,8 +443,7 @@ def _shrinkage(daily: Points, found: Estimate, reason: str, overlap: int) -> Shr
     level = found.impact(group, size)
     if len(np.unique(daily.cluster)) == 1:
         return estimation.shrink(level, None, reason, overlap)
-    covariance = estimation.covariances(daily, found, "day")[0]
-    error = found.standard_error(group, size, covariance)
+    error = found.standard_error(group, size, estimation.covariances(daily, found, "day")[0])
     error[~found.free.any(axis=1)] = np.nan
     return estimation.shrink(level, error, reason, overlap, _daily_levels(daily, level))
 
@@ -467,9 +456,8 @@ def _daily_levels(daily: Points, level: Float) -> Float:
     product, square = (daily.weight * daily.size * of for of in (daily.mean, daily.size))
     rows = {"day": daily.cluster, "group": daily.group, "product": product, "square": square}
     slope = _by_day(rows, "product", "square", daily.n_groups)
-    known = np.isfinite(slope)
-    mean = np.nansum(slope, axis=0) / np.maximum(known.sum(axis=0), 1)
-    relative = np.where(known, 1.0, np.nan)
+    mean = pd.DataFrame(slope).mean().to_numpy()
+    relative = np.where(np.isfinite(slope), 1.0, np.nan)
     return np.divide(slope, mean, out=relative, where=mean > 0) * level
 
 
@@ -492,16 +480,13 @@ def _shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:
 
 def _curve_of(found: Estimate, theta: Float, spread: Float, largest: Float) -> curves.ImpactCurve:
     """The form's curve from (G, p) coefficients; a piecewise one ends at the `largest` sizes."""
-    families = {1: curves.LinearImpact, 2: curves.QuadraticImpact}
-    family: Any = curves.PowerImpact if "exponent" in found.names else families.get(theta.shape[1])
-    given: tuple[Any, ...] = tuple(theta.T)
     if len(found.knots):
-        ends = np.maximum(np.append(found.knots[1:], np.inf), found.knots)
-        depth = np.minimum(ends, np.maximum(largest[:, None], found.knots)) - found.knots
-        family, given = curves.PiecewiseLinearImpact, (depth, theta)
-    elif found.names == ["scale"]:
-        family = curves.square_root_impact
-    return family(*given, spread).fitted_up_to(largest)
+        ends = np.append(found.knots[1:], np.inf)
+        depth = np.clip(largest[:, None], found.knots, ends) - found.knots
+        return curves.PiecewiseLinearImpact(depth, theta, spread).fitted_up_to(largest)
+    power: Any = curves.PowerImpact if "exponent" in found.names else curves.square_root_impact
+    families = {"beta": curves.LinearImpact, "alpha": curves.QuadraticImpact, "scale": power}
+    return families[found.names[0]](*theta.T, spread).fitted_up_to(largest)
 
 
 def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) -> tuple[str, ...]:
@@ -513,18 +498,17 @@ def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) ->
 
 def score(data: Observations, curve: curves.ImpactCurve, test: Any) -> pd.DataFrame:
     """Every row with its prediction, as `ImpactFit.observations`."""
-    rows = data.rows
+    rows = data.rows.reset_index(drop=True)
     of_row, size = curve.take(rows["interval"].to_numpy()), data.sizes[rows["size"]]
     impact = of_row.impact(size)
     predicted = of_row.half_spread + impact
     sample = np.where(rows["censored"], "censored", np.where(test, "test", "train"))
-    columns = rows[["interval", "book", "n", "mid", "within", "impact_within"]].assign(
+    return rows[["interval", "book", "n", "mid", "within", "impact_within"]].assign(
         day=np.array(data.dates)[rows["day"]], snapshot=rows["cluster"],
         trade_size=size, observed=rows["slippage"], predicted=predicted, sample=sample,
         residual_bps=1e4 * (rows["slippage"] - predicted) / rows["mid"],
         impact=rows["total"] / rows["n"], predicted_impact=impact,
     )  # fmt: skip
-    return columns.reset_index(drop=True)
 
 
 def metrics_of(observations: pd.DataFrame, sample: str) -> dict[str, float]:

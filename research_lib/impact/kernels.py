@@ -191,9 +191,7 @@ def kernel_matrix(kernel: Kernel, times: ArrayLike) -> Float:
     """
     at = trade_times(times)
     lags = np.abs(at[:, None] - at)
-    if evenly_spaced(at):
-        return linalg.toeplitz(at_lags(kernel, lags[0]))
-    return at_lags(kernel, lags)
+    return linalg.toeplitz(at_lags(kernel, lags[0])) if evenly_spaced(at) else at_lags(kernel, lags)
 
 
 def displaced(values: Float, shares: Float) -> Float:
@@ -353,15 +351,13 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
 
 def _lacking(kernel: Kernel, times: Float) -> list[str]:
     """Which of nonnegative, nonincreasing, convex fails on the lags between the times."""
-    if evenly_spaced(times):
-        lags = times - times[0]
-    else:
+    lags = times - times[0]
+    if not evenly_spaced(times):
         lags = np.unique(np.abs(times[:, None] - times))
         # Equal gaps may differ by rounding.
         lags = lags[np.append(True, np.diff(lags) > ROUNDING * lags[-1])]
     values = at_lags(kernel, lags)
-    small, falls = ROUNDING * np.max(np.abs(values)), -np.diff(values)
+    eps, falls = ROUNDING * np.max(np.abs(values)), -np.diff(values)
     bends = np.diff(falls / np.diff(lags)) * np.diff(lags)[1:]
-    fails = values < -small, falls < -small, bends > 4 * small
-    names = ("nonnegative", "nonincreasing", "convex")
-    return [name for name, where in zip(names, fails, strict=True) if np.any(where)]
+    fails = {"nonnegative": values < -eps, "nonincreasing": falls < -eps, "convex": bends > 4 * eps}
+    return [name for name, where in fails.items() if np.any(where)]

@@ -6,15 +6,12 @@ order, whichever worker was first. So the answer is the same bit by bit on any n
 and a worker that is lost costs the time to do its dates again.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -65,13 +62,13 @@ class Observations(Record):
     n_intervals: int
     dates: list[str]
 
-    def take(self, rows: Any, spreads: Any) -> Observations:
+    def take(self, rows: Any, spreads: Any) -> Self:
         """The chosen rows and spreads; days keep their numbers."""
-        chosen, kept = self.rows[rows], self.spreads[spreads]
+        chosen = self.rows[rows]
         book = np.unique(chosen["book"], return_inverse=True)[1]
-        return dataclasses.replace(self, rows=chosen.assign(book=book), spreads=kept)
+        return replace(self, rows=chosen.assign(book=book), spreads=self.spreads[spreads])
 
-    def usable(self, censoring: str) -> tuple[Observations, str]:
+    def usable(self, censoring: str) -> tuple[Self, str]:
         """The rows that enter a fit, censored ones completed, and how that was done.
 
         "complete": see `censoring`; sizes that no book filled are left out. "drop" leaves
@@ -85,7 +82,7 @@ class Observations(Record):
             total, how = complete(rows, self.sizes)
             filled = rows.loc[~rows["censored"], "size"].unique()
             rows = rows.assign(total=total)[rows["size"].isin(filled)]
-        return dataclasses.replace(self, rows=rows), how
+        return replace(self, rows=rows), how
 
 
 def observations_of(given: Any, n_intervals: int | None, session: Session | None) -> Observations:
@@ -104,18 +101,17 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
     require_columns(frame, ("time", *NUMBER_COLUMNS, "censored"), "slippage frame")
     require_numbers(frame, NUMBER_COLUMNS)
     require_numbers(frame, ("trade_size", "mid_price"), above=0)
-    steps, spreads = frame["interval"], frame["half_spread"]
-    whole, negative = (steps >= 0) & (steps % 1 == 0), (spreads < 0).to_numpy()
-    refuse_rows(~whole.to_numpy(), "interval", steps, "must be a whole number, 0 or more")
-    refuse_rows(negative, "half_spread", spreads, "must be 0 or more")
+    interval, shares, mid, spread, slippage = (frame[c].to_numpy(float) for c in NUMBER_COLUMNS)
+    part = (interval < 0) | (interval % 1 != 0)
+    refuse_rows(part, "interval", frame["interval"], "must be a whole number, 0 or more")
+    refuse_rows(spread < 0, "half_spread", frame["half_spread"], "must be 0 or more")
     if (kind := str(frame["censored"].dtype)) != "bool":
         raise ValidationError(f"column censored must be true or false, not {kind}")
-    last = int(steps.max())
+    last = int(interval.max())
     if n_intervals is not None and n_intervals <= last:
         seen = f"n_intervals is {n_intervals}, the frame has interval {last}"
         raise ValidationError(f"{seen}; give {last + 1} or more")
     time = nanoseconds(frame["time"], "column time")
-    interval, shares, mid, spread, slippage = (frame[c].to_numpy(float) for c in NUMBER_COLUMNS)
     censored, impact = frame["censored"].to_numpy(dtype=bool), slippage - spread
     sizes, size = np.unique(shares, return_inverse=True)
     dates, day = np.unique(session.days(time), return_inverse=True)
@@ -178,7 +174,7 @@ class ImpactMoments(Record):
     @classmethod
     def from_curves(
         cls, curves: SlippageCurves, n_intervals: int | None = None, session: Session | None = None
-    ) -> ImpactMoments:
+    ) -> Self:
         """Of walked books, (n, K); a book without two sides is left out.
 
         Raises
@@ -195,18 +191,22 @@ class ImpactMoments(Record):
         spread = rows["slippage"] - rows["total"]
         bits = rows["censored"] * (np.int64(1) << rows["size"].to_numpy())
         cells = rows[["interval", "n", "total", *CONTINUED]].assign(
-            date=dates[rows["day"]], lacking=bits.groupby(rows["book"]).transform("sum"),
-            size=sizes[rows["size"]], square=rows["total"] ** 2, cross=rows["total"] * spread,
-            half_spread=spread, half_spread_square=spread**2,
-        )  # fmt: skip
+            date=dates[rows["day"]],
+            lacking=bits.groupby(rows["book"]).transform("sum"),
+            size=sizes[rows["size"]],
+            square=rows["total"] ** 2,
+            cross=rows["total"] * spread,
+            half_spread=spread,
+            half_spread_square=spread**2,
+        )
         books = seen.spreads.assign(date=dates[seen.spreads["day"]]).drop(columns="day")
         return cls._sum([cls(cells, books, sizes, seen.n_intervals)])
 
-    def __add__(self, other: ImpactMoments) -> ImpactMoments:
-        return ImpactMoments.merge([self, other])
+    def __add__(self, other: Self) -> Self:
+        return self.merge([self, other])
 
     @classmethod
-    def merge(cls, parts: Iterable[ImpactMoments]) -> ImpactMoments:
+    def merge(cls, parts: Iterable[Self]) -> Self:
         """The sum of any number of parts.
 
         Raises
@@ -214,7 +214,7 @@ class ImpactMoments(Record):
         ValidationError
             If there is none, or they differ in trade sizes or in the number of intervals.
         """
-        held: list[ImpactMoments] = []
+        held: list[Self] = []
         for part in parts:
             held.append(part)
             one = held[0]
@@ -228,7 +228,7 @@ class ImpactMoments(Record):
         return cls._sum(held)
 
     @classmethod
-    def _sum(cls, parts: list[ImpactMoments]) -> ImpactMoments:
+    def _sum(cls, parts: list[Self]) -> Self:
         cells, books = (pd.concat([part[name] for part in parts]) for name in ("cells", "books"))
         sums = cells.groupby(CELL, as_index=False).sum(), books.groupby(BOOK, as_index=False).sum()
         return cls(*sums, parts[0].sizes, parts[0].n_intervals)
@@ -242,13 +242,16 @@ class ImpactMoments(Record):
         square = cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"]
         mids = books[BOOK].assign(mid=books["mid"] / books["n"])
         rows = cells[["interval", "n", "total", *CONTINUED]].assign(
-            day=day[:m], cluster=day[:m], size=size,
+            day=day[:m],
+            cluster=day[:m],
+            size=size,
             book=cells.groupby(CELL[:3], sort=False).ngroup(),
             censored=(cells["lacking"].to_numpy() >> size) & 1 > 0,
-            slippage=slippage / n, mid=cells[BOOK].merge(mids, on=BOOK, how="left")["mid"],
+            slippage=slippage / n,
+            mid=cells[BOOK].merge(mids, on=BOOK, how="left")["mid"],
             within=(square - slippage**2 / n).clip(lower=0.0),
             impact_within=(cells["square"] - impact**2 / n).clip(lower=0.0),
-        )  # fmt: skip
+        )
         spreads = books.assign(day=day[m:])
         return Observations(rows, spreads, self.sizes, self.n_intervals, list(map(str, dates)))
 
@@ -288,7 +291,7 @@ def moments_of_books(
     >>> found.books["n"].sum().item()
     26.0
     """
-    window = dataclasses.replace(session, n_intervals=n_intervals or session.n_intervals)
+    window = replace(session, n_intervals=n_intervals or session.n_intervals)
     books = [sample_batches(batches, window)] if sample else batches
     usable = (part for batch in books for part in _usable(batch, window))
     curves = (slippage_curves(part, trade_sizes, side) for part in usable)
@@ -351,9 +354,9 @@ def moments_of_store(
     """
     side_sign(side)
     found = store.books_by_symbol(Path(folder))
-    rows, sizes = number("batch_rows", batch_rows, 1, integer=True), trade_sizes
-    how: dict[str, Any] = {"side": side, "sample": sample, "batch_rows": rows, "session": session}
-    walk = partial(_of_date, trade_sizes=checked_sizes(sizes), **how)
+    rows, sizes = number("batch_rows", batch_rows, 1, integer=True), checked_sizes(trade_sizes)
+    how: dict[str, Any] = {"trade_sizes": sizes, "side": side, "sample": sample}
+    walk = partial(_of_date, session=session, batch_rows=rows, **how)
     return ((one, _of_symbol(one, found[one], walk, then, client)) for one in sorted(found))
 
 

@@ -141,19 +141,21 @@ class SeparableTotal(Record):
         """Intervals, (n,), whose total is not known to be convex on x >= 0."""
         if self.lines:  # known once: three passes fewer of very many intervals
             return np.zeros(len(self), bool)
-        bad: NDArray[np.bool_] = (self.quadratic < 0) | (self.cubic < 0)
-        if self.scale.any():
-            bad |= (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))
-        return bad
+        concave_power = (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))
+        return (self.quadratic < 0) | (self.cubic < 0) | concave_power
 
     def scaled(self, shares: float, currency: float) -> Self:
         """The same totals with x in units of `shares` and C in units of `currency`."""
         unit = shares / currency
         return type(self)(
-            self.linear * unit, self.quadratic * unit * shares, self.cubic * unit * shares**2,
-            self.scale * shares**self.power / currency, self.power,
-            self.depth / shares, self.premium * unit,
-        )  # fmt: skip
+            self.linear * unit,
+            self.quadratic * unit * shares,
+            self.cubic * unit * shares**2,
+            self.scale * shares**self.power / currency,
+            self.power,
+            self.depth / shares,
+            self.premium * unit,
+        )
 
     @cached_property
     def _ends(self) -> Float:
@@ -196,9 +198,8 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
         x = np.where(s != 0, np.minimum(x, alone), x)
     mixed = (s != 0) & (slope > 0.0) & (x > 0.0) & (x < np.inf)
     if mixed.any():
-        x[mixed] = _search(
-            x[mixed], above[mixed], *(np.broadcast_to(v, x.shape)[mixed] for v in (b, c, s, p))
-        )
+        parts = (np.broadcast_to(part, x.shape)[mixed] for part in (above, b, c, s, p))
+        x[mixed] = _search(x[mixed], *parts)
     return x
 
 
@@ -233,10 +234,9 @@ def polynomial_total(
     [19.5]
     """
     *parts, scale, power = np.broadcast_arrays(linear, quadratic, cubic, scale, power)
-    joined = (own + np.where(power == k, scale, 0.0) for k, own in enumerate(parts, start=1))
+    a, b, c = (own + np.where(power == k, scale, 0.0) for k, own in enumerate(parts, start=1))
     rest = np.where((power == 1) | (power == 2) | (power == 3), 0.0, scale)
     used, empty = np.where(rest != 0, power, UNUSED_POWER), np.empty((len(rest), 0))
-    a, b, c = joined
     return SeparableTotal(a, b, c, rest, used, *(steps or (empty, empty)))
 
 

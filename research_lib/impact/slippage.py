@@ -1,13 +1,10 @@
 """Walking the book: what an order of x shares would have paid, on one book or on many."""
 
-import dataclasses
 import logging
 import math
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -57,14 +54,13 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     [10.0, 10.333, nan]
     """
     labels = prices.index if isinstance(prices, pd.Series) else None
-    price = np.atleast_2d(numbers("prices", prices))
-    size = np.atleast_2d(numbers("sizes", same_labels("sizes", sizes, labels)))
+    price = np.array(numbers("prices", prices), ndmin=2, order="C")
+    size = np.array(numbers("sizes", same_labels("sizes", sizes, labels)), ndmin=2, order="C")
     if price.shape != size.shape or len(price) != 1:
         raise ValidationError(f"prices {price.shape} and sizes {size.shape} must be one book, (L,)")
     orders = checked_sizes(shares)
     lower_bound, depth, touch = np.empty((1, len(orders))), np.empty(1), np.empty(1)
-    levels = np.ascontiguousarray(price), np.ascontiguousarray(size)
-    walk_rows(*levels, orders, 0.0, lower_bound, depth, touch)
+    walk_rows(price, size, orders, 0.0, lower_bound, depth, touch)
     return np.where(orders > depth, np.nan, lower_bound[0])
 
 
@@ -251,27 +247,17 @@ def slippage_curves(
         walk_rows(*(a[rows] for a in levels), shares, sign, *(a[rows] for a in found))
         return rows
 
-    for done in _in_batches(walk, n, rows_at_once, parallel):
-        if log_batches:
-            logger.info("walked %s snapshots %s to %s of %s", side, done.start, done.stop, n)
+    threads = (os.cpu_count() or 1) if parallel else 1
+    step = max(1, min(rows_at_once, -(-n // threads)))
+    batches = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    with ThreadPoolExecutor(threads) as pool:  # which starts no thread before it is given work
+        for done in pool.map(walk, batches) if parallel else map(walk, batches):
+            if log_batches:
+                logger.info("walked %s snapshots %s to %s of %s", side, done.start, done.stop, n)
     lower_bound, depth, touch = found
     opposite = best_of(books.levels("sell" if side == "buy" else "buy")[0], sign)
     mid, half_spread = 0.5 * (touch + opposite), 0.5 * sign * (touch - opposite)
     return SlippageCurves(books.time, side, shares, mid, half_spread, touch, depth, lower_bound)
-
-
-def _in_batches(walk: Any, n: int, batch_size: int, parallel: bool) -> Iterator[slice]:
-    threads = (os.cpu_count() or 1) if parallel else 1
-    rows = max(1, min(batch_size, -(-n // threads)))
-    batches = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
-    if not parallel:
-        yield from map(walk, batches)
-        return
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield from pool.map(walk, batches)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @compiled
@@ -332,8 +318,7 @@ def _intervals(time: NDArray[np.int64], n: int | None, session: Session) -> NDAr
     ValidationError
         Naming how many times are outside the session, the first of them and the remedy.
     """
-    cut = dataclasses.replace(session, n_intervals=n or count_intervals(time, session))
-    interval = cut.interval_of(time)
+    interval = replace(session, n_intervals=n or count_intervals(time, session)).interval_of(time)
     outside = interval < 0
     if outside.any():
         first = pd.Timestamp(time[np.argmax(outside)], tz="UTC")

@@ -91,24 +91,22 @@ def cross_validate(
     held_out: dict[str, list[pd.DataFrame]] = {form: [] for form in model_types}
     settings["test_fraction"] = 0.0
     for out, label in enumerate(labels):
-        known = data.take(unit != out, spread_unit != out)
+        seen = data.take(unit != out, spread_unit != out)
         unseen = data.take(unit == out, spread_unit == out)
-        for form, fit in fit_forms(known, held_out, **settings).items():
+        for form, fit in fit_forms(seen, held_out, **settings).items():
             held_out[form].append(score(unseen, fit.curve, True).assign(unit=label))
     predictions = {form: pd.concat(rows, ignore_index=True) for form, rows in held_out.items()}
     rows = next(iter(predictions.values()))
-    usable = _seldom_censored(rows, most_censored)
-    for form in predictions.values():  # a piecewise curve ends somewhere
-        usable &= np.isfinite(form["predicted"])
+    # A piecewise curve ends somewhere.
+    known = np.isfinite([form["predicted"] for form in predictions.values()]).all(axis=0)
+    usable = _seldom_censored(rows, most_censored) & known
     if not usable.any():
         rule = f"of a size that at most {most_censored:.0%} of the books cannot fill"
         raise ModelFittingError(f"none of {len(rows):,} held-out rows is filled and {rule}")
     scored = {form: rows[usable] for form, rows in predictions.items()}
     table = pd.DataFrame({form: _scores(rows) for form, rows in scored.items()}).T
-    by_unit = pd.DataFrame({
-        form: {unit: _scores(one)["rmse_bps"] for unit, one in rows.groupby("unit", sort=False)}
-        for form, rows in scored.items()
-    })  # fmt: skip
+    units = {form: rows.groupby("unit", sort=False).apply(_scores) for form, rows in scored.items()}
+    by_unit = pd.DataFrame({form: scores["rmse_bps"] for form, scores in units.items()})
     table = table.astype({"observations": int}).rename_axis("model_type").sort_values("rmse_bps")
     return Validation(table, by_unit.rename_axis(kind), rows["trade_size"][usable].unique())
 
@@ -129,8 +127,8 @@ def _units(data: Observations, n_blocks: int) -> tuple[str, pd.Series, pd.Series
     return "block", of_rows, of_spreads, names
 
 
-def _scores(rows: pd.DataFrame) -> dict[str, float]:
-    return {name.removeprefix("test_"): x for name, x in metrics_of(rows, "test").items()}
+def _scores(rows: pd.DataFrame) -> pd.Series:
+    return pd.Series(metrics_of(rows, "test")).rename(lambda name: name.removeprefix("test_"))
 
 
 def _seldom_censored(rows: pd.DataFrame, most: float) -> pd.Series:
@@ -238,5 +236,5 @@ def residual_tests(
         "White": het_white(values, design)[:2],
         f"Ljung-Box ({n_lags} lags)": (ljung["lb_stat"], ljung["lb_pvalue"]),
         "Durbin-Watson": (durbin_watson(series), np.nan),
-    }  # fmt: skip
+    }
     return pd.DataFrame(statistics, index=["statistic", "p_value"]).T.rename_axis("test")

@@ -78,11 +78,12 @@ def dispersion_table(
         equal = total / len(curve)
         dispersion = _log_deviation(curve.impact(equal) / equal)
         rows[label] = {
-            "sd_log_slope": dispersion, "sd_log_spread": _log_deviation(curve.half_spread),
+            "sd_log_slope": dispersion,
+            "sd_log_spread": _log_deviation(curve.half_spread),
             "lognormal_%": np.nan if np.isnan(dispersion) else 100.0 * lognormal_saving(dispersion),
             "impact_%": _saving(_without_spread(curve), total, max_shares),
             "cost_%": _saving(curve, total, max_shares),
-        }  # fmt: skip
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("curves")
 
 

@@ -11,9 +11,9 @@ schedule is then replayed on recorded books against TWAP.
 
 # ruff: noqa: I001  (several names a line)
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,22 +98,21 @@ def multiverse(
         left = f"leaves none of {len(dates)} days to fit; lower it"
         raise ValidationError(f"test_days {test_days} {left}")
     fitted, rows = dates[: len(dates) - held_out], []
-    starts = dataclasses.replace(books, trades=None).sample(window)
+    starts = replace(books, trades=None).sample(window)
     inside = books.complete & (window.interval_of(books.time) >= 0)
     sampled = {"interval start": starts, "events": books.take(inside)}
     for side in sides:
         days = Ladder.of(starts, side).by_day(n)
-        benchmark = [replay(np.full(n, total_shares / n), day, side) for day in days]
+        twap = [replay(np.full(n, total_shares / n), day, side) for day in days]
         for (sampling, seen), relative in itertools.product(sampled.items(), NORMALISATIONS):
             seen = seen.take(np.isin(window.days(seen.time), fitted) & np.isfinite(seen.mid))
             named = {"normalisation": relative, "sampling": sampling, "side": side}
             for choice, curve in _analyses(seen, side, relative, trade_sizes, window):
                 shares = allocate(curve, total_shares, max_shares=max_shares).shares
                 done = [replay(shares, day, side) for day in days]
-                saved = _savings(done, benchmark, len(fitted))
+                saved = _savings(list(zip(done, twap, strict=True)), len(fitted))
                 rows.append({**named, **choice, **saved, "n_books": len(seen)})
-    table = pd.DataFrame(rows)
-    return table[[*CHOICES, *(name for name in table if name not in CHOICES)]]
+    return pd.DataFrame(rows).set_index(CHOICES).reset_index()
 
 
 def _analyses(
@@ -125,13 +124,12 @@ def _analyses(
         depth = seen.levels(side)[1].sum(axis=1)
         factor = depth.mean() / depth
     sizes = {name: seen[name] * factor[:, None] for name in ("bid_size", "ask_size")}
-    walked = slippage_curves(dataclasses.replace(seen, **sizes), trade_sizes, side)
-    no_spread = dataclasses.replace(walked, half_spread=0.0 * walked.mid, touch=walked.mid)
+    walked = slippage_curves(replace(seen, **sizes), trade_sizes, side)
+    no_spread = replace(walked, half_spread=0.0 * walked.mid, touch=walked.mid)
     interval = window.interval_of(seen.time)
     for curves, (weight, estimator) in itertools.product((walked, no_spread), WEIGHTS.items()):
         how: dict[str, Any] = {"estimator": estimator, "test_fraction": 0.0}
-        pooled: dict[str, Any] = {"by": "pooled", "shrinkage": "none", **how}
-        fit = fit_impact(_moments(curves, 1.0, window), "power", **pooled)
+        fit = fit_impact(_moments(curves, 1, window), "power", by="pooled", shrinkage="none", **how)
         power = float(fit.params["exponent"].iloc[0])
         straight = fit_impact(_moments(curves, power, window), "linear", **how).curve
         effect = pd.Series(factor**power).groupby(interval).mean()
@@ -143,29 +141,23 @@ def _analyses(
 
 def _moments(curves: SlippageCurves, power: float, session: Session) -> ImpactMoments:
     """Of sizes to a power: in those of the exponent the power law is a line."""
-    sizes, depth = curves.trade_sizes**power, curves.depth**power
-    bent = dataclasses.replace(curves, trade_sizes=sizes, depth=depth)
+    bent = replace(curves, trade_sizes=curves.trade_sizes**power, depth=curves.depth**power)
     return ImpactMoments.from_curves(bent, session.n_intervals, session)
 
 
 def _exponent(fit: ImpactFit) -> dict[str, float]:
     """The exponent with its error and interval; NaN where no power law fits."""
     known = np.nan if fit.diagnostics["fell_back"] else 1.0
-    lower, upper = (float(end["exponent"].iloc[0]) for end in fit.conf_int())
-    exponent, error = float(fit.params["exponent"].iloc[0]), float(fit.bse["exponent"].iloc[0])
-    names = ("exponent", "error", "lower", "upper")
-    return dict(zip(names, known * np.array([exponent, error, lower, upper]), strict=True))
+    names, tables = ("exponent", "error", "lower", "upper"), (fit.params, fit.bse, *fit.conf_int())
+    said = (known * float(table["exponent"].iloc[0]) for table in tables)
+    return dict(zip(names, said, strict=True))
 
 
-def _savings(
-    done: Sequence[Execution], benchmark: Sequence[Execution], n_fitted: int
-) -> dict[str, float]:
+def _savings(pairs: list[tuple[Execution, Execution]], n_fitted: int) -> dict[str, float]:
     """Of TWAP's cost in and out of sample, per cent; NaN where the two fill different amounts."""
     found = {}
-    for name, days in (("in", slice(n_fitted)), ("out", slice(n_fitted, None))):
-        pairs = list(zip(done[days], benchmark[days], strict=True))
-        alike = [abs(a.unfilled - b.unfilled) <= UNFILLED * b.total_shares for a, b in pairs]
-        known = bool(pairs) and all(alike)
-        own, equal = (sum(one.cost for one in side) for side in (done[days], benchmark[days]))
-        found[f"saving_{name}_%"] = 100 * (1 - own / equal) if known else np.nan
+    for name, days in (("in", pairs[:n_fitted]), ("out", pairs[n_fitted:])):
+        alike = [abs(a.unfilled - b.unfilled) <= UNFILLED * b.total_shares for a, b in days]
+        own, equal = sum(a.cost for a, _ in days), sum(b.cost for _, b in days)
+        found[f"saving_{name}_%"] = 100 * (1 - own / equal) if days and all(alike) else np.nan
     return found

@@ -1,7 +1,5 @@
 """What a portfolio schedule needs to know of its assets, and what an error of it costs."""
 
-# ruff: noqa: I001  (several names a line)
-
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +14,7 @@ from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.execution import portfolio_schedule, price_portfolio
 from research_lib.impact import fit_impact, slippage_curves
-from research_lib.market import (
-    BookSnapshots, OrderFlow, Session, preset, returns_before, summarise,
-)  # fmt: skip
+from research_lib.market import BookSnapshots, OrderFlow, Session, preset, returns_before, summarise
 from research_lib.transient import calibrate_almgren_chriss
 
 DAYS_OF_VOLUME = 21  # trading days of a month
@@ -108,11 +104,8 @@ def synthetic_assets(
     (['thin_stock', 'deep_stock'], [[1.0, 0.5], [0.5, 1.0]])
     """
     values = np.asarray(same_labels("order_values", order_values, presets), float)
-    streams = rng.spawn(len(presets))
-    rows = {
-        name: _measured(name, value, session, n_days, stream)
-        for name, value, stream in zip(presets, values, streams, strict=True)
-    }
+    stocks = zip(presets, values, rng.spawn(len(presets)), strict=True)
+    rows = {name: _measured(name, value, session, n_days, draw) for name, value, draw in stocks}
     matrix = np.full((len(presets),) * 2, number("correlation", correlation, -1, 1))
     np.fill_diagonal(matrix, 1.0)
     known = f"{n_days} synthetic sessions of books a stock; every correlation is stated"
@@ -187,9 +180,8 @@ def quoted_assets(
         within = (table["close"] / table["open"] - 1.0)[returns.index]
         slope = spread / (ONE_PERCENT * volume)
         rows[name] = price, within.std() * price, spread / 2, slope, volume, source, RULE
-    last = f"{returns.index[-1]:%Y-%m-%d}"
-    known_from = f"daily bars of {correlation_days} days to {last}, split-adjusted"
-    return Assets(_table(rows), returns.corr().to_numpy(), known_from, correlation_days)
+    note = f"daily bars of {correlation_days} days to {returns.index[-1]:%Y-%m-%d}, split-adjusted"
+    return Assets(_table(rows), returns.corr().to_numpy(), note, correlation_days)
 
 
 def _quoted(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[float, str]:

@@ -9,12 +9,9 @@ before step t,
 All estimates along lags have bands that allow for dependence between steps.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -239,10 +236,9 @@ class LagEstimate(Record):
         index = pd.Index(self.lags, name=f"lag ({self.unit})")
         return pd.DataFrame({"estimate": self.values, "low": low, "high": high}, index)
 
-    def scaled(self, factor: float) -> LagEstimate:
+    def scaled(self, factor: float) -> Self:
         """In another unit of the values: all times `factor`."""
-        values, cov = factor * self.values, factor**2 * self.cov
-        return dataclasses.replace(self, values=values, cov=cov)
+        return replace(self, values=factor * self.values, cov=factor**2 * self.cov)
 
 
 def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
@@ -284,7 +280,7 @@ def flow_autocorrelation(flow: SignedFlow, max_lag: int, measure: str = "sign") 
     products, power = _ahead(drive[:, 0], flow.day, count) * drive, float(np.mean(drive**2))
     found = _lagged_means(products, flow, lags, width).scaled(1.0 / power)
     scores = (products - found["values"] * drive**2) / power
-    return dataclasses.replace(found, cov=_lagged_means(scores, flow, lags, width).cov)
+    return replace(found, cov=_lagged_means(scores, flow, lags, width).cov)
 
 
 def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
@@ -369,8 +365,7 @@ def _checked_lag(flow: SignedFlow, max_lag: int, measure: str = "sign") -> int:
     if not isinstance(flow, SignedFlow):
         raise ValidationError(f"flow: pass trade_flow(books), not {type(flow).__name__}")
     refuse_unknown([measure], ("sign", "shares"), "measure of flow")
-    longest = int(np.bincount(flow.day).max()) - 2
-    return int(number("max_lag", max_lag, 1, longest, integer=True))
+    return int(number("max_lag", max_lag, 1, np.bincount(flow.day).max() - 2, integer=True))
 
 
 def bandwidth(n: int) -> int:

@@ -1,9 +1,8 @@
 """Which kernel decays like the propagator, its half-life with an interval, or why none is known."""
 
-import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg, optimize, special
@@ -148,10 +147,9 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
     p_value = float(special.chdtrc(len(lags) - n_free, least))
     seen = p_value >= REJECTED and not is_noise
     identified = bool(seen and interval[0] > 0.0 and interval[1] <= lags[-1])
-    lasting = _permanent(kernel, lags, white)
-    found = kernel, life, interval, lasting, least, len(lags) - n_free, p_value
-    fit = KernelFit(family, *found, bool(decays), identified, "")
-    return dataclasses.replace(fit, reading=_reading(fit, estimate, is_noise))
+    found = kernel, life, interval, _permanent(kernel, lags, white), least, len(lags) - n_free
+    fit = KernelFit(family, *found, p_value, bool(decays), identified, "")
+    return replace(fit, reading=_reading(fit, estimate, is_noise))
 
 
 def best_kernel(estimate: LagEstimate, families: tuple[str, ...] = FAMILIES) -> KernelFit:
