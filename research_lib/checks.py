@@ -129,6 +129,8 @@ def same_labels(name: str, values: Any, labels: Sequence[Any] | None, due: str =
 def same_rows(**given: Any) -> dict[str, Any]:
     """Columns that go together, the labelled ones in the row order of the first of them.
 
+    Beside a plain array labels must be the positions 0 to n - 1 in order, or an Index given.
+
     Raises
     ------
     ValidationError
@@ -143,8 +145,14 @@ def same_rows(**given: Any) -> dict[str, Any]:
     """
     labelled = {name: values for name, values in given.items() if hasattr(values, "axes")}
     first = next(iter(labelled), "")
+    plain = [name for name in given if name not in labelled and np.ndim(given[name])]
+    rows: Any = labelled[first].index if labelled else ()
+    if plain and list(rows) != list(range(len(rows))):
+        anchored = any(rows.equals(given[name]) for name in plain)
+        if not anchored:
+            remedy = f"give {first}.to_numpy() if they stand in the same order"
+            raise ValidationError(f"{first} has labels that {plain[0]} has not: {remedy}")
     for name, values in labelled.items():
-        rows = labelled[first].index
         if values.index.equals(rows):
             continue
         if not (values.index.is_unique and set(values.index) == set(rows)):
@@ -152,6 +160,11 @@ def same_rows(**given: Any) -> dict[str, Any]:
             raise ValidationError(f"{differ}; label both alike, or give .to_numpy() of both")
         given[name] = values.loc[rows]
     return given
+
+
+def positions(rows: ArrayLike) -> NDArray[Any]:
+    """A mask or positions as an index; of an empty list, which has no type, none."""
+    return np.asarray(rows) if np.size(rows) else np.zeros(0, np.int64)
 
 
 def require_columns(frame: Any, columns: Sequence[str], what: str) -> None:

@@ -93,6 +93,7 @@ class Ladder(Record):
         if not np.isfinite(mid).any():
             raise ValidationError(f"none of {len(books):,} books has two sides")
         spread, premium = curve.half_spread, curve.half_spread[:, None] + curve.premium
+        premium[np.abs(premium) < SAME_PREMIUM * mid[:, None]] = 0.0  # crossed, to its rounding
         return cls(side, books.time, books.age, mid, spread, premium, curve.depth, books.symbol)
 
     def __len__(self) -> int:

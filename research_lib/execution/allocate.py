@@ -287,12 +287,13 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
     OptimizationError
         No whole lots meet the bounds.
     """
-    total, order, slack = problem.tangent(found.shares), problem.shares, ROUNDING * lot
-    if order / lot > 2.0**53:  # more than floats count
+    total, order = problem.tangent(found.shares), problem.shares
+    if order / lot > 1e15:  # more than floats count
         raise OptimizationError(f"lot_size {lot:g} is too small for an order of {order:,.6g}")
-    count = int(order / lot + ROUNDING)
-    low = np.ceil(problem.lower / lot - ROUNDING).astype(np.int64)
-    high = np.floor(problem.upper / lot + ROUNDING).astype(np.int64)
+    part = max(ROUNDING, 2.0 * np.finfo(float).eps * order / lot)  # of a lot, that is none
+    count, slack = int(order / lot + part), part * min(lot, order)
+    low = np.ceil(problem.lower / lot - part).astype(np.int64)
+    high = np.floor(problem.upper / lot + part).astype(np.int64)
     if np.any(low > high) or not low.sum() <= count <= high.sum():
         admitted = f"floors need {low.sum():,} and caps admit {high.sum():,} of {count:,}"
         raise OptimizationError(f"in lots of {lot:g}, {admitted}; trade smaller lots")
@@ -311,7 +312,7 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
     shares: Float = lots.astype(float) * lot
     odd = order - count * lot
     if odd > slack:
-        shares = _with_odd(problem, total, shares, lot, odd)
+        shares = _with_odd(problem, total, shares, lot, odd, slack)
     shares = np.clip(shares, problem.lower, problem.upper)
     bound = found.certificate.cost - abs(found.certificate.cost) * found.certificate.duality_gap
     proof = certify(shares, problem)
@@ -319,14 +320,13 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
 
 
 def _with_odd(
-    problem: Problem, total: SeparableTotal, shares: Float, lot: float, odd: float
+    problem: Problem, total: SeparableTotal, shares: Float, lot: float, odd: float, slack: float
 ) -> Float:
     """The cheapest schedule with `odd` < lot more in one interval, from the cheapest whole lots.
 
     There it costs less than another lot would, so that interval keeps all of its lots or gives one
     to the interval where one more costs least.
     """
-    slack = ROUNDING * lot
 
     def priced(x: Float) -> Float:
         inside = (x >= problem.lower - slack) & (x <= problem.upper + slack) & (x >= -slack)

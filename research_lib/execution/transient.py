@@ -1,6 +1,7 @@
 """The cheapest schedule where impact decays: one order, its own past displacing its price."""
 
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -97,14 +98,14 @@ def transient_schedule(
     found = problem.certificate(x, lower, upper)
     if fault := fault_of(found, shares, len(at), TOLERANCE, float(np.abs(x).sum())):
         raise OptimizationError(f"no certified schedule by {method}: {fault}; trade less often")
-    elapsed, penalty = time.perf_counter() - limits.begin, problem.risk(x)[0]
+    elapsed, (penalty, held) = time.perf_counter() - limits.begin, problem.risk(x)
     known = found.cost, found.duality_gap, found.kkt_residual
     tried = Attempt("structured", method, True, "", elapsed, solves, *known)
-    return Allocation(
-        x, found.cost - penalty + 0.5 * lasting * shares**2, found.multiplier + lasting * shares,
-        found.kkt_residual, found.duality_gap, "cost", method, (tried,), elapsed,
-        warnings=warnings if np.any(lower < 0) else (), penalty=penalty,
-    )  # fmt: skip
+    cost = found.cost - penalty + 0.5 * lasting * shares**2
+    price = found.multiplier + held + lasting * shares
+    proof = found.kkt_residual, found.duality_gap
+    said: dict[str, Any] = {"warnings": warnings if np.any(lower < 0) else (), "penalty": penalty}
+    return Allocation(x, cost, price, *proof, "cost", method, (tried,), elapsed, **said)
 
 
 def _least(

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import Float, numbers
+from research_lib.checks import Float, numbers, positions
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.impact.separable import SeparableTotal, polynomial_total, stacked
@@ -104,7 +104,10 @@ class ImpactCurve(Record):
 
     def shares_at_marginal(self, price: ArrayLike) -> Float:
         """Least x whose marginal cost reaches `price`; 0 below the half-spread, inf if never."""
-        return self._cost.shares_at_marginal(_by_interval("price", price, len(self)))
+        prices = _by_interval("price", price, len(self))
+        if prices.shape not in ((), self.half_spread.shape):
+            raise ValidationError(f"price must be a number or ({len(self)},), got {prices.shape}")
+        return self._cost.shares_at_marginal(prices)
 
     def parameters(self) -> dict[str, Float]:
         """Every number of the curve by name: (n,), or (n, K) where each interval has K."""
@@ -129,7 +132,7 @@ class ImpactCurve(Record):
 
     def take(self, intervals: ArrayLike) -> Self:
         """The curves of the chosen intervals, in that order; one may be chosen many times."""
-        at = np.atleast_1d(intervals)
+        at = np.atleast_1d(positions(intervals))
         taken = type(self)(*(getattr(self, name)[at] for name in self.keys()))
         return taken.fitted_up_to(np.broadcast_to(self.largest_size, len(self))[at])
 
@@ -283,7 +286,10 @@ class AlmgrenImpact(ImpactCurve):
         """
         names = ("price", "volatility", "volume", "shares_outstanding", "duration")
         given = (price, volatility, volume, shares_outstanding, duration)
-        p, sigma, v, theta, t = map(_by_interval, names, given)
+        p, sigma, v, theta, t = parts = [*map(_by_interval, names, given)]
+        for name, values in zip(names, parts, strict=True):
+            if not np.all(values > 0):
+                raise ValidationError(f"{name} must be above 0, got {np.min(values):g}")
         temporary = 0.142 * p * sigma * (v * t) ** -0.6
         return cls(temporary, 0.314 * p * sigma / v * (theta / v) ** 0.25, half_spread)
 

@@ -104,6 +104,7 @@ class ImpactFit(Record):
 
     def conf_int(self, alpha: float = 0.05) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Lower and upper ends of the 1 - alpha t intervals, each shaped as `params`."""
+        number("alpha", alpha, above=0, high=1)
         reach = self.bse.mul(special.stdtrit(self.dof, 1 - alpha / 2), axis=0)
         return self.params - reach, self.params + reach
 
@@ -121,6 +122,7 @@ class ImpactFit(Record):
         where = np.full(len(size), interval)
         error = self.estimate.standard_error(where, size, self.cov)
         spread_error = np.nan_to_num(self.bse["half_spread"].iloc[interval])
+        number("alpha", alpha, above=0, high=1)
         reach = special.stdtrit(self.dof[interval], 1 - alpha / 2) * np.hypot(error, spread_error)
         slippage = self.params["half_spread"].iloc[interval] + self.estimate.impact(where, size)
         ends = {"slippage": slippage, "lower": slippage - reach, "upper": slippage + reach}
@@ -333,7 +335,9 @@ def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tu
     if count.sum() < needed:
         few = f"{int(count.sum())} uncensored training observations for intervals 0 to "
         few += f"{data.n_intervals - 1}, at least {needed} are needed"
-        raise ModelFittingError(f"{few}; add snapshots, use smaller sizes, lower min_observations")
+        raise ModelFittingError(
+            f"{few}; add snapshots, use smaller sizes, lower min_observations or test_fraction"
+        )
     if sizes < n_terms:
         short = f"{sizes} distinct trade size does not determine {n_terms} coefficients"
         raise ModelFittingError(f"{short}; add trade sizes")
@@ -387,8 +391,7 @@ def _fit(
     pairs, widened, pooled = _groups(usable, g, how["min_observations"], needed)
 
     def grouped(rows: pd.DataFrame) -> Points:
-        rows = rows.assign(own=rows["interval"] * g // n)
-        rows = rows.merge(pairs, on="own") if len(pairs) > g else rows.assign(group=rows["own"])
+        rows = rows.assign(own=rows["interval"] * g // n).merge(pairs, on="own")
         names = ("group", "n", "total", "cluster", "size")
         group, count, total, cluster, size = (rows[name].to_numpy() for name in names)
         weight = count / sizes[size] ** 2 if weighted else count

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import linalg, optimize
 
-from research_lib.checks import Float, number, numbers
+from research_lib.checks import Float, number, numbers, same_rows
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
@@ -114,8 +114,9 @@ class ExponentialSumKernel(DecayKernel):
     free_of_manipulation: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("decays", "scales"):
-            values = (number(name, value, 0) for value in np.atleast_1d(self[name]))
+        given = same_rows(decays=self.decays, scales=self.scales)
+        for name in given:
+            values = (number(name, value, 0) for value in np.atleast_1d(given[name]))
             object.__setattr__(self, name, tuple(values))
         if len(self.decays) != len(self.scales) or not self.decays:
             counts = f"{len(self.decays)} decays and {len(self.scales)} scales"
@@ -216,7 +217,10 @@ def at_lags(kernel: Kernel, lags: Float) -> Float:
         got = kernel.__name__ + " itself" if isinstance(kernel, type) else repr(kernel)
         rule = "kernel must be a function of lags such as ExponentialKernel(decay=0.1)"
         raise ValidationError(f"{rule}, got {got}")
-    values = numbers("what the kernel returns", kernel(lags))
+    try:
+        values = numbers("what the kernel returns", kernel(lags))
+    except (TypeError, ValueError) as error:
+        raise ValidationError(f"kernel must take an array of lags: {error}") from error
     if values.shape != lags.shape:
         raise ValidationError(f"kernel returns shape {values.shape} for lags {lags.shape}")
     if not np.isfinite(values).all():
@@ -339,7 +343,9 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
         schedule = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
         schedule /= schedule.sum()
         wrong = int(np.count_nonzero(schedule < -ROUNDING))
-        alternating = wrong > 0
+        if not wrong:
+            return KernelCheck(False, "convex" not in lacking)
+        alternating = True
         warning = (
             f"it is not {' nor '.join(lacking)}: the cheapest way to buy 1 share sells in {wrong} "
             f"of {len(schedule)} trades and turns over {np.abs(schedule).sum():.3g} shares "

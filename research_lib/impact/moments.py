@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 CENSORING = ("complete", "drop", "face_value")
 NUMBER_COLUMNS = ("interval", "trade_size", "mid_price", "half_spread", "avg_slippage")
 CELL, BOOK = ["date", "interval", "lacking", "size"], ["date", "interval"]
+ROUNDING = 1e-12  # of a price
 MAX_HELD = 32  # parts kept before they are summed: memory does not grow with their number
 MAX_BOOKS = 20_000  # walked at a time, so that what is made of them is small beside a batch
 
@@ -105,6 +106,8 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
     part = (interval < 0) | (interval % 1 != 0)
     refuse_rows(part, "interval", frame["interval"], "must be a whole number, 0 or more")
     refuse_rows(spread < 0, "half_spread", frame["half_spread"], "must be 0 or more")
+    free = slippage < -ROUNDING * mid
+    refuse_rows(free, "avg_slippage", frame["avg_slippage"], "must be 0 or more, a cost")
     if (kind := str(frame["censored"].dtype)) != "bool":
         raise ValidationError(f"column censored must be true or false, not {kind}")
     last = int(interval.max())
@@ -116,6 +119,8 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
     sizes, size = np.unique(shares, return_inverse=True)
     dates, day = np.unique(session.days(time), return_inverse=True)
     side = pd.factorize(frame["side"])[0] if "side" in frame else 0
+    if np.any(side):
+        logger.warning("buys and sells are fitted by one curve; fit each side apart")
     keys = pd.DataFrame({"time": time, "size": size, "side": side})
     # Which one of several books of a side at a time.
     keys["repeat"] = keys.groupby(["time", "side", "size"], sort=False).cumcount()
@@ -291,6 +296,7 @@ def moments_of_books(
     >>> found.books["n"].sum().item()
     26.0
     """
+    session = as_session(session)
     window = replace(session, n_intervals=n_intervals or session.n_intervals)
     books = [sample_batches(batches, window)] if sample else batches
     usable = (part for batch in books for part in _usable(batch, window))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import Float, number, numbers, same_labels
+from research_lib.checks import Float, number, numbers, same_rows
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
@@ -53,9 +53,8 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     >>> walk_book([10.0, 11.0], [100, 80], [100, 150, 181]).round(3).tolist()
     [10.0, 10.333, nan]
     """
-    labels = prices.index if isinstance(prices, pd.Series) else None
-    price = np.array(numbers("prices", prices), ndmin=2, order="C")
-    size = np.array(numbers("sizes", same_labels("sizes", sizes, labels)), ndmin=2, order="C")
+    book = same_rows(prices=prices, sizes=sizes)
+    price, size = (np.array(numbers(name, book[name]), ndmin=2, order="C") for name in book)
     if price.shape != size.shape or len(price) != 1:
         raise ValidationError(f"prices {price.shape} and sizes {size.shape} must be one book, (L,)")
     orders = checked_sizes(shares)

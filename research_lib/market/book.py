@@ -1,6 +1,7 @@
 """Order-book snapshots: what the market showed, and when; its samples; the state of the book."""
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import Float, number, refuse_unknown, same_rows
+from research_lib.checks import Float, number, numbers, positions, refuse_unknown, same_rows
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
@@ -48,8 +49,8 @@ class BookSnapshots(Record):
     trades : Trades, optional
         What was traded while these books were shown, where the source has it.
 
-    Labelled arrays (Series, frames) are put in the row order of the first of them, and the
-    columns of sizes in that of the prices where they are named alike.
+    Labelled arrays (Series, frames) are put in the row order of the first of them, and columns
+    in the order of the numbers in their names.
 
     Raises
     ------
@@ -85,11 +86,14 @@ class BookSnapshots(Record):
         if late.size:
             where = f"{late.size:,} rows, first in row {late[0] + 1}"
             raise ValidationError(f"time runs backwards in {where}; sort by it")
-        age = np.zeros(n, np.int64) if self.age is None else np.asarray(given["age"], np.int64)
-        flags = np.ones(n, bool) if self.complete is None else np.asarray(given["complete"], bool)
-        if flags.shape != (n,):
-            raise ValidationError(f"complete has shape {flags.shape}; give one flag a row, {n:,}")
-        checked: dict[str, Any] = {"time": time, "age": age, "complete": flags}
+        age = numbers("age", np.zeros(n) if self.age is None else given["age"], "nanoseconds")
+        flags = np.asarray(np.ones(n, bool) if self.complete is None else given["complete"])
+        if flags.shape != (n,) or flags.dtype != bool:
+            due = f"one flag a row, {n:,} booleans"
+            raise ValidationError(f"complete is {flags.dtype} of shape {flags.shape}; give {due}")
+        if age.shape != (n,) or not (age >= 0).all():
+            raise ValidationError(f"age must be one number of at least 0 a row, {n:,}")
+        checked: dict[str, Any] = {"time": time, "age": age.astype(np.int64), "complete": flags}
         for side in SIDES:
             checked |= _checked_side(side, given[f"{side}_price"], given[f"{side}_size"], n)
         shapes = checked["bid_price"].shape, checked["ask_price"].shape
@@ -144,7 +148,7 @@ class BookSnapshots(Record):
 
     def take(self, rows: ArrayLike) -> Self:
         """Snapshots selected by a mask or by positions in time order; all trades are kept."""
-        index = np.asarray(rows)
+        index = positions(rows)
         return replace(self, **{name: self[name][index] for name in ARRAYS})
 
     def between(self, start: Any, end: Any) -> Self:
@@ -274,10 +278,8 @@ class BookSnapshots(Record):
 
 def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[str, Float]:
     """Prices and sizes of one side as (n, L) floats; an empty level is NaN and 0."""
-    levels = list(getattr(price, "columns", ()))
-    if levels and set(levels) == set(getattr(size, "columns", ())):
-        size = pd.DataFrame(size)[levels]
-    price, size = np.array(price, float, ndmin=2), np.array(size, float, ndmin=2)
+    given = {f"{side} price": _by_level(price), f"{side} size": _by_level(size)}
+    price, size = (np.array(numbers(name, given[name]), ndmin=2) for name in given)
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
         found = f"{side} price {price.shape} and size {size.shape}"
         raise ValidationError(f"{found} must both be ({n}, levels)")
@@ -294,6 +296,12 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[
             raise ValidationError(f"{side} {rule}: {where} {held}")
     price[~shown] = np.nan
     return {f"{side}_price": price, f"{side}_size": size}
+
+
+def _by_level(values: Any) -> Any:
+    """A frame's columns in the order of the numbers in their names, where all have one."""
+    names = [re.sub(r"\D", "", str(name)) for name in getattr(values, "columns", ())]
+    return values.iloc[:, np.argsort([*map(int, names)])] if names and all(names) else values
 
 
 def side_sign(side: str) -> float:
@@ -360,6 +368,7 @@ def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookS
     [2, 1]
     """
     held: list[BookSnapshots] = []
+    session = as_session(session)
     for batch in batches:
         if held and len(batch):
             refuse_disorder(held[-1], batch)

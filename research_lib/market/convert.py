@@ -104,18 +104,19 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
     writer: store.TableFile | None = None
     unfinished = root / f"_unfinished-{key}.parquet"
     try:
+        whose = options.carried["seen"]
         for date, table in _by_date(file, options, batch_rows, bar):
             path = root / date / f"{key}.parquet"
             if path not in made:
                 if writer is not None:
-                    writer.close(made[-1], {"source": source, "dates": []})
+                    writer.close(made[-1], {"source": source, "dates": [], "whose": whose})
                 writer = None if path in kept else store.TableFile(unfinished)
                 made.append(path)
             if writer is not None:
                 writer.add(table)
         if writer is not None:
             names = [path.parent.relative_to(root).as_posix() for path in made]
-            writer.close(made[-1], {"source": source, "dates": names})
+            writer.close(made[-1], {"source": source, "dates": names, "whose": whose})
     finally:
         if writer is not None:
             writer.close()

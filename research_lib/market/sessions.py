@@ -20,7 +20,7 @@ from research_lib.errors import ValidationError
 
 Int64 = NDArray[np.int64]
 CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?|24:00")
-HOUR, DAY = pd.Timedelta(hours=1), pd.Timedelta(days=1)
+SECOND, HOUR, DAY = (pd.Timedelta(**{unit: 1}) for unit in ("seconds", "hours", "days"))
 UNITS = {"s": ("seconds", 10**9), "ms": ("milliseconds", 10**6), "us": ("microseconds", 10**3)}
 EARLIEST, LATEST = (pd.Timestamp(day).as_unit("ns").value for day in ("1990-01-01", "2100-01-01"))
 NEW_YORK = ("09:30", "16:00", "America/New_York")
@@ -90,7 +90,7 @@ class Session(Record):
         if self.block is not None:
             length = pd.to_timedelta(self.block, errors="coerce")
             hours = self.open, self.close, self.breaks
-            if not length > 0 * DAY or DAY % length or hours != (*NEW_YORK[:2], ()):
+            if not length >= SECOND or DAY % length or hours != (*NEW_YORK[:2], ()):
                 rule = 'must divide a day, as "1h"; it has no hours or breaks'
                 raise ValidationError(f"block {self.block!r} {rule}")
             object.__setattr__(self, "timezone", "UTC")
@@ -170,7 +170,7 @@ class Session(Record):
 
         `datetime.date`; of blocks the `datetime.datetime`, UTC, at which the time's block begins.
         """
-        utc = pd.DatetimeIndex(np.asarray(time).astype("datetime64[ns]"), tz="UTC")
+        utc = pd.DatetimeIndex(nanoseconds(time).astype("datetime64[ns]"), tz="UTC")
         local = utc.tz_convert(self.timezone).tz_localize(None)
         if self.block is not None:
             return np.asarray(local.floor(self.block).to_pydatetime(), object)
@@ -218,6 +218,7 @@ class Session(Record):
 
     def _traded(self, time: Int64) -> tuple[Int64, Int64, NDArray[np.bool_]]:
         """As `traded_ns`, and whether each time is one of trading."""
+        time = nanoseconds(time)
         index, days = pd.factorize(self.days(time))
         begin, end = self._segments(days)
         length = (end - begin).sum(axis=1)[index]

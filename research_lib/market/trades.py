@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from research_lib.checks import Float, number, same_rows
+from research_lib.checks import Float, number, numbers, positions, same_rows
 from research_lib.config import Record
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.sessions import nanoseconds
@@ -59,19 +59,22 @@ class Trades(Record):
 
     def __post_init__(self) -> None:
         given = same_rows(**{name: self[name] for name in COLUMNS})
-        for name, dtype in (("price", float), ("size", float), ("aggressor", np.int8)):
-            object.__setattr__(self, name, np.asarray(given[name], dtype))
+        if np.asarray(given["aggressor"]).dtype == bool:
+            raise ValidationError("aggressor must be 1, -1 or 0, got booleans; use np.where")
+        for name in COLUMNS[1:]:
+            object.__setattr__(self, name, numbers(f"trade {name}", given[name]))
         object.__setattr__(self, "time", nanoseconds(given["time"], "trade time"))
         shapes = {self[name].shape for name in COLUMNS}
         if len(shapes) > 1 or self.time.ndim != 1:
             raise ValidationError(f"trade columns must all be (m,), got {shapes}")
         sound = np.isfinite(self.price) & (self.price > 0) & np.isfinite(self.size)
-        sound &= (self.size > 0) & (np.abs(self.aggressor) <= 1)
+        sound &= (self.size > 0) & np.isin(self.aggressor, (BUY, SELL, UNSIGNED))
         sound &= np.diff(self.time, prepend=self.time[:1]) >= 0
         if not sound.all():
             due = "in time order, their price and size finite and above 0"
             where = f"{np.sum(~sound):,} are not, first in row {np.argmin(sound)}"
             raise ValidationError(f"trades must be {due}, their aggressor 1, -1 or 0; {where}")
+        object.__setattr__(self, "aggressor", self.aggressor.astype(np.int8))
 
     def __len__(self) -> int:
         return len(self.time)
@@ -83,7 +86,7 @@ class Trades(Record):
 
     def take(self, rows: ArrayLike) -> Self:
         """The trades selected by a boolean mask or by positions in time order."""
-        index = np.asarray(rows)
+        index = positions(rows)
         return replace(self, **{name: self[name][index] for name in COLUMNS})
 
     @classmethod
@@ -164,7 +167,7 @@ def returns_before(bars: Mapping[str, pd.DataFrame], day: dt.date, n_days: int) 
     Raises
     ------
     ValidationError
-        Fewer common days than that.
+        Fewer common days than that, or days out of order.
 
     Examples
     --------
@@ -173,6 +176,9 @@ def returns_before(bars: Mapping[str, pd.DataFrame], day: dt.date, n_days: int) 
     [0.01, 0.02]
     """
     n = number("n_days", n_days, 2, integer=True)
+    for name, table in bars.items():
+        if not (table.index.is_unique and table.index.is_monotonic_increasing):
+            raise ValidationError(f"bars of {name} must hold each day once, the oldest first")
     returns = {name: table["return"] for name, table in bars.items()}
     common = pd.concat(returns, axis=1, join="inner").dropna()
     known = common[common.index < pd.Timestamp(day)]

@@ -103,6 +103,8 @@ def synthetic_assets(
     >>> found.table.index.tolist(), found.correlation.tolist()
     (['thin_stock', 'deep_stock'], [[1.0, 0.5], [0.5, 1.0]])
     """
+    if len(set(presets)) < len(presets):
+        raise ValidationError(f"presets must be different stocks, got {', '.join(presets)}")
     values = np.asarray(same_labels("order_values", order_values, presets), float)
     stocks = zip(presets, values, rng.spawn(len(presets)), strict=True)
     rows = {name: _measured(name, value, session, n_days, draw) for name, value, draw in stocks}

@@ -264,7 +264,9 @@ def _permanent(kernel: DecayKernel, lags: Float, white: Float) -> Span:
     (decay, _), (scale, value) = kernel.decays, kernel.scales
     shape = np.exp(-decay * lags)
     slope = white @ np.stack([shape, np.ones(len(shape)), -scale * lags * shape], axis=1)
-    half = Z * math.sqrt(max(linalg.pinvh(slope.T @ slope)[1, 1], 0.0))
+    lengths = np.linalg.norm(slope, axis=0)
+    slope /= np.where(lengths > 0, lengths, 1.0)  # what is singular is so in any unit
+    half = Z * math.sqrt(max(linalg.pinvh(slope.T @ slope)[1, 1], 0.0)) / lengths[1]
     return value, max(value - half, 0.0), value + half
 
 

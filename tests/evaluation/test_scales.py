@@ -14,13 +14,17 @@ import pytest
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation import (
+    Adaptive,
     Execution,
+    LiquidityProfile,
+    TiltedShape,
     clairvoyant,
     compare,
     implementation_shortfall,
     known_before,
     pair,
     replay,
+    run,
     walk_forward,
 )
 from research_lib.execution import twap
@@ -158,3 +162,21 @@ def test_sizes_that_differ_are_two_orders_however_small() -> None:
 def test_an_order_with_a_fortieth_left_is_not_completed(shares: float) -> None:
     assert not _execution("new", shares, 0.026 * shares).completed
     assert _execution("new", shares, 1e-9 * shares).completed
+
+
+@pytest.mark.parametrize("at", [100.01, 31.37, 100.03])
+def test_a_crossed_book_whose_level_is_the_mid_says_the_same_at_any_price(at: float) -> None:
+    """The premium of that level is 0, or 7e-15 by rounding: no unit for the supply to come."""
+
+    def filled(at: float, tick: float) -> list[float]:
+        width = np.array([1.0, 4.0, 1.0, 5.0, 1.0, 1.0])[:, None] * [1.0, 2.0, 3.0]
+        bid, ask = at - tick * width, at + tick * width
+        bid[0], ask[0] = at + tick * np.array([[1.0, 0.0, -1.0], [-1.0, 0.0, 1.0]])
+        if tick == 0.01:
+            bid, ask = np.round(bid, 2), np.round(ask, 2)
+        size = np.full((6, 3), 100.0)
+        books = BookSnapshots(NEW_YORK_TEN + MINUTE * np.arange(6), bid, size, ask, size)
+        flat = LiquidityProfile(np.ones(6), np.ones(6), "flat")
+        return run(Adaptive(TiltedShape(flat, deviation=0), "n"), books, 400, "buy").filled.tolist()
+
+    assert filled(at, 0.01) == filled(100.0, 1 / 128)

@@ -186,3 +186,24 @@ def test_what_needs_no_relaxation_gets_none() -> None:
     assert lots.relaxed_caps is None
     with pytest.raises(ValidationError, match="max_shares must be at least 0, got nan"):
         allocate(LinearImpact(np.full(3, 1e-5)), 300, max_shares=np.nan)
+
+
+def test_an_order_far_below_one_lot_is_traded() -> None:
+    for order, lot in ((100.0, 1e12), (9e-10, 1.0)):
+        assert allocate(LinearImpact([1e-5, 2e-5]), order, lot_size=lot).shares.sum() == order
+
+
+@pytest.mark.parametrize(
+    ("n", "order", "lot", "limits"),
+    [
+        (26, 22.62, 1e-6, {"max_shares": 0.87}),
+        (6, 2.34, 1e-8, {"min_shares": 0.39}),
+        (13, 41_843.1, 1e-4, {"max_shares": 3_218.7}),
+    ],
+)
+def test_limits_that_sum_to_the_order_are_whole_lots_however_many(
+    n: int, order: float, lot: float, limits: dict[str, float]
+) -> None:
+    """Ten million lots and more: the number of lots is rounded in its seventh decimal."""
+    shares = allocate(LinearImpact(np.linspace(1, 2, n)), order, lot_size=lot, **limits).shares
+    np.testing.assert_allclose(shares, order / n, rtol=1e-12)

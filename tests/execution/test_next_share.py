@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 
 from research_lib.errors import OptimizationError
-from research_lib.execution import allocate, allocate_many
-from research_lib.impact import LinearImpact, PowerImpact
+from research_lib.execution import allocate, allocate_many, transient_schedule
+from research_lib.impact import (
+    DecayKernel,
+    ExponentialKernel,
+    LinearImpact,
+    PowerImpact,
+    PowerKernel,
+)
 
 SPIKE = LinearImpact(np.full(2, 1e-5), [0.01, 0.05])
 
@@ -61,3 +67,34 @@ def test_bounds_that_fix_every_child_order_leave_no_price() -> None:
     assert found.shares.tolist() == [100.0, 200.0]
     assert np.isnan(found.marginal_cost)
     assert found.duality_gap == 0.0
+
+
+@pytest.mark.parametrize("bound", [None, 0.0])
+@pytest.mark.parametrize("kernel", [ExponentialKernel(0.5, 1e-5), PowerKernel(0.5, 1e-5, 1.0)])
+def test_the_next_share_of_a_transient_schedule_is_held_too(
+    kernel: DecayKernel, bound: float | None
+) -> None:
+    def objective(shares: float) -> tuple[float, float]:
+        risk = {"risk_aversion": 1e-6, "volatility": 0.5, "temporary": 1e-6}
+        found = transient_schedule(kernel, [0, 1, 2, 3], shares, min_shares=bound, **risk)
+        return found.cost + found.penalty, found.marginal_cost
+
+    step = 0.01
+    slope = (objective(1_000 + step)[0] - objective(1_000 - step)[0]) / (2 * step)
+    assert objective(1_000)[1] == pytest.approx(slope, rel=1e-6)
+
+
+def test_shares_next_to_a_bound_or_a_kink_are_no_reason_to_refuse_the_optimum() -> None:
+    """Of two costs that CVXPY's answer proves optimal to 1e-7, the residual says 0.06 and 0.2."""
+    power = PowerImpact(
+        [0.06835, 0, 3.6365, 0], [2.2603, 0.8843, 2.7753, 0.8425], [0, 0.053113, 0.082828, 0]
+    )
+    risk = {"risk_aversion": 0.436, "covariance": [0, 0.4837, 0.7809, 0.6929]}
+    best = allocate(power, 3.0, **risk)
+    assert 0 <= best.duality_gap < 1e-7
+    rng = np.random.default_rng(0)
+    for other in rng.dirichlet(1e3 * best.shares + 1e-3, 200) * 3.0:
+        held = 3.0 - np.cumsum(other)
+        variance = float(np.asarray(risk["covariance"])[:-1] @ held[:-1] ** 2)
+        cost = float(power.cost(other).sum()) + risk["risk_aversion"] * variance
+        assert cost >= (best.cost + best.penalty) * (1 - 1e-7)

@@ -20,7 +20,7 @@ from research_lib.impact import (
     fit_impact,
     slippage_curves,
 )
-from research_lib.market import Session, preset
+from research_lib.market import Session, preset, thin_stock
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0])
 
@@ -348,3 +348,37 @@ def test_a_schedule_beyond_the_sizes_that_a_fit_saw_is_warned_about() -> None:
         assert "exceed the largest size" in allocate(curve, 1e6).warnings[0]
         assert not allocate(curve, 1_000).warnings
         assert allocate(curve.take([0, 1]), 1e6).warnings
+
+
+def test_a_first_group_alone_serves_all_the_others() -> None:
+    session = Session(2)
+    books = thin_stock(session).books(2, 10, np.random.default_rng(0))
+    frame = slippage_curves(books, [100, 200, 300, 400, 500], "buy").to_frame(2, session)
+    fit = fit_impact(frame, "linear", session=session, min_observations=2)
+    assert np.isfinite(fit.metrics["test_r2"])
+    first = frame[frame["interval"] == 0]
+    alone = fit_impact(first, "linear", n_intervals=4, test_fraction=0, session=session)
+    assert np.ptp(alone.curve.beta) == pytest.approx(0, abs=1e-12 * alone.curve.beta[0])
+
+
+def test_a_free_market_is_refused_and_two_sides_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    books = thin_stock(Session(13)).books(26, 10, np.random.default_rng(0))
+    buy, sell = (
+        slippage_curves(books, [200, 500], side).to_frame(13, Session(13))
+        for side in ("buy", "sell")
+    )
+    with pytest.raises(ValidationError, match="column avg_slippage must be 0 or more, a cost"):
+        fit_impact(buy.assign(avg_slippage=-buy["avg_slippage"]), "linear")
+    fit_impact(buy, "linear")
+    assert "fit each side apart" not in caplog.text
+    fit_impact(pd.concat([buy, sell]), "linear")
+    assert "buys and sells are fitted by one curve; fit each side apart" in caplog.text
+
+
+@pytest.mark.parametrize("alpha", [0, 2, 95])
+def test_an_interval_is_of_a_chance_between_0_and_1(alpha: float) -> None:
+    books = thin_stock(Session(13)).books(26, 10, np.random.default_rng(0))
+    fit = fit_impact(slippage_curves(books, [200, 500], "buy").to_frame(13, Session(13)), "linear")
+    for ask in (fit.conf_int, lambda alpha: fit.band([300.0], 0, alpha)):
+        with pytest.raises(ValidationError, match="alpha must be"):
+            ask(alpha)

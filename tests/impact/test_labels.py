@@ -58,7 +58,7 @@ def test_levels_of_a_book_are_aligned_by_label() -> None:
     prices = pd.Series([10.0, 11.0], index=["best", "next"])
     sizes = pd.Series([80.0, 100.0], index=["next", "best"])
     assert walk_book(prices, sizes, [150.0]).tolist() == walk_book([10, 11], [100, 80], [150])
-    with pytest.raises(ValidationError, match="sizes is labelled"):
+    with pytest.raises(ValidationError, match="sizes and prices have rows of different labels"):
         walk_book(prices, sizes.rename({"next": "last"}), [150.0])
 
 

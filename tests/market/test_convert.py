@@ -460,3 +460,21 @@ def test_a_night_of_futures_belongs_to_its_trading_date(tmp_path: Path) -> None:
         "date=2024-07-02"
     ]
     assert local_dates == {"date=2024-07-01"}
+
+
+def test_two_publishers_of_one_symbol_are_not_one_book_of_a_store(tmp_path: Path) -> None:
+    """Neither of one folder, nor of two calls that choose one each."""
+    row = "time,symbol,publisher_id,bid_price_1,bid_size_1,ask_price_1,ask_size_1\n"
+    for hour, publisher, price in ((14, 2, 10.0), (15, 39, 15.0)):
+        line = f"2025-04-03T{hour}:00:00Z,XYZ,{publisher},{price},300,{price + 0.02},200\n"
+        (tmp_path / f"{publisher}.csv").write_text(row + line)
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    for publisher in (2, 39):
+        (tmp_path / f"{publisher}.csv").rename(sources / f"{publisher}.csv")
+    _convert(sources, tmp_path / "store")
+    _convert(sources / "2.csv", tmp_path / "again", where={"publisher_id": 2})
+    _convert(sources / "39.csv", tmp_path / "again", where={"publisher_id": 39})
+    for store in ("store", "again"):
+        with pytest.raises(ValidationError, match="of publisher_id '39', those before it of '2'"):
+            read_books(tmp_path / store)

@@ -68,3 +68,11 @@ def test_apples_split_of_2020_and_no_jump_beyond_the_known_crashes() -> None:
     assert bars["return"].abs().nlargest(1).index[0] == pd.Timestamp(
         "2000-09-29"
     )  # the profit warning, -52 %
+
+
+def test_bars_that_are_not_oldest_first_are_refused() -> None:
+    days = pd.date_range("2024-01-01", periods=9)
+    bars = pd.DataFrame({"return": np.arange(9.0) / 100}, days)
+    for wrong in (bars.iloc[::-1], pd.concat([bars, bars.iloc[[-1]]])):
+        with pytest.raises(ValidationError, match="bars of B must hold each day once, the oldest"):
+            returns_before({"A": bars, "B": wrong}, dt.date(2024, 1, 8), 3)

@@ -47,7 +47,70 @@ def test_flags_of_other_rows_are_refused() -> None:
 
 def test_labels_that_stand_twice_are_taken_in_their_order_or_refused() -> None:
     twice = ["a", "a", "b"]
-    time, price = TIME.set_axis(twice), PRICE.set_axis(twice)
-    assert Trades(time, price, SIZE.set_axis(twice), [0, 0, 0]).size.tolist() == [1.0, 2.0, 3.0]
+    time, price, size = (one.set_axis(twice) for one in (TIME, PRICE, SIZE))
+    unsigned = pd.Series(0, twice)
+    assert Trades(time, price, size, unsigned).size.tolist() == [1.0, 2.0, 3.0]
     with pytest.raises(ValidationError, match="size and time have rows of different labels"):
-        Trades(time, price, SIZE.set_axis(["a", "b", "a"]), [0, 0, 0])
+        Trades(time, price, SIZE.set_axis(["a", "b", "a"]), unsigned)
+
+
+def test_labels_beside_plain_arrays_are_positions_in_order_or_refused() -> None:
+    time = TIME.to_numpy()
+    numbered, sorted_by_time = PRICE.reset_index(drop=True), PRICE.set_axis([2, 0, 1])
+    assert Trades(time, numbered, [1, 2, 3], [0, 0, 0]).price.tolist() == [10.0, 11.0, 12.0]
+    index = pd.DatetimeIndex(time.astype("datetime64[ns]"), tz="UTC")
+    assert Trades(index, PRICE.set_axis(index), [1, 2, 3], [0, 0, 0]).price[0] == 10.0
+    for labelled in (PRICE, sorted_by_time):
+        with pytest.raises(ValidationError, match=r"price has labels that time has not"):
+            Trades(time, labelled, [1, 2, 3], [0, 0, 0])
+    with pytest.raises(ValidationError, match=r"bid_price has labels that time has not"):
+        BookSnapshots(**{**COLUMNS, "time": time, "bid_price": COLUMNS["bid_price"].loc[SHUFFLED]})
+
+
+def test_levels_are_in_the_order_of_the_numbers_in_their_names() -> None:
+    price = pd.DataFrame({"bid_price_2": [9.9], "bid_price_1": [10.0]})
+    size = pd.DataFrame({"bid_size_1": [100.0], "bid_size_2": [500.0]})
+    books = BookSnapshots([10**18], price, size, [[10.1, 10.2]], [[1, 2]])
+    assert (books.bid_price.tolist(), books.bid_size.tolist()) == ([[10.0, 9.9]], [[100, 500]])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("aggressor", [True, False, True], "aggressor must be 1, -1 or 0, got booleans"),
+        ("aggressor", [257, 1, 1], "their aggressor 1, -1 or 0"),
+        ("aggressor", [-0.9, 1, 1], "their aggressor 1, -1 or 0"),
+        ("aggressor", ["buy", "sell", "buy"], "trade aggressor must be numbers"),
+        ("price", ["a", "b", "c"], "trade price must be numbers"),
+    ],
+)
+def test_columns_of_trades_that_are_something_else_are_refused(
+    name: str, values: list[object], message: str
+) -> None:
+    given = {"time": TIME.to_numpy(), "price": [1, 2, 3], "size": [1, 2, 3], "aggressor": [0, 1, 1]}
+    with pytest.raises(ValidationError, match=message):
+        Trades(**{**given, name: values})
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"complete": ["False"] * 3}, "complete is <U5"),
+        ({"complete": [1.0, np.nan, 1.0]}, "complete is float64"),
+        ({"age": [5]}, "age must be one number"),
+        ({"age": [-1, 0, 0]}, "age must be one number of at least 0"),
+        ({"age": ["x", "y", "z"]}, "age must be nanoseconds"),
+        ({"bid_price": [["a"], ["b"], ["c"]]}, "bid price must be numbers"),
+    ],
+)
+def test_columns_of_books_that_are_something_else_are_refused(
+    extra: dict[str, object], message: str
+) -> None:
+    plain = {name: values.to_numpy() for name, values in COLUMNS.items()}
+    with pytest.raises(ValidationError, match=message):
+        BookSnapshots(**{**plain, **extra})
+
+
+def test_none_chosen_is_none() -> None:
+    books, trades = BookSnapshots(**COLUMNS), Trades(TIME, PRICE, SIZE, SIZE * 0)
+    assert len(books.take([])) == len(trades.take([])) == 0

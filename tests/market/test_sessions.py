@@ -344,3 +344,19 @@ def test_a_half_day_ends_its_breaks_and_keeps_its_intervals() -> None:
 def test_the_calendar_counts_for_its_own_hours_only() -> None:
     assert _length_hours(Session(7, calendar=None), THANKSGIVING_FRIDAY) == [6.5]
     assert _length_hours(Session(7, "09:30", "15:00"), THANKSGIVING_FRIDAY) == [5.5]  # other hours
+
+
+def test_times_in_a_coarser_unit_are_no_nanoseconds_of_a_session() -> None:
+    index = pd.DatetimeIndex(["2024-07-05 13:30Z"])
+    assert Session().interval_of(index).tolist() == [0]
+    assert [str(day) for day in Session().days(index)] == ["2024-07-05"]
+    for unit, name in (("ms", "milliseconds"), ("us", "microseconds")):
+        for ask in (Session().interval_of, Session().days, Session().traded_ns):
+            with pytest.raises(ValidationError, match=f"looks like {name}"):
+                ask(index.as_unit(unit).asi8)
+
+
+@pytest.mark.parametrize("block", [60, "60", "1ms"])
+def test_a_block_without_its_unit_is_refused(block: object) -> None:
+    with pytest.raises(ValidationError, match=rf"block {block!r} must divide a day"):
+        Session(block=block)

@@ -162,3 +162,16 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         fit_kernel(LagEstimate(LAGS[:3], estimate.values[:3], estimate.cov[:3, :3], 100, "trades"))
     with pytest.raises(ModelFittingError, match="only a kernel of 0 fits"):
         fit_kernel(estimate.scaled(-1.0), "exponential")
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e-6, 1e9])
+def test_the_permanent_component_has_the_same_interval_in_any_unit_of_price(unit: float) -> None:
+    values = ExponentialSumKernel((0.2, 0.0), (0.01, 0.005))(LAGS)
+    cov = 1e-8 * (np.minimum.outer(LAGS, LAGS) + np.eye(len(LAGS)))
+    plain, other = (
+        fit_kernel(
+            LagEstimate(LAGS, u * values, u**2 * cov, 5000, "trades"), "exponential_permanent"
+        )
+        for u in (1.0, unit)
+    )
+    np.testing.assert_allclose(np.array(other.permanent) / unit, plain.permanent, rtol=1e-6)

@@ -68,9 +68,14 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         held = f"{path} holds {len(found)} symbols ({', '.join(found)})"
         raise ValidationError(f"{held}; read one at a time, e.g. {one}")
     ((symbol, dates),) = found.items()
-    before = 0
+    before, whose = 0, dict[str, str]()
     in_order = (file for date in dates for file in sorted(date.glob("*.parquet"), key=_first))
     for file in in_order:
+        for name, value in footer_of(file).get("whose", {}).items():
+            # Venues number their instruments anew each day.
+            if whose.setdefault(name, value) != value and name != "instrument_id":
+                held = f"{file} is of {name} {value!r}, those before it of {whose[name]!r}"
+                raise ValidationError(f"{held}; convert each into a store of its own")
         names = tabular.column_names(file)
         trades = ["trades"] if "trades" in names else []
         n_levels = MBP.depth(names)

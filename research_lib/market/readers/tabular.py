@@ -54,7 +54,12 @@ SENTINELS = (9_999_999_999.0, 2.0**63 / 1e9, 2.0**63)
 HIGH_PRICE, ALIKE = 1e9, 1e3  # beyond the one a price must be like the others beside it
 # Columns that say whose book a row is: with two values in one, two books alternate.
 SYMBOLS = "symbol", "ticker", "sym", "instr", "ric"
-WHOSE = "instrument security contract isin product exchange exch venue mic market publisher"
+WHOSE = """
+    instrument security contract isin product exchange exch venue tradingvenue mic market mkt
+    publisher dataset mpid symsuffix tickersymbol tradingsymbol marketsymbol rootsymbol root
+    underlying asset pair coin stock series cusip sedol figi perm permno expiry expiration
+    expirationdate maturity contractmonth strike strikeprice optiontype putcall currency
+"""
 
 
 @dataclass(frozen=True)
@@ -499,14 +504,14 @@ class Rows:
         `seen` has the values of the rows before, and is brought up to date.
         """
         for name in names:
-            if self.batch[name].null_count == len(self) and name.lower() not in SYMBOLS:
+            if self.batch[name].null_count == len(self) and _stem(name) not in SYMBOLS:
                 continue
             column = self.given(name).cast(pa.string())
             known = seen.setdefault(name, column[0].as_py())
             remedy = f"split the source, or read one: where={{{name!r}: {known!r}}}"
             same = pc.equal(column, known).to_numpy(False)
             self.require(name, same, f"must hold one value, {known!r}", remedy)
-        return next((seen[name] for name in names if name.lower().strip("#_ ") in SYMBOLS), "")
+        return next((seen[name] for name in names if _stem(name) in SYMBOLS), "")
 
     def matching(self, where: Mapping[str, Any]) -> Rows:
         """The rows that hold the wanted values."""
