@@ -217,10 +217,12 @@ class BookSnapshots(Record):
         price = np.stack([self.bid_price, self.ask_price], axis=1)
         size = np.stack([self.bid_size, self.ask_size], axis=1)
         shown = size > 0
-        row, codes, level = np.nonzero(shown)
-        time = pd.DatetimeIndex(self.time[row].astype("datetime64[ns]"), tz="UTC")
+        codes = np.broadcast_to(np.array([[0], [1]], np.int8), shown.shape)[shown]
+        level = np.broadcast_to(np.arange(1, self.n_levels + 1), shown.shape)[shown]
+        stamps = np.repeat(self.time, shown.sum(axis=(1, 2))).astype("datetime64[ns]")
+        time = pd.DatetimeIndex(stamps, tz="UTC")
         side = pd.Categorical.from_codes(codes, categories=list(SIDES))
-        columns = time, side, price[shown], size[shown], level + 1
+        columns = time, side, price[shown], size[shown], level
         return pd.DataFrame(dict(zip(FRAME_COLUMNS, columns, strict=True)))
 
     @classmethod
