@@ -71,6 +71,7 @@ class Prior(Record):
         fit : callable of books and side, optional
             Gives the curve; by default a linear fit to walks of up to half of the mean depth.
         """
+        session = as_session(session)
         days = Ladder.of(books, side).by_day(session.n_intervals)
         profile = LiquidityProfile.from_ladders(days, source)
         volume, kind = _volume(books, days, profile, session)
@@ -307,15 +308,17 @@ def _volume(
 ) -> tuple[Float, str]:
     """Expected volume of each interval, (n,) shares, and what it was measured by."""
     n, trades = session.n_intervals, books.trades
+    first, last = session.days(books.time[[0, -1]])
+    if trades is not None:  # none of a later day counts, nor says that trades are signed
+        day = session.days(trades.time)
+        trades = trades.take((day >= first) & (day <= last))
     if trades is None or not len(trades):
         shown = np.concatenate([day.depth[np.isfinite(day.mid)] for day in days]).mean()
         return float(shown) * profile.depth, "no trades: depth for volume"
     if trades.aggressor.any():
         trades = trades.take(trades.aggressor != 0)
-    first, last = session.days(books.time[[0, -1]])
-    day, interval = session.days(trades.time), session.interval_of(trades.time)
-    inside = (interval >= 0) & (day >= first) & (day <= last)
-    mean = np.bincount(interval[inside], trades.size[inside], n) / len(days)
+    interval = session.interval_of(trades.time)
+    mean = np.bincount(interval[interval >= 0], trades.size[interval >= 0], n) / len(days)
     # A half-hour's mean: single minutes of few days are mostly noise.
     window = np.ones(max(1, n // 13))
     known = np.convolve(np.ones(n), window, "same")

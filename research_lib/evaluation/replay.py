@@ -155,10 +155,12 @@ def sample_states(
     """
     lag = np.int64(round(1e9 * number("latency_seconds", latency_seconds, 0)))
     session = as_session(session)
-    opens = session.bounds(session.days(states.time))[0]
-    # What is shown between the opening and the latency after it is met by the first child order,
-    # and does not stand before the open.
-    sent = np.where(states.time >= opens, np.maximum(states.time - lag, opens), states.time - lag)
+    # What is shown between the opening, or the end of a break, and the latency after it is met by
+    # the first child order, and does not stand before.
+    day, days = pd.factorize(session.days(states.time))
+    interval = session.interval_of(states.time)
+    opens = np.where(interval >= 0, session.opened(days)[day, interval], 0)
+    sent = np.maximum(states.time - lag, opens)
     sampled = replace(states, time=sent).sample(session)
     return replace(sampled, time=sampled.time + lag)
 
@@ -405,7 +407,7 @@ def walk(
     """
     left, cost = want, 0.0
     for level in range(len(size)):
-        missing = kept * consumed[level] if size[level] > 0.0 else 0.0
+        missing = kept * consumed[level]
         taken = max(min(left, size[level] - missing), 0.0)
         cost += taken * premium[level]
         consumed[level] = missing + taken

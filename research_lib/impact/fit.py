@@ -16,7 +16,7 @@ from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import curves, estimation
 from research_lib.impact.estimation import ERRORS, MODEL_TYPES, Estimate, Points, Shrinkage
 from research_lib.impact.moments import CENSORING, ImpactMoments, Observations, observations_of
-from research_lib.impact.slippage import SlippageCurves
+from research_lib.impact.slippage import SlippageCurves, checked_sizes
 from research_lib.market import Session
 from research_lib.market.quality import overnight_jump
 from research_lib.monitoring import timed
@@ -118,7 +118,7 @@ class ImpactFit(Record):
         DataFrame, index size
             slippage, lower, upper, currency per share; the band is NaN where `bse` is.
         """
-        size = np.atleast_1d(np.asarray(sizes, float))
+        size = checked_sizes(sizes)
         where = np.full(len(size), interval)
         error = self.estimate.standard_error(where, size, self.cov)
         spread_error = np.nan_to_num(self.bse["half_spread"].iloc[interval])

@@ -22,6 +22,7 @@ from research_lib.monitoring import timed
 logger = logging.getLogger(__name__)
 
 LONGEST_INTERVALS = 390
+SLACK = 1.0 + 1e-12  # what the sum of a book rounds: an order of all that it shows fills
 
 
 def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
@@ -60,7 +61,7 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     orders = checked_sizes(shares)
     lower_bound, depth, touch = np.empty((1, len(orders))), np.empty(1), np.empty(1)
     walk_rows(price, size, orders, 0.0, lower_bound, depth, touch)
-    return np.where(orders > depth, np.nan, lower_bound[0])
+    return np.where(orders / SLACK > depth, np.nan, lower_bound[0])
 
 
 def checked_sizes(shares: ArrayLike) -> Float:
@@ -128,7 +129,7 @@ class SlippageCurves(Record):
     @property
     def censored(self) -> NDArray[np.bool_]:
         """Where the visible depth ran out, (n, K)."""
-        return self.trade_sizes > self.depth[:, None]
+        return self.trade_sizes / SLACK > self.depth[:, None]
 
     @property
     def average_price(self) -> Float:
@@ -186,7 +187,7 @@ class SlippageCurves(Record):
             "trade_size": trade_size, "filled": np.minimum(trade_size, depth),
             "avg_price": price, "mid_price": mid, "half_spread": self.half_spread[row],
             "avg_slippage": slippage, "slippage_bps": 1e4 * slippage / mid,
-            "impact": sign * (price - self.touch[row]), "censored": trade_size > depth,
+            "impact": sign * (price - self.touch[row]), "censored": trade_size / SLACK > depth,
         })  # fmt: skip
 
 

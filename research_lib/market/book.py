@@ -496,7 +496,9 @@ def order_flow_imbalance(books: BookSnapshots) -> Float:
     """
     flow, quoted = np.zeros(max(len(books) - 1, 0)), np.isfinite(books.mid)
     for side, sign in (("bid", 1), ("ask", -1)):  # what lies nearer to the mid is greater
-        price, size = sign * books[f"{side}_price"][:, 0], books[f"{side}_size"][:, 0]
+        levels = np.where(books[f"{side}_size"] > 0, sign * books[f"{side}_price"], -np.inf)
+        price, best = levels.max(axis=1), levels.argmax(axis=1)[:, None]
+        size = np.take_along_axis(books[f"{side}_size"], best, axis=1)[:, 0]
         flow += sign * np.where(price[1:] >= price[:-1], size[1:], 0.0)
         flow -= sign * np.where(price[1:] <= price[:-1], size[:-1], 0.0)
     return np.where(quoted[1:] & quoted[:-1], flow, np.nan)

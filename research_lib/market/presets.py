@@ -39,7 +39,8 @@ class MarketProfile(Record):
     tick, mid : float
         Currency per share; mid is the mean.
     volatility : float
-        Annual standard deviation of the log mid from interval to interval within days.
+        Standard deviation of the log mid from interval to interval within days, of 252 sessions
+        (a year of stocks).
     fraction : (m,)
         Of the session that has passed in the middle of every book's interval.
     spread : (m,) currency per share

@@ -215,7 +215,7 @@ class TrueCurve(Record):
 
     def cost(self, x: ArrayLike) -> Float:
         """Expected cost beyond the mid of x shares, as `impact`, (n,) currency."""
-        return np.asarray(x, float) * self.slippage(x)
+        return per_interval("x", x, len(self.half_spread)) * self.slippage(x)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from research_lib.evaluation import (
     walk_forward,
 )
 from research_lib.impact import LinearImpact
-from research_lib.market import BookSnapshots, OrderFlow, Session, preset
+from research_lib.market import BookSnapshots, OrderFlow, Session, Trades, preset
 
 SESSION = Session(39)
 BY_TRADES, BY_DEPTH = "volumes of trades", "no trades: depth for volume"  # as reports show it
@@ -157,3 +157,20 @@ def test_without_a_session_the_default_one_is_meant() -> None:
     np.testing.assert_array_equal(sample_states(books, None).mid, books.mid)
     with pytest.raises(ValidationError, match="session must be a Session, got 390"):
         sample_states(books, 390)
+
+
+@pytest.mark.parametrize("later", ["signed", "unsigned", "none at all"])
+def test_later_trades_do_not_say_what_a_prior_takes_for_volume(later: str) -> None:
+    books = _books(4, flow=OrderFlow())
+    third = books.time[39 * 2]
+    past = books.trades.take(books.trades.time < third)
+    past = dataclasses.replace(past, aggressor=0 * past.aggressor)
+    after = books.trades.take(books.trades.time >= third)
+    if later == "unsigned":
+        after = dataclasses.replace(after, aggressor=0 * after.aggressor)
+    trades = past if later == "none at all" else Trades.concat([past, after])
+    known = known_before(dataclasses.replace(books, trades=trades), SESSION, first=2)
+    alone = known_before(dataclasses.replace(books, trades=past), SESSION, first=2)
+    np.testing.assert_array_equal(known[0].priors["buy"].volume, alone[0].priors["buy"].volume)
+    only_later = dataclasses.replace(books, trades=after)
+    assert BY_DEPTH in known_before(only_later, SESSION, first=2)[0].priors["buy"].source

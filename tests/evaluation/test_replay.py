@@ -318,3 +318,25 @@ def test_an_order_of_nothing_shows_a_table() -> None:
     done = replay(np.zeros(2), books, "buy")
     assert np.isnan(done.timing_risk_bps)
     assert "total_shares" in done._repr_html_()
+
+
+def test_an_empty_book_between_replenishes_nothing() -> None:
+    """H decays at the replenishment rate, whatever is shown meanwhile."""
+    time = 10**18 + np.arange(3) * 60 * 10**9
+    for missing in ("bid", "ask"):
+        sides = {side: np.full((3, 1), price) for side, price in (("bid", 99.0), ("ask", 101.0))}
+        sizes = {side: np.full((3, 1), 20.0) for side in sides}
+        sizes[missing][1] = 0.0
+        books = BookSnapshots(time, sides["bid"], sizes["bid"], sides["ask"], sizes["ask"])
+        assert replay([20, 0, 20], books, "buy", refill=0.0).filled.tolist() == [20, 0, 0]
+        assert replay([20, 0, 20], books, "buy", refill=0.5).filled.tolist() == [20, 0, 15]
+
+
+def test_a_latency_meets_the_first_states_after_a_break() -> None:
+    hours = {"open": "09:00", "close": "15:00", "timezone": "Asia/Tokyo", "calendar": None}
+    session = Session(10, breaks=[("11:30", "12:30")], **hours)
+    begin = pd.Timestamp("2024-07-03 09:00", tz="Asia/Tokyo").value
+    seconds = np.concatenate([np.arange(0.7, 9_000, 0.7), np.arange(12_600.7, 21_600, 0.7)])
+    one = np.ones((len(seconds), 1))
+    states = BookSnapshots(begin + (seconds * 1e9).astype(np.int64), 99 * one, one, 101 * one, one)
+    assert sample_states(states, session, 1.0).complete.all()

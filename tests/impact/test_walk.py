@@ -198,3 +198,10 @@ def test_impossible_trade_sizes_are_refused(sizes: object) -> None:
 def test_prices_and_sizes_of_different_length_are_refused() -> None:
     with pytest.raises(ValidationError, match="must be one book"):
         walk_book([101.0, 102.0], [1.0], [1.0])
+
+
+def test_an_order_of_all_that_a_book_shows_is_filled_to_rounding() -> None:
+    assert sum([0.1] * 8) < 0.8
+    assert walk_book([10.0] * 8, [0.1] * 8, [0.8, 0.80001]).tolist() == pytest.approx(
+        [10.0, np.nan], nan_ok=True
+    )

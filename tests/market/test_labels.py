@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.market import BookSnapshots, Trades
+from research_lib.market import BookSnapshots, Session, SyntheticMarket, Trades
 
 TIME = pd.Series([1_743_687_000, 1_743_687_060, 1_743_687_120], list("abc")) * 10**9
 PRICE = pd.Series([10.0, 11.0, 12.0], list("abc"))
@@ -114,3 +114,9 @@ def test_columns_of_books_that_are_something_else_are_refused(
 def test_none_chosen_is_none() -> None:
     books, trades = BookSnapshots(**COLUMNS), Trades(TIME, PRICE, SIZE, SIZE * 0)
     assert len(books.take([])) == len(trades.take([])) == 0
+
+
+def test_the_true_cost_of_labelled_shares_is_by_interval() -> None:
+    curve = SyntheticMarket(session=Session(2)).true_curve
+    shares = pd.Series([100.0, 500.0], index=[1, 0])
+    np.testing.assert_array_equal(curve.cost(shares), curve.cost([500.0, 100.0]))

@@ -74,3 +74,11 @@ def test_time_without_a_quote_counts_for_no_state() -> None:
         ValidationError, match="none of 1 states is complete, in the session and quoted"
     ):
         summarise(books.take([1]), Session())
+
+
+def test_order_flow_is_of_the_best_level_wherever_it_stands() -> None:
+    time, ask, size = [10**18, 10**18 + 1], [[11.0, np.nan]] * 2, [[100.0, 0.0]] * 2
+    moved = [[0.0, 100.0], [0.0, 130.0]]
+    assert order_flow_imbalance(BookSnapshots(time, [[np.nan, 9.0]] * 2, moved, ask, size)) == [30]
+    below = [[50.0, 100.0], [50.0, 130.0]]
+    assert order_flow_imbalance(BookSnapshots(time, [[8.0, 9.0]] * 2, below, ask, size)) == [30]
