@@ -191,8 +191,7 @@ def _floored(
     if risk < 0:
         rule = "min_shares binds, a case without an exact method; leave min_shares out"
         raise OptimizationError(f"risk_aversion {risk:g} is below 0 and {rule}")
-    best = allocate(curve, shares, min_shares=floor, risk_aversion=risk, covariance=variance)
-    return best.shares
+    return allocate(curve, shares, min_shares=floor, risk_aversion=risk, covariance=variance).shares
 
 
 @dataclass(frozen=True, eq=False)

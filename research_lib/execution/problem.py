@@ -235,12 +235,10 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
     """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the
     floor.
     """
-    lower = per_interval("min_shares", min_shares, n, infinite=True)
-    upper = np.maximum(lower, order * (1.0 + HEADROOM))
-    if max_shares is not None:
-        plain = type(max_shares) is float and max_shares >= 0.0  # n numbers fewer to write
-        cap = max_shares if plain else per_interval("max_shares", max_shares, n, infinite=True)
-        np.minimum(upper, cap, out=upper)
+    lower = _plain("min_shares", min_shares, n)
+    upper = _plain("max_shares", np.inf if max_shares is None else max_shares, n)
+    upper = np.minimum(upper, np.maximum(lower, order * (1.0 + HEADROOM)))
+    lower, upper = np.full(n, lower), np.full(n, upper)
     return unrounded(min_shares, lower, order), unrounded(max_shares, upper, order)
 
 
@@ -251,6 +249,12 @@ def unrounded(given: Any, bounds: Float, order: float | Float) -> Float:
     total = bounds.sum(axis=-1)
     missed = order / np.where(total > 0, total, 1.0)
     return bounds * np.where(np.abs(missed - 1.0) < SINGLE, missed, 1.0)[..., None]
+
+
+def _plain(name: str, value: Any, n: int) -> Any:
+    """Bounds by `per_interval`, or as they are where one number is plainly meant: in no time."""
+    plain = type(value) is float and value >= 0.0
+    return value if plain else per_interval(name, value, n, infinite=True)
 
 
 def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.inf) -> Float:
