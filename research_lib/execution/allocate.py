@@ -207,7 +207,10 @@ def allocate(
     if order == 0:
         nu = float(total.marginal(lower).min())
         return Allocation(np.zeros(n), 0.0, nu, 0.0, 0.0, objective, "none", (), 0.0)
-    solvers = _in_turn(first, problem)
+    if first is SolverType.AUTO:
+        exact = coupling is None or problem.quadratic is not None
+        first = SolverType.ANALYTICAL if exact else SolverType.CVXPY
+    solvers = [first, *(other for other in SOLVERS if other is not first)]
     found = search(problem, limits, solvers, trust=not validate_outputs)
     second = _agreed(problem, limits, solvers, found) if cross_check else None
     x, proof = (found.shares, found.certificate) if lot is None else in_lots(problem, found, lot)
@@ -250,16 +253,6 @@ def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
     return kept[str(objective)]
 
 
-def _in_turn(first: SolverType, problem: Problem) -> list[SolverType]:
-    """The solver asked for, then the others; AUTO begins with the exact one, or CVXPY where it has
-    none.
-    """
-    if first is SolverType.AUTO:
-        exact = problem.coupling is None or problem.quadratic is not None
-        first = SolverType.ANALYTICAL if exact else SolverType.CVXPY
-    return [first, *(solver for solver in SOLVERS if solver is not first)]
-
-
 def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: Found) -> Attempt:
     """A second solver's certified attempt whose cost is the same.
 
@@ -269,8 +262,7 @@ def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: 
         The costs differ, or no second solver gave a certified answer.
     """
     used, cost = found.attempts[-1].solver, found.certificate.cost
-    others = [solver for solver in solvers if solver.value != used]
-    second = search(problem, limits, others)
+    second = search(problem, limits, [one for one in solvers if one.value != used])
     other, by = second.certificate.cost, second.attempts[-1]
     if abs(other - cost) > AGREEMENT * max(abs(cost), abs(other)):
         costs = f"{cost:.10g} against {other:.10g}; tighten tolerance or raise max_iterations"
@@ -419,16 +411,15 @@ def allocate_many(
         rule = f"finite and above 0, with m a divisor of the curve's {len(curve)} intervals"
         raise ValidationError(f"total_shares must be (m,), {rule}; got shape {orders.shape}")
     problems.check_finite(curve)
-    most = np.inf if max_shares is None else max_shares
+    most, bounds = np.inf if max_shares is None else max_shares, []
     for name, limits in (("min_shares", min_shares), ("max_shares", most)):
         axes = getattr(limits, "axes", ())  # of a Series, its intervals
         if any(list(axis) != list(range(k)) for axis, k in zip(axes[::-1], (n, m), strict=False)):
             due = f"intervals 0 to {n - 1}, and orders 0 to {m - 1} by row, in that order"
             raise ValidationError(f"{name} must be labelled by {due}; or give .to_numpy()")
-    lower, upper = (
-        problems.unrounded(given, problems.broadcast(name, given, (m, n), 0.0), orders)
-        for name, given in (("min_shares", min_shares), ("max_shares", most))
-    )
+        bound = problems.broadcast(name, limits, (m, n), 0.0)
+        bounds.append(problems.unrounded(limits, bound, orders))
+    lower, upper = bounds
     upper = np.minimum(upper, np.maximum(orders[:, None] * (1.0 + HEADROOM), lower))
     upper = np.minimum(upper, total.capacity.reshape(m, n))
     problems.check_convex(Problem(total, 1.0, lower.ravel(), upper.ravel()))

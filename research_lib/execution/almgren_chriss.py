@@ -131,10 +131,8 @@ def almgren_chriss(
     spread, alpha = number("half_spread", half_spread, 0), number("drift", drift)
     net = eta - 0.5 * gamma * tau
     if net.min() <= 0:
-        least = f"permanent * interval / 2 = {gamma * tau / 2:g}"
-        raise ValidationError(
-            f"temporary {eta.min():g} must be above {least}; shorten the interval"
-        )
+        least = f"permanent * interval / 2 = {gamma * tau / 2:g}; shorten the interval"
+        raise ValidationError(f"temporary {eta.min():g} must be above {least}")
     variance = sigma * sigma * tau
     trades, convex = _trajectory(shares, net / tau, risk * variance, 0.5 * alpha * tau)
     if not convex:
@@ -150,17 +148,12 @@ def almgren_chriss(
     held = left_to_trade(trades)[1:]
     cost = 0.5 * gamma * shares**2 + spread * sizes + float(net @ (trades * trades)) / tau
     cost -= alpha * tau * float(held.sum()) if alpha else 0.0
+    # kappa tau is arccosh(1 + pull / 2): asinh of half the root loses no digits near 1.
     pull = risk * tau * float(variance.sum() / net.sum())
-    of_cost = float(variance @ (held * held))
-    return ArrivalPriceSchedule(trades, "Almgren-Chriss", cost, of_cost, _rate(pull) / tau)
-
-
-def _rate(pull: float) -> float:
-    """kappa tau: asinh of half the root, the arccosh of 1 + pull / 2 without its loss of digits
-    near 1.
-    """
     half = 0.5 * math.sqrt(abs(pull))
-    return 2.0 * (math.asinh(half) if pull >= 0 else -math.asin(min(half, 1.0)))
+    kappa = 2.0 * (math.asinh(half) if pull >= 0 else -math.asin(min(half, 1.0))) / tau
+    of_cost = float(variance @ (held * held))
+    return ArrivalPriceSchedule(trades, "Almgren-Chriss", cost, of_cost, kappa)
 
 
 @compiled
@@ -188,7 +181,7 @@ def _trajectory(shares: float, cost: Float, risk: Float, push: float) -> tuple[F
 
 def _floored(
     curve: LinearImpact, shares: float, free: Float, floors: ArrayLike, risk: float, variance: Float
-) -> Float:  # fmt: skip
+) -> Float:
     """The trades if they keep the floors, else those of the same problem with floors, by
     `allocate`.
     """
@@ -198,8 +191,7 @@ def _floored(
     if risk < 0:
         rule = "min_shares binds, a case without an exact method; leave min_shares out"
         raise OptimizationError(f"risk_aversion {risk:g} is below 0 and {rule}")
-    limits: dict[str, Any] = {"min_shares": floor, "risk_aversion": risk, "covariance": variance}
-    return allocate(curve, shares, **limits).shares
+    return allocate(curve, shares, min_shares=floor, risk_aversion=risk, covariance=variance).shares
 
 
 @dataclass(frozen=True, eq=False)

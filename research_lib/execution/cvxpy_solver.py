@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from research_lib.execution.problem import Answer, Limits, Problem
-from research_lib.execution.quadratic import Quadratic, StateDecay
-from research_lib.impact import SeparableTotal
+from research_lib.execution.quadratic import StateDecay
 
 if TYPE_CHECKING:
     import cvxpy as cp
@@ -34,13 +33,8 @@ def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
     import cvxpy as cp
 
     scaled = problem.scaled(problem.shares)
-    x = cp.Variable(len(scaled.lower), nonneg=True)
-    constraints = [cp.sum(x) == 1, x >= scaled.lower, x <= scaled.upper]
-    cost = _cost(x, scaled.total, constraints)
-    if scaled.coupling is not None:
-        cost = cost + _coupled(x, scaled.coupling, constraints)
-    conic = any(isinstance(constraint, cp.constraints.PowCone3D) for constraint in constraints)
-    program = cp.Problem(cp.Minimize(cost), constraints)
+    program, x = _program(scaled)
+    conic = scaled.total.cubic.any() or scaled.total.scale.any()
     for backend in BACKENDS:
         if backend in cp.installed_solvers() and not (backend == "OSQP" and conic):
             reason = solved(program, backend, limits)
@@ -58,29 +52,31 @@ def solved(program: cp.Problem, backend: str, limits: Limits) -> str:
         variable.value = None  # an answer is this backend's own, or none
     if limits.left <= 0:
         return "no time left"
+    gaps, steps, seconds, cheaper = BACKENDS[backend]
+    options = dict.fromkeys(gaps, limits.tolerance) | {steps: cheaper * limits.max_iterations}
+    options |= {seconds: max(limits.left, 1e-3)} if seconds else {}
+    options |= {"polishing": True} if backend == "OSQP" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the certificate, not the backend's status, decides
         try:
-            program.solve(solver=backend, **_options(backend, limits))
+            program.solve(solver=backend, **options)
         except (cp.SolverError, cp.DCPError, ValueError, ArithmeticError) as error:
             return " ".join(str(error).split())
     return f"status {program.status}"
 
 
-def _options(backend: str, limits: Limits) -> dict[str, Any]:
-    gaps, steps, seconds, cheaper = BACKENDS[backend]
-    options = dict.fromkeys(gaps, limits.tolerance) | {steps: cheaper * limits.max_iterations}
-    options |= {seconds: max(limits.left, 1e-3)} if seconds else {}
-    return options | ({"polishing": True} if backend == "OSQP" else {})
+def _program(problem: Problem) -> tuple[cp.Problem, cp.Variable]:
+    """The problem for CVXPY, and its shares x.
 
-
-def _cost(x: cp.Variable, total: SeparableTotal, constraints: list[Any]) -> cp.Expression:
-    """sum_t C_t(x_t): linear, square and cube, power cones, and steps of a book as split
-    variables.
+    sum_t C_t(x_t) is linear, square and cube, power cones, and steps of a book as split variables;
+    Q(x) is risk on what is held, and decaying impact: of exponentials by their states, which are
+    just after each trade, and lose 1 - kept^2 of their square in each gap.
     """
     import cvxpy as cp
 
-    n = len(total)
+    total, joint, n = problem.total, problem.coupling, len(problem.lower)
+    x = cp.Variable(n, nonneg=True)
+    constraints = [cp.sum(x) == 1, x >= problem.lower, x <= problem.upper]
     cost = total.linear @ x
     if total.quadratic.any():
         cost = cost + total.quadratic @ cp.square(x)
@@ -95,25 +91,15 @@ def _cost(x: cp.Variable, total: SeparableTotal, constraints: list[Any]) -> cp.E
         taken = cp.Variable(total.depth.shape, nonneg=True)
         constraints += [taken <= np.minimum(total.depth, 1.0), cp.sum(taken, axis=1) == x]
         cost = cost + cp.sum(cp.multiply(total.premium, taken))
-    return cost
-
-
-def _coupled(x: cp.Variable, joint: Quadratic, constraints: list[Any]) -> cp.Expression:
-    """Risk on what is held, and decaying impact: of exponentials by their states, which are just
-    after each trade, and lose 1 - kept^2 of their square in each gap.
-    """
-    import cvxpy as cp
-
-    n = x.size
-    cost: cp.Expression = cp.Constant(0.0)
-    if joint.holding.any():
+    if joint is not None and joint.holding.any():
         held = cp.Variable(n)
         constraints += [held[0] == joint.shares - x[0], held[1:] == held[:-1] - x[1:]]
         cost = cost + joint.holding @ cp.square(held)
-    if not isinstance(joint.decay, StateDecay):
-        return cost + 0.5 * cp.quad_form(x, cp.psd_wrap(joint.decay))
-    for kept, scale in zip(joint.decay.factors.T, joint.decay.scales, strict=True):
-        state = cp.Variable(n)
-        constraints += [state[0] == x[0], state[1:] == cp.multiply(kept, state[:-1]) + x[1:]]
-        cost = cost + 0.5 * scale * np.append(1.0 - kept**2, 1.0) @ cp.square(state)
-    return cost
+    if joint is not None and isinstance(joint.decay, StateDecay):
+        for kept, scale in zip(joint.decay.factors.T, joint.decay.scales, strict=True):
+            state = cp.Variable(n)
+            constraints += [state[0] == x[0], state[1:] == cp.multiply(kept, state[:-1]) + x[1:]]
+            cost = cost + 0.5 * scale * np.append(1.0 - kept**2, 1.0) @ cp.square(state)
+    elif joint is not None:
+        cost = cost + 0.5 * cp.quad_form(x, cp.psd_wrap(joint.decay))
+    return cp.Problem(cp.Minimize(cost), constraints), x

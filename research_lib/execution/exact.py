@@ -25,8 +25,6 @@ from research_lib.impact import SeparableTotal
 
 Pair = tuple[Float, Float]
 Smooth = tuple[Float, Float, Float, Float, Float]
-Judged = tuple[float, float, float, float, float, float]
-Prices = tuple[float, float, float, float, float]
 
 EPSILON = float(np.finfo(float).eps)
 MAX_SWEEPS, MAX_NEWTON_STEPS = 500, 60
@@ -143,29 +141,20 @@ def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
     return x
 
 
-# Compiled: prices and shares of one interval. Those without steps take numbers only, for a call
+# Compiled: prices and shares of one interval. Shares without steps take numbers only, for a call
 # counts references to each of its arrays, which takes ten times as long as the arithmetic.
-
-
-@compiled
-def _smooth_price(
-    x: float, a: float, b: float, c: float, s: float, p: float
-) -> tuple[float, float]:
-    """a x + b x^2 + c x^3 + s x^p and its derivative."""
-    value, slope = x * (a + x * (b + x * c)), a + x * (2.0 * b + 3.0 * c * x)
-    if s != 0.0 and x > 0.0:
-        rise = s * x ** (p - 1.0)
-        value += rise * x
-        slope += p * rise
-    return value, slope
 
 
 @compiled
 def _price(x: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
     """C_t(x), prices of the last share and of the next; inf beyond the last step."""
-    a, b, c, s, p = smooth
-    value, slope = _smooth_price(x, a[t], b[t], c[t], s[t], p[t])
+    a, b, c, s, p = smooth[0][t], smooth[1][t], smooth[2][t], smooth[3][t], smooth[4][t]
     depth, premium = steps
+    value, slope = x * (a + x * (b + x * c)), a + x * (2.0 * b + 3.0 * c * x)
+    if s != 0.0 and x > 0.0:
+        rise = s * x ** (p - 1.0)
+        value += rise * x
+        slope += p * rise
     if depth.shape[1] == 0:
         return value, slope, slope
     before, last, following = 0.0, premium[t, 0], np.inf
@@ -218,16 +207,13 @@ def _respond(
     if s != 0.0:
         x, grows = _power_root(excess, b, c, s, p) if excess > 0.0 else (0.0, 0.0)
         return x, x, grows
-    if c == 0.0:
-        if b == 0.0:
-            return np.inf if excess > 0.0 else 0.0, np.inf if a <= nu else 0.0, 0.0
-        x = 0.5 * excess / b
-        return x, x, 0.5 / b
-    under = b * b + 3.0 * c * excess
-    if excess == 0.0 or not under > 0.0:
-        return (0.0, 0.0, 0.0) if excess == 0.0 else (np.inf, np.inf, 0.0)
-    bend = math.sqrt(under)
-    return excess / (b + bend), excess / (b + bend), 0.5 / bend
+    if b == 0.0 and c == 0.0:
+        return np.inf if excess > 0.0 else 0.0, np.inf if a <= nu else 0.0, 0.0
+    if excess == 0.0:
+        return 0.0, 0.0, 0.0
+    bend = b if c == 0.0 else math.sqrt(max(b * b + 3.0 * c * excess, 0.0))
+    x = excess / (b + bend) if bend > 0.0 else np.inf
+    return x, x, 0.5 / bend if bend > 0.0 else 0.0
 
 
 @compiled
@@ -261,15 +247,15 @@ def _sums(lower: Float, upper: Float) -> tuple[float, float]:
 
 
 @vectorised
-def _sweep_lines(nu: float, a: Float, b: Float, bounds: Pair) -> tuple[float, float]:
-    """The sum of the shares that are optimal at nu, and d sum / d nu, of rising lines."""
+def _sweep_lines(nu: float, a: Float, b: Float, bounds: Pair) -> tuple[float, float, float]:
+    """`_sweep` of rising lines, of which one number of shares is optimal at nu."""
     filled, slope, (lower, upper) = 0.0, 0.0, bounds
     for t in range(len(a)):
         response = 0.5 / b[t]
         x = (nu - a[t]) * response
         slope += response if lower[t] < x < upper[t] else 0.0
         filled += min(max(x, lower[t]), upper[t])
-    return filled, slope
+    return filled, filled, slope
 
 
 @compiled
@@ -279,8 +265,7 @@ def _sweep(nu: float, smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float,
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
     least_sum, most_sum, slope = 0.0, 0.0, 0.0
     if len(steps[0]) == 0:
-        least_sum, slope = _sweep_lines(nu, a, b, bounds)
-        return least_sum, least_sum, slope
+        return _sweep_lines(nu, a, b, bounds)
     for t in range(len(lower)):
         if stepped:
             least, most, response = _respond_stepped(nu, t, smooth, steps)
@@ -298,20 +283,17 @@ def _fill(
 ) -> None:
     """Shares into `x`, `part` of the way between the two sides of the multiplier's bracket."""
     a, b, c, s, p = smooth
-    (lower, upper), stepped = bounds, steps[0].shape[1] > 0
-    if len(steps[0]) == 0:
-        for t in range(len(x)):
-            response = 0.5 / b[t]
-            least = min(max((low - a[t]) * response, lower[t]), upper[t])
-            above = min(max((high - a[t]) * response, lower[t]), upper[t])
-            x[t] = least + part * (above - least)
-        return
+    (lower, upper), lines, stepped = bounds, len(steps[0]) == 0, steps[0].shape[1] > 0
     for t in range(len(x)):
-        least, most, _ = _respond(low, a[t], b[t], c[t], s[t], p[t])
-        above = _respond(high, a[t], b[t], c[t], s[t], p[t])[0] if low < high else most
-        if stepped:
+        if lines:
+            least = most = (low - a[t]) * (0.5 / b[t])
+            above = (high - a[t]) * (0.5 / b[t])
+        elif stepped:
             least, most, _ = _respond_stepped(low, t, smooth, steps)
             above = _respond_stepped(high, t, smooth, steps)[0] if low < high else most
+        else:
+            least, most, _ = _respond(low, a[t], b[t], c[t], s[t], p[t])
+            above = _respond(high, a[t], b[t], c[t], s[t], p[t])[0] if low < high else most
         least = min(max(most if low < high else least, lower[t]), upper[t])
         above = min(max(above, lower[t]), upper[t])
         x[t] = least + part * (above - least) if part < 1.0 else above
@@ -326,18 +308,6 @@ def _price_range(smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, floa
         high = max(high, _price(bounds[1][t], t, smooth, steps)[1])
     pad = SAME_PRICE * (abs(low) + abs(high)) + 1e-300
     return low - pad, high + pad
-
-
-@compiled
-def _middle(low: float, high: float) -> float:
-    """Inside (low, high): 0 where it is, for free liquidity is met exactly there, else halfway,
-    geometrically if the two are far apart.
-    """
-    if low < 0.0 < high:
-        return 0.0
-    if low > 0.0 and high > 4.0 * low:
-        return math.sqrt(low) * math.sqrt(high)
-    return low + 0.5 * (high - low)
 
 
 @compiled
@@ -366,7 +336,11 @@ def _search(
             if not math.isfinite(high - low):
                 first, last = _price_range(smooth, steps, bounds)
                 low, high = max(low, min(first, high)), min(high, max(last, low))
-            trial = _middle(low, high)
+            trial = low + 0.5 * (high - low)
+            if low < 0.0 < high:  # free liquidity is met exactly there
+                trial = 0.0
+            elif low > 0.0 and high > 4.0 * low:  # far apart
+                trial = math.sqrt(low) * math.sqrt(high)
         previous = abs(missing)
         if not low < trial < high:  # no number is between: the sum jumps here
             part = (shares - at_low) / (at_high - at_low) if at_high > at_low else 0.0
@@ -400,7 +374,7 @@ def _first_price(shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> fl
 @compiled
 def _solve(
     shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float
-) -> tuple[int, Judged]:
+) -> tuple[int, tuple[float, ...]]:
     """Optimal shares into `x` (n,); the sweeps taken, and `_judge` of them."""
     (lower, upper), (least, most) = bounds, _sums(*bounds)
     nu, sweeps, equal = np.nan, 0, shares / len(x)
@@ -422,7 +396,7 @@ def _solve(
 
 
 @vectorised
-def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> Prices:
+def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> tuple[float, ...]:
     """Cost and sum of the shares, the largest distance beyond a bound, the highest price of a share
     that could be left out and the lowest of one that could be added, of rising lines.
     """
@@ -439,7 +413,9 @@ def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> Prices:
 
 
 @compiled
-def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Judged:
+def _judge(
+    x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair
+) -> tuple[float, ...]:
     """The numbers of a `Certificate`.
 
     Where the highest price of a share that could be left out and the lowest of one that could be

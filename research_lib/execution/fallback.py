@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,9 +81,10 @@ def search(
         for answer in _answers(solver, problem, limits):
             attempt, certificate = _judged(solver, answer, problem, limits, trust, begin)
             attempts.append(attempt)
-            if attempt.accepted and certificate is not None and answer.shares is not None:
-                return Found(answer.shares, certificate, tuple(attempts))
-            candidates += [] if answer.shares is None else [answer.shares]
+            if answer.shares is not None and certificate is not None:
+                if attempt.accepted:
+                    return Found(answer.shares, certificate, tuple(attempts))
+                candidates.append(answer.shares)
             by = f"{solver} ({answer.backend})"
             logger.warning("%s gave no certified schedule: %s", by, attempt.reason)
             begin = time.perf_counter()
@@ -124,33 +125,31 @@ def _judged(
     return Attempt(name, backend, accepted, reason, elapsed, answer.iterations, **numbers), known
 
 
-def solve_analytical(problem: Problem, limits: Limits) -> Iterator[Answer]:
+def solve_analytical(problem: Problem, limits: Limits) -> list[Answer]:
     """The exact optimum: by the multiplier, or by the structure of a quadratic cost that couples
     the intervals.
     """
     if problem.coupling is None:
         parts = problem.total, problem.shares, problem.bounds
         split, sweeps, found = exact_split(*parts, limits.max_iterations)
-        yield Answer("multiplier", split, "", sweeps, found)
-        return
+        return [Answer("multiplier", split, "", sweeps, found)]
     quadratic = problem.quadratic
     if quadratic is None:
-        yield Answer("structured", None, "the curve is not linear: no structured solver")
-        return
+        return [Answer("structured", None, "the curve is not linear: no structured solver")]
     # A cap that the whole order does not reach is none: it must not seem to set the price.
     upper = np.where(problem.upper > problem.shares, np.inf, problem.upper)
     x, method, solves = quadratic.bounded(problem.lower, upper, lambda: limits.left > 0)
     if x is None:
         reason = "out of time" if limits.left <= 0 else "not convex, or singular to rounding"
-        yield Answer(method, None, reason)
-        return
-    yield Answer(method, x, "", solves, quadratic.certificate(x, problem.lower, upper))
+        return [Answer(method, None, reason)]
+    return [Answer(method, x, "", solves, quadratic.certificate(x, problem.lower, upper))]
 
 
-SOLVERS = {
-    SolverType.ANALYTICAL: solve_analytical, SolverType.CVXPY: solve_cvxpy,
+SOLVERS: dict[SolverType, Callable[[Problem, Limits], Iterable[Answer]]] = {
+    SolverType.ANALYTICAL: solve_analytical,
+    SolverType.CVXPY: solve_cvxpy,
     SolverType.SCIPY: solve_scipy,
-}  # fmt: skip
+}
 
 
 def certify(x: Float, problem: Problem) -> Certificate:

@@ -144,10 +144,11 @@ def portfolio_schedule(
     m = len(orders)
     market = _market(m, given, number("risk_aversion", risk_aversion), interval)
     if isinstance(exposures, pd.DataFrame):
-        min_exposure, max_exposure = (
-            same_labels("limits of exposures", one, exposures.index, "those are of its rows")
-            if isinstance(one, pd.Series) else one for one in (min_exposure, max_exposure)
-        )  # fmt: skip
+        what, due = "limits of exposures", "those are of its rows"
+        if isinstance(min_exposure, pd.Series):
+            min_exposure = same_labels(what, min_exposure, exposures.index, due)
+        if isinstance(max_exposure, pd.Series):
+            max_exposure = same_labels(what, max_exposure, exposures.index, due)
     limited = not np.all(np.equal(min_exposure, -np.inf) & np.equal(max_exposure, np.inf))
     if (exposures is not None) != limited:
         raise ValidationError("exposures and min_exposure or max_exposure go together")
@@ -203,18 +204,18 @@ def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
     """Series and frames by asset in one order, that of the first labelled one, and its labels."""
     labels = None
     for name, values in given.items():
-        if isinstance(values, pd.DataFrame):
-            square = name in ("covariance", "temporary", "permanent")
-            labels = values.columns if labels is None else labels
-            columns = same_labels(name, pd.Series(values.columns, values.columns), labels)
-            if name in ("min_shares", "max_shares"):  # a row an interval
-                rows = values.iloc[:, 0]
-                same_labels(name, rows, range(len(rows)), "rows are labelled by interval")
-            rows = values if square or name == "exposures" else values.sort_index()
-            given[name] = same_labels(name, values, labels) if square else rows[columns]
-        elif isinstance(values, pd.Series):
-            labels = values.index if labels is None else labels
+        if not isinstance(values, pd.Series | pd.DataFrame):
+            continue
+        assets = values.axes[-1]
+        labels = assets if labels is None else labels
+        columns = same_labels(name, assets.to_series(), labels)
+        if values.ndim == 1 or name in ("covariance", "temporary", "permanent"):
             given[name] = same_labels(name, values, labels)
+            continue
+        if name in ("min_shares", "max_shares"):  # a row an interval
+            intervals = range(len(values))
+            same_labels(name, values.iloc[:, 0], intervals, "rows are labelled by interval")
+        given[name] = (values if name == "exposures" else values.sort_index())[columns]
     return given, labels
 
 
@@ -232,13 +233,9 @@ class _Market(NamedTuple):
 
 def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Market:
     """The market of what the user gave, aligned, checked."""
-    tau, square = number("interval", interval, above=0), (m, m)
-    covariance = _finite("covariance", given["covariance"], square)
-    temporary, permanent = (
-        np.zeros(square) if values is None else np.diag(_finite(name, values, (m,)))
-        if np.ndim(values) == 1 else _finite(name, values, square)
-        for name, values in ((name, given[name]) for name in ("temporary", "permanent"))
-    )  # fmt: skip
+    tau = number("interval", interval, above=0)
+    covariance = _finite("covariance", given["covariance"], (m, m))
+    temporary, permanent = (_matrix(name, given[name], m) for name in ("temporary", "permanent"))
     spread = given["half_spread"]
     spread = _finite("half_spread", np.full(m, spread) if np.ndim(spread) == 0 else spread, (m,), 0)
     lowest, highest = np.linalg.eigvalsh(covariance)[[0, -1]]
@@ -255,13 +252,21 @@ def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Mar
     return _Market(covariance, temporary, permanent, spread, risk, tau, net)
 
 
+def _matrix(name: str, values: Any, m: int) -> Float:
+    """(m, m): 0 where nothing is given, and of (m,) its diagonal."""
+    if values is None:
+        return np.zeros((m, m))
+    if np.ndim(values) == 1:
+        return np.diag(_finite(name, values, (m,)))
+    return _finite(name, values, (m, m))
+
+
 def _finite(name: str, values: Any, shape: tuple[int | None, ...], low: float = -np.inf) -> Float:
-    """An array of finite numbers of that shape, whose None is any length, at least `low`."""
+    """An array of finite numbers of that shape, at least `low`; (None,) is of any length."""
     array = np.array(values, float)
-    wanted = tuple(len(array) if size is None and array.ndim else size for size in shape)
+    wanted = (array.size,) if None in shape else shape
     if array.shape != wanted or not np.all(np.isfinite(array) & (array >= low)):
-        sizes = ", ".join("m" if size is None else str(size) for size in shape)
-        rule = f"({sizes}{',' * (len(shape) == 1)}) and finite, at least {low:g}"
+        rule = f"{shape} and finite, at least {low:g}".replace("None", "m")
         raise ValidationError(f"{name} must be {rule}, got shape {array.shape}: {str(values)[:60]}")
     return array
 
@@ -307,8 +312,8 @@ def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
         held = solveh_banded(np.array(bands), -linear)
     except np.linalg.LinAlgError as error:
         why = f"risk_aversion {market.risk_aversion:g} is below 0, or the antisymmetric part of"
-        why = f"cost plus risk falls without limit: {why} permanent large"
-        raise OptimizationError(f"{why}; raise the one, or lower the other") from error
+        remedy = "permanent large; raise the one, or lower the other"
+        raise OptimizationError(f"cost plus risk falls without limit: {why} {remedy}") from error
     slope, size = form @ held + linear, abs(form) @ np.abs(held) + np.abs(linear)
     path = held.reshape(n - 1, -1) * unit
     trades = -np.diff(path, axis=0, prepend=orders[None], append=np.zeros((1, len(orders))))
@@ -354,19 +359,18 @@ def _bounded(
     size = float(np.sqrt(orders @ market.net @ orders / m)) or 1.0
     unit = np.maximum(np.abs(orders), size / np.sqrt(np.diag(market.net)))
     form, linear = (part / (scale or 1.0) for part in _form(market, orders, n, unit))
+    spread = market.half_spread * unit / (scale or 1.0)
+    norm = np.linalg.norm(bounds.exposures * unit, axis=1)
+    norm[norm == 0] = 1.0
     z, sells, buys = cp.Variable((n - 1) * m), cp.Variable((n, m)), cp.Variable((n, m))
     held = cp.reshape(z, (n - 1, m), order="C")
     path = cp.vstack([orders[None] / unit, held, np.zeros((1, m))])
-    sold, spread = path[:-1] - path[1:], market.half_spread * unit / (scale or 1.0)
-    norm = np.linalg.norm(bounds.exposures * unit, axis=1)
-    norm = np.where(norm > 0, norm, 1.0)
+    sold = path[:-1] - path[1:]
     exposed = held @ (bounds.exposures * unit).T / norm
-    constraints = [
-        *_within(sold, bounds.lower / unit, bounds.upper / unit),
-        *_within(exposed, bounds.least / norm, bounds.most / norm),
-    ]
     # Convex as a whole, which its parts do not show where permanent impact is not symmetric.
     cost = 0.5 * cp.quad_form(z, cp.psd_wrap(form)) + linear @ z
+    constraints = _within(sold, bounds.lower / unit, bounds.upper / unit)
+    constraints += _within(exposed, bounds.least / norm, bounds.most / norm)
     if spread.any():
         cost = cost + cp.sum((sells + buys) @ spread)
         constraints += [sold == sells - buys, sells >= 0, buys >= 0]
@@ -378,8 +382,7 @@ def _bounded(
             raise OptimizationError(f"{what}; widen them, or lengthen the horizon")
         if z.value is not None:
             own = np.repeat(spread, n)
-            slopes = {z: form @ z.value + linear, sells: own, buys: own}
-            residual = _residual(program, slopes)
+            residual = _residual(program, {z: form @ z.value + linear, sells: own, buys: own})
             if residual <= ACCEPTED:
                 return -np.diff(path.value * unit, axis=0), backend, residual
             status = f"KKT residual {residual:.1e}"
@@ -402,7 +405,6 @@ def _residual(program: Any, slopes: dict[Any, Float]) -> float:
     """Largest of stationarity, violation and complementarity gap at the answer, relative; slopes
     are those of the cost.
     """
-    slope = np.concatenate([slopes[v] for v in program.variables()])
     pulled = {variable: np.zeros(variable.size) for variable in program.variables()}
     violation, gap = 0.0, 0.0
     for constraint in program.constraints:
@@ -411,8 +413,9 @@ def _residual(program: Any, slopes: dict[Any, Float]) -> float:
             pulled[variable] += matrix @ price
         violation = max(violation, float(np.max(constraint.violation())))
         gap += abs(float(price @ miss))
+    slope = np.concatenate([slopes[variable] for variable in pulled])
     pull = np.concatenate(list(pulled.values()))
-    size = max(float(np.abs(slope).max()), float(np.abs(pull).max()), 1e-9)
+    size = max(float(np.abs([slope, pull]).max()), 1e-9)
     stationarity = float(np.abs(slope + pull).max()) / size
     return max(stationarity, violation, gap / max(abs(program.value), 1e-3))
 
@@ -422,11 +425,10 @@ def _attribution(market: _Market, shares: Float) -> pd.DataFrame:
     PortfolioSchedule.
     """
     after, tau, lasting = left_to_trade(shares)[1:], market.interval, market.permanent
-    table = pd.DataFrame({
-        "temporary": np.sum(shares * (shares @ market.temporary.T), axis=0) / tau,
-        "permanent": np.sum(after * (shares @ lasting.T), axis=0),
-        "spread": market.half_spread * np.abs(shares).sum(axis=0),
-    })  # fmt: skip
+    temporary = np.sum(shares * (shares @ market.temporary.T), axis=0) / tau
+    permanent = np.sum(after * (shares @ lasting.T), axis=0)
+    spread = market.half_spread * np.abs(shares).sum(axis=0)
+    table = pd.DataFrame({"temporary": temporary, "permanent": permanent, "spread": spread})
     table["cost"] = table.sum(axis=1)
     caused = np.sum(shares * (shares @ market.temporary / tau + after @ lasting), axis=0)
     table["caused"] = caused + table["spread"]

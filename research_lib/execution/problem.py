@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from research_lib.checks import Float, number, numbers, per_interval, same_labels
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, Pair, close_sum
-from research_lib.execution.quadratic import Decay, Quadratic, decay_of, no_decay
+from research_lib.execution.quadratic import Decay, Quadratic, StateDecay, decay_of
 from research_lib.impact import ImpactCurve, Kernel, SeparableTotal, check_kernel, trade_times
 
 # A cap that the whole order does not reach must not seem to bind; SINGLE is float32's rounding.
@@ -101,9 +101,8 @@ class Problem:
     def quadratic(self) -> Quadratic | None:
         """The whole cost as one quadratic function, if that is what couples the intervals."""
         total = self.total
-        if self.coupling is None or total.depth.shape[1] or np.any(total.quadratic < 0):
-            return None
-        if total.cubic.any() or total.scale.any():
+        curved = total.depth.shape[1] or total.cubic.any() or total.scale.any()
+        if self.coupling is None or curved or np.any(total.quadratic < 0):
             return None
         return replace(self.coupling, curvature=total.quadratic, linear=total.linear)
 
@@ -126,10 +125,10 @@ class Problem:
         equal = np.minimum(self.shares / len(self.lower), self.total.capacity)
         price = np.abs(self.total.marginal_last(equal))
         fair = self.feasible(1.0 / np.maximum(price, 1e-6 * price.max() or 1.0))
-        joint = self.coupling.value(fair) if self.coupling is not None else 0.0
-        cost = float(np.sum(np.abs(self.total.value(fair)))) + joint
+        cost, joint = float(np.sum(np.abs(self.total.value(fair)))), self.coupling
+        cost += 0.0 if joint is None else joint.value(fair)
         currency = (cost or 1.0) * unit / self.shares
-        coupling = self.coupling.scaled(unit, currency) if self.coupling is not None else None
+        coupling = None if joint is None else joint.scaled(unit, currency)
         parts = self.shares / unit, self.lower / unit, self.upper / unit
         return Problem(self.total.scaled(unit, currency), *parts, coupling)
 
@@ -171,12 +170,12 @@ class Problem:
             why = "caps of 0 stay, and none exceeds what the books show; open intervals"
             known = f"cap admits {upper.sum():,.6g} of {order:,.6g} shares"
             raise OptimizationError(f"{known}, and no relaxation admits them: {why}")
-        ratio = np.divide(reach, upper, out=np.ones(len(reach)), where=upper > 0)
+        most = 2.0 * float(np.max(reach[upper > 0] / upper[upper > 0]))  # all have their reach
 
         def missing(factor: float) -> float:
             return float(order - np.minimum(upper * factor, reach).sum())
 
-        factor = brentq(missing, 1.0, float(ratio.max()) * 2.0, xtol=1e-15) * (1.0 + HEADROOM)
+        factor = brentq(missing, 1.0, most, xtol=1e-15) * (1.0 + HEADROOM)
         raised = np.minimum(upper * factor, reach)
         return replace(self, upper=raised), f"max_shares raised to {factor:.6g} times it"
 
@@ -209,7 +208,7 @@ def coupling_of(
     if kernel is None and times is not None:
         raise ValidationError("times are of the kernel alone, and none is given: leave times out")
     variance = np.zeros(n) if covariance is None else per_interval("covariance", covariance, n)
-    decay: Decay = no_decay(n)
+    decay: Decay = StateDecay(np.zeros((n - 1, 0)), np.zeros(0))  # all is forgotten
     if kernel is not None:
         if objective != "cost":
             raise ValidationError("kernel needs objective='cost': transient impact is in currency")
@@ -227,9 +226,9 @@ def coupling_of(
 
 def interval_times(times: ArrayLike) -> Float:
     """`trade_times` of intervals 0 to n - 1, by whose labels a Series is aligned."""
-    last = np.size(times) - 1
-    due = f"intervals are labelled 0 to {last}"
-    return trade_times(same_labels("times", times, range(last + 1), due))
+    n = np.size(times)
+    due = f"intervals are labelled 0 to {n - 1}"
+    return trade_times(same_labels("times", times, range(n), due))
 
 
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:

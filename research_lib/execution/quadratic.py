@@ -60,11 +60,6 @@ class StateDecay:
 Decay = StateDecay | Float  # the matrix (n, n) itself where it has no structure
 
 
-def no_decay(n: int) -> StateDecay:
-    """That of n intervals that forget everything."""
-    return StateDecay(np.zeros((n - 1, 0)), np.zeros(0))
-
-
 def decay_of(kernel: Kernel, at: Float) -> Decay:
     """The kernel on rising times (n,), in the cheapest structure that is exact.
 
@@ -162,14 +157,13 @@ class Quadratic:
         part's state after them, which loses 1 - kept^2 of its square in each gap.
         """
         n, parts, one = len(linear), decay.factors.T, sparse.eye_array(len(linear))
-        moves = [_falling(kept) for kept in (np.ones(n - 1), *parts)]
+        # What a state is after each trade less what is left of it from the one before, (n, n).
+        moves = [one - sparse.diags_array(kept, offsets=-1) for kept in (np.ones(n - 1), *parts)]
         trades = sparse.vstack([one, *[-one] * len(parts)])
         size = (len(parts) + 2) * n
         given = np.append(np.flatnonzero(fixed), 2 * n - 1)  # some trades; at last nothing is held
-        equations = sparse.vstack([
-            sparse.hstack([trades, sparse.block_diag(moves)]),
-            sparse.eye_array(size, format="csr")[given],
-        ])  # fmt: skip
+        states = sparse.hstack([trades, sparse.block_diag(moves)])
+        equations = sparse.vstack([states, sparse.eye_array(size, format="csr")[given]])
         lost = [c * np.append(1.0 - k**2, 1.0) for c, k in zip(decay.scales, parts, strict=True)]
         weights = np.concatenate([2.0 * self.curvature, 2.0 * self.holding, *lost])
         right = np.zeros(size + equations.shape[0])
@@ -205,8 +199,8 @@ class Quadratic:
         """
         pinned = lower == upper
         low, high = pinned, np.zeros(len(self), bool)
-        bounds = np.abs(np.where(np.isfinite(lower), lower, 0.0))
-        slack = SAME_SHARES * max(abs(self.shares), float(bounds.max()))
+        floors = np.abs(lower[np.isfinite(lower)])
+        slack = SAME_SHARES * float(floors.max(initial=abs(self.shares)))
         method = "sparse system" if isinstance(self.decay, StateDecay) else "Cholesky"
         fewest, patience, rng = len(self) + 1, PATIENCE, np.random.default_rng(0)
         for solves in range(1, MAX_EXCHANGES + 10 * len(self)):
@@ -236,8 +230,8 @@ class Quadratic:
                 patience -= 1
             else:
                 wrong = wrong[[rng.integers(len(wrong))]]  # a fixed order may go in circles
-            low, high = low.copy(), high.copy()
-            low[wrong], high[wrong] = new_low[wrong], new_high[wrong]
+            exchanged = np.isin(np.arange(len(self)), wrong)
+            low, high = np.where(exchanged, new_low, low), np.where(exchanged, new_high, high)
         return None, how, solves
 
     def _most_saved(self, error: Float) -> float:
@@ -264,11 +258,9 @@ class Quadratic:
         at_low, at_high = x <= lower, x >= upper
         # A trade whose bounds leave it no choice has no price of its own.
         nu = multiplier(gradient, ~(at_low | at_high), at_low & ~at_high, at_high & ~at_low)
-        error = gradient - nu
-        error = np.where(at_low, np.where(at_high, 0.0, np.minimum(error, 0.0)), error)
-        error = np.where(at_high & ~at_low, np.maximum(error, 0.0), error)
-        saved = self._most_saved(error)
-        cost = self.value(x)
+        least, most = np.where(at_high, 0.0, -np.inf), np.where(at_low, 0.0, np.inf)
+        error = np.clip(gradient - nu, least, most)
+        cost, saved = self.value(x), self._most_saved(error)
         outside = float(max(np.max(lower - x), np.max(x - upper), 0.0))
         own = self.linear + 2.0 * self.curvature * x + self.decay @ x
         unit = max(abs(nu), float(np.max(np.abs(own)))) or 1.0
@@ -290,9 +282,3 @@ def multiplier(gradient: Float, free: Mask, low: Mask, high: Mask) -> float:
 def _after(values: Float) -> Float:
     """Sum of the values from each interval on, (n,)."""
     return np.cumsum(values[::-1])[::-1]
-
-
-def _falling(kept: Float) -> sparse.dia_array:
-    """What a state is after each trade less what is left of it from the one before, (n, n)."""
-    n = len(kept) + 1
-    return sparse.diags_array([np.ones(n), -kept], offsets=[0, -1], shape=(n, n))

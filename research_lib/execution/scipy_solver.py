@@ -4,7 +4,6 @@ Shares are in average child orders: a trust region wants variables near 1.
 """
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ SLSQP_LARGEST = 78  # intervals: its dense least squares take 30 s at 390
 LARGEST_CURVATURE = 1e8  # powers below 2 have an infinite one at 0
 
 
-def solve_scipy(problem: Problem, limits: Limits) -> Iterator[Answer]:
+def solve_scipy(problem: Problem, limits: Limits) -> list[Answer]:
     """One answer; of a book none, whose steps are not smooth."""
     from scipy.optimize import LinearConstraint, minimize
     from scipy.sparse import csr_array
@@ -24,8 +23,7 @@ def solve_scipy(problem: Problem, limits: Limits) -> Iterator[Answer]:
     n = len(problem.lower)
     method = "trust-constr" if n > SLSQP_LARGEST else "SLSQP"
     if problem.total.depth.shape[1]:
-        yield Answer(method, None, "the steps of a book are not smooth")
-        return
+        return [Answer(method, None, "the steps of a book are not smooth")]
     options: dict[str, float] = {"ftol": 1e-3 * limits.tolerance}
     row: Any = np.ones((1, n))
     if method == "trust-constr":
@@ -51,7 +49,7 @@ def solve_scipy(problem: Problem, limits: Limits) -> Iterator[Answer]:
         )  # fmt: skip
     shares = problem.repaired(found.x, unit)
     reason = str(found.message) if shares is not None else f"no finite answer, {found.message}"
-    yield Answer(method, shares, reason, int(found.nit))
+    return [Answer(method, shares, reason, int(found.nit))]
 
 
 def _hessian(problem: Problem) -> Any:
@@ -62,8 +60,7 @@ def _hessian(problem: Problem) -> Any:
     at_zero = joint.gradient(np.zeros(n)) if joint is not None else np.zeros(n)
 
     def operator(x: Float) -> LinearOperator:
-        curvature = np.nan_to_num(problem.total.curvature(x), posinf=np.inf)
-        own = np.minimum(curvature, LARGEST_CURVATURE)
+        own = np.nan_to_num(np.minimum(problem.total.curvature(x), LARGEST_CURVATURE))
 
         def product(d: Float) -> Float:
             d = np.ravel(d)

@@ -1,7 +1,6 @@
 """The cheapest schedule where impact decays: one order, its own past displacing its price."""
 
 import time
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -84,28 +83,29 @@ def transient_schedule(
     """
     limits = Limits(1, TOLERANCE, timeout_seconds)
     at, shares = interval_times(times), number("total_shares", total_shares)
-    curvature = per_interval("temporary", temporary, len(at))
+    n = len(at)
+    curvature = per_interval("temporary", temporary, n)
     lasting, holding = number("permanent", permanent, 0), _holding(risk_aversion, volatility, at)
-    problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(len(at)), holding)
+    problem = Quadratic(shares, decay_of(kernel, at), curvature, np.zeros(n), holding)
     warnings = check_kernel(kernel, at).warnings
-    least, most = (-np.inf if min_shares is None else min_shares), max_shares
-    lower = per_interval("min_shares", least, len(at), -np.inf, infinite=True)
-    most = np.inf if most is None else most
-    upper = per_interval("max_shares", most, len(at), -np.inf, infinite=True)
+    least = -np.inf if min_shares is None else min_shares
+    most = np.inf if max_shares is None else max_shares
+    lower = per_interval("min_shares", least, n, -np.inf, infinite=True)
+    upper = per_interval("max_shares", most, n, -np.inf, infinite=True)
     if reason := why_infeasible(shares, lower, upper):
         raise OptimizationError(reason)
     x, method, solves = _least(kernel, at, problem, lower, upper, limits)
     found = problem.certificate(x, lower, upper)
-    if fault := fault_of(found, shares, len(at), TOLERANCE, float(np.abs(x).sum())):
+    if fault := fault_of(found, shares, n, TOLERANCE, float(np.abs(x).sum())):
         raise OptimizationError(f"no certified schedule by {method}: {fault}; trade less often")
     elapsed, (penalty, held) = time.perf_counter() - limits.begin, problem.risk(x)
-    known = found.cost, found.duality_gap, found.kkt_residual
-    tried = Attempt("structured", method, True, "", elapsed, solves, *known)
+    gap, residual = found.duality_gap, found.kkt_residual
+    tried = Attempt("structured", method, True, "", elapsed, solves, found.cost, gap, residual)
     cost = found.cost - penalty + 0.5 * lasting * shares**2
     price = found.multiplier + held + lasting * shares
-    proof = found.kkt_residual, found.duality_gap
-    said: dict[str, Any] = {"warnings": warnings if np.any(lower < 0) else (), "penalty": penalty}
-    return Allocation(x, cost, price, *proof, "cost", method, (tried,), elapsed, **said)
+    warnings = warnings if np.any(lower < 0) else ()
+    how = "cost", method, (tried,), elapsed, "", warnings, penalty
+    return Allocation(x, cost, price, residual, gap, *how)
 
 
 def _least(
@@ -179,8 +179,6 @@ def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float
     at, shares = trade_times(times), number("total_shares", total_shares)
     rate = decay if decay == np.inf else number("decay", decay, 0)
     lost = np.tanh(0.5 * rate * np.diff(at))
-    if len(at) == 1:
-        return np.array([shares])
     weights = np.append(1.0, lost) + np.append(lost, 1.0)
     return np.asarray(shares * (weights / weights.sum()))
 
