@@ -181,6 +181,11 @@ def evaluate(
     if not given:
         raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
     orders = [number("each of sizes", size, above=0) for size in given]
+    session = as_session(session)
+    n, at = session.n_intervals, session.interval_of(books.time)
+    if not np.array_equal(at, np.arange(len(at)) % n):
+        due = f"one an interval of whole days of {n}: books.sample(session) makes them so"
+        raise ValidationError(f"the {len(at):,} books are not {due}")
     how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}
     done: list[Execution] = []
     for side, prior in priors.items():
@@ -188,7 +193,7 @@ def evaluate(
         if isinstance(strategies, Strategy) or not strategies:
             due = "make must be a function as lambda prior: [Twap()]"
             raise ValidationError(f"{due}, got {make!r}")
-        for day in Ladder.of(books, side).by_day(session.n_intervals):
+        for day in Ladder.of(books, side).by_day(n):
             for size in orders:
                 done += [run(one, day, size, side, **how) for one in strategies]
                 done.append(clairvoyant(day, size, side, max_shares))

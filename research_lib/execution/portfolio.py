@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.linalg import solveh_banded
 
-from research_lib.checks import Float, number, same_labels
+from research_lib.checks import Float, number, numbers, same_labels
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.cvxpy_solver import BACKENDS, solved
 from research_lib.execution.problem import Limits, broadcast
@@ -144,12 +144,11 @@ def portfolio_schedule(
     m = len(orders)
     market = _market(m, given, number("risk_aversion", risk_aversion), interval)
     if isinstance(exposures, pd.DataFrame):
-        what, due = "limits of exposures", "those are of its rows"
-        if isinstance(min_exposure, pd.Series):
-            min_exposure = same_labels(what, min_exposure, exposures.index, due)
-        if isinstance(max_exposure, pd.Series):
-            max_exposure = same_labels(what, max_exposure, exposures.index, due)
-    limited = not np.all(np.equal(min_exposure, -np.inf) & np.equal(max_exposure, np.inf))
+        min_exposure, max_exposure = (
+            _of_exposures(limit, exposures.index) for limit in (min_exposure, max_exposure)
+        )
+    lowest, highest = numbers("min_exposure", min_exposure), numbers("max_exposure", max_exposure)
+    limited = not (np.all(lowest == -np.inf) and np.all(highest == np.inf))
     if (exposures is not None) != limited:
         raise ValidationError("exposures and min_exposure or max_exposure go together")
     weights = np.zeros((0, m)) if exposures is None else np.atleast_2d(given["exposures"])
@@ -162,6 +161,16 @@ def portfolio_schedule(
         broadcast("max_exposure", max_exposure, (n - 1, len(weights))),
     )  # fmt: skip
     return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
+
+
+def _of_exposures(limits: Any, names: pd.Index) -> Any:
+    """Limits (k,) or, by interval, (n - 1, k), labelled ones in the order of the weights' rows."""
+    what, due = "limits of exposures", "those are of its rows"
+    if not isinstance(limits, pd.DataFrame):
+        return same_labels(what, limits, names, due) if isinstance(limits, pd.Series) else limits
+    rows, columns = limits.iloc[:, 0], limits.iloc[0]
+    rows = same_labels(what, rows, range(len(rows)), "rows are labelled by interval")
+    return limits.loc[rows.index, same_labels(what, columns, names, due).index]
 
 
 def price_portfolio(

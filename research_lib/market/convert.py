@@ -61,8 +61,9 @@ def convert(
     MissingDataError
         A source that does not exist.
     ValidationError
-        A source of no known format, without a symbol or with damaged content; two sources of
-        one symbol and date whose times overlap. Of a folder, the files before it are converted.
+        A source of no known format, without a symbol or with damaged content. Of a folder, the
+        files before it are converted. Two sources of one symbol and date whose times overlap, or
+        of two venues, are refused when the store is read.
 
     Examples
     --------

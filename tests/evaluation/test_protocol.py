@@ -174,3 +174,13 @@ def test_later_trades_do_not_say_what_a_prior_takes_for_volume(later: str) -> No
     np.testing.assert_array_equal(known[0].priors["buy"].volume, alone[0].priors["buy"].volume)
     only_later = dataclasses.replace(books, trades=after)
     assert BY_DEPTH in known_before(only_later, SESSION, first=2)[0].priors["buy"].source
+
+
+@pytest.mark.parametrize("session", [Session(13), Session(3), Session(78)])
+def test_books_of_another_session_are_no_false_days(session: Session) -> None:
+    books = _books(1)
+    priors = {"buy": Prior.from_books(books, "buy", SESSION, "here")}
+    make = {"sizes": [100.0], "make": lambda prior: [Twap()]}
+    assert len(evaluate(books, SESSION, priors, **make)) == 2
+    with pytest.raises(ValidationError, match=r"the 39 books are not one an interval .*"):
+        evaluate(books, session, priors, **make)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from research_lib.errors import ValidationError
-from research_lib.execution import allocate, allocate_many, transient_schedule
+from research_lib.execution import allocate, allocate_many, portfolio_schedule, transient_schedule
 from research_lib.impact import ExponentialKernel, LinearImpact
 
 CURVE = LinearImpact([1e-5, 2e-5, 4e-5])
@@ -56,3 +56,20 @@ def test_limits_of_many_orders_labelled_by_position_are_taken() -> None:
     np.testing.assert_array_equal(
         labelled.shares, allocate_many(curve, [700, 1400], max_shares=caps).shares
     )
+
+
+def test_limits_of_exposures_by_interval_are_in_the_order_of_their_labels() -> None:
+    weights = pd.DataFrame(np.eye(2), ["of A", "of B"], ["A", "B"])
+    orders = pd.Series({"A": 1000.0, "B": 500.0})
+    market = {"covariance": np.eye(2) * 1e-4, "temporary": [1e-5, 1e-5], "risk_aversion": 1e-4}
+    limits = pd.DataFrame({"of A": [600.0, 590.0, 580.0], "of B": [350.0] * 3})
+    plain, turned = (
+        portfolio_schedule(orders, 4, **market, exposures=weights, max_exposure=most).shares
+        for most in (limits, limits.loc[[2, 0, 1], ["of B", "of A"]])
+    )
+    np.testing.assert_allclose(turned, plain, rtol=1e-9, atol=1e-6)
+    other = limits.rename(columns={"of B": "of C"})
+    with pytest.raises(ValidationError, match="limits of exposures is labelled"):
+        portfolio_schedule(orders, 4, **market, exposures=weights, max_exposure=other)
+    with pytest.raises(ValidationError, match="max_exposure must be numbers, got 'a'"):
+        portfolio_schedule(orders, 4, **market, exposures=weights, max_exposure="a")

@@ -147,7 +147,6 @@ MBP = Layout(
     first_level=0, fixed_prices=True,
 )  # fmt: skip
 LAYOUTS = (
-    replace(WIDE, first_level=0),  # before the other: its best level must not be thrown away
     WIDE,
     # A book sampled each second or minute: `ts_event` is the last trade's time, not the sample's.
     replace(MBP, name="Databento BBO", time=("ts_recv",), required="ts_recv"),
@@ -159,8 +158,9 @@ LAYOUTS = (
 
 
 def layout_of(names: Sequence[str]) -> Layout | None:
-    """The layout with these columns."""
-    return next((layout for layout in LAYOUTS if layout.fits(names)), None)
+    """The layout with these columns, from level 0 where there is one: no best is thrown away."""
+    ways = (one for layout in LAYOUTS for one in (replace(layout, first_level=0), layout))
+    return next((one for one in ways if one.fits(names)), None)
 
 
 def _matches(path: Path, head: bytes) -> bool:
