@@ -192,7 +192,12 @@ class ImpactModel:
 
     def _default_sizes(self, books: BookSnapshots, side: str) -> NDArray[np.float64]:
         least, most = self.config.min_trade_size, self.config.max_trade_size
-        depth = float(np.median(books.levels(side)[1].sum(axis=1)))
+        shown = books.levels(side)[1]
+        depth = float(np.median(shown.sum(axis=1)))
+        if depth < 2.0 * least:
+            median = f"a median book shows {depth:g} shares"
+            logger.warning("%s, under twice min_trade_size %g: lower it", median, least)
         sizes = np.geomspace(least, min(max(depth, 2.0 * least), most), DEFAULT_SIZES)
         # Whole shares, but where a size is a fraction of a coin or contract.
-        return np.unique(np.round(sizes) if least >= 1.0 else sizes)
+        whole = least >= 1.0 and not (shown % 1.0).any()
+        return np.unique(np.round(sizes) if whole else sizes)

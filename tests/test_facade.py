@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import threading
@@ -23,7 +24,7 @@ from research_lib import (
 )
 from research_lib.errors import MemoryLimitError, ModelFittingError, OptimizationError
 from research_lib.impact import fit_impact
-from research_lib.market import BookSnapshots, Session
+from research_lib.market import BookSnapshots, Session, SyntheticMarket
 
 MANY = 1_000  # times the work, so that a refusal's whole MB tell its estimate to three more digits
 
@@ -420,3 +421,17 @@ def test_levels_that_count_from_zero_keep_the_best() -> None:
     books = model.generate_synthetic_orderbook(13, 5)
     from_zero = books.assign(level=books["level"] - 1)
     assert model.estimate_slippage(from_zero).equals(model.estimate_slippage(books))
+
+
+def test_default_sizes_follow_what_the_books_show(caplog: pytest.LogCaptureFixture) -> None:
+    """Fractions of a coin are not rounded where the least size is above 1, and shallow is said."""
+    books = SyntheticMarket(session=Session(13)).books(13, 5, np.random.default_rng(0))
+    coins = dataclasses.replace(
+        books, bid_size=books.bid_size / 300 + 0.25, ask_size=books.ask_size / 300 + 0.25
+    )
+    model = ImpactModel("linear", ModelConfig(min_trade_size=1.5), Session(13))
+    sizes = model.estimate_slippage(coins)["trade_size"].unique()
+    assert len(sizes) == 10
+    assert (sizes % 1 != 0).any()
+    ImpactModel("linear", session=Session(13)).estimate_slippage(coins)
+    assert re.search(r"a median book shows [\d.]+ shares, under twice min_trade_size", caplog.text)

@@ -116,6 +116,7 @@ def implementation_shortfall(
     if not isinstance(fills, pd.DataFrame) or len(fills):  # no row: nothing was filled
         require_columns(fills, ("shares", "price"), "fills")
         require_numbers(fills, ("shares", "price"), above=0)
+    fills = fills.reindex(columns=["shares", "price"])
     shares, price = fills["shares"].to_numpy(float), fills["price"].to_numpy(float)
     filled = float(shares.sum())
     if filled > total * (1 + ROUNDING):

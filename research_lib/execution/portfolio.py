@@ -419,7 +419,10 @@ def _residual(program: Any, slopes: dict[Any, Float]) -> float:
     for constraint in program.constraints:
         price, miss = np.ravel(constraint.dual_value, "F"), np.ravel(constraint.expr.value, "F")
         for variable, matrix in constraint.expr.grad.items():
-            pulled[variable] += matrix @ price
+            # Of one variable and one row CVXPY gives a number for the matrix.
+            pulled[variable] += (
+                np.atleast_2d(matrix) @ price if np.isscalar(matrix) else matrix @ price
+            )
         violation = max(violation, float(np.max(constraint.violation())))
         gap += abs(float(price @ miss))
     slope = np.concatenate([slopes[variable] for variable in pulled])

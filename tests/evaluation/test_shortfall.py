@@ -122,3 +122,11 @@ def test_a_shortfall_is_a_table_of_its_parts() -> None:
     assert list(table.index) == ["delay", "trading", "opportunity", "fees", "total"]
     assert table["currency"].iloc[:4].sum() == pytest.approx(done.total)
     assert table.loc["total", "bps"] == done.bps["total"]
+
+
+@pytest.mark.parametrize("columns", [[], ["shares", "price"]])
+def test_an_empty_frame_of_fills_has_filled_nothing(columns: list[str]) -> None:
+    none = pd.DataFrame(columns=columns, dtype=float)
+    prices = {"decision_price": 50.0, "arrival_price": 50.2, "closing_price": 51.0}
+    done = implementation_shortfall(none, side="buy", total_shares=1_000, **prices)
+    assert (done.opportunity, done.total) == pytest.approx((1_000.0, 1_000.0))

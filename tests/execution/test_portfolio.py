@@ -441,3 +441,9 @@ def test_bounds_that_the_free_optimum_keeps_change_nothing() -> None:
     )
     assert capped.solver == free.solver == "block-tridiagonal"
     assert np.array_equal(capped.shares, free.shares)
+
+
+def test_one_asset_of_two_intervals_keeps_its_exposure() -> None:
+    market = {"covariance": [[1.0]], "temporary": [1.0], "risk_aversion": 1.0}
+    limits = {"exposures": [[1.0]], "min_exposure": -0.5, "max_exposure": 0.5}
+    assert portfolio_schedule([3.0], 2, **market, **limits).holdings[1, 0] == pytest.approx(0.5)
