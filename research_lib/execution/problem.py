@@ -238,8 +238,9 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
     lower = _plain("min_shares", min_shares, n)
     upper = _plain("max_shares", np.inf if max_shares is None else max_shares, n)
     upper = np.minimum(upper, np.maximum(lower, order * (1.0 + HEADROOM)))
-    lower, upper = np.full(n, lower), np.full(n, upper)
-    return unrounded(min_shares, lower, order), unrounded(max_shares, upper, order)
+    # Zeros cost no memory until they are touched.
+    floor = np.zeros(n) if type(lower) is float and lower == 0 else np.full(n, lower)
+    return unrounded(min_shares, floor, order), unrounded(max_shares, np.full(n, upper), order)
 
 
 def unrounded(given: Any, bounds: Float, order: float | Float) -> Float:

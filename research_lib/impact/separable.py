@@ -57,7 +57,7 @@ class SeparableTotal(Record):
     @property
     def capacity(self) -> Float:
         """Largest x with a known total, (n,): the end of the last step, inf without steps."""
-        return self._ends[:, -1] if self.depth.shape[1] else np.full(len(self), np.inf)
+        return self._ends[:, -1] if self.depth.shape[1] else np.broadcast_to(np.inf, len(self))
 
     @cached_property
     def arrays(self) -> tuple[tuple[Float, ...], tuple[Float, Float]]:
