@@ -143,19 +143,22 @@ def same_rows(**given: Any) -> dict[str, Any]:
     >>> same_rows(price=price, size=size)["size"].tolist()
     [10, 20]
     """
+    import pandas as pd
+
     labelled = {name: values for name, values in given.items() if hasattr(values, "axes")}
     first = next(iter(labelled), "")
     plain = [name for name in given if name not in labelled and np.ndim(given[name])]
     rows: Any = labelled[first].index if labelled else ()
-    if plain and list(rows) != list(range(len(rows))):
-        anchored = any(rows.equals(given[name]) for name in plain)
-        if not anchored:
+    if plain and labelled and not rows.equals(pd.RangeIndex(len(rows))):
+        ordered_alike = any(rows.equals(given[name]) for name in plain)
+        if not ordered_alike:
             remedy = f"give {first}.to_numpy() if they stand in the same order"
             raise ValidationError(f"{first} has labels that {plain[0]} has not: {remedy}")
     for name, values in labelled.items():
         if values.index.equals(rows):
             continue
-        if not (values.index.is_unique and set(values.index) == set(rows)):
+        same = len(values) == len(rows) and set(values.index) == set(rows)
+        if not (same and values.index.is_unique):
             differ = f"{name} and {first} have rows of different labels"
             raise ValidationError(f"{differ}; label both alike, or give .to_numpy() of both")
         given[name] = values.loc[rows]

@@ -194,9 +194,6 @@ class ImpactModel:
         least, most = self.config.min_trade_size, self.config.max_trade_size
         shown = books.levels(side)[1]
         depth = float(np.median(shown.sum(axis=1)))
-        if depth < 2.0 * least:
-            median = f"a median book shows {depth:g} shares"
-            logger.warning("%s, under twice min_trade_size %g: lower it", median, least)
         sizes = np.geomspace(least, min(max(depth, 2.0 * least), most), DEFAULT_SIZES)
         # Whole shares, but where a size is a fraction of a coin or contract.
         whole = least >= 1.0 and not (shown % 1.0).any()

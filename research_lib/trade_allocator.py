@@ -1,7 +1,6 @@
 """`TradeAllocator`: the allocation half of the facade, from a fitted model to a schedule."""
 
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 # What `allocate` takes of the configuration as it is.
 SETTINGS = ("max_iterations", "tolerance", "timeout_seconds", "validate_inputs", "validate_outputs")
 LIMITS = ("participation_rate", "volume", "blackout")  # see `share_caps`
+OPTIONS = ("on_infeasible", "lot_size", "cross_check", "kernel", "times", "covariance")
 # Fields of an `Attempt`, by their names in the table of solvers.
 COMPARED = {
     "backend": "backend", "cost": "cost", "duality_gap": "gap", "kkt_residual": "residual",
@@ -117,7 +117,7 @@ class TradeAllocator:
             See `allocate`: on_infeasible, lot_size, kernel, times, risk_aversion, covariance,
             cross_check.
         """
-        refuse_unknown(options, (*LIMITS, *list(signature(allocate).parameters)[2:]), "option")
+        refuse_unknown(options, (*LIMITS, *OPTIONS, "risk_aversion"), "option")
         limits = {name: options.pop(name, None) for name in LIMITS}
         cap = self.config.max_allocation_ratio * self.total_shares
         self.caps = share_caps(self.n_intervals, max_shares=cap, **limits)

@@ -104,3 +104,12 @@ class Family:
         for process in self.started:
             process.kill()  # one that hides its environment
             process.communicate(timeout=LONGEST)
+
+
+def limit_of_ever_more_trades(
+    shares: float, horizon: float, decay: float
+) -> tuple[float, float, float]:
+    """Blocks S / (2 + rho T) at both ends, rho of a block per time in between, and the cost
+    S^2 / (2 + rho T) under a kernel of scale 1 (Obizhaeva and Wang 2013, section 6)."""
+    block = shares / (2.0 + decay * horizon)
+    return block, decay * block, shares * block

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
@@ -182,10 +183,7 @@ def evaluate(
         raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
     orders = [number("each of sizes", size, above=0) for size in given]
     session = as_session(session)
-    n, at = session.n_intervals, session.interval_of(books.time)
-    if not np.array_equal(at, np.arange(len(at)) % n):
-        due = f"one an interval of whole days of {n}: books.sample(session) makes them so"
-        raise ValidationError(f"the {len(at):,} books are not {due}")
+    n = session.n_intervals
     how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}
     done: list[Execution] = []
     for side, prior in priors.items():
@@ -193,7 +191,9 @@ def evaluate(
         if isinstance(strategies, Strategy) or not strategies:
             due = "make must be a function as lambda prior: [Twap()]"
             raise ValidationError(f"{due}, got {make!r}")
-        for day in Ladder.of(books, side).by_day(n):
+        ladder = Ladder.of(books, side)
+        for day in ladder.by_day(n):
+            _refuse_other_intervals(day.time, session)
             for size in orders:
                 done += [run(one, day, size, side, **how) for one in strategies]
                 done.append(clairvoyant(day, size, side, max_shares))
@@ -297,6 +297,15 @@ def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> lis
     24
     """
     return [one for day in known for one in evaluate(day.books, session, day.priors, **orders)]
+
+
+def _refuse_other_intervals(time: NDArray[np.int64], session: Session) -> None:
+    """Refuse times (n,) of books that are not one an interval of a day, or all as late."""
+    late = time - session.starts(session.days(time[:1]))[0]
+    alike = late[0] >= 0 and np.ptp(late) == 0
+    if not alike and np.any(session.interval_of(time) != np.arange(len(time))):
+        due = f"one an interval of a day of {len(time)}: sample them by this session"
+        raise ValidationError(f"the books are not {due}")
 
 
 def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:

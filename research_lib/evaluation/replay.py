@@ -93,7 +93,7 @@ class Ladder(Record):
         if not np.isfinite(mid).any():
             raise ValidationError(f"none of {len(books):,} books has two sides")
         spread, premium = curve.half_spread, curve.half_spread[:, None] + curve.premium
-        premium[np.abs(premium) < SAME_PREMIUM * mid[:, None]] = 0.0  # crossed, to its rounding
+        premium[np.abs(premium) < SAME_PREMIUM * mid[:, None]] = 0.0  # a crossed level at the mid
         return cls(side, books.time, books.age, mid, spread, premium, curve.depth, books.symbol)
 
     def __len__(self) -> int:
@@ -160,7 +160,7 @@ def sample_states(
     day, days = pd.factorize(session.days(states.time))
     interval = session.interval_of(states.time)
     opens = np.where(interval >= 0, session.opened(days)[day, interval], 0)
-    sent = np.maximum(states.time - lag, opens)
+    sent = np.maximum.accumulate(np.maximum(states.time - lag, opens))
     sampled = replace(states, time=sent).sample(session)
     return replace(sampled, time=sampled.time + lag)
 
@@ -407,7 +407,7 @@ def walk(
     """
     left, cost = want, 0.0
     for level in range(len(size)):
-        missing = kept * consumed[level]
+        missing = kept * consumed[level]  # also of a level that is not shown now
         taken = max(min(left, size[level] - missing), 0.0)
         cost += taken * premium[level]
         consumed[level] = missing + taken

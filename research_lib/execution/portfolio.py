@@ -1,5 +1,6 @@
 """Schedules of several assets at once: covariance, cross impact, neutrality and caps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -143,9 +144,10 @@ def portfolio_schedule(
     orders = _finite("total_shares", given["total_shares"], (None,))
     m = len(orders)
     market = _market(m, given, number("risk_aversion", risk_aversion), interval)
-    if isinstance(exposures, pd.DataFrame):
+    if exposures is not None:
+        names = getattr(exposures, "index", range(len(np.atleast_2d(exposures))))
         min_exposure, max_exposure = (
-            _of_exposures(limit, exposures.index) for limit in (min_exposure, max_exposure)
+            _of_exposures(limit, names) for limit in (min_exposure, max_exposure)
         )
     lowest, highest = numbers("min_exposure", min_exposure), numbers("max_exposure", max_exposure)
     limited = not (np.all(lowest == -np.inf) and np.all(highest == np.inf))
@@ -163,7 +165,7 @@ def portfolio_schedule(
     return _schedule(market, labels, *_optimum(market, orders, bounds, limits))
 
 
-def _of_exposures(limits: Any, names: pd.Index) -> Any:
+def _of_exposures(limits: Any, names: Sequence[Any]) -> Any:
     """Limits (k,) or, by interval, (n - 1, k), labelled ones in the order of the weights' rows."""
     what, due = "limits of exposures", "those are of its rows"
     if not isinstance(limits, pd.DataFrame):

@@ -309,8 +309,7 @@ def share_caps(
         caps = np.minimum(caps, rate * per_interval("volume", volume, n, infinite=True))
     if blackout is not None:
         caps[_closed(blackout, n)] = 0.0
-    single = any(getattr(one, "dtype", None) == np.float32 for one in (max_shares, volume))
-    return caps.astype(np.float32) if single else caps  # which `allocate` knows are rounded
+    return caps
 
 
 def _closed(blackout: Any, n: int) -> NDArray[Any]:

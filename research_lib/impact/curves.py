@@ -286,10 +286,7 @@ class AlmgrenImpact(ImpactCurve):
         """
         names = ("price", "volatility", "volume", "shares_outstanding", "duration")
         given = (price, volatility, volume, shares_outstanding, duration)
-        p, sigma, v, theta, t = parts = [*map(_by_interval, names, given)]
-        for name, values in zip(names, parts, strict=True):
-            if not np.all(values > 0):
-                raise ValidationError(f"{name} must be above 0, got {np.min(values):g}")
+        p, sigma, v, theta, t = map(_by_interval, names, given)
         temporary = 0.142 * p * sigma * (v * t) ** -0.6
         return cls(temporary, 0.314 * p * sigma / v * (theta / v) ** 0.25, half_spread)
 

@@ -369,6 +369,7 @@ def _of_symbol(symbol: str, folders: list[Path], walk: Any, then: Any, client: A
     """One symbol's answer: its dates side by side, merged in their order where they were walked."""
     from dask import delayed
 
+    store.refuse_mixed(folders)
     parts = [delayed(walk, pure=False)(folder) for folder in folders]
     task = delayed(_merged, pure=False)(symbol, parts, then)
     return client.compute(task).result() if client else task.compute(scheduler="synchronous")

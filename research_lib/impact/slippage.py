@@ -58,8 +58,6 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
     price, size = (np.array(numbers(name, book[name]), ndmin=2, order="C") for name in book)
     if price.shape != size.shape or len(price) != 1:
         raise ValidationError(f"prices {price.shape} and sizes {size.shape} must be one book, (L,)")
-    if np.any(size < 0):
-        raise ValidationError(f"sizes must be at least 0, got {np.nanmin(size):g}; drop the level")
     orders = checked_sizes(shares)
     lower_bound, depth, touch = np.empty((1, len(orders))), np.empty(1), np.empty(1)
     walk_rows(price, size, orders, 0.0, lower_bound, depth, touch)

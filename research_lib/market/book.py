@@ -91,7 +91,7 @@ class BookSnapshots(Record):
         if flags.shape != (n,) or flags.dtype != bool:
             due = f"one flag a row, {n:,} booleans"
             raise ValidationError(f"complete is {flags.dtype} of shape {flags.shape}; give {due}")
-        if age.shape != (n,) or not (age >= 0).all():
+        if age.shape != (n,) or not (np.isfinite(age) & (age >= 0)).all():
             raise ValidationError(f"age must be one number of at least 0 a row, {n:,}")
         checked: dict[str, Any] = {"time": time, "age": age.astype(np.int64), "complete": flags}
         for side in SIDES:
@@ -280,7 +280,8 @@ class BookSnapshots(Record):
 
 def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[str, Float]:
     """Prices and sizes of one side as (n, L) floats; an empty level is NaN and 0."""
-    given = {f"{side} price": _by_level(price), f"{side} size": _by_level(size)}
+    price, size = _by_level(price, size)
+    given = {f"{side} price": price, f"{side} size": size}
     price, size = (np.array(numbers(name, given[name]), ndmin=2) for name in given)
     if price.shape != size.shape or price.ndim != 2 or len(price) != n:
         found = f"{side} price {price.shape} and size {size.shape}"
@@ -300,10 +301,14 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[
     return {f"{side}_price": price, f"{side}_size": size}
 
 
-def _by_level(values: Any) -> Any:
-    """A frame's columns in the order of the numbers in their names, where all have one."""
-    names = [re.sub(r"\D", "", str(name)) for name in getattr(values, "columns", ())]
-    return values.iloc[:, np.argsort([*map(int, names)])] if names and all(names) else values
+def _by_level(price: Any, size: Any) -> tuple[Any, Any]:
+    """Two frames with columns in the order of the numbers in their names; others as they are."""
+    frames = [one for one in (price, size) if hasattr(one, "columns")]
+    numbers = [[re.sub(r"\D", "", str(name)) for name in one.columns] for one in frames]
+    if len(frames) < 2 or not all(map(all, numbers)):
+        return price, size
+    orders = [np.argsort([*map(int, names)]) for names in numbers]
+    return price.iloc[:, orders[0]], size.iloc[:, orders[1]]
 
 
 def side_sign(side: str) -> float:

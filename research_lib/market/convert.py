@@ -88,6 +88,7 @@ def convert(
         for file in files:
             bar.set_description(file.name)
             done |= set(_converted(file, root, options, rows, bar))
+            options.carried["done"].append(file)
     return sorted(done)
 
 
@@ -99,7 +100,7 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
     kept = [path for path, footer in before.items() if footer["source"] == source]
     dates = [root / name for path in kept for name in before[path]["dates"]]
     if dates and set(dates) <= {path.parent for path in kept}:
-        options.carried.setdefault("passed_over", []).append(file)  # the next may go on from it
+        options.carried["replays"].clear()  # the next file may go on from this one's end
         return sorted(dates)
     made: list[Path] = []
     writer: store.TableFile | None = None

@@ -59,7 +59,7 @@ class Trades(Record):
 
     def __post_init__(self) -> None:
         given = same_rows(**{name: self[name] for name in COLUMNS})
-        if np.asarray(given["aggressor"]).dtype == bool:
+        if pd.api.types.infer_dtype(given["aggressor"]) == "boolean":
             raise ValidationError("aggressor must be 1, -1 or 0, got booleans; use np.where")
         for name in COLUMNS[1:]:
             object.__setattr__(self, name, numbers(f"trade {name}", given[name]))

@@ -18,7 +18,7 @@ from research_lib.checks import nearest, refuse_unknown
 from research_lib.config import PROJECT_ROOT, Json, ModelConfig, OptimizerConfig, Record, read_yaml
 from research_lib.errors import ValidationError
 from research_lib.impact.estimation import MODEL_TYPES
-from research_lib.market import PRESETS, QualityPolicy, Session
+from research_lib.market import QualityPolicy, Session
 from research_lib.market.readers.tabular import Options
 
 # A section of a report is a notebook, <section>_summary.md.j2 and <section>_summary.md.
@@ -31,19 +31,13 @@ SETTINGS: dict[str, type[Record]] = {
     "session_settings": Session, "quality_settings": QualityPolicy, "read_settings": Options,
 }  # fmt: skip
 # What parameters of these names may be, whatever their notebook; of others their default's type.
-Sizes = Annotated[list[pydantic.PositiveFloat], pydantic.Field(min_length=1)]
 KINDS: dict[str, Any] = {
     "side": Literal["buy", "sell"],
     "objective": Literal["cost", "impact"],
     "model_type": Literal[MODEL_TYPES],
-    "preset_name": Literal[tuple(PRESETS)],
-    "prior_preset": Literal[tuple(PRESETS)],
     "participation_rate": Annotated[float, pydantic.Field(gt=0, le=1)],
     "total_shares": pydantic.PositiveFloat,
-    "trade_sizes": Sizes,
-    "size_multiples": Sizes,
     "n_intervals": pydantic.PositiveInt,
-    "n_days": pydantic.PositiveInt,
     "fit_days": pydantic.NonNegativeInt,
 }
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)

@@ -102,7 +102,8 @@ def run_reports(
         try:
             for run in runs:
                 try:
-                    if not _is_current(run, project) or options.force:  # first, for absent data
+                    # Asked first, for it finds absent data.
+                    if not _is_current(run, project) or options.force:
                         due.append(run)
                     else:
                         outcome[run.name] = _finish(run, {}, project)

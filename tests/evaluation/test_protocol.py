@@ -176,11 +176,35 @@ def test_later_trades_do_not_say_what_a_prior_takes_for_volume(later: str) -> No
     assert BY_DEPTH in known_before(only_later, SESSION, first=2)[0].priors["buy"].source
 
 
+@pytest.mark.parametrize(
+    ("session", "latency"),
+    [
+        (Session(39), 60.0),
+        (Session(39), 700.0),
+        (Session(13, breaks=[("11:30", "13:00")], calendar=None), 600.0),
+    ],
+)
+def test_books_that_are_all_as_late_are_evaluated(session: Session, latency: float) -> None:
+    states = preset("thin_stock", Session(390)).books(390, 5, np.random.default_rng(0))
+    late = sample_states(states, session, latency)
+    prior = Prior.from_books(states.sample(session), "buy", session, "here")
+    done = evaluate(late, session, {"buy": prior}, sizes=[100.0], make=lambda prior: [Twap()])
+    assert len(done) == 2
+
+
+def test_what_is_no_books_is_said_to_be_none() -> None:
+    prior = Prior.from_books(_books(1), "buy", SESSION, "here")
+    with pytest.raises(ValidationError, match="books must be BookSnapshots, got list"):
+        evaluate([], SESSION, {"buy": prior}, sizes=[100.0], make=lambda prior: [Twap()])
+
+
 @pytest.mark.parametrize("session", [Session(13), Session(3), Session(78)])
 def test_books_of_another_session_are_no_false_days(session: Session) -> None:
     books = _books(1)
     priors = {"buy": Prior.from_books(books, "buy", SESSION, "here")}
     make = {"sizes": [100.0], "make": lambda prior: [Twap()]}
     assert len(evaluate(books, SESSION, priors, **make)) == 2
-    with pytest.raises(ValidationError, match=r"the 39 books are not one an interval .*"):
+    with pytest.raises(
+        ValidationError, match=r"books are not one an interval of a day of|no whole number of days"
+    ):
         evaluate(books, session, priors, **make)

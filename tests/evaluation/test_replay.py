@@ -340,3 +340,13 @@ def test_a_latency_meets_the_first_states_after_a_break() -> None:
     one = np.ones((len(seconds), 1))
     states = BookSnapshots(begin + (seconds * 1e9).astype(np.int64), 99 * one, one, 101 * one, one)
     assert sample_states(states, session, 1.0).complete.all()
+
+
+def test_a_latency_longer_than_a_segment_keeps_the_order_of_states() -> None:
+    hours = {"open": "09:30", "close": "10:30", "calendar": None, "breaks": [("09:35", "09:40")]}
+    session = Session(11, **hours)
+    begin = pd.Timestamp("2024-07-03 09:30", tz="America/New_York").value
+    time = begin + np.arange(0, 3_600, 20) * 10**9
+    one = np.ones((len(time), 1))
+    states = BookSnapshots(time, 99 * one, one, 101 * one, one)
+    assert len(sample_states(states, session, 400.0)) == 11

@@ -177,3 +177,11 @@ def test_a_misspelt_option_is_refused_with_the_nearest(model: ImpactModel) -> No
     allocator = TradeAllocator(model, 20_000, 13)
     with pytest.raises(ValidationError, match=r"'particpation_rate'.*'participation_rate'"):
         allocator.optimize(particpation_rate=0.1)
+
+
+@pytest.mark.parametrize("option", ["objective", "min_shares", "max_shares", "tolerance"])
+def test_an_option_that_would_be_ignored_or_beat_the_caps_is_refused(
+    model: ImpactModel, option: str
+) -> None:
+    with pytest.raises(ValidationError, match=f"option '{option}' is unknown"):
+        TradeAllocator(model, 20_000, 13).optimize(**{option: 1.0})

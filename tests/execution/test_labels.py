@@ -71,5 +71,8 @@ def test_limits_of_exposures_by_interval_are_in_the_order_of_their_labels() -> N
     other = limits.rename(columns={"of B": "of C"})
     with pytest.raises(ValidationError, match="limits of exposures is labelled"):
         portfolio_schedule(orders, 4, **market, exposures=weights, max_exposure=other)
+    by_name = pd.Series({"of B": 350.0, "of A": 600.0})
+    with pytest.raises(ValidationError, match="limits of exposures is labelled of B, of A"):
+        portfolio_schedule(orders, 4, **market, exposures=np.eye(2), max_exposure=by_name)
     with pytest.raises(ValidationError, match="max_exposure must be numbers, got 'a'"):
         portfolio_schedule(orders, 4, **market, exposures=weights, max_exposure="a")

@@ -12,18 +12,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from helpers import limit_of_ever_more_trades
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import solve
 
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution import (
-    Allocation,
-    almgren_chriss,
-    obizhaeva_wang,
-    obizhaeva_wang_limit,
-    transient_schedule,
-)
+from research_lib.execution import Allocation, almgren_chriss, obizhaeva_wang, transient_schedule
 from research_lib.impact import (
     ExponentialKernel,
     ExponentialSumKernel,
@@ -281,7 +276,7 @@ def test_obizhaeva_wang_has_its_limits(decay: float) -> None:
 
 
 def test_ever_more_trades_reach_the_continuous_split() -> None:
-    block, rate, cost = obizhaeva_wang_limit(S, 2.0, 1.5)
+    block, rate, cost = limit_of_ever_more_trades(S, 2.0, 1.5)
     assert 2 * block + 2.0 * rate == pytest.approx(S)
     times = np.linspace(0, 2, 20_001)
     found = transient_schedule(ExponentialKernel(1.5), times, S)

@@ -205,8 +205,3 @@ def test_an_order_of_all_that_a_book_shows_is_filled_to_rounding() -> None:
     assert walk_book([10.0] * 8, [0.1] * 8, [0.8, 0.80001]).tolist() == pytest.approx(
         [10.0, np.nan], nan_ok=True
     )
-
-
-def test_a_level_of_less_than_nothing_is_refused() -> None:
-    with pytest.raises(ValidationError, match="sizes must be at least 0, got -100"):
-        walk_book([10, 11], [-100, 80], [50.0])

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from research_lib.__main__ import main
 from research_lib.errors import MissingDataError, ValidationError
+from research_lib.impact import moments_of_store
 from research_lib.market import BookSnapshots, Session, convert, iter_books, read_books, read_mbp10
 
 BOOK_ARRAYS = ("time", "complete", "bid_price", "bid_size", "ask_price", "ask_size")
@@ -478,3 +479,5 @@ def test_two_publishers_of_one_symbol_are_not_one_book_of_a_store(tmp_path: Path
     for store in ("store", "again"):
         with pytest.raises(ValidationError, match="of publisher_id '39', those before it of '2'"):
             read_books(tmp_path / store)
+        with pytest.raises(ValidationError, match="of publisher_id '39', those before it of '2'"):
+            list(moments_of_store(tmp_path / store, [100.0], "buy", Session(13)))

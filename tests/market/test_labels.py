@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from research_lib.errors import ValidationError
+from research_lib.impact import walk_book
 from research_lib.market import BookSnapshots, Session, SyntheticMarket, Trades
 
 TIME = pd.Series([1_743_687_000, 1_743_687_060, 1_743_687_120], list("abc")) * 10**9
@@ -74,10 +75,23 @@ def test_levels_are_in_the_order_of_the_numbers_in_their_names() -> None:
     assert (books.bid_price.tolist(), books.bid_size.tolist()) == ([[10.0, 9.9]], [[100, 500]])
 
 
+def test_levels_beside_plain_sizes_stay_as_they_are_given() -> None:
+    price = pd.DataFrame([[8.0, 9.0]], columns=["bid_2", "bid_1"])
+    books = BookSnapshots([10**18], price, [[2.0, 1.0]], [[10.0, 11.0]], [[1.0, 1.0]])
+    assert (books.bid_price.tolist(), books.bid_size.tolist()) == ([[8, 9]], [[2, 1]])
+
+
+def test_a_label_that_stands_twice_in_the_first_column_repeats_no_row() -> None:
+    price, size = pd.Series([1.0, 2.0, 3.0], list("aab")), pd.Series([10.0, 20.0], list("ab"))
+    with pytest.raises(ValidationError, match="sizes and prices have rows of different labels"):
+        walk_book(price, size, [5.0])
+
+
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
         ("aggressor", [True, False, True], "aggressor must be 1, -1 or 0, got booleans"),
+        ("aggressor", np.array([True, False, True], object), "got booleans"),
         ("aggressor", [257, 1, 1], "their aggressor 1, -1 or 0"),
         ("aggressor", [-0.9, 1, 1], "their aggressor 1, -1 or 0"),
         ("aggressor", ["buy", "sell", "buy"], "trade aggressor must be numbers"),
@@ -99,6 +113,7 @@ def test_columns_of_trades_that_are_something_else_are_refused(
         ({"complete": [1.0, np.nan, 1.0]}, "complete is float64"),
         ({"age": [5]}, "age must be one number"),
         ({"age": [-1, 0, 0]}, "age must be one number of at least 0"),
+        ({"age": [np.inf, 0, 0]}, "age must be one number of at least 0"),
         ({"age": ["x", "y", "z"]}, "age must be nanoseconds"),
         ({"bid_price": [["a"], ["b"], ["c"]]}, "bid price must be numbers"),
     ],

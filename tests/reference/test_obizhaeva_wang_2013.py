@@ -19,8 +19,9 @@ import math
 
 import numpy as np
 import pytest
+from helpers import limit_of_ever_more_trades
 
-from research_lib.execution import obizhaeva_wang, obizhaeva_wang_limit, transient_schedule
+from research_lib.execution import obizhaeva_wang, transient_schedule
 from research_lib.impact import ExponentialKernel
 
 X, DAY_MINUTES = 100_000.0, 390.0
@@ -46,7 +47,7 @@ ROWS = [
 def test_the_limit_is_its_formula(
     decay: float, half_life: float, first: int, between: int, last: int
 ) -> None:
-    block, rate, _ = obizhaeva_wang_limit(X, 1.0, decay)
+    block, rate, _ = limit_of_ever_more_trades(X, 1.0, decay)
     assert (round(block), round(rate), round(block)) == (first, between, last)
     assert ExponentialKernel(decay).half_life * DAY_MINUTES == pytest.approx(half_life, abs=0.0051)
 
@@ -56,7 +57,7 @@ def test_many_discrete_trades_approach_the_limit(decay: float) -> None:
     """The first of n + 1 trades is the block and half of an interval's flow: short of it by O(1 / n)."""
     n = 200_000
     shares = transient_schedule(ExponentialKernel(decay), np.linspace(0, 1, n + 1), X).shares
-    block, rate, _ = obizhaeva_wang_limit(X, 1.0, decay)
+    block, rate, _ = limit_of_ever_more_trades(X, 1.0, decay)
     assert shares[0] == pytest.approx(block + 0.5 * rate / n, abs=0.01)
     assert shares[1:-1].sum() == pytest.approx(rate * (1 - 1 / n), abs=0.02)
 
@@ -98,4 +99,4 @@ def test_the_papers_recursion_is_the_closed_form(n: int, decay: float, permanent
 
 def test_without_decay_the_limit_costs_what_one_block_does() -> None:
     whole = transient_schedule(ExponentialKernel(1.0), [0.0], X)
-    assert obizhaeva_wang_limit(X, 1.0, 0.0)[2] == pytest.approx(whole.cost, rel=1e-12)
+    assert limit_of_ever_more_trades(X, 1.0, 0.0)[2] == pytest.approx(whole.cost, rel=1e-12)

@@ -361,13 +361,10 @@ def test_committed_reports_belong_to_committed_configurations() -> None:
         ("strategy", "side", "SELL", "side: Input should be 'buy' or 'sell', got 'SELL'"),
         ("strategy", "participation_rate", 2.0, "participation_rate: Input should be less than"),
         ("strategy", "fit_days", -1, "fit_days: Input should be greater than or equal to 0"),
-        ("strategy", "size_multiples", [], "size_multiples: List should have at least 1 item"),
-        ("strategy", "prior_preset", "thin_stok", "prior_preset: Input should be 'thin_stock'"),
         ("strategy", "objective", "fun", "objective: Input should be 'cost' or 'impact'"),
         ("modeling", "model_type", "cubic", "model_type: Input should be 'linear'"),
         ("modeling", "total_shares", 0.0, "total_shares: Input should be greater than 0"),
         ("modeling", "n_intervals", 0, "n_intervals: Input should be greater than 0"),
-        ("modeling", "trade_sizes", [100, -5], r"trade_sizes.1: Input should be greater than 0"),
     ],
 )
 def test_what_a_parameter_cannot_be_is_refused_before_a_run(

@@ -82,27 +82,32 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         where = f"after its snapshot (lastUpdateId {replay.last_id})"
         raise ValidationError(f"{path} holds no depth update {where}")
     yield replay.taken()
-    options.carried[replay.symbol] = replay
+    options.carried["replays"][replay.symbol] = replay
 
 
 def _begun(path: Path, batch_rows: int, options: tabular.Options) -> "_Replay":
     """The book at the file's snapshot, or at the end of the recording of its symbol before it."""
-    symbol = ""
     for line, message in _messages(path):
         if "lastUpdateId" in message:
             with _naming(path, line):
                 return _Replay(message)
-        symbol = symbol or message.get("s", "")
-    earlier = options.carried.get("passed_over", [])
-    while symbol not in options.carried and earlier:
-        before = earlier.pop()
-        if HEAD.match(tabular.head(before)):
-            deque(batches(before, batch_rows, options), maxlen=0)
-    if symbol not in options.carried:
+    symbol, replays = _symbol_of(path), options.carried["replays"]
+    files = options.carried["done"]  # of `convert`, which does not read again what it has done
+    before = files[: files.index(path)] if path in files else files
+    for file in reversed(before):
+        if symbol not in replays and _symbol_of(file) == symbol:
+            deque(batches(file, batch_rows, options), maxlen=0)
+    if symbol not in replays:
         remedy = "read it after the recording that it continues: read_books([before, this])"
         remedy += ", convert(folder of both)"
         raise ValidationError(f"{path} holds no REST snapshot (lastUpdateId, bids, asks); {remedy}")
-    return options.carried[symbol]
+    return replays[symbol]
+
+
+def _symbol_of(path: Path) -> str:
+    """The first symbol that a recording names; "" of any other file."""
+    messages = _messages(path) if HEAD.match(tabular.head(path)) else ()
+    return next((message["s"] for _, message in messages if message.get("s")), "")
 
 
 @contextmanager

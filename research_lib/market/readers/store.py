@@ -7,7 +7,7 @@ time (ns), price, size, aggressor (1, -1, 0). The footer of a file says what it 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -68,14 +68,10 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         held = f"{path} holds {len(found)} symbols ({', '.join(found)})"
         raise ValidationError(f"{held}; read one at a time, e.g. {one}")
     ((symbol, dates),) = found.items()
-    before, whose = 0, dict[str, str]()
+    refuse_mixed(dates)
+    before = 0
     in_order = (file for date in dates for file in sorted(date.glob("*.parquet"), key=_first))
     for file in in_order:
-        for name, value in footer_of(file).get("whose", {}).items():
-            # Venues number their instruments anew each day.
-            if whose.setdefault(name, value) != value and name != "instrument_id":
-                held = f"{file} is of {name} {value!r}, those before it of {whose[name]!r}"
-                raise ValidationError(f"{held}; convert each into a store of its own")
         names = tabular.column_names(file)
         trades = ["trades"] if "trades" in names else []
         n_levels = MBP.depth(names)
@@ -87,6 +83,17 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
             of_batch = _trades(rows, symbol) if trades else None
             levels = MBP.levels(rows, n_levels)
             yield BookSnapshots(time, symbol=symbol, complete=complete, trades=of_batch, **levels)
+
+
+def refuse_mixed(dates: Iterable[Path]) -> None:
+    """Refuse date folders of one symbol whose sources are of two venues, publishers or products."""
+    whose: dict[str, str] = {}
+    for file in (file for date in dates for file in sorted(date.glob("*.parquet"), key=_first)):
+        for name, value in footer_of(file).get("whose", {}).items():
+            # Venues number their instruments anew each day.
+            if whose.setdefault(name, value) != value and name != "instrument_id":
+                held = f"{file} is of {name} {value!r}, those before it of {whose[name]!r}"
+                raise ValidationError(f"{held}; convert each into a store of its own")
 
 
 def _trades(rows: tabular.Rows, symbol: str) -> Trades:

@@ -55,10 +55,9 @@ HIGH_PRICE, ALIKE = 1e9, 1e3  # beyond the one a price must be like the others b
 # Columns that say whose book a row is: with two values in one, two books alternate.
 SYMBOLS = "symbol", "ticker", "sym", "instr", "ric"
 WHOSE = """
-    instrument security contract isin product exchange exch venue tradingvenue mic market mkt
-    publisher dataset mpid symsuffix tickersymbol tradingsymbol marketsymbol rootsymbol root
-    underlying asset pair coin stock series cusip sedol figi perm permno expiry expiration
-    expirationdate maturity contractmonth strike strikeprice optiontype putcall currency
+    instrument security contract isin product exchange exch venue mic market mkt publisher dataset
+    mpid symsuffix tradingsymbol rootsymbol root underlying asset pair coin stock series cusip figi
+    sedol permno expiry expiration maturity contractmonth strike strikeprice putcall currency
 """
 
 
@@ -73,8 +72,8 @@ class Options(Record):
     time_unit: str | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
     # What one file of a series leaves to the next: what each column that says whose book a row is
-    # has held, and a recording that goes on over midnight.
-    carried: dict[str, Any] = field(default_factory=lambda: {"seen": {}})
+    # has held, the ends of recordings that go on over midnight, and the files before it.
+    carried: dict[str, Any] = field(default_factory=lambda: {"seen": {}, "replays": {}, "done": []})
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -504,7 +503,7 @@ class Rows:
         `seen` has the values of the rows before, and is brought up to date.
         """
         for name in names:
-            if self.batch[name].null_count == len(self) and _stem(name) not in SYMBOLS:
+            if self.batch[name].null_count == len(self) and not is_symbol(name):
                 continue
             column = self.given(name).cast(pa.string())
             known = seen.setdefault(name, column[0].as_py())
@@ -536,9 +535,15 @@ def price_limit(prices: Float) -> float:
 def identities(names: Iterable[str]) -> list[str]:
     """The columns that say whose book a row is, as InstrumentID or #RIC; the symbol's first."""
     found = [name for name in names if _stem(name) in (*SYMBOLS, *WHOSE.split())]
-    return sorted(found, key=lambda name: _stem(name) not in SYMBOLS)
+    return sorted(found, key=lambda name: (_stem(name) not in SYMBOLS, not is_symbol(name)))
+
+
+def is_symbol(name: str) -> bool:
+    """Whether a column is the symbol's by its plain name."""
+    return name.lower().strip("#_ ") in SYMBOLS
 
 
 def _stem(name: str) -> str:
     """A column's name, without separators and what says how its values are written."""
-    return re.sub("(id|code|name|root)$", "", re.sub("[^a-z0-9]", "", name.lower()))
+    plain = re.sub("[^a-z0-9]", "", name.lower())
+    return plain if plain in WHOSE.split() else re.sub("(id|code|name|root)$", "", plain)

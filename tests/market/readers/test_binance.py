@@ -490,3 +490,23 @@ def test_a_store_grows_by_the_days_that_a_recording_goes_on(
         stored = read_books(store / f"symbol={symbol}")
         for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"):
             np.testing.assert_array_equal(stored[name], whole[name])
+
+
+def test_a_day_that_changed_is_no_reason_to_forget_the_days_after_it(tmp_path: Path) -> None:
+    days, store = tmp_path / "days", tmp_path / "store"
+    days.mkdir()
+    updates = [depth(k, k, [["10.0", str(k)]], time=START_MS + k) for k in range(101, 109)]
+
+    def put(day: int, *more: dict[str, Any]) -> None:
+        begin = [] if day > 1 else [SNAPSHOT]
+        part = updates[2 * day - 2 : 2 * day]
+        write(tmp_path, *begin, *part, *more).rename(days / f"{day}.jsonl")
+
+    for day in (1, 2, 3):
+        put(day)
+    convert(days, store, progress=False)
+    put(1, trade(time=START_MS + 102))
+    put(4)
+    convert(days, store, progress=False)
+    whole, stored = read_books(write(tmp_path, SNAPSHOT, *updates)), read_books(store)
+    np.testing.assert_array_equal(stored.bid_size, whole.bid_size)

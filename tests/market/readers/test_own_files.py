@@ -367,3 +367,20 @@ def test_one_trade_first_among_the_rows_that_are_wanted_is_no_tbbo(tmp_path: Pat
     })  # fmt: skip
     events.to_csv(tmp_path / "events.csv", index=False)
     assert len(read_books(tmp_path / "events.csv", where={"symbol": "BBB"})) == 3
+
+
+@pytest.mark.parametrize("other", ["symbol_id", "ticker_name", "SYM_ROOT"])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_symbol_is_the_plain_column_beside_its_relatives(
+    tmp_path: Path, form: str, other: str
+) -> None:
+    plain = {"symbol_id": "symbol", "ticker_name": "ticker", "SYM_ROOT": "sym"}[other]
+    assert _read(_wide(**{other: "17", plain: "AAPL"}), form, tmp_path).symbol == "AAPL"
+    assert _read(_wide(**{other: "17"}), form, tmp_path).symbol == "17"
+
+
+@pytest.mark.parametrize("name", ["root", "mpid", "expiry", "cusip"])
+@pytest.mark.parametrize("form", FORMS)
+def test_two_roots_or_makers_are_two_books(tmp_path: Path, form: str, name: str) -> None:
+    with pytest.raises(ValidationError, match=f"column {name} must hold one value"):
+        _read(_wide(symbol="XYZ", **{name: list("ABAB")}), form, tmp_path)
