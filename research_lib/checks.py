@@ -48,7 +48,7 @@ def number(
     20000.0
     """
     if type(value) is float and not integer and low <= value <= high and above < value < math.inf:
-        return value  # most are so, and seven of them cost a fifth of a closed form
+        return value  # the usual case, early: `almgren_chriss` checks seven numbers in 20 us
     kind, rule = "an integer" if integer else "a number", ""
     single = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
     if not single or isinstance(value, bool | np.bool_ | str):
@@ -127,9 +127,10 @@ def same_labels(name: str, values: Any, labels: Sequence[Any] | None, due: str =
 
 
 def same_rows(**given: Any) -> dict[str, Any]:
-    """Columns that go together, the labelled ones in the row order of the first of them.
+    """Columns of one table: Series and frames are put in the row order of the first of them.
 
-    Beside a plain array labels must be the positions 0 to n - 1 in order, or an Index given.
+    Beside a plain array, whose order nobody knows, their labels must be 0 to n - 1 in order, or
+    those of a pandas Index that is given as a column itself, such as the times.
 
     Raises
     ------

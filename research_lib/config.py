@@ -290,7 +290,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def spellable(path: str | Path, what: str = "path") -> Path:
-    """The path; ValidationError where the locale cannot spell it, so that it must seem absent."""
+    """The path; ValidationError where the locale's encoding lacks its letters: no file is found."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:

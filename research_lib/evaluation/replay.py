@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 BOUND = "clairvoyant"
 # Relative to the order and to a cost: what sums over a day of walks round.
 UNFILLED, ROUNDING = 1e-6, 1e-9
-SAME_PREMIUM = 1e-12  # of a price: premiums of a tick differ by 1e-16 of it
+SAME_PREMIUM = 1e-12  # of the mid: premiums that differ by less are one, their rounding is 1e-16
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
 ROWS = ("time", "age", "mid", "half_spread", "premium", "size")
 Walked = tuple[Float, Float, float]  # shares filled and cost over the mid, (n,) each; shares left

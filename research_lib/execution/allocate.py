@@ -282,7 +282,7 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
     total, order = problem.tangent(found.shares), problem.shares
     if order / lot > 1e15:  # more than floats count
         raise OptimizationError(f"lot_size {lot:g} is too small for an order of {order:,.6g}")
-    part = max(ROUNDING, 2.0 * np.finfo(float).eps * order / lot)  # of a lot, that is none
+    part = max(ROUNDING, 2.0 * np.finfo(float).eps * order / lot)  # of a lot: rounding
     count, slack = int(order / lot + part), part * min(lot, order)
     low = np.ceil(problem.lower / lot - part).astype(np.int64)
     high = np.floor(problem.upper / lot + part).astype(np.int64)
@@ -314,27 +314,29 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
 def _with_odd(
     problem: Problem, total: SeparableTotal, shares: Float, lot: float, odd: float, slack: float
 ) -> Float:
-    """The cheapest schedule with `odd` < lot more in one interval, from the cheapest whole lots.
+    """The cheapest schedule with `odd` shares, under a lot, in one interval beside its lots.
 
-    There it costs less than another lot would, so that interval keeps all of its lots or gives one
-    to the interval where one more costs least.
+    It begins from the cheapest whole lots, `shares`. The odd shares cost their interval less than
+    one more lot would, so that it keeps all its lots, or passes one lot on to the interval where
+    one more costs least.
     """
 
     def priced(x: Float) -> Float:
         inside = (x >= problem.lower - slack) & (x <= problem.upper + slack) & (x >= -slack)
         return np.where(inside, total.value(np.clip(x, 0.0, total.capacity)), np.inf)
 
-    held, another = total.value(np.minimum(shares, total.capacity)), priced(shares + lot)
-    first, *others = np.argsort(another - held)
+    cost = total.value(np.minimum(shares, total.capacity))
+    one_more = priced(shares + lot) - cost
+    first, *others = np.argsort(one_more)
     elsewhere = np.full(len(shares), first)
     elsewhere[first] = others[0] if others else first
-    moved = priced(shares - lot + odd) + (another - held)[elsewhere]
-    moved[elsewhere == np.arange(len(shares))] = np.inf
-    kept = priced(shares + odd)
-    t = int(np.argmin(np.minimum(kept, moved) - held))
-    if not np.isfinite(min(kept[t], moved[t])):
+    kept = priced(shares + odd) - cost
+    passed = priced(shares - lot + odd) - cost + one_more[elsewhere]
+    passed[elsewhere == np.arange(len(shares))] = np.inf  # of one interval alone
+    t = int(np.argmin(np.minimum(kept, passed)))
+    if not np.isfinite(min(kept[t], passed[t])):
         raise OptimizationError(f"no bounds admit the odd {odd:g} shares; widen them")
-    if moved[t] < kept[t]:
+    if passed[t] < kept[t]:
         shares[t] -= lot
         shares[elsewhere[t]] += lot
     shares[t] += odd

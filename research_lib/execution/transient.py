@@ -39,7 +39,7 @@ def transient_schedule(
         G, currency per share**2 of an array of lags: refused by `check_kernel` where it pays for
         round trips on these times.
     times : (n,) strictly rising, unit of time of the kernel
-        A Series is aligned by its labels 0 to n - 1, as all that has one value a trade.
+        A Series is aligned by its labels 0 to n - 1, as are all arguments with one value a trade.
     total_shares : float
         S, shares; a sell may be positive too, for cost is positive where the price moves against
         it.

@@ -340,7 +340,7 @@ def refuse_disorder(
 ) -> None:
     """Refuse a batch of another symbol than the one before it, or that starts before that ends.
 
-    Neither is empty.
+    Both must hold at least one book.
     """
     if batch.symbol != before.symbol:
         found = f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}"
