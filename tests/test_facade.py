@@ -114,6 +114,16 @@ def test_the_saving_compares_the_same_curve_order_and_unit(fitted: ImpactModel) 
     assert result["improvement_pct"] == pytest.approx(100 * (1 - result["total_impact"] / naive))
 
 
+def test_the_fit_of_one_day_predicts_times_that_it_did_not_see(fitted: ImpactModel) -> None:
+    """The last fifth of the day by one curve of all before gave an R2 of -1.28."""
+    fit = fitted.fit
+    assert fit is not None
+    assert 0.3 < fit["metrics"]["test_r2"] < 1.0
+    assert 0.3 < fit["metrics"]["train_r2"] < 1.0
+    assert "tested on 78 others, in 5 blocks of consecutive times, 10 at each side" in fit.summary()
+    assert "r2: 1 - SSE / SST of slippage per share" in fit.summary()
+
+
 def test_two_thousand_snapshots_of_fifty_levels_pass() -> None:
     model = ImpactModel("linear")
     books = model.generate_synthetic_orderbook(2_000, 50)
@@ -332,11 +342,11 @@ def test_facade_settings_reach_the_solver(fitted: ImpactModel) -> None:
 
 
 def test_the_least_trade_is_a_floor_and_the_cap_acts(fitted: ImpactModel) -> None:
-    config = OptimizerConfig(min_trade_size=100.0, max_allocation_ratio=0.008)
+    config = OptimizerConfig(min_trade_size=100.0, max_allocation_ratio=0.005)
     result = TradeAllocator(fitted, 60_000, config=config).optimize("auto")
     shares = result["optimal_allocation"]
     assert shares.min() >= 100.0
-    assert shares.max() == pytest.approx(480.0)
+    assert shares.max() == pytest.approx(300.0)
     free = TradeAllocator(fitted, 60_000).optimize("auto")
     assert free["optimal_allocation"].min() < 100.0
     assert free["total_impact"] <= result["total_impact"]

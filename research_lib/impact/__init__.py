@@ -5,7 +5,6 @@ from research_lib.impact.curves import (
     AlmgrenImpact, CompositeImpact, ImpactCurve, LinearImpact, PiecewiseLinearImpact, PowerImpact,
     QuadraticImpact, square_root_impact,
 )  # fmt: skip
-from research_lib.impact.estimation import shrink
 from research_lib.impact.fit import ImpactFit, fit_forms, fit_impact
 from research_lib.impact.kernels import (
     DecayKernel, ExponentialKernel, ExponentialSumKernel, GaussianKernel, Kernel, KernelCheck,
@@ -13,6 +12,7 @@ from research_lib.impact.kernels import (
 )  # fmt: skip
 from research_lib.impact.moments import ImpactMoments, moments_of_books, moments_of_store
 from research_lib.impact.separable import SeparableTotal, polynomial_total
+from research_lib.impact.shrinkage import shrink
 from research_lib.impact.slippage import SlippageCurves, slippage_curves, walk_book
 from research_lib.impact.validation import cross_validate, residual_rows, residual_tests
 from research_lib.market.book import order_flow_imbalance

@@ -1,6 +1,4 @@
-r"""Coefficients of every family by least squares, their errors, and their shrinkage.
-
-Many intervals at once.
+r"""Coefficients of every family by least squares, and their errors. Many intervals at once.
 
 All families but the power law are sums of given functions of size with coefficients at or
 above 0, so that curves rise and their cost is convex:
@@ -16,19 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from research_lib.checks import Float, numbers, same_labels
+from research_lib.checks import Float
 from research_lib.config import Record
 from research_lib.impact.censoring import Index, sums
 
-MAX_KNOTS, MIN_INTERVALS, REACH = 10, 8, 6.0
-MAX_CACHED = 1_000  # intervals of which the weights of a profile are kept: 8 MB each
-BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
+MAX_KNOTS = 10
 EXPONENTS = np.linspace(0.05, 3.0, 60)
 ROUNDING = 1e-13  # of the terms of a sum: what is less is left by their rounding
 ERRORS = {
@@ -327,188 +321,3 @@ def _inverse(bread: Float) -> Float:
     unit = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
     scale = unit[:, :, None] * unit[:, None, :]  # columns of like size keep them accurate
     return np.asarray(np.linalg.pinv(bread * scale, hermitian=True) * scale)
-
-
-@dataclass(frozen=True, eq=False)
-class Shrinkage(Record):
-    r"""How much of an interval's own estimate to believe, for one quantity over T intervals.
-
-    Empirical Bayes: an interval's level is its true level plus an error, the true levels
-    scatter about a smooth profile of the day,
-
-    .. math:: \hat L_t = L_t + e_t, \quad L_t = P_t + u_t, \quad
-              w = \frac{\tau^2}{\tau^2 + s^2}, \quad \tilde L_t = w \hat L_t + (1 - w) P_t
-
-    with s and tau in units of the profile. Where days repeat, s comes from the standard errors
-    (pooled over the intervals: each alone has few days), tau^2 is what two days share in the same
-    interval beyond the profile, and the profile is the one that predicts an interval of one day
-    best from the other intervals of the other days.
-    One day shows every interval once: there, what the next interval does not share is error, so
-    tau^2 is the lag-1 autocovariance of the deviations. Without shrinkage, picking the intervals
-    that look cheap is picking errors.
-
-    Attributes
-    ----------
-    weight : (T,)
-        Of each interval's own estimate; the rest is the profile's.
-    profile : (T,) the smooth day profile, in the quantity's unit
-    between : float
-        tau, standard deviation of the true levels about the profile, relative to it.
-    error : float
-        s, standard deviation of the estimates about the true levels, relative to the profile.
-    bandwidth : float
-        Intervals that the profile averages over; inf is one level for the whole day, 0 every
-        interval its own.
-    tapered : bool
-        Whether the bandwidth is at most half the distance to the nearer end of the session:
-        liquidity changes fastest just after the open and before the close.
-    source : str
-        Where s comes from: "standard errors", "lag-1 autocovariance", or why nothing is shrunk.
-
-    References
-    ----------
-    Efron and Morris, JASA 70 (1975); method of moments as DerSimonian and Laird (1986).
-    """
-
-    weight: Float
-    profile: Float
-    between: float
-    error: float
-    bandwidth: float
-    tapered: bool
-    source: str
-
-    def smooth(self, values: Float) -> Float:
-        """The day profile of (T,) or (T, p) values: averages, no weight below 0."""
-        return _smooth(values, self.bandwidth, self.tapered)
-
-    def apply(self, values: Float) -> Float:
-        """(T,) or (T, p) values of the same intervals, shrunk with the same weights and profile."""
-        weight = self.weight if values.ndim == 1 else self.weight[:, None]
-        return weight * values + (1.0 - weight) * self.smooth(values)
-
-    def summary(self) -> str:
-        """One sentence: the weight, the two standard deviations, the source."""
-        if not np.isfinite(self.error):
-            return self.source
-        tapered = ", less near the open and the close" if self.tapered else ""
-        return (
-            f"shrinkage factor {np.mean(self.weight):.2f} (between-interval standard deviation "
-            f"{self.between:.1%}, error {self.error:.1%} of the profile, from {self.source}; "
-            f"profile bandwidth {self.bandwidth:g} intervals{tapered})"
-        )
-
-
-def shrink(
-    level: ArrayLike, error: ArrayLike | None, reason: str = "", overlap: int = 0,
-    daily: Float | None = None,
-) -> Shrinkage:  # fmt: skip
-    """Estimate the shrinkage of (T,) levels with their standard errors.
-
-    Parameters
-    ----------
-    level : (T,)
-    error : (T,) or None
-        None where days do not repeat. A Series of both is aligned by label.
-    reason : str
-        Why nothing is to be shrunk, if so. Fewer than 8 intervals or levels without scatter
-        are not shrunk either, and `source` says so.
-    overlap : int
-        Levels up to so many intervals apart share observations: they are no evidence on each other.
-    daily : (D, T), optional
-        The levels of each day, NaN where it has none. Days judge the profile and the true
-        scatter better than neighbours do, whose errors are alike where books have memory.
-
-    Examples
-    --------
-    >>> level = np.tile([1.0, 1.1], 20)
-    >>> found = shrink(level, np.full(40, 0.05))
-    >>> found.source, found.apply(level).round(3).tolist()[:2]
-    ('standard errors', [1.048, 1.052])
-    """
-    labels = level.index if isinstance(level, pd.Series) else None
-    level = numbers("level", level)
-    if error is not None:
-        error = numbers("error", same_labels("error", error, labels))
-    t = len(level)
-    if reason or t < MIN_INTERVALS:
-        return _none(level, reason or f"none: {t} intervals are too few for a profile")
-    apart = min(overlap, t // 4) if daily is None else 0
-    seen = level[None] if daily is None else daily
-    how = _smoothest(seen, _other_days(seen, level).T, apart)
-    others, profile = _smooth(level, *how, apart), _smooth(level, *how)
-    if np.min(profile) <= 0 or np.min(others) <= 0:
-        return _none(level, "none: the profile is not positive")
-    # What the others predict makes an interval's deviation that of a new one.
-    deviation = (level - others) / others
-    variance = float(np.mean(deviation**2))
-    if variance <= np.finfo(float).eps:
-        return _none(level, "none: the levels do not scatter")
-    if error is None:
-        lag, source = apart + 1, f"lag-{apart + 1} autocovariance"
-        shared = float(np.mean(deviation[lag:] * deviation[:-lag]))
-        noise = variance - min(max(shared, 0.0), variance)
-    else:
-        known, source = np.isfinite(error), "standard errors"
-        noise = float(np.sum(error[known] ** 2) / np.sum(profile[known] ** 2))
-    between = max(variance - noise, 0.0) if daily is None else _shared(daily / others - 1.0)
-    weight = np.full(t, between / (between + noise) if noise > 0 else 1.0)
-    return Shrinkage(weight, profile, between**0.5, noise**0.5, *how, source)
-
-
-def _shared(deviation: Float) -> float:
-    """What two days share in an interval: the mean product of (D, T) deviations, at least 0."""
-    n = np.sum(np.isfinite(deviation), axis=0)
-    sums, squares = np.nansum(deviation, axis=0), np.nansum(deviation**2, axis=0)
-    pairs = (n * (n - 1))[n > 1]
-    return max(float(np.mean((sums**2 - squares)[n > 1] / pairs)), 0.0) if len(pairs) else 0.0
-
-
-def _other_days(daily: Float, level: Float) -> Float:
-    """For each day the mean of the other days, (D, T).
-
-    Where no other has the interval, the level of all.
-    """
-    known = np.isfinite(daily)
-    n = known.sum(axis=0) - known
-    rest = np.nansum(daily, axis=0) - np.where(known, daily, 0.0)
-    return np.divide(rest, n, out=np.tile(level, (len(daily), 1)), where=n > 0)
-
-
-def _none(level: Float, source: str) -> Shrinkage:
-    return Shrinkage(np.ones(len(level)), level, np.nan, np.nan, 0.0, False, source)
-
-
-def _smoothest(seen: Float, rest: Float, apart: int) -> tuple[float, bool]:
-    """The smoothest average that predicts (D, T) within one error of the least squared error."""
-    ways = [(h, tapered) for h in BANDWIDTHS if h >= apart for tapered in (True, False)]
-    errors = [np.nanmean((seen - _smooth(rest, *way, apart).T) ** 2, axis=0) for way in ways]
-    scores = np.array([np.nanmean(e) for e in errors])
-    best = errors[int(np.argmin(scores))]
-    spread = np.array([np.nanstd(e - best) / np.sqrt(len(best)) for e in errors])
-    return ways[int(np.flatnonzero(scores <= scores.min() + spread)[-1])]
-
-
-def _smooth(values: Float, bandwidth: float, tapered: bool, leave_out: int = -1) -> Float:
-    """Gaussian averages of (T,) or (T, p) values: curves that rise and are convex stay so.
-
-    Without those `leave_out` intervals away or less, 0 being itself.
-    """
-    if bandwidth == 0:
-        return values
-    weights = _weights if len(values) <= MAX_CACHED else _weights.__wrapped__
-    return np.asarray(weights(len(values), bandwidth, tapered, leave_out) @ values)
-
-
-@lru_cache(maxsize=32)
-def _weights(n: int, bandwidth: float, tapered: bool, leave_out: int) -> Float:
-    """Weight of each interval, in columns, in the average of each, in rows, (n, n)."""
-    index = np.arange(n)
-    distance, from_end = np.abs(index[:, None] - index), np.minimum(index, index[::-1])
-    local = np.full(n, bandwidth)
-    if tapered and np.isfinite(bandwidth):
-        ends = from_end < min(int(2 * bandwidth), n // 2)
-        local[ends] = np.maximum(0.5 * (from_end[ends] + 1.0), 0.5 + max(leave_out, 0))
-    near = distance <= np.ceil(REACH * bandwidth) + max(leave_out, 0)
-    kernel = np.exp(-0.5 * (distance / local[:, None]) ** 2) * (near & (distance > leave_out))
-    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))

@@ -14,8 +14,9 @@ from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import curves, estimation
-from research_lib.impact.estimation import ERRORS, MODEL_TYPES, Estimate, Points, Shrinkage
+from research_lib.impact.estimation import ERRORS, MODEL_TYPES, Estimate, Points
 from research_lib.impact.moments import CENSORING, ImpactMoments, Observations, observations_of
+from research_lib.impact.shrinkage import Shrinkage, shrink
 from research_lib.impact.slippage import SlippageCurves, checked_sizes
 from research_lib.market import Session
 from research_lib.market.quality import overnight_jump
@@ -24,6 +25,10 @@ from research_lib.monitoring import timed
 logger = logging.getLogger(__name__)
 Slippage: TypeAlias = pd.DataFrame | SlippageCurves | ImpactMoments | Observations
 ROUNDING = 1e-10  # of the largest slippage: what varies by less has no R2
+R2_RULE = (
+    "r2: 1 - SSE / SST of slippage per share (impact_r2: of impact), each about its rows' own mean"
+)
+MAX_BLOCKS, TIMES_A_BLOCK, GAPS_A_DAY = 5, 13, 39  # of the test on one day
 DEFAULTS = {"n_buckets": 13, "min_observations": 5, "tolerance": 1e-8}
 CHOICES = {  # the first of each is the default
     "by": ("interval", "bucket", "pooled"), "estimator": ("least_squares", "weighted"),
@@ -57,10 +62,10 @@ class ImpactFit(Record):
         day, interval, snapshot and book (numbers), trade_size, observed and predicted slippage
         (currency per share),
         residual_bps (observed - predicted, of the mid), impact and predicted_impact
-        (beyond the touch, currency per share), sample ("train", "test" or "censored"), n (books
-        in the row, whose means the others are), mid, and sums of squares of slippage and impact
-        about these means. Predicted by the curve of the training rows, which is `curve` if there
-        is no test.
+        (beyond the touch, currency per share), sample ("train", "test", "censored", or "gap"
+        between the two on one day), n (books in the row, whose means the others are), mid, and
+        sums of squares of slippage and impact about these means. Predicted by the curve of the
+        training rows, which is `curve` if there is no test.
     metrics : dict
         For train and test: _r2, _rmse_bps, _impact_r2, _observations.
         r2 is 1 - SSE / SST of avg_slippage as predicted (half-spread + impact) about the
@@ -141,6 +146,7 @@ class ImpactFit(Record):
             self.information,
             quartiles.to_string(float_format=lambda v: f"{v:.3g}"),
             "  ".join(f"{name} {value:.3g}" for name, value in self.metrics.items()),
+            R2_RULE,
             f"standard errors: {self.diagnostics['errors']}",
             f"{censored:,} censored rows: {self.diagnostics['completion']}" if censored else "",
             *(f"shrinkage of {name}: {s.summary()}" for name, s in self.shrinkage.items()),
@@ -184,9 +190,10 @@ def fit_impact(
     are held at or above 0, so that curves rise and their cost is convex.
 
     The curve uses all observations. The metrics come from a second fit that knows the
-    training part only. Training comes before testing: the last days are the test where
-    there are several; within one day it is the last part of the session, which is
-    predicted by one curve fitted to all that came before.
+    training part only. The last days are the test where there are several. Of one day it is
+    up to 5 blocks of consecutive times, spread evenly over those observed; the times beside
+    them, up to 1/39 of the day on each side, are left out, and the profile of what remains
+    predicts the blocks.
 
     Parameters
     ----------
@@ -198,7 +205,7 @@ def fit_impact(
     n_intervals : int, optional
         Length of the curve; needed only if the last intervals have no row.
     test_fraction : float
-        Part of the days (or of the session) kept for the test; 0 makes no test.
+        Part of the days (or of the intervals of one day) kept for the test; 0 makes no test.
     session : Session, optional
         Hours and time zone, for the days of the rows.
     by : "interval", "bucket" or "pooled"
@@ -269,41 +276,66 @@ def fit_forms(
     if isinstance(slippage, ImpactMoments) and how["errors"] not in ("auto", "day"):
         raise ValidationError(f'errors "{how["errors"]}" need rows; moments give "day"')
     data = observations_of(slippage, n_intervals, session)
-    is_test, later, information = _split_by_time(data, test_fraction)
+    part, spread_part, information = _split_by_time(data, test_fraction)
     daily = data.spreads.groupby("day")[["mid", "n"]].sum()
     mids = (daily["mid"] / daily["n"]).reindex(range(len(data.dates))).to_numpy()
     if jump := overnight_jump(data.dates, mids, mids):
         information += f"; {jump}, and both sides of it are pooled"
         logger.warning("%s: the fit pools both sides of it; rescale what is earlier", jump)
-    samples = [data, data.take(~is_test, ~later)] if is_test.any() else [data]
-    completed = [(sample, *sample.usable(how["censoring"])) for sample in samples]
+    training = [data.take(part == "train", spread_part == "train")] if "test" in part else []
+    completed = [(sample, *sample.usable(how["censoring"])) for sample in (data, *training)]
     fits = {}
     for form in forms:
         fit, *known = [_fit(*sample, form, how) for sample in completed]
-        scored = score(data, known[0].curve if known else fit.curve, is_test)
+        scored = score(data, known[0].curve if known else fit.curve, part)
         metrics = metrics_of(scored, "train") | metrics_of(scored, "test")
         fits[form] = replace(fit, observations=scored, metrics=metrics, information=information)
     return fits
 
 
-def _split_by_time(data: Observations, test_fraction: float) -> tuple[pd.Series, pd.Series, str]:
-    """Which rows and which spreads are the test, and what is fitted and tested on what, in words.
+def _split_by_time(data: Observations, test_fraction: float) -> tuple[Any, Any, str]:
+    """Part of each row and of each spread, "train", "gap" or "test", and what is fitted and
+    tested on what, in words.
 
-    Training comes before testing: the last days are the test where there are several; within
-    one day, the last part of the session.
+    The last days are the test where there are several; of one day, blocks of its observed times.
     """
-    dates, n = data.dates, data.n_intervals
+    dates = data.dates
     information = f"fitted on all of {_span(dates)}"
-    unit, count = ("day", len(dates)) if len(dates) > 1 else ("interval", n)
-    held_out = max(1, round(test_fraction * count)) if test_fraction else 0
-    first = count - (min(count - 1, held_out) if unit == "day" else held_out)
+    unit = "day" if len(dates) > 1 else "interval"
+    times = np.arange(len(dates)) if unit == "day" else np.unique(data.rows["interval"])
+    held_out = max(1, round(test_fraction * len(times))) if test_fraction else 0
+    held_out, part = min(held_out, len(times) - 1), np.full(len(times), "train")
     if held_out and unit == "day":
+        first = len(times) - held_out
+        part[first:] = "test"
         known, tested = _span(dates[:first]), _span(dates[first:])
         information += f"; the metrics fitted on {known} and tested on {tested}"
     elif held_out:
-        parts = f"fitted on intervals 0 to {first - 1} and tested on intervals {first} to {n - 1}"
-        information += f"; the metrics {parts}, predicted by one curve from all the earlier ones"
-    return data.rows[unit] >= first, data.spreads[unit] >= first, information
+        part, blocks, gap = _blocks(len(times), held_out)
+        parts = (
+            f"fitted on {np.sum(part == 'train')} intervals and tested on {held_out} others, in "
+        )
+        parts += f"{blocks} block{'s' if blocks > 1 else ''} of consecutive times"
+        information += f"; the metrics {parts}, {gap} at each side of a block left out"
+    of = pd.Series(part, times)
+    rows, spreads = (of.reindex(x[unit]).fillna("gap") for x in (data.rows, data.spreads))
+    return rows.to_numpy(), spreads.to_numpy(), information
+
+
+def _blocks(count: int, held_out: int) -> tuple[Any, int, int]:
+    """Part of each of `count` times of one day: test blocks spread evenly, with gaps beside them.
+
+    Books of one day resemble their neighbours: without a gap those would give a test away.
+    """
+    blocks = min(MAX_BLOCKS, max(1, count // TIMES_A_BLOCK), held_out)
+    gap = min(max(1, count // GAPS_A_DAY), (count - held_out) // (4 * blocks))
+    part = np.full(count, "train")
+    for k in range(blocks):
+        size = held_out * (k + 1) // blocks - held_out * k // blocks
+        first = (count * (2 * k + 1) // blocks - size) // 2
+        part[max(first - gap, 0) : first + size + gap] = "gap"
+        part[first : first + size] = "test"
+    return part, blocks, gap
 
 
 def _span(dates: list[str]) -> str:
@@ -321,6 +353,8 @@ def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tu
     pairs : DataFrame of group, and each `own` group whose rows it uses
     widened, pooled : list of int
         Groups that borrow, and those that take all rows.
+    observed : (n_groups,) bool
+        Groups with filled rows of their own.
 
     Raises
     ------
@@ -353,7 +387,7 @@ def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tu
         taken[g] = next(groups for groups in near if enough(groups))  # at the latest all
     group = np.repeat(np.arange(n_groups), [len(one) for one in taken])
     pairs = pd.DataFrame({"group": group, "own": np.concatenate(taken)})
-    return pairs, widened, list(range(end, n_groups))
+    return pairs, widened, list(range(end, n_groups)), count > 0
 
 
 def _by_day(rows: Any, value: str, weight: str, n_groups: int) -> Float:
@@ -388,7 +422,7 @@ def _fit(
     n, sizes, weighted = data.n_intervals, data.sizes, how["estimator"] == "weighted"
     g = {"interval": n, "bucket": min(how["n_buckets"], n), "pooled": 1}[how["by"]]
     needed = estimation.coefficient_count(form, sizes[usable.rows["size"].unique()])
-    pairs, widened, pooled = _groups(usable, g, how["min_observations"], needed)
+    pairs, widened, pooled, observed = _groups(usable, g, how["min_observations"], needed)
 
     def grouped(rows: pd.DataFrame) -> Points:
         rows = rows.assign(own=rows["interval"] * g // n).merge(pairs, on="own")
@@ -406,11 +440,12 @@ def _fit(
     spreads = data.spreads.assign(own=data.spreads["interval"] * g // n)
     half_spread, spread_error, spread_daily = _half_spreads(spreads, pairs, g)
     reason = "none: switched off" if how["shrinkage"] == "none" else ""
-    used = pairs[~pairs["group"].isin(pooled)]
+    used = pairs[observed[pairs["group"]]]
     overlap = int(2 * (used["group"] - used["own"]).abs().max())
-    impact = _shrinkage(daily, found, reason, overlap)
-    known = (spread_error, reason, 0, spread_daily) if len(spread_daily) > 1 else (None, reason)
-    spread = estimation.shrink(half_spread, *known)
+    impact = _shrinkage(daily, found, reason, overlap, observed)
+    spread_days = (spread_error, spread_daily) if len(spread_daily) > 1 else (None, None)
+    shown = np.isin(np.arange(g), spreads["own"])
+    spread = shrink(half_spread, spread_days[0], reason, 0, spread_days[1], shown)
     largest = pd.Series(points.size).groupby(points.group).max().to_numpy()
     mixed = _shrunk(found, impact, float(np.median(points.size)))
     group, names = np.arange(n) * g // n, [*found.names, "half_spread"]
@@ -440,15 +475,17 @@ def _independent(data: Observations) -> str:
     return "snapshot" if data.rows.groupby("interval")["cluster"].nunique().max() > 1 else "hc3"
 
 
-def _shrinkage(daily: Points, found: Estimate, reason: str, overlap: int) -> Shrinkage:
+def _shrinkage(
+    daily: Points, found: Estimate, reason: str, overlap: int, observed: Any
+) -> Shrinkage:
     """Shrinkage of the impact at the median size; errors are those between days."""
     group, size = np.arange(daily.n_groups), np.full(daily.n_groups, np.median(daily.size))
     level = found.impact(group, size)
     if len(np.unique(daily.cluster)) == 1:
-        return estimation.shrink(level, None, reason, overlap)
+        return shrink(level, None, reason, overlap, None, observed)
     error = found.standard_error(group, size, estimation.covariances(daily, found, "day")[0])
     error[~found.free.any(axis=1)] = np.nan
-    return estimation.shrink(level, error, reason, overlap, _daily_levels(daily, level))
+    return shrink(level, error, reason, overlap, _daily_levels(daily, level), observed)
 
 
 def _daily_levels(daily: Points, level: Float) -> Float:
@@ -486,7 +523,10 @@ def _curve_of(found: Estimate, theta: Float, spread: Float, largest: Float) -> c
     if len(found.knots):
         ends = np.append(found.knots[1:], np.inf)
         depth = np.clip(largest[:, None], found.knots, ends) - found.knots
-        return curves.PiecewiseLinearImpact(depth, theta, spread).fitted_up_to(largest)
+        rising = np.maximum.accumulate(
+            theta, axis=1
+        )  # but for rounding, mixtures of rising rows do
+        return curves.PiecewiseLinearImpact(depth, rising, spread).fitted_up_to(largest)
     power: Any = curves.PowerImpact if "exponent" in found.names else curves.square_root_impact
     families = {"beta": curves.LinearImpact, "alpha": curves.QuadraticImpact, "scale": power}
     return families[found.names[0]](*theta.T, spread).fitted_up_to(largest)
@@ -499,13 +539,13 @@ def _warnings(n: int, widened: list[int], fell_back: list[int], minimum: int) ->
     return (*said, *(f"{failed}{g}: linear there (exponent 1)" for g in fell_back[:1]))
 
 
-def score(data: Observations, curve: curves.ImpactCurve, test: Any) -> pd.DataFrame:
-    """Every row with its prediction, as `ImpactFit.observations`."""
+def score(data: Observations, curve: curves.ImpactCurve, part: Any) -> pd.DataFrame:
+    """Every row with its prediction, as `ImpactFit.observations`; `part` is its sample."""
     rows = data.rows.reset_index(drop=True)
     of_row, size = curve.take(rows["interval"].to_numpy()), data.sizes[rows["size"]]
     impact = of_row.impact(size)
     predicted = of_row.half_spread + impact
-    sample = np.where(rows["censored"], "censored", np.where(test, "test", "train"))
+    sample = np.where(rows["censored"], "censored", part)
     return rows[["interval", "book", "n", "mid", "within", "impact_within"]].assign(
         day=np.array(data.dates)[rows["day"]], snapshot=rows["cluster"],
         trade_size=size, observed=rows["slippage"], predicted=predicted, sample=sample,

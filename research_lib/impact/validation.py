@@ -94,7 +94,7 @@ def cross_validate(
         seen = data.take(unit != out, spread_unit != out)
         unseen = data.take(unit == out, spread_unit == out)
         for form, fit in fit_forms(seen, held_out, **settings).items():
-            held_out[form].append(score(unseen, fit.curve, True).assign(unit=label))
+            held_out[form].append(score(unseen, fit.curve, "test").assign(unit=label))
     predictions = {form: pd.concat(rows, ignore_index=True) for form, rows in held_out.items()}
     rows = next(iter(predictions.values()))
     # A piecewise curve ends somewhere.

@@ -13,6 +13,7 @@ import pytest
 from research_lib import ImpactModel, ModelConfig, OptimizerConfig, TradeAllocator
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.impact import ExponentialKernel, ImpactCurve, LinearImpact, square_root_impact
+from research_lib.market import Session, SyntheticMarket
 from research_lib.transient import price_path
 
 matplotlib.use("Agg")
@@ -21,10 +22,11 @@ N, S = 26, 50_000.0
 
 @pytest.fixture(scope="module")
 def model() -> ImpactModel:
-    model = ImpactModel("linear")
-    model.fit_model(
-        model.estimate_slippage(model.generate_synthetic_orderbook(26, 20)), test_fraction=0
-    )
+    """Fitted on ten days, whose shape it follows."""
+    session = Session(N)
+    model = ImpactModel("linear", session=session)
+    books = SyntheticMarket(session=session).books(10 * N, 20, np.random.default_rng(0))
+    model.fit_model(model.estimate_slippage(books, n_intervals=N), test_fraction=0)
     return model
 
 

@@ -190,7 +190,8 @@ def test_the_facade_passes_kernel_and_risk_on() -> None:
         model.estimate_slippage(model.generate_synthetic_orderbook(n_snapshots=39, n_levels=10))
     )
     allocator = TradeAllocator(model, 20_000)
-    flat = allocator.optimize("auto")["optimal_allocation"]
+    calm = {"kernel": ExponentialKernel(0.5, 1e-4)}
+    neutral = allocator.optimize("auto", **calm)["optimal_allocation"]
     result = allocator.optimize(
         "auto", kernel=ExponentialKernel(0.5, 1e-4), risk_aversion=1e-5, covariance=1e-3
     )
@@ -199,7 +200,7 @@ def test_the_facade_passes_kernel_and_risk_on() -> None:
         covariance=1e-3,
     )  # fmt: skip
     assert result["optimal_allocation"] == pytest.approx(direct.shares, rel=1e-9, abs=1e-9)
-    assert np.cumsum(result["optimal_allocation"])[5] > np.cumsum(flat)[5]
+    assert np.cumsum(result["optimal_allocation"])[5] > np.cumsum(neutral)[5]
 
 
 @pytest.mark.parametrize(

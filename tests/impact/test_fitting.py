@@ -90,22 +90,45 @@ def test_the_curve_uses_all_observations_whatever_the_test(rng: np.random.Genera
     assert np.isnan(fit_impact(frame, test_fraction=0).metrics["test_r2"])
 
 
-def test_within_one_day_the_last_fifth_is_predicted_from_what_came_before(
-    rng: np.random.Generator,
+@pytest.mark.parametrize("n", [2, 5, 13, 40, 390])
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_one_day_is_tested_on_blocks_of_times_with_gaps_beside_them(
+    n: int, fraction: float
 ) -> None:
-    curve = LinearImpact(rng.lognormal(-11, 0.3, 10), 0.01)
-    fit = fit_impact(observations(curve, 1))
-    test = fit.observations[fit.observations["sample"] == "test"]
-    assert sorted(test["interval"].unique()) == [8, 9]
-    # One snapshot an interval at equal sizes: the pooled coefficient is the mean of the earlier
-    # ones.
-    assert (test["predicted_impact"] / test["trade_size"]).to_numpy() == pytest.approx(
-        np.full(10, curve.beta[:8].mean())
-    )
-    assert fit.params["beta"].to_numpy() == pytest.approx(curve.beta)
-    assert (
-        "the metrics fitted on intervals 0 to 7 and tested on intervals 8 to 9" in fit.information
-    )
+    fit = fit_impact(observations(LinearImpact(np.full(n, 1e-5), 0.01), 1), test_fraction=fraction)
+    part = fit.observations.groupby("interval")["sample"].first().to_numpy()
+    test, train = (np.flatnonzero(part == name) for name in ("test", "train"))
+    assert len(test) == min(max(1, round(fraction * n)), n - 1)
+    assert len(train) >= 1
+    blocks = 1 + int(np.sum(np.diff(test) > 1))
+    assert blocks <= 5
+    gap = min(max(1, n // 39), (n - len(test)) // (4 * blocks))
+    assert np.abs(test[:, None] - train).min() == gap + 1
+    assert f"{gap} at each side of a block left out" in fit.information
+
+
+def test_blocks_are_of_the_times_observed() -> None:
+    frame = observations(LinearImpact(np.full(60, 1e-5), 0.01), 1)
+    fit = fit_impact(frame[frame["interval"] < 30], n_intervals=60)
+    assert fit.metrics["test_observations"] == 5 * 6
+    assert "fitted on 20 intervals and tested on 6 others, in 2 blocks" in fit.information
+
+
+def test_the_test_blocks_do_not_touch_what_is_tested(rng: np.random.Generator) -> None:
+    frame = observations(LinearImpact(rng.lognormal(-11, 0.3, 40), 0.01), 1)
+    before = fit_impact(frame)
+    sample = before.observations["sample"].to_numpy()
+    spoilt = frame.assign(half_spread=np.where(sample == "train", 0.01, 0.03))
+    spoilt["avg_slippage"] *= np.where(sample == "train", 1.0, 10.0)
+    after = fit_impact(spoilt)
+    assert {"gap", "test"} < set(sample)
+    assert before.observations["predicted"].equals(after.observations["predicted"])
+    assert before.metrics["train_r2"] == after.metrics["train_r2"]
+    test = after.observations[sample == "test"]
+    missed = ((test["observed"] - test["predicted"]) ** 2).sum()
+    own = ((test["observed"] - test["observed"].mean()) ** 2).sum()
+    assert after.metrics["test_r2"] == pytest.approx(1 - missed / own)
+    assert "each about its rows' own mean" in after.summary()
 
 
 def test_coefficients_and_clustered_errors_equal_statsmodels(rng: np.random.Generator) -> None:

@@ -1,0 +1,308 @@
+"""Shrinkage: how much of an interval's own estimate to believe, the rest being a day profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from research_lib.checks import Float, numbers, same_labels
+from research_lib.config import Record
+
+MIN_INTERVALS, REACH = 8, 6.0
+MAX_CACHED = 1_000  # intervals of which the weights of a profile are kept: 8 MB each
+BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
+PILOT = 13  # of a session: the bandwidth about which the memory of one day's errors is measured
+MEMORIES = np.linspace(0.0, 0.95, 20)
+SMOOTH = 1e-5  # of the scatter: errors of 0.6 % of it, at an autocorrelation of 0.6, are more
+REAL = 1.645  # standard errors, 5 % one-sided
+SMOOTH_DAY = "none: the levels of the day are smooth, without noise"
+Flags: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Shrinkage(Record):
+    r"""How much of an interval's own estimate to believe, for one quantity over T intervals.
+
+    Empirical Bayes: an interval's level is its true level plus an error, the true levels
+    scatter about a smooth profile of the day,
+
+    .. math:: \hat L_t = L_t + e_t, \quad L_t = P_t + u_t, \quad
+              w = \frac{\tau^2}{\tau^2 + s^2}, \quad \tilde L_t = w \hat L_t + (1 - w) P_t
+
+    with s and tau in units of the profile. Where days repeat, s comes from the standard errors
+    (pooled over the intervals: each alone has few days), tau^2 is what two days share in the same
+    interval beyond the profile, and the profile is the one that predicts an interval of one day
+    best from the other intervals of the other days.
+    One day shows every interval once: there, what intervals beyond the memory of the errors do
+    not share is error, so tau^2 is the autocovariance of the deviations at the first such lag,
+    where it exceeds 1.645 of its standard errors. An interval of that day is predicted without
+    the intervals that its error may be related to: neighbours whose errors are alike make noise
+    look like a shape. The memory l comes from the residuals of a pilot profile: the first lag
+    with :math:`\rho^{l + 1} < 0.05` (rho fitted to their first autocorrelation, corrected for
+    what the pilot takes out), or the end of the lags that exceed 2 / sqrt(T), if that is later.
+    Levels that are smooth from one interval to the next hold no error and are kept as they are.
+    Without shrinkage, picking the intervals that look cheap is picking errors.
+
+    Attributes
+    ----------
+    weight : (T,)
+        Of each interval's own estimate; the rest is the profile's. 0 where `observed` is False.
+    profile : (T,) the smooth day profile, in the quantity's unit
+    between : float
+        tau, standard deviation of the true levels about the profile, relative to it.
+    error : float
+        s, standard deviation of the estimates about the true levels, relative to the profile.
+    bandwidth : float
+        Intervals that the profile averages over; inf is one level for the whole day, 0 every
+        interval its own.
+    tapered : bool
+        Whether the bandwidth is at most half the distance to the nearer end of the session:
+        liquidity changes fastest just after the open and before the close.
+    source : str
+        Where s comes from: "standard errors", "lag-k autocovariance", or why nothing is shrunk.
+    observed : (T,) bool
+        Intervals with observations of their own. The others do not enter the profile and take
+        its value: on a line between the observed ones, of the nearest outside them.
+
+    References
+    ----------
+    Efron and Morris, JASA 70 (1975); method of moments as DerSimonian and Laird (1986). Smoothing
+    under autocorrelated errors: Altman, JASA 85 (1990); leaving out neighbours: Chu and Marron,
+    Annals of Statistics 19 (1991); review: Opsomer, Wang and Yang, Statistical Science 16 (2001).
+    """
+
+    weight: Float
+    profile: Float
+    between: float
+    error: float
+    bandwidth: float
+    tapered: bool
+    source: str
+    observed: Flags
+
+    def smooth(self, values: Float) -> Float:
+        """The day profile of (T,) or (T, p) values: averages, no weight below 0."""
+        known = values[self.observed]
+        return _everywhere(
+            _smooth(known, self.observed, self.bandwidth, self.tapered), self.observed
+        )
+
+    def apply(self, values: Float) -> Float:
+        """(T,) or (T, p) values of the same intervals, shrunk with the same weights and profile."""
+        weight = self.weight if values.ndim == 1 else self.weight[:, None]
+        own = np.where(weight > 0, weight * values, 0.0)  # an unobserved value may be NaN
+        return own + (1.0 - weight) * self.smooth(values)
+
+    def summary(self) -> str:
+        """One sentence: the weight, the two standard deviations, the source, the profile."""
+        lacking = int(np.sum(~self.observed))
+        rest = "interval lacks" if lacking == 1 else "intervals lack"
+        borrowed = f"; {lacking} {rest} observations and take its value" if lacking else ""
+        if not np.isfinite(self.error):
+            return self.source + borrowed
+        tapered = ", less near the open and the close" if self.tapered else ""
+        profile = f"profile bandwidth {self.bandwidth:g} intervals{tapered}"
+        if np.isinf(self.bandwidth):
+            rule = "no other predicts held-out intervals better by more than a standard error"
+            profile = f"the profile is flat, as {rule}"
+        return (
+            f"shrinkage factor {np.mean(self.weight[self.observed]):.2f} (between-interval "
+            f"standard deviation {self.between:.1%}, error {self.error:.1%} of the profile, from "
+            f"{self.source}; {profile}{borrowed})"
+        )
+
+
+def shrink(
+    level: ArrayLike, error: ArrayLike | None, reason: str = "", overlap: int = 0,
+    daily: Float | None = None, observed: Flags | None = None,
+) -> Shrinkage:  # fmt: skip
+    """Estimate the shrinkage of (T,) levels with their standard errors.
+
+    Parameters
+    ----------
+    level : (T,)
+    error : (T,) or None
+        None where days do not repeat. A Series of both is aligned by label.
+    reason : str
+        Why nothing is to be shrunk, if so. Fewer than 8 intervals, levels without scatter and
+        levels of one day without noise are not shrunk either, and `source` says so.
+    overlap : int
+        Levels up to so many intervals apart share observations: they are no evidence on each other.
+    daily : (D, T), optional
+        The levels of each day, NaN where it has none. Days judge the profile and the true
+        scatter better than neighbours do, whose errors are alike where books have memory.
+    observed : (T,) bool, optional
+        Which intervals have observations of their own; by default all.
+
+    Examples
+    --------
+    >>> level = np.tile([1.0, 1.1], 20)
+    >>> found = shrink(level, np.full(40, 0.05))
+    >>> found.source, found.apply(level).round(3).tolist()[:2]
+    ('standard errors', [1.048, 1.052])
+    """
+    labels = level.index if isinstance(level, pd.Series) else None
+    every = numbers("level", level)
+    own = np.ones(len(every), bool) if observed is None else np.asarray(observed, bool)
+    known, t = every[own], int(own.sum())
+    errors = None if error is None else numbers("error", same_labels("error", error, labels))[own]
+    if reason or t < MIN_INTERVALS:
+        return _none(every, reason or f"none: {t} intervals are too few for a profile", own)
+    if errors is None and daily is None and _is_smooth(known, own):
+        return _none(every, SMOOTH_DAY, own)
+    memory, rho = _memory(known, own) if daily is None else (0, 0.0)
+    apart = min(max(overlap, memory), t // 4) if daily is None else 0
+    seen = known[None] if daily is None else daily[:, own]
+    how = _smoothest(seen, _other_days(seen, known).T, own, apart, rho)
+    others, profile = _smooth(known, own, *how, apart), _smooth(known, own, *how)
+    if np.min(profile) <= 0 or np.min(others) <= 0:
+        return _none(every, "none: the profile is not positive", own)
+    # What the others predict makes an interval's deviation that of a new one.
+    deviation = (known - others) / others
+    variance = float(np.mean(deviation**2))
+    if variance <= np.finfo(float).eps:
+        return _none(every, "none: the levels do not scatter", own)
+    if errors is None:
+        noise, source = _unshared(deviation, own, apart + 1, rho), f"lag-{apart + 1} autocovariance"
+    else:
+        finite, source = np.isfinite(errors), "standard errors"
+        noise = float(np.sum(errors[finite] ** 2) / np.sum(profile[finite] ** 2))
+    between = max(variance - noise, 0.0) if daily is None else _shared(seen / others - 1.0)
+    weight = own * (between / (between + noise) if noise > 0 else 1.0)
+    scales = between**0.5, noise**0.5
+    return Shrinkage(weight, _everywhere(profile, own), *scales, *how, source, own)
+
+
+def _unshared(deviation: Float, observed: Flags, lag: int, rho: float) -> float:
+    """Variance of deviations less what intervals `lag` apart share, where that is significant."""
+    variance, shared = float(np.mean(deviation**2)), _lagged(deviation, observed, lag)
+    chance = variance * ((1.0 + rho**2) / (1.0 - rho**2) / len(deviation)) ** 0.5
+    return variance - min(shared, variance) if shared > REAL * chance else variance
+
+
+def _is_smooth(level: Float, observed: Flags) -> bool:
+    """Whether fourth differences are nothing beside the scatter: no error is so smooth."""
+    spread = np.full(len(observed), np.nan)
+    spread[observed] = level
+    rough = np.diff(spread, 4) ** 2 / 70.0  # of independent errors: their variance
+    return bool(np.nanmean(rough) < SMOOTH * np.var(level)) if np.isfinite(rough).any() else False
+
+
+def _memory(level: Float, observed: Flags) -> tuple[int, float]:
+    """Intervals that errors of one day are related over, and their first autocorrelation.
+
+    Both from the residuals of a pilot profile. It takes a part of the errors out as well: an
+    autoregression is fitted to what it would leave.
+    """
+    bandwidth = max(1.0, len(observed) / PILOT)
+    residual = level - _smooth(level, observed, bandwidth, True)
+    variance = float(np.mean(residual**2))
+    if variance <= np.finfo(float).eps * float(np.mean(level**2)):
+        return 0, 0.0
+    reach = int(REACH * bandwidth)
+    taken = np.exp(-0.5 * (np.arange(-reach, reach + 1) / bandwidth) ** 2)
+    left = -taken / taken.sum()
+    left[reach] += 1.0
+    product, lag = np.correlate(left, left, "full"), np.arange(-2 * reach, 2 * reach + 1)
+    first = [product @ r ** np.abs(lag - 1) / (product @ r ** np.abs(lag)) for r in MEMORIES]
+    rho = float(np.interp(_lagged(residual, observed, 1) / variance, first, MEMORIES))
+    most, run = len(level) // 4, 0
+    while run < most and _lagged(residual, observed, run + 1) > 2.0 * variance / len(level) ** 0.5:
+        run += 1
+    return max(run, int(np.log(0.05) / np.log(rho)) if rho > 0 else 0), rho
+
+
+def _lagged(values: Float, observed: Flags, lag: int) -> float:
+    """Mean product of values of observed intervals `lag` apart; 0 where there is no pair."""
+    spread = np.full(len(observed), np.nan)
+    spread[observed] = values
+    product = spread[lag:] * spread[:-lag]
+    known = product[np.isfinite(product)]
+    return float(np.mean(known)) if len(known) else 0.0
+
+
+def _shared(deviation: Float) -> float:
+    """What two days share in an interval: the mean product of (D, T) deviations, at least 0."""
+    n = np.sum(np.isfinite(deviation), axis=0)
+    sums, squares = np.nansum(deviation, axis=0), np.nansum(deviation**2, axis=0)
+    pairs = (n * (n - 1))[n > 1]
+    return max(float(np.mean((sums**2 - squares)[n > 1] / pairs)), 0.0) if len(pairs) else 0.0
+
+
+def _other_days(daily: Float, level: Float) -> Float:
+    """For each day the mean of the other days, (D, T).
+
+    Where no other has the interval, the level of all.
+    """
+    known = np.isfinite(daily)
+    n = known.sum(axis=0) - known
+    rest = np.nansum(daily, axis=0) - np.where(known, daily, 0.0)
+    return np.divide(rest, n, out=np.tile(level, (len(daily), 1)), where=n > 0)
+
+
+def _none(level: Float, source: str, observed: Flags | None = None) -> Shrinkage:
+    own = np.ones(len(level), bool) if observed is None else observed
+    profile = _everywhere(level[own], own)
+    return Shrinkage(own.astype(float), profile, np.nan, np.nan, 0.0, False, source, own)
+
+
+def _smoothest(
+    seen: Float, rest: Float, observed: Flags, apart: int, rho: float
+) -> tuple[float, bool]:
+    """The smoothest average that predicts (D, T) within one error of the least squared error.
+
+    That error is the larger, the more alike neighbours are.
+    """
+    ways = [(h, tapered) for h in BANDWIDTHS if h >= apart for tapered in (True, False)]
+    predicted = (_smooth(rest, observed, *way, apart).T for way in ways)
+    errors = [np.nanmean((seen - one) ** 2, axis=0) for one in predicted]
+    scores = np.array([np.nanmean(e) for e in errors])
+    best, count = errors[int(np.argmin(scores))], seen.shape[1] * (1.0 - rho) / (1.0 + rho)
+    spread = np.array([np.nanstd(e - best) / np.sqrt(count) for e in errors])
+    return ways[int(np.flatnonzero(scores <= scores.min() + spread)[-1])]
+
+
+def _everywhere(values: Float, observed: Flags) -> Float:
+    """Values of the observed intervals, at all: between them on a line, outside the nearest."""
+    if observed.all():
+        return values
+    every, known = np.arange(len(observed)), np.flatnonzero(observed)
+    columns = [np.interp(every, known, one) for one in values.reshape(len(known), -1).T]
+    return np.column_stack(columns).reshape(len(observed), *values.shape[1:])
+
+
+def _smooth(
+    values: Float, observed: Flags, bandwidth: float, tapered: bool, leave_out: int = -1
+) -> Float:
+    """Gaussian averages of values at the observed intervals: curves that rise and are convex
+    stay so.
+
+    Without those `leave_out` intervals away or less, 0 being itself.
+    """
+    if bandwidth == 0:
+        return values
+    weights = _weights if len(values) <= MAX_CACHED else _weights.__wrapped__
+    return np.asarray(weights(observed.tobytes(), bandwidth, tapered, leave_out) @ values)
+
+
+@lru_cache(maxsize=32)
+def _weights(observed: bytes, bandwidth: float, tapered: bool, leave_out: int) -> Float:
+    """Weight of each observed interval, in columns, in the average of each, in rows."""
+    own = np.frombuffer(observed, bool)
+    n, index = len(own), np.flatnonzero(own)
+    distance, from_end = np.abs(index[:, None] - index), np.minimum(index, n - 1 - index)
+    local = np.full(len(index), bandwidth)
+    if tapered and np.isfinite(bandwidth):
+        ends = from_end < min(int(2 * bandwidth), n // 2)
+        local[ends] = np.maximum(0.5 * (from_end[ends] + 1.0), 0.5 + max(leave_out, 0))
+    near = distance <= np.ceil(REACH * bandwidth) + max(leave_out, 0)
+    kernel = np.exp(-0.5 * (distance / local[:, None]) ** 2) * (near & (distance > leave_out))
+    if (alone := kernel.sum(axis=1) == 0).any():  # beside a gap: the nearest that is allowed
+        allowed = np.where(distance > leave_out, distance, np.inf)
+        kernel[alone] = (allowed == allowed.min(axis=1, keepdims=True))[alone]
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
