@@ -1,6 +1,7 @@
 """A market whose expected cost of trading is known exactly, in closed form."""
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -13,13 +14,15 @@ from scipy import special
 from research_lib.checks import Float, number, per_interval
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
-from research_lib.market.book import SYNTHETIC, BookSnapshots
+from research_lib.market.book import SIDES, SYNTHETIC, BookSnapshots, side_sign
 from research_lib.market.sessions import Int64, Session
 from research_lib.market.trades import Trades
 
 SESSIONS_A_YEAR = 252
 DEEPEST_LEVEL = 200
 HIGHEST_UNIFORM = 1.0 - 2.0**-53
+BELOW_ONE = float(np.nextafter(1.0, 0.0))
+FOREVER = 1e15  # seconds: a lag at which a kernel has come down to its permanent level
 
 
 def _limited(default: Any, **limits: float) -> Any:
@@ -120,18 +123,29 @@ class Memory(_Limited):
         half_life, slow = self.half_life / duration, self.slow_half_life / duration
         return replace(self, half_life=half_life, slow_half_life=slow)
 
-    def draw(self, n_days: int, n_intervals: int, width: int, rng: Generator) -> Float:
-        """Independent stationary paths of N(0, 1), anew each day, (n_days, n_intervals, width)."""
+    def draw(
+        self, n_days: int, n_intervals: int, width: int, rng: Generator
+    ) -> tuple[Float, Float]:
+        """Independent stationary paths of N(0, 1), anew each day, and their innovations.
+
+        Both are (n_days, n_intervals, width). An innovation is what the two parts' own past does
+        not tell of their sum, over its standard deviation: N(0, 1), independent from interval to
+        interval. At the first of a day it is the path itself.
+        """
         from scipy.signal import lfilter  # heavy to import
 
         latent, slow = np.zeros((n_days, n_intervals, width)), self.slow_share
+        news, unforeseen = np.zeros_like(latent), 0.0
         for share, half_life in ((1.0 - slow, self.half_life), (slow, self.slow_half_life)):
             if share > 0:
                 phi = float(correlation(half_life, 1))
                 shocks = rng.standard_normal(latent.shape)
                 shocks[:, 1:] *= np.sqrt(1.0 - phi**2)
                 latent += np.sqrt(share) * lfilter([1.0], [1.0, -phi], shocks, axis=1)
-        return latent
+                news += np.sqrt(share) * shocks
+                unforeseen += share * (1.0 - phi**2)
+        news[:, 1:] /= np.sqrt(max(unforeseen, 1e-300))  # 0 where the half-life is endless
+        return latent, news
 
 
 @dataclass(frozen=True)
@@ -280,17 +294,22 @@ class OrderFlow(_Limited):
         start: buyers at the ask, sellers at the bid. They do not move the books. Books
         with an empty side get trades of the other side only.
         """
-        row = np.repeat(np.arange(len(books)), rng.poisson(self.trades_per_interval, len(books)))
-        stands = session.traded_ns(books.time)[1] // session.n_intervals
-        stands[:-1] = np.minimum(stands[:-1], np.diff(books.time))
+        return _printed(books, *self.arrivals(books.time, session, rng))
+
+    def arrivals(
+        self, time: Int64, session: Session, rng: Generator
+    ) -> tuple[Int64, Int64, NDArray[np.int8], Float]:
+        """Interval, time (ns UTC), sign and size (shares) of m trades, (m,) each in time order.
+
+        `time` (n,) ns UTC are the books', one opening each interval.
+        """
+        row = np.repeat(np.arange(len(time)), rng.poisson(self.trades_per_interval, len(time)))
+        stands = session.traded_ns(time)[1] // session.n_intervals
+        stands[:-1] = np.minimum(stands[:-1], np.diff(time))
         after = rng.integers(0, np.maximum(stands, 1)[row])
-        time = books.time[row] + after[np.lexsort((after, row))]  # in order; books do not overlap
-        aggressor = self.signs(len(row), rng)
-        price = np.where(aggressor > 0, books.ask_price[row, 0], books.bid_price[row, 0])
-        size = rng.geometric(1.0 / self.mean_size, len(row)).astype(float)
-        shown = np.isfinite(price)
-        trades = Trades(time[shown], price[shown], size[shown], aggressor[shown], books.symbol)
-        return replace(books, trades=trades)
+        at = time[row] + after[np.lexsort((after, row))]  # in order; books do not overlap
+        signs = self.signs(len(row), rng)
+        return row, at, signs, rng.geometric(1.0 / self.mean_size, len(row)).astype(float)
 
     def _parent_lengths(self, n: int, rng: Generator) -> Int64:
         """Lengths of parents that cover n trades, the first already under way; none beyond n."""
@@ -324,7 +343,23 @@ class SyntheticMarket(_Limited):
     leaves the law of every single book, and with it `true_curve`, untouched. Spread,
     sides and levels have latents of their own, and the latents start anew each day:
     days are independent given the mid. Observed autocorrelation is a little below that
-    of the latents. Own trades leave no trace; `replay(..., refill=...)` adds one.
+    of the latents.
+
+    Quotes may lean before the price moves. With eta the innovations, N(0, 1), of the latents
+    behind the best bid's and the best ask's size, the standardised steps of the log mid are
+
+    .. math:: z_{t+1} = \rho \, (\eta_{\mathrm{bid},t} - \eta_{\mathrm{ask},t}) / \sqrt 2
+              + \sqrt{1 - \rho^2} \, \epsilon_{t+1},
+
+    still independent and N(0, 1): by its own past the mid is the same random walk, and spreads,
+    gaps and sizes are untouched, but the book tells of its next step and of no later one
+    (`expected_moves`). The first step of a day has no lean.
+
+    Trades displace the mid where the market has a decaying `kernel` G: the market's own, of net
+    volume q_s in interval s of length Delta, by the sum of G((t - s - 1/2) Delta) q_s over the
+    day's earlier intervals and G's permanent level times that of the days before (`books`); and an
+    own order's (`moved`). Without kernel no trade leaves a trace. `replay(..., refill=...)` adds
+    the depletion of the book itself.
 
     Attributes
     ----------
@@ -352,6 +387,14 @@ class SyntheticMarket(_Limited):
         further multiplied by exp(-config.volume_decay * (level - 1)).
     spread_memory, depth_memory : Memory
         Of the latents, in intervals of the session.
+    lean : float
+        rho, in [0, 1).
+    kernel : callable, optional
+        G of an array of lags in seconds, currency per share**2: what trades do to the mid.
+    flow : OrderFlow
+        The trades that belong to the market, for `books(..., flow=market.flow)`. With a kernel
+        their signs should be independent (`split_share=0`): signs that remember make the
+        displaced mid trend, which real prices do not, as liquidity adapts to the flow.
 
     Raises
     ------
@@ -380,6 +423,15 @@ class SyntheticMarket(_Limited):
     level_shape: tuple[float, ...] = _limited((1.0,), above=0)
     spread_memory: Memory = field(default_factory=Memory)
     depth_memory: Memory = field(default_factory=Memory)
+    lean: float = _limited(0.0, low=0, high=BELOW_ONE)
+    kernel: Callable[[Any], Any] | None = None
+    flow: OrderFlow = field(default_factory=OrderFlow)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kernel is not None and (isinstance(self.kernel, type) or not callable(self.kernel)):
+            due = "a function of an array of lags in seconds, such as ExponentialSumKernel(...)"
+            raise ValidationError(f"kernel must be {due}, or None; got {self.kernel!r}")
 
     @property
     def true_curve(self) -> TrueCurve:
@@ -403,33 +455,146 @@ class SyntheticMarket(_Limited):
         rng : numpy.random.Generator, or a seed of one
             The only source of randomness.
         flow : OrderFlow, optional
-            Draws `trades` to go with the books; the books stay the same.
+            Draws `trades` to go with the books, such as the market's own `flow`. They displace
+            the mids of later books by `kernel`; without one the books stay the same.
 
         Raises
         ------
         ValidationError
             If the price falls so low that the lowest bid is not above 0.
         """
-        n = number("n_snapshots", n_snapshots, 1, integer=True)
-        number("n_levels", n_levels, 1, DEEPEST_LEVEL, integer=True)
         rng = np.random.default_rng(rng)  # a generator is itself
-        interval = np.arange(n) % self.session.n_intervals
-        spread_ticks, level_mean = (part[interval] for part in self._through_the_day(n_levels))
-        # The order of the draws is fixed: frozen numbers rest on it.
-        spread = self._spread(spread_ticks - 1.0, rng)
-        bid = self._best_bid(spread, rng)[:, None] - self._below_touch(n, n_levels, rng)
+        walk, spread, away, sizes, _ = self._drawn(n_snapshots, n_levels, rng)
+        n_days = -(-len(walk) // self.session.n_intervals)
+        days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block or "B")
+        time = self.session.starts(days).ravel()[: len(walk)]
+        trades = None if flow is None else flow.arrivals(time, self.session, rng)
+        mid = walk if trades is None else walk + self._displacement(time, trades)
+        best = np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
+        bid, ask = best[:, None] - away[0], (best + spread)[:, None] + away[1]
         if bid.min() <= 0:
             remedy = "raise base_price, lower volatility_factor or ask for fewer levels"
             found = f"the synthetic price falls to {bid.min()} ticks at level {n_levels}"
             raise ValidationError(f"{found}; {remedy}")
-        ask = (bid[:, 0] + spread)[:, None] + self._below_touch(n, n_levels, rng)
         bid_price, ask_price = (on_grid(ticks * self.tick, self.tick) for ticks in (bid, ask))
-        bid_size, ask_size = (self._sizes(level_mean, rng) for _ in range(2))
-        n_days = -(-n // self.session.n_intervals)
-        days = pd.date_range(self.first_day, periods=n_days, freq=self.session.block or "B")
-        time = self.session.starts(days).ravel()[:n]
-        books = BookSnapshots(time, bid_price, bid_size, ask_price, ask_size, SYNTHETIC)
-        return books if flow is None else flow.attach(books, self.session, rng)
+        books = BookSnapshots(time, bid_price, sizes[0], ask_price, sizes[1], SYNTHETIC)
+        return books if trades is None else _printed(books, *trades)
+
+    def expected_moves(self, n_snapshots: int, n_levels: int, rng: Generator) -> Float:
+        r"""What the mid is expected to do until the next book, (n_snapshots,) currency per share.
+
+        .. math:: E_t[m_{t+1}] - m_t = \rho \sigma m_t
+                  (\eta_{\mathrm{bid},t} - \eta_{\mathrm{ask},t}) / \sqrt 2
+
+        of the books that `books` draws from the same arguments, where m is the walk before it is
+        rounded to ticks and displaced by flow. 0 at the last book of a day.
+
+        Examples
+        --------
+        >>> market = SyntheticMarket(session=Session(13), lean=0.5)
+        >>> market.expected_moves(13, 1, 1)[[0, -1]].round(3).tolist()
+        [0.09, 0.0]
+        """
+        walk, *_, pressure = self._drawn(n_snapshots, n_levels, np.random.default_rng(rng))
+        last = np.arange(1, len(walk) + 1) % self.session.n_intervals == 0
+        return np.where(last, 0.0, self.lean * self._deviation * walk * pressure)
+
+    def moved(self, books: BookSnapshots, shares: ArrayLike, side: str) -> BookSnapshots:
+        r"""The books of a day as an own order would have moved them; as they are without a kernel.
+
+        .. math:: p'_t = p_t + \mathrm{side} \sum_{s < t} G(t - s) \, x_s
+
+        for every price of bid and ask, since an own child order x_s is at the start of interval s,
+        where its book is shown. Sizes and spreads stay. Trades print at the touch and move with
+        it. Prices leave the tick grid: rounding them would lose small orders.
+
+        Parameters
+        ----------
+        books : BookSnapshots of n snapshots
+            Of one day of the session; lags are the seconds between their times.
+        shares : (n,) shares
+            At least 0, one child order a snapshot.
+        side : str
+            "buy" or "sell".
+
+        Raises
+        ------
+        ValidationError
+            Books of two days, shares that do not fit them, or a price that falls to 0.
+
+        Examples
+        --------
+        >>> market = SyntheticMarket(session=Session(13), kernel=lambda lags: 1e-4 + 0 * lags)
+        >>> books = market.books(13, 1, 1)
+        >>> (market.moved(books, [200] + 12 * [0], "sell").mid - books.mid).round(3)[:3].tolist()
+        [0.0, -0.02, -0.02]
+        """
+        sign, placed = side_sign(side), per_interval("shares", shares, len(books))
+        if len(days := set(self.session.days(books.time))) > 1:
+            raise ValidationError(f"books are of {len(days)} days; give those of one, by by_day")
+        if self.kernel is None:
+            return books
+        lags = np.subtract.outer(books.time, books.time) / 1e9
+        displaced = np.zeros_like(lags)
+        displaced[lags > 0] = self.kernel(lags[lags > 0])
+        shift = sign * displaced @ placed
+        prices = {f"{name}_price": books[f"{name}_price"] + shift[:, None] for name in SIDES}
+        trades = books.trades
+        if trades is not None:
+            row = np.searchsorted(books.time, trades.time, "right") - 1
+            trades = replace(trades, price=trades.price + shift[np.maximum(row, 0)])
+        return replace(books, trades=trades, **prices)
+
+    def _drawn(self, n_snapshots: int, n_levels: int, rng: Generator) -> tuple[Any, ...]:
+        """Walk of the mid (n,), spread (n,) and distances (2, n, L) in ticks, sizes (2, n, L).
+
+        At last the pressure of the sizes on the next step, (n,), N(0, 1).
+        """
+        n = number("n_snapshots", n_snapshots, 1, integer=True)
+        number("n_levels", n_levels, 1, DEEPEST_LEVEL, integer=True)
+        interval = np.arange(n) % self.session.n_intervals
+        spread_ticks, level_mean = (part[interval] for part in self._through_the_day(n_levels))
+        # The order of the draws is fixed: frozen numbers rest on it.
+        spread = self._spread(spread_ticks - 1.0, rng)
+        steps = rng.standard_normal(n)
+        away = [self._below_touch(n, n_levels, rng) for _ in SIDES]
+        sizes, news = zip(*(self._sizes(level_mean, rng) for _ in SIDES), strict=True)
+        pressure = (news[0] - news[1]) / np.sqrt(2.0)
+        # The latents of a day tell nothing of the night before it: its first step has no lean.
+        later = 1 + np.flatnonzero(interval[1:] > 0)
+        steps[later] *= np.sqrt(1.0 - self.lean**2)
+        steps[later] += self.lean * pressure[later - 1]
+        log_mid = np.cumsum(self._deviation * steps - 0.5 * self._deviation**2)
+        walk = self.config.base_price * np.exp(log_mid - log_mid[0])
+        return walk, spread, away, sizes, pressure
+
+    @property
+    def _deviation(self) -> float:
+        """sigma, the standard deviation of the log mid's step."""
+        steps_a_year = SESSIONS_A_YEAR * self.session.n_intervals
+        return float(self.config.volatility_factor / np.sqrt(steps_a_year))
+
+    def _displacement(self, time: Int64, trades: tuple[Any, ...]) -> Float:
+        """What the net volume of earlier intervals does to the mid, (n,) currency per share.
+
+        Trades fall evenly over an interval: half an interval before its end, on average. Lags are
+        of trading time; over a night only the permanent level of the kernel stays.
+        """
+        from scipy.signal import fftconvolve  # heavy to import
+
+        if self.kernel is None:
+            return np.zeros(len(time))
+        row, _, signs, size = trades
+        n = self.session.n_intervals
+        n_days = -(-len(time) // n)
+        net = np.bincount(row, signs * size, n_days * n).reshape(n_days, n)
+        seconds = self.session.traded_ns(time[::n])[1] / 1e9 / n
+        response = self.kernel((np.arange(n) + 0.5) * seconds[:, None])
+        response = np.pad(response[:, :-1], ((0, 0), (1, 0)))  # an interval moves later books only
+        within = fftconvolve(net, response, axes=1)[:, :n]
+        before = np.append(0.0, np.cumsum(net.sum(axis=1))[:-1])
+        lasting = float(self.kernel(np.array(FOREVER))) * before
+        return np.asarray(within + lasting[:, None]).ravel()[: len(time)]
 
     def _through_the_day(self, n_levels: int) -> tuple[Float, Float]:
         """Expected ticks of the spread, at least one, (n_intervals,); and size of each level beyond
@@ -447,38 +612,44 @@ class SyntheticMarket(_Limited):
 
     def _spread(self, mean: Float, rng: Generator) -> Int64:
         """Spread in ticks, (n,), of so many expected beyond the first."""
-        uniform = self._uniforms(len(mean), 1, self.spread_memory, rng)[:, 0]
+        uniform = self._uniforms(len(mean), 1, self.spread_memory, rng)[0][:, 0]
         wider = mean > 1e-9  # a spread of exactly one tick has nothing to draw
         ticks = np.ones(len(mean), np.int64)
         ticks[wider] += count_quantile(uniform[wider], mean[wider], self.spread_dispersion)
         return ticks
-
-    def _best_bid(self, spread: Int64, rng: Generator) -> Int64:
-        """Best bid in ticks, (n,), half a spread below a random walk."""
-        config, n = self.config, len(spread)
-        deviation = config.volatility_factor / np.sqrt(SESSIONS_A_YEAR * self.session.n_intervals)
-        steps = deviation * rng.standard_normal(n) - 0.5 * deviation**2
-        mid = config.base_price * np.exp(np.cumsum(steps) - steps[0])
-        return np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
 
     def _below_touch(self, n: int, n_levels: int, rng: Generator) -> Int64:
         """Ticks from the touch to each level, (n, n_levels)."""
         gaps = rng.geometric(1.0 / _extended(self.gap_ticks, n_levels - 1), (n, n_levels - 1))
         return np.pad(np.cumsum(gaps, axis=1), ((0, 0), (1, 0)))
 
-    def _sizes(self, mean: Float, rng: Generator) -> Float:
-        """One lot plus a negative binomial number of lots, as Poisson of a gamma, (n, n_levels)."""
+    def _sizes(self, mean: Float, rng: Generator) -> tuple[Float, Float]:
+        """One lot plus a negative binomial number of lots, as Poisson of a gamma, (n, n_levels).
+
+        And the innovations of the best level's latent, (n,).
+        """
         n, n_levels = mean.shape
-        uniform = self._uniforms(n, n_levels, self.depth_memory, rng)
+        uniform, news = self._uniforms(n, n_levels, self.depth_memory, rng)
         intensity = special.gammaincinv(mean / self.dispersion, uniform)
         lots = rng.poisson(self.dispersion / self.lot_size * intensity)
-        return self.lot_size * (1.0 + lots)
+        return self.lot_size * (1.0 + lots), news[:, 0]
 
-    def _uniforms(self, n: int, width: int, memory: Memory, rng: Generator) -> Float:
-        """Phi of latents that remember within the day, (n, width)."""
+    def _uniforms(self, n: int, width: int, memory: Memory, rng: Generator) -> tuple[Float, Float]:
+        """Phi of latents that remember within the day, and their innovations, (n, width) each."""
         n_days = -(-n // self.session.n_intervals)
-        latent = memory.draw(n_days, self.session.n_intervals, width, rng)
-        return np.minimum(special.ndtr(latent).reshape(-1, width)[:n], HIGHEST_UNIFORM)
+        drawn = memory.draw(n_days, self.session.n_intervals, width, rng)
+        latent, news = (part.reshape(-1, width)[:n] for part in drawn)
+        return np.minimum(special.ndtr(latent), HIGHEST_UNIFORM), news
+
+
+def _printed(
+    books: BookSnapshots, row: Int64, time: Int64, signs: NDArray[np.int8], size: Float
+) -> BookSnapshots:
+    """The books with trades at the touch of the book `row` (m,) that each meets, where shown."""
+    price = np.where(signs > 0, books.ask_price[row, 0], books.bid_price[row, 0])
+    shown = np.isfinite(price)
+    trades = Trades(time[shown], price[shown], size[shown], signs[shown], books.symbol)
+    return replace(books, trades=trades)
 
 
 def correlation(half_life: ArrayLike, lags: ArrayLike) -> Float:

@@ -432,7 +432,8 @@ def cumulative_effects(
     left = y - x @ beta
     meat = long_run_sum(x * left[:, None], bandwidth(n), day[n_lags:][kept])
     cov = bread @ meat @ bread * n / (n - size)
-    r2 = 1.0 - float(left @ left / np.sum((y - y.mean()) ** 2))
+    variation = float(np.sum((y - y.mean()) ** 2))
+    r2 = 1.0 - float(left @ left) / variation if variation > 0 else np.nan
     effects = []
     for first in range(1, size, n_lags):
         own = slice(first, first + count)
