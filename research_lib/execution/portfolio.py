@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.linalg import solveh_banded
+from scipy.linalg import eigvalsh, solveh_banded
 
 from research_lib.checks import Float, number, numbers, same_labels
 from research_lib.errors import OptimizationError, ValidationError
@@ -19,6 +19,7 @@ from research_lib.monitoring import timed
 
 TOLERANCE, MAX_ITERATIONS = 1e-10, 1_000  # asked of the backends
 ACCEPTED = 1e-6
+UNEVEN = 1e-10  # of permanent impact, its largest singular value being 1: rounding of a product
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +62,33 @@ def portfolio_schedule(
     risk_aversion: float, permanent: ArrayLike | None = None, half_spread: ArrayLike = 0.0,
     interval: float = 1.0, min_shares: ArrayLike | None = None, max_shares: ArrayLike | None = None,
     exposures: ArrayLike | None = None, min_exposure: ArrayLike = -np.inf,
-    max_exposure: ArrayLike = np.inf, timeout_seconds: float = 300.0,
+    max_exposure: ArrayLike = np.inf, timeout_seconds: float = 300.0, allow_arbitrage: bool = False,
 ) -> PortfolioSchedule:  # fmt: skip
     r"""Least expected cost plus risk aversion times variance of trading m assets.
 
     .. math:: \sum_k \epsilon' |n_k| + \tfrac1\tau n_k' H n_k + x_k' \Gamma n_k
               + \lambda \tau x_k' C x_k
 
-    x_k is held after the trades n_k. Of H its symmetric part matters; Gamma is not symmetrised:
-    with Gamma^A its antisymmetric part, x_k' Gamma^A n_k costs according to which asset goes first.
-    In what is held between the trades, with :math:`\tilde H = H^S - \tau \Gamma^S / 2`, that is
-    a constant, the spreads, and the quadratic form
+    x_k is held after the trades n_k. S marks a symmetric part, A an antisymmetric one; of H its
+    symmetric part matters. In what is held between the trades that is a constant, the spreads, and,
+    with :math:`\tilde H = H^S - \tau \Gamma^S / 2`, the quadratic form
 
     .. math:: \sum_k n_k' \tfrac1\tau \tilde H n_k + x_k' \Gamma^A x_{k-1} + \lambda \tau x_k' C x_k
+
+    **Arbitrage.** A round trip (trades that sum to 0 in every asset) is expected to cost the first
+    two terms, temporary impact included, as it is paid. Neither the spread, which grows only as the
+    size of the trip, nor risk, which is no expected cost, prevents a gain. The least cost over n
+    intervals, in parts of the first term, is the smallest eigenvalue
+
+    .. math:: 1 - \frac{s}{2 \tan(\pi / n)}, \qquad s = \tau \, \lVert \tilde H^{-1/2} \Gamma^A
+              \tilde H^{-1/2} \rVert_2 ,
+
+    that of a path round a regular polygon. Temporary impact falls with the time taken and the
+    second term does not, so however small s is, some round trip gains from :math:`\lfloor \pi /
+    \arctan(s / 2) \rfloor + 1` intervals on; a shorter order earns a part of the same gain. An
+    asymmetric Gamma is therefore refused at any n, and so is one with a negative eigenvalue of
+    Gamma^S, as an order along its eigenvector is paid Gamma's constant, X' Gamma X / 2 < 0. Nothing
+    is symmetrised here: that is another assumption about the market, and the caller's.
 
     Without bounds the optimum is exact, from its block-tridiagonal system. CVXPY solves the rest,
     in fractions of the orders, and its answer is taken only with a KKT residual below 1e-6.
@@ -94,7 +109,8 @@ def portfolio_schedule(
     risk_aversion : per currency
         lambda.
     permanent : (m,) or (m, m) currency per share**2, optional
-        Gamma, [i, j]: lasting fall of price i per share of j sold; none by default.
+        Gamma, [i, j]: lasting fall of price i per share of j sold; none by default. Symmetric and
+        positive semi-definite, unless `allow_arbitrage`.
     half_spread : scalar or (m,) currency per share
         epsilon, paid on every share either way.
     interval : time
@@ -108,6 +124,8 @@ def portfolio_schedule(
         min <= exposures @ holdings <= max after each trade but the last; 0 and 0 are neutral.
     timeout_seconds
         Of all backends together.
+    allow_arbitrage
+        Take `permanent` as it is given. What the schedule then saves may be arbitrage.
 
     Returns
     -------
@@ -117,15 +135,18 @@ def portfolio_schedule(
     ------
     ValidationError
         Shapes that disagree, a covariance that is not positive semi-definite, temporary impact that
-        pays, a limit without its weights, or the reverse.
+        pays, permanent impact that admits arbitrage, a limit without its weights, or the reverse.
     OptimizationError
-        No least value (too risk-seeking, or round trips across assets that gain), bounds that admit
-        no schedule, or no certified answer.
+        No least value (too risk-seeking, or round trips that gain, where they are allowed), bounds
+        that admit no schedule, or no certified answer.
 
     References
     ----------
     Almgren and Chriss (2000), Journal of Risk 3(2), appendix A, equations 29 to 31. Round trips
-    that gain: Huberman and Stanzl (2004), Econometrica 72.
+    that gain: Huberman and Stanzl (2004), Econometrica 72. Symmetry: Schneider and Lillo (2019),
+    "Cross-impact and no-dynamic-arbitrage", Quantitative Finance 19. Positive definite matrices:
+    Alfonsi, Kloeck and Schied (2016), "Multivariate transient price impact and matrix-valued
+    positive definite functions", Mathematics of Operations Research 41.
 
     Examples
     --------
@@ -144,6 +165,8 @@ def portfolio_schedule(
     orders = _finite("total_shares", given["total_shares"], (None,))
     m = len(orders)
     market = _market(m, given, number("risk_aversion", risk_aversion), interval)
+    if not allow_arbitrage:
+        _refuse_arbitrage(market, n)
     if exposures is not None:
         names = getattr(exposures, "index", range(len(np.atleast_2d(exposures))))
         min_exposure, max_exposure = (
@@ -261,6 +284,34 @@ def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Mar
         what = "the symmetric part of temporary less permanent * interval / 2"
         raise ValidationError(f"{what} must be positive definite; shorten the interval")
     return _Market(covariance, temporary, permanent, spread, risk, tau, net)
+
+
+def _refuse_arbitrage(market: _Market, n: int) -> None:
+    """The eigenvalues of `portfolio_schedule`, each asset in a unit of its own first: matrices of
+    assets priced 1e-7 and 1e5 would hide the smaller ones' asymmetry.
+    """
+    unit = np.sqrt(market.interval / np.diag(market.net))
+    scaled = np.outer(unit, unit)
+    net, permanent = market.net / market.interval * scaled, market.permanent * scaled
+    even, twist = 0.5 * (permanent + permanent.T), 0.5 * (permanent - permanent.T)
+    rounding = UNEVEN * np.abs(permanent).max()
+    ways = "or allow_arbitrage=True solves it as given"
+    if np.linalg.eigvalsh(even)[0] < -rounding:
+        lowest = eigvalsh(even, net)[0]
+        what = "permanent pays some orders over any horizon: the smallest eigenvalue of its"
+        part = f"symmetric part is {lowest:.3g}, in parts of the temporary impact of one trade"
+        remedy = "set the negative eigenvalues of (G + G') / 2 to 0"
+        raise ValidationError(f"{what} {part}; {remedy}, {ways}")
+    if np.abs(twist).max() <= rounding:
+        return
+    strength = eigvalsh(1j * twist, net)[-1]
+    first = int(np.pi / np.arctan(0.5 * strength)) + 1
+    here, there = (1.0 - 0.5 * strength / np.tan(np.pi / max(k, 2)) for k in (n, first))
+    found = f"{here:.3g} over this schedule's horizon of {n:,} intervals"
+    found += f" and {there:.3g} over {first:,}" if n < first else ""
+    what = f"permanent is asymmetric, and round trips gain over {first:,} intervals or more: the"
+    which = f"smallest eigenvalue of their cost, in parts of their temporary impact, is {found}"
+    raise ValidationError(f"{what} {which}; give its symmetric part, (G + G') / 2, {ways}")
 
 
 def _matrix(name: str, values: Any, m: int) -> Float:

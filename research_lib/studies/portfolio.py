@@ -14,7 +14,7 @@ from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.execution import portfolio_schedule, price_portfolio
 from research_lib.impact import fit_impact, slippage_curves
-from research_lib.market import BookSnapshots, OrderFlow, Session, preset, returns_before, summarise
+from research_lib.market import BookSnapshots, Session, preset, returns_before, summarise
 from research_lib.transient import calibrate_almgren_chriss
 
 DAYS_OF_VOLUME = 21  # trading days of a month
@@ -123,7 +123,7 @@ def _measured(
 ) -> tuple[Any, ...]:
     """One row of `Assets.table`, from books of a preset."""
     n, side = session.n_intervals, "sell" if value >= 0 else "buy"
-    books = preset(name, session).books(n_days * n, 10, rng, flow=OrderFlow())
+    books = preset(name, session).books(n_days * n, 10, rng)
     depth, price = float(np.median(books.levels(side)[1][:, 0])), float(books.mid[-1])
     child = abs(value) / price / n
     sizes = WALKED_SIZES * max(WALKED_CHILD_ORDERS * child, WALKED_LEVELS * depth)
@@ -143,14 +143,16 @@ def quoted_assets(
     bars: Mapping[str, pd.DataFrame], quotes: Mapping[str, BookSnapshots], day: dt.date,
     session: Session, *, correlation_days: int,
 ) -> Assets:  # fmt: skip
-    """Real stocks before `day`: prices, volatility, correlation and volume of daily bars.
+    """Real stocks before `day`: prices, covariance and volume of daily bars.
 
-    Volatility is of the session, from open to close; the correlation is of whole days, nights among
-    them. Level-1 quotes show no impact beyond their best level, so the temporary impact is Almgren
-    and Chriss's rule of thumb: to trade at a rate of 1 % of the usual volume a day costs one spread
-    a share. Spreads are of the last day of quotes up to `day`: quotes of `day` itself are known
-    only after its close, and `spread_from` names their day. A stock without quotes is given the
-    least spread there is, one tick.
+    An order is worked from open to close, so volatilities and correlation are both those of the
+    session: of returns from open to close, by `ledoit_wolf` over one window, the last
+    `correlation_days` days on which all stocks traded. Nights are in neither. Level-1 quotes show
+    no impact beyond their best level, so the temporary impact is Almgren and Chriss's rule of
+    thumb: to trade at a rate of 1 % of the usual volume a day costs one spread a share. Spreads are
+    of the last day of quotes up to `day`: quotes of `day` itself are known only after its close,
+    and `spread_from` names their day. A stock without quotes is given the least spread there is,
+    one tick.
 
     Parameters
     ----------
@@ -160,30 +162,97 @@ def quoted_assets(
         For spreads; of the day before, or of `day` itself where nothing earlier is to be had.
     day : date
 
+    Raises
+    ------
+    ValidationError
+        Too few common days, quotes that begin after `day`, a stock that never moved in a session.
+
     Examples
     --------
     >>> days = pd.date_range("2020-01-01", periods=40, name="day")
-    >>> moves = np.random.default_rng(1).normal(0, 0.02, (2, 40))
-    >>> bars = pd.DataFrame({"open": 49.0, "close": 50.0, "volume": 1e6}, days)
-    >>> bars = {"A": bars.assign(**{"return": moves[0]}), "B": bars.assign(**{"return": moves[1]})}
+    >>> opens = 50 * np.exp(np.random.default_rng(1).normal(0, 0.02, (2, 40)))
+    >>> bars = pd.DataFrame({"close": 50.0, "volume": 1e6, "return": 0.01}, days)
+    >>> bars = {"A": bars.assign(open=opens[0]), "B": bars.assign(open=opens[1])}
     >>> found = quoted_assets(bars, {}, dt.date(2020, 1, 31), Session(26), correlation_days=20)
     >>> found.table[["half_spread", "temporary"]].loc["A"].tolist()
     [0.005, 1e-06]
     """
-    returns = returns_before(bars, day, correlation_days)
+    window = returns_before(bars, day, correlation_days).index
+    within = pd.DataFrame({k: table["close"] / table["open"] - 1.0 for k, table in bars.items()})
+    within = within.loc[window]
+    still = within.columns[np.ptp(within, axis=0) == 0]
+    if len(still):
+        what = f"{', '.join(still)} never moved from open to close on {correlation_days} days"
+        raise ValidationError(f"{what}: raise correlation_days, or leave it out")
+    covariance, shrunk = ledoit_wolf(within)
+    volatility = np.sqrt(np.diag(covariance))
     rows = {}
-    for name, table in bars.items():
+    for i, (name, table) in enumerate(bars.items()):
         known = table[table.index < pd.Timestamp(day)]
         price = float(known["close"].iloc[-1])
         volume = float(known["volume"].iloc[-DAYS_OF_VOLUME:].mean())
         spread, source = TICK, "one tick, the least there is"
         if name in quotes:
             spread, source = _quoted(quotes[name], day, session)
-        within = (table["close"] / table["open"] - 1.0)[returns.index]
         slope = spread / (ONE_PERCENT * volume)
-        rows[name] = price, within.std() * price, spread / 2, slope, volume, source, RULE
-    note = f"daily bars of {correlation_days} days to {returns.index[-1]:%Y-%m-%d}, split-adjusted"
-    return Assets(_table(rows), returns.corr().to_numpy(), note, correlation_days)
+        rows[name] = price, volatility[i] * price, spread / 2, slope, volume, source, RULE
+    correlation = covariance / np.outer(volatility, volatility)
+    note = f"daily bars of {correlation_days} days to {window[-1]:%Y-%m-%d}, from open to close; "
+    note += f"correlations are shrunk by {100 * shrunk:.0f} % towards their mean (Ledoit and Wolf)"
+    return Assets(_table(rows), correlation, note, correlation_days)
+
+
+def ledoit_wolf(returns: ArrayLike) -> tuple[Float, float]:
+    r"""Covariance shrunk towards one correlation of all pairs; each variance is the sample's.
+
+    .. math:: \hat\Sigma = \delta F + (1 - \delta) S, \qquad
+              \delta = \frac{1}{T} \frac{\pi - \rho}{\gamma} \text{ within } [0, 1]
+
+    S is the sample covariance, F has its variances and its mean correlation, pi is the sum of the
+    asymptotic variances of :math:`\sqrt T S`, rho that of its covariances with F, gamma the squared
+    Frobenius distance of F and S. Shrinkage towards a multiple of the identity (their paper in the
+    Journal of Multivariate Analysis 88) would also draw all variances to their mean. Measured for
+    the orders of `portfolio_us` with 250 normal days drawn about the sample covariance, the plan's
+    cost plus risk is above the best by 0.25 % with F, 0.30 % with the identity and 0.15 % with S
+    itself (20 days: 2.6, 10 and 1.8 %): four assets, one the hedge of the others, have little need
+    of shrinkage.
+
+    Parameters
+    ----------
+    returns : (T, m)
+        Of days that are taken as independent, T at least 2.
+
+    Returns
+    -------
+    (m, m), float
+        The covariance, with T - 1 in place of T as the mean is estimated, and delta.
+
+    References
+    ----------
+    Ledoit and Wolf (2004), "Honey, I shrunk the sample covariance matrix", Journal of Portfolio
+    Management 30(4), appendices A and B.
+
+    Examples
+    --------
+    >>> moves = np.random.default_rng(1).normal(0, 0.02, (60, 4))
+    >>> covariance, shrunk = ledoit_wolf(moves)
+    >>> bool(np.allclose(np.diag(covariance), moves.var(axis=0, ddof=1))), 0 <= shrunk <= 1
+    (True, True)
+    """
+    values = np.asarray(returns, float)
+    x, t, m = values - values.mean(axis=0), len(values) - 1, values.shape[1]
+    sample = x.T @ x / t
+    deviation = np.sqrt(np.diag(sample))
+    scale = np.outer(deviation, deviation)
+    mean = ((sample / scale).sum() - m) / max(m * (m - 1), 1)
+    target = np.where(np.eye(m) == 1, sample, mean * scale)
+    spread = (x**2).T @ x**2 / t - sample**2  # pi by element
+    pull = (x**3).T @ x / t - np.diag(sample)[:, None] * sample  # of s_ii with s_ij
+    pull *= np.outer(1.0 / deviation, deviation) * (1.0 - np.eye(m))
+    gap = float(((target - sample) ** 2).sum())
+    excess = spread.sum() - np.trace(spread) - mean * pull.sum()
+    shrunk = min(max(float(excess) / (gap * t), 0.0), 1.0) if gap > 0 else 0.0
+    return shrunk * target + (1.0 - shrunk) * sample, shrunk
 
 
 def _quoted(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[float, str]:

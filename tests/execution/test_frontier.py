@@ -23,7 +23,7 @@ RISKS = np.geomspace(1e-8, 1e-4, 17)
 PAIR = {
     "covariance": [[0.9, 0.4], [0.4, 1.0]],
     "temporary": [2.5e-6, 6e-7],
-    "permanent": [[2.5e-7, 1e-7], [0.0, 6e-8]],
+    "permanent": [[2.5e-7, 5e-8], [5e-8, 6e-8]],
 }
 
 

@@ -7,6 +7,7 @@ of the same numbers.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import cvxpy as cp
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.linalg import eigh, null_space
 
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import almgren_chriss, portfolio_schedule, price_portfolio, twap
@@ -131,7 +133,7 @@ def test_it_solves_the_dense_system(
     n: int, risk: float, twist: float, rng: np.random.Generator
 ) -> None:
     market = _market(rng, twist=twist)
-    found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk)
+    found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk, allow_arbitrage=True)
     assert found.solver == "block-tridiagonal"
     expected = _dense(ORDERS, n, market, risk)
     assert found.shares / np.abs(ORDERS) == pytest.approx(
@@ -159,9 +161,11 @@ def test_the_antisymmetric_part_is_neither_dropped_nor_free(rng: np.random.Gener
     orders = np.array([1e5, 1e5])
     market |= {"covariance": np.diag([0.1, 0.1]), "temporary": np.diag([1e-6, 1e-6])}
     gamma = np.array([[0.0, 0.0], [3e-7, 0.0]])  # selling asset 0 lowers asset 1
-    found = portfolio_schedule(orders, 10, **{**market, "permanent": gamma}, risk_aversion=0.0)
-    even = portfolio_schedule(
-        orders, 10, **{**market, "permanent": 0.5 * (gamma + gamma.T)}, risk_aversion=0.0
+    found, even = (
+        portfolio_schedule(
+            orders, 10, **{**market, "permanent": one}, risk_aversion=0.0, allow_arbitrage=True
+        )
+        for one in (gamma, 0.5 * (gamma + gamma.T))
     )
     assert np.all(found.holdings[1:-1, 1] < found.holdings[1:-1, 0])
     assert even.holdings[:, 0] == pytest.approx(even.holdings[:, 1])
@@ -172,27 +176,110 @@ def test_the_antisymmetric_part_is_neither_dropped_nor_free(rng: np.random.Gener
     assert costs[0] < costs[1]
 
 
-def test_round_trips_that_gain_are_refused(rng: np.random.Generator) -> None:
+def test_where_a_round_trip_gains_within_the_order_no_schedule_is_best(
+    rng: np.random.Generator,
+) -> None:
     market = _market(rng, twist=200.0)
     with pytest.raises(OptimizationError, match="antisymmetric part of permanent"):
-        portfolio_schedule(ORDERS, 10, **market, risk_aversion=0.0)
-    # The refusal is right: there is a round trip that costs less than nothing.
-    _, modes = np.linalg.eigh(_round_trip_form(10, market))
-    trip = modes[:, 0].reshape(10, 3)
-    assert _by_definition(trip - trip.mean(axis=0), np.zeros(3), market, 0.0) < 0
+        portfolio_schedule(ORDERS, 10, **market, risk_aversion=0.0, allow_arbitrage=True)
+    assert _least_round_trip(10, market)[0] < 0
 
 
-def _round_trip_form(n: int, market: dict[str, Any]) -> Float:
-    """Cost of trades that sum to 0, as a symmetric matrix (3n, 3n)."""
+def _refusal(n: int, market: dict[str, Any]) -> tuple[str, list[float]]:
+    """What `portfolio_schedule` says of its permanent impact, and the numbers in it."""
+    with pytest.raises(ValidationError, match="permanent") as caught:
+        portfolio_schedule(ORDERS, n, **market, risk_aversion=1e-5)
+    text = str(caught.value)
+    return text, [float(one.replace(",", "")) for one in re.findall(r"(?<= )-?\d[\d,.e-]*", text)]
 
-    def cost(a: Float) -> float:
-        trades = a.reshape(n, 3)
-        return _by_definition(trades - trades.mean(axis=0), np.zeros(3), market, 0.0)
 
-    basis = np.eye(3 * n)
-    single = np.array([cost(e) for e in basis])
-    form = np.array([[cost(basis[i] + basis[j]) for j in range(3 * n)] for i in range(3 * n)])
-    return 0.5 * (form - single[:, None] - single[None])
+def test_asymmetric_permanent_impact_is_refused_by_what_its_round_trips_cost(
+    rng: np.random.Generator,
+) -> None:
+    """By the definition, trade by trade: the eigenvalues named are the least costs of a round trip
+    in parts of its temporary impact, and it gains over the horizon named and not over one less.
+    """
+    market = _market(rng, twist=10.0)
+    text, (first, here, n, there, over, *_) = _refusal(7, market)
+    assert "(G + G') / 2" in text
+    assert "allow_arbitrage=True" in text
+    assert (n, over) == (7, first)
+    assert here == pytest.approx(_least_round_trip(7, market)[0], rel=5e-3)  # three digits
+    assert there == pytest.approx(_least_round_trip(int(first), market)[0], rel=5e-3)
+    assert there < 0 <= _least_round_trip(int(first) - 1, market)[0]
+    _, (_, here, n, *_) = _refusal(int(first) + 5, market)
+    assert here == pytest.approx(_least_round_trip(int(n), market)[0], rel=5e-3)
+    # A short order is refused as well: the model is the same.
+    assert "asymmetric" in _refusal(1, market)[0]
+
+
+def test_no_spread_prevents_a_round_trip_that_gains(rng: np.random.Generator) -> None:
+    market = _market(rng, twist=10.0)
+    n = int(_refusal(7, market)[1][0]) + 5
+    trip = _least_round_trip(n, market)[1]
+    costs = [
+        price_portfolio(size * trip, **market, half_spread=1e-4).expected_cost
+        for size in (1.0, 1e12)
+    ]
+    assert costs[0] > 0 > costs[1]
+
+
+def test_the_symmetric_part_is_taken_and_no_round_trip_gains(rng: np.random.Generator) -> None:
+    market = _market(rng, twist=10.0)
+    market["permanent"] = 0.5 * (market["permanent"] + market["permanent"].T)
+    one, other = (
+        portfolio_schedule(ORDERS, 30, **market, risk_aversion=1e-5, allow_arbitrage=allowed)
+        for allowed in (False, True)
+    )
+    assert np.array_equal(one.shares, other.shares)
+    assert _least_round_trip(12, market)[0] == pytest.approx(1.0)
+
+
+def test_permanent_impact_that_pays_an_order_is_refused(rng: np.random.Generator) -> None:
+    market = _market(rng)
+    given = market["permanent"]
+    given[0, 1] = given[1, 0] = -2.0 * np.sqrt(given[0, 0] * given[1, 1])
+    text, _ = _refusal(10, market)
+    assert "smallest eigenvalue of its symmetric part is -" in text
+    assert "over any horizon" in text
+    scale = np.sqrt(np.diag(given))  # the remedy, each asset in a unit of its own
+    values, vectors = np.linalg.eigh(given / np.outer(scale, scale))
+    paid = 1e3 * vectors[:, 0] / scale
+    costs = price_portfolio(np.tile(paid / 5, (5, 1)), **market).attribution["permanent"]
+    assert costs.sum() < 0
+    mended = (vectors * np.maximum(values, 0.0)) @ vectors.T * np.outer(scale, scale)
+    portfolio_schedule(ORDERS, 10, **{**market, "permanent": mended}, risk_aversion=1e-5)
+    portfolio_schedule(ORDERS, 10, **market, risk_aversion=1e-5, allow_arbitrage=True)
+    with pytest.raises(ValidationError, match="permanent pays some orders"):
+        portfolio_schedule(
+            [1e5], 5, covariance=[[1.0]], temporary=[1e-6], permanent=[-1e-7], risk_aversion=1e-6
+        )
+
+
+def test_no_asset_s_asymmetry_hides_behind_a_larger_price() -> None:
+    """Impact of a coin priced 1e-7 is 1e-20 times that of a stock; its asymmetry is as bad."""
+    price = np.array([1e-7, 1e-7, 1e5])
+    temporary = 1e-6 * price**2
+    permanent = 0.1 * np.diag(temporary)
+    permanent[0, 1] = 0.05 * temporary[0]
+    market = {"covariance": np.diag(price**2), "temporary": temporary, "permanent": permanent}
+    with pytest.raises(ValidationError, match="asymmetric"):
+        portfolio_schedule(1e6 / price, 5, **market, risk_aversion=1e-9)
+
+
+def _least_round_trip(n: int, market: dict[str, Any]) -> tuple[float, Float]:
+    """The least cost of a round trip in parts of its temporary impact, and its trades (n, 3): by
+    the definition, as a quadratic form of the trades, after which minus the sum of n_s, s <= k, is held.
+    """
+    temporary, permanent = market["temporary"] / market["interval"], market["permanent"]
+    cost = np.kron(np.eye(n), temporary) - np.kron(np.triu(np.ones((n, n))), permanent)
+    paid = np.kron(np.eye(n), temporary - permanent / 2)
+    closed = null_space(np.tile(np.eye(3), n)) / np.sqrt(np.diag(paid)).mean()
+    cost, paid = (closed.T @ (one + one.T) @ closed for one in (cost, paid))
+    values, vectors = eigh(cost, paid)
+    trip = (closed @ vectors[:, 0]).reshape(n, 3)
+    assert np.sign(_by_definition(trip, np.zeros(3), market, 0.0)) == np.sign(values[0])
+    return float(values[0]), trip
 
 
 def _by_cvxpy(
@@ -270,6 +357,7 @@ def test_bounds_are_kept(rng: np.random.Generator) -> None:
     }
     given |= {"min_shares": -12e3, "max_shares": 12e3, "exposures": [[20.0, 100.0, 0.0]]}
     given |= {"min_exposure": 0.0, "max_exposure": 0.0}  # two assets of equal value, long and short
+    given["allow_arbitrage"] = True
     found = portfolio_schedule(ORDERS, 15, **market, risk_aversion=3e-5, **given)
     assert np.abs(found.holdings[:, :2] @ PRICES[:2]).max() < 1e-6 * np.abs(ORDERS * PRICES).sum()
     assert np.abs(found.shares).max() < 12e3 * (1 + 1e-6)
@@ -292,9 +380,8 @@ def test_an_asset_without_an_order_hedges_until_its_spread_is_too_dear(
 
 def test_attribution_sums_to_the_portfolio(rng: np.random.Generator) -> None:
     market = _market(rng, twist=0.5)
-    found = portfolio_schedule(
-        ORDERS, 15, **market, risk_aversion=1e-5, half_spread=[0.01, 0.02, 0.1]
-    )
+    given = {"risk_aversion": 1e-5, "half_spread": [0.01, 0.02, 0.1], "allow_arbitrage": True}
+    found = portfolio_schedule(ORDERS, 15, **market, **given)
     table = found.attribution
     assert table["cost"].sum() == pytest.approx(found.expected_cost, rel=1e-12)
     assert table["caused"].sum() == pytest.approx(found.expected_cost, rel=1e-12)
@@ -370,7 +457,7 @@ def test_the_residual_of_an_exact_schedule_is_measured(
     twist: float, solver: str, rng: np.random.Generator
 ) -> None:
     market, n, risk = _market(rng, twist=twist), 15, 3e-5
-    found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk)
+    found = portfolio_schedule(ORDERS, n, **market, risk_aversion=risk, allow_arbitrage=True)
     assert found.solver == solver
     assert 0.0 < found.kkt_residual < 1e-12
     # Written out here: of the exact schedule it is rounding as well, and it sees what is held in

@@ -13,7 +13,7 @@ from helpers import real_data
 from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.execution import portfolio_schedule, price_portfolio
 from research_lib.market import BookSnapshots, Session, preset, read_books, read_daily_bars
-from research_lib.studies import Assets, quoted_assets, synthetic_assets
+from research_lib.studies import Assets, ledoit_wolf, quoted_assets, synthetic_assets
 
 SESSION = Session(26)
 MARKET = {
@@ -94,26 +94,98 @@ def test_children_that_no_book_fills_are_refused_by_the_stock_s_name() -> None:
         )  # fmt: skip
 
 
+def _bars(days: pd.DatetimeIndex, names: str = "AB") -> dict[str, pd.DataFrame]:
+    """Daily bars whose nights move ten times as far as their sessions."""
+    rng, n = np.random.default_rng(1), len(days)
+    session = 0.01 * (rng.normal(size=(len(names), n)) + rng.normal(size=n))
+    close = 50 * np.exp(np.cumsum(rng.normal(0, 0.1, (len(names), n)) + session, axis=1))
+    return {
+        name: pd.DataFrame(
+            {
+                "open": last / np.exp(move),
+                "close": last,
+                "volume": 1e6,
+                "return": np.diff(np.log(last), prepend=np.log(50.0)),
+            },
+            index=days,
+        )
+        for name, last, move in zip(names, close, session, strict=True)
+    }
+
+
 def test_quoted_assets_know_nothing_of_the_day_itself() -> None:
     days = pd.date_range("2020-01-01", periods=40, name="day")
-    noise = np.random.default_rng(1).normal(0, 0.02, (2, 40))
-    bars = {
-        name: pd.DataFrame(
-            {"open": 49.0, "close": 50.0, "volume": 1e6, "return": moves}, index=days
-        )
-        for name, moves in zip("AB", noise, strict=True)
-    }
-    one, later = (
-        quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20) for _ in range(2)
-    )
+    bars = _bars(days)
+    one = quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20)
     for table in bars.values():
         table.loc[days[30] :, ["open", "close", "volume", "return"]] = 1e3
     later = quoted_assets(bars, {}, days[30].date(), SESSION, correlation_days=20)
     pd.testing.assert_frame_equal(one.table, later.table)
     assert np.array_equal(one.correlation, later.correlation)
+    assert one.known == later.known
     # One tick for a hundredth of the volume: 0.01 / (0.01 * 1e6).
     assert one.table["temporary"].tolist() == pytest.approx([1e-6, 1e-6])
     assert (one.table["spread_from"] == "one tick, the least there is").all()
+
+
+def test_volatility_and_correlation_are_of_the_sessions_of_one_window() -> None:
+    days = pd.date_range("2020-01-01", periods=90, name="day")
+    bars = _bars(days, "ABC")
+    found = quoted_assets(bars, {}, days[80].date(), SESSION, correlation_days=60)
+    moves = pd.DataFrame({k: table["close"] / table["open"] - 1 for k, table in bars.items()})
+    price = np.array([table["close"].iloc[79] for table in bars.values()])
+    covariance, shrunk = ledoit_wolf(moves[20:80])
+    assert found.covariance == pytest.approx(covariance * np.outer(price, price), rel=1e-12)
+    assert found.table["volatility"].to_numpy() == pytest.approx(
+        price * moves[20:80].std().to_numpy(), rel=1e-12
+    )
+    assert f"shrunk by {100 * shrunk:.0f} %" in found.known
+    bars["B"]["open"] = bars["B"]["close"]
+    with pytest.raises(ValidationError, match="B never moved from open to close on 60 days"):
+        quoted_assets(bars, {}, days[80].date(), SESSION, correlation_days=60)
+
+
+TRUTH = np.array([[4.0, 1.2, 0.4], [1.2, 1.0, 0.5], [0.4, 0.5, 2.0]])
+
+
+def test_the_shrinkage_of_normal_returns_is_its_closed_form() -> None:
+    """Of normal returns pi_ij = s_ii s_jj + s_ij^2 and Cov(s_ii, s_ij) = 2 s_ii s_ij (times 1 / T);
+    over 400,000 days the estimate is off by about 1 %.
+    """
+    days, variance = 400_000, np.diag(TRUTH)
+    deviation = np.sqrt(variance)
+    off = ~np.eye(3, dtype=bool)
+    mean = (TRUTH / np.outer(deviation, deviation))[off].mean()
+    target = np.where(off, mean * np.outer(deviation, deviation), TRUTH)
+    pi = np.outer(variance, variance) + TRUTH**2
+    pull = np.outer(1 / deviation, deviation) * 2 * variance[:, None] * TRUTH
+    expected = (pi[off].sum() - mean * pull[off].sum()) / ((target - TRUTH) ** 2).sum()
+    moves = np.random.default_rng(3).multivariate_normal(np.zeros(3), TRUTH, days)
+    covariance, shrunk = ledoit_wolf(moves)
+    assert shrunk * days == pytest.approx(expected, rel=0.05)
+    assert covariance == pytest.approx(np.cov(moves.T), rel=1e-3)
+
+
+def test_shrinkage_errs_less_than_the_sample_where_pairs_are_alike() -> None:
+    """Ten assets, every correlation 0.4, 20 days: squared error over 200 draws, at least four
+    standard errors apart; volatilities stay the sample's.
+    """
+    rng, deviation = np.random.default_rng(4), np.linspace(1.0, 3.0, 10)
+    truth = np.outer(deviation, deviation) * (0.4 + 0.6 * np.eye(10))
+    gains = []
+    for moves in rng.multivariate_normal(np.zeros(10), truth, (200, 20)):
+        covariance, shrunk = ledoit_wolf(moves)
+        sample = np.cov(moves.T)
+        assert 0 <= shrunk <= 1
+        assert np.diag(covariance) == pytest.approx(np.diag(sample))
+        gains.append(((sample - truth) ** 2).sum() - ((covariance - truth) ** 2).sum())
+    assert np.mean(gains) > 4 * np.std(gains) / np.sqrt(len(gains))
+
+
+def test_one_pair_is_its_own_mean_and_is_not_shrunk() -> None:
+    moves = np.random.default_rng(5).normal(size=(30, 2))
+    assert ledoit_wolf(moves)[0] == pytest.approx(np.cov(moves.T), rel=1e-12)
+    assert ledoit_wolf(moves[:, :1])[0] == pytest.approx(moves[:, :1].var(ddof=1), rel=1e-12)
 
 
 @pytest.mark.slow
