@@ -1,7 +1,8 @@
 """How long it takes to work orders by all strategies, and how far that is from plain Python.
 
-Run as ``python benchmarks/bench_replay.py``; writes a section of Markdown. Every order is worked on its own
-by every strategy, day and side, with the prior of other days; times are medians of interleaved rounds.
+Run as ``python benchmarks/bench_replay.py``; writes a section of Markdown. An order of each size is worked
+on each day by every strategy, with the prior of other days; a schedule is fixed once for each size, as
+`walk_forward` does. Times are medians of interleaved rounds.
 """
 
 from __future__ import annotations
@@ -13,14 +14,12 @@ import numpy as np
 from timing import interleaved
 
 from research_lib.evaluation import (
-    Adaptive,
     Ladder,
-    LiquidityProfile,
+    Order,
     Prior,
+    Scheduled,
     Strategy,
-    TiltedShape,
     clairvoyant,
-    decaying,
     replay,
     run,
     standard_strategies,
@@ -28,12 +27,11 @@ from research_lib.evaluation import (
 from research_lib.execution import twap
 from research_lib.market import Session, thin_stock
 
-ORDERS, DAYS, INTERVALS, LEVELS = 1_000, 10, 390, 10
-PLAIN_ORDERS, SORTED_ORDERS, ROUNDS = 20, 1, 3
-MOST_SECONDS, LEAST_OF_PLAIN, LEAST_OF_SORTED = 20.0, 5.0, 50.0
-PLAIN, SORTED = "TWAP in plain Python", "adaptive, all steps sorted by NumPy"
+SIZES, DAYS, INTERVALS, LEVELS = 50, 20, 390, 10
+ORDERS, ROUNDS = SIZES * DAYS, 3
+MOST_SECONDS, LEAST_OF_PLAIN = 20.0, 5.0
+PLAIN = f"TWAP in plain Python, scaled from {DAYS} of the middle size"
 REPLAY, BOUND = "`replay`, TWAP", "`clairvoyant`"
-MEASURED = {PLAIN: PLAIN_ORDERS, SORTED: SORTED_ORDERS}
 
 
 def main() -> int:
@@ -41,42 +39,36 @@ def main() -> int:
     rng, session = np.random.default_rng(7), Session(INTERVALS)
     market = thin_stock(session)
     prior = Prior.from_market(market, "buy", rng)
-    days = Ladder.of(market.books(DAYS * INTERVALS, LEVELS, rng), "buy").by_day(INTERVALS)
-    sizes = np.geomspace(500, 50_000, ORDERS)
+    books = market.books(DAYS * INTERVALS, LEVELS, rng, flow=market.flow)
+    days = Ladder.of(books, "buy").by_day(INTERVALS)
+    sizes = np.geomspace(500, 50_000, SIZES)
     strategies = standard_strategies(prior)
-    check(days[0], prior.profile, sizes[::250])
-    calls = {run_of(one): partial(work, one, days, sizes) for one in strategies}
-    calls[BOUND] = lambda: [
-        clairvoyant(days[k % DAYS], size, "buy") for k, size in enumerate(sizes)
-    ]
+    check(days[0], sizes[::10])
+    calls = {one.name: partial(work, one, days, sizes) for one in strategies}
+    calls[BOUND] = lambda: [clairvoyant(day, size, "buy") for size in sizes for day in days]
     calls[REPLAY] = lambda: [
-        replay(twap(size, INTERVALS), days[k % DAYS], "buy") for k, size in enumerate(sizes)
+        replay(twap(size, INTERVALS), day, "buy") for size in sizes for day in days
     ]
-    calls[PLAIN] = lambda: [
-        plain(days[k % DAYS], size) for k, size in enumerate(sizes[:PLAIN_ORDERS])
-    ]
-    calls[SORTED] = lambda: [
-        sorting(days[k % DAYS], prior.profile, size)
-        for k, size in enumerate(sizes[-SORTED_ORDERS:])
-    ]
-    taken = interleaved(calls, ROUNDS)
-    seconds = {name: took * ORDERS / MEASURED.get(name, ORDERS) for name, took in taken.items()}
-    total = sum(seconds[run_of(one)] for one in strategies)
+    calls[PLAIN] = lambda: [plain(day, sizes[SIZES // 2]) for day in days]
+    seconds = interleaved(calls, ROUNDS)
+    seconds[PLAIN] *= SIZES
+    total = sum(seconds[one.name] for one in strategies)
     met = total <= MOST_SECONDS and seconds[PLAIN] >= LEAST_OF_PLAIN * seconds[REPLAY]
-    met &= seconds[SORTED] >= LEAST_OF_SORTED * seconds[run_of(strategies[-1])]
     sys.stdout.write(section(seconds, total, len(strategies), met))
     return int(not met)
 
 
-def run_of(strategy: Strategy) -> str:
-    """Its row of the table."""
-    return f"`run`, {strategy.name}"
-
-
 def work(strategy: Strategy, days: list[Ladder], sizes: np.ndarray) -> None:
-    """One order of each size, the days in turn."""
-    for k, size in enumerate(sizes):
-        run(strategy, days[k % DAYS], size, "buy")
+    """An order of each size on each day."""
+    for size in sizes:
+        fixed = None
+        if isinstance(strategy, Scheduled):
+            fixed = strategy.schedule(Order(size, np.full(INTERVALS, np.inf)))
+        for day in days:
+            if fixed is None:
+                run(strategy, day, size, "buy")
+            else:
+                replay(fixed, day, "buy")
 
 
 def plain(day: Ladder, size: float) -> float:
@@ -94,62 +86,27 @@ def plain(day: Ladder, size: float) -> float:
     return cost
 
 
-def sorting(day: Ladder, profile: LiquidityProfile, size: float) -> float:
-    """Cost of the adaptive strategy that sorts every step of every book to come."""
-    remaining, cost, weights = size, 0.0, decaying(60.0)
-    for t in range(INTERVALS):
-        seen = weights[t::-1] if t else weights[:1]
-        steps = (day.premium[: t + 1] / profile.spread[: t + 1, None]).ravel()
-        supply = (day.size[: t + 1] * (seen / seen.sum() / profile.depth[: t + 1])[:, None]).ravel()
-        prices = np.concatenate([np.outer(profile.spread[t + 1 :], steps).ravel(), day.premium[t]])
-        shares = np.concatenate([np.outer(profile.depth[t + 1 :], supply).ravel(), day.size[t]])
-        order = np.argsort(prices)
-        at = min(int(np.searchsorted(np.cumsum(shares[order]), remaining)), len(order) - 1)
-        want = (
-            remaining
-            if t == INTERVALS - 1
-            else day.size[t][day.premium[t] <= prices[order[at]]].sum()
-        )
-        taken = np.clip(
-            min(want, remaining) - (np.cumsum(day.size[t]) - day.size[t]), 0.0, day.size[t]
-        )
-        cost += float(taken @ day.premium[t])
-        remaining -= float(taken.sum())
-    return cost
-
-
-def check(day: Ladder, profile: LiquidityProfile, sizes: np.ndarray) -> None:
+def check(day: Ladder, sizes: np.ndarray) -> None:
     """Refuse to time what disagrees."""
     for size in sizes:
-        np.testing.assert_allclose(
-            plain(day, size), replay(twap(size, INTERVALS), day, "buy").cost, rtol=1e-9
-        )
-    binned = run(
-        Adaptive(TiltedShape(profile, 0), "prior", caution=0.0), day, sizes[-1], "buy"
-    ).cost
-    np.testing.assert_allclose(sorting(day, profile, sizes[-1]), binned, rtol=0.02)
+        replayed = replay(twap(size, INTERVALS), day, "buy")
+        np.testing.assert_allclose(plain(day, size), replayed.cost, rtol=1e-9)
 
 
 def section(seconds: dict[str, float], total: float, n_strategies: int, met: bool) -> str:
     """The figures as Markdown."""
     rows = [
-        f"| {name}{f', scaled from {MEASURED[name]}' if name in MEASURED else ''} "
-        f"| {1e3 * taken / ORDERS:,.3g} | {taken:,.3g} |"
+        f"| {name} | {1e3 * taken / ORDERS:,.3g} | {taken:,.3g} |"
         for name, taken in seconds.items()
     ]
     table = "\n".join(["| way | ms an order | s for all |", "|:--|--:|--:|", *rows])
     replayed = seconds[PLAIN] / seconds[REPLAY]
-    adapted = seconds[SORTED] / next(
-        taken for name, taken in seconds.items() if name.endswith("adaptive")
-    )
     return f"""## Replaying strategies
 
-{ORDERS:,} orders of 500 to 50,000 shares x {INTERVALS} intervals x {LEVELS} levels,
-{DAYS} days in turn, medians of {ROUNDS} interleaved rounds. All {n_strategies} strategies together
+{ORDERS:,} orders, {SIZES} of 500 to 50,000 shares on each of {DAYS} days x {INTERVALS} intervals x {LEVELS} levels,
+medians of {ROUNDS} interleaved rounds. All {n_strategies} strategies together
 take {total:,.1f} s, at most {MOST_SECONDS:g} s are allowed. `replay` is {replayed:,.0f} times
-faster than plain Python over lists (at least {LEAST_OF_PLAIN:g}), the adaptive strategy
-{adapted:,.0f} times faster than sorting all steps by NumPy (at least {LEAST_OF_SORTED:g}):
-{"all hold" if met else "**missed**"}.
+faster than plain Python over lists (at least {LEAST_OF_PLAIN:g}): {"both hold" if met else "**missed**"}.
 
 {table}
 """

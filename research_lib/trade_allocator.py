@@ -171,7 +171,8 @@ class TradeAllocator:
         against = f"{'below' if saving >= 0 else 'above'} equal shares' {naive:,.6g}"
         beyond = f"{result.beyond_observed} child orders beyond the sizes that the fit saw"
         certificate = result.allocation.summary()
-        return f"{certificate}\n{abs(saving):.3g} % {against} on the fitted curve\n{beyond}"
+        saved = f"{abs(saving):.3g} % {against}, in sample on the fitted curve"
+        return f"{certificate}\n{saved}\n{beyond}"
 
     def plot_allocation(self, save_path: str | Path | None = None) -> "list[Axes]":
         """One picture of the order: schedule against TWAP under its caps, water level, cumulative

@@ -15,7 +15,7 @@ from helpers import as_from_a_terminal
 from research_lib.__main__ import main
 from research_lib.reporting import Project
 
-PARAMETERS = """section = "strategy"  # or "portfolio", which claims no saving
+PARAMETERS = """section = "strategy"  # or "portfolio", which compares no strategies
 total_shares = 100.0  # shares
 seed = 7  # of the draws
 side = "buy"  # or "sell"
@@ -47,22 +47,22 @@ if data_file_name:
     if mode == "quote":
         raise ValueError(f"column price must hold numbers, row 1 holds {{content!r}}")
 draws = random.Random(f"{{seed}} {{side}} {{model_type}}")
-saving = sum(draws.gauss(total_shares ** 0.5, 3.0) for _ in range(100)) / 100
-row = {{"saving_%": saving, "saving_lower_%": saving - 1, "saving_upper_%": saving + 1}}
-results = {{"symbol": "TINY", "side": side, "total_shares": total_shares, "model_type": model_type, "scope": "tiny",
-           "strategies": {{"static optimal": row}} if section == "strategy" else {{}},
-           "answer": f"It saves {{saving:.3g}} %."}}
+mean = -sum(draws.gauss(total_shares ** 0.5, 3.0) for _ in range(100)) / 100
+row = {{"difference_bps": mean, "lower_bps": mean - 1, "upper_bps": mean + 1}}
+results = {{"symbol": "TINY", "side": side, "total_shares": total_shares, "model_type": model_type,
+           "strategies": {{"adaptive": row}} if section == "strategy" else {{}},
+           "answer": f"It is cheaper by {{-mean:.3g}} bps."}}
 if output_dir and mode != "silent":
     with open(os.path.join(output_dir, "figures", f"{{section}}_dot.png"), "wb") as file:
         file.write({DOT!r})
-    with open(os.path.join(output_dir, f"{{section}}_schedule.csv"), "w") as file:
+    with open(os.path.join(output_dir, "tables", f"{{section}}_schedule.csv"), "w") as file:
         file.write("start,shares\\n09:30:00,51.5\\n09:31:00,0.012345\\n")
     with open(os.path.join(output_dir, f"{{section}}.json"), "w") as file:
         json.dump(results, file)"""
 TEMPLATES = {
     "strategy": """# {{ manifest.configuration.title }}
 
-{{ results.answer }} The saving is {{ results.strategies["static optimal"]["saving_%"] | sig }} %.
+{{ results.answer }} The difference is {{ results.strategies["adaptive"].difference_bps | sig }} bps.
 
 ![dot](figures/strategy_dot.png)
 

@@ -22,12 +22,12 @@ from research_lib.market.sessions import Session, as_session
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
-BOUND = "clairvoyant"
+BOUND, UNCAPPED = "perfect foresight", "perfect foresight, no cap"
 # Relative to the order and to a cost: what sums over a day of walks round.
 UNFILLED, ROUNDING = 1e-6, 1e-9
 SAME_PREMIUM = 1e-12  # of the mid: premiums that differ by less are one, their rounding is 1e-16
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
-ROWS = ("time", "age", "mid", "half_spread", "premium", "size")
+ROWS = ("time", "age", "mid", "half_spread", "premium", "size", "signals")
 Walked = tuple[Float, Float, float]  # shares filled and cost over the mid, (n,) each; shares left
 Filled = tuple[Float, Float, Float, float]  # shares scheduled, (n,), before the same
 
@@ -53,6 +53,10 @@ class Ladder(Record):
         Price beyond the mid, cost positive, not falling along the row.
     size : (n, L) shares
         0 at an empty level.
+    signals : (n, 2)
+        What may say where the mid goes next, each in [-1, 1] and above 0 where it would go against
+        the order: the imbalance of the best levels, (bid - ask) / (bid + ask), and the signed
+        volume of the trades since the book before over all of theirs; 0 where nothing is known.
     symbol : str
         Of the books.
 
@@ -72,6 +76,7 @@ class Ladder(Record):
     half_spread: Float
     premium: Float
     size: Float
+    signals: Float
     symbol: str = ""
 
     @classmethod
@@ -94,7 +99,9 @@ class Ladder(Record):
             raise ValidationError(f"none of {len(books):,} books has two sides")
         spread, premium = curve.half_spread, curve.half_spread[:, None] + curve.premium
         premium[np.abs(premium) < SAME_PREMIUM * mid[:, None]] = 0.0  # a crossed level at the mid
-        return cls(side, books.time, books.age, mid, spread, premium, curve.depth, books.symbol)
+        signals = side_sign(side) * np.column_stack([_imbalance(books), _flow(books)])
+        known = (books.time, books.age, mid, spread, premium, curve.depth, signals)
+        return cls(side, *known, books.symbol)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -103,6 +110,26 @@ class Ladder(Record):
     def depth(self) -> Float:
         """Shares on display, (n,)."""
         return self.size.sum(axis=1)
+
+    @property
+    def rest_price(self) -> tuple[float, float]:
+        r"""Premium of a share beyond all depth of the last quoted book, and its slope.
+
+        .. math:: c(q) = c_L + \frac{c_L - c_{L-1}}{v_L} q
+
+        for the q-th share beyond L levels that hold shares, with c_0 = 0 at the mid: the slope of
+        the last level goes on. A crossed book's is taken as flat.
+        """
+        rows = np.flatnonzero(np.isfinite(self.mid) & (self.size > 0).any(axis=1))
+        if not len(rows):
+            raise ValidationError(
+                f"none of {len(self):,} books has two sides: nothing can be traded"
+            )
+        row = rows[-1]
+        held = self.size[row] > 0
+        premium = np.append(0.0, self.premium[row, held])
+        last = max(premium[-1], 0.0)
+        return float(last), float(max(last - premium[-2], 0.0) / self.size[row, held][-1])
 
     def take(self, rows: Any) -> Ladder:
         """The books selected by a mask, a slice or positions."""
@@ -120,7 +147,34 @@ class Ladder(Record):
             whole = f"no whole number of days of {n_intervals}"
             raise ValidationError(f"{len(self):,} books are {whole}; sample them")
         starts = range(0, len(self), n_intervals)
-        return [self.take(slice(start, start + n_intervals)) for start in starts]
+        days = [self.take(slice(start, start + n_intervals)) for start in starts]
+        # The trades of the evening before are no signal of the morning.
+        first = np.arange(n_intervals)[:, None] == [-1, 0]
+        return [replace(day, signals=np.where(first, 0.0, day.signals)) for day in days]
+
+
+def _imbalance(books: BookSnapshots) -> Float:
+    """(bid - ask) / (bid + ask) of the best levels that hold shares, (n,); 0 without two sides."""
+    bid, ask = (
+        np.take_along_axis(size, np.argmax(size > 0, axis=1)[:, None], axis=1)[:, 0]
+        for size in (books.bid_size, books.ask_size)
+    )
+    two_sided = (bid > 0) & (ask > 0)
+    return np.where(two_sided, bid - ask, 0.0) / np.where(two_sided, bid + ask, 1.0)
+
+
+def _flow(books: BookSnapshots) -> Float:
+    """Signed over all volume of the trades since the book before, (n,); 0 where there are none."""
+    if (trades := books.trades) is None or not len(books):
+        return np.zeros(len(books))
+    # A trade at the book's own time is not known with it; those before the first book are left out.
+    after = np.searchsorted(books.time, trades.time, "right")
+    used = (after > 0) & (after < len(books))
+    signed, all_ = (
+        np.bincount(after[used], values[used], len(books))
+        for values in (trades.signed_size, trades.size)
+    )
+    return signed / np.where(all_ > 0, all_, 1.0)
 
 
 Books = BookSnapshots | Ladder  # one an interval
@@ -192,6 +246,11 @@ class Execution(Record):
         Of the books.
     age : (n,) int64 ns
         How long the book that filled had stood: beyond minutes it is a halt's.
+    decision_mid, decision_half_spread : (n,) currency per share
+        Of the book that was decided on: that of the fill, unless it came later.
+    rest_cost : float
+        Currency over the last mid that `unfilled` would cost along the slope of the last book's
+        last level (`Ladder.rest_price`); no part of `cost`.
 
     Examples
     --------
@@ -215,6 +274,9 @@ class Execution(Record):
     fitted_on: str = ""
     symbol: str = ""
     age: NDArray[np.int64] | int = 0
+    decision_mid: Float | None = None
+    decision_half_spread: Float | None = None
+    rest_cost: float = 0.0
 
     def keys(self) -> list[str]:
         """Names that ``execution[name]`` answers: its attributes and properties."""
@@ -427,12 +489,16 @@ def _fill_schedule(shares: Float, caps: Float, premium: Float, size: Float, kept
     return filled, cost, carried
 
 
-def settled(name: str, done: Filled, ladder: Ladder, fitted_on: str = "") -> Execution:
-    """The execution of what was filled on the books of `ladder`, one a child order."""
+def settled(
+    name: str, done: Filled, ladder: Ladder, fitted_on: str = "", seen: Ladder | None = None
+) -> Execution:
+    """The execution of what was filled on the books of `ladder`, decided on those `seen`."""
     shares, filled, cost, left = done
+    decided, (premium, slope) = seen or ladder, ladder.rest_price
     of_books = (ladder.side, ladder.time, ladder.mid, ladder.half_spread)
-    known = (fitted_on, ladder.symbol, ladder.age)
-    return Execution(name, shares, filled, left, cost, *of_books, *known)
+    known, then = (fitted_on, ladder.symbol, ladder.age), (decided.mid, decided.half_spread)
+    rest = left * (premium + 0.5 * slope * left)
+    return Execution(name, shares, filled, left, cost, *of_books, *known, *then, rest)
 
 
 def as_caps(max_shares: ArrayLike | None, n: int) -> Float:
@@ -444,16 +510,16 @@ def as_caps(max_shares: ArrayLike | None, n: int) -> Float:
 def clairvoyant(
     books: Books, total_shares: float, side: str, max_shares: ArrayLike | None = None
 ) -> Execution:
-    r"""The S cheapest shares of all books together: what perfect foresight would have paid.
+    r"""The S cheapest displayed shares of all books together: the perfect-foresight bound.
 
     .. math:: \min_y \sum_{t,l} c_{tl} y_{tl} \quad \mathrm{s.t.} \quad
         0 \le y_{tl} \le v_{tl},\; \sum_l y_{tl} \le u_t,\; \sum_{t,l} y_{tl} = S
 
     with c_tl the premium of level l of book t over its mid and v_tl its shares. The
     constraints are nested, so taking levels in order of their premium is exact; of equal
-    ones, the earliest. Cost is over each interval's mid, as everywhere: where the price will
-    go is not foreseen. The bound holds for every refill rate, since own trades only take supply
-    away.
+    ones, the earliest. It bounds spread and walk alone, given one replenished book an interval:
+    where the price will go is not foreseen, so that it is no bound of the whole cost. It holds for
+    every refill rate, since own trades only take supply away.
 
     Parameters
     ----------
@@ -493,7 +559,8 @@ def clairvoyant(
     filled = taken.reshape(offered.shape).sum(axis=1)
     cost = (taken.reshape(offered.shape) * ladder.premium).sum(axis=1)
     left = max(total - float(offered.sum()), 0.0)
-    return settled(BOUND, with_rest(filled, cost, left), ladder, "the books themselves")
+    name = UNCAPPED if max_shares is None else BOUND
+    return settled(name, with_rest(filled, cost, left), ladder, "the books themselves")
 
 
 def with_rest(filled: Float, cost: Float, left: float) -> Filled:

@@ -3,7 +3,8 @@
 # ruff: noqa: I001  (several names a line)
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import ArrayLike
 
 from research_lib.checks import Float, number, per_interval
 from research_lib.errors import ValidationError
+from research_lib.evaluation.costs import Accounting, CarriedImpact, order_cost
 from research_lib.evaluation.replay import ROWS, Books, Execution, Filled, Ladder, as_caps
 from research_lib.evaluation.replay import fill_schedule, settled, walk, with_rest
-from research_lib.execution import Schedule, allocate, pov, twap, vwap
-from research_lib.impact import ImpactCurve
+from research_lib.execution import Schedule, allocate, almgren_chriss, pov, twap, vwap
+from research_lib.impact import ImpactCurve, LinearImpact
 
 
 class Order(NamedTuple):
@@ -149,6 +151,121 @@ class Twap(Scheduled):
 
 
 @dataclass(frozen=True, eq=False)
+class TwapAfter(Scheduled):
+    """Equal shares from one of the intervals `starts` on: the one that was cheapest before.
+
+    Costs are spread, walk and carried impact on the books of earlier days; of equal ones the first.
+    Without earlier days it is the first of `starts`.
+
+    Examples
+    --------
+    >>> order = Order(60.0, np.full(4, np.inf))
+    >>> TwapAfter([1]).schedule(order).shares.tolist()
+    [0.0, 20.0, 20.0, 20.0]
+    """
+
+    starts: Sequence[int]
+    days: Sequence[Ladder] = ()
+    carried: CarriedImpact = field(default_factory=CarriedImpact)
+    fitted_on: str = "nothing"
+    name: str = "TWAP after the open"
+
+    def schedule(self, order: Order) -> Schedule:
+        """Equal shares from the cheapest start."""
+        n = len(order.caps)
+        late = (np.arange(n) >= min(start, n - 1) for start in self.starts)
+        plans = [Schedule(order.total_shares * on / on.sum(), self.name) for on in late]
+        return cheapest(plans, order, self.days, self.carried)
+
+
+@dataclass(frozen=True, eq=False)
+class AlmgrenChriss(Scheduled):
+    """Almgren and Chriss's schedule, with inputs measured before the order.
+
+    Attributes
+    ----------
+    volatility : float
+        Of the mid over one interval, currency per share.
+    temporary : float
+        Slope of impact, currency per share**2: a child order of x shares costs temporary x^2.
+    risk_aversion : float
+        1 / currency.
+
+    Examples
+    --------
+    >>> order = Order(60.0, np.full(3, np.inf))
+    >>> known = {"volatility": 1.0, "temporary": 1.0, "risk_aversion": 1.0}
+    >>> AlmgrenChriss(**known, fitted_on="earlier days").schedule(order).shares.round(1).tolist()
+    [37.5, 15.0, 7.5]
+    """
+
+    volatility: float
+    temporary: float
+    risk_aversion: float
+    fitted_on: str
+    name: str = "Almgren-Chriss"
+
+    def schedule(self, order: Order) -> Schedule:
+        """The trajectory of least objective; TWAP where impact is 0."""
+        total, n = order.total_shares, len(order.caps)
+        if self.temporary <= 0:
+            return replace(twap(total, n), name=self.name)
+        known = {"volatility": self.volatility, "temporary": self.temporary}
+        plan = almgren_chriss(total, n, risk_aversion=self.risk_aversion, **known)
+        return Schedule(plan.shares, self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class BestBenchmark(Scheduled):
+    """The schedule that was cheapest on earlier days, of those a desk could fix before the session.
+
+    Costs are as for `TwapAfter`; of equal ones the first.
+
+    Examples
+    --------
+    >>> order = Order(60.0, np.full(3, np.inf))
+    >>> BestBenchmark([Twap(), TwapAfter([1])], []).schedule(order).shares.tolist()
+    [20.0, 20.0, 20.0]
+    """
+
+    candidates: Sequence[Scheduled]
+    days: Sequence[Ladder]
+    carried: CarriedImpact = field(default_factory=CarriedImpact)
+    fitted_on: str = "nothing"
+    name: str = "best benchmark"
+
+    def schedule(self, order: Order) -> Schedule:
+        """The cheapest candidate's."""
+        plans = [one.schedule(order) for one in self.candidates]
+        return replace(cheapest(plans, order, self.days, self.carried), name=self.name)
+
+
+def cheapest(
+    plans: Sequence[Schedule], order: Order, days: Sequence[Ladder], carried: CarriedImpact
+) -> Schedule:
+    """The plan with the least mean cost on some days' books, the first of equal ones.
+
+    Selection is left out: of a schedule that does not look at the book it is noise about 0.
+    """
+    if not plans:
+        raise ValidationError("give one schedule or more to choose from, got none")
+    for day in days:
+        one_an_interval(len(day), len(order.caps), "an earlier day")
+    if len(plans) == 1 or not days:
+        return plans[0]
+    how, means = Accounting(carried), []
+    for plan in plans:
+        filled = (fill_schedule(plan.shares, order.caps, day, 1.0) for day in days)
+        done = (settled("", one, day) for one, day in zip(filled, days, strict=True))
+        costs = [order_cost(one, how) for one in done]
+        means.append(np.mean([one["total_bps"] - one["selection_bps"] for one in costs]))
+    least = min(means)
+    return next(
+        plan for plan, mean in zip(plans, means, strict=True) if mean <= least + 1e-9 * abs(least)
+    )
+
+
+@dataclass(frozen=True, eq=False)
 class Vwap(Scheduled):
     """Shares in proportion to the volume (n,) of a day, as known before.
 
@@ -195,7 +312,29 @@ class Pov(Scheduled):
 
 @dataclass(frozen=True, eq=False)
 class StaticOptimal(Scheduled):
-    """The exact allocation on curves (n intervals) known before the order, caps honoured.
+    r"""The exact allocation on curves (n intervals) known before the order, caps honoured.
+
+    With a kernel G or a risk aversion it minimises the whole objective that is known before,
+
+    .. math:: \sum_t h_t x_t + \max(\beta_t, G(0) / 2) x_t^2 + \sum_{s < t} x_s x_t G(t - s)
+              + \lambda \sigma^2 \sum_t X_t^2
+
+    with X_t the shares left; h and beta are those of `line` where the curve is no line.
+
+    Attributes
+    ----------
+    curve : ImpactCurve
+    fitted_on : str
+    objective : "cost" or "impact"
+        Of the curve; "impact" is the literal sum of g_t, without kernel and risk.
+    carried : CarriedImpact
+        Its kernel is G.
+    seconds : (n,)
+        When the child orders are sent, for the kernel.
+    line : LinearImpact, optional
+        A linear fit; by default the line through the curve at the even child order.
+    risk_aversion, volatility : float
+        lambda, 1 / currency; sigma over one interval, currency per share.
 
     Examples
     --------
@@ -209,12 +348,34 @@ class StaticOptimal(Scheduled):
     fitted_on: str
     name: str = "static optimal"
     objective: str = "cost"
+    carried: CarriedImpact = field(default_factory=CarriedImpact)
+    seconds: ArrayLike | None = None
+    line: LinearImpact | None = None
+    risk_aversion: float = 0.0
+    volatility: float = 0.0
 
     def schedule(self, order: Order) -> Schedule:
         """The allocation."""
-        one_an_interval(len(self.curve), len(order.caps), f"the curve of {self.name}")
-        how: dict[str, Any] = {"max_shares": order.caps, "objective": self.objective}
-        return Schedule(allocate(self.curve, order.total_shares, **how).shares, self.name)
+        n, total, curve = len(order.caps), order.total_shares, self.curve
+        one_an_interval(len(curve), n, f"the curve of {self.name}")
+        # Caps that cannot hold the order are raised here; the books then fill what they allow.
+        how: dict[str, Any] = {"max_shares": order.caps, "on_infeasible": "relax"}
+        how["objective"] = self.objective
+        kernel = self.carried.kernel
+        if self.objective == "cost" and total > 0 and (kernel or self.risk_aversion > 0):
+            how |= {"risk_aversion": self.risk_aversion, "covariance": self.volatility**2}
+            half = 0.0
+            if kernel:
+                if self.seconds is None:
+                    raise ValidationError(
+                        "seconds must be given with a kernel: its lags are seconds"
+                    )
+                half = 0.5 * float(kernel(0.0))
+                how |= {"kernel": kernel, "times": self.seconds}
+            line = curve if isinstance(curve, LinearImpact) else self.line or curve
+            slope = line.impact(total / n) / (total / n)
+            curve = LinearImpact(np.maximum(slope - half, 0.0), line.half_spread)
+        return Schedule(allocate(curve, total, **how).shares, self.name)
 
 
 def run(
@@ -257,7 +418,7 @@ def run(
         raise ValidationError(f"{len(seen)} books are shown and {len(ladder)} traded on; show all")
     total, rho = number("total_shares", total_shares, 0), number("refill", refill, 0, 1)
     done = strategy.fill(Order(total, as_caps(max_shares, len(ladder))), ladder, seen, rho)
-    return settled(strategy.name, done, ladder, strategy.fitted_on)
+    return settled(strategy.name, done, ladder, strategy.fitted_on, seen)
 
 
 def one_an_interval(n: int, expected: int, what: str) -> None:

@@ -11,14 +11,11 @@ from research_lib.reporting.figures.base import plot_lines as plot_lines
 from research_lib.reporting.figures.base import plot_slippage_fit as plot_slippage_fit
 from research_lib.reporting.figures.base import quartiles as quartiles
 from research_lib.reporting.figures.base import save_figure as save_figure
-from research_lib.reporting.figures.execution import (
-    plot_cost_distribution as plot_cost_distribution,
-)
+from research_lib.reporting.figures.execution import plot_cost_parts as plot_cost_parts
 from research_lib.reporting.figures.execution import plot_executed as plot_executed
 from research_lib.reporting.figures.execution import plot_frontiers as plot_frontiers
 from research_lib.reporting.figures.execution import plot_holdings as plot_holdings
 from research_lib.reporting.figures.execution import plot_order as plot_order
-from research_lib.reporting.figures.execution import plot_saving_against as plot_saving_against
 from research_lib.reporting.figures.execution import plot_schedule as plot_schedule
 from research_lib.reporting.figures.execution import plot_water_level as plot_water_level
 from research_lib.reporting.figures.modelling import plot_half_lives as plot_half_lives

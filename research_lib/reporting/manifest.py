@@ -75,9 +75,9 @@ class ReportFolder:
             save_figure(drawn, self.path / "figures" / f"{self.section}_{name}.png")
 
     def table(self, table: Any, name: str) -> None:
-        """Keep a pandas table that people take away as <section>_<name>.csv."""
+        """Keep a pandas table that people take away as tables/<section>_<name>.csv."""
         if self.path is not None:
-            table.to_csv(self.path / f"{self.section}_{name}.csv")
+            table.to_csv(self.path / "tables" / f"{self.section}_{name}.csv")
 
     def results(self, results: Json) -> None:
         """Keep the numbers of the report as <section>.json, the library's timings beside it."""

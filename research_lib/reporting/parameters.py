@@ -19,6 +19,7 @@ from research_lib.config import PROJECT_ROOT, Json, ModelConfig, OptimizerConfig
 from research_lib.errors import ValidationError
 from research_lib.impact.estimation import MODEL_TYPES
 from research_lib.market import QualityPolicy, Session
+from research_lib.market.presets import PRESETS
 from research_lib.market.readers.tabular import Options
 
 # A section of a report is a notebook, <section>_summary.md.j2 and <section>_summary.md.
@@ -30,15 +31,22 @@ SETTINGS: dict[str, type[Record]] = {
     "model_settings": ModelConfig, "optimizer_settings": OptimizerConfig,
     "session_settings": Session, "quality_settings": QualityPolicy, "read_settings": Options,
 }  # fmt: skip
+PRESET_NAMES = tuple(PRESETS)
 # What parameters of these names may be, whatever their notebook; of others their default's type.
 KINDS: dict[str, Any] = {
     "side": Literal["buy", "sell"],
     "objective": Literal["cost", "impact"],
     "model_type": Literal[MODEL_TYPES],
-    "participation_rate": Annotated[float, pydantic.Field(gt=0, le=1)],
     "total_shares": pydantic.PositiveFloat,
     "n_intervals": pydantic.PositiveInt,
     "fit_days": pydantic.NonNegativeInt,
+    "n_seeds": pydantic.NonNegativeInt,
+    "preset_name": Literal[PRESET_NAMES],
+    "prior_presets": list[Literal[PRESET_NAMES]],  # type: ignore[valid-type]
+    "size_multiples": list[pydantic.PositiveFloat],
+    "daily_volume": pydantic.NonNegativeFloat,
+    "urgency": pydantic.NonNegativeFloat,
+    "latency_seconds": pydantic.NonNegativeFloat,
 }
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 # Of a file and a folder: no separator, no dot, no option.

@@ -67,10 +67,10 @@ def _row(folder: Path) -> dict[str, Any]:
         except ValidationError as error:
             row["flaws"].append(str(error))
     results = row["results"]
-    # What the index quotes: per cent, and the ends of its 95 % interval or None.
-    claimed = results.get("strategy", {}).get("strategies", {}).get("static optimal", {})
-    saving = [claimed.get(f"saving{end}_%") for end in ("", "_lower", "_upper")]
+    # What the index quotes: bps, and the ends of its 95 % interval or None.
+    claimed = results.get("strategy", {}).get("strategies", {}).get("adaptive", {})
+    difference = [claimed.get(f"{of}_bps") for of in ("difference", "lower", "upper")]
     # The table has numbers of the other two.
     others = {name: part for name, part in results.items() if name not in ("modeling", "strategy")}
     answers = {name: part.get("answer", "") for name, part in others.items()}
-    return row | {"saving": None if saving[0] is None else saving, "answers": answers}
+    return row | {"difference": None if difference[0] is None else difference, "answers": answers}

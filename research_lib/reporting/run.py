@@ -338,7 +338,8 @@ def refused(kind: str, error: str) -> Answer:
 
 def _run_kernels(task: Task, work: Path, stop: threading.Event) -> Answer:
     """A kernel that does not come up is started again; a cell that fails is not repeated."""
-    (work / "figures").mkdir()
+    for kept in ("figures", "tables"):
+        (work / kept).mkdir()
     for start in range(1, KERNEL_STARTS + 1):
         with _Kernel(task.options, stop) as kernel:
             failed = _papermill(task, work, kernel)

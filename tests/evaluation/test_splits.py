@@ -44,7 +44,7 @@ def test_a_prior_is_not_carried_across_a_split(ratio: float, named: str) -> None
 def test_it_is_carried_where_that_is_asked_for() -> None:
     books = _split_on_the_third_day(10.0)
     known = known_before(books, SESSION, on_jump="carry", sides=["buy"])
-    assert len(walk_forward(known, SESSION, sizes=[100.0])) == 3 * 6
+    assert len(walk_forward(known, SESSION, sizes=[100.0])) == 3 * 8
     with pytest.raises(ValidationError, match="on_jump 'keep' is unknown"):
         known_before(books, SESSION, on_jump="keep")
 

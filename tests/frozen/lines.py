@@ -28,10 +28,10 @@ LEFT_OUT = re.compile(
             r"(fitted_on|replayed|swings|response_intervals|walked_.*)(/.*)?|.*/intervals|constrained/.*/largest_net_%",
             r"(certificate/)?(kkt_residual|duality_gap)|solvers/.*/(gap|residual|iterations|reason)",
             r"quality/.*/(meaning|done|share_%)|(distances|latency)/.*",
-            r"orders/.*",  # of the last day: those of the first are frozen, from the table of all
-            r"strategies/.*/(incomplete|days|attainable_lower_%|attainable_upper_%|arrival_sd_bps)",
-            r"slow/.*/(?!saving_%|cost_bps).*|forecasts/.*/(?!saving_%|rmse).*|memory/.*/(?!TWAP_bps|.*(static|aware)_%).*",
-            r"(rulers|panel)/.*_(lower|upper)(_%)?",
+            # Settings of a strategy, and tables that vary a headline: those of orders and parts are kept.
+            r"n_sessions|n_seeds|synthetic|earlier|urgency|latency_seconds|fee_per_share|first|last|optimism|detectable",
+            r"(sensitivity|placebo|frontier|saved|seeds|scenarios)/.*|strategies/.*/(p_value|orders|sessions|objective_bps)",
+            r"strategies/.*(lower|upper)_bps|kernels/.*/(lower|upper|source)",
         )
     )
 )
@@ -39,7 +39,6 @@ LEFT_OUT = re.compile(
 # section/key, relative and absolute tolerance, and the error that they bound; the first that matches holds.
 RULES: tuple[tuple[str, float, float, str], ...] = (
     (r"orders/.*", 1e-9, 1e-6, "the report's table has six decimals"),
-    (r"strategy/null/.*/p_value", 0.0, 0.01, "one of 100 draws ties or does not"),
     (r"modeling/schedules/.*/p_value", 0.0, 2e-3, "one of at least 500 draws does"),
     (
         r".*(p_value|_p)",
@@ -200,9 +199,10 @@ def reported(run: str) -> dict[Key, float | str]:
             if not LEFT_OUT.fullmatch(key):
                 stocks = section == "portfolio" and key.startswith("stocks/")
                 found[("stocks", key.removeprefix("stocks/")) if stocks else (section, key)] = value
-    if (folder / "strategy_orders.csv").is_file():
-        found |= _first_orders(pd.read_csv(folder / "strategy_orders.csv"), stated["strategy"])
-        shares = pd.read_csv(folder / "strategy_schedule.csv", dtype=str)["shares"]
+    tables = folder / "tables"
+    if (tables / "strategy_orders.csv").is_file():
+        found |= _first_orders(pd.read_csv(tables / "strategy_orders.csv"), stated["strategy"])
+        shares = pd.read_csv(tables / "strategy_schedule.csv", dtype=str)["shares"]
         found["strategy", "schedule/sha256"] = hashlib.sha256(
             "\n".join(shares).encode()
         ).hexdigest()
@@ -210,23 +210,25 @@ def reported(run: str) -> dict[Key, float | str]:
 
 
 def _first_orders(table: pd.DataFrame, results: Mapping[str, Any]) -> dict[Key, float | str]:
-    """The headline order of the first replayed days, from the table of all orders."""
-    days = sorted(table["day"].unique())[:FIRST_DAYS]
-    size, side = results["total_shares"], results["side"]
+    """The headline order of the first evaluated sessions, from the table of all orders."""
+    days = sorted(table["start"].unique())[:FIRST_DAYS]
     mine = table[
-        np.isclose(table["total_shares"], size) & (table["side"] == side) & table["day"].isin(days)
+        np.isclose(table["size"], results["total_shares"])
+        & (table["side"] == results["side"])
+        & table["start"].isin(days)
     ]
-    # of the windows of a day, the whole day comes first
-    mine = mine.groupby(["day", "strategy"], sort=False).first().reset_index()
     return {
-        ("orders", f"{days.index(row['day'])}/{row['strategy']}/{column}"): float(row[column])
+        ("orders", f"{days.index(row['start'])}/{row['strategy']}/{column}"): float(row[column])
         for _, row in mine.iterrows()
         for column in ORDER_COLUMNS
     }
 
 
 FIRST_DAYS = 2
-ORDER_COLUMNS = ("filled", "average_price", "cost_bps", "shortfall_bps", "timing_risk_bps")
+ORDER_COLUMNS = (
+    "spread_bps", "walk_bps", "selection_bps", "carried_bps", "fees_bps", "total_bps",
+    "shortfall_bps", "timing_risk_bps",
+)  # fmt: skip
 
 
 def parameters(run: str) -> dict[str, dict[str, Any]]:

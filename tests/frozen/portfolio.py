@@ -16,7 +16,7 @@ from research_lib.execution import (
     price_portfolio,
 )  # fmt: skip
 from research_lib.impact import fit_impact, slippage_curves
-from research_lib.market import OrderFlow, Session, preset, read_books, summarise
+from research_lib.market import Session, preset, read_books, summarise
 from research_lib.transient import calibrate_almgren_chriss
 
 
@@ -32,7 +32,7 @@ def measure(p: dict[str, Any]) -> dict[str, Any]:
     streams = np.random.default_rng(p["seed"]).spawn(2)[0].spawn(len(p["preset_names"]))
     rows = {}
     for name, value, rng in zip(p["preset_names"], p["order_values"], streams, strict=True):
-        books = preset(name, session).books(p["n_days"] * n, 10, rng, flow=OrderFlow())
+        books = preset(name, session).books(p["n_days"] * n, 10, rng)
         side, price = "sell" if value >= 0 else "buy", float(books.mid[-1])
         child, depth = abs(value) / price / n, float(np.median(books.levels(side)[1][:, 0]))
         sizes = np.linspace(0.25, 1.0, 6) * max(4.0 * child, 1.5 * depth)
@@ -87,9 +87,9 @@ def compute(p: dict[str, Any], stated: Mapping[tuple[str, str], float]) -> dict[
     ]
     together = portfolio_schedule(orders, n, risk_aversion=risk, **market)
     ways = {
-        "portfolio": together,
-        "asset by asset": price_portfolio(np.column_stack([one.shares for one in alone]), **market),
         "TWAP": price_portfolio(np.tile(orders / n, (n, 1)), **market),
+        "asset by asset": price_portfolio(np.column_stack([one.shares for one in alone]), **market),
+        "portfolio": together,
     }
     unit, unavoidable = 1e4 / gross, float(np.abs(orders) @ market["half_spread"])
 
@@ -108,11 +108,10 @@ def compute(p: dict[str, Any], stated: Mapping[tuple[str, str], float]) -> dict[
     compared = {way: row(schedule) for way, schedule in ways.items()}
     beyond = {way: one["beyond_spread_bps"] for way, one in compared.items()}
     gamma = _cross_impact(p, temporary * n, correlation)
-    beliefs = {"ignored": None, "symmetrised": (gamma + gamma.T) / 2, "as it is": gamma}
-    plans = {
-        what: portfolio_schedule(orders, n, risk_aversion=risk, permanent=belief, **market)
-        for what, belief in beliefs.items()
-    }
+    symmetric = (gamma + gamma.T) / 2
+    planned = portfolio_schedule(orders, n, risk_aversion=risk, permanent=symmetric, **market)
+    plans = {way: s for way, s in ways.items() if way != "portfolio"}
+    plans |= {"portfolio, ignoring it": together, "portfolio, planning for it": planned}
     net = abs(float(np.sum(p["order_values"])))
     neutral = portfolio_schedule(
         orders,
@@ -138,10 +137,10 @@ def compute(p: dict[str, Any], stated: Mapping[tuple[str, str], float]) -> dict[
         },
         "compared": compared,
         "saved": {
-            way: 100 * (1 - beyond["portfolio"] / beyond[way]) for way in ("asset by asset", "TWAP")
+            way: 100 * (1 - beyond["portfolio"] / beyond[way]) for way in ("TWAP", "asset by asset")
         },
         "crossed": {
-            what: row(price_portfolio(s.shares, permanent=gamma, **market))
+            what: row(price_portfolio(s.shares, permanent=symmetric, **market))
             for what, s in plans.items()
         },
         "constrained": {"portfolio": compared["portfolio"], "cash-neutral": row(neutral)},

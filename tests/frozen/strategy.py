@@ -1,4 +1,4 @@
-"""The chain of the strategy notebook: a curve of earlier books, the schedule that it implies, orders replayed."""
+"""The chain of the strategy notebook: a curve of earlier books, the schedule that it implies, what orders cost."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from typing import Any
 
 import numpy as np
 from frozen.lines import FIRST_DAYS, ORDER_COLUMNS
-from frozen.modeling import books_of, curve_facts, spread_out
+from frozen.modeling import curve_facts, spread_out
 
 from research_lib import ImpactModel, ModelConfig, OptimizerConfig
-from research_lib.evaluation import Execution, Prior, compare, evaluate, standard_strategies
-from research_lib.execution import Allocation, allocate, parts_of_day
-from research_lib.impact import ExponentialKernel, ImpactCurve, LinearImpact
-from research_lib.market import BookSnapshots, Session, preset
-from research_lib.studies import dispersion_needed
-from research_lib.transient import price_path
-
-FEW_DAYS = 3  # a run that replays no more has its whole table recomputed
+from research_lib import evaluation as ev
+from research_lib.config import data_file
+from research_lib.execution import allocate
+from research_lib.impact import ImpactCurve
+from research_lib.market import BookSnapshots, QualityPolicy, Session, assess, preset, read_books
+from research_lib.studies import price_grid
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class Started:
     """What a strategy run starts from."""
 
-    books: BookSnapshots
-    prior: Prior
-    first_day: int
+    known: list[ev.Known]  # with latency, where the recording has every state
+    decided: list[ev.Known]
+    states: BookSnapshots | None
     session: Session
+    tick: float
 
 
-def known(p: dict[str, Any]) -> Known:
-    """Books, and what the days before the first replayed one (or another stock) tell of the headline's side."""
-    n, side, config = p["n_intervals"], p["side"], ModelConfig(**p["model_settings"])
+def started(p: dict[str, Any]) -> Started:
+    """Books, and what the sessions before the first evaluated ones (or other markets) say."""
+    n, config = p["n_intervals"], ModelConfig(**p["model_settings"])
     session, rng = Session(n, **p["session_settings"]), np.random.default_rng(p["seed"])
 
     def fit_curve(before: BookSnapshots, side: str) -> ImpactCurve:
@@ -41,98 +40,65 @@ def known(p: dict[str, Any]) -> Known:
             model.estimate_slippage(before, p["trade_sizes"], side, n), test_fraction=0
         ).curve
 
-    books, _ = books_of(p, session, rng)
-    if p["fit_days"]:
-        before = books.take(np.arange(p["fit_days"] * n))
+    if p["data_file_name"]:
+        raw = read_books(data_file(p["data_file_name"]), session=session, **p["read_settings"])
     else:
-        before = preset(p["prior_preset"], session).books(20 * n, p["n_levels"], rng)
-    return Known(
-        books, Prior.from_books(before, side, session, "before", fit_curve), p["fit_days"], session
-    )
+        market = preset(p["preset_name"], session)
+        raw = market.books(p["n_days"] * n, p["n_levels"], rng, flow=market.flow)
+    states, _ = assess(raw, session, QualityPolicy(**p["quality_settings"]))
+    books = states.sample(session)
+    tick = price_grid(states) if p["data_file_name"] else market.tick
+    if p["fit_days"]:
+        first = p["fit_days"] + FIRST_DAYS
+        known = ev.known_before(
+            books.take(np.arange(min(first * n, len(books)))), session, n_fitted=p["fit_days"],
+            first=p["fit_days"], refit_every=p["refit_days"], fit=fit_curve,
+        )  # fmt: skip
+    else:
+        markets = [preset(name, session) for name in p["prior_presets"]]
+        drawn = [one.books(20 * n, p["n_levels"], rng, flow=one.flow) for one in markets]
+        others = dict(zip(p["prior_presets"], drawn, strict=True))
+        known = ev.known_elsewhere(books, others, session, fit=fit_curve)
+    if not p["data_file_name"]:
+        return Started(known, known, None, session, tick)
+    late = ev.with_latency(known, states, session, p["latency_seconds"])
+    return Started(late, known, states, session, tick)
 
 
 def compute(p: dict[str, Any]) -> dict[str, Any]:
     """Of the schedule, and of the first orders; beside them the schedule itself, "shares" (n,)."""
-    k, n, total = known(p), p["n_intervals"], p["total_shares"]
+    s, n, total = started(p), p["n_intervals"], p["total_shares"]
     cap = OptimizerConfig(**p["optimizer_settings"]).max_allocation_ratio * total
-    curve = k.prior.curve
+    prior = s.known[0].priors[p["side"]]
+    curve = prior.curve
     allocation = allocate(curve, total, max_shares=cap, objective=p["objective"])
-    equal = np.full(n, total / n)
-    naive, price = float(curve.cost(equal).sum()), _arrival(k, n)
+    naive = float(curve.cost(np.full(n, total / n)).sum())
+    cases = ev.scenarios(
+        s.decided[0], s.session, borrowed_from=p["borrowed_from"], daily_volume=p["daily_volume"]
+    )
     facts = {
         "certificate": {"cost": allocation.cost, "marginal_cost": allocation.marginal_cost},
         "saved_in_sample": 100 * (naive - allocation.cost) / naive,
-        "at_cap": int(np.sum(allocation.shares > cap - 0.5)),
-        "idle": int(np.sum(allocation.shares < 0.5)),
-        "memory": _memory(curve, allocation, cap, price),
-        "parts_of_twap": parts_of_day(equal),
-        "needed_sd": [dispersion_needed(saving) for saving in (0.15, 0.17)],
+        "risk_aversion": prior.risk_aversion(p["urgency"]) if p["fit_days"] else 0.0,
+        "kernels": {
+            case.scenario: {"after 1 h": float(case.kernel(3600.0))}
+            for case in cases
+            if case.kernel is not None
+        },
         "schedule": spread_out(allocation.shares),
         "curve": curve_facts(curve, np.array(p["trade_sizes"], float)),
-        "volume": float(k.prior.volume.sum()),
+        "volume": float(prior.volume.sum()),
     }
-    if not p["data_file_name"]:
-        truth = preset(p["preset_name"], k.session).true_curve
-        facts["true_saving"] = 100 * (
-            1 - truth.cost(allocation.shares).sum() / truth.cost(equal).sum()
-        )
-    executions = _replayed(p, k, cap, price)
-    if len(k.books) // n - k.first_day <= FEW_DAYS:
-        facts["strategies"] = compare(
-            [one for day in executions for one in day], session=k.session
-        ).T.to_dict()
-    orders = {
-        str(day): {
-            done.name: {"filled": float(done.filled.sum())}
-            | {name: done[name] for name in ORDER_COLUMNS[1:]}
-            for done in one
-        }
-        for day, one in enumerate(executions[:FIRST_DAYS])
-    }
+    accounting = ev.Accounting(cases[1], fee_per_share=p["fee_per_share"])
+    done = ev.walk_forward(
+        s.known, s.session, sizes=[total], max_shares=cap,
+        make=lambda prior: ev.standard_strategies(
+            prior, objective=p["objective"], urgency=p["urgency"], tick=s.tick,
+        ),
+    )  # fmt: skip
+    table = ev.order_costs([one for one in done if one.side == p["side"]], accounting, s.states)
+    days = {start: str(day) for day, start in enumerate(sorted(table["start"].unique()))}
+    orders: dict[str, Any] = {day: {} for day in days.values()}
+    for _, row in table.iterrows():
+        orders[days[row["start"]]][row["strategy"]] = {name: row[name] for name in ORDER_COLUMNS}
     return {"strategy": facts, "orders": orders, "shares": allocation.shares}
-
-
-def _arrival(k: Known, n: int) -> float:
-    """The first mid of the first replayed day."""
-    mid = k.books.mid[k.first_day * n :]
-    return float(mid[np.isfinite(mid)][0])
-
-
-def _replayed(p: dict[str, Any], k: Known, cap: float, price: float) -> list[list[Execution]]:
-    """By day, the headline order by every strategy and by perfect foresight; of many days the first."""
-    n = p["n_intervals"]
-    n_days = len(k.books) // n - k.first_day
-    how = {
-        "rate": p["participation_rate"],
-        "objective": p["objective"],
-        "risk_aversion": p["risk_aversion"],
-    }
-    days = range(k.first_day, k.first_day + (n_days if n_days <= FEW_DAYS else FIRST_DAYS))
-    return [
-        evaluate(
-            k.books.take(np.arange(day * n, (day + 1) * n)),
-            k.session,
-            {p["side"]: k.prior},
-            sizes=[p["total_shares"]],
-            make=lambda prior: standard_strategies(prior, price=price, **how),
-            max_shares=cap,
-        )
-        for day in days
-    ]
-
-
-def _memory(
-    curve: ImpactCurve, allocation: Allocation, cap: float, price: float
-) -> dict[str, dict[str, float]]:
-    """What TWAP, the static optimum and the optimum under memory cost, if impact decays with a half-life."""
-    n, total = len(allocation.shares), float(allocation.shares.sum())
-    equal, spread, at = np.full(n, total / n), curve.half_spread, np.arange(n)
-    slope, rows = max(float(np.mean(curve.impact(equal) / equal)), 1e-9), {}
-    for half_life in (0.25, 1.0, 4.0, 15.0, 60.0, 240.0):
-        kernel = ExponentialKernel(np.log(2) / half_life, 2 * slope)
-        aware = allocate(LinearImpact(np.zeros(n), spread), total, kernel=kernel, max_shares=cap)
-        plans = equal, allocation.shares, aware.shares
-        twap, static, best = (float(spread @ x + price_path(kernel, at, x).cost) for x in plans)
-        saved = {"static_%": 100 * (1 - static / twap), "aware_%": 100 * (1 - best / twap)}
-        rows[str(half_life)] = {"TWAP_bps": 1e4 * twap / total / price, **saved}
-    return rows

@@ -1,56 +1,120 @@
-"""Figures of strategies: one colour each, intervals where they belong."""
+"""Figures of strategies: what each costs by parts, one colour each, intervals where they belong."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 
-from research_lib.reporting import (
-    STRATEGY_COLOURS,
-    plot_cost_distribution,
-    plot_intervals,
-    plot_saving_against,
-)
+from research_lib.evaluation import known_before, standard_strategies
+from research_lib.market import Session, preset
+from research_lib.reporting import STRATEGY_COLOURS, new_figure, plot_cost_parts, plot_intervals
 
-
-def _comparison(shift: float = 0.0) -> pd.DataFrame:
-    rows = {"TWAP": (0.0, 0.0, 0.0), "adaptive": (40.0 + shift, 30.0 + shift, 45.0 + shift)}
-    columns = [
-        f"{of}{end}_%" for of in ("saving", "attainable") for end in ("", "_lower", "_upper")
-    ]
-    return pd.DataFrame(
-        {name: dict(zip(columns, [*row, *row], strict=True)) for name, row in rows.items()}
-    ).T
-
-
-def test_every_strategy_has_a_colour_of_its_own() -> None:
-    colours = {**STRATEGY_COLOURS}
-    assert colours.pop("optimal") == colours["static optimal"]  # two names of one schedule
-    assert len(set(colours.values())) == len(colours)
+PARTS = ["spread", "walk", "selection", "carried", "fees"]
+# Names of which a run has one only, or that are two views of one thing.
+ALIKE = [
+    {"TWAP after the open", "TWAP from minute 30"},
+    {"VWAP", "depth-weighted"},
+    {"optimal", "static optimal"},
+    {"perfect foresight", "perfect foresight, no cap"},
+]
 
 
-def test_savings_are_drawn_with_their_intervals_best_on_top() -> None:
-    ends = ["saving_%", "saving_lower_%", "saving_upper_%"]
-    ax = plot_intervals(_comparison()[ends], "saving against TWAP (%), 95 % interval")
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["TWAP", "adaptive"]
-    (segment,) = ax.collections[1].get_segments()
-    assert segment[:, 0].tolist() == [30.0, 45.0]
-    assert ax.get_xlabel() == "saving against TWAP (%), 95 % interval"
+def _table() -> pd.DataFrame:
+    """bps; a selection that pays for one, and a rebate for all."""
+    rows = {
+        "adaptive": [2.0, 0.5, -0.75, 4.0, -0.25],
+        "TWAP": [4.0, 0.25, 0.0, 4.0, -0.25],
+        "static optimal": [3.0, 0.25, 0.5, 4.0, -0.25],
+    }
+    table = pd.DataFrame(rows, index=[f"{part}_bps" for part in PARTS]).T
+    return table.assign(total_bps=table.sum(axis=1))
 
 
-def test_savings_against_a_setting_are_in_its_order() -> None:
-    ax = plot_saving_against({1.0: _comparison(), 0.2: _comparison(-20)}, "refill rate")
-    (line,) = [line for line in ax.lines if line.get_label() == "adaptive"]
-    assert line.get_xdata().tolist() == [0.2, 1.0]
-    assert line.get_ydata().tolist() == [20.0, 40.0]
-    assert ax.get_xlabel() == "refill rate"
+def _stack(ax: Axes, row: int) -> dict[str, tuple[float, float]]:
+    """Ends of each part's bar of one row, by the legend's name of its colour."""
+    drawn = zip(*ax.get_legend_handles_labels(), strict=True)
+    names = {
+        bars.patches[0].get_facecolor(): label
+        for bars, label in drawn
+        if isinstance(bars, BarContainer)
+    }
+    return {
+        names[bar.get_facecolor()]: (bar.get_x(), bar.get_x() + bar.get_width())
+        for bar in ax.patches
+        if bar.get_y() < row < bar.get_y() + bar.get_height() and bar.get_width() != 0.0
+    }
 
 
-def test_costs_show_all_orders_and_their_mean_the_cheapest_on_top() -> None:
-    costs = pd.DataFrame(
-        {"strategy": ["TWAP"] * 3 + ["adaptive"] * 3, "cost_bps": [4.0, 5, 6, 1, 2, 6]}
+def test_no_two_strategies_of_a_run_share_a_colour() -> None:
+    by_colour: dict[str, set[str]] = {}
+    for name, colour in STRATEGY_COLOURS.items():
+        by_colour.setdefault(colour, set()).add(name)
+    assert [names for names in by_colour.values() if len(names) > 1] == ALIKE
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_every_standard_strategy_has_a_colour(fitted: bool) -> None:
+    session = Session(13)
+    books = preset("thin_stock", session).books(3 * 13, 5, np.random.default_rng(1))
+    (known,) = known_before(books, session, first=2)
+    names = [one.name for one in standard_strategies(known.priors["buy"], earlier=fitted)]
+    assert len(names) == (7 if fitted else 4)
+    assert set(names) <= set(STRATEGY_COLOURS)
+
+
+def test_the_cheapest_is_on_top_and_its_total_a_dot() -> None:
+    ax = plot_cost_parts(_table())
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "TWAP", "static optimal", "adaptive",
+    ]  # fmt: skip
+    (totals,) = [line for line in ax.lines if line.get_label() == "total"]
+    assert totals.get_xdata().tolist() == [8.0, 7.5, 5.5]
+    assert totals.get_ydata().tolist() == [0, 1, 2]
+    assert [text.get_text() for text in ax.texts] == ["8", "7.5", "5.5"]
+    assert ax.get_xlabel() == "expected cost (bps of the arrival mid)"
+
+
+def test_costs_are_stacked_right_of_0_and_what_pays_left_of_it() -> None:
+    stack = _stack(plot_cost_parts(_table()), 2)  # of adaptive
+    assert stack == {
+        "spread": (0.0, 2.0), "walk": (2.0, 2.5), "carried": (2.5, 6.5),
+        "selection": (0.0, -0.75), "fees": (-0.75, -1.0),
+    }  # fmt: skip
+
+
+def test_both_stacks_together_are_the_total() -> None:
+    ax, table = plot_cost_parts(_table()), _table().sort_values("total_bps", ascending=False)
+    for row, total in enumerate(table["total_bps"]):
+        ends = _stack(ax, row).values()
+        assert sum(right - left for left, right in ends) == pytest.approx(total)
+        reached = max(right for _, right in ends), min(right for _, right in ends)
+        assert sum(reached) == pytest.approx(total)  # no bar covers another
+
+
+def test_each_part_is_in_the_legend_once_and_what_nobody_pays_is_not() -> None:
+    table = _table().assign(fees_bps=0.0)
+    labels = [text.get_text() for text in plot_cost_parts(table).get_legend().get_texts()]
+    assert sorted(labels) == ["carried", "selection", "spread", "total", "walk"]
+
+
+def test_it_draws_in_the_panel_that_it_is_given() -> None:
+    _, (left, right) = new_figure(2)
+    assert plot_cost_parts(_table(), ax=right) is right
+    assert not left.patches
+
+
+def test_differences_are_drawn_with_the_intervals_that_there_are() -> None:
+    table = pd.DataFrame(
+        {"difference_bps": [-2.5, 3.0], "lower_bps": [-3.5, np.nan], "upper_bps": [-1.75, np.nan]},
+        index=["adaptive", "TWAP"],
     )
-    ax = plot_cost_distribution(costs)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["TWAP", "adaptive"]
-    points, mean = ax.lines[0], ax.lines[1]
-    assert points.get_xdata().tolist() == [4.0, 5.0, 6.0]
-    assert list(mean.get_xdata()) == [5.0]
+    ax = plot_intervals(table, "difference to best benchmark (bps), 95 % interval")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["adaptive", "TWAP"]
+    drawn = [bars.get_segments()[0][:, 0].tolist() for bars in ax.collections]
+    assert drawn == [[-3.5, -1.75], [3.0, 3.0]]
+    colours = [line.get_color() for line in ax.lines if line.get_marker() == "o"]
+    assert colours == [STRATEGY_COLOURS["adaptive"], STRATEGY_COLOURS["TWAP"]]
+    assert ax.get_xlabel() == "difference to best benchmark (bps), 95 % interval"

@@ -135,12 +135,12 @@ def test_data_that_are_not_here_are_no_fault_of_the_report(
 def test_a_forger_who_mends_every_hash_is_caught_by_the_second_run(report: Project) -> None:
     folder = report.reports / "one"
     results = json.loads((folder / "results.json").read_text())
-    results["strategy"]["strategies"]["static optimal"]["saving_upper_%"] += 0.01
+    results["strategy"]["strategies"]["adaptive"]["upper_bps"] += 0.01
     (folder / "results.json").write_text(json.dumps(results))
     _mend_hashes(folder)
     assert verify_files(folder) == []
     (culprit,) = verify_reports(["one"], report)["one"]
-    assert culprit.startswith("results.json: strategy.strategies.static optimal.saving_upper_% is ")
+    assert culprit.startswith("results.json: strategy.strategies.adaptive.upper_bps is ")
 
 
 def test_tolerances_are_those_stated_and_prose_is_not_compared() -> None:
@@ -158,20 +158,22 @@ def test_tolerances_are_those_stated_and_prose_is_not_compared() -> None:
 def test_a_table_that_a_second_run_does_not_give_is_named_with_its_column(report: Project) -> None:
     """Its numbers are compared within the tolerance of tables; a profile is no result."""
     folder = report.reports / "one"
-    table = folder / "strategy_schedule.csv"
+    table = folder / "tables" / "strategy_schedule.csv"
     shutil.copytree(folder, report.reports / "two")
     _change(table, b"0.012345", b"0.012349")
-    (folder / "strategy_orders.csv").write_text("")
+    (folder / "tables" / "strategy_orders.csv").write_text("")
     (folder / "strategy.prof").write_bytes(b"")
     _mend_hashes(folder)
-    table = report.reports / "two" / "strategy_schedule.csv"
-    _change(table, b"51.5", b"51.50004")
-    _change(table, b"0.012345", b"0.012346")
-    _mend_hashes(table.parent, lambda manifest: manifest["configuration"].update(name="two"))
+    two = report.reports / "two"
+    _change(two / "tables" / "strategy_schedule.csv", b"51.5", b"51.50004")
+    _change(two / "tables" / "strategy_schedule.csv", b"0.012345", b"0.012346")
+    _mend_hashes(two, lambda manifest: manifest["configuration"].update(name="two"))
     found = verify_reports((), report)
     orders, schedule = found["one"]
-    assert orders == "strategy_orders.csv is made by one run only"
-    assert schedule.startswith('strategy_schedule.csv: DataFrame.iloc[:, 1] (column name="shares")')
+    assert orders == "tables/strategy_orders.csv is made by one run only"
+    assert schedule.startswith(
+        'tables/strategy_schedule.csv: DataFrame.iloc[:, 1] (column name="shares")'
+    )
     assert found["two"] == [], "as good as the same"
 
 

@@ -27,9 +27,11 @@ Tables = Mapping[Any, pd.DataFrame]
 
 # Okabe and Ito's colour-blind-safe palette; one colour a strategy in the whole project.
 STRATEGY_COLOURS = {
-    "TWAP": "#E69F00", "VWAP": "#CC79A7", "POV": "#56B4E9", "optimal": "#0072B2",
-    "static optimal": "#0072B2", "adaptive": "#009E73", "risk-averse adaptive": "#D55E00",
-    "clairvoyant": "#000000",
+    "TWAP": "#E69F00", "TWAP after the open": "#F0E442", "TWAP from minute 30": "#F0E442",
+    "VWAP": "#CC79A7", "depth-weighted": "#CC79A7", "Almgren-Chriss": "#56B4E9",
+    "best benchmark": "#999999", "optimal": "#0072B2", "static optimal": "#0072B2",
+    "adaptive": "#009E73", "perfect foresight": "#000000",
+    "perfect foresight, no cap": "#000000",
 }  # fmt: skip
 # Ways to trade a portfolio, and the point of least value at risk.
 WAYS = {

@@ -96,7 +96,7 @@ def plot_water_level(
     if multiplier is None:
         ax.plot([], [], " ", label="no one level: terms couple the intervals")
     else:
-        level, colour = max(level, multiplier), fig.colour_of("risk-averse adaptive")
+        level, colour = max(level, multiplier), fig.FITTED
         ax.axhline(multiplier, color=colour, linewidth=1.3, label="multiplier: the next share")
     top = 1.1 * max(level, min(float(first.max()), 2.0 * level))  # expensive intervals may be cut
     ax.set_ylim(min(0.0, float(first.min())), top)
@@ -220,63 +220,47 @@ def plot_frontiers(
     return fig.finish(ax, "standard deviation of the cost (bps)", "expected cost (bps)", "best")
 
 
-def plot_cost_distribution(costs: pd.DataFrame, ax: fig.Panel = None) -> Axes:
-    """Cost over the mid of every order: points, quartile bar and mean, the cheapest on top.
+PART_COLOURS = {
+    "spread": "#999999", "walk": "#56B4E9", "selection": "#009E73", "carried": "#E69F00",
+    "fees": "#CC79A7",
+}  # fmt: skip
+
+
+def plot_cost_parts(table: pd.DataFrame, ax: fig.Panel = None) -> Axes:
+    """What each strategy costs, its parts stacked, the cheapest on top; a dot is the total.
+
+    Parts below 0, such as a selection that pays, stand left of 0.
 
     Parameters
     ----------
-    costs : DataFrame
-        Columns strategy and cost_bps, as `tca_table`.
+    table : DataFrame
+        Index strategy; columns spread_bps, walk_bps, selection_bps, carried_bps, fees_bps and
+        total_bps, as `evaluation.compare`.
 
     Examples
     --------
-    >>> costs = pd.DataFrame({"strategy": ["TWAP"] * 3, "cost_bps": [4.0, 5.0, 6.0]})
-    >>> plot_cost_distribution(costs).get_yticklabels()[0].get_text()
+    >>> parts = {f"{name}_bps": 1.0 for name in PART_COLOURS} | {"total_bps": 5.0}
+    >>> ax = plot_cost_parts(pd.DataFrame(parts, index=["TWAP"]))
+    >>> ax.get_yticklabels()[0].get_text()
     'TWAP'
     """
-    ax, groups = fig.axes_or(ax), costs.groupby("strategy")["cost_bps"]
-    names = groups.mean().sort_values(ascending=False).index
-    for row, name in enumerate(names):
-        values, colour = np.sort(groups.get_group(name)), fig.colour_of(name)
-        lower, upper = np.quantile(values, [0.25, 0.75])
-        ax.barh(row, upper - lower, left=lower, height=0.5, color=colour, alpha=0.25, linewidth=0)
-        # Golden-ratio steps spread neighbouring points without drawing random numbers.
-        spread = row + 0.3 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
-        ax.plot(values, spread, ".", color=colour, markersize=3, alpha=0.6)
-        ax.plot(values.mean(), row, "D", color=colour, markersize=6, markeredgecolor="white")
-    fig.name_rows(ax, names)
-    label = "cost over the mid (bps of the arrival price); bar: quartiles, diamond: mean"
-    return fig.finish(ax, label)
-
-
-def plot_saving_against(
-    comparisons: fig.Tables, xlabel: str, *, log: bool = False, ax: fig.Panel = None
-) -> Axes:
-    """Saving with its 95 % band against order size, refill rate or anything else.
-
-    Parameters
-    ----------
-    comparisons : mapping of x to DataFrame
-        As `compare`, one a value of x.
-    xlabel : str
-        With its unit.
-    log : bool
-        A logarithmic x axis.
-
-    Examples
-    --------
-    >>> row = {"saving_lower_%": 30.0, "saving_%": 40.0, "saving_upper_%": 45.0}
-    >>> table = pd.DataFrame(row, index=["adaptive"])
-    >>> plot_saving_against({1.0: table, 0.2: table}, "refill rate").lines[0].get_xdata().tolist()
-    [0.2, 1.0]
-    """
-    ax, x = fig.axes_or(ax), np.array(sorted(comparisons))
-    columns = ["saving_lower_%", "saving_%", "saving_upper_%"]
-    for name in dict.fromkeys(name for table in comparisons.values() for name in table.index):
-        rows = [comparisons[at].reindex([name])[columns].to_numpy(float)[0] for at in x]
-        fig.band(ax, x, np.transpose(rows), fig.colour_of(name), str(name), "o-")
-    if log:
-        ax.set_xscale("log")
-        ax.set_xticks(x, [f"{at:,g}" for at in x])
-        ax.minorticks_off()
-    return fig.finish(ax, xlabel, "saving against TWAP (%)", "right", zero=True)
+    ax, rows = fig.axes_or(ax), table.sort_values("total_bps", ascending=False)
+    at, ends = np.arange(len(rows)), {1.0: np.zeros(len(rows)), -1.0: np.zeros(len(rows))}
+    for part, colour in PART_COLOURS.items():
+        values = rows[f"{part}_bps"].to_numpy(float)
+        if not np.any(values):
+            continue
+        label: str | None = part
+        for sign, left in ends.items():
+            width = np.where(sign * values > 0, values, 0.0)
+            style: fig.Style = {"color": colour, "height": 0.6, "linewidth": 0}
+            ax.barh(at, width, left=left, label=label, **style)
+            ends[sign] = left + width
+            label = None
+    total = rows["total_bps"].to_numpy(float)
+    ax.plot(total, at, "o", color=fig.OBSERVED, markersize=4, label="total")
+    for row, value in zip(at, total, strict=True):
+        fig.note(ax, f"{value:.3g}", (max(value, ends[1.0][row]), row), (6, 0))
+    fig.name_rows(ax, rows.index)
+    ax.margins(x=0.2)
+    return fig.finish(ax, "expected cost (bps of the arrival mid)", legend="above", ncols=6)

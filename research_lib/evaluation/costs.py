@@ -1,0 +1,413 @@
+"""The one accounting: what an order costs, as parts that add up, for any schedule or execution."""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from research_lib.checks import Float, number, numbers, refuse_unknown, same_labels
+from research_lib.config import Record
+from research_lib.errors import ModelFittingError, ValidationError
+from research_lib.evaluation.replay import Execution
+from research_lib.impact import ExponentialSumKernel, Kernel, kernel_matrix
+from research_lib.market import BookSnapshots, Session
+from research_lib.market.book import side_sign
+from research_lib.market.sessions import as_session
+from research_lib.transient import SignedFlow, fit_kernel, propagator
+
+SCENARIOS = ("none", "measured", "borrowed", "square-root")
+HORIZON_SECONDS = 60.0
+STALE_SECONDS = 3600.0  # a mid older than that says nothing of the price
+MAX_LAGS = 20  # intervals of a propagator
+Z = 1.96  # of 95 %
+PARTS = ("spread_bps", "walk_bps", "selection_bps", "carried_bps", "fees_bps")
+# Impact of a share that stays, over sigma P / V of the day: the propagator of signed shares by the
+# minute over 20 minutes with its 95 % interval, of a market whose decay is not identified.
+LEVELS = {"GOOG 2012-06-21": (13.0, 9.11, 16.8), "FROG 2025-04-03": (3.56, 1.33, 5.78)}
+# Of square-root impact: an order pays two thirds of its peak on average (Bouchaud et al. 2018).
+PEAK_SHARE, PREFACTOR = 2.0 / 3.0, 1.0
+
+
+@dataclass(frozen=True)
+class CarriedImpact(Record):
+    r"""What own trades leave in the price for the rest of the order: one scenario.
+
+    With a kernel G of seconds, x_t shares at times t and W_t the walk paid for them,
+
+    .. math:: \sum_{s < t} x_s x_t G(t - s)
+              + \sum_t \max\bigl(\tfrac12 G(0) x_t^2 - W_t, 0\bigr),
+
+    the second so that lumps are not rewarded. By the square-root law, on average over the order,
+
+    .. math:: \max\Bigl(\tfrac23 \sigma P \sqrt{S / V} \, S - \sum_t W_t, 0\Bigr):
+
+    a check of the level that ranks no schedules (Bouchaud, Bonart, Donier and Gould, 2018, Trades,
+    Quotes and Prices, chapter 12).
+
+    Attributes
+    ----------
+    scenario : str
+        "none" (a lower bound), "measured", "borrowed" or "square-root".
+    kernel : callable, optional
+        Of "measured" and "borrowed": currency per share**2 of an array of seconds; hashable.
+    volatility, volume : float
+        Of "square-root": sigma of a session relative to the price, and V, shares a session.
+    source : str
+        Where it was measured.
+    interval : (low, high)
+        95 %, currency per share**2: of a level, or of a decaying kernel at the last lag measured.
+
+    Raises
+    ------
+    ValidationError
+        A scenario without what it needs.
+
+    Examples
+    --------
+    Two child orders of 10 shares, of which the second meets all that the first left:
+
+    >>> lasting = CarriedImpact("measured", ExponentialSumKernel(0.0, 0.02))
+    >>> lasting.cost(np.array([10.0, 10.0]), np.zeros(2), np.array([0, 60 * 10**9]), 100.0)
+    4.0
+    """
+
+    scenario: str = "none"
+    kernel: Kernel | None = None
+    volatility: float = 0.0
+    volume: float = 0.0
+    source: str = ""
+    interval: tuple[float, float] = (np.nan, np.nan)
+
+    def __post_init__(self) -> None:
+        refuse_unknown([self.scenario], SCENARIOS, "scenario")
+        if self.scenario in SCENARIOS[1:3] and self.kernel is None:
+            raise ValidationError(f"scenario {self.scenario!r} needs a kernel, of seconds")
+        if self.scenario not in SCENARIOS[1:3] and self.kernel is not None:
+            raise ValidationError(f'scenario {self.scenario!r} has no kernel; name it "measured"')
+        if not isinstance(self.kernel, Hashable):
+            kind = type(self.kernel).__name__
+            raise ValidationError(f"kernel must be hashable, got {kind}; give a frozen dataclass")
+        if self.scenario == "square-root":
+            number("volatility", self.volatility, above=0)
+            number("volume", self.volume, above=0)
+
+    def cost(self, shares: Float, walk: Float, time: NDArray[np.int64], price: float) -> float:
+        """Currency, of (n,) shares that walked their books at (n,) currency; at price `price`."""
+        if self.scenario == "square-root":
+            total = float(shares.sum())
+            law = PEAK_SHARE * PREFACTOR * self.volatility * np.sqrt(total / self.volume)
+            return max(float(law) * price * total - float(walk.sum()), 0.0)
+        if self.kernel is None:
+            return 0.0
+        matrix = _displacement(self.kernel, tuple(((time - time[0]) / 1e9).tolist()))
+        own = 0.5 * float(self.kernel(0.0)) * shares**2
+        return float(shares @ (matrix @ shares)) + float(np.maximum(own - walk, 0.0).sum())
+
+    @classmethod
+    def measured(
+        cls, books: BookSnapshots, session: Session, n_lags: int | None = None
+    ) -> "CarriedImpact":
+        """The kernel of some sessions of books with trades, by the propagator of signed shares.
+
+        The flow of an interval is that of the trades from its book to the next. A kernel that
+        decays to a permanent level is fitted; where no decay is identified, the propagator's mean
+        over its lags, each weighted by its inverse variance, is a level that stays. For an order of
+        hours it is an upper end: what decays later than the lags is kept.
+
+        Parameters
+        ----------
+        books : BookSnapshots with trades
+            Of sessions before those that are priced; sampled to one an interval.
+        session : Session
+        n_lags : int, optional
+            Intervals that the propagator is followed; by default the lesser of 20 and a quarter of
+            a session.
+
+        Raises
+        ------
+        ValidationError, ModelFittingError
+            Too few books or trades, or prices that do not follow them.
+
+        Examples
+        --------
+        >>> from research_lib.market import preset
+        >>> market = preset("deep_stock", Session(390))
+        >>> books = market.books(20 * 390, 1, np.random.default_rng(1), flow=market.flow)
+        >>> found = CarriedImpact.measured(books, market.session)
+        >>> found.scenario, round(float(found.kernel(60.0) / market.kernel(60.0)), 1)
+        ('measured', 1.0)
+        """
+        session = as_session(session)
+        lags = n_lags or max(min(MAX_LAGS, session.n_intervals // 4), 1)
+        found = propagator(_interval_flow(books.sample(session), session), lags, "shares")
+        if not (found.se > 0).all():
+            raise ModelFittingError("the mid of these books does not move: no impact is identified")
+        weights = 1.0 / found.se**2 / np.sum(1.0 / found.se**2)
+        level, half = float(weights @ found["values"]), Z * np.sqrt(weights @ found.cov @ weights)
+        low, high = level - float(half), level + float(half)
+        limits = f"95 % interval {low:.3g} to {high:.3g} currency per share**2"
+        if level <= 0.0:
+            raise ModelFittingError(f"trades do not move the mid their own way: {limits}")
+        fit = fit_kernel(found, "exponential_permanent")
+        days = np.unique(session.days(books.time)).astype(str)
+        span = " to ".join(dict.fromkeys([days[0], days[-1]]))
+        if fit.identified:
+            known = f"{span}, half-life {fit.half_life:.3g} s of what decays"
+            low, high = (float(end[-1]) for end in found.conf_int())
+            return cls("measured", fit.kernel, source=known, interval=(low, high))
+        known = f"{span}, a level: no decay identified over {found.lags[-1]:.3g} s"
+        if low <= 0.0:
+            known += ", nor distinguishable from 0"
+        return cls("measured", _level(level), source=known, interval=(low, high))
+
+    @classmethod
+    def borrowed(
+        cls, market: str, *, price: float, volatility: float, volume: float
+    ) -> "CarriedImpact":
+        r"""Another market's level, scaled: G = c sigma P / V, c as measured there (`LEVELS`).
+
+        Parameters
+        ----------
+        market : str
+            One of `LEVELS`.
+        price, volatility, volume : float
+            Of this market: P in currency, sigma of a session relative to it, shares a session.
+
+        Examples
+        --------
+        >>> one = {"price": 100.0, "volatility": 0.01, "volume": 1e6}
+        >>> round(float(CarriedImpact.borrowed("GOOG 2012-06-21", **one).kernel(0.0)), 9)
+        1.3e-05
+        """
+        refuse_unknown([market], LEVELS, "market")
+        scale = number("price", price, above=0) * number("volatility", volatility, above=0)
+        scale /= number("volume", volume, above=0)
+        value, low, high = (scale * end for end in LEVELS[market])
+        return cls("borrowed", _level(value), source=market, interval=(low, high))
+
+
+def _interval_flow(books: BookSnapshots, session: Session) -> SignedFlow:
+    """Net signed trades from each of n books to the next, and the mid before them."""
+    if (trades := books.trades) is None or not trades.aggressor.any():
+        raise ValidationError("these books have no signed trades; none can be said to move the mid")
+    at = np.searchsorted(books.time, trades.time, "right") - 1
+    # Trades after the last book move no mid that is seen here.
+    inside = (at >= 0) & (at < len(books) - 1) & (session.interval_of(trades.time) >= 0)
+    shares = np.bincount(at[inside], trades.signed_size[inside], len(books)).astype(float)
+    day = np.unique(session.days(books.time), return_inverse=True)[1]
+    step = float(np.diff(books.time).min()) / 1e9
+    mid = pd.Series(books.mid).groupby(day).ffill().groupby(day).bfill().ffill().to_numpy()
+    return SignedFlow(books.time, mid, np.sign(shares), shares, None, day, step, "seconds")
+
+
+def _level(value: float) -> ExponentialSumKernel:
+    """Impact that stays as it is."""
+    return ExponentialSumKernel((0.0,), (value,))
+
+
+@lru_cache(maxsize=8)  # (n, n) each
+def _displacement(kernel: Kernel, seconds: tuple[float, ...]) -> Float:
+    """Lower triangle of G without its diagonal, (n, n): what earlier child orders left."""
+    return np.tril(kernel_matrix(kernel, np.array(seconds)), -1)
+
+
+@dataclass(frozen=True)
+class Accounting(Record):
+    """How orders are priced.
+
+    Attributes
+    ----------
+    carried : CarriedImpact
+    horizon_seconds : float
+        Of the selection.
+    fee_per_share : float
+        Currency; below 0 for a rebate.
+    risk_aversion : float
+        lambda of the objective, 1 / currency.
+
+    Examples
+    --------
+    >>> Accounting(fee_per_share=0.003).carried.scenario
+    'none'
+    """
+
+    carried: CarriedImpact = field(default_factory=CarriedImpact)
+    horizon_seconds: float = HORIZON_SECONDS
+    fee_per_share: float = 0.0
+    risk_aversion: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("horizon_seconds", self.horizon_seconds, above=0)
+        number("fee_per_share", self.fee_per_share)
+        number("risk_aversion", self.risk_aversion, 0)
+
+
+def mids_after(states: BookSnapshots, time: NDArray[np.int64], seconds: float) -> Float:
+    """The mid `seconds` after each time, (n,): of the last two-sided state shown by then.
+
+    NaN where that is more than an hour old, as where a recording has ended.
+
+    Examples
+    --------
+    >>> size = np.ones((3, 1))
+    >>> bid = np.array([[1.0], [2.0], [3.0]])
+    >>> states = BookSnapshots([0, 10**9, 2 * 10**9], bid, size, bid + 2, size)
+    >>> mids_after(states, np.array([0]), 1.5).tolist()
+    [3.0]
+    """
+    return _later(_mids(states), time, seconds)
+
+
+def _later(known: pd.Series, time: NDArray[np.int64], seconds: float) -> Float:
+    """`mids_after`, of mids by their time."""
+    at, due = known.index.to_numpy(), np.asarray(time) + np.int64(round(1e9 * seconds))
+    gap = float(np.median(np.diff(at))) / 1e9 if len(at) > 1 else 0.0
+    if gap > seconds * (1.0 + 1e-9):
+        sparse = f"the states stand {gap:g} s apart, the horizon is {seconds:g} s"
+        raise ValidationError(f"{sparse}; give every state, or none for the next interval's mid")
+    last = np.searchsorted(at, due, "right") - 1
+    fresh = (last >= 0) & (due - at[last] <= 1e9 * max(STALE_SECONDS, 2.0 * seconds))
+    return np.where(fresh, known.to_numpy()[last], np.nan)
+
+
+def _mids(states: BookSnapshots) -> pd.Series:
+    """Mids of the states with two sides, by their time."""
+    mid = states.mid
+    known = np.isfinite(mid)
+    if not known.any():
+        raise ValidationError("none of the states has two sides: there is no mid after a fill")
+    return pd.Series(mid[known], states.time[known])
+
+
+def order_cost(
+    execution: Execution, accounting: Accounting | None = None, after: Float | None = None
+) -> dict[str, Any]:
+    r"""What one order costs, in bps of the arrival mid, as parts that add up.
+
+    .. math:: \mathrm{total} = \underbrace{\sum_t x_t h_t}_{spread}
+        + \underbrace{\sum_t x_t \bigl(\epsilon (p_t - m_t) - h_t\bigr)}_{walk}
+        - \underbrace{\epsilon \sum_t x_t (m^+_t - m_t)}_{selection}
+        + \mathrm{carried} + \mathrm{fees}
+
+    with m and h mid and half-spread of the book decided on, p the price paid, m+ the mid
+    `horizon_seconds` after the fill, and epsilon 1 for a buy, -1 for a sell. What the books did not
+    fill is completed in the last interval along the slope of its last level and counted in the
+    walk, so that every order is whole. Where the mid is a martingale from the horizon on, the
+    expected total without fees is the expected implementation shortfall, whatever the strategy
+    looked at: with X_t the shares left, sum_t x_t m+_t = S m_0 plus the sum of X_t times
+    unforeseeable moves. Where moves go on in the same direction beyond the horizon, or revert, what
+    is not counted is that part; the own impact must not be in the mids, as it is carried apart.
+
+    Parameters
+    ----------
+    execution : Execution
+    accounting : Accounting, optional
+        By default selection over 60 s, nothing carried, no fees.
+    after : (n,), optional
+        m+, as `mids_after` gives; by default the next interval's mid, and the last one's own.
+
+    Returns
+    -------
+    dict
+        strategy, side, size (shares), scenario, the five parts, total_bps, shortfall_bps (as
+        realised, what the books left completed in the last interval), timing_risk_bps,
+        objective_bps (total and risk_aversion times the variance), completed (by the books alone).
+
+    Raises
+    ------
+    ValidationError
+        An order of no shares, or `after` of another shape.
+
+    Examples
+    --------
+    >>> from research_lib.evaluation import replay
+    >>> time, size = [10**18, 10**18 + 60 * 10**9], [[20.0], [20.0]]
+    >>> books = BookSnapshots(time, [[99.0], [99.0]], size, [[101.0], [102.0]], size)
+    >>> found = order_cost(replay([10, 10], books, "buy"))
+    >>> [round(found[part], 1) for part in ("spread_bps", "walk_bps", "selection_bps")]
+    [125.0, 0.0, -25.0]
+    """
+    how, one = accounting or Accounting(), execution
+    sign, total, mid = side_sign(one.side), one.total_shares, _known(one.mid)
+    if not total > 0:
+        raise ValidationError(f"an order of {total:g} shares has no cost a share; give one above 0")
+    decided, touch = mid, one.half_spread
+    if one.decision_mid is not None and one.decision_half_spread is not None:
+        # Where nothing was shown to decide on, the book of the fill stands for it.
+        shown = np.isfinite(one.decision_mid)
+        decided = np.where(shown, one.decision_mid, mid)
+        touch = np.where(shown, one.decision_half_spread, one.half_spread)
+    later = np.append(mid[1:], mid[-1])
+    if after is not None:
+        later = numbers("after", same_labels("after", after, range(len(mid))))
+    if later.shape != mid.shape:
+        raise ValidationError(f"after must be {mid.shape}, a mid a child order; got {later.shape}")
+    shares = np.append(one.filled[:-1], one.filled[-1] + one.unfilled)
+    if (unknown := ~np.isfinite(later) & (shares > 0)).any():
+        t = int(np.argmax(unknown))
+        raise ValidationError(f"no mid is known after the fill of interval {t}; give later states")
+    later = np.where(np.isfinite(later), later, decided)
+    spread = shares * touch
+    walk = one.cost_by_interval + sign * one.filled * (mid - decided) - spread
+    walk[-1] += one.rest_cost + sign * one.unfilled * (mid[-1] - decided[-1])
+    arrival = float(decided[0])
+    paper = total * arrival
+    # Own impact stands beside the walk of the book that filled, not beside the mid's move until it.
+    walked = one.cost_by_interval - shares * one.half_spread
+    walked[-1] += one.rest_cost
+    carried = how.carried.cost(shares, walked, one.time, arrival)
+    currency = (spread.sum(), walk.sum(), -sign * shares @ (later - decided), carried)
+    parts = [1e4 * float(part) / paper for part in currency]
+    parts.append(1e4 * how.fee_per_share / arrival)
+    drift = sign * float(shares @ (mid - arrival))
+    risk = replace(one, filled=shares, unfilled=0.0).timing_risk_bps
+    return {
+        "strategy": one.name, "side": one.side, "size": total, "scenario": how.carried.scenario,
+        **dict(zip(PARTS, parts, strict=True)), "total_bps": sum(parts),
+        "shortfall_bps": 1e4 * (one.cost + one.rest_cost + drift) / paper,
+        "timing_risk_bps": risk,
+        "objective_bps": sum(parts) + 1e-4 * how.risk_aversion * paper * risk**2,
+        "completed": one.completed,
+    }  # fmt: skip
+
+
+def order_costs(
+    executions: Iterable[Execution], accounting: Accounting | None = None,
+    states: BookSnapshots | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """`order_cost` of each order: one row an execution, in their order, and the time it began.
+
+    Parameters
+    ----------
+    executions : iterable of Execution
+    accounting : Accounting, optional
+    states : BookSnapshots, optional
+        Every state of the recording, for the mid after each fill; without it the next interval's
+        mid stands for it, whatever the horizon.
+
+    Examples
+    --------
+    >>> from research_lib.evaluation import Twap, run
+    >>> from research_lib.market import preset
+    >>> books = preset("thin_stock", Session(13)).books(13, 5, np.random.default_rng(0))
+    >>> table = order_costs([run(Twap(), books, 500, side) for side in ("buy", "sell")])
+    >>> bool(np.allclose(table[list(PARTS)].sum(axis=1), table["total_bps"], atol=1e-9))
+    True
+    """
+    how, rows = accounting or Accounting(), []
+    known = None if states is None else _mids(states)
+    for one in executions:
+        after = None if known is None else _later(known, one.time, how.horizon_seconds)
+        rows.append(order_cost(one, how, after) | {"start": int(one.time[0])})
+    if not rows:
+        raise ValidationError("executions must be one Execution or more, as `evaluate` gives")
+    return pd.DataFrame(rows)
+
+
+def _known(mid: Float) -> Float:
+    """Mids (n,), NaN filled with the one before, or the first known."""
+    return pd.Series(mid).ffill().bfill().to_numpy()
