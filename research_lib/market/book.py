@@ -171,12 +171,13 @@ class BookSnapshots(Record):
         A warning is logged where the clock does not seem to fit: many states outside the
         session, and many intervals without a book.
 
-        For interval t this is the last complete state at or before the START of t, not
-        before that day's opening or the end of its last break (a state of the night before is
-        no quote). A quiet book stands however long the pause, unless `max_age` says otherwise;
-        but after a day's last state it may be the recording that ended, and a sample more than
-        `ENDED_SECONDS` (300 s; the mean time between the day's states, if longer) after it
-        shows nothing. Where there is no state the snapshot is empty: NaN prices, zero sizes.
+        For interval t this is the last complete state at or before the START of t, not before
+        that day's opening or the end of its last break (a state of the night before is no
+        quote; of blocks around the clock the last state of the block before stands). A quiet
+        book stands however long the pause, unless `max_age` says otherwise; but after a day's
+        last state it may be the recording that ended, and a sample more than `ENDED_SECONDS`
+        (300 s; the mean time between the day's states, if longer) after it shows nothing. Where
+        there is no state the snapshot is empty: NaN prices, zero sizes.
 
         Parameters
         ----------
@@ -427,6 +428,7 @@ def sample_batches(
     session = as_session(session)
     limit = np.inf if max_age is None else number("max_age", max_age, 0)
     sampled, spans, n_outside, n_rows, usable = [], [], 0, 0, False
+    last: BookSnapshots | None = None  # complete state of the block before: it stands on
     for day in by_day(batches, session):
         outside = session.interval_of(day.time) < 0
         n_rows, n_outside = n_rows + len(day), n_outside + int(outside.sum())
@@ -436,7 +438,11 @@ def sample_batches(
         if session.mic and day.symbol != SYNTHETIC and not session.trading_days(date, date):
             logger.warning(f"{date} is no trading day of {session.mic}; its states are sampled too")
         if not outside.all():
-            sampled.append(_sampled_day(day, session, limit))
+            recent = last is not None and day.time[0] - last.time[0] <= ENDED_SECONDS * 1e9
+            known = BookSnapshots.concat([last, day]) if last is not None and recent else day
+            sampled.append(_sampled_day(known, session, limit, date))
+        if session.block is not None and day.complete.any():
+            last = day.take(np.flatnonzero(day.complete)[-1:])
     if not sampled:
         where = f": {_when(np.array(spans), session)}" if spans else ""
         raise NoBooksError(f"none of {n_rows:,} snapshots falls inside {session.hours}{where}")
@@ -452,10 +458,13 @@ def sample_batches(
     return books
 
 
-def _sampled_day(day: BookSnapshots, session: Session, limit: float) -> BookSnapshots:
-    """The last complete state at or before the start of each interval of one day."""
-    date = session.days(day.time[:1])
-    starts, opened = session.starts(date)[0], session.opened(date)[0]
+def _sampled_day(day: BookSnapshots, session: Session, limit: float, date: Any) -> BookSnapshots:
+    """The last complete state at or before the start of each interval of one day.
+
+    The first one may be of the block before, where trading goes on from block to block.
+    """
+    starts, opened = session.starts([date])[0], session.opened([date])[0]
+    opened = opened if session.block is None else day.time[0]
     usable = np.append(np.flatnonzero(day.complete), 0)  # so that there is one
     rows = usable[np.searchsorted(day.time[usable[:-1]], starts, side="right") - 1]
     age = starts - day.time[rows]

@@ -203,3 +203,19 @@ def test_states_that_are_complete_but_late_are_a_matter_of_the_clock(
     evening = MONDAY_OPEN + 615 * MINUTE - 5 * 60 * MINUTE + MINUTE * np.arange(400)  # from 14:45
     BookSnapshots(evening, *([[10.0]] * 400 for _ in range(4))).sample(SESSION)
     assert "its clock may not fit" in caplog.text
+
+
+def test_the_last_state_of_a_block_stands_at_the_next_ones_opening() -> None:
+    """Around the clock nothing closes: the first book of an hour is the last one before it."""
+    session, start = Session(60, block="1h"), 1_704_153_600_000_000_000
+    time = start + 30 * 10**9 + 60 * 10**9 * np.arange(3 * 60)  # half past each minute
+    mid, size = 100.0 + np.arange(len(time))[:, None], np.full((len(time), 1), 9.0)
+    states = BookSnapshots(time, mid - 0.5, size, mid + 0.5, size)
+    books = states.sample(session)
+    assert books.complete.reshape(3, 60).all(axis=1).tolist() == [False, True, True]
+    assert books.mid[60] == states.mid[59]
+    assert books.age[60] == 30 * 10**9
+    gone = states.take(
+        np.flatnonzero((time < start + 3_600 * 10**9) | (time > start + 7_200 * 10**9))
+    )
+    assert not gone.sample(session).complete[60]  # an hour without a state: it is not known
