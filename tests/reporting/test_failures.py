@@ -80,7 +80,8 @@ def test_each_is_told_in_the_index_with_its_kind_and_how_to_rerun_it(
         assert f"| {kind} |" in line
         assert f"`python -m research_lib report {name}`" in line
         assert not (project.reports / name / "results.json").exists()
-    assert "Of 8 runs 5 failed (62.5 %). Of 2 with a difference, 2 are below 0, 2 with" in index
+    assert "Of 8 runs 5 failed (62.5 %). Of 2 with a difference, 0 are above 0" in index
+    assert "and 2 below (2 with the whole interval, unadjusted)" in index
 
 
 def test_the_note_has_the_cell_the_error_and_the_parameters(

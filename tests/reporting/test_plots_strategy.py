@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,7 +62,8 @@ def test_every_standard_strategy_has_a_colour(fitted: bool) -> None:
     session = Session(13)
     books = preset("thin_stock", session).books(3 * 13, 5, np.random.default_rng(1))
     (known,) = known_before(books, session, first=2)
-    names = [one.name for one in standard_strategies(known.priors["buy"], earlier=fitted)]
+    prior = dataclasses.replace(known.priors["buy"], earlier=fitted)
+    names = [one.name for one in standard_strategies(prior)]
     assert len(names) == (7 if fitted else 4)
     assert set(names) <= set(STRATEGY_COLOURS)
 

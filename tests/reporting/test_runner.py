@@ -61,4 +61,4 @@ def test_a_run_leaves_summaries_figures_results_and_manifest(tmp_path: Path) -> 
     assert "[modeling](small/modeling_summary.md), [strategy](small/strategy_summary.md) |" in row
     draws = own["seeds"]["difference_bps"]
     told = (significant(one) for one in (quoted, draws["mean"], draws["error"]))
-    assert "| {} | none | 4 | {} ({}) |".format(*told) in row
+    assert "| {} | none | 4 |  | {} ({}) |".format(*told) in row
