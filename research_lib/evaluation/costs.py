@@ -9,14 +9,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.checks import Float, number, numbers, refuse_unknown, same_labels
+from research_lib.checks import (
+    Float,
+    number,
+    numbers,
+    refuse_unknown,
+    require_columns,
+    require_numbers,
+    same_labels,
+)
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.evaluation.replay import Execution
+from research_lib.evaluation.replay import ROUNDING, Execution, Ladder, settled, with_rest
 from research_lib.impact import ExponentialSumKernel, Kernel, kernel_matrix
 from research_lib.market import BookSnapshots, Session
 from research_lib.market.book import side_sign
-from research_lib.market.sessions import as_session
+from research_lib.market.sessions import as_session, nanoseconds
 from research_lib.transient import SignedFlow, fit_kernel, propagator
 
 SCENARIOS = ("none", "measured", "borrowed", "square-root")
@@ -320,7 +328,7 @@ def order_cost(
     Raises
     ------
     ValidationError
-        An order of no shares, or `after` of another shape.
+        An order of no shares; `after` of another shape, or unknown where something is filled.
 
     Examples
     --------
@@ -373,6 +381,61 @@ def order_cost(
         "objective_bps": sum(parts) + 1e-4 * how.risk_aversion * paper * risk**2,
         "completed": one.completed,
     }  # fmt: skip
+
+
+def execution_of_fills(
+    fills: pd.DataFrame, states: BookSnapshots, *, side: str, total_shares: float,
+    name: str = "fills",
+) -> Execution:  # fmt: skip
+    """An order of one's own, by its fills, as `order_cost` prices it.
+
+    Each fill is priced beside the last two-sided state strictly before it; fills of one time are
+    one child order. What is not filled is completed along the last of these states.
+
+    Parameters
+    ----------
+    fills : DataFrame
+        Columns time (UTC or with a zone), shares and price (currency per share), each above 0.
+    states : BookSnapshots
+        Every state of the recording.
+    side : "buy" or "sell"
+    total_shares : float
+        The order, at least what was filled.
+    name : str
+        The strategy's.
+
+    Raises
+    ------
+    ValidationError
+        A column that is missing or not above 0, a fill before the first state, more filled than
+        ordered.
+
+    Examples
+    --------
+    >>> size = np.full((2, 1), 50.0)
+    >>> states = BookSnapshots([0, 60 * 10**9], [[99.0]] * 2, size, [[101.0]] * 2, size)
+    >>> time = pd.to_datetime([1, 61], unit="s", utc=True)
+    >>> fills = pd.DataFrame({"time": time, "shares": [10.0, 10.0], "price": [101.0, 101.5]})
+    >>> done = execution_of_fills(fills, states, side="buy", total_shares=20.0)
+    >>> done.cost, done.spread_cost, done.completed
+    (25.0, 20.0, True)
+    """
+    require_columns(fills, ("time", "shares", "price"), "fills")
+    require_numbers(fills, ("shares", "price"), above=0)
+    paid = pd.DataFrame({"shares": fills["shares"], "value": fills["shares"] * fills["price"]})
+    paid = paid.groupby(nanoseconds(fills["time"], "column time")).sum()
+    time, (shares, value) = paid.index.to_numpy(), paid.to_numpy(float).T
+    known = states.take(np.flatnonzero(np.isfinite(states.mid)))
+    row = np.searchsorted(known.time, time, "left") - 1
+    if row.min() < 0:
+        raise ValidationError("a fill comes before the first state of two sides; give earlier ones")
+    left = number("total_shares", total_shares, above=0) - float(shares.sum())
+    if left < -ROUNDING * total_shares:
+        found = f"{shares.sum():,.6g} shares are filled of an order of {total_shares:,.6g}"
+        raise ValidationError(f"{found}; give the whole order")
+    ladder = replace(Ladder.of(known.take(row), side), time=time)
+    cost = side_sign(side) * (value - shares * ladder.mid)
+    return settled(name, with_rest(shares, cost, max(left, 0.0)), ladder, "own fills")
 
 
 def order_costs(

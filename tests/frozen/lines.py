@@ -29,7 +29,7 @@ LEFT_OUT = re.compile(
             r"(certificate/)?(kkt_residual|duality_gap)|solvers/.*/(gap|residual|iterations|reason)",
             r"quality/.*/(meaning|done|share_%)|(distances|latency)/.*",
             # Settings of a strategy, and tables that vary a headline: those of orders and parts are kept.
-            r"n_sessions|n_seeds|synthetic|earlier|urgency|latency_seconds|fee_per_share|first|last|optimism|detectable",
+            r"n_sessions|n_seeds|synthetic|earlier|urgency|half_done|latency_seconds|fee_per_share|first|last|optimism|detectable",
             r"(sensitivity|placebo|frontier|saved|seeds|scenarios)/.*|strategies/.*/(p_value|orders|sessions|objective_bps)",
             r"strategies/.*(lower|upper)_bps|kernels/.*/(lower|upper|source)",
         )
