@@ -12,7 +12,7 @@ export RESEARCH_DATA := $(abspath $(RESEARCH_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab report verify lint types imports fast check test soak bench lock refresh clean
+.PHONY: help env lab report reports verify lint types imports fast check test soak bench lock refresh clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,8 +22,11 @@ env: $(READY) ## make the virtual environment .venv with the locked packages
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-report: $(READY) ## make the reports (NAMES="default frog" for some; RESEARCH_DATA=... for real data)
+report: $(READY) ## make the embedded default report from scratch (NAMES="frog goog" for others)
 	$(BIN)/python -m research_lib report $(NAMES)
+
+reports: $(READY) ## make all reports that the data in RESEARCH_DATA allow; unchanged ones stay
+	$(BIN)/python -m research_lib report --all
 
 verify: $(READY) ## run the reports again and compare; names what was edited or changed (NAMES="default" for some)
 	$(BIN)/python -m research_lib verify $(NAMES)

@@ -15,18 +15,21 @@ import yaml
 from research_lib.reporting import Options, Project, RunConfig, load_grid, run_reports
 
 LEAST_RATIO = 1.3  # two workers on two cores; kernels also wait for the disk and for each other
-PARAMETERS = """side = "buy"  # or "sell"
-model_type = "linear"  # form
-preset_name = "thin_stock"  # market
-seed = 7  # of the draws
-output_dir = ""  # folder"""
+PARAMETERS = """side: str = "buy"  # or "sell"
+model_type: str = "linear"  # form
+preset_name: str = "thin_stock"  # market
+seed: int = 7  # of the draws"""
 STORY = """import numpy as np
+import pandas as pd
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import Session, preset
-from research_lib.reporting import ReportFolder
+from research_lib.reporting import Report
+from research_lib.reporting.results import Results
 books = preset(preset_name, Session(390)).books(10 * 390, 10, np.random.default_rng(seed))
 fit = fit_impact(slippage_curves(books, [100, 200, 500], side).to_frame(390), model_type)
-ReportFolder(output_dir, "strategy").results({"answer": fit.information, "r2": fit.metrics["test_r2"]})"""
+report = Report("modeling")
+display(pd.Series(fit.metrics))
+report.results(Results(f"R2 {fit.metrics['test_r2']!r}", preset_name, True))"""
 AXES = {
     "preset_name": ["thin_stock", "wide_spread_stock"],
     "side": ["buy", "sell"],
@@ -69,18 +72,19 @@ Limit: two at a time at least {LEAST_RATIO} times as fast, `results.json` the sa
 
 
 def short_project(folder: Path) -> Project:
-    """One notebook, its template and a grid of 24."""
-    project = Project(folder, folder, folder, folder / "reports", {"strategy": "short.ipynb"})
+    """One notebook and a grid of 24."""
+    project = Project(folder, folder, folder, folder / "reports", {"modeling": "short.ipynb"})
+    cell = nbformat.v4.new_code_cell
     cells = [
-        nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(STORY),
+        nbformat.v4.new_markdown_cell("# Fit"),
+        cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        cell(STORY, metadata={"tags": ["answer"]}),
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(
-        nbformat.v4.new_notebook(cells=cells, metadata=kernel), project.notebook("strategy")
+        nbformat.v4.new_notebook(cells=cells, metadata=kernel), project.notebook("modeling")
     )
-    (folder / "strategy_summary.md.j2").write_text("# Fit\n\n{{ results.answer }}\n")
-    content = {"title": "short runs", "sections": ["strategy"], "axes": AXES}
+    content = {"title": "short runs", "sections": ["modeling"], "axes": AXES}
     (folder / "grid.yml").write_text(yaml.safe_dump(content, sort_keys=False))
     return project
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m research_lib report|verify|convert|bench|health`."""
+"""The command line: `python -m research_lib report|verify|data|convert|bench|health`."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,15 @@ from research_lib.errors import ResearchError
 from research_lib.monitoring import configure_logging
 
 if TYPE_CHECKING:
-    from research_lib.reporting import Project
+    from research_lib.reporting import Options, Project
 
 FLAG: dict[str, Any] = {"action": "store_true"}
 PAIRS: dict[str, Any] = {"nargs": "+", "default": [], "metavar": "NAME=VALUE"}
 # By command: its line in the help, and its arguments as `add_argument` takes them.
 COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
-    "report": ("make the reports of configurations (all by default)", {
+    "report": ("make reports: the embedded default run from scratch, or those named", {
         "names": {"nargs": "*", "help": "of notebooks/configs/*.yml, or of runs of --grid"},
+        "--all": {**FLAG, "help": "every configuration whose data are there"},
         "--grid": {"metavar": "FILE", "help": "run every combination of its axes instead"},
         "--jobs": {"type": int, "help": "notebooks at a time (default: as many as cores)"},
         "--scheduler": {"metavar": "ADDRESS", "default": "", "help": "a Dask scheduler to run on"},
@@ -35,6 +37,11 @@ COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "verify": ("run reports again and compare; names what was edited or changed", {
         "names": {"nargs": "*", "help": "folders of reports (all by default)"},
     }),
+    "data": ("list the data files of the reports, who uses them, and whether they are here", {
+        "--check": {**FLAG, "help": "compare sizes and SHA-256; exits with 1 if one differs"},
+        "--strict": {**FLAG, "help": "exit with 1 also if one is absent or not listed"},
+        "--table": {"metavar": "FILE", "help": "another page that lists files (docs/data.md)"},
+    }),
     "convert": ("write order books of any format as Parquet by symbol and date, once", {
         "source": {"help": "a file, or a folder of files: one that fails is named at the end"},
         "destination": {"help": "a folder, made if it does not exist; read_books reads it back"},
@@ -45,7 +52,7 @@ COMMANDS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         "--output": {"metavar": "FILE", "help": "page to write (default: reports/benchmarks.md)"},
     }),
     "health": ("try solvers, Jupyter, disk, memory and data; exits with 1 if red", {
-        "--alive": {**FLAG, "help": "only memory, which a restart could mend: for liveness probes"},
+        "--alive": {**FLAG, "help": "only memory, which a restart could mend; for liveness probes"},
     }),
 }  # fmt: skip
 
@@ -64,8 +71,9 @@ def main(arguments: Sequence[str] | None = None, project: "Project | None" = Non
     Returns
     -------
     int
-        0 when it succeeded, 1 when a run was skipped under --strict, 2 on an error, 3 when a run
-        that was asked for by name was skipped, 130 when it was interrupted.
+        0 when it succeeded, 1 when a run was skipped under --strict or `verify` or `data --check`
+        found a difference, 2 on an error, 3 when a run that was asked for by name was skipped,
+        130 when it was interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m research_lib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
@@ -104,15 +112,57 @@ def _report(options: argparse.Namespace) -> int:
         number("--jobs", jobs, 1)
     seconds = number("--time-limit", options.time_limit, above=0)
     memory_mb = number("--memory-limit", options.memory_limit, 1)
-    how = Options(jobs, options.scheduler, options.force, options.profile, seconds, memory_mb)
+    limits = {"seconds": seconds, "memory_mb": memory_mb, "profile": options.profile}
+    named = bool(options.names)
+    how = Options(jobs, options.scheduler, options.force, whole=named, **limits)
+    if not (options.names or options.grid or options.all):
+        return _embedded(project, how)
     outcome = run_reports(chosen_runs(options.names, options.grid, project), project, how)
     for name, became in outcome.items():
-        # What is piped ends in a log, and an error's words may quote data.
-        hidden = became.startswith("failed") and not sys.stdout.isatty()
-        print(f"{name}: " + (f"failed, reports/{name}/failure.md tells" if hidden else became))
+        print(f"{name}: {_public(name, became)}")
     words = {became.split(":")[0] for became in outcome.values()}
-    skipped = 3 if options.names else int(options.strict)  # 3: what was asked for by name
+    skipped = 3 if named else int(options.strict)  # 3: what was asked for by name
     return 2 if "failed" in words else skipped * ("skipped" in words)
+
+
+def _public(name: str, became: str) -> str:
+    """What became of a run; what is piped ends in a log, and an error's words may quote data."""
+    hidden = became.startswith("failed") and not sys.stdout.isatty()
+    return f"failed, see reports/{name}/failure.md" if hidden else became
+
+
+def _embedded(project: "Project", how: "Options") -> int:
+    """Make the default run from scratch; say its answer, whether it was reproduced, and where."""
+    from research_lib.reporting import configuration_names, remake
+    from research_lib.reporting.manifest import RUN, read_json
+    from research_lib.reporting.parameters import RunConfig
+
+    name = "default"
+    others = set(configuration_names(project)) - {name}
+    run = RunConfig.load(name, project)
+    became, differences = remake(run, project, how)
+    if not became.startswith("made"):
+        print(f"{name}: {_public(name, became)}")
+        return 2
+    results = read_json(project.reports / name / "results.json")
+    went = read_json(project.reports / name / RUN)["sections"]
+    for section, own in results.items():
+        again = " (not run again; `report default --force` does)"
+        kept = again if went[section]["kept"] else ""
+        print(f"\n{section}{kept}: {own['answer']}")
+    if differences is None:
+        print("\nThere was no report to compare these numbers with.")
+    elif differences:
+        print(f"\nNOT the numbers of the report that was there ({len(differences)} differ):")
+        print(*(f"  {line}" for line in differences[:5]), sep="\n")
+    else:
+        print("\nThe numbers of the report that was there were reproduced, of what was run.")
+    print(*(project.reports / name / f"{section}_summary.html" for section in results), sep="\n")
+    if others:
+        there = data_folder().is_dir()
+        where = f"in {data_folder()}" if there else "once RESEARCH_DATA names their folder"
+        print(f"`make reports` makes {len(others)} more, as far as their data are {where}.")
+    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -125,6 +175,27 @@ def _verify(options: argparse.Namespace) -> int:
         print(*(f"  {line}\n" for line in lines), sep="", end="")
         bad |= wrong
     return int(bad)
+
+
+def _data(options: argparse.Namespace) -> int:
+    from research_lib.reporting import Project, chosen_runs, listed_files, users_of_data
+
+    files = listed_files(options.table) if options.table else listed_files()
+    users = users_of_data(files, chosen_runs([], None, options.project or Project()))
+    counts: Counter[str] = Counter()
+    for file in files:
+        state = file.state() if options.check else "here" if file.path.is_file() else "absent"
+        counts[state] += 1
+        used = ", ".join(users.pop(file.name, ["no configuration"]))
+        more = "" if options.check else f", {file.n_bytes:,} bytes, used by {used}"
+        print(f"{file.name}: {state}{more}")
+    for name, runs in users.items():
+        counts["not listed"] += 1
+        print(f"{name}: not listed, used by {', '.join(runs)}")
+    said = ", ".join(f"{count} {state}" for state, count in counts.items())
+    print(f"{len(files)} files in {data_folder()}: {said}")
+    differ = any(state.endswith("differs") for state in counts)
+    return int(differ or (options.strict and bool({"absent", "not listed"} & counts.keys())))
 
 
 def _convert(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
-"""The checks of what users bring: numbers, arrays, labelled arrays and frames.
+"""Checks of input from users: numbers, arrays, labelled arrays and frames.
 
-Each names the value, the limit and the remedy.
+Errors name the value, the limit and the remedy.
 """
 
 import difflib
@@ -77,14 +77,14 @@ def per_interval(
 ) -> Float:
     """A number or (n,), one an interval, as a new (n,); a Series is aligned by labels 0 to n - 1.
 
-    Values are at least `low`; `infinite` admits infinities: of bounds in shares, they mean none.
+    Values are at least `low`; `infinite` admits infinity, which means no bound.
 
     Raises
     ------
     ValidationError
         Another shape, labels that are not the intervals', NaN, or a value below `low`.
     """
-    if type(values) is float and low <= values < np.inf:  # a number, plainly: in no time
+    if type(values) is float and low <= values < np.inf:  # the usual case of one number, early
         return np.full(n, values)
     kind = f"a number or ({n},)" + (" shares" if infinite else ", one an interval")
     aligned = same_labels(name, values, range(n), f"intervals are labelled 0 to {n - 1}")
@@ -107,8 +107,8 @@ def same_labels(name: str, values: Any, labels: Sequence[Any] | None, due: str =
     Raises
     ------
     ValidationError
-        Labels that are not the same set: they are never read by position in silence. It says what
-        is `due`.
+        Labels that are not the same set: labelled values are never read by position. `due` says in
+        the message what they should be.
 
     Examples
     --------
@@ -129,13 +129,13 @@ def same_labels(name: str, values: Any, labels: Sequence[Any] | None, due: str =
 def same_rows(**given: Any) -> dict[str, Any]:
     """Columns of one table: Series and frames are put in the row order of the first of them.
 
-    Beside a plain array, whose order nobody knows, their labels must be 0 to n - 1 in order, or
-    those of a pandas Index that is given as a column itself, such as the times.
+    Beside a plain array, whose order is unknown, their labels must be 0 to n - 1 in order, or equal
+    a pandas Index that is itself one of the columns, such as the times.
 
     Raises
     ------
     ValidationError
-        Rows labelled otherwise, or in another order with a label that stands twice.
+        Rows with other labels, or in another order with a label that occurs twice.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def same_rows(**given: Any) -> dict[str, Any]:
 
 
 def positions(rows: ArrayLike) -> NDArray[Any]:
-    """A mask or positions as an index; of an empty list, which has no type, none."""
+    """A mask or positions as an index; an empty list, which has no type, selects nothing."""
     return np.asarray(rows) if np.size(rows) else np.zeros(0, np.int64)
 
 

@@ -1,4 +1,4 @@
-"""How numerical loops are compiled: by numba, cached on disk where that can be written."""
+"""Compiles numerical loops with numba; the result is cached on disk where that is possible."""
 
 import functools
 import logging
@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 def compiled(function: Callable[..., Any], **more: Any) -> Any:
     """`function` compiled at its first call, without the interpreter's lock.
 
-    Compiled code calls only compiled functions of its own file: numba's cache looks at that file
-    alone, so a change in another one would go unseen.
+    Compiled code calls only compiled functions of its own file: numba's cache checks that file
+    alone and would miss a change in another one.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
     try:
@@ -26,13 +26,13 @@ def compiled(function: Callable[..., Any], **more: Any) -> Any:
         return njit(**options)(function)
 
 
-# Sums are taken in the order that the processor's vectors like, so that their last digits depend on
-# it. No number may be NaN.
+# The order of sums depends on the processor's vector width, and so do their last digits. No number
+# may be NaN.
 vectorised = functools.partial(compiled, fastmath={"reassoc", "nnan", "nsz"})
 
 
 @functools.cache
 def _warn_uncached() -> None:
-    """Once, although every function meets the same fault."""
+    """Warn once, although every function meets the same fault."""
     remedy = "set NUMBA_CACHE_DIR to a folder that can be written, or each start compiles anew"
     logger.warning("compiled code is not cached (no locator available); %s", remedy)

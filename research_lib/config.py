@@ -1,4 +1,4 @@
-"""Settings and results: what may be chosen, and how either is shown and read."""
+"""Base class of settings and results, the two configurations, YAML, and the data folder."""
 
 import contextlib
 import html
@@ -27,8 +27,8 @@ Json = Mapping[str, Any]  # an object of JSON or YAML
 class Record:
     """Base of settings and results: a dataclass that answers ``record["name"]`` and shows a table.
 
-    Alone in a notebook's cell it is a small table: its `to_frame()` where it has one, else a row
-    for each of its names. Its repr names the class, scalars and the shapes of arrays.
+    In a notebook's cell it shows as a small table: its `to_frame()` if it has one, else a row for
+    each attribute. Its repr has the class, the scalars and the shapes of arrays.
 
     Examples
     --------
@@ -83,7 +83,7 @@ class Record:
 
 
 def _brief(value: Any) -> str:
-    """A value in a few words: an array by its shape and range."""
+    """A value in short form; an array by its shape and range."""
     if shape := getattr(value, "shape", ()):
         if not isinstance(value, np.ndarray):
             return f"{type(value).__name__} {shape}"
@@ -149,7 +149,8 @@ class ModelConfig(_Settings):
     volume_decay : float
         Expected size falls by exp(-volume_decay) from one level to the next.
     min_observations : int
-        Uncensored observations that one interval's fit needs; fewer widen it.
+        Uncensored observations that the fit of one interval needs; with fewer it uses neighbours
+        too.
     max_trade_size, min_trade_size : float
         Range of trade sizes measured, shares. A larger size is refused, a smaller one warned about.
     numerical_tolerance : float
@@ -198,8 +199,8 @@ class OptimizerConfig(_Settings):
     default_solver : SolverType
         Tried first; the others follow if it fails.
     max_iterations : int
-        Limit of each solver's own iterations; OSQP and SCS, whose steps are far cheaper, get
-        100 times as many.
+        Limit of each solver's iterations; 100 times as many for OSQP and SCS, whose steps are far
+        cheaper.
     tolerance : float
         Relative duality gap each solver is asked to reach.
     min_trade_size : float
@@ -232,8 +233,8 @@ class OptimizerConfig(_Settings):
 class _StrictLoader(yaml.SafeLoader):
     """No Python objects, no aliases (a few lines of them can stand for gigabytes), no key twice.
 
-    Scalars are those of YAML 1.2, which are read as people write them. In YAML 1.1, PyYAML's own,
-    010000 is 4096, 1:30 is 90, 1e5 is a text, and the symbols ON and NO are truth values.
+    Scalars are read as in YAML 1.2. In YAML 1.1, which PyYAML implements, 010000 is 4096, 1:30 is
+    90, 1e5 is a text, and the symbols ON and NO are booleans.
     """
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
@@ -244,10 +245,10 @@ class _StrictLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As SafeLoader's, of keys that all differ."""
+        """As SafeLoader's; a key that occurs twice is refused."""
         keys = [str(key.value) for key, _ in node.value]
         if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.YAMLError(f"key {twice[0][:80]!r} stands twice; keep one")
+            raise yaml.YAMLError(f"key {twice[0][:80]!r} occurs twice; keep one")
         return super().construct_mapping(node, deep)
 
 
@@ -263,7 +264,7 @@ _StrictLoader.add_constructor(f"{YAML_TAG}int", lambda _, node: int(node.value))
 
 
 def parse_yaml(text: str | bytes, what: str) -> dict[str, Any]:
-    """One mapping from YAML, safely; ValidationError names `what` it is of where it is none.
+    """Read one mapping from YAML, safely; otherwise a ValidationError names `what` was read.
 
     Examples
     --------
@@ -290,7 +291,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def spellable(path: str | Path, what: str = "path") -> Path:
-    """The path; ValidationError where the locale's encoding lacks its letters: no file is found."""
+    """The path; ValidationError where the locale's encoding lacks a letter, so no file is found."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
@@ -305,10 +306,10 @@ def data_folder() -> Path:
 
 
 def data_files(relative: str) -> dict[str, Path]:
-    """Files of real data that a name or pattern stands for, by their names below the folder.
+    """Files of real data that match a name or pattern, by their names below the folder.
 
-    A folder, such as ``store/symbol=FROG/date=2025-04-03``, stands for all files in it. Empty
-    where there are none.
+    A folder, such as ``store/symbol=FROG/date=2025-04-03``, stands for all files in it. Empty if
+    there is no match.
     """
     folder = data_folder()
     matches = [match.rglob("*") if match.is_dir() else [match] for match in folder.glob(relative)]

@@ -1,4 +1,4 @@
-"""Every failure a user can meet, by what to do about it.
+"""All errors a user can meet, by remedy.
 
 Messages name the thing, its value, the limit and the remedy, on one line.
 """
@@ -27,7 +27,7 @@ class NoBooksError(ValidationError):
 
 
 class InsufficientDataError(ValidationError):
-    """Sound data that do not suffice: too few days or books, too thin, on no price grid."""
+    """Sound data that do not suffice: too few days or books, too little depth, no price grid."""
 
 
 class MemoryLimitError(ValidationError, MemoryError):

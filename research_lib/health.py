@@ -1,4 +1,4 @@
-"""Whether this installation can do its work now: `health_check`, for probes and for people."""
+"""`health_check`: whether this installation works now, for probes and for people."""
 
 import os
 import shutil
@@ -23,17 +23,16 @@ SOLVERS = "analytical/multiplier", "scipy/SLSQP", "cvxpy/CLARABEL", "cvxpy/OSQP"
 def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) -> dict[str, Any]:
     """Try every part that a report needs: a fit, each solver backend, Jupyter, disk, memory, data.
 
-    Nothing is assumed from a version number: a tiny order is solved by each solver, each
-    backend of CVXPY is loaded, Jupyter starts a process that loads the library, a file is written
-    where reports go.
+    Each part is tried: every solver and every CVXPY backend solves a tiny order, Jupyter starts a
+    process that loads the library, and a file is written where reports go.
 
     Parameters
     ----------
     reports : path, optional
         Folder that reports are written to, the project's own by default.
     only : sequence of str, optional
-        Names of the checks to make, all by default; such as "memory" for a liveness probe: what a
-        restart could mend. A full disk or a missing mount does not go away with the process.
+        Names of the checks to make, all by default. A liveness probe asks for "memory", which a
+        restart can mend; a full disk or a missing mount it cannot.
 
     Returns
     -------
@@ -63,7 +62,7 @@ def health_check(reports: str | Path | None = None, only: Sequence[str] = ()) ->
 
 
 def _checked(check: Callable[[], str]) -> dict[str, Any]:
-    """The check's own words, or the error that it met: whatever a broken part raises."""
+    """What the check found, or its error: a broken part may raise anything."""
     try:
         return {"healthy": True, "detail": check()}
     except Exception as error:
@@ -72,7 +71,7 @@ def _checked(check: Callable[[], str]) -> dict[str, Any]:
 
 
 def _model(points: list[int]) -> str:
-    """Thirteen books drawn, walked and fitted; the number of observations goes into `points`."""
+    """Draw thirteen books, walk and fit them; `points` gets the number of observations."""
     from research_lib import ImpactModel, ModelConfig
 
     model = ImpactModel("linear", ModelConfig(progress_logging=False))
@@ -99,7 +98,7 @@ def _solver(name: str) -> str:
 
 
 def _kernel() -> str:
-    """Start what runs notebooks, as papermill does, and have it load the library."""
+    """Start a Jupyter kernel as papermill does, and let it load the library."""
     from jupyter_client.manager import run_kernel
 
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": PROJECT_ROOT}
@@ -113,7 +112,7 @@ def _kernel() -> str:
 
 
 def _disk(*folders: Path) -> str:
-    """Write a file where reports are written, and where runs work, and see what is left."""
+    """Write a file where reports are written and where runs work; look at the free space."""
     found, remedy = [], "delete old reports, or mount a larger volume"
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`ImpactModel`: the modelling half of the facade, from books to a fitted curve."""
+"""`ImpactModel`: from books to a fitted curve, the first half of the facade."""
 
 import dataclasses
 import logging
@@ -40,7 +40,7 @@ class ImpactModel:
         Family of impact: "linear", "nonlinear", "power", "sqrt" or "piecewise".
     config : ModelConfig, optional
     session : Session, optional
-        Hours and time zone of the exchange, 09:30-16:00 America/New_York by default; its own
+        Hours and time zone of the exchange, 09:30-16:00 America/New_York by default; its
         n_intervals is not used.
 
     Examples
@@ -78,8 +78,8 @@ class ImpactModel:
     ) -> pd.DataFrame:
         """Books of a `SyntheticMarket` as a long frame: time, side, price, size, level.
 
-        Up to 390 snapshots are spread evenly over one session; more go on minute by
-        minute over the following business days.
+        Up to 390 snapshots are spread evenly over one session; further ones follow minute by minute
+        on the next business days.
 
         Raises
         ------
@@ -117,8 +117,8 @@ class ImpactModel:
         Returns
         -------
         DataFrame
-            Columns of `SlippageCurves.to_frame`; `avg_slippage` is at least 0, and rows
-            where the depth ran out are a lower bound, flagged `censored`.
+            Columns of `SlippageCurves.to_frame`; `avg_slippage` is at least 0. Rows where the depth
+            ran out hold a lower bound and are flagged `censored`.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Packages whose names load their module when first used, so that importing the package is quick.
+"""Packages whose names load their module at first use, so that the import is quick.
 
 The stub beside a package, `__init__.pyi`, lists the names for type checkers, editors and this
 module alike (SPEC 1 of Scientific Python).

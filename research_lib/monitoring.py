@@ -1,4 +1,4 @@
-"""What happens while the library runs: timings, logs and the memory guard."""
+"""Timings, logs and the memory limit of running code."""
 
 import contextlib
 import logging
@@ -16,13 +16,13 @@ from research_lib.checks import number
 from research_lib.errors import MemoryLimitError
 
 LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
-RECENT = 10_000  # calls kept of each operation, so that memory does not grow with their number
+RECENT = 10_000  # calls kept of each operation, so that memory stays bounded
 
 
 class PerformanceMonitor:
     """How often each operation ran, how long it took, how often it failed or improved.
 
-    Counts are of all calls, what else it says is of the last 10,000. Safe to use from several
+    Counts include all calls, the other statistics the last 10,000. Safe to use from several
     threads.
 
     Examples
@@ -45,10 +45,10 @@ class PerformanceMonitor:
         self, operation: str, seconds: float, *, failed: bool = False,
         improvement_pct: float | None = None,
     ) -> None:  # fmt: skip
-        """Note that `operation` took so many seconds, at least 0.
+        """Record that `operation` took `seconds`, at least 0.
 
-        `improvement_pct` is of an optimisation against its baseline, per cent: above 0 counts as
-        improved, None where nothing was compared.
+        `improvement_pct` is that of an optimisation over its baseline, per cent: above 0 counts as
+        improved, None means that nothing was compared.
         """
         seconds = number("seconds", seconds, low=0)
         with self._lock:
@@ -58,9 +58,9 @@ class PerformanceMonitor:
 
     @contextlib.contextmanager
     def timing(self, operation: str) -> Iterator[dict[str, float | None]]:
-        """Time the block; one that raises is recorded too, and counted as failed.
+        """Time the block; one that raises is recorded too, as failed.
 
-        It may leave its `improvement_pct` in the dictionary that it gets.
+        The block may set `improvement_pct` in the dictionary that it gets.
         """
         begin, found, failed = time.perf_counter(), dict[str, float | None](), True
         try:
@@ -105,9 +105,9 @@ timed = MONITOR.timing  # which also decorates: each call is recorded
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory that this process has had, MB of 1e6 bytes; where only Linux tells.
+    """Peak resident memory of this process, MB of 1e6 bytes; only Linux reports the peak.
 
-    Elsewhere what it has now.
+    Elsewhere the present one.
     """
     with contextlib.suppress(OSError):
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
@@ -123,8 +123,8 @@ def configure_logging(
 ) -> logging.Logger:  # fmt: skip
     """Send the library's log to the error stream and, if asked, to a rotating file.
 
-    Only doors (command line, notebooks, services) call this; importing the library
-    configures nothing. A second call replaces the handlers of the first.
+    Called by the command line, notebooks and services only; importing the library configures
+    nothing. A second call replaces the handlers of the first.
 
     Parameters
     ----------

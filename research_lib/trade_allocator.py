@@ -1,4 +1,4 @@
-"""`TradeAllocator`: the allocation half of the facade, from a fitted model to a schedule."""
+"""`TradeAllocator`: from a fitted model to a schedule, the second half of the facade."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from research_lib.monitoring import MONITOR
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# What `allocate` takes of the configuration as it is.
+# Settings that `allocate` takes under the same name.
 SETTINGS = ("max_iterations", "tolerance", "timeout_seconds", "validate_inputs", "validate_outputs")
 LIMITS = ("participation_rate", "volume", "blackout")  # see `share_caps`
 OPTIONS = ("on_infeasible", "lot_size", "cross_check", "kernel", "times", "covariance")
@@ -38,11 +38,11 @@ class AllocationResult(Record):
     ----------
     optimal_allocation : (n,) shares
     total_impact, naive_impact : float
-        The objective's total of the schedule and of equal shares, same curve, order and unit.
+        Objective of the schedule and of equal shares, with the same curve, order and unit.
     improvement_pct : float
         100 * (naive - total) / naive, on the fitted curve: an in-sample figure.
     beyond_observed : int
-        Intervals whose child order exceeds the largest uncensored size that their fit saw.
+        Intervals whose child order exceeds the largest uncensored size of their fit.
     allocation : Allocation
         The certificate and the attempts.
     """
@@ -58,7 +58,7 @@ class AllocationResult(Record):
 class TradeAllocator:
     """Split one order over the intervals of a fitted model.
 
-    No child order is above `config.max_allocation_ratio` of it (30 %).
+    No child order exceeds the share `config.max_allocation_ratio` of the order (30 %).
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class TradeAllocator:
             raise ValidationError(f"config must be an OptimizerConfig, got {type(config).__name__}")
         self.objective, curve, n = objective, impact_model.curve, n_intervals
         self.n_intervals = len(curve) if n is None else number("n_intervals", n, 1, integer=True)
-        # Another cut of the session takes the curve in force in the middle of each interval.
+        # For another number of intervals: the curve that holds at the middle of each.
         at = (2 * np.arange(self.n_intervals) + 1) * len(curve) // (2 * self.n_intervals)
         self.curve = curve.take(at)
         self.curve.total(objective)  # refuses an unknown one
@@ -134,7 +134,7 @@ class TradeAllocator:
         return self.result
 
     def _costs(self, *schedules: Float) -> list[float]:
-        """What the last problem's objective says of each schedule without its risk, currency."""
+        """The last problem's objective of each schedule, without its risk term, currency."""
         n, order, option = self.n_intervals, self.total_shares, self._problem.get
         risk = option("risk_aversion", 0.0), option("covariance")
         joint = coupling_of(n, order, option("kernel"), option("times"), *risk, self.objective)
@@ -149,7 +149,7 @@ class TradeAllocator:
         return allocate(self.curve, self.total_shares, solver=solver, **given)
 
     def compare_solvers(self) -> pd.DataFrame:
-        """Each solver's own answer to the last problem; no other's in its place.
+        """Each solver's own answer to the last problem, without fallback.
 
         Returns
         -------
@@ -175,10 +175,9 @@ class TradeAllocator:
         return f"{certificate}\n{saved}\n{beyond}"
 
     def plot_allocation(self, save_path: str | Path | None = None) -> "list[Axes]":
-        """One picture of the order: schedule against TWAP under its caps, water level, cumulative
-        execution.
+        """Plot the order: schedule with caps against TWAP, marginal cost, cumulative execution.
 
-        Solves first if need be, and saves the picture where a path is given.
+        Solves first if needed, and saves the figure if a path is given.
         """
         from research_lib.reporting import plot_order, save_figure
 

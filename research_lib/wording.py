@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-ROUNDING = 1e-10  # reports have no unit in which less would be more than floating-point noise
+ROUNDING = 1e-10  # in every unit of the reports, less is floating-point noise
 
 
 def significant(value: Any, digits: int = 3) -> str:
@@ -25,8 +25,17 @@ def significant(value: Any, digits: int = 3) -> str:
     return f"{rounded:,.{max(0, digits - 1 - exponent)}f}"
 
 
+def more_or_less(gap: float, unit: str = "bps") -> str:
+    """A difference in words.
+
+    >>> more_or_less(0.3881), more_or_less(-2.0, "shares")
+    ('0.388 bps more', '2.00 shares less')
+    """
+    return f"{significant(abs(gap))} {unit} {'more' if gap > 0 else 'less'}"
+
+
 def residual(value: float | None) -> str:
-    """A relative residual by its order of magnitude; below 1e-12 it is rounding.
+    """The order of magnitude of a relative residual; below 1e-12 it is rounding.
 
     >>> residual(2e-16), residual(3.4e-7), residual(None)
     ('below 1e-12', '3e-07', 'n/a')
@@ -35,9 +44,39 @@ def residual(value: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """A p-value; below 0.001 its digits mean nothing.
+    """A p-value; below 0.001 its digits are not meaningful.
 
     >>> p_value(0.01234), p_value(2e-5)
     ('0.0123', '< 0.001')
     """
     return "< 0.001" if value is not None and value < 0.001 else significant(value)
+
+
+def interval(lower: float | None, upper: float | None) -> str:
+    """Both limits; nothing where there are none.
+
+    >>> interval(-3.168, -2.2), interval(float("nan"), float("nan"))
+    ('-3.17 to -2.20', '')
+    """
+    if lower is None or upper is None or math.isnan(lower + upper):
+        return ""
+    return f"{significant(lower)} to {significant(upper)}"
+
+
+def cost_beside(difference: float, lower: float = math.nan, upper: float = math.nan) -> str:
+    """What one strategy costs beside another, in bps, with its 95 % interval.
+
+    >>> cost_beside(-2.69, -3.17, -2.2)
+    'costs 2.69 bps less (95 % interval -3.17 to -2.20)'
+    >>> cost_beside(0.09, -0.2, 0.3)
+    'costs 0.0900 bps more, not distinguishable from 0 (95 % interval -0.200 to 0.300)'
+    >>> cost_beside(0.0)
+    'costs the same'
+    """
+    if abs(difference) < ROUNDING:
+        return "costs the same"
+    text = f"costs {significant(abs(difference))} bps {'more' if difference > 0 else 'less'}"
+    if not (limits := interval(lower, upper)):
+        return text
+    null = ", not distinguishable from 0" if lower <= 0 <= upper else ""
+    return f"{text}{null} (95 % interval {limits})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,30 +12,27 @@ import yaml
 from helpers import as_from_a_terminal
 
 from research_lib.__main__ import main
-from research_lib.reporting import Project
+from research_lib.reporting import RESULTS_TYPE, TABLE_TYPE, Project
 
-PARAMETERS = """section = "strategy"  # or "portfolio", which compares no strategies
-total_shares = 100.0  # shares
-seed = 7  # of the draws
-side = "buy"  # or "sell"
-model_type = "linear"  # form
-data_file_name = ""  # file below RESEARCH_DATA
-mode = ""  # "fail", "hang", "hang on seed 2", "grind on seed 2", "hoard", "quote", "silent", "die" or "orphan": what goes wrong
-pause = 0.0  # seconds before the results
-output_dir = ""  # folder"""
-DOT = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PARAMETERS = """section: str = "strategy"  # or "portfolio", which compares no strategies
+total_shares: float = 100.0  # shares
+seed: int = 7  # of the draws
+side: str = "buy"  # or "sell"
+model_type: str = "linear"  # form
+data_file_name: str = ""  # file below RESEARCH_DATA
+mode: str = ""  # "fail", "hang", "hang on seed 2", "grind on seed 2", "hoard", "quote", "silent", "die" or "orphan": what goes wrong
+pause: float = 0.0  # seconds before the results"""
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 # What must exceed a limit hangs for ever afterwards: no machine is so slow that it ends before it is seen.
-STORY = f"""import json, os, random, signal, time
+STORY = """import json, os, random, signal, time
 time.sleep(pause)
 if mode == "hoard":
     kept = [bytearray(os.urandom(1)) * 20_000_000 for _ in range(30)]
 if mode == "orphan":
     os.kill(os.getppid(), signal.SIGKILL)
-while mode in ("hang", f"hang on seed {{seed}}", "hoard", "orphan"):
+while mode in ("hang", f"hang on seed {seed}", "hoard", "orphan"):
     time.sleep(1)
-if mode == f"grind on seed {{seed}}":
+if mode == f"grind on seed {seed}":
     sum(range(10**18))  # compiled, with the interpreter's lock: nothing else in the kernel runs
 if mode == "die":
     os._exit(3)
@@ -45,33 +41,24 @@ if data_file_name:
     content = open(os.path.join(os.environ["RESEARCH_DATA"], data_file_name)).read()
     total_shares += len(content)
     if mode == "quote":
-        raise ValueError(f"column price must hold numbers, row 1 holds {{content!r}}")
-draws = random.Random(f"{{seed}} {{side}} {{model_type}}")
+        raise ValueError(f"column price must hold numbers, row 1 holds {content!r}")
+draws = random.Random(f"{seed} {side} {model_type}")
 mean = -sum(draws.gauss(total_shares ** 0.5, 3.0) for _ in range(100)) / 100
-row = {{"difference_bps": mean, "lower_bps": mean - 1, "upper_bps": mean + 1}}
-results = {{"symbol": "TINY", "side": side, "total_shares": total_shares, "model_type": model_type,
-           "strategies": {{"adaptive": row}} if section == "strategy" else {{}},
-           "answer": f"It is cheaper by {{-mean:.3g}} bps."}}
-if output_dir and mode != "silent":
-    with open(os.path.join(output_dir, "figures", f"{{section}}_dot.png"), "wb") as file:
-        file.write({DOT!r})
-    with open(os.path.join(output_dir, "tables", f"{{section}}_schedule.csv"), "w") as file:
-        file.write("start,shares\\n09:30:00,51.5\\n09:31:00,0.012345\\n")
-    with open(os.path.join(output_dir, f"{{section}}.json"), "w") as file:
-        json.dump(results, file)"""
-TEMPLATES = {
-    "strategy": """# {{ manifest.configuration.title }}
-
-{{ results.answer }} The difference is {{ results.strategies["adaptive"].difference_bps | sig }} bps.
-
-![dot](figures/strategy_dot.png)
-
-| what | value |
-|---|---|
-| order | {{ results.total_shares | sig }} |
-""",
-    "portfolio": "# {{ manifest.configuration.title }}\n\n{{ results.answer }}\n",
-}
+answer = f"It is cheaper by {-mean:.3g} bps."
+"""
+# What a real notebook does by `Report`; without the library, whose import takes longer than all of this.
+ANSWER = f"""from IPython.display import Markdown, display
+display({{"image/png": "{DOT}"}}, raw=True, metadata={{"filename": f"{{section}}_dot.png", "image/png": {{"alt": "A dot"}}}})
+display(Markdown(f"**{{answer}}** The order has {{total_shares:g}} shares."))
+results = {{"answer": answer, "symbol": "TINY", "synthetic": True, "side": side, "total_shares": total_shares,
+           "model_type": model_type}}
+if section == "strategy":
+    results |= {{"difference_bps": mean, "lower_bps": mean - 1, "upper_bps": mean + 1, "benchmark_bps": 20.0,
+                "n_sessions": 20, "p_value": 0.01}}
+if mode != "silent":
+    table = {{"name": f"{{section}}_schedule.csv", "csv": "start,shares\\n09:30:00,51.5\\n09:31:00,0.012345\\n"}}
+    display({{"{TABLE_TYPE}": table, "text/plain": "a table"}}, raw=True)
+    display({{"{RESULTS_TYPE}": {{"results": results, "timings": {{}}}}}}, raw=True)"""
 
 
 def tiny_project(folder: Path) -> Project:
@@ -80,13 +67,16 @@ def tiny_project(folder: Path) -> Project:
     for path in (project.notebooks, project.configurations, project.templates):
         path.mkdir(parents=True)
     cell = nbformat.v4.new_code_cell
-    cells = [cell(PARAMETERS, metadata={"tags": ["parameters"]}), cell(STORY)]
+    cells = [
+        nbformat.v4.new_markdown_cell("# What does it cost?\n\n**Question.** Of a tiny order."),
+        cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        cell(STORY),
+        cell(ANSWER, metadata={"tags": ["answer"]}),
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(
         nbformat.v4.new_notebook(cells=cells, metadata=kernel), project.notebook("strategy")
     )
-    for section, template in TEMPLATES.items():
-        (project.templates / f"{section}_summary.md.j2").write_text(template)
     return project
 
 
@@ -115,7 +105,7 @@ def write_grid(project: Project, name: str, seeds: Iterable[int] = (1, 2), **sha
 
 def tiny_again(folder: Path) -> Project:
     """The project that `tiny_project` left in a folder."""
-    sections = dict.fromkeys(TEMPLATES, "tiny.ipynb")
+    sections = dict.fromkeys(("strategy", "portfolio"), "tiny.ipynb")
     return Project(
         folder / "notebooks", folder / "configs", folder / "templates", folder / "reports", sections
     )

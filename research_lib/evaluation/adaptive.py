@@ -1,4 +1,4 @@
-"""The adaptive strategy: what the book on display offers, against all supply still expected."""
+"""The adaptive strategy: it compares the displayed book with all supply still expected."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -14,19 +14,19 @@ from research_lib.evaluation.forecast import MidForecast, WeightedShapes, decayi
 from research_lib.evaluation.replay import Filled, Ladder, Walked, with_rest
 from research_lib.evaluation.strategies import Order, Strategy
 
-# The supply curve stands in bins of premium, each half a per cent above the one before, from a
+# The supply curve is kept in bins of premium, each half a per cent above the one before, from a
 # thousandth to a thousand times a reference premium.
 STEP, LOWEST, HIGHEST = 0.005, 1e-3, 1e3
 N_BINS = 1 + math.ceil(math.log(HIGHEST / LOWEST) / STEP)
 PER_STEP = 1.0 / STEP
 ROUNDING = 1e-9  # of a bin: a premium at its edge stays inside
-# Parts of the day before its end: in the first the band behind equal shares closes, in the second
-# it is shut, so that what is left at the close is what TWAP would have left.
+# Shares of the day before its end: in the first the band behind equal shares closes, in the second
+# it is shut, so that the rest at the close is that of TWAP.
 CLOSING, SHUT = 0.2, 0.05
 
 
 class _Plan(NamedTuple):
-    """Forecasts (m, n), the one made at t in row min(t, m - 1), and what the order asks.
+    """Forecasts (m, n), the one made at t in row min(t, m - 1), and settings of the order.
 
     `move` is (t,), `caps` (n,); `risk` is 2 lambda sigma^2, currency per share, share and interval.
     """
@@ -47,9 +47,9 @@ class _Plan(NamedTuple):
 class _Books(NamedTuple):
     """Books seen; the logarithm of a premium that is not above 0 is -inf.
 
-    `log_lowest` (n,) is that of the first bin of the supply curve, as known from each book and
-    those before it: its reference is the lowest premium above 0 on display in the first book that
-    has one, and 1 before that book.
+    `log_lowest` (n,) is the logarithm of the first bin of the supply curve, as known at each book.
+    The reference premium is the lowest one above 0 in the first book that has one, and 1 before
+    that book.
     """
 
     premium: Float
@@ -61,10 +61,10 @@ class _Books(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Adaptive(Strategy):
-    r"""Take from the book on display what is cheaper than the multiplier of all supply.
+    r"""Take the displayed shares that are cheaper than the multiplier of all supply.
 
-    The books seen so far are each made comparable by the day's shape, prices divided by
-    spread_k and shares by depth_k, and averaged with weights w by their age into one supply curve,
+    Each book seen so far is normalised by the day's shape, prices by spread_k and shares by
+    depth_k; their average with weights w by age is the supply curve,
 
     .. math::
         \bar Q_t(u) = \sum_k w_{t-k} \sum_l \frac{v_{kl}}{depth_k} 1\{c_{kl} \le u \, spread_k\}
@@ -77,19 +77,20 @@ class Adaptive(Strategy):
             \frac{\nu - r_{s-t} - f}{g}, depth_s \bar Q_t\Big(\frac{\nu - r_{s-t}}{spread_s}\Big)
             1\{\nu - r_{s-t} \ge f\}\Big) = R_t
 
-    for the remaining R_t and caps u_s, with a_t the expected move of the mid against the order
-    over the next interval (`MidForecast`), f half a tick, below which no spread is forecast, and
-    the risk of waiting j of m intervals r_j = 2 lambda sigma^2 R_t (j - j^2 / 2m), the marginal of
-    lambda times the variance of a holding that is run down in a line (Almgren and Chriss, 2000).
-    Q_t(p) is what the book shows at a premium of at most p; of a child order beyond the even one,
-    S / n, each share must be cheaper by g more, the price that it displaces beyond what stays. What
-    costs just nu, within a per cent, is taken now as far as equal shares ask for it: where all
-    prices are equal the strategy is TWAP. So as to complete, it falls behind equal shares only
-    while m intervals to come are expected to hold what is left in 1 - caution / sqrt(m) of their
-    depth, and what is done stays within `band` times the order around equal shares; on the late
-    side the band closes over the last fifth of the day and is shut for the last twentieth. A book
-    without two sides is sent nothing, unless it is the last. The child order is a limit order at nu
-    + a_t over the mid that was seen, apart from what band or completion force.
+    for the remaining R_t and caps u_s, with a_t the expected move of the mid against the order over
+    the next interval (`MidForecast`), f half a tick, the lowest half-spread that is forecast, and
+    the risk of waiting j of m intervals r_j = 2 lambda sigma^2 R_t (j - j^2 / 2m): the marginal of
+    lambda times the variance of a holding that falls linearly to 0 (Almgren and Chriss, 2000).
+    Q_t(p) are the shares displayed at a premium of at most p. Each share of a child order beyond
+    the even one, S / n, must be cheaper by a further g, the temporary part of the price that it
+    displaces. Shares that cost nu, within a per cent, are taken now as far as equal shares require:
+    where all prices are equal the strategy is TWAP. To complete the order, it falls behind equal
+    shares only while the remaining m intervals are expected to hold the rest in a share 1 - caution
+    / sqrt(m) of their depth, and the executed part stays within `band` times the order around equal
+    shares; on the late side the band closes over the last fifth of the day and is shut for the last
+    twentieth. No order is sent to a book without two sides, unless it is the last one. The child
+    order is a limit order at nu + a_t over the mid that was seen, except for shares that band or
+    completion force.
 
     Attributes
     ----------
@@ -97,12 +98,12 @@ class Adaptive(Strategy):
         The day's shape.
     fitted_on : str
     weights : (K,)
-        By age of a book, see `decaying`; equal ones are a rolling mean.
+        By age of a book, see `decaying`; equal weights give a rolling mean.
     mid_forecast : MidForecast, optional
     risk_aversion : float
-        lambda, 1 / currency; 0 minimises the expected cost alone.
+        lambda, 1 / currency; 0 minimises only the expected cost.
     volatility : float
-        sigma, the mid's standard deviation over one interval, currency per share, as known before.
+        sigma, the mid's standard deviation over one interval, currency per share, known before.
     lump : float
         g, currency per share**2: the kernel at 0 less its mean over the order.
     tick : float
@@ -110,8 +111,9 @@ class Adaptive(Strategy):
     band : float
         Part of the order; 1 is none.
     caution : float
-        Deviations of depth, relative to its mean, that the plan must survive. With 1, 12 of 400
-        orders of half of all displayed depth were left incomplete that TWAP completed; with 2 none.
+        Number of standard deviations by which future depth may fall short before the plan fails.
+        With 1, of 400 orders of half of all displayed depth 12 that TWAP completed stayed
+        incomplete; with 2 none.
 
     Examples
     --------
@@ -154,13 +156,13 @@ class Adaptive(Strategy):
         """What is cheaper than the multiplier."""
         log_spread, depth = self.shapes.paths(seen, len(order.caps))
         plan = self._plan(log_spread[-1:], depth[-1:], seen, order)
-        return float(_decide(t, remaining, _books(seen), plan)[0])
+        return float(_decide(t, remaining, N_BINS, _books(seen), plan)[0])
 
     def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """The steps of `Strategy.fill`, compiled.
 
-        Own trades are taken off the sizes that are seen; the day's shape is judged by the books as
-        recorded, since the strategy knows what it took itself.
+        Own trades are subtracted from the sizes that are seen. The day's shape is measured on the
+        books as recorded, because the strategy knows its own trades.
         """
         plan = self._plan(*self.shapes.paths(seen, len(order.caps)), seen, order)
         sign = 1.0 if books.side == "buy" else -1.0
@@ -195,17 +197,17 @@ def _fill(
 ) -> Walked:
     """Decide on the books seen and trade on the others; (n,) each.
 
-    `drift` is how far the mid has moved against the order since the decision; `kept` of what was
-    consumed is missing from both books, and is taken off `seen.size`.
+    `drift` is the move of the mid against the order since the decision; the share `kept` of
+    consumed shares is missing from both books and is subtracted from `seen.size`.
     """
     n, n_levels = size.shape
     filled, cost, remaining = np.zeros(n), np.zeros(n), plan.total
-    consumed = np.zeros(n_levels)
+    consumed, near = np.zeros(n_levels), N_BINS
     for k in range(n):
         for level in range(n_levels):
             consumed[level] *= kept
             seen.size[k, level] = max(seen.size[k, level] - consumed[level], 0.0)
-        want, limit, forced = _decide(k, remaining, seen, plan)
+        want, limit, forced, near = _decide(k, remaining, near, seen, plan)
         left = want
         for level in range(n_levels):
             due = left if premium[k, level] + drift[k] <= limit else left - (want - forced)
@@ -220,8 +222,11 @@ def _fill(
 
 
 @compiled
-def _decide(t: int, remaining: float, seen: _Books, plan: _Plan) -> tuple[float, float, float]:
-    """Shares to take from book t, the premium over its mid up to which, and those beyond it too.
+def _decide(
+    t: int, remaining: float, near: int, seen: _Books, plan: _Plan
+) -> tuple[float, float, float, int]:
+    """Shares to take from book t, the premium over its mid up to which, those beyond it too, and
+    the multiplier's bin, which is searched from `near` on.
 
     The multiplier is the lowest premium at which this book and the supply to come hold `remaining`
     shares. What is cheaper by a bin is taken, and of what costs just that as much as equal shares
@@ -231,18 +236,25 @@ def _decide(t: int, remaining: float, seen: _Books, plan: _Plan) -> tuple[float,
     """
     stop, cap = len(plan.caps), min(plan.caps[t], remaining)
     if t + 1 >= stop:
-        return cap, np.inf, cap
+        return cap, np.inf, cap, near
     if not seen.quoted[t]:
-        return 0.0, np.inf, 0.0
+        return 0.0, np.inf, 0.0, near
     supply = _seen_supply(t, seen, plan)
     low, high = -1, 2 * N_BINS  # at `low` there is too little; at `high` all that there is counts
+    # The multiplier moves little from one interval to the next: steps that double from the last one
+    # bracket it, and halving does the rest. From the middle of all bins it takes twice as long.
+    step, middle, bracketed = 1, near, False
     while high - low > 1:
-        middle = (low + high) // 2
         lacking = remaining - min(_displayed(t, middle, seen, plan), cap)
         if lacking <= _expected(middle, t, remaining, lacking, supply, seen, plan):
             high = middle
         else:
             low = middle
+        bracketed = bracketed or (low >= 0 and high < 2 * N_BINS)
+        middle = high - step if low < 0 else low + step
+        step *= 2
+        if bracketed or not low < middle < high:
+            middle = (low + high) // 2
     reliable, reliance = 0.0, max(1.0 - plan.caution / math.sqrt(stop - t - 1), 0.0)
     depth = plan.depth[min(t, len(plan.depth) - 1)]
     for s in range(t + 1, stop):
@@ -254,7 +266,7 @@ def _decide(t: int, remaining: float, seen: _Books, plan: _Plan) -> tuple[float,
     equal = min(_displayed(t, high, seen, plan), behind)
     cheap = min(max(_displayed(t, high - 2, seen, plan), equal), most)
     forced = max(min(cap, max(behind - late, min(remaining - reliable, behind))), 0.0)
-    return max(cheap, forced), _premium(t, high, seen) + plan.move[t], forced
+    return max(cheap, forced), _premium(t, high, seen) + plan.move[t], forced, min(high, N_BINS)
 
 
 @compiled
@@ -290,7 +302,7 @@ def _expected(
 ) -> float:
     """Shares expected after t at the premium of a bin, less the risk of waiting; up to `enough`.
 
-    A share still held s - t intervals on, of a holding that falls in a line to 0, costs
+    A share still held s - t intervals later, of a holding that falls linearly to 0, costs
     risk * ((s - t) - (s - t)^2 / (2 (stop - t))) more.
     """
     row, stop, found = min(t, len(plan.depth) - 1), len(plan.caps), 0.0
@@ -315,7 +327,7 @@ def _expected(
 
 @compiled
 def _displayed(t: int, position: int, seen: _Books, plan: _Plan) -> float:
-    """Shares of book t that cost at most the premium of a bin and the move of the mid expected.
+    """Shares of book t that cost at most the premium of a bin plus the expected move of the mid.
 
     Each share beyond the even child order must be cheaper by `lump` more.
     """

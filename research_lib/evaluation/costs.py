@@ -1,4 +1,4 @@
-"""The one accounting: what an order costs, as parts that add up, for any schedule or execution."""
+"""The accounting: what an order costs, as parts that add up, for every schedule or execution."""
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
@@ -26,15 +26,16 @@ from research_lib.market import BookSnapshots, Session
 from research_lib.market.book import side_sign
 from research_lib.market.sessions import as_session, nanoseconds
 from research_lib.transient import SignedFlow, fit_kernel, propagator
+from research_lib.wording import significant
 
 SCENARIOS = ("none", "measured", "borrowed", "square-root")
 HORIZON_SECONDS = 60.0
-STALE_SECONDS = 3600.0  # a mid older than that says nothing of the price
+STALE_SECONDS = 3600.0  # an older mid is no estimate of the price
 MAX_LAGS = 20  # intervals of a propagator
 Z = 1.96  # of 95 %
 PARTS = ("spread_bps", "walk_bps", "selection_bps", "carried_bps", "fees_bps")
-# Impact of a share that stays, over sigma P / V of the day: the propagator of signed shares by the
-# minute over 20 minutes with its 95 % interval, of a market whose decay is not identified.
+# Permanent impact of a share over sigma P / V of the day: the propagator of signed shares by the
+# minute over 20 minutes with its 95 % interval; in these markets no decay is identified.
 LEVELS = {"GOOG 2012-06-21": (13.0, 9.11, 16.8), "FROG 2025-04-03": (3.56, 1.33, 5.78)}
 # Of square-root impact: an order pays two thirds of its peak on average (Bouchaud et al. 2018).
 PEAK_SHARE, PREFACTOR = 2.0 / 3.0, 1.0
@@ -42,19 +43,20 @@ PEAK_SHARE, PREFACTOR = 2.0 / 3.0, 1.0
 
 @dataclass(frozen=True)
 class CarriedImpact(Record):
-    r"""What own trades leave in the price for the rest of the order: one scenario.
+    r"""One scenario of carried impact: what own trades cost the rest of the order.
 
     With a kernel G of seconds, x_t shares at times t and W_t the walk paid for them,
 
     .. math:: \sum_{s < t} x_s x_t G(t - s)
               + \sum_t \max\bigl(\tfrac12 G(0) x_t^2 - W_t, 0\bigr),
 
-    the second so that lumps are not rewarded. By the square-root law, on average over the order,
+    where the second sum keeps large single trades from looking cheap. By the square-root law, on
+    average over the order,
 
     .. math:: \max\Bigl(\tfrac23 \sigma P \sqrt{S / V} \, S - \sum_t W_t, 0\Bigr):
 
-    a check of the level that ranks no schedules (Bouchaud, Bonart, Donier and Gould, 2018, Trades,
-    Quotes and Prices, chapter 12).
+    a check of the level, which does not rank schedules (Bouchaud, Bonart, Donier and Gould, 2018,
+    Trades, Quotes and Prices, chapter 12).
 
     Attributes
     ----------
@@ -67,7 +69,7 @@ class CarriedImpact(Record):
     source : str
         Where it was measured.
     interval : (low, high)
-        95 %, currency per share**2: of a level, or of a decaying kernel at the last lag measured.
+        95 % interval, currency per share**2: of a level, or of a decaying kernel at the last lag.
 
     Raises
     ------
@@ -104,14 +106,14 @@ class CarriedImpact(Record):
             number("volume", self.volume, above=0)
 
     def cost(self, shares: Float, walk: Float, time: NDArray[np.int64], price: float) -> float:
-        """Currency, of (n,) shares that walked their books at (n,) currency; at price `price`."""
+        """Cost in currency of (n,) shares whose walk cost (n,) currency, at price `price`."""
         if self.scenario == "square-root":
             total = float(shares.sum())
             law = PEAK_SHARE * PREFACTOR * self.volatility * np.sqrt(total / self.volume)
             return max(float(law) * price * total - float(walk.sum()), 0.0)
         if self.kernel is None:
             return 0.0
-        matrix = _displacement(self.kernel, tuple(((time - time[0]) / 1e9).tolist()))
+        matrix = _displacement(self.kernel, (time - time[0]).tobytes())
         own = 0.5 * float(self.kernel(0.0)) * shares**2
         return float(shares @ (matrix @ shares)) + float(np.maximum(own - walk, 0.0).sum())
 
@@ -119,12 +121,12 @@ class CarriedImpact(Record):
     def measured(
         cls, books: BookSnapshots, session: Session, n_lags: int | None = None
     ) -> "CarriedImpact":
-        """The kernel of some sessions of books with trades, by the propagator of signed shares.
+        """The kernel of some sessions of books with trades, from the propagator of signed shares.
 
         The flow of an interval is that of the trades from its book to the next. A kernel that
-        decays to a permanent level is fitted; where no decay is identified, the propagator's mean
-        over its lags, each weighted by its inverse variance, is a level that stays. For an order of
-        hours it is an upper end: what decays later than the lags is kept.
+        decays to a permanent level is fitted. Where no decay is identified, the kernel is
+        permanent: the propagator's mean over its lags, weighted by inverse variance. For an order
+        of hours this is an upper end, because later decay is ignored.
 
         Parameters
         ----------
@@ -132,8 +134,7 @@ class CarriedImpact(Record):
             Of sessions before those that are priced; sampled to one an interval.
         session : Session
         n_lags : int, optional
-            Intervals that the propagator is followed; by default the lesser of 20 and a quarter of
-            a session.
+            Lags of the propagator in intervals; by default 20, at most a quarter of a session.
 
         Raises
         ------
@@ -159,15 +160,15 @@ class CarriedImpact(Record):
         low, high = level - float(half), level + float(half)
         limits = f"95 % interval {low:.3g} to {high:.3g} currency per share**2"
         if level <= 0.0:
-            raise ModelFittingError(f"trades do not move the mid their own way: {limits}")
+            raise ModelFittingError(f"trades do not move the mid in their direction: {limits}")
         fit = fit_kernel(found, "exponential_permanent")
         days = np.unique(session.days(books.time)).astype(str)
         span = " to ".join(dict.fromkeys([days[0], days[-1]]))
         if fit.identified:
-            known = f"{span}, half-life {fit.half_life:.3g} s of what decays"
+            known = f"{span}, half-life {significant(fit.half_life)} s of what decays"
             low, high = (float(end[-1]) for end in found.conf_int())
             return cls("measured", fit.kernel, source=known, interval=(low, high))
-        known = f"{span}, a level: no decay identified over {found.lags[-1]:.3g} s"
+        known = f"{span}, a level: no decay identified over {significant(found.lags[-1])} s"
         if low <= 0.0:
             known += ", nor distinguishable from 0"
         return cls("measured", _level(level), source=known, interval=(low, high))
@@ -201,9 +202,9 @@ class CarriedImpact(Record):
 def _interval_flow(books: BookSnapshots, session: Session) -> SignedFlow:
     """Net signed trades from each of n books to the next, and the mid before them."""
     if (trades := books.trades) is None or not trades.aggressor.any():
-        raise ValidationError("these books have no signed trades; none can be said to move the mid")
+        raise ValidationError("these books have no signed trades, so no kernel can be measured")
     at = np.searchsorted(books.time, trades.time, "right") - 1
-    # Trades after the last book move no mid that is seen here.
+    # Trades after the last book move no mid of these books.
     inside = (at >= 0) & (at < len(books) - 1) & (session.interval_of(trades.time) >= 0)
     shares = np.bincount(at[inside], trades.signed_size[inside], len(books)).astype(float)
     day = np.unique(session.days(books.time), return_inverse=True)[1]
@@ -213,14 +214,17 @@ def _interval_flow(books: BookSnapshots, session: Session) -> SignedFlow:
 
 
 def _level(value: float) -> ExponentialSumKernel:
-    """Impact that stays as it is."""
+    """Permanent impact of one level."""
     return ExponentialSumKernel((0.0,), (value,))
 
 
 @lru_cache(maxsize=8)  # (n, n) each
-def _displacement(kernel: Kernel, seconds: tuple[float, ...]) -> Float:
-    """Lower triangle of G without its diagonal, (n, n): what earlier child orders left."""
-    return np.tril(kernel_matrix(kernel, np.array(seconds)), -1)
+def _displacement(kernel: Kernel, times: bytes) -> Float:
+    """Lower triangle of G without its diagonal, (n, n): what earlier child orders left.
+
+    `times` are int64 nanoseconds from the first one.
+    """
+    return np.tril(kernel_matrix(kernel, np.frombuffer(times, np.int64) / 1e9), -1)
 
 
 @dataclass(frozen=True)
@@ -257,7 +261,7 @@ class Accounting(Record):
 def mids_after(states: BookSnapshots, time: NDArray[np.int64], seconds: float) -> Float:
     """The mid `seconds` after each time, (n,): of the last two-sided state shown by then.
 
-    NaN where that is more than an hour old, as where a recording has ended.
+    NaN where that state is more than an hour old, as after the end of a recording.
 
     Examples
     --------
@@ -302,13 +306,13 @@ def order_cost(
         + \mathrm{carried} + \mathrm{fees}
 
     with m and h mid and half-spread of the book decided on, p the price paid, m+ the mid
-    `horizon_seconds` after the fill, and epsilon 1 for a buy, -1 for a sell. What the books did not
-    fill is completed in the last interval along the slope of its last level and counted in the
-    walk, so that every order is whole. Where the mid is a martingale from the horizon on, the
-    expected total without fees is the expected implementation shortfall, whatever the strategy
-    looked at: with X_t the shares left, sum_t x_t m+_t = S m_0 plus the sum of X_t times
-    unforeseeable moves. Where moves go on in the same direction beyond the horizon, or revert, what
-    is not counted is that part; the own impact must not be in the mids, as it is carried apart.
+    `horizon_seconds` after the fill, and epsilon 1 for a buy, -1 for a sell. Shares that the books
+    did not fill are completed in the last interval along the slope of its last level and counted in
+    the walk, so every order is complete. If the mid is a martingale from the horizon on, the
+    expected total without fees is the expected implementation shortfall, whatever information the
+    strategy used: with X_t the shares left, sum_t x_t m+_t = S m_0 plus the sum of X_t times
+    unpredictable moves. Moves that continue or revert beyond the horizon are not counted. The mids
+    must not contain the own impact, which is carried separately.
 
     Parameters
     ----------
@@ -316,14 +320,14 @@ def order_cost(
     accounting : Accounting, optional
         By default selection over 60 s, nothing carried, no fees.
     after : (n,), optional
-        m+, as `mids_after` gives; by default the next interval's mid, and the last one's own.
+        m+, as from `mids_after`; by default the mid of the next interval, for the last one its own.
 
     Returns
     -------
     dict
-        strategy, side, size (shares), scenario, the five parts, total_bps, shortfall_bps (as
-        realised, what the books left completed in the last interval), timing_risk_bps,
-        objective_bps (total and risk_aversion times the variance), completed (by the books alone).
+        strategy, side, size (shares), scenario, the five parts, total_bps, shortfall_bps (realised,
+        with the rest completed in the last interval), timing_risk_bps, objective_bps (total plus
+        risk_aversion times variance), completed (whether the books filled the order).
 
     Raises
     ------
@@ -345,7 +349,7 @@ def order_cost(
         raise ValidationError(f"an order of {total:g} shares has no cost a share; give one above 0")
     decided, touch = mid, one.half_spread
     if one.decision_mid is not None and one.decision_half_spread is not None:
-        # Where nothing was shown to decide on, the book of the fill stands for it.
+        # Where no book was shown for the decision, the book of the fill is used.
         shown = np.isfinite(one.decision_mid)
         decided = np.where(shown, one.decision_mid, mid)
         touch = np.where(shown, one.decision_half_spread, one.half_spread)
@@ -364,7 +368,7 @@ def order_cost(
     walk[-1] += one.rest_cost + sign * one.unfilled * (mid[-1] - decided[-1])
     arrival = float(decided[0])
     paper = total * arrival
-    # Own impact stands beside the walk of the book that filled, not beside the mid's move until it.
+    # Own impact is compared with the walk of the filling book, without the mid's move until then.
     walked = one.cost_by_interval - shares * one.half_spread
     walked[-1] += one.rest_cost
     carried = how.carried.cost(shares, walked, one.time, arrival)
@@ -383,14 +387,36 @@ def order_cost(
     }  # fmt: skip
 
 
+def blind_cost(execution: Execution, carried: CarriedImpact) -> float:
+    """`order_cost` less selection and fees, bps: of an order that did not look at the book.
+
+    Its selection is noise about 0. Decided on the books that filled it.
+
+    Examples
+    --------
+    >>> from research_lib.evaluation import replay
+    >>> time, size = [10**18, 10**18 + 60 * 10**9], [[20.0], [20.0]]
+    >>> books = BookSnapshots(time, [[99.0], [99.0]], size, [[101.0], [102.0]], size)
+    >>> round(blind_cost(replay([10, 10], books, "buy"), CarriedImpact()), 9)
+    125.0
+    """
+    one, last = execution, execution.unfilled
+    shares = np.append(one.filled[:-1], one.filled[-1] + last)
+    walked = one.cost_by_interval - shares * one.half_spread
+    walked[-1] += one.rest_cost
+    arrival = float(_known(one.mid)[0])
+    paid = one.cost + one.rest_cost + carried.cost(shares, walked, one.time, arrival)
+    return 1e4 * paid / (one.total_shares * arrival)
+
+
 def execution_of_fills(
     fills: pd.DataFrame, states: BookSnapshots, *, side: str, total_shares: float,
     name: str = "fills",
 ) -> Execution:  # fmt: skip
-    """An order of one's own, by its fills, as `order_cost` prices it.
+    """The execution of an own order from its fills, to be priced by `order_cost`.
 
-    Each fill is priced beside the last two-sided state strictly before it; fills of one time are
-    one child order. What is not filled is completed along the last of these states.
+    Each fill is compared with the last two-sided state strictly before it; fills of one time are
+    one child order. The unfilled rest is completed along the last of these states.
 
     Parameters
     ----------
@@ -400,7 +426,7 @@ def execution_of_fills(
         Every state of the recording.
     side : "buy" or "sell"
     total_shares : float
-        The order, at least what was filled.
+        The order, at least as much as was filled.
     name : str
         The strategy's.
 
@@ -442,7 +468,7 @@ def order_costs(
     executions: Iterable[Execution], accounting: Accounting | None = None,
     states: BookSnapshots | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """`order_cost` of each order: one row an execution, in their order, and the time it began.
+    """`order_cost` of each order: one row an execution, with its start.
 
     Parameters
     ----------
@@ -450,7 +476,7 @@ def order_costs(
     accounting : Accounting, optional
     states : BookSnapshots, optional
         Every state of the recording, for the mid after each fill; without it the next interval's
-        mid stands for it, whatever the horizon.
+        mid is used, whatever the horizon.
 
     Examples
     --------
@@ -473,4 +499,6 @@ def order_costs(
 
 def _known(mid: Float) -> Float:
     """Mids (n,), NaN filled with the one before, or the first known."""
+    if np.isfinite(mid).all():  # the usual case, early: thousands of orders are priced
+        return mid
     return pd.Series(mid).ffill().bfill().to_numpy()

@@ -1,4 +1,4 @@
-"""What is forecast of a day: the shape of spread and depth, and the next move of the mid."""
+"""Forecasts of a day: the shape of spread and depth, and the next move of the mid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MIN_STEPS = 100
 
 @dataclass(frozen=True, eq=False)
 class LiquidityProfile(Record):
-    """How spread and depth move through a day, each relative to its mean over the day.
+    """Spread and depth through a day, each relative to its mean over the day.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class LiquidityProfile(Record):
         Parameters
         ----------
         days : sequence of Ladder
-            Each of one day and of n books; days count alike, whatever their level.
+            Each of one day and of n books; all days have the same weight, whatever their level.
         source : str
         bandwidth : float
             Standard deviation of the kernel as a fraction of the day: 0.05 is 20 minutes.
@@ -67,7 +67,7 @@ class LiquidityProfile(Record):
 
 @dataclass(frozen=True, eq=False)
 class WeightedShapes(Record):
-    r"""Day shapes, weighted by their own one-step errors so far; no shape at all is one of them.
+    r"""Day shapes, weighted by their one-step errors so far; a flat shape is one of them.
 
     .. math:: e_{k,t} = y_t - x_{k,t} - \frac{\sum_{s<t} w_{t-s} (y_s - x_{k,s})}
               {\sum_{s<t} w_{t-s}}, \qquad
@@ -76,8 +76,8 @@ class WeightedShapes(Record):
 
     with y the log of the spread (of the depth) seen, x_k the log shape of profile k, w weights
     that halve every `half_life` books, and r_t the lag-1 autocorrelation of the errors of the best
-    profile so far, at least 0: W is its likelihood under Gaussian errors of that many independent
-    ones. The forecast is the mean log shape; spread and depth have weights of their own.
+    profile so far, at least 0. W is the profile's likelihood for n_t independent Gaussian errors.
+    The forecast is the weighted mean log shape; spread and depth have separate weights.
 
     Attributes
     ----------
@@ -109,13 +109,13 @@ class WeightedShapes(Record):
         number("half_life", self.half_life, above=0)
 
     def paths(self, seen: Ladder, n_intervals: int) -> tuple[Float, Float]:
-        """Log spread and depth of the day's n intervals, (t, n) each: row k knows books 0 to k."""
+        """Log spread and depth of the day's n intervals, (t, n) each; row k uses books 0 to k."""
         for known in self.profiles:
             if len(known) != n_intervals:
                 found = f"the profile of {known.source} has {len(known)} intervals, the day has"
                 raise ValidationError(f"{found} {n_intervals}; measure it in the same session")
         flat = np.zeros((1, n_intervals))
-        quoted = np.isfinite(seen.mid)  # elsewhere, and where it is crossed, a book says nothing
+        quoted = np.isfinite(seen.mid)  # a book without two sides, or crossed, is not used
         forecasts = []
         for name, values in (("spread", seen.half_spread), ("depth", seen.depth)):
             shapes = np.vstack([flat, *(np.log(one[name]) for one in self.profiles)])
@@ -145,22 +145,22 @@ class WeightedShapes(Record):
 
 @dataclass(frozen=True, eq=False)
 class MidForecast(Record):
-    r"""Where the mid goes over the next interval, from the book on display and the last trades.
+    r"""Forecast of the mid over the next interval from the displayed book and the last trades.
 
     .. math:: \frac{m_{t+1} - m_t}{m_t} = b_1 z_{1,t} + b_2 z_{2,t} + u_t
 
     by least squares over the intervals of earlier sessions, z the signals of `Ladder` (imbalance of
-    the best levels; signed over all traded volume of the interval before), without a constant: a
-    buy mirrors a sell. Errors are clustered by session from ten sessions on, else Newey and West's
-    over ten intervals. A coefficient whose 95 % interval holds 0 is not identified: it is set to 0
-    and the other one estimated alone.
+    the best levels; signed over total traded volume of the interval before), without a constant
+    because a buy mirrors a sell. Errors are clustered by session from ten sessions on, else Newey
+    and West's over ten intervals. A coefficient whose 95 % interval includes 0 is not identified:
+    it is set to 0 and the other one is estimated alone.
 
     Attributes
     ----------
     coefficients, errors : (2,)
         b and standard errors, as fractions of the mid; 0 and NaN where not identified.
     source : str
-        Sessions, or why nothing is forecast.
+        The sessions, or why there is no forecast.
 
     Examples
     --------
@@ -179,7 +179,7 @@ class MidForecast(Record):
 
     @classmethod
     def fit(cls, days: Sequence[Ladder], source: str) -> Self:
-        """From some days, each one ladder of one book an interval.
+        """Fit to some days, each one ladder with one book an interval.
 
         Examples
         --------
@@ -189,7 +189,7 @@ class MidForecast(Record):
         >>> MidForecast.fit(Ladder.of(books, "buy").by_day(60), "12 days").coefficients.tolist()
         [0.0, 0.0]
         """
-        import statsmodels.api as sm
+        from statsmodels.regression.linear_model import OLS  # the api takes a second to import
 
         sign = 1.0 if days[0].side == "buy" else -1.0
         moves = [sign * np.diff(day.mid) / day.mid[:-1] for day in days]
@@ -203,7 +203,7 @@ class MidForecast(Record):
         if len(days) >= MIN_CLUSTERS:
             how = {"cov_type": "cluster", "cov_kwds": {"groups": day[rows]}}
         while used:
-            fit = sm.OLS(move[rows], signals[rows][:, used]).fit(use_t=True, **how)
+            fit = OLS(move[rows], signals[rows][:, used]).fit(use_t=True, **how)
             known = (fit.conf_int() * np.sign(fit.params)[:, None] > 0).all(axis=1)
             if known.all():
                 found, errors = np.zeros(2), np.full(2, np.nan)
@@ -214,7 +214,7 @@ class MidForecast(Record):
         return cls.none(f"neither {' nor '.join(SIGNALS)} is identified over {source}")
 
     def moves(self, seen: Ladder) -> Float:
-        """Expected move against the order over the next interval, (t,) currency; NaN: no mid."""
+        """Expected move against the order in the next interval, (t,) currency; NaN: no mid."""
         return seen.mid * (seen.signals @ self.coefficients)
 
 

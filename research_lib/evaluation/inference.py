@@ -1,4 +1,4 @@
-"""What a strategy costs beside a benchmark: the same orders paired, their parts, and intervals."""
+"""Cost of strategies relative to a benchmark on the same orders: parts, differences, intervals."""
 
 from collections.abc import Iterable, Sequence
 
@@ -27,10 +27,9 @@ def paired_costs(
     executions: Iterable[Execution], accounting: Accounting | None = None, *,
     benchmark: str | None = None, states: BookSnapshots | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """`order_costs` with the difference of the total to the benchmark's of the same order.
+    """`order_costs` with the difference of the total to that of the benchmark on the same order.
 
-    Orders are the same where symbol, start, length, side and size are; sizes that differ by
-    rounding alone are one.
+    Orders are the same if symbol, start, length, side and size are equal, sizes up to rounding.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ def paired_costs(
     accounting, states
         As in `order_costs`.
     benchmark : str, optional
-        The best one known before the session where it is among them, else TWAP.
+        By default the best one known before the session if it is among them, else TWAP.
 
     Raises
     ------
@@ -61,7 +60,7 @@ def paired_costs(
     rows["symbol"] = [one.symbol for one in done]
     rows["intervals"] = [len(one.time) for one in done]
     rows["session"] = _sessions(rows["start"], np.array([one.time[-1] for one in done]))
-    # Sizes are sums: what is beyond nine digits is rounding.
+    # Sizes are sums: digits beyond the ninth are rounding.
     rows["size"] = [float(f"{size:.9g}") for size in rows["size"]]
     if (again := rows.duplicated(["strategy", *ORDER])).any():
         name = rows.loc[again, "strategy"].iloc[0]
@@ -77,13 +76,13 @@ def paired_costs(
         raise ValidationError(f"{found}; run every strategy on the same orders")
     if (lacking := np.isnan(beside)).any():
         raise ValidationError(f"{_named(rows[lacking])} has no {name} to be compared with; run it")
-    # Schedules that are one differ by rounding, which is no difference.
+    # Equal schedules differ by rounding only, which is set to 0.
     difference = np.round(rows["total_bps"] - beside, 9)
     return rows.assign(benchmark=name, difference_bps=difference)
 
 
 def _sessions(start: pd.Series, end: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which session each order belongs to, in time order: orders that overlap are of one."""
+    """The session of each order, numbered in time order; orders that overlap are of one session."""
     order = np.argsort(start.to_numpy(), kind="stable")
     over = np.maximum.accumulate(end[order])
     fresh = np.append(True, start.to_numpy()[order][1:] > over[:-1])
@@ -103,7 +102,7 @@ def compare(
     executions: Iterable[Execution], accounting: Accounting | None = None, *,
     benchmark: str | None = None, states: BookSnapshots | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    r"""What each strategy costs, by parts, and its paired difference to the benchmark.
+    r"""Cost of each strategy by parts, and its paired difference to the benchmark.
 
     .. math:: d_i = \frac{1}{|O_i|} \sum_{o \in O_i} (C_o - C^{benchmark}_o)
 
@@ -147,15 +146,17 @@ def compare(
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a strategy, of `paired_costs`."""
-    table = rows.groupby("strategy", sort=False)[[*MEASURES, "completed"]].mean()
+    means = rows.groupby("strategy", sort=False)[[*MEASURES, "completed"]].mean()
+    limits: dict[str, dict[str, float]] = {}
     for name, own in rows.groupby("strategy", sort=False):
         by_session = own.groupby("session")["difference_bps"].mean()
         found = mean_interval(by_session.to_numpy())
-        limits = (found.mean, found.lower, found.upper, found.p_value)
+        ends = (found.mean, found.lower, found.upper, found.p_value)
         if name == own["benchmark"].iloc[0]:
-            limits = (0.0, np.nan, np.nan, np.nan)
-        table.loc[name, [*DIFFERENCE, "p_value"]] = limits
-        table.loc[name, ["orders", "sessions"]] = len(own), len(by_session)
+            ends = (0.0, np.nan, np.nan, np.nan)
+        limits[str(name)] = dict(zip([*DIFFERENCE, "p_value"], ends, strict=True))
+        limits[str(name)] |= {"orders": len(own), "sessions": len(by_session)}
+    table = means.join(pd.DataFrame.from_dict(limits, orient="index"))
     columns = [*MEASURES[:6], *DIFFERENCE, "p_value", *MEASURES[6:], "orders", "sessions"]
     return table[[*columns, "completed"]].astype({"orders": int, "sessions": int})
 
@@ -171,13 +172,13 @@ def strategy_costs(
     executions, benchmark, states
         As in `paired_costs`.
     accountings : sequence of Accounting
-        One a scenario.
+        One for each scenario.
 
     Returns
     -------
     DataFrame
-        `COLUMNS`; side is "buy", "sell", and "both" where there are both; limits are empty where
-        there is no interval.
+        `COLUMNS`; side is "buy", "sell", and "both" if there are both; limits are empty where there
+        is no interval.
 
     Examples
     --------

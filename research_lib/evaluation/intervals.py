@@ -1,7 +1,7 @@
-"""How sure a mean over sessions is: intervals, placebo ranks, multiplicity, power and coverage.
+"""Inference on means over sessions: intervals, placebo ranks, multiplicity, power, coverage.
 
-The printed interval and its number of groups are fixed in docs/analysis_plan.md; `coverage_table`
-is the simulation that they were chosen by.
+The printed interval and its number of groups are fixed in docs/analysis_plan.md. They were chosen
+by the simulation `coverage_table`.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from research_lib.checks import Float, number, numbers
 from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ValidationError
 
-MIN_SESSIONS = 20  # fewer have no interval: analysis plan, "Primary comparison"
+MIN_SESSIONS = 20  # with fewer there is no interval: analysis plan, "Primary comparison"
 N_GROUPS = 4
 TARGET_POWER = 0.8
-TIES = 1e-12  # costs nearer than this, relative to the largest, are equal to rounding
+TIES = 1e-12  # costs closer than this, relative to the largest, are equal up to rounding
 MIN_ERROR = 1e-12  # of a drawn series, relative to the standard deviation of the values
 
 
@@ -81,13 +81,13 @@ def mean_interval(values: ArrayLike, n_groups: int = N_GROUPS, level: float = 0.
 
     of q groups of consecutive values, sizes n_j that differ by one at most, and the plain mean
     of all n values. Where q divides n this is exactly the t interval of the group means
-    (Ibragimov and Mueller, 2010); otherwise groups weigh by their size, as in a variance
-    clustered by group with q - 1 degrees of freedom (Bester, Conley and Hansen, 2011).
+    (Ibragimov and Mueller, 2010); otherwise groups are weighted by size, as in a variance clustered
+    by group with q - 1 degrees of freedom (Bester, Conley and Hansen, 2011).
 
     Parameters
     ----------
     values : (n,)
-        One a session, in time order, in any unit; a Series is read in the order of its rows.
+        One value a session, in time order, in any unit; a Series is read in the order of its rows.
     n_groups : int
         q, 2 to 10.
     level : float
@@ -160,11 +160,11 @@ def block_bootstrap_interval(
 ) -> MeanInterval:
     """Studentised circular block bootstrap of the mean, shown beside `mean_interval`.
 
-    It is the secondary interval: blocks of 20 to 40 persistent sessions are few, and it covers
-    less than it says (`coverage_table`). Blocks have the length of Politis and White (2004) as
-    corrected by Patton, Politis and White (2009), rounded up, and at most n / 4. The standard
-    error of a drawn series is that of its blocks, as in `mean_interval` with blocks for groups;
-    limits are its quantiles times the standard deviation of the drawn means (as arch has it).
+    It is secondary: 20 to 40 persistent sessions have few blocks, and its coverage is below the
+    nominal one (`coverage_table`). Blocks have the length of Politis and White (2004) as corrected
+    by Patton, Politis and White (2009), rounded up, and at most n / 4. The standard error of a
+    drawn series is that of its blocks, as in `mean_interval` with blocks for groups; limits are its
+    quantiles times the standard deviation of the drawn means (as arch has it).
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def _block_length(series: Float) -> int:
 def holm(p_values: Mapping[str, float] | pd.Series) -> pd.Series:
     """p-values of one table adjusted for their number: Holm's step-down method.
 
-    NaN is no test: it stays NaN and does not count.
+    NaN is not a test: it stays NaN and is not counted.
 
     Parameters
     ----------
@@ -289,16 +289,16 @@ def circular_shifts(shares: ArrayLike) -> Float:
 
 
 def rank_placebo(costs: ArrayLike) -> Placebo:
-    r"""Placebo test: where the cost of a schedule ranks among those of its circular shifts.
+    r"""Placebo test: rank of the cost of a schedule among those of its circular shifts.
 
     .. math:: p = \#\{k : cost_k \le cost_0\} / n
 
-    Shifts keep the shape of the schedule and the memory of the books; they break only which books
-    the schedule meets. On books whose distribution does not change under rotation p is
-    uniform on {1/n, ..., 1}. Costs that are equal to rounding are ties and count. The mean over
-    shifts is what the shape costs at an average time of day, not an error of the test: under
-    linear impact, cost_k = sum_t h_t x_{t+k} + beta_t x_{t+k}^2, it is
-    mean(h) S + mean(beta) sum x^2.
+    Shifts keep the shape of the schedule and the autocorrelation of the books and change only which
+    books the schedule meets. If the distribution of the books does not change under rotation, p is
+    uniform on {1/n, ..., 1}. Costs that are equal up to rounding are ties and are counted. The mean
+    over shifts is the cost of the shape at an average time of day, not an error of the test: under
+    linear impact, cost_k = sum_t h_t x_{t+k} + beta_t x_{t+k}^2, it is mean(h) S + mean(beta) sum
+    x^2.
 
     Parameters
     ----------
@@ -328,12 +328,12 @@ def rank_placebo(costs: ArrayLike) -> Placebo:
 def power(
     values: ArrayLike, effects: ArrayLike, rng: np.random.Generator, n_draws: int = 500
 ) -> Power:
-    """How often `mean_interval` would find an effect in sessions that vary like these.
+    """Power of `mean_interval` to find an effect in sessions that vary like these.
 
     The values, less their mean, are drawn in circular blocks (length as in
-    `block_bootstrap_interval`), so that dependence within a block stays; every effect is added
-    to the same draws. Dependence that outlasts a block is lost: of 20 or 40 sessions with an
-    autoregression of 0.6 the detectable effect comes out a fifth to a quarter too small.
+    `block_bootstrap_interval`), so that dependence within a block is kept; every effect is added to
+    the same draws. Dependence longer than a block is lost: for 20 or 40 sessions with an
+    autoregression of 0.6 the detectable effect is underestimated by a fifth to a quarter.
 
     Parameters
     ----------
@@ -377,7 +377,7 @@ def power(
     length = _block_length(series)
     starts = rng.integers(n, size=(draws, -(-n // length), 1))
     rows = ((starts + np.arange(length)) % n).reshape(draws, -1)[:, :n]
-    # The mean of circular blocks has variance 1 - length / n of what independent values have.
+    # Means of circular blocks have 1 - length / n times the variance for independent values.
     centred = (series - series.mean()) / np.sqrt(1.0 - length / n)
     mean, error = _mean_and_error(centred[rows], _group_starts(n, N_GROUPS))
     half = student.isf(0.025, N_GROUPS - 1) * error
@@ -405,8 +405,8 @@ def coverage_table(
     very skewed      exp(z), of skewness 6.2
     ================ ====================================================================
 
-    The first four are the analysis plan's. The last two are harder, and shown beside them: at 20
-    sessions they are covered by less than 91 %.
+    The first four are the analysis plan's. The last two are harder and shown in addition: at 20
+    sessions their coverage is below 91 %.
 
     Intervals: `mean_interval` with four groups (the one printed), 3, 5 and 8; Student's t of the
     equally weighted cosine estimator with B = 3, 4 and 6 cosines,
@@ -425,7 +425,7 @@ def coverage_table(
         Simulated series a process and length; coverage of c has a Monte-Carlo error of
         sqrt(c (1 - c) / n_draws): 1 percentage point at 95 % and 500.
     n_bootstrap : int
-        The first so many of them are given to the two bootstraps, which are slow (error 1.5
+        Number of these series that the two bootstraps, which are slow, are applied to (error 1.5
         points at 200); 0 leaves both out.
 
     Returns

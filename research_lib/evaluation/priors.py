@@ -1,4 +1,4 @@
-"""What is known before a session: priors of earlier ones or of other markets, and scenarios."""
+"""Priors: what earlier sessions or other markets show before a session; impact scenarios."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ Fit = Callable[[BookSnapshots, str], ImpactCurve]
 
 @dataclass(frozen=True, eq=False)
 class Prior(Record):
-    """What is known before the day, for one side.
+    """Information before the day, for one side.
 
     Attributes
     ----------
@@ -39,24 +39,24 @@ class Prior(Record):
     volatility : float
         Of the mid over one interval, relative to the price.
     source : str
-        The days, the stock or the preset, and what stands for volume.
+        The days, the stock or the preset, and what is used as volume.
     traded : bool
         Whether volume is that of trades; else it is displayed depth.
     price : float
         Mean mid, currency per share.
     line : LinearImpact, optional
-        Of a linear fit, n intervals: what `curve` is where no other form is fitted.
+        Linear fit, n intervals; equal to `curve` unless another form is fitted.
     days : tuple of Ladder
-        The books that it was measured on, one ladder a day.
+        The books that the prior was measured on, one ladder a day.
     seconds : (n,)
         Starts of the intervals from the first one.
     carried : CarriedImpact
         "measured" where these days have trades that move the mid, else "none".
     forecast : MidForecast
     shapes : tuple of LiquidityProfile
-        Of other markets, beside `profile`: each is weighted by its own errors.
+        Further shapes, of other markets; each is weighted by its own errors.
     earlier : bool
-        Whether it is of the market's own earlier sessions; else another market's.
+        Whether the prior is from the market's own earlier sessions, and not from another market.
 
     Examples
     --------
@@ -122,14 +122,14 @@ class Prior(Record):
         books : BookSnapshots
             One an interval of whole days, as `BookSnapshots.sample` gives. Volume is that of
             their `trades`, auctions and hidden ones apart where the others are signed; without
-            trades visible depth stands for it, and `source` says so.
+            trades visible depth is used instead, and `source` says so.
         side : "buy" or "sell"
         session : Session
         source : str
         fit : callable of books and side, optional
             Gives the curve; by default a linear fit to walks of up to half of the mean depth.
         carried : CarriedImpact, optional
-            Where it is known; measured by default.
+            If it is known; measured by default.
         """
         session = as_session(session)
         days = Ladder.of(books, side).by_day(session.n_intervals)
@@ -141,7 +141,7 @@ class Prior(Record):
         how: dict[str, Any] = {"n_intervals": n, "session": session, "test_fraction": 0.0}
         line: Any = fit_impact(walked, "linear", **how).curve
         curve: ImpactCurve = line if fit is None else fit(books, side)
-        # Apart from the sizes that it saw: `allocate` would warn of each order of each day.
+        # Without the sizes of its fit: `allocate` would warn at each order of each day.
         curve = curve.take(np.arange(len(curve))).fitted_up_to(np.inf)
         price = float(np.nanmean(books.mid))
         seconds = (days[0].time - days[0].time[0]) / 1e9
@@ -163,7 +163,7 @@ class Prior(Record):
 
 
 class Known(NamedTuple):
-    """Books to trade on, and what is known before them.
+    """Books to trade on, with the priors known before them.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ class Known(NamedTuple):
     priors : mapping of side to Prior
         Measured on other books than these.
     shown : BookSnapshots, optional
-        Books decided on, where orders arrive later than they.
+        Books of the decisions, if orders arrive later than these books.
 
     Examples
     --------
@@ -187,7 +187,7 @@ class Known(NamedTuple):
     shown: BookSnapshots | None = None
 
     def ladders(self, side: str, session: Session) -> list[tuple[Ladder, Ladder]]:
-        """What is traded on and what is decided on, a pair a day."""
+        """Traded and shown ladder, a pair for each day."""
         days = Ladder.of(self.books, side).by_day(session.n_intervals)
         for day in days:
             _refuse_other_intervals(day.time, session)
@@ -210,16 +210,16 @@ def known_before(
     session : Session
     sides : sequence of "buy", "sell"
     n_fitted : int
-        Days that a prior is measured on, at most: the last ones before the day.
+        Largest number of days that a prior is measured on: the last ones before the day.
     first : int
         Days that are only fitted on.
     refit_every : int
-        Days that a prior serves.
+        Days for which one prior is used.
     fit : callable of books and side, optional
         As for `Prior.from_books`.
     on_jump : "raise" or "carry"
-        What to do where the mid jumps by a fifth or more between two days that a prior is
-        measured on or serves: shares and prices before a split are in other units.
+        What to do where the mid jumps by a fifth or more between two days that a prior is measured
+        on or used for: shares and prices before a split are in other units.
 
     Raises
     ------
@@ -292,7 +292,7 @@ def known_elsewhere(
         found = [Prior.from_books(one, side, session, name, fit) for name, one in others.items()]
         shapes = tuple(one.profile for one in found[1:])
         kind = found[0].source.removeprefix(next(iter(others))).strip()
-        # Another market's impact and forecast are none of this one's.
+        # Impact and forecast of another market do not apply to this one.
         unknown = MidForecast.none("nothing: no earlier session of this market")
         source, none = f"{' and '.join(others)} {kind}", CarriedImpact()
         priors[side] = replace(
@@ -306,11 +306,10 @@ def scenarios(
 ) -> list[CarriedImpact]:
     """The scenarios of carried impact that a market allows.
 
-    "none"; "measured" on the prior's days, where trades move the mid there, or, where
-    `borrowed_from` names a market, "borrowed"; "square-root", where a volume is known. Volatility
-    and volume of a session are the prior's where nothing is borrowed, else those of the traded
-    days, known only afterwards: they set the level of all strategies alike, and no decision knows
-    them.
+    "none"; "measured" on the prior's days, if trades move the mid there, or "borrowed" if
+    `borrowed_from` names a market; "square-root" if a volume is known. Volatility and volume of a
+    session are the prior's if nothing is borrowed. Otherwise they are those of the traded days,
+    known only afterwards: they set one level for all strategies, and no decision uses them.
 
     Parameters
     ----------
@@ -320,7 +319,7 @@ def scenarios(
     borrowed_from : str
         One of `costs.LEVELS`; empty for the prior's own kernel.
     daily_volume : float
-        Shares a session where the books have no trades; 0 for that of the trades.
+        Shares a session if the books have no trades; 0 for the volume of the trades.
 
     Raises
     ------
@@ -363,7 +362,7 @@ def scenarios(
 def with_latency(
     known: Iterable[Known], states: BookSnapshots, session: Session, seconds: float
 ) -> list[Known]:
-    """The same days, traded on the books that stand `seconds` after those decided on.
+    """The same days, traded on the books shown `seconds` after those of the decisions.
 
     Parameters
     ----------
@@ -397,7 +396,7 @@ def with_latency(
 
 
 def _refuse_other_intervals(time: NDArray[np.int64], session: Session) -> None:
-    """Refuse times (n,) of books that are not one an interval of a day, or all as late."""
+    """Refuse times (n,) of books that are not one an interval of a day, up to one delay."""
     late = time - session.starts(session.days(time[:1]))[0]
     alike = late[0] >= 0 and np.ptp(late) == 0
     if not alike and np.any(session.interval_of(time) != np.arange(len(time))):
@@ -406,7 +405,7 @@ def _refuse_other_intervals(time: NDArray[np.int64], session: Session) -> None:
 
 
 def _refuse_jump(by_day: Sequence[BookSnapshots], dates: Sequence[Any]) -> None:
-    """Refuse days between which the mid jumps as by a split."""
+    """Refuse days between which the mid jumps like at a split."""
     mids = [day.mid[np.isfinite(day.mid)] for day in by_day]
     ends = np.array([mid[[0, -1]] if len(mid) else [np.nan, np.nan] for mid in mids])
     if jump := overnight_jump(dates, *ends.T):
@@ -420,7 +419,7 @@ def _volume(
     """Expected volume of each interval, (n,) shares, and what it was measured by."""
     n, trades = session.n_intervals, books.trades
     first, last = session.days(books.time[[0, -1]])
-    if trades is not None:  # none of a later day counts, nor says that trades are signed
+    if trades is not None:  # trades of later days are not used, nor their signs
         day = session.days(trades.time)
         trades = trades.take((day >= first) & (day <= last))
     if trades is None or not len(trades):
@@ -437,7 +436,7 @@ def _volume(
 
 
 def _carried(books: BookSnapshots, session: Session) -> CarriedImpact:
-    """What trades of these books leave in the mid; "none", with the reason, where none is known."""
+    """Carried impact measured on these books; "none", with the reason, where it is unknown."""
     try:
         return CarriedImpact.measured(books, session)
     except (ModelFittingError, InsufficientDataError, ValidationError) as error:

@@ -1,7 +1,7 @@
-"""Every order by every strategy, each knowing what stood before it."""
+"""Every order by every strategy, each with the information known before it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -36,10 +36,10 @@ def standard_strategies(
     """The benchmarks that a desk could fix before the session, the static optimum, the adaptive.
 
     TWAP; TWAP after the open; VWAP by traded volume, or depth-weighted where the prior has no
-    trades; Almgren and Chriss; the best of them on the prior's days, as one more. A prior of
-    another market (`known_elsewhere`) gives day shapes alone: it chooses no benchmark (TWAP, and
-    TWAP from minute 30, stand for them), its slope, in its own units, sets no risk aversion, and no
-    move of the mid is forecast.
+    trades; Almgren and Chriss; and, as one more, the best of these on the prior's days. Of a prior
+    of another market (`known_elsewhere`) only the day shapes are used: the benchmarks are TWAP and
+    TWAP from minute 30, risk aversion is 0 because its slope is in other units, and no move of the
+    mid is forecast.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def evaluate(
         One an interval of whole days.
     session : Session
     priors : mapping of side to Prior
-        Measured on other days or another stock, never on `books`; its keys are the sides traded.
+        Measured on other days or another stock, never on `books`; the keys are the sides to trade.
     sizes : iterable of float
         Orders, shares.
     make : callable of a Prior
@@ -110,7 +110,7 @@ def evaluate(
     refill : float
         As in `replay`.
     shown : BookSnapshots, optional
-        Books decided on, where they are not those traded on: see `run`.
+        Books of the decisions, if other than the traded ones: see `run`.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def _evaluated(
     sizes: Iterable[float], make: Callable[[Prior], Sequence[Strategy]] = standard_strategies,
     max_shares: float | None = None, refill: float = 1.0,
 ) -> list[Execution]:  # fmt: skip
-    """`evaluate` of days that the same priors serve: schedules are solved once for all of them."""
+    """`evaluate` of days with the same priors: schedules are solved once for all of them."""
     given = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
     if not given:
         raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
@@ -169,8 +169,7 @@ def _evaluated(
 
 
 def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> list[Execution]:
-    """`evaluate` of each day with what was known before it; `orders` are its sizes, make,
-    max_shares and refill.
+    """`evaluate` of each day with its own priors; `orders` are sizes, make, max_shares and refill.
 
     Examples
     --------
@@ -205,8 +204,12 @@ class _Planned(Scheduled):
 
 def _planned(strategies: Sequence[Strategy], order: Order) -> list[Strategy]:
     planned: list[Strategy] = []
+    solved: dict[int, Scheduled] = {}
     for one in strategies:
+        given = id(one)
+        if isinstance(one, BestBenchmark):  # of candidates that stand before it: not twice
+            one = replace(one, candidates=[solved.get(id(each), each) for each in one.candidates])
         if isinstance(one, Scheduled):
-            one = _Planned(one.name, one.fitted_on, one.schedule(order))
+            one = solved[given] = _Planned(one.name, one.fitted_on, one.schedule(order))
         planned.append(one)
     return planned

@@ -1,4 +1,4 @@
-"""What an order would have cost on recorded books, and what perfect foresight would have paid."""
+"""Replay of an order on recorded books, and the perfect-foresight bound."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
 BOUND, UNCAPPED = "perfect foresight", "perfect foresight, no cap"
-# Relative to the order and to a cost: what sums over a day of walks round.
+# Relative to the order and to a cost: rounding of sums over a day of walks.
 UNFILLED, ROUNDING = 1e-6, 1e-9
-SAME_PREMIUM = 1e-12  # of the mid: premiums that differ by less are one, their rounding is 1e-16
+SAME_PREMIUM = 1e-12  # of the mid: premiums that differ by less are equal, their rounding is 1e-16
 STALE_SECONDS = 300.0  # quotes of liquid books change within seconds; five minutes is a halt
 ROWS = ("time", "age", "mid", "half_spread", "premium", "size", "signals")
 Walked = tuple[Float, Float, float]  # shares filled and cost over the mid, (n,) each; shares left
@@ -54,9 +54,9 @@ class Ladder(Record):
     size : (n, L) shares
         0 at an empty level.
     signals : (n, 2)
-        What may say where the mid goes next, each in [-1, 1] and above 0 where it would go against
-        the order: the imbalance of the best levels, (bid - ask) / (bid + ask), and the signed
-        volume of the trades since the book before over all of theirs; 0 where nothing is known.
+        Predictors of the next move of the mid, each in [-1, 1] and above 0 if they predict a move
+        against the order: the imbalance of the best levels, (bid - ask) / (bid + ask), and the
+        signed over the total volume of the trades since the book before; 0 where unknown.
     symbol : str
         Of the books.
 
@@ -81,7 +81,7 @@ class Ladder(Record):
 
     @classmethod
     def of(cls, books: BookSnapshots | Ladder, side: str) -> Ladder:
-        """The ladder of some books; one of the same side is taken as it is.
+        """The ladder of some books; a ladder of the same side is returned as it is.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Ladder(Record):
         .. math:: c(q) = c_L + \frac{c_L - c_{L-1}}{v_L} q
 
         for the q-th share beyond L levels that hold shares, with c_0 = 0 at the mid: the slope of
-        the last level goes on. A crossed book's is taken as flat.
+        the last level continues. For a crossed book the slope is 0.
         """
         rows = np.flatnonzero(np.isfinite(self.mid) & (self.size > 0).any(axis=1))
         if not len(rows):
@@ -148,7 +148,7 @@ class Ladder(Record):
             raise ValidationError(f"{len(self):,} books are {whole}; sample them")
         starts = range(0, len(self), n_intervals)
         days = [self.take(slice(start, start + n_intervals)) for start in starts]
-        # The trades of the evening before are no signal of the morning.
+        # Trades of the evening before are no signal for the morning.
         first = np.arange(n_intervals)[:, None] == [-1, 0]
         return [replace(day, signals=np.where(first, 0.0, day.signals)) for day in days]
 
@@ -167,7 +167,7 @@ def _flow(books: BookSnapshots) -> Float:
     """Signed over all volume of the trades since the book before, (n,); 0 where there are none."""
     if (trades := books.trades) is None or not len(books):
         return np.zeros(len(books))
-    # A trade at the book's own time is not known with it; those before the first book are left out.
+    # A trade at the time of the book is not known yet; those before the first book are left out.
     after = np.searchsorted(books.time, trades.time, "right")
     used = (after > 0) & (after < len(books))
     signed, all_ = (
@@ -183,7 +183,7 @@ Books = BookSnapshots | Ladder  # one an interval
 def sample_states(
     states: BookSnapshots, session: Session, latency_seconds: float = 0.0
 ) -> BookSnapshots:
-    """The books that child orders sent at the start of each interval arrive at.
+    """The books at the arrival of child orders sent at the start of each interval.
 
     Parameters
     ----------
@@ -209,8 +209,8 @@ def sample_states(
     """
     lag = np.int64(round(1e9 * number("latency_seconds", latency_seconds, 0)))
     session = as_session(session)
-    # What is shown between the opening, or the end of a break, and the latency after it is met by
-    # the first child order, and does not stand before.
+    # A state shown within the latency after the opening, or after a break, is met by the first
+    # child order but was not shown before.
     day, days = pd.factorize(session.days(states.time))
     interval = session.interval_of(states.time)
     opens = np.where(interval >= 0, session.opened(days)[day, interval], 0)
@@ -221,15 +221,15 @@ def sample_states(
 
 @dataclass(frozen=True, eq=False)
 class Execution(Record):
-    """An order as the books filled it, one child order an interval. Costs are positive where bad.
+    """An order as the books filled it, one child order an interval. Positive costs are bad.
 
     Attributes
     ----------
     name : str
         The strategy's.
     shares : (n,) shares
-        Scheduled for each interval; what an adaptive strategy filled, and in the last
-        interval what it had left.
+        Scheduled for each interval; for an adaptive strategy the filled shares, and in the last
+        interval the rest too.
     filled : (n,) shares
         Filled in each interval, carried orders included.
     unfilled : float
@@ -239,18 +239,18 @@ class Execution(Record):
     side : str
     time : (n,) int64 ns UTC
     mid, half_spread : (n,) currency per share
-        Of the book as recorded, without own trades; NaN and 0 where it has not two sides.
+        Of the book as recorded, without own trades; NaN and 0 where it lacks a side.
     fitted_on : str
-        What the strategy knew beside the books on display: days, another stock, a preset.
+        Information of the strategy beside the displayed books: days, another stock, a preset.
     symbol : str
         Of the books.
     age : (n,) int64 ns
-        How long the book that filled had stood: beyond minutes it is a halt's.
+        Age of the book that filled; many minutes mean a halt.
     decision_mid, decision_half_spread : (n,) currency per share
-        Of the book that was decided on: that of the fill, unless it came later.
+        Of the book of the decision, which is that of the fill unless there is latency.
     rest_cost : float
-        Currency over the last mid that `unfilled` would cost along the slope of the last book's
-        last level (`Ladder.rest_price`); no part of `cost`.
+        Cost of `unfilled` over the last mid, currency, along the slope of the last book's last
+        level (`Ladder.rest_price`); not part of `cost`.
 
     Examples
     --------
@@ -301,7 +301,7 @@ class Execution(Record):
 
     @property
     def completed(self) -> bool:
-        """Whether no more than rounding, 1e-6 of the order, is left: else no cost compares."""
+        """Whether at most 1e-6 of the order is left; otherwise costs are not comparable."""
         return self.unfilled <= UNFILLED * self.total_shares
 
     @property
@@ -322,15 +322,15 @@ class Execution(Record):
 
     @property
     def spread_cost(self) -> float:
-        """Half-spreads paid, currency: the rest of the cost is beyond the recorded touch."""
+        """Half-spreads paid, currency; the rest of the cost is beyond the recorded touch."""
         return float(self.filled @ self.half_spread)
 
     @property
     def shortfall_bps(self) -> float:
         """Perold's implementation shortfall, decided on arrival, bps of the whole order.
 
-        The cost, the move of the mid from arrival to each fill, and that to the last mid on what is
-        not filled.
+        The cost, plus the move of the mid from arrival to each fill, plus that to the last mid for
+        unfilled shares.
         """
         moved = self.mid[known := np.isfinite(self.mid)] - self.arrival_price
         drift = float(self.filled[known] @ moved + self.unfilled * moved[-1])
@@ -339,7 +339,7 @@ class Execution(Record):
 
     @property
     def timing_risk_bps(self) -> float:
-        r"""Standard deviation of the cost over arrival from the mid alone, bps of the whole order.
+        r"""Standard deviation of the cost over arrival due to the mid, bps of the whole order.
 
         .. math:: \sigma \sqrt{\sum_t X_t^2}
 
@@ -374,7 +374,7 @@ class Execution(Record):
         return frame.assign(shares=frame["filled"])[["time", "shares", "price"]]
 
     def totals(self) -> dict[str, Any]:
-        """What is one number or text of the whole order: a row of a table of orders."""
+        """Numbers and texts of the whole order: a row of a table of orders."""
         return {name: self[name] for name in self.keys() if np.ndim(self[name]) == 0}
 
     def _repr_html_(self) -> str:
@@ -399,15 +399,15 @@ def replay(
 ) -> Execution:  # fmt: skip
     r"""Walk each child order through the recorded book of its interval.
 
-    What a book, or the cap, does not fill is carried on to the next interval and added to
-    its child order; what is left after the last one is `unfilled`. Own trades deplete each
-    level l that they take from by H_t(l), which is replenished at rate rho:
+    Shares that a book or the cap does not fill are added to the next child order; the rest after
+    the last interval is `unfilled`. Own trades deplete the levels l that they take from by H_t(l),
+    which is replenished at rate rho:
 
     .. math:: H_{t+1}(l) = (1 - \rho) \, (H_t(l) + \mathrm{taken}_t(l)), \qquad
         S_t(l) = (V_t(l) - H_t(l))^+
 
-    with V what was recorded, S what can be taken: depletion stays with the rank in the book
-    wherever that moves, the worst case of a block-shaped book (Obizhaeva and Wang, 2013).
+    with V the recorded and S the available shares. Depletion stays at its rank in the book when
+    prices move, which is the worst case of a block-shaped order book (Obizhaeva and Wang, 2013).
     With rho = 1 each book is as recorded.
 
     Parameters
@@ -420,9 +420,9 @@ def replay(
         several days would be one order.
     side : "buy" or "sell"
     max_shares : scalar or (n,) shares, optional
-        Cap of what is taken in each interval, carried shares included.
+        Cap of the shares taken in each interval, carried ones included.
     refill : float
-        rho in [0, 1]: 1 replenishes all by the next child order, 0 nothing.
+        rho in [0, 1]: 1 replenishes everything by the next child order, 0 nothing.
 
     Raises
     ------
@@ -455,7 +455,7 @@ def replay(
 
 
 def fill_schedule(shares: Float, caps: Float, ladder: Ladder, refill: float) -> Filled:
-    """Walk each child order, and what the one before it left, through its book."""
+    """Walk each child order, with the rest of the one before, through its book."""
     return shares, *_fill_schedule(shares, caps, ladder.premium, ladder.size, 1.0 - refill)
 
 
@@ -463,13 +463,13 @@ def fill_schedule(shares: Float, caps: Float, ladder: Ladder, refill: float) -> 
 def walk(
     premium: Float, size: Float, consumed: Float, kept: float, want: float
 ) -> tuple[float, float]:
-    """Shares filled and their cost over the mid, where `kept` of what was consumed is missing.
+    """Shares filled and their cost over the mid, where a share `kept` of consumed ones is missing.
 
     `consumed` (L,) becomes what is missing afterwards.
     """
     left, cost = want, 0.0
     for level in range(len(size)):
-        missing = kept * consumed[level]  # also of a level that is not shown now
+        missing = kept * consumed[level]  # also for levels not shown now
         taken = max(min(left, size[level] - missing), 0.0)
         cost += taken * premium[level]
         consumed[level] = missing + taken
@@ -492,9 +492,10 @@ def _fill_schedule(shares: Float, caps: Float, premium: Float, size: Float, kept
 def settled(
     name: str, done: Filled, ladder: Ladder, fitted_on: str = "", seen: Ladder | None = None
 ) -> Execution:
-    """The execution of what was filled on the books of `ladder`, decided on those `seen`."""
+    """The execution from shares filled on the books of `ladder`, decided on those `seen`."""
     shares, filled, cost, left = done
-    decided, (premium, slope) = seen or ladder, ladder.rest_price
+    decided = seen or ladder
+    premium, slope = ladder.rest_price if left else (0.0, 0.0)  # most orders are whole
     of_books = (ladder.side, ladder.time, ladder.mid, ladder.half_spread)
     known, then = (fitted_on, ladder.symbol, ladder.age), (decided.mid, decided.half_spread)
     rest = left * (premium + 0.5 * slope * left)
@@ -515,16 +516,16 @@ def clairvoyant(
     .. math:: \min_y \sum_{t,l} c_{tl} y_{tl} \quad \mathrm{s.t.} \quad
         0 \le y_{tl} \le v_{tl},\; \sum_l y_{tl} \le u_t,\; \sum_{t,l} y_{tl} = S
 
-    with c_tl the premium of level l of book t over its mid and v_tl its shares. The
-    constraints are nested, so taking levels in order of their premium is exact; of equal
-    ones, the earliest. It bounds spread and walk alone, given one replenished book an interval:
-    where the price will go is not foreseen, so that it is no bound of the whole cost. It holds for
-    every refill rate, since own trades only take supply away.
+    with c_tl the premium of level l of book t over its mid and v_tl its shares. The constraints are
+    nested, so taking levels in order of their premium is exact; of equal ones the earliest is
+    taken. It is a bound of spread and walk alone, given one replenished book an interval. Price
+    moves are not foreseen, so it is no bound of the whole cost. It holds for every refill rate,
+    because own trades only reduce supply.
 
     Parameters
     ----------
     books : BookSnapshots or Ladder
-        One an interval of one day: all that is given is one order's.
+        One an interval of one day: all of them belong to one order.
     total_shares : float
     side : "buy" or "sell"
     max_shares : scalar or (n,) shares, optional
@@ -532,7 +533,7 @@ def clairvoyant(
     Returns
     -------
     Execution
-        `unfilled` is what all books together do not hold.
+        `unfilled` is the part of the order that all books together do not hold.
 
     Examples
     --------
@@ -548,8 +549,8 @@ def clairvoyant(
     before = np.cumsum(ladder.size, axis=1) - ladder.size
     offered = np.clip(as_caps(max_shares, len(ladder))[:, None] - before, 0.0, ladder.size)
     order = np.argsort(ladder.premium, axis=None)
-    # Levels of one premium differ by its rounding, which follows the unit of price: the first
-    # interval's go first.
+    # Equal premiums differ by rounding, which depends on the unit of price; the earliest goes
+    # first.
     rises = np.diff(ladder.premium.ravel()[order], prepend=-np.inf)
     place = np.cumsum(rises > SAME_PREMIUM * np.nanmax(ladder.mid))
     order = order[np.lexsort([order, place])]
@@ -564,5 +565,5 @@ def clairvoyant(
 
 
 def with_rest(filled: Float, cost: Float, left: float) -> Filled:
-    """Of an order without a schedule: its shares are those filled, and last what is left."""
+    """Shares of an order without a schedule: those filled, plus the rest in the last interval."""
     return np.append(filled[:-1], filled[-1] + left), filled, cost, float(left)

@@ -1,4 +1,4 @@
-"""Implementation shortfall: where the money of an order went."""
+"""Implementation shortfall of an order, by its parts."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ PARTS = ("delay", "trading", "opportunity", "fees", "total")
 
 @dataclass(frozen=True)
 class Shortfall(Record):
-    """What an order cost against deciding and being done at once. Currency, positive where bad.
+    """Cost of an order against the decision price, by parts. Currency; positive is bad.
 
     Attributes
     ----------
@@ -24,11 +24,11 @@ class Shortfall(Record):
     decision_price, average_price : float
         Currency per share; `average_price` is NaN where nothing is filled.
     delay : float
-        From decision to arrival, on what was filled.
+        From decision to arrival, on filled shares.
     trading : float
         From arrival to the fills.
     opportunity : float
-        From decision to close, on what was not filled.
+        From decision to close, on unfilled shares.
     fees : float
     total : float
         delay + trading + opportunity + fees.
@@ -67,7 +67,7 @@ def implementation_shortfall(
     fills: pd.DataFrame, *, side: str, total_shares: float,
     decision_price: float, arrival_price: float, closing_price: float, fees: float = 0.0,
 ) -> Shortfall:  # fmt: skip
-    r"""The paper portfolio's gain less the real one's.
+    r"""Implementation shortfall: the paper portfolio's gain less the real one's.
 
     .. math::
         IS = \epsilon \Big( \underbrace{(P_a - P_d) \sum_i x_i}_{delay}
@@ -82,10 +82,10 @@ def implementation_shortfall(
         Columns shares and price, each above 0; no row where nothing was filled.
     side : "buy" or "sell"
     total_shares : float
-        S, the order, above 0 and at least what was filled.
+        S, the order, above 0 and at least as much as was filled.
     decision_price, arrival_price, closing_price : float
-        P_d, P_a, P_c, above 0, currency per share: when the order was decided, when it
-        reached the desk, when what is left is valued.
+        P_d, P_a, P_c, above 0, currency per share: at the decision, at arrival at the desk, and for
+        the valuation of unfilled shares.
     fees : float
         Currency; negative for a rebate.
 

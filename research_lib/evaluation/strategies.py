@@ -1,4 +1,4 @@
-"""Strategies under one interface: at each interval, how many shares, knowing the books up to it."""
+"""Strategies under one interface: shares of each interval, given the books up to it."""
 
 # ruff: noqa: I001  (several names a line)
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from research_lib.checks import Float, number, per_interval
 from research_lib.errors import ValidationError
-from research_lib.evaluation.costs import Accounting, CarriedImpact, order_cost
+from research_lib.evaluation.costs import CarriedImpact, blind_cost
 from research_lib.evaluation.replay import ROWS, Books, Execution, Filled, Ladder, as_caps
 from research_lib.evaluation.replay import fill_schedule, settled, walk, with_rest
 from research_lib.execution import Schedule, allocate, almgren_chriss, pov, twap, vwap
@@ -35,14 +35,14 @@ class Order(NamedTuple):
 
 
 class Strategy(ABC):
-    """Decides one child order after the other.
+    """Base class: decides one child order after the other.
 
     Attributes
     ----------
     name : str
-        As reports and legends show it.
+        Name in reports and legends.
     fitted_on : str
-        What it knows beside the books on display.
+        Its information beside the displayed books.
 
     Examples
     --------
@@ -74,16 +74,16 @@ class Strategy(ABC):
         remaining : float
             Shares not filled yet.
         seen : Ladder
-            The t + 1 books shown up to now, own trades taken off: read-only copies, with no later
-            one behind.
+            The t + 1 books shown up to now, own trades subtracted; read-only copies without later
+            books.
         order : Order
         """
 
     def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """Fill the order step by step in `books`, deciding on those `seen`.
 
-        What is decided is kept between 0, what remains and the cap, and in the last interval all
-        that is left is sent. A decision that is no finite number is a ValidationError.
+        Decisions are clipped to 0, the remaining shares and the cap. In the last interval the whole
+        rest is sent. A decision that is no finite number is a ValidationError.
         """
         visible, kept, remaining = seen.size.copy(), 1.0 - refill, order.total_shares
         filled, cost = np.zeros(len(order.caps)), np.zeros(len(order.caps))
@@ -121,7 +121,7 @@ class Scheduled(Strategy):
         """Shares of each interval, (n,)."""
 
     def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
-        """What is scheduled up to t and not filled yet."""
+        """Shares scheduled up to t and not filled yet."""
         due = float(self.schedule(order).shares[: t + 1].sum())
         return due - (order.total_shares - remaining)
 
@@ -152,9 +152,9 @@ class Twap(Scheduled):
 
 @dataclass(frozen=True, eq=False)
 class TwapAfter(Scheduled):
-    """Equal shares from one of the intervals `starts` on: the one that was cheapest before.
+    """Equal shares from one of the intervals `starts` on, the cheapest on earlier days.
 
-    Costs are spread, walk and carried impact on the books of earlier days; of equal ones the first.
+    Costs are spread, walk and carried impact on the books of earlier days; ties go to the first.
     Without earlier days it is the first of `starts`.
 
     Examples
@@ -217,9 +217,9 @@ class AlmgrenChriss(Scheduled):
 
 @dataclass(frozen=True, eq=False)
 class BestBenchmark(Scheduled):
-    """The schedule that was cheapest on earlier days, of those a desk could fix before the session.
+    """The cheapest schedule on earlier days, of those that a desk could fix before the session.
 
-    Costs are as for `TwapAfter`; of equal ones the first.
+    Costs are as for `TwapAfter`; ties go to the first.
 
     Examples
     --------
@@ -243,9 +243,9 @@ class BestBenchmark(Scheduled):
 def cheapest(
     plans: Sequence[Schedule], order: Order, days: Sequence[Ladder], carried: CarriedImpact
 ) -> Schedule:
-    """The plan with the least mean cost on some days' books, the first of equal ones.
+    """The plan with the least mean cost on some days' books; ties go to the first.
 
-    Selection is left out: of a schedule that does not look at the book it is noise about 0.
+    Selection is left out: for a schedule that does not use the book it is noise about 0.
     """
     if not plans:
         raise ValidationError("give one schedule or more to choose from, got none")
@@ -253,12 +253,11 @@ def cheapest(
         one_an_interval(len(day), len(order.caps), "an earlier day")
     if len(plans) == 1 or not days:
         return plans[0]
-    how, means = Accounting(carried), []
+    means = []
     for plan in plans:
         filled = (fill_schedule(plan.shares, order.caps, day, 1.0) for day in days)
         done = (settled("", one, day) for one, day in zip(filled, days, strict=True))
-        costs = [order_cost(one, how) for one in done]
-        means.append(np.mean([one["total_bps"] - one["selection_bps"] for one in costs]))
+        means.append(np.mean([blind_cost(one, carried) for one in done]))
     least = min(means)
     return next(
         plan for plan, mean in zip(plans, means, strict=True) if mean <= least + 1e-9 * abs(least)
@@ -267,7 +266,7 @@ def cheapest(
 
 @dataclass(frozen=True, eq=False)
 class Vwap(Scheduled):
-    """Shares in proportion to the volume (n,) of a day, as known before.
+    """Shares in proportion to the volume (n,) of a day, known before.
 
     Examples
     --------
@@ -287,9 +286,9 @@ class Vwap(Scheduled):
 
 @dataclass(frozen=True, eq=False)
 class Pov(Scheduled):
-    """A rate of the volume (n,) expected of a day until the order is done.
+    """A fixed rate of the expected volume (n,) of a day until the order is complete.
 
-    The rate is raised where it would not complete the order.
+    The rate is raised if it would not complete the order.
 
     Examples
     --------
@@ -312,14 +311,14 @@ class Pov(Scheduled):
 
 @dataclass(frozen=True, eq=False)
 class StaticOptimal(Scheduled):
-    r"""The exact allocation on curves (n intervals) known before the order, caps honoured.
+    r"""The exact allocation under caps on curves (n intervals) known before the order.
 
-    With a kernel G or a risk aversion it minimises the whole objective that is known before,
+    With a kernel G or a risk aversion it minimises the objective
 
     .. math:: \sum_t h_t x_t + \max(\beta_t, G(0) / 2) x_t^2 + \sum_{s < t} x_s x_t G(t - s)
               + \lambda \sigma^2 \sum_t X_t^2
 
-    with X_t the shares left; h and beta are those of `line` where the curve is no line.
+    with X_t the shares left; h and beta are those of `line` unless the curve is linear.
 
     Attributes
     ----------
@@ -332,7 +331,7 @@ class StaticOptimal(Scheduled):
     seconds : (n,)
         When the child orders are sent, for the kernel.
     line : LinearImpact, optional
-        A linear fit; by default the line through the curve at the even child order.
+        Linear fit; by default the line through the curve at the even child order.
     risk_aversion, volatility : float
         lambda, 1 / currency; sigma over one interval, currency per share.
 
@@ -358,7 +357,7 @@ class StaticOptimal(Scheduled):
         """The allocation."""
         n, total, curve = len(order.caps), order.total_shares, self.curve
         one_an_interval(len(curve), n, f"the curve of {self.name}")
-        # Caps that cannot hold the order are raised here; the books then fill what they allow.
+        # Caps that do not admit the order are raised here; the replay then applies the given ones.
         how: dict[str, Any] = {"max_shares": order.caps, "on_infeasible": "relax"}
         how["objective"] = self.objective
         kernel = self.carried.kernel
@@ -388,21 +387,21 @@ def run(
     ----------
     strategy : Strategy
     books : BookSnapshots or Ladder
-        One an interval of one day. `Ladder.by_day` parts days.
+        One an interval of one day; `Ladder.by_day` splits days.
     total_shares : float
     side : "buy" or "sell"
     max_shares : scalar or (n,) shares, optional
         Cap of each interval.
     shown : BookSnapshots or Ladder, optional
-        Books to decide on, where they are not those that are traded on: earlier ones, by a
-        latency, or permuted ones, for the placebo.
+        Books of the decisions, if other than the traded ones: earlier by a latency, or permuted for
+        the placebo.
     refill : float
         As in `replay`.
 
     Returns
     -------
     Execution
-        Of n child orders.
+        The execution of n child orders.
 
     Examples
     --------
@@ -422,7 +421,7 @@ def run(
 
 
 def one_an_interval(n: int, expected: int, what: str) -> None:
-    """Refuse n values where the order, or the day, has another number of intervals."""
+    """Refuse n values if the order, or the day, has another number of intervals."""
     if n != expected:
         raise ValidationError(f"{what} has {n} intervals for {expected}; give one day at a time")
 
@@ -435,7 +434,7 @@ def _checked(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
 
 
 def _shown_until(seen: Ladder, visible: Float, t: int) -> Ladder:
-    """Copies of the first t + 1 books, which cannot be written to and hide no later book."""
+    """Read-only copies of the first t + 1 books, without later ones behind."""
     shown = replace(seen.take(slice(t + 1)), size=visible[: t + 1])
     rows: dict[str, Any] = {name: shown[name].copy() for name in ROWS}
     for array in rows.values():

@@ -1,4 +1,4 @@
-"""The optimal split of one order, or of many, with its certificate and the trail of attempts."""
+"""The optimal split of one order or of many, with certificate and list of attempts."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Allocation(Split):
     cost : float
         sum_t C_t(x_t), and the transient cost, currency (under "impact": currency per share).
     marginal_cost : float
-        What one more share would cost, of what was minimised: the multiplier, and under risk
-        aversion what holding that share from the start adds. NaN where bounds fix all shares and
-        nothing couples the intervals.
+        Increase of the minimised objective for one more share: the multiplier, and under risk
+        aversion the cost of holding that share from the start. NaN where bounds fix all shares and
+        the intervals are independent.
     kkt_residual, duality_gap : float
-        Relative; see `Certificate`. What was minimised exceeds its optimum by no more than the gap;
-        of whole lots, the optimum without lots.
+        Relative; see `Certificate`. The minimised objective exceeds its optimum by no more than the
+        gap; for whole lots, the optimum without lots.
     objective : str
     solver : str
-        The one whose answer this is.
+        The solver that found the schedule.
     attempts : tuple of Attempt
         Every backend tried, in order; their gaps and residuals are those of the continuous
         schedule.
@@ -55,12 +55,11 @@ class Allocation(Split):
     relaxed : str
         How the bounds were relaxed to admit the order; empty if they were not.
     warnings : tuple of str
-        What a careful reader should know: time ran out, bounds were relaxed, child orders beyond
-        what a fit saw.
+        Limitations: time ran out, bounds were relaxed, child orders exceed the sizes of a fit.
     penalty : float
-        Risk aversion times variance, in what was minimised beside the cost.
+        Risk aversion times variance, minimised together with the cost.
     cross_check : Attempt, optional
-        The second solver that agreed.
+        Attempt of the second solver, which agreed.
     relaxed_caps : (n,) shares, optional
         The caps that the order was solved under, where bounds were relaxed.
 
@@ -113,7 +112,7 @@ def allocate(
     tolerance: float = 1e-8, timeout_seconds: float = 300.0, validate_inputs: bool = True,
     validate_outputs: bool = True, lot_size: float | None = None,
 ) -> Allocation:  # fmt: skip
-    r"""Split `total_shares` over the intervals of `curve` at the least total.
+    r"""Split `total_shares` over the intervals of `curve` so that the total is least.
 
     .. math:: \min_x \sum_t C_t(x_t) + \tfrac12 x^\top G x + \lambda \sum_t v_t
               \Big(S - \sum_{s \le t} x_s\Big)^2
@@ -135,39 +134,39 @@ def allocate(
         its last step.
     objective : "cost" or "impact"
     solver : SolverType or its text
-        Tried first; the others follow where its answer cannot be certified. AUTO is the exact
-        method, and CVXPY where coupled intervals have none: a curve that is not linear.
+        Tried first; the others follow if its answer cannot be certified. AUTO is the exact method,
+        or CVXPY where there is none: coupled intervals with a curve that is not linear.
     kernel : callable, optional
-        G, currency per share**2 of an array of lags: what a child order displaces the price by for
-        itself (half of G(0)) and for all later ones, beside the curve, whose impact lasts for one
-        child order.
+        G, currency per share**2 of an array of lags: displacement of the price by a child order,
+        for itself (half of G(0)) and for all later ones. It is added to the curve, whose impact
+        lasts for one child order.
     times : (n,) strictly rising, optional
-        Of the child orders, in the kernel's unit; 0, 1, ..., n - 1 by default. Refused without a
-        kernel.
+        Times of the child orders in the kernel's unit; 0, 1, ..., n - 1 by default. Refused without
+        a kernel.
     risk_aversion : per currency
         lambda >= 0, on the variance of the cost.
     covariance : scalar or (n,) (currency per share)**2
-        v_t, variance of the mid's change from child order t to the next, on what is then still
-        held.
+        v_t, variance of the mid's change from child order t to the next; it applies to the shares
+        still held.
     on_infeasible : "raise" or "relax"
-        "relax" raises all caps, or lowers all floors, by the one factor that just admits the order;
-        caps of 0 stay.
+        "relax" multiplies all caps, or all floors, by the factor that just admits the order; caps
+        of 0 stay.
     cross_check : bool
-        Solve again by another solver; costs must agree within 1e-6 of it.
+        Solve again with another solver; the costs must agree within 1e-6, relative.
     max_iterations, tolerance, timeout_seconds
         Iterations of each backend, relative duality gap, seconds for all attempts together.
     validate_inputs, validate_outputs : bool
-        Name the curve's first coefficient that is not finite before; refuse an answer whose sum,
-        bounds or certificate do not hold after.
+        Before: refuse a curve with a coefficient that is not finite. After: refuse an answer whose
+        sum, bounds or certificate do not hold.
     lot_size : shares, optional
-        Child orders in whole lots (1 for whole shares), the rest of the order below one lot in one
-        of them; optimal by greedy on marginal cost, where intervals are coupled a heuristic.
+        Child orders in whole lots (1 for whole shares); a rest below one lot is added to one of
+        them. Greedy on marginal cost, which is optimal unless intervals are coupled.
 
     Returns
     -------
     Allocation
-        `cost` holds the transient part, `penalty` the risk. Out of time: the best feasible
-        schedule found, with its gap and a warning.
+        `cost` includes the transient part, `penalty` is the risk. Out of time, it is the best
+        feasible schedule found, with its gap and a warning.
 
     Raises
     ------
@@ -244,7 +243,7 @@ def _warnings(
 
 
 def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
-    """The curve's total, kept while the curve lives; anything but a curve is refused."""
+    """The curve's total, cached with the curve; anything but a curve is refused."""
     if not isinstance(curve, ImpactCurve):
         raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
     kept = _totals.setdefault(curve, {})
@@ -271,8 +270,8 @@ def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: 
 
 
 def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certificate]:
-    """The cheapest whole lots, begun from the continuous optimum, and their certificate against it;
-    one interval trades the rest of the order below one lot beside its lots.
+    """The cheapest whole lots, found from the continuous optimum, and their certificate against it;
+    one interval also trades the rest of the order below one lot.
 
     Raises
     ------
@@ -290,8 +289,8 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
         admitted = f"floors need {low.sum():,} and caps admit {high.sum():,} of {count:,}"
         raise OptimizationError(f"in lots of {lot:g}, {admitted}; trade smaller lots")
     lots = np.clip(np.floor(found.shares / lot).astype(np.int64), low, high)
-    # Lots of one interval get more expensive one by one, so greedy is optimal, from whichever lots
-    # are surely taken: those cheaper than the multiplier.
+    # Lots of one interval get more expensive one by one, so greedy is optimal. It starts from lots
+    # that are surely in the optimum: those cheaper than the multiplier.
     lots += _lot_costs(total, lots, 1, high, lot) < found.certificate.multiplier * lot
     step = 1 if count > lots.sum() else -1
     end = high if step > 0 else low
@@ -316,9 +315,9 @@ def _with_odd(
 ) -> Float:
     """The cheapest schedule with `odd` shares, under a lot, in one interval beside its lots.
 
-    It begins from the cheapest whole lots, `shares`. The odd shares cost their interval less than
-    one more lot would, so that it keeps all its lots, or passes one lot on to the interval where
-    one more costs least.
+    It starts from the cheapest whole lots, `shares`. The odd shares cost their interval less than
+    one more lot, so it keeps all its lots or gives one lot to the interval where one more costs
+    least.
     """
 
     def priced(x: Float) -> Float:

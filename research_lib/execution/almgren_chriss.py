@@ -1,5 +1,5 @@
-"""Almgren and Chriss's arrival price: least expected cost plus risk aversion times variance, its
-efficient frontier, of one asset or of several, and its point of least value at risk.
+"""Almgren and Chriss: least expected cost plus risk aversion times variance against the arrival
+price; the efficient frontier, for one asset or several; least value at risk.
 """
 
 import math
@@ -31,10 +31,9 @@ class ArrivalPriceSchedule(ModelledSchedule):
     Attributes
     ----------
     kappa : float
-        Rate at which holdings decay, per unit of time; below 0 where the order is risk-seeking:
-        minus the angular frequency omega of
-        :math:`x_k = X \sin(\omega (T - t_k)) / \sin(\omega T)`. Of the
-        mean temporary impact and the mean squared volatility where these vary.
+        Rate at which holdings decay, per unit of time; below 0 if the order is risk-seeking: then
+        minus the angular frequency omega of :math:`x_k = X \sin(\omega (T - t_k)) / \sin(\omega
+        T)`. Of the mean temporary impact and the mean squared volatility where these vary.
 
     Examples
     --------
@@ -47,16 +46,14 @@ class ArrivalPriceSchedule(ModelledSchedule):
 
     @property
     def theta(self) -> float:
-        """1 / kappa, which the paper calls the half-life: the time in which holdings fall by e;
-        inf if they do not.
+        """1 / kappa, the paper's half-life: the time in which holdings fall by e; inf if they do
+        not.
         """
         return 1.0 / self.kappa if self.kappa > 0 else math.inf
 
     @property
     def half_life(self) -> float:
-        """ln 2 / kappa: the time in which holdings halve as long as the horizon is far; inf if
-        they do not decay.
-        """
+        """ln 2 / kappa: the time in which holdings halve; inf if they do not decay."""
         return math.log(2.0) * self.theta
 
 
@@ -74,8 +71,8 @@ def almgren_chriss(
     x_k is held after trade n_k. Holdings solve a tridiagonal system. Where volatility and temporary
     impact are constant and there is no drift, they are X sinh(kappa (T - t)) / sinh(kappa T) with
     cosh(kappa tau) = 1 + lambda sigma^2 tau^2 / (2 eta~), which is TWAP at no risk aversion. A
-    risk-seeking order (lambda < 0) trades late, by sines in place of the hyperbolic ones, as long
-    as kappa T < pi: beyond that there is no least value.
+    risk-seeking order (lambda < 0) trades late, with sin in place of sinh, as long as kappa T < pi;
+    beyond that there is no minimum.
 
     Parameters
     ----------
@@ -98,19 +95,17 @@ def almgren_chriss(
     interval : time
         tau, in the unit of time of all the others.
     min_shares : scalar or (n,) shares, optional
-        Floors of the trades, at least 0 and for X >= 0: none in the other direction. None, the
-        default, leaves the sign of each trade free, which is not a floor below 0: those are
-        refused.
+        Floors of the trades, at least 0, for X >= 0; 0 excludes trades in the other direction.
+        None, the default, leaves the sign of each trade free. Floors below 0 are refused.
 
     Raises
     ------
     ValidationError
         A parameter out of range, a floor below 0 among them.
     OptimizationError
-        A risk aversion so far below 0 that no schedule is best; floors that need more than the
-        order; trades against the order's direction under a half-spread,
-        which prices their sign; floors that bind
-        under a negative risk aversion.
+        A risk aversion so far below 0 that there is no minimum; floors whose sum exceeds the order;
+        an optimum with trades against the order's direction where there is a half-spread; floors
+        that bind under a negative risk aversion.
 
     References
     ----------
@@ -161,8 +156,9 @@ def _trajectory(shares: float, cost: Float, risk: Float, push: float) -> tuple[F
     r"""Trades, (n,), of least sum_k cost_k n_k^2 + risk_k x_k^2 - 2 push x_k, and whether there is
     a least value.
 
-    By elimination from the end: x_k = keep_k x_(k-1) + rest_k. Beside keep_k stands sold_k, 1 less
-    it: the difference would lose the digits of trades that are small beside what is held.
+    By elimination from the end: x_k = keep_k x_(k-1) + rest_k. sold_k = 1 - keep_k is computed on
+    its own: the difference would lose the digits of trades that are small compared with the
+    holding.
     """
     n = len(cost)
     keep, sold, rest, convex = np.zeros(n), np.ones(n), np.zeros(n), True
@@ -182,9 +178,7 @@ def _trajectory(shares: float, cost: Float, risk: Float, push: float) -> tuple[F
 def _floored(
     curve: LinearImpact, shares: float, free: Float, floors: ArrayLike, risk: float, variance: Float
 ) -> Float:
-    """The trades if they keep the floors, else those of the same problem with floors, by
-    `allocate`.
-    """
+    """The trades if they respect the floors, else the solution with floors, by `allocate`."""
     floor = per_interval("min_shares", floors, len(curve), infinite=True)
     if np.all(free >= floor - ROUNDING * abs(shares)):
         return np.maximum(free, floor)
@@ -264,7 +258,7 @@ def least_value_at_risk(
     r"""The schedule whose value at risk is least, what Almgren and Chriss call L-VaR, and its risk
     aversion.
 
-    On the frontier a change of variance costs lambda times it, so the tangent of slope
+    On the frontier the cost falls by lambda per unit of variance, so the tangent of slope
     :math:`z_p = \Phi^{-1}(p)` to cost against deviation touches where :math:`2 \lambda \sqrt V =
     z_p`.
 
@@ -278,8 +272,8 @@ def least_value_at_risk(
     Returns
     -------
     ModelledSchedule, float
-        Where even trading at once has too little risk to pay for waiting, the risk aversion is that
-        of the search's end, 1e10 times its beginning.
+        Where the search finds no tangent up to its end, the risk aversion is that end, 1e10 times
+        its start.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-r"""The allocation as CVXPY states it: in fractions of the order, with a normalised objective.
+r"""The allocation in CVXPY, in fractions of the order and with a normalised objective.
 
-In raw shares the backends report `optimal` with per cents of excess cost. The status is never
-trusted: the certificate of :mod:`research_lib.execution.exact` decides.
+In raw shares the backends report `optimal` although the cost is per cents above the optimum. The
+status is never trusted; the certificate of :mod:`research_lib.execution.exact` decides.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from research_lib.execution.quadratic import StateDecay
 if TYPE_CHECKING:
     import cvxpy as cp
 
-# What each calls its tolerances, iterations and time (ECOS knows none), and how many of its steps
-# cost what an interior point's does.
+# Each backend's names of tolerances, iterations and time limit (ECOS has none), and how many of its
+# steps cost as much as one of an interior point method.
 BACKENDS = {
     "CLARABEL": (("tol_gap_rel", "tol_gap_abs", "tol_feas"), "max_iter", "time_limit", 1),
     "OSQP": (("eps_abs", "eps_rel"), "max_iter", "time_limit", 100),
@@ -29,7 +29,7 @@ BACKENDS = {
 
 
 def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
-    """Each installed backend's answer in turn; the caller stops at the first that is certified."""
+    """Answers of the installed backends in turn; the caller stops at the first certified one."""
     import cvxpy as cp
 
     scaled = problem.scaled(problem.shares)
@@ -45,7 +45,7 @@ def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
 
 
 def solved(program: cp.Problem, backend: str, limits: Limits) -> str:
-    """Let one backend solve within what is left of the time; its status, or why it has none."""
+    """Let one backend solve within the remaining time; its status, or why it has none."""
     import cvxpy as cp
 
     for variable in program.variables():
@@ -68,9 +68,9 @@ def solved(program: cp.Problem, backend: str, limits: Limits) -> str:
 def _program(problem: Problem) -> tuple[cp.Problem, cp.Variable]:
     """The problem for CVXPY, and its shares x.
 
-    sum_t C_t(x_t) is linear, square and cube, power cones, and steps of a book as split variables;
-    Q(x) is risk on what is held, and decaying impact: of exponentials by their states, which are
-    just after each trade, and lose 1 - kept^2 of their square in each gap.
+    sum_t C_t(x_t) has linear, square and cubic terms, power cones, and the steps of a book as split
+    variables. Q(x) is the risk of the holdings and the decaying impact. Exponential kernels enter
+    by their states just after each trade, whose squares lose the part 1 - kept^2 in each gap.
     """
     import cvxpy as cp
 

@@ -1,14 +1,13 @@
-r"""The exact split of a separable convex total by its multiplier, and the certificate that proves
-a split.
+r"""Exact split of a separable convex total by its multiplier, and the certificate of a split.
 
 .. math:: \min_x \sum_t C_t(x_t) \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
 At the optimum x_t = clip(shares_at_marginal_t(nu), l_t, u_t) for one multiplier nu, and the sum of
-the right-hand side rises with nu (water-filling: Boyd and Vandenberghe 2004, section 5.5.3). The
-search for nu is Newton's inside a shrinking bracket. Where the sum jumps (linear totals, steps of a
-book) its two sides are mixed, in proportion to the room each interval has.
+the right-hand side rises with nu (water-filling: Boyd and Vandenberghe 2004, section 5.5.3). nu is
+found by Newton's method inside a shrinking bracket. Where the sum jumps (linear totals, steps of a
+book) the two sides are mixed, in proportion to the room of each interval.
 
-This is the one file of compiled code for allocations. Arrays come in tuples: smooth (a, b, c, s,
+All compiled code of allocations is in this file. Arrays come in tuples: smooth (a, b, c, s,
 p), (n,) each, and steps (depth, premium), (n, K) each, with the letters of
 :class:`research_lib.impact.SeparableTotal`; bounds (lower, upper), (n,) each. Where every marginal
 cost is a rising line, the usual case, steps are (0, 0) and the loops `_lines` are vectorised.
@@ -28,21 +27,21 @@ Smooth = tuple[Float, Float, Float, Float, Float]
 
 EPSILON = float(np.finfo(float).eps)
 MAX_SWEEPS, MAX_NEWTON_STEPS = 500, 60
-SUM_ROUNDING = 1e-12  # of the order: what n rounded shares may miss it by
+SUM_ROUNDING = 1e-12  # of the order: rounding error of the sum of n shares
 SAME_PRICE = 1e-9
-PRICE_ROUNDING = 4.0 * EPSILON  # of the multiplier: what a price at it may err by
-SAMPLE = 1_000  # intervals, evenly taken, that the first multiplier of very many is found on
+PRICE_ROUNDING = 4.0 * EPSILON  # of the multiplier: rounding error of a price at it
+SAMPLE = 1_000  # evenly spaced intervals, of very many, that give the first multiplier
 
 
 class Certificate(NamedTuple):
-    """What is known about a split.
+    """Distance of a split from proven optimality.
 
     Attributes
     ----------
     cost : float
         The objective, currency.
     multiplier : float
-        nu, what the next share costs, currency per share (under "impact": per share of the sum).
+        nu, the cost of the next share, currency per share (under "impact": per share of the sum).
     kkt_residual : float
         Largest violation of: nu lies between the left and the right derivative of C_t at x_t (at
         the cap only above the left one, at the floor only below the right one), relative to
@@ -112,14 +111,14 @@ def solve_many(total: SeparableTotal, shares: Float, bounds: Pair) -> tuple[Floa
 
 
 def certify_separable(x: Float, total: SeparableTotal, shares: float, bounds: Pair) -> Certificate:
-    r"""How far `x`, (n,) shares, is from proven optimality, whoever found it.
+    r"""How far `x`, (n,) shares, is from proven optimality, whatever solver found it.
 
     For any multiplier nu, by convexity, no split y costs less than
 
     .. math:: \nu S + \sum_t \min_{l_t \le y \le u_t} \big(C_t(y) - \nu y\big)
 
-    which is tightest at the optimum's. Nothing here trusts a solver (Boyd and Vandenberghe 2004,
-    section 5.5.1).
+    which is tightest at the multiplier of the optimum. No solver is trusted (Boyd and Vandenberghe
+    2004, section 5.5.1).
     """
     arrays, x = (*total.arrays, bounds), np.ascontiguousarray(x)
     nu = _solve(shares, *arrays, MAX_SWEEPS, np.empty(len(x)))[1][1]
@@ -127,7 +126,7 @@ def certify_separable(x: Float, total: SeparableTotal, shares: float, bounds: Pa
 
 
 def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
-    """`x` moved inside its bounds to sum to `shares`: in proportion to what is traded, else to the
+    """`x` moved inside its bounds to sum to `shares`, in proportion to the trades, else to the
     room.
     """
     for _ in range(4):  # rounding, and orders that meet their cap, are closed by the next move
@@ -141,7 +140,7 @@ def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
     return x
 
 
-# Compiled: prices and shares of one interval. Shares without steps take numbers only, for a call
+# Compiled: prices and shares of one interval. Functions without steps take numbers only: a call
 # counts references to each of its arrays, which takes ten times as long as the arithmetic.
 
 
@@ -200,8 +199,8 @@ def _respond(
 ) -> tuple[float, float, float]:
     """Least and most shares at the multiplier nu, without steps or bounds, and d shares / d nu.
 
-    Least and most differ where a marginal cost is nu over a stretch of shares. Where c is below 0
-    they are on the rising side; inf where no share of it costs nu.
+    Least and most differ where the marginal cost equals nu over a range of shares. Where c is below
+    0 they are on the rising side; inf where the marginal cost never reaches nu.
     """
     excess = max(nu - a, 0.0)
     if s != 0.0:
@@ -218,8 +217,8 @@ def _respond(
 
 @compiled
 def _respond_stepped(nu: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
-    """`_respond` of interval t, each step of whose book is taken as far as the smooth part's price
-    leaves it below nu.
+    """`_respond` of interval t with steps: each is taken as far as step plus smooth part cost less
+    than nu.
     """
     a, b, c, s, p = smooth[0][t], smooth[1][t], smooth[2][t], smooth[3][t], smooth[4][t]
     depth, premium = steps
@@ -248,7 +247,7 @@ def _sums(lower: Float, upper: Float) -> tuple[float, float]:
 
 @vectorised
 def _sweep_lines(nu: float, a: Float, b: Float, bounds: Pair) -> tuple[float, float, float]:
-    """`_sweep` of rising lines, of which one number of shares is optimal at nu."""
+    """`_sweep` for rising lines, where exactly one number of shares is optimal at nu."""
     filled, slope, (lower, upper) = 0.0, 0.0, bounds
     for t in range(len(a)):
         response = 0.5 / b[t]
@@ -342,7 +341,7 @@ def _search(
             elif low > 0.0 and high > 4.0 * low:  # far apart
                 trial = math.sqrt(low) * math.sqrt(high)
         previous = abs(missing)
-        if not low < trial < high:  # no number is between: the sum jumps here
+        if not low < trial < high:  # no number in between: the sum jumps here
             part = (shares - at_low) / (at_high - at_low) if at_high > at_low else 0.0
             return low, high, part, sweeps
         nu = trial
@@ -351,8 +350,8 @@ def _search(
 
 @compiled
 def _first_price(shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> float:
-    """The multiplier to begin with: the mean marginal cost of equal shares, where it is known; of
-    very many intervals the multiplier of a sample.
+    """The first multiplier: mean marginal cost of equal shares, where known; of very many intervals
+    that of a sample.
     """
     a, b, c, s, p = smooth
     n, price, known = len(a), 0.0, 0
@@ -386,8 +385,8 @@ def _solve(
         nu = _first_price(shares, smooth, steps, bounds)
         nu, high, part, sweeps = _search(nu, shares, smooth, steps, bounds, limit)
         _fill(nu, high, part, smooth, steps, bounds, x)
-        # Where all are equal to rounding, as of equal curves, they are TWAP to the last digit.
-        near, t = (8.0 + len(x)) * EPSILON * equal, 0  # what a sum of them may err by
+        # Where all are equal up to rounding, as for equal curves, they are TWAP to the last digit.
+        near, t = (8.0 + len(x)) * EPSILON * equal, 0  # rounding error of their sum
         while t < len(x) and abs(x[t] - equal) <= near and lower[t] <= equal <= upper[t]:
             t += 1
         if t == len(x):
@@ -397,8 +396,8 @@ def _solve(
 
 @vectorised
 def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> tuple[float, ...]:
-    """Cost and sum of the shares, the largest distance beyond a bound, the highest price of a share
-    that could be left out and the lowest of one that could be added, of rising lines.
+    """For rising lines: cost and sum of the shares, largest distance beyond a bound, highest price
+    of a removable share, lowest price of an addable one.
     """
     cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf
     lower, upper = bounds
@@ -418,9 +417,9 @@ def _judge(
 ) -> tuple[float, ...]:
     """The numbers of a `Certificate`.
 
-    Where the highest price of a share that could be left out and the lowest of one that could be
-    added do not cross, any price between them leaves no gap. Else, by convexity, an interval can
-    save no more than what its price errs by at nu, times the way to its best shares there.
+    If no removable share costs more than the cheapest addable one, any price between the two leaves
+    no gap. Otherwise, by convexity, an interval can save at most the error of its price at nu times
+    the distance to its best shares at nu.
     """
     (a, b, c, s, p), (lower, upper) = smooth, bounds
     cost, filled, outside, highest, lowest = 0.0, 0.0, 0.0, -np.inf, np.inf

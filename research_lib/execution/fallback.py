@@ -24,7 +24,7 @@ SUM_TOLERANCE = 1e-11  # of the order
 
 @dataclass(frozen=True)
 class Attempt(Record):
-    """One backend's try, as `Allocation.attempts` keeps it.
+    """One backend's attempt, as kept in `Allocation.attempts`.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Attempt(Record):
     accepted : bool
         Its answer was certified.
     reason : str
-        The backend's status, and why the answer is not trusted.
+        The backend's status, and why the answer was rejected.
     elapsed : float
         Seconds.
     iterations : int
@@ -53,8 +53,8 @@ class Attempt(Record):
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Shares (n,), their certificate, and how they were found; `in_time` is whether they are
-    certified, or what was found by the end of the time.
+    """Shares (n,), their certificate, and how they were found; `in_time` is False where time ran
+    out before an answer was certified.
     """
 
     shares: Float
@@ -66,9 +66,9 @@ class Found:
 def search(
     problem: Problem, limits: Limits, solvers: Iterable[SolverType], trust: bool = False
 ) -> Found:
-    """The first certified answer, or finite one with `trust`; out of time, the best feasible one.
+    """The first certified answer, or with `trust` finite one; out of time the best feasible one.
 
-    The exact solver is asked even when time is up: it needs next to none.
+    The exact solver is tried even when time is up, because it needs almost none.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def search(
 
 
 def _answers(solver: SolverType, problem: Problem, limits: Limits) -> Iterator[Answer]:
-    """The solver's answers; whatever its backend raises is one more reason to ask the next."""
+    """The solver's answers; any error of a backend is a reason to try the next one."""
     if limits.left <= 0 and solver is not SolverType.ANALYTICAL:
         yield Answer("none", None, "no time left")
         return
@@ -113,7 +113,7 @@ def _answers(solver: SolverType, problem: Problem, limits: Limits) -> Iterator[A
 def _judged(
     solver: SolverType, answer: Answer, problem: Problem, limits: Limits, trust: bool, begin: float
 ) -> tuple[Attempt, Certificate | None]:
-    """The answer as an attempt, accepted if its certificate, given or made here, is trusted."""
+    """The answer as an attempt, accepted if its certificate holds."""
     known, fault, numbers = answer.certificate, "", {}
     if answer.shares is not None:
         known = known or certify(answer.shares, problem)
@@ -126,8 +126,8 @@ def _judged(
 
 
 def solve_analytical(problem: Problem, limits: Limits) -> list[Answer]:
-    """The exact optimum: by the multiplier, or by the structure of a quadratic cost that couples
-    the intervals.
+    """The exact optimum: by the multiplier, or where a quadratic cost couples the intervals by its
+    structure.
     """
     if problem.coupling is None:
         parts = problem.total, problem.shares, problem.bounds
@@ -136,7 +136,7 @@ def solve_analytical(problem: Problem, limits: Limits) -> list[Answer]:
     quadratic = problem.quadratic
     if quadratic is None:
         return [Answer("structured", None, "the curve is not linear: no structured solver")]
-    # A cap that the whole order does not reach is none: it must not seem to set the price.
+    # A cap above the whole order is no cap and must not seem to bind.
     upper = np.where(problem.upper > problem.shares, np.inf, problem.upper)
     x, method, solves = quadratic.bounded(problem.lower, upper, lambda: limits.left > 0)
     if x is None:
@@ -155,8 +155,8 @@ SOLVERS: dict[SolverType, Callable[[Problem, Limits], Iterable[Answer]]] = {
 def certify(x: Float, problem: Problem) -> Certificate:
     """Certificate of `x`, (n,) shares.
 
-    Where intervals are coupled, the problem is replaced by its tangent at x, which is nowhere more
-    expensive and the same at x: its optimum bounds theirs.
+    Where intervals are coupled, the problem is replaced by its tangent at x, which equals it at x
+    and exceeds it nowhere, so its optimum is a lower bound.
     """
     below = certify_separable(x, problem.tangent(x), problem.shares, problem.bounds)
     if problem.coupling is None:
@@ -169,7 +169,7 @@ def certify(x: Float, problem: Problem) -> Certificate:
 def fault_of(
     certificate: Certificate, shares: float, n: int, tolerance: float, turnover: float = 0.0
 ) -> str:
-    """Why an answer of n child orders must not be trusted; empty if it may be."""
+    """Why an answer of n child orders is rejected; empty if it is accepted."""
     rounding = max(SUM_TOLERANCE, 1e-15 * n) * max(abs(shares), turnover)
     if not abs(certificate.filled - shares) <= rounding:
         return f"shares sum to {certificate.filled:.9g} of {shares:.9g}"
@@ -180,8 +180,8 @@ def fault_of(
     allowed = max(CERTIFIED_GAP, tolerance)
     if not abs(certificate.duality_gap) <= allowed:
         return f"duality gap {certificate.duality_gap:.1e} above {allowed:.0e}"
-    # Shares just beside a bound or a kink may have the wrong marginal price at next to no cost. A
-    # gap ten times below what is certified proves the schedule whatever the residual says.
+    # Shares very near a bound or a kink may have the wrong marginal price at almost no cost. A gap
+    # ten times below the certified one proves the schedule, whatever the residual.
     proven = abs(certificate.duality_gap) <= PROVEN
     if not (proven or certificate.kkt_residual <= CERTIFIED_RESIDUAL):
         return f"KKT residual {certificate.kkt_residual:.1e} above {CERTIFIED_RESIDUAL:.0e}"

@@ -19,7 +19,7 @@ from research_lib.monitoring import timed
 
 TOLERANCE, MAX_ITERATIONS = 1e-10, 1_000  # asked of the backends
 ACCEPTED = 1e-6
-UNEVEN = 1e-10  # of permanent impact, its largest singular value being 1: rounding of a product
+UNEVEN = 1e-10  # of permanent impact scaled to a largest singular value of 1: rounding of a product
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +30,14 @@ class PortfolioSchedule(ModelledSchedule):
     ----------
     attribution : DataFrame (m rows, labelled as the orders are)
         By asset, each column summing to the portfolio's: temporary, permanent, spread and their sum
-        cost (paid on this asset's trades and holdings, whoever moved its price), caused (what its
-        own trades cost all assets), in currency; variance (its covariance with the whole),
-        currency**2.
+        cost (paid on this asset's trades and holdings, whichever asset moved its price), caused
+        (cost of its own trades to all assets), in currency; variance (its covariance with the
+        whole), currency**2.
     solver : str
         "block-tridiagonal" (exact), the backend that CVXPY used, or "given".
     kkt_residual : float
-        Largest of stationarity, violation and complementarity, relative, as measured on the
-        schedule; NaN of a given one, which claims no optimum.
+        Largest of stationarity, violation and complementarity, relative, measured on the schedule;
+        NaN for a given schedule, which is no optimum.
 
     Examples
     --------
@@ -70,36 +70,36 @@ def portfolio_schedule(
               + \lambda \tau x_k' C x_k
 
     x_k is held after the trades n_k. S marks a symmetric part, A an antisymmetric one; of H its
-    symmetric part matters. In what is held between the trades that is a constant, the spreads, and,
-    with :math:`\tilde H = H^S - \tau \Gamma^S / 2`, the quadratic form
+    symmetric part matters. As a function of the holdings between the trades the cost is a constant,
+    the spreads and, with :math:`\tilde H = H^S - \tau \Gamma^S / 2`, the quadratic form
 
     .. math:: \sum_k n_k' \tfrac1\tau \tilde H n_k + x_k' \Gamma^A x_{k-1} + \lambda \tau x_k' C x_k
 
-    **Arbitrage.** A round trip (trades that sum to 0 in every asset) is expected to cost the first
-    two terms, temporary impact included, as it is paid. Neither the spread, which grows only as the
-    size of the trip, nor risk, which is no expected cost, prevents a gain. The least cost over n
-    intervals, in parts of the first term, is the smallest eigenvalue
+    **Arbitrage.** The expected cost of a round trip (trades that sum to 0 in every asset) is the
+    first two terms, temporary impact included. The spread does not prevent a gain, because it grows
+    only linearly with the size of the trip; risk does not, because it is no expected cost. The
+    least cost over n intervals, relative to the first term, is the smallest eigenvalue
 
     .. math:: 1 - \frac{s}{2 \tan(\pi / n)}, \qquad s = \tau \, \lVert \tilde H^{-1/2} \Gamma^A
               \tilde H^{-1/2} \rVert_2 ,
 
-    that of a path round a regular polygon. Temporary impact falls with the time taken and the
-    second term does not, so however small s is, some round trip gains from :math:`\lfloor \pi /
-    \arctan(s / 2) \rfloor + 1` intervals on; a shorter order earns a part of the same gain. An
-    asymmetric Gamma is therefore refused at any n, and so is one with a negative eigenvalue of
-    Gamma^S, as an order along its eigenvector is paid Gamma's constant, X' Gamma X / 2 < 0. Nothing
-    is symmetrised here: that is another assumption about the market, and the caller's.
+    that of a path round a regular polygon. Temporary impact falls with the duration and the second
+    term does not, so for every s > 0 some round trip gains from :math:`\lfloor \pi / \arctan(s / 2)
+    \rfloor + 1` intervals on; a shorter order earns a part of the same gain. An asymmetric Gamma is
+    therefore refused at any n. So is one with a negative eigenvalue of Gamma^S: an order along its
+    eigenvector would receive Gamma's constant, X' Gamma X / 2 < 0. Gamma is not symmetrised here,
+    because that is another assumption about the market, to be made by the caller.
 
-    Without bounds the optimum is exact, from its block-tridiagonal system. CVXPY solves the rest,
-    in fractions of the orders, and its answer is taken only with a KKT residual below 1e-6.
+    Without bounds the optimum is exact, from its block-tridiagonal system. With bounds CVXPY solves
+    it, in fractions of the orders; its answer is accepted only with a KKT residual below 1e-6.
 
-    Labelled arguments (Series and frames by asset) are put in the order of the labels of
-    `total_shares`, or of the first that has labels, and refused where theirs are others.
+    Labelled arguments (Series and frames by asset) are aligned to the labels of `total_shares`, or
+    of the first that has labels; other labels are refused.
 
     Parameters
     ----------
     total_shares : (m,) shares
-        X; a sell is positive, a buy negative, 0 an asset that may only hedge.
+        X; a sell is positive, a buy negative; an asset with 0 may only hedge.
     n_intervals : int
         n.
     covariance : (m, m) (currency per share)**2 per time
@@ -112,20 +112,20 @@ def portfolio_schedule(
         Gamma, [i, j]: lasting fall of price i per share of j sold; none by default. Symmetric and
         positive semi-definite, unless `allow_arbitrage`.
     half_spread : scalar or (m,) currency per share
-        epsilon, paid on every share either way.
+        epsilon, paid on every share bought or sold.
     interval : time
         tau, in the unit of time of all the others.
     min_shares, max_shares : scalar, (m,), (n, 1) or (n, m) shares, optional
-        Bounds of each signed trade: -c and c are a cap, one for all assets or one each.
+        Bounds of each signed trade; -c and c make a cap, one for all assets or one each.
     exposures : (m,) or (k, m), optional
-        Weights of linear functions of what is held, such as prices (cash) or prices within one
-        sector. They and the limits below go together.
+        Weights of linear functions of the holdings, such as prices (cash) or prices within one
+        sector. Requires the limits below.
     min_exposure, max_exposure : scalar, (k,) or (n - 1, k)
-        min <= exposures @ holdings <= max after each trade but the last; 0 and 0 are neutral.
+        min <= exposures @ holdings <= max after each trade but the last; 0 and 0 mean neutral.
     timeout_seconds
         Of all backends together.
     allow_arbitrage
-        Take `permanent` as it is given. What the schedule then saves may be arbitrage.
+        Accept `permanent` as it is. The saving of the schedule may then be arbitrage.
 
     Returns
     -------
@@ -135,10 +135,11 @@ def portfolio_schedule(
     ------
     ValidationError
         Shapes that disagree, a covariance that is not positive semi-definite, temporary impact that
-        pays, permanent impact that admits arbitrage, a limit without its weights, or the reverse.
+        is not positive definite, permanent impact that admits arbitrage, limits without weights or
+        weights without limits.
     OptimizationError
-        No least value (too risk-seeking, or round trips that gain, where they are allowed), bounds
-        that admit no schedule, or no certified answer.
+        No minimum (too risk-seeking, or profitable round trips that were allowed), bounds that
+        admit no schedule, or no certified answer.
 
     References
     ----------
@@ -202,7 +203,7 @@ def price_portfolio(
     shares: ArrayLike, *, covariance: ArrayLike, temporary: ArrayLike,
     permanent: ArrayLike | None = None, half_spread: ArrayLike = 0.0, interval: float = 1.0,
 ) -> PortfolioSchedule:  # fmt: skip
-    """What any schedule of several assets is expected to cost and to risk, whoever made it.
+    """Expected cost and risk of a given schedule of several assets.
 
     Parameters
     ----------
@@ -210,12 +211,12 @@ def price_portfolio(
         Signed trades; their sums are the orders. A frame is read in the order of its index, columns
         are assets.
     covariance, temporary, permanent, half_spread, interval
-        As `portfolio_schedule`, also in how labels are read.
+        As in `portfolio_schedule`, alignment of labels included.
 
     Raises
     ------
     ValidationError
-        Shares that are not finite or not (n, m); shapes, labels or a market that cannot be.
+        Shares that are not finite or not (n, m); shapes, labels or a market that are refused.
 
     Examples
     --------
@@ -254,7 +255,7 @@ def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
 
 
 class _Market(NamedTuple):
-    """What m assets cost and risk, with the letters of `portfolio_schedule`; net is H~."""
+    """Cost and risk of m assets, in the notation of `portfolio_schedule`; net is H~."""
 
     covariance: Float
     temporary: Float
@@ -266,7 +267,7 @@ class _Market(NamedTuple):
 
 
 def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Market:
-    """The market of what the user gave, aligned, checked."""
+    """The market from the user's arguments, aligned and checked."""
     tau = number("interval", interval, above=0)
     covariance = _finite("covariance", given["covariance"], (m, m))
     temporary, permanent = (_matrix(name, given[name], m) for name in ("temporary", "permanent"))
@@ -287,8 +288,8 @@ def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Mar
 
 
 def _refuse_arbitrage(market: _Market, n: int) -> None:
-    """The eigenvalues of `portfolio_schedule`, each asset in a unit of its own first: matrices of
-    assets priced 1e-7 and 1e5 would hide the smaller ones' asymmetry.
+    """Check the eigenvalues of `portfolio_schedule` with each asset in its own unit: otherwise
+    assets priced 1e5 would hide the asymmetry of assets priced 1e-7.
     """
     unit = np.sqrt(market.interval / np.diag(market.net))
     scaled = np.outer(unit, unit)
@@ -334,7 +335,7 @@ def _finite(name: str, values: Any, shape: tuple[int | None, ...], low: float = 
 
 
 class _Bounds(NamedTuple):
-    """What trades and holdings must keep, for n intervals and m assets; infinite: no bound.
+    """Bounds of trades and holdings, for n intervals and m assets; infinite means no bound.
 
     Trades lower, upper (n, m) shares; exposures (k, m) of what is held after each trade but the
     last, least and most (n - 1, k).
@@ -348,8 +349,8 @@ class _Bounds(NamedTuple):
 
 
 def _form(market: _Market, orders: Float, n: int, unit: Float) -> tuple[sparse.csr_array, Float]:
-    """P and q of cost plus risk, 1/2 z'Pz + q'z but for a constant, of what is held between n
-    trades, z (n - 1 times m), each asset in its unit.
+    """P and q of cost plus risk, 1/2 z'Pz + q'z up to a constant, in the holdings z (n - 1 times m)
+    between n trades, each asset in its own unit.
     """
     square, net = 2.0 * np.outer(unit, unit), market.net / market.interval
     inside = square * (2.0 * net + market.risk_aversion * market.interval * market.covariance)
@@ -361,8 +362,8 @@ def _form(market: _Market, orders: Float, n: int, unit: Float) -> tuple[sparse.c
 
 
 def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
-    """Trades, (n, m), without bounds or spreads, and their stationarity: the largest slope in what
-    is held, relative to its parts.
+    """Trades, (n, m), without bounds or spreads, and their stationarity: the largest derivative by
+    the holdings, relative to its terms.
     """
     if n == 1:
         return orders[None], 0.0
@@ -385,18 +386,20 @@ def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
 def _optimum(
     market: _Market, orders: Float, bounds: _Bounds, limits: Limits
 ) -> tuple[Float, str, float]:
-    """Trades (n, m), by whom, their KKT residual: the free optimum where nothing else is asked."""
+    """Trades (n, m), solver and KKT residual; the free optimum where there are no bounds."""
     trades, residual = _free(market, orders, len(bounds.lower))
     exposed = left_to_trade(trades)[1:-1] @ bounds.exposures.T
     inside = np.all((trades >= bounds.lower) & (trades <= bounds.upper))
     inside &= np.all((exposed >= bounds.least) & (exposed <= bounds.most))
     sizes = np.abs(trades).sum(axis=0)
     one_way = sizes - np.abs(orders) <= ROUNDING * np.maximum(sizes, np.abs(orders))
-    # A spread on trades one way is the same for all schedules.
+    # If all trades have one direction, the spread costs the same for all schedules.
     if inside and np.all(one_way | (market.half_spread == 0)):
         return trades, "block-tridiagonal", residual
     if len(trades) == 1:
-        raise OptimizationError("one interval trades everything: raise n_intervals, or no bounds")
+        raise OptimizationError(
+            "one interval trades everything: raise n_intervals, or drop the bounds"
+        )
     least, most = bounds.lower.sum(axis=0), bounds.upper.sum(axis=0)
     slack = ROUNDING * np.abs(orders)
     short = (least > orders + slack) | (most < orders - slack)
@@ -410,8 +413,8 @@ def _optimum(
 def _bounded(
     market: _Market, orders: Float, bounds: _Bounds, free: Float, limits: Limits
 ) -> tuple[Float, str, float]:
-    """Trades (n, m), the backend, and the KKT residual, by CVXPY: each asset in a unit of its own,
-    cost in units of what the free optimum costs.
+    """Trades (n, m), backend and KKT residual by CVXPY, each asset in its own unit, cost in units
+    of the free optimum's cost.
     """
     import cvxpy as cp
 
@@ -429,7 +432,7 @@ def _bounded(
     path = cp.vstack([orders[None] / unit, held, np.zeros((1, m))])
     sold = path[:-1] - path[1:]
     exposed = held @ (bounds.exposures * unit).T / norm
-    # Convex as a whole, which its parts do not show where permanent impact is not symmetric.
+    # Convex as a whole, though not term by term where permanent impact is asymmetric.
     cost = 0.5 * cp.quad_form(z, cp.psd_wrap(form)) + linear @ z
     constraints = _within(sold, bounds.lower / unit, bounds.upper / unit)
     constraints += _within(exposed, bounds.least / norm, bounds.most / norm)
@@ -493,19 +496,20 @@ def _attribution(market: _Market, shares: Float) -> pd.DataFrame:
     temporary = np.sum(shares * (shares @ market.temporary.T), axis=0) / tau
     permanent = np.sum(after * (shares @ lasting.T), axis=0)
     spread = market.half_spread * np.abs(shares).sum(axis=0)
-    table = pd.DataFrame({"temporary": temporary, "permanent": permanent, "spread": spread})
-    table["cost"] = table.sum(axis=1)
     caused = np.sum(shares * (shares @ market.temporary / tau + after @ lasting), axis=0)
-    table["caused"] = caused + table["spread"]
-    table["variance"] = tau * np.sum(after * (after @ market.covariance), axis=0)
-    return table
+    variance = tau * np.sum(after * (after @ market.covariance), axis=0)
+    # One frame at once: column by column would take half the time of a plan without bounds.
+    return pd.DataFrame({
+        "temporary": temporary, "permanent": permanent, "spread": spread,
+        "cost": temporary + permanent + spread, "caused": caused + spread, "variance": variance,
+    })  # fmt: skip
 
 
 def _schedule(
     market: _Market, labels: pd.Index | None, trades: Float, solver: str, residual: float
 ) -> PortfolioSchedule:
-    """The trades with what is expected of them; the variance is 0 where a hedge leaves nothing but
-    rounding, of either sign.
+    """The trades with expected cost and variance, which is set to 0 where a hedge leaves only
+    rounding error.
     """
     parts, after = _attribution(market, trades), left_to_trade(trades)[1:]
     if labels is not None:

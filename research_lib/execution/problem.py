@@ -1,4 +1,4 @@
-r"""The problem that `allocate` solves: totals, bounds, and what couples the intervals.
+r"""The problem that `allocate` solves: totals, bounds, and the coupling of the intervals.
 
 .. math:: \min_x \sum_t C_t(x_t) + Q(x)
           \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
@@ -23,13 +23,13 @@ from research_lib.execution.exact import SUM_ROUNDING, Certificate, Pair, close_
 from research_lib.execution.quadratic import Decay, Quadratic, StateDecay, decay_of
 from research_lib.impact import ImpactCurve, Kernel, SeparableTotal, check_kernel, trade_times
 
-# A cap that the whole order does not reach must not seem to bind; SINGLE is float32's rounding.
+# A cap just above the whole order must not seem to bind; SINGLE is float32's rounding.
 HEADROOM, DUST, SAME_COST, SINGLE = 1e-13, 1e-6, 1e-12, 2e-7
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a solver may use: its own iterations, the gap to reach, the seconds of all solvers."""
+    """Limits of a solver: its iterations, the gap to reach, the seconds of all solvers together."""
 
     max_iterations: int
     tolerance: float
@@ -62,7 +62,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One allocation: totals C_t, S, bounds (n,) in shares, and Q, None where nothing couples."""
+    """One allocation: totals C_t, S, bounds (n,) in shares, and Q, None without coupling."""
 
     total: SeparableTotal
     shares: float
@@ -90,8 +90,8 @@ class Problem:
         return float(np.sum(self.total.value(x))) + joint
 
     def tangent(self, x: Float) -> SeparableTotal:
-        """A separable total whose every split costs no more than here, but for a constant, and x
-        the same: Q, which is convex, lies above its tangent.
+        """A separable lower bound of the cost up to a constant, exact at x: the convex Q lies above
+        its tangent.
         """
         if self.coupling is None:
             return self.total
@@ -99,7 +99,7 @@ class Problem:
 
     @property
     def quadratic(self) -> Quadratic | None:
-        """The whole cost as one quadratic function, if that is what couples the intervals."""
+        """The whole cost as one quadratic function, if it is one."""
         total = self.total
         curved = total.depth.shape[1] or total.cubic.any() or total.scale.any()
         if self.coupling is None or curved or np.any(total.quadratic < 0):
@@ -107,7 +107,7 @@ class Problem:
         return replace(self.coupling, curvature=total.quadratic, linear=total.linear)
 
     def risk(self, x: Float) -> tuple[float, float]:
-        """The part of the cost that is held shares', and what one more from the start adds."""
+        """The risk term of the cost, and its increase for one more share held from the start."""
         return (0.0, 0.0) if self.coupling is None else self.coupling.risk(x)
 
     def feasible(self, weights: Float) -> Float:
@@ -116,11 +116,9 @@ class Problem:
         return close_sum(x, self.shares, self.lower, self.upper)
 
     def scaled(self, unit: float) -> Problem:
-        """The problem with shares in `unit`, and currency such that a fair schedule costs the
-        order.
+        """The problem with shares in `unit`, and currency scaled so that cost and order are alike.
 
-        Backends report `optimal` with per cents of excess cost where shares and currency are of
-        other sizes.
+        Otherwise backends report `optimal` although the cost is per cents above the optimum.
         """
         equal = np.minimum(self.shares / len(self.lower), self.total.capacity)
         price = np.abs(self.total.marginal_last(equal))
@@ -136,8 +134,8 @@ class Problem:
         """A solver's answer in `unit` as shares inside the bounds that sum to the order; None if
         not finite.
 
-        Equal shares replace it where they cost no more, to rounding: of schedules that cost the
-        same, the plainest.
+        Equal shares replace it where they cost no more, up to rounding: the simplest of equally
+        good schedules.
         """
         if scaled is None or not np.all(np.isfinite(scaled)):
             return None
@@ -155,7 +153,7 @@ class Problem:
         """The problem with its caps raised, or its floors lowered, by the one factor that just
         admits the order, and how; as it is, with no text, where nothing needs or helps.
 
-        Caps stop at what the curve knows the price of; caps of 0 stay.
+        Caps are not raised beyond the depth of the curve; caps of 0 stay.
         """
         order, upper = self.shares, self.upper
         reason = why_infeasible(order, self.lower, upper, self.total.capacity)
@@ -201,14 +199,14 @@ def coupling_of(
     n: int, order: float, kernel: Kernel | None, times: ArrayLike | None,
     risk_aversion: float, covariance: ArrayLike | None, objective: str,
 ) -> Quadratic | None:  # fmt: skip
-    """What couples n intervals, None if nothing does; the arguments are those of `allocate`."""
+    """The coupling of n intervals, or None; the arguments are those of `allocate`."""
     weight = number("risk_aversion", risk_aversion, 0)
     if weight and covariance is None:
-        raise ValidationError("risk_aversion needs covariance, of the mid's change an interval")
+        raise ValidationError("risk_aversion needs covariance, of the mid's change per interval")
     if kernel is None and times is not None:
-        raise ValidationError("times are of the kernel alone, and none is given: leave times out")
+        raise ValidationError("times belong to a kernel, and none is given: leave times out")
     variance = np.zeros(n) if covariance is None else per_interval("covariance", covariance, n)
-    decay: Decay = StateDecay(np.zeros((n - 1, 0)), np.zeros(0))  # all is forgotten
+    decay: Decay = StateDecay(np.zeros((n - 1, 0)), np.zeros(0))  # all has decayed
     if kernel is not None:
         if objective != "cost":
             raise ValidationError("kernel needs objective='cost': transient impact is in currency")
@@ -232,9 +230,7 @@ def interval_times(times: ArrayLike) -> Float:
 
 
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:
-    """Floors and caps, (n,) shares each; no cap is larger than just above the order, or than the
-    floor.
-    """
+    """Floors and caps, (n,) shares each; caps are cut to just above the order, or to the floor."""
     lower = _plain("min_shares", min_shares, n)
     upper = _plain("max_shares", np.inf if max_shares is None else max_shares, n)
     upper = np.minimum(upper, np.maximum(lower, order * (1.0 + HEADROOM)))
@@ -244,7 +240,7 @@ def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike
 
 
 def unrounded(given: Any, bounds: Float, order: float | Float) -> Float:
-    """Bounds (..., n); in float32 those that sum to the order but for their own rounding do so."""
+    """Bounds (..., n); float32 ones that sum to the order up to rounding are made to sum to it."""
     if getattr(given, "dtype", None) != np.float32:
         return bounds
     total = bounds.sum(axis=-1)
@@ -253,7 +249,7 @@ def unrounded(given: Any, bounds: Float, order: float | Float) -> Float:
 
 
 def _plain(name: str, value: Any, n: int) -> Any:
-    """Bounds by `per_interval`, or as they are where one number is plainly meant: in no time."""
+    """Bounds by `per_interval`; a single number is taken at once."""
     plain = type(value) is float and value >= 0.0
     return value if plain else per_interval(name, value, n, infinite=True)
 
@@ -274,8 +270,8 @@ def share_caps(
     n_intervals: int, *, max_shares: ArrayLike = np.inf, participation_rate: float | None = None,
     volume: ArrayLike | None = None, blackout: Any = None,
 ) -> Float:  # fmt: skip
-    """Largest child order of each interval, for `allocate(max_shares=...)`: the least of what is
-    given.
+    """Largest child order of each interval, for `allocate(max_shares=...)`: the lowest of the given
+    limits.
 
     Parameters
     ----------

@@ -4,8 +4,9 @@ r"""Quadratic costs that couple the intervals: decaying impact, risk, and their 
           + \tfrac12 x^\top G x
           \quad \mathrm{s.t.} \quad \sum_t x_t = S,\; l_t \le x_t \le u_t
 
-Exponential kernels, and none, from a sparse system in O(n); others by Cholesky. Bounds by an
-active set: whole sets of intervals are exchanged as long as that helps, else one at a time.
+Without a kernel and with exponential ones a sparse system is solved in O(n), with others a Cholesky
+decomposition. Bounds are met by an active set: whole sets of intervals are exchanged as long as
+that helps, then single ones.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from research_lib.impact import ExponentialKernel, ExponentialSumKernel, Kernel,
 
 Mask = NDArray[np.bool_]
 MAX_DENSE, MAX_EXCHANGES = 5_000, 200
-PATIENCE = 3  # exchanges of whole sets that may fail to help
+PATIENCE = 3  # exchanges of whole sets without progress before single ones
 SAME_PRICE, SAME_SHARES = 1e-11, 1e-13
 
 
 @dataclass(frozen=True, eq=False)
 class StateDecay:
-    """1/2 x'Gx of K exponentials: what is left of part k after gap i, (n - 1, K), and the scales,
-    (K,).
+    """1/2 x'Gx of K exponentials: share of part k that remains after gap i, (n - 1, K), and the
+    scales, (K,).
     """
 
     factors: Float
@@ -61,7 +62,7 @@ Decay = StateDecay | Float  # the matrix (n, n) itself where it has no structure
 
 
 def decay_of(kernel: Kernel, at: Float) -> Decay:
-    """The kernel on rising times (n,), in the cheapest structure that is exact.
+    """The kernel on rising times (n,), in the fastest exact representation.
 
     Raises
     ------
@@ -82,9 +83,7 @@ def decay_of(kernel: Kernel, at: Float) -> Decay:
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """The problem above without bounds: b, c and w as `curvature`, `linear` and `holding`, (n,)
-    each.
-    """
+    """The cost above; b, c and w are `curvature`, `linear` and `holding`, (n,) each."""
 
     shares: float
     decay: Decay
@@ -102,14 +101,14 @@ class Quadratic:
         return Quadratic(self.shares / unit, self.decay * square, *own, self.holding * square)
 
     def risk(self, x: Float) -> tuple[float, float]:
-        """The part of the cost that is held shares', currency, and what one more share, held from
-        the start, adds to it.
+        """The risk term of the cost, currency, and its increase for one more share held from the
+        start.
         """
         held = self.shares - np.cumsum(x)
         return float(self.holding @ held**2), 2.0 * float(self.holding @ held)
 
     def value(self, x: Float) -> float:
-        """The cost at x, currency: a trade pays half of its own displacement."""
+        """The cost at x, currency; a trade pays half of its own displacement."""
         own = self.curvature * x + self.linear + 0.5 * (self.decay @ x)
         return float(own @ x) + self.risk(x)[0]
 
@@ -123,15 +122,15 @@ class Quadratic:
         x = self._least(self.linear, self.shares, fixed, values)
         if x is None:
             return None
-        step = self.newton(self.gradient(x), fixed)  # what rounding left
+        step = self.newton(self.gradient(x), fixed)  # corrects rounding error
         return x if step is None or not np.isfinite(step).all() else x + step
 
     def newton(self, gradient: Float, fixed: Mask) -> Float | None:
-        """The step (n,) of sum 0, 0 where `fixed`, to the least of the model with this gradient."""
+        """The Newton step (n,) of sum 0, and 0 where `fixed`, for this gradient."""
         return self._least(gradient, 0.0, fixed, np.zeros(len(self)))
 
     def _least(self, linear: Float, shares: float, fixed: Mask, values: Float) -> Float | None:
-        """`least`, unrefined; for shares 0 what is held is - sum x."""
+        """`least` without refinement; with shares 0 the holding is - sum x."""
         x = np.where(fixed, values, 0.0)
         free = np.flatnonzero(~fixed)
         x[free] = (shares - x.sum()) / max(len(free), 1)
@@ -153,15 +152,15 @@ class Quadratic:
     def _least_of_states(
         self, decay: StateDecay, linear: Float, shares: float, fixed: Mask, values: Float
     ) -> Float | None:
-        """From the sparse first-order conditions in the trades, what is held after them, and each
-        part's state after them, which loses 1 - kept^2 of its square in each gap.
+        """From the sparse first-order conditions in the trades, the holdings after them, and the
+        state of each exponential after them, whose square loses the part 1 - kept^2 in each gap.
         """
         n, parts, one = len(linear), decay.factors.T, sparse.eye_array(len(linear))
-        # What a state is after each trade less what is left of it from the one before, (n, n).
+        # A state after each trade less the rest of the state after the trade before, (n, n).
         moves = [one - sparse.diags_array(kept, offsets=-1) for kept in (np.ones(n - 1), *parts)]
         trades = sparse.vstack([one, *[-one] * len(parts)])
         size = (len(parts) + 2) * n
-        given = np.append(np.flatnonzero(fixed), 2 * n - 1)  # some trades; at last nothing is held
+        given = np.append(np.flatnonzero(fixed), 2 * n - 1)  # at the end nothing is held
         states = sparse.hstack([trades, sparse.block_diag(moves)])
         equations = sparse.vstack([states, sparse.eye_array(size, format="csr")[given]])
         lost = [c * np.append(1.0 - k**2, 1.0) for c, k in zip(decay.scales, parts, strict=True)]
@@ -193,9 +192,10 @@ class Quadratic:
     ) -> tuple[Float | None, str, int]:
         """The optimum between bounds (n,), some of which may be infinite, how, and the solves.
 
-        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003) until
-        that no longer leaves fewer of them wrong, then one at a time in a drawn order until it does
-        (Judice and Pires 1994). None where the cost is not convex, or out of time or exchanges.
+        Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003) as
+        long as fewer of them are wrong after each exchange; then single ones in random order, until
+        fewer are (Judice and Pires 1994). None if the cost is not convex, or if time or exchanges
+        run out.
         """
         pinned = lower == upper
         low, high = pinned, np.zeros(len(self), bool)
@@ -215,7 +215,7 @@ class Quadratic:
             new_high = np.where(high, gradient <= nu + unit, ~low & (x > upper + slack))
             missing = self.shares - x.sum()
             if abs(missing) > 1e-9 * max(np.abs(x).sum(), abs(self.shares)):
-                # All are at a bound: the one that leaves it at the least price.
+                # All are at a bound: free the one with the lowest price.
                 leaves = (low & ~pinned) if missing > 0 else high
                 price = np.where(leaves, gradient if missing > 0 else -gradient, np.inf)
                 new_low[np.argmin(price)] = new_high[np.argmin(price)] = False
@@ -229,7 +229,7 @@ class Quadratic:
             elif patience:
                 patience -= 1
             else:
-                wrong = wrong[[rng.integers(len(wrong))]]  # a fixed order may go in circles
+                wrong = wrong[[rng.integers(len(wrong))]]  # a fixed order may cycle
             exchanged = np.isin(np.arange(len(self)), wrong)
             low, high = np.where(exchanged, new_low, low), np.where(exchanged, new_high, high)
         return None, how, solves
@@ -248,15 +248,14 @@ class Quadratic:
     def certificate(self, x: Float, lower: Float, upper: Float) -> Certificate:
         """How far x is from the optimum between bounds (n,), which may be infinite.
 
-        A strictly convex cost lies above its tangent by half the square of the distance in its own
-        metric: where r is what the price of a trade errs by, no schedule saves more than 1/2 r'H^-1
-        r, and a price on the right side of the multiplier at a bound is no error. The KKT residual
-        is relative to the highest price of a trade, for under risk aversion the multiplier may be
-        next to 0.
+        A strictly convex cost exceeds its tangent by half the squared distance in its own metric.
+        With r the errors of the trades' prices, no schedule saves more than 1/2 r'H^-1 r; a price
+        on the correct side of the multiplier at a bound is no error. The KKT residual is relative
+        to the highest price of a trade, because under risk aversion the multiplier may be almost 0.
         """
         gradient = self.gradient(x)
         at_low, at_high = x <= lower, x >= upper
-        # A trade whose bounds leave it no choice has no price of its own.
+        # A trade fixed by its bounds has no price of its own.
         nu = multiplier(gradient, ~(at_low | at_high), at_low & ~at_high, at_high & ~at_low)
         least, most = np.where(at_high, 0.0, -np.inf), np.where(at_low, 0.0, np.inf)
         error = np.clip(gradient - nu, least, most)
@@ -269,8 +268,8 @@ class Quadratic:
 
 
 def multiplier(gradient: Float, free: Mask, low: Mask, high: Mask) -> float:
-    """The price of the free intervals; where none is free, one between those at their floors and
-    at their caps.
+    """The price of the free intervals; if none is free, a price between those at their floors and
+    those at their caps.
     """
     if free.any():
         return float(gradient[free].mean())

@@ -1,4 +1,4 @@
-"""Schedules: how many shares in which interval, and the benchmarks to compare with."""
+"""Schedules: shares by interval, and the benchmarks TWAP, VWAP and POV."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 
 
 class Split(Record):
-    """Shares by interval, as people read them."""
+    """Shares by interval as table and plot."""
 
     shares: Float
 
@@ -57,9 +57,9 @@ class Schedule(Split):
     shares : (n,) shares
         Finite, at least 0; the side belongs to the order.
     name : str
-        As reports and legends show it.
+        Name in reports and legends.
     unfilled : float
-        Shares of the order that the schedule does not place.
+        Shares of the order that are not in the schedule.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class Schedule(Split):
 
 @dataclass(frozen=True, eq=False)
 class ModelledSchedule(Schedule):
-    """A schedule with what its model expects of it.
+    """A schedule with the expected cost and variance of its model.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class ModelledSchedule(Schedule):
     variance: float
 
     def __post_init__(self) -> None:
-        """Any sign is meant: its maker has checked that every share is a number."""
+        """Shares may have any sign and were checked before."""
 
     @cached_property
     def holdings(self) -> Float:
@@ -112,7 +112,7 @@ class ModelledSchedule(Schedule):
 def left_to_trade(shares: Float) -> Float:
     """Shares before each trade and, 0, after the last, (n, ...) to (n + 1, ...).
 
-    Summed from the end, so that what little is left late loses no digit.
+    Summed from the end, so that small holdings keep all digits.
     """
     left = np.zeros((len(shares) + 1, *shares.shape[1:]))
     np.cumsum(shares[::-1], axis=0, out=left[-2::-1])
@@ -173,7 +173,7 @@ def vwap(total_shares: float, volume: ArrayLike) -> Schedule:
     ----------
     total_shares : float
     volume : (n,) shares
-        As known before the order: of earlier days, for instance. Its unit does not matter.
+        Known before the order, such as that of earlier days. Its unit does not matter.
 
     Raises
     ------
@@ -190,8 +190,8 @@ def vwap(total_shares: float, volume: ArrayLike) -> Schedule:
 
 
 def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
-    r"""A fixed rate of the volume expected in each interval, from the first one until the order is
-    done.
+    r"""A fixed rate of the volume expected in each interval, from the first on until the order is
+    complete.
 
     .. math:: x_t = \min(r V_t, S - \sum_{s<t} x_s)
 
@@ -200,14 +200,14 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
     total_shares : float
         S, shares.
     volume : (n,) shares
-        V_t, the volume of all others, as known before the order.
+        V_t, the volume of all others, known before the order.
     rate : float
         r above 0, own shares per share of the others.
 
     Returns
     -------
     Schedule
-        Its `unfilled` is what the rate does not admit of the order, which is logged.
+        Its `unfilled` is the part of the order that the rate does not admit; it is logged.
 
     Raises
     ------

@@ -16,7 +16,7 @@ LARGEST_CURVATURE = 1e8  # powers below 2 have an infinite one at 0
 
 
 def solve_scipy(problem: Problem, limits: Limits) -> list[Answer]:
-    """One answer; of a book none, whose steps are not smooth."""
+    """One answer; none for the steps of a book, which are not smooth."""
     from scipy.optimize import LinearConstraint, minimize
     from scipy.sparse import csr_array
 
@@ -37,8 +37,7 @@ def solve_scipy(problem: Problem, limits: Limits) -> list[Answer]:
             raise StopIteration
 
     with warnings.catch_warnings():
-        # scipy warns of a zero change of gradient, as flat stretches have it; the certificate
-        # decides.
+        # scipy warns of a zero change of gradient, which flat parts have; the certificate decides.
         warnings.filterwarnings("ignore", message="delta_grad == 0.0", category=UserWarning)
         found = minimize(
             lambda x: scaled.cost(np.maximum(x, 0.0)), scaled.feasible(np.ones(n)),
@@ -53,7 +52,7 @@ def solve_scipy(problem: Problem, limits: Limits) -> list[Answer]:
 
 
 def _hessian(problem: Problem) -> Any:
-    """Of x: diagonal, and the coupling's as a product, for its own is dense."""
+    """Hessian at x: diagonal, plus the coupling as a product, because its matrix is dense."""
     from scipy.sparse.linalg import LinearOperator
 
     joint, n = problem.coupling, len(problem.lower)

@@ -1,4 +1,4 @@
-"""The cheapest schedule where impact decays: one order, its own past displacing its price."""
+"""The cheapest schedule of one order under decaying impact of its own trades."""
 
 import time
 
@@ -23,32 +23,31 @@ def transient_schedule(
     max_shares: ArrayLike | None = None, temporary: ArrayLike = 0.0, permanent: float = 0.0,
     risk_aversion: float = 0.0, volatility: ArrayLike | None = None, timeout_seconds: float = 300.0,
 ) -> Allocation:  # fmt: skip
-    r"""Least cost of trading `total_shares` at given times, each trade paying half of its own
-    impact.
+    r"""Least cost of trading `total_shares` at given times; each trade pays half of its own impact.
 
     .. math:: \min_x \tfrac12 x^\top G x + \sum_i \eta_i x_i^2 + \tfrac12 \gamma S^2
               + \lambda \sum_i \sigma_i^2 (t_{i+1} - t_i) \Big(S - \sum_{j \le i} x_j\Big)^2,
               \quad G_{ij} = G(|t_i - t_j|), \quad \sum_i x_i = S
 
-    Exponential kernels in closed form, and sums of them with any of the other terms from a sparse
-    system, in O(n) on any grid; others by Cholesky. Bounds by an active set.
+    Exponential kernels have a closed form; sums of them, or other terms, are solved from a sparse
+    system in O(n) on any grid, other kernels by Cholesky, bounds by an active set.
 
     Parameters
     ----------
     kernel : callable
-        G, currency per share**2 of an array of lags: refused by `check_kernel` where it pays for
+        G, currency per share**2 of an array of lags; `check_kernel` refuses one with profitable
         round trips on these times.
     times : (n,) strictly rising, unit of time of the kernel
         A Series is aligned by its labels 0 to n - 1, as are all arguments with one value a trade.
     total_shares : float
-        S, shares; a sell may be positive too, for cost is positive where the price moves against
-        it.
+        S, shares; a sell may be positive too, because a positive cost means a price that moves
+        against the order.
     min_shares, max_shares : scalar or (n,) shares, optional
         Bounds of each trade, of any sign; None (or an infinity) is no bound.
     temporary : scalar or (n,) currency per share**2
-        eta >= 0: what a trade pays that no later one feels.
+        eta >= 0: impact that affects only the trade itself.
     permanent : currency per share**2
-        gamma >= 0: the same cost for every schedule.
+        gamma >= 0; costs the same for every schedule.
     risk_aversion : per currency
         lambda >= 0, on the variance of the cost.
     volatility : scalar or (n,) currency per share per sqrt(time), optional
@@ -61,7 +60,7 @@ def transient_schedule(
     Allocation
         `cost` without the risk, which is `penalty`; `solver` names the method; gap and KKT residual
         as in `Quadratic.certificate`, the residual relative to the most expensive trade's marginal
-        price. `warnings` say where the kernel makes schedules of any sign buy and sell in turn.
+        price. `warnings` names kernels under which schedules of any sign alternate buys and sells.
 
     Raises
     ------
@@ -111,7 +110,7 @@ def transient_schedule(
 def _least(
     kernel: Kernel, at: Float, problem: Quadratic, lower: Float, upper: Float, limits: Limits
 ) -> tuple[Float, str, int]:
-    """The optimum, the name of the method, and the systems solved."""
+    """The optimum, the name of the method, and the number of systems solved."""
     alone = not (problem.curvature.any() or problem.holding.any())
     if isinstance(kernel, ExponentialKernel) and alone:
         closed = obizhaeva_wang(problem.shares, at, kernel.decay)
@@ -143,9 +142,9 @@ def obizhaeva_wang(total_shares: float, times: ArrayLike, decay: float) -> Float
               x_n = \frac{\nu}{2} (1 + d_{n-1}), \qquad d_i = \tanh \frac{\rho (t_{i+1} - t_i)}{2},
               \quad \nu = \frac{2 S}{2 + 2 \sum_i d_i}
 
-    which is G^-1 1 in proportion to the order: the inverse is tridiagonal. On a regular grid, with
+    which is proportional to G^-1 1; the inverse is tridiagonal. On a regular grid, with
     e = exp(-rho tau), the ends are x0 = S / (2 + (n - 2)(1 - e)) and all others x0 (1 - e). Without
-    decay every split costs the same, and its limit trades half at each end; at infinite decay it is
+    decay every split costs the same, and the limit trades half at each end; at infinite decay it is
     TWAP.
 
     Parameters

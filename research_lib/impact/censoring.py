@@ -1,21 +1,21 @@
-r"""Books whose visible depth ran out: what their larger sizes would have cost.
+r"""Completion of censored observations: sizes that exceed the visible depth of their book.
 
-A censored row is a lower bound. Dropping it keeps the deep, cheap books only; taking it
-at face value flattens the curve. A row of a walked book says more: the bound prices the
-rest at the last visible level. Let the average impact go on as a power of size from there,
+A censored row is a lower bound. Dropping it keeps only the deep, cheap books; taking it at face
+value flattens the curve. The row of a walked book is more informative: its bound prices the rest of
+the order at the last visible level. Let the average impact continue from there as a power of size,
 :math:`y(x) = a\,(x/D)^\gamma` with D the shares shown. The marginal price at D is then
 :math:`(1+\gamma)\,a`, and with u = x / D the bound and the impact are
 
 .. math:: b(u) = a\,\frac{1 + (1+\gamma)(u-1)}{u}, \qquad
           y(u) = b(u)\,\frac{u^{1+\gamma}}{1 + (1+\gamma)(u-1)}.
 
-Every book keeps its own bound; the one exponent is that at which the bounds, taken back to
-the largest filled size of the same books, give its impact on average. All is linear in the
-impacts but for gamma, of which sums over books are kept at four values and interpolated:
-that is what makes the moments additive.
+Every book keeps its own bound. The exponent is common: it is chosen so that the bounds, continued
+back to the largest filled size of the same books, give the impact of that size on average.
+Everything is linear in the impacts except gamma. Sums over books are kept at four values of gamma
+and interpolated, which makes the moments additive.
 
-Bounds that are no walked prices (the exponent that they ask for is far below the one that
-the filled sizes show), and rows without depth, fall back on the shape of the average book:
+For bounds that are no walked prices (their exponent is far below the one of the filled sizes), and
+for rows without depth, the shape of the average book is used instead:
 
 .. math:: y_{ik} \approx a_i m_k, \qquad
           a_i = \frac{\sum_{j \in \mathrm{seen}_i} m_j y_{ij}}
@@ -23,9 +23,9 @@ the filled sizes show), and rows without depth, fall back on the shape of the av
           m_k = \frac{\sum_i \hat y_{ik}}{\sum_i a_i}
 
 with :math:`\hat y = y` where seen and a m where not: the chain-ladder of insurance
-reserving (Mack, ASTIN Bulletin 23, 1993) with all earlier columns used for the level.
-There, where the bounds of books with the same rows censored exceed the completed values
-on average, the bounds stand instead.
+reserving (Mack, ASTIN Bulletin 23, 1993) with all earlier columns used for the level. Where the
+bounds of books with the same rows censored exceed these completed values on average, the bounds are
+used.
 """
 
 from collections.abc import Callable
@@ -51,10 +51,10 @@ def sums(group: Index, values: Float, n_groups: int = 0) -> Float:
 
 
 def continued(book: Index, shares: Float, depth: Float, impact: Float, censored: Mask) -> Float:
-    """What the bounds of m rows say at each of the four exponents, (m, 4) currency per share.
+    """Impacts that follow from m rows' bounds at the four exponents, (m, 4) currency per share.
 
-    A censored row: its impact. The largest filled row below a censored one: its impact as
-    taken back from the next bound. Other rows: 0. `depth` (m,) is read where censored.
+    A censored row: its impact. The largest filled row below a censored one: its impact as implied
+    by the next bound. Other rows: 0. `depth` (m,) is read where censored.
     """
     said = np.zeros((len(book), len(GAMMAS)))
     rows = np.flatnonzero(sums(book, censored.astype(float))[book] > 0)
@@ -74,7 +74,7 @@ def complete(rows: pd.DataFrame, sizes: Float) -> tuple[Float, str]:
     Parameters
     ----------
     rows : DataFrame
-        Of `Observations`. In the fallback, a book without one filled size takes the average
+        Those of `Observations`. In the fallback, a book without a filled size gets the average
         level of its interval.
     sizes : (K,) shares, ascending
     """
@@ -96,14 +96,14 @@ def complete(rows: pd.DataFrame, sizes: Float) -> tuple[Float, str]:
 
 
 def _exponent(rows: pd.DataFrame, sizes: Float, bounds: Float) -> float | None:
-    """The exponent of the continuation; None where the bounds do not fit the filled rows."""
+    """The exponent of the continuation; None where the bounds do not agree with the filled rows."""
     total, size, book = (rows[name].to_numpy() for name in ("total", "size", "book"))
     edge = ~rows["censored"].to_numpy() & (bounds[:, 1] > 0)
     if not edge.any():
         return 1.0
     taken_back, filled = bounds[edge].sum(axis=0), float(total[edge].sum())
     gamma = _root(lambda g: filled - float(taken_back @ _interpolation(g)))
-    # Beside it the exponent at which the next smaller sizes of the same books grow to the edge.
+    # Compared with the exponent between the largest filled sizes and the next smaller ones.
     order = np.lexsort((size, book))
     below, above = order[:-1], order[1:]
     pair = (book[below] == book[above]) & edge[above]
@@ -115,7 +115,7 @@ def _exponent(rows: pd.DataFrame, sizes: Float, bounds: Float) -> float | None:
 
 
 def _root(increasing: Callable[[float], float]) -> float:
-    """Where an increasing function of the exponent is 0, or the nearest end of the range."""
+    """The root of an increasing function of the exponent, or the nearest end of the range."""
     from scipy.optimize import brentq
 
     if increasing(MIN_GAMMA) >= 0:
@@ -132,7 +132,7 @@ def _interpolation(gamma: float) -> Float:
 
 
 def _pattern(rows: pd.DataFrame, sizes: Float) -> Index:
-    """Number, (m,), of the set of sizes that the row's book shows and lacks: one if many sizes."""
+    """Index, (m,), of the set of sizes that the row's book fills; one for all if sizes are many."""
     if len(sizes) > MAX_SIZES:
         return np.zeros(len(rows), np.int64)
     book, size = rows["book"].to_numpy(), rows["size"].to_numpy()
@@ -142,7 +142,7 @@ def _pattern(rows: pd.DataFrame, sizes: Float) -> Index:
 
 
 def _shape(rows: pd.DataFrame, sizes: Float) -> Float:
-    """The average book's impact at each size, (K,), up to a factor; straight if many sizes."""
+    """The average book's impact at each size, (K,), up to a factor; a line if sizes are many."""
     straight = sizes / sizes[-1]
     if len(sizes) > MAX_SIZES or rows["censored"].all():
         return straight
@@ -166,7 +166,7 @@ def _shape(rows: pd.DataFrame, sizes: Float) -> Float:
 def _levels(rows: pd.DataFrame, shape: Float) -> Float:
     """Sum of the levels of each book or group, by its filled sizes.
 
-    Else its interval's average, else the average.
+    Without any: its interval's average, or else the average of all.
     """
     book, interval, n = (rows[name].to_numpy() for name in ("book", "interval", "n"))
     m = np.where(rows["censored"], 0.0, shape[rows["size"]])

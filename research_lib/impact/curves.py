@@ -48,7 +48,7 @@ class ImpactCurve(Record):
     """
 
     half_spread: Any
-    largest_size: ClassVar[Any] = np.inf  # of a fitted curve: (n,) shares, the largest it saw
+    largest_size: ClassVar[Any] = np.inf  # of a fitted curve: (n,) shares, largest size fitted
 
     def __post_init__(self) -> None:
         arrays = {name: np.atleast_1d(_by_interval(name, self[name])) for name in self.keys()}
@@ -76,7 +76,7 @@ class ImpactCurve(Record):
         raise NotImplementedError
 
     def total(self, objective: str = "cost") -> SeparableTotal:
-        """What an allocation minimises, by interval: "cost" or "impact" (see the module)."""
+        """The objective of an allocation, by interval: "cost" or "impact" (see the module)."""
         linear, quadratic, scale, power = self._terms()
         if _is_cost(objective):
             return polynomial_total(self.half_spread, linear, quadratic, scale, 1.0 + power)
@@ -99,7 +99,7 @@ class ImpactCurve(Record):
         return self._cost.value(self._shares(x))
 
     def marginal_cost(self, x: ArrayLike) -> Float:
-        """d cost / d x: what the next share costs, currency per share."""
+        """d cost / d x: the cost of the next share, currency per share."""
         return self._cost.marginal(self._shares(x))
 
     def shares_at_marginal(self, price: ArrayLike) -> Float:
@@ -131,13 +131,13 @@ class ImpactCurve(Record):
         return np.broadcast_to(x, self.half_spread.shape)
 
     def take(self, intervals: ArrayLike) -> Self:
-        """The curves of the chosen intervals, in that order; one may be chosen many times."""
+        """The curves of the chosen intervals, in that order; repeats are allowed."""
         at = np.atleast_1d(positions(intervals))
         taken = type(self)(*(getattr(self, name)[at] for name in self.keys()))
         return taken.fitted_up_to(np.broadcast_to(self.largest_size, len(self))[at])
 
     def fitted_up_to(self, sizes: Any) -> Self:
-        """The curve itself, noting the largest size, (n,) shares, that its fit saw."""
+        """The curve with the largest size, (n,) shares, of its fit."""
         object.__setattr__(self, "largest_size", sizes)
         return self
 
@@ -242,8 +242,8 @@ def square_root_impact(scale: ArrayLike, half_spread: ArrayLike = 0.0) -> PowerI
 class AlmgrenImpact(ImpactCurve):
     r"""Almgren, Thum, Hauptmann and Li (2005): impact_t(x) = permanent_t x / 2 + temporary_t x^0.6.
 
-    Only half of the permanent impact of a parent order is paid on average by its own
-    shares. Each interval is an order worked evenly over its time, apart from the others.
+    On average the shares of a parent order pay only half of its permanent impact. Each interval is
+    a separate order, worked evenly over its time.
 
     Attributes
     ----------
@@ -266,7 +266,7 @@ class AlmgrenImpact(ImpactCurve):
         cls, price: ArrayLike, volatility: ArrayLike, volume: ArrayLike,
         shares_outstanding: ArrayLike, duration: ArrayLike, half_spread: ArrayLike = 0.0,
     ) -> Self:  # fmt: skip
-        r"""The curve that the paper's universal coefficients give.
+        r"""The curve with the paper's universal coefficients.
 
         .. math:: \frac{I}{P} = 0.314\,\sigma \frac XV \Big(\frac\Theta V\Big)^{1/4}, \qquad
                   \frac JP = \frac{I}{2P} + 0.142\,\sigma \Big|\frac{X}{VT}\Big|^{3/5}
@@ -296,13 +296,13 @@ class AlmgrenImpact(ImpactCurve):
 
 @dataclass(frozen=True, eq=False)
 class PiecewiseLinearImpact(ImpactCurve):
-    r"""The book itself: cost_t(x) walks steps of depth_tk shares at premium_tk beyond the touch.
+    r"""The walked book: steps of depth_tk shares at premium_tk beyond the touch.
 
     .. math:: cost_t(x) = h_t x
               + \sum_k premium_{tk} \min(depth_{tk}, (x - \sum_{j<k} depth_{tj})^+)
 
-    The expected cost of walking books at random is convex and piecewise linear too, so no
-    functional form is assumed. Beyond the last step the cost is unknown: NaN.
+    The expected cost of walking a random book is convex and piecewise linear too, so no functional
+    form is assumed. Beyond the last step the cost is unknown and NaN.
 
     Attributes
     ----------
@@ -343,10 +343,9 @@ class PiecewiseLinearImpact(ImpactCurve):
     def from_books(cls, books: BookSnapshots, side: str) -> Self:
         """One curve a book: n snapshots with L levels give n intervals with L steps.
 
-        Levels are walked away from the mid, whatever their order. Premiums are measured from
-        the touch and the half-spread is signed: negative where the book is crossed. Where a
-        side is empty there is no mid to measure from: depth, premium and half-spread are 0,
-        and nothing can be traded.
+        Levels are walked away from the mid, whatever their order. Premiums are measured from the
+        touch; the half-spread is negative where the book is crossed. Where a side is empty there is
+        no mid: depth, premium and half-spread are 0, and nothing can be traded.
 
         Parameters
         ----------
@@ -393,7 +392,7 @@ class PiecewiseLinearImpact(ImpactCurve):
 
 @dataclass(frozen=True, eq=False, init=False)
 class CompositeImpact(ImpactCurve):
-    """Different families in different intervals: the curves' intervals one after another.
+    """Different families in different intervals: curves joined one after another.
 
     Attributes
     ----------

@@ -1,4 +1,5 @@
-r"""Coefficients of every family by least squares, and their errors. Many intervals at once.
+r"""Coefficients of all families by least squares with their covariances, for many intervals at
+once.
 
 All families but the power law are sums of given functions of size with coefficients at or
 above 0, so that curves rise and their cost is convex:
@@ -24,7 +25,7 @@ from research_lib.impact.censoring import Index, sums
 
 MAX_KNOTS = 10
 EXPONENTS = np.linspace(0.05, 3.0, 60)
-ROUNDING = 1e-13  # of the terms of a sum: what is less is left by their rounding
+ROUNDING = 1e-13  # of the terms of a sum: less is rounding error
 ERRORS = {
     "day": "clustered by day",
     "snapshot": "clustered by snapshot",
@@ -36,14 +37,14 @@ FORMS: dict[str, tuple[list[str], Callable[[Float], Float]]] = {
     "linear": (["beta"], lambda x: x[:, None]),
     "nonlinear": (["alpha", "beta"], lambda x: np.column_stack([x**2, x])),
     "sqrt": (["scale"], lambda x: np.sqrt(x)[:, None]),
-    "power": (["scale", "exponent"], lambda x: np.empty((len(x), 0))),  # it is no sum of functions
+    "power": (["scale", "exponent"], lambda x: np.empty((len(x), 0))),  # no sum of given functions
 }
 MODEL_TYPES = (*FORMS, "piecewise")
 
 
 @dataclass(frozen=True, eq=False)
 class Points(Record):
-    """What least squares sees: m impacts, each of one book or summed over books, in groups.
+    """Data of the least squares: m impacts, each of one book or summed over books, in groups.
 
     Attributes
     ----------
@@ -52,9 +53,9 @@ class Points(Record):
     count : (m,) number of books
     mean : (m,) impact, currency per share
     cluster : (m,)
-        What errors are clustered by: days or snapshots.
+        Clusters of the errors: days or snapshots.
     n_groups : int
-    weight : (m,) count times what the estimator weighs each book by
+    weight : (m,) count times the estimator's weight of a book
     """
 
     group: Index
@@ -72,14 +73,14 @@ class Points(Record):
 
 @dataclass(frozen=True, eq=False)
 class Estimate(Record):
-    """Coefficients of each group, and how the impact changes with them.
+    """Coefficients of each group, and the derivatives of the impact by them.
 
     Attributes
     ----------
     names : list of str
     coefficients : (G, p)
     free : (G, p) bool
-        False where a coefficient sits at its bound of 0.
+        False where a coefficient is at its bound of 0.
     fell_back : list of int
         Groups whose power law did not converge: linear, which is exponent 1.
     knots : (p,) shares
@@ -118,7 +119,7 @@ class Estimate(Record):
         return np.where(unknown, np.nan, np.sqrt(np.maximum(variance, 0.0)))
 
     def _slopes(self, theta: Float, size: Float) -> Float:
-        """Derivatives: of a piecewise curve the shares of each step over the size."""
+        """Derivatives; of a piecewise curve the shares of each step over the size."""
         if "exponent" in self.names:
             power = size ** theta[:, 1]
             return np.column_stack([power, theta[:, 0] * power * np.log(size)])
@@ -129,7 +130,7 @@ class Estimate(Record):
 
 
 def coefficient_count(model_type: str, sizes: Float) -> int:
-    """Coefficients of a group's curve, so distinct sizes that it needs."""
+    """Number of coefficients of a group's curve, which is the number of distinct sizes it needs."""
     return len(_knots(sizes)) if model_type == "piecewise" else len(FORMS[model_type][0])
 
 
@@ -161,7 +162,7 @@ def _knots(sizes: Float) -> Float:
 def _non_negative(points: Points, design: Float, tolerance: float) -> Float:
     """Least squares with coefficients >= 0, (G, p).
 
-    Those that add less than `tolerance` of the mean impact are 0.
+    Coefficients that add less than `tolerance` of the mean impact are set to 0.
     """
     products = points.weight[:, None] * design
     gram = _products(design, products, points.group, points.n_groups)
@@ -201,11 +202,11 @@ def _bounded(gram: Float, moment: Float, least: float) -> Float:
 
 
 def _power_law(points: Points) -> Estimate:
-    """The best exponent of a grid, then the root of the slope beside it; 1 where there is none."""
+    """The best exponent of a grid, refined by the root of the slope; 1 where there is none."""
     from scipy.optimize.elementwise import find_root
 
     unit, index = points.size.max(), np.arange(points.n_groups)
-    points = replace(points, size=points.size / unit)  # no exponent overflows
+    points = _by_size(replace(points, size=points.size / unit))  # no exponent overflows
     explained = [_profiled(points, np.full(points.n_groups, p))[1] for p in EXPONENTS]
     best = EXPONENTS[np.argmax(explained, axis=0)]
 
@@ -229,6 +230,21 @@ def _power_law(points: Points) -> Estimate:
     return Estimate(["scale", "exponent"], coefficients, free, failed, np.empty(0))
 
 
+def _by_size(points: Points) -> Points:
+    """One point a group and size, whose least squares are the same: many books show few sizes."""
+    sizes, size = np.unique(points.size, return_inverse=True)
+    _, first, cell = np.unique(
+        points.group * len(sizes) + size, return_index=True, return_inverse=True
+    )
+    terms = points.weight * points.mean
+    total, weight = sums(cell, terms), sums(cell, points.weight)
+    total[np.abs(total) <= ROUNDING * sums(cell, np.abs(terms))] = 0.0  # they cancel
+    where = {name: points[name][first] for name in ("group", "size", "cluster")}
+    return replace(
+        points, **where, count=sums(cell, points.count), mean=total / weight, weight=weight
+    )
+
+
 def _profiled(points: Points, exponent: Float) -> tuple[Float, Float]:
     """The best scale at the exponent of each group, and the sum of squares that it explains."""
     power = points.size ** exponent[points.group]
@@ -249,13 +265,13 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
       :math:`k = \frac{G}{G-1}\frac{N-1}{N-p}`; G - 1 degrees of freedom;
     - "newey-west": :math:`k \sum_{|l| < S} (1 - |l|/S) \sum_g s_g s_{g-l}'` over snapshots in
       time order with S = 1.3 sqrt(G) and 3G / 2S degrees of freedom;
-      :math:`1 / (1 - b + b^2/3)`, b = S/G, stands for G / (G - 1) in k. Long lags and fewer
-      degrees of freedom keep the level of the intervals where neighbours are alike; the
-      textbook's 4 (G/100)^(2/9) lags do not;
+      :math:`1 / (1 - b + b^2/3)`, b = S/G, stands for G / (G - 1) in k. Long lags and fewer degrees
+      of freedom keep the coverage of the intervals where neighbours are alike; the textbook's 4
+      (G/100)^(2/9) lags do not;
     - "hc3": :math:`\sum_i s_i s_i' / (1 - h_i)^2` with leverages h; N - p degrees of freedom.
 
     All equal statsmodels' (cluster, hac-groupsum, HC3) up to this k. Sums over the books of a
-    cluster give what the books give. NaN for coefficients at a bound, where there is one
+    cluster give the same as the books. NaN for coefficients at a bound, where there is only one
     cluster, and for HC3 where a row has leverage 1.
 
     Source: Newey and West, Econometrica 55 (1987), on the sums of one time as Driscoll and

@@ -1,4 +1,4 @@
-"""From observed slippage to one impact curve an interval, with honest errors."""
+"""One impact curve an interval, fitted to slippage, with standard errors and a held-out test."""
 
 import logging
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
 Slippage: TypeAlias = pd.DataFrame | SlippageCurves | ImpactMoments | Observations
-ROUNDING = 1e-10  # of the largest slippage: what varies by less has no R2
+ROUNDING = 1e-10  # of the largest slippage: with less variation there is no R2
 R2_RULE = (
     "r2: 1 - SSE / SST of slippage per share (impact_r2: of impact), each about its rows' own mean"
 )
@@ -44,16 +44,16 @@ class ImpactFit(Record):
     ----------
     model_type : str
     curve : ImpactCurve
-        Fitted on all observations given, shrunk: what an allocation should use.
+        Fitted on all observations and shrunk: the one that an allocation should use.
     raw_curve : ImpactCurve
         The same without shrinkage: the coefficients of `params`.
     shrinkage : dict of Shrinkage
-        For "impact" and "half_spread": how much of each interval's own estimate the curve keeps.
+        For "impact" and "half_spread": the weight of each interval's own estimate.
     params : DataFrame, index interval
         Coefficients and the measured half_spread, before shrinkage.
     bse : DataFrame, as params
-        Standard errors; NaN where a coefficient sits at its bound of 0, or one cluster
-        (day or snapshot) measured it.
+        Standard errors; NaN where a coefficient is at its bound of 0, or where a single cluster
+        (day or snapshot) determines it.
     cov : (n, p, p)
         Covariance of the coefficients (half_spread left out); NaN as in `bse`.
     dof : (n,)
@@ -72,14 +72,14 @@ class ImpactFit(Record):
         evaluated set's own mean, censored rows left out; impact_r2 the same for the impact
         alone, each book's own half-spread given. NaN where there is no test set.
     diagnostics : dict
-        censored (rows), widened and pooled (intervals that borrowed observations), bounded
-        (intervals with a coefficient held at 0), fell_back (intervals whose power law did
-        not converge and is linear), errors (what was taken as independent), completion
-        (how censored rows entered), largest_size
-        (n,) shares (the largest uncensored size that each interval's fit saw).
+        censored (rows), widened and pooled (intervals that use observations of neighbours, or of
+        all), bounded (intervals with a coefficient held at 0), fell_back (intervals whose power law
+        did not converge and is linear), errors (what was taken as independent), completion (how
+        censored rows entered), largest_size (n,) shares (the largest uncensored size in each
+        interval's fit).
     warnings : tuple of str
     information : str
-        What the curve was fitted on, and what the metrics were fitted and tested on.
+        The data that the curve was fitted on, and those that the metrics were fitted and tested on.
     estimate : Estimate
         The coefficients as functions of size, by interval.
 
@@ -138,7 +138,7 @@ class ImpactFit(Record):
         return self.params.join(self.bse.add_suffix("_se"))
 
     def summary(self) -> str:
-        """Text table: quartiles of the coefficients, the metrics, what was known."""
+        """Text table: quartiles of the coefficients, the metrics, the data used."""
         quartiles = self.params.describe().loc[["min", "25%", "50%", "75%", "max"]]
         censored = self.diagnostics["censored"]
         lines = [
@@ -164,7 +164,7 @@ class ImpactFit(Record):
         return ax
 
 
-def _settings(given: dict[str, Any]) -> dict[str, Any]:
+def fit_settings(given: dict[str, Any]) -> dict[str, Any]:
     """How to fit; `fit_impact` explains the settings."""
     refuse_unknown(given, [*CHOICES, *DEFAULTS], "fit setting")
     how = {**{name: valid[0] for name, valid in CHOICES.items()}, **DEFAULTS, **given}
@@ -181,7 +181,7 @@ def fit_impact(
     slippage: Slippage, model_type: str = "linear", *, n_intervals: int | None = None,
     test_fraction: float = 0.2, session: Session | None = None, **settings: Any,
 ) -> ImpactFit:  # fmt: skip
-    r"""Fit impact_t(x) in every interval, the half-spread measured apart.
+    r"""Fit impact_t(x) in every interval; the half-spread is measured separately.
 
     .. math:: \min_{\theta_t \ge 0} \sum_i w_i (s_i - h_i - \mathrm{impact}(x_i; \theta_t))^2
 
@@ -189,19 +189,18 @@ def fit_impact(
     half-spread of the same book. The curve's half_spread_t is the mean of h_i. Coefficients
     are held at or above 0, so that curves rise and their cost is convex.
 
-    The curve uses all observations. The metrics come from a second fit that knows the
-    training part only. The last days are the test where there are several. Of one day it is
-    up to 5 blocks of consecutive times, spread evenly over those observed; the times beside
-    them, up to 1/39 of the day on each side, are left out, and the profile of what remains
-    predicts the blocks.
+    The curve uses all observations. The metrics come from a second fit on the training part only.
+    With several days the last ones are the test. With one day the test is up to 5 blocks of
+    consecutive times, spread evenly over those observed; the times next to them, up to 1/39 of the
+    day on each side, are left out, and the profile of the remaining times predicts the blocks.
 
     Parameters
     ----------
     slippage : DataFrame, SlippageCurves or ImpactMoments
-        A frame as made by `SlippageCurves.to_frame`; both sides, if present, share one curve.
+        A frame as made by `SlippageCurves.to_frame`; if it has both sides, they share one curve.
     model_type : str
         "linear" (beta), "nonlinear" (alpha, beta), "power" (scale, exponent), "sqrt"
-        (scale) or "piecewise" (the average book, a premium a step).
+        (scale) or "piecewise" (the average book, one premium for each step).
     n_intervals : int, optional
         Length of the curve; needed only if the last intervals have no row.
     test_fraction : float
@@ -212,17 +211,17 @@ def fit_impact(
         One curve for each interval, for each of `n_buckets` equal parts of the session (13), or
         one.
     estimator : str
-        "least_squares"; "weighted", by 1 / size^2, so that relative errors count alike.
+        "least_squares", or "weighted" by 1 / size^2, so that relative errors count the same.
     errors : str
         "day", "snapshot" (clusters), "newey-west", "hc3"; "auto" takes days where there are
         several, else snapshots where intervals have several, else hc3.
     censoring : "complete", "drop" or "face_value"
-        Censored rows as lower bounds (see `censoring`), or one of the two biased ways.
+        Censored rows as lower bounds (see `censoring`), or one of two biased ways.
     shrinkage : "profile" or "none"
         Whether `curve` mixes each interval with a smooth profile of the day (see `Shrinkage`).
     min_observations : int, 5 by default
-        An interval with fewer uncensored, or with fewer distinct sizes than coefficients,
-        borrows those of its neighbours, nearest first.
+        An interval with fewer uncensored observations, or with fewer distinct sizes than
+        coefficients, also uses those of its neighbours, nearest first.
     tolerance : float, 1e-8 by default
         A coefficient that adds less than this at the largest size, relative to the mean
         impact, is 0.
@@ -270,8 +269,7 @@ def fit_forms(
     >>> {form: fit.metrics["test_r2"] > 0 for form, fit in fits.items()}
     {'linear': True, 'sqrt': True}
     """
-    forms, how = list(model_types), _settings(settings)
-    refuse_unknown(forms, MODEL_TYPES, "model_type")
+    forms, how = list(model_types), fit_settings(settings)
     number("test_fraction", test_fraction, 0, 0.9)
     if isinstance(slippage, ImpactMoments) and how["errors"] not in ("auto", "day"):
         raise ValidationError(f'errors "{how["errors"]}" need rows; moments give "day"')
@@ -282,22 +280,43 @@ def fit_forms(
     if jump := overnight_jump(data.dates, mids, mids):
         information += f"; {jump}, and both sides of it are pooled"
         logger.warning("%s: the fit pools both sides of it; rescale what is earlier", jump)
-    training = [data.take(part == "train", spread_part == "train")] if "test" in part else []
-    completed = [(sample, *sample.usable(how["censoring"])) for sample in (data, *training)]
+    every = known = fit_curves(data, forms, how)
+    if "test" in part:
+        known = fit_curves(data.take(part == "train", spread_part == "train"), forms, how)
     fits = {}
-    for form in forms:
-        fit, *known = [_fit(*sample, form, how) for sample in completed]
-        scored = score(data, known[0].curve if known else fit.curve, part)
+    for form, fit in every.items():
+        scored = score(data, known[form].curve, part)
         metrics = metrics_of(scored, "train") | metrics_of(scored, "test")
         fits[form] = replace(fit, observations=scored, metrics=metrics, information=information)
     return fits
 
 
-def _split_by_time(data: Observations, test_fraction: float) -> tuple[Any, Any, str]:
-    """Part of each row and of each spread, "train", "gap" or "test", and what is fitted and
-    tested on what, in words.
+def fit_curves(
+    data: Observations, forms: Iterable[str], how: dict[str, Any]
+) -> dict[str, ImpactFit]:
+    """Fits of several forms to one sample, not yet scored; `how` is of `fit_settings`.
 
-    The last days are the test where there are several; of one day, blocks of its observed times.
+    What is summed over rows is the same for all forms that borrow alike, and summed once.
+    """
+    refuse_unknown(forms, MODEL_TYPES, "model_type")
+    usable, completion = data.usable(how["censoring"])
+    shown, n = data.sizes[usable.rows["size"].unique()], data.n_intervals
+    g = {"interval": n, "bucket": min(how["n_buckets"], n), "pooled": 1}[how["by"]]
+    fits: dict[str, ImpactFit] = {}
+    kept: _Grouped | None = None
+    for form in forms:
+        needed = estimation.coefficient_count(form, shown)
+        groups = _groups(usable, g, how["min_observations"], needed)
+        if kept is None or not kept.pairs.equals(groups[0]):
+            kept = _grouped(data, usable, groups, g, how)
+        fits[form] = _fit(data, kept, completion, form, how)
+    return fits
+
+
+def _split_by_time(data: Observations, test_fraction: float) -> tuple[Any, Any, str]:
+    """Part of each row and of each spread ("train", "gap" or "test"), and a sentence about them.
+
+    With several days the last ones are the test; with one day, blocks of its observed times.
     """
     dates = data.dates
     information = f"fitted on all of {_span(dates)}"
@@ -325,7 +344,7 @@ def _split_by_time(data: Observations, test_fraction: float) -> tuple[Any, Any, 
 def _blocks(count: int, held_out: int) -> tuple[Any, int, int]:
     """Part of each of `count` times of one day: test blocks spread evenly, with gaps beside them.
 
-    Books of one day resemble their neighbours: without a gap those would give a test away.
+    Neighbouring books of one day are alike: without a gap the training books would reveal the test.
     """
     blocks = min(MAX_BLOCKS, max(1, count // TIMES_A_BLOCK), held_out)
     gap = min(max(1, count // GAPS_A_DAY), (count - held_out) // (4 * blocks))
@@ -343,16 +362,16 @@ def _span(dates: list[str]) -> str:
 
 
 def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tuple[Any, ...]:
-    """From which groups of rows each group (interval or bucket) takes its observations.
+    """The groups of rows (intervals or buckets) whose observations each group uses.
 
-    A group with fewer than `minimum` filled rows or fewer sizes than coefficients borrows those of
-    its neighbours, nearest first; groups after the last observed one take all.
+    A group with fewer than `minimum` filled rows, or fewer sizes than coefficients, also uses those
+    of its neighbours, nearest first; groups after the last observed one use all.
 
     Returns
     -------
     pairs : DataFrame of group, and each `own` group whose rows it uses
     widened, pooled : list of int
-        Groups that borrow, and those that take all rows.
+        Groups that use neighbours, and those that use all rows.
     observed : (n_groups,) bool
         Groups with filled rows of their own.
 
@@ -401,8 +420,8 @@ def _by_day(rows: Any, value: str, weight: str, n_groups: int) -> Float:
 def _half_spreads(spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int) -> tuple[Float, ...]:
     """Mean half-spread of each group and its standard error, (G,), and by day, (D, G).
 
-    A group without a book of its own takes those that it borrows. The error is over the means of
-    days, within one day over books.
+    A group without a book of its own uses those of its neighbours. The error is that over means of
+    days, or over books where there is one day.
     """
     own, borrowed = spreads["own"], pairs[~pairs["group"].isin(spreads["own"].unique())]
     rows = pd.concat([spreads.assign(group=own), spreads.merge(borrowed, on="own")])
@@ -415,14 +434,27 @@ def _half_spreads(spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int) -> 
     return total / n, error, daily.to_numpy()
 
 
-def _fit(
-    data: Observations, usable: Observations, completion: str, form: str, how: dict[str, Any]
-) -> ImpactFit:
-    """Curves of all intervals from one sample, not yet scored."""
+@dataclass(frozen=True, eq=False)
+class _Grouped:
+    """What every form's fit of a sample needs: its rows by group (G of them), and its spreads."""
+
+    pairs: pd.DataFrame
+    widened: list[int]
+    pooled: list[int]
+    observed: Any
+    errors: str
+    daily: Points
+    points: Points
+    half_spread: Float
+    spread_error: Float
+    spread: Shrinkage
+
+
+def _grouped(
+    data: Observations, usable: Observations, groups: tuple[Any, ...], g: int, how: dict[str, Any]
+) -> _Grouped:
     n, sizes, weighted = data.n_intervals, data.sizes, how["estimator"] == "weighted"
-    g = {"interval": n, "bucket": min(how["n_buckets"], n), "pooled": 1}[how["by"]]
-    needed = estimation.coefficient_count(form, sizes[usable.rows["size"].unique()])
-    pairs, widened, pooled, observed = _groups(usable, g, how["min_observations"], needed)
+    pairs, widened, pooled, observed = groups
 
     def grouped(rows: pd.DataFrame) -> Points:
         rows = rows.assign(own=rows["interval"] * g // n).merge(pairs, on="own")
@@ -435,21 +467,35 @@ def _fit(
     by_day = usable.rows.groupby(["day", "interval", "size"])[["n", "total"]].sum().reset_index()
     daily = grouped(by_day.assign(cluster=by_day["day"]))
     points = daily if errors == "day" else grouped(usable.rows)
+    spreads = data.spreads.assign(own=data.spreads["interval"] * g // n)
+    half_spread, error, by_days = _half_spreads(spreads, pairs, g)
+    known = (error, by_days) if len(by_days) > 1 else (None, None)
+    shown = np.isin(np.arange(g), spreads["own"])
+    spread = shrink(half_spread, known[0], _reason(how), 0, known[1], shown)
+    counted = errors, daily, points, half_spread, error, spread
+    return _Grouped(pairs, widened, pooled, observed, *counted)
+
+
+def _reason(how: dict[str, Any]) -> str:
+    return "none: switched off" if how["shrinkage"] == "none" else ""
+
+
+def _fit(
+    data: Observations, sample: _Grouped, completion: str, form: str, how: dict[str, Any]
+) -> ImpactFit:
+    """Curves of all intervals from one sample, not yet scored."""
+    n, points, errors = data.n_intervals, sample.points, sample.errors
+    g, half_spread, spread = points.n_groups, sample.half_spread, sample.spread
     found = estimation.estimate(points, form, how["tolerance"])
     covariance, dof = estimation.covariances(points, found, errors)
-    spreads = data.spreads.assign(own=data.spreads["interval"] * g // n)
-    half_spread, spread_error, spread_daily = _half_spreads(spreads, pairs, g)
-    reason = "none: switched off" if how["shrinkage"] == "none" else ""
-    used = pairs[observed[pairs["group"]]]
+    used = sample.pairs[sample.observed[sample.pairs["group"]]]
     overlap = int(2 * (used["group"] - used["own"]).abs().max())
-    impact = _shrinkage(daily, found, reason, overlap, observed)
-    spread_days = (spread_error, spread_daily) if len(spread_daily) > 1 else (None, None)
-    shown = np.isin(np.arange(g), spreads["own"])
-    spread = shrink(half_spread, spread_days[0], reason, 0, spread_days[1], shown)
+    between_days = covariance if errors == "day" else None
+    impact = _shrinkage(sample, found, between_days, _reason(how), overlap)
     largest = pd.Series(points.size).groupby(points.group).max().to_numpy()
     mixed = _shrunk(found, impact, float(np.median(points.size)))
     group, names = np.arange(n) * g // n, [*found.names, "half_spread"]
-    bse = np.column_stack([np.sqrt(np.einsum("gii->gi", covariance)), spread_error])
+    bse = np.column_stack([np.sqrt(np.einsum("gii->gi", covariance)), sample.spread_error])
     params = np.column_stack([found.coefficients, half_spread])
     index = pd.RangeIndex(n, name="interval")
     params, bse = (pd.DataFrame(values[group], index, names) for values in (params, bse))
@@ -459,31 +505,35 @@ def _fit(
         curve=_curve_of(found, mixed, spread.apply(half_spread), largest).take(group),
         raw_curve=_curve_of(found, found.coefficients, half_spread, largest).take(group),
         shrinkage={"impact": impact, "half_spread": spread}, estimate=found.take(group),
-        warnings=_warnings(g, widened, found.fell_back, how["min_observations"]),
+        warnings=_warnings(g, sample.widened, found.fell_back, how["min_observations"]),
         diagnostics={
             "censored": int(data.rows.loc[data.rows["censored"], "n"].sum()),
-            "widened": widened, "pooled": pooled, "bounded": bounded, "fell_back": found.fell_back,
-            "errors": ERRORS[errors], "completion": completion, "largest_size": largest[group],
+            "widened": sample.widened, "pooled": sample.pooled, "bounded": bounded,
+            "fell_back": found.fell_back, "errors": ERRORS[errors], "completion": completion,
+            "largest_size": largest[group],
         },
     )  # fmt: skip
 
 
 def _independent(data: Observations) -> str:
-    """What is taken as independent, where the caller leaves it open."""
+    """What is taken as independent under "auto"."""
     if np.ptp(data.rows["day"]) > 0:
         return "day"
     return "snapshot" if data.rows.groupby("interval")["cluster"].nunique().max() > 1 else "hc3"
 
 
 def _shrinkage(
-    daily: Points, found: Estimate, reason: str, overlap: int, observed: Any
+    sample: _Grouped, found: Estimate, covariance: Float | None, reason: str, overlap: int
 ) -> Shrinkage:
-    """Shrinkage of the impact at the median size; errors are those between days."""
+    """Shrinkage of the impact at the median size; the covariance between days, where known."""
+    daily, observed = sample.daily, sample.observed
     group, size = np.arange(daily.n_groups), np.full(daily.n_groups, np.median(daily.size))
     level = found.impact(group, size)
     if len(np.unique(daily.cluster)) == 1:
         return shrink(level, None, reason, overlap, None, observed)
-    error = found.standard_error(group, size, estimation.covariances(daily, found, "day")[0])
+    if covariance is None:
+        covariance = estimation.covariances(daily, found, "day")[0]
+    error = found.standard_error(group, size, covariance)
     error[~found.free.any(axis=1)] = np.nan
     return shrink(level, error, reason, overlap, _daily_levels(daily, level), observed)
 
@@ -504,8 +554,8 @@ def _daily_levels(daily: Points, level: Float) -> Float:
 def _shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:
     """Coefficients, (G, p), mixed with the day profile.
 
-    Power laws are mixed in their exponent and in their impact at `size`. A group without impact
-    has no exponent of its own: it takes the mean of the others.
+    For power laws the exponent and the impact at `size` are mixed. A group without impact has no
+    exponent of its own and gets the mean of the others.
     """
     if "exponent" not in found.names:
         return shrinkage.apply(found.coefficients)
@@ -523,9 +573,7 @@ def _curve_of(found: Estimate, theta: Float, spread: Float, largest: Float) -> c
     if len(found.knots):
         ends = np.append(found.knots[1:], np.inf)
         depth = np.clip(largest[:, None], found.knots, ends) - found.knots
-        rising = np.maximum.accumulate(
-            theta, axis=1
-        )  # but for rounding, mixtures of rising rows do
+        rising = np.maximum.accumulate(theta, axis=1)  # up to rounding, mixtures of rising rows do
         return curves.PiecewiseLinearImpact(depth, rising, spread).fitted_up_to(largest)
     power: Any = curves.PowerImpact if "exponent" in found.names else curves.square_root_impact
     families = {"beta": curves.LinearImpact, "alpha": curves.QuadraticImpact, "scale": power}
@@ -568,7 +616,7 @@ def metrics_of(observations: pd.DataFrame, sample: str) -> dict[str, float]:
 
 
 def _squared(rows: pd.DataFrame, observed: str, predicted: Any, within: str) -> pd.Series:
-    """Sum of squared errors over the books of each row: of their mean, and of them about it."""
+    """Sum of squared errors over each row's books: error of the mean plus spread about it."""
     return rows["n"] * (rows[observed] - predicted) ** 2 + rows[within]
 
 

@@ -1,4 +1,4 @@
-r"""Impact that decays: its kernels, and which of them are free of price manipulation.
+r"""Kernels of decaying impact, and the check that a kernel is free of price manipulation.
 
 A trade of x shares at time s moves the price at t >= s by x G(t - s). Any callable of an
 array of lags that returns an array of that shape is a kernel; lags are in the unit of
@@ -68,7 +68,7 @@ class DecayKernel(Record):
 
 @dataclass(frozen=True)
 class ExponentialKernel(DecayKernel):
-    r"""G(lag) = scale exp(-decay lag), the block book of Obizhaeva and Wang (2013).
+    r"""G(lag) = scale exp(-decay lag), the block-shaped book of Obizhaeva and Wang (2013).
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class ExponentialSumKernel(DecayKernel):
     Attributes
     ----------
     decays : tuple of k floats
-        Each at least 0, per unit of time; 0 is a part that never decays.
+        Each at least 0, per unit of time; 0 for a permanent component.
     scales : tuple of k floats
         Each at least 0 and not all 0, currency per share**2.
 
@@ -159,7 +159,7 @@ class PowerKernel(DecayKernel):
 class GaussianKernel(DecayKernel):
     r"""G(lag) = scale exp(-(lag / width)^2): positive definite, but concave near 0.
 
-    An optimal schedule under it buys and sells in turn (Alfonsi, Schied and Slynko 2012):
+    An optimal schedule under it alternates buys and sells (Alfonsi, Schied and Slynko 2012);
     `check_kernel` warns of it.
 
     Attributes
@@ -206,7 +206,7 @@ def displaced(values: Float, shares: Float) -> Float:
 
 
 def at_lags(kernel: Kernel, lags: Float) -> Float:
-    """`kernel(lags)` as floats; refused where it is not finite or not of that shape.
+    """`kernel(lags)` as floats; refused if it is not finite or of another shape.
 
     Examples
     --------
@@ -249,26 +249,26 @@ def trade_times(times: ArrayLike) -> Float:
 
 
 def evenly_spaced(times: Float) -> bool:
-    """Whether rising times are a regular grid, to rounding: then the kernel matrix is Toeplitz."""
+    """Whether times are evenly spaced, up to rounding; then the kernel matrix is Toeplitz."""
     gaps = np.diff(times)
     return len(times) < 3 or bool(np.ptp(gaps) <= EVENLY_SPACED * np.max(gaps))
 
 
 @dataclass(frozen=True, eq=False)
 class KernelCheck(Record):
-    """A kernel on a grid of times, found positive definite there.
+    """Result of `check_kernel` for a kernel that is positive definite on a grid of times.
 
     Attributes
     ----------
     safe : bool
-        Nonnegative, nonincreasing and convex on the lags of the grid: no price manipulation of
-        either kind.
+        Nonnegative, nonincreasing and convex on the lags of the grid: the kernel is free of price
+        manipulation of both kinds.
     convex : bool
     alternating : bool
-        Whether the cheapest schedule on the grid, of any sign, buys and sells in turn, or is left
-        undetermined by a matrix that is singular to rounding.
+        Whether the cheapest schedule on the grid, of any sign, alternates buys and sells, or is
+        undetermined because the matrix is singular up to rounding.
     warnings : tuple of str
-        The reason to distrust schedules under the kernel; empty where there is none.
+        Reasons to distrust schedules under the kernel; usually empty.
 
     Examples
     --------
@@ -283,12 +283,12 @@ class KernelCheck(Record):
 
 
 def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
-    r"""Refuse a kernel that pays for round trips on a grid; warn of one that trades to and fro.
+    r"""Refuse a kernel that pays for round trips on a grid; warn of one that alternates sides.
 
     Under cost 1/2 x'Gx, G_ij = G(|t_i - t_j|), an order has a cheapest schedule only if G is
-    positive definite; where it is not on trades that sum to 0, a round trip earns money (Gatheral
-    2010). A nonnegative, nonincreasing and convex G is positive definite on every grid, and the
-    schedules under it never change sign (Alfonsi, Schied and Slynko 2012): then nothing more is
+    positive definite. Where it is not so on trades that sum to 0, a round trip earns money
+    (Gatheral 2010). A nonnegative, nonincreasing and convex G is positive definite on every grid,
+    and its schedules never change sign (Alfonsi, Schied and Slynko 2012); then nothing more is
     computed.
 
     Parameters
@@ -296,8 +296,8 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     kernel : callable
         G, currency per share**2 of an array of lags.
     times : (n,)
-        Strictly rising times at which one may trade; 2,000 at most where the shape alone does
-        not prove it.
+        Strictly rising trading times; at most 2,000 where the shape of the kernel alone does not
+        decide.
 
     Returns
     -------
@@ -307,7 +307,7 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     Raises
     ------
     ValidationError
-        G is not positive definite: with its smallest eigenvalue, and the round trip that earns.
+        G is not positive definite; names its smallest eigenvalue.
 
     References
     ----------
@@ -336,7 +336,7 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     smallest = float(values[0] / max(np.max(np.abs(values)), np.finfo(float).tiny))
     if smallest < -ROUNDING * len(at):
         rule = f"kernel is not positive definite, smallest eigenvalue {smallest:.2g} of the largest"
-        loss = "some trades cost less than nothing (price manipulation)"
+        loss = "some trades have a negative cost (price manipulation)"
         raise ValidationError(f"{rule}: {loss}; fit a nonincreasing convex kernel")
     alternating, warning = True, f"its matrix is singular to rounding ({smallest:.2g} of its scale)"
     if smallest > ROUNDING * len(at):
@@ -356,7 +356,7 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
 
 
 def _lacking(kernel: Kernel, times: Float) -> list[str]:
-    """Which of nonnegative, nonincreasing, convex fails on the lags between the times."""
+    """Which of nonnegative, nonincreasing, convex does not hold on the lags between the times."""
     lags = times - times[0]
     if not evenly_spaced(times):
         lags = np.unique(np.abs(times[:, None] - times))

@@ -1,9 +1,9 @@
-"""What a fit sees: rows of books, or their sums by day, which add up exactly.
+"""Observations that a fit uses: rows of books, or their sums by day, which add up exactly.
 
 Over a store of partitioned Parquet, here or on a Dask cluster, one task walks the books of one
-symbol and date, in batches, and keeps only their moments; a symbol's dates are merged in their
-order, whichever worker was first. So the answer is the same bit by bit on any number of workers,
-and a worker that is lost costs the time to do its dates again.
+symbol and date, in batches, and keeps only their moments. The dates of a symbol are merged in
+order, whichever worker finished first, so the result is the same bit for bit on any number of
+workers. If a worker is lost, its dates are done again.
 """
 
 import logging
@@ -33,7 +33,7 @@ CENSORING = ("complete", "drop", "face_value")
 NUMBER_COLUMNS = ("interval", "trade_size", "mid_price", "half_spread", "avg_slippage")
 CELL, BOOK = ["date", "interval", "lacking", "size"], ["date", "interval"]
 MAX_HELD = 32  # parts kept before they are summed: memory does not grow with their number
-MAX_BOOKS = 20_000  # walked at a time, so that what is made of them is small beside a batch
+MAX_BOOKS = 20_000  # walked at a time, so that intermediate results are small beside a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +71,9 @@ class Observations(Record):
     def usable(self, censoring: str) -> tuple[Self, str]:
         """The rows that enter a fit, censored ones completed, and how that was done.
 
-        "complete": see `censoring`; sizes that no book filled are left out. "drop" leaves
-        censored rows out and "face_value" takes the bound as if it were the impact: both
-        are biased, and here so that the bias can be shown.
+        "complete": see `censoring`; sizes that no book filled are left out. "drop" leaves censored
+        rows out and "face_value" takes the bound for the impact; both are biased and serve to show
+        the bias.
         """
         rows, how = self.rows, "bounds taken as the impact"
         if censoring == "drop":
@@ -86,7 +86,7 @@ class Observations(Record):
 
 
 def observations_of(given: Any, n_intervals: int | None, session: Session | None) -> Observations:
-    """What a fit sees of walked books, of their frame, or of moments."""
+    """Observations from walked books, from their frame, or from moments."""
     if isinstance(given, Observations):
         return given
     if isinstance(given, ImpactMoments):
@@ -106,7 +106,7 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
     refuse_rows(part, "interval", frame["interval"], "must be a whole number, 0 or more")
     refuse_rows(spread < 0, "half_spread", frame["half_spread"], "must be 0 or more")
     if np.median(slippage) < 0:  # single ones may be, by noise
-        raise ValidationError("column avg_slippage is mostly below 0: a cost is above")
+        raise ValidationError("column avg_slippage is mostly below 0: a cost is positive")
     if (kind := str(frame["censored"].dtype)) != "bool":
         raise ValidationError(f"column censored must be true or false, not {kind}")
     last = int(interval.max())
@@ -121,7 +121,7 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
     if np.any(side):
         logger.warning("buys and sells are fitted by one curve; fit each side apart")
     keys = pd.DataFrame({"time": time, "size": size, "side": side})
-    # Which one of several books of a side at a time.
+    # Counts several books of one side at the same time.
     keys["repeat"] = keys.groupby(["time", "side", "size"], sort=False).cumcount()
     book = keys.groupby(["time", "side", "repeat"], sort=False).ngroup().to_numpy()
     ahead = np.full((len(time), len(GAMMAS)), np.nan)
@@ -141,12 +141,11 @@ def _read(frame: pd.DataFrame, n_intervals: int | None, session: Session) -> Obs
 
 @dataclass(frozen=True, eq=False)
 class ImpactMoments(Record):
-    """What a fit needs of any number of books; `+` merges two sets.
+    """Sums over any number of books that determine a fit; `+` merges two sets.
 
-    Books of one day and interval that lack the same sizes are summed. Everything that the
-    fit derives is a function of these sums, so any split of the books over batches, files
-    or workers gives the fit of one pass, to rounding. Days must not be split in two sets of
-    which both hold the same book.
+    Books of one day and interval that lack the same sizes are summed. The fit depends on these sums
+    only, so any split of the books over batches, files or workers gives the fit of one pass, up to
+    rounding. No book may be in two of the merged sets.
 
     Attributes
     ----------
@@ -179,7 +178,7 @@ class ImpactMoments(Record):
     def from_curves(
         cls, curves: SlippageCurves, n_intervals: int | None = None, session: Session | None = None
     ) -> Self:
-        """Of walked books, (n, K); a book without two sides is left out.
+        """From walked books, (n, K); books without two sides are left out.
 
         Raises
         ------
@@ -224,7 +223,7 @@ class ImpactMoments(Record):
             one = held[0]
             if part.n_intervals != one.n_intervals or not np.array_equal(part.sizes, one.sizes):
                 a, b = (f"{x.n_intervals} intervals, sizes {x.sizes}" for x in (one, part))
-                raise ValidationError(f"moments of {a} and of {b} do not add; give all the same")
+                raise ValidationError(f"moments of {a} and of {b} differ; give all parts the same")
             if len(held) == MAX_HELD:
                 held = [cls._sum(held)]
         if not held:
@@ -238,7 +237,7 @@ class ImpactMoments(Record):
         return cls(*sums, parts[0].sizes, parts[0].n_intervals)
 
     def observations(self) -> Observations:
-        """The cells as a fit sees them."""
+        """The sums as observations of a fit."""
         cells, books, m = self.cells, self.books, len(self.cells)
         dates, day = np.unique(pd.concat([cells["date"], books["date"]]), return_inverse=True)
         size, n, impact = np.searchsorted(self.sizes, cells["size"]), cells["n"], cells["total"]
@@ -265,7 +264,7 @@ def moments_of_books(
     batches: Iterable[BookSnapshots], trade_sizes: ArrayLike, side: str, session: Session,
     n_intervals: int | None = None, *, sample: bool = True,
 ) -> ImpactMoments:  # fmt: skip
-    """Moments of books that are too many to hold, one batch in memory at a time.
+    """Moments of books that do not fit into memory, one batch at a time.
 
     Parameters
     ----------
@@ -278,9 +277,9 @@ def moments_of_books(
     n_intervals : int, optional
         Intervals of a day, `session.n_intervals` by default.
     sample : bool
-        One book an interval, the last complete one at or before its start, as
-        `sample_batches` gives it; else every book of the session counts, so that busy times
-        weigh more. Books without two sides or crossed are left out and counted in the log.
+        One book an interval, the last complete one at or before its start, as `sample_batches`
+        gives it; else every book of the session, which gives busy times more weight. Books without
+        two sides or crossed are left out and counted in the log.
 
     Raises
     ------
@@ -319,27 +318,27 @@ def moments_of_store(
     sample: bool = True, batch_rows: int = 100_000,
     then: Callable[[ImpactMoments], Any] | None = None, client: Any = None,
 ) -> Iterator[tuple[str, Any]]:  # fmt: skip
-    """Moments of each symbol of a store made by `convert`, or what `then` makes of them.
+    """Moments of each symbol of a store made by `convert`, or the result of `then` on them.
 
     Parameters
     ----------
     folder : path
         A store, one symbol of it, or one date. All workers must see it under this path.
     trade_sizes, side, session, sample
-        As in `moments_of_books`; the session's days must be those that the store was converted by.
+        As in `moments_of_books`; the session must have the days that the store was converted with.
     batch_rows : int
         Books in memory at a time, for each thread of each worker.
     then : callable, optional
-        Worked out where a symbol's moments are, so that only its answer travels:
+        Applied where a symbol's moments are, so that only its result is sent:
         ``partial(fit_impact, model_type="power")`` gives fits.
     client : distributed.Client, optional
-        Where the dates are worked on; this process by default.
+        Cluster that processes the dates; this process by default.
 
     Returns
     -------
     iterator of (symbol, ImpactMoments or what `then` returns)
-        Sorted by symbol, each as soon as it is whole. A date without a book inside the session
-        adds nothing, and is named in the log.
+        Sorted by symbol, each as soon as it is complete. A date without a book inside the session
+        is skipped and named in the log.
 
     Raises
     ------
@@ -366,7 +365,7 @@ def moments_of_store(
 
 
 def _of_symbol(symbol: str, folders: list[Path], walk: Any, then: Any, client: Any) -> Any:
-    """One symbol's answer: its dates side by side, merged in their order where they were walked."""
+    """One symbol's result: its dates in parallel, merged in order on the workers."""
     from dask import delayed
 
     store.refuse_mixed(folders)
@@ -376,7 +375,7 @@ def _of_symbol(symbol: str, folders: list[Path], walk: Any, then: Any, client: A
 
 
 def _of_date(folder: Path, session: Session, batch_rows: int, **how: Any) -> ImpactMoments | None:
-    """Moments of one date folder, None if no book of it counts."""
+    """Moments of one date folder, None if it has no usable book."""
     try:
         books = iter_books(folder, batch_rows, session=session)
         found = moments_of_books(books, session=session, **how)

@@ -1,4 +1,4 @@
-"""The totals that an allocation minimises: one convex function an interval, all families alike."""
+"""The totals that an allocation minimises: one convex function an interval, in one form."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +30,7 @@ class SeparableTotal(Record):
     linear, quadratic, cubic : (n,) currency per share, per share**2, per share**3
         a, b and c.
     scale, power : (n,) currency per share**p, none
-        s and p. Powers 1, 2 and 3 stand in a, b and c: see `polynomial_total`.
+        s and p. Powers 1, 2 and 3 belong to a, b and c: see `polynomial_total`.
     depth, premium : (n, K) shares, currency per share
         Size and price of each step, premiums non-decreasing; K is 0 where no interval has
         steps. An interval without steps among others has one of infinite depth and premium 0.
@@ -61,11 +61,11 @@ class SeparableTotal(Record):
 
     @cached_property
     def arrays(self) -> tuple[tuple[Float, ...], tuple[Float, Float]]:
-        """What compiled code takes: (a, b, c, s, p) and (depth, premium), read-only.
+        """Arrays for compiled code: (a, b, c, s, p) and (depth, premium), read-only.
 
         The latter are (0, 0) where all marginal costs are `lines`.
         """
-        # Contiguous views that are not written to: one type for compiled code to know.
+        # Contiguous read-only views: one type for compiled code.
         *smooth, depth, premium = (np.ascontiguousarray(self[name])[:] for name in self.keys())
         if self.lines:
             depth = premium = np.empty((0, 0))
@@ -82,18 +82,18 @@ class SeparableTotal(Record):
         return value + self.walked(shares) if self.depth.shape[1] else value
 
     def walked(self, shares: Float) -> Float:
-        """The steps' part of C_t(x_t) alone, (n,) -> (n,); NaN beyond the capacity."""
+        """The part of C_t(x_t) from the steps, (n,) -> (n,); NaN beyond the capacity."""
         before = np.pad(self._ends[:, :-1], [(0, 0), (1, 0)])
         taken = np.clip(shares[:, None] - before, 0.0, self.depth)
         paid = np.einsum("tk,tk->t", taken, self.premium)
         return np.where(shares > self._ends[:, -1], np.nan, paid)
 
     def marginal(self, x: ArrayLike) -> Float:
-        """C_t'(x_t+), what the next share costs, (n,); inf at the capacity, NaN beyond."""
+        """C_t'(x_t+), the cost of the next share, (n,); inf at the capacity, NaN beyond."""
         return self._slope(x, following=True)
 
     def marginal_last(self, x: ArrayLike) -> Float:
-        """C_t'(x_t-), what the last share cost; not `marginal` only where a step ends."""
+        """C_t'(x_t-), the cost of the last share; not `marginal` only where a step ends."""
         return self._slope(x, following=False)
 
     def curvature(self, x: ArrayLike) -> Float:
@@ -113,9 +113,9 @@ class SeparableTotal(Record):
         smooth = self.quadratic, self.cubic, self.scale, self.power
         if not self.depth.shape[1]:
             return _inverse(nu - self.linear, *smooth)
-        # The same sum as in `_slope`: a price that is exactly a step's leaves no rounding behind.
+        # The same sum as in `_slope`, so that a price equal to a step's leaves no rounding error.
         excess = nu[:, None] - (self.linear[:, None] + self.premium)
-        # Step k is cheaper than the price up to x = reach_k, within the step: the last is it.
+        # Step k is cheaper than the price up to x = reach_k within it; the last such step counts.
         reach = np.minimum(_inverse(excess, *(part[:, None] for part in smooth)), self._ends)
         found: Float = reach.max(axis=1)
         found[np.isnan(excess[:, 0])] = np.nan
@@ -129,7 +129,7 @@ class SeparableTotal(Record):
 
     @cached_property
     def lines(self) -> bool:
-        """Whether every marginal cost is a line that rises: no steps, no x^3, no x^p."""
+        """Whether every marginal cost is a rising line: no steps, no x^3, no x^p."""
         curved = self.depth.shape[1] or self.cubic.any() or self.scale.any()
         return bool(self.finite and not curved and (self.quadratic > 0).all())
 
@@ -139,7 +139,7 @@ class SeparableTotal(Record):
 
     def non_convex(self) -> NDArray[np.bool_]:
         """Intervals, (n,), whose total is not known to be convex on x >= 0."""
-        if self.lines:  # known once: three passes fewer of very many intervals
+        if self.lines:  # known once, which saves three passes over very many intervals
             return np.zeros(len(self), bool)
         concave_power = (self.scale != 0) & ((self.scale < 0) != (self.power < 1.0))
         return (self.quadratic < 0) | (self.cubic < 0) | concave_power
@@ -186,7 +186,7 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
     """
     above = np.maximum(excess, 0.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # The root of 3 c x^2 + 2 b x = excess, written so that c -> 0 loses no digits.
+        # The root of 3 c x^2 + 2 b x = excess, in a form that keeps all digits as c -> 0.
         slope = b + np.sqrt(b * b + 3.0 * c * above)
         x: Float = np.divide(above, slope, out=np.zeros_like(above), where=above != 0.0)
         never = np.isnan(x)  # no real root, or an infinite excess
@@ -206,7 +206,7 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
 def _search(root: Float, target: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
     """Newton in logarithms, where the slope is convex.
 
-    From the least of each term's own root it only falls.
+    From the smallest root of the single terms it decreases only.
     """
     for _ in range(MAX_STEPS):
         terms = 2.0 * b * root, 3.0 * c * root**2, s * p * root ** (p - 1.0)
@@ -225,7 +225,7 @@ def polynomial_total(
 ) -> SeparableTotal:  # fmt: skip
     """linear x + quadratic x^2 + cubic x^3 + scale x^power, numbers or (n,), by default no steps.
 
-    Powers 1, 2 and 3 join the polynomial, where the inverse is closed.
+    Powers 1, 2 and 3 are added to the polynomial, whose inverse has a closed form.
 
     Examples
     --------
@@ -243,7 +243,7 @@ def polynomial_total(
 def stacked(totals: list[SeparableTotal]) -> SeparableTotal:
     """Totals one after another over the intervals, steps padded to the longest.
 
-    One without steps among others gets one of infinite depth.
+    A total without steps among others gets one of infinite depth.
     """
     longest, steps = max(total.depth.shape[1] for total in totals), []
     for total in totals:

@@ -1,4 +1,4 @@
-"""Shrinkage: how much of an interval's own estimate to believe, the rest being a day profile."""
+"""Shrinkage of the estimates by interval towards a smooth profile of the day."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from research_lib.checks import Float, numbers, same_labels
 from research_lib.config import Record
 
 MIN_INTERVALS, REACH = 8, 6.0
-MAX_CACHED = 1_000  # intervals of which the weights of a profile are kept: 8 MB each
+MAX_CACHED = 1_000  # at most so many intervals have their profile weights cached, 8 MB each
 BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
-PILOT = 13  # of a session: the bandwidth about which the memory of one day's errors is measured
+PILOT = 13  # of a session: bandwidth of the pilot profile for the memory of one day's errors
 MEMORIES = np.linspace(0.0, 0.95, 20)
-SMOOTH = 1e-5  # of the scatter: errors of 0.6 % of it, at an autocorrelation of 0.6, are more
+SMOOTH = 1e-5  # of the variance of levels; errors of 0.6 % of it, autocorrelated by 0.6, exceed it
 REAL = 1.645  # standard errors, 5 % one-sided
 SMOOTH_DAY = "none: the levels of the day are smooth, without noise"
 Flags: TypeAlias = NDArray[np.bool_]
@@ -26,48 +26,49 @@ Flags: TypeAlias = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Shrinkage(Record):
-    r"""How much of an interval's own estimate to believe, for one quantity over T intervals.
+    r"""Weight of each interval's own estimate against the profile, for one quantity.
 
-    Empirical Bayes: an interval's level is its true level plus an error, the true levels
-    scatter about a smooth profile of the day,
+    Empirical Bayes: an estimated level is the true level plus an error, and the true levels vary
+    about a smooth profile of the day,
 
     .. math:: \hat L_t = L_t + e_t, \quad L_t = P_t + u_t, \quad
               w = \frac{\tau^2}{\tau^2 + s^2}, \quad \tilde L_t = w \hat L_t + (1 - w) P_t
 
-    with s and tau in units of the profile. Where days repeat, s comes from the standard errors
-    (pooled over the intervals: each alone has few days), tau^2 is what two days share in the same
-    interval beyond the profile, and the profile is the one that predicts an interval of one day
-    best from the other intervals of the other days.
-    One day shows every interval once: there, what intervals beyond the memory of the errors do
-    not share is error, so tau^2 is the autocovariance of the deviations at the first such lag,
-    where it exceeds 1.645 of its standard errors. An interval of that day is predicted without
-    the intervals that its error may be related to: neighbours whose errors are alike make noise
-    look like a shape. The memory l comes from the residuals of a pilot profile: the first lag
-    with :math:`\rho^{l + 1} < 0.05` (rho fitted to their first autocorrelation, corrected for
-    what the pilot takes out), or the end of the lags that exceed 2 / sqrt(T), if that is later.
-    Levels that are smooth from one interval to the next hold no error and are kept as they are.
-    Without shrinkage, picking the intervals that look cheap is picking errors.
+    with s and tau in units of the profile. With several days, s comes from the standard errors
+    (pooled over the intervals, because each has few days), tau^2 is the covariance between days of
+    the deviations in the same interval, and the profile is the one that predicts an interval of one
+    day best from the other intervals of the other days. A single day shows every interval once.
+    Then tau^2 is the autocovariance of the deviations at the first lag beyond the memory of the
+    errors, if it exceeds 1.645 of its standard errors; the rest of the variance is error. An
+    interval is predicted without the intervals whose errors may be correlated with its own:
+    otherwise neighbours with similar errors would make noise look like a shape. The memory l comes
+    from the residuals of a pilot profile: the first lag with :math:`\rho^{l + 1} < 0.05` (rho
+    fitted to their first autocorrelation, corrected for what the pilot removes), or the end of the
+    lags that exceed 2 / sqrt(T), if that is later. Levels that are smooth from one interval to the
+    next are free of error and are kept as they are. Without shrinkage, an allocation would select
+    the intervals with the most favourable errors.
 
     Attributes
     ----------
     weight : (T,)
-        Of each interval's own estimate; the rest is the profile's. 0 where `observed` is False.
+        Shrinkage factor: weight of each interval's own estimate, the profile has the rest. 0 where
+        `observed` is False.
     profile : (T,) the smooth day profile, in the quantity's unit
     between : float
-        tau, standard deviation of the true levels about the profile, relative to it.
+        tau, between-interval standard deviation of the true levels, relative to the profile.
     error : float
         s, standard deviation of the estimates about the true levels, relative to the profile.
     bandwidth : float
-        Intervals that the profile averages over; inf is one level for the whole day, 0 every
-        interval its own.
+        Intervals that the profile averages over; inf is one level for the whole day, 0 no
+        averaging.
     tapered : bool
         Whether the bandwidth is at most half the distance to the nearer end of the session:
         liquidity changes fastest just after the open and before the close.
     source : str
         Where s comes from: "standard errors", "lag-k autocovariance", or why nothing is shrunk.
     observed : (T,) bool
-        Intervals with observations of their own. The others do not enter the profile and take
-        its value: on a line between the observed ones, of the nearest outside them.
+        Intervals with observations of their own. The others do not enter the profile and get its
+        value: interpolated between observed intervals, and the nearest one's outside them.
 
     References
     ----------
@@ -101,8 +102,9 @@ class Shrinkage(Record):
     def summary(self) -> str:
         """One sentence: the weight, the two standard deviations, the source, the profile."""
         lacking = int(np.sum(~self.observed))
-        rest = "interval lacks" if lacking == 1 else "intervals lack"
-        borrowed = f"; {lacking} {rest} observations and take its value" if lacking else ""
+        one = lacking == 1
+        rest = f"interval{'s' * (not one)} lack{'s' * one} observations and take{'s' * one}"
+        borrowed = f"; {lacking} {rest} its value" if lacking else ""
         if not np.isfinite(self.error):
             return self.source + borrowed
         tapered = ", less near the open and the close" if self.tapered else ""
@@ -129,13 +131,14 @@ def shrink(
     error : (T,) or None
         None where days do not repeat. A Series of both is aligned by label.
     reason : str
-        Why nothing is to be shrunk, if so. Fewer than 8 intervals, levels without scatter and
-        levels of one day without noise are not shrunk either, and `source` says so.
+        A reason not to shrink, if there is one. Fewer than 8 intervals, equal levels and levels of
+        one day without noise are not shrunk either; `source` says so.
     overlap : int
-        Levels up to so many intervals apart share observations: they are no evidence on each other.
+        Levels up to this many intervals apart share observations, so they do not predict each
+        other.
     daily : (D, T), optional
-        The levels of each day, NaN where it has none. Days judge the profile and the true
-        scatter better than neighbours do, whose errors are alike where books have memory.
+        The levels of each day, NaN where it has none. Other days identify the profile and tau
+        better than neighbouring intervals, whose errors are correlated where books have memory.
     observed : (T,) bool, optional
         Which intervals have observations of their own; by default all.
 
@@ -162,7 +165,7 @@ def shrink(
     others, profile = _smooth(known, own, *how, apart), _smooth(known, own, *how)
     if np.min(profile) <= 0 or np.min(others) <= 0:
         return _none(every, "none: the profile is not positive", own)
-    # What the others predict makes an interval's deviation that of a new one.
+    # Deviations from a prediction that does not use the interval itself.
     deviation = (known - others) / others
     variance = float(np.mean(deviation**2))
     if variance <= np.finfo(float).eps:
@@ -179,14 +182,14 @@ def shrink(
 
 
 def _unshared(deviation: Float, observed: Flags, lag: int, rho: float) -> float:
-    """Variance of deviations less what intervals `lag` apart share, where that is significant."""
+    """Variance of deviations less the covariance at `lag`, if that is significant."""
     variance, shared = float(np.mean(deviation**2)), _lagged(deviation, observed, lag)
     chance = variance * ((1.0 + rho**2) / (1.0 - rho**2) / len(deviation)) ** 0.5
     return variance - min(shared, variance) if shared > REAL * chance else variance
 
 
 def _is_smooth(level: Float, observed: Flags) -> bool:
-    """Whether fourth differences are nothing beside the scatter: no error is so smooth."""
+    """Whether fourth differences are negligible beside the variance: no error is so smooth."""
     spread = np.full(len(observed), np.nan)
     spread[observed] = level
     rough = np.diff(spread, 4) ** 2 / 70.0  # of independent errors: their variance
@@ -194,10 +197,10 @@ def _is_smooth(level: Float, observed: Flags) -> bool:
 
 
 def _memory(level: Float, observed: Flags) -> tuple[int, float]:
-    """Intervals that errors of one day are related over, and their first autocorrelation.
+    """Memory of the errors of one day, in intervals, and their first autocorrelation.
 
-    Both from the residuals of a pilot profile. It takes a part of the errors out as well: an
-    autoregression is fitted to what it would leave.
+    Both come from the residuals of a pilot profile. The pilot also removes part of the errors, so
+    an autoregression is fitted to what it leaves.
     """
     bandwidth = max(1.0, len(observed) / PILOT)
     residual = level - _smooth(level, observed, bandwidth, True)
@@ -227,7 +230,7 @@ def _lagged(values: Float, observed: Flags, lag: int) -> float:
 
 
 def _shared(deviation: Float) -> float:
-    """What two days share in an interval: the mean product of (D, T) deviations, at least 0."""
+    """Covariance between days in an interval: mean product of (D, T) deviations, at least 0."""
     n = np.sum(np.isfinite(deviation), axis=0)
     sums, squares = np.nansum(deviation, axis=0), np.nansum(deviation**2, axis=0)
     pairs = (n * (n - 1))[n > 1]
@@ -237,7 +240,7 @@ def _shared(deviation: Float) -> float:
 def _other_days(daily: Float, level: Float) -> Float:
     """For each day the mean of the other days, (D, T).
 
-    Where no other has the interval, the level of all.
+    Where no other day has the interval, the level over all.
     """
     known = np.isfinite(daily)
     n = known.sum(axis=0) - known
@@ -254,9 +257,9 @@ def _none(level: Float, source: str, observed: Flags | None = None) -> Shrinkage
 def _smoothest(
     seen: Float, rest: Float, observed: Flags, apart: int, rho: float
 ) -> tuple[float, bool]:
-    """The smoothest average that predicts (D, T) within one error of the least squared error.
+    """The smoothest average whose squared error on (D, T) is within one error of the least.
 
-    That error is the larger, the more alike neighbours are.
+    This standard error increases with the correlation of neighbours.
     """
     ways = [(h, tapered) for h in BANDWIDTHS if h >= apart for tapered in (True, False)]
     predicted = (_smooth(rest, observed, *way, apart).T for way in ways)
@@ -268,7 +271,7 @@ def _smoothest(
 
 
 def _everywhere(values: Float, observed: Flags) -> Float:
-    """Values of the observed intervals, at all: between them on a line, outside the nearest."""
+    """Values at all intervals from the observed ones: interpolated, nearest outside."""
     if observed.all():
         return values
     every, known = np.arange(len(observed)), np.flatnonzero(observed)
@@ -282,7 +285,7 @@ def _smooth(
     """Gaussian averages of values at the observed intervals: curves that rise and are convex
     stay so.
 
-    Without those `leave_out` intervals away or less, 0 being itself.
+    Intervals up to `leave_out` away are not used; 0 is the interval itself.
     """
     if bandwidth == 0:
         return values
@@ -292,7 +295,7 @@ def _smooth(
 
 @lru_cache(maxsize=32)
 def _weights(observed: bytes, bandwidth: float, tapered: bool, leave_out: int) -> Float:
-    """Weight of each observed interval, in columns, in the average of each, in rows."""
+    """Weights of the observed intervals (columns) in the average at each interval (rows)."""
     own = np.frombuffer(observed, bool)
     n, index = len(own), np.flatnonzero(own)
     distance, from_end = np.abs(index[:, None] - index), np.minimum(index, n - 1 - index)
@@ -302,7 +305,7 @@ def _weights(observed: bytes, bandwidth: float, tapered: bool, leave_out: int) -
         local[ends] = np.maximum(0.5 * (from_end[ends] + 1.0), 0.5 + max(leave_out, 0))
     near = distance <= np.ceil(REACH * bandwidth) + max(leave_out, 0)
     kernel = np.exp(-0.5 * (distance / local[:, None]) ** 2) * (near & (distance > leave_out))
-    if (alone := kernel.sum(axis=1) == 0).any():  # beside a gap: the nearest that is allowed
+    if (alone := kernel.sum(axis=1) == 0).any():  # next to a gap: the nearest allowed one
         allowed = np.where(distance > leave_out, distance, np.inf)
         kernel[alone] = (allowed == allowed.min(axis=1, keepdims=True))[alone]
     return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Walking the book: what an order of x shares would have paid, on one book or on many."""
+"""Walking the book: the average price of an order of x shares, on one book or many."""
 
 import logging
 import math
@@ -22,7 +22,7 @@ from research_lib.monitoring import timed
 logger = logging.getLogger(__name__)
 
 LONGEST_INTERVALS = 390
-SLACK = 1.0 + 1e-12  # what the sum of a book rounds: an order of all that it shows fills
+SLACK = 1.0 + 1e-12  # rounding error of a book's sum: an order of all visible shares is filled
 
 
 def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
@@ -65,7 +65,7 @@ def walk_book(prices: ArrayLike, sizes: ArrayLike, shares: ArrayLike) -> Float:
 
 
 def checked_sizes(shares: ArrayLike) -> Float:
-    """Trade sizes as a new (K,), each finite and above 0; else the first that is not is named."""
+    """Trade sizes as a new (K,), each finite and above 0; the first other one is named."""
     # A copy, which results keep.
     sizes = np.array(numbers("trade_sizes", shares, "numbers of shares"), ndmin=1, order="C")
     bad = ~(np.isfinite(sizes) & (sizes > 0))
@@ -88,13 +88,13 @@ class SlippageCurves(Record):
         "buy" walks the asks, "sell" the bids.
     trade_sizes : (K,) shares
     mid, half_spread, touch : (n,) currency per share
-        Of the best levels that hold shares; `touch` is the best price of the side walked.
+        From the best levels that hold shares; `touch` is the best price of the walked side.
     depth : (n,) shares
-        Visible on the side walked: a larger order is censored.
+        Visible on the walked side; a larger order is censored.
     lower_bound : (n, K) currency per share
-        Average price with the unfilled rest at the last visible level.
+        Average price if the unfilled rest were filled at the last visible level.
     filled, censored, average_price, slippage, impact : (n, K)
-        Computed when asked for, not kept.
+        Computed at each access.
 
     Examples
     --------
@@ -158,8 +158,8 @@ class SlippageCurves(Record):
         """One row a snapshot and trade size; snapshots without two sides are left out.
 
         Columns: time, interval, side, trade_size, filled, avg_price, mid_price, half_spread,
-        avg_slippage, slippage_bps, impact, censored. A censored row prices the rest at the
-        last visible level, a lower bound.
+        avg_slippage, slippage_bps, impact, censored. In a censored row the rest is priced at the
+        last visible level, which is a lower bound.
 
         Parameters
         ----------
@@ -204,15 +204,15 @@ def slippage_curves(
     Parameters
     ----------
     books : BookSnapshots
-        n snapshots; levels are walked away from the mid, whatever their order, empty ones
-        passed over.
+        n snapshots; levels are walked away from the mid, whatever their order; empty ones are
+        skipped.
     trade_sizes : (K,) shares, each above 0
         In any order.
     side : "buy" or "sell"
     batch_size : int
         Snapshots walked at a time, at most; an interrupt takes effect between batches.
     parallel : bool
-        Walk batches in a thread for each core; the result is the same, bit for bit.
+        Walk batches in one thread a core; the result is bit for bit the same.
     log_batches : bool
         Log every batch at INFO.
 
@@ -250,7 +250,7 @@ def slippage_curves(
     threads = (os.cpu_count() or 1) if parallel else 1
     step = max(1, min(rows_at_once, -(-n // threads)))
     batches = [slice(start, min(start + step, n)) for start in range(0, n, step)]
-    with ThreadPoolExecutor(threads) as pool:  # which starts no thread before it is given work
+    with ThreadPoolExecutor(threads) as pool:  # starts no thread before it gets work
         for done in pool.map(walk, batches) if parallel else map(walk, batches):
             if log_batches:
                 logger.info("walked %s snapshots %s to %s of %s", side, done.start, done.stop, n)
@@ -286,10 +286,10 @@ def walk_rows(
 ) -> None:  # fmt: skip
     """Fill `lower_bound` (n, K), `depth` and `touch` (n,) from (n, L) levels.
 
-    Whatever passes beyond level l pays its step to the next one, so the average price of x is
+    Shares beyond level l pay the price step to the next level, so the average price of x is
     p_0 + sum_l (p_{l+1} - p_l) (x - v_0 - ... - v_l)^+ / x. On ordered prices the sum has no
-    cancellation, and nothing branches on x: the inner loop is vectorised over the K sizes.
-    Where depth runs out no further step follows: the rest is priced at the last visible level.
+    cancellation and no branch on x, so the inner loop is vectorised over the K sizes. Beyond the
+    depth there is no further step: the rest is priced at the last visible level.
     """
     n_levels, n_sizes = prices.shape[1], shares.shape[0]
     price, size, beyond = np.empty(n_levels), np.empty(n_levels), np.empty(n_sizes)
@@ -311,7 +311,7 @@ def walk_rows(
 def _intervals(time: NDArray[np.int64], n: int | None, session: Session) -> NDArray[np.int64]:
     """Interval of each time (n,).
 
-    By default the session is cut as finely as there are times of day, 390 at most.
+    By default there are as many intervals as times of day, at most 390.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""How well forms predict what they have not seen, and what the residuals say against a fit.
+"""Out-of-sample comparison of functional forms, and tests of a fit's residuals.
 
-Every form is fitted on some days and scored on a day held out; within one day the units are
-blocks of the session instead. Books of one day resemble each other and rows of one book even
-more: tests that suppose independence see one row of each book, or one value of each snapshot.
+Every form is fitted without one day and scored on that day; with a single day the units are blocks
+of the session instead. Books of one day are alike, and rows of one book even more so: tests that
+assume independence use one row of each book, or one value of each snapshot.
 """
 
 import itertools
@@ -17,17 +17,17 @@ from research_lib.checks import Float, number
 from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError
 from research_lib.impact.estimation import MODEL_TYPES
-from research_lib.impact.fit import ImpactFit, Slippage, fit_forms, metrics_of, score
+from research_lib.impact.fit import ImpactFit, Slippage, fit_curves, fit_settings, metrics_of, score
 from research_lib.impact.moments import Observations, observations_of
 from research_lib.market import Session
 from research_lib.monitoring import timed
 
-MIN_BOOKS = 20
+MIN_BOOKS, ROUNDING_BPS = 20, 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Validation(Record):
-    """How well forms predict what they were not fitted on.
+    """Out-of-sample errors of several forms.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Validation(Record):
     by_unit : DataFrame, index held-out day or block, columns model_type
         rmse_bps of each.
     sizes : (K,) shares
-        Those scored.
+        The sizes that are scored.
     """
 
     table: pd.DataFrame
@@ -60,14 +60,14 @@ def cross_validate(
     Parameters
     ----------
     slippage : DataFrame, SlippageCurves or ImpactMoments
-        As for `fit_impact`. Moments are quicker where many books share a day and interval;
-        their rmse_bps takes the mean mid of each.
+        As for `fit_impact`. Moments are faster where many books share a day and interval; their
+        rmse_bps uses the mean mid of each.
     model_types : sequence of str
     n_blocks : int
         Blocks of the session, used where there is one day only.
     most_censored : float
-        Sizes that a larger part of the books cannot fill are fitted but not scored: the rows
-        that are left of them are those of deep books, which a right curve overstates.
+        Sizes that a larger share of the books cannot fill are fitted but not scored: their
+        remaining rows are those of deep books, whose cost a correct curve overstates.
     **settings
         Of `fit_impact`, the same for every form: by, estimator, censoring, shrinkage, ...
 
@@ -89,15 +89,15 @@ def cross_validate(
     data = observations_of(slippage, n_intervals, session)
     kind, unit, spread_unit, labels = _units(data, n_blocks)
     held_out: dict[str, list[pd.DataFrame]] = {form: [] for form in model_types}
-    settings["test_fraction"] = 0.0
+    how = fit_settings(settings)
     for out, label in enumerate(labels):
         seen = data.take(unit != out, spread_unit != out)
         unseen = data.take(unit == out, spread_unit == out)
-        for form, fit in fit_forms(seen, held_out, **settings).items():
+        for form, fit in fit_curves(seen, held_out, how).items():
             held_out[form].append(score(unseen, fit.curve, "test").assign(unit=label))
     predictions = {form: pd.concat(rows, ignore_index=True) for form, rows in held_out.items()}
     rows = next(iter(predictions.values()))
-    # A piecewise curve ends somewhere.
+    # A piecewise curve ends at its last step.
     known = np.isfinite([form["predicted"] for form in predictions.values()]).all(axis=0)
     usable = _seldom_censored(rows, most_censored) & known
     if not usable.any():
@@ -112,8 +112,8 @@ def cross_validate(
 
 
 def _units(data: Observations, n_blocks: int) -> tuple[str, pd.Series, pd.Series, list[str]]:
-    """Days in time order or, of one day, equal blocks of it: what a unit is called, those of rows
-    and of spreads, and their labels.
+    """Days in time order or, of one day, equal blocks: name of the unit, unit of each row and
+    spread, labels.
     """
     if len(data.dates) > 1:
         return "day", data.rows["day"], data.spreads["day"], data.dates
@@ -147,8 +147,8 @@ def residual_rows(fit: ImpactFit, *, most_censored: float = 0.05) -> pd.DataFram
     fit : ImpactFit
         To rows of books, not to moments.
     most_censored : float
-        Sizes that a larger part of the books cannot fill are left out: what is left of them
-        are the deep books, whose residuals are below 0 under the right curve.
+        Sizes that a larger share of the books cannot fill are left out: their remaining rows are
+        those of deep books, whose residuals are below 0 under the correct curve.
 
     Returns
     -------
@@ -175,20 +175,20 @@ def residual_tests(
 ) -> pd.DataFrame:
     """Test residuals for heteroskedasticity in size and autocorrelation in time.
 
-    Breusch-Pagan (studentised) and White: that the variance does not depend on size; one row of
-    each book, its size drawn. Ljung-Box: that the snapshots' residuals are not autocorrelated up
-    to `lags`; Durbin-Watson: 2 without autocorrelation at lag 1, no p-value. A snapshot's value is
-    the mean of its residuals, each in units of its size's standard deviation; days follow each
-    other without a gap.
+    Breusch-Pagan (studentised) and White test that the variance does not depend on size, with one
+    row of each book, its size drawn at random. Ljung-Box tests that the snapshots' residuals are
+    not autocorrelated up to `lags`. Durbin-Watson is 2 without autocorrelation at lag 1 and has no
+    p-value. A snapshot's value is the mean of its residuals, each in units of its size's standard
+    deviation; days follow each other without a gap.
 
     Parameters
     ----------
     residuals : DataFrame
         Of `residual_rows`.
     lags : int
-        Of Ljung-Box, snapshots.
+        Lags of Ljung-Box, snapshots.
     rng : Generator, optional
-        Draws the row of each book; seed 0 by default.
+        Draws the row of each book; seeded with 0 by default.
 
     Returns
     -------
@@ -199,7 +199,7 @@ def residual_tests(
     ------
     InsufficientDataError
         Fewer than three trade sizes (White's test has three regressors), or fewer snapshots
-        than twice the lags or 20.
+        than twice the lags or 20; residuals that are rounding errors.
 
     References
     ----------
@@ -226,6 +226,8 @@ def residual_tests(
     if sizes < 3 or len(series) < least:
         few = f"{sizes} trade sizes on {len(series)} snapshots; the tests need 3 and {least}"
         raise InsufficientDataError(f"{few}: measure more sizes or lower lags")
+    if residuals["residual_bps"].abs().max() < ROUNDING_BPS:
+        raise InsufficientDataError("all residuals are 0, so there is nothing to test")
     shuffled = residuals.sample(frac=1.0, random_state=rng or np.random.default_rng(0))
     one = shuffled.drop_duplicates("book")
     design = np.column_stack([np.ones(len(one)), one["trade_size"] / one["trade_size"].max()])

@@ -1,4 +1,4 @@
-"""Order-book snapshots: what the market showed, and when; its samples; the state of the book."""
+"""Order-book snapshots: quotes and sizes by level and time, sampled by interval; order flow."""
 
 import logging
 import re
@@ -24,8 +24,8 @@ SIDES = ("bid", "ask")
 LEVELS = ("bid_price", "bid_size", "ask_price", "ask_size")
 ARRAYS = ("time", *LEVELS, "complete", "age")
 ENDED_SECONDS = 300.0
-SYNTHETIC = "SYNTHETIC"  # symbol of drawn books, whose days are all that are no weekend
-MISFIT = 0.1  # of the states outside and of the intervals without a book: the clock may be wrong
+SYNTHETIC = "SYNTHETIC"  # symbol of synthetic books, which trade on every weekday
+MISFIT = 0.1  # share of states outside, and of intervals without a book, that draws a warning
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class BookSnapshots(Record):
 
     @property
     def half_spread(self) -> Float:
-        """(best ask - best bid) / 2, (n,) currency per share; negative if crossed, NaN as `mid`."""
+        """(best ask - best bid) / 2, (n,) currency per share; below 0 if crossed; NaN as `mid`."""
         return 0.5 * (best_of(self.ask_price, -1.0) - best_of(self.bid_price, 1.0))
 
     @property
@@ -171,13 +171,13 @@ class BookSnapshots(Record):
         A warning is logged where the clock does not seem to fit: many states outside the
         session, and many intervals without a book.
 
-        For interval t this is the last complete state at or before the START of t, not before
-        that day's opening or the end of its last break (a state of the night before is no
-        quote; of blocks around the clock the last state of the block before stands). A quiet
-        book stands however long the pause, unless `max_age` says otherwise; but after a day's
-        last state it may be the recording that ended, and a sample more than `ENDED_SECONDS`
-        (300 s; the mean time between the day's states, if longer) after it shows nothing. Where
-        there is no state the snapshot is empty: NaN prices, zero sizes.
+        For interval t this is the last complete state at or before the START of t. States from
+        before that day's opening, or from before the end of its last break, are not used: a state
+        of the night before is no quote. (In blocks around the clock the last state of the block
+        before is used.) A state is used however long ago it was shown, unless `max_age` is given.
+        After a day's last state the recording may have ended, so a sample more than `ENDED_SECONDS`
+        after it (300 s, or the mean time between the day's states if that is longer) is empty.
+        Where there is no state the snapshot is empty: NaN prices, zero sizes.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class BookSnapshots(Record):
         return replace(sample_batches([self], session, max_age), trades=self.trades)
 
     def stale(self, limit_seconds: float) -> NDArray[np.bool_]:
-        """Snapshots whose state was older when sampled, (n,); an empty one is absent, not stale."""
+        """Snapshots whose state was older than the limit, (n,); empty ones are not stale."""
         return self.complete & (self.age > number("limit_seconds", limit_seconds, 0) * 1e9)
 
     def to_frame(self) -> pd.DataFrame:
@@ -399,7 +399,7 @@ def sample_batches(
     Parameters
     ----------
     batches : iterable of BookSnapshots
-        As of `by_day`. Fewer levels are padded with empty ones.
+        As of `by_day`. Batches with fewer levels are padded with empty ones.
     session : Session
     max_age : float, optional
         Seconds; as in `BookSnapshots.sample`.

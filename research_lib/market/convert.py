@@ -28,11 +28,11 @@ def convert(
     """Write books and trades of any format as ``destination/symbol=XXX/date=YYYY-MM-DD/``.
 
     Each source has a file of its own there, which appears when it is whole: an interruption
-    leaves no half of one, and the next call goes on from there. A source that was converted
-    before, with the same size, modification time and arguments, is not read again; one that has
-    changed is converted anew and replaces what came of it. Files that hold parts of one symbol
-    and date, such as morning and afternoon, are read one after the other. Memory is bounded by
-    the batch.
+    leaves no half of one, and the next call goes on from there. A source that was converted before,
+    with the same size, modification time and arguments, is not read again; one that has changed is
+    converted again and its old files are replaced. Files that hold parts of one symbol and date,
+    such as morning and afternoon, are read back one after the other. Memory is bounded by the
+    batch.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def convert(
     destination : path
         Made if it does not exist; `read_books` reads it back.
     session : Session, optional
-        Whose time zone the dates are of, and whose opening cross counts; 09:30-16:00
-        America/New_York by default.
+        Its time zone defines the dates, its open the opening cross; 09:30-16:00 America/New_York by
+        default.
     batch_rows : int
         Snapshots read at a time.
     progress : bool
@@ -61,8 +61,8 @@ def convert(
     MissingDataError
         A source that does not exist.
     ValidationError
-        A source of no known format, without a symbol or with damaged content. Of a folder, the
-        files before it are converted. Two sources of one symbol and date whose times overlap, or
+        A source of unknown format, without a symbol or with damaged content; of a folder, the files
+        before it are already converted. Two sources of one symbol and date whose times overlap, or
         of two venues, are refused when the store is read.
 
     Examples
@@ -93,14 +93,14 @@ def convert(
 
 
 def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: Any) -> list[Path]:
-    """Convert one file; what an earlier call finished of it is passed over."""
+    """Convert one file; dates that an earlier call finished are skipped."""
     source, key = _source(file, options)
     place = f"{store.SYMBOL_PREFIX}*/{store.DATE_PREFIX}*/{escape(key)}.parquet"
     before = {path: store.footer_of(path) for path in root.glob(place)}
     kept = [path for path, footer in before.items() if footer["source"] == source]
     dates = [root / name for path in kept for name in before[path]["dates"]]
     if dates and set(dates) <= {path.parent for path in kept}:
-        options.carried["replays"].clear()  # the next file may go on from this one's end
+        options.carried["replays"].clear()  # the next file may continue from the end of this one
         return sorted(dates)
     made: list[Path] = []
     writer: store.TableFile | None = None
@@ -129,7 +129,7 @@ def _converted(file: Path, root: Path, options: Options, batch_rows: int, bar: A
 
 
 def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
-    """A file and the one read along with it, as they are now, and how they are read; its key."""
+    """State of a file and of its partner, and the reading arguments; and its key."""
     states = [one.stat() for one in (file, partner_of(file)) if one is not None]
     where = json.dumps(dict(options.where), sort_keys=True, default=str)
     source = {
@@ -139,7 +139,7 @@ def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
         "columns": dict(options.columns),
         "reading": [options.timezone, options.time_unit, options.symbol, where],
     }
-    # Names that the locale cannot decode are bytes behind a mask.
+    # Names that the locale cannot decode hold escaped bytes.
     named = f"{source['path']}{where}".encode(errors="surrogateescape")
     return source, f"{file.name}-{hashlib.sha256(named).hexdigest()[:12]}"
 

@@ -1,4 +1,4 @@
-"""What a market looks like in numbers, and synthetic markets that look like real stocks."""
+"""Measured profiles of markets, and synthetic markets that match them."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -39,10 +39,10 @@ class MarketProfile(Record):
     tick, mid : float
         Currency per share; mid is the mean.
     volatility : float
-        Standard deviation of the log mid from interval to interval within days, of 252 sessions
-        (a year of stocks).
+        Annual: standard deviation of the log mid's changes from interval to interval within days,
+        scaled to 252 sessions.
     fraction : (m,)
-        Of the session that has passed in the middle of every book's interval.
+        Share of the session that has passed at the middle of each book's interval.
     spread : (m,) currency per share
         Quoted spread of every book.
     total_depth : (2m,) shares
@@ -89,10 +89,10 @@ class MarketProfile(Record):
 def measure_market(books: BookSnapshots, session: Session | None = None) -> MarketProfile:
     """Measure spread, depth, their day shape and their memory on real or synthetic books.
 
-    The books are sampled at the start of every interval (`BookSnapshots.sample`): what is
-    measured is what a trader there saw. Empty levels do not enter the level means. Memory
-    is measured relative to the fitted day shape, else the opening's wide spread counts as memory.
-    The tick is found from the prices (`price_grid`).
+    The books are sampled at the start of every interval (`BookSnapshots.sample`): what a trader saw
+    there. Empty levels do not enter the means by level. Autocorrelations are relative to the fitted
+    day shape; otherwise the wide spread after the opening would count as memory. The tick is found
+    from the prices (`price_grid`).
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
 
     Mean spread, its dispersion and day shape, mean size of every level, the mean dispersion
     of sizes, mean gap, volatility and autocorrelations are matched; bids and asks
-    are alike. Levels behind the last one measured are as large as it. Its quotes do not lean and
+    are alike. Levels beyond the last measured one have its size. Its quotes do not lean and
     trades do not displace its mid, since a profile holds neither.
 
     Parameters
@@ -298,11 +298,11 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
 def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[Any]]) -> Memory:
     """The memory of a normal z whose quantile(Phi(z)) has a given autocorrelation at lags 1, 2, ...
 
-    Every autocorrelation is taken back to the normal's (`latent_correlation`). Of all
-    half-lives of 0 to 30 lags, 30 being as far as `measure_market` looks, the pair and the
-    share are kept that come closest in squares, lag k weighing 1 / k: every octave of lags
-    counts alike. Where the best share is 0 or 1 there is one part only, and where the
-    first autocorrelation is NaN or not positive no memory.
+    Each autocorrelation is converted to that of the normal (`latent_correlation`). Of all pairs of
+    half-lives between 0 and 30 lags, the longest that `measure_market` measures, the least-squares
+    fit is kept, with weight 1 / k for lag k so that every octave of lags counts the same. A best
+    share of 0 or 1 leaves one part. If the first autocorrelation is NaN or not positive, there is
+    no memory.
 
     Parameters
     ----------
@@ -335,8 +335,8 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
 
     increasing in phi >= 0. 20 terms are kept: exact to four digits for gamma laws and to
     0.003 for counts of mean 8; a count that is mostly 0 (a spread of hardly more than one
-    tick) has a slower expansion, and phi comes out up to 0.04 too low. A negative
-    correlation, noise about 0, is taken as minus that of its size; a law without
+    tick) has a slower expansion, and phi comes out up to 0.04 too low. A negative correlation is
+    treated as noise about 0: the result is minus that of its absolute value. A law without
     variation has 0.
     """
     nodes, weights = hermite_e.hermegauss(200)
@@ -353,10 +353,10 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
 
 
 # What follows was measured by `market_like(measure_market(books))`: books sampled at the start of
-# each of the 390 minutes of one day, bids and asks together, and rounded. Facts of three days of
-# three stocks, not of the stocks. Half-lives are minutes. Tests hold every distance against
-# chance, against a flat day and against no memory: nearly all are below the largest of 19 draws of
-# the preset itself; what is at its edge or beyond is named here.
+# each of the 390 minutes of one day, bids and asks together, and rounded. They describe three days
+# of three stocks, not the stocks. Half-lives are minutes. Tests compare the distance between preset
+# and day with sampling error, with a flat day and with no memory. Nearly all distances are below
+# the largest of 19 draws of the preset itself; the others are named here.
 #
 # Lean, flow and kernel were measured apart, over minutes; figures are means over 12 clock offsets.
 # "imbalance": correlation of (bid - ask) / (bid + ask), best sizes at the start of the minute, with
@@ -369,30 +369,31 @@ def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[
 #     the first day of it                0.276 (0.051)   0.176   97,600  145,600 (best: 79,000)
 #   BTC 2026-01-06 and 07, StandX        0.183 (0.019)   0.225   1.19       0.96
 #
-# BTC's locked states count, its trades are signed at an unlocked touch, else by the tick rule. A
-# preset drawn with its `flow` has these figures: wide_spread_stock those of GOOG, deep_stock those
-# of BAC (net and volume of the first day), thin_stock the shares of BTC and, since FROG's one day
-# is evaluated, GOOG's volume relative to depth. On GOOG the best sizes predict nothing over a
-# minute, so that preset does not lean. A trade of these flows stands for a run of one sign, larger
-# and rarer than the stock's own trades: of independent signs, its net volume varies as much. The
-# kernel is an assumption but for its level: half stays, the rest halves every 300 s (GOOG's own
-# propagator keeps 67 % after 158 s). Flow adds 9 to 20 % to the walk's volatility.
+# For BTC locked states are included; trades are signed at an unlocked touch, else by the tick rule.
+# A preset drawn with its `flow` has these figures: wide_spread_stock those of GOOG, deep_stock
+# those of BAC (net and volume of the first day), thin_stock the correlation and share of BTC and,
+# since FROG's one day is evaluated, GOOG's volume relative to depth. On GOOG the best sizes predict
+# nothing over a minute, so that preset does not lean. A trade of these flows stands for a run of
+# trades of one sign: it is larger and rarer than the stock's own trades, its signs are independent,
+# and the variance of net volume is the same. Only the level of the kernel is measured. Its shape is
+# assumed: half stays, the rest halves every 300 s (GOOG's own propagator keeps 67 % after 158 s).
+# Flow adds 9 to 20 % to the walk's volatility.
 
 
 def thin_stock(session: Session | None = None) -> SyntheticMarket:
     """A mid-priced stock of little depth, measured on FROG.
 
-    Spread 9 ticks, gaps of 2 to 4, 1,600 shares a side. Depth surges before the close; over the
-    rest of the day its shape is within a flat day's noise.
+    Spread 9 ticks, gaps of 2 to 4, 1,600 shares a side. Depth rises steeply before the close;
+    before that its shape is not distinguishable from a flat one.
 
     >>> thin_stock().tick
     0.01
     """
     # FROG, XNAS, 2025-04-03, Databento MBP-10: 389 books of 10 levels, mean spread 8.6 ticks,
-    # 1,589 shares a side. Depth surges to over four times in the last three minutes (steepness 64,
-    # as steep as is tried). Not caught: the spread's distribution (0.08 apart, chance up to
-    # 0.05-0.09). By half-hours, one day does not tell the shape of depth from a flat day's noise:
-    # 0.09 apart, flat 0.14, but a flat market is up to 0.19 apart from itself.
+    # 1,589 shares a side. Depth rises to over four times in the last three minutes (steepness 64,
+    # the largest tried). Not matched: the distribution of the spread (distance 0.08, sampling error
+    # up to 0.05-0.09). By half-hours, one day does not distinguish the shape of depth from a flat
+    # one: distance 0.09, of a flat market 0.14, but draws of a flat market differ by up to 0.19.
     return _in_session(
         session, ModelConfig(31.5, 0.411, 0.106, 0.0), depth=183.0, dispersion=156.0,
         day_shape=DayShape(10.2, 0.0491, 0.556, 3.87, 11.3, 64.0), spread_dispersion=0.124,
@@ -406,15 +407,17 @@ def thin_stock(session: Session | None = None) -> SyntheticMarket:
 def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
     """A high-priced stock, measured on GOOG: spread 27 ticks, gaps of 4 to 6, 1,100 shares a side.
 
-    The shape of depth over the day is within a flat day's noise, and its tail lighter than GOOG's.
+    The shape of depth over the day is not distinguishable from a flat one; its tail is lighter than
+    GOOG's.
 
     >>> round(2 * float(wide_spread_stock().true_curve.half_spread.mean()), 2)
     0.27
     """
     # GOOG, Nasdaq, 2012-06-21, LOBSTER 10 levels: 389 books, mean spread 26.9 ticks, 1,081 shares
-    # a side. Not caught: the tail of depth is heavier than a negative binomial's (0.09-0.10 apart,
-    # chance up to that). The shape of depth by half-hours is within a flat day's noise as well:
-    # 0.08 apart, flat 0.12, a flat market up to 0.22 from itself.
+    # a side. Not matched: the tail of depth is heavier than a negative binomial's (distance
+    # 0.09-0.10, sampling error up to that). The shape of depth by half-hours is not distinguishable
+    # from a flat one either: distance 0.08, of a flat market 0.12, but draws of a flat market
+    # differ by up to 0.22.
     return _in_session(
         session, ModelConfig(571.0, 0.153, 0.0490, 0.0), depth=148.0, dispersion=245.0,
         day_shape=DayShape(1.56, 0.116, 0.937, 0.317, 16.0, 5.66), spread_dispersion=2.84,
@@ -435,7 +438,7 @@ def deep_stock(session: Session | None = None) -> SyntheticMarket:
     # books, spread always one tick, 79,058 shares a side, whole lots. Only the best level is seen;
     # those behind are assumed to be like it, one tick apart. The spread factor stays below that of
     # one tick (0.0977), so that no draw is wider. The slow half-life is at its limit and its share
-    # small: over minutes this depth remembers as one autoregression.
+    # small: over minutes this depth is close to one autoregression.
     return _in_session(
         session, ModelConfig(13.9, 0.117, 0.095, 0.0), depth=86_800.0, dispersion=29_000.0,
         day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73), lot_size=100.0,
@@ -454,9 +457,9 @@ def preset(name: str, session: Session | None = None) -> SyntheticMarket:
     ----------
     name : str
     session : Session, optional
-        390 minutes by default. Memory, lean and flow are kept per minute: in intervals of m
-        minutes half-lives are m times shorter, trades m times as many, and the move that the book
-        foretells is of the same size, the lean sqrt(m) times weaker (as it is for m below 1).
+        390 minutes by default. Memory, lean and flow are kept per minute. In intervals of m minutes
+        half-lives are m times shorter and trades m times as many. The predicted move keeps its
+        size, so the lean is sqrt(m) times weaker (unchanged for m below 1).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is wrong with books, counted; and what is done about it, by a policy the user can see."""
+"""Doubtful states of books: counted, and kept, dropped or refused by a stated policy."""
 
 import logging
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from research_lib.market.sessions import Int64, Session, as_session
 logger = logging.getLogger(__name__)
 Mask = NDArray[np.bool_]
 
-MAX_OVERNIGHT = 1.2  # below the smallest usual split, 5 for 4; few stocks move as much on news
-NOT_DROPPED = ("gaps", "price_jumps", "overnight_jumps")  # a state less would not mend them
+MAX_OVERNIGHT = 1.2  # below the smallest usual split, 5 for 4; few stocks move that much on news
+NOT_DROPPED = ("gaps", "price_jumps", "overnight_jumps")  # dropping a state would not remove them
 # Shares after a split for one before, of the splits that companies make.
 SPLITS = np.array([5 / 4, 4 / 3, 3 / 2, 2, 5 / 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50])
 
 
 def _kind(action: str, meaning: str) -> Any:
-    """A kind of doubtful state: what is done with it by default, and what it is."""
+    """A kind of doubtful state: its default action and its meaning."""
     return field(default=action, metadata={"meaning": meaning})
 
 
@@ -35,12 +35,12 @@ def _kind(action: str, meaning: str) -> Any:
 class QualityPolicy(Record):
     """What is done with each kind of doubtful state: "raise", "drop" it, or "keep" it.
 
-    Counts are reported whatever is done. The defaults are a careful researcher's: crossed
-    books, unordered levels of one venue and what is no number mean that the data are broken, so
-    they raise; what is a fact of the market (locked, one side empty, out of session, gaps) is
-    kept and left to sampling. Dropping stub quotes empties the stub levels, not the snapshot;
-    gaps and jumps cannot be dropped: the state that ends a silence is sound, the state after a
-    wrong one jumps as well, and after a split the whole day is at another price.
+    Counts are reported whatever is done. By default crossed books and unordered levels raise,
+    because in the data of one venue they mean an error. What can be a fact of the market (locked,
+    one side empty, out of session, gaps) is kept and left to sampling. Dropping stub quotes empties
+    the stub levels and keeps the snapshot. Gaps and jumps cannot be dropped: the state that ends a
+    gap is sound, the state after a wrong one jumps as well, and after a split the whole day is at
+    another price.
 
     Attributes
     ----------
@@ -50,11 +50,13 @@ class QualityPolicy(Record):
     stub_distance : float
         Fraction of the day's usual mid beyond which a level is a stub quote.
     gap_seconds : float
-        Silence inside the session that counts as a gap, seconds.
+        Time without a state inside the session that counts as a gap, seconds.
     jump_fraction : float
-        Fraction of the mid shown before, on the same day, beyond which a mid is a price jump.
+        Change of the mid from the one before on the same day, as a fraction of it, that counts as a
+        price jump.
     overnight_fraction : float
-        By how much the larger of two days' usual mids exceeds the smaller at a jump between them.
+        Ratio of the larger to the smaller of two successive days' usual mids, less 1, that counts
+        as an overnight jump.
 
     Examples
     --------
@@ -83,7 +85,7 @@ class QualityPolicy(Record):
         for kind in MEANING:
             refuse_unknown([self[kind]], ("raise", "drop", "keep"), f"policy for {kind}:")
             if self[kind] == "drop" and kind in NOT_DROPPED:
-                why = "what is left would jump or be silent too"
+                why = "the states left would jump or have gaps too"
                 remedy = "cut it out with between, or sample with max_age"
                 raise ValidationError(f"{kind} cannot be dropped, {why}: {remedy}")
         for name in ("stub_distance", "gap_seconds", "jump_fraction", "overnight_fraction"):
@@ -106,14 +108,14 @@ class BookQuality(Record):
     longest_gap_seconds : float
         Longest silence inside one session, from its open to its close, seconds.
     lowest_mid, highest_mid, median_spread_bps : float
-        Over all states with both quotes, currency per share and bps of the mid: wrong units or
-        symbols show here. None where no state has both.
+        Over all states with both quotes, currency per share and bps of the mid; they reveal wrong
+        units or symbols. None where no state has both.
     counts : dict of kind to number of states
         ``quality["crossed"]`` is such a count.
     done : dict of kind to action of the policy
     splits : dict of "YYYY-MM-DD" to float
-        Days that begin with an overnight jump, and the shares that one share of the day before
-        has likely become: 10 where the mid falls from 30 to 3, 0.1 where it rises from 3 to 30.
+        Days that begin with an overnight jump, and the likely number of shares for one of the day
+        before: 10 where the mid falls from 30 to 3, 0.1 where it rises from 3 to 30.
     missing_days : tuple of "YYYY-MM-DD"
         Days between the first and the last on which the session's calendar has the exchange
         open, without a state; none where it has no calendar.
@@ -153,8 +155,8 @@ def assess(
 ) -> tuple[BookSnapshots, BookQuality]:
     """Count what is doubtful, and apply the policy.
 
-    Years of books are assessed a day at a time (`by_day`); what lies between two days, as a
-    split, shows where both are in `books`.
+    Years of books are assessed a day at a time (`by_day`). A jump between two days, such as a
+    split, is found only where both days are in `books`.
 
     Parameters
     ----------
@@ -237,17 +239,17 @@ def _counted(
 
 
 def _usual_mid(day: Int64, mid: Float, sound: Mask) -> Float:
-    """The median mid of each day, over books whose spread is no stub itself.
+    """The median mid of each day, over books whose spread is not itself a stub.
 
-    A day without one takes that of the day before; the first such days that of the first that
-    has one. A stub at the touch, which moves its own mid, does not move this reference.
+    A day without such a book takes the median of the day before; days before the first one that has
+    it take that. A stub at the touch moves its own mid but not this reference.
     """
     medians = pd.Series(np.where(sound, mid, np.nan)).groupby(day).median()
     return medians.ffill().bfill().to_numpy(float)
 
 
 def _masks(books: BookSnapshots, usual: Float, policy: QualityPolicy) -> dict[str, Mask]:
-    """Which states are of the kinds that a state shows by itself; it may be of several."""
+    """Masks of the kinds that depend on a single state; a state may be of several."""
     spread, (bid, ask) = books.half_spread, _stubs(books, usual, policy.stub_distance)
     return {
         "incomplete": ~books.complete,
@@ -297,10 +299,11 @@ def _refusal(books: BookSnapshots, session: Session, kind: str, bad: Mask) -> Va
 
 
 def overnight_jump(dates: Sequence[Any], opening: Float, closing: Float) -> str:
-    """The first jump of the mid from one day to the next as by a split, in words; "" without one.
+    """The first jump of the mid from one day to the next that looks like a split, in words; ""
+    without one.
 
-    `opening` and `closing` are the mids (n_days,) at the ends of each day, or its mean twice; a day
-    of NaN, as one of a halt, is passed over.
+    `opening` and `closing` are the mids (n_days,) at the two ends of each day, or its mean twice; a
+    day of NaN, such as one of a halt, is skipped.
     """
     for before, k in pairwise(np.flatnonzero(np.isfinite(opening)).tolist()):
         last, first = closing[before], opening[k]

@@ -33,8 +33,8 @@ class Session(Record):
     Open, close and breaks are times of the exchange's own clock, so daylight saving never
     shifts them; what lies between, less the breaks, is cut into equal lengths of time. Only
     where clocks change inside the session, as in venues that never close, are that day's
-    intervals longer or shorter than other days'. A time that the clock skips is moved to the
-    next that exists; of one that comes twice the first is meant.
+    intervals longer or shorter than other days'. A local time that the clock skips is moved to the
+    next that exists; of one that occurs twice the first is taken.
 
     Attributes
     ----------
@@ -49,9 +49,9 @@ class Session(Record):
         The session begins on the evening before: that of futures, 18:00 to 17:00 New York.
         Its day is then the date of its close, the trading date.
     breaks : sequence of ("HH:MM", "HH:MM")
-        Pauses inside the session, in order, such as Tokyo's ("11:30", "12:30"): no interval,
-        no gap, and no state of before a pause is sampled after it. An interval that a pause
-        cuts goes on after it; a half day ends the pauses too.
+        Pauses inside the session, in order, such as Tokyo's ("11:30", "12:30"). They hold no
+        interval and no gap, and no state from before a pause is sampled after it. An interval that
+        a pause cuts continues after it; on a half day pauses after the close are left out.
     calendar : str or None
         MIC of the exchange, such as "XTKS", whose early closes and holidays are known
         (exchange_calendars); half days too are cut into n_intervals. "auto", the default, is
@@ -188,7 +188,7 @@ class Session(Record):
         [0, -1]
         """
         traded, length, inside = self._traded(time)
-        # The last start at or before it: exact also where intervals are not whole nanoseconds.
+        # The last start at or before it; exact also where intervals are not whole nanoseconds.
         position = ((traded + 1) * self.n_intervals - 1) // length
         return np.where(inside, np.clip(position, 0, self.n_intervals - 1), -1)
 
@@ -201,11 +201,22 @@ class Session(Record):
         positions = np.interp(hours, clocks, traded) / traded[-1] * self.n_intervals
         return [f"{h % 24 if h < 24 else 24:02d}:00" for h in hours], positions.tolist()
 
+    def day_parts(self) -> dict[str, slice]:
+        """Intervals of the open (first sixth), midday (middle third) and the close (last sixth).
+
+        >>> list(Session(390).day_parts().items())[:2]
+        [('open', slice(0, 65, None)), ('midday', slice(130, 260, None))]
+        """
+        n = self.n_intervals
+        sixth, third = max(n // 6, 1), n // 3
+        midday = slice(third, max(2 * third, third + 1))
+        return {"open": slice(0, sixth), "midday": midday, "close": slice(n - sixth, n)}
+
     def _segments(self, days: Iterable[dt.date]) -> tuple[Int64, Int64]:
         """Start and end of trading between breaks, each (n_days, n_breaks + 1) ns UTC.
 
-        An early close ends the breaks too: segments after it are empty. One before the open is
-        none, as of a session of extended hours.
+        An early close ends the breaks too: segments after it are empty. An early close before the
+        open is ignored, as for a session of extended hours.
         """
         local = pd.DatetimeIndex(list(days))
         rules: Any = {"ambiguous": np.ones(len(local), bool), "nonexistent": "shift_forward"}
@@ -231,7 +242,7 @@ class Session(Record):
 
 @lru_cache(maxsize=256)
 def _calendar(mic: str, year: int) -> tuple[list[dt.date], dict[dt.date, int], str]:
-    """Trading days of a year, when (ns UTC) those with an early close end, and the time zone."""
+    """Trading days of a year, the early closes (ns UTC) by day, and the time zone."""
     import exchange_calendars  # heavy to import
 
     refuse_unknown([mic], exchange_calendars.get_calendar_names(), "calendar")
@@ -277,8 +288,8 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
     Raises
     ------
     ValidationError
-        If date-times are naive, missing, or not times at all; if all integers would lie in
-        1990-2100 as counts of a coarser unit, which it names.
+        Date-times that are naive, missing, or no times; integers that all lie in 1990-2100 if read
+        in a coarser unit, which is named.
     """
     values: Any = np.asarray(time) if isinstance(time, (list, tuple)) else time
     if pd.api.types.is_integer_dtype(values):

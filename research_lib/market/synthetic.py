@@ -93,8 +93,8 @@ class Memory(_Limited):
     .. math:: \rho(k) = (1 - w) \, 2^{-k / h} + w \, 2^{-k / s},
 
     that of z = sqrt(1 - w) fast + sqrt(w) slow, two independent autoregressions of order
-    one of unit variance. A sum of two remembers as real depth does, steeply over the
-    first minutes and faintly over many.
+    one of unit variance. Real depth has such an autocorrelation: it falls steeply over the first
+    minutes, then slowly.
 
     Attributes
     ----------
@@ -128,9 +128,9 @@ class Memory(_Limited):
     ) -> tuple[Float, Float]:
         """Independent stationary paths of N(0, 1), anew each day, and their innovations.
 
-        Both are (n_days, n_intervals, width). An innovation is what the two parts' own past does
-        not tell of their sum, over its standard deviation: N(0, 1), independent from interval to
-        interval. At the first of a day it is the path itself.
+        Both are (n_days, n_intervals, width). An innovation is the part of their sum that the past
+        of the two parts does not predict, over its standard deviation: N(0, 1), independent from
+        interval to interval. In the first interval of a day it is the path itself.
         """
         from scipy.signal import lfilter  # heavy to import
 
@@ -165,8 +165,8 @@ class TrueCurve(Record):
 
     The sum ends at the last of the K levels kept, and an order that walks further would
     seem to get cheaper. So impact, slippage and cost are NaN, interval by interval, for x
-    above `largest_order`, the shares that K levels hold all but surely; below it what the
-    sum leaves out is negligible. The synthetic market keeps 200 levels.
+    above `largest_order`, the shares that K levels almost surely hold; below it the omitted terms
+    are negligible. The synthetic market keeps 200 levels.
 
     Attributes
     ----------
@@ -234,11 +234,11 @@ class TrueCurve(Record):
 
 @dataclass(frozen=True)
 class OrderFlow(_Limited):
-    r"""Trades of long-memory signs.
+    r"""Trades whose signs have long memory.
 
     Parent orders follow one another. Each has a sign of its own and is split into L
     trades with P(L >= l) = l^-alpha, alpha = 1 + gamma; a trade is a child order of the
-    current parent with probability q, else its sign is a coin's. Then the signs'
+    current parent with probability q, else its sign is random. Then the signs'
     autocorrelation is a closed form with a power-law tail,
 
     .. math::
@@ -336,30 +336,30 @@ class SyntheticMarket(_Limited):
     level the price moves by a geometric number of ticks; level k (1 = best) holds one
     lot plus a negative binomial number of lots.
 
-    Spread and depth remember: each is a fixed increasing function of a latent Gaussian
+    Spread and depth are autocorrelated: each is a fixed increasing function of a latent Gaussian
     process z_t ~ N(0, 1) with the autocorrelation of a `Memory` (a Gaussian copula),
     namely its own quantile function at Phi(z_t). For sizes the quantile is that of the
-    gamma intensity of a Poisson draw, which is the negative binomial exactly. So memory
-    leaves the law of every single book, and with it `true_curve`, untouched. Spread,
-    sides and levels have latents of their own, and the latents start anew each day:
-    days are independent given the mid. Observed autocorrelation is a little below that
-    of the latents.
+    gamma intensity of a Poisson draw, which is the negative binomial exactly. So memory changes
+    neither the law of a single book nor `true_curve`. Spread, sides and levels have latents of
+    their own, and the latents start anew each day: days are independent given the mid. Observed
+    autocorrelation is a little below that of the latents.
 
-    Quotes may lean before the price moves. With eta the innovations, N(0, 1), of the latents
-    behind the best bid's and the best ask's size, the standardised steps of the log mid are
+    Quotes may lean, that is, predict the next step of the mid. With eta the innovations, N(0, 1),
+    of the latents behind the best bid's and the best ask's size, the standardised steps of the log
+    mid are
 
     .. math:: z_{t+1} = \rho \, (\eta_{\mathrm{bid},t} - \eta_{\mathrm{ask},t}) / \sqrt 2
               + \sqrt{1 - \rho^2} \, \epsilon_{t+1},
 
-    still independent and N(0, 1): by its own past the mid is the same random walk, and spreads,
-    gaps and sizes are untouched, but the book tells of its next step and of no later one
+    still independent and N(0, 1). The mid by itself is the same random walk, and spreads, gaps and
+    sizes keep their laws, but the book predicts the next step of the mid and no later one
     (`expected_moves`). The first step of a day has no lean.
 
-    Trades displace the mid where the market has a decaying `kernel` G: the market's own, of net
-    volume q_s in interval s of length Delta, by the sum of G((t - s - 1/2) Delta) q_s over the
-    day's earlier intervals and G's permanent level times that of the days before (`books`); and an
-    own order's (`moved`). Without kernel no trade leaves a trace. `replay(..., refill=...)` adds
-    the depletion of the book itself.
+    Trades displace the mid where the market has a decaying `kernel` G. The market's own trades, of
+    net volume q_s in interval s of length Delta, displace it by the sum of G((t - s - 1/2) Delta)
+    q_s over the day's earlier intervals, plus G's permanent level times the net volume of the days
+    before (`books`). An own order displaces it by `moved`. Without a kernel trades do not move the
+    mid. `replay(..., refill=...)` adds the depletion of the book itself.
 
     Attributes
     ----------
@@ -390,11 +390,11 @@ class SyntheticMarket(_Limited):
     lean : float
         rho, in [0, 1).
     kernel : callable, optional
-        G of an array of lags in seconds, currency per share**2: what trades do to the mid.
+        G of an array of lags in seconds, currency per share**2: how trades displace the mid.
     flow : OrderFlow
         The trades that belong to the market, for `books(..., flow=market.flow)`. With a kernel
-        their signs should be independent (`split_share=0`): signs that remember make the
-        displaced mid trend, which real prices do not, as liquidity adapts to the flow.
+        their signs should be independent (`split_share=0`): autocorrelated signs make the displaced
+        mid trend. Real prices do not trend, because liquidity adapts to the flow.
 
     Raises
     ------
@@ -449,14 +449,14 @@ class SyntheticMarket(_Limited):
         Parameters
         ----------
         n_snapshots : int
-            More than `session.n_intervals` go on on the next business day.
+            Those beyond `session.n_intervals` continue on the next business day.
         n_levels : int
             Levels shown a side, at most 200.
         rng : numpy.random.Generator, or a seed of one
             The only source of randomness.
         flow : OrderFlow, optional
-            Draws `trades` to go with the books, such as the market's own `flow`. They displace
-            the mids of later books by `kernel`; without one the books stay the same.
+            Draws `trades` to go with the books, such as the market's own `flow`. They displace the
+            mids of later books by `kernel`; without a kernel the books stay the same.
 
         Raises
         ------
@@ -481,13 +481,13 @@ class SyntheticMarket(_Limited):
         return books if trades is None else _printed(books, *trades)
 
     def expected_moves(self, n_snapshots: int, n_levels: int, rng: Generator) -> Float:
-        r"""What the mid is expected to do until the next book, (n_snapshots,) currency per share.
+        r"""Expected change of the mid until the next book, (n_snapshots,) currency per share.
 
         .. math:: E_t[m_{t+1}] - m_t = \rho \sigma m_t
                   (\eta_{\mathrm{bid},t} - \eta_{\mathrm{ask},t}) / \sqrt 2
 
-        of the books that `books` draws from the same arguments, where m is the walk before it is
-        rounded to ticks and displaced by flow. 0 at the last book of a day.
+        for the books that `books` draws from the same arguments; m is the walk before rounding to
+        ticks and before displacement by flow. 0 at the last book of a day.
 
         Examples
         --------
@@ -500,12 +500,12 @@ class SyntheticMarket(_Limited):
         return np.where(last, 0.0, self.lean * self._deviation * walk * pressure)
 
     def moved(self, books: BookSnapshots, shares: ArrayLike, side: str) -> BookSnapshots:
-        r"""The books of a day as an own order would have moved them; as they are without a kernel.
+        r"""The books of a day displaced by an own order; unchanged without a kernel.
 
         .. math:: p'_t = p_t + \mathrm{side} \sum_{s < t} G(t - s) \, x_s
 
-        for every price of bid and ask, since an own child order x_s is at the start of interval s,
-        where its book is shown. Sizes and spreads stay. Trades print at the touch and move with
+        for every price of bid and ask, because the child order x_s is sent at the start of interval
+        s, when its book is shown. Sizes and spreads stay. Trades print at the touch and move with
         it. Prices leave the tick grid: rounding them would lose small orders.
 
         Parameters
@@ -554,13 +554,13 @@ class SyntheticMarket(_Limited):
         number("n_levels", n_levels, 1, DEEPEST_LEVEL, integer=True)
         interval = np.arange(n) % self.session.n_intervals
         spread_ticks, level_mean = (part[interval] for part in self._through_the_day(n_levels))
-        # The order of the draws is fixed: frozen numbers rest on it.
+        # The order of the draws is fixed: frozen numbers depend on it.
         spread = self._spread(spread_ticks - 1.0, rng)
         steps = rng.standard_normal(n)
         away = [self._below_touch(n, n_levels, rng) for _ in SIDES]
         sizes, news = zip(*(self._sizes(level_mean, rng) for _ in SIDES), strict=True)
         pressure = (news[0] - news[1]) / np.sqrt(2.0)
-        # The latents of a day tell nothing of the night before it: its first step has no lean.
+        # The latents of a day do not predict the night before it: its first step has no lean.
         later = 1 + np.flatnonzero(interval[1:] > 0)
         steps[later] *= np.sqrt(1.0 - self.lean**2)
         steps[later] += self.lean * pressure[later - 1]
@@ -575,7 +575,7 @@ class SyntheticMarket(_Limited):
         return float(self.config.volatility_factor / np.sqrt(steps_a_year))
 
     def _displacement(self, time: Int64, trades: tuple[Any, ...]) -> Float:
-        """What the net volume of earlier intervals does to the mid, (n,) currency per share.
+        """Displacement of the mid by the net volume of earlier intervals, (n,) currency per share.
 
         Trades fall evenly over an interval: half an interval before its end, on average. Lags are
         of trading time; over a night only the permanent level of the kernel stays.
@@ -635,7 +635,7 @@ class SyntheticMarket(_Limited):
         return self.lot_size * (1.0 + lots), news[:, 0]
 
     def _uniforms(self, n: int, width: int, memory: Memory, rng: Generator) -> tuple[Float, Float]:
-        """Phi of latents that remember within the day, and their innovations, (n, width) each."""
+        """Phi of latents autocorrelated within the day, and their innovations, (n, width) each."""
         n_days = -(-n // self.session.n_intervals)
         drawn = memory.draw(n_days, self.session.n_intervals, width, rng)
         latent, news = (part.reshape(-1, width)[:n] for part in drawn)

@@ -1,4 +1,4 @@
-"""Trades: what was done while the books were shown, and what remains of a day, its bar."""
+"""Trades of a recording, and daily bars."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,11 @@ class Trades(Record):
     price : (m,) quote currency per share
     size : (m,) shares, above 0
     aggressor : (m,) int8
-        1 where a buyer took, -1 where a seller took, 0 where the source does not say:
-        hidden executions, crosses and auctions, kept apart from the signed ones.
+        1 for a buyer, -1 for a seller, 0 where the source does not say (hidden executions, crosses,
+        auctions).
     symbol : str
 
-    Labelled columns (Series) are put in the row order of the first of them.
+    Labelled columns (Series) are aligned to the row order of the first of them.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class Trades(Record):
 
     @property
     def signed_size(self) -> Float:
-        """size * aggressor, (m,) shares; 0 where the aggressor is not known."""
+        """size * aggressor, (m,) shares; 0 where the aggressor is unknown."""
         return self.size * self.aggressor
 
     def take(self, rows: ArrayLike) -> Self:
@@ -99,22 +99,22 @@ class Trades(Record):
 def read_daily_bars(path: str | Path) -> pd.DataFrame:
     """Daily bars of one stock.
 
-    Prices and volumes are as they were traded on the day: neither is adjusted. What splits and
-    dividends did between two days stands in the factor file beside the bars, without which returns
-    would count a split of 4 to 1 as a loss of 75 %; so it must be there.
+    Prices and volumes are unadjusted. Splits and dividends are in the factor file beside the bars.
+    It must be there: without it, returns would count a split of 4 to 1 as a loss of 75 %.
 
     Parameters
     ----------
     path : path
         <symbol>.zip of Lean; <symbol>_factor_file.csv lies beside it: date, price factor
-        (dividends), split factor, of all days up to that date and after the one before.
+        (dividends), split factor; a row holds for all days after the date of the row before up to
+        its own date.
 
     Returns
     -------
     DataFrame, index day (datetime64, one a session)
         open, high, low, close (currency per share, unadjusted), volume (shares), factor: price
-        times it is in shares and dividends of the file's last day; return: of the day before's
-        close, dividends in.
+        times factor is adjusted to the file's last day; return: relative to the close of the day
+        before, dividends included.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def read_daily_bars(path: str | Path) -> pd.DataFrame:
 
 
 def returns_before(bars: Mapping[str, pd.DataFrame], day: dt.date, n_days: int) -> pd.DataFrame:
-    """The last returns of several stocks known before `day`, of days on which all of them traded.
+    """The last returns of several stocks before `day`, on days on which all of them traded.
 
     Returns
     -------

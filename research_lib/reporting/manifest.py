@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
@@ -18,73 +18,17 @@ from typing import Any
 import numpy as np
 
 from research_lib.config import PROJECT_ROOT, Json, data_file, data_files, data_folder
-from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
-from research_lib.monitoring import MONITOR
+from research_lib.errors import ValidationError
+from research_lib.market.readers.pairs import names_beside
 
 PACKAGES = "numpy pandas scipy numba statsmodels cvxpy clarabel osqp scs matplotlib papermill"
 FAILURE = ("failure.md", "failure.json")
-UNLISTED = ("manifest.json", *FAILURE)  # what a manifest says nothing of; nor of hidden files
+RUN = "run.json"  # when, how long, with how much memory: what differs from run to run
+UNLISTED = ("manifest.json", RUN, *FAILURE)  # files that a manifest does not list
+# Made with each report, and committed with few: their absence is no damage.
+MADE_ANEW = (".ipynb", ".html", ".prof")
 WORK, OLD = ".work", ".old"
 DAMAGED = "is damaged or of an older version; make the report again"
-
-
-class ReportFolder:
-    """Where a notebook leaves its figures and results; with an empty path it keeps nothing.
-
-    Parameters
-    ----------
-    path : str
-        Folder of the run, or "" when the notebook is used by hand.
-    section : str
-        "modeling", "strategy", "transient" or "portfolio": prefix of its figures and key of its
-        results.
-
-    Attributes
-    ----------
-    left_out : dict of str to str
-        Parts that could not be made, and why.
-
-    Examples
-    --------
-    >>> report = ReportFolder("", "modeling")
-    >>> report.part("ratio", lambda a, b: a / b, 1, 2), report.left_out
-    (0.5, {})
-    """
-
-    def __init__(self, path: str, section: str) -> None:
-        self.path = Path(path) if path else None
-        self.section = section
-        self.left_out: dict[str, str] = {}
-
-    def part(self, name: str, make: Callable[..., Any], *given: Any, **options: Any) -> Any:
-        """What `make` gives; where the sample is too small, None and why in `left_out`.
-
-        Any other error is no matter of the sample: it ends the run.
-        """
-        try:
-            return make(*given, **options)
-        except (InsufficientDataError, ModelFittingError) as error:
-            self.left_out[name] = str(error)
-            return None
-
-    def figure(self, drawn: Any, name: str) -> None:
-        """Keep a figure, or the one that an Axes is part of, as figures/<section>_<name>.png."""
-        if self.path is not None:
-            from research_lib.reporting.figures.base import save_figure
-
-            save_figure(drawn, self.path / "figures" / f"{self.section}_{name}.png")
-
-    def table(self, table: Any, name: str) -> None:
-        """Keep a pandas table that people take away as tables/<section>_<name>.csv."""
-        if self.path is not None:
-            table.to_csv(self.path / "tables" / f"{self.section}_{name}.csv")
-
-    def results(self, results: Json) -> None:
-        """Keep the numbers of the report as <section>.json, the library's timings beside it."""
-        if self.path is not None:
-            (self.path / f"{self.section}.json").write_bytes(json_bytes(results))
-            timings = self.path / f"{self.section}.timings.json"
-            timings.write_bytes(json_bytes(MONITOR.summary()))
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -130,17 +74,45 @@ def section_inputs(notebook: Path, parameters: Json, data: Iterable[str]) -> dic
     data : iterable of str
         Files or patterns below RESEARCH_DATA; MissingDataError where one stands for no file.
     """
-    files = {}
+    files: dict[str, Path] = {}
     for name in data:
         data_file(name)
-        files.update(data_files(name))
+        files |= data_files(name)
+    # Messages, trades and factor files are read along with the file beside which they lie.
+    beside = [Path(one) for named in files.values() for one in names_beside(named)]
+    for path in beside:
+        if path.is_file():
+            files[path.relative_to(data_folder()).as_posix()] = path
     return {
-        "notebook": file_hash(notebook),
+        "notebook": notebook_hash(notebook),
         "parameters": dict(parameters),
         "data": {name: _hash_once(path, path.stat().st_mtime_ns) for name, path in files.items()},
         "code": code_hash(),
         "environment": environment_hash(),
     }
+
+
+def notebook_hash(path: Path) -> str:
+    """SHA-256 over what a notebook does: type, source and tags of its cells.
+
+    Outputs and counts of a run by hand change nothing, nor does the parameters cell, whose values
+    are hashed as those of the run.
+    """
+    import nbformat
+
+    cells = [
+        [cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))]
+        for cell in nbformat.read(path, as_version=4).cells
+    ]
+    return text_hash([cell for cell in cells if "parameters" not in cell[2]])
+
+
+def code_cells(path: Path) -> int:
+    """How many cells of a notebook run; papermill adds one where parameters are given."""
+    import nbformat
+
+    cells = nbformat.read(path, as_version=4).cells
+    return sum(cell.cell_type == "code" for cell in cells)
 
 
 def file_hash(path: Path) -> str:
@@ -157,9 +129,11 @@ def _hash_once(path: Path, modified: int) -> str:
 
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder that its manifest speaks of, by path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
-    names = {path.relative_to(folder).as_posix(): path for path in files}
-    return {name: file_hash(path) for name, path in names.items() if name not in UNLISTED}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder): path for path in files}
+    # Hidden are files that wait for their last byte, and what Jupyter keeps of an open notebook.
+    shown = {n.as_posix(): path for n, path in names.items() if not f"/{n.as_posix()}".count("/.")}
+    return {name: file_hash(path) for name, path in shown.items() if name not in UNLISTED}
 
 
 def text_hash(content: Any) -> str:
@@ -181,21 +155,24 @@ def environment_hash() -> str:
 
 
 def origin() -> dict[str, Any]:
-    """What people want to know beside the hashes: commit and packages.
-
-    Where there is no git, as in an image, the commit is RESEARCH_GIT_COMMIT.
+    """What people want to know beside the hashes: Python and packages.
 
     Examples
     --------
     >>> list(origin())
-    ['git_commit', 'python', 'packages']
+    ['python', 'packages']
     """
+    packages = {name: version(name) for name in PACKAGES.split()}
+    return {"python": platform.python_version(), "packages": packages}
+
+
+def git_commit() -> str:
+    """The commit that is checked out; without git, as in an image, RESEARCH_GIT_COMMIT."""
     commit = os.environ.get("RESEARCH_GIT_COMMIT", "")
     head = ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"]
     with contextlib.suppress(FileNotFoundError, subprocess.CalledProcessError):
         commit = subprocess.check_output(head, stderr=subprocess.DEVNULL, text=True).strip()
-    packages = {name: version(name) for name in PACKAGES.split()}
-    return {"git_commit": commit, "python": platform.python_version(), "packages": packages}
+    return commit
 
 
 @contextlib.contextmanager
@@ -281,6 +258,10 @@ def changed_files(folder: Path) -> list[str]:
     edited = [name for name in listed if name in found and found[name] != listed[name]]
     return [
         *(f"{name} was edited: its SHA-256 is not the manifest's" for name in edited),
-        *(f"{name} is missing" for name in listed if name not in found),
+        *(
+            f"{name} is missing"
+            for name in listed
+            if name not in found and not name.endswith(MADE_ANEW)
+        ),
         *(f"{name} is not in the manifest" for name in found if name not in listed),
     ]

@@ -22,17 +22,24 @@ from research_lib.market import QualityPolicy, Session
 from research_lib.market.presets import PRESETS
 from research_lib.market.readers.tabular import Options
 
-# A section of a report is a notebook, <section>_summary.md.j2 and <section>_summary.md.
+# A section of a report is an executed notebook; its page is <section>_summary.md.
 NOTEBOOKS = {
     "modeling": "impact_modeling.ipynb", "strategy": "trade_allocation_strategy.ipynb",
+    "robustness": "strategy_robustness.ipynb",
     "portfolio": "portfolio_execution.ipynb", "transient": "transient_impact.ipynb",
 }  # fmt: skip
+USUAL = ("modeling", "strategy", "robustness")  # of a configuration that names no sections
 SETTINGS: dict[str, type[Record]] = {
     "model_settings": ModelConfig, "optimizer_settings": OptimizerConfig,
     "session_settings": Session, "quality_settings": QualityPolicy, "read_settings": Options,
 }  # fmt: skip
 PRESET_NAMES = tuple(PRESETS)
-# What parameters of these names may be, whatever their notebook; of others their default's type.
+# The types that a notebook may declare: `total_shares: float = 20000.0  # the order, shares`.
+TYPES: dict[str, Any] = {
+    "int": int, "float": float, "str": str, "bool": bool, "dict": dict,
+    "list[int]": list[int], "list[float]": list[float], "list[str]": list[str],
+}  # fmt: skip
+# What parameters of these names may be beside it, whatever their notebook.
 KINDS: dict[str, Any] = {
     "side": Literal["buy", "sell"],
     "objective": Literal["cost", "impact"],
@@ -48,7 +55,9 @@ KINDS: dict[str, Any] = {
     "urgency": pydantic.NonNegativeFloat,
     "latency_seconds": pydantic.NonNegativeFloat,
 }
-STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+STRICT = pydantic.ConfigDict(
+    extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+)
 # Of a file and a folder: no separator, no dot, no option.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 # One line, and it stands in tables and pages.
@@ -100,10 +109,10 @@ class Project:
         Raises
         ------
         ValidationError
-            A parameter that the notebook does not declare, or that is of another type than its
-            default; naming the section, the parameter, its value, and what it may be.
+            A parameter that the notebook does not declare, or that is of another type than it
+            declares; naming the section, the parameter, its value, and what it may be.
         """
-        return {**validated(self._model(section), given, f"{section}: "), **given}
+        return validated(self._model(section), given, f"{section}: ")
 
     def _model(self, section: str) -> type[pydantic.BaseModel]:
         path = self.notebook(section)
@@ -112,20 +121,23 @@ class Project:
 
 @functools.lru_cache(maxsize=64)
 def _model(path: Path, modified: int) -> type[pydantic.BaseModel]:
-    """Of a notebook's parameters cell, without the runner's `output_dir`."""
+    """Of a notebook's parameters cell: each has its declared type and its default."""
     from papermill import inspect_notebook
 
     found = inspect_notebook(str(path))
     if not found:
         raise ValidationError(f"{path.name} has no cell tagged parameters; tag the one it needs")
-    defaults = {name: ast.literal_eval(one["default"]) for name, one in found.items()}
-    defaults.pop("output_dir", None)
-    fields: Any = {name: (_annotation(name, type(one)), one) for name, one in defaults.items()}
+    fields: Any = {}
+    for name, one in found.items():
+        if (declared := one["inferred_type_name"].replace(" ", "")) not in TYPES:
+            what = f"parameter {name} is declared {declared!r}"
+            raise ValidationError(f"{path.name}: {what}; write {name}: T = ..., T of {list(TYPES)}")
+        fields[name] = (_annotation(name, TYPES[declared]), ast.literal_eval(one["default"]))
     return pydantic.create_model("Parameters", __config__=STRICT, **fields)
 
 
 def _annotation(name: str, kind: Any) -> Any:
-    """The type of a parameter's default, with what its name says besides."""
+    """A parameter's declared type, with what its name says besides."""
 
     def check(value: Any) -> Any:
         if name in SETTINGS:
@@ -210,7 +222,7 @@ class RunConfig(Record):
         name : str
             Letters, digits, "_" and "-", at most 80: it becomes a folder.
         content : mapping
-            `title`; `sections`, the notebooks to run (modeling and strategy where not given);
+            `title`; `sections`, the notebooks to run (those of USUAL where not given);
             parameters by section; and `shared` ones, which go to each of the run's sections
             that declares them.
         project : Project
@@ -234,7 +246,9 @@ class RunConfig(Record):
             raise ValidationError(f"{where}: {error}") from error
         if source.is_relative_to(PROJECT_ROOT):
             source = source.relative_to(PROJECT_ROOT)
-        return cls(name, known["title"], given, effective, source.as_posix())
+        # 50000 of a float parameter is 50000.0, in the notebook as in its hash.
+        typed = {one: {key: effective[one][key] for key in own} for one, own in given.items()}
+        return cls(name, known["title"], typed, effective, source.as_posix())
 
     @property
     def rerun(self) -> str:
@@ -294,7 +308,7 @@ def _file_model(sections: tuple[str, ...]) -> type[pydantic.BaseModel]:
     """
     section: Any = Literal[sections]
     chosen = Annotated[list[section], pydantic.Field(min_length=1)]
-    usual = [one for one in ("modeling", "strategy") if one in sections]
+    usual = [one for one in USUAL if one in sections]
     fields: dict[str, Any] = {"title": (Annotated[str, TITLE], ...), "sections": (chosen, usual)}
     for name in ("shared", *sections):
         fields[name] = (Parameters | None, None)

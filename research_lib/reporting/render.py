@@ -1,56 +1,65 @@
-"""Reports as people read them: summaries from templates, and the index over all."""
+"""Texts around the notebooks: what a run adds to a page, notes of failures, and the index."""
 
 from pathlib import Path
 from typing import Any
 
 from research_lib.config import Json
-from research_lib.errors import ResearchError, ValidationError
-from research_lib.reporting.manifest import read_json, read_manifest, write_whole
+from research_lib.errors import ValidationError
+from research_lib.reporting.manifest import DAMAGED, read_json, read_manifest, write_whole
+from research_lib.reporting.pages import PageError
 from research_lib.reporting.parameters import Project
-from research_lib.wording import p_value, residual, significant
+from research_lib.wording import p_value, significant
 
-
-class RenderError(ResearchError):
-    """Results that a template does not fit; names the template and what it misses."""
+# What the index quotes, of every section and of those that have a table.
+QUOTED = {
+    "": ("answer", "symbol", "synthetic"),
+    "modeling": (),
+    "strategy": (
+        "total_shares", "n_sessions", "benchmark_bps", "difference_bps", "lower_bps", "upper_bps",
+    ),
+    "robustness": (
+        "verdict", "draws_mean_bps", "draws_error_bps", "dispersion", "predicted_percent",
+        "static_small_percent", "static_total_percent", "adaptive_small_percent",
+        "adaptive_total_percent",
+    ),
+}  # fmt: skip
 
 
 def render(template: str, templates: Path, **values: Any) -> str:
     """Any template of the project's folder, or of the library's where it has none of that name."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
     loader = FileSystemLoader([templates, Path(__file__).with_name("templates")])
     how: Any = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     environment = Environment(loader=loader, undefined=StrictUndefined, **how)
-    environment.filters |= {"sig": significant, "p_value": p_value, "residual": residual}
+    environment.filters |= {"sig": significant, "p_value": p_value}
     environment.filters |= {"count": "{:,d}".format, "percent": "{:.1f}".format}
-    return environment.get_template(template).render(**values)
-
-
-def summary(section: str, results: Json, manifest: Json, templates: Path) -> str:
-    """The text of <section>_summary.md: its template, given results.json and manifest.json.
-
-    Raises
-    ------
-    RenderError
-        The template asks for what the results do not have.
-    """
-    from jinja2 import TemplateError
-
-    misfits = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-    record = manifest["sections"][section]
-    provenance = record | record["inputs"] | {"configuration": manifest["configuration"]}
-    values = {"results": results[section], "manifest": provenance}
     try:
-        return render(f"{section}_summary.md.j2", templates, **values)
-    except misfits as error:
-        what = f"does not fit its results: {type(error).__name__}: {error}"
-        raise RenderError(f"{section}_summary.md.j2 {what}") from error
+        return environment.get_template(template).render(**values)
+    except TemplateError as error:
+        raise PageError(f"{template} does not fit its run: {error}") from error
+
+
+def above(section: str, results: Json, manifest: Json, templates: Path) -> str:
+    """What stands below a page's title: the run, its other sections, and what they say of it."""
+    own = manifest["configuration"]
+    values = {"name": own["name"], "title": own["title"], "section": section, "results": results}
+    others = [one for one in results if one != section]
+    return render("above.md.j2", templates, others=others, **values).strip()
+
+
+def below(section: str, results: Json, manifest: Json, templates: Path) -> str:
+    """What stands at the end of a page: how to rerun it, and where it came from."""
+    record = manifest["sections"][section]
+    values = {"manifest": manifest, "record": record, "inputs": record["inputs"]}
+    return render("below.md.j2", templates, results=results[section], **values).strip()
 
 
 def render_index(project: Project) -> Path:
     """Write reports/README.md: all runs beside each other, and what failed."""
     paths = [*project.reports.glob("*/results.json"), *project.reports.glob("*/failure.json")]
     rows = [_row(folder) for folder in sorted({path.parent for path in paths})]
+    _adjust(rows)
     index = project.reports / "README.md"
     write_whole(index, render("index.md.j2", project.templates, rows=rows).encode())
     return index
@@ -58,7 +67,7 @@ def render_index(project: Project) -> Path:
 
 def _row(folder: Path) -> dict[str, Any]:
     """What the index says of a run; a damaged file is named and stops nothing."""
-    row: dict[str, Any] = {"name": folder.name, "flaws": []}
+    row: dict[str, Any] = {"name": folder.name, "flaws": [], "p_holm": None}
     for name in ("results", "failure", "manifest"):
         row[name] = {}
         try:
@@ -66,11 +75,27 @@ def _row(folder: Path) -> dict[str, Any]:
                 row[name] = read_manifest(folder) if name == "manifest" else read_json(path)
         except ValidationError as error:
             row["flaws"].append(str(error))
-    results = row["results"]
-    # What the index quotes: bps, and the ends of its 95 % interval or None.
-    claimed = results.get("strategy", {}).get("strategies", {}).get("adaptive", {})
-    difference = [claimed.get(f"{of}_bps") for of in ("difference", "lower", "upper")]
-    # The table has numbers of the other two.
-    others = {name: part for name, part in results.items() if name not in ("modeling", "strategy")}
-    answers = {name: part.get("answer", "") for name, part in others.items()}
-    return row | {"difference": None if difference[0] is None else difference, "answers": answers}
+    given = {}
+    for section, part in row["results"].items():
+        known = set(part) if isinstance(part, dict) else set()
+        if lacking := {*QUOTED[""], *QUOTED.get(section, ())} - known:
+            row["flaws"].append(f"results.json {DAMAGED} ({section} lacks {min(lacking)})")
+        else:
+            given[section] = part
+    row["synthetic"] = any(part["synthetic"] for part in given.values())
+    for section in filter(None, QUOTED):
+        row[section] = given.pop(section, {})
+    return row | {"answers": {section: part["answer"] for section, part in given.items()}}
+
+
+def _adjust(rows: list[dict[str, Any]]) -> None:
+    """Holm's adjustment over the runs that have a primary outcome."""
+    import pandas as pd
+
+    from research_lib.evaluation import holm
+
+    given = {k: row["strategy"].get("p_value") for k, row in enumerate(rows)}
+    known = {k: value for k, value in given.items() if value is not None}
+    if known:
+        for k, value in holm(pd.Series(known, dtype=float)).items():
+            rows[int(str(k))]["p_holm"] = float(value)

@@ -1,19 +1,20 @@
 """Makes reports: plans what must run, has papermill run it within limits, and places reports."""
 
 import contextlib
-import json
 import logging
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import nbformat
 import psutil
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
@@ -22,8 +23,9 @@ from tqdm import tqdm
 from research_lib.config import PROJECT_ROOT
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.reporting import manifest as files
+from research_lib.reporting.pages import HandedOn, PageError, handed_on, report_files
 from research_lib.reporting.parameters import Project, RunConfig
-from research_lib.reporting.render import RenderError, render, render_index, summary
+from research_lib.reporting.render import above, below, render, render_index
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,12 @@ ENVIRONMENT = {**ONE_THREAD, "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
 QUIET = "--log-level=CRITICAL"  # a kernel's warnings about local TCP and its end are no news
 # A kernel ends itself when its parent is gone, but not while it is in compiled code: Linux does it.
 DIE_WITH_PARENT = "_p = __import__('ctypes').CDLL(None).prctl(1, 9)"  # PR_SET_PDEATHSIG, SIGKILL
+# Why a report is made again; of a parameter and a notebook, the line names it.
+NO_REPORT = "there was none"
+CHANGED = {
+    "data": "its data", "code": "the library's code", "environment": "Python or its packages",
+}  # fmt: skip
+LONGEST = ("robustness",)  # sections that start first, and that `make report` keeps
 Answer = dict[str, Any]
 
 
@@ -50,6 +58,11 @@ class Options:
         Address of a Dask scheduler whose workers run them instead, such as "tcp://host:8786".
     force : bool
         Run also what is unchanged.
+    kept : tuple of str
+        Sections that are not run where their executed notebook is there and of the same cells,
+        parameters and data: their pages are written from it, and it is said.
+    whole : bool
+        Run also what is unchanged but lacks its page or executed notebook, as in a fresh clone.
     profile : bool
         Leave cProfile's records as <section>.prof in the report.
     seconds, memory_mb : float
@@ -63,6 +76,8 @@ class Options:
     jobs: int | None = None
     scheduler: str = ""
     force: bool = False
+    kept: tuple[str, ...] = ()
+    whole: bool = False
     profile: bool = False
     seconds: float = 1800.0
     memory_mb: float = 4000.0
@@ -87,8 +102,9 @@ def run_reports(
     Returns
     -------
     dict of name to what became of it
-        "made", "unchanged" (its inputs are those of the report that is there), "skipped: <reason>"
-        where data are absent, or "failed: <reason>", which leaves failure.md and the report as it
+        "made", with what changed where there was another, as in "made: seed of strategy is 8, was
+        7"; "unchanged" (its inputs are those of the report that is there); "skipped: <reason>"
+        where data are absent; or "failed: <reason>", which leaves failure.md and the report as it
         was.
 
     Raises
@@ -97,33 +113,59 @@ def run_reports(
         The reports folder is in use; no scheduler or worker answers.
     """
     project, options = project or Project(), options or Options()
-    outcome, due = dict[str, str](), list[RunConfig]()
+    outcome, due = dict[str, str](), dict[str, list[str]]()
+    chosen = {run.name: run for run in runs}
     with files.exclusive(project.reports):
         try:
-            for run in runs:
+            for run in chosen.values():
                 try:
-                    # Asked first, for it finds absent data.
-                    if not _is_current(run, project) or options.force:
-                        due.append(run)
+                    # Evaluated even with force: it raises where data are absent.
+                    changed = _changes(run, project, options)
+                    if changed or options.force:
+                        due[run.name] = changed
                     else:
-                        outcome[run.name] = _finish(run, {}, project)
+                        outcome[run.name] = _unchanged(run, project)
                 except MissingDataError as error:
                     outcome[run.name] = _skip(run, project, str(error))
-            outcome |= _work(due, project, options)
+            for name, became in _work([chosen[name] for name in due], project, options):
+                known = became == "made" and due[name] and due[name] != [NO_REPORT]
+                outcome[name] = f"made: {'; '.join(due[name])}" if known else became
         finally:
             render_index(project)
-    return outcome
+    return {name: outcome[name] for name in chosen}
 
 
-def _is_current(run: RunConfig, project: Project) -> bool:
-    """Whether the report that is there is sound and made from the same inputs."""
+def _changes(run: RunConfig, project: Project, options: Options) -> list[str]:
+    """Why the report that is there is not that of these inputs; empty where it is."""
     now = {one: _inputs(run, one, project.notebook(one)) for one in run.parameters}
     folder = project.reports / run.name
-    if files.changed_files(folder):
-        return False
-    sections = files.read_manifest(folder)["sections"]
-    before = {section: record["inputs"] for section, record in sections.items()}
-    return files.text_hash(before) == files.text_hash(now)
+    if not (folder / "manifest.json").is_file():
+        return [NO_REPORT]
+    if found := files.changed_files(folder):
+        return found
+    manifest = files.read_manifest(folder)
+    before = {section: record["inputs"] for section, record in manifest["sections"].items()}
+    lines = ["its title"] if manifest["configuration"]["title"] != run.title else []
+    if before.keys() != now.keys():
+        lines.append(f"its sections are {', '.join(now)}")
+    for section in sorted(now.keys() & before.keys()):
+        lines += _section_changes(section, before[section], now[section], run)
+    pages = [name for one in now for name in (f"{one}_summary.html", f"{one}.ipynb")]
+    if options.whole and (absent := [name for name in pages if not (folder / name).is_file()]):
+        lines.append(f"{absent[0]} is not there")
+    return list(dict.fromkeys(lines))
+
+
+def _section_changes(section: str, before: Any, now: Any, run: RunConfig) -> Iterator[str]:
+    """One line a difference; of a parameter also where its new value stands."""
+    for name in sorted(before["parameters"].keys() | now["parameters"].keys()):
+        was, becomes = (one["parameters"].get(name, "absent") for one in (before, now))
+        if files.text_hash(was) != files.text_hash(becomes):
+            where = "" if name in run.parameters[section] else ", the notebook's default"
+            yield f"{name} of {section} is {becomes!r:.60}{where}, was {was!r:.60}"
+    for name in ("notebook", "data", "code", "environment"):
+        if before.get(name) != now[name]:
+            yield f"{name} of {section}" if name == "notebook" else CHANGED[name]
 
 
 def _inputs(run: RunConfig, section: str, notebook: Path) -> dict[str, Any]:
@@ -135,18 +177,52 @@ def _work(runs: list[RunConfig], project: Project, options: Options) -> Iterator
     # Below the project's folder a path is relative, and so the same wherever the project is.
     root = f"{PROJECT_ROOT}{os.sep}"
     paths = {one: str(project.notebook(one)).removeprefix(root) for one in project.sections}
-    tasks = [Task(run, one, paths[one], options) for run in runs for one in run.parameters]
-    answers: dict[str, dict[str, Answer]] = {run.name: {} for run in runs}
-    pool = (run_on_dask if options.scheduler else run_locally)(tasks, options) if tasks else []
-    for task, answer in tqdm(pool, "notebooks", len(tasks), disable=not sys.stderr.isatty()):
-        run, became = task.run, f"made in {answer.get('seconds', 0.0):.1f} s"
-        if answer["kind"]:  # an error may quote data, so only its class
-            became = f"failed: {answer['error'].split(':')[0]}; failure.md tells"
-        logger.info("%s: %s: %s", run.name, task.section, became)
-        answers[run.name][task.section] = answer
-        if len(answers[run.name]) == len(run.parameters):
-            # Taken out: ten thousand runs' files do not fit into memory.
+    # The longest first, so that no core waits for it at the end.
+    order = sorted(project.sections, key=lambda one: one not in LONGEST)
+    answers = {run.name: _kept(run, project, options) for run in runs}
+    pairs = [(run, one) for run in runs for one in order if one in run.parameters]
+    due = [(run, one) for run, one in pairs if one not in answers[run.name]]
+    tasks = [Task(run, one, paths[one], options) for run, one in due]
+    total = sum(files.code_cells(project.notebook(task.section)) for task in tasks)
+    for run in runs:
+        if answers[run.name].keys() == run.parameters.keys():  # nothing of it has to run
             yield run.name, _finish(run, answers.pop(run.name), project)
+    with tqdm(total=total, unit="cell", disable=not sys.stderr.isatty()) as bar:
+        for task, answer in _answers(tasks, options, bar):
+            run, became = task.run, f"made in {answer.get('seconds', 0.0):.1f} s"
+            if answer["kind"]:  # an error may quote data, so only its class
+                became = f"failed: {answer['error'].split(':')[0]}; see failure.md"
+            logger.info("%s: %s: %s", run.name, task.section, became)
+            bar.set_description(f"{run.name}: {task.section}")
+            answers[run.name][task.section] = answer
+            if len(answers[run.name]) == len(run.parameters):
+                # Taken out: ten thousand runs' files do not fit into memory.
+                yield run.name, _finish(run, answers.pop(run.name), project)
+
+
+def _kept(run: RunConfig, project: Project, options: Options) -> dict[str, Answer]:
+    """Answers of the sections that need not run, from their executed notebooks."""
+    folder, found = project.reports / run.name, dict[str, Answer]()
+    if not options.kept or files.changed_files(folder):
+        return found
+    sections = files.read_manifest(folder)["sections"]
+    for one in set(options.kept) & run.parameters.keys() & sections.keys():
+        before, now = sections[one]["inputs"], _inputs(run, one, project.notebook(one))
+        same = all(before[name] == now[name] for name in ("notebook", "parameters", "data"))
+        if same and (path := folder / f"{one}.ipynb").is_file():
+            executed = {"notebook": path.read_text(encoding="utf-8"), "inputs": before}
+            found[one] = refused("", "") | executed | {"files": {}, "record": sections[one]}
+    return found
+
+
+def _answers(tasks: Sequence[Task], options: Options, bar: Any) -> Iterator[tuple[Task, Answer]]:
+    """Of all tasks, here or on a cluster, of which only whole notebooks move the bar."""
+    if not options.scheduler:
+        yield from run_locally(tasks, options, bar.update)
+    else:
+        for task, answer in run_on_dask(tasks, options) if tasks else ():
+            bar.update(files.code_cells(PROJECT_ROOT / task.notebook))
+            yield task, answer
 
 
 def _skip(run: RunConfig, project: Project, reason: str) -> str:
@@ -157,56 +233,63 @@ def _skip(run: RunConfig, project: Project, reason: str) -> str:
     return f"skipped: {reason}"
 
 
-def _finish(run: RunConfig, answers: Mapping[str, Answer], project: Project) -> str:
-    """Place the report, or note the notebook that failed.
+def _unchanged(run: RunConfig, project: Project) -> str:
+    for name in files.FAILURE:  # notes of a failure that no longer holds
+        (project.reports / run.name / name).unlink(missing_ok=True)
+    return "unchanged"
 
-    Where nothing had to run, summaries are written anew if their template or the title changed.
-    """
-    folder = project.reports / run.name
+
+def _finish(run: RunConfig, answers: Mapping[str, Answer], project: Project) -> str:
+    """Place the report, or note the notebook that failed."""
     for section, answer in answers.items():
         if answer["kind"]:
             return _note(run, project, section, answer)
-    sections, results, content = _joined(run, answers) if answers else _kept(folder)
-    manifest = {"configuration": run.identity(), "sections": sections}
-    content["results.json"] = files.json_bytes(results)
-    for section in sections:
+    executed = {one: nbformat.reads(answers[one]["notebook"], 4) for one in run.parameters}
+    manifest = {"configuration": run.identity(), "sections": _records(run, answers)}
+    content = {name: left for one in answers.values() for name, left in one["files"].items()}
+    given = dict[str, HandedOn]()
+    for section, notebook in executed.items():
         try:
-            text = summary(section, results, manifest, project.templates)
-        except RenderError as error:
-            return _note(run, project, section, refused("template", str(error)))
-        content[f"{section}_summary.md"] = text.encode()
-    for name in files.FAILURE:  # notes of a failure that no longer holds
-        (folder / name).unlink(missing_ok=True)
-    there = {one: (folder / one).read_bytes() for one in content if (folder / one).is_file()}
-    if answers or there != content:
-        files.place(project.reports, run.name, content, manifest)
-    return "made" if answers else "unchanged"
+            given[section] = handed_on(notebook)
+        except PageError as error:
+            return _note(run, project, section, refused("results", str(error)))
+    results = {section: one.results for section, one in given.items()}
+    for section, notebook in executed.items():
+        try:
+            around = [f(section, results, manifest, project.templates) for f in (above, below)]
+            content |= report_files(notebook, section, *around)
+        except PageError as error:
+            return _note(run, project, section, refused("page", str(error)))
+    content["results.json"] = files.json_bytes(results)
+    content[files.RUN] = files.json_bytes(_account(answers, given))
+    files.place(project.reports, run.name, content, manifest)
+    return "made"
 
 
-def _joined(run: RunConfig, answers: Mapping[str, Answer]) -> tuple[dict[str, Any], ...]:
-    """Records of the sections for the manifest, their results, and their files."""
-    records, results, content = dict[str, Any](), dict[str, Any](), dict[str, bytes]()
-    for section in run.parameters:
-        answer = answers[section]
-        left = dict(answer["files"])
-        results[section] = json.loads(left.pop(f"{section}.json"))
-        went = {
-            "seconds": round(answer["seconds"], 2),
-            "peak_memory_mb": round(answer["peak_memory_mb"], 1),
-            "operations": json.loads(left.pop(f"{section}.timings.json", b"{}")),
+def _records(run: RunConfig, answers: Mapping[str, Answer]) -> dict[str, Any]:
+    """What the manifest says of each section."""
+    made = {
+        one: {"inputs": answers[one]["inputs"], "seed": run.effective[one].get("seed")}
+        | files.origin()
+        for one in run.parameters
+    }
+    return {one: answers[one].get("record", record) for one, record in made.items()}
+
+
+def _account(answers: Mapping[str, Answer], given: Mapping[str, HandedOn]) -> dict[str, Any]:
+    """What differs from run to run: when, how long, how much memory, warnings."""
+    sections = {
+        section: {
+            "kept": "record" in answers[section],  # not run this time
+            "seconds": round(answers[section].get("seconds", 0.0), 2),
+            "peak_memory_mb": round(answers[section]["peak_memory_mb"], 1),
+            "operations": one.timings,
+            "warnings": one.warnings.splitlines(),
         }
-        made = {"inputs": answer["inputs"], "seed": run.effective[section].get("seed")}
-        records[section] = made | files.origin() | {"files": sorted(left), "run": went}
-        content |= left
-    return records, results, content
-
-
-def _kept(folder: Path) -> tuple[dict[str, Any], ...]:
-    """The same of the report that is there."""
-    sections = files.read_manifest(folder)["sections"]
-    names = [name for record in sections.values() for name in record["files"]]
-    content = {name: (folder / name).read_bytes() for name in names}
-    return sections, files.read_json(folder / "results.json"), content
+        for section, one in given.items()
+    }
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"finished": when, "git_commit": files.git_commit(), "sections": sections}
 
 
 def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> str:
@@ -221,8 +304,11 @@ def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> str
     folder.mkdir(parents=True, exist_ok=True)
     files.write_whole(folder / "failure.md", text.encode())
     files.write_whole(folder / "failure.json", files.json_bytes(failure))
-    where = "" if answer["kind"] == "template" else f"{section}: "
-    return f"failed: {where}{answer['error']}"
+    return f"failed: {section}: {answer['error']}"
+
+
+def _unseen() -> None:
+    """Does nothing: there is no progress bar."""
 
 
 class _Manager(AsyncKernelManager):
@@ -237,19 +323,21 @@ class _Manager(AsyncKernelManager):
 
 
 class _Kernel:
-    """A kernel to be started, and the eye on it: past a limit it is killed with all it started."""
+    """A kernel to be started and watched: past a limit it is killed with all that it started."""
 
-    def __init__(self, options: Options, stop: threading.Event) -> None:
+    def __init__(
+        self, options: Options, stop: threading.Event, ended: Callable[[], object]
+    ) -> None:
         self.manager = _Manager(kernel_name="python3")
         assert self.manager.kernel_spec is not None
         self.manager.kernel_spec.env.update(ENVIRONMENT)  # beside that of this process
-        self.options, self.stop = options, stop
+        self.options, self.stop, self.ended = options, stop, ended
         self.cell, self.killed_for, self.peak_mb = "", Answer(), 0.0
         self._over = threading.Event()
-        self._eye = threading.Thread(target=self._watch)
+        self._watcher = threading.Thread(target=self._watch)
 
     def __enter__(self) -> Self:
-        self._eye.start()
+        self._watcher.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -260,12 +348,16 @@ class _Kernel:
             run_sync(self.manager.shutdown_kernel if alive else self.manager.cleanup_resources)()
         finally:
             self._over.set()
-            self._eye.join()
+            self._watcher.join()
 
     def begins(self, cell: Any, **_: Any) -> None:
         """Remember the cell that runs."""
         if cell.cell_type == "code":
             self.cell = cell.source
+
+    def ends(self, **_: Any) -> None:
+        """Move the progress bar."""
+        self.ended()
 
     def _watch(self) -> None:
         begin = time.monotonic()
@@ -299,22 +391,26 @@ class _Kernel:
         return {}
 
 
-def run_notebook(task: Task, stop: threading.Event | None = None) -> Answer:
-    """Run one notebook in a work folder of its own and bring back what it left there.
+def run_notebook(
+    task: Task, stop: threading.Event | None = None, ended: Callable[[], object] = _unseen
+) -> Answer:
+    """Run one notebook and bring it back executed.
 
     Parameters
     ----------
     task : Task
     stop : threading.Event, optional
         Set from outside to end it early.
+    ended : callable
+        Called after each cell.
 
     Returns
     -------
     dict
-        `kind` "" where it is done, else "cell", "kernel", "memory", "time", "data",
-        "results" or "stopped", with `error` and `cell`, the source of what ran; `seconds`,
-        `peak_memory_mb`; where done, `files` (path to bytes) and `inputs`, the hashes of what it
-        was made from.
+        `kind` "" where it is done, else "cell", "kernel", "memory", "time", "data" or
+        "stopped", with `error` and `cell`, the source of what ran; `seconds`, `peak_memory_mb`;
+        where done, `notebook` (its text), `files` (path to bytes, of --profile) and `inputs`, the
+        hashes of what it was made from.
     """
     logger.info("%s: %s: started", task.run.name, task.section)
     try:
@@ -323,9 +419,7 @@ def run_notebook(task: Task, stop: threading.Event | None = None) -> Answer:
         return refused("data", str(error))
     with tempfile.TemporaryDirectory(prefix="report-", ignore_cleanup_errors=True) as folder:
         work, begin = Path(folder), time.monotonic()
-        answer = _run_kernels(task, work, stop or threading.Event())
-        if not answer["kind"] and not (work / f"{task.section}.json").is_file():
-            answer |= refused("results", f"the notebook left no {task.section}.json")
+        answer = _run_kernels(task, work, stop or threading.Event(), ended)
         found = () if answer["kind"] else sorted(one for one in work.rglob("*") if one.is_file())
         left = {one.relative_to(work).as_posix(): one.read_bytes() for one in found}
         return {**answer, "files": left, "inputs": inputs, "seconds": time.monotonic() - begin}
@@ -336,22 +430,22 @@ def refused(kind: str, error: str) -> Answer:
     return {"kind": kind, "error": " ".join(error.split())[:500], "cell": "", "peak_memory_mb": 0.0}
 
 
-def _run_kernels(task: Task, work: Path, stop: threading.Event) -> Answer:
+def _run_kernels(
+    task: Task, work: Path, stop: threading.Event, ended: Callable[[], object]
+) -> Answer:
     """A kernel that does not come up is started again; a cell that fails is not repeated."""
-    for kept in ("figures", "tables"):
-        (work / kept).mkdir()
     for start in range(1, KERNEL_STARTS + 1):
-        with _Kernel(task.options, stop) as kernel:
-            failed = _papermill(task, work, kernel)
-        if not failed or kernel.cell or kernel.killed_for:
+        with _Kernel(task.options, stop, ended) as kernel:
+            answer = _papermill(task, work, kernel)
+        if not answer["kind"] or kernel.cell or kernel.killed_for:
             break
         stop.wait(0.5 * start)  # such as a port that another kernel has just taken
-    answer = kernel.killed_for or failed or refused("", "")
+    answer |= kernel.killed_for
     return {**answer, "cell": kernel.cell, "peak_memory_mb": kernel.peak_mb}
 
 
 def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
-    """What went wrong, if anything did."""
+    """The executed notebook, or what went wrong."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -361,32 +455,35 @@ def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
         lines.append("import atexit, cProfile; _p = cProfile.Profile()")
         lines.append(f"atexit.register(lambda: {dump}); _p.enable()")
     try:
-        papermill.execute_notebook(
+        executed = papermill.execute_notebook(
             str(PROJECT_ROOT / task.notebook),
             None,
-            parameters={**task.run.parameters[task.section], "output_dir": str(work)},
+            parameters=task.run.parameters[task.section],
             kernel_name="python3",
             progress_bar=False,
             start_timeout=int(task.options.seconds),  # it may wait for a busy machine
             km=kernel.manager,
             on_cell_start=kernel.begins,
+            on_cell_executed=kernel.ends,
             extra_arguments=[QUIET, *(f"--IPKernelApp.exec_lines={line}" for line in lines)],
         )
     except PapermillExecutionError as error:
         return refused("cell", f"{error.ename}: {error.evalue}")
     except (RuntimeError, OSError) as error:  # nbclient's, of a dead kernel and of timeouts
         return refused("kernel", f"{type(error).__name__}: {error}")
-    return {}
+    return refused("", "") | {"notebook": nbformat.writes(executed)}
 
 
-def run_locally(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Answer]]:
+def run_locally(
+    tasks: Sequence[Task], options: Options, ended: Callable[[], object] = _unseen
+) -> Iterator[tuple[Task, Answer]]:
     """Each task and its answer once finished; left early, what runs is ended."""
     from dask.system import CPU_COUNT
 
     stop = threading.Event()
     executor = ThreadPoolExecutor(options.jobs or CPU_COUNT)  # kernels do the work
     try:
-        futures = {executor.submit(run_notebook, task, stop): task for task in tasks}
+        futures = {executor.submit(run_notebook, task, stop, ended): task for task in tasks}
         for future in as_completed(list(futures)):
             yield futures.pop(future), future.result()  # its files need not stay in memory
     finally:

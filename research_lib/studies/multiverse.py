@@ -19,44 +19,50 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
 from research_lib.checks import number
 from research_lib.errors import ValidationError
 from research_lib.evaluation import Execution, Ladder, replay
 from research_lib.execution import allocate
 from research_lib.impact import (
-    ImpactFit, ImpactMoments, PowerImpact, SlippageCurves, fit_impact, slippage_curves,
+    ImpactFit, ImpactMoments, PowerImpact, fit_impact, slippage_curves,
 )  # fmt: skip
 from research_lib.market.sessions import as_session
 from research_lib.market import BookSnapshots, Session
 
-NORMALISATIONS = ("shares", "visible depth")
+REFERENCES, NORMALISATIONS = ("touch", "mid"), ("shares", "visible depth")
 WEIGHTS = {"equal": "least_squares", "1/size^2": "weighted"}
 CHOICES = ["reference", "normalisation", "sampling", "weight", "side"]
 UNFILLED = 1e-9  # of the order: what rounding alone leaves
+ALIKE = 9  # decimals in which two analyses must differ to be two
+MAX_STATES = 20_000  # of one sampling: 150,000 of GOOG take ten times as long for the same figure
 
 
 def multiverse(
-    books: BookSnapshots, *, total_shares: float, trade_sizes: Sequence[float], test_days: int = 1,
+    states: BookSnapshots, *, total_shares: float, trade_sizes: Sequence[float], test_days: int = 1,
     sides: Sequence[str] = ("buy", "sell"), max_shares: ArrayLike | None = None,
     session: Session | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Exponent and saving under every combination of five choices, one row each.
+    """Exponent and saving under every combination of five choices, one row a distinct analysis.
 
     - reference: impact beyond the "touch", the half-spread measured; or beyond the "mid",
       without a spread term, which fakes a low exponent.
     - normalisation: sizes in "shares", or of the "visible depth" of each book. The schedule takes
       the mean curve of the interval's fitted books.
-    - sampling: the book at the "interval start", or all states alike ("events").
+    - sampling: the book at the "interval start"; or "every state" alike, so that busy times weigh
+      more (of more than 20,000 every k-th one).
     - weight of an observation: "equal", or "1/size^2", so that relative errors count alike
       (for the scales: relative to size^exponent).
     - side.
 
+    Combinations that give the same numbers are one analysis: where every state is that of an
+    interval's start, or where all books are alike, a choice is none.
+
     Parameters
     ----------
-    books : BookSnapshots
-        All states, clean (see `assess`), of one day or more. With one state an interval the
-        two samplings are the same.
+    states : BookSnapshots
+        All of them, not one an interval, clean (see `assess`), of one day or more.
     total_shares : float
         The order of each day, shares.
     trade_sizes : sequence of float
@@ -71,10 +77,12 @@ def multiverse(
     Returns
     -------
     DataFrame
-        The five choices; exponent of the pooled fit, its error, lower and upper (95 % interval;
-        NaN where no power law fits and the schedule is that of a linear one); saving_in_% and
-        saving_out_% (of TWAP's cost, on the fitted and on the held-out days; NaN where there
-        are none, or where the books fill the two schedules to different amounts); n_books.
+        The five choices, those of the first combination where several are one analysis; exponent
+        of the pooled fit, its error, lower and upper (95 % interval; NaN where no power law fits
+        and the schedule is that of a linear one); saving_in_% and saving_out_% (of TWAP's cost at
+        the books of the intervals' starts, on the fitted and on the held-out days; NaN where there
+        are none, or where the books fill the two schedules to different amounts); n_books (fitted);
+        combinations (of choices that give this row's numbers).
 
     Raises
     ------
@@ -85,64 +93,88 @@ def multiverse(
     --------
     >>> from research_lib.market import thin_stock
     >>> session = Session(13)
-    >>> books = thin_stock(session).books(39, 12, np.random.default_rng(5))
+    >>> states = thin_stock(session).books(39, 12, np.random.default_rng(5))
     >>> order = {"total_shares": 500.0, "sides": ["buy"], "session": session}
-    >>> table = multiverse(books, trade_sizes=[50.0, 100.0, 200.0], **order)
-    >>> len(table), set(table["n_books"])
-    (16, {26})
+    >>> table = multiverse(states, trade_sizes=[50.0, 100.0, 200.0], **order)
+    >>> len(table), table["combinations"].tolist()  # every state is that of an interval's start
+    (8, [2, 2, 2, 2, 2, 2, 2, 2])
     """
     window = as_session(session)
-    n, dates = window.n_intervals, books.days(window)
+    n, dates = window.n_intervals, states.days(window)
     held_out = number("test_days", test_days, 0, integer=True) * (len(dates) > 1)
     if held_out >= len(dates):
         left = f"leaves none of {len(dates)} days to fit; lower it"
         raise ValidationError(f"test_days {test_days} {left}")
-    fitted, rows = dates[: len(dates) - held_out], []
-    starts = replace(books, trades=None).sample(window)
-    inside = books.complete & (window.interval_of(books.time) >= 0)
-    sampled = {"interval start": starts, "events": books.take(inside)}
-    for side in sides:
-        days = Ladder.of(starts, side).by_day(n)
-        twap = [replay(np.full(n, total_shares / n), day, side) for day in days]
-        for (sampling, seen), relative in itertools.product(sampled.items(), NORMALISATIONS):
-            seen = seen.take(np.isin(window.days(seen.time), fitted) & np.isfinite(seen.mid))
-            named = {"normalisation": relative, "sampling": sampling, "side": side}
-            for choice, curve in _analyses(seen, side, relative, trade_sizes, window):
-                shares = allocate(curve, total_shares, max_shares=max_shares).shares
-                done = [replay(shares, day, side) for day in days]
-                saved = _savings(list(zip(done, twap, strict=True)), len(fitted))
-                rows.append({**named, **choice, **saved, "n_books": len(seen)})
-    return pd.DataFrame(rows).set_index(CHOICES).reset_index()
+    fitted = dates[: len(dates) - held_out]
+    starts = replace(states, trades=None).sample(window)
+    samplings = _samplings(states, starts, fitted, window)
+    days = {side: Ladder.of(starts, side).by_day(n) for side in sides}
+    twap = {
+        side: [replay(np.full(n, total_shares / n), day, side) for day in days[side]]
+        for side in sides
+    }
+    rows = []
+    tasks = list(itertools.product(sides, samplings.items(), NORMALISATIONS, REFERENCES))
+    for side, (sampling, seen), relative, reference in tqdm(tasks, "multiverse", leave=False):
+        named = dict(zip(CHOICES, (reference, relative, sampling, "", side), strict=True))
+        for weight, fit, curve in _analyses(seen, side, relative, reference, trade_sizes, window):
+            shares = allocate(curve, total_shares, max_shares=max_shares).shares
+            done = [replay(shares, day, side) for day in days[side]]
+            saved = _savings(list(zip(done, twap[side], strict=True)), len(fitted))
+            found = _exponent(fit) | saved
+            rows.append(named | {"weight": weight} | found | {"n_books": len(seen)})
+    return _distinct(pd.DataFrame(rows), 2 // len(samplings))
+
+
+def _samplings(
+    states: BookSnapshots, starts: BookSnapshots, fitted: Sequence[Any], session: Session
+) -> dict[str, BookSnapshots]:
+    """The fitted days' usable books by both samplings; one where they are the same books."""
+    inside = states.take(states.complete & (session.interval_of(states.time) >= 0))
+    found = {}
+    for name, seen in (("interval start", starts), ("every state", inside)):
+        usable = np.isin(session.days(seen.time), fitted) & (seen.half_spread >= 0)
+        rows = np.flatnonzero(usable)
+        found[name] = seen.take(rows[:: max(-(-len(rows) // MAX_STATES), 1)])
+    if np.array_equal(*(seen.time for seen in found.values())):
+        found.pop("every state")
+    return found
+
+
+def _distinct(table: pd.DataFrame, combinations: int) -> pd.DataFrame:
+    """The first row of those with the same numbers, and how many combinations they stand for."""
+    numbers = table.select_dtypes("float").round(ALIKE) + 0.0  # no negative zero
+    same = numbers.groupby(list(numbers), dropna=False, sort=False).ngroup()
+    stands_for = same.map(combinations * same.value_counts())
+    return table.assign(combinations=stands_for)[~same.duplicated()].reset_index(drop=True)
 
 
 def _analyses(
-    seen: BookSnapshots, side: str, relative: str, trade_sizes: Sequence[float], window: Session
-) -> Iterator[tuple[dict[str, Any], PowerImpact]]:
-    """What one set of books says by both references and both weights, with the curve."""
-    factor, n = np.ones(len(seen)), window.n_intervals
+    seen: BookSnapshots, side: str, relative: str, reference: str,
+    trade_sizes: Sequence[float], session: Session,
+) -> Iterator[tuple[str, ImpactFit, PowerImpact]]:  # fmt: skip
+    """By both weights the pooled power law, and the curve with its exponent in every interval."""
+    factor, n = np.ones(len(seen)), session.n_intervals
     if relative == "visible depth":
         depth = seen.levels(side)[1].sum(axis=1)
         factor = depth.mean() / depth
     sizes = {name: seen[name] * factor[:, None] for name in ("bid_size", "ask_size")}
-    walked = slippage_curves(replace(seen, **sizes), trade_sizes, side)
-    no_spread = replace(walked, half_spread=0.0 * walked.mid, touch=walked.mid)
-    interval = window.interval_of(seen.time)
-    for curves, (weight, estimator) in itertools.product((walked, no_spread), WEIGHTS.items()):
+    curves = slippage_curves(replace(seen, **sizes), trade_sizes, side)
+    if reference == "mid":
+        curves = replace(curves, half_spread=0.0 * curves.mid, touch=curves.mid)
+    data = ImpactMoments.from_curves(curves, n, session).observations().usable("complete")[0]
+    data = replace(data, rows=data.rows.assign(censored=False))  # completed once, for all fits
+    interval = session.interval_of(seen.time)
+    for weight, estimator in WEIGHTS.items():
         how: dict[str, Any] = {"estimator": estimator, "test_fraction": 0.0}
-        fit = fit_impact(_moments(curves, 1, window), "power", by="pooled", shrinkage="none", **how)
+        fit = fit_impact(data, "power", by="pooled", shrinkage="none", **how)
         power = float(fit.params["exponent"].iloc[0])
-        straight = fit_impact(_moments(curves, power, window), "linear", **how).curve
+        # In sizes to the power of the exponent the power law is a line.
+        straight = fit_impact(replace(data, sizes=data.sizes**power), "linear", **how).curve
         effect = pd.Series(factor**power).groupby(interval).mean()
         effect = effect.reindex(range(n), fill_value=float(np.mean(factor**power)))
         beta = straight.parameters()["beta"] * effect.to_numpy()
-        choice = {"reference": "touch" if curves is walked else "mid", "weight": weight}
-        yield choice | _exponent(fit), PowerImpact(beta, power, straight.half_spread)
-
-
-def _moments(curves: SlippageCurves, power: float, session: Session) -> ImpactMoments:
-    """Of sizes to a power: in those of the exponent the power law is a line."""
-    bent = replace(curves, trade_sizes=curves.trade_sizes**power, depth=curves.depth**power)
-    return ImpactMoments.from_curves(bent, session.n_intervals, session)
+        yield weight, fit, PowerImpact(beta, power, straight.half_spread)
 
 
 def _exponent(fit: ImpactFit) -> dict[str, float]:

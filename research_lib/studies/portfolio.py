@@ -1,4 +1,6 @@
-"""What a portfolio schedule needs to know of its assets, and what an error of it costs."""
+"""What a portfolio schedule needs to know of its assets, what each way to trade them costs, and
+what an error of the correlation costs.
+"""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +14,13 @@ from numpy.typing import ArrayLike
 from research_lib.checks import Float, number, same_labels
 from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
-from research_lib.execution import portfolio_schedule, price_portfolio
+from research_lib.execution import (
+    PortfolioSchedule,
+    almgren_chriss,
+    least_value_at_risk,
+    portfolio_schedule,
+    price_portfolio,
+)  # fmt: skip
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, preset, returns_before, summarise
 from research_lib.transient import calibrate_almgren_chriss
@@ -71,6 +79,24 @@ class Assets(Record):
         costs = {name: self.table[name] for name in ("temporary", "half_spread")}
         costs["covariance"] = pd.DataFrame(self.covariance, names, names)
         return {"interval": 1.0 / session.n_intervals, **costs}
+
+    def singles(self, session: Session) -> dict[str, dict[str, Any]]:
+        """The arguments of `almgren_chriss`, asset by asset, without permanent impact."""
+        rows = self.table[["volatility", "temporary", "half_spread"]].astype(float)
+        tau = 1.0 / session.n_intervals
+        return {name: {**row, "interval": tau} for name, row in rows.to_dict("index").items()}
+
+    def in_bps(self, orders: ArrayLike, session: Session) -> pd.DataFrame:
+        """The assets beside their orders, (m,) shares: prices and impact of the mean child order
+        in bps of the price.
+        """
+        n, known, price = session.n_intervals, self.table, self.table["price"]
+        child = np.abs(same_labels("orders", orders, known.index)) / n
+        columns = {"price": price, "order_shares": orders, "mean_child_shares": child}
+        columns |= {f"{k}_bps": 1e4 * known[k] / price for k in ("volatility", "half_spread")}
+        columns["its_impact_bps"] = 1e4 * known["temporary"] * n * child / price
+        columns["order_%_of_volume"] = 100.0 * child * n / known["daily_volume"]
+        return pd.DataFrame(columns, known.index)
 
 
 def synthetic_assets(
@@ -265,14 +291,216 @@ def _quoted(quotes: BookSnapshots, day: dt.date, session: Session) -> tuple[floa
     return float(summarise(books, session)["spread"]), f"quotes of {usable.max()}"
 
 
+def ways_to_trade(
+    assets: Assets, orders: ArrayLike, session: Session, risk_aversion: float
+) -> dict[str, PortfolioSchedule]:
+    """The same orders traded in three ways, all priced with one covariance.
+
+    Parameters
+    ----------
+    orders : (m,) shares
+        Positive is sold; a Series is aligned with the assets by its labels.
+    risk_aversion : per currency
+
+    Returns
+    -------
+    dict
+        TWAP: equal child orders; asset by asset: each by its own Almgren-Chriss optimum, blind to
+        the others; portfolio: least cost plus risk of all together.
+
+    Examples
+    --------
+    >>> table = {"volatility": [1.0, 2.0], "temporary": [1e-6, 2e-6], "half_spread": 0.01}
+    >>> pair = Assets(pd.DataFrame(table, ["A", "B"]), np.eye(2) + 0.5 * np.eye(2)[::-1], "", 60)
+    >>> ways = ways_to_trade(pair, [1e5, -1e5], Session(5), 1e-5)
+    >>> cost_table(ways, 1e7, 1e-5)["cost_plus_risk_bps"].idxmin()
+    'portfolio'
+    """
+    names, n, market = assets.table.index, session.n_intervals, assets.market(session)
+    amounts = pd.Series(np.asarray(same_labels("orders", orders, names), float), names)
+    pairs = zip(amounts, assets.singles(session).values(), strict=True)
+    alone = [almgren_chriss(x, n, risk_aversion=risk_aversion, **one).shares for x, one in pairs]
+    return {
+        "TWAP": price_portfolio(np.tile(amounts / n, (n, 1)), **market),
+        "asset by asset": price_portfolio(np.column_stack(alone), **market),
+        "portfolio": portfolio_schedule(amounts, n, risk_aversion=risk_aversion, **market),
+    }
+
+
+def cost_table(
+    schedules: Mapping[str, PortfolioSchedule], gross: float, risk_aversion: float,
+    confidence: float = 0.95,
+) -> pd.DataFrame:  # fmt: skip
+    """Parts of the expected cost, its deviation and cost plus risk, in bps of the gross value.
+
+    Parameters
+    ----------
+    gross : currency
+        The orders' absolute values at arrival, added up.
+    risk_aversion : per currency
+    confidence : float
+        The cost is not above the value at risk with this probability.
+
+    Returns
+    -------
+    DataFrame, a row a schedule
+        spread_bps + impact_bps + permanent_bps = cost_bps; deviation_bps; VaR_bps;
+        cost_plus_risk_bps, with the risk aversion times the variance; beyond_spread_bps, the same
+        less the half-spreads of the orders, which no schedule avoids.
+
+    Examples
+    --------
+    >>> even = price_portfolio([[100], [100]], covariance=[[4.0]], temporary=[0.01])
+    >>> row = cost_table({"TWAP": even}, 1e5, 1e-3).loc["TWAP"]
+    >>> row[["cost_bps", "deviation_bps", "cost_plus_risk_bps"]].tolist()
+    [20.0, 20.0, 24.0]
+    """
+    rows = {}
+    for name, s in schedules.items():
+        spread, sizes = s.attribution["spread"].to_numpy(), np.abs(s.shares).sum(axis=0)
+        objective = s.expected_cost + risk_aversion * s.variance
+        paid = np.divide(spread, sizes, out=np.zeros(len(sizes)), where=sizes > 0)
+        parts = s.attribution[["temporary", "permanent"]].sum()
+        deviation, at_risk = s.variance**0.5, s.value_at_risk(confidence)
+        rows[name] = [spread.sum(), *parts, s.expected_cost, deviation, at_risk, objective]
+        rows[name] += [objective - np.abs(s.holdings[0]) @ paid]
+    columns = ["spread", "impact", "permanent", "cost", "deviation", "VaR", "cost_plus_risk"]
+    labels = [f"{name}_bps" for name in [*columns, "beyond_spread"]]
+    return 1e4 / gross * pd.DataFrame.from_dict(rows, orient="index", columns=labels)
+
+
+def single_table(
+    assets: Assets, orders: ArrayLike, session: Session, risk_aversion: float, confidence: float
+) -> pd.DataFrame:
+    """Each asset's own Almgren-Chriss optimum, in bps of its own order.
+
+    Returns
+    -------
+    DataFrame, a row an asset
+        half_life_%, theta_%: ln 2 / kappa and 1 / kappa, per cent of the session; cost_bps,
+        deviation_bps, VaR_bps; L_VaR_bps, the least value at risk of any schedule, and
+        L_VaR_risk_aversion, per currency, where it lies.
+
+    Examples
+    --------
+    >>> table = {"price": 50.0, "volatility": [1.0], "temporary": [1e-6], "half_spread": 0.01}
+    >>> one = Assets(pd.DataFrame(table, ["A"]), np.eye(1), "by hand", 60)
+    >>> row = single_table(one, [1e5], Session(5), 1e-5, 0.95).loc["A"]
+    >>> bool(row["L_VaR_bps"] < row["VaR_bps"])
+    True
+    """
+    names, price = assets.table.index, assets.table["price"]
+    amounts = pd.Series(np.asarray(same_labels("orders", orders, names), float), names)
+    rows = {}
+    for name, one in assets.singles(session).items():
+        x, n = amounts[name], session.n_intervals
+        best = almgren_chriss(x, n, risk_aversion=risk_aversion, **one)
+        least, aversion = least_value_at_risk(x, n, confidence, **one)
+        costs = [best.expected_cost, best.variance**0.5, best.value_at_risk(confidence)]
+        in_bps = 1e4 / abs(x * price[name])
+        rows[name] = [100 * best.half_life, 100 * best.theta, *(in_bps * c for c in costs)]
+        rows[name] += [in_bps * least.value_at_risk(confidence), aversion]
+    columns = ["half_life_%", "theta_%", "cost_bps", "deviation_bps", "VaR_bps", "L_VaR_bps"]
+    columns += ["L_VaR_risk_aversion"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def risk_aversion_table(
+    assets: Assets, orders: ArrayLike, session: Session, risk_aversions: Sequence[float]
+) -> pd.DataFrame:
+    """The portfolio schedule against the other ways to trade, at several risk aversions.
+
+    Returns
+    -------
+    DataFrame, a row a risk aversion (per currency, as text)
+        In bps of the gross value: cost_bps and deviation_bps of the portfolio schedule, and its
+        cost and its cost plus risk minus those of the other ways.
+
+    Examples
+    --------
+    >>> table = {"price": 50.0, "volatility": [1.0], "temporary": [1e-6], "half_spread": 0.01}
+    >>> one = Assets(pd.DataFrame(table, ["A"]), np.eye(1), "by hand", 60)
+    >>> found = risk_aversion_table(one, [1e5], Session(5), [0.0, 1e-5])
+    >>> bool(found.loc["1e-05", "cost_minus_TWAP_bps"] > found.loc["0", "cost_minus_TWAP_bps"])
+    True
+    """
+    gross = float(np.abs(same_labels("orders", orders, assets.table.index)) @ assets.table["price"])
+    rows: dict[str, dict[str, float]] = {}
+    for risk in risk_aversions:
+        costs = cost_table(ways_to_trade(assets, orders, session, risk), gross, risk)
+        ours = costs.loc["portfolio"]
+        rows[f"{risk:g}"] = ours[["cost_bps", "deviation_bps"]].to_dict()
+        for what in ("cost", "cost_plus_risk"):
+            gaps = ours[f"{what}_bps"] - costs[f"{what}_bps"].drop("portfolio")
+            rows[f"{risk:g}"] |= {f"{what}_minus_{way}_bps": gap for way, gap in gaps.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("risk_aversion")
+
+
+def attribution_table(schedule: PortfolioSchedule, assets: Assets, gross: float) -> pd.DataFrame:
+    """Which asset pays the cost of a portfolio schedule, and which bears its risk.
+
+    Returns
+    -------
+    DataFrame, a row an asset
+        spread_bps, impact_bps of the gross value; cost_% and variance_%, the asset's shares, those
+        of variance by covariance with the whole, below 0 for a hedge; variance_alone_%, of the same
+        trades if the asset were alone, in per cent of the portfolio's.
+
+    Examples
+    --------
+    >>> table = {"price": 50.0, "volatility": [1.0, 1.0], "temporary": 1e-6, "half_spread": 0.01}
+    >>> pair = Assets(pd.DataFrame(table, ["A", "B"]), np.eye(2), "by hand", 60)
+    >>> best = ways_to_trade(pair, [1e5, -1e5], Session(5), 1e-5)["portfolio"]
+    >>> attribution_table(best, pair, 1e7)["variance_alone_%"].round().tolist()
+    [50.0, 50.0]
+    """
+    parts = schedule.attribution.set_axis(assets.table.index)
+    held = np.sum(schedule.holdings[1:] ** 2, axis=0) / len(schedule.shares)
+    table = 1e4 / gross * parts[["spread", "temporary"]]
+    table.columns = pd.Index(["spread_bps", "impact_bps"])
+    for what in ("cost", "variance"):
+        table[f"{what}_%"] = 100.0 * parts[what] / parts[what].sum()
+    alone = 100.0 * held * assets.table["volatility"] ** 2
+    return table.assign(**{"variance_alone_%": alone / parts["variance"].sum()})
+
+
+def assumed_permanent(
+    temporary: ArrayLike, correlation: Float, share: float, cross: float, asymmetry: float
+) -> Float:
+    r"""Permanent impact by assumption, (m, m), as no day of one stock shows it.
+
+    .. math:: \Gamma_{ii} = s \beta_i, \qquad \Gamma_{ij} = c \rho_{ij}
+              \sqrt{\Gamma_{ii} \Gamma_{jj}} \, (1 \pm a)
+
+    Parameters
+    ----------
+    temporary : (m,) currency per share**2
+        beta, the slope of each asset's own walk.
+    share, cross, asymmetry : s, c, a
+        The answer of an earlier asset to a later one is the larger of a pair (plus).
+
+    Examples
+    --------
+    >>> assumed_permanent([1.0, 4.0], np.full((2, 2), 0.5), 0.1, 1.0, 0.5).round(2).tolist()
+    [[0.1, 0.15], [0.05, 0.4]]
+    """
+    own = share * np.asarray(temporary, float)
+    at = np.arange(len(own))
+    lean = 1.0 + asymmetry * np.sign(at[None, :] - at[:, None])
+    gamma: Float = cross * correlation * np.sqrt(np.outer(own, own)) * lean
+    np.fill_diagonal(gamma, own)
+    return gamma
+
+
 def correlation_regret(
     orders: ArrayLike, n_intervals: int, correlation: ArrayLike, market: Mapping[str, Any],
     days: Sequence[int], rng: np.random.Generator, draws: int = 100,
 ) -> pd.DataFrame:  # fmt: skip
     r"""What a correlation estimated over few days costs, where returns are normal and it stays.
 
-    Volatilities are taken as known. The estimate over T days is drawn from the Wishart law about
-    the truth; the schedule made with it is priced with the truth:
+    Volatilities are taken as known. The sample correlation of T + 1 days is drawn from the Wishart
+    law about the truth, with T degrees of freedom; the schedule made with it is priced with the
+    truth:
 
     .. math:: \mathrm{regret} = \frac{U(x(\hat C)) - U(x(C))}{U(x(C))}, \quad U = E + \lambda V
 
@@ -293,7 +521,8 @@ def correlation_regret(
     Returns
     -------
     DataFrame, index days as texts, with "none" last: correlation taken as 0
-        mean, median, upper (95 % quantile) of the regret, per cent.
+        mean, median, upper (95 % quantile) of the regret, per cent; shrunk_mean, the mean of plans
+        made with the same estimates after `ledoit_wolf`.
 
     Examples
     --------
@@ -314,16 +543,33 @@ def correlation_regret(
     if min(days) < len(truth):
         raise ValidationError(f"days must be at least {len(truth)}, one an asset, got {min(days)}")
     regret = _regret(amounts, n_intervals, known, truth)
-    rows = {}
+    own = rng.spawn(1)[0]
+    table: dict[str, list[Any]] = {}
     for span in days:
         drawn = stats.wishart(span, truth / span).rvs(draws, random_state=rng)
         drawn = drawn.reshape(draws, *truth.shape)  # one draw comes without its axis
-        deviation = np.sqrt(np.diagonal(drawn, axis1=1, axis2=2))
-        scaled = drawn / (deviation[:, :, None] * deviation[:, None, :])
-        rows[str(span)] = [regret(estimate) for estimate in scaled]
-    rows["none"] = [regret(np.eye(len(truth)))]
-    table = {k: [np.mean(one), np.median(one), np.quantile(one, 0.95)] for k, one in rows.items()}
-    return pd.DataFrame(table, index=["mean", "median", "upper"]).T.rename_axis("days")
+        plain = [regret(_scaled(one)) for one in drawn]
+        shrunk = [regret(_scaled(ledoit_wolf(_returns(one, span, own))[0])) for one in drawn]
+        upper = np.quantile(plain, 0.95)
+        table[str(span)] = [np.mean(plain), np.median(plain), upper, np.mean(shrunk)]
+    table["none"] = [regret(np.eye(len(truth)))] * 4
+    columns = ["mean", "median", "upper", "shrunk_mean"]
+    return pd.DataFrame(table, index=columns).T.rename_axis("days")
+
+
+def _scaled(covariance: Float) -> Float:
+    deviation = np.sqrt(np.diag(covariance))
+    return np.asarray(covariance / np.outer(deviation, deviation))
+
+
+def _returns(sample: Float, days: int, rng: np.random.Generator) -> Float:
+    """Normal returns of days + 1 days, drawn given that their sample covariance is this one: it
+    says all that they say of the truth, and directions are uniform (Mezzadri 2007, Notices AMS 54).
+    """
+    noise = rng.normal(size=(days + 1, len(sample)))
+    q, r = np.linalg.qr(np.column_stack([np.ones(days + 1), noise]))
+    directions = (q * np.sign(np.diag(r)))[:, 1:]  # at right angles to the mean
+    return np.asarray(np.sqrt(days) * directions @ np.linalg.cholesky(sample).T)
 
 
 def _regret(

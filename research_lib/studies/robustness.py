@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from research_lib.checks import number, per_interval
 from research_lib.evaluation import (
@@ -26,11 +26,29 @@ from research_lib.evaluation import (
     standard_strategies,
     walk_forward,
 )  # fmt: skip
-from research_lib.evaluation.intervals import Placebo, circular_shifts, rank_placebo
+from research_lib.evaluation.intervals import (
+    Placebo,
+    block_bootstrap_interval,
+    circular_shifts,
+    coverage_table,
+    power,
+    rank_placebo,
+)
 from research_lib.market import SyntheticMarket
+from research_lib.studies.experiment import Experiment
+from research_lib.wording import interval, significant
 
 DAYS = {"n_fitted": 20, "n_evaluated": 40}  # of the analysis plan
 SEEDS = range(20)
+# What a report says of the draws.
+DRAWN = {
+    "benchmark_bps": "best benchmark", "adaptive_bps": "adaptive", "difference_bps": "difference",
+    "true_difference_bps": "difference by the market's own kernel",
+    "equal_bps": "difference to TWAP",
+}  # fmt: skip
+MAX_RANK = 0.05  # of a placebo: the lowest twentieth
+MAX_NAMED = 3  # refutations in a sentence
+STANDS = "Stands by the rules of the analysis plan"
 
 
 def seed_study(
@@ -96,6 +114,58 @@ def _of_seed(
     return row | {"completed": min(own["completed"], best["completed"])}
 
 
+def draws_table(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Means of a `seed_study` over its draws, with their Monte-Carlo errors: mean_bps, error_bps.
+
+    Examples
+    --------
+    >>> drawn = pd.DataFrame({name: [1.0, 3.0] for name in DRAWN})
+    >>> draws_table(drawn).loc["difference"].to_dict()
+    {'mean_bps': 2.0, 'error_bps': 1.0}
+    """
+    means = {"mean_bps": seeds[list(DRAWN)].mean(), "error_bps": seeds[list(DRAWN)].sem()}
+    return pd.DataFrame(means).rename(DRAWN).rename_axis(f"{len(seeds)} draws")
+
+
+def interval_checks(
+    differences: pd.Series, rng: np.random.Generator, n_draws: int = 100_000
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What stands beside an interval: a block bootstrap, its power, its simulated coverage.
+
+    Parameters
+    ----------
+    differences : (n,) bps
+        By session.
+    rng : Generator
+    n_draws : int
+        Series of each kind.
+
+    Returns
+    -------
+    checks : DataFrame
+        Index bootstrap lower end, bootstrap upper end, true difference found in four of five
+        repetitions; difference_bps.
+    coverage : DataFrame
+        Index kind of series and number of sessions; 4 groups (the interval in use), 8 groups and 6
+        cosines, per cent.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> checks, coverage = interval_checks(pd.Series(rng.normal(-2.0, 1.0, 40)), rng, 200)
+    >>> bool(checks["difference_bps"].iloc[0] < -2.0), coverage.index[0]
+    (True, 'independent, 20 sessions')
+    """
+    effects = -np.linspace(0.25, 3.0, 12) * differences.std()
+    found = {"true difference found in four of five": power(differences, effects, rng).detectable}
+    second = block_bootstrap_interval(differences, rng)
+    ends = {"bootstrap, lower end": second.lower, "bootstrap, upper end": second.upper}
+    coverage = coverage_table(rng, n_draws, 0)["coverage_%"][["4 groups", "8 groups", "6 cosines"]]
+    named = [f"{kind}, {n} sessions" for kind, n in coverage.index]
+    coverage.index = pd.Index(named, name="series")
+    return pd.DataFrame({"difference_bps": ends | found}), coverage
+
+
 def schedule_placebo(
     shares: ArrayLike, days: Sequence[Ladder], accounting: Accounting | None = None
 ) -> Placebo:
@@ -153,3 +223,129 @@ def clock_placebo(
         done = (run(other, day, total_shares, day.side, max_shares=max_shares) for day in days)
         costs.append(np.mean([order_cost(one, accounting)["total_bps"] for one in done]))
     return rank_placebo(costs)
+
+
+def refutations(
+    changes: pd.DataFrame, headline: pd.Series, placebo: float = float("nan")
+) -> list[str]:
+    """What refutes a headline by the rules of docs/analysis_plan.md, in words.
+
+    An interval that holds 0; a change that moves the difference out of its interval (another order
+    size is another question); a placebo rank of the clock that is not among the lowest twentieth;
+    and, with or without an interval, a headline outside the range of its own priors.
+
+    Parameters
+    ----------
+    changes : DataFrame
+        Index (changed, to); difference_bps.
+    headline : Series
+        difference_bps, lower_bps and upper_bps; NaN limits: no interval.
+    placebo : float
+        p-value of the adaptive strategy's.
+
+    Examples
+    --------
+    >>> changes = pd.DataFrame({"difference_bps": {("cap", "2 times"): -0.5, ("size", "2"): 1.0}})
+    >>> headline = pd.Series({"difference_bps": -2.0, "lower_bps": -3.0, "upper_bps": -1.0})
+    >>> refutations(changes, headline, 0.01)
+    ['cap 2 times (-0.500 bps)']
+    """
+    found, (middle, low, high) = [], headline[["difference_bps", "lower_bps", "upper_bps"]]
+    values = changes["difference_bps"]
+    if np.isfinite(low):
+        if low <= 0 <= high:
+            found.append("its interval holds 0")
+        ruled = values.drop("size", level=0, errors="ignore")
+        moved = ruled[~ruled.between(low, high)]
+        found += [f"{what} {to} ({significant(one)} bps)" for (what, to), one in moved.items()]
+        if placebo > MAX_RANK:
+            found.append(f"placebo of the prior's clock (p = {significant(placebo)})")
+    priors = values[values.index.get_level_values(0) == "prior"]
+    if len(priors) and not priors.min() - 1e-9 <= middle <= priors.max() + 1e-9:
+        within = interval(priors.min(), priors.max())
+        found.append(f"the difference lies outside the range of its own priors ({within} bps)")
+    return found
+
+
+def verdict(
+    refuted: Sequence[str], changes: pd.DataFrame, headline: pd.Series, n_sessions: int
+) -> str:
+    """One sentence on whether a headline holds, with its range over the choices tried.
+
+    Examples
+    --------
+    >>> changes = pd.DataFrame({"difference_bps": {("cap", "2 times"): -0.5}})
+    >>> headline = pd.Series({"difference_bps": -2.0, "lower_bps": np.nan, "upper_bps": np.nan})
+    >>> verdict([], changes, headline, 1)[:37]
+    'Descriptive: 1 session, no interval; '
+    """
+    values = [*changes["difference_bps"], headline["difference_bps"]]
+    span = f"{significant(min(values))} to {significant(max(values))} bps over the choices tried"
+    span = f"the difference ranges from {span}."
+    more = f", and {len(refuted) - MAX_NAMED} more" if len(refuted) > MAX_NAMED else ""
+    why = f"{'; '.join(refuted[:MAX_NAMED])}{more}"
+    if not np.isfinite(headline["lower_bps"]):
+        kind = f"Withdrawn: {why};" if refuted else "Descriptive:"
+        return f"{kind} {n_sessions} session{'s' * (n_sessions > 1)}, no interval; {span}"
+    ruled = f"Refuted by the rules of the analysis plan: {why}" if refuted else STANDS
+    return f"{ruled}; {span}"
+
+
+def urgency_frontier(
+    experiment: Experiment, urgencies: Iterable[float] = (1.0, 3.0, 10.0, 30.0)
+) -> pd.DataFrame:
+    """Expected cost and timing risk of the adaptive strategy by urgency.
+
+    Returns
+    -------
+    DataFrame
+        Index urgency; total_bps, timing_risk_bps, and dominated_by: the urgency, if any, that
+        costs less at less risk.
+
+    Examples
+    --------
+    >>> from research_lib.config import ModelConfig
+    >>> from research_lib.market import Session, preset
+    >>> from research_lib.studies import Sessions, accountings, curve_fit
+    >>> market, rng = preset("thin_stock", Session(39)), np.random.default_rng(0)
+    >>> sessions = Sessions.drawn(market, 21, 5, rng)
+    >>> fit = curve_fit("linear", [200, 500, 1000], market.session, ModelConfig())
+    >>> known = sessions.known(fit, fit_days=20)
+    >>> costs = accountings(known[0], market.session, "buy")
+    >>> one = Experiment(sessions, known, costs, 2_000.0, 0.2)
+    >>> urgency_frontier(one, [1.0, 30.0])["timing_risk_bps"].is_monotonic_decreasing
+    True
+    """
+    points = {}
+    for value in tqdm(list(urgencies), "urgencies", leave=False):
+        orders = replace(experiment, urgency=value).orders(names=("TWAP", "adaptive"))
+        points[value] = experiment.compare(orders).loc["adaptive"]
+    table = pd.DataFrame(points).T[["total_bps", "timing_risk_bps"]].astype(float)
+    better = {
+        one: [other for other, beside in table.iterrows() if (beside < own).all()]
+        for one, own in table.iterrows()
+    }
+    table["dominated_by"] = [min(found, default=np.nan) for found in better.values()]
+    return table.rename_axis("urgency")
+
+
+def saved_table(table: pd.DataFrame, reference: str = "TWAP") -> pd.DataFrame:
+    """Saved against uniform splitting, per cent, of `evaluation.compare`.
+
+    Returns
+    -------
+    DataFrame
+        Index static optimal and adaptive; spread and walk, total.
+
+    Examples
+    --------
+    >>> names = ["TWAP", "static optimal", "adaptive"]
+    >>> costs = {"spread_bps": [4.0, 3.0, 2.0], "walk_bps": [1.0, 1.0, 1.0]}
+    >>> saved_table(pd.DataFrame(costs | {"total_bps": [10.0, 9.0, 8.0]}, names)).loc["adaptive"]
+    spread and walk    40.0
+    total              20.0
+    Name: adaptive, dtype: float64
+    """
+    small = table["spread_bps"] + table["walk_bps"]
+    parts = pd.DataFrame({"spread and walk": small, "total": table["total_bps"]})
+    return 100.0 * (1.0 - parts / parts.loc[reference]).loc[["static optimal", "adaptive"]]

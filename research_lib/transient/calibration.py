@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from research_lib.checks import number
 from research_lib.config import Record
@@ -110,7 +111,7 @@ class BlockBook(Record):
         """G by the second; refused where a fit is rejected or nothing of 1/q decays."""
         for fit, what in ((self.price, "propagator"), (self.spread, "spread")):
             if not fit.describes:
-                raise ModelFittingError(f"the {what} is not that of a block book: {fit.reading}")
+                raise ModelFittingError(f"the {what} is not of a block-shaped book: {fit.reading}")
         decaying, lasting = self.decaying[0], self.permanent[0]
         if decaying <= 0:
             raise ModelFittingError(f"lambda {lasting:.3g} is all of 1 / q: nothing decays")
@@ -122,6 +123,43 @@ class BlockBook(Record):
         is."""
         (q, low, high), (value, least, most) = self.block_depth, self.permanent
         return 1.0 / q - value, 1.0 / high - most, 1.0 / low - least
+
+    @property
+    def state(self) -> str:
+        """Whether the model can describe the books, by the interval of 1 / q - lambda.
+
+        "described" if it lies above 0, a condition and no proof; "contradicted" if below; "open" if
+        it holds 0; "rejected" if a fit behind it is.
+        """
+        if not (self.price.describes and self.spread.describes):
+            return "rejected"
+        _, low, high = self.decaying
+        return "described" if low > 0 else "contradicted" if high <= 0 else "open"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether `scale` is an upper bound: lambda is not known, or leaves nothing to decay."""
+        return self.state == "rejected" or self.decaying[0] <= 0
+
+    @property
+    def scale(self) -> Span:
+        """What decays of a share's impact on the touch, currency per share**2, at least 0.
+
+        1 / q - lambda, or all of 1 / q where that is `bounded`.
+        """
+        q, low, high = self.block_depth
+        value, least, most = (1.0 / q, 1.0 / high, 1.0 / low) if self.bounded else self.decaying
+        return max(value, 0.0), max(least, 0.0), max(most, 0.0)
+
+    def to_frame(self) -> pd.DataFrame:
+        """q, rho and lambda in rows; columns estimate, low, high."""
+        spans = {
+            "q (shares per currency)": self.block_depth,
+            "rho (per second)": self.resilience,
+            "lambda (currency per share squared)": self.permanent,
+        }
+        columns = ["estimate", "low", "high"]
+        return pd.DataFrame.from_dict(spans, orient="index", columns=columns)
 
     def refill_rate(self, seconds: float) -> Span:
         """1 - exp(-rho seconds), the share of consumed liquidity that is replenished meanwhile.
@@ -210,7 +248,7 @@ def calibrate_almgren_chriss(
 
     over the moves of the mid within days and the intervals of a linear impact. A child order of x
     shares that walks the book costs beta x^2 beyond the half-spread, which Almgren and Chriss
-    write (eta / tau) x^2. What never comes back of an impact is in `fit_block_book`.
+    write (eta / tau) x^2. The permanent impact is in `fit_block_book`.
 
     Parameters
     ----------

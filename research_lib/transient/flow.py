@@ -288,7 +288,7 @@ def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEsti
 
     Price changes are r_t = sum_k g_k x_{t-k} + u_t with g_0 = G(1), g_k = G(k + 1) - G(k). The
     normal equations are the linear system of Bouchaud et al., S(l) = sum_k C(l - k) g_k with
-    S(l) = E[r_{t+l} x_t], in its differenced form, which the ends of the lags disturb less
+    S(l) = E[r_{t+l} x_t], in its differenced form, which suffers less from cutting the lags off
     (Eisler, Bouchaud and Kockelkoren 2012); half as many lags again are fitted and not reported.
 
     G is in currency per share where the flow is signs, per share**2 where it is shares.
@@ -415,8 +415,8 @@ def cumulative_effects(
     """
     count, n_lags = len(lags), len(lags) + round(GUARD * len(lags))
     size = 1 + drives.shape[1] * n_lags
-    told = f"{len(level):,} steps cannot tell {size - 1} lagged effects"
-    too_few = ModelFittingError(f"{told}, which need {STEPS_A_LAG} steps each; take fewer lags")
+    few = f"{len(level):,} steps do not identify {size - 1} lagged effects"
+    too_few = ModelFittingError(f"{few}, which need {STEPS_A_LAG} steps each; take fewer lags")
     kept = day[n_lags:] == day[:-n_lags]
     n = int(kept.sum())
     if n < STEPS_A_LAG * size:

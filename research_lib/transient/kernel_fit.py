@@ -52,7 +52,7 @@ class KernelFit(Record):
         Whether the kernel describes the data and its half-life is bounded on both sides within
         their lags.
     reading : str
-        The half-life with its interval, or why the sample is too short to identify it.
+        "half-life of ..." with its interval, or "not identified: " and why.
 
     Examples
     --------
@@ -75,6 +75,11 @@ class KernelFit(Record):
     decays: bool
     identified: bool
     reading: str
+
+    @property
+    def label(self) -> str:
+        """The family as words: exponential, exponential + permanent, power."""
+        return self.family.replace("_", " + ")
 
     @property
     def describes(self) -> bool:
@@ -139,7 +144,7 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
     # Not chi2(best): next to no noise its difference of large sums rounds to either side of 0.
     residual = target - white @ kernel(lags)
     least = float(residual @ residual)
-    decays = total - least - max(flat, 0.0) ** 2 > CHI2[n_free - 1]  # beside one that stands still
+    decays = total - least - max(flat, 0.0) ** 2 > CHI2[n_free - 1]  # against a constant kernel
     interval = _interval(chi2, np.sort(np.append(grid, best)), least + CHI2[1], decays)
     noise = np.random.default_rng(0).standard_normal((NOISE_DRAWS, len(lags)))
     by_chance = np.max([gain(log_life, noise) for log_life in grid], axis=0)
@@ -201,7 +206,7 @@ def _whitened(estimate: LagEstimate) -> tuple[Float, Float, Float]:
     """
     count = len(estimate.values)
     if count < 4:
-        raise ValidationError(f"{count} lags cannot tell a kernel; estimate 4 or more")
+        raise ValidationError(f"{count} lags do not identify a kernel; estimate 4 or more")
     kept = np.unique(np.round(np.geomspace(1, count, min(MAX_LAGS, count)))).astype(int) - 1
     try:
         factor = linalg.cholesky(estimate.cov[np.ix_(kept, kept)], lower=True)
@@ -275,27 +280,29 @@ def _reading(fit: KernelFit, estimate: LagEstimate, is_noise: bool) -> str:
     (low, high), unit, (first, last) = fit.interval, estimate.unit, estimate.lags[[0, -1]]
     life, least, most, start, end = map(significant, (fit.half_life, low, high, first, last))
     agrees = f"every half-life{f' above {least} {unit}' if low > 0 else ''} agrees with the data"
-    if not fit.describes:
-        name = fit.family.replace("_", " + ")
-        return f"no half-life: {_misfit(estimate)}, which no {name} kernel describes"
-    if is_noise:
-        return "too short to tell: the impact itself cannot be told from noise"
     if fit.identified:
         return f"half-life of {life} {unit} (95 % interval {least} to {most})"
-    if low == 0.0 and high <= last:
-        return f"too short a life to measure: at most {most} {unit}, and the first lag is {start}"
-    if not fit.decays:
-        return f"too short to tell: {agrees}, no decay at all among them"
-    if math.isinf(high):
-        return f"it decays, half-life not bounded above: {agrees}, no decay at all does not"
-    spans = f"half-lives of {least} to {most} {unit} agree with the data"
-    return f"too short to tell how fast: {spans}, whose lags end at {end}"
+    if not fit.describes:
+        why = _misfit(estimate, f"{fit.label} kernel")
+    elif is_noise:
+        why = "the effect is not statistically distinguishable from 0"
+    elif low == 0.0 and high <= last:
+        why = f"at most {most} {unit}, and no lower bound (the first lag is {start})"
+    elif not fit.decays:
+        why = f"{agrees}, and so does a constant effect"
+    elif math.isinf(high):
+        why = f"the effect decays, but {agrees}"
+    else:
+        span = f"from {least} to {most}" if low > 0 else f"up to {most}"
+        why = f"half-lives {span} {unit} agree with the data, the longest lag is {end}"
+    return f"not identified: {why}"
 
 
-def _misfit(estimate: LagEstimate) -> str:
-    """What the estimate does that kernels do not."""
+def _misfit(estimate: LagEstimate, kernel: str) -> str:
+    """What the estimate does that no such kernel does."""
     (start, end), cov = estimate.lags[[0, -1]], estimate.cov
     rise = estimate.values[-1] - estimate.values[0]
     if rise > Z * math.sqrt(cov[0, 0] + cov[-1, -1] - 2.0 * cov[0, -1]):
-        return f"the impact still builds up from lag {start:.3g} to {end:.3g} {estimate.unit}"
-    return f"the impact {'decays, but' if rise < 0 else 'moves'} in another shape"
+        lags = f"from lag {start:.3g} to {end:.3g} {estimate.unit}"
+        return f"the effect still builds up {lags}, which no {kernel} describes"
+    return f"the effect {'decays, but' if rise < 0 else 'changes'} as no {kernel} does"

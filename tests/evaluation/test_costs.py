@@ -25,6 +25,7 @@ from research_lib.evaluation import (
     Ladder,
     Scheduled,
     Twap,
+    blind_cost,
     compare,
     execution_of_fills,
     mids_after,
@@ -415,7 +416,7 @@ def test_trades_that_move_nothing_leave_a_level_that_is_not_told_from_0_or_none(
         assert ("nor distinguishable from 0" in found.source) == (found.interval[0] <= 0)
     assert missed <= 3
     assert 4 <= len(refused) <= 16  # half of them by chance
-    named = r"trades do not move the mid their own way: 95 % interval -\S+ to \S+ currency"
+    named = r"trades do not move the mid in their direction: 95 % interval -\S+ to \S+ currency"
     nothing = "no impact in the flow's own direction"
     assert all(re.match(named, text) or text.startswith(nothing) for text in refused), refused
 
@@ -457,6 +458,15 @@ def test_a_schedule_that_sees_no_book_selects_nothing(side: str) -> None:
         drawn = order_costs(done, HALF_HOUR, books)["selection_bps"]
         assert drawn.std() > 0
         assert abs(drawn.mean()) < 3 * drawn.std(ddof=1) / np.sqrt(300)
+
+
+@pytest.mark.parametrize("seed", range(7))
+def test_the_cost_of_an_order_that_does_not_look_is_all_but_selection_and_fees(seed: int) -> None:
+    done, how, _ = _random(seed)
+    done = dataclasses.replace(done, decision_mid=None, decision_half_spread=None)
+    found = order_cost(done, how)
+    rest = found["total_bps"] - found["selection_bps"] - found["fees_bps"]
+    assert blind_cost(done, how.carried) == pytest.approx(rest, rel=1e-9)
 
 
 def test_what_a_buy_selects_a_sell_gives() -> None:

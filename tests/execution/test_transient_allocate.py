@@ -215,7 +215,7 @@ def test_the_facade_passes_kernel_and_risk_on() -> None:
         ({"kernel": KERNELS["power"], "objective": "impact"}, "kernel needs objective='cost'"),
         ({"kernel": KERNELS["power"], "times": np.arange(3.0)}, rf"times must be \({N},\)"),
         ({"kernel": lambda lags: 1 - lags}, "not positive definite"),
-        ({"times": np.arange(float(N))}, "times are of the kernel alone"),
+        ({"times": np.arange(float(N))}, "times belong to a kernel"),
         ({"covariance": -3}, "covariance must be finite and at least 0, got -3"),
         (
             {"covariance": -3, "kernel": KERNELS["power"]},

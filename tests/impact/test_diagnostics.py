@@ -86,6 +86,12 @@ def test_too_few_sizes_or_snapshots_are_refused(rng: np.random.Generator) -> Non
         residual_tests(residuals(rng.normal(0, 1, (50, 5))), lags=30)
 
 
+def test_rounding_errors_are_not_tested(rng: np.random.Generator) -> None:
+    rounding = residuals(rng.normal(0, 1e-14, (100, 5)))
+    with pytest.raises(ValidationError, match="all residuals are 0, so there is nothing to test"):
+        residual_tests(rounding)
+
+
 def test_residuals_are_observed_less_predicted_in_bps(rng: np.random.Generator) -> None:
     frame = slippage_frame(CURVE, 3, row_noise=rng.normal(0, 1e-3, (3, 13, 5)))
     fit = fit_impact(frame, n_intervals=13, test_fraction=0)

@@ -390,7 +390,7 @@ def test_a_free_market_is_refused_and_two_sides_are_named(caplog: pytest.LogCapt
         slippage_curves(books, [200, 500], side).to_frame(13, Session(13))
         for side in ("buy", "sell")
     )
-    with pytest.raises(ValidationError, match="avg_slippage is mostly below 0: a cost is above"):
+    with pytest.raises(ValidationError, match="avg_slippage is mostly below 0: a cost is positive"):
         fit_impact(buy.assign(avg_slippage=-buy["avg_slippage"]), "linear")
     fit_impact(buy, "linear")
     assert "fit each side apart" not in caplog.text

@@ -161,7 +161,7 @@ def test_moments_that_differ_do_not_add(curves: SlippageCurves) -> None:
     with pytest.raises(ValidationError, match=r"moments of 13 intervals.* and of 26"):
         one + ImpactMoments.from_curves(curves, 26)
     other = walked(LinearImpact(np.full(13, 1e-5), 0.01), [100.0, 200.0], 2)
-    with pytest.raises(ValidationError, match="do not add; give all the same"):
+    with pytest.raises(ValidationError, match="differ; give all parts the same"):
         one + ImpactMoments.from_curves(other, N_INTERVALS)
     with pytest.raises(ValidationError, match="no moments to merge"):
         ImpactMoments.merge([])

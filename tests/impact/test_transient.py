@@ -141,7 +141,7 @@ def test_a_kernel_that_swings_below_zero_is_refused() -> None:
     times = np.arange(6.0)
     with pytest.raises(ValidationError, match=r"not positive definite.*price manipulation"):
         check_kernel(lambda lags: np.cos(lags) * (1 + lags), times)
-    with pytest.raises(ValidationError, match=r"not positive definite.*cost less than nothing"):
+    with pytest.raises(ValidationError, match=r"not positive definite.*have a negative cost"):
         check_kernel(lambda lags: np.exp(-lags) - 2.0, times)
 
 

@@ -13,13 +13,32 @@ from typing import Any
 
 from tiny_project import tiny_again, write_configuration
 
-from research_lib.reporting import Project, RunConfig, chosen_runs, run_reports, verify_files
+from research_lib.reporting import (
+    Project,
+    chosen_runs,
+    exclusive,
+    place,
+    read_manifest,
+    run_reports,
+    verify_files,
+)  # fmt: skip
+
+NAME = "one"
 
 
-def titled(project: Project, title: str) -> list[RunConfig]:
-    """The one run, whose report is written anew without running anything when its title changes."""
-    write_configuration(project, "one", ["portfolio"], title)
-    return chosen_runs([], None, project)
+def made(project: Project) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """A report's files by path, and its manifest."""
+    write_configuration(project, NAME, ["portfolio"])
+    assert run_reports(chosen_runs([], None, project), project) == {NAME: "made"}
+    folder = project.reports / NAME
+    manifest = read_manifest(folder)
+    return {path: (folder / path).read_bytes() for path in manifest["outputs"]}, manifest
+
+
+def replaced(project: Project, files: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    """As a run does it when its notebooks are done."""
+    with exclusive(project.reports):
+        place(project.reports, NAME, files, manifest)
 
 
 def die_at(step: int) -> None:
@@ -36,14 +55,16 @@ def die_at(step: int) -> None:
     sys.addaudithook(watch)
 
 
-def status_of_fork(project: Project, runs: list[RunConfig], step: int) -> int:
+def status_of_fork(
+    project: Project, files: dict[str, bytes], manifest: dict[str, Any], step: int
+) -> int:
     """How a fork ends that replaces the report and dies at a step; 0 where it has no so many."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
             die_at(step)
-            run_reports(runs, project)
+            replaced(project, files, manifest)
             status = 0
         finally:
             os._exit(status)
@@ -51,17 +72,18 @@ def status_of_fork(project: Project, runs: list[RunConfig], step: int) -> int:
 
 
 def deaths(project: Project) -> list[dict[str, Any]]:
-    """After each death: the report's first line, what is wrong with it, and what lies unseen beside it."""
-    old, new = titled(project, "old"), titled(project, "new")
-    assert run_reports(old, project) == {"one": "made"}
-    folder, seen, status = project.reports / "one", list[dict[str, Any]](), 9
+    """After each death: the report's title, what is wrong with it, and what lies unseen beside it."""
+    old, manifest = made(project)
+    page = "portfolio_summary.md"
+    new = old | {page: old[page].replace(b"# What does it cost?", b"# New")}
+    folder, seen, status = project.reports / NAME, list[dict[str, Any]](), 9
     while status == 9:
-        status = status_of_fork(project, new, len(seen))
+        status = status_of_fork(project, new, manifest, len(seen))
         run_reports([], project)  # the next start heals
-        text = (folder / "portfolio_summary.md").read_text()
+        text = (folder / page).read_text()
         left = [path.name for path in project.reports.glob(".*/*")]
         seen.append({"title": text.split("\n")[0], "wrong": verify_files(folder), "left": left})
-        assert run_reports(old, project) == {"one": "unchanged"}
+        replaced(project, old, manifest)
     assert status == 0
     return seen
 

@@ -142,10 +142,10 @@ def test_shared_parameters_go_to_the_sections_that_declare_them(project: Project
 @pytest.mark.parametrize(
     ("written", "name", "value"),
     [
-        ("010000", "total_shares", 10000),
+        ("010000", "total_shares", 10000.0),
         ("1e5", "total_shares", 1e5),
         ("+2.5E+2", "total_shares", 250.0),
-        ("1_000", "total_shares", 1000),
+        ("1_000", "total_shares", 1000.0),
         ("007", "seed", 7),
         ("08", "seed", 8),
         ("1:30", "data_file_name", "1:30"),
@@ -360,8 +360,8 @@ def test_committed_reports_belong_to_committed_configurations() -> None:
     [
         ("strategy", "side", "SELL", "side: Input should be 'buy' or 'sell', got 'SELL'"),
         ("strategy", "urgency", -0.5, "urgency: Input should be greater than or equal to 0"),
-        ("strategy", "n_seeds", -1, "n_seeds: Input should be greater than or equal to 0"),
-        ("strategy", "n_seeds", 2.5, "n_seeds: Input should be a valid integer"),
+        ("robustness", "n_seeds", -1, "n_seeds: Input should be greater than or equal to 0"),
+        ("robustness", "n_seeds", 2.5, "n_seeds: Input should be a valid integer"),
         ("strategy", "latency_seconds", -1.0, "latency_seconds: Input should be greater than or"),
         ("strategy", "prior_presets", "thin_stock", "prior_presets: Input should be a valid list"),
         ("strategy", "fee_per_share", "free", "fee_per_share: Input should be a valid number"),

@@ -25,7 +25,7 @@ def test_all_lists_of_files_are_data_of_the_run() -> None:
             "daily_file_names: '/etc/passwd' must be a path below RESEARCH_DATA",
         ),
         ({"daily_file_names": ["a/../../b.zip"]}, "must be a path below RESEARCH_DATA"),
-        ({"quote_file_names": [7]}, "quote_file_names: 7 must be a path below RESEARCH_DATA"),
+        ({"quote_file_names": [7]}, "quote_file_names.0: Input should be a valid string, got 7"),
     ],
 )
 def test_files_that_are_no_files_below_the_data_are_refused(

@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import psutil
 import pytest
 from distributed import Client, LocalCluster
@@ -249,17 +252,80 @@ def test_a_run_is_repeated_only_when_its_inputs_or_its_report_changed(
 
     assert [again(), again(), again(force=True)] == ["made", "unchanged", "made"]
     (tmp_path / "prices.csv").write_text("1,3")
-    assert again() == "made"
+    assert again() == "made: its data"
     write_configuration(tiny, "one", data_file_name="prices.csv", seed=8)
-    assert again() == "made"
+    assert again() == "made: seed of strategy is 8, was 7"
     summary = tiny.reports / "one" / "strategy_summary.md"
     summary.write_text(summary.read_text().replace("cheaper", "better"))
-    assert [again(), again()] == ["made", "unchanged"]
-    template = tiny.templates / "strategy_summary.md.j2"
-    template.write_text(template.read_text() + "\nOne more sentence.\n")
-    assert again() == "unchanged", "a new template needs no new run"
-    assert summary.read_text().endswith("One more sentence.\n")
+    edited = "made: strategy_summary.md was edited: its SHA-256 is not the manifest's"
+    assert [again(), again()] == [edited, "unchanged"]
     assert verify_files(tiny.reports / "one") == []
+
+
+def test_a_notebook_saved_with_outputs_makes_nothing_stale_and_an_edited_default_is_named(
+    tiny: Project,
+) -> None:
+    write_configuration(tiny, "one")
+    write_configuration(tiny, "own", total_shares=50)
+    path = tiny.notebook("strategy")
+
+    def edit(change: Callable[[Any], None]) -> dict[str, str]:
+        notebook = nbformat.read(path, 4)
+        change(notebook)
+        nbformat.write(notebook, path)
+        os.utime(path, ns=(0, time.time_ns()))
+        return run_reports(chosen_runs([], None, tiny), tiny)
+
+    def run_all(notebook: Any) -> None:
+        for count, cell in enumerate(notebook.cells[1:], 1):
+            cell.execution_count = count
+            cell.outputs = [nbformat.v4.new_output("stream", text="seen in Lab")]
+
+    def larger(notebook: Any) -> None:
+        notebook.cells[1].source = notebook.cells[1].source.replace("= 100.0", "= 500")
+
+    def another(notebook: Any) -> None:
+        notebook.cells[2].source += "\nmean = mean + 0"
+
+    assert edit(lambda notebook: None) == {"one": "made", "own": "made"}
+    assert edit(run_all) == {"one": "unchanged", "own": "unchanged"}
+    named = "made: total_shares of strategy is 500.0, the notebook's default, was 100.0"
+    assert edit(larger) == {"one": named, "own": "unchanged"}
+    assert edit(another) == dict.fromkeys(("one", "own"), "made: notebook of strategy")
+
+
+def test_a_kept_section_is_not_run_again_unless_its_inputs_are_others(tiny: Project) -> None:
+    folder, kept = tiny.reports / "one", Options(force=True, kept=("portfolio",))
+
+    def again(seed: int) -> tuple[str, dict[str, bool]]:
+        write_configuration(tiny, "one", ["strategy", "portfolio"], seed=seed)
+        path = tiny.configurations / "one.yml"
+        path.write_text(path.read_text().replace("section: portfolio", f"seed: {seed}"))
+        became = run_reports(chosen_runs(["one"], None, tiny), tiny, kept)["one"]
+        sections = json.loads((folder / "run.json").read_text())["sections"]
+        return became, {name: section["kept"] for name, section in sections.items()}
+
+    assert again(1) == ("made", {"strategy": False, "portfolio": False})
+    first = json.loads((folder / "manifest.json").read_text())["sections"]["portfolio"]
+    assert again(1) == ("made", {"strategy": False, "portfolio": True})
+    assert json.loads((folder / "manifest.json").read_text())["sections"]["portfolio"] == first
+    assert again(2)[1] == {"strategy": False, "portfolio": False}, "it was of another seed"
+    every = Options(force=True, kept=("strategy", "portfolio"))
+    assert run_reports(chosen_runs(["one"], None, tiny), tiny, every) == {"one": "made"}
+    assert verify_files(folder) == []
+
+
+def test_a_report_asked_for_by_name_is_made_again_where_its_page_is_not_there(
+    tiny: Project,
+) -> None:
+    write_configuration(tiny, "one")
+    (run,) = chosen_runs([], None, tiny)
+    run_reports([run], tiny)
+    (tiny.reports / "one" / "strategy_summary.html").unlink()
+    assert verify_files(tiny.reports / "one") == [], "few pages are committed"
+    assert run_reports([run], tiny) == {"one": "unchanged"}
+    made = {"one": "made: strategy_summary.html is not there"}
+    assert run_reports([run], tiny, Options(whole=True)) == made
 
 
 def test_a_profile_is_left_when_asked_for(tiny: Project) -> None:

@@ -118,7 +118,7 @@ def test_a_report_is_the_old_or_the_new_one_wherever_its_replacement_dies(
     assert titles == sorted(titles, reverse=True), (
         "first the old one, then, from one step on, the new"
     )
-    assert {titles[0], titles[-1]} == {"# old", "# new"}
+    assert {titles[0], titles[-1]} == {"# What does it cost?", "# New"}
 
 
 def test_a_failure_leaves_the_report_and_is_forgotten_when_it_no_longer_holds(

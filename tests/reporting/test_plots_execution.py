@@ -21,9 +21,7 @@ def test_what_the_caps_forbid_is_shaded_where_it_is_near() -> None:
     assert shaded.baseline.tolist() == [3.0, 3.5]
     assert near.get_ylim()[1] == pytest.approx(3.6)
     far = plot_schedule([1.0, 3.0], caps=[40.0, 50.0])
-    assert "caps from 40, off the scale" in [
-        text.get_text() for text in far.get_legend().get_texts()
-    ]
+    assert [text.get_text() for text in far.texts] == ["caps from 40 shares, above this scale"]
 
 
 def test_intervals_without_shares_stay_dry() -> None:
@@ -49,12 +47,9 @@ def test_frontier_and_bars_draw_every_row() -> None:
 
 
 def test_a_cap_just_off_the_scale_is_told_not_shaded() -> None:
-    labels = [
-        text.get_text()
-        for text in plot_schedule([20.0, 10.0], caps=[30.0, 30.0]).get_legend().get_texts()
-    ]
-    assert "caps from 30, off the scale" in labels
-    assert "above the cap" not in labels
+    ax = plot_schedule([20.0, 10.0], caps=[30.0, 30.0])
+    assert [text.get_text() for text in ax.texts] == ["caps from 30 shares, above this scale"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["optimal"]
 
 
 def test_legends_lie_above_the_panel() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 import pandas as pd
-import pytest
 
 from research_lib.market import Session
 from research_lib.reporting import (
+    ASSETS,
     SERIES,
     WAYS,
     plot_frontiers,
@@ -56,17 +56,27 @@ def test_assets_that_go_alike_are_one_line_of_the_ways_colour() -> None:
     shown = [line for line in ax.lines if len(line.get_xdata()) == 3]
     assert [line.get_color() for line in shown] == [WAYS["TWAP"]]
     alone = plot_holdings({"TWAP": held[:, :1]}, NAMES[:1], Session(2))
-    assert alone.lines[0].get_color() == SERIES[0], (
+    assert alone.lines[0].get_color() == ASSETS[0], (
         "one stock keeps its own colour, which the legend names"
     )
 
 
-def test_the_tangent_of_equal_value_at_risk_falls_by_its_slope() -> None:
-    ax = plot_frontiers({"portfolio": ([1.0, 3.0], [4.0, 1.0])}, {"TWAP": (3.0, 2.0)}, (1.5, 6.0))
-    (tangent,) = [line for line in ax.lines if line.get_label() == "equal value at risk"]
-    x, y = tangent.get_data()
-    assert np.diff(y)[0] / np.diff(x)[0] == pytest.approx(-1.5)
-    assert [line.get_label() for line in ax.lines] == ["portfolio", "equal value at risk", "TWAP"]
+def test_a_line_of_equal_merit_does_not_widen_the_axes_and_each_name_stands_once() -> None:
+    points, frontier = {"TWAP": (3.0, 2.0), "portfolio": (2.0, 2.0)}, ([1.0, 3.0], [4.0, 1.0])
+    ax = plot_frontiers({"portfolio": frontier}, points, {"equal risk": ([0, 9], [50.0, 0.0])})
+    assert ax.get_xlim()[1] < 4
+    assert ax.get_ylim()[1] < 5
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["portfolio", "TWAP", "equal risk"]
+
+
+def test_no_two_assets_share_a_colour_and_none_has_that_of_a_way_to_trade() -> None:
+    for n in (3, 6, 12):
+        held = np.vstack([np.ones(n), np.linspace(0.9, 0.1, n), np.zeros(n)])
+        ax = plot_holdings({"portfolio": held}, [f"S{k}" for k in range(n)], Session(2))
+        shown = [line for line in ax.lines if len(line.get_xdata()) == 3]
+        assert len({str(line.get_color()) for line in shown}) == n
+    assert not set(ASSETS) & set(WAYS.values())
 
 
 def test_attribution_shows_negative_shares_to_the_left() -> None:

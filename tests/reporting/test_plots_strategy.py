@@ -12,7 +12,16 @@ from matplotlib.container import BarContainer
 
 from research_lib.evaluation import known_before, standard_strategies
 from research_lib.market import Session, preset
-from research_lib.reporting import STRATEGY_COLOURS, new_figure, plot_cost_parts, plot_intervals
+from research_lib.reporting import (
+    PART_COLOURS,
+    STRATEGY_COLOURS,
+    new_figure,
+    plot_changes,
+    plot_cost_parts,
+    plot_costs,
+    plot_intervals,
+    plot_urgencies,
+)
 
 PARTS = ["spread", "walk", "selection", "carried", "fees"]
 # Names of which a run has one only, or that are two views of one thing.
@@ -57,6 +66,10 @@ def test_no_two_strategies_of_a_run_share_a_colour() -> None:
     assert [names for names in by_colour.values() if len(names) > 1] == ALIKE
 
 
+def test_no_part_of_a_cost_has_the_colour_of_a_strategy() -> None:
+    assert set(PART_COLOURS.values()).isdisjoint(STRATEGY_COLOURS.values())
+
+
 @pytest.mark.parametrize("fitted", [True, False])
 def test_every_standard_strategy_has_a_colour(fitted: bool) -> None:
     session = Session(13)
@@ -76,7 +89,7 @@ def test_the_cheapest_is_on_top_and_its_total_a_dot() -> None:
     (totals,) = [line for line in ax.lines if line.get_label() == "total"]
     assert totals.get_xdata().tolist() == [8.0, 7.5, 5.5]
     assert totals.get_ydata().tolist() == [0, 1, 2]
-    assert [text.get_text() for text in ax.texts] == ["8", "7.5", "5.5"]
+    assert [text.get_text() for text in ax.texts] == ["8.00", "7.50", "5.50"]
     assert ax.get_xlabel() == "expected cost (bps of the arrival mid)"
 
 
@@ -117,7 +130,45 @@ def test_differences_are_drawn_with_the_intervals_that_there_are() -> None:
     ax = plot_intervals(table, "difference to best benchmark (bps), 95 % interval")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["adaptive", "TWAP"]
     drawn = [bars.get_segments()[0][:, 0].tolist() for bars in ax.collections]
-    assert drawn == [[-3.5, -1.75], [3.0, 3.0]]
+    assert drawn == [[-3.5, -1.75]]
     colours = [line.get_color() for line in ax.lines if line.get_marker() == "o"]
     assert colours == [STRATEGY_COLOURS["adaptive"], STRATEGY_COLOURS["TWAP"]]
     assert ax.get_xlabel() == "difference to best benchmark (bps), 95 % interval"
+
+
+def test_costs_and_differences_stand_in_one_order_also_where_two_cost_the_same() -> None:
+    table = _table().assign(difference_bps=[-2.0, 0.0, 0.0], lower_bps=np.nan, upper_bps=np.nan)
+    table.loc[["TWAP", "static optimal"], "total_bps"] = 8.0
+    left, right = plot_costs(table, "TWAP")
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert names[-1] == "adaptive"
+    colours = [line.get_color() for line in right.lines if line.get_marker() == "o"]
+    assert colours == [STRATEGY_COLOURS[name] for name in names]
+    assert right.get_xlabel() == "difference to TWAP (bps)"
+
+
+def test_numbers_of_intervals_stand_beside_the_panel() -> None:
+    ends = {"difference_bps": [0.0], "lower_bps": [-1.0], "upper_bps": [1.0]}
+    ax = plot_intervals(pd.DataFrame(ends, ["adaptive"]), "bps")
+    ax.figure.canvas.draw()
+    (text,) = ax.texts
+    assert text.get_window_extent().x0 > ax.get_window_extent().x1
+
+
+def test_changes_are_drawn_as_given_below_the_difference_as_reported() -> None:
+    ends = pd.Series({"difference_bps": -2.0, "lower_bps": -3.0, "upper_bps": -1.0})
+    keys = pd.MultiIndex.from_tuples([("cap", "2 times"), ("cap", "0.5 times")])
+    ax = plot_changes(pd.DataFrame([ends, ends - 1.0], keys), ends, "bps")
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["cap: 0.5 times", "cap: 2 times", "as reported"]
+    (band,) = ax.patches
+    assert (band.get_x(), band.get_width()) == (-3.0, 2.0)
+    assert not plot_changes(pd.DataFrame([ends], keys[:1]), ends * np.nan + 0, "bps").patches
+
+
+def test_each_urgency_is_a_named_point() -> None:
+    points = {"total_bps": [5.0, 8.0], "timing_risk_bps": [90.0, 60.0]}
+    ax = plot_urgencies(pd.DataFrame(points, [1.0, 10.0]))
+    assert ax.lines[0].get_xdata().tolist() == [90.0, 60.0]
+    assert [line.get_label() for line in ax.lines[1:]] == ["urgency 1", "urgency 10"]
+    assert len({line.get_marker() for line in ax.lines}) == 3

@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
 from research_lib.impact import ExponentialKernel
-from research_lib.reporting import TRUTH, plot_half_lives, plot_lag_estimates
+from research_lib.reporting import FITTED, TRUTH, plot_half_lives, plot_lag_estimates, plot_savings
 from research_lib.transient import LagEstimate
 
 
@@ -37,7 +38,7 @@ def test_estimates_are_drawn_with_their_bands_and_the_truth_in_its_colour() -> N
     assert [line.get_label() for line in ax.lines if line.get_color() == TRUTH] == ["truth"]
 
 
-def test_half_lives_that_are_not_told_have_no_point_and_rejected_ones_no_line() -> None:
+def test_half_lives_not_identified_have_no_point_and_rejected_ones_no_line() -> None:
     spans = pd.DataFrame(
         {
             "half_life": [3.0, 9.0, 5.0],
@@ -45,7 +46,7 @@ def test_half_lives_that_are_not_told_have_no_point_and_rejected_ones_no_line() 
             "high": [4.0, np.inf, 6.0],
             "p_value": [0.5, 0.5, 1e-4],
         }
-    ).assign(told=[True, False, False])
+    ).assign(identified=[True, False, False])
     ax = plot_half_lives(spans.set_axis(["a", "b", "c"]), 20.0, truth=3.5)
     points = [line for line in ax.lines if line.get_marker() == "o"]
     assert [line.get_xdata() for line in points] == [[3.0]]
@@ -63,6 +64,17 @@ def test_where_every_shape_is_rejected_the_frame_is_that_of_the_lags() -> None:
         "high": [np.inf, np.inf],
         "p_value": [0.0, 1e-9],
     }
-    ax = plot_half_lives(pd.DataFrame(nothing, index=["a", "b"]).assign(told=False), 4.0)
+    ax = plot_half_lives(pd.DataFrame(nothing, index=["a", "b"]).assign(identified=False), 4.0)
     assert [text.get_text() for text in ax.texts] == ["shape rejected"] * 2
     assert ax.get_xlim() == (2.0, 12.0)
+
+
+def test_savings_are_drawn_against_a_line_at_0_and_the_interval_where_there_is_one() -> None:
+    lives, saving = [0.1, 10.0, 10_000.0], [0.0, 0.3, 0.1]
+    ax = plot_savings(lives, saving, 5.0, [4.0, 17.0])
+    assert np.allclose(ax.lines[0].get_ydata(), saving)
+    assert ax.lines[-1].get_ydata() == [0.0, 0.0]
+    assert [patch.get_facecolor()[:3] for patch in ax.patches] == [to_rgb(FITTED)]
+    assert len(plot_savings(lives, saving, 5.0).patches) == 0
+    assert ax.xaxis.get_major_formatter()(0.1) == "0.1"  # not 1e-01
+    assert ax.xaxis.get_major_formatter()(10_000.0) == "10,000"

@@ -1,4 +1,4 @@
-"""One real run of both notebooks, small: what its report holds."""
+"""One real run of the three usual notebooks, small: what its report holds."""
 
 from __future__ import annotations
 
@@ -15,50 +15,55 @@ from research_lib.wording import significant
 
 SMALL = {
     "title": "small case",
-    "shared": {"n_days": 7, "n_intervals": 13, "trade_sizes": [50, 100, 200, 400], "total_shares": 1000.0, "seed": 3},
+    "shared": {"n_days": 7, "n_intervals": 13, "trade_sizes": [50, 100, 200, 400], "total_shares": 1000, "seed": 3,
+               "fit_days": 3, "optimizer_settings": {"max_allocation_ratio": 0.2}},
     "modeling": {"test_fraction": 0.25},
-    "strategy": {"fit_days": 3, "n_seeds": 2, "optimizer_settings": {"max_allocation_ratio": 0.2}},
+    "robustness": {"n_seeds": 2},
 }  # fmt: skip
+SECTIONS = ("modeling", "strategy", "robustness")
 
 
 @pytest.mark.slow
-def test_a_run_leaves_summaries_figures_results_and_manifest(tmp_path: Path) -> None:
+def test_a_run_leaves_pages_figures_tables_results_and_manifest(tmp_path: Path) -> None:
     project = Project(configurations=tmp_path, reports=tmp_path / "reports")
     (tmp_path / "small.yml").write_text(yaml.safe_dump(SMALL))
     assert run_reports([RunConfig.load("small", project)], project) == {"small": "made"}
     folder = project.reports / "small"
     assert verify_files(folder) == []
-    for section in ("modeling", "strategy"):
+    for section in SECTIONS:
         text = (folder / f"{section}_summary.md").read_text()
         figures = re.findall(r"\]\((figures/[^)]+)\)", text)
         assert len(figures) >= 2
         assert all((folder / figure).stat().st_size > 5_000 for figure in figures)
-        assert not re.search(r"\bnan\b|\bNone\b|Traceback|\bimport |\{\{", text), section
-        assert "**Answer.**" in text
+        assert not re.search(r"\bnan\b|\bNone\b|Traceback|^import |<table|\[0m", text, re.M), (
+            section
+        )
         assert "python -m research_lib report" in text
+        assert "Synthetic market" in text
+        page = (folder / f"{section}_summary.html").read_text()
+        assert page.count("<img") == len(figures)
     results = json.loads((folder / "results.json").read_text())
-    assert list(results) == ["modeling", "strategy"]
-    own = results["strategy"]
+    assert list(results) == list(SECTIONS)
+    assert all(len(own) <= 30 for own in results.values()), "tables go to tables/"
+    own, robust = results["strategy"], results["robustness"]
     costs = pd.read_csv(folder / "tables" / "strategy_costs.csv")
     headline = costs.query("size == 1000 and side == 'both' and scenario == @own['scenario']")
-    quoted = own["strategies"]["adaptive"]["difference_bps"]
     stated = headline.set_index("strategy").loc["adaptive", "difference_bps"]
-    assert stated == pytest.approx(quoted, abs=1e-6)  # tables carry six decimals
+    assert stated == pytest.approx(own["difference_bps"], rel=1e-9)
+    assert robust["verdict"] in (folder / "strategy_summary.md").read_text()
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["configuration"]["parameters"]["strategy"]["total_shares"] == 1000.0
-    assert manifest["configuration"]["parameters"]["strategy"]["objective"] == "cost", (
-        "defaults are told too"
-    )
+    known = manifest["configuration"]["parameters"]["strategy"]
+    assert known["total_shares"] == 1000.0
+    assert known["objective"] == "cost", "defaults are kept too"
     for record in manifest["sections"].values():
         assert record["seed"] == 3
         assert len(record["inputs"]["code"]) == len(record["inputs"]["environment"]) == 64
-        assert record["run"]["peak_memory_mb"] > 100
-        assert record["run"]["operations"], (
-            "the library's own timings are handed over by the kernel"
-        )
+    for record in json.loads((folder / "run.json").read_text())["sections"].values():
+        assert record["peak_memory_mb"] > 100
+        assert record["operations"], "the library's own timings are handed on by the notebook"
     index = (project.reports / "README.md").read_text()
-    (row,) = [line for line in index.splitlines() if line.startswith("| small: ")]
-    assert "[modeling](small/modeling_summary.md), [strategy](small/strategy_summary.md) |" in row
-    draws = own["seeds"]["difference_bps"]
-    told = (significant(one) for one in (quoted, draws["mean"], draws["error"]))
-    assert "| {} | none | 4 |  | {} ({}) |".format(*told) in row
+    rows = [line for line in index.splitlines() if line.startswith("| small: ")]
+    assert len(rows) == 1
+    assert "[strategy](small/strategy_summary.md), [robustness]" in rows[0]
+    told = (own["difference_bps"], robust["draws_mean_bps"], robust["draws_error_bps"])
+    assert all(significant(one) in rows[0] for one in told)

@@ -7,6 +7,7 @@ hand.
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow  # one table of 32 fits serves most of this module
 SESSION = Session(13)
 SIZES = [50.0, 100.0, 200.0, 400.0, 800.0]
 ORDER = 1_000.0
+QUOTED = ("bid_size", "ask_size")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,10 @@ def fitted_days(states: BookSnapshots) -> BookSnapshots:
     return states.take(SESSION.days(states.time) < SESSION.days(states.time[-1:])[0])
 
 
+def starts(states: BookSnapshots) -> BookSnapshots:
+    return states.sample(SESSION)
+
+
 def frame_of(books: BookSnapshots, side: str) -> pd.DataFrame:
     return slippage_curves(books, SIZES, side).to_frame(13, SESSION)
 
@@ -72,6 +78,57 @@ def hand_run(frame: pd.DataFrame, estimator: str) -> tuple[float, float]:
 def test_there_is_one_row_for_every_combination_of_choices(table: pd.DataFrame) -> None:
     assert len(table) == 2 * 2 * 2 * 2 * 2
     assert not table.duplicated(CHOICES).any()
+    assert table["combinations"].eq(1).all()
+
+
+def test_every_state_is_fitted_not_one_an_interval(
+    states: BookSnapshots, table: pd.DataFrame
+) -> None:
+    books = table.groupby("sampling")["n_books"].unique()
+    assert books["interval start"].tolist() == [np.isfinite(fitted_days(starts(states)).mid).sum()]
+    assert books["every state"].tolist() == [len(fitted_days(states))]
+
+
+def test_combinations_that_are_one_analysis_are_counted_once(
+    states: BookSnapshots, table: pd.DataFrame
+) -> None:
+    """Of one book an interval both samplings are the same: half of the analyses are none."""
+    found = multiverse(starts(states), total_shares=ORDER, trade_sizes=SIZES, session=SESSION)
+    assert len(found) == 2 * 2 * 2 * 2
+    assert found["combinations"].eq(2).all()
+    own = table[table["sampling"] == "interval start"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, own.assign(combinations=2))
+
+
+def test_books_without_impact_beyond_the_touch_are_one_analysis(states: BookSnapshots) -> None:
+    """A best level that fills every size: no choice changes a number."""
+    deep = {name: np.where(np.arange(12) > 0, 0.0, 1e6) + 0.0 * states[name] for name in QUOTED}
+    flat = dataclasses.replace(states, **deep, bid_price=99.0 + 0.0 * states.bid_price,
+        ask_price=101.0 + 0.0 * states.ask_price)  # fmt: skip
+    found = multiverse(flat, total_shares=ORDER, trade_sizes=SIZES, session=SESSION)
+    assert found["combinations"].tolist() == [32]
+    assert np.isnan(found["exponent"][0])
+    assert found["saving_in_%"][0] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_crossed_states_are_no_books_to_fit(states: BookSnapshots, table: pd.DataFrame) -> None:
+    crossed = states.bid_price.copy()
+    crossed[1] += 10.0  # no book of an interval's start
+    found = multiverse(
+        dataclasses.replace(states, bid_price=crossed), total_shares=ORDER, trade_sizes=SIZES,
+        sides=["buy"], session=SESSION,
+    )  # fmt: skip
+    assert found["n_books"].max() == table["n_books"].max() - 1
+
+
+def test_of_many_states_every_kth_is_fitted(
+    states: BookSnapshots, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules[multiverse.__module__]
+    monkeypatch.setattr(module, "MAX_STATES", len(fitted_days(states)) // 2 + 1)
+    order = {"total_shares": ORDER, "trade_sizes": SIZES, "sides": ["buy"], "session": SESSION}
+    found = multiverse(states, **order)
+    assert found["n_books"].max() == -(-len(fitted_days(states)) // 2)
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
@@ -88,7 +145,7 @@ def test_exponents_and_errors_are_those_of_fits_run_by_hand(
     reference: str,
 ) -> None:
     start, events = (frame_of(fitted_days(b), side) for b in (states.sample(SESSION), states))
-    for sampling, frame in (("interval start", start), ("events", events)):
+    for sampling, frame in (("interval start", start), ("every state", events)):
         seen = frame.assign(half_spread=0.0) if reference == "mid" else frame
         row = row_of(table, reference, "shares", sampling, weight, side)
         exponent, error = hand_run(seen, estimator)

@@ -189,7 +189,7 @@ def test_a_propagator_is_least_squares_with_newey_west_errors(rng: np.random.Gen
 
 def test_too_many_lags_are_refused_with_how_many_are_not(rng: np.random.Generator) -> None:
     flow = synthetic(ExponentialKernel(0.1), 100, rng)
-    with pytest.raises(ModelFittingError, match="100 steps cannot tell 75 lagged effects"):
+    with pytest.raises(ModelFittingError, match="100 steps do not identify 75 lagged effects"):
         propagator(flow, 50)
     with pytest.raises(ValidationError, match="max_lag must be at most 98"):
         response_function(flow, 200)

@@ -122,7 +122,7 @@ def test_google_spreads_widen_after_trades_and_close_again(goog_books: BookSnaps
 def test_a_rejected_fit_gives_no_permanent_part(books: BookSnapshots) -> None:
     found = fit_block_book(books)
     refused = dataclasses.replace(found, price=dataclasses.replace(found.price, p_value=1e-9))
-    with pytest.raises(ModelFittingError, match="the propagator is not that of a block book"):
+    with pytest.raises(ModelFittingError, match="the propagator is not of a block-shaped book"):
         _ = refused.kernel
 
 

@@ -1,4 +1,4 @@
-"""Vendors' files, as they come, to `BookSnapshots`.
+"""Readers of vendors' files; all return `BookSnapshots`.
 
 A table with one snapshot a row is an entry of `frames.LAYOUTS`: about ten lines. Any other format
 is a `tabular.Format` in `FORMATS`: how it is recognised, and its books and trades, in file order
@@ -46,17 +46,18 @@ def read_books(path: str | Path | Iterable[str | Path], **reading: Any) -> BookS
         after the other, several files, those of any other folder or of a pattern such as
         "2025-04-*.csv" in the order of their names.
     session : Session, optional
-        Whose opening cross and dates count; 09:30-16:00 America/New_York by default.
+        Its open defines the opening cross, its time zone the dates; 09:30-16:00 America/New_York by
+        default.
     symbol : str
         Names the books of a source that does not.
     columns : mapping of str to str, optional
-        Of a long or wide frame with other names: {"BidPx1": "bid_price_1", ...}.
+        Other names of a long or wide frame's columns: {"BidPx1": "bid_price_1", ...}.
     timezone : str, optional
-        Of the times of a frame that name none, e.g. "America/New_York".
+        Zone of a frame's times that have none, e.g. "America/New_York".
     time_unit : {"s", "ms", "us", "ns"}, optional
-        Of the times of a frame that are numbers; nanoseconds by default.
+        Unit of a frame's times that are numbers; nanoseconds by default.
     where : mapping of column to value or list of values, optional
-        Only rows that hold these: one instrument, venue or publisher of a file of several,
+        Keep only rows with these values: one instrument, venue or publisher of several,
         {"publisher_id": 39}.
 
     Returns
@@ -89,16 +90,15 @@ def iter_books(
 ) -> Iterator[BookSnapshots]:
     """The books of files one after the other, `batch_rows` snapshots at a time.
 
-    Memory is bounded by the batch, not by the files; only a long table and a day of Lean's quotes
-    are held whole. The last batch of a file may be smaller; formats that must look ahead (an
-    opening cross) may make one larger. `paths` is
-    one or more of what `read_books` takes; `reading` are the other arguments of `read_books`.
+    Memory is bounded by the batch and not by the files; only a long table and a day of Lean's
+    quotes are held whole. The last batch of a file may be smaller. `paths` is one or more of what
+    `read_books` takes; `reading` are the other arguments of `read_books`.
 
     Raises
     ------
     MissingDataError, ValidationError
-        As `read_books`, when the file at fault is reached; files of two symbols, or not in
-        time order. Each file's opening cross is looked for in that file.
+        As `read_books`, when the faulty file is reached; files of two symbols, or not in time
+        order. The opening cross of each file is looked for in that file.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def books_of_frame(frame: pd.DataFrame, symbol: str, **reading: Any) -> BookSnap
 
 
 def batches_of(source: Any, batch_rows: int, options: Options, kind: Any = None) -> Iterator[Any]:
-    """Books of one source, under the symbol given where it names none.
+    """Books of one source; where it names no symbol they get the given one.
 
     Raises
     ------

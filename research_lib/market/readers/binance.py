@@ -26,20 +26,20 @@ N_LEVELS, CLOCK_STEP_BACK_MS, NS_A_MS = 20, 1_000, 10**6
 def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
     """Replay one recording: a book after every depth update that continues the snapshot.
 
-    The file is read twice, up to the snapshot and then whole, so that nothing is buffered. A
-    file without a snapshot goes on from the one of its symbol read before it, or passed over by
-    `convert`, which had done it, if that is the day before.
+    The file is read twice, up to the snapshot and then whole, so that nothing is buffered. A file
+    without a snapshot continues the recording of its symbol that was read before it, or that
+    `convert` skipped because it was converted already.
 
     A line is ``<local receive time, ns> <raw JSON>``: a stream message (`depthUpdate`, `trade`;
-    others are passed over) or the REST snapshot, whose place in the file does not matter.
-    Updates that end at or before the snapshot's `lastUpdateId` L are in it already. Of the
-    others, with first and last update ids U and u, each must continue the one before:
+    others are skipped) or the REST snapshot, which may stand anywhere in the file.
+    Updates that end at or before the snapshot's `lastUpdateId` L are contained in it. Each later
+    one, with first and last update ids U and u, must continue the one before:
 
     - spot: first U <= L + 1 <= u, then U = previous u + 1;
     - futures (updates with `pu`): first pu <= L < u, then pu = previous u.
 
-    Quantities are absolute and 0 deletes. Prices beyond the snapshot's depth are unknown until
-    an update names them, so levels far from the touch may be missing.
+    Quantities are absolute and 0 deletes. Levels beyond the snapshot's depth are unknown until an
+    update names them, so levels far from the touch may be missing.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     ------
     BookSnapshots
         The best 20 levels; prices in quote currency, sizes in base; empty levels are NaN, 0.
-        `time` is the exchange's event time E (ms): books and trades then share one clock, free
-        of the network's delay and of the recorder's own clock (1.27 s behind in the samples).
-        A clock that steps back by up to a second is held at its last value.
-        `trades`: aggressor -1 (a seller) where the buyer was the maker, else 1; 0 where
-        a futures trade is not an order meeting the book (X other than MARKET: insurance fund,
-        auto-deleveraging). Those of X other than MARKET without a size are dropped.
+        `time` is the exchange's event time E (ms), so books and trades share one clock, without
+        network delay and without the recorder's clock error (1.27 s in the samples). Where the time
+        steps back by up to a second, the last value is repeated. `trades`: aggressor -1 (a seller)
+        where the buyer was the maker, else 1; 0 where a futures trade did not execute against the
+        book (X other than MARKET: insurance fund, auto-deleveraging). Such trades without a size
+        are dropped.
 
     Raises
     ------
@@ -160,7 +160,7 @@ class _Replay:
         self.trades: list[tuple[int, float, float, int]] = []
 
     def continues(self, update: dict[str, Any]) -> bool:
-        """Whether the update is news; refused if what came between the last one and it is lost."""
+        """Whether the update is newer than the book; a gap before it is refused."""
         first, last = update["U"], update["u"]
         if not self.started and last <= self.last_id:
             return False
@@ -181,7 +181,7 @@ class _Replay:
         self.states.append(np.concatenate([self.bid.best(True), self.ask.best(False)]))
 
     def trade(self, trade: dict[str, Any]) -> None:
-        """Keep a trade; one that met no order in the book has no aggressor."""
+        """Keep a trade; one that did not execute against the book has no aggressor."""
         market = trade.get("X", "MARKET") == "MARKET"
         price, size = _number(trade["p"]), _number(trade["q"])
         time, aggressor = self._event_time(trade), {True: SELL, False: BUY}[trade["m"]]
@@ -200,7 +200,7 @@ class _Replay:
         return books
 
     def _event_time(self, message: dict[str, Any]) -> int:
-        """E in ns, held where the clock steps back a little; also checks that the symbol stays."""
+        """E in ns, not below the one before; also checks that the symbol is the same."""
         symbol, time, before = message["s"], message["E"], self.clock[message["e"]]
         if self.symbol not in ("", symbol):
             raise ValueError(f"symbol {symbol} after {self.symbol}; record one a file")

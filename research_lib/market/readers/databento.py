@@ -20,7 +20,7 @@ AGGRESSOR = {"B": 1, "A": -1, "N": 0}
 
 
 def _matches(path: Path, start: bytes) -> bool:
-    """Whether a file has Databento's columns (also those of a schema without levels)."""
+    """Whether a file has Databento's columns, those of a schema without levels included."""
     names = tabular.column_names(path)
     of_events = "action" in names and (MBP.fits(names) or "ts_event" in names)
     return of_events or ("ts_event" in names and MBP.fits(names) and "ts_recv" not in names)
@@ -38,15 +38,15 @@ def read_mbp10(
     - trades of action T with an aggressor (side A or B): they show the book before the
       trade, the removal follows as its own record;
     - records of a snapshot or with a bad time (flags 32, 8);
-    - records before the opening cross, taken to be the first trade of the session if it
-      prints without an aggressor (side N) within its first minute.
+    - records before the opening cross, taken to be the first trade of the session if it has no
+    aggressor (side N) and lies in the session's first minute.
 
     Parameters
     ----------
     path_or_paths : path or paths
         One file, or several of one symbol in time order.
     session : Session, optional
-        Whose opening the cross belongs to; 09:30 America/New_York by default.
+        Session that the opening cross belongs to; 09:30 America/New_York by default.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def read_mbp10(
     MissingDataError
         A file that does not exist.
     ValidationError
-        Damaged content, which is named; files out of time order, or of two symbols.
+        Damaged content, named; files out of time order, or of two symbols.
 
     References
     ----------
@@ -85,15 +85,15 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
     """Books and trades of a file, `batch_rows` records at a time, or of a frame with its columns,
     `complete` as in `read_mbp10`.
 
-    The source is read twice: first for the opening crosses, which come after the books that they
-    make incomplete.
+    The source is read twice: first for the opening crosses, because they come after the books that
+    they mark incomplete.
 
     CSV and Parquet have columns by name, in any order: ts_event, action, side, flags, symbol (or
     instrument_id), price and size (without both there are no trades), and bid_px_NN, bid_sz_NN,
     ask_px_NN, ask_sz_NN of levels 00 to L-1. Prices are decimals, or integers of 1e-9.
 
     A record of a snapshot, or with a bad time, may carry a `ts_event` older than the record before.
-    Its book is the newer state all the same, so it takes the greatest time so far.
+    Its book is still the newer state, so it gets the latest time so far.
 
     References
     ----------

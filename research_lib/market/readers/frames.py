@@ -13,8 +13,8 @@ their columns, compression by content, and all checks, filters, batches and erro
         first_level=0,
     )
 
-What is no such table has a `tabular.Format` of its own: Databento's events, LOBSTER's and Lean's
-pairs, Binance's streams. A DataFrame goes the same way as a file.
+Other files have a `tabular.Format` of their own: Databento's events, LOBSTER's and Lean's pairs,
+Binance's streams. A DataFrame is read in the same way as a file.
 """
 
 import re
@@ -36,7 +36,7 @@ from research_lib.market.readers.tabular import Options, Source
 KINDS = ("price", "size")
 MAX_LEVELS = 1_000
 # Where all prices of a CSV are whole numbers, the highest decides: from here on they may be
-# dollars, or 0.001 and more in units of 1e-9; and from there on they are units of 1e-9.
+# dollars, or 0.001 and more in units of 1e-9; from FIXED_FROM on they are units of 1e-9.
 AMBIGUOUS_FROM, FIXED_FROM, UNDEF_PRICE = 1_000_000, 10_000_000, 2.0**63
 LONG = "long: time, side (bid or ask), price, size, level (1 is best)"
 WIDE_NAMES = "time, bid_price_1, bid_size_1, ask_price_1, ask_size_1, bid_price_2, ..."
@@ -64,13 +64,13 @@ class Layout:
     level : str
         A column of a level: `{side}` and `{kind}` are its words for them, `{k}` the number.
     sides : tuple of str
-        Its words for bid and ask.
+        The words for bid and ask.
     kinds : tuple of str
-        Its words for price and size.
+        The words for price and size.
     first_level : int
         Number of the best level.
     time_unit : str
-        Of times that are numbers: "s", "ms", "us", "ns".
+        Unit of times that are numbers: "s", "ms", "us", "ns".
     fixed_prices : bool
         Whether whole numbers may be Databento's fixed-point prices, units of 1e-9.
     required : str
@@ -115,7 +115,7 @@ class Layout:
         return [time, *self.columns(n_levels)]
 
     def scale(self, rows: tabular.Rows) -> float:
-        """What prices are divided by: 1e9 where the first best prices are fixed-point."""
+        """Divisor of prices: 1e9 where the first best prices are fixed-point, else 1."""
         names = [self.side(side, 1)[0][0] for side in SIDES]
         columns = [rows.batch[name] for name in names]
         texts = [column for column in columns if pa.types.is_string(column.type)]
@@ -158,7 +158,7 @@ LAYOUTS = (
 
 
 def layout_of(names: Sequence[str]) -> Layout | None:
-    """The layout with these columns, from level 0 where there is one: no best is thrown away."""
+    """The layout with these columns; from level 0 where there is one, to keep the best level."""
     ways = (one for layout in LAYOUTS for one in (replace(layout, first_level=0), layout))
     return next((one for one in ways if one.fits(names)), None)
 
@@ -248,17 +248,17 @@ def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:
 
 
 def suggestion(names: Iterable[str]) -> str:
-    """What the columns of a source were probably meant to be, and which are wanted."""
+    """The probable meaning of a source's columns, and the columns that are wanted."""
     renames = likely_renames(names)
     perhaps = f"; perhaps its columns are meant so: columns={renames}" if renames else ""
     return f"{perhaps}; a frame has columns {LONG}; or wide: {WIDE_NAMES}"
 
 
 def likely_renames(names: Iterable[str]) -> dict[str, str]:
-    """Which columns were probably meant to be which; {} unless they would make a whole frame.
+    """Probable renames of columns; {} unless they would make a whole frame.
 
-    Names are taken apart into words and numbers, so that BidPx1, ask_qty_0 or "Offer Size" are
-    understood; levels counted from 0 are counted from 1. A price may go without the word.
+    Names are split into words and numbers, so that BidPx1, ask_qty_0 or "Offer Size" are
+    understood; levels counted from 0 become levels from 1. The word for price may be missing.
     """
     found = {name: _meant(name) for name in names}
     sided = [level for words, level in found.values() if words & set(SIDES)]
@@ -282,7 +282,7 @@ def likely_renames(names: Iterable[str]) -> dict[str, str]:
 
 
 def _meant(name: str) -> tuple[set[str], int | None]:
-    """The words of a column's name as those of `WORDS`, others as they are, and its number."""
+    """The words of a column's name, translated by `WORDS` where known, and its number."""
     apart = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", TOGETHER.sub(r"\1 ", name))
     words = {MEANT.get(word.lower(), word.lower()) for word in apart if not word.isdigit()}
     number = next((int(part) for part in reversed(apart) if part.isdigit()), None)

@@ -4,7 +4,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from itertools import zip_longest
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,20 @@ def partner_of(path: Path) -> Path | None:
     return path.with_name(name) if named and path.with_name(name).is_file() else None
 
 
+def names_beside(path: PurePath) -> list[PurePath]:
+    """Names of the files that are read along with one where they exist, whether they do or not.
+
+    Of LOBSTER and of Lean's ticks the other of the pair; of Lean's daily bars the factor file.
+
+    >>> [str(name) for name in names_beside(PurePath("tick/ibm_20131007_quote.zip"))]
+    ['tick/ibm_20131007_trade.zip']
+    """
+    named = KIND.match(path.name)
+    if named and (LOBSTER_NAME.match(path.name) or LEAN_NAME.fullmatch(path.name)):
+        return [path.with_name(named[1] + PARTNER[named[2].lower()] + named[3])]
+    return [path.with_name(f"{path.stem}_factor_file.csv")] if path.suffix == ".zip" else []
+
+
 def _carried(values: NDArray[Any], given: Bool, before: Any = 0) -> NDArray[Any]:
     """The last given value at or before each row, (n,); `before` where none was given yet."""
     last = np.maximum.accumulate(np.where(given, np.arange(len(given)), -1))
@@ -65,9 +79,9 @@ def read_lobster(
     """Read one LOBSTER pair of any depth: row i is the book AFTER event i.
 
     Every row is a single event and kept, in file order, and all are complete. Halt messages
-    (type 7) and the rows from a halt until trading resumes show empty levels whatever the
-    file holds: no order can trade against them, so a sample taken then finds no market.
-    The first event after the resumption shows the file's book again.
+    (type 7) and the rows from a halt until trading resumes show empty levels whatever the file
+    holds: no order can trade against them, so a sample taken then is empty. From the first event
+    after the resumption the file's book is shown again.
 
     Parameters
     ----------
@@ -81,7 +95,7 @@ def read_lobster(
     -------
     BookSnapshots
         (n, L) prices in dollars, sizes in shares; levels written +-9999999999 are empty (NaN,
-        0); `time` keeps nine decimals, further ones are rounded. `trades` holds executions of
+        0); `time` is rounded to nine decimals. `trades` holds executions of
         visible orders (type 4: aggressor 1, a buyer, where the resting order was a sale,
         direction -1) and, with aggressor 0, of hidden orders (type 5) and crosses (type 6).
 
@@ -205,10 +219,10 @@ def _lean_batches(path: Path, batch_rows: int, options: Options) -> Iterator[Boo
     """One-level books of a quote zip, with the trades beside it.
 
     A row gives one side (the other is 0, 0) or both; the last bid and the last ask are carried
-    along, so row i is the quote after row i. A side is empty until its first row. All rows are
-    kept, of extended hours too, and so are locked and crossed ones: quotes of several venues,
-    that the book's quality counts. Rows marked suspicious are not complete, and their quote is
-    left out: they repeat the state before.
+    forward, so book i is the quote after row i. A side is empty until its first row. All rows are
+    kept, those of extended hours too. Quotes of several venues may lock or cross; the book's
+    quality counts them. Rows marked suspicious are not complete, and their quote is ignored: they
+    repeat the state before.
 
     The name is SYMBOL_YYYYMMDD_quote.zip, or YYYYMMDD_quote.zip in a folder named after the
     symbol; times are milliseconds after that day's midnight in New York, whatever the session.
@@ -216,10 +230,10 @@ def _lean_batches(path: Path, batch_rows: int, options: Options) -> Iterator[Boo
     Yields
     ------
     BookSnapshots
-        (n, 1); dollars and shares. `trades` have aggressor 0, the format has no sign; those
-        marked suspicious are dropped; conditions are not interpreted, so
-        auctions are among them. A trade goes with the batch whose last quote is the first at or
-        after it; the day's trades are held in memory.
+        (n, 1); dollars and shares. `trades` have aggressor 0, because the format has no sign; those
+        marked suspicious are dropped. Conditions are not interpreted, so auctions are among the
+        trades. A trade belongs to the first batch whose last quote is at or after it; the day's
+        trades are held in memory.
 
     References
     ----------

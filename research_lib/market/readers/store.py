@@ -59,8 +59,8 @@ def _dates(path: Path) -> list[Path]:
 def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
     """Books and trades of one symbol, date after date, `batch_rows` snapshots at a time.
 
-    What must not be sampled was decided when the folder was made: the session is not used. The
-    last batch of a source of a date may be smaller.
+    Which states are complete was decided when the folder was made, so the session is not used. The
+    last batch of each source and date may be smaller.
     """
     found = books_by_symbol(path)
     if len(found) > 1:
@@ -103,7 +103,7 @@ def _trades(rows: tabular.Rows, symbol: str) -> Trades:
 
 
 def _first(file: Path) -> int:
-    """When the rows of a file begin; two files of a date are read one after the other."""
+    """When the rows of a file begin; files of one date are read in this order."""
     return int(footer_of(file).get("first", 0))
 
 
@@ -113,7 +113,7 @@ def partition(symbol: str, date: Any) -> Path:
 
 
 def table_of(books: BookSnapshots) -> pa.Table:
-    """Books, and with each the trades up to it that are not with one before, as a table."""
+    """Books as a table, each with the trades since the book before it."""
     time = pa.array(books.time, tabular.UTC_NS)
     columns: dict[str, Any] = {"time": time, "complete": books.complete}
     for k in range(books.n_levels):
@@ -149,9 +149,10 @@ class TableFile:
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
     def close(self, place: Path | None = None, footer: Mapping[str, Any] | None = None) -> None:
-        """End the file by what it was made of, and when its rows begin, and put it in its place.
+        """Close the file with a footer (its source, when its rows begin) and move it to `place`.
 
-        The footer of the last file of a source names all its dates. Without a place it is left.
+        The footer of the last file of a source names all its dates. Without a place the file is
+        only closed.
         """
         if footer is not None:
             said = json.dumps({**footer, "first": self.first})
@@ -165,7 +166,7 @@ class TableFile:
 
 
 def footer_of(path: Path) -> dict[str, Any]:
-    """What a file was made of; empty where it does not say."""
+    """The footer of a file; empty where it has none."""
     import pyarrow.parquet as pq
 
     with tabular.damage(path), path.open("rb") as stream:

@@ -77,7 +77,7 @@ class Options(Record):
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Of arguments that may be None, for the default."""
+        """From the arguments of a reader; None means the default."""
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class Options(Record):
 
 
 class Format(NamedTuple):
-    """A vendor's files: whether a path, whose content begins so, is one; and its books in batches.
+    """A file format: how it is recognised by path and first bytes, and how its books are read.
 
     `takes` names which of `columns`, `timezone`, `time_unit` and `where` apply.
     """
@@ -234,7 +234,7 @@ def read(
     wanted : iterable of str
         The columns to read, by the names that `options.columns` gives them.
     options : Options, optional
-        Of which `columns` and `where`, which rows are kept, count here.
+        Only `columns` and `where` (which rows are kept) are used here.
     names : sequence of str, optional
         All column names in order, where a CSV has no header line.
 
@@ -269,7 +269,7 @@ def read(
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """Categories and long texts as texts."""
+    """Categories and large strings as plain strings."""
     column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     long_text = pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type)
     return column.cast(pa.string()) if long_text else column
@@ -300,7 +300,7 @@ def _batches(
 def _csv(
     path: Path, stream: Any, wanted: list[str], batch_rows: int, names: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Columns of a CSV as text; one that is there twice must say the same twice."""
+    """Columns of a CSV as text; a column that occurs twice must hold the same values."""
     import pyarrow.csv as pcsv
 
     columns = list(names or column_names(path))
@@ -325,7 +325,7 @@ def _csv(
                 raise ValidationError(f"{path}: column {name} is there twice and differs; drop one")
         yield batch.select(wanted)
     with path.open("rb") as raw:
-        packed = raw.read(4).startswith((ZIP, DBN, *CODECS))  # which names a cut itself
+        packed = raw.read(4).startswith((ZIP, DBN, *CODECS))  # these report a cut themselves
         raw.seek(-1, io.SEEK_END)
         if not packed and raw.read(1) in b"0123456789.":
             found = f"{path}: the last row has no end of line, so its last number may be cut off"
@@ -466,7 +466,7 @@ class Rows:
         return np.asarray(count * factor, np.int64) if whole else self.exact_ns(name, factor)
 
     def _localised(self, name: str, timezone: str) -> pa.Array:
-        """Times of a zone's own clock, which must not be those that a change of clocks repeats."""
+        """Local times of a zone; those that a clock change repeats or skips are refused."""
         local = self.cast(name, pa.timestamp("ns"), "must hold times all without or all with zone")
         earliest = pc.assume_timezone(local, timezone, ambiguous="earliest", nonexistent="earliest")
         latest = pc.assume_timezone(local, timezone, ambiguous="latest", nonexistent="latest")
@@ -525,8 +525,8 @@ class Rows:
 def price_limit(prices: Float) -> float:
     """What prices must lie below: a billion, or a thousand times the lowest of them.
 
-    A mark of an empty level or a fixed-point integer lies far above the prices beside it; a
-    currency of small units does not.
+    A vendor's mark of an empty level and a fixed-point integer are far above the prices beside
+    them; prices in a currency of small units are alike.
     """
     positive = prices[prices > 0]
     return float(max(HIGH_PRICE, ALIKE * positive.min())) if positive.size else HIGH_PRICE
@@ -544,6 +544,6 @@ def is_symbol(name: str) -> bool:
 
 
 def _stem(name: str) -> str:
-    """A column's name, without separators and what says how its values are written."""
+    """A column's name without separators and without a suffix such as id, code or name."""
     plain = re.sub("[^a-z0-9]", "", name.lower())
     return plain if plain in WHOSE.split() else re.sub("(id|code|name|root)$", "", plain)

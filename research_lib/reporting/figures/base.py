@@ -3,6 +3,7 @@
 Each function takes `ax=None`, draws, labels with units and returns the Axes.
 """
 
+import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from research_lib.errors import ValidationError
 from research_lib.market import Session
+from research_lib.wording import significant
 
 Style = dict[str, Any]
 Panel = Axes | None
@@ -41,11 +43,17 @@ WAYS = {
 # The other colours of the palette are for everything that is no strategy.
 OBSERVED, FITTED, TRUTH, MUTED = "#000000", "#D55E00", "#009E73", "#999999"
 SERIES = ("#56B4E9", "#CC79A7", "#009E73", "#D55E00")
+# Paul Tol's muted scheme, for assets: none is the colour of a way to trade.
+ASSETS = (
+    "#88CCEE", "#882255", "#999933", "#332288", "#CC6677", "#44AA99", "#DDCC77", "#AA4499",
+    "#117733",
+)  # fmt: skip
 # Places of a legend outside the panel, where it hides nothing.
 OUTSIDE: dict[str, Style] = {
     "above": {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "borderaxespad": 0.2},
     "right": {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)},
 }
+ROUNDING = 1e-9  # bps, and below all that is drawn
 SHADE: Style = {"alpha": 0.15, "linewidth": 0}
 
 
@@ -103,9 +111,16 @@ def save_figure(drawn: Axes | Figure, path: str | Path) -> Path:
     if kind.lower() not in kinds:
         raise ValidationError(f"no figure is written as .{kind}; choose from {', '.join(kinds)}")
     part = target.with_name(f".{target.name}.part")
-    # Without the name of the software: its version would change the file's bytes.
-    figure.savefig(part, format=kind, dpi=110, metadata={"Software": None})
+    part.write_bytes(figure_bytes(figure, kind))
     return part.replace(target)
+
+
+def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
+    """A figure as the bytes of a file, the same for the same drawing."""
+    stream = io.BytesIO()
+    # Without the name of the software: its version would change the file's bytes.
+    figure.savefig(stream, format=kind, dpi=110, metadata={"Software": None})
+    return stream.getvalue()
 
 
 def colour_of(name: Any, default: str = MUTED) -> str:
@@ -117,6 +132,18 @@ def coloured(items: Mapping[Any, Any], colours: Sequence[str] = SERIES) -> Itera
     """Name, value and colour of each: a strategy's own, else the next of `colours`."""
     for (name, value), colour in zip(items.items(), itertools.cycle(colours), strict=False):
         yield name, value, colour_of(name, colour)
+
+
+def asset_colours(n: int) -> list[Any]:
+    """n colours, no two alike: colour-blind safe up to nine, from one colour map beyond.
+
+    Examples
+    --------
+    >>> [len(set(asset_colours(n))) for n in (2, 9, 40)]
+    [2, 9, 40]
+    """
+    beyond = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, n))
+    return list(ASSETS[:n]) if n <= len(ASSETS) else [tuple(colour) for colour in beyond]
 
 
 def quartiles(values: pd.Series, by: ArrayLike) -> pd.DataFrame:
@@ -178,6 +205,11 @@ def finish(
     return ax
 
 
+def from_zero(ax: Axes) -> None:
+    """A y axis from 0 on, with room above what is drawn: a flat line is not on the frame."""
+    ax.set_ylim(0.0, 1.06 * max(ax.get_ylim()[1], ROUNDING))
+
+
 def clock_axis(ax: Axes, session: Session) -> Axes:
     """Label the x axis, in intervals of the session, by time of day."""
     hours, positions = session.whole_hours()
@@ -185,6 +217,19 @@ def clock_axis(ax: Axes, session: Session) -> Axes:
     ax.set_xticks(positions, hours)
     ax.set_xlabel(f"time of day ({session.timezone})")
     return ax
+
+
+class _PlainLog(LogFormatter):
+    """Where the stock formatter labels a tick, as 0.1 and 10,000, not as 1e-01 and 1e4."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:,g}" if super().__call__(x, pos) else ""
+
+
+def plain_numbers(ax: Axes, log: str) -> None:
+    """Label logarithmic axes ("x", "y" or "xy") by plain numbers, thinned out."""
+    for axis in [getattr(ax, f"{name}axis") for name in log]:
+        axis.set(major_formatter=_PlainLog(), minor_formatter=_PlainLog())
 
 
 def plot_bands(bands: Tables, xlabel: str, ylabel: str, ax: Panel = None) -> Axes:
@@ -205,7 +250,7 @@ def plot_bands(bands: Tables, xlabel: str, ylabel: str, ax: Panel = None) -> Axe
     ax = axes_or(ax)
     for label, table, colour in coloured(bands):
         band(ax, table.index, table[["lower", "middle", "upper"]].T, colour, label)
-    ax.set_ylim(bottom=0)
+    from_zero(ax)
     return finish(ax, xlabel, ylabel, "best" if len(bands) > 1 else "")
 
 
@@ -230,35 +275,45 @@ def plot_lines(
     for label, (x, y), colour in coloured(lines):
         ax.plot(x, y, fmt, color=colour, label=label, markersize=4, linewidth=1.3)
     ax.set(**{f"{axis}scale": "log" for axis in log})
-    for axis in [getattr(ax, f"{name}axis") for name in log]:  # plain numbers, thinned out
-        axis.set(major_formatter=LogFormatter(), minor_formatter=LogFormatter())
+    plain_numbers(ax, log)
     low, high = min(0.0, ax.get_ylim()[0]), ax.get_ylim()[1]
     if "y" not in log:  # a flat line is not under the legend
         ax.set_ylim(low, max(0.0, high) + 0.1 * (high - low))
     return finish(ax, xlabel, ylabel, "best")
 
 
-def plot_intervals(table: pd.DataFrame, xlabel: str, ax: Panel = None) -> Axes:
-    """Estimates with their intervals, the largest on top; NaN ends are not drawn.
+def plot_intervals(
+    table: pd.DataFrame, xlabel: str, ax: Panel = None, *, as_given: bool = False,
+    colour: str = MUTED,
+) -> Axes:  # fmt: skip
+    """Estimates with their intervals, the numbers right of the panel; NaN ends are not drawn.
 
     Parameters
     ----------
     table : DataFrame
         Index the rows' names; columns the estimate, its lower and its upper end, in the unit of
         `xlabel`.
+    as_given : bool
+        The first row on top; else the largest.
+    colour : str
+        Of rows that are no strategies.
 
     Examples
     --------
     >>> row = {"saving_%": 40.0, "saving_lower_%": 30.0, "saving_upper_%": 45.0}
     >>> ax = plot_intervals(pd.DataFrame(row, index=["adaptive"]), "saving (%)")
-    >>> ax.get_yticklabels()[0].get_text()
-    'adaptive'
+    >>> ax.get_yticklabels()[0].get_text(), ax.texts[0].get_text()
+    ('adaptive', '40.0')
     """
-    ax, shown = axes_or(ax), table.astype(float).sort_values(table.columns[0])
+    ax, shown = axes_or(ax), table.astype(float)
+    shown = shown[::-1] if as_given else shown.sort_values(shown.columns[0])
     for row, (name, (middle, lower, upper)) in enumerate(shown.iterrows()):
-        reach = np.maximum(np.nan_to_num([[middle - lower], [upper - middle]]), 0.0)
-        ax.errorbar(middle, row, xerr=reach, fmt="o", color=colour_of(name), capsize=3)
-        note(ax, f"{middle:.3g}", (middle, row), (0, 7), ha="center", va="bottom")
+        own, reach = colour_of(name, colour), None
+        if np.isfinite(lower + upper):
+            reach = np.maximum([[middle - lower], [upper - middle]], 0.0)
+        ax.errorbar(middle, row, xerr=reach, fmt="o", color=own, markersize=5, capsize=3)
+        # Beside the panel a number lies on no line, whatever the values.
+        note(ax, significant(middle), (1.0, row), (6, 0), xycoords=("axes fraction", "data"))
     name_rows(ax, shown.index)
     return finish(ax, xlabel)
 
@@ -269,7 +324,7 @@ def plot_slippage_fit(observed: pd.DataFrame, fitted: Lines, title: str, ax: Pan
     Parameters
     ----------
     observed : DataFrame
-        Index trade size, shares; columns lower, middle, upper, bps.
+        Index trade size, shares; columns lower, middle (the mean), upper, bps.
     fitted : mapping of label to (shares (k,), slippage (k,) bps)
 
     Examples
@@ -280,11 +335,12 @@ def plot_slippage_fit(observed: pd.DataFrame, fitted: Lines, title: str, ax: Pan
     """
     ax = axes_or(ax)
     lower, middle, upper = observed.to_numpy().T
-    reach, label = np.vstack([middle - lower, upper - middle]), "observed (median, quartiles)"
+    reach = np.maximum([middle - lower, upper - middle], 0.0)  # a mean may lie beyond a quartile
+    label = "observed (mean, quartiles)"
     ax.errorbar(observed.index, middle, reach, fmt="o", markersize=4, color=OBSERVED, label=label)
     for name, (shares, slippage), colour in coloured(fitted, (FITTED, TRUTH, MUTED)):
         ax.plot(shares, slippage, color=colour, linewidth=1.6, label=name)
-    ax.set_ylim(bottom=0)
+    from_zero(ax)
     ax.set_title(title, fontsize=10)
     return finish(ax, "trade size (shares)", "slippage from mid (bps)")
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from research_lib.checks import Float
 from research_lib.market import Session
 from research_lib.reporting.figures import base as fig
+from research_lib.wording import significant
 
 Named = fig.Named | None
 
@@ -43,7 +44,7 @@ def plot_schedule(
     shares : (n,) shares, Schedule or Allocation
     baselines : mapping of name to (n,) shares or Schedule, optional
     caps : (n,) shares, optional
-        Named, not drawn, where all are off the scale.
+        Written, not drawn, where all are off the scale.
 
     Examples
     --------
@@ -60,7 +61,8 @@ def plot_schedule(
     if limit.min() < top:
         _filled_steps(ax, np.full(len(x), top), np.minimum(limit, top), fig.MUTED, "above the cap")
     elif np.isfinite(limit.min()):
-        ax.plot([], [], " ", label=f"caps from {limit.min():,.0f}, off the scale")
+        text = f"caps from {limit.min():,.0f} shares, above this scale"
+        ax.text(0.01, 0.97, text, transform=ax.transAxes, va="top", fontsize=8)
     ax.set_ylim(0.0, top)
     return _interval_axis(ax, len(x), "child order (shares)")
 
@@ -94,7 +96,8 @@ def plot_water_level(
     ax.stairs(first, color=fig.OBSERVED, linewidth=0.8, baseline=None, label="first share")
     level = float(last[traded].max() if traded.any() else first.min())
     if multiplier is None:
-        ax.plot([], [], " ", label="no one level: terms couple the intervals")
+        text = "no one level: terms couple the intervals"
+        ax.text(0.01, 0.97, text, transform=ax.transAxes, va="top", fontsize=8)
     else:
         level, colour = max(level, multiplier), fig.FITTED
         ax.axhline(multiplier, color=colour, linewidth=1.3, label="multiplier: the next share")
@@ -171,17 +174,17 @@ def plot_holdings(
     >>> ax.lines[0].get_ydata().tolist()
     [100.0, 50.0, 0.0]
     """
-    ax, handles = fig.axes_or(ax), []
+    ax, handles, colours = fig.axes_or(ax), [], fig.asset_colours(len(names))
     for (way, held), style in zip(holdings.items(), cycle(("-", "--", ":", "-.")), strict=False):
         assets = (100.0 * np.asarray(held, float) / np.asarray(held, float)[0]).T
         line: fig.Style = {"linewidth": 1.5, "linestyle": style}
         if len(assets) > 1 and np.allclose(assets, assets[0], atol=1e-6):
             handles += ax.plot(assets[0], color=fig.colour_of(way, fig.OBSERVED), label=way, **line)
             continue
-        for left, colour in zip(assets, cycle(fig.SERIES), strict=False):
+        for left, colour in zip(assets, colours, strict=True):
             ax.plot(left, color=colour, **line)
         handles += ax.plot([], [], color=fig.OBSERVED, linestyle=style, label=way)
-    for name, colour in zip(names, cycle(fig.SERIES), strict=False):
+    for name, colour in zip(names, colours, strict=True):
         handles += ax.plot([], [], color=colour, label=name)
     how: fig.Style = {"handles": handles, "ncols": 2, "legend": "best", "zero": True}
     return fig.clock_axis(fig.finish(ax, y="left to trade (% of the order)", **how), session)
@@ -189,16 +192,18 @@ def plot_holdings(
 
 def plot_frontiers(
     frontiers: fig.Lines, points: Mapping[str, tuple[float, float]] | None = None,
-    tangent: tuple[float, float] | None = None, ax: fig.Panel = None,
+    equal: fig.Lines | None = None, ax: fig.Panel = None,
 ) -> Axes:  # fmt: skip
     """Expected cost against its standard deviation, bps: lines of best schedules, and single ones.
+
+    A point on a line of its own name goes without a second mark in the legend.
 
     Parameters
     ----------
     frontiers : mapping of way to (deviation (k,), cost (k,))
     points : mapping of way to (deviation, cost), optional
-    tangent : (slope, value at deviation 0), optional
-        The line of equal value at risk that touches a frontier.
+    equal : mapping of label to (deviation, cost), optional
+        Lines of equal merit, such as equal value at risk; they do not widen the axes.
 
     Examples
     --------
@@ -208,25 +213,30 @@ def plot_frontiers(
     ax = fig.axes_or(ax, 5.4, 4.0)
     for way, line in frontiers.items():
         ax.plot(*line, color=fig.colour_of(way, fig.OBSERVED), linewidth=1.6, label=way)
-    if tangent is not None:
-        limits, x = {"xlim": ax.get_xlim(), "ylim": ax.get_ylim()}, np.array(ax.get_xlim())
-        style: fig.Style = {"color": fig.MUTED, "linewidth": 1.0, "label": "equal value at risk"}
-        ax.plot(x, tangent[1] - tangent[0] * x, "--", **style)
-        ax.set(**limits)
     for (way, point), marker in zip((points or {}).items(), cycle("os^Dv"), strict=False):
-        style = {"color": fig.colour_of(way, fig.OBSERVED), "markersize": 6}
-        ax.plot(*point, marker, label=way, markeredgecolor="white", **style)
+        style: fig.Style = {"color": fig.colour_of(way, fig.OBSERVED), "markersize": 7}
+        label = None if way in frontiers else way
+        ax.plot(*point, marker, label=label, markeredgecolor="white", zorder=3, **style)
     ax.margins(0.06)
+    limits = {"xlim": ax.get_xlim(), "ylim": ax.get_ylim()}
+    for label, line in (equal or {}).items():
+        ax.plot(*line, "--", color=fig.MUTED, linewidth=1.0, label=label)
+    ax.set(**limits)
     return fig.finish(ax, "standard deviation of the cost (bps)", "expected cost (bps)", "best")
 
 
+# No part has the colour of a strategy: light to dark for what the order pays, wine for selection.
 PART_COLOURS = {
-    "spread": "#999999", "walk": "#56B4E9", "selection": "#009E73", "carried": "#E69F00",
-    "fees": "#CC79A7",
+    "spread": "#543005", "walk": "#A6611A", "selection": "#882255", "carried": "#E3D3B0",
+    "fees": "#332288",
 }  # fmt: skip
+PORTFOLIO_PARTS = {"spread": "#999999", "impact": "#56B4E9", "price_of_risk": "#F0E442"}
 
 
-def plot_cost_parts(table: pd.DataFrame, ax: fig.Panel = None) -> Axes:
+def plot_cost_parts(
+    table: pd.DataFrame, ax: fig.Panel = None, *, parts: Mapping[str, str] = PART_COLOURS,
+    total: str = "total",
+) -> Axes:  # fmt: skip
     """What each strategy costs, its parts stacked, the cheapest on top; a dot is the total.
 
     Parts below 0, such as a selection that pays, stand left of 0.
@@ -236,6 +246,9 @@ def plot_cost_parts(table: pd.DataFrame, ax: fig.Panel = None) -> Axes:
     table : DataFrame
         Index strategy; columns spread_bps, walk_bps, selection_bps, carried_bps, fees_bps and
         total_bps, as `evaluation.compare`.
+    parts : mapping of part to colour
+    total : str
+        The sum's name, for other parts.
 
     Examples
     --------
@@ -244,23 +257,104 @@ def plot_cost_parts(table: pd.DataFrame, ax: fig.Panel = None) -> Axes:
     >>> ax.get_yticklabels()[0].get_text()
     'TWAP'
     """
-    ax, rows = fig.axes_or(ax), table.sort_values("total_bps", ascending=False)
+    ax, rows = fig.axes_or(ax), table.sort_values(f"{total}_bps", ascending=False)
     at, ends = np.arange(len(rows)), {1.0: np.zeros(len(rows)), -1.0: np.zeros(len(rows))}
-    for part, colour in PART_COLOURS.items():
+    for part, colour in parts.items():
         values = rows[f"{part}_bps"].to_numpy(float)
         if not np.any(values):
             continue
-        label: str | None = part
+        label: str | None = part.replace("_", " ")
         for sign, left in ends.items():
             width = np.where(sign * values > 0, values, 0.0)
             style: fig.Style = {"color": colour, "height": 0.6, "linewidth": 0}
             ax.barh(at, width, left=left, label=label, **style)
             ends[sign] = left + width
             label = None
-    total = rows["total_bps"].to_numpy(float)
-    ax.plot(total, at, "o", color=fig.OBSERVED, markersize=4, label="total")
-    for row, value in zip(at, total, strict=True):
-        fig.note(ax, f"{value:.3g}", (max(value, ends[1.0][row]), row), (6, 0))
+    ends_at = rows[f"{total}_bps"].to_numpy(float)
+    style = {"color": fig.OBSERVED, "markersize": 4, "label": total.replace("_", " ")}
+    ax.plot(ends_at, at, "o", **style)
+    for row, value in zip(at, ends_at, strict=True):
+        fig.note(ax, significant(value), (max(value, ends[1.0][row]), row), (6, 0))
     fig.name_rows(ax, rows.index)
     ax.margins(x=0.2)
     return fig.finish(ax, "expected cost (bps of the arrival mid)", legend="above", ncols=6)
+
+
+def plot_costs(table: pd.DataFrame, benchmark: str) -> list[Axes]:
+    """Parts of each strategy's cost, and beside them its difference to the benchmark.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As for `plot_cost_parts`, with difference_bps, lower_bps and upper_bps.
+    benchmark : str
+        Its row has no difference.
+
+    Examples
+    --------
+    >>> parts = {f"{name}_bps": [1.0, 1.0] for name in PART_COLOURS}
+    >>> ends = {f"{name}_bps": [0.0, 0.0] for name in ("total", "difference", "lower", "upper")}
+    >>> axes = plot_costs(pd.DataFrame(parts | ends, index=["TWAP", "adaptive"]), "TWAP")
+    >>> axes[1].get_xlabel()
+    'difference to TWAP (bps), 95 % interval'
+    """
+    _, axes = fig.new_figure(2, width=11.0, height=0.34 * len(table) + 1.4)
+    left, right = axes
+    plot_cost_parts(table, left)
+    # Sorted as the other panel, so that strategies of one cost stand in one order.
+    ends = table.sort_values("total_bps", ascending=False)[::-1]
+    ends = ends[["difference_bps", "lower_bps", "upper_bps"]]
+    label = f"difference to {benchmark} (bps)"
+    if ends["lower_bps"].notna().any():
+        label += ", 95 % interval"
+    fig.plot_intervals(ends, label, right, as_given=True)
+    right.tick_params(labelleft=False)
+    return [left, right]
+
+
+def plot_changes(changes: pd.DataFrame, headline: pd.Series, xlabel: str) -> Axes:
+    """A difference as reported, on top, and when one choice is changed at a time.
+
+    Parameters
+    ----------
+    changes : DataFrame
+        Index (changed, to); difference_bps, lower_bps, upper_bps.
+    headline : Series
+        The same of the difference as reported; its interval, where it has one, is shaded.
+
+    Examples
+    --------
+    >>> ends = {"difference_bps": -2.0, "lower_bps": -3.0, "upper_bps": -1.0}
+    >>> ax = plot_changes(pd.DataFrame({("cap", "2 times"): ends}).T, pd.Series(ends), "bps")
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['cap: 2 times', 'as reported']
+    """
+    names = ["difference_bps", "lower_bps", "upper_bps"]
+    rows = [headline[names].astype(float).to_frame("as reported").T]
+    rows += [changes[names].set_axis([": ".join(key) for key in changes.index])]
+    shown, colour = pd.concat(rows), fig.colour_of("adaptive")
+    ax = fig.axes_or(None, 9.0, 0.28 * len(shown) + 0.9)
+    if np.isfinite(headline["lower_bps"]):
+        ax.axvspan(headline["lower_bps"], headline["upper_bps"], color=fig.MUTED, **fig.SHADE)
+    return fig.plot_intervals(shown, xlabel, ax, as_given=True, colour=colour)
+
+
+def plot_urgencies(frontier: pd.DataFrame) -> Axes:
+    """Expected cost against timing risk of the adaptive strategy, a mark an urgency.
+
+    Parameters
+    ----------
+    frontier : DataFrame
+        Index urgency; total_bps and timing_risk_bps.
+
+    Examples
+    --------
+    >>> points = {"total_bps": [5.0, 8.0], "timing_risk_bps": [90.0, 60.0]}
+    >>> [line.get_label() for line in plot_urgencies(pd.DataFrame(points, [1.0, 10.0])).lines]
+    ['adaptive', 'urgency 1', 'urgency 10']
+    """
+    risk, cost = frontier["timing_risk_bps"].to_numpy(), frontier["total_bps"].to_numpy()
+    named = [f"urgency {value:g}" for value in frontier.index]
+    return plot_frontiers(
+        {"adaptive": (risk, cost)}, dict(zip(named, zip(risk, cost, strict=True), strict=True))
+    )

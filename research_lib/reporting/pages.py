@@ -1,0 +1,218 @@
+"""From an executed notebook to its report: Markdown, HTML page, figures, tables, and results."""
+
+import html
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from research_lib.errors import ResearchError
+from research_lib.reporting.notebook import RESULTS_TYPE, TABLE_TYPE
+
+KEPT = ["text/markdown", "image/png", "text/plain"]  # of a display's forms, the first that is there
+STYLE = Path(__file__).with_name("templates") / "page.css"
+# A formula in the HTML that mistune leaves: its text, escaped, between dollars.
+FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
+CODE = re.compile(r"(<(pre|code)\b.*?</\2>)", re.DOTALL)
+
+
+class PageError(ResearchError):
+    """An executed notebook that is no report: names what is missing."""
+
+
+@dataclass(frozen=True)
+class HandedOn:
+    """What a notebook handed on beside what it shows.
+
+    Attributes
+    ----------
+    results : dict
+        Its scalars.
+    tables : mapping of file name to CSV
+    timings : dict
+        Of the library's operations.
+    warnings : str
+        What went to stderr.
+    """
+
+    results: dict[str, Any]
+    tables: Mapping[str, str]
+    timings: dict[str, Any]
+    warnings: str
+
+
+def handed_on(notebook: NotebookNode) -> HandedOn:
+    """Collect from an executed notebook's displays.
+
+    Raises
+    ------
+    PageError
+        None or several results; two tables or two figures of one name.
+    """
+    found: list[dict[str, Any]] = []
+    tables: dict[str, str] = {}
+    figures, warnings = set[str](), ""
+    for output in _outputs(notebook):
+        data = output.get("data", {})
+        if RESULTS_TYPE in data:
+            found.append(data[RESULTS_TYPE])
+        if table := data.get(TABLE_TYPE):
+            if table["name"] in tables:
+                raise PageError(f"two tables are called {table['name']}; rename one")
+            tables[table["name"]] = table["csv"]
+        if figure := output.get("metadata", {}).get("filename"):
+            if figure in figures:
+                raise PageError(f"two figures are called {figure}; rename one")
+            figures.add(figure)
+        if output.get("name") == "stderr":
+            warnings += output["text"]
+    if len(found) != 1:
+        raise PageError(f"the notebook handed on {len(found)} results; one is due")
+    # The executed notebook of a report has no timings any more.
+    return HandedOn(dict(found[0]["results"]), tables, found[0].get("timings", {}), warnings)
+
+
+def without_traces(notebook: NotebookNode) -> NotebookNode:
+    """The executed notebook without times and timings: the same run gives the same bytes."""
+    clean = nbformat.from_dict(notebook)
+    clean.metadata = {key: clean.metadata[key] for key in ("kernelspec",) if key in clean.metadata}
+    clean.metadata["language_info"] = {"name": "python"}
+    for place, cell in enumerate(clean.cells):
+        cell.id = f"cell-{place}"  # papermill's own cells have a new one each time
+        tags = list(cell.metadata.get("tags", []))
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+    for output in _outputs(clean):
+        output.get("data", {}).get(RESULTS_TYPE, {}).pop("timings", None)
+    return clean
+
+
+def report_files(notebook: NotebookNode, section: str, above: str, below: str) -> dict[str, bytes]:
+    """The files of one section of a report.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Executed; its first cell has the title and the question, and its cells tagged `answer`,
+        moved below them here, the answer, the main figure and the main table.
+    section : str
+        Names the files.
+    above, below : str
+        Markdown that the run adds below the title and at the end.
+
+    Returns
+    -------
+    dict of path to bytes
+        <section>_summary.md, <section>_summary.html (one file, figures and formulas inside),
+        <section>.ipynb, figures/ and tables/.
+
+    Raises
+    ------
+    PageError
+        No first text cell, no cell tagged `answer`, or as `handed_on`.
+    """
+    given = handed_on(notebook)
+    arranged = _arranged(notebook, above, below)
+    text, figures = _markdown(arranged)
+    page = _page(arranged, figures)
+    kept = nbformat.writes(without_traces(notebook)) + "\n"
+    named = {f"{section}_summary.md": text, f"{section}_summary.html": page}
+    named |= {f"{section}.ipynb": kept}
+    named |= {f"tables/{name}": content for name, content in given.tables.items()}
+    return {name: content.encode() for name, content in named.items()} | figures
+
+
+def _outputs(notebook: NotebookNode) -> Iterator[Any]:
+    for cell in notebook.cells:
+        yield from cell.get("outputs", [])
+
+
+def _arranged(notebook: NotebookNode, above: str, below: str) -> NotebookNode:
+    """A copy with the answer below the title, what the run adds, and no streams or results."""
+    copy = without_traces(notebook)
+    for cell in copy.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if _is_shown(one)]
+    title, rest = copy.cells[0], copy.cells[1:]
+    if title.cell_type != "markdown" or not title.source.startswith("# "):
+        raise PageError("the first cell must be text that begins with a title")
+    answer = [cell for cell in rest if "answer" in cell.metadata.get("tags", [])]
+    if not answer:
+        raise PageError("no cell is tagged answer; tag the one that computes it")
+    own = [
+        nbformat.v4.new_markdown_cell(part, id=name)
+        for name, part in (("above", above), ("below", below))
+    ]
+    others = [cell for cell in rest if cell not in answer]
+    copy.cells = [title, own[0], *answer, *others, own[1]]
+    return copy
+
+
+def _is_shown(output: Any) -> bool:
+    kind = output.output_type in ("display_data", "execute_result")
+    return kind and RESULTS_TYPE not in output.data
+
+
+def _settings() -> Any:
+    from traitlets.config import Config
+
+    settings = Config()
+    settings.NbConvertBase.display_data_priority = KEPT
+    settings.TagRemovePreprocessor.remove_cell_tags = ["remove-cell"]
+    settings.TagRemovePreprocessor.enabled = True
+    hidden = ("exclude_input", "exclude_input_prompt", "exclude_output_prompt")
+    settings.TemplateExporter.update(dict.fromkeys(hidden, True))
+    return settings
+
+
+def _markdown(notebook: NotebookNode) -> tuple[str, dict[str, bytes]]:
+    """The report's text, and its figures by path."""
+    from nbconvert import MarkdownExporter
+
+    where = {"output_files_dir": "figures"}
+    text, resources = MarkdownExporter(config=_settings()).from_notebook_node(notebook, where)
+    # The stock template calls every picture "png"; its text is the caption.
+    for output in _outputs(notebook):
+        if name := output.get("metadata", {}).get("filename"):
+            alt = output.metadata["image/png"]["alt"]
+            text = text.replace(f"![png](figures/{name})", f"![{alt}](figures/{name})")
+    text = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text))
+    return text.strip() + "\n", dict(resources["outputs"])
+
+
+def _page(notebook: NotebookNode, figures: Mapping[str, bytes]) -> str:
+    """One file that needs no other and no network: the same cells by nbconvert's HTML exporter."""
+    from nbconvert import HTMLExporter
+
+    settings = _settings()
+    settings.HTMLExporter.embed_images = True
+    body, _ = HTMLExporter(config=settings, template_name="basic").from_notebook_node(notebook)
+    parts = CODE.split(body)
+    # re.split also gives the tag's name: drop it, and leave code as it is.
+    body = "".join(
+        part if k % 3 == 1 else FORMULA.sub(_mathml, part)
+        for k, part in enumerate(parts)
+        if k % 3 != 2
+    )
+    body = re.sub(r'(href="\w+_summary)\.md"', r'\1.html"', body)
+    title = html.escape(notebook.cells[0].source.split("\n")[0].removeprefix("# "))
+    style = STYLE.read_text(encoding="utf-8")
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+        f'initial-scale=1"><title>{title}</title><style>{style}</style>'
+    )
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def _mathml(formula: re.Match[str]) -> str:
+    from latex2mathml.converter import convert
+
+    block, inline = formula.groups()
+    text = html.unescape(block or inline)
+    try:
+        return convert(text, display="block" if block else "inline")
+    except Exception as error:  # of its many own kinds, none of which share a base
+        raise PageError(f"formula {text!r:.80} cannot be shown: {error}") from error
