@@ -189,24 +189,60 @@ def flatten(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, float 
         yield "/".join(path), tree
 
 
-def reported(run: str) -> dict[Key, float | str]:
-    """What the committed report of a run states. A report of another layout is read here, and only here."""
-    folder = REPORTS / run
-    found: dict[Key, float | str] = {}
+def reported(run: str, folder: Path | None = None) -> dict[Key, float | str]:
+    """What the committed report of a run states. A report of another layout is read here, and only here.
+
+    Scalars stand in results.json and in the table called facts; another table's number has the table's name, the
+    row's and the column's as its key, without the column's where that is called value.
+    """
+    folder = folder or REPORTS / run
     stated = json.loads((folder / "results.json").read_text())
-    for section, results in stated.items():
+    trees: dict[str, dict[str, Any]] = {section: dict(own) for section, own in stated.items()}
+    for path in sorted((folder / "tables").glob("*.csv")):
+        section, name = path.stem.split("_", 1)
+        if name not in UNREAD:
+            tree = trees[MOVED.get(name, section)]
+            tree |= _rows(path) if name == "facts" else {name: _rows(path)}
+    found: dict[Key, float | str] = {}
+    for section, results in trees.items():
         for key, value in flatten(results):
             if not LEFT_OUT.fullmatch(key):
                 stocks = section == "portfolio" and key.startswith("stocks/")
                 found[("stocks", key.removeprefix("stocks/")) if stocks else (section, key)] = value
     tables = folder / "tables"
     if (tables / "strategy_orders.csv").is_file():
-        found |= _first_orders(pd.read_csv(tables / "strategy_orders.csv"), stated["strategy"])
-        shares = pd.read_csv(tables / "strategy_schedule.csv", dtype=str)["shares"]
+        found |= _first_orders(pd.read_csv(tables / "strategy_orders.csv"), trees["strategy"])
+        shares = pd.read_csv(tables / "strategy_schedule.csv")["shares"].map("{:.6f}".format)
         found["strategy", "schedule/sha256"] = hashlib.sha256(
             "\n".join(shares).encode()
         ).hexdigest()
     return found
+
+
+# Long tables, of which the first orders and the schedule's hash are frozen.
+UNREAD = ("orders", "costs", "strategy_costs", "schedule")
+# Tables of the robustness notebook that were frozen when the strategy notebook had them.
+MOVED = dict.fromkeys(("dispersion", "coverage", "bootstrap"), "strategy")
+
+
+def _rows(path: Path) -> dict[str, Any]:
+    """A table by row and column; of a table with the one column `value`, by row."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows: dict[str, Any] = {}
+    for name, *cells in table.itertuples(index=False):
+        values = [_value(cell) for cell in cells]
+        named = dict(zip(table.columns[1:], values, strict=True))
+        rows[name] = named["value"] if list(named) == ["value"] else named
+    return rows
+
+
+def _value(text: str) -> float | str:
+    if text in ("", "True", "False"):
+        return math.nan if not text else float(text == "True")
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _first_orders(table: pd.DataFrame, results: Mapping[str, Any]) -> dict[Key, float | str]:
