@@ -11,6 +11,9 @@ ifdef RESEARCH_DATA
 export RESEARCH_DATA := $(abspath $(RESEARCH_DATA))
 endif
 
+# Where it is set nothing compiled is kept, and every process of reports and tests takes 7 s longer to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help env lab report reports verify lint types imports fast check test soak bench lock refresh clean
 

@@ -64,7 +64,7 @@ if mode != "silent":
 def tiny_project(folder: Path) -> Project:
     """Its folders below `folder`."""
     project = tiny_again(folder)
-    for path in (project.notebooks, project.configurations, project.templates):
+    for path in (project.notebooks, project.configurations):
         path.mkdir(parents=True)
     cell = nbformat.v4.new_code_cell
     cells = [
@@ -106,9 +106,7 @@ def write_grid(project: Project, name: str, seeds: Iterable[int] = (1, 2), **sha
 def tiny_again(folder: Path) -> Project:
     """The project that `tiny_project` left in a folder."""
     sections = dict.fromkeys(("strategy", "portfolio"), "tiny.ipynb")
-    return Project(
-        folder / "notebooks", folder / "configs", folder / "templates", folder / "reports", sections
-    )
+    return Project(folder / "notebooks", folder / "configs", folder / "reports", sections)
 
 
 def command(project: Project, *arguments: str) -> list[str]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from research_lib.checks import Float, number
 from research_lib.compiling import compiled
 from research_lib.errors import ValidationError
+from research_lib.evaluation.executions import Filled, Ladder, Walked, with_rest
 from research_lib.evaluation.forecast import MidForecast, WeightedShapes, decaying
-from research_lib.evaluation.replay import Filled, Ladder, Walked, with_rest
 from research_lib.evaluation.strategies import Order, Strategy
 
 # The supply curve is kept in bins of premium, each half a per cent above the one before, from a

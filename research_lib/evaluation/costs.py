@@ -20,7 +20,7 @@ from research_lib.checks import (
 )
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.evaluation.replay import ROUNDING, Execution, Ladder, settled, with_rest
+from research_lib.evaluation.executions import ROUNDING, Execution, Ladder, settled, with_rest
 from research_lib.impact import ExponentialSumKernel, Kernel, kernel_matrix
 from research_lib.market import BookSnapshots, Session
 from research_lib.market.book import side_sign

@@ -9,7 +9,7 @@ import numpy as np
 from research_lib.checks import Float, number, per_interval
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.replay import Ladder
+from research_lib.evaluation.executions import Ladder
 
 SIGNALS = ("imbalance", "order flow")
 HAC_LAGS, MIN_CLUSTERS = 10, 10  # intervals of Newey-West; days from which errors cluster by day

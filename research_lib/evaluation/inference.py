@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation.costs import PARTS, Accounting, order_costs
+from research_lib.evaluation.executions import Execution
 from research_lib.evaluation.intervals import mean_interval
-from research_lib.evaluation.replay import Execution
 from research_lib.market import BookSnapshots
 
 BENCHMARKS = ("best benchmark", "TWAP")

@@ -11,8 +11,8 @@ from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
 from research_lib.evaluation.costs import CarriedImpact
+from research_lib.evaluation.executions import Ladder, sample_states
 from research_lib.evaluation.forecast import LiquidityProfile, MidForecast, mid_volatility
-from research_lib.evaluation.replay import Ladder, sample_states
 from research_lib.impact import ImpactCurve, LinearImpact, fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, SyntheticMarket
 from research_lib.market.quality import overnight_jump
@@ -360,8 +360,9 @@ def scenarios(
 
 
 def with_latency(
-    known: Iterable[Known], states: BookSnapshots, session: Session, seconds: float
-) -> list[Known]:
+    known: Iterable[Known], states: BookSnapshots, session: Session, seconds: float,
+    max_age: float | None = None,
+) -> list[Known]:  # fmt: skip
     """The same days, traded on the books shown `seconds` after those of the decisions.
 
     Parameters
@@ -372,6 +373,8 @@ def with_latency(
     session : Session
     seconds : float
         From the decision to the arrival of its order, see `sample_states`.
+    max_age : float, optional
+        As of `sample_states`.
 
     Examples
     --------
@@ -382,7 +385,7 @@ def with_latency(
     400
     """
     session = as_session(session)
-    late = sample_states(states, session, seconds)
+    late = sample_states(states, session, seconds, max_age)
     day = session.days(late.time - np.int64(round(1e9 * seconds)))  # of the decision
     found = []
     for one in known:

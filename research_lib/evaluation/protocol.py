@@ -8,9 +8,9 @@ from typing import Any
 from research_lib.checks import number
 from research_lib.errors import ValidationError
 from research_lib.evaluation.adaptive import Adaptive
+from research_lib.evaluation.executions import Execution, as_caps, clairvoyant, report_ages
 from research_lib.evaluation.forecast import WeightedShapes
 from research_lib.evaluation.priors import Known, Prior
-from research_lib.evaluation.replay import Execution, as_caps, clairvoyant, report_ages
 from research_lib.evaluation.strategies import (
     AlmgrenChriss,
     BestBenchmark,

@@ -7,7 +7,7 @@ import pandas as pd
 from research_lib.checks import number, require_columns, require_numbers
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation.replay import ROUNDING
+from research_lib.evaluation.executions import ROUNDING
 from research_lib.market.book import side_sign
 
 PARTS = ("delay", "trading", "opportunity", "fees", "total")

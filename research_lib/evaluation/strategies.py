@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from research_lib.checks import Float, number, per_interval
 from research_lib.errors import ValidationError
 from research_lib.evaluation.costs import CarriedImpact, blind_cost
-from research_lib.evaluation.replay import ROWS, Books, Execution, Filled, Ladder, as_caps
-from research_lib.evaluation.replay import fill_schedule, settled, walk, with_rest
-from research_lib.execution import Schedule, allocate, almgren_chriss, pov, twap, vwap
+from research_lib.evaluation.executions import ROWS, Books, Execution, Filled, Ladder, as_caps
+from research_lib.evaluation.executions import fill_schedule, settled, walk, with_rest
+from research_lib.execution import Schedule, allocate, almgren_chriss, twap, vwap
 from research_lib.impact import ImpactCurve, LinearImpact
 
 
@@ -282,31 +282,6 @@ class Vwap(Scheduled):
     def schedule(self, order: Order) -> Schedule:
         """Shares in proportion to the volume."""
         return vwap(order.total_shares, _checked(self, self.volume, order))
-
-
-@dataclass(frozen=True, eq=False)
-class Pov(Scheduled):
-    """A fixed rate of the expected volume (n,) of a day until the order is complete.
-
-    The rate is raised if it would not complete the order.
-
-    Examples
-    --------
-    >>> order = Order(60.0, np.full(3, np.inf))
-    >>> Pov([400.0, 400.0, 400.0], "earlier days").schedule(order).shares.tolist()
-    [40.0, 20.0, 0.0]
-    """
-
-    volume: Float
-    fitted_on: str
-    rate: float = 0.1
-    name: str = "POV"
-
-    def schedule(self, order: Order) -> Schedule:
-        """The rate of the volume."""
-        volume = _checked(self, self.volume, order)
-        rate = max(self.rate, order.total_shares / float(volume.sum()))
-        return pov(order.total_shares, volume, rate)
 
 
 @dataclass(frozen=True, eq=False)

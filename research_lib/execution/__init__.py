@@ -14,15 +14,14 @@ from research_lib.execution.almgren_chriss import (
 from research_lib.execution.fallback import Attempt
 from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedule, price_portfolio
 from research_lib.execution.problem import share_caps
-from research_lib.execution.schedules import Schedule, parts_of_day, pov, twap, vwap
+from research_lib.execution.schedules import Schedule, pov, twap, vwap
 from research_lib.execution.transient import (
     obizhaeva_wang, transient_schedule,
 )  # fmt: skip
 
 __all__ = [
-    "Allocation", "Allocations", "ArrivalPriceSchedule", "Attempt", "Frontier", "PortfolioSchedule",
-    "Schedule", "allocate", "allocate_many", "almgren_chriss", "efficient_frontier",
-    "least_value_at_risk", "obizhaeva_wang", "parts_of_day",
-    "portfolio_schedule", "pov", "price_portfolio", "share_caps", "transient_schedule", "twap",
-    "vwap",
+    "Allocation", "Allocations", "ArrivalPriceSchedule", "Attempt", "Frontier",
+    "PortfolioSchedule", "Schedule", "allocate", "allocate_many", "almgren_chriss",
+    "efficient_frontier", "least_value_at_risk", "obizhaeva_wang", "portfolio_schedule", "pov",
+    "price_portfolio", "share_caps", "transient_schedule", "twap", "vwap",
 ]  # fmt: skip

@@ -20,8 +20,8 @@ from research_lib.errors import ValidationError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-logger = logging.getLogger(__name__)
 ROUNDING = 1e-9
+logger = logging.getLogger(__name__)
 
 
 class Split(Record):
@@ -117,40 +117,6 @@ def left_to_trade(shares: Float) -> Float:
     left = np.zeros((len(shares) + 1, *shares.shape[1:]))
     np.cumsum(shares[::-1], axis=0, out=left[-2::-1])
     return left
-
-
-def parts_of_day(shares: ArrayLike) -> dict[str, float]:
-    """When a schedule trades.
-
-    Parameters
-    ----------
-    shares : (n,) shares
-        At least 0, some above.
-
-    Returns
-    -------
-    dict
-        `first_quarter_%`, `middle_half_%` and `last_quarter_%` of the order, by intervals (a
-        quarter of n rounded down), and `trading`, the number of intervals with more than a rounding
-        of the order.
-
-    Raises
-    ------
-    ValidationError
-        Shares that are negative, not finite, or 0 everywhere.
-
-    Examples
-    --------
-    >>> parts_of_day([300, 100, 100, 0])["first_quarter_%"]
-    60.0
-    """
-    traded = _some("the schedule", shares)
-    quarter, total = len(traded) // 4, float(traded.sum())
-    first = 100.0 * float(traded[:quarter].sum()) / total
-    last = 100.0 * float(traded[len(traded) - quarter :].sum()) / total
-    trading = int(np.count_nonzero(traded > ROUNDING * total))
-    parts = {"first_quarter_%": first, "middle_half_%": 100.0 - first - last}
-    return parts | {"last_quarter_%": last, "trading": trading}
 
 
 def twap(total_shares: float, n_intervals: int) -> Schedule:

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self
@@ -149,7 +150,9 @@ class BookSnapshots(Record):
     def take(self, rows: ArrayLike) -> Self:
         """Snapshots selected by a mask or by positions in time order; all trades are kept."""
         index = positions(rows)
-        return replace(self, **{name: self[name][index] for name in ARRAYS})
+        if index.dtype != bool and np.any(np.diff(index % max(len(self), 1)) < 0):
+            raise ValidationError("rows to be taken must be in time order; sort them")
+        return unchecked(self, **{name: self[name][index] for name in ARRAYS})
 
     def between(self, start: Any, end: Any) -> Self:
         """Snapshots and trades with start <= time < end; both need a time zone."""
@@ -245,10 +248,10 @@ class BookSnapshots(Record):
         width = max(part.n_levels for part in shown)
         arrays = {}
         for name in ARRAYS:
-            arrays[name] = np.concatenate([_padded(part[name], width) for part in shown])
+            empty = np.nan if name.endswith("price") else 0.0
+            arrays[name] = np.concatenate([_padded(part[name], width, empty) for part in shown])
         trades = [part.trades for part in shown if part.trades is not None]
-        joined = Trades.concat(trades) if trades else None
-        return cls(symbol=shown[0].symbol, trades=joined, **arrays)
+        return unchecked(shown[0], trades=Trades.concat(trades) if trades else None, **arrays)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, symbol: str = "", **reading: Any) -> "BookSnapshots":
@@ -277,6 +280,14 @@ class BookSnapshots(Record):
         from research_lib.market.readers import books_of_frame
 
         return books_of_frame(frame, symbol, **reading)
+
+
+def unchecked(books: Any, **changes: Any) -> Any:
+    """As `replace`, of what is right already: a check would hold two days of deep books twice."""
+    other = copy(books)
+    for name, value in changes.items():
+        object.__setattr__(other, name, value)
+    return other
 
 
 def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[str, Float]:
@@ -331,9 +342,11 @@ def best_of(prices: Float, sign: float) -> Float:
     return best
 
 
-def _padded(array: NDArray[Any], width: int) -> NDArray[Any]:
+def _padded(array: NDArray[Any], width: int, empty: float) -> NDArray[Any]:
     """Levels up to `width`, the added ones empty; arrays without levels as they are."""
-    return array if array.ndim == 1 else np.pad(array, ((0, 0), (0, width - array.shape[1])))
+    if array.ndim == 1 or array.shape[1] == width:
+        return array
+    return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=empty)
 
 
 def refuse_disorder(
@@ -543,19 +556,19 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
     """
     refuse_unknown([weight], ("time", "event"), "weight")
     session = as_session(session)
-    standing = books.take(books.complete & (session.interval_of(books.time) >= 0))
-    weights = np.ones(len(standing))
+    rows = np.flatnonzero(books.complete & (session.interval_of(books.time) >= 0))
+    time, weights = books.time[rows], np.ones(len(rows))
     if weight == "time":  # how long each state stood inside its session
-        traded, length = session.traded_ns(standing.time)
-        is_last = np.diff(pd.factorize(session.days(standing.time))[0], append=-1) != 0
+        traded, length = session.traded_ns(time)
+        is_last = np.diff(pd.factorize(session.days(time))[0], append=-1) != 0
         weights = (np.where(is_last, length, np.append(traded[1:], 0)) - traded) / 1e9
-    quoted = np.isfinite(standing.mid)
-    usable, weights = standing.take(quoted), weights[quoted]
+    mid, spread = books.mid[rows], 2.0 * books.half_spread[rows]
+    quoted = np.isfinite(mid)
+    mid, spread, rows, weights = mid[quoted], spread[quoted], rows[quoted], weights[quoted]
     if not weights.sum() > 0:
         due = "is complete, in the session and quoted on both sides"
         raise ValidationError(f"none of {len(books):,} states {due}")
-    spread = 2.0 * usable.half_spread
-    columns = {"spread_bps": 1e4 * spread / usable.mid, "spread": spread}
-    columns |= {f"{side}_depth": usable[f"{side}_size"].sum(axis=1) for side in SIDES}
+    columns = {"spread_bps": 1e4 * spread / mid, "spread": spread}
+    columns |= {f"{side}_depth": books[f"{side}_size"].sum(axis=1)[rows] for side in SIDES}
     means = {name: float(np.average(values, weights=weights)) for name, values in columns.items()}
-    return pd.Series({**means, "states": len(usable)}, name=f"{weight}-weighted")
+    return pd.Series({**means, "states": len(rows)}, name=f"{weight}-weighted")

@@ -20,7 +20,7 @@ from research_lib.market.book import BookSnapshots
 from research_lib.market.sessions import Int64, Session, as_session
 from research_lib.market.synthetic import DayShape, Memory, OrderFlow, SyntheticMarket
 
-LONGEST_LAG, MIN_BOOKS = 30, 100
+LONGEST_LAG, MIN_BOOKS, GRID_BOOKS = 30, 100, 50_000
 SETTLING_TIMES = np.geomspace(0.01, 0.5, 60)
 STEEPNESS = np.geomspace(1.0, 64.0, 25)
 HERMITE_TERMS = 20
@@ -144,13 +144,14 @@ def price_grid(books: BookSnapshots) -> float:
 
     Steps are those from level to level, across the spread, and of the touch from one book to
     the next. The tick is the greatest common divisor of those that make at least 0.1 % of all, so
-    that stray prices do not count; nine digits are kept.
+    that stray prices do not count; nine digits are kept. Of many books every k-th is used.
 
     Raises
     ------
     InsufficientDataError
         Prices on no grid (averaged or adjusted ones, for instance).
     """
+    books = books.take(np.arange(0, len(books), 1 + len(books) // GRID_BOOKS))
     touch = np.column_stack([books.bid_price[:, 0], books.ask_price[:, 0]])
     sides = np.diff(books.bid_price, axis=1), np.diff(books.ask_price, axis=1)
     parts = (*sides, np.diff(touch, axis=1), np.diff(touch, axis=0))

@@ -1,7 +1,7 @@
 """Doubtful states of books: counted, and kept, dropped or refused by a stated policy."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import LEVELS, BookSnapshots
 from research_lib.market.sessions import Int64, Session, as_session
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,10 @@ def _kind(action: str, meaning: str) -> Any:
 class QualityPolicy(Record):
     """What is done with each kind of doubtful state: "raise", "drop" it, or "keep" it.
 
+    Locked books may be widened too: "widen" moves the touch apart to `locked_spread` about its
+    mid. It is for venues that show prices rounded to a coarser grid than they trade on: there a
+    locked book is one whose spread is below the grid, neither an error nor a spread of 0.
+
     Counts are reported whatever is done. By default crossed books and unordered levels raise,
     because in the data of one venue they mean an error. What can be a fact of the market (locked,
     one side empty, out of session, gaps) is kept and left to sampling. Dropping stub quotes empties
@@ -44,9 +48,11 @@ class QualityPolicy(Record):
 
     Attributes
     ----------
-    out_of_session, incomplete, duplicate_times, crossed, locked, one_side_empty,
+    out_of_session, incomplete, duplicate_times, repeated, crossed, locked, one_side_empty,
     empty_levels, unordered_levels, stub_quotes, price_jumps, gaps, overnight_jumps : str
-        One of "raise", "drop", "keep".
+        One of "raise", "drop", "keep"; `locked` also "widen".
+    locked_spread : float
+        Spread that "widen" gives a locked book, currency per share.
     stub_distance : float
         Fraction of the day's usual mid beyond which a level is a stub quote.
     gap_seconds : float
@@ -67,6 +73,7 @@ class QualityPolicy(Record):
     out_of_session: str = _kind("keep", "states before the open or after the close")
     incomplete: str = _kind("keep", "mid-event or before the opening cross; never sampled")
     duplicate_times: str = _kind("keep", "the time of the state before; file order decides")
+    repeated: str = _kind("keep", "the time and all levels of the state before")
     crossed: str = _kind("raise", "best bid above best ask")
     locked: str = _kind("keep", "best bid equal to best ask")
     one_side_empty: str = _kind("keep", "no bid or no ask at all")
@@ -80,16 +87,20 @@ class QualityPolicy(Record):
     gap_seconds: float = 300.0
     jump_fraction: float = 0.05
     overnight_fraction: float = 0.2
+    locked_spread: float = 0.0
 
     def __post_init__(self) -> None:
         for kind in MEANING:
-            refuse_unknown([self[kind]], ("raise", "drop", "keep"), f"policy for {kind}:")
+            actions = ("raise", "drop", "keep", *["widen"] * (kind == "locked"))
+            refuse_unknown([self[kind]], actions, f"policy for {kind}:")
             if self[kind] == "drop" and kind in NOT_DROPPED:
                 why = "the states left would jump or have gaps too"
                 remedy = "cut it out with between, or sample with max_age"
                 raise ValidationError(f"{kind} cannot be dropped, {why}: {remedy}")
         for name in ("stub_distance", "gap_seconds", "jump_fraction", "overnight_fraction"):
             number(name, self[name], above=0)
+        if self.locked == "widen":
+            number("locked_spread", self.locked_spread, above=0)
 
 
 MEANING = {one.name: one.metadata["meaning"] for one in fields(QualityPolicy) if one.metadata}
@@ -190,6 +201,8 @@ def assess(
     session, policy = as_session(session), policy or QualityPolicy()
     found, quality, usual = _counted(books, session, policy)
     kept, gone = books, np.zeros(len(books), bool)
+    if quality["locked"] and policy.locked == "widen":
+        kept = _widened(books, found["locked"], policy.locked_spread)
     for kind, count in quality.counts.items():
         if count and policy[kind] == "raise":
             raise _refusal(books, session, kind, found[kind])
@@ -197,10 +210,60 @@ def assess(
             logger.info(f"dropping {count:,} of {len(books):,} states: {MEANING[kind]}")
             if kind == "stub_quotes":
                 bid, ask = (~stub for stub in _stubs(books, usual, policy.stub_distance))
-                kept = replace(books, bid_size=books.bid_size * bid, ask_size=books.ask_size * ask)
+                kept = replace(kept, bid_size=books.bid_size * bid, ask_size=books.ask_size * ask)
             else:
                 gone |= found[kind]
     return (kept.take(~gone) if gone.any() else kept), quality
+
+
+def assess_parts(
+    parts: Iterable[BookSnapshots], session: Session | None = None,
+    policy: QualityPolicy | None = None,
+) -> tuple[BookSnapshots, BookQuality]:  # fmt: skip
+    """`assess` of parts that follow one another, such as `iter_books` gives, put together.
+
+    One part at a time is held with what the policy drops. Usual mids, gaps and jumps are those
+    within a part, so a part is best a day or more; counts are added up, and spread and mids
+    are those of the states that remain.
+
+    Examples
+    --------
+    >>> from research_lib.market import SyntheticMarket
+    >>> books = SyntheticMarket().books(780, 5, np.random.default_rng(1))
+    >>> halves = [books.take(np.arange(390)), books.take(np.arange(390, 780))]
+    >>> kept, quality = assess_parts(halves)
+    >>> len(kept), quality.rows
+    (780, 780)
+    """
+    done = [assess(part, session, policy) for part in parts]
+    books, found = BookSnapshots.concat([kept for kept, _ in done]), [one for _, one in done]
+    if len(found) == 1:
+        return books, found[0]
+    mid, spread = books.mid, 2e4 * books.half_spread / books.mid
+    return books, replace(
+        found[0], rows=sum(one.rows for one in found), last=found[-1].last,
+        longest_gap_seconds=max(one.longest_gap_seconds for one in found),
+        lowest_mid=float(np.nanmin(mid)), highest_mid=float(np.nanmax(mid)),
+        median_spread_bps=float(np.nanmedian(spread)),
+        counts={kind: sum(one.counts[kind] for one in found) for kind in MEANING},
+        splits={day: ratio for one in found for day, ratio in one.splits.items()},
+        missing_days=tuple(sorted({day for one in found for day in one.missing_days})),
+    )  # fmt: skip
+
+
+def _widened(books: BookSnapshots, locked: Mask, spread: float) -> BookSnapshots:
+    """Best bid and ask of locked books moved apart; deeper levels stay where they are.
+
+    A spread of more than two steps of the grid would leave the second level before the first.
+    """
+    sides = {}
+    for name, sign in (("bid", -1.0), ("ask", 1.0)):
+        price = books[f"{name}_price"].copy()
+        rows = np.flatnonzero(locked)
+        best = np.nanargmin(sign * price[rows], axis=1)
+        price[rows, best] += 0.5 * sign * spread
+        sides[f"{name}_price"] = price
+    return replace(books, **sides)
 
 
 def _counted(
@@ -254,6 +317,7 @@ def _masks(books: BookSnapshots, usual: Float, policy: QualityPolicy) -> dict[st
     return {
         "incomplete": ~books.complete,
         "duplicate_times": np.diff(books.time, prepend=-1) == 0,
+        "repeated": _repeated(books),
         "crossed": spread < 0,
         "locked": spread == 0,
         "one_side_empty": np.isnan(spread),
@@ -261,6 +325,17 @@ def _masks(books: BookSnapshots, usual: Float, policy: QualityPolicy) -> dict[st
         "unordered_levels": books.unordered,
         "stub_quotes": (bid | ask).any(axis=1),
     }
+
+
+def _repeated(books: BookSnapshots) -> Mask:
+    """States that are the one before once more."""
+    again = np.diff(books.time, prepend=-1) == 0
+    rows = np.flatnonzero(again)
+    for name in LEVELS:
+        now, before = books[name][rows], books[name][rows - 1]
+        again[rows] &= ((now == before) | (np.isnan(now) & np.isnan(before))).all(axis=1)
+    again[rows] &= books.complete[rows] <= books.complete[rows - 1]  # the one to be sampled stays
+    return again
 
 
 def _stubs(books: BookSnapshots, usual: Float, distance: float) -> tuple[Mask, Mask]:

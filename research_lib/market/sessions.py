@@ -171,10 +171,10 @@ class Session(Record):
         `datetime.date`; of blocks the `datetime.datetime`, UTC, at which the time's block begins.
         """
         utc = pd.DatetimeIndex(nanoseconds(time).astype("datetime64[ns]"), tz="UTC")
-        local = utc.tz_convert(self.timezone).tz_localize(None)
-        if self.block is not None:
-            return np.asarray(local.floor(self.block).to_pydatetime(), object)
-        return np.asarray((local - min(self._clocks[0], 0 * DAY)).date)
+        local = utc.tz_convert(self.timezone).tz_localize(None) - min(self._clocks[0], 0 * DAY)
+        # Of each day one object: making one of every time takes most of a reading.
+        which, days = pd.factorize(local.floor(self.block or "D"))
+        return np.asarray(days.date if self.block is None else days.to_pydatetime(), object)[which]
 
     def traded_ns(self, time: Int64) -> tuple[Int64, Int64]:
         """Trading time of its day up to each time (n,) ns UTC, and in all of that day, ns."""
@@ -204,13 +204,17 @@ class Session(Record):
     def day_parts(self) -> dict[str, slice]:
         """Intervals of the open (first sixth), midday (middle third) and the close (last sixth).
 
+        Of blocks around the clock they are called start, mid-session and end.
+
         >>> list(Session(390).day_parts().items())[:2]
         [('open', slice(0, 65, None)), ('midday', slice(130, 260, None))]
         """
         n = self.n_intervals
         sixth, third = max(n // 6, 1), n // 3
         midday = slice(third, max(2 * third, third + 1))
-        return {"open": slice(0, sixth), "midday": midday, "close": slice(n - sixth, n)}
+        names = ("start", "mid-session", "end") if self.block else ("open", "midday", "close")
+        parts = slice(0, sixth), midday, slice(n - sixth, n)
+        return dict(zip(names, parts, strict=True))
 
     def _segments(self, days: Iterable[dt.date]) -> tuple[Int64, Int64]:
         """Start and end of trading between breaks, each (n_days, n_breaks + 1) ns UTC.

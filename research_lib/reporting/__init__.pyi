@@ -9,7 +9,6 @@ from research_lib.reporting.figures.base import TRUTH as TRUTH
 from research_lib.reporting.figures.base import WAYS as WAYS
 from research_lib.reporting.figures.base import new_figure as new_figure
 from research_lib.reporting.figures.base import plot_bands as plot_bands
-from research_lib.reporting.figures.base import plot_grouped_bars as plot_grouped_bars
 from research_lib.reporting.figures.base import plot_intervals as plot_intervals
 from research_lib.reporting.figures.base import plot_lines as plot_lines
 from research_lib.reporting.figures.base import plot_slippage_fit as plot_slippage_fit
@@ -55,6 +54,7 @@ from research_lib.reporting.parameters import chosen_runs as chosen_runs
 from research_lib.reporting.parameters import configuration_names as configuration_names
 from research_lib.reporting.parameters import load_grid as load_grid
 from research_lib.reporting.render import render_index as render_index
+from research_lib.reporting.results import MethodologyResults as MethodologyResults
 from research_lib.reporting.results import ModelingResults as ModelingResults
 from research_lib.reporting.results import PortfolioResults as PortfolioResults
 from research_lib.reporting.results import RobustnessResults as RobustnessResults

@@ -40,7 +40,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def json_bytes(content: Json) -> bytes:
     """JSON as reports keep it: in the order given, NaN as null."""
-    return (json.dumps(_plain(content), indent=1, allow_nan=False) + "\n").encode()
+    return (json.dumps(plain(content), indent=1, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -52,14 +52,14 @@ def read_json(path: Path) -> dict[str, Any]:
     raise ValidationError(f"{path.name} {DAMAGED}")
 
 
-def _plain(value: Any) -> Any:
-    """Values as JSON knows them."""
+def plain(value: Any) -> Any:
+    """Values as JSON knows them: lists for arrays, null for NaN and infinity."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -108,7 +108,7 @@ def notebook_hash(path: Path) -> str:
 
 
 def code_cells(path: Path) -> int:
-    """How many cells of a notebook run; papermill adds one where parameters are given."""
+    """How many cells of a notebook run, without the one that papermill adds for parameters."""
     import nbformat
 
     cells = nbformat.read(path, as_version=4).cells
@@ -138,12 +138,13 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 def text_hash(content: Any) -> str:
     """SHA-256 of anything JSON knows."""
-    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()
 
 
 def code_hash() -> str:
-    """SHA-256 over the library's sources, by path."""
-    sources = sorted((PROJECT_ROOT / "research_lib").rglob("*.py"))
+    """SHA-256 over the library's sources and the templates of its pages, by path."""
+    found = (PROJECT_ROOT / "research_lib").rglob("*")
+    sources = sorted(one for one in found if one.suffix in (".py", ".j2", ".css"))
     return text_hash([[str(one.relative_to(PROJECT_ROOT)), file_hash(one)] for one in sources])
 
 

@@ -8,7 +8,7 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 
 from research_lib.errors import InsufficientDataError, ModelFittingError
 from research_lib.monitoring import MONITOR
+from research_lib.reporting.manifest import plain
 from research_lib.wording import significant
 
 TABLE_TYPE = "application/vnd.research-lib.table+json"
@@ -29,8 +30,8 @@ class Report:
     Parameters
     ----------
     section : str
-        "modeling", "strategy", "robustness", "transient" or "portfolio": prefix of its figures
-        and tables, and key of its results.
+        "modeling", "strategy", "robustness", "transient", "portfolio" or "methodology": prefix of
+        its figures and tables, and key of its results.
 
     Attributes
     ----------
@@ -99,9 +100,8 @@ class Report:
         """Hand on the report's scalars, a dataclass of `results`, with the library's timings."""
         from IPython.display import display
 
-        content = _plain(dataclasses.asdict(results))
-        timings = {name: _plain(stats) for name, stats in MONITOR.summary().items()}
-        bundle = {"section": self.section, "results": content, "timings": timings}
+        content = plain(dataclasses.asdict(results))
+        bundle = {"section": self.section, "results": content, "timings": plain(MONITOR.summary())}
         frame = pd.Series(content, name=self.section).to_frame()
         shown = {"text/plain": as_text(frame).to_string(), "text/html": as_text(frame).to_html()}
         display({RESULTS_TYPE: bundle, **shown}, raw=True)
@@ -194,10 +194,3 @@ def _words(name: Any) -> str:
         if words.endswith(f" {unit}"):
             words = f"{words.removesuffix(f' {unit}')} ({unit})"
     return words
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Scalars as JSON knows them: NaN and infinity are null."""
-    own = {name: one.item() if isinstance(one, np.generic) else one for name, one in values.items()}
-    lost = {k for k, one in own.items() if isinstance(one, float) and not math.isfinite(one)}
-    return {name: None if name in lost else one for name, one in own.items()}

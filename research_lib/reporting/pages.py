@@ -142,10 +142,8 @@ def _arranged(notebook: NotebookNode, above: str, below: str) -> NotebookNode:
     answer = [cell for cell in rest if "answer" in cell.metadata.get("tags", [])]
     if not answer:
         raise PageError("no cell is tagged answer; tag the one that computes it")
-    own = [
-        nbformat.v4.new_markdown_cell(part, id=name)
-        for name, part in (("above", above), ("below", below))
-    ]
+    added = {"above": above, "below": below}
+    own = [nbformat.v4.new_markdown_cell(part, id=name) for name, part in added.items()]
     others = [cell for cell in rest if cell not in answer]
     copy.cells = [title, own[0], *answer, *others, own[1]]
     return copy
@@ -191,12 +189,9 @@ def _page(notebook: NotebookNode, figures: Mapping[str, bytes]) -> str:
     settings.HTMLExporter.embed_images = True
     body, _ = HTMLExporter(config=settings, template_name="basic").from_notebook_node(notebook)
     parts = CODE.split(body)
-    # re.split also gives the tag's name: drop it, and leave code as it is.
-    body = "".join(
-        part if k % 3 == 1 else FORMULA.sub(_mathml, part)
-        for k, part in enumerate(parts)
-        if k % 3 != 2
-    )
+    # Text, code and its tag's name in turn, text last: code stays as it is, the name is dropped.
+    text, code = [FORMULA.sub(_mathml, part) for part in parts[::3]], [*parts[1::3], ""]
+    body = "".join(one + after for one, after in zip(text, code, strict=True))
     body = re.sub(r'(href="\w+_summary)\.md"', r'\1.html"', body)
     title = html.escape(notebook.cells[0].source.split("\n")[0].removeprefix("# "))
     style = STYLE.read_text(encoding="utf-8")

@@ -25,8 +25,8 @@ from research_lib.market.readers.tabular import Options
 # A section of a report is an executed notebook; its page is <section>_summary.md.
 NOTEBOOKS = {
     "modeling": "impact_modeling.ipynb", "strategy": "trade_allocation_strategy.ipynb",
-    "robustness": "strategy_robustness.ipynb",
-    "portfolio": "portfolio_execution.ipynb", "transient": "transient_impact.ipynb",
+    "robustness": "strategy_robustness.ipynb", "portfolio": "portfolio_execution.ipynb",
+    "transient": "transient_impact.ipynb", "methodology": "methodology.ipynb",
 }  # fmt: skip
 USUAL = ("modeling", "strategy", "robustness")  # of a configuration that names no sections
 SETTINGS: dict[str, type[Record]] = {
@@ -69,11 +69,11 @@ Labelled = Sequence[tuple[str, Parameters]]  # labels, each with the parameters 
 
 @dataclass(frozen=True)
 class Project:
-    """Where notebooks, configurations, templates and reports are; this project's own by default.
+    """Where notebooks, configurations and reports are; this project's own by default.
 
     Attributes
     ----------
-    notebooks, configurations, templates, reports : Path
+    notebooks, configurations, reports : Path
         Folders.
     sections : mapping of section to file name
         The notebooks that a configuration may run, in the order of a report.
@@ -89,7 +89,6 @@ class Project:
 
     notebooks: Path = PROJECT_ROOT / "notebooks"
     configurations: Path = PROJECT_ROOT / "notebooks" / "configs"
-    templates: Path = Path(__file__).with_name("templates")
     reports: Path = PROJECT_ROOT / "reports"
     sections: Mapping[str, str] = field(default_factory=lambda: dict(NOTEBOOKS))
 

@@ -18,41 +18,41 @@ QUOTED = {
         "total_shares", "n_sessions", "benchmark_bps", "difference_bps", "lower_bps", "upper_bps",
     ),
     "robustness": (
-        "verdict", "draws_mean_bps", "draws_error_bps", "dispersion", "predicted_percent",
-        "static_small_percent", "static_total_percent", "adaptive_small_percent",
-        "adaptive_total_percent",
+        "verdict", "lowest_bps", "highest_bps", "draws_mean_bps", "draws_error_bps", "dispersion",
+        "predicted_percent", "static_small_percent", "static_total_percent",
+        "adaptive_small_percent", "adaptive_total_percent",
     ),
 }  # fmt: skip
 
 
-def render(template: str, templates: Path, **values: Any) -> str:
-    """Any template of the project's folder, or of the library's where it has none of that name."""
+def render(template: str, **values: Any) -> str:
+    """One of the library's templates, filled."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-    loader = FileSystemLoader([templates, Path(__file__).with_name("templates")])
+    loader = FileSystemLoader(Path(__file__).with_name("templates"))
     how: Any = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     environment = Environment(loader=loader, undefined=StrictUndefined, **how)
     environment.filters |= {"sig": significant, "p_value": p_value}
-    environment.filters |= {"count": "{:,d}".format, "percent": "{:.1f}".format}
+    environment.filters |= {"count": "{:,.10g}".format, "percent": "{:.1f}".format}
     try:
         return environment.get_template(template).render(**values)
     except TemplateError as error:
         raise PageError(f"{template} does not fit its run: {error}") from error
 
 
-def above(section: str, results: Json, manifest: Json, templates: Path) -> str:
+def above(section: str, results: Json, manifest: Json) -> str:
     """What stands below a page's title: the run, its other sections, and what they say of it."""
     own = manifest["configuration"]
     values = {"name": own["name"], "title": own["title"], "section": section, "results": results}
     others = [one for one in results if one != section]
-    return render("above.md.j2", templates, others=others, **values).strip()
+    return render("above.md.j2", others=others, **values).strip()
 
 
-def below(section: str, results: Json, manifest: Json, templates: Path) -> str:
+def below(section: str, results: Json, manifest: Json) -> str:
     """What stands at the end of a page: how to rerun it, and where it came from."""
     record = manifest["sections"][section]
     values = {"manifest": manifest, "record": record, "inputs": record["inputs"]}
-    return render("below.md.j2", templates, results=results[section], **values).strip()
+    return render("below.md.j2", results=results[section], **values).strip()
 
 
 def render_index(project: Project) -> Path:
@@ -60,9 +60,34 @@ def render_index(project: Project) -> Path:
     paths = [*project.reports.glob("*/results.json"), *project.reports.glob("*/failure.json")]
     rows = [_row(folder) for folder in sorted({path.parent for path in paths})]
     _adjust(rows)
+    real = [row for row in rows if row["strategy"] and row["robustness"] and not row["synthetic"]]
+    if real:
+        write_whole(project.reports / "differences.png", _differences(real))
     index = project.reports / "README.md"
-    write_whole(index, render("index.md.j2", project.templates, rows=rows).encode())
+    write_whole(index, render("index.md.j2", rows=rows).encode())
     return index
+
+
+def _differences(rows: list[dict[str, Any]]) -> bytes:
+    """The difference of each run with its interval or, below 20 sessions, range over choices."""
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    from research_lib.reporting.figures.base import figure_bytes, plot_intervals
+
+    table = {}
+    for row in rows:
+        own, robust, n = row["strategy"], row["robustness"], row["strategy"]["n_sessions"]
+        ends, kind = (own["lower_bps"], own["upper_bps"]), "95 % interval"
+        if ends[0] is None:
+            ends, kind = (robust["lowest_bps"], robust["highest_bps"]), "range over choices"
+        table[f"{row['name']}, {n} session{'s' * (n > 1)}: {kind}"] = (own["difference_bps"], *ends)
+    shown = pd.DataFrame(table, ["difference_bps", "lower_bps", "upper_bps"]).T
+    figure, ax = plt.subplots(figsize=(9.0, 0.32 * len(shown) + 0.9), layout="constrained")
+    plot_intervals(shown, "adaptive less benchmark (bps of arrival)", ax, as_given=True)
+    content = figure_bytes(figure)
+    plt.close(figure)
+    return content
 
 
 def _row(folder: Path) -> dict[str, Any]:

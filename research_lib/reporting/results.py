@@ -239,3 +239,23 @@ class PortfolioResults(Results):
     cost_plus_risk_minus_single_bps: float
     neutral_rise_bps: float
     zero_correlation_regret_percent: float
+
+
+@dataclass(frozen=True)
+class MethodologyResults(Results):
+    """Of methodology.ipynb.
+
+    Attributes
+    ----------
+    n_checks : int
+        Equations that were checked by an independent route; all of them hold, or the run fails.
+    n_claims, n_reproduced : int
+        Published claims audited, and those reproduced on all that they were tested on.
+    difference_bps : float
+        Headline of the worked example, a synthetic market.
+    """
+
+    n_checks: int
+    n_claims: int
+    n_reproduced: int
+    difference_bps: float

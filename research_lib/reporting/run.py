@@ -30,7 +30,9 @@ from research_lib.reporting.render import above, below, render, render_index
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2  # between two looks at a kernel's time and memory
-KERNEL_STARTS = 4  # of a notebook whose kernel does not come up
+# Of a notebook whose kernel does not come up; and how long the first is waited for, s, each later
+# one four times as long. One that finds a port taken may hang at its end instead of ending.
+KERNEL_STARTS, FIRST_WAIT = 4, 60
 # One thread a kernel: runs share the cores, and sums come out the same however many run at a time.
 ONE_THREAD = {f"{pool}_NUM_THREADS": "1" for pool in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 ENVIRONMENT = {**ONE_THREAD, "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
@@ -256,7 +258,7 @@ def _finish(run: RunConfig, answers: Mapping[str, Answer], project: Project) -> 
     results = {section: one.results for section, one in given.items()}
     for section, notebook in executed.items():
         try:
-            around = [f(section, results, manifest, project.templates) for f in (above, below)]
+            around = [f(section, results, manifest) for f in (above, below)]
             content |= report_files(notebook, section, *around)
         except PageError as error:
             return _note(run, project, section, refused("page", str(error)))
@@ -300,7 +302,7 @@ def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> str
         "parameters": run.parameters.get(section, {}),
     }
     folder = project.reports / run.name
-    text = render("failure.md.j2", project.templates, failure=failure)
+    text = render("failure.md.j2", failure=failure)
     folder.mkdir(parents=True, exist_ok=True)
     files.write_whole(folder / "failure.md", text.encode())
     files.write_whole(folder / "failure.json", files.json_bytes(failure))
@@ -355,9 +357,10 @@ class _Kernel:
         if cell.cell_type == "code":
             self.cell = cell.source
 
-    def ends(self, **_: Any) -> None:
-        """Move the progress bar."""
-        self.ended()
+    def ends(self, cell: Any, **_: Any) -> None:
+        """Move the progress bar, for cells that are counted beforehand."""
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", []):
+            self.ended()
 
     def _watch(self) -> None:
         begin = time.monotonic()
@@ -435,8 +438,9 @@ def _run_kernels(
 ) -> Answer:
     """A kernel that does not come up is started again; a cell that fails is not repeated."""
     for start in range(1, KERNEL_STARTS + 1):
+        wait = min(FIRST_WAIT * 4 ** (start - 1), int(task.options.seconds))
         with _Kernel(task.options, stop, ended) as kernel:
-            answer = _papermill(task, work, kernel)
+            answer = _papermill(task, work, kernel, wait)
         if not answer["kind"] or kernel.cell or kernel.killed_for:
             break
         stop.wait(0.5 * start)  # such as a port that another kernel has just taken
@@ -444,7 +448,7 @@ def _run_kernels(
     return {**answer, "cell": kernel.cell, "peak_memory_mb": kernel.peak_mb}
 
 
-def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
+def _papermill(task: Task, work: Path, kernel: _Kernel, wait: int) -> Answer:
     """The executed notebook, or what went wrong."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -461,7 +465,7 @@ def _papermill(task: Task, work: Path, kernel: _Kernel) -> Answer:
             parameters=task.run.parameters[task.section],
             kernel_name="python3",
             progress_bar=False,
-            start_timeout=int(task.options.seconds),  # it may wait for a busy machine
+            start_timeout=wait,
             km=kernel.manager,
             on_cell_start=kernel.begins,
             on_cell_executed=kernel.ends,

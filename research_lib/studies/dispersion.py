@@ -63,7 +63,8 @@ def dispersion_table(
         Index label: sd_log_slope and sd_log_spread (standard deviations over intervals of the
         logarithms of impact_t(S / n) / (S / n) and of the half-spread; intervals at 0 are left
         out, NaN where most are), lognormal_% (`lognormal_saving` of sd_log_slope), impact_% (of
-        the exact split if there were no spread), cost_% (with the spread).
+        the exact split if there were no spread; NaN where sd_log_slope is), cost_% (with the
+        spread).
 
     Examples
     --------
@@ -76,12 +77,12 @@ def dispersion_table(
     rows = {}
     for label, curve in curves.items():
         equal = total / len(curve)
-        dispersion = _log_deviation(curve.impact(equal) / equal)
+        dispersion, split = _log_deviation(curve.impact(equal) / equal), _without_spread(curve)
         rows[label] = {
             "sd_log_slope": dispersion,
             "sd_log_spread": _log_deviation(curve.half_spread),
             "lognormal_%": np.nan if np.isnan(dispersion) else 100.0 * lognormal_saving(dispersion),
-            "impact_%": _saving(_without_spread(curve), total, max_shares),
+            "impact_%": np.nan if np.isnan(dispersion) else _saving(split, total, max_shares),
             "cost_%": _saving(curve, total, max_shares),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("curves")

@@ -1,7 +1,7 @@
 """What the strategy and the robustness notebook share: sessions, what is known before, orders."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from research_lib.config import ModelConfig, Record
+from research_lib.errors import ValidationError
 from research_lib.evaluation import (
     PARTS,
     Accounting,
@@ -23,7 +24,7 @@ from research_lib.evaluation import (
     walk_forward,
     with_latency,
 )  # fmt: skip
-from research_lib.evaluation.priors import Fit
+from research_lib.evaluation.priors import SIDES, Fit
 from research_lib.evaluation.strategies import Strategy
 from research_lib.impact import ImpactFit, fit_impact, slippage_curves
 from research_lib.market import (
@@ -32,12 +33,14 @@ from research_lib.market import (
     Session,
     SyntheticMarket,
     assess,
+    assess_parts,
+    iter_books,
     preset,
-    read_books,
 )
 from research_lib.market.presets import price_grid
 from research_lib.wording import interval, p_value
 
+PART_ROWS = 1_000_000  # states at once: a day of one stock
 DAYS_ELSEWHERE = 20  # sessions drawn of each other market
 SIMPLE = ("TWAP", "TWAP from minute 30")  # benchmarks where no earlier session is known
 DIFFERENCE = ["difference_bps", "lower_bps", "upper_bps"]
@@ -84,9 +87,9 @@ class Sessions(Record):
         cls, path: str | Path, session: Session, quality: QualityPolicy | None = None,
         **options: Any,
     ) -> Self:  # fmt: skip
-        """Sessions of a file; `options` are those of `read_books`."""
-        states = read_books(path, session=session, **options)
-        states, _ = assess(states, session, quality or QualityPolicy())
+        """Sessions of a file or a pattern, read part by part; `options` are as of `read_books`."""
+        parts = iter_books(path, PART_ROWS, session=session, **options)
+        states, _ = assess_parts(parts, session, quality)
         return cls(states.sample(session), states, session, price_grid(states))
 
     def known(
@@ -120,11 +123,36 @@ class Sessions(Record):
             return next(iter((elsewhere or {}).values()))
         return self.books.take(np.arange(fit_days * self.session.n_intervals))
 
-    def late(self, decided: Iterable[Known], seconds: float) -> list[Known]:
+    def late(
+        self, decided: Iterable[Known], seconds: float, max_age: float | None = None
+    ) -> list[Known]:
         """The same, traded `seconds` after the decision where every state is known."""
         if self.states is None:
             return list(decided)
-        return with_latency(decided, self.states, self.session, seconds)
+        return with_latency(decided, self.states, self.session, seconds, max_age)
+
+    def shuffled(self, fit: Fit, n_fitted: int, rng: np.random.Generator) -> list[Known]:
+        """All sessions, each with a prior of `n_fitted` other ones, drawn from before and after it.
+
+        Nobody could have traded with it: it says whether the order of sessions matters.
+        """
+        n, days = self.session.n_intervals, self.books.days(self.session)
+        found = []
+        for d in range(len(days)):
+            others = np.delete(np.arange(len(days)), d)
+            drawn = np.sort(rng.choice(others, min(n_fitted, len(others)), replace=False))
+            rows = (drawn[:, None] * n + np.arange(n)).ravel()
+            how: Any = {"session": self.session, "source": "others", "fit": fit}
+            prior = {one: Prior.from_books(self.books.take(rows), one, **how) for one in SIDES}
+            found.append(Known(self.books.take(np.arange(d * n, (d + 1) * n)), prior))
+        return found
+
+    def resampled(self, n_intervals: int) -> Self:
+        """The same recording in sessions of another number of intervals."""
+        if self.states is None:
+            raise ValidationError("a synthetic market has no states between its intervals")
+        session = replace(self.session, n_intervals=n_intervals)
+        return replace(self, books=self.states.sample(session), session=session)
 
 
 def fit_books(
@@ -353,8 +381,9 @@ def cost_table(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         Index strategy; the parts, the total and the difference to the benchmark (bps), where there
         are intervals that of the difference and its p-value (of the adaptive strategy unadjusted,
-        as the one primary comparison; of others by Holm's method), the timing risk, and the share
-        of orders that the books filled alone.
+        as the one primary comparison; of others by Holm's method; none where a strategy is the
+        benchmark in every session), the timing risk, and the share of orders that the books filled
+        alone.
 
     Examples
     --------
@@ -363,9 +392,12 @@ def cost_table(table: pd.DataFrame) -> pd.DataFrame:
     >>> cost_table(compare([run(Twap(), books, 500, "buy")])).columns[-2:].to_list()
     ['timing risk_bps', 'completed_%']
     """
-    shown = with_intervals(table, [*PARTS, "total_bps", "difference_bps"])
-    if table["lower_bps"].notna().any():
-        shown["p"] = _p_values(table)
+    differs = table["lower_bps"] < table["upper_bps"]
+    tested = [name for name in ("lower_bps", "upper_bps", "p_value", "p_holm") if name in table]
+    known = table.assign(**{name: table[name].where(differs) for name in tested})
+    shown = with_intervals(known, [*PARTS, "total_bps", "difference_bps"])
+    if differs.any():
+        shown["p"] = _p_values(known)
     shown["timing risk_bps"] = table["timing_risk_bps"]
     shown["completed_%"] = 100.0 * table["completed"]
     return shown

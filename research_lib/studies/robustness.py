@@ -256,7 +256,7 @@ def refutations(
         if low <= 0 <= high:
             found.append("its interval holds 0")
         ruled = values.drop("size", level=0, errors="ignore")
-        moved = ruled[~ruled.between(low, high)]
+        moved = ruled[~ruled.between(low, high)].sort_values(ascending=False)  # losses first
         found += [f"{what} {to} ({significant(one)} bps)" for (what, to), one in moved.items()]
         if placebo > MAX_RANK:
             found.append(f"placebo of the prior's clock (p = {significant(placebo)})")

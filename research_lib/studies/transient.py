@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from research_lib.impact import DecayKernel, ExponentialKernel, ExponentialSumKe
 from research_lib.market import BookSnapshots, Session
 from research_lib.transient import (
     FAMILIES, BlockBook, KernelFit, LagEstimate, SignedFlow, fit_kernel, price_path,
-    recovery_after_trades,
+    propagator, recovery_after_trades,
 )  # fmt: skip
 from research_lib.wording import p_value, significant
 
+MIN_CLUSTERS = 10  # sessions from which on errors take them as clusters
 SPREAD = "exponential_permanent"  # the shape of the spread's return, as in `fit_block_book`
 WINDOWS = (1 / 3, 1 / 2, 1, 2)  # of the one used: slower returns show in longer ones
 UPPER_BOUND = "The costs below let all of 1/q decay, an upper bound."
@@ -92,6 +93,33 @@ def first_lags(
         "weight_%": 100.0 * np.sum(clock.sign[several] ** 2) / np.sum(clock.sign**2),
     }
     return pd.Series(values)
+
+
+def late_over_early(flow: SignedFlow, n_lags: int) -> str:
+    """Impact at the last lag over that at a tenth of the lags, in words; "" below ten sessions.
+
+    Its error is a jackknife over sessions, which are clusters: what happens within one is alike.
+
+    Examples
+    --------
+    >>> from research_lib.transient import TransientMarket, clock_flow
+    >>> market = TransientMarket(5_000.0, 0.05, 5e-5)
+    >>> late_over_early(clock_flow(market.books(2_000, np.random.default_rng(0)), 1.0), 20)
+    ''
+    """
+    days, early, ratios = np.unique(flow.day), max(n_lags // 10, 1), []
+    if len(days) < MIN_CLUSTERS:
+        return ""
+    for out in (-1, *days):
+        rows = flow.day != out
+        kept = {name: flow[name][rows] for name in ("time", "mid", "sign", "shares", "day")}
+        found = propagator(replace(flow, **kept), n_lags)["values"]
+        ratios.append(float(found[-1] / found[early - 1]))
+    whole, left_out, n = ratios[0], np.array(ratios[1:]), len(days)
+    error = float(np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean()) ** 2)))
+    late, soon = n_lags * flow.step_seconds, early * flow.step_seconds
+    text = f"Impact after {late:g} s over that after {soon:g} s: {significant(whole)}, with a "
+    return f"{text}standard error of {significant(error)} over {n} sessions."
 
 
 def half_lives(estimate: LagEstimate, unit: str, seconds: float = 1.0) -> pd.DataFrame:

@@ -95,8 +95,8 @@ class BlockBook(Record):
     >>> from research_lib.transient import TransientMarket
     >>> market = TransientMarket(5000.0, 0.1, 5e-5)
     >>> found = fit_block_book(market.books(8000, np.random.default_rng(3)))
-    >>> [round(value, 2) for value in found.refill_rate(10.0)], round(found.half_life[0], 1)
-    ([0.72, 0.61, 0.82], 5.4)
+    >>> round(found.half_life[0], 1)
+    5.4
     """
 
     block_depth: Span
@@ -160,14 +160,6 @@ class BlockBook(Record):
         }
         columns = ["estimate", "low", "high"]
         return pd.DataFrame.from_dict(spans, orient="index", columns=columns)
-
-    def refill_rate(self, seconds: float) -> Span:
-        """1 - exp(-rho seconds), the share of consumed liquidity that is replenished meanwhile.
-
-        It is the `refill` of `evaluation.replay`.
-        """
-        rate, low, high = (-math.expm1(-rho * seconds) for rho in self.resilience)
-        return rate, low, high
 
     @property
     def half_life(self) -> Span:

@@ -149,7 +149,8 @@ def clock_flow(books: BookSnapshots, seconds: float, session: Session | None = N
 
 def usable_states(books: BookSnapshots) -> BookSnapshots:
     """Complete states with both sides."""
-    states = books.take(books.complete & np.isfinite(books.mid))
+    usable = books.complete & np.isfinite(books.mid)
+    states = books if usable.all() else books.take(usable)
     if not len(states):
         raise ValidationError("no book is complete with both sides: there is no mid to trade at")
     return states

@@ -23,7 +23,6 @@ from research_lib.evaluation import (
     Ladder,
     LiquidityProfile,
     Order,
-    Pov,
     Prior,
     Scheduled,
     StaticOptimal,
@@ -43,7 +42,7 @@ from research_lib.market import BookSnapshots, OrderFlow, Session, SyntheticMark
 
 HALF_HOURS = Session(39)
 NAMES = [
-    "TWAP", "TWAP after the open", "VWAP", "POV", "Almgren-Chriss", "best benchmark",
+    "TWAP", "TWAP after the open", "VWAP", "mine", "Almgren-Chriss", "best benchmark",
     "static optimal", "adaptive", "rolling",
 ]  # fmt: skip
 
@@ -58,7 +57,10 @@ def strategies() -> dict[str, Strategy]:
     earlier = market.books(390, 10, np.random.default_rng(0), flow=OrderFlow())
     prior = Prior.from_books(earlier, "buy", HALF_HOURS, "10 days")
     shapes = WeightedShapes([prior.profile])
-    mine = [Pov(prior.volume, prior.source), Adaptive(shapes, prior.source, "rolling", np.ones(5))]
+    mine = [
+        Vwap(prior.volume, prior.source, "mine"),
+        Adaptive(shapes, prior.source, "rolling", np.ones(5)),
+    ]
     return {one.name: one for one in [*standard_strategies(prior), *mine]}
 
 
@@ -401,7 +403,7 @@ class _Long(Scheduled):
 @pytest.mark.parametrize("length", [20, 78])
 def test_plans_of_another_length_than_the_day_are_refused(length: int) -> None:
     volume, curve = np.ones(length), LinearImpact(np.full(length, 1e-5), 0.0)
-    for one in (Vwap(volume, "x"), Pov(volume, "x"), StaticOptimal(curve, "x")):
+    for one in (Vwap(volume, "x"), StaticOptimal(curve, "x")):
         with pytest.raises(ValidationError, match=f"of {one.name} has {length} intervals for 39"):
             run(one, _day(0), 390, "buy")
 

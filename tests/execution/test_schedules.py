@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_lib.errors import ValidationError
-from research_lib.execution import PortfolioSchedule, parts_of_day, pov, price_portfolio, twap, vwap
+from research_lib.execution import PortfolioSchedule, pov, price_portfolio, twap, vwap
 
 
 def test_by_hand() -> None:
@@ -84,18 +84,3 @@ def _priced(shares: list[list[float]]) -> PortfolioSchedule:
     """The trades (n, m) of a model of m unit assets."""
     m = len(shares[0])
     return price_portfolio(shares, covariance=np.eye(m), temporary=np.ones(m))
-
-
-def test_parts_of_a_day_are_those_of_its_intervals() -> None:
-    assert list(parts_of_day(np.ones(390)).values()) == pytest.approx(
-        [97 / 3.9, 196 / 3.9, 97 / 3.9, 390]
-    )
-    assert parts_of_day([3.0, 0.0, 1e-12, 0.0, 1.0]) == pytest.approx(
-        {"first_quarter_%": 75.0, "middle_half_%": 0.0, "last_quarter_%": 25.0, "trading": 2},
-        abs=1e-9,
-    )
-    assert parts_of_day([2.0, 1.0])["middle_half_%"] == 100.0
-    with pytest.raises(
-        ValidationError, match="the schedule is 0 in all of 2 intervals: nothing is traded"
-    ):
-        parts_of_day([0.0, 0.0])

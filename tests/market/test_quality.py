@@ -14,11 +14,14 @@ from helpers import real_data
 
 from research_lib.errors import ValidationError
 from research_lib.market import (
+    KEEP_ALL,
     BookQuality,
     BookSnapshots,
     QualityPolicy,
     Session,
+    SyntheticMarket,
     assess,
+    assess_parts,
     read_mbp10,
 )
 
@@ -52,6 +55,7 @@ CASES = {
     "unordered_levels": _changed("ask_price", 2, 1, 100.5),
     "stub_quotes": _changed("ask_price", 2, 1, 2147.48),
     "incomplete": _books(complete=np.arange(6) != 2),
+    "repeated": _books(time=_books().time[[0, 1, 1, 3, 4, 5]]),
     "duplicate_times": _books(time=_books().time[[0, 1, 1, 3, 4, 5]]),
     "out_of_session": _books(time=_books().time - 2 * 3600 * 10**9 * (np.arange(6) <= 2)),
     "price_jumps": _books(bid_price=_books().bid_price * JUMP, ask_price=_books().ask_price * JUMP),
@@ -323,3 +327,50 @@ def test_no_book_has_an_empty_report() -> None:
     kept, quality = assess(_books(0))
     assert len(kept) == quality.rows == 0
     assert (quality.first, quality.last, set(quality.counts.values())) == ("", "", {0})
+
+
+def test_exact_repetitions_are_counted_and_dropped() -> None:
+    books = _books()
+    twice = books.take(np.repeat(np.arange(len(books)), 2))
+    kept, quality = assess(twice, policy=dataclasses.replace(KEEP_ALL, repeated="drop"))
+    assert quality["repeated"] == len(books)
+    assert np.array_equal(kept.time, books.time)
+    other = dataclasses.replace(
+        twice, ask_size=twice.ask_size * np.arange(1, 2 * len(books) + 1)[:, None]
+    )
+    assert assess(other, policy=KEEP_ALL)[1]["repeated"] == 0  # of one time, but of other sizes
+
+
+def test_locked_books_are_widened_about_their_mid_and_others_stay() -> None:
+    size = np.array([[5.0, 7.0], [5.0, 7.0]])
+    bid, ask = np.array([[10.0, 9.9], [10.0, 9.9]]), np.array([[10.0, 10.1], [10.1, 10.2]])
+    books = BookSnapshots(_books().time[:2], bid, size, ask, size)
+    policy = dataclasses.replace(KEEP_ALL, locked="widen", locked_spread=0.1)
+    wide, quality = assess(books, policy=policy)
+    assert quality["locked"] == 1
+    assert quality.done["locked"] == "widen"
+    assert wide.half_spread == pytest.approx([0.05, 0.05])
+    assert wide.mid == pytest.approx([10.0, 10.05])
+    assert np.array_equal(wide.bid_price[:, 1], bid[:, 1])
+    with pytest.raises(ValidationError, match="locked_spread"):
+        QualityPolicy(locked="widen")
+    with pytest.raises(ValidationError, match="widen"):
+        QualityPolicy(crossed="widen")
+
+
+def test_parts_are_assessed_as_the_whole(rng: np.random.Generator) -> None:
+    books = SyntheticMarket().books(3 * 390, 5, rng)
+    whole, quality = assess(books)
+    parts = [books.take(np.arange(k * 390, (k + 1) * 390)) for k in range(3)]
+    kept, counted = assess_parts(parts)
+    assert np.array_equal(kept.bid_price, whole.bid_price)
+    assert counted == quality
+
+
+def test_of_a_repetition_the_state_that_may_be_sampled_stays() -> None:
+    books = _books(time=_books().time[[0, 1, 1, 3, 4, 5]], complete=np.arange(6) != 1)
+    kept, quality = assess(books, policy=dataclasses.replace(KEEP_ALL, repeated="drop"))
+    assert quality["repeated"] == 0  # the second one is complete and the first is not
+    assert len(kept) == 6
+    other = dataclasses.replace(books, complete=np.arange(6) != 2)
+    assert assess(other, policy=KEEP_ALL)[1]["repeated"] == 1

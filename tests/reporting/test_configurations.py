@@ -62,7 +62,7 @@ def _write(project: Project, name: str, **changes: Any) -> None:
         ({"title": "a\nb"}, r"title: String should match pattern .*, got '"),
         (
             {"sections": ["modelling"]},
-            r"sections.0: Input should be 'modeling', .* or 'transient', got 'modelling'",
+            r"sections.0: Input should be 'modeling', .* or 'methodology', got 'modelling'",
         ),
         ({"sections": []}, r"sections: List should have at least 1 item .*, got \[\]"),
         ({"sections": ["modeling"]}, r"strategy has parameters but is not among sections"),

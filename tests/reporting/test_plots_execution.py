@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from research_lib.reporting import (
-    plot_executed,
-    plot_frontiers,
-    plot_grouped_bars,
-    plot_schedule,
-    plot_water_level,
-)
+from research_lib.reporting import plot_executed, plot_frontiers, plot_schedule, plot_water_level
 
 
 def test_what_the_caps_forbid_is_shaded_where_it_is_near() -> None:
@@ -37,13 +30,9 @@ def test_execution_ends_at_all_of_the_order() -> None:
     assert ax.lines[0].get_color() != ax.lines[1].get_color()
 
 
-def test_frontier_and_bars_draw_every_row() -> None:
+def test_a_frontier_draws_every_point() -> None:
     frontier = plot_frontiers({"optimal": (np.arange(8.0), np.arange(8.0)[::-1])})
     assert len(frontier.lines[0].get_xdata()) == 8
-    table = pd.DataFrame({"true": [4.0, -1.0], "misled": [0.2, 0.1]}, index=["beta", "spread"])
-    bars = plot_grouped_bars(table, "rise of the cost (%)", "{:.2g}")
-    assert sorted(bar.get_width() for bar in bars.patches) == [-1.0, 0.1, 0.2, 4.0]
-    assert [label.get_text() for label in bars.get_yticklabels()] == ["beta", "spread"]
 
 
 def test_a_cap_just_off_the_scale_is_told_not_shaded() -> None:

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import matplotlib
 import numpy as np
-import pandas as pd
 
 from research_lib.market import Session
-from research_lib.reporting import (
-    ASSETS,
-    SERIES,
-    WAYS,
-    plot_frontiers,
-    plot_grouped_bars,
-    plot_holdings,
-    plot_lines,
-)
+from research_lib.reporting import ASSETS, SERIES, WAYS, plot_frontiers, plot_holdings, plot_lines
 
 matplotlib.use("Agg")
 NAMES = ["A", "B"]
@@ -77,10 +68,3 @@ def test_no_two_assets_share_a_colour_and_none_has_that_of_a_way_to_trade() -> N
         shown = [line for line in ax.lines if len(line.get_xdata()) == 3]
         assert len({str(line.get_color()) for line in shown}) == n
     assert not set(ASSETS) & set(WAYS.values())
-
-
-def test_attribution_shows_negative_shares_to_the_left() -> None:
-    shares = pd.DataFrame({"cost": [60.0, 40.0], "variance": [130.0, -30.0]}, index=NAMES)
-    ax = plot_grouped_bars(shares, "part of the portfolio's cost or variance (%)")
-    assert sorted(bar.get_width() for bar in ax.patches) == [-30.0, 40.0, 60.0, 130.0]
-    assert {text.get_text(): text.get_ha() for text in ax.texts}["-30"] == "right"

@@ -10,6 +10,7 @@ import pytest
 
 from research_lib import ImpactModel, ModelConfig, studies
 from research_lib import evaluation as ev
+from research_lib.errors import ValidationError
 from research_lib.impact import ExponentialSumKernel
 from research_lib.market import QualityPolicy, Session, assess, preset
 
@@ -145,3 +146,52 @@ def test_an_urgency_that_costs_more_at_more_risk_is_named() -> None:
             and row["timing_risk_bps"] > other["timing_risk_bps"]
         )
         assert np.isfinite(row["dominated_by"]) == worse
+
+
+def _recorded(n_days: int = 4) -> studies.Sessions:
+    """Sessions of 39 intervals with every state, 390 a day."""
+    session = Session(390)
+    market = preset("thin_stock", session)
+    states = market.books(n_days * 390, 5, np.random.default_rng(5), flow=market.flow)
+    return studies.Sessions(states.sample(SESSION), states, SESSION, 0.01)
+
+
+def test_other_intervals_are_cut_from_the_same_recording() -> None:
+    sessions = _recorded()
+    coarse = sessions.resampled(13)
+    assert len(coarse.books) == 4 * 13
+    assert np.array_equal(coarse.books.ask_price, sessions.states.sample(Session(13)).ask_price)  # type: ignore[union-attr]
+    drawn = studies.Sessions.drawn(preset("thin_stock", SESSION), 2, 5, np.random.default_rng(0))
+    with pytest.raises(ValidationError, match="no states between its intervals"):
+        drawn.resampled(13)
+
+
+def test_shuffled_priors_are_of_other_sessions_and_never_of_their_own() -> None:
+    """With all others but one each session's prior is that of the rest, whatever the draw."""
+    sessions = _recorded(3)
+    fit = studies.curve_fit("linear", SIZES, SESSION, ModelConfig())
+    known = sessions.shuffled(fit, 2, np.random.default_rng(0))
+    assert [len(one.books) for one in known] == [39, 39, 39]
+    first_two = sessions.books.take(np.arange(78))
+    by_hand = ev.Prior.from_books(first_two, "buy", SESSION, "others", fit)
+    assert np.array_equal(known[2].priors["buy"].profile.spread, by_hand.profile.spread)
+    assert not np.array_equal(known[0].priors["buy"].profile.spread, by_hand.profile.spread)
+
+
+def test_an_order_that_arrives_in_a_gap_meets_the_next_book() -> None:
+    """The recording is silent from the first to the sixth second of every minute."""
+    sessions = _recorded(1)
+    states = sessions.states
+    assert states is not None
+    minute = 60 * 10**9
+    silent = replace(states, time=states.time // minute * minute + 6 * 10**9)
+    stale = ev.sample_states(silent, SESSION, 1.0)
+    fresh = ev.sample_states(silent, SESSION, 1.0, max_age=2.0)
+    at = np.searchsorted(silent.time, fresh.time, "right")
+    known = stale.complete & (at < len(silent))
+    assert known.sum() > 30
+    assert np.array_equal(fresh.ask_price[known], silent.ask_price[at[known]])
+    assert np.array_equal(stale.ask_price[known], silent.ask_price[at[known] - 1])
+    assert np.array_equal(fresh.time, stale.time)
+    unchanged = ev.sample_states(silent, SESSION, 1.0, max_age=3_600.0)
+    assert np.array_equal(unchanged.ask_price, stale.ask_price, equal_nan=True)

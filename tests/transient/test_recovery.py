@@ -58,8 +58,6 @@ def test_its_kernel_is_that_of_the_touch(books: BookSnapshots) -> None:
     )
     assert found.half_life[0] == pytest.approx(np.log(2) / found.resilience[0])
     assert found.half_life[1] < found.half_life[0] < found.half_life[2]
-    assert found.refill_rate(found.half_life[0])[0] == pytest.approx(0.5)
-    assert 0.0 < found.refill_rate(60.0)[0] < 1.0
 
 
 def test_the_spread_closes_as_the_market_was_made(books: BookSnapshots) -> None:

@@ -25,6 +25,7 @@ from research_lib.market.readers.frames import FRAMES, MBP, suggestion
 from research_lib.market.readers.pairs import LEAN, LOBSTER, kind_of, partner_of
 from research_lib.market.readers.store import STORE
 from research_lib.market.readers.tabular import Format, Options
+from research_lib.market.signs import classify_trades
 from research_lib.monitoring import timed
 
 FORMATS = (STORE, DATABENTO, LOBSTER, BINANCE, LEAN, FRAMES)
@@ -34,9 +35,11 @@ FORMATS = (STORE, DATABENTO, LOBSTER, BINANCE, LEAN, FRAMES)
 def read_books(path: str | Path | Iterable[str | Path], **reading: Any) -> BookSnapshots:
     """Read all books of one file, its format found by content.
 
-    Known are Databento MBP-10, MBP-1 (CSV, CSV.gz, CSV.zst, Parquet, DBN, DBN.zst) and BBO,
-    LOBSTER message and orderbook pairs, Binance depth recordings, Lean level-1 quote zips,
-    Tardis book snapshots, long and wide frames as CSV or Parquet, and folders made by `convert`.
+    Known are Databento MBP-10, MBP-1, MBO (CSV, CSV.gz, CSV.zst, Parquet, DBN, DBN.zst) and BBO,
+    LOBSTER message and orderbook pairs, Binance depth recordings, Lean level-1 quotes (ticks, and
+    bars of a minute), Tardis book snapshots and quotes, Crypto Lake books, lists of prices and
+    sizes in a cell (StandX), long and wide frames as CSV or Parquet, and folders made by `convert`.
+    Trades that lie beside a table of books, as trades_X beside orderbook_X, come along.
     A DataFrame goes to `BookSnapshots.from_frame`.
 
     Parameters
@@ -58,7 +61,10 @@ def read_books(path: str | Path | Iterable[str | Path], **reading: Any) -> BookS
         Unit of a frame's times that are numbers; nanoseconds by default.
     where : mapping of column to value or list of values, optional
         Keep only rows with these values: one instrument, venue or publisher of several,
-        {"publisher_id": 39}.
+        {"publisher_id": 39}; of Lean's futures {"expiry": "201312"}.
+    signs : str, optional
+        Rule of `classify_trades` for the aggressors of trades that a source does not sign, by the
+        books of each batch.
 
     Returns
     -------
@@ -125,6 +131,7 @@ def books_of_frame(frame: pd.DataFrame, symbol: str, **reading: Any) -> BookSnap
     """Books of a long or a wide frame, or of Databento's events: `BookSnapshots.from_frame`."""
     require_columns(frame, (), "book frame")
     options = Options.of(symbol=symbol, **reading)
+    frame = tabular.flat_frame(frame)
     names = list(tabular.renamed(frame, options))
     kind = DATABENTO if "action" in names and MBP.fits(names) else FRAMES
     return BookSnapshots.concat(list(batches_of(frame, tabular.ALL_ROWS, options, kind)))
@@ -143,11 +150,14 @@ def batches_of(source: Any, batch_rows: int, options: Options, kind: Any = None)
         if getattr(options, name) and name not in kind.takes:
             raise ValidationError(f"{name} does not apply to {called}, a {kind.name}; leave it out")
     for books in kind.batches(source, batch_rows, options):
-        name, trades = options.symbol or books.symbol, books.trades
+        name, own = options.symbol or books.symbol, books.trades
         if books.symbol not in ("", name):
             raise ValidationError(f"{called} holds {books.symbol}, not {name}; leave symbol out")
-        trades = trades and replace(trades, symbol=name)
-        yield books if name == books.symbol else replace(books, symbol=name, trades=trades)
+        if name != books.symbol:
+            books = replace(books, symbol=name, trades=own and replace(own, symbol=name))
+        if (unsigned := books.trades) and options.signs and not unsigned.aggressor.any():
+            books = replace(books, trades=classify_trades(unsigned, books, options.signs))
+        yield books
 
 
 def _files(paths: Any, options: Options) -> Iterator[Path]:

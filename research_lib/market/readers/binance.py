@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,13 @@ from research_lib.checks import Float
 from research_lib.errors import ValidationError
 from research_lib.market.book import LEVELS, BookSnapshots
 from research_lib.market.readers import tabular
+from research_lib.market.readers.levels import PriceLevels
 from research_lib.market.sessions import EARLIEST, LATEST
 from research_lib.market.trades import BUY, SELL, UNSIGNED, Trades
 
 HEAD = re.compile(rb'\d{16,19} \{"(stream|lastUpdateId|e)"')
+PARTIAL = re.compile(rb'@depth(5|10|20)(@\d+ms)?"')
+WHOLE = {"bids": "b", "asks": "a"}  # words of the spot and of the futures market
 N_LEVELS, CLOCK_STEP_BACK_MS, NS_A_MS = 20, 1_000, 10**6
 
 
@@ -37,6 +39,9 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
 
     - spot: first U <= L + 1 <= u, then U = previous u + 1;
     - futures (updates with `pu`): first pu <= L < u, then pu = previous u.
+
+    A recording of partial depth (streams such as btcusdt@depth20@100ms) has whole books instead:
+    each is a state by itself, at the time of its receipt, as are the trades beside it.
 
     Quantities are absolute and 0 deletes. Levels beyond the snapshot's depth are unknown until an
     update names them, so levels far from the touch may be missing.
@@ -69,6 +74,9 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     ----------
     Binance API documentation, "How to manage a local order book correctly", spot and futures.
     """
+    if PARTIAL.search(tabular.head(path)):
+        yield from _partial(path, batch_rows)
+        return
     replay = _begun(path, batch_rows, options)
     for line, message in _messages(path):
         with _naming(path, line):
@@ -83,6 +91,27 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         raise ValidationError(f"{path} holds no depth update {where}")
     yield replay.taken()
     options.carried["replays"][replay.symbol] = replay
+
+
+def _partial(path: Path, batch_rows: int) -> Iterator[BookSnapshots]:
+    """Books of a recording of partial depth, which has no event time on the spot market."""
+    replay = _Replay({"lastUpdateId": 0, "bids": (), "asks": ()})
+    with tabular.open_bytes(path) as stream:
+        for line, text in enumerate(stream, start=1):
+            with tabular.damage(path), _naming(path, line):
+                received, _, content = text.partition(b" ")
+                envelope = json.loads(content)
+                name, message = envelope.get("stream", ""), envelope.get("data", envelope)
+                told = {"s": name.split("@")[0].upper(), "E": int(received) // NS_A_MS}
+                if message.get("e") == "trade":
+                    replay.trade(message | told)
+                elif PARTIAL.search(name.encode() + b'"'):
+                    if len(replay.time) == batch_rows:
+                        yield replay.taken()
+                    replay.bid, replay.ask = PriceLevels(), PriceLevels()
+                    sides = {to: message.get(of, message.get(to)) for of, to in WHOLE.items()}
+                    replay.apply({"e": "depthUpdate", **told, **sides})
+    yield replay.taken()
 
 
 def _begun(path: Path, batch_rows: int, options: tabular.Options) -> "_Replay":
@@ -119,33 +148,17 @@ def _naming(path: Path, line: int) -> Iterator[None]:
         raise ValidationError(f"{path}: line {line} is not as documented: {error!r}") from error
 
 
-class _Side:
-    """Price levels of one side: sizes by price, and the prices in rising order."""
+def _set(side: PriceLevels, levels: Any) -> None:
+    """Replace the sizes at prices that a message names."""
+    for level in levels:
+        price, size = map(_number, level[:2])
+        if price == 0:
+            raise ValueError("a price must be above 0, it is 0")
+        side.set(price, size)
 
-    def __init__(self, levels: Any) -> None:
-        self.size: dict[float, float] = {}
-        self.prices: list[float] = []
-        self.set(levels)
 
-    def set(self, levels: Any) -> None:
-        """Replace the sizes at prices; 0 deletes, also where there is nothing to delete."""
-        for level in levels:
-            price, size = map(_number, level[:2])
-            if price == 0:
-                raise ValueError("a price must be above 0, it is 0")
-            if size > 0:
-                if price not in self.size:
-                    insort(self.prices, price)
-                self.size[price] = size
-            elif self.size.pop(price, None) is not None:
-                del self.prices[bisect_left(self.prices, price)]
-
-    def best(self, highest: bool) -> Float:
-        """(2, N_LEVELS) prices and sizes, best first; empty levels are 0."""
-        prices = self.prices[: -N_LEVELS - 1 : -1] if highest else self.prices[:N_LEVELS]
-        levels = np.zeros((2, N_LEVELS))
-        levels[:, : len(prices)] = prices, [self.size[price] for price in prices]
-        return levels
+def _best(bid: PriceLevels, ask: PriceLevels) -> Float:
+    return np.concatenate([bid.best(N_LEVELS, highest=True), ask.best(N_LEVELS, highest=False)])
 
 
 class _Replay:
@@ -154,7 +167,9 @@ class _Replay:
     def __init__(self, snapshot: dict[str, Any]) -> None:
         self.last_id, self.started = snapshot["lastUpdateId"], False
         self.symbol, self.clock = "", {"depthUpdate": 0, "trade": 0}
-        self.bid, self.ask = _Side(snapshot["bids"]), _Side(snapshot["asks"])
+        self.bid, self.ask = PriceLevels(), PriceLevels()
+        _set(self.bid, snapshot["bids"])
+        _set(self.ask, snapshot["asks"])
         self.time: list[int] = []
         self.states: list[Float] = []
         self.trades: list[tuple[int, float, float, int]] = []
@@ -175,10 +190,10 @@ class _Replay:
 
     def apply(self, update: dict[str, Any]) -> None:
         """Set the update's levels and keep the state after it."""
-        self.bid.set(update["b"])
-        self.ask.set(update["a"])
+        _set(self.bid, update["b"])
+        _set(self.ask, update["a"])
         self.time.append(self._event_time(update))
-        self.states.append(np.concatenate([self.bid.best(True), self.ask.best(False)]))
+        self.states.append(_best(self.bid, self.ask))
 
     def trade(self, trade: dict[str, Any]) -> None:
         """Keep a trade; one that did not execute against the book has no aggressor."""

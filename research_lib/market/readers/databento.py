@@ -1,19 +1,25 @@
 """Databento's market-by-price records, as text, Parquet and binary (DBN), to books and trades."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from research_lib.checks import Float
 from research_lib.errors import ValidationError
-from research_lib.market.book import BookSnapshots
+from research_lib.market.book import LEVELS, BookSnapshots
 from research_lib.market.readers import tabular
 from research_lib.market.readers.frames import MBP
+from research_lib.market.readers.levels import PriceLevels
 from research_lib.market.readers.tabular import Options, Source
 from research_lib.market.sessions import Session
 from research_lib.market.trades import Trades
 
+logger = logging.getLogger(__name__)
+N_LEVELS = 10
 F_LAST, F_SNAPSHOT, F_BAD_TS_RECV = 128, 32, 8
 ACTIONS = ("A", "C", "M", "R", "T", "F", "N")
 AGGRESSOR = {"B": 1, "A": -1, "N": 0}
@@ -104,8 +110,11 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
     names = list(tabular.renamed(path, options))
     n_levels, of_trade = MBP.depth(names), [name for name in ("price", "size") if name in names]
     if not n_levels:
+        if "order_id" in names:
+            yield from _of_orders(path, batch_rows, options)
+            return
         lacks = f"{tabular.label(path)} lacks column bid_px_00: it holds no levels"
-        raise ValidationError(f"{lacks}; fetch schema mbp-10 or mbp-1")
+        raise ValidationError(f"{lacks}; fetch schema mbp-10, mbp-1 or mbo")
     ids = tabular.identities(names) or ["symbol"]
     peek = ["action", *ids, *MBP.columns(1)]
     first = next(tabular.read(path, peek, 1_000, replace(options, where={})))
@@ -140,6 +149,84 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
         yield BookSnapshots(time, symbol=symbol, complete=complete, trades=trades, **levels)
 
 
+def _of_orders(path: Source, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
+    """Books of the orders of schema MBO: a state after each whole event, the best ten levels.
+
+    A, C, M and R add an order, take shares off it, replace it, and clear the book; T and F change
+    nothing, because the shares that they trade are taken off by a C. Of orders that were entered
+    before the recording, a C changes nothing and an M enters them anew; a warning counts both.
+    """
+    names, book = list(tabular.renamed(path, options)), _Orders()
+    waiting, held = list[Trades](), None
+    ids = tabular.identities(names) or ["symbol"]
+    due = ["ts_event", "action", "side", "flags", "price", "size", "order_id", *ids]
+    before, scale = 0, MBP.scale(next(tabular.read(path, ["price"], 1_000, options)), ["price"])
+    for rows in tabular.read(path, due, batch_rows, options):
+        symbol = rows.one_value(ids, options.carried["seen"])
+        action, side = rows.codes("action", ACTIONS), rows.codes("side", tuple(AGGRESSOR))
+        flags, order = rows.integers(["flags", "order_id"]).T
+        price, size = rows.numbers(["price"])[:, 0] / scale, rows.numbers(["size"])[:, 0]
+        of_now = (flags & (F_SNAPSHOT | F_BAD_TS_RECV)) == 0
+        time = rows.times("ts_event")
+        time = np.where(of_now, time, np.maximum.accumulate(np.append(before, time))[1:])
+        before = rows.refuse_backwards("ts_event", time, before)
+        changes = np.isin(action, [ACTIONS.index(one) for one in "ACM"])
+        sound = (side < 2) & np.isfinite(price) & (price > 0) & (size > 0)
+        rows.require("price", sound | ~changes, "of an order must be above 0, with side and size")
+        last = (flags & F_LAST) != 0
+        states, columns = [], (action, side, price, size, order, last)
+        for row in zip(*(one.tolist() for one in columns), strict=True):
+            book.apply(*row[:5])
+            if row[5]:
+                states.append(book.best())
+        traded = action == ACTIONS.index("T")
+        aggressor = np.array(list(AGGRESSOR.values()))[side]
+        fills = (price[traded], size[traded], aggressor[traded])
+        waiting.append(Trades(time[traded], *fills, symbol=symbol))
+        if states:
+            stacked = np.array(states).reshape(-1, 4, N_LEVELS).swapaxes(0, 1)
+            known = {"symbol": symbol, "complete": of_now[last], "trades": Trades.concat(waiting)}
+            levels: Any = dict(zip(LEVELS, stacked, strict=True))
+            if held is not None:
+                yield held
+            held, waiting = BookSnapshots(time[last], **known, **levels), []
+    if held is not None:
+        yield replace(held, trades=Trades.concat([t for t in (held.trades, *waiting) if t]))
+    if book.unknown:
+        found = f"{tabular.label(path)}: {book.unknown:,} events are of orders that were entered"
+        logger.warning(f"{found} before the recording; the books lack what of these still stands")
+
+
+class _Orders:
+    """The orders of one book, and the levels that they make up."""
+
+    def __init__(self) -> None:
+        self.orders: dict[int, tuple[int, float, float]] = {}
+        self.levels, self.unknown = (PriceLevels(), PriceLevels()), 0
+
+    def apply(self, action: int, side: int, price: float, size: float, order: int) -> None:
+        """One event; side is 0 for a bid, 1 for an ask."""
+        what = ACTIONS[action]
+        if what == "R":
+            self.orders, self.levels = {}, (PriceLevels(), PriceLevels())
+        elif what in "CM":
+            if (known := self.orders.pop(order, None)) is None:
+                self.unknown += 1
+            else:
+                was, at, left = known
+                gone = min(size, left) if what == "C" else left
+                self.levels[was].add(at, -gone)
+                if left > gone:
+                    self.orders[order] = (was, at, left - gone)
+        if what in "AM":
+            self.orders[order] = (side, price, size)
+            self.levels[side].add(price, size)
+
+    def best(self) -> Float:
+        """(4, N_LEVELS): prices and sizes of the bids, then of the asks."""
+        return np.concatenate([a.best(N_LEVELS, highest=not k) for k, a in enumerate(self.levels)])
+
+
 def _opening_crosses(path: Source, options: Options) -> list[tuple[int, int]]:
     """When each session that has an opening cross opens, ns UTC, and the row of its cross."""
     session, crosses, seen = options.session, list[tuple[int, int]](), set[object]()
@@ -156,5 +243,5 @@ def _opening_crosses(path: Source, options: Options) -> list[tuple[int, int]]:
     return crosses
 
 
-NAME = "Databento MBP-10 and MBP-1 (CSV, Parquet, DBN)"
+NAME = "Databento MBP-10, MBP-1 and MBO (CSV, Parquet, DBN)"
 DATABENTO = tabular.Format(NAME, _matches, batches, ("where",))

@@ -17,10 +17,11 @@ Other files have a `tabular.Format` of their own: Databento's events, LOBSTER's 
 Binance's streams. A DataFrame is read in the same way as a file.
 """
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from research_lib.config import spellable
 from research_lib.errors import ValidationError
 from research_lib.market.book import FRAME_COLUMNS, SIDES, BookSnapshots
 from research_lib.market.readers import tabular
 from research_lib.market.readers.tabular import Options, Source
+from research_lib.market.trades import BUY, SELL, UNSIGNED, Trades
 
+logger = logging.getLogger(__name__)
 KINDS = ("price", "size")
 MAX_LEVELS = 1_000
 # Where all prices of a CSV are whole numbers, the highest decides: from here on they may be
@@ -101,6 +105,8 @@ class Layout:
 
     def depth(self, names: Iterable[str]) -> int:
         """Levels of a table with these columns; 0 where it has none."""
+        if len(set(self.columns(2))) == 4:  # without numbers: the best level alone
+            return int(not set(self.columns(1)).isdisjoint(names))
         given = np.isin(self.columns(MAX_LEVELS), list(names)).reshape(4, -1).any(axis=0)
         return int(np.max(np.flatnonzero(given) + 1, initial=0))
 
@@ -114,9 +120,9 @@ class Layout:
         time = next((name for name in self.time if name in names), " or ".join(self.time))
         return [time, *self.columns(n_levels)]
 
-    def scale(self, rows: tabular.Rows) -> float:
-        """Divisor of prices: 1e9 where the first best prices are fixed-point, else 1."""
-        names = [self.side(side, 1)[0][0] for side in SIDES]
+    def scale(self, rows: tabular.Rows, names: Sequence[str] = ()) -> float:
+        """Divisor of prices: 1e9 where the first ones (best prices) are fixed-point, else 1."""
+        names = names or [self.side(side, 1)[0][0] for side in SIDES]
         columns = [rows.batch[name] for name in names]
         texts = [column for column in columns if pa.types.is_string(column.type)]
         dotted = any(pc.any(pc.match_substring(text, ".")).as_py() for text in texts)
@@ -154,7 +160,22 @@ LAYOUTS = (
         "Tardis book_snapshot", time=("timestamp",), time_unit="us", level="{side}[{k}].{kind}",
         sides=("bids", "asks"), kinds=("price", "amount"), first_level=0,
     ),
+    Layout("Tardis quotes", ("timestamp",), "{side}_{kind}", kinds=("price", "amount"),
+           time_unit="us"),
+    Layout("Crypto Lake book", ("origin_time",), "{side}_{k}_{kind}", first_level=0),
+    Layout("lists of prices and of sizes, such as StandX", ("timestamp", "time"),
+           "{side}_{kind}[{k}]", kinds=("prices", "quantities"), first_level=0),
+    Layout("lists of pairs", ("timestamp", "time"), "{side}[{k}][{kind}]", ("bids", "asks"),
+           ("0", "1"), first_level=0),
 )  # fmt: skip
+# Trades of a table that lie in a file beside that of its books.
+BESIDE = re.compile(r"(orderbook|book_snapshot_\d+|quotes|book)(_.+)", re.IGNORECASE)
+TRADE_COLUMNS = {
+    "time": ("time", "timestamp", "origin_time"), "price": ("price",),
+    "size": ("size", "quantity", "amount", "qty"), "side": ("side",),
+}  # fmt: skip
+AGGRESSORS = {"buy": BUY, "b": BUY, "bid": BUY, "sell": SELL, "s": SELL, "a": SELL, "ask": SELL}
+MIN_SIGNS = 20  # trades of one side from which on a side that never changes is not believed
 
 
 def layout_of(names: Sequence[str]) -> Layout | None:
@@ -191,7 +212,21 @@ def batches(source: Source, batch_rows: int, options: Options) -> Iterator[BookS
             raise ValidationError(f"{tabular.label(source)} has other columns than wanted: {has}")
         yield from in_batches(_long(source, ids, options), batch_rows)
         return
-    n_levels = layout.depth(names)
+    parts = _wide(source, names, layout, batch_rows, options)
+    beside = trades_file(source) if isinstance(source, Path) else None
+    if beside is None or not (file := Path(beside)).is_file():
+        yield from parts
+    else:
+        unit = options.time_unit or layout.time_unit
+        how = replace(options, columns={}, time_unit=unit)
+        yield from with_trades(parts, _trades(file, how))
+
+
+def _wide(
+    source: Source, names: list[str], layout: Layout, batch_rows: int, options: Options
+) -> Iterator[BookSnapshots]:
+    """Books of a table with one snapshot a row."""
+    n_levels, ids = layout.depth(names), tabular.identities(names)
     due = [*layout.due(names, n_levels), *ids]
     best = [layout.side(side, 1)[0][0] for side in SIDES]
     scale = layout.scale(next(tabular.read(source, best, tabular.ALL_ROWS, options)))
@@ -204,15 +239,94 @@ def batches(source: Source, batch_rows: int, options: Options) -> Iterator[BookS
 
 
 def in_batches(books: BookSnapshots, batch_rows: int) -> Iterator[BookSnapshots]:
-    """Books in parts, each with the trades up to its end, the last one with the rest."""
-    first, trades = 0, books.trades
-    for k in range(0, len(books), batch_rows):
-        part = books.take(np.arange(k, min(k + batch_rows, len(books))))
-        if trades is not None:
-            is_last = k + batch_rows >= len(books)
-            end = len(trades) if is_last else np.searchsorted(trades.time, part.time[-1], "right")
-            part, first = replace(part, trades=trades.take(np.arange(first, end))), end
-        yield part
+    """Books in parts, with their trades."""
+    starts = range(0, len(books), batch_rows)
+    parts = (books.take(np.arange(k, min(k + batch_rows, len(books)))) for k in starts)
+    yield from parts if books.trades is None else with_trades(parts, books.trades)
+
+
+def with_trades(parts: Iterable[BookSnapshots], trades: Trades) -> Iterator[BookSnapshots]:
+    """Books that follow one another, each part with the trades up to its end, the last with all."""
+    first, held = 0, None
+    for part in parts:
+        if held is not None:
+            end = int(np.searchsorted(trades.time, held.time[-1], "right"))
+            yield replace(held, trades=trades.take(np.arange(first, end)))
+            first = end
+        held = part
+    if held is not None:
+        yield replace(held, trades=trades.take(np.arange(first, len(trades))))
+
+
+def trades_file(path: PurePath) -> PurePath | None:
+    """Where the trades of a table of books lie; None where the name follows no such rule.
+
+    >>> str(trades_file(PurePath("orderbook_BTC-USD_2026-01-06_00.parquet")))
+    'trades_BTC-USD_2026-01-06_00.parquet'
+    """
+    named = BESIDE.fullmatch(path.name)
+    return path.with_name(f"trades{named[2]}") if named else None
+
+
+def read_trades(path: str | Path, **reading: Any) -> Trades:
+    """Trades of a table, CSV or Parquet: Tardis', Crypto Lake's, StandX', or one's own columns.
+
+    Parameters
+    ----------
+    path : path
+        Columns time (or timestamp, origin_time), price, size (or quantity, amount, qty), and side,
+        the aggressor's, where it is known: buy or sell, anything else for unknown. A side that
+        never changes over 20 trades and more is not believed: a warning says so, and all are of
+        unknown aggressor; see `classify_trades`.
+    reading
+        columns, timezone, time_unit, where and symbol, those of `read_books`.
+
+    Raises
+    ------
+    MissingDataError, ValidationError
+        As `read_books`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "trades.csv")
+    >>> _ = path.write_text("time,price,qty,side\\n2025-04-03T14:00:00Z,10.02,100,buy\\n")
+    >>> read_trades(path).signed_size.tolist()
+    [100.0]
+    """
+    return _trades(spellable(path), Options.of(**reading))
+
+
+def _trades(path: Path, options: Options) -> Trades:
+    names = tabular.renamed(path, options)
+    found = {k: next((n for n in known if n in names), "") for k, known in TRADE_COLUMNS.items()}
+    if lacking := [k for k in ("time", "price", "size") if not found[k]]:
+        due = f"one of {', '.join(TRADE_COLUMNS[lacking[0]])}"
+        raise ValidationError(f"{path} has no column for the {lacking[0]} of trades; due is {due}")
+    wanted, before, parts, symbol = [name for name in found.values() if name], 0, [], options.symbol
+    options = replace(options, where={k: v for k, v in options.where.items() if k in names})
+    ids = tabular.identities(names)
+    for rows in tabular.read(path, [*wanted, *ids], tabular.ALL_ROWS, options):
+        symbol = rows.one_value(ids, {}) or symbol
+        time = rows.times(found["time"], options.time_unit, options.timezone)
+        before = rows.refuse_backwards(found["time"], time, before)
+        price, size = rows.numbers([found["price"], found["size"]]).T
+        sides = rows.batch[found["side"]].to_pylist() if found["side"] else [""] * len(rows)
+        signs = [AGGRESSORS.get(str(one).lower(), UNSIGNED) for one in sides]
+        for name, values in ((found["price"], price), (found["size"], size)):
+            rows.require(name, (values > 0) & np.isfinite(values), "must be finite and above 0")
+        parts.append(Trades(time, price, size, np.array(signs), symbol))
+    trades = Trades.concat(parts)
+    known, seen = set(trades.aggressor.tolist()) - {UNSIGNED}, options.carried["seen"]
+    seen["side"] = "both" if len(known) > 1 else seen.get("side")
+    one_sided = seen["side"] == "one" or np.sum(trades.aggressor != UNSIGNED) >= MIN_SIGNS
+    if len(known) == 1 and seen["side"] != "both" and one_sided:
+        if not options.signs and seen["side"] is None:  # once a series of files
+            said = f"{path}: side is {sides[0]!r} in all {len(trades):,} trades, not to be believed"
+            logger.warning(f"{said}: their aggressor is unknown; see signs of read_books")
+        seen["side"] = "one"
+        return replace(trades, aggressor=np.zeros(len(trades), int))
+    return trades
 
 
 def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:

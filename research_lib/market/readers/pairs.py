@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import LEVELS, SIDES, BookSnapshots
 from research_lib.market.readers import tabular
-from research_lib.market.readers.frames import in_batches
+from research_lib.market.readers.frames import in_batches, trades_file
 from research_lib.market.readers.tabular import Bool, Int64, Options, Rows
 from research_lib.market.trades import PRICE_SCALE, UNSIGNED, Trades
 
@@ -22,13 +22,19 @@ KIND = re.compile(r"(.*)(orderbook|message|quote|trade)(.*)", re.IGNORECASE)
 PARTNER = {"orderbook": "message", "message": "orderbook", "quote": "trade", "trade": "quote"}
 LOBSTER_NAME = re.compile(r"(.+)_(\d{4}-\d\d-\d\d)_\d+_\d+_(message|orderbook)_\d+", re.IGNORECASE)
 LEAN_NAME = re.compile(r"(?:([^_]+)_)?(\d{8})_(quote|trade)\.zip", re.IGNORECASE)
-NUMBERS = re.compile(rb"-?\d+(\.\d+)?,-?\d+,")
+EXPIRY = re.compile(r"_quote_(\d+)\.csv$")
+NUMBERS = re.compile(rb"-?\d+(\.\d+)?,-?\d+(\.\d+)?,")
 EVENT = ("type", "order_id", "size", "price", "direction")
 VISIBLE_EXECUTION, HIDDEN_EXECUTION, CROSS, HALT = 4, 5, 6, 7
 TRADING_RESUMES, EMPTY_PRICE = 1, 9_999_999_999
 NS_A_SECOND, NS_A_MS, DAY_SECONDS = 10**9, 10**6, 86_400
 QUOTE = ("time", "bid_px", "bid_sz", "ask_px", "ask_sz", "exchange", "condition", "suspicious")
 TRADE = ("time", "price", "size", "exchange", "condition", "suspicious")
+OHL = ("open", "high", "low")
+QUOTE_BAR = ("time", *(f"bid_{one}" for one in OHL), "bid_px", "bid_sz")
+QUOTE_BAR += (*(f"ask_{one}" for one in OHL), "ask_px", "ask_sz")
+TRADE_BAR = ("time", *OHL, "price", "size")
+BAR_SECONDS = {"minute": 60, "second": 1}  # by a word in the name of the zip's file
 
 
 def kind_of(path: Path) -> str:
@@ -47,7 +53,8 @@ def partner_of(path: Path) -> Path | None:
 def names_beside(path: PurePath) -> list[PurePath]:
     """Names of the files that are read along with one where they exist, whether they do or not.
 
-    Of LOBSTER and of Lean's ticks the other of the pair; of Lean's daily bars the factor file.
+    Of LOBSTER and of Lean's quotes the other of the pair; of Lean's daily bars the factor file; of
+    a table of books the trades.
 
     >>> [str(name) for name in names_beside(PurePath("tick/ibm_20131007_quote.zip"))]
     ['tick/ibm_20131007_trade.zip']
@@ -55,6 +62,8 @@ def names_beside(path: PurePath) -> list[PurePath]:
     named = KIND.match(path.name)
     if named and (LOBSTER_NAME.match(path.name) or LEAN_NAME.fullmatch(path.name)):
         return [path.with_name(named[1] + PARTNER[named[2].lower()] + named[3])]
+    if beside := trades_file(path):
+        return [beside]
     return [path.with_name(f"{path.stem}_factor_file.csv")] if path.suffix == ".zip" else []
 
 
@@ -64,13 +73,13 @@ def _carried(values: NDArray[Any], given: Bool, before: Any = 0) -> NDArray[Any]
     return np.where(last >= 0, values[np.maximum(last, 0)], before)
 
 
-def _midnight_ns(path: Path, date: dt.date | str) -> int:
-    """Midnight in New York of a date, ns UTC."""
+def _midnight_ns(path: Path, date: dt.date | str, zone: str = "America/New_York") -> int:
+    """Midnight of a date in a time zone, ns UTC."""
     try:
         day = dt.date.fromisoformat(str(date))
     except ValueError as error:
         raise ValidationError(f"{path}: {date!r} is not a date; write it YYYY-MM-DD") from error
-    return int(pd.Timestamp(day, tz="America/New_York").as_unit("ns").value)
+    return int(pd.Timestamp(day, tz=zone).as_unit("ns").value)
 
 
 def read_lobster(
@@ -218,14 +227,17 @@ def _is_lean(path: Path, start: bytes) -> bool:
 def _lean_batches(path: Path, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
     """One-level books of a quote zip, with the trades beside it.
 
-    A row gives one side (the other is 0, 0) or both; the last bid and the last ask are carried
-    forward, so book i is the quote after row i. A side is empty until its first row. All rows are
-    kept, those of extended hours too. Quotes of several venues may lock or cross; the book's
-    quality counts them. Rows marked suspicious are not complete, and their quote is ignored: they
-    repeat the state before.
+    A tick gives one side (the other is 0, 0) or both; the last bid and the last ask are carried
+    forward, so book i is the quote after row i. A bar of a minute or a second gives its last quote,
+    known at its end (less a nanosecond, to be of its own interval) and not at its label, its begin.
+    Of futures prices are plain and times are UTC; others are in units of 1e-4, of New York. Of a
+    zip with several expiries, where={"expiry": "201312"} chooses one. A side is empty until its
+    first row. All rows are kept, those of extended hours too. Quotes of several venues may lock or
+    cross; the book's quality counts them. Rows marked suspicious are not complete, and their quote
+    is ignored: they repeat the state before.
 
     The name is SYMBOL_YYYYMMDD_quote.zip, or YYYYMMDD_quote.zip in a folder named after the
-    symbol; times are milliseconds after that day's midnight in New York, whatever the session.
+    symbol; times are milliseconds after that day's midnight, whatever the session.
 
     Yields
     ------
@@ -244,27 +256,79 @@ def _lean_batches(path: Path, batch_rows: int, options: Options) -> Iterator[Boo
         raise ValidationError(f"{path} holds trades, no books; {remedy}")
     symbol, date, _ = LEAN_NAME.fullmatch(path.name).groups()  # type: ignore[union-attr]
     symbol = (symbol or path.resolve().parent.name).upper()
-    partner, midnight = partner_of(path), _midnight_ns(path, date)
+    partner, expiry = partner_of(path), _expiry(path, options)
+    midnight = _midnight_ns(path, date, "UTC" if expiry else "America/New_York")
+    is_bar = tabular.head(path).partition(b"\n")[0].count(b",") + 1 == len(QUOTE_BAR)
+    kinds = (_bars, QUOTE_BAR, TRADE_BAR) if is_bar else (_cells, QUOTE, TRADE)
+    read, of_quotes, of_trades = kinds
+    scale = 1 if expiry else PRICE_SCALE
     trades = None
     if partner is not None:
-        cells = _cells(partner, TRADE, midnight)
+        cells = read(partner, of_trades, midnight, expiry)
         time, price, size = (cells[name][cells["suspicious"] == 0] for name in TRADE[:3])
-        trades = Trades(time, price / PRICE_SCALE, size, np.full(len(time), UNSIGNED), symbol)
-    quote = _cells(path, QUOTE, midnight)
+        trades = Trades(time, price / scale, size, np.full(len(time), UNSIGNED), symbol)
+    quote = read(path, of_quotes, midnight, expiry)
     believed = quote["suspicious"] == 0
     levels: dict[str, Any] = {}
     for side in SIDES:
         given = believed & (quote[f"{side}_px"] > 0)
-        levels[f"{side}_price"] = _carried(quote[f"{side}_px"], given)[:, None] / PRICE_SCALE
+        levels[f"{side}_price"] = _carried(quote[f"{side}_px"], given)[:, None] / scale
         levels[f"{side}_size"] = _carried(quote[f"{side}_sz"], given)[:, None]
     books = BookSnapshots(quote["time"], symbol=symbol, complete=believed, trades=trades, **levels)
     yield from in_batches(books, batch_rows)
 
 
-def _cells(path: Path, names: tuple[str, ...], midnight: int) -> dict[str, NDArray[Any]]:
+def _expiry(path: Path, options: Options) -> str:
+    """The file of a zip of futures that is asked for, such as "_201312.csv"; "" where one is there.
+
+    Raises
+    ------
+    ValidationError
+        Several, and none of them chosen; another key than expiry.
+    """
+    if set(options.where) - {"expiry"}:
+        raise ValidationError(f"{path}: where takes expiry alone, got {dict(options.where)}")
+    known = [name[1] for name in map(EXPIRY.search, tabular.members(path)) if name]
+    chosen = str(options.where.get("expiry", known[0] if len(known) == 1 else ""))
+    if known and chosen not in known:
+        remedy = f'choose one, such as where={{"expiry": "{min(known)}"}}'
+        raise ValidationError(f"{path} holds expiries {', '.join(sorted(known))}; {remedy}")
+    return f"_{chosen}." if known else ""
+
+
+def _bars(
+    path: Path, names: tuple[str, ...], midnight: int, member: str = ""
+) -> dict[str, NDArray[Any]]:
+    """Last prices and sizes of a day's bars, each (n,), by the time at which a bar is over."""
+    name = next(one for one in tabular.members(path) if member in one)
+    seconds = next((one for word, one in BAR_SECONDS.items() if f"_{word}_" in name), 0)
+    if not seconds:
+        due = f"bars of a {' or a '.join(BAR_SECONDS)}"
+        raise ValidationError(f"{path}: the length of the bars of {name} is unknown; due are {due}")
+    columns = [one for one in names if one.removeprefix("bid_").removeprefix("ask_") not in OHL]
+    before, parts = midnight, []
+    for rows in tabular.read(path, columns, tabular.ALL_ROWS, names=names, member=member):
+        table = np.nan_to_num(rows.numbers(columns))  # empty where nothing was quoted
+        rows.require_all(columns, table >= 0, "must be at least 0")
+        rows.require("time", table[:, 0] < 1_000 * DAY_SECONDS, "must be milliseconds of a day")
+        if not member:
+            rule = "must be whole, in units of 1e-4: of equities, and of no coins or currencies"
+            rows.require_all(columns, table % 1 == 0, rule)
+        time = midnight + table[:, 0].astype(np.int64) * NS_A_MS + seconds * NS_A_SECOND - 1
+        before = rows.refuse_backwards("time", time, before)
+        table[:, 1::2] *= table[:, 2::2] > 0  # a price without a size is no quote
+        parts.append({**dict(zip(columns, table.T, strict=True)), "time": time})
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in columns}
+    traded = whole.get("size", np.ones(len(whole["time"]))) > 0
+    return {**{k: v[traded] for k, v in whole.items()}, "suspicious": np.zeros(int(traded.sum()))}
+
+
+def _cells(
+    path: Path, names: tuple[str, ...], midnight: int, member: str = ""
+) -> dict[str, NDArray[Any]]:
     """The numbers of a day, each (n,), time in ns UTC."""
     columns, before, parts = (*names[:-3], "suspicious"), midnight, []
-    for rows in tabular.read(path, columns, tabular.ALL_ROWS, names=names):
+    for rows in tabular.read(path, columns, tabular.ALL_ROWS, names=names, member=member):
         table = rows.integers(columns)
         cells: dict[str, NDArray[Any]] = dict(zip(columns, table.T, strict=True))
         rows.require_all(columns, table >= 0, "must be at least 0")
@@ -281,4 +345,5 @@ def _cells(path: Path, names: tuple[str, ...], midnight: int) -> dict[str, NDArr
 
 
 LOBSTER = tabular.Format("LOBSTER message and orderbook pair", _is_lobster, _lobster_batches)
-LEAN = tabular.Format("Lean level-1 quote zip", _is_lean, _lean_batches)
+NAME = "Lean level-1 quote zip, of ticks or of bars of a minute or a second"
+LEAN = tabular.Format(NAME, _is_lean, _lean_batches, ("where",))

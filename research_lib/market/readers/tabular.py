@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -71,6 +72,7 @@ class Options(Record):
     timezone: str | None = None
     time_unit: str | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
+    signs: str = ""
     # What one file of a series leaves to the next: what each column that says whose book a row is
     # has held, the ends of recordings that go on over midnight, and the files before it.
     carried: dict[str, Any] = field(default_factory=lambda: {"seen": {}, "replays": {}, "done": []})
@@ -114,10 +116,11 @@ def damage(path: Source) -> Iterator[None]:
         raise ValidationError(f"{path} cannot be read: {reason}; fetch it again") from error
 
 
-def open_bytes(path: Path) -> io.BufferedReader:
-    """Content decompressed, if its first bytes say gzip, zstd, or zip with one member.
+def open_bytes(path: Path, member: str = "") -> io.BufferedReader:
+    """Content decompressed, if its first bytes say gzip, zstd, or zip.
 
-    Databento's binary records (DBN) come as the text of its CSV files.
+    Of a zip with several files the one whose name contains `member`. Databento's binary records
+    (DBN) come as the text of its CSV files.
     """
     if not path.is_file():
         raise MissingDataError(f"{path} does not exist; check the path or set RESEARCH_DATA")
@@ -128,9 +131,10 @@ def open_bytes(path: Path) -> io.BufferedReader:
         raise ValidationError(f"{path} is empty: it has 0 bytes; fetch it again")
     if start.startswith(ZIP):
         archive = zipfile.ZipFile(stream)
-        members = archive.namelist()
+        members = [name for name in archive.namelist() if member in name]
         if len(members) != 1:
-            raise ValidationError(f"{path} holds {len(members)} files; one is wanted")
+            found = f"{path} holds {len(members)} files of the name wanted"
+            raise ValidationError(f"{found}, of {', '.join(archive.namelist()[:8])}; one is wanted")
         stream = io.BufferedReader(archive.open(members[0]))
     for magic, codec in CODECS.items():
         if start.startswith(magic):
@@ -185,9 +189,15 @@ def _dbn_as_csv(stream: io.BufferedReader) -> Iterator[bytes]:
 
 
 def head(path: Path) -> bytes:
-    """How the decompressed content begins."""
-    with damage(path), open_bytes(path) as stream:
+    """How the decompressed content begins, of a zip that of its first file."""
+    with damage(path), open_bytes(path, next(iter(members(path)), "")) as stream:
         return stream.read(HEAD_BYTES)
+
+
+def members(path: Path) -> list[str]:
+    """Names of the files in a zip; none of any other file."""
+    with damage(path):
+        return zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
 
 
 def column_names(path: Path) -> list[str]:
@@ -197,11 +207,25 @@ def column_names(path: Path) -> list[str]:
         import pyarrow.parquet as pq
 
         with damage(path), path.open("rb") as stream:
-            return list(pq.read_schema(stream).names)
+            schema = pq.read_schema(stream)
+        if not any(map(pa.types.is_nested, schema.types)):
+            return list(schema.names)
+        leaves = _nested_names(path, path.stat().st_mtime_ns)
+        return list(dict.fromkeys([*schema.names, *leaves]))
     line = start.partition(b"\n")[0].decode("utf-8", errors="replace").strip("\r\ufeff")
     cells = [cell.strip().strip('"') for cell in line.split(",")]
     before = [cells[:k].count(cell) for k, cell in enumerate(cells)]
     return [f"{cell}.{n}" if n else cell for cell, n in zip(cells, before, strict=True)]
+
+
+@lru_cache(maxsize=256)  # asked for several times a file, and all of its rows decide
+def _nested_names(path: Path, changed_ns: int) -> tuple[str, ...]:
+    """Names of the columns of a Parquet file with lists, as `_flat` makes them."""
+    import pyarrow.parquet as pq
+
+    with damage(path), path.open("rb") as stream:
+        parts = (_flat(one).schema.names for one in pq.ParquetFile(stream).iter_batches())
+        return tuple(dict.fromkeys(name for names in parts for name in names))
 
 
 def label(source: Source) -> str:
@@ -225,7 +249,7 @@ def renamed(source: Source, options: Options) -> dict[str, str]:
 
 def read(
     source: Source, wanted: Iterable[str], batch_rows: int, options: Options | None = None,
-    names: Sequence[str] = (),
+    names: Sequence[str] = (), member: str = "",
 ) -> Iterator[Rows]:  # fmt: skip
     """Columns of a file, `batch_rows` rows at a time, or all of a frame, in the source's order.
 
@@ -237,6 +261,8 @@ def read(
         Only `columns` and `where` (which rows are kept) are used here.
     names : sequence of str, optional
         All column names in order, where a CSV has no header line.
+    member : str
+        As of `open_bytes`.
 
     Raises
     ------
@@ -251,7 +277,7 @@ def read(
         lacks = f"{label(source)} lacks column {', '.join(absent[:5])} ({len(absent)} in all)"
         raise ValidationError(f"{lacks}; it has {', '.join(list(own)[:8])}")
     done, kept, held = 0, 0, ""
-    for batch in _batches(source, [own[name] for name in every], batch_rows, names):
+    for batch in _batches(source, [own[name] for name in every], batch_rows, names, member):
         plain = [_plain(column) for column in batch.columns]
         batch = pa.RecordBatch.from_arrays(plain, names=every)
         rows = Rows(source, np.arange(done, done + len(batch)), batch)
@@ -268,6 +294,39 @@ def read(
         raise ValidationError(f"{label(source)} has no row where {dict(options.where)}{held}")
 
 
+def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Lists and structs as columns of their own: bids[0].price, bids[0].amount, bids[1].price."""
+    leaves = [leaf for name in batch.schema.names for leaf in _leaves(name, batch[name])]
+    return pa.RecordBatch.from_arrays([one for _, one in leaves], [name for name, _ in leaves])
+
+
+def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    """A list's k-th elements as name[k], empty where it is shorter; a struct's fields as name.f."""
+    if pa.types.is_struct(column.type):
+        for k, one in enumerate(column.type):
+            yield from _leaves(f"{name}.{one.name}", column.flatten()[k])
+    elif pa.types.is_nested(column.type):
+        length = pc.fill_null(pc.list_value_length(column), 0).to_numpy(False)
+        first, values = np.cumsum(length) - length, column.flatten()
+        for k in range(length.max(initial=0)):
+            yield from _leaves(f"{name}[{k}]", values.take(pa.array(first + k, mask=length <= k)))
+    else:
+        yield name, column
+
+
+def flat_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose cells of lists are columns of their own, as those of a Parquet file are."""
+    objects, kinds = frame.columns[frame.dtypes == np.dtype("O")], (list, tuple, np.ndarray)
+    nested = [n for n in objects if isinstance(next(iter(frame[n].dropna()), None), kinds)]
+    if not nested:
+        return frame
+    lists = [
+        pa.array([list(c) if isinstance(c, kinds) else None for c in frame[n]]) for n in nested
+    ]
+    flat = _flat(pa.RecordBatch.from_arrays(lists, list(map(str, nested)))).to_pandas()
+    return pd.concat([frame.drop(columns=nested).reset_index(drop=True), flat], axis=1)
+
+
 def _plain(column: pa.Array) -> pa.Array:
     """Categories and large strings as plain strings."""
     column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
@@ -276,7 +335,7 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _batches(
-    source: Source, wanted: list[str], batch_rows: int, names: Sequence[str]
+    source: Source, wanted: list[str], batch_rows: int, names: Sequence[str], member: str
 ) -> Iterator[pa.RecordBatch]:
     """Columns of any encoding, by their own names."""
     if isinstance(source, pd.DataFrame):
@@ -287,14 +346,24 @@ def _batches(
         frame = frame.assign(**texts)
         yield from pa.Table.from_pandas(frame, preserve_index=False, nthreads=1).to_batches()
         return
-    with damage(source), open_bytes(source) as stream:
+    with damage(source), open_bytes(source, member) as stream:
         if stream.peek(4).startswith(PARQUET):
             import pyarrow.parquet as pq
 
             file = pq.ParquetFile(stream, page_checksum_verification=True)
-            yield from file.iter_batches(batch_size=batch_rows, columns=wanted)
+            has = file.schema_arrow.names
+            own = dict.fromkeys(n if n in has else re.split(r"[\[.]", n)[0] for n in wanted)
+            for batch in file.iter_batches(batch_size=batch_rows, columns=list(own)):
+                yield batch.select(wanted) if set(wanted) <= set(has) else _chosen(batch, wanted)
         else:
             yield from _csv(source, stream, wanted, batch_rows, names)
+
+
+def _chosen(batch: pa.RecordBatch, wanted: list[str]) -> pa.RecordBatch:
+    """The columns wanted of lists too; one that only longer lists than these have is empty."""
+    empty, flat = pa.nulls(len(batch), pa.float64()), _flat(batch)
+    has = flat.schema.names
+    return pa.RecordBatch.from_arrays([flat[n] if n in has else empty for n in wanted], wanted)
 
 
 def _csv(

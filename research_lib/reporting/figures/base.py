@@ -211,9 +211,15 @@ def from_zero(ax: Axes) -> None:
 
 
 def clock_axis(ax: Axes, session: Session) -> Axes:
-    """Label the x axis, in intervals of the session, by time of day."""
-    hours, positions = session.whole_hours()
+    """Label the x axis, in intervals of the session, by time of day; of blocks by minutes."""
     ax.set_xlim(0, session.n_intervals)
+    if session.block is not None:
+        at = np.linspace(0.0, 1.0, 5)
+        minutes = pd.Timedelta(session.block).total_seconds() / 60.0 * at
+        ax.set_xticks(at * session.n_intervals, [f"{one:g}" for one in minutes])
+        ax.set_xlabel("minutes into the session")
+        return ax
+    hours, positions = session.whole_hours()
     ax.set_xticks(positions, hours)
     ax.set_xlabel(f"time of day ({session.timezone})")
     return ax
@@ -343,31 +349,3 @@ def plot_slippage_fit(observed: pd.DataFrame, fitted: Lines, title: str, ax: Pan
     from_zero(ax)
     ax.set_title(title, fontsize=10)
     return finish(ax, "trade size (shares)", "slippage from mid (bps)")
-
-
-def plot_grouped_bars(
-    table: pd.DataFrame, xlabel: str, number: str = "{:.0f}", ax: Panel = None
-) -> Axes:
-    """A row of bars for each of the table's rows, the first on top, with its numbers at their ends.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Index the rows' names, a column a measure, in the unit of `xlabel`.
-    number : str
-        Format of the numbers.
-
-    Examples
-    --------
-    >>> shares = pd.DataFrame({"cost": [60.0, 40.0]}, index=["A", "B"])
-    >>> plot_grouped_bars(shares, "part of the cost (%)").texts[0].get_text()
-    '60'
-    """
-    ax = axes_or(ax, 6.4)
-    table.plot.barh(ax=ax, width=0.8, color=list(SERIES))
-    for bars in ax.containers:
-        ax.bar_label(bars, fmt=number, padding=3, fontsize=8)  # type: ignore[arg-type]
-    ax.axvline(0.0, color=MUTED, linewidth=0.8)
-    ax.invert_yaxis()
-    ax.margins(x=0.15)
-    return finish(ax, xlabel, legend="best")

@@ -61,7 +61,7 @@ def plot_schedule(
     if limit.min() < top:
         _filled_steps(ax, np.full(len(x), top), np.minimum(limit, top), fig.MUTED, "above the cap")
     elif np.isfinite(limit.min()):
-        text = f"caps from {limit.min():,.0f} shares, above this scale"
+        text = f"caps from {limit.min():,.10g} shares, above this scale"
         ax.text(0.01, 0.97, text, transform=ax.transAxes, va="top", fontsize=8)
     ax.set_ylim(0.0, top)
     return _interval_axis(ax, len(x), "child order (shares)")

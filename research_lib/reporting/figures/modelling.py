@@ -203,7 +203,7 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: fig.Panel 
     ax.plot(x, used, color=fig.FITTED, linewidth=1.0, label="shrunk (used)")
     ax.set_ylim(0.0, 1.25 * float(np.nanquantile(raw, 0.995)) or 1.0)
     ax.set_title(f"shrinkage factor {float(np.mean(shrinkage.weight)):.2f}", fontsize=10)
-    label = f"impact of {size:,.0f} shares (bps)"
+    label = f"impact of {size:,.10g} shares (bps)"
     return fig.clock_axis(fig.finish(ax, y=label, legend="upper right", ncols=3), session)
 
 

@@ -510,3 +510,33 @@ def test_a_day_that_changed_is_no_reason_to_forget_the_days_after_it(tmp_path: P
     convert(days, store, progress=False)
     whole, stored = read_books(write(tmp_path, SNAPSHOT, *updates)), read_books(store)
     np.testing.assert_array_equal(stored.bid_size, whole.bid_size)
+
+
+@pytest.mark.parametrize("futures", [False, True])
+def test_partial_depth_is_a_whole_book_a_message(tmp_path: Path, futures: bool) -> None:
+    """As documented: spot has lastUpdateId, bids, asks; futures are depthUpdate with b and a."""
+    base = 1_723_110_000_000_000_000
+
+    def line(ms: int, stream: str, data: dict[str, object]) -> str:
+        return f"{base + ms * 10**6} {json.dumps({'stream': stream, 'data': data})}"
+
+    def book(bids: list[list[str]], asks: list[list[str]]) -> dict[str, object]:
+        if futures:
+            return {"e": "depthUpdate", "E": 1, "s": "XYUSDT", "b": bids, "a": asks}
+        return {"lastUpdateId": 7, "bids": bids, "asks": asks}
+
+    trade = {"e": "trade", "E": 1, "s": "XYUSDT", "p": "10.2", "q": "3", "m": False}
+    path = tmp_path / "partial.jsonl"
+    lines = [
+        line(0, "xyusdt@depth5@100ms", book([["10.0", "1"], ["9.9", "2"]], [["10.2", "4"]])),
+        line(40, "xyusdt@trade", trade),
+        line(100, "xyusdt@depth5@100ms", book([["10.1", "5"]], [["10.2", "1"], ["10.3", "6"]])),
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    books = read_books(path)
+    assert books.symbol == "XYUSDT"
+    assert books.mid.tolist() == pytest.approx([10.1, 10.15])
+    assert books.bid_size[1, :2].tolist() == [5.0, 0.0]  # nothing is left of the book before
+    assert np.diff(books.time).tolist() == [100 * 10**6]
+    assert books.trades is not None
+    assert books.trades.signed_size.tolist() == [3.0]

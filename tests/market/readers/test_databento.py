@@ -342,14 +342,6 @@ def test_arl_keeps_empty_levels_stub_quotes_and_rows_outside_the_session() -> No
     assert books.quality["unordered_levels"] == 0
 
 
-def test_order_by_order_records_are_refused_with_the_remedy() -> None:
-    path = real_data("databento_xnas_arl_mbo_mbp/ARL_2025-07-17.mbo.csv.gz")
-    with pytest.raises(
-        ValidationError, match=r"mbo.csv.gz lacks column bid_px_00: .* fetch schema mbp-10 or mbp-1"
-    ):
-        read_mbp10(path)
-
-
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_without_symbol_the_instrument_id_is_it(tmp_path: Path, suffix: str) -> None:
     frame = _mbp10().drop(columns="symbol").assign(instrument_id=[38] * 5 + [39])

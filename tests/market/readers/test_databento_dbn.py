@@ -179,13 +179,13 @@ def test_esu4_has_fixed_point_prices_and_one_level() -> None:
     assert np.array_equal(books.ask_price, in_pieces.ask_price)
 
 
-def test_order_by_order_records_are_refused_with_the_remedy() -> None:
-    path = real_data("databento_glbx_dbn/orderbooks_mbo_2024-05-08.dbn.zst")
-    with pytest.raises(
-        ValidationError,
-        match=r"lacks column bid_px_00: it holds no levels; fetch schema mbp-10 or mbp-1",
-    ):
-        _read(path)
+def test_orders_in_binary_records_are_books_of_their_levels() -> None:
+    """All of one instant, a snapshot of the orders that stand: 185 whole events."""
+    books = _read(real_data("databento_glbx_dbn/orderbooks_mbo_2024-05-08.dbn.zst"))
+    assert books.symbol == "ESM4"
+    assert books.half_spread[-1] * 2 == 0.25  # one tick
+    steps = np.diff(books.ask_price[-1])
+    assert (steps >= 0.25).all()
 
 
 def _decoded(content: bytes) -> list[Any]:

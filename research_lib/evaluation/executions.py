@@ -17,7 +17,7 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.execution import Allocation, Schedule
 from research_lib.impact import PiecewiseLinearImpact
-from research_lib.market.book import BookSnapshots, side_sign
+from research_lib.market.book import LEVELS, BookSnapshots, side_sign, unchecked
 from research_lib.market.sessions import Session, as_session
 from research_lib.monitoring import timed
 
@@ -181,8 +181,9 @@ Books = BookSnapshots | Ladder  # one an interval
 
 
 def sample_states(
-    states: BookSnapshots, session: Session, latency_seconds: float = 0.0
-) -> BookSnapshots:
+    states: BookSnapshots, session: Session, latency_seconds: float = 0.0,
+    max_age: float | None = None,
+) -> BookSnapshots:  # fmt: skip
     """The books at the arrival of child orders sent at the start of each interval.
 
     Parameters
@@ -193,6 +194,9 @@ def sample_states(
     latency_seconds : float
         From sending to arrival: the book is the last complete state at or before the interval's
         start plus the latency.
+    max_age : float, optional
+        Seconds; where that book is older, as where a recording stops for moments, the order meets
+        the next complete one instead, if it is of the same session.
 
     Returns
     -------
@@ -215,8 +219,24 @@ def sample_states(
     interval = session.interval_of(states.time)
     opens = np.where(interval >= 0, session.opened(days)[day, interval], 0)
     sent = np.maximum.accumulate(np.maximum(states.time - lag, opens))
-    sampled = replace(states, time=sent).sample(session)
-    return replace(sampled, time=sampled.time + lag)
+    sampled = unchecked(states, time=sent).sample(session)
+    late = replace(sampled, time=sampled.time + lag)
+    return late if max_age is None else _next_where_old(late, states, session, max_age)
+
+
+def _next_where_old(
+    late: BookSnapshots, states: BookSnapshots, session: Session, max_age: float
+) -> BookSnapshots:
+    """Books with the first complete state after each that is older than `max_age` seconds."""
+    shown = np.flatnonzero(states.complete)
+    after = np.searchsorted(states.time[shown], late.time, "right")
+    old = late.stale(max_age) & (after < len(shown))
+    after = shown[np.minimum(after, len(shown) - 1)]
+    old[old] = session.days(states.time[after[old]]) == session.days(late.time[old])
+    levels: Any = {name: late[name].copy() for name in LEVELS}
+    for name in LEVELS:
+        levels[name][old] = states[name][after[old]]
+    return replace(late, age=np.where(old, 0, late.age), **levels)
 
 
 @dataclass(frozen=True, eq=False)
