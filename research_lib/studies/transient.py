@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,10 @@ from research_lib.impact import DecayKernel, ExponentialKernel, ExponentialSumKe
 from research_lib.market import BookSnapshots, Session
 from research_lib.transient import (
     FAMILIES, BlockBook, KernelFit, LagEstimate, SignedFlow, fit_kernel, price_path,
-    propagator, recovery_after_trades,
+    recovery_after_trades,
 )  # fmt: skip
 from research_lib.wording import p_value, significant
 
-MIN_CLUSTERS = 10  # sessions from which on errors take them as clusters
 SPREAD = "exponential_permanent"  # the shape of the spread's return, as in `fit_block_book`
 WINDOWS = (1 / 3, 1 / 2, 1, 2)  # of the one used: slower returns show in longer ones
 UPPER_BOUND = "The costs below let all of 1/q decay, an upper bound."
@@ -95,31 +94,27 @@ def first_lags(
     return pd.Series(values)
 
 
-def late_over_early(flow: SignedFlow, n_lags: int) -> str:
-    """Impact at the last lag over that at a tenth of the lags, in words; "" below ten sessions.
+def late_over_early(estimate: LagEstimate) -> pd.Series:
+    """Impact at the last lag over that at a tenth of the lags, with its error (delta method).
 
-    Its error is a jackknife over sessions, which are clusters: what happens within one is alike.
+    Returns
+    -------
+    Series
+        late, early: the two lags. ratio, se.
 
     Examples
     --------
-    >>> from research_lib.transient import TransientMarket, clock_flow
-    >>> market = TransientMarket(5_000.0, 0.05, 5e-5)
-    >>> late_over_early(clock_flow(market.books(2_000, np.random.default_rng(0)), 1.0), 20)
-    ''
+    >>> lags = np.arange(1.0, 21.0)
+    >>> estimate = LagEstimate(lags, 2.0 ** (1.0 - lags / 20), 0.01 * np.eye(20), 100, "seconds")
+    >>> late_over_early(estimate).round(3).tolist()
+    [20.0, 2.0, 0.536, 0.061]
     """
-    days, early, ratios = np.unique(flow.day), max(n_lags // 10, 1), []
-    if len(days) < MIN_CLUSTERS:
-        return ""
-    for out in (-1, *days):
-        rows = flow.day != out
-        kept = {name: flow[name][rows] for name in ("time", "mid", "sign", "shares", "day")}
-        found = propagator(replace(flow, **kept), n_lags)["values"]
-        ratios.append(float(found[-1] / found[early - 1]))
-    whole, left_out, n = ratios[0], np.array(ratios[1:]), len(days)
-    error = float(np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean()) ** 2)))
-    late, soon = n_lags * flow.step_seconds, early * flow.step_seconds
-    text = f"Impact after {late:g} s over that after {soon:g} s: {significant(whole)}, with a "
-    return f"{text}standard error of {significant(error)} over {n} sessions."
+    ends = [-1, max(len(estimate.lags) // 10, 1) - 1]
+    last, first = estimate["values"][ends]
+    slope = np.array([1.0 / first, -last / first**2])
+    error = float(np.sqrt(slope @ estimate.cov[np.ix_(ends, ends)] @ slope))
+    late, early = estimate.lags[ends]
+    return pd.Series({"late": late, "early": early, "ratio": last / first, "se": error})
 
 
 def half_lives(estimate: LagEstimate, unit: str, seconds: float = 1.0) -> pd.DataFrame:

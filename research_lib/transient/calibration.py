@@ -58,9 +58,9 @@ def recovery_after_trades(
     >>> bool(found.values[0] > 2 * found.values[-1])
     True
     """
-    count, states = number("n_lags", n_lags, 4, integer=True), flows.usable_states(books)
+    count, states = number("n_lags", n_lags, 4, integer=True), flows.best_prices(books)
     clock, trades = clock_flow(books, step_seconds, session), trade_flow(books, session)
-    spread = 2.0 * states.half_spread[flows.last_before(states, clock.time)]
+    spread = 2.0 * states.half_spread[flows.last_before(states.time, clock.time)]
     step = np.searchsorted(clock.time, trades.time, "right")
     # Place 0 counts the orders before the first step, which are none of the clock's.
     orders = np.bincount(step, minlength=len(clock) + 1)[1:, None].astype(float)
@@ -218,15 +218,17 @@ def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
     """Shares behind the touch over the distance to the last level, both sides: a ratio of means."""
     if books.n_levels < 2:
         raise ValidationError("these books show the touch only; depth behind it needs 2 levels")
-    states = flows.usable_states(books)
-    shown = states.take(flows.last_before(states, clock.time))
+    rows = flows.usable_rows(books)
+    shown = books.take(rows[flows.last_before(books.time[rows], clock.time)])
     ladders = [shown.levels(side) for side in ("buy", "sell")]
     depth = sum(sizes[:, 1:].sum(axis=1) for _, sizes in ladders)
     distance = sum(np.nanmax(np.abs(price - price[:, :1]), axis=1) for price, _ in ladders)
     value = float(depth.sum() / distance.sum())
     scores = ((depth - value * distance) / distance.mean())[:, None]
-    width = STATE_WINDOWS * flows.bandwidth(len(clock))
-    error = Z * math.sqrt(flows.long_run_sum(scores, width, clock.day)[0, 0]) / len(clock)
+    days, width = flows.day_slices(clock.day), STATE_WINDOWS * flows.bandwidth(len(clock))
+    by_day = (scores[rows] for rows in days)
+    variance = flows.variance_of_sum(by_day, width, flows.n_clusters(days))[0, 0]
+    error = Z * math.sqrt(variance) / len(clock)
     return value, value - error, value + error
 
 

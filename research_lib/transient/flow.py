@@ -10,7 +10,9 @@ All estimates along lags have bands that allow for dependence between steps.
 """
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +25,7 @@ from research_lib.checks import Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.market import BookSnapshots, Session
+from research_lib.market.book import best_of
 
 Int64 = NDArray[np.int64]
 # Two mids further apart than this are different: mids of the same ticks agree to 4e-16 of the
@@ -30,6 +33,8 @@ Int64 = NDArray[np.int64]
 SAME_PRICE = 1e-14
 SUP_T_DRAWS = 10_000
 STEPS_A_LAG = 5
+# Days from which errors cluster by day: six for each of the four lags that a kernel needs.
+MIN_CLUSTERS = 24
 # What is left out beyond the last lag bends the effects next to it: half as many lags again are
 # fitted and not reported.
 GUARD = 0.5
@@ -111,7 +116,7 @@ def trade_flow(books: BookSnapshots, session: Session | None = None) -> SignedFl
     (253, [-94.0, -21.0, -74.0])
     """
     states, time, sign, shares, day = _market_orders(books, session)
-    mid = states.mid[last_before(states, time)]
+    mid = states.mid[last_before(states.time, time)]
     after = np.searchsorted(states.time, time, "right") - 1
     after += states.time[after] < time
     changing = np.abs(states.mid[after] - mid) > SAME_PRICE * mid
@@ -143,30 +148,37 @@ def clock_flow(books: BookSnapshots, seconds: float, session: Session | None = N
         raise ValidationError(f"the trades span less than 2 steps of {seconds:g} s; take less")
     at = np.searchsorted(time, order_time, "right") - 1
     sign, shares = (np.bincount(at, drive, len(time)).astype(float) for drive in drives)
-    mid = states.mid[last_before(states, time)]
+    mid = states.mid[last_before(states.time, time)]
     return SignedFlow(time, mid, sign, shares, None, day, step / 1e9, "seconds")
 
 
-def usable_states(books: BookSnapshots) -> BookSnapshots:
-    """Complete states with both sides."""
-    usable = books.complete & np.isfinite(books.mid)
-    states = books if usable.all() else books.take(usable)
-    if not len(states):
+def usable_rows(books: BookSnapshots) -> NDArray[np.intp]:
+    """Rows of complete states with both sides."""
+    usable = np.flatnonzero(books.complete & np.isfinite(books.mid))
+    if not len(usable):
         raise ValidationError("no book is complete with both sides: there is no mid to trade at")
-    return states
+    return usable
 
 
-def last_before(states: BookSnapshots, time: Int64) -> NDArray[np.intp]:
-    """Which state was the last one shown strictly before each time."""
-    return np.searchsorted(states.time, time, "left") - 1
+def best_prices(books: BookSnapshots) -> BookSnapshots:
+    """The touch of the usable states; all their levels would be held a second time."""
+    rows, sides = usable_rows(books), ((books.bid_price, 1.0), (books.ask_price, -1.0))
+    bid, ask = (best_of(prices, sign)[rows, None] for prices, sign in sides)
+    shown = np.ones(bid.shape)
+    return BookSnapshots(books.time[rows], bid, shown, ask, shown, books.symbol)
+
+
+def last_before(shown: Int64, time: Int64) -> NDArray[np.intp]:
+    """Which of the times at which states are shown was the last strictly before each time."""
+    return np.searchsorted(shown, time, "left") - 1
 
 
 def _market_orders(books: BookSnapshots, session: Session | None) -> tuple[Any, ...]:
     """Usable states; time, sign, signed shares and day of the market orders between two of them."""
-    states, trades = usable_states(books), books.trades
+    states, trades = best_prices(books), books.trades
     if trades is None:
         raise ValidationError("these books have no trades; read a format with them, such as MBP-10")
-    used = (trades.aggressor != 0) & (last_before(states, trades.time) >= 0)
+    used = (trades.aggressor != 0) & (last_before(states.time, trades.time) >= 0)
     used &= trades.time <= states.time[-1]
     if session is not None:
         used &= session.interval_of(trades.time) >= 0
@@ -191,13 +203,16 @@ class LagEstimate(Record):
     lags : (k,) in `unit`
     values : (k,)
     cov : (k, k)
-        Of the estimates, robust to heteroscedasticity and autocorrelation (Bartlett weights).
+        Of the estimates, robust to heteroscedasticity and to dependence between steps.
     n : int
         Steps that they rest on.
     unit : str
         "trades" or "seconds".
     r2 : float
         Share of the variance of changes that the flow explains, where they are regressed on it.
+    clusters : int
+        Days whose scores `cov` takes as independent of each other and as dependent within each; 0
+        where Bartlett weights stand for the dependence (Newey and West 1987).
 
     Examples
     --------
@@ -212,6 +227,7 @@ class LagEstimate(Record):
     n: int
     unit: str
     r2: float = np.nan
+    clusters: int = 0
 
     @property
     def se(self) -> Float:
@@ -221,10 +237,11 @@ class LagEstimate(Record):
     def conf_int(self, *, simultaneous: bool = False) -> tuple[Float, Float]:
         """95 % interval at each lag, its ends (k,); `simultaneous`: of all lags at once (sup-t).
 
-        The sup-t quantile, that of the largest |t| over the lags, is simulated, with the same draws
-        each time.
+        With clusters by Student's t, of one degree of freedom less than there are. The sup-t
+        quantile, that of the largest |t| over the lags, is simulated with the same draws.
         """
-        width = float(special.ndtri(0.975))
+        n = self.clusters
+        width = float(special.stdtrit(n - 1, 0.975) if n else special.ndtri(0.975))
         if simultaneous:
             rng, none = np.random.default_rng(0), np.zeros(len(self.se))
             draws = rng.multivariate_normal(none, self.cov, SUP_T_DRAWS, method="eigh")
@@ -245,7 +262,8 @@ class LagEstimate(Record):
 def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
     r"""R(l) = E[x_t (m_{t+l} - m_t)] for l = 1 ... max_lag, with x the sign or the signed shares.
 
-    Bartlett windows reach l steps beyond `bandwidth`: price changes over l steps overlap.
+    Errors cluster by day from 24 days on. On fewer, Bartlett windows reach l steps beyond
+    `bandwidth`: price changes over l steps overlap.
 
     Examples
     --------
@@ -256,8 +274,11 @@ def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> 
     [0.007, 0.008, 0.01]
     """
     count = _checked_lag(flow, max_lag, measure)
-    moves = _ahead(flow.mid, flow.day, count) - flow.mid[:, None]
-    products = moves * flow[measure][:, None]
+
+    def products(day: slice) -> Float:
+        mid = flow.mid[day]
+        return (_ahead(mid, count) - mid[:, None]) * flow[measure][day, None]
+
     return _lagged_means(products, flow, flow.lags(count), count + bandwidth(len(flow)))
 
 
@@ -277,10 +298,17 @@ def flow_autocorrelation(flow: SignedFlow, max_lag: int, measure: str = "sign") 
     """
     count = _checked_lag(flow, max_lag, measure)
     lags, width = np.arange(1.0, count + 1), bandwidth(len(flow)) + count
-    drive = flow[measure][:, None]
-    products, power = _ahead(drive[:, 0], flow.day, count) * drive, float(np.mean(drive**2))
-    found = _lagged_means(products, flow, lags, width).scaled(1.0 / power)
-    scores = (products - found["values"] * drive**2) / power
+    power = float(np.mean(flow[measure] ** 2))
+
+    def products(day: slice) -> Float:
+        drive = flow[measure][day]
+        return _ahead(drive, count) * drive[:, None] / power
+
+    found = _lagged_means(products, flow, lags, width)
+
+    def scores(day: slice) -> Float:
+        return products(day) - found["values"] * flow[measure][day, None] ** 2 / power
+
     return replace(found, cov=_lagged_means(scores, flow, lags, width).cov)
 
 
@@ -355,11 +383,9 @@ def propagators_by_event(flow: SignedFlow, max_lag: int) -> dict[str, LagEstimat
     return {"changing": found[0], "unchanging": found[1]}
 
 
-def _ahead(values: Float, day: Int64, count: int) -> Float:
-    """values[t + lag] at lags 1 ... count, (n, count), NaN past the end of the day."""
-    later = (np.append(part[1:], np.full(count, np.nan)) for part in (values, day))
-    ahead, day_ahead = (sliding_window_view(part, count) for part in later)
-    return np.where(day_ahead == day[:, None], ahead, np.nan)
+def _ahead(values: Float, count: int) -> Float:
+    """values[t + lag] of one day at lags 1 ... count, (n, count), NaN past its end."""
+    return sliding_window_view(np.append(values[1:], np.full(count, np.nan)), count)
 
 
 def _checked_lag(flow: SignedFlow, max_lag: int, measure: str = "sign") -> int:
@@ -374,25 +400,47 @@ def bandwidth(n: int) -> int:
     return math.ceil(4.0 * (n / 100.0) ** (2.0 / 9.0))
 
 
-def long_run_sum(scores: Float, width: int, day: Int64) -> Float:
-    """Variance of the sum of scores (n, k), (k, k): Bartlett-weighted products within each day.
+def day_slices(day: Int64) -> list[slice]:
+    """The rows of each day."""
+    edges = np.flatnonzero(np.diff(day, prepend=day[0] - 1, append=day[-1] + 1))
+    return [slice(first, end) for first, end in pairwise(edges.tolist())]
 
-    The weights 1 - |j| / width are those of sums over windows of `width` steps, so no lag is
-    looped over; `width` zeros between two days keep them apart.
+
+def n_clusters(days: Sequence[Any]) -> int:
+    """Their number, if there are enough for errors that cluster by day; else 0."""
+    return len(days) if len(days) >= MIN_CLUSTERS else 0
+
+
+def variance_of_sum(scores: Iterable[Float], width: int, clusters: int) -> Float:
+    """Variance of the sum of all scores, an (n, k) array for each day: (k, k).
+
+    With clusters by the days' sums, whatever the dependence within a day. Otherwise by products
+    with Bartlett weights 1 - |j| / width within each day, as those of sums over windows of `width`
+    steps, so that no lag is looped over.
     """
-    place = width + np.arange(len(day)) + width * np.cumsum(np.diff(day, prepend=day[0]) != 0)
-    spread = np.zeros((place[-1] + width, scores.shape[1]))
-    spread[place] = scores
-    running = np.cumsum(spread, axis=0)
-    windows = running[width:] - running[:-width]
-    return windows.T @ windows / width
+    if clusters:
+        sums = np.stack([one.sum(axis=0) for one in scores])
+        return np.asarray(sums.T @ sums) * clusters / (clusters - 1)
+
+    def of_day(one: Float) -> Float:
+        running = np.cumsum(np.pad(one, ((width, width), (0, 0))), axis=0)
+        windows = running[width:] - running[:-width]
+        return windows.T @ windows / width
+
+    return np.sum([of_day(one) for one in scores], axis=0)
 
 
-def _lagged_means(products: Float, flow: SignedFlow, lags: Float, width: int) -> LagEstimate:
-    """Means of products (n, k) by lag, NaN where the lag leaves the day."""
-    counts, values = np.isfinite(products).sum(axis=0), np.nanmean(products, axis=0)
-    total = long_run_sum(np.nan_to_num(products - values, nan=0.0), width, flow.day)
-    return LagEstimate(lags, values, total / np.outer(counts, counts), int(counts[0]), flow.unit)
+def _lagged_means(
+    products: Callable[[slice], Float], flow: SignedFlow, lags: Float, width: int
+) -> LagEstimate:
+    """Means by lag of what `products` gives for the rows of a day, (n, k), NaN beyond the day."""
+    days = day_slices(flow.day)
+    counts = np.sum([np.isfinite(products(day)).sum(axis=0) for day in days], axis=0)
+    values = np.sum([np.nansum(products(day), axis=0) for day in days], axis=0) / counts
+    scores = (np.nan_to_num(products(day) - values, nan=0.0) for day in days)
+    clusters = n_clusters(days)
+    cov = variance_of_sum(scores, width, clusters) / np.outer(counts, counts)
+    return LagEstimate(lags, values, cov, int(counts[0]), flow.unit, clusters=clusters)
 
 
 def cumulative_effects(
@@ -403,8 +451,9 @@ def cumulative_effects(
     .. math:: y_{t+1} - y_t = a + \sum_j \sum_k b_{jk} \, x_{j, t-k} + u_t, \qquad
               \mathrm{effect}_j(l) = \sum_{k < l} b_{jk}
 
-    Days are regressed together; rows whose lags or target leave the day are dropped. The covariance
-    is robust by Newey and West.
+    Days are regressed together, one after the other in memory; rows whose lags or target leave the
+    day are dropped. From 24 days on errors cluster by day; on fewer they are those of Newey and
+    West.
 
     Parameters
     ----------
@@ -418,26 +467,35 @@ def cumulative_effects(
     size = 1 + drives.shape[1] * n_lags
     few = f"{len(level):,} steps do not identify {size - 1} lagged effects"
     too_few = ModelFittingError(f"{few}, which need {STEPS_A_LAG} steps each; take fewer lags")
-    kept = day[n_lags:] == day[:-n_lags]
-    n = int(kept.sum())
+    days = [rows for rows in day_slices(day) if rows.stop - rows.start > n_lags]
+    targets = [np.diff(level[rows])[n_lags - 1 :] for rows in days]
+    n = sum(map(len, targets))
     if n < STEPS_A_LAG * size:
         raise too_few
-    y = np.diff(level)[n_lags - 1 :][kept]
-    past = sliding_window_view(drives[:-1], n_lags, axis=0)[kept][:, :, ::-1]
-    x = np.column_stack([np.ones(n), past.reshape(n, size - 1)])
+
+    def regressors(rows: slice) -> Float:
+        past = sliding_window_view(drives[rows][:-1], n_lags, axis=0)[:, :, ::-1]
+        return np.column_stack([np.ones(len(past)), past.reshape(len(past), size - 1)])
+
+    gram, moment = np.zeros((size, size)), np.zeros(size)
+    for rows, y in zip(days, targets, strict=True):
+        x = regressors(rows)
+        gram, moment = gram + x.T @ x, moment + x.T @ y
     try:
-        factor = linalg.cho_factor(x.T @ x)
+        factor = linalg.cho_factor(gram)
     except linalg.LinAlgError as error:
         raise too_few from error
-    beta, bread = linalg.cho_solve(factor, x.T @ y), linalg.cho_solve(factor, np.eye(size))
-    left = y - x @ beta
-    meat = long_run_sum(x * left[:, None], bandwidth(n), day[n_lags:][kept])
-    cov = bread @ meat @ bread * n / (n - size)
+    beta, bread = linalg.cho_solve(factor, moment), linalg.cho_solve(factor, np.eye(size))
+    left = [y - regressors(rows) @ beta for rows, y in zip(days, targets, strict=True)]
+    scores = (regressors(rows) * u[:, None] for rows, u in zip(days, left, strict=True))
+    clusters = n_clusters(days)
+    cov = bread @ variance_of_sum(scores, bandwidth(n), clusters) @ bread * n / (n - size)
+    y, unexplained = np.concatenate(targets), np.concatenate(left)
     variation = float(np.sum((y - y.mean()) ** 2))
-    r2 = 1.0 - float(left @ left) / variation if variation > 0 else np.nan
+    r2 = 1.0 - float(unexplained @ unexplained) / variation if variation > 0 else np.nan
     effects = []
     for first in range(1, size, n_lags):
         own = slice(first, first + count)
         summed = np.cumsum(np.cumsum(cov[own, own], axis=0), axis=1)
-        effects.append(LagEstimate(lags, np.cumsum(beta[own]), summed, n, unit, r2))
+        effects.append(LagEstimate(lags, np.cumsum(beta[own]), summed, n, unit, r2, clusters))
     return effects

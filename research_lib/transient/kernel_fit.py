@@ -23,6 +23,7 @@ LN2, REJECTED = math.log(2.0), 0.01
 GRID, NOISE_DRAWS = 121, 1000
 SHIFTS = np.geomspace(0.1, 10.0, 9)  # of a power law, in first lags
 MAX_LAGS = 16  # of V's inverse: with more, its own error shows in chi2
+CLUSTERS_A_LAG = 6  # likewise: V of n clusters is a Wishart matrix of n - 1 degrees of freedom
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,8 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
 
     .. math:: Q(h) = \min_\theta (\hat G - G_{h, \theta})' V^{-1} (\hat G - G_{h, \theta})
 
-    over the other parameters theta >= 0, at 16 lags at most, spread evenly in log lag. The
+    over the other parameters theta >= 0, at 16 lags at most (one for every six clusters where V has
+    some), spread evenly in log lag. The
     interval is {h : Q(h) - min Q <= 3.84}. Half-lives from a tenth of the first lag to a hundred
     times the last are tried: where an end of the set lies there, or the kernel that does not decay
     is in it, the interval is open. The latter has 2 parameters less where a half-life comes with a
@@ -202,14 +204,19 @@ def _interval(
 def _whitened(estimate: LagEstimate) -> tuple[Float, Float, Float]:
     """Lags, C^-1 with cov = C C', and C^-1 G, whose errors have variance 1.
 
-    At 16 lags at most, in steps that grow with the lag.
+    At 16 lags at most, in steps that grow with the lag. The inverse of a V of n clusters is too
+    large by (n - 1) / (n - k - 2) in the mean, which is taken off (Hartlap, Simon and Schneider
+    2007).
     """
-    count = len(estimate.values)
+    count, n, most = len(estimate.values), estimate.clusters, MAX_LAGS
     if count < 4:
         raise ValidationError(f"{count} lags do not identify a kernel; estimate 4 or more")
-    kept = np.unique(np.round(np.geomspace(1, count, min(MAX_LAGS, count)))).astype(int) - 1
+    if n:
+        most = max(min(MAX_LAGS, n // CLUSTERS_A_LAG), 4)
+    kept = np.unique(np.round(np.geomspace(1, count, min(most, count)))).astype(int) - 1
+    cov = estimate.cov[np.ix_(kept, kept)] * ((n - 1) / (n - len(kept) - 2) if n else 1.0)
     try:
-        factor = linalg.cholesky(estimate.cov[np.ix_(kept, kept)], lower=True)
+        factor = linalg.cholesky(cov, lower=True)
     except linalg.LinAlgError as error:
         raise ModelFittingError("the covariance is singular; take fewer lags") from error
     white = linalg.solve_triangular(factor, np.eye(len(kept)), lower=True)

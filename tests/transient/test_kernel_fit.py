@@ -176,3 +176,26 @@ def test_the_permanent_component_has_the_same_interval_in_any_unit_of_price(unit
         for u in (1.0, unit)
     )
     np.testing.assert_allclose(np.array(other.permanent) / unit, plain.permanent, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_covariance_of_few_clusters_rejects_no_more_than_it_says() -> None:
+    """With V of 48 clusters the true shape is rejected at 5 % as often, and its half-life covered.
+
+    Of 300 samples 5 % are 15, with a standard error of 3.8. Without the correction of the inverse
+    and with 16 lags it is 17 %.
+    """
+    lags, rng, clusters = np.arange(1.0, 41.0), np.random.default_rng(0), 48
+    cov = 1e-6 * (np.minimum.outer(lags, lags) + 5.0 * np.eye(40))
+    factor, kernel = np.linalg.cholesky(cov), ExponentialSumKernel((0.1, 0.0), (0.01, 0.01))
+    rejected, covered = 0, 0
+    for _ in range(300):
+        values = kernel(lags) + factor @ rng.standard_normal(40)
+        sample = rng.standard_normal((clusters - 1, 40)) @ factor.T
+        seen = sample.T @ sample / (clusters - 1)
+        estimate = LagEstimate(lags, values, seen, 10_000, "seconds", clusters=clusters)
+        fit = fit_kernel(estimate, "exponential_permanent")
+        rejected += fit.p_value < 0.05
+        covered += fit.interval[0] <= math.log(2.0) / 0.1 <= fit.interval[1]
+    assert rejected < 27
+    assert covered > 270

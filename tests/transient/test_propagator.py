@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from scipy import linalg, signal
+import statsmodels.api as sm
+from scipy import linalg, signal, stats
 
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import ExponentialKernel, Kernel, PowerKernel
@@ -22,6 +23,7 @@ from research_lib.transient import (
     response_function,
     trade_flow,
 )
+from research_lib.transient.flow import cumulative_effects
 
 SECOND = 10**9
 MORNING = 1_704_207_600_000_000_000  # 2024-01-02 10:00 New York
@@ -327,3 +329,38 @@ def test_the_autocorrelation_of_shares_covers_as_often_as_it_says() -> None:
     assert np.all(
         np.abs(np.mean(held, axis=0) - 0.95) <= 0.05
     )  # three standard errors of 200 draws
+
+
+def test_from_24_days_on_errors_cluster_by_day() -> None:
+    """As statsmodels clusters the errors of the same regression, written out lag by lag."""
+    rng, days, n, lags = np.random.default_rng(8), 24, 60, 6  # 4 reported, 2 more fitted
+    sign, level = rng.choice([-1.0, 1.0], (days, n)), rng.normal(size=(days, n)).cumsum(axis=1)
+    level += rng.normal(size=(days, 1)) * np.arange(n)  # a drift of its own in each day
+    day = np.repeat(np.arange(days), n)
+    (found,) = cumulative_effects(
+        level.ravel(), sign.reshape(-1, 1), day, np.arange(1.0, 5.0), "seconds"
+    )
+    rows = [(d, t) for d in range(days) for t in range(lags - 1, n - 1)]
+    y = [level[d, t + 1] - level[d, t] for d, t in rows]
+    x = sm.add_constant([[sign[d, t - k] for k in range(lags)] for d, t in rows])
+    groups = {"groups": [d for d, _ in rows]}
+    reference = sm.OLS(y, x).fit(cov_type="cluster", cov_kwds=groups)
+    summed = np.tri(4) @ reference.cov_params()[1:5, 1:5] @ np.tri(4).T
+    assert found.clusters == days
+    np.testing.assert_allclose(found.values, np.cumsum(reference.params[1:5]), rtol=1e-9)
+    # statsmodels multiplies by (n - 1) / (n - k), as Newey and West's errors here by n / (n - k).
+    np.testing.assert_allclose(found.cov, summed * len(y) / (len(y) - 1), rtol=1e-9)
+    width = (found.conf_int()[1] - found.values) / found.se
+    np.testing.assert_allclose(width, stats.t(days - 1).ppf(0.975))
+
+
+def test_fewer_days_than_24_keep_bartlett_weights() -> None:
+    rng = np.random.default_rng(8)
+    level, sign = rng.normal(size=1_000).cumsum(), rng.choice([-1.0, 1.0], (1_000, 1))
+    few, many = (
+        cumulative_effects(
+            level, sign, np.repeat(np.arange(n), 1_000 // n), np.arange(1.0, 5.0), "s"
+        )
+        for n in (20, 25)
+    )
+    assert (few[0].clusters, many[0].clusters) == (0, 25)
