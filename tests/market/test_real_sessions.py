@@ -58,6 +58,31 @@ def test_the_sign_rules_on_the_first_hour() -> None:
     assert best.max() > 92
 
 
+@pytest.mark.parametrize(("stock", "least"), [("aig", 90.0), ("bac", 90.0), ("ibm", 98.0)])
+def test_lee_and_ready_agree_with_depletion_on_consolidated_ticks(stock: str, least: float) -> None:
+    """Over four days 90 to 94 % on AIG, 91 to 93 % on BAC, 98.5 to 99.2 % on IBM."""
+    day = read_books(real_data(f"lean_us_equity/tick/{stock}_20131007_quote.zip"))
+    assert day.trades is not None
+    table = sign_accuracy(day.trades, day)
+    assert table.loc["lee-ready", "compared"] > 500
+    assert table.loc["lee-ready", "agree_%"] > least
+    assert table["agree_%"].drop("depletion").idxmin() == "tick"
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz",
+     "lobster/GOOG_2012-06-21_34200000_57600000_orderbook_10.csv.gz"],
+)  # fmt: skip
+def test_lee_and_ready_find_the_aggressors_that_a_recording_states(file: str) -> None:
+    books = read_books(real_data(file))
+    assert books.trades is not None
+    table = sign_accuracy(books.trades, books, books.trades)
+    assert table.loc["lee-ready", "compared"] > 2_000
+    assert table.loc["lee-ready", "agree_%"] > 99.5
+    assert 85.0 < table.loc["tick", "agree_%"] < 95.0
+
+
 def test_the_walk_of_widened_books_predicts_what_takers_paid(
     btc: tuple[BookSnapshots, BookQuality],
 ) -> None:
