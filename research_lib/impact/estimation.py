@@ -27,7 +27,7 @@ MAX_KNOTS = 10
 EXPONENTS = np.linspace(0.05, 3.0, 60)
 ROUNDING = 1e-13  # of the terms of a sum: less is rounding error
 ERRORS = {
-    "day": "clustered by day",
+    "day": "clustered by session",
     "snapshot": "clustered by snapshot",
     "newey-west": "Newey-West over snapshots",
     "hc3": "HC3 (misfit of the form over sizes, not sampling error, where there is one snapshot)",

@@ -243,7 +243,7 @@ def fit_impact(
     >>> walked = slippage_curves(books, [200, 500, 1000], "buy")
     >>> fit = fit_impact(walked, "power", n_intervals=13, session=session)
     >>> len(fit.curve), list(fit.params), fit.diagnostics["errors"]
-    (13, ['scale', 'exponent', 'half_spread'], 'clustered by day')
+    (13, ['scale', 'exponent', 'half_spread'], 'clustered by session')
     """
     settings |= {"n_intervals": n_intervals, "test_fraction": test_fraction}
     return fit_forms(slippage, [model_type], session=session, **settings)[model_type]
@@ -358,7 +358,7 @@ def _blocks(count: int, held_out: int) -> tuple[Any, int, int]:
 
 
 def _span(dates: list[str]) -> str:
-    return dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]} ({len(dates)} days)"
+    return dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]} ({len(dates)} sessions)"
 
 
 def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tuple[Any, ...]:

@@ -255,18 +255,20 @@ def assess_parts(
 
 
 def _widened(books: BookSnapshots, locked: Mask, spread: float) -> BookSnapshots:
-    """Best bid and ask of locked books moved apart; deeper levels stay where they are.
-
-    A spread of more than two steps of the grid would leave the second level before the first.
-    """
-    sides = {}
+    """Best bid and ask of locked books moved apart; deeper levels stay where they are."""
+    sides, rows = {}, np.flatnonzero(locked)
     for name, sign in (("bid", -1.0), ("ask", 1.0)):
         price = books[f"{name}_price"].copy()
-        rows = np.flatnonzero(locked)
         best = np.nanargmin(sign * price[rows], axis=1)
         price[rows, best] += 0.5 * sign * spread
         sides[f"{name}_price"] = price
-    return replace(books, **sides)
+    moved = replace(books, **sides)
+    if n_past := int((moved.take(rows).unordered & ~books.take(rows).unordered).sum()):
+        found = (
+            f"locked_spread {spread:g} moves the touch past the second level of {n_past:,} books"
+        )
+        raise ValidationError(f"{found}; take at most two steps of the price grid")
+    return moved
 
 
 def _counted(

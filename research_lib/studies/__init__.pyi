@@ -23,6 +23,7 @@ from research_lib.studies.portfolio import synthetic_assets as synthetic_assets
 from research_lib.studies.robustness import clock_placebo as clock_placebo
 from research_lib.studies.robustness import draws_table as draws_table
 from research_lib.studies.robustness import interval_checks as interval_checks
+from research_lib.studies.robustness import moved_out as moved_out
 from research_lib.studies.robustness import refutations as refutations
 from research_lib.studies.robustness import saved_table as saved_table
 from research_lib.studies.robustness import schedule_placebo as schedule_placebo

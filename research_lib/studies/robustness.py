@@ -225,6 +225,25 @@ def clock_placebo(
     return rank_placebo(costs)
 
 
+def moved_out(changes: pd.DataFrame, headline: pd.Series) -> pd.Series:
+    """Which changes move a difference out of the headline's interval; none where it has none.
+
+    Another size of the order is another question, and moves nothing.
+
+    Examples
+    --------
+    >>> changes = pd.DataFrame({"difference_bps": {("cap", "2 times"): -0.5, ("size", "2"): 1.0}})
+    >>> headline = pd.Series({"difference_bps": -2.0, "lower_bps": -3.0, "upper_bps": -1.0})
+    >>> moved_out(changes, headline).tolist()
+    [True, False]
+    """
+    low, high = headline[["lower_bps", "upper_bps"]].fillna(
+        {"lower_bps": -np.inf, "upper_bps": np.inf}
+    )
+    same_size = changes.index.get_level_values(0) != "size"
+    return ~changes["difference_bps"].between(low, high) & same_size
+
+
 def refutations(
     changes: pd.DataFrame, headline: pd.Series, placebo: float = float("nan")
 ) -> list[str]:
@@ -255,8 +274,7 @@ def refutations(
     if np.isfinite(low):
         if low <= 0 <= high:
             found.append("its interval holds 0")
-        ruled = values.drop("size", level=0, errors="ignore")
-        moved = ruled[~ruled.between(low, high)].sort_values(ascending=False)  # losses first
+        moved = values[moved_out(changes, headline)].sort_values(ascending=False)  # losses first
         found += [f"{what} {to} ({significant(one)} bps)" for (what, to), one in moved.items()]
         if placebo > MAX_RANK:
             found.append(f"placebo of the prior's clock (p = {significant(placebo)})")

@@ -141,10 +141,10 @@ def test_the_summary_reads_as_a_page(rng: np.random.Generator) -> None:
     lines = fit_impact(frame).summary().splitlines()
     assert lines[0] == "linear impact, 10 intervals"
     assert lines[1].startswith(
-        "fitted on all of 2024-01-02 to 2024-01-09 (6 days); the metrics fitted on"
+        "fitted on all of 2024-01-02 to 2024-01-09 (6 sessions); the metrics fitted on"
     )
     assert lines[2].split() == ["beta", "half_spread"]
     assert [line.split()[0] for line in lines[3:8]] == ["min", "25%", "50%", "75%", "max"]
-    assert "standard errors: clustered by day" in lines
+    assert "standard errors: clustered by session" in lines
     assert not any("censored" in line for line in lines)
     assert any(line.startswith("shrinkage of impact: shrinkage factor") for line in lines)

@@ -79,8 +79,8 @@ def test_the_test_days_do_not_touch_what_is_tested(rng: np.random.Generator) -> 
     assert before.observations["predicted"].equals(after.observations["predicted"])
     assert before.metrics["test_r2"] != after.metrics["test_r2"]
     assert before.information == (
-        "fitted on all of 2024-03-04 to 2024-03-08 (5 days); "
-        "the metrics fitted on 2024-03-04 to 2024-03-07 (4 days) and tested on 2024-03-08"
+        "fitted on all of 2024-03-04 to 2024-03-08 (5 sessions); "
+        "the metrics fitted on 2024-03-04 to 2024-03-07 (4 sessions) and tested on 2024-03-08"
     )
 
 
@@ -144,7 +144,7 @@ def test_coefficients_and_clustered_errors_equal_statsmodels(rng: np.random.Gene
     assert [lower["beta"][1], upper["beta"][1]] == pytest.approx(
         reference.conf_int().iloc[0].tolist(), rel=1e-8
     )
-    assert fit.diagnostics["errors"] == "clustered by day"
+    assert fit.diagnostics["errors"] == "clustered by session"
 
 
 def test_r2_is_centred_on_the_evaluated_sets_own_mean(rng: np.random.Generator) -> None:

@@ -356,6 +356,10 @@ def test_locked_books_are_widened_about_their_mid_and_others_stay() -> None:
         QualityPolicy(locked="widen")
     with pytest.raises(ValidationError, match="widen"):
         QualityPolicy(crossed="widen")
+    deep = BookSnapshots([0], [[10.0, 9.9]], [[1.0, 1.0]], [[10.0, 10.1]], [[1.0, 1.0]])
+    too_far = dataclasses.replace(policy, locked_spread=0.3)
+    with pytest.raises(ValidationError, match="moves the touch past the second"):
+        assess(deep, None, too_far)
 
 
 def test_parts_are_assessed_as_the_whole(rng: np.random.Generator) -> None:
