@@ -31,7 +31,7 @@ CHILD, CAP = 250.0, 4.0
 ROUNDS = {13: 21, 78: 11, 390: 7, 10_000: 7, 1_000_000: 11}
 SLSQP_LARGEST, CONIC_LARGEST = 78, 390
 PROBLEMS, PROBLEM_INTERVALS = 1_000, 390
-LEAST_PUBLIC, LEAST_KERNEL, MOST_OF_ROOF, LEAST_RISK_AVERSE = 100.0, 300.0, 8.0, 200.0
+MIN_PUBLIC, MIN_KERNEL, MAX_OF_ROOF, MIN_RISK_AVERSE = 100.0, 300.0, 8.0, 200.0
 CONIC_RISK, BANDED = "Almgren-Chriss by CVXPY, 390 intervals", "`almgren_chriss`, 390 intervals"
 PUBLIC, KERNEL, ROOF = "`allocate`", "compiled solver alone", "read and write its arrays"
 FRESH, CONIC, SCIPY = "CVXPY, fresh", "CVXPY (`solver='cvxpy'`)", "SciPy (`solver='scipy'`)"
@@ -56,10 +56,8 @@ def main() -> int:
     averse = risk_averse()
     met["averse"] = averse[CONIC_RISK] / averse[BANDED]
     sys.stdout.write(section(rows, met, {**batch(rng), **discrete(rng), **averse}))
-    missed = (
-        met["public"] < LEAST_PUBLIC or met["kernel"] < LEAST_KERNEL or met["roof"] > MOST_OF_ROOF
-    )
-    return int(missed or met["averse"] < LEAST_RISK_AVERSE)
+    missed = met["public"] < MIN_PUBLIC or met["kernel"] < MIN_KERNEL or met["roof"] > MAX_OF_ROOF
+    return int(missed or met["averse"] < MIN_RISK_AVERSE)
 
 
 def curve_of(family: str, n: int, rng: np.random.Generator) -> ImpactCurve:
@@ -237,11 +235,11 @@ One order, {CHILD:.0f} shares an interval on average, children capped at {CAP:.0
 CVXPY is in fractions of the order with a normalised objective, by CLARABEL. The gap is the excess over the
 exact cost, of `allocate` its proven duality gap. `read and write its arrays` is the machine's limit.
 
-- `allocate` is {met["public"]:.0f} times a fresh CVXPY solve at 390 linear intervals (limit {LEAST_PUBLIC:.0f}).
-- The compiled solver alone is {met["kernel"]:,.0f} times (limit {LEAST_KERNEL:,.0f}).
+- `allocate` is {met["public"]:.0f} times a fresh CVXPY solve at 390 linear intervals (limit {MIN_PUBLIC:.0f}).
+- The compiled solver alone is {met["kernel"]:,.0f} times (limit {MIN_KERNEL:,.0f}).
 - At a million linear intervals `allocate` takes {met["roof"]:.1f} times reading and writing its arrays
-  (limit {MOST_OF_ROOF:.0f}).
-- `almgren_chriss` is {met["averse"]:.0f} times CVXPY at 390 intervals (limit {LEAST_RISK_AVERSE:.0f}).
+  (limit {MAX_OF_ROOF:.0f}).
+- `almgren_chriss` is {met["averse"]:.0f} times CVXPY at 390 intervals (limit {MIN_RISK_AVERSE:.0f}).
 
 | curve | intervals | | ms | times `allocate` | gap |
 |---|---:|---|---:|---:|---:|

@@ -46,7 +46,7 @@ LOBSTER_NAME = "SYN_{}_34200000_57600000_{}_1.csv"
 N_LEVELS = 10
 CSV_ROWS = 50_000
 TRADE_SIZES = np.geomspace(100, 10_000, 20)
-MOST_MEMORY = 1.20
+MAX_MEMORY = 1.20
 
 
 def main() -> int:
@@ -66,7 +66,7 @@ def main() -> int:
         csv_memory = csv_memory_figures(Path(folder))
         speed = speed_figures(Path(folder), options.rounds)
     sys.stdout.write(section(speed, memory, csv_memory))
-    return int(max(memory[2], csv_memory[2]) > MOST_MEMORY)
+    return int(max(memory[2], csv_memory[2]) > MAX_MEMORY)
 
 
 def generate(folder: Path, n_days: int) -> None:
@@ -204,9 +204,9 @@ a time, so days must not add up:
 | from | rows | peak, MB | ratio | limit |
 |:--|--:|--:|--:|--:|
 | Parquet, {N_LEVELS} levels a side | {FEW_DAYS * DAY_ROWS:,} | {few:.0f} | 1.00 | |
-| | {MANY_DAYS * DAY_ROWS:,} | {many:.0f} | {growth:.2f} | at most {MOST_MEMORY:.2f} |
+| | {MANY_DAYS * DAY_ROWS:,} | {many:.0f} | {growth:.2f} | at most {MAX_MEMORY:.2f} |
 | LOBSTER pairs as CSV, 1 level | {FEW_PAIRS * DAY_EVENTS:,} | {few_csv:.0f} | 1.00 | |
-| | {MANY_PAIRS * DAY_EVENTS:,} | {many_csv:.0f} | {csv_growth:.2f} | at most {MOST_MEMORY:.2f} |
+| | {MANY_PAIRS * DAY_EVENTS:,} | {many_csv:.0f} | {csv_growth:.2f} | at most {MAX_MEMORY:.2f} |
 """
 
 

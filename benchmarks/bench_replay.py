@@ -29,7 +29,7 @@ from research_lib.market import Session, thin_stock
 
 SIZES, DAYS, INTERVALS, LEVELS = 50, 20, 390, 10
 ORDERS, ROUNDS = SIZES * DAYS, 3
-MOST_SECONDS, LEAST_OF_PLAIN = 20.0, 5.0
+MAX_SECONDS, MIN_OF_PLAIN = 20.0, 5.0
 PLAIN = f"TWAP in plain Python, scaled from {DAYS} of the middle size"
 REPLAY, BOUND = "`replay`, TWAP", "`clairvoyant`"
 
@@ -53,7 +53,7 @@ def main() -> int:
     seconds = interleaved(calls, ROUNDS)
     seconds[PLAIN] *= SIZES
     total = sum(seconds[one.name] for one in strategies)
-    met = total <= MOST_SECONDS and seconds[PLAIN] >= LEAST_OF_PLAIN * seconds[REPLAY]
+    met = total <= MAX_SECONDS and seconds[PLAIN] >= MIN_OF_PLAIN * seconds[REPLAY]
     sys.stdout.write(section(seconds, total, len(strategies), met))
     return int(not met)
 
@@ -105,8 +105,8 @@ def section(seconds: dict[str, float], total: float, n_strategies: int, met: boo
 
 {ORDERS:,} orders, {SIZES} of 500 to 50,000 shares on each of {DAYS} days x {INTERVALS} intervals x {LEVELS} levels,
 medians of {ROUNDS} interleaved rounds. All {n_strategies} strategies together
-take {total:,.1f} s, at most {MOST_SECONDS:g} s are allowed. `replay` is {replayed:,.0f} times
-faster than plain Python over lists (at least {LEAST_OF_PLAIN:g}): {"both hold" if met else "**missed**"}.
+take {total:,.1f} s, at most {MAX_SECONDS:g} s are allowed. `replay` is {replayed:,.0f} times
+faster than plain Python over lists (at least {MIN_OF_PLAIN:g}): {"both hold" if met else "**missed**"}.
 
 {table}
 """

@@ -14,7 +14,7 @@ import yaml
 
 from research_lib.reporting import Options, Project, RunConfig, load_grid, run_reports
 
-LEAST_RATIO = 1.3  # two workers on two cores; kernels also wait for the disk and for each other
+MIN_RATIO = 1.3  # two workers on two cores; kernels also wait for the disk and for each other
 PARAMETERS = """side: str = "buy"  # or "sell"
 model_type: str = "linear"  # form
 preset_name: str = "thin_stock"  # market
@@ -52,7 +52,7 @@ def main() -> int:
         resumed = time.perf_counter() - begin
     same = serial_results == pair_results and len(pair_results) == len(runs)
     unchanged = sum(what == "unchanged" for what in again.values())
-    verdict = "met" if serial / pair >= LEAST_RATIO and same else "**missed**"
+    verdict = "met" if serial / pair >= MIN_RATIO and same else "**missed**"
     sys.stdout.write(f"""
 ## Reports
 
@@ -65,7 +65,7 @@ on {os.cpu_count()} cores:
 | two at a time | {pair:.0f} | {serial / pair:.2f} times as fast |
 | a second call, {unchanged} of {len(runs)} unchanged | {resumed:.1f} | {serial / resumed:.0f} times as fast |
 
-Limit: two at a time at least {LEAST_RATIO} times as fast, `results.json` the same bit for bit
+Limit: two at a time at least {MIN_RATIO} times as fast, `results.json` the same bit for bit
 ({"it is" if same else "it is **not**"}): {verdict}.
 """)
     return int(verdict != "met")

@@ -34,7 +34,7 @@ SYMBOLS, YEAR = 500, 252
 SIZES = np.geomspace(100, 10_000, 10)
 SESSION = Session(390)
 FROG = "databento_xnas_mbp10/FROG_2025-04-03.mbp10.csv.gz"
-MOST_GROWTH = 1.25
+MAX_GROWTH = 1.25
 FIT = partial(fit_impact, model_type="power", by="bucket", n_buckets=13)
 
 
@@ -71,7 +71,7 @@ def main() -> int:
     first, second, _ = runs.values()
     growth = second.peak_mb / first.peak_mb
     sys.stdout.write(section(runs, growth, bytes_a_row, year, same))
-    return int(growth > MOST_GROWTH or not same)
+    return int(growth > MAX_GROWTH or not same)
 
 
 def generate(folder: Path, n_days: int) -> float:
@@ -188,7 +188,7 @@ def section(
 `moments_of_store` over a Parquet store of one symbol, {DAY_ROWS:,} rows a date, {N_LEVELS} levels a side,
 {len(SIZES)} trade sizes, {SESSION.n_intervals} intervals, on Dask workers of one thread; core-seconds are those of all
 workers and of the scheduler. Two workers give what one process gives, bit by bit: {"yes" if same else "NO"}. Between
-{FEW_DAYS} and {MANY_DAYS} dates the peak memory of a worker grows {growth:.2f} times (at most {MOST_GROWTH}).
+{FEW_DAYS} and {MANY_DAYS} dates the peak memory of a worker grows {growth:.2f} times (at most {MAX_GROWTH}).
 
 | on | rows | core-seconds | 1,000 rows a core-second | seconds | peak of a worker, MB |
 |:--|--:|--:|--:|--:|--:|

@@ -29,7 +29,7 @@ from research_lib.impact import (
 Float = NDArray[np.float64]
 LARGE, DAY, SHARES = 10_000, 390, 1e6
 ROUNDS = {LARGE: 2, DAY: 11}
-LEAST_EXPONENTIAL = 1_000.0
+MIN_EXPONENTIAL = 1_000.0
 MANY = 20  # calls a round of what is over in a millisecond
 EXPONENTIAL = ExponentialKernel(0.01, 1e-6)
 SUM = ExponentialSumKernel((0.0005, 0.01, 0.2), (2e-7, 4e-7, 8e-7))
@@ -56,7 +56,7 @@ def main() -> int:
             )
     beside = [*others(), *bounded()]
     sys.stdout.write(section(rows, ratios, beside))
-    return int(ratios["exponential", LARGE] < LEAST_EXPONENTIAL)
+    return int(ratios["exponential", LARGE] < MIN_EXPONENTIAL)
 
 
 def against_dense(kernel: Kernel, n: int):  # type: ignore[no-untyped-def]
@@ -166,7 +166,7 @@ its Cholesky factor; one thread. The gap is the proven excess over the optimum, 
 dense schedule.
 
 - At {LARGE:,} trades `transient_schedule` is {ratios["exponential", LARGE]:,.0f} times as fast for an exponential
-  kernel (limit {LEAST_EXPONENTIAL:,.0f}).
+  kernel (limit {MIN_EXPONENTIAL:,.0f}).
 
 | kernel | trades | method | ms | dense, ms | times | gap | difference |
 |---|---:|---|---:|---:|---:|---:|---:|

@@ -25,7 +25,7 @@ SIDES = ("buy", "sell")
 TRADE_SIZES = np.geomspace(100, 10_000, 50)
 ROUNDS = 9
 PLAIN_SNAPSHOTS, BROADCAST_SNAPSHOTS, BROADCAST_ROWS = 200, 20_000, 1_000
-MOST_OF_ROOF, LEAST_OF_PLAIN = 4.0, 1_000.0
+MAX_OF_ROOF, MIN_OF_PLAIN = 4.0, 1_000.0
 ROOF, TWO_FILLS = "sum the inputs, fill one output", "sum the inputs, fill two outputs"
 WALK, THREADS = (
     "`slippage_curves`, 1 thread",
@@ -47,9 +47,9 @@ def main() -> int:
             name: n * each for name, each in per_snapshot.items()
         }
         parts.append(table(n, seconds))
-        met &= seconds[PLAIN] >= LEAST_OF_PLAIN * seconds[WALK]
+        met &= seconds[PLAIN] >= MIN_OF_PLAIN * seconds[WALK]
         met &= all(
-            seconds[way] <= MOST_OF_ROOF * seconds[ROOF_OF.get(way, ROOF)] for way in (WALK, FILLED)
+            seconds[way] <= MAX_OF_ROOF * seconds[ROOF_OF.get(way, ROOF)] for way in (WALK, FILLED)
         )
     sys.stdout.write(section(parts, met))
     return int(not met)
@@ -178,8 +178,8 @@ def section(parts: list[str], met: bool) -> str:
 
 Every snapshot x {len(TRADE_SIZES)} trade sizes x both sides, {levels} levels, float64, medians of {ROUNDS} interleaved
 rounds. The roof sums the inputs and fills the output: one array of snapshots x sizes a side, two where a second one is
-asked for. On one thread `slippage_curves`, with and without `.filled`, must stay within {MOST_OF_ROOF:g} times its
-roof and be {LEAST_OF_PLAIN:,.0f} times faster than plain Python: {"both hold" if met else "**missed**"}.
+asked for. On one thread `slippage_curves`, with and without `.filled`, must stay within {MAX_OF_ROOF:g} times its
+roof and be {MIN_OF_PLAIN:,.0f} times faster than plain Python: {"both hold" if met else "**missed**"}.
 
 {tables}"""
 

@@ -29,6 +29,12 @@ from research_lib.evaluation.intervals import holm as holm
 from research_lib.evaluation.intervals import mean_interval as mean_interval
 from research_lib.evaluation.intervals import power as power
 from research_lib.evaluation.intervals import rank_placebo as rank_placebo
+from research_lib.evaluation.own_orders import FAULTS as FAULTS
+from research_lib.evaluation.own_orders import Tape as Tape
+from research_lib.evaluation.own_orders import checked_desk as checked_desk
+from research_lib.evaluation.own_orders import read_fills as read_fills
+from research_lib.evaluation.own_orders import read_orders as read_orders
+from research_lib.evaluation.pre_trade import pre_trade_costs as pre_trade_costs
 from research_lib.evaluation.priors import Known as Known
 from research_lib.evaluation.priors import Prior as Prior
 from research_lib.evaluation.priors import known_before as known_before
@@ -50,3 +56,11 @@ from research_lib.evaluation.strategies import Twap as Twap
 from research_lib.evaluation.strategies import TwapAfter as TwapAfter
 from research_lib.evaluation.strategies import Vwap as Vwap
 from research_lib.evaluation.strategies import run as run
+from research_lib.evaluation.tca import DESK_PARTS as DESK_PARTS
+from research_lib.evaluation.tca import analyse_orders as analyse_orders
+from research_lib.evaluation.tca import beside_own as beside_own
+from research_lib.evaluation.tca import calibration as calibration
+from research_lib.evaluation.tca import fill_costs as fill_costs
+from research_lib.evaluation.tca import group_costs as group_costs
+from research_lib.evaluation.tca import outliers as outliers
+from research_lib.evaluation.tca import with_groups as with_groups

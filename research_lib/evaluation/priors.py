@@ -110,6 +110,17 @@ class Prior(Record):
         excess = now - float(self.carried.kernel(self.seconds[1:] - self.seconds[0]).mean())
         return excess if excess > 1e-12 * now else 0.0
 
+    def within(self, rows: slice) -> Self:
+        """The same of a part of the session, for an order that has only these intervals."""
+        at, profile = np.arange(len(self.profile))[rows], self.profile
+        shape = LiquidityProfile(profile.spread[at], profile.depth[at], profile.source)
+        days = [day.take(at) for day in self.days]
+        return replace(
+            self, profile=shape, volume=self.volume[at], curve=self.curve.take(at),
+            line=None if self.line is None else self.line.take(at), seconds=self.seconds[at],
+            days=tuple(day for day in days if np.isfinite(day.mid).any()),
+        )  # fmt: skip
+
     @classmethod
     def from_books(
         cls, books: BookSnapshots, side: str, session: Session, source: str,

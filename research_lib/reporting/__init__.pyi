@@ -14,8 +14,10 @@ from research_lib.reporting.figures.base import plot_lines as plot_lines
 from research_lib.reporting.figures.base import plot_slippage_fit as plot_slippage_fit
 from research_lib.reporting.figures.base import quartiles as quartiles
 from research_lib.reporting.figures.base import save_figure as save_figure
+from research_lib.reporting.figures.execution import DESK_COLOURS as DESK_COLOURS
 from research_lib.reporting.figures.execution import PART_COLOURS as PART_COLOURS
 from research_lib.reporting.figures.execution import PORTFOLIO_PARTS as PORTFOLIO_PARTS
+from research_lib.reporting.figures.execution import plot_calibration as plot_calibration
 from research_lib.reporting.figures.execution import plot_changes as plot_changes
 from research_lib.reporting.figures.execution import plot_cost_parts as plot_cost_parts
 from research_lib.reporting.figures.execution import plot_costs as plot_costs
@@ -59,6 +61,7 @@ from research_lib.reporting.results import ModelingResults as ModelingResults
 from research_lib.reporting.results import PortfolioResults as PortfolioResults
 from research_lib.reporting.results import RobustnessResults as RobustnessResults
 from research_lib.reporting.results import StrategyResults as StrategyResults
+from research_lib.reporting.results import TcaResults as TcaResults
 from research_lib.reporting.results import TransientResults as TransientResults
 from research_lib.reporting.run import Options as Options
 from research_lib.reporting.run import run_reports as run_reports

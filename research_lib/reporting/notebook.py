@@ -30,8 +30,8 @@ class Report:
     Parameters
     ----------
     section : str
-        "modeling", "strategy", "robustness", "transient", "portfolio" or "methodology": prefix of
-        its figures and tables, and key of its results.
+        A key of `parameters.NOTEBOOKS`, such as "modeling": prefix of its figures and tables, and
+        key of its results.
 
     Attributes
     ----------

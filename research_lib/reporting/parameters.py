@@ -26,7 +26,8 @@ from research_lib.market.readers.tabular import Options
 NOTEBOOKS = {
     "modeling": "impact_modeling.ipynb", "strategy": "trade_allocation_strategy.ipynb",
     "robustness": "strategy_robustness.ipynb", "portfolio": "portfolio_execution.ipynb",
-    "transient": "transient_impact.ipynb", "methodology": "methodology.ipynb",
+    "transient": "transient_impact.ipynb", "tca": "execution_tca.ipynb",
+    "methodology": "methodology.ipynb",
 }  # fmt: skip
 USUAL = ("modeling", "strategy", "robustness")  # of a configuration that names no sections
 SETTINGS: dict[str, type[Record]] = {

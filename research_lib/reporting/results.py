@@ -242,6 +242,42 @@ class PortfolioResults(Results):
 
 
 @dataclass(frozen=True)
+class TcaResults(Results):
+    """Of execution_tca.ipynb.
+
+    Attributes
+    ----------
+    n_orders, n_fills, n_left_out : int
+        Analysed, and orders left out because a row is at fault.
+    delay_bps, spread_bps, walk_bps, carried_bps, timing_bps, opportunity_bps, fees_bps : float
+        Means weighted by the orders' values at arrival, of which bps are.
+    total_bps, trading_bps : float
+        Implementation shortfall; of it spread to timing.
+    slope, slope_low, slope_high : float
+        Of the cost of trading on its forecast; None without one.
+    best_benchmark_difference_bps : float
+        What the best benchmark would have cost more than the desk, in spread, walk and carried.
+    """
+
+    n_orders: int
+    n_fills: int
+    n_left_out: int
+    delay_bps: float
+    spread_bps: float
+    walk_bps: float
+    carried_bps: float
+    timing_bps: float
+    opportunity_bps: float
+    fees_bps: float
+    total_bps: float
+    trading_bps: float
+    slope: float
+    slope_low: float
+    slope_high: float
+    best_benchmark_difference_bps: float
+
+
+@dataclass(frozen=True)
 class MethodologyResults(Results):
     """Of methodology.ipynb.
 

@@ -230,6 +230,11 @@ PART_COLOURS = {
     "spread": "#543005", "walk": "#A6611A", "selection": "#882255", "carried": "#E3D3B0",
     "fees": "#332288",
 }  # fmt: skip
+# Of own orders: a delay and what was left undone beside what trading cost.
+DESK_COLOURS = {
+    "delay": "#44AA99", "spread": "#543005", "walk": "#A6611A", "carried": "#E3D3B0",
+    "timing": "#BBBBBB", "opportunity": "#88CCEE", "fees": "#332288",
+}  # fmt: skip
 PORTFOLIO_PARTS = {"spread": "#999999", "impact": "#56B4E9", "price_of_risk": "#F0E442"}
 
 
@@ -278,6 +283,30 @@ def plot_cost_parts(
     fig.name_rows(ax, rows.index)
     ax.margins(x=0.2)
     return fig.finish(ax, "expected cost (bps of the arrival mid)", legend="above", ncols=6)
+
+
+def plot_calibration(deciles: pd.DataFrame, ax: fig.Panel = None) -> Axes:
+    """Costs by deciles of their forecast with 95 % intervals; the line is where both agree.
+
+    Parameters
+    ----------
+    deciles : DataFrame
+        forecast_bps, cost_bps, lower_bps, upper_bps, of `evaluation.calibration`.
+
+    Examples
+    --------
+    >>> row = {"forecast_bps": [1.0], "cost_bps": [2.0], "lower_bps": [1.0], "upper_bps": [3.0]}
+    >>> plot_calibration(pd.DataFrame(row)).get_xlabel()
+    'forecast (bps)'
+    """
+    ax, table = fig.axes_or(ax, 6.5), deciles[["cost_bps", "lower_bps", "upper_bps"]].T
+    ends = np.abs(table.to_numpy()[1:] - table.to_numpy()[:1])
+    forecast, line = deciles["forecast_bps"], [0.0, deciles["forecast_bps"].max()]
+    known = ends if np.isfinite(ends).all() else None
+    style: fig.Style = {"fmt": "o", "color": fig.OBSERVED, "capsize": 3, "markersize": 5}
+    ax.errorbar(forecast, deciles["cost_bps"], yerr=known, label="orders of a decile", **style)
+    ax.plot(line, line, color=fig.FITTED, linewidth=1.2, label="forecast is right")
+    return fig.finish(ax, "forecast (bps)", "cost of trading (bps)", "best", zero=True)
 
 
 def plot_costs(table: pd.DataFrame, benchmark: str) -> list[Axes]:

@@ -1,0 +1,134 @@
+"""Tables and sentences of the notebook on own orders."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from research_lib.evaluation import beside_own, group_costs
+from research_lib.evaluation.tca import Calibration
+from research_lib.wording import interval, more_or_less, significant
+
+COMPARED = ["spread_bps", "walk_bps", "carried_bps"]  # what replayed schedules are compared in
+SCHEDULES = ["TWAP_bps", "best benchmark_bps", "static optimal_bps"]
+BIAS = {"total_bps": "bias_bps", "low_bps": "lower_bps", "high_bps": "upper_bps"}
+
+
+def forecast_bias(table: pd.DataFrame) -> pd.DataFrame:
+    """What trading cost less its forecast, by stock and of all, of orders filled to 99 %.
+
+    Returns
+    -------
+    DataFrame
+        Index stock and "all": orders, forecast_bps, trading_bps, bias_bps, lower_bps, upper_bps;
+        by value, as `group_costs`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"symbol": "A", "day": range(4), "value": 1.0, "filled_%": 100.0,
+    ...                       "forecast_bps": 5.0, "trading_bps": [7.0, 8.0, 7.0, 8.0]})
+    >>> forecast_bias(table)["bias_bps"].to_dict()
+    {'A': 2.5, 'all': 2.5}
+    """
+    known = table[table["filled_%"] >= 99.0].dropna(subset="forecast_bps")
+    known = known.assign(total_bps=known["trading_bps"] - known["forecast_bps"], all="all")
+    parts = [group_costs(known, by, ["forecast_bps", "trading_bps"]) for by in ("symbol", "all")]
+    rows = pd.concat(parts).drop(columns=["lower_bps", "upper_bps"]).rename(columns=BIAS)
+    return rows[["orders", "forecast_bps", "trading_bps", *BIAS.values()]].rename_axis("stock")
+
+
+def other_schedules(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    """What other schedules would have cost beside the desk, in all and by group.
+
+    Returns
+    -------
+    DataFrame
+        Index group and schedule, columns of `beside_own`; empty where nothing was replayed.
+    """
+    if not set(SCHEDULES) <= set(table):
+        return pd.DataFrame()
+    known = table.dropna(subset=SCHEDULES)
+    own = known[["day", "value", by, *SCHEDULES]].assign(
+        **{"the desk": known[COMPARED].sum(axis=1)}
+    )
+    groups = {"all": own} | {str(name): some for name, some in own.groupby(by, observed=True)}
+    rows = {name: beside_own(some, "the desk", SCHEDULES) for name, some in groups.items()}
+    return pd.concat(rows, names=["orders of", "schedule"])
+
+
+def cost_sentence(
+    whose: str, whole: pd.Series, parts: Sequence[str], levels: Sequence[str] = ()
+) -> str:
+    """What the orders cost, and the largest parts.
+
+    Parameters
+    ----------
+    whose : str
+        Such as "The 400 orders".
+    whole : Series
+        The one row of `group_costs` of all orders.
+    parts : sequence of str
+        Those that are known.
+    levels : sequence of str
+        Symbols whose carried impact is a level.
+
+    Examples
+    --------
+    >>> whole = pd.Series({"total_bps": 9.0, "low_bps": 5.0, "high_bps": 13.0, "walk_bps": 9.0})
+    >>> cost_sentence("The 2 orders", whole, ["walk_bps"])[:73]
+    'The 2 orders cost 9.00 bps (95 % interval 5.00 to 13.0) against the decis'
+    """
+    ends = interval(whole["low_bps"], whole["high_bps"])
+    said = f"{whose} cost {significant(whole['total_bps'])} bps"
+    said += f" (95 % interval {ends})" if ends else ""
+    largest = whole[list(parts)].abs().sort_values(ascending=False).index[:3]
+    chief = ", ".join(f"{one.removesuffix('_bps')} {significant(whole[one])}" for one in largest)
+    said += f" against the decision, by value; the largest parts are {chief}."
+    if levels:
+        said += f" Carried impact is an upper estimate for {', '.join(levels)}."
+    if "carried_bps" not in parts:
+        said += " No own impact is known: it stands in the timing."
+    return said + (" Fees were not given." if "fees_bps" not in parts else "")
+
+
+def forecast_sentence(judged: Calibration | None, bias: pd.DataFrame) -> str:
+    """Whether the forecast was right, by the slope and by the mean error.
+
+    Examples
+    --------
+    >>> forecast_sentence(None, pd.DataFrame())
+    'No forecast can be judged.'
+    """
+    if judged is None:
+        return "No forecast can be judged."
+    slope, low, high = judged.slope
+    said = f"The slope of cost on forecast is {significant(slope)}"
+    if np.isfinite(low):
+        said += f" ({interval(low, high)}), which "
+        agrees = "agrees with 1" if low <= 1 <= high else "differs from 1"
+        said += "holds both 0 and 1: it says nothing yet" if low <= 0 and high >= 1 else agrees
+    row = bias.loc["all"]
+    ends = interval(row["lower_bps"], row["upper_bps"])
+    said += f"; cost less forecast is {significant(row['bias_bps'])} bps"
+    return f"{said} ({ends})." if ends else f"{said}."
+
+
+def schedules_sentence(others: pd.DataFrame) -> str:
+    """What the best benchmark would have cost beside the desk.
+
+    Examples
+    --------
+    >>> schedules_sentence(pd.DataFrame())
+    'No other schedule could be replayed.'
+    """
+    if others.empty:
+        return "No other schedule could be replayed."
+    row = others.loc[("all", "best benchmark")]
+    ends = np.sort(np.abs(row[["lower_bps", "upper_bps"]].to_numpy(float)))
+    sure = row["lower_bps"] * row["upper_bps"] > 0
+    null = "" if np.isnan(ends).any() else ", not distinguishable from 0"
+    return (
+        f"On {row['orders']:.0f} orders drawn at random the best benchmark, which only takes "
+        f"liquidity, would have cost {more_or_less(row['difference_bps'])} in spread, walk and own "
+        f"impact{f' ({interval(*ends)})' if sure else null}."
+    )
