@@ -82,7 +82,7 @@ def write(folder: Path) -> None:
     at, price = np.repeat(arrival, FILLS_EACH) + step, np.zeros(N_ORDERS * FILLS_EACH)
     for name, tape in market.items():
         mine = np.repeat(symbol == name, FILLS_EACH)
-        row = tape.last(at[mine], before=True)
+        row = tape.row(at[mine], before=True)
         sign = np.where(np.repeat(side, FILLS_EACH)[mine] == "buy", 1.0, -1.0)
         price[mine] = tape.mid[row] + sign * tape.half_spread[row]
     fills = pd.DataFrame({

@@ -138,17 +138,14 @@ def _embedded(project: "Project", how: "Options") -> int:
     from research_lib.reporting.parameters import RunConfig
 
     name = "default"
-    others = set(configuration_names(project)) - {name}
-    run = RunConfig.load(name, project)
-    became, differences = remake(run, project, how)
+    became, differences = remake(RunConfig.load(name, project), project, how)
     if not became.startswith("made"):
         print(f"{name}: {_public(name, became)}")
         return 2
     results = read_json(project.reports / name / "results.json")
     went = read_json(project.reports / name / RUN)["sections"]
     for section, own in results.items():
-        again = " (not run again; `report default --force` does)"
-        kept = again if went[section]["kept"] else ""
+        kept = " (not run again; `report default --force` does)" * went[section]["kept"]
         print(f"\n{section}{kept}: {own['answer']}")
     if differences is None:
         print("\nThere was no report to compare these numbers with.")
@@ -158,10 +155,8 @@ def _embedded(project: "Project", how: "Options") -> int:
     else:
         print("\nThe numbers of the report that was there were reproduced, of what was run.")
     print(*(project.reports / name / f"{section}_summary.html" for section in results), sep="\n")
-    if others:
-        there = data_folder().is_dir()
-        where = f"in {data_folder()}" if there else "once RESEARCH_DATA names their folder"
-        print(f"`make reports` makes {len(others)} more, as far as their data are {where}.")
+    more = len(configuration_names(project)) - 1
+    print(f"`make reports` makes {more} more, as far as their data are in {data_folder()}.")
     return 0
 
 

@@ -13,7 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from research_lib.errors import ValidationError
 
+# The types of arrays; `ArrayLike` is what NumPy makes one of.
+Array = NDArray[Any]
 Float = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -72,9 +76,7 @@ def numbers(name: str, values: ArrayLike, kind: str = "numbers") -> Float:
         raise ValidationError(f"{name} must be {kind}, got {str(values)[:60]!r}") from error
 
 
-def per_interval(
-    name: str, values: Any, n: int, low: float = 0.0, *, infinite: bool = False
-) -> Float:
+def per_interval(name: str, values: Any, n: int, low: float = 0, infinite: bool = False) -> Float:
     """A number or (n,), one an interval, as a new (n,); a Series is aligned by labels 0 to n - 1.
 
     Values are at least `low`; `infinite` admits infinity, which means no bound.
@@ -86,18 +88,17 @@ def per_interval(
     """
     if type(values) is float and low <= values < np.inf:  # the usual case of one number, early
         return np.full(n, values)
-    kind = f"a number or ({n},)" + (" shares" if infinite else ", one an interval")
     aligned = same_labels(name, values, range(n), f"intervals are labelled 0 to {n - 1}")
+    kind = f"a number or ({n},)" + (" shares" if infinite else ", one an interval")
     array = numbers(name, aligned, kind if infinite else "numbers")
     if array.shape not in ((), (n,)):
         raise ValidationError(f"{name} must be {kind}, got shape {array.shape}")
-    filled = np.full(n, array)
-    good = filled >= low if infinite else np.isfinite(filled) & (filled >= low)
+    filled, kind = np.full(n, array), "" if infinite else "finite and "
+    good = (filled >= low) & (np.isfinite(filled) | infinite)
     if not good.all():
         t = int(np.argmin(good))
-        limit = f"at least {low:g}" if infinite else f"finite and at least {low:g}"
         where = f" in interval {t}" if array.ndim or infinite else ""
-        raise ValidationError(f"{name} must be {limit}, got {filled[t]:g}{where}")
+        raise ValidationError(f"{name} must be {kind}at least {low:g}, got {filled[t]:g}{where}")
     return filled
 
 
@@ -150,23 +151,21 @@ def same_rows(**given: Any) -> dict[str, Any]:
     first = next(iter(labelled), "")
     plain = [name for name in given if name not in labelled and np.ndim(given[name])]
     rows: Any = labelled[first].index if labelled else ()
-    if plain and labelled and not rows.equals(pd.RangeIndex(len(rows))):
-        ordered_alike = any(rows.equals(given[name]) for name in plain)
-        if not ordered_alike:
-            remedy = f"give {first}.to_numpy() if they stand in the same order"
-            raise ValidationError(f"{first} has labels that {plain[0]} has not: {remedy}")
+    counted = not labelled or rows.equals(pd.RangeIndex(len(rows)))
+    if plain and not counted and not any(rows.equals(given[name]) for name in plain):
+        remedy = f"give {first}.to_numpy() if they stand in the same order"
+        raise ValidationError(f"{first} has labels that {plain[0]} has not: {remedy}")
     for name, values in labelled.items():
-        if values.index.equals(rows):
-            continue
-        same = len(values) == len(rows) and set(values.index) == set(rows)
-        if not (same and values.index.is_unique):
-            differ = f"{name} and {first} have rows of different labels"
-            raise ValidationError(f"{differ}; label both alike, or give .to_numpy() of both")
-        given[name] = values.loc[rows]
+        if not values.index.equals(rows):
+            same = len(values) == len(rows) and set(values.index) == set(rows)
+            if not (same and values.index.is_unique):
+                differ = f"{name} and {first} have rows of different labels"
+                raise ValidationError(f"{differ}; label both alike, or give .to_numpy() of both")
+            given[name] = values.loc[rows]
     return given
 
 
-def positions(rows: ArrayLike) -> NDArray[Any]:
+def positions(rows: ArrayLike) -> Array:
     """A mask or positions as an index; an empty list, which has no type, selects nothing."""
     return np.asarray(rows) if np.size(rows) else np.zeros(0, np.int64)
 
@@ -175,9 +174,8 @@ def require_columns(frame: Any, columns: Sequence[str], what: str) -> None:
     """Raise ValidationError unless `frame` is a DataFrame with rows and all of `columns`."""
     if not hasattr(frame, "columns"):
         raise ValidationError(f"{what} must be a pandas DataFrame, got {type(frame).__name__}")
-    if missing := [name for name in columns if name not in frame.columns]:
-        needs = f"it needs {', '.join(columns)}"
-        raise ValidationError(f"{what} lacks column {', '.join(missing)}; {needs}")
+    if missing := ", ".join(name for name in columns if name not in frame.columns):
+        raise ValidationError(f"{what} lacks column {missing}; it needs {', '.join(columns)}")
     if frame.empty:
         raise ValidationError(f"{what} is empty: it has 0 rows")
 
@@ -191,14 +189,12 @@ def require_numbers(frame: Any, columns: Sequence[str], *, above: float = -math.
         refuse_rows(~np.isfinite(values), name, frame[name], "must be a finite number")
         refuse_rows(values <= above, name, frame[name], f"must be above {above:g}")
         if (kind := frame[name].dtype).kind not in "iuf":
-            held = f"column {name} holds numbers as {kind}"
-            raise ValidationError(f"{held}; convert with .astype(float)")
+            raise ValidationError(f"column {name} holds {kind}; convert with .astype(float)")
 
 
-def refuse_rows(bad: NDArray[np.bool_], column: str, values: Any, rule: str) -> None:
+def refuse_rows(bad: Mask, column: str, values: Any, rule: str) -> None:
     """Raise ValidationError naming column, number of bad rows, the first and its value."""
     if bad.any():
-        row = int(np.argmax(bad))
-        count, value = f"{int(bad.sum()):,} of {len(bad):,}", values.iloc[[row]].tolist()[0]
-        where = f"{count} rows are not, first in row {row} ({value!r})"
+        row, count = int(np.argmax(bad)), f"{int(bad.sum()):,} of {len(bad):,} rows are not"
+        where = f"{count}, first in row {row} ({values.tolist()[row]!r})"
         raise ValidationError(f"column {column} {rule}: {where}; correct or drop them")

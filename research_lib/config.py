@@ -114,27 +114,32 @@ class SolverType(StrEnum):
         return cls(str(solver).lower())
 
 
-def _setting(default: Any, **limits: Any) -> Any:
+def limited(default: Any, **limits: Any) -> Any:
+    """A field of `Limited`, with the limits that `number` takes."""
     return field(default=default, metadata=limits)
 
 
-class _Settings(Record):
-    """Validated on construction."""
+class Limited(Record):
+    """Settings that are checked on construction: flags, solvers, and numbers against the field's
+    limits, also every one of a tuple.
+    """
 
     def __post_init__(self) -> None:
         for spec in fields(self):  # type: ignore[arg-type]
             name, value, default = spec.name, getattr(self, spec.name), spec.default
             if isinstance(default, SolverType):
                 value = SolverType.parse(value)
-            elif not isinstance(default, bool):
-                value = number(name, value, integer=isinstance(default, int), **spec.metadata)
-            elif not isinstance(value, bool):
+            elif isinstance(default, bool) and not isinstance(value, bool):
                 raise ValidationError(f"{name} must be true or false, got {value!r}")
+            elif isinstance(default, tuple):
+                value = tuple(number(name, one, **spec.metadata) for one in np.ravel(value))
+            elif spec.metadata:
+                value = number(name, value, integer=isinstance(default, int), **spec.metadata)
             object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
-class ModelConfig(_Settings):
+class ModelConfig(Limited):
     """Settings of the synthetic market and of the impact model.
 
     Attributes
@@ -170,18 +175,18 @@ class ModelConfig(_Settings):
     20.0
     """
 
-    base_price: float = _setting(100.0, above=0)
-    volatility_factor: float = _setting(0.5, low=0, high=10)
-    spread_factor: float = _setting(0.01, low=0, high=10)
-    volume_decay: float = _setting(0.1, low=0, high=10)
-    min_observations: int = _setting(5, low=1)
-    max_trade_size: float = _setting(1e6, above=0)
-    min_trade_size: float = _setting(100.0, above=0)
-    numerical_tolerance: float = _setting(1e-8, above=0, high=1e-2)
-    batch_size: int = _setting(1000, low=1)
-    memory_limit_mb: float = _setting(1000.0, above=0)
-    progress_logging: bool = _setting(True)
-    parallel_processing: bool = _setting(False)
+    base_price: float = limited(100.0, above=0)
+    volatility_factor: float = limited(0.5, low=0, high=10)
+    spread_factor: float = limited(0.01, low=0, high=10)
+    volume_decay: float = limited(0.1, low=0, high=10)
+    min_observations: int = limited(5, low=1)
+    max_trade_size: float = limited(1e6, above=0)
+    min_trade_size: float = limited(100.0, above=0)
+    numerical_tolerance: float = limited(1e-8, above=0, high=1e-2)
+    batch_size: int = limited(1000, low=1)
+    memory_limit_mb: float = limited(1000.0, above=0)
+    progress_logging: bool = True
+    parallel_processing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,7 +196,7 @@ class ModelConfig(_Settings):
 
 
 @dataclass(frozen=True)
-class OptimizerConfig(_Settings):
+class OptimizerConfig(Limited):
     """Settings of the allocation.
 
     Attributes
@@ -220,14 +225,14 @@ class OptimizerConfig(_Settings):
     0.3
     """
 
-    default_solver: SolverType = _setting(SolverType.CVXPY)
-    max_iterations: int = _setting(1000, low=1)
-    tolerance: float = _setting(1e-8, above=0, high=1e-2)
-    min_trade_size: float = _setting(0.0, low=0)
-    max_allocation_ratio: float = _setting(0.3, above=0, high=1)
-    timeout_seconds: float = _setting(300.0, above=0)
-    validate_inputs: bool = _setting(True)
-    validate_outputs: bool = _setting(True)
+    default_solver: SolverType = SolverType.CVXPY
+    max_iterations: int = limited(1000, low=1)
+    tolerance: float = limited(1e-8, above=0, high=1e-2)
+    min_trade_size: float = limited(0.0, low=0)
+    max_allocation_ratio: float = limited(0.3, above=0, high=1)
+    timeout_seconds: float = limited(300.0, above=0)
+    validate_inputs: bool = True
+    validate_outputs: bool = True
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -278,8 +283,7 @@ def parse_yaml(text: str | bytes, what: str) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:300]
         raise ValidationError(f"{what} is not valid YAML: {reason}") from error
     if not isinstance(content, dict):
-        got = type(content).__name__
-        raise ValidationError(f"{what} must hold a mapping of names to values, got {got}")
+        raise ValidationError(f"{what} must hold a mapping of names to values, got {content!r:.40}")
     return content
 
 
@@ -327,7 +331,6 @@ def data_file(relative: str) -> Path:
     """
     folder, path = data_folder(), data_folder() / spellable(relative, "data file")
     if not data_files(relative):
-        where = f"{folder}" if folder.is_dir() else f"{folder}, which does not exist"
-        remedy = "set RESEARCH_DATA to the folder of real data"
-        raise MissingDataError(f"data file {relative} is not in {where}; {remedy}")
+        where = f"{folder}; set RESEARCH_DATA to the folder of real data"
+        raise MissingDataError(f"data file {relative} is not in {where}")
     return path

@@ -106,8 +106,7 @@ def _kernel() -> str:
         execute: Any = started.execute
         reply = execute("import research_lib.config", reply=True, timeout=60)["content"]
     if reply["status"] != "ok":
-        why = "the kernel cannot load the library"
-        raise ResearchError(f"{why}: {reply['ename']}: {reply['evalue']}")
+        raise ResearchError(f"it cannot load the library: {reply['ename']}: {reply['evalue']}")
     return "python3 started and loaded the library"
 
 
@@ -139,6 +138,5 @@ def _data() -> str:
     """The folder of real data, which may be absent: the default configuration needs none."""
     folder = data_folder()
     if os.environ.get("RESEARCH_DATA") and folder != PROJECT_ROOT / "data" and not folder.is_dir():
-        remedy = "mount it there, or unset RESEARCH_DATA"
-        raise ResearchError(f"RESEARCH_DATA names {folder}, which is no folder; {remedy}")
+        raise ResearchError(f"RESEARCH_DATA names {folder}, which is no folder; mount or unset it")
     return f"{folder}" if folder.is_dir() else f"no real data in {folder}: their runs are skipped"

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import number, refuse_unknown, require_columns, require_numbers
+from research_lib.checks import Float, number, refuse_unknown, require_columns, require_numbers
 from research_lib.config import ModelConfig
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import ImpactCurve, ImpactFit, fit_impact, slippage_curves
@@ -177,7 +177,7 @@ class ImpactModel:
         logger.info("fitted %s impact: %s", self.model_type, self.fit.information)
         return self.fit
 
-    def _validate_trade_sizes(self, trade_sizes: ArrayLike) -> NDArray[np.float64]:
+    def _validate_trade_sizes(self, trade_sizes: ArrayLike) -> Float:
         """The sizes, sorted; above `config.max_trade_size` refused, below `min_trade_size` warned
         of.
         """
@@ -190,7 +190,7 @@ class ImpactModel:
             logger.warning("%d trade sizes are below %s", small, limit)
         return sizes
 
-    def _default_sizes(self, books: BookSnapshots, side: str) -> NDArray[np.float64]:
+    def _default_sizes(self, books: BookSnapshots, side: str) -> Float:
         least, most = self.config.min_trade_size, self.config.max_trade_size
         shown = books.levels(side)[1]
         depth = float(np.median(shown.sum(axis=1)))

@@ -85,15 +85,12 @@ class PerformanceMonitor:
             return {}
         seconds, failed, improvement = np.array(calls, float).T  # no improvement is NaN
         compared = improvement[~np.isnan(improvement)]
+        better = (compared > 0).mean() if len(compared) else math.nan
         stats = {
-            "error_rate": failed.mean(),
-            "improvement_rate": (compared > 0).mean() if len(compared) else math.nan,
-            "total": seconds.sum(),
-            "mean": seconds.mean(),
-            "median": np.median(seconds),
-            "p95": np.quantile(seconds, 0.95),
-            "max": seconds.max(),
-        }
+            "error_rate": failed.mean(), "improvement_rate": better,
+            "total": seconds.sum(), "mean": seconds.mean(), "median": np.median(seconds),
+            "p95": np.quantile(seconds, 0.95), "max": seconds.max(),
+        }  # fmt: skip
         return {"count": count} | {name: float(value) for name, value in stats.items()}
 
     def summary(self) -> dict[str, dict[str, float]]:
@@ -166,10 +163,10 @@ def configure_logging(
         handlers.append(RotatingFileHandler(log_file, "a", max_bytes, backup_count, "utf-8"))
     logger = logging.getLogger("research_lib")
     logger.setLevel(level.upper() if isinstance(level, str) else level)
-    for handler in logger.handlers:
-        handler.close()
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    for old in logger.handlers:
+        old.close()
+    for new in handlers:
+        new.setFormatter(logging.Formatter(LOG_FORMAT))
     logger.handlers, logger.propagate = handlers, False
     return logger
 

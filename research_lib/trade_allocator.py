@@ -41,8 +41,6 @@ class AllocationResult(Record):
         Objective of the schedule and of equal shares, with the same curve, order and unit.
     improvement_pct : float
         100 * (naive - total) / naive, on the fitted curve: an in-sample figure.
-    beyond_observed : int
-        Intervals whose child order exceeds the largest uncensored size of their fit.
     allocation : Allocation
         The certificate and the attempts.
     """
@@ -51,7 +49,6 @@ class AllocationResult(Record):
     total_impact: float
     naive_impact: float
     improvement_pct: float
-    beyond_observed: int
     allocation: Allocation
 
 
@@ -129,8 +126,7 @@ class TradeAllocator:
             found["improvement_pct"] = saving
         if done.relaxed_caps is not None:
             self.caps = done.relaxed_caps
-        beyond = int(np.sum(done.shares > self.curve.largest_size))
-        self.result = AllocationResult(done.shares, own, naive, saving, beyond, done)
+        self.result = AllocationResult(done.shares, own, naive, saving, done)
         return self.result
 
     def _costs(self, *schedules: Float) -> list[float]:
@@ -163,16 +159,6 @@ class TradeAllocator:
             own = [one for one in attempts if one.solver == solver] or attempts
             rows[solver] = {name: own[-1][field] for field, name in COMPARED.items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("solver")
-
-    def summary(self) -> str:
-        """The last result and its certificate as text; solves first if need be."""
-        result = self.result or self.optimize()
-        saving, naive = result.improvement_pct, result.naive_impact
-        against = f"{'below' if saving >= 0 else 'above'} equal shares' {naive:,.6g}"
-        beyond = f"{result.beyond_observed} child orders beyond the sizes that the fit saw"
-        certificate = result.allocation.summary()
-        saved = f"{abs(saving):.3g} % {against}, in sample on the fitted curve"
-        return f"{certificate}\n{saved}\n{beyond}"
 
     def plot_allocation(self, save_path: str | Path | None = None) -> "list[Axes]":
         """Plot the order: schedule with caps against TWAP, marginal cost, cumulative execution.

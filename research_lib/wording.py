@@ -75,7 +75,7 @@ def cost_beside(difference: float, lower: float = math.nan, upper: float = math.
     """
     if abs(difference) < ROUNDING:
         return "costs the same"
-    text = f"costs {significant(abs(difference))} bps {'more' if difference > 0 else 'less'}"
+    text = f"costs {more_or_less(difference)}"
     if not (limits := interval(lower, upper)):
         return text
     null = ", not distinguishable from 0" if lower <= 0 <= upper else ""

@@ -4,7 +4,6 @@ from research_lib.evaluation.costs import PARTS as PARTS
 from research_lib.evaluation.costs import Accounting as Accounting
 from research_lib.evaluation.costs import CarriedImpact as CarriedImpact
 from research_lib.evaluation.costs import blind_cost as blind_cost
-from research_lib.evaluation.costs import execution_of_fills as execution_of_fills
 from research_lib.evaluation.costs import mids_after as mids_after
 from research_lib.evaluation.costs import order_cost as order_cost
 from research_lib.evaluation.costs import order_costs as order_costs
@@ -30,7 +29,6 @@ from research_lib.evaluation.intervals import mean_interval as mean_interval
 from research_lib.evaluation.intervals import power as power
 from research_lib.evaluation.intervals import rank_placebo as rank_placebo
 from research_lib.evaluation.own_orders import FAULTS as FAULTS
-from research_lib.evaluation.own_orders import Tape as Tape
 from research_lib.evaluation.own_orders import checked_desk as checked_desk
 from research_lib.evaluation.own_orders import read_fills as read_fills
 from research_lib.evaluation.own_orders import read_orders as read_orders
@@ -41,7 +39,6 @@ from research_lib.evaluation.priors import known_before as known_before
 from research_lib.evaluation.priors import known_elsewhere as known_elsewhere
 from research_lib.evaluation.priors import scenarios as scenarios
 from research_lib.evaluation.priors import with_latency as with_latency
-from research_lib.evaluation.protocol import evaluate as evaluate
 from research_lib.evaluation.protocol import standard_strategies as standard_strategies
 from research_lib.evaluation.protocol import walk_forward as walk_forward
 from research_lib.evaluation.shortfall import Shortfall as Shortfall
@@ -56,6 +53,7 @@ from research_lib.evaluation.strategies import Twap as Twap
 from research_lib.evaluation.strategies import TwapAfter as TwapAfter
 from research_lib.evaluation.strategies import Vwap as Vwap
 from research_lib.evaluation.strategies import run as run
+from research_lib.evaluation.tape import Tape as Tape
 from research_lib.evaluation.tca import DESK_PARTS as DESK_PARTS
 from research_lib.evaluation.tca import analyse_orders as analyse_orders
 from research_lib.evaluation.tca import beside_own as beside_own

@@ -25,6 +25,9 @@ ROUNDING = 1e-9  # of a bin: a premium at its edge stays inside
 CLOSING, SHUT = 0.2, 0.05
 
 
+_Decided = tuple[float, float, float, int]
+
+
 class _Plan(NamedTuple):
     """Forecasts (m, n), the one made at t in row min(t, m - 1), and settings of the order.
 
@@ -165,14 +168,12 @@ class Adaptive(Strategy):
         books as recorded, because the strategy knows its own trades.
         """
         plan = self._plan(*self.shapes.paths(seen, len(order.caps)), seen, order)
-        sign = 1.0 if books.side == "buy" else -1.0
-        drift = np.nan_to_num(sign * (books.mid - seen.mid))
+        drift = np.nan_to_num((1.0 if books.side == "buy" else -1.0) * (books.mid - seen.mid))
         visible = _books(replace(seen, size=seen.size.copy()))
         return with_rest(*_fill(visible, plan, books.premium, books.size, drift, 1.0 - refill))
 
     def _plan(self, log_spread: Float, depth: Float, seen: Ladder, order: Order) -> _Plan:
-        risk = 2.0 * self.risk_aversion * self.volatility**2
-        move = np.zeros(len(seen))
+        risk, move = 2.0 * self.risk_aversion * self.volatility**2, np.zeros(len(seen))
         if self.mid_forecast is not None:
             move = np.nan_to_num(self.mid_forecast.moves(seen))
         asked = (order.caps, order.total_shares, risk, float(self.caution), float(self.lump))
@@ -222,9 +223,7 @@ def _fill(
 
 
 @compiled
-def _decide(
-    t: int, remaining: float, near: int, seen: _Books, plan: _Plan
-) -> tuple[float, float, float, int]:
+def _decide(t: int, remaining: float, near: int, seen: _Books, plan: _Plan) -> _Decided:
     """Shares to take from book t, the premium over its mid up to which, those beyond it too, and
     the multiplier's bin, which is searched from `near` on.
 

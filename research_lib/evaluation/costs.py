@@ -1,30 +1,21 @@
 """The accounting: what an order costs, as parts that add up, for every schedule or execution."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research_lib.checks import (
-    Float,
-    number,
-    numbers,
-    refuse_unknown,
-    require_columns,
-    require_numbers,
-    same_labels,
-)
+from research_lib.checks import Float, number, numbers, refuse_unknown, same_labels
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.evaluation.executions import ROUNDING, Execution, Ladder, settled, with_rest
+from research_lib.evaluation.executions import Execution
 from research_lib.impact import ExponentialSumKernel, Kernel, kernel_matrix
-from research_lib.market import BookSnapshots, Session
-from research_lib.market.book import side_sign
-from research_lib.market.sessions import as_session, nanoseconds
+from research_lib.market.book import BookSnapshots, side_sign
+from research_lib.market.sessions import Session, as_session
 from research_lib.transient import SignedFlow, fit_kernel, propagator
 from research_lib.wording import significant
 
@@ -94,13 +85,10 @@ class CarriedImpact(Record):
 
     def __post_init__(self) -> None:
         refuse_unknown([self.scenario], SCENARIOS, "scenario")
-        if self.scenario in SCENARIOS[1:3] and self.kernel is None:
-            raise ValidationError(f"scenario {self.scenario!r} needs a kernel, of seconds")
-        if self.scenario not in SCENARIOS[1:3] and self.kernel is not None:
-            raise ValidationError(f'scenario {self.scenario!r} has no kernel; name it "measured"')
-        if not isinstance(self.kernel, Hashable):
-            kind = type(self.kernel).__name__
-            raise ValidationError(f"kernel must be hashable, got {kind}; give a frozen dataclass")
+        if (self.kernel is None) == (self.scenario in SCENARIOS[1:3]):
+            lacks, extra = "needs a kernel, of seconds", 'has no kernel; name it "measured"'
+            what = lacks if self.kernel is None else extra
+            raise ValidationError(f"scenario {self.scenario!r} {what}")
         if self.scenario == "square-root":
             number("volatility", self.volatility, above=0)
             number("volume", self.volume, above=0)
@@ -118,9 +106,7 @@ class CarriedImpact(Record):
         return float(shares @ (matrix @ shares)) + float(np.maximum(own - walk, 0.0).sum())
 
     @classmethod
-    def measured(
-        cls, books: BookSnapshots, session: Session, n_lags: int | None = None
-    ) -> "CarriedImpact":
+    def measured(cls, books: BookSnapshots, session: Session, n_lags: int | None = None) -> Self:
         """The kernel of some sessions of books with trades, from the propagator of signed shares.
 
         The flow of an interval is that of the trades from its book to the next. A kernel that
@@ -158,8 +144,8 @@ class CarriedImpact(Record):
         weights = 1.0 / found.se**2 / np.sum(1.0 / found.se**2)
         level, half = float(weights @ found["values"]), Z * np.sqrt(weights @ found.cov @ weights)
         low, high = level - float(half), level + float(half)
-        limits = f"95 % interval {low:.3g} to {high:.3g} currency per share**2"
         if level <= 0.0:
+            limits = f"95 % interval {low:.3g} to {high:.3g} currency per share**2"
             raise ModelFittingError(f"trades do not move the mid in their direction: {limits}")
         fit = fit_kernel(found, "exponential_permanent")
         days = np.unique(session.days(books.time)).astype(str)
@@ -174,9 +160,7 @@ class CarriedImpact(Record):
         return cls("measured", _level(level), source=known, interval=(low, high))
 
     @classmethod
-    def borrowed(
-        cls, market: str, *, price: float, volatility: float, volume: float
-    ) -> "CarriedImpact":
+    def borrowed(cls, market: str, *, price: float, volatility: float, volume: float) -> Self:
         r"""Another market's level, scaled: G = c sigma P / V, c as measured there (`LEVELS`).
 
         Parameters
@@ -358,19 +342,16 @@ def order_cost(
         later = numbers("after", same_labels("after", after, range(len(mid))))
     if later.shape != mid.shape:
         raise ValidationError(f"after must be {mid.shape}, a mid a child order; got {later.shape}")
-    shares = np.append(one.filled[:-1], one.filled[-1] + one.unfilled)
+    shares, walked = _walked(one)
     if (unknown := ~np.isfinite(later) & (shares > 0)).any():
         t = int(np.argmax(unknown))
         raise ValidationError(f"no mid is known after the fill of interval {t}; give later states")
-    later = np.where(np.isfinite(later), later, decided)
-    spread = shares * touch
+    later, spread = np.where(np.isfinite(later), later, decided), shares * touch
     walk = one.cost_by_interval + sign * one.filled * (mid - decided) - spread
     walk[-1] += one.rest_cost + sign * one.unfilled * (mid[-1] - decided[-1])
     arrival = float(decided[0])
     paper = total * arrival
     # Own impact is compared with the walk of the filling book, without the mid's move until then.
-    walked = one.cost_by_interval - shares * one.half_spread
-    walked[-1] += one.rest_cost
     carried = how.carried.cost(shares, walked, one.time, arrival)
     currency = (spread.sum(), walk.sum(), -sign * shares @ (later - decided), carried)
     parts = [1e4 * float(part) / paper for part in currency]
@@ -380,8 +361,7 @@ def order_cost(
     return {
         "strategy": one.name, "side": one.side, "size": total, "scenario": how.carried.scenario,
         **dict(zip(PARTS, parts, strict=True)), "total_bps": sum(parts),
-        "shortfall_bps": 1e4 * (one.cost + one.rest_cost + drift) / paper,
-        "timing_risk_bps": risk,
+        "shortfall_bps": 1e4 * (one.cost + one.rest_cost + drift) / paper, "timing_risk_bps": risk,
         "objective_bps": sum(parts) + 1e-4 * how.risk_aversion * paper * risk**2,
         "completed": one.completed,
     }  # fmt: skip
@@ -400,68 +380,17 @@ def blind_cost(execution: Execution, carried: CarriedImpact) -> float:
     >>> round(blind_cost(replay([10, 10], books, "buy"), CarriedImpact()), 9)
     125.0
     """
-    one, last = execution, execution.unfilled
-    shares = np.append(one.filled[:-1], one.filled[-1] + last)
-    walked = one.cost_by_interval - shares * one.half_spread
-    walked[-1] += one.rest_cost
-    arrival = float(_known(one.mid)[0])
-    paid = one.cost + one.rest_cost + carried.cost(shares, walked, one.time, arrival)
+    one, arrival = execution, float(_known(execution.mid)[0])
+    paid = one.cost + one.rest_cost + carried.cost(*_walked(one), one.time, arrival)
     return 1e4 * paid / (one.total_shares * arrival)
 
 
-def execution_of_fills(
-    fills: pd.DataFrame, states: BookSnapshots, *, side: str, total_shares: float,
-    name: str = "fills",
-) -> Execution:  # fmt: skip
-    """The execution of an own order from its fills, to be priced by `order_cost`.
-
-    Each fill is compared with the last two-sided state strictly before it; fills of one time are
-    one child order. The unfilled rest is completed along the last of these states.
-
-    Parameters
-    ----------
-    fills : DataFrame
-        Columns time (UTC or with a zone), shares and price (currency per share), each above 0.
-    states : BookSnapshots
-        Every state of the recording.
-    side : "buy" or "sell"
-    total_shares : float
-        The order, at least as much as was filled.
-    name : str
-        The strategy's.
-
-    Raises
-    ------
-    ValidationError
-        A column that is missing or not above 0, a fill before the first state, more filled than
-        ordered.
-
-    Examples
-    --------
-    >>> size = np.full((2, 1), 50.0)
-    >>> states = BookSnapshots([0, 60 * 10**9], [[99.0]] * 2, size, [[101.0]] * 2, size)
-    >>> time = pd.to_datetime([1, 61], unit="s", utc=True)
-    >>> fills = pd.DataFrame({"time": time, "shares": [10.0, 10.0], "price": [101.0, 101.5]})
-    >>> done = execution_of_fills(fills, states, side="buy", total_shares=20.0)
-    >>> done.cost, done.spread_cost, done.completed
-    (25.0, 20.0, True)
-    """
-    require_columns(fills, ("time", "shares", "price"), "fills")
-    require_numbers(fills, ("shares", "price"), above=0)
-    paid = pd.DataFrame({"shares": fills["shares"], "value": fills["shares"] * fills["price"]})
-    paid = paid.groupby(nanoseconds(fills["time"], "column time")).sum()
-    time, (shares, value) = paid.index.to_numpy(), paid.to_numpy(float).T
-    known = states.take(np.flatnonzero(np.isfinite(states.mid)))
-    row = np.searchsorted(known.time, time, "left") - 1
-    if row.min() < 0:
-        raise ValidationError("a fill comes before the first state of two sides; give earlier ones")
-    left = number("total_shares", total_shares, above=0) - float(shares.sum())
-    if left < -ROUNDING * total_shares:
-        found = f"{shares.sum():,.6g} shares are filled of an order of {total_shares:,.6g}"
-        raise ValidationError(f"{found}; give the whole order")
-    ladder = replace(Ladder.of(known.take(row), side), time=time)
-    cost = side_sign(side) * (value - shares * ladder.mid)
-    return settled(name, with_rest(shares, cost, max(left, 0.0)), ladder, "own fills")
+def _walked(one: Execution) -> tuple[Float, Float]:
+    """Shares with the rest in the last interval, and their walk beyond the filling books' touch."""
+    shares = np.append(one.filled[:-1], one.filled[-1] + one.unfilled)
+    walked = one.cost_by_interval - shares * one.half_spread
+    walked[-1] += one.rest_cost
+    return shares, walked
 
 
 def order_costs(
@@ -487,18 +416,17 @@ def order_costs(
     >>> bool(np.allclose(table[list(PARTS)].sum(axis=1), table["total_bps"], atol=1e-9))
     True
     """
-    how, rows = accounting or Accounting(), []
+    how, rows, done = accounting or Accounting(), [], list(executions)
+    if not done or not all(isinstance(one, Execution) for one in done):
+        raise ValidationError("executions must be one Execution or more, as `walk_forward` gives")
     known = None if states is None else _mids(states)
-    for one in executions:
+    for one in done:
         after = None if known is None else _later(known, one.time, how.horizon_seconds)
         rows.append(order_cost(one, how, after) | {"start": int(one.time[0])})
-    if not rows:
-        raise ValidationError("executions must be one Execution or more, as `evaluate` gives")
     return pd.DataFrame(rows)
 
 
 def _known(mid: Float) -> Float:
     """Mids (n,), NaN filled with the one before, or the first known."""
-    if np.isfinite(mid).all():  # the usual case, early: thousands of orders are priced
-        return mid
-    return pd.Series(mid).ffill().bfill().to_numpy()
+    # Known is the usual case, early: thousands of orders are priced.
+    return mid if np.isfinite(mid).all() else pd.Series(mid).ffill().bfill().to_numpy()

@@ -122,9 +122,7 @@ class Ladder(Record):
         """
         rows = np.flatnonzero(np.isfinite(self.mid) & (self.size > 0).any(axis=1))
         if not len(rows):
-            raise ValidationError(
-                f"none of {len(self):,} books has two sides: nothing can be traded"
-            )
+            raise ValidationError(f"none of {len(self):,} books has two sides to be traded")
         row = rows[-1]
         held = self.size[row] > 0
         premium = np.append(0.0, self.premium[row, held])
@@ -144,8 +142,8 @@ class Ladder(Record):
             If the books are not a whole number of days.
         """
         if len(self) % n_intervals:
-            whole = f"no whole number of days of {n_intervals}"
-            raise ValidationError(f"{len(self):,} books are {whole}; sample them")
+            what = f"{len(self):,} books are no whole number of days of {n_intervals}"
+            raise ValidationError(f"{what}; sample them")
         starts = range(0, len(self), n_intervals)
         days = [self.take(slice(start, start + n_intervals)) for start in starts]
         # Trades of the evening before are no signal for the morning.
@@ -155,10 +153,8 @@ class Ladder(Record):
 
 def _imbalance(books: BookSnapshots) -> Float:
     """(bid - ask) / (bid + ask) of the best levels that hold shares, (n,); 0 without two sides."""
-    bid, ask = (
-        np.take_along_axis(size, np.argmax(size > 0, axis=1)[:, None], axis=1)[:, 0]
-        for size in (books.bid_size, books.ask_size)
-    )
+    sides, rows = (books.bid_size, books.ask_size), np.arange(len(books))
+    bid, ask = (size[rows, np.argmax(size > 0, axis=1)] for size in sides)
     two_sided = (bid > 0) & (ask > 0)
     return np.where(two_sided, bid - ask, 0.0) / np.where(two_sided, bid + ask, 1.0)
 
@@ -170,14 +166,13 @@ def _flow(books: BookSnapshots) -> Float:
     # A trade at the time of the book is not known yet; those before the first book are left out.
     after = np.searchsorted(books.time, trades.time, "right")
     used = (after > 0) & (after < len(books))
-    signed, all_ = (
-        np.bincount(after[used], values[used], len(books))
-        for values in (trades.signed_size, trades.size)
-    )
+    signed = np.bincount(after[used], trades.signed_size[used], len(books))
+    all_ = np.bincount(after[used], trades.size[used], len(books))
     return signed / np.where(all_ > 0, all_, 1.0)
 
 
 Books = BookSnapshots | Ladder  # one an interval
+Caps = ArrayLike | None  # shares of each interval; None: no cap
 
 
 def sample_states(
@@ -221,21 +216,14 @@ def sample_states(
     sent = np.maximum.accumulate(np.maximum(states.time - lag, opens))
     sampled = unchecked(states, time=sent).sample(session)
     late = replace(sampled, time=sampled.time + lag)
-    return late if max_age is None else _next_where_old(late, states, session, max_age)
-
-
-def _next_where_old(
-    late: BookSnapshots, states: BookSnapshots, session: Session, max_age: float
-) -> BookSnapshots:
-    """Books with the first complete state after each that is older than `max_age` seconds."""
+    if max_age is None:
+        return late
     shown = np.flatnonzero(states.complete)
     after = np.searchsorted(states.time[shown], late.time, "right")
     old = late.stale(max_age) & (after < len(shown))
     after = shown[np.minimum(after, len(shown) - 1)]
     old[old] = session.days(states.time[after[old]]) == session.days(late.time[old])
-    levels: Any = {name: late[name].copy() for name in LEVELS}
-    for name in LEVELS:
-        levels[name][old] = states[name][after[old]]
+    levels: Any = {name: np.where(old[:, None], states[name][after], late[name]) for name in LEVELS}
     return replace(late, age=np.where(old, 0, late.age), **levels)
 
 
@@ -278,8 +266,8 @@ class Execution(Record):
     >>> time, size = [10**18, 2 * 10**18], [[20.0], [20.0]]
     >>> books = BookSnapshots(time, [[99.0], [98.0]], size, [[101.0], [102.0]], size)
     >>> done = replay([30, 15], books, "buy")  # half-spreads of 1 and 2, 20 shares each
-    >>> done.cost, done.unfilled, done.completed, done["cost_per_share"]
-    (60.0, 5.0, False, 1.5)
+    >>> done.cost, done.unfilled, done.completed, done["cost_bps"]
+    (60.0, 5.0, False, 150.0)
     """
 
     name: str
@@ -314,12 +302,6 @@ class Execution(Record):
         return float(self.mid[np.isfinite(self.mid)][0])
 
     @property
-    def average_price(self) -> float:
-        """Of the filled shares, currency per share; NaN where none is filled."""
-        fills, filled = self.fills, float(self.filled.sum())
-        return float(fills["shares"] @ fills["price"]) / filled if filled > 0 else float("nan")
-
-    @property
     def completed(self) -> bool:
         """Whether at most 1e-6 of the order is left; otherwise costs are not comparable."""
         return self.unfilled <= UNFILLED * self.total_shares
@@ -330,20 +312,10 @@ class Execution(Record):
         return float(self.cost_by_interval.sum())
 
     @property
-    def cost_per_share(self) -> float:
-        """Cost of a filled share, currency; 0 where none is filled."""
-        filled = float(self.filled.sum())
-        return self.cost / filled if filled > 0 else 0.0
-
-    @property
     def cost_bps(self) -> float:
-        """Cost of a filled share in bps of the arrival price."""
-        return 1e4 * self.cost_per_share / self.arrival_price
-
-    @property
-    def spread_cost(self) -> float:
-        """Half-spreads paid, currency; the rest of the cost is beyond the recorded touch."""
-        return float(self.filled @ self.half_spread)
+        """Cost of a filled share in bps of the arrival price; 0 where none is filled."""
+        filled = float(self.filled.sum())
+        return 1e4 * (self.cost / filled if filled > 0 else 0.0) / self.arrival_price
 
     @property
     def shortfall_bps(self) -> float:
@@ -378,13 +350,10 @@ class Execution(Record):
         paid = pd.Series(self.cost_by_interval).where(self.filled > 0) / self.filled
         columns = {
             "time": pd.DatetimeIndex(self.time.astype("datetime64[ns]"), tz="UTC"),
-            "shares": self.shares,
-            "filled": self.filled,
-            "price": self.mid + side_sign(self.side) * paid,
-            "cost": self.cost_by_interval,
-            "mid": self.mid,
-            "age_seconds": 1e-9 * self.age,
-        }
+            "shares": self.shares, "filled": self.filled,
+            "price": self.mid + side_sign(self.side) * paid, "cost": self.cost_by_interval,
+            "mid": self.mid, "age_seconds": 1e-9 * self.age,
+        }  # fmt: skip
         return pd.DataFrame(columns).rename_axis("interval")
 
     @property
@@ -522,15 +491,13 @@ def settled(
     return Execution(name, shares, filled, left, cost, *of_books, *known, *then, rest)
 
 
-def as_caps(max_shares: ArrayLike | None, n: int) -> Float:
+def as_caps(max_shares: Caps, n: int) -> Float:
     """Caps (n,) shares, at least 0; infinite where there is none."""
     limits = np.inf if max_shares is None else max_shares
     return per_interval("max_shares", limits, n, infinite=True)
 
 
-def clairvoyant(
-    books: Books, total_shares: float, side: str, max_shares: ArrayLike | None = None
-) -> Execution:
+def clairvoyant(books: Books, total_shares: float, side: str, max_shares: Caps = None) -> Execution:
     r"""The S cheapest displayed shares of all books together: the perfect-foresight bound.
 
     .. math:: \min_y \sum_{t,l} c_{tl} y_{tl} \quad \mathrm{s.t.} \quad
@@ -563,8 +530,7 @@ def clairvoyant(
     >>> clairvoyant(books, 30, "buy").filled.tolist()  # half-spreads of 1 and 2
     [20.0, 10.0]
     """
-    ladder = Ladder.of(books, side)
-    total = number("total_shares", total_shares, 0)
+    ladder, total = Ladder.of(books, side), number("total_shares", total_shares, 0)
     # Levels stand in order of premium, so a cap cuts off the last ones of a book.
     before = np.cumsum(ladder.size, axis=1) - ladder.size
     offered = np.clip(as_caps(max_shares, len(ladder))[:, None] - before, 0.0, ladder.size)
@@ -572,10 +538,8 @@ def clairvoyant(
     # Equal premiums differ by rounding, which depends on the unit of price; the earliest goes
     # first.
     rises = np.diff(ladder.premium.ravel()[order], prepend=-np.inf)
-    place = np.cumsum(rises > SAME_PREMIUM * np.nanmax(ladder.mid))
-    order = order[np.lexsort([order, place])]
-    cheapest = offered.ravel()[order]
-    taken = np.zeros(offered.size)
+    order = order[np.lexsort([order, np.cumsum(rises > SAME_PREMIUM * np.nanmax(ladder.mid))])]
+    cheapest, taken = offered.ravel()[order], np.zeros(offered.size)
     taken[order] = np.clip(total - (np.cumsum(cheapest) - cheapest), 0.0, cheapest)
     filled = taken.reshape(offered.shape).sum(axis=1)
     cost = (taken.reshape(offered.shape) * ladder.premium).sum(axis=1)

@@ -133,8 +133,7 @@ class WeightedShapes(Record):
         counted = known & (weight > 0)
         errors = np.where(counted, left - before / np.where(weight > 0, weight, 1.0), 0.0)
         squares = np.cumsum(errors**2, axis=1) + np.finfo(float).tiny
-        best = np.argmin(squares, axis=0)
-        at = np.arange(len(seen))
+        best, at = np.argmin(squares, axis=0), np.arange(len(seen))
         lagged = np.cumsum(errors * np.pad(errors, ((0, 0), (1, 0)))[:, :-1], axis=1)
         alike = np.clip(lagged[best, at] / squares[best, at], 0.0, 1.0)
         n = np.cumsum(counted) * (1.0 - alike) / (1.0 + alike)
@@ -253,8 +252,6 @@ def _relative(values: Float, day: Ladder) -> Float:
 def _smooth(values: Float, bandwidth: float) -> Float:
     """Kernel mean of (days, n) values, NaN left out, (n,)."""
     n = values.shape[1]
-    at = np.arange(n)
-    width = number("bandwidth", bandwidth, above=0) * n
-    kernel = np.exp(-0.5 * ((at[:, None] - at) / width) ** 2)
-    known = np.isfinite(values)
+    at, width = np.arange(n), number("bandwidth", bandwidth, above=0) * n
+    kernel, known = np.exp(-0.5 * ((at[:, None] - at) / width) ** 2), np.isfinite(values)
     return (kernel @ np.where(known, values, 0.0).sum(axis=0)) / (kernel @ known.sum(axis=0))

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from research_lib.errors import ValidationError
 from research_lib.evaluation.costs import PARTS, Accounting, order_costs
@@ -54,12 +53,10 @@ def paired_costs(
     0.0
     """
     done = list(executions) if isinstance(executions, Iterable) else []
-    if not done or not all(isinstance(one, Execution) for one in done):
-        raise ValidationError("executions must be one Execution or more, as `evaluate` gives")
     rows = order_costs(done, accounting, states)
     rows["symbol"] = [one.symbol for one in done]
     rows["intervals"] = [len(one.time) for one in done]
-    rows["session"] = _sessions(rows["start"], np.array([one.time[-1] for one in done]))
+    rows["session"] = _sessions(rows["start"], pd.Series([one.time[-1] for one in done]))
     # Sizes are sums: digits beyond the ninth are rounding.
     rows["size"] = [float(f"{size:.9g}") for size in rows["size"]]
     if (again := rows.duplicated(["strategy", *ORDER])).any():
@@ -70,9 +67,8 @@ def paired_costs(
     reference = rows.loc[rows["strategy"] == name, [*ORDER, "total_bps"]]
     beside = rows[ORDER].merge(reference, on=ORDER, how="left")["total_bps"].to_numpy()
     counts = rows["strategy"].value_counts()
-    few = counts.index[counts < len(reference)]
-    if len(few):
-        found = f"{few[0]} has {counts[few[0]]} of {len(reference)} orders"
+    for few, count in counts[counts < len(reference)].items():
+        found = f"{few} has {count} of {len(reference)} orders"
         raise ValidationError(f"{found}; run every strategy on the same orders")
     if (lacking := np.isnan(beside)).any():
         raise ValidationError(f"{_named(rows[lacking])} has no {name} to be compared with; run it")
@@ -81,14 +77,11 @@ def paired_costs(
     return rows.assign(benchmark=name, difference_bps=difference)
 
 
-def _sessions(start: pd.Series, end: NDArray[np.int64]) -> NDArray[np.int64]:
+def _sessions(start: pd.Series, end: pd.Series) -> pd.Series:
     """The session of each order, numbered in time order; orders that overlap are of one session."""
-    order = np.argsort(start.to_numpy(), kind="stable")
-    over = np.maximum.accumulate(end[order])
-    fresh = np.append(True, start.to_numpy()[order][1:] > over[:-1])
-    found = np.empty(len(order), np.int64)
-    found[order] = np.cumsum(fresh) - 1
-    return found
+    ordered = start.sort_values(kind="stable")
+    over = end[ordered.index].cummax().shift(fill_value=np.iinfo(np.int64).max)
+    return (ordered > over).cumsum()
 
 
 def _named(rows: pd.DataFrame) -> str:
@@ -147,16 +140,15 @@ def compare(
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a strategy, of `paired_costs`."""
     means = rows.groupby("strategy", sort=False)[[*MEASURES, "completed"]].mean()
-    limits: dict[str, dict[str, float]] = {}
+    limits, names = {}, [*DIFFERENCE, "p_value", "orders", "sessions"]
     for name, own in rows.groupby("strategy", sort=False):
         by_session = own.groupby("session")["difference_bps"].mean()
         found = mean_interval(by_session.to_numpy())
         ends = (found.mean, found.lower, found.upper, found.p_value)
         if name == own["benchmark"].iloc[0]:
             ends = (0.0, np.nan, np.nan, np.nan)
-        limits[str(name)] = dict(zip([*DIFFERENCE, "p_value"], ends, strict=True))
-        limits[str(name)] |= {"orders": len(own), "sessions": len(by_session)}
-    table = means.join(pd.DataFrame.from_dict(limits, orient="index"))
+        limits[name] = (*ends, len(own), len(by_session))
+    table = means.join(pd.DataFrame.from_dict(limits, orient="index", columns=names))
     columns = [*MEASURES[:6], *DIFFERENCE, "p_value", *MEASURES[6:], "orders", "sessions"]
     return table[[*columns, "completed"]].astype({"orders": int, "sessions": int})
 
@@ -197,10 +189,7 @@ def strategy_costs(
             sides["both"] = list(sides)
         for size, of_size in rows.groupby("size"):
             for side, chosen in sides.items():
-                of_side = of_size[of_size["side"].isin(chosen)]
-                if of_side.empty:
-                    continue
-                means = _means(of_side).reset_index()
-                known = {"side": side, "size": size, "scenario": rows["scenario"].iloc[0]}
-                tables.append(means.assign(**known))
+                if (own := of_size["side"].isin(chosen)).any():
+                    known = {"side": side, "size": size, "scenario": rows["scenario"].iloc[0]}
+                    tables.append(_means(of_size[own]).reset_index().assign(**known))
     return pd.concat(tables, ignore_index=True)[COLUMNS]

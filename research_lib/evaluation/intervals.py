@@ -15,6 +15,7 @@ from research_lib.checks import Float, number, numbers
 from research_lib.config import Record
 from research_lib.errors import InsufficientDataError, ValidationError
 
+Rng = np.random.Generator
 MIN_SESSIONS = 20  # with fewer there is no interval: analysis plan, "Primary comparison"
 N_GROUPS = 4
 TARGET_POWER = 0.8
@@ -136,9 +137,8 @@ def _series(values: ArrayLike, name: str = "values") -> Float:
     if series.ndim != 1 or not len(series):
         raise ValidationError(f"{name} must be (n,) with n of 1 or more, got shape {series.shape}")
     if not (finite := np.isfinite(series)).all():
-        k = int(np.argmin(finite))
-        found = f"{name} must be finite, got {series[k]} in position {k}"
-        raise ValidationError(f"{found}; correct it or leave it out")
+        found = f"{series[k := int(np.argmin(finite))]} in position {k}"
+        raise ValidationError(f"{name} must be finite, got {found}; correct it or leave it out")
     return series
 
 
@@ -156,7 +156,7 @@ def _mean_and_error(values: Float, starts: NDArray[np.int64]) -> tuple[Float, Fl
 
 
 def block_bootstrap_interval(
-    values: ArrayLike, rng: np.random.Generator, n_draws: int = 999, level: float = 0.95
+    values: ArrayLike, rng: Rng, n_draws: int = 999, level: float = 0.95
 ) -> MeanInterval:
     """Studentised circular block bootstrap of the mean, shown beside `mean_interval`.
 
@@ -210,8 +210,7 @@ def block_bootstrap_interval(
         return MeanInterval(mean, mean, mean, np.nan, n)
     length, least = _block_length(series), MIN_ERROR * series.std()
     starts = np.arange(0, n, length)
-    drawn = CircularBlockBootstrap(length, series, seed=rng)
-    lower, upper = drawn.conf_int(
+    lower, upper = CircularBlockBootstrap(length, series, seed=rng).conf_int(
         lambda one: one.mean(keepdims=True), n_draws, "studentized", level,
         std_err_func=lambda _, one: np.maximum(_mean_and_error(one, starts)[1], least),
     ).ravel()  # fmt: skip
@@ -262,9 +261,8 @@ def holm(p_values: Mapping[str, float] | pd.Series) -> pd.Series:
 
     adjusted = pd.Series(p_values, dtype=float)
     tested = adjusted.notna()
-    if (bad := tested & ~adjusted.between(0, 1)).any():
-        label = adjusted.index[bad][0]
-        raise ValidationError(f"p_values must be in [0, 1], got {adjusted[bad].iloc[0]} of {label}")
+    for label, value in adjusted[tested & ~adjusted.between(0, 1)].items():
+        raise ValidationError(f"p_values must be in [0, 1], got {value} of {label}")
     if tested.any():
         adjusted[tested] = multipletests(adjusted[tested], method="holm")[1]
     return adjusted
@@ -320,14 +318,11 @@ def rank_placebo(costs: ArrayLike) -> Placebo:
     0.5
     """
     series = _series(costs, "costs")
-    rounding = TIES * float(np.abs(series).max())
-    rank = float(np.mean(series <= series[0] + rounding))
+    rank = float(np.mean(series <= series[0] + TIES * float(np.abs(series).max())))
     return Placebo(rank, float(series[0]), float(series.mean()), len(series))
 
 
-def power(
-    values: ArrayLike, effects: ArrayLike, rng: np.random.Generator, n_draws: int = 500
-) -> Power:
+def power(values: ArrayLike, effects: ArrayLike, rng: Rng, n_draws: int = 500) -> Power:
     """Power of `mean_interval` to find an effect in sessions that vary like these.
 
     The values, less their mean, are drawn in circular blocks (length as in
@@ -372,8 +367,8 @@ def power(
     if not (np.all(sizes > 0) or np.all(sizes < 0)):
         raise ValidationError(f"effects must be all above 0 or all below, got {sizes.tolist()}")
     if (n := len(series)) < MIN_SESSIONS:
-        few = f"values are of {n} sessions"
-        raise InsufficientDataError(f"{few}; power needs {MIN_SESSIONS}, as the interval does")
+        few = f"values are of {n} sessions; power needs {MIN_SESSIONS}, as the interval does"
+        raise InsufficientDataError(few)
     length = _block_length(series)
     starts = rng.integers(n, size=(draws, -(-n // length), 1))
     rows = ((starts + np.arange(length)) % n).reshape(draws, -1)[:, :n]
@@ -383,14 +378,11 @@ def power(
     half = student.isf(0.025, N_GROUPS - 1) * error
     sizes = np.append(0.0, sizes[np.argsort(np.abs(sizes))])
     found = np.mean(np.abs(mean + sizes[:, None]) > half, axis=1)
-    rising = np.maximum.accumulate(found)
-    detectable = np.interp(TARGET_POWER, rising, sizes, right=np.nan)
+    detectable = np.interp(TARGET_POWER, np.maximum.accumulate(found), sizes, right=np.nan)
     return Power(pd.Series(found, sizes), float(found[0]), float(detectable))
 
 
-def coverage_table(
-    rng: np.random.Generator, n_draws: int = 500, n_bootstrap: int = 200
-) -> pd.DataFrame:
+def coverage_table(rng: Rng, n_draws: int = 500, n_bootstrap: int = 200) -> pd.DataFrame:
     r"""Coverage of 95 % intervals of the mean, and mean widths, by simulation.
 
     Processes, all less their mean, of z independent standard normal and u a Gaussian
@@ -448,22 +440,17 @@ def coverage_table(
     np.float64(1.0)
     """
     n_draws = number("n_draws", n_draws, 1, integer=True)
-    n_bootstrap = number("n_bootstrap", n_bootstrap, 0, n_draws, integer=True)
-    rows = {}
+    n_bootstrap, rows = number("n_bootstrap", n_bootstrap, 0, n_draws, integer=True), {}
     for n in (20, 40):
         for process, values in _processes(rng, n_draws, n).items():
             limits = _t_limits(values)
             if n_bootstrap:
                 limits |= _bootstrap_limits(values[:n_bootstrap], rng)
-            width = {name: np.ptp(one, axis=1) for name, one in limits.items()}
-            printed = width[f"{N_GROUPS} groups"]
-            rows[process, n] = {
-                ("coverage_%", name): 100.0 * np.mean((one[:, 0] <= 0) & (one[:, 1] >= 0))
-                for name, one in limits.items()
-            } | {
-                ("width", name): np.mean(one) / np.mean(printed[: len(one)])
-                for name, one in width.items()
-            }
+            printed, covered, width = np.ptp(limits[f"{N_GROUPS} groups"], axis=1), {}, {}
+            for name, (lower, upper) in ((name, one.T) for name, one in limits.items()):
+                covered["coverage_%", name] = 100.0 * np.mean((lower <= 0) & (upper >= 0))
+                width["width", name] = np.mean(upper - lower) / np.mean(printed[: len(lower)])
+            rows[process, n] = covered | width
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["process", "sessions"])
 
 
@@ -475,13 +462,11 @@ def _processes(rng: np.random.Generator, n_draws: int, n: int) -> dict[str, Floa
     shocks = np.column_stack([normal[:, 0], np.sqrt(1.0 - 0.6**2) * normal[:, 1:]])
     persistent = lfilter([1.0], [1.0, -0.6], shocks)
     return {
-        "independent": normal,
-        "skewed": np.exp(0.5 * normal) - np.exp(0.125),
-        "persistent level": np.exp(0.5 * persistent) - np.exp(0.125),
-        "AR(1) 0.6": persistent,
+        "independent": normal, "skewed": np.exp(0.5 * normal) - np.exp(0.125),
+        "persistent level": np.exp(0.5 * persistent) - np.exp(0.125), "AR(1) 0.6": persistent,
         "tied to level": np.exp(0.5 * persistent) * (1.0 + varying) - np.exp(0.125),
         "very skewed": np.exp(normal) - np.exp(0.5),
-    }
+    }  # fmt: skip
 
 
 def _t_limits(values: Float) -> dict[str, Float]:
@@ -495,11 +480,9 @@ def _t_limits(values: Float) -> dict[str, Float]:
         angles = np.pi * np.outer(np.arange(n) + 0.5, np.arange(1, b + 1)) / n
         weights = values @ (np.sqrt(2.0 / n) * np.cos(angles))
         errors[f"{b} cosines"] = b, np.sqrt(np.mean(np.square(weights), axis=1) / n)
-    sides, mean = np.array([-1.0, 1.0]), values.mean(axis=1)[:, None]
-    return {
-        name: mean + student.isf(0.025, df) * error[:, None] * sides
-        for name, (df, error) in errors.items()
-    }
+    half = {name: student.isf(0.025, df) * error for name, (df, error) in errors.items()}
+    mean = values.mean(axis=1)
+    return {name: np.column_stack([mean - one, mean + one]) for name, one in half.items()}
 
 
 def _bootstrap_limits(values: Float, rng: np.random.Generator) -> dict[str, Float]:
@@ -507,7 +490,6 @@ def _bootstrap_limits(values: Float, rng: np.random.Generator) -> dict[str, Floa
     n = values.shape[1]
     weights = rng.multinomial(n, np.full(n, 1.0 / n), size=999) / n  # the same for every series
     blocks = [block_bootstrap_interval(one, rng, n_draws=199) for one in values]
-    return {
-        "session bootstrap": np.quantile(values @ weights.T, [0.025, 0.975], axis=1).T,
-        "block bootstrap": np.array([[one.lower, one.upper] for one in blocks]),
-    }
+    by_block = np.array([[one.lower, one.upper] for one in blocks])
+    by_session = np.quantile(values @ weights.T, [0.025, 0.975], axis=1).T
+    return {"session bootstrap": by_session, "block bootstrap": by_block}

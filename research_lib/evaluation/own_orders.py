@@ -1,30 +1,33 @@
-"""A desk's own orders and fills: read, checked against the market, and what the market showed."""
+"""A desk's own orders and fills: read, and checked against the market."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from research_lib.checks import Float, refuse_unknown
+from research_lib.checks import refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
+from research_lib.evaluation.costs import STALE_SECONDS
 from research_lib.evaluation.executions import ROUNDING
-from research_lib.market import BookSnapshots, Session
-from research_lib.market.sessions import as_session, nanoseconds, refuse_unknown_zone
+from research_lib.evaluation.tape import Int64, Tape
+from research_lib.market.sessions import nanoseconds, refuse_unknown_zone
 
-Int64 = NDArray[np.int64]
 Source = Any  # a path of a CSV or Parquet file, or a frame
 ORDER_COLUMNS = ("order_id", "symbol", "side", "shares", "arrival_time")
-ORDER_OPTIONS = ("decision_time", "end_time", "strategy", "trader", "venue", "forecast_bps")
+ORDER_OPTIONS = (
+    "decision_time", "due_time", "end_time", "strategy", "trader", "venue", "forecast_bps",
+)  # fmt: skip
 FILL_COLUMNS = ("order_id", "time", "shares", "price")
 FILL_OPTIONS = ("fill_id", "venue", "liquidity", "fee")
-TIMES = ("decision_time", "arrival_time", "end_time", "time")
+TIMES = ("decision_time", "arrival_time", "due_time", "end_time", "time")
 # Also FIX's numbers; sides of other words are a fault.
 SIDES = {"buy": "buy", "b": "buy", "1": "buy", "sell": "sell", "s": "sell", "2": "sell"}
 LIQUIDITY = ("added", "removed")
+OFFSET = r"(?:Z|[+-]\d\d:?\d\d)$"  # with which a time says its zone
+UNREAD = pd.Timestamp(0, tz="UTC")  # stands for a time that is given and cannot be read
 # What is wrong with an order or a fill, and the column that is shown of the first one.
 FAULTS = {
     "duplicate order": "order_id",
@@ -37,117 +40,14 @@ FAULTS = {
     "duplicate fill": "order_id",
     "unknown order": "order_id",
     "fill size or price not above 0": "price",
+    "fee is no number": "fee",
     "unknown liquidity flag": "liquidity",
     "fill before arrival": "time",
     "fill after the end": "time",
     "price outside the day's range": "price",
+    "book older than an hour": "time",
     "more filled than ordered": "order_id",
 }
-# Of the mid: trades within a bar print beyond the quotes that it shows.
-RANGE_MARGIN = 0.005
-
-
-@dataclass(frozen=True, eq=False)
-class Tape(Record):
-    """What a market showed, as far as the analysis of orders needs it.
-
-    Attributes
-    ----------
-    time : (n,) int64 ns UTC
-        Of the states with two sides.
-    mid, half_spread : (n,) currency per share
-    day : (n,) int
-        Numbers the sessions in `days`.
-    days : list
-    trade_time : (m,) int64 ns UTC
-    volume, value : (m + 1,) shares and currency traded before each trade, and in all
-    session : Session
-
-    Examples
-    --------
-    >>> from research_lib.market import preset
-    >>> market = preset("thin_stock", Session(13))
-    >>> tape = Tape.of(market.books(26, 1, np.random.default_rng(0)), market.session)
-    >>> len(tape.time), len(tape.days)
-    (26, 2)
-    """
-
-    time: Int64
-    mid: Float
-    half_spread: Float
-    day: Int64
-    days: Sequence[Any]
-    trade_time: Int64
-    volume: Float
-    value: Float
-    session: Session
-
-    @classmethod
-    def of(
-        cls, books: BookSnapshots | Iterable[BookSnapshots], session: Session | None = None
-    ) -> Self:
-        """The tape of books, or of batches of one symbol in time order, of which one is held."""
-        hours = as_session(session)
-        states, prints = [], []
-        for batch in [books] if isinstance(books, BookSnapshots) else books:
-            mid = batch.mid
-            seen = np.isfinite(mid) & batch.complete
-            states.append((batch.time[seen], mid[seen], batch.half_spread[seen]))
-            if (trades := batch.trades) is not None:
-                prints.append((trades.time, trades.size, trades.size * trades.price))
-        time, mid, spread = map(np.concatenate, zip(*states, strict=True))
-        if not len(time):
-            raise ValidationError("none of the books has two sides: orders cannot be priced")
-        day, days = pd.factorize(hours.days(time))
-        prints = prints or [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
-        at, size, value = map(np.concatenate, zip(*prints, strict=True))
-        volume, paid = (np.append(0.0, np.cumsum(one)) for one in (size, value))
-        return cls(time, mid, spread, day, list(days), at, volume, paid, hours)
-
-    def last(self, time: Int64, *, before: bool = False) -> NDArray[np.intp]:
-        """The last state at (or strictly `before`) each time, (k,); -1 where there is none."""
-        return np.searchsorted(self.time, time, "left" if before else "right") - 1
-
-    def mid_at(self, time: Int64) -> Float:
-        """The mid of the last state at each time, (k,); NaN before the first."""
-        row = self.last(time)
-        return np.where(row >= 0, self.mid[np.maximum(row, 0)], np.nan)
-
-    def closing(self, time: Int64) -> Int64:
-        """The time of the last state of the session of each time, (k,)."""
-        ends = self.time[np.append(np.flatnonzero(np.diff(self.day)), len(self.day) - 1)]
-        return ends[self.day[np.maximum(self.last(time), 0)]]
-
-    def mean_mid(self, start: Int64, end: Int64) -> Float:
-        """The mid averaged over the time from each start to its end, nights left out, (k,)."""
-        stood = np.append(np.diff(self.time), 0).astype(float)
-        stood[np.flatnonzero(np.diff(self.day))] = 0.0
-        held = np.append(0.0, np.cumsum(self.mid * stood))
-        clock = np.append(0.0, np.cumsum(stood))
-
-        def until(time: Int64) -> tuple[Float, Float]:
-            row = np.maximum(self.last(time), 0)
-            part = np.clip(time - self.time[row], 0, stood[row])
-            return held[row] + self.mid[row] * part, clock[row] + part
-
-        (m0, t0), (m1, t1) = until(start), until(end)
-        span = t1 - t0
-        mean = np.divide(m1 - m0, span, out=np.full(len(span), np.nan), where=span > 0)
-        return np.asarray(np.where(span > 0, mean, self.mid_at(end)), float)
-
-    def traded(self, start: Int64, end: Int64) -> tuple[Float, Float]:
-        """Shares traded from each start to its end, both included, and their mean price, (k,)."""
-        first = np.searchsorted(self.trade_time, start, "left")
-        last = np.searchsorted(self.trade_time, end, "right")
-        shares = self.volume[last] - self.volume[first]
-        value, none = self.value[last] - self.value[first], np.full(len(shares), np.nan)
-        return shares, np.divide(value, shares, out=none, where=shares > 0)
-
-    def ranges(self) -> pd.DataFrame:
-        """Lowest bid and highest ask of each session, widened by half a per cent."""
-        sides = {"low": self.mid - self.half_spread, "high": self.mid + self.half_spread}
-        by_day = pd.DataFrame(sides).groupby(self.day).agg({"low": "min", "high": "max"})
-        return by_day * [1.0 - RANGE_MARGIN, 1.0 + RANGE_MARGIN]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +57,8 @@ class Desk(Record):
     Attributes
     ----------
     orders : DataFrame
-        Index order_id; in order of arrival. until: its end_time, else that of the last fill;
-        filled: shares.
+        Index order_id, as text; in order of arrival. until: its end_time, else that of the last
+        fill, else the arrival; filled: shares.
     fills : DataFrame
         By order and time; order is the row of the order.
     faults : DataFrame
@@ -176,15 +76,16 @@ def read_orders(
     """Parent orders from a CSV or Parquet file or a frame.
 
     Columns order_id, symbol, side (buy, sell, B, S, or FIX's 1 and 2), shares, arrival_time (within
-    the session); optional decision_time (the arrival by default), end_time (cancelled or due; the
-    close by default), strategy, trader, venue, forecast_bps (of the desk's own model).
+    the session). Optional: decision_time (the arrival by default), due_time (by when it was planned
+    to be done), end_time (when it was cancelled or ran out; the close by default), strategy,
+    trader, venue, forecast_bps (of the desk's own model).
 
     Parameters
     ----------
     source : path or DataFrame
     columns : mapping of its own names to these, optional
     timezone : str
-        Of times without one.
+        Of times without one. Text is read in the form of ISO 8601.
 
     Raises
     ------
@@ -206,8 +107,9 @@ def read_orders(
 def read_fills(
     source: Source, columns: Mapping[str, str] | None = None, timezone: str = ""
 ) -> pd.DataFrame:
-    """Fills as `read_orders`: order_id, time, shares, price; optional fill_id, venue, liquidity
-    ("added" or "removed") and fee (currency of the whole fill, below 0 for a rebate).
+    """Fills as `read_orders`: order_id, time, shares, price. Optional: fill_id (of its order, else
+    equal rows are duplicates), venue, liquidity ("added" or "removed"), fee (currency of the whole
+    fill, below 0 for a rebate).
 
     Examples
     --------
@@ -223,44 +125,51 @@ def _table(
     source: Source, columns: Mapping[str, str] | None, timezone: str, due: Sequence[str],
     more: Sequence[str], what: str,
 ) -> pd.DataFrame:  # fmt: skip
-    frame = source
+    frame, names = source, dict(columns or {})
     if not isinstance(source, pd.DataFrame):
-        path = str(source)
-        frame = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
-    refuse_unknown(columns or {}, frame.columns, f"column of the {what}:")
-    frame = frame.rename(columns=dict(columns or {}))
+        path, how = str(source), {"dtype_backend": "numpy_nullable"}  # whole numbers beside blanks
+        read: Any = pd.read_parquet if path.endswith(".parquet") else pd.read_csv
+        frame = read(path, **how)
+    refuse_unknown(names, frame.columns, f"column of the {what}:")
+    refuse_unknown(names.values(), (*due, *more), f"name for a column of the {what}:")
+    frame = frame.drop(columns=[one for one in names.values() if one in frame and one not in names])
+    frame = frame.rename(columns=names)
     if missing := [name for name in due if name not in frame.columns]:
         has = ", ".join(map(str, frame.columns[:12]))
-        remedy = f'name it by columns, {{"{has.split(", ")[0]}": "{missing[0]}"}}'
+        remedy = f'columns={{"<its name>": "{missing[0]}"}} says which it is'
         raise ValidationError(f"{what} lack {', '.join(missing)}; they have {has}; {remedy}")
-    frame = frame[[name for name in (*due, *more) if name in frame.columns]].copy()
-    for name in TIMES:
-        if name in frame:
-            frame[name] = _utc(frame[name], f"{what}: {name}", timezone)
-    return frame.reset_index(drop=True)
+    frame = frame[[name for name in (*due, *more) if name in frame.columns]].reset_index(drop=True)
+    for name in [name for name in TIMES if name in frame]:
+        frame[name] = _utc(frame[name], f"{what}: {name}", timezone)
+    return frame
 
 
 def _utc(values: pd.Series, what: str, timezone: str) -> pd.Series:
-    """Times in UTC; NaT where one cannot be read, or is ambiguous in its zone.
-
-    Text is read in the form of ISO 8601 alone: 02/01/2024 is of two readings.
-    """
+    """Times in UTC, `UNREAD` where one is given and cannot be read, NaT where none is."""
     if timezone:
         refuse_unknown_zone(timezone)
-    if pd.api.types.is_integer_dtype(values):
-        return pd.Series(pd.to_datetime(nanoseconds(values, what), utc=True), values.index)
+    whole = pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all()
+    given, times = values.notna(), pd.Series(pd.NaT, values.index, "datetime64[ns, UTC]")
+    if whole or pd.api.types.is_integer_dtype(values):
+        numbers = nanoseconds(values[given].astype("int64"), what)
+        times[given] = pd.to_datetime(numbers, utc=True)
+        return times
     how: dict[str, Any] = {"errors": "coerce"}
+    aware = pd.Series(getattr(values.dtype, "tz", None) is not None, values.index)
     if not pd.api.types.is_datetime64_any_dtype(values):
-        how["format"] = "ISO8601"
-    try:
-        times = pd.to_datetime(values, **how)
-    except ValueError:  # several offsets
-        times = pd.to_datetime(values, utc=True, **how)
-    if times.dt.tz is None:
-        if not timezone and times.notna().any():
-            raise ValidationError(f"{what} has no time zone; give timezone")
-        times = times.dt.tz_localize(timezone or "UTC", ambiguous="NaT", nonexistent="NaT")
-    return times.dt.tz_convert("UTC").dt.as_unit("ns")
+        values, how["format"] = values.astype("string"), "ISO8601"
+        aware = values.str.contains(OFFSET, na=False)
+    local = given & ~aware
+    if local.any() and not timezone:
+        first = f"first {values[local].iloc[0]} in row {local.idxmax()}"
+        raise ValidationError(f"{what} has no time zone ({first}); give timezone")
+    times[aware] = pd.to_datetime(values[aware], utc=True, **how)
+    if local.any():
+        read = pd.to_datetime(values[local], **how).dt.tz_localize(
+            timezone, ambiguous="NaT", nonexistent="NaT"
+        )
+        times[local] = read.dt.tz_convert("UTC")
+    return times.mask(given & times.isna(), UNREAD)
 
 
 def _ids(values: pd.Series) -> pd.Series:
@@ -296,7 +205,7 @@ def checked_desk(
 
     Examples
     --------
-    >>> from research_lib.market import preset
+    >>> from research_lib.market import Session, preset
     >>> market = preset("thin_stock", Session(13))
     >>> books = market.books(13, 1, np.random.default_rng(0))
     >>> when = pd.to_datetime(books.time[[1, 2]], utc=True)
@@ -315,39 +224,42 @@ def checked_desk(
     orders, fills = (one.assign(order_id=_ids(one["order_id"])) for one in given.values())
     for table, names in ((orders, ("shares",)), (fills, ("shares", "price", "fee"))):
         for name in [name for name in names if name in table]:
-            table[name] = pd.to_numeric(table[name], errors="coerce")
+            table[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
     orders["side"] = orders["side"].astype(str).str.lower().map(SIDES)
     if "decision_time" not in orders:
         orders["decision_time"] = orders["arrival_time"]
-    if "end_time" not in orders:
-        orders["end_time"] = pd.Series(pd.NaT, orders.index, "datetime64[ns, UTC]")
+    orders = orders.assign(**{one: orders.get(one, pd.NaT) for one in ("due_time", "end_time")})
+    for table in (orders, fills):
+        for name in [name for name in TIMES if name in table]:
+            table[name] = _utc(table[name], name, "")
     first = orders.drop_duplicates("order_id").set_index("order_id")
     if len(fills) and not fills["order_id"].isin(first.index).any():
-        found = (
-            f"no fill is of any of these orders (fills are of {fills['order_id'].iloc[0]!r}, ...)"
-        )
+        found = f"no fill is of any of these orders (one is of {fills['order_id'].iloc[0]!r})"
         raise ValidationError(f"{found}; give the fills of these orders, under the same ids")
+    fees = given["fills"].get("fee", pd.Series(np.nan, fills.index))
+    of_fills = _fill_faults(first, fills, tapes)
+    of_fills["fee is no number"] = fees.notna() & ~np.isfinite(fills.get("fee", fees))
+    wrong = {"orders": _order_faults(orders, tapes), "fills": of_fills}
     rows: dict[str, Any] = {}
     left_out: set[Any] = set()
-    for what, table, wrong in (
-        ("orders", orders, _order_faults(orders, tapes)),
-        ("fills", fills, _fill_faults(first, fills, tapes)),
-    ):
-        # What is wrong with an order is not said again of its fills.
-        before = frozenset(left_out) if what == "fills" else frozenset()
-        for kind, bad in wrong.items():
-            at = np.flatnonzero(bad & ~table["order_id"].isin(before))
-            named = ""
-            if len(at):
-                column = FAULTS[kind]
-                value = given[what].get(column, orders["arrival_time"]).iloc[at[0]]
-                named = f"row {at[0]} of {what}, order {table['order_id'].iloc[at[0]]}"
-                named += f", {column} {value}" if column != "order_id" else ""
-            if len(at) and kind in refused:
-                raise ValidationError(f"{kind}: {len(at):,} rows, first {named}; correct it")
-            affected = set(table["order_id"].iloc[at]) & set(first.index)
-            rows[kind] = {"rows": len(at), "orders": len(affected - left_out), "first": named}
-            left_out |= affected
+    rows_of_orders: frozenset[Any] = frozenset()
+    for kind, column in FAULTS.items():
+        what, table = ("orders", orders) if kind in wrong["orders"] else ("fills", fills)
+        bad = wrong[what][kind].to_numpy(bool)
+        if what == "fills":  # what is wrong with an order is not said again of its fills
+            bad = bad & ~table["order_id"].isin(rows_of_orders).to_numpy(bool)
+        at, named = np.flatnonzero(bad), ""
+        if len(at):
+            named = f"row {at[0]} of {what}, order {table['order_id'].iloc[at[0]]}"
+            if column != "order_id":
+                named += f", {column} {given[what][column].iloc[at[0]]}"
+        if len(at) and kind in refused:
+            raise ValidationError(f"{kind}: {len(at):,} rows, first {named}; correct it")
+        affected = set(table["order_id"].iloc[at]) & set(first.index)
+        rows[kind] = {"rows": len(at), "orders": len(affected - left_out), "first": named}
+        left_out |= affected
+        if what == "orders":
+            rows_of_orders = frozenset(left_out)
     faults = pd.DataFrame.from_dict(rows, orient="index").rename_axis("fault")
     kept = first[~first.index.isin(left_out)].sort_values("arrival_time", kind="stable")
     if not len(kept):
@@ -363,22 +275,19 @@ def checked_desk(
     return Desk(kept.assign(until=until, filled=filled), fills, faults)
 
 
-def _order_faults(orders: pd.DataFrame, tapes: Mapping[str, Tape]) -> dict[str, Any]:
-    decided, arrived, ended = (
-        orders[name] for name in ("decision_time", "arrival_time", "end_time")
+def _order_faults(orders: pd.DataFrame, tapes: Mapping[str, Tape]) -> dict[str, pd.Series]:
+    decided, arrived, due, ended = (
+        orders[name] for name in ("decision_time", "arrival_time", "due_time", "end_time")
     )
     outside, closed = pd.Series(False, orders.index), pd.Series(False, orders.index)
     for symbol, tape in tapes.items():
         mine = (orders["symbol"] == symbol) & decided.notna() & arrived.notna()
-        first, last = (
-            arrays.astype("datetime64[ns, UTC]") for arrays in (decided[mine], arrived[mine])
-        )
-        begins, ends = pd.to_datetime(tape.time[[0, -1]], utc=True)
-        at = as_ns(last)
-        absent = ~np.isin(tape.session.days(at), tape.days)
-        outside[mine] = ((first < begins) | (last > ends)).to_numpy() | absent
+        at = as_ns(arrived[mine])
         closed[mine] = tape.session.interval_of(at) < 0
-    late = (decided > arrived) | (ended < arrived)
+        times = as_ns(decided[mine]), at, as_ns(ended[mine].fillna(arrived[mine]))
+        known = [(tape.day_of(one) >= 0) & (one >= tape.time[0]) for one in times]
+        outside[mine] = ~np.logical_and.reduce(known)
+    late = (decided > arrived) | (ended < arrived) | (due < arrived)
     return {
         "duplicate order": orders["order_id"].duplicated(keep=False) | orders["order_id"].isna(),
         "unknown side": orders["side"].isna(),
@@ -392,30 +301,30 @@ def _order_faults(orders: pd.DataFrame, tapes: Mapping[str, Tape]) -> dict[str, 
 
 def _fill_faults(
     orders: pd.DataFrame, fills: pd.DataFrame, tapes: Mapping[str, Tape]
-) -> dict[str, Any]:
+) -> dict[str, pd.Series]:
     known = fills["order_id"].isin(orders.index)
     own = orders.reindex(fills["order_id"]).set_index(fills.index)
-    beyond, sized = pd.Series(False, fills.index), (fills["shares"] > 0) & (fills["price"] > 0)
+    sized = (fills["shares"] > 0) & (fills["price"] > 0)
+    beyond, old = pd.Series(False, fills.index), pd.Series(False, fills.index)
     for symbol, tape in tapes.items():
         mine = (own["symbol"] == symbol) & fills["time"].notna()
         at = as_ns(fills.loc[mine, "time"])
-        row = tape.last(at, before=True)
-        limits = tape.ranges().to_numpy()[tape.day[np.maximum(row, 0)]]
-        price = fills.loc[mine, "price"].to_numpy(float)
-        inside = (price >= limits[:, 0]) & (price <= limits[:, 1]) & (row >= 0)
-        # A day that the market's data leave out has no range, and no fill on it is priced.
-        beyond[mine] = ~(inside & np.isin(tape.session.days(at), tape.days))
+        beyond[mine] = ~tape.within_range(at, fills.loc[mine, "price"].to_numpy(float))
+        old[mine] = at - tape.time[tape.row(at, before=True)] > 1e9 * STALE_SECONDS
     flag = fills.get("liquidity", pd.Series(None, fills.index, object))
-    names = ["fill_id"] if "fill_id" in fills else list(fills.columns)
+    same = fills.duplicated(keep=False)
+    if "fill_id" in fills and (named := fills["fill_id"].notna()).any():
+        same[named] = fills[named].duplicated(["order_id", "fill_id"], keep=False)
     total = fills["shares"].where(sized, 0.0).groupby(fills["order_id"]).transform("sum")
     return {
-        "duplicate fill": fills.duplicated(names, keep=False) & known,
+        "duplicate fill": same & known,
         "unknown order": ~known,
         "fill size or price not above 0": ~sized | np.isinf(fills["shares"] * fills["price"]),
         "unknown liquidity flag": flag.notna() & ~flag.isin(LIQUIDITY),
         "fill before arrival": known & ~(fills["time"] >= own["arrival_time"]),
         "fill after the end": fills["time"] > own["end_time"],
         "price outside the day's range": beyond & sized,
+        "book older than an hour": old & ~beyond,
         "more filled than ordered": total > own["shares"] * (1.0 + ROUNDING),
     }
 

@@ -22,6 +22,7 @@ DEFAULT_SIZES = np.array([0.05, 0.1, 0.2, 0.3, 0.5])  # parts of the mean depth 
 SIDES = ("buy", "sell")
 TRADED = "volumes of trades"
 Fit = Callable[[BookSnapshots, str], ImpactCurve]
+Rng = np.random.Generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +111,16 @@ class Prior(Record):
         excess = now - float(self.carried.kernel(self.seconds[1:] - self.seconds[0]).mean())
         return excess if excess > 1e-12 * now else 0.0
 
-    def within(self, rows: slice) -> Self:
+    def within(self, at: NDArray[np.int64]) -> Self:
         """The same of a part of the session, for an order that has only these intervals."""
-        at, profile = np.arange(len(self.profile))[rows], self.profile
-        shape = LiquidityProfile(profile.spread[at], profile.depth[at], profile.source)
+
+        def part(one: LiquidityProfile) -> LiquidityProfile:
+            return LiquidityProfile(one.spread[at], one.depth[at], one.source)
+
         days = [day.take(at) for day in self.days]
         return replace(
-            self, profile=shape, volume=self.volume[at], curve=self.curve.take(at),
+            self, profile=part(self.profile), shapes=tuple(map(part, self.shapes)),
+            volume=self.volume[at], curve=self.curve.take(at),
             line=None if self.line is None else self.line.take(at), seconds=self.seconds[at],
             days=tuple(day for day in days if np.isfinite(day.mid).any()),
         )  # fmt: skip
@@ -148,28 +152,24 @@ class Prior(Record):
         profile = LiquidityProfile.from_ladders(days, source)
         volume, kind = _volume(books, days, profile, session)
         sizes = DEFAULT_SIZES * float(np.mean(np.concatenate([day.depth for day in days])))
-        walked, n = slippage_curves(books, sizes, side), session.n_intervals
-        how: dict[str, Any] = {"n_intervals": n, "session": session, "test_fraction": 0.0}
-        line: Any = fit_impact(walked, "linear", **how).curve
+        how: dict[str, Any] = {"n_intervals": session.n_intervals, "session": session}
+        walked = slippage_curves(books, sizes, side)
+        line: Any = fit_impact(walked, "linear", test_fraction=0.0, **how).curve
         curve: ImpactCurve = line if fit is None else fit(books, side)
         # Without the sizes of its fit: `allocate` would warn at each order of each day.
         curve = curve.take(np.arange(len(curve))).fitted_up_to(np.inf)
-        price = float(np.nanmean(books.mid))
-        seconds = (days[0].time - days[0].time[0]) / 1e9
+        price, seconds = float(np.nanmean(books.mid)), (days[0].time - days[0].time[0]) / 1e9
         return cls(
             profile, volume, curve, mid_volatility(days) / price, f"{source} ({kind})",
-            traded=kind == TRADED, price=price, line=line,
-            days=tuple(days), seconds=seconds, carried=carried or _carried(books, session),
-            forecast=MidForecast.fit(days, source),
+            kind == TRADED, price, line,
+            days=tuple(days), seconds=seconds, forecast=MidForecast.fit(days, source),
+            carried=carried or _carried(books, session),
         )  # fmt: skip
 
     @classmethod
-    def from_market(
-        cls, market: SyntheticMarket, side: str, rng: np.random.Generator, n_days: int = 10
-    ) -> Self:
+    def from_market(cls, market: SyntheticMarket, side: str, rng: Rng, n_days: int = 10) -> Self:
         """What is known from days of ten levels drawn from a synthetic market."""
-        n = n_days * market.session.n_intervals
-        books = market.books(n, 10, rng, flow=market.flow)
+        books = market.books(n_days * market.session.n_intervals, 10, rng, flow=market.flow)
         return cls.from_books(books, side, market.session, f"{n_days} synthetic days")
 
 
@@ -199,12 +199,11 @@ class Known(NamedTuple):
 
     def ladders(self, side: str, session: Session) -> list[tuple[Ladder, Ladder]]:
         """Traded and shown ladder, a pair for each day."""
-        days = Ladder.of(self.books, side).by_day(session.n_intervals)
+        n, shown = session.n_intervals, self.shown
+        days = Ladder.of(self.books, side).by_day(n)
         for day in days:
             _refuse_other_intervals(day.time, session)
-        seen = days
-        if self.shown is not None:
-            seen = Ladder.of(self.shown, side).by_day(session.n_intervals)
+        seen = days if shown is None else Ladder.of(shown, side).by_day(n)
         return list(zip(days, seen, strict=True))
 
 
@@ -249,8 +248,7 @@ def known_before(
         raise ValidationError(f"sides must be a sequence of {' and '.join(SIDES)}, got {sides!r}")
     refuse_unknown(sides, SIDES, "side")
     refuse_unknown([on_jump], ("raise", "carry"), "on_jump")
-    fitted = number("n_fitted", n_fitted, 1, integer=True)
-    session = as_session(session)
+    fitted, session = number("n_fitted", n_fitted, 1, integer=True), as_session(session)
     n, days = session.n_intervals, books.days(session)
     if len(books) != n * len(days) or len(days) <= number("first", first, 1, integer=True):
         found = f"{len(books):,} books of {len(days)} days of {n} leave no day after the first"
@@ -305,10 +303,9 @@ def known_elsewhere(
         kind = found[0].source.removeprefix(next(iter(others))).strip()
         # Impact and forecast of another market do not apply to this one.
         unknown = MidForecast.none("nothing: no earlier session of this market")
-        source, none = f"{' and '.join(others)} {kind}", CarriedImpact()
-        priors[side] = replace(
-            found[0], source=source, shapes=shapes, carried=none, forecast=unknown, earlier=False
-        )
+        own: Any = {"source": f"{' and '.join(others)} {kind}", "shapes": shapes}
+        own |= {"carried": CarriedImpact(), "forecast": unknown, "earlier": False}
+        priors[side] = replace(found[0], **own)
     return [Known(books, priors)]
 
 
@@ -346,8 +343,7 @@ def scenarios(
     >>> [one.scenario for one in scenarios(known[0], market.session)]
     ['none', 'measured', 'square-root']
     """
-    session = as_session(session)
-    prior = next(iter(known.priors.values()))
+    session, prior = as_session(session), next(iter(known.priors.values()))
     if not borrowed_from:
         found = [CarriedImpact(), *([prior.carried] if prior.carried.kernel is not None else [])]
         volume = daily_volume or (float(prior.volume.sum()) if prior.traded else 0.0)
@@ -395,7 +391,6 @@ def with_latency(
     >>> int(late[0].books.time[0] - late[0].shown.time[0]) // 10**9
     400
     """
-    session = as_session(session)
     late = sample_states(states, session, seconds, max_age)
     day = session.days(late.time - np.int64(round(1e9 * seconds)))  # of the decision
     found = []
@@ -445,8 +440,7 @@ def _volume(
     mean = np.bincount(interval[interval >= 0], trades.size[interval >= 0], n) / len(days)
     # A half-hour's mean: single minutes of few days are mostly noise.
     window = np.ones(max(1, n // 13))
-    known = np.convolve(np.ones(n), window, "same")
-    return np.convolve(mean, window, "same") / known, TRADED
+    return np.convolve(mean, window, "same") / np.convolve(np.ones(n), window, "same"), TRADED
 
 
 def _carried(books: BookSnapshots, session: Session) -> CarriedImpact:

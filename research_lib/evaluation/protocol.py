@@ -1,6 +1,8 @@
 """Every order by every strategy, each with the information known before it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+# ruff: noqa: I001  (several names a line)
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -11,21 +13,11 @@ from research_lib.evaluation.adaptive import Adaptive
 from research_lib.evaluation.executions import Execution, as_caps, clairvoyant, report_ages
 from research_lib.evaluation.forecast import WeightedShapes
 from research_lib.evaluation.priors import Known, Prior
-from research_lib.evaluation.strategies import (
-    AlmgrenChriss,
-    BestBenchmark,
-    Order,
-    Scheduled,
-    StaticOptimal,
-    Strategy,
-    Twap,
-    TwapAfter,
-    Vwap,
-    run,
-)  # fmt: skip
+from research_lib.evaluation.strategies import Order, Scheduled, Strategy, run
+from research_lib.evaluation.strategies import AlmgrenChriss, BestBenchmark, StaticOptimal
+from research_lib.evaluation.strategies import Twap, TwapAfter, Vwap
 from research_lib.execution import Schedule
-from research_lib.market import BookSnapshots, Session
-from research_lib.market.sessions import as_session
+from research_lib.market.sessions import Session, as_session
 
 OPENING_MINUTES = (0.0, 5.0, 10.0, 15.0, 30.0, 45.0, 60.0)  # left out at the open, at most one hour
 
@@ -61,46 +53,41 @@ def standard_strategies(
     >>> [one.name for one in standard_strategies(prior)][:4]
     ['TWAP', 'TWAP after the open', 'VWAP', 'Almgren-Chriss']
     """
-    known, sigma = prior.source, prior.volatility * prior.price
+    known, sigma, minutes = prior.source, prior.volatility * prior.price, prior.minutes
     risk: dict[str, Any] = {"risk_aversion": prior.risk_aversion(urgency), "volatility": sigma}
     shapes = WeightedShapes([prior.profile, *prior.shapes])
-    minutes = prior.minutes
+
     if not prior.earlier:
         late = TwapAfter([round(30 / minutes)], name="TWAP from minute 30")
         static = StaticOptimal(prior.curve, known, objective=objective)
         return [Twap(), late, static, Adaptive(shapes, known, tick=tick)]
     starts = list(dict.fromkeys(round(late / minutes) for late in OPENING_MINUTES))
     past: dict[str, Any] = {"days": prior.days, "carried": prior.carried, "fitted_on": known}
-    benchmarks: list[Scheduled] = [
-        Twap(),
-        TwapAfter(starts, **past),
-        Vwap(prior.volume, known, "VWAP" if prior.traded else "depth-weighted"),
-        AlmgrenChriss(temporary=prior.temporary, fitted_on=known, **risk),
-    ]
+    by_volume = Vwap(prior.volume, known, "VWAP" if prior.traded else "depth-weighted")
+    front = AlmgrenChriss(temporary=prior.temporary, fitted_on=known, **risk)
+    benchmarks: list[Scheduled] = [Twap(), TwapAfter(starts, **past), by_volume, front]
     after: dict[str, Any] = {"carried": prior.carried, "seconds": prior.seconds, "line": prior.line}
     seen: dict[str, Any] = {"mid_forecast": prior.forecast, "lump": prior.lump, "tick": tick}
-    return [
-        *benchmarks,
-        BestBenchmark(benchmarks, **past),
-        StaticOptimal(prior.curve, known, objective=objective, **after, **risk),
-        Adaptive(shapes, known, **seen, **risk),
-    ]
+    static = StaticOptimal(prior.curve, known, objective=objective, **after, **risk)
+    adaptive = Adaptive(shapes, known, **seen, **risk)
+    return [*benchmarks, BestBenchmark(benchmarks, **past), static, adaptive]
 
 
-def evaluate(
-    books: BookSnapshots, session: Session, priors: Mapping[str, Prior], *,
-    sizes: Iterable[float], make: Callable[[Prior], Sequence[Strategy]] = standard_strategies,
-    max_shares: float | None = None, refill: float = 1.0, shown: BookSnapshots | None = None,
+def walk_forward(
+    known: Iterable[Known], session: Session, *, sizes: Iterable[float],
+    make: Callable[[Prior], Sequence[Strategy]] = standard_strategies,
+    max_shares: float | None = None, refill: float = 1.0,
 ) -> list[Execution]:  # fmt: skip
-    """Every order on every day by every strategy, and by perfect foresight.
+    """Every order on every day by every strategy, each with the priors of that day, and the bound.
+
+    Schedules are solved once for all days with the same priors.
 
     Parameters
     ----------
-    books : BookSnapshots
-        One an interval of whole days.
+    known : iterable of Known
+        Books of whole days, one an interval, with priors measured on other days or another stock,
+        never on these books; the keys of the priors are the sides to trade.
     session : Session
-    priors : mapping of side to Prior
-        Measured on other days or another stock, never on `books`; the keys are the sides to trade.
     sizes : iterable of float
         Orders, shares.
     make : callable of a Prior
@@ -109,67 +96,17 @@ def evaluate(
         Cap of each interval, shares.
     refill : float
         As in `replay`.
-    shown : BookSnapshots, optional
-        Books of the decisions, if other than the traded ones: see `run`.
 
     Returns
     -------
     list of Execution
-        In order of side, day, size, strategy; the perfect-foresight bound last, without the cap
-        and, where there is one, with it.
+        In order of priors, side, day, size, strategy; the perfect-foresight bound last, without the
+        cap and, where there is one, with it.
 
     Raises
     ------
     ValidationError
         No sizes, or a size not above 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from research_lib.evaluation import Prior
-    >>> from research_lib.market import SyntheticMarket
-    >>> market, rng = SyntheticMarket(session=Session(13)), np.random.default_rng(0)
-    >>> priors = {"buy": Prior.from_market(market, "buy", rng, n_days=3)}
-    >>> done = evaluate(market.books(13, 5, rng), market.session, priors, sizes=[500.0])
-    >>> len(done), done[-1].name  # seven strategies and the bound
-    (8, 'perfect foresight, no cap')
-    """
-    how: dict[str, Any] = {"sizes": sizes, "make": make, "max_shares": max_shares}
-    return walk_forward([Known(books, priors, shown)], session, refill=refill, **how)
-
-
-def _evaluated(
-    same: Sequence["Known"], session: Session, *,
-    sizes: Iterable[float], make: Callable[[Prior], Sequence[Strategy]] = standard_strategies,
-    max_shares: float | None = None, refill: float = 1.0,
-) -> list[Execution]:  # fmt: skip
-    """`evaluate` of days with the same priors: schedules are solved once for all of them."""
-    given = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
-    if not given:
-        raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
-    orders = [number("each of sizes", size, above=0) for size in given]
-    how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}
-    caps = as_caps(max_shares, session.n_intervals)
-    done: list[Execution] = []
-    for side, prior in same[0].priors.items():
-        made = make(prior) if callable(make) else []
-        strategies = [] if isinstance(made, Strategy) else list(made)
-        if not strategies:
-            due = "make must be a function as lambda prior: [Twap()]"
-            raise ValidationError(f"{due}, got {make!r}")
-        planned = {size: _planned(strategies, Order(size, caps)) for size in orders}
-        for day, seen in (pair for one in same for pair in one.ladders(side, session)):
-            for size, plans in planned.items():
-                done += [run(one, day, size, side, shown=seen, **how) for one in plans]
-                done.append(clairvoyant(day, size, side))
-                if max_shares is not None:
-                    done.append(clairvoyant(day, size, side, max_shares))
-    report_ages(done)
-    return done
-
-
-def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> list[Execution]:
-    """`evaluate` of each day with its own priors; `orders` are sizes, make, max_shares and refill.
 
     Examples
     --------
@@ -182,11 +119,28 @@ def walk_forward(known: Iterable[Known], session: Session, **orders: Any) -> lis
     >>> len(done)  # two days, two sizes, seven strategies and the bound
     32
     """
-    session, done = as_session(session), []
-    if isinstance(sizes := orders.get("sizes"), Iterable) and not isinstance(sizes, str):
-        orders["sizes"] = list(sizes)
-    for _, group in groupby(known, key=lambda one: id(one.priors)):
-        done += _evaluated(list(group), session, **orders)
+    session, done = as_session(session), list[Execution]()
+    given = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
+    if not given:
+        raise ValidationError(f"sizes must be a sequence of shares, [5000] for one; got {sizes!r}")
+    orders = [number("each of sizes", size, above=0) for size in given]
+    how: dict[str, Any] = {"max_shares": max_shares, "refill": refill}
+    caps = as_caps(max_shares, session.n_intervals)
+    for same in (list(group) for _, group in groupby(known, key=lambda one: id(one.priors))):
+        for side, prior in same[0].priors.items():
+            made = make(prior) if callable(make) else []
+            strategies = [] if isinstance(made, Strategy) else list(made)
+            if not strategies:
+                due = "make must be a function as lambda prior: [Twap()]"
+                raise ValidationError(f"{due}, got {make!r}")
+            planned = {size: _planned(strategies, Order(size, caps)) for size in orders}
+            for day, seen in (pair for one in same for pair in one.ladders(side, session)):
+                for size, plans in planned.items():
+                    done += [run(one, day, size, side, shown=seen, **how) for one in plans]
+                    done.append(clairvoyant(day, size, side))
+                    if max_shares is not None:
+                        done.append(clairvoyant(day, size, side, max_shares))
+    report_ages(done)
     return done
 
 

@@ -122,11 +122,9 @@ def implementation_shortfall(
     if filled > total * (1 + ROUNDING):
         found = f"{filled:,.6g} shares are filled of an order of {total:,.6g}"
         raise ValidationError(f"{found}; give the whole order")
-    unfilled = max(total - filled, 0.0)
-    delay = sign * (arrived - decided) * filled
+    unfilled, delay = max(total - filled, 0.0), sign * (arrived - decided) * filled
     trading = sign * float(shares @ (price - arrived))
-    opportunity = sign * (closed - decided) * unfilled
-    charged = number("fees", fees)
+    opportunity, charged = sign * (closed - decided) * unfilled, number("fees", fees)
     parts = (delay, trading, opportunity, charged, delay + trading + opportunity + charged)
     average = float(shares @ price) / filled if filled > 0 else float("nan")
     return Shortfall(side, total, filled, unfilled, decided, average, *parts)

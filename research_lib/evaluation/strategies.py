@@ -122,8 +122,7 @@ class Scheduled(Strategy):
 
     def decide(self, t: int, remaining: float, seen: Ladder, order: Order) -> float:
         """Shares scheduled up to t and not filled yet."""
-        due = float(self.schedule(order).shares[: t + 1].sum())
-        return due - (order.total_shares - remaining)
+        return float(self.schedule(order).shares[: t + 1].sum()) - (order.total_shares - remaining)
 
     def fill(self, order: Order, books: Ladder, seen: Ladder, refill: float) -> Filled:
         """The steps of `Strategy.fill`, compiled; refuses a schedule of another length."""
@@ -253,15 +252,12 @@ def cheapest(
         one_an_interval(len(day), len(order.caps), "an earlier day")
     if len(plans) == 1 or not days:
         return plans[0]
-    means = []
-    for plan in plans:
+    means = np.zeros(len(plans))
+    for k, plan in enumerate(plans):
         filled = (fill_schedule(plan.shares, order.caps, day, 1.0) for day in days)
         done = (settled("", one, day) for one, day in zip(filled, days, strict=True))
-        means.append(np.mean([blind_cost(one, carried) for one in done]))
-    least = min(means)
-    return next(
-        plan for plan, mean in zip(plans, means, strict=True) if mean <= least + 1e-9 * abs(least)
-    )
+        means[k] = np.mean([blind_cost(one, carried) for one in done])
+    return plans[int(np.argmax(means <= means.min() + 1e-9 * abs(means.min())))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,7 +277,9 @@ class Vwap(Scheduled):
 
     def schedule(self, order: Order) -> Schedule:
         """Shares in proportion to the volume."""
-        return vwap(order.total_shares, _checked(self, self.volume, order))
+        n, what = len(order.caps), f"the volume of {self.name}"
+        one_an_interval(np.size(self.volume), n, what)
+        return vwap(order.total_shares, per_interval(what, self.volume, n))
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,17 +333,15 @@ class StaticOptimal(Scheduled):
         # Caps that do not admit the order are raised here; the replay then applies the given ones.
         how: dict[str, Any] = {"max_shares": order.caps, "on_infeasible": "relax"}
         how["objective"] = self.objective
-        kernel = self.carried.kernel
-        if self.objective == "cost" and total > 0 and (kernel or self.risk_aversion > 0):
+        whole = self.objective == "cost" and total > 0
+        kernel, half = self.carried.kernel if whole else None, 0.0
+        if kernel and self.seconds is None:
+            raise ValidationError("seconds must be given with a kernel: its lags are seconds")
+        if kernel:
+            half = 0.5 * float(kernel(0.0))
+            how |= {"kernel": kernel, "times": self.seconds}
+        if kernel or (whole and self.risk_aversion > 0):
             how |= {"risk_aversion": self.risk_aversion, "covariance": self.volatility**2}
-            half = 0.0
-            if kernel:
-                if self.seconds is None:
-                    raise ValidationError(
-                        "seconds must be given with a kernel: its lags are seconds"
-                    )
-                half = 0.5 * float(kernel(0.0))
-                how |= {"kernel": kernel, "times": self.seconds}
             line = curve if isinstance(curve, LinearImpact) else self.line or curve
             slope = line.impact(total / n) / (total / n)
             curve = LinearImpact(np.maximum(slope - half, 0.0), line.half_spread)
@@ -399,13 +395,6 @@ def one_an_interval(n: int, expected: int, what: str) -> None:
     """Refuse n values if the order, or the day, has another number of intervals."""
     if n != expected:
         raise ValidationError(f"{what} has {n} intervals for {expected}; give one day at a time")
-
-
-def _checked(strategy: Strategy, volume: ArrayLike, order: Order) -> Float:
-    """A day's volume, (n,)."""
-    what = f"the volume of {strategy.name}"
-    one_an_interval(np.size(volume), len(order.caps), what)
-    return per_interval(what, volume, len(order.caps))
 
 
 def _shown_until(seen: Ladder, visible: Float, t: int) -> Ladder:

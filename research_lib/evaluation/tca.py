@@ -12,22 +12,23 @@ from scipy import special
 
 from research_lib.checks import Float, refuse_unknown
 from research_lib.config import Record
-from research_lib.errors import InsufficientDataError
+from research_lib.errors import InsufficientDataError, ValidationError
 from research_lib.evaluation.costs import CarriedImpact
-from research_lib.evaluation.own_orders import Desk, Int64, Tape, as_ns
+from research_lib.evaluation.own_orders import Desk, as_ns
+from research_lib.evaluation.tape import Int64, Tape, ratio
 from research_lib.impact import Kernel
-from research_lib.market.book import side_sign
 
 PARTS = ("delay", "spread", "walk", "carried", "timing", "opportunity", "fees")
 DESK_PARTS = tuple(f"{part}_bps" for part in PARTS)
 HORIZONS = (5, 60, 300)  # seconds of the markouts
-MIN_DAYS = 20  # from which on intervals are given
+MIN_DAYS, MIN_GROUP = 20, 5  # days from which on intervals are given; of a group, its own
 OUTLIER = 4.0  # robust standard deviations
 BLOCK = 500  # fills of an order whose lags are held at once
+Carried = CarriedImpact | Mapping[Any, CarriedImpact]  # of all sessions, or by session
 
 
 def analyse_orders(
-    desk: Desk, tapes: Mapping[str, Tape], carried: Mapping[str, CarriedImpact] | None = None
+    desk: Desk, tapes: Mapping[str, Tape], carried: Mapping[str, Carried] | None = None
 ) -> pd.DataFrame:
     r"""What each order cost against its decision, in parts that add up; benchmarks and markouts.
 
@@ -44,26 +45,31 @@ def analyse_orders(
     is the implementation shortfall (Perold, 1988). A fill that added liquidity earns the
     half-spread (the lower sign); without a flag, one that is better than the mid. A walk below 0 is
     a price inside the spread. Here the mids contain the own impact, so that what is carried is a
-    part of their move, timing the rest.
+    part of their move, timing the rest; fills that met the same book carry nothing on each other.
+    The end is the end_time, else the close of the session of the last fill.
 
     Parameters
     ----------
     desk : Desk
     tapes : mapping of symbol to Tape
-    carried : mapping of symbol to CarriedImpact, optional
-        Those with a kernel; without one carried is 0 and its cost is in the timing.
+    carried : mapping of symbol to CarriedImpact, or to one by session, optional
+        Those with a kernel. Where none is known carried is 0, and its cost is in the timing.
 
     Returns
     -------
     DataFrame
         Index order_id: symbol, side, strategy, ... as given; day, hour (local), value (S times
-        P_a), filled_%, participation_% (of the market's volume from arrival to end), seconds,
-        carried_known;
-        the parts and total_bps, bps of value; trading_bps (spread to timing); arrival_bps,
-        vwap_bps, twap_bps, close_bps (the mean price against each, bps of it; VWAP and TWAP are of
-        the market's trades and mid over the order's own time); selection_5s_bps, _60s_, _300s_
-        (markouts, with the sign of a cost: minus the mid's move after each fill in the order's
-        direction; NaN where the books stand further apart).
+        P_a), filled_%, earned_% (of it, fills that earned the spread), participation_% (of the
+        market's volume from arrival to end), seconds, carried_known; the parts and total_bps, bps
+        of value; trading_bps (spread to timing); whole_bps (trading, and what was not filled
+        from arrival to end); arrival_bps, vwap_bps, twap_bps, close_bps (the mean price against
+        each, bps of it; VWAP and TWAP are of the market's trades and mid over the order's own
+        time).
+
+    Raises
+    ------
+    ValidationError
+        Impact of a symbol that has no tape, or of a scenario without a kernel.
 
     Examples
     --------
@@ -75,87 +81,139 @@ def analyse_orders(
     >>> bool(np.allclose(table[list(DESK_PARTS)].sum(axis=1), table["total_bps"], atol=1e-9))
     True
     """
-    tables = []
-    for symbol, own in desk.orders.groupby("symbol", sort=False):
-        which = desk.orders.index.get_indexer(own.index)
-        fills = desk.fills[desk.fills["order"].isin(which)]
-        at = pd.Series(np.arange(len(own)), which).loc[fills["order"]].to_numpy()
-        impact = (carried or {}).get(str(symbol), CarriedImpact())
-        tables.append(_analysed(own, fills, at, tapes[str(symbol)], impact.kernel))
-    return pd.concat(tables).loc[desk.orders.index]
+    refuse_unknown(carried or {}, tapes, "symbol of carried")
+    orders, priced, tables = desk.orders, priced_fills(desk, tapes), []
+    for symbol, own in orders.groupby("symbol", sort=False):
+        fills = priced[orders["symbol"].to_numpy()[priced["order"]] == symbol]
+        at = pd.Series(np.arange(len(own)), orders.index.get_indexer(own.index))
+        at, impact = at.loc[fills["order"]].to_numpy(), (carried or {}).get(str(symbol), {})
+        tables.append(_summed(own, fills, at, tapes[str(symbol)], impact))
+    return pd.concat(tables).loc[orders.index]
 
 
-def _priced(fills: pd.DataFrame, sign: Float, tape: Tape) -> pd.DataFrame:
-    """Each fill of one symbol beside the book before it: mid, and costs in currency."""
-    time, shares = as_ns(fills["time"]), fills["shares"].to_numpy(float)
-    row = tape.last(time, before=True)
-    mid, half, beyond = tape.mid[row], tape.half_spread[row], sign * fills["price"].to_numpy(float)
-    beyond -= sign * mid
-    gained = beyond < 0
-    if "liquidity" in fills:
-        flag = fills["liquidity"].to_numpy()
-        gained = np.where(pd.isna(flag), gained, flag == "added")
-    touch = np.where(gained, -half, half)
-    priced = {"mid": mid, "spread": shares * touch, "walk": shares * (beyond - touch)}
-    priced["fees"] = fills["fee"].fillna(0.0).to_numpy() if "fee" in fills else 0.0
-    closing, apart = tape.closing(time), float(np.median(np.diff(tape.time))) / 1e9
-    for seconds in HORIZONS:
-        if seconds < apart:  # the books show nothing in between
-            priced[f"selection_{seconds}s"] = np.full(len(time), np.nan)
-            continue
-        later = tape.mid_at(np.minimum(time + np.int64(1e9 * seconds), closing))
-        priced[f"selection_{seconds}s"] = -sign * shares * (later - mid)
-    return pd.DataFrame(priced, fills.index)
+def priced_fills(desk: Desk, tapes: Mapping[str, Tape]) -> pd.DataFrame:
+    """Each fill beside the last book before it.
+
+    Returns
+    -------
+    DataFrame
+        Index as `desk.fills`: order, sign, shares, day (of the fill), state (ns: when its book was
+        shown), mid; gained (earned the spread); in currency paid (beyond nothing), spread, walk,
+        fees, and selection_5s, _60s, _300s: minus the mid's move after the fill in the order's
+        direction, NaN past the close or where books stand further apart.
+    """
+    own, tables = desk.orders.iloc[desk.fills["order"].to_numpy()], []
+    for symbol in desk.orders["symbol"].unique():
+        mine, tape = (own["symbol"] == symbol).to_numpy(), tapes[symbol]
+        fills, sign = desk.fills[mine], np.where(own["side"][mine] == "buy", 1.0, -1.0)
+        time, shares, price = as_ns(fills["time"]), fills["shares"], fills["price"]
+        row = tape.row(time, before=True)
+        mid, half = tape.mid[row], tape.half_spread[row]
+        beyond = sign * (price - mid)
+        gained = beyond < 0
+        if "liquidity" in fills:
+            gained = gained.where(fills["liquidity"].isna(), fills["liquidity"] == "added")
+        touch = np.where(gained, -half, half)
+        found = {"order": fills["order"], "sign": sign, "shares": shares, "mid": mid}
+        found |= {"day": np.array(tape.days, object)[tape.day[row]], "state": tape.time[row]}
+        found |= {"gained": gained, "spread": shares * touch, "walk": shares * (beyond - touch)}
+        found |= {"paid": shares * price, "fees": 0.0}
+        if "fee" in fills:
+            found["fees"] = fills["fee"].fillna(0.0)
+        closing, apart = tape.closing(time), float(np.median(np.diff(tape.time))) / 1e9
+        for seconds in HORIZONS:
+            later = time + np.int64(1e9 * seconds)
+            seen = (later <= closing) & (seconds >= apart)
+            move = -sign * shares * (tape.mid_at(later) - mid)
+            found[f"selection_{seconds}s"] = move.where(seen)
+        tables.append(pd.DataFrame(found, fills.index))
+    return pd.concat(tables).sort_index()
 
 
-def _analysed(
-    orders: pd.DataFrame, fills: pd.DataFrame, at: Int64, tape: Tape, kernel: Kernel | None
+def _summed(
+    orders: pd.DataFrame, fills: pd.DataFrame, at: Int64, tape: Tape, impact: Carried
 ) -> pd.DataFrame:
     """Orders of one symbol; `at` is the row of each fill's order."""
-    n, sign = len(orders), np.array([side_sign(side) for side in orders["side"]])
+    n, sign = len(orders), np.where(orders["side"] == "buy", 1.0, -1.0)
     times = "decision_time", "arrival_time", "until"
     decided, arrived, until = (as_ns(orders[name]) for name in times)
-    ordered, shares = (frame["shares"].to_numpy(float) for frame in (orders, fills))
-    priced = _priced(fills, sign[at], tape)
 
     def summed(values: Any) -> Float:
         return np.bincount(at, values, n).astype(float)
 
-    sums = {name: summed(priced[name]) for name in priced}
-    filled, value = summed(shares), summed(shares * fills["price"])
+    ordered, filled = orders["shares"].to_numpy(float), summed(fills["shares"])
     decision, arrival = tape.mid_at(decided), tape.mid_at(arrived)
-    closing = tape.closing(arrived)
-    end = np.where(orders["end_time"].notna(), until, closing)
-    drift = sign * (summed(shares * priced["mid"]) - filled * arrival)
-    moved = np.zeros(n)
-    if kernel is not None:
-        moved = carried_cost(at, as_ns(fills["time"]), shares, kernel, n)
-    rest = np.maximum(ordered - filled, 0.0)
+    end = np.where(orders["end_time"].notna(), until, tape.closing(until))
+    day = np.array(tape.days, object)[tape.day_of(arrived)]
+    moved, known = np.zeros(n), np.zeros(n, bool)
+    for date in set(day):
+        one = impact if isinstance(impact, CarriedImpact) else impact.get(date, CarriedImpact())
+        if (kernel := _kernel(one)) is not None:
+            known |= day == date
+            some = (day == date)[at]
+            moved += carried_cost(at[some], fills["state"][some], fills["shares"][some], kernel, n)
+    drift = sign * (summed(fills["shares"] * fills["mid"]) - filled * arrival)
+    rest, last = np.maximum(ordered - filled, 0.0), tape.mid_at(end)
+    sums = {name: summed(fills[name]) for name in ("spread", "walk", "fees")}
     sums |= {"delay": sign * (arrival - decision) * filled, "carried": moved}
-    sums |= {"timing": drift - moved, "opportunity": sign * (tape.mid_at(end) - decision) * rest}
+    sums |= {"timing": drift - moved, "opportunity": sign * (last - decision) * rest}
     paper = ordered * arrival
-    selection = [f"selection_{seconds}s" for seconds in HORIZONS]
-    costs = {f"{name}_bps": 1e4 * sums[name] / paper for name in (*PARTS, *selection)}
+    costs = {f"{name}_bps": 1e4 * sums[name] / paper for name in PARTS}
     costs["total_bps"] = sum(costs[part] for part in DESK_PARTS)
     costs["trading_bps"] = sum(costs[f"{part}_bps"] for part in PARTS[1:5])
-    average, (volume, vwap) = _ratio(value, filled), tape.traded(arrived, until)
+    costs["whole_bps"] = costs["trading_bps"] + 1e4 * sign * (last - arrival) * rest / paper
+    average, (volume, vwap) = ratio(summed(fills["paid"]), filled), tape.traded(arrived, until)
     beside = {"arrival": arrival, "vwap": vwap, "twap": tape.mean_mid(arrived, until)}
-    for name, reference in (beside | {"close": tape.mid_at(closing)}).items():
+    for name, reference in (beside | {"close": tape.mid_at(tape.closing(until))}).items():
         costs[f"{name}_bps"] = 1e4 * sign * (average - reference) / reference
+    local = pd.to_datetime(arrived, utc=True).tz_convert(tape.session.timezone)
     facts = {
-        "day": np.array(tape.days, object)[tape.day[tape.last(arrived)]],
-        "hour": pd.to_datetime(arrived, utc=True).tz_convert(tape.session.timezone).hour,
-        "value": paper, "filled_%": 100.0 * filled / ordered,
-        "participation_%": 100.0 * _ratio(filled, volume), "seconds": (until - arrived) / 1e9,
-        "carried_known": kernel is not None,
+        "day": day, "hour": local.hour,
+        "value": paper, "filled_%": 100.0 * filled / ordered, "carried_known": known,
+        "earned_%": 100.0 * ratio(summed(fills["shares"] * fills["gained"]), filled),
+        "participation_%": 100.0 * ratio(filled, volume), "seconds": (until - arrived) / 1e9,
     }  # fmt: skip
-    given = orders.drop(columns=["decision_time", "end_time", "until", "filled"])
+    given = orders.drop(columns=["decision_time", "due_time", "end_time", "until", "filled"])
     return given.join(pd.DataFrame(facts | costs, orders.index))
 
 
-def _ratio(above: Float, below: Float) -> Float:
-    """NaN where there is nothing below."""
-    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+def _kernel(impact: CarriedImpact) -> Kernel | None:
+    if impact.kernel is None and impact.scenario != "none":
+        raise ValidationError(f'scenario {impact.scenario!r} has no kernel; give "measured" impact')
+    return impact.kernel
+
+
+def carried_cost(at: Int64, state: Int64, shares: Float, kernel: Kernel, n: int) -> Float:
+    """What the earlier fills of each of n orders cost the later ones, (n,) currency.
+
+    Parameters
+    ----------
+    at : (k,)
+        Row of the order of each fill; in order, and within one by time.
+    state : (k,) ns
+        When the book that it met was shown; fills of one book are one child order.
+    shares : (k,)
+    kernel : Kernel
+        Of seconds.
+
+    Examples
+    --------
+    >>> from research_lib.impact import ExponentialSumKernel
+    >>> level, when = ExponentialSumKernel(0.0, 0.02), np.array([0, 1, 0])
+    >>> carried_cost(np.array([0, 0, 1]), when, np.array([10.0, 10.0, 5.0]), level, 2).tolist()
+    [2.0, 0.0]
+    """
+    found, fills = np.zeros(n), pd.DataFrame({"at": at, "state": state, "x": shares})
+    child = fills.groupby(["at", "state"], sort=False)["x"].sum().reset_index()
+    row, x = child["at"].to_numpy(), child["x"].to_numpy(float)
+    seconds = (child["state"].to_numpy() - child["state"].min()) / 1e9
+    for first, end in pairwise(np.flatnonzero(np.diff(row, prepend=-1, append=n)).tolist()):
+        for block in range(first, end, BLOCK):
+            later = slice(block, min(block + BLOCK, end))
+            lags = seconds[later, None] - seconds[first : later.stop]
+            displaced = np.where(lags > 0, kernel(np.maximum(lags, 0.0)), 0.0)
+            found[row[first]] += float(x[later] @ (displaced @ x[first : later.stop]))
+    return found
 
 
 def fill_costs(desk: Desk, tapes: Mapping[str, Tape]) -> pd.DataFrame:
@@ -166,7 +224,7 @@ def fill_costs(desk: Desk, tapes: Mapping[str, Tape]) -> pd.DataFrame:
     DataFrame
         Index as `desk.fills`: its columns but the time; symbol, day, value (currency, at the mid);
         spread_bps, walk_bps, fees_bps and selection_5s_bps, _60s_, _300s_ of value; total_bps, the
-        sum of the first three and the selection over 60 s.
+        sum of the first three and the selection over 60 s, NaN where that is not known.
 
     Examples
     --------
@@ -178,20 +236,13 @@ def fill_costs(desk: Desk, tapes: Mapping[str, Tape]) -> pd.DataFrame:
     >>> bool((fills.loc[fills["liquidity"] == "added", "spread_bps"] < 0).all())
     True
     """
-    own, tables = desk.orders.iloc[desk.fills["order"].to_numpy()], []
-    for symbol, tape in tapes.items():
-        mine = (own["symbol"] == symbol).to_numpy()
-        fills, sides = desk.fills[mine], own["side"].to_numpy()[mine]
-        priced = _priced(fills, np.where(sides == "buy", 1.0, -1.0), tape)
-        value = fills["shares"] * priced.pop("mid")
-        costs = (1e4 * priced.div(value, axis=0)).add_suffix("_bps")
-        costs["total_bps"] = costs[["spread_bps", "walk_bps", "fees_bps", "selection_60s_bps"]].sum(
-            axis=1
-        )
-        day = np.array(tape.days, object)[tape.day[tape.last(as_ns(fills["time"]), before=True)]]
-        facts = {"symbol": symbol, "day": day, "value": value}
-        tables.append(fills.drop(columns=["time", "order"]).assign(**facts).join(costs))
-    return pd.concat(tables).sort_index()
+    priced = priced_fills(desk, tapes)
+    value, names = priced["shares"] * priced["mid"], [f"selection_{one}s" for one in HORIZONS]
+    costs = (1e4 * priced[["spread", "walk", "fees", *names]].div(value, axis=0)).add_suffix("_bps")
+    net = ["spread_bps", "walk_bps", "fees_bps", "selection_60s_bps"]
+    facts = {"symbol": desk.orders["symbol"].to_numpy()[priced["order"]], "day": priced["day"]}
+    costs = costs.assign(total_bps=costs[net].sum(axis=1, skipna=False), value=value, **facts)
+    return desk.fills.drop(columns=["time", "order"]).join(costs)
 
 
 def with_groups(table: pd.DataFrame) -> pd.DataFrame:
@@ -210,41 +261,10 @@ def with_groups(table: pd.DataFrame) -> pd.DataFrame:
     names = ["1 (smallest quarter)", "2", "3", "4 (largest quarter)"]
     rank = table.groupby("symbol")["value"].rank(method="first", pct=True)
     labels = ["below 1 %", "1 to 5 %", "5 to 10 %", "10 to 20 %", "above 20 %"]
-    share = pd.cut(table["participation_%"], [0, 1, 5, 10, 20, np.inf], labels=labels)
+    bins = [0, 1, 5, 10, 20, np.inf]
+    share = pd.cut(table["participation_%"], bins, labels=labels, include_lowest=True)
     return table.assign(size=pd.cut(rank, [0, 0.25, 0.5, 0.75, 1], labels=names),
         participation=share)  # fmt: skip
-
-
-def carried_cost(at: Int64, time: Int64, shares: Float, kernel: Kernel, n: int) -> Float:
-    """What the earlier fills of each of n orders cost the later ones, (n,) currency.
-
-    Parameters
-    ----------
-    at : (k,)
-        Row of the order of each fill; in order, and within one by time.
-    time : (k,) ns
-    shares : (k,)
-    kernel : Kernel
-        Of seconds.
-
-    Examples
-    --------
-    >>> from research_lib.impact import ExponentialSumKernel
-    >>> level, when = ExponentialSumKernel(0.0, 0.02), np.array([0, 1, 0])
-    >>> carried_cost(np.array([0, 0, 1]), when, np.array([10.0, 10.0, 5.0]), level, 2).tolist()
-    [2.0, 0.0]
-    """
-    found = np.zeros(n)
-    edges = np.flatnonzero(np.diff(at, prepend=-1, append=n))
-    for first, end in pairwise(edges.tolist()):
-        seconds = (time[first:end] - time[first]) / 1e9
-        for block in range(0, end - first, BLOCK):
-            rows = slice(block, min(block + BLOCK, end - first))
-            lags = seconds[rows, None] - seconds[: rows.stop]
-            displaced = np.where(lags > 0, kernel(np.maximum(lags, 0.0)), 0.0)
-            x = shares[first:end]
-            found[at[first]] += float(x[rows] @ (displaced @ x[: rows.stop]))
-    return found
 
 
 def group_costs(table: pd.DataFrame, by: str, measures: Sequence[str] = ()) -> pd.DataFrame:
@@ -253,8 +273,9 @@ def group_costs(table: pd.DataFrame, by: str, measures: Sequence[str] = ()) -> p
     With w_i the value of order i and c_i its cost, a group's mean is m = sum w_i c_i / sum w_i. Its
     variance is that of the sums by day of w_i (c_i - m) over the group's value (ratio estimator,
     clusters are days); that of a difference of two means, of the differences of these. Intervals
-    are Student's t with D - 1 degrees of freedom, from 20 days on and for groups of 20 orders and
-    10 days.
+    are Student's t with one degree of freedom less than the group has days (of a difference the
+    smaller side), by which that variance is corrected too; from 20 days on, and 5 of the group.
+    Where a few orders hold most of the value they are too narrow.
 
     Parameters
     ----------
@@ -277,7 +298,7 @@ def group_costs(table: pd.DataFrame, by: str, measures: Sequence[str] = ()) -> p
     >>> days = np.repeat(np.arange(20), 2)
     >>> table = pd.DataFrame({"day": days, "value": 1.0, "total_bps": 5.0 + np.tile([0, 2], 20),
     ...                       "strategy": ["a", "b"] * 20})
-    >>> group_costs(table, "strategy").loc["b", ["total_bps", "difference_bps"]].tolist()
+    >>> group_costs(table, "strategy").loc["b", ["total_bps", "difference_bps"]].round(9).tolist()
     [7.0, 2.0]
     """
     refuse_unknown([by, *measures, "total_bps"], table.columns, "column")
@@ -287,35 +308,37 @@ def group_costs(table: pd.DataFrame, by: str, measures: Sequence[str] = ()) -> p
     (day, days), cost = pd.factorize(known["day"]), known["total_bps"].to_numpy(float)
     value, rows = known["value"].to_numpy(float), {}
 
-    def mean_of(some: NDArray[np.bool_]) -> tuple[float, Float]:
-        mean = float(np.average(cost[some], weights=value[some]))
-        return mean, np.where(some, value * (cost - mean), 0.0) / value[some].sum()
+    def mean_of(some: NDArray[np.bool_]) -> tuple[float, Float, int]:
+        """Mean, scores and number of days."""
+        some = some & np.isfinite(cost)
+        weight = np.where(some, value, 0.0) / value[some].sum() if some.any() else value * np.nan
+        mean = float(np.sum(weight[some] * cost[some])) if some.any() else np.nan
+        return mean, np.where(some, weight * (cost - mean), 0.0), len(set(day[some]))
 
     for group in pd.Categorical(known[by]).remove_unused_categories().categories:
         mine = (known[by] == group).to_numpy()
-        mean, scores = mean_of(mine)
-        many = mine.sum() >= MIN_DAYS and len(set(day[mine])) >= MIN_DAYS // 2
-        half = _half_width(scores, day, len(days)) if many else np.nan
         row = {"orders": int(mine.sum()), "value": float(value[mine].sum())}
-        row |= dict(zip(shown, value[mine] @ known.loc[mine, shown] / row["value"], strict=True))
-        row |= {"low_bps": mean - half, "high_bps": mean + half}
-        row |= dict.fromkeys(("difference_bps", "lower_bps", "upper_bps"), np.nan)
-        if not mine.all():
-            rest, against = mean_of(~mine)
-            half = _half_width(scores - against, day, len(days)) if many else np.nan
-            gap = mean - rest
-            row |= {"difference_bps": gap, "lower_bps": gap - half, "upper_bps": gap + half}
-        rows[group] = row
+        weights = known.loc[mine, shown].notna().mul(value[mine], axis=0)
+        row |= ((known.loc[mine, shown] * weights).sum() / weights.sum()).to_dict()
+        mean, scores, n = mean_of(mine)
+        rest, against, n_rest = mean_of(~mine)
+        half = _half_width(scores, day, len(days), n)
+        wider = _half_width(scores - against, day, len(days), min(n, n_rest))
+        gap = mean - rest
+        row |= {"low_bps": mean - half, "high_bps": mean + half, "difference_bps": gap}
+        rows[group] = row | {"lower_bps": gap - wider, "upper_bps": gap + wider}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
 
 
-def _half_width(scores: Float, day: Int64, n_days: int) -> float:
-    """Of a 95 % interval of the sum of scores, clustered by day; NaN below 20 days."""
-    if n_days < MIN_DAYS:
+def _half_width(scores: Float, day: Int64, n_days: int, n: int) -> float:
+    """Of a 95 % interval of the sum of scores, clustered by day, n of n_days with any.
+
+    NaN below 20 days, or 5 of them with any.
+    """
+    if n_days < MIN_DAYS or n < MIN_GROUP:
         return float("nan")
-    sums = np.bincount(day, scores, n_days)
-    error = np.sqrt(n_days / (n_days - 1) * np.sum(sums**2))
-    return float(special.stdtrit(n_days - 1, 0.975) * error)
+    error = np.sqrt(n / (n - 1) * np.sum(np.bincount(day, scores, n_days) ** 2))
+    return float(special.stdtrit(n - 1, 0.975) * error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,16 +362,17 @@ class Calibration(Record):
     deciles: pd.DataFrame
 
 
-def calibration(table: pd.DataFrame, forecast: str = "forecast_bps") -> Calibration:
-    """The forecast beside what trading cost, spread to timing, of orders filled to 99 %.
+def calibration(table: pd.DataFrame) -> Calibration:
+    """The forecast beside what the whole order cost from its arrival, whole_bps.
 
-    Timing is kept: without it, carried impact by the forecast's own kernel would agree with itself.
+    What was not filled counts by the mid of the end: orders that were stopped when the price ran
+    away are no selection. Timing is kept, for without it carried impact by the forecast's own
+    kernel would agree with itself.
 
     Parameters
     ----------
     table : DataFrame
-        Of `analyse_orders`, with a column of forecasts.
-    forecast : str
+        Of `analyse_orders`, with forecast_bps.
 
     Raises
     ------
@@ -358,46 +382,42 @@ def calibration(table: pd.DataFrame, forecast: str = "forecast_bps") -> Calibrat
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> table = pd.DataFrame({"day": np.arange(200) // 10, "filled_%": 100.0, "value": 1.0})
-    >>> table["forecast_bps"] = rng.uniform(1.0, 9.0, 200)
-    >>> table["trading_bps"] = table["forecast_bps"] + rng.normal(0.0, 0.5, 200)
+    >>> table = pd.DataFrame({"day": np.arange(200) // 10, "forecast_bps": rng.uniform(1, 9, 200)})
+    >>> table["whole_bps"] = table["forecast_bps"] + rng.normal(0.0, 0.5, 200)
     >>> found = calibration(table)
     >>> found.slope[1] < 1.0 < found.slope[2], len(found.deciles)
     (True, 10)
     """
     import statsmodels.api as sm
 
-    refuse_unknown([forecast], table.columns, "column of forecasts")
-    known = table[table[forecast].notna() & (table["filled_%"] >= 99.0)]
-    days = known["day"].nunique()
-    if len(known) < MIN_DAYS or known[forecast].nunique() < 2:
-        found = f"{len(known)} orders with a forecast were filled to 99 %"
-        raise InsufficientDataError(f"{found}; 20 with unequal forecasts are due")
-    day = pd.factorize(known["day"])[0]
-    model = sm.OLS(known["trading_bps"].to_numpy(), sm.add_constant(known[forecast].to_numpy()))
-    many = days >= MIN_DAYS
-    fit = (
-        model.fit(cov_type="cluster", cov_kwds={"groups": day}, use_t=True) if many else model.fit()
-    )
-    ends = fit.conf_int() if many else np.full((2, 2), np.nan)
+    refuse_unknown(["forecast_bps", "whole_bps"], table.columns, "column")
+    known = table[np.isfinite(table["forecast_bps"])]
+    cost, forecast = (known[f"{name}_bps"].to_numpy(float) for name in ("whole", "forecast"))
+    if len(known) < MIN_DAYS or np.ptp(forecast) == 0:
+        found = f"{len(known)} orders have a forecast"
+        raise InsufficientDataError(f"{found}; {MIN_DAYS} of unequal forecasts are due")
+    day, days = pd.factorize(known["day"])
+    how: dict[str, Any] = {"cov_type": "cluster", "cov_kwds": {"groups": day}, "use_t": True}
+    fit = sm.OLS(cost, sm.add_constant(forecast)).fit(**(how if len(days) >= MIN_DAYS else {}))
+    ends = fit.conf_int() if len(days) >= MIN_DAYS else np.full((2, 2), np.nan)
     intercept, slope = (
         (float(b), float(low), float(high)) for b, (low, high) in zip(fit.params, ends, strict=True)
     )
-    rank = pd.qcut(known[forecast], 10, labels=False, duplicates="drop")
-    rows = {}
-    cost = known["trading_bps"].to_numpy(float)
-    for decile in sorted(set(rank)):
-        mine = (rank == decile).to_numpy()
-        mean = float(cost[mine].mean())
-        half = _half_width(np.where(mine, cost - mean, 0.0) / mine.sum(), day, days)
-        row = {"orders": int(mine.sum()), "forecast_bps": float(known.loc[mine, forecast].mean())}
-        ends = {"cost_bps": mean, "lower_bps": mean - half, "upper_bps": mean + half}
-        rows[int(decile) + 1] = row | ends
+    rank, rows = pd.qcut(forecast, 10, labels=False, duplicates="drop"), {}
+    for decile in np.unique(rank):
+        mine = rank == decile
+        mean, n = float(cost[mine].mean()), len(set(day[mine]))
+        half = _half_width(np.where(mine, cost - mean, 0.0) / mine.sum(), day, len(days), n)
+        row = {"orders": int(mine.sum()), "forecast_bps": float(forecast[mine].mean())}
+        limits = {"cost_bps": mean, "lower_bps": mean - half, "upper_bps": mean + half}
+        rows[int(decile) + 1] = row | limits
     deciles = pd.DataFrame.from_dict(rows, orient="index").rename_axis("decile")
-    return Calibration(slope, intercept, len(known), days, deciles)
+    return Calibration(slope, intercept, len(known), len(days), deciles)
 
 
-def beside_own(costs: pd.DataFrame, own: str, others: Sequence[str]) -> pd.DataFrame:
+def beside_own(
+    costs: pd.DataFrame, own: str, others: Sequence[str], n_days: int = 0
+) -> pd.DataFrame:
     """What else the same orders would have cost: means by value, and paired differences.
 
     Parameters
@@ -408,6 +428,8 @@ def beside_own(costs: pd.DataFrame, own: str, others: Sequence[str]) -> pd.DataF
         Column of what the orders cost.
     others : sequence of str
         Columns of what they would have cost, named <schedule>_bps.
+    n_days : int
+        Of the analysis of which these orders are a part.
 
     Returns
     -------
@@ -427,18 +449,20 @@ def beside_own(costs: pd.DataFrame, own: str, others: Sequence[str]) -> pd.DataF
     for name in (own, *others):
         gap = (costs[name] - costs[own]).to_numpy(float)
         mean = float(weight @ gap)
-        half = _half_width(weight * (gap - mean), day, len(days))
+        half = _half_width(weight * (gap - mean), day, max(n_days, len(days)), len(days))
         ends = (np.nan,) * 3 if name == own else (mean, mean - half, mean + half)
         rows[name.removesuffix("_bps")] = (len(costs), float(weight @ costs[name]), *ends)
     names = ["orders", "cost_bps", "difference_bps", "lower_bps", "upper_bps"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=names).astype({"orders": int})
 
 
-def outliers(table: pd.DataFrame, limit: float = OUTLIER) -> pd.DataFrame:
+def outliers(table: pd.DataFrame) -> pd.DataFrame:
     """Orders whose cost is far from the usual one of their symbol, and the part that did it.
 
-    Far is more than `limit` robust standard deviations (1.4826 median absolute deviations) from
-    the median; the reason is the part whose own distance from its median explains most of it.
+    The distance from the median is divided by the root of the order's time, a minute at least, as
+    the market's move grows with it. Far is more than four robust standard deviations of that
+    (1.4826 median absolute ones; where that is 0, 1.2533 mean ones). The reason is the part whose
+    own distance from its median explains most of it.
 
     Returns
     -------
@@ -448,7 +472,8 @@ def outliers(table: pd.DataFrame, limit: float = OUTLIER) -> pd.DataFrame:
 
     Examples
     --------
-    >>> table = pd.DataFrame(dict.fromkeys(DESK_PARTS, 0.0), index=range(9)).assign(symbol="A")
+    >>> table = pd.DataFrame(dict.fromkeys(DESK_PARTS, 0.0), index=range(9))
+    >>> table = table.assign(symbol="A", seconds=600.0)
     >>> table["spread_bps"] = np.arange(9.0)
     >>> table.loc[8, "delay_bps"] = 90.0
     >>> table["total_bps"] = table[list(DESK_PARTS)].sum(axis=1)
@@ -458,9 +483,12 @@ def outliers(table: pd.DataFrame, limit: float = OUTLIER) -> pd.DataFrame:
     names = [*DESK_PARTS, "total_bps"]
     usual = table.groupby("symbol")[names].transform("median")
     gap = table[names] - usual
-    scale = 1.4826 * gap["total_bps"].abs().groupby(table["symbol"]).transform("median")
-    far = gap["total_bps"].abs() / scale.where(scale > 0)
-    found = far[far > limit].sort_values(ascending=False).index
+    size = gap["total_bps"].abs() / np.sqrt(np.maximum(table["seconds"], 60.0))
+    by_symbol = size.groupby(table["symbol"])
+    median, mean = (by_symbol.transform(how) for how in ("median", "mean"))
+    scale = (1.4826 * median).where(median > 0, 1.2533 * mean)
+    far = size / scale.where(scale > 0)
+    found = far[far > OUTLIER].sort_values(ascending=False).index
     toward = gap.loc[found, list(DESK_PARTS)].mul(np.sign(gap.loc[found, "total_bps"]), axis=0)
     reason = toward.idxmax(axis=1) if len(found) else pd.Series(dtype=object)
     return pd.DataFrame({

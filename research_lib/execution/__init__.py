@@ -15,9 +15,7 @@ from research_lib.execution.fallback import Attempt
 from research_lib.execution.portfolio import PortfolioSchedule, portfolio_schedule, price_portfolio
 from research_lib.execution.problem import share_caps
 from research_lib.execution.schedules import Schedule, pov, twap, vwap
-from research_lib.execution.transient import (
-    obizhaeva_wang, transient_schedule,
-)  # fmt: skip
+from research_lib.execution.transient import obizhaeva_wang, transient_schedule
 
 __all__ = [
     "Allocation", "Allocations", "ArrivalPriceSchedule", "Attempt", "Frontier",

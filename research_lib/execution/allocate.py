@@ -1,7 +1,5 @@
 """The optimal split of one order or of many, with certificate and list of attempts."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator
@@ -10,9 +8,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from research_lib.checks import Float, number, numbers, same_labels
+from research_lib.checks import ArrayLike, Float, number, numbers, same_labels
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution import problem as problems
@@ -88,13 +85,13 @@ class Allocation(Split):
     def summary(self) -> str:
         """The certificate as text."""
         x, penalty = self.shares, f", risk {self.penalty:,.6g}" if self.penalty else ""
+        order = f"{x.sum():,.6g} shares in {len(x)} intervals"
         lines = [
-            f"{x.sum():,.6g} shares in {len(x)} intervals, objective {self.objective!r}, "
-            f"solver {self.solver}",
+            f"{order}, objective {self.objective!r}, solver {self.solver}",
             f"cost {self.cost:,.6g}{penalty}; the next share costs {self.marginal_cost:,.6g}",
             f"at most {max(self.duality_gap, 0.0):.1e} of the cost above the optimum, "
             f"KKT residual {self.kkt_residual:.1e}",
-        ]  # fmt: skip
+        ]
         if (check := self.cross_check) is not None:
             lines.append(f"{check.solver} ({check.backend}) agrees: {check.cost:,.6g}")
         for tried in self.attempts:
@@ -226,30 +223,27 @@ def allocate(
     )  # fmt: skip
 
 
-def _warnings(
-    found: Found, limits: Limits, relaxed: str, rounded_jointly: Any, beyond: int
-) -> Iterator[str]:
+def _warnings(found: Found, limits: Limits, relaxed: str, joint: Any, beyond: int) -> Iterator[str]:
     """What a careful reader should know."""
     if relaxed:
         yield f"bounds relaxed: {relaxed}"
-    if rounded_jointly:
+    if joint:
         yield "lots are a heuristic: coupled intervals are rounded by their tangents"
     if not found.in_time:
         late = f"out of time after {limits.timeout_seconds:g} s: best feasible schedule"
         yield f"{late}, at most {found.certificate.duality_gap:.1e} of its cost above the optimum"
     if beyond:
-        seen = "the largest size that their interval's fit saw"
-        yield f"{beyond} child orders exceed {seen}: their cost is extrapolated"
+        yield f"{beyond} child orders exceed the largest size of their fit: costs are extrapolated"
 
 
 def total_of(curve: ImpactCurve, objective: str) -> SeparableTotal:
     """The curve's total, cached with the curve; anything but a curve is refused."""
     if not isinstance(curve, ImpactCurve):
         raise ValidationError(f"curve must be an ImpactCurve, got {type(curve).__name__}")
-    kept = _totals.setdefault(curve, {})
-    if str(objective) not in kept:
-        kept[str(objective)] = curve.total(objective)
-    return kept[str(objective)]
+    kept, name = _totals.setdefault(curve, {}), str(objective)
+    if name not in kept:
+        kept[name] = curve.total(objective)
+    return kept[name]
 
 
 def _agreed(problem: Problem, limits: Limits, solvers: list[SolverType], found: Found) -> Attempt:
@@ -300,8 +294,7 @@ def in_lots(problem: Problem, found: Found, lot: float) -> tuple[Float, Certific
         lots[t] += step
         one = slice(t, t + 1)
         offers[one] = _lot_costs(total.take(one), lots[one], step, end[one], lot)
-    shares: Float = lots.astype(float) * lot
-    odd = order - count * lot
+    shares, odd = lots.astype(float) * lot, order - count * lot
     if odd > slack:
         shares = _with_odd(problem, total, shares, lot, odd, slack)
     shares = np.clip(shares, problem.lower, problem.upper)
@@ -332,8 +325,8 @@ def _with_odd(
     kept = priced(shares + odd) - cost
     passed = priced(shares - lot + odd) - cost + one_more[elsewhere]
     passed[elsewhere == np.arange(len(shares))] = np.inf  # of one interval alone
-    t = int(np.argmin(np.minimum(kept, passed)))
-    if not np.isfinite(min(kept[t], passed[t])):
+    least = np.minimum(kept, passed)
+    if not np.isfinite(least[t := int(np.argmin(least))]):
         raise OptimizationError(f"no bounds admit the odd {odd:g} shares; widen them")
     if passed[t] < kept[t]:
         shares[t] -= lot
@@ -427,9 +420,8 @@ def allocate_many(
     infeasible = (lower > upper).any(axis=1) | (lower.sum(axis=1) > orders * (1.0 + SUM_ROUNDING))
     infeasible |= upper.sum(axis=1) < orders * (1.0 - SUM_ROUNDING)
     if infeasible.any():
-        i = int(np.argmax(infeasible))
-        shown = total.capacity[i * n : (i + 1) * n]
-        reason = problems.why_infeasible(float(orders[i]), lower[i], upper[i], shown)
+        i, shown = int(np.argmax(infeasible)), total.capacity.reshape(m, n)
+        reason = problems.why_infeasible(float(orders[i]), lower[i], upper[i], shown[i])
         raise OptimizationError(f"problem {i}, first of {int(infeasible.sum()):,}: {reason}")
     x, known = solve_many(total, orders, (lower.ravel(), upper.ravel()))
     for i, found in enumerate(known.tolist()):

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from research_lib.checks import Float, number, per_interval
+from research_lib.checks import ArrayLike, Float, number, per_interval
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
@@ -131,15 +130,14 @@ def almgren_chriss(
     variance = sigma * sigma * tau
     trades, convex = _trajectory(shares, net / tau, risk * variance, 0.5 * alpha * tau)
     if not convex:
-        why = "below 0 because cost plus risk falls without limit; raise it or shorten the horizon"
-        raise OptimizationError(f"risk_aversion {risk:.6g} leaves no least value, {why}")
+        raise OptimizationError(f"cost plus risk falls without limit at risk_aversion {risk:.6g}")
     if min_shares is not None:
         curve = LinearImpact(net / tau, spread + alpha * tau * np.arange(n, 0, -1.0))
         trades = _floored(curve, shares, trades, min_shares, risk, variance)
     sizes = float(np.abs(trades).sum()) if spread else 0.0
     if spread and sizes > abs(trades.sum()) * (1.0 + ROUNDING):
-        what = "the optimum trades against the order's direction, which half_spread prices"
-        raise OptimizationError(f"{what} by its sign; set min_shares=0, or half_spread=0")
+        remedy = "set min_shares=0, or half_spread=0"
+        raise OptimizationError(f"the optimum trades against the order's direction; {remedy}")
     held = left_to_trade(trades)[1:]
     cost = 0.5 * gamma * shares**2 + spread * sizes + float(net @ (trades * trades)) / tau
     cost -= alpha * tau * float(held.sum()) if alpha else 0.0
@@ -183,8 +181,7 @@ def _floored(
     if np.all(free >= floor - ROUNDING * abs(shares)):
         return np.maximum(free, floor)
     if risk < 0:
-        rule = "min_shares binds, a case without an exact method; leave min_shares out"
-        raise OptimizationError(f"risk_aversion {risk:g} is below 0 and {rule}")
+        raise OptimizationError(f"risk_aversion {risk:g} is below 0 and min_shares binds; drop one")
     return allocate(curve, shares, min_shares=floor, risk_aversion=risk, covariance=variance).shares
 
 
@@ -221,10 +218,9 @@ class Frontier(Record):
         """Index risk_aversion; columns expected_cost, deviation, value_at_risk of probability p,
         currency.
         """
-        at_risk = [schedule.value_at_risk(p) for schedule in self.schedules]
         rows = {"expected_cost": self.expected_cost, "deviation": self.deviation}
-        index = pd.Index(self.risk_aversion, name="risk_aversion")
-        return pd.DataFrame(rows | {"value_at_risk": at_risk}, index)
+        rows["value_at_risk"] = np.array([one.value_at_risk(p) for one in self.schedules])
+        return pd.DataFrame(rows, pd.Index(self.risk_aversion, name="risk_aversion"))
 
 
 def efficient_frontier(

@@ -23,6 +23,8 @@ from research_lib.compiling import compiled, vectorised
 from research_lib.impact import SeparableTotal
 
 Pair = tuple[Float, Float]
+Three = tuple[float, float, float]
+Values = tuple[float, ...]
 Smooth = tuple[Float, Float, Float, Float, Float]
 
 EPSILON = float(np.finfo(float).eps)
@@ -145,7 +147,7 @@ def close_sum(x: Float, shares: float, lower: Float, upper: Float) -> Float:
 
 
 @compiled
-def _price(x: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
+def _price(x: float, t: int, smooth: Smooth, steps: Pair) -> Three:
     """C_t(x), prices of the last share and of the next; inf beyond the last step."""
     a, b, c, s, p = smooth[0][t], smooth[1][t], smooth[2][t], smooth[3][t], smooth[4][t]
     depth, premium = steps
@@ -194,9 +196,7 @@ def _power_root(excess: float, b: float, c: float, s: float, p: float) -> tuple[
 
 
 @compiled
-def _respond(
-    nu: float, a: float, b: float, c: float, s: float, p: float
-) -> tuple[float, float, float]:
+def _respond(nu: float, a: float, b: float, c: float, s: float, p: float) -> Three:
     """Least and most shares at the multiplier nu, without steps or bounds, and d shares / d nu.
 
     Least and most differ where the marginal cost equals nu over a range of shares. Where c is below
@@ -216,7 +216,7 @@ def _respond(
 
 
 @compiled
-def _respond_stepped(nu: float, t: int, smooth: Smooth, steps: Pair) -> tuple[float, float, float]:
+def _respond_stepped(nu: float, t: int, smooth: Smooth, steps: Pair) -> Three:
     """`_respond` of interval t with steps: each is taken as far as step plus smooth part cost less
     than nu.
     """
@@ -246,7 +246,7 @@ def _sums(lower: Float, upper: Float) -> tuple[float, float]:
 
 
 @vectorised
-def _sweep_lines(nu: float, a: Float, b: Float, bounds: Pair) -> tuple[float, float, float]:
+def _sweep_lines(nu: float, a: Float, b: Float, bounds: Pair) -> Three:
     """`_sweep` for rising lines, where exactly one number of shares is optimal at nu."""
     filled, slope, (lower, upper) = 0.0, 0.0, bounds
     for t in range(len(a)):
@@ -258,7 +258,7 @@ def _sweep_lines(nu: float, a: Float, b: Float, bounds: Pair) -> tuple[float, fl
 
 
 @compiled
-def _sweep(nu: float, smooth: Smooth, steps: Pair, bounds: Pair) -> tuple[float, float, float]:
+def _sweep(nu: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Three:
     """Sums of the least and of the most shares that are optimal at nu, and d sum / d nu."""
     a, b, c, s, p = smooth
     (lower, upper), stepped = bounds, steps[0].shape[1] > 0
@@ -373,7 +373,7 @@ def _first_price(shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> fl
 @compiled
 def _solve(
     shares: float, smooth: Smooth, steps: Pair, bounds: Pair, limit: int, x: Float
-) -> tuple[int, tuple[float, ...]]:
+) -> tuple[int, Values]:
     """Optimal shares into `x` (n,); the sweeps taken, and `_judge` of them."""
     (lower, upper), (least, most) = bounds, _sums(*bounds)
     nu, sweeps, equal = np.nan, 0, shares / len(x)
@@ -395,7 +395,7 @@ def _solve(
 
 
 @vectorised
-def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> tuple[float, ...]:
+def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> Values:
     """For rising lines: cost and sum of the shares, largest distance beyond a bound, highest price
     of a removable share, lowest price of an addable one.
     """
@@ -412,9 +412,7 @@ def _prices_lines(x: Float, a: Float, b: Float, bounds: Pair) -> tuple[float, ..
 
 
 @compiled
-def _judge(
-    x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair
-) -> tuple[float, ...]:
+def _judge(x: Float, nu: float, shares: float, smooth: Smooth, steps: Pair, bounds: Pair) -> Values:
     """The numbers of a `Certificate`.
 
     If no removable share costs more than the cheapest addable one, any price between the two leaves

@@ -11,11 +11,11 @@ import numpy as np
 from research_lib.checks import Float
 from research_lib.config import Record, SolverType
 from research_lib.errors import OptimizationError
-from research_lib.execution.cvxpy_solver import solve_cvxpy
 from research_lib.execution.exact import Certificate, certify_separable, exact_split
 from research_lib.execution.problem import Answer, Limits, Problem
-from research_lib.execution.scipy_solver import solve_scipy
+from research_lib.execution.solvers import solve_cvxpy, solve_scipy
 
+Solvers = Iterable[SolverType]
 logger = logging.getLogger(__name__)
 
 CERTIFIED_GAP, CERTIFIED_RESIDUAL, PROVEN = 1e-6, 1e-3, 1e-7
@@ -63,9 +63,7 @@ class Found:
     in_time: bool = True
 
 
-def search(
-    problem: Problem, limits: Limits, solvers: Iterable[SolverType], trust: bool = False
-) -> Found:
+def search(problem: Problem, limits: Limits, solvers: Solvers, trust: bool = False) -> Found:
     """The first certified answer, or with `trust` finite one; out of time the best feasible one.
 
     The exact solver is tried even when time is up, because it needs almost none.
@@ -90,8 +88,7 @@ def search(
             begin = time.perf_counter()
     if limits.left > 0:
         trail = "; ".join(f"{a.solver}/{a.backend}: {a.reason}" for a in attempts)
-        remedy = "raise max_iterations or timeout_seconds"
-        raise OptimizationError(f"no solver gave a certified schedule ({trail}); {remedy}")
+        raise OptimizationError(f"no solver gave a certified schedule ({trail}); allow more time")
     candidates.append(problem.feasible(np.ones(len(problem.lower))))
     candidates.append(exact_split(problem.total, problem.shares, problem.bounds)[0])
     known = [(certify(x, problem), x) for x in candidates]
@@ -166,23 +163,21 @@ def certify(x: Float, problem: Problem) -> Certificate:
     return below._replace(cost=cost, duality_gap=gap)
 
 
-def fault_of(
-    certificate: Certificate, shares: float, n: int, tolerance: float, turnover: float = 0.0
-) -> str:
+def fault_of(found: Certificate, shares: float, n: int, gap: float, turnover: float = 0.0) -> str:
     """Why an answer of n child orders is rejected; empty if it is accepted."""
     rounding = max(SUM_TOLERANCE, 1e-15 * n) * max(abs(shares), turnover)
-    if not abs(certificate.filled - shares) <= rounding:
-        return f"shares sum to {certificate.filled:.9g} of {shares:.9g}"
-    if not certificate.outside <= 0:
-        return f"shares up to {certificate.outside:.3g} outside their bounds"
-    if not math.isfinite(certificate.cost):
-        return f"cost {certificate.cost} is not finite"
-    allowed = max(CERTIFIED_GAP, tolerance)
-    if not abs(certificate.duality_gap) <= allowed:
-        return f"duality gap {certificate.duality_gap:.1e} above {allowed:.0e}"
+    if not abs(found.filled - shares) <= rounding:
+        return f"shares sum to {found.filled:.9g} of {shares:.9g}"
+    if not found.outside <= 0:
+        return f"shares up to {found.outside:.3g} outside their bounds"
+    if not math.isfinite(found.cost):
+        return f"cost {found.cost} is not finite"
+    allowed = max(CERTIFIED_GAP, gap)
+    if not abs(found.duality_gap) <= allowed:
+        return f"duality gap {found.duality_gap:.1e} above {allowed:.0e}"
     # Shares very near a bound or a kink may have the wrong marginal price at almost no cost. A gap
     # ten times below the certified one proves the schedule, whatever the residual.
-    proven = abs(certificate.duality_gap) <= PROVEN
-    if not (proven or certificate.kkt_residual <= CERTIFIED_RESIDUAL):
-        return f"KKT residual {certificate.kkt_residual:.1e} above {CERTIFIED_RESIDUAL:.0e}"
+    proven = abs(found.duality_gap) <= PROVEN
+    if not (proven or found.kkt_residual <= CERTIFIED_RESIDUAL):
+        return f"KKT residual {found.kkt_residual:.1e} above {CERTIFIED_RESIDUAL:.0e}"
     return ""

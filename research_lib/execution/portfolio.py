@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.linalg import eigvalsh, solveh_banded
 
-from research_lib.checks import Float, number, numbers, same_labels
+from research_lib.checks import ArrayLike, Float, number, numbers, same_labels
 from research_lib.errors import OptimizationError, ValidationError
-from research_lib.execution.cvxpy_solver import BACKENDS, solved
 from research_lib.execution.problem import Limits, broadcast
 from research_lib.execution.schedules import ROUNDING, ModelledSchedule, left_to_trade
+from research_lib.execution.solvers import BACKENDS, solved
 from research_lib.monitoring import timed
 
+Optimum = tuple[Float, str, float]  # trades, solver and residual
 TOLERANCE, MAX_ITERATIONS = 1e-10, 1_000  # asked of the backends
 ACCEPTED = 1e-6
 UNEVEN = 1e-10  # of permanent impact scaled to a largest singular value of 1: rounding of a product
@@ -170,16 +170,13 @@ def portfolio_schedule(
         _refuse_arbitrage(market, n)
     if exposures is not None:
         names = getattr(exposures, "index", range(len(np.atleast_2d(exposures))))
-        min_exposure, max_exposure = (
-            _of_exposures(limit, names) for limit in (min_exposure, max_exposure)
-        )
+        min_exposure, max_exposure = (_of_exposures(x, names) for x in (min_exposure, max_exposure))
     lowest, highest = numbers("min_exposure", min_exposure), numbers("max_exposure", max_exposure)
-    limited = not (np.all(lowest == -np.inf) and np.all(highest == np.inf))
-    if (exposures is not None) != limited:
+    if (exposures is None) != (np.all(lowest == -np.inf) and np.all(highest == np.inf)):
         raise ValidationError("exposures and min_exposure or max_exposure go together")
     weights = np.zeros((0, m)) if exposures is None else np.atleast_2d(given["exposures"])
     least, most = given["min_shares"], given["max_shares"]
-    bounds = _Bounds(
+    bounds = Bounds(
         broadcast("min_shares", -np.inf if least is None else least, (n, m)),
         broadcast("max_shares", np.inf if most is None else most, (n, m)),
         _finite("exposures", weights, (len(weights), m)),
@@ -193,10 +190,9 @@ def _of_exposures(limits: Any, names: Sequence[Any]) -> Any:
     """Limits (k,) or, by interval, (n - 1, k), labelled ones in the order of the weights' rows."""
     what, due = "limits of exposures", "those are of its rows"
     if not isinstance(limits, pd.DataFrame):
-        return same_labels(what, limits, names, due) if isinstance(limits, pd.Series) else limits
-    rows, columns = limits.iloc[:, 0], limits.iloc[0]
-    rows = same_labels(what, rows, range(len(rows)), "rows are labelled by interval")
-    return limits.loc[rows.index, same_labels(what, columns, names, due).index]
+        return same_labels(what, limits, names, due)
+    same_labels(what, limits.iloc[:, 0], range(len(limits)), "rows are labelled by interval")
+    return limits.sort_index()[same_labels(what, limits.iloc[0], names, due).index]
 
 
 def price_portfolio(
@@ -254,7 +250,7 @@ def _aligned(given: dict[str, Any]) -> tuple[dict[str, Any], pd.Index | None]:
     return given, labels
 
 
-class _Market(NamedTuple):
+class Market(NamedTuple):
     """Cost and risk of m assets, in the notation of `portfolio_schedule`; net is H~."""
 
     covariance: Float
@@ -266,7 +262,7 @@ class _Market(NamedTuple):
     net: Float
 
 
-def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Market:
+def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> Market:
     """The market from the user's arguments, aligned and checked."""
     tau = number("interval", interval, above=0)
     covariance = _finite("covariance", given["covariance"], (m, m))
@@ -284,10 +280,10 @@ def _market(m: int, given: dict[str, Any], risk: float, interval: float) -> _Mar
     if np.linalg.eigvalsh(net * np.outer(unit, unit))[0] <= 1e-12:
         what = "the symmetric part of temporary less permanent * interval / 2"
         raise ValidationError(f"{what} must be positive definite; shorten the interval")
-    return _Market(covariance, temporary, permanent, spread, risk, tau, net)
+    return Market(covariance, temporary, permanent, spread, risk, tau, net)
 
 
-def _refuse_arbitrage(market: _Market, n: int) -> None:
+def _refuse_arbitrage(market: Market, n: int) -> None:
     """Check the eigenvalues of `portfolio_schedule` with each asset in its own unit: otherwise
     assets priced 1e5 would hide the asymmetry of assets priced 1e-7.
     """
@@ -300,19 +296,16 @@ def _refuse_arbitrage(market: _Market, n: int) -> None:
     if np.linalg.eigvalsh(even)[0] < -rounding:
         lowest = eigvalsh(even, net)[0]
         what = "permanent pays some orders over any horizon: the smallest eigenvalue of its"
-        part = f"symmetric part is {lowest:.3g}, in parts of the temporary impact of one trade"
-        remedy = "set the negative eigenvalues of (G + G') / 2 to 0"
-        raise ValidationError(f"{what} {part}; {remedy}, {ways}")
+        raise ValidationError(f"{what} symmetric part is {lowest:.3g}; set it to 0, {ways}")
     if np.abs(twist).max() <= rounding:
         return
     strength = eigvalsh(1j * twist, net)[-1]
     first = int(np.pi / np.arctan(0.5 * strength)) + 1
     here, there = (1.0 - 0.5 * strength / np.tan(np.pi / max(k, 2)) for k in (n, first))
-    found = f"{here:.3g} over this schedule's horizon of {n:,} intervals"
-    found += f" and {there:.3g} over {first:,}" if n < first else ""
     what = f"permanent is asymmetric, and round trips gain over {first:,} intervals or more: the"
-    which = f"smallest eigenvalue of their cost, in parts of their temporary impact, is {found}"
-    raise ValidationError(f"{what} {which}; give its symmetric part, (G + G') / 2, {ways}")
+    which = f"smallest eigenvalue of their cost, in parts of their temporary impact, is {here:.3g}"
+    where = f"over this schedule's horizon of {n:,} intervals and {there:.3g} over {first:,}"
+    raise ValidationError(f"{what} {which} {where}; give its symmetric part, (G + G') / 2, {ways}")
 
 
 def _matrix(name: str, values: Any, m: int) -> Float:
@@ -334,7 +327,7 @@ def _finite(name: str, values: Any, shape: tuple[int | None, ...], low: float = 
     return array
 
 
-class _Bounds(NamedTuple):
+class Bounds(NamedTuple):
     """Bounds of trades and holdings, for n intervals and m assets; infinite means no bound.
 
     Trades lower, upper (n, m) shares; exposures (k, m) of what is held after each trade but the
@@ -348,7 +341,7 @@ class _Bounds(NamedTuple):
     most: Float
 
 
-def _form(market: _Market, orders: Float, n: int, unit: Float) -> tuple[sparse.csr_array, Float]:
+def _form(market: Market, orders: Float, n: int, unit: Float) -> tuple[sparse.csr_array, Float]:
     """P and q of cost plus risk, 1/2 z'Pz + q'z up to a constant, in the holdings z (n - 1 times m)
     between n trades, each asset in its own unit.
     """
@@ -361,7 +354,7 @@ def _form(market: _Market, orders: Float, n: int, unit: Float) -> tuple[sparse.c
     return sparse.csr_array(form), np.append(orders / unit @ beside, np.zeros((n - 2) * len(unit)))
 
 
-def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
+def _free(market: Market, orders: Float, n: int) -> tuple[Float, float]:
     """Trades, (n, m), without bounds or spreads, and their stationarity: the largest derivative by
     the holdings, relative to its terms.
     """
@@ -374,18 +367,15 @@ def _free(market: _Market, orders: Float, n: int) -> tuple[Float, float]:
     try:
         held = solveh_banded(np.array(bands), -linear)
     except np.linalg.LinAlgError as error:
-        why = f"risk_aversion {market.risk_aversion:g} is below 0, or the antisymmetric part of"
-        remedy = "permanent large; raise the one, or lower the other"
-        raise OptimizationError(f"cost plus risk falls without limit: {why} {remedy}") from error
+        why = f"antisymmetric part of permanent large or risk_aversion {market.risk_aversion:g} low"
+        raise OptimizationError(f"cost plus risk falls without limit: {why}") from error
     slope, size = form @ held + linear, abs(form) @ np.abs(held) + np.abs(linear)
     path = held.reshape(n - 1, -1) * unit
     trades = -np.diff(path, axis=0, prepend=orders[None], append=np.zeros((1, len(orders))))
     return trades, float(np.abs(slope).max()) / (float(size.max()) or 1.0)
 
 
-def _optimum(
-    market: _Market, orders: Float, bounds: _Bounds, limits: Limits
-) -> tuple[Float, str, float]:
+def _optimum(market: Market, orders: Float, bounds: Bounds, limits: Limits) -> Optimum:
     """Trades (n, m), solver and KKT residual; the free optimum where there are no bounds."""
     trades, residual = _free(market, orders, len(bounds.lower))
     exposed = left_to_trade(trades)[1:-1] @ bounds.exposures.T
@@ -397,11 +387,8 @@ def _optimum(
     if inside and np.all(one_way | (market.half_spread == 0)):
         return trades, "block-tridiagonal", residual
     if len(trades) == 1:
-        raise OptimizationError(
-            "one interval trades everything: raise n_intervals, or drop the bounds"
-        )
-    least, most = bounds.lower.sum(axis=0), bounds.upper.sum(axis=0)
-    slack = ROUNDING * np.abs(orders)
+        raise OptimizationError("one interval trades everything: raise n_intervals or drop bounds")
+    least, most, slack = bounds.lower.sum(axis=0), bounds.upper.sum(axis=0), ROUNDING * abs(orders)
     short = (least > orders + slack) | (most < orders - slack)
     if short.any():
         i = int(np.argmax(short))
@@ -410,9 +397,7 @@ def _optimum(
     return _bounded(market, orders, bounds, trades, limits)
 
 
-def _bounded(
-    market: _Market, orders: Float, bounds: _Bounds, free: Float, limits: Limits
-) -> tuple[Float, str, float]:
+def _bounded(market: Market, orders: Float, bounds: Bounds, free: Float, limits: Limits) -> Optimum:
     """Trades (n, m), backend and KKT residual by CVXPY, each asset in its own unit, cost in units
     of the free optimum's cost.
     """
@@ -443,8 +428,7 @@ def _bounded(
     for backend in (name for name in BACKENDS if name in cp.installed_solvers()):
         status = solved(program, backend, limits)
         if "infeasible" in status:
-            what = "the orders cannot be traded within the caps and exposures together"
-            raise OptimizationError(f"{what}; widen them, or lengthen the horizon")
+            raise OptimizationError("no trades meet the caps and exposures together; widen them")
         if z.value is not None:
             own = np.repeat(spread, n)
             residual = _residual(program, {z: form @ z.value + linear, sells: own, buys: own})
@@ -476,19 +460,16 @@ def _residual(program: Any, slopes: dict[Any, Float]) -> float:
         price, miss = np.ravel(constraint.dual_value, "F"), np.ravel(constraint.expr.value, "F")
         for variable, matrix in constraint.expr.grad.items():
             # Of one variable and one row CVXPY gives a number for the matrix.
-            pulled[variable] += (
-                np.atleast_2d(matrix) @ price if np.isscalar(matrix) else matrix @ price
-            )
+            full = np.atleast_2d(matrix) if np.isscalar(matrix) else matrix
+            pulled[variable] += full @ price
         violation = max(violation, float(np.max(constraint.violation())))
         gap += abs(float(price @ miss))
-    slope = np.concatenate([slopes[variable] for variable in pulled])
-    pull = np.concatenate(list(pulled.values()))
-    size = max(float(np.abs([slope, pull]).max()), 1e-9)
-    stationarity = float(np.abs(slope + pull).max()) / size
-    return max(stationarity, violation, gap / max(abs(program.value), 1e-3))
+    slope, pull = (np.concatenate([part[one] for one in pulled]) for part in (slopes, pulled))
+    stationarity = np.abs(slope + pull).max() / max(np.abs([slope, pull]).max(), 1e-9)
+    return max(float(stationarity), violation, gap / max(abs(program.value), 1e-3))
 
 
-def _attribution(market: _Market, shares: Float) -> pd.DataFrame:
+def _attribution(market: Market, shares: Float) -> pd.DataFrame:
     """Cost and variance by asset, each column summing to the portfolio's: see
     PortfolioSchedule.
     """
@@ -506,7 +487,7 @@ def _attribution(market: _Market, shares: Float) -> pd.DataFrame:
 
 
 def _schedule(
-    market: _Market, labels: pd.Index | None, trades: Float, solver: str, residual: float
+    market: Market, labels: pd.Index | None, trades: Float, solver: str, residual: float
 ) -> PortfolioSchedule:
     """The trades with expected cost and variance, which is set to 0 where a hedge leaves only
     rounding error.

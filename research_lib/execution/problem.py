@@ -6,18 +6,15 @@ r"""The problem that `allocate` solves: totals, bounds, and the coupling of the 
 with Q the decaying impact and the risk of :mod:`research_lib.execution.quadratic`.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from research_lib.checks import Float, number, numbers, per_interval, same_labels
+from research_lib.checks import ArrayLike, Float, Mask, number, numbers, per_interval, same_labels
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.exact import SUM_ROUNDING, Certificate, Pair, close_sum
 from research_lib.execution.quadratic import Decay, Quadratic, StateDecay, decay_of
@@ -76,7 +73,7 @@ class Problem:
         return self.lower, self.upper
 
     @cached_property
-    def non_convex(self) -> NDArray[np.bool_]:
+    def non_convex(self) -> Mask:
         """Intervals, (n,), whose total is not known to be convex between its bounds."""
         c, bad = self.total, self.total.non_convex()
         if not bad.any():
@@ -93,9 +90,8 @@ class Problem:
         """A separable lower bound of the cost up to a constant, exact at x: the convex Q lies above
         its tangent.
         """
-        if self.coupling is None:
-            return self.total
-        return replace(self.total, linear=self.total.linear + self.coupling.gradient(x))
+        joint, own = self.coupling, self.total
+        return own if joint is None else replace(own, linear=own.linear + joint.gradient(x))
 
     @property
     def quadratic(self) -> Quadratic | None:
@@ -115,7 +111,7 @@ class Problem:
         x = np.clip(self.shares * weights / weights.sum(), self.lower, self.upper)
         return close_sum(x, self.shares, self.lower, self.upper)
 
-    def scaled(self, unit: float) -> Problem:
+    def scaled(self, unit: float) -> Self:
         """The problem with shares in `unit`, and currency scaled so that cost and order are alike.
 
         Otherwise backends report `optimal` although the cost is per cents above the optimum.
@@ -128,7 +124,7 @@ class Problem:
         currency = (cost or 1.0) * unit / self.shares
         coupling = None if joint is None else joint.scaled(unit, currency)
         parts = self.shares / unit, self.lower / unit, self.upper / unit
-        return Problem(self.total.scaled(unit, currency), *parts, coupling)
+        return type(self)(self.total.scaled(unit, currency), *parts, coupling)
 
     def repaired(self, scaled: Float | None, unit: float) -> Float | None:
         """A solver's answer in `unit` as shares inside the bounds that sum to the order; None if
@@ -145,11 +141,10 @@ class Problem:
         x = close_sum(x, self.shares, self.lower, self.upper)
         equal = np.full(len(x), self.shares / len(x))
         inside = np.all((self.lower <= equal) & (equal <= self.upper))
-        if inside and self.cost(equal) <= self.cost(x) + SAME_COST * abs(self.cost(x)):
-            return equal
-        return x
+        as_good = inside and self.cost(equal) <= self.cost(x) + SAME_COST * abs(self.cost(x))
+        return equal if as_good else x
 
-    def relaxed(self) -> tuple[Problem, str]:
+    def relaxed(self) -> tuple[Self, str]:
         """The problem with its caps raised, or its floors lowered, by the one factor that just
         admits the order, and how; as it is, with no text, where nothing needs or helps.
 
@@ -160,19 +155,17 @@ class Problem:
         if not reason or np.any(self.lower > upper):
             return self, ""
         if reason.startswith("floors"):
-            factor = order / self.lower.sum()
-            eased = replace(self, lower=self.lower * factor)
-            return eased, f"min_shares lowered to {factor:.6g} of it"
+            part = order / self.lower.sum()
+            return replace(self, lower=self.lower * part), f"min_shares lowered to {part:.6g} of it"
         reach = np.where(upper > 0, np.minimum(self.total.capacity, order * (1.0 + HEADROOM)), 0.0)
         if reach.sum() < order * (1.0 - SUM_ROUNDING):
-            why = "caps of 0 stay, and none exceeds what the books show; open intervals"
-            known = f"cap admits {upper.sum():,.6g} of {order:,.6g} shares"
-            raise OptimizationError(f"{known}, and no relaxation admits them: {why}")
-        most = 2.0 * float(np.max(reach[upper > 0] / upper[upper > 0]))  # all have their reach
+            why = "no relaxation admits them: caps of 0 stay; open intervals, or order less"
+            raise OptimizationError(f"cap admits {upper.sum():,.6g} of {order:,.6g} shares, {why}")
 
         def missing(factor: float) -> float:
             return float(order - np.minimum(upper * factor, reach).sum())
 
+        most = 2.0 * float(np.max(reach[upper > 0] / upper[upper > 0]))  # all have their reach
         factor = brentq(missing, 1.0, most, xtol=1e-15) * (1.0 + HEADROOM)
         raised = np.minimum(upper * factor, reach)
         return replace(self, upper=raised), f"max_shares raised to {factor:.6g} times it"
@@ -188,8 +181,8 @@ def why_infeasible(order: float, lower: Float, upper: Float, capacity: Any = np.
         shown = float(np.minimum(np.broadcast_to(capacity, len(upper)), abs(order)).sum())
         if shown < order:
             return f"the books show {shown:,.6g} of {order:,.6g} shares; order less or trade longer"
-        admitted = f"cap admits {most:,.12g} of {order:,.12g} shares"
-        return f"{admitted}; raise max_shares (max_allocation_ratio) or lengthen the horizon"
+        remedy = "raise max_shares (max_allocation_ratio) or lengthen the horizon"
+        return f"cap admits {most:,.12g} of {order:,.12g} shares; {remedy}"
     if least > order + slack:
         return f"floors need {least:,.12g} of {order:,.12g} shares; lower min_shares"
     return ""
@@ -224,9 +217,8 @@ def coupling_of(
 
 def interval_times(times: ArrayLike) -> Float:
     """`trade_times` of intervals 0 to n - 1, by whose labels a Series is aligned."""
-    n = np.size(times)
-    due = f"intervals are labelled 0 to {n - 1}"
-    return trade_times(same_labels("times", times, range(n), due))
+    due = f"intervals are labelled 0 to {np.size(times) - 1}"
+    return trade_times(same_labels("times", times, range(np.size(times)), due))
 
 
 def bounds_of(n: int, order: float, min_shares: ArrayLike, max_shares: ArrayLike | None) -> Pair:
@@ -259,8 +251,8 @@ def broadcast(name: str, values: Any, shape: tuple[int, ...], low: float = -np.i
     try:
         array = np.array(np.broadcast_to(np.asarray(values, float), shape))
     except (TypeError, ValueError) as error:
-        what = f"{name} must broadcast to {shape}, got {str(values)[:60]}"
-        raise ValidationError(what) from error
+        got = str(values)[:60]
+        raise ValidationError(f"{name} must broadcast to {shape}, got {got}") from error
     if not np.all(array >= low):
         raise ValidationError(f"{name} must be at least {low:g}, got {array[~(array >= low)][0]:g}")
     return array
@@ -308,7 +300,7 @@ def share_caps(
     return caps
 
 
-def _closed(blackout: Any, n: int) -> NDArray[Any]:
+def _closed(blackout: Any, n: int) -> Any:
     """The intervals without trading, as an index of (n,)."""
     given: Any = list(blackout) if isinstance(blackout, set | frozenset) else blackout
     rule = f"a mask ({n},) of booleans, or intervals from 0 to {n - 1}, each once"
@@ -324,10 +316,10 @@ def _closed(blackout: Any, n: int) -> NDArray[Any]:
 def check_finite(curve: ImpactCurve) -> None:
     """Name the first coefficient of the curve that is not finite, in a ValidationError."""
     for name, values in curve.parameters().items():
-        bad = np.asarray(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
-        if bad.any():
-            t = int(np.argmax(bad))
-            where = f"{int(bad.sum()):,} of {len(bad):,} intervals, first in {t} ({values[t]})"
+        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        if len(bad):
+            t, of = bad[0], f"{len(bad):,} of {len(values):,} intervals"
+            where = f"{of}, first in {t} ({values[t]})"
             raise ValidationError(f"curve {name} is not finite in {where}; refit or drop these")
 
 
@@ -341,7 +333,6 @@ def check_convex(problem: Problem) -> None:
     for name in ("cubic", "quadratic"):
         if total[name][t] < 0:
             shape = f"{name} coefficient {total[name][t]:.3g} below 0"
-    where = f"{int(bad.sum()):,} intervals, first in {t} ({shape})"
-    why = "a stationary point need not be a minimum"
+    where = f"in {int(bad.sum()):,} intervals, first in {t} ({shape})"
     remedy = 'refit with coefficients held at 0 or above, or use objective "cost"'
-    raise OptimizationError(f"the total is not convex in {where}: {why}; {remedy}")
+    raise OptimizationError(f"not convex {where}: a stationary point may be no minimum; {remedy}")

@@ -9,24 +9,21 @@ decomposition. Bounds are met by an active set: whole sets of intervals are exch
 that helps, then single ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.sparse.linalg import splu
 
-from research_lib.checks import Float
+from research_lib.checks import Float, Mask
 from research_lib.errors import ValidationError
 from research_lib.execution.exact import Certificate
 from research_lib.impact import ExponentialKernel, ExponentialSumKernel, Kernel, kernel_matrix
 
-Mask = NDArray[np.bool_]
+Bounded = tuple[Float | None, str, int]  # the optimum, how it was found, and the solves
 MAX_DENSE, MAX_EXCHANGES = 5_000, 200
 PATIENCE = 3  # exchanges of whole sets without progress before single ones
 SAME_PRICE, SAME_SHARES = 1e-11, 1e-13
@@ -53,9 +50,9 @@ class StateDecay:
             total += scale * (state + linalg.solve_banded((0, 1), rises, x) - x)
         return total
 
-    def __mul__(self, unit: float) -> StateDecay:
+    def __mul__(self, unit: float) -> Self:
         """The same with G in units of 1 / `unit`."""
-        return StateDecay(self.factors, self.scales * unit)
+        return type(self)(self.factors, self.scales * unit)
 
 
 Decay = StateDecay | Float  # the matrix (n, n) itself where it has no structure
@@ -75,9 +72,8 @@ def decay_of(kernel: Kernel, at: Float) -> Decay:
         factors = np.exp(-np.multiply.outer(np.diff(at), np.array(kernel.decays)))
         return StateDecay(factors, np.array(kernel.scales, float))
     if len(at) > MAX_DENSE:
-        size = f"{len(at):,} times need a matrix of {8e-6 * len(at) ** 2:,.0f} MB"
         remedy = f"take an ExponentialSumKernel, or {MAX_DENSE:,} times at most"
-        raise ValidationError(f"{size}; {remedy}")
+        raise ValidationError(f"{len(at):,} times need a large matrix; {remedy}")
     return kernel_matrix(kernel, at)
 
 
@@ -94,11 +90,11 @@ class Quadratic:
     def __len__(self) -> int:
         return len(self.linear)
 
-    def scaled(self, unit: float, currency: float) -> Quadratic:
+    def scaled(self, unit: float, currency: float) -> Self:
         """The same with shares in `unit` and cost in `currency`."""
         square = unit**2 / currency
         own = self.curvature * square, self.linear * unit / currency
-        return Quadratic(self.shares / unit, self.decay * square, *own, self.holding * square)
+        return type(self)(self.shares / unit, self.decay * square, *own, self.holding * square)
 
     def risk(self, x: Float) -> tuple[float, float]:
         """The risk term of the cost, currency, and its increase for one more share held from the
@@ -187,9 +183,7 @@ class Quadratic:
         matrix[later, later] += 2.0 * self.curvature
         return matrix
 
-    def bounded(
-        self, lower: Float, upper: Float, in_time: Callable[[], bool]
-    ) -> tuple[Float | None, str, int]:
+    def bounded(self, lower: Float, upper: Float, in_time: Callable[[], bool]) -> Bounded:
         """The optimum between bounds (n,), some of which may be infinite, how, and the solves.
 
         Whole sets of intervals at a bound are exchanged (Hintermueller, Ito and Kunisch 2003) as
@@ -199,8 +193,7 @@ class Quadratic:
         """
         pinned = lower == upper
         low, high = pinned, np.zeros(len(self), bool)
-        floors = np.abs(lower[np.isfinite(lower)])
-        slack = SAME_SHARES * float(floors.max(initial=abs(self.shares)))
+        slack = SAME_SHARES * np.abs(lower[np.isfinite(lower)]).max(initial=abs(self.shares))
         method = "sparse system" if isinstance(self.decay, StateDecay) else "Cholesky"
         fewest, patience, rng = len(self) + 1, PATIENCE, np.random.default_rng(0)
         for solves in range(1, MAX_EXCHANGES + 10 * len(self)):
@@ -262,8 +255,7 @@ class Quadratic:
         cost, saved = self.value(x), self._most_saved(error)
         outside = float(max(np.max(lower - x), np.max(x - upper), 0.0))
         own = self.linear + 2.0 * self.curvature * x + self.decay @ x
-        unit = max(abs(nu), float(np.max(np.abs(own)))) or 1.0
-        residual = float(np.max(np.abs(error))) / unit
+        residual = float(np.max(np.abs(error)) / (max(abs(nu), np.max(np.abs(own))) or 1.0))
         return Certificate(cost, nu, residual, saved / (abs(cost) or 1.0), float(x.sum()), outside)
 
 

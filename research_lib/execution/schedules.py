@@ -1,24 +1,18 @@
 """Schedules: shares by interval, and the benchmarks TWAP, VWAP and POV."""
 
-from __future__ import annotations
-
 import logging
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from research_lib.checks import Float, number, numbers, per_interval
+from research_lib.checks import ArrayLike, Float, number, numbers, per_interval
 from research_lib.config import Record
 from research_lib.errors import ValidationError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 ROUNDING = 1e-9
 logger = logging.getLogger(__name__)
@@ -36,16 +30,6 @@ class Split(Record):
         part = 100.0 * self.shares / (self.shares.sum() or 1.0)
         columns = {"shares": self.shares, "part_%": part, "left": left_to_trade(self.shares)[1:]}
         return pd.DataFrame(columns, pd.RangeIndex(len(part), name="interval"))
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Shares by interval, as steps, on `ax` or on new axes."""
-        import matplotlib.pyplot as plt
-
-        axes = plt.subplots()[1] if ax is None else ax
-        name = getattr(self, "name", type(self).__name__)
-        axes.step(np.arange(len(self.shares)), self.shares, where="mid", label=name)
-        axes.set(xlabel="interval", ylabel="shares", title=name)
-        return axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +112,7 @@ def twap(total_shares: float, n_intervals: int) -> Schedule:
     [200.0, 200.0, 200.0]
     """
     n = number("n_intervals", n_intervals, 1, integer=True)
-    total = number("total_shares", total_shares, 0)
-    return Schedule(np.full(n, total / n), "TWAP")
+    return Schedule(np.full(n, number("total_shares", total_shares, 0) / n), "TWAP")
 
 
 def vwap(total_shares: float, volume: ArrayLike) -> Schedule:
@@ -151,7 +134,7 @@ def vwap(total_shares: float, volume: ArrayLike) -> Schedule:
     >>> vwap(600, [100, 300, 200]).shares.tolist()
     [100.0, 300.0, 200.0]
     """
-    expected, total = _some("volume", volume), number("total_shares", total_shares, 0)
+    expected, total = _traded(volume), number("total_shares", total_shares, 0)
     return Schedule(total * expected / expected.sum(), "VWAP")
 
 
@@ -185,21 +168,22 @@ def pov(total_shares: float, volume: ArrayLike, rate: float) -> Schedule:
     >>> pov(50, [100, 300, 200], rate=0.1).shares.tolist()
     [10.0, 30.0, 10.0]
     """
-    expected, total = _some("volume", volume), number("total_shares", total_shares, 0)
+    expected, total = _traded(volume), number("total_shares", total_shares, 0)
     admitted = number("rate", rate, above=0) * np.cumsum(expected)
     unfilled = total - float(admitted[-1])
-    unfilled = unfilled if unfilled > 1e-12 * total else 0.0
-    if unfilled:
+    if unfilled <= 1e-12 * total:
+        unfilled = 0.0
+    else:
         known = f"a rate of {rate:g} admits {admitted[-1]:,.6g} of {total:,.6g} shares"
         logger.warning(f"{known}; raise it to {total / expected.sum():.3g} or lengthen the horizon")
     shares = np.maximum(np.diff(np.minimum(admitted, total), prepend=0.0), 0.0)
     return Schedule(shares, "POV", unfilled=unfilled)
 
 
-def _some(name: str, values: ArrayLike) -> Float:
-    array = _at_least_zero(name, values)
+def _traded(volume: ArrayLike) -> Float:
+    array = _at_least_zero("volume", volume)
     if not array.sum() > 0:
-        raise ValidationError(f"{name} is 0 in all of {len(array)} intervals: nothing is traded")
+        raise ValidationError(f"volume is 0 in all of {len(array)} intervals: nothing is traded")
     return array
 
 

@@ -3,9 +3,8 @@
 import time
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from research_lib.checks import Float, number, per_interval
+from research_lib.checks import ArrayLike, Float, number, per_interval
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.execution.allocate import Allocation
 from research_lib.execution.fallback import Attempt, fault_of
@@ -102,8 +101,7 @@ def transient_schedule(
     tried = Attempt("structured", method, True, "", elapsed, solves, found.cost, gap, residual)
     cost = found.cost - penalty + 0.5 * lasting * shares**2
     price = found.multiplier + held + lasting * shares
-    warnings = warnings if np.any(lower < 0) else ()
-    how = "cost", method, (tried,), elapsed, "", warnings, penalty
+    how = "cost", method, (tried,), elapsed, "", warnings if np.any(lower < 0) else (), penalty
     return Allocation(x, cost, price, residual, gap, *how)
 
 
@@ -118,11 +116,9 @@ def _least(
             return closed, "closed form", 1
     x, method, solves = problem.bounded(lower, upper, lambda: limits.left > 0)
     if x is None and limits.left <= 0:
-        late = f"out of time after {limits.timeout_seconds:g} s"
-        raise OptimizationError(f"{late}; raise timeout_seconds")
+        raise OptimizationError(f"not done in {limits.timeout_seconds:g} s; raise timeout_seconds")
     if x is None:
-        what = "the kernel's matrix is singular to rounding on these times"
-        raise OptimizationError(f"{what}; trade less often, or add temporary impact")
+        raise OptimizationError("the kernel's matrix is singular to rounding; trade less often")
     return x, method, solves
 
 

@@ -32,12 +32,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from research_lib.checks import Float
-
-Index = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from research_lib.checks import Float, Int64, Mask
 
 MAX_SIZES, PASSES, CLEARLY_LESS = 62, 2_000, 0.3
 GAMMAS = np.array([0.5, 1.0, 1.5, 2.0])
@@ -45,12 +41,12 @@ CONTINUED = [f"continued_{gamma:g}" for gamma in GAMMAS]
 MIN_GAMMA, MAX_GAMMA = 0.25, 2.25
 
 
-def sums(group: Index, values: Float, n_groups: int = 0) -> Float:
+def sums(group: Int64, values: Float, n_groups: int = 0) -> Float:
     """Sum of (m,) values over the groups that they belong to, (G,)."""
     return np.asarray(np.bincount(group, values, n_groups), float)
 
 
-def continued(book: Index, shares: Float, depth: Float, impact: Float, censored: Mask) -> Float:
+def continued(book: Int64, shares: Float, depth: Float, impact: Float, censored: Mask) -> Float:
     """Impacts that follow from m rows' bounds at the four exponents, (m, 4) currency per share.
 
     A censored row: its impact. The largest filled row below a censored one: its impact as implied
@@ -131,7 +127,7 @@ def _interpolation(gamma: float) -> Float:
     return np.array([np.prod((gamma - o) / (g - o)) for g, o in zip(GAMMAS, others, strict=True)])
 
 
-def _pattern(rows: pd.DataFrame, sizes: Float) -> Index:
+def _pattern(rows: pd.DataFrame, sizes: Float) -> Int64:
     """Index, (m,), of the set of sizes that the row's book fills; one for all if sizes are many."""
     if len(sizes) > MAX_SIZES:
         return np.zeros(len(rows), np.int64)

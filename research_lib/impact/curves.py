@@ -16,9 +16,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import Float, numbers, positions
+from research_lib.checks import ArrayLike, Float, Int64, numbers, positions, same_labels
 from research_lib.config import Record
 from research_lib.errors import OptimizationError, ValidationError
 from research_lib.impact.separable import SeparableTotal, polynomial_total, stacked
@@ -54,15 +53,15 @@ class ImpactCurve(Record):
         arrays = {name: np.atleast_1d(_by_interval(name, self[name])) for name in self.keys()}
         for name, array in arrays.items():
             if array.ndim != 1 or not array.size:
-                rule = f"{name} must be a number or (n,) with n >= 1"
-                raise ValidationError(f"{rule}, got shape {array.shape}")
+                rule = "must be a number or (n,) with n >= 1, got shape"
+                raise ValidationError(f"{name} {rule} {array.shape}")
         n = max(map(len, arrays.values()))
         if any(len(array) not in (1, n) for array in arrays.values()):
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise ValidationError(f"curve parameters are not one length: {shapes}")
-        self._keep({name: np.broadcast_to(array, n) for name, array in arrays.items()})
+        self._keep(**{name: np.broadcast_to(array, n) for name, array in arrays.items()})
 
-    def _keep(self, arrays: dict[str, Float]) -> None:
+    def _keep(self, **arrays: Float) -> None:
         for name, array in arrays.items():
             own = np.array(array)
             own.setflags(write=False)
@@ -104,10 +103,7 @@ class ImpactCurve(Record):
 
     def shares_at_marginal(self, price: ArrayLike) -> Float:
         """Least x whose marginal cost reaches `price`; 0 below the half-spread, inf if never."""
-        prices = _by_interval("price", price, len(self))
-        if prices.shape not in ((), self.half_spread.shape):
-            raise ValidationError(f"price must be a number or ({len(self)},), got {prices.shape}")
-        return self._cost.shares_at_marginal(prices)
+        return self._cost.shares_at_marginal(self._checked("price", price))
 
     def parameters(self) -> dict[str, Float]:
         """Every number of the curve by name: (n,), or (n, K) where each interval has K."""
@@ -123,12 +119,17 @@ class ImpactCurve(Record):
 
     def _shares(self, x: ArrayLike) -> Float:
         """Orders as (n,) shares, each at least 0."""
-        x = _by_interval("shares", x, len(self))
-        if x.shape not in ((), self.half_spread.shape):
-            raise ValidationError(f"shares must be a number or ({len(self)},), got shape {x.shape}")
+        x = self._checked("shares", x)
         if np.any(x < 0):
             raise ValidationError(f"shares must be at least 0, got {np.min(x):g}; sells too")
         return np.broadcast_to(x, self.half_spread.shape)
+
+    def _checked(self, name: str, values: ArrayLike) -> Float:
+        array = _by_interval(name, values, len(self))
+        if array.shape not in ((), self.half_spread.shape):
+            due = f"must be a number or ({len(self)},), got shape"
+            raise ValidationError(f"{name} {due} {array.shape}")
+        return array
 
     def take(self, intervals: ArrayLike) -> Self:
         """The curves of the chosen intervals, in that order; repeats are allowed."""
@@ -218,8 +219,7 @@ class PowerImpact(ImpactCurve):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        bad = self.exponent <= 0
-        if bad.any():
+        if (bad := self.exponent <= 0).any():
             got = f"{self.exponent[bad][0]:g} in interval {int(np.argmax(bad))}"
             raise ValidationError(f"exponent must be above 0, got {got}: no impact at x -> 0")
 
@@ -284,8 +284,8 @@ class AlmgrenImpact(ImpactCurve):
         Almgren, Thum, Hauptmann, Li: Direct estimation of equity market impact, Risk 18(7), 2005,
         coefficients of section 4.3.
         """
-        names = ("price", "volatility", "volume", "shares_outstanding", "duration")
-        given = (price, volatility, volume, shares_outstanding, duration)
+        names = "price", "volatility", "volume", "shares_outstanding", "duration"
+        given = price, volatility, volume, shares_outstanding, duration
         p, sigma, v, theta, t = map(_by_interval, names, given)
         temporary = 0.142 * p * sigma * (v * t) ** -0.6
         return cls(temporary, 0.314 * p * sigma / v * (theta / v) ** 0.25, half_spread)
@@ -336,8 +336,7 @@ class PiecewiseLinearImpact(ImpactCurve):
             got = f"interval {t}, step {k} has depth {depth[t, k]:g} and premium {premium[t, k]:g}"
             remedy = "give an empty step depth 0 and the premium before it"
             raise ValidationError(f"{rule}; {got}; {remedy}")
-        half_spread = np.broadcast_to(spread, len(depth))
-        self._keep({"depth": depth, "premium": premium, "half_spread": half_spread})
+        self._keep(depth=depth, premium=premium, half_spread=np.broadcast_to(spread, len(depth)))
 
     @classmethod
     def from_books(cls, books: BookSnapshots, side: str) -> Self:
@@ -375,8 +374,7 @@ class PiecewiseLinearImpact(ImpactCurve):
         OptimizationError
         """
         if not _is_cost(objective):
-            rule = "the average price of a walked book is not convex in x"
-            raise OptimizationError(f'{rule}: use objective "cost", or fit another model_type')
+            raise OptimizationError('average price of a walked book is not convex: minimise "cost"')
         return polynomial_total(self.half_spread, steps=(self.depth, self.premium))
 
     def impact(self, x: ArrayLike) -> Float:
@@ -415,7 +413,7 @@ class CompositeImpact(ImpactCurve):
             raise ValidationError(f"curves must be a list of impact curves, got {got}")
         object.__setattr__(self, "curves", parts)
         self.fitted_up_to(np.hstack([np.broadcast_to(c.largest_size, len(c)) for c in parts]))
-        self._keep({"half_spread": np.concatenate([curve.half_spread for curve in parts])})
+        self._keep(half_spread=np.concatenate([curve.half_spread for curve in parts]))
 
     def total(self, objective: str = "cost") -> SeparableTotal:
         """Each curve's own total, one after another."""
@@ -445,7 +443,7 @@ class CompositeImpact(ImpactCurve):
         return type(self)([self.curves[of[run[0]]].take(within[run]) for run in runs])
 
     @property
-    def _starts(self) -> NDArray[np.int64]:
+    def _starts(self) -> Int64:
         """First interval of each part."""
         return np.cumsum([0, *(len(curve) for curve in self.curves[:-1])])
 
@@ -460,9 +458,8 @@ def _is_cost(objective: str) -> bool:
 def _by_interval(name: str, values: Any, n: int | None = None) -> Float:
     """Values as floats; pandas objects in the order of their labels, the intervals 0 to n - 1."""
     if isinstance(values, pd.Series | pd.DataFrame):
-        n, labels = len(values) if n is None else n, values.index
-        if len(labels) != n or set(labels) != set(range(n)):
-            due = f"intervals are labelled 0 to {n - 1}: reset_index(drop=True) if in their order"
-            raise ValidationError(f"{name} is labelled {labels[0]!r} to {labels[-1]!r}; {due}")
-        values = values.reindex(range(n))
+        intervals = range(len(values) if n is None else n)
+        due = f"intervals are labelled 0 to {len(intervals) - 1}"
+        same_labels(name, values.index.to_series(), intervals, due)
+        values = values.reindex(intervals)
     return numbers(name, values)

@@ -11,27 +11,24 @@ linear: x; nonlinear: x^2 and x; sqrt: the root of x; piecewise: hinges (x - kno
 whose sum is any convex walked cost. The power law is nonlinear least squares.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from research_lib.checks import Float
+from research_lib.checks import Float, Int64, Mask
 from research_lib.config import Record
-from research_lib.impact.censoring import Index, sums
+from research_lib.impact.censoring import sums
 
 MAX_KNOTS = 10
 EXPONENTS = np.linspace(0.05, 3.0, 60)
 ROUNDING = 1e-13  # of the terms of a sum: less is rounding error
 ERRORS = {
-    "day": "clustered by session",
-    "snapshot": "clustered by snapshot",
+    "day": "clustered by session", "snapshot": "clustered by snapshot",
     "newey-west": "Newey-West over snapshots",
     "hc3": "HC3 (misfit of the form over sizes, not sampling error, where there is one snapshot)",
-}
+}  # fmt: skip
 # Coefficients of each form, and the functions of size that they multiply.
 FORMS: dict[str, tuple[list[str], Callable[[Float], Float]]] = {
     "linear": (["beta"], lambda x: x[:, None]),
@@ -58,11 +55,11 @@ class Points(Record):
     weight : (m,) count times the estimator's weight of a book
     """
 
-    group: Index
+    group: Int64
     size: Float
     count: Float
     mean: Float
-    cluster: Index
+    cluster: Int64
     n_groups: int
     weight: Float
 
@@ -89,26 +86,26 @@ class Estimate(Record):
 
     names: list[str]
     coefficients: Float
-    free: NDArray[np.bool_]
+    free: Mask
     fell_back: list[int]
     knots: Float
 
-    def take(self, group: Index) -> Estimate:
+    def take(self, group: Int64) -> Self:
         """The coefficients of the groups given."""
         return replace(self, coefficients=self.coefficients[group], free=self.free[group])
 
-    def impact(self, group: Index, size: Float) -> Float:
+    def impact(self, group: Int64, size: Float) -> Float:
         """Impact at (m,) sizes of the groups given."""
         theta = self.coefficients[group]
         if "exponent" in self.names:
             return theta[:, 0] * size ** theta[:, 1]
         return np.sum(theta * self._slopes(theta, size), axis=1)
 
-    def jacobian(self, group: Index, size: Float) -> Float:
+    def jacobian(self, group: Int64, size: Float) -> Float:
         """Derivative of impact by each coefficient, (m, p); 0 where it is not free."""
         return np.where(self.free[group], self._slopes(self.coefficients[group], size), 0.0)
 
-    def standard_error(self, group: Index, size: Float, covariance: Float) -> Float:
+    def standard_error(self, group: Int64, size: Float, covariance: Float) -> Float:
         """Of the impact at (m,) sizes of the groups, by the delta method.
 
         0 where no coefficient is free, NaN where one that is has no variance.
@@ -144,8 +141,7 @@ def estimate(points: Points, model_type: str, tolerance: float) -> Estimate:
         premium = np.cumsum(_non_negative(points, hinges, tolerance), axis=1)
         names = [f"premium_{k + 1}" for k in range(len(knots))]
         return Estimate(names, premium, premium > 0, [], knots)
-    names, basis = FORMS[model_type]
-    unit = points.size.max()
+    (names, basis), unit = FORMS[model_type], points.size.max()
     scaled = _non_negative(points, basis(points.size / unit), tolerance)
     coefficients = scaled / basis(np.array([unit]))
     return Estimate(names, coefficients, coefficients > 0, [], np.empty(0))
@@ -170,8 +166,8 @@ def _non_negative(points: Points, design: Float, tolerance: float) -> Float:
     theta = np.full(moment.shape, -1.0)
     regular = np.linalg.cond(gram) < 1e13
     theta[regular] = np.linalg.solve(gram[regular], moment[regular][:, :, None])[:, :, 0]
-    scale = points.summed(points.weight * np.abs(points.mean)) / points.summed(points.weight)
-    least = tolerance * scale
+    size = points.summed(points.weight * np.abs(points.mean)) / points.summed(points.weight)
+    least = tolerance * size
     for g in np.flatnonzero(np.any(theta <= least[:, None], axis=1)):
         theta[g] = _bounded(gram[g], moment[g], float(least[g]))
     return theta
@@ -189,11 +185,10 @@ def _bounded(gram: Float, moment: Float, least: float) -> Float:
         theta = np.zeros(len(moment))
         values, vectors = np.linalg.eigh(gram[np.ix_(free, free)])
         kept = values > 1e-14 * values.max(initial=0.0)
-        root = np.sqrt(values[kept])
         if not kept.any():
             break
-        rows = root[:, None] * vectors[:, kept].T
-        theta[free] = nnls(rows, (vectors[:, kept].T @ moment[free]) / root)[0]
+        root, kept_vectors = np.sqrt(values[kept]), vectors[:, kept].T
+        theta[free] = nnls(root[:, None] * kept_vectors, (kept_vectors @ moment[free]) / root)[0]
         dropped = free & (theta <= least)
         if not dropped.any():
             return theta
@@ -210,7 +205,7 @@ def _power_law(points: Points) -> Estimate:
     explained = [_profiled(points, np.full(points.n_groups, p))[1] for p in EXPONENTS]
     best = EXPONENTS[np.argmax(explained, axis=0)]
 
-    def slope(exponent: Float, group: Index) -> Float:
+    def slope(exponent: Float, group: Int64) -> Float:
         """Of the sum of squares explained: residuals are orthogonal to ln(x) x^exponent."""
         every = best.copy()
         every[group] = exponent
@@ -233,16 +228,13 @@ def _power_law(points: Points) -> Estimate:
 def _by_size(points: Points) -> Points:
     """One point a group and size, whose least squares are the same: many books show few sizes."""
     sizes, size = np.unique(points.size, return_inverse=True)
-    _, first, cell = np.unique(
-        points.group * len(sizes) + size, return_index=True, return_inverse=True
-    )
-    terms = points.weight * points.mean
+    key, terms = points.group * len(sizes) + size, points.weight * points.mean
+    _, first, cell = np.unique(key, return_index=True, return_inverse=True)
     total, weight = sums(cell, terms), sums(cell, points.weight)
     total[np.abs(total) <= ROUNDING * sums(cell, np.abs(terms))] = 0.0  # they cancel
     where = {name: points[name][first] for name in ("group", "size", "cluster")}
-    return replace(
-        points, **where, count=sums(cell, points.count), mean=total / weight, weight=weight
-    )
+    count, mean = sums(cell, points.count), total / weight
+    return replace(points, **where, count=count, mean=mean, weight=weight)
 
 
 def _profiled(points: Points, exponent: Float) -> tuple[Float, Float]:
@@ -281,8 +273,7 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
     jacobian, n_groups = fit.jacobian(points.group, points.size), points.n_groups
     weight, group = points.weight[:, None], points.group
     inverse = _inverse(_products(jacobian, weight * jacobian, group, n_groups))
-    residual = points.mean - fit.impact(group, points.size)
-    scores = weight * residual[:, None] * jacobian
+    scores = weight * (points.mean - fit.impact(group, points.size))[:, None] * jacobian
     count, free = points.summed(points.count), fit.free.sum(axis=1)
     if errors == "hc3":
         left = 1.0 - points.weight * np.sum(_transformed(jacobian, inverse, group) * jacobian, 1)
@@ -309,7 +300,7 @@ def covariances(points: Points, fit: Estimate, errors: str) -> tuple[Float, Floa
     return np.where(both, covariance * correction[:, None, None], np.nan), np.asarray(dof, float)
 
 
-def _lagged_products(influence: Float, group: Index, reach: Float) -> Float:
+def _lagged_products(influence: Float, group: Int64, reach: Float) -> Float:
     """Bartlett-weighted products of influences (C, p) summed over lags below `reach`, (G, p, p)."""
     total = np.zeros((len(reach), influence.shape[1], influence.shape[1]))
     for lag in range(1, int(reach.max(initial=1.0))):
@@ -320,13 +311,13 @@ def _lagged_products(influence: Float, group: Index, reach: Float) -> Float:
     return total + total.transpose(0, 2, 1)
 
 
-def _products(left: Float, right: Float, group: Index, n_groups: int) -> Float:
+def _products(left: Float, right: Float, group: Int64, n_groups: int) -> Float:
     """Sum of left_i right_i' over the rows (m, p) of each group, (G, p, p)."""
     rows = [[sums(group, a * b, n_groups) for b in right.T] for a in left.T]
     return np.moveaxis(np.array(rows), 2, 0)
 
 
-def _transformed(rows: Float, matrix: Float, group: Index) -> Float:
+def _transformed(rows: Float, matrix: Float, group: Int64) -> Float:
     """Each row (m, p) times the symmetric matrix of its group (G, p, p)."""
     return np.column_stack([np.sum(rows * one[group], axis=1) for one in matrix.transpose(2, 0, 1)])
 

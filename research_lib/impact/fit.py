@@ -7,10 +7,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import special  # scipy.stats takes a second to import
 
-from research_lib.checks import Float, number, refuse_unknown
+from research_lib.checks import ArrayLike, Float, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import curves, estimation
@@ -23,6 +22,8 @@ from research_lib.market.quality import overnight_jump
 from research_lib.monitoring import timed
 
 logger = logging.getLogger(__name__)
+Groups: TypeAlias = tuple[Any, Any, Any, Any]  # of `_groups`
+Choices: TypeAlias = dict[str, Any]
 Slippage: TypeAlias = pd.DataFrame | SlippageCurves | ImpactMoments | Observations
 ROUNDING = 1e-10  # of the largest slippage: with less variation there is no R2
 R2_RULE = (
@@ -142,26 +143,15 @@ class ImpactFit(Record):
         quartiles = self.params.describe().loc[["min", "25%", "50%", "75%", "max"]]
         censored = self.diagnostics["censored"]
         lines = [
-            f"{self.model_type} impact, {len(self.curve)} intervals",
-            self.information,
+            f"{self.model_type} impact, {len(self.curve)} intervals\n{self.information}",
             quartiles.to_string(float_format=lambda v: f"{v:.3g}"),
             "  ".join(f"{name} {value:.3g}" for name, value in self.metrics.items()),
-            R2_RULE,
-            f"standard errors: {self.diagnostics['errors']}",
+            f"{R2_RULE}\nstandard errors: {self.diagnostics['errors']}",
             f"{censored:,} censored rows: {self.diagnostics['completion']}" if censored else "",
             *(f"shrinkage of {name}: {s.summary()}" for name, s in self.shrinkage.items()),
             *(f"warning: {warning}" for warning in self.warnings),
         ]
         return "\n".join(line for line in lines if line)
-
-    def plot(self, ax: Any = None) -> Any:
-        """Slippage of the median size by interval: estimates and the shrunk curve; the Axes."""
-        size = float(np.median(self.observations["trade_size"]))
-        levels = {"own estimate": self.raw_curve.slippage(size), "curve": self.curve.slippage(size)}
-        ax = pd.DataFrame(levels).plot(ax=ax, style=[".", "-"], color=["0.6", "C0"])
-        label = f"slippage of {size:,.6g} shares\n(currency per share)"
-        ax.set(xlabel="interval of the session", ylabel=label)
-        return ax
 
 
 def fit_settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -291,9 +281,7 @@ def fit_forms(
     return fits
 
 
-def fit_curves(
-    data: Observations, forms: Iterable[str], how: dict[str, Any]
-) -> dict[str, ImpactFit]:
+def fit_curves(data: Observations, forms: Iterable[str], how: Choices) -> dict[str, ImpactFit]:
     """Fits of several forms to one sample, not yet scored; `how` is of `fit_settings`.
 
     What is summed over rows is the same for all forms that borrow alike, and summed once.
@@ -303,12 +291,12 @@ def fit_curves(
     shown, n = data.sizes[usable.rows["size"].unique()], data.n_intervals
     g = {"interval": n, "bucket": min(how["n_buckets"], n), "pooled": 1}[how["by"]]
     fits: dict[str, ImpactFit] = {}
-    kept: _Grouped | None = None
+    kept: Sample | None = None
     for form in forms:
         needed = estimation.coefficient_count(form, shown)
         groups = _groups(usable, g, how["min_observations"], needed)
         if kept is None or not kept.pairs.equals(groups[0]):
-            kept = _grouped(data, usable, groups, g, how)
+            kept = _sample(data, usable, groups, g, how)
         fits[form] = _fit(data, kept, completion, form, how)
     return fits
 
@@ -331,11 +319,9 @@ def _split_by_time(data: Observations, test_fraction: float) -> tuple[Any, Any, 
         information += f"; the metrics fitted on {known} and tested on {tested}"
     elif held_out:
         part, blocks, gap = _blocks(len(times), held_out)
-        parts = (
-            f"fitted on {np.sum(part == 'train')} intervals and tested on {held_out} others, in "
-        )
-        parts += f"{blocks} block{'s' if blocks > 1 else ''} of consecutive times"
-        information += f"; the metrics {parts}, {gap} at each side of a block left out"
+        seen = f"{np.sum(part == 'train')} intervals and tested on {held_out} others"
+        where = f"in {blocks} block{'s' * (blocks > 1)} of consecutive times, {gap} at each side"
+        information += f"; the metrics fitted on {seen}, {where} of a block left out"
     of = pd.Series(part, times)
     rows, spreads = (of.reindex(x[unit]).fillna("gap") for x in (data.rows, data.spreads))
     return rows.to_numpy(), spreads.to_numpy(), information
@@ -361,7 +347,7 @@ def _span(dates: list[str]) -> str:
     return dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]} ({len(dates)} sessions)"
 
 
-def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tuple[Any, ...]:
+def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> Groups:
     """The groups of rows (intervals or buckets) whose observations each group uses.
 
     A group with fewer than `minimum` filled rows, or fewer sizes than coefficients, also uses those
@@ -387,10 +373,8 @@ def _groups(data: Observations, n_groups: int, minimum: int, n_terms: int) -> tu
     needed, sizes = max(minimum, n_terms + 1), int(shown.any(axis=0).sum())
     if count.sum() < needed:
         few = f"{int(count.sum())} uncensored training observations for intervals 0 to "
-        few += f"{data.n_intervals - 1}, at least {needed} are needed"
-        raise ModelFittingError(
-            f"{few}; add snapshots, use smaller sizes, lower min_observations or test_fraction"
-        )
+        few += f"{data.n_intervals - 1}, at least {needed} are needed; "
+        raise ModelFittingError(f"{few}add snapshots or lower min_observations or test_fraction")
     if sizes < n_terms:
         short = f"{sizes} distinct trade size does not determine {n_terms} coefficients"
         raise ModelFittingError(f"{short}; add trade sizes")
@@ -435,7 +419,7 @@ def _half_spreads(spreads: pd.DataFrame, pairs: pd.DataFrame, n_groups: int) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class _Grouped:
+class Sample:
     """What every form's fit of a sample needs: its rows by group (G of them), and its spreads."""
 
     pairs: pd.DataFrame
@@ -450,39 +434,33 @@ class _Grouped:
     spread: Shrinkage
 
 
-def _grouped(
-    data: Observations, usable: Observations, groups: tuple[Any, ...], g: int, how: dict[str, Any]
-) -> _Grouped:
-    n, sizes, weighted = data.n_intervals, data.sizes, how["estimator"] == "weighted"
-    pairs, widened, pooled, observed = groups
+def _sample(data: Observations, used: Observations, groups: Groups, g: int, how: Choices) -> Sample:
+    n, sizes, pairs = data.n_intervals, data.sizes, groups[0]
 
     def grouped(rows: pd.DataFrame) -> Points:
         rows = rows.assign(own=rows["interval"] * g // n).merge(pairs, on="own")
         names = ("group", "n", "total", "cluster", "size")
         group, count, total, cluster, size = (rows[name].to_numpy() for name in names)
-        weight = count / sizes[size] ** 2 if weighted else count
+        weight = count / sizes[size] ** 2 if how["estimator"] == "weighted" else count
         return Points(group, sizes[size], count, total / count, cluster, g, weight)
 
     errors = _independent(data) if how["errors"] == "auto" else how["errors"]
-    by_day = usable.rows.groupby(["day", "interval", "size"])[["n", "total"]].sum().reset_index()
+    by_day = used.rows.groupby(["day", "interval", "size"])[["n", "total"]].sum().reset_index()
     daily = grouped(by_day.assign(cluster=by_day["day"]))
-    points = daily if errors == "day" else grouped(usable.rows)
+    points = daily if errors == "day" else grouped(used.rows)
     spreads = data.spreads.assign(own=data.spreads["interval"] * g // n)
     half_spread, error, by_days = _half_spreads(spreads, pairs, g)
-    known = (error, by_days) if len(by_days) > 1 else (None, None)
+    known, days = (error, by_days) if len(by_days) > 1 else (None, None)
     shown = np.isin(np.arange(g), spreads["own"])
-    spread = shrink(half_spread, known[0], _reason(how), 0, known[1], shown)
-    counted = errors, daily, points, half_spread, error, spread
-    return _Grouped(pairs, widened, pooled, observed, *counted)
+    spread = shrink(half_spread, known, _reason(how), 0, days, shown)
+    return Sample(*groups, errors, daily, points, half_spread, error, spread)
 
 
-def _reason(how: dict[str, Any]) -> str:
+def _reason(how: Choices) -> str:
     return "none: switched off" if how["shrinkage"] == "none" else ""
 
 
-def _fit(
-    data: Observations, sample: _Grouped, completion: str, form: str, how: dict[str, Any]
-) -> ImpactFit:
+def _fit(data: Observations, sample: Sample, filling: str, form: str, how: Choices) -> ImpactFit:
     """Curves of all intervals from one sample, not yet scored."""
     n, points, errors = data.n_intervals, sample.points, sample.errors
     g, half_spread, spread = points.n_groups, sample.half_spread, sample.spread
@@ -495,10 +473,9 @@ def _fit(
     largest = pd.Series(points.size).groupby(points.group).max().to_numpy()
     mixed = _shrunk(found, impact, float(np.median(points.size)))
     group, names = np.arange(n) * g // n, [*found.names, "half_spread"]
-    bse = np.column_stack([np.sqrt(np.einsum("gii->gi", covariance)), sample.spread_error])
-    params = np.column_stack([found.coefficients, half_spread])
-    index = pd.RangeIndex(n, name="interval")
-    params, bse = (pd.DataFrame(values[group], index, names) for values in (params, bse))
+    errors_of = np.sqrt(np.einsum("gii->gi", covariance)), sample.spread_error
+    pairs, index = ((found.coefficients, half_spread), errors_of), pd.RangeIndex(n, name="interval")
+    params, bse = (pd.DataFrame(np.column_stack(p)[group], index, names) for p in pairs)
     bounded = np.flatnonzero(np.any(found.coefficients == 0, axis=1)).tolist()
     return ImpactFit(
         model_type=form, params=params, bse=bse, cov=covariance[group], dof=dof[group],
@@ -507,10 +484,9 @@ def _fit(
         shrinkage={"impact": impact, "half_spread": spread}, estimate=found.take(group),
         warnings=_warnings(g, sample.widened, found.fell_back, how["min_observations"]),
         diagnostics={
-            "censored": int(data.rows.loc[data.rows["censored"], "n"].sum()),
-            "widened": sample.widened, "pooled": sample.pooled, "bounded": bounded,
-            "fell_back": found.fell_back, "errors": ERRORS[errors], "completion": completion,
-            "largest_size": largest[group],
+            "censored": int(data.rows.loc[data.rows["censored"], "n"].sum()), "bounded": bounded,
+            "widened": sample.widened, "pooled": sample.pooled, "fell_back": found.fell_back,
+            "errors": ERRORS[errors], "completion": filling, "largest_size": largest[group],
         },
     )  # fmt: skip
 
@@ -523,7 +499,7 @@ def _independent(data: Observations) -> str:
 
 
 def _shrinkage(
-    sample: _Grouped, found: Estimate, covariance: Float | None, reason: str, overlap: int
+    sample: Sample, found: Estimate, covariance: Float | None, reason: str, overlap: int
 ) -> Shrinkage:
     """Shrinkage of the impact at the median size; the covariance between days, where known."""
     daily, observed = sample.daily, sample.observed
@@ -531,9 +507,8 @@ def _shrinkage(
     level = found.impact(group, size)
     if len(np.unique(daily.cluster)) == 1:
         return shrink(level, None, reason, overlap, None, observed)
-    if covariance is None:
-        covariance = estimation.covariances(daily, found, "day")[0]
-    error = found.standard_error(group, size, covariance)
+    between = estimation.covariances(daily, found, "day")[0] if covariance is None else covariance
+    error = found.standard_error(group, size, between)
     error[~found.free.any(axis=1)] = np.nan
     return shrink(level, error, reason, overlap, _daily_levels(daily, level), observed)
 
@@ -560,12 +535,10 @@ def _shrunk(found: Estimate, shrinkage: Shrinkage, size: float) -> Float:
     if "exponent" not in found.names:
         return shrinkage.apply(found.coefficients)
     scale, exponent = found.coefficients.T
-    positive = scale > 0
-    if not positive.any():
+    if not (positive := scale > 0).any():
         return found.coefficients
     mixed = shrinkage.apply(np.where(positive, exponent, exponent[positive].mean()))
-    level = shrinkage.apply(scale * size**exponent)
-    return np.column_stack([level * size**-mixed, mixed])
+    return np.column_stack([shrinkage.apply(scale * size**exponent) * size**-mixed, mixed])
 
 
 def _curve_of(found: Estimate, theta: Float, spread: Float, largest: Float) -> curves.ImpactCurve:

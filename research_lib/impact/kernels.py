@@ -12,10 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import linalg, optimize
 
-from research_lib.checks import Float, number, numbers, same_rows
+from research_lib.checks import ArrayLike, Float, number, numbers, same_rows
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
@@ -213,14 +212,11 @@ def at_lags(kernel: Kernel, lags: Float) -> Float:
     >>> at_lags(lambda lags: 1.0 / (1.0 + lags), np.array([0.0, 1.0])).tolist()
     [1.0, 0.5]
     """
-    if isinstance(kernel, type) or not callable(kernel):
-        got = kernel.__name__ + " itself" if isinstance(kernel, type) else repr(kernel)
-        rule = "kernel must be a function of lags such as ExponentialKernel(decay=0.1)"
-        raise ValidationError(f"{rule}, got {got}")
     try:
         values = numbers("what the kernel returns", kernel(lags))
     except (TypeError, ValueError) as error:
-        raise ValidationError(f"kernel must take an array of lags: {error}") from error
+        rule = "kernel must be a function of lags such as ExponentialKernel(decay=0.1)"
+        raise ValidationError(f"{rule}, got {kernel!r}: {error}") from error
     if values.shape != lags.shape:
         raise ValidationError(f"kernel returns shape {values.shape} for lags {lags.shape}")
     if not np.isfinite(values).all():
@@ -240,8 +236,7 @@ def trade_times(times: ArrayLike) -> Float:
     [0.0, 60.0, 120.0]
     """
     if pd.Series(times).dtype.kind in "mM":  # NumPy would count them in their own resolution
-        rule = "times must be numbers in the kernel's unit of time, not dates"
-        raise ValidationError(f"{rule}; in seconds (times - times[0]).total_seconds()")
+        raise ValidationError("times must be numbers in the kernel's unit of time, not dates")
     at = numbers("times", times)
     if at.ndim != 1 or not at.size or not np.isfinite(at).all() or np.any(np.diff(at) <= 0):
         raise ValidationError(f"times must rise strictly, (n,) finite numbers, got {at}")
@@ -264,9 +259,6 @@ class KernelCheck(Record):
         Nonnegative, nonincreasing and convex on the lags of the grid: the kernel is free of price
         manipulation of both kinds.
     convex : bool
-    alternating : bool
-        Whether the cheapest schedule on the grid, of any sign, alternates buys and sells, or is
-        undetermined because the matrix is singular up to rounding.
     warnings : tuple of str
         Reasons to distrust schedules under the kernel; usually empty.
 
@@ -278,7 +270,6 @@ class KernelCheck(Record):
 
     safe: bool
     convex: bool
-    alternating: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -318,8 +309,8 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
     Examples
     --------
     >>> found = check_kernel(PowerKernel(0.5), [0, 60, 120])
-    >>> found.safe, found.alternating, found.warnings
-    (True, False, ())
+    >>> found.safe, found.warnings
+    (True, ())
     """
     at = trade_times(times)
     if getattr(kernel, "free_of_manipulation", False):
@@ -338,21 +329,17 @@ def check_kernel(kernel: Kernel, times: ArrayLike) -> KernelCheck:
         rule = f"kernel is not positive definite, smallest eigenvalue {smallest:.2g} of the largest"
         loss = "some trades have a negative cost (price manipulation)"
         raise ValidationError(f"{rule}: {loss}; fit a nonincreasing convex kernel")
-    alternating, warning = True, f"its matrix is singular to rounding ({smallest:.2g} of its scale)"
+    warning = f"its matrix is singular to rounding ({smallest:.2g} of its scale)"
     if smallest > ROUNDING * len(at):
         schedule = linalg.solve(matrix, np.ones(len(matrix)), assume_a="pos")
         schedule /= schedule.sum()
-        wrong = int(np.count_nonzero(schedule < -ROUNDING))
-        if not wrong:
+        if not (wrong := int(np.count_nonzero(schedule < -ROUNDING))):
             return KernelCheck(False, "convex" not in lacking)
-        alternating = True
-        warning = (
-            f"it is not {' nor '.join(lacking)}: the cheapest way to buy 1 share sells in {wrong} "
-            f"of {len(schedule)} trades and turns over {np.abs(schedule).sum():.3g} shares "
-            "(transaction-triggered price manipulation); set min_shares=0 or fit a convex kernel"
-        )
+        buys = f"the cheapest way to buy 1 share sells in {wrong} of {len(schedule)} trades"
+        why = "(transaction-triggered price manipulation); set min_shares=0 or fit a convex kernel"
+        warning = f"it is not {' nor '.join(lacking)}: {buys} {why}"
     logger.warning("kernel on %d times: %s", len(at), warning)
-    return KernelCheck(False, "convex" not in lacking, alternating, (warning,))
+    return KernelCheck(False, "convex" not in lacking, (warning,))
 
 
 def _lacking(kernel: Kernel, times: Float) -> list[str]:

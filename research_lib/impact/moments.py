@@ -194,14 +194,10 @@ class ImpactMoments(Record):
         spread = rows["slippage"] - rows["total"]
         bits = rows["censored"] * (np.int64(1) << rows["size"].to_numpy())
         cells = rows[["interval", "n", "total", *CONTINUED]].assign(
-            date=dates[rows["day"]],
-            lacking=bits.groupby(rows["book"]).transform("sum"),
-            size=sizes[rows["size"]],
-            square=rows["total"] ** 2,
-            cross=rows["total"] * spread,
-            half_spread=spread,
-            half_spread_square=spread**2,
-        )
+            date=dates[rows["day"]], lacking=bits.groupby(rows["book"]).transform("sum"),
+            size=sizes[rows["size"]], square=rows["total"] ** 2, cross=rows["total"] * spread,
+            half_spread=spread, half_spread_square=spread**2,
+        )  # fmt: skip
         books = seen.spreads.assign(date=dates[seen.spreads["day"]]).drop(columns="day")
         return cls._sum([cls(cells, books, sizes, seen.n_intervals)])
 
@@ -220,9 +216,8 @@ class ImpactMoments(Record):
         held: list[Self] = []
         for part in parts:
             held.append(part)
-            one = held[0]
-            if part.n_intervals != one.n_intervals or not np.array_equal(part.sizes, one.sizes):
-                a, b = (f"{x.n_intervals} intervals, sizes {x.sizes}" for x in (one, part))
+            a, b = (f"{x.n_intervals} intervals, sizes {x.sizes.tolist()}" for x in (held[0], part))
+            if a != b:
                 raise ValidationError(f"moments of {a} and of {b} differ; give all parts the same")
             if len(held) == MAX_HELD:
                 held = [cls._sum(held)]
@@ -245,16 +240,13 @@ class ImpactMoments(Record):
         square = cells["square"] + 2.0 * cells["cross"] + cells["half_spread_square"]
         mids = books[BOOK].assign(mid=books["mid"] / books["n"])
         rows = cells[["interval", "n", "total", *CONTINUED]].assign(
-            day=day[:m],
-            cluster=day[:m],
-            size=size,
+            day=day[:m], cluster=day[:m], size=size, slippage=slippage / n,
             book=cells.groupby(CELL[:3], sort=False).ngroup(),
             censored=(cells["lacking"].to_numpy() >> size) & 1 > 0,
-            slippage=slippage / n,
             mid=cells[BOOK].merge(mids, on=BOOK, how="left")["mid"],
             within=(square - slippage**2 / n).clip(lower=0.0),
             impact_within=(cells["square"] - impact**2 / n).clip(lower=0.0),
-        )
+        )  # fmt: skip
         spreads = books.assign(day=day[m:])
         return Observations(rows, spreads, self.sizes, self.n_intervals, list(map(str, dates)))
 
@@ -392,7 +384,7 @@ def _of_date(folder: Path, session: Session, batch_rows: int, **how: Any) -> Imp
 def _merged(symbol: str, parts: list[ImpactMoments | None], then: Any) -> Any:
     held = [part for part in parts if part is not None]
     if not held:
-        none = f"{symbol} has no usable book inside the session"
-        raise NoBooksError(f"{none} on any of its {len(parts)} dates")
+        on = f"on any of its {len(parts)} dates"
+        raise NoBooksError(f"{symbol} has no usable book inside the session {on}")
     moments = ImpactMoments.merge(held)
     return moments if then is None else then(moments)

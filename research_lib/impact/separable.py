@@ -5,9 +5,8 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import Float
+from research_lib.checks import ArrayLike, Float, Mask
 from research_lib.config import Record
 
 MAX_STEPS, UNUSED_POWER, ROUNDING = 100, 1.5, 8.0 * np.finfo(float).eps
@@ -137,7 +136,7 @@ class SeparableTotal(Record):
         """The totals of the chosen intervals."""
         return type(self)(*(getattr(self, name)[intervals] for name in self.keys()))
 
-    def non_convex(self) -> NDArray[np.bool_]:
+    def non_convex(self) -> Mask:
         """Intervals, (n,), whose total is not known to be convex on x >= 0."""
         if self.lines:  # known once, which saves three passes over very many intervals
             return np.zeros(len(self), bool)
@@ -147,15 +146,10 @@ class SeparableTotal(Record):
     def scaled(self, shares: float, currency: float) -> Self:
         """The same totals with x in units of `shares` and C in units of `currency`."""
         unit = shares / currency
-        return type(self)(
-            self.linear * unit,
-            self.quadratic * unit * shares,
-            self.cubic * unit * shares**2,
-            self.scale * shares**self.power / currency,
-            self.power,
-            self.depth / shares,
-            self.premium * unit,
-        )
+        squares, cubes = self.quadratic * unit * shares, self.cubic * unit * shares**2
+        powers, steps = self.scale * shares**self.power / currency, self.depth / shares
+        own = self.linear * unit, squares, cubes, powers, self.power, steps, self.premium * unit
+        return type(self)(*own)
 
     @cached_property
     def _ends(self) -> Float:
@@ -189,13 +183,10 @@ def _inverse(excess: Float, b: Float, c: Float, s: Float, p: Float) -> Float:
         # The root of 3 c x^2 + 2 b x = excess, in a form that keeps all digits as c -> 0.
         slope = b + np.sqrt(b * b + 3.0 * c * above)
         x: Float = np.divide(above, slope, out=np.zeros_like(above), where=above != 0.0)
-        never = np.isnan(x)  # no real root, or an infinite excess
-        if never.any():
-            x[never & ~np.isnan(above)] = np.inf
+        x[np.isnan(x) & ~np.isnan(above)] = np.inf  # no real root, or an infinite excess
         if not s.any():
             return x
-        alone = (above / (s * p)) ** (1.0 / (p - 1.0))
-        x = np.where(s != 0, np.minimum(x, alone), x)
+        x = np.where(s != 0, np.minimum(x, (above / (s * p)) ** (1.0 / (p - 1.0))), x)
     mixed = (s != 0) & (slope > 0.0) & (x > 0.0) & (x < np.inf)
     if mixed.any():
         parts = (np.broadcast_to(part, x.shape)[mixed] for part in (above, b, c, s, p))

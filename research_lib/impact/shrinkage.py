@@ -1,16 +1,12 @@
 """Shrinkage of the estimates by interval towards a smooth profile of the day."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import Float, numbers, same_labels
+from research_lib.checks import ArrayLike, Float, Mask, numbers, same_labels
 from research_lib.config import Record
 
 MIN_INTERVALS, REACH = 8, 6.0
@@ -21,7 +17,6 @@ MEMORIES = np.linspace(0.0, 0.95, 20)
 SMOOTH = 1e-5  # of the variance of levels; errors of 0.6 % of it, autocorrelated by 0.6, exceed it
 REAL = 1.645  # standard errors, 5 % one-sided
 SMOOTH_DAY = "none: the levels of the day are smooth, without noise"
-Flags: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +79,12 @@ class Shrinkage(Record):
     bandwidth: float
     tapered: bool
     source: str
-    observed: Flags
+    observed: Mask
 
     def smooth(self, values: Float) -> Float:
         """The day profile of (T,) or (T, p) values: averages, no weight below 0."""
-        known = values[self.observed]
-        return _everywhere(
-            _smooth(known, self.observed, self.bandwidth, self.tapered), self.observed
-        )
+        smoothed = _smooth(values[self.observed], self.observed, self.bandwidth, self.tapered)
+        return _everywhere(smoothed, self.observed)
 
     def apply(self, values: Float) -> Float:
         """(T,) or (T, p) values of the same intervals, shrunk with the same weights and profile."""
@@ -102,9 +95,7 @@ class Shrinkage(Record):
     def summary(self) -> str:
         """One sentence: the weight, the two standard deviations, the source, the profile."""
         lacking = int(np.sum(~self.observed))
-        one = lacking == 1
-        rest = f"interval{'s' * (not one)} lack{'s' * one} observations and take{'s' * one}"
-        borrowed = f"; {lacking} {rest} its value" if lacking else ""
+        borrowed = f"; {lacking} intervals lack observations and take its value" if lacking else ""
         if not np.isfinite(self.error):
             return self.source + borrowed
         tapered = ", less near the open and the close" if self.tapered else ""
@@ -112,16 +103,15 @@ class Shrinkage(Record):
         if np.isinf(self.bandwidth):
             rule = "no other predicts held-out intervals better by more than a standard error"
             profile = f"the profile is flat, as {rule}"
-        return (
-            f"shrinkage factor {np.mean(self.weight[self.observed]):.2f} (between-interval "
-            f"standard deviation {self.between:.1%}, error {self.error:.1%} of the profile, from "
-            f"{self.source}; {profile}{borrowed})"
-        )
+        error = f"error {self.error:.1%} of the profile, from {self.source}"
+        between = f"between-interval standard deviation {self.between:.1%}, {error}"
+        factor = np.mean(self.weight[self.observed])
+        return f"shrinkage factor {factor:.2f} ({between}; {profile}{borrowed})"
 
 
 def shrink(
     level: ArrayLike, error: ArrayLike | None, reason: str = "", overlap: int = 0,
-    daily: Float | None = None, observed: Flags | None = None,
+    daily: Float | None = None, observed: Mask | None = None,
 ) -> Shrinkage:  # fmt: skip
     """Estimate the shrinkage of (T,) levels with their standard errors.
 
@@ -181,22 +171,21 @@ def shrink(
     return Shrinkage(weight, _everywhere(profile, own), *scales, *how, source, own)
 
 
-def _unshared(deviation: Float, observed: Flags, lag: int, rho: float) -> float:
+def _unshared(deviation: Float, observed: Mask, lag: int, rho: float) -> float:
     """Variance of deviations less the covariance at `lag`, if that is significant."""
     variance, shared = float(np.mean(deviation**2)), _lagged(deviation, observed, lag)
     chance = variance * ((1.0 + rho**2) / (1.0 - rho**2) / len(deviation)) ** 0.5
     return variance - min(shared, variance) if shared > REAL * chance else variance
 
 
-def _is_smooth(level: Float, observed: Flags) -> bool:
+def _is_smooth(level: Float, observed: Mask) -> bool:
     """Whether fourth differences are negligible beside the variance: no error is so smooth."""
-    spread = np.full(len(observed), np.nan)
-    spread[observed] = level
-    rough = np.diff(spread, 4) ** 2 / 70.0  # of independent errors: their variance
+    # Of independent errors these squares have the variance as their mean.
+    rough = np.diff(_placed(level, observed), 4) ** 2 / 70.0
     return bool(np.nanmean(rough) < SMOOTH * np.var(level)) if np.isfinite(rough).any() else False
 
 
-def _memory(level: Float, observed: Flags) -> tuple[int, float]:
+def _memory(level: Float, observed: Mask) -> tuple[int, float]:
     """Memory of the errors of one day, in intervals, and their first autocorrelation.
 
     Both come from the residuals of a pilot profile. The pilot also removes part of the errors, so
@@ -220,13 +209,19 @@ def _memory(level: Float, observed: Flags) -> tuple[int, float]:
     return max(run, int(np.log(0.05) / np.log(rho)) if rho > 0 else 0), rho
 
 
-def _lagged(values: Float, observed: Flags, lag: int) -> float:
+def _lagged(values: Float, observed: Mask, lag: int) -> float:
     """Mean product of values of observed intervals `lag` apart; 0 where there is no pair."""
-    spread = np.full(len(observed), np.nan)
-    spread[observed] = values
-    product = spread[lag:] * spread[:-lag]
+    placed = _placed(values, observed)
+    product = placed[lag:] * placed[:-lag]
     known = product[np.isfinite(product)]
     return float(np.mean(known)) if len(known) else 0.0
+
+
+def _placed(values: Float, observed: Mask) -> Float:
+    """The values of the observed intervals in their places, NaN between."""
+    placed = np.full(len(observed), np.nan)
+    placed[observed] = values
+    return placed
 
 
 def _shared(deviation: Float) -> float:
@@ -248,21 +243,18 @@ def _other_days(daily: Float, level: Float) -> Float:
     return np.divide(rest, n, out=np.tile(level, (len(daily), 1)), where=n > 0)
 
 
-def _none(level: Float, source: str, observed: Flags | None = None) -> Shrinkage:
-    own = np.ones(len(level), bool) if observed is None else observed
+def _none(level: Float, source: str, own: Mask) -> Shrinkage:
     profile = _everywhere(level[own], own)
     return Shrinkage(own.astype(float), profile, np.nan, np.nan, 0.0, False, source, own)
 
 
-def _smoothest(
-    seen: Float, rest: Float, observed: Flags, apart: int, rho: float
-) -> tuple[float, bool]:
+def _smoothest(seen: Float, rest: Float, own: Mask, apart: int, rho: float) -> tuple[float, bool]:
     """The smoothest average whose squared error on (D, T) is within one error of the least.
 
     This standard error increases with the correlation of neighbours.
     """
     ways = [(h, tapered) for h in BANDWIDTHS if h >= apart for tapered in (True, False)]
-    predicted = (_smooth(rest, observed, *way, apart).T for way in ways)
+    predicted = (_smooth(rest, own, *way, apart).T for way in ways)
     errors = [np.nanmean((seen - one) ** 2, axis=0) for one in predicted]
     scores = np.array([np.nanmean(e) for e in errors])
     best, count = errors[int(np.argmin(scores))], seen.shape[1] * (1.0 - rho) / (1.0 + rho)
@@ -270,7 +262,7 @@ def _smoothest(
     return ways[int(np.flatnonzero(scores <= scores.min() + spread)[-1])]
 
 
-def _everywhere(values: Float, observed: Flags) -> Float:
+def _everywhere(values: Float, observed: Mask) -> Float:
     """Values at all intervals from the observed ones: interpolated, nearest outside."""
     if observed.all():
         return values
@@ -279,18 +271,16 @@ def _everywhere(values: Float, observed: Flags) -> Float:
     return np.column_stack(columns).reshape(len(observed), *values.shape[1:])
 
 
-def _smooth(
-    values: Float, observed: Flags, bandwidth: float, tapered: bool, leave_out: int = -1
-) -> Float:
-    """Gaussian averages of values at the observed intervals: curves that rise and are convex
+def _smooth(values: Float, own: Mask, bandwidth: float, tapered: bool, apart: int = -1) -> Float:
+    """Gaussian averages of values at the own intervals: curves that rise and are convex
     stay so.
 
-    Intervals up to `leave_out` away are not used; 0 is the interval itself.
+    Intervals up to `apart` away are not used; 0 is the interval itself.
     """
     if bandwidth == 0:
         return values
     weights = _weights if len(values) <= MAX_CACHED else _weights.__wrapped__
-    return np.asarray(weights(observed.tobytes(), bandwidth, tapered, leave_out) @ values)
+    return np.asarray(weights(own.tobytes(), bandwidth, tapered, apart) @ values)
 
 
 @lru_cache(maxsize=32)

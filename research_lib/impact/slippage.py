@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import Float, number, numbers, same_rows
+from research_lib.checks import ArrayLike, Float, Int64, Mask, number, numbers, same_rows
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import ValidationError
@@ -68,10 +67,9 @@ def checked_sizes(shares: ArrayLike) -> Float:
     """Trade sizes as a new (K,), each finite and above 0; the first other one is named."""
     # A copy, which results keep.
     sizes = np.array(numbers("trade_sizes", shares, "numbers of shares"), ndmin=1, order="C")
-    bad = ~(np.isfinite(sizes) & (sizes > 0))
     if sizes.ndim != 1 or not sizes.size:
         raise ValidationError(f"trade_sizes must be a list of shares, got shape {sizes.shape}")
-    if bad.any():
+    if (bad := ~(np.isfinite(sizes) & (sizes > 0))).any():
         first = f"first {sizes[bad][0]:g} at position {int(np.argmax(bad))}"
         raise ValidationError(f"trade_sizes must be finite and above 0: {bad.sum()} not, {first}")
     return sizes
@@ -108,7 +106,7 @@ class SlippageCurves(Record):
     ([[1.0, nan]], [[5.0, 8.0]])
     """
 
-    time: NDArray[np.int64]
+    time: Int64
     side: str
     trade_sizes: Float
     mid: Float
@@ -127,7 +125,7 @@ class SlippageCurves(Record):
         return np.minimum(self.trade_sizes, self.depth[:, None])
 
     @property
-    def censored(self) -> NDArray[np.bool_]:
+    def censored(self) -> Mask:
         """Where the visible depth ran out, (n, K)."""
         return self.trade_sizes / SLACK > self.depth[:, None]
 
@@ -308,7 +306,7 @@ def walk_rows(
             lower_bound[row, k] = touch[row] + beyond[k] / shares[k]
 
 
-def _intervals(time: NDArray[np.int64], n: int | None, session: Session) -> NDArray[np.int64]:
+def _intervals(time: Int64, n: int | None, session: Session) -> Int64:
     """Interval of each time (n,).
 
     By default there are as many intervals as times of day, at most 390.
@@ -319,17 +317,14 @@ def _intervals(time: NDArray[np.int64], n: int | None, session: Session) -> NDAr
         Naming how many times are outside the session, the first of them and the remedy.
     """
     interval = replace(session, n_intervals=n or count_intervals(time, session)).interval_of(time)
-    outside = interval < 0
-    if outside.any():
+    if (outside := interval < 0).any():
         first = pd.Timestamp(time[np.argmax(outside)], tz="UTC")
-        hours = f"{session.open}-{session.close} {session.timezone}"
-        some = f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session {hours}"
-        remedy = "select with BookSnapshots.between or .sample"
-        raise ValidationError(f"{some}, first at {first}; {remedy}")
+        some = f"{int(outside.sum()):,} of {len(time):,} snapshots are outside the session"
+        raise ValidationError(f"{some} {session.hours}, first at {first}; select with .between")
     return interval
 
 
-def count_intervals(time: NDArray[np.int64], session: Session) -> int:
+def count_intervals(time: Int64, session: Session) -> int:
     """Distinct times of day among `time` (n,) ns UTC, at least 1 and at most 390 (one minute)."""
     traded, length = session.traded_ns(time)  # of the day's own length: half days count alike
     return max(1, min(len(np.unique(np.round(traded / length, 9))), LONGEST_INTERVALS))

@@ -10,13 +10,13 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from research_lib.checks import Float, number, numbers, positions, refuse_unknown, same_rows
+from research_lib.checks import Float, Mask, number, numbers, positions, refuse_unknown, same_rows
 from research_lib.compiling import compiled
 from research_lib.config import Record
 from research_lib.errors import NoBooksError, ValidationError
-from research_lib.market.sessions import DAY, HOUR, Session, as_session, day_slices, nanoseconds
+from research_lib.market.sessions import Session, as_session, day_slices, nanoseconds
 from research_lib.market.trades import Trades
 
 logger = logging.getLogger(__name__)
@@ -128,12 +128,11 @@ class BookSnapshots(Record):
         return 0.5 * (best_of(self.ask_price, -1.0) - best_of(self.bid_price, 1.0))
 
     @property
-    def unordered(self) -> NDArray[np.bool_]:
+    def unordered(self) -> Mask:
         """Snapshots whose levels do not move away from the mid, (n,)."""
-        sides = self.bid_price, -self.ask_price  # both fall from level to level
-        deepest = (np.fmin.accumulate(side, axis=1)[:, :-1] for side in sides)
-        rising = [side[:, 1:] >= before for side, before in zip(sides, deepest, strict=True)]
-        return (rising[0] | rising[1]).any(axis=1)
+        sides = np.stack([self.bid_price, -self.ask_price])  # both fall from level to level
+        rising = sides[..., 1:] >= np.fmin.accumulate(sides, axis=-1)[..., :-1]
+        return np.asarray(rising.any(axis=(0, 2)))
 
     @property
     def quality(self) -> Record:
@@ -156,8 +155,8 @@ class BookSnapshots(Record):
 
     def between(self, start: Any, end: Any) -> Self:
         """Snapshots and trades with start <= time < end; both need a time zone."""
-        low = nanoseconds([pd.Timestamp(start)], "start")[0]
-        high = nanoseconds([pd.Timestamp(end)], "end")[0]
+        ends = {"start": start, "end": end}
+        low, high = (nanoseconds([pd.Timestamp(at)], name)[0] for name, at in ends.items())
         books, trades = self.take((self.time >= low) & (self.time < high)), self.trades
         if trades is not None:
             trades = trades.take((trades.time >= low) & (trades.time < high))
@@ -212,20 +211,18 @@ class BookSnapshots(Record):
         """
         return replace(sample_batches([self], session, max_age), trades=self.trades)
 
-    def stale(self, limit_seconds: float) -> NDArray[np.bool_]:
+    def stale(self, limit_seconds: float) -> Mask:
         """Snapshots whose state was older than the limit, (n,); empty ones are not stale."""
         return self.complete & (self.age > number("limit_seconds", limit_seconds, 0) * 1e9)
 
     def to_frame(self) -> pd.DataFrame:
         """Long frame: time (UTC), side, price, size, level (1 = best); empty levels left out."""
-        price = np.stack([self.bid_price, self.ask_price], axis=1)
-        size = np.stack([self.bid_size, self.ask_size], axis=1)
+        price, size = (np.stack([self[f"{s}_{k}"] for s in SIDES], 1) for k in ("price", "size"))
         shown = size > 0
         codes = np.broadcast_to(np.array([[0], [1]], np.int8), shown.shape)[shown]
         level = np.broadcast_to(np.arange(1, self.n_levels + 1), shown.shape)[shown]
         stamps = np.repeat(self.time, shown.sum(axis=(1, 2))).astype("datetime64[ns]")
-        time = pd.DatetimeIndex(stamps, tz="UTC")
-        side = pd.Categorical.from_codes(codes, categories=list(SIDES))
+        time, side = pd.DatetimeIndex(stamps, tz="UTC"), pd.Categorical.from_codes(codes, [*SIDES])
         columns = time, side, price[shown], size[shown], level
         return pd.DataFrame(dict(zip(FRAME_COLUMNS, columns, strict=True)))
 
@@ -246,10 +243,7 @@ class BookSnapshots(Record):
         for before, part in pairwise(shown):
             refuse_disorder(before, part)
         width = max(part.n_levels for part in shown)
-        arrays = {}
-        for name in ARRAYS:
-            empty = np.nan if name.endswith("price") else 0.0
-            arrays[name] = np.concatenate([_padded(part[name], width, empty) for part in shown])
+        arrays = {k: np.concatenate([_padded(part, k, width) for part in shown]) for k in ARRAYS}
         trades = [part.trades for part in shown if part.trades is not None]
         return unchecked(shown[0], trades=Trades.concat(trades) if trades else None, **arrays)
 
@@ -299,11 +293,11 @@ def _checked_side(side: str, price: ArrayLike, size: ArrayLike, n: int) -> dict[
         found = f"{side} price {price.shape} and size {size.shape}"
         raise ValidationError(f"{found} must both be ({n}, levels)")
     shown = size > 0
-    for rule, bad in (
-        ("size must be finite and at least 0", ~(size >= 0) | np.isinf(size)),
-        ("price must be finite where there is size", shown & ~np.isfinite(price)),
-        ("price must be above 0", shown & (price <= 0)),
-    ):
+    for rule, bad in {
+        "size must be finite and at least 0": ~(size >= 0) | np.isinf(size),
+        "price must be finite where there is size": shown & ~np.isfinite(price),
+        "price must be above 0": shown & (price <= 0),
+    }.items():
         if bad.any():
             row, level = np.argwhere(bad)[0]
             where = f"{int(bad.sum()):,} entries are not, first in row {row}, level {level + 1}"
@@ -342,8 +336,9 @@ def best_of(prices: Float, sign: float) -> Float:
     return best
 
 
-def _padded(array: NDArray[Any], width: int, empty: float) -> NDArray[Any]:
+def _padded(books: BookSnapshots, name: str, width: int) -> Any:
     """Levels up to `width`, the added ones empty; arrays without levels as they are."""
+    array, empty = books[name], np.nan if name.endswith("price") else 0.0
     if array.ndim == 1 or array.shape[1] == width:
         return array
     return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=empty)
@@ -357,12 +352,10 @@ def refuse_disorder(
     Both must hold at least one book.
     """
     if batch.symbol != before.symbol:
-        found = f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}"
-        raise ValidationError(f"{found}; read one at a time")
+        raise ValidationError(f"batches of 2 symbols ({before.symbol}, {batch.symbol}){where}")
     if batch.time[0] < before.time[-1]:
-        earlier, later = pd.Timestamp(batch.time[0]), pd.Timestamp(before.time[-1])
-        found = f"time runs backwards{where} ({earlier}Z after {later}Z)"
-        raise ValidationError(f"{found}; give them in time order")
+        times = f"{pd.Timestamp(batch.time[0])}Z after {pd.Timestamp(before.time[-1])}Z"
+        raise ValidationError(f"time runs backwards{where} ({times}); give them in time order")
 
 
 def by_day(batches: Iterable[BookSnapshots], session: Session) -> Iterator[BookSnapshots]:
@@ -465,8 +458,8 @@ def sample_batches(
         logger.warning(f"none of {n_empty:,} intervals has a book that is complete: see its flags")
     elif n_outside > MISFIT * n_rows and n_empty > MISFIT * len(books):
         found = f"{n_outside:,} of {n_rows:,} states lie outside the session {session.hours}"
-        empty = f"of whose {len(books):,} intervals {n_empty:,} have no book"
-        why = f"so its clock may not fit: {_when(np.array(spans), session)}"
+        empty = f"{n_empty:,} of its {len(books):,} intervals have no book"
+        why = f"its clock may not fit: {_when(np.array(spans), session)}"
         logger.warning(f"{found}, {empty}, {why}")
     return books
 
@@ -490,18 +483,12 @@ def _sampled_day(day: BookSnapshots, session: Session, limit: float, date: Any) 
     return BookSnapshots(starts, symbol=day.symbol, complete=seen, age=age, **levels)
 
 
-def _when(spans: NDArray[np.int64], session: Session) -> str:
+def _when(spans: Any, session: Session) -> str:
     """When the states are, by first and last of each day (n_days, 2); which session holds them."""
     utc = pd.DatetimeIndex(spans.ravel().astype("datetime64[ns]"), tz="UTC").floor("s")
     local = utc.tz_convert(session.timezone)
-    clock = local - local.normalize()
-    opening, closing = clock[0::2].min().floor("h"), (clock[1::2].max() + pd.Timedelta(1)).ceil("h")
-    if (local[0::2].date != local[1::2].date).any():  # the day begins on the evening before
-        opening, closing = 0 * DAY, DAY
     found = f"they are from {local[0]} to {local[-1]} (UTC {utc[0]:%F %T} to {utc[-1]:%F %T})"
-    hours = f'open="{opening / HOUR:02.0f}:00", close="{closing / HOUR:02.0f}:00"'
-    remedy = f'Session({hours}, timezone="{session.timezone}")'
-    return f"{found}; give the exchange's own hours and time zone, or {remedy}"
+    return f"{found}; give the exchange's own hours and time zone by Session(open=..., close=...)"
 
 
 def order_flow_imbalance(books: BookSnapshots) -> Float:
@@ -562,9 +549,9 @@ def summarise(books: BookSnapshots, session: Session, weight: str = "time") -> p
         traded, length = session.traded_ns(time)
         is_last = np.diff(pd.factorize(session.days(time))[0], append=-1) != 0
         weights = (np.where(is_last, length, np.append(traded[1:], 0)) - traded) / 1e9
+    quoted = np.isfinite(books.mid[rows])
+    rows, weights = rows[quoted], weights[quoted]
     mid, spread = books.mid[rows], 2.0 * books.half_spread[rows]
-    quoted = np.isfinite(mid)
-    mid, spread, rows, weights = mid[quoted], spread[quoted], rows[quoted], weights[quoted]
     if not weights.sum() > 0:
         due = "is complete, in the session and quoted on both sides"
         raise ValidationError(f"none of {len(books):,} states {due}")

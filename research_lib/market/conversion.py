@@ -133,12 +133,10 @@ def _source(file: Path, options: Options) -> tuple[dict[str, Any], str]:
     states = [one.stat() for one in (file, partner_of(file)) if one is not None]
     where = json.dumps(dict(options.where), sort_keys=True, default=str)
     source = {
-        "path": str(file.resolve()),
-        "files": [[one.st_size, one.st_mtime_ns] for one in states],
-        "session": options.session.hours,
-        "columns": dict(options.columns),
+        "path": str(file.resolve()), "files": [[one.st_size, one.st_mtime_ns] for one in states],
+        "session": options.session.hours, "columns": dict(options.columns),
         "reading": [options.timezone, options.time_unit, options.symbol, where],
-    }
+    }  # fmt: skip
     # Names that the locale cannot decode hold escaped bytes.
     named = f"{source['path']}{where}".encode(errors="surrogateescape")
     return source, f"{file.name}-{hashlib.sha256(named).hexdigest()[:12]}"
@@ -149,8 +147,8 @@ def _by_date(file: Path, options: Options, rows: int, bar: Any) -> Iterator[tupl
     options.carried["seen"].clear()  # files of other symbols may follow one another
     for books in batches_of(file, rows, options):
         if not books.symbol:
-            remedy = "give symbol= (--read)"
-            raise ValidationError(f"{file} names no symbol, by which books are stored; {remedy}")
+            why = "by which books are stored; give symbol= (--read)"
+            raise ValidationError(f"{file} names no symbol, {why}")
         table = store.table_of(books)
         for day, first, end in day_slices(options.session, books.time):
             date = str(day)[:10]  # of blocks too

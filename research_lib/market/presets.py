@@ -9,15 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 from numpy.polynomial import hermite_e
-from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from research_lib.checks import Float, refuse_unknown
+from research_lib.checks import Array, ArrayLike, Float, Int64, refuse_unknown
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import InsufficientDataError
 from research_lib.market import synthetic
-from research_lib.market.book import BookSnapshots
-from research_lib.market.sessions import Int64, Session, as_session
+from research_lib.market.book import SIDES, BookSnapshots
+from research_lib.market.sessions import Session, as_session
 from research_lib.market.synthetic import DayShape, Memory, OrderFlow, SyntheticMarket
 
 LONGEST_LAG, MIN_BOOKS, GRID_BOOKS = 30, 100, 50_000
@@ -116,16 +115,14 @@ def measure_market(books: BookSnapshots, session: Session | None = None) -> Mark
     sampled = books.sample(session)
     seen = sampled.take(sampled.complete & (sampled.half_spread > 0))
     if len(seen) < MIN_BOOKS:
-        usable = f"{len(seen)} of {len(sampled)} intervals have a usable book, a profile needs"
-        remedy = "add days or cut the session into more intervals"
-        raise InsufficientDataError(f"{usable} {MIN_BOOKS}; {remedy}")
+        usable = f"{len(seen)} of {len(sampled)} intervals have a usable book"
+        raise InsufficientDataError(f"{usable}, a profile needs {MIN_BOOKS}; add days or intervals")
     tick, n = price_grid(seen), session.n_intervals
     at = session.interval_of(seen.time) + n * pd.factorize(session.days(seen.time))[0]
     fraction = (at % n + 0.5) / n
     spread = synthetic.on_grid(2.0 * seen.half_spread, tick)
     depths = seen.bid_size.sum(axis=1), seen.ask_size.sum(axis=1)
-    depth = 0.5 * (depths[0] + depths[1])
-    shape, spread_fit, depth_fit = _fitted_day_shape(fraction, spread, depth)
+    shape, spread_fit, depth_fit = _fitted_shape(fraction, spread, 0.5 * sum(depths))
     memory = [_autocorrelation(d / depth_fit, at, n) for d in depths]
     step = np.diff(np.log(seen.mid))[(np.diff(at) == 1) & (at[1:] % n > 0)]
     return MarketProfile(
@@ -178,9 +175,7 @@ def _common_divisor(a: float, b: float, tolerance: float) -> float:
     return a
 
 
-def _fitted_day_shape(
-    fraction: Float, spread: Float, depth: Float
-) -> tuple[DayShape, Float, Float]:
+def _fitted_shape(fraction: Float, spread: Float, depth: Float) -> tuple[DayShape, Float, Float]:
     """Day shape by least squares, and the fitted spread and depth at every book, (m,) each.
 
     Of all settling times and pairs of steepnesses the best; no spread or depth below 0.
@@ -221,15 +216,13 @@ def _overdispersion(beyond: Float, expected: Float) -> float:
 
 def _level_statistics(books: BookSnapshots, day_shape: Float, tick: float) -> dict[str, Float]:
     """Mean size, variance over mean and mean gap of each level, empty levels left out."""
-    size = np.concatenate([books.bid_size, books.ask_size])
-    price = np.concatenate([books.bid_price, books.ask_price])
+    size, price = (np.concatenate([books[f"{s}_{k}"] for s in SIDES]) for k in ("size", "price"))
     levels = int(np.flatnonzero((size > 0).any(axis=0))[-1]) + 1  # behind them all are empty
     shown = np.where(size > 0, size, np.nan)[:, :levels]
     # To 1e-6 of a tick: a gap of one tick at a high price is 0.99999999 in binary.
     gap = np.nanmean(np.round(np.abs(np.diff(price[:, :levels], axis=1)) / tick, 6), axis=0)
     mean = np.nanmean(shown, axis=0)
-    expected = mean * np.tile(day_shape, 2)[:, None]
-    dispersion = np.nanmean((shown - expected) ** 2, axis=0) / mean
+    dispersion = np.nanmean((shown - mean * np.tile(day_shape, 2)[:, None]) ** 2, axis=0) / mean
     return {"level_size": mean, "size_dispersion": dispersion, "level_gap": gap}
 
 
@@ -282,6 +275,7 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
     depth_memory = profile.depth_autocorrelation * (1.0 + lot / dispersion)
 
     spread_law = partial(synthetic.count_quantile, mean=ticks, dispersion=profile.spread_dispersion)
+    depth_law = partial(special.gammaincinv, beyond.mean() / dispersion)
     return SyntheticMarket(
         ModelConfig(profile.mid, volatility, mean_spread / deviation, 0.0), profile.session,
         depth=float(beyond[0] / day_depth), dispersion=dispersion, tick=profile.tick,
@@ -290,13 +284,11 @@ def market_like(profile: MarketProfile, *, lot_size: float | None = None) -> Syn
         gap_ticks=tuple(np.maximum(profile.level_gap, 1.0).tolist()) or (1.0,),
         level_shape=tuple((beyond / beyond[0]).tolist()),
         spread_memory=latent_memory(profile.spread_autocorrelation, spread_law),
-        depth_memory=latent_memory(
-            depth_memory, partial(special.gammaincinv, beyond.mean() / dispersion)
-        ),
+        depth_memory=latent_memory(depth_memory, depth_law),
     )  # fmt: skip
 
 
-def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[Any]]) -> Memory:
+def latent_memory(autocorrelation: Float, quantile: Callable[[Float], Array]) -> Memory:
     """The memory of a normal z whose quantile(Phi(z)) has a given autocorrelation at lags 1, 2, ...
 
     Each autocorrelation is converted to that of the normal (`latent_correlation`). Of all pairs of
@@ -327,7 +319,7 @@ def latent_memory(autocorrelation: Float, quantile: Callable[[Float], NDArray[An
     return Memory(half_life, slow_half_life, float(share[best]))
 
 
-def latent_correlation(correlations: Float, quantile: Callable[[Float], NDArray[Any]]) -> Float:
+def latent_correlation(correlations: Float, quantile: Callable[[Float], Array]) -> Float:
     r"""Correlations of two normals at which quantile(Phi(.)) of both has the given ones.
 
     With the Hermite expansion Q(Phi(z)) = sum_j c_j He_j(z), the correlation is
@@ -401,7 +393,7 @@ def thin_stock(session: Session | None = None) -> SyntheticMarket:
         gap_ticks=(1.90, 1.83, 2.20, 2.52, 2.66, 3.10, 3.60, 3.43, 3.96),
         level_shape=(1.0, 0.663, 0.700, 0.732, 0.843, 0.844, 0.844, 0.783, 0.807, 1.002),
         spread_memory=Memory(0.245, 1.06, 0.739), depth_memory=Memory(0.674, 8.90, 0.506),
-        lean=0.305, flow=_runs(4.1, 380.0), kernel=_HalfLasting(2.14e-5),
+        lean=0.305, flow=OrderFlow(4.1, 380.0, split_share=0.0), kernel=_HalfLasting(2.14e-5),
     )  # fmt: skip
 
 
@@ -425,7 +417,7 @@ def wide_spread_stock(session: Session | None = None) -> SyntheticMarket:
         gap_ticks=(5.60, 4.53, 3.84, 3.79, 4.06, 3.76, 3.72, 3.68, 3.70),
         level_shape=(1.0, 0.620, 0.524, 0.483, 0.483, 0.594, 0.696, 0.775, 0.817, 0.871),
         spread_memory=Memory(0.210, 10.4, 0.0473), depth_memory=Memory(0.406, 8.46, 0.357),
-        lean=0.0, flow=_runs(4.1, 306.0), kernel=_HalfLasting(2.14e-4),
+        lean=0.0, flow=OrderFlow(4.1, 306.0, split_share=0.0), kernel=_HalfLasting(2.14e-4),
     )  # fmt: skip
 
 
@@ -444,7 +436,7 @@ def deep_stock(session: Session | None = None) -> SyntheticMarket:
         session, ModelConfig(13.9, 0.117, 0.095, 0.0), depth=86_800.0, dispersion=29_000.0,
         day_shape=DayShape(0.0, 0.1, -0.642, 1.09, 1.0, 6.73), lot_size=100.0,
         spread_memory=Memory(0.0), depth_memory=Memory(2.16, 30.0, 0.0456),
-        lean=0.50, flow=_runs(4.45, 32_700.0), kernel=_HalfLasting(3.57e-8),
+        lean=0.50, flow=OrderFlow(4.45, 32_700.0, split_share=0.0), kernel=_HalfLasting(3.57e-8),
     )  # fmt: skip
 
 
@@ -481,19 +473,12 @@ def _in_session(session: Session | None, config: ModelConfig, **measured: Any) -
     market, session = SyntheticMarket(config, **measured), as_session(session)
     opens = session.bounds([market.first_day])[0]
     minutes = float(session.traded_ns(opens)[1][0]) / 60e9 / session.n_intervals
-    spread = market.spread_memory.per_interval(minutes)
-    depth = market.depth_memory.per_interval(minutes)
-    trades = market.flow.trades_per_interval * minutes
+    flow = replace(market.flow, trades_per_interval=market.flow.trades_per_interval * minutes)
     return replace(
-        market, session=session, spread_memory=spread, depth_memory=depth,
-        lean=market.lean / math.sqrt(max(minutes, 1.0)),
-        flow=replace(market.flow, trades_per_interval=trades),
+        market, session=session, lean=market.lean / math.sqrt(max(minutes, 1.0)),
+        spread_memory=market.spread_memory.per_interval(minutes),
+        depth_memory=market.depth_memory.per_interval(minutes), flow=flow,
     )  # fmt: skip
-
-
-def _runs(number: float, mean_size: float) -> OrderFlow:
-    """Trades a minute of independent signs, so that the displaced mid has no trend."""
-    return OrderFlow(number, mean_size, split_share=0.0)
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,8 @@ class QualityPolicy(Record):
             actions = ("raise", "drop", "keep", *["widen"] * (kind == "locked"))
             refuse_unknown([self[kind]], actions, f"policy for {kind}:")
             if self[kind] == "drop" and kind in NOT_DROPPED:
-                why = "the states left would jump or have gaps too"
-                remedy = "cut it out with between, or sample with max_age"
-                raise ValidationError(f"{kind} cannot be dropped, {why}: {remedy}")
+                why = "what is left has it too: cut it out with between, or sample with max_age"
+                raise ValidationError(f"{kind} cannot be dropped, {why}")
         for name in ("stub_distance", "gap_seconds", "jump_fraction", "overnight_fraction"):
             number(name, self[name], above=0)
         if self.locked == "widen":
@@ -197,8 +196,8 @@ def assess(
     (390, 0)
     """
     if not isinstance(books, BookSnapshots):
-        kind = type(books).__name__
-        raise ValidationError(f"books must be BookSnapshots, got {kind}; see their from_frame")
+        got = f"got {type(books).__name__}; see their from_frame"
+        raise ValidationError(f"books must be BookSnapshots, {got}")
     session, policy = as_session(session), policy or QualityPolicy()
     found, quality, usual = _counted(books, session, policy)
     kept, gone = books, np.zeros(len(books), bool)
@@ -242,12 +241,9 @@ def assess_parts(
     release_memory()
     if len(found) == 1:
         return books, found[0]
-    mid, spread = books.mid, 2e4 * books.half_spread / books.mid
     return books, replace(
         found[0], rows=sum(one.rows for one in found), last=found[-1].last,
-        longest_gap_seconds=max(one.longest_gap_seconds for one in found),
-        lowest_mid=float(np.nanmin(mid)), highest_mid=float(np.nanmax(mid)),
-        median_spread_bps=float(np.nanmedian(spread)),
+        longest_gap_seconds=max(one.longest_gap_seconds for one in found), **_level(books),
         counts={kind: sum(one.counts[kind] for one in found) for kind in MEANING},
         splits={day: ratio for one in found for day, ratio in one.splits.items()},
         missing_days=tuple(sorted({day for one in found for day in one.missing_days})),
@@ -259,15 +255,12 @@ def _widened(books: BookSnapshots, locked: Mask, spread: float) -> BookSnapshots
     sides, rows = {}, np.flatnonzero(locked)
     for name, sign in (("bid", -1.0), ("ask", 1.0)):
         price = books[f"{name}_price"].copy()
-        best = np.nanargmin(sign * price[rows], axis=1)
-        price[rows, best] += 0.5 * sign * spread
+        price[rows, np.nanargmin(sign * price[rows], axis=1)] += 0.5 * sign * spread
         sides[f"{name}_price"] = price
     moved = replace(books, **sides)
     if n_past := int((moved.take(rows).unordered & ~books.take(rows).unordered).sum()):
-        found = (
-            f"locked_spread {spread:g} moves the touch past the second level of {n_past:,} books"
-        )
-        raise ValidationError(f"{found}; take at most two steps of the price grid")
+        past = f"moves the touch past the second level of {n_past:,} books"
+        raise ValidationError(f"locked_spread {spread:g} {past}; take at most two price steps")
     return moved
 
 
@@ -282,28 +275,40 @@ def _counted(
     jumped = np.maximum(ratio, 1 / ratio) >= 1 + policy.overnight_fraction
     outside = session.interval_of(books.time) < 0
     silent = _silences(books.time, day, ~outside, session)
-    found = _masks(books, usual[day], policy)
-    found["out_of_session"] = outside
-    found["price_jumps"] = _jumps(mid, day, policy.jump_fraction)
-    found["gaps"] = silent > policy.gap_seconds
-    found["overnight_jumps"] = jumped[day] & (np.diff(day, prepend=-1) != 0)
+    before = pd.Series(mid).groupby(day).ffill().groupby(day).shift().to_numpy()
+    spread, (bid, ask) = books.half_spread, _stubs(books, usual[day], policy.stub_distance)
+    found = {
+        "incomplete": ~books.complete, "repeated": _repeated(books),
+        "duplicate_times": np.diff(books.time, prepend=-1) == 0,
+        "crossed": spread < 0, "locked": spread == 0, "one_side_empty": np.isnan(spread),
+        "empty_levels": (np.minimum(books.bid_size, books.ask_size)[:, 1:] == 0).any(axis=1),
+        "unordered_levels": books.unordered, "stub_quotes": (bid | ask).any(axis=1),
+        "out_of_session": outside, "gaps": silent > policy.gap_seconds,
+        "price_jumps": np.abs(mid - before) > policy.jump_fraction * before,
+        "overnight_jumps": jumped[day] & (np.diff(day, prepend=-1) != 0),
+    }  # fmt: skip
     splits = {str(dates[k]): _likely_split(ratio[k]) for k in np.flatnonzero(jumped)}
     for date, likely in splits.items():
         logger.warning(f"{date}: prices jump overnight, likely a split: {likely:g} shares for one")
     expected = session.trading_days(dates[0], dates[-1]) if len(dates) else []
     ends = [_local(session, time, "s") for time in books.time[[0, -1]]] if len(mid) else ["", ""]
-    shown, spread = np.isfinite(mid).any(), 2e4 * books.half_spread / mid
     quality = BookQuality(
         rows=len(books), first=ends[0], last=ends[1],
-        longest_gap_seconds=float(silent.max(initial=0.0)),
-        lowest_mid=float(np.nanmin(mid)) if shown else None,
-        highest_mid=float(np.nanmax(mid)) if shown else None,
-        median_spread_bps=float(np.nanmedian(spread)) if shown else None,
+        longest_gap_seconds=float(silent.max(initial=0.0)), **_level(books),
         counts={kind: int(found[kind].sum()) for kind in MEANING},
         done={kind: policy[kind] for kind in MEANING}, splits=splits,
         missing_days=tuple(str(date) for date in sorted({*expected} - {*dates})),
     )  # fmt: skip
     return found, quality, usual[day]
+
+
+def _level(books: BookSnapshots) -> dict[str, Any]:
+    """Extremes of the mid and median spread over the states with both quotes; None without any."""
+    mid, names = books.mid, ("lowest_mid", "highest_mid", "median_spread_bps")
+    if not np.isfinite(mid).any():
+        return dict.fromkeys(names)
+    spread = np.nanmedian(2e4 * books.half_spread / mid)
+    return dict(zip(names, map(float, (np.nanmin(mid), np.nanmax(mid), spread)), strict=True))
 
 
 def _usual_mid(day: Int64, mid: Float, sound: Mask) -> Float:
@@ -314,22 +319,6 @@ def _usual_mid(day: Int64, mid: Float, sound: Mask) -> Float:
     """
     medians = pd.Series(np.where(sound, mid, np.nan)).groupby(day).median()
     return medians.ffill().bfill().to_numpy(float)
-
-
-def _masks(books: BookSnapshots, usual: Float, policy: QualityPolicy) -> dict[str, Mask]:
-    """Masks of the kinds that depend on a single state; a state may be of several."""
-    spread, (bid, ask) = books.half_spread, _stubs(books, usual, policy.stub_distance)
-    return {
-        "incomplete": ~books.complete,
-        "duplicate_times": np.diff(books.time, prepend=-1) == 0,
-        "repeated": _repeated(books),
-        "crossed": spread < 0,
-        "locked": spread == 0,
-        "one_side_empty": np.isnan(spread),
-        "empty_levels": (np.minimum(books.bid_size, books.ask_size)[:, 1:] == 0).any(axis=1),
-        "unordered_levels": books.unordered,
-        "stub_quotes": (bid | ask).any(axis=1),
-    }
 
 
 def _repeated(books: BookSnapshots) -> Mask:
@@ -349,12 +338,6 @@ def _stubs(books: BookSnapshots, usual: Float, distance: float) -> tuple[Mask, M
     return books.bid_price < lowest, books.ask_price > highest
 
 
-def _jumps(mid: Float, day: Int64, fraction: float) -> Mask:
-    """States whose mid is further than `fraction` from the one shown before on that day."""
-    before = pd.Series(mid).groupby(day).ffill().groupby(day).shift().to_numpy()
-    return np.abs(mid - before) > fraction * before
-
-
 def _silences(time: Int64, day: Int64, in_session: Mask, session: Session) -> Float:
     """Trading seconds without any state before each of its day, (n,); 0 outside the session.
 
@@ -362,8 +345,7 @@ def _silences(time: Int64, day: Int64, in_session: Mask, session: Session) -> Fl
     """
     silent, inside = np.zeros(len(time)), np.flatnonzero(in_session)
     traded, length = session.traded_ns(time[inside])
-    first = np.diff(day[inside], prepend=-1) != 0
-    last = np.diff(day[inside], append=-1) != 0
+    first, last = np.diff(day[inside], prepend=-1) != 0, np.diff(day[inside], append=-1) != 0
     before = np.where(first, traded, np.diff(traded, prepend=0))
     silent[inside] = np.maximum(before, np.where(last, length - traded, 0)) / 1e9
     return silent
@@ -389,8 +371,7 @@ def overnight_jump(dates: Sequence[Any], opening: Float, closing: Float) -> str:
         last, first = closing[before], opening[k]
         ratio = Fraction(max(last / first, first / last))
         if ratio >= MAX_OVERNIGHT:
-            likely = ratio.limit_denominator(10 if ratio < 10 else 1)
-            pair = likely.as_integer_ratio()
+            pair = ratio.limit_denominator(10 if ratio < 10 else 1).as_integer_ratio()
             old, new = pair[::-1] if last > first else pair
             moved = f"from {last:,.6g} ({dates[before]}) to {first:,.6g} ({dates[k]})"
             return f"the mid jumps {moved}, as if {old} old were {new} new shares"

@@ -12,13 +12,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from research_lib.checks import number, refuse_unknown
+from research_lib.checks import Array, Int64, Mask, number, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ValidationError
 
-Int64 = NDArray[np.int64]
 CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?|24:00")
 SECOND, HOUR, DAY = (pd.Timedelta(**{unit: 1}) for unit in ("seconds", "hours", "days"))
 UNITS = {"s": ("seconds", 10**9), "ms": ("milliseconds", 10**6), "us": ("microseconds", 10**3)}
@@ -103,8 +101,7 @@ class Session(Record):
         clocks = self._clocks
         if any(a >= b for a, b in pairwise(clocks)) or clocks[-1] - clocks[0] > DAY:
             rule = "open, breaks and close must follow one another within a day"
-            remedy = "set opens_day_before if it opens on the evening before"
-            raise ValidationError(f"session {self.hours}: {rule}; {remedy}")
+            raise ValidationError(f"session {self.hours}: {rule}; set opens_day_before")
         zone = _calendar(self.mic, 2024)[2] if self.mic and self.calendar != "auto" else None
         if zone not in (None, self.timezone):
             remedy = f'give its hours, timezone="{zone}"'
@@ -165,7 +162,7 @@ class Session(Record):
         starts, begin = self.starts(days)[..., None], self._segments(days)[0][:, None]
         return np.where(begin <= starts, begin, begin[..., :1]).max(axis=-1)
 
-    def days(self, time: Int64) -> NDArray[np.object_]:
+    def days(self, time: Int64) -> Array:
         """Trading date of each time (n,) ns UTC: the local date, or that of the next close.
 
         `datetime.date`; of blocks the `datetime.datetime`, UTC, at which the time's block begins.
@@ -213,8 +210,7 @@ class Session(Record):
         sixth, third = max(n // 6, 1), n // 3
         midday = slice(third, max(2 * third, third + 1))
         names = ("start", "mid-session", "end") if self.block else ("open", "midday", "close")
-        parts = slice(0, sixth), midday, slice(n - sixth, n)
-        return dict(zip(names, parts, strict=True))
+        return dict(zip(names, (slice(0, sixth), midday, slice(n - sixth, n)), strict=True))
 
     def _segments(self, days: Iterable[dt.date]) -> tuple[Int64, Int64]:
         """Start and end of trading between breaks, each (n_days, n_breaks + 1) ns UTC.
@@ -231,7 +227,7 @@ class Session(Record):
             np.minimum(row, early if early > row[0] else row[-1], out=row)
         return times[:, 0::2], times[:, 1::2]
 
-    def _traded(self, time: Int64) -> tuple[Int64, Int64, NDArray[np.bool_]]:
+    def _traded(self, time: Int64) -> tuple[Int64, Int64, Mask]:
         """As `traded_ns`, and whether each time is one of trading."""
         time = nanoseconds(time)
         index, days = pd.factorize(self.days(time))
@@ -280,8 +276,7 @@ def refuse_unknown_zone(name: str) -> None:
     try:
         ZoneInfo(str(name))
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones
-        remedy = "use a name like America/New_York"
-        raise ValidationError(f"timezone {name!r} is unknown; {remedy}") from error
+        raise ValidationError(f"timezone {name!r} is unknown; as America/New_York") from error
 
 
 def nanoseconds(time: object, what: str = "time") -> Int64:
@@ -301,9 +296,8 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
         for unit, (name, factor) in UNITS.items():  # pandas 3 has microseconds
             coarse = (integers >= EARLIEST // factor) & (integers <= LATEST // factor)
             if coarse.size and coarse.all():
-                remedy = f'date-times with .as_unit("ns"), or read with time_unit="{unit}"'
                 found = f"{what} looks like {name} (first {integers[0]}), nanoseconds are due"
-                raise ValidationError(f"{found}; convert {remedy}")
+                raise ValidationError(f'{found}; convert, or read with time_unit="{unit}"')
         return integers
     try:
         index = pd.DatetimeIndex(values)
@@ -311,11 +305,10 @@ def nanoseconds(time: object, what: str = "time") -> Int64:
         due = "date-times with a time zone or integer nanoseconds"
         raise ValidationError(f"{what} must hold {due}") from error
     if index.tz is None:
-        remedy = 'localise it first, e.g. .tz_localize("America/New_York")'
-        raise ValidationError(f"{what} has no time zone; {remedy}")
+        raise ValidationError(f"{what} has no time zone; localise it first, by .tz_localize")
     if (missing := index.isna()).any():
-        where = f"{missing.sum():,} rows, first in row {missing.argmax()}"
-        raise ValidationError(f"{what} is missing in {where}")
+        first = f"first in row {missing.argmax()}"
+        raise ValidationError(f"{what} is missing in {missing.sum():,} rows, {first}")
     return index.tz_convert("UTC").as_unit("ns").asi8
 
 

@@ -130,8 +130,7 @@ def _lee_ready(trades: Trades, books: BookSnapshots) -> Float:
 
 
 def _rounded(trades: Trades, books: BookSnapshots) -> Float:
-    down = replace(trades, price=_floor(trades.price, price_grid(books)))
-    quote = _quote(down, books)
+    quote = _quote(replace(trades, price=_floor(trades.price, price_grid(books))), books)
     return np.where(quote == UNSIGNED, _tick(trades, books), quote)
 
 
@@ -143,7 +142,8 @@ def _floor(price: Float, grid: float) -> Float:
 def _depletion(trades: Trades, books: BookSnapshots) -> Float:
     step = np.searchsorted(books.time, trades.time, "left")  # trades of step k follow book k - 1
     table = pd.DataFrame({"size": trades.size, "low": trades.price, "high": trades.price})
-    steps = table[(step > 0) & (step < len(books))].groupby(step[(step > 0) & (step < len(books))])
+    between = (step > 0) & (step < len(books))
+    steps = table[between].groupby(step[between])
     printed = steps.agg({"size": "sum", "low": "min", "high": "max"})
     at, grid, lost = printed.index.to_numpy(int), price_grid(books), {}
     # Bids that are shown rounded down lie at or above the lowest print rounded down.
@@ -151,10 +151,8 @@ def _depletion(trades: Trades, books: BookSnapshots) -> Float:
     for name, limit in limits.items():
         prices = books[f"{name}_price"] * (1.0 if name == "ask" else -1.0)
         reach = limit[:, None] + ROUNDING * grid
-        before, after = (
-            np.where(prices[rows] <= reach, books[f"{name}_size"][rows], 0.0).sum(axis=1)
-            for rows in (at - 1, at)
-        )
+        held = np.where(prices[[at - 1, at]] <= reach, books[f"{name}_size"][[at - 1, at]], 0.0)
+        before, after = held.sum(axis=2)
         gap = np.abs(before - after - printed["size"])
         lost[name] = (gap <= TOLERANCE * printed["size"]).astype(int)
     return (lost["ask"] - lost["bid"]).reindex(step).fillna(UNSIGNED).to_numpy(float)

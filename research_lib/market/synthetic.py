@@ -1,23 +1,25 @@
 """A market whose expected cost of trading is known exactly, in closed form."""
 
 import datetime as dt
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.random import Generator
-from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from research_lib.checks import Float, number, per_interval
-from research_lib.config import ModelConfig, Record
+from research_lib.checks import Array, ArrayLike, Float, Int64, number, per_interval
+from research_lib.config import Limited, ModelConfig, Record, limited
 from research_lib.errors import ValidationError
 from research_lib.market.book import SIDES, SYNTHETIC, BookSnapshots, side_sign
-from research_lib.market.sessions import Int64, Session
+from research_lib.market.sessions import Session
 from research_lib.market.trades import Trades
 
+Pair = tuple[Float, Float]
+Tape = tuple[Int64, Int64, Array, Float]  # rows, times, signs and sizes of trades
 SESSIONS_A_YEAR = 252
 DEEPEST_LEVEL = 200
 HIGHEST_UNIFORM = 1.0 - 2.0**-53
@@ -25,21 +27,8 @@ BELOW_ONE = float(np.nextafter(1.0, 0.0))
 FOREVER = 1e15  # seconds: a lag at which a kernel has come down to its permanent level
 
 
-def _limited(default: Any, **limits: float) -> Any:
-    return field(default=default, metadata=limits)
-
-
-class _Limited(Record):
-    """Settings whose numbers, or every one of a tuple, are checked against the field's limits."""
-
-    def __post_init__(self) -> None:
-        for one in fields(self):  # type: ignore[arg-type]
-            for value in np.ravel(self[one.name]).tolist() if one.metadata else ():
-                number(one.name, value, **one.metadata)
-
-
 @dataclass(frozen=True)
-class DayShape(_Limited):
+class DayShape(Limited):
     r"""How spread and depth move through the session, u from 0 (open) to 1 (close).
 
     .. math::
@@ -66,12 +55,12 @@ class DayShape(_Limited):
     [1.5, 1.0, 3.0]
     """
 
-    spread_opening: float = _limited(1.5, low=0)
-    spread_settling: float = _limited(0.1, above=0)
-    depth_opening: float = _limited(1.0, above=-1)
-    depth_closing: float = _limited(1.0, above=-1)
-    opening_steepness: float = _limited(2.0, low=1)
-    closing_steepness: float = _limited(2.0, low=1)
+    spread_opening: float = limited(1.5, low=0)
+    spread_settling: float = limited(0.1, above=0)
+    depth_opening: float = limited(1.0, above=-1)
+    depth_closing: float = limited(1.0, above=-1)
+    opening_steepness: float = limited(2.0, low=1)
+    closing_steepness: float = limited(2.0, low=1)
 
     def spread(self, fraction: ArrayLike) -> Float:
         """Spread relative to the settled spread at fractions of the session, shape kept."""
@@ -87,7 +76,7 @@ class DayShape(_Limited):
 
 
 @dataclass(frozen=True)
-class Memory(_Limited):
+class Memory(Limited):
     r"""Autocorrelation of a stationary Gaussian process with a fast and a slow part.
 
     .. math:: \rho(k) = (1 - w) \, 2^{-k / h} + w \, 2^{-k / s},
@@ -109,9 +98,9 @@ class Memory(_Limited):
     [0.5, 0.25]
     """
 
-    half_life: float = _limited(1.0, low=0)
-    slow_half_life: float = _limited(0.0, low=0)
-    slow_share: float = _limited(0.0, low=0, high=1)
+    half_life: float = limited(1.0, low=0)
+    slow_half_life: float = limited(0.0, low=0)
+    slow_share: float = limited(0.0, low=0, high=1)
 
     def autocorrelation(self, lags: ArrayLike) -> Float:
         """rho(k) at lags k >= 1 in intervals, shape kept."""
@@ -123,9 +112,7 @@ class Memory(_Limited):
         half_life, slow = self.half_life / duration, self.slow_half_life / duration
         return replace(self, half_life=half_life, slow_half_life=slow)
 
-    def draw(
-        self, n_days: int, n_intervals: int, width: int, rng: Generator
-    ) -> tuple[Float, Float]:
+    def draw(self, n_days: int, n_intervals: int, width: int, rng: Generator) -> Pair:
         """Independent stationary paths of N(0, 1), anew each day, and their innovations.
 
         Both are (n_days, n_intervals, width). An innovation is the part of their sum that the past
@@ -233,7 +220,7 @@ class TrueCurve(Record):
 
 
 @dataclass(frozen=True)
-class OrderFlow(_Limited):
+class OrderFlow(Limited):
     r"""Trades whose signs have long memory.
 
     Parent orders follow one another. Each has a sign of its own and is split into L
@@ -270,16 +257,16 @@ class OrderFlow(_Limited):
     array([0.395, 0.049])
     """
 
-    trades_per_interval: float = _limited(20.0, above=0)
-    mean_size: float = _limited(100.0, low=1)
-    sign_exponent: float = _limited(0.5, above=0, high=np.nextafter(1, 0))
-    split_share: float = _limited(0.8, low=0, high=1)
+    trades_per_interval: float = limited(20.0, above=0)
+    mean_size: float = limited(100.0, low=1)
+    sign_exponent: float = limited(0.5, above=0, high=np.nextafter(1, 0))
+    split_share: float = limited(0.8, low=0, high=1)
 
     def sign_autocorrelation(self, lags: ArrayLike) -> Float:
         """C(k) at lags k >= 1 counted in trades, shape kept."""
         return self.split_share**2 * self._longer(np.asarray(lags, float))
 
-    def signs(self, n: int, rng: Generator) -> NDArray[np.int8]:
+    def signs(self, n: int, rng: Generator) -> Array:
         """n consecutive signs, +1 a buyer, -1 a seller, (n,); stationary from the first."""
         lengths = self._parent_lengths(n, rng)
         parents = np.repeat(rng.choice(np.array([-1, 1], np.int8), len(lengths)), lengths)[:n]
@@ -296,9 +283,7 @@ class OrderFlow(_Limited):
         """
         return _printed(books, *self.arrivals(books.time, session, rng))
 
-    def arrivals(
-        self, time: Int64, session: Session, rng: Generator
-    ) -> tuple[Int64, Int64, NDArray[np.int8], Float]:
+    def arrivals(self, time: Int64, session: Session, rng: Generator) -> Tape:
         """Interval, time (ns UTC), sign and size (shares) of m trades, (m,) each in time order.
 
         `time` (n,) ns UTC are the books', one opening each interval.
@@ -316,9 +301,8 @@ class OrderFlow(_Limited):
         alpha = 1.0 + self.sign_exponent
         lengths = np.array([1 + np.count_nonzero(self._longer(np.arange(1, n)) > rng.random())])
         while lengths.sum() < n:
-            uniform = 1.0 - rng.random(max(n // 2, 8))
-            drawn = np.minimum(np.floor(uniform ** (-1.0 / alpha)), n).astype(np.int64)
-            lengths = np.append(lengths, drawn)
+            drawn = np.floor((1.0 - rng.random(max(n // 2, 8))) ** (-1.0 / alpha))
+            lengths = np.append(lengths, np.minimum(drawn, n).astype(np.int64))
         return lengths
 
     def _longer(self, r: ArrayLike) -> Float:
@@ -328,7 +312,7 @@ class OrderFlow(_Limited):
 
 
 @dataclass(frozen=True)
-class SyntheticMarket(_Limited):
+class SyntheticMarket(Limited):
     r"""Seeded order books with a day shape and memory, whose `true_curve` is known.
 
     Every interval shows one book. The mid is a random walk; the spread is 1 tick plus a
@@ -412,34 +396,33 @@ class SyntheticMarket(_Limited):
 
     config: ModelConfig = field(default_factory=ModelConfig)
     session: Session = field(default_factory=Session)
-    depth: float = _limited(300.0, above=0)
-    dispersion: float = _limited(150.0, above=0)
-    tick: float = _limited(0.01, above=0)
+    depth: float = limited(300.0, above=0)
+    dispersion: float = limited(150.0, above=0)
+    tick: float = limited(0.01, above=0)
     first_day: dt.date = dt.date(2024, 1, 2)
     day_shape: DayShape = field(default_factory=DayShape)
-    spread_dispersion: float = _limited(0.0, low=0)
-    gap_ticks: tuple[float, ...] = _limited((1.0,), low=1)
-    lot_size: float = _limited(1.0, above=0)
-    level_shape: tuple[float, ...] = _limited((1.0,), above=0)
+    spread_dispersion: float = limited(0.0, low=0)
+    gap_ticks: tuple[float, ...] = limited((1.0,), low=1)
+    lot_size: float = limited(1.0, above=0)
+    level_shape: tuple[float, ...] = limited((1.0,), above=0)
     spread_memory: Memory = field(default_factory=Memory)
     depth_memory: Memory = field(default_factory=Memory)
-    lean: float = _limited(0.0, low=0, high=BELOW_ONE)
+    lean: float = limited(0.0, low=0, high=BELOW_ONE)
     kernel: Callable[[Any], Any] | None = None
     flow: OrderFlow = field(default_factory=OrderFlow)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kernel is not None and (isinstance(self.kernel, type) or not callable(self.kernel)):
-            due = "a function of an array of lags in seconds, such as ExponentialSumKernel(...)"
-            raise ValidationError(f"kernel must be {due}, or None; got {self.kernel!r}")
+            due = "a function of an array of lags in seconds, or None"
+            raise ValidationError(f"kernel must be {due}; got {self.kernel!r}")
 
     @property
     def true_curve(self) -> TrueCurve:
         """Expected slippage, impact and cost in every interval of the session."""
         ticks, level_mean = self._through_the_day(DEEPEST_LEVEL)
         gap = self.tick * _extended(self.gap_ticks, DEEPEST_LEVEL)
-        half_spread = 0.5 * self.tick * ticks
-        return TrueCurve(half_spread, level_mean, self.dispersion, gap, self.lot_size)
+        return TrueCurve(0.5 * self.tick * ticks, level_mean, self.dispersion, gap, self.lot_size)
 
     def books(
         self, n_snapshots: int, n_levels: int, rng: Generator, *, flow: OrderFlow | None = None
@@ -473,9 +456,8 @@ class SyntheticMarket(_Limited):
         best = np.rint(mid / self.tick - 0.5 * spread).astype(np.int64)
         bid, ask = best[:, None] - away[0], (best + spread)[:, None] + away[1]
         if bid.min() <= 0:
-            remedy = "raise base_price, lower volatility_factor or ask for fewer levels"
             found = f"the synthetic price falls to {bid.min()} ticks at level {n_levels}"
-            raise ValidationError(f"{found}; {remedy}")
+            raise ValidationError(f"{found}; raise base_price or lower volatility_factor")
         bid_price, ask_price = (on_grid(ticks * self.tick, self.tick) for ticks in (bid, ask))
         books = BookSnapshots(time, bid_price, sizes[0], ask_price, sizes[1], SYNTHETIC)
         return books if trades is None else _printed(books, *trades)
@@ -538,12 +520,11 @@ class SyntheticMarket(_Limited):
         displaced = np.zeros_like(lags)
         displaced[lags > 0] = self.kernel(lags[lags > 0])
         shift = sign * displaced @ placed
-        prices = {f"{name}_price": books[f"{name}_price"] + shift[:, None] for name in SIDES}
-        trades = books.trades
-        if trades is not None:
+        moved: Any = {f"{name}_price": books[f"{name}_price"] + shift[:, None] for name in SIDES}
+        if (trades := books.trades) is not None:
             row = np.searchsorted(books.time, trades.time, "right") - 1
-            trades = replace(trades, price=trades.price + shift[np.maximum(row, 0)])
-        return replace(books, trades=trades, **prices)
+            moved["trades"] = replace(trades, price=trades.price + shift[np.maximum(row, 0)])
+        return replace(books, **moved)
 
     def _drawn(self, n_snapshots: int, n_levels: int, rng: Generator) -> tuple[Any, ...]:
         """Walk of the mid (n,), spread (n,) and distances (2, n, L) in ticks, sizes (2, n, L).
@@ -571,8 +552,7 @@ class SyntheticMarket(_Limited):
     @property
     def _deviation(self) -> float:
         """sigma, the standard deviation of the log mid's step."""
-        steps_a_year = SESSIONS_A_YEAR * self.session.n_intervals
-        return float(self.config.volatility_factor / np.sqrt(steps_a_year))
+        return self.config.volatility_factor / math.sqrt(SESSIONS_A_YEAR * self.session.n_intervals)
 
     def _displacement(self, time: Int64, trades: tuple[Any, ...]) -> Float:
         """Displacement of the mid by the net volume of earlier intervals, (n,) currency per share.
@@ -584,8 +564,7 @@ class SyntheticMarket(_Limited):
 
         if self.kernel is None:
             return np.zeros(len(time))
-        row, _, signs, size = trades
-        n = self.session.n_intervals
+        (row, _, signs, size), n = trades, self.session.n_intervals
         n_days = -(-len(time) // n)
         net = np.bincount(row, signs * size, n_days * n).reshape(n_days, n)
         seconds = self.session.traded_ns(time[::n])[1] / 1e9 / n
@@ -596,7 +575,7 @@ class SyntheticMarket(_Limited):
         lasting = float(self.kernel(np.array(FOREVER))) * before
         return np.asarray(within + lasting[:, None]).ravel()[: len(time)]
 
-    def _through_the_day(self, n_levels: int) -> tuple[Float, Float]:
+    def _through_the_day(self, n_levels: int) -> Pair:
         """Expected ticks of the spread, at least one, (n_intervals,); and size of each level beyond
         its first lot, (n_intervals, n_levels).
         """
@@ -613,8 +592,8 @@ class SyntheticMarket(_Limited):
     def _spread(self, mean: Float, rng: Generator) -> Int64:
         """Spread in ticks, (n,), of so many expected beyond the first."""
         uniform = self._uniforms(len(mean), 1, self.spread_memory, rng)[0][:, 0]
-        wider = mean > 1e-9  # a spread of exactly one tick has nothing to draw
         ticks = np.ones(len(mean), np.int64)
+        wider = mean > 1e-9  # a spread of exactly one tick has nothing to draw
         ticks[wider] += count_quantile(uniform[wider], mean[wider], self.spread_dispersion)
         return ticks
 
@@ -623,32 +602,29 @@ class SyntheticMarket(_Limited):
         gaps = rng.geometric(1.0 / _extended(self.gap_ticks, n_levels - 1), (n, n_levels - 1))
         return np.pad(np.cumsum(gaps, axis=1), ((0, 0), (1, 0)))
 
-    def _sizes(self, mean: Float, rng: Generator) -> tuple[Float, Float]:
+    def _sizes(self, mean: Float, rng: Generator) -> Pair:
         """One lot plus a negative binomial number of lots, as Poisson of a gamma, (n, n_levels).
 
         And the innovations of the best level's latent, (n,).
         """
-        n, n_levels = mean.shape
-        uniform, news = self._uniforms(n, n_levels, self.depth_memory, rng)
+        uniform, news = self._uniforms(len(mean), mean.shape[1], self.depth_memory, rng)
         intensity = special.gammaincinv(mean / self.dispersion, uniform)
         lots = rng.poisson(self.dispersion / self.lot_size * intensity)
         return self.lot_size * (1.0 + lots), news[:, 0]
 
-    def _uniforms(self, n: int, width: int, memory: Memory, rng: Generator) -> tuple[Float, Float]:
+    def _uniforms(self, n: int, width: int, memory: Memory, rng: Generator) -> Pair:
         """Phi of latents autocorrelated within the day, and their innovations, (n, width) each."""
-        n_days = -(-n // self.session.n_intervals)
-        drawn = memory.draw(n_days, self.session.n_intervals, width, rng)
+        n_intervals = self.session.n_intervals
+        drawn = memory.draw(-(-n // n_intervals), n_intervals, width, rng)
         latent, news = (part.reshape(-1, width)[:n] for part in drawn)
         return np.minimum(special.ndtr(latent), HIGHEST_UNIFORM), news
 
 
-def _printed(
-    books: BookSnapshots, row: Int64, time: Int64, signs: NDArray[np.int8], size: Float
-) -> BookSnapshots:
+def _printed(books: BookSnapshots, row: Int64, at: Int64, signs: Any, size: Float) -> BookSnapshots:
     """The books with trades at the touch of the book `row` (m,) that each meets, where shown."""
     price = np.where(signs > 0, books.ask_price[row, 0], books.bid_price[row, 0])
     shown = np.isfinite(price)
-    trades = Trades(time[shown], price[shown], size[shown], signs[shown], books.symbol)
+    trades = Trades(at[shown], price[shown], size[shown], signs[shown], books.symbol)
     return replace(books, trades=trades)
 
 
@@ -676,6 +652,6 @@ def count_quantile(uniform: Float, mean: Any, dispersion: float) -> Int64:
     return stats.nbinom.ppf(uniform, mean / dispersion, 1.0 / (1.0 + dispersion)).astype(np.int64)
 
 
-def on_grid(values: NDArray[Any], tick: float) -> Float:
+def on_grid(values: Any, tick: float) -> Float:
     """Prices or spreads without the last binary digits of a product, to 1e-7 of a tick."""
     return np.round(values, 7 - int(np.floor(np.log10(tick))))

@@ -71,9 +71,9 @@ class Trades(Record):
         sound &= (self.size > 0) & np.isin(self.aggressor, (BUY, SELL, UNSIGNED))
         sound &= np.diff(self.time, prepend=self.time[:1]) >= 0
         if not sound.all():
-            due = "in time order, their price and size finite and above 0"
+            due = "in time order, price and size finite and above 0, their aggressor 1, -1 or 0"
             where = f"{np.sum(~sound):,} are not, first in row {np.argmin(sound)}"
-            raise ValidationError(f"trades must be {due}, their aggressor 1, -1 or 0; {where}")
+            raise ValidationError(f"trades must be {due}; {where}")
         object.__setattr__(self, "aggressor", self.aggressor.astype(np.int8))
 
     def __len__(self) -> int:

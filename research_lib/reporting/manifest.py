@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -80,16 +79,12 @@ def section_inputs(notebook: Path, parameters: Json, data: Iterable[str]) -> dic
         files |= data_files(name)
     # Messages, trades and factor files are read along with the file beside which they lie.
     beside = [Path(one) for named in files.values() for one in names_beside(named)]
-    for path in beside:
-        if path.is_file():
-            files[path.relative_to(data_folder()).as_posix()] = path
+    files |= {p.relative_to(data_folder()).as_posix(): p for p in beside if p.is_file()}
     return {
-        "notebook": notebook_hash(notebook),
-        "parameters": dict(parameters),
+        "notebook": notebook_hash(notebook), "parameters": dict(parameters),
         "data": {name: _hash_once(path, path.stat().st_mtime_ns) for name, path in files.items()},
-        "code": code_hash(),
-        "environment": environment_hash(),
-    }
+        "code": code_hash(), "environment": environment_hash(),
+    }  # fmt: skip
 
 
 def notebook_hash(path: Path) -> str:
@@ -100,19 +95,16 @@ def notebook_hash(path: Path) -> str:
     """
     import nbformat
 
-    cells = [
-        [cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))]
-        for cell in nbformat.read(path, as_version=4).cells
-    ]
-    return text_hash([cell for cell in cells if "parameters" not in cell[2]])
+    cells = nbformat.read(path, as_version=4).cells
+    does = [[one.cell_type, one.source, sorted(one.metadata.get("tags", []))] for one in cells]
+    return text_hash([cell for cell in does if "parameters" not in cell[2]])
 
 
 def code_cells(path: Path) -> int:
     """How many cells of a notebook run, without the one that papermill adds for parameters."""
     import nbformat
 
-    cells = nbformat.read(path, as_version=4).cells
-    return sum(cell.cell_type == "code" for cell in cells)
+    return sum(one.cell_type == "code" for one in nbformat.read(path, as_version=4).cells)
 
 
 def file_hash(path: Path) -> str:
@@ -130,10 +122,10 @@ def _hash_once(path: Path, modified: int) -> str:
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder that its manifest speaks of, by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {path.relative_to(folder): path for path in files}
+    names = {path.relative_to(folder).as_posix(): path for path in files}
     # Hidden are files that wait for their last byte, and what Jupyter keeps of an open notebook.
-    shown = {n.as_posix(): path for n, path in names.items() if not f"/{n.as_posix()}".count("/.")}
-    return {name: file_hash(path) for name, path in shown.items() if name not in UNLISTED}
+    shown = [name for name in names if name not in UNLISTED and "/." not in f"/{name}"]
+    return {name: file_hash(names[name]) for name in shown}
 
 
 def text_hash(content: Any) -> str:
@@ -183,15 +175,10 @@ def exclusive(reports: Path) -> Iterator[None]:
     Raises
     ------
     ValidationError
-        Another process is making reports there; its name, or the data folder's, is none that
-        this locale can write down.
+        Another process is making reports there.
     """
     from locket import LockError, lock_file
 
-    for folder in (reports, data_folder()):
-        if str(folder).encode(errors="replace").decode() != str(folder):  # has undecoded bytes
-            why = f"has letters that this locale's encoding, {sys.getfilesystemencoding()}, lacks"
-            raise ValidationError(f"folder {str(folder)!a} {why}; set PYTHONUTF8=1")
     (reports / WORK).mkdir(parents=True, exist_ok=True)
     try:
         # The system lets the lock go when its process ends, however it ends.
@@ -257,12 +244,9 @@ def changed_files(folder: Path) -> list[str]:
     except ValidationError as error:
         return [str(error)]
     edited = [name for name in listed if name in found and found[name] != listed[name]]
+    missing = [n for n in listed if n not in found and not n.endswith(MADE_ANEW)]
     return [
         *(f"{name} was edited: its SHA-256 is not the manifest's" for name in edited),
-        *(
-            f"{name} is missing"
-            for name in listed
-            if name not in found and not name.endswith(MADE_ANEW)
-        ),
+        *(f"{name} is missing" for name in missing),
         *(f"{name} is not in the manifest" for name in found if name not in listed),
     ]

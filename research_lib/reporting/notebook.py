@@ -6,8 +6,8 @@ under papermill; `pages` collects it from the executed notebook.
 
 import base64
 import dataclasses
-import io
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -87,14 +87,11 @@ class Report:
         """Hand on a pandas table as it is: a report keeps tables/<section>_<name>.csv."""
         from IPython.display import display
 
-        frame = table.to_frame() if isinstance(table, pd.Series) else table
-        text = io.StringIO()
-        frame.to_csv(text, float_format=CSV_DIGITS, lineterminator="\n")
-        file = f"{self.section}_{name}.csv"
-        note = f"{file}: {len(frame):,} rows, kept in tables/ of a report"
-        link = f"[{file}](tables/{file}): {len(frame):,} rows"
-        kept = {"name": file, "csv": text.getvalue()}
-        display({TABLE_TYPE: kept, "text/plain": note, "text/markdown": link}, raw=True)
+        file, rows = f"{self.section}_{name}.csv", f"{len(table):,} rows"
+        text = table.to_csv(float_format=CSV_DIGITS, lineterminator="\n")
+        shown = {"text/plain": f"{file}: {rows}, kept in tables/ of a report"}
+        shown |= {"text/markdown": f"[{file}](tables/{file}): {rows}"}
+        display({TABLE_TYPE: {"name": file, "csv": text}, **shown}, raw=True)
 
     def results(self, results: Any) -> None:
         """Hand on the report's scalars, a dataclass of `results`, with the library's timings."""
@@ -130,14 +127,11 @@ def to_markdown(table: pd.DataFrame) -> str:
     |:--|--:|
     | TWAP | 1.50 |
     """
-    text = as_text(table)
-    levels = table.index.nlevels
-    heads = [_words(name) for name in [*table.index.names, *map(_joined, table.columns)]]
+    heads = [_words(name) for name in [*table.index.names, *table.columns]]
     right = [not pd.api.types.is_string_dtype(kind) for kind in table.infer_objects().dtypes]
-    body = zip(text.index, text.to_numpy(), strict=True)
-    lines = [heads, *([*_labels(key), *row] for key, row in body)]
-    rule = [":--"] * levels + ["--:" if one else ":--" for one in right]
-    rows = [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in lines]
+    body = as_text(table).reset_index(allow_duplicates=True).to_numpy().tolist()
+    rule = [":--"] * table.index.nlevels + ["--:" if one else ":--" for one in right]
+    rows = [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in [heads, *body]]
     return "\n".join([f"| {rows[0]} |", f"|{'|'.join(rule)}|", *(f"| {row} |" for row in rows[1:])])
 
 
@@ -177,20 +171,8 @@ def _label(value: Any) -> Any:
     return f"{value:,.12g}" if isinstance(value, float | np.floating) else value
 
 
-def _labels(key: Any) -> tuple[Any, ...]:
-    return key if isinstance(key, tuple) else (key,)
-
-
-def _joined(name: Any) -> str:
-    return " ".join(map(str, name)) if isinstance(name, tuple) else str(name)
-
-
 def _words(name: Any) -> str:
     """A column's name as words: cost_bps is cost (bps), censored_% is censored (%)."""
-    if name is None:
-        return ""
-    words = str(name).replace("_", " ")
-    for unit in ("bps", "%", "shares", "seconds"):
-        if words.endswith(f" {unit}"):
-            words = f"{words.removesuffix(f' {unit}')} ({unit})"
-    return words
+    parts = name if isinstance(name, tuple) else () if name is None else (name,)
+    text = " ".join(map(str, parts)).replace("_", " ")
+    return re.sub(r" (bps|%|shares|seconds)$", r" (\1)", text)

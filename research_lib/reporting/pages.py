@@ -17,7 +17,7 @@ KEPT = ["text/markdown", "image/png", "text/plain"]  # of a display's forms, the
 STYLE = Path(__file__).with_name("templates") / "page.css"
 # A formula in the HTML that mistune leaves: its text, escaped, between dollars.
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
-CODE = re.compile(r"(<(pre|code)\b.*?</\2>)", re.DOTALL)
+CODE = re.compile(r"(<pre\b.*?</pre>|<code\b.*?</code>)", re.DOTALL)
 
 
 class PageError(ResearchError):
@@ -53,34 +53,27 @@ def handed_on(notebook: NotebookNode) -> HandedOn:
     PageError
         None or several results; two tables or two figures of one name.
     """
-    found: list[dict[str, Any]] = []
-    tables: dict[str, str] = {}
-    figures, warnings = set[str](), ""
-    for output in _outputs(notebook):
-        data = output.get("data", {})
-        if RESULTS_TYPE in data:
-            found.append(data[RESULTS_TYPE])
-        if table := data.get(TABLE_TYPE):
-            if table["name"] in tables:
-                raise PageError(f"two tables are called {table['name']}; rename one")
-            tables[table["name"]] = table["csv"]
-        if figure := output.get("metadata", {}).get("filename"):
-            if figure in figures:
-                raise PageError(f"two figures are called {figure}; rename one")
-            figures.add(figure)
-        if output.get("name") == "stderr":
-            warnings += output["text"]
+    outputs = list(_outputs(notebook))
+    data = [one.get("data", {}) for one in outputs]
+    found = [one[RESULTS_TYPE] for one in data if RESULTS_TYPE in one]
+    tables = [one[TABLE_TYPE] for one in data if TABLE_TYPE in one]
+    figures = [name for one in outputs if (name := one.get("metadata", {}).get("filename"))]
+    for kind, names in (("tables", [one["name"] for one in tables]), ("figures", figures)):
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise PageError(f"two {kind} are called {twice[0]}; rename one")
+    warnings = "".join(one["text"] for one in outputs if one.get("name") == "stderr")
     if len(found) != 1:
         raise PageError(f"the notebook handed on {len(found)} results; one is due")
     # The executed notebook of a report has no timings any more.
-    return HandedOn(dict(found[0]["results"]), tables, found[0].get("timings", {}), warnings)
+    kept = {one["name"]: one["csv"] for one in tables}
+    return HandedOn(dict(found[0]["results"]), kept, found[0].get("timings", {}), warnings)
 
 
 def without_traces(notebook: NotebookNode) -> NotebookNode:
     """The executed notebook without times and timings: the same run gives the same bytes."""
     clean = nbformat.from_dict(notebook)
-    clean.metadata = {key: clean.metadata[key] for key in ("kernelspec",) if key in clean.metadata}
-    clean.metadata["language_info"] = {"name": "python"}
+    kept = {"kernelspec": clean.metadata["kernelspec"]} if "kernelspec" in clean.metadata else {}
+    clean.metadata = {**kept, "language_info": {"name": "python"}}
     for place, cell in enumerate(clean.cells):
         cell.id = f"cell-{place}"  # papermill's own cells have a new one each time
         tags = list(cell.metadata.get("tags", []))
@@ -114,14 +107,11 @@ def report_files(notebook: NotebookNode, section: str, above: str, below: str) -
     PageError
         No first text cell, no cell tagged `answer`, or as `handed_on`.
     """
-    given = handed_on(notebook)
-    arranged = _arranged(notebook, above, below)
+    tables, arranged = handed_on(notebook).tables, _arranged(notebook, above, below)
     text, figures = _markdown(arranged)
-    page = _page(arranged, figures)
-    kept = nbformat.writes(without_traces(notebook)) + "\n"
-    named = {f"{section}_summary.md": text, f"{section}_summary.html": page}
-    named |= {f"{section}.ipynb": kept}
-    named |= {f"tables/{name}": content for name, content in given.tables.items()}
+    named = {f"{section}_summary.md": text, f"{section}_summary.html": _page(arranged)}
+    named |= {f"{section}.ipynb": nbformat.writes(without_traces(notebook)) + "\n"}
+    named |= {f"tables/{name}": content for name, content in tables.items()}
     return {name: content.encode() for name, content in named.items()} | figures
 
 
@@ -132,26 +122,20 @@ def _outputs(notebook: NotebookNode) -> Iterator[Any]:
 
 def _arranged(notebook: NotebookNode, above: str, below: str) -> NotebookNode:
     """A copy with the answer below the title, what the run adds, and no streams or results."""
-    copy = without_traces(notebook)
-    for cell in copy.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [one for one in cell.outputs if _is_shown(one)]
-    title, rest = copy.cells[0], copy.cells[1:]
+    copy, shown = without_traces(notebook), ("display_data", "execute_result")
+    for cell in (one for one in copy.cells if one.cell_type == "code"):
+        displays = (one for one in cell.outputs if one.output_type in shown)
+        cell.outputs = [one for one in displays if RESULTS_TYPE not in one.data]
+    title, *rest = copy.cells
     if title.cell_type != "markdown" or not title.source.startswith("# "):
         raise PageError("the first cell must be text that begins with a title")
     answer = [cell for cell in rest if "answer" in cell.metadata.get("tags", [])]
     if not answer:
         raise PageError("no cell is tagged answer; tag the one that computes it")
-    added = {"above": above, "below": below}
-    own = [nbformat.v4.new_markdown_cell(part, id=name) for name, part in added.items()]
-    others = [cell for cell in rest if cell not in answer]
-    copy.cells = [title, own[0], *answer, *others, own[1]]
+    first = nbformat.v4.new_markdown_cell(above, id="above")
+    last = nbformat.v4.new_markdown_cell(below, id="below")
+    copy.cells = [title, first, *answer, *(cell for cell in rest if cell not in answer), last]
     return copy
-
-
-def _is_shown(output: Any) -> bool:
-    kind = output.output_type in ("display_data", "execute_result")
-    return kind and RESULTS_TYPE not in output.data
 
 
 def _settings() -> Any:
@@ -181,24 +165,20 @@ def _markdown(notebook: NotebookNode) -> tuple[str, dict[str, bytes]]:
     return text.strip() + "\n", dict(resources["outputs"])
 
 
-def _page(notebook: NotebookNode, figures: Mapping[str, bytes]) -> str:
+def _page(notebook: NotebookNode) -> str:
     """One file that needs no other and no network: the same cells by nbconvert's HTML exporter."""
     from nbconvert import HTMLExporter
 
     settings = _settings()
     settings.HTMLExporter.embed_images = True
     body, _ = HTMLExporter(config=settings, template_name="basic").from_notebook_node(notebook)
-    parts = CODE.split(body)
-    # Text, code and its tag's name in turn, text last: code stays as it is, the name is dropped.
-    text, code = [FORMULA.sub(_mathml, part) for part in parts[::3]], [*parts[1::3], ""]
-    body = "".join(one + after for one, after in zip(text, code, strict=True))
+    parts = CODE.split(body)  # text and code in turn; code stays as it is
+    parts[::2] = [FORMULA.sub(_mathml, text) for text in parts[::2]]
+    body = "".join(parts)
     body = re.sub(r'(href="\w+_summary)\.md"', r'\1.html"', body)
     title = html.escape(notebook.cells[0].source.split("\n")[0].removeprefix("# "))
-    style = STYLE.read_text(encoding="utf-8")
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-        f'initial-scale=1"><title>{title}</title><style>{style}</style>'
-    )
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+    head += f'initial-scale=1"><title>{title}</title><style>{STYLE.read_text("utf-8")}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 

@@ -42,23 +42,15 @@ TYPES: dict[str, Any] = {
 }  # fmt: skip
 # What parameters of these names may be beside it, whatever their notebook.
 KINDS: dict[str, Any] = {
-    "side": Literal["buy", "sell"],
-    "objective": Literal["cost", "impact"],
-    "model_type": Literal[MODEL_TYPES],
-    "total_shares": pydantic.PositiveFloat,
-    "n_intervals": pydantic.PositiveInt,
-    "fit_days": pydantic.NonNegativeInt,
-    "n_seeds": pydantic.NonNegativeInt,
-    "preset_name": Literal[PRESET_NAMES],
+    "side": Literal["buy", "sell"], "objective": Literal["cost", "impact"],
+    "model_type": Literal[MODEL_TYPES], "preset_name": Literal[PRESET_NAMES],
     "prior_presets": list[Literal[PRESET_NAMES]],  # type: ignore[valid-type]
-    "size_multiples": list[pydantic.PositiveFloat],
-    "daily_volume": pydantic.NonNegativeFloat,
-    "urgency": pydantic.NonNegativeFloat,
-    "latency_seconds": pydantic.NonNegativeFloat,
-}
-STRICT = pydantic.ConfigDict(
-    extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
-)
+    "total_shares": pydantic.PositiveFloat, "size_multiples": list[pydantic.PositiveFloat],
+    "n_intervals": pydantic.PositiveInt, "fit_days": pydantic.NonNegativeInt,
+    "n_seeds": pydantic.NonNegativeInt, "daily_volume": pydantic.NonNegativeFloat,
+    "urgency": pydantic.NonNegativeFloat, "latency_seconds": pydantic.NonNegativeFloat,
+}  # fmt: skip
+EXACT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 # Of a file and a folder: no separator, no dot, no option.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 # One line, and it stands in tables and pages.
@@ -133,7 +125,7 @@ def _model(path: Path, modified: int) -> type[pydantic.BaseModel]:
             what = f"parameter {name} is declared {declared!r}"
             raise ValidationError(f"{path.name}: {what}; write {name}: T = ..., T of {list(TYPES)}")
         fields[name] = (_annotation(name, TYPES[declared]), ast.literal_eval(one["default"]))
-    return pydantic.create_model("Parameters", __config__=STRICT, **fields)
+    return pydantic.create_model("Parameters", __config__=EXACT, **fields)
 
 
 def _annotation(name: str, kind: Any) -> Any:
@@ -312,7 +304,7 @@ def _file_model(sections: tuple[str, ...]) -> type[pydantic.BaseModel]:
     fields: dict[str, Any] = {"title": (Annotated[str, TITLE], ...), "sections": (chosen, usual)}
     for name in ("shared", *sections):
         fields[name] = (Parameters | None, None)
-    return pydantic.create_model("Configuration", __config__=STRICT, **fields)
+    return pydantic.create_model("Configuration", __config__=EXACT, **fields)
 
 
 def _shared_out(known: Json, project: Project) -> dict[str, Parameters]:
@@ -324,10 +316,8 @@ def _shared_out(known: Json, project: Project) -> dict[str, Parameters]:
     declared = {one: project.declared(one) for one in project.sections if one in chosen}
     names = dict.fromkeys(itertools.chain(*declared.values()))
     refuse_unknown(shared, names, "shared: parameter")
-    return {
-        section: {name: shared[name] for name in shared if name in names} | (known[section] or {})
-        for section, names in declared.items()
-    }
+    common = {one: {k: v for k, v in shared.items() if k in declared[one]} for one in declared}
+    return {one: common[one] | (known[one] or {}) for one in declared}
 
 
 def load_grid(path: str | Path, project: Project | None = None) -> list[RunConfig]:

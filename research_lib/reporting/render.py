@@ -12,17 +12,13 @@ from research_lib.wording import p_value, significant
 
 # What the index quotes, of every section and of those that have a table.
 QUOTED = {
-    "": ("answer", "symbol", "synthetic"),
-    "modeling": (),
-    "strategy": (
-        "total_shares", "n_sessions", "benchmark_bps", "difference_bps", "lower_bps", "upper_bps",
-    ),
-    "robustness": (
-        "verdict", "lowest_bps", "highest_bps", "draws_mean_bps", "draws_error_bps", "dispersion",
-        "predicted_percent", "static_small_percent", "static_total_percent",
-        "adaptive_small_percent", "adaptive_total_percent",
-    ),
-}  # fmt: skip
+    "": "answer symbol synthetic",
+    "modeling": "",
+    "strategy": "total_shares n_sessions benchmark_bps difference_bps lower_bps upper_bps",
+    "robustness": "verdict lowest_bps highest_bps draws_mean_bps draws_error_bps dispersion "
+    "predicted_percent static_small_percent static_total_percent adaptive_small_percent "
+    "adaptive_total_percent",
+}
 
 
 def render(template: str, **values: Any) -> str:
@@ -42,17 +38,15 @@ def render(template: str, **values: Any) -> str:
 
 def above(section: str, results: Json, manifest: Json) -> str:
     """What stands below a page's title: the run, its other sections, and what they say of it."""
-    own = manifest["configuration"]
-    values = {"name": own["name"], "title": own["title"], "section": section, "results": results}
-    others = [one for one in results if one != section]
-    return render("above.md.j2", others=others, **values).strip()
+    own, others = manifest["configuration"], [one for one in results if one != section]
+    return render("above.md.j2", own=own, others=others, section=section, results=results).strip()
 
 
 def below(section: str, results: Json, manifest: Json) -> str:
     """What stands at the end of a page: how to rerun it, and where it came from."""
     record = manifest["sections"][section]
-    values = {"manifest": manifest, "record": record, "inputs": record["inputs"]}
-    return render("below.md.j2", results=results[section], **values).strip()
+    values = {"record": record, "inputs": record["inputs"], "results": results[section]}
+    return render("below.md.j2", manifest=manifest, **values).strip()
 
 
 def render_index(project: Project) -> Path:
@@ -85,25 +79,24 @@ def _differences(rows: list[dict[str, Any]]) -> bytes:
     shown = pd.DataFrame(table, ["difference_bps", "lower_bps", "upper_bps"]).T
     figure, ax = plt.subplots(figsize=(9.0, 0.32 * len(shown) + 0.9), layout="constrained")
     plot_intervals(shown, "adaptive less benchmark (bps of arrival)", ax, as_given=True)
-    content = figure_bytes(figure)
     plt.close(figure)
-    return content
+    return figure_bytes(figure)
 
 
 def _row(folder: Path) -> dict[str, Any]:
     """What the index says of a run; a damaged file is named and stops nothing."""
     row: dict[str, Any] = {"name": folder.name, "flaws": [], "p_holm": None}
+    row |= {"results": {}, "failure": {}, "manifest": {}}
     for name in ("results", "failure", "manifest"):
-        row[name] = {}
-        try:
-            if (path := folder / f"{name}.json").is_file():
+        if (path := folder / f"{name}.json").is_file():
+            try:
                 row[name] = read_manifest(folder) if name == "manifest" else read_json(path)
-        except ValidationError as error:
-            row["flaws"].append(str(error))
+            except ValidationError as error:
+                row["flaws"].append(str(error))
     given = {}
     for section, part in row["results"].items():
         known = set(part) if isinstance(part, dict) else set()
-        if lacking := {*QUOTED[""], *QUOTED.get(section, ())} - known:
+        if lacking := {*QUOTED[""].split(), *QUOTED.get(section, "").split()} - known:
             row["flaws"].append(f"results.json {DAMAGED} ({section} lacks {min(lacking)})")
         else:
             given[section] = part
@@ -119,8 +112,8 @@ def _adjust(rows: list[dict[str, Any]]) -> None:
 
     from research_lib.evaluation import holm
 
-    given = {k: row["strategy"].get("p_value") for k, row in enumerate(rows)}
-    known = {k: value for k, value in given.items() if value is not None}
+    known = [row for row in rows if row["strategy"].get("p_value") is not None]
     if known:
-        for k, value in holm(pd.Series(known, dtype=float)).items():
-            rows[int(str(k))]["p_holm"] = float(value)
+        adjusted = holm(pd.Series([row["strategy"]["p_value"] for row in known], dtype=float))
+        for row, value in zip(known, adjusted, strict=True):
+            row["p_holm"] = float(value)

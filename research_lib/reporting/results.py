@@ -256,7 +256,8 @@ class TcaResults(Results):
     slope, slope_low, slope_high : float
         Of the cost of trading on its forecast; None without one.
     best_benchmark_difference_bps : float
-        What the best benchmark would have cost more than the desk, in spread, walk and carried.
+        What the best benchmark would have cost more than the desk's orders that only took
+        liquidity, in spread, walk and carried.
     """
 
     n_orders: int

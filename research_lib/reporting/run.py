@@ -46,6 +46,7 @@ CHANGED = {
 }  # fmt: skip
 LONGEST = ("robustness",)  # sections that start first, and that `make report` keeps
 Answer = dict[str, Any]
+Ended = Callable[[], object]  # called after each cell
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,9 @@ class Task:
     options: Options
 
 
+Answers = Iterator[tuple[Task, Answer]]
+
+
 def run_reports(
     runs: Iterable[RunConfig], project: Project | None = None, options: Options | None = None
 ) -> dict[str, str]:
@@ -126,7 +130,9 @@ def run_reports(
                     if changed or options.force:
                         due[run.name] = changed
                     else:
-                        outcome[run.name] = _unchanged(run, project)
+                        for name in files.FAILURE:  # notes of a failure that no longer holds
+                            (project.reports / run.name / name).unlink(missing_ok=True)
+                        outcome[run.name] = "unchanged"
                 except MissingDataError as error:
                     outcome[run.name] = _skip(run, project, str(error))
             for name, became in _work([chosen[name] for name in due], project, options):
@@ -182,13 +188,12 @@ def _work(runs: list[RunConfig], project: Project, options: Options) -> Iterator
     # The longest first, so that no core waits for it at the end.
     order = sorted(project.sections, key=lambda one: one not in LONGEST)
     answers = {run.name: _kept(run, project, options) for run in runs}
-    pairs = [(run, one) for run in runs for one in order if one in run.parameters]
-    due = [(run, one) for run, one in pairs if one not in answers[run.name]]
-    tasks = [Task(run, one, paths[one], options) for run, one in due]
+    due = {run.name: run.parameters.keys() - answers[run.name].keys() for run in runs}
+    pairs = [(run, one) for run in runs for one in order if one in due[run.name]]
+    tasks = [Task(run, one, paths[one], options) for run, one in pairs]
     total = sum(files.code_cells(project.notebook(task.section)) for task in tasks)
-    for run in runs:
-        if answers[run.name].keys() == run.parameters.keys():  # nothing of it has to run
-            yield run.name, _finish(run, answers.pop(run.name), project)
+    for run in (one for one in runs if not due[one.name]):  # nothing of it has to run
+        yield run.name, _finish(run, answers.pop(run.name), project)
     with tqdm(total=total, unit="cell", disable=not sys.stderr.isatty()) as bar:
         for task, answer in _answers(tasks, options, bar):
             run, became = task.run, f"made in {answer.get('seconds', 0.0):.1f} s"
@@ -217,12 +222,12 @@ def _kept(run: RunConfig, project: Project, options: Options) -> dict[str, Answe
     return found
 
 
-def _answers(tasks: Sequence[Task], options: Options, bar: Any) -> Iterator[tuple[Task, Answer]]:
+def _answers(tasks: Sequence[Task], options: Options, bar: Any) -> Answers:
     """Of all tasks, here or on a cluster, of which only whole notebooks move the bar."""
     if not options.scheduler:
         yield from run_locally(tasks, options, bar.update)
-    else:
-        for task, answer in run_on_dask(tasks, options) if tasks else ():
+    elif tasks:
+        for task, answer in run_on_dask(tasks, options):
             bar.update(files.code_cells(PROJECT_ROOT / task.notebook))
             yield task, answer
 
@@ -235,12 +240,6 @@ def _skip(run: RunConfig, project: Project, reason: str) -> str:
     return f"skipped: {reason}"
 
 
-def _unchanged(run: RunConfig, project: Project) -> str:
-    for name in files.FAILURE:  # notes of a failure that no longer holds
-        (project.reports / run.name / name).unlink(missing_ok=True)
-    return "unchanged"
-
-
 def _finish(run: RunConfig, answers: Mapping[str, Answer], project: Project) -> str:
     """Place the report, or note the notebook that failed."""
     for section, answer in answers.items():
@@ -249,19 +248,16 @@ def _finish(run: RunConfig, answers: Mapping[str, Answer], project: Project) -> 
     executed = {one: nbformat.reads(answers[one]["notebook"], 4) for one in run.parameters}
     manifest = {"configuration": run.identity(), "sections": _records(run, answers)}
     content = {name: left for one in answers.values() for name, left in one["files"].items()}
-    given = dict[str, HandedOn]()
-    for section, notebook in executed.items():
-        try:
+    given, kind = dict[str, HandedOn](), "results"
+    try:
+        for section, notebook in executed.items():
             given[section] = handed_on(notebook)
-        except PageError as error:
-            return _note(run, project, section, refused("results", str(error)))
-    results = {section: one.results for section, one in given.items()}
-    for section, notebook in executed.items():
-        try:
+        results, kind = {section: one.results for section, one in given.items()}, "page"
+        for section, notebook in executed.items():
             around = [f(section, results, manifest) for f in (above, below)]
             content |= report_files(notebook, section, *around)
-        except PageError as error:
-            return _note(run, project, section, refused("page", str(error)))
+    except PageError as error:
+        return _note(run, project, section, refused(kind, str(error)))
     content["results.json"] = files.json_bytes(results)
     content[files.RUN] = files.json_bytes(_account(answers, given))
     files.place(project.reports, run.name, content, manifest)
@@ -270,41 +266,33 @@ def _finish(run: RunConfig, answers: Mapping[str, Answer], project: Project) -> 
 
 def _records(run: RunConfig, answers: Mapping[str, Answer]) -> dict[str, Any]:
     """What the manifest says of each section."""
-    made = {
-        one: {"inputs": answers[one]["inputs"], "seed": run.effective[one].get("seed")}
-        | files.origin()
-        for one in run.parameters
-    }
-    return {one: answers[one].get("record", record) for one, record in made.items()}
+    records = {}
+    for one in run.parameters:
+        made = {"inputs": answers[one]["inputs"], "seed": run.effective[one].get("seed")}
+        records[one] = answers[one].get("record", made | files.origin())
+    return records
 
 
 def _account(answers: Mapping[str, Answer], given: Mapping[str, HandedOn]) -> dict[str, Any]:
     """What differs from run to run: when, how long, how much memory, warnings."""
-    sections = {
-        section: {
-            "kept": "record" in answers[section],  # not run this time
-            "seconds": round(answers[section].get("seconds", 0.0), 2),
-            "peak_memory_mb": round(answers[section]["peak_memory_mb"], 1),
-            "operations": one.timings,
-            "warnings": one.warnings.splitlines(),
-        }
-        for section, one in given.items()
-    }
+    sections = {}
+    for section, one in given.items():
+        own = answers[section]  # a kept one was not run this time
+        known = {"kept": "record" in own, "seconds": round(own.get("seconds", 0.0), 2)}
+        known |= {"peak_memory_mb": round(own["peak_memory_mb"], 1), "operations": one.timings}
+        sections[section] = known | {"warnings": one.warnings.splitlines()}
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return {"finished": when, "git_commit": files.git_commit(), "sections": sections}
 
 
 def _note(run: RunConfig, project: Project, section: str, answer: Answer) -> str:
     """Leave failure.md and failure.json, beside the last good report where there is one."""
-    failure = {
-        **{"name": run.name, "title": run.title, "section": section, "rerun": run.rerun},
-        **{name: answer[name] for name in ("kind", "error", "cell")},
-        "parameters": run.parameters.get(section, {}),
-    }
+    failure: Answer = {"name": run.name, "title": run.title, "section": section}
+    failure |= {name: answer[name] for name in ("kind", "error", "cell")}
+    failure |= {"rerun": run.rerun, "parameters": run.parameters.get(section, {})}
     folder = project.reports / run.name
-    text = render("failure.md.j2", failure=failure)
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_whole(folder / "failure.md", text.encode())
+    files.write_whole(folder / "failure.md", render("failure.md.j2", failure=failure).encode())
     files.write_whole(folder / "failure.json", files.json_bytes(failure))
     return f"failed: {section}: {answer['error']}"
 
@@ -327,9 +315,7 @@ class _Manager(AsyncKernelManager):
 class _Kernel:
     """A kernel to be started and watched: past a limit it is killed with all that it started."""
 
-    def __init__(
-        self, options: Options, stop: threading.Event, ended: Callable[[], object]
-    ) -> None:
+    def __init__(self, options: Options, stop: threading.Event, ended: Ended) -> None:
         self.manager = _Manager(kernel_name="python3")
         assert self.manager.kernel_spec is not None
         self.manager.kernel_spec.env.update(ENVIRONMENT)  # beside that of this process
@@ -384,19 +370,16 @@ class _Kernel:
         return []
 
     def _exceeded(self, seconds: float) -> Answer:
-        used, options = f"used {self.peak_mb:,.0f} MB", self.options
+        most_mb, most_seconds = self.options.memory_mb, self.options.seconds
         if self.stop.is_set():
             return refused("stopped", "stopped before it was finished")
-        if self.peak_mb > options.memory_mb:
-            return refused("memory", f"{used}; the limit is {options.memory_mb:,.0f} MB")
-        if seconds > options.seconds:
-            return refused("time", f"not finished after {options.seconds:,.0f} s, the limit")
-        return {}
+        if self.peak_mb > most_mb:
+            return refused("memory", f"used {self.peak_mb:,.0f} MB; the limit is {most_mb:,.0f} MB")
+        late = f"not finished after {most_seconds:,.0f} s, the limit"
+        return refused("time", late) if seconds > most_seconds else {}
 
 
-def run_notebook(
-    task: Task, stop: threading.Event | None = None, ended: Callable[[], object] = _unseen
-) -> Answer:
+def run_notebook(task: Task, stop: threading.Event | None = None, ended: Ended = _unseen) -> Answer:
     """Run one notebook and bring it back executed.
 
     Parameters
@@ -433,9 +416,7 @@ def refused(kind: str, error: str) -> Answer:
     return {"kind": kind, "error": " ".join(error.split())[:500], "cell": "", "peak_memory_mb": 0.0}
 
 
-def _run_kernels(
-    task: Task, work: Path, stop: threading.Event, ended: Callable[[], object]
-) -> Answer:
+def _run_kernels(task: Task, work: Path, stop: threading.Event, ended: Ended) -> Answer:
     """A kernel that does not come up is started again; a cell that fails is not repeated."""
     for start in range(1, KERNEL_STARTS + 1):
         wait = min(FIRST_WAIT * 4 ** (start - 1), int(task.options.seconds))
@@ -460,17 +441,11 @@ def _papermill(task: Task, work: Path, kernel: _Kernel, wait: int) -> Answer:
         lines.append(f"atexit.register(lambda: {dump}); _p.enable()")
     try:
         executed = papermill.execute_notebook(
-            str(PROJECT_ROOT / task.notebook),
-            None,
-            parameters=task.run.parameters[task.section],
-            kernel_name="python3",
-            progress_bar=False,
-            start_timeout=wait,
-            km=kernel.manager,
-            on_cell_start=kernel.begins,
-            on_cell_executed=kernel.ends,
+            str(PROJECT_ROOT / task.notebook), None, task.run.parameters[task.section],
+            kernel_name="python3", progress_bar=False, start_timeout=wait, km=kernel.manager,
+            on_cell_start=kernel.begins, on_cell_executed=kernel.ends,
             extra_arguments=[QUIET, *(f"--IPKernelApp.exec_lines={line}" for line in lines)],
-        )
+        )  # fmt: skip
     except PapermillExecutionError as error:
         return refused("cell", f"{error.ename}: {error.evalue}")
     except (RuntimeError, OSError) as error:  # nbclient's, of a dead kernel and of timeouts
@@ -478,9 +453,7 @@ def _papermill(task: Task, work: Path, kernel: _Kernel, wait: int) -> Answer:
     return refused("", "") | {"notebook": nbformat.writes(executed)}
 
 
-def run_locally(
-    tasks: Sequence[Task], options: Options, ended: Callable[[], object] = _unseen
-) -> Iterator[tuple[Task, Answer]]:
+def run_locally(tasks: Sequence[Task], options: Options, ended: Ended = _unseen) -> Answers:
     """Each task and its answer once finished; left early, what runs is ended."""
     from dask.system import CPU_COUNT
 
@@ -495,7 +468,7 @@ def run_locally(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def run_on_dask(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task, Answer]]:
+def run_on_dask(tasks: Sequence[Task], options: Options) -> Answers:
     """The same on a Dask scheduler's workers; a task whose worker dies is given to another.
 
     Raises
@@ -531,7 +504,6 @@ def run_on_dask(tasks: Sequence[Task], options: Options) -> Iterator[tuple[Task,
             finally:
                 client.cancel(list(futures))
     except (OSError, FutureCancelledError) as error:
-        why = f"are not there, or runs were cancelled ({' '.join(str(error).split())})"
+        where = f"scheduler or workers at {options.scheduler} are not there, or runs were cancelled"
         remedy = "what is finished is kept; repeat the call, or leave out --scheduler"
-        where = f"scheduler or workers at {options.scheduler}"
-        raise ValidationError(f"{where} {why}; {remedy}") from error
+        raise ValidationError(f"{where} ({' '.join(str(error).split())}); {remedy}") from error

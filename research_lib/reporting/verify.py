@@ -16,6 +16,7 @@ from research_lib.reporting import manifest as files
 from research_lib.reporting.parameters import Project, RunConfig
 from research_lib.reporting.run import LONGEST, Options, run_reports
 
+Differences = dict[str, list[str]]  # of each report
 # Of the same inputs on another machine: solvers stop elsewhere, sums round otherwise.
 RELATIVE = 1e-6
 ABSOLUTE = 1e-9  # below it a number is rounding noise, such as a residual
@@ -24,9 +25,7 @@ PROSE = ("answer", "verdict")  # sentences of results.json
 MAX_LINES = 10  # differences named of results.json
 
 
-def verify_reports(
-    names: Sequence[str] = (), project: Project | None = None
-) -> dict[str, list[str]]:
+def verify_reports(names: Sequence[str] = (), project: Project | None = None) -> Differences:
     """Check reports against their manifests, their data, and a second run of their parameters.
 
     Each file must have the SHA-256 that the manifest has of it. Of the second run, numbers of
@@ -108,8 +107,8 @@ def _described(folder: Path, project: Project) -> RunConfig:
     """The configuration that a manifest describes, checked like any other."""
     manifest = files.read_manifest(folder)
     own, sections = manifest["configuration"], manifest["sections"]
-    parameters = {section: record["inputs"]["parameters"] for section, record in sections.items()}
-    content = {"title": own["title"], "sections": list(sections), **parameters}
+    content = {"title": own["title"], "sections": list(sections)}
+    content |= {section: record["inputs"]["parameters"] for section, record in sections.items()}
     return RunConfig.from_content(folder.name, content, project, Path(own["source"]))
 
 
@@ -120,10 +119,10 @@ def _compared(folder: Path, again: Path) -> Iterator[str]:
     lone = sorted(name for name in mine ^ other if not name.endswith(files.MADE_ANEW))
     yield from (f"{name} is made by one run only" for name in lone)
     stated, due = (files.read_json(one / "results.json") for one in (folder, again))
-    lines = [f"results.json: {line}" for line in differing(stated, due)]
-    yield from lines[:MAX_LINES]
+    lines = list(differing(stated, due))
     if len(lines) > MAX_LINES:
-        yield f"results.json: and {len(lines) - MAX_LINES} more"
+        lines[MAX_LINES:] = [f"and {len(lines) - MAX_LINES} more"]
+    yield from (f"results.json: {line}" for line in lines)
     for name in sorted(name for name in mine & other if name.endswith(".csv")):
         tables = pd.read_csv(folder / name), pd.read_csv(again / name)
         try:

@@ -37,7 +37,7 @@ class SyntheticDesk(Record):
     orders, fills : DataFrame
         As `read_orders` and `read_fills` give them.
     books : dict of symbol to BookSnapshots
-        One an interval, with trades, displaced by the orders; the first five days have none.
+        One an interval, with trades, displaced by the orders; the first twenty days have none.
     truth : DataFrame
         Index order_id; the parts in bps of the order's value at arrival.
     markets : dict of symbol to SyntheticMarket
@@ -69,7 +69,7 @@ def synthetic_desk(
     (30, ['DEEP', 'THIN', 'WIDE'])
     """
     number("n_orders", n_orders, 1, integer=True)
-    session = Session(390)
+    n_days, session = number("n_days", n_days, 1, integer=True), Session(390)
     markets = {name: preset(one, session) for name, one in SYMBOLS.items()}
     plans = _plans(number("n_orders", n_orders, 1, integer=True), n_days, markets, rng)
     books, fills, truth = {}, [], []
@@ -144,7 +144,7 @@ def _booked(
     rows |= {"price": mid + sign * beyond, "venue": venue, "fee": fee}
     rows["liquidity"] = np.where(rests, "added", "removed")
     seconds = (time - time[0]) / 1e9 if len(at) else np.zeros(0)
-    lags = np.subtract.outer(seconds, seconds)
+    lags = np.subtract.outer(seconds, seconds)  # a child order meets one book
     assert market.kernel is not None
     displaced = np.where(lags > 0, market.kernel(np.abs(lags)), 0.0)
     carried = float(x @ displaced @ x)
@@ -172,8 +172,9 @@ def _orders(
     """The plans as a desk would file them, in order of arrival."""
     time = next(iter(books.values())).time.reshape(-1, session.n_intervals)
     orders = plans[["order_id", "symbol", "side", "shares", "strategy", "trader"]].copy()
-    due = plans["arrival"] + plans["length"] // 2
-    columns = {"decision_time": plans["decided"], "arrival_time": plans["arrival"], "end_time": due}
+    due = plans["arrival"] + plans["length"]
+    columns = {"decision_time": plans["decided"], "arrival_time": plans["arrival"]}
+    columns |= {"due_time": due, "end_time": due - plans["length"] // 2}
     for name, at in columns.items():
         orders[name] = pd.to_datetime(time[plans["day"], at] + ARRIVES, utc=True)
     orders["end_time"] = orders["end_time"].where(plans["cancelled"])
@@ -257,7 +258,9 @@ def fictitious_orders(
     >>> bool((fills.groupby("order_id")["shares"].sum() <= orders["shares"].max()).all())
     True
     """
-    hours, trades, span = as_session(session), books.trades, np.int64(60e9 * minutes)
+    hours, trades = as_session(session), books.trades
+    span = np.int64(60e9 * number("minutes", minutes, above=0))
+    part = number("part", part, 0, 1)
     if trades is None or not trades.aggressor.any():
         raise ValidationError("these books have no signed trades; read such a format, or signs=")
     trades = trades.take((trades.aggressor != 0) & (hours.interval_of(trades.time) >= 0))
@@ -269,7 +272,7 @@ def fictitious_orders(
     if not len(long_enough):
         raise ValidationError(f"no session holds two times {minutes:g} minutes; give fewer")
     free, orders, fills = np.ones(len(trades), bool), [], []
-    for k in range(n_orders):
+    for k in range(number("n_orders", n_orders, 1, integer=True)):
         day, sign = rng.choice(long_enough), int(rng.choice([-1, 1]))
         arrival = int(rng.integers(opens[day], closes[day]))
         start, now, stop = np.searchsorted(trades.time, arrival + span * np.arange(-1, 2))
@@ -283,13 +286,13 @@ def fictitious_orders(
             continue
         free[later] = False
         order: dict[str, Any] = {
-            "order_id": f"F{k:04d}",
+            "order_id": f"{books.symbol} {k:04d}",
             "symbol": books.symbol,
             "strategy": "recorded trades",
         }
         order |= {"side": "buy" if sign > 0 else "sell", "shares": shares}
         order |= {"decision_time": arrival - int(60e9), "arrival_time": arrival}
-        orders.append(order | {"end_time": arrival + span})
+        orders.append(order | {"due_time": arrival + span, "end_time": arrival + span})
         fill = {"order_id": order["order_id"], "time": trades.time[later], "shares": filled}
         fill["fill_id"] = later  # trades of one time, price and size are different ones
         fills.append(pd.DataFrame(fill | {"price": trades.price[later], "liquidity": "removed"}))

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
-from research_lib.checks import number
+from research_lib.checks import ArrayLike, Float, number
 from research_lib.execution import allocate
 from research_lib.impact import CompositeImpact, ImpactCurve
 
@@ -79,12 +78,11 @@ def dispersion_table(
         equal = total / len(curve)
         dispersion, split = _log_deviation(curve.impact(equal) / equal), _without_spread(curve)
         rows[label] = {
-            "sd_log_slope": dispersion,
-            "sd_log_spread": _log_deviation(curve.half_spread),
+            "sd_log_slope": dispersion, "sd_log_spread": _log_deviation(curve.half_spread),
             "lognormal_%": np.nan if np.isnan(dispersion) else 100.0 * lognormal_saving(dispersion),
             "impact_%": np.nan if np.isnan(dispersion) else _saving(split, total, max_shares),
             "cost_%": _saving(curve, total, max_shares),
-        }
+        }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("curves")
 
 
@@ -95,7 +93,7 @@ def _without_spread(curve: ImpactCurve) -> ImpactCurve:
     return dataclasses.replace(curve, half_spread=np.zeros(len(curve)))  # type: ignore[type-var]
 
 
-def _log_deviation(values: NDArray[np.float64]) -> float:
+def _log_deviation(values: Float) -> float:
     """Standard deviation of the logarithm of those above 0; NaN where they are fewer than half."""
     known = np.log(values[values > 0])
     return float(known.std()) if 2 * known.size >= len(values) else float("nan")

@@ -1,5 +1,7 @@
 """What the strategy and the robustness notebook share: sessions, what is known before, orders."""
 
+# ruff: noqa: I001  (several names a line)
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,33 +12,14 @@ import pandas as pd
 
 from research_lib.config import ModelConfig, Record
 from research_lib.errors import ValidationError
-from research_lib.evaluation import (
-    PARTS,
-    Accounting,
-    Execution,
-    Known,
-    Prior,
-    compare,
-    known_before,
-    known_elsewhere,
-    scenarios,
-    standard_strategies,
-    walk_forward,
-    with_latency,
-)  # fmt: skip
+from research_lib.evaluation import PARTS, Accounting, Execution, Known, Prior, compare
+from research_lib.evaluation import known_before, known_elsewhere, scenarios
+from research_lib.evaluation import standard_strategies, walk_forward, with_latency
 from research_lib.evaluation.priors import SIDES, Fit
 from research_lib.evaluation.strategies import Strategy
 from research_lib.impact import ImpactFit, fit_impact, slippage_curves
-from research_lib.market import (
-    BookSnapshots,
-    QualityPolicy,
-    Session,
-    SyntheticMarket,
-    assess,
-    assess_parts,
-    iter_books,
-    preset,
-)
+from research_lib.market import BookSnapshots, QualityPolicy, Session, SyntheticMarket
+from research_lib.market import assess, assess_parts, iter_books, preset
 from research_lib.market.presets import price_grid
 from research_lib.wording import interval, p_value
 
@@ -44,6 +27,7 @@ PART_ROWS = 1_000_000  # states at once: a day of one stock
 DAYS_ELSEWHERE = 20  # sessions drawn of each other market
 SIMPLE = ("TWAP", "TWAP from minute 30")  # benchmarks where no earlier session is known
 DIFFERENCE = ["difference_bps", "lower_bps", "upper_bps"]
+Elsewhere = Mapping[str, BookSnapshots] | None  # books of other markets, by name
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +77,7 @@ class Sessions(Record):
         return cls(states.sample(session), states, session, price_grid(states))
 
     def known(
-        self, fit: Fit, *, fit_days: int, refit_days: int = 1,
-        elsewhere: Mapping[str, BookSnapshots] | None = None,
+        self, fit: Fit, *, fit_days: int, refit_days: int = 1, elsewhere: Elsewhere = None
     ) -> list[Known]:  # fmt: skip
         """What is known before each session that is evaluated.
 
@@ -115,13 +98,10 @@ class Sessions(Record):
         how: dict[str, Any] = {"n_fitted": fit_days, "first": fit_days, "refit_every": refit_days}
         return known_before(self.books, self.session, fit=fit, **how)
 
-    def before(
-        self, fit_days: int, elsewhere: Mapping[str, BookSnapshots] | None = None
-    ) -> BookSnapshots:
+    def before(self, fit_days: int, elsewhere: Elsewhere = None) -> BookSnapshots:
         """The books that the first prior's curve is fitted on."""
-        if not fit_days:
-            return next(iter((elsewhere or {}).values()))
-        return self.books.take(np.arange(fit_days * self.session.n_intervals))
+        n = fit_days * self.session.n_intervals
+        return self.books.take(np.arange(n)) if n else next(iter((elsewhere or {}).values()))
 
     def late(
         self, decided: Iterable[Known], seconds: float, max_age: float | None = None
@@ -141,9 +121,9 @@ class Sessions(Record):
         for d in range(len(days)):
             others = np.delete(np.arange(len(days)), d)
             drawn = np.sort(rng.choice(others, min(n_fitted, len(others)), replace=False))
-            rows = (drawn[:, None] * n + np.arange(n)).ravel()
-            how: Any = {"session": self.session, "source": "others", "fit": fit}
-            prior = {one: Prior.from_books(self.books.take(rows), one, **how) for one in SIDES}
+            books = self.books.take((drawn[:, None] * n + np.arange(n)).ravel())
+            how = self.session, "others", fit
+            prior = {side: Prior.from_books(books, side, *how) for side in SIDES}
             found.append(Known(self.books.take(np.arange(d * n, (d + 1) * n)), prior))
         return found
 
@@ -200,11 +180,11 @@ def draw_elsewhere(
     >>> {name: len(books) for name, books in found.items()}
     {'deep_stock': 260}
     """
-    markets, n = {name: preset(name, session) for name in names}, session.n_intervals
-    return {
-        name: one.books(DAYS_ELSEWHERE * n, n_levels, rng, flow=one.flow)
-        for name, one in markets.items()
-    }
+    found, n = {}, DAYS_ELSEWHERE * session.n_intervals
+    for name in names:
+        market = preset(name, session)
+        found[name] = market.books(n, n_levels, rng, flow=market.flow)
+    return found
 
 
 def accountings(
@@ -304,15 +284,14 @@ class Experiment(Record):
         """
         shares = self.total_shares if size is None else size
 
-        def make(prior: Prior) -> list[Strategy]:
-            made = self.strategies(prior)
-            return [one for one in made if one.name in names] if names else made
+        def chosen(found: list[Any]) -> list[Any]:
+            return [one for one in found if one.name in names] if names else found
 
-        how: dict[str, Any] = {"make": make, "refill": refill, "sizes": [shares]}
+        how: dict[str, Any] = {"refill": refill, "sizes": [shares]}
         how["max_shares"] = (self.cap if cap is None else cap) * shares
+        how["make"] = lambda prior: chosen(self.strategies(prior))
         given = self.known if known is None else known
-        done = walk_forward(given, self.sessions.session, **how)
-        return [one for one in done if one.name in names] if names else done
+        return chosen(walk_forward(given, self.sessions.session, **how))
 
     def compare(
         self, orders: Iterable[Execution], how: Accounting | None = None,
@@ -360,17 +339,11 @@ def kernel_table(accountings: Iterable[Accounting]) -> pd.DataFrame:
     >>> kernel_table([Accounting()])["after 1 h"].to_dict()
     {'none': nan}
     """
-    cases = [one.carried for one in accountings]
-    rows = {
-        case.scenario: {
-            "source": case.source,
-            "lower": case.interval[0],
-            "upper": case.interval[1],
-            "after 1 h": float(case.kernel(3600.0)) if case.kernel is not None else np.nan,
-        }
-        for case in cases
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("scenario")
+    rows, columns = {}, ["source", "lower", "upper", "after 1 h"]
+    for case in (one.carried for one in accountings):
+        later = float(case.kernel(3600.0)) if case.kernel is not None else np.nan
+        rows[case.scenario] = (case.source, *case.interval, later)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("scenario")
 
 
 def cost_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -397,7 +370,8 @@ def cost_table(table: pd.DataFrame) -> pd.DataFrame:
     known = table.assign(**{name: table[name].where(differs) for name in tested})
     shown = with_intervals(known, [*PARTS, "total_bps", "difference_bps"])
     if differs.any():
-        shown["p"] = _p_values(known)
+        adjusted = known.get("p_holm", known["p_value"]).fillna(known["p_value"])
+        shown["p"] = ["" if np.isnan(one) else p_value(one) for one in adjusted]
     shown["timing risk_bps"] = table["timing_risk_bps"]
     shown["completed_%"] = 100.0 * table["completed"]
     return shown
@@ -417,10 +391,3 @@ def with_intervals(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     if ends.notna().any(axis=None):
         shown["95 % interval"] = [interval(*limits) for limits in ends.to_numpy()]
     return shown
-
-
-def _p_values(table: pd.DataFrame) -> list[str]:
-    adjusted = table["p_value"]
-    if "p_holm" in table:
-        adjusted = table["p_holm"].fillna(adjusted)
-    return ["" if np.isnan(one) else p_value(one) for one in adjusted]

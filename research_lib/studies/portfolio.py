@@ -9,22 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.random import Generator
 
-from research_lib.checks import Float, number, same_labels
-from research_lib.config import Record
+from research_lib.checks import ArrayLike, Float, number, same_labels
+from research_lib.config import Json, Record
 from research_lib.errors import InsufficientDataError, ModelFittingError, ValidationError
-from research_lib.execution import (
-    PortfolioSchedule,
-    almgren_chriss,
-    least_value_at_risk,
-    portfolio_schedule,
-    price_portfolio,
-)  # fmt: skip
+from research_lib.execution import PortfolioSchedule, almgren_chriss, least_value_at_risk
+from research_lib.execution.portfolio import portfolio_schedule, price_portfolio
 from research_lib.impact import fit_impact, slippage_curves
 from research_lib.market import BookSnapshots, Session, preset, returns_before, summarise
 from research_lib.transient import calibrate_almgren_chriss
 
+Row = tuple[Any, ...]
 DAYS_OF_VOLUME = 21  # trading days of a month
 TICK, ONE_PERCENT = 0.01, 0.01  # the tick is that of the stocks that daily bars are read for
 # Sizes walked: evenly to a multiple of the best level, beyond which a walk first costs anything, or
@@ -83,16 +79,21 @@ class Assets(Record):
     def singles(self, session: Session) -> dict[str, dict[str, Any]]:
         """The arguments of `almgren_chriss`, asset by asset, without permanent impact."""
         rows = self.table[["volatility", "temporary", "half_spread"]].astype(float)
-        tau = 1.0 / session.n_intervals
-        return {name: {**row, "interval": tau} for name, row in rows.to_dict("index").items()}
+        return rows.assign(interval=1.0 / session.n_intervals).to_dict("index")
+
+    def amounts(self, orders: ArrayLike) -> pd.Series:
+        """Orders (m,), shares, by the assets' names."""
+        names = self.table.index
+        return pd.Series(np.asarray(same_labels("orders", orders, names), float), names)
 
     def in_bps(self, orders: ArrayLike, session: Session) -> pd.DataFrame:
         """The assets beside their orders, (m,) shares: prices and impact of the mean child order
         in bps of the price.
         """
         n, known, price = session.n_intervals, self.table, self.table["price"]
-        child = np.abs(same_labels("orders", orders, known.index)) / n
-        columns = {"price": price, "order_shares": orders, "mean_child_shares": child}
+        amounts = self.amounts(orders)
+        child = amounts.abs() / n
+        columns = {"price": price, "order_shares": amounts, "mean_child_shares": child}
         columns |= {f"{k}_bps": 1e4 * known[k] / price for k in ("volatility", "half_spread")}
         columns["its_impact_bps"] = 1e4 * known["temporary"] * n * child / price
         columns["order_%_of_volume"] = 100.0 * child * n / known["daily_volume"]
@@ -101,7 +102,7 @@ class Assets(Record):
 
 def synthetic_assets(
     presets: Sequence[str], order_values: ArrayLike, session: Session, *,
-    correlation: float, n_days: int, correlation_days: int, rng: np.random.Generator,
+    correlation: float, n_days: int, correlation_days: int, rng: Generator,
 ) -> Assets:  # fmt: skip
     """Synthetic stocks, measured on drawn books; their correlation is stated.
 
@@ -140,13 +141,11 @@ def synthetic_assets(
     return Assets(_table(rows), matrix, known, correlation_days)
 
 
-def _table(rows: Mapping[str, tuple[Any, ...]]) -> pd.DataFrame:
+def _table(rows: Mapping[str, Row]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
 
 
-def _measured(
-    name: str, value: float, session: Session, n_days: int, rng: np.random.Generator
-) -> tuple[Any, ...]:
+def _measured(name: str, value: float, session: Session, n_days: int, rng: Generator) -> Row:
     """One row of `Assets.table`, from books of a preset."""
     n, side = session.n_intervals, "sell" if value >= 0 else "buy"
     books = preset(name, session).books(n_days * n, 10, rng)
@@ -159,8 +158,7 @@ def _measured(
         fit = fit_impact(frame, "linear", n_intervals=n, test_fraction=0.0, session=session)
     except ModelFittingError as error:
         lacks = f"{name}: too few books fill {walks}, made for a mean child of {child:,.0f}"
-        remedy = "lower order_values, raise n_intervals or n_days"
-        raise InsufficientDataError(f"{lacks}; {remedy}") from error
+        raise InsufficientDataError(f"{lacks}; lower order_values or raise n_days") from error
     found = calibrate_almgren_chriss(books, fit, session, interval=1.0 / n)
     return price, *(found[name] for name in COLUMNS[1:4]), np.nan, "books", walks
 
@@ -206,10 +204,9 @@ def quoted_assets(
     window = returns_before(bars, day, correlation_days).index
     within = pd.DataFrame({k: table["close"] / table["open"] - 1.0 for k, table in bars.items()})
     within = within.loc[window]
-    still = within.columns[np.ptp(within, axis=0) == 0]
-    if len(still):
-        what = f"{', '.join(still)} never moved from open to close on {correlation_days} days"
-        raise ValidationError(f"{what}: raise correlation_days, or leave it out")
+    if still := ", ".join(within.columns[np.ptp(within, axis=0) == 0]):
+        what = f"never moved from open to close on {correlation_days} days"
+        raise ValidationError(f"{still} {what}: raise correlation_days, or leave it out")
     covariance, shrunk = ledoit_wolf(within)
     volatility = np.sqrt(np.diag(covariance))
     rows = {}
@@ -316,8 +313,7 @@ def ways_to_trade(
     >>> cost_table(ways, 1e7, 1e-5)["cost_plus_risk_bps"].idxmin()
     'portfolio'
     """
-    names, n, market = assets.table.index, session.n_intervals, assets.market(session)
-    amounts = pd.Series(np.asarray(same_labels("orders", orders, names), float), names)
+    amounts, n, market = assets.amounts(orders), session.n_intervals, assets.market(session)
     pairs = zip(amounts, assets.singles(session).values(), strict=True)
     alone = [almgren_chriss(x, n, risk_aversion=risk_aversion, **one).shares for x, one in pairs]
     return {
@@ -360,10 +356,9 @@ def cost_table(
         spread, sizes = s.attribution["spread"].to_numpy(), np.abs(s.shares).sum(axis=0)
         objective = s.expected_cost + risk_aversion * s.variance
         paid = np.divide(spread, sizes, out=np.zeros(len(sizes)), where=sizes > 0)
-        parts = s.attribution[["temporary", "permanent"]].sum()
-        deviation, at_risk = s.variance**0.5, s.value_at_risk(confidence)
-        rows[name] = [spread.sum(), *parts, s.expected_cost, deviation, at_risk, objective]
-        rows[name] += [objective - np.abs(s.holdings[0]) @ paid]
+        parts = spread.sum(), *s.attribution[["temporary", "permanent"]].sum()
+        costs = s.expected_cost, s.variance**0.5, s.value_at_risk(confidence), objective
+        rows[name] = [*parts, *costs, objective - np.abs(s.holdings[0]) @ paid]
     columns = ["spread", "impact", "permanent", "cost", "deviation", "VaR", "cost_plus_risk"]
     labels = [f"{name}_bps" for name in [*columns, "beyond_spread"]]
     return 1e4 / gross * pd.DataFrame.from_dict(rows, orient="index", columns=labels)
@@ -389,17 +384,16 @@ def single_table(
     >>> bool(row["L_VaR_bps"] < row["VaR_bps"])
     True
     """
-    names, price = assets.table.index, assets.table["price"]
-    amounts = pd.Series(np.asarray(same_labels("orders", orders, names), float), names)
+    amounts, price, n = assets.amounts(orders), assets.table["price"], session.n_intervals
     rows = {}
     for name, one in assets.singles(session).items():
-        x, n = amounts[name], session.n_intervals
+        x = amounts[name]
         best = almgren_chriss(x, n, risk_aversion=risk_aversion, **one)
         least, aversion = least_value_at_risk(x, n, confidence, **one)
-        costs = [best.expected_cost, best.variance**0.5, best.value_at_risk(confidence)]
-        in_bps = 1e4 / abs(x * price[name])
-        rows[name] = [100 * best.half_life, 100 * best.theta, *(in_bps * c for c in costs)]
-        rows[name] += [in_bps * least.value_at_risk(confidence), aversion]
+        at_risk, in_bps = least.value_at_risk(confidence), 1e4 / abs(x * price[name])
+        costs = best.expected_cost, best.variance**0.5, best.value_at_risk(confidence), at_risk
+        times = 100 * best.half_life, 100 * best.theta
+        rows[name] = [*times, *(in_bps * cost for cost in costs), aversion]
     columns = ["half_life_%", "theta_%", "cost_bps", "deviation_bps", "VaR_bps", "L_VaR_bps"]
     columns += ["L_VaR_risk_aversion"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -424,15 +418,14 @@ def risk_aversion_table(
     >>> bool(found.loc["1e-05", "cost_minus_TWAP_bps"] > found.loc["0", "cost_minus_TWAP_bps"])
     True
     """
-    gross = float(np.abs(same_labels("orders", orders, assets.table.index)) @ assets.table["price"])
+    gross = float(assets.amounts(orders).abs() @ assets.table["price"])
     rows: dict[str, dict[str, float]] = {}
     for risk in risk_aversions:
         costs = cost_table(ways_to_trade(assets, orders, session, risk), gross, risk)
-        ours = costs.loc["portfolio"]
-        rows[f"{risk:g}"] = ours[["cost_bps", "deviation_bps"]].to_dict()
+        row = rows[f"{risk:g}"] = costs.loc["portfolio", ["cost_bps", "deviation_bps"]].to_dict()
         for what in ("cost", "cost_plus_risk"):
-            gaps = ours[f"{what}_bps"] - costs[f"{what}_bps"].drop("portfolio")
-            rows[f"{risk:g}"] |= {f"{what}_minus_{way}_bps": gap for way, gap in gaps.items()}
+            gaps = costs.loc["portfolio", f"{what}_bps"] - costs[f"{what}_bps"].drop("portfolio")
+            row |= {f"{what}_minus_{way}_bps": gap for way, gap in gaps.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("risk_aversion")
 
 
@@ -493,8 +486,8 @@ def assumed_permanent(
 
 
 def correlation_regret(
-    orders: ArrayLike, n_intervals: int, correlation: ArrayLike, market: Mapping[str, Any],
-    days: Sequence[int], rng: np.random.Generator, draws: int = 100,
+    orders: ArrayLike, n_intervals: int, correlation: ArrayLike, market: Json,
+    days: Sequence[int], rng: Generator, draws: int = 100,
 ) -> pd.DataFrame:  # fmt: skip
     r"""What a correlation estimated over few days costs, where returns are normal and it stays.
 
@@ -535,8 +528,7 @@ def correlation_regret(
     from scipy import stats
 
     given = {"orders": orders, "correlation": correlation, **market}
-    labelled = (one.axes[-1] for one in given.values() if hasattr(one, "axes"))
-    names = next(labelled, None)
+    names = next((one.axes[-1] for one in given.values() if hasattr(one, "axes")), None)
     known = {name: same_labels(name, value, names) for name, value in given.items()}
     known = {k: v.to_numpy() if hasattr(v, "to_numpy") else v for k, v in known.items()}
     amounts, truth = (np.asarray(known.pop(k), float) for k in ("orders", "correlation"))
@@ -562,7 +554,7 @@ def _scaled(covariance: Float) -> Float:
     return np.asarray(covariance / np.outer(deviation, deviation))
 
 
-def _returns(sample: Float, days: int, rng: np.random.Generator) -> Float:
+def _returns(sample: Float, days: int, rng: Generator) -> Float:
     """Normal returns of days + 1 days, drawn given that their sample covariance is this one: it
     says all that they say of the truth, and directions are uniform (Mezzadri 2007, Notices AMS 54).
     """
@@ -572,16 +564,14 @@ def _returns(sample: Float, days: int, rng: np.random.Generator) -> Float:
     return np.asarray(np.sqrt(days) * directions @ np.linalg.cholesky(sample).T)
 
 
-def _regret(
-    orders: Float, n_intervals: int, market: Mapping[str, Any], truth: Float
-) -> Callable[[Float], float]:
+def _regret(orders: Float, n: int, market: Json, truth: Float) -> Callable[[Float], float]:
     """Cost plus risk of a plan made with a believed correlation above the best, per cent."""
     deviation = np.sqrt(np.diag(np.asarray(market["covariance"], float)))
     scale = np.outer(deviation, deviation)
     prices = {name: value for name, value in market.items() if name != "risk_aversion"}
 
     def objective(believed: Float) -> float:
-        plan = portfolio_schedule(orders, n_intervals, **{**market, "covariance": believed * scale})
+        plan = portfolio_schedule(orders, n, **{**market, "covariance": believed * scale})
         priced = price_portfolio(plan.shares, **{**prices, "covariance": truth * scale})
         return priced.expected_cost + market["risk_aversion"] * priced.variance
 

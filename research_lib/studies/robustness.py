@@ -1,5 +1,7 @@
 """Does a difference between strategies hold: over seeds of a synthetic market, and by placebo."""
 
+# ruff: noqa: I001  (several names a line)
+
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,29 +13,11 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from research_lib.checks import number, per_interval
-from research_lib.evaluation import (
-    Accounting,
-    Adaptive,
-    CarriedImpact,
-    Ladder,
-    LiquidityProfile,
-    Prior,
-    compare,
-    known_before,
-    order_cost,
-    replay,
-    run,
-    standard_strategies,
-    walk_forward,
-)  # fmt: skip
-from research_lib.evaluation.intervals import (
-    Placebo,
-    block_bootstrap_interval,
-    circular_shifts,
-    coverage_table,
-    power,
-    rank_placebo,
-)
+from research_lib.evaluation import Accounting, Adaptive, CarriedImpact, Ladder, LiquidityProfile
+from research_lib.evaluation import Prior, compare, known_before, order_cost, replay, run
+from research_lib.evaluation import standard_strategies, walk_forward
+from research_lib.evaluation.intervals import Placebo, block_bootstrap_interval, circular_shifts
+from research_lib.evaluation.intervals import coverage_table, power, rank_placebo
 from research_lib.market import SyntheticMarket
 from research_lib.studies.experiment import Experiment
 from research_lib.wording import interval, significant
@@ -77,41 +61,33 @@ def seed_study(
     >>> bool(table.loc[0, "difference_bps"] < 0)
     True
     """
-    how: dict[str, Any] = {"n_fitted": n_fitted, "n_evaluated": n_evaluated, "n_levels": n_levels}
-    how |= {"total_shares": total_shares, "max_shares": max_shares}
-    chosen = list(seeds)
-    with ThreadPoolExecutor(2) as pool:  # what takes time is compiled code without the lock
-        rows = pool.map(lambda seed: _of_seed(market, seed, **how), chosen)
-        found = list(tqdm(rows, "seeds", len(chosen), leave=False))
-    return pd.DataFrame(found, pd.Index(chosen, name="seed"))
-
-
-def _of_seed(
-    market: SyntheticMarket, seed: int, *, n_fitted: int, n_evaluated: int, n_levels: int,
-    total_shares: float, max_shares: float | None,
-) -> dict[str, float]:  # fmt: skip
-    """One row of `seed_study`."""
-    session, rng = market.session, np.random.default_rng(seed)
+    session, chosen = market.session, list(seeds)
     n = (n_fitted + n_evaluated) * session.n_intervals
-    books = market.books(n, n_levels, rng, flow=market.flow)
     how: dict[str, Any] = {"n_fitted": n_fitted, "first": n_fitted, "refit_every": n_evaluated}
-    known = known_before(books, session, on_jump="carry", **how)
 
     def make(prior: Prior) -> list[Any]:
         made = standard_strategies(prior, tick=market.tick)
         return [one for one in made if one.name != "static optimal"]
 
-    done = walk_forward(known, session, sizes=[total_shares], make=make, max_shares=max_shares)
-    table = compare(done, Accounting(known[0].priors["buy"].carried))
-    own, best = table.loc["adaptive"], table.loc["best benchmark"]
-    row = {"benchmark_bps": best["total_bps"], "adaptive_bps": own["total_bps"]}
-    row |= own[["difference_bps", "lower_bps", "upper_bps", "p_value"]].to_dict()
-    row["true_difference_bps"] = np.nan
-    if market.kernel is not None:
-        truth = Accounting(CarriedImpact("measured", market.kernel))
-        row["true_difference_bps"] = compare(done, truth).loc["adaptive", "difference_bps"]
-    row["equal_bps"] = own["total_bps"] - table.loc["TWAP", "total_bps"]
-    return row | {"completed": min(own["completed"], best["completed"])}
+    def of_seed(seed: int) -> dict[str, float]:
+        books = market.books(n, n_levels, np.random.default_rng(seed), flow=market.flow)
+        known = known_before(books, session, on_jump="carry", **how)
+        asked: dict[str, Any] = {"sizes": [total_shares], "max_shares": max_shares, "make": make}
+        done = walk_forward(known, session, **asked)
+        table = compare(done, Accounting(known[0].priors["buy"].carried))
+        own, best = table.loc["adaptive"], table.loc["best benchmark"]
+        row = {"benchmark_bps": best["total_bps"], "adaptive_bps": own["total_bps"]}
+        row |= own[["difference_bps", "lower_bps", "upper_bps", "p_value"]].to_dict()
+        row["true_difference_bps"] = np.nan
+        if market.kernel is not None:
+            truth = Accounting(CarriedImpact("measured", market.kernel))
+            row["true_difference_bps"] = compare(done, truth).loc["adaptive", "difference_bps"]
+        row["equal_bps"] = own["total_bps"] - table.loc["TWAP", "total_bps"]
+        return row | {"completed": min(own["completed"], best["completed"])}
+
+    with ThreadPoolExecutor(2) as pool:  # what takes time is compiled code without the lock
+        found = list(tqdm(pool.map(of_seed, chosen), "seeds", len(chosen), leave=False))
+    return pd.DataFrame(found, pd.Index(chosen, name="seed"))
 
 
 def draws_table(seeds: pd.DataFrame) -> pd.DataFrame:
@@ -182,14 +158,11 @@ def schedule_placebo(
     >>> found.n, found.p_value < 0.5  # it avoids the open
     (13, True)
     """
-    rows = circular_shifts(per_interval("shares", shares, np.size(shares)))
-    costs = [[_blind_cost(row, day, accounting) for day in days] for row in rows]
-    return rank_placebo(np.mean(costs, axis=1))
-
-
-def _blind_cost(shares: ArrayLike, day: Ladder, accounting: Accounting | None) -> float:
-    found = order_cost(replay(shares, day, day.side), accounting)
-    return float(found["total_bps"] - found["selection_bps"])
+    rows, costs = circular_shifts(per_interval("shares", shares, np.size(shares))), []
+    for row in rows:
+        priced = [order_cost(replay(row, day, day.side), accounting) for day in days]
+        costs.append(np.mean([one["total_bps"] - one["selection_bps"] for one in priced]))
+    return rank_placebo(costs)
 
 
 def clock_placebo(
@@ -212,8 +185,7 @@ def clock_placebo(
     >>> clock_placebo(strategy, days, 500.0, step=4).p_value  # no shape: all shifts tie
     1.0
     """
-    n = len(strategy.shapes.profiles[0])
-    costs = []
+    n, costs = len(strategy.shapes.profiles[0]), []
     for shift in range(0, n, number("step", step, 1, n, integer=True)):
         rolled = [
             LiquidityProfile(np.roll(one.spread, -shift), np.roll(one.depth, -shift), one.source)
@@ -237,11 +209,9 @@ def moved_out(changes: pd.DataFrame, headline: pd.Series) -> pd.Series:
     >>> moved_out(changes, headline).tolist()
     [True, False]
     """
-    low, high = headline[["lower_bps", "upper_bps"]].fillna(
-        {"lower_bps": -np.inf, "upper_bps": np.inf}
-    )
+    low, high = headline[["lower_bps", "upper_bps"]]
     same_size = changes.index.get_level_values(0) != "size"
-    return ~changes["difference_bps"].between(low, high) & same_size
+    return ~changes["difference_bps"].between(low, high) & same_size & np.isfinite(low)
 
 
 def refutations(
@@ -339,11 +309,8 @@ def urgency_frontier(
         orders = replace(experiment, urgency=value).orders(names=("TWAP", "adaptive"))
         points[value] = experiment.compare(orders).loc["adaptive"]
     table = pd.DataFrame(points).T[["total_bps", "timing_risk_bps"]].astype(float)
-    better = {
-        one: [other for other, beside in table.iterrows() if (beside < own).all()]
-        for one, own in table.iterrows()
-    }
-    table["dominated_by"] = [min(found, default=np.nan) for found in better.values()]
+    better = ((table < own).all(axis=1) for _, own in table.iterrows())
+    table["dominated_by"] = [min(table.index[less], default=np.nan) for less in better]
     return table.rename_axis("urgency")
 
 

@@ -25,9 +25,7 @@ from research_lib.checks import number
 from research_lib.errors import ValidationError
 from research_lib.evaluation import Execution, Ladder, replay
 from research_lib.execution import allocate
-from research_lib.impact import (
-    ImpactFit, ImpactMoments, PowerImpact, fit_impact, slippage_curves,
-)  # fmt: skip
+from research_lib.impact import ImpactFit, ImpactMoments, PowerImpact, fit_impact, slippage_curves
 from research_lib.market.sessions import as_session
 from research_lib.market import BookSnapshots, Session
 
@@ -103,17 +101,13 @@ def multiverse(
     n, dates = window.n_intervals, states.days(window)
     held_out = number("test_days", test_days, 0, integer=True) * (len(dates) > 1)
     if held_out >= len(dates):
-        left = f"leaves none of {len(dates)} days to fit; lower it"
-        raise ValidationError(f"test_days {test_days} {left}")
-    fitted = dates[: len(dates) - held_out]
-    starts = replace(states, trades=None).sample(window)
+        said = f"leaves none of {len(dates)} days to fit; lower it"
+        raise ValidationError(f"test_days {test_days} {said}")
+    fitted, starts = dates[: len(dates) - held_out], replace(states, trades=None).sample(window)
     samplings = _samplings(states, starts, fitted, window)
     days = {side: Ladder.of(starts, side).by_day(n) for side in sides}
-    twap = {
-        side: [replay(np.full(n, total_shares / n), day, side) for day in days[side]]
-        for side in sides
-    }
-    rows = []
+    even, rows = np.full(n, total_shares / n), []
+    twap = {side: [replay(even, day, side) for day in days[side]] for side in sides}
     tasks = list(itertools.product(sides, samplings.items(), NORMALISATIONS, REFERENCES))
     for side, (sampling, seen), relative, reference in tqdm(tasks, "multiverse", leave=False):
         named = dict(zip(CHOICES, (reference, relative, sampling, "", side), strict=True))
@@ -130,11 +124,9 @@ def _samplings(
     states: BookSnapshots, starts: BookSnapshots, fitted: Sequence[Any], session: Session
 ) -> dict[str, BookSnapshots]:
     """The fitted days' usable books by both samplings; one where they are the same books."""
-    inside = states.take(states.complete & (session.interval_of(states.time) >= 0))
-    found = {}
+    inside, found = states.take(states.complete & (session.interval_of(states.time) >= 0)), {}
     for name, seen in (("interval start", starts), ("every state", inside)):
-        usable = np.isin(session.days(seen.time), fitted) & (seen.half_spread >= 0)
-        rows = np.flatnonzero(usable)
+        rows = np.flatnonzero(np.isin(session.days(seen.time), fitted) & (seen.half_spread >= 0))
         found[name] = seen.take(rows[:: max(-(-len(rows) // MAX_STATES), 1)])
     if np.array_equal(*(seen.time for seen in found.values())):
         found.pop("every state")

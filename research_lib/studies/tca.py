@@ -9,51 +9,57 @@ from research_lib.evaluation import beside_own, group_costs
 from research_lib.evaluation.tca import Calibration
 from research_lib.wording import interval, more_or_less, significant
 
-COMPARED = ["spread_bps", "walk_bps", "carried_bps"]  # what replayed schedules are compared in
 SCHEDULES = ["TWAP_bps", "best benchmark_bps", "static optimal_bps"]
+TAKEN = "that only took"
 BIAS = {"total_bps": "bias_bps", "low_bps": "lower_bps", "high_bps": "upper_bps"}
 
 
 def forecast_bias(table: pd.DataFrame) -> pd.DataFrame:
-    """What trading cost less its forecast, by stock and of all, of orders filled to 99 %.
+    """What the whole orders cost from their arrival less the forecast, by stock and of all.
 
     Returns
     -------
     DataFrame
-        Index stock and "all": orders, forecast_bps, trading_bps, bias_bps, lower_bps, upper_bps;
+        Index stock and "all": orders, forecast_bps, whole_bps, bias_bps, lower_bps, upper_bps;
         by value, as `group_costs`.
 
     Examples
     --------
     >>> table = pd.DataFrame({"symbol": "A", "day": range(4), "value": 1.0, "filled_%": 100.0,
-    ...                       "forecast_bps": 5.0, "trading_bps": [7.0, 8.0, 7.0, 8.0]})
+    ...                       "forecast_bps": 5.0, "whole_bps": [7.0, 8.0, 7.0, 8.0]})
     >>> forecast_bias(table)["bias_bps"].to_dict()
     {'A': 2.5, 'all': 2.5}
     """
-    known = table[table["filled_%"] >= 99.0].dropna(subset="forecast_bps")
-    known = known.assign(total_bps=known["trading_bps"] - known["forecast_bps"], all="all")
-    parts = [group_costs(known, by, ["forecast_bps", "trading_bps"]) for by in ("symbol", "all")]
+    known = table.dropna(subset="forecast_bps")
+    known = known.assign(total_bps=known["whole_bps"] - known["forecast_bps"], all="all")
+    parts = [group_costs(known, by, ["forecast_bps", "whole_bps"]) for by in ("symbol", "all")]
     rows = pd.concat(parts).drop(columns=["lower_bps", "upper_bps"]).rename(columns=BIAS)
-    return rows[["orders", "forecast_bps", "trading_bps", *BIAS.values()]].rename_axis("stock")
+    return rows[["orders", "forecast_bps", "whole_bps", *BIAS.values()]].rename_axis("stock")
 
 
-def other_schedules(table: pd.DataFrame, by: str) -> pd.DataFrame:
-    """What other schedules would have cost beside the desk, in all and by group.
+def other_schedules(table: pd.DataFrame) -> pd.DataFrame:
+    """What other schedules would have cost beside the desk, of orders that only took liquidity.
+
+    And of those whose fills earned the spread in part, which pay for it in selection: that is not
+    compared.
 
     Returns
     -------
     DataFrame
-        Index group and schedule, columns of `beside_own`; empty where nothing was replayed.
+        Index orders and schedule, columns of `beside_own`; empty where nothing was replayed.
     """
-    if not set(SCHEDULES) <= set(table):
-        return pd.DataFrame()
-    known = table.dropna(subset=SCHEDULES)
-    own = known[["day", "value", by, *SCHEDULES]].assign(
-        **{"the desk": known[COMPARED].sum(axis=1)}
-    )
-    groups = {"all": own} | {str(name): some for name, some in own.groupby(by, observed=True)}
-    rows = {name: beside_own(some, "the desk", SCHEDULES) for name, some in groups.items()}
-    return pd.concat(rows, names=["orders of", "schedule"])
+    known = table.dropna(subset=["own_bps", *SCHEDULES])
+    own = known[["day", "value", *SCHEDULES]].assign(**{"the desk": known["own_bps"]})
+    took, n_days = known["earned_%"] == 0, len(set(table["day"]))
+    groups = {TAKEN: own[took], "that rested in part": own[~took]}
+    rows = [
+        beside_own(some, "the desk", SCHEDULES, n_days).assign(which=name)
+        for name, some in groups.items()
+        if len(some)
+    ]
+    if not rows:
+        return pd.DataFrame({"difference_bps": []})
+    return pd.concat(rows).rename_axis("schedule").set_index("which", append=True).swaplevel()
 
 
 def cost_sentence(
@@ -121,14 +127,14 @@ def schedules_sentence(others: pd.DataFrame) -> str:
     >>> schedules_sentence(pd.DataFrame())
     'No other schedule could be replayed.'
     """
-    if others.empty:
+    if others.empty or (TAKEN, "best benchmark") not in others.index:
         return "No other schedule could be replayed."
-    row = others.loc[("all", "best benchmark")]
+    row = others.loc[(TAKEN, "best benchmark")]
     ends = np.sort(np.abs(row[["lower_bps", "upper_bps"]].to_numpy(float)))
     sure = row["lower_bps"] * row["upper_bps"] > 0
     null = "" if np.isnan(ends).any() else ", not distinguishable from 0"
     return (
-        f"On {row['orders']:.0f} orders drawn at random the best benchmark, which only takes "
-        f"liquidity, would have cost {more_or_less(row['difference_bps'])} in spread, walk and own "
+        f"On {row['orders']:.0f} orders that only took liquidity, drawn at random, the best "
+        f"benchmark would have cost {more_or_less(row['difference_bps'])} in spread, walk and own "
         f"impact{f' ({interval(*ends)})' if sure else null}."
     )

@@ -15,10 +15,8 @@ from research_lib.config import Record
 from research_lib.execution import transient_schedule, twap
 from research_lib.impact import DecayKernel, ExponentialKernel, ExponentialSumKernel, Kernel
 from research_lib.market import BookSnapshots, Session
-from research_lib.transient import (
-    FAMILIES, BlockBook, KernelFit, LagEstimate, SignedFlow, fit_kernel, price_path,
-    recovery_after_trades,
-)  # fmt: skip
+from research_lib.transient import FAMILIES, BlockBook, KernelFit, LagEstimate, SignedFlow
+from research_lib.transient import fit_kernel, price_path, recovery_after_trades
 from research_lib.wording import p_value, significant
 
 SPREAD = "exponential_permanent"  # the shape of the spread's return, as in `fit_block_book`
@@ -50,18 +48,15 @@ def flow_facts(books: BookSnapshots, orders: SignedFlow, timezone: str = "") -> 
     """
     half_spread = float(np.nanmean(books.half_spread[books.complete]))
     facts: dict[str, Any] = {
-        "market orders": len(orders),
-        "seconds between them": orders.step_seconds,
+        "market orders": len(orders), "seconds between them": orders.step_seconds,
         "shares of one": float(np.mean(np.abs(orders.shares))),
         "share that moves the mid at once (%)": 100.0 * float(np.mean(orders["changing"])),
         "half-spread (bps)": 1e4 * half_spread / float(np.mean(orders.mid)),
-    }
+    }  # fmt: skip
     if timezone:
         ends = pd.to_datetime(orders.time[[0, -1]], utc=True).tz_convert(timezone)
-        facts |= {
-            f"{which} order ({timezone})": f"{end:%Y-%m-%d %H:%M:%S}"
-            for which, end in zip(("first", "last"), ends, strict=True)
-        }
+        for which, end in zip(("first", "last"), ends, strict=True):
+            facts[f"{which} order ({timezone})"] = f"{end:%Y-%m-%d %H:%M:%S}"
     return pd.Series(facts, dtype=object)  # the count stays a whole number
 
 
@@ -86,11 +81,10 @@ def first_lags(
     """
     several = np.abs(clock.sign) > 1
     values = {
-        "trades": by_trade["values"][0],
-        "clock": by_clock["values"][0],
+        "trades": by_trade["values"][0], "clock": by_clock["values"][0],
         "soon_%": 100.0 * np.mean(np.diff(orders.time) < 1e9 * clock.step_seconds),
         "weight_%": 100.0 * np.sum(clock.sign[several] ** 2) / np.sum(clock.sign**2),
-    }
+    }  # fmt: skip
     return pd.Series(values)
 
 
@@ -166,13 +160,10 @@ def spread_windows(
     ['7', '10', '20', '40']
     """
     clock: dict[str, Any] = {"step_seconds": step_seconds, "session": session}
-    counts = sorted({max(4, round(part * n_lags)) for part in WINDOWS})
-    rows = {
-        f"{count * step_seconds:g}": _row(
-            fit_kernel(recovery_after_trades(books, n_lags=count, **clock), SPREAD), 1.0
-        )
-        for count in counts
-    }
+    rows = {}
+    for count in sorted({max(4, round(part * n_lags)) for part in WINDOWS}):
+        widening = recovery_after_trades(books, n_lags=count, **clock)
+        rows[f"{count * step_seconds:g}"] = _row(fit_kernel(widening, SPREAD), 1.0)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("window_s")
 
 
@@ -228,11 +219,10 @@ def readable(spans: pd.DataFrame) -> pd.DataFrame:
     intervals = [interval_text(*ends) for ends in spans[["low", "high"]].to_numpy(float)]
     columns = {
         "half-life (s)": spans["half_life"].where(spans["identified"]),
-        "95 % interval (s)": intervals,
-        "p-value of the shape": spans["p_value"].map(p_value),
+        "95 % interval (s)": intervals, "p-value of the shape": spans["p_value"].map(p_value),
         "decays": spans["decays"].map(words).where(seen, ""),
         "identified": spans["identified"].map({True: "yes", False: "no"}),
-    }
+    }  # fmt: skip
     return pd.DataFrame(columns, spans.index)
 
 
@@ -246,14 +236,12 @@ def by_lag(estimates: Mapping[str, LagEstimate], n_rows: int = 7) -> pd.DataFram
     >>> by_lag({"G": estimate}, 2)["G"].tolist()
     ['1.00 [0.804, 1.20]', '0.333 [0.137, 0.529]']
     """
-    frames = {name: estimate.to_frame().map(significant) for name, estimate in estimates.items()}
-    texts = {
-        name: frame["estimate"] + " [" + frame["low"] + ", " + frame["high"] + "]"
-        for name, frame in frames.items()
-    }
+    texts = {}
+    for name, estimate in estimates.items():
+        shown = estimate.to_frame().map(significant)
+        texts[name] = shown["estimate"] + " [" + shown["low"] + ", " + shown["high"] + "]"
     table = pd.DataFrame(texts)
-    shown = np.unique(np.geomspace(1, len(table), n_rows).round().astype(int))
-    return table.iloc[shown - 1]
+    return table.iloc[np.unique(np.geomspace(1, len(table), n_rows).round().astype(int)) - 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,9 +296,8 @@ class SplitOrder(Record):
 
     def by_half_life(self, scale: float) -> pd.DataFrame:
         """`compared` under exponential kernels of this scale and these `half_lives`, as text."""
-        rows = {
-            significant(life): self.compared(exponential(life, scale)) for life in self.half_lives
-        }
+        lives = self.half_lives
+        rows = {significant(life): self.compared(exponential(life, scale)) for life in lives}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("half_life_s")
 
     def what_if(self, scale: float) -> dict[str, Float]:
@@ -324,16 +311,12 @@ class SplitOrder(Record):
 
     def regret(self, kernels: Mapping[str, Kernel]) -> pd.DataFrame:
         """Saving against TWAP, per cent, of the plan for each kernel where each other is true."""
-        plans = {name: self.plan(kernel) for name, kernel in kernels.items()}
-        table = {
-            f"truth: {true}": {
-                f"plan: {name}": 100.0 * (1.0 - self.cost(kernel, plan) / even)
-                for name, plan in plans.items()
-            }
-            for true, kernel in kernels.items()
-            for even in [self.cost(kernel, self.twap)]
-        }
-        return pd.DataFrame(table)
+        plans = {f"plan: {name}": self.plan(kernel) for name, kernel in kernels.items()}
+        table = pd.DataFrame(index=list(plans))
+        for true, kernel in kernels.items():
+            costs = np.array([self.cost(kernel, plan) for plan in plans.values()])
+            table[f"truth: {true}"] = 100.0 * (1.0 - costs / self.cost(kernel, self.twap))
+        return table
 
 
 def exponential(half_life: float, scale: float) -> ExponentialKernel:
@@ -436,8 +419,7 @@ def cost_ranges(order: SplitOrder, block: BlockBook) -> pd.DataFrame:
     >>> bool((table["low"] < table["estimate"]).all())
     True
     """
-    kernels = spread_kernels(block)
-    if kernels:
+    if kernels := spread_kernels(block):
         plan = order.plan(kernels["estimate"])
         pays = {name: order.cost(kernel, order.twap) for name, kernel in kernels.items()}
         saves = {name: pays[name] - order.cost(kernel, plan) for name, kernel in kernels.items()}
@@ -445,8 +427,7 @@ def cost_ranges(order: SplitOrder, block: BlockBook) -> pd.DataFrame:
         table = order.by_half_life(block.scale[0])
         pays = {"estimate": table["twap_bps"].max()}
         saves = {"estimate": (table["twap_bps"] - table["optimal_bps"]).max()}
-    ends = np.array(block.scale[1:]) / block.scale[0]
-    rows = {}
+    ends, rows = np.array(block.scale[1:]) / block.scale[0], {}
     for name, values in (("TWAP pays", pays), ("the plan saves", saves)):
         corners = np.outer(ends, [*values.values()])
         rows[name] = [values["estimate"], corners.min(), corners.max()]
@@ -467,8 +448,8 @@ def best_known(fits: Mapping[str, KernelFit]) -> str:
     >>> best_known({"slow": slow, "fast": fast})
     'fast'
     """
-    return max(fits, key=lambda name: (fits[name].identified, _shows_decay(fits[name]),
-        fits[name].describes))  # fmt: skip
+    known = {name: (one.identified, _shows_decay(one), one.describes) for name, one in fits.items()}
+    return max(known, key=lambda name: known[name])
 
 
 def main_table(
@@ -505,8 +486,7 @@ def main_table(
     costs = {"estimate": ranges["estimate"], columns["95 % interval (s)"]: ends}
     what = ("transient cost of TWAP", "saving of the optimal schedule")
     names = [f"{one}{most} (bps)" for one in what]
-    rows = pd.DataFrame(costs | {"identified": known}).set_axis(names)
-    whole = pd.concat([table, rows])
+    whole = pd.concat([table, pd.DataFrame(costs | {"identified": known}).set_axis(names)])
     return whole.assign(truth=truth) if len(truth) else whole
 
 
@@ -541,8 +521,7 @@ def decay_sentence(market: str, fits: Mapping[str, KernelFit], truth: str = "") 
     >>> decay_sentence("GOOG", {"by the clock": fit})[-55:]
     'half-life of 3.47 seconds (95 % interval 3.46 to 3.47).'
     """
-    how = best_known(fits)
-    fit = fits[how]
+    fit = fits[best_known(fits)]
     if fit.identified:
         part = "the decaying part of " if fit.family == SPREAD else ""
         reading = fit.reading.replace(")", f"{truth})")

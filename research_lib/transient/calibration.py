@@ -9,12 +9,12 @@ import pandas as pd
 
 from research_lib.checks import number
 from research_lib.config import Record
-from research_lib.errors import ModelFittingError, ValidationError
-from research_lib.impact import ExponentialSumKernel, ImpactCurve, ImpactFit, LinearImpact
+from research_lib.errors import ValidationError
+from research_lib.impact import ImpactCurve, ImpactFit, LinearImpact
 from research_lib.market import BookSnapshots, Session
 from research_lib.transient import flow as flows
 from research_lib.transient.flow import LagEstimate, SignedFlow, clock_flow, trade_flow
-from research_lib.transient.kernel_fit import KernelFit, Span, Z, fit_kernel
+from research_lib.transient.kernel_fit import KernelFit, Span, fit_kernel
 
 Hours = Session | None
 UNKNOWN: Span = (math.nan, math.nan, math.nan)
@@ -85,8 +85,6 @@ class BlockBook(Record):
     resilience : (estimate, low, high) per second
         rho, from the decay of the spread after a trade; 0 and inf where the data set no bound, NaN
         where the spread rejects the shape.
-    mean_shares : float
-        Of a market order.
     spread, price : KernelFit
         Behind the resilience and the permanent component.
 
@@ -102,20 +100,8 @@ class BlockBook(Record):
     block_depth: Span
     permanent: Span
     resilience: Span
-    mean_shares: float
     spread: KernelFit
     price: KernelFit
-
-    @property
-    def kernel(self) -> ExponentialSumKernel:
-        """G by the second; refused where a fit is rejected or nothing of 1/q decays."""
-        for fit, what in ((self.price, "propagator"), (self.spread, "spread")):
-            if not fit.describes:
-                raise ModelFittingError(f"the {what} is not of a block-shaped book: {fit.reading}")
-        decaying, lasting = self.decaying[0], self.permanent[0]
-        if decaying <= 0:
-            raise ModelFittingError(f"lambda {lasting:.3g} is all of 1 / q: nothing decays")
-        return ExponentialSumKernel((self.resilience[0], 0.0), (decaying, lasting))
 
     @property
     def decaying(self) -> Span:
@@ -154,12 +140,10 @@ class BlockBook(Record):
     def to_frame(self) -> pd.DataFrame:
         """q, rho and lambda in rows; columns estimate, low, high."""
         spans = {
-            "q (shares per currency)": self.block_depth,
-            "rho (per second)": self.resilience,
+            "q (shares per currency)": self.block_depth, "rho (per second)": self.resilience,
             "lambda (currency per share squared)": self.permanent,
-        }
-        columns = ["estimate", "low", "high"]
-        return pd.DataFrame.from_dict(spans, orient="index", columns=columns)
+        }  # fmt: skip
+        return pd.DataFrame.from_dict(spans, orient="index", columns=["estimate", "low", "high"])
 
     @property
     def half_life(self) -> Span:
@@ -211,7 +195,7 @@ def fit_block_book(books: BookSnapshots, *, price_lags: int = 40, **settings: An
     value, low, high = price.permanent if price.describes else UNKNOWN
     halving = (spread.half_life, *spread.interval) if spread.describes else UNKNOWN
     permanent = value / size, low / size, high / size
-    return BlockBook(_block_depth(books, clock), permanent, _halving(halving), size, spread, price)
+    return BlockBook(_block_depth(books, clock), permanent, _halving(halving), spread, price)
 
 
 def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
@@ -227,8 +211,9 @@ def _block_depth(books: BookSnapshots, clock: SignedFlow) -> Span:
     scores = ((depth - value * distance) / distance.mean())[:, None]
     days, width = flows.day_slices(clock.day), STATE_WINDOWS * flows.bandwidth(len(clock))
     by_day = (scores[rows] for rows in days)
-    variance = flows.variance_of_sum(by_day, width, flows.n_clusters(days))[0, 0]
-    error = Z * math.sqrt(variance) / len(clock)
+    clusters = flows.n_clusters(days)
+    variance = flows.variance_of_sum(by_day, width, clusters)[0, 0]
+    error = flows.quantile(clusters) * math.sqrt(variance) / len(clock)
     return value, value - error, value + error
 
 

@@ -28,6 +28,7 @@ from research_lib.market import BookSnapshots, Session
 from research_lib.market.book import best_of
 
 Int64 = NDArray[np.int64]
+OfDay = Callable[[slice], Float]  # of the rows of a day
 # Two mids further apart than this are different: mids of the same ticks agree to 4e-16 of the
 # price, and a tick is never so small that an absolute limit could stand in for it.
 SAME_PRICE = 1e-14
@@ -186,8 +187,8 @@ def _market_orders(books: BookSnapshots, session: Session | None) -> tuple[Any, 
     changes = (np.diff(trades.time) > 0) | (np.diff(trades.aggressor) != 0)
     first = np.flatnonzero(np.append(True, changes))
     if len(first) < 2:
-        used_for = f"{len(trades)} of {n_all:,} are signed, in the session and between two books"
-        raise ValidationError(f"2 trades are needed, {used_for}")
+        found = f"{len(trades)} of {n_all:,} are signed, in the session and between two books"
+        raise ValidationError(f"2 trades are needed, {found}")
     time, sign = trades.time[first], trades.aggressor[first].astype(float)
     days = np.zeros(len(time)) if session is None else session.days(time)
     day = np.unique(days, return_inverse=True)[1].astype(np.int64)
@@ -237,14 +238,14 @@ class LagEstimate(Record):
     def conf_int(self, *, simultaneous: bool = False) -> tuple[Float, Float]:
         """95 % interval at each lag, its ends (k,); `simultaneous`: of all lags at once (sup-t).
 
-        With clusters by Student's t, of one degree of freedom less than there are. The sup-t
-        quantile, that of the largest |t| over the lags, is simulated with the same draws.
+        The sup-t quantile, that of the largest |t| over the lags, is simulated with the same draws.
         """
-        n = self.clusters
-        width = float(special.stdtrit(n - 1, 0.975) if n else special.ndtri(0.975))
+        width = quantile(self.clusters)
         if simultaneous:
             rng, none = np.random.default_rng(0), np.zeros(len(self.se))
             draws = rng.multivariate_normal(none, self.cov, SUP_T_DRAWS, method="eigh")
+            if n := self.clusters - 1 if self.clusters else 0:
+                draws /= np.sqrt(rng.chisquare(n, (SUP_T_DRAWS, 1)) / n)
             width = float(np.quantile(np.max(np.abs(draws) / self.se, axis=1), 0.95))
         return self.values - width * self.se, self.values + width * self.se
 
@@ -276,8 +277,7 @@ def response_function(flow: SignedFlow, max_lag: int, measure: str = "sign") -> 
     count = _checked_lag(flow, max_lag, measure)
 
     def products(day: slice) -> Float:
-        mid = flow.mid[day]
-        return (_ahead(mid, count) - mid[:, None]) * flow[measure][day, None]
+        return (_ahead(flow.mid[day], count) - flow.mid[day, None]) * flow[measure][day, None]
 
     return _lagged_means(products, flow, flow.lags(count), count + bandwidth(len(flow)))
 
@@ -297,19 +297,17 @@ def flow_autocorrelation(flow: SignedFlow, max_lag: int, measure: str = "sign") 
     [0.38, 0.31, 0.26]
     """
     count = _checked_lag(flow, max_lag, measure)
-    lags, width = np.arange(1.0, count + 1), bandwidth(len(flow)) + count
+    how = flow, np.arange(1.0, count + 1), bandwidth(len(flow)) + count
     power = float(np.mean(flow[measure] ** 2))
 
     def products(day: slice) -> Float:
-        drive = flow[measure][day]
-        return _ahead(drive, count) * drive[:, None] / power
-
-    found = _lagged_means(products, flow, lags, width)
+        return _ahead(flow[measure][day], count) * flow[measure][day, None] / power
 
     def scores(day: slice) -> Float:
         return products(day) - found["values"] * flow[measure][day, None] ** 2 / power
 
-    return replace(found, cov=_lagged_means(scores, flow, lags, width).cov)
+    found = _lagged_means(products, *how)
+    return replace(found, cov=_lagged_means(scores, *how).cov)
 
 
 def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEstimate:
@@ -353,8 +351,7 @@ def propagator(flow: SignedFlow, max_lag: int, measure: str = "sign") -> LagEsti
     >>> propagator(flow, 3).values.round(3).tolist()
     [0.007, 0.005, 0.006]
     """
-    count = _checked_lag(flow, max_lag, measure)
-    drives = flow[measure][:, None]
+    count, drives = _checked_lag(flow, max_lag, measure), flow[measure][:, None]
     return cumulative_effects(flow.mid, drives, flow.day, flow.lags(count), flow.unit)[0]
 
 
@@ -406,6 +403,11 @@ def day_slices(day: Int64) -> list[slice]:
     return [slice(first, end) for first, end in pairwise(edges.tolist())]
 
 
+def quantile(clusters: int) -> float:
+    """Of a 95 % interval: Student's t, of one degree of freedom less than clusters; else normal."""
+    return float(special.stdtrit(clusters - 1, 0.975) if clusters else special.ndtri(0.975))
+
+
 def n_clusters(days: Sequence[Any]) -> int:
     """Their number, if there are enough for errors that cluster by day; else 0."""
     return len(days) if len(days) >= MIN_CLUSTERS else 0
@@ -430,15 +432,12 @@ def variance_of_sum(scores: Iterable[Float], width: int, clusters: int) -> Float
     return np.sum([of_day(one) for one in scores], axis=0)
 
 
-def _lagged_means(
-    products: Callable[[slice], Float], flow: SignedFlow, lags: Float, width: int
-) -> LagEstimate:
+def _lagged_means(products: OfDay, flow: SignedFlow, lags: Float, width: int) -> LagEstimate:
     """Means by lag of what `products` gives for the rows of a day, (n, k), NaN beyond the day."""
     days = day_slices(flow.day)
     counts = np.sum([np.isfinite(products(day)).sum(axis=0) for day in days], axis=0)
     values = np.sum([np.nansum(products(day), axis=0) for day in days], axis=0) / counts
-    scores = (np.nan_to_num(products(day) - values, nan=0.0) for day in days)
-    clusters = n_clusters(days)
+    scores, clusters = (np.nan_to_num(products(day) - values) for day in days), n_clusters(days)
     cov = variance_of_sum(scores, width, clusters) / np.outer(counts, counts)
     return LagEstimate(lags, values, cov, int(counts[0]), flow.unit, clusters=clusters)
 
@@ -465,11 +464,11 @@ def cumulative_effects(
     """
     count, n_lags = len(lags), len(lags) + round(GUARD * len(lags))
     size = 1 + drives.shape[1] * n_lags
-    few = f"{len(level):,} steps do not identify {size - 1} lagged effects"
-    too_few = ModelFittingError(f"{few}, which need {STEPS_A_LAG} steps each; take fewer lags")
     days = [rows for rows in day_slices(day) if rows.stop - rows.start > n_lags]
     targets = [np.diff(level[rows])[n_lags - 1 :] for rows in days]
     n = sum(map(len, targets))
+    few = f"{len(level):,} steps do not identify {size - 1} lagged effects"
+    too_few = ModelFittingError(f"{few}, which need {STEPS_A_LAG} steps each; take fewer lags")
     if n < STEPS_A_LAG * size:
         raise too_few
 
@@ -494,8 +493,7 @@ def cumulative_effects(
     variation = float(np.sum((y - y.mean()) ** 2))
     r2 = 1.0 - float(unexplained @ unexplained) / variation if variation > 0 else np.nan
     effects = []
-    for first in range(1, size, n_lags):
-        own = slice(first, first + count)
+    for own in (slice(first, first + count) for first in range(1, size, n_lags)):
         summed = np.cumsum(np.cumsum(cov[own, own], axis=0), axis=1)
         effects.append(LagEstimate(lags, np.cumsum(beta[own]), summed, n, unit, r2, clusters))
     return effects

@@ -11,13 +11,13 @@ from research_lib.checks import Float, refuse_unknown
 from research_lib.config import Record
 from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import DecayKernel, ExponentialKernel, ExponentialSumKernel, PowerKernel
-from research_lib.transient.flow import LagEstimate
+from research_lib.transient.flow import LagEstimate, quantile
 from research_lib.wording import significant
 
 Span = tuple[float, float, float]
+Chi2 = Callable[[float], float]  # of the logarithm of a half-life
 FAMILIES = ("exponential", "exponential_permanent", "power")
 LEVEL = 0.95
-Z = float(special.ndtri(0.5 + 0.5 * LEVEL))  # scipy.special: scipy.stats takes a second to import
 CHI2 = {dof: 2.0 * float(special.gammaincinv(0.5 * dof, LEVEL)) for dof in (1, 2)}
 LN2, REJECTED = math.log(2.0), 0.01
 GRID, NOISE_DRAWS = 121, 1000
@@ -154,7 +154,14 @@ def fit_kernel(estimate: LagEstimate, family: str = "exponential") -> KernelFit:
     p_value = float(special.chdtrc(len(lags) - n_free, least))
     seen = p_value >= REJECTED and not is_noise
     identified = bool(seen and interval[0] > 0.0 and interval[1] <= lags[-1])
-    found = kernel, life, interval, _permanent(kernel, lags, white), least, len(lags) - n_free
+    found = (
+        kernel,
+        life,
+        interval,
+        _permanent(kernel, lags, white, estimate),
+        least,
+        len(lags) - n_free,
+    )
     fit = KernelFit(family, *found, p_value, bool(decays), identified, "")
     return replace(fit, reading=_reading(fit, estimate, is_noise))
 
@@ -174,7 +181,7 @@ def best_kernel(estimate: LagEstimate, families: tuple[str, ...] = FAMILIES) -> 
     return min(fits, key=lambda fit: fit.chi2 - 2.0 * fit.dof)  # AIC up to a constant of the data
 
 
-def _minimum(chi2: Callable[[float], float], grid: Float) -> float:
+def _minimum(chi2: Chi2, grid: Float) -> float:
     """The best point of the grid, or better between its neighbours."""
     at = int(np.argmin([chi2(point) for point in grid]))
     bounds = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
@@ -182,9 +189,7 @@ def _minimum(chi2: Callable[[float], float], grid: Float) -> float:
     return float(min((grid[at], inside), key=chi2))
 
 
-def _interval(
-    chi2: Callable[[float], float], known: Float, limit: float, decays: bool
-) -> tuple[float, float]:
+def _interval(chi2: Chi2, known: Float, limit: float, decays: bool) -> tuple[float, float]:
     """Ends of {h: Q(h) <= limit}; open ones are 0 and inf.
 
     Roots are searched outwards from the outermost points inside, so that a gap within the set
@@ -208,11 +213,10 @@ def _whitened(estimate: LagEstimate) -> tuple[Float, Float, Float]:
     large by (n - 1) / (n - k - 2) in the mean, which is taken off (Hartlap, Simon and Schneider
     2007).
     """
-    count, n, most = len(estimate.values), estimate.clusters, MAX_LAGS
+    count, n = len(estimate.values), estimate.clusters
     if count < 4:
         raise ValidationError(f"{count} lags do not identify a kernel; estimate 4 or more")
-    if n:
-        most = max(min(MAX_LAGS, n // CLUSTERS_A_LAG), 4)
+    most = max(min(MAX_LAGS, n // CLUSTERS_A_LAG), 4) if n else MAX_LAGS
     kept = np.unique(np.round(np.geomspace(1, count, min(most, count)))).astype(int) - 1
     cov = estimate.cov[np.ix_(kept, kept)] * ((n - 1) / (n - len(kept) - 2) if n else 1.0)
     try:
@@ -256,9 +260,8 @@ def _fitted(family: str, lags: Float, white: Float, life: float, target: Float) 
     """The best kernel of this half-life."""
     shapes = white @ _shapes(family, lags, life)
     best = int(np.argmax(target @ _unit(shapes)))
-    columns = np.stack([shapes[:, best], white.sum(axis=1)], axis=1)
-    parts = 2 if family == "exponential_permanent" else 1
-    coef = optimize.nnls(columns[:, :parts], target)[0].tolist()
+    columns = [shapes[:, best], white.sum(axis=1)][: 1 + (family == "exponential_permanent")]
+    coef = optimize.nnls(np.stack(columns, axis=1), target)[0].tolist()
     if not any(coef):
         raise ModelFittingError("no impact in the flow's own direction: only a kernel of 0 fits")
     if family == "exponential":
@@ -269,7 +272,7 @@ def _fitted(family: str, lags: Float, white: Float, life: float, target: Float) 
     return PowerKernel(LN2 / math.log1p(life / shift), coef[0], shift)
 
 
-def _permanent(kernel: DecayKernel, lags: Float, white: Float) -> Span:
+def _permanent(kernel: DecayKernel, lags: Float, white: Float, estimate: LagEstimate) -> Span:
     """The constant with its Wald interval, by all three parameters linearised at the fit."""
     if not isinstance(kernel, ExponentialSumKernel):
         return 0.0, 0.0, 0.0
@@ -278,7 +281,8 @@ def _permanent(kernel: DecayKernel, lags: Float, white: Float) -> Span:
     slope = white @ np.stack([shape, np.ones(len(shape)), -scale * lags * shape], axis=1)
     lengths = np.linalg.norm(slope, axis=0)
     slope /= np.where(lengths > 0, lengths, 1.0)  # what is singular is so in any unit
-    half = Z * math.sqrt(max(linalg.pinvh(slope.T @ slope)[1, 1], 0.0)) / lengths[1]
+    error = math.sqrt(max(linalg.pinvh(slope.T @ slope)[1, 1], 0.0)) / lengths[1]
+    half = quantile(estimate.clusters) * error
     return value, max(value - half, 0.0), value + half
 
 
@@ -309,7 +313,7 @@ def _misfit(estimate: LagEstimate, kernel: str) -> str:
     """What the estimate does that no such kernel does."""
     (start, end), cov = estimate.lags[[0, -1]], estimate.cov
     rise = estimate.values[-1] - estimate.values[0]
-    if rise > Z * math.sqrt(cov[0, 0] + cov[-1, -1] - 2.0 * cov[0, -1]):
+    if rise > quantile(estimate.clusters) * math.sqrt(cov[0, 0] + cov[-1, -1] - 2.0 * cov[0, -1]):
         lags = f"from lag {start:.3g} to {end:.3g} {estimate.unit}"
         return f"the effect still builds up {lags}, which no {kernel} describes"
     return f"the effect {'decays, but' if rise < 0 else 'changes'} as no {kernel} does"

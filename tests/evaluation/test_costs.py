@@ -11,7 +11,6 @@ import re
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +26,6 @@ from research_lib.evaluation import (
     Twap,
     blind_cost,
     compare,
-    execution_of_fills,
     mids_after,
     order_cost,
     order_costs,
@@ -507,40 +505,3 @@ def test_strategies_are_compared_on_the_same_orders() -> None:
     equal = [dataclasses.replace(one, name="TWAP") for one in done]
     with pytest.raises(ValidationError, match="schedule has 1 of 2 orders"):
         compare([*equal, done[0]])
-
-
-# One's own fills
-
-
-@pytest.mark.parametrize("side", ["buy", "sell"])
-def test_fills_are_priced_as_the_execution_that_they_come_from(side: str) -> None:
-    """Each a second after the book that it walked; one is given in two prints."""
-    books = preset("thin_stock", SESSION).books(13, 4, np.random.default_rng(3))
-    done = replay(np.linspace(20.0, 200.0, 13), books, side)
-    fills = done.fills.assign(time=done.fills["time"] + pd.Timedelta(1, "s"))
-    halves = pd.concat([fills.iloc[:1], fills]).reset_index(drop=True)
-    halves.loc[:1, "shares"] /= 2
-    how = Accounting(CarriedImpact("measured", TWO_EXPONENTIALS), fee_per_share=0.003)
-    own = execution_of_fills(halves, books, side=side, total_shares=done.total_shares)
-    one, other = order_cost(done, how), order_cost(own, how)
-    for part in [*PARTS, "total_bps", "shortfall_bps", "timing_risk_bps"]:
-        assert other[part] == pytest.approx(one[part], rel=1e-9, abs=1e-9), part
-    short = execution_of_fills(fills, books, side=side, total_shares=2 * done.total_shares)
-    assert short.unfilled == pytest.approx(done.total_shares)
-    assert not short.completed
-    assert order_cost(short)["walk_bps"] > order_cost(own)["walk_bps"]
-
-
-def test_fills_that_cannot_be_are_refused() -> None:
-    books = _books([100.0, 101.0], 1.0, 3.0)
-    time = pd.to_datetime(books.time + SECOND, utc=True)
-    fills = pd.DataFrame({"time": time, "shares": [5.0, 5.0], "price": [101.0, 102.0]})
-    order = {"side": "buy", "total_shares": 10.0}
-    with pytest.raises(ValidationError, match="10 shares are filled of an order of 8"):
-        execution_of_fills(fills, books, side="buy", total_shares=8.0)
-    with pytest.raises(ValidationError, match="a fill comes before the first state"):
-        execution_of_fills(fills.assign(time=time - pd.Timedelta(1, "h")), books, **order)
-    with pytest.raises(ValidationError, match="price"):
-        execution_of_fills(fills.assign(price=[101.0, 0.0]), books, **order)
-    with pytest.raises(ValidationError, match="shares"):
-        execution_of_fills(fills.drop(columns="shares"), books, **order)

@@ -20,7 +20,6 @@ from research_lib.evaluation import (
     Prior,
     Scheduled,
     Twap,
-    evaluate,
     known_before,
     sample_states,
     scenarios,
@@ -78,7 +77,7 @@ def test_sizes_sides_and_caps_are_all_run() -> None:
     priors = {
         side: Prior.from_books(_books(3, 1), side, SESSION, "3 days") for side in ("buy", "sell")
     }
-    done = evaluate(_books(1), SESSION, priors, sizes=[1_000, 4_000], max_shares=400)
+    done = walk_forward([Known(_books(1), priors)], SESSION, sizes=[1_000, 4_000], max_shares=400)
     assert len(done) == 2 * 2 * 9  # with the bound under the cap
     capped = [one for one in done if one.name != "perfect foresight, no cap"]
     assert len(capped) == 2 * 2 * 8
@@ -236,6 +235,7 @@ def test_what_makes_no_list_of_strategies_is_refused(make: object) -> None:
         walk_forward(known, SESSION, sizes=[500.0], make=make)
 
 
+@pytest.mark.slow
 def test_without_a_session_the_default_one_is_meant() -> None:
     minutes = Session()
     books = preset("thin_stock", minutes).books(390 * 2, 5, np.random.default_rng(0))
@@ -246,6 +246,7 @@ def test_without_a_session_the_default_one_is_meant() -> None:
         sample_states(books, 390)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", ["signed", "unsigned", "none at all"])
 def test_later_trades_do_not_say_what_a_prior_takes_for_volume(later: str) -> None:
     books = _books(4, flow=OrderFlow())
@@ -275,14 +276,18 @@ def test_books_that_are_all_as_late_are_evaluated(session: Session, latency: flo
     states = preset("thin_stock", Session(390)).books(390, 5, np.random.default_rng(0))
     late = sample_states(states, session, latency)
     prior = Prior.from_books(states.sample(session), "buy", session, "here")
-    done = evaluate(late, session, {"buy": prior}, sizes=[100.0], make=lambda prior: [Twap()])
+    done = walk_forward(
+        [Known(late, {"buy": prior})], session, sizes=[100.0], make=lambda prior: [Twap()]
+    )
     assert len(done) == 2
 
 
 def test_what_is_no_books_is_said_to_be_none() -> None:
     prior = Prior.from_books(_books(1), "buy", SESSION, "here")
     with pytest.raises(ValidationError, match="books must be BookSnapshots, got list"):
-        evaluate([], SESSION, {"buy": prior}, sizes=[100.0], make=lambda prior: [Twap()])
+        walk_forward(
+            [Known([], {"buy": prior})], SESSION, sizes=[100.0], make=lambda prior: [Twap()]
+        )
 
 
 @pytest.mark.parametrize("session", [Session(13), Session(3), Session(78)])
@@ -290,11 +295,11 @@ def test_books_of_another_session_are_no_false_days(session: Session) -> None:
     books = _books(1)
     priors = {"buy": Prior.from_books(books, "buy", SESSION, "here")}
     make = {"sizes": [100.0], "make": lambda prior: [Twap()]}
-    assert len(evaluate(books, SESSION, priors, **make)) == 2
+    assert len(walk_forward([Known(books, priors)], SESSION, **make)) == 2
     with pytest.raises(
         ValidationError, match=r"books are not one an interval of a day of|no whole number of days"
     ):
-        evaluate(books, session, priors, **make)
+        walk_forward([Known(books, priors)], session, **make)
 
 
 # What a reviewer of this file's subjects broke
@@ -318,6 +323,7 @@ def test_the_books_of_a_latency_are_those_of_the_decisions_day() -> None:
         with_latency(known, states.take(np.arange(240)), session, 1.0)
 
 
+@pytest.mark.slow
 def test_the_volume_of_a_scenario_is_that_of_trades_of_its_days() -> None:
     books = _books(4, flow=OrderFlow())
     alone = Known(books.take(np.arange(39)), known_before(books, SESSION)[0].priors)

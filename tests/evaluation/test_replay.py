@@ -38,7 +38,7 @@ def test_cost_by_hand() -> None:
     # 10 at 101 over a mid of 100; then 20 at 101 and 10 at 103.
     assert done.cost_by_interval.tolist() == [10.0, 20 * 1 + 10 * 3]
     assert done.cost == 60.0
-    assert done.cost_per_share == 1.5
+    assert done.cost == 1.5 * done.filled.sum()
     assert done.cost_bps == 150.0
     assert done.unfilled == 0.0
 
@@ -111,8 +111,7 @@ def test_sell_mirrors_buy_in_every_figure() -> None:
         replay(schedule, mirrored, "sell", refill=0.3),
     )
     assert sell.filled == pytest.approx(buy.filled, abs=1e-9)
-    for name in ("cost", "spread_cost"):
-        assert sell[name] == pytest.approx(buy[name], abs=1e-8)
+    assert sell.cost == pytest.approx(buy.cost, abs=1e-8)
     shortfalls = [one.shortfall_bps * one.arrival_price for one in (sell, buy)]
     assert shortfalls[0] == pytest.approx(shortfalls[1], abs=1e-8)
 
@@ -157,7 +156,6 @@ def test_costs_from_mid_touch_and_arrival_by_hand() -> None:
     # 10 at 101; then 20 at 106 and 20 at 108 over a mid of 105, and 10 left at a mid 5 above
     # arrival.
     assert done.cost == 10 * 1 + 20 * 1 + 20 * 3
-    assert done.spread_cost == 50.0
     assert done.unfilled == 10.0
     assert done.shortfall_bps == pytest.approx(1e4 * (done.cost + 40 * 5 + 10 * 5) / (60 * 100))
     assert done.fills["price"].tolist() == [101.0, 107.0]

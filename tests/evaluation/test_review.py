@@ -558,6 +558,7 @@ def test_no_decision_with_a_latency_knows_what_comes_after_its_book(t: int, seco
     assert len(seen) == 7
 
 
+@pytest.mark.slow
 def test_a_late_child_order_is_decided_on_the_book_that_was_shown() -> None:
     """Books of the same prices that hold all that is sent: fills are the decisions, one by one."""
     drawn, size = _drawn("thin_stock", 4, 5, True), 4_000.0

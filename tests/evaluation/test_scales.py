@@ -82,6 +82,7 @@ def test_replay_and_the_bound_scale(
         assert after.completed == before.completed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("price", "size"), SCALES)
 def test_walk_forward_comparisons_scale(books: BookSnapshots, price: float, size: float) -> None:
     def everything(known: BookSnapshots, q: float) -> pd.DataFrame:

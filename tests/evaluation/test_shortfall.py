@@ -110,7 +110,6 @@ def test_an_executions_shortfall_is_perolds_total(side: str) -> None:
         arrival_price=done.arrival_price, closing_price=done.mid[-1],
     )  # fmt: skip
     assert done.shortfall_bps == pytest.approx(whole.bps["total"], abs=1e-9)
-    assert done.average_price == pytest.approx(whole.average_price, rel=1e-12)
     assert done.totals()["shortfall_bps"] == done.shortfall_bps
 
 

@@ -76,6 +76,7 @@ class _StepByStep(Strategy):
         return self.other.decide(t, remaining, seen, order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("refill", "cap"), [(1.0, None), (0.3, 700.0), (0.3, 400.0)])
 def test_the_compiled_loop_decides_as_the_interface(

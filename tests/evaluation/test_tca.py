@@ -63,6 +63,7 @@ def table(made: SyntheticDesk, tapes: Any, known_kernels: Any) -> pd.DataFrame:
     return analyse_orders(checked_desk(made.orders, made.fills, tapes), tapes, known_kernels)
 
 
+@pytest.mark.slow
 def test_every_part_of_a_known_desk_is_recovered(made: SyntheticDesk, table: pd.DataFrame) -> None:
     """With the market's own kernel; what a kernel measured on earlier sessions adds is its error."""
     assert len(table) == 400
@@ -71,6 +72,7 @@ def test_every_part_of_a_known_desk_is_recovered(made: SyntheticDesk, table: pd.
     assert (truth.drop(columns="opportunity_bps").abs().mean() > 0.1).all(), "no part is idle"
 
 
+@pytest.mark.slow
 def test_the_parts_are_the_implementation_shortfall(
     made: SyntheticDesk, table: pd.DataFrame
 ) -> None:
@@ -94,6 +96,7 @@ def test_the_parts_are_the_implementation_shortfall(
         assert row["trading_bps"] == pytest.approx(scale * whole.trading, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_timing_and_delay_are_0_on_average(table: pd.DataFrame) -> None:
     """The mid is a random walk but for impact: within three errors that cluster by day."""
     for part in ("delay_bps", "timing_bps"):
@@ -103,6 +106,7 @@ def test_timing_and_delay_are_0_on_average(table: pd.DataFrame) -> None:
         assert abs(mean) < 3.0 * error
 
 
+@pytest.mark.slow
 def test_a_kernel_of_earlier_sessions_recovers_carried_impact_up_to_its_error(
     made: SyntheticDesk, tapes: dict[str, Tape]
 ) -> None:
@@ -122,6 +126,7 @@ def test_a_kernel_of_earlier_sessions_recovers_carried_impact_up_to_its_error(
         assert abs(gap) < 3.0 * error
 
 
+@pytest.mark.slow
 def test_carried_cost_is_the_double_sum() -> None:
     rng, kernel = np.random.default_rng(0), ExponentialSumKernel((0.0, 0.01), (1e-3, 2e-3))
     at = np.repeat([0, 2], [700, 40])  # more fills than lags are held at once; order 1 has none
@@ -164,12 +169,80 @@ def test_a_tape_averages_over_time_without_the_night() -> None:
     shares, price = tape.traded(*two)
     assert (shares.tolist(), price.tolist()) == ([10.0], [10.5])
     assert tape.closing(np.array([first, last])).tolist() == [books.time[3], last]
-    assert np.isnan(tape.mid_at(np.array([first - 1]))).all()
+    # A time is answered for by its own session: the first state counts before it, none elsewhere.
+    assert tape.mid_at(np.array([first - 1, last + 2 * quarter])).tolist() == [10.0, 13.0]
+    assert tape.row(np.array([first]), before=True).tolist() == [0]
+    assert np.isnan(tape.mid_at(np.array([last + 20 * quarter]))).all()
     batches = [
         books.take(np.arange(3)),
         dataclasses.replace(books.take(np.arange(3, 8)), trades=None),
     ]
     assert Tape.of(batches, session).mid.tolist() == tape.mid.tolist()
+    for wrong, said in (
+        (batches[::-1], "time runs backwards"),
+        ([batches[0], dataclasses.replace(batches[1], symbol="B")], "of one symbol, got A, B"),
+        ([], "none of the books"),
+    ):
+        with pytest.raises(ValidationError, match=said):
+            Tape.of(wrong, session)
+
+
+def test_the_night_is_no_part_of_a_fill_at_the_open() -> None:
+    """A fill at or before the first state of a day is priced by that state, not by yesterday."""
+    books, session = small_market()
+    tapes, (orders, fills) = {"A": Tape.of(books, session)}, own_rows()
+    tomorrow = pd.to_datetime(books.time[4:5], utc=True)[0]
+    at_open = orders.iloc[:1].assign(decision_time=tomorrow, arrival_time=tomorrow, end_time=pd.NaT)
+    one = fills.iloc[:1].assign(time=tomorrow, price=10.1, shares=10.0)
+    desk = checked_desk(at_open, one, tapes, "all")
+    found = analyse_orders(desk, tapes).loc["x"]
+    assert found["day"] == session.days(books.time[4:5])[0]
+    assert found[["walk_bps", "timing_bps", "delay_bps"]].abs().max() < 1e-9
+    assert found["spread_bps"] == pytest.approx(100.0)
+    assert fill_costs(desk, tapes)["day"].iloc[0] == found["day"]
+
+
+@pytest.mark.slow
+def test_fills_of_one_book_are_one_child_order(
+    made: SyntheticDesk, tapes: dict[str, Tape], known_kernels: Any, table: pd.DataFrame
+) -> None:
+    parts = pd.concat(
+        [made.fills.assign(shares=made.fills["shares"] / 3, fee=made.fills["fee"] / 3)] * 3
+    )
+    parts["time"] += pd.to_timedelta(np.repeat([0, 1, 2], len(made.fills)), "s")
+    found = analyse_orders(checked_desk(made.orders, parts, tapes, "all"), tapes, known_kernels)
+    np.testing.assert_allclose(found[PARTS], table[PARTS], rtol=0, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_kernel_counts_on_the_sessions_that_it_is_known_for(
+    made: SyntheticDesk, tapes: dict[str, Tape], known_kernels: Any, table: pd.DataFrame
+) -> None:
+    desk, name = checked_desk(made.orders, made.fills, tapes), "THIN"
+    late = sorted(set(table.loc[table["symbol"] == name, "day"]))[10:]
+    found = analyse_orders(desk, tapes, {name: dict.fromkeys(late, known_kernels[name])})
+    known = (table["symbol"] == name) & table["day"].isin(late)
+    assert (found["carried_known"] == known).all()
+    np.testing.assert_allclose(
+        found["carried_bps"], table["carried_bps"].where(known, 0.0), atol=1e-9
+    )
+    np.testing.assert_allclose(found["total_bps"], table["total_bps"], rtol=0, atol=1e-9)
+    with pytest.raises(ValidationError, match="'thin' is unknown; choose from THIN"):
+        analyse_orders(desk, tapes, {"thin": known_kernels[name]})
+    law = CarriedImpact("square-root", None, 0.01, 1e6)
+    with pytest.raises(ValidationError, match="has no kernel"):
+        analyse_orders(desk, tapes, {name: law})
+
+
+def test_an_order_over_two_sessions_ends_with_the_last() -> None:
+    books, session = small_market()
+    tapes, (orders, fills) = {"A": Tape.of(books, session)}, own_rows()
+    long = orders.iloc[:1].assign(end_time=pd.NaT, shares=20.0)
+    one = fills.iloc[:2].assign(price=10.1)
+    one.loc[1, "time"] = pd.to_datetime(books.time[5:6], utc=True)[0] + pd.Timedelta("1s")
+    one.loc[1, "price"] = 11.1
+    found = analyse_orders(checked_desk(long, one, tapes, "all"), tapes).loc["x"]
+    assert found["opportunity_bps"] == pytest.approx(1e4 * 10 * (13 - 10) / (20 * 10))
 
 
 ARRIVAL = pd.Timestamp("2024-01-02 14:40", tz="UTC")
@@ -201,6 +274,8 @@ FAULTY: dict[str, tuple[str, int, str, Any]] = {  # table, row, column, value
     ),
     "unknown symbol": ("orders", 0, "symbol", "B"),
     "order outside the market data": ("orders", 0, "decision_time", ARRIVAL - pd.Timedelta("9D")),
+    "fee is no number": ("fills", 0, "fee", "1.25 USD"),
+    "book older than an hour": ("fills", 0, "time", pd.Timestamp("2024-01-02 17:40", tz="UTC")),
     "arrival outside the session": ("orders", 0, "arrival_time", ARRIVAL + pd.Timedelta("9h")),
     "unknown liquidity flag": ("fills", 0, "liquidity", "maker"),
     "duplicate fill": ("fills", 0, "", None),
@@ -224,10 +299,16 @@ def test_a_fault_is_named_counted_and_leaves_its_order_out(kind: str) -> None:
     assert checked_desk(orders, fills, tapes, ["all"]).faults["rows"].sum() == 0
     table, row, column, value = FAULTY[kind]
     changed = {"orders": orders, "fills": fills}
-    if column:
+    if not column:
+        changed[table] = pd.concat([fills.iloc[:1], fills])
+    elif column.endswith("time"):
         changed[table].loc[row, column] = value
     else:
-        changed[table] = pd.concat([fills.iloc[:1], fills])
+        given = changed[table].get(column, pd.Series(None, changed[table].index)).astype(object)
+        given[row] = value
+        changed[table] = changed[table].assign(**{column: given})
+    if kind == "book older than an hour":
+        changed["orders"] = orders.drop(columns="end_time")
     desk = checked_desk(changed["orders"], changed["fills"], tapes)
     assert desk.faults.loc[kind, "rows"] >= 1
     assert desk.faults.loc[kind, "first"].startswith("row 0 of ")
@@ -246,6 +327,24 @@ def test_a_fill_on_a_day_without_market_data_is_not_priced_by_the_day_before() -
     first_day = {"A": Tape.of(books.take(np.arange(4)), session)}
     faults = checked_desk(orders.drop(columns="end_time"), fills, first_day).faults
     assert faults.loc["price outside the day's range", "orders"] == 1
+
+
+def test_whole_numbers_beside_blanks_stay_whole(tmp_path: Path) -> None:
+    """Nanoseconds and long ids, of which a float would lose digits."""
+    path, ns = tmp_path / "orders.csv", 1_704_206_400_000_000_001
+    path.write_text(
+        "order_id,symbol,side,shares,arrival_time,end_time\n"
+        f"9007199254740993,A,buy,10,{ns},\n9007199254740995,A,buy,10,{ns},{ns + 2}\n"
+    )
+    orders = read_orders(path)
+    assert orders["arrival_time"].iloc[0].value == ns
+    assert orders["end_time"].isna().tolist() == [True, False]
+    assert orders["end_time"].iloc[1].value == ns + 2
+    books, session = small_market()
+    fills = pd.DataFrame({"order_id": ["9007199254740993"], "time": [orders["arrival_time"].iloc[0]],
+                          "shares": [1.0], "price": [10.1]})  # fmt: skip
+    desk = checked_desk(orders, fills, {"A": Tape.of(books, session)}, "all")
+    assert desk.orders["filled"].to_dict() == {"9007199254740993": 1.0, "9007199254740995": 0.0}
 
 
 def test_ids_are_text_whatever_their_type_and_foreign_fills_are_refused() -> None:
@@ -301,10 +400,14 @@ def test_orders_are_read_under_other_names_and_zones(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="looks like seconds"):
         read_fills(fills)
     unread = read_fills(fills.assign(time="noon", price="ten"), timezone="UTC")
-    assert unread["time"].isna().all(), "left to checked_desk, which names it"
+    assert unread["time"].iloc[0].year == 1970, "left to checked_desk: before any arrival"
     two_readings = read_fills(fills.assign(time=["02/01/2024 09:50"]), timezone="UTC")
-    assert two_readings["time"].isna().all(), "neither February nor January"
-    with pytest.raises(ValidationError, match="use a name like America/New_York"):
+    assert two_readings["time"].iloc[0].year == 1970, "neither February nor January"
+    mixed = pd.concat([fills] * 2).assign(time=["2024-01-02 10:00", "2024-01-02 15:00Z"])
+    assert read_fills(mixed, timezone="America/New_York")["time"].is_unique is False
+    with pytest.raises(ValidationError, match="sharez"):
+        read_fills(fills, {"shares": "sharez"})
+    with pytest.raises(ValidationError, match="New York"):
         read_fills(fills.assign(time="noon"), timezone="New York")
     with pytest.raises(ValidationError, match="fills lack price; they have order_id, time, shares"):
         read_fills(fills.drop(columns="price"))
@@ -344,6 +447,7 @@ def test_what_is_not_filled_costs_the_move_from_the_decision_to_the_end() -> Non
     assert np.isnan(none["arrival_bps"])
 
 
+@pytest.mark.slow
 def test_groups_differ_as_a_weighted_regression_says(table: pd.DataFrame) -> None:
     """On an indicator, weighted by value, errors clustered by day (statsmodels)."""
     found = group_costs(table, "strategy").loc["fast"]
@@ -370,6 +474,7 @@ def test_groups_differ_as_a_weighted_regression_says(table: pd.DataFrame) -> Non
     assert parts[PARTS].sum() == pytest.approx(parts["total_bps"])
 
 
+@pytest.mark.slow
 def test_a_right_forecast_is_kept_as_often_as_its_interval_says() -> None:
     """Costs share a move by day. Of 300 draws 95 % are 285; four errors below it are 270."""
     rng, covered = np.random.default_rng(1), 0
@@ -377,61 +482,135 @@ def test_a_right_forecast_is_kept_as_often_as_its_interval_says() -> None:
     for _ in range(300):
         forecast = rng.uniform(1.0, 20.0, len(day))
         noise = rng.normal(0.0, 10.0, 25)[day] + rng.normal(0.0, 10.0, len(day))
-        orders = pd.DataFrame(
-            {"day": day, "filled_%": 100.0, "value": 1.0, "forecast_bps": forecast}
-        )
-        slope = calibration(orders.assign(trading_bps=forecast + noise)).slope
+        orders = pd.DataFrame({"day": day, "forecast_bps": forecast, "whole_bps": forecast + noise})
+        slope = calibration(orders).slope
         covered += slope[1] <= 1.0 <= slope[2]
     assert covered >= 270
 
 
+@pytest.mark.slow
+def test_a_group_of_few_days_has_an_interval_of_its_own_days() -> None:
+    """10 of 60 days, one level a day: 95 % of 400 draws are 380, four errors below it 362.
+
+    With all 60 days in place of its 10 the interval of the difference held 90.6 %.
+    """
+    rng, held = np.random.default_rng(2), 0
+    day = np.repeat(np.arange(60), 4)
+    few = (day < 10) & (np.arange(len(day)) % 2 == 0)
+    for _ in range(400):
+        cost = rng.normal(0.0, 5.0, 60)[day] + rng.normal(0.0, 5.0, len(day))
+        orders = pd.DataFrame({"day": day, "value": 1.0, "total_bps": cost, "kind": few})
+        row = group_costs(orders, "kind").loc[True]
+        held += row["lower_bps"] <= 0.0 <= row["upper_bps"]
+    assert held >= 362
+
+
+@pytest.mark.slow
 def test_a_forecast_of_few_orders_is_not_judged(table: pd.DataFrame) -> None:
-    with pytest.raises(InsufficientDataError, match="0 orders with a forecast were filled"):
+    with pytest.raises(InsufficientDataError, match="0 orders have a forecast"):
         calibration(table.assign(forecast_bps=np.nan))
     few = calibration(table[table["day"].isin(sorted(set(table["day"]))[:5])].assign(
         forecast_bps=lambda one: one["spread_bps"]))  # fmt: skip
     assert np.isnan(few.slope[1])
+    with pytest.raises(ValidationError, match="forecast_bps"):
+        calibration(table)
 
 
+@pytest.mark.slow
 def test_outliers_name_the_part_that_did_it(table: pd.DataFrame) -> None:
     changed = table.copy()
     changed.loc[changed.index[3], ["fees_bps", "total_bps"]] += 5_000.0
     found = outliers(changed)
+    alike = pd.DataFrame(dict.fromkeys(PARTS, 0.0), index=range(20)).assign(
+        symbol="A", seconds=60.0
+    )
+    alike.loc[3, "walk_bps"] = 500.0
+    alike["total_bps"] = alike[PARTS].sum(axis=1)
+    assert outliers(alike)["reason"].to_dict() == {3: "walk"}
     assert found.index[0] == changed.index[3]
     assert found["reason"].iloc[0] == "fees"
 
 
-def test_a_forecast_is_that_of_equal_shares_by_earlier_sessions(made: SyntheticDesk) -> None:
-    session, name = made.session, "WIDE"
-    books = made.books[name]
+@pytest.fixture(scope="module")
+def known(made: SyntheticDesk) -> dict[str, Any]:
     how: dict[str, Any] = {"n_fitted": 20, "first": 20, "refit_every": 20, "on_jump": "carry"}
-    known = known_before(books, session, **how)
-    tapes = {one: Tape.of(each, session) for one, each in made.books.items()}
+    return {name: known_before(books, made.session, **how) for name, books in made.books.items()}
+
+
+@pytest.mark.slow
+def test_a_forecast_is_that_of_equal_shares_by_earlier_sessions(
+    made: SyntheticDesk, tapes: dict[str, Tape], known: dict[str, Any]
+) -> None:
+    session, name = made.session, "WIDE"
     desk = checked_desk(made.orders, made.fills, tapes)
-    found = pre_trade_costs(desk.orders, {name: known}, session, replays=3)
+    found = pre_trade_costs(desk, tapes, {name: known[name]}, session, replays=3)
     mine = desk.orders[desk.orders["symbol"] == name]
     assert found.loc[mine.index, "forecast_bps"].notna().all()
     assert found["forecast_bps"].notna().sum() == len(mine)
     assert found["TWAP_bps"].notna().sum() == 3
     order = mine.iloc[0]
     starts = session.starts([session.days(np.array([order["arrival_time"].value]))[0]])[0]
-    inside = (starts >= order["arrival_time"].value) & (starts < order["until"].value)
-    prior, n = known[0].priors[order["side"]], int(inside.sum())
+    inside = (starts >= order["arrival_time"].value) & (starts < order["due_time"].value)
+    prior, n = known[name][0].priors[order["side"]], int(inside.sum())
     x = np.where(inside, order["shares"] / n, 0.0)
-    lags = np.subtract.outer(starts[inside], starts[inside]) / 1e9
-    kernel = prior.carried.kernel
-    assert kernel is not None
-    carried = x[inside] @ np.where(lags > 0, kernel(np.abs(lags)), 0.0) @ x[inside]
-    mid = tapes[name].mid_at(starts[inside][:1])[0]
-    cost = 1e4 * (prior.curve.cost(x).sum() + carried) / (order["shares"] * mid)
-    assert found.loc[mine.index[0], "forecast_bps"] == pytest.approx(cost)
+    paid, mid = prior.curve.cost(x), tapes[name].mid_at(starts[inside][:1])[0]
+    walk = (paid - x * prior.curve.half_spread)[inside]
+    carried = prior.carried.cost(x[inside], walk, starts[inside], mid)
+    cost = 1e4 * (paid.sum() + carried) / (order["shares"] * mid)
+    arrival = tapes[name].mid_at(np.array([order["arrival_time"].value]))[0]
+    assert found.loc[mine.index[0], "forecast_bps"] == pytest.approx(cost * mid / arrival)
 
 
-def test_no_forecast_knows_the_days_that_are_traded(made: SyntheticDesk) -> None:
+@pytest.mark.slow
+def test_the_replay_of_what_the_desk_did_costs_what_the_desk_paid(
+    made: SyntheticDesk, tapes: dict[str, Tape], known: dict[str, Any]
+) -> None:
+    """Fast and slow orders are TWAPs that took: the same schedule on the same books, to 0.1 bps.
+
+    What is left is that their fills meet the book of the minute after the one that it begins with.
+    """
+    desk = checked_desk(made.orders, made.fills, tapes)
+    found = pre_trade_costs(desk, tapes, known, made.session, replays=400)
+    took = desk.orders["strategy"] != "patient"
+    gap = (found["TWAP_bps"] - found["own_bps"])[took]
+    assert gap.notna().all()
+    assert gap.abs().mean() < 0.1
+    assert (found["TWAP_bps"] - found["own_bps"])[~took].mean() > 0.5, "the patient earn the spread"
+
+
+@pytest.mark.slow
+def test_how_long_an_order_took_is_not_in_its_forecast(
+    made: SyntheticDesk, tapes: dict[str, Tape], known: dict[str, Any]
+) -> None:
+    """Without due times only earlier days say how long orders take."""
+    orders = made.orders.drop(columns=["due_time", "end_time"])
+    cut = made.fills.groupby("order_id").head(3)
+    whole, short = (
+        pre_trade_costs(checked_desk(orders, fills, tapes), tapes, known, made.session)
+        for fills in (made.fills, cut)
+    )
+    days = made.session.days(
+        orders.set_index("order_id")["arrival_time"].astype("int64").to_numpy()
+    )
+    first = pd.Series(days == min(days), orders["order_id"])[whole.index]
+    assert whole.loc[first, "forecast_bps"].isna().all(), "nothing earlier says it"
+    assert whole.loc[~first, "forecast_bps"].notna().all()
+    last = pd.Series(days == max(days), orders["order_id"])[whole.index]
+    mixed = pd.concat(
+        [cut[cut["order_id"].map(last)], made.fills[~made.fills["order_id"].map(last)]]
+    )
+    found = pre_trade_costs(checked_desk(orders, mixed, tapes), tapes, known, made.session)
+    pd.testing.assert_series_equal(found["forecast_bps"], whole["forecast_bps"])
+    assert not short["forecast_bps"].equals(whole["forecast_bps"])
+
+
+@pytest.mark.slow
+def test_no_forecast_knows_the_days_that_are_traded(
+    made: SyntheticDesk, tapes: dict[str, Tape]
+) -> None:
     """Prices from the first traded day on are moved: forecasts per share of value stay."""
     session, name, n = made.session, "WIDE", 20 * made.session.n_intervals
-    tapes = {one: Tape.of(each, session) for one, each in made.books.items()}
-    orders = checked_desk(made.orders, made.fills, tapes).orders
+    desk = checked_desk(made.orders, made.fills, tapes)
     books = made.books[name]
     how: dict[str, Any] = {"n_fitted": 20, "first": 20, "refit_every": 20, "on_jump": "carry"}
     later = np.arange(len(books)) >= n
@@ -440,11 +619,24 @@ def test_no_forecast_knows_the_days_that_are_traded(made: SyntheticDesk) -> None
         ask_price=books.ask_price + later[:, None] * 1.0,
     )  # fmt: skip
     before, after = (
-        pre_trade_costs(orders, {name: known_before(one, session, **how)}, session)["forecast_bps"]
+        pre_trade_costs(desk, tapes, {name: known_before(one, session, **how)}, session)
         for one in (books, wider)
     )
-    pd.testing.assert_series_equal(before, after)
-    assert before.notna().any()
+    pd.testing.assert_series_equal(before["forecast_bps"], after["forecast_bps"])
+    assert before["forecast_bps"].notna().any()
+
+
+@pytest.mark.slow
+def test_an_order_that_leaves_its_session_or_meets_a_halt_has_no_forecast_and_stops_nothing(
+    made: SyntheticDesk, tapes: dict[str, Tape], known: dict[str, Any]
+) -> None:
+    late = made.orders["due_time"] + pd.Timedelta("1D")
+    orders = made.orders.assign(due_time=made.orders["due_time"].where(made.orders.index > 0, late))
+    found = pre_trade_costs(checked_desk(orders, made.fills, tapes), tapes, known, made.session)
+    assert found["forecast_bps"].isna().sum() == 1
+    none = pre_trade_costs(checked_desk(orders, made.fills, tapes), tapes, {}, made.session)
+    assert none.shape == (400, 5)
+    assert none.isna().all(axis=None)
 
 
 def test_other_schedules_are_compared_by_pairs() -> None:
@@ -457,6 +649,7 @@ def test_other_schedules_are_compared_by_pairs() -> None:
     assert row[["difference_bps", "lower_bps", "upper_bps"]].tolist() == pytest.approx([1.0] * 3)
 
 
+@pytest.mark.slow
 def test_fictitious_orders_are_sized_before_their_fills() -> None:
     market = next(iter(synthetic_desk(1, np.random.default_rng(3), n_days=1).markets.values()))
     books = market.books(2 * 390, 1, np.random.default_rng(3), flow=market.flow)
@@ -471,6 +664,12 @@ def test_fictitious_orders_are_sized_before_their_fills() -> None:
             (trades.time >= end - 30 * MINUTE) & (trades.time < end) & (trades.aggressor == sign)
         )
         assert order["shares"] == pytest.approx(0.2 * trades.size[before].sum())
+    two = fictitious_orders(
+        dataclasses.replace(books, symbol="B"), 5, np.random.default_rng(3), market.session
+    )
+    assert not set(two[0]["order_id"]) & set(orders["order_id"])
+    with pytest.raises(ValidationError, match="part must be"):
+        fictitious_orders(books, 5, np.random.default_rng(3), market.session, part=2.0)
     desk = checked_desk(orders, fills, {books.symbol: Tape.of(books, market.session)}, ["all"])
     assert len(desk.fills) == len(fills)
 
@@ -495,6 +694,7 @@ def test_fills_are_priced_against_minute_bars() -> None:
     assert found["participation_%"] > 0
 
 
+@pytest.mark.slow
 def test_a_kernel_of_another_kind_is_carried_too(
     made: SyntheticDesk, tapes: dict[str, Tape]
 ) -> None:

@@ -349,17 +349,11 @@ def test_fit_impact_and_fit_forms_have_the_same_defaults(rng: np.random.Generato
     assert not same(fit_impact(frame, "nonlinear", by="bucket", n_buckets=12), by_bucket)
 
 
-def test_a_fit_shows_itself_as_a_table_and_a_plot(rng: np.random.Generator) -> None:
+def test_a_fit_shows_itself_as_a_table(rng: np.random.Generator) -> None:
     fit = fit_impact(observations(LinearImpact(np.array([1e-5, 2e-5]), 0.01), 3, rng, noise=0.2))
     table = fit.to_frame()
     assert list(table) == ["beta", "half_spread", "beta_se", "half_spread_se"]
     assert table["beta_se"].tolist() == fit.bse["beta"].tolist()
-    ax = fit.plot()
-    drawn = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
-    assert np.array_equal(drawn["curve"], fit.curve.slippage(400.0))
-    assert np.array_equal(drawn["own estimate"], fit.raw_curve.slippage(400.0))
-    assert "slippage of 400 shares" in ax.get_ylabel()
-    assert fit.plot(ax) is ax
 
 
 def test_a_schedule_beyond_the_sizes_that_a_fit_saw_is_warned_about() -> None:

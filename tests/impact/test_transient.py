@@ -69,7 +69,7 @@ def test_a_kernel_that_keeps_half_has_no_half_life() -> None:
             "kernel must be a function of lags .*, got 'exp'",
         ),
         (lambda: kernel_matrix(None, [0.0, 1.0]), "kernel must be a function of lags .*, got None"),
-        (lambda: kernel_matrix(ExponentialKernel, [0.0, 1.0]), "got ExponentialKernel itself"),
+        (lambda: kernel_matrix(ExponentialKernel, [0.0, 1.0]), "got <class .*ExponentialKernel"),
         (
             lambda: kernel_matrix(lambda lags: "much", [0.0, 1.0]),
             "what the kernel returns must be numbers",
@@ -133,7 +133,7 @@ def test_safe_kernels_pass_in_silence(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         for kernel in KERNELS[:3]:
             found = check_kernel(kernel, np.arange(50_000.0))
-            assert (found.safe, found.alternating, found.warnings) == (True, False, ())
+            assert (found.safe, found.warnings) == (True, ())
     assert not caplog.records
 
 

@@ -173,8 +173,7 @@ def test_a_session_elsewhere_says_when_the_states_are() -> None:
     books = _day(["2025-04-03 02:10", "2025-04-03 08:00"])
     reason = (
         r"they are from 2025-04-03 02:10:00-04:00 to 2025-04-03 08:00:00-04:00 "
-        r"\(UTC 2025-04-03 06:10:00 to 2025-04-03 12:00:00\); .*"
-        r'Session\(open="02:00", close="09:00", timezone="America/New_York"\)'
+        r"\(UTC 2025-04-03 06:10:00 to 2025-04-03 12:00:00\); give the exchange's own hours"
     )
     with pytest.raises(ValidationError, match=reason):
         books.sample(Session(2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers import LONGEST, Family
-from tiny_project import command, tiny_project, write_configuration
+from tiny_project import tiny_project, write_configuration
 
 from research_lib.__main__ import main
 from research_lib.errors import (
@@ -157,27 +156,6 @@ def test_data_that_are_not_there_are_skipped_and_an_error_when_asked_for_by_name
     assert [main(arguments, tiny) for arguments in calls] == [0, 1, 3, 0]
     for line in capsys.readouterr().out.splitlines():
         assert line.startswith("lone: skipped: data file nowhere/prices.csv is not in")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a locale decides how POSIX systems write names")
-def test_a_name_that_the_locale_cannot_write_is_one_line_with_a_remedy(
-    tmp_path: Path, family: Family
-) -> None:
-    project = tiny_project(tmp_path / "Bücher")
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    call = family.start(
-        command(project, "report", "--all"),
-        environment=plain,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _, errors = call.communicate(timeout=LONGEST)
-    assert call.returncode == 2
-    assert errors.count("\n") == 1, errors
-    assert "error: folder '" in errors
-    assert "B\\udcc3\\udcbccher/reports' has letters that this locale's encoding" in errors
-    assert errors.endswith("set PYTHONUTF8=1\n")
 
 
 UNLUCKY = """

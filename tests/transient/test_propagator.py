@@ -14,6 +14,7 @@ from research_lib.errors import ModelFittingError, ValidationError
 from research_lib.impact import ExponentialKernel, Kernel, PowerKernel
 from research_lib.market import BookSnapshots, OrderFlow, Session, Trades
 from research_lib.transient import (
+    LagEstimate,
     SignedFlow,
     clock_flow,
     flow_autocorrelation,
@@ -352,6 +353,19 @@ def test_from_24_days_on_errors_cluster_by_day() -> None:
     np.testing.assert_allclose(found.cov, summed * len(y) / (len(y) - 1), rtol=1e-9)
     width = (found.conf_int()[1] - found.values) / found.se
     np.testing.assert_allclose(width, stats.t(days - 1).ppf(0.975))
+
+
+def test_simultaneous_bands_of_clusters_hold_the_pointwise_ones() -> None:
+    """With lags as good as equal the largest |t| is one |t|, of 23 degrees of freedom.
+
+    The 95 % quantile of 10,000 draws has a relative error of 1 %; by normal draws it is 4 % less.
+    """
+    cov = 0.001 * np.eye(4) + np.ones((4, 4))
+    found = LagEstimate(np.arange(1.0, 5.0), np.zeros(4), cov, 100, "seconds", clusters=24)
+    pointwise, whole = (found.conf_int(simultaneous=one)[1] for one in (False, True))
+    assert (whole / pointwise > 0.99).all()
+    assert (whole / pointwise < 1.06).all()
+    assert pointwise[0] == pytest.approx(stats.t(23).ppf(0.975) * np.sqrt(1.001))
 
 
 def test_fewer_days_than_24_keep_bartlett_weights() -> None:

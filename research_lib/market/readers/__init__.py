@@ -6,7 +6,7 @@ and in bounded memory.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
@@ -20,7 +20,7 @@ from research_lib.errors import MissingDataError, ValidationError
 from research_lib.market.book import BookSnapshots, refuse_disorder
 from research_lib.market.readers import tabular
 from research_lib.market.readers.binance import BINANCE
-from research_lib.market.readers.databento import DATABENTO
+from research_lib.market.readers.databento import DATABENTO, Paths
 from research_lib.market.readers.frames import FRAMES, MBP, suggestion
 from research_lib.market.readers.pairs import LEAN, LOBSTER, kind_of, partner_of
 from research_lib.market.readers.store import STORE
@@ -28,11 +28,12 @@ from research_lib.market.readers.tabular import Format, Options
 from research_lib.market.signs import classify_trades
 from research_lib.monitoring import timed
 
+logger = logging.getLogger(__name__)
 FORMATS = (STORE, DATABENTO, LOBSTER, BINANCE, LEAN, FRAMES)
 
 
 @timed("read_books")
-def read_books(path: str | Path | Iterable[str | Path], **reading: Any) -> BookSnapshots:
+def read_books(path: Paths, **reading: Any) -> BookSnapshots:
     """Read all books of one file, its format found by content.
 
     Known are Databento MBP-10, MBP-1, MBO (CSV, CSV.gz, CSV.zst, Parquet, DBN, DBN.zst) and BBO,
@@ -91,9 +92,7 @@ def read_books(path: str | Path | Iterable[str | Path], **reading: Any) -> BookS
     return BookSnapshots.concat(list(iter_books(path, tabular.ALL_ROWS, **reading)))
 
 
-def iter_books(
-    paths: str | Path | Iterable[str | Path], batch_rows: int = 100_000, **reading: Any
-) -> Iterator[BookSnapshots]:
+def iter_books(paths: Paths, batch_rows: int = 100_000, **reading: Any) -> Iterator[BookSnapshots]:
     """The books of files one after the other, `batch_rows` snapshots at a time.
 
     Memory is bounded by the batch and not by the files; only a long table and a day of Lean's
@@ -116,8 +115,7 @@ def iter_books(
     >>> [len(books) for books in iter_books(path, 2)]
     [2, 1]
     """
-    rows = number("batch_rows", batch_rows, 1, integer=True)
-    options = Options.of(**reading)
+    rows, options = number("batch_rows", batch_rows, 1, integer=True), Options.of(**reading)
     before: tuple[BookSnapshots, Path] | None = None
     for file in _files(paths, options):
         for books in batches_of(file, rows, options):
@@ -130,8 +128,7 @@ def iter_books(
 def books_of_frame(frame: pd.DataFrame, symbol: str, **reading: Any) -> BookSnapshots:
     """Books of a long or a wide frame, or of Databento's events: `BookSnapshots.from_frame`."""
     require_columns(frame, (), "book frame")
-    options = Options.of(symbol=symbol, **reading)
-    frame = tabular.flat_frame(frame)
+    options, frame = Options.of(symbol=symbol, **reading), tabular.flat_frame(frame)
     names = list(tabular.renamed(frame, options))
     kind = DATABENTO if "action" in names and MBP.fits(names) else FRAMES
     return BookSnapshots.concat(list(batches_of(frame, tabular.ALL_ROWS, options, kind)))
@@ -186,14 +183,12 @@ def source_files(source: Path, options: Options, root: Path | None = None) -> li
             file = kind and _leading(path, kind)
         except ValidationError:  # damaged: reading it says so
             file = path
-        if file is None:
-            why = f"not read: {path} is of no known format, or its books are missing"
-            logging.getLogger(__name__).warning(why)
-        else:
+        if file is not None:
             found.add(file)
+        else:
+            logger.warning(f"not read: {path} is of no known format, or its books are missing")
     if not found:
-        remedy = "give one file, and the error says why"
-        raise MissingDataError(f"{source} holds no file of a known format; {remedy}")
+        raise MissingDataError(f"{source} holds no file of a known format; give one, to see why")
     return sorted(found)
 
 
@@ -216,9 +211,9 @@ def format_of(path: Path) -> Format:
     """
     if (found := known_format(path)) is not None:
         return found
-    known = ", ".join(one.name for one in FORMATS) + suggestion(tabular.column_names(path))
-    begins = f"{path} is of no known format (it begins {tabular.head(path)[:60]!r})"
-    raise ValidationError(f"{begins}; known are {known}")
+    begins = f"{path} is of no known format (it begins {tabular.head(path)[:60]!r}); known are "
+    begins += ", ".join(one.name for one in FORMATS)
+    raise ValidationError(begins + suggestion(tabular.column_names(path)))
 
 
 def known_format(path: Path) -> Format | None:
@@ -231,6 +226,7 @@ def known_format(path: Path) -> Format | None:
     ValidationError
         If the file is empty or cannot be decompressed.
     """
-    start = b"" if path.is_dir() else tabular.head(path)
-    fits = (one for one in FORMATS if (one is STORE or start) and one.matches(path, start))
-    return next(fits, None)
+    if path.is_dir():
+        return STORE if STORE.matches(path, b"") else None
+    start = tabular.head(path)
+    return next((one for one in FORMATS if one.matches(path, start)), None)

@@ -22,6 +22,7 @@ from research_lib.market.trades import BUY, SELL, UNSIGNED, Trades
 HEAD = re.compile(rb'\d{16,19} \{"(stream|lastUpdateId|e)"')
 PARTIAL = re.compile(rb'@depth(5|10|20)(@\d+ms)?"')
 WHOLE = {"bids": "b", "asks": "a"}  # words of the spot and of the futures market
+EMPTY = {"lastUpdateId": 0, "bids": (), "asks": ()}
 N_LEVELS, CLOCK_STEP_BACK_MS, NS_A_MS = 20, 1_000, 10**6
 
 
@@ -74,15 +75,15 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     ----------
     Binance API documentation, "How to manage a local order book correctly", spot and futures.
     """
-    if PARTIAL.search(tabular.head(path)):
-        yield from _partial(path, batch_rows)
-        return
-    replay = _begun(path, batch_rows, options)
-    for line, message in _messages(path):
+    is_partial = PARTIAL.search(tabular.head(path)) is not None
+    replay = _Replay(EMPTY) if is_partial else _begun(path, batch_rows, options)
+    for line, message in _whole_books(path) if is_partial else _messages(path):
         with _naming(path, line):
-            if message.get("e") == "depthUpdate" and replay.continues(message):
+            if message.get("e") == "depthUpdate" and (is_partial or replay.continues(message)):
                 if len(replay.time) == batch_rows:
                     yield replay.taken()
+                if is_partial:
+                    replay.bid, replay.ask = PriceLevels(), PriceLevels()
                 replay.apply(message)
             elif message.get("e") == "trade":
                 replay.trade(message)
@@ -90,28 +91,19 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
         where = f"after its snapshot (lastUpdateId {replay.last_id})"
         raise ValidationError(f"{path} holds no depth update {where}")
     yield replay.taken()
-    options.carried["replays"][replay.symbol] = replay
+    if not is_partial:
+        options.carried["replays"][replay.symbol] = replay
 
 
-def _partial(path: Path, batch_rows: int) -> Iterator[BookSnapshots]:
-    """Books of a recording of partial depth, which has no event time on the spot market."""
-    replay = _Replay({"lastUpdateId": 0, "bids": (), "asks": ()})
-    with tabular.open_bytes(path) as stream:
-        for line, text in enumerate(stream, start=1):
-            with tabular.damage(path), _naming(path, line):
-                received, _, content = text.partition(b" ")
-                envelope = json.loads(content)
-                name, message = envelope.get("stream", ""), envelope.get("data", envelope)
-                told = {"s": name.split("@")[0].upper(), "E": int(received) // NS_A_MS}
-                if message.get("e") == "trade":
-                    replay.trade(message | told)
-                elif PARTIAL.search(name.encode() + b'"'):
-                    if len(replay.time) == batch_rows:
-                        yield replay.taken()
-                    replay.bid, replay.ask = PriceLevels(), PriceLevels()
-                    sides = {to: message.get(of, message.get(to)) for of, to in WHOLE.items()}
-                    replay.apply({"e": "depthUpdate", **told, **sides})
-    yield replay.taken()
+def _whole_books(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Trades and books of a recording of partial depth at their receipt: spot has no event time."""
+    for line, received, name, message in _lines(path):
+        told = {"s": name.split("@")[0].upper(), "E": received // NS_A_MS}
+        if message.get("e") == "trade":
+            yield line, message | told
+        elif PARTIAL.search(name.encode() + b'"'):
+            sides = {to: message.get(of, message.get(to)) for of, to in WHOLE.items()}
+            yield line, {"e": "depthUpdate", **told, **sides}
 
 
 def _begun(path: Path, batch_rows: int, options: tabular.Options) -> "_Replay":
@@ -122,13 +114,11 @@ def _begun(path: Path, batch_rows: int, options: tabular.Options) -> "_Replay":
                 return _Replay(message)
     symbol, replays = _symbol_of(path), options.carried["replays"]
     files = options.carried["done"]  # of `convert`, which does not read again what it has done
-    before = files[: files.index(path)] if path in files else files
-    for file in reversed(before):
+    for file in reversed(files[: files.index(path)] if path in files else files):
         if symbol not in replays and _symbol_of(file) == symbol:
             deque(batches(file, batch_rows, options), maxlen=0)
     if symbol not in replays:
         remedy = "read it after the recording that it continues: read_books([before, this])"
-        remedy += ", convert(folder of both)"
         raise ValidationError(f"{path} holds no REST snapshot (lastUpdateId, bids, asks); {remedy}")
     return replays[symbol]
 
@@ -155,10 +145,6 @@ def _set(side: PriceLevels, levels: Any) -> None:
         if price == 0:
             raise ValueError("a price must be above 0, it is 0")
         side.set(price, size)
-
-
-def _best(bid: PriceLevels, ask: PriceLevels) -> Float:
-    return np.concatenate([bid.best(N_LEVELS, highest=True), ask.best(N_LEVELS, highest=False)])
 
 
 class _Replay:
@@ -193,7 +179,8 @@ class _Replay:
         _set(self.bid, update["b"])
         _set(self.ask, update["a"])
         self.time.append(self._event_time(update))
-        self.states.append(_best(self.bid, self.ask))
+        best = self.bid.best(N_LEVELS, highest=True), self.ask.best(N_LEVELS, highest=False)
+        self.states.append(np.concatenate(best))
 
     def trade(self, trade: dict[str, Any]) -> None:
         """Keep a trade; one that did not execute against the book has no aggressor."""
@@ -235,16 +222,21 @@ def _number(text: str) -> float:
     return value
 
 
-def _messages(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and message of every line, taken out of its combined-stream envelope."""
+def _lines(path: Path) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
+    """Number, time of receipt (ns), stream and message of every line, out of its envelope."""
     with tabular.damage(path), tabular.open_bytes(path) as stream:
         for line, text in enumerate(stream, start=1):
             received, _, content = text.partition(b" ")
             with _naming(path, line):
-                message = json.loads(content if received.isdigit() else b"")
-                message = message.get("data", message)
+                envelope = json.loads(content if received.isdigit() else b"")
+                name, message = str(envelope.get("stream", "")), envelope.get("data", envelope)
                 message.get("e")
-            yield line, message
+            yield line, int(received), name, message
+
+
+def _messages(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and message of every line."""
+    return ((line, message) for line, _, _, message in _lines(path))
 
 
 BINANCE = tabular.Format("Binance depth recording", lambda _, head: bool(HEAD.match(head)), batches)

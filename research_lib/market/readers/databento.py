@@ -19,10 +19,11 @@ from research_lib.market.sessions import Session
 from research_lib.market.trades import Trades
 
 logger = logging.getLogger(__name__)
+Paths = str | Path | Iterable[str | Path]
 N_LEVELS = 10
 F_LAST, F_SNAPSHOT, F_BAD_TS_RECV = 128, 32, 8
 ACTIONS = ("A", "C", "M", "R", "T", "F", "N")
-AGGRESSOR = {"B": 1, "A": -1, "N": 0}
+SIDES, SIGNS = ("B", "A", "N"), np.array([1, -1, 0])  # of the aggressor of a trade
 
 
 def _matches(path: Path, start: bytes) -> bool:
@@ -32,9 +33,7 @@ def _matches(path: Path, start: bytes) -> bool:
     return of_events or ("ts_event" in names and MBP.fits(names) and "ts_recv" not in names)
 
 
-def read_mbp10(
-    path_or_paths: str | Path | Iterable[str | Path], *, session: Session | None = None
-) -> BookSnapshots:
+def read_mbp10(path_or_paths: Paths, *, session: Session | None = None) -> BookSnapshots:
     """Read Databento MBP-10 records of any encoding, every record a state of the book.
 
     Records keep the file's order and all are kept; `complete` marks those that may be
@@ -113,15 +112,13 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
         if "order_id" in names:
             yield from _of_orders(path, batch_rows, options)
             return
-        lacks = f"{tabular.label(path)} lacks column bid_px_00: it holds no levels"
-        raise ValidationError(f"{lacks}; fetch schema mbp-10, mbp-1 or mbo")
-    ids = tabular.identities(names) or ["symbol"]
-    peek = ["action", *ids, *MBP.columns(1)]
-    first = next(tabular.read(path, peek, 1_000, replace(options, where={})))
+        lacks = "lacks column bid_px_00: it holds no levels; fetch schema mbp-10, mbp-1 or mbo"
+        raise ValidationError(f"{tabular.label(path)} {lacks}")
+    ids, every = tabular.identities(names) or ["symbol"], replace(options, where={})
+    first = next(tabular.read(path, ["action", *ids, *MBP.columns(1)], 1_000, every))
     if set(first.batch["action"].to_pylist()) == {"T"}:
-        why = "every record is a trade with the book before it, and none shows a book that stands"
-        what = f"{tabular.label(path)} is of schema tbbo"
-        raise ValidationError(f"{what}: {why}; fetch schema mbp-1 or bbo-1s")
+        why = "is of schema tbbo: every record is a trade, and none shows a book that stands"
+        raise ValidationError(f"{tabular.label(path)} {why}; fetch schema mbp-1 or bbo-1s")
     # DBN without a symbol for its instrument has the instrument alone.
     ids = [name for name in ids if first.batch[name][0].is_valid]
     due = [*MBP.due(names, n_levels), "action", "side", "flags", *of_trade, *ids]
@@ -131,17 +128,15 @@ def batches(path: Source, batch_rows: int, options: Options) -> Iterator[BookSna
         symbol = rows.one_value(ids, seen) or seen[ids[0]]
         flags, time = rows.integers(["flags"])[:, 0], rows.times("ts_event")
         of_now = (flags & (F_SNAPSHOT | F_BAD_TS_RECV)) == 0
-        newest = np.maximum.accumulate(np.append(np.int64(before), time))[1:]
-        time = np.where(of_now, time, newest)
+        time = np.where(of_now, time, np.maximum.accumulate(np.append(before, time))[1:])
         before = rows.refuse_backwards("ts_event", time, before)
-        traded = rows.codes("action", ACTIONS) == ACTIONS.index("T")
-        aggressor = np.array(list(AGGRESSOR.values()))[rows.codes("side", tuple(AGGRESSOR))]
-        trades = None
+        traded, trades = rows.codes("action", ACTIONS) == ACTIONS.index("T"), None
+        aggressor = SIGNS[rows.codes("side", SIDES)]
         if of_trade:  # its price and size are checked as a level's
             price, size = rows.numbers(["price"]) / scale, rows.numbers(["size"])
             size = rows.sizes((["price"], ["size"]), price, np.where(traded[:, None], size, 0.0))
-            print_price, print_size = price[traded, 0], size[traded, 0]
-            trades = Trades(time[traded], print_price, print_size, aggressor[traded], symbol)
+            printed = price[traded, 0], size[traded, 0], aggressor[traded]
+            trades = Trades(time[traded], *printed, symbol=symbol)
         complete = ((flags & F_LAST) != 0) & of_now & ~(traded & (aggressor != 0))
         for opening, row in crosses:
             complete &= (time < opening) | (rows.number > row)
@@ -163,11 +158,10 @@ def _of_orders(path: Source, batch_rows: int, options: Options) -> Iterator[Book
     before, scale = 0, MBP.scale(next(tabular.read(path, ["price"], 1_000, options)), ["price"])
     for rows in tabular.read(path, due, batch_rows, options):
         symbol = rows.one_value(ids, options.carried["seen"])
-        action, side = rows.codes("action", ACTIONS), rows.codes("side", tuple(AGGRESSOR))
+        action, side = rows.codes("action", ACTIONS), rows.codes("side", SIDES)
         flags, order = rows.integers(["flags", "order_id"]).T
         price, size = rows.numbers(["price"])[:, 0] / scale, rows.numbers(["size"])[:, 0]
-        of_now = (flags & (F_SNAPSHOT | F_BAD_TS_RECV)) == 0
-        time = rows.times("ts_event")
+        of_now, time = (flags & (F_SNAPSHOT | F_BAD_TS_RECV)) == 0, rows.times("ts_event")
         time = np.where(of_now, time, np.maximum.accumulate(np.append(before, time))[1:])
         before = rows.refuse_backwards("ts_event", time, before)
         changes = np.isin(action, [ACTIONS.index(one) for one in "ACM"])
@@ -175,20 +169,18 @@ def _of_orders(path: Source, batch_rows: int, options: Options) -> Iterator[Book
         rows.require("price", sound | ~changes, "of an order must be above 0, with side and size")
         last = (flags & F_LAST) != 0
         states, columns = [], (action, side, price, size, order, last)
-        for row in zip(*(one.tolist() for one in columns), strict=True):
-            book.apply(*row[:5])
-            if row[5]:
+        for *event, is_last in zip(*(one.tolist() for one in columns), strict=True):
+            book.apply(*event)
+            if is_last:
                 states.append(book.best())
         traded = action == ACTIONS.index("T")
-        aggressor = np.array(list(AGGRESSOR.values()))[side]
-        fills = (price[traded], size[traded], aggressor[traded])
-        waiting.append(Trades(time[traded], *fills, symbol=symbol))
+        printed = price[traded], size[traded], SIGNS[side[traded]]
+        waiting.append(Trades(time[traded], *printed, symbol=symbol))
         if states:
-            stacked = np.array(states).reshape(-1, 4, N_LEVELS).swapaxes(0, 1)
-            known = {"symbol": symbol, "complete": of_now[last], "trades": Trades.concat(waiting)}
-            levels: Any = dict(zip(LEVELS, stacked, strict=True))
             if held is not None:
                 yield held
+            levels: Any = dict(zip(LEVELS, np.stack(states, axis=1), strict=True))
+            known = {"symbol": symbol, "complete": of_now[last], "trades": Trades.concat(waiting)}
             held, waiting = BookSnapshots(time[last], **known, **levels), []
     if held is not None:
         yield replace(held, trades=Trades.concat([t for t in (held.trades, *waiting) if t]))
@@ -231,7 +223,7 @@ def _opening_crosses(path: Source, options: Options) -> list[tuple[int, int]]:
     """When each session that has an opening cross opens, ns UTC, and the row of its cross."""
     session, crosses, seen = options.session, list[tuple[int, int]](), set[object]()
     for rows in tabular.read(path, ["ts_event", "action", "side"], tabular.ALL_ROWS, options):
-        time, hidden = rows.times("ts_event"), rows.codes("side", tuple(AGGRESSOR)) == 2  # N
+        time, hidden = rows.times("ts_event"), rows.codes("side", SIDES) == SIDES.index("N")
         traded = rows.codes("action", ACTIONS) == ACTIONS.index("T")
         traded = np.flatnonzero(traded & (session.interval_of(time) >= 0))
         days, first = np.unique(session.days(time[traded]), return_index=True)

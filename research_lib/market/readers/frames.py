@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 
 from research_lib.config import spellable
 from research_lib.errors import ValidationError
-from research_lib.market.book import FRAME_COLUMNS, SIDES, BookSnapshots
+from research_lib.market.book import FRAME_COLUMNS, LEVELS, SIDES, BookSnapshots
 from research_lib.market.readers import tabular
 from research_lib.market.readers.tabular import Options, Source
 from research_lib.market.trades import BUY, SELL, UNSIGNED, Trades
@@ -46,9 +46,8 @@ LONG = "long: time, side (bid or ask), price, size, level (1 is best)"
 WIDE_NAMES = "time, bid_price_1, bid_size_1, ask_price_1, ask_size_1, bid_price_2, ..."
 WORDS = {
     "bid": "bid bids b buy", "ask": "ask asks a offer offers ofr sell",
-    "price": "price prices px prc p",
+    "price": "price prices px prc p", "time": "time timestamp ts datetime date_time t event",
     "size": "size sizes sz qty quantity volume vol amount v q shares",
-    "time": "time timestamp ts datetime date_time t event",
     "level": "level lvl depth position", "side": "side direction",
 }  # fmt: skip
 MEANT = {word: name for name, words in WORDS.items() for word in words.split()}
@@ -96,8 +95,7 @@ class Layout:
         word, (price, size) = self.sides[SIDES.index(side)], self.kinds
         numbers = range(self.first_level, MAX_LEVELS + 1)[:n_levels]
         prices = [self.level.format(side=word, kind=price, k=k) for k in numbers]
-        sizes = [self.level.format(side=word, kind=size, k=k) for k in numbers]
-        return prices, sizes
+        return prices, [self.level.format(side=word, kind=size, k=k) for k in numbers]
 
     def columns(self, n_levels: int) -> list[str]:
         """All columns of levels."""
@@ -129,9 +127,8 @@ class Layout:
         if not self.fixed_prices or dotted or pa.types.is_floating(columns[0].type):
             return 1.0
         known = rows.numbers(names)
-        known = known[known > 0]
-        whole = known[known < UNDEF_PRICE]
-        highest = whole.max() if whole.size else known.max(initial=0.0)
+        highest = known.max(initial=0.0, where=(known > 0) & (known < UNDEF_PRICE))
+        highest = highest or known.max(initial=0.0, where=known > 0)
         if texts and AMBIGUOUS_FROM <= highest < FIXED_FROM:
             rule = f"is whole, up to {highest:,.0f}, which may be currency or units of 1e-9"
             raise rows.error(names[0], 0, rule, f"write it as decimals, {highest}", len(rows))
@@ -139,32 +136,27 @@ class Layout:
 
     def levels(self, rows: tabular.Rows, n_levels: int, scale: float = 1.0) -> dict[str, Any]:
         """Checked prices and sizes of both sides by the names of `BookSnapshots`."""
-        levels: dict[str, Any] = {}
-        for side in SIDES:
-            names = self.side(side, n_levels)
+        levels: list[Any] = []
+        for names in (self.side(side, n_levels) for side in SIDES):
             price, size = rows.numbers(names[0]) / scale, rows.numbers(names[1])
-            levels |= {f"{side}_price": price, f"{side}_size": rows.sizes(names, price, size)}
-        return levels
+            levels += [price, rows.sizes(names, price, size)]
+        return dict(zip(LEVELS, levels, strict=True))
 
 
 WIDE = Layout("wide frame", ("time", "timestamp"), "{side}_{kind}_{k}")
-MBP = Layout(
-    "Databento MBP", time=("ts_event",), level="{side}_{kind}_{k:02d}", kinds=("px", "sz"),
-    first_level=0, fixed_prices=True,
-)  # fmt: skip
+MBP = Layout("Databento MBP", ("ts_event",), "{side}_{kind}_{k:02d}", SIDES, ("px", "sz"),
+             first_level=0, fixed_prices=True)  # fmt: skip
 LAYOUTS = (
     WIDE,
     # A book sampled each second or minute: `ts_event` is the last trade's time, not the sample's.
     replace(MBP, name="Databento BBO", time=("ts_recv",), required="ts_recv"),
-    Layout(
-        "Tardis book_snapshot", time=("timestamp",), time_unit="us", level="{side}[{k}].{kind}",
-        sides=("bids", "asks"), kinds=("price", "amount"), first_level=0,
-    ),
-    Layout("Tardis quotes", ("timestamp",), "{side}_{kind}", kinds=("price", "amount"),
+    Layout("Tardis book_snapshot", ("timestamp",), "{side}[{k}].{kind}", ("bids", "asks"),
+           ("price", "amount"), first_level=0, time_unit="us"),
+    Layout("Tardis quotes", ("timestamp",), "{side}_{kind}", SIDES, ("price", "amount"),
            time_unit="us"),
     Layout("Crypto Lake book", ("origin_time",), "{side}_{k}_{kind}", first_level=0),
     Layout("lists of prices and of sizes, such as StandX", ("timestamp", "time"),
-           "{side}_{kind}[{k}]", kinds=("prices", "quantities"), first_level=0),
+           "{side}_{kind}[{k}]", SIDES, ("prices", "quantities"), first_level=0),
     Layout("lists of pairs", ("timestamp", "time"), "{side}[{k}][{kind}]", ("bids", "asks"),
            ("0", "1"), first_level=0),
 )  # fmt: skip
@@ -187,8 +179,7 @@ def layout_of(names: Sequence[str]) -> Layout | None:
 def _matches(path: Path, head: bytes) -> bool:
     """Whether a CSV or Parquet file has most columns of the long frame, or those of a layout."""
     names = tabular.column_names(path)
-    long = len(set(names) & set(FRAME_COLUMNS[1:])) >= 3
-    return long or layout_of(names) is not None
+    return len(set(names) & set(FRAME_COLUMNS[1:])) >= 3 or layout_of(names) is not None
 
 
 def batches(source: Source, batch_rows: int, options: Options) -> Iterator[BookSnapshots]:
@@ -217,9 +208,8 @@ def batches(source: Source, batch_rows: int, options: Options) -> Iterator[BookS
     if beside is None or not (file := Path(beside)).is_file():
         yield from parts
     else:
-        unit = options.time_unit or layout.time_unit
-        how = replace(options, columns={}, time_unit=unit)
-        yield from with_trades(parts, _trades(file, how))
+        how: Any = {"columns": {}, "time_unit": options.time_unit or layout.time_unit}
+        yield from with_trades(parts, _trades(file, replace(options, **how)))
 
 
 def _wide(
@@ -229,8 +219,7 @@ def _wide(
     n_levels, ids = layout.depth(names), tabular.identities(names)
     due = [*layout.due(names, n_levels), *ids]
     best = [layout.side(side, 1)[0][0] for side in SIDES]
-    scale = layout.scale(next(tabular.read(source, best, tabular.ALL_ROWS, options)))
-    before = 0
+    scale, before = layout.scale(next(tabular.read(source, best, tabular.ALL_ROWS, options))), 0
     for rows in tabular.read(source, due, batch_rows, options):
         symbol = rows.one_value(ids, options.carried["seen"])
         time = rows.times(due[0], options.time_unit or layout.time_unit, options.timezone)
@@ -301,8 +290,8 @@ def _trades(path: Path, options: Options) -> Trades:
     names = tabular.renamed(path, options)
     found = {k: next((n for n in known if n in names), "") for k, known in TRADE_COLUMNS.items()}
     if lacking := [k for k in ("time", "price", "size") if not found[k]]:
-        due = f"one of {', '.join(TRADE_COLUMNS[lacking[0]])}"
-        raise ValidationError(f"{path} has no column for the {lacking[0]} of trades; due is {due}")
+        due = f"{lacking[0]} of trades; due is one of {', '.join(TRADE_COLUMNS[lacking[0]])}"
+        raise ValidationError(f"{path} has no column for the {due}")
     wanted, before, parts, symbol = [name for name in found.values() if name], 0, [], options.symbol
     options = replace(options, where={k: v for k, v in options.where.items() if k in names})
     ids = tabular.identities(names)
@@ -330,8 +319,7 @@ def _trades(path: Path, options: Options) -> Trades:
 
 
 def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:
-    before, first, symbol = 0, 1, ""
-    parts: list[pd.DataFrame] = []
+    before, first, symbol, parts = 0, 1, "", list[pd.DataFrame]()
     for rows in tabular.read(source, [*FRAME_COLUMNS, *ids], tabular.ALL_ROWS, options):
         symbol = rows.one_value(ids, options.carried["seen"])
         time = rows.times("time", options.time_unit, options.timezone)
@@ -351,9 +339,9 @@ def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:
     table = pd.concat(parts)
     again = table.index[table.duplicated(["time", "side", "level"])]
     if len(again):
-        found = f"row {again[0]} repeats a level ({len(again):,} rows do); keep one state a time"
-        twice = "time, side and level are given twice"
-        raise ValidationError(f"{tabular.label(source)}: {twice}, {found}")
+        found = f"time, side and level are given twice, row {again[0]} repeats a level"
+        more = f"({len(again):,} rows do); keep one state a time"
+        raise ValidationError(f"{tabular.label(source)}: {found} {more}")
     times, snapshot = np.unique(table["time"], return_inverse=True)
     levels = np.zeros((2, 2, len(times), int(table["level"].max()) + 1))  # size 0: an empty level
     levels[table["side"], :, snapshot, table["level"]] = table[[*KINDS]]
@@ -363,28 +351,26 @@ def _long(source: Source, ids: list[str], options: Options) -> BookSnapshots:
 
 def suggestion(names: Iterable[str]) -> str:
     """The probable meaning of a source's columns, and the columns that are wanted."""
-    renames = likely_renames(names)
+    renames = _likely_renames(names)
     perhaps = f"; perhaps its columns are meant so: columns={renames}" if renames else ""
     return f"{perhaps}; a frame has columns {LONG}; or wide: {WIDE_NAMES}"
 
 
-def likely_renames(names: Iterable[str]) -> dict[str, str]:
+def _likely_renames(names: Iterable[str]) -> dict[str, str]:
     """Probable renames of columns; {} unless they would make a whole frame.
 
     Names are split into words and numbers, so that BidPx1, ask_qty_0 or "Offer Size" are
     understood; levels counted from 0 become levels from 1. The word for price may be missing.
     """
     found = {name: _meant(name) for name in names}
-    sided = [level for words, level in found.values() if words & set(SIDES)]
-    shift = int(min((level for level in sided if level is not None), default=1) == 0)
-    renames: dict[str, str] = {}
+    sided = [level for words, level in found.values() if words & set(SIDES) and level is not None]
+    shift, renames = int(min(sided, default=1) == 0), dict[str, str]()
     for name, (words, level) in found.items():
         side = next((one for one in SIDES if one in words), None)
+        new = next((one for one in FRAME_COLUMNS if words == {one}), "")
         if side is not None and words <= {*SIDES, *KINDS}:
             kind = "size" if "size" in words else "price"
             new = f"{side}_{kind}_{1 if level is None else level + shift}"
-        else:
-            new = next((one for one in FRAME_COLUMNS if words == {one}), "")
         if new and new not in renames.values():
             renames[name] = new
     made = set(renames.values())
@@ -399,8 +385,7 @@ def _meant(name: str) -> tuple[set[str], int | None]:
     """The words of a column's name, translated by `WORDS` where known, and its number."""
     apart = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", TOGETHER.sub(r"\1 ", name))
     words = {MEANT.get(word.lower(), word.lower()) for word in apart if not word.isdigit()}
-    number = next((int(part) for part in reversed(apart) if part.isdigit()), None)
-    return words, number
+    return words, next((int(part) for part in reversed(apart) if part.isdigit()), None)
 
 
 NAME = f"long or wide frame, {', '.join(one.name for one in LAYOUTS[2:])} (CSV, Parquet)"

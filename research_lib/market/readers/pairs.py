@@ -31,8 +31,8 @@ NS_A_SECOND, NS_A_MS, DAY_SECONDS = 10**9, 10**6, 86_400
 QUOTE = ("time", "bid_px", "bid_sz", "ask_px", "ask_sz", "exchange", "condition", "suspicious")
 TRADE = ("time", "price", "size", "exchange", "condition", "suspicious")
 OHL = ("open", "high", "low")
-QUOTE_BAR = ("time", *(f"bid_{one}" for one in OHL), "bid_px", "bid_sz")
-QUOTE_BAR += (*(f"ask_{one}" for one in OHL), "ask_px", "ask_sz")
+UNREAD = (*OHL, "exchange", "condition")
+QUOTE_BAR = ("time", *(f"{side}_{one}" for side in SIDES for one in (*OHL, "px", "sz")))
 TRADE_BAR = ("time", *OHL, "price", "size")
 BAR_SECONDS = {"minute": 60, "second": 1}  # by a word in the name of the zip's file
 
@@ -142,8 +142,8 @@ def _lobster_batches(path: Path, batch_rows: int, options: Options) -> Iterator[
     """Books of the pair whose file of books is `path`, as `read_lobster`."""
     partner = partner_of(path)
     if partner is None:
-        due = f"its {PARTNER[kind_of(path)]} file does not exist beside it"
-        raise MissingDataError(f"{path} has no partner: {due}")
+        other = PARTNER[kind_of(path)]
+        raise MissingDataError(f"{path} has no partner: its {other} file does not exist")
     return _lobster(path, partner, None, batch_rows)
 
 
@@ -162,9 +162,9 @@ def _lobster(
     kinds = ("ask_px", "ask_sz", "bid_px", "bid_sz")
     columns = [f"{kind}_{k + 1}" for k in range(n_levels) for kind in kinds]
     halted, done, names = False, 0, ("time", *EVENT)
-    of_events = tabular.read(message, names, batch_rows, names=names)
-    of_books = tabular.read(orderbook, columns, batch_rows, names=columns)
-    both: Any = zip_longest(of_events, of_books, fillvalue=())
+    files = (message, names), (orderbook, columns)
+    parts = (tabular.read(file, own, batch_rows, names=own) for file, own in files)
+    both: Any = zip_longest(*parts, fillvalue=())
     for events, books in both:
         done += min(len(events), len(books))
         if len(events) != len(books):
@@ -174,8 +174,7 @@ def _lobster(
         before = events.refuse_backwards("time", event["time"], before)
         is_halt = event["type"] == HALT
         in_halt = _carried(event["price"] != TRADING_RESUMES, is_halt, halted)
-        halted = bool(in_halt[-1])
-        levels = _levels(books, columns, in_halt | is_halt)
+        halted, levels = bool(in_halt[-1]), _levels(books, columns, in_halt | is_halt)
         trades = _executions(event, symbol)
         yield BookSnapshots(event["time"], symbol=symbol, trades=trades, **levels)
 
@@ -187,15 +186,13 @@ def _events(rows: Rows, midnight: int) -> dict[str, Int64]:
     event = dict(zip(EVENT, rows.integers(EVENT).T, strict=True))
     halt, unsigned = event["type"] == HALT, event["type"] >= CROSS
     in_day = (since >= 0) & (since < DAY_SECONDS * NS_A_SECOND)
-    for name, good, rule in (
-        ("time", in_day, f"must be seconds after midnight, below {DAY_SECONDS}"),
-        ("type", (event["type"] >= 1) & (event["type"] <= HALT), "must be 1 to 7"),
-        ("size", halt | (event["size"] > 0), "must be above 0"),
-        ("price", halt | (event["price"] > 0), "must be above 0"),
-        ("price", ~halt | (np.abs(event["price"]) <= 1), "of a halt (type 7) must be -1, 0 or 1"),
-        ("direction", unsigned | (np.abs(event["direction"]) == 1), "must be -1 or 1"),
-    ):
-        rows.require(name, good, rule)
+    rows.require("time", in_day, f"must be seconds after midnight, below {DAY_SECONDS}")
+    rows.require("type", (event["type"] >= 1) & (event["type"] <= HALT), "must be 1 to 7")
+    rows.require("size", halt | (event["size"] > 0), "must be above 0")
+    rows.require("price", halt | (event["price"] > 0), "must be above 0")
+    sound = ~halt | (np.abs(event["price"]) <= 1)
+    rows.require("price", sound, "of a halt (type 7) must be -1, 0 or 1")
+    rows.require("direction", unsigned | (np.abs(event["direction"]) == 1), "must be -1 or 1")
     return {"time": midnight + since, **event}
 
 
@@ -252,22 +249,19 @@ def _lean_batches(path: Path, batch_rows: int, options: Options) -> Iterator[Boo
     QuantConnect Lean, Data/equity/readme.md: tick resolution, quote and trade files.
     """
     if kind_of(path) == "trade":
-        remedy = "give the _quote.zip, its trades come along"
-        raise ValidationError(f"{path} holds trades, no books; {remedy}")
+        raise ValidationError(f"{path} holds trades, no books; give the _quote.zip")
     symbol, date, _ = LEAN_NAME.fullmatch(path.name).groups()  # type: ignore[union-attr]
     symbol = (symbol or path.resolve().parent.name).upper()
     partner, expiry = partner_of(path), _expiry(path, options)
     midnight = _midnight_ns(path, date, "UTC" if expiry else "America/New_York")
     is_bar = tabular.head(path).partition(b"\n")[0].count(b",") + 1 == len(QUOTE_BAR)
-    kinds = (_bars, QUOTE_BAR, TRADE_BAR) if is_bar else (_cells, QUOTE, TRADE)
-    read, of_quotes, of_trades = kinds
-    scale = 1 if expiry else PRICE_SCALE
-    trades = None
+    of_quotes, of_trades = (QUOTE_BAR, TRADE_BAR) if is_bar else (QUOTE, TRADE)
+    scale, trades = 1 if expiry else PRICE_SCALE, None
     if partner is not None:
-        cells = read(partner, of_trades, midnight, expiry)
+        cells = _cells(partner, of_trades, midnight, expiry)
         time, price, size = (cells[name][cells["suspicious"] == 0] for name in TRADE[:3])
         trades = Trades(time, price / scale, size, np.full(len(time), UNSIGNED), symbol)
-    quote = read(path, of_quotes, midnight, expiry)
+    quote = _cells(path, of_quotes, midnight, expiry)
     believed = quote["suspicious"] == 0
     levels: dict[str, Any] = {}
     for side in SIDES:
@@ -296,52 +290,44 @@ def _expiry(path: Path, options: Options) -> str:
     return f"_{chosen}." if known else ""
 
 
-def _bars(
-    path: Path, names: tuple[str, ...], midnight: int, member: str = ""
-) -> dict[str, NDArray[Any]]:
-    """Last prices and sizes of a day's bars, each (n,), by the time at which a bar is over."""
-    name = next(one for one in tabular.members(path) if member in one)
-    seconds = next((one for word, one in BAR_SECONDS.items() if f"_{word}_" in name), 0)
-    if not seconds:
-        due = f"bars of a {' or a '.join(BAR_SECONDS)}"
-        raise ValidationError(f"{path}: the length of the bars of {name} is unknown; due are {due}")
-    columns = [one for one in names if one.removeprefix("bid_").removeprefix("ask_") not in OHL]
-    before, parts = midnight, []
+def _cells(path: Path, names: tuple[str, ...], midnight: int, member: str) -> dict[str, Any]:
+    """The numbers of a day's ticks or bars, each (n,); a bar is known at its end, ns UTC."""
+    is_bar, before, parts = names in (QUOTE_BAR, TRADE_BAR), midnight, []
+    end = _bar_ns(path, member) - 1 if is_bar else 0
+    columns = [one for one in names if one.removeprefix("bid_").removeprefix("ask_") not in UNREAD]
     for rows in tabular.read(path, columns, tabular.ALL_ROWS, names=names, member=member):
-        table = np.nan_to_num(rows.numbers(columns))  # empty where nothing was quoted
+        # Cells of a bar are empty where nothing was quoted.
+        table = np.nan_to_num(rows.numbers(columns)) if is_bar else rows.integers(columns)
         rows.require_all(columns, table >= 0, "must be at least 0")
         rows.require("time", table[:, 0] < 1_000 * DAY_SECONDS, "must be milliseconds of a day")
-        if not member:
+        if is_bar and not member:
             rule = "must be whole, in units of 1e-4: of equities, and of no coins or currencies"
             rows.require_all(columns, table % 1 == 0, rule)
-        time = midnight + table[:, 0].astype(np.int64) * NS_A_MS + seconds * NS_A_SECOND - 1
+        if is_bar:
+            table[:, 1::2] *= table[:, 2::2] > 0  # a price without a size is no quote
+        else:
+            rows.require("suspicious", table[:, -1] <= 1, "must be 0 or 1")
+            # A quote's sides are given by price and size, or both cells are 0.
+            given = (table[:, 1:-1] > 0).reshape(len(rows), -1, 2)
+            whole = (given[:, :, 0] == given[:, :, 1]).all(axis=1) & given.any(axis=(1, 2))
+            rows.require(names[1], whole, "and what follows must be price and size above 0")
+        time = midnight + table[:, 0].astype(np.int64) * NS_A_MS + end
         before = rows.refuse_backwards("time", time, before)
-        table[:, 1::2] *= table[:, 2::2] > 0  # a price without a size is no quote
         parts.append({**dict(zip(columns, table.T, strict=True)), "time": time})
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in columns}
-    traded = whole.get("size", np.ones(len(whole["time"]))) > 0
-    return {**{k: v[traded] for k, v in whole.items()}, "suspicious": np.zeros(int(traded.sum()))}
+    cells = {name: np.concatenate([part[name] for part in parts]) for name in columns}
+    if is_bar and "size" in cells:
+        cells = {name: values[cells["size"] > 0] for name, values in cells.items()}
+    return {"suspicious": np.zeros(len(cells["time"])), **cells}
 
 
-def _cells(
-    path: Path, names: tuple[str, ...], midnight: int, member: str = ""
-) -> dict[str, NDArray[Any]]:
-    """The numbers of a day, each (n,), time in ns UTC."""
-    columns, before, parts = (*names[:-3], "suspicious"), midnight, []
-    for rows in tabular.read(path, columns, tabular.ALL_ROWS, names=names, member=member):
-        table = rows.integers(columns)
-        cells: dict[str, NDArray[Any]] = dict(zip(columns, table.T, strict=True))
-        rows.require_all(columns, table >= 0, "must be at least 0")
-        rows.require("time", cells["time"] < 1_000 * DAY_SECONDS, "must be milliseconds of a day")
-        rows.require("suspicious", cells["suspicious"] <= 1, "must be 0 or 1")
-        # A quote's sides are given by price and size, or both cells are 0.
-        given = (table[:, 1:-1] > 0).reshape(len(rows), -1, 2)
-        whole = (given[:, :, 0] == given[:, :, 1]).all(axis=1) & given.any(axis=(1, 2))
-        rows.require(names[1], whole, "and what follows must be price and size above 0")
-        cells["time"] = midnight + cells["time"] * NS_A_MS
-        before = rows.refuse_backwards("time", cells["time"], before)
-        parts.append(cells)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _bar_ns(path: Path, member: str) -> int:
+    """How long the bars of a file in a zip are, by its name."""
+    name = next(one for one in tabular.members(path) if member in one)
+    for word, seconds in BAR_SECONDS.items():
+        if f"_{word}_" in name:
+            return seconds * NS_A_SECOND
+    due = " or a ".join(BAR_SECONDS)
+    raise ValidationError(f"{path}: the length of the bars of {name} is unknown; due is a {due}")
 
 
 LOBSTER = tabular.Format("LOBSTER message and orderbook pair", _is_lobster, _lobster_batches)

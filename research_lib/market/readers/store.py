@@ -40,20 +40,18 @@ def books_by_symbol(path: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for date in _dates(path):
-        symbol = unquote(date.parent.name.removeprefix(SYMBOL_PREFIX))
-        found.setdefault(symbol, []).append(date)
+        found.setdefault(unquote(date.parent.name.removeprefix(SYMBOL_PREFIX)), []).append(date)
     if not found:
         raise ValidationError(f"{path} is no folder made by convert, or holds no books")
     return found
 
 
 def _dates(path: Path) -> list[Path]:
-    folder = path.absolute()
-    pattern = f"{DATE_PREFIX}*/*.parquet"
-    files = [*folder.glob(pattern), *folder.glob(f"{SYMBOL_PREFIX}*/{pattern}")]
+    folder, pattern = path.absolute(), f"{DATE_PREFIX}*/*.parquet"
+    patterns = [pattern, f"{SYMBOL_PREFIX}*/{pattern}"]
     if folder.name.startswith(DATE_PREFIX):
-        files = list(folder.glob("*.parquet"))
-    return sorted({file.parent for file in files})
+        patterns = ["*.parquet"]
+    return sorted({file.parent for one in patterns for file in folder.glob(one)})
 
 
 def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[BookSnapshots]:
@@ -63,18 +61,15 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
     last batch of each source and date may be smaller.
     """
     found = books_by_symbol(path)
-    if len(found) > 1:
-        one = next(iter(found.values()))[0].parent
+    (symbol, dates), *others = found.items()
+    if others:
         held = f"{path} holds {len(found)} symbols ({', '.join(found)})"
-        raise ValidationError(f"{held}; read one at a time, e.g. {one}")
-    ((symbol, dates),) = found.items()
+        raise ValidationError(f"{held}; read one at a time, e.g. {dates[0].parent}")
     refuse_mixed(dates)
     before = 0
-    in_order = (file for date in dates for file in sorted(date.glob("*.parquet"), key=_first))
-    for file in in_order:
+    for file in _in_order(dates):
         names = tabular.column_names(file)
-        trades = ["trades"] if "trades" in names else []
-        n_levels = MBP.depth(names)
+        n_levels, trades = MBP.depth(names), [name for name in ("trades",) if name in names]
         wanted = ["time", "complete", *MBP.columns(max(n_levels, 1)), *trades]
         for rows in tabular.read(file, wanted, batch_rows):
             time = rows.times("time")
@@ -88,7 +83,7 @@ def batches(path: Path, batch_rows: int, options: tabular.Options) -> Iterator[B
 def refuse_mixed(dates: Iterable[Path]) -> None:
     """Refuse date folders of one symbol whose sources are of two venues, publishers or products."""
     whose: dict[str, str] = {}
-    for file in (file for date in dates for file in sorted(date.glob("*.parquet"), key=_first)):
+    for file in _in_order(dates):
         for name, value in footer_of(file).get("whose", {}).items():
             # Venues number their instruments anew each day.
             if whose.setdefault(name, value) != value and name != "instrument_id":
@@ -102,9 +97,10 @@ def _trades(rows: tabular.Rows, symbol: str) -> Trades:
     return Trades(time, price, size, aggressor, symbol)
 
 
-def _first(file: Path) -> int:
-    """When the rows of a file begin; files of one date are read in this order."""
-    return int(footer_of(file).get("first", 0))
+def _in_order(dates: Iterable[Path]) -> Iterator[Path]:
+    """The files of date folders, those of one date in the order in which their rows begin."""
+    for date in dates:
+        yield from sorted(date.glob("*.parquet"), key=lambda file: footer_of(file).get("first", 0))
 
 
 def partition(symbol: str, date: Any) -> Path:
@@ -120,13 +116,10 @@ def table_of(books: BookSnapshots) -> pa.Table:
         for side in SIDES:
             for kind, name in (("price", "px"), ("size", "sz")):
                 columns[f"{side}_{name}_{k:02d}"] = books[f"{side}_{kind}"][:, k]
-    trades = books.trades
-    if trades is not None:
-        of_trade = [pa.array(trades[name]) for name in COLUMNS]
+    if (trades := books.trades) is not None:
+        each = pa.StructArray.from_arrays([pa.array(trades[name]) for name in COLUMNS], COLUMNS)
         starts = [0, *np.searchsorted(trades.time, books.time[:-1], "right"), len(trades)]
-        columns["trades"] = pa.ListArray.from_arrays(
-            pa.array(starts, pa.int32()), pa.StructArray.from_arrays(of_trade, COLUMNS)
-        )
+        columns["trades"] = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), each)
     return pa.table(columns)
 
 
@@ -143,9 +136,8 @@ class TableFile:
         import pyarrow.parquet as pq
 
         self.first = self.first or table["time"][0].value
-        self._writer = self._writer or pq.ParquetWriter(
-            self._stream, table.schema, compression="zstd", write_page_checksum=True
-        )
+        how: Any = {"compression": "zstd", "write_page_checksum": True}
+        self._writer = self._writer or pq.ParquetWriter(self._stream, table.schema, **how)
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
     def close(self, place: Path | None = None, footer: Mapping[str, Any] | None = None) -> None:

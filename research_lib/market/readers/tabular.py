@@ -131,11 +131,11 @@ def open_bytes(path: Path, member: str = "") -> io.BufferedReader:
         raise ValidationError(f"{path} is empty: it has 0 bytes; fetch it again")
     if start.startswith(ZIP):
         archive = zipfile.ZipFile(stream)
-        members = [name for name in archive.namelist() if member in name]
-        if len(members) != 1:
-            found = f"{path} holds {len(members)} files of the name wanted"
-            raise ValidationError(f"{found}, of {', '.join(archive.namelist()[:8])}; one is wanted")
-        stream = io.BufferedReader(archive.open(members[0]))
+        inside = [name for name in archive.namelist() if member in name]
+        if len(inside) != 1:
+            known = ", ".join(archive.namelist()[:8])
+            raise ValidationError(f"{path} holds {len(inside)} files of {known}; one is wanted")
+        stream = io.BufferedReader(archive.open(inside[0]))
     for magic, codec in CODECS.items():
         if start.startswith(magic):
             packed = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec)
@@ -210,8 +210,7 @@ def column_names(path: Path) -> list[str]:
             schema = pq.read_schema(stream)
         if not any(map(pa.types.is_nested, schema.types)):
             return list(schema.names)
-        leaves = _nested_names(path, path.stat().st_mtime_ns)
-        return list(dict.fromkeys([*schema.names, *leaves]))
+        return list(dict.fromkeys([*schema.names, *_nested_names(path, path.stat().st_mtime_ns)]))
     line = start.partition(b"\n")[0].decode("utf-8", errors="replace").strip("\r\ufeff")
     cells = [cell.strip().strip('"') for cell in line.split(",")]
     before = [cells[:k].count(cell) for k, cell in enumerate(cells)]
@@ -236,14 +235,12 @@ def label(source: Source) -> str:
 def renamed(source: Source, options: Options) -> dict[str, str]:
     """The source's own name of every column by the name that the user gives it."""
     names = column_names(source) if isinstance(source, Path) else list(source.columns)
-    has = ", ".join(map(str, names[:8]))
-    for name in options.columns:
-        if name not in names:
-            raise ValidationError(f"{label(source)} has no column {name!r} to rename; it has {has}")
+    if absent := [name for name in options.columns if name not in names]:
+        has = f"to rename; it has {', '.join(map(str, names[:8]))}"
+        raise ValidationError(f"{label(source)} has no column {absent[0]!r} {has}")
     given = [str(options.columns.get(name, name)) for name in names]
-    if twice := [name for name in given if given.count(name) > 1]:
-        found = f"{len(twice)} columns would be {twice[0]}"
-        raise ValidationError(f"{label(source)}: {found}; rename or remove one")
+    if twice := [f"columns would be {name}" for name in given if given.count(name) > 1]:
+        raise ValidationError(f"{label(source)}: {len(twice)} {twice[0]}; rename or remove one")
     return dict(zip(given, names, strict=True))
 
 
@@ -271,15 +268,14 @@ def read(
         no row that `where` keeps.
     """
     options = options or Options()
-    own = dict(zip(names, names, strict=True)) if names else renamed(source, options)
+    own = {name: name for name in names} or renamed(source, options)
     every = list(dict.fromkeys([*wanted, *options.where]))
     if absent := [name for name in every if name not in own]:
         lacks = f"{label(source)} lacks column {', '.join(absent[:5])} ({len(absent)} in all)"
         raise ValidationError(f"{lacks}; it has {', '.join(list(own)[:8])}")
     done, kept, held = 0, 0, ""
     for batch in _batches(source, [own[name] for name in every], batch_rows, names, member):
-        plain = [_plain(column) for column in batch.columns]
-        batch = pa.RecordBatch.from_arrays(plain, names=every)
+        batch = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], every)
         rows = Rows(source, np.arange(done, done + len(batch)), batch)
         done += len(rows)
         for name in options.where:
@@ -320,10 +316,8 @@ def flat_frame(frame: pd.DataFrame) -> pd.DataFrame:
     nested = [n for n in objects if isinstance(next(iter(frame[n].dropna()), None), kinds)]
     if not nested:
         return frame
-    lists = [
-        pa.array([list(c) if isinstance(c, kinds) else None for c in frame[n]]) for n in nested
-    ]
-    flat = _flat(pa.RecordBatch.from_arrays(lists, list(map(str, nested)))).to_pandas()
+    lists = frame[nested].map(lambda cell: list(cell) if isinstance(cell, kinds) else None)
+    flat = _flat(pa.RecordBatch.from_pandas(lists, preserve_index=False)).to_pandas()
     return pd.concat([frame.drop(columns=nested).reset_index(drop=True), flat], axis=1)
 
 
@@ -341,9 +335,8 @@ def _batches(
     if isinstance(source, pd.DataFrame):
         frame = source[wanted]
         # What pandas keeps as objects is taken as text.
-        objects = frame.columns[frame.dtypes == np.dtype("O")]
-        texts = {name: frame[name].map(str, na_action="ignore") for name in objects}
-        frame = frame.assign(**texts)
+        objects = frame[frame.columns[frame.dtypes == np.dtype("O")]]
+        frame = frame.assign(**objects.map(str, na_action="ignore"))
         yield from pa.Table.from_pandas(frame, preserve_index=False, nthreads=1).to_batches()
         return
     with damage(source), open_bytes(source, member) as stream:
@@ -378,17 +371,12 @@ def _csv(
     twins = {f"{name}.1": name for name in wanted if f"{name}.1" in columns}
     texts = [*wanted, *twins]
     # Without threads the parser names the row in its errors.
-    reading = pcsv.ReadOptions(
-        use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=not names
-    )
-    converting = pcsv.ConvertOptions(
-        column_types=dict.fromkeys(texts, pa.string()),
-        include_columns=texts,
-        null_values=NULLS,
-        strings_can_be_null=True,
-    )
-    reader = pcsv.open_csv(stream, reading, convert_options=converting)
-    for batch in _rebatched(reader, batch_rows):
+    reading: Any = {"use_threads": False, "block_size": BLOCK_BYTES, "skip_rows": not names}
+    reading["column_names"] = columns
+    converting: Any = {"null_values": NULLS, "strings_can_be_null": True, "include_columns": texts}
+    converting["column_types"] = dict.fromkeys(texts, pa.string())
+    how, cells = pcsv.ReadOptions(**reading), pcsv.ConvertOptions(**converting)
+    for batch in _rebatched(pcsv.open_csv(stream, how, convert_options=cells), batch_rows):
         for twin, name in twins.items():
             if not batch[twin].equals(batch[name]):
                 raise ValidationError(f"{path}: column {name} is there twice and differs; drop one")
@@ -398,7 +386,7 @@ def _csv(
         raw.seek(-1, io.SEEK_END)
         if not packed and raw.read(1) in b"0123456789.":
             found = f"{path}: the last row has no end of line, so its last number may be cut off"
-            raise ValidationError(f"{found}; fetch the file again, or end the line if it is whole")
+            raise ValidationError(f"{found}; fetch the file again, or end its last line")
 
 
 def _rebatched(reader: pa.RecordBatchReader, batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -426,9 +414,9 @@ class Rows:
 
     def error(self, name: str, k: int, rule: str, remedy: str, n: int = 1) -> ValidationError:
         """Says that the `k`-th of these rows, and `n` in all, break the rule of a column."""
-        held = f"row {self.number[k]} holds {self.batch[name][k].as_py()!r}"
-        held = f"{held} ({n:,} of {self.number[-1] + 1:,} rows read)"
-        return ValidationError(f"{label(self.source)}: column {name} {rule}, {held}; {remedy}")
+        held = f"{self.batch[name][k].as_py()!r} ({n:,} of {self.number[-1] + 1:,} rows read)"
+        where = f"{label(self.source)}: column {name} {rule}, row {self.number[k]}"
+        return ValidationError(f"{where} holds {held}; {remedy}")
 
     def require(self, name: str, good: Bool, rule: str, remedy: str = "correct or drop it") -> None:
         """Raise for the first row in which `good`, (n,), is False."""
@@ -446,10 +434,13 @@ class Rows:
         self.require(name, self.batch[name].is_valid().to_numpy(False), "must not be empty")
         return self.batch[name]
 
+    def is_text(self, name: str) -> bool:
+        """Whether a column holds text."""
+        return bool(pa.types.is_string(self.batch[name].type))
+
     def cast(self, name: str, kind: pa.DataType, rule: str = "must hold numbers") -> pa.Array:
         """A column as another type; the first cell that is not of it is named."""
-        column = self.batch[name]
-        is_text = pa.types.is_string(column.type)
+        column, is_text = self.batch[name], self.is_text(name)
         column = pc.utf8_trim_whitespace(column) if is_text else column
         safe = is_text or not pa.types.is_floating(kind)
 
@@ -464,10 +455,8 @@ class Rows:
         k = bisect_left(range(len(column)), True, key=lambda row: first(row + 1) is None)
         remedy = "correct it or fetch the source again"
         if THOUSANDS.fullmatch(str(column[k])):
-            remedy = f'convert with frame["{name}"].str.replace(",", "").astype(float)'
-            if isinstance(self.source, Path):
-                remedy = 'write it without separators: pandas.read_csv(path, thousands=",")'
-            remedy = f"if its comma separates thousands, {remedy}"
+            remedy = 'if its commas separate thousands, read it by pandas with thousands=",", or '
+            remedy += f'convert with frame["{name}"].str.replace(",", "").astype(float)'
         raise self.error(name, k, rule, remedy)
 
     def numbers(self, names: Sequence[str]) -> Float:
@@ -483,8 +472,7 @@ class Rows:
     def codes(self, name: str, known: Sequence[str]) -> Int64:
         """Position of each cell in `known`, (n,); others are refused."""
         found = pc.index_in(self.batch[name].cast(pa.string()), value_set=pa.array(known))
-        rule = f"must be one of {', '.join(known)}"
-        self.require(name, found.is_valid().to_numpy(False), rule)
+        self.require(name, found.is_valid().to_numpy(False), f"must be one of {', '.join(known)}")
         return np.asarray(found.to_numpy(), np.int64)
 
     def exact_ns(self, name: str, unit_ns: int) -> Int64:
@@ -504,8 +492,7 @@ class Rows:
         timezone : str, optional
             Of times that name none.
         """
-        column = self.given(name)
-        is_text = pa.types.is_string(column.type)
+        column, is_text = self.given(name), self.is_text(name)
         first = str(column[0]).strip()
         numeric = NUMBER.fullmatch(first) if is_text else not pa.types.is_temporal(column.type)
         if numeric:
@@ -516,14 +503,12 @@ class Rows:
             raise self.error(name, 0, "has no time zone", remedy, len(self))
         stamps = self._localised(name, str(timezone)) if naive else self.cast(name, UTC_NS, ISO)
         time = np.asarray(stamps.cast(pa.int64()).to_numpy(False), np.int64)
-        rule = "must lie between 1990 and 2100"
-        self.require(name, (time >= EARLIEST) & (time <= LATEST), rule)
+        self.require(name, (time >= EARLIEST) & (time <= LATEST), "must lie between 1990 and 2100")
         return time
 
     def _counted(self, name: str, unit: str) -> Int64:
         """Times that count from 1970."""
-        column, factor = self.batch[name], TIME_UNITS[unit]
-        is_text = pa.types.is_string(column.type)
+        column, factor, is_text = self.batch[name], TIME_UNITS[unit], self.is_text(name)
         dotted = is_text and pc.any(pc.match_substring(column, ".")).as_py()
         whole = pa.types.is_integer(column.type) or (is_text and not dotted)
         count = self.cast(name, pa.int64() if whole else pa.float64()).to_numpy()

@@ -15,8 +15,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
-from numpy.typing import ArrayLike
 
+from research_lib.checks import ArrayLike
 from research_lib.errors import ValidationError
 from research_lib.market import Session
 from research_lib.wording import significant
@@ -44,10 +44,10 @@ WAYS = {
 OBSERVED, FITTED, TRUTH, MUTED = "#000000", "#D55E00", "#009E73", "#999999"
 SERIES = ("#56B4E9", "#CC79A7", "#009E73", "#D55E00")
 # Paul Tol's muted scheme, for assets: none is the colour of a way to trade.
-ASSETS = (
+ASSETS = [
     "#88CCEE", "#882255", "#999933", "#332288", "#CC6677", "#44AA99", "#DDCC77", "#AA4499",
     "#117733",
-)  # fmt: skip
+]  # fmt: skip
 # Places of a legend outside the panel, where it hides nothing.
 OUTSIDE: dict[str, Style] = {
     "above": {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "borderaxespad": 0.2},
@@ -66,10 +66,9 @@ def new_figure(n_axes: int = 1, width: float = 9.0, height: float = 3.6) -> tupl
     >>> len(axes)
     2
     """
-    size = (width, height)
-    figure, axes = plt.subplots(1, n_axes, figsize=size, layout="constrained", squeeze=False)
+    figure = plt.figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr, call-arg]
-    return figure, list(axes[0])
+    return figure, list(figure.subplots(1, n_axes, squeeze=False)[0])
 
 
 def axes_or(ax: Panel, width: float = 9.0, height: float = 3.6) -> Axes:
@@ -143,7 +142,7 @@ def asset_colours(n: int) -> list[Any]:
     [2, 9, 40]
     """
     beyond = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, n))
-    return list(ASSETS[:n]) if n <= len(ASSETS) else [tuple(colour) for colour in beyond]
+    return ASSETS[:n] if n <= len(ASSETS) else [tuple(colour) for colour in beyond]
 
 
 def quartiles(values: pd.Series, by: ArrayLike) -> pd.DataFrame:
@@ -180,8 +179,7 @@ def name_rows(ax: Axes, names: Iterable[Any]) -> None:
 
 def note(ax: Axes, text: str, at: Any, offset: tuple[float, float] = (4, 0), **how: Any) -> None:
     """A small text beside a point, `offset` points away from it."""
-    style: Style = {"textcoords": "offset points", "va": "center", "fontsize": 8, **how}
-    ax.annotate(text, at, offset, **style)
+    ax.annotate(text, at, offset, textcoords="offset points", va="center", **{"fontsize": 8, **how})
 
 
 def finish(
@@ -212,16 +210,13 @@ def from_zero(ax: Axes) -> None:
 
 def clock_axis(ax: Axes, session: Session) -> Axes:
     """Label the x axis, in intervals of the session, by time of day; of blocks by minutes."""
-    ax.set_xlim(0, session.n_intervals)
+    (names, at), label = session.whole_hours(), f"time of day ({session.timezone})"
     if session.block is not None:
-        at = np.linspace(0.0, 1.0, 5)
-        minutes = pd.Timedelta(session.block).total_seconds() / 60.0 * at
-        ax.set_xticks(at * session.n_intervals, [f"{one:g}" for one in minutes])
-        ax.set_xlabel("minutes into the session")
-        return ax
-    hours, positions = session.whole_hours()
-    ax.set_xticks(positions, hours)
-    ax.set_xlabel(f"time of day ({session.timezone})")
+        parts, label = np.linspace(0.0, 1.0, 5), "minutes into the session"
+        at = (parts * session.n_intervals).tolist()
+        names = [f"{one:g}" for one in pd.Timedelta(session.block) / pd.Timedelta("1min") * parts]
+    ax.set_xticks(at, names)
+    ax.set(xlim=(0, session.n_intervals), xlabel=label)
     return ax
 
 
@@ -282,8 +277,8 @@ def plot_lines(
         ax.plot(x, y, fmt, color=colour, label=label, markersize=4, linewidth=1.3)
     ax.set(**{f"{axis}scale": "log" for axis in log})
     plain_numbers(ax, log)
-    low, high = min(0.0, ax.get_ylim()[0]), ax.get_ylim()[1]
     if "y" not in log:  # a flat line is not under the legend
+        low, high = min(0.0, ax.get_ylim()[0]), ax.get_ylim()[1]
         ax.set_ylim(low, max(0.0, high) + 0.1 * (high - low))
     return finish(ax, xlabel, ylabel, "best")
 
@@ -314,10 +309,9 @@ def plot_intervals(
     ax, shown = axes_or(ax), table.astype(float)
     shown = shown[::-1] if as_given else shown.sort_values(shown.columns[0])
     for row, (name, (middle, lower, upper)) in enumerate(shown.iterrows()):
-        own, reach = colour_of(name, colour), None
-        if np.isfinite(lower + upper):
-            reach = np.maximum([[middle - lower], [upper - middle]], 0.0)
-        ax.errorbar(middle, row, xerr=reach, fmt="o", color=own, markersize=5, capsize=3)
+        own, reach = colour_of(name, colour), np.maximum([[middle - lower], [upper - middle]], 0.0)
+        ends = reach if np.isfinite(reach).all() else None
+        ax.errorbar(middle, row, xerr=ends, fmt="o", color=own, markersize=5, capsize=3)
         # Beside the panel a number lies on no line, whatever the values.
         note(ax, significant(middle), (1.0, row), (6, 0), xycoords=("axes fraction", "data"))
     name_rows(ax, shown.index)
@@ -342,8 +336,8 @@ def plot_slippage_fit(observed: pd.DataFrame, fitted: Lines, title: str, ax: Pan
     ax = axes_or(ax)
     lower, middle, upper = observed.to_numpy().T
     reach = np.maximum([middle - lower, upper - middle], 0.0)  # a mean may lie beyond a quartile
-    label = "observed (mean, quartiles)"
-    ax.errorbar(observed.index, middle, reach, fmt="o", markersize=4, color=OBSERVED, label=label)
+    seen: Style = {"color": OBSERVED, "label": "observed (mean, quartiles)"}
+    ax.errorbar(observed.index, middle, reach, fmt="o", markersize=4, **seen)
     for name, (shares, slippage), colour in coloured(fitted, (FITTED, TRUTH, MUTED)):
         ax.plot(shares, slippage, color=colour, linewidth=1.6, label=name)
     from_zero(ax)

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from research_lib.checks import Float
+from research_lib.checks import ArrayLike, Float
 from research_lib.market import Session
 from research_lib.reporting.figures import base as fig
 from research_lib.wording import significant
@@ -28,6 +27,10 @@ def _interval_axis(ax: Axes, n: int, ylabel: str) -> Axes:
     ax.set_xlim(0, n)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig.finish(ax, "interval", ylabel, "above", ncols=4)
+
+
+def _in_corner(ax: Axes, text: str) -> None:
+    ax.text(0.01, 0.97, text, transform=ax.transAxes, va="top", fontsize=8)
 
 
 def _filled_steps(ax: Axes, high: Float, low: Float, colour: str, label: str) -> None:
@@ -61,8 +64,7 @@ def plot_schedule(
     if limit.min() < top:
         _filled_steps(ax, np.full(len(x), top), np.minimum(limit, top), fig.MUTED, "above the cap")
     elif np.isfinite(limit.min()):
-        text = f"caps from {limit.min():,.10g} shares, above this scale"
-        ax.text(0.01, 0.97, text, transform=ax.transAxes, va="top", fontsize=8)
+        _in_corner(ax, f"caps from {limit.min():,.10g} shares, above this scale")
     ax.set_ylim(0.0, top)
     return _interval_axis(ax, len(x), "child order (shares)")
 
@@ -96,11 +98,10 @@ def plot_water_level(
     ax.stairs(first, color=fig.OBSERVED, linewidth=0.8, baseline=None, label="first share")
     level = float(last[traded].max() if traded.any() else first.min())
     if multiplier is None:
-        text = "no one level: terms couple the intervals"
-        ax.text(0.01, 0.97, text, transform=ax.transAxes, va="top", fontsize=8)
+        _in_corner(ax, "no one level: terms couple the intervals")
     else:
-        level, colour = max(level, multiplier), fig.FITTED
-        ax.axhline(multiplier, color=colour, linewidth=1.3, label="multiplier: the next share")
+        level, name = max(level, multiplier), "multiplier: the next share"
+        ax.axhline(multiplier, color=fig.FITTED, linewidth=1.3, label=name)
     top = 1.1 * max(level, min(float(first.max()), 2.0 * level))  # expensive intervals may be cut
     ax.set_ylim(min(0.0, float(first.min())), top)
     return _interval_axis(ax, len(first), f"marginal cost ({unit})")
@@ -235,6 +236,7 @@ DESK_COLOURS = {
     "delay": "#44AA99", "spread": "#543005", "walk": "#A6611A", "carried": "#E3D3B0",
     "timing": "#BBBBBB", "opportunity": "#88CCEE", "fees": "#332288",
 }  # fmt: skip
+DIFFERENCE = ["difference_bps", "lower_bps", "upper_bps"]
 PORTFOLIO_PARTS = {"spread": "#999999", "impact": "#56B4E9", "price_of_risk": "#F0E442"}
 
 
@@ -263,23 +265,18 @@ def plot_cost_parts(
     'TWAP'
     """
     ax, rows = fig.axes_or(ax), table.sort_values(f"{total}_bps", ascending=False)
-    at, ends = np.arange(len(rows)), {1.0: np.zeros(len(rows)), -1.0: np.zeros(len(rows))}
+    at, low, high = np.arange(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
     for part, colour in parts.items():
-        values = rows[f"{part}_bps"].to_numpy(float)
-        if not np.any(values):
-            continue
-        label: str | None = part.replace("_", " ")
-        for sign, left in ends.items():
-            width = np.where(sign * values > 0, values, 0.0)
-            style: fig.Style = {"color": colour, "height": 0.6, "linewidth": 0}
-            ax.barh(at, width, left=left, label=label, **style)
-            ends[sign] = left + width
-            label = None
-    ends_at = rows[f"{total}_bps"].to_numpy(float)
-    style = {"color": fig.OBSERVED, "markersize": 4, "label": total.replace("_", " ")}
-    ax.plot(ends_at, at, "o", **style)
-    for row, value in zip(at, ends_at, strict=True):
-        fig.note(ax, significant(value), (max(value, ends[1.0][row]), row), (6, 0))
+        values = rows[f"{part}_bps"].fillna(0.0).to_numpy(float)
+        if np.any(values):
+            style: fig.Style = {"color": colour, "label": part.replace("_", " ")}
+            left = np.where(values > 0, high, low)
+            ax.barh(at, values, left=left, height=0.6, linewidth=0, **style)
+            low, high = low + np.minimum(values, 0.0), high + np.maximum(values, 0.0)
+    sums = rows[f"{total}_bps"].to_numpy(float)
+    ax.plot(sums, at, "o", color=fig.OBSERVED, markersize=4, label=total.replace("_", " "))
+    for row, value in zip(at, sums, strict=True):
+        fig.note(ax, significant(value), (max(value, high[row]), row), (6, 0))
     fig.name_rows(ax, rows.index)
     ax.margins(x=0.2)
     return fig.finish(ax, "expected cost (bps of the arrival mid)", legend="above", ncols=6)
@@ -306,7 +303,7 @@ def plot_calibration(deciles: pd.DataFrame, ax: fig.Panel = None) -> Axes:
     style: fig.Style = {"fmt": "o", "color": fig.OBSERVED, "capsize": 3, "markersize": 5}
     ax.errorbar(forecast, deciles["cost_bps"], yerr=known, label="orders of a decile", **style)
     ax.plot(line, line, color=fig.FITTED, linewidth=1.2, label="forecast is right")
-    return fig.finish(ax, "forecast (bps)", "cost of trading (bps)", "best", zero=True)
+    return fig.finish(ax, "forecast (bps)", "cost (bps)", "best", zero=True)
 
 
 def plot_costs(table: pd.DataFrame, benchmark: str) -> list[Axes]:
@@ -327,16 +324,12 @@ def plot_costs(table: pd.DataFrame, benchmark: str) -> list[Axes]:
     >>> axes[1].get_xlabel()
     'difference to TWAP (bps), 95 % interval'
     """
-    _, axes = fig.new_figure(2, width=11.0, height=0.34 * len(table) + 1.4)
-    left, right = axes
+    _, (left, right) = fig.new_figure(2, width=11.0, height=0.34 * len(table) + 1.4)
     plot_cost_parts(table, left)
     # Sorted as the other panel, so that strategies of one cost stand in one order.
-    ends = table.sort_values("total_bps", ascending=False)[::-1]
-    ends = ends[["difference_bps", "lower_bps", "upper_bps"]]
-    label = f"difference to {benchmark} (bps)"
-    if ends["lower_bps"].notna().any():
-        label += ", 95 % interval"
-    fig.plot_intervals(ends, label, right, as_given=True)
+    ends = table.sort_values("total_bps", ascending=False)[DIFFERENCE][::-1]
+    known = ", 95 % interval" if ends["lower_bps"].notna().any() else ""
+    fig.plot_intervals(ends, f"difference to {benchmark} (bps){known}", right, as_given=True)
     right.tick_params(labelleft=False)
     return [left, right]
 
@@ -358,10 +351,9 @@ def plot_changes(changes: pd.DataFrame, headline: pd.Series, xlabel: str) -> Axe
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['cap: 2 times', 'as reported']
     """
-    names = ["difference_bps", "lower_bps", "upper_bps"]
-    rows = [headline[names].astype(float).to_frame("as reported").T]
-    rows += [changes[names].set_axis([": ".join(key) for key in changes.index])]
-    shown, colour = pd.concat(rows), fig.colour_of("adaptive")
+    first = headline[DIFFERENCE].astype(float).to_frame("as reported").T
+    others = changes[DIFFERENCE].set_axis([": ".join(key) for key in changes.index])
+    shown, colour = pd.concat([first, others]), fig.colour_of("adaptive")
     ax = fig.axes_or(None, 9.0, 0.28 * len(shown) + 0.9)
     if np.isfinite(headline["lower_bps"]):
         ax.axvspan(headline["lower_bps"], headline["upper_bps"], color=fig.MUTED, **fig.SHADE)
@@ -383,7 +375,6 @@ def plot_urgencies(frontier: pd.DataFrame) -> Axes:
     ['adaptive', 'urgency 1', 'urgency 10']
     """
     risk, cost = frontier["timing_risk_bps"].to_numpy(), frontier["total_bps"].to_numpy()
-    named = [f"urgency {value:g}" for value in frontier.index]
-    return plot_frontiers(
-        {"adaptive": (risk, cost)}, dict(zip(named, zip(risk, cost, strict=True), strict=True))
-    )
+    named = zip(frontier.index, risk, cost, strict=True)
+    points = {f"urgency {value:g}": (x, y) for value, x, y in named}
+    return plot_frontiers({"adaptive": (risk, cost)}, points)

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from research_lib.checks import Float
+from research_lib.checks import ArrayLike, Float
 from research_lib.errors import ValidationError
 from research_lib.impact import ImpactCurve, ImpactFit
 from research_lib.market import BookSnapshots, Session
@@ -17,9 +16,10 @@ from research_lib.transient import LagEstimate
 from research_lib.transient.kernel_fit import REJECTED
 
 MAX_CENSORED = 0.05  # of the books: what fills a larger size are the deep ones
-DEEP = "deep books only (mean)"
+DEEP, HALF_LIFE = "deep books only (mean)", "half-life (seconds, log scale)"
 Curves = Mapping[str, Callable[[Float], Float]]
 Estimates = Mapping[str, LagEstimate]
+Fitted = Mapping[str, ImpactCurve]
 
 
 def plot_books(books: BookSnapshots, session: Session) -> Axes:
@@ -46,16 +46,14 @@ def plot_books(books: BookSnapshots, session: Session) -> Axes:
     at = np.flatnonzero(books.complete) % session.n_intervals
     seen = books.take(books.complete)
     spread = {"spread": fig.quartiles(pd.Series(2e4 * seen.half_spread / seen.mid), at)}
-    sizes = {"ask": seen.ask_size, "bid": seen.bid_size}
-    depth = {side: fig.quartiles(pd.Series(a.sum(axis=1)), at) for side, a in sizes.items()}
+    shown = {side: pd.Series(seen[f"{side}_size"].sum(axis=1)) for side in ("ask", "bid")}
+    depth = {side: fig.quartiles(total, at) for side, total in shown.items()}
     fig.clock_axis(fig.plot_bands(spread, "", "quoted spread (bps)", left), session)
     fig.clock_axis(fig.plot_bands(depth, "", "visible depth (shares)", right), session)
     return left
 
 
-def plot_slippage_by_part(
-    slippage: pd.DataFrame, curves: Mapping[str, ImpactCurve], session: Session
-) -> Axes:
+def plot_slippage_by_part(slippage: pd.DataFrame, curves: Fitted, session: Session) -> Axes:
     """Observed slippage by trade size, with curves, at the open, at midday and at the close.
 
     Parameters
@@ -87,9 +85,7 @@ def plot_slippage_by_part(
     grid = np.linspace(sizes.min(), sizes.max(), 60)
     often_censored = slippage["censored"].groupby(sizes).transform("mean") > MAX_CENSORED
     rows = slippage.assign(hollow=often_censored)[~slippage["censored"]]
-    levels = {
-        label: unit * np.array([curve.slippage(x) for x in grid]) for label, curve in curves.items()
-    }
+    levels = {k: unit * np.array([c.slippage(x) for x in grid]) for k, c in curves.items()}
     for ax, (name, part) in zip(axes, session.day_parts().items(), strict=True):
         inside = rows[rows["interval"].isin(np.arange(session.n_intervals)[part])]
         lines = {label: (grid, np.mean(level[:, part], axis=1)) for label, level in levels.items()}
@@ -135,19 +131,14 @@ def plot_specifications(table: pd.DataFrame) -> Axes:
     position, middle = np.arange(1, len(shown) + 1), float(shown["exponent"].median())
     upper.vlines(position, shown["lower"], shown["upper"], color=fig.FITTED, alpha=0.4)
     upper.plot(position, shown["exponent"], "o", markersize=3, color=fig.FITTED)
-    named = {
-        f"median {middle:.3g}": (middle, "--"),
-        "linear": (1.0, "-"),
-        "square root": (0.5, ":"),
-    }
-    for label, (level, style) in named.items():
+    named = {f"median {middle:.3g}": middle, "linear": 1.0, "square root": 0.5}
+    for (label, level), style in zip(named.items(), ("--", "-", ":"), strict=True):
         upper.axhline(level, color=fig.MUTED, linewidth=0.8, linestyle=style, label=label)
     upper.set(xlim=(0, len(shown) + 1), ylim=(min(0.0, upper.get_ylim()[0]), None))
-    upper.tick_params(labelbottom=False)
     _draw_choices(shown, table.select_dtypes(exclude=["number", "bool"]), lower)
     fig.finish(upper, "", "exponent with 95 % interval", "above", ncols=3)
-    title = f"a power law fits in {len(shown)} of {len(table)} distinct analyses"
-    upper.set_title(title, fontsize=10, pad=20)
+    found = f"{len(shown)} of {len(table)} distinct analyses"
+    upper.set_title(f"a power law fits in {found}", fontsize=10, pad=20)
     return upper
 
 
@@ -192,13 +183,11 @@ def plot_shrinkage(fit: ImpactFit, size: float, session: Session, ax: fig.Panel 
     raw, used = (bps * one.impact(size) for one in (fit.raw_curve, fit.curve))
     if np.nanmax(raw) < fig.ROUNDING:  # the books show no impact
         raw, used = np.zeros_like(raw), np.zeros_like(used)
-    shrinkage = fit.shrinkage["impact"]
-    x = np.arange(len(raw)) + 0.5
+    shrinkage, x = fit.shrinkage["impact"], np.arange(len(raw)) + 0.5
     ax.plot(x, raw, ".", markersize=3, color=fig.MUTED, label="own estimate")
     if np.isfinite(shrinkage.error):
-        n_groups = len(shrinkage.weight)
-        group = np.arange(len(raw)) * n_groups // len(raw)
-        profile = shrinkage.smooth(np.array([raw[group == g].mean() for g in range(n_groups)]))
+        group = np.arange(len(raw)) * len(shrinkage.weight) // len(raw)
+        profile = shrinkage.smooth(pd.Series(raw).groupby(group).mean().to_numpy())
         ax.plot(x, profile[group], color=fig.SERIES[0], linewidth=4, alpha=0.6, label="day profile")
     ax.plot(x, used, color=fig.FITTED, linewidth=1.0, label="shrunk (used)")
     ax.set_ylim(0.0, 1.25 * float(np.nanquantile(raw, 0.995)) or 1.0)
@@ -236,8 +225,8 @@ def plot_uncertainty(fit: ImpactFit, size: float, session: Session) -> Axes:
     sizes, mid = fit.observations["trade_size"], float(fit.observations["mid"].median())
     grid = np.linspace(sizes.min(), sizes.max(), 60)
     middle = {name: (part.start + part.stop) // 2 for name, part in session.day_parts().items()}
-    bands = {name: 1e4 / mid * fit.band(grid, t) for name, t in middle.items()}
-    bands = {name: one.rename(columns={"slippage": "middle"}) for name, one in bands.items()}
+    ends = {name: 1e4 / mid * fit.band(grid, t) for name, t in middle.items()}
+    bands = {name: one.rename(columns={"slippage": "middle"}) for name, one in ends.items()}
     fig.plot_bands(bands, "trade size (shares)", "slippage from mid (bps)", right)
     return plot_shrinkage(fit, size, session, left)
 
@@ -315,8 +304,7 @@ def plot_half_lives(
     ax.set(xscale="log", xlim=(left, right), ylim=(-0.7, len(spans) - 0.3))
     fig.plain_numbers(ax, "x")
     ax.set_yticks(range(len(spans)), spans.index[::-1])
-    label = "half-life (seconds, log scale); grey: not identified"
-    return fig.finish(ax, label, legend="above", ncols=2)
+    return fig.finish(ax, f"{HALF_LIFE}; grey: not identified", legend="above", ncols=2)
 
 
 def plot_savings(
@@ -338,8 +326,8 @@ def plot_savings(
     >>> plot_savings([1.0, 10.0, 100.0], [0.0, 0.3, 0.1], 5.0).get_xlabel()
     'half-life (seconds, log scale)'
     """
-    labels = "half-life (seconds, log scale)", "saving against TWAP\n(bps of the arrival mid)"
-    ax = fig.plot_lines({"optimal": (lives, saving)}, *labels, ax, log="x")
+    saved = "saving against TWAP\n(bps of the arrival mid)"
+    ax = fig.plot_lines({"optimal": (lives, saving)}, HALF_LIFE, saved, ax, log="x")
     ax.axvline(gap, color=fig.MUTED, linestyle="--", label="time between child orders")
     if len(span):
         ax.axvspan(*span, color=fig.FITTED, label="95 % interval of the half-life", **fig.SHADE)

@@ -1,22 +1,20 @@
-r"""The allocation in CVXPY, in fractions of the order and with a normalised objective.
+"""The allocation by CVXPY and by SciPy; the certificate decides, never a solver's status.
 
-In raw shares the backends report `optimal` although the cost is per cents above the optimum. The
-status is never trusted; the certificate of :mod:`research_lib.execution.exact` decides.
+CVXPY solves in fractions of the order and with a normalised objective: in raw shares its backends
+report `optimal` although the cost is per cents above the optimum. SciPy, of smooth totals, solves
+by SLSQP for few intervals and by trust-constr for many; its shares are in average child orders,
+because a trust region wants variables near 1.
 """
-
-from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from research_lib.checks import Float
 from research_lib.execution.problem import Answer, Limits, Problem
 from research_lib.execution.quadratic import StateDecay
-
-if TYPE_CHECKING:
-    import cvxpy as cp
 
 # Each backend's names of tolerances, iterations and time limit (ECOS has none), and how many of its
 # steps cost as much as one of an interior point method.
@@ -26,6 +24,8 @@ BACKENDS = {
     "SCS": (("eps_abs", "eps_rel"), "max_iters", "time_limit_secs", 100),
     "ECOS": (("abstol", "reltol", "feastol"), "max_iters", "", 1),
 }
+SLSQP_LARGEST = 78  # intervals: its dense least squares take 30 s at 390
+LARGEST_CURVATURE = 1e8  # powers below 2 have an infinite one at 0
 
 
 def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
@@ -44,7 +44,7 @@ def solve_cvxpy(problem: Problem, limits: Limits) -> Iterator[Answer]:
             yield Answer(backend, shares, reason, int(steps or 0))
 
 
-def solved(program: cp.Problem, backend: str, limits: Limits) -> str:
+def solved(program: Any, backend: str, limits: Limits) -> str:
     """Let one backend solve within the remaining time; its status, or why it has none."""
     import cvxpy as cp
 
@@ -65,7 +65,7 @@ def solved(program: cp.Problem, backend: str, limits: Limits) -> str:
     return f"status {program.status}"
 
 
-def _program(problem: Problem) -> tuple[cp.Problem, cp.Variable]:
+def _program(problem: Problem) -> tuple[Any, Any]:
     """The problem for CVXPY, and its shares x.
 
     sum_t C_t(x_t) has linear, square and cubic terms, power cones, and the steps of a book as split
@@ -84,8 +84,7 @@ def _program(problem: Problem) -> tuple[cp.Problem, cp.Variable]:
         on = np.flatnonzero(coefficient)
         if len(on):  # cones in average child orders, where powers are near 1
             risen = cp.Variable(len(on), nonneg=True)
-            cone = cp.PowCone3D(risen, np.ones(len(on)), n * x[on], 1.0 / power[on])
-            constraints.append(cone)
+            constraints += [cp.PowCone3D(risen, np.ones(len(on)), n * x[on], 1.0 / power[on])]
             cost = cost + coefficient[on] / n ** power[on] @ risen
     if total.depth.shape[1]:
         taken = cp.Variable(total.depth.shape, nonneg=True)
@@ -103,3 +102,58 @@ def _program(problem: Problem) -> tuple[cp.Problem, cp.Variable]:
     elif joint is not None:
         cost = cost + 0.5 * cp.quad_form(x, cp.psd_wrap(joint.decay))
     return cp.Problem(cp.Minimize(cost), constraints), x
+
+
+def solve_scipy(problem: Problem, limits: Limits) -> list[Answer]:
+    """One answer; none for the steps of a book, which are not smooth."""
+    from scipy.optimize import LinearConstraint, minimize
+    from scipy.sparse import csr_array
+
+    n = len(problem.lower)
+    method = "trust-constr" if n > SLSQP_LARGEST else "SLSQP"
+    if problem.total.depth.shape[1]:
+        return [Answer(method, None, "the steps of a book are not smooth")]
+    options: dict[str, float] = {"ftol": 1e-3 * limits.tolerance}
+    row: Any = np.ones((1, n))
+    if method == "trust-constr":
+        options = dict.fromkeys(("gtol", "barrier_tol", "xtol"), limits.tolerance)
+        row = csr_array(row)
+    unit = problem.shares / n
+    scaled = problem.scaled(unit)
+
+    def stop_in_time(intermediate_result: Any) -> None:
+        if limits.left <= 0:
+            raise StopIteration
+
+    with warnings.catch_warnings():
+        # scipy warns of a zero change of gradient, which flat parts have; the certificate decides.
+        warnings.filterwarnings("ignore", message="delta_grad == 0.0", category=UserWarning)
+        found = minimize(
+            lambda x: scaled.cost(np.maximum(x, 0.0)), scaled.feasible(np.ones(n)),
+            jac=lambda x: scaled.tangent(np.maximum(x, 0.0)).marginal(np.maximum(x, 0.0)),
+            hess=_hessian(scaled) if method == "trust-constr" else None, method=method,
+            bounds=np.column_stack(scaled.bounds), constraints=LinearConstraint(row, n, n),
+            callback=stop_in_time, options={"maxiter": limits.max_iterations, **options},
+        )  # fmt: skip
+    shares = problem.repaired(found.x, unit)
+    reason = str(found.message) if shares is not None else f"no finite answer, {found.message}"
+    return [Answer(method, shares, reason, int(found.nit))]
+
+
+def _hessian(problem: Problem) -> Any:
+    """Hessian at x: diagonal, plus the coupling as a product, because its matrix is dense."""
+    from scipy.sparse.linalg import LinearOperator
+
+    joint, n = problem.coupling, len(problem.lower)
+    at_zero = joint.gradient(np.zeros(n)) if joint is not None else np.zeros(n)
+
+    def operator(x: Float) -> LinearOperator:
+        own = np.nan_to_num(np.minimum(problem.total.curvature(x), LARGEST_CURVATURE))
+
+        def product(d: Float) -> Float:
+            d = np.ravel(d)
+            return own * d + (joint.gradient(d) - at_zero if joint is not None else 0.0)
+
+        return LinearOperator((n, n), matvec=product, dtype=float)
+
+    return operator
